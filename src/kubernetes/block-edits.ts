@@ -12,7 +12,7 @@ import {
 } from './collection-items.ts';
 import type { Json } from './json.ts';
 import { isFirstOnLine, lineStart, nextLine, type TextEdit } from './text-edits.ts';
-import { blockText, inlineText, type Style } from './yaml-text.ts';
+import { blockText, inlineText, MAX_ALIASES, type Style } from './yaml-text.ts';
 
 /** A document in a text, for which edits are made. */
 export interface Page {
@@ -126,5 +126,5 @@ export function contentOf(page: Page, items: readonly unknown[]): Json {
 }
 
 export function jsonOf({ document }: Page, node: unknown): Json {
-  return isNode(node) ? (node.toJS(document) as Json) : null;
+  return isNode(node) ? (node.toJS(document, { maxAliasCount: MAX_ALIASES }) as Json) : null;
 }

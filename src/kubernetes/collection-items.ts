@@ -76,7 +76,8 @@ export function startOfComments(text: string, start: number): number {
   let first = start;
   while (first > 0) {
     const before = text.lastIndexOf('\n', first - 2) + 1;
-    if (!/^\s*(?:#.*)?\s*$/.test(text.slice(before, first))) return first;
+    const line = text.slice(before, first).trim();
+    if (line !== '' && !line.startsWith('#')) return first;
     first = before;
   }
   return first;

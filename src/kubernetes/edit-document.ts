@@ -19,7 +19,7 @@ import { flowEdits, flowValueEdits } from './flow-edits.ts';
 import { type Json, sameJson } from './json.ts';
 import { fromPointer, type PatchOperation } from './json-patch.ts';
 import { applyEdits, columnOf, type TextEdit } from './text-edits.ts';
-import { blockText, type Style } from './yaml-text.ts';
+import { blockText, MAX_ALIASES, type Style } from './yaml-text.ts';
 
 /** Reads YAML 1.1 with merge keys, as kubectl does. A timestamp is a string, because JSON has no type for it. */
 export const READING = {
@@ -70,8 +70,8 @@ export function editDocument(
   const edited = edits.includes(NONE) ? undefined : applyEdits(part + ending, start, edits);
   const written = edited?.slice(0, edited.length - ending.length);
   if (written !== undefined && contains(written, expected)) return written;
-  const again = document.toString({ lineWidth: 0, indent: style.indent, indentSeq: style.indentSeq });
-  if (!contains(again, expected)) return undefined;
+  const again = writeAgain(document, style);
+  if (again === undefined || !contains(again, expected)) return undefined;
   return (ending === '' ? again : again.trimEnd()).replaceAll('\n', style.lineBreak);
 }
 
@@ -99,9 +99,36 @@ function editsOf(page: Page, collection: Collection, former: FormerCollection): 
     : [...items, ...values.flatMap((one) => one ?? [])];
 }
 
-function contains(text: string, expected: Json): boolean {
-  const document = parseDocument(text, READING);
-  return document.errors.length === 0 && sameJson(document.toJS() as Json, expected);
+/** @returns undefined if the target of an alias is gone */
+function writeAgain(document: Document, { indent, indentSeq }: Style): string | undefined {
+  try {
+    return document.toString({ lineWidth: 0, indent, indentSeq });
+  } catch {
+    return undefined;
+  }
+}
+
+/** Tests the content of a text. */
+export function contains(text: string, expected: Json): boolean {
+  return sameJson(readText(text, READING), expected);
+}
+
+/** Do two texts have the same content for kubectl, which reads 01000 as octal, yes as a boolean, and long numbers exactly? */
+export function agreeForKubectl(left: string, right: string): boolean {
+  const [one, other] = [left, right].map((text) =>
+    readText(text, { ...READING, schema: 'yaml-1.1', intAsBigInt: true }),
+  );
+  return one !== undefined && sameJson(one, other);
+}
+
+/** @returns undefined if the text is invalid, or an alias is unknown or expands to too much */
+function readText(text: string, options: ParseOptions & SchemaOptions & DocumentOptions): Json | undefined {
+  try {
+    const document = parseDocument(text, options);
+    return document.errors.length === 0 ? (document.toJS({ maxAliasCount: MAX_ALIASES }) as Json) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** How a document is written: its first block map and its first block list tell. */

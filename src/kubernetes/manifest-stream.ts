@@ -4,12 +4,10 @@ import type { Json } from './json.ts';
 import { diffJson } from './json-patch.ts';
 import { nextLine } from './text-edits.ts';
 import type { Note } from './workloads.ts';
+import { MAX_ALIASES } from './yaml-text.ts';
 
 /** A manifest that is not valid YAML or cannot be edited. The message names the file and the line. */
 export class ManifestError extends Error {}
-
-/** More aliases than any manifest has, and fewer than it takes to exhaust the memory. */
-const MAX_ALIASES = 1000;
 
 /** @param index the position of the document in the stream */
 export type ManifestChange = (manifest: Json, index: number) => { manifest: Json; notes: Note[] };

@@ -1,7 +1,6 @@
-import { parseDocument } from 'yaml';
 import { applyCorrections, type Correction, findCorrections } from './corrections.ts';
-import { READING } from './edit-document.ts';
-import { getIn, type Json, sameJson } from './json.ts';
+import { agreeForKubectl, contains } from './edit-document.ts';
+import { getIn, type Json } from './json.ts';
 import {
   type ChangedDocument,
   type ChangedStream,
@@ -78,8 +77,7 @@ function correctedText({ before, after, text }: ChangedDocument): string {
   const corrections = before === undefined || after === undefined ? undefined : correctionsIn(before);
   const corrected = corrections && applyCorrections(text, corrections);
   if (corrected === undefined || after === undefined) return text;
-  const document = parseDocument(corrected, READING);
-  return document.errors.length === 0 && sameJson(document.toJS() as Json, after) ? corrected : text;
+  return contains(corrected, after) && agreeForKubectl(corrected, text) ? corrected : text;
 }
 
 function correctionsIn(manifest: Json): readonly Correction[] | undefined {

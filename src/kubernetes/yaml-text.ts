@@ -1,6 +1,9 @@
 import { stringify } from 'yaml';
 import { isArray, isObject, type Json } from './json.ts';
 
+/** More aliases than any manifest has, and fewer than it takes to exhaust the memory. */
+export const MAX_ALIASES = 1000;
+
 /** How a document is written. */
 export interface Style {
   readonly lineBreak: string;

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { startOfComments } from '../../../src/kubernetes/collection-items.ts';
+import { ManifestError } from '../../../src/kubernetes/manifest-stream.ts';
 import { POD } from '../../../src/kubernetes/pod-layout.ts';
 import { uninjectPod } from '../../../src/kubernetes/pod-restoration.ts';
-import { inject, injectText, pod, request } from './samples.ts';
+import { inject, injectText, pod, request, restoreText } from './samples.ts';
 
 const injected = (text: string): string => injectText(text, request()).text;
 
@@ -52,3 +54,55 @@ for (const [what, forged] of Object.entries(FORGED)) {
     }
   });
 }
+
+const CHANGES: readonly (readonly [from: string, to: string])[] = [
+  // An octal number for kubectl.
+  ['runAsUser: 1000', 'runAsUser: 01000'],
+  ['value: "yes"', 'value: yes'],
+  ['value: "1_000"', 'value: 1_000'],
+  ['number: 12345678901234567890', 'number: 12345678901234567891'],
+];
+
+for (const [from, to] of CHANGES) {
+  test(`a correction does not turn ${from} into ${to}`, () => {
+    const given = `kind: Pod\napiVersion: v1\nspec:\n  volumes: [ ]\n  ${from}\n  containers:\n  - name: a\n`;
+    const text = injected(given);
+    const offset = given.replace('[ ]', '[]').indexOf(from);
+    const forged = text.replace(/"corrections":\[\[.*?\]\]/, () => {
+      return `"corrections":[[${offset},${from.length},${JSON.stringify(to)}]]`;
+    });
+    assert.notEqual(forged, text);
+    assert.equal(restoreText(forged), given.replace('[ ]', '[]'));
+  });
+}
+
+const shared = (uses: number): string =>
+  `kind: Pod\napiVersion: v1\nspec:\n  volumes: [ ]\n  containers:\n  - name: a\n    args: [&a x${', *a'.repeat(uses)}]\n`;
+
+test('injects a pod with many aliases, and restores every byte', () => {
+  assert.equal(restoreText(injected(shared(300))), shared(300));
+});
+
+test('refuses a pod whose alias leads to what uninject removes', () => {
+  const text = injected('kind: Pod\napiVersion: v1\nspec:\n  containers:\n  - name: a\n');
+  const aliased = `${text.replace('name: cambist-config', 'name: &own cambist-config')}  hostname: *own\n`;
+  assert.notEqual(aliased, `${text}  hostname: *own\n`);
+  assert.throws(() => restoreText(aliased), ManifestError);
+});
+
+test('a correction adds no alias that is unknown or expands to too much', () => {
+  const given = shared(1);
+  const text = injected(given);
+  for (const added of [', *b', ', *a'.repeat(2000)]) {
+    const offset = given.replace('[ ]', '[]').lastIndexOf(']');
+    const forged = text.replace(/"corrections":\[\[.*?\]\]/, `"corrections":[[${offset},0,"${added}"]]`);
+    assert.notEqual(forged, text);
+    assert.equal(restoreText(forged), given.replace('[ ]', '[]'));
+  }
+});
+
+// Work that grows with the square of the spaces takes minutes here and exceeds the time limit of a test file.
+test('work on a line grows in proportion to its indentation', () => {
+  const text = `# a\n${' '.repeat(1_000_000)}key:\n  # b\n \n- item\n`;
+  assert.equal(startOfComments(text, text.indexOf('- item')), text.indexOf('  # b'));
+});
