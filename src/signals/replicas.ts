@@ -64,6 +64,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
   let reading: Promise<boolean> | undefined;
   let readsAgain = false;
   let timer: NodeJS.Timeout | undefined;
+  let tellTimer: NodeJS.Timeout | undefined;
   let isClosed = false;
 
   const keep: KeepBatch = async (batch) => {
@@ -73,7 +74,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     if (results.includes('full')) isFull = true;
     return results;
   };
-  const teller = createTeller({ messages, keep, logger, onFailed: () => refreshIn(RETRY_MS) });
+  const teller = createTeller({ messages, keep, logger, onFailed: retryTelling });
   const reader = createKeptReader({
     ...options,
     records,
@@ -117,6 +118,12 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     return reading;
   }
 
+  /** To read all again would bypass the rest. A new connection does so, and then tells. */
+  function retryTelling(): void {
+    clearTimeout(tellTimer);
+    if (!isClosed && shared.status().available) tellTimer = setTimeout(teller.retry, RETRY_MS).unref();
+  }
+
   function refreshIn(ms: number): void {
     clearTimeout(timer);
     if (!isClosed) timer = setTimeout(() => void refresh(), ms).unref();
@@ -155,6 +162,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     close() {
       isClosed = true;
       clearTimeout(timer);
+      clearTimeout(tellTimer);
     },
   };
 }

@@ -1,83 +1,11 @@
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
-import { type Clock, systemClock } from '../../../src/clock/clock.ts';
-import { createLogger } from '../../../src/observability/logger.ts';
-import type { StoreKeyList } from '../../../src/shared-cache/keys.ts';
-import type { SharedRecords } from '../../../src/shared-cache/records.ts';
-import { createReplicas } from '../../../src/signals/replicas.ts';
-import { createRevocations } from '../../../src/tokens/revocations.ts';
-import { toSubject } from '../../../src/tokens/subject.ts';
+import { test } from 'node:test';
 import { eventually } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
-import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
+import { createMemoryStore } from '../../harness/memory-store.ts';
 import { NEW_KEY, OLD_KEY, startReplica } from '../shared-cache/replica.ts';
 import { failsWith } from '../tokens/sample.ts';
-
-const ISSUER = 'https://idp.example.com';
-const DAY = 24 * 3_600_000;
-
-/** A replica with the revocations that it knows. */
-async function start(
-  t: TestContext,
-  server: MemoryStore,
-  change: Partial<SharedRecords> = {},
-  { graceMs = 0, clock = systemClock, keys }: { graceMs?: number; clock?: Clock; keys?: StoreKeyList } = {},
-) {
-  const { messages, records, store } = await startReplica(t, server, { clock, ...(keys && { keys }) });
-  const lines: string[] = [];
-  const link = createReplicas({
-    shared: {
-      messages,
-      records: { ...records, ...change },
-      status: () => ({ available: store.state.isAvailable, since: '' }),
-    },
-    clock,
-    logger: createLogger('info', { write: (line: string) => void lines.push(JSON.parse(line).msg) }),
-    rememberMs: DAY,
-    issuers: [ISSUER],
-    graceMs,
-  });
-  t.after(link.close);
-  const revocations = createRevocations({
-    clock,
-    rememberMs: DAY,
-    onAdded: link.tell,
-    isComplete: () => link.isComplete,
-  });
-  link.join(revocations);
-  return {
-    link,
-    lines,
-    messages,
-    revocations,
-    revoke: (sub: string) =>
-      revocations.revoke({
-        issuer: ISSUER,
-        subject: { claim: 'sub', value: sub },
-        session: undefined,
-        atMs: Date.now(),
-      }),
-    knows: (sub: string) => revocations.isRevoked(tokenOf(sub)),
-    metric: (name: string) =>
-      link.families
-        .find((family) => family.name === name)
-        ?.text()
-        .split(' ')
-        .at(-1),
-  };
-}
-
-function tokenOf(sub: string) {
-  const claims = { iss: ISSUER, sub, iat: Math.floor(Date.now() / 1000) - 60 };
-  const parts = [{ alg: 'ES256' }, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'));
-  return toSubject(`${parts.join('.')}.c2ln`);
-}
-
-const ready = ({ link }: { link: { readonly isComplete: boolean } }) =>
-  eventually('it has read', () => link.isComplete);
-
-/** Without the record that says that nothing is missing. */
-const numberKept = (server: MemoryStore) => [...server.records.values()].reduce((sum, { size }) => sum + size - 1, 0);
+import { ISSUER, numberKept, ready, start, tokenOf } from './joined-replica.ts';
 
 test('a revocation takes effect at running replicas, and at those that start later', async (t) => {
   const server = createMemoryStore();
@@ -126,6 +54,30 @@ test('a revocation waits while the store is away, says so, and is told when it i
   await eventually('both are in sync', () => one.link.status().in_sync && other.link.status().in_sync);
   assert.equal(one.lines.filter((line) => line.startsWith('other replicas could not be told')).length, 1);
   assert.equal(one.lines.filter((line) => line.startsWith('other replicas were told')).length, 1);
+});
+
+test('a revocation that is not kept is told again, without a new reading of all', async (t) => {
+  const server = createMemoryStore();
+  const { records } = await startReplica(t, server);
+  const did = { keep: 0, readAll: 0 };
+  let isRefused = true;
+  const one = await start(t, server, {
+    keep: async (...args) => {
+      did.keep += 1;
+      return isRefused ? 'failed' : records.keep(...args);
+    },
+    readAll: async (onPage) => {
+      did.readAll += 1;
+      return records.readAll(onPage);
+    },
+  });
+  await eventually('it is in sync', () => one.link.status().in_sync);
+  const before = did.readAll;
+  one.revoke('alice');
+  await eventually('it is told again', () => did.keep >= 2);
+  isRefused = false;
+  await eventually('it is kept', () => one.link.status().unshared === 0);
+  assert.equal(did.readAll, before);
 });
 
 test('a store that comes back empty gets all revocations again', async (t) => {

@@ -1,0 +1,78 @@
+import type { TestContext } from 'node:test';
+import { type Clock, systemClock } from '../../../src/clock/clock.ts';
+import { createLogger } from '../../../src/observability/logger.ts';
+import type { StoreKeyList } from '../../../src/shared-cache/keys.ts';
+import type { SharedRecords } from '../../../src/shared-cache/records.ts';
+import { createReplicas } from '../../../src/signals/replicas.ts';
+import { createRevocations } from '../../../src/tokens/revocations.ts';
+import { toSubject } from '../../../src/tokens/subject.ts';
+import { eventually } from '../../harness/eventually.ts';
+import type { MemoryStore } from '../../harness/memory-store.ts';
+import { startReplica } from '../shared-cache/replica.ts';
+
+export const ISSUER = 'https://idp.example.com';
+const DAY = 24 * 3_600_000;
+
+/** A replica with the revocations that it knows. */
+export async function start(
+  t: TestContext,
+  server: MemoryStore,
+  change: Partial<SharedRecords> = {},
+  { graceMs = 0, clock = systemClock, keys }: { graceMs?: number; clock?: Clock; keys?: StoreKeyList } = {},
+) {
+  const { messages, records, store } = await startReplica(t, server, { clock, ...(keys && { keys }) });
+  const lines: string[] = [];
+  const link = createReplicas({
+    shared: {
+      messages,
+      records: { ...records, ...change },
+      status: () => ({ available: store.state.isAvailable, since: '' }),
+    },
+    clock,
+    logger: createLogger('info', { write: (line: string) => void lines.push(JSON.parse(line).msg) }),
+    rememberMs: DAY,
+    issuers: [ISSUER],
+    graceMs,
+  });
+  t.after(link.close);
+  const revocations = createRevocations({
+    clock,
+    rememberMs: DAY,
+    onAdded: link.tell,
+    isComplete: () => link.isComplete,
+  });
+  link.join(revocations);
+  return {
+    link,
+    lines,
+    messages,
+    revocations,
+    revoke: (sub: string) =>
+      revocations.revoke({
+        issuer: ISSUER,
+        subject: { claim: 'sub', value: sub },
+        session: undefined,
+        atMs: Date.now(),
+      }),
+    knows: (sub: string) => revocations.isRevoked(tokenOf(sub)),
+    metric: (name: string) =>
+      link.families
+        .find((family) => family.name === name)
+        ?.text()
+        .split(' ')
+        .at(-1),
+  };
+}
+
+export function tokenOf(sub: string) {
+  const claims = { iss: ISSUER, sub, iat: Math.floor(Date.now() / 1000) - 60 };
+  const parts = [{ alg: 'ES256' }, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'));
+  return toSubject(`${parts.join('.')}.c2ln`);
+}
+
+export const ready = ({ link }: { link: { readonly isComplete: boolean } }) =>
+  eventually('it has read', () => link.isComplete);
+
+/** Without the record that says that nothing is missing. */
+export const numberKept = (server: MemoryStore) =>
+  [...server.records.values()].reduce((sum, { size }) => sum + size - 1, 0);
