@@ -1,6 +1,6 @@
 import { applyCorrections, type Correction, findCorrections } from './corrections.ts';
 import { agreeForKubectl, contains } from './edit-document.ts';
-import { getIn, type Json } from './json.ts';
+import { getIn, type Json, sameJson } from './json.ts';
 import {
   type ChangedDocument,
   type ChangedStream,
@@ -16,7 +16,22 @@ import { changeManifest, type Note, type PodChange } from './workloads.ts';
 /** Removes the injections of a stream, and restores the text of each document. */
 export function restoreStream(stream: ManifestStream): ChangedStream {
   const { documents, notes } = removeInjections(stream);
-  return { documents: documents.map((document) => ({ ...document, text: correctedText(document) })), notes };
+  const corrected = documents.map((document) => ({ ...document, text: correctedText(document) }));
+  const isCorrected = corrected.some(({ text }, index) => text !== documents[index]?.text);
+  return { documents: isCorrected && isStillSplit(corrected, stream.name) ? corrected : documents, notes };
+}
+
+/** A correction could remove the line between two documents, and so join them. */
+function isStillSplit(documents: readonly ChangedDocument[], name: string): boolean {
+  try {
+    const { manifests } = readStream(textOf({ documents, notes: [] }), name);
+    return sameJson(
+      manifests,
+      documents.flatMap(({ after }) => after ?? []),
+    );
+  } catch {
+    return false;
+  }
 }
 
 /**

@@ -76,6 +76,14 @@ for (const [from, to] of CHANGES) {
   });
 }
 
+test('a correction does not join a document with the previous one', () => {
+  const given = 'metadata: {}\n---\nkind: Pod\napiVersion: v1\nspec:\n  volumes: [ ]\n  containers:\n  - name: a\n';
+  const text = injected(given);
+  const forged = text.replace(/"corrections":\[\[.*?\]\]/, '"corrections":[[0,4,""]]');
+  assert.notEqual(forged, text);
+  assert.equal(restoreText(forged), given.replace('[ ]', '[]'));
+});
+
 const shared = (uses: number): string =>
   `kind: Pod\napiVersion: v1\nspec:\n  volumes: [ ]\n  containers:\n  - name: a\n    args: [&a x${', *a'.repeat(uses)}]\n`;
 
