@@ -4,7 +4,7 @@ import { createDropCount } from './drop-count.ts';
 
 /**
  * Bounds the connections of a server whose requests are short. A new connection takes the place of the oldest one, so that
- * clients which send nothing cannot keep others out.
+ * clients which send nothing cannot keep others out. Connections whose request is complete go last, up to half of all.
  * @param onDropped called at most every ten seconds, with the number of connections dropped since the last call
  */
 export function displaceConnections(
@@ -14,19 +14,32 @@ export function displaceConnections(
 ): { readonly counts: { readonly open: number; readonly dropped: number } } {
   /** The oldest first. */
   const open = new Set<Socket>();
+  /** Those whose request is complete and not answered, in the order of their requests. */
+  const busy = new Set<Socket>();
   const drops = createDropCount(onDropped);
 
   function drop(socket: Socket): void {
     open.delete(socket);
+    busy.delete(socket);
     socket.destroy();
     drops.add();
+  }
+
+  /** More busy connections than half would push out new clients before these can send a request. */
+  function nextToDrop(): Socket | undefined {
+    const [oldestBusy] = busy;
+    return busy.size > max / 2 ? oldestBusy : [...open].find((socket) => !busy.has(socket));
   }
 
   server.on('connection', (socket) => {
     open.add(socket);
     socket.once('close', () => open.delete(socket));
-    const [oldest] = open;
-    if (open.size > max && oldest !== undefined) drop(oldest);
+    if (open.size > max) drop(nextToDrop() ?? socket);
+  });
+  server.on('request', (request, response) => {
+    const { socket } = request;
+    request.once('end', () => open.has(socket) && busy.add(socket));
+    response.once('close', () => busy.delete(socket));
   });
   return {
     counts: {

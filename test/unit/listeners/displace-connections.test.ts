@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { displaceConnections } from '../../../src/listeners/displace-connections.ts';
@@ -38,4 +38,46 @@ test('serves a new client while others hold all connections, and closes the olde
   for (let i = 0; i < 5; i += 1) await connected();
   await eventually('no more than three', () => counts.open <= 3 && counts.dropped >= 4);
   assert.deepEqual(told, [1]);
+});
+
+test('keeps a complete request while other clients connect, but no more than half', async (t) => {
+  const waiting: ServerResponse[] = [];
+  const server = createServer((request, response) => {
+    request.resume();
+    waiting.push(response);
+  });
+  const { counts } = displaceConnections(server, 4, () => {});
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const open: Socket[] = [];
+  t.after(() => {
+    for (const socket of open) socket.destroy();
+    server.closeAllConnections();
+    server.close();
+  });
+  const connected = async (text: string): Promise<Socket> => {
+    const socket = connect(port, '127.0.0.1');
+    socket.on('error', () => {});
+    open.push(socket);
+    await once(socket, 'connect');
+    socket.write(text);
+    return socket;
+  };
+  const post = 'POST / HTTP/1.1\r\nhost: cambist\r\nconnection: close\r\ncontent-length: 0\r\n\r\n';
+  const genuine = await connected(post);
+  await eventually('a request', () => waiting.length === 1);
+  for (let i = 0; i < 8; i += 1) await connected('');
+  await eventually('others are dropped', () => counts.dropped === 5);
+  assert.ok(!genuine.destroyed && genuine.readable);
+  assert.equal(waiting[0]?.destroyed, false);
+  // Requests that are never answered keep no client out.
+  for (let i = 0; i < 3; i += 1) {
+    await connected(post);
+    await eventually('another request', () => waiting.length === i + 2);
+  }
+  const late = await connected('');
+  await eventually('the oldest request made room', () => counts.dropped === 9);
+  late.write(post);
+  await eventually('the late request', () => waiting.length === 5);
 });
