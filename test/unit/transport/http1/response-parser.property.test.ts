@@ -207,11 +207,12 @@ test('reports the same events before a malformed response is refused, however it
   fc.assert(
     fc.property(mutated, lengths, fc.infiniteStream(fc.boolean()), (text, lengths, pauses) => {
       const whole = readAll([Buffer.from(text, 'latin1')]);
-      assert.deepEqual(readAll(split(text, lengths)), whole);
-      assert.deepEqual(
-        readAll(split(text, lengths), () => pauses.next().value),
-        whole,
-      );
+      // llhttp also reads RTSP and ICE. Their first letter is refused only where it begins a chunk, or else at their next letters.
+      const mayBeOther = /[RI]/.test(text);
+      for (const isPausing of [() => false, () => pauses.next().value]) {
+        const reading = readAll(split(text, lengths), isPausing);
+        assert.deepEqual(mayBeOther ? reading.events : reading, mayBeOther ? whole.events : whole);
+      }
     }),
     { numRuns: 3000 },
   );
