@@ -53,13 +53,16 @@ export function injectStream(stream: ManifestStream, change: ManifestChange): Ch
       corrections !== undefined && mayRecord(after, corrections) ? corrections : undefined,
     );
   });
-  if (recorded.every((manifest, index) => manifest === changed.documents[index]?.after)) return changed;
-  const written = readStream(stream.text, name).change((manifest, index) => {
-    return { manifest: recorded[index] ?? manifest, notes: [] };
-  });
-  const restored = restoreStream(readStream(textOf(written), name)).documents;
-  const isExact =
-    restored.length === originals.length && restored.every(({ text }, index) => text === originals[index]);
+  const isUnchanged = recorded.every((manifest, index) => manifest === changed.documents[index]?.after);
+  const written = isUnchanged
+    ? changed
+    : readStream(stream.text, name).change((manifest, index) => {
+        return { manifest: recorded[index] ?? manifest, notes: [] };
+      });
+  const restored = isUnchanged
+    ? removed.map(correctedText)
+    : restoreStream(readStream(textOf(written), name)).documents.map(({ text }) => text);
+  const isExact = restored.length === originals.length && restored.every((text, index) => text === originals[index]);
   return { ...written, notes: [...changed.notes, ...(isExact ? [] : [inexact(name)])] };
 }
 

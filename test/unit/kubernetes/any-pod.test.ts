@@ -63,7 +63,7 @@ test('a JSON Patch turns any value into any other', () => {
   );
 });
 
-const ANY_WRITING = fc.record({
+const WRITING = fc.record({
   indent: fc.constantFrom(2, 3, 4),
   indentSeq: fc.boolean(),
   collectionStyle: fc.constantFrom('any' as const, 'any' as const, 'flow' as const),
@@ -82,8 +82,6 @@ const ANY_WRITING = fc.record({
   ),
   newline: fc.constantFrom('\n', '\n', '\r\n'),
 });
-// Known gap: in flow style, a value left out before a comma or bracket may come back in another form.
-const WRITING = ANY_WRITING.filter(({ collectionStyle, nullStr }) => collectionStyle === 'any' || nullStr !== '');
 
 /** Changes of the form of a line that often leave its content. */
 const DECORATIONS: readonly ((line: string) => string)[] = [
@@ -142,10 +140,17 @@ test('changes the text of a pod so that it contains the injected pod, and restor
       const { text: injected, notes } = injectText(text, options);
       const documents = parseAllDocuments(injected, READING).map((document) => withoutCorrections(document.toJS()));
       assert.ok(documents.some((document) => sameJson(document, injectPod(before, options).template)));
-      assert.equal(restoreText(injected), text);
-      assert.doesNotMatch(JSON.stringify(notes), /white space/);
-      const again = injectText(injected, request({ flags: { image: IMAGE, ...others } })).text;
-      assert.equal(restoreText(again), text, 'after it was injected again with other options');
+      const restored = restoreText(injected);
+      const isNoted = JSON.stringify(notes).includes('white space');
+      if (style.collectionStyle === 'flow' && style.nullStr === '') {
+        // A flow collection that leaves a value out may be written again. inject then says so.
+        assert.ok(isNoted || restored === text);
+      } else {
+        assert.equal(restored, text);
+        assert.ok(!isNoted);
+        const again = injectText(injected, request({ flags: { image: IMAGE, ...others } })).text;
+        assert.equal(restoreText(again), text, 'after it was injected again with other options');
+      }
       const reformatted = stringify(injectPod(before, options).template, {
         version: '1.1',
         aliasDuplicateObjects: false,
