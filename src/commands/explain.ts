@@ -65,7 +65,7 @@ interface Explanation extends TokenRequests {
   readonly cache_key: readonly string[] | undefined;
   /** How the issued token is shared with other replicas. Undefined without a shared cache. */
   readonly sharing: string | undefined;
-  /** How cambist learns that the caller's token is revoked. Undefined if it does not, or if there is no caller. */
+  /** The ways in which a revocation of the caller's token reaches cambist. Undefined without any, or without a caller. */
   readonly revoked_by: readonly string[] | undefined;
 }
 

@@ -82,7 +82,7 @@ end
 /**
  * Keeps a record until it expires, and forgets some that have expired. An earlier record of the same name is replaced, unless it
  * expires later. KEYS names by expiry, values by name. ARGV name, record, its expiry, now, its lifetime in ms, most records,
- * longest record, a later record to replace as well. Replies 1, 0 if there is no room, or the later record.
+ * longest record, a later record to replace as well. Replies with 1, with 0 if the set is full, or with the later record.
  */
 export const KEEP: Script = {
   name: 'keep',
