@@ -192,7 +192,7 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   respond(response: OwnResponse): void {
     if (this.#isOver || this.response.headersSent) return;
     this.#responded(response.status, 'responded');
-    this.#write(response);
+    writeResponse(this.incoming, this.response, response, this.#tracker.isDraining);
   }
 
   switched(headers: readonly string[]): void {
@@ -222,7 +222,7 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     if (this.#isOver || this.response.headersSent) return;
     this.error = error;
     this.#responded(response.status, response.status < 500 ? 'refused' : 'failed');
-    this.#write(response);
+    writeResponse(this.incoming, this.response, response, this.#tracker.isDraining);
   }
 
   onClosed(listener: () => void): void {
@@ -293,9 +293,5 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   /** Counts an open stream until the request ends. */
   #countStream(): void {
     if (this.route !== undefined) this.onClosed(this.#tracker.streamOpened(this.route));
-  }
-
-  #write(response: OwnResponse): void {
-    writeResponse(this.incoming, this.response, response, this.#tracker.isDraining);
   }
 }
