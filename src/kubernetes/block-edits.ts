@@ -1,4 +1,4 @@
-import { type Document, isCollection, isNode, isPair, isScalar, isSeq, type Node, type Pair } from 'yaml';
+import { type Document, isCollection, isMap, isNode, isPair, isScalar, isSeq, type Node, type Pair } from 'yaml';
 import {
   type Collection,
   type FormerCollection,
@@ -11,8 +11,8 @@ import {
   startOfComments,
 } from './collection-items.ts';
 import type { Json } from './json.ts';
-import { isFirstOnLine, lineStart, nextLine, type TextEdit } from './text-edits.ts';
-import { blockText, inlineText, MAX_ALIASES, type Style } from './yaml-text.ts';
+import { columnOf, isFirstOnLine, lineStart, nextLine, type TextEdit } from './text-edits.ts';
+import { blockText, flowText, inlineText, MAX_ALIASES, type Style } from './yaml-text.ts';
 
 /** A document in a text, for which edits are made. */
 export interface Page {
@@ -32,39 +32,47 @@ export function blockEdits(page: Page, collection: Collection, former: FormerCol
   const first = items[0];
   if (gaps === undefined || first === undefined) return undefined;
   const column = itemColumn(page.text, first);
-  const edits = gaps.flatMap((gap) => gapEdits(page, gap, column, isSeq(collection)) ?? [undefined]);
-  return edits.every((edit) => edit !== undefined) ? edits : undefined;
+  return gaps.flatMap((gap) => gapEdits(page, gap, column, isSeq(collection)));
 }
 
-function gapEdits(page: Page, gap: Gap, column: number, isList: boolean): TextEdit[] | undefined {
+function gapEdits(page: Page, gap: Gap, column: number, isList: boolean): TextEdit[] {
   const { text, style } = page;
   const { before, removed, added, after } = gap;
-  const edits = removed.map((item, index) => removal(text, item, removed[index + 1] ?? after));
+  const edits = removals(text, removed, after);
   if (added.length === 0) return edits;
   const [gone] = removed;
   const next = gone ?? after;
-  if (next !== undefined && !isFirstOnLine(text, next.start)) return undefined;
+  const lines = blockText(contentOf(page, added), column, style);
+  // After a dash or a colon, the first item begins in the middle of a line.
+  if (next !== undefined && !isFirstOnLine(text, next.start)) {
+    const margin = after === undefined ? '' : ' '.repeat(column);
+    return [...edits, { start: next.start, end: next.start, text: lines.slice(column) + margin, depth: 0 }];
+  }
   const place =
     before !== undefined
       ? lineAfterComments(text, before.value, column)
       : lineStart(text, gone?.start ?? startOfComments(text, lineStart(text, after?.start ?? 0)));
-  const lines = blockText(contentOf(page, added), column, style);
   // A list may be as deep as the key that it belongs to, and the rest of its own map follows it.
   return [...edits, { start: place, end: place, text: lines, depth: 2 * column + (isList ? 1 : 0) }];
 }
 
-/** Removes the lines of an item. After a dash, the next item takes its place. */
-function removal(text: string, { start, value }: Item, next: Item | undefined): TextEdit {
-  const end = lineAfter(text, value);
-  if (isFirstOnLine(text, start)) return { start: lineStart(text, start), end, text: '', depth: 0 };
+/** Removes the lines of items. After a dash or a colon, the next item takes the place of the first. */
+function removals(text: string, removed: readonly Item[], next: Item | undefined): TextEdit[] {
+  const [first] = removed;
+  if (first === undefined || isFirstOnLine(text, first.start)) {
+    return removed.map(({ start, value }) => linesOf(text, start, value));
+  }
+  const end = lineAfter(text, removed.at(-1)?.value ?? first.value);
   const [space = ''] = /^\s*/.exec(text.slice(end, next?.start ?? end)) ?? [];
-  return { start, end: end + space.length, text: '', depth: 0 };
+  return [{ start: first.start, end: end + space.length, text: '', depth: 0 }];
 }
 
 /** The edits for a pair of a map in block style that has another value. */
 export function valueEdits(page: Page, pair: Pair, { value: former, start, colon }: Item): TextEdit[] | undefined {
   const { value } = pair;
   if (!isNode(value) || !former.range) return undefined;
+  if (colon === undefined) return explicitValueEdits(page, former, start, jsonOf(page, value));
+  if (hasUnsuitedTag(former, value)) return undefined;
   const holder = { item: pair, value: former, start, colon };
   const isBlock = isCollection(former) && former.flow !== true;
   if (isCollection(value) && value.items.length > 0) return isBlock ? undefined : expand(page, holder, value);
@@ -77,6 +85,14 @@ export function valueEdits(page: Page, pair: Pair, { value: former, start, colon
   }
   const space = page.text[from - 1] === ':' ? ' ' : '';
   return [{ start: from, end: to, text: space + written, depth: 0 }];
+}
+
+/** Adds a value to a key without one: `? volumes`. The keys that follow come after it. */
+function explicitValueEdits({ text, style }: Page, key: Node, start: number, value: Json): TextEdit[] {
+  const place = lineAfter(text, key);
+  const column = columnOf(text, start);
+  const line = `${' '.repeat(column)}: ${flowText(value)}${style.lineBreak}`;
+  return [{ start: place, end: place, text: line, depth: 2 * column + 2 }];
 }
 
 /** Writes a block in place of a scalar, or of an empty list or map. */
@@ -98,17 +114,29 @@ export function expand(page: Page, { value: former, start }: Item, value: Node):
 
 /** Writes a scalar, or an empty list or map, in place of a block. */
 function collapse(
-  { text }: Page,
+  { text, style }: Page,
   { value: former, colon }: Item,
   items: readonly Item[] | undefined,
   value: Json,
 ): TextEdit[] | undefined {
   if (colon === undefined || !former.range) return undefined;
-  const written = { start: colon, end: colon, text: ` ${inlineText(value)}`, depth: 0 };
-  const lines = items?.map((item, index) => removal(text, item, items[index + 1])) ?? [
-    { start: lineStart(text, former.range[0]), end: lineAfter(text, former), text: '', depth: 0 },
-  ];
-  return lines.some(({ start }) => start < colon) ? undefined : [written, ...lines];
+  const written = ` ${inlineText(value)}`;
+  const [first] = items ?? [];
+  if (!isFirstOnLine(text, first?.start ?? former.range[0])) {
+    return [{ start: colon, end: lineAfter(text, former), text: written + style.lineBreak, depth: 0 }];
+  }
+  const lines = items === undefined ? [linesOf(text, former.range[0], former)] : removals(text, items, undefined);
+  return [{ start: colon, end: colon, text: written, depth: 0 }, ...lines];
+}
+
+/** Removes the lines of a node. */
+function linesOf(text: string, start: number, node: Node): TextEdit {
+  return { start: lineStart(text, start), end: lineAfter(text, node), text: '', depth: 0 };
+}
+
+/** Does a tag state that the former value is not what the next one is? */
+export function hasUnsuitedTag(former: Node, value: Node): boolean {
+  return former.tag !== undefined && (isMap(former) !== isMap(value) || isSeq(former) !== isSeq(value));
 }
 
 function isBlockScalar(node: Node): boolean {
@@ -116,7 +144,7 @@ function isBlockScalar(node: Node): boolean {
 }
 
 function isFirstOnLineOrDash(text: string, start: number): boolean {
-  return /^[\s\uFEFF-]*$/.test(text.slice(lineStart(text, start), start));
+  return /^[\s\uFEFF:?-]*$/.test(text.slice(lineStart(text, start), start));
 }
 
 /** The content of nodes, or of pairs. */

@@ -11,7 +11,7 @@ export interface Item {
   readonly value: Node;
   /** Where the item begins: its dash, its key, or what is before the key. */
   readonly start: number;
-  /** Just after the colon of a pair. */
+  /** Just after the colon of a pair, and after the anchor and the tag of its value. */
   readonly colon: number | undefined;
 }
 
@@ -22,6 +22,8 @@ export interface FormerCollection {
   readonly holder: Item | undefined;
   /** Is the map of the holder in flow style? */
   readonly isHeldInFlow: boolean;
+  /** A pair in a list that has no braces: `[name: agent]`. */
+  readonly isBare: boolean;
 }
 
 const FILLING: readonly CST.Token['type'][] = ['space', 'comment', 'newline', 'comma'];
@@ -29,7 +31,7 @@ const FILLING: readonly CST.Token['type'][] = ['space', 'comment', 'newline', 'c
 /** @returns undefined if the tokens of the source do not tell where the items are */
 export function itemsOf(collection: Collection): Item[] | undefined {
   const source = collection.srcToken as CST.BlockMap | CST.BlockSequence | CST.FlowCollection | undefined;
-  const all: readonly CST.CollectionItem[] = source?.items ?? [];
+  const all: readonly CST.CollectionItem[] = source?.items ?? (isBare(collection) ? bareItem(collection) : []);
   const tokens = all.filter((token) => startOf(token) !== undefined);
   const items = collection.items.map((item, index) => itemOf(item, tokens[index]));
   return tokens.length === items.length && items.every((item) => item !== undefined) ? items : undefined;
@@ -40,8 +42,17 @@ export function itemOf(item: unknown, token = isPair(item) ? (item as Pair).srcT
   const value = isPair(item) ? (item.value ?? item.key) : item;
   const start = token === undefined ? undefined : startOf(token);
   if (start === undefined || !isNode(value) || !value.range) return undefined;
-  const colon = token?.sep?.find(({ type }) => type === 'map-value-ind');
-  return { item, value, start, colon: colon && colon.offset + 1 };
+  const before = token?.sep?.findLast(({ type }) => ['map-value-ind', 'anchor', 'tag'].includes(type));
+  return { item, value, start, colon: before && before.offset + before.source.length };
+}
+
+/** A pair in a list that has no braces: `[name: agent]`. Its tokens are those of an item of the list. */
+export function isBare(collection: Collection): boolean {
+  return collection.flow === true && collection.srcToken === undefined;
+}
+
+function bareItem({ items: [pair] }: Collection): CST.CollectionItem[] {
+  return isPair(pair) && pair.srcToken !== undefined ? [pair.srcToken] : [];
 }
 
 export function isBlockMap(value: unknown): boolean {
@@ -54,10 +65,37 @@ function startOf({ start, key, sep, value }: CST.CollectionItem): number | undef
 }
 
 /** The start of the line after a node. */
-export function lineAfter(text: string, { range }: Node): number {
-  const end = range?.[1] ?? 0;
-  // A block ends with its last line.
+export function lineAfter(text: string, node: Node): number {
+  const end = endOf(node);
+  // A block scalar ends with its last line.
   return end > 0 && text[end - 1] === '\n' ? end : nextLine(text, end);
+}
+
+/** The end of a node in the text, before changes. The range of a block also covers the comments that follow it. */
+export function endOf({ srcToken, range }: Node): number {
+  const end = srcToken && (isBlockToken(srcToken) ? endOfToken(srcToken) : undefined);
+  return end ?? range?.[1] ?? 0;
+}
+
+type BlockToken = CST.BlockMap | CST.BlockSequence;
+
+function isBlockToken(token: CST.Token): token is BlockToken {
+  return token.type === 'block-map' || token.type === 'block-seq';
+}
+
+function endOfToken(token: CST.Token): number | undefined {
+  if (isBlockToken(token)) {
+    const last = token.items.findLast((item) => startOf(item) !== undefined);
+    const { start = [], key, sep = [], value } = last ?? {};
+    const indicator = [...start, ...sep].findLast(({ type }) => !FILLING.includes(type));
+    const inner = value ?? (sep.length > 0 ? indicator : (key ?? indicator));
+    return inner && endOfToken(inner);
+  }
+  if (token.type === 'flow-collection') return token.end[0] && endOfToken(token.end[0]);
+  if (!('source' in token)) return undefined;
+  const header = token.type === 'block-scalar' ? token.props : [];
+  const length = [...header, token].reduce((sum, part) => sum + ('source' in part ? part.source.length : 0), 0);
+  return token.offset + length;
 }
 
 /** The same, after the comments that are deeper than a column, and so belong to the node. */

@@ -1,18 +1,24 @@
+import { changesBreaks } from './reads-alike.ts';
+
 /** A replacement in a text: the offset, the number of characters that go, and those that come. */
 export type Correction = readonly [offset: number, removed: number, added: string];
 
 /** Texts agree again where this many characters are the same. */
 const AGREEMENT = 24;
 
-/** The bounds of what is recorded in an annotation. Differences of white space and quotes are far below. */
-const MAX_CHARACTERS = 400;
-const MAX_CORRECTIONS = 100;
+/** The most characters of one difference, and of a whole record. Differences of white space and quotes are far below. */
+const MAX_DIFFERENCE = 2_000;
+const MAX_RECORD = 16_000;
+
+/** The space in the record that a correction takes beside its characters. */
+const OVERHEAD = 12;
 
 /** @returns the corrections that turn one text into another; undefined if the texts differ too much */
 export function findCorrections(from: string, to: string): Correction[] | undefined {
   const found: Correction[] = [];
   let left = 0;
   let right = 0;
+  let space = MAX_RECORD;
   while (left < from.length || right < to.length) {
     if (left < from.length && from[left] === to[right]) {
       left += 1;
@@ -20,7 +26,9 @@ export function findCorrections(from: string, to: string): Correction[] | undefi
       continue;
     }
     const next = findAgreement(from, left, to, right);
-    if (next === undefined || found.length === MAX_CORRECTIONS) return undefined;
+    if (next === undefined) return undefined;
+    space -= next.removed + next.added + OVERHEAD;
+    if (space < 0) return undefined;
     found.push([left, next.removed, to.slice(right, right + next.added)]);
     left += next.removed;
     right += next.added;
@@ -29,7 +37,7 @@ export function findCorrections(from: string, to: string): Correction[] | undefi
 }
 
 function findAgreement(from: string, left: number, to: string, right: number) {
-  for (let total = 1; total <= MAX_CHARACTERS; total += 1) {
+  for (let total = 1; total <= MAX_DIFFERENCE; total += 1) {
     for (let removed = 0; removed <= total; removed += 1) {
       const added = total - removed;
       if (agree(from, left + removed, to, right + added)) return { removed, added };
@@ -44,12 +52,13 @@ function agree(from: string, left: number, to: string, right: number): boolean {
   return from.startsWith(ahead, left) && (ahead.length === AGREEMENT || from.length - left === ahead.length);
 }
 
-/** @returns undefined if the corrections do not fit the text */
+/** @returns undefined if the corrections do not fit the text, or could change where its lines end for kubectl */
 export function applyCorrections(text: string, corrections: readonly Correction[]): string | undefined {
   const pieces: string[] = [];
   let position = 0;
   for (const [offset, removed, added] of corrections) {
     if (offset < position || removed < 0 || offset + removed > text.length) return undefined;
+    if (changesBreaks(text.slice(offset, offset + removed), added)) return undefined;
     pieces.push(text.slice(position, offset), added);
     position = offset + removed;
   }

@@ -1,7 +1,8 @@
-import { isNode, type Node, type Pair } from 'yaml';
-import { contentOf, jsonOf, type Page } from './block-edits.ts';
+import { isNode, type Pair } from 'yaml';
+import { contentOf, hasUnsuitedTag, jsonOf, type Page } from './block-edits.ts';
 import {
   type Collection,
+  endOf,
   type FormerCollection,
   type Gap,
   gapsBetween,
@@ -23,7 +24,14 @@ export function flowEdits(page: Page, collection: Collection, former: FormerColl
     return [{ start, end, text, depth: 0 }];
   }
   const gaps = gapsBetween(items, collection.items);
-  return gaps?.map((gap) => gapEdit(page, gap, first));
+  const edits = gaps?.map((gap) => gapEdit(page, gap, first));
+  if (edits === undefined || edits.length === 0 || !former.isBare) return edits;
+  const end = endOf(first.value);
+  const braces = [
+    { start: first.start, end: first.start, text: '{', depth: 0 },
+    { start: end, end, text: '}', depth: -1 },
+  ];
+  return [...braces, ...edits];
 }
 
 function gapEdit(page: Page, { before, removed, added, after }: Gap, first: Item): TextEdit {
@@ -34,11 +42,12 @@ function gapEdit(page: Page, { before, removed, added, after }: Gap, first: Item
   const [gone] = removed;
   const lastGone = removed.at(-1);
   if (before !== undefined) {
-    const start = endOf(before);
-    return { start, end: lastGone ? endOf(lastGone) : start, text: written && separator + written, depth: 0 };
+    const start = endOf(before.value);
+    const end = lastGone ? endOf(lastGone.value) : start;
+    return { start, end, text: written && separator + written + spaceAfter(text, end), depth: 0 };
   }
   if (after === undefined) {
-    return { start: gone?.start ?? 0, end: lastGone ? endOf(lastGone) : 0, text: written, depth: 0 };
+    return { start: gone?.start ?? 0, end: lastGone ? endOf(lastGone.value) : 0, text: written, depth: 0 };
   }
   return { start: gone?.start ?? after.start, end: after.start, text: written && written + separator, depth: 0 };
 }
@@ -46,14 +55,18 @@ function gapEdit(page: Page, { before, removed, added, after }: Gap, first: Item
 /** The edit for a pair of a map in flow style that has another value. */
 export function flowValueEdits(page: Page, { value }: Pair, item: Item): TextEdit[] | undefined {
   const { range } = item.value;
-  if (!isNode(value) || !range || item.colon === undefined) return undefined;
-  const text = valueText(page, jsonOf(page, value), marginOf(page.text, item));
-  const space = page.text[range[0] - 1] === ':' ? ' ' : '';
-  return [{ start: range[0], end: range[1], text: space + text, depth: 0 }];
+  if (!isNode(value) || !range || hasUnsuitedTag(item.value, value)) return undefined;
+  const { text } = page;
+  const written = valueText(page, jsonOf(page, value), marginOf(text, item));
+  const [start, end] = item.colon === undefined ? [range[1], range[1]] : range;
+  const before = item.colon === undefined ? ': ' : /[\s[{,]/.test(text[start - 1] ?? '') ? '' : ' ';
+  // An item that is added after an empty value begins at the same place.
+  return [{ start, end, text: before + written + spaceAfter(text, end), depth: 1 }];
 }
 
-function endOf({ value }: Item): number {
-  return (value as Node).range?.[1] ?? 0;
+/** A comment must not follow immediately. */
+function spaceAfter(text: string, end: number): string {
+  return text[end] === '#' ? ' ' : '';
 }
 
 /** The indentation of an item that has lines of its own. */

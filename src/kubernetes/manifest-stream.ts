@@ -47,30 +47,38 @@ export function textOf({ documents }: ChangedStream): string {
 export function readStream(text: string, name: string): ManifestStream {
   const lineCounter = new LineCounter();
   const documents: Document.Parsed[] = parseAllDocuments(text, { ...READING, lineCounter });
+  const placeOf = (offset: number): string => `${name}:${lineCounter.linePos(offset).line}`;
   const read = documents.map((document) => {
-    const line = `${name}:${lineCounter.linePos(document.range[0]).line}`;
-    return { document, line, manifest: readDocument(document, name, line) };
+    return { document, manifest: readDocument(document, name, placeOf(document.range[0])) };
   });
   return {
     name,
     text,
     manifests: read.flatMap(({ manifest }) => manifest ?? []),
-    change: (change) => changeDocuments(text, read, change),
+    change: (change) => changeDocuments({ text, documents: read, placeOf }, change),
   };
 }
 
 interface ReadDocument {
   readonly document: Document.Parsed;
-  /** The file and the line, for messages. */
-  readonly line: string;
   /** Undefined for an empty document. */
   readonly manifest: Json | undefined;
 }
 
-function changeDocuments(text: string, documents: readonly ReadDocument[], change: ManifestChange): ChangedStream {
+interface ReadDocuments {
+  readonly text: string;
+  readonly documents: readonly ReadDocument[];
+  /** The file and the line of an offset, for messages. */
+  readonly placeOf: (offset: number) => string;
+}
+
+const OBSTACLE =
+  'cannot change this value in place: replace aliases and merge keys by copies, and write it without tags';
+
+function changeDocuments({ text, documents, placeOf }: ReadDocuments, change: ManifestChange): ChangedStream {
   const notes: Note[] = [];
   let start = 0;
-  const changed = documents.map(({ document, line, manifest: before }, index): ChangedDocument => {
+  const changed = documents.map(({ document, manifest: before }, index): ChangedDocument => {
     const end = index === documents.length - 1 ? text.length : endOfDocument(text, document);
     const source = text.slice(start, end);
     const place = { document, text, start, end };
@@ -79,11 +87,9 @@ function changeDocuments(text: string, documents: readonly ReadDocument[], chang
     const { manifest, notes: more } = change(before, index);
     notes.push(...more);
     const operations = diffJson(before, manifest);
-    const edited = operations.length === 0 ? source : editDocument(place, operations, manifest);
-    if (edited === undefined) {
-      throw new ManifestError(`${line}: this document cannot be changed: replace its aliases and merge keys by copies`);
-    }
-    return { source, text: edited, before, after: manifest };
+    const edited = operations.length === 0 ? { text: source } : editDocument(place, operations, manifest);
+    if ('obstacle' in edited) throw new ManifestError(`${placeOf(edited.obstacle)}: ${OBSTACLE}`);
+    return { source, text: edited.text, before, after: manifest };
   });
   const empty = { source: text, text, before: undefined, after: undefined };
   return { documents: changed.length === 0 ? [empty] : changed, notes };

@@ -202,7 +202,9 @@ function gracePeriod(template: JsonObject, options: InjectionOptions, layout: Po
   const before = getIn(template, layout.gracePeriod);
   const after = options.terminationGracePeriodSeconds;
   if (typeof before === 'number') return before < after ? { before, after } : undefined;
-  return after > DEFAULT_GRACE_SECONDS ? { before: null, after } : undefined;
+  // The API server refuses any other type.
+  const isUnset = before === undefined || before === null;
+  return isUnset && after > DEFAULT_GRACE_SECONDS ? { before: null, after } : undefined;
 }
 
 function graceOf(template: JsonObject, layout: PodLayout): number {
@@ -231,9 +233,10 @@ function isOwn(item: Json): boolean {
   return OWN_CONTAINERS.includes(name) || VOLUME_NAMES.some((volume) => volume === name);
 }
 
-/** The lists and maps that were empty, or null, before the injection filled them. */
+/** The lists and maps that were empty, or null, before the injection filled them; and a grace period that was null. */
 function formerlyEmpty(before: JsonObject, after: JsonObject, layout: PodLayout): Record<string, Json> {
-  const filled = collectionsOf(layout).flatMap((path): [string, Json][] => {
+  const paths = [...collectionsOf(layout), ...(layout.gracePeriod === undefined ? [] : [layout.gracePeriod])];
+  const filled = paths.flatMap((path): [string, Json][] => {
     const value = getIn(before, path);
     if (value === undefined || !isEmpty(value) || sameJson(value, getIn(after, path))) return [];
     return [[toPointer(path), value]];

@@ -41,7 +41,8 @@ function withoutSidecar(template: JsonObject, layout: PodLayout, status: Injecti
   // A grace period that has changed since the injection is kept.
   if (status.gracePeriod !== undefined && gracePeriod !== undefined) {
     const { before, after } = status.gracePeriod;
-    if (getIn(result, gracePeriod) === after) result = setIn(result, gracePeriod, before ?? undefined);
+    const former = before ?? emptyBefore(status.empty ?? {}, gracePeriod);
+    if (getIn(result, gracePeriod) === after) result = setIn(result, gracePeriod, former);
   }
   return setIn(result, [...annotations, STATUS_ANNOTATION], undefined);
 }

@@ -1,6 +1,7 @@
-import { applyCorrections, type Correction, findCorrections } from './corrections.ts';
-import { agreeForKubectl, contains } from './edit-document.ts';
-import { getIn, type Json, sameJson } from './json.ts';
+import { correctionsIn, recordCorrections } from './correction-records.ts';
+import { applyCorrections, findCorrections } from './corrections.ts';
+import { contains } from './edit-document.ts';
+import { sameJson } from './json.ts';
 import {
   type ChangedDocument,
   type ChangedStream,
@@ -10,8 +11,9 @@ import {
   textOf,
 } from './manifest-stream.ts';
 import { uninjectPod } from './pod-restoration.ts';
-import { readStatus, STATUS_ANNOTATION, writeStatus } from './status.ts';
-import { changeManifest, type Note, type PodChange } from './workloads.ts';
+import { readsAlike } from './reads-alike.ts';
+import { STATUS_ANNOTATION } from './status.ts';
+import { changeManifest, type Note } from './workloads.ts';
 
 /** Removes the injections of a stream, and restores the text of each document. */
 export function restoreStream(stream: ManifestStream): ChangedStream {
@@ -36,7 +38,8 @@ function isStillSplit(documents: readonly ChangedDocument[], name: string): bool
 
 /**
  * Injects into a stream so that `restoreStream` gives every byte back. Usually the removal of the added lines does. Where it does
- * not, because a list was `[ ]` before, for example, the annotation with the status records the difference.
+ * not, because a list was `[ ]` before, for example, the annotation with the status records the difference. A document for which
+ * that is impossible is refused.
  */
 export function injectStream(stream: ManifestStream, change: ManifestChange): ChangedStream {
   const { name } = stream;
@@ -48,10 +51,7 @@ export function injectStream(stream: ManifestStream, change: ManifestChange): Ch
     if (after === undefined || document === undefined || original === undefined) return after;
     if (correctedText(document) === original) return after;
     const corrections = findCorrections(document.text, original);
-    return recordCorrections(
-      after,
-      corrections !== undefined && mayRecord(after, corrections) ? corrections : undefined,
-    );
+    return (corrections && recordCorrections(after, corrections, original)) ?? after;
   });
   const isUnchanged = recorded.every((manifest, index) => manifest === changed.documents[index]?.after);
   const written = isUnchanged
@@ -62,22 +62,29 @@ export function injectStream(stream: ManifestStream, change: ManifestChange): Ch
   const restored = isUnchanged
     ? removed.map(correctedText)
     : restoreStream(readStream(textOf(written), name)).documents.map(({ text }) => text);
-  const isExact = restored.length === originals.length && restored.every((text, index) => text === originals[index]);
-  return { ...written, notes: [...changed.notes, ...(isExact ? [] : [inexact(name)])] };
+  const refused = Array.from({ length: Math.max(originals.length, restored.length) }, (_, index) => {
+    const [original = '', text = ''] = [originals[index], restored[index]];
+    return original === text ? [] : [refusal(stream, written, index, firstDifference(original, text))];
+  });
+  return { ...written, notes: [...changed.notes, ...refused.flat()] };
 }
 
-/** A List may contain Secrets beside the pods, in any form. No letter or digit of theirs gets into the annotation of a pod. */
-function mayRecord(manifest: Json, corrections: readonly Correction[]): boolean {
-  const isList = getIn(manifest, ['items']) !== undefined;
-  return !isList || !corrections.some(([, , added]) => /[\p{L}\p{N}]/u.test(added));
-}
-
-function inexact(object: string): Note {
+/** @param offset of the difference in the document without an injection */
+function refusal({ name, text }: ManifestStream, { documents }: ChangedStream, index: number, offset: number): Note {
+  const start = documents.slice(0, index).reduce((length, { source }) => length + source.length, 0);
+  // The lines of an injection that the document has already are not counted in the offset.
+  const place = start + (text.includes(STATUS_ANNOTATION) ? 0 : offset);
   return {
-    object,
-    outcome: 'injected',
-    reasons: ['uninject will restore its content, but not all of its white space'],
+    object: `${name}:${text.slice(0, place).split('\n').length}`,
+    outcome: 'refused',
+    reasons: ['uninject could not restore this line: write numbers in decimal, long values on one line, and no tags'],
   };
+}
+
+function firstDifference(left: string, right: string): number {
+  let offset = 0;
+  while (offset < left.length && left[offset] === right[offset]) offset += 1;
+  return offset;
 }
 
 /** The texts without the injections that the stream may have already. */
@@ -95,30 +102,5 @@ function correctedText({ before, after, text }: ChangedDocument): string {
   const corrections = before === undefined || after === undefined ? undefined : correctionsIn(before);
   const corrected = corrections && applyCorrections(text, corrections);
   if (corrected === undefined || after === undefined) return text;
-  return contains(corrected, after) && agreeForKubectl(corrected, text) ? corrected : text;
-}
-
-function correctionsIn(manifest: Json): readonly Correction[] | undefined {
-  let found: readonly Correction[] | undefined;
-  changeManifest(manifest, (template, layout) => {
-    const status = readStatus(template, layout);
-    if (status !== undefined && status !== 'invalid') found ??= status.corrections;
-    return { template, outcome: 'unchanged', reasons: [] };
-  });
-  return found;
-}
-
-/** Writes corrections into the first status of a manifest. */
-function recordCorrections(manifest: Json, corrections: readonly Correction[] | undefined): Json {
-  let isWritten = corrections === undefined;
-  const change: PodChange = (template, layout) => {
-    const status = readStatus(template, layout);
-    if (isWritten || status === undefined || status === 'invalid') {
-      return { template, outcome: 'unchanged', reasons: [] };
-    }
-    isWritten = true;
-    const next = { ...status, corrections: corrections?.map(([...correction]) => correction) };
-    return { template: writeStatus(template, layout, next), outcome: 'injected', reasons: [] };
-  };
-  return changeManifest(manifest, change).manifest;
+  return contains(corrected, after) && readsAlike(corrected, text) ? corrected : text;
 }

@@ -24,6 +24,8 @@ export type PodChange = (
   layout: PodLayout,
   /** The namespace in the manifest. */
   namespace: string | undefined,
+  /** The object in the manifest. Empty unless the manifest is a List. */
+  object: Path,
 ) => {
   readonly template: JsonObject;
   readonly outcome: Note['outcome'];
@@ -51,11 +53,15 @@ const LOCATIONS: Readonly<Record<string, PodLocation>> = {
 };
 
 /** Changes the pods in a manifest, and in the items of a List. An object without a pod is returned unchanged, with a note. */
-export function changeManifest(manifest: Json, change: PodChange): { manifest: Json; notes: Note[] } {
+export function changeManifest(
+  manifest: Json,
+  change: PodChange,
+  object: Path = [],
+): { manifest: Json; notes: Note[] } {
   if (!isObject(manifest)) return { manifest, notes: [note(manifest, 'skipped', 'not a Kubernetes object')] };
   const { items } = manifest;
   if (textOf(manifest.kind)?.endsWith('List') && isArray(items)) {
-    const changed = items.map((item) => changeManifest(item, change));
+    const changed = items.map((item, index) => changeManifest(item, change, [...object, 'items', index]));
     return {
       manifest: { ...manifest, items: changed.map((item) => item.manifest) },
       notes: changed.flatMap(({ notes }) => notes),
@@ -69,8 +75,9 @@ export function changeManifest(manifest: Json, change: PodChange): { manifest: J
     return { manifest, notes: [note(manifest, 'skipped', `opted out: ${INJECT_LABEL} is "disabled"`)] };
   }
   const found = getIn(manifest, path);
+  if (!isObject(found)) return { manifest, notes: [note(manifest, 'skipped', `has no ${path.join('.')}`)] };
   const namespace = textOf(getIn(manifest, ['metadata', 'namespace']));
-  const { template, outcome, reasons, configMap } = change(isObject(found) ? found : {}, layout, namespace);
+  const { template, outcome, reasons, configMap } = change(found, layout, namespace, object);
   const changed = outcome === 'injected' || outcome === 'restored';
   const next = path.length === 0 ? template : setIn(manifest, path, template);
   const told = note(manifest, outcome, ...reasons);

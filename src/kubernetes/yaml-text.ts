@@ -1,4 +1,4 @@
-import { stringify } from 'yaml';
+import { Document, visit } from 'yaml';
 import { isArray, isObject, type Json } from './json.ts';
 
 /** More aliases than any manifest has, and fewer than it takes to exhaust the memory. */
@@ -14,8 +14,25 @@ export interface Style {
   readonly json: string | undefined;
 }
 
-/** Quotes what YAML 1.1 reads as another type. */
-const WRITING = { compat: 'yaml-1.1', lineWidth: 0 } as const;
+/** Numbers of YAML 1.1, of YAML 1.2, and of Go: 0X1F, 0o1_7, +1_0, .5, 1:30. */
+const NUMBER = /^[-+]?[._]*(?:\d[\d_]*\.?[\d_]*(?:e[-+]?\d*)?|0_*[xob][\da-f_]*|\d[\d_]*(?::\d+)+(?:\.\d*)?)$/i;
+const OTHER_TYPE = /^(?:\d{4}-\d.*|[-+]?\.?(?:inf|infinity|nan)|y|yes|n|no|on|off|true|false|null|~|<<|=|)$/i;
+
+/** Does some reader of YAML take the text for a number, a timestamp, a boolean, null or a merge key unless it is quoted? */
+export function isAmbiguous(text: string): boolean {
+  return NUMBER.test(text) || OTHER_TYPE.test(text);
+}
+
+/** Quotes what some reader takes for another type. */
+function write(value: Json, options: { indent?: number; indentSeq?: boolean; blockQuote?: boolean } = {}): string {
+  const document = new Document(value, { compat: 'yaml-1.1', aliasDuplicateObjects: false });
+  visit(document, {
+    Scalar(_, node) {
+      if (typeof node.value === 'string' && isAmbiguous(node.value)) node.type = 'QUOTE_DOUBLE';
+    },
+  });
+  return document.toString({ lineWidth: 0, ...options });
+}
 
 /**
  * Writes a list or map as lines of a block.
@@ -24,9 +41,7 @@ const WRITING = { compat: 'yaml-1.1', lineWidth: 0 } as const;
 export function blockText(value: Json, column: number, { lineBreak, indent, indentSeq }: Style): string {
   const blockQuote = !/"(?: |\\t)*\\n/.test(JSON.stringify(value));
   const margin = ' '.repeat(column);
-  const lines = stringify(value, { ...WRITING, indent, indentSeq, blockQuote })
-    .replace(/\n$/, '')
-    .split('\n');
+  const lines = write(value, { indent, indentSeq, blockQuote }).replace(/\n$/, '').split('\n');
   return lines.map((line) => (line === '' ? '' : margin + line) + lineBreak).join('');
 }
 
@@ -35,7 +50,7 @@ export function inlineText(value: Json, quote?: string): string {
   if (typeof value !== 'string') return JSON.stringify(value);
   if (quote === '"' || /[\n\r]/.test(value)) return JSON.stringify(value);
   if (quote === "'") return `'${value.replaceAll("'", "''")}'`;
-  return stringify(value, WRITING).trimEnd();
+  return write(value).trimEnd();
 }
 
 /** Writes a value in flow style, on one line. */

@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ManifestError } from '../../../src/kubernetes/manifest-stream.ts';
+import type { RawOptions } from '../../../src/kubernetes/options.ts';
+import { injectText, request, restoreText } from './samples.ts';
+
+const HEAD = 'apiVersion: v1\nkind: Pod\n';
+const HOSTS = { 'intercept-hosts': 'mcp.example.com', 'redirect-image': 'r:1' };
+const WAYS: readonly RawOptions[] = [
+  {},
+  { sidecar: 'classic' },
+  { intercept: 'proxy', ...HOSTS },
+  { intercept: 'packets', ...HOSTS },
+];
+
+const inject = (text: string, flags: RawOptions = {}) =>
+  injectText(text, request({ flags: { ...request().flags, ...flags } }));
+
+const javaOptions = (count: number): string =>
+  Array.from({ length: count }, (_, index) => `        -Doption.number.${index}=value\n`).join('');
+
+const containers = (count: number, rest: string): string =>
+  Array.from({ length: count }, (_, index) => `  - name: c${index}\n${rest}`).join('');
+
+const FORMS: Readonly<Record<string, string>> = {
+  'flow maps that leave values out':
+    '{apiVersion: v1, kind: Pod, spec: { volumes: , containers: [ { name: x, env: } ] } }\n',
+  'flow maps without space': '{"apiVersion":"v1","kind":"Pod","spec":{"volumes":,"containers":[{"name":"x","env":}]}}',
+  'flow maps with keys alone':
+    '{apiVersion: v1, kind: Pod, metadata: {annotations}, spec: {volumes , containers: [{name: x,env},], terminationGracePeriodSeconds},}\n',
+  'explicit keys in flow style':
+    '{apiVersion: v1, kind: Pod, ? metadata, ? spec : { ? volumes : , ? containers : [ { ? name : x, ? env } ] } }\n',
+  'comments and line breaks in flow style':
+    'apiVersion: v1\nkind: Pod\nspec: { # a\n    volumes: # b\n    , # c\n    containers: # d\n    [ # e\n     { # f\n name: x # g\n , env: # h\n } # i\n , # j\n ] # k\n } # l\n',
+  'pairs without braces': `${HEAD}spec:\n  containers: [name: x, ? name : y]\n  initContainers: [name: z]\n`,
+  'explicit keys':
+    '? apiVersion\n: v1\n? kind\n: Pod\n? spec\n: ? initContainers\n  : - name: i\n  ? containers\n  : - ? name\n      : x\n      ? env\n  ? volumes\n  ? metadata\n',
+  'nested explicit keys': `${HEAD}? spec\n: ? containers\n  : - ? name\n      : x\n      ? env\n      : - name: A\n          value: b\n  ? volumes\n  :\n    # c\n    []\n`,
+  'anchors and tags': `${HEAD}metadata: &m\nspec: &s !!map\n  containers: &c !!seq\n  - &d !!map\n    name: &n x\n    env: !!seq [ ]\n  volumes: &v\n  initContainers: &i !own []\n`,
+  'comments everywhere': `${HEAD}# a\nspec: # b\n  # c\n  volumes: # d\n    # e\n  # f\n  containers: # g\n    # h\n  # i\n  - # j\n    # k\n    name: x # l\n    # m\n    env: # n\n      # o\n    # p\n   # q\n # r\n# s\n`,
+  'values on lines of their own': `${HEAD}metadata:\n  ~\nspec:\n  volumes:\n    null\n  containers:\n    [ { name: x,\n    env:\n    [ ] } ]\n`,
+  'dashes on lines of their own': `${HEAD}spec:\n  containers:\n  -\n    name: x\n    env:\n    -\n      name: A\n  -\n\n    name: y\n`,
+  'tabs between tokens': `${HEAD}spec:\t\n  containers: [\t{name:\tx\t,\tenv:\t}\t]\t# c\n  volumes:\t~\t\n`,
+  'CRLF in flow style': `${HEAD}spec: { volumes: , \n  containers: [\n { name: x, env: }\n ] }\n`.replaceAll(
+    '\n',
+    '\r\n',
+  ),
+  'a byte order mark before flow style':
+    '\uFEFF{apiVersion: v1, kind: Pod, spec: { volumes: , containers: [{ name: x } ] }}',
+  'directives and document markers': `%YAML 1.1\n%TAG ! tag:example.com,2026:\n--- !!map # c\n${HEAD}spec: { volumes: , containers: [{ name: x, env: } ] }\n...\n# end\n%YAML 1.1\n---\n...\n`,
+  'a document on the line of its marker':
+    '--- {apiVersion: v1, kind: Pod, spec: { volumes: , containers: [{ name: x } ] }}\n--- # x\nkind: Service\n',
+  'an empty value without a line break': `${HEAD}spec:\n  containers:\n  - {name: x, env: }\n  volumes: `,
+  'a block scalar that ends in blanks': `${HEAD}spec:\n  containers:\n  - name: x\n    args:\n    - |+\n     abc\n     `,
+  'a grace period that is null': `${HEAD}spec:\n  terminationGracePeriodSeconds: ~\n  containers:\n  - name: a\n`,
+  'a grace period with a point':
+    '{"apiVersion":"v1","kind":"Pod","spec":{"terminationGracePeriodSeconds":3.0e1,"containers":[{"name":"x"}]}}',
+  'null in JSON':
+    '{"apiVersion":"v1","kind":"Pod","spec":{"volumes":null,"containers":[{"name":"x","env":null,"volumeMounts":[ ]}]}}',
+  'white space in JSON':
+    '{\t"apiVersion" :\t"v1",\n\n"kind"\n:\n"Pod","spec":{"volumes":[\n\n],"containers":[\n\t{"name":"x","env":[]}\n]}}\n\n',
+  'many options of Java in a folded block': `${HEAD}spec:\n  containers:\n  - name: a\n    env:\n    - name: JAVA_TOOL_OPTIONS\n      value: >-\n${javaOptions(150)}`,
+  'empty lists in 150 containers': `${HEAD}spec:\n  volumes: [ ]\n  containers:\n${containers(150, '    env: [ ]\n    volumeMounts: # none\n')}`,
+  'a List in flow style':
+    'apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Secret, data: {a: b}}, {apiVersion: v1, kind: Pod, spec: {volumes, containers: [{name: a, env}]}}]\n',
+  "kagent's Agent in flow style":
+    'apiVersion: kagent.dev/v1alpha2\nkind: Agent\nspec: { type: BYO, byo: { deployment: { image: x, env: , volumes } } }\n',
+  'workloads without a pod':
+    'apiVersion: apps/v1\nkind: Deployment\nspec:\n  template:\n---\napiVersion: kagent.dev/v1alpha2\nkind: Agent\nspec: { type: Declarative, declarative }\n',
+};
+
+for (const [what, text] of Object.entries(FORMS)) {
+  test(`restores ${what} to the byte`, () => {
+    for (const flags of WAYS) {
+      const { text: injected, notes } = inject(text, flags);
+      const refused = notes.filter(({ outcome, object }) => outcome === 'refused' && object.startsWith('f.yaml'));
+      assert.deepEqual(refused, []);
+      assert.equal(restoreText(injected), text);
+    }
+  });
+}
+
+const REASON = 'uninject could not restore this line: write numbers in decimal, long values on one line, and no tags';
+
+const UNRESTORABLE: Readonly<Record<string, readonly [line: number, text: string]>> = {
+  'an octal number': [4, `${HEAD}spec:\n  terminationGracePeriodSeconds: 036\n  containers:\n  - name: a\n`],
+  'an octal number after another document': [
+    6,
+    `kind: Service\n---\n${HEAD}spec: {\n terminationGracePeriodSeconds: 0o36, containers: [name: a]}\n`,
+  ],
+  'a value that the annotation would have no space for': [
+    8,
+    `${HEAD}spec:\n  containers:\n  - name: a\n    env:\n    - name: JAVA_TOOL_OPTIONS\n      value: >-\n${javaOptions(1500)}`,
+  ],
+};
+
+for (const [what, [line, text]] of Object.entries(UNRESTORABLE)) {
+  test(`refuses ${what}, which uninject could not restore`, () => {
+    const { notes } = inject(text, { intercept: 'proxy', ...HOSTS });
+    assert.deepEqual(notes.at(-1), { object: `f.yaml:${line}`, outcome: 'refused', reasons: [REASON] });
+  });
+}
+
+const UNCHANGEABLE: Readonly<Record<string, readonly [line: number, text: string]>> = {
+  'an alias of what changes': [
+    5,
+    `${HEAD}metadata:\n  labels: &l {}\n  annotations: *l\nspec:\n  containers:\n  - name: x\n`,
+  ],
+  'an anchor of what changes': [
+    10,
+    `${HEAD}spec:\n  containers:\n  - name: x\n    env:\n    - name: JAVA_TOOL_OPTIONS\n      value: &j -Xmx1g\n    - name: Y\n      value: *j\n`,
+  ],
+  'a tag that no longer fits': [6, `${HEAD}spec:\n  containers:\n  - name: x\n  volumes: !!null\n`],
+};
+
+for (const [what, [line, text]] of Object.entries(UNCHANGEABLE)) {
+  test(`refuses ${what} with its line`, () => {
+    const message = `f.yaml:${line}: cannot change this value in place: replace aliases and merge keys by copies, and write it without tags`;
+    assert.throws(() => inject(text, { intercept: 'proxy', ...HOSTS }), new ManifestError(message));
+  });
+}
+
+test('leaves a grace period that is not a number to the API server', () => {
+  const text = `${HEAD}spec:\n  terminationGracePeriodSeconds: "30"\n  containers:\n  - name: a\n`;
+  const { text: injected } = inject(text);
+  assert.match(injected, /terminationGracePeriodSeconds: "30"/);
+  assert.equal(restoreText(injected), text);
+});
+
+const SECRET = '- {apiVersion: v1, kind: Secret, data: {key: s3cret}}\n';
+const pod = (seconds: string): string =>
+  `- apiVersion: v1\n  kind: Pod\n  spec:\n    terminationGracePeriodSeconds: ${seconds}\n    containers: [name: a]\n`;
+
+test('records the text of each pod of a List in the annotation of that pod', () => {
+  const text = `apiVersion: v1\nkind: List\nitems:\n${pod('0x1E')}${SECRET}${pod('0x1D')}${pod('16')}`;
+  const { text: injected } = inject(text);
+  const records = [...injected.matchAll(/corrections":\[\[.*?\]\]/g)].map(([record]) => record.match(/0x\w+/g));
+  assert.deepEqual(records, [['0x1E'], ['0x1D']]);
+  assert.equal(restoreText(injected), text);
+});
