@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
-import { text as readAll } from 'node:stream/consumers';
+import { arrayBuffer } from 'node:stream/consumers';
 import type { Json } from './json.ts';
 import { type ChangedStream, ManifestError, type ManifestStream, readStream, textOf } from './manifest-stream.ts';
-import { removePrinted } from './printed-config.ts';
+import { joinStreams, removePrinted } from './printed-config.ts';
 import type { Note } from './workloads.ts';
 
 /**
@@ -28,23 +28,23 @@ export async function changeFiles(
   const change = prepare(streams.flatMap(({ manifests }) => manifests));
   const changed = streams.map(change);
   return {
-    text: changed.map(textOf).reduce(joinManifests, ''),
+    text: changed.map(textOf).reduce(joinStreams, ''),
     notes: [...dropped, ...changed.flatMap(({ notes }) => notes)],
   };
 }
 
+/** Reads every byte, so that `uninject` can restore a byte order mark. */
 async function read(file: string, name: string): Promise<string> {
+  let bytes: NodeJS.ArrayBufferView | ArrayBuffer;
   try {
-    return file === '-' ? await readAll(process.stdin) : await readFile(file, 'utf8');
+    bytes = file === '-' ? await arrayBuffer(process.stdin) : await readFile(file);
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown reason';
     throw new ManifestError(`${name}: ${code === 'ENOENT' ? 'no such file' : `cannot be read: ${code}`}`);
   }
-}
-
-/** Joins two streams of documents. */
-function joinManifests(before: string, next: string): string {
-  if (before === '') return next;
-  const ended = before.endsWith('\n') ? before : `${before}\n`;
-  return next.startsWith('---') ? ended + next : `${ended}---\n${next}`;
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw new ManifestError(`${name}: is not valid UTF-8: convert it to UTF-8`);
+  }
 }

@@ -10,11 +10,26 @@ const [[MARK, INJECT]] = Object.entries(PRINTED) as [[string, string]];
 /** Ends a document whose successor has a marker of its own, so that a removal knows which marker to take along. */
 const END = '...\n';
 const START = '---\n';
+const BYTE_ORDER_MARK = '\uFEFF';
 
-/** Puts the ConfigMaps before a stream. */
+/** A directive belongs to the marker that follows it. Only comments and blank lines precede it. */
+const DIRECTIVE = /^(?:[ \t\r]*(?:#[^\n]*)?\n)*%/;
+
+/** Puts the ConfigMaps before a stream. A byte order mark stays at the start. */
 export function joinPrinted(configMaps: string, text: string): string {
   if (configMaps === '') return text;
-  return configMaps + (/^(?:---|%)/.test(text) ? END : START) + text;
+  const mark = text.startsWith(BYTE_ORDER_MARK) ? BYTE_ORDER_MARK : '';
+  const rest = text.slice(mark.length);
+  return mark + configMaps + (rest.startsWith('---') || DIRECTIVE.test(rest) ? END : START) + rest;
+}
+
+/** Joins two streams of documents. */
+export function joinStreams(before: string, text: string): string {
+  if (before === '') return text;
+  const ended = before.endsWith('\n') ? before : `${before}\n`;
+  const next = text.startsWith(BYTE_ORDER_MARK) ? text.slice(BYTE_ORDER_MARK.length) : text;
+  if (DIRECTIVE.test(next)) return ended + END + next;
+  return next.startsWith('---') ? ended + next : ended + START + next;
 }
 
 /**
@@ -36,7 +51,7 @@ export function removePrinted(text: string, name: string): { text: string; notes
       reasons: [],
     });
     dropsMarker = !source.endsWith(END);
-    return '';
+    return source.startsWith(BYTE_ORDER_MARK) ? BYTE_ORDER_MARK : '';
   });
   return { text: kept.join(''), notes };
 }

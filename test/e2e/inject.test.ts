@@ -27,7 +27,7 @@ const BYPASS =
   "only HTTP_PROXY is set: calls to https URLs bypass cambist, with the caller's own token; Node.js without NODE_USE_ENV_PROXY=1, Java, aiohttp and Go clients with a transport of their own ignore it";
 const FLAGS = ['--image', 'registry.example.com/cambist:0.1.0', '--secret', 'cambist', '--proxy-env'];
 
-async function file(t: TestContext, content: string): Promise<string> {
+async function file(t: TestContext, content: string | Buffer): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'inject-'));
   t.after(() => rm(folder, { recursive: true }));
   await writeFile(join(folder, 'f.yaml'), content);
@@ -85,16 +85,26 @@ test('prints no manifest if one object is refused, and the reason on standard er
   assert.match(stderr, /^cambist: 1 of 2 objects refused: no manifest is printed$/m);
 });
 
+test('refuses a document that uninject could not restore, and names its line', async () => {
+  const input = DEPLOYMENT.replace('    spec:\n', '    spec:\n      terminationGracePeriodSeconds: 036\n');
+  const { code, stdout, stderr } = await runCommand(['inject', ...FLAGS, '-'], { input });
+  assert.deepEqual([code, stdout], [1, '']);
+  assert.match(stderr, /^standard input:10: refused: uninject could not restore this line: write numbers in decimal/m);
+});
+
 test('refuses an invalid option, and names its flag', async () => {
   const { code, stderr } = await runCommand(['inject', '--image', 'i', '--port', 'x', '-'], { input: DEPLOYMENT });
   assert.equal(code, 1);
   assert.match(stderr, /deployment\/agent: refused: --port is "x": must be a port from 1 to 65535/);
 });
 
-test('names a file that cannot be read or is invalid YAML', async () => {
+test('names a file that cannot be read, is not UTF-8, or is invalid YAML', async (t) => {
   const missing = await runCommand(['inject', ...FLAGS, '/nowhere/f.yaml']);
   assert.deepEqual([missing.code, missing.stdout], [1, '']);
   assert.equal(missing.stderr, 'cambist: /nowhere/f.yaml: no such file\n');
+  const latin = await runCommand(['inject', ...FLAGS, await file(t, Buffer.from('a: \xe9\n', 'latin1'))]);
+  assert.deepEqual([latin.code, latin.stdout], [1, '']);
+  assert.match(latin.stderr, /^cambist: \S+f\.yaml: is not valid UTF-8: convert it to UTF-8\n$/);
   const wrong = await runCommand(['uninject', '-'], { input: 'a: [\n' });
   assert.equal(wrong.code, 1);
   assert.match(wrong.stderr, /^cambist: standard input:2:1: /);
@@ -186,7 +196,8 @@ test('takes the hosts of an interception from --config, and uninject restores th
 for (const [what, input] of Object.entries({
   'a stream': DEPLOYMENT,
   'a stream that begins with a marker': `---\n${DEPLOYMENT}---\n${CONFIG_MAP.replace('cambist', 'own')}`,
-  'a stream that begins with a directive': `%YAML 1.1\n---\n${DEPLOYMENT}`,
+  'a stream that begins with a comment and a directive': `# c\n%YAML 1.1\n---\n${DEPLOYMENT}`,
+  'a stream that begins with a byte order mark': `\uFEFF${DEPLOYMENT}`,
 })) {
   test(`with --config, uninject removes the printed ConfigMap and restores ${what}`, async (t) => {
     const args = ['inject', ...NAMES, '--config', await file(t, INTERCEPTING), '-'];
