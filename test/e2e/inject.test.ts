@@ -6,21 +6,9 @@ import { type TestContext, test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
 import { annotationOf } from '../../src/kubernetes/annotations.ts';
 import { OPTION_NAMES } from '../../src/kubernetes/options.ts';
+import { AGENT_MANIFEST as DEPLOYMENT } from '../harness/injected-pod.ts';
 import { runCommand } from '../harness/run-command.ts';
 
-const DEPLOYMENT = `# the agent
-apiVersion: apps/v1
-kind: Deployment
-metadata: { name: agent } # its name
-spec:
-  selector: { matchLabels: { app: agent } }
-  template:
-    metadata: { labels: { app: agent } }
-    spec:
-      containers:
-      - name: agent
-        image: agent:1
-`;
 const CONFIG_MAP = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cambist}\n';
 const TAKEN = 'apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: cambist, image: x}]}\n';
 const BYPASS =

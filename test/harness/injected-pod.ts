@@ -27,6 +27,21 @@ export interface InjectedPod {
   readonly containers: readonly InjectedContainer[];
 }
 
+/** The manifest of an agent, with comments and flow style. */
+export const AGENT_MANIFEST = `# the agent
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: agent } # its name
+spec:
+  selector: { matchLabels: { app: agent } }
+  template:
+    metadata: { labels: { app: agent } }
+    spec:
+      containers:
+      - name: agent
+        image: agent:1
+`;
+
 const AGENT = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'agent' } };
 
 /** The spec of a pod with a container "agent", after `cambist inject` with these flags. */

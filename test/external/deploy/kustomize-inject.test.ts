@@ -5,6 +5,7 @@ import { delimiter, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { parse, stringify } from 'yaml';
 import { getIn, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
+import { AGENT_MANIFEST } from '../../harness/injected-pod.ts';
 import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
 import { fencedBlocks } from '../../harness/markdown.ts';
 import { BUILT_PROGRAM, runCommand } from '../../harness/run-command.ts';
@@ -21,19 +22,6 @@ const configs = Object.fromEntries(
     parse(text),
   ]),
 );
-const AGENT = `apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: agent
-spec:
-  selector: { matchLabels: { app: agent } }
-  template:
-    metadata: { labels: { app: agent } }
-    spec:
-      containers:
-      - name: agent
-        image: agent:1
-`;
 const FLAGS = ['--enable-alpha-plugins', '--enable-exec'];
 
 let folder = '';
@@ -50,7 +38,7 @@ before(async () => {
 after(() => rm(folder, { recursive: true }));
 
 /** Writes a kustomization with the agent and its config. @returns its folder */
-async function kustomization(way: string, text: string, agent = AGENT): Promise<string> {
+async function kustomization(way: string, text: string, agent = AGENT_MANIFEST): Promise<string> {
   const place = await mkdtemp(join(folder, 'overlay-'));
   const config = { ...(parse(await readFile('deploy/cambist.yaml', 'utf8')) as object), ...configs[way] };
   const args = way === 'packets' ? "packets, --redirect-image, 'registry.example.com/cambist-redirect:0.1.0'" : way;
@@ -116,7 +104,7 @@ test('in the build, the pods mount a ConfigMap with a prefix and a hash in its n
 });
 
 test('the build fails with the reason if a pod is refused', async () => {
-  const taken = AGENT.replace('image: agent:1', 'image: agent:1\n        ports: [{ containerPort: 8180 }]');
+  const taken = AGENT_MANIFEST.replace('image: agent:1', 'image: agent:1\n        ports: [{ containerPort: 8180 }]');
   const place = await kustomization('proxy', `${generated}transformers: [inject.yaml]\n`, taken);
   const { code, stdout, stderr } = await tools.kustomize('build', ...FLAGS, place);
   assert.notEqual(code, 0);

@@ -7,6 +7,7 @@ import { getIn, type JsonObject, objectsOf } from '../../../src/kubernetes/json.
 import { parseOptions } from '../../../src/kubernetes/options.ts';
 import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
 import { parseDocuments } from '../../integration/deploy/manifests.ts';
+import { RESTRICTED } from './samples.ts';
 
 const folder = new URL('../../../deploy/webhook/', import.meta.url);
 const FILES = ['base', 'cert-manager'].flatMap((name) =>
@@ -108,16 +109,7 @@ test('the arguments are valid, and name the files of the mounted certificate', (
 });
 
 test('the webhook meets the restricted Pod Security Standard, with a read-only root file system and no token', () => {
-  assert.deepEqual(container.securityContext, {
-    runAsNonRoot: true,
-    runAsUser: 65532,
-    runAsGroup: 65532,
-    readOnlyRootFilesystem: true,
-    allowPrivilegeEscalation: false,
-    privileged: false,
-    capabilities: { drop: ['ALL'] },
-    seccompProfile: { type: 'RuntimeDefault' },
-  });
+  assert.deepEqual(container.securityContext, RESTRICTED);
   assert.equal(podSpec.automountServiceAccountToken, false);
   assert.equal(
     getIn(manifest('Namespace'), ['metadata', 'labels', 'pod-security.kubernetes.io/enforce']),
