@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
-import { text } from 'node:stream/consumers';
+import type { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 
 /** The program that `npm run build` creates. */
@@ -46,6 +47,11 @@ export async function runProgram(
   // A command that does not read its input can exit before the input is written.
   child.stdin.on('error', () => {});
   child.stdin.end(input);
-  const [stdout, stderr, code] = await Promise.all([text(child.stdout), text(child.stderr), exited]);
+  const [stdout, stderr, code] = await Promise.all([textOf(child.stdout), textOf(child.stderr), exited]);
   return { code, stdout, stderr };
+}
+
+/** Keeps a byte order mark. */
+async function textOf(stream: Readable): Promise<string> {
+  return (await buffer(stream)).toString('utf8');
 }
