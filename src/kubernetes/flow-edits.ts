@@ -27,11 +27,12 @@ export function flowEdits(page: Page, collection: Collection, former: FormerColl
   const edits = gaps?.map((gap) => gapEdit(page, gap, first));
   if (edits === undefined || edits.length === 0 || !former.isBare) return edits;
   const end = endOf(first.value);
+  // The items that are added to the list are before or after the braces, and these pairs between them.
   const braces = [
-    { start: first.start, end: first.start, text: '{', depth: 0 },
-    { start: end, end, text: '}', depth: -1 },
+    { start: first.start, end: first.start, text: '{', depth: -1 },
+    { start: end, end, text: '}', depth: 1 },
   ];
-  return [...braces, ...edits];
+  return [...braces, ...edits.map((edit) => ({ ...edit, depth: 2 }))];
 }
 
 function gapEdit(page: Page, { before, removed, added, after }: Gap, first: Item): TextEdit {
@@ -61,7 +62,7 @@ export function flowValueEdits(page: Page, { value }: Pair, item: Item): TextEdi
   const [start, end] = item.colon === undefined ? [range[1], range[1]] : range;
   const before = item.colon === undefined ? ': ' : /[\s[{,]/.test(text[start - 1] ?? '') ? '' : ' ';
   // An item that is added after an empty value begins at the same place.
-  return [{ start, end, text: before + written + spaceAfter(text, end), depth: 1 }];
+  return [{ start, end, text: before + written + spaceAfter(text, end), depth: 3 }];
 }
 
 /** A comment must not follow immediately. */

@@ -8,7 +8,7 @@ const HEAD = 'apiVersion: v1\nkind: Pod\n';
 const HOSTS = { 'intercept-hosts': 'mcp.example.com', 'redirect-image': 'r:1' };
 const WAYS: readonly RawOptions[] = [
   {},
-  { sidecar: 'classic' },
+  { sidecar: 'classic', intercept: 'names', ...HOSTS },
   { intercept: 'proxy', ...HOSTS },
   { intercept: 'packets', ...HOSTS },
 ];
@@ -33,6 +33,7 @@ const FORMS: Readonly<Record<string, string>> = {
   'comments and line breaks in flow style':
     'apiVersion: v1\nkind: Pod\nspec: { # a\n    volumes: # b\n    , # c\n    containers: # d\n    [ # e\n     { # f\n name: x # g\n , env: # h\n } # i\n , # j\n ] # k\n } # l\n',
   'pairs without braces': `${HEAD}spec:\n  containers: [name: x, ? name : y]\n  initContainers: [name: z]\n`,
+  'the only pair of a list without braces': `${HEAD}spec:\n  containers: [name: x]\n`,
   'explicit keys':
     '? apiVersion\n: v1\n? kind\n: Pod\n? spec\n: ? initContainers\n  : - name: i\n  ? containers\n  : - ? name\n      : x\n      ? env\n  ? volumes\n  ? metadata\n',
   'nested explicit keys': `${HEAD}? spec\n: ? containers\n  : - ? name\n      : x\n      ? env\n      : - name: A\n          value: b\n  ? volumes\n  :\n    # c\n    []\n`,
