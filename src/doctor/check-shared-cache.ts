@@ -47,7 +47,7 @@ function speedOf(durationMs: number, { timeoutMs }: SharedCache): Finding {
 function recordFinding({ count, unreadable, isFull }: RecordSummary): Finding {
   if (isFull) {
     return problem('revocations_full', 'the server has no room for more revocations', {
-      why: `replicas keep ${count} there, and one that starts now refuses all older tokens`,
+      why: `replicas keep ${count} there, and one that starts while no other runs refuses all older tokens`,
       fix: 'lower signals.remember to the longest lifetime of a token',
     });
   }

@@ -19,7 +19,8 @@ export interface StoreConnection {
   /** Sets a value where the key has none. */
   add(key: string, value: string, lifetimeMs: number): Promise<unknown>;
   delete(keys: readonly string[]): Promise<unknown>;
-  publish(channel: string, message: string): Promise<unknown>;
+  /** Settles with the number of connections that received it. Undefined for a cluster, where each node knows only its own. */
+  publish(channel: string, message: string): Promise<number | undefined>;
   /** Settles when the server has confirmed it. */
   subscribe(channel: string, listener: (message: string) => void): Promise<unknown>;
   /** Forgets what is in flight. Never throws. */
@@ -99,7 +100,10 @@ export const connectStore: ConnectStore = async (shared, onLost) => {
     set: (key, value, lifetimeMs) => client.set(key, value, { PX: lifetimeMs }),
     add: (key, value, lifetimeMs) => client.set(key, value, { PX: lifetimeMs, NX: true }),
     delete: (keys) => Promise.all(keys.map((key) => client.del(key))),
-    publish: (channel, message) => client.publish(channel, message),
+    async publish(channel, message) {
+      const receivers = await client.publish(channel, message);
+      return shared.server.kind === 'cluster' || typeof receivers !== 'number' ? undefined : receivers;
+    },
     subscribe: (channel, listener) => subscriber.subscribe(channel, listener),
     destroy,
   };

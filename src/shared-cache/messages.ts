@@ -6,9 +6,19 @@ import type { StoreCounts } from './counts.ts';
 import type { StoreKeys } from './keys.ts';
 import { open, seal } from './seal.ts';
 import type { Store } from './store.ts';
+import { inTime } from './time-limit.ts';
 
-/** `session_ended`: an MCP session. `revoked`: tokens of a subject or session. */
-export type MessageTopic = 'session_ended' | 'revoked';
+/**
+ * `session_ended`: an MCP session. `revoked`: tokens of a subject or session. `revocations_asked`: a replica may have missed some.
+ * `revocations_replied`: those that it missed.
+ */
+export type MessageTopic = 'session_ended' | 'revoked' | 'revocations_asked' | 'revocations_replied';
+
+/** How far a message went. */
+export interface Delivery {
+  /** Other replicas that received it, as the server says. Undefined if it does not know, like a cluster. */
+  readonly others: number | undefined;
+}
 
 /** Messages between replicas, sealed under the shared key. One that was altered, forged or kept for long is dropped. */
 export interface SharedMessages {
@@ -18,6 +28,11 @@ export interface SharedMessages {
    * @returns false if the server did not take it. The sender decides whether to repeat it
    */
   publish(topic: MessageTopic, payload: unknown): Promise<boolean>;
+  /**
+   * Tells the other replicas, and finds out how many there are. Never rejects.
+   * @returns undefined if the server did not take it
+   */
+  ask(topic: MessageTopic, payload: unknown): Promise<Delivery | undefined>;
   /** Receives the messages of other replicas, at most once each. Listeners must accept a repeated message. */
   on(topic: MessageTopic, listener: (payload: unknown) => void): void;
   /** Called each time that messages arrive again: at the first connection, and after each fault. Earlier ones were lost. */
@@ -43,8 +58,11 @@ export function createMessages({ store, keys, counts, clock, prefix }: MessagesO
   const channel = `${prefix}:messages`;
   const self = randomBytes(12).toString('base64url');
   const listeners = new Map<string, ((payload: unknown) => void)[]>();
+  /** Called when an own message comes back, by its sealed text. */
+  const echoes = new Map<string, () => void>();
 
   function receive(message: string): void {
+    echoes.get(message)?.();
     const { from, topic, atMs, payload } = parseJsonObject(opened(message) ?? '') ?? {};
     if (from === self) return;
     const isFresh = typeof atMs === 'number' && Math.abs(clock.wallMs() - atMs) <= MAX_AGE_MS + CLOCK_SKEW_MS;
@@ -64,19 +82,46 @@ export function createMessages({ store, keys, counts, clock, prefix }: MessagesO
 
   store.subscribe(channel, receive);
 
+  /** @returns undefined if it was not sent */
+  async function sealed(topic: MessageTopic, payload: unknown): Promise<string | undefined> {
+    try {
+      const [key] = await keys.read();
+      const text = JSON.stringify({ from: self, topic, atMs: clock.wallMs(), payload });
+      const message = seal(text, undefined, key, ['message', channel]);
+      return message.length > MAX_LENGTH ? undefined : message;
+    } catch {
+      counts.operation('publish', 'error');
+      return undefined;
+    }
+  }
+
+  async function send(message: string): Promise<{ readonly receivers: number | undefined } | undefined> {
+    const sent = await store.use('publish', (server) => server.publish(channel, message), PUBLISH_MS);
+    if (sent === undefined) return undefined;
+    counts.operation('publish', 'ok');
+    return { receivers: sent.value };
+  }
+
   return {
     async publish(topic, payload) {
+      const message = await sealed(topic, payload);
+      return message !== undefined && (await send(message)) !== undefined;
+    },
+    async ask(topic, payload) {
+      const message = await sealed(topic, payload);
+      if (message === undefined) return undefined;
+      const isEchoed = new Promise<void>((resolve) => echoes.set(message, resolve));
       try {
-        const [key] = await keys.read();
-        const text = JSON.stringify({ from: self, topic, atMs: clock.wallMs(), payload });
-        const message = seal(text, undefined, key, ['message', channel]);
-        if (message.length > MAX_LENGTH) return false;
-        const sent = await store.use('publish', (server) => server.publish(channel, message), PUBLISH_MS);
-        if (sent !== undefined) counts.operation('publish', 'ok');
-        return sent !== undefined;
+        const sent = await send(message);
+        if (sent === undefined) return undefined;
+        if (sent.receivers === undefined) return { others: undefined };
+        // Else all of them may be other replicas, while this one connects to another server.
+        await inTime(isEchoed, PUBLISH_MS);
+        return { others: sent.receivers - 1 };
       } catch {
-        counts.operation('publish', 'error');
-        return false;
+        return { others: undefined };
+      } finally {
+        echoes.delete(message);
       }
     },
     on(topic, listener) {

@@ -1,5 +1,7 @@
+import { randomBytes } from 'node:crypto';
 import type { KeepResult } from '../shared-cache/records.ts';
 import type { RevocationEntry } from '../tokens/revocations.ts';
+import { DIGESTS_LENGTH, PARTS } from './revocation-parts.ts';
 
 /** A revocation as replicas send it to each other, and keep it. */
 export type WireEntry = readonly [key: string, issuer: string, atMs: number];
@@ -55,4 +57,84 @@ export function batchesOf(entries: Iterable<RevocationEntry>): RevocationEntry[]
     }
   }
   return batches;
+}
+
+/** A replica asks for the revocations that it may have missed. */
+export interface Question {
+  /** Random, so that a replayed reply belongs to no question. */
+  readonly id: string;
+  /** Digests of its list; see `digestsOf`. */
+  readonly digests: string;
+  /** Name of the replica that asks, if it has just started and has nothing to tell. */
+  readonly starting: string | undefined;
+  /** Questions of others that it has received. */
+  readonly heard: readonly string[];
+}
+
+/** One message of a reply. Messages may arrive in any order. */
+export interface ReplyMessage {
+  readonly id: string;
+  /** The questions that it replies. */
+  readonly to: readonly string[];
+  /** Number of this message, from 0, and of all. */
+  readonly index: number;
+  readonly count: number;
+  /** Only in the first message: the parts of the list that the reply has in full. */
+  readonly parts: readonly number[];
+  readonly entries: readonly RevocationEntry[];
+}
+
+/** Questions that one reply is for, or that a question has heard. */
+export const MAX_QUESTIONS = 64;
+/** `MAX_ENTRIES`, a few in each message. */
+const MAX_MESSAGES = 10_000;
+/** 96 random bits in base64url. */
+const ID = /^[\w-]{16}$/;
+
+export function newId(): string {
+  return randomBytes(12).toString('base64url');
+}
+
+export function writeQuestion(question: Question): unknown {
+  return question;
+}
+
+export function readQuestion(value: unknown): Question | undefined {
+  const { id, digests, starting, heard } = fieldsOf(value);
+  if (!isId(id) || typeof digests !== 'string' || digests.length !== DIGESTS_LENGTH) return undefined;
+  return { id, digests, starting: isId(starting) ? starting : undefined, heard: readIds(heard) };
+}
+
+export function writeReply({ id, to, index, count, parts, entries }: ReplyMessage): unknown {
+  return { id, to, index, count, ...(index === 0 && { parts }), entries: entries.map(toWire) };
+}
+
+export function readReply(value: unknown): ReplyMessage | undefined {
+  const { id, to, index, count, parts = [], entries } = fieldsOf(value);
+  if (!isId(id) || !Array.isArray(to) || !Array.isArray(parts)) return undefined;
+  if (!isBelow(count, MAX_MESSAGES + 1) || !isBelow(index, count)) return undefined;
+  return {
+    id,
+    to: readIds(to),
+    index,
+    count,
+    parts: parts.slice(0, PARTS).filter((part) => isBelow(part, PARTS)),
+    entries: readEntries(entries),
+  };
+}
+
+function fieldsOf(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null ? (value as Readonly<Record<string, unknown>>) : {};
+}
+
+function readIds(value: unknown): string[] {
+  return Array.isArray(value) ? value.slice(0, MAX_QUESTIONS).filter(isId) : [];
+}
+
+function isId(value: unknown): value is string {
+  return typeof value === 'string' && ID.test(value);
+}
+
+function isBelow(value: unknown, limit: number): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value < limit;
 }

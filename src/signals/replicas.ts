@@ -3,9 +3,13 @@ import { CambistError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 import { gauge, type MetricFamily, sample } from '../observability/metric-families.ts';
 import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
+import { inTime } from '../shared-cache/time-limit.ts';
 import type { RevocationEntry } from '../tokens/revocations.ts';
+import { createAsker } from './ask-replicas.ts';
 import { createKeptReader, type KnownRevocations } from './read-kept.ts';
 import { idOf, type KeepBatch, readEntries, toWire } from './replica-wire.ts';
+import { createReplier } from './reply-to-replicas.ts';
+import { createSync, RETRY_MS } from './sync-replicas.ts';
 import { createTeller } from './tell-replicas.ts';
 
 /** The revocations of replicas in `/status.json`. */
@@ -42,31 +46,27 @@ export interface ReplicasOptions {
   /** Issuers whose tokens can be revoked. */
   readonly issuers: readonly string[];
   readonly random?: () => number;
-  /** How long a server without its data is given to running replicas. */
+  /** How long running replicas may take to connect and to reply. */
   readonly graceMs?: number;
 }
 
-/** How often everything is read again. A failover at the server may have lost a message or a record without a trace. */
-const REFRESH_MS = 60_000;
-/** A replica rests for 50 times as long as the reading took. 80,000 revocations take 10 seconds. */
-const REST_FACTOR = 50;
-const RETRY_MS = 500;
 const GRACE_MS = 4000;
+/** A readiness check that takes longer says why. */
+const CHECK_MS = 500;
 
 export function createReplicas(options: ReplicasOptions): Replicas {
   const { shared, clock, logger, rememberMs, random = Math.random, graceMs = GRACE_MS } = options;
   const { messages, records } = shared;
   let revocations: KnownRevocations | undefined;
   let hasFailed = false;
-  /** Messages may have been lost since everything was read. */
-  let isStale = true;
   let isFull = false;
-  let reading: Promise<boolean> | undefined;
-  let readsAgain = false;
-  let timer: NodeJS.Timeout | undefined;
   let tellTimer: NodeJS.Timeout | undefined;
   let isClosed = false;
 
+  const known = (): KnownRevocations => {
+    if (revocations === undefined) throw new Error('join was not called');
+    return revocations;
+  };
   const keep: KeepBatch = async (batch) => {
     const results = await Promise.all(
       batch.map((entry) => records.keep(idOf(entry), toWire(entry), entry.atMs + rememberMs)),
@@ -75,61 +75,36 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     return results;
   };
   const teller = createTeller({ messages, keep, logger, onFailed: retryTelling });
-  const reader = createKeptReader({
+  const isStarting = (): boolean => !sync.isComplete;
+  const replier = createReplier({
+    messages,
+    known,
+    replies: () => (isStarting() ? 'never' : sync.isStale ? 'late' : 'soon'),
+    clock,
+    random,
+  });
+  const { heard } = replier;
+  const asker = createAsker({ messages, known, tell: teller.tell, isStarting, heard, clock, logger, graceMs });
+  const reader = createKeptReader({ records, known, keep, clock, logger, rememberMs });
+  const sync = createSync({
     ...options,
-    records,
-    keep,
-    graceMs,
-    onRead: (summary) => {
-      isFull = summary.isFull;
+    reader,
+    asker,
+    known,
+    random,
+    onRead: (kept) => {
+      isFull = kept.isFull;
+      teller.retry();
+      replier.begin();
     },
   });
-
-  /** Reads again if a subscription began during the reading, because messages before it were lost. */
-  async function readUntilCurrent(): Promise<boolean> {
-    for (;;) {
-      readsAgain = false;
-      const isRead = revocations !== undefined && (await reader.read(revocations, () => isStale));
-      if (readsAgain) continue;
-      if (isRead) isStale = false;
-      return isRead;
-    }
-  }
-
-  function refresh(): Promise<boolean> {
-    if (reading !== undefined) {
-      readsAgain = true;
-      return reading;
-    }
-    const startedMs = clock.monotonicMs();
-    reading = readUntilCurrent()
-      .catch((error: unknown) => {
-        logger.error({ err: error }, 'unexpected error; reading the kept revocations again');
-        return false;
-      })
-      .finally(() => {
-        reading = undefined;
-      });
-    void reading.then((isRead) => {
-      const restMs = Math.max(REFRESH_MS, (clock.monotonicMs() - startedMs) * REST_FACTOR);
-      refreshIn(isRead ? restMs * (0.75 + random() / 2) : RETRY_MS);
-      if (isRead) teller.retry();
-    });
-    return reading;
-  }
-
   /** To read all again would bypass the rest. A new connection does so, and then tells. */
   function retryTelling(): void {
     clearTimeout(tellTimer);
     if (!isClosed && shared.status().available) tellTimer = setTimeout(teller.retry, RETRY_MS).unref();
   }
 
-  function refreshIn(ms: number): void {
-    clearTimeout(timer);
-    if (!isClosed) timer = setTimeout(() => void refresh(), ms).unref();
-  }
-
-  const isInSync = (): boolean => !isStale && shared.status().available;
+  const isInSync = (): boolean => !sync.isStale && shared.status().available;
 
   return {
     join(joined) {
@@ -138,33 +113,39 @@ export function createReplicas(options: ReplicasOptions): Replicas {
         const count = joined.restore(readEntries(payload));
         if (count > 0) logger.info({}, `revocations of another replica took effect: ${count}`);
       });
-      messages.onSubscribed(() => {
-        isStale = true;
-        void refresh();
-      });
+      for (const part of [replier, asker]) {
+        messages.on('revocations_asked', part.asked);
+        messages.on('revocations_replied', part.replied);
+      }
+      messages.onSubscribed(sync.resubscribed);
       // Subscribed before this: nothing is lost between the two.
-      void refresh();
+      void sync.refresh();
     },
     tell: teller.tell,
     settled: teller.settled,
     get isComplete() {
-      return reader.isComplete;
+      return sync.isComplete;
     },
     async prepare() {
-      if (reader.isComplete || (await refresh())) return;
+      if (sync.isComplete || (await isDoneSoon(sync.refresh()))) return;
       // The check that failed once then passes as soon as it can, and not at its next attempt.
-      if (hasFailed) return reader.completed;
+      if (hasFailed) return sync.completed;
       hasFailed = true;
-      throw unknown(shared.status(), reader.wasEmpty);
+      throw unknown(shared.status(), sync.wasEmpty, asker.isAsking);
     },
     status: () => ({ unshared: teller.unshared, in_sync: isInSync(), full: isFull }),
-    families: familiesOf(() => teller.unshared, isInSync),
+    families: [...familiesOf(() => teller.unshared, isInSync), asker.family],
     close() {
       isClosed = true;
-      clearTimeout(timer);
+      sync.close();
+      replier.close();
       clearTimeout(tellTimer);
     },
   };
+}
+
+async function isDoneSoon(work: Promise<boolean>): Promise<boolean> {
+  return inTime(work, CHECK_MS).catch(() => false);
 }
 
 function familiesOf(unshared: () => number, isInSync: () => boolean): readonly MetricFamily[] {
@@ -180,8 +161,13 @@ function familiesOf(unshared: () => number, isInSync: () => boolean): readonly M
   ];
 }
 
-function unknown({ problem, fix }: ReturnType<SharedCacheSide['status']>, isEmpty: boolean): CambistError {
-  const why = problem ?? (isEmpty ? 'the server is empty, and running replicas may still write to it' : 'no reply');
+function unknown(
+  { problem, fix }: ReturnType<SharedCacheSide['status']>,
+  isEmpty: boolean,
+  isAsking: boolean,
+): CambistError {
+  const asked = isAsking ? 'no running replica has replied yet' : 'no reply';
+  const why = problem ?? (isEmpty ? 'the server is empty, and running replicas may still write to it' : asked);
   const error = new CambistError(
     'ERR_REVOCATIONS_UNKNOWN',
     `cache.shared: the kept revocations are unknown, so revoked tokens could be served: ${why}: see the fix of cache.shared in /status.json`,

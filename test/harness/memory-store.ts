@@ -16,6 +16,10 @@ export interface MemoryStore {
   readonly messages: { readonly channel: string; readonly message: string }[];
   /** The fault of each operation and connection from now on. `silent`: no reply. */
   fault: Error | 'silent' | undefined;
+  /** Delivers no messages, but says that it does. */
+  withholds: boolean;
+  /** Does not know how many connections receive a message. */
+  isCluster: boolean;
   /** Number of operations so far. */
   operations: number;
   /** Number of connections so far. */
@@ -100,6 +104,8 @@ export function createMemoryStore(): MemoryStore {
     records,
     messages: [],
     fault: undefined,
+    withholds: false,
+    isCluster: false,
     operations: 0,
     connections: 0,
     drop(error) {
@@ -121,7 +127,9 @@ export function createMemoryStore(): MemoryStore {
         publish: (channel, message) =>
           reply(() => {
             store.messages.push({ channel, message });
-            store.deliver(channel, message);
+            const receivers = [...listeners].filter((each) => each.channel === channel).length;
+            if (!store.withholds) store.deliver(channel, message);
+            return store.isCluster ? undefined : receivers;
           }),
         subscribe: (channel, listener) =>
           reply(() => {

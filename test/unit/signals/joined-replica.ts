@@ -13,12 +13,19 @@ import { startReplica } from '../shared-cache/replica.ts';
 export const ISSUER = 'https://idp.example.com';
 const DAY = 24 * 3_600_000;
 
+interface JoinOptions {
+  readonly graceMs?: number;
+  readonly clock?: Clock;
+  readonly keys?: StoreKeyList;
+  readonly random?: () => number;
+}
+
 /** A replica with the revocations that it knows. */
 export async function start(
   t: TestContext,
   server: MemoryStore,
   change: Partial<SharedRecords> = {},
-  { graceMs = 0, clock = systemClock, keys }: { graceMs?: number; clock?: Clock; keys?: StoreKeyList } = {},
+  { graceMs = 0, clock = systemClock, keys, random = Math.random }: JoinOptions = {},
 ) {
   const { messages, records, store } = await startReplica(t, server, { clock, ...(keys && { keys }) });
   const lines: string[] = [];
@@ -33,6 +40,7 @@ export async function start(
     rememberMs: DAY,
     issuers: [ISSUER],
     graceMs,
+    random,
   });
   t.after(link.close);
   const revocations = createRevocations({
@@ -46,6 +54,7 @@ export async function start(
     link,
     lines,
     messages,
+    store,
     revocations,
     revoke: (sub: string) =>
       revocations.revoke({
@@ -61,6 +70,8 @@ export async function start(
         ?.text()
         .split(' ')
         .at(-1),
+    /** How often it asked the others, with a result. */
+    asked: (result: string) => Number(/\d+/.exec(link.families.at(-1)?.text().split(`result="${result}"`)[1] ?? '')),
   };
 }
 

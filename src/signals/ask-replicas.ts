@@ -1,0 +1,129 @@
+import type { Clock } from '../clock/clock.ts';
+import type { Logger } from '../observability/logger.ts';
+import { counter, type MetricFamily, sample } from '../observability/metric-families.ts';
+import type { SharedMessages } from '../shared-cache/messages.ts';
+import type { RevocationEntry } from '../tokens/revocations.ts';
+import { type OpenQuestion, openQuestion, type Reply } from './open-question.ts';
+import type { KnownRevocations } from './read-kept.ts';
+import { idOf, newId, readQuestion, readReply, writeQuestion } from './replica-wire.ts';
+import { digestsOf, partOf, partsOf } from './revocation-parts.ts';
+
+/** `alone`: no other replica knows anything. `no_reply`: none replied in time. `failed`: the reply may be lost. */
+export type Outcome = (typeof OUTCOMES)[number];
+const OUTCOMES = ['replied', 'alone', 'no_reply', 'failed'] as const;
+
+/** Asks the running replicas for the revocations that this one may have missed. */
+export interface Asker {
+  /**
+   * Asks until there is a reply. It has everything that a running replica knows, whatever the records at the server are.
+   * @param trustsAlone false where other replicas may just have lost their connection
+   */
+  ask(trustsAlone: boolean): Promise<Outcome>;
+  /** Ends the question, because its reply may be lost. */
+  cancel(): void;
+  /** Another replica asks. */
+  asked(payload: unknown): void;
+  /** Learns what a replica replies to any other one. */
+  replied(payload: unknown): void;
+  readonly isAsking: boolean;
+  readonly family: MetricFamily;
+}
+
+export interface AskerOptions {
+  readonly messages: Pick<SharedMessages, 'ask'>;
+  readonly known: () => KnownRevocations;
+  /** Tells other replicas what a reply lacks. */
+  readonly tell: (entry: RevocationEntry) => void;
+  /** Has this replica nothing to tell others? */
+  readonly isStarting: () => boolean;
+  /** Questions of other replicas. Only a replica that received a question can know its id. */
+  readonly heard: () => readonly string[];
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** How long other replicas may take to connect and to reply. */
+  readonly graceMs: number;
+}
+
+/** The replica that began to reply may have died. */
+export const ASK_AGAIN_MS = 1000;
+
+export function createAsker(options: AskerOptions): Asker {
+  const { messages, known, tell, isStarting, heard, clock, logger, graceMs } = options;
+  const self = newId();
+  const outcomes = new Map<Outcome, number>(OUTCOMES.map((outcome) => [outcome, 0]));
+  let open: OpenQuestion | undefined;
+  let learned = 0;
+  let isCancelled = false;
+  let isAsking = false;
+
+  async function askUntilReply(trustsAlone: boolean): Promise<Outcome> {
+    const untilMs = clock.monotonicMs() + graceMs;
+    while (!isCancelled) {
+      const digests = await digestsOf(partsOf(known().list()));
+      // Open before it is sent, because the reply may be here before the server has confirmed it.
+      const question = openQuestion(newId());
+      open = question;
+      const asked = { id: question.id, digests, starting: isStarting() ? self : undefined, heard: heard() };
+      const delivery = await messages.ask('revocations_asked', writeQuestion(asked));
+      if (delivery === undefined || isCancelled) return 'failed';
+      const quietMs = Math.max(0, Math.min(ASK_AGAIN_MS, untilMs - clock.monotonicMs()));
+      question.waitFor(quietMs, trustsAlone ? delivery.others : undefined);
+      const end = await question.ended;
+      if (end === 'alone') return end;
+      if (end !== 'no_reply') {
+        tellBack(end.reply);
+        return 'replied';
+      }
+      if (clock.monotonicMs() >= untilMs) return isCancelled ? 'failed' : 'no_reply';
+    }
+    return 'failed';
+  }
+
+  /** The replica that replied may have missed what this one knows. */
+  function tellBack({ parts, known: replied }: Reply): void {
+    for (const entry of known().list()) {
+      const isKnown = (replied.get(idOf(entry)) ?? Number.NEGATIVE_INFINITY) >= entry.atMs;
+      if (!isKnown && parts.has(partOf(entry))) tell(entry);
+    }
+  }
+
+  return {
+    async ask(trustsAlone) {
+      isAsking = true;
+      isCancelled = false;
+      learned = 0;
+      try {
+        const outcome = await askUntilReply(trustsAlone);
+        outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+        if (learned > 0) logger.info({}, `a running replica told revocations that were missing here: ${learned}`);
+        return outcome;
+      } finally {
+        isAsking = false;
+        open?.cancel();
+        open = undefined;
+      }
+    },
+    cancel() {
+      isCancelled = true;
+      open?.cancel();
+    },
+    asked(payload) {
+      const { starting, heard = [] } = readQuestion(payload) ?? {};
+      if (starting !== undefined && open !== undefined && heard.includes(open.id)) open.hear(starting);
+    },
+    replied(payload) {
+      const message = readReply(payload);
+      if (message === undefined) return;
+      learned += known().restore(message.entries);
+      if (open !== undefined && message.to.includes(open.id)) open.take(message);
+    },
+    get isAsking() {
+      return isAsking;
+    },
+    family: counter(
+      'cambist_revocations_asked_total',
+      'How often this replica asked the others for revocations that it may have missed, by result.',
+      () => [...outcomes].map(([result, times]) => sample({ result }, times)),
+    ),
+  };
+}

@@ -1,0 +1,148 @@
+import type { Clock } from '../clock/clock.ts';
+import type { Logger } from '../observability/logger.ts';
+import type { Asker } from './ask-replicas.ts';
+import type { Kept, KeptReader, KnownRevocations } from './read-kept.ts';
+
+/** Learns the revocations of the other replicas: at the start, after each reconnection, and regularly. */
+export interface Sync {
+  /** @returns false if it must be tried again, which happens by itself. Never rejects */
+  refresh(): Promise<boolean>;
+  /** Messages were lost before now. */
+  resubscribed(): void;
+  /** Messages may have been lost since everything was read. */
+  readonly isStale: boolean;
+  /** Did this replica learn everything once? */
+  readonly isComplete: boolean;
+  /** Settles when it did. */
+  readonly completed: Promise<void>;
+  /** Was the server found without its data? */
+  readonly wasEmpty: boolean;
+  close(): void;
+}
+
+export interface SyncOptions {
+  readonly reader: KeptReader;
+  readonly asker: Asker;
+  readonly known: () => KnownRevocations;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Issuers whose tokens can be revoked. */
+  readonly issuers: readonly string[];
+  readonly random: () => number;
+  /** Called after each success. */
+  readonly onRead: (kept: Kept) => void;
+}
+
+/** How often everything is read again. A failover at the server may have lost a message or a record without a trace. */
+const REFRESH_MS = 60_000;
+/** A replica rests for 50 times as long as the reading took. 80,000 revocations take 10 seconds. */
+const REST_FACTOR = 50;
+export const RETRY_MS = 500;
+
+export function createSync({ reader, asker, known, clock, logger, issuers, random, onRead }: SyncOptions): Sync {
+  let isStale = true;
+  let isComplete = false;
+  let wasEmpty = false;
+  let complete = (): void => {};
+  const completed = new Promise<void>((resolve) => {
+    complete = resolve;
+  });
+  let reading: Promise<boolean> | undefined;
+  let readingMs = 0;
+  let readsAgain = false;
+  let timer: NodeJS.Timeout | undefined;
+  let isClosed = false;
+
+  async function readOnce(): Promise<boolean> {
+    const startedMs = clock.monotonicMs();
+    const kept = await reader.read();
+    readingMs = clock.monotonicMs() - startedMs;
+    if (kept === undefined || readsAgain) return false;
+    wasEmpty ||= !kept.isSeeded;
+    if (isStale && !(await askReplicas(kept))) return false;
+    if (readsAgain) return false;
+    isStale = false;
+    isComplete = true;
+    complete();
+    onRead(kept);
+    await reader.keepMissing(kept);
+    return true;
+  }
+
+  /** An reply has what the server deleted, altered, or had no room for. Messages that follow it arrive as well. */
+  async function askReplicas({ isSeeded, isFull }: Kept): Promise<boolean> {
+    // Replicas that lost their connection with this one connect again within 3 seconds, and write what the server lost.
+    const trustsAlone = !isFull && (isComplete || isSeeded);
+    const outcome = await asker.ask(trustsAlone);
+    if (outcome === 'failed') return false;
+    if (outcome === 'no_reply') logger.info({}, 'no running replica replied; using the kept revocations alone');
+    if (outcome !== 'replied' && isFull) refuseOlder();
+    return true;
+  }
+
+  /** Revocations that found no room are unknown here, so all older tokens may be revoked. */
+  function refuseOlder(): void {
+    const atMs = clock.wallMs();
+    known().restore(issuers.map((issuer) => ({ key: '', issuer, atMs })));
+    logger.error(
+      {},
+      'the shared cache is full of revocations; no replica replied; refusing all older tokens: lower signals.remember',
+    );
+  }
+
+  /** Reads again if a subscription began during the reading, because messages before it were lost. */
+  async function readUntilCurrent(): Promise<boolean> {
+    for (;;) {
+      readsAgain = false;
+      const isRead = await readOnce();
+      if (!readsAgain || isClosed) return isRead;
+    }
+  }
+
+  function refresh(): Promise<boolean> {
+    if (reading !== undefined) return reading;
+    reading = readUntilCurrent()
+      .catch((error: unknown) => {
+        logger.error({ err: error }, 'unexpected error; reading the kept revocations again');
+        return false;
+      })
+      .finally(() => {
+        reading = undefined;
+      });
+    void reading.then((isRead) => {
+      const restMs = Math.max(REFRESH_MS, readingMs * REST_FACTOR);
+      refreshIn(isRead ? restMs * (0.75 + random() / 2) : RETRY_MS);
+    });
+    return reading;
+  }
+
+  function refreshIn(ms: number): void {
+    clearTimeout(timer);
+    if (!isClosed) timer = setTimeout(() => void refresh(), ms).unref();
+  }
+
+  return {
+    refresh,
+    resubscribed() {
+      isStale = true;
+      readsAgain = reading !== undefined;
+      asker.cancel();
+      void refresh();
+    },
+    get isStale() {
+      return isStale;
+    },
+    get isComplete() {
+      return isComplete;
+    },
+    completed,
+    get wasEmpty() {
+      return wasEmpty;
+    },
+    close() {
+      isClosed = true;
+      clearTimeout(timer);
+      asker.cancel();
+    },
+  };
+}
