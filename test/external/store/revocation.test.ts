@@ -3,87 +3,23 @@ import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { WebSocket } from 'undici';
-import type { RunningApp } from '../../harness/app.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
-import { call, open } from '../../harness/http-call.ts';
+import { open } from '../../harness/http-call.ts';
 import { sumSamples } from '../../harness/metric-samples.ts';
-import { echo } from '../../harness/upstream-handlers.ts';
-import { startWebSocketServer } from '../../harness/web-socket-server.ts';
 import { runDoctor } from '../../integration/doctor-run.ts';
 import { startCluster } from './cluster.ts';
 import { documentedRules } from './documented-rules.ts';
 import { findStore, STORE_KINDS } from './programs.ts';
-import { startReplicas } from './replicas.ts';
+import { RECONNECT_MS, revocationsOf, startRevoking, waitUntilReady } from './revoking.ts';
 import { startSentinel } from './sentinel.ts';
 import { startStore } from './store-process.ts';
 
-const LOGOUT = { 'http://schemas.openid.net/event/backchannel-logout': {} };
-const CREDENTIAL_CHANGE = 'https://schemas.openid.net/secevent/caep/event-type/credential-change';
-/** A loaded machine reconnects late. */
-const RECONNECT_MS = 20_000;
 /** Replicas read everything again once a minute, whatever was lost. */
 const FAILOVER_MS = 90_000;
 
 const PASSWORD_VARIABLE = 'REVOCATION_TEST_PASSWORD';
-
-/** Replicas that accept signals. @param at the port of their store, or its keys in the config */
-async function start(t: TestContext, at: number | Readonly<Record<string, unknown>>, count: number) {
-  const sockets = await startWebSocketServer();
-  t.after(sockets.close);
-  const replicas = await startReplicas(t, {
-    count,
-    shared: { ...(typeof at === 'number' ? { url: `redis://127.0.0.1:${at}` } : at), timeout: '5s' },
-    handler(request, response) {
-      if (request.url?.endsWith('/stream') !== true) return echo(request, response);
-      response.writeHead(200, { 'content-type': 'text/event-stream' });
-      response.write('data: 1\n\n');
-    },
-    more: ({ issuer }) => ({
-      signals: {
-        listen: '127.0.0.1:0',
-        transmitters: { idp: { issuer, audience: 'cambist', delivery: 'push', backchannel_logout: true } },
-      },
-      routes: [{ name: 'socket', match: { path: '/socket' }, upstream: sockets.url }],
-    }),
-  });
-  const { apps, authorizationServer: idp } = replicas;
-  for (const app of apps) await waitUntilReady(app);
-  const ago = (seconds: number) => Math.floor(Date.now() / 1000) - seconds;
-  const caller = (sub: string, sid: string) => idp.mint({ subject: sub, claims: { sid, iat: ago(60) } });
-  const signed = (type: string, subject: string, claims: Record<string, unknown>) =>
-    idp.mint({ subject, audience: 'cambist', type, claims: { jti: Math.random().toString(36), ...claims } });
-  return {
-    ...replicas,
-    caller,
-    /** Ends a session, by a signal to one replica: for the session, and for tokens of its user that name none. */
-    async logout(replica: number, sub: string, sid: string): Promise<number> {
-      const body = new URLSearchParams({
-        logout_token: await signed('logout+jwt', sub, { events: LOGOUT, sid }),
-      }).toString();
-      const headers = { 'content-type': 'application/x-www-form-urlencoded' };
-      return (await call(`${apps[replica]?.signals}/logout/idp`, { method: 'POST', headers, body })).status;
-    },
-    /** Revokes all tokens of a user, by a signal to one replica. */
-    async push(replica: number, sub: string): Promise<number> {
-      const subject = { format: 'iss_sub', iss: idp.issuer, sub };
-      const body = await signed('secevent+jwt', sub, { sub_id: subject, events: { [CREDENTIAL_CHANGE]: {} } });
-      const headers = { 'content-type': 'application/secevent+jwt' };
-      return (await call(`${apps[replica]?.signals}/events/idp`, { method: 'POST', headers, body })).status;
-    },
-  };
-}
-
-async function waitUntilReady(app: RunningApp): Promise<void> {
-  await eventually('it is ready', async () => (await fetch(`${app.admin}/readyz`)).ok, RECONNECT_MS);
-}
-
-async function revocationsOf(app: RunningApp | undefined): Promise<Record<string, unknown>> {
-  const status = await (await fetch(`${app?.admin}/status.json`)).json();
-  const { revocations, replicas } = (status as { signals: { revocations: number; replicas: object } }).signals;
-  return { in_force: revocations, ...replicas };
-}
 
 /** Resolves when a stream is closed, with or without an error. */
 function endOf(stream: IncomingMessage): Promise<void> {
@@ -107,7 +43,7 @@ for (const kind of STORE_KINDS) {
       username: user.username,
       password: { env: PASSWORD_VARIABLE },
     };
-    const { apps, caller, call: callReplica, logout, push } = await start(t, at, 2);
+    const { apps, caller, call: callReplica, logout, push } = await startRevoking(t, at, 2);
     const other = apps[1];
     assert.ok(other);
     const alice = await caller('alice', 'session-1');
@@ -148,7 +84,7 @@ for (const kind of STORE_KINDS) {
 test('a replica that starts later refuses what was revoked before', async (t) => {
   const store = await startStore({ programs: findStore('valkey') });
   t.after(store.close);
-  const { caller, call: callReplica, logout, push, add } = await start(t, store.port, 1);
+  const { caller, call: callReplica, logout, push, add } = await startRevoking(t, store.port, 1);
   const [alice, bob, carol] = [await caller('alice', 's1'), await caller('bob', 's2'), await caller('carol', 's3')];
   assert.deepEqual([await logout(0, 'alice', 's1'), await push(0, 'bob')], [200, 202]);
   await waitUntilReady(await add());
@@ -159,7 +95,7 @@ test('a replica that starts later refuses what was revoked before', async (t) =>
 test('a revocation waits while the store is away, and a new replica waits for it', async (t) => {
   const store = await startStore({ programs: findStore('valkey') });
   t.after(store.close);
-  const { apps, caller, call: callReplica, logout, add } = await start(t, store.port, 2);
+  const { apps, caller, call: callReplica, logout, add } = await startRevoking(t, store.port, 2);
   const [alice, bob] = [await caller('alice', 's1'), await caller('bob', 's2')];
   assert.equal(await logout(0, 'alice', 's1'), 200);
   await eventually('alice is refused', async () => (await callReplica(1, alice)) === 401);
@@ -193,7 +129,7 @@ test('a revocation waits while the store is away, and a new replica waits for it
 test('a signal is accepted while the store hangs, and told when it responds again', async (t) => {
   const store = await startStore({ programs: findStore('valkey') });
   t.after(store.close);
-  const { apps, caller, call: callReplica, logout } = await start(t, store.port, 2);
+  const { apps, caller, call: callReplica, logout } = await startRevoking(t, store.port, 2);
   const alice = await caller('alice', 's1');
   assert.equal(await callReplica(1, alice), 200);
   store.pause();
@@ -205,11 +141,27 @@ test('a signal is accepted while the store hangs, and told when it responds agai
   await eventually('nothing waits', async () => (await revocationsOf(apps[0])).unshared === 0, RECONNECT_MS);
 });
 
+test('a replica that stops while the store is away waits for it, and tells a logout before it ends', async (t) => {
+  const store = await startStore({ programs: findStore('valkey') });
+  t.after(store.close);
+  const { apps, caller, call: callReplica, logout, push } = await startRevoking(t, store.port, 2);
+  const alice = await caller('alice', 's1');
+  await store.kill();
+  await eventually('it is seen', async () => (await revocationsOf(apps[0])).in_sync === false);
+  assert.equal(await logout(0, 'alice', 's1'), 200);
+  assert.equal(await push(0, 'bob'), 503);
+  const stopping = apps[0]?.stop();
+  await eventually('it waits', () => apps[0]?.logText().includes('waiting for the shared cache') === true);
+  await store.restartEmpty();
+  await stopping;
+  await eventually('alice is refused', async () => (await callReplica(1, alice)) === 401, RECONNECT_MS);
+});
+
 test('replicas tell each other through a Cluster', async (t) => {
   const store = await startCluster({ programs: findStore('valkey') });
   t.after(store.close);
   const cluster = store.servers.slice(0, 2).map(({ port }) => `127.0.0.1:${port}`);
-  const { caller, call: callReplica, logout, add } = await start(t, { cluster }, 2);
+  const { caller, call: callReplica, logout, add } = await startRevoking(t, { cluster }, 2);
   const alice = await caller('alice', 's1');
   assert.equal(await callReplica(1, alice), 200);
   assert.equal(await logout(0, 'alice', 's1'), 200);
@@ -222,7 +174,13 @@ test('replicas tell each other through Sentinel, before and after a failover', a
   const store = await startSentinel({ programs: findStore('valkey') });
   t.after(store.close);
   const hosts = store.sentinels.map(({ port }) => `127.0.0.1:${port}`);
-  const { apps, caller, call: callReplica, logout, add } = await start(t, { sentinel: { name: store.name, hosts } }, 2);
+  const {
+    apps,
+    caller,
+    call: callReplica,
+    logout,
+    add,
+  } = await startRevoking(t, { sentinel: { name: store.name, hosts } }, 2);
   const [alice, bob] = [await caller('alice', 's1'), await caller('bob', 's2')];
   assert.equal(await logout(0, 'alice', 's1'), 200);
   await eventually('alice is refused', async () => (await callReplica(1, alice)) === 401);
@@ -239,7 +197,7 @@ test('replicas tell each other through Sentinel, before and after a failover', a
 test('doctor counts the kept revocations, and finds those that do not open', async (t) => {
   const store = await startStore({ programs: findStore('valkey') });
   t.after(store.close);
-  const { directory, authorizationServer, logout } = await start(t, store.port, 1);
+  const { directory, authorizationServer, logout } = await startRevoking(t, store.port, 1);
   await logout(0, 'alice', 's1');
   const config = (file: string) => ({
     cache: { shared: { url: `redis://127.0.0.1:${store.port}`, timeout: '5s', key: { file } } },

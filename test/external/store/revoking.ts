@@ -1,0 +1,82 @@
+import type { TestContext } from 'node:test';
+import type { RunningApp } from '../../harness/app.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { call } from '../../harness/http-call.ts';
+import { echo } from '../../harness/upstream-handlers.ts';
+import { startWebSocketServer } from '../../harness/web-socket-server.ts';
+import { startReplicas } from './replicas.ts';
+
+const LOGOUT = { 'http://schemas.openid.net/event/backchannel-logout': {} };
+const CREDENTIAL_CHANGE = 'https://schemas.openid.net/secevent/caep/event-type/credential-change';
+/** A loaded machine reconnects late. */
+export const RECONNECT_MS = 20_000;
+
+/**
+ * Replicas that accept signals.
+ * @param at the port of their store, or its keys in the config
+ * @param transmitter more keys of the transmitter
+ */
+export async function startRevoking(
+  t: TestContext,
+  at: number | Readonly<Record<string, unknown>>,
+  count: number,
+  transmitter: Readonly<Record<string, unknown>> = { delivery: 'push', backchannel_logout: true },
+) {
+  const sockets = await startWebSocketServer();
+  t.after(sockets.close);
+  const replicas = await startReplicas(t, {
+    count,
+    shared: { ...(typeof at === 'number' ? { url: `redis://127.0.0.1:${at}` } : at), timeout: '5s' },
+    handler(request, response) {
+      if (request.url?.endsWith('/stream') !== true) return echo(request, response);
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.write('data: 1\n\n');
+    },
+    more: ({ issuer }) => ({
+      signals: {
+        ...(transmitter.delivery === 'push' && { listen: '127.0.0.1:0' }),
+        transmitters: { idp: { issuer, audience: 'cambist', ...transmitter } },
+      },
+      routes: [{ name: 'socket', match: { path: '/socket' }, upstream: sockets.url }],
+    }),
+  });
+  const { apps, authorizationServer: idp } = replicas;
+  for (const app of apps) await waitUntilReady(app);
+  const ago = (seconds: number) => Math.floor(Date.now() / 1000) - seconds;
+  const caller = (sub: string, sid: string) => idp.mint({ subject: sub, claims: { sid, iat: ago(60) } });
+  const subjectOf = (sub: string) => ({ format: 'iss_sub', iss: idp.issuer, sub });
+  const signed = (type: string, subject: string, claims: Record<string, unknown>) =>
+    idp.mint({ subject, audience: 'cambist', type, claims: { jti: Math.random().toString(36), ...claims } });
+  const event = (sub: string) =>
+    signed('secevent+jwt', sub, { sub_id: subjectOf(sub), events: { [CREDENTIAL_CHANGE]: {} } });
+  return {
+    ...replicas,
+    caller,
+    /** A signed event that revokes all tokens of a user. */
+    event,
+    /** Ends a session, by a signal to one replica: for the session, and for tokens of its user that name none. */
+    async logout(replica: number, sub: string, sid: string): Promise<number> {
+      const body = new URLSearchParams({
+        logout_token: await signed('logout+jwt', sub, { events: LOGOUT, sid }),
+      }).toString();
+      const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+      return (await call(`${apps[replica]?.signals}/logout/idp`, { method: 'POST', headers, body })).status;
+    },
+    /** Revokes all tokens of a user, by a signal to one replica. */
+    async push(replica: number, sub: string): Promise<number> {
+      const body = await event(sub);
+      const headers = { 'content-type': 'application/secevent+jwt' };
+      return (await call(`${apps[replica]?.signals}/events/idp`, { method: 'POST', headers, body })).status;
+    },
+  };
+}
+
+export async function waitUntilReady(app: RunningApp): Promise<void> {
+  await eventually('it is ready', async () => (await fetch(`${app.admin}/readyz`)).ok, RECONNECT_MS);
+}
+
+export async function revocationsOf(app: RunningApp | undefined): Promise<Record<string, unknown>> {
+  const status = await (await fetch(`${app?.admin}/status.json`)).json();
+  const { revocations, replicas } = (status as { signals: { revocations: number; replicas: object } }).signals;
+  return { in_force: revocations, ...replicas };
+}
