@@ -17,6 +17,7 @@ import { drain, settledWithin } from './proxy/drain.ts';
 import { createPipeline } from './proxy/pipeline.ts';
 import { createProxyServer } from './proxy/proxy-server.ts';
 import { readinessChecks } from './proxy/readiness-checks.ts';
+import type { SignalsSide } from './signals/signals.ts';
 
 /** Interval for evicting expired and idle tokens and for reading credential expiry again. */
 const SWEEP_MS = 60_000;
@@ -166,7 +167,9 @@ async function shutDown(parts: Parts, graceMs: number, servers: Servers, hurry: 
   readiness.stop();
   // While the agent serves its callers, it needs its backends.
   const trackers = inbound === undefined ? [tracker] : [inbound.tracker, tracker];
+  const told = signals && tellOthers(signals, graceMs, hurry, logger);
   await drain(trackers, { clock: systemClock, graceMs, hurry, logger });
+  await told;
   for (const each of trackers) each.isClosing = true;
   sockets.destroyAll();
   await Promise.all([inbound?.close(), signals?.close(), proxy.close()]);
@@ -176,4 +179,14 @@ async function shutDown(parts: Parts, graceMs: number, servers: Servers, hurry: 
   await dispatchers.destroy();
   sharedCache?.close();
   await audit?.close(hurry);
+}
+
+/** Other replicas would not learn of a revocation that only this process knows. */
+async function tellOthers(signals: SignalsSide, graceMs: number, hurry: AbortSignal | undefined, logger: Logger) {
+  const unshared = () => signals.status().replicas?.unshared ?? 0;
+  if (unshared() > 0) {
+    logger.warn({}, `revocations that other replicas do not know: ${unshared()}; waiting for the shared cache`);
+  }
+  await settledWithin(signals.allTold(), graceMs, hurry);
+  if (unshared() > 0) logger.error({}, `stopping; other replicas were not told of revocations: ${unshared()}`);
 }

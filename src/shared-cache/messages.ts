@@ -10,9 +10,9 @@ import { inTime } from './time-limit.ts';
 
 /**
  * `session_ended`: an MCP session. `revoked`: tokens of a subject or session. `revocations_asked`: a replica may have missed some.
- * `revocations_replied`: those that it missed.
+ * `revocations_replied`: those that it missed. `polls`: a replica asks a transmitter for events.
  */
-export type MessageTopic = 'session_ended' | 'revoked' | 'revocations_asked' | 'revocations_replied';
+export type MessageTopic = 'session_ended' | 'revoked' | 'revocations_asked' | 'revocations_replied' | 'polls';
 
 /** How far a message went. */
 export interface Delivery {

@@ -1,10 +1,10 @@
 import type { Clock } from '../clock/clock.ts';
-import { CambistError } from '../errors.ts';
 import type { HttpResponse, RequestUrl } from '../tokens/bounded-request.ts';
-import { InvalidSignal } from './events.ts';
 import { createPause, type Pause } from './pause.ts';
 import { readPollResponse } from './poll-response.ts';
+import type { PollTurns } from './poll-turns.ts';
 import { TransmitterError, unexpectedStatus } from './problems.ts';
+import { createEventSettler, type EventSettlerOptions } from './settle-events.ts';
 import { type TransmitterClient, TransmitterTimeout, TransmitterTooLarge } from './transmitter-client.ts';
 
 /** Asks a transmitter for events until it is stopped (RFC 8936). */
@@ -23,11 +23,10 @@ export interface PollerOptions {
   readonly forget: () => void;
   /** Pause between polls at a transmitter that does not delay its responses. */
   readonly intervalMs: number;
-  /**
-   * Applies an event.
-   * @throws {InvalidSignal} for an event that the transmitter should not send again; any other error: it should
-   */
-  readonly take: (token: string) => Promise<void>;
+  readonly take: EventSettlerOptions['take'];
+  readonly isShared: EventSettlerOptions['isShared'];
+  /** The turns of replicas. Undefined: this one polls alone. */
+  readonly turns?: PollTurns | undefined;
   /** Called after each poll. @param error undefined after a success */
   readonly onResult: (error: unknown) => void;
   readonly clock: Clock;
@@ -49,27 +48,17 @@ const BUSY_PAUSE_MS = 50;
 /** The pause after a failure: at first, and at most. */
 const FIRST_RETRY_MS = 1000;
 const MAX_RETRY_MS = 60_000;
-/** An event by an unknown key, or with which cambist fails, is tried this often. Its key may be new, or the failure may pass. */
-const MAX_ATTEMPTS = 3;
-
-/** The results of the events of earlier polls, for the transmitter. */
-interface Settled {
-  readonly ack: string[];
-  /** By the name of the event, which the transmitter chooses. */
-  readonly setErrs: Map<string, { readonly err: string; readonly description: string }>;
-}
 
 export function createPoller(options: PollerOptions): Poller {
-  const { name, client, locate, forget, intervalMs, take, onResult, clock, random = Math.random } = options;
+  const { name, client, locate, forget, intervalMs, turns, onResult, clock, random = Math.random } = options;
   const pause = options.pause ?? createPause();
-  let settled = nothingSettled();
-  /** The events of the last response that were settled. */
-  let previous: ReadonlySet<string> = new Set();
-  let attempts = new Map<string, number>();
+  const settler = createEventSettler(options);
   let maxEvents = MAX_EVENTS;
   let failures = 0;
   /** The last poll got a response. The next one may then be a long one. */
   let isReachable = false;
+  /** The transmitter responded at once, without an event. */
+  let isQuiet = false;
   let isStopped = false;
 
   async function run(): Promise<void> {
@@ -77,7 +66,13 @@ export function createPoller(options: PollerOptions): Poller {
       const pauseMs = await attempt();
       if (isStopped) return;
       await pause.wait(pauseMs);
+      if (turns !== undefined && isQuiet && settler.isIdle) await awaitTurn(turns);
     }
+  }
+
+  async function awaitTurn({ leftMs, announce }: PollTurns): Promise<void> {
+    for (let waitMs = leftMs(); waitMs > 0 && !isStopped; waitMs = leftMs()) await pause.wait(waitMs);
+    if (!isStopped) announce();
   }
 
   /** @returns how long to wait before the next attempt */
@@ -90,6 +85,7 @@ export function createPoller(options: PollerOptions): Poller {
       return pauseMs;
     } catch (error) {
       isReachable = false;
+      isQuiet = false;
       if (!isStopped) onResult(error);
       failures += 1;
       return backOff(failures, error, random());
@@ -100,11 +96,13 @@ export function createPoller(options: PollerOptions): Poller {
   async function poll(): Promise<number | undefined> {
     const url = await locate();
     const isLong = isReachable;
-    const told = settled;
+    const results = settler.results();
+    // Beside those that come again because they are not acknowledged.
+    const max = maxEvents + settler.held;
     const startedMs = clock.monotonicMs();
     let response: HttpResponse;
     try {
-      const body = { maxEvents, returnImmediately: !isLong, ...bodyOf(told) };
+      const body = { maxEvents: max, returnImmediately: !isLong, ...results };
       response = await client.post(url, body, isLong ? LONG_POLL_MS : SHORT_POLL_MS);
     } catch (error) {
       if (isLong && error instanceof TransmitterTimeout) {
@@ -112,51 +110,28 @@ export function createPoller(options: PollerOptions): Poller {
         isReachable = false;
         return undefined;
       }
-      if (error instanceof TransmitterTooLarge) maxEvents = Math.max(1, Math.floor(maxEvents / 2));
+      if (error instanceof TransmitterTooLarge) {
+        maxEvents = Math.max(1, Math.floor(maxEvents / 2));
+        settler.release();
+      }
       throw error;
     }
     checkStatus(response);
-    const { sets, moreAvailable } = readPollResponse(response, `transmitter "${name}"`, maxEvents);
-    settled = nothingSettled();
+    const { sets, moreAvailable } = readPollResponse(response, `transmitter "${name}"`, max);
+    settler.delivered();
     isReachable = true;
-    const isNew = sets.some(([jti]) => !previous.has(jti));
-    await settle(sets);
+    const isNew = await settler.settle(sets);
     if (!moreAvailable) maxEvents = MAX_EVENTS;
     // A transmitter that sends settled events again would otherwise be asked without a pause.
+    isQuiet = sets.length === 0 && isLong && clock.monotonicMs() - startedMs < DELAYED_MS;
     if (sets.length > 0) return isNew ? BUSY_PAUSE_MS : intervalMs;
-    return isLong && clock.monotonicMs() - startedMs < DELAYED_MS ? intervalMs : 0;
+    return isQuiet ? intervalMs : 0;
   }
 
   function checkStatus(response: HttpResponse): void {
     if (response.status === 200) return;
     if (response.status === 404) forget();
     throw unexpectedStatus(`transmitter "${name}": the request for events`, response, clock.wallMs());
-  }
-
-  /** @throws the first error that is not the event's fault, after all events */
-  async function settle(sets: readonly (readonly [jti: string, token: string])[]): Promise<void> {
-    const { ack, setErrs } = settled;
-    const tried = new Map<string, number>();
-    let failure: { readonly error: unknown } | undefined;
-    for (const [jti, token] of sets) {
-      try {
-        await take(token);
-        ack.push(jti);
-      } catch (error) {
-        const count = (attempts.get(jti) ?? 0) + 1;
-        if (isFinal(error, count)) setErrs.set(jti, refusalOf(error));
-        else {
-          tried.set(jti, count);
-          failure ??= { error };
-        }
-      }
-    }
-    attempts = tried;
-    previous = new Set([...ack, ...setErrs.keys()]);
-    if (failure !== undefined) {
-      const why = `transmitter "${name}": its events cannot be verified yet`;
-      throw new TransmitterError('keys', why, { cause: failure.error });
-    }
   }
 
   return {
@@ -166,27 +141,6 @@ export function createPoller(options: PollerOptions): Poller {
       pause.end();
     },
   };
-}
-
-function nothingSettled(): Settled {
-  return { ack: [], setErrs: new Map() };
-}
-
-/** While keys or the shared cache are unavailable, an event is not at fault. */
-function isFinal(error: unknown, attempts: number): boolean {
-  if (error instanceof CambistError) return false;
-  return (error instanceof InvalidSignal && error.err !== 'invalid_key') || attempts >= MAX_ATTEMPTS;
-}
-
-function refusalOf(error: unknown): { readonly err: string; readonly description: string } {
-  return error instanceof InvalidSignal
-    ? { err: error.err, description: error.message }
-    : { err: 'invalid_request', description: 'it cannot be read' };
-}
-
-/** @see RFC 8936 section 2.1 */
-function bodyOf({ ack, setErrs }: Settled): object {
-  return { ...(ack.length > 0 && { ack }), ...(setErrs.size > 0 && { setErrs: Object.fromEntries(setErrs) }) };
 }
 
 function backOff(failures: number, error: unknown, random: number): number {

@@ -5,8 +5,12 @@ import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { InvalidSignal } from './events.ts';
 
-/** Takes a token of a transmitter, and applies it. @throws {InvalidSignal} {CambistError} */
-export type TakeSignal = (transmitter: Transmitter, channel: 'push' | 'logout', token: string) => Promise<void>;
+/**
+ * Takes a token of a transmitter, and applies it.
+ * @returns false if only this process knows it
+ * @throws {InvalidSignal} {CambistError}
+ */
+export type TakeSignal = (transmitter: Transmitter, channel: 'push' | 'logout', token: string) => Promise<boolean>;
 
 /** A signal has one token of a few hundred bytes. */
 const MAX_BODY_BYTES = 64 * 1024;
@@ -59,8 +63,8 @@ export function createReceiver(
     try {
       await authenticate(transmitter, request.headers.authorization);
       if (!isType(request, SET_TYPE)) throw new InvalidSignal('invalid_request', `the content type is not ${SET_TYPE}`);
-      await take(transmitter, 'push', String(request.body).trim());
-      return reply.code(202).send();
+      const isShared = await take(transmitter, 'push', String(request.body).trim());
+      return isShared ? reply.code(202).send() : unavailable(reply);
     } catch (error) {
       onRefused(transmitter, 'push', error);
       if (error instanceof InvalidSignal) {
@@ -78,6 +82,7 @@ export function createReceiver(
       const [token, ...more] = new URLSearchParams(String(request.body)).getAll('logout_token');
       if (token === undefined || more.length > 0)
         throw new InvalidSignal('invalid_request', 'the form has not one logout_token');
+      // Providers do not repeat a logout, so it counts as done even if only this process knows it.
       await take(transmitter, 'logout', token);
       return reply.code(200).send();
     } catch (error) {

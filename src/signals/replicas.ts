@@ -10,7 +10,7 @@ import { createKeptReader, type KnownRevocations } from './read-kept.ts';
 import { idOf, type KeepBatch, readEntries, toWire } from './replica-wire.ts';
 import { createReplier } from './reply-to-replicas.ts';
 import { createSync, RETRY_MS } from './sync-replicas.ts';
-import { createTeller } from './tell-replicas.ts';
+import { createTeller, type Teller } from './tell-replicas.ts';
 
 /** The revocations of replicas in `/status.json`. */
 export interface ReplicaStatus {
@@ -27,8 +27,8 @@ export interface Replicas {
   /** Begins to learn. Called once, before anything else. */
   join(revocations: KnownRevocations): void;
   tell(entry: RevocationEntry): void;
-  /** Settles once the shared cache has everything that was told, or does not take it now. Never rejects. */
-  settled(): Promise<void>;
+  settled: Teller['settled'];
+  allTold: Teller['allTold'];
   /** Has this replica read the kept revocations? */
   readonly isComplete: boolean;
   /** Settles when they could be read. @throws {CambistError} ERR_REVOCATIONS_UNKNOWN at first, which says why this takes time */
@@ -123,6 +123,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     },
     tell: teller.tell,
     settled: teller.settled,
+    allTold: teller.allTold,
     get isComplete() {
       return sync.isComplete;
     },

@@ -25,6 +25,8 @@ export interface SignalsSide {
   readonly revocations: Revocations;
   /** Opens the listener, if there is one, and starts to ask transmitters. @returns the address of the listener */
   open(socketMode: number): Promise<string | undefined>;
+  /** Settles once other replicas know every revocation. Never rejects. */
+  allTold(): Promise<void>;
   close(): Promise<void>;
   /** Forgets revocations and failures that are too old. */
   sweep(): void;
@@ -101,13 +103,26 @@ export function createSignals(config: Signals, options: SignalsOptions): Signals
         throw error;
       });
     const { ownTokens } = options;
-    const isAlone = sharedCache === undefined;
-    const parts = { dispatcher, ownTokens, take: takePolled, counts, health, isAlone, clock };
+    const isShared = () => replicas === undefined || replicas.status().unshared === 0;
+    const parts = {
+      dispatcher,
+      ownTokens,
+      take: takePolled,
+      isShared,
+      counts,
+      health,
+      messages: sharedCache?.messages,
+      clock,
+    };
     return { transmitter, channels, keys, health, subscription: createSubscription(transmitter, parts) };
   }
 
-  /** Applies a signal, and tells the other replicas. The transmitter may forget it afterwards. @throws {InvalidSignal} {CambistError} */
-  async function take(transmitter: Transmitter, channel: Channel, token: string): Promise<void> {
+  /**
+   * Applies a signal, and tells the other replicas.
+   * @returns false if only this process knows it, so that the transmitter should send it again
+   * @throws {InvalidSignal} {CambistError}
+   */
+  async function take(transmitter: Transmitter, channel: Channel, token: string): Promise<boolean> {
     const { name } = transmitter;
     const { keys, health, subscription } = sourceOf(transmitter);
     const signal = await verifySignal(token, channel === 'logout' ? 'logout' : 'event', transmitter, keys, clock);
@@ -118,8 +133,8 @@ export function createSignals(config: Signals, options: SignalsOptions): Signals
     if (signal.verified !== undefined) subscription?.verified(signal.verified);
     counts.received(name, channel, result);
     logger.info({ transmitter: name, channel, events: signal.events, result }, 'signal received');
-    // From here on, other replicas do not depend on this process for it.
-    await replicas?.settled();
+    // From here on, other replicas do not depend on this process for it. A repeated signal may still wait.
+    return replicas === undefined || signal.revocations.length === 0 || (await replicas.settled());
   }
 
   function refused(transmitter: Transmitter, channel: Channel, error: unknown): void {
@@ -162,6 +177,7 @@ export function createSignals(config: Signals, options: SignalsOptions): Signals
       for (const { subscription } of sources.values()) subscription?.start();
       return address;
     },
+    allTold: async () => replicas?.allTold(),
     async close() {
       for (const { subscription } of sources.values()) subscription?.stop();
       replicas?.close();

@@ -1,9 +1,11 @@
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import type { Transmitter } from '../config/optional-sections.ts';
+import type { SharedMessages } from '../shared-cache/messages.ts';
 import type { OwnTokens } from '../tokens/own-tokens.ts';
 import type { SignalCounts } from './counts.ts';
 import type { TransmitterHealth } from './health.ts';
+import { createPollTurns } from './poll-turns.ts';
 import { createPoller } from './poller.ts';
 import { TransmitterError } from './problems.ts';
 import { createStreamLocator } from './stream.ts';
@@ -21,11 +23,14 @@ export interface Subscription {
 export interface SubscriptionOptions {
   readonly dispatcher: () => Dispatcher | Promise<Dispatcher>;
   readonly ownTokens: () => OwnTokens;
-  /** Applies a polled event. @throws {InvalidSignal} {CambistError} */
-  readonly take: (token: string) => Promise<void>;
+  /** Applies a polled event. @returns false if only this process knows it @throws {InvalidSignal} {CambistError} */
+  readonly take: (token: string) => Promise<boolean>;
+  /** Do other replicas know everything that was taken? */
+  readonly isShared: () => boolean;
   readonly counts: Pick<SignalCounts, 'polled'>;
   readonly health: TransmitterHealth;
-  readonly isAlone: boolean;
+  /** Other replicas share its events. Undefined: there are none. */
+  readonly messages: SharedMessages | undefined;
   readonly clock: Clock;
 }
 
@@ -33,9 +38,10 @@ export interface SubscriptionOptions {
 export function createSubscription(transmitter: Transmitter, options: SubscriptionOptions): Subscription | undefined {
   const { name, delivery, client: credentials, pollEndpoint, pollIntervalMs } = transmitter;
   if (delivery === undefined || (delivery === 'push' && credentials === undefined)) return undefined;
-  const { dispatcher, ownTokens, take, counts, health, isAlone, clock } = options;
+  const { dispatcher, ownTokens, take, isShared, counts, health, messages, clock } = options;
   const client = createTransmitterClient(transmitter, { dispatcher, tokens: ownTokens });
   const { locate, forget } = createStreamLocator(transmitter, client, clock);
+  const isAlone = messages === undefined;
   const watch =
     pollEndpoint === undefined ? createStreamWatch({ name, delivery, client, locate, health, isAlone }) : undefined;
   const poller =
@@ -52,6 +58,9 @@ export function createSubscription(transmitter: Transmitter, options: Subscripti
           forget,
           intervalMs: pollIntervalMs,
           take,
+          isShared,
+          turns:
+            messages && createPollTurns({ messages, name, intervalMs: pollIntervalMs, clock, random: Math.random }),
           onResult(error) {
             counts.polled(name, error === undefined ? 'success' : 'failure');
             if (error === undefined) {

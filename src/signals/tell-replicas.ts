@@ -8,8 +8,10 @@ export interface Teller {
   tell(entry: RevocationEntry): void;
   /** Tells the revocations that wait for the shared cache. */
   retry(): void;
-  /** Settles once the shared cache has everything that was told, or does not take it now. Never rejects. */
-  settled(): Promise<void>;
+  /** Settles once the shared cache has everything that was told, or does not take it now. Never rejects. @returns whether it has */
+  settled(): Promise<boolean>;
+  /** Settles once the shared cache has everything that was told. */
+  allTold(): Promise<void>;
   /** Revocations that other replicas were not told of yet. */
   readonly unshared: number;
 }
@@ -29,6 +31,8 @@ export function createTeller({ messages, keep, logger, onFailed }: TellerOptions
   const unshared = new Map<string, RevocationEntry>();
   let isUnsharedLogged = false;
   let telling: Promise<void> | undefined;
+  /** Called once nothing is unshared. */
+  const waiting: (() => void)[] = [];
 
   /**
    * Keeps each entry, then publishes all. A replica that starts meanwhile subscribes before it reads, so it learns by one of the
@@ -54,6 +58,7 @@ export function createTeller({ messages, keep, logger, onFailed }: TellerOptions
     }
     if (isUnsharedLogged) logger.info({}, 'other replicas were told of the revocations that waited');
     isUnsharedLogged = false;
+    for (const told of waiting.splice(0)) told();
   }
 
   function waitForStore(): void {
@@ -80,7 +85,13 @@ export function createTeller({ messages, keep, logger, onFailed }: TellerOptions
     retry() {
       if (unshared.size > 0) tellSoon();
     },
-    settled: async () => telling,
+    async settled() {
+      await telling;
+      return unshared.size === 0;
+    },
+    async allTold() {
+      if (unshared.size > 0) await new Promise<void>((resolve) => waiting.push(resolve));
+    },
     get unshared() {
       return unshared.size;
     },

@@ -13,6 +13,7 @@ import { call } from '../harness/http-call.ts';
 import { createMemoryStore, type MemoryStore } from '../harness/memory-store.ts';
 
 const VARIABLE = 'SIGNALS_REPLICAS_KEY';
+const CREDENTIAL_CHANGE = 'https://schemas.openid.net/secevent/caep/event-type/credential-change';
 const LOGOUT = { 'http://schemas.openid.net/event/backchannel-logout': {} };
 
 /** The part of a replica that receives signals, with a store in this process. */
@@ -21,7 +22,7 @@ async function startReplica(t: TestContext, server: MemoryStore, { issuer }: Fak
     cache: { shared: { url: 'redis://127.0.0.1', timeout: '5s', key: { env: VARIABLE } } },
     signals: {
       listen: '127.0.0.1:0',
-      transmitters: { idp: { issuer, audience: 'cambist', backchannel_logout: true } },
+      transmitters: { idp: { issuer, audience: 'cambist', delivery: 'push', backchannel_logout: true } },
     },
     routes: [{ name: 'a', match: { path: '/' }, upstream: 'http://127.0.0.1:9', credential: 'none' }],
   });
@@ -52,6 +53,14 @@ async function logout(idp: FakeAuthorizationServer, url: string | undefined, sid
   const headers = { 'content-type': 'application/x-www-form-urlencoded' };
   const body = new URLSearchParams({ logout_token: token }).toString();
   return (await call(`${url}/logout/idp`, { method: 'POST', headers, body })).status;
+}
+
+async function push(idp: FakeAuthorizationServer, url: string | undefined, sub: string) {
+  const subject = { format: 'iss_sub', iss: idp.issuer, sub };
+  const claims = { jti: sub, sub_id: subject, events: { [CREDENTIAL_CHANGE]: {} } };
+  const body = await idp.mint({ subject: sub, audience: 'cambist', type: 'secevent+jwt', claims });
+  const headers = { 'content-type': 'application/secevent+jwt' };
+  return call(`${url}/events/idp`, { method: 'POST', headers, body });
 }
 
 async function start(t: TestContext) {
@@ -89,4 +98,21 @@ test('accepts a signal while the store is away, and tells it later', async (t) =
   const subject = await token('s1');
   await eventually('the other one knows', () => other.revocations.isRevoked(subject));
   assert.equal(kept(), 2);
+});
+
+test('a pushed event takes effect here while the store is away, and the transmitter is asked to send it again', async (t) => {
+  const { idp, server, one, other, token, kept } = await start(t);
+  server.fault = new Error('closed');
+  server.drop(new Error('closed'));
+  for (let i = 0; i < 2; i += 1) {
+    const response = await push(idp, one.url, 'alice');
+    assert.deepEqual([response.status, response.headers['retry-after']], [503, '5']);
+  }
+  const subject = await token('s1');
+  assert.ok(one.revocations.isRevoked(subject));
+  server.fault = undefined;
+  await eventually('the other one knows', () => other.revocations.isRevoked(subject));
+  await eventually('it is accepted', async () => (await push(idp, one.url, 'alice')).status === 202);
+  assert.equal(kept(), 1);
+  await one.allTold();
 });

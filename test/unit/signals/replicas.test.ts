@@ -61,6 +61,26 @@ test('a revocation waits while the store is away, says so, and is told when it i
   assert.equal(one.lines.filter((line) => line.startsWith('other replicas were told')).length, 1);
 });
 
+test('says when nothing waits any more', async (t) => {
+  const server = createMemoryStore();
+  const one = await start(t, server);
+  await ready(one);
+  await one.link.allTold();
+  server.fault = new Error('closed');
+  server.drop(new Error('closed'));
+  one.revoke('alice');
+  let isTold = false;
+  void one.link.allTold().then(() => {
+    isTold = true;
+  });
+  assert.equal(await one.link.settled(), false);
+  assert.equal(isTold, false);
+  server.fault = undefined;
+  await eventually('it is told', () => isTold);
+  assert.equal(await one.link.settled(), true);
+  assert.equal(numberKept(server), 1);
+});
+
 test('a revocation that is not kept is told again, without a new reading of all', async (t) => {
   const server = createMemoryStore();
   const { records } = await startReplica(t, server);

@@ -1,0 +1,57 @@
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '../clock/clock.ts';
+import type { SharedMessages } from '../shared-cache/messages.ts';
+import { CLOCK_SKEW_MS } from '../tokens/restored-token.ts';
+import { newId } from './replica-wire.ts';
+
+/** Replicas that poll the same transmitter in turn, so that it gets as many polls as from one. */
+export interface PollTurns {
+  /** Tells the other replicas that this one polls now. */
+  announce(): void;
+  /** How long this replica can still leave the polls to another one. 0: it polls now. */
+  leftMs(): number;
+}
+
+export interface PollTurnsOptions {
+  readonly messages: Pick<SharedMessages, 'publish' | 'on'>;
+  /** Name of the transmitter. */
+  readonly name: string;
+  readonly intervalMs: number;
+  readonly clock: Clock;
+  readonly random: () => number;
+}
+
+/** Each replica polls at least this often, so that it notices a transmitter that it alone cannot reach. */
+const MAX_LEFT_MS = 10_000;
+/** Replicas whose last poll is remembered. */
+const MAX_REPLICAS = 1000;
+
+export function createPollTurns({ messages, name, intervalMs, clock, random }: PollTurnsOptions): PollTurns {
+  const self = newId();
+  /** When each replica said that it polls, by its own clock. A replayed message is no later. */
+  const said = new LRUCache<string, number>({ max: MAX_REPLICAS });
+  /** When this replica polls, if no other one does. Monotonic milliseconds. */
+  let dueMs = 0;
+  let polledMs = clock.monotonicMs();
+
+  messages.on('polls', (payload) => {
+    const [transmitter, replica, atMs] = Array.isArray(payload) ? (payload as unknown[]) : [];
+    if (transmitter !== name || typeof replica !== 'string' || replica.length !== self.length) return;
+    if (typeof atMs !== 'number' || Math.abs(clock.wallMs() - atMs) > CLOCK_SKEW_MS) return;
+    if (atMs <= (said.get(replica) ?? Number.NEGATIVE_INFINITY)) return;
+    said.set(replica, atMs);
+    // The replica that polled last polls again first, unless it fails.
+    dueMs = clock.monotonicMs() + intervalMs * (1.1 + random() * 0.4);
+  });
+
+  return {
+    announce() {
+      polledMs = clock.monotonicMs();
+      void messages.publish('polls', [name, self, clock.wallMs()]);
+    },
+    leftMs() {
+      const nowMs = clock.monotonicMs();
+      return Math.max(0, Math.min(dueMs, polledMs + MAX_LEFT_MS) - nowMs);
+    },
+  };
+}

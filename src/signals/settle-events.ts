@@ -1,0 +1,136 @@
+import { CambistError } from '../errors.ts';
+import { InvalidSignal } from './events.ts';
+import type { PolledSets } from './poll-response.ts';
+import { TransmitterError } from './problems.ts';
+
+/** The results of polled events, for the transmitter. */
+export interface EventSettler {
+  /** The results for the next request. They are the same until `delivered`. */
+  results(): object;
+  /** The transmitter has the results. */
+  delivered(): void;
+  /**
+   * Applies events.
+   * @returns whether one of them is new
+   * @throws {TransmitterError} `keys`, after all events, for the first error that is not the event's fault
+   */
+  settle(sets: PolledSets['sets']): Promise<boolean>;
+  /** Events that were applied here and stay at the transmitter. */
+  readonly held: number;
+  /** The transmitter has all results. */
+  readonly isIdle: boolean;
+  /** Acknowledges them. */
+  release(): void;
+}
+
+export interface EventSettlerOptions {
+  /** Name of the transmitter. */
+  readonly name: string;
+  /**
+   * Applies an event.
+   * @returns false if only this process knows it
+   * @throws {InvalidSignal} for an event that the transmitter should not send again; any other error: it should
+   */
+  readonly take: (token: string) => Promise<boolean>;
+  /** Do other replicas know everything that was taken? */
+  readonly isShared: () => boolean;
+}
+
+/** An event by an unknown key, or with which cambist fails, is tried this often. Its key may be new, or the failure may pass. */
+const MAX_ATTEMPTS = 3;
+/** Most events that stay at the transmitter. More would fill its responses, and new events would not arrive. */
+export const MAX_HELD = 100;
+
+interface Settled {
+  readonly ack: string[];
+  /** By the name of the event, which the transmitter chooses. */
+  readonly setErrs: Map<string, { readonly err: string; readonly description: string }>;
+}
+
+export function createEventSettler({ name, take, isShared }: EventSettlerOptions): EventSettler {
+  let settled = nothingSettled();
+  /** The events of the last response that were settled. */
+  let previous: ReadonlySet<string> = new Set();
+  let attempts = new Map<string, number>();
+  /** The oldest first. Another replica gets them from the transmitter if this process ends. */
+  const held = new Set<string>();
+
+  function release(): void {
+    settled.ack.push(...held);
+    held.clear();
+  }
+
+  function hold(jti: string): void {
+    const [oldest] = held;
+    if (oldest !== undefined && held.size >= MAX_HELD) {
+      held.delete(oldest);
+      settled.ack.push(oldest);
+    }
+    held.add(jti);
+  }
+
+  return {
+    results() {
+      if (held.size > 0 && isShared()) release();
+      return bodyOf(settled);
+    },
+    delivered() {
+      settled = nothingSettled();
+    },
+    async settle(sets) {
+      const { ack, setErrs } = settled;
+      const isNew = sets.some(([jti]) => !previous.has(jti) && !held.has(jti));
+      const tried = new Map<string, number>();
+      let failure: { readonly error: unknown } | undefined;
+      for (const [jti, token] of sets) {
+        if (held.has(jti)) continue;
+        try {
+          if (await take(token)) ack.push(jti);
+          else hold(jti);
+        } catch (error) {
+          const count = (attempts.get(jti) ?? 0) + 1;
+          if (isFinal(error, count)) setErrs.set(jti, refusalOf(error));
+          else {
+            tried.set(jti, count);
+            failure ??= { error };
+          }
+        }
+      }
+      attempts = tried;
+      previous = new Set([...ack, ...setErrs.keys()]);
+      if (failure !== undefined) {
+        const why = `transmitter "${name}": its events cannot be verified yet`;
+        throw new TransmitterError('keys', why, { cause: failure.error });
+      }
+      return isNew;
+    },
+    get held() {
+      return held.size;
+    },
+    get isIdle() {
+      return held.size + settled.ack.length + settled.setErrs.size === 0;
+    },
+    release,
+  };
+}
+
+function nothingSettled(): Settled {
+  return { ack: [], setErrs: new Map() };
+}
+
+/** While keys or the shared cache are unavailable, an event is not at fault. */
+function isFinal(error: unknown, attempts: number): boolean {
+  if (error instanceof CambistError) return false;
+  return (error instanceof InvalidSignal && error.err !== 'invalid_key') || attempts >= MAX_ATTEMPTS;
+}
+
+function refusalOf(error: unknown): { readonly err: string; readonly description: string } {
+  return error instanceof InvalidSignal
+    ? { err: error.err, description: error.message }
+    : { err: 'invalid_request', description: 'it cannot be read' };
+}
+
+/** @see RFC 8936 section 2.1 */
+function bodyOf({ ack, setErrs }: Settled): object {
+  return { ...(ack.length > 0 && { ack }), ...(setErrs.size > 0 && { setErrs: Object.fromEntries(setErrs) }) };
+}
