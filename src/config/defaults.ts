@@ -25,7 +25,7 @@ export const DEFAULTS = {
   subjectTokenType: 'access_token',
   introspectionCache: '10s',
   remember: '24h',
-  pollInterval: '5s',
+  pollInterval: '500ms',
   actorTokenType: 'jwt',
   credential: 'exchange',
   sendHeader: 'Authorization',

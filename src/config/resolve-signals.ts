@@ -99,7 +99,7 @@ function resolveTransmitter(
     client: resolveClient(written, servers, node),
     pollEndpoint,
     pollIntervalMs: readDuration(written.poll_interval ?? DEFAULTS.pollInterval, node.at('poll_interval'), {
-      min: '1s',
+      min: '250ms',
       max: '10m',
     }),
     backchannelLogout,

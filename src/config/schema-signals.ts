@@ -32,7 +32,7 @@ const transmitter = z
     }).optional(),
     poll_interval: duration({
       description:
-        'Pause between polls at a transmitter that does not delay its responses until there is an event, from 1s to 10m.',
+        'Pause between polls at a transmitter that does not delay its responses until there is an event, from 250ms to 10m.',
       default: DEFAULTS.pollInterval,
     }).optional(),
     backchannel_logout: z

@@ -29,7 +29,7 @@ export interface SubscriptionOptions {
   readonly isShared: () => boolean;
   readonly counts: Pick<SignalCounts, 'polled'>;
   readonly health: TransmitterHealth;
-  /** Other replicas share its events. Undefined: there are none. */
+  /** To the replicas that share its events. Undefined without `cache.shared`. */
   readonly messages: SharedMessages | undefined;
   readonly clock: Clock;
 }

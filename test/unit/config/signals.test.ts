@@ -31,7 +31,7 @@ test('reads a transmitter to poll, which needs no listener', () => {
   assert.equal(listen, undefined);
   assert.equal(transmitter?.client?.authorizationServer.name, 'idp');
   assert.equal(transmitter?.client?.scope, 'ssf.read');
-  assert.equal(transmitter?.pollIntervalMs, 5000);
+  assert.equal(transmitter?.pollIntervalMs, 500);
 });
 
 const PROBLEMS: readonly (readonly [transmitter: object, RegExp, more?: object])[] = [
@@ -51,7 +51,7 @@ const PROBLEMS: readonly (readonly [transmitter: object, RegExp, more?: object])
     { delivery: 'poll', authorization: { file: '/a' }, poll_endpoint: 'http://idp.example.com/poll' },
     /poll_endpoint: must be https/,
   ],
-  [{ delivery: 'poll', authorization: { file: '/a' }, poll_interval: '10ms' }, /poll_interval: must be at least 1s/],
+  [{ delivery: 'poll', authorization: { file: '/a' }, poll_interval: '100ms' }, /poll_interval: must be at least 250ms/],
   [
     { delivery: 'push', poll_interval: '10s' },
     /poll_interval: has no effect without delivery: poll/,
