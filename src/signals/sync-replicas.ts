@@ -69,7 +69,7 @@ export function createSync({ reader, asker, known, clock, logger, issuers, rando
     return true;
   }
 
-  /** An reply has what the server deleted, altered, or had no room for. Messages that follow it arrive as well. */
+  /** A reply has what the server deleted, altered, or had no room for. Messages that follow it arrive as well. */
   async function askReplicas({ isSeeded, isFull }: Kept): Promise<boolean> {
     // Replicas that lost their connection with this one connect again within 3 seconds, and write what the server lost.
     const trustsAlone = !isFull && (isComplete || isSeeded);

@@ -1,8 +1,9 @@
-import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
-import { type Claims, readClaims } from './claims.ts';
+import type { Claims } from './claims.ts';
+import { createRevocationList } from './revocation-list.ts';
+import { type Identity, keysOfRevocation, toIdentity } from './revocation-names.ts';
 import type { Subject } from './subject.ts';
 
 /** The end of what an issuer's subject, or one session of it, may do with the tokens that it has. */
@@ -75,38 +76,20 @@ const MAX_REVOCATIONS = 100_000;
 const MAX_KNOWN_TOKENS = 20_000;
 /** A search of all known tokens takes up to 15 ms. `check` is exact, so no request waits for a search. */
 const SEARCH_INTERVAL_MS = 100;
-/** An issuer's clock may be ahead of the clock here. */
-const MAX_AHEAD_MS = 60_000;
-
-interface Entry {
-  readonly issuer: string;
-  readonly atMs: number;
-}
-
-/** The keys under which a token may be revoked, by one set of its claims. */
-interface Names {
-  readonly issuer: string;
-  readonly keys: readonly string[];
-  /** Epoch milliseconds. A token without `iat` counts as older than every revocation. */
-  readonly issuedAtMs: number;
-}
-
-/** Everything that a token is called. */
-interface Identity {
-  /** The claims of the introspection that it was made of. */
-  readonly introspected: Claims;
-  /** By its own claims, and by those of its introspection. Empty for a token without claims. */
-  readonly names: readonly Names[];
-}
 
 export function createRevocations(options: RevocationsOptions): Revocations {
   const { clock, rememberMs, max = MAX_REVOCATIONS } = options;
   const { soon = (run) => void setTimeout(run, SEARCH_INTERVAL_MS).unref() } = options;
   const { onFull = () => {}, onAdded = () => {}, isComplete = () => true } = options;
-  /** The oldest addition first. */
-  const entries = new Map<string, Entry>();
-  /** By issuer: older tokens are all refused. One entry for each configured issuer at most. */
-  const floors = new Map<string, number>();
+  const list = createRevocationList({
+    clock,
+    rememberMs,
+    max,
+    onFull(entry) {
+      onAdded(entry);
+      onFull(entry.issuer);
+    },
+  });
   const known = new LRUCache<string, Identity>({ max: MAX_KNOWN_TOKENS });
   const identities = new WeakMap<Subject, Identity>();
   /** The epoch and the claims with which a token passed. */
@@ -114,8 +97,6 @@ export function createRevocations(options: RevocationsOptions): Revocations {
   const listeners: ((digests: ReadonlySet<string>) => void)[] = [];
   let epoch = 0;
   let isSearching = false;
-
-  const isOver = (atMs: number): boolean => atMs + rememberMs <= clock.wallMs();
 
   function identityOf(subject: Subject): Identity {
     let identity = identities.get(subject);
@@ -130,70 +111,9 @@ export function createRevocations(options: RevocationsOptions): Revocations {
     return identity;
   }
 
-  function covers({ names }: Identity): boolean {
-    return names.some(({ issuer, keys, issuedAtMs }) => {
-      const floorMs = floors.get(issuer);
-      if (floorMs !== undefined && issuedAtMs <= floorMs) return true;
-      return keys.some((key) => {
-        const entry = entries.get(key);
-        return entry !== undefined && issuedAtMs <= entry.atMs && !isOver(entry.atMs);
-      });
-    });
-  }
-
-  function add(key: string, entry: Entry): boolean {
-    const before = entries.get(key);
-    if (before !== undefined && before.atMs >= entry.atMs) return false;
-    entries.delete(key);
-    if (entries.size >= max) makeRoom();
-    entries.set(key, entry);
-    return true;
-  }
-
-  /** Forgetting a revocation would admit its tokens again, so all older tokens of its issuer are refused in its place. */
-  function makeRoom(): void {
-    sweep();
-    if (entries.size < max) return;
-    const issuer = largestIssuer();
-    const own = [...entries].filter(([, entry]) => entry.issuer === issuer);
-    for (const [key, { atMs }] of own.slice(0, Math.ceil(own.length / 2))) {
-      entries.delete(key);
-      raiseFloor(issuer, atMs);
-    }
-    onAdded({ key: '', issuer, atMs: floors.get(issuer) as number });
-    onFull(issuer);
-  }
-
-  /** The issuer with the most revocations makes room, so that it cannot sign out the users of another one. */
-  function largestIssuer(): string {
-    const counts = new Map<string, number>();
-    for (const { issuer } of entries.values()) counts.set(issuer, (counts.get(issuer) ?? 0) + 1);
-    return [...counts].reduce((most, each) => (each[1] > most[1] ? each : most))[0];
-  }
-
-  function raiseFloor(issuer: string, atMs: number): boolean {
-    if ((floors.get(issuer) ?? Number.NEGATIVE_INFINITY) >= atMs) return false;
-    floors.set(issuer, atMs);
-    return true;
-  }
-
-  /** A date in the future would refuse tokens that do not exist yet. */
-  const datedBefore = (atMs: number): number => Math.min(atMs, clock.wallMs() + MAX_AHEAD_MS);
-
   function changed(): void {
     epoch += 1;
     searchSoon();
-  }
-
-  function restoreOne({ key, issuer, atMs: toldMs }: RevocationEntry): boolean {
-    const atMs = datedBefore(toldMs);
-    if (isOver(atMs)) return false;
-    return key === '' ? raiseFloor(issuer, atMs) : add(key, { issuer, atMs });
-  }
-
-  function sweep(): void {
-    for (const [key, { atMs }] of entries) if (isOver(atMs)) entries.delete(key);
-    for (const [issuer, atMs] of floors) if (isOver(atMs)) floors.delete(issuer);
   }
 
   function searchSoon(): void {
@@ -201,36 +121,34 @@ export function createRevocations(options: RevocationsOptions): Revocations {
     isSearching = true;
     soon(() => {
       isSearching = false;
-      const revoked = [...known].filter(([, identity]) => covers(identity)).map(([digest]) => digest);
+      const revoked = [...known].filter(([, identity]) => list.covers(identity.names)).map(([digest]) => digest);
       for (const digest of revoked) known.delete(digest);
       for (const listener of listeners) listener(new Set(revoked));
     });
   }
 
   function isRevoked(subject: Subject): boolean {
-    return covers(identityOf(subject));
+    return list.covers(identityOf(subject).names);
   }
 
   return {
-    revoke({ issuer, subject, session, atMs }) {
-      const entry = { issuer, atMs: datedBefore(atMs) };
-      if (isOver(entry.atMs)) return false;
-      const added = keysOfRevocation(issuer, subject, session).filter((key) => add(key, entry));
+    revoke(revocation) {
+      const { issuer } = revocation;
+      const atMs = list.dated(revocation.atMs);
+      const added = keysOfRevocation(revocation)
+        .map((key) => ({ key, issuer, atMs }))
+        .filter(list.add);
       if (added.length === 0) return false;
-      for (const key of added) onAdded({ key, ...entry });
+      for (const entry of added) onAdded(entry);
       changed();
       return true;
     },
     restore(told) {
-      const count = [...told].filter(restoreOne).length;
+      const count = [...told].filter(list.add).length;
       if (count > 0) changed();
       return count;
     },
-    list() {
-      const all = [...floors].map(([issuer, atMs]) => ({ key: '', issuer, atMs }));
-      for (const [key, { issuer, atMs }] of entries) all.push({ key, issuer, atMs });
-      return all.filter(({ atMs }) => !isOver(atMs));
-    },
+    list: list.all,
     isRevoked,
     check(subject) {
       const { introspected } = subject;
@@ -251,49 +169,12 @@ export function createRevocations(options: RevocationsOptions): Revocations {
       passed.set(subject, { epoch, introspected });
     },
     onRevoked: (listener) => void listeners.push(listener),
-    sweep,
+    sweep: list.sweep,
     get size() {
-      return entries.size;
+      return list.size;
     },
     get fullIssuers() {
-      return floors.size;
+      return list.fullIssuers;
     },
   };
-}
-
-/** A revocation may name the token as it names itself, or as its introspection does. */
-function toIdentity({ introspected, token }: Subject): Identity {
-  const own = readClaims(token.reveal());
-  const sets: Claims[] = introspected === undefined ? [own] : [own, { ...own, ...introspected }];
-  return { introspected, names: sets.flatMap(namesOf) };
-}
-
-function namesOf(claims: Claims): Names[] {
-  const { iss, sub, sid, iat, email } = claims ?? {};
-  if (typeof iss !== 'string') return [];
-  const users: [string, string][] = [];
-  if (typeof sub === 'string') users.push(['sub', sub]);
-  if (typeof email === 'string') users.push(['email', email.toLowerCase()]);
-  const keys = users.map(([claim, value]) => digest([iss, claim, value]));
-  if (typeof sid === 'string') keys.push(digest([iss, 'sid', sid]));
-  // The session of this token is unknown, so it ends with each of them.
-  else keys.push(...users.map(([claim, value]) => digest([iss, claim, value, 'any session'])));
-  const issuedAtMs = typeof iat === 'number' && Number.isFinite(iat) ? iat * 1000 : Number.NEGATIVE_INFINITY;
-  return [{ issuer: iss, keys, issuedAtMs }];
-}
-
-function keysOfRevocation(
-  issuer: string,
-  subject: Revocation['subject'],
-  session: Revocation['session'],
-): readonly string[] {
-  const user = subject === undefined ? [] : [subject.claim, subject.value];
-  if (session === undefined) return subject === undefined ? [] : [digest([issuer, ...user])];
-  const ofSession = digest([issuer, 'sid', session]);
-  return subject === undefined ? [ofSession] : [ofSession, digest([issuer, ...user, 'any session'])];
-}
-
-/** JSON is unambiguous, and a digest bounds the memory of long claims. */
-function digest(parts: readonly string[]): string {
-  return hash('sha256', JSON.stringify(parts), 'base64url');
 }

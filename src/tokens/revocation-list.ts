@@ -1,0 +1,116 @@
+import type { Clock } from '../clock/clock.ts';
+import type { Names } from './revocation-names.ts';
+import type { RevocationEntry } from './revocations.ts';
+
+/** Revocations by key, bounded. Only those that are in force count. */
+export interface RevocationList {
+  /** @returns whether it changed something: not if it is known, or too old */
+  add(entry: RevocationEntry): boolean;
+  /** A date in the future would refuse tokens that do not exist yet, so it counts as one minute ahead at most. */
+  dated(atMs: number): number;
+  /** Is a token with these names revoked? */
+  covers(names: readonly Names[]): boolean;
+  /** The oldest addition first. */
+  all(): RevocationEntry[];
+  /** Drops revocations whose time has passed. */
+  sweep(): void;
+  readonly size: number;
+  /** Issuers whose older tokens are all refused. */
+  readonly fullIssuers: number;
+}
+
+export interface RevocationListOptions {
+  readonly clock: Clock;
+  readonly rememberMs: number;
+  readonly max: number;
+  /** Called when older tokens of an issuer are all refused, because the list is full. */
+  readonly onFull: (entry: RevocationEntry) => void;
+}
+
+/** An issuer's clock may be ahead of the clock here. */
+const MAX_AHEAD_MS = 60_000;
+
+interface Entry {
+  readonly issuer: string;
+  readonly atMs: number;
+}
+
+export function createRevocationList({ clock, rememberMs, max, onFull }: RevocationListOptions): RevocationList {
+  /** The oldest addition first. */
+  const entries = new Map<string, Entry>();
+  /** By issuer: older tokens are all refused. One entry for each configured issuer at most. */
+  const floors = new Map<string, number>();
+
+  const dated = (atMs: number): number => Math.min(atMs, clock.wallMs() + MAX_AHEAD_MS);
+  const isOver = (atMs: number): boolean => atMs + rememberMs <= clock.wallMs();
+
+  function addEntry(key: string, entry: Entry): boolean {
+    const before = entries.get(key);
+    if (before !== undefined && before.atMs >= entry.atMs) return false;
+    entries.delete(key);
+    if (entries.size >= max) makeRoom();
+    entries.set(key, entry);
+    return true;
+  }
+
+  /** Forgetting a revocation would admit its tokens again, so all older tokens of its issuer are refused in its place. */
+  function makeRoom(): void {
+    sweep();
+    if (entries.size < max) return;
+    const issuer = largestIssuer();
+    const own = [...entries].filter(([, entry]) => entry.issuer === issuer);
+    for (const [key, { atMs }] of own.slice(0, Math.ceil(own.length / 2))) {
+      entries.delete(key);
+      raiseFloor(issuer, atMs);
+    }
+    onFull({ key: '', issuer, atMs: floors.get(issuer) as number });
+  }
+
+  /** The issuer with the most revocations makes room, so that it cannot sign out the users of another one. */
+  function largestIssuer(): string {
+    const counts = new Map<string, number>();
+    for (const { issuer } of entries.values()) counts.set(issuer, (counts.get(issuer) ?? 0) + 1);
+    return [...counts].reduce((most, each) => (each[1] > most[1] ? each : most))[0];
+  }
+
+  function raiseFloor(issuer: string, atMs: number): boolean {
+    if ((floors.get(issuer) ?? Number.NEGATIVE_INFINITY) >= atMs) return false;
+    floors.set(issuer, atMs);
+    return true;
+  }
+
+  function sweep(): void {
+    for (const [key, { atMs }] of entries) if (isOver(atMs)) entries.delete(key);
+    for (const [issuer, atMs] of floors) if (isOver(atMs)) floors.delete(issuer);
+  }
+
+  return {
+    add({ key, issuer, atMs: toldMs }) {
+      const atMs = dated(toldMs);
+      if (isOver(atMs)) return false;
+      return key === '' ? raiseFloor(issuer, atMs) : addEntry(key, { issuer, atMs });
+    },
+    dated,
+    covers: (names) =>
+      names.some(({ issuer, keys, issuedAtMs }) => {
+        const floorMs = floors.get(issuer);
+        if (floorMs !== undefined && issuedAtMs <= floorMs) return true;
+        return keys.some((key) => {
+          const entry = entries.get(key);
+          return entry !== undefined && issuedAtMs <= entry.atMs && !isOver(entry.atMs);
+        });
+      }),
+    all() {
+      const list = [...floors].map(([issuer, atMs]) => ({ key: '', issuer, atMs }));
+      for (const [key, { issuer, atMs }] of entries) list.push({ key, issuer, atMs });
+      return list.filter(({ atMs }) => !isOver(atMs));
+    },
+    sweep,
+    get size() {
+      return entries.size;
+    },
+    get fullIssuers() {
+      return floors.size;
+    },
+  };
+}
