@@ -1,7 +1,7 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { RecordSummary, SharedRecords } from '../shared-cache/records.ts';
-import type { Revocations } from '../tokens/revocations.ts';
+import type { RevocationEntry, Revocations } from '../tokens/revocations.ts';
 import { batchesOf, idOf, type KeepBatch, readEntries } from './replica-wire.ts';
 
 /** The list that learns of kept revocations. */
@@ -17,6 +17,8 @@ export interface Kept extends RecordSummary {
 export interface KeptReader {
   /** Reads all. @returns undefined if they cannot be read */
   read(): Promise<Kept | undefined>;
+  /** Does this replica know revocations that are missing there? */
+  isMissing(kept: Kept): boolean;
   /** Writes those that are missing. The server may have lost its data: it restarted empty, or another one took over. */
   keepMissing(kept: Kept): Promise<void>;
 }
@@ -32,6 +34,12 @@ export interface KeptReaderOptions {
 
 export function createKeptReader({ records, known, keep, clock, logger, rememberMs }: KeptReaderOptions): KeptReader {
   let unreadable = 0;
+
+  const missing = ({ current }: Kept): RevocationEntry[] =>
+    known()
+      .list()
+      .filter((entry) => (current.get(idOf(entry)) ?? Number.NEGATIVE_INFINITY) < entry.atMs);
+
   return {
     async read() {
       const { restore } = known();
@@ -52,11 +60,9 @@ export function createKeptReader({ records, known, keep, clock, logger, remember
       unreadable = list.unreadable;
       return { ...list, current };
     },
-    async keepMissing({ current }) {
-      const missing = known()
-        .list()
-        .filter((entry) => (current.get(idOf(entry)) ?? Number.NEGATIVE_INFINITY) < entry.atMs);
-      for (const batch of batchesOf(missing)) {
+    isMissing: (kept) => missing(kept).length > 0,
+    async keepMissing(kept) {
+      for (const batch of batchesOf(missing(kept))) {
         const results = await keep(batch);
         if (results.some((result) => result !== 'kept')) return;
       }

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Logger } from '../observability/logger.ts';
-import type { Asker } from './ask-replicas.ts';
+import type { Asker, Outcome } from './ask-replicas.ts';
 import type { Kept, KeptReader, KnownRevocations } from './read-kept.ts';
 
 /** Learns the revocations of the other replicas: at the start, after each reconnection, and regularly. */
@@ -38,6 +38,9 @@ const REFRESH_MS = 60_000;
 /** A replica rests for 50 times as long as the reading took. 80,000 revocations take 10 seconds. */
 const REST_FACTOR = 50;
 export const RETRY_MS = 500;
+/** Replicas that start or reconnect at the same time read again within this, so that one writes what is missing, and not all. */
+const WRITE_MS = 5000;
+const WRITE_FACTOR = 5;
 
 export function createSync({ reader, asker, known, clock, logger, issuers, random, onRead }: SyncOptions): Sync {
   let isStale = true;
@@ -49,6 +52,8 @@ export function createSync({ reader, asker, known, clock, logger, issuers, rando
   });
   let reading: Promise<boolean> | undefined;
   let readingMs = 0;
+  /** Records are missing that other replicas know as well. */
+  let writesSoon = false;
   let readsAgain = false;
   let timer: NodeJS.Timeout | undefined;
   let isClosed = false;
@@ -59,25 +64,25 @@ export function createSync({ reader, asker, known, clock, logger, issuers, rando
     readingMs = clock.monotonicMs() - startedMs;
     if (kept === undefined || readsAgain) return false;
     wasEmpty ||= !kept.isSeeded;
-    if (isStale && !(await askReplicas(kept))) return false;
-    if (readsAgain) return false;
+    const outcome = isStale ? await askReplicas(kept) : undefined;
+    if (outcome === 'failed' || readsAgain) return false;
     isStale = false;
     isComplete = true;
     complete();
     onRead(kept);
-    await reader.keepMissing(kept);
+    writesSoon = outcome === 'replied' && reader.isMissing(kept);
+    if (!writesSoon) await reader.keepMissing(kept);
     return true;
   }
 
   /** A reply has what the server deleted, altered, or had no room for. Messages that follow it arrive as well. */
-  async function askReplicas({ isSeeded, isFull }: Kept): Promise<boolean> {
+  async function askReplicas({ isSeeded, isFull }: Kept): Promise<Outcome> {
     // Replicas that lost their connection with this one connect again within 3 seconds, and write what the server lost.
     const trustsAlone = !isFull && (isComplete || isSeeded);
     const outcome = await asker.ask(trustsAlone);
-    if (outcome === 'failed') return false;
     if (outcome === 'no_reply') logger.info({}, 'no running replica replied; using the kept revocations alone');
-    if (outcome !== 'replied' && isFull) refuseOlder();
-    return true;
+    if ((outcome === 'alone' || outcome === 'no_reply') && isFull) refuseOlder();
+    return outcome;
   }
 
   /** Revocations that found no room are unknown here, so all older tokens may be revoked. */
@@ -110,8 +115,9 @@ export function createSync({ reader, asker, known, clock, logger, issuers, rando
         reading = undefined;
       });
     void reading.then((isRead) => {
-      const restMs = Math.max(REFRESH_MS, readingMs * REST_FACTOR);
-      refreshIn(isRead ? restMs * (0.75 + random() / 2) : RETRY_MS);
+      const restMs = Math.max(REFRESH_MS, readingMs * REST_FACTOR) * (0.75 + random() / 2);
+      const soonMs = Math.max(WRITE_MS, readingMs * WRITE_FACTOR) * random();
+      refreshIn(!isRead ? RETRY_MS : writesSoon ? soonMs : restMs);
     });
     return reading;
   }

@@ -57,4 +57,7 @@ test('while the store is away, each replica gets a polled event from the transmi
   assert.equal(transmitter.pending.size, 1);
   await store.restartEmpty();
   await eventually('it is acknowledged', () => transmitter.pending.size === 0, RECONNECT_MS);
+  for (const app of apps) {
+    await eventually('nothing waits', async () => (await revocationsOf(app)).unshared === 0, RECONNECT_MS);
+  }
 });

@@ -51,7 +51,10 @@ const PROBLEMS: readonly (readonly [transmitter: object, RegExp, more?: object])
     { delivery: 'poll', authorization: { file: '/a' }, poll_endpoint: 'http://idp.example.com/poll' },
     /poll_endpoint: must be https/,
   ],
-  [{ delivery: 'poll', authorization: { file: '/a' }, poll_interval: '100ms' }, /poll_interval: must be at least 250ms/],
+  [
+    { delivery: 'poll', authorization: { file: '/a' }, poll_interval: '100ms' },
+    /poll_interval: must be at least 250ms/,
+  ],
   [
     { delivery: 'push', poll_interval: '10s' },
     /poll_interval: has no effect without delivery: poll/,

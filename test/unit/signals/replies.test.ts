@@ -86,15 +86,23 @@ test('a replica that starts refuses no other caller while a running one knows wh
   assert.deepEqual([later.knows('anybody'), one.knows('anybody')], [false, false]);
 });
 
-test('a replica refuses all older tokens if the store is full and no other replica replies', async (t) => {
+test('a replica refuses all older tokens if the store is full and no other replica replies, and so does the next', async (t) => {
   const server = createMemoryStore();
-  await ready(await start(t, server));
+  const running = await start(t, server);
+  await ready(running);
   server.withholds = true;
   const flooded = { readAll: async () => ({ count: 0, unreadable: 0, isFull: true, isSeeded: true }) };
   const later = await start(t, server, flooded, { graceMs: 50 });
   await ready(later);
   assert.ok(later.knows('anybody'));
   assert.equal(later.asked('no_reply'), 1);
+  assert.ok(later.lines.some((line) => line.startsWith('the shared cache is full of revocations')));
+  running.link.close();
+  server.withholds = false;
+  // It may have missed as much as the one that replies.
+  const next = await start(t, server, flooded, LONG);
+  await ready(next);
+  assert.ok(next.knows('anybody'));
 });
 
 test('ignores a replayed reply, and waits for a new one', async (t) => {
@@ -278,4 +286,27 @@ test('whatever happens to the records, a replica that starts knows what running 
     }),
     { numRuns: 15 },
   );
+});
+
+test('of replicas that start after the store lost its records, one writes them again', async (t) => {
+  const { server, one, other } = await startTwo(t);
+  for (let i = 0; i < 50; i += 1) one.revoke(`user-${i}`);
+  await one.link.settled();
+  const writes = [0, 0, 0];
+  const { records } = await startReplica(t, server);
+  server.records.clear();
+  server.sets.clear();
+  const late = await Promise.all(
+    writes.map((_, index) => {
+      const keep: typeof records.keep = (...args) => {
+        writes[index] = (writes[index] ?? 0) + 1;
+        return records.keep(...args);
+      };
+      return start(t, server, { keep }, { ...LONG, random: () => (index === 0 ? 0.02 : 0.9) });
+    }),
+  );
+  await Promise.all(late.map(ready));
+  await eventually('all are kept', () => numberKept(server) === 51);
+  assert.deepEqual(writes, [51, 0, 0]);
+  assert.equal(other.revocations.size, 51);
 });
