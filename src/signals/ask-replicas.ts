@@ -42,13 +42,16 @@ export interface AskerOptions {
   readonly logger: Logger;
   /** How long other replicas may take to connect and to reply. */
   readonly graceMs: number;
+  readonly askAgainMs?: number | undefined;
 }
 
 /** The replica that began to reply may have died. */
 export const ASK_AGAIN_MS = 1000;
+/** A busy replica that received the question gets more time. */
+const HEARD_FACTOR = 3;
 
 export function createAsker(options: AskerOptions): Asker {
-  const { messages, known, tell, isStarting, heard, clock, logger, graceMs } = options;
+  const { messages, known, tell, isStarting, heard, clock, logger, graceMs, askAgainMs = ASK_AGAIN_MS } = options;
   const self = newId();
   const outcomes = new Map<Outcome, number>(OUTCOMES.map((outcome) => [outcome, 0]));
   let open: OpenQuestion | undefined;
@@ -61,20 +64,22 @@ export function createAsker(options: AskerOptions): Asker {
     while (!isCancelled) {
       const digests = await digestsOf(partsOf(known().list()));
       // Open before it is sent, because the reply may be here before the server has confirmed it.
-      const question = openQuestion(newId());
+      const question = openQuestion(newId(), trustsAlone);
       open = question;
       const asked = { id: question.id, digests, starting: isStarting() ? self : undefined, heard: heard() };
       const delivery = await messages.ask('revocations_asked', writeQuestion(asked));
       if (delivery === undefined || isCancelled) return 'failed';
-      const quietMs = Math.max(0, Math.min(ASK_AGAIN_MS, untilMs - clock.monotonicMs()));
-      question.waitFor(quietMs, trustsAlone ? delivery.others : undefined);
+      const leftMs = untilMs - clock.monotonicMs();
+      const quietMs = Math.min(askAgainMs, leftMs > 0 ? leftMs : graceMs);
+      question.waitFor(quietMs, delivery.others);
       const end = await question.ended;
       if (end === 'alone') return end;
       if (end !== 'no_reply') {
         tellBack(end.reply);
         return 'replied';
       }
-      if (clock.monotonicMs() >= untilMs) return isCancelled ? 'failed' : 'no_reply';
+      const isPatient = question.isHeard && clock.monotonicMs() < untilMs + (HEARD_FACTOR - 1) * graceMs;
+      if (clock.monotonicMs() >= untilMs && !isPatient) return isCancelled ? 'failed' : 'no_reply';
     }
     return 'failed';
   }

@@ -20,9 +20,11 @@ export interface OpenQuestion {
   hear(replica: string): void;
   /**
    * From now on, the question ends when nothing new arrives for this long.
-   * @param others replicas that received it, if the server can be believed
+   * @param others replicas that received it, as the server says
    */
   waitFor(quietMs: number, others: number | undefined): void;
+  /** Does the server say that a replica received it that has not just started? */
+  readonly isHeard: boolean;
   cancel(): void;
   /** Settles with the first complete reply, or without one. */
   readonly ended: Promise<End>;
@@ -37,11 +39,12 @@ interface Draft {
   readonly known: Map<string, number>;
 }
 
-export function openQuestion(id: string): OpenQuestion {
+/** @param trustsAlone ends the question where the server says that no other replica can reply */
+export function openQuestion(id: string, trustsAlone: boolean): OpenQuestion {
   const drafts = new Map<string, Draft>();
   let timer: NodeJS.Timeout | undefined;
   let quietMs: number | undefined;
-  let others = Number.POSITIVE_INFINITY;
+  let others: number | undefined;
   const starting = new Set<string>();
   let settle: (end: End) => void = () => {};
   const ended = new Promise<End>((resolve) => {
@@ -60,7 +63,7 @@ export function openQuestion(id: string): OpenQuestion {
   }
 
   function endIfAlone(): void {
-    if (starting.size >= others) end('alone');
+    if (trustsAlone && others !== undefined && starting.size >= others) end('alone');
   }
 
   function draftOf(from: string): Draft | undefined {
@@ -86,11 +89,14 @@ export function openQuestion(id: string): OpenQuestion {
       starting.add(replica);
       endIfAlone();
     },
-    waitFor(ms, count = Number.POSITIVE_INFINITY) {
+    waitFor(ms, count) {
       quietMs = ms;
       others = count;
       restart();
       endIfAlone();
+    },
+    get isHeard() {
+      return others !== undefined && starting.size < others;
     },
     cancel: () => end('no_reply'),
   };

@@ -48,6 +48,8 @@ export interface ReplicasOptions {
   readonly random?: () => number;
   /** How long running replicas may take to connect and to reply. */
   readonly graceMs?: number;
+  /** How soon a question without a reply is repeated. */
+  readonly askAgainMs?: number | undefined;
 }
 
 const GRACE_MS = 4000;
@@ -84,7 +86,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     random,
   });
   const { heard } = replier;
-  const asker = createAsker({ messages, known, tell: teller.tell, isStarting, heard, clock, logger, graceMs });
+  const asker = createAsker({ ...options, messages, known, tell: teller.tell, isStarting, heard, graceMs });
   const reader = createKeptReader({ records, known, keep, clock, logger, rememberMs });
   const sync = createSync({
     ...options,

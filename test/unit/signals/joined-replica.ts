@@ -18,6 +18,7 @@ interface JoinOptions {
   readonly clock?: Clock;
   readonly keys?: StoreKeyList;
   readonly random?: () => number;
+  readonly askAgainMs?: number;
 }
 
 /** A replica with the revocations that it knows. */
@@ -25,7 +26,7 @@ export async function start(
   t: TestContext,
   server: MemoryStore,
   change: Partial<SharedRecords> = {},
-  { graceMs = 0, clock = systemClock, keys, random = Math.random }: JoinOptions = {},
+  { graceMs = 0, clock = systemClock, keys, random = Math.random, askAgainMs }: JoinOptions = {},
 ) {
   const { messages, records, store } = await startReplica(t, server, { clock, ...(keys && { keys }) });
   const lines: string[] = [];
@@ -40,6 +41,7 @@ export async function start(
     rememberMs: DAY,
     issuers: [ISSUER],
     graceMs,
+    askAgainMs,
     random,
   });
   t.after(link.close);
