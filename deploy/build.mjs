@@ -56,11 +56,40 @@ const undiciInParts = {
   },
 };
 
+/** Packages that most starts do not need. Each script is read when one of its packages is first imported. */
+const SCRIPTS_APART = {
+  redis: ['@redis/client'],
+  opentelemetry: [
+    '@opentelemetry/api',
+    '@opentelemetry/core',
+    '@opentelemetry/exporter-logs-otlp-proto',
+    '@opentelemetry/exporter-trace-otlp-proto',
+    '@opentelemetry/resources',
+    '@opentelemetry/sdk-trace-base',
+  ],
+};
+
+/** Imports of src take these packages from their script. `prom-client` keeps its own copy of OpenTelemetry's API. */
+const packagesApart = {
+  name: 'packages-apart',
+  setup({ onResolve, onLoad }) {
+    const scripts = new Map(
+      Object.entries(SCRIPTS_APART).flatMap(([script, names]) => names.map((name) => [name, script])),
+    );
+    onResolve({ filter: /^@/ }, ({ path, importer }) =>
+      scripts.has(path) && !importer.includes('/node_modules/') ? { path, namespace: 'apart' } : undefined,
+    );
+    onResolve({ filter: /^\.\//, namespace: 'apart' }, ({ path }) => ({ path, external: true }));
+    onLoad({ filter: /./, namespace: 'apart' }, ({ path }) => ({
+      contents: `module.exports = require('./${scripts.get(path)}.cjs')['${path}'];`,
+    }));
+  },
+};
+
 // A code cache of an older build would stay.
 rmSync('dist', { recursive: true, force: true });
 
 const common = {
-  outdir: 'dist',
   bundle: true,
   platform: 'node',
   target: 'node20.19',
@@ -75,25 +104,50 @@ const common = {
 };
 
 /**
+ * Makes the script a function, as Node does with a CommonJS module. Node calls it; src/program.ts gets it as the script's result.
+ * To put this around the text at each start would keep two copies in memory.
+ */
+const PARAMETERS = 'exports, require, module, __filename, __dirname';
+const MODULE_BEGINS = `((run) => (typeof module === 'object' ? run(${PARAMETERS}) : run))(function (${PARAMETERS}) {`;
+const MODULE_ENDS = '})';
+
+/**
  * `npm run build` bundles cambist and its packages into one script, because finding and reading files is slow. A module that
  * is imported dynamically runs only then: other commands, OpenTelemetry, signing keys. See deploy/image.md.
  */
 await build({
   ...common,
+  outdir: 'dist',
   entryPoints: { cambist: 'src/main.ts' },
   outExtension: { '.js': '.cjs' },
   // CommonJS, because only for scripts does Node take a code cache that fits another processor.
   format: 'cjs',
   define: { 'import.meta.url': 'bundleUrl' },
-  banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
+  banner: { js: `${MODULE_BEGINS}const bundleUrl = require('node:url').pathToFileURL(__filename).href;` },
+  footer: { js: MODULE_ENDS },
   // Fastify needs these only for routes with a schema and for `inject`. cambist uses neither: see src/listeners/no-schemas.ts.
   external: ['@fastify/ajv-compiler', '@fastify/fast-json-stringify-compiler', 'light-my-request'],
-  plugins: [parserAsOne, undiciInParts],
+  plugins: [parserAsOne, undiciInParts, packagesApart],
 });
+
+for (const [script, names] of Object.entries(SCRIPTS_APART)) {
+  const getters = names.map((name) => `get '${name}'() { return require('${name}'); },`);
+  await build({
+    ...common,
+    stdin: {
+      contents: `module.exports = {${getters.join('\n')}};`,
+      resolveDir: import.meta.dirname,
+      sourcefile: script,
+    },
+    outfile: `dist/${script}.cjs`,
+    format: 'cjs',
+  });
+}
 
 /** The few lines that load the bundle. */
 await build({
   ...common,
+  outdir: 'dist',
   entryPoints: { main: 'src/launch.ts', program: 'src/program.ts' },
   splitting: true,
   format: 'esm',

@@ -2,11 +2,12 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
 import { cacheFile, compileProgram, runScript } from '../dist/program.js';
 
 /**
  * Starts the built program in this process, and keeps what V8 compiled meanwhile in a file beside it. Later starts with the same
- * Node and the same V8 flags compile nothing. Run it with the flags of the image: `node FLAGS deploy/code-cache.mjs`.
+ * Node and the same V8 flags compile nothing. Flags of memory do not count.
  */
 const bundle = fileURLToPath(new URL('../dist/cambist.cjs', import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), 'cambist-code-cache-'));
@@ -31,6 +32,8 @@ process.once('exit', () => rmSync(directory, { recursive: true }));
 
 // A start takes a fifth of a second. Functions that run later are compiled when they run.
 setTimeout(() => {
+  // The program changed it after its start, and the cache is for the flags of a start.
+  setFlagsFromString('--allocation-site-pretenuring');
   writeFileSync(cacheFile(bundle), script.createCachedData());
   process.exit();
 }, 2000);

@@ -22,8 +22,7 @@ export function loadProgram(file: string): void {
  */
 export function compileProgram(file: string, cachedData?: Buffer): Script {
   // The bundle is ASCII. V8 keeps such a text in one byte for each character.
-  const text = readFileSync(file, 'latin1');
-  return new Script(`(function (exports, require, module, __filename, __dirname) {${text}\n})`, {
+  return new Script(readFileSync(file, 'latin1'), {
     filename: file,
     ...(cachedData && { cachedData }),
     importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { setFlagsFromString } from 'node:v8';
 import { type App, startApp } from '../app.ts';
 import { describeRoute } from '../config/describe-route.ts';
 import { createLogger, jsonLog, type Logger, textLog } from '../observability/logger.ts';
@@ -49,6 +50,7 @@ export const run: Command = async (args) => {
   );
 
   reloads.begin(app, config);
+  keepCallsYoung();
   const signal = await signals.first;
   reloads.close();
   logger.info({ signal, grace_ms: config.limits.shutdownGraceMs }, 'cambist is shutting down');
@@ -58,6 +60,15 @@ export const run: Command = async (args) => {
   // Exits explicitly, because an exporter whose collector is down keeps the process alive until its last retry.
   return process.exit(signals.second.aborted ? EXIT.failed : EXIT.done);
 };
+
+/**
+ * Stops V8 from creating the objects of calls in the old generation, which it does after many exchanges: their garbage would wait for
+ * a full collection. Node's own code cache does not fit a process that has this flag on its command line, so a start would cost a
+ * sixth more.
+ */
+function keepCallsYoung(): void {
+  setFlagsFromString('--no-allocation-site-pretenuring');
+}
 
 /** @param format `auto` means text on a terminal and JSON elsewhere */
 function logDestination(format: string): ReturnType<typeof jsonLog> {

@@ -9,6 +9,9 @@ import { createShares, type Shares } from './shares.ts';
 
 /** A token with a shorter lifetime is not cached. */
 const MIN_LIFETIME_MS = 1;
+/** The library reserves room for all its entries at once, so a cache of tokens begins with this many. */
+const FIRST_ENTRIES = 64;
+const GROWTH = 4;
 /** A token is idle when it is not used for this time. */
 const IDLE_TIMEOUT_MS = 60 * 60 * 1000;
 
@@ -101,15 +104,27 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
    * cost a second list.
    */
   let shares: Shares | undefined;
-  let tokens = createTokens(maxEntries);
-  let refusals = createRefusals(maxEntries);
+  let limit = maxEntries;
+  let tokens = createTokens(Math.min(limit, FIRST_ENTRIES));
+  /** Created with the first refusal. */
+  let refusals: ReturnType<typeof createRefusals> | undefined;
 
   function keep(key: string, token: Token, owner: CacheOwner): void {
     const now = clock.monotonicMs();
     if (token.lifetime.reusableUntilMs - now < MIN_LIFETIME_MS) return;
-    if (tokens.size >= tokens.max && !tokens.has(key)) makeRoom(owner);
+    if (tokens.size >= tokens.max && !tokens.has(key)) {
+      if (tokens.max < limit) moveTo(Math.min(limit, tokens.max * GROWTH));
+      else makeRoom(owner);
+    }
     tokens.set(key, { token, owner, cachedAtMs: now, usedAtMs: now, refreshAtMs: token.lifetime.refreshAtMs });
     if (owner.subject !== undefined) shares?.add(owner.subject, key);
+  }
+
+  /** The least recently used tokens give way if the new cache is smaller. */
+  function moveTo(max: number): void {
+    const cachedTokens = tokens.dump();
+    tokens = createTokens(max);
+    tokens.load(cachedTokens);
   }
 
   /** Evicts a token of the caller that exceeds its share. Without such a caller the library evicts the least recently used token. */
@@ -152,7 +167,7 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
   }
 
   function sweep(): void {
-    refusals.purgeStale();
+    refusals?.purgeStale();
     evictAll('expired', (cached) => isExpired(cached));
     const idleSinceMs = clock.monotonicMs() - IDLE_TIMEOUT_MS;
     evictAll('idle', ({ usedAtMs }) => usedAtMs <= idleSinceMs);
@@ -180,17 +195,18 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
       if (peek(key)?.token === token) tokens.delete(key);
     },
     drop,
-    refusal: (key) => refusals.get(key),
+    refusal: (key) => refusals?.get(key),
     keepRefusal(key, error) {
+      refusals ??= createRefusals(limit);
       refusals.set(key, error, { ttl: refusalLifetimeMs(error) });
     },
     dropRefusal(key) {
-      refusals.delete(key);
+      refusals?.delete(key);
     },
     dropSubjects(digests) {
       const isOf = (key: string): boolean => digests.has(subjectOf(key));
       for (const key of [...tokens.keys()]) if (isOf(key)) evict(key, 'revoked');
-      for (const key of [...refusals.keys()]) if (isOf(key)) refusals.delete(key);
+      for (const key of [...(refusals?.keys() ?? [])]) if (isOf(key)) refusals?.delete(key);
     },
     sweep,
     get size() {
@@ -198,13 +214,12 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
     },
     report: () => reportOf(current(), clock.monotonicMs()),
     resize(max) {
-      const cachedTokens = tokens.dump();
+      limit = max;
       shares = undefined;
-      tokens = createTokens(max);
-      tokens.load(cachedTokens);
-      const cachedRefusals = refusals.dump();
-      refusals = createRefusals(max);
-      refusals.load(cachedRefusals);
+      if (tokens.max > limit) moveTo(limit);
+      const cachedRefusals = refusals?.dump();
+      refusals = cachedRefusals && createRefusals(limit);
+      refusals?.load(cachedRefusals ?? []);
     },
     limitAge(maxAgeMs, random) {
       // The same token may have several keys.

@@ -104,13 +104,14 @@ export type SubjectReader = (connection: object, header: string, values: readonl
 /** Keeps a token as long as its connection, and no longer. */
 export function createSubjectReader(): SubjectReader {
   const last = new WeakMap<object, { readonly header: string; readonly value: string; readonly subject: Subject }>();
-  const known: ExpiryCache = new LRUCache({ max: MAX_KNOWN_EXPIRIES });
+  let known: ExpiryCache | undefined;
   return (connection, header, values) => {
     const [value] = values;
     const previous = last.get(connection);
     if (previous !== undefined && values.length === 1 && previous.value === value && previous.header === header) {
       return previous.subject;
     }
+    known ??= new LRUCache({ max: MAX_KNOWN_EXPIRIES });
     const subject = readSubject(header, values, known);
     if (subject !== undefined && value !== undefined) last.set(connection, { header, value, subject });
     return subject;

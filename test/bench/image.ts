@@ -53,7 +53,7 @@ function copyWithCodeCache(node: string, folder: string): string {
   }
   symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
   const script = join(folder, 'deploy', 'code-cache.mjs');
-  const { status } = spawnSync(node, [...IMAGE_NODE_FLAGS, script], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const { status } = spawnSync(node, [script], { stdio: ['ignore', 'ignore', 'inherit'] });
   if (status !== 0) throw new Error(`"${node}" cannot make the code cache of the image`);
   return join(dirname(script), '..', 'dist', 'main.js');
 }

@@ -27,14 +27,15 @@ interface Coverage {
 }
 
 /**
- * Reads the output of a process with NODE_V8_COVERAGE. The bundle has a function for each module, with the path of its source as
+ * Reads the output of a process with NODE_V8_COVERAGE. Each script of the build has a function for each module, with the path of its source as
  * name, which runs when the module is first imported.
  */
 export async function readLoaded(directory: string): Promise<Loaded> {
   const [file = ''] = await readdir(directory);
   const { result } = JSON.parse(await readFile(join(directory, file), 'utf8')) as Coverage;
-  const bundle = result.find(({ url }) => url.endsWith('/cambist.cjs'));
-  const sources = (bundle?.functions ?? [])
+  const sources = result
+    .filter(({ url }) => url.endsWith('.cjs'))
+    .flatMap(({ functions }) => functions)
     .filter(({ ranges }) => (ranges[0]?.count ?? 0) > 0)
     .map(({ functionName }) => functionName);
   return {

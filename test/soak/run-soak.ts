@@ -43,7 +43,7 @@ export interface SoakResult {
 
 const MIB = 1024 * 1024;
 /** As the image in the example pod. */
-const NODE_FLAGS = ['--max-old-space-size=128', '--max-semi-space-size=8', '--no-allocation-site-pretenuring'];
+const NODE_FLAGS = ['--max-old-space-size=128', '--max-semi-space-size=8'];
 const ENVIRONMENT = { NODE_ENV: 'production', MALLOC_ARENA_MAX: '1' };
 /** Enough for a trend, whatever the length of the run. */
 const SAMPLES = 60;
