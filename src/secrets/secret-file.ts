@@ -1,6 +1,7 @@
 import { type BigIntStats, constants } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { setImmediate as endOfTurn } from 'node:timers/promises';
+import { type Clock, systemClock } from '../clock/clock.ts';
 import { Secret } from './secret.ts';
 
 /** Largest file of a secret, key or token. A certificate chain is much smaller. */
@@ -14,12 +15,14 @@ const OPEN_FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
 const SETTLED_MS = 3000;
 /** A network file system may serve `stat` from its cache, but asks the server on `open`. So files are opened this often. */
 const REMEMBERED_MS = 1000;
+/** A check of a file counts for this time. It takes a thread of its own, which was a tenth of an exchange. */
+const CHECKED_MS = 100;
 
-/** The content of a file without trailing line ends, or the reason why it has no usable content. */
+/** The content of a file without trailing line ends, as it was at most a tenth of a second ago, or the reason why it has no usable content. */
 export type SecretFile = Secret | 'not_a_file' | 'too_large';
 
 /**
- * Reads the current content of a file. Returns the same `Secret` object while the file is unchanged.
+ * Reads the content of a file. Returns the same `Secret` object while the file is unchanged.
  * @throws {Error} from the file system, if the file cannot be read
  */
 export type ReadSecretFile = (file: string) => Promise<SecretFile>;
@@ -27,16 +30,21 @@ export type ReadSecretFile = (file: string) => Promise<SecretFile>;
 interface Remembered {
   readonly stats: BigIntStats;
   readonly secret: Secret;
+  checkedAtMs: number;
 }
 
-/** @param wallMs the clock of the file times */
-export function createSecretFileReader(wallMs: () => number = Date.now): ReadSecretFile {
+/** @param clock its wall time is that of the file times */
+export function createSecretFileReader(clock: Clock = systemClock): ReadSecretFile {
   const remembered = new Map<string, Remembered>();
   const pending = new Map<string, Promise<SecretFile>>();
 
   async function load(file: string): Promise<SecretFile> {
     const known = remembered.get(file);
-    if (known !== undefined && (await isUnchanged(file, known.stats))) return known.secret;
+    const checkedAtMs = clock.monotonicMs();
+    if (known !== undefined && (await isUnchanged(file, known.stats))) {
+      known.checkedAtMs = checkedAtMs;
+      return known.secret;
+    }
     remembered.delete(file);
     const handle = await open(file, OPEN_FLAGS);
     try {
@@ -47,14 +55,15 @@ export function createSecretFileReader(wallMs: () => number = Date.now): ReadSec
   }
 
   async function read(file: string, handle: FileHandle): Promise<SecretFile> {
-    const nowMs = wallMs();
+    const nowMs = clock.wallMs();
+    const checkedAtMs = clock.monotonicMs();
     const stats = await handle.stat({ bigint: true });
     // Reading a device or a pipe may never end.
     if (!stats.isFile()) return 'not_a_file';
     const content = await readStart(handle);
     if (content.length > MAX_SECRET_BYTES) return 'too_large';
     const secret = new Secret(content.toString('utf8').replace(/[\r\n]+$/, ''));
-    if (changedAtMs(stats) + SETTLED_MS <= nowMs) remember(file, { stats, secret });
+    if (changedAtMs(stats) + SETTLED_MS <= nowMs) remember(file, { stats, secret, checkedAtMs });
     return secret;
   }
 
@@ -65,6 +74,9 @@ export function createSecretFileReader(wallMs: () => number = Date.now): ReadSec
   }
 
   return (file) => {
+    const known = remembered.get(file);
+    if (known !== undefined && clock.monotonicMs() < known.checkedAtMs + CHECKED_MS)
+      return Promise.resolve(known.secret);
     let loading = pending.get(file);
     if (loading === undefined) {
       // Calls in one turn of the event loop share a read, which starts after the last of them.

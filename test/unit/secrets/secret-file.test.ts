@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { platform } from 'node:process';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
+import { systemClock } from '../../../src/clock/clock.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
 import { createSecretFileReader, type ReadSecretFile } from '../../../src/secrets/secret-file.ts';
 
@@ -13,8 +14,17 @@ const LONG_AGO = new Date('2026-01-01');
 /** More than one tick of the file system's clock. */
 const TICK_MS = 30;
 
-/** Remembers even a file that has just changed. */
-const withoutWaiting = () => createSecretFileReader(() => Date.now() + 60_000);
+/** Remembers even a file that has just changed, and checks it at each use. */
+const withoutWaiting = () => {
+  let useMs = 0;
+  return createSecretFileReader({
+    wallMs: () => Date.now() + 60_000,
+    monotonicMs: () => {
+      useMs += 1000;
+      return useMs;
+    },
+  });
+};
 
 /** Mounts a Secret as the kubelet does: `value` links through `..data` to a folder that is replaced as a whole. */
 async function mountSecret(t: TestContext, content: string): Promise<{ folder: string; file: string }> {
@@ -121,10 +131,22 @@ test('reads a file again that has just changed', async (t) => {
     [2900, false],
     [3100, true],
   ] as const) {
-    const read = createSecretFileReader(() => changedAtMs + ageMs);
+    const read = createSecretFileReader({ ...systemClock, wallMs: () => changedAtMs + ageMs });
     const [first, second] = [await read(file), await read(file)];
     assert.equal(first === second, isRemembered, `${ageMs} ms after`);
   }
+});
+
+test('checks a file that it remembers ten times a second', async (t) => {
+  const { file } = await mountSecret(t, 'one');
+  let nowMs = 0;
+  const read = createSecretFileReader({ wallMs: () => Date.now() + 60_000, monotonicMs: () => nowMs });
+  assert.equal(await contentOf(read, file), 'one');
+  await writeFile(file, 'two');
+  nowMs = 99;
+  assert.equal(await contentOf(read, file), 'one');
+  nowMs = 100;
+  assert.equal(await contentOf(read, file), 'two');
 });
 
 test('notices two changes within one tick of the clock', async (t) => {
