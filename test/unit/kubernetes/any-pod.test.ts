@@ -71,6 +71,10 @@ const WRITING = fc.record({
   flowCollectionPadding: fc.boolean(),
   defaultStringType: fc.constantFrom('PLAIN' as const, 'QUOTE_DOUBLE' as const, 'QUOTE_SINGLE' as const),
   nullStr: fc.constantFrom('null', '~', ''),
+});
+
+/** The text around a document, and its line breaks. */
+const SURROUNDINGS = fc.record({
   ending: fc.constantFrom('', '\n', '\n# end\n', '\n# end', '\n\n\n', '\n...\n', '\n---\n# empty\n'),
   beginning: fc.constantFrom(
     '',
@@ -83,6 +87,13 @@ const WRITING = fc.record({
   ),
   newline: fc.constantFrom('\n', '\n', '\r\n'),
 });
+
+function surround(
+  text: string,
+  { beginning, ending, newline }: Record<'beginning' | 'ending' | 'newline', string>,
+): string {
+  return (beginning + text + ending).replaceAll('\n', newline);
+}
 
 /** Changes of the form of a line that often leave its content. */
 const DECORATIONS: readonly ((line: string) => string)[] = [
@@ -130,13 +141,12 @@ function withoutCorrections(manifest: Json): Json {
 
 test('changes the text of a pod so that it contains the injected pod, and restores every byte', () => {
   fc.assert(
-    fc.property(ANY_POD, ANY_FLAGS, ANY_FLAGS, WRITING, DECORATED, (pod, flags, others, writing, decorations) => {
-      const { ending, beginning, newline, ...style } = writing;
+    fc.property(ANY_POD, ANY_FLAGS, ANY_FLAGS, WRITING, DECORATED, SURROUNDINGS, (...given) => {
+      const [pod, flags, others, style, decorations, surroundings] = given;
       const written = stringify(pod, { version: '1.1', schema: 'yaml-1.1', ...style }).trimEnd();
       // The lines at the end belong to a scalar that keeps them.
-      const before = parseAllDocuments(written + ending, READING)[0]?.toJS() as JsonObject;
-      const whole = beginning + decorate(written, decorations) + ending;
-      const text = newline === '\n' ? whole : whole.replaceAll('\n', newline);
+      const before = parseAllDocuments(written + surroundings.ending, READING)[0]?.toJS() as JsonObject;
+      const text = surround(decorate(written, decorations), surroundings);
       const options = request({ flags: { image: IMAGE, ...flags } });
       const { text: injected, notes } = injectText(text, options);
       const documents = parseAllDocuments(injected, READING).map((document) => withoutCorrections(document.toJS()));
@@ -162,9 +172,11 @@ test('changes the text of a pod so that it contains the injected pod, and restor
 
 test('restores every byte of a pod in any form', () => {
   fc.assert(
-    fc.property(ANY_POD, ANY_FLAGS, ANY_FLAGS, fc.infiniteStream(fc.nat(719)), (pod, flags, others, choices) => {
-      const text = writeAnyForm(pod, (count) => choices.next().value % count);
-      assert.deepEqual(read(text), pod, text);
+    fc.property(ANY_POD, ANY_FLAGS, ANY_FLAGS, SURROUNDINGS, fc.infiniteStream(fc.nat(719)), (...given) => {
+      const [pod, flags, others, surroundings, choices] = given;
+      const written = writeAnyForm(pod, (count) => choices.next().value % count).trimEnd();
+      assert.deepEqual(read(written), pod, written);
+      const text = surround(written, surroundings);
       let injected = text;
       for (const more of [flags, others]) {
         const { text: next, notes } = injectText(injected, request({ flags: { image: IMAGE, ...more } }));

@@ -61,7 +61,7 @@ const FORMS: Readonly<Record<string, string>> = {
   'white space in JSON':
     '{\t"apiVersion" :\t"v1",\n\n"kind"\n:\n"Pod","spec":{"volumes":[\n\n],"containers":[\n\t{"name":"x","env":[]}\n]}}\n\n',
   'many options of Java in a folded block': `${HEAD}spec:\n  containers:\n  - name: a\n    env:\n    - name: JAVA_TOOL_OPTIONS\n      value: >-\n${javaOptions(150)}`,
-  'empty lists in 150 containers': `${HEAD}spec:\n  volumes: [ ]\n  containers:\n${containers(150, '    env: [ ]\n    volumeMounts: # none\n')}`,
+  'empty lists in 60 containers': `${HEAD}spec:\n  volumes: [ ]\n  containers:\n${containers(60, '    env: [ ]\n    volumeMounts: # none\n')}`,
   'a List in flow style':
     'apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Secret, data: {a: b}}, {apiVersion: v1, kind: Pod, spec: {volumes, containers: [{name: a, env}]}}]\n',
   "kagent's Agent in flow style":
