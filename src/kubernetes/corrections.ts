@@ -1,5 +1,3 @@
-import { changesBreaks } from './reads-alike.ts';
-
 /** A replacement in a text: the offset, the number of characters that go, and those that come. */
 export type Correction = readonly [offset: number, removed: number, added: string];
 
@@ -52,13 +50,12 @@ function agree(from: string, left: number, to: string, right: number): boolean {
   return from.startsWith(ahead, left) && (ahead.length === AGREEMENT || from.length - left === ahead.length);
 }
 
-/** @returns undefined if the corrections do not fit the text, or could change where its lines end for kubectl */
+/** @returns undefined if the corrections do not fit the text */
 export function applyCorrections(text: string, corrections: readonly Correction[]): string | undefined {
   const pieces: string[] = [];
   let position = 0;
   for (const [offset, removed, added] of corrections) {
     if (offset < position || removed < 0 || offset + removed > text.length) return undefined;
-    if (changesBreaks(text.slice(offset, offset + removed), added)) return undefined;
     pieces.push(text.slice(position, offset), added);
     position = offset + removed;
   }

@@ -151,7 +151,7 @@ function styleOf(document: Document, text: string, part: string): Style {
   };
 }
 
-function isJson(text: string): boolean {
+export function isJson(text: string): boolean {
   if (!text.trimStart().startsWith('{')) return false;
   try {
     JSON.parse(text);

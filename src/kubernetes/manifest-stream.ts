@@ -1,10 +1,10 @@
 import { type Document, LineCounter, parseAllDocuments } from 'yaml';
-import { editDocument, READING } from './edit-document.ts';
+import { editDocument, isJson, READING } from './edit-document.ts';
 import type { Json } from './json.ts';
 import { diffJson } from './json-patch.ts';
 import { nextLine } from './text-edits.ts';
 import type { Note } from './workloads.ts';
-import { MAX_ALIASES } from './yaml-text.ts';
+import { MAX_ALIASES, oddBreaks } from './yaml-text.ts';
 
 /** A manifest that is not valid YAML or cannot be edited. The message names the file and the line. */
 export class ManifestError extends Error {}
@@ -48,6 +48,10 @@ export function readStream(text: string, name: string): ManifestStream {
   const lineCounter = new LineCounter();
   const documents: Document.Parsed[] = parseAllDocuments(text, { ...READING, lineCounter });
   const placeOf = (offset: number): string => `${name}:${lineCounter.linePos(offset).line}`;
+  const [oddBreak] = oddBreaks(text);
+  if (oddBreak !== undefined && !isJson(text)) {
+    throw new ManifestError(`${placeOf(oddBreak.index)}: ${oddBreakProblem(oddBreak[0])}`);
+  }
   const read = documents.map((document) => {
     return { document, manifest: readDocument(document, name, placeOf(document.range[0])) };
   });
@@ -57,6 +61,11 @@ export function readStream(text: string, name: string): ManifestStream {
     manifests: read.flatMap(({ manifest }) => manifest ?? []),
     change: (change) => changeDocuments({ text, documents: read, placeOf }, change),
   };
+}
+
+function oddBreakProblem(character: string): string {
+  const code = character.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0');
+  return `kubectl ends the line at the character U+${code}: remove it, or write it as an escape in double quotes`;
 }
 
 interface ReadDocument {

@@ -1,11 +1,7 @@
 import { type Document, isAlias, isMap, isNode, isPair, isScalar, isSeq, parseDocument, type Scalar } from 'yaml';
 import { READING } from './edit-document.ts';
 import { sameJson } from './json.ts';
-import { isAmbiguous } from './yaml-text.ts';
-
-/** Line breaks for the YAML library of kubectl alone. After one, a comment ends and its text becomes content. */
-const ODD_BREAK = /[\u0085\u2028\u2029]/;
-const LONE_RETURN = /\r(?!\n)/g;
+import { isAmbiguous, oddBreaks } from './yaml-text.ts';
 
 const NULL = /^(?:~|null|Null|NULL|)$/;
 const NUMBER = /^(?:0|[-+]?[1-9]\d*(?:\.0*)?(?:[eE]\+?\d+)?|0x[\da-fA-F]+)$/;
@@ -15,14 +11,9 @@ const NUMBER = /^(?:0|[-+]?[1-9]\d*(?:\.0*)?(?:[eE]\+?\d+)?|0x[\da-fA-F]+)$/;
  * A scalar may change its quotes only if no reader takes its text for another type.
  */
 export function readsAlike(left: string, right: string): boolean {
-  if (left.match(LONE_RETURN)?.length !== right.match(LONE_RETURN)?.length) return false;
+  if (oddBreaks(left).join() !== oddBreaks(right).join()) return false;
   const [one, other] = [parseDocument(left, READING), parseDocument(right, READING)];
   return sameDirectives(one, other) && sameNode(one.contents, other.contents);
-}
-
-/** Could a replacement in a text change where its lines end for kubectl? */
-export function changesBreaks(removed: string, added: string): boolean {
-  return [removed, added].some((text) => ODD_BREAK.test(text) || /\r(?!\n|$)/.test(text));
 }
 
 function sameDirectives({ directives: left }: Document, { directives: right }: Document): boolean {
@@ -47,9 +38,7 @@ function isValue(node: unknown): node is Scalar | undefined {
 }
 
 function readingOf(scalar: Scalar | undefined): string {
-  const { type = 'PLAIN', value = null, source = '', srcToken } = scalar ?? {};
-  if (ODD_BREAK.test(String(value)))
-    return `${type} ${srcToken !== undefined && 'source' in srcToken && srcToken.source}`;
+  const { type = 'PLAIN', value = null, source = '' } = scalar ?? {};
   if (type !== 'PLAIN') return `text ${value}`;
   if (NULL.test(source)) return 'null';
   const number = NUMBER.test(source) ? Number(source) : Number.NaN;

@@ -23,6 +23,16 @@ export function isAmbiguous(text: string): boolean {
   return NUMBER.test(text) || OTHER_TYPE.test(text);
 }
 
+/**
+ * The characters that end a line for kubectl alone. After one, the text of a comment is content. JSON has no such line breaks.
+ * @see https://yaml.org/spec/1.1/#id871136
+ */
+export function oddBreaks(text: string): RegExpExecArray[] {
+  return [...text.matchAll(ODD_BREAK)];
+}
+
+const ODD_BREAK = /[\u0085\u2028\u2029]|\r(?!\n)/g;
+
 /** Quotes what some reader takes for another type. */
 function write(value: Json, options: { indent?: number; indentSeq?: boolean; blockQuote?: boolean } = {}): string {
   const document = new Document(value, { compat: 'yaml-1.1', aliasDuplicateObjects: false });

@@ -63,7 +63,7 @@ for (const [from, to] of CHANGES) {
     const text = injected(given);
     const offset = given.replace('[ ]', '[]').indexOf(from);
     const forged = text.replace(/"corrections":\[\[.*?\]\]/, () => {
-      return `"corrections":[[${offset},${from.length},${JSON.stringify(to)}]]`;
+      return `"corrections":[[${offset},${from.length},${JSON.stringify(to).replace('\u2028', '\\u2028')}]]`;
     });
     assert.notEqual(forged, text);
     assert.equal(restoreText(forged), given.replace('[ ]', '[]'));

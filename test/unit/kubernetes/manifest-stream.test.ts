@@ -276,6 +276,22 @@ test('quotes a string that YAML 1.1 reads as another type', () => {
   assert.deepEqual(parse(changed('a: b\n', { a: 'b', c: values }), { version: '1.1' }).c, values);
 });
 
+// For kubectl, the text after such a character is content and not a comment.
+for (const [character, code] of [
+  ['\u0085', '0085'],
+  ['\u2028', '2028'],
+  ['\u2029', '2029'],
+  ['\r', '000D'],
+] as const) {
+  test(`refuses a line break that only kubectl knows: U+${code}`, () => {
+    const problem = `kubectl ends the line at the character U+${code}: remove it, or write it as an escape in double quotes`;
+    const text = `a: b\r\nc: d # ${character}spec: {}\r\n`;
+    assert.throws(() => injected(text), new ManifestError(`f.yaml:2: ${problem}`));
+    const json = JSON.stringify({ kind: 'Pod', apiVersion: 'v1', spec: { volumes: [], hostname: character } });
+    assert.equal(restoreText(injected(json).text), json);
+  });
+}
+
 test('refuses invalid YAML with file, line and column', () => {
   const wrong = `${STREAM}---\nkind: Pod\n  x: [\n`;
   const line = STREAM.split('\n').length + 1;
