@@ -86,6 +86,7 @@ export function createAsker(options: AskerOptions): Asker {
 
   /** The replica that replied may have missed what this one knows. */
   function tellBack({ parts, known: replied }: Reply): void {
+    if (parts.size === 0) return;
     for (const entry of known().list()) {
       const isKnown = (replied.get(idOf(entry)) ?? Number.NEGATIVE_INFINITY) >= entry.atMs;
       if (!isKnown && parts.has(partOf(entry))) tell(entry);

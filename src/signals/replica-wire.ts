@@ -12,7 +12,7 @@ export type KeepBatch = (batch: readonly RevocationEntry[]) => Promise<readonly 
 /** A digest in base64url, or nothing: all tokens of the issuer. */
 const KEY = /^(?:[\w-]{43})?$/;
 const MAX_ISSUER_LENGTH = 2048;
-/** Characters of one message. Sealed it is a third longer, and must stay below 16 KiB. */
+/** Bytes of the entries of one message. Sealed it is a third longer, and must stay below 16 KiB. */
 const MAX_BATCH_LENGTH = 7000;
 /** Most entries of one message, which are kept at the same time. */
 const MAX_BATCH_ENTRIES = 50;
@@ -46,7 +46,7 @@ export function batchesOf(entries: Iterable<RevocationEntry>): RevocationEntry[]
   const batches: RevocationEntry[][] = [];
   let length = Number.POSITIVE_INFINITY;
   for (const entry of entries) {
-    const own = JSON.stringify(toWire(entry)).length + 1;
+    const own = Buffer.byteLength(JSON.stringify(toWire(entry))) + 1;
     const last = batches.at(-1);
     if (last === undefined || length + own > MAX_BATCH_LENGTH || last.length >= MAX_BATCH_ENTRIES) {
       batches.push([entry]);

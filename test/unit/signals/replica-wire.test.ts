@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import {
+  batchesOf,
+  MAX_QUESTIONS,
+  newId,
+  readQuestion,
+  readReply,
+  writeQuestion,
+  writeReply,
+} from '../../../src/signals/replica-wire.ts';
+import { DIGESTS_LENGTH, PARTS } from '../../../src/signals/revocation-parts.ts';
+
+const entry = fc.record({
+  key: fc.constantFrom('a', 'b', '_').map((letter) => letter.repeat(43)),
+  issuer: fc.string({ maxLength: 200, unit: 'binary' }),
+  atMs: fc.nat(),
+});
+const json = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
+
+test('reads the questions and replies that it writes', () => {
+  const question = { id: newId(), digests: 'd'.repeat(DIGESTS_LENGTH), starting: newId(), heard: [newId(), newId()] };
+  assert.deepEqual(readQuestion(json(writeQuestion(question))), question);
+  assert.deepEqual(readQuestion(json(writeQuestion({ ...question, starting: undefined })))?.starting, undefined);
+  const reply = { id: newId(), to: [newId()], index: 0, count: 3, parts: [0, 255], entries: [] };
+  assert.deepEqual(readReply(json(writeReply(reply))), reply);
+  assert.deepEqual(readReply(json(writeReply({ ...reply, index: 1 }))), { ...reply, index: 1, parts: [] });
+});
+
+test('reads any value without an error, and bounds what it returns', () => {
+  const long = fc.constant(Array.from({ length: 10_000 }, () => newId()));
+  const value = fc.oneof(
+    fc.jsonValue(),
+    fc.record(
+      {
+        id: fc.oneof(fc.constant(newId()), fc.jsonValue()),
+        digests: fc.oneof(fc.constant('d'.repeat(DIGESTS_LENGTH)), fc.jsonValue()),
+        starting: fc.jsonValue(),
+        heard: fc.oneof(long, fc.jsonValue()),
+        to: fc.oneof(long, fc.jsonValue()),
+        index: fc.oneof(fc.nat(3), fc.jsonValue()),
+        count: fc.oneof(fc.nat(3), fc.jsonValue()),
+        parts: fc.oneof(fc.array(fc.integer()), fc.jsonValue()),
+        entries: fc.oneof(fc.array(entry), fc.jsonValue()),
+      },
+      { requiredKeys: [] },
+    ),
+  );
+  fc.assert(
+    fc.property(value, (each) => {
+      assert.ok((readQuestion(each)?.heard.length ?? 0) <= MAX_QUESTIONS);
+      const reply = readReply(each);
+      if (reply === undefined) return;
+      assert.ok(reply.to.length <= MAX_QUESTIONS && reply.index < reply.count);
+      assert.ok(reply.parts.every((part) => Number.isInteger(part) && part >= 0 && part < PARTS));
+    }),
+  );
+});
+
+test('the largest messages of replicas fit in a message of the shared cache', () => {
+  const ids = Array.from({ length: MAX_QUESTIONS }, newId);
+  const parts = Array.from({ length: PARTS }, (_, part) => part);
+  fc.assert(
+    fc.property(fc.array(entry, { minLength: 60, maxLength: 120 }), (entries) => {
+      for (const batch of batchesOf(entries)) {
+        const reply = { id: newId(), to: ids, index: 0, count: 10_000, parts, entries: batch };
+        assert.ok(Buffer.byteLength(JSON.stringify(writeReply(reply))) < 12_000);
+      }
+    }),
+    { numRuns: 20 },
+  );
+  const question = { id: newId(), digests: 'd'.repeat(DIGESTS_LENGTH), starting: newId(), heard: ids };
+  assert.ok(JSON.stringify(writeQuestion(question)).length < 12_000);
+});
