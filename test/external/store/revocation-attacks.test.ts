@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import type { RunningApp } from '../../harness/app.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { sumSamples } from '../../harness/metric-samples.ts';
+import { startCluster } from './cluster.ts';
 import { findStore, STORE_KINDS } from './programs.ts';
 import { RECONNECT_MS, revocationsOf, startRevoking, waitUntilReady } from './revoking.ts';
 import { startStore } from './store-process.ts';
@@ -73,4 +74,22 @@ test('a replica that runs alone waits for no other, and one that starts beside i
   await store.ask('DEL', ...NAMES);
   await waitUntilReady(await add());
   assert.equal(await call(2, alice), 401);
+});
+
+test('a running replica tells many deleted revocations through a Cluster, whatever the order of the messages', async (t) => {
+  const store = await startCluster({ programs: findStore('valkey') });
+  t.after(store.close);
+  const cluster = store.servers.slice(0, 2).map(({ port }) => `127.0.0.1:${port}`);
+  const { apps, caller, call, push, add } = await startRevoking(t, { cluster }, 2);
+  const users = Array.from({ length: 150 }, (_, at) => `user-${at}`);
+  for (const user of users) assert.equal(await push(0, user), 202);
+  const carol = await caller('carol', 's1');
+  await store.servers[0]?.cli('-c', 'DEL', ...NAMES);
+  const late = await add();
+  await waitUntilReady(late);
+  assert.equal((await revocationsOf(late)).in_force, users.length);
+  for (const user of [users.at(0), users.at(-1)]) assert.equal(await call(2, await caller(user ?? '', 's2')), 401);
+  assert.equal(await call(2, carol), 200);
+  assert.equal(await asked(late, 'replied'), 1);
+  for (const app of apps) assert.ok((await asked(app, 'failed')) === 0);
 });
