@@ -1,0 +1,99 @@
+import type { Clock } from '../clock/clock.ts';
+import type { Transmitter } from '../config/optional-sections.ts';
+import { CambistError } from '../errors.ts';
+import type { Logger } from '../observability/logger.ts';
+import type { SharedMessages } from '../shared-cache/messages.ts';
+import { createIssuerKeys, type IssuerKeys } from '../tokens/jwks.ts';
+import type { OwnTokens } from '../tokens/own-tokens.ts';
+import type { Revocations } from '../tokens/revocations.ts';
+import type { Dispatchers } from '../transport/dispatchers.ts';
+import type { Channel, SignalCounts } from './counts.ts';
+import { InvalidSignal } from './events.ts';
+import { createHealth, type TransmitterHealth } from './health.ts';
+import { TransmitterError } from './problems.ts';
+import type { Replicas } from './replicas.ts';
+import { createSubscription, type Subscription } from './subscription.ts';
+import { verifySignal } from './verify-signal.ts';
+
+/** One transmitter, with the parts that belong to it. */
+export interface Source {
+  readonly transmitter: Transmitter;
+  readonly keys: IssuerKeys;
+  readonly health: TransmitterHealth;
+  /** Undefined where cambist sends no requests to the transmitter. */
+  readonly subscription: Subscription | undefined;
+  /**
+   * Applies a signal, and tells the other replicas.
+   * @returns false if only this process knows it, so that the transmitter should send it again
+   * @throws {InvalidSignal} {CambistError}
+   */
+  take(channel: Channel, token: string): Promise<boolean>;
+  /** Reports a signal that was not accepted. */
+  refused(channel: Channel, error: unknown): void;
+}
+
+export interface SourceOptions {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly dispatchers: Dispatchers;
+  readonly ownTokens: () => OwnTokens;
+  readonly revocations: Pick<Revocations, 'revoke'>;
+  /** Undefined without `cache.shared`, as are the messages. */
+  readonly replicas: Pick<Replicas, 'settled' | 'status'> | undefined;
+  readonly messages: SharedMessages | undefined;
+  readonly counts: SignalCounts;
+}
+
+/** The time limit for connecting to a transmitter. */
+const CONNECT_MS = 5000;
+
+export function createSource(transmitter: Transmitter, options: SourceOptions): Source {
+  const { clock, logger, dispatchers, revocations, replicas, counts } = options;
+  const { name, issuer, ca } = transmitter;
+  const tls = ca === undefined ? undefined : { ca, certificate: undefined, privateKey: undefined };
+  const dispatcher = () => dispatchers.for({ name: `issuer "${issuer}"`, tls, connectMs: CONNECT_MS });
+  const keys = createIssuerKeys({ ...transmitter, allowInsecureHttp: false }, dispatcher, clock);
+  const health = createHealth(name, channelsOf(transmitter), { clock, logger });
+  const subscription = createSubscription(transmitter, {
+    ...options,
+    dispatcher,
+    health,
+    take: (token) =>
+      take('poll', token).catch((error: unknown) => {
+        refused('poll', error);
+        throw error;
+      }),
+    isShared: () => replicas === undefined || replicas.status().unshared === 0,
+  });
+
+  async function take(channel: Channel, token: string): Promise<boolean> {
+    const signal = await verifySignal(token, channel === 'logout' ? 'logout' : 'event', transmitter, keys, clock);
+    const applied = signal.revocations.filter((revocation) => revocations.revoke(revocation)).length;
+    const result = applied > 0 ? 'applied' : signal.revocations.length > 0 ? 'unchanged' : 'ignored';
+    health.signalled();
+    health.worked('keys');
+    if (signal.verified !== undefined) subscription?.verified(signal.verified);
+    counts.received(name, channel, result);
+    logger.info({ transmitter: name, channel, events: signal.events, result }, 'signal received');
+    // From here on, other replicas do not depend on this process for it. A repeated signal may still wait.
+    return replicas === undefined || signal.revocations.length === 0 || (await replicas.settled());
+  }
+
+  function refused(channel: Channel, error: unknown): void {
+    const result = error instanceof InvalidSignal ? 'refused' : 'failed';
+    counts.received(name, channel, result);
+    logger.warn({ transmitter: name, channel, result, err: error }, 'signal not accepted');
+    if (result === 'refused') return;
+    const problem =
+      error instanceof CambistError && error.code === 'ERR_CREDENTIAL_UNAVAILABLE' ? 'credential' : 'keys';
+    const why = `transmitter "${name}": its signals cannot be verified`;
+    health.failed('keys', new TransmitterError(problem, why, { cause: error }));
+  }
+
+  return { transmitter, keys, health, subscription, take, refused };
+}
+
+/** The ways in which signals of a transmitter arrive. */
+export function channelsOf({ delivery, backchannelLogout }: Transmitter): Channel[] {
+  return [...(delivery === undefined ? [] : [delivery]), ...(backchannelLogout ? (['logout'] as const) : [])];
+}
