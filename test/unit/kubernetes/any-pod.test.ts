@@ -170,18 +170,31 @@ test('changes the text of a pod so that it contains the injected pod, and restor
   );
 });
 
-test('restores every byte of a pod in any form', () => {
+const SECRET = { apiVersion: 'v1', kind: 'Secret', stringData: { key: 's3cret', volumes: null } };
+
+/** A pod as it is, in a Deployment, and in a List beside a Secret and another pod. */
+const OWNERS: readonly ((pod: JsonObject) => JsonObject)[] = [
+  (pod) => pod,
+  ({ metadata = null, spec = null }) => {
+    return { apiVersion: 'apps/v1', kind: 'Deployment', spec: { template: { metadata, spec }, replicas: 1 } };
+  },
+  (pod) => ({ apiVersion: 'v1', items: [SECRET, pod, SECRET, pod], kind: 'List' }),
+];
+
+test('restores every byte of a pod in any form, and records nothing of a Secret', () => {
+  const any = [ANY_POD, fc.constantFrom(...OWNERS), SURROUNDINGS, fc.infiniteStream(fc.nat(719))] as const;
   fc.assert(
-    fc.property(ANY_POD, ANY_FLAGS, ANY_FLAGS, SURROUNDINGS, fc.infiniteStream(fc.nat(719)), (...given) => {
-      const [pod, flags, others, surroundings, choices] = given;
-      const written = writeAnyForm(pod, (count) => choices.next().value % count).trimEnd();
-      assert.deepEqual(read(written), pod, written);
+    fc.property(ANY_FLAGS, ANY_FLAGS, ...any, (flags, others, pod, own, surroundings, choices) => {
+      const manifest = own(pod);
+      const written = writeAnyForm(manifest, (count) => choices.next().value % count).trimEnd();
+      assert.deepEqual(read(written), manifest, written);
       const text = surround(written, surroundings);
       let injected = text;
       for (const more of [flags, others]) {
         const { text: next, notes } = injectText(injected, request({ flags: { image: IMAGE, ...more } }));
         assert.ok(!notes.some(({ outcome }) => outcome === 'refused'), JSON.stringify(notes));
         assert.equal(restoreText(next), text);
+        assert.equal(next.split('s3cret').length, text.split('s3cret').length);
         injected = next;
       }
     }),

@@ -24,8 +24,8 @@ class AnyForm {
 
   /** The text after a key or a dash at a column, with its line break. */
   block(value: Json, column: number, afterDash: boolean): string {
-    if (typeof value === 'string' && /^[a-z\n ]*[a-z]$/.test(value) && this.#choose(4) === 0) {
-      return ` |-${spaces(0)}\n${this.#literal(value, column + 1 + this.#choose(3))}`;
+    if (typeof value === 'string' && /^[a-z]+(?:[ \n][a-z]+)*$/.test(value) && this.#choose(4) === 0) {
+      return ` |-\n${this.#literal(value, column + 1 + this.#choose(3))}`;
     }
     const isCollection = isArray(value) || isObject(value);
     if (!isCollection || isEmpty(value) || this.#choose(5) === 0) {
