@@ -1,9 +1,8 @@
 import { isNode, parseDocument } from 'yaml';
 import { endOf } from './collection-items.ts';
-import type { Correction } from './corrections.ts';
+import { type Correction, findCorrections, MAX_RECORD, spaceOf } from './corrections.ts';
 import { READING } from './edit-document.ts';
-import type { Json, JsonObject } from './json.ts';
-import type { PodLayout } from './pod-layout.ts';
+import type { Json, Path } from './json.ts';
 import { readStatus, writeStatus } from './status.ts';
 import { changeManifest, type PodChange } from './workloads.ts';
 
@@ -12,17 +11,28 @@ export function correctionsIn(manifest: Json): Correction[] | undefined {
   const found: Correction[] = [];
   changeManifest(manifest, (template, layout) => {
     const status = readStatus(template, layout);
-    if (status !== undefined && status !== 'invalid') found.push(...(status.corrections ?? []));
+    // In a loop, because a forged status may have more corrections than a call has arguments.
+    if (status !== 'invalid') for (const correction of status?.corrections ?? []) found.push(correction);
     return { template, outcome: 'unchanged', reasons: [] };
   });
   return found.length === 0 ? undefined : found.sort(([left], [right]) => left - right);
 }
 
 /**
+ * Records what turns a text into the original.
+ * @returns undefined if that takes too much space, or belongs to no pod
+ */
+export function recordDifference(manifest: Json, text: string, original: string): Json | undefined {
+  const space = MAX_RECORD * injectedIn(manifest).length;
+  const corrections = findCorrections(text, original, space);
+  return corrections && recordCorrections(manifest, corrections, original);
+}
+
+/**
  * Writes each correction into the status of the pod whose text it restores. A List may contain Secrets and other pods beside
  * it: no letter or digit of theirs gets into its annotation.
  * @param original the text that the corrections restore
- * @returns undefined if a correction restores letters or digits that belong to no pod
+ * @returns undefined if a correction restores letters or digits that belong to no pod, or those of a pod take too much space
  */
 export function recordCorrections(
   manifest: Json,
@@ -32,23 +42,31 @@ export function recordCorrections(
   const document = parseDocument(original, READING);
   const left = new Set(placesOf(corrections));
   const records = new Map<string, Correction[]>();
-  changeManifest(manifest, (template, layout, _, path) => {
+  for (const path of injectedIn(manifest)) {
     const [from, to] = path.length === 0 ? [0, original.length] : rangeOf(document.getIn(path, true));
-    const own = isInjected(template, layout) ? [...left].filter(({ start, end }) => start >= from && end <= to) : [];
+    const own = [...left].filter(({ start, end }) => start >= from && end <= to);
     for (const one of own) left.delete(one);
-    if (isInjected(template, layout))
-      records.set(
-        path.join('/'),
-        own.map(({ correction }) => correction),
-      );
-    return { template, outcome: 'unchanged', reasons: [] };
-  });
+    const record = own.map(({ correction }) => correction);
+    records.set(path.join('/'), record);
+  }
   const [first] = records.values();
   for (const { correction } of left) {
     if (first === undefined || /[\p{L}\p{N}]/u.test(correction[2])) return undefined;
     first.push(correction);
   }
-  return writeRecords(manifest, records);
+  const isSmall = [...records.values()].every((record) => spaceOf(record) <= MAX_RECORD);
+  return isSmall ? writeRecords(manifest, records) : undefined;
+}
+
+/** The paths of the objects whose pods are injected. */
+function injectedIn(manifest: Json): Path[] {
+  const found: Path[] = [];
+  changeManifest(manifest, (template, layout, _, path) => {
+    const status = readStatus(template, layout);
+    if (status !== undefined && status !== 'invalid') found.push(path);
+    return { template, outcome: 'unchanged', reasons: [] };
+  });
+  return found;
 }
 
 function writeRecords(manifest: Json, records: ReadonlyMap<string, readonly Correction[]>): Json {
@@ -78,9 +96,4 @@ function placesOf(corrections: readonly Correction[]) {
 /** The place of an object in a text. Nothing is inside the place of a node that does not exist. */
 function rangeOf(node: unknown): readonly [number, number] {
   return isNode(node) && node.range ? [node.range[0], endOf(node)] : [0, -1];
-}
-
-function isInjected(template: JsonObject, layout: PodLayout): boolean {
-  const status = readStatus(template, layout);
-  return status !== undefined && status !== 'invalid';
 }

@@ -4,19 +4,24 @@ export type Correction = readonly [offset: number, removed: number, added: strin
 /** Texts agree again where this many characters are the same. */
 const AGREEMENT = 24;
 
-/** The most characters of one difference, and of a whole record. Differences of white space and quotes are far below. */
+/** The most characters of one difference, and of the record of a pod. Differences of white space and quotes are far below. */
 const MAX_DIFFERENCE = 2_000;
-const MAX_RECORD = 16_000;
+export const MAX_RECORD = 16_000;
 
-/** The space in the record that a correction takes beside its characters. */
+/** The space in a record that a correction takes beside its characters. */
 const OVERHEAD = 12;
 
-/** @returns the corrections that turn one text into another; undefined if the texts differ too much */
-export function findCorrections(from: string, to: string): Correction[] | undefined {
+/** The space that corrections take in a record. */
+export function spaceOf(corrections: readonly Correction[]): number {
+  return corrections.reduce((sum, [, removed, added]) => sum + removed + added.length + OVERHEAD, 0);
+}
+
+/** @returns the corrections that turn one text into another; undefined if they take more space */
+export function findCorrections(from: string, to: string, space: number): Correction[] | undefined {
   const found: Correction[] = [];
   let left = 0;
   let right = 0;
-  let space = MAX_RECORD;
+  let taken = 0;
   while (left < from.length || right < to.length) {
     if (left < from.length && from[left] === to[right]) {
       left += 1;
@@ -25,9 +30,10 @@ export function findCorrections(from: string, to: string): Correction[] | undefi
     }
     const next = findAgreement(from, left, to, right);
     if (next === undefined) return undefined;
-    space -= next.removed + next.added + OVERHEAD;
-    if (space < 0) return undefined;
-    found.push([left, next.removed, to.slice(right, right + next.added)]);
+    const correction: Correction = [left, next.removed, to.slice(right, right + next.added)];
+    taken += spaceOf([correction]);
+    if (taken > space) return undefined;
+    found.push(correction);
     left += next.removed;
     right += next.added;
   }

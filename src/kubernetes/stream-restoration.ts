@@ -1,5 +1,5 @@
-import { correctionsIn, recordCorrections } from './correction-records.ts';
-import { applyCorrections, findCorrections } from './corrections.ts';
+import { correctionsIn, recordDifference } from './correction-records.ts';
+import { applyCorrections } from './corrections.ts';
 import { contains } from './edit-document.ts';
 import { sameJson } from './json.ts';
 import {
@@ -50,8 +50,7 @@ export function injectStream(stream: ManifestStream, change: ManifestChange): Ch
     const [document, original] = [removed[index], originals[index]];
     if (after === undefined || document === undefined || original === undefined) return after;
     if (correctedText(document) === original) return after;
-    const corrections = findCorrections(document.text, original);
-    return (corrections && recordCorrections(after, corrections, original)) ?? after;
+    return recordDifference(after, document.text, original) ?? after;
   });
   const isUnchanged = recorded.every((manifest, index) => manifest === changed.documents[index]?.after);
   const written = isUnchanged

@@ -61,6 +61,7 @@ const FORMS: Readonly<Record<string, string>> = {
   'white space in JSON':
     '{\t"apiVersion" :\t"v1",\n\n"kind"\n:\n"Pod","spec":{"volumes":[\n\n],"containers":[\n\t{"name":"x","env":[]}\n]}}\n\n',
   'many options of Java in a folded block': `${HEAD}spec:\n  containers:\n  - name: a\n    env:\n    - name: JAVA_TOOL_OPTIONS\n      value: >-\n${javaOptions(150)}`,
+  'a List with many differences in each pod': `apiVersion: v1\nkind: List\nitems:\n${`- apiVersion: v1\n  kind: Pod\n  spec:\n    containers:\n    - name: a\n      env:\n      - name: JAVA_TOOL_OPTIONS\n        value: >-\n${javaOptions(100).replaceAll('        -D', '          -D')}`.repeat(8)}`,
   'empty lists in 60 containers': `${HEAD}spec:\n  volumes: [ ]\n  containers:\n${containers(60, '    env: [ ]\n    volumeMounts: # none\n')}`,
   'a List in flow style':
     'apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Secret, data: {a: b}}, {apiVersion: v1, kind: Pod, spec: {volumes, containers: [{name: a, env}]}}]\n',
