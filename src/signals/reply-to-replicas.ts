@@ -8,7 +8,7 @@ import type { KnownRevocations } from './read-kept.ts';
 import { batchesOf, MAX_QUESTIONS, newId, readQuestion, readReply, writeReply } from './replica-wire.ts';
 import { differingParts, digestsOf, partsOf } from './revocation-parts.ts';
 
-/** Replies replicas that may have missed revocations. Of many replicas, few reply: the first one, and those that begin with it. */
+/** Replies to replicas that may have missed revocations. Of many, few reply: the first one, and those that begin with it. */
 export interface Replier {
   asked(payload: unknown): void;
   /** Another replica replies. */
