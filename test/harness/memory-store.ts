@@ -6,7 +6,7 @@ import { ACQUIRE, FINISH, FORGET, KEEP, RECALL, RENEW } from '../../src/shared-c
  * do not expire by themselves: readers must not depend on it.
  */
 export interface MemoryStore {
-  readonly connect: ConnectStore;
+  connect: ConnectStore;
   readonly values: Map<string, string>;
   /** Names of records by set, with their expiry. */
   readonly sets: Map<string, Map<string, number>>;
