@@ -8,7 +8,7 @@ import { startPinned } from './processes.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 /** The variables of the Dockerfile. */
-const ENVIRONMENT = { NODE_ENV: 'production', MALLOC_ARENA_MAX: '1' };
+const ENVIRONMENT = { NODE_ENV: 'production', MALLOC_ARENA_MAX: '1', MALLOC_MMAP_THRESHOLD_: '131072' };
 /** Joins the cgroup of the first argument, and becomes the program of the others. */
 const JOIN = 'echo $$ > "$0" && exec "$@"';
 

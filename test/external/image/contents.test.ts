@@ -39,7 +39,12 @@ test('declares a non-root user, two ports, and node as the entry point', async (
   assert.equal(config.Entrypoint[0], 'node');
   assert.equal(config.Entrypoint.at(-1), '/app/dist/main.js');
   assert.deepEqual(config.Cmd, ['run']);
-  assert.deepEqual(config.Env.sort(), ['MALLOC_ARENA_MAX=1', 'NODE_ENV=production', 'PATH=/usr/local/bin']);
+  assert.deepEqual(config.Env.sort(), [
+    'MALLOC_ARENA_MAX=1',
+    'MALLOC_MMAP_THRESHOLD_=131072',
+    'NODE_ENV=production',
+    'PATH=/usr/local/bin',
+  ]);
   assert.equal(config.Labels['org.opencontainers.image.title'], 'cambist');
   assert.equal(config.Labels['org.opencontainers.image.revision'], 'test');
 });
