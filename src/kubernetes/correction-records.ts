@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { isNode, parseDocument } from 'yaml';
 import { endOf } from './collection-items.ts';
 import { type Correction, findCorrections, MAX_RECORD, spaceOf } from './corrections.ts';
@@ -6,13 +7,20 @@ import type { Json, Path } from './json.ts';
 import { readStatus, writeStatus } from './status.ts';
 import { changeManifest, type PodChange } from './workloads.ts';
 
-/** The corrections in all statuses of a manifest, in the order of the text. */
-export function correctionsIn(manifest: Json): Correction[] | undefined {
+/**
+ * The corrections of a text in all statuses of its manifest, in the order of the text. Those of another text are ignored: after
+ * an edit, an offset leads to another place.
+ */
+export function correctionsIn(manifest: Json, text: string): Correction[] | undefined {
   const found: Correction[] = [];
+  let digest: string | undefined;
   changeManifest(manifest, (template, layout) => {
     const status = readStatus(template, layout);
-    // In a loop, because a forged status may have more corrections than a call has arguments.
-    if (status !== 'invalid') for (const correction of status?.corrections ?? []) found.push(correction);
+    if (status !== 'invalid' && status?.corrections !== undefined) {
+      digest ??= digestOf(text, injectedIn(manifest));
+      // In a loop, because a forged status may have more corrections than a call has arguments.
+      if (status.digest === digest) for (const correction of status.corrections) found.push(correction);
+    }
     return { template, outcome: 'unchanged', reasons: [] };
   });
   return found.length === 0 ? undefined : found.sort(([left], [right]) => left - right);
@@ -25,19 +33,19 @@ export function correctionsIn(manifest: Json): Correction[] | undefined {
 export function recordDifference(manifest: Json, text: string, original: string): Json | undefined {
   const space = MAX_RECORD * injectedIn(manifest).length;
   const corrections = findCorrections(text, original, space);
-  return corrections && recordCorrections(manifest, corrections, original);
+  return corrections && recordCorrections(manifest, corrections, { text, original });
 }
 
 /**
  * Writes each correction into the status of the pod whose text it restores. A List may contain Secrets and other pods beside
  * it: no letter or digit of theirs gets into its annotation.
- * @param original the text that the corrections restore
+ * @param texts the text that the corrections apply to, and the one that they restore
  * @returns undefined if a correction restores letters or digits that belong to no pod, or those of a pod take too much space
  */
 export function recordCorrections(
   manifest: Json,
   corrections: readonly Correction[],
-  original: string,
+  { text, original }: { readonly text: string; readonly original: string },
 ): Json | undefined {
   const document = parseDocument(original, READING);
   const left = new Set(placesOf(corrections));
@@ -55,7 +63,7 @@ export function recordCorrections(
     first.push(correction);
   }
   const isSmall = [...records.values()].every((record) => spaceOf(record) <= MAX_RECORD);
-  return isSmall ? writeRecords(manifest, records) : undefined;
+  return isSmall ? writeRecords(manifest, records, digestOf(text, injectedIn(manifest))) : undefined;
 }
 
 /** The paths of the objects whose pods are injected. */
@@ -69,17 +77,48 @@ function injectedIn(manifest: Json): Path[] {
   return found;
 }
 
-function writeRecords(manifest: Json, records: ReadonlyMap<string, readonly Correction[]>): Json {
+function writeRecords(manifest: Json, records: ReadonlyMap<string, readonly Correction[]>, digest: string): Json {
   const change: PodChange = (template, layout, _, path) => {
     const status = readStatus(template, layout);
     const own = records.get(path.join('/'));
     if (own === undefined || status === undefined || status === 'invalid') {
       return { template, outcome: 'unchanged', reasons: [] };
     }
-    const corrections = own.length === 0 ? undefined : own.map(([...correction]) => correction);
-    return { template: writeStatus(template, layout, { ...status, corrections }), outcome: 'injected', reasons: [] };
+    const record =
+      own.length === 0
+        ? { corrections: undefined, digest: undefined }
+        : { corrections: own.map(([...correction]) => correction), digest };
+    return { template: writeStatus(template, layout, { ...status, ...record }), outcome: 'injected', reasons: [] };
   };
   return changeManifest(manifest, change).manifest;
+}
+
+/**
+ * Identifies a text without its injections. Outside the injected objects, only the white space counts: a guess at a Secret
+ * cannot be checked against the digest.
+ * @param injected the paths of the injected objects, in the order of the text
+ */
+function digestOf(text: string, injected: readonly Path[]): string {
+  const hash = createHash('sha256');
+  const document = injected.some((path) => path.length > 0) ? parseDocument(text, READING) : undefined;
+  let position = 0;
+  for (const path of injected) {
+    const [from, to] = path.length === 0 ? [0, text.length] : rangeOf(document?.getIn(path, true));
+    if (from < position || to < from) continue;
+    hash.update(masked(text.slice(position, from))).update(text.slice(from, to));
+    position = to;
+  }
+  return hash
+    .update(masked(text.slice(position)))
+    .digest('hex')
+    .slice(0, DIGEST_LENGTH);
+}
+
+/** Enough to tell texts apart. Anyone who can forge a digest can write the corrections as well. */
+const DIGEST_LENGTH = 16;
+
+function masked(text: string): string {
+  return text.replace(/\S/g, 'x');
 }
 
 /** Corrections, and where the text that they restore is in the original. */

@@ -82,7 +82,7 @@ export function injectPod(template: JsonObject, request: InjectionRequest): Inje
   if (found.length > 0) return leave('refused', ...found);
   const move = options.inbound && moveAgent(original, layout, options.inbound);
   if (isRefusal(move)) return leave('refused', ...move);
-  const changes = { options, plan, move, corrections: status?.corrections };
+  const changes = { options, plan, move, record: status ?? {} };
   const { result, notes: told } = addSidecar(original, template, changes, request);
   const limits = plan === undefined ? [] : interceptNotes(original, layout, plan, options.sidecar, config?.intercept);
   const notes = [...told, ...limits];
@@ -115,15 +115,15 @@ interface SidecarChanges {
   readonly options: InjectionOptions;
   readonly plan: InterceptPlan | undefined;
   readonly move: Move | undefined;
-  /** Those of the status that the pod has. */
-  readonly corrections: InjectionStatus['corrections'];
+  /** The corrections of the status that the pod has. */
+  readonly record: Pick<InjectionStatus, 'corrections' | 'digest'>;
 }
 
 /** @param current the pod as it is now: a sidecar or volume that it already has keeps its position */
 function addSidecar(
   original: JsonObject,
   current: JsonObject,
-  { options, plan, move, corrections }: SidecarChanges,
+  { options, plan, move, record: { corrections, digest } }: SidecarChanges,
   { layout, version }: InjectionRequest,
 ) {
   const grace = gracePeriod(original, options, layout);
@@ -149,7 +149,7 @@ function addSidecar(
     ...prepared.record,
     ...(applied === undefined ? {} : { intercept: applied.record }),
     ...(move === undefined ? {} : { inbound: move.record }),
-    ...(corrections === undefined ? {} : { corrections }),
+    ...(corrections === undefined ? {} : { corrections, digest }),
   };
   const after = writeStatus(prepared.template, layout, status);
   const empty = { ...prepared.empty, ...formerlyEmpty(original, after, layout) };

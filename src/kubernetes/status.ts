@@ -71,6 +71,8 @@ const STATUS = z.strictObject({
     .array(z.tuple([z.number(), z.number(), z.string()]))
     .readonly()
     .optional(),
+  /** Identifies the text that the corrections apply to. */
+  digest: z.string().optional(),
 });
 
 export type InjectionStatus = z.infer<typeof STATUS>;

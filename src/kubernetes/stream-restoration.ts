@@ -96,9 +96,9 @@ function removeInjections(stream: ManifestStream): ChangedStream {
   return stream.change((manifest) => changeManifest(manifest, uninjectPod));
 }
 
-/** Corrections change the form of a text. Those that would change its content have no effect: anyone can write the annotation. */
+/** Corrections change the form of their text. Those that would change its content have no effect: anyone can write the annotation. */
 function correctedText({ before, after, text }: ChangedDocument): string {
-  const corrections = before === undefined || after === undefined ? undefined : correctionsIn(before);
+  const corrections = before === undefined || after === undefined ? undefined : correctionsIn(before, text);
   const corrected = corrections && applyCorrections(text, corrections);
   if (corrected === undefined || after === undefined) return text;
   return contains(corrected, after) && readsAlike(corrected, text) ? corrected : text;

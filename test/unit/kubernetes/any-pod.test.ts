@@ -135,7 +135,7 @@ function withoutCorrections(manifest: Json): Json {
   const path = ['metadata', 'annotations', STATUS_ANNOTATION];
   const status = getIn(manifest, path);
   if (typeof status !== 'string') return manifest;
-  const { corrections: _, ...rest } = JSON.parse(status);
+  const { corrections: _, digest: __, ...rest } = JSON.parse(status);
   return setIn(manifest, path, JSON.stringify(rest));
 }
 

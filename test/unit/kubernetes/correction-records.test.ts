@@ -4,6 +4,7 @@ import { parse } from 'yaml';
 import { correctionsIn, recordCorrections } from '../../../src/kubernetes/correction-records.ts';
 import type { Correction } from '../../../src/kubernetes/corrections.ts';
 import type { Json } from '../../../src/kubernetes/json.ts';
+import { STATUS_ANNOTATION } from '../../../src/kubernetes/status.ts';
 
 const STATUS = '{"version":"0.1.0","port":8180,"adminPort":9180}';
 const POD = `- {kind: Pod, apiVersion: v1, metadata: {annotations: {cambist.dev/status: '${STATUS}'}}}\n`;
@@ -24,19 +25,19 @@ for (const [where, text] of Object.entries(SECRETS)) {
       added.length,
       added,
     ];
-    assert.equal(recordCorrections(manifest, [at('s3cret')], text), undefined);
-    const recorded = recordCorrections(manifest, [at('  ')], text);
-    assert.deepEqual(recorded && correctionsIn(recorded), [at('  ')]);
+    assert.equal(recordCorrections(manifest, [at('s3cret')], { text, original: text }), undefined);
+    const recorded = recordCorrections(manifest, [at('  ')], { text, original: text });
+    assert.deepEqual(recorded && correctionsIn(recorded, text), [at('  ')]);
   });
 }
 
 test('records the text of a pod in its own annotation', () => {
   const text = `kind: List\nitems:\n${POD}${POD}`;
   const corrections: Correction[] = [text.indexOf('Pod'), text.lastIndexOf('Pod')].map((offset) => [offset, 3, 'Pod']);
-  const recorded = recordCorrections(parse(text) as Json, corrections, text);
-  const [first, second] = (recorded as { items: Json[] }).items;
+  const recorded = recordCorrections(parse(text) as Json, corrections, { text, original: text });
+  const [first, second] = (recorded as { items: { metadata: { annotations: Record<string, string> } }[] }).items;
   assert.deepEqual(
-    [first, second].map((item) => item && correctionsIn(item)),
+    [first, second].map((item) => JSON.parse(item?.metadata.annotations[STATUS_ANNOTATION] ?? '').corrections),
     corrections.map((one) => [one]),
   );
 });

@@ -140,3 +140,35 @@ test('records the text of each pod of a List in the annotation of that pod', () 
   assert.deepEqual(records, [['0x1E'], ['0x1D']]);
   assert.equal(restoreText(injected), text);
 });
+
+const EDITED = `# A\n${HEAD}spec:\n  # The agent of the support team.\n  volumes: [ ]\n  containers:\n  - name: a # b\n`;
+
+test('changes only white space after an edit of the injected manifest', () => {
+  const { text } = inject(EDITED);
+  for (let length = 0; length < 80; length += 1) {
+    const edit = (manifest: string): string => manifest.replace('# A', `# A${' word'.repeat(length).slice(0, length)}`);
+    const expected = length === 0 ? EDITED : edit(EDITED).replace('[ ]', '[]');
+    assert.equal(restoreText(edit(text)), expected);
+  }
+});
+
+test('changes only white space after an edit that keeps the length', () => {
+  const edit = (manifest: string): string => manifest.replace('# b', '#b ');
+  assert.equal(restoreText(edit(inject(EDITED).text)), edit(EDITED).replace('[ ]', '[]'));
+});
+
+test('ignores corrections without the digest of their text', () => {
+  const { text } = inject(EDITED);
+  const old = text.replace(/,"digest":"\w+"/, '');
+  assert.notEqual(old, text);
+  assert.equal(restoreText(old), EDITED.replace('[ ]', '[]'));
+});
+
+test('a List does not tell whether a guess at a Secret is right', () => {
+  const list = (secret: string): string => `apiVersion: v1\nkind: List\nitems:\n${secret}${pod('0x1E')}`;
+  const digests = [SECRET, SECRET.replace('s3cret', 'an0the')].map((secret) => {
+    return /"digest":"\w+"/.exec(inject(list(secret)).text)?.[0];
+  });
+  assert.match(digests[0] ?? '', /digest/);
+  assert.equal(digests[0], digests[1]);
+});
