@@ -113,7 +113,7 @@ const MODULE_ENDS = '})';
 
 /**
  * `npm run build` bundles cambist and its packages into one script, because finding and reading files is slow. A module that
- * is imported dynamically runs only then: other commands, OpenTelemetry, signing keys. See deploy/image.md.
+ * is imported dynamically runs only then: other commands, signing keys. See deploy/image.md.
  */
 await build({
   ...common,

@@ -32,7 +32,7 @@ process.once('exit', () => rmSync(directory, { recursive: true }));
 
 // A start takes a fifth of a second. Functions that run later are compiled when they run.
 setTimeout(() => {
-  // The program changed it after its start, and the cache is for the flags of a start.
+  // `run` has turned pretenuring off. A start has it on, and V8 compares the flags.
   setFlagsFromString('--allocation-site-pretenuring');
   writeFileSync(cacheFile(bundle), script.createCachedData());
   process.exit();

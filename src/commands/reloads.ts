@@ -72,7 +72,7 @@ async function reload(file: string, app: App, logger: Logger): Promise<Config | 
   return config;
 }
 
-/** TLS files belong to connections and are watched. Secrets, keys and tokens are read at each use. */
+/** TLS files belong to connections and are watched. Secrets, keys and tokens are checked when they are used. */
 function tlsFiles(config: Config | undefined): string[] {
   if (config === undefined) return [];
   const all: readonly (TlsFiles | undefined)[] = [...config.routes, ...config.authorizationServers].map(

@@ -114,7 +114,7 @@ export interface SubjectTokenSource {
   readonly header: string;
   /** Full URN, the `subject_token_type`. */
   readonly type: string;
-  /** A token for work that has no caller, instead of a header. Read at each use. */
+  /** A token for work that has no caller, instead of a header. Read again when it changes. */
   readonly file: CredentialSource | undefined;
   /** Scopes that clients should request for the token, joined by single spaces. Safe in a quoted string, and never empty. */
   readonly scope: string | undefined;

@@ -4,8 +4,9 @@ export type Correction = readonly [offset: number, removed: number, added: strin
 /** Texts agree again where this many characters are the same. */
 const AGREEMENT = 24;
 
-/** The most characters of one difference, and of the record of a pod. Differences of white space and quotes are far below. */
+/** The most characters of one difference. Those of white space and quotes are far below. */
 const MAX_DIFFERENCE = 2_000;
+/** The most space of the record of a pod; see `spaceOf`. Kubernetes accepts 256 KiB of annotations. */
 export const MAX_RECORD = 16_000;
 
 /** The space in a record that a correction takes beside its characters. */

@@ -120,13 +120,13 @@ function contentOfText(text: string): Json | undefined {
 
 /** The path of the first value that differs. */
 function differingPath(left: Json | undefined, right: Json | undefined): string[] {
-  if (!isCollectionOf(left) || !isCollectionOf(right)) return [];
+  if (!isObjectOrArray(left) || !isObjectOrArray(right)) return [];
   const keys = [...Object.keys(right), ...Object.keys(left)];
   const key = keys.find((one) => !sameJson(getIn(left, [one]), getIn(right, [one])));
   return key === undefined ? [] : [key, ...differingPath(getIn(left, [key]), getIn(right, [key]))];
 }
 
-function isCollectionOf(value: Json | undefined): value is JsonObject | readonly Json[] {
+function isObjectOrArray(value: Json | undefined): value is JsonObject | readonly Json[] {
   return isObject(value) || isArray(value);
 }
 

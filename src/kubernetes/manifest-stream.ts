@@ -82,7 +82,7 @@ interface ReadDocuments {
 }
 
 const OBSTACLE =
-  'cannot change this value in place: replace aliases and merge keys by copies, and write it without tags';
+  'cannot change this value in place: replace aliases and merge keys with copies, and write it without tags';
 
 function changeDocuments({ text, documents, placeOf }: ReadDocuments, change: ManifestChange): ChangedStream {
   const notes: Note[] = [];

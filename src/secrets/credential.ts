@@ -2,7 +2,7 @@ import { CambistError } from '../errors.ts';
 import { Secret } from './secret.ts';
 import { createSecretFileReader, MAX_SECRET_BYTES, type SecretFile } from './secret-file.ts';
 
-/** The source of a secret, key or token. It is checked at its uses, so that rotation needs no restart. */
+/** The source of a secret, key or token. A file is read again when it changes, so that rotation needs no restart. */
 export type CredentialSource = { readonly file: string } | { readonly env: string };
 
 const readSecretFile = createSecretFileReader();

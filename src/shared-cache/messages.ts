@@ -24,7 +24,7 @@ export interface Delivery {
 export interface SharedMessages {
   /**
    * Tells the other replicas. Never rejects.
-   * @param payload anything that JSON can express, at most 8 KiB
+   * @param payload anything that JSON can express, at most 11 KiB
    * @returns false if the server did not take it. The sender decides whether to repeat it
    */
   publish(topic: MessageTopic, payload: unknown): Promise<boolean>;

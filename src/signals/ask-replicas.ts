@@ -5,7 +5,7 @@ import type { SharedMessages } from '../shared-cache/messages.ts';
 import type { RevocationEntry } from '../tokens/revocations.ts';
 import { type OpenQuestion, openQuestion, type Reply } from './open-question.ts';
 import type { KnownRevocations } from './read-kept.ts';
-import { idOf, newId, readQuestion, readReply, writeQuestion } from './replica-wire.ts';
+import { idOf, newId, type Question, readQuestion, readReply } from './replica-wire.ts';
 import { digestsOf, partOf, partsOf } from './revocation-parts.ts';
 
 /** `alone`: no other replica knows anything. `no_reply`: none replied in time. `failed`: the reply may be lost. */
@@ -66,8 +66,8 @@ export function createAsker(options: AskerOptions): Asker {
       // Open before it is sent, because the reply may be here before the server has confirmed it.
       const question = openQuestion(newId(), trustsAlone);
       open = question;
-      const asked = { id: question.id, digests, starting: isStarting() ? self : undefined, heard: heard() };
-      const delivery = await messages.ask('revocations_asked', writeQuestion(asked));
+      const asked: Question = { id: question.id, digests, starting: isStarting() ? self : undefined, heard: heard() };
+      const delivery = await messages.ask('revocations_asked', asked);
       if (delivery === undefined || isCancelled) return 'failed';
       const leftMs = untilMs - clock.monotonicMs();
       const quietMs = Math.min(askAgainMs, leftMs > 0 ? leftMs : graceMs);
@@ -101,7 +101,7 @@ export function createAsker(options: AskerOptions): Asker {
       try {
         const outcome = await askUntilReply(trustsAlone);
         outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
-        if (learned > 0) logger.info({}, `a running replica told revocations that were missing here: ${learned}`);
+        if (learned > 0) logger.info({}, `revocations that were missing here came from a running replica: ${learned}`);
         return outcome;
       } finally {
         isAsking = false;

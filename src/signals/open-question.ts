@@ -30,7 +30,7 @@ export interface OpenQuestion {
   readonly ended: Promise<End>;
 }
 
-/** Replicas that reply the same question. More are ignored. */
+/** Most replicas that reply to one question. More are ignored. */
 const MAX_REPLIES = 16;
 
 interface Draft {

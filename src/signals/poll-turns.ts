@@ -23,6 +23,9 @@ export interface PollTurnsOptions {
 
 /** Each replica polls at least this often, so that it notices a transmitter that it alone cannot reach. */
 const MAX_LEFT_MS = 10_000;
+/** How long a replica waits for the next poll of another one, in intervals. Random, so that one follows, and not all. */
+const MIN_WAIT = 1.1;
+const MAX_WAIT = 1.5;
 /** Replicas whose last poll is remembered. */
 const MAX_REPLICAS = 1000;
 
@@ -41,7 +44,7 @@ export function createPollTurns({ messages, name, intervalMs, clock, random }: P
     if (atMs <= (said.get(replica) ?? Number.NEGATIVE_INFINITY)) return;
     said.set(replica, atMs);
     // The replica that polled last polls again first, unless it fails.
-    dueMs = clock.monotonicMs() + intervalMs * (1.1 + random() * 0.4);
+    dueMs = clock.monotonicMs() + intervalMs * (MIN_WAIT + random() * (MAX_WAIT - MIN_WAIT));
   });
 
   return {

@@ -122,8 +122,8 @@ export function createPoller(options: PollerOptions): Poller {
     isReachable = true;
     const isNew = await settler.settle(sets);
     if (!moreAvailable) maxEvents = MAX_EVENTS;
-    // A transmitter that sends settled events again would otherwise be asked without a pause.
     isQuiet = sets.length === 0 && isLong && clock.monotonicMs() - startedMs < DELAYED_MS;
+    // A transmitter that sends settled events again would otherwise be asked without a pause.
     if (sets.length > 0) return isNew ? BUSY_PAUSE_MS : intervalMs;
     return isQuiet ? intervalMs : 0;
   }

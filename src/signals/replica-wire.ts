@@ -74,7 +74,7 @@ export interface Question {
 /** One message of a reply. Messages may arrive in any order. */
 export interface ReplyMessage {
   readonly id: string;
-  /** The questions that it replies. */
+  /** The questions to which it replies. */
   readonly to: readonly string[];
   /** Number of this message, from 0, and of all. */
   readonly index: number;
@@ -93,10 +93,6 @@ const ID = /^[\w-]{16}$/;
 
 export function newId(): string {
   return randomBytes(12).toString('base64url');
-}
-
-export function writeQuestion(question: Question): unknown {
-  return question;
 }
 
 export function readQuestion(value: unknown): Question | undefined {

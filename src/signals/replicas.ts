@@ -100,7 +100,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
       replier.begin();
     },
   });
-  /** To read all again would bypass the rest. A new connection does so, and then tells. */
+  /** Retries only while connected. After a new connection, everything is read again, and `onRead` retries. */
   function retryTelling(): void {
     clearTimeout(tellTimer);
     if (!isClosed && shared.status().available) tellTimer = setTimeout(teller.retry, RETRY_MS).unref();

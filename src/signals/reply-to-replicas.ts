@@ -34,7 +34,7 @@ const SPREAD_MS = 250;
 const LATE_MS = 500;
 /** Bounds the work for replicas that start at the same time: a replica rests for twice as long as it replied. */
 const REST_FACTOR = 2;
-/** A replica that waits for a reply asks for longer than that. */
+/** Waiting replicas ask again for longer than this, so no question is lost by the rest. */
 const MAX_REST_MS = 1000;
 /** Questions that are remembered, so that a replayed one causes no work. Messages count for a minute. */
 const MAX_REMEMBERED = 4096;
@@ -55,7 +55,7 @@ export function createReplier({ messages, known, replies, clock, random }: Repli
   let restUntilMs = Number.NEGATIVE_INFINITY;
   let isClosed = false;
 
-  /** By then it is asked again, with what is known meanwhile. */
+  /** Drops questions that their replicas have asked again by now, with newer digests. */
   function dropOld(nowMs: number): void {
     for (const [id, { askedMs }] of waiting) {
       if (nowMs - askedMs <= ASK_AGAIN_MS) return;
@@ -90,7 +90,7 @@ export function createReplier({ messages, known, replies, clock, random }: Repli
     if (waiting.size === 0) return;
     const lists = partsOf(known().list());
     const digests = await digestsOf(lists);
-    // Another replica may have replied some meanwhile.
+    // Another replica may have replied to some of them meanwhile.
     const questions = [...waiting].slice(0, MAX_QUESTIONS);
     if (questions.length === 0) return;
     const parts = [...new Set(questions.flatMap(([, each]) => differingParts(each.digests, digests)))];

@@ -5,7 +5,7 @@ import { TransmitterError } from './problems.ts';
 
 /** The results of polled events, for the transmitter. */
 export interface EventSettler {
-  /** The results for the next request. They are the same until `delivered`. */
+  /** The results for the next request. They stay until `delivered`. */
   results(): object;
   /** The transmitter has the results. */
   delivered(): void;
@@ -19,7 +19,7 @@ export interface EventSettler {
   readonly held: number;
   /** The transmitter has all results. */
   readonly isIdle: boolean;
-  /** Acknowledges them. */
+  /** Acknowledges the events that stay at the transmitter. */
   release(): void;
 }
 

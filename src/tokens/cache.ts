@@ -11,6 +11,7 @@ import { createShares, type Shares } from './shares.ts';
 const MIN_LIFETIME_MS = 1;
 /** The library reserves room for all its entries at once, so a cache of tokens begins with this many. */
 const FIRST_ENTRIES = 64;
+/** Each growth copies the entries, so there are few: five from 64 to 65,536. */
 const GROWTH = 4;
 /** A token is idle when it is not used for this time. */
 const IDLE_TIMEOUT_MS = 60 * 60 * 1000;

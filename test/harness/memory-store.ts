@@ -6,6 +6,7 @@ import { ACQUIRE, FINISH, FORGET, KEEP, RECALL, RENEW } from '../../src/shared-c
  * do not expire by themselves: readers must not depend on it.
  */
 export interface MemoryStore {
+  /** A test may wrap it. */
   connect: ConnectStore;
   readonly values: Map<string, string>;
   /** Names of records by set, with their expiry. */

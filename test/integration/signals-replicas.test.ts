@@ -87,7 +87,7 @@ test('accepts a signal once the other replicas know of it', async (t) => {
   assert.deepEqual([await token('s1'), await token('s2')].map(other.revocations.isRevoked), [true, false]);
 });
 
-test('accepts a signal while the store is away, and tells it later', async (t) => {
+test('accepts a logout while the store is away, and tells it later', async (t) => {
   const { idp, server, one, other, token, kept } = await start(t);
   server.fault = new Error('closed');
   server.drop(new Error('closed'));

@@ -28,7 +28,7 @@ const asked = async (app: RunningApp | undefined, result: string) =>
   sumSamples((await app?.metrics()) ?? '', 'cambist_revocations_asked_total', { result });
 
 for (const kind of STORE_KINDS) {
-  test(`${kind}: who deletes, alters or floods the kept revocations changes nothing for callers`, async (t) => {
+  test(`${kind}: deleting, altering or flooding the kept revocations changes nothing for callers`, async (t) => {
     const store = await startStore({ programs: findStore(kind) });
     t.after(store.close);
     const { apps, caller, call, logout, add } = await startRevoking(t, store.port, 2);

@@ -126,7 +126,7 @@ test('a revocation waits while the store is away, and a new replica waits for it
     assert.deepEqual(await revocationsOf(app), { in_force: 4, unshared: 0, in_sync: true, full: false });
 });
 
-test('a signal is accepted while the store hangs, and told when it responds again', async (t) => {
+test('a logout is accepted while the store hangs, and told when it responds again', async (t) => {
   const store = await startStore({ programs: findStore('valkey') });
   t.after(store.close);
   const { apps, caller, call: callReplica, logout } = await startRevoking(t, store.port, 2);

@@ -60,7 +60,7 @@ test('the entrypoint runs the program without a shell', () => {
   assert.deepEqual(JSON.parse(valuesOf(runtime, 'CMD')[0] ?? ''), ['run']);
 });
 
-test('the code cache fits the entrypoint: only flags of memory do not count', () => {
+test('the entrypoint has only flags that do not invalidate the code cache', () => {
   const [, ...flags] = (JSON.parse(valuesOf(runtime, 'ENTRYPOINT')[0] ?? '') as string[]).slice(0, -1);
   for (const flag of flags) assert.match(flag, /^--max-(?:old|semi)-space-size/);
   const runs = stages.flatMap((stage) => valuesOf(stage, 'RUN'));

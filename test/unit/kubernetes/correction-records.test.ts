@@ -20,11 +20,7 @@ const SECRETS: Readonly<Record<string, string>> = {
 for (const [where, text] of Object.entries(SECRETS)) {
   test(`records no letter or digit of a Secret ${where}`, () => {
     const manifest = parse(text) as Json;
-    const at = (added: string): Correction => [
-      text.indexOf('s3cret') + 'kind: List\n'.length - 11,
-      added.length,
-      added,
-    ];
+    const at = (added: string): Correction => [text.indexOf('s3cret'), added.length, added];
     assert.equal(recordCorrections(manifest, [at('s3cret')], { text, original: text }), undefined);
     const recorded = recordCorrections(manifest, [at('  ')], { text, original: text });
     assert.deepEqual(recorded && correctionsIn(recorded, text), [at('  ')]);

@@ -267,7 +267,7 @@ items:
 `;
   assert.throws(
     () => injected(inWay),
-    /^Error: f\.yaml:11: cannot change this value in place: replace aliases and merge keys by copies, and write it without tags$/,
+    /^Error: f\.yaml:11: cannot change this value in place: replace aliases and merge keys with copies, and write it without tags$/,
   );
 });
 

@@ -117,7 +117,7 @@ const UNCHANGEABLE: Readonly<Record<string, readonly [line: number, text: string
 
 for (const [what, [line, text]] of Object.entries(UNCHANGEABLE)) {
   test(`refuses ${what} with its line`, () => {
-    const message = `f.yaml:${line}: cannot change this value in place: replace aliases and merge keys by copies, and write it without tags`;
+    const message = `f.yaml:${line}: cannot change this value in place: replace aliases and merge keys with copies, and write it without tags`;
     assert.throws(() => inject(text, { intercept: 'proxy', ...HOSTS }), new ManifestError(message));
   });
 }

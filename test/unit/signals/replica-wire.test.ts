@@ -7,7 +7,6 @@ import {
   newId,
   readQuestion,
   readReply,
-  writeQuestion,
   writeReply,
 } from '../../../src/signals/replica-wire.ts';
 import { DIGESTS_LENGTH, PARTS } from '../../../src/signals/revocation-parts.ts';
@@ -21,8 +20,8 @@ const json = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
 
 test('reads the questions and replies that it writes', () => {
   const question = { id: newId(), digests: 'd'.repeat(DIGESTS_LENGTH), starting: newId(), heard: [newId(), newId()] };
-  assert.deepEqual(readQuestion(json(writeQuestion(question))), question);
-  assert.deepEqual(readQuestion(json(writeQuestion({ ...question, starting: undefined })))?.starting, undefined);
+  assert.deepEqual(readQuestion(json(question)), question);
+  assert.deepEqual(readQuestion(json({ ...question, starting: undefined }))?.starting, undefined);
   const reply = { id: newId(), to: [newId()], index: 0, count: 3, parts: [0, 255], entries: [] };
   assert.deepEqual(readReply(json(writeReply(reply))), reply);
   assert.deepEqual(readReply(json(writeReply({ ...reply, index: 1 }))), { ...reply, index: 1, parts: [] });
@@ -71,5 +70,5 @@ test('the largest messages of replicas fit in a message of the shared cache', ()
     { numRuns: 20 },
   );
   const question = { id: newId(), digests: 'd'.repeat(DIGESTS_LENGTH), starting: newId(), heard: ids };
-  assert.ok(JSON.stringify(writeQuestion(question)).length < 12_000);
+  assert.ok(JSON.stringify(question).length < 12_000);
 });

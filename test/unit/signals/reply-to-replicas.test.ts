@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { newId, writeReply } from '../../../src/signals/replica-wire.ts';
+import { createReplier, type ReplierOptions } from '../../../src/signals/reply-to-replicas.ts';
+import { DIGESTS_LENGTH } from '../../../src/signals/revocation-parts.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
+
+/** A replier whose replies take 300 ms, and the questions to which it has replied. */
+function start(t: TestContext, { replies = 'soon' as ReturnType<ReplierOptions['replies']>, delayMs = 0 } = {}) {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const clock = createFakeClock();
+  const replied: string[] = [];
+  const replier = createReplier({
+    messages: {
+      async publish(_topic, payload) {
+        replied.push(...(payload as { to: string[] }).to);
+        clock.advance(300);
+        return true;
+      },
+    },
+    known: () => ({ list: () => [], restore: () => 0 }),
+    replies: () => replies,
+    clock,
+    random: () => delayMs / 250,
+  });
+  t.after(replier.close);
+  return {
+    replier,
+    replied,
+    ask(): string {
+      const id = newId();
+      replier.asked({ id, digests: 'd'.repeat(DIGESTS_LENGTH), heard: [] });
+      return id;
+    },
+    async pass(ms: number): Promise<void> {
+      clock.advance(ms);
+      t.mock.timers.tick(ms);
+      // Digests are made in many turns of the event loop.
+      for (let turn = 0; turn < 100; turn += 1) await setImmediate();
+    },
+  };
+}
+
+test('does not reply to a question to which another replica replied', async (t) => {
+  const { replier, replied, ask, pass } = start(t, { delayMs: 100 });
+  const [first, second] = [ask(), ask()];
+  replier.replied(writeReply({ id: newId(), to: [first], index: 0, count: 1, parts: [], entries: [] }));
+  await pass(100);
+  assert.deepEqual(replied, [second]);
+});
+
+test('replies half a second later while it may have missed revocations itself', async (t) => {
+  const { replied, ask, pass } = start(t, { replies: 'late' });
+  const question = ask();
+  await pass(499);
+  assert.deepEqual(replied, []);
+  await pass(1);
+  assert.deepEqual(replied, [question]);
+});
+
+test('rests for twice as long as a reply took', async (t) => {
+  const { replied, ask, pass } = start(t);
+  const first = ask();
+  await pass(0);
+  const second = ask();
+  await pass(599);
+  assert.deepEqual(replied, [first]);
+  await pass(1);
+  assert.deepEqual(replied, [first, second]);
+});
+
+test('does not reply to a question that its replica has asked again', async (t) => {
+  const { replied, ask, pass } = start(t, { delayMs: 1001 });
+  ask();
+  await pass(1001);
+  assert.deepEqual(replied, []);
+});
