@@ -41,22 +41,21 @@ export function idOf({ key, issuer }: RevocationEntry): string {
   return key === '' ? `all ${issuer}` : key;
 }
 
-/** Divides entries, so that each part fits in one message. */
-export function batchesOf(entries: Iterable<RevocationEntry>): RevocationEntry[][] {
-  const batches: RevocationEntry[][] = [];
-  let length = Number.POSITIVE_INFINITY;
+/** Divides entries, so that each part fits in one message. One part at a time: many entries take 100 ms. */
+export function* batchesOf(entries: Iterable<RevocationEntry>): Generator<RevocationEntry[], void> {
+  let batch: RevocationEntry[] = [];
+  let length = 0;
   for (const entry of entries) {
     const own = Buffer.byteLength(JSON.stringify(toWire(entry))) + 1;
-    const last = batches.at(-1);
-    if (last === undefined || length + own > MAX_BATCH_LENGTH || last.length >= MAX_BATCH_ENTRIES) {
-      batches.push([entry]);
-      length = own;
-    } else {
-      last.push(entry);
-      length += own;
+    if (batch.length > 0 && (length + own > MAX_BATCH_LENGTH || batch.length >= MAX_BATCH_ENTRIES)) {
+      yield batch;
+      batch = [];
+      length = 0;
     }
+    batch.push(entry);
+    length += own;
   }
-  return batches;
+  if (batch.length > 0) yield batch;
 }
 
 /** A replica asks for the revocations that it may have missed. */

@@ -79,21 +79,21 @@ export function createEventSettler({ name, take, isShared }: EventSettlerOptions
     },
     async settle(sets) {
       const { ack, setErrs } = settled;
+      const untaken = sets.filter(([jti]) => !held.has(jti));
       const isNew = sets.some(([jti]) => !previous.has(jti) && !held.has(jti));
       const tried = new Map<string, number>();
       let failure: { readonly error: unknown } | undefined;
-      for (const [jti, token] of sets) {
-        if (held.has(jti)) continue;
-        try {
-          if (await take(token)) ack.push(jti);
-          else hold(jti);
-        } catch (error) {
-          const count = (attempts.get(jti) ?? 0) + 1;
-          if (isFinal(error, count)) setErrs.set(jti, refusalOf(error));
-          else {
-            tried.set(jti, count);
-            failure ??= { error };
-          }
+      // All at once: no event waits until other replicas know the previous one.
+      const results = await Promise.all(untaken.map(([, token]) => resultOf(take(token))));
+      for (const [at, { isShared, error }] of results.entries()) {
+        const [jti] = untaken[at] as (typeof untaken)[number];
+        const count = (attempts.get(jti) ?? 0) + 1;
+        if (isShared === true) ack.push(jti);
+        else if (isShared === false) hold(jti);
+        else if (isFinal(error, count)) setErrs.set(jti, refusalOf(error));
+        else {
+          tried.set(jti, count);
+          failure ??= { error };
         }
       }
       attempts = tried;
@@ -112,6 +112,13 @@ export function createEventSettler({ name, take, isShared }: EventSettlerOptions
     },
     release,
   };
+}
+
+async function resultOf(taken: Promise<boolean>): Promise<{ readonly isShared?: boolean; readonly error?: unknown }> {
+  return taken.then(
+    (isShared) => ({ isShared }),
+    (error: unknown) => ({ error }),
+  );
 }
 
 function nothingSettled(): Settled {

@@ -1,6 +1,6 @@
 import type { Logger } from '../observability/logger.ts';
 import type { SharedMessages } from '../shared-cache/messages.ts';
-import type { RevocationEntry } from '../tokens/revocations.ts';
+import { MAX_REVOCATIONS, type RevocationEntry } from '../tokens/revocations.ts';
 import { batchesOf, idOf, type KeepBatch, toWire } from './replica-wire.ts';
 
 /** Tells the other replicas of the revocations of this one. */
@@ -8,7 +8,10 @@ export interface Teller {
   tell(entry: RevocationEntry): void;
   /** Tells the revocations that wait for the shared cache. */
   retry(): void;
-  /** Settles once the shared cache has everything that was told, or does not take it now. Never rejects. @returns whether it has */
+  /**
+   * Settles once the shared cache has everything that was told before this call, or does not take it now. Never rejects.
+   * @returns whether it has
+   */
   settled(): Promise<boolean>;
   /** Settles once the shared cache has everything that was told. */
   allTold(): Promise<void>;
@@ -24,13 +27,18 @@ export interface TellerOptions {
   readonly onFailed: () => void;
 }
 
-/** Others learn of the older ones when they read everything again. */
-const MAX_UNSHARED = 10_000;
+/**
+ * A replica may have to tell its whole list at once, with one entry for each issuer besides. Only with more than that are the
+ * oldest not told.
+ */
+const MAX_UNSHARED = 2 * MAX_REVOCATIONS;
 
 export function createTeller({ messages, keep, logger, onFailed }: TellerOptions): Teller {
   const unshared = new Map<string, RevocationEntry>();
   let isUnsharedLogged = false;
-  let telling: Promise<void> | undefined;
+  let isTelling = false;
+  /** Called with whether everything was told, by the pass that begins next. */
+  const settling: ((isTold: boolean) => void)[] = [];
   /** Called once nothing is unshared. */
   const waiting: (() => void)[] = [];
 
@@ -48,14 +56,32 @@ export function createTeller({ messages, keep, logger, onFailed }: TellerOptions
     return isPublished && !kept.includes('failed');
   }
 
+  /** Tells the entries that are unshared now. Later ones are left, so that no caller waits while others keep adding some. */
+  async function tellPass(): Promise<boolean> {
+    for (const batch of batchesOf([...unshared.values()])) {
+      if (!(await tellBatch(batch))) return false;
+    }
+    return true;
+  }
+
   async function tellAll(): Promise<void> {
+    isTelling = true;
     // One revocation adds up to two entries.
     await Promise.resolve();
-    while (unshared.size > 0) {
-      for (const batch of batchesOf(unshared.values())) {
-        if (!(await tellBatch(batch))) return waitForStore();
-      }
+    let isTold = true;
+    while (isTold && unshared.size > 0) {
+      const callers = settling.splice(0);
+      isTold = await tellPass();
+      for (const settle of callers) settle(isTold);
     }
+    // Before a caller continues, because what it adds must be told as well.
+    isTelling = false;
+    for (const settle of settling.splice(0)) settle(isTold);
+    if (isTold) nothingWaits();
+    else waitForStore();
+  }
+
+  function nothingWaits(): void {
     if (isUnsharedLogged) logger.info({}, 'other replicas were told of the revocations that waited');
     isUnsharedLogged = false;
     for (const told of waiting.splice(0)) told();
@@ -69,9 +95,7 @@ export function createTeller({ messages, keep, logger, onFailed }: TellerOptions
   }
 
   function tellSoon(): void {
-    telling ??= tellAll().finally(() => {
-      telling = undefined;
-    });
+    if (!isTelling) void tellAll();
   }
 
   return {
@@ -86,8 +110,8 @@ export function createTeller({ messages, keep, logger, onFailed }: TellerOptions
       if (unshared.size > 0) tellSoon();
     },
     async settled() {
-      await telling;
-      return unshared.size === 0;
+      if (unshared.size === 0 || !isTelling) return unshared.size === 0;
+      return new Promise((resolve) => settling.push(resolve));
     },
     async allTold() {
       if (unshared.size > 0) await new Promise<void>((resolve) => waiting.push(resolve));

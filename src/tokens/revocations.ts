@@ -70,8 +70,8 @@ export interface RevocationsOptions {
   readonly isComplete?: () => boolean;
 }
 
-/** About 200 bytes each. */
-const MAX_REVOCATIONS = 100_000;
+/** Most revocations of a list. About 200 bytes each. */
+export const MAX_REVOCATIONS = 100_000;
 /** Tokens whose claims are remembered, so that their cached tokens can be dropped. */
 const MAX_KNOWN_TOKENS = 20_000;
 /** A search of all known tokens takes up to 15 ms. `check` is exact, so no request waits for a search. */
