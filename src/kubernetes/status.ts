@@ -90,8 +90,11 @@ export function readStatus(template: JsonObject, layout: PodLayout): InjectionSt
   }
 }
 
+/** Always writes the corrections last: in any other order, the annotation would change when a pod is injected again. */
 export function writeStatus(template: JsonObject, layout: PodLayout, status: InjectionStatus): JsonObject {
-  return setIn(template, [...layout.annotations, STATUS_ANNOTATION], JSON.stringify(status));
+  const { corrections, digest, ...rest } = status;
+  const written = JSON.stringify({ ...rest, corrections, digest });
+  return setIn(template, [...layout.annotations, STATUS_ANNOTATION], written);
 }
 
 /** @returns the empty list, map or null that was at a path before the injection; undefined if the path led nowhere */

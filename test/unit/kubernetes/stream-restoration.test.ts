@@ -172,3 +172,19 @@ test('a List does not tell whether a guess at a Secret is right', () => {
   assert.match(digests[0] ?? '', /digest/);
   assert.equal(digests[0], digests[1]);
 });
+
+const RECORDED: Readonly<Record<string, readonly [text: string, flags: RawOptions]>> = {
+  'an empty list in a form of its own': [
+    `${HEAD}spec:\n  containers:\n  - name: x\n    env: [ ]\n`,
+    { intercept: 'proxy', ...HOSTS },
+  ],
+  'a map that is null': [`${HEAD}metadata:\n  annotations:\n  labels: {a: b}\nspec:\n  containers:\n  - name: x\n`, {}],
+};
+
+for (const [what, [given, flags]] of Object.entries(RECORDED)) {
+  test(`injecting again changes no byte of a manifest with ${what}`, () => {
+    const { text } = inject(given, flags);
+    assert.match(text, /"empty":.*"corrections":/);
+    assert.equal(inject(text, flags).text, text);
+  });
+}
