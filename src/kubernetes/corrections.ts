@@ -1,7 +1,7 @@
 /** A replacement in a text: the offset, the number of characters that go, and those that come. */
 export type Correction = readonly [offset: number, removed: number, added: string];
 
-/** Texts agree again where this many characters are the same. */
+/** Texts agree again where this many characters are the same, with or without the white space between them. */
 const AGREEMENT = 24;
 
 /** The most characters of one difference. Those of white space and quotes are far below. */
@@ -20,6 +20,7 @@ export function spaceOf(corrections: readonly Correction[]): number {
 /** @returns the corrections that turn one text into another; undefined if they take more space */
 export function findCorrections(from: string, to: string, space: number): Correction[] | undefined {
   const found: Correction[] = [];
+  const [fromText, toText] = [compact(from), compact(to)];
   let left = 0;
   let right = 0;
   let taken = 0;
@@ -29,7 +30,7 @@ export function findCorrections(from: string, to: string, space: number): Correc
       right += 1;
       continue;
     }
-    const next = findAgreement(from, left, to, right);
+    const next = findAgreement(fromText, left, toText, right);
     if (next === undefined) return undefined;
     const correction: Correction = [left, next.removed, to.slice(right, right + next.added)];
     taken += spaceOf([correction]);
@@ -41,7 +42,30 @@ export function findCorrections(from: string, to: string, space: number): Correc
   return found;
 }
 
-function findAgreement(from: string, left: number, to: string, right: number) {
+/** A text with and without its white space. */
+interface CompactText {
+  readonly text: string;
+  /** Has spaces for escaped line breaks. */
+  readonly spaced: string;
+  readonly compact: string;
+  /** The number of characters of `compact` before each place in the text. */
+  readonly before: Uint32Array;
+}
+
+function compact(text: string): CompactText {
+  const spaced = text.replaceAll('\\n', '  ');
+  const before = new Uint32Array(text.length + 1);
+  for (let index = 0; index < text.length; index += 1) {
+    before[index + 1] = (before[index] ?? 0) + (isBlank(spaced[index]) ? 0 : 1);
+  }
+  return { text, spaced, compact: spaced.replace(/[ \t\r\n]/g, ''), before };
+}
+
+function isBlank(character: string | undefined): boolean {
+  return character === ' ' || character === '\t' || character === '\r' || character === '\n';
+}
+
+function findAgreement(from: CompactText, left: number, to: CompactText, right: number) {
   for (let total = 1; total <= MAX_DIFFERENCE; total += 1) {
     for (let removed = 0; removed <= total; removed += 1) {
       const added = total - removed;
@@ -51,8 +75,15 @@ function findAgreement(from: string, left: number, to: string, right: number) {
   return undefined;
 }
 
-function agree(from: string, left: number, to: string, right: number): boolean {
-  if (left > from.length || right > to.length) return false;
+function agree(from: CompactText, left: number, to: CompactText, right: number): boolean {
+  if (left > from.text.length || right > to.text.length) return false;
+  if (startsAlike(from.text, left, to.text, right)) return true;
+  const character = to.spaced[right];
+  if (character === undefined || character !== from.spaced[left] || isBlank(character)) return false;
+  return startsAlike(from.compact, from.before[left] ?? 0, to.compact, to.before[right] ?? 0);
+}
+
+function startsAlike(from: string, left: number, to: string, right: number): boolean {
   const ahead = to.slice(right, right + AGREEMENT);
   return from.startsWith(ahead, left) && (ahead.length === AGREEMENT || from.length - left === ahead.length);
 }

@@ -19,6 +19,9 @@ const inject = (text: string, flags: RawOptions = {}) =>
 const javaOptions = (count: number): string =>
   Array.from({ length: count }, (_, index) => `        -Doption.number.${index}=value\n`).join('');
 
+const shortOptions = (option: string, style: string): string =>
+  `${HEAD}spec:\n  containers:\n  - name: a\n    env:\n    - name: JAVA_TOOL_OPTIONS\n      value: ${style}\n${`        ${option}\n`.repeat(450)}`;
+
 const containers = (count: number, rest: string): string =>
   Array.from({ length: count }, (_, index) => `  - name: c${index}\n${rest}`).join('');
 
@@ -61,6 +64,8 @@ const FORMS: Readonly<Record<string, string>> = {
   'white space in JSON':
     '{\t"apiVersion" :\t"v1",\n\n"kind"\n:\n"Pod","spec":{"volumes":[\n\n],"containers":[\n\t{"name":"x","env":[]}\n]}}\n\n',
   'many options of Java in a folded block': `${HEAD}spec:\n  containers:\n  - name: a\n    env:\n    - name: JAVA_TOOL_OPTIONS\n      value: >-\n${javaOptions(150)}`,
+  'short options of Java in many lines': shortOptions('-Xmx1g', '>-'),
+  'short options of Java in many literal lines': shortOptions('-Xmx1g', '|'),
   'a List with many differences in each pod': `apiVersion: v1\nkind: List\nitems:\n${`- apiVersion: v1\n  kind: Pod\n  spec:\n    containers:\n    - name: a\n      env:\n      - name: JAVA_TOOL_OPTIONS\n        value: >-\n${javaOptions(100).replaceAll('        -D', '          -D')}`.repeat(8)}`,
   'empty lists in 60 containers': `${HEAD}spec:\n  volumes: [ ]\n  containers:\n${containers(60, '    env: [ ]\n    volumeMounts: # none\n')}`,
   'a List in flow style':
