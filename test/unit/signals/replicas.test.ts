@@ -21,7 +21,7 @@ test('a revocation takes effect at running replicas, and at those that start lat
   assert.deepEqual([one.knows('alice'), other.knows('alice'), other.knows('bob')], [true, true, false]);
   assert.deepEqual(one.link.status(), { unshared: 0, in_sync: true, full: false });
   const later = await start(t, server);
-  await later.link.prepare();
+  await ready(later);
   assert.ok(later.knows('alice'));
   assert.ok(other.lines.some((line) => line === 'revocations of another replica took effect: 1'));
   // It was told nothing new, so it tells nothing.
@@ -257,6 +257,6 @@ test('a malformed message or record of a replica changes nothing', async (t) => 
   await one.messages.publish('revoked', null);
   for (const [index, value] of malformed.entries()) await one.records.keep(String(index), value, Date.now() + 60_000);
   const later = await start(t, server);
-  await later.link.prepare();
+  await ready(later);
   assert.deepEqual([other.revocations.size, later.revocations.size], [0, 0]);
 });
