@@ -117,7 +117,7 @@ test('a store that comes back empty gets all revocations again', async (t) => {
   server.drop(new Error('closed'));
   await eventually('they are kept again', () => numberKept(server) === 3);
   const later = await start(t, server);
-  await later.link.prepare();
+  await ready(later);
   assert.ok(later.knows('carol'));
 });
 
@@ -136,7 +136,7 @@ test('a record that was altered is written again', async (t) => {
   server.drop(new Error('closed'));
   await eventually('it is repaired', () => ![...(kept?.values() ?? [])].includes('altered'));
   const later = await start(t, server);
-  await later.link.prepare();
+  await ready(later);
   assert.ok(later.knows('alice'));
   assert.ok(one.lines.some((line) => line.startsWith('2 records of revocations do not open')));
 });
@@ -150,7 +150,7 @@ test('revocations outlast the rotation of the key', async (t) => {
   const during = await start(t, server, {}, { keys: [NEW_KEY, OLD_KEY] });
   await eventually('it has read and written', () => during.link.status().in_sync);
   const after = await start(t, server, {}, { keys: [NEW_KEY], graceMs: 3_600_000 });
-  await after.link.prepare();
+  await ready(after);
   assert.ok(after.knows('alice'));
 });
 
@@ -197,7 +197,7 @@ test('a replica starts without revocations if the store stays empty until the gr
   await ready(one);
   // From then on, no replica waits.
   const other = await start(t, server, {}, { graceMs: 4000, clock });
-  await other.link.prepare();
+  await ready(other);
 });
 
 test('running replicas tell each other of a revocation that the store has no room for', async (t) => {
