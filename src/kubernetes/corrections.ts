@@ -88,6 +88,13 @@ function startsAlike(from: string, left: number, to: string, right: number): boo
   return from.startsWith(ahead, left) && (ahead.length === AGREEMENT || from.length - left === ahead.length);
 }
 
+/** kubectl refuses any other character, even in a comment. */
+const PRINTABLE = /^[\t\n\r\x20-\x7E\x85\xA0-\uD7FF\uE000-\uFFFD\u{10000}-\u{10FFFF}]*$/u;
+
+export function isPrintable([, , added]: Correction): boolean {
+  return PRINTABLE.test(added);
+}
+
 /** @returns undefined if the corrections do not fit the text */
 export function applyCorrections(text: string, corrections: readonly Correction[]): string | undefined {
   const pieces: string[] = [];

@@ -147,17 +147,19 @@ function styleOf(document: Document, text: string, part: string): Style {
     lineBreak: part.includes('\r\n') ? '\r\n' : '\n',
     indent: indent ?? 2,
     indentSeq: indentSeq ?? true,
-    json: isJson(part) ? (/(?<=\{\r?\n)[ \t]+(?=")/.exec(part)?.[0] ?? '') : undefined,
+    json: jsonIn(document, text) ? (/(?<=\{\r?\n)[ \t]+(?=")/.exec(part)?.[0] ?? '') : undefined,
   };
 }
 
-export function isJson(text: string): boolean {
-  if (!text.trimStart().startsWith('{')) return false;
+/** Where the value of a document is in its stream, if the value is an object in JSON. */
+export function jsonIn({ contents }: Document, text: string): { start: number; end: number } | undefined {
+  const [start, end] = contents?.range ?? [0, 0];
+  if (text[start] !== '{') return undefined;
   try {
-    JSON.parse(text);
-    return true;
+    JSON.parse(text.slice(start, end));
+    return { start, end };
   } catch {
-    return false;
+    return undefined;
   }
 }
 

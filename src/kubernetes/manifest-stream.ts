@@ -1,5 +1,5 @@
 import { type Document, LineCounter, parseAllDocuments } from 'yaml';
-import { editDocument, isJson, READING } from './edit-document.ts';
+import { editDocument, jsonIn, READING } from './edit-document.ts';
 import type { Json } from './json.ts';
 import { diffJson } from './json-patch.ts';
 import { nextLine } from './text-edits.ts';
@@ -48,10 +48,10 @@ export function readStream(text: string, name: string): ManifestStream {
   const lineCounter = new LineCounter();
   const documents: Document.Parsed[] = parseAllDocuments(text, { ...READING, lineCounter });
   const placeOf = (offset: number): string => `${name}:${lineCounter.linePos(offset).line}`;
-  const [oddBreak] = oddBreaks(text);
-  if (oddBreak !== undefined && !isJson(text)) {
-    throw new ManifestError(`${placeOf(oddBreak.index)}: ${oddBreakProblem(oddBreak[0])}`);
-  }
+  const mark = HIDDEN_MARK.exec(text);
+  if (mark !== null) throw new ManifestError(`${placeOf(mark.index)}: ${HIDDEN_MARK_PROBLEM}`);
+  const oddBreak = findOddBreak(text, documents);
+  if (oddBreak !== undefined) throw new ManifestError(`${placeOf(oddBreak.index)}: ${oddBreakProblem(oddBreak[0])}`);
   const read = documents.map((document) => {
     return { document, manifest: readDocument(document, name, placeOf(document.range[0])) };
   });
@@ -61,6 +61,22 @@ export function readStream(text: string, name: string): ManifestStream {
     manifests: read.flatMap(({ manifest }) => manifest ?? []),
     change: (change) => changeDocuments({ text, documents: read, placeOf }, change),
   };
+}
+
+/** A byte order mark at the start of a line, except the first. For kubectl it does not exist; here it belongs to the key after it. */
+const HIDDEN_MARK = /(?<=^\uFEFF|\n)\uFEFF/;
+const HIDDEN_MARK_PROBLEM = 'kubectl ignores the byte order mark (U+FEFF) at the start of this line: remove it';
+
+/** In JSON, such a character is in a string, because JSON has no comments. */
+function findOddBreak(text: string, documents: readonly Document.Parsed[]): RegExpExecArray | undefined {
+  const breaks = oddBreaks(text);
+  if (breaks.length === 0) return undefined;
+  const ranges = documents.flatMap((document) => jsonIn(document, text) ?? []);
+  let next = 0;
+  return breaks.find(({ index }) => {
+    while ((ranges[next]?.end ?? index + 1) <= index) next += 1;
+    return index < (ranges[next]?.start ?? text.length);
+  });
 }
 
 function oddBreakProblem(character: string): string {

@@ -1,5 +1,5 @@
 import { correctionsIn, recordDifference } from './correction-records.ts';
-import { applyCorrections } from './corrections.ts';
+import { applyCorrections, isPrintable } from './corrections.ts';
 import { contains } from './edit-document.ts';
 import { sameJson } from './json.ts';
 import {
@@ -99,7 +99,7 @@ function removeInjections(stream: ManifestStream): ChangedStream {
 /** Corrections change the form of their text. Those that would change its content have no effect: anyone can write the annotation. */
 function correctedText({ before, after, text }: ChangedDocument): string {
   const corrections = before === undefined || after === undefined ? undefined : correctionsIn(before, text);
-  const corrected = corrections && applyCorrections(text, corrections);
+  const corrected = corrections?.every(isPrintable) ? applyCorrections(text, corrections) : undefined;
   if (corrected === undefined || after === undefined) return text;
   return contains(corrected, after) && readsAlike(corrected, text) ? corrected : text;
 }

@@ -54,6 +54,9 @@ const CHANGES: readonly (readonly [from: string, to: string])[] = [
   // For kubectl a line break, after which the comment is content.
   ['value: "a"', 'value: "a" # \u2028  hostNetwork: true'],
   ['value: "a"', 'value: "a" # \r  hostNetwork: true'],
+  // kubectl refuses the character, even in a comment.
+  ['value: "a"', 'value: "a" # \u0007'],
+  ['value: "a"', 'value: "a" # \uD800'],
   ['number: 12345678901234567890', 'number: 12345678901234567891'],
 ];
 

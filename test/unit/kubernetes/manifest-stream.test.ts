@@ -288,9 +288,33 @@ for (const [character, code] of [
     const text = `a: b\r\nc: d # ${character}spec: {}\r\n`;
     assert.throws(() => injected(text), new ManifestError(`f.yaml:2: ${problem}`));
     const json = JSON.stringify({ kind: 'Pod', apiVersion: 'v1', spec: { volumes: [], hostname: character } });
-    assert.equal(restoreText(injected(json).text), json);
+    const streams = [json, `\uFEFF${json}`, `${json}\n---\n${json}\n`, `a: b\n---\n${json}\n--- # c\n${json}`];
+    for (const stream of streams) {
+      const { text: written, notes } = injected(stream);
+      assert.ok(notes.some(({ outcome }) => outcome === 'injected'));
+      assert.equal(restoreText(written), stream);
+    }
+    assert.throws(() => injected(`${json} # ${character}x\n`), new ManifestError(`f.yaml:1: ${problem}`));
+    assert.throws(() => injected(`${json}\n---\n${text}`), new ManifestError(`f.yaml:4: ${problem}`));
   });
 }
+
+for (const text of [
+  '# c\n\uFEFFkind: Pod\n',
+  '---\n\uFEFFkind: Pod\n',
+  '# c\n\uFEFF---\nkind: Pod\n',
+  'a: b\n\uFEFFkind: Pod\n',
+]) {
+  test(`refuses a byte order mark that only kubectl ignores: ${JSON.stringify(text)}`, () => {
+    const problem = 'kubectl ignores the byte order mark (U+FEFF) at the start of this line: remove it';
+    assert.throws(() => readStream(text, 'f.yaml'), new ManifestError(`f.yaml:2: ${problem}`));
+  });
+}
+
+test('accepts a byte order mark at the start of a stream and inside a line', () => {
+  const text = '\uFEFFkind: Pod # \uFEFF\nname: "\uFEFF"\n';
+  assert.deepEqual(readStream(text, 'f').manifests, [{ kind: 'Pod', name: '\uFEFF' }]);
+});
 
 test('refuses invalid YAML with file, line and column', () => {
   const wrong = `${STREAM}---\nkind: Pod\n  x: [\n`;
