@@ -63,9 +63,10 @@ export function readStream(text: string, name: string): ManifestStream {
   };
 }
 
-/** A byte order mark at the start of a line, except the first. For kubectl it does not exist; here it belongs to the key after it. */
+/** At the start of a line, except the first. Some readers ignore it there, for others it belongs to the key that follows. */
 const HIDDEN_MARK = /(?<=^\uFEFF|\n)\uFEFF/;
-const HIDDEN_MARK_PROBLEM = 'kubectl ignores the byte order mark (U+FEFF) at the start of this line: remove it';
+const HIDDEN_MARK_PROBLEM =
+  'readers of YAML differ on the byte order mark (U+FEFF) at the start of this line: remove it';
 
 /** In JSON, such a character is in a string, because JSON has no comments. */
 function findOddBreak(text: string, documents: readonly Document.Parsed[]): RegExpExecArray | undefined {

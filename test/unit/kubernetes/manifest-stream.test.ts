@@ -305,8 +305,8 @@ for (const text of [
   '# c\n\uFEFF---\nkind: Pod\n',
   'a: b\n\uFEFFkind: Pod\n',
 ]) {
-  test(`refuses a byte order mark that only kubectl ignores: ${JSON.stringify(text)}`, () => {
-    const problem = 'kubectl ignores the byte order mark (U+FEFF) at the start of this line: remove it';
+  test(`refuses a byte order mark that only some readers ignore: ${JSON.stringify(text)}`, () => {
+    const problem = 'readers of YAML differ on the byte order mark (U+FEFF) at the start of this line: remove it';
     assert.throws(() => readStream(text, 'f.yaml'), new ManifestError(`f.yaml:2: ${problem}`));
   });
 }
