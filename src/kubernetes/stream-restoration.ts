@@ -15,6 +15,8 @@ import { readsAlike } from './reads-alike.ts';
 import { STATUS_ANNOTATION } from './status.ts';
 import { changeManifest, type Note } from './workloads.ts';
 
+const MARKER = '---\n';
+
 /** Removes the injections of a stream, and restores the text of each document. */
 export function restoreStream(stream: ManifestStream): ChangedStream {
   const { documents, notes } = removeInjections(stream);
@@ -50,7 +52,7 @@ export function injectStream(stream: ManifestStream, change: ManifestChange): Ch
     const [document, original] = [removed[index], originals[index]];
     if (after === undefined || document === undefined || original === undefined) return after;
     if (correctedText(document) === original) return after;
-    return recordDifference(after, document.text, original) ?? after;
+    return recordDifference(after, divide(document.text).content, divide(original).content) ?? after;
   });
   const isUnchanged = recorded.every((manifest, index) => manifest === changed.documents[index]?.after);
   const written = isUnchanged
@@ -98,8 +100,16 @@ function removeInjections(stream: ManifestStream): ChangedStream {
 
 /** Corrections change the form of their text. Those that would change its content have no effect: anyone can write the annotation. */
 function correctedText({ before, after, text }: ChangedDocument): string {
-  const corrections = before === undefined || after === undefined ? undefined : correctionsIn(before, text);
-  const corrected = corrections?.every(isPrintable) ? applyCorrections(text, corrections) : undefined;
-  if (corrected === undefined || after === undefined) return text;
+  const { marker, content } = divide(text);
+  const corrections = before === undefined || after === undefined ? undefined : correctionsIn(before, content);
+  const own = corrections?.every(isPrintable) ? applyCorrections(content, corrections) : undefined;
+  if (own === undefined || after === undefined) return text;
+  const corrected = marker + own;
   return contains(corrected, after) && readsAlike(corrected, text) ? corrected : text;
+}
+
+/** A document gets a marker when the file before it is joined to its own. Corrections are therefore of the text after that. */
+function divide(text: string): { readonly marker: string; readonly content: string } {
+  const marker = text.startsWith(MARKER) ? MARKER : '';
+  return { marker, content: text.slice(marker.length) };
 }

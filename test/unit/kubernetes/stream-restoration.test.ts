@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ManifestError } from '../../../src/kubernetes/manifest-stream.ts';
 import type { RawOptions } from '../../../src/kubernetes/options.ts';
+import { joinStreams } from '../../../src/kubernetes/printed-config.ts';
 import { injectText, request, restoreText } from './samples.ts';
 
 const HEAD = 'apiVersion: v1\nkind: Pod\n';
@@ -147,6 +148,11 @@ test('records the text of each pod of a List in the annotation of that pod', () 
 });
 
 const EDITED = `# A\n${HEAD}spec:\n  # The agent of the support team.\n  volumes: [ ]\n  containers:\n  - name: a # b\n`;
+
+test('restores a file to the byte that inject joined to another one', () => {
+  const joined = joinStreams(inject(EDITED).text, inject(EDITED).text);
+  assert.equal(restoreText(joined), joinStreams(EDITED, EDITED));
+});
 
 test('changes only white space after an edit of the injected manifest', () => {
   const { text } = inject(EDITED);
