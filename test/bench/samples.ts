@@ -11,8 +11,10 @@ export type Sample = Readonly<Record<string, number | undefined>>;
 /** Requests a second of the open loop. */
 export const OPEN_RATE = 1000;
 
-/** Before memory is measured, V8 collects the garbage of the start and finishes background work. */
-const REST_MS = 500;
+/** Node and V8 finish background work. */
+const SETTLE_MS = 500;
+/** V8 collects the garbage of a start after eight seconds without activity. */
+const REST_MS = 20_000;
 
 /** Maximum throughput, and CPU time. */
 export async function sampleClosed(
@@ -65,7 +67,7 @@ export async function sampleOpen({ target }: StartedContestant, load: LoadProces
 export async function sampleStart(contestant: Contestant, environment: Environment): Promise<Sample> {
   const { proxy, target } = await startContestant(contestant, environment);
   const cpu = cpuOfEach(proxy);
-  await delay(REST_MS);
+  await delay(SETTLE_MS);
   const idleMib = residentOf(proxy);
   const startedMs = performance.now();
   await environment.load.each(target);
@@ -92,7 +94,7 @@ export async function sampleMemory(
   const { load } = environment;
   const { proxy, target } = await startContestant(contestant, environment);
   await delay(REST_MS);
-  const idleMib = residentOf(proxy);
+  const restMib = residentOf(proxy);
   await load.each(target);
   const filledMib = residentOf(proxy);
   let sent = 0;
@@ -102,11 +104,11 @@ export async function sampleMemory(
     sent += (await load.closed(target, seconds)).requests;
     maxMib = Math.max(maxMib, residentOf(proxy) ?? 0);
   }
-  await delay(REST_MS);
+  await delay(SETTLE_MS);
   const afterMib = residentOf(proxy);
   await proxy.close();
   return {
-    'idle MiB': idleMib,
+    'MiB at rest': restMib,
     'MiB with full cache': filledMib,
     'max MiB': maxMib,
     'MiB after the load': afterMib,
