@@ -114,7 +114,7 @@ function receive(message: Message, waiting: Map<number, Waiting>, updates: Map<n
     waiter.onProgress?.(message.progress);
     return;
   }
-  waiting.delete(message.id ?? 0);
+  // The entry stays, because progress may follow the reply.
   if (message.error === undefined) waiter.resolve(message.result);
   else waiter.reject(new Error(message.error));
 }
