@@ -100,16 +100,17 @@ function removeInjections(stream: ManifestStream): ChangedStream {
 
 /** Corrections change the form of their text. Those that would change its content have no effect: anyone can write the annotation. */
 function correctedText({ before, after, text }: ChangedDocument): string {
-  const { marker, content } = divide(text);
+  const { marker, content, end } = divide(text);
   const corrections = before === undefined || after === undefined ? undefined : correctionsIn(before, content);
   const own = corrections?.every(isPrintable) ? applyCorrections(content, corrections) : undefined;
   if (own === undefined || after === undefined) return text;
-  const corrected = marker + own;
+  const corrected = marker + own + end;
   return contains(corrected, after) && readsAlike(corrected, text) ? corrected : text;
 }
 
-/** A document gets a marker when the file before it is joined to its own. Corrections are therefore of the text after that. */
-function divide(text: string): { readonly marker: string; readonly content: string } {
+/** Files that are joined get a marker between them, and the first one a line break. Corrections are therefore of the text between. */
+function divide(text: string) {
   const marker = text.startsWith(MARKER) ? MARKER : '';
-  return { marker, content: text.slice(marker.length) };
+  const end = text.endsWith('\n') ? '\n' : '';
+  return { marker, content: text.slice(marker.length, text.length - end.length), end };
 }

@@ -152,6 +152,8 @@ const EDITED = `# A\n${HEAD}spec:\n  # The agent of the support team.\n  volumes
 test('restores a file to the byte that inject joined to another one', () => {
   const joined = joinStreams(inject(EDITED).text, inject(EDITED).text);
   assert.equal(restoreText(joined), joinStreams(EDITED, EDITED));
+  const open = joinStreams(inject(EDITED.trimEnd()).text, inject(EDITED).text);
+  assert.equal(restoreText(open), joinStreams(EDITED, EDITED));
 });
 
 test('changes only white space after an edit of the injected manifest', () => {
