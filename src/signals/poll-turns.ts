@@ -31,7 +31,7 @@ const MAX_REPLICAS = 1000;
 
 export function createPollTurns({ messages, name, intervalMs, clock, random }: PollTurnsOptions): PollTurns {
   const self = newId();
-  /** When each replica said that it polls, by its own clock. A replayed message is no later. */
+  /** The last poll of each replica, by the clock of that replica. An older or equal time is a replayed message. */
   const said = new LRUCache<string, number>({ max: MAX_REPLICAS });
   /** When this replica polls, if no other one does. Monotonic milliseconds. */
   let dueMs = 0;
