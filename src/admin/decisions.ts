@@ -1,6 +1,6 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/config.ts';
-import type { ErrorCode } from '../errors.ts';
+import type { ErrorCode } from '../error-catalogue.ts';
 import type { Outcome } from '../observability/proxy-observer.ts';
 import type { CacheResult } from '../observability/token-observer.ts';
 import { type Decision, REMEMBERED_DECISIONS, type RecentDecisions } from '../proxy/recent-decisions.ts';

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { Config } from '../config/config.ts';
 import { usedServerNames } from '../config/used-servers.ts';
-import { type Diagnosis, describeError, type ErrorCode } from '../errors.ts';
+import { describeError, type ErrorCode } from '../error-catalogue.ts';
+import type { Diagnosis } from '../errors.ts';
 import type { InboundSource } from '../inbound/inbound.ts';
 import { countOf } from '../observability/counters.ts';
 import type { Counts, ReloadResult } from '../observability/counts.ts';

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { ERROR_CODES } from '../errors.ts';
+import { ERROR_CODES } from '../error-catalogue.ts';
 import { CACHE_RESULTS } from '../observability/token-observer.ts';
 
 const count = z.number().int().min(0);

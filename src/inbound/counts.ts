@@ -1,4 +1,4 @@
-import { type ErrorCode, errorCodesOf } from '../errors.ts';
+import { type ErrorCode, errorCodesOf } from '../error-catalogue.ts';
 import { add, expect, type Tally } from '../observability/counters.ts';
 import { EXPECTED_RESPONSES } from '../observability/expected.ts';
 import { counter, gauge, histogram, type MetricFamily, sample, samplesOf } from '../observability/metric-families.ts';

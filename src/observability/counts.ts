@@ -1,7 +1,7 @@
 import type { Config, Route } from '../config/config.ts';
 import { expiringCredentials } from '../config/expiring-credentials.ts';
 import { introspectingServers, signallingServers, usedServerNames } from '../config/used-servers.ts';
-import { ERROR_CODES } from '../errors.ts';
+import { ERROR_CODES } from '../error-catalogue.ts';
 import { add, createHistogram, expect, type Histogram, observe, type Tally } from './counters.ts';
 import {
   EXCHANGE_RESULTS,

@@ -1,4 +1,4 @@
-import { type ErrorCode, errorCodesOf } from '../errors.ts';
+import { type ErrorCode, errorCodesOf } from '../error-catalogue.ts';
 import type { Outcome } from './proxy-observer.ts';
 
 /** Route label of requests that match no route. The config allows no route of this name. */

@@ -1,5 +1,6 @@
 import type { Route } from '../config/config.ts';
-import type { Diagnosis, ErrorCode } from '../errors.ts';
+import type { ErrorCode } from '../error-catalogue.ts';
+import type { Diagnosis } from '../errors.ts';
 
 /** nginx's status for a caller that disconnects before the response. */
 export const CALLER_GONE = 499;

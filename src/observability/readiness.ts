@@ -1,4 +1,5 @@
-import { CambistError, type Diagnosis, type ErrorCode } from '../errors.ts';
+import type { ErrorCode } from '../error-catalogue.ts';
+import { CambistError, type Diagnosis } from '../errors.ts';
 import type { Logger } from './logger.ts';
 
 /** Something that must succeed once before requests can be served. */

@@ -1,4 +1,5 @@
-import { type Diagnosis, describeError, type ErrorCode } from '../errors.ts';
+import { describeError, type ErrorCode } from '../error-catalogue.ts';
+import type { Diagnosis } from '../errors.ts';
 
 /** Failures with one code on one route, as the status page shows them. Contains nothing of requests, and of callers only redacted names. */
 export interface RecentFailure {

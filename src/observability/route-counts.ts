@@ -1,5 +1,5 @@
 import { STATUS_CODES } from 'node:http';
-import type { ErrorCode } from '../errors.ts';
+import type { ErrorCode } from '../error-catalogue.ts';
 import { add, createHistogram, expect, type Histogram, observe, type Tally, total } from './counters.ts';
 import type { ExchangeResult } from './expected.ts';
 import {

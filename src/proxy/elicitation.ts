@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../clock/clock.ts';
 import { MAX_NESTED_BYTES } from '../config/consent.ts';
-import { type CambistError, describeError, type ErrorCode } from '../errors.ts';
+import { describeError, type ErrorCode } from '../error-catalogue.ts';
+import type { CambistError } from '../errors.ts';
 import { parseJsonObject } from '../tokens/json-object.ts';
 import { type BoundRequest, type NestedState, ownStateKeys, type StateKeys, sealState } from './consent-state.ts';
 import { headerValues } from './headers.ts';

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Route } from '../config/config.ts';
-import { type CambistError, describeError } from '../errors.ts';
+import { describeError } from '../error-catalogue.ts';
+import type { CambistError } from '../errors.ts';
 import { headerValues, isChunkedOrPlain } from './headers.ts';
 import type { OwnResponse } from './own-response.ts';
 import { type RequestBody, readWhole } from './request-body.ts';

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type AuthenticationRequirements, CambistError, describeError, detailOf } from '../errors.ts';
+import { describeError } from '../error-catalogue.ts';
+import { type AuthenticationRequirements, CambistError, detailOf } from '../errors.ts';
 import { announceClose } from './closing.ts';
 import { discardRest } from './request-body.ts';
 

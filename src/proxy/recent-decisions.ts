@@ -1,5 +1,5 @@
 import type { Route } from '../config/config.ts';
-import type { ErrorCode } from '../errors.ts';
+import type { ErrorCode } from '../error-catalogue.ts';
 import type { Outcome } from '../observability/proxy-observer.ts';
 import type { CacheResult } from '../observability/token-observer.ts';
 import type { Granted } from '../tokens/granted.ts';

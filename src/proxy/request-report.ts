@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Route } from '../config/config.ts';
-import type { CambistError, ErrorCode } from '../errors.ts';
+import type { ErrorCode } from '../error-catalogue.ts';
+import type { CambistError } from '../errors.ts';
 import type { LineLevel } from '../observability/log-line.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { Attributes, Span, Tracing } from '../observability/tracing.ts';

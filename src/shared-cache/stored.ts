@@ -1,4 +1,5 @@
-import { CambistError, type ErrorCode } from '../errors.ts';
+import type { ErrorCode } from '../error-catalogue.ts';
+import { CambistError } from '../errors.ts';
 import { readConsentUrl } from '../tokens/consent-url.ts';
 import { type JsonObject, parseJsonObject } from '../tokens/json-object.ts';
 import { CLOCK_SKEW_MS, type PortableToken } from '../tokens/restored-token.ts';

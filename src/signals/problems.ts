@@ -1,4 +1,5 @@
-import { CambistError, type ErrorCode } from '../errors.ts';
+import type { ErrorCode } from '../error-catalogue.ts';
+import { CambistError } from '../errors.ts';
 import type { HttpResponse } from '../tokens/bounded-request.ts';
 import { readRetryAfter } from '../tokens/retry-after.ts';
 

@@ -1,5 +1,6 @@
 import type { Clock } from '../clock/clock.ts';
-import { CambistError, type ErrorCode } from '../errors.ts';
+import type { ErrorCode } from '../error-catalogue.ts';
+import { CambistError } from '../errors.ts';
 
 /** The breaker opens at this number of faults in a row. */
 const TOLERATED_FAULTS = 3;

@@ -1,4 +1,5 @@
-import { CambistError, type ErrorCode } from '../errors.ts';
+import type { ErrorCode } from '../error-catalogue.ts';
+import { CambistError } from '../errors.ts';
 import { redact } from '../observability/logged-error.ts';
 import { interactionOf, urlsIn } from './interaction.ts';
 import { type JsonObject, textOf } from './json-object.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { ErrorCode } from '../../src/errors.ts';
+import type { ErrorCode } from '../../src/error-catalogue.ts';
 import { CONSENT_REFUSAL, INTERACTION, modernCall } from '../harness/consent.ts';
 import { CANARY, provokeProblem } from '../harness/expected-problem.ts';
 import { startFakeSetup } from '../harness/fake-setup.ts';

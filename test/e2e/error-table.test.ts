@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { ERROR_CODES } from '../../src/errors.ts';
+import { ERROR_CODES } from '../../src/error-catalogue.ts';
 
 /** Internal errors. There is no known way to provoke one from outside. */
 const NOT_PROVOKED = ['ERR_INTERNAL'];

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describeError, type ErrorCode } from '../../src/errors.ts';
+import { describeError, type ErrorCode } from '../../src/error-catalogue.ts';
 import { type FakeSetup, SETUP_ROUTE, SETUP_SERVER, type SetupCall, type SetupResponse } from './fake-setup.ts';
 import { sumSamples } from './metric-samples.ts';
 import { assertProblem } from './problem.ts';

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { CambistError, describeError, detailOf, type ErrorCode } from '../../src/errors.ts';
+import { describeError, type ErrorCode } from '../../src/error-catalogue.ts';
+import { CambistError, detailOf } from '../../src/errors.ts';
 import type { CallResponse } from './http-call.ts';
 
 /**

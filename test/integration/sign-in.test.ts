@@ -4,7 +4,7 @@ import { Client as ClientV2, StreamableHTTPClientTransport as TransportV2 } from
 import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport as TransportV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
-import { describeError } from '../../src/errors.ts';
+import { describeError } from '../../src/error-catalogue.ts';
 import { BACKEND_SCOPE, type RefusingSetup, SCOPE, startRefusingSetup } from '../harness/refusing-setup.ts';
 import { SignInProvider } from '../harness/sign-in-provider.ts';
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CambistError, describeError, ERROR_CODES, errorCodesOf } from '../../src/errors.ts';
+import { describeError, ERROR_CODES, errorCodesOf } from '../../src/error-catalogue.ts';
+import { CambistError } from '../../src/errors.ts';
 
 test('the error codes and their statuses are stable', () => {
   assert.deepEqual(Object.fromEntries(ERROR_CODES.map((code) => [code, describeError(code).status])), {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { describeError, type ErrorCode } from '../../../src/errors.ts';
+import { describeError, type ErrorCode } from '../../../src/error-catalogue.ts';
 import type { AgentClient, AgentSdk } from '../../harness/agent-client.ts';
 import { type RefusingSetup, SCOPE, startRefusingSetup } from '../../harness/refusing-setup.ts';
 import type { SignInServer } from '../../harness/sign-in-server.ts';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { SignJWT } from 'jose';
-import { ERROR_CODES } from '../../../src/errors.ts';
+import { ERROR_CODES } from '../../../src/error-catalogue.ts';
 import { readRuleGroups } from '../../external/prometheus/rules.ts';
 import { startTestApp } from '../../harness/app.ts';
 import { startGateway } from '../../harness/gateway.ts';

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { parse, stringify } from 'yaml';
 import { parseConfig } from '../../../src/config/load.ts';
-import { ERROR_CODES } from '../../../src/errors.ts';
+import { ERROR_CODES } from '../../../src/error-catalogue.ts';
 import { createMetrics } from '../../../src/observability/metrics.ts';
 import { problemsOfManifest, problemsOfPart } from '../../harness/kubernetes-schema.ts';
 import { EMPTY_SOURCES } from '../../harness/metric-sources.ts';

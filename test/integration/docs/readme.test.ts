@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { USAGES } from '../../../src/commands/usages.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import { FINDING_CODES } from '../../../src/doctor/finding.ts';
-import { describeError, ERROR_CODES } from '../../../src/errors.ts';
+import { describeError, ERROR_CODES } from '../../../src/error-catalogue.ts';
 import { createCounts } from '../../../src/observability/counts.ts';
 import { createMetrics } from '../../../src/observability/metrics.ts';
 import { CACHE_RESULTS, EVICTION_REASONS } from '../../../src/observability/token-observer.ts';

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CambistError, describeError, ERROR_CODES } from '../../../src/errors.ts';
+import { describeError, ERROR_CODES } from '../../../src/error-catalogue.ts';
+import { CambistError } from '../../../src/errors.ts';
 import { asCambistError, errorResponse } from '../../../src/proxy/own-response.ts';
 
 const SECRET_TEXT = 'connect ECONNREFUSED 10.0.0.7:443 with token abc.def.ghi';

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CambistError, type ErrorCode } from '../../../src/errors.ts';
+import type { ErrorCode } from '../../../src/error-catalogue.ts';
+import { CambistError } from '../../../src/errors.ts';
 import { type Breaker, createBreaker } from '../../../src/tokens/breaker.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { deferred, failsWith } from './sample.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { ErrorCode } from '../../../src/errors.ts';
+import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import type { Session } from '../../../src/tokens/session.ts';
 import { exchangeOf, routeOf, serverOf, subjectOf, targetOf } from './sample.ts';
 import { bearerOf, refusalOf, setUpBroker } from './scripted-endpoint.ts';

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { CambistError, type ErrorCode } from '../../../src/errors.ts';
+import type { ErrorCode } from '../../../src/error-catalogue.ts';
+import { CambistError } from '../../../src/errors.ts';
 import { checkExpiry } from '../../../src/tokens/subject.ts';
 import { CALLERS, isLive, isOwn, keptUnder, keyOf } from './cache-model.ts';
 import { type Command, command, mostly, nameOf, requester } from './cache-model-command.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Route } from '../../../src/config/config.ts';
-import type { ErrorCode } from '../../../src/errors.ts';
+import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
 import type { Subject } from '../../../src/tokens/subject.ts';
 import type { FakeClock } from '../../harness/fake-clock.ts';

@@ -10,7 +10,8 @@ import type {
   SubjectTokenSource,
   TokenTarget,
 } from '../../../src/config/config.ts';
-import type { CambistError, ErrorCode } from '../../../src/errors.ts';
+import type { ErrorCode } from '../../../src/error-catalogue.ts';
+import type { CambistError } from '../../../src/errors.ts';
 import type { TokenObserver } from '../../../src/observability/token-observer.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
 import type { ClientAssertions } from '../../../src/tokens/asserted-client.ts';

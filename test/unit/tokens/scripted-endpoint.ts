@@ -1,5 +1,6 @@
 import type { AuthorizationServer, TokenTarget } from '../../../src/config/config.ts';
-import { CambistError, type ErrorCode } from '../../../src/errors.ts';
+import type { ErrorCode } from '../../../src/error-catalogue.ts';
+import { CambistError } from '../../../src/errors.ts';
 import type { ExchangeOutcome, TokenObserver } from '../../../src/observability/token-observer.ts';
 import { acceptToken } from '../../../src/tokens/accept-token.ts';
 import { type Broker, createBroker, type Lookup } from '../../../src/tokens/broker.ts';

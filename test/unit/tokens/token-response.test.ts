@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { CambistError, type ErrorCode } from '../../../src/errors.ts';
+import type { ErrorCode } from '../../../src/error-catalogue.ts';
+import { CambistError } from '../../../src/errors.ts';
 import { asksForNonce, type ExpectedResponse, processTokenResponse } from '../../../src/tokens/token-response.ts';
 import { ACCESS_TOKEN, expectedResponse, failsWith, JWT } from './sample.ts';
 
