@@ -1,5 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import type { ErrorCode } from '../error-catalogue.ts';
 import type { Outcome } from '../observability/proxy-observer.ts';
 import type { CacheResult } from '../observability/token-observer.ts';

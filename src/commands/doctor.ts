@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { systemClock } from '../clock/clock.ts';
-import type { Config, Route } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import { createCheckContext } from '../doctor/check-context.ts';
 import { createTextReport, type ReportedFinding, summary } from '../doctor/report.ts';
 import { type CheckOptions, type Reporter, runChecks } from '../doctor/run-checks.ts';

@@ -1,4 +1,6 @@
-import type { AuthorizationServer, Config, ExpectedAudience, Route, TokenTarget } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
+import type { Config } from '../config/config.ts';
+import type { ExpectedAudience, Route, TokenTarget } from '../config/route.ts';
 import { assertionFrom } from '../config/used-servers.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
 import { lastingCredential } from '../shared-cache/sealing-secret.ts';

@@ -1,4 +1,5 @@
-import type { Config, TcpListen } from '../config/config.ts';
+import type { TcpListen } from '../config/addresses.ts';
+import type { Config } from '../config/config.ts';
 import { reachableUrlHost } from '../config/loopback.ts';
 import { addressedAuthority, readHost } from '../routing/request-target.ts';
 import { createRouteTable } from '../routing/route-table.ts';

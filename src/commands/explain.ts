@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
-import type { Config, Route } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
 import { needsCaller, readsCaller } from '../config/needs-caller.ts';
+import type { Route } from '../config/route.ts';
 import { metadataUrl } from '../proxy/resource-metadata.ts';
 import { decodeName } from '../routing/mcp-message.ts';
 import type { KnownFacts } from '../routing/request-facts.ts';

@@ -1,5 +1,6 @@
 import type { App } from '../app.ts';
-import type { Config, TlsFiles } from '../config/config.ts';
+import type { TlsFiles } from '../config/authorization-server.ts';
+import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { formatProblem, type Problem } from '../config/problem.ts';
 import type { Logger } from '../observability/logger.ts';

@@ -3,7 +3,7 @@ import { json } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import type { DecisionReport, DecisionRow } from '../admin/decisions.ts';
-import type { Listen } from '../config/config.ts';
+import type { Listen } from '../config/addresses.ts';
 import { reachableHost } from '../config/loopback.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
 import { loadOrReport } from './print-problems.ts';

@@ -1,7 +1,14 @@
 import { isIPv4 } from 'node:net';
-import type { Listen } from './config.ts';
 import type { Reading } from './config-node.ts';
 import { isEveryAddress } from './loopback.ts';
+
+export interface TcpListen {
+  readonly kind: 'tcp';
+  readonly host: string;
+  readonly port: number;
+}
+
+export type Listen = TcpListen | { readonly kind: 'unix'; readonly path: string };
 
 /** Longest path of a Unix socket on Linux, in bytes without the terminator. */
 const MAX_SOCKET_PATH_BYTES = 107;

@@ -1,8 +1,10 @@
+import type { TcpListen } from './addresses.ts';
 import { isLocal } from './addresses.ts';
-import type { Config, Route, TcpListen } from './config.ts';
+import type { Config } from './config.ts';
 import type { ConfigNode } from './config-node.ts';
 import { isEveryAddress } from './loopback.ts';
 import type { Intercept } from './optional-sections.ts';
+import type { Route } from './route.ts';
 
 /** How an agent's connections get to cambist. */
 export const INTERCEPT_WAYS = ['proxy', 'names', 'packets'] as const;

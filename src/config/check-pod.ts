@@ -1,6 +1,7 @@
+import type { Listen } from './addresses.ts';
 import { isLocal } from './addresses.ts';
 import { checkIntercept, type InterceptWay } from './check-pod-intercept.ts';
-import type { Config, Listen } from './config.ts';
+import type { Config } from './config.ts';
 import type { ConfigNode } from './config-node.ts';
 import { isEveryAddress } from './loopback.ts';
 import type { UsedSources } from './sources.ts';

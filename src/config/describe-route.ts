@@ -1,5 +1,5 @@
-import type { Credential, ExpectedAudience, Match, Route } from './config.ts';
 import { isLoopback } from './loopback.ts';
+import type { Credential, ExpectedAudience, Match, Route } from './route.ts';
 
 /**
  * A route in one line: its name, the URL that the agent calls, the upstream, and the token that the upstream gets.

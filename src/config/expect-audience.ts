@@ -1,5 +1,5 @@
-import type { ExpectedAudience } from './config.ts';
 import type { ConfigNode } from './config-node.ts';
+import type { ExpectedAudience } from './route.ts';
 import { toList, type Written } from './targets.ts';
 
 /** `expect_audience` as the schema admits it. */

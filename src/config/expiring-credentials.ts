@@ -1,5 +1,6 @@
 import type { CredentialSource } from '../secrets/credential.ts';
-import type { AuthorizationServer, Config, TlsFiles } from './config.ts';
+import type { AuthorizationServer, TlsFiles } from './authorization-server.ts';
+import type { Config } from './config.ts';
 
 /** A credential of cambist itself that may have an expiry. */
 export interface ExpiringCredential {

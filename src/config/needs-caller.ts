@@ -1,4 +1,4 @@
-import type { Route } from './config.ts';
+import type { Route } from './route.ts';
 
 /** Tells whether a route exchanges, forwards or verifies the token of a caller, where there is one. */
 export function readsCaller(route: Pick<Route, 'credential' | 'subjectToken'>): boolean {

@@ -1,5 +1,7 @@
 import type { CredentialSource } from '../secrets/credential.ts';
-import type { AuthorizationServer, Listen, SubjectVerification, TcpListen, TlsFiles, Upstream } from './config.ts';
+import type { Listen, TcpListen } from './addresses.ts';
+import type { AuthorizationServer, TlsFiles } from './authorization-server.ts';
+import type { SubjectVerification, Upstream } from './route.ts';
 
 /** The source of the certificate authority whose certificates intercepted connections get. */
 export type InterceptAuthority =

@@ -1,4 +1,4 @@
-import type { AuthorizationServer } from './config.ts';
+import type { AuthorizationServer } from './authorization-server.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readDuration } from './quantities.ts';

@@ -1,6 +1,7 @@
-import type { AuthorizationServer, Chain } from './config.ts';
+import type { AuthorizationServer } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
+import type { Chain } from './route.ts';
 import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
 

@@ -1,4 +1,4 @@
-import type { AssertionFrom, AuthorizationServer, ClientAuth } from './config.ts';
+import type { AssertionFrom, AuthorizationServer, ClientAuth } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readDuration } from './quantities.ts';

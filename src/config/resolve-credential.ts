@@ -1,8 +1,9 @@
-import type { AuthorizationServer, Chain, Credential, TokenTarget, Upstream } from './config.ts';
+import type { AuthorizationServer } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { type ChainKeys, resolveChain } from './resolve-chain.ts';
 import type { RouteKeys } from './resolve-route-keys.ts';
+import type { Chain, Credential, TokenTarget, Upstream } from './route.ts';
 import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
 import { resolveTarget } from './targets.ts';

@@ -1,5 +1,6 @@
+import type { Listen } from './addresses.ts';
 import { collide, reaches, readListen } from './addresses.ts';
-import type { AuthorizationServer, Listen, SubjectVerification, Upstream } from './config.ts';
+import type { AuthorizationServer } from './authorization-server.ts';
 import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readHeaderName } from './header-names.ts';
@@ -7,6 +8,7 @@ import { isEveryAddress, isLoopback } from './loopback.ts';
 import { readPathPrefix } from './matching.ts';
 import type { Inbound, OpenPath } from './optional-sections.ts';
 import { resolveIntrospection } from './resolve-introspection.ts';
+import type { SubjectVerification, Upstream } from './route.ts';
 import type { Loose } from './schema.ts';
 import type { InboundFile } from './schema-inbound.ts';
 import { toList } from './targets.ts';

@@ -1,7 +1,8 @@
-import type { AuthorizationServer, Introspection } from './config.ts';
+import type { AuthorizationServer } from './authorization-server.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readDuration } from './quantities.ts';
+import type { Introspection } from './route.ts';
 import type { Loose } from './schema.ts';
 import type { IntrospectionFile } from './schema-introspection.ts';
 import { readHttpUrl } from './urls.ts';

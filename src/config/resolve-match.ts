@@ -1,6 +1,6 @@
-import type { Conditions, Match } from './config.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { readHostPattern, readPathPrefix } from './matching.ts';
+import type { Conditions, Match } from './route.ts';
 import type { Loose } from './schema.ts';
 import type { MatchFile } from './schema-route.ts';
 

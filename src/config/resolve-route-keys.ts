@@ -1,5 +1,5 @@
 import type { CredentialSource } from '../secrets/credential.ts';
-import type { ActorTokenSource, Credential, ExpectedAudience, SendTo, TlsFiles } from './config.ts';
+import type { TlsFiles } from './authorization-server.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readExpectAudience } from './expect-audience.ts';
@@ -9,6 +9,7 @@ import { readOrigins } from './origins.ts';
 import { readDuration, readSize } from './quantities.ts';
 import { type ChainKeys, readChain } from './resolve-chain.ts';
 import { readSubjectToken, type SubjectKeys } from './resolve-subject.ts';
+import type { ActorTokenSource, Credential, ExpectedAudience, SendTo } from './route.ts';
 import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
 import type { Sources } from './sources.ts';

@@ -1,4 +1,4 @@
-import type { AuthorizationServer, ConsentRules, Match, Route, Upstream } from './config.ts';
+import type { AuthorizationServer } from './authorization-server.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { needsCaller } from './needs-caller.ts';
@@ -6,6 +6,7 @@ import { resolveCredential } from './resolve-credential.ts';
 import { resolveMatch } from './resolve-match.ts';
 import { type RouteKeys, readRouteKeys } from './resolve-route-keys.ts';
 import { resolveSubject, type SubjectUse } from './resolve-subject.ts';
+import type { ConsentRules, Match, Route, Upstream } from './route.ts';
 import type { Loose } from './schema.ts';
 import type { RouteFile } from './schema-route.ts';
 import type { Sources } from './sources.ts';

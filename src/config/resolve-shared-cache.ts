@@ -1,6 +1,6 @@
 import type { CredentialSource } from '../secrets/credential.ts';
 import { readListen } from './addresses.ts';
-import type { TlsFiles } from './config.ts';
+import type { TlsFiles } from './authorization-server.ts';
 import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import type { SharedCache, StoreNode, StoreServer } from './optional-sections.ts';

@@ -1,5 +1,6 @@
+import type { Listen } from './addresses.ts';
 import { collide, readListen } from './addresses.ts';
-import type { AuthorizationServer, Listen } from './config.ts';
+import type { AuthorizationServer } from './authorization-server.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import type { Signals, Transmitter } from './optional-sections.ts';

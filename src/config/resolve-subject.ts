@@ -1,10 +1,11 @@
 import type { CredentialSource } from '../secrets/credential.ts';
-import type { AuthorizationServer, SubjectTokenSource, SubjectVerification } from './config.ts';
+import type { AuthorizationServer } from './authorization-server.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readAudiences } from './expect-audience.ts';
 import { readHeaderName } from './header-names.ts';
 import { type IntrospectionKeys, resolveIntrospection } from './resolve-introspection.ts';
+import type { SubjectTokenSource, SubjectVerification } from './route.ts';
 import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
 import type { Sources } from './sources.ts';

@@ -1,5 +1,7 @@
+import type { Listen } from './addresses.ts';
 import { collide, isLocal, reaches, readListen } from './addresses.ts';
-import type { AuthorizationServer, Config, Listen } from './config.ts';
+import type { AuthorizationServer } from './authorization-server.ts';
+import type { Config } from './config.ts';
 import { type ConfigNode, formatPath, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { type NamedHeader, readHeaderName, refuseSharedHeaders } from './header-names.ts';

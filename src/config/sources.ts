@@ -1,7 +1,7 @@
 import { access, constants } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import type { CredentialSource } from '../secrets/credential.ts';
-import type { TlsFiles } from './config.ts';
+import type { TlsFiles } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
 
 interface WrittenFile {

@@ -1,5 +1,5 @@
-import type { ExpectedAudience, TokenTarget } from './config.ts';
 import type { ConfigNode } from './config-node.ts';
+import type { ExpectedAudience, TokenTarget } from './route.ts';
 import { ABSOLUTE_URI } from './units.ts';
 
 export type Written = string | (string | undefined)[] | undefined;

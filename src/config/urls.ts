@@ -1,6 +1,6 @@
-import type { Upstream } from './config.ts';
 import type { Reading } from './config-node.ts';
 import { mayUsePlainHttp } from './plain-http.ts';
+import type { Upstream } from './route.ts';
 
 export interface HttpUrl {
   /** `scheme://host[:port]`, without a default port. */

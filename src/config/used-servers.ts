@@ -1,4 +1,6 @@
-import type { AssertionFrom, AuthorizationServer, Config, Credential, SubjectVerification } from './config.ts';
+import type { AssertionFrom, AuthorizationServer } from './authorization-server.ts';
+import type { Config } from './config.ts';
+import type { Credential, SubjectVerification } from './route.ts';
 
 /** The authorization servers that a credential uses, in the order of their requests. */
 export function usedServers(credential: Credential): AuthorizationServer[] {

@@ -1,6 +1,6 @@
-import type { Credential, ExpectedAudience, Match, Route } from './config.ts';
 import { hideKeys } from './hide-keys.ts';
 import { mayUsePlainHttp } from './plain-http.ts';
+import type { Credential, ExpectedAudience, Match, Route } from './route.ts';
 import type { MatchFile, RouteFile } from './schema-route.ts';
 import { duration, type ShowSource, size, writtenTls, writtenVerification } from './written-values.ts';
 

@@ -1,4 +1,4 @@
-import type { AssertionFrom, AuthorizationServer, ClientAuth } from './config.ts';
+import type { AssertionFrom, AuthorizationServer, ClientAuth } from './authorization-server.ts';
 import { HIDDEN, hideKeys } from './hide-keys.ts';
 import type { AuthorizationServerFile, ClientAuthFile } from './schema-authorization-server.ts';
 import { duration, type ShowSource, source, writtenTls } from './written-values.ts';

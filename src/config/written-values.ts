@@ -1,6 +1,8 @@
 import type { CredentialSource } from '../secrets/credential.ts';
-import type { Introspection, Listen, SubjectVerification, TlsFiles } from './config.ts';
+import type { Listen } from './addresses.ts';
+import type { TlsFiles } from './authorization-server.ts';
 import { hideKeys } from './hide-keys.ts';
+import type { Introspection, SubjectVerification } from './route.ts';
 
 /** Returns the path of a file or the name of a variable as it may be shown. */
 export type ShowSource = (source: CredentialSource) => string;

@@ -1,4 +1,4 @@
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import { redact } from '../observability/logged-error.ts';
 import { reasonInChallenges } from '../proxy/challenges.ts';
 import { readClaims } from '../tokens/claims.ts';

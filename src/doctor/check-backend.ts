@@ -1,4 +1,4 @@
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { parseChallenges } from '../proxy/challenges.ts';
 import { upstreamPeer } from '../transport/dispatchers.ts';

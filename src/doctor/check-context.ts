@@ -1,6 +1,6 @@
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
-import type { AuthorizationServer } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import { createClientAssertions } from '../tokens/asserted-client.ts';
 import { createTokenCache } from '../tokens/cache.ts';

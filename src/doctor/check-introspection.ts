@@ -1,4 +1,4 @@
-import type { Introspection, SubjectVerification } from '../config/config.ts';
+import type { Introspection, SubjectVerification } from '../config/route.ts';
 import { toSubject } from '../tokens/subject.ts';
 import type { CheckContext } from './check-context.ts';
 import { credentialFinding, failureOf } from './check-server.ts';

@@ -1,4 +1,5 @@
-import type { AuthorizationServer, SubjectVerification } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
+import type { SubjectVerification } from '../config/route.ts';
 import { KEYS_TIMEOUT_MS } from '../tokens/jwks.ts';
 import { metadataUrls } from '../tokens/metadata.ts';
 import type { CheckContext } from './check-context.ts';

@@ -1,4 +1,5 @@
-import type { AuthorizationServer, Route } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
+import type { Route } from '../config/route.ts';
 import { usedServers } from '../config/used-servers.ts';
 import type { CambistError } from '../errors.ts';
 import { firstLegTarget } from '../tokens/chain.ts';

@@ -1,4 +1,5 @@
-import type { AuthorizationServer, Route, TokenTarget } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
+import type { Route, TokenTarget } from '../config/route.ts';
 import { assertionFrom, usedServers } from '../config/used-servers.ts';
 import { CambistError } from '../errors.ts';
 import { firstLegTarget } from '../tokens/chain.ts';

@@ -1,5 +1,5 @@
 import type { JWTPayload } from 'jose';
-import type { Route, SubjectVerification } from '../config/config.ts';
+import type { Route, SubjectVerification } from '../config/route.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
 import { readClaims } from '../tokens/claims.ts';
 import type { Subject } from '../tokens/subject.ts';

@@ -1,4 +1,4 @@
-import type { AuthorizationServer } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { serverPath } from './config-paths.ts';
 import { type Finding, fine, problem, warning } from './finding.ts';
 import { type OAuthError, oauthErrorOf, quoting } from './oauth-error.ts';

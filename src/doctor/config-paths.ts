@@ -1,4 +1,5 @@
-import type { AuthorizationServer, Route } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
+import type { Route } from '../config/route.ts';
 
 /** Where the config sets how a peer is reached. */
 export interface ConfigPaths {

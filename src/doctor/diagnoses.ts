@@ -1,4 +1,4 @@
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import type { Diagnosis } from '../errors.ts';
 import { redact } from '../observability/logged-error.ts';
 import type { RefusedToken } from '../proxy/backend-failure.ts';

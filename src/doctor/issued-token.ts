@@ -1,5 +1,6 @@
 import type { JWTPayload } from 'jose';
-import type { AuthorizationServer, TokenTarget } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
+import type { TokenTarget } from '../config/route.ts';
 import { type Finding, fine, listed, printable, problem, type ShowClaim, warning } from './finding.ts';
 import { withoutPersonal } from './personal-claims.ts';
 import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';

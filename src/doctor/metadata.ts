@@ -1,4 +1,4 @@
-import type { AuthorizationServer } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { endpointProblem } from '../tokens/metadata.ts';
 import { serverPath } from './config-paths.ts';
 import { type Finding, fine, printable, problem, warning } from './finding.ts';

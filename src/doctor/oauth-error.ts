@@ -1,5 +1,5 @@
 import type { JWTPayload } from 'jose';
-import type { AuthorizationServer } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { redact } from '../observability/logged-error.ts';
 import { hideCredentials, type SentValue } from '../tokens/sent-values.ts';
 import type { Finding, ShowClaim } from './finding.ts';

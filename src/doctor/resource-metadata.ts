@@ -1,4 +1,4 @@
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import { parseChallenges } from '../proxy/challenges.ts';
 import { type Finding, fine, listed, printable, problem } from './finding.ts';
 import { type ProbeResponse, type ProbeTarget, sendProbe } from './mcp-probe.ts';

@@ -1,4 +1,6 @@
-import type { AuthorizationServer, Config, Introspection, Route, SubjectVerification } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
+import type { Config } from '../config/config.ts';
+import type { Introspection, Route, SubjectVerification } from '../config/route.ts';
 import { signallingServers } from '../config/used-servers.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
 import { checkAgent } from './check-agent.ts';

@@ -1,5 +1,5 @@
 import { decodeProtectedHeader, type JWTPayload } from 'jose';
-import type { SubjectVerification } from '../config/config.ts';
+import type { SubjectVerification } from '../config/route.ts';
 import { ASYMMETRIC_ALGORITHMS } from '../config/schema-authorization-server.ts';
 import { isFor } from '../tokens/audience.ts';
 import { type Finding, listed, printable, problem, type ShowClaim } from './finding.ts';

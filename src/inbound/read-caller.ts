@@ -1,6 +1,6 @@
-import type { Route } from '../config/config.ts';
 import { readsCaller } from '../config/needs-caller.ts';
 import type { Inbound } from '../config/optional-sections.ts';
+import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { containsToken, type ReadCaller, readCallerToken } from '../proxy/caller-tokens.ts';
 import { headerValues, type RawHeaders } from '../proxy/headers.ts';

@@ -1,6 +1,6 @@
-import type { Route } from '../config/config.ts';
 import { reachableUrlHost } from '../config/loopback.ts';
 import type { Intercept } from '../config/optional-sections.ts';
+import type { Route } from '../config/route.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
 import type { TlsBridge } from '../proxy/tls-bridge.ts';

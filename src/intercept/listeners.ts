@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
-import type { TcpListen } from '../config/config.ts';
+import type { TcpListen } from '../config/addresses.ts';
 import { limitConnections } from '../listeners/limit-connections.ts';
 import { KEEP_ALIVE_PROBES, listenUrl, whyNotListening } from '../listeners/listen.ts';
 import type { Logger } from '../observability/logger.ts';

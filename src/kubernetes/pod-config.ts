@@ -1,10 +1,12 @@
 import { stringify } from 'yaml';
+import type { TcpListen } from '../config/addresses.ts';
 import type { PodSettings } from '../config/check-pod.ts';
 import { REDIRECTED } from '../config/check-pod-intercept.ts';
-import type { Config, Route, TcpListen } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
 import { parseConfig, parseConfigForPod } from '../config/load.ts';
 import type { Inbound } from '../config/optional-sections.ts';
 import type { Problem } from '../config/problem.ts';
+import type { Route } from '../config/route.ts';
 import type { InjectionOptions, RawOptions } from './options.ts';
 import { PRINTED } from './printed-config.ts';
 import { quantityOf } from './quantity.ts';

@@ -3,7 +3,7 @@ import { lstat, rm, stat } from 'node:fs/promises';
 import { type AddressInfo, connect, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import type { FastifyInstance } from 'fastify';
-import type { Listen } from '../config/config.ts';
+import type { Listen } from '../config/addresses.ts';
 
 /** A caller whose host disappears sends no end. TCP probes find its connection dead after about a minute of silence. */
 export const KEEP_ALIVE_PROBES = { keepAlive: true, keepAliveInitialDelay: 60_000 };

@@ -1,5 +1,6 @@
-import type { Config, Route } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
 import { expiringCredentials } from '../config/expiring-credentials.ts';
+import type { Route } from '../config/route.ts';
 import { introspectingServers, signallingServers, usedServerNames } from '../config/used-servers.ts';
 import { ERROR_CODES } from '../error-catalogue.ts';
 import { add, createHistogram, expect, type Histogram, observe, type Tally } from './counters.ts';

@@ -1,4 +1,4 @@
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import type { ErrorCode } from '../error-catalogue.ts';
 import type { Diagnosis } from '../errors.ts';
 

@@ -1,4 +1,4 @@
-import type { TokenTarget } from '../config/config.ts';
+import type { TokenTarget } from '../config/route.ts';
 import type { CambistError } from '../errors.ts';
 import type { Secret } from '../secrets/secret.ts';
 import type { Span } from './tracing.ts';

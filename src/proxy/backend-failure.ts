@@ -1,5 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import type { CambistError, Diagnosis } from '../errors.ts';
 import { addDiagnosis } from '../tokens/diagnosis.ts';
 import type { BackendReason } from './challenges.ts';

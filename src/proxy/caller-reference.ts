@@ -1,4 +1,4 @@
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 
 /** Longer than any URL that servers accept. */
 const MAX_REFERENCE_LENGTH = 8192;

@@ -1,6 +1,6 @@
-import type { Route } from '../config/config.ts';
 import { needsCaller } from '../config/needs-caller.ts';
 import { isPublicName } from '../config/plain-http.ts';
+import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { addressedAuthority, readHost } from '../routing/request-target.ts';
 import type { Subject } from '../tokens/subject.ts';

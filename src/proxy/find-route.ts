@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { parseRequestTarget, type RequestTarget, readHost, upstreamPath } from '../routing/request-target.ts';
 import type { RouteTable } from '../routing/route-table.ts';

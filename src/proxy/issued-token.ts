@@ -1,5 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import type { Cause } from '../observability/token-observer.ts';
 import type { Broker } from '../tokens/broker.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import { describeError } from '../error-catalogue.ts';
 import type { CambistError } from '../errors.ts';
 import { headerValues, isChunkedOrPlain } from './headers.ts';

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import type { CambistError } from '../errors.ts';
 import type { AbortedBy, Outcome, WayIn } from '../observability/proxy-observer.ts';
 import type { CacheResult } from '../observability/token-observer.ts';

@@ -1,5 +1,6 @@
-import type { Config, Route } from '../config/config.ts';
+import type { Config } from '../config/config.ts';
 import { HOP_BY_HOP } from '../config/header-names.ts';
+import type { Route } from '../config/route.ts';
 import { type KnownName, rememberNames } from '../transport/known-names.ts';
 import { containsToken } from './caller-tokens.ts';
 import { connectionOptions, headerValues, type RawHeaders, REQUEST_ID } from './headers.ts';

@@ -1,4 +1,4 @@
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import type { LogFields } from '../observability/log-fields.ts';
 import { fieldsText, type LineLevel, lineEnd, lineStart, numberField, textField } from '../observability/log-line.ts';
 import type { Outcome, WayIn } from '../observability/proxy-observer.ts';

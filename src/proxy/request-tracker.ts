@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Clock } from '../clock/clock.ts';
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';

@@ -1,4 +1,4 @@
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { type RequestTarget, upstreamPath } from '../routing/request-target.ts';
 import { type CredentialHeaders, containsToken, headerTokens } from './caller-tokens.ts';

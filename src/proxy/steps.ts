@@ -1,5 +1,5 @@
 import type { Duplex } from 'node:stream';
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { Session } from '../tokens/session.ts';

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { type AbortedBy, CALLER_GONE, type Outcome, type WayIn } from '../observability/proxy-observer.ts';
 import type { CacheResult } from '../observability/token-observer.ts';

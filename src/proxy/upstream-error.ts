@@ -1,4 +1,4 @@
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { redact } from '../observability/logged-error.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';

@@ -1,5 +1,5 @@
 import type { Dispatcher } from 'undici';
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import type { Span } from '../observability/tracing.ts';
 
 type Handler = Dispatcher.DispatchHandler;

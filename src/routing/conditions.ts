@@ -1,5 +1,5 @@
-import type { Route } from '../config/config.ts';
 import { addedStateBytes } from '../config/consent.ts';
+import type { Route } from '../config/route.ts';
 import type { KnownFacts, RequestFacts } from './request-facts.ts';
 
 /** The routes with conditions of one host and one path. */

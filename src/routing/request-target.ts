@@ -1,4 +1,4 @@
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 
 /** The target of a request: the host that it was sent to, and the path and query that it requests. */
 export interface RequestTarget {

@@ -1,4 +1,4 @@
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import { type ConditionalRoutes, createConditionalRoutes } from './conditions.ts';
 import { type KnownFacts, NO_MESSAGE, type RequestFacts } from './request-facts.ts';
 import type { RequestTarget } from './request-target.ts';

@@ -1,4 +1,4 @@
-import type { Match } from '../config/config.ts';
+import type { Match } from '../config/route.ts';
 
 /** The conditions of a route, which a request met. They are from the config, and nothing in them is from the request. */
 export function whyMatched({ host, path, conditions }: Match): string {

@@ -1,4 +1,4 @@
-import type { Conditions, Route } from '../config/config.ts';
+import type { Conditions, Route } from '../config/route.ts';
 import { type KnownFacts, NO_MESSAGE } from './request-facts.ts';
 import type { RequestTarget } from './request-target.ts';
 

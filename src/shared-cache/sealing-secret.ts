@@ -1,4 +1,4 @@
-import type { AuthorizationServer } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { type CredentialSource, readCredential } from '../secrets/credential.ts';
 import type { Secret } from '../secrets/secret.ts';
 import type { SharedEntry } from '../tokens/second-level.ts';

@@ -1,4 +1,5 @@
-import type { AssertionFrom, AuthorizationServer, TokenTarget } from '../config/config.ts';
+import type { AssertionFrom, AuthorizationServer } from '../config/authorization-server.ts';
+import type { TokenTarget } from '../config/route.ts';
 import { Secret } from '../secrets/secret.ts';
 import type { Assertion, Assertions } from './chain.ts';
 import { digestsOf } from './sent-values.ts';

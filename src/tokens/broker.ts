@@ -1,5 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import type { Cause, TokenObserver } from '../observability/token-observer.ts';
 import { type CachedToken, type CacheOwner, subjectOf, type TokenCache } from './cache.ts';

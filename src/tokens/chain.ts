@@ -1,4 +1,4 @@
-import type { Chain, TokenTarget } from '../config/config.ts';
+import type { Chain, TokenTarget } from '../config/route.ts';
 import type { Secret } from '../secrets/secret.ts';
 import type { TokenCache } from './cache.ts';
 import type { HasLifetime } from './lifetime.ts';

@@ -9,7 +9,7 @@ import {
 } from 'node:crypto';
 import type { SignJWT } from 'jose';
 import type { Clock } from '../clock/clock.ts';
-import type { AssertionRules, AuthorizationServer, ClientAuth } from '../config/config.ts';
+import type { AssertionRules, AuthorizationServer, ClientAuth } from '../config/authorization-server.ts';
 import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import { readCredential } from '../secrets/credential.ts';

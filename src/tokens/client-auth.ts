@@ -1,5 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
-import type { AuthorizationServer } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { oncePerSecret, type Secret } from '../secrets/secret.ts';

@@ -1,4 +1,5 @@
-import type { AuthorizationServer, SubjectVerification } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
+import type { SubjectVerification } from '../config/route.ts';
 import { CambistError, type Diagnosis } from '../errors.ts';
 import type { HttpResponse } from './bounded-request.ts';
 import type { SentValue } from './sent-values.ts';

@@ -1,5 +1,5 @@
 import type { Dispatcher } from 'undici';
-import type { AuthorizationServer } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { CambistError } from '../errors.ts';
 import { boundedRequest, type HttpResponse, toRequestUrl } from './bounded-request.ts';
 import type { MetadataAttempt } from './diagnosis.ts';

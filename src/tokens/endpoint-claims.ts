@@ -1,4 +1,4 @@
-import type { AuthorizationServer } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { CambistError } from '../errors.ts';
 
 /**

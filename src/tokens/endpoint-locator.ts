@@ -1,6 +1,6 @@
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
-import type { AuthorizationServer } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { type RequestUrl, toRequestUrl } from './bounded-request.ts';
 import type { EndpointClaims } from './endpoint-claims.ts';
 

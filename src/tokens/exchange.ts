@@ -1,4 +1,5 @@
-import type { ActorTokenSource, AuthorizationServer, Chain, Credential, Route } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
+import type { ActorTokenSource, Chain, Credential, Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import type { Cause, TokenObserver } from '../observability/token-observer.ts';
 import { readCredential } from '../secrets/credential.ts';

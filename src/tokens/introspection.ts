@@ -1,6 +1,7 @@
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
-import type { AuthorizationServer, Introspection, SubjectVerification } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
+import type { Introspection, SubjectVerification } from '../config/route.ts';
 import { assertionFrom } from '../config/used-servers.ts';
 import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';

@@ -1,4 +1,4 @@
-import type { SendTo } from '../config/config.ts';
+import type { SendTo } from '../config/route.ts';
 import { Secret } from '../secrets/secret.ts';
 import type { DpopProver } from './dpop.ts';
 import type { Granted } from './granted.ts';

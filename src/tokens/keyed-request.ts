@@ -1,4 +1,4 @@
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import type { Cause } from '../observability/token-observer.ts';
 import type { TokenCredential } from './exchange.ts';

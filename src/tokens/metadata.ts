@@ -1,4 +1,4 @@
-import type { AuthorizationServer } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { isLoopback } from '../config/loopback.ts';
 import { mayUsePlainHttp } from '../config/plain-http.ts';
 import { CambistError } from '../errors.ts';

@@ -1,5 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
-import type { AuthorizationServer } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { Secret } from '../secrets/secret.ts';
 import type { Lifetime } from './lifetime.ts';
 import type { TokenEndpoint } from './token-endpoint.ts';

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import { claimsOf, type Subject } from './subject.ts';
 
 /** The party that a token request is for. It decides where the request waits, and never which token is issued. */

@@ -1,5 +1,5 @@
-import type { Route } from '../config/config.ts';
 import { needsCaller } from '../config/needs-caller.ts';
+import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { oncePerSecret, Secret } from '../secrets/secret.ts';

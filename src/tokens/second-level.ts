@@ -1,4 +1,4 @@
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import type { ErrorCode } from '../error-catalogue.ts';
 import type { CambistError } from '../errors.ts';
 import type { TokenCredential } from './exchange.ts';

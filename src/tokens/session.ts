@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import type { Subject } from './subject.ts';
 
 /** A subject token and the client's session id. The id only narrows the token: another subject with the same id is another session. */

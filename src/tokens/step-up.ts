@@ -1,4 +1,4 @@
-import type { Route } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 
 /**
  * The requested scopes that a token lacks, when the route may add all of them.

@@ -1,5 +1,5 @@
 import type { Dispatcher } from 'undici';
-import type { AssertionFrom, AuthorizationServer } from '../config/config.ts';
+import type { AssertionFrom, AuthorizationServer } from '../config/authorization-server.ts';
 import { assertionFrom } from '../config/used-servers.ts';
 import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';

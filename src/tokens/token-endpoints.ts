@@ -1,5 +1,5 @@
 import type { Dispatcher } from 'undici';
-import type { AuthorizationServer } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { createEndpointClaims } from './endpoint-claims.ts';
 import { createTokenEndpoint, type TokenEndpoint, type TokenEndpointContext } from './token-endpoint.ts';
 

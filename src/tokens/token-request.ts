@@ -1,4 +1,5 @@
-import type { AuthorizationServer, ConsentRules, TokenTarget } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
+import type { ConsentRules, TokenTarget } from '../config/route.ts';
 import type { Cause } from '../observability/token-observer.ts';
 import type { Claims } from './claims.ts';
 import type { Requester } from './requester.ts';

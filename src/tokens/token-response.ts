@@ -1,4 +1,4 @@
-import type { ConsentRules } from '../config/config.ts';
+import type { ConsentRules } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { isB64Token } from './b64-token.ts';
 import type { HttpResponse } from './bounded-request.ts';

@@ -1,5 +1,6 @@
 import type { Clock } from '../clock/clock.ts';
-import type { AuthorizationServer, Config } from '../config/config.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
+import type { Config } from '../config/config.ts';
 import { signallingServers, usedServers } from '../config/used-servers.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Route } from '../../../src/config/config.ts';
+import type { Route } from '../../../src/config/route.ts';
 import { configOf, problemsOf, ROUTE, routeOf, routeProblems, SERVER, VALID } from './sample.ts';
 
 const UPSTREAM = 'upstream: https://mcp.example.com:443/MCP/\n';

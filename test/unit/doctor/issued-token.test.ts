@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { JWTPayload } from 'jose';
-import type { TokenTarget } from '../../../src/config/config.ts';
+import type { TokenTarget } from '../../../src/config/route.ts';
 import { showPrintable } from '../../../src/doctor/finding.ts';
 import { issuedFindings } from '../../../src/doctor/issued-token.ts';
 import { NOW_MS, response, server, target } from './samples.ts';

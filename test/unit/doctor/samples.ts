@@ -1,4 +1,5 @@
-import type { AuthorizationServer, TokenTarget } from '../../../src/config/config.ts';
+import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
+import type { TokenTarget } from '../../../src/config/route.ts';
 import type { RecordedRequest } from '../../../src/doctor/recorded-request.ts';
 import { configOf } from '../../harness/app.ts';
 

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import fastify from 'fastify';
-import type { Listen } from '../../../src/config/config.ts';
+import type { Listen } from '../../../src/config/addresses.ts';
 import { openListener } from '../../../src/listeners/listen.ts';
 
 function appOf(t: TestContext) {

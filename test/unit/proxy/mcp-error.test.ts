@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { IncomingMessage } from 'node:http';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
-import type { Route } from '../../../src/config/config.ts';
+import type { Route } from '../../../src/config/route.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { idForError, isMcpPost, responseIdOf, toJsonRpc } from '../../../src/proxy/mcp-error.ts';
 import { errorResponse } from '../../../src/proxy/own-response.ts';

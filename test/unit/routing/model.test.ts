@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { Route } from '../../../src/config/config.ts';
 import { combinationsOf } from '../../../src/config/resolve-match.ts';
+import type { Route } from '../../../src/config/route.ts';
 import type { KnownFacts } from '../../../src/routing/request-facts.ts';
 import { parseRequestTarget, type RequestTarget, upstreamPath } from '../../../src/routing/request-target.ts';
 import { createRouteTable } from '../../../src/routing/route-table.ts';

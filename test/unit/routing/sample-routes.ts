@@ -1,4 +1,4 @@
-import type { Match, Route, Upstream } from '../../../src/config/config.ts';
+import type { Match, Route, Upstream } from '../../../src/config/route.ts';
 
 /** A route with these parts, and the defaults of the config for everything else. */
 export function routeOf(name: string, match: Partial<Match>, upstream: Partial<Upstream> = {}): Route {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Route } from '../../../src/config/config.ts';
+import type { Route } from '../../../src/config/route.ts';
 import type { Session } from '../../../src/tokens/session.ts';
 import {
   ACCESS_TOKEN,

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import type { Route } from '../../../src/config/config.ts';
+import type { Route } from '../../../src/config/route.ts';
 import { assertInvariants, CALLERS, type Model, type Real, ROUTES } from './cache-model.ts';
 import { settle } from './sample.ts';
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { Route } from '../../../src/config/config.ts';
+import type { Route } from '../../../src/config/route.ts';
 import type { Lookup } from '../../../src/tokens/broker.ts';
 import type { Subject } from '../../../src/tokens/subject.ts';
 import {

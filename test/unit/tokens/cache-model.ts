@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { Route } from '../../../src/config/config.ts';
+import type { Route } from '../../../src/config/route.ts';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
 import type { Subject } from '../../../src/tokens/subject.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { type TestContext, test } from 'node:test';
 import { decodeJwt, decodeProtectedHeader, jwtVerify } from 'jose';
-import type { ClientAuth } from '../../../src/config/config.ts';
+import type { ClientAuth } from '../../../src/config/authorization-server.ts';
 import { authenticateClient } from '../../../src/tokens/client-auth.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { failsWith, folderOf, serverOf } from './sample.ts';

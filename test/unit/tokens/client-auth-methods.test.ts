@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { test } from 'node:test';
 import { decodeJwt, decodeProtectedHeader, jwtVerify } from 'jose';
-import type { ClientAuth } from '../../../src/config/config.ts';
+import type { ClientAuth } from '../../../src/config/authorization-server.ts';
 import { authenticateClient } from '../../../src/tokens/client-auth.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';

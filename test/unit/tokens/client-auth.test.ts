@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { AuthorizationServer } from '../../../src/config/config.ts';
+import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
 import { authenticateClient } from '../../../src/tokens/client-auth.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { failsWith, folderOf, serverOf } from './sample.ts';

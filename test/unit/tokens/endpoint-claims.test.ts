@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { AuthorizationServer } from '../../../src/config/config.ts';
+import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
 import { createEndpointClaims } from '../../../src/tokens/endpoint-claims.ts';
 import { failsWith, serverOf } from './sample.ts';
 

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { Agent } from 'undici';
-import type { SubjectVerification } from '../../../src/config/config.ts';
+import type { SubjectVerification } from '../../../src/config/route.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
 import { createIntrospector } from '../../../src/tokens/introspection.ts';
 import { digestsOf } from '../../../src/tokens/sent-values.ts';

@@ -2,7 +2,7 @@ import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import type { TestContext } from 'node:test';
 import { SignJWT } from 'jose';
 import { Agent, type Dispatcher } from 'undici';
-import type { SubjectVerification } from '../../../src/config/config.ts';
+import type { SubjectVerification } from '../../../src/config/route.ts';
 import { readSubject, type Subject } from '../../../src/tokens/subject.ts';
 import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
 import { createFakeClock, type FakeClock } from '../../harness/fake-clock.ts';

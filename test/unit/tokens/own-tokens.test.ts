@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { AuthorizationServer } from '../../../src/config/config.ts';
+import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
 import { createOwnTokens } from '../../../src/tokens/own-tokens.ts';
 import type { AcceptedToken, TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { TokenRequest } from '../../../src/tokens/token-request.ts';

@@ -2,14 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import type {
-  AuthorizationServer,
-  Chain,
-  Credential,
-  Route,
-  SubjectTokenSource,
-  TokenTarget,
-} from '../../../src/config/config.ts';
+import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
+import type { Chain, Credential, Route, SubjectTokenSource, TokenTarget } from '../../../src/config/route.ts';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import type { CambistError } from '../../../src/errors.ts';
 import type { TokenObserver } from '../../../src/observability/token-observer.ts';

@@ -1,4 +1,5 @@
-import type { AuthorizationServer, TokenTarget } from '../../../src/config/config.ts';
+import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
+import type { TokenTarget } from '../../../src/config/route.ts';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import { CambistError } from '../../../src/errors.ts';
 import type { ExchangeOutcome, TokenObserver } from '../../../src/observability/token-observer.ts';

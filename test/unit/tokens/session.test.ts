@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
-import type { Route } from '../../../src/config/config.ts';
+import type { Route } from '../../../src/config/route.ts';
 import { createTokenKeys, resourceDigest, subjectKey, tokenKey } from '../../../src/tokens/session.ts';
 import { chainOf, exchangeOf, JWT, routeOf, serverOf, subjectOf, subjectTokenOf, targetOf } from './sample.ts';
 

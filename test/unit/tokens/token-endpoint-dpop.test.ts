@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { decodeJwt, EmbeddedJWK, jwtVerify } from 'jose';
 import { Agent } from 'undici';
-import type { AuthorizationServer } from '../../../src/config/config.ts';
+import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
 import { createTokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { Grant } from '../../../src/tokens/token-request.ts';
 import { startFakeAuthorizationServer, type TokenRequest } from '../../harness/fake-authorization-server.ts';

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { AuthorizationServer, TokenTarget } from '../../../src/config/config.ts';
+import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
+import type { TokenTarget } from '../../../src/config/route.ts';
 import { buildTokenRequest, type Grant } from '../../../src/tokens/token-request.ts';
 import { ACCESS_TOKEN, JWT, serverOf, targetOf } from './sample.ts';
 

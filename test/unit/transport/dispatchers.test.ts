@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { TlsFiles } from '../../../src/config/config.ts';
+import type { TlsFiles } from '../../../src/config/authorization-server.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { createDispatchers, type Dispatchers } from '../../../src/transport/dispatchers.ts';
 import { type Certificate, createCertificateAuthority } from '../../harness/certificates.ts';

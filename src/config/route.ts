@@ -1,0 +1,169 @@
+import type { CredentialSource } from '../secrets/credential.ts';
+import type { AuthorizationServer, TlsFiles } from './authorization-server.ts';
+
+/**
+ * Check of the `aud` of an issued JWT. A list: `aud` must contain one of these. `only`: it must also contain nothing else.
+ * `any`: no check.
+ */
+export type ExpectedAudience = readonly string[] | { readonly only: readonly string[] } | 'any';
+
+/** The backend that a token is requested for, and the check of the issued token. */
+export interface TokenTarget {
+  /** RFC 8707 `resource`, sent verbatim, one parameter each. */
+  readonly resource: readonly string[];
+  /** RFC 8693 `audience`, one parameter each. */
+  readonly audience: readonly string[];
+  readonly scope: string | undefined;
+  /** Full URN. Undefined: not sent. */
+  readonly requestedTokenType: string | undefined;
+  /** Name of the account provider at a token vault. */
+  readonly connection?: string;
+  readonly expectAudience: ExpectedAudience;
+}
+
+export interface SubjectTokenSource {
+  /** Lower-case header name. It is never forwarded on other routes, and unused with `file`. */
+  readonly header: string;
+  /** Full URN, the `subject_token_type`. */
+  readonly type: string;
+  /** A token for work that has no caller, instead of a header. Read again when it changes. */
+  readonly file: CredentialSource | undefined;
+  /** Scopes that clients should request for the token, joined by single spaces. Safe in a quoted string, and never empty. */
+  readonly scope: string | undefined;
+  /** Undefined: only the authorization server checks the token. */
+  readonly verify: SubjectVerification | undefined;
+}
+
+/** Check of a subject token before its exchange. */
+export interface SubjectVerification {
+  readonly issuer: string;
+  /** One of these must be in `aud`. */
+  readonly audience: readonly string[] | 'any';
+  /** Undefined: from the issuer's metadata. */
+  readonly jwksUri: string | undefined;
+  /** PEM file of the CA for metadata and keys: the one of the authorization server with the same issuer. */
+  readonly ca: string | undefined;
+  readonly allowInsecureHttp: boolean;
+  /** Undefined: the token must be a JWT, which is verified by the keys. With it, keys count only where `jwksUri` is set. */
+  readonly introspection?: Introspection | undefined;
+}
+
+/** The authorization server says whether a token is active, and whose it is (RFC 7662). */
+export interface Introspection {
+  /** The server that is asked, as its client. */
+  readonly authorizationServer: AuthorizationServer;
+  /** Undefined: from the metadata of the server. */
+  readonly endpoint: string | undefined;
+  /** Longest use of one result. */
+  readonly cacheMs: number;
+}
+
+/** The first of two requests: it gets the assertion for the route's own authorization server. */
+export interface Chain {
+  readonly authorizationServer: AuthorizationServer;
+  readonly assertion: 'id_jag' | 'jwt';
+  /** The issuer of the second server. */
+  readonly audience: string;
+  /** One of these must be in the `aud` of the assertion. */
+  readonly expectAudience: readonly string[];
+}
+
+export interface ActorTokenSource {
+  readonly source: CredentialSource;
+  /** Full URN, the `actor_token_type`. */
+  readonly type: string;
+}
+
+/** The token that a route sends to its backend. */
+export type Credential =
+  | {
+      readonly kind: 'exchange';
+      readonly authorizationServer: AuthorizationServer;
+      readonly target: TokenTarget;
+      readonly actorToken: ActorTokenSource | undefined;
+      readonly chain: Chain | undefined;
+      readonly onMissingSubject: 'deny' | 'client_credentials';
+    }
+  | {
+      readonly kind: 'client_credentials';
+      readonly authorizationServer: AuthorizationServer;
+      readonly target: TokenTarget;
+    }
+  /** An API key, or a personal token that another company issued. */
+  | { readonly kind: 'secret'; readonly source: CredentialSource }
+  | { readonly kind: 'passthrough' }
+  | { readonly kind: 'none' };
+
+/** The URLs at which users consent. Hosts beside those of the operator's list may be part of a phishing attempt. */
+export interface ConsentRules {
+  /** Lower case, with a port unless it is 443. The authorization server may name URLs of these hosts. */
+  readonly hosts: readonly string[];
+  /** Used where the authorization server names none. */
+  readonly url: string | undefined;
+}
+
+/** Where the credential of a route goes. */
+export interface SendTo {
+  /** As written in the file. */
+  readonly header: string;
+  /** `''`: the bare value. */
+  readonly scheme: string;
+}
+
+export interface Match {
+  /** Lower-case. `*.suffix` matches one or more labels. Undefined: any host. */
+  readonly host: string | undefined;
+  /** Prefix of whole segments, without a trailing slash. `/` matches all. */
+  readonly path: string;
+  /** Undefined: all requests with this host and path. */
+  readonly conditions: Conditions | undefined;
+}
+
+/** Conditions beside host and path. At least one is set. A pattern is exact, or a prefix followed by `*`. */
+export interface Conditions {
+  /** Upper-case HTTP methods. */
+  readonly methods: readonly string[] | undefined;
+  /** Patterns of the JSON-RPC method in the body. */
+  readonly mcpMethods: readonly string[] | undefined;
+  /** Patterns of the tool, prompt, resource or task that the message is about. */
+  readonly mcpNames: readonly string[] | undefined;
+}
+
+export interface Upstream {
+  /** `scheme://host[:port]`, without a default port. */
+  readonly origin: string;
+  /** `host[:port]`: the `Host` header of upstream requests. */
+  readonly host: string;
+  /** Path of the Unix socket to connect to, in place of the origin's host. */
+  readonly socketPath?: string;
+  /** Replaces the matched prefix: `''` or `/…`, as written in the file. */
+  readonly path: string;
+}
+
+export interface Route {
+  readonly name: string;
+  readonly match: Match;
+  readonly upstream: Upstream;
+  /** Source of the caller's token. Set on every route, because no route may forward it by accident. */
+  readonly subjectToken: SubjectTokenSource;
+  readonly credential: Credential;
+  /** Undefined: callers never learn where to consent. */
+  readonly consent: ConsentRules | undefined;
+  /** Undefined: `Authorization`, with the scheme of the token. */
+  readonly send: SendTo | undefined;
+  /** 0 turns the first two off. */
+  readonly timeouts: {
+    readonly connectMs: number;
+    readonly responseHeadersMs: number;
+    /** How long an upload may wait without a byte in either direction. */
+    readonly stallMs: number;
+  };
+  readonly retryBodyLimitBytes: number;
+  /** Further scopes that an upstream may request by 403. */
+  readonly stepUp: readonly string[];
+  /** Origins of web pages that may call the route without a caller's token: scheme, host, and port unless default. */
+  readonly allowedOrigins: readonly string[];
+  /** Offer HTTP/2 to the upstream. */
+  readonly http2: boolean;
+  readonly tls: TlsFiles | undefined;
+}
