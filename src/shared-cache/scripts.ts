@@ -110,14 +110,21 @@ return 1
 
 /**
  * Reads a page of records that are not expired. The last to expire are first, so that what expires meanwhile moves no other
- * record to a page that was read. KEYS names by expiry, values by name. ARGV now, offset, most records, longest record.
+ * record to a page that was read. A page is found by rank, because a search by expiry walks through all pages before it. KEYS
+ * names by expiry, values by name. ARGV now, offset, most records, longest record.
  * Replies the number of names of the page, and name and value of those that are not too long.
  */
 export const RECALL: Script = {
   name: 'recall',
   keys: 2,
   text: `${REPAIR}
-local names = redis.call('ZREVRANGEBYSCORE', KEYS[1], '+inf', '(' .. ARGV[1], 'LIMIT', ARGV[2], ARGV[3])
+local found = redis.call('ZREVRANGE', KEYS[1], ARGV[2], ARGV[2] + ARGV[3] - 1, 'WITHSCORES')
+local names = {}
+for i = 1, #found, 2 do
+  local expiry = tonumber(found[i + 1])
+  if expiry and expiry <= tonumber(ARGV[1]) then break end
+  names[#names + 1] = found[i]
+end
 local page = {tostring(#names)}
 if #names == 0 then return page end
 local values = redis.call('HMGET', KEYS[2], unpack(names))
