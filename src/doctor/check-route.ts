@@ -1,10 +1,9 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import type { Route } from '../config/route.ts';
+import type { Route, TokenCredential } from '../config/route.ts';
 import { usedServers } from '../config/used-servers.ts';
 import type { CambistError } from '../errors.ts';
 import { firstLegTarget } from '../tokens/chain.ts';
 import { readClaims } from '../tokens/claims.ts';
-import type { TokenCredential } from '../tokens/exchange.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import { obtainSecret } from '../tokens/route-secret.ts';
 import { findRepeated, type SentValue } from '../tokens/sent-values.ts';

@@ -1,9 +1,9 @@
 import type { SendTo } from '../config/route.ts';
 import { Secret } from '../secrets/secret.ts';
+import type { AcceptedToken } from './accept-token.ts';
 import type { DpopProver } from './dpop.ts';
 import type { Granted } from './granted.ts';
 import type { HasLifetime } from './lifetime.ts';
-import type { AcceptedToken } from './token-endpoint.ts';
 
 /** A token for exactly one backend. */
 export interface IssuedToken extends HasLifetime {

@@ -1,6 +1,5 @@
 import { hash } from 'node:crypto';
-import { formDecode, formEncode } from './form-encoding.ts';
-import type { FormField } from './token-request.ts';
+import { type FormField, formDecode, formEncode } from './form-encoding.ts';
 
 /** A value that a token request carried. */
 export interface SentValue {
