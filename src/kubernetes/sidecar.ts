@@ -8,7 +8,7 @@ import { SIDECAR_NAME } from './pod-layout.ts';
 export const ADMIN_PORT_NAME = 'cambist-admin';
 
 /** The name of the port for callers. Services keep the agent's own name for it. */
-export const INBOUND_PORT_NAME = 'cambist-inbound';
+const INBOUND_PORT_NAME = 'cambist-inbound';
 
 export const VOLUME_NAMES = [
   'cambist-config',
