@@ -1,7 +1,7 @@
 import type { Container, Probe, ResourceRequirements, Volume } from 'kubernetes-types/core/v1.js';
 import { AUTHORITY_VOLUME, interceptVolumes, sidecarMounts, TRUST_VOLUME } from './intercept-volumes.ts';
 import type { JsonObject } from './json.ts';
-import type { InjectionOptions } from './options.ts';
+import type { InjectionOptions } from './parse-options.ts';
 import { SIDECAR_NAME } from './pod-layout.ts';
 
 /** The name of the admin port. PodMonitors select it by name. */
