@@ -45,7 +45,7 @@ type Begin = (component: Component, title: string) => (finding: Finding) => void
 /** The options of a run, and what follows from them. */
 interface Run extends CheckOptions {
   readonly routes: readonly Route[];
-  /** The rules for callers of the agent. Undefined: there are none, or they are not checked. */
+  /** The rules for callers of the agent. Undefined: the config has no such rules, or one route is checked. */
   readonly callers: SubjectVerification | undefined;
   readonly begin: Begin;
 }
