@@ -1,7 +1,7 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { Config } from '../config/config.ts';
 import type { Introspection, Route, SubjectVerification } from '../config/route.ts';
-import { signallingServers } from '../config/used-servers.ts';
+import { signallingServers, usedServers } from '../config/used-servers.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
 import { checkAgent } from './check-agent.ts';
 import { checkAudit } from './check-audit.ts';
@@ -9,12 +9,12 @@ import { checkBackend } from './check-backend.ts';
 import type { CheckContext } from './check-context.ts';
 import { checkIntrospection } from './check-introspection.ts';
 import { checkKeys } from './check-keys.ts';
-import { checkRoute, type Prerequisites, serversOf } from './check-route.ts';
+import { checkRoute, type Prerequisites } from './check-route.ts';
 import { checkServer, rolesOf, type ServerHealth } from './check-server.ts';
-import { checkSharedCache, serversOf as storeServersOf } from './check-shared-cache.ts';
+import { checkSharedCache, storeServersOf } from './check-shared-cache.ts';
 import { missingSubject, readRouteSubject, type SubjectTokenInput, usesCallerToken } from './check-subject.ts';
 import { checkTransmitter } from './check-transmitter.ts';
-import type { Component, Finding } from './finding.ts';
+import type { Component, Finding, Found } from './finding.ts';
 import type { UsableKey } from './key-set.ts';
 
 /** Receives each step as it is taken. */
@@ -40,7 +40,7 @@ export interface CheckOptions {
 type Keys = Map<string, readonly UsableKey[]>;
 
 /** Starts the section of a component. @returns the receiver of its findings */
-type Begin = (component: Component, title: string) => (finding: Finding) => void;
+type Begin = (component: Component, title: string) => Found;
 
 /** The options of a run, and what follows from them. */
 interface Run extends CheckOptions {
@@ -137,7 +137,7 @@ async function checkRoutes(
 ): Promise<void> {
   const exchanging = routes.filter(
     (route) =>
-      usesCallerToken(route) && serversOf(route.credential).every((server) => servers.get(server)?.usable === true),
+      usesCallerToken(route) && usedServers(route.credential).every((server) => servers.get(server)?.usable === true),
   );
   const subject = await checkCallerToken(exchanging, input, context, begin);
   for (const [route, backend] of backends) {

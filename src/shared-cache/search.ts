@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CambistError } from '../errors.ts';
+import { bareToken } from '../tokens/b64-token.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { SharedToken } from '../tokens/second-level.ts';
 import type { Operation, StoreCounts } from './counts.ts';
 import { LOCK_MS, type LockValue, readLock, writeLock } from './locks.ts';
-import { bareToken, type Place, type Places, tagOf } from './places.ts';
+import { type Place, type Places, tagOf } from './places.ts';
 import { type UsableRules, usableRefusal, usableToken } from './results.ts';
 import { ACQUIRE } from './scripts.ts';
 import { MAX_SEALED_LENGTH } from './seal.ts';
@@ -158,5 +159,5 @@ function textsOf(reply: unknown): readonly [token: string, refusal: string, lock
 }
 
 function unwantedAt(place: Place, replaced: IssuedToken | undefined): string {
-  return replaced === undefined ? '' : tagOf(bareToken(replaced), place);
+  return replaced === undefined ? '' : tagOf(bareToken(replaced.authorization.reveal()), place);
 }

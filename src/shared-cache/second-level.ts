@@ -1,13 +1,14 @@
 import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { LifetimeSettings } from '../tokens/accept-token.ts';
+import { bareToken } from '../tokens/b64-token.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { SecondLevel, SharedEntry, SharedToken } from '../tokens/second-level.ts';
 import type { Operation, StoreCounts } from './counts.ts';
 import type { StoreKeys } from './keys.ts';
 import { LOCK_MS, type LockValue, newLock, RENEW_MS, writeLock } from './locks.ts';
 import type { SharedMessages } from './messages.ts';
-import { bareToken, type Place, type Places, placesOf, tagOf } from './places.ts';
+import { type Place, type Places, placesOf, tagOf } from './places.ts';
 import { type SealedResult, sealedRefusal, sealedToken } from './results.ts';
 import { FINISH, FORGET, RENEW } from './scripts.ts';
 import { sealingSecret } from './sealing-secret.ts';
@@ -106,7 +107,7 @@ export function createSecondLevel(options: SecondLevelOptions): SecondLevel {
   }
 
   function forget(entry: SharedEntry, token: IssuedToken): void {
-    const value = bareToken(token);
+    const value = bareToken(token.authorization.reveal());
     void everywhere(entry, (place) =>
       inBackground('drop', (server) => server.run(FORGET, [place.token], [tagOf(value, place)])),
     );
@@ -128,7 +129,7 @@ export function createSecondLevel(options: SecondLevelOptions): SecondLevel {
     },
     isShared,
     refuse(entry, token) {
-      refused.set(digestOf(bareToken(token)), true);
+      refused.set(digestOf(bareToken(token.authorization.reveal())), true);
       forget(entry, token);
     },
     give(entry, token) {
