@@ -2,7 +2,7 @@ import { CambistError } from '../errors.ts';
 
 /** Why the shared cache is not used. */
 export type StoreProblem = (typeof STORE_PROBLEMS)[number];
-const STORE_PROBLEMS = [
+export const STORE_PROBLEMS = [
   'unreachable',
   'slow',
   'tls',

@@ -44,7 +44,7 @@ function createFloodable(): { server: MemoryStore; flood(on: boolean): void } {
     return {
       ...connection,
       async run(script, keys, values) {
-        if (isFlooded && script.name === RECALL.name) return ['100'];
+        if (isFlooded && script.name === RECALL.name) return [String(values[2])];
         if (isFlooded && script.name === KEEP.name) return 0;
         return connection.run(script, keys, values);
       },

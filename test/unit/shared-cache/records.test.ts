@@ -183,6 +183,25 @@ test('neither keeps nor reads records while the key is unavailable', async (t) =
   assert.deepEqual([counted('record', 'error'), counted('recall', 'error')], [1, 1]);
 });
 
+test('lets requests go on while it opens the records of a page', async (t) => {
+  const { records } = await startReplica(t, createMemoryStore());
+  const ids = Array.from({ length: 120 }, (_, i) => `id ${i}`);
+  await Promise.all(ids.map((id) => records.keep(id, id, Date.now() + 60_000)));
+  const [sizes, turns]: [number[], number[]] = [[], []];
+  let turn = 0;
+  const next = (): void => {
+    turn += 1;
+    if (sizes.length < 3) setImmediate(next);
+  };
+  setImmediate(next);
+  await records.readAll((page) => {
+    sizes.push(page.length);
+    turns.push(turn);
+  });
+  assert.deepEqual(sizes, [50, 50, 20]);
+  assert.equal(new Set(turns).size, 3);
+});
+
 test('rejects with the error of the reader of a page', async (t) => {
   const { records } = await startReplica(t, createMemoryStore());
   const reading = records.readAll(() => {
