@@ -4,16 +4,21 @@ import { setTimeout as delay } from 'node:timers/promises';
 const LIMIT_MS = 20_000;
 const PAUSE_MS = 10;
 
-/** Waits until a condition holds. @throws Error after `limitMs` */
+/**
+ * Waits until a condition holds.
+ * @param pauseMs between two looks. Longer where looking takes much work, which would delay the condition on a busy machine
+ * @throws Error after `limitMs`
+ */
 export async function eventually(
   what: string,
   holds: () => boolean | Promise<boolean>,
   limitMs = LIMIT_MS,
+  pauseMs = PAUSE_MS,
 ): Promise<void> {
   const endMs = performance.now() + limitMs;
   while (!(await holds())) {
     if (performance.now() > endMs) throw new Error(`timeout after ${limitMs} ms, waiting for: ${what}`);
-    await delay(PAUSE_MS);
+    await delay(pauseMs);
   }
 }
 
