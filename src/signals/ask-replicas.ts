@@ -2,10 +2,10 @@ import type { Clock } from '../clock/clock.ts';
 import type { Logger } from '../observability/logger.ts';
 import { counter, type MetricFamily, sample } from '../observability/metric-families.ts';
 import type { SharedMessages } from '../shared-cache/messages.ts';
-import type { RevocationEntry } from '../tokens/revocation-list.ts';
+import type { RevocationEntry } from '../tokens/revocations.ts';
 import { type OpenQuestion, openQuestion, type Reply } from './open-question.ts';
 import type { KnownRevocations } from './read-kept.ts';
-import { idOf, newId, type Question, readQuestion, readReply } from './replica-wire.ts';
+import { idOf, MAX_QUESTIONS, newId, type Question, readQuestion, readReply } from './replica-wire.ts';
 import { digestsOf, partOf, partsOf } from './revocation-parts.ts';
 
 /** `alone`: no other replica knows anything. `no_reply`: none replied in time. `failed`: the reply may be lost. */
@@ -45,10 +45,13 @@ export interface AskerOptions {
   readonly askAgainMs?: number | undefined;
 }
 
+export const GRACE_MS = 4000;
 /** The replica that began to reply may have died. */
-export const ASK_AGAIN_MS = 1000;
+const ASK_AGAIN_MS = 1000;
 /** A busy replica that received the question gets more time. */
 const HEARD_FACTOR = 3;
+/** A replica waits no longer for a reply. */
+export const MAX_WAIT_MS = HEARD_FACTOR * GRACE_MS;
 
 export function createAsker(options: AskerOptions): Asker {
   const { messages, known, tell, isStarting, heard, clock, logger, graceMs, askAgainMs = ASK_AGAIN_MS } = options;
@@ -59,26 +62,28 @@ export function createAsker(options: AskerOptions): Asker {
   let isCancelled = false;
   let isAsking = false;
 
-  async function askUntilReply(trustsAlone: boolean): Promise<Outcome> {
+  async function askUntilReply(question: OpenQuestion): Promise<Outcome> {
     const untilMs = clock.monotonicMs() + graceMs;
+    let isHeard = false;
     while (!isCancelled) {
       const digests = await digestsOf(partsOf(known().list()));
-      // Open before it is sent, because the reply may be here before the server has confirmed it.
-      const question = openQuestion(newId(), trustsAlone);
-      open = question;
-      const asked: Question = { id: question.id, digests, starting: isStarting() ? self : undefined, heard: heard() };
+      const id = newId();
+      const earlier = question.ids.slice(-MAX_QUESTIONS);
+      // Before it is sent, because the reply may be here before the server has confirmed it.
+      question.repeat(id);
+      const asked: Question = { id, earlier, digests, starting: isStarting() ? self : undefined, heard: heard() };
       const delivery = await messages.ask('revocations_asked', asked);
       if (delivery === undefined || isCancelled) return 'failed';
       const leftMs = untilMs - clock.monotonicMs();
       const quietMs = Math.min(askAgainMs, leftMs > 0 ? leftMs : graceMs);
-      question.waitFor(quietMs, delivery.others);
-      const end = await question.ended;
+      const end = await question.wait(quietMs, delivery.others);
       if (end === 'alone') return end;
       if (end !== 'no_reply') {
         tellBack(end.reply);
         return 'replied';
       }
-      const isPatient = question.isHeard && clock.monotonicMs() < untilMs + (HEARD_FACTOR - 1) * graceMs;
+      isHeard = question.isHeard ?? isHeard;
+      const isPatient = isHeard && clock.monotonicMs() < untilMs + (HEARD_FACTOR - 1) * graceMs;
       if (clock.monotonicMs() >= untilMs && !isPatient) return isCancelled ? 'failed' : 'no_reply';
     }
     return 'failed';
@@ -99,7 +104,8 @@ export function createAsker(options: AskerOptions): Asker {
       isCancelled = false;
       learned = 0;
       try {
-        const outcome = await askUntilReply(trustsAlone);
+        open = openQuestion(trustsAlone);
+        const outcome = await askUntilReply(open);
         outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
         if (learned > 0) logger.info({}, `revocations that were missing here came from a running replica: ${learned}`);
         return outcome;
@@ -115,13 +121,13 @@ export function createAsker(options: AskerOptions): Asker {
     },
     asked(payload) {
       const { starting, heard = [] } = readQuestion(payload) ?? {};
-      if (starting !== undefined && open !== undefined && heard.includes(open.id)) open.hear(starting);
+      if (starting !== undefined) open?.hear(starting, heard);
     },
     replied(payload) {
       const message = readReply(payload);
       if (message === undefined) return;
       learned += known().restore(message.entries);
-      if (open !== undefined && message.to.includes(open.id)) open.take(message);
+      open?.take(message);
     },
     get isAsking() {
       return isAsking;

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { KeepResult } from '../shared-cache/records.ts';
-import type { RevocationEntry } from '../tokens/revocation-list.ts';
+import type { RevocationEntry } from '../tokens/revocations.ts';
 import { DIGESTS_LENGTH, PARTS } from './revocation-parts.ts';
 
 /** A revocation as replicas send it to each other, and keep it. */
@@ -62,6 +62,8 @@ export function* batchesOf(entries: Iterable<RevocationEntry>): Generator<Revoca
 export interface Question {
   /** Random, so that a replayed reply belongs to no question. */
   readonly id: string;
+  /** Ids under which it has asked the same before. */
+  readonly earlier: readonly string[];
   /** Digests of its list; see `digestsOf`. */
   readonly digests: string;
   /** Name of the replica that asks, if it has just started and has nothing to tell. */
@@ -95,9 +97,15 @@ export function newId(): string {
 }
 
 export function readQuestion(value: unknown): Question | undefined {
-  const { id, digests, starting, heard } = fieldsOf(value);
+  const { id, earlier, digests, starting, heard } = fieldsOf(value);
   if (!isId(id) || typeof digests !== 'string' || digests.length !== DIGESTS_LENGTH) return undefined;
-  return { id, digests, starting: isId(starting) ? starting : undefined, heard: readIds(heard) };
+  return {
+    id,
+    earlier: readIds(earlier),
+    digests,
+    starting: isId(starting) ? starting : undefined,
+    heard: readIds(heard),
+  };
 }
 
 export function writeReply({ id, to, index, count, parts, entries }: ReplyMessage): unknown {

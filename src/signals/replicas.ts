@@ -4,8 +4,8 @@ import type { Logger } from '../observability/logger.ts';
 import { gauge, type MetricFamily, sample } from '../observability/metric-families.ts';
 import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
 import { inTime } from '../shared-cache/time-limit.ts';
-import type { RevocationEntry } from '../tokens/revocation-list.ts';
-import { createAsker } from './ask-replicas.ts';
+import type { RevocationEntry } from '../tokens/revocations.ts';
+import { createAsker, GRACE_MS } from './ask-replicas.ts';
 import { createKeptReader, type KnownRevocations } from './read-kept.ts';
 import { idOf, type KeepBatch, readEntries, toWire } from './replica-wire.ts';
 import { createReplier } from './reply-to-replicas.ts';
@@ -52,7 +52,6 @@ export interface ReplicasOptions {
   readonly askAgainMs?: number | undefined;
 }
 
-const GRACE_MS = 4000;
 /** A readiness check that takes longer says why. */
 const CHECK_MS = 500;
 

@@ -2,8 +2,8 @@ import { setImmediate } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
 import type { SharedMessages } from '../shared-cache/messages.ts';
-import type { RevocationEntry } from '../tokens/revocation-list.ts';
-import { ASK_AGAIN_MS } from './ask-replicas.ts';
+import type { RevocationEntry } from '../tokens/revocations.ts';
+import { MAX_WAIT_MS } from './ask-replicas.ts';
 import type { KnownRevocations } from './read-kept.ts';
 import { batchesOf, MAX_QUESTIONS, newId, readQuestion, readReply, writeReply } from './replica-wire.ts';
 import { differingParts, digestsOf, partsOf } from './revocation-parts.ts';
@@ -47,18 +47,19 @@ interface Waiting {
 }
 
 export function createReplier({ messages, known, replies, clock, random }: ReplierOptions): Replier {
-  const seen = new LRUCache<string, true>({ max: MAX_REMEMBERED });
-  /** Questions without a reply. */
+  /** The latest id of a question by each of its ids. */
+  const latest = new LRUCache<string, string>({ max: MAX_REMEMBERED });
+  /** Questions without a reply, by their latest id. */
   const waiting = new Map<string, Waiting>();
   let timer: NodeJS.Timeout | undefined;
   let isReplying = false;
   let restUntilMs = Number.NEGATIVE_INFINITY;
   let isClosed = false;
 
-  /** Drops questions that their replicas have asked again by now, with newer digests. */
+  /** Drops questions whose replicas do not wait any more. */
   function dropOld(nowMs: number): void {
     for (const [id, { askedMs }] of waiting) {
-      if (nowMs - askedMs <= ASK_AGAIN_MS) return;
+      if (nowMs - askedMs <= MAX_WAIT_MS) return;
       waiting.delete(id);
     }
   }
@@ -105,8 +106,12 @@ export function createReplier({ messages, known, replies, clock, random }: Repli
   return {
     asked(payload) {
       const question = readQuestion(payload);
-      if (question === undefined || seen.has(question.id)) return;
-      seen.set(question.id, true);
+      if (question === undefined || latest.has(question.id)) return;
+      for (const id of question.earlier) {
+        waiting.delete(id);
+        latest.set(id, question.id);
+      }
+      latest.set(question.id, question.id);
       const askedMs = clock.monotonicMs();
       dropOld(askedMs);
       if (waiting.size >= MAX_REMEMBERED) return;
@@ -114,7 +119,7 @@ export function createReplier({ messages, known, replies, clock, random }: Repli
       schedule();
     },
     replied(payload) {
-      for (const id of readReply(payload)?.to ?? []) waiting.delete(id);
+      for (const id of readReply(payload)?.to ?? []) waiting.delete(latest.get(id) ?? id);
     },
     begin: schedule,
     heard: () => [...waiting.keys()].slice(0, MAX_QUESTIONS),

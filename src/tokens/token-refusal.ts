@@ -1,29 +1,22 @@
 import type { ErrorCode } from '../error-catalogue.ts';
 import { CambistError } from '../errors.ts';
 import { redact } from '../observability/logged-error.ts';
-import { type InteractionFacts, interactionOf, urlsIn } from './interaction.ts';
+import { interactionOf, urlsIn } from './interaction.ts';
 import { type JsonObject, textOf } from './json-object.ts';
 import { hideCredentials } from './sent-values.ts';
-
-/** The facts about a request that decide what its refusal means. */
-export interface RefusalFacts extends InteractionFacts {
-  /** For messages. */
-  readonly serverName: string;
-  /** Owner of the token or assertion in the request: cambist owns the assertion of a chain. */
-  readonly credentialOwner: 'caller' | 'cambist';
-}
+import type { ExpectedResponse } from './token-response.ts';
 
 /**
  * Maps a 4xx of a token endpoint to an error, by whose credential or configuration is at fault.
  * @see RFC 6749 section 5.2
  */
-export function toRefusal(status: number, body: JsonObject | undefined, facts: RefusalFacts): CambistError {
-  const { serverName, credentialOwner } = facts;
+export function toRefusal(status: number, body: JsonObject | undefined, expected: ExpectedResponse): CambistError {
+  const { serverName, credentialOwner } = expected;
   const error = textOf(body?.error);
   const description = textOf(body?.error_description);
-  const interaction = body === undefined ? undefined : interactionOf(body, facts);
+  const interaction = body === undefined ? undefined : interactionOf(body, expected);
   const code = interaction?.code ?? codeOf(error, description, credentialOwner);
-  const sent = [...facts.sent, ...urlsIn(body)];
+  const sent = [...expected.sent, ...urlsIn(body)];
   const reason = [error, description]
     .filter((part) => part !== '')
     .map((part) => redact(hideCredentials(part, sent)))
@@ -36,7 +29,7 @@ export function toRefusal(status: number, body: JsonObject | undefined, facts: R
   );
 }
 
-type CredentialOwner = RefusalFacts['credentialOwner'];
+type CredentialOwner = ExpectedResponse['credentialOwner'];
 
 function codeOf(error: string, description: string, owner: CredentialOwner): ErrorCode {
   switch (error) {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
+import { newId, writeReply } from '../../../src/signals/replica-wire.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
@@ -133,6 +134,35 @@ test('ignores a replayed reply, and waits for a new one', async (t) => {
   const before = questions();
   await eventually('it asks again', () => questions() > before);
   assert.equal(later.link.isComplete, false);
+});
+
+test('a reply to an earlier one of its questions counts, because a busy replica replies late', async (t) => {
+  const server = await seeded(t);
+  const { messages } = await bystander(t, server);
+  const asked: string[] = [];
+  messages.on('revocations_asked', (payload) => asked.push((payload as { id: string }).id));
+  const later = await start(t, server, {}, SOON);
+  await eventually('it has asked again', () => asked.length >= 2);
+  const reply = { id: newId(), to: asked.slice(0, 1), index: 0, count: 1, parts: [], entries: [] };
+  await messages.publish('revocations_replied', writeReply(reply));
+  await ready(later);
+  assert.equal(later.asked('replied'), 1);
+});
+
+test('replicas of a full store that reconnect at the same time reply to each other, even late', async (t) => {
+  const server = createMemoryStore();
+  const full = { readAll: async () => ({ count: 0, unreadable: 100_000, isFull: true, isSeeded: true }) };
+  const one = await start(t, server, {}, { graceMs: 0 });
+  await ready(one);
+  // Each replies 1050 ms after a question, and asks again after 1100 ms, as where every timer is late.
+  const late = { graceMs: 60_000, askAgainMs: 1100, random: () => 2.2 };
+  const [two, three] = [await start(t, server, full, late), await start(t, server, full, late)];
+  await Promise.all([ready(two), ready(three)]);
+  one.link.close();
+  one.store.close();
+  server.drop(new Error('closed'));
+  await eventually('both are in sync', () => two.asked('replied') + three.asked('replied') >= 4);
+  assert.deepEqual([two.knows('anybody'), three.knows('anybody')], [false, false]);
 });
 
 test('a replayed question gets one reply', async (t) => {

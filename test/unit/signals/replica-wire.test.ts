@@ -19,7 +19,8 @@ const entry = fc.record({
 const json = (value: unknown): unknown => JSON.parse(JSON.stringify(value));
 
 test('reads the questions and replies that it writes', () => {
-  const question = { id: newId(), digests: 'd'.repeat(DIGESTS_LENGTH), starting: newId(), heard: [newId(), newId()] };
+  const ids = { id: newId(), earlier: [newId()], starting: newId(), heard: [newId(), newId()] };
+  const question = { ...ids, digests: 'd'.repeat(DIGESTS_LENGTH) };
   assert.deepEqual(readQuestion(json(question)), question);
   assert.deepEqual(readQuestion(json({ ...question, starting: undefined }))?.starting, undefined);
   const reply = { id: newId(), to: [newId()], index: 0, count: 3, parts: [0, 255], entries: [] };
@@ -36,6 +37,7 @@ test('reads any value without an error, and bounds what it returns', () => {
         id: fc.oneof(fc.constant(newId()), fc.jsonValue()),
         digests: fc.oneof(fc.constant('d'.repeat(DIGESTS_LENGTH)), fc.jsonValue()),
         starting: fc.jsonValue(),
+        earlier: fc.oneof(long, fc.jsonValue()),
         heard: fc.oneof(long, fc.jsonValue()),
         to: fc.oneof(long, fc.jsonValue()),
         index: fc.oneof(fc.nat(3), fc.jsonValue()),
@@ -48,7 +50,8 @@ test('reads any value without an error, and bounds what it returns', () => {
   );
   fc.assert(
     fc.property(value, (each) => {
-      assert.ok((readQuestion(each)?.heard.length ?? 0) <= MAX_QUESTIONS);
+      const { earlier = [], heard = [] } = readQuestion(each) ?? {};
+      assert.ok(earlier.length <= MAX_QUESTIONS && heard.length <= MAX_QUESTIONS);
       const reply = readReply(each);
       if (reply === undefined) return;
       assert.ok(reply.to.length <= MAX_QUESTIONS && reply.index < reply.count);
@@ -69,6 +72,7 @@ test('the largest messages of replicas fit in a message of the shared cache', ()
     }),
     { numRuns: 20 },
   );
-  const question = { id: newId(), digests: 'd'.repeat(DIGESTS_LENGTH), starting: newId(), heard: ids };
+  const digests = 'd'.repeat(DIGESTS_LENGTH);
+  const question = { id: newId(), earlier: ids, digests, starting: newId(), heard: ids };
   assert.ok(JSON.stringify(question).length < 12_000);
 });

@@ -28,11 +28,14 @@ function start(t: TestContext, { replies = 'soon' as ReturnType<ReplierOptions['
   return {
     replier,
     replied,
-    ask(): string {
+    /** @param earlier ids under which the same replica has asked before */
+    ask(earlier: readonly string[] = []): string {
       const id = newId();
-      replier.asked({ id, digests: 'd'.repeat(DIGESTS_LENGTH), heard: [] });
+      replier.asked({ id, earlier, digests: 'd'.repeat(DIGESTS_LENGTH), heard: [] });
       return id;
     },
+    /** The event loop is busy until then, so that a timer is late. */
+    stall: (ms: number) => clock.advance(ms),
     async pass(ms: number): Promise<void> {
       clock.advance(ms);
       t.mock.timers.tick(ms);
@@ -70,9 +73,46 @@ test('rests for twice as long as a reply took', async (t) => {
   assert.deepEqual(replied, [first, second]);
 });
 
-test('does not reply to a question that its replica has asked again', async (t) => {
-  const { replied, ask, pass } = start(t, { delayMs: 1001 });
+test('replies once to a question that was repeated', async (t) => {
+  const { replier, replied, ask, pass } = start(t, { delayMs: 100 });
+  const first = ask();
+  const second = ask([first]);
+  const third = ask([first, second]);
+  assert.deepEqual(replier.heard(), [third]);
+  await pass(100);
+  assert.deepEqual(replied, [third]);
+});
+
+test('does not reply to a repeated question whose earlier id got a reply', async (t) => {
+  const { replier, replied, ask, pass } = start(t, { delayMs: 100 });
+  const first = ask();
+  ask([first]);
+  replier.replied(writeReply({ id: newId(), to: [first], index: 0, count: 1, parts: [], entries: [] }));
+  await pass(100);
+  assert.deepEqual(replied, []);
+});
+
+test('ignores an earlier id that arrives after a later one', async (t) => {
+  const { replier, replied, ask, pass } = start(t);
+  const first = newId();
+  const second = ask([first]);
+  replier.asked({ id: first, earlier: [], digests: 'd'.repeat(DIGESTS_LENGTH), heard: [] });
+  await pass(0);
+  assert.deepEqual(replied, [second]);
+});
+
+test('replies to a question as long as its replica waits, however late its own timer is', async (t) => {
+  const { replied, ask, stall, pass } = start(t, { replies: 'late', delayMs: 250 });
+  const question = ask();
+  stall(11_250);
+  await pass(750);
+  assert.deepEqual(replied, [question]);
+});
+
+test('does not reply to a question whose replica waits no more', async (t) => {
+  const { replied, ask, stall, pass } = start(t);
   ask();
-  await pass(1001);
+  stall(12_001);
+  await pass(0);
   assert.deepEqual(replied, []);
 });

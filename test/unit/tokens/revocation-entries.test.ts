@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { RevocationEntry } from '../../../src/tokens/revocation-list.ts';
-import { createRevocations, type Revocations } from '../../../src/tokens/revocations.ts';
+import { createRevocations, type RevocationEntry, type Revocations } from '../../../src/tokens/revocations.ts';
 import { toSubject } from '../../../src/tokens/subject.ts';
 import { createFakeClock, type FakeClock } from '../../harness/fake-clock.ts';
 import { failsWith } from './sample.ts';
