@@ -66,7 +66,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   let active = activate(first);
   const activeConfig = (): ActiveConfig => active;
   const parts = await createParts(first, { activeConfig, version, logger, tracing });
-  const { counts, dispatchers, tokens, tracker, sockets, interception, audit, inbound, signals } = parts;
+  const { counts, dispatchers, tokens, tracker, sockets, interception, audit, inbound } = parts;
   const pipeline = createPipeline({
     ...tokens,
     clock: systemClock,
@@ -90,41 +90,16 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   const connections = limitConnections(proxy.server, limits.maxConnections, (count) => {
     logger.warn({}, `limits.max_connections is reached; dropped ${count} connections`);
   });
-  const adminServer = createAdminListener(parts, () => active.config, version, connections);
-  const listen = await openListener(proxy, first.listen, 'listen', first.socketMode);
-  let redirected: InterceptListeners | undefined;
-  const closeOnError = async (error: unknown): Promise<never> => {
-    await redirected?.close();
-    await Promise.all([proxy.close(), adminServer.close()]);
-    throw error;
-  };
-  await interception?.announce(listen).catch(closeOnError);
-  if (interception !== undefined && tlsBridge !== undefined) {
-    const options = { activeConfig, tracker, sockets, observer: counts.proxy, enter, tlsBridge };
-    redirected = await interception.open(options).catch(closeOnError);
-  }
-  const admin = await openListener(adminServer, first.admin, 'admin', first.socketMode).catch(closeOnError);
-  interception?.refuse(admin);
-  const callers = await inbound?.open().catch(closeOnError);
-  const transmitters = await signals?.open(first.socketMode).catch(closeOnError);
+  const servers: Servers = { proxy, admin: createAdminListener(parts, () => active.config, version, connections) };
+  const { addresses, redirected } = await openListeners(parts, servers, async () => {
+    if (tlsBridge === undefined) return undefined;
+    return interception?.open({ activeConfig, tracker, sockets, observer: counts.proxy, enter, tlsBridge });
+  });
   serve(parts, first);
-  const sweeping = setInterval(() => {
-    tokens.sweep();
-    audit?.sweep();
-    inbound?.sweep();
-    signals?.sweep();
-  }, SWEEP_MS);
-  const sampling = setInterval(() => {
-    parts.traffic.sample();
-    inbound?.status.traffic.sample();
-  }, SAMPLE_MS).unref();
+  const endRegularWork = startRegularWork(parts);
 
   return {
-    listen,
-    intercepting: redirected?.addresses ?? [],
-    admin,
-    inbound: callers,
-    signals: transmitters,
+    ...addresses,
     reload(config) {
       active = activate(config);
       connections.set(config.limits.maxConnections);
@@ -141,11 +116,59 @@ export async function startApp(first: Config, version: string, logger: Logger, t
       audit?.reopen();
     },
     async stop(hurry) {
-      clearInterval(sweeping);
-      clearInterval(sampling);
+      endRegularWork();
       void redirected?.close();
-      await shutDown(parts, active.config.limits.shutdownGraceMs, { proxy, admin: adminServer }, hurry);
+      await shutDown(parts, active.config.limits.shutdownGraceMs, servers, hurry);
     },
+  };
+}
+
+/**
+ * Opens all listeners. If one cannot open, closes those that are open.
+ * @param openRedirected opens `intercept.listen`
+ */
+async function openListeners(
+  { first, interception, inbound, signals }: Parts,
+  servers: Servers,
+  openRedirected: () => Promise<InterceptListeners | undefined>,
+) {
+  let redirected: InterceptListeners | undefined;
+  try {
+    const listen = await openListener(servers.proxy, first.listen, 'listen', first.socketMode);
+    await interception?.announce(listen);
+    redirected = await openRedirected();
+    const admin = await openListener(servers.admin, first.admin, 'admin', first.socketMode);
+    interception?.refuse(admin);
+    const addresses = {
+      listen,
+      intercepting: redirected?.addresses ?? [],
+      admin,
+      inbound: await inbound?.open(),
+      signals: await signals?.open(first.socketMode),
+    };
+    return { addresses, redirected };
+  } catch (error) {
+    await redirected?.close();
+    await Promise.all([servers.proxy.close(), servers.admin.close()]);
+    throw error;
+  }
+}
+
+/** @returns ends the work */
+function startRegularWork({ tokens, audit, inbound, signals, traffic }: Parts): () => void {
+  const sweeping = setInterval(() => {
+    tokens.sweep();
+    audit?.sweep();
+    inbound?.sweep();
+    signals?.sweep();
+  }, SWEEP_MS);
+  const sampling = setInterval(() => {
+    traffic.sample();
+    inbound?.status.traffic.sample();
+  }, SAMPLE_MS).unref();
+  return () => {
+    clearInterval(sweeping);
+    clearInterval(sampling);
   };
 }
 

@@ -157,7 +157,7 @@ export function percentiles(durations: Histogram): Pick<RecentFigures, 'p50_ms' 
 }
 
 /** More digits would pretend to a precision that the buckets do not have. */
-export function twoDigits(ms: number): number {
+function twoDigits(ms: number): number {
   return Number(ms.toPrecision(ms >= 1000 ? 3 : 2));
 }
 

@@ -116,7 +116,7 @@ const lost = z
   .meta({ id: 'Lost', description: 'Records were dropped before this one.' });
 
 /** Schema of audit records. `config/audit.schema.json` publishes it. */
-export const recordSchema = z.discriminatedUnion('event', [request, exchange, lost]).meta({
+const recordSchema = z.discriminatedUnion('event', [request, exchange, lost]).meta({
   $id: 'https://cambist.dev/config/v1/audit.schema.json',
   title: 'cambist audit record',
   description: 'One line of the audit trail of cambist.',

@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { TokenClaims } from '../observability/token-observer.ts';
+import { bareToken } from '../tokens/b64-token.ts';
 import { readClaims } from '../tokens/claims.ts';
 import { grantedBy } from '../tokens/granted.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
@@ -77,7 +78,7 @@ export function createTokenFacts(names: readonly string[], { pseudonymize }: Pse
     issued(token) {
       let facts = issued.get(token);
       if (facts === undefined) {
-        facts = fromClaims(readClaims(bare(token.authorization.reveal())));
+        facts = fromClaims(readClaims(bareToken(token.authorization.reveal())));
         if (facts.token.opaque === true && token.granted.scope !== undefined) {
           facts = { ...facts, token: { ...facts.token, scope: token.granted.scope } };
         }
@@ -92,11 +93,6 @@ export function createTokenFacts(names: readonly string[], { pseudonymize }: Pse
       issued = new WeakMap();
     },
   };
-}
-
-/** The token of an `Authorization` value, without its scheme. */
-function bare(authorization: string): string {
-  return authorization.slice(authorization.indexOf(' ') + 1);
 }
 
 /** The best witness of who the subject is, and the caller's own claims beside it. */

@@ -6,7 +6,8 @@ import type { CredentialSource } from '../secrets/credential.ts';
 import { lastingCredential } from '../shared-cache/sealing-secret.ts';
 import { targetOf } from '../tokens/asserted-client.ts';
 import { firstLegTarget } from '../tokens/chain.ts';
-import { buildTokenRequest, type FormField, type Grant } from '../tokens/token-request.ts';
+import type { FormField } from '../tokens/form-encoding.ts';
+import { buildTokenRequest, type Grant } from '../tokens/token-request.ts';
 
 /** A token request, with placeholders for its secrets. */
 export interface TokenRequestExplanation {

@@ -235,8 +235,10 @@ function describe(explanation: Explanation): string {
     const refused = whyNot === undefined ? [] : [`  ${ways.length > 0 ? 'no other way' : 'no way'}: ${whyNot}`];
     lines.push('', 'How the request arrives', ...ways.map(({ way, how }) => `  ${way}: ${how}`), ...refused);
   }
-  if (others.length > 0)
-    lines.push('', 'Why no other route matches', ...others.map((other) => `  ${other.route}: ${other.why}`));
+  if (others.length > 0) {
+    const title = `Why no ${route === undefined ? '' : 'other '}route matches`;
+    lines.push('', title, ...others.map((other) => `  ${other.route}: ${other.why}`));
+  }
   return lines.join('\n');
 }
 

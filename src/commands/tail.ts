@@ -75,17 +75,14 @@ function toText(row: DecisionRow): string {
     ...(matched === undefined ? [] : [`(${matched})`]),
     ...(cache === undefined ? [] : [`cache=${cache}`]),
     ...(exchange_ms === undefined ? [] : [`exchange=${Math.round(exchange_ms)}ms`]),
-    ...describe('asked', requested && [...(requested.resource ?? []), ...(requested.audience ?? [])], requested?.scope),
-    ...describe('got', granted?.audience, granted?.scope),
+    ...describe('asked', requested),
+    ...describe('got', granted),
   ];
   return parts.map(printable).join(' ');
 }
 
-function describe(what: string, audience: readonly string[] | undefined, scope: string | undefined): string[] {
-  const parts = [
-    ...(audience === undefined || audience.length === 0 ? [] : [`audience ${audience.join(' ')}`]),
-    ...(scope === undefined ? [] : [`scope ${scope}`]),
-  ];
+function describe(what: string, named: DecisionRow['requested']): string[] {
+  const parts = Object.entries(named ?? {}).map(([parameter, value]) => `${parameter} ${[value].flat().join(' ')}`);
   return parts.length === 0 ? [] : [`${what}=[${parts.join(', ')}]`];
 }
 

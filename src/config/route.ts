@@ -94,6 +94,9 @@ export type Credential =
   | { readonly kind: 'passthrough' }
   | { readonly kind: 'none' };
 
+/** The two kinds of credential that are a token from an authorization server. */
+export type TokenCredential = Extract<Credential, { authorizationServer: AuthorizationServer }>;
+
 /** The URLs at which users consent. Hosts beside those of the operator's list may be part of a phishing attempt. */
 export interface ConsentRules {
   /** Lower case, with a port unless it is 443. The authorization server may name URLs of these hosts. */

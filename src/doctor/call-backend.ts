@@ -1,6 +1,7 @@
 import type { Route } from '../config/route.ts';
 import { redact } from '../observability/logged-error.ts';
 import { reasonInChallenges } from '../proxy/challenges.ts';
+import { bareToken } from '../tokens/b64-token.ts';
 import { readClaims } from '../tokens/claims.ts';
 import { type IssuedToken, valueFor } from '../tokens/issued-token.ts';
 import { hideCredentials, sentInAuthorization } from '../tokens/sent-values.ts';
@@ -85,7 +86,7 @@ async function call(
 /** Method, status, challenge and body of a response, without anything that may be a token. */
 function describe({ method, status, header, text }: CallResponse, { authorization }: IssuedToken): string {
   const value = authorization.reveal();
-  const sent = [...sentInAuthorization(value), ...personalValues(readClaims(bearerIn(value)))];
+  const sent = [...sentInAuthorization(value), ...personalValues(readClaims(bareToken(value)))];
   const hidden = (part: string) => redact(hideCredentials(part, sent));
   const challenge = header('www-authenticate');
   const parts = [`${method} returns ${status}`];
@@ -93,10 +94,6 @@ function describe({ method, status, header, text }: CallResponse, { authorizatio
   const isError = status >= 400 && text.trim() !== '' && !/^\s*</.test(text);
   if (isError) parts.push(`body: ${hidden(text.trim())}`);
   return parts.join(', ');
-}
-
-function bearerIn(authorization: string): string {
-  return authorization.replace(/^\S+ /, '');
 }
 
 function failed(said: readonly string[]): Finding {
@@ -108,7 +105,7 @@ function failed(said: readonly string[]): Finding {
 function refusedFinding(refused: CallResponse, said: readonly string[], token: IssuedToken): Finding {
   const finding = tokenRefusal({
     words: wordsOf(refused),
-    token: bearerIn(token.authorization.reveal()),
+    token: bareToken(token.authorization.reveal()),
     show: showPrintable,
     aheadSeconds: undefined,
   });

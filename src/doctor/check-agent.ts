@@ -1,19 +1,19 @@
 import { request } from 'node:http';
 import type { Inbound } from '../config/optional-sections.ts';
 import { codeOf } from './connection.ts';
-import { type Finding, fine, problem, warning } from './finding.ts';
+import { type Finding, type Found, fine, problem, warning } from './finding.ts';
 
 /** How long the agent may take to accept a connection and to respond. */
 const PATIENCE_MS = 2000;
 
-/** An agent that works, though it may have no such path, or want a token. */
+/** A lower status shows that the agent works: it may have no such path, or require a token. */
 const FIRST_SERVER_ERROR = 500;
 
 const FIX =
   'start the agent where inbound.agent says, or correct inbound.agent: agents often read their port from PORT';
 
 /** Sends the agent a GET without a token, for an open path if there is one. */
-export function checkAgent({ agent, open }: Inbound, found: (finding: Finding) => void): Promise<void> {
+export function checkAgent({ agent, open }: Inbound, found: Found): Promise<void> {
   const path = open.find(({ isPrefix }) => !isPrefix)?.path ?? '/';
   const { origin, socketPath } = agent;
   const where = socketPath === undefined ? origin : `unix:${socketPath}`;
@@ -33,7 +33,7 @@ export function checkAgent({ agent, open }: Inbound, found: (finding: Finding) =
       settle(
         warning('agent_silent', `the agent at ${where} did not respond to GET ${path} in time`, {
           why: 'it is overloaded, or something else listens there',
-          fix: 'look into the log of the agent, and check inbound.agent',
+          fix: "check the agent's log, and inbound.agent",
         }),
       ),
     );
@@ -46,7 +46,7 @@ function responded(where: string, path: string, status: number): Finding {
   if (status < FIRST_SERVER_ERROR)
     return fine('agent_reached', `the agent at ${where} responds, with ${status} to GET ${path}`);
   return warning('agent_error', `the agent at ${where} responds with ${status} to GET ${path}`, {
-    fix: 'look into the log of the agent: it may not have started completely',
+    fix: "check the agent's log: it may not have started completely",
   });
 }
 

@@ -4,13 +4,13 @@ import { dirname } from 'node:path';
 import type { Audit } from '../config/optional-sections.ts';
 import { readPseudonymKey } from '../secrets/pseudonym-key.ts';
 import { credentialFinding, failureOf } from './check-server.ts';
-import { type Finding, fine, problem } from './finding.ts';
+import { type Finding, type Found, fine, problem } from './finding.ts';
 
 /** How long the reader of a socket may take to accept a connection. */
 const CONNECT_TIMEOUT_MS = 2000;
 
 /** Checks the key and the destination of the audit trail. Writes no record. */
-export async function checkAudit({ to, pseudonyms }: Audit, found: (finding: Finding) => void): Promise<void> {
+export async function checkAudit({ to, pseudonyms }: Audit, found: Found): Promise<void> {
   if (pseudonyms !== undefined) {
     const failure = await failureOf(() => readPseudonymKey(pseudonyms.key));
     if (failure !== undefined) found(credentialFinding(failure));

@@ -2,7 +2,7 @@ import type { Introspection, SubjectVerification } from '../config/route.ts';
 import { toSubject } from '../tokens/subject.ts';
 import type { CheckContext } from './check-context.ts';
 import { credentialFinding, failureOf } from './check-server.ts';
-import { type Finding, fine, problem } from './finding.ts';
+import { type Found, fine, problem } from './finding.ts';
 
 /** Not a token of any server. */
 const MADE_UP = 'cambist-doctor-made-up-token';
@@ -15,7 +15,7 @@ export async function checkIntrospection(
   rules: SubjectVerification,
   { authorizationServer: { name } }: Introspection,
   { verifier }: CheckContext,
-  found: (finding: Finding) => void,
+  found: Found,
 ): Promise<boolean> {
   const keysFailure = await failureOf(() => verifier.prepare(rules));
   const failure =

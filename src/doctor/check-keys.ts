@@ -6,7 +6,7 @@ import type { CheckContext } from './check-context.ts';
 import { credentialFinding, failureOf } from './check-server.ts';
 import { type ConfigPaths, serverPath } from './config-paths.ts';
 import { unreachable } from './connection.ts';
-import type { Finding } from './finding.ts';
+import type { Found } from './finding.ts';
 import { readKeySet, type UsableKey } from './key-set.ts';
 import { unusableMetadata } from './metadata.ts';
 import type { RecordedRequest } from './recorded-request.ts';
@@ -21,7 +21,7 @@ export async function checkKeys(
   rules: SubjectVerification,
   servers: readonly AuthorizationServer[],
   { verifier, requests: recorded }: CheckContext,
-  found: (finding: Finding) => void,
+  found: Found,
   at = 'subject_token.verify',
 ): Promise<readonly UsableKey[] | undefined> {
   const from = recorded.length;

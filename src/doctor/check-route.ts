@@ -1,10 +1,9 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import type { Route } from '../config/route.ts';
+import type { Route, TokenCredential } from '../config/route.ts';
 import { usedServers } from '../config/used-servers.ts';
 import type { CambistError } from '../errors.ts';
 import { firstLegTarget } from '../tokens/chain.ts';
 import { readClaims } from '../tokens/claims.ts';
-import type { TokenCredential } from '../tokens/exchange.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import { obtainSecret } from '../tokens/route-secret.ts';
 import { findRepeated, type SentValue } from '../tokens/sent-values.ts';
@@ -17,7 +16,7 @@ import { type KeysBySource, readRouteSubject, usesCallerToken, verifySubject } f
 import { unavailableFinding } from './client-auth.ts';
 import { clockFinding, skewByIssue } from './clocks.ts';
 import { exchangeErrorFinding } from './exchange-errors.ts';
-import { type Finding, fine, problem, showPrintable, warning } from './finding.ts';
+import { type Finding, type Found, fine, problem, showPrintable, warning } from './finding.ts';
 import { issuedFindings } from './issued-token.ts';
 import { oauthErrorOf } from './oauth-error.ts';
 import { personalValues } from './personal-claims.ts';
@@ -34,8 +33,6 @@ export interface Prerequisites {
   readonly call: boolean;
 }
 
-type Found = (finding: Finding) => void;
-
 /** Performs the exchange that a request on the route would cause, and checks the issued token. */
 export async function checkRoute(
   route: Route,
@@ -49,7 +46,7 @@ export async function checkRoute(
   }
   if (credential.kind === 'secret') return checkSecret(route, prerequisites.call, context, found);
   const { servers } = prerequisites;
-  const unusable = serversOf(credential).find((server) => servers.get(server)?.usable !== true);
+  const unusable = usedServers(credential).find((server) => servers.get(server)?.usable !== true);
   if (unusable !== undefined) {
     const why = `authorization server "${unusable.name}" must be fixed first`;
     return found(warning('route_not_checked', 'no exchange was tried', { why }));
@@ -174,11 +171,6 @@ function unusableResponse(failure: CambistError): Finding {
   });
 }
 
-/** The authorization servers of a credential, in the order of its requests. */
-export function serversOf(credential: Route['credential']): AuthorizationServer[] {
-  return usedServers(credential);
-}
-
 /** The server that a request was sent to. In a chain, only the first request is a token exchange. */
 function serverOf(credential: TokenCredential, { form }: RecordedRequest): AuthorizationServer {
   const { authorizationServer } = credential;
@@ -186,7 +178,7 @@ function serverOf(credential: TokenCredential, { form }: RecordedRequest): Autho
   const isFirst = chain !== undefined && form.get('grant_type')?.endsWith(':token-exchange') === true;
   const leg = isFirst ? chain.authorizationServer : authorizationServer;
   // A request to the issuer of a client assertion has another client, or names the client in a header.
-  const issuers = serversOf(credential).filter(
+  const issuers = usedServers(credential).filter(
     (server) => server !== authorizationServer && server !== chain?.authorizationServer,
   );
   return form.get('client_id') === leg.clientId ? leg : (issuers[0] ?? leg);

@@ -9,7 +9,7 @@ import { clientFinding, encodingFinding, encodingMatters, INVALID_TOKEN, unusedF
 import { clockFinding, skewOf } from './clocks.ts';
 import { pathsOfServer } from './config-paths.ts';
 import { unreachable } from './connection.ts';
-import { type Finding, problem } from './finding.ts';
+import { type Finding, type Found, problem } from './finding.ts';
 import { lookupOf, type MetadataUse, metadataFindings, unusableMetadata } from './metadata.ts';
 import type { RecordedRequest } from './recorded-request.ts';
 
@@ -62,8 +62,6 @@ export interface ServerHealth {
   /** By its Date header or the `iat` of a token. */
   readonly clock: 'unknown' | 'agrees' | 'differs';
 }
-
-type Found = (finding: Finding) => void;
 
 /**
  * Connects to a server, reads its metadata and clock, and checks that it accepts cambist's client.

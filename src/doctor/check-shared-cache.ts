@@ -1,17 +1,13 @@
 import type { SharedCache, StoreNode } from '../config/optional-sections.ts';
 import type { RecordSummary } from '../shared-cache/records.ts';
 import { credentialFinding, failureOf } from './check-server.ts';
-import { type Finding, fine, problem, warning } from './finding.ts';
+import { type Finding, type Found, fine, problem, warning } from './finding.ts';
 
 /**
  * Checks the key and the server of the shared cache. Writes values, which it removes.
  * @param withSignals whether replicas tell each other of revocations through it
  */
-export async function checkSharedCache(
-  shared: SharedCache,
-  withSignals: boolean,
-  found: (finding: Finding) => void,
-): Promise<void> {
+export async function checkSharedCache(shared: SharedCache, withSignals: boolean, found: Found): Promise<void> {
   // Loaded here, because most configs have no shared cache.
   const { createStoreKeys } = await import('../shared-cache/keys.ts');
   const failure = await failureOf(createStoreKeys(shared.keys).read);
@@ -61,7 +57,7 @@ function recordFinding({ count, unreadable, isFull }: RecordSummary): Finding {
 }
 
 /** The servers as a title names them. */
-export function serversOf({ server }: SharedCache): string {
+export function storeServersOf({ server }: SharedCache): string {
   const nodes: readonly StoreNode[] = server.kind === 'standalone' ? [server.node] : server.nodes;
   return nodes.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`).join(', ');
 }

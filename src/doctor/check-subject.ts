@@ -6,7 +6,7 @@ import type { Subject } from '../tokens/subject.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
 import type { CheckContext } from './check-context.ts';
 import { failureOf } from './check-server.ts';
-import { type Finding, fine, listed, printable, problem, showPrintable, warning } from './finding.ts';
+import { type Finding, type Found, fine, listed, printable, problem, showPrintable, warning } from './finding.ts';
 import type { UsableKey } from './key-set.ts';
 import { verificationFindings } from './verification.ts';
 
@@ -19,8 +19,6 @@ export interface SubjectTokenInput {
 
 /** Usable keys by key source. A source is absent if its keys cannot verify any token. */
 export type KeysBySource = ReadonlyMap<string, readonly UsableKey[]>;
-
-type Found = (finding: Finding) => void;
 
 /** Whether a route exchanges the token of its caller, not one from a file. */
 export function usesCallerToken({ credential, subjectToken }: Route): boolean {

@@ -2,7 +2,7 @@ import type { Transmitter } from '../config/optional-sections.ts';
 import { KEYS_TIMEOUT_MS } from '../tokens/jwks.ts';
 import { createOwnTokens } from '../tokens/own-tokens.ts';
 import type { CheckContext } from './check-context.ts';
-import { type Finding, fine, problem } from './finding.ts';
+import { type Found, fine, problem } from './finding.ts';
 
 /**
  * Sends the requests that the proxy sends to a transmitter: for its metadata, for cambist's stream, and for events. It
@@ -11,7 +11,7 @@ import { type Finding, fine, problem } from './finding.ts';
 export async function checkTransmitter(
   transmitter: Transmitter,
   { pool, clock, endpoint }: CheckContext,
-  found: (finding: Finding) => void,
+  found: Found,
 ): Promise<void> {
   const { name, issuer, ca, delivery, client, pollEndpoint } = transmitter;
   if (delivery === undefined || (delivery === 'push' && client === undefined)) return;

@@ -2,6 +2,7 @@ import type { Route } from '../config/route.ts';
 import type { Diagnosis } from '../errors.ts';
 import { redact } from '../observability/logged-error.ts';
 import type { RefusedToken } from '../proxy/backend-failure.ts';
+import { bareToken } from '../tokens/b64-token.ts';
 import { readClaims } from '../tokens/claims.ts';
 import type { FailedDiscovery, FailedTokenRequest, FailedVerification, MetadataAttempt } from '../tokens/diagnosis.ts';
 import { findRepeated, hideCredentials, type SentValue, sentInAuthorization } from '../tokens/sent-values.ts';
@@ -58,7 +59,7 @@ export function refusedToken({
   return diagnosisOf(
     tokenRefusal({
       words: `${error} ${description}`,
-      token: authorization.replace(/^\S+ /, ''),
+      token: bareToken(authorization),
       show: showRedacted(sentInAuthorization(authorization)),
       aheadSeconds: clockDifference({ sentAtMs: receivedAtMs, respondedAtMs: receivedAtMs, date }),
     }),
@@ -146,7 +147,7 @@ function diagnosisOf(finding: Finding | undefined): Diagnosis | undefined {
   return { finding: code, cause: why === undefined ? what : `${what}: ${why}`, fix };
 }
 
-/** A name in the log is no longer. */
+/** Longest name in the log, in characters. */
 const MAX_NAME_LENGTH = 120;
 
 /** For the log: hides everything that may be a token. The segments of a URL are judged one by one. */

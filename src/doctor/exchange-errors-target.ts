@@ -89,7 +89,7 @@ function knownError(
   if (match === undefined) return undefined;
   const asked = listed(request.form.getAll('audience'));
   const { why, fix } = match;
-  return problem(code, `${what(asked)}`, { why, fix: fix(asked, `client "${server.clientId}"`) });
+  return problem(code, what(asked), { why, fix: fix(asked, `client "${server.clientId}"`) });
 }
 
 /** At Google the audience names the identity provider, not a backend. */

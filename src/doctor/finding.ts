@@ -187,6 +187,9 @@ export interface Finding {
   readonly claims?: JWTPayload;
 }
 
+/** Receives the findings of a check, one by one. */
+export type Found = (finding: Finding) => void;
+
 /** The part of the config that a finding is about. */
 export interface Component {
   readonly kind:

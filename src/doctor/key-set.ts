@@ -21,7 +21,7 @@ export interface KeySetReading {
 const CONFIG_PATH = 'subject_token.verify.jwks_uri';
 
 /**
- * Reads the response to the request for an issuer's keys. A key is usable if the program itself, by jose, would use it.
+ * Reads the response to the request for an issuer's keys. A key is usable if jose uses it, as in the running proxy.
  * @param configured true if the address comes from the config, false if from the issuer's metadata
  * @see RFC 7517 section 5
  */
@@ -71,7 +71,7 @@ export async function readKeySet(request: RecordedRequest, configured: boolean):
   };
 }
 
-/** @returns undefined if the program would reject the key set; one malformed member is enough */
+/** @returns undefined if the proxy would reject the key set; one malformed member is enough */
 function membersOf(request: RecordedRequest): readonly JWK[] | undefined {
   const set = jsonBodyOf(request) as unknown as JSONWebKeySet;
   try {

@@ -57,7 +57,7 @@ export function lookupOf(server: AuthorizationServer): MetadataLookup {
 
 /**
  * Compares a server's metadata with the config.
- * @param use undefined if no route trades a caller's token there
+ * @param use undefined if no route exchanges a caller's token there
  */
 export function metadataFindings(
   server: AuthorizationServer,

@@ -1,7 +1,7 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { Config } from '../config/config.ts';
 import type { Introspection, Route, SubjectVerification } from '../config/route.ts';
-import { signallingServers } from '../config/used-servers.ts';
+import { signallingServers, usedServers } from '../config/used-servers.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
 import { checkAgent } from './check-agent.ts';
 import { checkAudit } from './check-audit.ts';
@@ -9,12 +9,12 @@ import { checkBackend } from './check-backend.ts';
 import type { CheckContext } from './check-context.ts';
 import { checkIntrospection } from './check-introspection.ts';
 import { checkKeys } from './check-keys.ts';
-import { checkRoute, type Prerequisites, serversOf } from './check-route.ts';
+import { checkRoute, type Prerequisites } from './check-route.ts';
 import { checkServer, rolesOf, type ServerHealth } from './check-server.ts';
-import { checkSharedCache, serversOf as storeServersOf } from './check-shared-cache.ts';
+import { checkSharedCache, storeServersOf } from './check-shared-cache.ts';
 import { missingSubject, readRouteSubject, type SubjectTokenInput, usesCallerToken } from './check-subject.ts';
 import { checkTransmitter } from './check-transmitter.ts';
-import type { Component, Finding } from './finding.ts';
+import type { Component, Finding, Found } from './finding.ts';
 import type { UsableKey } from './key-set.ts';
 
 /** Receives each step as it is taken. */
@@ -36,17 +36,53 @@ export interface CheckOptions {
   readonly reporter: Reporter;
 }
 
+/** Usable keys by their source, as `keySourceOf` names it. */
+type Keys = Map<string, readonly UsableKey[]>;
+
+/** Starts the section of a component. @returns the receiver of its findings */
+type Begin = (component: Component, title: string) => Found;
+
+/** The options of a run, and what follows from them. */
+interface Run extends CheckOptions {
+  readonly routes: readonly Route[];
+  /** The rules for callers of the agent. Undefined: the config has no such rules, or one route is checked. */
+  readonly callers: SubjectVerification | undefined;
+  readonly begin: Begin;
+}
+
 /**
  * Checks each authorization server, the keys of each issuer of verified subject tokens, the caller's token, and each route with
  * its backend. The checks run one by one, except for backends, because several of them may be slow.
  */
-export async function runChecks({ config, only, input, call, context, reporter }: CheckOptions): Promise<void> {
+export async function runChecks(options: CheckOptions): Promise<void> {
+  const { config, only, context, reporter } = options;
   const routes = only === undefined ? config.routes : [only];
   const backends = new Map(routes.map((route) => [route, checkBackend(route, context.pool)]));
-  const begin = (component: Component, title: string) => {
-    reporter.section(component, title);
-    return (finding: Finding) => reporter.finding(component, finding);
+  const run: Run = {
+    ...options,
+    routes,
+    callers: only === undefined ? config.inbound?.verify : undefined,
+    begin(component, title) {
+      reporter.section(component, title);
+      return (finding) => reporter.finding(component, finding);
+    },
   };
+  const servers = await checkServers(run);
+  const keys = await checkVerificationKeys(run);
+  if (only === undefined) await checkTransmitters(run);
+  await checkIntrospections(run, keys);
+  await checkRoutes(run, backends, servers, keys);
+  if (only === undefined) await checkOwnParts(run);
+}
+
+/** Checks the servers of the routes, or all of the config. */
+async function checkServers({
+  config,
+  only,
+  routes,
+  context,
+  begin,
+}: Run): Promise<Map<AuthorizationServer, ServerHealth>> {
   const roles = rolesOf(routes);
   const servers = new Map<AuthorizationServer, ServerHealth>();
   for (const server of only === undefined ? config.authorizationServers : roles.keys()) {
@@ -55,24 +91,34 @@ export async function runChecks({ config, only, input, call, context, reporter }
     const ofSignals = signallingServers(config).includes(server) ? 'client_credentials' : undefined;
     servers.set(server, await checkServer(server, roles.get(server) ?? ofSignals, context, found));
   }
-  const keys = new Map<string, readonly UsableKey[]>();
-  const callers = only === undefined ? config.inbound?.verify : undefined;
+  return servers;
+}
+
+/** @returns the usable keys by their source */
+async function checkVerificationKeys({ config, routes, callers, context, begin }: Run): Promise<Keys> {
+  const keys: Keys = new Map();
   for (const [source, rules] of verificationsOf(routes, callers)) {
     const { issuer } = rules;
     const found = begin({ kind: 'issuer', name: issuer }, `keys of issuer "${issuer}", which verify subject tokens`);
     const usable = await checkKeys(rules, config.authorizationServers, context, found);
     if (usable !== undefined) keys.set(source, usable);
   }
-  for (const transmitter of only === undefined ? (config.signals?.transmitters ?? []) : []) {
+  return keys;
+}
+
+async function checkTransmitters({ config, context, begin }: Run): Promise<void> {
+  for (const transmitter of config.signals?.transmitters ?? []) {
     const { name, issuer } = transmitter;
-    const found = begin(
-      { kind: 'issuer', name: issuer },
-      `transmitter "${name}", and the keys that verify its signals`,
-    );
+    const title = `transmitter "${name}", and the keys that verify its signals`;
+    const found = begin({ kind: 'issuer', name: issuer }, title);
     const rules = { ...transmitter, allowInsecureHttp: false };
     await checkKeys(rules, config.authorizationServers, context, found, `signals.transmitters.${name}`);
     await checkTransmitter(transmitter, context, found);
   }
+}
+
+/** Removes the keys of issuers whose tokens cannot be introspected, and adds an empty list where introspection does without keys. */
+async function checkIntrospections({ routes, callers, context, begin }: Run, keys: Keys): Promise<void> {
   for (const [source, rules, introspection] of introspectionsOf(routes, callers)) {
     const { name } = introspection.authorizationServer;
     const found = begin({ kind: 'issuer', name: rules.issuer }, `introspection at authorization server "${name}"`);
@@ -80,9 +126,18 @@ export async function runChecks({ config, only, input, call, context, reporter }
     if (!works) keys.delete(source);
     else if (rules.jwksUri === undefined) keys.set(source, []);
   }
+}
+
+/** Checks the caller's token, and each route with what is known of its servers, keys and backend. */
+async function checkRoutes(
+  { routes, input, call, context, begin }: Run,
+  backends: ReadonlyMap<Route, Promise<readonly Finding[]>>,
+  servers: Prerequisites['servers'],
+  keys: Keys,
+): Promise<void> {
   const exchanging = routes.filter(
     (route) =>
-      usesCallerToken(route) && serversOf(route.credential).every((server) => servers.get(server)?.usable === true),
+      usesCallerToken(route) && usedServers(route.credential).every((server) => servers.get(server)?.usable === true),
   );
   const subject = await checkCallerToken(exchanging, input, context, begin);
   for (const [route, backend] of backends) {
@@ -91,20 +146,19 @@ export async function runChecks({ config, only, input, call, context, reporter }
     for (const finding of await backend) found(finding);
     await checkRoute(route, { servers, keys, subject, call }, context, found);
   }
-  if (config.inbound !== undefined && only === undefined) {
-    await checkAgent(
-      config.inbound,
-      begin({ kind: 'agent', name: '' }, 'agent, which callers reach through inbound.listen'),
-    );
+}
+
+/** Checks what belongs to no route: the agent, the shared cache and the audit trail. */
+async function checkOwnParts({ config, begin }: Run): Promise<void> {
+  const { inbound, audit, signals, cache } = config;
+  if (inbound !== undefined) {
+    await checkAgent(inbound, begin({ kind: 'agent', name: '' }, 'agent, which callers reach through inbound.listen'));
   }
-  const { shared } = config.cache;
-  if (shared !== undefined && only === undefined) {
-    const title = `shared cache: ${storeServersOf(shared)}`;
-    await checkSharedCache(shared, config.signals !== undefined, begin({ kind: 'shared_cache', name: '' }, title));
+  if (cache.shared !== undefined) {
+    const title = `shared cache: ${storeServersOf(cache.shared)}`;
+    await checkSharedCache(cache.shared, signals !== undefined, begin({ kind: 'shared_cache', name: '' }, title));
   }
-  if (config.audit !== undefined && only === undefined) {
-    await checkAudit(config.audit, begin({ kind: 'audit', name: '' }, 'audit trail'));
-  }
+  if (audit !== undefined) await checkAudit(audit, begin({ kind: 'audit', name: '' }, 'audit trail'));
 }
 
 /** Checks the caller's token once. @param routes those that exchange it */
@@ -112,7 +166,7 @@ async function checkCallerToken(
   routes: readonly Route[],
   input: SubjectTokenInput | undefined,
   context: CheckContext,
-  begin: (component: Component, title: string) => (finding: Finding) => void,
+  begin: Begin,
 ): Promise<Prerequisites['subject']> {
   const [first] = routes;
   if (first === undefined) return 'missing';

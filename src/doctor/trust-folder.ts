@@ -9,7 +9,7 @@ import { interceptedHosts } from '../intercept/hosts.ts';
 import { splitCertificates } from '../intercept/system-roots.ts';
 import { writeCertificates, writeVariables } from '../intercept/trust-folder.ts';
 import type { CertificateAuthority } from '../transport/certificates.ts';
-import { type Finding, fine, printable, problem, warning } from './finding.ts';
+import { type Found, fine, printable, problem, warning } from './finding.ts';
 
 /** A trust folder as an agent sees it. */
 export interface TrustFolder {
@@ -47,7 +47,7 @@ export async function makeTrustFolder(dir: string, { routes }: Config): Promise<
 /** Finds the trust folder of the config. @returns undefined without one, which is reported */
 export async function findTrustFolder(
   { intercept }: Config,
-  found: (finding: Finding) => void,
+  found: Found,
 ): Promise<TrustFolder | SigningFolder | undefined> {
   if (intercept === undefined) {
     found(
@@ -78,7 +78,7 @@ const RESTART = 'restart the pod: cambist writes the folder when it starts, and 
 async function signingAuthority(
   ca: InterceptAuthority,
   { dir, certificate }: TrustFolder,
-  found: (finding: Finding) => void,
+  found: Found,
 ): Promise<CertificateAuthority | undefined> {
   const authority = await findInterceptAuthority(ca).catch(() => undefined);
   if (authority === undefined || authority.cert === certificate) return authority;

@@ -10,7 +10,7 @@ import { INTERCEPT_FOLDERS } from '../config/check-pod-intercept.ts';
 import { addJavaOptions, removeJavaOptions } from './java-options.ts';
 import { getIn, isArray, isEmpty, type Json, type JsonObject, objectsOf, textOf } from './json.ts';
 import { toPointer } from './json-patch.ts';
-import type { InjectionOptions } from './options.ts';
+import type { InjectionOptions } from './parse-options.ts';
 import type { PodLayout } from './pod-layout.ts';
 import { quote } from './quote.ts';
 import { emptyBefore, type InjectionStatus } from './status.ts';

@@ -2,7 +2,7 @@ import type { InboundPorts } from './agent-port.ts';
 import { annotationOf } from './annotations.ts';
 import { type InterceptPlan, interceptConflicts } from './intercept-plan.ts';
 import { getIn, isArray, type JsonObject, objectsOf, textOf } from './json.ts';
-import type { InjectionOptions } from './options.ts';
+import type { InjectionOptions } from './parse-options.ts';
 import { allContainers, initContainersOf, OWN_CONTAINERS, type PodLayout, SIDECAR_NAME } from './pod-layout.ts';
 import { quote } from './quote.ts';
 import { ADMIN_PORT_NAME, SIDECAR_USER, VOLUME_NAMES } from './sidecar.ts';

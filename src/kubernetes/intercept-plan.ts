@@ -5,7 +5,7 @@ import { leadNames, type NamesPlan, namesConflicts } from './host-aliases.ts';
 import type { InterceptOptions } from './intercept-options.ts';
 import { mountConflicts } from './intercept-volumes.ts';
 import type { JsonObject } from './json.ts';
-import type { InjectionOptions } from './options.ts';
+import type { InjectionOptions } from './parse-options.ts';
 import type { InterceptFacts } from './pod-config.ts';
 import type { PodLayout } from './pod-layout.ts';
 import { DEFAULT_REDIRECTS, rawSocketNotes, redirectConflicts, redirectContainer } from './redirect.ts';

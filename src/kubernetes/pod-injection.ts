@@ -6,7 +6,8 @@ import { applyIntercept, type InterceptPlan, interceptNotes, planIntercept } fro
 import { addTrustMounts } from './intercept-volumes.ts';
 import { getIn, isArray, isEmpty, type Json, type JsonObject, type Path, sameJson, setIn, textOf } from './json.ts';
 import { toPointer } from './json-patch.ts';
-import { type InjectionOptions, OPTIONS, OptionError, parseOptions, type RawOptions } from './options.ts';
+import { OPTIONS, OptionError, type RawOptions } from './options.ts';
+import { type InjectionOptions, parseOptions } from './parse-options.ts';
 import type { PodConfig } from './pod-config.ts';
 import { allContainers, OWN_CONTAINERS, type PodLayout, SIDECAR_NAME } from './pod-layout.ts';
 import { exceededLimits } from './pod-limits.ts';

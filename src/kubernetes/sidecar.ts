@@ -1,14 +1,14 @@
 import type { Container, Probe, ResourceRequirements, Volume } from 'kubernetes-types/core/v1.js';
 import { AUTHORITY_VOLUME, interceptVolumes, sidecarMounts, TRUST_VOLUME } from './intercept-volumes.ts';
 import type { JsonObject } from './json.ts';
-import type { InjectionOptions } from './options.ts';
+import type { InjectionOptions } from './parse-options.ts';
 import { SIDECAR_NAME } from './pod-layout.ts';
 
 /** The name of the admin port. PodMonitors select it by name. */
 export const ADMIN_PORT_NAME = 'cambist-admin';
 
 /** The name of the port for callers. Services keep the agent's own name for it. */
-export const INBOUND_PORT_NAME = 'cambist-inbound';
+const INBOUND_PORT_NAME = 'cambist-inbound';
 
 export const VOLUME_NAMES = [
   'cambist-config',

@@ -29,7 +29,7 @@ export interface StoreKeys {
 }
 
 /** A shorter secret could be found by trying, and with it the names of entries. */
-export const MIN_KEY_LENGTH = 32;
+const MIN_KEY_LENGTH = 32;
 
 const NAME = 'cache.shared.key';
 const KEY_BYTES = 32;

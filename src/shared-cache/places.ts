@@ -1,5 +1,4 @@
 import type { Secret } from '../secrets/secret.ts';
-import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { SharedEntry } from '../tokens/second-level.ts';
 import { nameOf, type StoreKey, type StoreKeyList } from './keys.ts';
 import { type Context, open, seal } from './seal.ts';
@@ -37,12 +36,6 @@ function placeOf({ key: pair, group, added }: SharedEntry, key: StoreKey, prefix
     refusal: `${slot}:r:${nameOf(key, 'refusal', withAdded(group))}`,
     lock: `${slot}:l:${nameOf(key, 'lock', withAdded(pair))}`,
   };
-}
-
-/** The token without its scheme. */
-export function bareToken({ authorization }: IssuedToken): string {
-  const value = authorization.reveal();
-  return value.slice(value.indexOf(' ') + 1);
 }
 
 /** Recognizes a token without opening its value. */

@@ -2,7 +2,7 @@ import { CambistError } from '../errors.ts';
 
 /** Why the shared cache is not used. */
 export type StoreProblem = (typeof STORE_PROBLEMS)[number];
-export const STORE_PROBLEMS = [
+const STORE_PROBLEMS = [
   'unreachable',
   'slow',
   'tls',

@@ -1,16 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CambistError } from '../errors.ts';
-import type { LifetimeSettings } from '../tokens/accept-token.ts';
+import { bareToken } from '../tokens/b64-token.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
-import { restoreToken } from '../tokens/restored-token.ts';
 import type { SharedToken } from '../tokens/second-level.ts';
 import type { Operation, StoreCounts } from './counts.ts';
 import { LOCK_MS, type LockValue, readLock, writeLock } from './locks.ts';
-import { bareToken, openRefusal, openToken, type Place, type Places, tagOf } from './places.ts';
+import { type Place, type Places, tagOf } from './places.ts';
+import { type UsableRules, usableRefusal, usableToken } from './results.ts';
 import { ACQUIRE } from './scripts.ts';
 import { MAX_SEALED_LENGTH } from './seal.ts';
 import type { Store } from './store.ts';
-import { readRefusal, readToken } from './stored.ts';
 
 /** The content of the store for an entry. `ours`: nothing, and this replica holds the lock. */
 export type Found =
@@ -23,11 +22,9 @@ export type Found =
   | { readonly kind: 'refusal'; readonly error: CambistError }
   | { readonly kind: 'ours' };
 
-export interface SearcherOptions extends LifetimeSettings {
+export interface SearcherOptions extends UsableRules {
   readonly store: Pick<Store, 'use'>;
   readonly counts: Pick<StoreCounts, 'operation'>;
-  /** Was this token refused here, so that the store must not bring it back? */
-  readonly isRefused: (token: string) => boolean;
 }
 
 /** Looks for the token of an entry at the server, and waits for the exchange of another replica. */
@@ -66,7 +63,8 @@ interface Search {
 type Seen = Found | { readonly kind: 'locked'; readonly lock: LockValue };
 
 export function createSearcher(options: SearcherOptions): Searcher {
-  const { store, counts, clock, isRefused } = options;
+  const { store, counts, clock } = options;
+  /** Refusals of other replicas. */
   const shared = new WeakSet<CambistError>();
 
   async function search(asked: Search): Promise<Found | undefined> {
@@ -91,14 +89,17 @@ export function createSearcher(options: SearcherOptions): Searcher {
       if (reply === undefined) return undefined;
       const [foundToken, foundRefusal, foundLock] = textsOf(reply.value);
       if (foundToken !== '') {
-        const usable = usableToken(foundToken, places.first, asked);
+        const usable = usableToken(foundToken, places.first, places, asked.replaced, options);
         counts.operation(operation, usable === undefined ? 'invalid' : 'hit');
         if (usable !== undefined) return { kind: 'token', token: usable, isLocked: false };
         asked.unwantedToken = foundToken.slice(0, UNWANTED_LENGTH);
       } else if (foundRefusal !== '') {
-        const error = usableRefusal(foundRefusal, places);
+        const error = usableRefusal(foundRefusal, places, clock);
         counts.operation(operation, error === undefined ? 'invalid' : 'hit');
-        if (error !== undefined) return { kind: 'refusal', error };
+        if (error !== undefined) {
+          shared.add(error);
+          return { kind: 'refusal', error };
+        }
         asked.unwantedRefusal = foundRefusal.slice(0, UNWANTED_LENGTH);
       } else if (foundLock === value) {
         counts.operation(operation, 'miss');
@@ -118,7 +119,7 @@ export function createSearcher(options: SearcherOptions): Searcher {
     const names = [place.token, place.refusal, place.lock];
     const reply = await store.use('lookup', (server) => server.run(ACQUIRE, names, args));
     const [token] = textsOf(reply?.value);
-    return token === '' ? undefined : usableToken(token, place, asked);
+    return token === '' ? undefined : usableToken(token, place, asked.places, asked.replaced, options);
   }
 
   /** Waits while a holder of the lock shows that it lives. */
@@ -143,30 +144,6 @@ export function createSearcher(options: SearcherOptions): Searcher {
     }
   }
 
-  /** Checks a token like one that was just issued. */
-  function usableToken(value: string, place: Place, { places, replaced }: Search): SharedToken | undefined {
-    const { entry } = places;
-    const { portable, added } = readToken(openToken(value, place, places) ?? '') ?? {};
-    if (portable === undefined || added === undefined || isRefused(portable.token)) return undefined;
-    if (!added.every((scope) => entry.route.stepUp.includes(scope))) return undefined;
-    if (!entry.added.every((scope) => added.includes(scope))) return undefined;
-    try {
-      const token = restoreToken(portable, entry, options);
-      // A token that is due for a refresh itself replaces nothing.
-      const isDue = replaced !== undefined && token.lifetime.refreshAtMs <= clock.monotonicMs();
-      return isDue ? undefined : { token, added };
-    } catch {
-      return undefined;
-    }
-  }
-
-  function usableRefusal(value: string, places: Places): CambistError | undefined {
-    const text = openRefusal(value, places.first, places);
-    const error = text === undefined ? undefined : readRefusal(text, places.entry, clock.wallMs());
-    if (error !== undefined) shared.add(error);
-    return error;
-  }
-
   return {
     search: (places, lock, replaced) =>
       search({ places, lock, replaced, unwantedToken: unwantedAt(places.first, replaced), unwantedRefusal: '' }),
@@ -182,5 +159,5 @@ function textsOf(reply: unknown): readonly [token: string, refusal: string, lock
 }
 
 function unwantedAt(place: Place, replaced: IssuedToken | undefined): string {
-  return replaced === undefined ? '' : tagOf(bareToken(replaced), place);
+  return replaced === undefined ? '' : tagOf(bareToken(replaced.authorization.reveal()), place);
 }

@@ -1,27 +1,19 @@
 import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import { CambistError } from '../errors.ts';
 import type { LifetimeSettings } from '../tokens/accept-token.ts';
+import { bareToken } from '../tokens/b64-token.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
-import { toPortable } from '../tokens/restored-token.ts';
-import {
-  CACHED_ERRORS,
-  refusalLifetimeMs,
-  type SecondLevel,
-  type SharedEntry,
-  type SharedToken,
-} from '../tokens/second-level.ts';
+import type { SecondLevel, SharedEntry, SharedToken } from '../tokens/second-level.ts';
 import type { Operation, StoreCounts } from './counts.ts';
 import type { StoreKeys } from './keys.ts';
 import { LOCK_MS, type LockValue, newLock, RENEW_MS, writeLock } from './locks.ts';
 import type { SharedMessages } from './messages.ts';
-import { bareToken, type Place, type Places, placesOf, sealRefusal, sealToken, tagOf } from './places.ts';
+import { type Place, type Places, placesOf, tagOf } from './places.ts';
+import { type SealedResult, sealedRefusal, sealedToken } from './results.ts';
 import { FINISH, FORGET, RENEW } from './scripts.ts';
-import { MAX_SEALED_LENGTH } from './seal.ts';
 import { sealingSecret } from './sealing-secret.ts';
 import { createSearcher } from './search.ts';
 import type { Store } from './store.ts';
-import { writeRefusal, writeToken } from './stored.ts';
 
 export interface SecondLevelOptions extends LifetimeSettings {
   readonly store: Store;
@@ -33,6 +25,8 @@ export interface SecondLevelOptions extends LifetimeSettings {
 
 /** Longest exchange that other replicas wait for. */
 const MAX_HOLD_MS = 10_000;
+/** Time limit of work that no request waits for. */
+const BACKGROUND_MS = 1000;
 /** Refused tokens and ended sessions that are remembered, so that the store cannot bring them back. */
 const MAX_REMEMBERED = 10_000;
 
@@ -74,10 +68,11 @@ export function createSecondLevel(options: SecondLevelOptions): SecondLevel {
     try {
       const token = await exchange();
       const isOver = (ended.get(entry.key) ?? Number.NEGATIVE_INFINITY) >= startedMs;
-      finish(places, lock, isOver ? undefined : sealedToken(token, entry.added, places));
-      return { token, added: entry.added };
+      const shared = { token, added: entry.added };
+      finish(places, lock, isOver ? undefined : sealedToken(shared, places, options));
+      return shared;
     } catch (error) {
-      finish(places, lock, sealedRefusal(error, places));
+      finish(places, lock, sealedRefusal(error, places, clock));
       throw error;
     } finally {
       stopRenewing();
@@ -95,27 +90,9 @@ export function createSecondLevel(options: SecondLevelOptions): SecondLevel {
     return () => clearInterval(timer);
   }
 
-  function finish({ first }: Places, lock: LockValue, result: Sealed | undefined): void {
+  function finish({ first }: Places, lock: LockValue, result: SealedResult | undefined): void {
     const args = [lock.holder, result?.value ?? '', String(result?.lifetimeMs ?? 1)];
     inBackground('keep', (server) => server.run(FINISH, [result?.name ?? first.token, first.lock], args));
-  }
-
-  function sealedToken(token: IssuedToken, added: readonly string[], places: Places): Sealed | undefined {
-    const place = places.first;
-    const portable = toPortable(token, options);
-    const lifetimeMs = Math.floor(token.lifetime.reusableUntilMs - clock.monotonicMs());
-    if (portable === undefined || lifetimeMs < 1) return undefined;
-    const tag = tagOf(portable.token, place);
-    const value = sealToken(writeToken(portable, added), tag, place, places);
-    return value.length > MAX_SEALED_LENGTH ? undefined : { name: place.token, value, lifetimeMs };
-  }
-
-  function sealedRefusal(error: unknown, places: Places): Sealed | undefined {
-    if (!(error instanceof CambistError) || !CACHED_ERRORS.has(error.code) || places.entry.subject === undefined) {
-      return undefined;
-    }
-    const value = sealRefusal(writeRefusal(error, clock.wallMs()), places.first, places);
-    return { name: places.first.refusal, value, lifetimeMs: refusalLifetimeMs(error) };
   }
 
   /** No request waits for it. */
@@ -130,7 +107,7 @@ export function createSecondLevel(options: SecondLevelOptions): SecondLevel {
   }
 
   function forget(entry: SharedEntry, token: IssuedToken): void {
-    const value = bareToken(token);
+    const value = bareToken(token.authorization.reveal());
     void everywhere(entry, (place) =>
       inBackground('drop', (server) => server.run(FORGET, [place.token], [tagOf(value, place)])),
     );
@@ -144,7 +121,7 @@ export function createSecondLevel(options: SecondLevelOptions): SecondLevel {
       const found = await search(places, lock, replaced);
       if (found?.kind === 'token') {
         // Moves a token of an older key to the first one, and frees the lock.
-        if (found.isLocked) finish(places, lock, sealedToken(found.token.token, found.token.added, places));
+        if (found.isLocked) finish(places, lock, sealedToken(found.token, places, options));
         return found.token;
       }
       if (found?.kind === 'refusal') throw found.error;
@@ -152,12 +129,12 @@ export function createSecondLevel(options: SecondLevelOptions): SecondLevel {
     },
     isShared,
     refuse(entry, token) {
-      refused.set(digestOf(bareToken(token)), true);
+      refused.set(digestOf(bareToken(token.authorization.reveal())), true);
       forget(entry, token);
     },
     give(entry, token) {
       void find(entry, 'keep').then((places) => {
-        const sealed = places && sealedToken(token, entry.added, places);
+        const sealed = places && sealedToken({ token, added: entry.added }, places, options);
         if (sealed !== undefined) {
           inBackground('keep', (server) => server.add(sealed.name, sealed.value, sealed.lifetimeMs));
         }
@@ -181,16 +158,6 @@ export function createSecondLevel(options: SecondLevelOptions): SecondLevel {
       void everywhere(entry, (place) => inBackground('drop', (server) => server.delete([place.refusal])));
     },
   };
-}
-
-/** Time limit of work that no request waits for. */
-const BACKGROUND_MS = 1000;
-
-/** A value for the store, and where it goes. */
-interface Sealed {
-  readonly name: string;
-  readonly value: string;
-  readonly lifetimeMs: number;
 }
 
 function digestOf(token: string): string {

@@ -2,7 +2,7 @@ import type { Clock } from '../clock/clock.ts';
 import type { Logger } from '../observability/logger.ts';
 import { counter, type MetricFamily, sample } from '../observability/metric-families.ts';
 import type { SharedMessages } from '../shared-cache/messages.ts';
-import type { RevocationEntry } from '../tokens/revocations.ts';
+import type { RevocationEntry } from '../tokens/revocation-list.ts';
 import { type OpenQuestion, openQuestion, type Reply } from './open-question.ts';
 import type { KnownRevocations } from './read-kept.ts';
 import { idOf, MAX_QUESTIONS, newId, type Question, readQuestion, readReply } from './replica-wire.ts';

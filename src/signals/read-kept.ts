@@ -1,7 +1,8 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { RecordSummary, SharedRecords } from '../shared-cache/records.ts';
-import type { RevocationEntry, Revocations } from '../tokens/revocations.ts';
+import type { RevocationEntry } from '../tokens/revocation-list.ts';
+import type { Revocations } from '../tokens/revocations.ts';
 import { batchesOf, idOf, type KeepBatch, readEntries } from './replica-wire.ts';
 
 /** The list that learns of kept revocations. */

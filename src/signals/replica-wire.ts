@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { KeepResult } from '../shared-cache/records.ts';
-import type { RevocationEntry } from '../tokens/revocations.ts';
+import type { RevocationEntry } from '../tokens/revocation-list.ts';
 import { DIGESTS_LENGTH, PARTS } from './revocation-parts.ts';
 
 /** A revocation as replicas send it to each other, and keep it. */

@@ -4,7 +4,7 @@ import type { Logger } from '../observability/logger.ts';
 import { gauge, type MetricFamily, sample } from '../observability/metric-families.ts';
 import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
 import { inTime } from '../shared-cache/time-limit.ts';
-import type { RevocationEntry } from '../tokens/revocations.ts';
+import type { RevocationEntry } from '../tokens/revocation-list.ts';
 import { createAsker, GRACE_MS } from './ask-replicas.ts';
 import { createKeptReader, type KnownRevocations } from './read-kept.ts';
 import { idOf, type KeepBatch, readEntries, toWire } from './replica-wire.ts';

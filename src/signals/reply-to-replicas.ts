@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
 import type { SharedMessages } from '../shared-cache/messages.ts';
-import type { RevocationEntry } from '../tokens/revocations.ts';
+import type { RevocationEntry } from '../tokens/revocation-list.ts';
 import { MAX_WAIT_MS } from './ask-replicas.ts';
 import type { KnownRevocations } from './read-kept.ts';
 import { batchesOf, MAX_QUESTIONS, newId, readQuestion, readReply, writeReply } from './replica-wire.ts';

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
-import type { RevocationEntry } from '../tokens/revocations.ts';
+import type { RevocationEntry } from '../tokens/revocation-list.ts';
 
 /** A list of revocations in 256 parts, by the first byte of the key, so that two replicas find where their lists differ. */
 export type Parts = readonly (readonly RevocationEntry[])[];

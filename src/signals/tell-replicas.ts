@@ -1,6 +1,7 @@
 import type { Logger } from '../observability/logger.ts';
 import type { SharedMessages } from '../shared-cache/messages.ts';
-import { MAX_REVOCATIONS, type RevocationEntry } from '../tokens/revocations.ts';
+import type { RevocationEntry } from '../tokens/revocation-list.ts';
+import { MAX_REVOCATIONS } from '../tokens/revocations.ts';
 import { batchesOf, idOf, type KeepBatch, toWire } from './replica-wire.ts';
 
 /** Tells the other replicas of the revocations of this one. */

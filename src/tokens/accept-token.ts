@@ -4,6 +4,7 @@ import { checkAudience, isFor, isForOthers } from './audience.ts';
 import { type Claims, EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
 import { type Granted, grantedBy } from './granted.ts';
 import { computeLifetime, expiryOf, type HasLifetime } from './lifetime.ts';
+import type { SentValue } from './sent-values.ts';
 import type { TokenRequest } from './token-request.ts';
 import type { TokenResponse } from './token-response.ts';
 
@@ -23,6 +24,14 @@ export interface AcceptedClaims extends HasLifetime {
   readonly isForOthers: boolean;
   readonly claims: Claims;
   readonly granted: Granted;
+}
+
+/** A token that passed all checks. */
+export interface AcceptedToken extends Pick<TokenResponse, 'accessToken' | 'tokenType'>, AcceptedClaims {
+  /** All values of the request. */
+  readonly sent: readonly SentValue[];
+  /** Claims of the actor token in the request, unless it is opaque. */
+  readonly actor?: Claims;
 }
 
 /**

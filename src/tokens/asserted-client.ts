@@ -1,23 +1,9 @@
 import type { AssertionFrom, AuthorizationServer } from '../config/authorization-server.ts';
 import type { TokenTarget } from '../config/route.ts';
 import { Secret } from '../secrets/secret.ts';
-import type { Assertion, Assertions } from './chain.ts';
+import type { Assertions } from './chain.ts';
 import { digestsOf } from './sent-values.ts';
-import type { TokenEndpoint } from './token-endpoint.ts';
-
-/** Gets client assertions from another authorization server, which vouches for cambist there (RFC 7523 section 2.2). */
-export interface ClientAssertions {
-  /** @param routeName the route that needs the assertion first, for the log and the metrics */
-  obtain(
-    server: AuthorizationServer,
-    from: AssertionFrom,
-    routeName: string,
-  ): Promise<{ readonly assertion: Assertion; readonly reused: boolean }>;
-  /** Drops an assertion that the server refused. */
-  drop(server: AuthorizationServer, assertion: Assertion): void;
-  /** Discovers the other server before the first request. */
-  prepare(from: AssertionFrom): Promise<void>;
-}
+import type { ClientAssertions, TokenEndpoint } from './token-endpoint.ts';
 
 /** cambist itself: no caller is involved. */
 const CAMBIST = { caller: undefined, peer: undefined };

@@ -4,3 +4,8 @@ const B64_TOKEN = /^[A-Za-z0-9._~+/-]+=*$/;
 export function isB64Token(text: string): boolean {
   return B64_TOKEN.test(text);
 }
+
+/** The token of an `Authorization` value, without its scheme. */
+export function bareToken(authorization: string): string {
+  return authorization.slice(authorization.indexOf(' ') + 1);
+}

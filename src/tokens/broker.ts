@@ -1,10 +1,10 @@
 import type { Clock } from '../clock/clock.ts';
-import type { Route } from '../config/route.ts';
+import type { Route, TokenCredential } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import type { Cause, TokenObserver } from '../observability/token-observer.ts';
 import { type CachedToken, type CacheOwner, subjectOf, type TokenCache } from './cache.ts';
 import { createCooldown } from './cooldown.ts';
-import type { Exchange, TokenCredential } from './exchange.ts';
+import type { Exchange } from './exchange.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { flightKey, isCachedError, type KeyedRequest, withAddedScopes } from './keyed-request.ts';
 import type { SecondLevel, SharedEntry, SharedToken } from './second-level.ts';

@@ -4,9 +4,9 @@ import type { TokenObserver } from '../observability/token-observer.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { oncePerSecret, type Secret } from '../secrets/secret.ts';
 import { readAssertion, signWithKey, signWithSecret } from './client-assertion.ts';
+import type { FormField } from './form-encoding.ts';
 import { formEncode } from './form-encoding.ts';
 import { type SentValue, sentInBasic } from './sent-values.ts';
-import type { FormField } from './token-request.ts';
 
 /** The part of a token request that client authentication adds. */
 export interface ClientAuthentication {

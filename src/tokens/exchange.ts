@@ -1,9 +1,10 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import type { ActorTokenSource, Chain, Credential, Route } from '../config/route.ts';
+import type { ActorTokenSource, Chain, Route, TokenCredential } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import type { Cause, TokenObserver } from '../observability/token-observer.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { oncePerSecret, Secret } from '../secrets/secret.ts';
+import type { AcceptedToken } from './accept-token.ts';
 import { type Assertion, type Assertions, firstLegTarget } from './chain.ts';
 import { readClaims } from './claims.ts';
 import type { DpopProver } from './dpop.ts';
@@ -12,11 +13,8 @@ import { requesterOf } from './requester.ts';
 import { digestsOf } from './sent-values.ts';
 import { type ResourceDigest, subjectKey } from './session.ts';
 import type { Subject } from './subject.ts';
-import type { AcceptedToken, TokenEndpoint } from './token-endpoint.ts';
+import type { TokenEndpoint } from './token-endpoint.ts';
 import type { Grant, TokenRequest } from './token-request.ts';
-
-/** The two kinds of credential that are a token from an authorization server. */
-export type TokenCredential = Extract<Credential, { authorizationServer: AuthorizationServer }>;
 
 /** A request for the token of a route. */
 export interface ExchangeRequest {

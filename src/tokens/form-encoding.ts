@@ -1,3 +1,6 @@
+/** One form field. A name may repeat. */
+export type FormField = readonly [name: string, value: string];
+
 /**
  * Encodes a client id or secret for `Authorization: Basic`. Leaves `-_.~` raw, which suits servers that decode and, for
  * ordinary secrets, servers that do not.

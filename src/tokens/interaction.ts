@@ -1,8 +1,18 @@
+import type { ConsentRules } from '../config/route.ts';
 import type { AuthenticationRequirements, CambistErrorOptions } from '../errors.ts';
 import { readConsentUrl } from './consent-url.ts';
 import { type JsonObject, parseJsonObject, textOf } from './json-object.ts';
 import type { SentValue } from './sent-values.ts';
-import type { ExpectedResponse } from './token-response.ts';
+
+/** The facts about a request that decide whether its user can act, and where. */
+export interface InteractionFacts {
+  /** Can a user change the response, by signing in again or by consent? False for a token of cambist's own client. */
+  readonly actsForUser: boolean;
+  /** The URLs at which the caller may be told to consent. Undefined: none. */
+  readonly consent: ConsentRules | undefined;
+  /** The values of the request. Credentials among them stay out of messages and URLs. */
+  readonly sent: readonly SentValue[];
+}
 
 /** The user has to act before the server issues a token. */
 export interface Interaction {
@@ -23,13 +33,13 @@ const NOT_CONNECTED = /^(?:federated_connection_refresh_token_not_found|tokenset
  * `interaction_uri`, and vaults without a connected account. Undefined for every other refusal.
  * @see RFC 9470, draft-ietf-oauth-identity-assertion-authz-grant section 4.4.3
  */
-export function interactionOf(body: JsonObject, expected: ExpectedResponse): Interaction | undefined {
-  if (!expected.actsForUser) return undefined;
+export function interactionOf(body: JsonObject, facts: InteractionFacts): Interaction | undefined {
+  if (!facts.actsForUser) return undefined;
   const error = textOf(body.error);
   if (error === 'insufficient_user_authentication') {
     return { code: 'ERR_INTERACTION_REQUIRED', options: { authentication: authenticationOf(body) } };
   }
-  if (NOT_CONNECTED.test(error)) return consent('', expected);
+  if (NOT_CONNECTED.test(error)) return consent('', facts);
   const isConsent = error === 'consent_required' || textOf(body.suberror) === 'consent_required';
   if (error !== 'interaction_required' && !isConsent) return undefined;
   const claims = textOf(body.claims);
@@ -37,11 +47,11 @@ export function interactionOf(body: JsonObject, expected: ExpectedResponse): Int
     return { code: 'ERR_INTERACTION_REQUIRED', options: { claims } };
   }
   const url = textOf(body.interaction_uri);
-  return url !== '' || expected.consent?.url !== undefined ? consent(url, expected) : undefined;
+  return url !== '' || facts.consent?.url !== undefined ? consent(url, facts) : undefined;
 }
 
 /** @param named URL of the server's response; empty if it names none */
-function consent(named: string, { consent: rules, sent }: ExpectedResponse): Interaction {
+function consent(named: string, { consent: rules, sent }: InteractionFacts): Interaction {
   const read = named === '' ? undefined : readConsentUrl(named, rules?.hosts ?? [], sent);
   const url = read !== undefined && 'url' in read ? read.url : rules?.url;
   const options = url === undefined ? {} : { consentUrl: () => url };

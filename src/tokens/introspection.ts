@@ -5,7 +5,6 @@ import type { Introspection, SubjectVerification } from '../config/route.ts';
 import { assertionFrom } from '../config/used-servers.ts';
 import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
-import type { ClientAssertions } from './asserted-client.ts';
 import { boundedRequest, type RequestUrl, ResponseTooLargeError } from './bounded-request.ts';
 import { authenticateClient } from './client-auth.ts';
 import { discoverIntrospection } from './discovery.ts';
@@ -15,6 +14,7 @@ import { createExchangeQueue, type ExchangeQueue } from './exchange-queue.ts';
 import { type Introspected, processIntrospection } from './introspection-response.ts';
 import { serverLabel } from './metadata.ts';
 import type { Subject } from './subject.ts';
+import type { ClientAssertions } from './token-endpoint.ts';
 
 /** Asks authorization servers about subject tokens. */
 export interface Introspector {

@@ -1,9 +1,10 @@
 import type { SendTo } from '../config/route.ts';
 import { Secret } from '../secrets/secret.ts';
+import type { AcceptedToken } from './accept-token.ts';
+import { bareToken } from './b64-token.ts';
 import type { DpopProver } from './dpop.ts';
 import type { Granted } from './granted.ts';
 import type { HasLifetime } from './lifetime.ts';
-import type { AcceptedToken } from './token-endpoint.ts';
 
 /** A token for exactly one backend. */
 export interface IssuedToken extends HasLifetime {
@@ -27,8 +28,7 @@ export interface DpopBinding {
 
 /** The value of the header that the route's `send` names. */
 export function valueFor({ scheme }: SendTo, { authorization }: IssuedToken): string {
-  const value = authorization.reveal();
-  const bare = value.slice(value.indexOf(' ') + 1);
+  const bare = bareToken(authorization.reveal());
   return scheme === '' ? bare : `${scheme} ${bare}`;
 }
 

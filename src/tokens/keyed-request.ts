@@ -1,7 +1,6 @@
-import type { Route } from '../config/route.ts';
+import type { Route, TokenCredential } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import type { Cause } from '../observability/token-observer.ts';
-import type { TokenCredential } from './exchange.ts';
 import { CACHED_ERRORS } from './second-level.ts';
 import type { ResourceDigest, Session } from './session.ts';
 import { withScopes } from './step-up.ts';

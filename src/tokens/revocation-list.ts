@@ -1,6 +1,14 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Names } from './revocation-names.ts';
-import type { RevocationEntry } from './revocations.ts';
+
+/** A revocation in force, as replicas tell it to each other. It names no user. */
+export interface RevocationEntry {
+  /** Digest of the issuer with a subject, a session, or both. Empty: all tokens of the issuer. */
+  readonly key: string;
+  readonly issuer: string;
+  /** Epoch milliseconds. Tokens that were issued up to then are revoked. */
+  readonly atMs: number;
+}
 
 /** Revocations by key, bounded. Only those that are in force count. */
 export interface RevocationList {

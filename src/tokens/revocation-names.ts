@@ -1,7 +1,17 @@
 import { hash } from 'node:crypto';
 import { type Claims, readClaims } from './claims.ts';
-import type { Revocation } from './revocations.ts';
 import type { Subject } from './subject.ts';
+
+/** The end of what an issuer's subject, or one session of it, may do with the tokens that it has. */
+export interface Revocation {
+  readonly issuer: string;
+  /** `sub`, or `email` in lower case. Undefined where only the session is known. */
+  readonly subject: { readonly claim: 'sub' | 'email'; readonly value: string } | undefined;
+  /** `sid`. Undefined: all sessions of the subject. */
+  readonly session: string | undefined;
+  /** Epoch milliseconds. Tokens that were issued up to then are revoked. */
+  readonly atMs: number;
+}
 
 /** The keys under which a token may be revoked, by one set of its claims. */
 export interface Names {

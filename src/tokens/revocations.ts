@@ -2,29 +2,9 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
 import type { Claims } from './claims.ts';
-import { createRevocationList } from './revocation-list.ts';
-import { type Identity, keysOfRevocation, toIdentity } from './revocation-names.ts';
+import { createRevocationList, type RevocationEntry } from './revocation-list.ts';
+import { type Identity, keysOfRevocation, type Revocation, toIdentity } from './revocation-names.ts';
 import type { Subject } from './subject.ts';
-
-/** The end of what an issuer's subject, or one session of it, may do with the tokens that it has. */
-export interface Revocation {
-  readonly issuer: string;
-  /** `sub`, or `email` in lower case. Undefined where only the session is known. */
-  readonly subject: { readonly claim: 'sub' | 'email'; readonly value: string } | undefined;
-  /** `sid`. Undefined: all sessions of the subject. */
-  readonly session: string | undefined;
-  /** Epoch milliseconds. Tokens that were issued up to then are revoked. */
-  readonly atMs: number;
-}
-
-/** A revocation in force, as replicas tell it to each other. It names no user. */
-export interface RevocationEntry {
-  /** Digest of the issuer with a subject, a session, or both. Empty: all tokens of the issuer. */
-  readonly key: string;
-  readonly issuer: string;
-  /** Epoch milliseconds. Tokens that were issued up to then are revoked. */
-  readonly atMs: number;
-}
 
 /** The revocations that are in force. */
 export interface Revocations {

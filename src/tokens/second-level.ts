@@ -1,7 +1,6 @@
-import type { Route } from '../config/route.ts';
+import type { Route, TokenCredential } from '../config/route.ts';
 import type { ErrorCode } from '../error-catalogue.ts';
 import type { CambistError } from '../errors.ts';
-import type { TokenCredential } from './exchange.ts';
 import type { IssuedToken } from './issued-token.ts';
 import type { Subject } from './subject.ts';
 

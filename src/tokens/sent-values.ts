@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import { formDecode, formEncode } from './form-encoding.ts';
-import type { FormField } from './token-request.ts';
+import { bareToken } from './b64-token.ts';
+import { type FormField, formDecode, formEncode } from './form-encoding.ts';
 
 /** A value that a token request carried. */
 export interface SentValue {
@@ -47,8 +47,11 @@ export function sentInBasic(credentials: string): SentValue[] {
 
 /** The values of an `Authorization` header with a token. */
 export function sentInAuthorization(authorization: string): SentValue[] {
-  const token = authorization.replace(/^\S+ /, '');
-  return [authorization, token].map((value) => ({ name: 'Authorization', value, isCredential: true }));
+  return [authorization, bareToken(authorization)].map((value) => ({
+    name: 'Authorization',
+    value,
+    isCredential: true,
+  }));
 }
 
 function spellings(text: string): Set<string> {

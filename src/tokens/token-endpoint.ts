@@ -3,8 +3,7 @@ import type { AssertionFrom, AuthorizationServer } from '../config/authorization
 import { assertionFrom } from '../config/used-servers.ts';
 import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
-import { type AcceptedClaims, acceptToken, type LifetimeSettings } from './accept-token.ts';
-import type { ClientAssertions } from './asserted-client.ts';
+import { type AcceptedToken, acceptToken, type LifetimeSettings } from './accept-token.ts';
 import {
   type BoundedRequest,
   boundedRequest,
@@ -13,7 +12,6 @@ import {
   ResponseTooLargeError,
 } from './bounded-request.ts';
 import type { Assertion } from './chain.ts';
-import type { Claims } from './claims.ts';
 import { authenticateClient, type ClientAuthentication } from './client-auth.ts';
 import { addDiagnosis, type FailedTokenRequest, type LoadDiagnoses, type MetadataAttempt } from './diagnosis.ts';
 import { discover } from './discovery.ts';
@@ -21,12 +19,13 @@ import type { DpopProver } from './dpop.ts';
 import type { EndpointClaims } from './endpoint-claims.ts';
 import { createEndpointLocator, type FoundEndpoint } from './endpoint-locator.ts';
 import { createExchangeQueue } from './exchange-queue.ts';
+import type { FormField } from './form-encoding.ts';
 import { parseJsonObject } from './json-object.ts';
 import { serverLabel } from './metadata.ts';
 import { observeExchange } from './observe-exchange.ts';
 import { type SentValue, sentInForm } from './sent-values.ts';
-import { buildTokenRequest, type FormField, type Grant, type TokenRequest } from './token-request.ts';
-import { asksForNonce, type ExpectedResponse, processTokenResponse, type TokenResponse } from './token-response.ts';
+import { buildTokenRequest, type Grant, type TokenRequest } from './token-request.ts';
+import { asksForNonce, type ExpectedResponse, processTokenResponse } from './token-response.ts';
 
 /** The token endpoint of one authorization server. */
 export interface TokenEndpoint {
@@ -43,12 +42,18 @@ export interface TokenEndpoint {
   exchange(request: TokenRequest): Promise<AcceptedToken>;
 }
 
-/** A token that passed all checks. */
-export interface AcceptedToken extends Pick<TokenResponse, 'accessToken' | 'tokenType'>, AcceptedClaims {
-  /** All values of the request. */
-  readonly sent: readonly SentValue[];
-  /** Claims of the actor token in the request, unless it is opaque. */
-  readonly actor?: Claims;
+/** Gets client assertions from another authorization server, which vouches for cambist there (RFC 7523 section 2.2). */
+export interface ClientAssertions {
+  /** @param routeName the route that needs the assertion first, for the log and the metrics */
+  obtain(
+    server: AuthorizationServer,
+    from: AssertionFrom,
+    routeName: string,
+  ): Promise<{ readonly assertion: Assertion; readonly reused: boolean }>;
+  /** Drops an assertion that the server refused. */
+  drop(server: AuthorizationServer, assertion: Assertion): void;
+  /** Discovers the other server before the first request. */
+  prepare(from: AssertionFrom): Promise<void>;
 }
 
 /** The part that all token endpoints share. */

@@ -1,22 +1,29 @@
 import type { ErrorCode } from '../error-catalogue.ts';
 import { CambistError } from '../errors.ts';
 import { redact } from '../observability/logged-error.ts';
-import { interactionOf, urlsIn } from './interaction.ts';
+import { type InteractionFacts, interactionOf, urlsIn } from './interaction.ts';
 import { type JsonObject, textOf } from './json-object.ts';
 import { hideCredentials } from './sent-values.ts';
-import type { ExpectedResponse } from './token-response.ts';
+
+/** The facts about a request that decide what its refusal means. */
+export interface RefusalFacts extends InteractionFacts {
+  /** For messages. */
+  readonly serverName: string;
+  /** Owner of the token or assertion in the request: cambist owns the assertion of a chain. */
+  readonly credentialOwner: 'caller' | 'cambist';
+}
 
 /**
  * Maps a 4xx of a token endpoint to an error, by whose credential or configuration is at fault.
  * @see RFC 6749 section 5.2
  */
-export function toRefusal(status: number, body: JsonObject | undefined, expected: ExpectedResponse): CambistError {
-  const { serverName, credentialOwner } = expected;
+export function toRefusal(status: number, body: JsonObject | undefined, facts: RefusalFacts): CambistError {
+  const { serverName, credentialOwner } = facts;
   const error = textOf(body?.error);
   const description = textOf(body?.error_description);
-  const interaction = body === undefined ? undefined : interactionOf(body, expected);
+  const interaction = body === undefined ? undefined : interactionOf(body, facts);
   const code = interaction?.code ?? codeOf(error, description, credentialOwner);
-  const sent = [...expected.sent, ...urlsIn(body)];
+  const sent = [...facts.sent, ...urlsIn(body)];
   const reason = [error, description]
     .filter((part) => part !== '')
     .map((part) => redact(hideCredentials(part, sent)))
@@ -29,7 +36,7 @@ export function toRefusal(status: number, body: JsonObject | undefined, expected
   );
 }
 
-type CredentialOwner = ExpectedResponse['credentialOwner'];
+type CredentialOwner = RefusalFacts['credentialOwner'];
 
 function codeOf(error: string, description: string, owner: CredentialOwner): ErrorCode {
   switch (error) {

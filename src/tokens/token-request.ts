@@ -2,6 +2,7 @@ import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { ConsentRules, TokenTarget } from '../config/route.ts';
 import type { Cause } from '../observability/token-observer.ts';
 import type { Claims } from './claims.ts';
+import type { FormField } from './form-encoding.ts';
 import type { Requester } from './requester.ts';
 import type { SentValue } from './sent-values.ts';
 import type { Subject } from './subject.ts';
@@ -54,9 +55,6 @@ export type Grant =
       readonly from: 'caller' | 'chain';
     }
   | { readonly kind: 'client_credentials' };
-
-/** One form field. A name may repeat. */
-export type FormField = readonly [name: string, value: string];
 
 /**
  * Builds the form of a token request, without client authentication. Pure, so that `explain` shows exactly what is sent.

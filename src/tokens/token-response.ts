@@ -1,11 +1,10 @@
-import type { ConsentRules } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { isB64Token } from './b64-token.ts';
 import type { HttpResponse } from './bounded-request.ts';
 import { type JsonObject, parseJsonObject, textOf } from './json-object.ts';
 import { readRetryAfter } from './retry-after.ts';
-import { findRepeated, type SentValue } from './sent-values.ts';
-import { toRefusal } from './token-refusal.ts';
+import { findRepeated } from './sent-values.ts';
+import { type RefusalFacts, toRefusal } from './token-refusal.ts';
 
 /** The part of a successful response that cambist uses. Everything else, such as refresh and ID tokens, is dropped. */
 export interface TokenResponse {
@@ -20,21 +19,11 @@ export interface TokenResponse {
 /** How a token is sent: with a scheme, or not in an `Authorization` header (RFC 6749 section 7.1, RFC 9449 section 5, RFC 8693 section 2.2.1). */
 export type TokenType = 'Bearer' | 'DPoP' | 'N_A';
 
-/** The facts about a request that decide how its response is processed. */
-export interface ExpectedResponse {
-  /** For messages. */
-  readonly serverName: string;
-  /** Owner of the token or assertion in the request: cambist owns the assertion of a chain. */
-  readonly credentialOwner: 'caller' | 'cambist';
-  /** Can a user change the response, by signing in again or by consent? False for a token of cambist's own client. */
-  readonly actsForUser: boolean;
-  /** The URLs at which the caller may be told to consent. Undefined: none. */
-  readonly consent: ConsentRules | undefined;
+/** The facts about a request that decide how its response is processed. An issued token must repeat none of the values in `sent`. */
+export interface ExpectedResponse extends RefusalFacts {
   readonly requestedTokenType: string | undefined;
   /** `bearer_or_dpop` also accepts a token that is bound to our key. `assertion` is the result of a chain's first leg. */
   readonly kind: 'bearer' | 'bearer_or_dpop' | 'assertion';
-  /** The values of the request. Credentials among them stay out of messages, and an issued token must repeat none. */
-  readonly sent: readonly SentValue[];
   /** Digests of the values of an earlier leg. */
   readonly sentEarlier?: ReadonlySet<string> | undefined;
 }

@@ -143,24 +143,14 @@ test('prints a request for another backend of MCP revision 2026-07-28', async (t
   assert.equal(await soon('the demo exits', exit, 20_000), 0);
 });
 
-const WRONG_USAGE: [args: string[], message: RegExp][] = [
-  [['--kept'], /--kept/],
-  [['--port', '65536'], /Invalid --port "65536"/],
-  [['--port', 'any'], /Invalid --port "any"/],
-  [['--backend', 'http://127.0.0.1:9000/mcp'], /--backend requires --keep/],
-  [['--keep', '--backend', 'nowhere'], /Invalid --backend "nowhere"/],
-];
-
-for (const [args, message] of WRONG_USAGE) {
-  test(`rejects ${args.join(' ')} with its usage`, async (t) => {
-    const child = startDemo(...args);
-    t.after(() => child.kill('SIGKILL'));
-    const [err, code] = await Promise.all([text(child.stderr), exitOf(child)]);
-    assert.equal(code, 2);
-    assert.match(err, message);
-    assert.match(err, /Usage: npm run demo/);
-  });
-}
+test('rejects an unknown option with its usage', async (t) => {
+  const child = startDemo('--kept');
+  t.after(() => child.kill('SIGKILL'));
+  const [err, code] = await Promise.all([text(child.stderr), exitOf(child)]);
+  assert.equal(code, 2);
+  assert.match(err, /--kept/);
+  assert.match(err, /Usage: npm run demo/);
+});
 
 test('shows a call that needs consent with --consent, and exits', async (t) => {
   const out = await successfulOutput(t, '--consent');

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ErrorCode } from '../../src/error-catalogue.ts';
 import { CONSENT_REFUSAL, INTERACTION, modernCall } from '../harness/consent.ts';
-import { CANARY, provokeProblem } from '../harness/expected-problem.ts';
+import { CANARY, provokeProblem, provokeUnlogged } from '../harness/expected-problem.ts';
 import { startFakeSetup } from '../harness/fake-setup.ts';
 import type { Fault } from '../harness/faults.ts';
 
@@ -123,6 +123,7 @@ test('maps each refusal of an authorization server to an error code', async (t) 
   const setup = await startFakeSetup();
   t.after(setup.close);
   const { authorizationServer } = setup;
+  const logChecks: (() => Promise<void>)[] = [];
 
   for (const { when, status = 400, body, code, challenge } of REFUSALS) {
     await t.test(`returns ${code} for ${when}`, async () => {
@@ -130,25 +131,34 @@ test('maps each refusal of an authorization server to an error code', async (t) 
       authorizationServer.queue.push(behaviour);
       const headers = await setup.bearer();
       const expected = { code, ...(challenge === undefined ? {} : { challenge }) };
-      const first = await provokeProblem(setup, { headers }, { ...expected, failedExchanges: 1 });
-      const exchange = await setup.cambist.waitForLog(
-        ({ msg, error: logged }) => msg === 'exchange' && logged === code,
-      );
-      assert.equal(exchange.authorization_server, 'local');
-      assert.equal(exchange.result, 'failure');
+      const first = await provokeUnlogged(setup, { headers }, { ...expected, failedExchanges: 1 });
+      logChecks.push(first.checkLog, async () => {
+        const exchange = await setup.cambist.waitForLog(
+          ({ msg, error: logged, request_id }) =>
+            msg === 'exchange' && logged === code && request_id === first.response.requestId,
+        );
+        assert.equal(exchange.authorization_server, 'local');
+        assert.equal(exchange.result, 'failure');
+      });
 
       if (!CACHED.includes(code)) {
         assert.equal((await setup.call({ headers })).status, 200, 'the next request exchanges the same token again');
         return;
       }
-      const again = await provokeProblem(setup, { headers }, expected);
-      assert.equal(again.status, first.status);
-      const line = setup.cambist.logs().find(({ request_id }) => request_id === again.requestId);
-      assert.equal(line?.cache, 'negative');
+      const again = await provokeUnlogged(setup, { headers }, expected);
+      assert.equal(again.response.status, first.response.status);
+      logChecks.push(again.checkLog, async () => {
+        const line = setup.cambist.logs().find(({ request_id }) => request_id === again.response.requestId);
+        assert.equal(line?.cache, 'negative');
+      });
       const others = await setup.call({ headers: await setup.bearer() });
       assert.equal(others.status, 200, 'the refusal does not affect another token');
     });
   }
+
+  await t.test('logs each refusal', async () => {
+    for (const checkLog of logChecks) await checkLog();
+  });
 });
 
 test('returns ERR_CONSENT_REQUIRED when the user must consent, and no URL of a host that is not listed', async (t) => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { provokeProblem } from '../harness/expected-problem.ts';
-import { startFakeSetup } from '../harness/fake-setup.ts';
+import { type ExpectedProblem, provokeProblem, provokeUnlogged } from '../harness/expected-problem.ts';
+import { type SetupCall, startFakeSetup } from '../harness/fake-setup.ts';
 
 const INVALID_TOKEN = 'Bearer error="invalid_token"';
 
@@ -24,36 +24,35 @@ test('refuses an invalid request without a token request', async (t) => {
   const token = await setup.subjectToken();
   const authorization = `Bearer ${token}`;
 
+  const logChecks: (() => Promise<void>)[] = [];
+  const provoke = async (call: SetupCall, expected: ExpectedProblem): Promise<void> => {
+    logChecks.push((await provokeUnlogged(setup, call, expected)).checkLog);
+  };
+
   for (const path of ['/', '/toolsmith', '/tools/../tools', '/tools/%2e%2e/x', '/TOOLS']) {
     await t.test(`returns 403 for a path without a route: ${path}`, async () => {
-      await provokeProblem(
-        setup,
-        { path, headers: { authorization } },
-        { code: 'ERR_ROUTE_NOT_FOUND', route: undefined },
-      );
+      await provoke({ path, headers: { authorization } }, { code: 'ERR_ROUTE_NOT_FOUND', route: undefined });
     });
   }
 
   await t.test('returns 403 for TRACE, because its response would contain the issued token', async () => {
     const headers = { authorization };
-    await provokeProblem(setup, { method: 'TRACE', headers }, { code: 'ERR_ROUTE_NOT_FOUND', route: undefined });
+    await provoke({ method: 'TRACE', headers }, { code: 'ERR_ROUTE_NOT_FOUND', route: undefined });
   });
 
   await t.test('returns a Bearer challenge for a request without a token', async () => {
-    await provokeProblem(setup, {}, { code: 'ERR_SUBJECT_TOKEN_MISSING', challenge: 'Bearer' });
+    await provoke({}, { code: 'ERR_SUBJECT_TOKEN_MISSING', challenge: 'Bearer' });
   });
 
   await t.test('treats credentials of another scheme as a missing token', async () => {
-    await provokeProblem(
-      setup,
+    await provoke(
       { headers: { authorization: 'Basic dXNlcjpwYXNzd29yZA==' } },
       { code: 'ERR_SUBJECT_TOKEN_MISSING', challenge: 'Bearer' },
     );
   });
 
   await t.test('treats a token in a header that the route does not read as missing', async () => {
-    await provokeProblem(
-      setup,
+    await provoke(
       { path: '/elsewhere', headers: { authorization } },
       { code: 'ERR_SUBJECT_TOKEN_MISSING', challenge: 'Bearer', route: 'elsewhere' },
     );
@@ -68,8 +67,7 @@ test('refuses an invalid request without a token request', async (t) => {
     ['followed by another', `${authorization}, ${authorization}`],
   ] as const) {
     await t.test(`refuses a bearer ${flaw}`, async () => {
-      await provokeProblem(
-        setup,
+      await provoke(
         { headers: { authorization: value } },
         { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge: INVALID_TOKEN },
       );
@@ -79,30 +77,27 @@ test('refuses an invalid request without a token request', async (t) => {
   await t.test('refuses an expired token', async () => {
     const headers = await setup.bearer({ ttlSeconds: -60 });
     const challenge = `${INVALID_TOKEN}, error_description="The access token expired"`;
-    await provokeProblem(setup, { headers }, { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge });
+    await provoke({ headers }, { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge });
   });
 
   await t.test('refuses a token with a malformed expiry', async () => {
     const [header, , signature] = token.split('.');
     const payload = Buffer.from(JSON.stringify({ sub: 'alice', exp: 'never' })).toString('base64url');
-    await provokeProblem(
-      setup,
+    await provoke(
       { headers: { authorization: `Bearer ${header}.${payload}.${signature}` } },
       { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge: INVALID_TOKEN },
     );
   });
 
   await t.test('refuses two Authorization headers, even with the same token', async () => {
-    await provokeProblem(
-      setup,
+    await provoke(
       { headers: { authorization: [authorization, authorization] } },
       { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge: INVALID_TOKEN },
     );
   });
 
   await t.test('refuses a token that is repeated in the URL', async () => {
-    await provokeProblem(
-      setup,
+    await provoke(
       { path: `/tools?access_token=${token}`, headers: { authorization } },
       { code: 'ERR_SUBJECT_TOKEN_INVALID', challenge: INVALID_TOKEN },
     );
@@ -111,6 +106,10 @@ test('refuses an invalid request without a token request', async (t) => {
   await t.test('forwards the next valid request', async () => {
     const response = await setup.call({ headers: { authorization } });
     assert.equal(response.status, 200);
+  });
+
+  await t.test('logs each refusal', async () => {
+    for (const checkLog of logChecks) await checkLog();
   });
 });
 

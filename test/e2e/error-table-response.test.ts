@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CANARY, provokeProblem } from '../harness/expected-problem.ts';
+import { CANARY, provokeUnlogged } from '../harness/expected-problem.ts';
 import type { Behaviour } from '../harness/fake-authorization-server.ts';
 import { startFakeSetup } from '../harness/fake-setup.ts';
 
@@ -28,19 +28,26 @@ const UNUSABLE: Record<string, Behaviour> = {
 test('returns an error for an unusable token response', async (t) => {
   const setup = await startFakeSetup();
   t.after(setup.close);
+  const logChecks: (() => Promise<void>)[] = [];
   for (const [response, behaviour] of Object.entries(UNUSABLE)) {
     await t.test(`returns ERR_STS_RESPONSE_INVALID for ${response}`, async () => {
       setup.authorizationServer.queue.push(behaviour);
       const headers = await setup.bearer();
-      await provokeProblem(setup, { headers }, { code: 'ERR_STS_RESPONSE_INVALID', failedExchanges: 1 });
+      const expected = { code: 'ERR_STS_RESPONSE_INVALID', failedExchanges: 1 } as const;
+      logChecks.push((await provokeUnlogged(setup, { headers }, expected)).checkLog);
       assert.equal((await setup.call({ headers })).status, 200, 'the next request causes another exchange');
     });
   }
+
+  await t.test('logs each error', async () => {
+    for (const checkLog of logChecks) await checkLog();
+  });
 });
 
 test('refuses a token for another audience', async (t) => {
   const setup = await startFakeSetup();
   t.after(setup.close);
+  const logChecks: (() => Promise<void>)[] = [];
   const audiences: Record<string, Extract<Behaviour, { kind: 'issue' }>> = {
     'another backend': { kind: 'issue', audience: 'https://canary.example.com/mcp' },
     'a backend whose name only starts with the same characters': {
@@ -54,7 +61,8 @@ test('refuses a token for another audience', async (t) => {
     await t.test(`returns ERR_ISSUED_TOKEN_AUDIENCE for a token for ${audience}`, async () => {
       setup.authorizationServer.queue.push(behaviour);
       const headers = await setup.bearer();
-      await provokeProblem(setup, { headers }, { code: 'ERR_ISSUED_TOKEN_AUDIENCE', failedExchanges: 1 });
+      const expected = { code: 'ERR_ISSUED_TOKEN_AUDIENCE', failedExchanges: 1 } as const;
+      logChecks.push((await provokeUnlogged(setup, { headers }, expected)).checkLog);
     });
   }
 
@@ -64,5 +72,9 @@ test('refuses a token for another audience', async (t) => {
       audience: ['https://x.example.com', `${setup.upstream.url}/mcp`],
     });
     assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
+  });
+
+  await t.test('logs each error', async () => {
+    for (const checkLog of logChecks) await checkLog();
   });
 });

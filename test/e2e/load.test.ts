@@ -3,10 +3,10 @@ import { test } from 'node:test';
 import { SETUP_ROUTE, startFakeSetup } from '../harness/fake-setup.ts';
 import { respond } from '../harness/upstream-handlers.ts';
 
-const REQUESTS = 2_000;
+const REQUESTS = 500;
 const MAX_RESIDENT_BYTES = 150 * 1024 * 1024;
 
-test('serves 2,000 cached requests with one exchange and within 150 MiB', async (t) => {
+test('serves 500 cached requests with one exchange and within 150 MiB', async (t) => {
   const setup = await startFakeSetup({ change: (config) => ({ ...config, log: { level: 'info' } }) });
   t.after(setup.close);
   setup.upstream.handler = respond(200, '{"jsonrpc":"2.0","id":1,"result":{}}');

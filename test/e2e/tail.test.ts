@@ -26,7 +26,7 @@ test('prints the last decisions as text and as JSON, filtered by route and code'
   const [forwarded = '', refused = '', unmatched = ''] = all.stdout.trimEnd().split('\n');
   assert.match(
     forwarded,
-    /^\S+Z 200 forwarded tools \(any host, path \/tools\) cache=miss exchange=\d+ms asked=\[audience /,
+    /^\S+Z 200 forwarded tools \(any host, path \/tools\) cache=miss exchange=\d+ms asked=\[resource http:/,
   );
   assert.match(refused, / 401 ERR_SUBJECT_TOKEN_MISSING tools /);
   assert.match(unmatched, / 403 ERR_ROUTE_NOT_FOUND \(no route\)$/);

@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import {
   brokenPromisesToAgent,
   callAgent,
@@ -10,39 +9,12 @@ import {
 } from './demo-agent.ts';
 import { brokenPromises, makeCalls } from './demo-calls.ts';
 import { keepRunning } from './demo-keep.ts';
+import { type DemoOptions, readDemoOptions, USAGE } from './demo-options.ts';
 import { createPainter, describeFindings } from './demo-report.ts';
 import { type McpSetupConfig, startMcpSetup } from './mcp-setup.ts';
 import { BUILT_PROGRAM } from './run-command.ts';
 
-const USAGE = `Usage: npm run demo [-- [--port PORT] [--consent] [--keep [--backend URL]]]
-
-Starts an authorization server, two MCP backends, and cambist between them. Calls the backends with official MCP clients and
-prints the result.
-  --port PORT    port of 127.0.0.1 where cambist listens; the default is any available port
-  --consent      shows a call that needs the user's consent instead; with --keep, you consent in a browser
-  --keep         keeps everything running until Ctrl-C, and prints requests to try
-  --backend URL  with --keep: adds your own MCP backend as the route "mine"
-`;
-
-const OPTIONS = {
-  port: { type: 'string' },
-  consent: { type: 'boolean', default: false },
-  keep: { type: 'boolean', default: false },
-  backend: { type: 'string' },
-  help: { type: 'boolean', short: 'h', default: false },
-} as const;
-
-interface DemoOptions {
-  readonly port?: string;
-  readonly consent: boolean;
-  readonly keep: boolean;
-  readonly backend?: string;
-  readonly help: boolean;
-}
-
 const EXIT = { done: 0, failed: 1, usage: 2 };
-
-const MAX_PORT = 65_535;
 
 /** The lifetime of the caller's token with `--keep`. */
 const KEPT_TOKEN_TTL_SECONDS = 8 * 3600;
@@ -55,8 +27,7 @@ process.exitCode = await main(process.argv.slice(2));
 async function main(args: string[]): Promise<number> {
   let options: DemoOptions;
   try {
-    options = parseArgs({ args, options: OPTIONS }).values;
-    checkOptions(options);
+    options = readDemoOptions(args);
   } catch (error) {
     console.error(`${messageOf(error)}\n\n${USAGE}`);
     return EXIT.usage;
@@ -75,17 +46,6 @@ async function main(args: string[]): Promise<number> {
     console.error(`The demo failed: ${messageOf(error)}`);
     return EXIT.failed;
   }
-}
-
-/** @throws Error for an invalid combination or value */
-function checkOptions({ port, keep, backend, consent }: DemoOptions): void {
-  if (port !== undefined && !(/^\d+$/.test(port) && Number(port) <= MAX_PORT)) {
-    throw new Error(`Invalid --port "${port}": use a number from 0 to ${MAX_PORT}.`);
-  }
-  if (backend === undefined) return;
-  if (!keep) throw new Error('--backend requires --keep.');
-  if (consent) throw new Error('--backend has no effect with --consent.');
-  if (!URL.canParse(backend)) throw new Error(`Invalid --backend "${backend}": use the URL of an MCP server.`);
 }
 
 async function runDemo({ port, keep, backend }: DemoOptions): Promise<number> {

@@ -8,8 +8,11 @@ import { type FakeSetupConfig, SETUP_ROUTE, startFakeSetup } from '../../harness
 import { sseUpstream } from '../../harness/sse-upstream.ts';
 import { respond } from '../../harness/upstream-handlers.ts';
 
-/** The program's timers run a hundred times faster, so this is a quarter of an hour for them. */
-const IDLE_MS = 9_000;
+/**
+ * The program's timers run a hundred times faster, so this is 400 seconds for them. undici and Node abort after 300 seconds
+ * by default.
+ */
+const IDLE_MS = 4_000;
 
 const FAST_TIMERS = new URL('../../harness/fast-timers.ts', import.meta.url).href;
 

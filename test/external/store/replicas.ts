@@ -3,10 +3,17 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { type RunningApp, startTestApp } from '../../harness/app.ts';
+import { systemClock } from '../../../src/clock/clock.ts';
+import { createLogger } from '../../../src/observability/logger.ts';
+import { openSharedCache } from '../../../src/shared-cache/shared-cache.ts';
+import { configOf, type RunningApp, startTestApp, type WrittenConfig } from '../../harness/app.ts';
+import { eventually } from '../../harness/eventually.ts';
 import { type FakeAuthorizationServer, startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
 import { startFakeUpstream, type UpstreamHandler } from '../../harness/fake-upstream.ts';
 import { echo } from '../../harness/upstream-handlers.ts';
+
+/** Longer than any test. */
+const SEEDED_MS = 3_600_000;
 
 /** Several cambist that share one cache, in this process. */
 export interface Replicas {
@@ -25,6 +32,8 @@ export interface ReplicaOptions {
   /** `cache.shared`, without its key. */
   readonly shared: Readonly<Record<string, unknown>>;
   readonly handler?: UpstreamHandler;
+  /** The store says that no revocation is missing. The first replicas would otherwise wait seconds for others. */
+  readonly isSeeded?: boolean;
   /** Overrides keys of the route. */
   readonly route?: Readonly<Record<string, unknown>>;
   /** More routes, and keys of the config. */
@@ -58,6 +67,7 @@ export async function startReplicas(t: TestContext, options: ReplicaOptions): Pr
       ...routes,
     ],
   };
+  if (options.isSeeded) await seed(config);
   const apps: RunningApp[] = [];
   const add = async (): Promise<RunningApp> => {
     const app = await startTestApp(t, config);
@@ -80,4 +90,18 @@ export async function startReplicas(t: TestContext, options: ReplicaOptions): Pr
       return response.status;
     },
   };
+}
+
+/** Does what a replica does once it knows all revocations. */
+async function seed(config: WrittenConfig): Promise<void> {
+  const { shared } = configOf(config).cache;
+  if (shared === undefined) throw new Error('the config has no shared cache');
+  const logger = createLogger('error', process.stderr);
+  const cache = await openSharedCache(shared, { clock: systemClock, logger, maxAgeMs: () => 0 });
+  try {
+    const untilMs = Date.now() + SEEDED_MS;
+    await eventually('the store is seeded', async () => (await cache.records.seed(untilMs)) === 'kept');
+  } finally {
+    cache.close();
+  }
 }

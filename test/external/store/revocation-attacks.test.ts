@@ -67,7 +67,7 @@ for (const kind of STORE_KINDS) {
 test('a replica that runs alone waits for no other, and one that starts beside it gets its revocations from it', async (t) => {
   const store = await startStore({ programs: findStore('valkey') });
   t.after(store.close);
-  const { apps, caller, call, logout, add } = await startRevoking(t, store.port, 1);
+  const { apps, caller, call, logout, add } = await startRevoking(t, store.port, 1, undefined, false);
   const alice = await caller('alice', 's1');
   assert.equal(await logout(0, 'alice', 's1'), 200);
   await apps[0]?.stop();

@@ -280,6 +280,8 @@ describe('explain', () => {
       explanation.others.map(({ route }: { route: string }) => route),
       ['github', 'tools', 'docs'],
     );
+    const { text } = await run(t, 'http://127.0.0.1:8180/other');
+    assert.match(text, /^Why no route matches\n {2}github: /m);
   });
 
   test('takes the host from a Host header instead of the URL, as curl does', async (t) => {

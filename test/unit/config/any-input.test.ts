@@ -35,7 +35,7 @@ test('returns a config or errors for any text of YAML characters', () => {
   );
   fc.assert(
     fc.property(fc.array(signs, { maxLength: 60 }), (parts) => holds(parts.join(''))),
-    { numRuns: 500 },
+    { numRuns: 200 },
   );
 });
 
@@ -49,7 +49,7 @@ test('returns a config or errors when one part of a valid config is replaced by 
     fc.property(fc.constantFrom(...paths), fc.jsonValue({ maxDepth: 3 }), (path, value) => {
       holds(JSON.stringify(replaceAt(FULL, path, value as Json)));
     }),
-    { numRuns: 500 },
+    { numRuns: 200 },
   );
 });
 

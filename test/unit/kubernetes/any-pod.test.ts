@@ -166,7 +166,7 @@ test('changes the text of a pod so that it contains the injected pod, and restor
       assert.deepEqual(read(restoreText(reformatted)), before);
     }),
     // Longer runs found nothing more. A failure is not shrunk, because each try injects several times.
-    { numRuns: 20, endOnFailure: true },
+    { numRuns: 8, endOnFailure: true },
   );
 });
 
@@ -198,7 +198,7 @@ test('restores every byte of a pod in any form, and records nothing of a Secret'
         injected = next;
       }
     }),
-    { numRuns: 20, endOnFailure: true },
+    { numRuns: 8, endOnFailure: true },
   );
 });
 

@@ -1,31 +1,37 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer, type ServerResponse } from 'node:http';
-import { type AddressInfo, connect, type Socket } from 'node:net';
-import { test } from 'node:test';
+import { createServer, type Server, type ServerResponse } from 'node:http';
+import { connect, type Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
 import { displaceConnections } from '../../../src/listeners/displace-connections.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { listen } from '../../harness/http-server.ts';
 
-test('serves a new client while others hold all connections, and closes the oldest of theirs', async (t) => {
-  const server = createServer((_request, response) => response.end('served'));
-  const told: number[] = [];
-  const { counts } = displaceConnections(server, 3, (count) => told.push(count));
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
+/** Opens the server on a free port. `connected` connects a client, which sends a text. */
+async function openServer(t: TestContext, server: Server) {
+  const { port } = await listen(server);
   const open: Socket[] = [];
   t.after(() => {
     for (const socket of open) socket.destroy();
     server.closeAllConnections();
     server.close();
   });
-  const connected = async (): Promise<Socket> => {
+  const connected = async (text = ''): Promise<Socket> => {
     const socket = connect(port, '127.0.0.1');
     socket.on('error', () => {});
     open.push(socket);
     await once(socket, 'connect');
+    socket.write(text);
     return socket;
   };
+  return { port, connected };
+}
+
+test('serves a new client while others hold all connections, and closes the oldest of theirs', async (t) => {
+  const server = createServer((_request, response) => response.end('served'));
+  const told: number[] = [];
+  const { counts } = displaceConnections(server, 3, (count) => told.push(count));
+  const { port, connected } = await openServer(t, server);
   const [oldest, ...others] = [await connected(), await connected(), await connected()];
   await eventually('three connections', () => counts.open === 3);
   const closed = once(oldest as Socket, 'close');
@@ -47,27 +53,11 @@ test('keeps a complete request while other clients connect, but no more than hal
     waiting.push(response);
   });
   const { counts } = displaceConnections(server, 4, () => {});
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  const open: Socket[] = [];
-  t.after(() => {
-    for (const socket of open) socket.destroy();
-    server.closeAllConnections();
-    server.close();
-  });
-  const connected = async (text: string): Promise<Socket> => {
-    const socket = connect(port, '127.0.0.1');
-    socket.on('error', () => {});
-    open.push(socket);
-    await once(socket, 'connect');
-    socket.write(text);
-    return socket;
-  };
+  const { connected } = await openServer(t, server);
   const post = 'POST / HTTP/1.1\r\nhost: cambist\r\nconnection: close\r\ncontent-length: 0\r\n\r\n';
   const genuine = await connected(post);
   await eventually('a request', () => waiting.length === 1);
-  for (let i = 0; i < 8; i += 1) await connected('');
+  for (let i = 0; i < 8; i += 1) await connected();
   await eventually('others are dropped', () => counts.dropped === 5);
   assert.ok(!genuine.destroyed && genuine.readable);
   assert.equal(waiting[0]?.destroyed, false);
@@ -76,7 +66,7 @@ test('keeps a complete request while other clients connect, but no more than hal
     await connected(post);
     await eventually('another request', () => waiting.length === i + 2);
   }
-  const late = await connected('');
+  const late = await connected();
   await eventually('the oldest request made room', () => counts.dropped === 9);
   late.write(post);
   await eventually('the late request', () => waiting.length === 5);

@@ -1,7 +1,7 @@
 import type { TestContext } from 'node:test';
 import { type Clock, systemClock } from '../../../src/clock/clock.ts';
 import type { SharedCache } from '../../../src/config/optional-sections.ts';
-import type { Route } from '../../../src/config/route.ts';
+import type { Route, TokenCredential } from '../../../src/config/route.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
 import { createStoreCounts, type StoreCounts } from '../../../src/shared-cache/counts.ts';
 import { createSharedHandles, type SharedHandles } from '../../../src/shared-cache/handles.ts';
@@ -10,7 +10,6 @@ import { createMessages, type SharedMessages } from '../../../src/shared-cache/m
 import { createRecords, type SharedRecords } from '../../../src/shared-cache/records.ts';
 import { createSecondLevel } from '../../../src/shared-cache/second-level.ts';
 import { createStore, type Store, type StoreState } from '../../../src/shared-cache/store.ts';
-import type { TokenCredential } from '../../../src/tokens/exchange.ts';
 import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
 import { computeLifetime } from '../../../src/tokens/lifetime.ts';
 import type { SecondLevel, SharedEntry } from '../../../src/tokens/second-level.ts';

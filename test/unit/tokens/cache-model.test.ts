@@ -4,7 +4,7 @@ import { setUpModel } from './cache-model.ts';
 import { COMMANDS } from './cache-model-commands.ts';
 import { settleFlight } from './cache-model-settle.ts';
 
-const RUNS = 500;
+const RUNS = 200;
 
 test('the cache behaves like its model for any sequence of events', async () => {
   const setUp = fc.record({

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
+import type { AcceptedToken } from '../../../src/tokens/accept-token.ts';
 import { createOwnTokens } from '../../../src/tokens/own-tokens.ts';
-import type { AcceptedToken, TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
+import type { TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { TokenRequest } from '../../../src/tokens/token-request.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 

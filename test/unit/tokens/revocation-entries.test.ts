@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createRevocations, type RevocationEntry, type Revocations } from '../../../src/tokens/revocations.ts';
+import type { RevocationEntry } from '../../../src/tokens/revocation-list.ts';
+import { createRevocations, type Revocations } from '../../../src/tokens/revocations.ts';
 import { toSubject } from '../../../src/tokens/subject.ts';
 import { createFakeClock, type FakeClock } from '../../harness/fake-clock.ts';
 import { failsWith } from './sample.ts';

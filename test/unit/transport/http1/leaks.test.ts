@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import net, { type Socket } from 'node:net';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import type { Dispatcher } from 'undici';
 import { type BareConnection, http1Dispatcher, responseOf, startBareUpstream } from '../../../harness/bare-upstream.ts';
 import { countParsers } from '../../../harness/counted-parsers.ts';
@@ -79,6 +79,18 @@ function active(): Record<string, number> {
   return counts;
 }
 
+/** Returns the sockets that are opened from now on. */
+function watchSockets(t: TestContext): readonly Socket[] {
+  const sockets: Socket[] = [];
+  const { connect } = net;
+  t.mock.method(net, 'connect', (...given: Parameters<typeof connect>) => {
+    const socket = connect(...given);
+    sockets.push(socket);
+    return socket;
+  });
+  return sockets;
+}
+
 test('leaves no socket, timer, parser or listener after thousands of requests of all kinds', async (t) => {
   const warnings: string[] = [];
   const warn = (warning: Error): void => void warnings.push(warning.message);
@@ -87,13 +99,7 @@ test('leaves no socket, timer, parser or listener after thousands of requests of
   const upstream = await startBareUpstream(t, (connection, headers) =>
     RESPONSES[headers.split(' ')[1] as string]?.(connection),
   );
-  const sockets: Socket[] = [];
-  const { connect } = net;
-  t.mock.method(net, 'connect', (...given: Parameters<typeof connect>) => {
-    const socket = connect(...given);
-    sockets.push(socket);
-    return socket;
-  });
+  const sockets = watchSockets(t);
   const before = active();
   const dispatcher = http1Dispatcher(t);
   const ask = ([path, options = {}, reactions = {}]: Kind): Promise<Followed> => {
@@ -117,13 +123,7 @@ test('adds no listener to a connection that serves a thousand requests', async (
   const upstream = await startBareUpstream(t, (connection, headers) =>
     RESPONSES[headers.split(' ')[1] as string]?.(connection),
   );
-  const sockets: Socket[] = [];
-  const { connect } = net;
-  t.mock.method(net, 'connect', (...given: Parameters<typeof connect>) => {
-    const socket = connect(...given);
-    sockets.push(socket);
-    return socket;
-  });
+  const sockets = watchSockets(t);
   const dispatcher = http1Dispatcher(t);
   const listeners = (): (string | symbol | number)[][] => {
     const socket = sockets[0] as Socket;

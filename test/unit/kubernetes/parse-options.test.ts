@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { OptionError, parseOptions, type RawOptions } from '../../../src/kubernetes/options.ts';
+import { OptionError, type RawOptions } from '../../../src/kubernetes/options.ts';
+import { parseOptions } from '../../../src/kubernetes/parse-options.ts';
 import { quantityOf } from '../../../src/kubernetes/quantity.ts';
 
 const IMAGE = { image: 'r.example/cambist@sha256:0123456789abcdef' };
@@ -70,11 +71,11 @@ const WRONG: Readonly<Record<string, [RawOptions, string]>> = {
   'a port of cambist for callers': [{ inbound: '8180' }, '--inbound is "8180": must differ from port and admin-port'],
   'a port of cambist for the agent': [
     { inbound: '8179' },
-    '--agent-port is 8180: must be a port other than those of cambist',
+    '--agent-port is "8180": must be a port other than those of cambist',
   ],
   'the port of callers for the agent': [
     { inbound: '8080', 'agent-port': '8080' },
-    '--agent-port is 8080: must be a port other than those of cambist',
+    '--agent-port is "8080": must be a port other than those of cambist',
   ],
   'another value of proxy-env': [{ 'proxy-env': 'yes' }, '--proxy-env is "yes": must be one of enabled, disabled'],
 };
