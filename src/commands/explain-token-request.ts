@@ -4,10 +4,9 @@ import type { ExpectedAudience, Route, TokenTarget } from '../config/route.ts';
 import { assertionFrom } from '../config/used-servers.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
 import { lastingCredential } from '../shared-cache/sealing-secret.ts';
-import { targetOf } from '../tokens/asserted-client.ts';
 import { firstLegTarget } from '../tokens/chain.ts';
 import type { FormField } from '../tokens/form-encoding.ts';
-import { buildTokenRequest, type Grant } from '../tokens/token-request.ts';
+import { buildTokenRequest, type Grant, ownTarget } from '../tokens/token-request.ts';
 
 /** A token request, with placeholders for its secrets. */
 export interface TokenRequestExplanation {
@@ -61,7 +60,7 @@ export function explainTokenRequests(route: Route): TokenRequests {
     subject_token_check: explainCheck(route),
     assertion_request: chain
       ? explainRequest(chain.authorizationServer, firstLegTarget(chain, target), exchange)
-      : issuer && explainRequest(issuer.authorizationServer, targetOf(issuer), { kind: 'client_credentials' }),
+      : issuer && explainRequest(issuer.authorizationServer, ownTarget(issuer.scope), { kind: 'client_credentials' }),
     token_request: explainRequest(
       server,
       target,

@@ -31,7 +31,7 @@ export function parseSize(text: string | number): number | undefined {
 /** Short names of token types (RFC 8693 section 3; `id-jag` comes from the identity assertion grant draft). */
 export const TOKEN_TYPES = ['access_token', 'refresh_token', 'id_token', 'saml1', 'saml2', 'jwt', 'id-jag'] as const;
 
-const TOKEN_TYPE_PREFIX = 'urn:ietf:params:oauth:token-type:';
+export const TOKEN_TYPE_PREFIX = 'urn:ietf:params:oauth:token-type:';
 
 /** An absolute URI (RFC 3986 section 4.3) in printable ASCII: a scheme, a colon, and no fragment. */
 export const ABSOLUTE_URI = /^[A-Za-z][A-Za-z0-9+.-]*:[!"$-;=?-[\]_a-z~%]+$/;

@@ -3,6 +3,7 @@ import type { Route, TokenTarget } from '../config/route.ts';
 import { assertionFrom, usedServers } from '../config/used-servers.ts';
 import { CambistError } from '../errors.ts';
 import { firstLegTarget } from '../tokens/chain.ts';
+import { CAMBIST } from '../tokens/requester.ts';
 import type { Grant } from '../tokens/token-request.ts';
 import type { CheckContext } from './check-context.ts';
 import { clientFinding, encodingFinding, encodingMatters, INVALID_TOKEN, unusedFinding } from './client-auth.ts';
@@ -161,7 +162,7 @@ async function probe(
   const failure = await failureOf(() =>
     endpoint(server).exchange({
       routeName: 'doctor',
-      requester: { caller: undefined, peer: undefined },
+      requester: CAMBIST,
       grantKind: grant.kind,
       grant: () => grant,
       target: role.target,

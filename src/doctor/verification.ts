@@ -2,6 +2,7 @@ import { decodeProtectedHeader, type JWTPayload } from 'jose';
 import type { SubjectVerification } from '../config/route.ts';
 import { ASYMMETRIC_ALGORITHMS } from '../config/schema-authorization-server.ts';
 import { isFor } from '../tokens/audience.ts';
+import { textOf } from '../tokens/json-object.ts';
 import { type Finding, listed, printable, problem, type ShowClaim } from './finding.ts';
 import { describeKeys, type UsableKey } from './key-set.ts';
 import { differInSlash } from './metadata.ts';
@@ -45,7 +46,7 @@ export function verificationFindings(unverified: UnverifiedToken): Finding[] {
 }
 
 function issuerDiffers({ issuer }: SubjectVerification, claims: JWTPayload, show: ShowClaim): Finding {
-  const iss = stringOf(claims.iss);
+  const iss = textOf(claims.iss);
   const shown = show(iss);
   return problem(
     'verify_issuer_differs',
@@ -74,8 +75,8 @@ function audienceDiffers({ audience }: SubjectVerification, { aud }: JWTPayload,
 /** Reports that none of the keys can have signed the token. */
 function keyFinding({ rules, token, keys, show }: UnverifiedToken): Finding | undefined {
   const header = decodeProtectedHeader(token);
-  const alg = stringOf(header.alg);
-  const kid = header.kid === undefined ? undefined : stringOf(header.kid);
+  const alg = textOf(header.alg);
+  const kid = header.kid === undefined ? undefined : textOf(header.kid);
   if (!ASYMMETRIC_ALGORITHMS.some((known) => known === alg)) {
     return problem('verify_algorithm_refused', `the subject token has the signature algorithm "${show(alg)}"`, {
       why: 'no public key can verify it: it has no signature, or one made with a secret that the issuer shares',
@@ -95,9 +96,4 @@ function keyFinding({ rules, token, keys, show }: UnverifiedToken): Finding | un
       fix: `obtain a new token; if that has such a key as well, set subject_token.verify.jwks_uri to the keys of the server that signs for "${rules.issuer}"`,
     },
   );
-}
-
-/** A claim or header parameter may have any type. */
-function stringOf(value: unknown): string {
-  return typeof value === 'string' ? value : '';
 }

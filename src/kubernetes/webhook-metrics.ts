@@ -1,4 +1,5 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { createRegistry } from '../observability/process-metrics.ts';
 import type { Injection } from './pod-injection.ts';
 
 /** The result of a review; `invalid` for a request that is not a valid review. */
@@ -16,14 +17,9 @@ const RESULTS: readonly ReviewMetric[] = ['injected', 'unchanged', 'skipped', 'r
 
 const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
-/** Node's gauges that `promtool check metrics` reports, because their names end like those of counters. */
-const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'];
-
 /** @param logLinesLost returns the number of log lines that standard output has not accepted since the start */
 export function createWebhookMetrics(version: string, logLinesLost: () => number): WebhookMetrics {
-  const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
-  for (const name of MISNAMED) registry.removeSingleMetric(name);
+  const registry = createRegistry();
   const registers = [registry];
   const requests = new Counter({
     name: 'cambist_webhook_requests_total',

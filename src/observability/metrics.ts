@@ -1,4 +1,3 @@
-import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Config } from '../config/config.ts';
 import type { AuditCounts } from './audit-counts.ts';
 import { countOf } from './counters.ts';
@@ -6,6 +5,7 @@ import type { Counts } from './counts.ts';
 import { OF_SIGNALS, UNMATCHED } from './expected.ts';
 import { createExposition, type Exposition } from './exposition.ts';
 import { counter, gauge, histogram, type MetricFamily, sample, samplesOf } from './metric-families.ts';
+import { createRegistry } from './process-metrics.ts';
 import type { ReadinessReport } from './readiness.ts';
 import type { RouteCounts } from './route-counts.ts';
 
@@ -31,15 +31,9 @@ export interface MetricSources {
   readonly more?: readonly MetricFamily[];
 }
 
-/** Node's gauges that `promtool check metrics` reports, because their names end like those of counters. */
-const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total'];
-
 /** Creates all metrics. Names and labels are part of the interface to users. */
 export function createMetrics(version: string, sources: MetricSources): Exposition {
-  const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
-  for (const name of MISNAMED) registry.removeSingleMetric(name);
-  return createExposition(registry, [
+  return createExposition(createRegistry(), [
     ...trafficFamilies(sources.counts),
     ...tokenFamilies(sources),
     ...ownFamilies(sources),

@@ -1,12 +1,9 @@
-import type { AssertionFrom, AuthorizationServer } from '../config/authorization-server.ts';
-import type { TokenTarget } from '../config/route.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { Secret } from '../secrets/secret.ts';
 import type { Assertions } from './chain.ts';
 import { digestsOf } from './sent-values.ts';
 import type { ClientAssertions, TokenEndpoint } from './token-endpoint.ts';
-
-/** cambist itself: no caller is involved. */
-const CAMBIST = { caller: undefined, peer: undefined };
+import { ownTokenRequest } from './token-request.ts';
 
 export function createClientAssertions(
   endpoint: (server: AuthorizationServer) => TokenEndpoint,
@@ -15,32 +12,12 @@ export function createClientAssertions(
   return {
     obtain: (server, from, routeName) =>
       assertions.obtain(keyOf(server), routeName, async () => {
-        const { accessToken, lifetime, sent } = await endpoint(from.authorizationServer).exchange({
-          routeName,
-          requester: CAMBIST,
-          grantKind: 'client_credentials',
-          grant: () => ({ kind: 'client_credentials' }),
-          target: targetOf(from),
-          expect: 'assertion',
-          consent: undefined,
-          subjectExpiresAtMs: undefined,
-          refresh: false,
-        });
+        const request = ownTokenRequest(routeName, from.scope, 'assertion');
+        const { accessToken, lifetime, sent } = await endpoint(from.authorizationServer).exchange(request);
         return { assertion: new Secret(accessToken), lifetime, sent: digestsOf(sent) };
       }),
     drop: (server, assertion) => assertions.drop(keyOf(server), assertion),
     prepare: ({ authorizationServer }) => endpoint(authorizationServer).prepare(),
-  };
-}
-
-/** The server that gets the assertion checks its audience. */
-export function targetOf({ scope }: AssertionFrom): TokenTarget {
-  return {
-    resource: [],
-    audience: [],
-    scope,
-    requestedTokenType: undefined,
-    expectAudience: 'any',
   };
 }
 

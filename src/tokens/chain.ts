@@ -1,4 +1,5 @@
 import type { Chain, TokenTarget } from '../config/route.ts';
+import { TOKEN_TYPE_PREFIX } from '../config/units.ts';
 import type { Secret } from '../secrets/secret.ts';
 import type { TokenCache } from './cache.ts';
 import type { HasLifetime } from './lifetime.ts';
@@ -9,8 +10,6 @@ export interface Assertion extends HasLifetime {
   /** Digests of the values that the first leg sent. The second server's token must repeat none of them. */
   readonly sent: ReadonlySet<string>;
 }
-
-const TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:';
 
 /**
  * The target of a chain's first leg: an assertion for the second server, about the resource of the route.
@@ -23,7 +22,7 @@ export function firstLegTarget(chain: Chain, target: TokenTarget): TokenTarget {
     resource: isIdJag ? target.resource : [],
     audience: [chain.audience],
     scope: target.scope,
-    requestedTokenType: `${TOKEN_TYPE}${isIdJag ? 'id-jag' : 'jwt'}`,
+    requestedTokenType: `${TOKEN_TYPE_PREFIX}${isIdJag ? 'id-jag' : 'jwt'}`,
     expectAudience: chain.expectAudience,
   };
 }

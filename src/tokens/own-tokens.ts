@@ -3,6 +3,7 @@ import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { Secret } from '../secrets/secret.ts';
 import type { Lifetime } from './lifetime.ts';
 import type { TokenEndpoint } from './token-endpoint.ts';
+import { ownTokenRequest } from './token-request.ts';
 
 /** Tokens for requests that cambist makes for itself, and for no route. */
 export interface OwnTokens {
@@ -22,8 +23,6 @@ interface Entry {
   readonly lifetime: Lifetime;
 }
 
-const CAMBIST = { caller: undefined, peer: undefined };
-
 export function createOwnTokens(endpoint: (server: AuthorizationServer) => TokenEndpoint, clock: Clock): OwnTokens {
   /** One for each transmitter of the config at most. */
   const cached = new Map<string, Entry>();
@@ -33,17 +32,7 @@ export function createOwnTokens(endpoint: (server: AuthorizationServer) => Token
       const key = keyOf(server, scope);
       const known = cached.get(key);
       if (known !== undefined && isReusable(known.lifetime, clock)) return `Bearer ${known.token.reveal()}`;
-      const { accessToken, lifetime } = await endpoint(server).exchange({
-        routeName: purpose,
-        requester: CAMBIST,
-        grantKind: 'client_credentials',
-        grant: () => ({ kind: 'client_credentials' }),
-        target: { resource: [], audience: [], scope, requestedTokenType: undefined, expectAudience: 'any' },
-        expect: 'token',
-        consent: undefined,
-        subjectExpiresAtMs: undefined,
-        refresh: false,
-      });
+      const { accessToken, lifetime } = await endpoint(server).exchange(ownTokenRequest(purpose, scope, 'token'));
       cached.set(key, { token: new Secret(accessToken), lifetime });
       return `Bearer ${accessToken}`;
     },

@@ -16,7 +16,8 @@ export interface RankedRequester extends Requester {
   readonly accepted: boolean;
 }
 
-const CAMBIST: Requester = { caller: undefined, peer: undefined };
+/** cambist itself: no caller is involved. */
+export const CAMBIST: Requester = { caller: undefined, peer: undefined };
 
 /**
  * Identifies the party that a token request is made for.

@@ -3,7 +3,7 @@ import type { ConsentRules, TokenTarget } from '../config/route.ts';
 import type { Cause } from '../observability/token-observer.ts';
 import type { Claims } from './claims.ts';
 import type { FormField } from './form-encoding.ts';
-import type { Requester } from './requester.ts';
+import { CAMBIST, type Requester } from './requester.ts';
 import type { SentValue } from './sent-values.ts';
 import type { Subject } from './subject.ts';
 
@@ -55,6 +55,30 @@ export type Grant =
       readonly from: 'caller' | 'chain';
     }
   | { readonly kind: 'client_credentials' };
+
+/** A request for a token for cambist itself. @param routeName the route that needs it first, or the purpose, for the log and the metrics */
+export function ownTokenRequest(
+  routeName: string,
+  scope: string | undefined,
+  expect: TokenRequest['expect'],
+): TokenRequest {
+  return {
+    routeName,
+    requester: CAMBIST,
+    grantKind: 'client_credentials',
+    grant: () => ({ kind: 'client_credentials' }),
+    target: ownTarget(scope),
+    expect,
+    consent: undefined,
+    subjectExpiresAtMs: undefined,
+    refresh: false,
+  };
+}
+
+/** The server that gets a token of cambist itself checks its audience. */
+export function ownTarget(scope: string | undefined): TokenTarget {
+  return { resource: [], audience: [], scope, requestedTokenType: undefined, expectAudience: 'any' };
+}
 
 /**
  * Builds the form of a token request, without client authentication. Pure, so that `explain` shows exactly what is sent.

@@ -6,8 +6,7 @@ import { before, test } from 'node:test';
 import { parse } from 'yaml';
 import { parseConfig } from '../../../src/config/load.ts';
 import { assertionFrom } from '../../../src/config/used-servers.ts';
-import { targetOf } from '../../../src/tokens/asserted-client.ts';
-import { buildTokenRequest } from '../../../src/tokens/token-request.ts';
+import { buildTokenRequest, ownTarget } from '../../../src/tokens/token-request.ts';
 import { installVendorSdks } from './vendor-sdks.ts';
 
 /** Compares the token requests of recipes with those of the vendors' own SDKs, which send nothing: their transport is the test's. */
@@ -138,7 +137,7 @@ test('requests the token of a blueprint and of its agent identity as MSAL does',
   await parent.acquireTokenByClientCredential({ scopes: [from.scope], fmiPath: server.clientId });
   const [vouching] = first;
   assert.ok(vouching !== undefined);
-  const ownFirst = buildTokenRequest({ kind: 'client_credentials' }, targetOf(from), blueprint);
+  const ownFirst = buildTokenRequest({ kind: 'client_credentials' }, ownTarget(from.scope), blueprint);
   assert.deepEqual([...ownFirst, ...asserted(blueprint.clientId)].toSorted(), fieldsOf(vouching));
 
   const second: Sent[] = [];
