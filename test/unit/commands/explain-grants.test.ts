@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { ACTOR_TOKEN, folder, json, run, SECRET } from './explained.ts';
+
+const GRANTS = `
+version: 1
+authorization_servers:
+  idp:
+    issuer: https://login.example.com
+    client_id: cambist
+    client_auth: { method: client_secret_jwt, client_secret: { env: EXPLAIN_TEST_SECRET } }
+  entra:
+    issuer: https://entra.example.com
+    client_id: cambist
+    grant: jwt_bearer
+    client_auth: { method: client_secret_post, client_secret: { env: EXPLAIN_TEST_SECRET } }
+  workload:
+    issuer: https://workload.example.com
+    client_id: cambist
+    dpop: true
+    client_auth: { method: client_assertion, client_assertion: { file: actor-token } }
+  certified:
+    issuer: https://certified.example.com
+    client_id: cambist
+    client_auth: { method: tls_client_auth }
+    tls: { certificate: { file: c }, private_key: { file: k } }
+routes:
+  - name: chained
+    match: { path: /chained }
+    upstream: https://chained.example.com/mcp
+    authorization_server: certified
+    chain: { authorization_server: idp }
+    subject_token: { verify: { issuer: https://login.example.com, audience: [a, b] } }
+  - name: behalf
+    match: { path: /behalf }
+    upstream: https://behalf.example.com
+    authorization_server: entra
+    scope: api://b/.default
+    expect_audience: api://b
+    subject_token: { verify: { issuer: https://i, audience: any, jwks_uri: https://i/keys } }
+  - name: work
+    match: { path: /work }
+    upstream: https://work.example.com
+    authorization_server: workload
+    subject_token: { file: actor-token }
+`;
+
+async function explained(t: TestContext, path: string) {
+  const grants = join(folder, 'grants.yaml');
+  await writeFile(grants, GRANTS);
+  const { explanation } = await json(t, '--config', grants, path);
+  const { text } = await run(t, '--config', grants, path);
+  for (const secret of [SECRET, ACTOR_TOKEN]) assert.ok(!JSON.stringify([explanation, text]).includes(secret));
+  return { explanation, text };
+}
+
+test('shows both requests of a chain, and the verification of the subject token', async (t) => {
+  const { explanation, text } = await explained(t, '/chained');
+  assert.deepEqual(explanation.assertion_request.form, [
+    ['grant_type', 'urn:ietf:params:oauth:grant-type:token-exchange'],
+    ['subject_token', '<token from the header "authorization">'],
+    ['subject_token_type', 'urn:ietf:params:oauth:token-type:id_token'],
+    ['resource', 'https://chained.example.com/mcp'],
+    ['audience', 'https://certified.example.com'],
+    ['requested_token_type', 'urn:ietf:params:oauth:token-type:id-jag'],
+  ]);
+  assert.match(explanation.assertion_request.client_authentication, /<JWT made now with the secret, HS256>/);
+  assert.deepEqual(explanation.token_request.form, [
+    ['grant_type', 'urn:ietf:params:oauth:grant-type:jwt-bearer'],
+    ['assertion', '<assertion from the previous request>'],
+    ['resource', 'https://chained.example.com/mcp'],
+  ]);
+  assert.match(explanation.token_request.endpoint, /mtls_endpoint_aliases if present$/);
+  assert.match(explanation.token_request.client_authentication, /the client certificate of the connection$/);
+  const check =
+    'signed by https://login.example.com (keys from the jwks_uri of its metadata), aud one of a, b, exp and nbf';
+  assert.equal(explanation.subject_token_check, check);
+  assert.ok(text.includes(`  subject      ${check}`));
+  assert.ok(text.indexOf('Assertion request') < text.indexOf('Token request'));
+  assert.equal(explanation.issued_token_check, 'aud contains https://chained.example.com/mcp');
+  assert.ok(text.includes(`Check of the issued token\n  ${explanation.issued_token_check}`));
+});
+
+test('shows a jwt_bearer request without a resource', async (t) => {
+  const { explanation } = await explained(t, '/behalf');
+  assert.deepEqual(explanation.token_request.form, [
+    ['grant_type', 'urn:ietf:params:oauth:grant-type:jwt-bearer'],
+    ['assertion', '<token from the header "authorization">'],
+    ['scope', 'api://b/.default'],
+  ]);
+  assert.match(explanation.token_request.client_authentication, /client_secret=<secret> in the form/);
+  assert.match(explanation.subject_token_check, /keys from https:\/\/i\/keys\), any aud/);
+});
+
+test('shows a subject token from a file, and the DPoP proof', async (t) => {
+  const { explanation, text } = await explained(t, '/work');
+  assert.equal(explanation.token_request.dpop, true);
+  assert.deepEqual(explanation.token_request.form[1], ['subject_token', '<token from the file>']);
+  assert.match(explanation.token_request.client_authentication, /<from the file>, of type urn:ietf/);
+  assert.equal(explanation.cache_key.length, 2);
+  assert.ok(text.includes('  DPoP: <proof made now>'));
+});

@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { CONFIG, folder, json, run, tools } from './explained.ts';
+
+test('says by which ways a request to an https URL could arrive, and ignores host_header for it', async (t) => {
+  const url = 'https://github-mcp.tools.svc/mcp';
+  const { code, text } = await run(t, '-H', 'x-kagent-host: docs', url);
+  assert.equal(code, 0);
+  assert.match(text, /Route "github"/);
+  assert.match(
+    text,
+    /How the request arrives\n {2}exec: cambist exec -- COMMAND\n {2}no other way: the config has no intercept/,
+  );
+  assert.match(text, /metadata +https:\/\/github-mcp\.tools\.svc\/\.well-known/);
+  const intercepted = join(folder, 'intercepted.yaml');
+  await writeFile(intercepted, `${CONFIG}intercept: {}\n`);
+  const { explanation } = await json(t, '--config', intercepted, url);
+  assert.deepEqual(
+    explanation.ways_in.map(({ way }: { way: string }) => way),
+    ['proxy', 'exec'],
+  );
+});
+
+test('refuses an https request for another host than that of its URL', async (t) => {
+  const { code, text } = await run(t, '-H', 'host: x.tools.svc', 'https://github-mcp.tools.svc/mcp');
+  assert.equal(code, 1);
+  assert.match(text, /the request gets 421 ERR_MISDIRECTED_REQUEST/);
+});
+
+test('shows the route of a request, its upstream, and why no other route matches', async (t) => {
+  const { code, explanation } = await json(t, 'http://github-mcp.tools.svc/mcp/x?a=%2F');
+  assert.equal(code, 0);
+  assert.deepEqual(explanation.request, { method: 'POST', host: 'github-mcp.tools.svc', path: '/mcp/x' });
+  assert.equal(explanation.route, 'github');
+  assert.equal(explanation.upstream, 'https://github-mcp.example.com/mcp/x?a=%2F');
+  assert.equal(explanation.credential, 'exchange');
+  assert.deepEqual(explanation.others, [
+    { route: 'tools', why: 'the host of "github" is more specific' },
+    { route: 'docs', why: 'its path /docs is not a prefix of /mcp/x in whole segments' },
+  ]);
+});
+
+test('selects among routes of one path by method and message, and explains the others', async (t) => {
+  const url = 'http://127.0.0.1:8180/tools';
+  const nameOf = async (...args: string[]) => (await json(t, '--config', tools, ...args, url)).explanation;
+  const called = await nameOf('-H', 'mcp-method: tools/call', '-H', 'mcp-name: =?base64?ZGVsZXRlX2FsbA==?=');
+  assert.equal(called.route, 'deleting');
+  assert.deepEqual(called.request, {
+    method: 'POST',
+    host: '127.0.0.1',
+    path: '/tools',
+    mcp_method: 'tools/call',
+    mcp_name: 'delete_all',
+  });
+  const why = Object.fromEntries(called.others.map((one: { route: string; why: string }) => [one.route, one.why]));
+  assert.equal(why.calling, 'the conditions of "deleting" are more specific');
+  assert.equal(why.getting, 'it wants the method GET, HEAD');
+  assert.equal((await nameOf('-X', 'GET')).route, 'getting');
+  const plain = await nameOf();
+  assert.equal(plain.route, 'calling');
+  const reasons = plain.others.map((one: { why: string }) => one.why);
+  assert.ok(reasons.includes('it wants the MCP name delete_*, and the request has none'));
+});
+
+test('exits with 1 and explains each route if none matches', async (t) => {
+  const { code, explanation } = await json(t, 'http://127.0.0.1:8180/other');
+  assert.equal(code, 1);
+  assert.equal('route' in explanation, false);
+  assert.deepEqual(
+    explanation.others.map(({ route }: { route: string }) => route),
+    ['github', 'tools', 'docs'],
+  );
+  const { text } = await run(t, 'http://127.0.0.1:8180/other');
+  assert.match(text, /^Why no route matches\n {2}github: /m);
+});
+
+test('takes the host from a Host header instead of the URL, as curl does', async (t) => {
+  const { explanation } = await json(t, '-H', 'Host: GitHub-MCP.tools.svc:80', 'http://127.0.0.1:8180/mcp');
+  assert.equal(explanation.request.host, 'github-mcp.tools.svc');
+  assert.equal(explanation.route, 'github');
+});
+
+test('prefers the host header of the config', async (t) => {
+  const args = ['-H', 'X-Kagent-Host: github-mcp.tools.svc', '-H', 'Host: other', 'http://127.0.0.1:8180/mcp'];
+  assert.equal((await json(t, ...args)).explanation.route, 'github');
+});
+
+test('ignores a host that is named twice, as the proxy does', async (t) => {
+  const host = ['-H', 'Host: github-mcp.tools.svc'];
+  const { code, explanation } = await json(t, ...host, ...host, 'http://127.0.0.1:8180/mcp');
+  assert.equal(code, 1);
+  assert.equal('host' in explanation.request, false);
+});
+
+test('accepts a path with a host header', async (t) => {
+  const { explanation } = await json(t, '-X', 'GET', '-H', 'host: github-mcp.tools.svc', '/mcp');
+  assert.deepEqual(explanation.request, { method: 'GET', host: 'github-mcp.tools.svc', path: '/mcp' });
+  assert.equal(explanation.route, 'github');
+});
+
+test('reports an invalid path', async (t) => {
+  const { code, text } = await run(t, 'http://github-mcp.tools.svc/mcp/..%2fadmin');
+  assert.equal(code, 1);
+  assert.match(text, /path \(not usable\)/);
+  assert.match(text, /the request path is invalid/);
+});
