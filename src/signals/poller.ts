@@ -24,7 +24,6 @@ export interface PollerOptions {
   /** Pause between polls at a transmitter that does not delay its responses. */
   readonly intervalMs: number;
   readonly take: EventSettlerOptions['take'];
-  readonly isShared: EventSettlerOptions['isShared'];
   /** The turns of replicas. Undefined: this one polls alone. */
   readonly turns?: PollTurns | undefined;
   /** Called after each poll. @param error undefined after a success */

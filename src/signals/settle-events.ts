@@ -2,6 +2,7 @@ import { CambistError } from '../errors.ts';
 import { InvalidSignal } from './events.ts';
 import type { PolledSets } from './poll-response.ts';
 import { TransmitterError } from './problems.ts';
+import type { IsTold } from './tell-replicas.ts';
 
 /** The results of polled events, for the transmitter. */
 export interface EventSettler {
@@ -28,12 +29,10 @@ export interface EventSettlerOptions {
   readonly name: string;
   /**
    * Applies an event.
-   * @returns false if only this process knows it
+   * @returns whether other replicas know it
    * @throws {InvalidSignal} for an event that the transmitter should not send again; any other error: it should
    */
-  readonly take: (token: string) => Promise<boolean>;
-  /** Do other replicas know everything that was taken? */
-  readonly isShared: () => boolean;
+  readonly take: (token: string) => Promise<IsTold>;
 }
 
 /** An event by an unknown key, or with which cambist fails, is tried this often. Its key may be new, or the failure may pass. */
@@ -47,31 +46,34 @@ interface Settled {
   readonly setErrs: Map<string, { readonly err: string; readonly description: string }>;
 }
 
-export function createEventSettler({ name, take, isShared }: EventSettlerOptions): EventSettler {
+export function createEventSettler({ name, take }: EventSettlerOptions): EventSettler {
   let settled = nothingSettled();
   /** The events of the last response that were settled. */
   let previous: ReadonlySet<string> = new Set();
   let attempts = new Map<string, number>();
   /** The oldest first. Another replica gets them from the transmitter if this process ends. */
-  const held = new Set<string>();
+  const held = new Map<string, IsTold>();
 
-  function release(): void {
-    settled.ack.push(...held);
-    held.clear();
+  function release(isReleased: (isTold: IsTold) => boolean): void {
+    for (const [jti, isTold] of held) {
+      if (!isReleased(isTold)) continue;
+      held.delete(jti);
+      settled.ack.push(jti);
+    }
   }
 
-  function hold(jti: string): void {
-    const [oldest] = held;
+  function hold(jti: string, isTold: IsTold): void {
+    const [oldest] = held.keys();
     if (oldest !== undefined && held.size >= MAX_HELD) {
       held.delete(oldest);
       settled.ack.push(oldest);
     }
-    held.add(jti);
+    held.set(jti, isTold);
   }
 
   return {
     results() {
-      if (held.size > 0 && isShared()) release();
+      release((isTold) => isTold());
       return bodyOf(settled);
     },
     delivered() {
@@ -85,11 +87,11 @@ export function createEventSettler({ name, take, isShared }: EventSettlerOptions
       let failure: { readonly error: unknown } | undefined;
       // All at once: no event waits until other replicas know the previous one.
       const results = await Promise.all(untaken.map(([, token]) => resultOf(take(token))));
-      for (const [at, { isShared, error }] of results.entries()) {
+      for (const [at, { isTold, error }] of results.entries()) {
         const [jti] = untaken[at] as (typeof untaken)[number];
         const count = (attempts.get(jti) ?? 0) + 1;
-        if (isShared === true) ack.push(jti);
-        else if (isShared === false) hold(jti);
+        if (isTold?.() === true) ack.push(jti);
+        else if (isTold !== undefined) hold(jti, isTold);
         else if (isFinal(error, count)) setErrs.set(jti, refusalOf(error));
         else {
           tried.set(jti, count);
@@ -110,13 +112,13 @@ export function createEventSettler({ name, take, isShared }: EventSettlerOptions
     get isIdle() {
       return held.size + settled.ack.length + settled.setErrs.size === 0;
     },
-    release,
+    release: () => release(() => true),
   };
 }
 
-async function resultOf(taken: Promise<boolean>): Promise<{ readonly isShared?: boolean; readonly error?: unknown }> {
+async function resultOf(taken: Promise<IsTold>): Promise<{ readonly isTold?: IsTold; readonly error?: unknown }> {
   return taken.then(
-    (isShared) => ({ isShared }),
+    (isTold) => ({ isTold }),
     (error: unknown) => ({ error }),
   );
 }

@@ -13,6 +13,7 @@ import { createHealth, type TransmitterHealth } from './health.ts';
 import { TransmitterError } from './problems.ts';
 import type { Replicas } from './replicas.ts';
 import { createSubscription, type Subscription } from './subscription.ts';
+import type { IsTold } from './tell-replicas.ts';
 import { verifySignal } from './verify-signal.ts';
 
 /** One transmitter, with the parts that belong to it. */
@@ -24,10 +25,10 @@ export interface Source {
   readonly subscription: Subscription | undefined;
   /**
    * Applies a signal, and tells the other replicas.
-   * @returns false if only this process knows it, so that the transmitter should send it again
+   * @returns whether other replicas know it. Until then, the transmitter should send it again
    * @throws {InvalidSignal} {CambistError}
    */
-  take(channel: Channel, token: string): Promise<boolean>;
+  take(channel: Channel, token: string): Promise<IsTold>;
   /** Reports a signal that was not accepted. */
   refused(channel: Channel, error: unknown): void;
 }
@@ -39,7 +40,7 @@ export interface SourceOptions {
   readonly ownTokens: () => OwnTokens;
   readonly revocations: Pick<Revocations, 'revoke'>;
   /** Undefined without `cache.shared`, as are the messages. */
-  readonly replicas: Pick<Replicas, 'settled' | 'status'> | undefined;
+  readonly replicas: Pick<Replicas, 'settled'> | undefined;
   readonly messages: SharedMessages | undefined;
   readonly counts: SignalCounts;
 }
@@ -63,10 +64,9 @@ export function createSource(transmitter: Transmitter, options: SourceOptions): 
         refused('poll', error);
         throw error;
       }),
-    isShared: () => replicas === undefined || replicas.status().unshared === 0,
   });
 
-  async function take(channel: Channel, token: string): Promise<boolean> {
+  async function take(channel: Channel, token: string): Promise<IsTold> {
     const signal = await verifySignal(token, channel === 'logout' ? 'logout' : 'event', transmitter, keys, clock);
     const applied = signal.revocations.filter((revocation) => revocations.revoke(revocation)).length;
     const result = applied > 0 ? 'applied' : signal.revocations.length > 0 ? 'unchanged' : 'ignored';
@@ -76,7 +76,7 @@ export function createSource(transmitter: Transmitter, options: SourceOptions): 
     counts.received(name, channel, result);
     logger.info({ transmitter: name, channel, events: signal.events, result }, 'signal received');
     // From here on, other replicas do not depend on this process for it. A repeated signal may still wait.
-    return replicas === undefined || signal.revocations.length === 0 || (await replicas.settled());
+    return replicas === undefined || signal.revocations.length === 0 ? () => true : replicas.settled();
   }
 
   function refused(channel: Channel, error: unknown): void {

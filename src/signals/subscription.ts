@@ -10,6 +10,7 @@ import { createPoller } from './poller.ts';
 import { TransmitterError } from './problems.ts';
 import { createStreamLocator } from './stream.ts';
 import { createStreamWatch } from './stream-watch.ts';
+import type { IsTold } from './tell-replicas.ts';
 import { createTransmitterClient } from './transmitter-client.ts';
 
 /** cambist's own requests to a transmitter: for events, and whether the stream works. */
@@ -23,10 +24,8 @@ export interface Subscription {
 export interface SubscriptionOptions {
   readonly dispatcher: () => Dispatcher | Promise<Dispatcher>;
   readonly ownTokens: () => OwnTokens;
-  /** Applies a polled event. @returns false if only this process knows it @throws {InvalidSignal} {CambistError} */
-  readonly take: (token: string) => Promise<boolean>;
-  /** Do other replicas know everything that was taken? */
-  readonly isShared: () => boolean;
+  /** Applies a polled event. @returns whether other replicas know it @throws {InvalidSignal} {CambistError} */
+  readonly take: (token: string) => Promise<IsTold>;
   readonly counts: Pick<SignalCounts, 'polled'>;
   readonly health: TransmitterHealth;
   /** To the replicas that share its events. Undefined without `cache.shared`. */
@@ -38,7 +37,7 @@ export interface SubscriptionOptions {
 export function createSubscription(transmitter: Transmitter, options: SubscriptionOptions): Subscription | undefined {
   const { name, delivery, client: credentials, pollEndpoint, pollIntervalMs } = transmitter;
   if (delivery === undefined || (delivery === 'push' && credentials === undefined)) return undefined;
-  const { dispatcher, ownTokens, take, isShared, counts, health, messages, clock } = options;
+  const { dispatcher, ownTokens, take, counts, health, messages, clock } = options;
   const client = createTransmitterClient(transmitter, { dispatcher, tokens: ownTokens });
   const { locate, forget } = createStreamLocator(transmitter, client, clock);
   const isAlone = messages === undefined;
@@ -58,7 +57,6 @@ export function createSubscription(transmitter: Transmitter, options: Subscripti
           forget,
           intervalMs: pollIntervalMs,
           take,
-          isShared,
           turns:
             messages && createPollTurns({ messages, name, intervalMs: pollIntervalMs, clock, random: Math.random }),
           onResult(error) {

@@ -1,19 +1,20 @@
 import type { Logger } from '../observability/logger.ts';
 import type { SharedMessages } from '../shared-cache/messages.ts';
+import { inTime } from '../shared-cache/time-limit.ts';
 import type { RevocationEntry } from '../tokens/revocation-list.ts';
 import { MAX_REVOCATIONS } from '../tokens/revocations.ts';
 import { batchesOf, idOf, type KeepBatch, toWire } from './replica-wire.ts';
+
+/** Do the other replicas know everything that was told before? False may become true later. */
+export type IsTold = () => boolean;
 
 /** Tells the other replicas of the revocations of this one. */
 export interface Teller {
   tell(entry: RevocationEntry): void;
   /** Tells the revocations that wait for the shared cache. */
   retry(): void;
-  /**
-   * Settles once the shared cache has everything that was told before this call, or does not take it now. Never rejects.
-   * @returns whether it has
-   */
-  settled(): Promise<boolean>;
+  /** Settles once the shared cache has everything that was told before this call, or does not take it soon. Never rejects. */
+  settled(): Promise<IsTold>;
   /** Settles once the shared cache has everything that was told. */
   allTold(): Promise<void>;
   /** Revocations that other replicas were not told of yet. */
@@ -33,13 +34,17 @@ export interface TellerOptions {
  * oldest not told.
  */
 const MAX_UNSHARED = 2 * MAX_REVOCATIONS;
+/** A slow server may take an hour for a long list. Meanwhile, signals of transmitters are applied but not acknowledged. */
+const SETTLE_MS = 5000;
 
 export function createTeller({ messages, keep, logger, onFailed }: TellerOptions): Teller {
   const unshared = new Map<string, RevocationEntry>();
   let isUnsharedLogged = false;
   let isTelling = false;
-  /** Called with whether everything was told, by the pass that begins next. */
-  const settling: ((isTold: boolean) => void)[] = [];
+  /** Called by the pass that begins next, at its end. */
+  const settling: (() => void)[] = [];
+  /** Calls of `settled`, and the last one before a pass that told everything. */
+  let [calls, toldCalls] = [0, 0];
   /** Called once nothing is unshared. */
   const waiting: (() => void)[] = [];
 
@@ -72,12 +77,14 @@ export function createTeller({ messages, keep, logger, onFailed }: TellerOptions
     let isTold = true;
     while (isTold && unshared.size > 0) {
       const callers = settling.splice(0);
+      const before = calls;
       isTold = await tellPass();
-      for (const settle of callers) settle(isTold);
+      if (isTold) toldCalls = before;
+      for (const settle of callers) settle();
     }
     // Before a caller continues, because what it adds must be told as well.
     isTelling = false;
-    for (const settle of settling.splice(0)) settle(isTold);
+    for (const settle of settling.splice(0)) settle();
     if (isTold) nothingWaits();
     else waitForStore();
   }
@@ -111,8 +118,12 @@ export function createTeller({ messages, keep, logger, onFailed }: TellerOptions
       if (unshared.size > 0) tellSoon();
     },
     async settled() {
-      if (unshared.size === 0 || !isTelling) return unshared.size === 0;
-      return new Promise((resolve) => settling.push(resolve));
+      calls += 1;
+      const call = calls;
+      if (unshared.size > 0 && isTelling) {
+        await inTime(new Promise<void>((resolve) => settling.push(resolve)), SETTLE_MS).catch(() => {});
+      }
+      return () => unshared.size === 0 || toldCalls >= call;
     },
     async allTold() {
       if (unshared.size > 0) await new Promise<void>((resolve) => waiting.push(resolve));

@@ -58,8 +58,10 @@ async function run(
     locate: async () => URL,
     forget: () => (forgotten += 1),
     intervalMs: 5000,
-    take: async (token) => (await take(token)) !== false,
-    isShared,
+    async take(token) {
+      const isTold = (await take(token)) !== false;
+      return () => isTold || isShared();
+    },
     turns,
     onResult: (error) => void results.push(error),
     clock,

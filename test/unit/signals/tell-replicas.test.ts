@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { createLogger } from '../../../src/observability/logger.ts';
 import { toWire } from '../../../src/signals/replica-wire.ts';
-import { createTeller, type TellerOptions } from '../../../src/signals/tell-replicas.ts';
+import { createTeller, type IsTold, type TellerOptions } from '../../../src/signals/tell-replicas.ts';
 import { MAX_REVOCATIONS } from '../../../src/tokens/revocations.ts';
 import { ISSUER } from './joined-replica.ts';
 
@@ -34,12 +34,12 @@ test('a caller waits for its own revocations, but not for those that others keep
     return undefined;
   });
   teller.tell(entry('own'));
-  assert.equal(await teller.settled(), true);
+  assert.ok((await teller.settled())());
   assert.ok(batches() <= 2);
 });
 
 test('a caller waits until its revocation was told, even if it replaces one that is being told', async () => {
-  let later: Promise<boolean> | undefined;
+  let later: Promise<IsTold> | undefined;
   const { teller, published } = startTeller((number) => {
     if (number > 1) return undefined;
     teller.tell(entry('alice', 2));
@@ -47,14 +47,14 @@ test('a caller waits until its revocation was told, even if it replaces one that
     return undefined;
   });
   teller.tell(entry('alice', 1));
-  assert.equal(await teller.settled(), true);
+  assert.ok((await teller.settled())());
   assert.deepEqual(published, [toWire(entry('alice', 1))]);
-  assert.equal(await later, true);
+  assert.ok((await later)?.());
   assert.deepEqual(published, [toWire(entry('alice', 1)), toWire(entry('alice', 2))]);
 });
 
 test('each caller learns whether the store took its own revocations', async () => {
-  const later: Promise<boolean>[] = [];
+  const later: Promise<IsTold>[] = [];
   const { teller, batches } = startTeller((number) => {
     if (number < 3) {
       teller.tell(entry(number));
@@ -63,22 +63,64 @@ test('each caller learns whether the store took its own revocations', async () =
     return number === 2 ? 'failed' : 'kept';
   });
   teller.tell(entry('own'));
-  assert.equal(await teller.settled(), true);
+  assert.ok((await teller.settled())());
   // The last one was not tried, because the store does not work.
-  assert.deepEqual(await Promise.all(later), [false, false]);
+  const areTold = await Promise.all(later);
+  assert.deepEqual(
+    areTold.map((isTold) => isTold()),
+    [false, false],
+  );
   assert.deepEqual([teller.unshared, batches()], [2, 2]);
-  assert.equal(await teller.settled(), false);
+  assert.ok(!(await teller.settled())());
   teller.retry();
-  assert.equal(await teller.settled(), true);
+  assert.ok((await teller.settled())());
+  assert.ok(areTold.every((isTold) => isTold()));
 });
 
 test('tells what is added as soon as a caller has settled', async () => {
   const { teller } = startTeller();
   for (const name of ['alice', 'bob', 'carol']) {
     teller.tell(entry(name));
-    assert.equal(await teller.settled(), true);
+    assert.ok((await teller.settled())());
   }
   assert.equal(teller.unshared, 0);
+});
+
+test('a caller learns that its revocation was told while others keep adding some', async () => {
+  let own: IsTold = () => false;
+  const seen: [isTold: boolean, unshared: number][] = [];
+  const { teller } = startTeller((number) => {
+    seen.push([own(), teller.unshared]);
+    // The first attempt fails, and no later pass leaves nothing unshared.
+    if (number < 9) teller.tell(entry(number));
+    return number === 1 ? 'failed' : undefined;
+  });
+  teller.tell(entry('own'));
+  own = await teller.settled();
+  assert.ok(!own());
+  teller.retry();
+  await teller.allTold();
+  assert.deepEqual(seen[2], [true, 1]);
+});
+
+test('a caller waits five seconds at most', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let keep = (_result: readonly 'kept'[]) => {};
+  const teller = createTeller({
+    messages: { publish: async () => true },
+    keep: () => new Promise((resolve) => (keep = resolve)),
+    logger: createLogger('info', { write: () => {} }),
+    onFailed: () => {},
+  });
+  teller.tell(entry('alice'));
+  const settled = teller.settled();
+  await setImmediate();
+  t.mock.timers.tick(5000);
+  const isTold = await settled;
+  assert.ok(!isTold());
+  keep(['kept']);
+  await teller.allTold();
+  assert.ok(isTold());
 });
 
 test('everything that a full list has can wait, and no more than twice of it', async () => {
@@ -88,5 +130,5 @@ test('everything that a full list has can wait, and no more than twice of it', a
   assert.equal(teller.unshared, MAX_REVOCATIONS + 1);
   for (let number = 0; number < MAX_REVOCATIONS; number += 1) teller.tell(entry(MAX_REVOCATIONS + number));
   assert.equal(teller.unshared, 2 * MAX_REVOCATIONS);
-  assert.equal(await teller.settled(), false);
+  assert.ok(!(await teller.settled())());
 });
