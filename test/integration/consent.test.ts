@@ -1,56 +1,11 @@
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
-import { CONSENT_REFUSAL, CONSENT_URL, INTERACTION, legacyCall, modernCall } from '../harness/consent.ts';
+import { test } from 'node:test';
+import { CONSENT_REFUSAL, CONSENT_URL, legacyCall, modernCall } from '../harness/consent.ts';
 import { eventually } from '../harness/eventually.ts';
-import { type GatewayOptions, startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
-import { mirror, startHttp2Gateway } from '../harness/http2-gateway.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-import { assertProblem, problemOf } from '../harness/problem.ts';
-
-interface Message {
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
-}
-
-/** A gateway whose authorization server wants the user's consent until `consent` is called. */
-async function startConsent(t: TestContext, { route = {}, top, ...options }: GatewayOptions = {}) {
-  const gateway = await startGateway(t, {
-    ...options,
-    route,
-    top: top ?? { interaction: INTERACTION },
-  });
-  gateway.authorizationServer.behaviour = CONSENT_REFUSAL;
-  const { app, authorization, authorizationServer } = gateway;
-  return {
-    ...gateway,
-    consent: () => {
-      authorizationServer.behaviour = { kind: 'issue' };
-    },
-    send: ({ headers, body }: Message, more: Record<string, string> = {}) =>
-      call(`${app.url}/github`, { method: 'POST', headers: { authorization, ...headers, ...more }, body }),
-  };
-}
-
-type Setup = Awaited<ReturnType<typeof startConsent>>;
-
-/** The requestState of an input-required result. */
-async function stateOf({ send }: Setup, message: Message): Promise<string> {
-  const { status, text } = await send(message);
-  assert.equal(status, 200);
-  const { result } = JSON.parse(text);
-  assert.equal(result.resultType, 'input_required');
-  return result.requestState;
-}
-
-/** The same message, as the client sends it after the user consented. */
-function retryOf({ headers, body }: Message, requestState: string, action = 'accept', more = {}): Message {
-  const { params, ...message } = JSON.parse(body);
-  const inputResponses = { 'cambist-consent': { action }, ...more };
-  return { headers, body: JSON.stringify({ ...message, id: 2, params: { ...params, inputResponses, requestState } }) };
-}
-
-const forwarded = async ({ upstream }: Setup) => String(await upstream.requests.at(-1)?.body());
+import { assertProblem } from '../harness/problem.ts';
+import { assertConsentProblem, forwarded, retryOf, startConsent, stateOf } from './consent-messages.ts';
 
 test('asks a client of 2026-07-28 for the consent, and forwards its retry without the added fields', async (t) => {
   const setup = await startConsent(t);
@@ -92,69 +47,6 @@ test('asks a client of 2026-07-28 for the consent, and forwards its retry withou
   assert.ok(sumSamples(await app.metrics(), 'cambist_failures_total', { error: 'ERR_CONSENT_REQUIRED' }) >= 1);
 });
 
-test('accepts a retry whose body is chunked', async (t) => {
-  const setup = await startConsent(t);
-  const message = modernCall();
-  const state = await stateOf(setup, message);
-  setup.consent();
-  const { status } = await setup.send(retryOf(message, state), { 'transfer-encoding': 'chunked' });
-  assert.equal(status, 200);
-  assert.deepEqual(JSON.parse(await forwarded(setup)).params, JSON.parse(message.body).params);
-});
-
-test('gives an HTTP/2 backend the length of the edited body', async (t) => {
-  const { app, authorization, authorizationServer } = await startHttp2Gateway(
-    t,
-    mirror,
-    { http2: true },
-    {},
-    { interaction: INTERACTION },
-  );
-  authorizationServer.behaviour = CONSENT_REFUSAL;
-  const message = modernCall();
-  const send = ({ headers, body }: Message) =>
-    call(`${app.url}/github`, {
-      method: 'POST',
-      headers: { authorization, ...headers, 'content-length': String(body.length) },
-      body,
-    });
-  const { result } = JSON.parse((await send(message)).text);
-  authorizationServer.behaviour = { kind: 'issue' };
-  const { status, text } = await send(retryOf(message, result.requestState));
-  assert.equal(status, 200);
-  const received = JSON.parse(text);
-  assert.equal(received.version, '2.0');
-  assert.equal(received.headers['content-length'], String(received.body.length));
-  assert.deepEqual(JSON.parse(received.body).params, JSON.parse(message.body).params);
-});
-
-test('gives a backend its own state back, and the input that it asked for', async (t) => {
-  const setup = await startConsent(t);
-  const inputResponses = { 'of-the-backend': { action: 'accept', content: { a: 1 } } };
-  const original = modernCall({ params: { name: 'list', requestState: 'backend-state"\\', inputResponses } });
-  const state = await stateOf(setup, original);
-  setup.consent();
-  // The client sends only what was asked for last.
-  assert.equal((await setup.send(retryOf(original, state))).status, 200);
-  assert.deepEqual(JSON.parse(await forwarded(setup)).params, JSON.parse(original.body).params);
-
-  const bare = JSON.parse(retryOf(original, state).body);
-  delete bare.params.inputResponses;
-  assert.equal((await setup.send({ ...original, body: JSON.stringify(bare) })).status, 200);
-  assert.deepEqual(JSON.parse(await forwarded(setup)).params, JSON.parse(original.body).params);
-});
-
-test("passes a backend's own state untouched, and cambist's prefix in arguments", async (t) => {
-  const setup = await startConsent(t);
-  setup.consent();
-  const own = modernCall({ params: { name: 'list', requestState: 'of-the-backend', inputResponses: { a: {} } } });
-  const argument = modernCall({ params: { name: 'list', arguments: { requestState: 'cambist-consent.1.abc' } } });
-  for (const message of [own, argument]) {
-    assert.equal((await setup.send(message)).status, 200);
-    assert.equal(await forwarded(setup), message.body);
-  }
-});
-
 test('does not hold off a caller who has just consented', async (t) => {
   const setup = await startConsent(t);
   const { send, consent, authorizationServer } = setup;
@@ -173,30 +65,6 @@ test('a client without request state is held off for a moment only', async (t) =
   assert.equal(JSON.parse((await setup.send(legacyCall())).text).error.code, -32042);
   setup.consent();
   await eventually('the consent counts', async () => (await setup.send(legacyCall())).text.includes('rawHeaders'));
-});
-
-test('refuses a state that is altered, of another caller or of another request', async (t) => {
-  const setup = await startConsent(t);
-  const message = modernCall();
-  const state = await stateOf(setup, message);
-  setup.consent();
-  const exchanges = setup.authorizationServer.requests.length;
-  const other = modernCall({ params: { name: 'delete', arguments: { count: 1 } } });
-  const mallory = `Bearer ${await setup.authorizationServer.mint({ subject: 'mallory' })}`;
-  const twice = retryOf(message, state).body.replace('"requestState"', '"requestState":"x","requestState"');
-  for (const [retry, headers] of [
-    [retryOf(message, `${state.slice(0, -1)}${state.endsWith('A') ? 'B' : 'A'}`), {}],
-    [retryOf(message, 'cambist-consent.1.'), {}],
-    [retryOf(other, state), {}],
-    [retryOf(message, state), { authorization: mallory }],
-    [{ ...message, body: twice }, {}],
-  ] as const) {
-    const response = await setup.send(retry, headers);
-    assertProblem(response, 'ERR_REQUEST_STATE_INVALID');
-    assert.equal(JSON.parse(response.text).id, 2);
-  }
-  assert.equal(setup.upstream.requests.length, 0);
-  assert.equal(setup.authorizationServer.requests.length, exchanges);
 });
 
 test('asks no further when the user declines', async (t) => {
@@ -275,49 +143,12 @@ test('responds with 403 and interaction_uri to every other request', async (t) =
   }
 });
 
-test('survives parameters that are nested too deeply to be compared', async (t) => {
-  const setup = await startConsent(t);
-  const { send, app } = setup;
-  const { headers, body } = modernCall();
-  const depth = 25_000;
-  const nested = body.replace('"count":1', `"count":${'['.repeat(depth)}${']'.repeat(depth)}`);
-  assertConsentProblem(await send({ headers, body: nested }));
-  const retry = retryOf({ headers, body }, await stateOf(setup, modernCall())).body;
-  const deep = retry.replace('"count":1', `"count":${'['.repeat(depth)}${']'.repeat(depth)}`);
-  assertProblem(await send({ headers, body: deep }), 'ERR_REQUEST_STATE_INVALID');
-  assert.ok(!app.logText().includes('ERR_INTERNAL'));
-});
-
 test('keeps a large request to the problem, because its state would be lost', async (t) => {
   const { send } = await startConsent(t, { route: { retry_body_limit: '1KiB' } });
   const large = modernCall({ params: { name: 'list', arguments: { text: 'x'.repeat(60_000) } } });
   assertConsentProblem(await send(large));
   const fits = modernCall({ params: { name: 'list', arguments: { text: 'x'.repeat(700) } } });
   assert.equal(JSON.parse((await send(fits)).text).result.resultType, 'input_required');
-});
-
-test('a retry may exceed the body limit by the added fields, also where the message chooses the route', async (t) => {
-  const setup = await startConsent(t, {
-    route: { retry_body_limit: '1KiB', match: { path: '/github', mcp_method: 'tools/call' } },
-  });
-  const params = { name: 'list', arguments: { text: 'x'.repeat(500) }, requestState: 'y'.repeat(200) };
-  const message = modernCall({ params });
-  const state = await stateOf(setup, message);
-  setup.consent();
-  const retry = retryOf(message, state, 'accept', { filler: { action: 'accept', content: { z: 'z'.repeat(400) } } });
-  assert.ok(retry.body.length > 1024);
-  assert.equal((await setup.send(retry)).status, 200);
-  assert.deepEqual(JSON.parse(await forwarded(setup)).params, JSON.parse(message.body).params);
-});
-
-test('streams a body that is larger than any retry', async (t) => {
-  const setup = await startConsent(t, { route: { retry_body_limit: '1KiB' } });
-  setup.consent();
-  const large = modernCall({ params: { name: 'list', arguments: { text: 'x'.repeat(200_000) } } });
-  for (const framing of [{}, { 'transfer-encoding': 'chunked' }]) {
-    assert.equal((await setup.send(large, framing)).status, 200);
-    assert.equal(await forwarded(setup), large.body);
-  }
 });
 
 test('passes on no URL of a host that is not listed', async (t) => {
@@ -371,8 +202,3 @@ test('challenges the caller to sign in again as RFC 9470 says', async (t) => {
   const challenge = 'Bearer error="insufficient_user_authentication", acr_values="urn:mfa urn:phr", max_age="5"';
   assert.equal(response.headers['www-authenticate'], challenge);
 });
-
-function assertConsentProblem(response: Parameters<typeof problemOf>[0] & { status: number }): void {
-  const { code, interaction_uri: url } = problemOf(response);
-  assert.deepEqual([response.status, code, url], [403, 'ERR_CONSENT_REQUIRED', CONSENT_URL]);
-}

@@ -4,21 +4,16 @@ import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
+import { createCertificateAuthority } from '../harness/certificates.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
-import { type FakeUpstream, startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
+import type { UpstreamHandler } from '../harness/fake-upstream.ts';
 import { closeServer, listen } from '../harness/http-server.ts';
 import { startHttp2Gateway } from '../harness/http2-gateway.ts';
-import { echo, respond } from '../harness/upstream-handlers.ts';
+import { respond } from '../harness/upstream-handlers.ts';
+import { runOnProtected, startUpstream } from './doctor-backends.ts';
 import { publicServer, route, runDoctor } from './doctor-run.ts';
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
-
-async function startUpstream(t: TestContext, tls?: Certificate & { clientCa?: string }): Promise<FakeUpstream> {
-  const upstream = await startFakeUpstream(echo, tls === undefined ? {} : { tls });
-  t.after(upstream.close);
-  return upstream;
-}
 
 /** The finding on a backend, for a route that needs no token. */
 async function runOnBackend(t: TestContext, upstream: string, keys: Record<string, unknown> = {}) {
@@ -45,6 +40,29 @@ async function startSilence(t: TestContext): Promise<number> {
   });
   return (await listen(server)).port;
 }
+
+/** Responses by method and path, as `POST /mcp`; all others get 404. */
+function handlers(responses: Record<string, UpstreamHandler>): UpstreamHandler {
+  return (request, response) => (responses[`${request.method} ${request.url}`] ?? respond(404))(request, response);
+}
+
+const CHALLENGE = { 'www-authenticate': 'Bearer' };
+
+/** 401 to requests with this MCP method, 404 to others. */
+function understands(method: string): UpstreamHandler {
+  return async (request, response) => {
+    const text = String(await request.body());
+    const known = text !== '' && JSON.parse(text).method === method;
+    await respond(known ? 401 : 404, '', known ? CHALLENGE : {})(request, response);
+  };
+}
+
+const FAULTS: [status: number, headers: Record<string, string>, found: string, says: RegExp][] = [
+  [404, {}, 'error backend_endpoint_missing', /returns 404 to an MCP request at http:.*\/mcp/],
+  [405, {}, 'error backend_endpoint_missing', /returns 405/],
+  [307, { location: '/mcp/' }, 'error backend_redirects', /to "\/mcp\/" \(307\)/],
+  [503, {}, 'error backend_error', /returns 503/],
+];
 
 test('sends a backend an MCP request without a token, and reports the status', async (t) => {
   const server = await startFakeAuthorizationServer();
@@ -155,40 +173,6 @@ test('names a missing CA file and sends nothing to the backend', async (t) => {
   assert.equal(upstream.requests.length, 0);
 });
 
-/** Responses by method and path, as `POST /mcp`; all others get 404. */
-function handlers(responses: Record<string, UpstreamHandler>): UpstreamHandler {
-  return (request, response) => (responses[`${request.method} ${request.url}`] ?? respond(404))(request, response);
-}
-
-/** The findings on a backend of a route that exchanges tokens, as `severity code`. */
-async function runOnProtected(t: TestContext, handler: UpstreamHandler, keys: Record<string, unknown> = {}) {
-  const server = await startFakeAuthorizationServer();
-  t.after(server.close);
-  server.behaviour = { kind: 'response', status: 400, body: { error: 'invalid_grant' } };
-  const upstream = await startUpstream(t);
-  upstream.handler = handler;
-  const written = {
-    authorization_servers: { main: publicServer(server.issuer) },
-    routes: [route('github', { upstream: `${upstream.url}/mcp`, ...keys })],
-  };
-  const { findings, finding } = await runDoctor(t, written);
-  const found = findings
-    .filter(({ about }) => about.kind === 'route')
-    .map(({ severity, code }) => `${severity} ${code}`);
-  return { found, finding, server, upstream };
-}
-
-const CHALLENGE = { 'www-authenticate': 'Bearer' };
-
-/** 401 to requests with this MCP method, 404 to others. */
-function understands(method: string): UpstreamHandler {
-  return async (request, response) => {
-    const text = String(await request.body());
-    const known = text !== '' && JSON.parse(text).method === method;
-    await respond(known ? 401 : 404, '', known ? CHALLENGE : {})(request, response);
-  };
-}
-
 for (const method of ['initialize', 'server/discover']) {
   test(`a backend that knows only ${method} is healthy`, async (t) => {
     const { found, finding } = await runOnProtected(t, understands(method));
@@ -206,12 +190,6 @@ test('a backend of the old HTTP+SSE transport is healthy', async (t) => {
   assert.deepEqual(found, ['ok backend_reached']);
 });
 
-const FAULTS: [status: number, headers: Record<string, string>, found: string, says: RegExp][] = [
-  [404, {}, 'error backend_endpoint_missing', /returns 404 to an MCP request at http:.*\/mcp/],
-  [405, {}, 'error backend_endpoint_missing', /returns 405/],
-  [307, { location: '/mcp/' }, 'error backend_redirects', /to "\/mcp\/" \(307\)/],
-  [503, {}, 'error backend_error', /returns 503/],
-];
 for (const [status, headers, expected, says] of FAULTS) {
   test(`reports ${expected} for ${status}`, async (t) => {
     const { found, finding } = await runOnProtected(t, respond(status, '', headers));
@@ -235,90 +213,4 @@ test('warns about a backend that accepts an MCP request without a token, and end
   const event = `event: message\ndata: ${JSON.stringify(result)}\n\n`;
   const streamed = await runOnProtected(t, respond(200, event, { 'content-type': 'text/event-stream' }));
   assert.deepEqual(streamed.found, ['ok backend_reached', 'warning backend_open']);
-});
-
-const METADATA = '/.well-known/oauth-protected-resource/mcp';
-
-/** A backend with protected resource metadata at this path. */
-function protectedBy(path: string, metadata: (origin: string) => unknown, challenge = 'Bearer'): UpstreamHandler {
-  return (request, response) => {
-    const origin = `http://${request.headers.host}`;
-    if (request.url === path) return respond(200, metadata(origin))(request, response);
-    const headers = { 'www-authenticate': challenge.replace('ORIGIN', origin) };
-    return respond(request.method === 'POST' ? 401 : 404, '', headers)(request, response);
-  };
-}
-
-test('compares the resource and the authorization server with the metadata of the backend', async (t) => {
-  let issuers: string[] = [];
-  const keys = { audience: undefined };
-  const handler = protectedBy(METADATA, (origin) => ({ resource: `${origin}/mcp`, authorization_servers: issuers }));
-  const unlisted = await runOnProtected(t, handler, keys);
-  assert.deepEqual(unlisted.found, ['ok backend_reached', 'ok resource_matches']);
-  issuers = ['https://other.example.com'];
-  const { found, finding, server } = await runOnProtected(t, handler, keys);
-  assert.deepEqual(found, ['ok backend_reached', 'ok resource_matches', 'error backend_issuer_differs']);
-  const { what } = finding('backend_issuer_differs');
-  assert.ok(what.includes('"https://other.example.com"') && what.includes(`"${server.issuer}"`));
-});
-
-test('accepts an authorization server that differs in the trailing slash', async (t) => {
-  const server = await startFakeAuthorizationServer();
-  t.after(server.close);
-  const upstream = await startUpstream(t);
-  const servers = [`${server.issuer}/`];
-  upstream.handler = protectedBy(METADATA, (origin) => ({ resource: `${origin}/mcp`, authorization_servers: servers }));
-  const written = {
-    authorization_servers: { main: publicServer(server.issuer) },
-    routes: [route('github', { upstream: `${upstream.url}/mcp`, audience: undefined })],
-  };
-  const { finding } = await runDoctor(t, written);
-  assert.equal(finding('backend_issuer_matches').severity, 'ok');
-});
-
-test('reports a resource that differs from the metadata, and names a trailing slash', async (t) => {
-  const other = { resource: 'https://docs.example.com/mcp' };
-  const keys = { audience: undefined, resource: 'https://docs.example.com/mcp/' };
-  const slash = await runOnProtected(
-    t,
-    protectedBy(METADATA, () => other),
-    keys,
-  );
-  assert.deepEqual(slash.found, ['ok backend_reached', 'error resource_differs']);
-  assert.match(slash.finding('resource_differs').why ?? '', /trailing slash/);
-  const byUpstream = await runOnProtected(
-    t,
-    protectedBy(METADATA, () => other),
-    { audience: undefined },
-  );
-  const { what, fix } = byUpstream.finding('resource_differs');
-  assert.ok(what.includes('"https://docs.example.com/mcp"') && what.includes(`"${byUpstream.upstream.url}/mcp"`));
-  assert.equal(fix, 'set routes.github.resource to "https://docs.example.com/mcp"');
-});
-
-test('only notes the resource of a backend that the route names by audience', async (t) => {
-  const handler = protectedBy(METADATA, () => ({ resource: 'https://docs.example.com/mcp' }));
-  const { found, finding } = await runOnProtected(t, handler);
-  assert.deepEqual(found, ['ok backend_reached', 'ok resource_not_requested']);
-  assert.match(finding('resource_not_requested').what, /the route requests none/);
-});
-
-test('reads the metadata at the path that the challenge names, but from the backend only', async (t) => {
-  const stranger = await startUpstream(t);
-  const challenge = `Bearer resource_metadata="${stranger.url}/custom/metadata?of=mcp"`;
-  const handler = protectedBy('/custom/metadata?of=mcp', (origin) => ({ resource: `${origin}/mcp` }), challenge);
-  const { found } = await runOnProtected(t, handler, { audience: undefined });
-  assert.deepEqual(found, ['ok backend_reached', 'ok resource_matches']);
-  assert.deepEqual(stranger.requests, []);
-});
-
-test('ignores metadata that is malformed', async (t) => {
-  for (const body of ['<html></html>', '[]', '{"resource": 7}']) {
-    const { found } = await runOnProtected(
-      t,
-      protectedBy(METADATA, () => body),
-      { audience: undefined },
-    );
-    assert.deepEqual(found, ['ok backend_reached']);
-  }
 });

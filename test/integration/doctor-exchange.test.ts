@@ -1,49 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
-import { INVALID_TOKEN } from '../../src/doctor/client-auth.ts';
-import {
-  type Behaviour,
-  type FakeAuthorizationServer,
-  startFakeAuthorizationServer,
-  type TokenRequest,
-} from '../harness/fake-authorization-server.ts';
-import { type DoctorOptions, publicServer, route, runDoctor } from './doctor-run.ts';
-
-/** Refuses the doctor's invalid token, as every real server does. Otherwise behaves as `behaviour` says. */
-function strict(behaviour: Behaviour): FakeAuthorizationServer['behaviour'] {
-  return ({ form }: TokenRequest) =>
-    form.get('subject_token') === INVALID_TOKEN || form.get('assertion') === INVALID_TOKEN
-      ? { kind: 'response', status: 400, body: { error: 'invalid_grant' } }
-      : behaviour;
-}
+import { test } from 'node:test';
+import { runOnRoute, startServer, strict } from './doctor-exchanges.ts';
+import { publicServer, route, runDoctor } from './doctor-run.ts';
 
 function unsigned(claims: object): string {
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
   return `${part({ alg: 'ES256' })}.${part(claims)}.${'A'.repeat(86)}`;
-}
-
-async function startServer(t: TestContext, behaviour: Behaviour = { kind: 'issue' }): Promise<FakeAuthorizationServer> {
-  const server = await startFakeAuthorizationServer();
-  t.after(server.close);
-  server.behaviour = strict(behaviour);
-  return server;
-}
-
-async function runOnRoute(
-  t: TestContext,
-  server: FakeAuthorizationServer,
-  keys: Record<string, unknown> = {},
-  options: DoctorOptions = {},
-) {
-  const token = options.token ?? (await server.mint());
-  const written = {
-    authorization_servers: { main: publicServer(server.issuer) },
-    routes: [route('github', keys)],
-  };
-  return runDoctor(t, written, { token, ...options });
 }
 
 test('reports success for each step, with the claims of the issued token', async (t) => {
@@ -75,18 +37,6 @@ test('no finding contains a token', async (t) => {
   for (const secret of [token, server.requests.at(-1)?.issued ?? '']) {
     assert.ok(secret !== '' && !said.includes(secret) && !said.includes(secret.split('.')[2] ?? ''));
   }
-});
-
-test('warns once about a missing subject token', async (t) => {
-  const server = await startServer(t);
-  const written = {
-    authorization_servers: { main: publicServer(server.issuer) },
-    routes: [route('github'), route('docs')],
-  };
-  const { problems, finding } = await runDoctor(t, written);
-  assert.deepEqual(problems, ['warning subject_token_missing']);
-  assert.match(finding('subject_token_missing').what, /"github", "docs"/);
-  assert.match(finding('subject_token_missing').fix ?? '', /--subject-token-file/);
 });
 
 test('reports a token for another backend, for the client, or for several backends', async (t) => {
@@ -156,41 +106,6 @@ test('reports a token from the future even if the Date header is correct', async
   const { problems, finding } = await runOnRoute(t, server);
   assert.deepEqual(problems, ['error clock_skew']);
   assert.match(finding('clock_agrees').what, /Date header/);
-});
-
-test('reports an expired subject token once and does not send it', async (t) => {
-  const server = await startServer(t);
-  const written = {
-    authorization_servers: { main: publicServer(server.issuer) },
-    routes: [route('github'), route('docs')],
-  };
-  const { problems, finding } = await runDoctor(t, written, { token: await server.mint({ ttlSeconds: -90 }) });
-  const skipped = 'warning route_not_checked';
-  assert.deepEqual(problems, ['error subject_token_expired', skipped, skipped]);
-  assert.match(finding('subject_token_expired').what, /(89|90|91) s ago/);
-  assert.equal(server.requests.length, 1);
-});
-
-test('reports a file without a token, but not its content', async (t) => {
-  const server = await startServer(t);
-  const { problems, findings } = await runOnRoute(t, server, {}, { token: 'my password is hunter2' });
-  assert.deepEqual(problems, ['error subject_token_unusable', 'warning route_not_checked']);
-  assert.ok(!JSON.stringify(findings).includes('hunter2'));
-});
-
-test('reads the subject token of a route from its own file', async (t) => {
-  const server = await startServer(t);
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-doctor-'));
-  t.after(() => rm(folder, { recursive: true }));
-  await writeFile(join(folder, 'token'), await server.mint());
-  const subject_token = { file: join(folder, 'token') };
-  const written = {
-    authorization_servers: { main: publicServer(server.issuer) },
-    routes: [route('github', { subject_token })],
-  };
-  const { problems, finding } = await runDoctor(t, written);
-  assert.deepEqual(problems, []);
-  assert.match(finding('subject_token_read').what, /from .*\/token:/);
 });
 
 test('requests a token with client credentials, without a subject token', async (t) => {
@@ -318,17 +233,4 @@ test('reports each route of a failing server', async (t) => {
   const { problems } = await runDoctor(t, written, { token });
   assert.deepEqual(problems.slice(0, 3), Array(3).fill('error server_unavailable'));
   assert.equal(problems.length, 5, 'one finding for each route');
-});
-
-test('redacts the subject token in an error of the server', async (t) => {
-  const server = await startServer(t);
-  const token = await server.mint();
-  server.behaviour = strict({
-    kind: 'response',
-    status: 400,
-    body: { error: 'invalid_grant', error_description: `the token ${token} is revoked`, refresh_token: token },
-  });
-  const { findings, finding } = await runOnRoute(t, server, {}, { token });
-  assert.match(finding('subject_token_refused').what, /invalid_grant: the token \[redacted\] is revoked/);
-  assert.ok(!JSON.stringify(findings).includes(token));
 });

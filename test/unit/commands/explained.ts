@@ -5,7 +5,6 @@ import { after, before, type TestContext } from 'node:test';
 import { explain } from '../../../src/commands/explain.ts';
 
 export const SECRET = 'client-secret-that-must-stay-hidden';
-
 export const ACTOR_TOKEN = 'actor-token-that-must-stay-hidden';
 
 export const CONFIG = `
@@ -61,12 +60,14 @@ export const TOOLS = `${CONFIG.slice(0, CONFIG.indexOf('  - name: github'))}  - 
     allowed_origins: ['https://app.example.com']
 `;
 
+/** The folder of the config files. */
 export let folder = '';
-
+/** The file with CONFIG. */
 export let file = '';
-
+/** The file with TOOLS. */
 export let tools = '';
 
+/** Runs `explain` with CONFIG, unless the arguments name another file. */
 export async function run(t: TestContext, ...args: string[]): Promise<{ code: number; text: string }> {
   const written: string[] = [];
   const log = t.mock.method(console, 'log', (line: string) => void written.push(line));

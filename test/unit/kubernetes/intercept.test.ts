@@ -6,28 +6,79 @@ import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { KAGENT, POD } from '../../../src/kubernetes/pod-layout.ts';
 import { uninjectPod } from '../../../src/kubernetes/pod-restoration.ts';
 import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
-import { container, environment, IMAGE, inject, namesIn, pod, request } from './samples.ts';
+import { agent, BUNDLE, NAMES, PACKETS, spec, TRUST, TRUSTED, TRUSTSTORE } from './intercepted-pods.ts';
+import { container, environment, IMAGE, inject, pod, request } from './samples.ts';
 
-const TRUST = '/run/cambist/trust';
-const BUNDLE = `${TRUST}/bundle.pem`;
-const TRUSTED = {
-  NODE_EXTRA_CA_CERTS: `${TRUST}/ca.pem`,
-  SSL_CERT_FILE: BUNDLE,
-  REQUESTS_CA_BUNDLE: BUNDLE,
-  CURL_CA_BUNDLE: BUNDLE,
-  GIT_SSL_CAINFO: BUNDLE,
-  AWS_CA_BUNDLE: BUNDLE,
-  DENO_CERT: BUNDLE,
-};
-const TRUSTSTORE = `-Djavax.net.ssl.trustStore=${TRUST}/truststore.p12 -Djavax.net.ssl.trustStoreType=PKCS12`;
 const PROXY = 'http://127.0.0.1:8180';
 const LOCAL = 'localhost,127.0.0.1,::1';
-const NAMES = { intercept: 'names', 'intercept-hosts': 'mcp.example.com, jira.example.com' };
-const PACKETS = { intercept: 'packets', 'redirect-image': 'r/cambist-redirect:1' };
+
 const WAYS: readonly RawOptions[] = [{ intercept: 'proxy' }, NAMES, PACKETS];
 
-const agent = (keys: JsonObject): JsonObject => pod({ containers: [{ name: 'agent', image: 'agent:1', ...keys }] });
-const spec = (template: JsonObject, ...path: (string | number)[]) => getIn(template, ['spec', ...path]);
+const REFUSED: Readonly<Record<string, [JsonObject, RawOptions, RegExp]>> = {
+  'names without hosts': [pod(), { intercept: 'names' }, /names need the hosts of the routes: give --config, or name/],
+  'a wildcard among the names': [
+    pod(),
+    { intercept: 'names', 'intercept-hosts': 'a.example.com,*.example.com' },
+    /--intercept-hosts is .*: "\*\.example\.com" is a wildcard, and hostAliases takes whole names only: name each host/,
+  ],
+  'an address among the names': [pod(), { intercept: 'names', 'intercept-hosts': '10.0.0.1' }, /is an address/],
+  'a name with an underscore': [pod(), { intercept: 'names', 'intercept-hosts': 'a_b.test' }, /contains "_"/],
+  'an invalid host': [pod(), { intercept: 'proxy', 'intercept-hosts': 'https://x' }, /must be only a host/],
+  'too many hosts': [pod(), { intercept: 'proxy', 'intercept-hosts': 'a,'.repeat(300) }, /must name 200 hosts at most/],
+  'a name that leads elsewhere': [
+    pod({ hostAliases: [{ ip: '10.0.0.1', hostnames: ['mcp.example.com'] }] }),
+    NAMES,
+    /hostAliases leads "mcp\.example\.com" elsewhere: remove it there/,
+  ],
+  'a sysctl that is too high': [
+    pod({ securityContext: { sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '1024' }] } }),
+    NAMES,
+    /ip_unprivileged_port_start is "1024": set it to "80" or less/,
+  ],
+  'another container on port 80': [
+    agent({ ports: [{ containerPort: 80 }] }),
+    NAMES,
+    /container "agent" uses port 80, which intercept\.listen has/,
+  ],
+  'a port of cambist': [pod(), { ...NAMES, port: '443' }, /port 443 is also in intercept\.listen: use another port/],
+  'an unknown way': [pod(), { intercept: 'tls' }, /--intercept is "tls": must be one of proxy, names, packets/],
+  'packets without an image': [pod(), { intercept: 'packets' }, /--redirect-image is missing: set it to/],
+  'packets of a user that is exempt': [
+    agent({ securityContext: { runAsUser: 61532 } }),
+    PACKETS,
+    /container "agent" runs as user 61532, whose packets pass cambist: set another runAsUser/,
+  ],
+  'packets of a pod whose user is exempt': [
+    pod({ securityContext: { runAsUser: 61532 } }),
+    PACKETS,
+    /container "agent" runs as user 61532/,
+  ],
+  'packets of a privileged container': [
+    agent({ securityContext: { privileged: true } }),
+    PACKETS,
+    /container "agent" may change the rules: remove privileged, and the capabilities NET_ADMIN, SYS_ADMIN, ALL/,
+  ],
+  'packets of a container that may change the rules': [
+    agent({ securityContext: { capabilities: { add: ['CAP_NET_ADMIN'] } } }),
+    PACKETS,
+    /container "agent" may change the rules/,
+  ],
+  'packets of a container with a capability in lower case': [
+    agent({ securityContext: { capabilities: { add: ['cap_net_admin'] } } }),
+    PACKETS,
+    /container "agent" may change the rules/,
+  ],
+  'packets of a container with all capabilities in lower case': [
+    agent({ securityContext: { capabilities: { add: ['all'] } } }),
+    PACKETS,
+    /container "agent" may change the rules/,
+  ],
+  'another container with the name of the redirection': [
+    pod({ initContainers: [{ name: 'cambist-redirect', image: 'x' }] }),
+    {},
+    /a container "cambist-redirect" exists and was not injected: remove or rename it/,
+  ],
+};
 
 test('proxy: sets proxy and trust variables, and mounts the trust folder read-only', () => {
   const { template } = inject(pod(), { intercept: 'proxy' });
@@ -55,29 +106,6 @@ test('proxy with proxy-env: sets the variables of plain http as well', () => {
   assert.doesNotMatch(both.reasons.join(), /bypass/);
   const alone = inject(pod(), { intercept: 'proxy' });
   assert.match(alone.reasons.join(), /only HTTPS_PROXY is set: calls to http URLs bypass cambist, unless proxy-env/);
-});
-
-test('packets: names the containers that can open packet sockets, which bypass the rules', () => {
-  const warned = (keys: JsonObject, ofPod: JsonObject = {}): string[] => {
-    const template = pod({ containers: [{ name: 'agent', image: 'a', ...keys }], securityContext: ofPod });
-    return inject(template, PACKETS).reasons.filter((reason) => reason.includes('NET_RAW'));
-  };
-  const warning = 'container "agent" has the capability NET_RAW, whose packet sockets bypass cambist: drop it';
-  assert.deepEqual(warned({}), [warning]);
-  assert.deepEqual(warned({ securityContext: { runAsUser: 0, runAsNonRoot: false } }, { runAsUser: 1000 }), [warning]);
-  assert.deepEqual(warned({ securityContext: { runAsUser: 1000, capabilities: { add: ['CAP_NET_RAW'] } } }), [warning]);
-  for (const capability of ['net_raw', 'cap_net_raw']) {
-    assert.deepEqual(warned({ securityContext: { runAsUser: 1000, capabilities: { add: [capability] } } }), [warning]);
-  }
-  for (const capability of ['ALL', 'NET_RAW', 'all', 'net_raw']) {
-    assert.deepEqual(warned({ securityContext: { capabilities: { drop: [capability] } } }), []);
-  }
-  assert.deepEqual(warned({}, { runAsUser: 1000 }), []);
-  assert.deepEqual(warned({ securityContext: { runAsNonRoot: true } }), []);
-  const two = pod({ initContainers: [{ name: 'loader', image: 'l' }] });
-  const both = 'containers "loader", "agent" have the capability NET_RAW, whose packet sockets bypass cambist: drop it';
-  assert.ok(inject(two, PACKETS).reasons.includes(both));
-  assert.doesNotMatch(inject(pod(), NAMES).reasons.join(), /NET_RAW/);
 });
 
 test('uninject leaves no spec in a pod that had none', () => {
@@ -200,103 +228,6 @@ for (const flags of WAYS) {
   });
 }
 
-test('names: the hosts lead to loopback, and cambist may listen on their ports', () => {
-  const { template } = inject(pod(), NAMES);
-  assert.deepEqual(spec(template, 'hostAliases'), [
-    { ip: '127.0.0.1', hostnames: ['mcp.example.com', 'jira.example.com'] },
-  ]);
-  assert.deepEqual(spec(template, 'securityContext'), {
-    sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '80' }],
-  });
-  const { JAVA_TOOL_OPTIONS, ...variables } = environment(template, 'agent');
-  assert.deepEqual(variables, TRUSTED);
-  assert.equal(JAVA_TOOL_OPTIONS, TRUSTSTORE);
-  assert.deepEqual(problemsOfManifest(template), []);
-});
-
-test("names: join the pod's own entries and sysctls, and leave again", () => {
-  const own = {
-    hostAliases: [
-      { ip: '10.0.0.1', hostnames: ['db.example.com'] },
-      { ip: '127.0.0.1', hostnames: ['jira.example.com', 'own.example.com'] },
-    ],
-    securityContext: { sysctls: [{ name: 'kernel.shm_rmid_forced', value: '1' }], fsGroup: 1 },
-  };
-  const { template } = inject(pod(own), NAMES);
-  assert.deepEqual(spec(template, 'hostAliases'), [
-    own.hostAliases[0],
-    { ip: '127.0.0.1', hostnames: ['jira.example.com', 'own.example.com', 'mcp.example.com'] },
-  ]);
-  assert.deepEqual(spec(template, 'securityContext', 'sysctls', 0), own.securityContext.sysctls[0]);
-  assert.deepEqual(uninjectPod(template, POD).template, pod(own));
-});
-
-const REFUSED: Readonly<Record<string, [JsonObject, RawOptions, RegExp]>> = {
-  'names without hosts': [pod(), { intercept: 'names' }, /names need the hosts of the routes: give --config, or name/],
-  'a wildcard among the names': [
-    pod(),
-    { intercept: 'names', 'intercept-hosts': 'a.example.com,*.example.com' },
-    /--intercept-hosts is .*: "\*\.example\.com" is a wildcard, and hostAliases takes whole names only: name each host/,
-  ],
-  'an address among the names': [pod(), { intercept: 'names', 'intercept-hosts': '10.0.0.1' }, /is an address/],
-  'a name with an underscore': [pod(), { intercept: 'names', 'intercept-hosts': 'a_b.test' }, /contains "_"/],
-  'an invalid host': [pod(), { intercept: 'proxy', 'intercept-hosts': 'https://x' }, /must be only a host/],
-  'too many hosts': [pod(), { intercept: 'proxy', 'intercept-hosts': 'a,'.repeat(300) }, /must name 200 hosts at most/],
-  'a name that leads elsewhere': [
-    pod({ hostAliases: [{ ip: '10.0.0.1', hostnames: ['mcp.example.com'] }] }),
-    NAMES,
-    /hostAliases leads "mcp\.example\.com" elsewhere: remove it there/,
-  ],
-  'a sysctl that is too high': [
-    pod({ securityContext: { sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '1024' }] } }),
-    NAMES,
-    /ip_unprivileged_port_start is "1024": set it to "80" or less/,
-  ],
-  'another container on port 80': [
-    agent({ ports: [{ containerPort: 80 }] }),
-    NAMES,
-    /container "agent" uses port 80, which intercept\.listen has/,
-  ],
-  'a port of cambist': [pod(), { ...NAMES, port: '443' }, /port 443 is also in intercept\.listen: use another port/],
-  'an unknown way': [pod(), { intercept: 'tls' }, /--intercept is "tls": must be one of proxy, names, packets/],
-  'packets without an image': [pod(), { intercept: 'packets' }, /--redirect-image is missing: set it to/],
-  'packets of a user that is exempt': [
-    agent({ securityContext: { runAsUser: 61532 } }),
-    PACKETS,
-    /container "agent" runs as user 61532, whose packets pass cambist: set another runAsUser/,
-  ],
-  'packets of a pod whose user is exempt': [
-    pod({ securityContext: { runAsUser: 61532 } }),
-    PACKETS,
-    /container "agent" runs as user 61532/,
-  ],
-  'packets of a privileged container': [
-    agent({ securityContext: { privileged: true } }),
-    PACKETS,
-    /container "agent" may change the rules: remove privileged, and the capabilities NET_ADMIN, SYS_ADMIN, ALL/,
-  ],
-  'packets of a container that may change the rules': [
-    agent({ securityContext: { capabilities: { add: ['CAP_NET_ADMIN'] } } }),
-    PACKETS,
-    /container "agent" may change the rules/,
-  ],
-  'packets of a container with a capability in lower case': [
-    agent({ securityContext: { capabilities: { add: ['cap_net_admin'] } } }),
-    PACKETS,
-    /container "agent" may change the rules/,
-  ],
-  'packets of a container with all capabilities in lower case': [
-    agent({ securityContext: { capabilities: { add: ['all'] } } }),
-    PACKETS,
-    /container "agent" may change the rules/,
-  ],
-  'another container with the name of the redirection': [
-    pod({ initContainers: [{ name: 'cambist-redirect', image: 'x' }] }),
-    {},
-    /a container "cambist-redirect" exists and was not injected: remove or rename it/,
-  ],
-};
-
 for (const [what, [template, flags, reason]] of Object.entries(REFUSED)) {
   test(`refuses ${what}, and says how to fix it`, () => {
     const { outcome, reasons, template: result } = inject(template, flags);
@@ -305,35 +236,6 @@ for (const [what, [template, flags, reason]] of Object.entries(REFUSED)) {
     assert.equal(result, template);
   });
 }
-
-test('packets: an init container redirects before cambist starts, and cambist runs as the user that is exempt', () => {
-  const { template } = inject(pod({ initContainers: [{ name: 'loader', image: 'l' }] }), PACKETS);
-  assert.deepEqual(namesIn(template, 'initContainers'), ['cambist-redirect', 'cambist', 'loader']);
-  const redirect = container(template, 'cambist-redirect');
-  assert.equal(redirect?.image, 'r/cambist-redirect:1');
-  assert.deepEqual(redirect?.args, ['--uid', '61532', '--redirect', '443:15443', '--redirect', '80:15080']);
-  assert.deepEqual(redirect?.securityContext, {
-    runAsNonRoot: false,
-    runAsUser: 0,
-    runAsGroup: 0,
-    readOnlyRootFilesystem: true,
-    allowPrivilegeEscalation: false,
-    privileged: false,
-    capabilities: { drop: ['ALL'], add: ['NET_ADMIN'] },
-    seccompProfile: { type: 'RuntimeDefault' },
-  });
-  assert.equal(getIn(container(template), ['securityContext', 'runAsUser']), 61532);
-  assert.deepEqual(getIn(container(template), ['securityContext', 'capabilities']), { drop: ['ALL'] });
-  assert.equal(redirect?.env, undefined);
-  assert.deepEqual(problemsOfManifest(template), []);
-});
-
-test('packets: a classic sidecar has the redirection as an init container too', () => {
-  const { template, reasons } = inject(pod(), { ...PACKETS, sidecar: 'classic' });
-  assert.deepEqual(namesIn(template, 'initContainers'), ['cambist-redirect']);
-  assert.deepEqual(namesIn(template, 'containers'), ['agent', 'cambist']);
-  assert.match(reasons.join(), /a classic sidecar may start after the agent/);
-});
 
 test('proxy and packets: name the entries that forward_proxy.connect needs, as far as variables tell', () => {
   const env = [

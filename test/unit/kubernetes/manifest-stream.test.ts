@@ -3,57 +3,25 @@ import { test } from 'node:test';
 import { parse, stringify } from 'yaml';
 import type { Json } from '../../../src/kubernetes/json.ts';
 import { ManifestError, readStream, textOf } from '../../../src/kubernetes/manifest-stream.ts';
-import type { RawOptions } from '../../../src/kubernetes/options.ts';
-import { injectText, request, restoreText } from './samples.ts';
+import { DEPLOYMENT, difference, injected, STREAM } from './manifest-samples.ts';
+import { restoreText } from './samples.ts';
 
-const injected = (text: string, flags: RawOptions = {}) =>
-  injectText(text, request({ flags: { ...request().flags, ...flags } }));
 const changed = (text: string, manifest: Json) => textOf(readStream(text, 'f').change(() => ({ manifest, notes: [] })));
 
-const UNTOUCHED = `# a ConfigMap
-apiVersion: v1
-kind: ConfigMap
-metadata: {name:   x}   # odd   white space
-data:
-   a:   "b"
-   c: |
-     --- not a document
-`;
-
-const DEPLOYMENT = `# the agent
-apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: agent # its name
-# the workload
-spec:
-  selector: { matchLabels: { app: agent } }
-  template:
-    metadata:
-      labels: { app: agent }
-    spec:
-      # models are loaded first
-      initContainers:
-      # loads the model
-      - name: loader
-        image: 'loader:1'
-
-      containers:
-      - name: agent
-        image: "agent:1"
-        args: [ "--mode", 0644, 1e3, 0x1F, yes, 2026-01-01, 12345678901234567890 ]
-        # the end of the agent
-`;
-
-const STREAM = `${UNTOUCHED}---
-${DEPLOYMENT}---
-# an empty document
----
-kind: Service
-apiVersion: v1
-spec: {}
-...
-`;
+const RESTORED: Readonly<Record<string, string>> = {
+  'a document that ends with an empty value':
+    'kind: Pod\napiVersion: v1\nspec:\n  containers:\n  - name: a\n  nodeSelector:\n---\nkind: Service\n',
+  'a byte order mark': '\uFEFFkind: Pod\napiVersion: v1\nspec:\n  containers:\n  - name: a\n',
+  'a tab in a block scalar, and a long line': `kind: Pod\napiVersion: v1\nspec:\n  containers:\n  - args:\n    - |+\n      a\tb\n\n    - "${'long '.repeat(50)}"   \n    name: a\n`,
+  'a stream': STREAM,
+  'a document without a final line break': DEPLOYMENT.trimEnd(),
+  'lines that end in CRLF': DEPLOYMENT.replaceAll('\n', '\r\n'),
+  'a flow collection': 'kind: Pod\napiVersion: v1\nspec: {containers: [{name: a}], volumes: []}\n',
+  JSON: '{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"a"}]}}',
+  'pretty JSON': `${JSON.stringify({ apiVersion: 'v1', kind: 'Pod', spec: { containers: [{ name: 'a' }] } }, null, 4)}\n`,
+  'a directive and a block scalar':
+    '%YAML 1.1\n---\nkind: Pod\napiVersion: v1\nspec:\n  containers:\n  - name: a\n    args:\n    - |\n      text\n\n      more\n',
+};
 
 test('keeps comments, quotes, numbers and the order of keys, and every byte of a document that does not change', () => {
   const { text } = injected(STREAM);
@@ -93,35 +61,6 @@ test('keeps the comments of init containers that an interception changes', () =>
   assert.match(text, /# loads the model\n {6}- name: loader\n {8}image: 'loader:1'\n {8}env:\n/);
 });
 
-for (const intercept of ['proxy', 'names', 'packets']) {
-  test(`${intercept}: uninject restores every byte of a document that has comments`, () => {
-    const flags = { intercept, 'intercept-hosts': 'mcp.example.com', 'redirect-image': 'r:1' };
-    assert.equal(restoreText(injected(STREAM, flags).text), STREAM);
-  });
-}
-
-test('keeps the comment of an empty list that becomes a block, and restores both', () => {
-  const given = 'apiVersion: v1\nkind: Pod\nspec:\n  volumes: [] # none yet\n  containers:\n    - name: a\n';
-  const { text } = injected(given);
-  assert.match(text, /\n {2}volumes: # none yet\n {4}- name: cambist-config\n/);
-  assert.equal(restoreText(text), given);
-});
-
-const RESTORED: Readonly<Record<string, string>> = {
-  'a document that ends with an empty value':
-    'kind: Pod\napiVersion: v1\nspec:\n  containers:\n  - name: a\n  nodeSelector:\n---\nkind: Service\n',
-  'a byte order mark': '\uFEFFkind: Pod\napiVersion: v1\nspec:\n  containers:\n  - name: a\n',
-  'a tab in a block scalar, and a long line': `kind: Pod\napiVersion: v1\nspec:\n  containers:\n  - args:\n    - |+\n      a\tb\n\n    - "${'long '.repeat(50)}"   \n    name: a\n`,
-  'a stream': STREAM,
-  'a document without a final line break': DEPLOYMENT.trimEnd(),
-  'lines that end in CRLF': DEPLOYMENT.replaceAll('\n', '\r\n'),
-  'a flow collection': 'kind: Pod\napiVersion: v1\nspec: {containers: [{name: a}], volumes: []}\n',
-  JSON: '{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"a"}]}}',
-  'pretty JSON': `${JSON.stringify({ apiVersion: 'v1', kind: 'Pod', spec: { containers: [{ name: 'a' }] } }, null, 4)}\n`,
-  'a directive and a block scalar':
-    '%YAML 1.1\n---\nkind: Pod\napiVersion: v1\nspec:\n  containers:\n  - name: a\n    args:\n    - |\n      text\n\n      more\n',
-};
-
 for (const [what, text] of Object.entries(RESTORED)) {
   for (const sidecar of ['native', 'classic']) {
     test(`restores ${what} to the byte after a ${sidecar} sidecar was injected`, () => {
@@ -130,15 +69,6 @@ for (const [what, text] of Object.entries(RESTORED)) {
       assert.equal(restoreText(added), text);
     });
   }
-}
-
-/** The lines that only one of two texts has, with their sign. */
-function difference(before: string, after: string): string[] {
-  const [old, now] = [before.split('\n'), after.split('\n')];
-  return [
-    ...old.filter((line) => !now.includes(line)).map((line) => `-${line}`),
-    ...now.filter((line) => !old.includes(line)).map((line) => `+${line}`),
-  ];
 }
 
 test('adds lines, and leaves the white space of all others', () => {
@@ -150,42 +80,6 @@ test('adds lines, and leaves the white space of all others', () => {
     [],
   );
   assert.equal(restoreText(text), odd);
-});
-
-/** Where the removal of the added lines leaves a difference, the annotation records it. */
-const RECORDED: Readonly<Record<string, string>> = {
-  'an empty list with a space': 'spec:\n  volumes: [ ]\n  containers:\n  - name: a\n',
-  'a null without a word': 'spec:\n  volumes:\n  containers:\n  - name: a\n',
-  'a null as a tilde': 'metadata: ~ # none\nspec:\n  containers:\n  - name: a\n',
-  'a hexadecimal grace period': 'spec:\n  terminationGracePeriodSeconds: 0x10\n  containers:\n  - name: a\n',
-  'a block scalar with options of Java':
-    'spec:\n  containers:\n  - name: a\n    env:\n    - name: JAVA_TOOL_OPTIONS\n      value: >-\n        -Xmx1g\n        -Da=b\n',
-};
-
-for (const [what, rest] of Object.entries(RECORDED)) {
-  test(`records and restores ${what}`, () => {
-    const given = `kind: Pod\napiVersion: v1\n${rest}`;
-    const { text } = injected(given, { intercept: 'proxy' });
-    assert.match(text, /"corrections\\?":\[\[/);
-    assert.equal(restoreText(text), given);
-    assert.equal(restoreText(injected(text, { intercept: 'proxy', sidecar: 'classic' }).text), given);
-  });
-}
-
-test('a record in the annotation changes no content', () => {
-  const given = 'kind: Pod\napiVersion: v1\nspec:\n  volumes: [ ]\n  containers:\n  - name: a\n';
-  const { text } = injected(given);
-  const forged = text.replace(/"corrections":\[\[.*?\]\]/, '"corrections":[[0,0,"metadata: {name: other}\\n"]]');
-  assert.notEqual(forged, text);
-  assert.equal(restoreText(forged), given.replace('[ ]', '[]'));
-});
-
-test('no other document of the stream gets into the annotation', () => {
-  const secret = 'apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: { key:   "s3cret-value" }\n';
-  const given = `${secret}---\nkind: Pod\napiVersion: v1\nspec:\n  volumes: [ ]\n  containers:\n  - name: a\n---\n${secret}`;
-  const { text } = injected(given);
-  assert.equal(text.split('s3cret-value').length, 3);
-  assert.equal(restoreText(text), given);
 });
 
 test('keeps JSON as JSON, with its indentation', () => {

@@ -1,410 +1,227 @@
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
-import type { Config } from '../../../src/config/config.ts';
+import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
-import { createCounts } from '../../../src/observability/counts.ts';
-import { createMetrics } from '../../../src/observability/metrics.ts';
-import type { ReadinessReport } from '../../../src/observability/readiness.ts';
-import { configOf } from '../../harness/app.ts';
 import { sumSamples } from '../../harness/metric-samples.ts';
+import { config, github, seriesOf, served } from './served-metrics.ts';
 
-const config = configOf({
-  authorization_servers: {
-    keycloak: { token_endpoint: 'https://idp.example.com/token', client_id: 'c', client_auth: { method: 'none' } },
-  },
-  routes: [
-    {
-      name: 'github',
-      match: { path: '/github' },
-      upstream: 'https://github-mcp.example.com/mcp',
-      actor_token: { file: '/actor' },
-      http2: true,
-    },
-    { name: 'docs', match: { path: '/docs' }, upstream: 'http://docs-mcp/mcp', credential: 'none' },
-  ],
-});
-const [github] = config.routes;
-if (github === undefined) throw new Error('the config has a route');
-
-const client_auth = { method: 'client_secret_basic', client_secret: { file: '/secret' } };
-/** A config whose server is for a transmitter alone. */
-const signalling = configOf({
-  authorization_servers: {
-    'of-signals': { token_endpoint: 'https://idp.example.com/token', client_id: 'c', client_auth },
-  },
-  signals: {
-    transmitters: {
-      idp: { issuer: 'https://idp.example.com', audience: 'c', delivery: 'poll', authorization_server: 'of-signals' },
-    },
-  },
-  routes: [{ name: 'docs', match: { path: '/docs' }, upstream: 'http://docs-mcp/mcp', credential: 'none' }],
+test('counts a request with its response, and as in flight from routing to end', async () => {
+  const metrics = served();
+  metrics.proxy.requestRouted(github);
+  const during = await metrics.write();
+  metrics.proxy.responseStarted(github, {
+    method: 'GET',
+    wayIn: 'base_url',
+    status: 200,
+    outcome: 'forwarded',
+    error: undefined,
+    durationMs: 20,
+  });
+  metrics.proxy.requestFinished(github);
+  const after = await metrics.write();
+  assert.equal(sumSamples(during, 'cambist_requests_in_flight', { route: 'github' }), 1);
+  assert.equal(sumSamples(after, 'cambist_requests_in_flight', { route: 'github' }), 0);
+  const labels = { route: 'github', method: 'GET', code: '200', outcome: 'forwarded' };
+  assert.equal(sumSamples(after, 'cambist_requests_total', labels), 1);
+  assert.equal(sumSamples(after, 'cambist_request_duration_seconds_sum', { route: 'github' }), 0.02);
 });
 
-function served(cacheSize = 0, report: ReadinessReport = { ready: true, checks: {} }, first: Config = config) {
-  const counts = createCounts(Date.now);
-  const { write } = createMetrics('1.2.3', {
-    counts,
-    cacheEntries: () => cacheSize,
-    cacheMaxEntries: () => config.cache.maxEntries,
-    readiness: () => report,
-    logLinesLost: () => 7,
-    audit: () => undefined,
-    limits: () => config.limits,
-    connections: { listen: () => ({ open: 3, dropped: 4 }), admin: () => ({ open: 5, dropped: 6 }) },
+test('keeps all counts on reload', async () => {
+  const metrics = served();
+  const durationMs = 20;
+  metrics.proxy.responseStarted(github, {
+    method: 'GET',
+    wayIn: 'base_url',
+    status: 200,
+    outcome: 'forwarded',
+    error: undefined,
+    durationMs,
   });
-  counts.serve(first);
-  return { ...counts, write };
-}
-
-/** The series of a text, without their values. */
-function seriesOf(text: string): string[] {
-  return text
-    .split('\n')
-    .filter((line) => line.startsWith('cambist_'))
-    .map((line) => line.replace(/ \S+$/, ''));
-}
-
-describe('from the start', () => {
-  test('has every documented metric', async () => {
-    const text = await served().write();
-    for (const [name, type] of [
-      ['cambist_requests_total', 'counter'],
-      ['cambist_request_duration_seconds', 'histogram'],
-      ['cambist_requests_in_flight', 'gauge'],
-      ['cambist_open_streams', 'gauge'],
-      ['cambist_requests_aborted_total', 'counter'],
-      ['cambist_exchanges_total', 'counter'],
-      ['cambist_exchange_duration_seconds', 'histogram'],
-      ['cambist_cache_requests_total', 'counter'],
-      ['cambist_cache_entries', 'gauge'],
-      ['cambist_cache_evictions_total', 'counter'],
-      ['cambist_upstream_retries_total', 'counter'],
-      ['cambist_own_token_requests_total', 'counter'],
-      ['cambist_tunnels_total', 'counter'],
-      ['cambist_open_tunnels', 'gauge'],
-      ['cambist_failures_total', 'counter'],
-      ['cambist_authorization_server_available', 'gauge'],
-      ['cambist_cache_max_entries', 'gauge'],
-      ['cambist_ready', 'gauge'],
-      ['cambist_readiness_check', 'gauge'],
-      ['cambist_config_reloads_total', 'counter'],
-      ['cambist_config_last_reload_successful', 'gauge'],
-      ['cambist_config_last_reload_success_timestamp_seconds', 'gauge'],
-      ['cambist_credential_expiry_timestamp_seconds', 'gauge'],
-      ['cambist_log_lines_lost_total', 'counter'],
-      ['cambist_limit', 'gauge'],
-      ['cambist_connections', 'gauge'],
-      ['cambist_connections_dropped_total', 'counter'],
-      ['cambist_build_info', 'gauge'],
-      ['process_cpu_seconds_total', 'counter'],
-    ]) {
-      assert.match(text, new RegExp(`^# TYPE ${name} ${type}$`, 'm'));
-      assert.match(text, new RegExp(`^# HELP ${name} \\S`, 'm'));
-    }
+  metrics.tokens.exchangeFinished({
+    route: 'github',
+    authorizationServer: 'keycloak',
+    refresh: false,
+    cause: undefined,
+    error: undefined,
+    durationMs,
   });
-
-  test('has the series of token requests for transmitters, as no route, and keeps them over a reload', async () => {
-    assert.ok(!(await served().write()).includes('"_signals"'));
-    const first = served(0, { ready: true, checks: {} }, signalling);
-    for (const config of [signalling, { ...signalling, signals: undefined }]) {
-      first.serve(config);
-      const series = seriesOf(await first.write());
-      assert.ok(series.includes('cambist_authorization_server_available{authorization_server="of-signals"}'));
-      const names = new Set(
-        series.filter((line) => line.includes('"_signals"')).map((line) => line.replace(/\{.*/, '')),
-      );
-      assert.deepEqual([...names], ['cambist_exchanges_total']);
-      const success = 'route="_signals",authorization_server="of-signals",result="success",error=""';
-      assert.ok(series.includes(`cambist_exchanges_total{${success}}`));
-    }
-  });
-
-  test("has none of Node's three gauges that are named like counters", async () => {
-    assert.doesNotMatch(await served().write(), /nodejs_active_\w+_total/);
-  });
-
-  test('has the series of every route, at 0', async () => {
-    const text = await served().write();
-    const series = seriesOf(text);
-    for (const route of ['github', 'docs']) {
-      for (const wanted of [
-        `cambist_requests_in_flight{route="${route}"}`,
-        `cambist_open_streams{route="${route}"}`,
-        ...['upstream', 'caller', 'stall', 'shutdown'].map(
-          (cutter) => `cambist_requests_aborted_total{route="${route}",aborted_by="${cutter}"}`,
-        ),
-        `cambist_upstream_retries_total{route="${route}",reason="token"}`,
-        `cambist_request_duration_seconds_count{route="${route}"}`,
-        `cambist_requests_total{route="${route}",method="POST",code="200",outcome="forwarded"}`,
-        `cambist_requests_total{route="${route}",method="POST",code="503",outcome="failed"}`,
-        `cambist_failures_total{route="${route}",error="ERR_UPSTREAM_UNREACHABLE"}`,
-        'cambist_failures_total{route="_unmatched",error="ERR_ROUTE_NOT_FOUND"}',
-        ...['hit', 'miss', 'joined', 'negative', 'bypass'].map(
-          (result) => `cambist_cache_requests_total{route="${route}",result="${result}"}`,
-        ),
-      ]) {
-        assert.ok(series.includes(wanted), wanted);
-      }
-    }
-    assert.deepEqual(
-      series.filter((name) => name.includes('unprocessed')),
-      ['cambist_upstream_retries_total{route="github",reason="unprocessed"}'],
-    );
-    for (const name of [
-      'cambist_requests_total',
-      'cambist_failures_total',
-      'cambist_cache_requests_total',
-      'cambist_exchanges_total',
-    ]) {
-      assert.equal(sumSamples(text, name), 0, name);
-    }
-  });
-
-  test('has a series for each result of an exchange on routes that exchange, and none on others', async () => {
-    const series = seriesOf(await served().write());
-    const of = (route: string) => series.filter((line) => line.startsWith(`cambist_exchanges_total{route="${route}"`));
-    const start = 'cambist_exchanges_total{route="github",authorization_server="keycloak"';
-    assert.ok(of('github').includes(`${start},result="success",error=""}`));
-    for (const error of [
-      'ERR_SUBJECT_TOKEN_INVALID',
-      'ERR_INTERACTION_REQUIRED',
-      'ERR_CONSENT_REQUIRED',
-      'ERR_EXCHANGE_REFUSED',
-      'ERR_CLIENT_REFUSED',
-      'ERR_STS_RESPONSE_INVALID',
-      'ERR_ISSUED_TOKEN_AUDIENCE',
-      'ERR_STS_METADATA_INVALID',
-      'ERR_STS_UNAVAILABLE',
-      'ERR_CREDENTIAL_UNAVAILABLE',
-    ]) {
-      assert.ok(of('github').includes(`${start},result="failure",error="${error}"}`), error);
-    }
-    assert.equal(of('github').length, 11);
-    assert.deepEqual(of('docs'), []);
-  });
+  metrics.serve(config);
+  const text = await metrics.write();
+  for (const name of ['cambist_request_duration_seconds_count', 'cambist_exchange_duration_seconds_count']) {
+    assert.equal(sumSamples(text, name), 1, name);
+  }
 });
 
-describe('counts', () => {
-  test('counts a request with its response, and as in flight from routing to end', async () => {
-    const metrics = served();
-    metrics.proxy.requestRouted(github);
-    const during = await metrics.write();
-    metrics.proxy.responseStarted(github, {
-      method: 'GET',
-      wayIn: 'base_url',
-      status: 200,
-      outcome: 'forwarded',
-      error: undefined,
-      durationMs: 20,
-    });
-    metrics.proxy.requestFinished(github);
-    const after = await metrics.write();
-    assert.equal(sumSamples(during, 'cambist_requests_in_flight', { route: 'github' }), 1);
-    assert.equal(sumSamples(after, 'cambist_requests_in_flight', { route: 'github' }), 0);
-    const labels = { route: 'github', method: 'GET', code: '200', outcome: 'forwarded' };
-    assert.equal(sumSamples(after, 'cambist_requests_total', labels), 1);
-    assert.equal(sumSamples(after, 'cambist_request_duration_seconds_sum', { route: 'github' }), 0.02);
-  });
+test('keeps the counters of a removed route, and continues them for a new route of its name', async () => {
+  const metrics = served();
+  const retries = async () => sumSamples(await metrics.write(), 'cambist_upstream_retries_total', { route: 'github' });
+  metrics.proxy.upstreamRetried(github, 'token');
+  metrics.serve({ ...config, routes: config.routes.slice(1) });
+  assert.equal(await retries(), 1);
+  metrics.serve(structuredClone(config));
+  metrics.proxy.upstreamRetried(structuredClone(github), 'token');
+  assert.equal(await retries(), 2);
+});
 
-  test('keeps all counts on reload', async () => {
-    const metrics = served();
-    const durationMs = 20;
-    metrics.proxy.responseStarted(github, {
-      method: 'GET',
-      wayIn: 'base_url',
-      status: 200,
-      outcome: 'forwarded',
-      error: undefined,
-      durationMs,
-    });
-    metrics.tokens.exchangeFinished({
-      route: 'github',
-      authorizationServer: 'keycloak',
-      refresh: false,
-      cause: undefined,
-      error: undefined,
-      durationMs,
-    });
-    metrics.serve(config);
-    const text = await metrics.write();
-    for (const name of ['cambist_request_duration_seconds_count', 'cambist_exchange_duration_seconds_count']) {
-      assert.equal(sumSamples(text, name), 1, name);
-    }
+test('shows durations of requests without a route after the first, and never counts them as in flight', async () => {
+  const metrics = served();
+  const before = seriesOf(await metrics.write());
+  metrics.proxy.responseStarted(undefined, {
+    method: 'POST',
+    wayIn: 'base_url',
+    status: 403,
+    outcome: 'refused',
+    error: 'ERR_ROUTE_NOT_FOUND',
+    durationMs: 1,
   });
+  const after = seriesOf(await metrics.write());
+  const namesOf = (series: string[]) =>
+    new Set(series.filter((line) => line.includes('route="_unmatched"')).map((line) => line.replace(/\{.*/, '')));
+  assert.deepEqual(
+    [...namesOf(before)],
+    ['cambist_requests_total', 'cambist_arrivals_total', 'cambist_failures_total'],
+  );
+  const time = ['bucket', 'sum', 'count'].map((part) => `cambist_request_duration_seconds_${part}`);
+  assert.deepEqual([...namesOf(after)], [...namesOf(before), ...time]);
+});
 
-  test('keeps the counters of a removed route, and continues them for a new route of its name', async () => {
-    const metrics = served();
-    const retries = async () =>
-      sumSamples(await metrics.write(), 'cambist_upstream_retries_total', { route: 'github' });
-    metrics.proxy.upstreamRetried(github, 'token');
-    metrics.serve({ ...config, routes: config.routes.slice(1) });
-    assert.equal(await retries(), 1);
-    metrics.serve(structuredClone(config));
-    metrics.proxy.upstreamRetried(structuredClone(github), 'token');
-    assert.equal(await retries(), 2);
-  });
-
-  test('shows durations of requests without a route after the first, and never counts them as in flight', async () => {
-    const metrics = served();
-    const before = seriesOf(await metrics.write());
+test('uses one label for all requests without a route and for all unknown methods', async () => {
+  const metrics = served();
+  for (const method of ['BREW', 'WHEN']) {
     metrics.proxy.responseStarted(undefined, {
-      method: 'POST',
+      method,
       wayIn: 'base_url',
       status: 403,
       outcome: 'refused',
       error: 'ERR_ROUTE_NOT_FOUND',
       durationMs: 1,
     });
-    const after = seriesOf(await metrics.write());
-    const namesOf = (series: string[]) =>
-      new Set(series.filter((line) => line.includes('route="_unmatched"')).map((line) => line.replace(/\{.*/, '')));
-    assert.deepEqual(
-      [...namesOf(before)],
-      ['cambist_requests_total', 'cambist_arrivals_total', 'cambist_failures_total'],
-    );
-    const time = ['bucket', 'sum', 'count'].map((part) => `cambist_request_duration_seconds_${part}`);
-    assert.deepEqual([...namesOf(after)], [...namesOf(before), ...time]);
-  });
+  }
+  const text = await metrics.write();
+  const labels = { route: '_unmatched', method: 'other', code: '403', outcome: 'refused' };
+  assert.equal(sumSamples(text, 'cambist_requests_total', labels), 2);
+  const failure = { route: '_unmatched', error: 'ERR_ROUTE_NOT_FOUND' };
+  assert.equal(sumSamples(text, 'cambist_failures_total', failure), 2);
+});
 
-  test('uses one label for all requests without a route and for all unknown methods', async () => {
-    const metrics = served();
-    for (const method of ['BREW', 'WHEN']) {
-      metrics.proxy.responseStarted(undefined, {
-        method,
-        wayIn: 'base_url',
-        status: 403,
-        outcome: 'refused',
-        error: 'ERR_ROUTE_NOT_FOUND',
-        durationMs: 1,
-      });
-    }
+test('uses one label for all unknown status codes', async () => {
+  const metrics = served();
+  const answered = (status: number) =>
+    metrics.proxy.responseStarted(github, {
+      method: 'GET',
+      wayIn: 'base_url',
+      status,
+      outcome: 'forwarded',
+      error: undefined,
+      durationMs: 1,
+    });
+  for (let status = 600; status < 1000; status += 1) answered(status);
+  for (const status of [299, 200, 418, 499, 511]) answered(status);
+  const text = await metrics.write();
+  const count = (code: string) => sumSamples(text, 'cambist_requests_total', { route: 'github', code });
+  assert.deepEqual(['other', '200', '418', '499', '511'].map(count), [401, 1, 1, 1, 1]);
+  assert.equal(count('600') + count('299'), 0);
+});
+
+test('counts streams, retries, evictions and cache lookups', async () => {
+  const metrics = served(7);
+  metrics.proxy.streamOpened(github);
+  metrics.proxy.streamOpened(github);
+  metrics.proxy.streamClosed(github);
+  metrics.proxy.upstreamRetried(github, 'token');
+  metrics.proxy.requestAborted(github, 'upstream');
+  metrics.tokens.cacheLookedUp('github', 'joined');
+  metrics.tokens.tokenEvicted('capacity');
+  metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
+  const text = await metrics.write();
+  assert.equal(sumSamples(text, 'cambist_open_streams', { route: 'github' }), 1);
+  assert.equal(sumSamples(text, 'cambist_requests_aborted_total', { route: 'github', aborted_by: 'upstream' }), 1);
+  assert.equal(sumSamples(text, 'cambist_upstream_retries_total', { route: 'github' }), 1);
+  assert.equal(sumSamples(text, 'cambist_cache_requests_total', { route: 'github', result: 'joined' }), 1);
+  assert.equal(sumSamples(text, 'cambist_cache_evictions_total', { reason: 'capacity' }), 1);
+  assert.equal(sumSamples(text, 'cambist_cache_entries'), 7);
+  assert.equal(sumSamples(text, 'cambist_cache_max_entries'), 10_000);
+  assert.equal(sumSamples(text, 'cambist_log_lines_lost_total'), 7);
+  assert.equal(sumSamples(text, 'cambist_credential_expiry_timestamp_seconds'), 1_900_000_000);
+  assert.equal(sumSamples(text, 'cambist_build_info', { version: '1.2.3' }), 1);
+});
+
+test('counts tunnels by the authority of the config, from the start', async () => {
+  const metrics = served();
+  const authority = 'api.example.com:443';
+  metrics.serve({ ...config, forwardProxy: { connect: [authority, 'other:1'] } });
+  assert.match(await metrics.write(), /cambist_tunnels_total\{authority="other:1"\} 0/);
+  metrics.proxy.tunnelOpened(authority);
+  metrics.proxy.tunnelOpened(authority);
+  metrics.proxy.tunnelClosed(authority);
+  const text = await metrics.write();
+  assert.equal(sumSamples(text, 'cambist_tunnels_total', { authority }), 2);
+  assert.equal(sumSamples(text, 'cambist_open_tunnels', { authority }), 1);
+});
+
+test('counts an exchange with its result', async () => {
+  const metrics = served();
+  const outcome = { route: 'github', authorizationServer: 'keycloak', refresh: false, durationMs: 30 };
+  metrics.tokens.exchangeFinished({ ...outcome, error: undefined });
+  metrics.tokens.exchangeFinished({ ...outcome, error: new CambistError('ERR_STS_UNAVAILABLE', '') });
+  const text = await metrics.write();
+  assert.equal(sumSamples(text, 'cambist_exchanges_total', { result: 'success', error: '' }), 1);
+  assert.equal(sumSamples(text, 'cambist_exchanges_total', { result: 'failure', error: 'ERR_STS_UNAVAILABLE' }), 1);
+  assert.equal(sumSamples(text, 'cambist_exchange_duration_seconds_count', { authorization_server: 'keycloak' }), 2);
+});
+
+test('shows an authorization server as available except while it is down', async () => {
+  const metrics = served();
+  const value = async () => {
     const text = await metrics.write();
-    const labels = { route: '_unmatched', method: 'other', code: '403', outcome: 'refused' };
-    assert.equal(sumSamples(text, 'cambist_requests_total', labels), 2);
-    const failure = { route: '_unmatched', error: 'ERR_ROUTE_NOT_FOUND' };
-    assert.equal(sumSamples(text, 'cambist_failures_total', failure), 2);
-  });
+    return sumSamples(text, 'cambist_authorization_server_available', { authorization_server: 'keycloak' });
+  };
+  assert.equal(await value(), 1);
+  metrics.tokens.availabilityChanged('keycloak', false);
+  assert.equal(await value(), 0);
+  metrics.tokens.availabilityChanged('keycloak', true);
+  assert.equal(await value(), 1);
+});
 
-  test('uses one label for all unknown status codes', async () => {
-    const metrics = served();
-    const answered = (status: number) =>
-      metrics.proxy.responseStarted(github, {
-        method: 'GET',
-        wayIn: 'base_url',
-        status,
-        outcome: 'forwarded',
-        error: undefined,
-        durationMs: 1,
-      });
-    for (let status = 600; status < 1000; status += 1) answered(status);
-    for (const status of [299, 200, 418, 499, 511]) answered(status);
-    const text = await metrics.write();
-    const count = (code: string) => sumSamples(text, 'cambist_requests_total', { route: 'github', code });
-    assert.deepEqual(['other', '200', '418', '499', '511'].map(count), [401, 1, 1, 1, 1]);
-    assert.equal(count('600') + count('299'), 0);
-  });
+test('reads the readiness checks at each scrape', async () => {
+  const checks: Record<string, 'ready' | 'waiting'> = { 'authorization_servers.keycloak': 'waiting', other: 'ready' };
+  const metrics = served(0, { ready: false, checks });
+  const text = await metrics.write();
+  assert.equal(sumSamples(text, 'cambist_ready'), 0);
+  assert.equal(sumSamples(text, 'cambist_readiness_check', { check: 'authorization_servers.keycloak' }), 0);
+  assert.equal(sumSamples(text, 'cambist_readiness_check', { check: 'other' }), 1);
+  delete checks.other;
+  assert.doesNotMatch(await metrics.write(), /check="other"/);
+});
 
-  test('counts streams, retries, evictions and cache lookups', async () => {
-    const metrics = served(7);
-    metrics.proxy.streamOpened(github);
-    metrics.proxy.streamOpened(github);
-    metrics.proxy.streamClosed(github);
-    metrics.proxy.upstreamRetried(github, 'token');
-    metrics.proxy.requestAborted(github, 'upstream');
-    metrics.tokens.cacheLookedUp('github', 'joined');
-    metrics.tokens.tokenEvicted('capacity');
-    metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
-    const text = await metrics.write();
-    assert.equal(sumSamples(text, 'cambist_open_streams', { route: 'github' }), 1);
-    assert.equal(sumSamples(text, 'cambist_requests_aborted_total', { route: 'github', aborted_by: 'upstream' }), 1);
-    assert.equal(sumSamples(text, 'cambist_upstream_retries_total', { route: 'github' }), 1);
-    assert.equal(sumSamples(text, 'cambist_cache_requests_total', { route: 'github', result: 'joined' }), 1);
-    assert.equal(sumSamples(text, 'cambist_cache_evictions_total', { reason: 'capacity' }), 1);
-    assert.equal(sumSamples(text, 'cambist_cache_entries'), 7);
-    assert.equal(sumSamples(text, 'cambist_cache_max_entries'), 10_000);
-    assert.equal(sumSamples(text, 'cambist_log_lines_lost_total'), 7);
-    assert.equal(sumSamples(text, 'cambist_credential_expiry_timestamp_seconds'), 1_900_000_000);
-    assert.equal(sumSamples(text, 'cambist_build_info', { version: '1.2.3' }), 1);
-  });
+test('forgets servers and credentials that the config no longer names', async () => {
+  const metrics = served();
+  metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
+  metrics.serve({ ...config, routes: config.routes.slice(1) });
+  // By a request from before the reload.
+  metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
+  const text = await metrics.write();
+  assert.doesNotMatch(text, /^cambist_(?:authorization_server_available|credential_expiry_timestamp_seconds)\{/m);
+});
 
-  test('counts tunnels by the authority of the config, from the start', async () => {
-    const metrics = served();
-    const authority = 'api.example.com:443';
-    metrics.serve({ ...config, forwardProxy: { connect: [authority, 'other:1'] } });
-    assert.match(await metrics.write(), /cambist_tunnels_total\{authority="other:1"\} 0/);
-    metrics.proxy.tunnelOpened(authority);
-    metrics.proxy.tunnelOpened(authority);
-    metrics.proxy.tunnelClosed(authority);
-    const text = await metrics.write();
-    assert.equal(sumSamples(text, 'cambist_tunnels_total', { authority }), 2);
-    assert.equal(sumSamples(text, 'cambist_open_tunnels', { authority }), 1);
-  });
+test('shows a failed reload until one succeeds', async () => {
+  const metrics = served();
+  const value = async () => sumSamples(await metrics.write(), 'cambist_config_last_reload_successful');
+  assert.equal(await value(), 1);
+  metrics.reloaded('failure');
+  assert.equal(await value(), 0);
+  metrics.serve(config);
+  metrics.reloaded('success');
+  assert.equal(await value(), 1);
+  const text = await metrics.write();
+  assert.equal(sumSamples(text, 'cambist_config_reloads_total', { result: 'failure' }), 1);
+  assert.equal(sumSamples(text, 'cambist_config_reloads_total', { result: 'success' }), 1);
+  const loadedAt = sumSamples(text, 'cambist_config_last_reload_success_timestamp_seconds');
+  assert.ok(Math.abs(loadedAt - Date.now() / 1000) < 60);
+});
 
-  test('counts an exchange with its result', async () => {
-    const metrics = served();
-    const outcome = { route: 'github', authorizationServer: 'keycloak', refresh: false, durationMs: 30 };
-    metrics.tokens.exchangeFinished({ ...outcome, error: undefined });
-    metrics.tokens.exchangeFinished({ ...outcome, error: new CambistError('ERR_STS_UNAVAILABLE', '') });
-    const text = await metrics.write();
-    assert.equal(sumSamples(text, 'cambist_exchanges_total', { result: 'success', error: '' }), 1);
-    assert.equal(sumSamples(text, 'cambist_exchanges_total', { result: 'failure', error: 'ERR_STS_UNAVAILABLE' }), 1);
-    assert.equal(sumSamples(text, 'cambist_exchange_duration_seconds_count', { authorization_server: 'keycloak' }), 2);
-  });
-
-  test('shows an authorization server as available except while it is down', async () => {
-    const metrics = served();
-    const value = async () => {
-      const text = await metrics.write();
-      return sumSamples(text, 'cambist_authorization_server_available', { authorization_server: 'keycloak' });
-    };
-    assert.equal(await value(), 1);
-    metrics.tokens.availabilityChanged('keycloak', false);
-    assert.equal(await value(), 0);
-    metrics.tokens.availabilityChanged('keycloak', true);
-    assert.equal(await value(), 1);
-  });
-
-  test('reads the readiness checks at each scrape', async () => {
-    const checks: Record<string, 'ready' | 'waiting'> = { 'authorization_servers.keycloak': 'waiting', other: 'ready' };
-    const metrics = served(0, { ready: false, checks });
-    const text = await metrics.write();
-    assert.equal(sumSamples(text, 'cambist_ready'), 0);
-    assert.equal(sumSamples(text, 'cambist_readiness_check', { check: 'authorization_servers.keycloak' }), 0);
-    assert.equal(sumSamples(text, 'cambist_readiness_check', { check: 'other' }), 1);
-    delete checks.other;
-    assert.doesNotMatch(await metrics.write(), /check="other"/);
-  });
-
-  test('forgets servers and credentials that the config no longer names', async () => {
-    const metrics = served();
-    metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
-    metrics.serve({ ...config, routes: config.routes.slice(1) });
-    // By a request from before the reload.
-    metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
-    const text = await metrics.write();
-    assert.doesNotMatch(text, /^cambist_(?:authorization_server_available|credential_expiry_timestamp_seconds)\{/m);
-  });
-
-  test('shows a failed reload until one succeeds', async () => {
-    const metrics = served();
-    const value = async () => sumSamples(await metrics.write(), 'cambist_config_last_reload_successful');
-    assert.equal(await value(), 1);
-    metrics.reloaded('failure');
-    assert.equal(await value(), 0);
-    metrics.serve(config);
-    metrics.reloaded('success');
-    assert.equal(await value(), 1);
-    const text = await metrics.write();
-    assert.equal(sumSamples(text, 'cambist_config_reloads_total', { result: 'failure' }), 1);
-    assert.equal(sumSamples(text, 'cambist_config_reloads_total', { result: 'success' }), 1);
-    const loadedAt = sumSamples(text, 'cambist_config_last_reload_success_timestamp_seconds');
-    assert.ok(Math.abs(loadedAt - Date.now() / 1000) < 60);
-  });
-
-  test('resets no counter when the same config is applied again', async () => {
-    const metrics = served();
-    metrics.proxy.upstreamRetried(github, 'token');
-    metrics.serve(config);
-    assert.equal(sumSamples(await metrics.write(), 'cambist_upstream_retries_total', { route: 'github' }), 1);
-  });
+test('resets no counter when the same config is applied again', async () => {
+  const metrics = served();
+  metrics.proxy.upstreamRetried(github, 'token');
+  metrics.serve(config);
+  assert.equal(sumSamples(await metrics.write(), 'cambist_upstream_retries_total', { route: 'github' }), 1);
 });

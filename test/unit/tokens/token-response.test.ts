@@ -1,38 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { asksForNonce, type ExpectedResponse, processTokenResponse } from '../../../src/tokens/token-response.ts';
+import { read } from './read-response.ts';
 import { ACCESS_TOKEN, expectedResponse, failsWith, JWT } from './sample.ts';
 
 const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
 const GOOD = { access_token: 'issued', issued_token_type: ACCESS_TOKEN, token_type: 'Bearer', expires_in: 300 };
-
-function read(
-  body: unknown,
-  {
-    status = 200,
-    credentialOwner = 'caller',
-    requested,
-  }: { status?: number; credentialOwner?: ExpectedResponse['credentialOwner']; requested?: string } = {},
-) {
-  const text = typeof body === 'string' ? body : JSON.stringify(body);
-  return processTokenResponse(
-    { status, retryAfter: undefined, text },
-    expectedResponse({ credentialOwner, requestedTokenType: requested }),
-    0,
-  );
-}
-
-function errorOf(run: () => unknown): CambistError {
-  try {
-    run();
-  } catch (error) {
-    if (error instanceof CambistError) return error;
-  }
-  throw new Error('expected a CambistError');
-}
 
 const { issued_token_type: _type, ...WITHOUT_TYPE } = GOOD;
 const { expires_in: _life, ...WITHOUT_LIFE } = GOOD;
@@ -53,13 +28,6 @@ const usable: [what: string, body: object, life: number | undefined, requested?:
   ['expires_in null', { ...GOOD, expires_in: null }, undefined],
   ['no expires_in', WITHOUT_LIFE, undefined],
 ];
-for (const [what, body, life, requested] of usable) {
-  test(`accepts a response: ${what}`, () => {
-    const token = read(body, requested === undefined ? {} : { requested });
-    const { accessToken, tokenType, expiresInSeconds } = token;
-    assert.deepEqual([accessToken, tokenType, expiresInSeconds], ['issued', 'Bearer', life]);
-  });
-}
 
 const unusable: [what: string, body: unknown][] = [
   ['an empty access_token (zitadel/oidc)', { ...GOOD, access_token: '' }],
@@ -87,6 +55,22 @@ const unusable: [what: string, body: unknown][] = [
   ['a string', '"issued"'],
   ['truncated JSON', '{"access_token":"iss'],
 ];
+
+const ID_JAG = 'urn:ietf:params:oauth:token-type:id-jag';
+
+function readAs(kind: ExpectedResponse['kind'], body: object, requestedTokenType?: string) {
+  const response = { status: 200, retryAfter: undefined, text: JSON.stringify(body) };
+  return processTokenResponse(response, expectedResponse({ kind, requestedTokenType }), 0);
+}
+
+for (const [what, body, life, requested] of usable) {
+  test(`accepts a response: ${what}`, () => {
+    const token = read(body, requested === undefined ? {} : { requested });
+    const { accessToken, tokenType, expiresInSeconds } = token;
+    assert.deepEqual([accessToken, tokenType, expiresInSeconds], ['issued', 'Bearer', life]);
+  });
+}
+
 for (const [what, body] of unusable) {
   test(`refuses a response: ${what}`, () => {
     assert.throws(() => read(body), failsWith('ERR_STS_RESPONSE_INVALID', /"main"/));
@@ -121,98 +105,6 @@ for (const status of [400, 401, 403, 404]) {
     });
   }
 }
-
-test("treats Google's errors, which are objects, as a refusal of cambist's request", () => {
-  const error = { code: 400, message: 'Unknown name "client_id"', status: 'INVALID_ARGUMENT' };
-  assert.throws(() => read({ error }, { status: 400 }), failsWith('ERR_CLIENT_REFUSED'));
-});
-
-const refusals: [status: number, error: string, description: string | undefined, code: ErrorCode, own?: ErrorCode][] = [
-  [400, 'invalid_grant', undefined, 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
-  [400, 'invalid_token', 'Invalid token', 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
-  [401, 'invalid_grant', 'Session not active', 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
-  [400, 'invalid_request', undefined, 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
-  [400, 'invalid_request', '', 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
-  [400, 'invalid_request', 'Invalid token', 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
-  [400, 'invalid_request', 'subject_token is expired', 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
-  [400, 'invalid_request', 'The Assertion is bad', 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
-  [
-    400,
-    'invalid_request',
-    'Invalid token type, must be access token',
-    'ERR_SUBJECT_TOKEN_INVALID',
-    'ERR_CLIENT_REFUSED',
-  ],
-  [400, 'invalid_request', 'Parameter "foo" is missing', 'ERR_CLIENT_REFUSED'],
-  [400, 'invalid_request', 'client_assertion has expired', 'ERR_CLIENT_REFUSED'],
-  [400, 'invalid_request', 'client_assertion_type is not supported', 'ERR_CLIENT_REFUSED'],
-  [400, 'invalid_request', 'the actor token is not valid', 'ERR_CLIENT_REFUSED'],
-  [400, 'invalid_request', 'actor_token_type is missing', 'ERR_CLIENT_REFUSED'],
-  [400, 'invalid_request', 'requested_token_type unsupported', 'ERR_CLIENT_REFUSED'],
-  [400, 'invalid_request', 'subject_token_type unsupported', 'ERR_CLIENT_REFUSED'],
-  [400, 'invalid_request', 'Standard token exchange is not enabled for the client', 'ERR_CLIENT_REFUSED'],
-  [400, 'invalid_request', 'Requested audience not available: docs', 'ERR_EXCHANGE_REFUSED'],
-  [400, 'invalid_request', "client 'a:b:c' is not authorized to get token with aud=a:b:d", 'ERR_EXCHANGE_REFUSED'],
-  [400, 'invalid_request', 'token exchange audience a:b:d is invalid', 'ERR_EXCHANGE_REFUSED'],
-  [400, 'invalid_request', 'token verification failed: JWT+aud+claim+has+value+%5Bx%5D', 'ERR_CLIENT_REFUSED'],
-  [
-    400,
-    'invalid_request',
-    'invalid subject_token: token verification failed: Expired+JWT',
-    'ERR_SUBJECT_TOKEN_INVALID',
-    'ERR_CLIENT_REFUSED',
-  ],
-  [400, 'invalid_client', 'Audience not found', 'ERR_EXCHANGE_REFUSED'],
-  [401, 'invalid_client', 'Invalid client or Invalid client credentials', 'ERR_CLIENT_REFUSED'],
-  [400, 'invalid_client', undefined, 'ERR_CLIENT_REFUSED'],
-  [400, 'unauthorized_client', undefined, 'ERR_CLIENT_REFUSED'],
-  [400, 'unsupported_grant_type', undefined, 'ERR_CLIENT_REFUSED'],
-  [403, 'something_else', undefined, 'ERR_CLIENT_REFUSED'],
-  [400, 'invalid_target', undefined, 'ERR_EXCHANGE_REFUSED'],
-  [400, 'invalid_scope', undefined, 'ERR_EXCHANGE_REFUSED'],
-  [403, 'access_denied', 'Client is not within the token audience', 'ERR_EXCHANGE_REFUSED'],
-  [401, 'access_denied', undefined, 'ERR_EXCHANGE_REFUSED'],
-  [400, 'interaction_required', 'AADSTS50076', 'ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED'],
-];
-for (const [status, error, description, code, own = code] of refusals) {
-  const said = description === undefined ? error : `${error}, "${description}"`;
-  const body = { error, error_description: description };
-  test(`maps ${status} ${said} to ${code}, or to ${own} when the credential is cambist's`, () => {
-    assert.throws(() => read(body, { status }), failsWith(code));
-    assert.throws(() => read(body, { status, credentialOwner: 'cambist' }), failsWith(own));
-  });
-}
-
-test('passes the claims of interaction_required on unchanged', () => {
-  const claims = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}';
-  const error = errorOf(() => read({ error: 'interaction_required', claims }, { status: 400 }));
-  assert.equal(error.code, 'ERR_INTERACTION_REQUIRED');
-  assert.equal(error.claims, claims);
-});
-
-test('ignores claims that are too long for a header', () => {
-  const error = errorOf(() => read({ error: 'interaction_required', claims: 'x'.repeat(4097) }, { status: 400 }));
-  assert.equal(error.code, 'ERR_SUBJECT_TOKEN_INVALID');
-  assert.equal(error.claims, undefined);
-});
-
-test('passes claims on with no other error', () => {
-  assert.equal(errorOf(() => read({ error: 'invalid_grant', claims: '{}' }, { status: 400 })).claims, undefined);
-});
-
-test('puts the error of the server into the message, shortened and without tokens', () => {
-  const token = 'eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl';
-  const description = `no such session: ${token}\r\n${'very '.repeat(500)}`;
-  const error = errorOf(() =>
-    read({ error: 'invalid_grant', error_description: description, refresh_token: token }, { status: 400 }),
-  );
-  assert.match(
-    error.message,
-    /^authorization server "main" refused with 400, invalid_grant: no such session: \[redacted\]/,
-  );
-  assert.ok(error.message.length < 500 && !/[\r\n]/.test(error.message));
-  assert.equal(error.oauthError, 'invalid_grant');
-});
 
 test('any response is a token for a header, or a CambistError', () => {
   const field = fc.oneof(fc.string(), fc.integer(), fc.constant(null), fc.constant('Bearer'), fc.constant('a.b.c'));
@@ -251,8 +143,6 @@ test('accepts a DPoP token only for a server with dpop: true', () => {
   assert.equal(readAs('bearer_or_dpop', GOOD).tokenType, 'Bearer');
 });
 
-const ID_JAG = 'urn:ietf:params:oauth:token-type:id-jag';
-
 test('accepts token_type N_A only for an assertion', () => {
   const body = { access_token: 'id.jag.x', issued_token_type: ID_JAG, token_type: 'N_A', expires_in: 300 };
   const { accessToken, tokenType, expiresInSeconds } = readAs('assertion', body, ID_JAG);
@@ -289,16 +179,3 @@ test('recognizes a request for a nonce', () => {
     assert.equal(asksForNonce({ status, retryAfter: undefined, text }), asks, `${status} ${text}`);
   }
 });
-
-test('passes interaction_required with claims on, for either owner of the credential', () => {
-  const claims = JSON.stringify({ access_token: { capolids: { essential: true, values: ['x'] } } });
-  for (const credentialOwner of ['caller', 'cambist'] as const) {
-    const error = errorOf(() => read({ error: 'interaction_required', claims }, { status: 400, credentialOwner }));
-    assert.deepEqual([error.code, error.claims], ['ERR_INTERACTION_REQUIRED', claims]);
-  }
-});
-
-function readAs(kind: ExpectedResponse['kind'], body: object, requestedTokenType?: string) {
-  const response = { status: 200, retryAfter: undefined, text: JSON.stringify(body) };
-  return processTokenResponse(response, expectedResponse({ kind, requestedTokenType }), 0);
-}

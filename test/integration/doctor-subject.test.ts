@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { runOnRoute, startServer, strict } from './doctor-exchanges.ts';
+import { publicServer, route, runDoctor } from './doctor-run.ts';
+
+test('warns once about a missing subject token', async (t) => {
+  const server = await startServer(t);
+  const written = {
+    authorization_servers: { main: publicServer(server.issuer) },
+    routes: [route('github'), route('docs')],
+  };
+  const { problems, finding } = await runDoctor(t, written);
+  assert.deepEqual(problems, ['warning subject_token_missing']);
+  assert.match(finding('subject_token_missing').what, /"github", "docs"/);
+  assert.match(finding('subject_token_missing').fix ?? '', /--subject-token-file/);
+});
+
+test('reports an expired subject token once and does not send it', async (t) => {
+  const server = await startServer(t);
+  const written = {
+    authorization_servers: { main: publicServer(server.issuer) },
+    routes: [route('github'), route('docs')],
+  };
+  const { problems, finding } = await runDoctor(t, written, { token: await server.mint({ ttlSeconds: -90 }) });
+  const skipped = 'warning route_not_checked';
+  assert.deepEqual(problems, ['error subject_token_expired', skipped, skipped]);
+  assert.match(finding('subject_token_expired').what, /(89|90|91) s ago/);
+  assert.equal(server.requests.length, 1);
+});
+
+test('reports a file without a token, but not its content', async (t) => {
+  const server = await startServer(t);
+  const { problems, findings } = await runOnRoute(t, server, {}, { token: 'my password is hunter2' });
+  assert.deepEqual(problems, ['error subject_token_unusable', 'warning route_not_checked']);
+  assert.ok(!JSON.stringify(findings).includes('hunter2'));
+});
+
+test('reads the subject token of a route from its own file', async (t) => {
+  const server = await startServer(t);
+  const folder = await mkdtemp(join(tmpdir(), 'cambist-doctor-'));
+  t.after(() => rm(folder, { recursive: true }));
+  await writeFile(join(folder, 'token'), await server.mint());
+  const subject_token = { file: join(folder, 'token') };
+  const written = {
+    authorization_servers: { main: publicServer(server.issuer) },
+    routes: [route('github', { subject_token })],
+  };
+  const { problems, finding } = await runDoctor(t, written);
+  assert.deepEqual(problems, []);
+  assert.match(finding('subject_token_read').what, /from .*\/token:/);
+});
+
+test('redacts the subject token in an error of the server', async (t) => {
+  const server = await startServer(t);
+  const token = await server.mint();
+  server.behaviour = strict({
+    kind: 'response',
+    status: 400,
+    body: { error: 'invalid_grant', error_description: `the token ${token} is revoked`, refresh_token: token },
+  });
+  const { findings, finding } = await runOnRoute(t, server, {}, { token });
+  assert.match(finding('subject_token_refused').what, /invalid_grant: the token \[redacted\] is revoked/);
+  assert.ok(!JSON.stringify(findings).includes(token));
+});

@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { sumSamples } from '../../harness/metric-samples.ts';
+import { seriesOf, served, signalling } from './served-metrics.ts';
+
+test('has every documented metric', async () => {
+  const text = await served().write();
+  for (const [name, type] of [
+    ['cambist_requests_total', 'counter'],
+    ['cambist_request_duration_seconds', 'histogram'],
+    ['cambist_requests_in_flight', 'gauge'],
+    ['cambist_open_streams', 'gauge'],
+    ['cambist_requests_aborted_total', 'counter'],
+    ['cambist_exchanges_total', 'counter'],
+    ['cambist_exchange_duration_seconds', 'histogram'],
+    ['cambist_cache_requests_total', 'counter'],
+    ['cambist_cache_entries', 'gauge'],
+    ['cambist_cache_evictions_total', 'counter'],
+    ['cambist_upstream_retries_total', 'counter'],
+    ['cambist_own_token_requests_total', 'counter'],
+    ['cambist_tunnels_total', 'counter'],
+    ['cambist_open_tunnels', 'gauge'],
+    ['cambist_failures_total', 'counter'],
+    ['cambist_authorization_server_available', 'gauge'],
+    ['cambist_cache_max_entries', 'gauge'],
+    ['cambist_ready', 'gauge'],
+    ['cambist_readiness_check', 'gauge'],
+    ['cambist_config_reloads_total', 'counter'],
+    ['cambist_config_last_reload_successful', 'gauge'],
+    ['cambist_config_last_reload_success_timestamp_seconds', 'gauge'],
+    ['cambist_credential_expiry_timestamp_seconds', 'gauge'],
+    ['cambist_log_lines_lost_total', 'counter'],
+    ['cambist_limit', 'gauge'],
+    ['cambist_connections', 'gauge'],
+    ['cambist_connections_dropped_total', 'counter'],
+    ['cambist_build_info', 'gauge'],
+    ['process_cpu_seconds_total', 'counter'],
+  ]) {
+    assert.match(text, new RegExp(`^# TYPE ${name} ${type}$`, 'm'));
+    assert.match(text, new RegExp(`^# HELP ${name} \\S`, 'm'));
+  }
+});
+
+test('has the series of token requests for transmitters, as no route, and keeps them over a reload', async () => {
+  assert.ok(!(await served().write()).includes('"_signals"'));
+  const first = served(0, { ready: true, checks: {} }, signalling);
+  for (const config of [signalling, { ...signalling, signals: undefined }]) {
+    first.serve(config);
+    const series = seriesOf(await first.write());
+    assert.ok(series.includes('cambist_authorization_server_available{authorization_server="of-signals"}'));
+    const names = new Set(series.filter((line) => line.includes('"_signals"')).map((line) => line.replace(/\{.*/, '')));
+    assert.deepEqual([...names], ['cambist_exchanges_total']);
+    const success = 'route="_signals",authorization_server="of-signals",result="success",error=""';
+    assert.ok(series.includes(`cambist_exchanges_total{${success}}`));
+  }
+});
+
+test("has none of Node's three gauges that are named like counters", async () => {
+  assert.doesNotMatch(await served().write(), /nodejs_active_\w+_total/);
+});
+
+test('has the series of every route, at 0', async () => {
+  const text = await served().write();
+  const series = seriesOf(text);
+  for (const route of ['github', 'docs']) {
+    for (const wanted of [
+      `cambist_requests_in_flight{route="${route}"}`,
+      `cambist_open_streams{route="${route}"}`,
+      ...['upstream', 'caller', 'stall', 'shutdown'].map(
+        (cutter) => `cambist_requests_aborted_total{route="${route}",aborted_by="${cutter}"}`,
+      ),
+      `cambist_upstream_retries_total{route="${route}",reason="token"}`,
+      `cambist_request_duration_seconds_count{route="${route}"}`,
+      `cambist_requests_total{route="${route}",method="POST",code="200",outcome="forwarded"}`,
+      `cambist_requests_total{route="${route}",method="POST",code="503",outcome="failed"}`,
+      `cambist_failures_total{route="${route}",error="ERR_UPSTREAM_UNREACHABLE"}`,
+      'cambist_failures_total{route="_unmatched",error="ERR_ROUTE_NOT_FOUND"}',
+      ...['hit', 'miss', 'joined', 'negative', 'bypass'].map(
+        (result) => `cambist_cache_requests_total{route="${route}",result="${result}"}`,
+      ),
+    ]) {
+      assert.ok(series.includes(wanted), wanted);
+    }
+  }
+  assert.deepEqual(
+    series.filter((name) => name.includes('unprocessed')),
+    ['cambist_upstream_retries_total{route="github",reason="unprocessed"}'],
+  );
+  for (const name of [
+    'cambist_requests_total',
+    'cambist_failures_total',
+    'cambist_cache_requests_total',
+    'cambist_exchanges_total',
+  ]) {
+    assert.equal(sumSamples(text, name), 0, name);
+  }
+});
+
+test('has a series for each result of an exchange on routes that exchange, and none on others', async () => {
+  const series = seriesOf(await served().write());
+  const of = (route: string) => series.filter((line) => line.startsWith(`cambist_exchanges_total{route="${route}"`));
+  const start = 'cambist_exchanges_total{route="github",authorization_server="keycloak"';
+  assert.ok(of('github').includes(`${start},result="success",error=""}`));
+  for (const error of [
+    'ERR_SUBJECT_TOKEN_INVALID',
+    'ERR_INTERACTION_REQUIRED',
+    'ERR_CONSENT_REQUIRED',
+    'ERR_EXCHANGE_REFUSED',
+    'ERR_CLIENT_REFUSED',
+    'ERR_STS_RESPONSE_INVALID',
+    'ERR_ISSUED_TOKEN_AUDIENCE',
+    'ERR_STS_METADATA_INVALID',
+    'ERR_STS_UNAVAILABLE',
+    'ERR_CREDENTIAL_UNAVAILABLE',
+  ]) {
+    assert.ok(of('github').includes(`${start},result="failure",error="${error}"}`), error);
+  }
+  assert.equal(of('github').length, 11);
+  assert.deepEqual(of('docs'), []);
+});
