@@ -9,6 +9,7 @@ import { start } from '../../unit/signals/joined-replica.ts';
 
 /** No replica goes on without a reply meanwhile. */
 const GRACE_MS = 60_000;
+/** Each takes half a second. They need no real store, and are too slow for `npm test`. */
 const RUNS = 25;
 
 /** Acts of replicas, and of an attacker at the server. Numbers choose among replicas, or among records. */

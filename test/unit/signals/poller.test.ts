@@ -3,90 +3,10 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { CambistError } from '../../../src/errors.ts';
 import { InvalidSignal } from '../../../src/signals/events.ts';
-import type { PollTurns } from '../../../src/signals/poll-turns.ts';
-import { createPoller, MAX_EVENTS } from '../../../src/signals/poller.ts';
+import { MAX_EVENTS } from '../../../src/signals/poller.ts';
 import { TransmitterError } from '../../../src/signals/problems.ts';
-import { MAX_HELD } from '../../../src/signals/settle-events.ts';
 import { TransmitterTimeout, TransmitterTooLarge } from '../../../src/signals/transmitter-client.ts';
-import type { HttpResponse } from '../../../src/tokens/bounded-request.ts';
-import { toRequestUrl } from '../../../src/tokens/bounded-request.ts';
-import { createFakeClock } from '../../harness/fake-clock.ts';
-
-const URL = toRequestUrl('https://idp.example.com/poll');
-
-interface Sent {
-  readonly maxEvents: number;
-  readonly returnImmediately: boolean;
-  readonly ack?: readonly string[];
-  readonly setErrs?: object;
-  readonly timeoutMs: number;
-}
-
-type Reply = object | string | number | Error;
-
-interface RunOptions {
-  readonly take?: (token: string) => Promise<unknown>;
-  readonly delayMs?: number;
-  readonly isShared?: () => boolean;
-  readonly turns?: PollTurns;
-}
-
-/** A poller whose transmitter gives these replies, and whose pauses end at once. It stops after the last reply. */
-async function run(
-  replies: readonly Reply[],
-  { take = async () => true, delayMs = 0, isShared = () => true, turns }: RunOptions = {},
-) {
-  const clock = createFakeClock();
-  const sent: Sent[] = [];
-  const results: unknown[] = [];
-  const pauses: number[] = [];
-  let forgotten = 0;
-  let finish = () => {};
-  const finished = new Promise<void>((resolve) => (finish = resolve));
-  const left = [...replies];
-  const poller = createPoller({
-    name: 'idp',
-    client: {
-      async post(_url, body, timeoutMs) {
-        sent.push({ ...(JSON.parse(JSON.stringify(body)) as Omit<Sent, 'timeoutMs'>), timeoutMs });
-        clock.advance(delayMs);
-        const reply = left.shift();
-        if (reply instanceof Error) throw reply;
-        return responseOf(reply ?? {});
-      },
-    },
-    locate: async () => URL,
-    forget: () => (forgotten += 1),
-    intervalMs: 5000,
-    async take(token) {
-      const isTold = (await take(token)) !== false;
-      return () => isTold || isShared();
-    },
-    turns,
-    onResult: (error) => void results.push(error),
-    clock,
-    random: () => 1,
-    pause: {
-      async wait(ms) {
-        pauses.push(ms);
-        if (left.length > 0) return;
-        poller.stop();
-        finish();
-      },
-      end: () => {},
-    },
-  });
-  poller.start();
-  await finished;
-  return { sent, results, pauses, forgotten };
-}
-
-function responseOf(reply: Exclude<Reply, Error>): HttpResponse {
-  if (typeof reply === 'number') return { status: reply, retryAfter: '40', text: '' };
-  return { status: 200, retryAfter: undefined, text: typeof reply === 'string' ? reply : JSON.stringify(reply) };
-}
-
-const sets = (...names: string[]) => ({ sets: Object.fromEntries(names.map((name) => [name, `token of ${name}`])) });
+import { run, sets } from './polling.ts';
 
 test('polls at once first, then waits for events, and acknowledges those it applied', async () => {
   const taken: string[] = [];
@@ -158,55 +78,6 @@ test('leaves events that it cannot verify yet, and asks for them again', async (
       [['b'], undefined],
     ],
   );
-});
-
-test('leaves an event that only this process knows at the transmitter, until other replicas know it', async () => {
-  const state = { isShared: false, taken: [] as string[] };
-  const { sent, pauses, results } = await run([sets('a', 'b'), sets('a', 'b'), sets('a', 'b', 'c'), {}], {
-    take: async (token) => {
-      state.taken.push(token);
-      if (token === 'token of c') state.isShared = true;
-      return state.isShared;
-    },
-    isShared: () => state.isShared,
-  });
-  assert.deepEqual(state.taken, ['token of a', 'token of b', 'token of c']);
-  assert.deepEqual(
-    sent.map(({ ack }) => ack),
-    [undefined, undefined, undefined, ['c', 'a', 'b']],
-  );
-  assert.deepEqual(
-    sent.map(({ maxEvents }) => maxEvents - MAX_EVENTS),
-    [0, 2, 2, 0],
-  );
-  assert.deepEqual(pauses.slice(0, 3), [50, 5000, 50]);
-  assert.deepEqual(new Set(results), new Set([undefined]));
-});
-
-test('leaves no more than a hundred events at the transmitter, so that new ones arrive', async () => {
-  const names = (from: number) => Array.from({ length: MAX_EVENTS }, (_, at) => `event-${from + at}`);
-  const replies = [0, MAX_EVENTS, 2 * MAX_EVENTS].map((from) => sets(...names(from)));
-  const { sent } = await run([...replies, {}], { take: async () => false, isShared: () => false });
-  assert.deepEqual(sent[3]?.ack, names(0));
-  assert.equal(sent[3]?.maxEvents, MAX_EVENTS + MAX_HELD);
-});
-
-test('acknowledges what it left at the transmitter if the response is too large with it', async () => {
-  const { sent } = await run([sets('a'), new TransmitterTooLarge('response', 'too large'), {}], {
-    take: async () => false,
-    isShared: () => false,
-  });
-  assert.deepEqual(sent[2]?.ack, ['a']);
-});
-
-test('leaves polls without an event to another replica, but no acknowledgement and no retry', async () => {
-  const left = [700, 300, 0, 0];
-  const announced: number[] = [];
-  const turns = { leftMs: () => left.shift() ?? 0, announce: () => void announced.push(1) };
-  const { pauses } = await run([{}, {}, {}, sets('a'), {}, 500, {}, {}], { turns });
-  assert.deepEqual(pauses.slice(0, 7), [0, 5000, 700, 300, 5000, 50, 5000]);
-  // Not before the first polls, the acknowledgement, the retry, and the poll after it.
-  assert.equal(announced.length, 3);
 });
 
 test('tries an unknown key three times before it calls an event invalid', async () => {

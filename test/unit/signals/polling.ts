@@ -1,0 +1,83 @@
+import type { PollTurns } from '../../../src/signals/poll-turns.ts';
+import { createPoller } from '../../../src/signals/poller.ts';
+import type { HttpResponse } from '../../../src/tokens/bounded-request.ts';
+import { toRequestUrl } from '../../../src/tokens/bounded-request.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
+
+const URL = toRequestUrl('https://idp.example.com/poll');
+
+interface Sent {
+  readonly maxEvents: number;
+  readonly returnImmediately: boolean;
+  readonly ack?: readonly string[];
+  readonly setErrs?: object;
+  readonly timeoutMs: number;
+}
+
+type Reply = object | string | number | Error;
+
+interface RunOptions {
+  readonly take?: (token: string) => Promise<unknown>;
+  readonly delayMs?: number;
+  readonly isShared?: () => boolean;
+  readonly turns?: PollTurns;
+}
+
+/** A poller whose transmitter gives these replies, and whose pauses end at once. It stops after the last reply. */
+export async function run(
+  replies: readonly Reply[],
+  { take = async () => true, delayMs = 0, isShared = () => true, turns }: RunOptions = {},
+) {
+  const clock = createFakeClock();
+  const sent: Sent[] = [];
+  const results: unknown[] = [];
+  const pauses: number[] = [];
+  let forgotten = 0;
+  let finish = () => {};
+  const finished = new Promise<void>((resolve) => (finish = resolve));
+  const left = [...replies];
+  const poller = createPoller({
+    name: 'idp',
+    client: {
+      async post(_url, body, timeoutMs) {
+        sent.push({ ...(JSON.parse(JSON.stringify(body)) as Omit<Sent, 'timeoutMs'>), timeoutMs });
+        clock.advance(delayMs);
+        const reply = left.shift();
+        if (reply instanceof Error) throw reply;
+        return responseOf(reply ?? {});
+      },
+    },
+    locate: async () => URL,
+    forget: () => (forgotten += 1),
+    intervalMs: 5000,
+    async take(token) {
+      const isTold = (await take(token)) !== false;
+      return () => isTold || isShared();
+    },
+    turns,
+    onResult: (error) => void results.push(error),
+    clock,
+    random: () => 1,
+    pause: {
+      async wait(ms) {
+        pauses.push(ms);
+        if (left.length > 0) return;
+        poller.stop();
+        finish();
+      },
+      end: () => {},
+    },
+  });
+  poller.start();
+  await finished;
+  return { sent, results, pauses, forgotten };
+}
+
+function responseOf(reply: Exclude<Reply, Error>): HttpResponse {
+  if (typeof reply === 'number') return { status: reply, retryAfter: '40', text: '' };
+  return { status: 200, retryAfter: undefined, text: typeof reply === 'string' ? reply : JSON.stringify(reply) };
+}
+
+export const sets = (...names: string[]) => ({
+  sets: Object.fromEntries(names.map((name) => [name, `token of ${name}`])),
+});
