@@ -56,15 +56,14 @@ export const MAX_WAIT_MS = HEARD_FACTOR * GRACE_MS;
 export function createAsker(options: AskerOptions): Asker {
   const { messages, known, tell, isStarting, heard, clock, logger, graceMs, askAgainMs = ASK_AGAIN_MS } = options;
   const self = newId();
-  const outcomes = new Map<Outcome, number>(OUTCOMES.map((outcome) => [outcome, 0]));
+  const counts = countOutcomes();
   let open: OpenQuestion | undefined;
   let learned = 0;
   let isCancelled = false;
   let isAsking = false;
 
   async function askUntilReply(question: OpenQuestion): Promise<Outcome> {
-    const untilMs = clock.monotonicMs() + graceMs;
-    let isHeard = false;
+    const patience = createPatience(clock, graceMs);
     while (!isCancelled) {
       const digests = await digestsOf(partsOf(known().list()));
       const id = newId();
@@ -74,28 +73,15 @@ export function createAsker(options: AskerOptions): Asker {
       const asked: Question = { id, earlier, digests, starting: isStarting() ? self : undefined, heard: heard() };
       const delivery = await messages.ask('revocations_asked', asked);
       if (delivery === undefined || isCancelled) return 'failed';
-      const leftMs = untilMs - clock.monotonicMs();
-      const quietMs = Math.min(askAgainMs, leftMs > 0 ? leftMs : graceMs);
-      const end = await question.wait(quietMs, delivery.others);
+      const end = await question.wait(Math.min(askAgainMs, patience.leftMs()), delivery.others);
       if (end === 'alone') return end;
       if (end !== 'no_reply') {
-        tellBack(end.reply);
+        for (const entry of missingIn(end.reply, known().list())) tell(entry);
         return 'replied';
       }
-      isHeard = question.isHeard ?? isHeard;
-      const isPatient = isHeard && clock.monotonicMs() < untilMs + (HEARD_FACTOR - 1) * graceMs;
-      if (clock.monotonicMs() >= untilMs && !isPatient) return isCancelled ? 'failed' : 'no_reply';
+      if (patience.isOver(question.isHeard)) return isCancelled ? 'failed' : 'no_reply';
     }
     return 'failed';
-  }
-
-  /** The replica that replied may have missed what this one knows. */
-  function tellBack({ parts, known: replied }: Reply): void {
-    if (parts.size === 0) return;
-    for (const entry of known().list()) {
-      const isKnown = (replied.get(idOf(entry)) ?? Number.NEGATIVE_INFINITY) >= entry.atMs;
-      if (!isKnown && parts.has(partOf(entry))) tell(entry);
-    }
   }
 
   return {
@@ -106,7 +92,7 @@ export function createAsker(options: AskerOptions): Asker {
       try {
         open = openQuestion(trustsAlone);
         const outcome = await askUntilReply(open);
-        outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+        counts.add(outcome);
         if (learned > 0) logger.info({}, `revocations that were missing here came from a running replica: ${learned}`);
         return outcome;
       } finally {
@@ -132,6 +118,41 @@ export function createAsker(options: AskerOptions): Asker {
     get isAsking() {
       return isAsking;
     },
+    family: counts.family,
+  };
+}
+
+/** How long a replica waits for a reply. */
+function createPatience(clock: Clock, graceMs: number) {
+  const untilMs = clock.monotonicMs() + graceMs;
+  let wasHeard = false;
+  return {
+    /** Until the grace has passed, and a whole grace after that. */
+    leftMs(): number {
+      const leftMs = untilMs - clock.monotonicMs();
+      return leftMs > 0 ? leftMs : graceMs;
+    },
+    /** @param isHeard whether a running replica received the question. Undefined: as before */
+    isOver(isHeard: boolean | undefined): boolean {
+      wasHeard = isHeard ?? wasHeard;
+      return clock.monotonicMs() >= untilMs + (wasHeard ? HEARD_FACTOR - 1 : 0) * graceMs;
+    },
+  };
+}
+
+/** The replica that replied may have missed what this one knows. */
+function missingIn({ parts, known: replied }: Reply, list: readonly RevocationEntry[]): RevocationEntry[] {
+  if (parts.size === 0) return [];
+  return list.filter((entry) => {
+    const isKnown = (replied.get(idOf(entry)) ?? Number.NEGATIVE_INFINITY) >= entry.atMs;
+    return !isKnown && parts.has(partOf(entry));
+  });
+}
+
+function countOutcomes() {
+  const outcomes = new Map<Outcome, number>(OUTCOMES.map((outcome) => [outcome, 0]));
+  return {
+    add: (outcome: Outcome) => void outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1),
     family: counter(
       'cambist_revocations_asked_total',
       'How often this replica asked the others for revocations that it may have missed, by result.',
