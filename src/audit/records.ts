@@ -54,7 +54,7 @@ function identitiesOf(
 export function exchangeRecord(outcome: ExchangeOutcome, facts: TokenFacts): ExchangeAuditRecord {
   const { route, authorizationServer, refresh, cause, error, durationMs, target, subject, actor } = outcome;
   const issued = error === undefined ? facts.fromClaims(outcome.issued) : undefined;
-  const caller = subject && { facts: facts.subject(subject), isVerified: subject.isVerified };
+  const caller = subject && { facts: facts.subject(subject), isVerified: outcome.isSubjectVerified === true };
   const who = witnesses(caller, issued);
   // The server accepted the actor token, even if the issued token does not name the actor.
   const ownActor: Identity | undefined =

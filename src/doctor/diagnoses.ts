@@ -115,7 +115,7 @@ function recordedOf({ url, form, response, failedAtMs }: FailedTokenRequest): Re
   return {
     method: 'POST',
     url,
-    form,
+    form: new URLSearchParams(form),
     authorization: undefined,
     sentAtMs: failedAtMs,
     respondedAtMs: failedAtMs,

@@ -90,7 +90,7 @@ export function jsonBodyOf({ text }: RecordedRequest): Readonly<Record<string, u
 /** Everything that a token request carried. */
 export function sentIn({ form, authorization }: RecordedRequest): SentValue[] {
   const credentials = /^Basic (.*)$/.exec(authorization ?? '')?.[1];
-  return [...sentInForm(form), ...(credentials === undefined ? [] : sentInBasic(credentials))];
+  return [...sentInForm([...form]), ...(credentials === undefined ? [] : sentInBasic(credentials))];
 }
 
 /** The access token in a token response. */

@@ -52,6 +52,8 @@ export interface ExchangeOutcome {
   /** The target that a token was requested for. */
   readonly target?: TokenTarget;
   readonly subject?: ExchangedSubject | undefined;
+  /** `subject_token.verify` of the route has checked the subject token. */
+  readonly isSubjectVerified?: boolean;
   /** Claims of the actor token, unless it is opaque. */
   readonly actor?: TokenClaims | undefined;
   /** Claims of the issued token. Undefined if none was issued, or it is opaque. */
@@ -67,7 +69,6 @@ export interface ExchangedSubject {
   readonly digest: string;
   /** Claims that its authorization server stated. */
   readonly introspected: TokenClaims | undefined;
-  readonly isVerified: boolean;
 }
 
 /** Receives the events of tokens. */

@@ -31,7 +31,7 @@ export interface AcceptedToken extends Pick<TokenResponse, 'accessToken' | 'toke
   /** All values of the request. */
   readonly sent: readonly SentValue[];
   /** Claims of the actor token in the request, unless it is opaque. */
-  readonly actor?: Claims;
+  readonly actor?: Claims | undefined;
 }
 
 /**

@@ -11,7 +11,8 @@ export interface FailedTokenRequest {
   readonly request: TokenRequest;
   readonly grant: Grant;
   readonly url: string;
-  readonly form: URLSearchParams;
+  /** The encoded form. */
+  readonly form: string;
   readonly sent: readonly SentValue[];
   /** Epoch milliseconds. */
   readonly failedAtMs: number;

@@ -1,13 +1,27 @@
 /** One form field. A name may repeat. */
 export type FormField = readonly [name: string, value: string];
 
+/** Characters that stay as they are. A token has no others, and encoding its thousand characters one by one takes microseconds. */
+const PLAIN = /^[\w.~-]*$/;
+
 /**
- * Encodes a client id or secret for `Authorization: Basic`. Leaves `-_.~` raw, which suits servers that decode and, for
- * ordinary secrets, servers that do not.
+ * Encodes a form.
+ * @see RFC 6749 appendix B
+ */
+export function encodeForm(fields: readonly FormField[]): string {
+  let form = '';
+  for (const [name, value] of fields) form += `${form === '' ? '' : '&'}${formEncode(name)}=${formEncode(value)}`;
+  return form;
+}
+
+/**
+ * Encodes a value of a form, or a client id or secret for `Authorization: Basic`. Leaves `-_.~` raw, which suits servers that
+ * decode and, for ordinary secrets, servers that do not.
  * @see RFC 6749 section 2.3.1
  */
 export function formEncode(text: string): string {
-  return encodeURIComponent(text)
+  if (PLAIN.test(text)) return text;
+  return encodeURIComponent(text.toWellFormed())
     .replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
     .replaceAll('%20', '+');
 }

@@ -13,6 +13,8 @@ export interface Granted {
 const MAX_AUDIENCES = 16;
 const MAX_AUDIENCE_LENGTH = 256;
 const MAX_SCOPE_LENGTH = 1024;
+/** In characters. Longer names are rare, and servers may state anything. */
+const MAX_KEY_LENGTH = 4096;
 
 /** Thousands of tokens have the same audience and scope, and share one object. */
 const known = new LRUCache<string, Granted>({ max: 256 });
@@ -22,14 +24,12 @@ const known = new LRUCache<string, Granted>({ max: 256 });
  * @param responseScope the `scope` of the token response, if any (RFC 6749 section 5.1)
  */
 export function grantedBy(claims: Claims, responseScope: string | undefined): Granted {
-  const audience = textsOf(claims?.aud);
-  const scope = withoutToken(scopeOf(claims) ?? responseScope);
-  const key = JSON.stringify([audience, scope]);
-  let granted = known.get(key);
-  if (granted === undefined) {
-    granted = { audience, scope };
-    known.set(key, granted);
-  }
+  const stated = { audience: claims?.aud, scope: scopeOf(claims) ?? responseScope };
+  const key = JSON.stringify(stated);
+  const shared = known.get(key);
+  if (shared !== undefined) return shared;
+  const granted = { audience: textsOf(stated.audience), scope: withoutToken(stated.scope) };
+  if (key.length <= MAX_KEY_LENGTH && !isLikeToken(key)) known.set(key, granted);
   return granted;
 }
 

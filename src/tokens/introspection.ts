@@ -5,14 +5,15 @@ import type { Introspection, SubjectVerification } from '../config/route.ts';
 import { assertionFrom } from '../config/used-servers.ts';
 import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
-import { boundedRequest, type RequestUrl, ResponseTooLargeError } from './bounded-request.ts';
+import { boundedRequest, type RequestUrl } from './bounded-request.ts';
 import { authenticateClient } from './client-auth.ts';
 import { discoverIntrospection } from './discovery.ts';
 import { createEndpointClaims } from './endpoint-claims.ts';
 import { createEndpointLocator } from './endpoint-locator.ts';
 import { createExchangeQueue, type ExchangeQueue } from './exchange-queue.ts';
+import type { FormField } from './form-encoding.ts';
+import { failedRequest, formRequest } from './form-request.ts';
 import { type Introspected, processIntrospection } from './introspection-response.ts';
-import { serverLabel } from './metadata.ts';
 import type { Subject } from './subject.ts';
 import type { ClientAssertions } from './token-endpoint.ts';
 
@@ -91,26 +92,17 @@ export function createIntrospector(options: IntrospectorOptions): Introspector {
     const issued = from && (await clientAssertions.obtain(server, from, 'introspection')).assertion;
     const audience = server.issuer ?? url.text;
     const client = await authenticateClient(server, audience, clock, observer.credentialRead, issued?.assertion);
-    const form = new URLSearchParams({ token: subject.token.reveal(), token_type_hint: 'access_token' });
-    for (const [name, value] of client.fields) form.append(name, value);
-    const headers: Record<string, string> = {
-      accept: 'application/json',
-      'content-type': 'application/x-www-form-urlencoded',
-    };
-    if (client.authorization !== undefined) headers.authorization = client.authorization;
-    try {
-      const request = { method: 'POST', url, headers, body: form.toString(), untilMs } as const;
-      const response = await boundedRequest(await dispatcher(server), request);
-      if (issued !== undefined && response.status === 401) clientAssertions.drop(server, issued);
-      return processIntrospection(response, server.name, rules, clock.wallMs());
-    } catch (cause) {
-      if (cause instanceof CambistError) throw cause;
-      if (cause instanceof ResponseTooLargeError) {
-        throw new CambistError('ERR_STS_RESPONSE_INVALID', `${serverLabel(server)}: ${cause.message}`);
-      }
-      const message = `${serverLabel(server)}: the introspection endpoint is unreachable, or its response is broken or late`;
-      throw new CambistError('ERR_STS_UNAVAILABLE', message, { cause });
-    }
+    const fields: readonly FormField[] = [
+      ['token', subject.token.reveal()],
+      ['token_type_hint', 'access_token'],
+      ...client.fields,
+    ];
+    const pool = await dispatcher(server);
+    const response = await boundedRequest(pool, formRequest(url, fields, client, untilMs)).catch((cause: unknown) => {
+      throw failedRequest(server, 'introspection endpoint', cause);
+    });
+    if (issued !== undefined && response.status === 401) clientAssertions.drop(server, issued);
+    return processIntrospection(response, server.name, rules, clock.wallMs());
   }
 
   async function askOnce(

@@ -47,7 +47,8 @@ export async function observeExchange<T extends ObservedToken>(
       isForOthers: token?.isForOthers === true,
       durationMs: clock.monotonicMs() - startedMs,
       target,
-      subject: subject && { ...subject, isVerified: isSubjectVerified },
+      subject,
+      isSubjectVerified,
       actor: token?.actor,
       issued: token?.claims,
     });

@@ -24,8 +24,8 @@ const CREDENTIAL_FIELDS: ReadonlySet<string> = new Set([
 const MIN_CONTAINED_LENGTH = 16;
 
 /** The values of a form. */
-export function sentInForm(fields: Iterable<FormField>): SentValue[] {
-  return Array.from(fields, ([name, value]) => ({ name, value, isCredential: CREDENTIAL_FIELDS.has(name) }));
+export function sentInForm(fields: readonly FormField[]): SentValue[] {
+  return fields.map(([name, value]) => ({ name, value, isCredential: CREDENTIAL_FIELDS.has(name) }));
 }
 
 /**

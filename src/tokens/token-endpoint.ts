@@ -1,16 +1,9 @@
 import type { Dispatcher } from 'undici';
 import type { AssertionFrom, AuthorizationServer } from '../config/authorization-server.ts';
 import { assertionFrom } from '../config/used-servers.ts';
-import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import { type AcceptedToken, acceptToken, type LifetimeSettings } from './accept-token.ts';
-import {
-  type BoundedRequest,
-  boundedRequest,
-  type HttpResponse,
-  type RequestUrl,
-  ResponseTooLargeError,
-} from './bounded-request.ts';
+import { boundedRequest, type HttpResponse, type RequestUrl } from './bounded-request.ts';
 import type { Assertion } from './chain.ts';
 import { authenticateClient, type ClientAuthentication } from './client-auth.ts';
 import { addDiagnosis, type FailedTokenRequest, type LoadDiagnoses, type MetadataAttempt } from './diagnosis.ts';
@@ -20,8 +13,8 @@ import type { EndpointClaims } from './endpoint-claims.ts';
 import { createEndpointLocator, type FoundEndpoint } from './endpoint-locator.ts';
 import { createExchangeQueue } from './exchange-queue.ts';
 import type { FormField } from './form-encoding.ts';
+import { failedRequest, formRequest } from './form-request.ts';
 import { parseJsonObject } from './json-object.ts';
-import { serverLabel } from './metadata.ts';
 import { observeExchange } from './observe-exchange.ts';
 import { type SentValue, sentInForm } from './sent-values.ts';
 import { buildTokenRequest, type Grant, type TokenRequest } from './token-request.ts';
@@ -74,8 +67,17 @@ interface Reply {
   readonly sent: SentValue[];
 }
 
-/** The last request that was sent, and its response. Filled in while an exchange proceeds. */
-type Evidence = { -readonly [Key in 'url' | 'form' | 'sent' | 'response']?: FailedTokenRequest[Key] };
+/** One exchange on its way. The last request that was sent, and its response, are evidence for a diagnosis. */
+interface Attempt {
+  readonly url: RequestUrl;
+  /** Without client authentication. */
+  readonly fields: readonly FormField[];
+  /** Deadline in milliseconds of `performance.now()`. */
+  readonly untilMs: number;
+  form?: FailedTokenRequest['form'];
+  sent?: FailedTokenRequest['sent'];
+  response?: FailedTokenRequest['response'];
+}
 
 /** @param dispatcher gives the connection pool, which may have to read TLS files first */
 export function createTokenEndpoint(
@@ -107,18 +109,25 @@ export function createTokenEndpoint(
     const grant = await request.grant();
     const untilMs = performance.now() + server.timeoutMs;
     const url = await locate();
-    const fields = buildTokenRequest(grant, request.target, server);
-    const evidence: Evidence = {};
-    const post = (assertion?: Assertion): Promise<Reply> => send(url, fields, untilMs, evidence, assertion);
+    const attempt: Attempt = { url, fields: buildTokenRequest(grant, request.target, server), untilMs };
+    const post = (assertion?: Assertion): Promise<Reply> => send(attempt, assertion);
     try {
       const { response, sentAtMs, sent } = from === undefined ? await post() : await assertedBy(from, request, post);
       const expected = expectedResponse(server, grant, request, sent);
       const token = processTokenResponse(response, expected, clock.wallMs());
-      const { accessToken, tokenType } = token;
-      const actor = grant.kind === 'token_exchange' ? grant.actor?.claims : undefined;
-      return { accessToken, tokenType, sent, actor, ...acceptToken(token, sentAtMs, request, context) };
+      const { lifetime, isForOthers, claims: issued, granted } = acceptToken(token, sentAtMs, request, context);
+      return {
+        accessToken: token.accessToken,
+        tokenType: token.tokenType,
+        sent,
+        actor: grant.kind === 'token_exchange' ? grant.actor?.claims : undefined,
+        lifetime,
+        isForOthers,
+        claims: issued,
+        granted,
+      };
     } catch (error) {
-      await explain(error, request, grant, evidence);
+      await explain(error, request, grant, attempt);
       throw error;
     }
   }
@@ -136,15 +145,15 @@ export function createTokenEndpoint(
     return reused ? post((await clientAssertions.obtain(server, issuer, routeName)).assertion) : reply;
   }
 
-  async function explain(error: unknown, request: TokenRequest, grant: Grant, evidence: Evidence): Promise<void> {
-    const { url, form, sent, response } = evidence;
-    if (url === undefined || form === undefined || sent === undefined) return;
+  async function explain(error: unknown, request: TokenRequest, grant: Grant, attempt: Attempt): Promise<void> {
+    const { url, form, sent, response } = attempt;
+    if (form === undefined || sent === undefined) return;
     await addDiagnosis(error, diagnoses, (catalogue, failure) =>
       catalogue.tokenRequest({
         server,
         request,
         grant,
-        url,
+        url: url.text,
         form,
         sent,
         response,
@@ -154,60 +163,39 @@ export function createTokenEndpoint(
     );
   }
 
-  async function send(
-    url: RequestUrl,
-    fields: readonly FormField[],
-    untilMs: number,
-    evidence: Evidence,
-    assertion: Assertion | undefined,
-  ): Promise<Reply> {
-    const first = await sendOnce(url, fields, untilMs, evidence, assertion);
-    if (!server.dpop || !dpop.learn(nonceFrom, first.response.dpopNonce) || !asksForNonce(first.response)) return first;
-    const second = await sendOnce(url, fields, untilMs, evidence, assertion);
+  const send = server.dpop ? sendWithNonce : sendOnce;
+
+  /** Sends the request again where the server wants a nonce in its proof (RFC 9449 section 8). */
+  async function sendWithNonce(attempt: Attempt, assertion: Assertion | undefined): Promise<Reply> {
+    const first = await sendOnce(attempt, assertion);
+    if (!dpop.learn(nonceFrom, first.response.dpopNonce) || !asksForNonce(first.response)) return first;
+    const second = await sendOnce(attempt, assertion);
     dpop.learn(nonceFrom, second.response.dpopNonce);
     return { ...second, sent: [...first.sent, ...second.sent] };
   }
 
   /** Each attempt has its own client assertion and proof, because the server accepts each of them once. */
-  async function sendOnce(
-    url: RequestUrl,
-    fields: readonly FormField[],
-    untilMs: number,
-    evidence: Evidence,
-    assertion: Assertion | undefined,
-  ): Promise<Reply> {
+  async function sendOnce(attempt: Attempt, assertion: Assertion | undefined): Promise<Reply> {
+    const { url, untilMs } = attempt;
     const client = await authenticate(url, assertion);
-    const all = [...fields, ...client.fields];
-    const sent = [...sentInForm(all), ...client.sent];
-    const form = new URLSearchParams();
-    for (const [name, value] of all) form.append(name, value);
-    const headers: Record<string, string> = {
-      accept: 'application/json',
-      'content-type': 'application/x-www-form-urlencoded',
-    };
-    if (client.authorization !== undefined) headers.authorization = client.authorization;
+    const fields = [...attempt.fields, ...client.fields];
+    const sent = [...sentInForm(fields), ...client.sent];
+    const request = formRequest(url, fields, client, untilMs);
     if (server.dpop) {
-      headers.dpop = await dpop.prove({ method: 'POST', url: url.text, nonceFrom });
-      sent.push({ name: 'DPoP', value: headers.dpop, isCredential: true });
+      const proof = await dpop.prove({ method: 'POST', url: url.text, nonceFrom });
+      request.headers.dpop = proof;
+      sent.push({ name: 'DPoP', value: proof, isCredential: true });
     }
     const sentAtMs = clock.monotonicMs();
-    Object.assign(evidence, { url: url.text, form, sent, response: undefined });
-    const response = await post({ method: 'POST', url, headers, body: form.toString(), untilMs });
-    evidence.response = response;
-    return { response, sentAtMs, sent };
-  }
-
-  async function post(request: BoundedRequest): Promise<HttpResponse> {
+    attempt.form = request.body;
+    attempt.sent = sent;
+    attempt.response = undefined;
     const pool = await dispatcher();
     try {
-      return await boundedRequest(pool, request);
+      attempt.response = await boundedRequest(pool, request);
+      return { response: attempt.response, sentAtMs, sent };
     } catch (cause) {
-      const label = serverLabel(server);
-      if (cause instanceof ResponseTooLargeError) {
-        throw new CambistError('ERR_STS_RESPONSE_INVALID', `${label}: ${cause.message}`);
-      }
-      const message = `${label}: the token endpoint is unreachable, or its response is broken or late`;
-      throw new CambistError('ERR_STS_UNAVAILABLE', message, { cause });
+      throw failedRequest(server, 'token endpoint', cause);
     }
   }
 

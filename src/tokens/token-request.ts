@@ -18,7 +18,7 @@ export interface TokenRequest {
   readonly target: TokenTarget;
   readonly expect: 'token' | 'assertion';
   /** Values that an issued token must not repeat, beside those of the request itself. */
-  readonly earlier?: EarlierValues;
+  readonly earlier?: EarlierValues | undefined;
   /** The URLs at which the caller may be told to consent. Undefined: none. */
   readonly consent: ConsentRules | undefined;
   /** Epoch milliseconds; undefined when the subject token does not state it, or there is no subject token. */
