@@ -6,7 +6,7 @@ export interface HttpResponse {
   readonly status: number;
   readonly retryAfter: string | undefined;
   /** RFC 9449 section 8. */
-  readonly dpopNonce?: string;
+  readonly dpopNonce?: string | undefined;
   readonly text: string;
 }
 
@@ -84,7 +84,8 @@ export function boundedRequest(
         },
         onResponseEnd() {
           clearTimeout(timer);
-          resolve({ ...start, text: Buffer.concat(chunks).toString('utf8') });
+          const { retryAfter, dpopNonce } = start;
+          resolve({ status: start.status, retryAfter, dpopNonce, text: joined(chunks).toString('utf8') });
         },
         onResponseError(_, error) {
           clearTimeout(timer);
@@ -100,6 +101,12 @@ function readStart(status: number, headers: IncomingHttpHeaders): Omit<HttpRespo
   return {
     status,
     retryAfter: typeof retryAfter === 'string' ? retryAfter : undefined,
-    ...(typeof dpopNonce === 'string' && { dpopNonce }),
+    dpopNonce: typeof dpopNonce === 'string' ? dpopNonce : undefined,
   };
+}
+
+/** Most responses arrive in one chunk, which need not be copied. */
+function joined(chunks: readonly Buffer[]): Buffer {
+  const [first] = chunks;
+  return first !== undefined && chunks.length === 1 ? first : Buffer.concat(chunks);
 }
