@@ -1,8 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
+import { freePort } from '../../harness/free-port.ts';
 import { has, startPinned } from '../processes.ts';
-import { accepts, freePort, type Peer, running, until } from './peer.ts';
+import { accepts, type Peer, running, until } from './peer.ts';
 
 /**
  * AuthBridge of rossoctl/cortex as a forward proxy. It does the same work: an exchange, its cache, and the call. Its recording of

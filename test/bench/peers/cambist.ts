@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { anyStore } from '../../external/store/programs.ts';
 import { type StoreProcess, startStore } from '../../external/store/store-process.ts';
+import { freePort } from '../../harness/free-port.ts';
 import { BUILT_PROGRAM } from '../../harness/run-command.ts';
-import { freePort, isReady, type Peer, running, type Setup, until } from './peer.ts';
+import { isReady, type Peer, running, type Setup, until } from './peer.ts';
 
 export interface CambistVariant {
   readonly name: string;

@@ -3,10 +3,11 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { anyStore } from '../../external/store/programs.ts';
 import { startStore } from '../../external/store/store-process.ts';
+import { freePort } from '../../harness/free-port.ts';
 import { has, startPinned } from '../processes.ts';
 import { programFile } from '../programs.ts';
 import { type CambistVariant, createCambist } from './cambist.ts';
-import { accepts, freePort, type Peer, type RunningProxy, running, type Setup, until } from './peer.ts';
+import { accepts, type Peer, type RunningProxy, running, type Setup, until } from './peer.ts';
 
 /** Processes of a gateway: as many as this bench has cores. */
 const PROCESSES = 2;

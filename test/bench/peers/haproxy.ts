@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { freePort } from '../../harness/free-port.ts';
 import { has, startPinned } from '../processes.ts';
-import { accepts, freePort, type Peer, running, type Setup, until } from './peer.ts';
+import { accepts, type Peer, running, type Setup, until } from './peer.ts';
 
 /** One thread, shared upstream connections, no log. */
 export const haproxy: Peer = {
