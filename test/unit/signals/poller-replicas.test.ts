@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { MAX_EVENTS } from '../../../src/signals/poller.ts';
+import { MAX_EVENTS } from '../../../src/signals/send-polls.ts';
 import { MAX_HELD } from '../../../src/signals/settle-events.ts';
 import { TransmitterTooLarge } from '../../../src/signals/transmitter-client.ts';
 import { run, sets } from './polling.ts';

@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { CambistError } from '../../../src/errors.ts';
 import { InvalidSignal } from '../../../src/signals/events.ts';
-import { MAX_EVENTS } from '../../../src/signals/poller.ts';
 import { TransmitterError } from '../../../src/signals/problems.ts';
+import { MAX_EVENTS } from '../../../src/signals/send-polls.ts';
 import { TransmitterTimeout, TransmitterTooLarge } from '../../../src/signals/transmitter-client.ts';
 import { run, sets } from './polling.ts';
 
