@@ -1,7 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import type { Listen } from '../config/addresses.ts';
-import { readListen } from '../config/addresses.ts';
+import { type Listen, readListen } from '../config/addresses.ts';
 import { parseDuration } from '../config/units.ts';
 import { reviewAdmission } from '../kubernetes/admission.ts';
 import { INJECTION_FLAGS, optionsFromFlags } from '../kubernetes/flags.ts';

@@ -1,5 +1,4 @@
-import type { TcpListen } from './addresses.ts';
-import { isLocal } from './addresses.ts';
+import { isLocal, type TcpListen } from './addresses.ts';
 import type { Config } from './config.ts';
 import type { ConfigNode } from './config-node.ts';
 import { isEveryAddress } from './loopback.ts';

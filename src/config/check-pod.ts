@@ -1,5 +1,4 @@
-import type { Listen } from './addresses.ts';
-import { isLocal } from './addresses.ts';
+import { isLocal, type Listen } from './addresses.ts';
 import { checkIntercept, type InterceptWay } from './check-pod-intercept.ts';
 import type { Config } from './config.ts';
 import type { ConfigNode } from './config-node.ts';

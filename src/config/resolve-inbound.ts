@@ -1,5 +1,4 @@
-import type { Listen } from './addresses.ts';
-import { collide, reaches, readListen } from './addresses.ts';
+import { collide, type Listen, reaches, readListen } from './addresses.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
 import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';

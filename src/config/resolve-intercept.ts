@@ -1,6 +1,5 @@
 import { relative } from 'node:path';
-import type { Listen, TcpListen } from './addresses.ts';
-import { collide, readListen } from './addresses.ts';
+import { collide, type Listen, readListen, type TcpListen } from './addresses.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import type { Intercept, InterceptAuthority } from './optional-sections.ts';

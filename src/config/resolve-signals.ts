@@ -1,5 +1,4 @@
-import type { Listen } from './addresses.ts';
-import { collide, readListen } from './addresses.ts';
+import { collide, type Listen, readListen } from './addresses.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';

@@ -1,5 +1,4 @@
-import type { Listen } from './addresses.ts';
-import { collide, isLocal, reaches, readListen } from './addresses.ts';
+import { collide, isLocal, type Listen, reaches, readListen } from './addresses.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
 import type { Config } from './config.ts';
 import { type ConfigNode, formatPath, valueOrReport } from './config-node.ts';

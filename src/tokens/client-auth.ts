@@ -4,8 +4,7 @@ import type { TokenObserver } from '../observability/token-observer.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { oncePerSecret, type Secret } from '../secrets/secret.ts';
 import { readAssertion, signWithKey, signWithSecret } from './client-assertion.ts';
-import type { FormField } from './form-encoding.ts';
-import { formEncode } from './form-encoding.ts';
+import { type FormField, formEncode } from './form-encoding.ts';
 import { type SentValue, sentInBasic } from './sent-values.ts';
 
 /** The part of a token request that client authentication adds. */
