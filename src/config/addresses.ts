@@ -1,4 +1,5 @@
 import { isIPv4 } from 'node:net';
+import { withoutBrackets } from './brackets.ts';
 import type { Reading } from './config-node.ts';
 import { isEveryAddress } from './loopback.ts';
 
@@ -28,7 +29,7 @@ export function readListen(text: string): Reading<Listen> {
   const looksNumeric = /^[\d.]+$/.test(host);
   if ((looksNumeric && !isIPv4(host)) || !URL.canParse(`http://${host}`))
     return { problem: 'invalid host: check its spelling' };
-  const bare = host.startsWith('[') ? new URL(`http://${host}`).hostname.slice(1, -1) : host.toLowerCase();
+  const bare = host.startsWith('[') ? withoutBrackets(new URL(`http://${host}`).hostname) : host.toLowerCase();
   return { value: { kind: 'tcp', host: bare, port } };
 }
 
@@ -60,7 +61,7 @@ const LOOPBACK: ReadonlySet<string> = new Set(['127.0.0.1', '[::1]', 'localhost'
 export function reaches(listen: Listen, origin: string): boolean {
   const { protocol, hostname, port } = new URL(origin);
   if (listen.kind === 'unix' || protocol !== 'http:' || !LOOPBACK.has(hostname)) return false;
-  const host = hostname.replace(/^\[|\]$/g, '');
+  const host = withoutBrackets(hostname);
   return collide(listen, { kind: 'tcp', host, port: Number(port || 80) });
 }
 

@@ -1,3 +1,5 @@
+import { withoutBrackets } from './brackets.ts';
+
 /** Calls within the pod bypass the proxy. */
 export const NO_PROXY = 'localhost,127.0.0.1,::1';
 
@@ -59,14 +61,13 @@ export const OWN_BUNDLE_VARIABLES = [
  */
 export function javaOptions(trustDir: string, proxyUrl?: string, schemes = SCHEMES): Record<string, string> {
   const proxy = proxyUrl === undefined ? undefined : new URL(proxyUrl);
-  const host = proxy?.hostname.replace(/^\[|\]$/g, '');
   const properties = [
     ['javax.net.ssl.trustStore', `${trustDir}/${TRUST_FILES.truststore}`],
     ['javax.net.ssl.trustStoreType', 'PKCS12'],
     ...(proxy === undefined
       ? []
       : schemes.flatMap((scheme) => [
-          [`${scheme}.proxyHost`, host],
+          [`${scheme}.proxyHost`, withoutBrackets(proxy.hostname)],
           [`${scheme}.proxyPort`, proxy.port],
         ])),
   ];

@@ -1,4 +1,5 @@
 import { BlockList } from 'node:net';
+import { withBrackets, withoutBrackets } from './brackets.ts';
 
 /** Names that `/etc/hosts` of common distributions gives to loopback. */
 const NAMES: ReadonlySet<string> = new Set([
@@ -24,7 +25,7 @@ ADDRESSES.addAddress('::', 'ipv6');
  * @param hostname `URL.hostname`: lower case, IPv4 in its usual form, IPv6 in brackets
  */
 export function isLoopback(hostname: string): boolean {
-  if (hostname.startsWith('[')) return ADDRESSES.check(hostname.slice(1, -1), 'ipv6');
+  if (hostname.startsWith('[')) return ADDRESSES.check(withoutBrackets(hostname), 'ipv6');
   const name = hostname.replace(/\.$/, '');
   if (/^\d+\.\d+\.\d+\.\d+$/.test(name)) return ADDRESSES.check(name, 'ipv4');
   return NAMES.has(name) || name.endsWith('.localhost');
@@ -57,6 +58,5 @@ export function reachableHost(host: string): string {
 
 /** The same as a URL has it: an IPv6 address in brackets. @param host as in `Listen` */
 export function reachableUrlHost(host: string): string {
-  const reachable = reachableHost(host);
-  return reachable.includes(':') ? `[${reachable}]` : reachable;
+  return withBrackets(reachableHost(host));
 }

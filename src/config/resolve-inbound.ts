@@ -1,5 +1,6 @@
 import { collide, type Listen, reaches, readListen } from './addresses.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
+import { withBrackets } from './brackets.ts';
 import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readHeaderName } from './header-names.ts';
@@ -182,5 +183,5 @@ function warnOfReach(listen: Listen | undefined, inbound: ConfigNode) {
 /** An unspecified address accepts connections from everywhere. @param host as in `Listen` */
 function isLoopbackAddress(host: string): boolean {
   if (isEveryAddress(host)) return false;
-  return isLoopback(host.includes(':') ? `[${host}]` : host);
+  return isLoopback(withBrackets(host));
 }

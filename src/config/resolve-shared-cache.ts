@@ -1,6 +1,7 @@
 import type { CredentialSource } from '../secrets/credential.ts';
 import { readListen } from './addresses.ts';
 import type { TlsFiles } from './authorization-server.ts';
+import { withBrackets } from './brackets.ts';
 import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import type { SharedCache, StoreNode, StoreServer } from './optional-sections.ts';
@@ -115,7 +116,7 @@ function readKeys(written: SharedCacheFile['key'], node: ConfigNode, sources: So
 /** Passwords and the pattern of use would be visible. Values are sealed anyway. */
 function refuseOpenNetworks(server: StoreServer, written: SharedCacheFile, node: ConfigNode): void {
   const nodes = server.kind === 'standalone' ? [server.node] : server.nodes;
-  const isOpen = nodes.some(({ host }) => !mayUsePlainHttp(host.includes(':') ? `[${host}]` : host));
+  const isOpen = nodes.some(({ host }) => !mayUsePlainHttp(withBrackets(host)));
   if (!isOpen) return;
   const fix = written.url === undefined ? 'set tls' : 'use rediss://';
   node

@@ -1,6 +1,7 @@
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { Listen } from './addresses.ts';
 import type { TlsFiles } from './authorization-server.ts';
+import { withBrackets } from './brackets.ts';
 import { hideKeys } from './hide-keys.ts';
 import type { Introspection, SubjectVerification } from './route.ts';
 
@@ -39,7 +40,7 @@ function writtenIntrospection({ authorizationServer, endpoint, cacheMs }: Intros
 
 export function address(listen: Listen): string {
   if (listen.kind === 'unix') return `unix:${listen.path}`;
-  return `${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${listen.port}`;
+  return `${withBrackets(listen.host)}:${listen.port}`;
 }
 
 const UNITS = [

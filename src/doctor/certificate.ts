@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { connect, type PeerCertificate as NodeCertificate } from 'node:tls';
+import { withoutBrackets } from '../config/brackets.ts';
 
 const TIMEOUT_MS = 3000;
 
@@ -19,7 +20,7 @@ export interface PeerCertificate {
  */
 export function readPeerCertificate(url: string): Promise<PeerCertificate | undefined> {
   const { hostname, port, protocol } = new URL(url);
-  const host = hostname.replace(/^\[|\]$/g, '');
+  const host = withoutBrackets(hostname);
   return new Promise((resolve) => {
     // The connection carries no data, and verification would hide the certificate.
     const options = {

@@ -1,3 +1,4 @@
+import { withBrackets } from '../config/brackets.ts';
 import type { SharedCache, StoreNode } from '../config/optional-sections.ts';
 import type { RecordSummary } from '../shared-cache/records.ts';
 import { credentialFinding, failureOf } from './check-server.ts';
@@ -59,5 +60,5 @@ function recordFinding({ count, unreadable, isFull }: RecordSummary): Finding {
 /** The servers as a title names them. */
 export function storeServersOf({ server }: SharedCache): string {
   const nodes: readonly StoreNode[] = server.kind === 'standalone' ? [server.node] : server.nodes;
-  return nodes.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`).join(', ');
+  return nodes.map(({ host, port }) => `${withBrackets(host)}:${port}`).join(', ');
 }

@@ -1,6 +1,6 @@
 import { access, constants, writeFile } from 'node:fs/promises';
-import { isIP } from 'node:net';
 import { delimiter, join } from 'node:path';
+import { withBrackets } from '../config/brackets.ts';
 
 /** A kind of client, and how to find out whether it trusts a certificate. */
 export interface TrustClient {
@@ -121,7 +121,7 @@ export const TRUST_CLIENTS: readonly TrustClient[] = [
   { name: 'Rust', variable: 'SSL_CERT_FILE', program: undefined, call: async () => [] },
 ];
 
-const urlOf = (host: string): string => `https://${isIP(host) === 6 ? `[${host}]` : host}/`;
+const urlOf = (host: string): string => `https://${withBrackets(host)}/`;
 
 async function written(folder: string, name: string, text: string): Promise<string> {
   const file = join(folder, name);

@@ -80,7 +80,7 @@ function refuseRawTokens({ request, route }: Routed, handle: Handle | undefined)
   const { rawHeaders } = request.incoming;
   for (const name of credentialHeaders(route)) {
     for (const value of headerValues(rawHeaders, name)) {
-      if (value.trim() === '' || (handle !== undefined && standsFor(bareToken(value), handle))) continue;
+      if (value.trim() === '' || (handle !== undefined && standsFor(withoutScheme(value), handle))) continue;
       throw invalid(
         `has a token in the header "${name}": set inbound.allow_raw_tokens if the agent has tokens of its own`,
       );
@@ -100,7 +100,7 @@ function usesOf({ request, route }: Routed, handle: Handle, { baggage }: Inbound
   const indirect: (ReadHandle | undefined)[] = [];
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const [name, value] = [rawHeaders[i] as string, rawHeaders[i + 1] as string];
-    if (names.has(name.toLowerCase())) direct.push(standsFor(bareToken(value), handle));
+    if (names.has(name.toLowerCase())) direct.push(standsFor(withoutScheme(value), handle));
     else if (baggage && isNamed(name, BAGGAGE)) {
       indirect.push(...handleMembers(value).map((member) => standsFor(member, handle)));
     }
@@ -135,9 +135,9 @@ function resolved({ request, route }: Routed, handle: Handle, isUsed: boolean): 
     const name = rawHeaders[i] as string;
     let value = rawHeaders[i + 1] as string;
     const key = name.toLowerCase();
-    if (names.has(key) && standsFor(bareToken(value), handle)) {
+    if (names.has(key) && standsFor(withoutScheme(value), handle)) {
       if (key !== own || !isUsed) continue;
-      value = value.replace(bareToken(value), () => subject.token.reveal());
+      value = value.replace(withoutScheme(value), () => subject.token.reveal());
     } else if (key === BAGGAGE) {
       value = withoutHandle(value);
       if (value === '') continue;
@@ -159,7 +159,7 @@ function resolved({ request, route }: Routed, handle: Handle, isUsed: boolean): 
 /** The token in a header that occurs once. */
 function ownToken(headers: RawHeaders, name: string): string | undefined {
   const [value, ...more] = headerValues(headers, name);
-  return value === undefined || more.length > 0 ? undefined : bareToken(value);
+  return value === undefined || more.length > 0 ? undefined : withoutScheme(value);
 }
 
 /** The headers whose token the route exchanges or forwards. */
@@ -167,8 +167,8 @@ function credentialHeaders({ credential, subjectToken }: Route): readonly string
   return credential.kind === 'passthrough' ? ['authorization', 'dpop', subjectToken.header] : [subjectToken.header];
 }
 
-/** A value without its scheme. */
-function bareToken(value: string): string {
+/** An agent may write any scheme, or none. */
+function withoutScheme(value: string): string {
   return value.trim().replace(/^[a-z0-9-]+ +/i, '');
 }
 

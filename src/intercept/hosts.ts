@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TRUST_FILES } from '../config/agent-variables.ts';
+import { withoutBrackets } from '../config/brackets.ts';
 import type { Intercept } from '../config/optional-sections.ts';
 import type { Route } from '../config/route.ts';
 import { nameConstraintsOf } from '../transport/certificates.ts';
@@ -9,12 +10,7 @@ import { permitsHost } from '../transport/name-constraints.ts';
 /** The hosts that routes match, as certificates name them: addresses without brackets. */
 export function interceptedHosts(routes: readonly Route[]): string[] {
   const hosts = routes.map(({ match }) => match.host).filter((host) => host !== undefined);
-  return [...new Set(hosts.map(certificateHost))];
-}
-
-/** Only URLs and authorities put brackets around an IPv6 address. */
-export function certificateHost(host: string): string {
-  return host.startsWith('[') ? host.slice(1, -1) : host;
+  return [...new Set(hosts.map(withoutBrackets))];
 }
 
 /**
@@ -25,7 +21,7 @@ export function excludedRoutes(authority: string, routes: readonly Route[]): Rou
   const constraints = nameConstraintsOf(authority);
   if (constraints === undefined) return [];
   return routes.filter(
-    ({ match }) => match.host !== undefined && !permitsHost(constraints, certificateHost(match.host)),
+    ({ match }) => match.host !== undefined && !permitsHost(constraints, withoutBrackets(match.host)),
   );
 }
 

@@ -1,3 +1,4 @@
+import { withoutBrackets } from '../config/brackets.ts';
 import { reachableUrlHost } from '../config/loopback.ts';
 import type { Intercept } from '../config/optional-sections.ts';
 import type { Route } from '../config/route.ts';
@@ -87,5 +88,5 @@ export async function startInterception(
 function agentUrl(listen: string): string | undefined {
   if (!listen.startsWith('http:')) return undefined;
   const url = new URL(listen);
-  return `http://${reachableUrlHost(url.hostname.replace(/^\[|\]$/g, ''))}:${url.port || 80}`;
+  return `http://${reachableUrlHost(withoutBrackets(url.hostname))}:${url.port || 80}`;
 }

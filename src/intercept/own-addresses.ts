@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { withoutBrackets } from '../config/brackets.ts';
 import { isEveryAddress, isLoopbackPeer } from '../config/loopback.ts';
 
 /** The addresses of cambist's own listeners. A request to one of them would come back. */
@@ -20,7 +21,7 @@ export function createOwnAddresses(): OwnAddresses {
     add(address) {
       if (!address.startsWith('http:')) return;
       const { hostname, port } = new URL(address);
-      own.push({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 80) });
+      own.push({ host: withoutBrackets(hostname), port: Number(port || 80) });
     },
     refuse({ localAddress, remoteAddress = '', remotePort }) {
       const remote = plain(remoteAddress);

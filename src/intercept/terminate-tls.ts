@@ -1,12 +1,12 @@
 import { isIP } from 'node:net';
 import { TLSSocket } from 'node:tls';
+import { withoutBrackets } from '../config/brackets.ts';
 import type { HandshakeFailure } from '../observability/proxy-observer.ts';
 import { ARRIVAL, type Arrived } from '../proxy/arrival.ts';
 import type { TlsArrival, TlsBridge } from '../proxy/tls-bridge.ts';
 import { readFirstBytes } from './first-bytes.ts';
 import { causeOf, type ReportFailure } from './handshake-failure.ts';
 import type { HostCertificates } from './host-certificates.ts';
-import { certificateHost } from './hosts.ts';
 
 export interface TerminationOptions {
   readonly certificates: HostCertificates;
@@ -23,7 +23,7 @@ export function createTlsBridge({ certificates, permits, failed }: TerminationOp
   return {
     accept(socket, arrival, serve) {
       const { host } = arrival;
-      const name = certificateHost(host);
+      const name = withoutBrackets(host);
       let settled = false;
       const fail = (cause: HandshakeFailure, error?: unknown): void => {
         if (settled) return;

@@ -1,3 +1,4 @@
+import { withoutBrackets } from '../config/brackets.ts';
 import type { InboundPorts } from './agent-port.ts';
 import { annotationOf } from './annotations.ts';
 import { connectNotes } from './connect-notes.ts';
@@ -101,7 +102,7 @@ export function interceptNotes(
 }
 
 function isIpv6Loopback(host: string): boolean {
-  return host.replace(/^\[|\]$/g, '') === '::1';
+  return withoutBrackets(host) === '::1';
 }
 
 function distinct<T>(values: readonly T[]): T[] {

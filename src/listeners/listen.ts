@@ -4,6 +4,7 @@ import { type AddressInfo, connect, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Listen } from '../config/addresses.ts';
+import { withBrackets } from '../config/brackets.ts';
 
 /** A caller whose host disappears sends no end. TCP probes find its connection dead after about a minute of silence. */
 export const KEEP_ALIVE_PROBES = { keepAlive: true, keepAliveInitialDelay: 60_000 };
@@ -39,8 +40,8 @@ export async function openListener(
 
 /** The URL of an open TCP listener, with the actual port in place of port 0. */
 export function listenUrl(server: Server): string {
-  const { address, family, port } = server.address() as AddressInfo;
-  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+  const { address, port } = server.address() as AddressInfo;
+  return `http://${withBrackets(address)}:${port}`;
 }
 
 /** Opens a Unix socket that has its permissions from the start, so that no other process connects before they are set. */
