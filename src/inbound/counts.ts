@@ -1,7 +1,6 @@
 import { type ErrorCode, errorCodesOf } from '../error-catalogue.ts';
 import { add, expect, type Tally } from '../observability/counters.ts';
 import { EXPECTED_RESPONSES } from '../observability/expected.ts';
-import { counter, gauge, histogram, type MetricFamily, sample, samplesOf } from '../observability/metric-families.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
 import type { RecentFailures } from '../observability/recent-failures.ts';
 import { countResponse, createRouteCounts, type RouteCounts, responseCount } from '../observability/route-counts.ts';
@@ -14,11 +13,10 @@ export interface InboundCounts {
   handleRemoved(reason: RemovalReason): void;
   /** The agent used a handle whose request is over. */
   detachedUse(result: DetachedResult): void;
-  /** @param handles returns the current number of handles */
-  families(handles: () => number): MetricFamily[];
   /** Of the requests of callers. */
   readonly route: Readonly<RouteCounts>;
   readonly detached: Readonly<Tally<DetachedResult>>;
+  readonly removals: Readonly<Tally<RemovalReason>>;
 }
 
 /** Whether a request with a handle whose request is over was served. */
@@ -77,40 +75,8 @@ export function createInboundCounts(recentFailures: Pick<RecentFailures, 'note'>
     proxy,
     route: counts,
     detached,
+    removals,
     handleRemoved: (reason) => add(removals, reason),
     detachedUse: (result) => add(detached, result),
-    families: (handles) => [
-      counter('cambist_inbound_requests_total', 'Requests from callers, by method, HTTP status and outcome.', () =>
-        counts.responses.map(({ count, method, code, outcome }) => sample({ method, code, outcome }, count)),
-      ),
-      counter('cambist_inbound_failures_total', 'Error responses of cambist itself to callers, by error code.', () =>
-        samplesOf(counts.failures, (error) => ({ error })),
-      ),
-      histogram(
-        'cambist_inbound_request_duration_seconds',
-        'Time from the arrival of a request from a caller to its response headers.',
-        () => [[{}, counts.durations]],
-      ),
-      gauge('cambist_inbound_requests_in_flight', 'Requests from callers in flight, open streams included.', () => [
-        sample({}, counts.inFlight),
-      ]),
-      gauge('cambist_inbound_open_streams', 'Open streams of server-sent events, and WebSockets, to callers.', () => [
-        sample({}, counts.openStreams),
-      ]),
-      counter(
-        'cambist_inbound_requests_aborted_total',
-        'Requests from callers that ended before their response was complete, by the party that ended them.',
-        () => samplesOf(counts.aborted, (by) => ({ aborted_by: by })),
-      ),
-      gauge('cambist_inbound_handles', 'Handles in memory.', () => [sample({}, handles())]),
-      counter(
-        'cambist_inbound_detached_requests_total',
-        'Requests of the agent with a handle whose request from the caller is over, by result.',
-        () => samplesOf(detached, (result) => ({ result })),
-      ),
-      counter('cambist_inbound_handle_removals_total', 'Handles that were removed, by reason.', () =>
-        samplesOf(removals, (reason) => ({ reason })),
-      ),
-    ],
   };
 }

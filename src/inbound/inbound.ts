@@ -25,6 +25,7 @@ import type { TokenService } from '../tokens/token-service.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
 import { activateInbound, INBOUND } from './agent-route.ts';
 import { createInboundCounts, type InboundCounts } from './counts.ts';
+import { inboundFamilies } from './families.ts';
 import { createForeignHandles } from './foreign-handles.ts';
 import { createHandles, type Handle } from './handles.ts';
 import { callerOf, createInboundPipeline } from './pipeline.ts';
@@ -125,7 +126,7 @@ export async function createInbound(first: Config, options: InboundOptions): Pro
     tracker,
     connections: () => connections.counts,
     readCaller: createHandleReader(handles, () => inbound, counts.detachedUse, findForeign),
-    families: counts.families(() => handles.size),
+    families: inboundFamilies(counts, () => handles.size),
     serve(config) {
       const before = JSON.stringify(inbound.verify);
       inbound = config.inbound ?? inbound;
