@@ -39,8 +39,8 @@ async function startWatching(t: TestContext, files: () => readonly string[], rep
   // The watcher does not keep the process alive.
   const keepAlive = startInterval(() => undefined, 50);
   t.after(() => endInterval(keepAlive));
-  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
   const events = replaceWatch(t, replacement, () => happened.emit('event'));
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
   const onChange = () => {
     changes += 1;
     happened.emit('change');
@@ -79,6 +79,8 @@ function replaceWatch(t: TestContext, replacement: Watch, onEvent: () => void): 
   const mock = t.mock.method(fs, 'watch', spied);
   syncBuiltinESMExports();
   t.after(() => {
+    // The next call would otherwise give mock timers to whatever runs later in this process.
+    t.mock.timers.reset();
     mock.mock.restore();
     syncBuiltinESMExports();
   });
