@@ -1,6 +1,6 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, relative, sep } from 'node:path';
+import { join, relative, sep } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -18,10 +18,10 @@ Runs the tests in the named folders, or in all of them. A full run then searches
 
 /** A test that hangs must not block the run. */
 const PROCESS_TIMEOUT_MS = 600_000;
-/** Concurrent processes. The number is low, because many tests start processes of their own. */
-const CONCURRENCY = 2;
+/** Concurrent processes: one more than CI has processors, because many tests wait. Many tests start processes of their own. */
+const CONCURRENCY = 3;
 /** Starting a process, loading the sources and writing its coverage takes longer than most files' tests. */
-const FILES_PER_PROCESS: Readonly<Record<string, number>> = { unit: 24, integration: 6 };
+const FILES_PER_PROCESS: Readonly<Record<string, number>> = { unit: 24, integration: 16, e2e: 4, harness: 8, bench: 8 };
 /** A file with these words counts what its process holds, so it gets a process of its own. */
 const COUNTS_RESOURCES =
   /\b(?:memoryUsage|getActiveResourcesInfo|countParsers|setFlagsFromString|startPreciseCoverage)\b/;
@@ -102,7 +102,7 @@ function testFiles(kind: string): string[] {
     .map((name) => join(here, kind, name));
 }
 
-/** Files to run as processes: a file joins others of its folder, in a new file that imports them. */
+/** Files to run as processes: a file joins the next ones of its kind, in a new file that imports them. */
 function programsOf(files: readonly string[], folder: string): string[] {
   const programs: string[] = [];
   const open = new Map<string, string[]>();
@@ -119,8 +119,8 @@ function programsOf(files: readonly string[], folder: string): string[] {
       programs.push(file);
       continue;
     }
-    const group = open.get(dirname(file)) ?? [];
-    open.set(dirname(file), group);
+    const group = open.get(kind) ?? [];
+    open.set(kind, group);
     group.push(file);
     if (group.length === size) close(group.splice(0));
   }
