@@ -2,6 +2,7 @@ import type { Clock } from '../clock/clock.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { Asker, Outcome } from './ask-replicas.ts';
 import type { Kept, KeptReader, KnownRevocations } from './read-kept.ts';
+import { createRepeatedWork } from './repeated-work.ts';
 
 /** Learns the revocations of the other replicas: at the start, after each reconnection, and regularly. */
 export interface Sync {
@@ -42,7 +43,8 @@ export const RETRY_MS = 500;
 const WRITE_MS = 5000;
 const WRITE_FACTOR = 5;
 
-export function createSync({ reader, asker, known, clock, logger, issuers, random, onRead }: SyncOptions): Sync {
+export function createSync(options: SyncOptions): Sync {
+  const { reader, asker, clock, logger, random, onRead } = options;
   let isStale = true;
   let isComplete = false;
   let wasEmpty = false;
@@ -50,12 +52,10 @@ export function createSync({ reader, asker, known, clock, logger, issuers, rando
   const completed = new Promise<void>((resolve) => {
     complete = resolve;
   });
-  let reading: Promise<boolean> | undefined;
   let readingMs = 0;
   /** Records are missing that other replicas know as well. */
   let writesSoon = false;
   let readsAgain = false;
-  let timer: NodeJS.Timeout | undefined;
   let isClosed = false;
 
   async function readOnce(): Promise<boolean> {
@@ -81,18 +81,8 @@ export function createSync({ reader, asker, known, clock, logger, issuers, rando
     const trustsAlone = !isFull && (isComplete || isSeeded);
     const outcome = await asker.ask(trustsAlone);
     if (outcome === 'no_reply') logger.info({}, 'no running replica replied; using the kept revocations alone');
-    if ((outcome === 'alone' || outcome === 'no_reply') && isFull) refuseOlder();
+    if ((outcome === 'alone' || outcome === 'no_reply') && isFull) refuseOlder(options);
     return outcome;
-  }
-
-  /** Revocations that found no room are unknown here, so all older tokens may be revoked. */
-  function refuseOlder(): void {
-    const atMs = clock.wallMs();
-    known().restore(issuers.map((issuer) => ({ key: '', issuer, atMs })));
-    logger.error(
-      {},
-      'the shared cache is full of revocations; no replica replied; refusing all older tokens: lower signals.remember',
-    );
   }
 
   /** Reads again if a subscription began during the reading, because messages before it were lost. */
@@ -104,36 +94,19 @@ export function createSync({ reader, asker, known, clock, logger, issuers, rando
     }
   }
 
-  function refresh(): Promise<boolean> {
-    if (reading !== undefined) return reading;
-    reading = readUntilCurrent()
-      .catch((error: unknown) => {
-        logger.error({ err: error }, 'unexpected error; reading the kept revocations again');
-        return false;
-      })
-      .finally(() => {
-        reading = undefined;
-      });
-    void reading.then((isRead) => {
-      const restMs = Math.max(REFRESH_MS, readingMs * REST_FACTOR) * (0.75 + random() / 2);
-      const soonMs = Math.max(WRITE_MS, readingMs * WRITE_FACTOR) * random();
-      refreshIn(!isRead ? RETRY_MS : writesSoon ? soonMs : restMs);
-    });
-    return reading;
-  }
-
-  function refreshIn(ms: number): void {
-    clearTimeout(timer);
-    if (!isClosed) timer = setTimeout(() => void refresh(), ms).unref();
-  }
+  const readings = createRepeatedWork({
+    work: readUntilCurrent,
+    pauseMs: (isRead) => (isRead ? pauseAfter(readingMs, writesSoon, random()) : RETRY_MS),
+    onError: (error) => logger.error({ err: error }, 'unexpected error; reading the kept revocations again'),
+  });
 
   return {
-    refresh,
+    refresh: readings.run,
     resubscribed() {
       isStale = true;
-      readsAgain = reading !== undefined;
+      readsAgain = readings.isRunning;
       asker.cancel();
-      void refresh();
+      void readings.run();
     },
     get isStale() {
       return isStale;
@@ -147,8 +120,24 @@ export function createSync({ reader, asker, known, clock, logger, issuers, rando
     },
     close() {
       isClosed = true;
-      clearTimeout(timer);
+      readings.stop();
       asker.cancel();
     },
   };
+}
+
+/** Revocations that found no room are unknown here, so all older tokens may be revoked. */
+function refuseOlder({ known, clock, logger, issuers }: SyncOptions): void {
+  const atMs = clock.wallMs();
+  known().restore(issuers.map((issuer) => ({ key: '', issuer, atMs })));
+  logger.error(
+    {},
+    'the shared cache is full of revocations; no replica replied; refusing all older tokens: lower signals.remember',
+  );
+}
+
+/** @param random from 0 to 1 @returns how long to wait before the next reading */
+function pauseAfter(readingMs: number, writesSoon: boolean, random: number): number {
+  if (writesSoon) return Math.max(WRITE_MS, readingMs * WRITE_FACTOR) * random;
+  return Math.max(REFRESH_MS, readingMs * REST_FACTOR) * (0.75 + random / 2);
 }
