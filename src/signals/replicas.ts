@@ -1,12 +1,11 @@
 import type { Clock } from '../clock/clock.ts';
-import { CambistError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 import { gauge, type MetricFamily, sample } from '../observability/metric-families.ts';
 import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
-import { inTime } from '../shared-cache/time-limit.ts';
 import type { RevocationEntry } from '../tokens/revocation-list.ts';
 import { createAsker, GRACE_MS } from './ask-replicas.ts';
 import { createKeptReader, type KnownRevocations } from './read-kept.ts';
+import { createReadiness } from './replica-readiness.ts';
 import { idOf, type KeepBatch, readEntries, toWire } from './replica-wire.ts';
 import { createReplier } from './reply-to-replicas.ts';
 import { createSync, RETRY_MS } from './sync-replicas.ts';
@@ -52,14 +51,10 @@ export interface ReplicasOptions {
   readonly askAgainMs?: number | undefined;
 }
 
-/** A readiness check that takes longer says why. */
-const CHECK_MS = 500;
-
 export function createReplicas(options: ReplicasOptions): Replicas {
   const { shared, clock, logger, rememberMs, random = Math.random, graceMs = GRACE_MS } = options;
   const { messages, records } = shared;
   let revocations: KnownRevocations | undefined;
-  let hasFailed = false;
   let isFull = false;
   let tellTimer: NodeJS.Timeout | undefined;
   let isClosed = false;
@@ -68,13 +63,9 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     if (revocations === undefined) throw new Error('join was not called');
     return revocations;
   };
-  const keep: KeepBatch = async (batch) => {
-    const results = await Promise.all(
-      batch.map((entry) => records.keep(idOf(entry), toWire(entry), entry.atMs + rememberMs)),
-    );
-    if (results.includes('full')) isFull = true;
-    return results;
-  };
+  const keep = createKeep(options, () => {
+    isFull = true;
+  });
   const teller = createTeller({ messages, keep, logger, onFailed: retryTelling });
   const isStarting = (): boolean => !sync.isComplete;
   const replier = createReplier({
@@ -105,6 +96,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     if (!isClosed && shared.status().available) tellTimer = setTimeout(teller.retry, RETRY_MS).unref();
   }
 
+  const prepare = createReadiness({ shared, sync, asker });
   const isInSync = (): boolean => !sync.isStale && shared.status().available;
 
   return {
@@ -128,13 +120,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     get isComplete() {
       return sync.isComplete;
     },
-    async prepare() {
-      if (sync.isComplete || (await isDoneSoon(sync.refresh()))) return;
-      // The check that failed once then passes as soon as it can, and not at its next attempt.
-      if (hasFailed) return sync.completed;
-      hasFailed = true;
-      throw unknown(shared.status(), sync.wasEmpty, asker.isAsking);
-    },
+    prepare,
     status: () => ({ unshared: teller.unshared, in_sync: isInSync(), full: isFull }),
     families: [...familiesOf(() => teller.unshared, isInSync), asker.family],
     close() {
@@ -146,8 +132,14 @@ export function createReplicas(options: ReplicasOptions): Replicas {
   };
 }
 
-async function isDoneSoon(work: Promise<boolean>): Promise<boolean> {
-  return inTime(work, CHECK_MS).catch(() => false);
+function createKeep({ shared, rememberMs }: ReplicasOptions, onFull: () => void): KeepBatch {
+  return async (batch) => {
+    const results = await Promise.all(
+      batch.map((entry) => shared.records.keep(idOf(entry), toWire(entry), entry.atMs + rememberMs)),
+    );
+    if (results.includes('full')) onFull();
+    return results;
+  };
 }
 
 function familiesOf(unshared: () => number, isInSync: () => boolean): readonly MetricFamily[] {
@@ -161,23 +153,4 @@ function familiesOf(unshared: () => number, isInSync: () => boolean): readonly M
       () => [sample({}, isInSync() ? 1 : 0)],
     ),
   ];
-}
-
-function unknown(
-  { problem, fix }: ReturnType<SharedCacheSide['status']>,
-  isEmpty: boolean,
-  isAsking: boolean,
-): CambistError {
-  const asked = isAsking ? 'no running replica has replied yet' : 'no reply';
-  const why = problem ?? (isEmpty ? 'the server is empty, and running replicas may still write to it' : asked);
-  const error = new CambistError(
-    'ERR_REVOCATIONS_UNKNOWN',
-    `cache.shared: the kept revocations are unknown, so revoked tokens could be served: ${why}: see the fix of cache.shared in /status.json`,
-  );
-  error.diagnosis = {
-    finding: 'revocations_not_shared',
-    cause: `the shared cache has not shown yet which tokens are revoked: ${why}`,
-    fix: fix ?? 'wait a few seconds; if it lasts, check the load of the server',
-  };
-  return error;
 }
