@@ -13,3 +13,8 @@ const DEFAULT_CONFIG = '/etc/cambist/cambist.yaml';
 export function configFile(option: string | undefined): string {
   return option ?? process.env.CAMBIST_CONFIG ?? DEFAULT_CONFIG;
 }
+
+/** The message of anything that was thrown. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -8,7 +8,7 @@ import type { Config } from '../config/config.ts';
 import { agentEnvironment } from '../intercept/agent-environment.ts';
 import { createLogger, type Logger } from '../observability/logger.ts';
 import { readVersion } from '../version.ts';
-import { type Command, configFile, EXIT, UsageError } from './command.ts';
+import { type Command, configFile, EXIT, messageOf, UsageError } from './command.ts';
 import { execLog } from './exec-log.ts';
 import { logLevelOf } from './log-level.ts';
 import { loadOrReport } from './print-problems.ts';
@@ -49,7 +49,7 @@ async function start(config: Config, trustDir: string, logger: Logger): Promise<
   try {
     return await startApp({ ...config, listen: FREE_PORT, admin: FREE_PORT, intercept }, readVersion(), logger);
   } catch (error) {
-    console.error(error instanceof Error ? error.message : String(error));
+    console.error(messageOf(error));
     return undefined;
   }
 }

@@ -79,5 +79,3 @@ function partsOf(url: string): { scheme: string | undefined; host: string | unde
 function originOf(url: string): string | undefined {
   return /^http:\/\/[^/?#]*/i.exec(url)?.[0].toLowerCase();
 }
-
-/** The address by which an agent of the same machine connects. */

@@ -190,44 +190,22 @@ function readFacts(method: string, headers: readonly Header[]): KnownFacts {
 }
 
 function describe(explanation: Explanation): string {
-  const { request, route, others, upstream, credential, assertion_request, token_request, cache_key, sharing } =
+  const { request, route, others, assertion_request, token_request, issued_token_check, cache_key, sharing } =
     explanation;
+  const { ways_in: ways, why_no_way: whyNot, misdirected } = explanation;
   const message = request.mcp_method === undefined ? '' : `, ${request.mcp_method} ${request.mcp_name ?? ''}`.trimEnd();
   const path = request.path ?? '(not usable)';
   const lines = [`${request.method} host ${request.host ?? '(none)'}, path ${path}${message}`, ''];
-  const { ways_in: ways, why_no_way: whyNot, misdirected } = explanation;
   const found = misdirected
     ? 'Misdirected: the request gets 421 ERR_MISDIRECTED_REQUEST, because its Host is not that of its TLS connection.'
     : 'No route: the request gets 403 ERR_ROUTE_NOT_FOUND.';
   lines.push(route === undefined ? found : `Route "${route}"`);
-  if (upstream !== undefined) lines.push(`  upstream     ${upstream}`, `  credential   ${credential}`);
-  if (explanation.sent_as !== undefined) lines.push(`  sent as      ${explanation.sent_as}`);
-  if (explanation.consent !== undefined) {
-    const { hosts, url } = explanation.consent;
-    const named = hosts.length === 0 ? [] : [`https URLs of ${hosts.join(', ')}`];
-    lines.push(`  consent at   ${[...named, ...(url === undefined ? [] : [url])].join(', else ')}`);
+  for (const [label, text] of factsOf(explanation)) {
+    if (text !== undefined) lines.push(`  ${label.padEnd(13)}${text}`);
   }
-  if (explanation.on_missing_subject === 'client_credentials') {
-    lines.push("  no token     cambist's own token (client_credentials)");
-  }
-  if (explanation.caller?.startsWith('handle') === true) {
-    lines.push(`  caller       ${explanation.caller}, in Authorization or baggage`);
-  }
-  if (explanation.allowed_origins !== undefined) {
-    lines.push(`  web pages    ${explanation.allowed_origins.join(', ') || "none without a caller's token"}`);
-  }
-  if (explanation.http2 === true) lines.push('  protocol     HTTP/2 if the upstream supports it');
-  if (explanation.step_up !== undefined) lines.push(`  step-up      ${explanation.step_up.join(' ')}`);
-  if (explanation.protected_resource_metadata !== undefined) {
-    lines.push(`  metadata     ${explanation.protected_resource_metadata}`);
-  }
-  if (explanation.subject_token_check !== undefined) lines.push(`  subject      ${explanation.subject_token_check}`);
-  if (explanation.revoked_by !== undefined) lines.push(`  revoked by   ${explanation.revoked_by.join(', ')}`);
   lines.push(...describeRequest('Assertion request', assertion_request));
   lines.push(...describeRequest('Token request', token_request));
-  if (explanation.issued_token_check !== undefined) {
-    lines.push('', 'Check of the issued token', `  ${explanation.issued_token_check}`);
-  }
+  if (issued_token_check !== undefined) lines.push('', 'Check of the issued token', `  ${issued_token_check}`);
   if (cache_key !== undefined)
     lines.push('', 'The issued token is cached under', ...cache_key.map((part) => `  ${part}`));
   if (sharing !== undefined) lines.push(`It is ${sharing}.`);
@@ -240,6 +218,31 @@ function describe(explanation: Explanation): string {
     lines.push('', title, ...others.map((other) => `  ${other.route}: ${other.why}`));
   }
   return lines.join('\n');
+}
+
+/** The facts about a route, each with its label. Those that are undefined are not shown. */
+function factsOf(explanation: Explanation): (readonly [label: string, text: string | undefined])[] {
+  const { caller, consent, allowed_origins: origins } = explanation;
+  const isOwn = explanation.on_missing_subject === 'client_credentials';
+  return [
+    ['upstream', explanation.upstream],
+    ['credential', explanation.credential],
+    ['sent as', explanation.sent_as],
+    ['consent at', consent && describeConsent(consent)],
+    ['no token', isOwn ? "cambist's own token (client_credentials)" : undefined],
+    ['caller', caller?.startsWith('handle') === true ? `${caller}, in Authorization or baggage` : undefined],
+    ['web pages', origins && (origins.join(', ') || "none without a caller's token")],
+    ['protocol', explanation.http2 && 'HTTP/2 if the upstream supports it'],
+    ['step-up', explanation.step_up?.join(' ')],
+    ['metadata', explanation.protected_resource_metadata],
+    ['subject', explanation.subject_token_check],
+    ['revoked by', explanation.revoked_by?.join(', ')],
+  ];
+}
+
+function describeConsent({ hosts, url }: NonNullable<Route['consent']>): string {
+  const named = hosts.length === 0 ? [] : [`https URLs of ${hosts.join(', ')}`];
+  return [...named, ...(url === undefined ? [] : [url])].join(', else ');
 }
 
 function describeRequest(title: string, request: TokenRequestExplanation | undefined): string[] {

@@ -5,7 +5,7 @@ import { describeRoute } from '../config/describe-route.ts';
 import { createLogger, jsonLog, type Logger, textLog } from '../observability/logger.ts';
 import { startTracing } from '../observability/start-tracing.ts';
 import { readVersion } from '../version.ts';
-import { type Command, configFile, EXIT, UsageError } from './command.ts';
+import { type Command, configFile, EXIT, messageOf, UsageError } from './command.ts';
 import { logLevelOf } from './log-level.ts';
 import { loadOrReport, showsColour } from './print-problems.ts';
 import { createReloads, logProblems } from './reloads.ts';
@@ -38,7 +38,7 @@ export const run: Command = async (args) => {
     app = await startApp(config, version, logger, tracing);
   } catch (error) {
     reloads.close();
-    console.error(error instanceof Error ? error.message : String(error));
+    console.error(messageOf(error));
     return EXIT.failed;
   }
   const { listen, admin, inbound, intercepting } = app;

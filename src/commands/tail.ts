@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util';
 import type { DecisionReport, DecisionRow } from '../admin/decisions.ts';
 import type { Listen } from '../config/addresses.ts';
 import { reachableHost } from '../config/loopback.ts';
-import { type Command, configFile, EXIT, UsageError } from './command.ts';
+import { type Command, configFile, EXIT, messageOf, UsageError } from './command.ts';
 import { loadOrReport } from './print-problems.ts';
 import { USAGES } from './usages.ts';
 
@@ -30,7 +30,7 @@ export const tail: Command = async (args) => {
       if (values.follow === true) await delay(POLL_INTERVAL_MS);
     } while (values.follow === true);
   } catch (error) {
-    console.error(`cambist tail: ${error instanceof Error ? error.message : String(error)}`);
+    console.error(`cambist tail: ${messageOf(error)}`);
     return EXIT.failed;
   }
   return EXIT.done;

@@ -14,7 +14,7 @@ import { createWebhookAdmin, createWebhookServer, renewCertificate } from '../ku
 import { openListener } from '../listeners/listen.ts';
 import { createLogger } from '../observability/logger.ts';
 import { readVersion } from '../version.ts';
-import { type Command, EXIT, UsageError } from './command.ts';
+import { type Command, EXIT, messageOf, UsageError } from './command.ts';
 import { stopSignals } from './stop-signals.ts';
 import { USAGES } from './usages.ts';
 
@@ -86,6 +86,6 @@ function address(flag: string, text: string): Listen {
 }
 
 function failed(error: unknown): number {
-  console.error(`cambist: ${error instanceof Error ? error.message : String(error)}`);
+  console.error(`cambist: ${messageOf(error)}`);
   return EXIT.failed;
 }
