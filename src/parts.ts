@@ -2,8 +2,8 @@ import { createStatus, type Status } from './admin/status.ts';
 import type { AuditTrail } from './audit/audit-trail.ts';
 import { systemClock } from './clock/clock.ts';
 import type { Config } from './config/config.ts';
-import type { Audit, Intercept } from './config/optional-sections.ts';
-import type { InboundSide } from './inbound/inbound.ts';
+import type { Audit, Intercept, SharedCache } from './config/optional-sections.ts';
+import type { InboundOptions, InboundSide } from './inbound/inbound.ts';
 import type { Interception } from './intercept/interception.ts';
 import { type Counts, createCounts } from './observability/counts.ts';
 import { logDiagnosisFaults } from './observability/diagnosis-faults.ts';
@@ -21,7 +21,7 @@ import { RecentDecisions } from './proxy/recent-decisions.ts';
 import { createLineFilter } from './proxy/request-report.ts';
 import { RequestTracker } from './proxy/request-tracker.ts';
 import { createStallWatch } from './proxy/stall-watch.ts';
-import type { SharedCacheSide } from './shared-cache/shared-cache.ts';
+import type { SharedCacheOptions, SharedCacheSide } from './shared-cache/shared-cache.ts';
 import type { SignalsSide } from './signals/signals.ts';
 import { createTokenService, type TokenService } from './tokens/token-service.ts';
 import { createDispatchers, type Dispatchers } from './transport/dispatchers.ts';
@@ -91,9 +91,7 @@ export async function createParts(first: Config, options: PartOptions): Promise<
   const sockets = createDetachedSockets();
   const inbound =
     first.inbound &&
-    (await (
-      await import('./inbound/inbound.ts')
-    ).createInbound(first, {
+    (await startInbound(first, {
       clock,
       dispatchers,
       sockets,
@@ -133,9 +131,7 @@ async function createTokenSide(
   const clock = systemClock;
   const store = first.cache.shared;
   const maxAgeMs = (): number => activeConfig().config.cache.maxAgeMs;
-  const sharedCache =
-    store &&
-    (await (await import('./shared-cache/shared-cache.ts')).openSharedCache(store, { clock, logger, maxAgeMs }));
+  const sharedCache = store && (await startSharedCache(store, { clock, logger, maxAgeMs }));
   const ownTokens = () => tokens.ownTokens;
   const signals =
     first.signals &&
@@ -158,10 +154,19 @@ async function createTokenSide(
   return { tokens, sharedCache, signals };
 }
 
-/** Its modules are loaded only where they are used. */
+async function startSharedCache(config: SharedCache, options: SharedCacheOptions): Promise<SharedCacheSide> {
+  const { openSharedCache } = await import('./shared-cache/shared-cache.ts');
+  return openSharedCache(config, options);
+}
+
 async function intercept(config: Intercept, { routes }: Config, logger: Logger): Promise<Interception> {
   const { startInterception } = await import('./intercept/interception.ts');
   return startInterception(config, routes, logger);
+}
+
+async function startInbound(first: Config, options: InboundOptions): Promise<InboundSide> {
+  const { createInbound } = await import('./inbound/inbound.ts');
+  return createInbound(first, options);
 }
 
 /** Loads the audit trail, which most configs do not use. A destination that fails at first is tried again later. */

@@ -46,23 +46,18 @@ export function portConflicts(
   return others.flatMap((container) => {
     const name = quote(textOf(container.name) ?? '');
     return objectsOf(container.ports).flatMap(({ containerPort, protocol, name: portName }) => {
-      if ((containerPort === port || containerPort === adminPort) && (protocol ?? 'TCP') === 'TCP') {
-        const option = annotationOf(containerPort === port ? 'port' : 'admin-port');
-        return [`container ${name} uses port ${containerPort}: choose another port with ${option} and the config`];
-      }
-      if (containerPort === inbound?.agent && (protocol ?? 'TCP') === 'TCP') {
-        return [
-          `container ${name} uses port ${containerPort}: choose another with ${annotationOf('agent-port')} and the config`,
-        ];
-      }
-      if (
-        typeof containerPort === 'number' &&
-        interceptPorts.includes(containerPort) &&
-        (protocol ?? 'TCP') === 'TCP'
-      ) {
-        return [
-          `container ${name} uses port ${containerPort}, which intercept.listen has: use another port in one of them`,
-        ];
+      if (typeof containerPort === 'number' && (protocol ?? 'TCP') === 'TCP') {
+        const used = `container ${name} uses port ${containerPort}`;
+        if (containerPort === port || containerPort === adminPort) {
+          const option = annotationOf(containerPort === port ? 'port' : 'admin-port');
+          return [`${used}: choose another port with ${option} and the config`];
+        }
+        if (containerPort === inbound?.agent) {
+          return [`${used}: choose another with ${annotationOf('agent-port')} and the config`];
+        }
+        if (interceptPorts.includes(containerPort)) {
+          return [`${used}, which intercept.listen has: use another port in one of them`];
+        }
       }
       return portName === ADMIN_PORT_NAME ? [`container ${name} has a port "${ADMIN_PORT_NAME}": rename the port`] : [];
     });
