@@ -9,6 +9,8 @@ export interface SentValue {
   readonly value: string;
   /** False for parameters such as `resource`, which are not secret. */
   readonly isCredential: boolean;
+  /** Result of `sampleOf`, for a value that many requests send. */
+  readonly sample?: string | undefined;
 }
 
 /** Form fields that hold credentials (RFC 8693 section 2.1, RFC 7521 section 4, RFC 6749 section 2.3.1). */
@@ -37,12 +39,13 @@ export function sentInBasic(credentials: string): SentValue[] {
   const pair = Buffer.from(credentials, 'base64').toString('utf8');
   const colon = pair.indexOf(':');
   const [user, password] = [pair.slice(0, colon), pair.slice(colon + 1)];
-  return [
+  const values = [
     { name: 'Authorization', value: credentials, isCredential: true },
     { name: 'Authorization', value: pair, isCredential: true },
     ...Array.from(spellings(password), (value) => ({ name: 'client_secret', value, isCredential: true })),
     ...Array.from(spellings(user), (value) => ({ name: 'client_id', value, isCredential: false })),
   ];
+  return values.map((each) => ({ ...each, sample: sampleOf(each.value) }));
 }
 
 /** The values of an `Authorization` header with a token. */
@@ -69,7 +72,7 @@ export function findRepeated(
   earlier: ReadonlySet<string> = new Set(),
 ): string | undefined {
   const issued = new Issued(token);
-  const repeated = sent.find(({ value, isCredential }) => issued.repeats(value, isCredential));
+  const repeated = sent.find((each) => issued.repeats(each));
   if (repeated !== undefined) return repeated.name;
   return earlier.size > 0 && earlier.has(digestOf(issued.canonical()))
     ? 'credentials for the first authorization server'
@@ -93,9 +96,10 @@ class Issued {
     return this.#canonical;
   }
 
-  repeats(value: string, isCredential: boolean): boolean {
+  repeats(sent: SentValue): boolean {
+    const { value, isCredential } = sent;
     const mayBeContained = isCredential && value.length >= MIN_CONTAINED_LENGTH;
-    if (value === '' || (this.#isPlain && this.#isUnlike(value, mayBeContained))) return false;
+    if (value === '' || (this.#isPlain && this.#isUnlike(sent, mayBeContained))) return false;
     const issued = this.canonical();
     // The canonical spelling is never longer, so a shorter value cannot be equal.
     if (!mayBeContained && value.length < issued.length) return false;
@@ -104,10 +108,10 @@ class Issued {
   }
 
   /** Can the token not repeat the value, whatever the spelling? */
-  #isUnlike(value: string, mayBeContained: boolean): boolean {
+  #isUnlike({ value, sample: known }: SentValue, mayBeContained: boolean): boolean {
     // The canonical spelling drops at most one character of each part, and parts of one character have a dot between them.
     if (!mayBeContained && value.length < (this.#bare.length - 1) / 2) return true;
-    const sample = sampleOf(value);
+    const sample = known ?? sampleOf(value);
     return sample !== undefined && !this.#bare.includes(sample);
   }
 }
