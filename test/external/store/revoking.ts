@@ -9,7 +9,7 @@ import { startReplicas } from './replicas.ts';
 const LOGOUT = { 'http://schemas.openid.net/event/backchannel-logout': {} };
 const CREDENTIAL_CHANGE = 'https://schemas.openid.net/secevent/caep/event-type/credential-change';
 /** A loaded machine reconnects late. */
-export const RECONNECT_MS = 20_000;
+export const RECONNECT_MS = 60_000;
 
 /**
  * Replicas that accept signals.
