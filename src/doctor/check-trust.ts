@@ -56,7 +56,7 @@ async function makeTemporaryFolder({ intercept }: Config): Promise<string> {
 interface Scene {
   /** The folder that agents read. */
   readonly folder: TrustFolder;
-  /** The same, or one of the same kind where the key of `folder` is not at hand. */
+  /** The same, or one of the same kind where the key of `folder` is unavailable. */
   readonly signing: SigningFolder;
   readonly host: string;
   /** For files of the programs. */
@@ -93,7 +93,7 @@ async function tryProgram(client: TrustClient, program: string, scene: Scene): P
     }
     if (succeeded) return fine('trust_believed', `${name} trusts it by ${variable} (${program})`);
     const fix = `compare the documentation of this ${name} about ${variable}; older versions may not read it`;
-    return problem('trust_refused', `${name} refuses the certificate in spite of ${variable} (${program})`, {
+    return problem('trust_refused', `${name} refuses the certificate although ${variable} names it (${program})`, {
       ...why,
       fix,
     });

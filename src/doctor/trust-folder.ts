@@ -74,7 +74,7 @@ export async function findTrustFolder(
 
 const RESTART = 'restart the pod: cambist writes the folder when it starts, and agents read it when they start';
 
-/** @returns undefined if the key is not at hand, or belongs to another certificate */
+/** @returns undefined if the key is unavailable, or belongs to another certificate */
 async function signingAuthority(
   ca: InterceptAuthority,
   { dir, certificate }: TrustFolder,

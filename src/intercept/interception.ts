@@ -52,7 +52,7 @@ export async function startInterception(
     logger.warn({}, 'the certificate of intercept.ca has no name constraints; its key can impersonate every host');
   }
   await writeCertificates(trustDir, authority.cert, process.env, (variable) => {
-    logger.warn({}, `the file of ${variable} has no usable certificate; the trust folder goes without it`);
+    logger.warn({}, `the file of ${variable} has no usable certificate; the trust folder omits it`);
   });
   const permits = (host: string): boolean => constraints === undefined || permitsHost(constraints, host);
   const own = createOwnAddresses();

@@ -18,13 +18,13 @@ import { emptyBefore, type InjectionStatus } from './status.ts';
 /** The variables of `--proxy-env`, in both spellings because clients differ in which they read. */
 const PLAIN = ['HTTP_PROXY', 'http_proxy', 'NO_PROXY', 'no_proxy'];
 
-/** Told with each `--proxy-env` alone, because such calls leave no other trace. `deploy/inject.md` has the table of runtimes. */
+/** Notes for `--proxy-env` without the way `proxy`: such calls leave no other trace. `deploy/inject.md` has the table of runtimes. */
 const BYPASS = [
   "only HTTP_PROXY is set: calls to https URLs bypass cambist, with the caller's own token",
   'Node.js without NODE_USE_ENV_PROXY=1, Java, aiohttp and Go clients with a transport of their own ignore it',
 ];
 
-/** Told with the way proxy alone, likewise. */
+/** A note for the way `proxy` without `--proxy-env`. */
 const PLAIN_BYPASS = 'only HTTPS_PROXY is set: calls to http URLs bypass cambist, unless proxy-env is enabled as well';
 
 const PROXY = /^http:\/\/127\.0\.0\.1:\d+$/;
