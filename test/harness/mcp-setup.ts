@@ -37,7 +37,7 @@ export interface McpSetup {
 }
 
 export const CLIENT_ID = 'cambist';
-export const SUBJECT_AUDIENCE = ['my-agent', CLIENT_ID];
+const SUBJECT_AUDIENCE = ['my-agent', CLIENT_ID];
 export const SCOPES: Record<RouteName, string[]> = { github: ['repo:read', 'issues:read'], docs: ['docs:read'] };
 
 /** Starts an authorization server, two MCP backends that accept only tokens issued for them, and cambist. */

@@ -5,7 +5,7 @@ import { createScanner, type Scanner } from 'typescript/unstable/ast/scanner';
 /** Replaces code between two pieces of prose. A sentence can start after it. */
 export const CODE = '\u0001';
 /** Replaces code inside prose, such as a code span or a template substitution. */
-export const INLINE_CODE = '\u0002';
+const INLINE_CODE = '\u0002';
 
 /** After these tokens a `/` divides. After any other token it starts a regular expression. */
 const OPERAND_ENDS = new Set([

@@ -8,7 +8,7 @@ export const GATEWAY_CONFIG = parse(
 ) as JsonObject;
 
 /** The config of three replicas with a Valkey. */
-export const SHARED_CONFIG = parse(
+const SHARED_CONFIG = parse(
   readFileSync(new URL('../../../deploy/gateway/shared-cache/cambist.yaml', import.meta.url), 'utf8'),
 ) as JsonObject;
 

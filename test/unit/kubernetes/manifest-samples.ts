@@ -4,7 +4,7 @@ import { injectText, request } from './samples.ts';
 export const injected = (text: string, flags: RawOptions = {}) =>
   injectText(text, request({ flags: { ...request().flags, ...flags } }));
 
-export const UNTOUCHED = `# a ConfigMap
+const UNTOUCHED = `# a ConfigMap
 apiVersion: v1
 kind: ConfigMap
 metadata: {name:   x}   # odd   white space
