@@ -12,13 +12,20 @@ import { digestsOf, partOf, partsOf } from './revocation-parts.ts';
 export type Outcome = (typeof OUTCOMES)[number];
 const OUTCOMES = ['replied', 'alone', 'no_reply', 'failed'] as const;
 
+/** How much depends on a reply. */
+export interface Doubts {
+  /** False where other replicas may just have lost their connection. */
+  readonly trustsAlone: boolean;
+  /** Without a reply, all users are signed out. Waits as long as for a replica that received the question. */
+  readonly isFull: boolean;
+}
+
 /** Asks the running replicas for the revocations that this one may have missed. */
 export interface Asker {
   /**
    * Asks until there is a reply. It has everything that a running replica knows, whatever the records at the server are.
-   * @param trustsAlone false where other replicas may just have lost their connection
    */
-  ask(trustsAlone: boolean): Promise<Outcome>;
+  ask(doubts: Doubts): Promise<Outcome>;
   /** Ends the question, because its reply may be lost. */
   cancel(): void;
   /** Another replica asks. */
@@ -62,8 +69,8 @@ export function createAsker(options: AskerOptions): Asker {
   let isCancelled = false;
   let isAsking = false;
 
-  async function askUntilReply(question: OpenQuestion): Promise<Outcome> {
-    const patience = createPatience(clock, graceMs);
+  async function askUntilReply(question: OpenQuestion, isFull: boolean): Promise<Outcome> {
+    const patience = createPatience(clock, graceMs, isFull);
     while (!isCancelled) {
       const digests = await digestsOf(partsOf(known().list()));
       const id = newId();
@@ -85,13 +92,13 @@ export function createAsker(options: AskerOptions): Asker {
   }
 
   return {
-    async ask(trustsAlone) {
+    async ask({ trustsAlone, isFull }) {
       isAsking = true;
       isCancelled = false;
       learned = 0;
       try {
         open = openQuestion(trustsAlone);
-        const outcome = await askUntilReply(open);
+        const outcome = await askUntilReply(open, isFull);
         counts.add(outcome);
         if (learned > 0) logger.info({}, `revocations that were missing here came from a running replica: ${learned}`);
         return outcome;
@@ -123,7 +130,7 @@ export function createAsker(options: AskerOptions): Asker {
 }
 
 /** How long a replica waits for a reply. */
-function createPatience(clock: Clock, graceMs: number) {
+function createPatience(clock: Clock, graceMs: number, isFull: boolean) {
   const untilMs = clock.monotonicMs() + graceMs;
   let wasHeard = false;
   return {
@@ -135,7 +142,7 @@ function createPatience(clock: Clock, graceMs: number) {
     /** @param isHeard whether a running replica received the question. Undefined: as before */
     isOver(isHeard: boolean | undefined): boolean {
       wasHeard = isHeard ?? wasHeard;
-      return clock.monotonicMs() >= untilMs + (wasHeard ? HEARD_FACTOR - 1 : 0) * graceMs;
+      return clock.monotonicMs() >= untilMs + (wasHeard || isFull ? HEARD_FACTOR - 1 : 0) * graceMs;
     },
   };
 }

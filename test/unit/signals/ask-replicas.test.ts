@@ -114,6 +114,23 @@ test('a replica waits three times as long for a running one that is busy', async
   assert.equal(later.asked('no_reply'), 1);
 });
 
+test('a replica of a full store waits as long, even where nothing says that another one runs', async (t) => {
+  const server = createMemoryStore();
+  server.isCluster = true;
+  const full = { readAll: async () => ({ count: 0, unreadable: 100_000, isFull: true, isSeeded: true }) };
+  const clock = createFakeClock();
+  const asks = () => server.messages.filter(({ channel }) => channel.endsWith(':messages')).length;
+  const later = await start(t, server, full, { ...SOON, graceMs: 4000, clock });
+  await eventually('it asks', () => asks() > 0);
+  clock.advance(11_999);
+  const before = asks();
+  await eventually('it asks again', () => asks() > before);
+  assert.equal(later.link.isComplete, false);
+  clock.advance(1);
+  await ready(later);
+  assert.equal(later.asked('no_reply'), 1);
+});
+
 test('a replica on a cluster waits until the grace has passed, because others may run', async (t) => {
   const server = createMemoryStore();
   server.isCluster = true;
