@@ -9,7 +9,7 @@ import { createDpopProver } from '../tokens/dpop.ts';
 import { createEndpointClaims } from '../tokens/endpoint-claims.ts';
 import { createExchange, type Exchange } from '../tokens/exchange.ts';
 import { createIntrospector } from '../tokens/introspection.ts';
-import { KEYS_TIMEOUT_MS } from '../tokens/jwks.ts';
+import { issuerPeer, serverPeer } from '../tokens/peers.ts';
 import { createSubjectReader } from '../tokens/subject.ts';
 import { createSubjectSource, type SubjectSource } from '../tokens/subject-source.ts';
 import { createSubjectVerifier, type SubjectVerifier } from '../tokens/subject-verifier.ts';
@@ -57,15 +57,14 @@ export function createCheckContext(pool: Pool, servers: readonly AuthorizationSe
   };
   const endpoints = new Map<AuthorizationServer, TokenEndpoint>();
 
-  async function recordedPool({ name, tls, timeoutMs }: AuthorizationServer): Promise<Dispatcher> {
-    const plain = await pool({ name: `authorization server "${name}"`, tls, connectMs: timeoutMs });
-    return recordRequests(plain, requests, clock.wallMs);
+  async function recordedPool(peer: PeerOptions): Promise<Dispatcher> {
+    return recordRequests(await pool(peer), requests, clock.wallMs);
   }
 
   function endpoint(server: AuthorizationServer): TokenEndpoint {
     let known = endpoints.get(server);
     if (known === undefined) {
-      known = createTokenEndpoint(server, () => recordedPool(server), context);
+      known = createTokenEndpoint(server, () => recordedPool(serverPeer(server)), context);
       endpoints.set(server, known);
     }
     return known;
@@ -78,18 +77,14 @@ export function createCheckContext(pool: Pool, servers: readonly AuthorizationSe
     credentialRead: NO_OBSERVER.credentialRead,
   });
   const introspector = createIntrospector({
-    dispatcher: recordedPool,
+    dispatcher: (server) => recordedPool(serverPeer(server)),
     clock,
     clientAssertions: context.clientAssertions,
     observer: NO_OBSERVER,
     servers: () => servers,
   });
   const verifier = createSubjectVerifier(
-    async ({ issuer, ca }) => {
-      const tls = ca === undefined ? undefined : { ca, certificate: undefined, privateKey: undefined };
-      const plain = await pool({ name: `issuer "${issuer}"`, tls, connectMs: KEYS_TIMEOUT_MS });
-      return recordRequests(plain, requests, clock.wallMs);
-    },
+    (rules) => recordedPool(issuerPeer(rules)),
     clock,
     undefined,
     undefined,

@@ -1,6 +1,6 @@
 import type { Transmitter } from '../config/optional-sections.ts';
-import { KEYS_TIMEOUT_MS } from '../tokens/jwks.ts';
 import { createOwnTokens } from '../tokens/own-tokens.ts';
+import { issuerPeer } from '../tokens/peers.ts';
 import type { CheckContext } from './check-context.ts';
 import { type Found, fine, problem } from './finding.ts';
 
@@ -13,15 +13,14 @@ export async function checkTransmitter(
   { pool, clock, endpoint }: CheckContext,
   found: Found,
 ): Promise<void> {
-  const { name, issuer, ca, delivery, client, pollEndpoint } = transmitter;
+  const { name, delivery, client, pollEndpoint } = transmitter;
   if (delivery === undefined || (delivery === 'push' && client === undefined)) return;
   // Loaded here, because most configs have no transmitter.
   const { probeTransmitter } = await import('../signals/probe.ts');
   // One for all requests, because it keeps the token.
   const tokens = createOwnTokens(endpoint, clock);
-  const tls = ca === undefined ? undefined : { ca, certificate: undefined, privateKey: undefined };
   const result = await probeTransmitter(transmitter, {
-    dispatcher: () => pool({ name: `issuer "${issuer}"`, tls, connectMs: KEYS_TIMEOUT_MS }),
+    dispatcher: () => pool(issuerPeer(transmitter)),
     tokens: () => tokens,
     clock,
   });

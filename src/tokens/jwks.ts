@@ -7,6 +7,7 @@ import { CambistError } from '../errors.ts';
 import { boundedRequest, toRequestUrl } from './bounded-request.ts';
 import { createBreaker } from './breaker.ts';
 import { discoverJwksUri } from './discovery.ts';
+import { KEYS_TIMEOUT_MS } from './peers.ts';
 import { createRateLimit } from './rate-limit.ts';
 
 /** An issuer and the place of its keys. */
@@ -35,8 +36,6 @@ export interface IssuerKeys {
 const KEYS_LIFETIME_MS = 10 * 60 * 1000;
 /** Minimum delay between two attempts to renew expired keys. */
 const RENEWAL_COOLDOWN_MS = 30_000;
-/** Time limit for discovery and fetch together. */
-export const KEYS_TIMEOUT_MS = 5000;
 
 /**
  * Tokens with unknown key ids cost the issuer one fetch in this time, after a burst. Because each fetch brings all keys, this

@@ -12,8 +12,9 @@ import { readExpiries } from './credential-expiry.ts';
 import type { LoadDiagnoses } from './diagnosis.ts';
 import { createDpopProver } from './dpop.ts';
 import { createExchange } from './exchange.ts';
-import type { Introspector } from './introspection.ts';
+import type { Introspector, IntrospectorOptions } from './introspection.ts';
 import { createOwnTokens, type OwnTokens } from './own-tokens.ts';
+import { issuerPeer, serverPeer } from './peers.ts';
 import type { Revocations } from './revocations.ts';
 import type { SecondLevel } from './second-level.ts';
 import { createSubjectReader } from './subject.ts';
@@ -50,9 +51,6 @@ export interface TokenService {
   sweep(): void;
 }
 
-/** The time limit for connecting to an issuer whose keys are needed. */
-const KEYS_CONNECT_MS = 5000;
-
 export function createTokenService(
   first: Config,
   { dispatchers, clock, observer, serverBegun, diagnoses, second, revocations }: TokenServiceOptions,
@@ -61,8 +59,7 @@ export function createTokenService(
   const cache = createTokenCache(first.cache.maxEntries, clock, observer.tokenEvicted);
   /** The results of the first legs of chains. They never reach a backend, so they do not count as issued tokens. */
   const assertions = createTokenCache<Assertion>(first.cache.maxEntries, clock, () => {});
-  const forServer = ({ name, tls, timeoutMs }: AuthorizationServer) =>
-    dispatchers.for({ name: `authorization server "${name}"`, tls, connectMs: timeoutMs });
+  const forServer = (server: AuthorizationServer) => dispatchers.for(serverPeer(server));
   const dpop = createDpopProver(clock);
   const chainAssertions = createAssertions(assertions);
   const clientAssertions = createClientAssertions((server) => endpoints.of(server), chainAssertions);
@@ -81,29 +78,19 @@ export function createTokenService(
   const signalling = signallingServers(first);
   const serveEndpoints = (needed: Config) => endpoints.serve([...neededServers(needed), ...signalling]);
   serveEndpoints(first);
-  /** Loaded at first use, because most configs need none. */
-  let introspector: Introspector | undefined;
+  const introspector = loadedAtFirstUse({
+    dispatcher: forServer,
+    clock,
+    clientAssertions,
+    observer,
+    servers: () => config.authorizationServers,
+  });
   const verifier = createSubjectVerifier(
-    // The client certificate is for the token endpoint. The server of the keys does not need it.
-    ({ issuer, ca }) =>
-      dispatchers.for({
-        name: `issuer "${issuer}"`,
-        tls: ca === undefined ? undefined : { ca, certificate: undefined, privateKey: undefined },
-        connectMs: KEYS_CONNECT_MS,
-      }),
+    (rules) => dispatchers.for(issuerPeer(rules)),
     clock,
     undefined,
     diagnoses,
-    async () => {
-      introspector ??= (await import('./introspection.ts')).createIntrospector({
-        dispatcher: forServer,
-        clock,
-        clientAssertions,
-        observer,
-        servers: () => config.authorizationServers,
-      });
-      return introspector;
-    },
+    introspector,
   );
   const exchange = createExchange({
     endpoint: endpoints.of,
@@ -151,6 +138,15 @@ export function createTokenService(
       assertions.sweep();
       readOwnExpiries();
     },
+  };
+}
+
+/** Most configs need no introspection. */
+function loadedAtFirstUse(options: IntrospectorOptions): () => Promise<Introspector> {
+  let introspector: Introspector | undefined;
+  return async () => {
+    introspector ??= (await import('./introspection.ts')).createIntrospector(options);
+    return introspector;
   };
 }
 

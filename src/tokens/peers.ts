@@ -1,0 +1,18 @@
+import type { AuthorizationServer } from '../config/authorization-server.ts';
+import type { PeerOptions } from '../transport/dispatchers.ts';
+
+/** Time limit for connecting to an issuer, and for the discovery and the fetch of its keys together. */
+export const KEYS_TIMEOUT_MS = 5000;
+
+/** An issuer, for the requests for its metadata and keys. A client certificate is for the token endpoint, and these need none. */
+export function issuerPeer({ issuer, ca }: { readonly issuer: string; readonly ca: string | undefined }): PeerOptions {
+  return {
+    name: `issuer "${issuer}"`,
+    tls: ca === undefined ? undefined : { ca, certificate: undefined, privateKey: undefined },
+    connectMs: KEYS_TIMEOUT_MS,
+  };
+}
+
+export function serverPeer({ name, tls, timeoutMs }: AuthorizationServer): PeerOptions {
+  return { name: `authorization server "${name}"`, tls, connectMs: timeoutMs };
+}
