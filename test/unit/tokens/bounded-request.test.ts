@@ -38,12 +38,12 @@ async function setUp(t: TestContext, fault: Fault, connect: buildConnector.conne
 test('reads a complete response, with its status and Retry-After', async (t) => {
   const headers = { 'retry-after': '7' };
   const { ask } = await setUp(t, { kind: 'response', status: 503, body: 'größer', headers });
-  assert.deepEqual(await ask(), { status: 503, retryAfter: '7', text: 'größer' });
+  assert.deepEqual(await ask(), { status: 503, retryAfter: '7', dpopNonce: undefined, text: 'größer' });
 });
 
 test('reads no Retry-After when it is missing or repeated', async (t) => {
   const { ask } = await setUp(t, { kind: 'response', status: 200 });
-  assert.deepEqual(await ask(), { status: 200, retryAfter: undefined, text: '' });
+  assert.deepEqual(await ask(), { status: 200, retryAfter: undefined, dpopNonce: undefined, text: '' });
   const twice = await setUp(t, { kind: 'response', status: 503, headers: { 'Retry-After': ['1', '2'] } });
   assert.equal((await twice.ask()).retryAfter, undefined);
 });
