@@ -21,6 +21,22 @@ test('ignores the number of periodic messages, but not a violation', () => {
   assert.equal(differences(counted(5, []), counted(5, ['a field'])).length, 1);
 });
 
+test('ignores how a server frames an event stream, but no other response', () => {
+  const framed = (type: string, isChunked: boolean) => {
+    const headers = {
+      ...(!isChunked && { 'content-length': '138' }),
+      'content-type': type,
+      'mcp-session-id': 's',
+      ...(isChunked && { 'transfer-encoding': 'chunked' }),
+      'x-accel-buffering': 'no',
+    };
+    return result([{ ...CHECK, details: { statusCode: 200, headers } }]);
+  };
+  const [events, json] = ['text/event-stream', 'application/json'];
+  assert.deepEqual(differences(framed(events, false), framed(events, true)), []);
+  assert.equal(differences(framed(json, false), framed(json, true)).length, 1);
+});
+
 for (const [difference, other] of [
   ['another status', [{ ...CHECK, status: 'FAILURE' }]],
   ['another message', [{ ...CHECK, errorMessage: 'no' }]],

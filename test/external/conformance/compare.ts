@@ -16,6 +16,9 @@ const VOLATILE: readonly [RegExp, string][] = [
   [/"messagesValidated":\d+/g, '"messagesValidated":"<number>"'],
   // A header of the hop, not of the server.
   [/"keep-alive":"timeout=\d+",?/g, ''],
+  // The SDK's server sends a length if all events of a stream are ready when it sends the headers.
+  [/"content-length":"\d+",("content-type":"text\/event-stream")/g, '$1'],
+  [/("content-type":"text\/event-stream"[^{}]*)"transfer-encoding":"chunked",/g, '$1'],
 ];
 
 /** This check records the refusal of a foreign Host. The server refuses it directly; cambist refuses it because no route matches. */
