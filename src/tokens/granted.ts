@@ -24,11 +24,11 @@ const known = new LRUCache<string, Granted>({ max: 256 });
  * @param responseScope the `scope` of the token response, if any (RFC 6749 section 5.1)
  */
 export function grantedBy(claims: Claims, responseScope: string | undefined): Granted {
-  const stated = { audience: claims?.aud, scope: scopeOf(claims) ?? responseScope };
+  const stated = { audience: namesIn(claims?.aud), scope: scopeOf(claims) ?? responseScope };
   const key = JSON.stringify(stated);
   const shared = known.get(key);
   if (shared !== undefined) return shared;
-  const granted = { audience: textsOf(stated.audience), scope: withoutToken(stated.scope) };
+  const granted = { audience: shownOf(stated.audience), scope: withoutToken(stated.scope) };
   if (key.length <= MAX_KEY_LENGTH && !isLikeToken(key)) known.set(key, granted);
   return granted;
 }
@@ -44,8 +44,13 @@ function withoutToken(scope: string | undefined): string | undefined {
   return scope === undefined || isLikeToken(scope) ? undefined : scope.slice(0, MAX_SCOPE_LENGTH);
 }
 
-function textsOf(audience: unknown): string[] {
+/** Any other JSON value is left out: to write one that nests deeply would exhaust the stack. */
+function namesIn(audience: unknown): string[] {
   const list: unknown[] = Array.isArray(audience) ? audience : [audience];
-  const texts = list.filter((name) => typeof name === 'string').filter((name) => !isLikeToken(name));
-  return texts.slice(0, MAX_AUDIENCES).map((name) => name.slice(0, MAX_AUDIENCE_LENGTH));
+  return list.filter((name) => typeof name === 'string');
+}
+
+function shownOf(names: readonly string[]): string[] {
+  const shown = names.filter((name) => !isLikeToken(name)).slice(0, MAX_AUDIENCES);
+  return shown.map((name) => name.slice(0, MAX_AUDIENCE_LENGTH));
 }

@@ -31,6 +31,12 @@ test('gives the same object for equal names', () => {
   assert.equal(grantedBy({ aud: 'github', iat: 1 }, undefined), grantedBy({ aud: 'github', iat: 2 }, undefined));
 });
 
+test('reads names beside lists that nest thousands of levels deep', () => {
+  const deep: unknown = JSON.parse('['.repeat(12_000) + ']'.repeat(12_000));
+  const aud = ['github', deep] as string[];
+  assert.deepEqual(grantedBy({ aud, scope: 'repo' }, undefined), { audience: ['github'], scope: 'repo' });
+});
+
 test('stays short and never throws, whatever the claims are', () => {
   fc.assert(
     fc.property(fc.dictionary(fc.constantFrom('aud', 'scope', 'scp'), fc.jsonValue()), fc.string(), (claims, more) => {
