@@ -13,7 +13,7 @@ export interface PollSender {
    * @throws {TransmitterError}
    */
   send(): Promise<Polled | undefined>;
-  /** The last poll failed otherwise. A short poll shows whether the transmitter is there. */
+  /** Makes the next poll a short one, which shows whether the transmitter is there. */
   failed(): void;
 }
 
@@ -49,8 +49,10 @@ export function createPollSender({ name, client, locate, forget, clock, settler 
   let isReachable = false;
 
   /** The response is undefined where a long poll got none. A transmitter may delay it for longer. */
-  async function post(isLong: boolean): Promise<{ readonly response: HttpResponse | undefined; readonly max: number }> {
-    const url = await locate();
+  async function post(
+    url: RequestUrl,
+    isLong: boolean,
+  ): Promise<{ readonly response: HttpResponse | undefined; readonly max: number }> {
     const results = settler.results();
     // Beside those that come again because they are not acknowledged.
     const max = maxEvents + settler.held;
@@ -75,9 +77,11 @@ export function createPollSender({ name, client, locate, forget, clock, settler 
 
   return {
     async send() {
+      const url = await locate();
       const isLong = isReachable;
+      // Set here, because the time to find the URL says nothing about the response.
       const startedMs = clock.monotonicMs();
-      const { response, max } = await post(isLong);
+      const { response, max } = await post(url, isLong);
       isReachable = response !== undefined;
       if (response === undefined) return undefined;
       checkStatus(response);

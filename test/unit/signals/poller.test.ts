@@ -34,6 +34,10 @@ test('asks again soon while there are events, and where responses are delayed', 
   assert.deepEqual(pauses, [50, 50, 5000, 5000]);
 });
 
+test('pauses where a transmitter responds at once, however long finding its URL takes', async () => {
+  assert.deepEqual((await run([{}, {}, {}], { locateMs: 2000 })).pauses, [0, 5000, 5000]);
+});
+
 test('pauses where a transmitter sends settled events again', async () => {
   const { pauses, sent } = await run([sets('a'), sets('a'), sets('a')]);
   assert.deepEqual(pauses, [50, 5000, 5000]);

@@ -19,6 +19,8 @@ type Reply = object | string | number | Error;
 interface RunOptions {
   readonly take?: (token: string) => Promise<unknown>;
   readonly delayMs?: number;
+  /** How long finding the URL takes. */
+  readonly locateMs?: number;
   readonly isShared?: () => boolean;
   readonly turns?: PollTurns;
 }
@@ -26,7 +28,7 @@ interface RunOptions {
 /** A poller whose transmitter gives these replies, and whose pauses end at once. It stops after the last reply. */
 export async function run(
   replies: readonly Reply[],
-  { take = async () => true, delayMs = 0, isShared = () => true, turns }: RunOptions = {},
+  { take = async () => true, delayMs = 0, locateMs = 0, isShared = () => true, turns }: RunOptions = {},
 ) {
   const clock = createFakeClock();
   const sent: Sent[] = [];
@@ -47,7 +49,10 @@ export async function run(
         return responseOf(reply ?? {});
       },
     },
-    locate: async () => URL,
+    async locate() {
+      clock.advance(locateMs);
+      return URL;
+    },
     forget: () => (forgotten += 1),
     intervalMs: 5000,
     async take(token) {
