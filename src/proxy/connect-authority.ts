@@ -1,3 +1,4 @@
+import { withoutBrackets } from '../config/brackets.ts';
 import { readHostPattern } from '../config/matching.ts';
 import { isPublicName } from '../config/plain-http.ts';
 
@@ -30,7 +31,7 @@ export interface AllowedTunnel {
  */
 export function allowedTunnel(entries: readonly string[], { host, port }: Authority): AllowedTunnel | undefined {
   const exact = `${host}:${port}`;
-  if (entries.includes(exact)) return { entry: exact, host: host.replace(/^\[|\]$/g, '') };
+  if (entries.includes(exact)) return { entry: exact, host: withoutBrackets(host) };
   if (!isName(host)) return undefined;
   const entry = entries.find((each) => {
     if (!each.startsWith('*') || !each.endsWith(`:${port}`)) return false;

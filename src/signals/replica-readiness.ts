@@ -4,7 +4,7 @@ import { inTime } from '../shared-cache/time-limit.ts';
 import type { Asker } from './ask-replicas.ts';
 import type { Sync } from './sync-replicas.ts';
 
-export interface ReadinessOptions {
+export interface ReadinessCheckOptions {
   readonly shared: Pick<SharedCacheSide, 'status'>;
   readonly sync: Pick<Sync, 'isComplete' | 'refresh' | 'completed' | 'wasEmpty'>;
   readonly asker: Pick<Asker, 'isAsking'>;
@@ -17,7 +17,7 @@ const CHECK_MS = 500;
  * Makes the readiness check, which settles when the kept revocations could be read.
  * @throws {CambistError} ERR_REVOCATIONS_UNKNOWN at first, which says why this takes time
  */
-export function createReadiness({ shared, sync, asker }: ReadinessOptions): () => Promise<void> {
+export function createReadinessCheck({ shared, sync, asker }: ReadinessCheckOptions): () => Promise<void> {
   let hasFailed = false;
   return async () => {
     if (sync.isComplete || (await isDoneSoon(sync.refresh()))) return;

@@ -5,7 +5,7 @@ import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
 import type { RevocationEntry } from '../tokens/revocation-list.ts';
 import { createAsker, GRACE_MS } from './ask-replicas.ts';
 import { createKeptReader, type KnownRevocations } from './read-kept.ts';
-import { createReadiness } from './replica-readiness.ts';
+import { createReadinessCheck } from './replica-readiness.ts';
 import { idOf, type KeepBatch, readEntries, toWire } from './replica-wire.ts';
 import { createReplier } from './reply-to-replicas.ts';
 import { createSync, RETRY_MS } from './sync-replicas.ts';
@@ -96,7 +96,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     if (!isClosed && shared.status().available) tellTimer = setTimeout(teller.retry, RETRY_MS).unref();
   }
 
-  const prepare = createReadiness({ shared, sync, asker });
+  const prepare = createReadinessCheck({ shared, sync, asker });
   const isInSync = (): boolean => !sync.isStale && shared.status().available;
 
   return {

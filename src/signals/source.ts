@@ -5,6 +5,7 @@ import type { Logger } from '../observability/logger.ts';
 import type { SharedMessages } from '../shared-cache/messages.ts';
 import { createIssuerKeys, type IssuerKeys } from '../tokens/jwks.ts';
 import type { OwnTokens } from '../tokens/own-tokens.ts';
+import { issuerPeer } from '../tokens/peers.ts';
 import type { Revocations } from '../tokens/revocations.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
 import type { Channel, SignalCounts } from './counts.ts';
@@ -45,14 +46,10 @@ export interface SourceOptions {
   readonly counts: SignalCounts;
 }
 
-/** The time limit for connecting to a transmitter. */
-const CONNECT_MS = 5000;
-
 export function createSource(transmitter: Transmitter, options: SourceOptions): Source {
   const { clock, logger, dispatchers, revocations, replicas, counts } = options;
-  const { name, issuer, ca } = transmitter;
-  const tls = ca === undefined ? undefined : { ca, certificate: undefined, privateKey: undefined };
-  const dispatcher = () => dispatchers.for({ name: `issuer "${issuer}"`, tls, connectMs: CONNECT_MS });
+  const { name } = transmitter;
+  const dispatcher = () => dispatchers.for(issuerPeer(transmitter));
   const keys = createIssuerKeys({ ...transmitter, allowInsecureHttp: false }, dispatcher, clock);
   const health = createHealth(name, channelsOf(transmitter), { clock, logger });
   const subscription = createSubscription(transmitter, {

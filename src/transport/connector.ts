@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { buildConnector } from 'undici';
+import { withoutBrackets } from '../config/brackets.ts';
 
 /** Connects to an origin, with TLS if it is https. */
 export type Connect = (origin: URL, connected: buildConnector.Callback) => void;
@@ -25,7 +26,7 @@ export function createConnector({ refuse, ...options }: ConnectorOptions): Conne
   return {
     connect({ host, hostname, protocol, port }, connected) {
       // Only URLs put brackets around an IPv6 address.
-      const name = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname;
+      const name = withoutBrackets(hostname);
       try {
         const socket = connectSocket({ host, hostname: name, protocol, port }, (...result) => {
           connecting.delete(socket);
