@@ -40,7 +40,7 @@ export interface SharedRecords {
   seed(expiresAtMs: number): Promise<KeepResult>;
   /**
    * Reads all records that are not expired, in no order. Rejects only with an error of `onPage`.
-   * @param onPage gets a few records at a time. Requests go on in between
+   * @param onPage gets a few records at a time, with time for requests in between
    * @returns undefined while they cannot be read
    */
   readAll(onPage: (records: readonly OpenedRecord[]) => void): Promise<RecordSummary | undefined>;
@@ -58,9 +58,9 @@ export interface RecordsOptions {
 const MAX_RECORDS = 100_000;
 /** Longest record in characters, sealed. */
 const MAX_LENGTH = 16 * 1024;
-/** A busy machine takes 20 ms for each round trip, so pages are large. The server is busy for 1 ms, as no other client may wait long. */
+/** Large, because a round trip takes 20 ms on a busy machine. A page keeps the server busy for 1 ms, which other clients do not notice. */
 const PAGE = 500;
-/** To open a record takes about 100 µs, and no request waits long for it. */
+/** Opening a record takes about 100 µs, and no request may wait for a whole page. */
 const OPENED_AT_ONCE = 50;
 /** Longer than a request's limit, because no request waits for records. */
 const LIMIT_MS = 1000;
