@@ -99,6 +99,7 @@ export function createTokenEndpoint(
     clock,
   });
   const nonceFrom = `authorization server ${server.name}`;
+  const send = server.dpop ? sendWithNonce : sendOnce;
 
   function authenticate(url: RequestUrl, assertion?: Assertion): Promise<ClientAuthentication> {
     const audience = server.issuer ?? url.text;
@@ -162,8 +163,6 @@ export function createTokenEndpoint(
       }),
     );
   }
-
-  const send = server.dpop ? sendWithNonce : sendOnce;
 
   /** Sends the request again where the server wants a nonce in its proof (RFC 9449 section 8). */
   async function sendWithNonce(attempt: Attempt, assertion: Assertion | undefined): Promise<Reply> {
