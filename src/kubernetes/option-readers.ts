@@ -2,7 +2,7 @@ import { OPTION_TEXTS, OptionError, type OptionName, type RawOptions } from './o
 import { quantityOf } from './quantity.ts';
 import { quote } from './quote.ts';
 
-/** Read an option by name, with its default. Each throws an `OptionError` that names the option if the value has another form. */
+/** Functions that read an option by name, with its default. Each throws an `OptionError` that names the option if its value is invalid. */
 export interface OptionReaders {
   /** As it was given. */
   text(name: OptionName): string | undefined;
@@ -16,7 +16,7 @@ export interface OptionReaders {
   objectName(name: OptionName): string;
   /** @param wanted the image that is missing, for the message */
   image(name: OptionName, wanted: string): string;
-  /** @param value the value, where it is not the option's own */
+  /** Throws the error. @param value shown in place of the option's own value */
   fail(name: OptionName, wanted: string, value?: string): never;
 }
 

@@ -16,14 +16,14 @@ const OUTCOMES = ['replied', 'alone', 'no_reply', 'failed'] as const;
 export interface Doubts {
   /** False where other replicas may just have lost their connection. */
   readonly trustsAlone: boolean;
-  /** Without a reply, all users are signed out. Waits as long as for a replica that received the question. */
+  /** The store is full: without a reply, all older tokens are refused. So the wait is as long as for a replica that received the question. */
   readonly isFull: boolean;
 }
 
 /** Asks the running replicas for the revocations that this one may have missed. */
 export interface Asker {
   /**
-   * Asks until there is a reply. It has everything that a running replica knows, whatever the records at the server are.
+   * Asks until there is a reply, which has everything that a running replica knows, whatever the records at the server are.
    */
   ask(doubts: Doubts): Promise<Outcome>;
   /** Ends the question, because its reply may be lost. */

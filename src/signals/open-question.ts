@@ -18,7 +18,7 @@ export type End = { readonly reply: Reply } | 'alone' | 'no_reply';
 export interface OpenQuestion {
   /** Ids of this question so far, the latest last. */
   readonly ids: readonly string[];
-  /** Sends it under another id from now on. */
+  /** Adds an id, under which the question is sent next. */
   repeat(id: string): void;
   /** Takes one message of a reply. */
   take(message: ReplyMessage): void;

@@ -82,7 +82,7 @@ export function createReceiver(
         throw new InvalidSignal('invalid_request', `the content type is not ${FORM_TYPE}`);
       const [token, ...more] = new URLSearchParams(String(request.body)).getAll('logout_token');
       if (token === undefined || more.length > 0)
-        throw new InvalidSignal('invalid_request', 'the form has not one logout_token');
+        throw new InvalidSignal('invalid_request', 'the form must have exactly one logout_token');
       // Providers do not repeat a logout, so it counts as done even if only this process knows it.
       await take(transmitter, 'logout', token);
       return reply.code(200).send();

@@ -3,7 +3,7 @@ export interface RepeatedWork {
   /** Does the work now, or joins the one in progress. Never rejects. @returns whether it succeeded */
   run(): Promise<boolean>;
   readonly isRunning: boolean;
-  /** Does not repeat it any more. */
+  /** Repeats the work no more. Work in progress goes on. */
   stop(): void;
 }
 

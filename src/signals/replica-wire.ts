@@ -62,7 +62,7 @@ export function* batchesOf(entries: Iterable<RevocationEntry>): Generator<Revoca
 export interface Question {
   /** Random, so that a replayed reply belongs to no question. */
   readonly id: string;
-  /** Ids under which it has asked the same before. */
+  /** Ids under which the replica has sent this question before. */
   readonly earlier: readonly string[];
   /** Digests of its list; see `digestsOf`. */
   readonly digests: string;

@@ -3,7 +3,7 @@ export type FormField = readonly [name: string, value: string];
 
 /** Characters that stay as they are. A token has no others, and encoding its thousand characters one by one takes microseconds. */
 const PLAIN = /^[\w.~-]*$/;
-/** Characters that a form encodes, and `encodeURIComponent` does not, or in another way. */
+/** Characters that `encodeURIComponent` leaves raw, and the space, which it does not encode as `+`. */
 const LEFT_RAW_OR_SPACE = /[!'()*]|%20/;
 
 /**
