@@ -41,7 +41,7 @@ function scopeOf(claims: Claims): string | undefined {
 }
 
 function withoutToken(scope: string | undefined): string | undefined {
-  return scope === undefined || isLikeToken(scope) ? undefined : scope.slice(0, MAX_SCOPE_LENGTH);
+  return scope === undefined || isLikeToken(scope) ? undefined : shortened(scope, MAX_SCOPE_LENGTH);
 }
 
 /** Any other JSON value is left out: to write one that nests deeply would exhaust the stack. */
@@ -52,5 +52,10 @@ function namesIn(audience: unknown): string[] {
 
 function shownOf(names: readonly string[]): string[] {
   const shown = names.filter((name) => !isLikeToken(name)).slice(0, MAX_AUDIENCES);
-  return shown.map((name) => name.slice(0, MAX_AUDIENCE_LENGTH));
+  return shown.map((name) => shortened(name, MAX_AUDIENCE_LENGTH));
+}
+
+/** Copies what is left of a long text: a slice would keep all of it in memory, as long as the token is cached. */
+function shortened(text: string, length: number): string {
+  return text.length <= length ? text : Buffer.from(text.slice(0, length)).toString();
 }

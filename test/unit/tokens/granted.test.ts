@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { grantedBy } from '../../../src/tokens/granted.ts';
 
@@ -35,6 +37,19 @@ test('reads names beside lists that nest thousands of levels deep', () => {
   const deep: unknown = JSON.parse('['.repeat(12_000) + ']'.repeat(12_000));
   const aud = ['github', deep] as string[];
   assert.deepEqual(grantedBy({ aud, scope: 'repo' }, undefined), { audience: ['github'], scope: 'repo' });
+});
+
+test('keeps nothing of long names but what it shows', () => {
+  setFlagsFromString('--expose-gc');
+  const collectGarbage: () => void = runInNewContext('gc');
+  /** A new string of 60 KiB, like one from the network. */
+  const long = (i: number): string => JSON.parse(`"${i} ${'name '.repeat(12_000)}"`);
+  collectGarbage();
+  const before = process.memoryUsage().heapUsed;
+  const all = Array.from({ length: 200 }, (_, i) => grantedBy({ aud: [long(i), long(i)] }, long(i)));
+  collectGarbage();
+  const bytesEach = (process.memoryUsage().heapUsed - before) / all.length;
+  assert.ok(bytesEach < 20_000, `${bytesEach} bytes each`);
 });
 
 test('stays short and never throws, whatever the claims are', () => {
