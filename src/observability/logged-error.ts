@@ -1,4 +1,5 @@
 import { CambistError } from '../errors.ts';
+import { shortened } from './shortened.ts';
 
 /** Longest text from outside. Any sentence of an error fits, and a whole document does not. */
 const MAX_TEXT_LENGTH = 300;
@@ -24,7 +25,7 @@ export function redact(text: string): string {
   const printable = text.slice(0, 4 * MAX_TEXT_LENGTH).replace(/[^\x20-\x7e]+/g, ' ');
   const anonymous = printable.replace(EMAIL, '[redacted]');
   const hidden = anonymous.replace(TOKEN_LIKE, (run) => (LONG_WORDS.has(run) ? run : '[redacted]'));
-  return hidden.length > MAX_TEXT_LENGTH ? `${hidden.slice(0, MAX_TEXT_LENGTH)}…` : hidden;
+  return hidden.length > MAX_TEXT_LENGTH ? `${shortened(hidden, MAX_TEXT_LENGTH)}…` : hidden;
 }
 
 interface LoggedError {

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { shortened } from '../observability/shortened.ts';
 import { isLikeToken } from '../secrets/like-a-token.ts';
 import type { Claims } from './claims.ts';
 
@@ -53,9 +54,4 @@ function namesIn(audience: unknown): string[] {
 function shownOf(names: readonly string[]): string[] {
   const shown = names.filter((name) => !isLikeToken(name)).slice(0, MAX_AUDIENCES);
   return shown.map((name) => shortened(name, MAX_AUDIENCE_LENGTH));
-}
-
-/** Copies what is left of a long text: a slice would keep all of it in memory, as long as the token is cached. */
-function shortened(text: string, length: number): string {
-  return text.length <= length ? text : Buffer.from(text.slice(0, length)).toString();
 }

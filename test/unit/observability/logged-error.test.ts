@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { CambistError } from '../../../src/errors.ts';
 import { loggedError, redact } from '../../../src/observability/logged-error.ts';
@@ -66,6 +68,18 @@ describe('redact', () => {
     const text = 'Audience not found: "github-mcp" (connect ECONNREFUSED 127.0.0.1:8443)';
     assert.equal(redact(text), text);
   });
+});
+
+test('keeps nothing of a long text but what it shows', () => {
+  setFlagsFromString('--expose-gc');
+  const collectGarbage: () => void = runInNewContext('gc');
+  collectGarbage();
+  const before = process.memoryUsage().heapUsed;
+  // A new string of 60 KiB each time, like one from the network.
+  const all = Array.from({ length: 200 }, (_, i) => redact(JSON.parse(`"${i} ${'word '.repeat(12_000)}"`)));
+  collectGarbage();
+  const bytesEach = (process.memoryUsage().heapUsed - before) / all.length;
+  assert.ok(bytesEach < 10_000, `${bytesEach} bytes each`);
 });
 
 describe('loggedError', () => {
