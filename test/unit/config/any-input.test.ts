@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { stringify } from 'yaml';
 import { parseConfig } from '../../../src/config/load.ts';
+import { propertyRuns } from '../../harness/property-runs.ts';
 import { FULL, type Json, pathsOf, replaceAt, shuffleKeys } from './mutations.ts';
 
 function holds(text: string) {
@@ -35,7 +36,7 @@ test('returns a config or errors for any text of YAML characters', () => {
   );
   fc.assert(
     fc.property(fc.array(signs, { maxLength: 60 }), (parts) => holds(parts.join(''))),
-    { numRuns: 200 },
+    { numRuns: propertyRuns(200) },
   );
 });
 
@@ -49,7 +50,7 @@ test('returns a config or errors when one part of a valid config is replaced by 
     fc.property(fc.constantFrom(...paths), fc.jsonValue({ maxDepth: 3 }), (path, value) => {
       holds(JSON.stringify(replaceAt(FULL, path, value as Json)));
     }),
-    { numRuns: 200 },
+    { numRuns: propertyRuns(200) },
   );
 });
 
@@ -79,6 +80,6 @@ test('reads the same config whatever the order of keys and the syntax', () => {
         config.routes.map(({ name, match, upstream }) => ({ name, match, upstream })),
       );
     }),
-    { numRuns: 50 },
+    { numRuns: propertyRuns(50) },
   );
 });

@@ -5,6 +5,7 @@ import { stringify } from 'yaml';
 import { describeProblem } from '../../../src/commands/print-problems.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import { excerptOf } from '../../../src/config/source-excerpt.ts';
+import { propertyRuns } from '../../harness/property-runs.ts';
 import { FULL, type Json, pathsOf, replaceAt } from './mutations.ts';
 
 /** The excerpt of a line, with a caret below the column. */
@@ -79,7 +80,7 @@ test('a secret in place of any value is never shown', () => {
       assertHidden(stringify(value), secret);
       assertHidden(JSON.stringify(value, null, 2), secret);
     }),
-    { numRuns: 200 },
+    { numRuns: propertyRuns(200) },
   );
 });
 
@@ -99,6 +100,6 @@ test('a secret at a syntax error is never shown', () => {
       assertHidden(`version: 1\n${start}${secret}`, secret);
       assertHidden(`version: 1\nlog:\n  level: { ${secret} }\n`, secret);
     }),
-    { numRuns: 200 },
+    { numRuns: propertyRuns(200) },
   );
 });

@@ -10,6 +10,7 @@ import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { POD } from '../../../src/kubernetes/pod-layout.ts';
 import { uninjectPod } from '../../../src/kubernetes/pod-restoration.ts';
 import { STATUS_ANNOTATION } from '../../../src/kubernetes/status.ts';
+import { propertyRuns } from '../../harness/property-runs.ts';
 import { ANY_FLAGS, ANY_POD } from './any-pod.ts';
 import { writeAnyForm } from './any-yaml.ts';
 import { applyPatch, IMAGE, inject, injectText, request, restoreText } from './samples.ts';
@@ -166,7 +167,7 @@ test('changes the text of a pod so that it contains the injected pod, and restor
       assert.deepEqual(read(restoreText(reformatted)), before);
     }),
     // Longer runs found nothing more. A failure is not shrunk, because each try injects several times.
-    { numRuns: 8, endOnFailure: true },
+    { numRuns: propertyRuns(8), endOnFailure: true },
   );
 });
 
@@ -198,7 +199,7 @@ test('restores every byte of a pod in any form, and records nothing of a Secret'
         injected = next;
       }
     }),
-    { numRuns: 8, endOnFailure: true },
+    { numRuns: propertyRuns(8), endOnFailure: true },
   );
 });
 

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { parseConfig } from '../../../src/config/load.ts';
 import { formatProblem } from '../../../src/config/problem.ts';
+import { propertyRuns } from '../../harness/property-runs.ts';
 import { FULL, type Json, pathsOf, replaceAt } from '../config/mutations.ts';
 
 function holds(text: string, secret: string) {
@@ -25,7 +26,7 @@ test('no problem shows a secret in place of any value', () => {
     fc.property(fc.constantFrom(...paths), secrets, fc.boolean(), (path, secret, listed) => {
       holds(JSON.stringify(replaceAt(FULL, path, listed ? [secret] : secret)), secret);
     }),
-    { numRuns: 300 },
+    { numRuns: propertyRuns(300) },
   );
 });
 
@@ -40,7 +41,7 @@ test('no problem shows a secret under an unknown key', () => {
         holds(JSON.stringify(addAt(FULL, path, key, secret)), secret);
       },
     ),
-    { numRuns: 200 },
+    { numRuns: propertyRuns(200) },
   );
 });
 
@@ -69,7 +70,7 @@ test('no problem shows a secret at a YAML syntax error', () => {
       );
       holds(`version: 1\nauthorization_servers:\n  main:\n    client_auth: { client_secret: { ${secret} } }`, secret);
     }),
-    { numRuns: 200 },
+    { numRuns: propertyRuns(200) },
   );
 });
 

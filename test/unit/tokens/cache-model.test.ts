@@ -1,10 +1,11 @@
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { propertyRuns } from '../../harness/property-runs.ts';
 import { setUpModel } from './cache-model.ts';
 import { COMMANDS } from './cache-model-commands.ts';
 import { settleFlight } from './cache-model-settle.ts';
 
-const RUNS = 200;
+const RUNS = propertyRuns(200);
 
 test('the cache behaves like its model for any sequence of events', async () => {
   const setUp = fc.record({
