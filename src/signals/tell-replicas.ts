@@ -42,7 +42,7 @@ export function createTeller({ messages, keep, logger, onFailed }: TellerOptions
   let isUnsharedLogged = false;
   let isTelling = false;
   /** Called by the pass that begins next, at its end. */
-  const settling: (() => void)[] = [];
+  const settling = new Set<() => void>();
   /** Calls of `settled`, and the last one before a pass that told everything. */
   let [calls, toldCalls] = [0, 0];
   /** Called once nothing is unshared. */
@@ -76,7 +76,8 @@ export function createTeller({ messages, keep, logger, onFailed }: TellerOptions
     await Promise.resolve();
     let isTold = true;
     while (isTold && unshared.size > 0) {
-      const callers = settling.splice(0);
+      const callers = [...settling];
+      settling.clear();
       const before = calls;
       isTold = await tellPass();
       if (isTold) toldCalls = before;
@@ -84,9 +85,21 @@ export function createTeller({ messages, keep, logger, onFailed }: TellerOptions
     }
     // Before a caller continues, because what it adds must be told as well.
     isTelling = false;
-    for (const settle of settling.splice(0)) settle();
+    for (const settle of settling) settle();
+    settling.clear();
     if (isTold) nothingWaits();
     else waitForStore();
+  }
+
+  async function endOfNextPass(): Promise<void> {
+    let settle = (): void => {};
+    const ended = new Promise<void>((resolve) => {
+      settle = resolve;
+    });
+    settling.add(settle);
+    await inTime(ended, SETTLE_MS).catch(() => {});
+    // A pass may begin much later, and signals may arrive until then.
+    settling.delete(settle);
   }
 
   function nothingWaits(): void {
@@ -120,9 +133,7 @@ export function createTeller({ messages, keep, logger, onFailed }: TellerOptions
     async settled() {
       calls += 1;
       const call = calls;
-      if (unshared.size > 0 && isTelling) {
-        await inTime(new Promise<void>((resolve) => settling.push(resolve)), SETTLE_MS).catch(() => {});
-      }
+      if (unshared.size > 0 && isTelling) await endOfNextPass();
       return () => unshared.size === 0 || toldCalls >= call;
     },
     async allTold() {

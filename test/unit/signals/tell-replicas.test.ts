@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { createLogger } from '../../../src/observability/logger.ts';
 import { toWire } from '../../../src/signals/replica-wire.ts';
 import { createTeller, type IsTold, type TellerOptions } from '../../../src/signals/tell-replicas.ts';
@@ -11,21 +13,25 @@ const entry = (name: number | string, atMs = 1) => ({ key: String(name).padStart
 
 /** A teller, with what it published. @param onKeep runs while the store keeps the batch of this number, from 1 */
 function startTeller(onKeep: (number: number) => 'kept' | 'failed' | undefined = () => undefined) {
-  const published: unknown[] = [];
   let batches = 0;
-  const keep: TellerOptions['keep'] = async (batch) => {
+  const { teller, published } = startTellerOf(async (batch) => {
     batches += 1;
     const result = onKeep(batches) ?? 'kept';
     await setImmediate();
     return batch.map(() => result);
-  };
+  });
+  return { teller, published, batches: () => batches };
+}
+
+function startTellerOf(keep: TellerOptions['keep']) {
+  const published: unknown[] = [];
   const teller = createTeller({
     messages: { publish: async (_topic, payload) => published.push(...(payload as unknown[])) > 0 },
     keep,
     logger: createLogger('info', { write: () => {} }),
     onFailed: () => {},
   });
-  return { teller, published, batches: () => batches };
+  return { teller, published };
 }
 
 test('a caller waits for its own revocations, but not for those that others keep adding', async () => {
@@ -106,12 +112,7 @@ test('a caller learns that its revocation was told while others keep adding some
 test('a caller waits five seconds at most', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   let keep = (_result: readonly 'kept'[]) => {};
-  const teller = createTeller({
-    messages: { publish: async () => true },
-    keep: () => new Promise((resolve) => (keep = resolve)),
-    logger: createLogger('info', { write: () => {} }),
-    onFailed: () => {},
-  });
+  const { teller } = startTellerOf(() => new Promise((resolve) => (keep = resolve)));
   teller.tell(entry('alice'));
   const settled = teller.settled();
   await setImmediate();
@@ -121,6 +122,29 @@ test('a caller waits five seconds at most', async (t) => {
   keep(['kept']);
   await teller.allTold();
   assert.ok(isTold());
+});
+
+test('nothing remains of callers that stopped waiting, however long the store takes', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  setFlagsFromString('--expose-gc');
+  const collectGarbage: () => void = runInNewContext('gc');
+  const { teller } = startTellerOf(() => new Promise(() => {}));
+  teller.tell(entry('alice'));
+  // The pass that begins next tells what these callers wait for.
+  await setImmediate();
+  async function call(times: number): Promise<number> {
+    for (let i = 0; i < times; i += 100) {
+      const all = Promise.all(Array.from({ length: 100 }, () => teller.settled()));
+      t.mock.timers.tick(5000);
+      await all;
+    }
+    await setImmediate();
+    collectGarbage();
+    return process.memoryUsage().heapUsed;
+  }
+  const before = await call(1000);
+  const bytesEach = ((await call(20_000)) - before) / 20_000;
+  assert.ok(bytesEach < 1000, `${bytesEach} bytes for each caller`);
 });
 
 test('everything that a full list has can wait, and no more than twice of it', async () => {
