@@ -43,7 +43,7 @@ export interface AssertionFrom {
 
 /** Claims of an assertion that cambist signs. */
 export interface AssertionRules {
-  /** `aud` of the assertion. Undefined: the issuer, or the token endpoint if there is no issuer. */
+  /** `aud` of the assertion. Undefined: the issuer or, without one, the token endpoint. */
   readonly assertionAudience: string | undefined;
   readonly assertionLifetimeMs: number;
 }

@@ -4,18 +4,13 @@ import { CambistError } from '../../../src/errors.ts';
 import { sumSamples } from '../../harness/metric-samples.ts';
 import { config, github, seriesOf, served } from './served-metrics.ts';
 
+const FORWARDED = { method: 'GET', wayIn: 'base_url', status: 200, outcome: 'forwarded', error: undefined } as const;
+
 test('counts a request with its response, and as in flight from routing to end', async () => {
   const metrics = served();
   metrics.proxy.requestRouted(github);
   const during = await metrics.write();
-  metrics.proxy.responseStarted(github, {
-    method: 'GET',
-    wayIn: 'base_url',
-    status: 200,
-    outcome: 'forwarded',
-    error: undefined,
-    durationMs: 20,
-  });
+  metrics.proxy.responseStarted(github, { ...FORWARDED, durationMs: 20 });
   metrics.proxy.requestFinished(github);
   const after = await metrics.write();
   assert.equal(sumSamples(during, 'cambist_requests_in_flight', { route: 'github' }), 1);
@@ -28,14 +23,7 @@ test('counts a request with its response, and as in flight from routing to end',
 test('keeps all counts on reload', async () => {
   const metrics = served();
   const durationMs = 20;
-  metrics.proxy.responseStarted(github, {
-    method: 'GET',
-    wayIn: 'base_url',
-    status: 200,
-    outcome: 'forwarded',
-    error: undefined,
-    durationMs,
-  });
+  metrics.proxy.responseStarted(github, { ...FORWARDED, durationMs });
   metrics.tokens.exchangeFinished({
     route: 'github',
     authorizationServer: 'keycloak',
@@ -105,15 +93,7 @@ test('uses one label for all requests without a route and for all unknown method
 
 test('uses one label for all unknown status codes', async () => {
   const metrics = served();
-  const answered = (status: number) =>
-    metrics.proxy.responseStarted(github, {
-      method: 'GET',
-      wayIn: 'base_url',
-      status,
-      outcome: 'forwarded',
-      error: undefined,
-      durationMs: 1,
-    });
+  const answered = (status: number) => metrics.proxy.responseStarted(github, { ...FORWARDED, status, durationMs: 1 });
   for (let status = 600; status < 1000; status += 1) answered(status);
   for (const status of [299, 200, 418, 499, 511]) answered(status);
   const text = await metrics.write();

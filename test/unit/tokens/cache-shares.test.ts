@@ -38,7 +38,7 @@ test('evicts the token of a caller that exceeds its share for another caller', (
   ]);
 });
 
-test('one caller may use the whole cache while there is no other', () => {
+test('one caller may use the whole cache while it is the only one', () => {
   const { cache, keep, evicted } = setUpShares();
   for (let i = 0; i < 20; i += 1) keep('alice', `alice-${i}`);
   assert.equal(cache.size, 20);
