@@ -31,6 +31,28 @@ export interface MemoryStore {
   deliver(channel: string, message: string): void;
 }
 
+/**
+ * Changes records, as an attacker at the server can.
+ * @param isHit gets the index and the name of each record
+ * @param to undefined: deletes it
+ */
+export function spoil(
+  { sets, records }: Pick<MemoryStore, 'sets' | 'records'>,
+  isHit: (index: number, id: string) => boolean,
+  to: string | undefined,
+): void {
+  for (const [name, kept] of records) {
+    const hit = [...kept.keys()].filter((id, index) => isHit(index, id));
+    for (const id of hit) {
+      if (to !== undefined) kept.set(id, to);
+      else {
+        kept.delete(id);
+        sets.get(name.replace(/:values$/, ''))?.delete(id);
+      }
+    }
+  }
+}
+
 type Reply = string | number | string[];
 type Run = (keys: readonly string[], args: readonly string[]) => Reply;
 

@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
 import { KEEP, RECALL } from '../../../src/shared-cache/scripts.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
+import { createMemoryStore, type MemoryStore, spoil } from '../../harness/memory-store.ts';
 import { startReplica } from '../../unit/shared-cache/replica.ts';
 import { start } from '../../unit/signals/joined-replica.ts';
 
@@ -73,14 +73,6 @@ async function createFleet(t: TestContext) {
     running.push(replica);
     return replica;
   };
-  const spoil = (isHit: (index: number) => boolean, to: string | undefined): void => {
-    const [[set], [kept]] = [[...server.sets.values()], [...server.records.values()]];
-    for (const [index, id] of [...(kept?.keys() ?? [])].entries()) {
-      if (!isHit(index)) continue;
-      if (to !== undefined) kept?.set(id, to);
-      else if (kept?.delete(id)) set?.delete(id);
-    }
-  };
   const acts: Record<keyof typeof STEPS, (at: number) => unknown> = {
     async revoke(at) {
       revoked.push(`user-${revoked.length}`);
@@ -101,8 +93,8 @@ async function createFleet(t: TestContext) {
       server.sets.clear();
       flood(false);
     },
-    deleteSome: (at) => spoil((index) => (index + at) % 2 === 0, undefined),
-    alter: () => spoil(() => true, 'altered'),
+    deleteSome: (at) => spoil(server, (index) => (index + at) % 2 === 0, undefined),
+    alter: () => spoil(server, () => true, 'altered'),
     flood: () => flood(true),
     replay() {
       for (const { channel, message } of [...server.messages]) server.deliver(channel, message);
