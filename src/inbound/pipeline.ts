@@ -88,10 +88,10 @@ function hold(request: ProxyRequest, subject: Subject, handles: Handles): HeldHa
   return held;
 }
 
-/** Tokens of one caller share an issuer and a subject. */
+/** Tokens of one caller share an issuer and a subject. A subject that nests deeply, as JSON can, would exhaust the stack. */
 export function callerOf(subject: Subject): string {
-  const claims = claimsOf(subject);
-  return JSON.stringify([claims?.iss, claims?.sub]);
+  const { iss, sub } = claimsOf(subject) ?? {};
+  return JSON.stringify([iss, typeof sub === 'object' ? undefined : sub]);
 }
 
 function replacementOf({ handle, request }: HeldHandle, rules: InboundRules) {

@@ -17,14 +17,14 @@ const SECRET = 'introspection-client-secret';
 /** cambist with callers whose tokens are opaque, on both sides of an agent. */
 async function start(t: TestContext) {
   process.env.CAMBIST_TEST_INTROSPECTION = SECRET;
-  const state = { response: {} as Record<string, unknown>, asked: 0 };
+  const state = { response: {} as Record<string, unknown>, written: undefined as string | undefined, asked: 0 };
   const authorizationServer = await startFakeAuthorizationServer({
     respond(url: URL, request: IncomingMessage, response: ServerResponse) {
       if (url.pathname !== '/introspect') return false;
       void text(request).then((form) => {
         state.asked += 1;
-        const isKnown = new URLSearchParams(form).get('token') === OPAQUE;
-        sendResponse(response, 200, isKnown ? state.response : { active: false });
+        const isKnown = new URLSearchParams(form).get('token')?.startsWith(OPAQUE) === true;
+        sendResponse(response, 200, isKnown ? (state.written ?? state.response) : { active: false });
       });
       return true;
     },
@@ -108,4 +108,22 @@ test('returns 503 while the introspection endpoint fails, and forwards nothing',
   const response = await call(`${app.url}/tools`, { headers });
   assert.equal(response.status, 503);
   assert.equal(backend.requests.length, 0);
+});
+
+test('accepts or refuses a caller by any introspection response, and never fails unexpectedly', async (t) => {
+  const { app, state } = await start(t);
+  const valid = JSON.stringify(state.response).slice(0, -1);
+  const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
+  const values = [deep, '1e306', '-1', 'null', '{"toString":1,"toJSON":1}', '"a\\r\\n\\u0000\\ud800"'];
+  // The second of two members with one name counts.
+  const bodies = [...Object.keys(state.response), 'iat', 'sid', 'cnf', 'scope', '__proto__'].flatMap((claim) =>
+    values.map((value) => `${valid},"${claim}":${value}}`),
+  );
+  for (const [index, body] of [...bodies, deep, ''].entries()) {
+    state.written = body;
+    for (const url of [`${app.url}/tools`, app.inbound ?? '']) {
+      const { status } = await call(url, { headers: { authorization: `Bearer ${OPAQUE}-${index}` } });
+      assert.ok([200, 401, 502].includes(status), `${status}: ${body.slice(0, 200)}`);
+    }
+  }
 });
