@@ -24,7 +24,7 @@ const CONCURRENCY = 3;
 const FILES_PER_PROCESS: Readonly<Record<string, number>> = { unit: 24, integration: 16, e2e: 4, harness: 8, bench: 8 };
 /** A file with these words counts what its process holds, so it gets a process of its own. */
 const COUNTS_RESOURCES =
-  /\b(?:memoryUsage|getActiveResourcesInfo|countParsers|setFlagsFromString|startPreciseCoverage)\b/;
+  /\b(?:memoryUsage|usedHeapBytes|keptBytesEach|getActiveResourcesInfo|countParsers|startPreciseCoverage)\b/;
 /** Tests of these folders run code of `src` in their own process. Coverage slows all others down for nothing. */
 const COVERED = ['integration', 'unit', 'harness'];
 

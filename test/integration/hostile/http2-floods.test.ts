@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { eventually } from '../../harness/eventually.ts';
+import { collectGarbage } from '../../harness/heap.ts';
 import { bytes, complete, ok, startHostileHttp2, uint32 } from '../../harness/hostile-http2.ts';
 import { FLAG, FRAME, frame, literal, type RawStream } from '../../harness/raw-http2.ts';
 
@@ -93,9 +92,6 @@ const FLOODS: Record<string, Flood> = {
     next: ({ id }) => frame(FRAME.HEADERS, FLAG.END_HEADERS, id, literal('x', 'y'.repeat(100))),
   },
 };
-
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
 
 function usedBytes(): number {
   collectGarbage();

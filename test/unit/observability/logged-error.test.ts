@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { CambistError } from '../../../src/errors.ts';
 import { loggedError, redact } from '../../../src/observability/logged-error.ts';
+import { keptBytesEach, longText } from '../../harness/heap.ts';
 
 /** Every character of a token. */
 const TOKEN_CHARACTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/';
@@ -71,14 +70,7 @@ describe('redact', () => {
 });
 
 test('keeps nothing of a long text but what it shows', () => {
-  setFlagsFromString('--expose-gc');
-  const collectGarbage: () => void = runInNewContext('gc');
-  collectGarbage();
-  const before = process.memoryUsage().heapUsed;
-  // A new string of 60 KiB each time, like one from the network.
-  const all = Array.from({ length: 200 }, (_, i) => redact(JSON.parse(`"${i} ${'word '.repeat(12_000)}"`)));
-  collectGarbage();
-  const bytesEach = (process.memoryUsage().heapUsed - before) / all.length;
+  const bytesEach = keptBytesEach((i) => redact(longText(i)));
   assert.ok(bytesEach < 10_000, `${bytesEach} bytes each`);
 });
 

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import type { Dispatcher } from 'undici';
 import { createResponseRelay, type ResponseRelay } from '../../../src/proxy/response-relay.ts';
 import { MAX_TEXT_BYTES } from '../../../src/transport/pump.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { collectGarbage } from '../../harness/heap.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
 
 const CONTROLLER = { pause() {}, resume() {} } as Dispatcher.DispatchController;
@@ -90,8 +89,6 @@ test('relays the received bytes of a response before its upstream fails', async 
 });
 
 test('does not keep the first bytes of a stream', async (t) => {
-  setFlagsFromString('--expose-gc');
-  const collectGarbage: () => void = runInNewContext('gc');
   let answer: ResponseRelay | undefined;
   let began: WeakRef<Buffer> | undefined;
   const caller = await relayed(t, 20, (relay) => {

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { parseRequestTarget } from '../../../src/routing/request-target.ts';
+import { usedHeapBytes } from '../../harness/heap.ts';
 
 const hostOf = (url: string, hosts: string[], named: string[] = []) => parseRequestTarget(url, hosts, named).host;
 const MEBIBYTE = 1024 * 1024;
@@ -42,18 +41,12 @@ describe('host', () => {
   });
 
   test('is remembered without its URL, which may contain a token', () => {
-    setFlagsFromString('--expose-gc');
-    const collectGarbage: () => void = runInNewContext('gc');
-    const usedBytes = (): number => {
-      collectGarbage();
-      return process.memoryUsage().heapUsed;
-    };
     const ask = (query: string) => hostOf(`http://known-again.example/?${query}`, ['h']);
-    const before = usedBytes();
+    const before = usedHeapBytes();
     assert.equal(ask('x'.repeat(16 * MEBIBYTE)), 'known-again.example');
     // V8 itself keeps the text that it searched last.
     assert.equal(ask('y'), 'known-again.example');
-    const keptBytes = usedBytes() - before;
+    const keptBytes = usedHeapBytes() - before;
     assert.ok(keptBytes < MEBIBYTE, `${keptBytes} bytes`);
   });
 

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { createLogger } from '../../../src/observability/logger.ts';
 import { toWire } from '../../../src/signals/replica-wire.ts';
 import { createTeller, type IsTold, type TellerOptions } from '../../../src/signals/tell-replicas.ts';
 import { MAX_REVOCATIONS } from '../../../src/tokens/revocations.ts';
+import { usedHeapBytes } from '../../harness/heap.ts';
 import { ISSUER } from './joined-replica.ts';
 
 const entry = (name: number | string, atMs = 1) => ({ key: String(name).padStart(43, 'x'), issuer: ISSUER, atMs });
@@ -126,8 +125,6 @@ test('a caller waits five seconds at most', async (t) => {
 
 test('nothing remains of callers that stopped waiting, however long the store takes', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
-  setFlagsFromString('--expose-gc');
-  const collectGarbage: () => void = runInNewContext('gc');
   const { teller } = startTellerOf(() => new Promise(() => {}));
   teller.tell(entry('alice'));
   // The pass that begins next tells what these callers wait for.
@@ -139,8 +136,7 @@ test('nothing remains of callers that stopped waiting, however long the store ta
       await all;
     }
     await setImmediate();
-    collectGarbage();
-    return process.memoryUsage().heapUsed;
+    return usedHeapBytes();
   }
   const before = await call(1000);
   const bytesEach = ((await call(20_000)) - before) / 20_000;

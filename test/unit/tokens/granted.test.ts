@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { grantedBy } from '../../../src/tokens/granted.ts';
+import { keptBytesEach, longText } from '../../harness/heap.ts';
 
 const JWT = 'eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9.c2ln';
 
@@ -40,15 +39,7 @@ test('reads names beside lists that nest thousands of levels deep', () => {
 });
 
 test('keeps nothing of long names but what it shows', () => {
-  setFlagsFromString('--expose-gc');
-  const collectGarbage: () => void = runInNewContext('gc');
-  /** A new string of 60 KiB, like one from the network. */
-  const long = (i: number): string => JSON.parse(`"${i} ${'name '.repeat(12_000)}"`);
-  collectGarbage();
-  const before = process.memoryUsage().heapUsed;
-  const all = Array.from({ length: 200 }, (_, i) => grantedBy({ aud: [long(i), long(i)] }, long(i)));
-  collectGarbage();
-  const bytesEach = (process.memoryUsage().heapUsed - before) / all.length;
+  const bytesEach = keptBytesEach((i) => grantedBy({ aud: [longText(i), longText(i)] }, longText(i)));
   assert.ok(bytesEach < 20_000, `${bytesEach} bytes each`);
 });
 

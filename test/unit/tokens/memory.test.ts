@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { systemClock } from '../../../src/clock/clock.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { acceptToken } from '../../../src/tokens/accept-token.ts';
@@ -12,6 +10,7 @@ import { createDpopProver } from '../../../src/tokens/dpop.ts';
 import { createExchange } from '../../../src/tokens/exchange.ts';
 import { readSubject } from '../../../src/tokens/subject.ts';
 import type { TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
+import { collectGarbage } from '../../harness/heap.ts';
 import { NO_OBSERVER, routeOf } from './sample.ts';
 
 const ENTRIES = 10_000;
@@ -22,9 +21,6 @@ const MAX_BYTES_PER_TOKEN = 4096;
 const MAX_GROWTH_PER_TOKEN = 600;
 /** Limit for a refusal. */
 const MAX_BYTES_PER_REFUSAL = 4096;
-
-setFlagsFromString('--expose-gc');
-const collectGarbage: () => void = runInNewContext('gc');
 
 /** Bytes in use after garbage collection. */
 async function usedBytes(): Promise<number> {
