@@ -1,3 +1,4 @@
+import { shortened } from '../observability/shortened.ts';
 import type { TokenClaims } from '../observability/token-observer.ts';
 import { isLikeToken } from '../secrets/like-a-token.ts';
 
@@ -79,5 +80,5 @@ function scalar(name: string, value: unknown, pseudonymize: Pseudonymize): strin
 /** Shortens a long text. Undefined for one that looks like a token. */
 export function boundedText(text: string): string | undefined {
   if (isLikeToken(text)) return undefined;
-  return text.length <= MAX_TEXT_LENGTH ? text : `${text.slice(0, MAX_TEXT_LENGTH)}…`;
+  return text.length <= MAX_TEXT_LENGTH ? text : `${shortened(text, MAX_TEXT_LENGTH)}…`;
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { pickActors, pickClaims } from '../../../src/audit/claims.ts';
+import { keptBytesEach, longText } from '../../harness/heap.ts';
 
 const asTheyAre = (_claim: string, value: string): string => value;
 
@@ -33,6 +34,13 @@ test('leaves out objects, null and values that look like tokens', () => {
   const token = 'eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.';
   const claims = { realm_access: { roles: ['a'] }, nothing: null, id_token: token, list: ['a', token, { b: 1 }] };
   assert.deepEqual(pickClaims(claims, Object.keys(claims), asTheyAre), { list: ['a'] });
+});
+
+test('keeps nothing of long claims but what it shows', () => {
+  const bytesEach = keptBytesEach((i) =>
+    pickClaims({ sub: longText(i), list: [longText(i)] }, ['sub', 'list'], asTheyAre),
+  );
+  assert.ok(bytesEach < 20_000, `${bytesEach} bytes each`);
 });
 
 test('shortens long texts and lists', () => {
