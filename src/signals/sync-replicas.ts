@@ -126,7 +126,10 @@ export function createSync(options: SyncOptions): Sync {
   };
 }
 
-/** Revocations that found no room are unknown here, so all older tokens may be revoked. */
+/**
+ * Revocations that found no room are unknown here, so all older tokens may be revoked. This is kept and told like any revocation,
+ * because a replica that starts after the flood knows no more than this one.
+ */
 function refuseOlder({ known, clock, logger, issuers }: SyncOptions): void {
   const atMs = clock.wallMs();
   known().restore(issuers.map((issuer) => ({ key: '', issuer, atMs })));

@@ -61,6 +61,20 @@ test('a replica refuses all older tokens if the store is full and no other repli
   assert.ok(next.knows('anybody'));
 });
 
+test('a replica that starts after a flood refuses the older tokens that another one refused during it', async (t) => {
+  const server = await seeded(t);
+  const flooded = { readAll: async () => ({ count: 0, unreadable: 100_000, isFull: true, isSeeded: true }) };
+  const alone = await start(t, server, flooded, { graceMs: 50 });
+  await ready(alone);
+  assert.ok(alone.knows('anybody'));
+  await eventually('it is kept', () => numberKept(server) === 1);
+  alone.link.close();
+  alone.store.close();
+  const next = await start(t, server, {}, LONG);
+  await ready(next);
+  assert.ok(next.knows('anybody'));
+});
+
 const what = fc.constantFrom('deleted', 'altered', 'exchanged', 'kept');
 
 test('whatever happens to the records, a replica that starts knows what running ones know, and nothing else', async (t) => {
