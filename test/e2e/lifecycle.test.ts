@@ -130,15 +130,15 @@ function assertCutByShutdown(lines: readonly LogLine[]): void {
 
 test('aborts requests when shutdown_grace elapses, logs it, and exits with 0', async (t) => {
   const { setup, stream, cut } = await startBusy(t, '500ms');
-  const before = Date.now();
   setup.cambist.signal('SIGTERM');
   const waits = await setup.cambist.waitForLog(({ msg }) => msg === DRAINING);
   assert.deepEqual([waits.in_flight, waits.open_streams], [2, 1]);
-  assert.ok(Date.parse(String(waits.until)) >= before + 500);
   await cut();
   await soon('the upstream sees the stream close', stream.gone);
   assert.deepEqual(await soon('the exit', setup.cambist.exit), { code: 0, signal: null });
-  assertCutByShutdown(setup.cambist.logs());
+  const lines = setup.cambist.logs();
+  assert.ok(lines.some(({ msg }) => msg === 'shutdown grace elapsed; closing requests in flight'));
+  assertCutByShutdown(lines);
 });
 
 test('does not wait for idle connections during shutdown', async (t) => {

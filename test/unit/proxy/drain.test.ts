@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { createLogger } from '../../../src/observability/logger.ts';
+import { drain } from '../../../src/proxy/drain.ts';
+import type { RequestTracker } from '../../../src/proxy/request-tracker.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
+
+const START_MS = Date.parse('2026-11-24T12:00:00Z');
+
+/** Drains a tracker with these requests, and with a grace of half a second. */
+function start(t: TestContext, inFlight: number, hurry?: AbortSignal) {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let settle = (): void => {};
+  const drained = new Promise<void>((resolve) => {
+    settle = resolve;
+  });
+  const tracker = { inFlight, openStreams: 1, drain: () => drained };
+  const lines: Record<string, unknown>[] = [];
+  const logger = createLogger('info', { write: (line: string) => void lines.push(JSON.parse(line)) });
+  const clock = createFakeClock(START_MS);
+  const ended = drain([tracker as unknown as RequestTracker], { clock, graceMs: 500, hurry, logger });
+  const messages = () => lines.map(({ msg }) => String(msg).split(';')[0]);
+  return { tracker, settle, ended, lines, messages };
+}
+
+test('says how many requests it waits for, until when, and that the time has elapsed', async (t) => {
+  const { ended, lines, messages } = start(t, 2);
+  const [{ in_flight, open_streams, until } = {}] = lines;
+  assert.deepEqual([in_flight, open_streams, until], [2, 1, new Date(START_MS + 500).toISOString()]);
+  t.mock.timers.tick(500);
+  await ended;
+  assert.deepEqual(messages(), ['draining requests in flight', 'shutdown grace elapsed']);
+});
+
+test('waits no longer than the requests take', async (t) => {
+  const { tracker, settle, ended, messages } = start(t, 2);
+  tracker.inFlight = 0;
+  settle();
+  await ended;
+  assert.deepEqual(messages(), ['draining requests in flight']);
+});
+
+test('waits no longer once it must hurry', async (t) => {
+  const hurry = new AbortController();
+  const { ended } = start(t, 2, hurry.signal);
+  hurry.abort();
+  await ended;
+});
+
+test('logs nothing where no request is in flight', async (t) => {
+  const { settle, ended, messages } = start(t, 0);
+  settle();
+  await ended;
+  assert.deepEqual(messages(), []);
+});
