@@ -44,7 +44,7 @@ const WRITE_MS = 5000;
 const WRITE_FACTOR = 5;
 
 export function createSync(options: SyncOptions): Sync {
-  const { reader, asker, clock, logger, random, onRead } = options;
+  const { reader, clock, logger, random, onRead } = options;
   let isStale = true;
   let isComplete = false;
   let wasEmpty = false;
@@ -64,7 +64,7 @@ export function createSync(options: SyncOptions): Sync {
     readingMs = clock.monotonicMs() - startedMs;
     if (kept === undefined || readsAgain) return false;
     wasEmpty ||= !kept.isSeeded;
-    const outcome = isStale ? await askReplicas(kept) : undefined;
+    const outcome = isStale ? await askReplicas(options, kept, isComplete) : undefined;
     if (outcome === 'failed' || readsAgain) return false;
     isStale = false;
     isComplete = true;
@@ -73,16 +73,6 @@ export function createSync(options: SyncOptions): Sync {
     writesSoon = outcome === 'replied' && reader.isMissing(kept);
     if (!writesSoon) await reader.keepMissing(kept);
     return true;
-  }
-
-  /** A reply has what the server deleted, altered, or had no room for. Messages that follow it arrive as well. */
-  async function askReplicas({ isSeeded, isFull }: Kept): Promise<Outcome> {
-    // Replicas that lost their connection with this one connect again within 3 seconds, and write what the server lost.
-    const trustsAlone = !isFull && (isComplete || isSeeded);
-    const outcome = await asker.ask({ trustsAlone, isFull });
-    if (outcome === 'no_reply') logger.info({}, 'no running replica replied; using the kept revocations alone');
-    if ((outcome === 'alone' || outcome === 'no_reply') && isFull) refuseOlder(options);
-    return outcome;
   }
 
   /** Reads again if a subscription began during the reading, because messages before it were lost. */
@@ -105,7 +95,7 @@ export function createSync(options: SyncOptions): Sync {
     resubscribed() {
       isStale = true;
       readsAgain = readings.isRunning;
-      asker.cancel();
+      options.asker.cancel();
       void readings.run();
     },
     get isStale() {
@@ -121,9 +111,19 @@ export function createSync(options: SyncOptions): Sync {
     close() {
       isClosed = true;
       readings.stop();
-      asker.cancel();
+      options.asker.cancel();
     },
   };
+}
+
+/** A reply has what the server deleted, altered, or had no room for. Messages that follow it arrive as well. */
+async function askReplicas(options: SyncOptions, { isSeeded, isFull }: Kept, isComplete: boolean): Promise<Outcome> {
+  // Replicas that lost their connection with this one connect again within 3 seconds, and write what the server lost.
+  const trustsAlone = !isFull && (isComplete || isSeeded);
+  const outcome = await options.asker.ask({ trustsAlone, isFull });
+  if (outcome === 'no_reply') options.logger.info({}, 'no running replica replied; using the kept revocations alone');
+  if ((outcome === 'alone' || outcome === 'no_reply') && isFull) refuseOlder(options);
+  return outcome;
 }
 
 /**
