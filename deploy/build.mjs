@@ -40,8 +40,8 @@ const UNDICI_PARTS = {
 
 /**
  * Replaces undici's index by these parts. The index also loads clients, `fetch` and cookies, and its cookies touch the global
- * `Headers`, for which Node loads its own undici. esbuild reports a name that src imports and the parts lack. @fastify/reply-from
- * uses undici only if it forwards, which src/proxy/fastify-plugin.ts prevents. test/e2e/start.test.ts compares the parts with the index.
+ * `Headers`, for which Node loads its own undici. esbuild reports a name that src imports and the parts lack.
+ * test/e2e/start.test.ts compares the parts with the index.
  */
 const undiciInParts = {
   name: 'undici-in-parts',
@@ -53,6 +53,61 @@ const undiciInParts = {
         .join('\n'),
       resolveDir: import.meta.dirname,
     }));
+  },
+};
+
+/**
+ * Parts of packages that each start would load and that cambist never calls, each with its replacement. Most of them load further
+ * modules of Node, such as `node:zlib`. A forgotten call fails.
+ */
+const UNUSED_PARTS = {
+  // Forwards requests for @fastify/http-proxy. Here, src/proxy/pipeline.ts does.
+  '@fastify/reply-from': `module.exports = require('fastify-plugin')(async (app) => app.decorateReply('from', () => {
+    throw new Error('@fastify/reply-from is not part of the build');
+  }));`,
+  // The WebSockets of @fastify/http-proxy. Here, src/proxy/upgrade.ts forwards them.
+  ws: 'module.exports = {};',
+  // Finds the file that creates a logger, for logs in worker threads. V8 would count the lines of the whole bundle for it.
+  'pino/lib/caller': 'module.exports = () => {};',
+  // Logs in worker threads, and whether this is one. Only pino asks for it under this name, without `node:`.
+  'pino/lib/transport': 'module.exports = {};',
+  worker_threads: 'module.exports = {};',
+  'prom-client/lib/cluster': 'module.exports = {};',
+  'prom-client/lib/pushgateway': 'module.exports = {};',
+};
+
+const withoutUnusedParts = {
+  name: 'without-unused-parts',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^(\.{1,2}\/|ws$|worker_threads$|@fastify\/reply-from$)/ }, ({ path, resolveDir }) => {
+      const part = path.startsWith('.') ? nameInPackage(join(resolveDir, path)) : path;
+      return part in UNUSED_PARTS ? { path: part, namespace: 'unused' } : undefined;
+    });
+    onLoad({ filter: /./, namespace: 'unused' }, ({ path }) => ({
+      contents: UNUSED_PARTS[path],
+      resolveDir: import.meta.dirname,
+    }));
+  },
+};
+
+/** @returns for example `pino/lib/caller` */
+function nameInPackage(path) {
+  return path.slice(path.lastIndexOf('/node_modules/') + '/node_modules/'.length).replace(/\.js$/, '');
+}
+
+/** Modules of Node that Fastify loads and calls only for listeners with TLS or HTTP/2: the webhook's. */
+const CALLED_LATE = { 'node:https': ['createServer'], 'node:http2': ['createServer', 'createSecureServer'] };
+
+const fastifyTlsLate = {
+  name: 'fastify-tls-late',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^node:https?2?$/ }, ({ path, importer }) =>
+      path in CALLED_LATE && importer.endsWith('/fastify/lib/server.js') ? { path, namespace: 'late' } : undefined,
+    );
+    onLoad({ filter: /./, namespace: 'late' }, ({ path }) => {
+      const functions = CALLED_LATE[path].map((name) => `${name}: (...args) => require('${path}').${name}(...args),`);
+      return { contents: `module.exports = {${functions.join('')}};` };
+    });
   },
 };
 
@@ -128,7 +183,7 @@ await build({
   footer: { js: MODULE_ENDS },
   // Fastify needs these only for routes with a schema and for `inject`. cambist uses neither: see src/listeners/no-schemas.ts.
   external: ['@fastify/ajv-compiler', '@fastify/fast-json-stringify-compiler', 'light-my-request'],
-  plugins: [parserAsOne, undiciInParts, packagesApart],
+  plugins: [parserAsOne, undiciInParts, withoutUnusedParts, fastifyTlsLate, packagesApart],
 });
 
 for (const [script, names] of Object.entries(SCRIPTS_APART)) {

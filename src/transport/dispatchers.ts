@@ -1,6 +1,5 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import type { LookupFunction } from 'node:net';
-import { createSecureContext } from 'node:tls';
 import type { Dispatcher } from 'undici';
 import type { TlsFiles } from '../config/authorization-server.ts';
 import type { Route } from '../config/route.ts';
@@ -8,7 +7,7 @@ import { CambistError } from '../errors.ts';
 import { readCredential } from '../secrets/credential.ts';
 import type { ConnectorOptions } from './connector.ts';
 import { Http1Dispatcher } from './http1/dispatcher.ts';
-import { Http2Dispatcher } from './http2/dispatcher.ts';
+import type { Http2Dispatcher } from './http2/dispatcher.ts';
 
 /** How to connect to a peer: trusted certificates, our own certificate, and timeout. */
 export interface PeerOptions {
@@ -68,6 +67,8 @@ export function createDispatchers(
   const stale = new Set<string>();
   /** Pools that accept no new requests and have not closed yet. */
   const retired = new Set<Dispatcher>();
+  /** Loaded for the first peer with HTTP/2, because `node:http2` takes 3 % of a start. */
+  let Http2: typeof Http2Dispatcher | undefined;
   let rereads = 0;
 
   async function read(peer: PeerOptions, tls: TlsFiles, key: string): Promise<Dispatcher> {
@@ -99,14 +100,20 @@ export function createDispatchers(
     const digest = createHash('sha256')
       .update(JSON.stringify([connectMs, http2, material, socketPath]))
       .digest('base64url');
-    const pool = byMaterial.get(digest) ?? createPool(peer, { ...material, ...reach });
+    const pool = byMaterial.get(digest) ?? createPool(peer, { ...material, ...reach }, Http2);
     byMaterial.set(digest, pool);
     return pool;
   }
 
-  return {
+  async function withHttp2(peer: PeerOptions): Promise<Dispatcher> {
+    Http2 = (await import('./http2/dispatcher.ts')).Http2Dispatcher;
+    return dispatchers.for(peer);
+  }
+
+  const dispatchers: Dispatchers = {
     for(peer) {
       const { connectMs, http2 = false, tls, socketPath } = peer;
+      if (http2 && Http2 === undefined) return withHttp2(peer);
       if (tls !== undefined) {
         const key = JSON.stringify([connectMs, http2, tls]);
         const known = withFiles.get(key);
@@ -132,12 +139,18 @@ export function createDispatchers(
       await Promise.all([...byMaterial.values(), ...retired].map((pool) => pool.destroy()));
     },
   };
+  return dispatchers;
 }
 
-function createPool({ connectMs, http2 = false, socketPath }: PeerOptions, options: TlsMaterial & Reach): Dispatcher {
+/** @param Http2 undefined: the peer does not want HTTP/2 */
+function createPool(
+  { connectMs, http2 = false, socketPath }: PeerOptions,
+  options: TlsMaterial & Reach,
+  Http2: typeof Http2Dispatcher | undefined,
+): Dispatcher {
   const connect = { ...options, timeout: connectMs, ...(socketPath !== undefined && { socketPath }) };
   const http1 = new Http1Dispatcher(connect);
-  return http2 ? new Http2Dispatcher({ connect }, http1) : http1;
+  return http2 && Http2 !== undefined ? new Http2({ connect }, http1) : http1;
 }
 
 async function readTlsMaterial(tls: TlsFiles, peer: string): Promise<TlsMaterial> {
@@ -153,6 +166,8 @@ async function readTlsMaterial(tls: TlsFiles, peer: string): Promise<TlsMaterial
 
 /** Otherwise a CA file without a certificate would silently trust nothing, and a wrong key would fail only on connecting. */
 function checkTlsMaterial(material: TlsMaterial, peer: string): void {
+  // Loaded here, because a start without TLS does not need it.
+  const { createSecureContext } = process.getBuiltinModule('node:tls');
   try {
     if (material.ca !== undefined) new X509Certificate(material.ca);
     createSecureContext(material);

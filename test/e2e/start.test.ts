@@ -126,6 +126,39 @@ test('bundles the parts of undici that its index exports, and no other part', as
   assert.ok(!sources.some((source) => source.includes('/undici/lib/web/')));
 });
 
+test('replaces the parts of packages that the program never calls', async () => {
+  const [, table = ''] = /UNUSED_PARTS = \{\n(.*?)\n\};/s.exec(await readFile('deploy/build.mjs', 'utf8')) ?? [];
+  const parts = [...table.matchAll(/^ {2}'?([\w@/-]+)'?: [`']/gm)].map(([, part = '']) => part);
+  assert.ok(parts.includes('ws') && parts.includes('pino/lib/caller'));
+  const text = await readFile('dist/cambist.cjs', 'latin1');
+  // If an update of a package breaks this, look for the new name of the part.
+  assert.deepEqual(
+    parts.filter((part) => !text.includes(`"unused:${part}"`)),
+    [],
+  );
+});
+
+test('loads neither TLS nor HTTP/2 of Node for a config without either', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'cambist-builtins-'));
+  t.after(() => rm(directory, { recursive: true, force: true }));
+  const file = join(directory, 'loaded');
+  const write = `process.once('exit', () => process.getBuiltinModule('fs').writeFileSync('${file}', process.moduleLoadList.join('\\n')));`;
+  const setup = await startFakeSetup({
+    env: { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(write)}` },
+  });
+  t.after(setup.close);
+  assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
+  setup.cambist.signal('SIGTERM');
+  await setup.cambist.exit;
+  const loaded = new Set((await readFile(file, 'utf8')).split('\n'));
+  assert.ok(loaded.has('NativeModule http'));
+  const costly = ['https', 'http2', 'tls', 'zlib', 'worker_threads'];
+  assert.deepEqual(
+    costly.filter((name) => loaded.has(`NativeModule ${name}`)),
+    [],
+  );
+});
+
 test('builds ASCII files only, because V8 keeps other sources in twice the memory', async () => {
   const scripts = (await readdir('dist')).filter((name) => name.endsWith('js'));
   assert.ok(scripts.includes('cambist.cjs'));

@@ -127,12 +127,18 @@ test('fails with ERR_CREDENTIAL_UNAVAILABLE for an invalid certificate or the ke
   }
 });
 
-test('does not share a pool between peers with and without HTTP/2', (t) => {
+test('does not share a pool between peers with and without HTTP/2', async (t) => {
   const { dispatchers } = dispatchersOf(t);
   const peer = { name: 'route "a"', tls: undefined, connectMs: 5000 };
-  const second = dispatchers.for({ ...peer, http2: true });
+  const peers = [
+    { ...peer, http2: true },
+    { ...peer, name: 'route "b"', http2: true },
+  ] as const;
+  // Both ask before HTTP/2 has been loaded.
+  const [second, other] = await Promise.all(peers.map((one) => dispatchers.for(one)));
   assert.notEqual(second, dispatchers.for(peer));
-  assert.equal(second, dispatchers.for({ ...peer, name: 'route "b"', http2: true }));
+  assert.equal(second, other);
+  assert.equal(second, dispatchers.for(peers[0]));
   assert.equal(dispatchers.for(peer), dispatchers.for({ ...peer, http2: false }));
 });
 
