@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,17 +14,30 @@ import { cacheFile, compileProgram, runScript } from '../dist/program.js';
 const bundle = fileURLToPath(new URL('../dist/cambist.cjs', import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), 'cambist-code-cache-'));
 const config = join(directory, 'cambist.yaml');
-const unused = 'http://127.0.0.1:9';
+const clientSecret = join(directory, 'client-secret');
+const admin = join(directory, 'admin');
 
+// Most starts read the metadata of an authorization server and respond to a readiness probe, so this one does too.
+const authorizationServer = createServer((_, response) => {
+  response.setHeader('content-type', 'application/json');
+  response.end(JSON.stringify({ issuer, token_endpoint: `${issuer}/token`, jwks_uri: `${issuer}/jwks` }));
+}).listen(0, '127.0.0.1');
+await once(authorizationServer, 'listening');
+const issuer = `http://127.0.0.1:${authorizationServer.address().port}`;
+
+writeFileSync(clientSecret, 'a secret');
 writeFileSync(
   config,
   `version: 1
 listen: 127.0.0.1:0
-admin: unix:${directory}/admin
+admin: unix:${admin}
 authorization_servers:
-  any: { token_endpoint: ${unused}, client_id: any, client_auth: { method: none } }
+  any:
+    issuer: ${issuer}
+    client_id: any
+    client_auth: { method: client_secret_basic, client_secret: { file: ${clientSecret} } }
 routes:
-  - { name: any, match: { path: / }, upstream: ${unused} }
+  - { name: any, match: { path: / }, upstream: http://127.0.0.1:9 }
 `,
 );
 process.argv.splice(2, Infinity, 'run', '--config', config);
@@ -32,8 +47,16 @@ process.once('exit', () => rmSync(directory, { recursive: true }));
 
 // A start takes a fifth of a second. Functions that run later are compiled when they run.
 setTimeout(() => {
+  get({ socketPath: admin, path: '/readyz' }, (response) => {
+    if (response.statusCode !== 200)
+      throw new Error('the program is not ready, so its code cache would lack functions');
+    response.resume().once('end', writeCache);
+  });
+}, 2000);
+
+function writeCache() {
   // `run` has turned pretenuring off. A start has it on, and V8 compares the flags.
   setFlagsFromString('--allocation-site-pretenuring');
   writeFileSync(cacheFile(bundle), script.createCachedData());
   process.exit();
-}, 2000);
+}
