@@ -62,9 +62,13 @@ export class OAuthError extends Error {
 const ALG = 'RS256';
 const LIFE_SECONDS = 300;
 
+/** Keys of servers that have closed, because generating an RSA key takes a third of a second of CPU time. */
+const unusedKeys = new Set<Awaited<ReturnType<typeof generateKeyPair>>>();
+
 /** @param issuerPath the issuer of the recipe without its origin; can be `/` */
 export async function startSimulatedServer(rules: SimulationRules, issuerPath: string): Promise<SimulatedServer> {
-  const keys = await generateKeyPair(ALG);
+  const keys = [...unusedKeys][0] ?? (await generateKeyPair(ALG));
+  unusedKeys.delete(keys);
   const jwk = { ...(await exportJWK(keys.publicKey)), alg: ALG, use: 'sig', kid: 'imitated' };
   const requests: SimulatedRequest[] = [];
   const http = await startHttpServer((message, response) => {
@@ -93,7 +97,10 @@ export async function startSimulatedServer(rules: SimulationRules, issuerPath: s
         ({ payload }) => payload,
         () => undefined,
       ),
-    close: http.close,
+    async close() {
+      await http.close();
+      unusedKeys.add(keys);
+    },
   };
   return server;
 
