@@ -1,26 +1,8 @@
 import { existsSync } from 'node:fs';
-import {
-  brokenPromisesToAgent,
-  callAgent,
-  type DemoAgent,
-  describeAgent,
-  inboundFor,
-  startDemoAgent,
-} from './demo-agent.ts';
-import { brokenPromises, makeCalls } from './demo-calls.ts';
-import { keepRunning } from './demo-keep.ts';
 import { type DemoOptions, readDemoOptions, USAGE } from './demo-options.ts';
-import { createPainter, describeFindings } from './demo-report.ts';
-import { type McpSetupConfig, startMcpSetup } from './mcp-setup.ts';
 import { BUILT_PROGRAM } from './run-command.ts';
 
 const EXIT = { done: 0, failed: 1, usage: 2 };
-
-/** The lifetime of the caller's token with `--keep`. */
-const KEPT_TOKEN_TTL_SECONDS = 8 * 3600;
-
-/** The route of the user's own backend. */
-const OWN_ROUTE = 'mine';
 
 process.exitCode = await main(process.argv.slice(2));
 
@@ -41,56 +23,25 @@ async function main(args: string[]): Promise<number> {
     return EXIT.failed;
   }
   try {
-    return options.consent ? await runConsentDemo(options) : await runDemo(options);
+    return (await demonstrate(options)) ? EXIT.done : EXIT.failed;
   } catch (error) {
     console.error(`The demo failed: ${messageOf(error)}`);
     return EXIT.failed;
   }
 }
 
-async function runDemo({ port, keep, backend }: DemoOptions): Promise<number> {
-  const agent = await startDemoAgent();
-  const setup = await startMcpSetup({ change: (config) => withAgent(changeConfig(config, port, backend), agent) });
-  agent.backendUrl = setup.url('docs');
-  try {
-    const token = await setup.subjectToken(keep ? { ttlSeconds: KEPT_TOKEN_TTL_SECONDS } : {});
-    const findings = await makeCalls(setup, token);
-    console.log(describeFindings(findings, createPainter(process.stdout)));
-    const broken = brokenPromises(setup, findings, token);
-    const report = await callAgent(setup, token);
-    console.log(describeAgent(report, createPainter(process.stdout)));
-    broken.push(...brokenPromisesToAgent(report, token));
-    for (const promise of broken) console.error(`Unexpected: ${promise}.`);
-    if (broken.length > 0) return EXIT.failed;
-    if (backend !== undefined) setup.authorizationServer.resources.set(backend, { scopes: [] });
-    if (keep) await keepRunning(setup, findings, token, backend === undefined ? 'docs' : OWN_ROUTE);
-    else console.log('To send requests yourself: npm run demo -- --keep');
-    return EXIT.done;
-  } finally {
-    await setup.close();
-    await agent.close();
-  }
+/** Loads the servers and clients of the demo only now: it takes seconds. */
+async function demonstrate(options: DemoOptions): Promise<boolean> {
+  if (options.consent) return runConsentDemo(options);
+  const { runDemo } = await import('./demo-run.ts');
+  return runDemo(options);
 }
 
-function withAgent(config: McpSetupConfig, agent: DemoAgent): McpSetupConfig {
-  const servers = config.authorization_servers as { readonly local: { readonly issuer: string } };
-  return { ...config, inbound: inboundFor(agent, servers.local.issuer, 'my-agent') };
-}
-
-async function runConsentDemo({ port, keep }: DemoOptions): Promise<number> {
+async function runConsentDemo({ port, keep }: DemoOptions): Promise<boolean> {
   const { demonstrateConsent } = await import('./demo-consent.ts');
   const broken = await demonstrateConsent(keep, port);
   for (const promise of broken) console.error(`Unexpected: ${promise}.`);
-  return broken.length > 0 ? EXIT.failed : EXIT.done;
-}
-
-function changeConfig(config: McpSetupConfig, port: string | undefined, backend: string | undefined): McpSetupConfig {
-  const own = { name: OWN_ROUTE, match: { path: `/${OWN_ROUTE}` }, upstream: backend, resource: backend };
-  return {
-    ...config,
-    ...(port !== undefined && { listen: `127.0.0.1:${port}` }),
-    ...(backend !== undefined && { routes: [...(config.routes as unknown[]), own] }),
-  };
+  return broken.length === 0;
 }
 
 function messageOf(error: unknown): string {
