@@ -21,10 +21,13 @@ const PROCESS_TIMEOUT_MS = 1_200_000;
 /** Concurrent processes: one more than CI has processors, because many tests wait. Many tests start processes of their own. */
 const CONCURRENCY = 3;
 /** Starting a process, loading the sources and writing its coverage takes longer than most files' tests. */
-const FILES_PER_PROCESS: Readonly<Record<string, number>> = { unit: 24, integration: 16, e2e: 4, harness: 8, bench: 8 };
+const FILES_PER_PROCESS: Readonly<Record<string, number>> = { unit: 48, integration: 24, e2e: 6 };
+/** Files of the other folders are few, and share processes. */
+const OTHER_FILES_PER_PROCESS = 8;
 /** A file with these words counts what its process holds, so it gets a process of its own. */
-const COUNTS_RESOURCES =
-  /\b(?:memoryUsage|usedHeapBytes|keptBytesEach|getActiveResourcesInfo|countParsers|startPreciseCoverage)\b/;
+const COUNTS_RESOURCES = /\b(?:getActiveResourcesInfo|countParsers|startPreciseCoverage)\b/;
+/** A file with these words measures the heap, so it shares a process only with such files: they collect the garbage of others first. */
+const MEASURES_HEAP = /\b(?:memoryUsage|usedHeapBytes|keptBytesEach)\b/;
 /** Tests of these folders run code of `src` in their own process. Coverage slows all others down for nothing. */
 const COVERED = ['integration', 'unit', 'harness'];
 
@@ -113,8 +116,7 @@ function programsOf(files: readonly string[], folder: string): string[] {
     programs.push(program);
   };
   for (const file of files) {
-    const [kind = ''] = relative(here, file).split(sep);
-    const size = COUNTS_RESOURCES.test(readFileSync(file, 'utf8')) ? 1 : (FILES_PER_PROCESS[kind] ?? 1);
+    const { kind, size } = shareOf(file);
     if (size === 1) {
       programs.push(file);
       continue;
@@ -126,6 +128,16 @@ function programsOf(files: readonly string[], folder: string): string[] {
   }
   for (const group of open.values()) if (group.length > 0) close(group);
   return programs;
+}
+
+/** Files of one kind share a process. */
+function shareOf(file: string): { kind: string; size: number } {
+  const text = readFileSync(file, 'utf8');
+  const [folder = ''] = relative(here, file).split(sep);
+  if (COUNTS_RESOURCES.test(text)) return { kind: file, size: 1 };
+  if (MEASURES_HEAP.test(text)) return { kind: `${folder} heap`, size: OTHER_FILES_PER_PROCESS };
+  const size = FILES_PER_PROCESS[folder];
+  return size === undefined ? { kind: 'other', size: OTHER_FILES_PER_PROCESS } : { kind: folder, size };
 }
 
 async function runFiles(files: readonly string[], namePattern: string | undefined, folder: string): Promise<Counts> {
