@@ -7,6 +7,8 @@ import { programFile } from './programs.ts';
 export interface LoadProcess extends Listening {
   /** Sends each request of a target once. @throws Error if a response is not 200 */
   each(target: Target): Promise<void>;
+  /** Opens the connections of the next `closed`, which has to be for the same target. @throws Error if a response is not 200 */
+  connect(target: Target): Promise<void>;
   /** Sends as many requests as possible. @throws Error if a response is not 200 */
   closed(target: Target, seconds: number): Promise<ClosedResult>;
   /** Sends requests at a fixed rate. @throws Error if a response is not 200 */
@@ -35,6 +37,7 @@ export async function startLoadProcess(tls: TlsKeys): Promise<LoadProcess> {
   return {
     ...listening,
     each: async (target) => void (await checked(send({ do: 'each', target, connections: CONNECTIONS }))),
+    connect: async (target) => void (await checked(send({ do: 'connect', target, connections: CONNECTIONS }))),
     closed: (target, seconds) =>
       checked<ClosedResult>(send({ do: 'closed', target, connections: CONNECTIONS, seconds })),
     open: (target, perSecond, seconds) => checked<OpenResult>(send({ do: 'open', target, perSecond, seconds })),

@@ -22,6 +22,7 @@ export async function sampleClosed(
   load: LoadProcess,
   seconds: number,
 ): Promise<Sample> {
+  await load.connect(target);
   const before = cpuOfEach(proxy);
   const result = await load.closed(target, seconds);
   const after = cpuOfEach(proxy);

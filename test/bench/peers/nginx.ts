@@ -4,6 +4,9 @@ import { freePort } from '../../harness/free-port.ts';
 import { has, startPinned } from '../processes.ts';
 import { accepts, type Peer, running, type Setup, until } from './peer.ts';
 
+/** As cambist and Node have them. Versions of nginx before 1.23.4 have no TLS 1.3 by default. */
+const PROTOCOLS = 'TLSv1.2 TLSv1.3';
+
 /** One worker, keep-alive to the upstream, no buffering, no log: the minimum for this work. */
 export const nginx: Peer = {
   name: 'nginx',
@@ -25,10 +28,13 @@ export const nginx: Peer = {
 
 function configFor({ origin, caFile, directory, intercepted }: Setup, port: number): string {
   const { protocol, host } = new URL(origin);
-  const verify = caFile === undefined ? '' : `proxy_ssl_verify on; proxy_ssl_trusted_certificate ${caFile};`;
+  const verify =
+    caFile === undefined
+      ? ''
+      : `proxy_ssl_protocols ${PROTOCOLS}; proxy_ssl_verify on; proxy_ssl_trusted_certificate ${caFile};`;
   const terminate =
     intercepted &&
-    `ssl_certificate ${intercepted.certFile}; ssl_certificate_key ${intercepted.keyFile}; ssl_session_tickets off;`;
+    `ssl_protocols ${PROTOCOLS}; ssl_session_tickets off; ssl_certificate ${intercepted.certFile}; ssl_certificate_key ${intercepted.keyFile};`;
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
     (kind) => `${kind}_temp_path ${join(directory, kind)};`,
   );

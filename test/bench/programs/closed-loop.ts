@@ -2,14 +2,33 @@ import { type Connection, openConnection, openConnections } from './connection.t
 import type { ClosedResult, Target } from './protocol.ts';
 import { requestsTo } from './requests.ts';
 
-/** Every connection sends its next request as soon as the previous response is complete. Measures the maximum throughput. */
+/**
+ * Opens connections and sends a request on each, so that no handshake is left to do. Opens none where each request has a connection
+ * of its own.
+ */
+export async function openUsed(
+  target: Target,
+  count: number,
+): Promise<{ connections: readonly Connection[]; requests: number; errors: number }> {
+  const { next } = requestsTo(target);
+  const connections = target.newConnections ? [] : await openConnections(target, count);
+  const statuses = await Promise.all(connections.map((each) => new Promise<number>((done) => each.send(next(), done))));
+  const errors = statuses.filter((status) => status !== 200).length;
+  return { connections, requests: connections.length, errors };
+}
+
+/**
+ * Every connection sends its next request as soon as the previous response is complete. Measures the maximum throughput.
+ * @param connected open connections. Without them, new ones are opened
+ */
 export async function runClosedLoop(
   target: Target,
   connectionCount: number,
   seconds: number,
+  connected?: readonly Connection[],
 ): Promise<Omit<ClosedResult, 'exchanges'>> {
   const requests = requestsTo(target);
-  const connections = target.newConnections ? [] : await openConnections(target, connectionCount);
+  const connections = connected ?? (target.newConnections ? [] : await openConnections(target, connectionCount));
   const cpuBefore = process.cpuUsage();
   const startedMs = performance.now();
   const endMs = startedMs + 1000 * seconds;

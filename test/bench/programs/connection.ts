@@ -1,5 +1,5 @@
 import { connect, type Socket } from 'node:net';
-import { connect as connectTls } from 'node:tls';
+import { connect as connectTls, createSecureContext, type SecureContext } from 'node:tls';
 import { createMessageReader } from './message-reader.ts';
 import type { Target } from './protocol.ts';
 
@@ -12,12 +12,22 @@ export interface Connection {
 
 let opened = 0;
 
+/** By authority. Parsing its certificate for each connection would cost the load process more than a handshake costs a proxy. */
+const contexts = new Map<string, SecureContext>();
+
+function contextFor(ca: string): SecureContext {
+  const context = contexts.get(ca) ?? createSecureContext({ ca });
+  contexts.set(ca, context);
+  return context;
+}
+
 /** Resolves with an open connection. */
 export function openConnection({ ports, tls }: Pick<Target, 'ports' | 'tls'>): Promise<Connection> {
   return new Promise((resolve, reject) => {
     opened += 1;
     const to = { port: ports[opened % ports.length] as number, host: '127.0.0.1', noDelay: true };
-    const socket: Socket = tls === undefined ? connect(to) : connectTls({ ...to, ca: tls.ca, servername: tls.host });
+    const socket: Socket =
+      tls === undefined ? connect(to) : connectTls({ ...to, secureContext: contextFor(tls.ca), servername: tls.host });
     let finished: ((status: number) => void) | undefined;
     let started: (() => void) | undefined;
     const end = (status: number): void => {

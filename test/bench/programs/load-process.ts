@@ -1,4 +1,5 @@
-import { runClosedLoop, sendEach } from './closed-loop.ts';
+import { openUsed, runClosedLoop, sendEach } from './closed-loop.ts';
+import type { Connection } from './connection.ts';
 import { runOpenLoop } from './open-loop.ts';
 import { createOpenStreams } from './open-streams.ts';
 import type { Command, Reply } from './protocol.ts';
@@ -8,6 +9,8 @@ import { startUpstream } from './upstream.ts';
 /** The load process: callers, upstream and authorization server. It executes the commands of its parent. */
 const streams = createOpenStreams();
 let tokenServer: TokenServer | undefined;
+/** For the next closed loop. */
+let connected: readonly Connection[] | undefined;
 
 async function execute(command: Command): Promise<unknown> {
   switch (command.do) {
@@ -18,9 +21,16 @@ async function execute(command: Command): Promise<unknown> {
     }
     case 'each':
       return sendEach(command.target, command.connections);
+    case 'connect': {
+      const { connections, ...result } = await openUsed(command.target, command.connections);
+      connected = connections;
+      return result;
+    }
     case 'closed': {
       const before = tokenServer?.issued() ?? 0;
-      const result = await runClosedLoop(command.target, command.connections, command.seconds);
+      const open = connected;
+      connected = undefined;
+      const result = await runClosedLoop(command.target, command.connections, command.seconds, open);
       return { ...result, exchanges: (tokenServer?.issued() ?? 0) - before };
     }
     case 'open':

@@ -45,6 +45,7 @@ export interface TlsKeys {
 export type Command =
   | { readonly id: number; readonly do: 'listen'; readonly tls: TlsKeys }
   | { readonly id: number; readonly do: 'each'; readonly target: Target; readonly connections: number }
+  | { readonly id: number; readonly do: 'connect'; readonly target: Target; readonly connections: number }
   | {
       readonly id: number;
       readonly do: 'closed';
