@@ -65,6 +65,7 @@ export function createDispatchers(
   const byMaterial = new Map<string, Dispatcher>();
   /** Peers whose TLS files may have changed since they were read. */
   const stale = new Set<string>();
+  const keyOf = rememberKeys();
   /** Pools that accept no new requests and have not closed yet. */
   const retired = new Set<Dispatcher>();
   /** Loaded for the first peer with HTTP/2, because `node:http2` takes 3 % of a start. */
@@ -115,7 +116,7 @@ export function createDispatchers(
       const { connectMs, http2 = false, tls, socketPath } = peer;
       if (http2 && Http2 === undefined) return withHttp2(peer);
       if (tls !== undefined) {
-        const key = JSON.stringify([connectMs, http2, tls]);
+        const key = keyOf(peer, tls);
         const known = withFiles.get(key);
         return known === undefined || stale.has(key) ? read(peer, tls, key) : known;
       }
@@ -140,6 +141,26 @@ export function createDispatchers(
     },
   };
   return dispatchers;
+}
+
+/**
+ * The key of a peer with TLS files. Each request asks for it, and writing it takes a microsecond. The last one of each config entry
+ * is therefore kept, as long as the config.
+ */
+function rememberKeys(): (peer: PeerOptions, tls: TlsFiles) => string {
+  const last = new WeakMap<TlsFiles, { readonly peer: PeerOptions; readonly key: string }>();
+  return (peer, tls) => {
+    const known = last.get(tls);
+    if (known !== undefined && connectsAlike(known.peer, peer)) return known.key;
+    const { connectMs, http2 = false, socketPath } = peer;
+    const key = JSON.stringify([connectMs, http2, tls, socketPath]);
+    last.set(tls, { peer, key });
+    return key;
+  };
+}
+
+function connectsAlike(one: PeerOptions, other: PeerOptions): boolean {
+  return one.connectMs === other.connectMs && one.http2 === other.http2 && one.socketPath === other.socketPath;
 }
 
 /** @param Http2 undefined: the peer does not want HTTP/2 */

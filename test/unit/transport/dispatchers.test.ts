@@ -62,6 +62,21 @@ test('shares a pool between peers whose TLS files have the same content', async 
   assert.notEqual(stranger, one);
 });
 
+test('does not share a pool between peers with the same TLS files that connect differently', async (t) => {
+  const { dispatchers } = dispatchersOf(t);
+  const usual = peer(await tlsFiles(t, { ca: authority.cert }));
+  const others = [
+    { ...usual, connectMs: 2000 },
+    { ...usual, http2: true },
+    { ...usual, socketPath: '/tmp/one.sock' },
+    { ...usual, socketPath: '/tmp/other.sock' },
+  ];
+  const pools = new Set([await dispatchers.for(usual)]);
+  for (const other of others) pools.add(await dispatchers.for(other));
+  assert.equal(pools.size, 1 + others.length);
+  for (const again of [usual, ...others]) assert.ok(pools.has(await dispatchers.for({ ...again })));
+});
+
 test('reads TLS files once, and again after a change', async (t) => {
   const { dispatchers } = dispatchersOf(t);
   const tls = await tlsFiles(t, { ca: authority.cert });
