@@ -36,7 +36,7 @@ export function receive(request: ProxyRequest): Received {
  */
 function interceptedTarget({ url, active }: ProxyRequest, { host }: Arrival, hosts: readonly string[]): RequestTarget {
   const target = parseRequestTarget(url, hosts);
-  if (host !== undefined && (target.host !== host || hosts.length !== 1 || readHost(hosts[0]) !== host)) {
+  if (host !== undefined && (target.host !== host || !namesOnly(host, hosts))) {
     const message = `a request on a TLS connection to "${host}" is for another host, or names no host`;
     throw new CambistError('ERR_MISDIRECTED_REQUEST', message);
   }
@@ -44,6 +44,11 @@ function interceptedTarget({ url, active }: ProxyRequest, { host }: Arrival, hos
     throw new CambistError('ERR_ROUTE_NOT_FOUND', 'no match.host names the host of the intercepted request');
   }
   return target;
+}
+
+/** Is there one line of `Host`, for this host? Most clients write its name as the config does. */
+function namesOnly(host: string, hosts: readonly string[]): boolean {
+  return hosts.length === 1 && (hosts[0] === host || readHost(hosts[0]) === host);
 }
 
 function assertForwardable({ httpVersionMajor, headers }: IncomingMessage): void {
