@@ -39,10 +39,11 @@ const HTTPS_PORT = 443;
 export function serveRedirected(options: RedirectedOptions): (socket: Socket) => void {
   const { activeConfig, sockets, enter, tlsBridge, failed } = options;
 
+  /** @param host named by the ClientHello, which waits to be read again */
   function decide(socket: Socket, host: string): void {
     const { config, table } = activeConfig();
     if (table.namesHost(host)) {
-      const arrival = { host, wayIn: 'redirect', userAgent: undefined } as const;
+      const arrival = { host, wayIn: 'redirect', userAgent: undefined, isNamed: true } as const;
       tlsBridge.accept(socket, arrival, (secure) => enter(secure, 'redirect', host));
       return;
     }

@@ -35,12 +35,20 @@ export function createTlsBridge({ certificates, permits, failed }: TerminationOp
       const leave = (): void => fail('closed');
       socket.once('close', leave);
 
-      readFirstBytes(socket, (hello) => {
-        if (hello.kind === 'malformed') fail('protocol');
-        else if (!namesHost(hello.serverName, name)) fail('server_name');
-        else if (!permits(name)) fail('excluded');
-        else shake();
-      });
+      if (arrival.isNamed) {
+        begin();
+      } else {
+        readFirstBytes(socket, (hello) => {
+          if (hello.kind === 'malformed') fail('protocol');
+          else if (!namesHost(hello.serverName, name)) fail('server_name');
+          else begin();
+        });
+      }
+
+      function begin(): void {
+        if (permits(name)) shake();
+        else fail('excluded');
+      }
 
       function shake(): void {
         if (settled) return;
