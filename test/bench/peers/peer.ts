@@ -4,7 +4,7 @@ import { get } from 'node:http';
 import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { ProxyOptions } from '../programs/proxy-options.ts';
+import { PROBE_PATH, type ProxyOptions } from '../programs/proxy-options.ts';
 import { type ProgramName, programFile } from '../programs.ts';
 
 /** The settings of a proxy. */
@@ -59,7 +59,7 @@ const POLL_INTERVAL_MS = 2;
 const READY_TIMEOUT_MS = 15_000;
 const CLOSE_TIMEOUT_MS = 3_000;
 
-/** A proxy from the bench's own programs. */
+/** A proxy from the bench's own programs. It is ready when it has responded to a probe, as cambist is. */
 export function programPeer(
   name: string,
   program: ProgramName,
@@ -75,8 +75,9 @@ export function programPeer(
       const child = await setup.launch([programFile(program), JSON.stringify(options)], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
-      const line = await firstLine(child);
-      return running(child, Number(line.split(' ')[1]), performance.now() - startedMs);
+      const port = Number((await firstLine(child)).split(' ')[1]);
+      await until(child, () => isReady(port));
+      return running(child, port, performance.now() - startedMs);
     },
   };
 }
@@ -109,7 +110,7 @@ export function accepts(port: number): Promise<boolean> {
 /** Does the health check on this port succeed? */
 export function isReady(port: number): Promise<boolean> {
   return new Promise((resolve) => {
-    get({ host: '127.0.0.1', port, path: '/readyz', agent: false }, (response) => {
+    get({ host: '127.0.0.1', port, path: PROBE_PATH, agent: false }, (response) => {
       response.resume();
       resolve(response.statusCode === 200);
     }).once('error', () => resolve(false));

@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { Agent, type Dispatcher } from 'undici';
 import { exchange } from './bare-exchange.ts';
-import { announce, readOptions } from './proxy-options.ts';
+import { announce, PROBE_PATH, readOptions } from './proxy-options.ts';
 
 /**
  * A minimal streaming proxy on Node: `node:http` in front, `undici.dispatch` behind. It has streaming bodies with backpressure,
@@ -90,7 +90,8 @@ function responseHeaders(raw: readonly Buffer[]): string[] {
 }
 
 const server = createServer((request, response) => {
-  if (tokenEndpoint === undefined) forward(request, response);
+  if (request.url === PROBE_PATH) response.end();
+  else if (tokenEndpoint === undefined) forward(request, response);
   else void exchangeAndForward(tokenEndpoint, request, response);
 });
 server.listen(0, '127.0.0.1', () => announce((server.address() as AddressInfo).port));
