@@ -7,6 +7,10 @@ import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import { cacheFile, compileProgram, runScript } from '../dist/program.js';
 
+/** A start takes long where the processor is emulated, as in a build for another architecture. */
+const WAIT_MS = 60_000;
+const PAUSE_MS = 500;
+
 /**
  * Starts the built program in this process, and keeps what V8 compiled meanwhile in a file beside it. Later starts with the same
  * Node and the same V8 flags compile nothing. Flags of memory do not count.
@@ -46,13 +50,18 @@ runScript(script, bundle);
 process.once('exit', () => rmSync(directory, { recursive: true }));
 
 // A start takes a fifth of a second. Functions that run later are compiled when they run.
-setTimeout(() => {
+setTimeout(() => probe(WAIT_MS), 2000);
+
+/** Writes the cache once the program is ready. Before that, it would lack functions. */
+function probe(leftMs) {
+  const again = () => {
+    if (leftMs === 0) throw new Error(`not ready after ${WAIT_MS / 1000} seconds`);
+    setTimeout(() => probe(leftMs - PAUSE_MS), PAUSE_MS);
+  };
   get({ socketPath: admin, path: '/readyz' }, (response) => {
-    if (response.statusCode !== 200)
-      throw new Error('the program is not ready, so its code cache would lack functions');
-    response.resume().once('end', writeCache);
-  });
-}, 2000);
+    response.resume().once('end', response.statusCode === 200 ? writeCache : again);
+  }).once('error', again);
+}
 
 function writeCache() {
   // `run` has turned pretenuring off. A start has it on, and V8 compares the flags.
