@@ -138,6 +138,14 @@ test('replaces the parts of packages that the program never calls', async () => 
   );
 });
 
+test('gives the modules of the bundle no prototype', async () => {
+  const text = await readFile('dist/cambist.cjs', 'latin1');
+  // If an update of esbuild breaks this, look for the new form of its modules.
+  assert.ok(text.split('__commonJS({__proto__:null,"node_modules/').length > 100);
+  assert.ok(text.split('__esm({__proto__:null,"src/').length > 100);
+  assert.doesNotMatch(text, /__(?:commonJS|esm)\(\{"/);
+});
+
 test('loads neither TLS nor HTTP/2 of Node for a config without either', async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'cambist-builtins-'));
   t.after(() => rm(directory, { recursive: true, force: true }));
