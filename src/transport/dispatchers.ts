@@ -101,7 +101,7 @@ export function createDispatchers(
     const digest = createHash('sha256')
       .update(JSON.stringify([connectMs, http2, material, socketPath]))
       .digest('base64url');
-    const pool = byMaterial.get(digest) ?? createPool(peer, { ...material, ...reach }, Http2);
+    const pool = byMaterial.get(digest) ?? createPool(peer, { ...material, ...reach }, http2 ? Http2 : undefined);
     byMaterial.set(digest, pool);
     return pool;
   }
@@ -163,15 +163,15 @@ function connectsAlike(one: PeerOptions, other: PeerOptions): boolean {
   return one.connectMs === other.connectMs && one.http2 === other.http2 && one.socketPath === other.socketPath;
 }
 
-/** @param Http2 undefined: the peer does not want HTTP/2 */
+/** @param Http2 undefined if the peer does not want HTTP/2 */
 function createPool(
-  { connectMs, http2 = false, socketPath }: PeerOptions,
+  { connectMs, socketPath }: PeerOptions,
   options: TlsMaterial & Reach,
   Http2: typeof Http2Dispatcher | undefined,
 ): Dispatcher {
   const connect = { ...options, timeout: connectMs, ...(socketPath !== undefined && { socketPath }) };
   const http1 = new Http1Dispatcher(connect);
-  return http2 && Http2 !== undefined ? new Http2({ connect }, http1) : http1;
+  return Http2 === undefined ? http1 : new Http2({ connect }, http1);
 }
 
 async function readTlsMaterial(tls: TlsFiles, peer: string): Promise<TlsMaterial> {
