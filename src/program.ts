@@ -1,6 +1,6 @@
 import type { Script } from 'node:vm';
 
-// An `import` of a module of Node reads all its exports, and those of `node:fs` load further modules. See the bench page of a start.
+// An `import` of a module of Node reads all its exports, and some exports of `node:fs` load further modules.
 const { readFileSync } = process.getBuiltinModule('node:fs');
 const { createRequire } = process.getBuiltinModule('node:module');
 const { dirname } = process.getBuiltinModule('node:path');
