@@ -63,9 +63,14 @@ const undiciInParts = {
  */
 const UNUSED_PARTS = {
   // Forwards requests for @fastify/http-proxy. Here, src/proxy/pipeline.ts does.
-  '@fastify/reply-from': `module.exports = require('fastify-plugin')(async (app) => app.decorateReply('from', () => {
-    throw new Error('@fastify/reply-from is not part of the build');
-  }));`,
+  // Its name spares fastify-plugin the stack trace from which it would take one.
+  '@fastify/reply-from': `
+    async function from(app) {
+      app.decorateReply('from', () => {
+        throw new Error('@fastify/reply-from is not part of the build');
+      });
+    }
+    module.exports = require('fastify-plugin')(from, { name: '@fastify/reply-from' });`,
   // The WebSockets of @fastify/http-proxy. Here, src/proxy/upgrade.ts forwards them.
   ws: 'module.exports = {};',
   // Finds the file that creates a logger, for logs in worker threads. V8 would count the lines of the whole bundle for it.
@@ -75,15 +80,21 @@ const UNUSED_PARTS = {
   worker_threads: 'module.exports = {};',
   'prom-client/lib/cluster': 'module.exports = {};',
   'prom-client/lib/pushgateway': 'module.exports = {};',
+  'prom-client/lib/summary': 'module.exports = {};',
+  // prom-client asks it for exemplars, which are off. src takes it from its own script.
+  '@opentelemetry/api': 'module.exports = {};',
 };
 
 const withoutUnusedParts = {
   name: 'without-unused-parts',
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^(\.{1,2}\/|ws$|worker_threads$|@fastify\/reply-from$)/ }, ({ path, resolveDir }) => {
-      const part = path.startsWith('.') ? nameInPackage(join(resolveDir, path)) : path;
-      return part in UNUSED_PARTS ? { path: part, namespace: 'unused' } : undefined;
-    });
+    onResolve(
+      { filter: /^(\.{1,2}\/|ws$|worker_threads$|@fastify\/reply-from$|@opentelemetry\/api$)/ },
+      ({ path, resolveDir }) => {
+        const part = path.startsWith('.') ? nameInPackage(join(resolveDir, path)) : path;
+        return part in UNUSED_PARTS ? { path: part, namespace: 'unused' } : undefined;
+      },
+    );
     onLoad({ filter: /./, namespace: 'unused' }, ({ path }) => ({
       contents: UNUSED_PARTS[path],
       resolveDir: import.meta.dirname,
@@ -125,7 +136,7 @@ const SCRIPTS_APART = {
   ],
 };
 
-/** Imports of src take these packages from their script. `prom-client` keeps its own copy of OpenTelemetry's API. */
+/** Imports of src take these packages from their script. */
 const packagesApart = {
   name: 'packages-apart',
   setup({ onResolve, onLoad }) {
@@ -184,7 +195,7 @@ await build({
   footer: { js: MODULE_ENDS },
   // Fastify needs these only for routes with a schema and for `inject`. cambist uses neither: see src/listeners/no-schemas.ts.
   external: ['@fastify/ajv-compiler', '@fastify/fast-json-stringify-compiler', 'light-my-request'],
-  plugins: [parserAsOne, undiciInParts, withoutUnusedParts, fastifyTlsLate, packagesApart],
+  plugins: [parserAsOne, undiciInParts, packagesApart, withoutUnusedParts, fastifyTlsLate],
 });
 
 removePrototypes('dist/cambist.cjs');
