@@ -1,5 +1,5 @@
 import { X509Certificate } from 'node:crypto';
-import { createSecureContext, type SecureContext } from 'node:tls';
+import { createSecureContext, DEFAULT_CIPHERS, type SecureContext } from 'node:tls';
 import { LRUCache } from 'lru-cache';
 import { type CertificateAuthority, exportKey, generateKeys, issueCertificate } from '../transport/certificates.ts';
 
@@ -10,9 +10,18 @@ const BACKDATED_MS = HOUR_MS;
 /** A connection that begins with a certificate may outlive it, but an agent must not get one that expires soon. */
 const REUSED_MS = LIFETIME_MS / 2;
 /** A wildcard permits any number of hosts. */
-const MAX_HOSTS = 1000;
+export const MAX_HOSTS = 1000;
 /** OpenSSL applies the constraints for names to a common name that could be one, so this one has spaces. */
 const COMMON_NAME = 'intercepted by cambist';
+
+/**
+ * Preferred if Node offers it and the client supports it. OpenSSL's clients ask for AES-256 first, whose handshake hashes with
+ * SHA-384. Most processors have no instructions for that, so a handshake takes up to 8 % more.
+ */
+const PREFERRED_CIPHER = 'TLS_AES_128_GCM_SHA256';
+const CIPHERS = DEFAULT_CIPHERS.split(':')
+  .toSorted((one, other) => Number(other === PREFERRED_CIPHER) - Number(one === PREFERRED_CIPHER))
+  .join(':');
 
 /** Certificates for hosts, made when they are first needed. */
 export interface HostCertificates {
@@ -46,7 +55,13 @@ export function createHostCertificates(
     contextFor(host) {
       let context = contexts.get(host);
       if (context === undefined) {
-        context = createSecureContext({ key, cert: issue(host) + chain, minVersion: 'TLSv1.2' });
+        context = createSecureContext({
+          key,
+          cert: issue(host) + chain,
+          minVersion: 'TLSv1.2',
+          ciphers: CIPHERS,
+          honorCipherOrder: true,
+        });
         contexts.set(host, context);
       }
       return context;

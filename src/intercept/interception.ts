@@ -1,3 +1,5 @@
+import type { NameConstraints } from '@peculiar/asn1-x509';
+import { LRUCache } from 'lru-cache';
 import { withoutBrackets } from '../config/brackets.ts';
 import { reachableUrlHost } from '../config/loopback.ts';
 import type { Intercept } from '../config/optional-sections.ts';
@@ -11,7 +13,7 @@ import { createDnsLookup } from '../transport/dns-lookup.ts';
 import { permitsHost } from '../transport/name-constraints.ts';
 import { openInterceptAuthority } from './authority.ts';
 import { createReportFailure } from './handshake-failure.ts';
-import { createHostCertificates } from './host-certificates.ts';
+import { createHostCertificates, MAX_HOSTS } from './host-certificates.ts';
 import { excludedRoutes, interceptedHosts } from './hosts.ts';
 import { type InterceptListeners, openInterceptListeners } from './listeners.ts';
 import { createOwnAddresses } from './own-addresses.ts';
@@ -54,7 +56,7 @@ export async function startInterception(
   await writeCertificates(trustDir, authority.cert, process.env, (variable) => {
     logger.warn({}, `the file of ${variable} has no usable certificate; the trust folder omits it`);
   });
-  const permits = (host: string): boolean => constraints === undefined || permitsHost(constraints, host);
+  const permits = constraints === undefined ? () => true : rememberPermitted(constraints);
   const own = createOwnAddresses();
   const reach = { refuse: own.refuse, ...(addresses.length > 0 && { lookup: createDnsLookup() }) };
   return {
@@ -81,6 +83,16 @@ export async function startInterception(
       own.add(listen);
       return writeVariables(trustDir, agentUrl(listen));
     },
+  };
+}
+
+/** Remembers the last hosts: each handshake asks, and there are as many constraints as hosts of routes. */
+function rememberPermitted(constraints: NameConstraints): (host: string) => boolean {
+  const known = new LRUCache<string, boolean>({ max: MAX_HOSTS });
+  return (host) => {
+    const permitted = known.get(host) ?? permitsHost(constraints, host);
+    known.set(host, permitted);
+    return permitted;
   };
 }
 

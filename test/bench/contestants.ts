@@ -98,8 +98,11 @@ export async function startContestant(
   };
 }
 
-/** An uncached case is warmed up longer: it has fewer calls per second, and the cache must be full so that entries are evicted. */
-const FRESH_FACTOR = 4;
+/**
+ * Cases with fewer calls per second are warmed up longer, because V8 compiles by the number of calls. In an uncached case the cache must
+ * also be full, so that entries are evicted.
+ */
+const SLOW_FACTOR = 4;
 
 /** Opens the streams, fills the cache, and lets V8 compile the code. */
 export async function warm(
@@ -108,7 +111,8 @@ export async function warm(
   seconds: number,
 ): Promise<void> {
   if (target.subjects !== 'fresh') await load.each(target);
-  await load.closed(target, target.subjects === 'fresh' ? FRESH_FACTOR * seconds : seconds);
+  const isSlow = target.subjects === 'fresh' || target.tls !== undefined;
+  await load.closed(target, isSlow ? SLOW_FACTOR * seconds : seconds);
   if (contestant.openStreams !== undefined)
     await load.hold({ ...target, responseKind: 'hold' }, contestant.openStreams);
 }

@@ -6,6 +6,8 @@ import { accepts, type Peer, running, type Setup, until } from './peer.ts';
 
 /** As cambist and Node have them. Versions of nginx before 1.23.4 have no TLS 1.3 by default. */
 const PROTOCOLS = 'TLSv1.2 TLSv1.3';
+/** The cipher that cambist prefers for its callers. */
+const CIPHERS = 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256';
 
 /** One worker, keep-alive to the upstream, no buffering, no log: the minimum for this work. */
 export const nginx: Peer = {
@@ -34,7 +36,7 @@ function configFor({ origin, caFile, directory, intercepted }: Setup, port: numb
       : `proxy_ssl_protocols ${PROTOCOLS}; proxy_ssl_verify on; proxy_ssl_trusted_certificate ${caFile};`;
   const terminate =
     intercepted &&
-    `ssl_protocols ${PROTOCOLS}; ssl_session_tickets off; ssl_certificate ${intercepted.certFile}; ssl_certificate_key ${intercepted.keyFile};`;
+    `ssl_protocols ${PROTOCOLS}; ssl_prefer_server_ciphers on; ssl_conf_command Ciphersuites ${CIPHERS}; ssl_session_tickets off; ssl_certificate ${intercepted.certFile}; ssl_certificate_key ${intercepted.keyFile};`;
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
     (kind) => `${kind}_temp_path ${join(directory, kind)};`,
   );

@@ -16,6 +16,17 @@ const authority = createAuthority({ commonName: 'root', ...lifetime });
 
 /** The certificate that a client with this authority accepts for a host. @throws {Error} where it refuses it */
 async function certificateFor(t: TestContext, secureContext: SecureContext, host: string) {
+  const client = await connected(t, secureContext, host);
+  return new X509Certificate(client.getPeerCertificate().raw);
+}
+
+/** The cipher that a client with these ciphers gets. */
+async function cipherFor(t: TestContext, secureContext: SecureContext, ciphers: string): Promise<string> {
+  const client = await connected(t, secureContext, 'mcp.example.com', ciphers);
+  return client.getCipher().name;
+}
+
+async function connected(t: TestContext, secureContext: SecureContext, host: string, ciphers?: string) {
   const server = createServer((socket) => {
     new TLSSocket(socket, { isServer: true, secureContext }).on('error', () => {});
   });
@@ -28,14 +39,21 @@ async function certificateFor(t: TestContext, secureContext: SecureContext, host
     ca: authority.cert,
     servername,
     checkServerIdentity: () => undefined,
+    ...(ciphers !== undefined && { ciphers }),
   });
-  try {
-    await new Promise((resolve, reject) => client.once('secureConnect', resolve).once('error', reject));
-    return new X509Certificate(client.getPeerCertificate().raw);
-  } finally {
-    client.destroy();
-  }
+  t.after(() => client.destroy());
+  await new Promise((resolve, reject) => client.once('secureConnect', resolve).once('error', reject));
+  return client;
 }
+
+test('prefers AES-128 to AES-256, and accepts a client that has AES-256 alone', async (t) => {
+  const secureContext = createHostCertificates(authority).contextFor('mcp.example.com');
+  assert.equal(
+    await cipherFor(t, secureContext, 'TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256'),
+    'TLS_AES_128_GCM_SHA256',
+  );
+  assert.equal(await cipherFor(t, secureContext, 'TLS_AES_256_GCM_SHA384'), 'TLS_AES_256_GCM_SHA384');
+});
 
 test('makes a certificate for a name, valid for a day that began an hour ago', async (t) => {
   const { contextFor } = createHostCertificates(authority, { nowMs: () => NOW_MS });
