@@ -35,19 +35,19 @@ export function createTlsBridge({ certificates, permits, failed }: TerminationOp
       const leave = (): void => fail('closed');
       socket.once('close', leave);
 
-      if (arrival.isNamed) {
-        begin();
+      if (arrival.serverName !== undefined) {
+        decide(arrival.serverName);
       } else {
         readFirstBytes(socket, (hello) => {
           if (hello.kind === 'malformed') fail('protocol');
-          else if (!namesHost(hello.serverName, name)) fail('server_name');
-          else begin();
+          else decide(hello.serverName);
         });
       }
 
-      function begin(): void {
-        if (permits(name)) shake();
-        else fail('excluded');
+      function decide(serverName: string | undefined): void {
+        if (!namesHost(serverName, name)) fail('server_name');
+        else if (!permits(name)) fail('excluded');
+        else shake();
       }
 
       function shake(): void {

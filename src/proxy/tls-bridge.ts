@@ -9,8 +9,8 @@ export interface TlsArrival {
   readonly wayIn: WayIn;
   /** The agent's `User-Agent`, if it named one. */
   readonly userAgent: string | undefined;
-  /** The ClientHello was read already: the host is the name in it. */
-  readonly isNamed?: true;
+  /** The name in the ClientHello, if that was read already. */
+  readonly serverName?: string;
 }
 
 /** Terminates TLS of agents. */

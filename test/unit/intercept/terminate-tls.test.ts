@@ -17,6 +17,8 @@ const authority = createAuthority({ commonName: 'root', ...lifetime });
 
 interface Options {
   readonly host?: string;
+  /** The name in a ClientHello that was read already. */
+  readonly serverName?: string;
   readonly permits?: (host: string) => boolean;
   readonly certificates?: HostCertificates;
 }
@@ -24,7 +26,7 @@ interface Options {
 /** A bridge in front of a server that echoes. */
 async function startBridge(
   t: TestContext,
-  { host = HOST, permits = () => true, certificates = createHostCertificates(authority) }: Options = {},
+  { host = HOST, serverName, permits = () => true, certificates = createHostCertificates(authority) }: Options = {},
 ) {
   const failures: { host: string | undefined; cause: HandshakeFailure; userAgent?: string | undefined }[] = [];
   const served: TLSSocket[] = [];
@@ -40,7 +42,13 @@ async function startBridge(
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     sockets.add(socket);
     socket.on('error', () => socket.destroy());
-    bridge.accept(socket, { host, wayIn: 'proxy', userAgent: 'agent/1' }, (secure) => {
+    const arrival = {
+      host,
+      wayIn: 'proxy',
+      userAgent: 'agent/1',
+      ...(serverName !== undefined && { serverName }),
+    } as const;
+    bridge.accept(socket, arrival, (secure) => {
       served.push(secure);
       secure.on('error', () => {});
       secure.on('data', (bytes) => secure.write(bytes));
@@ -93,6 +101,7 @@ for (const [what, servername, options, cause] of [
   ['names another host', 'other.example.com', {}, 'server_name'],
   ['names no host', '', {}, 'server_name'],
   ['names a host where an address is expected', HOST, { host: '10.0.0.1' }, 'server_name'],
+  ['named an address when it was read already', '', { host: '10.0.0.1', serverName: '10.0.0.1' }, 'server_name'],
   ['names a host that the authority may not sign for', HOST, { permits: () => false }, 'excluded'],
 ] as const) {
   test(`refuses a handshake that ${what}, before a certificate is made`, async (t) => {
@@ -104,6 +113,22 @@ for (const [what, servername, options, cause] of [
     assert.equal(bridge.served.length, 0);
   });
 }
+
+test('serves a connection whose ClientHello was read already, and named the host', async (t) => {
+  const bridge = await startBridge(t, { serverName: HOST });
+  await shake(t, bridge.port, HOST);
+  await eventually('it is served', () => bridge.served.length === 1);
+});
+
+test('refuses a handshake with another name than the ClientHello that was read already', async (t) => {
+  const bridge = await startBridge(t, { serverName: HOST });
+  const client = connectTls({ port: bridge.port, servername: 'other.example.com', rejectUnauthorized: false });
+  t.after(() => client.destroy());
+  client.on('error', () => {});
+  await eventually('it is refused', () => bridge.failures.length === 1);
+  assert.deepEqual(causesOf(bridge), ['server_name']);
+  assert.equal(bridge.served.length, 0);
+});
 
 test('refuses bytes that are not a ClientHello', async (t) => {
   const bridge = await startBridge(t);
