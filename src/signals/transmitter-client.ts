@@ -88,7 +88,7 @@ export function createTransmitterClient(
     getOpen: (url, timeoutMs) => send({ method: 'GET', url, headers: accept }, timeoutMs),
     post: (url, body, timeoutMs) => {
       const headers = { ...accept, 'content-type': 'application/json' };
-      return sendAuthorized({ method: 'POST', url, headers, body: JSON.stringify(body) }, timeoutMs);
+      return sendAuthorized({ method: 'POST', url, headers, body: Buffer.from(JSON.stringify(body)) }, timeoutMs);
     },
   };
 }

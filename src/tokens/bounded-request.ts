@@ -1,5 +1,6 @@
-import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
+import type { RawHandler } from '../transport/http1/upstream-request.ts';
+import { isHeader } from '../transport/http1/write-request.ts';
 
 /** A complete response from an authorization server. */
 export interface HttpResponse {
@@ -27,7 +28,8 @@ export interface BoundedRequest {
   readonly method: 'GET' | 'POST';
   readonly url: RequestUrl;
   readonly headers: Record<string, string>;
-  readonly body?: string;
+  /** A text is ASCII. */
+  readonly body?: string | Buffer;
   /** Deadline in milliseconds of `performance.now()`. It covers connecting, waiting and reading. */
   readonly untilMs: number;
 }
@@ -41,6 +43,7 @@ const MAX_RESPONSE_BYTES = 256 * 1024;
 /**
  * Sends one request to an authorization server. It follows no redirect. A request that exceeds its time or size loses its
  * connection.
+ * @param dispatcher one of `src/transport`, which reports names and values of headers as text
  * @throws {Error} any network error, timeout or `ResponseTooLargeError`
  */
 export function boundedRequest(
@@ -63,46 +66,56 @@ export function boundedRequest(
     if (leftMs <= 0) return abort();
     const timer = setTimeout(abort, leftMs);
 
-    // undici's `request` creates a stream for each response, which costs more than all that is read from it.
-    dispatcher.dispatch(
-      { origin, path, method, headers, body: body === undefined ? null : Buffer.from(body) },
-      {
-        onRequestStart(started) {
-          controller = started;
-          // The deadline may have passed while connecting.
-          if (timeout !== undefined) controller.abort(timeout);
-        },
-        onResponseStart(_, status, responseHeaders) {
-          start = readStart(status, responseHeaders);
-        },
-        onResponseData(_, chunk) {
-          size += chunk.length;
-          chunks.push(chunk);
-          if (size > MAX_RESPONSE_BYTES) {
-            controller?.abort(new ResponseTooLargeError(`the response is larger than ${MAX_RESPONSE_BYTES} bytes`));
-          }
-        },
-        onResponseEnd() {
-          clearTimeout(timer);
-          const { retryAfter, dpopNonce } = start;
-          resolve({ status: start.status, retryAfter, dpopNonce, text: joined(chunks).toString('utf8') });
-        },
-        onResponseError(_, error) {
-          clearTimeout(timer);
-          reject(error);
-        },
+    const handler: RawHandler = {
+      readsRawHeaders: true,
+      onRequestStart(started) {
+        controller = started;
+        // The deadline may have passed while connecting.
+        if (timeout !== undefined) controller.abort(timeout);
       },
-    );
+      onResponseStart({ rawHeaders }, status) {
+        start = readStart(status, rawHeaders as string[]);
+      },
+      onResponseData(_, chunk) {
+        size += chunk.length;
+        chunks.push(chunk);
+        if (size > MAX_RESPONSE_BYTES) {
+          controller?.abort(new ResponseTooLargeError(`the response is larger than ${MAX_RESPONSE_BYTES} bytes`));
+        }
+      },
+      onResponseEnd() {
+        clearTimeout(timer);
+        const { status, retryAfter, dpopNonce } = start;
+        resolve({ status, retryAfter, dpopNonce, text: joined(chunks).toString('utf8') });
+      },
+      onResponseError(_, error) {
+        clearTimeout(timer);
+        reject(error);
+      },
+    };
+    // undici's `request` creates a stream for each response, which costs more than all that is read from it.
+    dispatcher.dispatch({ origin, path, method, headers, body: body ?? null }, handler);
   });
 }
 
-function readStart(status: number, headers: IncomingHttpHeaders): Omit<HttpResponse, 'text'> {
-  const { 'retry-after': retryAfter, 'dpop-nonce': dpopNonce } = headers;
+/** @param rawHeaders names and values in turn */
+function readStart(status: number, rawHeaders: readonly string[]): Omit<HttpResponse, 'text'> {
   return {
     status,
-    retryAfter: typeof retryAfter === 'string' ? retryAfter : undefined,
-    dpopNonce: typeof dpopNonce === 'string' ? dpopNonce : undefined,
+    retryAfter: singleValue(rawHeaders, 'retry-after'),
+    dpopNonce: singleValue(rawHeaders, 'dpop-nonce'),
   };
+}
+
+/** Undefined for a header that is missing or repeated. */
+function singleValue(rawHeaders: readonly string[], name: string): string | undefined {
+  let value: string | undefined;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    if (!isHeader(rawHeaders[i] as string, name)) continue;
+    if (value !== undefined) return undefined;
+    value = rawHeaders[i + 1];
+  }
+  return value;
 }
 
 /** Most responses arrive in one chunk, which need not be copied. */

@@ -1,10 +1,17 @@
 import type { Socket } from 'node:net';
 import { errors } from 'undici';
-import type { Content } from '../pump.ts';
 import { createResponseParser, type ResponseEvents } from './response-parser.ts';
 import { createSocketReader } from './sockets.ts';
 import type { UpstreamRequest } from './upstream-request.ts';
-import { type EncodedRequest, encodeRequest, isHeader, sendBuffered, sendStreamed } from './write-request.ts';
+import {
+  type Content,
+  type EncodedRequest,
+  encodeRequest,
+  isBuffered,
+  isHeader,
+  sendBuffered,
+  sendStreamed,
+} from './write-request.ts';
 
 /** One connection to an upstream. It carries one request at a time. */
 export interface Connection {
@@ -165,7 +172,7 @@ export function createConnection(socket: Socket, host: string, { onIdle, onClose
 
   function write(sent: UpstreamRequest, encoded: EncodedRequest): void {
     const content = (sent.options.body ?? null) as Content;
-    if (content === null || Buffer.isBuffer(content)) {
+    if (content === null || isBuffered(content)) {
       sendBuffered(socket, encoded.text, content);
       startHeadersTimer(sent);
       return;

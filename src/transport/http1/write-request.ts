@@ -1,7 +1,10 @@
 import type { Socket } from 'node:net';
 import { type Dispatcher, errors } from 'undici';
 import { type KnownName, rememberNames } from '../known-names.ts';
-import { type Backpressure, type Content, MAX_TEXT_BYTES, pump } from '../pump.ts';
+import { type Backpressure, type Content as BinaryContent, MAX_TEXT_BYTES, pump } from '../pump.ts';
+
+/** The content of a request: none, buffered, streamed, or a text with a character for each byte. */
+export type Content = BinaryContent | string;
 
 export interface EncodedRequest {
   /** Request line and headers, with a character for each byte. */
@@ -62,6 +65,9 @@ export function encodeRequest(
     throw new errors.InvalidArgumentError('invalid protocol to upgrade to');
   }
   const start = `${method} ${path} HTTP/1.1\r\n${hasHost ? '' : `host: ${host}\r\n`}`;
+  if (typeof body === 'string' && BEYOND_ONE_BYTE.test(body)) {
+    throw new errors.InvalidArgumentError('a text as content must have a character for each byte');
+  }
   const framing = framingOf(method, body as Content, length);
   const isLast = upgrade ? true : isAmbiguous(method, body as Content);
   const persistence = isLast ? 'close' : 'keep-alive';
@@ -112,24 +118,32 @@ function lengthOf(value: string, previous: number | undefined): number {
 
 /** @param length as announced. Buffered content has its own */
 function framingOf(method: string, content: Content, length: number | undefined): string {
-  if (Buffer.isBuffer(content)) return `content-length: ${content.length}\r\n`;
+  if (isBuffered(content)) return `content-length: ${content.length}\r\n`;
   if (content === null || content === undefined) return WITH_CONTENT.has(method) ? 'content-length: 0\r\n' : '';
   return length === undefined ? 'transfer-encoding: chunked\r\n' : `content-length: ${length}\r\n`;
 }
 
 function flatHeaders(headers: Dispatcher.DispatchOptions['headers']): readonly string[] {
-  return Array.isArray(headers) ? headers : Object.entries((headers ?? {}) as Record<string, string>).flat();
+  if (Array.isArray(headers)) return headers;
+  const fields: string[] = [];
+  for (const [name, value] of Object.entries((headers ?? {}) as Record<string, string>)) fields.push(name, value);
+  return fields;
+}
+
+/** The content is complete. */
+export function isBuffered(content: Content): content is Buffer | string {
+  return typeof content === 'string' || Buffer.isBuffer(content);
 }
 
 /** Writes a request without content or with buffered content, by one system call. */
-export function sendBuffered(socket: Socket, headers: string, content: Buffer | null): void {
+export function sendBuffered(socket: Socket, headers: string, content: Buffer | string | null): void {
   if (content === null || content.length <= MAX_TEXT_BYTES) {
     socket.write(content === null ? headers : headers + content.toString('latin1'), 'latin1');
     return;
   }
   socket.cork();
   socket.write(headers, 'latin1');
-  socket.write(content);
+  socket.write(content, 'latin1');
   socket.uncork();
 }
 

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
+import type { LookupFunction } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { Agent, buildConnector } from 'undici';
 import { boundedRequest, ResponseTooLargeError, toRequestUrl } from '../../../src/tokens/bounded-request.ts';
+import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
 import { type Fault, respondWithFault } from '../../harness/faults.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
@@ -9,7 +10,7 @@ import { startHttpServer } from '../../harness/http-server.ts';
 const LIMIT_BYTES = 256 * 1024;
 const HOUR_MS = 3_600_000;
 
-async function setUp(t: TestContext, fault: Fault, connect: buildConnector.connector = buildConnector({})) {
+async function setUp(t: TestContext, fault: Fault, options: { lookup?: LookupFunction } = {}) {
   const paths: string[] = [];
   let broken = 0;
   const server = await startHttpServer((request, response) => {
@@ -19,15 +20,16 @@ async function setUp(t: TestContext, fault: Fault, connect: buildConnector.conne
     });
     void respondWithFault(fault, response);
   });
-  const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0, connect });
+  const dispatcher = new Http1Dispatcher(options);
   t.after(async () => {
-    await agent.destroy();
+    await dispatcher.destroy();
     await server.close();
   });
+  const host = options.lookup === undefined ? '127.0.0.1' : 'server.test';
   const ask = (timeoutMs = 5000) =>
-    boundedRequest(agent, {
+    boundedRequest(dispatcher, {
       method: 'POST',
-      url: toRequestUrl(`${server.url}/token`),
+      url: toRequestUrl(`http://${host}:${server.port}/token`),
       headers: {},
       body: 'a=b',
       untilMs: performance.now() + timeoutMs,
@@ -76,12 +78,11 @@ for (const fault of [{ kind: 'hang' }, { kind: 'drip', intervalMs: 5 }] as const
 }
 
 test('sends nothing of a request whose deadline passed while connecting', async (t) => {
-  const connect = buildConnector({});
   let connectNow: (() => void) | undefined;
-  const { ask, paths } = await setUp(t, { kind: 'response', status: 200 }, (options, callback) => {
-    if (connectNow !== undefined) return connect(options, callback);
-    connectNow = () => connect(options, callback);
-  });
+  const lookup: LookupFunction = (_host, _options, callback) => {
+    connectNow = () => callback(null, [{ address: '127.0.0.1', family: 4 }]);
+  };
+  const { ask, paths } = await setUp(t, { kind: 'response', status: 200 }, { lookup });
   await assert.rejects(soon('the request fails', ask(50)), { name: 'TimeoutError' });
   connectNow?.();
   await ask();
@@ -89,12 +90,13 @@ test('sends nothing of a request whose deadline passed while connecting', async 
 });
 
 test('does not connect after the deadline', async (t) => {
-  let connects = 0;
-  const { ask } = await setUp(t, { kind: 'response', status: 200 }, () => {
-    connects += 1;
-  });
+  let lookups = 0;
+  const lookup: LookupFunction = () => {
+    lookups += 1;
+  };
+  const { ask } = await setUp(t, { kind: 'response', status: 200 }, { lookup });
   await assert.rejects(soon('the request fails', ask(0)), { name: 'TimeoutError' });
-  assert.equal(connects, 0);
+  assert.equal(lookups, 0);
 });
 
 test('clears the timer of a request that completed or failed', async (t) => {

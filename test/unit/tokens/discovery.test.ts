@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { Agent } from 'undici';
 import { discover } from '../../../src/tokens/discovery.ts';
 import { metadataUrls, readJwksUri, readMetadata } from '../../../src/tokens/metadata.ts';
+import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
 import {
   type FakeAuthorizationServer,
   type MetadataBehaviour,
@@ -151,7 +151,7 @@ test('ignores the mutual TLS endpoint without a client certificate', () => {
 
 async function setUp(t: TestContext, issuerPath = '') {
   const fake = await startFakeAuthorizationServer({ issuerPath });
-  const agent = new Agent();
+  const agent = new Http1Dispatcher({});
   t.after(async () => {
     await agent.destroy();
     await fake.close();

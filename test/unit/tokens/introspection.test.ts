@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import type { IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
-import { Agent } from 'undici';
 import type { SubjectVerification } from '../../../src/config/route.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
 import { createIntrospector } from '../../../src/tokens/introspection.ts';
 import { digestsOf } from '../../../src/tokens/sent-values.ts';
 import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
+import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
 import { configOf } from '../../harness/app.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
@@ -52,7 +52,7 @@ async function start(t: TestContext, { endpoint = true, asserted = false } = {})
     asked.push({ form: new URLSearchParams(await text(request)), authorization: request.headers.authorization });
     sendResponse(response, state.status, state.respond());
   });
-  const agent = new Agent();
+  const agent = new Http1Dispatcher({});
   t.after(async () => {
     await agent.destroy();
     await server.close();

@@ -1,10 +1,11 @@
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import type { TestContext } from 'node:test';
 import { SignJWT } from 'jose';
-import { Agent, type Dispatcher } from 'undici';
+import type { Dispatcher } from 'undici';
 import type { SubjectVerification } from '../../../src/config/route.ts';
 import { readSubject, type Subject } from '../../../src/tokens/subject.ts';
 import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
+import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
 import { createFakeClock, type FakeClock } from '../../harness/fake-clock.ts';
 import { type Fault, respondWithFault, sendResponse } from '../../harness/faults.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
@@ -59,7 +60,7 @@ export async function startIssuer(t: TestContext, ...keys: IssuerKey[]): Promise
       sendResponse(response, 200, { issuer: server.url, jwks_uri: `${server.url}/jwks` });
     } else sendResponse(response, 404, '');
   });
-  const agent = new Agent();
+  const agent = new Http1Dispatcher({});
   t.after(async () => {
     await agent.destroy();
     await server.close();

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { decodeJwt, EmbeddedJWK, jwtVerify } from 'jose';
-import { Agent } from 'undici';
 import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
 import { createTokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { Grant } from '../../../src/tokens/token-request.ts';
+import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
 import { startFakeAuthorizationServer, type TokenRequest } from '../../harness/fake-authorization-server.ts';
 import { endpointContext, failsWith, folderOf, serverOf, tokenRequestOf } from './sample.ts';
 
@@ -12,7 +12,7 @@ const GRANT: Grant = { kind: 'jwt_bearer', from: 'caller', assertion: 'assertion
 
 async function setUp(t: TestContext, fields: Partial<AuthorizationServer> = {}) {
   const fake = await startFakeAuthorizationServer();
-  const agent = new Agent();
+  const agent = new Http1Dispatcher({});
   t.after(async () => {
     await agent.destroy();
     await fake.close();

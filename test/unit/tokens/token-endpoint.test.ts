@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { Agent } from 'undici';
 import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { createTokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { Grant } from '../../../src/tokens/token-request.ts';
+import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
 import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import {
@@ -28,7 +28,7 @@ const HOUR_MS = 3_600_000;
 
 async function setUp(t: TestContext, fields: Partial<AuthorizationServer> = {}) {
   const fake = await startFakeAuthorizationServer();
-  const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0 });
+  const agent = new Http1Dispatcher({});
   t.after(async () => {
     await agent.destroy();
     await fake.close();

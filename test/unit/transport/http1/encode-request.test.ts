@@ -23,6 +23,7 @@ const CASES: readonly Framing[] = [
   ['QUERY without content', { method: 'QUERY' }, 'content-length: 0', undefined],
   ['POST with buffered content', { method: 'POST', body: Buffer.from('{}') }, 'content-length: 2', undefined],
   ['POST with empty content', { method: 'POST', body: Buffer.alloc(0) }, 'content-length: 0', undefined],
+  ['POST with a text as content', { method: 'POST', body: 'a=\xe9' }, 'content-length: 3', undefined],
   ['GET with buffered content', { method: 'GET', body: Buffer.from('{}') }, 'content-length: 2', undefined],
   [
     'POST with buffered content of another length',
@@ -64,6 +65,10 @@ for (const value of ['', 'x', '-1', '+2', '2.0', '0x2', '2, 2', ' 2', '1e3', 'Na
     }
   });
 }
+
+test('refuses content in a text with characters beyond one byte', () => {
+  assert.throws(() => encode({ method: 'POST', body: 'a=\u0141' }), errors.InvalidArgumentError);
+});
 
 test('refuses two different lengths', () => {
   const headers = ['content-length', '2', 'content-length', '3'];

@@ -64,15 +64,14 @@ for (const [way, tls] of WAYS) {
   for (const [what, body, headers, content] of [
     ['buffered', () => Buffer.from('hello'), [], 'hello'],
     ['buffered, with every byte', () => Buffer.from(everyByte(256), 'latin1'), [], everyByte(256)],
-    ...[MAX_TEXT_BYTES, MAX_TEXT_BYTES + 1].map(
-      (length) =>
-        [
-          `buffered, of ${length} bytes`,
-          () => Buffer.from(everyByte(length), 'latin1'),
-          [],
-          everyByte(length),
-        ] as const,
-    ),
+    ...[MAX_TEXT_BYTES, MAX_TEXT_BYTES + 1].flatMap((length) => {
+      const text = everyByte(length);
+      return [
+        [`buffered, of ${length} bytes`, () => Buffer.from(text, 'latin1'), [], text],
+        [`as a text of ${length} bytes`, () => text, [], text],
+      ] as const;
+    }),
+    ['as an empty text', () => '', [], ''],
     ['empty', () => Buffer.alloc(0), [], ''],
     ['in chunks', () => streamed('he', 'llo'), [], '2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n'],
     ['in chunks, one of them empty', () => streamed('he', '', 'llo'), [], '2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n'],
