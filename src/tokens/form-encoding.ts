@@ -6,14 +6,41 @@ const PLAIN = /^[\w.~-]*$/;
 /** Characters that `encodeURIComponent` leaves raw, and the space, which it does not encode as `+`. */
 const LEFT_RAW_OR_SPACE = /[!'()*]|%20/;
 
+/** Fields with values from the config. They are the same in request after request, and no secrets. */
+const SETTINGS: ReadonlySet<string> = new Set([
+  'grant_type',
+  'subject_token_type',
+  'actor_token_type',
+  'requested_token_type',
+  'client_assertion_type',
+  'resource',
+  'audience',
+]);
+
+/** Bounds the memory. With more settings, the others are encoded each time. */
+const MAX_SETTINGS = 4096;
+
+const encodedSettings = new Map<string, string>();
+
 /**
  * Encodes a form.
  * @see RFC 6749 appendix B
  */
 export function encodeForm(fields: readonly FormField[]): string {
   let form = '';
-  for (const [name, value] of fields) form += `${form === '' ? '' : '&'}${formEncode(name)}=${formEncode(value)}`;
+  for (const [name, value] of fields) {
+    const encoded = SETTINGS.has(name) ? encodeSetting(value) : formEncode(value);
+    form += `${form === '' ? '' : '&'}${formEncode(name)}=${encoded}`;
+  }
   return form;
+}
+
+function encodeSetting(value: string): string {
+  const known = encodedSettings.get(value);
+  if (known !== undefined) return known;
+  const encoded = formEncode(value);
+  if (encodedSettings.size < MAX_SETTINGS) encodedSettings.set(value, encoded);
+  return encoded;
 }
 
 /**

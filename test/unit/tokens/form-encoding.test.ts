@@ -5,11 +5,14 @@ import { encodeForm, formDecode, formEncode } from '../../../src/tokens/form-enc
 
 const text = fc.string({ unit: fc.constantFrom(..."aZ09-_.~*!'()+/=&%: ?#@é€\u{1f511}\ud800") });
 
+/** Values of some fields are encoded once. */
+const name = fc.oneof(text, fc.constantFrom('resource', 'audience', 'subject_token', 'client_secret'));
+
 test('a form parser reads what was encoded, with a replacement for invalid Unicode', () => {
   fc.assert(
-    fc.property(fc.array(fc.tuple(text, text)), (fields) => {
+    fc.property(fc.array(fc.tuple(name, text)), (fields) => {
       const expected = fields.map((field) => field.map((part) => part.toWellFormed()));
-      assert.deepEqual([...new URLSearchParams(encodeForm(fields))], expected);
+      for (const _ of [1, 2]) assert.deepEqual([...new URLSearchParams(encodeForm(fields))], expected);
       for (const [, value] of fields) assert.equal(formDecode(formEncode(value)), value.toWellFormed());
     }),
   );
