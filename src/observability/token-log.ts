@@ -1,5 +1,6 @@
+import type { CambistError } from '../errors.ts';
 import type { LogFields } from './log-fields.ts';
-import { logLine } from './log-line.ts';
+import { fieldsText, type LineLevel, lineEnd, lineStart, numberField, textField } from './log-line.ts';
 import type { Logger } from './logger.ts';
 import type { ExchangeOutcome, TokenObserver } from './token-observer.ts';
 
@@ -28,7 +29,7 @@ export function createTokenLog(logger: Logger, counts: TokenObserver): TokenObse
     exchangeFinished(outcome) {
       counts.exchangeFinished(outcome);
       const level = outcome.error === undefined ? 'info' : 'warn';
-      if (logger.isLevelEnabled(level)) logger.writeLine(logLine(level, fieldsOf(outcome), 'exchange'));
+      if (logger.isLevelEnabled(level)) logger.writeLine(exchangeLine(level, outcome));
       if (outcome.isForOthers === true) logForOthers(outcome);
     },
     tokenEvicted(reason) {
@@ -53,27 +54,24 @@ export function createTokenLog(logger: Logger, counts: TokenObserver): TokenObse
   };
 }
 
-function fieldsOf({
-  route,
-  authorizationServer,
-  grant,
-  refresh,
-  cause,
-  error,
-  durationMs,
-}: ExchangeOutcome): LogFields {
-  return {
-    request_id: cause?.requestId,
-    trace_id: cause?.traceId,
-    route,
-    authorization_server: authorizationServer,
-    grant,
-    result: error === undefined ? 'success' : 'failure',
-    refresh,
-    duration_ms: durationMs,
-    error: error?.code,
-    oauth_error: error?.oauthError,
-    err: error,
-    ...error?.diagnosis,
-  };
+/** Put together field by field, for half the cost of an object. `config/log.md` has the table of its fields. */
+function exchangeLine(level: LineLevel, outcome: ExchangeOutcome): string {
+  const { route, authorizationServer, grant, refresh, cause, error, durationMs } = outcome;
+  return (
+    lineStart(level) +
+    textField(',"request_id":', cause?.requestId) +
+    textField(',"trace_id":', cause?.traceId) +
+    textField(',"route":', route) +
+    textField(',"authorization_server":', authorizationServer) +
+    textField(',"grant":', grant) +
+    (error === undefined ? ',"result":"success"' : ',"result":"failure"') +
+    (refresh ? ',"refresh":true' : ',"refresh":false') +
+    numberField(',"duration_ms":', durationMs) +
+    (error === undefined ? '' : fieldsText(errorFields(error))) +
+    lineEnd('exchange')
+  );
+}
+
+function errorFields(error: CambistError): LogFields {
+  return { error: error.code, oauth_error: error.oauthError, err: error, ...error.diagnosis };
 }
