@@ -7,7 +7,7 @@ import { createCooldown } from './cooldown.ts';
 import type { Exchange } from './exchange.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { flightKey, isCachedError, type KeyedRequest, withAddedScopes } from './keyed-request.ts';
-import type { SecondLevel, SharedEntry, SharedToken } from './second-level.ts';
+import type { SecondLevel, SharedEntry } from './second-level.ts';
 import { createTokenKeys, type ResourceDigest, resourceDigest, type Session, subjectKey } from './session.ts';
 import { scopesToAdd } from './step-up.ts';
 
@@ -170,7 +170,11 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
     const { session, resource } = request;
     const { subject } = session;
     try {
-      const { token, added } = await obtainShared(request, replaced);
+      const run = () => runExchange(request, replaced !== undefined);
+      const { token, added } =
+        second === undefined
+          ? { token: await run(), added: request.added }
+          : await second.obtain(entryOf(request), run, replaced);
       if (added.length > 0) addedTo.set(token, added);
       if (inFlight.get(key)?.keepToken) cache.keep(request.key, token, ownerOf(request));
       return token;
@@ -182,13 +186,8 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
     }
   }
 
-  /** From the second level, if there is one, or by an exchange. */
-  async function obtainShared(request: KeyedRequest, replaced: IssuedToken | undefined): Promise<SharedToken> {
-    const { route, credential, resource, added } = request;
-    const { subject } = request.session;
-    const run = () =>
-      exchange({ route, credential, subject, resource, refresh: replaced !== undefined, cause: request.cause?.() });
-    return second === undefined ? { token: await run(), added } : second.obtain(entryOf(request), run, replaced);
+  function runExchange({ route, credential, session, resource, cause }: KeyedRequest, refresh: boolean) {
+    return exchange({ route, credential, subject: session.subject, resource, refresh, cause: cause?.() });
   }
 
   /** The token of a request, as the second level sees it. Its keys do not contain the added scopes. */
