@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { describeCommand, describeProgram } from '../../src/commands/help.ts';
-import { type CommandName, USAGES } from '../../src/commands/usages.ts';
+import { USAGES } from '../../src/commands/usages.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { fencedBlocks } from '../harness/markdown.ts';
 import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
@@ -45,7 +45,8 @@ test('prints the general help, or that of the named command', async () => {
   for (const args of [['--help'], ['-h'], ['help']]) {
     assert.deepEqual(await runCommand(args), { code: 0, stdout: describeProgram(), stderr: '' }, args.join(' '));
   }
-  for (const name of Object.keys(USAGES) as CommandName[]) {
+  // The same code prints the help of each command, and unit tests have all of them. Only inject's help loads more.
+  for (const name of ['run', 'inject'] as const) {
     const stdout = await describeCommand(name);
     assert.deepEqual(await runCommand([name, '--help']), { code: 0, stdout, stderr: '' }, name);
   }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
 import { CANARY, provokeProblem } from '../harness/expected-problem.ts';
@@ -41,13 +41,15 @@ const FAULTS: Record<string, Behaviour> = {
   },
   'returns 408': { kind: 'response', status: 408, body: '' },
 };
+/** One for all faults, because each of them is followed by a success. */
+let faulty: FakeSetup | undefined;
+after(() => faulty?.close());
 for (const [fault, behaviour] of Object.entries(FAULTS)) {
-  test(`returns an error when the authorization server ${fault}, and exchanges again for the next caller`, async (t) => {
-    const setup = await startFakeSetup({ change: serverKeys({ timeout: '300ms' }) });
-    t.after(setup.close);
-    setup.authorizationServer.queue.push(behaviour);
-    await fail(setup);
-    assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
+  test(`returns an error when the authorization server ${fault}, and exchanges again for the next caller`, async () => {
+    faulty ??= await startFakeSetup({ change: serverKeys({ timeout: '300ms' }) });
+    faulty.authorizationServer.queue.push(behaviour);
+    await fail(faulty);
+    assert.equal((await faulty.call({ headers: await faulty.bearer() })).status, 200);
   });
 }
 
