@@ -27,7 +27,8 @@ test('reports an expired subject token once and does not send it', async (t) => 
   const { problems, finding } = await runDoctor(t, written, { token: await server.mint({ ttlSeconds: -90 }) });
   const skipped = 'warning route_not_checked';
   assert.deepEqual(problems, ['error subject_token_expired', skipped, skipped]);
-  assert.match(finding('subject_token_expired').what, /(89|90|91) s ago/);
+  const [, seconds] = / (\d+) s ago/.exec(finding('subject_token_expired').what) ?? [];
+  assert.ok(Number(seconds) >= 89, seconds);
   assert.equal(server.requests.length, 1);
 });
 
