@@ -21,7 +21,7 @@ const PROCESS_TIMEOUT_MS = 1_200_000;
 /** Concurrent processes: one more than CI has processors, because many tests wait. Many tests start processes of their own. */
 const CONCURRENCY = 3;
 /** Starting a process, loading the sources and writing its coverage takes longer than most files' tests. */
-const FILES_PER_PROCESS: Readonly<Record<string, number>> = { unit: 48, integration: 24, e2e: 6 };
+const FILES_PER_PROCESS: Readonly<Record<string, number>> = { unit: 48, integration: 24, e2e: 4 };
 /** Files of the other folders are few, and share processes. */
 const OTHER_FILES_PER_PROCESS = 8;
 /** A file with these words counts what its process holds, so it gets a process of its own. */

@@ -9,6 +9,9 @@ import { soon } from '../harness/eventually.ts';
 import { freePort } from '../harness/free-port.ts';
 import { startHttpServer } from '../harness/http-server.ts';
 
+/** Only a failing test waits this long. */
+const LIMIT_MS = 300_000;
+
 const DEMO = fileURLToPath(new URL('../harness/demo.ts', import.meta.url));
 
 function startDemo(...args: string[]) {
@@ -29,7 +32,7 @@ function outputOf(child: ReturnType<typeof startDemo>): Promise<string> {
       if (/algorithm .*\n/.test(out)) resolve(out);
     });
   });
-  return soon('the demo runs', complete, 60_000);
+  return soon('the demo runs', complete, LIMIT_MS);
 }
 
 interface PrintedCall {
@@ -61,7 +64,7 @@ async function successfulOutput(t: TestContext, ...args: string[]): Promise<stri
   const child = startDemo(...args);
   t.after(() => child.kill('SIGKILL'));
   const ended = Promise.all([text(child.stdout), text(child.stderr), exitOf(child)]);
-  const [out, err, code] = await soon('the demo exits', ended, 60_000);
+  const [out, err, code] = await soon('the demo exits', ended, LIMIT_MS);
   assert.equal(code, 0, `${out}\n${err}`);
   assert.equal(err, '');
   return out;

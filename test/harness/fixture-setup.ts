@@ -47,6 +47,8 @@ export async function startFixtureSetup(t: TestContext): Promise<FixtureSetup> {
             issuer: authorizationServer.issuer,
             client_id: 'cambist',
             client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'client-secret') } },
+            // On a busy machine, fifty exchanges at the same time take longer than the default.
+            timeout: '60s',
           },
         },
         routes: Object.entries(fixtures).map(([name, { url }]) => ({
