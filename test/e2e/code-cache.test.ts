@@ -8,8 +8,17 @@ import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import type * as Program from '../../src/program.ts';
 
-test('makes a code cache that V8 accepts', async (t) => {
-  const { bundle, program } = await copyWithCache(t);
+test('makes a code cache that V8 accepts, from a start that is ready late', async (t) => {
+  const late = `const { prototype } = process.getBuiltinModule('http').Server;
+    const { emit } = prototype;
+    let left = 3;
+    prototype.emit = function (event, request, response) {
+      if (event === 'request' && request.url === '/readyz' && left-- > 0) response.writeHead(503).end();
+      else return emit.apply(this, arguments);
+    };`;
+  const { bundle, program } = await copyWithCache(t, {
+    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(late)}`,
+  });
   assert.equal(program.compileProgram(bundle, await readFile(program.cacheFile(bundle))).cachedDataRejected, false);
 });
 
@@ -32,13 +41,16 @@ test('starts without the code cache if it does not fit', async (t) => {
 const run = promisify(execFile);
 
 /** A copy of the build, beside which the code cache is made. */
-async function copyWithCache(t: TestContext): Promise<{ folder: string; bundle: string; program: typeof Program }> {
+async function copyWithCache(
+  t: TestContext,
+  env: Readonly<Record<string, string>> = {},
+): Promise<{ folder: string; bundle: string; program: typeof Program }> {
   const folder = await mkdtemp(join(tmpdir(), 'cambist-cached-'));
   t.after(() => rm(folder, { recursive: true, force: true }));
   for (const name of ['dist', 'package.json', 'deploy/code-cache.mjs']) {
     await cp(name, join(folder, name), { recursive: true });
   }
-  await run(process.execPath, [join(folder, 'deploy/code-cache.mjs')]);
+  await run(process.execPath, [join(folder, 'deploy/code-cache.mjs')], { env: { ...process.env, ...env } });
   const program = (await import(pathToFileURL(join(folder, 'dist/program.js')).href)) as typeof Program;
   return { folder, bundle: join(folder, 'dist/cambist.cjs'), program };
 }
