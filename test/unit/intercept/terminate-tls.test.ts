@@ -91,6 +91,20 @@ test('serves a connection whose handshake names the host', async (t) => {
   assert.deepEqual(bridge.failures, []);
 });
 
+test('serves a connection whose ClientHello was read before', async (t) => {
+  const bridge = await startBridge(t, { serverName: HOST });
+  await shake(t, bridge.port, HOST);
+  await eventually('it is served', () => bridge.served.length === 1);
+});
+
+test('refuses another name than that of the ClientHello that was read before', async (t) => {
+  const bridge = await startBridge(t, { serverName: HOST });
+  const client = await shake(t, bridge.port, 'other.example.com', { checkServerIdentity: () => undefined });
+  await soon('the connection is closed', new Promise((resolve) => client.once('close', resolve)));
+  assert.deepEqual(causesOf(bridge), ['server_name']);
+  assert.equal(bridge.served.length, 0);
+});
+
 test('serves an address without brackets to a client that names no server', async (t) => {
   const bridge = await startBridge(t, { host: '[2001:db8::1]' });
   await shake(t, bridge.port, '', { checkServerIdentity: () => undefined });
