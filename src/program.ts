@@ -1,10 +1,10 @@
-import type { Script } from 'node:vm';
+import type { Script as CompiledScript } from 'node:vm';
 
 // An `import` of a module of Node reads all its exports, and some exports of `node:fs` load further modules.
 const { readFileSync } = process.getBuiltinModule('node:fs');
 const { createRequire } = process.getBuiltinModule('node:module');
 const { dirname } = process.getBuiltinModule('node:path');
-const vm = process.getBuiltinModule('node:vm');
+const { Script } = process.getBuiltinModule('node:vm');
 
 /**
  * Runs the bundle. Takes V8's code cache from the file beside it, if there is one: V8 then compiles almost nothing, which saves a
@@ -23,17 +23,13 @@ export function loadProgram(file: string): void {
  * Compiles the bundle. V8 ignores a code cache of another version, of other flags, or of a text with another length, and compiles
  * as without one.
  */
-export function compileProgram(file: string, cachedData?: Buffer): Script {
+export function compileProgram(file: string, cachedData?: Buffer): CompiledScript {
   // The bundle is ASCII. V8 keeps such a text in one byte for each character.
-  return new vm.Script(readFileSync(file, 'latin1'), {
-    filename: file,
-    ...(cachedData && { cachedData }),
-    importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
-  });
+  return new Script(readFileSync(file, 'latin1'), { filename: file, ...(cachedData && { cachedData }) });
 }
 
 /** Runs a compiled bundle as Node runs a CommonJS module. */
-export function runScript(script: Script, file: string): void {
+export function runScript(script: CompiledScript, file: string): void {
   const module = { exports: {} };
   script.runInThisContext()(module.exports, createRequire(file), module, file, dirname(file));
 }

@@ -89,7 +89,7 @@ function choicesOf(
 
 /** Asks the open questions. @returns false if the input ends first */
 async function ask(open: readonly (keyof typeof QUESTIONS)[], answers: Answers): Promise<boolean> {
-  // In a bundle with a code cache, V8 of Node 20 cannot import, and Node 24 warns that this is experimental.
+  // A script with a code cache cannot import.
   const { createInterface } = process.getBuiltinModule('node:readline/promises');
   const lines = createInterface({ input: process.stdin, output: process.stdout });
   const ended = new AbortController();

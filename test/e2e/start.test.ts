@@ -138,6 +138,10 @@ test('replaces the parts of packages that the program never calls', async () => 
   );
 });
 
+test('leaves no import in the bundle, because a script with a code cache cannot import', async () => {
+  assert.doesNotMatch(await readFile('dist/cambist.cjs', 'latin1'), /\bimport\(/);
+});
+
 test('gives the modules of the bundle no prototype', async () => {
   const text = await readFile('dist/cambist.cjs', 'latin1');
   // If an update of esbuild breaks this, look for the new form of its modules.

@@ -128,22 +128,6 @@ for (const [what, servername, options, cause] of [
   });
 }
 
-test('serves a connection whose ClientHello was read already, and named the host', async (t) => {
-  const bridge = await startBridge(t, { serverName: HOST });
-  await shake(t, bridge.port, HOST);
-  await eventually('it is served', () => bridge.served.length === 1);
-});
-
-test('refuses a handshake with another name than the ClientHello that was read already', async (t) => {
-  const bridge = await startBridge(t, { serverName: HOST });
-  const client = connectTls({ port: bridge.port, servername: 'other.example.com', rejectUnauthorized: false });
-  t.after(() => client.destroy());
-  client.on('error', () => {});
-  await eventually('it is refused', () => bridge.failures.length === 1);
-  assert.deepEqual(causesOf(bridge), ['server_name']);
-  assert.equal(bridge.served.length, 0);
-});
-
 test('refuses bytes that are not a ClientHello', async (t) => {
   const bridge = await startBridge(t);
   const client = connect({ port: bridge.port, host: '127.0.0.1' }).on('error', () => {});
