@@ -28,7 +28,7 @@ export interface BoundedRequest {
   readonly method: 'GET' | 'POST';
   readonly url: RequestUrl;
   readonly headers: Record<string, string>;
-  /** A text is ASCII. */
+  /** A text has one character for each byte, as an encoded form does. */
   readonly body?: string | Buffer;
   /** Deadline in milliseconds of `performance.now()`. It covers connecting, waiting and reading. */
   readonly untilMs: number;

@@ -4,11 +4,11 @@ import { createResponseParser, type ResponseEvents } from './response-parser.ts'
 import { createSocketReader } from './sockets.ts';
 import type { UpstreamRequest } from './upstream-request.ts';
 import {
-  type Content,
   type EncodedRequest,
   encodeRequest,
   isBuffered,
   isHeader,
+  type RequestContent,
   sendBuffered,
   sendStreamed,
 } from './write-request.ts';
@@ -171,7 +171,7 @@ export function createConnection(socket: Socket, host: string, { onIdle, onClose
   }
 
   function write(sent: UpstreamRequest, encoded: EncodedRequest): void {
-    const content = (sent.options.body ?? null) as Content;
+    const content = (sent.options.body ?? null) as RequestContent;
     if (content === null || isBuffered(content)) {
       sendBuffered(socket, encoded.text, content);
       startHeadersTimer(sent);

@@ -173,7 +173,7 @@ export class Http1Dispatcher extends Dispatcher {
     this.#sockets = createSockets(connect);
   }
 
-  /** @param options headers: names and values in turn, or by name; body: see `Content` */
+  /** @param options headers: names and values in turn, or by name; body: see `RequestContent` */
   override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
     if (this.#refusal === undefined) this.#pool(String(options.origin)).dispatch(options, handler);
     else new UpstreamRequest(options, handler).fail(this.#refusal);

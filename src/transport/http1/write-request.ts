@@ -1,10 +1,10 @@
 import type { Socket } from 'node:net';
 import { type Dispatcher, errors } from 'undici';
 import { type KnownName, rememberNames } from '../known-names.ts';
-import { type Backpressure, type Content as BinaryContent, MAX_TEXT_BYTES, pump } from '../pump.ts';
+import { type Backpressure, type Content, MAX_TEXT_BYTES, pump } from '../pump.ts';
 
 /** The content of a request: none, buffered, streamed, or a text with a character for each byte. */
-export type Content = BinaryContent | string;
+export type RequestContent = Content | string;
 
 export interface EncodedRequest {
   /** Request line and headers, with a character for each byte. */
@@ -68,8 +68,8 @@ export function encodeRequest(
   if (typeof body === 'string' && BEYOND_ONE_BYTE.test(body)) {
     throw new errors.InvalidArgumentError('a text as content must have a character for each byte');
   }
-  const framing = framingOf(method, body as Content, length);
-  const isLast = upgrade ? true : isAmbiguous(method, body as Content);
+  const framing = framingOf(method, body as RequestContent, length);
+  const isLast = upgrade ? true : isAmbiguous(method, body as RequestContent);
   const persistence = isLast ? 'close' : 'keep-alive';
   const connection = upgrade ? `connection: upgrade\r\nupgrade: ${upgrade}\r\n` : `connection: ${persistence}\r\n`;
   return { text: `${start}${connection}${lines}${framing}\r\n`, length, isLast };
@@ -102,7 +102,7 @@ function isValidValue(value: string): boolean {
  * Servers disagree on where such a request or its response ends. Some ignore the content of a method that has no use for it, and
  * read it as the next request. Some send content in response to HEAD. No other request may follow on the connection.
  */
-function isAmbiguous(method: string, content: Content): boolean {
+function isAmbiguous(method: string, content: RequestContent): boolean {
   if (method === 'HEAD') return true;
   return content !== null && content !== undefined && !WITH_CONTENT.has(method);
 }
@@ -117,7 +117,7 @@ function lengthOf(value: string, previous: number | undefined): number {
 }
 
 /** @param length as announced. Buffered content has its own */
-function framingOf(method: string, content: Content, length: number | undefined): string {
+function framingOf(method: string, content: RequestContent, length: number | undefined): string {
   if (isBuffered(content)) return `content-length: ${content.length}\r\n`;
   if (content === null || content === undefined) return WITH_CONTENT.has(method) ? 'content-length: 0\r\n' : '';
   return length === undefined ? 'transfer-encoding: chunked\r\n' : `content-length: ${length}\r\n`;
@@ -131,7 +131,7 @@ function flatHeaders(headers: Dispatcher.DispatchOptions['headers']): readonly s
 }
 
 /** The content is complete. */
-export function isBuffered(content: Content): content is Buffer | string {
+export function isBuffered(content: RequestContent): content is Buffer | string {
   return typeof content === 'string' || Buffer.isBuffer(content);
 }
 
