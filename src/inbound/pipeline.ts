@@ -88,10 +88,10 @@ function hold(request: ProxyRequest, subject: Subject, handles: Handles): HeldHa
   return held;
 }
 
-/** Tokens of one caller share an issuer and a subject. A subject that nests deeply, as JSON can, would exhaust the stack. */
+/** Tokens of one caller share an issuer and a subject. Only text counts: JSON may nest so deeply that writing it exhausts the stack. */
 export function callerOf(subject: Subject): string {
   const { iss, sub } = claimsOf(subject) ?? {};
-  return JSON.stringify([iss, typeof sub === 'object' ? undefined : sub]);
+  return JSON.stringify([iss, sub].map((value) => (typeof value === 'string' ? value : undefined)));
 }
 
 function replacementOf({ handle, request }: HeldHandle, rules: InboundRules) {
