@@ -90,8 +90,11 @@ export async function startInterception(
 function rememberPermitted(constraints: NameConstraints): (host: string) => boolean {
   const known = new LRUCache<string, boolean>({ max: MAX_HOSTS });
   return (host) => {
-    const permitted = known.get(host) ?? permitsHost(constraints, host);
-    known.set(host, permitted);
+    let permitted = known.get(host);
+    if (permitted === undefined) {
+      permitted = permitsHost(constraints, host);
+      known.set(host, permitted);
+    }
     return permitted;
   };
 }
