@@ -16,7 +16,7 @@ Runs the tests in the named folders, or in all of them. A full run then searches
   --name PATTERN   only tests whose name matches this regular expression
 `;
 
-/** A test that hangs must not block the run. Sixteen files took five minutes on processors that were shared by five runs. */
+/** A test that hangs must not block the run. On processors that five runs shared, sixteen files took five minutes. */
 const PROCESS_TIMEOUT_MS = 1_200_000;
 /** Concurrent processes: one more than CI has processors, because many tests wait. Many tests start processes of their own. */
 const CONCURRENCY = 3;

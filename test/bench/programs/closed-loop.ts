@@ -6,7 +6,7 @@ import { requestsTo } from './requests.ts';
  * Opens connections and sends a request on each, so that no handshake is left to do. Opens none where each request has a connection
  * of its own.
  */
-export async function openUsed(
+export async function openWarmConnections(
   target: Target,
   count: number,
 ): Promise<{ connections: readonly Connection[]; requests: number; errors: number }> {
@@ -19,16 +19,16 @@ export async function openUsed(
 
 /**
  * Every connection sends its next request as soon as the previous response is complete. Measures the maximum throughput.
- * @param connected open connections. Without them, new ones are opened
+ * @param warmConnections open connections. Without them, new ones are opened
  */
 export async function runClosedLoop(
   target: Target,
   connectionCount: number,
   seconds: number,
-  connected?: readonly Connection[],
+  warmConnections?: readonly Connection[],
 ): Promise<Omit<ClosedResult, 'exchanges'>> {
   const requests = requestsTo(target);
-  const connections = connected ?? (target.newConnections ? [] : await openConnections(target, connectionCount));
+  const connections = warmConnections ?? (target.newConnections ? [] : await openConnections(target, connectionCount));
   const cpuBefore = process.cpuUsage();
   const startedMs = performance.now();
   const endMs = startedMs + 1000 * seconds;

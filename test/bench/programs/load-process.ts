@@ -1,4 +1,4 @@
-import { openUsed, runClosedLoop, sendEach } from './closed-loop.ts';
+import { openWarmConnections, runClosedLoop, sendEach } from './closed-loop.ts';
 import type { Connection } from './connection.ts';
 import { runOpenLoop } from './open-loop.ts';
 import { createOpenStreams } from './open-streams.ts';
@@ -10,7 +10,7 @@ import { startUpstream } from './upstream.ts';
 const streams = createOpenStreams();
 let tokenServer: TokenServer | undefined;
 /** For the next closed loop. */
-let connected: readonly Connection[] | undefined;
+let warmConnections: readonly Connection[] | undefined;
 
 async function execute(command: Command): Promise<unknown> {
   switch (command.do) {
@@ -22,15 +22,15 @@ async function execute(command: Command): Promise<unknown> {
     case 'each':
       return sendEach(command.target, command.connections);
     case 'connect': {
-      const { connections, ...result } = await openUsed(command.target, command.connections);
-      connected = connections;
+      const { connections, ...result } = await openWarmConnections(command.target, command.connections);
+      warmConnections = connections;
       return result;
     }
     case 'closed': {
       const before = tokenServer?.issued() ?? 0;
-      const open = connected;
-      connected = undefined;
-      const result = await runClosedLoop(command.target, command.connections, command.seconds, open);
+      const warm = warmConnections;
+      warmConnections = undefined;
+      const result = await runClosedLoop(command.target, command.connections, command.seconds, warm);
       return { ...result, exchanges: (tokenServer?.issued() ?? 0) - before };
     }
     case 'open':
