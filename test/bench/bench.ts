@@ -4,7 +4,7 @@ import { type Job, type Output, readArguments, USAGE } from './arguments.ts';
 import { drawCharts } from './charts.ts';
 import { compareBuilds } from './compare-builds.ts';
 import { withEnvironment } from './environment.ts';
-import { describeMachine, pinSelf } from './processes.ts';
+import { describeMachine, keepCoresAwake, pinSelf } from './processes.ts';
 import { type BenchResult, formatResult } from './report.ts';
 import { type CaseResult, runCase } from './run-case.ts';
 
@@ -30,10 +30,19 @@ async function main(args: string[]): Promise<number> {
       return 0;
     case 'measure':
       pinSelf();
-      show(await measure(job), job);
+      show(await withCoresAwake(() => measure(job)), job);
       return 0;
     default:
       return job satisfies never;
+  }
+}
+
+async function withCoresAwake<T>(run: () => Promise<T>): Promise<T> {
+  const stop = keepCoresAwake();
+  try {
+    return await run();
+  } finally {
+    stop();
   }
 }
 

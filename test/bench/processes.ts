@@ -30,6 +30,24 @@ export function startPinned(
   return spawn('taskset', ['-c', pinning[side], command, ...args], options);
 }
 
+/** Uses a core for as long as the parent lives. */
+const BUSY = 'const parent = process.ppid; while (process.ppid === parent) for (let i = 0; i < 1e6; i++);';
+
+/**
+ * Starts a process on each core that runs only where nothing else does, by the kernel's idle class. In a virtual machine, waking a
+ * halted core can take as long as a whole call, and counts as CPU of the proxy that sends to it.
+ * @returns a function that ends these processes. They also end with the bench
+ */
+export function keepCoresAwake(): () => void {
+  if (pinning === undefined || !has('chrt')) return () => undefined;
+  const busy = [pinning.proxy, pinning.load].map((core) =>
+    spawn('taskset', ['-c', core, 'chrt', '--idle', '0', process.execPath, '--eval', BUSY], { stdio: 'ignore' }),
+  );
+  return () => {
+    for (const child of busy) child.kill();
+  };
+}
+
 /** A process and its children, such as the workers of nginx or of Node's cluster. Without /proc, it alone. */
 export function processesOf(pid: number): number[] {
   try {
