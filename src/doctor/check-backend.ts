@@ -5,7 +5,7 @@ import { upstreamPeer } from '../transport/dispatchers.ts';
 import { readPeerCertificate } from './certificate.ts';
 import type { Pool } from './check-context.ts';
 import { credentialFinding } from './check-server.ts';
-import { type ConfigPaths, pathsOfUpstream } from './config-paths.ts';
+import { type ConfigPaths, settingsOfUpstream } from './config-paths.ts';
 import { codeOf, tlsRequired, unreachable } from './connection.ts';
 import { type Finding, fine, printable, problem, warning } from './finding.ts';
 import {
@@ -29,7 +29,8 @@ const PATIENCE_MS = 3000;
 export async function checkBackend(route: Route, pool: Pool): Promise<Finding[]> {
   const { origin, path } = route.upstream;
   const peer = upstreamPeer(route);
-  const paths = pathsOfUpstream(route);
+  const settings = settingsOfUpstream(route);
+  const { paths } = settings;
   try {
     const dispatcher = await pool(peer);
     const target = { dispatcher, origin, path: path || '/', connectMs: peer.connectMs, patienceMs: PATIENCE_MS };
@@ -44,7 +45,7 @@ export async function checkBackend(route: Route, pool: Pool): Promise<Finding[]>
   } catch (error) {
     if (error instanceof CambistError) return [credentialFinding(error)];
     if (codeOf(error) === 'TimeoutError') return [silent(origin, paths)];
-    return [await unreachable({ url: origin, error, paths, ca: peer.tls?.ca, timeoutMs: peer.connectMs })];
+    return [await unreachable({ url: origin, error, ...settings })];
   }
 }
 
@@ -58,9 +59,8 @@ async function probe(target: ProbeTarget): Promise<ProbeResponse> {
   const second = await sendMessage(target, DISCOVER);
   if (isUnderstood(second)) return second;
   if (first.status !== 404 && first.status !== 405) return first;
-  const { dispatcher, origin, path, connectMs, patienceMs } = target;
-  const stream = { method: 'GET', path, headers: { accept: 'text/event-stream' } } as const;
-  const third = await sendProbe(dispatcher, origin, stream, connectMs, patienceMs);
+  const { path } = target;
+  const third = await sendProbe(target, { method: 'GET', path, headers: { accept: 'text/event-stream' } });
   const isStream = third.header('content-type')?.startsWith('text/event-stream') === true;
   return third.status === 401 || (third.status === 200 && isStream) ? third : first;
 }

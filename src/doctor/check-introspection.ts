@@ -1,4 +1,4 @@
-import type { Introspection, SubjectVerification } from '../config/route.ts';
+import type { SubjectVerification } from '../config/route.ts';
 import { toSubject } from '../tokens/subject.ts';
 import type { CheckContext } from './check-context.ts';
 import { credentialFinding, failureOf } from './check-server.ts';
@@ -9,11 +9,12 @@ const MADE_UP = 'cambist-doctor-made-up-token';
 
 /**
  * Asks about a made-up token, as the proxy does about a caller's.
+ * @param name of the authorization server
  * @returns whether tokens can be introspected
  */
 export async function checkIntrospection(
   rules: SubjectVerification,
-  { authorizationServer: { name } }: Introspection,
+  name: string,
   { verifier }: CheckContext,
   found: Found,
 ): Promise<boolean> {

@@ -8,7 +8,7 @@ import type { Grant } from '../tokens/token-request.ts';
 import type { CheckContext } from './check-context.ts';
 import { clientFinding, encodingFinding, encodingMatters, INVALID_TOKEN, unusedFinding } from './client-auth.ts';
 import { clockFinding, skewOf } from './clocks.ts';
-import { pathsOfServer } from './config-paths.ts';
+import { settingsOfServer } from './config-paths.ts';
 import { unreachable } from './connection.ts';
 import { type Finding, type Found, problem } from './finding.ts';
 import { lookupOf, type MetadataUse, metadataFindings, unusableMetadata } from './metadata.ts';
@@ -116,8 +116,7 @@ async function locate(
 
 /** Explains why a server returned no response. */
 export function unreachableServer(server: AuthorizationServer, { url, error }: RecordedRequest): Promise<Finding> {
-  const { tls, timeoutMs } = server;
-  return unreachable({ url, error, paths: pathsOfServer(server), ca: tls?.ca, timeoutMs });
+  return unreachable({ url, error, ...settingsOfServer(server) });
 }
 
 export function credentialFinding(failure: CambistError): Finding {

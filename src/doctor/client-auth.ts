@@ -2,7 +2,7 @@ import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { serverPath } from './config-paths.ts';
 import { type Finding, fine, problem, warning } from './finding.ts';
 import { type OAuthError, oauthErrorOf, quoting } from './oauth-error.ts';
-import { issuedTokenOf, type RecordedRequest } from './recorded-request.ts';
+import { issuedTokenOf, type RecordedRequest, sentIn } from './recorded-request.ts';
 
 /** Sent as the subject token. A server that refuses it for itself has accepted the client that sent it. */
 export const INVALID_TOKEN = 'cambist-doctor-sends-no-token';
@@ -18,7 +18,7 @@ export function clientFinding(server: AuthorizationServer, request: RecordedRequ
       fix: 'do not use this server for token exchange until it verifies subject tokens',
     });
   }
-  const refusal = oauthErrorOf(request);
+  const refusal = oauthErrorOf(request, sentIn(request));
   if (refusal === undefined) return unavailableFinding(request);
   const cause = clientRefusal(server, refusal);
   if (cause !== undefined) return quoting(cause, refusal);
@@ -40,7 +40,7 @@ function labelOf({ clientId, clientAuth }: AuthorizationServer): string {
 }
 
 /** The response says nothing about client or token. */
-export function unavailableFinding({ status }: RecordedRequest): Finding {
+export function unavailableFinding({ status }: Pick<RecordedRequest, 'status'>): Finding {
   return problem('server_unavailable', `the token endpoint returned ${status ?? 'nothing'}, without an OAuth error`, {
     why:
       status === 429

@@ -1,5 +1,6 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { Route } from '../config/route.ts';
+import { upstreamPeer } from '../transport/dispatchers.ts';
 
 /** Where the config sets how a peer is reached. */
 export interface ConfigPaths {
@@ -18,22 +19,27 @@ export function serverPath(server: AuthorizationServer): string {
   return `authorization_servers.${server.name}`;
 }
 
-export function pathsOfServer(server: AuthorizationServer): ConfigPaths {
-  const at = serverPath(server);
-  return {
-    address: `${at}.issuer or token_endpoint`,
-    timeout: `${at}.timeout`,
-    ca: `${at}.tls.ca`,
-    certificate: `${at}.tls.certificate and private_key`,
-  };
+/** How cambist reaches a peer, and where the config sets that. */
+export interface PeerSettings {
+  readonly paths: ConfigPaths;
+  /** The file of `tls.ca`. */
+  readonly ca: string | undefined;
+  readonly timeoutMs: number;
 }
 
-export function pathsOfUpstream({ name }: Route): ConfigPaths {
-  const route = `routes.${name}`;
-  return {
-    address: `${route}.upstream`,
-    timeout: `${route}.timeouts.connect`,
-    ca: `${route}.tls.ca`,
-    certificate: `${route}.tls.certificate and private_key`,
-  };
+export function settingsOfServer(server: AuthorizationServer): PeerSettings {
+  const at = serverPath(server);
+  const paths = { ...tlsPaths(at), address: `${at}.issuer or token_endpoint`, timeout: `${at}.timeout` };
+  return { paths, ca: server.tls?.ca, timeoutMs: server.timeoutMs };
+}
+
+export function settingsOfUpstream(route: Route): PeerSettings {
+  const at = `routes.${route.name}`;
+  const { connectMs, tls } = upstreamPeer(route);
+  const paths = { ...tlsPaths(at), address: `${at}.upstream`, timeout: `${at}.timeouts.connect` };
+  return { paths, ca: tls?.ca, timeoutMs: connectMs };
+}
+
+function tlsPaths(at: string) {
+  return { ca: `${at}.tls.ca`, certificate: `${at}.tls.certificate and private_key` };
 }

@@ -1,15 +1,12 @@
 import { type PeerCertificate, readPeerCertificate } from './certificate.ts';
-import type { ConfigPaths } from './config-paths.ts';
+import type { ConfigPaths, PeerSettings } from './config-paths.ts';
 import { type Finding, printable, problem } from './finding.ts';
 
-export interface FailedConnection {
+interface FailedConnection extends PeerSettings {
   readonly url: string;
   readonly error: unknown;
-  readonly certificate: PeerCertificate | undefined;
-  readonly paths: ConfigPaths;
-  /** The file of `tls.ca`. */
-  readonly ca: string | undefined;
-  readonly timeoutMs: number;
+  /** Undefined if it was not read. */
+  readonly certificate?: PeerCertificate | undefined;
 }
 
 const UNTRUSTED: ReadonlySet<string> = new Set([

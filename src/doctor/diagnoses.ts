@@ -4,20 +4,19 @@ import { redact } from '../observability/logged-error.ts';
 import type { RefusedToken } from '../proxy/backend-failure.ts';
 import { bareToken } from '../tokens/b64-token.ts';
 import { readClaims } from '../tokens/claims.ts';
-import type { FailedDiscovery, FailedTokenRequest, FailedVerification, MetadataAttempt } from '../tokens/diagnosis.ts';
+import type { FailedDiscovery, FailedTokenRequest, FailedVerification } from '../tokens/diagnosis.ts';
 import { findRepeated, hideCredentials, type SentValue, sentInAuthorization } from '../tokens/sent-values.ts';
 import type { Grant } from '../tokens/token-request.ts';
-import { upstreamPeer } from '../transport/dispatchers.ts';
 import { unavailableFinding } from './client-auth.ts';
 import { clockDifference } from './clocks.ts';
-import { pathsOfServer, pathsOfUpstream } from './config-paths.ts';
+import { settingsOfServer, settingsOfUpstream } from './config-paths.ts';
 import { connectionFinding } from './connection.ts';
 import { exchangeRefusal } from './exchange-errors.ts';
 import type { Finding, ShowClaim } from './finding.ts';
 import { issuedFindings } from './issued-token.ts';
 import { lookupOf, unusableMetadata } from './metadata.ts';
 import { oauthErrorOf } from './oauth-error.ts';
-import { issuedTokenOf, type RecordedRequest } from './recorded-request.ts';
+import { issuedTokenOf } from './recorded-request.ts';
 import { tokenRefusal } from './token-refusal.ts';
 import { verificationFindings } from './verification.ts';
 
@@ -31,12 +30,15 @@ export function discovery({ server, attempts, message }: FailedDiscovery): Diagn
   const [first] = attempts;
   if (first === undefined) return undefined;
   if (attempts.every(({ response }) => response === undefined)) {
-    const { tls, timeoutMs } = server;
-    const paths = pathsOfServer(server);
     const { url, error } = first;
-    return diagnosisOf(connectionFinding({ url, error, paths, ca: tls?.ca, timeoutMs, certificate: undefined }));
+    return diagnosisOf(connectionFinding({ url, error, ...settingsOfServer(server) }));
   }
-  return diagnosisOf(unusableMetadata(lookupOf(server), attempts.map(toRecorded), message));
+  const responses = attempts.map(({ url, response }) => ({
+    url,
+    status: response?.status,
+    text: response?.text ?? '',
+  }));
+  return diagnosisOf(unusableMetadata(lookupOf(server), responses, message));
 }
 
 /** Explains why the rules of a route refuse a subject token, as the doctor does. */
@@ -68,28 +70,18 @@ export function refusedToken({
 
 /** Explains why a backend cannot be reached, as the doctor does. */
 export function unreachable(route: Route, error: Error): Diagnosis | undefined {
-  const { connectMs: timeoutMs, tls } = upstreamPeer(route);
-  const { origin: url } = route.upstream;
-  const failed = { url, error, paths: pathsOfUpstream(route), ca: tls?.ca, timeoutMs, certificate: undefined };
-  return diagnosisOf(connectionFinding(failed));
+  return diagnosisOf(connectionFinding({ url: route.upstream.origin, error, ...settingsOfUpstream(route) }));
 }
 
 function tokenRequestFinding(failed: FailedTokenRequest): Finding | undefined {
-  const { server, request, grant, url, sent, response, failure } = failed;
-  const { tls, timeoutMs } = server;
+  const { server, request, grant, url, sent, response, failure, failedAtMs } = failed;
   if (response === undefined) {
     if (failure.code !== 'ERR_STS_UNAVAILABLE') return undefined;
-    const { cause: error } = failure;
-    return connectionFinding({
-      url,
-      error,
-      paths: pathsOfServer(server),
-      ca: tls?.ca,
-      timeoutMs,
-      certificate: undefined,
-    });
+    return connectionFinding({ url, error: failure.cause, ...settingsOfServer(server) });
   }
-  const recorded = recordedOf(failed);
+  const { status, text } = response;
+  const form = new URLSearchParams(failed.form);
+  const recorded = { form, sentAtMs: failedAtMs, respondedAtMs: failedAtMs, status, text };
   const subject = readClaims(tokenIn(grant) ?? '');
   const show = showRedacted(sent);
   const refusal = oauthErrorOf(recorded, sent);
@@ -109,36 +101,6 @@ function tokenRequestFinding(failed: FailedTokenRequest): Finding | undefined {
 function tokenIn(grant: Grant): string | undefined {
   if (grant.kind === 'token_exchange' || grant.kind === 'token_vault') return grant.subjectToken;
   return grant.kind === 'jwt_bearer' && grant.from === 'caller' ? grant.assertion : undefined;
-}
-
-function recordedOf({ url, form, response, failedAtMs }: FailedTokenRequest): RecordedRequest {
-  return {
-    method: 'POST',
-    url,
-    form: new URLSearchParams(form),
-    authorization: undefined,
-    sentAtMs: failedAtMs,
-    respondedAtMs: failedAtMs,
-    status: response?.status,
-    headers: {},
-    text: response?.text ?? '',
-    error: undefined,
-  };
-}
-
-function toRecorded({ url, response, error }: MetadataAttempt): RecordedRequest {
-  return {
-    method: 'GET',
-    url,
-    form: new URLSearchParams(),
-    authorization: undefined,
-    sentAtMs: 0,
-    respondedAtMs: undefined,
-    status: response?.status,
-    headers: {},
-    text: response?.text ?? '',
-    error,
-  };
 }
 
 function diagnosisOf(finding: Finding | undefined): Diagnosis | undefined {

@@ -3,13 +3,13 @@ import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { TokenTarget } from '../config/route.ts';
 import { type Finding, fine, listed, printable, problem, type ShowClaim, warning } from './finding.ts';
 import { withoutPersonal } from './personal-claims.ts';
-import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';
+import { jsonBodyOf, type TokenResponse } from './recorded-request.ts';
 
 /** An issued token, and the exchange that it comes from. */
 export interface IssuedExchange {
   readonly server: AuthorizationServer;
   readonly target: TokenTarget;
-  readonly request: RecordedRequest;
+  readonly request: TokenResponse;
   /** Undefined if the token is opaque. */
   readonly claims: JWTPayload | undefined;
   readonly subject: JWTPayload | undefined;

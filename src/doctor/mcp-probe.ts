@@ -1,8 +1,19 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 
+/** A backend, as the proxy connects to it. */
+export interface ProbeTarget {
+  readonly dispatcher: Dispatcher;
+  readonly origin: string;
+  readonly path: string;
+  /** Time to connect, in addition to `patienceMs`. */
+  readonly connectMs: number;
+  /** Time for the response headers, and again for the body. */
+  readonly patienceMs: number;
+}
+
 /** A request to a backend. It never carries more than the doctor gives it: no header of a caller. */
-export interface ProbeRequest {
+interface ProbeRequest {
   readonly method: 'POST' | 'GET' | 'DELETE';
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
@@ -62,16 +73,11 @@ const MAX_BODY_BYTES = 64 * 1024;
 
 /**
  * Sends a request by `dispatch`, as the proxy does: a pool for HTTP/2 has no other method.
- * @param connectMs time to connect, in addition to `patienceMs`
- * @param patienceMs time for the response headers, and again for the body
  * @throws the dispatcher's error, or a `TimeoutError`
  */
 export function sendProbe(
-  dispatcher: Dispatcher,
-  origin: string,
+  { dispatcher, origin, connectMs, patienceMs }: ProbeTarget,
   { method, path, headers, body }: ProbeRequest,
-  connectMs: number,
-  patienceMs: number,
 ): Promise<ProbeResponse> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
@@ -136,28 +142,19 @@ export function isJsonRpc({ text }: ProbeResponse): boolean {
   }
 }
 
-/** A backend, as the proxy connects to it. */
-export interface ProbeTarget {
-  readonly dispatcher: Dispatcher;
-  readonly origin: string;
-  readonly path: string;
-  readonly connectMs: number;
-  readonly patienceMs: number;
-}
-
 /** Sends an MCP message. Ends the session that it may open. @param authorization headers that carry a token and its proof */
 export async function sendMessage(
-  { dispatcher, origin, path, connectMs, patienceMs }: ProbeTarget,
+  target: ProbeTarget,
   { headers, body }: McpMessage,
   authorization: Readonly<Record<string, string>> = {},
 ): Promise<ProbeResponse> {
-  const send = (request: ProbeRequest) => sendProbe(dispatcher, origin, request, connectMs, patienceMs);
-  const response = await send({ method: 'POST', path, headers: { ...headers, ...authorization }, body });
+  const { path } = target;
+  const response = await sendProbe(target, { method: 'POST', path, headers: { ...headers, ...authorization }, body });
   const session = response.header('mcp-session-id');
   if (session !== undefined) {
     // A proof of possession is valid for one request, so a bound token cannot end the session.
     const end = { method: 'DELETE', path, headers: { ...authorization, 'mcp-session-id': session } } as const;
-    await send(end).catch(() => undefined);
+    await sendProbe(target, end).catch(() => undefined);
   }
   return response;
 }

@@ -15,6 +15,8 @@ export interface MetadataLookup {
   readonly allowInsecureHttp: boolean;
 }
 
+type MetadataResponse = Pick<RecordedRequest, 'url' | 'status' | 'text'>;
+
 /** The use that routes make of an authorization server. */
 export interface MetadataUse {
   readonly grant: AuthorizationServer['grant'];
@@ -128,7 +130,7 @@ function authMethodNames({ clientAuth }: AuthorizationServer): string[] {
  */
 export function unusableMetadata(
   lookup: MetadataLookup,
-  requests: readonly RecordedRequest[],
+  requests: readonly MetadataResponse[],
   verdict: string,
 ): Finding {
   const { endpoint, issuer, path } = lookup;
@@ -159,7 +161,7 @@ export function unusableMetadata(
   });
 }
 
-function issuerMismatch({ issuer, path }: MetadataLookup, request: RecordedRequest): Finding {
+function issuerMismatch({ issuer, path }: MetadataLookup, request: MetadataResponse): Finding {
   const { issuer: stated } = jsonBodyOf(request);
   const named = typeof stated === 'string' ? stated : '';
   return problem(
@@ -197,7 +199,7 @@ const ON_LOOPBACK = {
   jwks_uri: { code: 'jwks_uri_loopback', what: 'the metadata names keys on loopback' },
 } as const;
 
-function unusableEndpoint(lookup: MetadataLookup, request: RecordedRequest, verdict: string): Finding {
+function unusableEndpoint(lookup: MetadataLookup, request: MetadataResponse, verdict: string): Finding {
   const { endpoint: field, path, issuer, allowInsecure, allowInsecureHttp } = lookup;
   const endpoint = jsonBodyOf(request)[field];
   const url = typeof endpoint === 'string' && URL.canParse(endpoint) ? new URL(endpoint) : undefined;
@@ -229,6 +231,6 @@ function listOf(value: unknown): readonly string[] | undefined {
   return Array.isArray(value) ? value.filter((entry) => typeof entry === 'string') : undefined;
 }
 
-function isObject({ text }: RecordedRequest): boolean {
+function isObject({ text }: MetadataResponse): boolean {
   return text.trimStart().startsWith('{');
 }

@@ -3,7 +3,7 @@ import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { redact } from '../observability/logged-error.ts';
 import { hideCredentials, type SentValue } from '../tokens/sent-values.ts';
 import type { Finding, ShowClaim } from './finding.ts';
-import { jsonBodyOf, type RecordedRequest, sentIn } from './recorded-request.ts';
+import { jsonBodyOf, type TokenResponse } from './recorded-request.ts';
 
 /** An OAuth error response (RFC 6749 section 5.2). */
 export interface OAuthError {
@@ -18,7 +18,7 @@ export interface OAuthError {
 /** An exchange that an authorization server refused. */
 export interface FailedExchange {
   readonly server: AuthorizationServer;
-  readonly request: RecordedRequest;
+  readonly request: TokenResponse;
   readonly refusal: OAuthError;
   /** Claims of the subject token. Undefined if it is opaque, or the request had none. */
   readonly subject: JWTPayload | undefined;
@@ -44,8 +44,8 @@ const BUSY: ReadonlySet<number> = new Set([408, 429]);
  * @returns undefined if the response is not a refusal
  */
 export function oauthErrorOf(
-  request: RecordedRequest,
-  sent: readonly SentValue[] = sentIn(request),
+  request: Pick<TokenResponse, 'status' | 'text'>,
+  sent: readonly SentValue[],
 ): OAuthError | undefined {
   const { status } = request;
   if (status === undefined || status < 400 || status >= 500 || BUSY.has(status)) return undefined;

@@ -21,6 +21,9 @@ export interface RecordedRequest {
   readonly error: unknown;
 }
 
+/** The part of a token request and its response that findings need. */
+export type TokenResponse = Pick<RecordedRequest, 'form' | 'sentAtMs' | 'respondedAtMs' | 'status' | 'text'>;
+
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 
 /** Wraps a pool to record each request and its response. The doctor thus sees the requests that the program's own code sends. */
@@ -78,7 +81,7 @@ function singleHeaders(headers: IncomingHttpHeaders): Record<string, string> {
 }
 
 /** The response body as a JSON object, or an empty object if it is not one. */
-export function jsonBodyOf({ text }: RecordedRequest): Readonly<Record<string, unknown>> {
+export function jsonBodyOf({ text }: Pick<RecordedRequest, 'text'>): Readonly<Record<string, unknown>> {
   try {
     const value: unknown = JSON.parse(text);
     return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
@@ -94,7 +97,7 @@ export function sentIn({ form, authorization }: RecordedRequest): SentValue[] {
 }
 
 /** The access token in a token response. */
-export function issuedTokenOf(request: RecordedRequest): string | undefined {
+export function issuedTokenOf(request: Pick<RecordedRequest, 'status' | 'text'>): string | undefined {
   if (request.status !== 200) return undefined;
   const { access_token: token } = jsonBodyOf(request);
   return typeof token === 'string' && token !== '' ? token : undefined;

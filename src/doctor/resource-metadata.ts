@@ -53,9 +53,8 @@ function pathOf({ pathname, search }: URL): string {
 }
 
 async function fetchMetadata(target: ProbeTarget, path: string): Promise<ResourceMetadata | undefined> {
-  const { dispatcher, origin, connectMs, patienceMs } = target;
   const request = { method: 'GET', path, headers: { accept: 'application/json' } } as const;
-  const response = await sendProbe(dispatcher, origin, request, connectMs, patienceMs).catch(() => undefined);
+  const response = await sendProbe(target, request).catch(() => undefined);
   return response?.status === 200 ? readMetadata(response.text) : undefined;
 }
 

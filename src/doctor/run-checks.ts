@@ -1,6 +1,6 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { Config } from '../config/config.ts';
-import type { Introspection, Route, SubjectVerification } from '../config/route.ts';
+import type { Route, SubjectVerification } from '../config/route.ts';
 import { signallingServers, usedServers } from '../config/used-servers.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
 import { checkAgent } from './check-agent.ts';
@@ -36,17 +36,14 @@ export interface CheckOptions {
   readonly reporter: Reporter;
 }
 
-/** Usable keys by their source, as `keySourceOf` names it. */
-type Keys = Map<string, readonly UsableKey[]>;
-
 /** Starts the section of a component. @returns the receiver of its findings */
 type Begin = (component: Component, title: string) => Found;
 
 /** The options of a run, and what follows from them. */
 interface Run extends CheckOptions {
   readonly routes: readonly Route[];
-  /** The rules for callers of the agent. Undefined: the config has no such rules, or one route is checked. */
-  readonly callers: SubjectVerification | undefined;
+  /** The rules for subject tokens, and for callers of the agent: once for all that share their keys, by the source of these. */
+  readonly rules: ReadonlyMap<string, SubjectVerification>;
   readonly begin: Begin;
 }
 
@@ -61,7 +58,7 @@ export async function runChecks(options: CheckOptions): Promise<void> {
   const run: Run = {
     ...options,
     routes,
-    callers: only === undefined ? config.inbound?.verify : undefined,
+    rules: rulesOf(routes, only === undefined ? config.inbound?.verify : undefined),
     begin(component, title) {
       reporter.section(component, title);
       return (finding) => reporter.finding(component, finding);
@@ -95,10 +92,11 @@ async function checkServers({
 }
 
 /** @returns the usable keys by their source */
-async function checkVerificationKeys({ config, routes, callers, context, begin }: Run): Promise<Keys> {
-  const keys: Keys = new Map();
-  for (const [source, rules] of verificationsOf(routes, callers)) {
-    const { issuer } = rules;
+async function checkVerificationKeys({ config, rules: all, context, begin }: Run) {
+  const keys = new Map<string, readonly UsableKey[]>();
+  for (const [source, rules] of all) {
+    const { issuer, introspection, jwksUri } = rules;
+    if (introspection !== undefined && jwksUri === undefined) continue;
     const found = begin({ kind: 'issuer', name: issuer }, `keys of issuer "${issuer}", which verify subject tokens`);
     const usable = await checkKeys(rules, config.authorizationServers, context, found);
     if (usable !== undefined) keys.set(source, usable);
@@ -118,11 +116,12 @@ async function checkTransmitters({ config, context, begin }: Run): Promise<void>
 }
 
 /** Removes the keys of issuers whose tokens cannot be introspected, and adds an empty list where introspection does without keys. */
-async function checkIntrospections({ routes, callers, context, begin }: Run, keys: Keys): Promise<void> {
-  for (const [source, rules, introspection] of introspectionsOf(routes, callers)) {
-    const { name } = introspection.authorizationServer;
+async function checkIntrospections({ rules: all, context, begin }: Run, keys: Map<string, readonly UsableKey[]>) {
+  for (const [source, rules] of all) {
+    if (rules.introspection === undefined) continue;
+    const { name } = rules.introspection.authorizationServer;
     const found = begin({ kind: 'issuer', name: rules.issuer }, `introspection at authorization server "${name}"`);
-    const works = await checkIntrospection(rules, introspection, context, found);
+    const works = await checkIntrospection(rules, name, context, found);
     if (!works) keys.delete(source);
     else if (rules.jwksUri === undefined) keys.set(source, []);
   }
@@ -133,7 +132,7 @@ async function checkRoutes(
   { routes, input, call, context, begin }: Run,
   backends: ReadonlyMap<Route, Promise<readonly Finding[]>>,
   servers: Prerequisites['servers'],
-  keys: Keys,
+  keys: Prerequisites['keys'],
 ): Promise<void> {
   const exchanging = routes.filter(
     (route) =>
@@ -181,32 +180,7 @@ async function checkCallerToken(
   return 'missing';
 }
 
-/** The rules for callers of the agent and for subject tokens, once for all that share their keys. */
-function verificationsOf(
-  routes: readonly Route[],
-  callers: SubjectVerification | undefined,
-): ReadonlyMap<string, SubjectVerification> {
-  const byKeys = rulesOf(routes, callers).filter(
-    ({ introspection, jwksUri }) => introspection === undefined || jwksUri !== undefined,
-  );
-  return new Map(byKeys.map((verify) => [keySourceOf(verify), verify]));
-}
-
-/** The rules by which authorization servers are asked, once for all that share their source. */
-function introspectionsOf(
-  routes: readonly Route[],
-  callers: SubjectVerification | undefined,
-): (readonly [source: string, SubjectVerification, Introspection])[] {
-  const found = new Map<string, readonly [string, SubjectVerification, Introspection]>();
-  for (const rules of rulesOf(routes, callers)) {
-    const { introspection } = rules;
-    const source = keySourceOf(rules);
-    if (introspection !== undefined) found.set(source, [source, rules, introspection]);
-  }
-  return [...found.values()];
-}
-
-function rulesOf(routes: readonly Route[], callers: SubjectVerification | undefined): SubjectVerification[] {
-  const ofRoutes = routes.map(({ subjectToken: { verify } }) => verify);
-  return [callers, ...ofRoutes].filter((verify) => verify !== undefined);
+function rulesOf(routes: readonly Route[], callers: SubjectVerification | undefined) {
+  const rules = [callers, ...routes.map(({ subjectToken: { verify } }) => verify)].filter((each) => each !== undefined);
+  return new Map(rules.map((each) => [keySourceOf(each), each]));
 }

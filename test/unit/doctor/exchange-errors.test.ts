@@ -4,6 +4,7 @@ import type { JWTPayload } from 'jose';
 import { exchangeErrorFinding } from '../../../src/doctor/exchange-errors.ts';
 import { showPrintable } from '../../../src/doctor/finding.ts';
 import { oauthErrorOf } from '../../../src/doctor/oauth-error.ts';
+import { sentIn } from '../../../src/doctor/recorded-request.ts';
 import { response, server } from './samples.ts';
 
 const KEYCLOAK = {};
@@ -252,7 +253,7 @@ for (const {
   test(`reports ${finding}: ${when}`, () => {
     const body = { error, ...(description !== undefined && { error_description: description }) };
     const request = response(status, body, { form: new URLSearchParams(sent) });
-    const refusal = oauthErrorOf(request);
+    const refusal = oauthErrorOf(request, []);
     assert.ok(refusal);
     const found = exchangeErrorFinding({
       server: server(more.server),
@@ -272,17 +273,18 @@ for (const {
 test('redacts the subject token and anything like a token in a description', () => {
   const token = `eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.${'a'.repeat(30)}.${'b'.repeat(30)}`;
   const body = { error: 'invalid_grant', error_description: `token short-one or ${token} is bad\u001b[31m` };
-  const refusal = oauthErrorOf(response(400, body, { form: new URLSearchParams({ subject_token: 'short-one' }) }));
+  const request = response(400, body, { form: new URLSearchParams({ subject_token: 'short-one' }) });
+  const refusal = oauthErrorOf(request, sentIn(request));
   assert.equal(refusal?.shown, '400 invalid_grant: token [redacted] or [redacted] is bad [31m');
 });
 
 test('does not mistake long protocol words for tokens', () => {
   const body = { error: 'invalid_request', error_description: 'requested_token_type and subject_token_type' };
-  assert.match(oauthErrorOf(response(400, body))?.shown ?? '', /requested_token_type and subject_token_type/);
+  assert.match(oauthErrorOf(response(400, body), [])?.shown ?? '', /requested_token_type and subject_token_type/);
 });
 
 test('shows the status of a response without an OAuth error', () => {
-  assert.equal(oauthErrorOf(response(404, '<html>'))?.shown, '404, without an OAuth error');
-  assert.equal(oauthErrorOf(response(503, '{}')), undefined);
-  assert.equal(oauthErrorOf(response(200, '{}')), undefined);
+  assert.equal(oauthErrorOf(response(404, '<html>'), [])?.shown, '404, without an OAuth error');
+  assert.equal(oauthErrorOf(response(503, '{}'), []), undefined);
+  assert.equal(oauthErrorOf(response(200, '{}'), []), undefined);
 });
