@@ -8,8 +8,7 @@ import {
 } from '../config/agent-variables.ts';
 import { INTERCEPT_FOLDERS } from '../config/check-pod-intercept.ts';
 import { addJavaOptions, removeJavaOptions } from './java-options.ts';
-import { getIn, isArray, isEmpty, type Json, type JsonObject, objectsOf, textOf } from './json.ts';
-import { toPointer } from './json-patch.ts';
+import { getIn, isArray, itemsOf, type Json, type JsonObject, objectsOf, textOf } from './json.ts';
 import type { InjectionOptions } from './parse-options.ts';
 import type { PodLayout } from './pod-layout.ts';
 import { quote } from './quote.ts';
@@ -69,37 +68,27 @@ export const MAX_AGENT_VARIABLES =
 /** The variables that were set, so that this can be undone. */
 export type EnvRecord = Pick<InjectionStatus, 'env' | 'java'>;
 
-export interface EnvChange {
-  readonly template: JsonObject;
-  readonly record: EnvRecord;
-  /** The lists that were empty or null before, by JSON Pointer. */
-  readonly empty: Readonly<Record<string, Json>>;
-  /** The limits of these variables, and which were left unchanged. */
-  readonly notes: readonly string[];
-}
-
-/** Sets variables on the agent's containers. A variable that is present in either spelling is left unchanged. */
-export function addAgentEnv(template: JsonObject, layout: PodLayout, wanted: AgentEnv): EnvChange {
+/**
+ * Sets variables on the agent's containers. A variable that is present in either spelling is left unchanged.
+ * @returns notes on the limits of these variables, and on those that were left unchanged, too
+ */
+export function addAgentEnv(template: JsonObject, layout: PodLayout, wanted: AgentEnv) {
   const set = new Map<string, string[]>();
   const merged: string[] = [];
-  const empty = new Map<string, Json>();
   const notes: string[] = [];
-  const result = layout.changeContainers(template, 'env', ({ name: container, kind }, env, path) => {
+  const result = layout.changeContainers(template, 'env', ({ name: container, kind }, env) => {
     if (kind === 'early' || (kind === 'init' && !wanted.initContainers)) return env;
     const { list, kept, added, isMerged } = addTo(env, wanted);
     notes.push(...kept.map((what) => `container ${quote(container)} already sets ${what}: left unchanged`));
     if (isMerged) merged.push(container);
-    if (added.length > 0) {
-      set.set(container, [...(set.get(container) ?? []), ...added]);
-      if (env !== undefined && isEmpty(env)) empty.set(toPointer(path), env);
-    }
+    if (added.length > 0) set.set(container, [...(set.get(container) ?? []), ...added]);
     return list;
   });
   if (set.size > 0) notes.push(...bypassNotes(wanted.variables));
   const isChanged = set.size > 0 || merged.length > 0;
   const java = wanted.java !== undefined && isChanged ? { options: wanted.java, merged } : undefined;
   const record = { ...(set.size > 0 && { env: Object.fromEntries(set) }), ...(java !== undefined && { java }) };
-  return { template: result, record, empty: Object.fromEntries(empty), notes };
+  return { template: result, record, notes };
 }
 
 function bypassNotes({ HTTP_PROXY, HTTPS_PROXY }: AgentEnv['variables']): readonly string[] {
@@ -117,9 +106,8 @@ function addTo(env: Json | undefined, { variables, java }: AgentEnv) {
   );
   const forJava = java === undefined ? undefined : addJavaOptions(env, java);
   if (forJava?.kept !== undefined) kept.push(forJava.kept);
-  const before = isArray(env) ? env : [];
   const list = [
-    ...(forJava?.merged ?? before),
+    ...(forJava?.merged ?? itemsOf(env)),
     ...added.map(([name, value]) => ({ name, value }) satisfies EnvVar),
     ...(forJava?.variable === undefined ? [] : [forJava.variable]),
   ];

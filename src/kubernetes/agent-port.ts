@@ -1,25 +1,13 @@
 import type { EnvVar } from 'kubernetes-types/core/v1.js';
-import { getIn, isArray, isEmpty, type Json, type JsonObject, objectsOf, type Path, setIn, textOf } from './json.ts';
+import { getIn, isEmpty, itemsOf, type Json, type JsonObject, objectsOf, type Path, setIn, textOf } from './json.ts';
 import { type PodLayout, SIDECAR_NAME } from './pod-layout.ts';
 import { quote } from './quote.ts';
+import { type MoveRecord, PORT_PATHS } from './status.ts';
 
 /** The port that callers use, which cambist takes over, and the port that the agent moves to. */
 export interface InboundPorts {
   readonly inbound: number;
   readonly agent: number;
-}
-
-/** Everything that a move changed, so that it can be undone. */
-export interface MoveRecord {
-  readonly container: string;
-  readonly inbound: number;
-  readonly agent: number;
-  /** The value of the variable PORT before; null if it was not set. */
-  readonly portBefore: string | null;
-  /** The list of variables was empty or null before. */
-  readonly envBefore?: Json | undefined;
-  /** The ports of probes and hooks before, by their path in the container. */
-  readonly probes: readonly { readonly path: readonly string[]; readonly before: string | number }[];
 }
 
 export interface Move {
@@ -30,16 +18,6 @@ export interface Move {
 
 /** Tells programs of many frameworks where to listen. */
 const VARIABLE = 'PORT';
-
-/** Where a container names a port that something connects to. */
-export const TARGETS: readonly (readonly string[])[] = [
-  ...['startupProbe', 'readinessProbe', 'livenessProbe'].flatMap((probe) =>
-    ['httpGet', 'tcpSocket', 'grpc'].map((kind) => [probe, kind, 'port']),
-  ),
-  ...['postStart', 'preStop'].flatMap((hook) =>
-    ['httpGet', 'tcpSocket'].map((kind) => ['lifecycle', hook, kind, 'port']),
-  ),
-];
 
 /**
  * Moves the agent to another port, so that cambist can take over the one that callers use. The declared port stays: a Service that
@@ -57,7 +35,7 @@ export function moveAgent(template: JsonObject, layout: PodLayout, ports: Inboun
   const problems = obstacles(container, name, ports);
   if (problems.length > 0) return problems;
   const portBefore = textOf(getIn(variableOf(container), ['value'])) ?? null;
-  const probes = TARGETS.flatMap((target) => {
+  const probes = PORT_PATHS.flatMap((target) => {
     const before = getIn(container, target);
     const isMoved = before === ports.inbound || isNameOf(before, container, ports.inbound);
     return isMoved && (typeof before === 'string' || typeof before === 'number') ? [{ path: target, before }] : [];
@@ -71,8 +49,8 @@ export function moveAgent(template: JsonObject, layout: PodLayout, ports: Inboun
 
 /** Moves the agent back. A value that has changed since is kept. */
 export function moveAgentBack(template: JsonObject, layout: PodLayout, record: MoveRecord): JsonObject {
-  const list = getIn(template, layout.containers);
-  const index = isArray(list) ? list.findIndex((one) => getIn(one, ['name']) === record.container) : -1;
+  const containers = itemsOf(getIn(template, layout.containers));
+  const index = containers.findIndex((one) => getIn(one, ['name']) === record.container);
   if (index < 0) return template;
   const path = [...layout.containers, index];
   let container = getIn(template, path) as JsonObject;
@@ -88,9 +66,7 @@ export function moveAgentBack(template: JsonObject, layout: PodLayout, record: M
 
 /** The container that declares the port, or the only one. */
 function findAgent(template: JsonObject, { containers }: PodLayout, inbound: number) {
-  const list = getIn(template, containers);
-  const all = isArray(list) ? list : [];
-  const candidates = all.flatMap((one, index) => {
+  const candidates = itemsOf(getIn(template, containers)).flatMap((one, index) => {
     const name = textOf(getIn(one, ['name']));
     if (name === undefined || name === SIDECAR_NAME) return [];
     return [{ container: one as JsonObject, path: [...containers, index] satisfies Path }];
@@ -111,7 +87,7 @@ function obstacles(container: JsonObject, name: string, { inbound, agent }: Inbo
   const value = textOf(getIn(variable, ['value']));
   const isKnown = variable === undefined || value === String(inbound) || value === String(agent);
   const literal = new RegExp(`(?<!\\d)${inbound}(?!\\d)`);
-  const words = [container.command, container.args].flatMap((list) => (isArray(list) ? list : []));
+  const words = [container.command, container.args].flatMap(itemsOf);
   const isFixed = words.some((word) => typeof word === 'string' && literal.test(word));
   return [
     ...(isKnown
@@ -143,7 +119,7 @@ function variableOf(container: JsonObject): JsonObject | undefined {
 
 /** @param value null removes the variable */
 function withPort(env: Json | undefined, value: string | null): Json[] {
-  const list = isArray(env) ? env : [];
+  const list = itemsOf(env);
   const variable = { name: VARIABLE, value: value ?? '' } satisfies EnvVar;
   const isPort = (one: Json): boolean => getIn(one, ['name']) === VARIABLE;
   if (value === null) return list.filter((one) => !isPort(one));

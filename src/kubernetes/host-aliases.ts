@@ -1,5 +1,5 @@
 import type { HostAlias, Sysctl } from 'kubernetes-types/core/v1.js';
-import { getIn, isArray, isEmpty, type Json, type JsonObject, objectsOf, setIn, textOf } from './json.ts';
+import { getIn, isEmpty, itemsOf, type Json, type JsonObject, objectsOf, setIn, textOf } from './json.ts';
 import type { PodLayout } from './pod-layout.ts';
 import { quote } from './quote.ts';
 import type { InjectionStatus } from './status.ts';
@@ -25,7 +25,7 @@ export function namesConflicts(template: JsonObject, layout: PodLayout, { hosts,
     return ["kagent's Agent has no field for hostAliases: use the webhook, or the way proxy"];
   }
   const own = objectsOf(getIn(template, layout.hostAliases)).filter(({ ip }) => !addresses.includes(textOf(ip) ?? ''));
-  const taken = new Set(own.flatMap(({ hostnames }) => (isArray(hostnames) ? hostnames : [])));
+  const taken = new Set(own.flatMap(({ hostnames }) => itemsOf(hostnames)));
   const start = textOf(getIn(sysctlIn(template, layout), ['value']));
   const lowest = Math.min(...ports);
   return [
@@ -44,12 +44,11 @@ export function leadNames(template: JsonObject, layout: PodLayout, plan: NamesPl
   let result = template;
   const aliases: NonNullable<NamesRecord['aliases']>[number][] = [];
   for (const ip of plan.addresses) {
-    const before = getIn(result, hostAliases);
-    const list = isArray(before) ? before : [];
+    const list = itemsOf(getIn(result, hostAliases));
     // API servers take the address as the key of an entry, so it must not be there twice.
     const index = list.findIndex((alias) => getIn(alias, ['ip']) === ip);
     const present = getIn(list, [index, 'hostnames']);
-    const hostnames = plan.hosts.filter((host) => !(isArray(present) && present.includes(host)));
+    const hostnames = plan.hosts.filter((host) => !itemsOf(present).includes(host));
     if (hostnames.length === 0) continue;
     const alias = { ip, hostnames } satisfies HostAlias;
     const emptyBefore = present !== undefined && isEmpty(present) ? { emptyBefore: present } : {};
@@ -57,12 +56,12 @@ export function leadNames(template: JsonObject, layout: PodLayout, plan: NamesPl
     result =
       index < 0
         ? setIn(result, hostAliases, [...list, alias])
-        : setIn(result, [...hostAliases, index, 'hostnames'], [...(isArray(present) ? present : []), ...hostnames]);
+        : setIn(result, [...hostAliases, index, 'hostnames'], [...itemsOf(present), ...hostnames]);
   }
   const lowest = Math.min(...plan.ports);
   const needsSysctl = lowest < FIRST_FREE_PORT && sysctlIn(template, layout) === undefined;
   const sysctl = { name: PORT_START, value: String(lowest) } satisfies Sysctl;
-  if (needsSysctl) result = setIn(result, sysctls, [...listIn(result, sysctls), sysctl]);
+  if (needsSysctl) result = setIn(result, sysctls, [...itemsOf(getIn(result, sysctls)), sysctl]);
   const record: NamesRecord = {
     ...(aliases.length > 0 && { aliases }),
     ...(needsSysctl && { sysctl: sysctl.value }),
@@ -76,27 +75,22 @@ export function releaseNames(template: JsonObject, layout: PodLayout, { aliases 
   if (hostAliases === undefined || sysctls === undefined) return template;
   let result = template;
   for (const { ip, hostnames, isNew, emptyBefore } of aliases) {
-    const list = listIn(result, hostAliases);
+    const list = itemsOf(getIn(result, hostAliases));
     const index = list.findIndex((alias) => getIn(alias, ['ip']) === ip);
     if (index < 0) continue;
     const added = new Set<Json>(hostnames);
-    const kept = listIn(result, [...hostAliases, index, 'hostnames']).filter((host) => !added.has(host));
+    const kept = itemsOf(getIn(list, [index, 'hostnames'])).filter((host) => !added.has(host));
     result =
       kept.length === 0 && isNew
         ? setIn(result, hostAliases, list.toSpliced(index, 1))
         : setIn(result, [...hostAliases, index, 'hostnames'], kept.length > 0 ? kept : emptyBefore);
   }
   if (sysctl === undefined) return result;
-  const list = listIn(result, sysctls);
+  const list = itemsOf(getIn(result, sysctls));
   const kept = list.filter((one) => !(getIn(one, ['name']) === PORT_START && getIn(one, ['value']) === sysctl));
   return kept.length === list.length ? result : setIn(result, sysctls, kept);
 }
 
 function sysctlIn(template: JsonObject, { sysctls = [] }: PodLayout): JsonObject | undefined {
   return objectsOf(getIn(template, sysctls)).find(({ name }) => name === PORT_START);
-}
-
-function listIn(template: JsonObject, path: readonly (string | number)[]): readonly Json[] {
-  const list = getIn(template, path);
-  return isArray(list) ? list : [];
 }

@@ -1,7 +1,6 @@
 import type { Volume, VolumeMount } from 'kubernetes-types/core/v1.js';
 import { INTERCEPT_FOLDERS } from '../config/check-pod-intercept.ts';
-import { getIn, isArray, isEmpty, type Json, type JsonObject, objectsOf, textOf } from './json.ts';
-import { toPointer } from './json-patch.ts';
+import { getIn, isArray, itemsOf, type Json, type JsonObject, objectsOf, textOf } from './json.ts';
 import type { PodLayout } from './pod-layout.ts';
 import { quote } from './quote.ts';
 import { emptyBefore, type InjectionStatus } from './status.ts';
@@ -31,14 +30,10 @@ export function sidecarMounts() {
 const AGENT_MOUNT = { name: TRUST_VOLUME, mountPath: INTERCEPT_FOLDERS.trust, readOnly: true } satisfies VolumeMount;
 
 /** Lets the agent's containers read the trust folder, except those that run before cambist. */
-export function addTrustMounts(template: JsonObject, layout: PodLayout) {
-  const empty = new Map<string, Json>();
-  const result = layout.changeContainers(template, 'volumeMounts', ({ kind }, mounts, path) => {
-    if (kind === 'early' || objectsOf(mounts).some(isTrustMount)) return mounts;
-    if (mounts !== undefined && isEmpty(mounts)) empty.set(toPointer(path), mounts);
-    return [...(isArray(mounts) ? mounts : []), AGENT_MOUNT];
-  });
-  return { template: result, empty: Object.fromEntries(empty) };
+export function addTrustMounts(template: JsonObject, layout: PodLayout): JsonObject {
+  return layout.changeContainers(template, 'volumeMounts', ({ kind }, mounts) =>
+    kind === 'early' || objectsOf(mounts).some(isTrustMount) ? mounts : [...itemsOf(mounts), AGENT_MOUNT],
+  );
 }
 
 export function removeTrustMounts(

@@ -1,4 +1,4 @@
-import { getIn, isArray, type Json, objectsOf, textOf } from './json.ts';
+import { getIn, itemsOf, type Json, objectsOf, textOf } from './json.ts';
 
 /** Java reads all its options from this variable, so others may be there already. */
 const VARIABLE = 'JAVA_TOOL_OPTIONS';
@@ -14,7 +14,7 @@ export interface JavaChange {
 
 /** Adds options of Java to a list of variables. Options that the container sets itself stay, and with them all others. */
 export function addJavaOptions(env: Json | undefined, options: string): JavaChange {
-  const list = isArray(env) ? env : [];
+  const list = itemsOf(env);
   // The last one counts.
   const index = list.findLastIndex(isVariable);
   if (index < 0) return { variable: { name: VARIABLE, value: options } };

@@ -13,9 +13,14 @@ export function isArray(value: Json | undefined): value is readonly Json[] {
   return Array.isArray(value);
 }
 
-/** The objects in a list; empty if the value is not a list. */
+/** The items of a list; none if the value is not a list. */
+export function itemsOf(value: Json | undefined): readonly Json[] {
+  return isArray(value) ? value : [];
+}
+
+/** The objects in a list. */
 export function objectsOf(value: Json | undefined): readonly JsonObject[] {
-  return isArray(value) ? value.filter(isObject) : [];
+  return itemsOf(value).filter(isObject);
 }
 
 /** Tests whether a value is null, or a list or object without entries. */

@@ -4,7 +4,7 @@ import { annotationOf, INJECT_LABEL, optionsFromAnnotations, readConsent } from 
 import { conflicts, invalidSidecar, portConflicts, unsupported } from './conflicts.ts';
 import { applyIntercept, type InterceptPlan, interceptNotes, planIntercept } from './intercept-plan.ts';
 import { addTrustMounts } from './intercept-volumes.ts';
-import { getIn, isArray, isEmpty, type Json, type JsonObject, type Path, sameJson, setIn, textOf } from './json.ts';
+import { getIn, isEmpty, itemsOf, type Json, type JsonObject, type Path, sameJson, setIn, textOf } from './json.ts';
 import { toPointer } from './json-patch.ts';
 import { OPTIONS, OptionError, type RawOptions } from './options.ts';
 import { type InjectionOptions, parseOptions } from './parse-options.ts';
@@ -82,7 +82,7 @@ export function injectPod(template: JsonObject, request: InjectionRequest): Inje
   const found = conflicts(original, options, layout, plan);
   if (found.length > 0) return leave('refused', ...found);
   const move = options.inbound && moveAgent(original, layout, options.inbound);
-  if (isRefusal(move)) return leave('refused', ...move);
+  if (move !== undefined && !('record' in move)) return leave('refused', ...move);
   const changes = { options, plan, move, record: status ?? {} };
   const { result, notes: told } = addSidecar(original, template, changes, request);
   const limits = plan === undefined ? [] : interceptNotes(original, layout, plan, options.sidecar, config?.intercept);
@@ -91,10 +91,6 @@ export function injectPod(template: JsonObject, request: InjectionRequest): Inje
   return sameJson(result, template)
     ? { ...leave('unchanged', 'already injected'), ...mounted }
     : { outcome: 'injected', template: result, reasons: notes, ...mounted };
-}
-
-function isRefusal(move: Move | readonly string[] | undefined): move is readonly string[] {
-  return isArray(move as Json | undefined);
 }
 
 function optionsFor(template: JsonObject, { flags, layout, configOf }: InjectionRequest) {
@@ -153,7 +149,8 @@ function addSidecar(
     ...(corrections === undefined ? {} : { corrections, digest }),
   };
   const after = writeStatus(prepared.template, layout, status);
-  const empty = { ...prepared.empty, ...formerlyEmpty(original, after, layout) };
+  const paths = [...collectionsOf(layout), ...(layout.gracePeriod === undefined ? [] : [layout.gracePeriod])];
+  const empty = { ...prepared.empty, ...formerlyEmpty(paths, original, after) };
   return {
     result: writeStatus(prepared.template, layout, withEmpty(status, empty)),
     notes: [...(move?.notes ?? []), ...prepared.notes],
@@ -162,9 +159,16 @@ function addSidecar(
 
 /** Gives the agent's containers their variables, and the trust folder. Those that have them already stay unchanged. */
 function prepareAgent(template: JsonObject, options: InjectionOptions, layout: PodLayout) {
-  const { template: result, record, empty, notes } = addAgentEnv(template, layout, agentEnv(options));
-  const mounted = options.intercept === undefined ? { template: result } : addTrustMounts(result, layout);
-  return { notes, record, ...mounted, empty: { ...empty, ...('empty' in mounted ? mounted.empty : {}) } };
+  const { template: set, record, notes } = addAgentEnv(template, layout, agentEnv(options));
+  const result = options.intercept === undefined ? set : addTrustMounts(set, layout);
+  const paths: Path[] = [];
+  for (const key of ['env', 'volumeMounts'] as const) {
+    layout.changeContainers(template, key, (_container, list, path) => {
+      paths.push(path);
+      return list;
+    });
+  }
+  return { template: result, record, notes, empty: formerlyEmpty(paths, template, result) };
 }
 
 /**
@@ -221,10 +225,8 @@ function insert(
   current: JsonObject,
   otherwise: 'first' | 'last',
 ): JsonObject {
-  const list = getIn(template, path);
-  const others = isArray(list) ? list : [];
-  const existing = getIn(current, path);
-  const found = isArray(existing) ? existing.findIndex(isOwn) : -1;
+  const others = itemsOf(getIn(template, path));
+  const found = itemsOf(getIn(current, path)).findIndex(isOwn);
   const position = found < 0 ? (otherwise === 'first' ? 0 : others.length) : Math.min(found, others.length);
   return setIn(template, path, [...others.slice(0, position), ...items, ...others.slice(position)]);
 }
@@ -234,9 +236,8 @@ function isOwn(item: Json): boolean {
   return OWN_CONTAINERS.includes(name) || VOLUME_NAMES.some((volume) => volume === name);
 }
 
-/** The lists and maps that were empty, or null, before the injection filled them; and a grace period that was null. */
-function formerlyEmpty(before: JsonObject, after: JsonObject, layout: PodLayout): Record<string, Json> {
-  const paths = [...collectionsOf(layout), ...(layout.gracePeriod === undefined ? [] : [layout.gracePeriod])];
+/** The values that were empty, or null, before the injection filled them, by JSON Pointer. */
+function formerlyEmpty(paths: readonly Path[], before: JsonObject, after: JsonObject): Record<string, Json> {
   const filled = paths.flatMap((path): [string, Json][] => {
     const value = getIn(before, path);
     if (value === undefined || !isEmpty(value) || sameJson(value, getIn(after, path))) return [];

@@ -1,4 +1,4 @@
-import { getIn, isArray, isObject, type Json, type JsonObject, objectsOf, type Path, setIn, textOf } from './json.ts';
+import { getIn, isObject, itemsOf, type Json, type JsonObject, objectsOf, type Path, setIn, textOf } from './json.ts';
 
 /** The name of the container. It tells the sidecar from other containers. */
 export const SIDECAR_NAME = 'cambist';
@@ -53,8 +53,8 @@ export const POD: PodLayout = {
   hostAliases: ['spec', 'hostAliases'],
   sysctls: ['spec', 'securityContext', 'sysctls'],
   changeContainers(template, key, change) {
-    const list = getIn(template, ['spec', 'initContainers']);
-    const own = isArray(list) ? list.findIndex((one) => getIn(one, ['name']) === SIDECAR_NAME) : -1;
+    const list = itemsOf(getIn(template, ['spec', 'initContainers']));
+    const own = list.findIndex((one) => getIn(one, ['name']) === SIDECAR_NAME);
     const kindOf = (index: number) => (own >= 0 && index > own ? 'init' : 'early');
     const changed = changeLists(template, ['spec', 'initContainers'], key, change, kindOf);
     return changeLists(changed, ['spec', 'containers'], key, change, () => 'main');
@@ -96,8 +96,7 @@ function changeLists(
   change: ListChange,
   kindOf: (index: number) => AgentContainer['kind'],
 ): JsonObject {
-  const containers = getIn(template, path);
-  if (!isArray(containers)) return template;
+  const containers = itemsOf(getIn(template, path));
   const changed = containers.map((container, index) => {
     const name = isObject(container) ? textOf(container.name) : undefined;
     if (name === undefined || OWN_CONTAINERS.includes(name)) return container;

@@ -1,5 +1,5 @@
 import { MAX_AGENT_VARIABLES } from './agent-env.ts';
-import { getIn, isArray, type JsonObject, type Path } from './json.ts';
+import { getIn, itemsOf, type JsonObject, type Path } from './json.ts';
 import { allContainers, type PodLayout } from './pod-layout.ts';
 import { VOLUME_NAMES } from './sidecar.ts';
 
@@ -31,6 +31,5 @@ export function exceededLimits(template: JsonObject, layout: PodLayout, isInject
 }
 
 function lengthOf(value: JsonObject, path: Path): number {
-  const list = getIn(value, path);
-  return isArray(list) ? list.length : 0;
+  return itemsOf(getIn(value, path)).length;
 }

@@ -1,6 +1,5 @@
 import * as z from 'zod';
 import { INTERCEPT_WAYS } from '../config/check-pod-intercept.ts';
-import { TARGETS } from './agent-port.ts';
 import { getIn, isEmpty, type Json, type JsonObject, type Path, sameJson, setIn, textOf } from './json.ts';
 import { toPointer } from './json-patch.ts';
 import type { PodLayout } from './pod-layout.ts';
@@ -14,11 +13,21 @@ export const STATUS_ANNOTATION = 'cambist.dev/status';
 /** Null, or a list or map without entries. Any other value could add something to a pod. */
 const EMPTY = z.custom<Json>((value) => isEmpty(value as Json));
 
-/** A path to a port of a probe or hook. Any other path could change something else in a container. */
-const TARGET = z
+/** Where a container names a port that something connects to. */
+export const PORT_PATHS: readonly (readonly string[])[] = [
+  ...['startupProbe', 'readinessProbe', 'livenessProbe'].flatMap((probe) =>
+    ['httpGet', 'tcpSocket', 'grpc'].map((kind) => [probe, kind, 'port']),
+  ),
+  ...['postStart', 'preStop'].flatMap((hook) =>
+    ['httpGet', 'tcpSocket'].map((kind) => ['lifecycle', hook, kind, 'port']),
+  ),
+];
+
+/** One of these. Any other path could change something else in a container. */
+const PORT_PATH = z
   .array(z.string())
   .readonly()
-  .refine((path) => TARGETS.some((target) => sameJson(target, path)));
+  .refine((path) => PORT_PATHS.some((one) => sameJson(one, path)));
 
 const STATUS = z.strictObject({
   version: z.string(),
@@ -53,15 +62,18 @@ const STATUS = z.strictObject({
       sysctl: z.string().optional(),
     })
     .optional(),
-  /** How the agent was moved to another port. */
+  /** How the agent was moved to another port, and what that replaced. */
   inbound: z
     .strictObject({
       container: z.string(),
       inbound: z.number(),
       agent: z.number(),
+      /** The value of the variable PORT; null if it was not set. */
       portBefore: z.string().nullable(),
+      /** The list of variables, if it was empty or null. */
       envBefore: EMPTY.optional(),
-      probes: z.array(z.strictObject({ path: TARGET, before: z.union([z.string(), z.number()]) })).readonly(),
+      /** The ports of probes and hooks, by their path in the container. */
+      probes: z.array(z.strictObject({ path: PORT_PATH, before: z.union([z.string(), z.number()]) })).readonly(),
     })
     .optional(),
   /** The values that were empty or null before, by JSON Pointer. */
@@ -76,6 +88,8 @@ const STATUS = z.strictObject({
 });
 
 export type InjectionStatus = z.infer<typeof STATUS>;
+
+export type MoveRecord = NonNullable<InjectionStatus['inbound']>;
 
 export const INVALID_STATUS = `annotation ${STATUS_ANNOTATION} is invalid: remove it`;
 
