@@ -12,6 +12,7 @@ import { type Finding, fine, printable, problem, showPrintable } from './finding
 import {
   DISCOVER,
   INITIALIZE,
+  isWebPage,
   type McpMessage,
   type ProbeResponse,
   type ProbeTarget,
@@ -31,7 +32,7 @@ export async function callBackend(route: Route, token: IssuedToken, pool: Pool):
     const dispatcher = await pool(peer);
     const target = { dispatcher, origin, path: path || '/', connectMs: peer.connectMs, patienceMs: PATIENCE_MS };
     const responses = [await call(target, INITIALIZE, token, route), await call(target, DISCOVER, token, route)];
-    if (responses.some(({ status }) => status >= 200 && status < 300)) {
+    if (responses.some((response) => isSuccess(response) && !isWebPage(response))) {
       const statuses = responses.map(({ method, status }) => `${method} returns ${status}`);
       return fine('call_accepted', `the backend accepts the ${nounOf(route)}: ${statuses.join('; ')}`);
     }
@@ -44,6 +45,10 @@ export async function callBackend(route: Route, token: IssuedToken, pool: Pool):
       fix: "check the backend's log for this moment",
     });
   }
+}
+
+function isSuccess({ status }: ProbeResponse): boolean {
+  return status >= 200 && status < 300;
 }
 
 function nounOf({ credential }: Route): string {
@@ -84,13 +89,15 @@ async function call(
 }
 
 /** Method, status, challenge and body of a response, without anything that may be a token. */
-function describe({ method, status, header, text }: CallResponse, { authorization }: IssuedToken): string {
+function describe(response: CallResponse, { authorization }: IssuedToken): string {
+  const { method, status, header, text } = response;
   const value = authorization.reveal();
   const sent = [...sentInAuthorization(value), ...personalValues(readClaims(bareToken(value)))];
   const hidden = (part: string) => redact(hideCredentials(part, sent));
   const challenge = header('www-authenticate');
   const parts = [`${method} returns ${status}`];
   if (challenge !== undefined) parts.push(`WWW-Authenticate: ${hidden(challenge)}`);
+  if (isSuccess(response) && isWebPage(response)) parts.push('a web page');
   const isError = status >= 400 && text.trim() !== '' && !/^\s*</.test(text);
   if (isError) parts.push(`body: ${hidden(text.trim())}`);
   return parts.join(', ');
@@ -98,7 +105,7 @@ function describe({ method, status, header, text }: CallResponse, { authorizatio
 
 function failed(said: readonly string[]): Finding {
   return problem('call_failed', `the backend does not accept an MCP request: ${said.join('; ')}`, {
-    fix: 'check that the upstream of the route is an MCP endpoint',
+    fix: 'set upstream of the route to the URL of the MCP endpoint, often with the path /mcp',
   });
 }
 

@@ -12,6 +12,7 @@ import {
   DISCOVER,
   INITIALIZE,
   isJsonRpc,
+  isWebPage,
   type ProbeResponse,
   type ProbeTarget,
   sendMessage,
@@ -103,6 +104,7 @@ function responseFindings(route: Route, response: ProbeResponse, paths: ConfigPa
   const reached = fine('backend_reached', `the backend ${origin} returns ${status} without a token${trust}`);
   if (!issuesTokens(route)) return [reached];
   if (status === 401 && !hasBearerChallenge(response)) return [reached, challengeMissing()];
+  if (status < 300 && isWebPage(response)) return [reached, webPage(paths)];
   if (status < 300 && isJsonRpc(response)) return [reached, open()];
   return [reached];
 }
@@ -128,6 +130,13 @@ function open(): Finding {
   return warning('backend_open', 'the backend accepts an MCP request without a token', {
     why: 'it may check tokens later, or never: then every client that reaches it can use it',
     fix: 'configure the backend to require a token, or set credential: none on the route',
+  });
+}
+
+function webPage({ address }: ConfigPaths): Finding {
+  return warning('backend_not_mcp', 'the backend returns a web page to an MCP request', {
+    why: 'the address is that of a web site, or a gateway shows its login page to requests without a token',
+    fix: `set ${address} to the URL of the MCP endpoint, often with the path /mcp, and run doctor with --call`,
   });
 }
 

@@ -20,6 +20,7 @@ export const FINDING_CODES = [
   'backend_redirects',
   'backend_error',
   'backend_open',
+  'backend_not_mcp',
   'challenge_missing',
   // protected resource metadata of a backend
   'resource_matches',

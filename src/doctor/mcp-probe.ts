@@ -108,7 +108,7 @@ export function sendProbe(
         onResponseData(controller, chunk) {
           chunks.push(Buffer.from(chunk));
           size += chunk.length;
-          if (size > MAX_BODY_BYTES || hasEvent(started, chunks)) controller.abort(new Error('enough was read'));
+          if (size > MAX_BODY_BYTES || hasMessage(started, chunks)) controller.abort(new Error('enough was read'));
         },
         onResponseEnd: finish,
         onResponseError(_controller, error) {
@@ -120,10 +120,21 @@ export function sendProbe(
   });
 }
 
-/** Whether a stream of server-sent events contains its first event. The server may keep it open. */
-function hasEvent(started: Omit<ProbeResponse, 'text'> | undefined, chunks: readonly Buffer[]): boolean {
+/** Whether a stream of server-sent events contains its first message. The server may keep it open. */
+function hasMessage(started: Omit<ProbeResponse, 'text'> | undefined, chunks: readonly Buffer[]): boolean {
   if (started?.header('content-type')?.startsWith('text/event-stream') !== true) return false;
-  return /\r?\n\r?\n/.test(Buffer.concat(chunks).toString('latin1'));
+  const complete = eventsOf(Buffer.concat(chunks).toString('latin1')).slice(0, -1);
+  return complete.some((event) => dataOf(event).trim() !== '');
+}
+
+/** The events of a stream, of which the last may be incomplete. */
+function eventsOf(stream: string): string[] {
+  return stream.split(/\r?\n\r?\n/);
+}
+
+function dataOf(event: string): string {
+  const lines = event.split(/\r?\n/).filter((line) => line.startsWith('data:'));
+  return lines.map((line) => line.slice(5)).join('\n');
 }
 
 function headerOf(headers: IncomingHttpHeaders, name: string): string | undefined {
@@ -131,15 +142,25 @@ function headerOf(headers: IncomingHttpHeaders, name: string): string | undefine
   return Array.isArray(value) ? value.join(', ') : value;
 }
 
-/** Whether the response contains a JSON-RPC result or error, as JSON or as a server-sent event. */
+/**
+ * Whether the response contains a JSON-RPC result or error, as JSON or as a server-sent event. Servers that can resume a
+ * stream begin it with an event that has no data.
+ */
 export function isJsonRpc({ text }: ProbeResponse): boolean {
-  const events = text.split(/\r?\n/).filter((line) => line.startsWith('data:'));
+  const data = eventsOf(text)
+    .map(dataOf)
+    .find((each) => each.trim() !== '');
   try {
-    const message: unknown = JSON.parse(events.length === 0 ? text : events.map((line) => line.slice(5)).join('\n'));
+    const message: unknown = JSON.parse(data ?? text);
     return typeof message === 'object' && message !== null && 'jsonrpc' in message;
   } catch {
     return false;
   }
+}
+
+/** Whether the response is a page for a browser: of a web server at this address, or the login page of a gateway. */
+export function isWebPage({ header }: ProbeResponse): boolean {
+  return /^(?:text\/html|application\/xhtml\+xml)\b/i.test(header('content-type') ?? '');
 }
 
 /** Sends an MCP message. Ends the session that it may open. @param authorization headers that carry a token and its proof */

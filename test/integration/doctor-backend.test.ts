@@ -203,6 +203,13 @@ test('warns about a 401 without a Bearer challenge', async (t) => {
   assert.deepEqual(found, ['ok backend_reached', 'warning challenge_missing']);
 });
 
+test('warns about a backend that returns a web page to an MCP request', async (t) => {
+  const page = respond(200, '<!doctype html><title>Welcome</title>', { 'content-type': 'text/html; charset=utf-8' });
+  const { found, finding } = await runOnProtected(t, page);
+  assert.deepEqual(found, ['ok backend_reached', 'warning backend_not_mcp']);
+  assert.match(finding('backend_not_mcp').fix ?? '', /^set routes\.github\.upstream to the URL of the MCP endpoint/);
+});
+
 test('warns about a backend that accepts an MCP request without a token, and ends the session', async (t) => {
   const result = { jsonrpc: '2.0', id: 1, result: {} };
   const opened = respond(200, result, { 'mcp-session-id': 's-1' });
@@ -211,6 +218,9 @@ test('warns about a backend that accepts an MCP request without a token, and end
   const ended = upstream.requests.find(({ method }) => method === 'DELETE');
   assert.equal(ended?.headers['mcp-session-id'], 's-1');
   const event = `event: message\ndata: ${JSON.stringify(result)}\n\n`;
-  const streamed = await runOnProtected(t, respond(200, event, { 'content-type': 'text/event-stream' }));
-  assert.deepEqual(streamed.found, ['ok backend_reached', 'warning backend_open']);
+  // Servers that can resume a stream begin it with an event that has an id and no data.
+  for (const stream of [event, `id: 1\ndata: \n\n${event}`, `: hello\r\n\r\n${event.replaceAll('\n', '\r\n')}`]) {
+    const streamed = await runOnProtected(t, respond(200, stream, { 'content-type': 'text/event-stream' }));
+    assert.deepEqual(streamed.found, ['ok backend_reached', 'warning backend_open']);
+  }
 });

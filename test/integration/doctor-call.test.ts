@@ -186,6 +186,19 @@ test('reports call_failed for a backend that is broken or closes the connection'
   assert.match(finding('call_failed').what, /initialize returns 500; server\/discover returns 500/);
 });
 
+test('reports call_failed for a backend that returns a web page, whatever its status', async (t) => {
+  const server = await startServer(t);
+  const page = respond(200, '<!doctype html><title>Welcome</title>', { 'content-type': 'text/html; charset=utf-8' });
+  const backend = await startFakeUpstream(page);
+  t.after(backend.close);
+  const { problems, finding } = await runCall(t, { server, upstream: backend.url });
+  assert.deepEqual(problems, ['warning backend_not_mcp', 'error call_failed']);
+  assert.match(
+    finding('call_failed').what,
+    /initialize returns 200, a web page; server\/discover returns 200, a web page$/,
+  );
+});
+
 test('sends a proof with a bound token, and repeats the call with the nonce that the backend requires', async (t) => {
   const server = await startServer(t, { kind: 'issue', fields: { token_type: 'DPoP' } });
   const proofs: Record<string, unknown>[] = [];
