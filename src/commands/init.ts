@@ -40,7 +40,7 @@ export const init: Command = async (args) => {
   if (required.length > 0) {
     if (process.stdin.isTTY !== true)
       throw new UsageError(`init needs ${required.map((name) => `--${name}`).join(', ')}`);
-    if (!(await ask(open, answers))) return EXIT.failed;
+    if (!(await ask(open, answers))) return failed('\ninit was not answered; nothing is written');
   }
   const choices = choicesOf(answers, values);
   const text = newConfig(choices);
@@ -92,32 +92,36 @@ async function ask(open: readonly (keyof typeof QUESTIONS)[], answers: Answers):
   // A script with a code cache cannot import.
   const { createInterface } = process.getBuiltinModule('node:readline/promises');
   const lines = createInterface({ input: process.stdin, output: process.stdout });
-  const ended = new AbortController();
-  lines.once('close', () => ended.abort());
+  // The iterator keeps lines that come before their question, as when several are pasted. `question` would lose them.
+  const typed = lines[Symbol.asyncIterator]();
   try {
     for (const name of open) {
       const question: Question = QUESTIONS[name];
       const { text, fallback } = question;
+      lines.setPrompt(`${text}${fallback === undefined || fallback === '' ? '' : ` [${fallback}]`}: `);
       let answer: string | undefined;
       while (answer === undefined) {
-        const hint = fallback === undefined || fallback === '' ? '' : ` [${fallback}]`;
-        const given = (await lines.question(`${text}${hint}: `, { signal: ended.signal })).trim();
-        answer = accepted(given === '' ? fallback : given, question);
+        lines.prompt();
+        const { done, value } = await typed.next();
+        if (done === true) return false;
+        answer = accepted(value.trim() === '' ? fallback : value.trim(), question);
         if (answer === undefined) console.log('Write a URL, such as https://example.com/path.');
       }
       answers[name] = answer;
     }
     return true;
-  } catch (error) {
-    if (ended.signal.aborted) return false;
-    throw error;
   } finally {
     lines.close();
   }
 }
 
 function accepted(answer: string | undefined, { isUrl }: Question): string | undefined {
-  return answer !== undefined && isUrl === true && !URL.canParse(answer) ? undefined : answer;
+  return answer !== undefined && isUrl === true && !isHttpUrl(answer) ? undefined : answer;
+}
+
+/** `localhost:9000/mcp` is a URL too, of the scheme `localhost`. */
+function isHttpUrl(text: string): boolean {
+  return URL.canParse(text) && ['http:', 'https:'].includes(new URL(text).protocol);
 }
 
 /** @returns why the file cannot be written */
@@ -128,6 +132,7 @@ async function writeNew(file: string, text: string): Promise<string | undefined>
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
     if (code === 'EEXIST') return exists(file);
+    if (code === 'ENOENT') return `${file} cannot be written: its folder does not exist: create the folder first`;
     return `${file} cannot be written (${code}): name another file with --config`;
   }
 }

@@ -18,14 +18,20 @@ export const tail: Command = async (args) => {
   const wanted = wantedBy(values.route, values.code);
   const loaded = await loadOrReport(configFile(values.config));
   if (loaded === undefined) return EXIT.failed;
+  const { admin, routes } = loaded.config;
+  if (values.route !== undefined && !routes.some(({ name }) => name === values.route))
+    console.error(`the config has no route "${values.route}": it has ${routes.map(({ name }) => name).join(', ')}`);
   const print = (row: DecisionRow): void => console.log(values.json === true ? JSON.stringify(row) : toText(row));
   let known = 0;
   try {
     do {
-      const { last, missed, decisions } = await fetchDecisions(loaded.config.admin, known);
+      const { last, missed, decisions } = await fetchDecisions(admin, known);
       if (known > 0 && missed > 0)
         console.error(`${missed} decisions are missing: they came faster than they were read`);
-      for (const row of decisions.filter(wanted)) print(row);
+      const shown = decisions.filter(wanted);
+      for (const row of shown) print(row);
+      if (shown.length === 0 && values.follow !== true)
+        console.error(last === 0 ? 'no request has arrived yet' : 'no request that is kept matches');
       known = last;
       if (values.follow === true) await delay(POLL_INTERVAL_MS);
     } while (values.follow === true);

@@ -9,11 +9,25 @@ export function usageMessage(error: Error & { code?: string }, name: CommandName
       const [, flag] = /'(-[^']*)'/.exec(error.message) ?? [];
       return flag === undefined ? error.message : unknownFlag(flag, name);
     }
-    case 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL':
-      return 'config' in USAGES[name].flags ? `${error.message}: name the config file by --config` : error.message;
+    case 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL': {
+      const [, argument] = /'(.*)'/.exec(error.message) ?? [];
+      return argument === undefined ? error.message : unexpected(argument, name);
+    }
+    case 'ERR_PARSE_ARGS_INVALID_OPTION_VALUE': {
+      const [, flag] = /^Option '(?:-\w, )?(--[\w-]+) <value>' argument missing/.exec(error.message) ?? [];
+      return flag === undefined ? error.message : `the flag "${flag}" needs a value`;
+    }
     default:
       return error.message;
   }
+}
+
+function unexpected(argument: string, name: CommandName): string {
+  // As in `cambist --config FILE validate`: without a command, the arguments are those of `run`.
+  if (argument in USAGES && argument !== name) return `unexpected "${argument}": write the command before its flags`;
+  const hint =
+    'config' in USAGES[name].flags ? ': name the config file by --config' : ', which this command does not take';
+  return `unexpected argument "${argument}"${hint}`;
 }
 
 function unknownFlag(flag: string, name: CommandName): string {

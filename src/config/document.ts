@@ -11,6 +11,7 @@ import {
   LineCounter,
   type Pair,
   Parser,
+  visit,
   type YAMLMap,
 } from 'yaml';
 import { createProblemList, type Path, type Position, type ProblemList } from './config-node.ts';
@@ -47,7 +48,7 @@ export function readDocument(text: string, file: string): ConfigDocument {
   if (repair !== undefined) {
     return { value: undefined, problems, repair: { ...repair, position: position(lines, repair.offset) } };
   }
-  for (const { code, offset } of independent(faults)) fail(offset, syntaxMessage(code));
+  for (const { code, offset } of independent(faults)) fail(offset, syntaxMessage(code, isInBrackets(document, offset)));
   if (second !== undefined) fail(second.range[0], syntaxMessage('MULTIPLE_DOCS'));
   if (faults.length > 0 || second !== undefined) return { value: undefined, problems };
   if (document.contents === null || (isScalar(document.contents) && document.contents.value === null)) {
@@ -56,6 +57,18 @@ export function readDocument(text: string, file: string): ConfigDocument {
   }
   const valid = checkNode(document.contents, document, fail);
   return { value: valid ? toValue(document, fail) : undefined, problems };
+}
+
+/** Whether a place is within { } or [ ]. */
+function isInBrackets(document: Document.Parsed, offset: number): boolean {
+  let found = false;
+  visit(document, {
+    Collection(_key, { flow, range }) {
+      if (flow === true && range != null && range[0] < offset && offset < range[2]) found = true;
+      return found ? visit.BREAK : undefined;
+    },
+  });
+  return found;
 }
 
 type Fail = (offset: number, message: string) => void;

@@ -150,7 +150,8 @@ export async function readConfigText(file: string): Promise<{ text: string } | {
   }
 }
 
-const NO_SUCH_FILE = 'no such file: name the config file with --config or CAMBIST_CONFIG';
+const NO_SUCH_FILE =
+  'no such file: name the config file with --config or CAMBIST_CONFIG, or write one with "cambist init"';
 const FORBIDDEN = 'permission denied: let this user read the file';
 
 const WHY_UNREADABLE = new Map([

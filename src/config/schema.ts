@@ -176,7 +176,7 @@ const SOCKET_MODE_FORM = 'must be octal permissions in quotes, as in "0660" or "
 export const configSchema = z
   .strictObject({
     $schema: z.string().meta({ description: 'Schema for editors. cambist ignores it.' }).optional(),
-    version: z.literal(1).meta({ description: 'Format of the file, always 1.' }),
+    version: z.literal(1).meta({ description: 'Always 1, the format of the file.' }),
     listen: text(
       { description: 'Address that agents connect to: `host:port` or `unix:/path`.', default: DEFAULTS.listen },
       LISTEN_FORM,

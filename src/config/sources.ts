@@ -1,4 +1,4 @@
-import { access, constants } from 'node:fs/promises';
+import { access, constants, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { TlsFiles } from './authorization-server.ts';
@@ -106,10 +106,10 @@ export function createSources(configFile: string): Sources {
       else node.warn(`${named} is not set here: set it where cambist runs`);
     }
     for (const { full, written, node } of found) {
-      const there = await isAccessible(full, constants.F_OK);
       // A path without a slash could be the secret itself, written in the wrong place.
       const named = written.includes('/') ? `file "${full}"` : 'the file';
-      if (!there) node.warn(`${named} cannot be read here: mount it where cambist runs`);
+      const fault = await faultOf(full);
+      if (fault !== undefined) node.warn(`${named} ${fault}`);
     }
     for (const { full, node } of outputs) {
       const parent = dirname(full);
@@ -121,6 +121,19 @@ export function createSources(configFile: string): Sources {
 
   const used = { files: found, outputs, variables };
   return { file, output, folder: resolved, credential, tls, reportMissing, used };
+}
+
+/** @returns what is wrong with a file, and the fix */
+async function faultOf(path: string): Promise<string | undefined> {
+  try {
+    const found = await stat(path);
+    if (found.isDirectory()) return 'is a folder here: name the file in it';
+    if (found.isFile() && found.size === 0) return 'is empty here: write the value into it where cambist runs';
+    await access(path, constants.R_OK);
+    return undefined;
+  } catch {
+    return 'cannot be read here: mount it where cambist runs, readable for its user';
+  }
 }
 
 function isAccessible(path: string, mode: number): Promise<boolean> {

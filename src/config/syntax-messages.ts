@@ -21,6 +21,10 @@ const MESSAGES: Partial<Record<ErrorCode, string>> = {
   RESOURCE_EXHAUSTION: 'nested too deeply for a config file',
 };
 
-export function syntaxMessage(code: ErrorCode): string {
+const MISSING_COMMA = 'missing comma or closing quote after this value';
+
+/** @param inBrackets whether the error is within { } or [ ], as all errors in JSON are */
+export function syntaxMessage(code: ErrorCode, inBrackets = false): string {
+  if (inBrackets && code === 'MULTILINE_IMPLICIT_KEY') return MISSING_COMMA;
   return MESSAGES[code] ?? 'not valid YAML or JSON: check the brackets, quotes and indentation around it';
 }

@@ -47,6 +47,12 @@ test('init writes no invalid file, and shows what is wrong', async (t) => {
   await assert.rejects(readFile(join(cwd, 'cambist.yaml')), { code: 'ENOENT' });
 });
 
+test('init says that the folder of the file does not exist', async (t) => {
+  const { code, stderr } = await runCommand(['init', ...FLAGS, '--config', 'none/c.yaml'], { cwd: await folderOf(t) });
+  assert.equal(code, 1);
+  assert.match(stderr, /^none\/c\.yaml cannot be written: its folder does not exist: create the folder first$/m);
+});
+
 test('init names the missing flags where it cannot ask', async (t) => {
   const { code, stderr } = await runCommand(['init'], { cwd: await folderOf(t) });
   assert.equal(code, 2);
@@ -57,7 +63,7 @@ const notLinux = process.platform === 'linux' ? false : 'needs the "script" of u
 
 /** Prompts and what is typed after each. A terminal may print a prompt more than once, so each is told by its own text. */
 const DIALOG: [prompt: RegExp, typed: string][] = [
-  [/URL of the backend.*: $/, 'not a URL'],
+  [/URL of the backend.*: $/, 'localhost:9000/mcp'],
   [/Write a URL[\s\S]*URL of the backend.*: $/, FLAGS[1] ?? ''],
   [/Issuer of your authorization server.*: $/, FLAGS[3] ?? ''],
   [/Id of cambist's client.*: $/, ''],
@@ -83,4 +89,20 @@ test('init asks on a terminal, and asks again for an invalid URL', { skip: notLi
   const written = await readFile(join(cwd, 'cambist.yaml'), 'utf8');
   assert.match(written, /client_id: cambist\n/);
   assert.match(written, /audience: mcp\n/);
+});
+
+test('init keeps answers that are pasted at once, and writes nothing if the input ends', {
+  skip: notLinux,
+}, async (t) => {
+  const cwd = await folderOf(t);
+  const command = `${process.execPath} ${BUILT_PROGRAM} init`;
+  const typeAtOnce = async (typed: string) => {
+    const child = spawn('script', ['-qec', command, '/dev/null'], { cwd, timeout: 60_000 });
+    child.stdout.once('data', () => child.stdin.write(typed));
+    return text(child.stdout);
+  };
+  const END = '\u0004';
+  assert.match(await typeAtOnce(END), /init was not answered; nothing is written/);
+  assert.match(await typeAtOnce(`${FLAGS[1]}\n${FLAGS[3]}\nagent\nmcp\n`), /is written and valid/);
+  assert.match(await readFile(join(cwd, 'cambist.yaml'), 'utf8'), /client_id: agent\n[\s\S]*audience: mcp\n/);
 });

@@ -17,6 +17,8 @@ async function start(t: TestContext) {
 
 test('prints the last decisions as text and as JSON, filtered by route and code', async (t) => {
   const setup = await start(t);
+  const early = await runCommand(['tail', '--config', setup.cambist.configFile]);
+  assert.deepEqual([early.code, early.stdout, early.stderr], [0, '', 'no request has arrived yet\n']);
   await setup.call({ headers: await setup.bearer() });
   await setup.call();
   await setup.call({ path: '/nowhere' });
@@ -38,7 +40,9 @@ test('prints the last decisions as text and as JSON, filtered by route and code'
   assert.deepEqual(await errorsOf('--route', 'tools', '--code', '4xx'), ['ERR_SUBJECT_TOKEN_MISSING']);
   assert.deepEqual(await errorsOf('--code', '403'), ['ERR_ROUTE_NOT_FOUND']);
   assert.deepEqual(await errorsOf('--code', 'ERR_SUBJECT_TOKEN_MISSING'), ['ERR_SUBJECT_TOKEN_MISSING']);
-  assert.deepEqual(await errorsOf('--route', 'other'), []);
+  const other = await runCommand(['tail', ...config, '--route', 'tolls']);
+  assert.deepEqual([other.code, other.stdout], [0, '']);
+  assert.equal(other.stderr, 'the config has no route "tolls": it has tools\nno request that is kept matches\n');
   const wrong = await runCommand(['tail', ...config, '--code', 'teapot']);
   assert.equal(wrong.code, 2);
   assert.match(wrong.stderr, /--code takes a status/);

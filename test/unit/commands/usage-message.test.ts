@@ -34,10 +34,20 @@ test('suggests nothing if no flag is near, or for a short flag', () => {
 });
 
 test('suggests --config for an argument if the command has a config', () => {
-  assert.match(messageFor('validate', 'cambist.yaml'), /: name the config file by --config$/);
-  assert.doesNotMatch(messageFor('schema', 'cambist.yaml'), /--config/);
+  const expected = 'unexpected argument "cambist.yaml": name the config file by --config';
+  assert.equal(messageFor('validate', 'cambist.yaml'), expected);
+  assert.equal(messageFor('schema', 'x'), 'unexpected argument "x", which this command does not take');
 });
 
-test("keeps Node's message for a missing value", () => {
-  assert.match(messageFor('validate', '--config'), /--config <value>/);
+test('says where a command belongs', () => {
+  assert.equal(
+    messageFor('run', '--config', 'c', 'validate'),
+    'unexpected "validate": write the command before its flags',
+  );
+});
+
+test('names a flag without its value', () => {
+  assert.equal(messageFor('validate', '--config'), 'the flag "--config" needs a value');
+  assert.equal(messageFor('explain', '-X'), 'the flag "--request" needs a value');
+  assert.match(messageFor('validate', '--config', '--json'), /--config/);
 });

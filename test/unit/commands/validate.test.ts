@@ -42,7 +42,7 @@ test('a file with warnings is valid', async (t) => {
   assert.deepEqual(await run(t, MISSING_SECRET), {
     code: 0,
     lines: [
-      'c.yaml:8:30: warning: authorization_servers.main.client_auth.client_secret.file: file "/nowhere/secret" cannot be read here: mount it where cambist runs\n' +
+      'c.yaml:8:30: warning: authorization_servers.main.client_auth.client_secret.file: file "/nowhere/secret" cannot be read here: mount it where cambist runs, readable for its user\n' +
         '  8 |       client_secret: { file: /nowhere/secret }\n' +
         '    |                              ^',
       'c.yaml: valid: 1 route, 1 authorization server; 1 warning',

@@ -29,7 +29,8 @@ test('reports a file that cannot be read', async (t) => {
     return problemsOfFile(join(folder, 'c.yaml'));
   };
   const file = join(folder, 'c.yaml');
-  const missing = 'no such file: name the config file with --config or CAMBIST_CONFIG';
+  const missing =
+    'no such file: name the config file with --config or CAMBIST_CONFIG, or write one with "cambist init"';
   assert.deepEqual(await problemsOfFile(file), [`${file}: ${missing}`]);
   assert.deepEqual(await problemsOfFile(folder), [`${folder}: this is a folder: name the config file in it`]);
   assert.deepEqual(await write(Uint8Array.of(0x76, 0xff, 0xfe)), [
@@ -105,14 +106,19 @@ authorization_servers:
     await writeFile(file, server + ROUTE);
     return problemsOfFile(file);
   };
-  const ca = `${file}:7:24: warning: authorization_servers.main.tls.ca.file: file "/nowhere/ca.pem" cannot be read here: mount it where cambist runs`;
+  const ca = `${file}:7:24: warning: authorization_servers.main.tls.ca.file: file "/nowhere/ca.pem" cannot be read here: mount it where cambist runs, readable for its user`;
   assert.deepEqual(await write('there/secret'), [ca]);
   assert.deepEqual(await write('missing/secret'), [
-    `${file}:6:71: warning: authorization_servers.main.client_auth.client_secret.file: file "${folder}/missing/secret" cannot be read here: mount it where cambist runs`,
+    `${file}:6:71: warning: authorization_servers.main.client_auth.client_secret.file: file "${folder}/missing/secret" cannot be read here: mount it where cambist runs, readable for its user`,
     ca,
   ]);
+  await writeFile(join(folder, 'there', 'empty'), '');
+  const at = `${file}:6:71: warning: authorization_servers.main.client_auth.client_secret.file: file "${folder}/there`;
+  const empty = 'is empty here: write the value into it where cambist runs';
+  assert.deepEqual(await write('there/empty'), [`${at}/empty" ${empty}`, ca]);
+  assert.deepEqual(await write('there/'), [`${at}/" is a folder here: name the file in it`, ca]);
   assert.deepEqual(await write('hunter2'), [
-    `${file}:6:71: warning: authorization_servers.main.client_auth.client_secret.file: the file cannot be read here: mount it where cambist runs`,
+    `${file}:6:71: warning: authorization_servers.main.client_auth.client_secret.file: the file cannot be read here: mount it where cambist runs, readable for its user`,
     ca,
   ]);
 });

@@ -39,7 +39,7 @@ test('reports a missing key at the map that lacks it', () => {
     '10:5: routes[0]: missing key "upstream": URL of the backend',
   ]);
   assert.deepEqual(problemsOf(`log: {}\n`), [
-    '1:1: missing key "version": format of the file',
+    '1:1: missing key "version": always 1',
     '1:1: missing key "routes": backends',
   ]);
 });

@@ -26,6 +26,9 @@ test('reports syntax errors with their position, without quoting the source', ()
         '1:18: wrong indentation, or a bracket that is not closed: keys of one map start in the same column, and their values are indented further',
       ],
     ],
+    ['{\n  "version": 1\n  "log": {}\n}', ['2:14: missing comma or closing quote after this value']],
+    ['{\n  "admin": "a:1,\n  "log": {}\n}', ['2:12: missing comma or closing quote after this value']],
+    ['log: { level: info\n  sample: 1 }', ['1:15: missing comma or closing quote after this value']],
     ['log: @x', ['1:6: a value cannot start with this character: put it in quotes']],
     [
       'log: a: b',
