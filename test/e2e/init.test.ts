@@ -91,7 +91,7 @@ test('init asks on a terminal, and asks again for an invalid URL', { skip: notLi
   assert.match(written, /audience: mcp\n/);
 });
 
-test('init keeps answers that are pasted at once, and writes nothing if the input ends', {
+test('init keeps lines that are pasted at once, and writes nothing if the input ends', {
   skip: notLinux,
 }, async (t) => {
   const cwd = await folderOf(t);
