@@ -1,7 +1,7 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
-import type { Subject } from '../tokens/subject.ts';
+import { claimsOf, type Subject } from '../tokens/subject.ts';
 import { createEvictionOrder, type EvictionOrder } from './eviction-order.ts';
 import { handleText } from './handle-text.ts';
 
@@ -29,10 +29,9 @@ export interface Handles {
   /**
    * The handle of a token, which is not evicted before `release`. The same token has the same handle.
    * @param subject verified, and not expired
-   * @param callerOf identifies the caller of a new handle. A caller with many tokens loses its own handles first
    * @throws {CambistError} ERR_OVERLOADED where every handle belongs to a request in flight
    */
-  hold(subject: Subject, callerOf: (subject: Subject) => string): HeldHandle;
+  hold(subject: Subject): HeldHandle;
   /** Called once for each `hold`, when its request is complete. */
   release(held: HeldHandle): void;
   /** The handle with a text, unless it is unknown or expired. Counts as a use. */
@@ -42,7 +41,7 @@ export interface Handles {
    * @param subject verified, and not expired
    * @throws {CambistError} ERR_OVERLOADED as `hold`
    */
-  adopt(text: string, subject: Subject, callerOf: (subject: Subject) => string): Handle;
+  adopt(text: string, subject: Subject): Handle;
   /** Removes expired handles. Called regularly. */
   sweep(): void;
   readonly size: number;
@@ -91,7 +90,8 @@ export function createHandles(
     return handleText(sharedDigest(value) ?? createHmac('sha256', key).update(value).digest('base64url'));
   }
 
-  function create(subject: Subject, caller: string, text: string): Entry {
+  function create(subject: Subject, text: string): Entry {
+    const caller = callerOf(subject);
     while (byText.size >= max) if (!evictFor(caller)) throw full();
     const { expiresAtMs = 0 } = subject;
     const expiresAtMonotonicMs = clock.monotonicMs() + expiresAtMs - clock.wallMs();
@@ -126,8 +126,8 @@ export function createHandles(
   }
 
   return {
-    hold(subject, callerOf) {
-      const entry = byToken.get(subject.digest) ?? create(subject, callerOf(subject), textFor(subject));
+    hold(subject) {
+      const entry = byToken.get(subject.digest) ?? create(subject, textFor(subject));
       lastRequest += 1;
       entry.requests.add(lastRequest);
       use(entry);
@@ -149,8 +149,8 @@ export function createHandles(
       if (entry.requests.size === 0) use(entry);
       return entry;
     },
-    adopt(text, subject, callerOf) {
-      const entry = byText.get(text) ?? create(subject, callerOf(subject), text);
+    adopt(text, subject) {
+      const entry = byText.get(text) ?? create(subject, text);
       use(entry);
       return entry;
     },
@@ -177,6 +177,13 @@ export function createHandles(
       order = undefined;
     },
   };
+}
+
+/** Tokens of one caller share an issuer and a subject. A caller with many tokens loses its own handles first. */
+function callerOf(subject: Subject): string {
+  const { iss, sub } = claimsOf(subject) ?? {};
+  // Only text counts: JSON may nest so deeply that writing it exhausts the stack.
+  return JSON.stringify([iss, sub].map((value) => (typeof value === 'string' ? value : undefined)));
 }
 
 function full(): CambistError {

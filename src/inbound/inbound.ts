@@ -28,7 +28,7 @@ import { createInboundCounts, type InboundCounts } from './counts.ts';
 import { inboundFamilies } from './families.ts';
 import { createForeignHandles } from './foreign-handles.ts';
 import { createHandles, type Handle } from './handles.ts';
-import { callerOf, createInboundPipeline } from './pipeline.ts';
+import { createInboundPipeline } from './pipeline.ts';
 import { createHandleReader } from './read-caller.ts';
 
 /** The listener for callers of the agent, and the handles that the agent gets. */
@@ -89,8 +89,7 @@ export async function createInbound(first: Config, options: InboundOptions): Pro
   traffic.serve([INBOUND]);
   const { sharedHandles: shared } = options;
   const handles = createHandles(first.cache.maxEntries, clock, counts.handleRemoved, shared?.digestOf);
-  const findForeign =
-    shared && createForeignHandles({ shared, handles, verifier, inbound: () => inbound, clock, callerOf });
+  const findForeign = shared && createForeignHandles({ shared, handles, verifier, inbound: () => inbound, clock });
   const share = shared && (({ text, subject }: Handle) => shared.share(text, subject.token, subject.expiresAtMs ?? 0));
   const observer = counts.proxy;
   const tracker = new RequestTracker({ ...options, activeConfig, observer });

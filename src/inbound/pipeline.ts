@@ -7,7 +7,7 @@ import type { ProxyRequest } from '../proxy/proxy-request.ts';
 import { isStreamed, takeBody } from '../proxy/request-body.ts';
 import { ownMetadata } from '../proxy/resource-metadata.ts';
 import { callUpstream, type UpstreamCallOptions } from '../proxy/upstream-call.ts';
-import { claimsOf, type Subject } from '../tokens/subject.ts';
+import type { Subject } from '../tokens/subject.ts';
 import { agentHeaders } from './agent-headers.ts';
 import { handleOfRequest } from './handle-text.ts';
 import type { Handle, Handles, HeldHandle } from './handles.ts';
@@ -83,15 +83,9 @@ function refuseSecondHost({ incoming }: ProxyRequest): void {
 }
 
 function hold(request: ProxyRequest, subject: Subject, handles: Handles): HeldHandle {
-  const held = handles.hold(subject, callerOf);
+  const held = handles.hold(subject);
   request.onClosed(() => handles.release(held));
   return held;
-}
-
-/** Tokens of one caller share an issuer and a subject. Only text counts: JSON may nest so deeply that writing it exhausts the stack. */
-export function callerOf(subject: Subject): string {
-  const { iss, sub } = claimsOf(subject) ?? {};
-  return JSON.stringify([iss, sub].map((value) => (typeof value === 'string' ? value : undefined)));
 }
 
 function replacementOf({ handle, request }: HeldHandle, rules: InboundRules) {

@@ -1,13 +1,11 @@
 import { createHmac } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import type { Clock } from '../clock/clock.ts';
 import { Secret } from '../secrets/secret.ts';
 import { parseJsonObject } from '../tokens/json-object.ts';
-import type { StoreCounts } from './counts.ts';
-import { nameOf, type StoreKey, type StoreKeys } from './keys.ts';
+import { nameOf, type StoreKey } from './keys.ts';
 import { ACQUIRE } from './scripts.ts';
 import { MAX_SEALED_LENGTH, open, seal } from './seal.ts';
-import type { Store } from './store.ts';
+import type { StoreParts } from './store.ts';
 
 /** The handles of `inbound`, which are the same at every replica, and which every replica can resolve. */
 export interface SharedHandles {
@@ -27,19 +25,11 @@ export interface SharedHandles {
   find(text: string): Promise<{ readonly token: Secret; readonly digest: string } | undefined>;
 }
 
-export interface SharedHandlesOptions {
-  readonly store: Store;
-  readonly keys: StoreKeys;
-  readonly counts: StoreCounts;
-  readonly clock: Clock;
-  readonly prefix: string;
-}
-
 /** A handle that is in use is written again after this time, because the server may have lost it. */
 const SHARED_AGAIN_MS = 60_000;
 const MAX_KNOWN = 10_000;
 
-export function createSharedHandles({ store, keys, counts, clock, prefix }: SharedHandlesOptions): SharedHandles {
+export function createSharedHandles({ store, keys, counts, clock, prefix }: StoreParts): SharedHandles {
   const known = new LRUCache<string, true>({
     max: MAX_KNOWN,
     ttl: SHARED_AGAIN_MS,

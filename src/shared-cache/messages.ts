@@ -1,11 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import type { Clock } from '../clock/clock.ts';
 import { parseJsonObject } from '../tokens/json-object.ts';
 import { CLOCK_SKEW_MS } from '../tokens/restored-token.ts';
-import type { StoreCounts } from './counts.ts';
-import type { StoreKeys } from './keys.ts';
 import { open, seal } from './seal.ts';
-import type { Store } from './store.ts';
+import type { StoreParts } from './store.ts';
 import { inTime } from './time-limit.ts';
 
 /**
@@ -39,14 +36,6 @@ export interface SharedMessages {
   onSubscribed(listener: () => void): void;
 }
 
-export interface MessagesOptions {
-  readonly store: Store;
-  readonly keys: StoreKeys;
-  readonly counts: StoreCounts;
-  readonly clock: Clock;
-  readonly prefix: string;
-}
-
 /** Longest message in characters, sealed. */
 const MAX_LENGTH = 16 * 1024;
 /** A replayed message is dropped after this time. Its effects can be repeated without harm before. */
@@ -54,7 +43,7 @@ const MAX_AGE_MS = 60_000;
 /** Time limit, because no request waits for a message. */
 const PUBLISH_MS = 1000;
 
-export function createMessages({ store, keys, counts, clock, prefix }: MessagesOptions): SharedMessages {
+export function createMessages({ store, keys, counts, clock, prefix }: StoreParts): SharedMessages {
   const channel = `${prefix}:messages`;
   const self = randomBytes(12).toString('base64url');
   const listeners = new Map<string, ((payload: unknown) => void)[]>();

@@ -1,11 +1,10 @@
 import { setImmediate } from 'node:timers/promises';
-import type { Clock } from '../clock/clock.ts';
 import { type JsonObject, parseJsonObject } from '../tokens/json-object.ts';
 import type { Operation, StoreCounts } from './counts.ts';
-import { nameOf, type StoreKey, type StoreKeyList, type StoreKeys } from './keys.ts';
+import { nameOf, type StoreKey, type StoreKeyList } from './keys.ts';
 import { KEEP, RECALL } from './scripts.ts';
 import { type Context, open, seal } from './seal.ts';
-import type { Store } from './store.ts';
+import type { Store, StoreParts } from './store.ts';
 
 /** `full`: the server has room for no other record. `failed`: the server did not take it. */
 export type KeepResult = 'kept' | 'full' | 'failed';
@@ -46,12 +45,9 @@ export interface SharedRecords {
   readAll(onPage: (records: readonly OpenedRecord[]) => void): Promise<RecordSummary | undefined>;
 }
 
-export interface RecordsOptions {
+interface RecordsOptions extends Pick<StoreParts, 'keys' | 'clock' | 'prefix'> {
   readonly store: Pick<Store, 'use'>;
-  readonly keys: StoreKeys;
   readonly counts: Pick<StoreCounts, 'operation'>;
-  readonly clock: Clock;
-  readonly prefix: string;
 }
 
 /** Most records. */

@@ -4,8 +4,7 @@ import type { LifetimeSettings } from '../tokens/accept-token.ts';
 import { bareToken } from '../tokens/b64-token.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { SecondLevel, SharedEntry, SharedToken } from '../tokens/second-level.ts';
-import type { Operation, StoreCounts } from './counts.ts';
-import type { StoreKeys } from './keys.ts';
+import type { Operation } from './counts.ts';
 import { LOCK_MS, type LockValue, newLock, RENEW_MS, writeLock } from './locks.ts';
 import type { SharedMessages } from './messages.ts';
 import { type Place, type Places, placesOf, tagOf } from './places.ts';
@@ -13,14 +12,10 @@ import { type SealedResult, sealedRefusal, sealedToken } from './results.ts';
 import { FINISH, FORGET, RENEW } from './scripts.ts';
 import { sealingSecret } from './sealing-secret.ts';
 import { createSearcher } from './search.ts';
-import type { Store } from './store.ts';
+import type { Store, StoreParts } from './store.ts';
 
-export interface SecondLevelOptions extends LifetimeSettings {
-  readonly store: Store;
-  readonly keys: StoreKeys;
-  readonly counts: StoreCounts;
+interface SecondLevelOptions extends StoreParts, LifetimeSettings {
   readonly messages: SharedMessages;
-  readonly prefix: string;
 }
 
 /** Longest exchange that other replicas wait for. */

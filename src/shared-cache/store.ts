@@ -3,6 +3,7 @@ import type { Clock } from '../clock/clock.ts';
 import type { SharedCache } from '../config/optional-sections.ts';
 import type { ConnectStore, StoreConnection } from './connection.ts';
 import type { Operation, StoreCounts } from './counts.ts';
+import type { StoreKeys } from './keys.ts';
 import { problemOf, type StoreProblem, StoreTimeoutError } from './problems.ts';
 import { inTime } from './time-limit.ts';
 
@@ -37,6 +38,16 @@ export interface Store {
   /** Connects, and again after each fault. Settles after the first attempt, or a second. */
   start(): Promise<void>;
   close(): void;
+}
+
+/** Everything that reads and writes at the server needs these. */
+export interface StoreParts {
+  readonly store: Store;
+  readonly keys: StoreKeys;
+  readonly counts: StoreCounts;
+  readonly clock: Clock;
+  /** Of the names of all keys and channels. */
+  readonly prefix: string;
 }
 
 export interface StoreOptions {

@@ -9,15 +9,15 @@ function start(maxEntries = 10) {
   const clock = createFakeClock();
   const removed: string[] = [];
   const handles = createHandles(maxEntries, clock, (reason) => removed.push(reason));
-  const subject = (token: string, lifetimeMs = 60_000) => ({
+  const subject = (token: string, lifetimeMs = 60_000, caller = token) => ({
     token: new Secret(token),
     digest: hash('sha256', token, 'base64url'),
     expiresAtMs: clock.wallMs() + lifetimeMs,
-    introspected: undefined,
+    introspected: { sub: caller },
   });
   /** A handle without a request in flight. */
   const idle = (token: string, caller = token, lifetimeMs?: number) => {
-    const held = handles.hold(subject(token, lifetimeMs), () => caller);
+    const held = handles.hold(subject(token, lifetimeMs, caller));
     handles.release(held);
     return held.handle.text;
   };
@@ -67,23 +67,23 @@ test('evicts the handles of a caller with many tokens before those of others', (
 
 test('does not evict a handle while its request is in flight, and refuses new ones then', () => {
   const { handles, subject, removed } = start(2);
-  const held = ['a', 'b'].map((token) => handles.hold(subject(token), () => token));
-  assert.throws(() => handles.hold(subject('c'), () => 'c'), { code: 'ERR_OVERLOADED' });
+  const held = ['a', 'b'].map((token) => handles.hold(subject(token)));
+  assert.throws(() => handles.hold(subject('c')), { code: 'ERR_OVERLOADED' });
   const [a] = held;
   assert.ok(a);
-  const again = handles.hold(subject('a'), () => 'a');
+  const again = handles.hold(subject('a'));
   assert.equal(again.handle, a.handle);
   handles.release(again);
-  assert.throws(() => handles.hold(subject('c'), () => 'c'), { code: 'ERR_OVERLOADED' });
+  assert.throws(() => handles.hold(subject('c')), { code: 'ERR_OVERLOADED' });
   handles.release(a);
-  handles.hold(subject('c'), () => 'c');
+  handles.hold(subject('c'));
   assert.deepEqual(removed, ['capacity']);
 });
 
 test('removes expired handles by a sweep, and one in flight when its request ends', () => {
   const { clock, handles, idle, subject, removed } = start();
   idle('a');
-  const held = handles.hold(subject('b'), () => 'b');
+  const held = handles.hold(subject('b'));
   clock.advance(60_000);
   handles.sweep();
   assert.equal(handles.size, 1);
@@ -104,11 +104,11 @@ test('keeps the most recently used handles when the bound shrinks', () => {
 
 test('does not release a handle that was made after all were removed', () => {
   const { handles, subject } = start(1);
-  const before = handles.hold(subject('a'), () => 'a');
+  const before = handles.hold(subject('a'));
   handles.clear();
   assert.equal(handles.find(before.handle.text), undefined);
-  const after = handles.hold(subject('a'), () => 'a');
+  const after = handles.hold(subject('a'));
   handles.release(before);
-  assert.throws(() => handles.hold(subject('b'), () => 'b'), { code: 'ERR_OVERLOADED' });
+  assert.throws(() => handles.hold(subject('b')), { code: 'ERR_OVERLOADED' });
   handles.release(after);
 });
