@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { DEFAULTS } from './defaults.ts';
-import { credentialSource, fileSource } from './schema-values.ts';
+import { choice, credentialSource, fileSource, flag } from './schema-values.ts';
 
 const TO_FORM = 'must be stdout, otlp, unix:/path/of/socket, or { file: /path/of/file }';
 
@@ -50,20 +50,14 @@ export const audit = z
       .max(MAX_CLAIMS)
       .meta({ description: 'Claims that identify subjects and actors.', default: DEFAULTS.auditClaims })
       .optional(),
-    tools: z
-      .boolean()
-      .meta({
-        description: 'Record the MCP method and the name of the tool, prompt, resource or task.',
-        default: DEFAULTS.auditTools,
-      })
-      .optional(),
-    on_full: z
-      .enum(['drop', 'refuse'])
-      .meta({
-        description: 'While records cannot be written: drop and count them, or refuse requests with 503.',
-        default: DEFAULTS.auditOnFull,
-      })
-      .optional(),
+    tools: flag({
+      description: 'Record the MCP method and the name of the tool, prompt, resource or task.',
+      default: DEFAULTS.auditTools,
+    }).optional(),
+    on_full: choice(['drop', 'refuse'], {
+      description: 'While records cannot be written: drop and count them, or refuse requests with 503.',
+      default: DEFAULTS.auditOnFull,
+    }).optional(),
     pseudonymize: pseudonymize.optional(),
   })
   .meta({ description: 'Records of who did what, one for each request and one for each exchange. Off by default.' });

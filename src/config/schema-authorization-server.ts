@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { DEFAULTS } from './defaults.ts';
-import { credentialSource, duration, fileSource, text, tls } from './schema-values.ts';
+import { choice, credentialSource, duration, fileSource, flag, text, tls } from './schema-values.ts';
 
 /**
  * JWS algorithms with a key pair (RFC 7518 section 3.1, RFC 8037, RFC 9864), for cambist's assertions and for verifying tokens.
@@ -24,8 +24,8 @@ export const HMAC_ALGORITHMS = ['HS256', 'HS384', 'HS512'] as const;
 
 const clientAuth = z
   .strictObject({
-    method: z
-      .enum([
+    method: choice(
+      [
         'client_secret_basic',
         'client_secret_post',
         'client_secret_jwt',
@@ -33,26 +33,23 @@ const clientAuth = z
         'client_assertion',
         'tls_client_auth',
         'none',
-      ])
-      .meta({ description: 'Method of client authentication at the token endpoint.' }),
+      ],
+      { description: 'Method of client authentication at the token endpoint.' },
+    ),
     client_secret: credentialSource({
       description: 'Client secret, for `client_secret_basic`, `client_secret_post` and `client_secret_jwt`.',
     }).optional(),
-    basic_encoding: z
-      .enum(['form', 'raw'])
-      .meta({
-        description:
-          '`form` form-urlencodes id and secret before base64, as RFC 6749 requires. `raw` does not, for a server that does not decode them.',
-        default: DEFAULTS.basicEncoding,
-      })
-      .optional(),
+    basic_encoding: choice(['form', 'raw'], {
+      description:
+        '`form` form-urlencodes id and secret before base64, as RFC 6749 requires. `raw` does not, for a server that does not decode them.',
+      default: DEFAULTS.basicEncoding,
+    }).optional(),
     private_key: credentialSource({
       description: 'Key that signs the assertion of `private_key_jwt`: PEM (PKCS#8, PKCS#1, SEC1) or JWK.',
     }).optional(),
-    alg: z
-      .enum([...ASYMMETRIC_ALGORITHMS, ...HMAC_ALGORITHMS])
-      .meta({ description: 'JWS algorithm of the assertion. By default, derived from the key.' })
-      .optional(),
+    alg: choice([...ASYMMETRIC_ALGORITHMS, ...HMAC_ALGORITHMS], {
+      description: 'JWS algorithm of the assertion. By default, derived from the key.',
+    }).optional(),
     key_id: text({ description: '`kid` of the assertion. By default, the `kid` of a JWK, else none.' }).optional(),
     assertion_audience: text({
       description: '`aud` of the assertion. By default, the issuer, or the token endpoint if there is no issuer.',
@@ -103,13 +100,10 @@ export const authorizationServer = z
       description: 'Client identifier of cambist at this server. Optional with method `none`.',
     }).optional(),
     client_auth: clientAuth,
-    grant: z
-      .enum(['token_exchange', 'jwt_bearer', 'token_vault'])
-      .meta({
-        description: 'Grant for the subject token: RFC 8693, RFC 7523, or that of Auth0 Token Vault.',
-        default: DEFAULTS.grant,
-      })
-      .optional(),
+    grant: choice(['token_exchange', 'jwt_bearer', 'token_vault'], {
+      description: 'Grant for the subject token: RFC 8693, RFC 7523, or that of Auth0 Token Vault.',
+      default: DEFAULTS.grant,
+    }).optional(),
     extra_params: z
       .record(z.string(), z.string())
       .meta({
@@ -121,18 +115,15 @@ export const authorizationServer = z
       default: DEFAULTS.authorizationServerTimeout,
     }).optional(),
     tls: tls('TLS files for this server.').optional(),
-    dpop: z
-      .boolean()
-      .meta({ description: 'Request sender-constrained tokens (RFC 9449) and prove possession.', default: false })
-      .optional(),
-    allow_insecure_http: z
-      .boolean()
-      .meta({
-        description:
-          'Allow plain http to any host. Tokens and secrets then cross the network unencrypted. Discovered endpoints of an https issuer must be https in any case.',
-        default: false,
-      })
-      .optional(),
+    dpop: flag({
+      description: 'Request sender-constrained tokens (RFC 9449) and prove possession.',
+      default: false,
+    }).optional(),
+    allow_insecure_http: flag({
+      description:
+        'Allow plain http to any host. Tokens and secrets then cross the network unencrypted. Discovered endpoints of an https issuer must be https in any case.',
+      default: false,
+    }).optional(),
   })
   .meta({ description: 'An authorization server, and cambist’s client there.' });
 

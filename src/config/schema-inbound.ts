@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { DEFAULTS } from './defaults.ts';
 import { introspection } from './schema-introspection.ts';
-import { headerName, oneOrMany, text } from './schema-values.ts';
+import { choice, flag, headerName, list, oneOrMany, text } from './schema-values.ts';
 
 const verify = z
   .strictObject({
@@ -23,14 +23,10 @@ export const inbound = z
       examples: ['http://127.0.0.1:8081'],
     }),
     verify,
-    open: z
-      .array(z.string())
-      .max(100)
-      .meta({
-        description: 'Paths that need no token: exact, or a prefix followed by `*`.',
-        examples: [['/healthz', '/.well-known/agent-card.json']],
-      })
-      .optional(),
+    open: list({
+      description: 'Paths that need no token: exact, or a prefix followed by `*`.',
+      examples: [['/healthz', '/.well-known/agent-card.json']],
+    }).optional(),
     claims: z
       .record(headerName({ description: 'Header for the claim.' }), z.string().min(1, { error: 'must not be empty' }))
       .meta({
@@ -38,27 +34,18 @@ export const inbound = z
         examples: [{ 'x-user-id': 'sub' }],
       })
       .optional(),
-    allow_raw_tokens: z
-      .boolean()
-      .meta({
-        description: 'Accept tokens from the agent as well as handles.',
-        default: DEFAULTS.allowRawTokens,
-      })
-      .optional(),
-    baggage: z
-      .boolean()
-      .meta({
-        description: 'Give the agent its handle in `baggage` as well, and accept it there.',
-        default: DEFAULTS.inboundBaggage,
-      })
-      .optional(),
-    detached: z
-      .enum(['refuse', 'allow'])
-      .meta({
-        description: 'Requests of the agent with a handle whose request from the caller is over.',
-        default: DEFAULTS.detached,
-      })
-      .optional(),
+    allow_raw_tokens: flag({
+      description: 'Accept tokens from the agent as well as handles.',
+      default: DEFAULTS.allowRawTokens,
+    }).optional(),
+    baggage: flag({
+      description: 'Give the agent its handle in `baggage` as well, and accept it there.',
+      default: DEFAULTS.inboundBaggage,
+    }).optional(),
+    detached: choice(['refuse', 'allow'], {
+      description: 'Requests of the agent with a handle whose request from the caller is over.',
+      default: DEFAULTS.detached,
+    }).optional(),
   })
   .meta({ description: 'The agent gets handles in place of its callers’ tokens.' });
 

@@ -2,12 +2,16 @@ import * as z from 'zod';
 import { DEFAULTS } from './defaults.ts';
 import { introspection } from './schema-introspection.ts';
 import {
+  choice,
   duration,
   fileSource,
+  flag,
   headerName,
+  list,
   oneManyOr,
   oneOrMany,
   patterns,
+  scopes,
   size,
   text,
   tls,
@@ -38,14 +42,11 @@ const subjectToken = z
       default: DEFAULTS.subjectTokenType,
     }).optional(),
     file: text({ description: 'File with a token instead of a header, for work that has no caller.' }).optional(),
-    scope: z
-      .string('must be one string, with a space between scopes')
-      .meta({
-        description:
-          'Scopes that a caller’s token should have, separated by spaces. Named in 401 responses and in the metadata of the resource. Not checked.',
-        examples: ['api://cambist/.default'],
-      })
-      .optional(),
+    scope: scopes({
+      description:
+        'Scopes that a caller’s token should have, separated by spaces. Named in 401 responses and in the metadata of the resource. Not checked.',
+      examples: ['api://cambist/.default'],
+    }).optional(),
     verify: verify.optional(),
   })
   .meta({ description: 'Source of the caller’s token.' });
@@ -82,13 +83,10 @@ const timeouts = z
 const chain = z
   .strictObject({
     authorization_server: text({ description: 'Server of the first leg, which issues the assertion.' }),
-    assertion: z
-      .enum(['id_jag', 'jwt'])
-      .meta({
-        description: 'Assertion of the first leg: an ID-JAG, or a JWT for identity chaining.',
-        default: DEFAULTS.chainAssertion,
-      })
-      .optional(),
+    assertion: choice(['id_jag', 'jwt'], {
+      description: 'Assertion of the first leg: an ID-JAG, or a JWT for identity chaining.',
+      default: DEFAULTS.chainAssertion,
+    }).optional(),
   })
   .meta({
     description: 'Exchange in two legs: an assertion from another server, then a token from the server of the route.',
@@ -130,14 +128,11 @@ export const routeKeys = {
   authorization_server: text({
     description: 'Name of the authorization server that issues the token. Optional if there is only one.',
   }).optional(),
-  credential: z
-    .enum(['exchange', 'client_credentials', 'secret', 'passthrough', 'none'])
-    .meta({
-      description:
-        'Credential for the upstream: a token exchanged for the caller’s, one of cambist’s own client, a secret from a file, the caller’s own token, or none.',
-      default: DEFAULTS.credential,
-    })
-    .optional(),
+  credential: choice(['exchange', 'client_credentials', 'secret', 'passthrough', 'none'], {
+    description:
+      'Credential for the upstream: a token exchanged for the caller’s, one of cambist’s own client, a secret from a file, the caller’s own token, or none.',
+    default: DEFAULTS.credential,
+  }).optional(),
   secret: fileSource({
     description: 'File of an API key or a personal token, for `credential: secret`. Read again when it rotates.',
   }).optional(),
@@ -149,10 +144,7 @@ export const routeKeys = {
   audience: oneOrMany({
     description: 'RFC 8693 `audience`: logical names of the backend, sent as written.',
   }).optional(),
-  scope: z
-    .string('must be one string, with a space between scopes')
-    .meta({ description: 'Requested scopes, separated by spaces. An empty text requests none.' })
-    .optional(),
+  scope: scopes({ description: 'Requested scopes, separated by spaces. An empty text requests none.' }).optional(),
   requested_token_type: tokenType({
     description: 'RFC 8693 `requested_token_type`: a short name or a full URN. Not sent by default.',
   }).optional(),
@@ -163,13 +155,10 @@ export const routeKeys = {
   expect_audience: expectAudience.optional(),
   subject_token: subjectToken.optional(),
   actor_token: actorToken.optional(),
-  on_missing_subject: z
-    .enum(['deny', 'client_credentials'])
-    .meta({
-      description: 'For a request without a subject token: 401, or a token of cambist’s own client.',
-      default: DEFAULTS.onMissingSubject,
-    })
-    .optional(),
+  on_missing_subject: choice(['deny', 'client_credentials'], {
+    description: 'For a request without a subject token: 401, or a token of cambist’s own client.',
+    default: DEFAULTS.onMissingSubject,
+  }).optional(),
   chain: chain.optional(),
   consent_url: text({
     description:
@@ -191,23 +180,16 @@ export const routeKeys = {
       examples: [['repo:write']],
     })
     .optional(),
-  allowed_origins: z
-    .array(z.string())
-    .max(100)
-    .meta({
-      description: 'Origins of web pages that may call the route without a caller’s token. Others get 403.',
-      examples: [['https://app.example.com']],
-    })
-    .optional(),
-  http2: z.boolean().meta({ description: 'Use HTTP/2 if the upstream offers it.', default: false }).optional(),
+  allowed_origins: list({
+    description: 'Origins of web pages that may call the route without a caller’s token. Others get 403.',
+    examples: [['https://app.example.com']],
+  }).optional(),
+  http2: flag({ description: 'Use HTTP/2 if the upstream offers it.', default: false }).optional(),
   tls: tls('TLS files for the upstream.').optional(),
-  allow_insecure_http: z
-    .boolean()
-    .meta({
-      description: 'Allow plain http to any host. The issued token then crosses the network unencrypted.',
-      default: false,
-    })
-    .optional(),
+  allow_insecure_http: flag({
+    description: 'Allow plain http to any host. The issued token then crosses the network unencrypted.',
+    default: false,
+  }).optional(),
 };
 
 export const defaults = z

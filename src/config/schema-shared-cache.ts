@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { DEFAULTS } from './defaults.ts';
-import { credentialSource, duration, text, tls } from './schema-values.ts';
+import { credentialSource, duration, flag, text, tls } from './schema-values.ts';
 
 const NODE_FORM = 'must be host:port, as in valkey-0.valkey.agents.svc:6379';
 
@@ -35,13 +35,10 @@ export const sharedCache = z
     username: username('User at the server (ACL).'),
     password: credentialSource({ description: 'Password at the server.' }).optional(),
     tls: tls('TLS to the server. With `sentinel` and `cluster`, this key turns TLS on.').optional(),
-    allow_insecure_tcp: z
-      .boolean()
-      .meta({
-        description: 'Allow connections without TLS to any host. By default, only to loopback and internal names.',
-        default: DEFAULTS.allowInsecureTcp,
-      })
-      .optional(),
+    allow_insecure_tcp: flag({
+      description: 'Allow connections without TLS to any host. By default, only to loopback and internal names.',
+      default: DEFAULTS.allowInsecureTcp,
+    }).optional(),
     key: z
       .union([key, z.array(key).min(1).max(8)], { error: 'must be { file: … } or { env: … }, or a list of them' })
       .meta({ description: 'Secrets that all replicas share. The first one seals, all of them open.' }),

@@ -1,19 +1,16 @@
 import * as z from 'zod';
 import { DEFAULTS } from './defaults.ts';
-import { duration, fileSource, oneOrMany, text } from './schema-values.ts';
+import { choice, duration, fileSource, flag, oneOrMany, text } from './schema-values.ts';
 
 const transmitter = z
   .strictObject({
     issuer: text({ description: 'Expected `iss` of its events, and of the tokens that they are about.' }),
     audience: oneOrMany({ description: 'The `aud` of its events must contain one of these.' }),
     jwks_uri: text({ description: "URL of its keys. By default, from the issuer's metadata." }).optional(),
-    delivery: z
-      .enum(['push', 'poll'])
-      .meta({
-        description:
-          'How Shared Signals arrive. `push`: the transmitter sends each to `/events/NAME` (RFC 8935). `poll`: cambist asks for them (RFC 8936).',
-      })
-      .optional(),
+    delivery: choice(['push', 'poll'], {
+      description:
+        'How Shared Signals arrive. `push`: the transmitter sends each to `/events/NAME` (RFC 8935). `poll`: cambist asks for them (RFC 8936).',
+    }).optional(),
     authorization: fileSource({
       description:
         'File of the value of the `Authorization` header that the transmitter sends with each event, or that cambist sends with each poll.',
@@ -35,10 +32,10 @@ const transmitter = z
         'Pause between polls at a transmitter that does not delay its responses until there is an event, from 250ms to 10m.',
       default: DEFAULTS.pollInterval,
     }).optional(),
-    backchannel_logout: z
-      .boolean()
-      .meta({ description: 'Accept OpenID Connect back-channel logouts at `/logout/NAME`.', default: false })
-      .optional(),
+    backchannel_logout: flag({
+      description: 'Accept OpenID Connect back-channel logouts at `/logout/NAME`.',
+      default: false,
+    }).optional(),
   })
   .meta({ description: 'An issuer that says whose tokens are revoked.' });
 

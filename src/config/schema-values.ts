@@ -5,11 +5,7 @@ import { DURATION, SIZE, TOKEN_TYPES, tokenTypeUrn } from './units.ts';
 z.config({ jitless: true });
 
 /** Documentation of a key that editors show. */
-interface About {
-  description: string;
-  default?: unknown;
-  examples?: unknown[];
-}
+type About = { description: string; default?: unknown; examples?: unknown[] };
 
 const INLINE_SECRET = 'must not be in the config itself: write { file: /path/to/it } or { env: NAME_OF_VARIABLE }';
 const INLINE_FILE = 'must not be in the config itself: write { file: /path/to/it }';
@@ -47,12 +43,12 @@ export function fileSource(about: About) {
       { file },
       { error: (issue) => (issue.code === 'invalid_type' && issue.input !== undefined ? INLINE_FILE : undefined) },
     )
-    .meta({ ...about });
+    .meta(about);
 }
 
 export function duration(about: About) {
   const error = 'must be a duration with a unit, as in 250ms, 5s, 5m or 1h';
-  return z.union([z.literal(0), z.string().regex(DURATION, { error })], { error }).meta({ ...about });
+  return z.union([z.literal(0), z.string().regex(DURATION, { error })], { error }).meta(about);
 }
 
 /** Far above any size in a config file. Each key has its own bound. */
@@ -60,7 +56,7 @@ const MAX_SIZE_BYTES = 1024 ** 3;
 
 export function size(about: About) {
   const error = 'must be a size, as in 64KiB, 1MiB, or a whole number of bytes';
-  return z.union([z.int().min(0).max(MAX_SIZE_BYTES), z.string().regex(SIZE, { error })], { error }).meta({ ...about });
+  return z.union([z.int().min(0).max(MAX_SIZE_BYTES), z.string().regex(SIZE, { error })], { error }).meta(about);
 }
 
 const entry = z.string().min(1, { error: 'must not be empty' });
@@ -68,12 +64,12 @@ const entry = z.string().min(1, { error: 'must not be empty' });
 export function oneOrMany(about: About) {
   const error = (issue: { readonly input?: unknown }) =>
     issue.input === undefined ? undefined : 'must be a string or a list of strings';
-  return z.union([entry, z.array(entry)], { error }).meta({ ...about });
+  return z.union([entry, z.array(entry)], { error }).meta(about);
 }
 
 /** One or many, or a map that qualifies them. */
 export function oneManyOr<Map extends z.ZodObject>(map: Map, error: string, about: About) {
-  return z.union([entry, z.array(entry), map], { error }).meta({ ...about });
+  return z.union([entry, z.array(entry), map], { error }).meta(about);
 }
 
 /** Longest list of patterns. Each adds combinations to the route table. */
@@ -85,14 +81,14 @@ export function patterns(about: About) {
   const pattern = z.string().regex(/^(?:[^*\p{Cc}]+\*?|\*)$/u, { error });
   return z
     .union([pattern, z.array(pattern).min(1).max(MAX_PATTERNS)], { error: 'must be a name or a list of names' })
-    .meta({ ...about });
+    .meta(about);
 }
 
 export function tokenType(about: About) {
   const error = `must be one of ${TOKEN_TYPES.join(', ')}, or a full URN`;
   const names = z.enum(TOKEN_TYPES);
   const uri = z.string().refine((text) => tokenTypeUrn(text) !== undefined, { error });
-  return z.union([names, uri], { error }).meta({ ...about });
+  return z.union([names, uri], { error }).meta(about);
 }
 
 /** RFC 9110 section 5.1. */
@@ -100,15 +96,24 @@ export function headerName(about: About) {
   return z
     .string()
     .regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/, { error: 'must be the name of a header, without ":" and spaces' })
-    .meta({ ...about });
+    .meta(about);
 }
+
+export const flag = (about: About) => z.boolean().meta(about);
+
+export const choice = <const Word extends string>(words: readonly Word[], about: About) => z.enum(words).meta(about);
+
+/** A whole number from 1. */
+export const count = (max: number, about: About) => z.int().min(1).max(max).meta(about);
+
+/** At most 100 strings. */
+export const list = (about: About) => z.array(z.string()).max(100).meta(about);
+
+export const scopes = (about: About) => z.string('must be one string, with a space between scopes').meta(about);
 
 /** @param form message for a value that is not a string */
 export function text(about: About, form?: string) {
-  return z
-    .string(form)
-    .min(1, { error: 'must not be empty' })
-    .meta({ ...about });
+  return z.string(form).min(1, { error: 'must not be empty' }).meta(about);
 }
 
 /** PEM files for one TLS peer. */

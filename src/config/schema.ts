@@ -8,14 +8,11 @@ import { inbound } from './schema-inbound.ts';
 import { defaults, route } from './schema-route.ts';
 import { sharedCache } from './schema-shared-cache.ts';
 import { signals } from './schema-signals.ts';
-import { duration, fileSource, headerName, size, text } from './schema-values.ts';
+import { choice, count, duration, fileSource, flag, headerName, list, size, text } from './schema-values.ts';
 
 const log = z
   .strictObject({
-    level: z
-      .enum(LOG_LEVELS)
-      .meta({ description: 'Lowest level that is written.', default: DEFAULTS.logLevel })
-      .optional(),
+    level: choice(LOG_LEVELS, { description: 'Lowest level that is written.', default: DEFAULTS.logLevel }).optional(),
     sample: z
       .number()
       .min(0)
@@ -30,13 +27,10 @@ const log = z
 
 const tracing = z
   .strictObject({
-    mcp: z
-      .boolean()
-      .meta({
-        description: 'Add `mcp.method.name`, `gen_ai.tool.name` and other names from MCP messages to spans.',
-        default: DEFAULTS.tracingMcp,
-      })
-      .optional(),
+    mcp: flag({
+      description: 'Add `mcp.method.name`, `gen_ai.tool.name` and other names from MCP messages to spans.',
+      default: DEFAULTS.tracingMcp,
+    }).optional(),
   })
   .meta({ description: 'Content of spans. The standard variables of OpenTelemetry turn tracing on.' });
 
@@ -51,12 +45,10 @@ const session = z
 
 const cache = z
   .strictObject({
-    max_entries: z
-      .int()
-      .min(1)
-      .max(1_000_000)
-      .meta({ description: 'Most issued tokens in the cache.', default: DEFAULTS.maxEntries })
-      .optional(),
+    max_entries: count(1_000_000, {
+      description: 'Most issued tokens in the cache.',
+      default: DEFAULTS.maxEntries,
+    }).optional(),
     max_age: duration({
       description: 'Longest time that an issued token is reused, whatever its own expiry.',
       default: DEFAULTS.maxAge,
@@ -67,27 +59,17 @@ const cache = z
 
 const limits = z
   .strictObject({
-    max_in_flight: z
-      .int()
-      .min(1)
-      .max(1_000_000)
-      .meta({ description: 'Most requests in flight, open streams included.', default: DEFAULTS.maxInFlight })
-      .optional(),
-    max_in_flight_per_upstream: z
-      .int()
-      .min(1)
-      .max(1_000_000)
-      .meta({
-        description:
-          'Most requests in flight to one upstream, over all its routes. By default, three quarters of `max_in_flight`, or all of it if there is only one upstream.',
-      })
-      .optional(),
-    max_connections: z
-      .int()
-      .min(1)
-      .max(2_000_000)
-      .meta({ description: 'Most connections from agents. By default, twice `max_in_flight`, at least 1000.' })
-      .optional(),
+    max_in_flight: count(1_000_000, {
+      description: 'Most requests in flight, open streams included.',
+      default: DEFAULTS.maxInFlight,
+    }).optional(),
+    max_in_flight_per_upstream: count(1_000_000, {
+      description:
+        'Most requests in flight to one upstream, over all its routes. By default, three quarters of `max_in_flight`, or all of it if there is only one upstream.',
+    }).optional(),
+    max_connections: count(2_000_000, {
+      description: 'Most connections from agents. By default, twice `max_in_flight`, at least 1000.',
+    }).optional(),
     max_header_size: size({
       description: 'Largest size of all request headers, at most 1MiB.',
       default: DEFAULTS.maxHeaderSize,
@@ -101,15 +83,11 @@ const limits = z
 
 const forwardProxy = z
   .strictObject({
-    connect: z
-      .array(z.string())
-      .max(100)
-      .meta({
-        description:
-          'Authorities, `host:port`, that CONNECT may open an opaque tunnel to, without any token. The host may be `*.suffix`, or `*` for any public name.',
-        examples: [['api.example.com:443', '*.example.org:443']],
-      })
-      .optional(),
+    connect: list({
+      description:
+        'Authorities, `host:port`, that CONNECT may open an opaque tunnel to, without any token. The host may be `*.suffix`, or `*` for any public name.',
+      examples: [['api.example.com:443', '*.example.org:443']],
+    }).optional(),
   })
   .meta({ description: 'Destinations beside the routes, for agents whose HTTP_PROXY is cambist.' });
 
@@ -197,14 +175,10 @@ export const configSchema = z
         examples: ['0600'],
       })
       .optional(),
-    admin_hosts: z
-      .array(z.string())
-      .max(100)
-      .meta({
-        description: 'Public host names by which clients reach `admin`. Addresses and internal names always work.',
-        examples: [['cambist.example.com']],
-      })
-      .optional(),
+    admin_hosts: list({
+      description: 'Public host names by which clients reach `admin`. Addresses and internal names always work.',
+      examples: [['cambist.example.com']],
+    }).optional(),
     log: log.optional(),
     audit: audit.optional(),
     tracing: tracing.optional(),
