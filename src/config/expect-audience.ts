@@ -1,12 +1,14 @@
 import type { ConfigNode } from './config-node.ts';
 import type { ExpectedAudience } from './route.ts';
+import type { Loose } from './schema.ts';
+import type { DefaultsFile } from './schema-route.ts';
 import { toList, type Written } from './targets.ts';
 
-/** `expect_audience` as the schema admits it. */
-export type WrittenExpectAudience = Written | { only?: Written };
-
-export function readExpectAudience(written: WrittenExpectAudience, node: ConfigNode): ExpectedAudience | undefined {
-  if (typeof written !== 'object' || Array.isArray(written)) return readAudiences(written, node);
+export function readExpectAudience(
+  written: Loose<DefaultsFile>['expect_audience'],
+  node: ConfigNode,
+): ExpectedAudience | undefined {
+  if (typeof written !== 'object' || 'length' in written) return readAudiences(written, node);
   const only = readList(written.only, node.at('only'), 'write expect_audience: any');
   return only && { only };
 }

@@ -5,7 +5,7 @@ const ORIGIN = /^[a-z][a-z0-9+.-]*:\/\/[^/?#@*\s]+$/;
 
 /** Reads `allowed_origins`. Browsers send an origin in one form only, so any other would never match. */
 export function readOrigins(
-  written: (string | undefined)[] | undefined,
+  written: readonly (string | undefined)[] | undefined,
   node: ConfigNode,
 ): readonly string[] | undefined {
   const origins = new Set<string>();

@@ -4,6 +4,7 @@ import { DEFAULTS } from './defaults.ts';
 import type { Audit } from './optional-sections.ts';
 import type { ConfigFile, Loose } from './schema.ts';
 import type { Sources } from './sources.ts';
+import { toList } from './targets.ts';
 
 type AuditFile = NonNullable<Loose<ConfigFile>['audit']>;
 
@@ -11,7 +12,7 @@ type AuditFile = NonNullable<Loose<ConfigFile>['audit']>;
 export function resolveAudit(written: AuditFile | undefined, node: ConfigNode, sources: Sources): Audit | undefined {
   if (written === undefined) return undefined;
   const to = readDestination(written.to, node.at('to'), sources);
-  const claims = known(written.claims) ?? DEFAULTS.auditClaims;
+  const claims = toList(written.claims) ?? DEFAULTS.auditClaims;
   const pseudonyms = readPseudonyms(written.pseudonymize, claims, node.at('pseudonymize'), sources);
   if (to === undefined || (written.pseudonymize !== undefined && pseudonyms === undefined)) return undefined;
   return {
@@ -42,14 +43,9 @@ function readPseudonyms(
 ): Audit['pseudonyms'] {
   if (written === undefined) return undefined;
   const key = sources.credential(written.key, node.at('key'));
-  const claims = known(written.claims) ?? DEFAULTS.pseudonymizedClaims;
+  const claims = toList(written.claims) ?? DEFAULTS.pseudonymizedClaims;
   if (!claims.some((claim) => recorded.includes(claim))) {
     node.warn('has no effect: audit.claims records none of these claims', 'key');
   }
   return key === undefined ? undefined : { key, claims };
-}
-
-/** Undefined where the list is missing. An invalid name is reported elsewhere. */
-function known(written: readonly (string | undefined)[] | undefined): readonly string[] | undefined {
-  return written?.filter((name) => name !== undefined);
 }

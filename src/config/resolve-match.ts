@@ -3,6 +3,7 @@ import { readHostPattern, readPathPrefix } from './matching.ts';
 import type { Conditions, Match } from './route.ts';
 import type { Loose } from './schema.ts';
 import type { MatchFile } from './schema-route.ts';
+import { toList, type Written } from './targets.ts';
 
 /** Reads `match` of a route. Undefined after an error, which is reported to `node`. */
 export function resolveMatch(written: Loose<MatchFile>, node: ConfigNode): Match | undefined {
@@ -24,9 +25,7 @@ export function resolveMatch(written: Loose<MatchFile>, node: ConfigNode): Match
 }
 
 function resolveConditions(written: Loose<MatchFile>, node: ConfigNode): Conditions | undefined {
-  const methods = distinct(written.methods);
-  const mcpMethods = distinct(written.mcp_method);
-  const mcpNames = distinct(written.mcp_name);
+  const [methods, mcpMethods, mcpNames] = [written.methods, written.mcp_method, written.mcp_name].map(distinct);
   const readsMessage = mcpMethods !== undefined || mcpNames !== undefined;
   if (readsMessage && methods !== undefined && !methods.includes('POST') && !node.at('methods').broken) {
     node.at('methods').error('lacks POST, the only method with a message: add POST, or remove the key');
@@ -34,10 +33,8 @@ function resolveConditions(written: Loose<MatchFile>, node: ConfigNode): Conditi
   return readsMessage || methods !== undefined ? { methods, mcpMethods, mcpNames } : undefined;
 }
 
-function distinct(written: string | (string | undefined)[] | undefined): readonly string[] | undefined {
-  if (written === undefined) return undefined;
-  const list = typeof written === 'string' ? [written] : written.filter((entry) => entry !== undefined);
-  return [...new Set(list)];
+function distinct(written: Written): readonly string[] | undefined {
+  return written === undefined ? undefined : [...new Set(toList(written))];
 }
 
 /**

@@ -13,7 +13,7 @@ import type { ActorTokenSource, Credential, ExpectedAudience, SendTo } from './r
 import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
 import type { Sources } from './sources.ts';
-import { readAudience, readResource, readScope, readScopes } from './targets.ts';
+import { readResource, readScope, readScopes, toList } from './targets.ts';
 import { tokenTypeUrn } from './units.ts';
 import { readHttpUrl } from './urls.ts';
 
@@ -75,7 +75,7 @@ export function readRouteKeys(
         : { file: sources.file(written.secret.file, node.at('secret', 'file')) },
     send: readSend(written.send, node.at('send')),
     resource: readResource(written.resource, node.at('resource')),
-    audience: readAudience(written.audience),
+    audience: toList(written.audience),
     scope: readScope(written.scope, node.at('scope')),
     requestedTokenType: urn(written.requested_token_type),
     connection: written.connection,

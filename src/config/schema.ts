@@ -214,9 +214,9 @@ export const configSchema = z
 
 export type ConfigFile = z.infer<typeof configSchema>;
 
-/** A checked file without the parts that have errors. Any part may be missing. */
+/** A checked file without the parts that have errors, or one that is written. Any part may be missing. */
 export type Loose<T> = T extends readonly (infer Item)[]
-  ? (Loose<Item> | undefined)[]
+  ? readonly (Loose<Item> | undefined)[]
   : T extends object
     ? { [Key in keyof T]?: Loose<T[Key]> | undefined }
     : T;

@@ -2,7 +2,7 @@ import type { ConfigNode } from './config-node.ts';
 import type { ExpectedAudience, TokenTarget } from './route.ts';
 import { ABSOLUTE_URI } from './units.ts';
 
-export type Written = string | (string | undefined)[] | undefined;
+export type Written = string | readonly (string | undefined)[] | undefined;
 
 /** One or many values as a list. Entries with errors have been removed. */
 export function toList(written: Written): string[] | undefined {
@@ -24,10 +24,6 @@ export function readResource(written: Written, node: ConfigNode): readonly strin
   return toList(written);
 }
 
-export function readAudience(written: Written): readonly string[] | undefined {
-  return toList(written);
-}
-
 /** RFC 6749 section 3.3. */
 const SCOPE_TOKEN = /^[!#-[\]-~]+$/;
 
@@ -44,7 +40,7 @@ export function readScope(written: string | undefined, node: ConfigNode): string
 
 /** Reads a list of single scopes. */
 export function readScopes(
-  written: (string | undefined)[] | undefined,
+  written: readonly (string | undefined)[] | undefined,
   node: ConfigNode,
 ): readonly string[] | undefined {
   for (const [index, scope] of (written ?? []).entries()) {

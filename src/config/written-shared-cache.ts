@@ -1,16 +1,13 @@
 import type { SharedCache, StoreNode, StoreServer } from './optional-sections.ts';
-import type { ConfigFile } from './schema.ts';
 import { address, duration, type ShowSource, source, writtenTls } from './written-values.ts';
 
-type SharedCacheFile = NonNullable<NonNullable<ConfigFile['cache']>['shared']>;
-
-export function writtenSharedCache(shared: SharedCache, show: ShowSource): SharedCacheFile {
+export function writtenSharedCache(shared: SharedCache, show: ShowSource) {
   const { server, username, password, tls, allowInsecureTcp, keys, prefix, timeoutMs } = shared;
   return {
     ...writtenServer(server, tls !== undefined, show),
-    ...(username !== undefined && { username }),
-    ...(password !== undefined && { password: source(password, show) }),
-    ...(tls !== undefined && { tls: writtenTls(tls, show) }),
+    username,
+    password: source(password, show),
+    tls: tls && writtenTls(tls, show),
     allow_insecure_tcp: allowInsecureTcp,
     key: keys.map((key) => source(key, show)),
     prefix,
@@ -26,14 +23,7 @@ function writtenServer(server: StoreServer, isTls: boolean, show: ShowSource) {
       return { cluster: server.nodes.map(hostPort) };
     case 'sentinel': {
       const { name, nodes, username, password } = server;
-      return {
-        sentinel: {
-          name,
-          hosts: nodes.map(hostPort),
-          ...(username !== undefined && { username }),
-          ...(password !== undefined && { password: source(password, show) }),
-        },
-      };
+      return { sentinel: { name, hosts: nodes.map(hostPort), username, password: source(password, show) } };
     }
   }
 }

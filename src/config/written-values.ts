@@ -9,31 +9,35 @@ import type { Introspection, SubjectVerification } from './route.ts';
 export type ShowSource = (source: CredentialSource) => string;
 
 export function writtenTls({ ca, certificate, privateKey }: TlsFiles, show: ShowSource) {
-  const file = (path: string) => ({ file: show({ file: path }) });
-  return {
-    ...(ca !== undefined && { ca: file(ca) }),
-    ...(certificate !== undefined && { certificate: file(certificate) }),
-    ...(privateKey !== undefined && { private_key: file(privateKey) }),
-  };
+  return { ca: file(ca, show), certificate: file(certificate, show), private_key: file(privateKey, show) };
 }
 
-export function source(from: CredentialSource, show: ShowSource): { file: string } | { env: string } {
-  return 'file' in from ? { file: show(from) } : { env: show(from) };
+export function file(path: string | undefined, show: ShowSource) {
+  return path === undefined ? undefined : { file: show({ file: path }) };
+}
+
+export function source(from: CredentialSource | undefined, show: ShowSource) {
+  return from && ('file' in from ? { file: show(from) } : { env: show(from) });
+}
+
+/** Undefined for an empty list, whose key is not written. */
+export function nonEmpty<T>(list: readonly T[]): readonly T[] | undefined {
+  return list.length > 0 ? list : undefined;
 }
 
 export function writtenVerification({ issuer, audience, jwksUri, introspection }: SubjectVerification) {
   return {
     issuer,
-    audience: audience === 'any' ? audience : [...audience],
-    ...(jwksUri !== undefined && { jwks_uri: hideKeys(jwksUri) }),
-    ...(introspection !== undefined && { introspection: writtenIntrospection(introspection) }),
+    audience,
+    jwks_uri: jwksUri && hideKeys(jwksUri),
+    introspection: introspection && writtenIntrospection(introspection),
   };
 }
 
 function writtenIntrospection({ authorizationServer, endpoint, cacheMs }: Introspection) {
   return {
     authorization_server: authorizationServer.name,
-    ...(endpoint !== undefined && { endpoint: hideKeys(endpoint) }),
+    endpoint: endpoint && hideKeys(endpoint),
     cache: duration(cacheMs),
   };
 }

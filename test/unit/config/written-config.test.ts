@@ -58,6 +58,7 @@ function keysOf(schema: unknown, path = ''): string[] {
 
 /** The paths of a value that are in the schema. */
 function pathsOf(value: unknown, path = ''): string[] {
+  if (value === undefined) return [];
   if (typeof value !== 'object' || value === null) return [path];
   const entries = Array.isArray(value) ? value.map((part) => ['*', part] as const) : Object.entries(value);
   return [
