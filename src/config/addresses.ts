@@ -1,6 +1,6 @@
 import { isIPv4 } from 'node:net';
 import { withoutBrackets } from './brackets.ts';
-import type { Reading } from './config-node.ts';
+import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
 import { isEveryAddress } from './loopback.ts';
 
 export interface TcpListen {
@@ -52,6 +52,21 @@ export function collide(one: Listen, other: Listen): boolean {
   if (one.port === 0 || one.port !== other.port) return false;
   const plain = (host: string) => (host === 'localhost' ? '127.0.0.1' : host);
   return isEveryAddress(one.host) || isEveryAddress(other.host) || plain(one.host) === plain(other.host);
+}
+
+/** Reads the address of a listener, and reports one that another listener has. @param others by key */
+export function readFreeListen(
+  text: string | undefined,
+  others: Readonly<Record<string, Listen | undefined>>,
+  node: ConfigNode,
+): Listen | undefined {
+  const own = text === undefined ? undefined : valueOrReport(readListen(text), node);
+  for (const [key, other] of Object.entries(others)) {
+    if (own !== undefined && other !== undefined && collide(own, other)) {
+      node.error(`has the same address as ${key}: change one`);
+    }
+  }
+  return own;
 }
 
 /** Names of loopback in a URL. Other names of this machine are unknown here. */

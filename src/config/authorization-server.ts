@@ -55,6 +55,9 @@ export interface TlsFiles {
   readonly privateKey: string | undefined;
 }
 
+/** By name, in the order of the file. Undefined after an error. */
+export type Servers = ReadonlyMap<string, AuthorizationServer | undefined>;
+
 export interface AuthorizationServer {
   /** Its key in the file, and its label in metrics. */
   readonly name: string;

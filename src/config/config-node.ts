@@ -89,6 +89,19 @@ export function formatPath(path: Path): string {
 /** A parsed value, or its problem and how to fix it. */
 export type Reading<T> = { readonly value: T } | { readonly problem: string };
 
+/** Reads the entries of a list. An entry with a problem is reported and left out, and equal strings count once. */
+export function readEach<T>(
+  written: readonly (string | undefined)[] | undefined,
+  node: ConfigNode,
+  read: (text: string, node: ConfigNode) => Reading<T>,
+): T[] {
+  const values = (written ?? []).flatMap((text, index) => {
+    const entry = node.at(index);
+    return text === undefined ? [] : (valueOrReport(read(text, entry), entry) ?? []);
+  });
+  return [...new Set(values)];
+}
+
 /** Returns the parsed value, or reports the problem and returns undefined. */
 export function valueOrReport<T>(reading: Reading<T>, node: ConfigNode): T | undefined {
   if ('value' in reading) return reading.value;

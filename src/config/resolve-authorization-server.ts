@@ -1,12 +1,12 @@
-import type { AuthorizationServer } from './authorization-server.ts';
-import { type ConfigNode, valueOrReport } from './config-node.ts';
+import type { AuthorizationServer, Servers } from './authorization-server.ts';
+import type { ConfigNode } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readDuration } from './quantities.ts';
 import { resolveClientAuth } from './resolve-client-auth.ts';
 import type { Loose } from './schema.ts';
 import type { AuthorizationServerFile } from './schema-authorization-server.ts';
 import type { Sources } from './sources.ts';
-import { readHttpUrl } from './urls.ts';
+import { checkUrl } from './urls.ts';
 
 /** Form fields of the protocol (RFC 6749, 7521, 8693, 8707). Config keys of their own set them, or nothing does. */
 const PROTOCOL_PARAMS = new Set([
@@ -42,7 +42,7 @@ export function resolveAuthorizationServer(
   written: Loose<AuthorizationServerFile>,
   node: ConfigNode,
   sources: Sources,
-  servers: ReadonlyMap<string, AuthorizationServer | undefined>,
+  servers: Servers,
 ): AuthorizationServer | undefined {
   const allowInsecureHttp = written.allow_insecure_http ?? false;
   checkUrl(written.issuer, node.at('issuer'), { allowInsecureHttp, allowQuery: false });
@@ -88,10 +88,6 @@ export function resolveAuthorizationServer(
     tls,
     dpop: written.dpop ?? false,
   };
-}
-
-function checkUrl(text: string | undefined, node: ConfigNode, rules: Parameters<typeof readHttpUrl>[1]) {
-  if (text !== undefined) valueOrReport(readHttpUrl(text, rules), node);
 }
 
 function readExtraParams(

@@ -1,4 +1,4 @@
-import type { AssertionFrom, AuthorizationServer, ClientAuth } from './authorization-server.ts';
+import type { AssertionFrom, ClientAuth, Servers } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readDuration } from './quantities.ts';
@@ -36,13 +36,13 @@ export function resolveClientAuth(
   written: Loose<ClientAuthFile>,
   node: ConfigNode,
   sources: Sources,
-  servers: ReadonlyMap<string, AuthorizationServer | undefined>,
+  servers: Servers,
 ): ClientAuth | undefined {
   const { method } = written;
   const clientSecret = sources.credential(written.client_secret, node.at('client_secret'));
   const privateKey = sources.credential(written.private_key, node.at('private_key'));
-  const certificate = readFile(written.certificate, node.at('certificate'), sources);
-  const clientAssertion = readFile(written.client_assertion, node.at('client_assertion'), sources);
+  const certificate = sources.credential(written.certificate, node.at('certificate'));
+  const clientAssertion = sources.credential(written.client_assertion, node.at('client_assertion'));
   const assertion = {
     assertionAudience: written.assertion_audience,
     assertionLifetimeMs: readDuration(
@@ -91,7 +91,7 @@ export function resolveClientAuth(
 function readFrom(
   { authorization_server: name, scope }: NonNullable<Loose<ClientAuthFile>['from']>,
   node: ConfigNode,
-  servers: ReadonlyMap<string, AuthorizationServer | undefined>,
+  servers: Servers,
 ): AssertionFrom | undefined {
   if (name === undefined) return undefined;
   const authorizationServer = servers.get(name);
@@ -101,14 +101,6 @@ function readFrom(
       .error('must name another authorization server whose own client_auth has no "from": check the name');
   }
   return authorizationServer && { authorizationServer, scope: scope ?? DEFAULTS.assertionScope };
-}
-
-function readFile(
-  written: { file?: string | undefined } | undefined,
-  node: ConfigNode,
-  sources: Sources,
-): { file: string } | undefined {
-  return written?.file === undefined ? undefined : { file: sources.file(written.file, node.at('file')) };
 }
 
 function checkAlgorithm(alg: string | undefined, known: readonly string[], of: string, node: ConfigNode) {

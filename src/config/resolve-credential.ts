@@ -1,4 +1,4 @@
-import type { AuthorizationServer } from './authorization-server.ts';
+import type { AuthorizationServer, Servers } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { type ChainKeys, resolveChain } from './resolve-chain.ts';
@@ -8,9 +8,6 @@ import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
 import { resolveTarget } from './targets.ts';
 import { canonicalUri } from './urls.ts';
-
-/** By name, in the order of the file. Undefined after an error. */
-export type Servers = ReadonlyMap<string, AuthorizationServer | undefined>;
 
 /**
  * Reads the credential of a route. Undefined after an error, which is reported to `node`.

@@ -1,13 +1,13 @@
-import { collide, type Listen, reaches, readListen } from './addresses.ts';
-import type { AuthorizationServer } from './authorization-server.ts';
+import { type Listen, reaches, readFreeListen, readListen } from './addresses.ts';
+import type { Servers } from './authorization-server.ts';
 import { withBrackets } from './brackets.ts';
-import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
+import { type ConfigNode, type Reading, readEach, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readHeaderName } from './header-names.ts';
 import { isEveryAddress, isLoopback } from './loopback.ts';
 import { readPathPrefix } from './matching.ts';
 import type { Inbound, OpenPath } from './optional-sections.ts';
-import { resolveIntrospection } from './resolve-introspection.ts';
+import { checkKeysUrl, resolveVerification } from './resolve-verification.ts';
 import type { SubjectVerification, Upstream } from './route.ts';
 import type { Loose } from './schema.ts';
 import type { InboundFile } from './schema-inbound.ts';
@@ -15,25 +15,20 @@ import { toList } from './targets.ts';
 import { readHttpUrl } from './urls.ts';
 
 /** The other listeners, where they could be read. */
-export interface Listeners {
-  readonly listen: Listen | undefined;
-  readonly admin: Listen | undefined;
-}
+type Listeners = Readonly<Record<'listen' | 'admin', Listen | undefined>>;
 
 /** Reads `inbound`. Undefined where it is missing or has an error, which is reported to `node`. */
 export function resolveInbound(
   written: Loose<InboundFile> | undefined,
   listeners: Listeners,
-  servers: Iterable<AuthorizationServer | undefined>,
+  servers: Servers,
   node: ConfigNode,
 ): Inbound | undefined {
   if (written === undefined) return undefined;
-  const listen = written.listen === undefined ? undefined : resolveListen(written.listen, listeners, node.at('listen'));
+  const listen = readFreeListen(written.listen, listeners, node.at('listen'));
   const agent = written.agent === undefined ? undefined : resolveAgent(written.agent, listen, listeners, node);
   const verify = resolveVerify(written.verify, servers, node.at('verify'));
-  const open = (written.open ?? []).flatMap((path, index) =>
-    path === undefined ? [] : readOpenPath(path, node.at('open', index)),
-  );
+  const open = readEach(written.open, node.at('open'), readOpenPath);
   const claims = resolveClaims(written.claims, node.at('claims'));
   warnOfReach(listeners.listen, node);
   const { baggage = DEFAULTS.inboundBaggage, detached = DEFAULTS.detached } = written;
@@ -56,16 +51,6 @@ export function resolveInbound(
     baggage,
     detached,
   };
-}
-
-function resolveListen(written: string, { listen, admin }: Listeners, node: ConfigNode): Listen | undefined {
-  const own = valueOrReport(readListen(written), node);
-  for (const [key, other] of Object.entries({ listen, admin })) {
-    if (own !== undefined && other !== undefined && collide(own, other)) {
-      node.error(`has the same address as ${key}: change one`);
-    }
-  }
-  return own;
 }
 
 /** A host that no request reaches by its name: a Unix socket has no address. */
@@ -114,7 +99,7 @@ function isAddressOf(listen: Listen, { origin, socketPath }: Upstream): boolean 
 
 function resolveVerify(
   written: Loose<InboundFile['verify']> | undefined,
-  servers: Iterable<AuthorizationServer | undefined>,
+  servers: Servers,
   node: ConfigNode,
 ): SubjectVerification | undefined {
   const issuer = written?.issuer;
@@ -124,34 +109,25 @@ function resolveVerify(
   if (audience?.includes('any')) {
     node.at('audience').error('must name the agent: "any" would accept tokens for every other service');
   }
-  const { jwks_uri: jwksUri } = written;
-  const all = [...servers];
-  const introspection =
-    written.introspection && resolveIntrospection(written.introspection, issuer, all, node.at('introspection'));
-  const [key, url] = jwksUri === undefined ? ['issuer', issuer] : ['jwks_uri', jwksUri];
-  const rules = { allowInsecureHttp: false, allowQuery: jwksUri !== undefined };
-  const isRead = introspection !== undefined && jwksUri === undefined;
-  if (!isRead && valueOrReport(readHttpUrl(url, rules), node.at(key)) === undefined) return undefined;
   if (audience === undefined) return undefined;
-  const ca = all.find((server) => server?.issuer === issuer)?.tls?.ca;
-  return { issuer, audience, jwksUri, ca, allowInsecureHttp: false, ...(introspection && { introspection }) };
+  const { jwks_uri: jwksUri, introspection } = written;
+  const keys = { issuer, audience, jwksUri, allowInsecureHttp: false, introspection };
+  checkKeysUrl(keys, node);
+  return resolveVerification(keys, servers, node);
 }
 
 /** Reads an exact path, or a prefix followed by `*`. Only plain spellings match later, so only those can be written. */
-function readOpenPath(written: string, node: ConfigNode): OpenPath[] {
+function readOpenPath(written: string, node: ConfigNode): Reading<OpenPath> {
   const isPrefix = written.endsWith('*');
   const path = isPrefix ? written.slice(0, -1) : written;
-  if (path.includes('*')) {
-    node.error('may contain "*" only at its end');
-    return [];
+  if (path.includes('*')) return { problem: 'may contain "*" only at its end' };
+  if (/[%;]/.test(path)) {
+    return { problem: 'must contain neither "%" nor ";", because servers read them differently' };
   }
-  if (path.includes('%') || path.includes(';')) {
-    node.error('must contain neither "%" nor ";", because servers read them differently');
-    return [];
-  }
-  if (valueOrReport(readPathPrefix(path), node) === undefined) return [];
+  const prefix = readPathPrefix(path);
+  if ('problem' in prefix) return prefix;
   if (isPrefix && path === '/') node.warn('opens every path, so the agent gets no handle at all: list single paths');
-  return [{ path, isPrefix }];
+  return { value: { path, isPrefix } };
 }
 
 /** Headers that the agent gets from cambist or from HTTP, or that frameworks read as something else. */

@@ -1,5 +1,5 @@
 import type { CredentialSource } from '../secrets/credential.ts';
-import type { TlsFiles } from './authorization-server.ts';
+import type { Servers, TlsFiles } from './authorization-server.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readExpectAudience } from './expect-audience.ts';
@@ -52,11 +52,10 @@ const MIN_STALL = '1s';
 /** Each request in flight may keep a body of this size in memory. */
 const MAX_RETRY_BODY = '16MiB';
 
-/** @param servers names of the defined authorization servers */
 export function readRouteKeys(
   written: Loose<DefaultsFile>,
   node: ConfigNode,
-  servers: readonly string[],
+  servers: Servers,
   sources: Sources,
 ): RouteKeys {
   refuseServer(written.authorization_server, node.at('authorization_server'), servers);
@@ -69,10 +68,7 @@ export function readRouteKeys(
   return {
     authorizationServer: written.authorization_server,
     credential: written.credential,
-    secret:
-      written.secret?.file === undefined
-        ? undefined
-        : { file: sources.file(written.secret.file, node.at('secret', 'file')) },
+    secret: sources.credential(written.secret, node.at('secret')),
     send: readSend(written.send, node.at('send')),
     resource: readResource(written.resource, node.at('resource')),
     audience: toList(written.audience),
@@ -104,11 +100,11 @@ export function readRouteKeys(
 }
 
 /** Refuses the name of an undefined server. */
-function refuseServer(written: string | undefined, node: ConfigNode, servers: readonly string[]) {
-  if (written === undefined || servers.includes(written)) return;
-  const meant = nearest(written, servers);
-  const known =
-    servers.length === 0 ? 'define it under authorization_servers' : `known servers are ${servers.join(', ')}`;
+function refuseServer(written: string | undefined, node: ConfigNode, servers: Servers) {
+  if (written === undefined || servers.has(written)) return;
+  const names = [...servers.keys()];
+  const meant = nearest(written, names);
+  const known = names.length === 0 ? 'define it under authorization_servers' : `known servers are ${names.join(', ')}`;
   const fix = meant === undefined ? known : `did you mean "${meant}"?`;
   if (!node.broken) node.error(`unknown authorization server: ${fix}`);
 }

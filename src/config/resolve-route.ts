@@ -1,4 +1,4 @@
-import type { AuthorizationServer } from './authorization-server.ts';
+import type { Servers } from './authorization-server.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { needsCaller } from './needs-caller.ts';
@@ -16,8 +16,7 @@ import { readHttpUrl, toUpstream } from './urls.ts';
 /** Parts of the config that a route refers to. */
 export interface RouteContext {
   readonly defaults: RouteKeys;
-  /** By name, in the order of the file. Undefined after an error. */
-  readonly servers: ReadonlyMap<string, AuthorizationServer | undefined>;
+  readonly servers: Servers;
   readonly sources: Sources;
   /** From `interaction.hosts`. */
   readonly interactionHosts: readonly string[];
@@ -36,7 +35,7 @@ export interface RouteDraft {
 /** Reads a route. Errors are reported to `node`. */
 export function resolveRoute(written: Loose<RouteFile>, node: ConfigNode, context: RouteContext): RouteDraft {
   const { name, match: writtenMatch, upstream: url, ...ownKeys } = written;
-  const own = readRouteKeys(ownKeys, node, [...context.servers.keys()], context.sources);
+  const own = readRouteKeys(ownKeys, node, context.servers, context.sources);
   const keys = merge(context.defaults, own);
   const match = writtenMatch === undefined ? undefined : resolveMatch(writtenMatch, node.at('match'));
   const upstream = url === undefined ? undefined : resolveUpstream(url, keys, node);
@@ -52,7 +51,7 @@ export function resolveRoute(written: Loose<RouteFile>, node: ConfigNode, contex
   if (name === undefined || match === undefined || upstream === undefined || credential === undefined) {
     return { ...draft, route: undefined };
   }
-  const subjectToken = resolveSubject(keys.subjectToken, subjectUse(credential), context.servers.values(), node);
+  const subjectToken = resolveSubject(keys.subjectToken, subjectUse(credential), context.servers, node);
   if (keys.send !== undefined && 'authorizationServer' in credential && credential.authorizationServer.dpop) {
     node.at('send').error('has no effect on tokens that are bound to a key: remove it, or dpop of the server');
   }

@@ -2,7 +2,7 @@ import type { CredentialSource } from '../secrets/credential.ts';
 import { readListen } from './addresses.ts';
 import type { TlsFiles } from './authorization-server.ts';
 import { withBrackets } from './brackets.ts';
-import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
+import { type ConfigNode, type Reading, readEach, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import type { SharedCache, StoreNode, StoreServer } from './optional-sections.ts';
 import { mayUsePlainHttp } from './plain-http.ts';
@@ -87,11 +87,8 @@ function readNode(text: string): Reading<StoreNode> {
 }
 
 function readNodes(written: readonly (string | undefined)[], node: ConfigNode): StoreNode[] | undefined {
-  const nodes = written.map((text, index) =>
-    text === undefined ? undefined : valueOrReport(readNode(text), node.at(index)),
-  );
-  const known = nodes.filter((one) => one !== undefined);
-  return known.length === 0 || known.length < nodes.length ? undefined : known;
+  const nodes = readEach(written, node, readNode);
+  return nodes.length === 0 || nodes.length < written.length ? undefined : nodes;
 }
 
 /** The scheme of a URL decides. Without a URL, the presence of `tls` does. */

@@ -1,14 +1,15 @@
-import { collide, type Listen, readListen } from './addresses.ts';
-import type { AuthorizationServer } from './authorization-server.ts';
-import { type ConfigNode, valueOrReport } from './config-node.ts';
+import { type Listen, readFreeListen } from './addresses.ts';
+import type { Servers } from './authorization-server.ts';
+import type { ConfigNode } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import type { Signals, Transmitter } from './optional-sections.ts';
 import { readDuration } from './quantities.ts';
+import { checkKeysUrl, serverNamed, serverOf } from './resolve-verification.ts';
 import type { Loose } from './schema.ts';
 import type { SignalsFile } from './schema-signals.ts';
 import type { Sources } from './sources.ts';
 import { readScope, toList } from './targets.ts';
-import { readHttpUrl } from './urls.ts';
+import { checkUrl } from './urls.ts';
 
 type TransmitterFile = NonNullable<NonNullable<Loose<SignalsFile>['transmitters']>[string]>;
 
@@ -16,22 +17,21 @@ type TransmitterFile = NonNullable<NonNullable<Loose<SignalsFile>['transmitters'
 export function resolveSignals(
   written: Loose<SignalsFile> | undefined,
   listeners: Readonly<Record<string, Listen | undefined>>,
-  servers: Iterable<AuthorizationServer | undefined>,
+  servers: Servers,
   node: ConfigNode,
   sources: Sources,
 ): Signals | undefined {
   if (written === undefined) return undefined;
-  const listen = written.listen === undefined ? undefined : resolveListen(written.listen, listeners, node.at('listen'));
+  const listen = readFreeListen(written.listen, listeners, node.at('listen'));
   const rememberMs = readDuration(written.remember ?? DEFAULTS.remember, node.at('remember'), {
     min: '1m',
     max: '720h',
   });
-  const all = [...servers];
   const entries = Object.entries(written.transmitters ?? {});
   const transmitters = entries.flatMap(([name, transmitter]) =>
     transmitter === undefined
       ? []
-      : (resolveTransmitter(name, transmitter, all, node.at('transmitters', name), sources) ?? []),
+      : (resolveTransmitter(name, transmitter, servers, node.at('transmitters', name), sources) ?? []),
   );
   if (entries.length === 0 && !node.at('transmitters').broken) {
     node.error('has no transmitter: name one under transmitters, or remove signals');
@@ -49,24 +49,10 @@ function needsListener({ delivery, backchannelLogout }: Transmitter): boolean {
   return delivery === 'push' || backchannelLogout;
 }
 
-function resolveListen(
-  written: string,
-  listeners: Readonly<Record<string, Listen | undefined>>,
-  node: ConfigNode,
-): Listen | undefined {
-  const own = valueOrReport(readListen(written), node);
-  for (const [key, other] of Object.entries(listeners)) {
-    if (own !== undefined && other !== undefined && collide(own, other)) {
-      node.error(`has the same address as ${key}: change one`);
-    }
-  }
-  return own;
-}
-
 function resolveTransmitter(
   name: string,
   written: TransmitterFile,
-  servers: readonly (AuthorizationServer | undefined)[],
+  servers: Servers,
   node: ConfigNode,
   sources: Sources,
 ): Transmitter | undefined {
@@ -74,8 +60,7 @@ function resolveTransmitter(
   const audience = toList(written.audience);
   if (issuer === undefined || audience === undefined) return undefined;
   if (audience.length === 0) node.at('audience').error('must not be empty: name the audience of the events');
-  const [key, url] = jwksUri === undefined ? ['issuer', issuer] : ['jwks_uri', jwksUri];
-  valueOrReport(readHttpUrl(url, { allowInsecureHttp: false, allowQuery: jwksUri !== undefined }), node.at(key));
+  checkKeysUrl({ issuer, jwksUri, allowInsecureHttp: false }, node);
   const backchannelLogout = written.backchannel_logout ?? false;
   if (delivery === undefined && !backchannelLogout) {
     node.error('never gets an event: set delivery for Shared Signals, or backchannel_logout: true');
@@ -84,16 +69,13 @@ function resolveTransmitter(
     node.at('authorization').warn('has no effect without delivery: a logout token is its own proof: remove it', 'key');
   }
   checkRequests(written, node);
-  if (pollEndpoint !== undefined) {
-    const rules = { allowInsecureHttp: false, allowQuery: true };
-    valueOrReport(readHttpUrl(pollEndpoint, rules), node.at('poll_endpoint'));
-  }
+  checkUrl(pollEndpoint, node.at('poll_endpoint'), { allowInsecureHttp: false, allowQuery: true });
   return {
     name,
     issuer,
     audience,
     jwksUri,
-    ca: servers.find((server) => server?.issuer === issuer)?.tls?.ca,
+    ca: serverOf(issuer, servers)?.tls?.ca,
     delivery,
     authorization: sources.credential(authorization, node.at('authorization')),
     client: resolveClient(written, servers, node),
@@ -132,17 +114,12 @@ function checkRequests(written: TransmitterFile, node: ConfigNode): void {
 
 function resolveClient(
   { authorization_server: name, scope }: TransmitterFile,
-  servers: readonly (AuthorizationServer | undefined)[],
+  servers: Servers,
   node: ConfigNode,
 ): Transmitter['client'] {
   if (name === undefined) return undefined;
-  const authorizationServer = servers.find((server) => server?.name === name);
-  if (authorizationServer === undefined) {
-    // A server with an error of its own is undefined, and has its report.
-    if (servers.includes(undefined)) return undefined;
-    node.at('authorization_server').error(`"${name}" is not defined under authorization_servers: define it`);
-    return undefined;
-  }
+  const authorizationServer = serverNamed(name, servers, node);
+  if (authorizationServer === undefined) return undefined;
   const { clientAuth, dpop } = authorizationServer;
   if (clientAuth.method === 'none') {
     node.at('authorization_server').error(`"${name}" has no client_auth, which client credentials need: set it`);

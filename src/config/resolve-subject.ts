@@ -1,17 +1,16 @@
 import type { CredentialSource } from '../secrets/credential.ts';
-import type { AuthorizationServer } from './authorization-server.ts';
-import { type ConfigNode, valueOrReport } from './config-node.ts';
+import type { Servers } from './authorization-server.ts';
+import type { ConfigNode } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readAudiences } from './expect-audience.ts';
 import { readHeaderName } from './header-names.ts';
-import { type IntrospectionKeys, resolveIntrospection } from './resolve-introspection.ts';
+import { checkKeysUrl, resolveVerification } from './resolve-verification.ts';
 import type { SubjectTokenSource, SubjectVerification } from './route.ts';
 import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
 import type { Sources } from './sources.ts';
 import { readScope } from './targets.ts';
 import { tokenTypeUrn } from './units.ts';
-import { readHttpUrl } from './urls.ts';
 
 /** The keys of `subject_token`. Defaults for the others depend on the route. */
 export interface SubjectKeys {
@@ -20,12 +19,7 @@ export interface SubjectKeys {
   readonly type: string | undefined;
   readonly file: CredentialSource | undefined;
   readonly scope: string | undefined;
-  readonly verify: VerifyKeys | undefined;
-}
-
-interface VerifyKeys extends Omit<SubjectVerification, 'audience' | 'ca' | 'introspection'> {
-  readonly audience: readonly string[] | 'any' | undefined;
-  readonly introspection: IntrospectionKeys | undefined;
+  readonly verify: ReturnType<typeof readVerify>;
 }
 
 type SubjectTokenFile = NonNullable<Loose<DefaultsFile>['subject_token']>;
@@ -55,26 +49,12 @@ export function readSubjectToken(
   };
 }
 
-function readVerify(
-  written: SubjectTokenFile['verify'],
-  allowInsecureHttp: boolean,
-  node: ConfigNode,
-): VerifyKeys | undefined {
+function readVerify(written: SubjectTokenFile['verify'], allowInsecureHttp: boolean, node: ConfigNode) {
   if (written?.issuer === undefined) return undefined;
-  // With `jwks_uri` or `introspection`, cambist compares the issuer but never connects to it.
-  if (written.jwks_uri === undefined) {
-    if (written.introspection === undefined)
-      valueOrReport(readHttpUrl(written.issuer, { allowInsecureHttp, allowQuery: false }), node.at('issuer'));
-  } else {
-    valueOrReport(readHttpUrl(written.jwks_uri, { allowInsecureHttp, allowQuery: true }), node.at('jwks_uri'));
-  }
-  return {
-    issuer: written.issuer,
-    audience: readAudiences(written.audience, node.at('audience')),
-    jwksUri: written.jwks_uri,
-    allowInsecureHttp,
-    introspection: written.introspection,
-  };
+  const { issuer, jwks_uri: jwksUri, introspection } = written;
+  const keys = { issuer, jwksUri, allowInsecureHttp, introspection };
+  checkKeysUrl(keys, node);
+  return { ...keys, audience: readAudiences(written.audience, node.at('audience')) };
 }
 
 /** How a route uses the subject token. */
@@ -91,7 +71,7 @@ export interface SubjectUse {
 export function resolveSubject(
   keys: SubjectKeys | undefined,
   { defaultType, isRead, clientId }: SubjectUse,
-  servers: Iterable<AuthorizationServer | undefined>,
+  servers: Servers,
   node: ConfigNode,
 ): SubjectTokenSource {
   const { header, type, file, scope, verify } = keys ?? { header: DEFAULTS.subjectTokenHeader };
@@ -105,9 +85,9 @@ export function resolveSubject(
 }
 
 function resolveVerify(
-  keys: VerifyKeys,
+  keys: NonNullable<SubjectKeys['verify']>,
   clientId: string | undefined,
-  servers: Iterable<AuthorizationServer | undefined>,
+  servers: Servers,
   node: ConfigNode,
 ): SubjectVerification {
   if (keys.audience === undefined && clientId === undefined && !node.at('subject_token').broken) {
@@ -115,15 +95,6 @@ function resolveVerify(
       'verifies subject tokens without an expected audience: set subject_token.verify.audience to a value or to any',
     );
   }
-  const all = [...servers];
-  const issuer = all.find((server) => server?.issuer === keys.issuer);
-  const asked = node.at('subject_token', 'verify', 'introspection');
-  const { introspection: written, ...rest } = keys;
-  const introspection = written && resolveIntrospection(written, keys.issuer, all, asked);
-  return {
-    ...rest,
-    audience: keys.audience ?? [clientId ?? ''],
-    ca: issuer?.tls?.ca,
-    ...(introspection !== undefined && { introspection }),
-  };
+  const audience = keys.audience ?? [clientId ?? ''];
+  return resolveVerification({ ...keys, audience }, servers, node.at('subject_token', 'verify'));
 }

@@ -1,7 +1,7 @@
 import { collide, isLocal, type Listen, reaches, readListen } from './addresses.ts';
-import type { AuthorizationServer } from './authorization-server.ts';
+import type { AuthorizationServer, Servers } from './authorization-server.ts';
 import type { Config } from './config.ts';
-import { type ConfigNode, formatPath, valueOrReport } from './config-node.ts';
+import { type ConfigNode, formatPath, readEach, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { type NamedHeader, readHeaderName, refuseSharedHeaders } from './header-names.ts';
 import { readConnectAuthority, readHostPattern, readInteractionHost } from './matching.ts';
@@ -25,8 +25,8 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
   const { listen, admin } = resolveAddresses(file, root);
   const servers = resolveServers(file, root, sources);
   const defaultsNode = root.at('defaults');
-  const defaults = readRouteKeys(file.defaults ?? {}, defaultsNode, [...servers.keys()], sources);
-  const interactionHosts = resolveInteractionHosts(file, root);
+  const defaults = readRouteKeys(file.defaults ?? {}, defaultsNode, servers, sources);
+  const interactionHosts = readEach(file.interaction?.hosts, root.at('interaction', 'hosts'), readInteractionHost);
   const drafts = (file.routes ?? []).flatMap((route, index) =>
     route === undefined
       ? []
@@ -34,9 +34,9 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
   );
   refuseSameNames(drafts);
   refuseTies(drafts);
-  const inbound = resolveInbound(file.inbound, { listen, admin }, servers.values(), root.at('inbound'));
+  const inbound = resolveInbound(file.inbound, { listen, admin }, servers, root.at('inbound'));
   const others = { listen, admin, 'inbound.listen': inbound?.listen };
-  const signals = resolveSignals(file.signals, others, servers.values(), root.at('signals'), sources);
+  const signals = resolveSignals(file.signals, others, servers, root.at('signals'), sources);
   const config = {
     log: { level: file.log?.level ?? DEFAULTS.logLevel, sample: file.log?.sample ?? DEFAULTS.logSample },
     audit: resolveAudit(file.audit, root.at('audit'), sources),
@@ -89,21 +89,11 @@ function resolveSocketMode(
 }
 
 function resolveAdminHosts(file: Loose<ConfigFile>, root: ConfigNode): readonly string[] {
-  const node = root.at('admin_hosts');
-  const hosts = (file.admin_hosts ?? []).map((written, index) => {
-    const host = written === undefined ? undefined : valueOrReport(readHostPattern(written), node.at(index));
-    if (host?.startsWith('*.')) node.at(index).error('must be one host name, without a wildcard');
-    return host;
+  return readEach(file.admin_hosts, root.at('admin_hosts'), (written) => {
+    const host = readHostPattern(written);
+    const isWildcard = 'value' in host && host.value.startsWith('*.');
+    return isWildcard ? { problem: 'must be one host name, without a wildcard' } : host;
   });
-  return [...new Set(hosts.filter((host) => host !== undefined))];
-}
-
-function resolveInteractionHosts(file: Loose<ConfigFile>, root: ConfigNode): readonly string[] {
-  const node = root.at('interaction', 'hosts');
-  const hosts = (file.interaction?.hosts ?? []).map((written, index) =>
-    written === undefined ? undefined : valueOrReport(readInteractionHost(written), node.at(index)),
-  );
-  return [...new Set(hosts.filter((host) => host !== undefined))];
 }
 
 /** In the order of the file. Servers that others issue client assertions for are read after the others. */
@@ -221,24 +211,21 @@ function resolveForwardProxy(
   drafts: readonly RouteDraft[],
   root: ConfigNode,
 ): Config['forwardProxy'] {
-  const node = root.at('forward_proxy', 'connect');
-  const connect: string[] = [];
-  for (const [index, written] of (file.forward_proxy?.connect ?? []).entries()) {
-    const authority = written === undefined ? undefined : valueOrReport(readConnectAuthority(written), node.at(index));
-    if (authority === undefined) continue;
-    connect.push(authority);
-    const host = authority.replace(/:\d+$/, '');
+  const connect = readEach(file.forward_proxy?.connect, root.at('forward_proxy', 'connect'), (written, node) => {
+    const authority = readConnectAuthority(written);
+    const host = 'value' in authority && authority.value.replace(/:\d+$/, '');
     const route = drafts.find(({ match }) => match?.host === host);
     if (route !== undefined) {
       const other = formatPath(route.node.at('match').path);
-      node.at(index).warn(`is also the host of ${other}, which never gets a tunnel: remove one of them`);
+      node.warn(`is also the host of ${other}, which never gets a tunnel: remove one of them`);
     }
-  }
-  return { connect: [...new Set(connect)] };
+    return authority;
+  });
+  return { connect };
 }
 
 function warnOfUnusedServers(
-  servers: ReadonlyMap<string, AuthorizationServer | undefined>,
+  servers: Servers,
   drafts: readonly RouteDraft[],
   config: Pick<Config, 'inbound' | 'signals'>,
   root: ConfigNode,

@@ -1,8 +1,8 @@
-import type { Reading } from './config-node.ts';
+import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
 import { mayUsePlainHttp } from './plain-http.ts';
 import type { Upstream } from './route.ts';
 
-export interface HttpUrl {
+interface HttpUrl {
   /** `scheme://host[:port]`, without a default port. */
   readonly origin: string;
   /** `host[:port]`. */
@@ -11,7 +11,7 @@ export interface HttpUrl {
   readonly path: string;
 }
 
-export interface UrlRules {
+interface UrlRules {
   readonly allowInsecureHttp: boolean;
   readonly allowQuery: boolean;
 }
@@ -51,6 +51,10 @@ export function readHttpUrl(text: string, rules: UrlRules): Reading<HttpUrl> {
     };
   }
   return { value: { origin: url.origin, host: url.host, path } };
+}
+
+export function checkUrl(text: string | undefined, node: ConfigNode, rules: UrlRules): void {
+  if (text !== undefined) valueOrReport(readHttpUrl(text, rules), node);
 }
 
 export function toUpstream({ origin, host, path }: HttpUrl): Upstream {
