@@ -1,7 +1,7 @@
 import { isIPv4 } from 'node:net';
-import { withoutBrackets } from './brackets.ts';
+import { withBrackets, withoutBrackets } from './brackets.ts';
 import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
-import { isEveryAddress } from './loopback.ts';
+import { isEveryAddress, isLoopback } from './loopback.ts';
 
 export interface TcpListen {
   readonly kind: 'tcp';
@@ -82,5 +82,5 @@ export function reaches(listen: Listen, origin: string): boolean {
 
 /** Can only this machine or pod connect to the listener? */
 export function isLocal(listen: Listen): boolean {
-  return listen.kind === 'unix' || /^(?:127\.|::1$|localhost$)/.test(listen.host);
+  return listen.kind === 'unix' || (!isEveryAddress(listen.host) && isLoopback(withBrackets(listen.host)));
 }

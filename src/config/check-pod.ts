@@ -40,9 +40,7 @@ export function reportForPod(config: Config, root: ConfigNode, used: UsedSources
   checkAdmin(config.admin, root.at('admin'), pod.adminPort);
   checkInbound(config.inbound, root, pod.inbound);
   checkIntercept(config, root, pod.intercept);
-  for (const { name, node } of used.variables) {
-    // An unusual name could be the secret itself, written in the wrong place.
-    const named = /^[A-Z][A-Z0-9_]*$/.test(name) ? `environment variable "${name}"` : 'the environment variable';
+  for (const { named, node } of used.variables) {
     const file = `${POD_FOLDERS.secret}/${node.path.includes('client_secret') ? 'client-secret' : 'KEY'}`;
     node.error(`${named} is not set in the sidecar: write { file: ${file} }, and name the Secret with --secret`);
   }

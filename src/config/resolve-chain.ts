@@ -5,15 +5,9 @@ import type { Chain } from './route.ts';
 import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
 
-type ChainFile = NonNullable<Loose<DefaultsFile>['chain']>;
+export type ChainKeys = NonNullable<ReturnType<typeof readChain>>;
 
-/** The keys of `chain`. */
-export interface ChainKeys {
-  readonly authorizationServer: string;
-  readonly assertion: Chain['assertion'];
-}
-
-export function readChain(written: ChainFile | undefined): ChainKeys | undefined {
+export function readChain(written: Loose<DefaultsFile>['chain']) {
   if (written?.authorization_server === undefined) return undefined;
   return {
     authorizationServer: written.authorization_server,

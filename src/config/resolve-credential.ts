@@ -6,7 +6,6 @@ import type { RouteKeys } from './resolve-route-keys.ts';
 import type { Chain, Credential, TokenTarget, Upstream } from './route.ts';
 import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
-import { resolveTarget } from './targets.ts';
 import { canonicalUri } from './urls.ts';
 
 /**
@@ -68,6 +67,26 @@ function targetOf(
   if (server?.grant === 'token_vault') return vaultTarget(keys, node);
   // Servers that accept assertions, such as Entra ID, refuse a `resource`.
   return resolveTarget(keys, server?.grant === 'jwt_bearer' ? undefined : uri, node);
+}
+
+/** @param canonicalUri of the upstream: the default `resource`, unless the route sets an audience. Undefined: no default */
+function resolveTarget(asked: RouteKeys, canonicalUri: string | undefined, node: ConfigNode): TokenTarget {
+  const audience = asked.audience ?? [];
+  const resource = asked.resource ?? (audience.length > 0 || canonicalUri === undefined ? [] : [canonicalUri]);
+  const expectAudience = asked.expectAudience ?? [...new Set([...resource, ...audience])];
+  const isUnknown = typeof expectAudience === 'object' && 'length' in expectAudience && expectAudience.length === 0;
+  if (isUnknown && !node.at('expect_audience').broken && !node.at('resource').broken) {
+    node.error(
+      'sends neither resource nor audience, so the expected audience of an issued token is unknown: set expect_audience to the "aud" that the backend expects, or to any',
+    );
+  }
+  return {
+    resource,
+    audience,
+    scope: asked.scope === '' ? undefined : asked.scope,
+    requestedTokenType: asked.requestedTokenType,
+    expectAudience,
+  };
 }
 
 /** Token type of Auth0 for the token of another company. */

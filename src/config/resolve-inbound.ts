@@ -1,10 +1,9 @@
-import { type Listen, reaches, readFreeListen, readListen } from './addresses.ts';
+import { isLocal, type Listen, reaches, readFreeListen, readListen } from './addresses.ts';
 import type { Servers } from './authorization-server.ts';
-import { withBrackets } from './brackets.ts';
 import { type ConfigNode, type Reading, readEach, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readHeaderName } from './header-names.ts';
-import { isEveryAddress, isLoopback } from './loopback.ts';
+import { isLoopback } from './loopback.ts';
 import { readPathPrefix } from './matching.ts';
 import type { Inbound, OpenPath } from './optional-sections.ts';
 import { checkKeysUrl, resolveVerification } from './resolve-verification.ts';
@@ -152,12 +151,6 @@ function resolveClaims(
 }
 
 function warnOfReach(listen: Listen | undefined, inbound: ConfigNode) {
-  if (listen?.kind !== 'tcp' || isLoopbackAddress(listen.host)) return;
+  if (listen === undefined || isLocal(listen)) return;
   inbound.warn('handles work for every host that reaches listen: set listen to loopback or to a Unix socket', 'key');
-}
-
-/** An unspecified address accepts connections from everywhere. @param host as in `Listen` */
-function isLoopbackAddress(host: string): boolean {
-  if (isEveryAddress(host)) return false;
-  return isLoopback(withBrackets(host));
 }

@@ -1,5 +1,4 @@
-import type { CredentialSource } from '../secrets/credential.ts';
-import type { Servers, TlsFiles } from './authorization-server.ts';
+import type { Servers } from './authorization-server.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readExpectAudience } from './expect-audience.ts';
@@ -7,9 +6,9 @@ import { checkCredentialHeader } from './header-names.ts';
 import { nearest } from './nearest.ts';
 import { readOrigins } from './origins.ts';
 import { readDuration, readSize } from './quantities.ts';
-import { type ChainKeys, readChain } from './resolve-chain.ts';
-import { readSubjectToken, type SubjectKeys } from './resolve-subject.ts';
-import type { ActorTokenSource, Credential, ExpectedAudience, SendTo } from './route.ts';
+import { readChain } from './resolve-chain.ts';
+import { readSubjectToken } from './resolve-subject.ts';
+import type { ActorTokenSource, SendTo } from './route.ts';
 import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
 import type { Sources } from './sources.ts';
@@ -18,33 +17,7 @@ import { tokenTypeUrn } from './units.ts';
 import { readHttpUrl } from './urls.ts';
 
 /** The keys of a route that `defaults` may also set. Undefined: not set, or reported as an error. */
-export interface RouteKeys {
-  readonly authorizationServer?: string | undefined;
-  readonly credential?: Credential['kind'] | undefined;
-  readonly secret?: CredentialSource | undefined;
-  readonly send?: SendTo | undefined;
-  readonly resource?: readonly string[] | undefined;
-  readonly audience?: readonly string[] | undefined;
-  /** `''`: not sent. */
-  readonly scope?: string | undefined;
-  readonly requestedTokenType?: string | undefined;
-  readonly connection?: string | undefined;
-  readonly expectAudience?: ExpectedAudience | undefined;
-  readonly subjectToken?: SubjectKeys | undefined;
-  readonly actorToken?: ActorTokenSource | undefined;
-  readonly chain?: ChainKeys | undefined;
-  readonly consentUrl?: string | undefined;
-  readonly onMissingSubject?: 'deny' | 'client_credentials' | undefined;
-  readonly connectMs?: number | undefined;
-  readonly responseHeadersMs?: number | undefined;
-  readonly stallMs?: number | undefined;
-  readonly retryBodyLimitBytes?: number | undefined;
-  readonly stepUp?: readonly string[] | undefined;
-  readonly allowedOrigins?: readonly string[] | undefined;
-  readonly http2?: boolean | undefined;
-  readonly tls?: TlsFiles | undefined;
-  readonly allowInsecureHttp?: boolean | undefined;
-}
+export type RouteKeys = ReturnType<typeof readRouteKeys>;
 
 const MAX_TIMEOUT = '24h';
 /** No 0: without this bound, callers that have left could stay in flight. */
@@ -52,12 +25,7 @@ const MIN_STALL = '1s';
 /** Each request in flight may keep a body of this size in memory. */
 const MAX_RETRY_BODY = '16MiB';
 
-export function readRouteKeys(
-  written: Loose<DefaultsFile>,
-  node: ConfigNode,
-  servers: Servers,
-  sources: Sources,
-): RouteKeys {
+export function readRouteKeys(written: Loose<DefaultsFile>, node: ConfigNode, servers: Servers, sources: Sources) {
   refuseServer(written.authorization_server, node.at('authorization_server'), servers);
   refuseServer(written.chain?.authorization_server, node.at('chain', 'authorization_server'), servers);
   const duration = (key: 'connect' | 'response_headers' | 'stall', min = '0') => {
@@ -72,6 +40,7 @@ export function readRouteKeys(
     send: readSend(written.send, node.at('send')),
     resource: readResource(written.resource, node.at('resource')),
     audience: toList(written.audience),
+    /** `''`: not sent. */
     scope: readScope(written.scope, node.at('scope')),
     requestedTokenType: urn(written.requested_token_type),
     connection: written.connection,

@@ -1,4 +1,3 @@
-import type { CredentialSource } from '../secrets/credential.ts';
 import type { Servers } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
@@ -13,14 +12,7 @@ import { readScope } from './targets.ts';
 import { tokenTypeUrn } from './units.ts';
 
 /** The keys of `subject_token`. Defaults for the others depend on the route. */
-export interface SubjectKeys {
-  readonly header: string;
-  /** Full URN. */
-  readonly type: string | undefined;
-  readonly file: CredentialSource | undefined;
-  readonly scope: string | undefined;
-  readonly verify: ReturnType<typeof readVerify>;
-}
+export type SubjectKeys = NonNullable<ReturnType<typeof readSubjectToken>>;
 
 type SubjectTokenFile = NonNullable<Loose<DefaultsFile>['subject_token']>;
 
@@ -30,7 +22,7 @@ export function readSubjectToken(
   allowInsecureHttp: boolean,
   node: ConfigNode,
   sources: Sources,
-): SubjectKeys | undefined {
+) {
   if (written === undefined) return undefined;
   if (written.header !== undefined && written.file !== undefined) {
     node.error('has both "header" and "file": keep "header" for the caller\'s token, or "file" for cambist\'s own');
@@ -74,7 +66,7 @@ export function resolveSubject(
   servers: Servers,
   node: ConfigNode,
 ): SubjectTokenSource {
-  const { header, type, file, scope, verify } = keys ?? { header: DEFAULTS.subjectTokenHeader };
+  const { header = DEFAULTS.subjectTokenHeader, type, file, scope, verify } = keys ?? {};
   return {
     header,
     type: type ?? tokenTypeUrn(defaultType) ?? '',

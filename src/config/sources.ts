@@ -23,7 +23,7 @@ export interface UsedSources {
   readonly files: readonly { readonly full: string; readonly node: ConfigNode }[];
   /** Files that cambist writes. */
   readonly outputs: readonly { readonly full: string; readonly node: ConfigNode }[];
-  readonly variables: readonly { readonly name: string; readonly node: ConfigNode }[];
+  readonly variables: readonly { readonly named: string; readonly node: ConfigNode }[];
 }
 
 /** Reads the sources of secrets, keys and certificates, and remembers them for `reportMissing`. */
@@ -49,7 +49,7 @@ export function createSources(configFile: string): Sources {
   const base = dirname(configFile);
   const outputs: { full: string; node: ConfigNode }[] = [];
   const found: { full: string; written: string; node: ConfigNode }[] = [];
-  const variables: { name: string; node: ConfigNode }[] = [];
+  const variables: { name: string; named: string; node: ConfigNode }[] = [];
 
   const resolved = (path: string): string => (isAbsolute(path) ? path : join(base, path));
 
@@ -72,8 +72,11 @@ export function createSources(configFile: string): Sources {
     } else if (written.file !== undefined) {
       return { file: file(written.file, node.at('file')) };
     } else if (written.env !== undefined) {
-      variables.push({ name: written.env, node: node.at('env') });
-      return { env: written.env };
+      const name = written.env;
+      // An unusual name could be the secret itself, written in the wrong place.
+      const named = /^[A-Z][A-Z0-9_]*$/.test(name) ? `environment variable "${name}"` : 'the environment variable';
+      variables.push({ name, named, node: node.at('env') });
+      return { env: name };
     } else if (!node.broken) {
       node.error('has neither "file" nor "env": write { file: /path/to/it } or { env: NAME_OF_VARIABLE }');
     }
@@ -98,9 +101,7 @@ export function createSources(configFile: string): Sources {
   }
 
   async function reportMissing(needsVariables: boolean) {
-    for (const { name, node } of variables) {
-      // An unusual name could be the secret itself, written in the wrong place.
-      const named = /^[A-Z][A-Z0-9_]*$/.test(name) ? `environment variable "${name}"` : 'the environment variable';
+    for (const { name, named, node } of variables) {
       if ((process.env[name] ?? '') !== '') continue;
       if (needsVariables) node.error(`${named} is not set: set it for this process`);
       else node.warn(`${named} is not set here: set it where cambist runs`);

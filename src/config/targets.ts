@@ -1,5 +1,4 @@
 import type { ConfigNode } from './config-node.ts';
-import type { ExpectedAudience, TokenTarget } from './route.ts';
 import { ABSOLUTE_URI } from './units.ts';
 
 export type Written = string | readonly (string | undefined)[] | undefined;
@@ -49,33 +48,4 @@ export function readScopes(
     }
   }
   return written === undefined ? undefined : [...new Set(toList(written))];
-}
-
-/** The keys of a route that shape its token request. */
-interface AskedFor {
-  readonly resource?: readonly string[] | undefined;
-  readonly audience?: readonly string[] | undefined;
-  readonly scope?: string | undefined;
-  readonly requestedTokenType?: string | undefined;
-  readonly expectAudience?: ExpectedAudience | undefined;
-}
-
-/** @param canonicalUri of the upstream: the default `resource`, unless the route sets an audience. Undefined: no default */
-export function resolveTarget(asked: AskedFor, canonicalUri: string | undefined, node: ConfigNode): TokenTarget {
-  const audience = asked.audience ?? [];
-  const resource = asked.resource ?? (audience.length > 0 || canonicalUri === undefined ? [] : [canonicalUri]);
-  const expectAudience = asked.expectAudience ?? [...new Set([...resource, ...audience])];
-  const isUnknown = typeof expectAudience === 'object' && 'length' in expectAudience && expectAudience.length === 0;
-  if (isUnknown && !node.at('expect_audience').broken && !node.at('resource').broken) {
-    node.error(
-      'sends neither resource nor audience, so the expected audience of an issued token is unknown: set expect_audience to the "aud" that the backend expects, or to any',
-    );
-  }
-  return {
-    resource,
-    audience,
-    scope: asked.scope === '' ? undefined : asked.scope,
-    requestedTokenType: asked.requestedTokenType,
-    expectAudience,
-  };
 }
