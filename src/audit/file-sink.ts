@@ -12,6 +12,9 @@ const CHECK_INTERVAL_MS = 1000;
  * Appends to a file that another program may rotate: it opens the path again after `reopen`, and when the path
  * names another file or no file. Truncation works as well, because every write goes to the end of the file. Writes are synchronous: one in flight
  * when the process is killed would be lost.
+ *
+ * An operator who deletes or truncates the file on a full disk deletes the beginning of a record that was written in part. The sink
+ * gives up its rest: it would be a broken line in the next file, and while it waits, the deleted file keeps the disk full.
  */
 export function createFileSink(path: string): RecordSink {
   let fd: number | undefined;
@@ -43,6 +46,11 @@ export function createFileSink(path: string): RecordSink {
       current();
     },
     send(lines) {
+      if (isMidRecord && fd !== undefined && isEmptied(fd)) {
+        isMidRecord = false;
+        checkAtMs = 0;
+        return lines.indexOf('\n') + 1;
+      }
       const file = current();
       let written = 0;
       try {
@@ -61,6 +69,12 @@ export function createFileSink(path: string): RecordSink {
       close();
     },
   };
+}
+
+/** Whether the file was deleted or truncated. */
+function isEmptied(fd: number): boolean {
+  const file = fstatSync(fd);
+  return file.isFile() && (file.nlink === 0 || file.size === 0);
 }
 
 function isAt(path: string, fd: number): boolean {

@@ -26,7 +26,8 @@ export async function drain(
     }
     await settledWithin(drained, leftMs, hurry);
     if (tracker.inFlight > 0) {
-      logger.warn(inFlightFields(tracker), 'shutdown grace elapsed; closing requests in flight');
+      const why = hurry?.aborted === true ? 'second signal' : 'shutdown grace elapsed';
+      logger.warn(inFlightFields(tracker), `${why}; closing requests in flight`);
     }
   }
 }

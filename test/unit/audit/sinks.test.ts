@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, truncateSync } from 'node:fs';
+import fs, { appendFileSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, truncateSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -70,6 +71,53 @@ test('continues at the end of a truncated file', async (t) => {
   truncateSync(path);
   await sink.send(lines('two'));
   assert.equal(readFileSync(path, 'utf8'), 'two\n');
+});
+
+/** The first write takes four bytes, as onto a disk that is then full. */
+function writeInPart(t: TestContext): void {
+  const { writeSync } = fs;
+  let most = 4;
+  const partly = (fd: number, bytes: Buffer): number => {
+    const written = writeSync(fd, bytes.subarray(0, most));
+    most = Number.POSITIVE_INFINITY;
+    return written;
+  };
+  const mocked = t.mock.method(fs, 'writeSync', partly as typeof fs.writeSync);
+  syncBuiltinESMExports();
+  t.after(() => {
+    mocked.mock.restore();
+    syncBuiltinESMExports();
+  });
+}
+
+for (const [how, free] of [
+  ['deleted', (path: string) => rmSync(path)],
+  ['truncated', (path: string) => truncateSync(path)],
+] as const) {
+  test(`gives up the rest of a record whose beginning was ${how}, and writes on`, async (t) => {
+    const path = join(folderFor(t), 'audit.jsonl');
+    const sink = createFileSink(path);
+    t.after(() => sink.close());
+    writeInPart(t);
+    const records = Buffer.from('half-written\nnext\n');
+    assert.equal(await sink.send(records), 4);
+    free(path);
+    let rest = records.subarray(4);
+    for (let sends = 0; rest.length > 0 && sends < 3; sends += 1) rest = rest.subarray(await sink.send(rest));
+    assert.equal(readFileSync(path, 'utf8'), 'next\n');
+  });
+}
+
+test('completes a record that was written in part, in the file that was renamed', async (t) => {
+  const path = join(folderFor(t), 'audit.jsonl');
+  const sink = createFileSink(path);
+  t.after(() => sink.close());
+  writeInPart(t);
+  assert.equal(await sink.send(lines('half-written')), 4);
+  renameSync(path, `${path}.1`);
+  sink.reopen();
+  assert.equal(await sink.send(lines('-written')), 9);
+  assert.equal(readFileSync(`${path}.1`, 'utf8'), 'half-written\n');
 });
 
 test('fails for a full disk and for a named pipe without a reader', async (t) => {

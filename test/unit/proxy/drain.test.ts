@@ -42,9 +42,10 @@ test('waits no longer than the requests take', async (t) => {
 
 test('waits no longer once it must hurry', async (t) => {
   const hurry = new AbortController();
-  const { ended } = start(t, 2, hurry.signal);
+  const { ended, messages } = start(t, 2, hurry.signal);
   hurry.abort();
   await ended;
+  assert.deepEqual(messages(), ['draining requests in flight', 'second signal']);
 });
 
 test('logs nothing where no request is in flight', async (t) => {
