@@ -1,5 +1,6 @@
 import { add, expect, type Tally } from '../observability/counters.ts';
 import { counter, gauge, type MetricFamily, sample, samplesOf } from '../observability/metric-families.ts';
+import type { TransmitterHealth } from './health.ts';
 
 /** The ways by which signals arrive. */
 export type Channel = 'push' | 'poll' | 'logout';
@@ -17,16 +18,10 @@ const POLL_RESULTS = ['success', 'failure'] as const;
 export interface SignalCounts {
   received(transmitter: string, channel: Channel, result: SignalResult): void;
   polled(transmitter: string, result: (typeof POLL_RESULTS)[number]): void;
-  families(revocations: () => number, transmitters: readonly ShownTransmitter[]): MetricFamily[];
+  families(revocations: () => number, health: ReadonlyMap<string, ShownHealth>): MetricFamily[];
 }
 
-/** The part of a transmitter's health that metrics show. */
-export interface ShownTransmitter {
-  readonly name: string;
-  readonly isAvailable: () => boolean;
-  /** Epoch milliseconds. Undefined before the first signal. */
-  readonly lastSignalMs: () => number | undefined;
-}
+type ShownHealth = Pick<TransmitterHealth, 'isAvailable' | 'lastSignalMs'>;
 
 /** @param channels of each transmitter */
 export function createSignalCounts(channels: Readonly<Record<string, readonly Channel[]>>): SignalCounts {
@@ -47,7 +42,7 @@ export function createSignalCounts(channels: Readonly<Record<string, readonly Ch
       const tally = polls.get(transmitter);
       if (tally !== undefined) add(tally, result);
     },
-    families: (revocations, transmitters) => [
+    families: (revocations, health) => [
       counter('cambist_signals_total', 'Signals of transmitters about revoked tokens, by result.', () =>
         [...results.values()].flatMap(({ transmitter, channel, tally }) =>
           samplesOf(tally, (result) => ({ transmitter, channel, result })),
@@ -57,10 +52,10 @@ export function createSignalCounts(channels: Readonly<Record<string, readonly Ch
         [...polls].flatMap(([transmitter, tally]) => samplesOf(tally, (result) => ({ transmitter, result }))),
       ),
       gauge('cambist_transmitter_available', 'Whether signals of a transmitter can arrive, as far as known.', () =>
-        transmitters.map(({ name, isAvailable }) => sample({ transmitter: name }, isAvailable() ? 1 : 0)),
+        [...health].map(([transmitter, { isAvailable }]) => sample({ transmitter }, isAvailable ? 1 : 0)),
       ),
       gauge('cambist_signal_last_timestamp_seconds', 'Time of the last valid signal. 0 before the first.', () =>
-        transmitters.map(({ name, lastSignalMs }) => sample({ transmitter: name }, (lastSignalMs() ?? 0) / 1000)),
+        [...health].map(([transmitter, { lastSignalMs = 0 }]) => sample({ transmitter }, lastSignalMs / 1000)),
       ),
       gauge('cambist_revocations', 'Revocations in force.', () => [sample({}, revocations())]),
     ],

@@ -28,6 +28,7 @@ export interface TransmitterHealth {
   /** A valid signal arrived. */
   signalled(): void;
   polled(): void;
+  /** Epoch milliseconds. Undefined before the first signal. */
   readonly lastSignalMs: number | undefined;
   readonly isAvailable: boolean;
   status(): TransmitterStatus;

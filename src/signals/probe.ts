@@ -1,7 +1,6 @@
-import type { Clock } from '../clock/clock.ts';
 import type { Transmitter } from '../config/optional-sections.ts';
 import { readPollResponse } from './poll-response.ts';
-import { FIXES, TransmitterError, type TransmitterProblem, unexpectedStatus } from './problems.ts';
+import { FIXES, TransmitterError, type TransmitterProblem } from './problems.ts';
 import { findStream, MANAGE_TIMEOUT_MS } from './stream.ts';
 import { type ClientOptions, createTransmitterClient } from './transmitter-client.ts';
 
@@ -11,21 +10,15 @@ export type ProbeResult =
   | { readonly problem: TransmitterProblem; readonly cause: string; readonly fix: string };
 
 /** Asks a transmitter once, and changes nothing there. */
-export async function probeTransmitter(
-  transmitter: Transmitter,
-  options: ClientOptions & { readonly clock: Pick<Clock, 'wallMs'> },
-): Promise<ProbeResult> {
-  const { name } = transmitter;
-  const { clock } = options;
+export async function probeTransmitter(transmitter: Transmitter, options: ClientOptions): Promise<ProbeResult> {
   const client = createTransmitterClient(transmitter, options);
   try {
-    const stream = await findStream(transmitter, client, clock, { mayCreate: false });
+    const stream = await findStream(transmitter, client, { mayCreate: false });
     const { pollUrl } = stream ?? {};
     if (pollUrl === undefined) return { hasStream: stream !== undefined, wasPolled: false };
     const response = await client.post(pollUrl, { maxEvents: 1, returnImmediately: true }, MANAGE_TIMEOUT_MS);
-    const label = `transmitter "${name}"`;
-    if (response.status !== 200) throw unexpectedStatus(`${label}: the request for events`, response, clock.wallMs());
-    readPollResponse(response, label, 1);
+    if (response.status !== 200) throw client.unexpected('the request for events', response);
+    readPollResponse(response, `transmitter "${transmitter.name}"`, 1);
     return { hasStream: true, wasPolled: true };
   } catch (error) {
     if (!(error instanceof TransmitterError)) throw error;

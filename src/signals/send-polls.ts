@@ -1,7 +1,6 @@
 import type { Clock } from '../clock/clock.ts';
 import type { HttpResponse, RequestUrl } from '../tokens/bounded-request.ts';
 import { type PolledSets, readPollResponse } from './poll-response.ts';
-import { unexpectedStatus } from './problems.ts';
 import type { EventSettler } from './settle-events.ts';
 import { type TransmitterClient, TransmitterTimeout, TransmitterTooLarge } from './transmitter-client.ts';
 
@@ -25,7 +24,7 @@ export interface Polled extends PolledSets {
 export interface PollSenderOptions {
   /** Name of the transmitter. */
   readonly name: string;
-  readonly client: Pick<TransmitterClient, 'post'>;
+  readonly client: Pick<TransmitterClient, 'post' | 'unexpected'>;
   /** Finds the URL. @throws {TransmitterError} */
   readonly locate: () => Promise<RequestUrl>;
   /** The transmitter does not know the URL any more. */
@@ -72,7 +71,7 @@ export function createPollSender({ name, client, locate, forget, clock, settler 
   function checkStatus(response: HttpResponse): void {
     if (response.status === 200) return;
     if (response.status === 404) forget();
-    throw unexpectedStatus(`transmitter "${name}": the request for events`, response, clock.wallMs());
+    throw client.unexpected('the request for events', response);
   }
 
   return {

@@ -93,11 +93,7 @@ export function createSignals(config: Signals, options: SignalsOptions): Signals
     displaceConnections(server.server, MAX_CONNECTIONS, (count) => {
       logger.warn({}, `too many connections to signals.listen; dropped ${count}`);
     });
-  const shown = [...sources.values()].map(({ transmitter: { name }, health }) => ({
-    name,
-    isAvailable: () => health.isAvailable,
-    lastSignalMs: () => health.lastSignalMs,
-  }));
+  const healths = new Map([...sources].map(([{ name }, { health }]) => [name, health]));
 
   return {
     revocations,
@@ -117,16 +113,16 @@ export function createSignals(config: Signals, options: SignalsOptions): Signals
     },
     sweep() {
       revocations.sweep();
-      for (const { health } of sources.values()) health.sweep();
+      for (const health of healths.values()) health.sweep();
     },
-    families: [...counts.families(() => revocations.size, shown), ...(replicas?.families ?? [])],
+    families: [...counts.families(() => revocations.size, healths), ...(replicas?.families ?? [])],
     connections: connections && (() => connections.counts),
     prepare: (transmitter) => sourceOf(transmitter).keys.prepare(),
     readKept: replicas?.prepare,
     status: () => ({
       revocations: revocations.size,
       full_issuers: revocations.fullIssuers,
-      transmitters: [...sources.values()].map(({ health }) => health.status()),
+      transmitters: [...healths.values()].map((health) => health.status()),
       ...(replicas && { replicas: replicas.status() }),
     }),
   };

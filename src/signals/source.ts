@@ -19,7 +19,6 @@ import { verifySignal } from './verify-signal.ts';
 
 /** One transmitter, with the parts that belong to it. */
 export interface Source {
-  readonly transmitter: Transmitter;
   readonly keys: IssuerKeys;
   readonly health: TransmitterHealth;
   /** Undefined where cambist sends no requests to the transmitter. */
@@ -87,7 +86,7 @@ export function createSource(transmitter: Transmitter, options: SourceOptions): 
     health.failed('keys', new TransmitterError(problem, why, { cause: error }));
   }
 
-  return { transmitter, keys, health, subscription, take, refused };
+  return { keys, health, subscription, take, refused };
 }
 
 /** The ways in which signals of a transmitter arrive. */

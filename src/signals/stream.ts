@@ -1,9 +1,8 @@
-import type { Clock } from '../clock/clock.ts';
 import type { Transmitter } from '../config/optional-sections.ts';
 import { type RequestUrl, toRequestUrl } from '../tokens/bounded-request.ts';
 import { isJsonObject, type JsonObject, parseJsonObject, textOf } from '../tokens/json-object.ts';
 import { REVOKING_EVENTS } from './events.ts';
-import { TransmitterError, unexpectedStatus } from './problems.ts';
+import { TransmitterError } from './problems.ts';
 import type { TransmitterClient } from './transmitter-client.ts';
 import {
   checkEndpoint,
@@ -40,16 +39,12 @@ const METHODS: Readonly<Record<'push' | 'poll', readonly string[]>> = {
 };
 const MAX_ID_LENGTH = 1024;
 
-export function createStreamLocator(
-  transmitter: Transmitter,
-  client: TransmitterClient,
-  clock: Pick<Clock, 'wallMs'>,
-): StreamLocator {
+export function createStreamLocator(transmitter: Transmitter, client: TransmitterClient): StreamLocator {
   let stream: Stream | undefined;
   let locating: Promise<Stream> | undefined;
 
   async function find(): Promise<Stream> {
-    const found = await findStream(transmitter, client, clock, { mayCreate: true });
+    const found = await findStream(transmitter, client, { mayCreate: true });
     if (found === undefined) throw noStream(transmitter);
     stream = found;
     return found;
@@ -78,32 +73,27 @@ export function createStreamLocator(
 export async function findStream(
   transmitter: Transmitter,
   client: TransmitterClient,
-  clock: Pick<Clock, 'wallMs'>,
   { mayCreate }: { readonly mayCreate: boolean },
 ): Promise<Stream | undefined> {
   const { delivery, pollEndpoint } = transmitter;
   if (pollEndpoint !== undefined) {
     return { pollUrl: toRequestUrl(pollEndpoint), id: undefined, statusUrl: undefined, verificationUrl: undefined };
   }
-  const metadata = await fetchMetadata(transmitter, client, clock);
+  const metadata = await fetchMetadata(transmitter, client);
   const { configurationEndpoint } = metadata;
   if (configurationEndpoint === undefined) {
     throw new TransmitterError('metadata', `${labelOf(transmitter)}: its metadata has no "configuration_endpoint"`);
   }
   const url = toRequestUrl(configurationEndpoint);
-  const found = await existing(transmitter, client, url, clock);
+  const found = await existing(transmitter, client, url);
   if (found !== undefined) return readStream(transmitter, found, metadata);
   // The transmitter must be told where to push to, which the operator does.
   if (delivery === 'push') throw noStream(transmitter);
   if (!mayCreate) return undefined;
-  return readStream(transmitter, await create(transmitter, client, url, clock), metadata);
+  return readStream(transmitter, await create(transmitter, client, url), metadata);
 }
 
-async function fetchMetadata(
-  transmitter: Transmitter,
-  client: TransmitterClient,
-  clock: Pick<Clock, 'wallMs'>,
-): Promise<TransmitterMetadata> {
+async function fetchMetadata(transmitter: Transmitter, client: TransmitterClient): Promise<TransmitterMetadata> {
   const { issuer } = transmitter;
   const label = labelOf(transmitter);
   let missing: TransmitterError | undefined;
@@ -118,7 +108,7 @@ async function fetchMetadata(
         continue;
       }
     }
-    const failure = unexpectedStatus(`${label}: the request for its metadata at ${url}`, response, clock.wallMs());
+    const failure = client.unexpected(`the request for its metadata at ${url}`, response);
     if (failure.problem === 'unreachable') throw failure;
     missing = new TransmitterError('metadata', failure.message);
   }
@@ -157,14 +147,12 @@ async function existing(
   transmitter: Transmitter,
   client: TransmitterClient,
   url: RequestUrl,
-  clock: Pick<Clock, 'wallMs'>,
 ): Promise<JsonObject | undefined> {
   const { delivery } = transmitter;
   const label = labelOf(transmitter);
   const response = await client.get(url, MANAGE_TIMEOUT_MS);
   if (response.status === 404 || response.status === 204) return undefined;
-  if (response.status !== 200)
-    throw unexpectedStatus(`${label}: the request for its streams`, response, clock.wallMs());
+  if (response.status !== 200) throw client.unexpected('the request for its streams', response);
   const streams = readStreams(response.text);
   if (streams === undefined) throw new TransmitterError('response', `${label}: its streams are not JSON objects`);
   const found = streams.find((stream) => METHODS[delivery ?? 'poll'].includes(methodOf(stream)));
@@ -172,13 +160,7 @@ async function existing(
   return found;
 }
 
-async function create(
-  transmitter: Transmitter,
-  client: TransmitterClient,
-  url: RequestUrl,
-  clock: Pick<Clock, 'wallMs'>,
-): Promise<JsonObject> {
-  const label = labelOf(transmitter);
+async function create(transmitter: Transmitter, client: TransmitterClient, url: RequestUrl): Promise<JsonObject> {
   const body = {
     delivery: { method: METHODS.poll[0] },
     events_requested: [...REVOKING_EVENTS],
@@ -186,11 +168,11 @@ async function create(
   };
   const response = await client.post(url, body, MANAGE_TIMEOUT_MS);
   if (response.status !== 201 && response.status !== 200) {
-    throw unexpectedStatus(`${label}: the request to create a stream`, response, clock.wallMs());
+    throw client.unexpected('the request to create a stream', response);
   }
   const created = parseJsonObject(response.text);
-  if (created === undefined) throw new TransmitterError('response', `${label}: its new stream is not a JSON object`);
-  return created;
+  if (created !== undefined) return created;
+  throw new TransmitterError('response', `${labelOf(transmitter)}: its new stream is not a JSON object`);
 }
 
 /** A list, or one object in drafts of the framework. Undefined for anything else. */

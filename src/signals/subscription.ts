@@ -9,17 +9,12 @@ import { createPollTurns } from './poll-turns.ts';
 import { createPoller } from './poller.ts';
 import { TransmitterError } from './problems.ts';
 import { createStreamLocator } from './stream.ts';
-import { createStreamWatch } from './stream-watch.ts';
+import { createStreamWatch, type StreamWatch } from './stream-watch.ts';
 import type { IsTold } from './tell-replicas.ts';
 import { createTransmitterClient } from './transmitter-client.ts';
 
 /** cambist's own requests to a transmitter: for events, and whether the stream works. */
-export interface Subscription {
-  start(): void;
-  stop(): void;
-  /** A verification event arrived. */
-  verified(state: string): void;
-}
+export type Subscription = StreamWatch;
 
 export interface SubscriptionOptions {
   readonly dispatcher: () => Dispatcher | Promise<Dispatcher>;
@@ -38,8 +33,8 @@ export function createSubscription(transmitter: Transmitter, options: Subscripti
   const { name, delivery, client: credentials, pollEndpoint, pollIntervalMs } = transmitter;
   if (delivery === undefined || (delivery === 'push' && credentials === undefined)) return undefined;
   const { dispatcher, ownTokens, take, counts, health, messages, clock } = options;
-  const client = createTransmitterClient(transmitter, { dispatcher, tokens: ownTokens });
-  const { locate, forget } = createStreamLocator(transmitter, client, clock);
+  const client = createTransmitterClient(transmitter, { dispatcher, tokens: ownTokens, clock });
+  const { locate, forget } = createStreamLocator(transmitter, client);
   const isAlone = messages === undefined;
   const watch =
     pollEndpoint === undefined ? createStreamWatch({ name, delivery, client, locate, health, isAlone }) : undefined;

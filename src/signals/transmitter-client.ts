@@ -1,4 +1,5 @@
 import type { Dispatcher } from 'undici';
+import type { Clock } from '../clock/clock.ts';
 import type { Transmitter } from '../config/optional-sections.ts';
 import { CambistError } from '../errors.ts';
 import { OF_SIGNALS } from '../observability/expected.ts';
@@ -11,7 +12,7 @@ import {
   ResponseTooLargeError,
 } from '../tokens/bounded-request.ts';
 import type { OwnTokens } from '../tokens/own-tokens.ts';
-import { TransmitterError } from './problems.ts';
+import { TransmitterError, unexpectedStatus } from './problems.ts';
 
 /** Sends cambist's requests to a transmitter, with its credential. */
 export interface TransmitterClient {
@@ -21,6 +22,8 @@ export interface TransmitterClient {
   post(url: RequestUrl, body: object, timeoutMs: number): Promise<HttpResponse>;
   /** Without a credential, for metadata. @throws {TransmitterError} */
   getOpen(url: RequestUrl, timeoutMs: number): Promise<HttpResponse>;
+  /** The error of a response whose status is not the expected one. @param what was requested */
+  unexpected(what: string, response: HttpResponse): TransmitterError;
 }
 
 /** No complete response arrived in time. */
@@ -34,11 +37,12 @@ const HEADER_VALUE = /^[\t\x20-\x7e]+$/;
 export interface ClientOptions {
   readonly dispatcher: () => Dispatcher | Promise<Dispatcher>;
   readonly tokens: () => OwnTokens;
+  readonly clock: Pick<Clock, 'wallMs'>;
 }
 
 export function createTransmitterClient(
   transmitter: Transmitter,
-  { dispatcher, tokens }: ClientOptions,
+  { dispatcher, tokens, clock }: ClientOptions,
 ): TransmitterClient {
   const { name, client, delivery, authorization } = transmitter;
   const label = `transmitter "${name}"`;
@@ -85,6 +89,7 @@ export function createTransmitterClient(
   const accept = { accept: 'application/json' };
   return {
     get: (url, timeoutMs) => sendAuthorized({ method: 'GET', url, headers: accept }, timeoutMs),
+    unexpected: (what, response) => unexpectedStatus(`${label}: ${what}`, response, clock.wallMs()),
     getOpen: (url, timeoutMs) => send({ method: 'GET', url, headers: accept }, timeoutMs),
     post: (url, body, timeoutMs) => {
       const headers = { ...accept, 'content-type': 'application/json' };

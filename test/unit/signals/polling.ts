@@ -1,5 +1,6 @@
 import type { PollTurns } from '../../../src/signals/poll-turns.ts';
 import { createPoller } from '../../../src/signals/poller.ts';
+import { unexpectedStatus } from '../../../src/signals/problems.ts';
 import type { HttpResponse } from '../../../src/tokens/bounded-request.ts';
 import { toRequestUrl } from '../../../src/tokens/bounded-request.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
@@ -48,6 +49,7 @@ export async function run(
         if (reply instanceof Error) throw reply;
         return responseOf(reply ?? {});
       },
+      unexpected: (what, response) => unexpectedStatus(what, response, 0),
     },
     async locate() {
       clock.advance(locateMs);

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Transmitter } from '../../../src/config/optional-sections.ts';
-import { TransmitterError, type TransmitterProblem } from '../../../src/signals/problems.ts';
+import { TransmitterError, type TransmitterProblem, unexpectedStatus } from '../../../src/signals/problems.ts';
 import { createStreamLocator, findStream } from '../../../src/signals/stream.ts';
 import type { TransmitterClient } from '../../../src/signals/transmitter-client.ts';
 import { transmitterMetadataUrls } from '../../../src/signals/transmitter-metadata.ts';
-import { createFakeClock } from '../../harness/fake-clock.ts';
 
 const ISSUER = 'https://idp.example.com/realms/agents';
 const ORIGIN = 'https://idp.example.com';
@@ -56,6 +55,7 @@ function clientOf(replies: Readonly<Record<string, Reply>>) {
     get: ({ text }) => reply('GET', text),
     getOpen: ({ text }) => reply('OPEN', text),
     post: ({ text }, body) => reply('POST', text, body),
+    unexpected: (what, response) => unexpectedStatus(what, response, 0),
   };
   return { client, requests };
 }
@@ -65,7 +65,7 @@ const INSERTED = `OPEN ${ORIGIN}/.well-known/ssf-configuration/realms/agents`;
 const LIST = `GET ${ORIGIN}/streams`;
 const CREATE = `POST ${ORIGIN}/streams`;
 const find = (replies: Readonly<Record<string, Reply>>, fields: Partial<Transmitter> = {}, mayCreate = true) =>
-  findStream(transmitter(fields), clientOf(replies).client, createFakeClock(), { mayCreate });
+  findStream(transmitter(fields), clientOf(replies).client, { mayCreate });
 
 test('looks for metadata at both places', () => {
   assert.deepEqual(transmitterMetadataUrls(ISSUER), [INSERTED.slice(5), APPENDED.slice(5)]);
@@ -86,7 +86,7 @@ test('finds its stream, wherever the metadata is', async () => {
 test('creates a missing stream for polls, unless it only looks', async () => {
   for (const none of [404, 204, []]) {
     const { client, requests } = clientOf({ [APPENDED]: METADATA, [LIST]: none, [CREATE]: STREAM });
-    const stream = await findStream(transmitter(), client, createFakeClock(), { mayCreate: true });
+    const stream = await findStream(transmitter(), client, { mayCreate: true });
     assert.equal(stream?.pollUrl?.text, `${ORIGIN}/poll/1`);
     const created = requests.at(-1) ?? '';
     assert.ok(created.startsWith(CREATE) && created.includes('"method":"urn:ietf:rfc:8936"'), created);
@@ -106,7 +106,7 @@ test('finds the stream for push, and polls no URL of it', async () => {
 test('discovers nothing where the URL is configured', async () => {
   const { client, requests } = clientOf({});
   const pollEndpoint = 'https://other.example.com/poll';
-  const stream = await findStream(transmitter({ pollEndpoint }), client, createFakeClock(), { mayCreate: true });
+  const stream = await findStream(transmitter({ pollEndpoint }), client, { mayCreate: true });
   assert.equal(stream?.pollUrl?.text, pollEndpoint);
   assert.deepEqual(requests, []);
 });
@@ -200,7 +200,7 @@ for (const [what, replies, problem, why] of failures) {
 
 test('remembers its stream until it is forgotten, and looks for it once at a time', async () => {
   const { client, requests } = clientOf({ [INSERTED]: METADATA, [LIST]: [STREAM] });
-  const locator = createStreamLocator(transmitter(), client, createFakeClock());
+  const locator = createStreamLocator(transmitter(), client);
   await Promise.all([locator.locate(), locator.locate()]);
   await locator.locate();
   assert.equal(requests.length, 2);
