@@ -3,7 +3,8 @@ import type { AuditTrail } from '../audit/audit-trail.ts';
 import { systemClock } from '../clock/clock.ts';
 import type { Config } from '../config/config.ts';
 import type { InboundSide } from '../inbound/inbound.ts';
-import { type ConnectionLimit, limitConnections } from '../listeners/limit-connections.ts';
+import { displaceConnections } from '../listeners/displace-connections.ts';
+import type { ConnectionLimit } from '../listeners/limit-connections.ts';
 import type { Counts } from '../observability/counts.ts';
 import type { LogLevelControl } from '../observability/log-level.ts';
 import type { Logger } from '../observability/logger.ts';
@@ -33,7 +34,7 @@ interface AdminParts {
   readonly signals: Pick<SignalsSide, 'connections' | 'families'> | undefined;
 }
 
-/** For scrapes, probes and people. */
+/** For scrapes, probes and people. Probes must pass while others hold connections: a failed one restarts the container. */
 const MAX_ADMIN_CONNECTIONS = 256;
 
 /** Creates the admin listener with its metrics. */
@@ -69,7 +70,7 @@ export function createAdminListener(
     logLevel,
     hosts: () => activeConfig().adminHosts,
   });
-  const connections = limitConnections(server.server, MAX_ADMIN_CONNECTIONS, (count) => {
+  const connections = displaceConnections(server.server, MAX_ADMIN_CONNECTIONS, (count) => {
     logger.warn({}, `too many connections to the admin listener; dropped ${count}`);
   });
   return server;

@@ -46,7 +46,7 @@ export const webhook: Command = async (args) => {
   const review = (body: Parameters<typeof reviewAdmission>[0]) =>
     reviewAdmission(body, (pod) => injectPod(pod, request));
   const server = createWebhookServer({ certificate, review, metrics, logger });
-  const adminServer = createWebhookAdmin(metrics, () => ready);
+  const adminServer = createWebhookAdmin(metrics, () => ready, logger);
   const signals = stopSignals();
   try {
     const where = await openListener(adminServer, admin, 'admin');

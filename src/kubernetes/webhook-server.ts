@@ -5,6 +5,7 @@ import type { Logger } from '../observability/logger.ts';
 import { InvalidReview, type ReviewResult } from './admission.ts';
 import type { Json } from './json.ts';
 import type { ServerCertificate } from './webhook-certificate.ts';
+import { limitWebhook, limitWebhookAdmin } from './webhook-limits.ts';
 import type { WebhookMetrics } from './webhook-metrics.ts';
 
 /** The API server's limit for an object, doubled because a review can contain the old object too. */
@@ -51,6 +52,7 @@ export function createWebhookServer({ certificate, review, metrics, logger }: We
     keepAliveTimeout: KEEP_ALIVE_MS,
     forceCloseConnections: 'idle',
   });
+  limitWebhook(app.server, MAX_BODY_BYTES, logger);
   // Only JSON is accepted.
   app.removeContentTypeParser('text/plain');
   app.post('/mutate', (request, reply) => {
@@ -81,8 +83,13 @@ export function renewCertificate(app: WebhookServer, { cert, key }: ServerCertif
 }
 
 /** The second listener, for the kubelet and Prometheus: `/livez`, `/readyz`, `/metrics`, without TLS. */
-export function createWebhookAdmin(metrics: WebhookMetrics, isReady: () => boolean): FastifyInstance<RawServerDefault> {
+export function createWebhookAdmin(
+  metrics: WebhookMetrics,
+  isReady: () => boolean,
+  logger: Logger,
+): FastifyInstance<RawServerDefault> {
   const app = fastify({ logger: false, schemaController: NO_SCHEMAS, forceCloseConnections: true });
+  limitWebhookAdmin(app.server, logger);
   app.get('/livez', () => ({ live: true }));
   app.get('/readyz', (_request, reply) => reply.code(isReady() ? 200 : 503).send({ ready: isReady() }));
   app.get('/metrics', async (_request, reply) => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
-import { type AddressInfo, connect as connectPlainly } from 'node:net';
+import { type AddressInfo, connect as connectPlainly, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -43,11 +43,13 @@ async function startWebhook(t: TestContext) {
   const review = (body: Json) => reviewAdmission(body, (pod) => injectPod(pod, injection));
   const server = createWebhookServer({ certificate, review, metrics, logger });
   let ready = true;
-  const admin = createWebhookAdmin(metrics, () => ready);
+  const admin = createWebhookAdmin(metrics, () => ready, logger);
   await server.listen({ host: '127.0.0.1', port: 0 });
   const adminUrl = await admin.listen({ host: '127.0.0.1', port: 0 });
   const watched = watchCertificate(files, (next) => renewCertificate(server, next), { metrics, logger, pollMs: 50 });
+  const clients: Socket[] = [];
   t.after(async () => {
+    for (const socket of clients) socket.destroy();
     watched.close();
     await server.close();
     await admin.close();
@@ -60,6 +62,20 @@ async function startWebhook(t: TestContext) {
     lines,
     install,
     adminUrl,
+    /** Opens connections that send nothing. They close after the test. */
+    silentTo(at: number, count: number): Socket[] {
+      const silent = Array.from({ length: count }, () => connectPlainly({ host: '127.0.0.1', port: at }));
+      for (const socket of silent) clients.push(socket.on('error', () => {}).resume());
+      return silent;
+    },
+    /** Opens a verified TLS connection, and sends a text. It closes after the test. */
+    async send(text: string): Promise<TLSSocket> {
+      const socket = connect({ host: '127.0.0.1', port, ca: authority.cert, servername: 'localhost' });
+      clients.push(socket.on('error', () => {}).resume());
+      await once(socket, 'secureConnect');
+      socket.write(text);
+      return socket;
+    },
     setReady: (now: boolean) => {
       ready = now;
     },
@@ -161,6 +177,35 @@ test('closes connections that send nothing or stop halfway, and serves others me
   ].map((socket) => once(socket.resume(), 'close'));
   assert.equal((await webhook.call(podReview(OPTED_IN))).status, 200);
   await soon('slow connections close', Promise.all(closed), 15_000);
+});
+
+test('reviews a pod while silent connections use up the limit, and says so in the log', async (t) => {
+  const webhook = await startWebhook(t);
+  const silent = webhook.silentTo(webhook.port, 600);
+  await soon('the oldest closes', once(silent[0] as Socket, 'close'));
+  assert.equal((await webhook.call(podReview(OPTED_IN))).status, 200);
+  await eventually('no more than 512 are open', () => silent.filter(({ destroyed }) => !destroyed).length <= 512);
+  assert.ok(webhook.lines.some((line) => line.includes('too many connections to the webhook')));
+});
+
+test('responds to health checks while silent connections use up the limit', async (t) => {
+  const webhook = await startWebhook(t);
+  const silent = webhook.silentTo(Number(new URL(webhook.adminUrl).port), 300);
+  await soon('the oldest closes', once(silent[0] as Socket, 'close'));
+  assert.equal((await fetch(`${webhook.adminUrl}/livez`)).status, 200);
+});
+
+test('reads bodies of 24 MiB at a time, and closes the oldest uploads beyond that', async (t) => {
+  const webhook = await startWebhook(t);
+  const start = 'POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n';
+  const upload = (framing: string) => webhook.send(`${start}${framing}\r\n\r\n`);
+  const [oldest, next] = [await upload('Content-Length: 3145728'), await upload('Transfer-Encoding: chunked')];
+  const closed = [oldest, next].map((socket) => once(socket, 'close'));
+  const later: TLSSocket[] = [];
+  for (let i = 0; i < 8; i += 1) later.push(await upload('Content-Length: 3145728'));
+  await soon('the two oldest uploads close', Promise.all(closed));
+  assert.ok(later.every(({ destroyed }) => !destroyed));
+  assert.equal((await webhook.call(podReview(OPTED_IN))).status, 200);
 });
 
 test('serves a new certificate to new connections, without a restart', async (t) => {
