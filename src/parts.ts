@@ -114,6 +114,7 @@ export async function createParts(first: Config, options: PartOptions): Promise<
     inbound: () => inbound?.status,
     sharedCache: sharedCache?.status,
     signals: signals?.status,
+    audit: audit?.counts,
   });
   const shown = { counts, readiness, traffic, status, logLevel: createLogLevelControl(logger), decisions, diagnoses };
   return { first, logger, dispatchers, ...side, tracker, sockets, interception, audit, inbound, ...shown };

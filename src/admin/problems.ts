@@ -1,3 +1,4 @@
+import type { AuditCounts } from '../observability/audit-counts.ts';
 import { fixOf } from '../observability/recent-failures.ts';
 import { answered } from '../observability/response-classes.ts';
 import type { ReplicaStatus } from '../signals/replicas.ts';
@@ -36,6 +37,7 @@ export function problemsOf({
   routes,
   failures,
   inbound,
+  audit,
 }: StatusReport): Problem[] {
   return [
     ...missing.map(({ check, status, cause, fix }) => ({
@@ -56,6 +58,7 @@ export function problemsOf({
             fix: sentence(shared.fix),
           },
         ]),
+    ...auditProblem(audit),
     ...signalProblems(signals),
     ...agentProblem(inbound, failures),
     ...routes.flatMap((route) => routeProblem(route, failures)),
@@ -71,6 +74,12 @@ export function problemsOf({
         ]
       : []),
   ];
+}
+
+function auditProblem(audit: AuditCounts | undefined): Problem[] {
+  if (audit === undefined || audit.writable) return [];
+  const lost = audit.dropped === 0 ? '' : `: ${count(audit.dropped)} were dropped`;
+  return [{ text: html`Audit records cannot be written${lost}.`, fix: fixOf('ERR_AUDIT_UNAVAILABLE') }];
 }
 
 /** Transmitters whose signals do not arrive, and a list that is full. */

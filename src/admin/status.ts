@@ -4,6 +4,7 @@ import { usedServerNames } from '../config/used-servers.ts';
 import { describeError, type ErrorCode } from '../error-catalogue.ts';
 import type { Diagnosis } from '../errors.ts';
 import type { InboundSource } from '../inbound/inbound.ts';
+import type { AuditCounts } from '../observability/audit-counts.ts';
 import { countOf } from '../observability/counters.ts';
 import type { Counts, ReloadResult } from '../observability/counts.ts';
 import { UNMATCHED } from '../observability/expected.ts';
@@ -47,6 +48,8 @@ export interface StatusReport {
   readonly cache: { readonly entries: number; readonly max_entries: number };
   /** Undefined where replicas share nothing. */
   readonly shared_cache?: SharedCacheStatus;
+  /** Undefined without `audit`. */
+  readonly audit?: AuditCounts;
   /** Undefined without `signals`. */
   readonly signals?: SignalsStatus;
   readonly authorization_servers: readonly ServerStatus[];
@@ -112,6 +115,7 @@ export interface StatusSources {
   readonly cacheEntries: () => number;
   readonly sharedCache?: (() => SharedCacheStatus) | undefined;
   readonly signals?: (() => SignalsStatus) | undefined;
+  readonly audit?: (() => AuditCounts) | undefined;
   /** Returns undefined without `inbound`. */
   readonly inbound?: () => InboundSource | undefined;
   readonly nowMs: () => number;
@@ -139,7 +143,7 @@ export interface Charts {
 const MAX_DATE_SECONDS = 8.64e12;
 
 export function createStatus(sources: StatusSources): Status {
-  const { version, counts, traffic, readiness, cacheEntries, inbound, nowMs, sharedCache, signals } = sources;
+  const { version, counts, traffic, readiness, cacheEntries, inbound, nowMs, sharedCache, signals, audit } = sources;
   const startedAt = isoTime(nowMs());
   let served: { config: Config; version: string; waiting: readonly string[] } | undefined;
 
@@ -203,6 +207,7 @@ export function createStatus(sources: StatusSources): Status {
         cache: { entries: cacheEntries(), max_entries: config?.cache.maxEntries ?? 0 },
         ...(sharedCache !== undefined && { shared_cache: sharedCache() }),
         ...(signals !== undefined && { signals: signals() }),
+        ...(audit !== undefined && { audit: audit() }),
         authorization_servers: config === undefined ? [] : servers(config, checks),
         routes: routes.map((route) => routeStatus(route, counts.route(route.name), traffic.of([route.name]))),
         ...inboundStatus(inbound?.(), config),

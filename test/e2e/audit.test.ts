@@ -3,6 +3,7 @@ import { readFileSync, renameSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import type { StatusReport } from '../../src/admin/status.ts';
 import type { AuditRecord } from '../../src/audit/record-schema.ts';
 import { parseRecords, readRecords, recordsOf } from '../harness/audit-records.ts';
 import { eventually } from '../harness/eventually.ts';
@@ -124,10 +125,11 @@ test('refuses requests while the reader of its socket is away, and serves again 
 
 test('serves requests and counts dropped records on a full disk, if audit.on_full is drop', async (t) => {
   const setup = await startAudited(t, { to: { file: '/dev/full' } });
-  const { status } = await setup.call({ headers: await setup.bearer() });
-  assert.equal(status, 200);
+  assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
   await setup.cambist.waitForLog(({ msg }) => String(msg).startsWith('audit records cannot be written; keeping'));
   assert.equal(await setup.cambist.metric('cambist_audit_writable'), 0);
+  const status = (await (await fetch(`${setup.cambist.adminUrl}/status.json`)).json()) as StatusReport;
+  assert.equal(status.audit?.writable, false);
   assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
 });
 

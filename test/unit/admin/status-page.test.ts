@@ -120,6 +120,14 @@ function problemsAbove(report: StatusReport): string {
     : '';
 }
 
+test('says that audit records cannot be written, and how many are lost', () => {
+  const textWith = (dropped: number, writable: boolean) =>
+    readable(pageOf({ ...SAMPLE_STATUS, audit: { written: 9, dropped, writable } }));
+  assert.match(textWith(0, false), /Audit records cannot be written\. Check the destination in audit\.to/);
+  assert.match(textWith(1200, false), /Audit records cannot be written: 1,200 were dropped\./);
+  assert.doesNotMatch(textWith(1, true), /Audit records/);
+});
+
 test('says that replicas do not know of revocations', () => {
   const report = (replicas?: NonNullable<StatusReport['signals']>['replicas']) =>
     problemsAbove({
