@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { type App, startApp } from '../app.ts';
-import { describeRoute } from '../config/describe-route.ts';
+import { describeRoutes } from '../config/describe-route.ts';
 import { createLogger, jsonLog, type Logger, textLog } from '../observability/logger.ts';
 import { startTracing } from '../observability/start-tracing.ts';
 import { readVersion } from '../version.ts';
@@ -42,7 +42,7 @@ export const run: Command = async (args) => {
     return EXIT.failed;
   }
   const { listen, admin, inbound, intercepting } = app;
-  const routes = config.routes.map((route) => describeRoute(route, listen));
+  const routes = describeRoutes(config, listen);
   const more = intercepting.length === 0 ? {} : { intercepting };
   logger.info(
     { version, listen, ...more, admin, inbound, signals: app.signals, config: file, routes },

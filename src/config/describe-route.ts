@@ -1,20 +1,32 @@
+import type { Config } from './config.ts';
 import { isLoopback } from './loopback.ts';
 import type { Credential, ExpectedAudience, Match, Route } from './route.ts';
 
+/** Routes that the log describes. Container runtimes split lines of more than 16 KiB. */
+const MAX_DESCRIBED = 50;
+
 /**
- * A route in one line: its name, the URL that the agent calls, the upstream, and the token that the upstream gets.
+ * Describes the first routes of a config.
  * @param listen the proxy's address, as in `http://127.0.0.1:8180` or `unix:/path`
  */
-export function describeRoute({ name, match, upstream, credential }: Route, listen: string): string {
+export function describeRoutes({ routes, intercept }: Pick<Config, 'routes' | 'intercept'>, listen: string): string[] {
+  const scheme = intercept === undefined ? 'http' : 'https';
+  const described = routes.slice(0, MAX_DESCRIBED).map((route) => describeRoute(route, listen, scheme));
+  const others = routes.length - described.length;
+  return others === 0 ? described : [...described, `and ${others} more: see the status page`];
+}
+
+/** A route in one line: its name, the URL that the agent calls, the upstream, and the token that the upstream gets. */
+function describeRoute({ name, match, upstream, credential }: Route, listen: string, scheme: string): string {
   const conditions = describeConditions(match);
   const to = `${upstream.origin}${upstream.path} (${describeToken(credential)})`;
-  return `${name}: ${agentUrl(match, listen)}${conditions} → ${to}`;
+  return `${name}: ${agentUrl(match, listen, scheme)}${conditions} → ${to}`;
 }
 
 /** A host that is not on this machine is that of the backend: the agent uses cambist as its proxy. */
-function agentUrl({ host, path }: Match, listen: string): string {
+function agentUrl({ host, path }: Match, listen: string, scheme: string): string {
   const isOwn = host === undefined || isLoopback(host);
-  return isOwn ? `${listen}${path}` : `http://${host}${path}`;
+  return isOwn ? `${listen}${path}` : `${scheme}://${host}${path}`;
 }
 
 function describeConditions({ conditions }: Match): string {

@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { describeRoute } from '../../../src/config/describe-route.ts';
+import { describeRoutes } from '../../../src/config/describe-route.ts';
 import { configOf } from '../../harness/app.ts';
 
 const SERVER = { issuer: 'https://idp.example.com', client_id: 'cambist', client_auth: { method: 'none' } };
 
-function described(route: Record<string, unknown>): string {
+const LISTEN = 'http://127.0.0.1:8180';
+
+function described(route: Record<string, unknown>, more: Record<string, unknown> = {}): string {
   const routes = [{ name: 'r', match: { path: '/r' }, upstream: 'https://mcp.example.com/mcp', ...route }];
-  const [resolved] = configOf({ authorization_servers: { main: SERVER }, routes }).routes;
-  assert.ok(resolved !== undefined);
-  return describeRoute(resolved, 'http://127.0.0.1:8180');
+  const [text = ''] = describeRoutes(configOf({ authorization_servers: { main: SERVER }, routes, ...more }), LISTEN);
+  return text;
 }
 
 for (const [route, text] of [
@@ -30,3 +31,24 @@ for (const [route, text] of [
     else assert.match(described(route), text);
   });
 }
+
+test('names the https URL of a host whose connections are intercepted', () => {
+  const intercept = { trust_dir: '/run/trust' };
+  assert.match(
+    described({ match: { host: 'mcp.example.com', path: '/' } }, { intercept }),
+    /^r: https:\/\/mcp\.example/,
+  );
+  assert.match(described({ match: { path: '/r' } }, { intercept }), /^r: http:\/\/127\.0\.0\.1:8180\/r →/);
+});
+
+test('describes the first 50 of many routes, and counts the others', () => {
+  const routes = Array.from({ length: 60 }, (_, n) => ({
+    name: `r${n}`,
+    match: { path: `/${n}` },
+    upstream: 'https://mcp.example.com/mcp',
+  }));
+  const lines = describeRoutes(configOf({ authorization_servers: { main: SERVER }, routes }), LISTEN);
+  assert.equal(lines.length, 51);
+  assert.match(lines[49] ?? '', /^r49: /);
+  assert.equal(lines[50], 'and 10 more: see the status page');
+});
