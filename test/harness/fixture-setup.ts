@@ -4,6 +4,7 @@ import type { TestContext } from 'node:test';
 import type { AgentClient, AgentSdk } from './agent-client.ts';
 import { startAuthorizationServer } from './authorization-server.ts';
 import { type CambistProcess, startCambist } from './cambist-process.ts';
+import { keepParts } from './keep-parts.ts';
 import { type McpFixture, startMcpFixture } from './mcp-fixture/server.ts';
 
 /** cambist in front of two fixture servers, each with its own audience. */
@@ -22,14 +23,8 @@ export type FixtureName = 'github' | 'docs';
 
 /** Starts everything, and closes it in reverse order after the test. */
 export async function startFixtureSetup(t: TestContext): Promise<FixtureSetup> {
-  const running: { close(): Promise<void> }[] = [];
-  const keep = <Part extends { close(): Promise<void> }>(part: Part): Part => {
-    running.unshift(part);
-    return part;
-  };
-  t.after(async () => {
-    for (const part of running) await part.close();
-  });
+  const { keep, close } = keepParts();
+  t.after(close);
   const secret = randomBytes(24).toString('base64url');
   const clients = { cambist: { method: 'client_secret_basic' as const, secret } };
   const authorizationServer = keep(await startAuthorizationServer({ clients }));

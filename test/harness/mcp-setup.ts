@@ -6,6 +6,7 @@ import {
   startAuthorizationServer,
 } from './authorization-server.ts';
 import { type CambistProcess, type Launch, startCambist } from './cambist-process.ts';
+import { keepParts } from './keep-parts.ts';
 import { createLeakWatch, type LeakWatch } from './leaks.ts';
 import { type McpBackend, startMcpBackend } from './mcp-backend.ts';
 import type { AuthorizationServerSettings } from './token-grants.ts';
@@ -46,14 +47,7 @@ export async function startMcpSetup(options: McpSetupOptions = {}): Promise<McpS
   const clientSecret = randomBytes(24).toString('base64url');
   const leaks = createLeakWatch();
   leaks.remember(clientSecret);
-  const running: { close(): Promise<void> }[] = [];
-  const close = async () => {
-    for (const part of running.reverse()) await part.close();
-  };
-  const keep = <Part extends { close(): Promise<void> }>(part: Part): Part => {
-    running.push(part);
-    return part;
-  };
+  const { keep, close } = keepParts();
   try {
     const authorizationServer = keep(
       await startAuthorizationServer({

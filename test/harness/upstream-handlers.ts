@@ -97,8 +97,12 @@ export interface EventStream {
   opened: Promise<void>;
   /** Settles when the client of the stream disconnects. */
   gone: Promise<void>;
+  /** Open streams, in the order of their requests. */
+  streams: ReadonlySet<ServerResponse>;
   /** Sends one event to every open stream. */
   emit(data: string): void;
+  /** Writes bytes to every open stream. */
+  write(bytes: string): void;
   end(): void;
 }
 
@@ -113,9 +117,14 @@ export function eventStream(headers: OutgoingHttpHeaders = {}): EventStream {
   const gone = new Promise<void>((resolve) => {
     markGone = resolve;
   });
+  const write = (bytes: string): void => {
+    for (const stream of streams) stream.write(bytes);
+  };
   return {
     opened,
     gone,
+    streams,
+    write,
     handler: (request, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache', ...headers });
       response.flushHeaders();
@@ -124,9 +133,7 @@ export function eventStream(headers: OutgoingHttpHeaders = {}): EventStream {
       void request.gone.then(markGone);
       markOpened();
     },
-    emit: (data) => {
-      for (const stream of streams) stream.write(`data: ${data}\n\n`);
-    },
+    emit: (data) => write(`data: ${data}\n\n`),
     end: () => {
       for (const stream of streams) stream.end();
     },

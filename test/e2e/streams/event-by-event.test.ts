@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { eventually } from '../../harness/eventually.ts';
 import { startFakeSetup } from '../../harness/fake-setup.ts';
-import { sseUpstream } from '../../harness/sse-upstream.ts';
+import { eventStream } from '../../harness/upstream-handlers.ts';
 
 /** Parts of a stream that a proxy would change if it parsed and rewrote the stream. */
 const PIECES = [
@@ -24,7 +24,7 @@ for (const method of ['GET', 'POST']) {
   test(`relays an event stream in response to ${method} unchanged and without delay`, async (t) => {
     const setup = await startFakeSetup();
     t.after(setup.close);
-    const upstream = sseUpstream();
+    const upstream = eventStream();
     setup.upstream.handler = upstream.handler;
     const answer = await setup.open({
       method,

@@ -5,8 +5,7 @@ import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { eventually, soon } from '../../harness/eventually.ts';
 import { type FakeSetupConfig, SETUP_ROUTE, startFakeSetup } from '../../harness/fake-setup.ts';
-import { sseUpstream } from '../../harness/sse-upstream.ts';
-import { respond } from '../../harness/upstream-handlers.ts';
+import { eventStream, respond } from '../../harness/upstream-handlers.ts';
 
 /**
  * The program's timers run a hundred times faster, so this is 400 seconds for them. undici and Node abort after 300 seconds
@@ -33,7 +32,7 @@ test('keeps a stream, a slow response and a slow upload open while they are sile
   t.after(setup.close);
   const headers = await setup.bearer();
 
-  const stream = sseUpstream();
+  const stream = eventStream();
   setup.upstream.handler = stream.handler;
   const events = await setup.open({ method: 'GET', headers });
   const heard = text(events);

@@ -4,8 +4,7 @@ import { test } from 'node:test';
 import { eventually } from '../../harness/eventually.ts';
 import { startFakeSetup } from '../../harness/fake-setup.ts';
 import { openFiles } from '../../harness/process-figures.ts';
-import { sseUpstream } from '../../harness/sse-upstream.ts';
-import { echo } from '../../harness/upstream-handlers.ts';
+import { echo, eventStream } from '../../harness/upstream-handlers.ts';
 
 const STREAMS = 1_000;
 const CALLS = 200;
@@ -19,7 +18,7 @@ test('relays every event of a thousand streams, serves other requests, and frees
   t.after(setup.close);
   const { pid } = setup.cambist;
   const headers = await setup.bearer();
-  const upstream = sseUpstream();
+  const upstream = eventStream();
   setup.upstream.handler = (received, response) =>
     (received.method === 'GET' ? upstream.handler : echo)(received, response);
   await setup.call({ headers });

@@ -7,6 +7,7 @@ import { createServer } from 'node:tls';
 import { startAuthorizationServer } from '../../harness/authorization-server.ts';
 import { type CambistProcess, type Launch, startCambist } from '../../harness/cambist-process.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
+import { keepParts } from '../../harness/keep-parts.ts';
 import { createLeakWatch, type LeakWatch } from '../../harness/leaks.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
 
@@ -51,23 +52,18 @@ export interface InterceptSetupOptions {
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
 
 export async function startInterceptSetup(options: InterceptSetupOptions = {}): Promise<InterceptSetup> {
-  const running: { close(): unknown }[] = [];
-  const close = async (): Promise<void> => {
-    for (const part of running.reverse()) await part.close();
-  };
+  const { keep, close } = keepParts();
   try {
     const secret = randomBytes(24).toString('base64url');
     const leaks = createLeakWatch();
     leaks.remember(secret);
-    const server = await startAuthorizationServer({ clients: { cambist: { method: 'client_secret_basic', secret } } });
-    running.push(server);
-    const backend = await startMcpBackend({ name: 'mcp', issuer: server.issuer, jwksUri: server.jwksUri });
-    running.push(backend);
+    const clients = { cambist: { method: 'client_secret_basic', secret } } as const;
+    const server = keep(await startAuthorizationServer({ clients }));
+    const backend = keep(await startMcpBackend({ name: 'mcp', issuer: server.issuer, jwksUri: server.jwksUri }));
     server.resources.set(backend.resource, { scopes: ['read'], audience: 'mcp' });
     const { host = 'localhost', ...at } = options.upstream ?? {};
-    const front = await startTlsFront(new URL(backend.url), host, at);
+    const front = keep(await startTlsFront(new URL(backend.url), host, at));
     const port = options.upstream?.port ?? front.port;
-    running.push(front);
     const cambist = await startCambist({
       config: (directory) => ({
         authorization_servers: {
@@ -93,7 +89,7 @@ export async function startInterceptSetup(options: InterceptSetupOptions = {}): 
       files: { secret, 'upstream-ca.pem': AUTHORITY.cert },
       ...(options.launch && { launch: options.launch }),
     });
-    running.push(cambist);
+    keep(cambist);
     await cambist.ready();
     const token = await server.issueSubjectToken({ sub: 'alice', audience: ['agent', 'cambist'] });
     leaks.remember(token);

@@ -9,6 +9,7 @@ import { eventually } from '../../harness/eventually.ts';
 import { type FakeUpstream, startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { freePort } from '../../harness/free-port.ts';
 import { call, open } from '../../harness/http-call.ts';
+import { keepParts } from '../../harness/keep-parts.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
 import { runCommand } from '../../harness/run-command.ts';
 import { echo } from '../../harness/upstream-handlers.ts';
@@ -31,12 +32,7 @@ let webSockets: WebSocketServer;
 let receiver: string;
 let sessions: ReturnType<typeof sessionsOf>;
 const leaks = createLeakWatch();
-const running: { close(): Promise<void> }[] = [];
-
-function keep<Part extends { close(): Promise<void> }>(part: Part): Part {
-  running.push(part);
-  return part;
-}
+const { keep, close } = keepParts();
 
 before(async () => {
   upstream = keep(
@@ -63,9 +59,7 @@ before(async () => {
   for (const secret of [SECRET, PUSHED]) leaks.remember(secret);
 });
 
-after(async () => {
-  for (const part of running.reverse()) await part.close();
-});
+after(close);
 
 /** cambist with one transmitter, which is Keycloak. */
 async function start(t: TestContext, transmitter: object, listen = true) {

@@ -6,6 +6,7 @@ import { exportJWK, exportPKCS8, generateKeyPair } from 'jose';
 import { parse } from 'yaml';
 import { readRecords, recordsOf } from '../../harness/audit-records.ts';
 import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
+import { keepParts } from '../../harness/keep-parts.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
 import { assertProblem } from '../../harness/problem.ts';
@@ -31,12 +32,7 @@ let keycloak: Keycloak;
 let cambist: CambistProcess;
 const backends = new Map<string, McpBackend>();
 const leaks = createLeakWatch();
-const running: { close(): Promise<void> }[] = [];
-
-function keep<Part extends { close(): Promise<void> }>(part: Part): Part {
-  running.push(part);
-  return part;
-}
+const { keep, close } = keepParts();
 
 before(async () => {
   const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true });
@@ -69,9 +65,7 @@ before(async () => {
   await cambist.ready();
 });
 
-after(async () => {
-  for (const part of running.reverse()) await part.close();
-});
+after(close);
 
 /** Reads `config/keycloak.yaml`. */
 async function readRecipe() {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { readRecords, recordsOf } from '../../harness/audit-records.ts';
 import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
+import { keepParts } from '../../harness/keep-parts.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
 import { assertProblem } from '../../harness/problem.ts';
@@ -15,12 +16,7 @@ let cambist: CambistProcess;
 let github: McpBackend;
 let docs: McpBackend;
 const leaks = createLeakWatch();
-const running: { close(): Promise<void> }[] = [];
-
-function keep<Part extends { close(): Promise<void> }>(part: Part): Part {
-  running.push(part);
-  return part;
-}
+const { keep, close } = keepParts();
 
 before(async () => {
   server = keep(await startSpring());
@@ -33,9 +29,7 @@ before(async () => {
   await cambist.ready();
 });
 
-after(async () => {
-  for (const part of running.reverse()) await part.close();
-});
+after(close);
 
 function config(directory: string) {
   const client = (id: keyof typeof SPRING_SECRETS) => ({

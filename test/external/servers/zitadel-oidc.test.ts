@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
+import { keepParts } from '../../harness/keep-parts.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
 import { assertProblem } from '../../harness/problem.ts';
@@ -15,12 +16,7 @@ let server: ZitadelOidc;
 let cambist: CambistProcess;
 const backends: McpBackend[] = [];
 const leaks = createLeakWatch();
-const running: { close(): Promise<void> }[] = [];
-
-function keep<Part extends { close(): Promise<void> }>(part: Part): Part {
-  running.push(part);
-  return part;
-}
+const { keep, close } = keepParts();
 
 before(async () => {
   server = keep(await startZitadelOidc());
@@ -32,9 +28,7 @@ before(async () => {
   await cambist.ready();
 });
 
-after(async () => {
-  for (const part of running.reverse()) await part.close();
-});
+after(close);
 
 function config(directory: string) {
   const client = (encoding: string) => ({
