@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util';
 import type { DecisionReport, DecisionRow } from '../admin/decisions.ts';
 import type { Listen } from '../config/addresses.ts';
 import { reachableHost } from '../config/loopback.ts';
+import { printable } from '../observability/printable.ts';
 import { type Command, configFile, EXIT, messageOf, UsageError } from './command.ts';
 import { loadOrReport } from './print-problems.ts';
 import { USAGES } from './usages.ts';
@@ -84,15 +85,11 @@ function toText(row: DecisionRow): string {
     ...describe('asked', requested),
     ...describe('got', granted),
   ];
+  // An authorization server chooses audiences and scopes, and must not control the terminal.
   return parts.map(printable).join(' ');
 }
 
 function describe(what: string, named: DecisionRow['requested']): string[] {
   const parts = Object.entries(named ?? {}).map(([parameter, value]) => `${parameter} ${[value].flat().join(' ')}`);
   return parts.length === 0 ? [] : [`${what}=[${parts.join(', ')}]`];
-}
-
-/** An authorization server chooses audiences and scopes, and must not control the terminal. */
-function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, '?');
 }

@@ -1,3 +1,4 @@
+import { printable } from '../observability/printable.ts';
 import type { Component, Finding, Severity } from './finding.ts';
 import type { Reporter } from './run-checks.ts';
 
@@ -35,11 +36,11 @@ export function createTextReport(write: (line: string) => void, colour: boolean)
   };
 }
 
-/** One claim a line. JSON leaves these control characters unescaped, and they could manipulate a terminal. */
+/** One claim a line. JSON leaves some control characters unescaped, and they could manipulate a terminal. */
 function describeClaims(claims: Readonly<Record<string, unknown>>): string[] {
   return Object.entries(claims).map(([name, value]) => {
     const line = `${JSON.stringify(name).slice(1, -1)}: ${JSON.stringify(value)}${timeOf(name, value)}`;
-    return line.replace(/[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069]/g, '?');
+    return printable(line);
   });
 }
 

@@ -48,6 +48,15 @@ test('prints the last decisions as text and as JSON, filtered by route and code'
   assert.match(wrong.stderr, /--code takes a status/);
 });
 
+test('prints what an authorization server states without characters that control or reorder the line', async (t) => {
+  const setup = await start(t);
+  const scope = 'read \u001b[2J\u202efdp\u2066\u200b\u2028\ufeffend';
+  setup.authorizationServer.behaviour = { kind: 'issue', fields: { scope } };
+  assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
+  const { stdout } = await runCommand(['tail', '--config', setup.cambist.configFile]);
+  assert.match(stdout, /scope read \?\[2J\?fdp\?\?\?\?end\]\n$/);
+});
+
 test('follows further decisions until cambist is gone', async (t) => {
   const setup = await start(t);
   const child = spawn(process.execPath, [BUILT_PROGRAM, 'tail', '-f', '--config', setup.cambist.configFile]);
