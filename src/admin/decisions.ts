@@ -1,5 +1,6 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/route.ts';
+import { nonEmpty } from '../config/written-values.ts';
 import type { ErrorCode } from '../error-catalogue.ts';
 import type { Outcome } from '../observability/proxy-observer.ts';
 import type { CacheResult } from '../observability/token-observer.ts';
@@ -19,26 +20,27 @@ export interface DecisionReport {
 /** Number of decisions on the status page. `cambist tail` shows more. */
 export const SHOWN_DECISIONS = 20;
 
+interface Named {
+  readonly audience?: readonly string[] | undefined;
+  readonly scope?: string | undefined;
+}
+
 export interface DecisionRow {
   readonly number: number;
   /** The beginning of the response. */
   readonly time: string;
   readonly status: number;
   readonly outcome: Outcome;
-  readonly error?: ErrorCode;
+  readonly error?: ErrorCode | undefined;
   readonly duration_ms: number;
-  readonly route?: string;
+  readonly route?: string | undefined;
   /** Why the route took the request. */
-  readonly matched?: string;
-  readonly cache?: CacheResult;
-  readonly exchange_ms?: number;
-  readonly requested?: {
-    readonly resource?: readonly string[];
-    readonly audience?: readonly string[];
-    readonly scope?: string;
-  };
+  readonly matched?: string | undefined;
+  readonly cache?: CacheResult | undefined;
+  readonly exchange_ms?: number | undefined;
+  readonly requested?: (Named & { readonly resource?: readonly string[] | undefined }) | undefined;
   /** Audience and scope of the issued token. */
-  readonly granted?: { readonly audience?: readonly string[]; readonly scope?: string };
+  readonly granted?: Named | undefined;
 }
 
 /**
@@ -69,18 +71,14 @@ function toRow(decision: Decision, wallOffsetMs: number): DecisionRow {
     time: new Date(atMs + wallOffsetMs).toISOString(),
     status,
     outcome,
-    ...(error !== undefined && { error }),
+    error,
     duration_ms: rounded(durationMs),
-    ...(route !== undefined && { route: route.name, matched: whyMatched(route.match) }),
-    ...(cacheResult !== undefined && { cache: cacheResult }),
-    ...(exchangeMs !== undefined && { exchange_ms: rounded(exchangeMs) }),
-    ...(cacheResult !== undefined && cacheResult !== 'bypass' && { requested: requestedBy(route, decision.stepUp) }),
-    ...(granted !== undefined && {
-      granted: {
-        ...(granted.audience.length > 0 && { audience: granted.audience }),
-        ...(granted.scope !== undefined && { scope: granted.scope }),
-      },
-    }),
+    route: route?.name,
+    matched: route && whyMatched(route.match),
+    cache: cacheResult,
+    exchange_ms: exchangeMs && rounded(exchangeMs),
+    requested: cacheResult === undefined || cacheResult === 'bypass' ? undefined : requestedBy(route, decision.stepUp),
+    granted: granted && { audience: nonEmpty(granted.audience), scope: granted.scope },
   };
 }
 
@@ -88,11 +86,7 @@ function requestedBy(route: Route | undefined, stepUp: readonly string[] = []): 
   if (route === undefined || !('target' in route.credential)) return {};
   const { resource, audience, scope } = route.credential.target;
   const scopes = [...(scope === undefined ? [] : [scope]), ...stepUp].join(' ');
-  return {
-    ...(resource.length > 0 && { resource }),
-    ...(audience.length > 0 && { audience }),
-    ...(scopes !== '' && { scope: scopes }),
-  };
+  return { resource: nonEmpty(resource), audience: nonEmpty(audience), scope: scopes || undefined };
 }
 
 function rounded(ms: number): number {

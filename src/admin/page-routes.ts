@@ -116,7 +116,7 @@ export function cell(label: string, value: string | number, kind = ''): Markup {
 /** From the match to the upstream, and the token for it. */
 function where({ match, upstream, audience, credential, authorization_servers: servers }: RouteStatus): Markup {
   const conditions = [match.methods, match.mcp_method, match.mcp_name].filter((part) => part !== undefined);
-  const conditionText = conditions.map((part) => part.join(', ')).join(' · ');
+  const conditionText = conditions.map((part) => [part].flat().join(', ')).join(' · ');
   return html`<p class="where"><code><span class="dim">${match.host}</span>${match.path}</code>${
     match.host === undefined ? html` <span class="dim">on any host</span>` : undefined
   }${conditionText === '' ? undefined : html` <code>${conditionText}</code>`}

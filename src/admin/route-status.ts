@@ -1,7 +1,10 @@
 import type { Config } from '../config/config.ts';
 import { hideKeys } from '../config/hide-keys.ts';
 import type { Credential, Route } from '../config/route.ts';
+import type { Loose } from '../config/schema.ts';
+import type { MatchFile } from '../config/schema-route.ts';
 import { usedServerNames } from '../config/used-servers.ts';
+import { writtenMatch } from '../config/written-route.ts';
 import { countOf, type Histogram, quantileOf } from '../observability/counters.ts';
 import type { Recent } from '../observability/recent-traffic.ts';
 import { answered, classify, type ResponseClass, type ResponseClasses } from '../observability/response-classes.ts';
@@ -45,13 +48,7 @@ export type RouteState = 'idle' | 'ok' | 'refused' | 'errors' | 'only_4xx' | 'fa
 export interface RouteStatus extends Figures {
   readonly name: string;
   /** As in the config. A missing part matches everything. */
-  readonly match: {
-    readonly host?: string | undefined;
-    readonly path: string;
-    readonly methods?: readonly string[] | undefined;
-    readonly mcp_method?: readonly string[] | undefined;
-    readonly mcp_name?: readonly string[] | undefined;
-  };
+  readonly match: Loose<MatchFile>;
   /** Without parts that look like a key. */
   readonly upstream: string;
   readonly credential: Credential['kind'];
@@ -69,12 +66,11 @@ export interface RouteStatus extends Figures {
 export function routeStatus(route: Route, counts: Readonly<RouteCounts>, recent: Recent): RouteStatus {
   const { latest } = recent;
   const state = stateOf(latest);
-  const status = state === 'only_4xx' ? onlyClientError(counts) : undefined;
   return {
     ...destinationOf(route),
     state,
     latest,
-    ...(status !== undefined && { status }),
+    status: state === 'only_4xx' ? onlyClientError(counts) : undefined,
     recent: recentFigures(recent),
     ...figures([counts]),
   };
@@ -94,13 +90,7 @@ function destinationOf(route: Route): Destination {
   const { name, match, upstream, credential } = route;
   const destination = {
     name,
-    match: {
-      ...(match.host !== undefined && { host: match.host }),
-      path: match.path,
-      ...(match.conditions?.methods !== undefined && { methods: match.conditions.methods }),
-      ...(match.conditions?.mcpMethods !== undefined && { mcp_method: match.conditions.mcpMethods }),
-      ...(match.conditions?.mcpNames !== undefined && { mcp_name: match.conditions.mcpNames }),
-    },
+    match: writtenMatch(match),
     upstream: hideKeys(upstream.origin + upstream.path),
     credential: credential.kind,
     audience: audienceOf(credential),

@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import type { Config } from '../config/config.ts';
 import { usedServerNames } from '../config/used-servers.ts';
 import { describeError, type ErrorCode } from '../error-catalogue.ts';
-import type { Diagnosis } from '../errors.ts';
 import type { InboundSource } from '../inbound/inbound.ts';
 import type { AuditCounts } from '../observability/audit-counts.ts';
 import { countOf } from '../observability/counters.ts';
@@ -38,8 +37,8 @@ export interface StatusReport {
   readonly missing: readonly {
     readonly check: string;
     readonly status: string;
-    readonly cause?: string;
-    readonly fix?: string;
+    readonly cause?: string | undefined;
+    readonly fix?: string | undefined;
   }[];
   readonly config: ConfigStatus;
   readonly totals: Figures;
@@ -47,11 +46,11 @@ export interface StatusReport {
   readonly recent: RecentFigures;
   readonly cache: { readonly entries: number; readonly max_entries: number };
   /** Undefined where replicas share nothing. */
-  readonly shared_cache?: SharedCacheStatus;
+  readonly shared_cache?: SharedCacheStatus | undefined;
   /** Undefined without `audit`. */
-  readonly audit?: AuditCounts;
+  readonly audit?: AuditCounts | undefined;
   /** Undefined without `signals`. */
-  readonly signals?: SignalsStatus;
+  readonly signals?: SignalsStatus | undefined;
   readonly authorization_servers: readonly ServerStatus[];
   readonly routes: readonly RouteStatus[];
   /** Undefined without `inbound`. */
@@ -159,11 +158,8 @@ export function createStatus(sources: StatusSources): Status {
         state: counts.available.get(name) === false ? 'down' : found ? 'available' : 'not found',
         exchanges,
         failures: exchanges - successes,
-        ...(durations !== undefined &&
-          exchanges > 0 && {
-            mean_ms: Math.round((10_000 * durations.sum) / exchanges) / 10,
-            ...percentiles(durations),
-          }),
+        mean_ms: durations && exchanges > 0 ? Math.round((10_000 * durations.sum) / exchanges) / 10 : undefined,
+        ...(durations && percentiles(durations)),
       };
     });
   }
@@ -195,28 +191,32 @@ export function createStatus(sources: StatusSources): Status {
         ready,
         missing: Object.entries(checks)
           .filter(([, status]) => status !== 'ready')
-          .map(([check, status]) => ({ check, status, ...explained(status, readiness.diagnosisOf(check)) })),
+          .map(([check, status]) => {
+            const diagnosis = readiness.diagnosisOf(check);
+            return { check, status, cause: diagnosis?.cause, fix: diagnosis?.fix ?? fixOf(status) };
+          }),
         config: {
           version: served?.version ?? '',
           loaded_at: isoTime(loadedAtMs),
           waits_for_restart: served?.waiting ?? [],
-          ...(last !== undefined && { last_reload: { at: isoTime(last.atMs), result: last.result } }),
+          last_reload: last && { at: isoTime(last.atMs), result: last.result },
         },
         totals: figures([...routes.map(({ name }) => counts.route(name)), counts.route(UNMATCHED)]),
         recent: recentFigures(traffic.of([...routeNames(config), UNMATCHED])),
         cache: { entries: cacheEntries(), max_entries: config?.cache.maxEntries ?? 0 },
-        ...(sharedCache !== undefined && { shared_cache: sharedCache() }),
-        ...(signals !== undefined && { signals: signals() }),
-        ...(audit !== undefined && { audit: audit() }),
+        shared_cache: sharedCache?.(),
+        signals: signals?.(),
+        audit: audit?.(),
         authorization_servers: config === undefined ? [] : servers(config, checks),
         routes: routes.map((route) => routeStatus(route, counts.route(route.name), traffic.of([route.name]))),
-        ...inboundStatus(inbound?.(), config),
+        inbound: inboundStatus(inbound?.(), config),
         failures: counts.recentFailures.list().map(({ route, error, count, lastMs, diagnosis }) => ({
-          ...(route !== undefined && { route }),
+          route,
           error,
           status: describeError(error).status,
           title: describeError(error).title,
-          ...(diagnosis !== undefined && { finding: diagnosis.finding, cause: diagnosis.cause }),
+          finding: diagnosis?.finding,
+          cause: diagnosis?.cause,
           fix: diagnosis?.fix ?? fixOf(error) ?? '',
           count,
           last_at: isoTime(lastMs),
@@ -232,28 +232,20 @@ export function createStatus(sources: StatusSources): Status {
 }
 
 /** Nothing without `inbound`, whose modules are not loaded then. */
-function inboundStatus(source: InboundSource | undefined, config: Config | undefined): { inbound?: InboundStatus } {
-  if (source === undefined) return {};
+function inboundStatus(source: InboundSource | undefined, config: Config | undefined): InboundStatus | undefined {
+  if (source === undefined) return undefined;
   const { counts, traffic, agent, handles } = source;
   const recent = traffic.of([counts.route.route]);
   const { origin, socketPath } = agent();
   return {
-    inbound: {
-      agent: socketPath === undefined ? origin : `unix:${socketPath}`,
-      state: stateOf(recent.latest),
-      latest: recent.latest,
-      recent: recentFigures(recent),
-      handles: { entries: handles(), max_entries: config?.cache.maxEntries ?? 0 },
-      detached: { refused: counts.detached.refused ?? 0, allowed: counts.detached.allowed ?? 0 },
-      ...figures([counts.route]),
-    },
+    agent: socketPath === undefined ? origin : `unix:${socketPath}`,
+    state: stateOf(recent.latest),
+    latest: recent.latest,
+    recent: recentFigures(recent),
+    handles: { entries: handles(), max_entries: config?.cache.maxEntries ?? 0 },
+    detached: { refused: counts.detached.refused ?? 0, allowed: counts.detached.allowed ?? 0 },
+    ...figures([counts.route]),
   };
-}
-
-/** The cause and fix of a failed readiness check. */
-function explained(status: string, diagnosis: Diagnosis | undefined): { cause?: string; fix?: string } {
-  const fix = diagnosis?.fix ?? fixOf(status);
-  return { ...(diagnosis !== undefined && { cause: diagnosis.cause }), ...(fix !== undefined && { fix }) };
 }
 
 /** A digest that is short enough to compare by eye. It covers the parsed config, which contains no secrets. */

@@ -18,25 +18,25 @@ export function requestRecord(record: RequestRecord, { tools }: Audit, facts: To
     event: 'request',
     time: new Date().toISOString(),
     request_id: id,
-    ...(traceId !== undefined && { trace_id: traceId }),
-    ...(route !== undefined && { route: route.name }),
-    ...(authority !== undefined && { tunnel: authority }),
+    trace_id: traceId,
+    route: route?.name,
+    tunnel: authority,
     http_method: methodLabel(incoming.method ?? ''),
     decision: responseStart?.outcome ?? 'cancelled',
     status: responseStart?.status ?? 0,
-    ...(error !== undefined && { error: error.code }),
+    error: error?.code,
     duration_ms: rounded(responseStart?.durationMs ?? 0),
     ...identitiesOf(record, facts),
-    ...(mcp !== undefined && { mcp }),
-    ...(cacheResult !== undefined && { cache: cacheResult }),
-    ...(stepUp !== undefined && { step_up: [...stepUp] }),
+    mcp,
+    cache: cacheResult,
+    step_up: stepUp && [...stepUp],
   };
 }
 
 function identitiesOf(
   { route, session, token }: RequestRecord,
   facts: TokenFacts,
-): Witnesses & { token?: IssuedTokenRecord } {
+): Witnesses & { token: IssuedTokenRecord | undefined } {
   const subject = session?.subject;
   const isVerified = route?.subjectToken.verify !== undefined;
   const caller = subject && { facts: facts.subject(subject), isVerified };
@@ -46,7 +46,7 @@ function identitiesOf(
   const issued = token !== undefined && server !== undefined ? facts.issued(token) : undefined;
   return {
     ...witnesses(caller, issued),
-    ...(issued !== undefined && server !== undefined && { token: { authorization_server: server, ...issued.token } }),
+    token: issued && { authorization_server: server, ...issued.token },
   };
 }
 
@@ -65,23 +65,23 @@ export function exchangeRecord(outcome: ExchangeOutcome, facts: TokenFacts): Exc
     kind: 'audit',
     event: 'exchange',
     time: new Date().toISOString(),
-    ...(cause !== undefined && { request_id: cause.requestId }),
-    ...(cause?.traceId !== undefined && { trace_id: cause.traceId }),
+    request_id: cause?.requestId,
+    trace_id: cause?.traceId,
     route,
     authorization_server: authorizationServer,
     refresh,
     result: error === undefined ? 'issued' : 'refused',
-    ...(error !== undefined && { error: error.code }),
-    ...(error?.oauthError !== undefined && { oauth_error: error.oauthError }),
+    error: error?.code,
+    oauth_error: error?.oauthError,
     duration_ms: rounded(durationMs),
     ...who,
-    ...(ownActor !== undefined && { actor: ownActor }),
+    actor: ownActor ?? who.actor,
     requested: {
-      ...(target !== undefined && target.resource.length > 0 && { resource: [...target.resource] }),
-      ...(target !== undefined && target.audience.length > 0 && { audience: [...target.audience] }),
-      ...(target?.scope !== undefined && { scope: target.scope }),
+      resource: target?.resource.length ? [...target.resource] : undefined,
+      audience: target?.audience.length ? [...target.audience] : undefined,
+      scope: target?.scope,
     },
-    ...(issued !== undefined && { token: issued.token }),
+    token: issued?.token,
   };
 }
 

@@ -53,13 +53,12 @@ export function createTokenFacts(names: readonly string[], { pseudonymize }: Pse
     if (claims === undefined) return { ...facts, token: { opaque: true }, namesSubject: false };
     const { audience, scope } = grantedBy(claims, undefined);
     const { jti, exp, sub } = claims;
-    const id = typeof jti === 'string' ? boundedText(jti) : undefined;
     const token = {
-      ...(id !== undefined && { jti: id }),
-      ...(audience.length > 0 && { aud: [...audience] }),
-      ...(scope !== undefined && { scope }),
-      ...(typeof exp === 'number' && Number.isFinite(exp) && { exp }),
-      ...(facts.actors !== undefined && { act: facts.actors }),
+      jti: typeof jti === 'string' ? boundedText(jti) : undefined,
+      aud: audience.length > 0 ? [...audience] : undefined,
+      scope,
+      exp: typeof exp === 'number' && Number.isFinite(exp) ? exp : undefined,
+      act: facts.actors,
     };
     return { ...facts, token, namesSubject: typeof sub === 'string' };
   }

@@ -44,7 +44,8 @@ export function writtenRoute(route: Route, show: ShowSource): Loose<RouteFile> {
   };
 }
 
-function writtenMatch({ host, path, conditions }: Match): Loose<MatchFile> {
+/** A missing part matches everything. */
+export function writtenMatch({ host, path, conditions }: Match): Loose<MatchFile> {
   const { methods, mcpMethods, mcpNames } = conditions ?? {};
   return {
     host,

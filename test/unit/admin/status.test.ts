@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { createStatus } from '../../../src/admin/status.ts';
+import { createStatus, type StatusReport } from '../../../src/admin/status.ts';
 import type { Config } from '../../../src/config/config.ts';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import { CambistError } from '../../../src/errors.ts';
@@ -30,7 +30,10 @@ function setUp(t: TestContext) {
   t.after(() => readiness.stop());
   const counts = createCounts(nowMs);
   const traffic = createRecentTraffic(counts, nowMs);
-  const status = createStatus({ version: '1.2.3', counts, traffic, readiness, cacheEntries: () => 7, nowMs });
+  const source = createStatus({ version: '1.2.3', counts, traffic, readiness, cacheEntries: () => 7, nowMs });
+  /** As `/status.json` shows it. */
+  const report = (): StatusReport => JSON.parse(JSON.stringify(source.report()));
+  const status = { ...source, report };
   const serve = (served: Config, waiting: readonly string[] = []): void => {
     counts.serve(served);
     status.serve(served, waiting);

@@ -82,7 +82,8 @@ test('leaves out parts of another type, and an id that looks like a token', () =
     { jti: jwt({}), exp: null },
     { aud: [], scope: {} },
   ]) {
-    assert.deepEqual(factsWith().issued(issuedOf(jwt(claims))).token, {}, JSON.stringify(claims));
+    const { token } = factsWith().issued(issuedOf(jwt(claims)));
+    assert.equal(JSON.stringify(token), '{}', JSON.stringify(claims));
   }
 });
 
