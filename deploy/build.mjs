@@ -16,21 +16,40 @@ function isBuilt() {
 }
 
 /**
+ * Replaces modules. A replacement may import the module that it stands for. Its relative imports are files in `dist`.
+ * @param replacementOf returns the replacement of an import, and undefined for other imports
+ */
+function replacing(name, filter, replacementOf) {
+  return {
+    name,
+    setup({ onResolve, onLoad }) {
+      onResolve({ filter }, (args) => {
+        const contents = args.namespace === name ? undefined : replacementOf(args);
+        return contents && { path: nameOf(args), namespace: name, pluginData: contents };
+      });
+      onResolve({ filter: /^\.\//, namespace: name }, ({ path }) => ({ path, external: true }));
+      onLoad({ filter: /./, namespace: name }, ({ pluginData }) => ({
+        contents: pluginData,
+        resolveDir: import.meta.dirname,
+      }));
+    },
+  };
+}
+
+/** @returns for example `undici`, or `pino/lib/caller` for a file within a package */
+function nameOf({ path, resolveDir }) {
+  if (!path.startsWith('.')) return path;
+  const file = join(resolveDir, path);
+  return file.slice(file.lastIndexOf('/node_modules/') + '/node_modules/'.length).replace(/\.js$/, '');
+}
+
+/**
  * Imports undici's parser with `require`. A default import of CommonJS adds a getter for each exported property, and the parser
  * exports a Buffer of 50,000 bytes: 20 MiB of getters.
  */
-const parserAsOne = {
-  name: 'parser-as-one',
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^undici\/lib\/llhttp\// }, ({ path, kind }) =>
-      kind === 'import-statement' ? { path, namespace: 'required' } : undefined,
-    );
-    onLoad({ filter: /./, namespace: 'required' }, ({ path }) => ({
-      contents: `export default require('${path}');`,
-      resolveDir: import.meta.dirname,
-    }));
-  },
-};
+const parserAsOne = replacing('required', /^undici\/lib\/llhttp\//, ({ path, kind }) =>
+  kind === 'import-statement' ? `export default require('${path}');` : undefined,
+);
 
 /** The parts of undici that src imports. */
 const UNDICI_PARTS = {
@@ -44,18 +63,11 @@ const UNDICI_PARTS = {
  * `Headers`, for which Node loads its own undici. esbuild reports a name that src imports and the parts lack.
  * test/e2e/start.test.ts compares the parts with the index.
  */
-const undiciInParts = {
-  name: 'undici-in-parts',
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^undici$/ }, ({ path }) => ({ path, namespace: 'parts' }));
-    onLoad({ filter: /./, namespace: 'parts' }, () => ({
-      contents: Object.entries(UNDICI_PARTS)
-        .map(([name, file]) => `export { default as ${name} } from 'undici/lib/${file}';`)
-        .join('\n'),
-      resolveDir: import.meta.dirname,
-    }));
-  },
-};
+const undiciInParts = replacing('parts', /^undici$/, () =>
+  Object.entries(UNDICI_PARTS)
+    .map(([name, file]) => `export { default as ${name} } from 'undici/lib/${file}';`)
+    .join('\n'),
+);
 
 /**
  * Parts of packages that each start would load and that cambist never calls, each with its replacement. Most of them load further
@@ -86,40 +98,18 @@ const UNUSED_PARTS = {
   '@opentelemetry/api': 'module.exports = {};',
 };
 
-const withoutUnusedParts = {
-  name: 'without-unused-parts',
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /./ }, ({ path, resolveDir }) => {
-      const part = path.startsWith('.') ? nameInPackage(join(resolveDir, path)) : path;
-      return Object.hasOwn(UNUSED_PARTS, part) ? { path: part, namespace: 'unused' } : undefined;
-    });
-    onLoad({ filter: /./, namespace: 'unused' }, ({ path }) => ({
-      contents: UNUSED_PARTS[path],
-      resolveDir: import.meta.dirname,
-    }));
-  },
-};
-
-/** @returns for example `pino/lib/caller` */
-function nameInPackage(path) {
-  return path.slice(path.lastIndexOf('/node_modules/') + '/node_modules/'.length).replace(/\.js$/, '');
-}
+const withoutUnusedParts = replacing('unused', /./, (args) =>
+  Object.hasOwn(UNUSED_PARTS, nameOf(args)) ? UNUSED_PARTS[nameOf(args)] : undefined,
+);
 
 /** Modules of Node that Fastify loads and calls only for listeners with TLS or HTTP/2: the webhook's. */
 const CALLED_LATE = { 'node:https': ['createServer'], 'node:http2': ['createServer', 'createSecureServer'] };
 
-const fastifyTlsLate = {
-  name: 'fastify-tls-late',
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^node:https?2?$/ }, ({ path, importer }) =>
-      path in CALLED_LATE && importer.endsWith('/fastify/lib/server.js') ? { path, namespace: 'late' } : undefined,
-    );
-    onLoad({ filter: /./, namespace: 'late' }, ({ path }) => {
-      const functions = CALLED_LATE[path].map((name) => `${name}: (...args) => require('${path}').${name}(...args),`);
-      return { contents: `module.exports = {${functions.join('')}};` };
-    });
-  },
-};
+const fastifyTlsLate = replacing('late', /^node:https?2?$/, ({ path, importer }) => {
+  if (!(path in CALLED_LATE) || !importer.endsWith('/fastify/lib/server.js')) return undefined;
+  const functions = CALLED_LATE[path].map((name) => `${name}: (...args) => require('${path}').${name}(...args),`);
+  return `module.exports = {${functions.join('')}};`;
+});
 
 /** Packages that most starts do not need. Each script is read when one of its packages is first imported. */
 const SCRIPTS_APART = {
@@ -135,21 +125,11 @@ const SCRIPTS_APART = {
 };
 
 /** Imports of src take these packages from their script. */
-const packagesApart = {
-  name: 'packages-apart',
-  setup({ onResolve, onLoad }) {
-    const scripts = new Map(
-      Object.entries(SCRIPTS_APART).flatMap(([script, names]) => names.map((name) => [name, script])),
-    );
-    onResolve({ filter: /^@/ }, ({ path, importer }) =>
-      scripts.has(path) && !importer.includes('/node_modules/') ? { path, namespace: 'apart' } : undefined,
-    );
-    onResolve({ filter: /^\.\//, namespace: 'apart' }, ({ path }) => ({ path, external: true }));
-    onLoad({ filter: /./, namespace: 'apart' }, ({ path }) => ({
-      contents: `module.exports = require('./${scripts.get(path)}.cjs')['${path}'];`,
-    }));
-  },
-};
+const packagesApart = replacing('apart', /^@/, ({ path, importer }) => {
+  const [script] = Object.entries(SCRIPTS_APART).find(([, names]) => names.includes(path)) ?? [];
+  if (script === undefined || importer.includes('/node_modules/')) return undefined;
+  return `module.exports = require('./${script}.cjs')['${path}'];`;
+});
 
 // A code cache of an older build would stay.
 rmSync('dist', { recursive: true, force: true });
