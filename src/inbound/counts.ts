@@ -25,7 +25,7 @@ const DETACHED_RESULTS = ['allowed', 'refused'] as const;
 
 /** Errors of a request to the agent. */
 const ERRORS: readonly ErrorCode[] = [
-  ...errorCodesOf('route').filter((code) => code === 'ERR_ROUTE_NOT_FOUND'),
+  'ERR_ROUTE_NOT_FOUND',
   'ERR_SUBJECT_TOKEN_MISSING',
   'ERR_SUBJECT_TOKEN_INVALID',
   'ERR_REVOCATIONS_UNKNOWN',

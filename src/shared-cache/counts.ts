@@ -1,5 +1,5 @@
 import { add, createHistogram, expect, observe, type Tally } from '../observability/counters.ts';
-import { counter, gauge, histogram, type MetricFamily, sample } from '../observability/metric-families.ts';
+import { counter, gauge, histogram, type MetricFamily, sample, samplesOf } from '../observability/metric-families.ts';
 
 /** A use of the shared cache. */
 export type Operation = (typeof OPERATIONS)[number];
@@ -48,11 +48,7 @@ export function createStoreCounts(): StoreCounts {
     duration: (ms) => observe(durations, ms / 1000),
     families: [
       counter('cambist_shared_cache_operations_total', 'Operations at the shared cache, by result.', () =>
-        [...byOperation].flatMap(([operation, results]) =>
-          Object.entries<number>(results as Record<string, number>).map(([result, times]) =>
-            sample({ operation, result }, times),
-          ),
-        ),
+        [...byOperation].flatMap(([operation, results]) => samplesOf(results, (result) => ({ operation, result }))),
       ),
       histogram('cambist_shared_cache_duration_seconds', 'Time of operations at the shared cache.', () => [
         [{}, durations],

@@ -1,6 +1,7 @@
 import type { Clock } from '../clock/clock.ts';
+import { add, expect, type Tally } from '../observability/counters.ts';
 import type { Logger } from '../observability/logger.ts';
-import { counter, type MetricFamily, sample } from '../observability/metric-families.ts';
+import { counter, type MetricFamily, samplesOf } from '../observability/metric-families.ts';
 import type { SharedMessages } from '../shared-cache/messages.ts';
 import type { RevocationEntry } from '../tokens/revocation-list.ts';
 import { type OpenQuestion, openQuestion, type Reply } from './open-question.ts';
@@ -63,7 +64,7 @@ export const MAX_WAIT_MS = HEARD_FACTOR * GRACE_MS;
 export function createAsker(options: AskerOptions): Asker {
   const { messages, known, tell, isStarting, heard, clock, logger, graceMs, askAgainMs = ASK_AGAIN_MS } = options;
   const self = newId();
-  const counts = countOutcomes();
+  const outcomes: Tally<Outcome> = expect({}, OUTCOMES);
   let open: OpenQuestion | undefined;
   let learned = 0;
   let isCancelled = false;
@@ -99,7 +100,7 @@ export function createAsker(options: AskerOptions): Asker {
       try {
         open = openQuestion(trustsAlone);
         const outcome = await askUntilReply(open, isFull);
-        counts.add(outcome);
+        add(outcomes, outcome);
         if (learned > 0) logger.info({}, `revocations that were missing here came from a running replica: ${learned}`);
         return outcome;
       } finally {
@@ -125,7 +126,11 @@ export function createAsker(options: AskerOptions): Asker {
     get isAsking() {
       return isAsking;
     },
-    family: counts.family,
+    family: counter(
+      'cambist_revocations_asked_total',
+      'How often this replica asked the others for revocations that it may have missed, by result.',
+      () => samplesOf(outcomes, (result) => ({ result })),
+    ),
   };
 }
 
@@ -154,16 +159,4 @@ function missingIn({ parts, known: replied }: Reply, list: readonly RevocationEn
     const isKnown = (replied.get(idOf(entry)) ?? Number.NEGATIVE_INFINITY) >= entry.atMs;
     return !isKnown && parts.has(partOf(entry));
   });
-}
-
-function countOutcomes() {
-  const outcomes = new Map<Outcome, number>(OUTCOMES.map((outcome) => [outcome, 0]));
-  return {
-    add: (outcome: Outcome) => void outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1),
-    family: counter(
-      'cambist_revocations_asked_total',
-      'How often this replica asked the others for revocations that it may have missed, by result.',
-      () => [...outcomes].map(([result, times]) => sample({ result }, times)),
-    ),
-  };
 }

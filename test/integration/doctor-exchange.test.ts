@@ -39,18 +39,6 @@ test('no finding contains a token', async (t) => {
   }
 });
 
-test('reports a token for another backend, for the client, or for several backends', async (t) => {
-  const cases = [
-    ['docs', 'error audience_wrong'],
-    ['cambist', 'error token_for_client'],
-    [['backend', 'docs'], 'warning audience_broad'],
-  ] as const;
-  for (const [audience, problem] of cases) {
-    const server = await startServer(t, { kind: 'issue', audience: [audience].flat() });
-    assert.deepEqual((await runOnRoute(t, server)).problems, [problem]);
-  }
-});
-
 test("reports an unusable response in the proxy's words", async (t) => {
   const server = await startServer(t, { kind: 'issue', fields: { token_type: 'MAC' } });
   const { problems, finding } = await runOnRoute(t, server);

@@ -184,14 +184,10 @@ test('finds no keys of an issuer with another name, and skips the route', async 
   assert.match(finding('route_not_checked').why ?? '', /keys of issuer/);
 });
 
-test('reports missing, invalid and unusable keys', async (t) => {
+test('reports missing, unusable and endless keys', async (t) => {
   const server = await startServer(t);
-  const { publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-  const encryption = { ...publicKey.export({ format: 'jwk' }), use: 'enc' };
   const cases: [jwks_uri: string, code: string][] = [
     [`${server.issuer}/no-keys`, 'keys_unavailable'],
-    [await startKeys(t, '<html></html>'), 'keys_unusable'],
-    [await startKeys(t, { keys: [encryption] }), 'keys_unusable'],
     [await startKeys(t, { keys: [], padding: 'x'.repeat(300_000) }), 'keys_unavailable'],
     [await startKeys(t, { keys: ['key'] }), 'keys_unusable'],
   ];
