@@ -87,6 +87,8 @@ export function createTlsBridge({ certificates, permits, failed }: TerminationOp
 
   /** Clients that verify a certificate after the handshake close without a request. */
   function watchFirstRequest(secure: TLSSocket, { host, userAgent }: TlsArrival): void {
+    // A client that resumes a session has trusted the certificate before. MCP clients often close a spare connection.
+    if (secure.isSessionReused()) return;
     secure.once('close', () => {
       if ((secure as Arrived)[ARRIVAL]?.isUsed === true) return;
       failed(secure, host, 'closed', { userAgent });

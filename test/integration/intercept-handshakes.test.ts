@@ -87,6 +87,26 @@ test('counts a client that does not trust the certificate, and names its variabl
   assertNothingSent(gateway);
 });
 
+test('does not count a spare connection of a client that trusted the certificate before', async (t) => {
+  const gateway = await startIntercepted(t);
+  const first = await gateway.connectTls();
+  const ticket = new Promise<Buffer>((resolve) => first.socket.once('session', resolve));
+  first.send(get(gateway));
+  await soon('the response', first.closed());
+  const spare = await gateway.connectTls({ session: await soon('the ticket', ticket) });
+  assert.equal(spare.socket.isSessionReused(), true);
+  // Once another connection has a response, the handshake of this one is over for cambist as well.
+  const other = await gateway.connectTls();
+  other.send(get(gateway));
+  await soon('the other response', other.closed());
+  spare.socket.destroy();
+  await soon('the end of the spare connection', spare.closed());
+  // Of a client that closes later, so that only its connection is counted.
+  await assert.rejects(gateway.connectTls({ ca: createCertificateAuthority().cert }), /self-signed|unable to/);
+  await eventually('a failure is counted', async () => ((await failures(gateway, 'closed')) ?? 0) > 0);
+  assert.equal(await failures(gateway, 'closed'), 1);
+});
+
 test('closes malformed TLS by an alert', async (t) => {
   const gateway = await startIntercepted(t);
   for (const bytes of ['160301000501000001', '1603010000', '16030140ff', '160301000402000000']) {
