@@ -72,6 +72,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     clock: systemClock,
     dispatchers,
     observer: counts.proxy,
+    openRequests: parts.openRequests,
     diagnoses: parts.diagnoses,
     readCaller: inbound?.readCaller ?? readCallerToken,
     stateKeys: parts.sharedCache?.stateKeys,

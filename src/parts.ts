@@ -16,7 +16,7 @@ import type { TokenObserver } from './observability/token-observer.ts';
 import type { Tracing } from './observability/tracing.ts';
 import type { ActiveConfig } from './proxy/active-config.ts';
 import { createDetachedSockets, type DetachedSockets } from './proxy/detached.ts';
-import { createOpenRequests } from './proxy/open-requests.ts';
+import { createOpenRequests, type OpenRequests } from './proxy/open-requests.ts';
 import { RecentDecisions } from './proxy/recent-decisions.ts';
 import { createLineFilter } from './proxy/request-report.ts';
 import { RequestTracker } from './proxy/request-tracker.ts';
@@ -41,6 +41,8 @@ export interface Parts {
   readonly status: Status;
   readonly logLevel: LogLevelControl;
   readonly tracker: RequestTracker;
+  /** Undefined without `signals`. */
+  readonly openRequests: OpenRequests | undefined;
   readonly sockets: DetachedSockets;
   readonly interception: Interception | undefined;
   /** Undefined where it is off. */
@@ -117,7 +119,20 @@ export async function createParts(first: Config, options: PartOptions): Promise<
     audit: audit?.counts,
   });
   const shown = { counts, readiness, traffic, status, logLevel: createLogLevelControl(logger), decisions, diagnoses };
-  return { first, logger, dispatchers, ...side, tracker, sockets, interception, audit, inbound, ...shown };
+  const { openRequests } = observers;
+  return {
+    first,
+    logger,
+    dispatchers,
+    ...side,
+    tracker,
+    openRequests,
+    sockets,
+    interception,
+    audit,
+    inbound,
+    ...shown,
+  };
 }
 
 interface TokenSideOptions extends Pick<Parts, 'logger' | 'counts' | 'dispatchers' | 'diagnoses'> {

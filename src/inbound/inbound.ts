@@ -100,6 +100,7 @@ export async function createInbound(first: Config, options: InboundOptions): Pro
     clock,
     dispatchers,
     observer,
+    openRequests: options.openRequests,
     reader,
     handles,
     share,

@@ -13,6 +13,8 @@ export interface OpenRequests {
   add(request: ProxyRequest, subject: Subject): void;
   /** Notes the callers of a request whose tokens are forwarded as they are. @throws {CambistError} as `add` */
   addForwarded(request: ProxyRequest): void;
+  /** Ends a request whose caller's token was revoked since it was noted. @returns whether it did */
+  endIfRevoked(request: ProxyRequest): boolean;
 }
 
 /** A credential has one word or two. */
@@ -30,14 +32,20 @@ export function createOpenRequests(revocations: Revocations): OpenRequests {
     } else if (!subjects.includes(subject)) subjects.push(subject);
   }
 
+  function endIfRevoked(request: ProxyRequest): boolean {
+    const isRevoked = open.get(request)?.some(revocations.isRevoked) === true;
+    if (isRevoked) request.revoke();
+    return isRevoked;
+  }
+
+  // Told a moment after a revocation, so that many at once cost one search.
   revocations.onRevoked(() => {
-    for (const [request, subjects] of [...open]) {
-      if (subjects.some(revocations.isRevoked)) request.revoke();
-    }
+    for (const request of [...open.keys()]) endIfRevoked(request);
   });
 
   return {
     add,
+    endIfRevoked,
     addForwarded(request) {
       const { incoming, active } = request;
       for (const name of active.credentialHeaders) {

@@ -12,6 +12,7 @@ import type { ElicitationOptions } from './elicitation.ts';
 import type { Rewriter } from './endpoint-event.ts';
 import { headerValues, type RawHeaders } from './headers.ts';
 import { causeOf, followSession, type ObtainTokenOptions, obtainToken, timed } from './issued-token.ts';
+import type { OpenRequests } from './open-requests.ts';
 import type { RefusedResponse } from './refused-response.ts';
 import { type AttemptPlan, sendAttempt } from './send.ts';
 import type { Admitted, Switched } from './steps.ts';
@@ -20,11 +21,14 @@ import { expiredTwice } from './upstream-error.ts';
 export interface UpstreamCallOptions extends ObtainTokenOptions, DiagnosisOptions, ElicitationOptions {
   readonly dispatchers: Dispatchers;
   readonly observer: ProxyObserver;
+  /** Undefined without `signals`. */
+  readonly openRequests?: OpenRequests | undefined;
 }
 
 /**
  * Sends an admitted request upstream and relays the response. Retries once with another token after a 401, once with a
- * nonce that a DPoP proof lacked, and once with more scopes after a 403 that asks for them. Never sends an expired token.
+ * nonce that a DPoP proof lacked, and once with more scopes after a 403 that asks for them. Never sends an expired token, or any
+ * token after that of the caller was revoked.
  * @param switched given for a WebSocket handshake
  */
 export function callUpstream(admitted: Admitted, options: UpstreamCallOptions, switched?: Switched): void {
@@ -58,7 +62,8 @@ class UpstreamCall implements AttemptOwner {
   }
 
   mayStart(plan: AttemptPlan): boolean {
-    const { route } = this.admitted;
+    const { request, route } = this.admitted;
+    if (this.#options.openRequests?.endIfRevoked(request) === true) return false;
     if (this.#token === undefined || !isExpired(this.#token, this.#options.clock)) {
       this.#hasExpired = false;
       return true;

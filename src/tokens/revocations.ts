@@ -107,8 +107,14 @@ export function createRevocations(options: RevocationsOptions): Revocations {
     });
   }
 
+  /** Has this token passed since the last revocation? Every request asks, so it must be cheap. */
+  function hasPassed(subject: Subject): boolean {
+    const before = passed.get(subject);
+    return before?.epoch === epoch && before.introspected === subject.introspected;
+  }
+
   function isRevoked(subject: Subject): boolean {
-    return list.covers(identityOf(subject).names);
+    return !hasPassed(subject) && list.covers(identityOf(subject).names);
   }
 
   return {
@@ -131,9 +137,7 @@ export function createRevocations(options: RevocationsOptions): Revocations {
     list: list.all,
     isRevoked,
     check(subject) {
-      const { introspected } = subject;
-      const before = passed.get(subject);
-      if (before?.epoch === epoch && before.introspected === introspected) return;
+      if (hasPassed(subject)) return;
       if (isRevoked(subject)) {
         throw new CambistError(
           'ERR_SUBJECT_TOKEN_INVALID',
@@ -146,7 +150,7 @@ export function createRevocations(options: RevocationsOptions): Revocations {
           'the revocations that replicas keep were not read yet, so the subject token may be revoked: see cache.shared in /readyz',
         );
       }
-      passed.set(subject, { epoch, introspected });
+      passed.set(subject, { epoch, introspected: subject.introspected });
     },
     onRevoked: (listener) => void listeners.push(listener),
     sweep: list.sweep,

@@ -155,6 +155,19 @@ test('ends a request that waits for its token with 401, and never calls the back
   assert.equal(backend.requests.length, 0);
 });
 
+test('calls the backend for no request whose token arrives right after the revocation', async (t) => {
+  const { app, idp, backend, caller, logout } = await start(t);
+  let issue = () => {};
+  idp.behaviour = { kind: 'issue', until: new Promise<void>((resolve) => (issue = resolve)) };
+  const authorization = `Bearer ${await caller('alice', 's1')}`;
+  const response = call(`${app.url}/tools`, { headers: { authorization } });
+  await eventually('the exchange', () => idp.requests.length === 1);
+  await logout({ sid: 's1' });
+  issue();
+  assert.equal((await response).status, 401);
+  assert.equal(backend.requests.length, 0);
+});
+
 test('a pushed event revokes all older tokens of its subject, and no newer one', async (t) => {
   const { caller, status, push, signals, nowSeconds } = await start(t);
   const [one, other, bob] = [await caller('alice', 's1'), await caller('alice', 's2'), await caller('bob', 's3')];
