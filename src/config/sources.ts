@@ -137,7 +137,8 @@ async function faultOf(path: string): Promise<string | undefined> {
   }
 }
 
-function isAccessible(path: string, mode: number): Promise<boolean> {
+/** @param mode of `access` */
+export function isAccessible(path: string, mode: number): Promise<boolean> {
   return access(path, mode).then(
     () => true,
     () => false,

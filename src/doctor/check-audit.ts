@@ -1,7 +1,8 @@
-import { access, constants } from 'node:fs/promises';
+import { constants } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import type { Audit } from '../config/optional-sections.ts';
+import { isAccessible } from '../config/sources.ts';
 import { readPseudonymKey } from '../secrets/pseudonym-key.ts';
 import { credentialFinding, failureOf } from './check-server.ts';
 import { type Finding, type Found, fine, problem } from './finding.ts';
@@ -34,20 +35,13 @@ export async function checkAudit({ to, pseudonyms }: Audit, found: Found): Promi
 
 async function checkFile(path: string): Promise<Finding> {
   const isWritable =
-    (await may(path, constants.W_OK)) ||
-    (!(await may(path, constants.F_OK)) && (await may(dirname(path), constants.W_OK)));
+    (await isAccessible(path, constants.W_OK)) ||
+    (!(await isAccessible(path, constants.F_OK)) && (await isAccessible(dirname(path), constants.W_OK)));
   if (isWritable) return fine('audit_reached', `records can be written to "${path}"`);
   return problem('audit_unreachable', `records cannot be written to "${path}"`, {
     why: 'the folder is missing, or this user may not write there',
     fix: 'create or mount the folder of audit.to.file, writable for the user of cambist',
   });
-}
-
-function may(path: string, mode: number): Promise<boolean> {
-  return access(path, mode).then(
-    () => true,
-    () => false,
-  );
 }
 
 function checkSocket(path: string): Promise<Finding> {

@@ -209,10 +209,7 @@ export function fine(code: FindingCode, what: string): Finding {
   return { severity: 'ok', code, what };
 }
 
-interface Explanation {
-  readonly why?: string;
-  readonly fix?: string;
-}
+type Explanation = Pick<Finding, 'why' | 'fix'>;
 
 export function warning(code: FindingCode, what: string, explanation: Explanation = {}): Finding {
   return { severity: 'warning', code, what, ...explanation };

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
+import { parseJsonObject } from '../tokens/json-object.ts';
 
 /** A backend, as the proxy connects to it. */
 export interface ProbeTarget {
@@ -150,12 +151,7 @@ export function isJsonRpc({ text }: ProbeResponse): boolean {
   const data = eventsOf(text)
     .map(dataOf)
     .find((each) => each.trim() !== '');
-  try {
-    const message: unknown = JSON.parse(data ?? text);
-    return typeof message === 'object' && message !== null && 'jsonrpc' in message;
-  } catch {
-    return false;
-  }
+  return parseJsonObject(data ?? text)?.jsonrpc !== undefined;
 }
 
 /** Whether the response is a page for a browser: of a web server at this address, or the login page of a gateway. */

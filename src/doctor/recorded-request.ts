@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
+import { type JsonObject, parseJsonObject } from '../tokens/json-object.ts';
 import { type SentValue, sentInBasic, sentInForm } from '../tokens/sent-values.ts';
 
 /** A request to an authorization server or issuer, and its response. It contains tokens: findings are made from it, but it is never shown. */
@@ -81,13 +82,8 @@ function singleHeaders(headers: IncomingHttpHeaders): Record<string, string> {
 }
 
 /** The response body as a JSON object, or an empty object if it is not one. */
-export function jsonBodyOf({ text }: Pick<RecordedRequest, 'text'>): Readonly<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-  } catch {
-    return {};
-  }
+export function jsonBodyOf({ text }: Pick<RecordedRequest, 'text'>): Readonly<JsonObject> {
+  return parseJsonObject(text) ?? {};
 }
 
 /** Everything that a token request carried. */

@@ -1,5 +1,6 @@
 import type { Route } from '../config/route.ts';
 import { parseChallenges } from '../proxy/challenges.ts';
+import { parseJsonObject } from '../tokens/json-object.ts';
 import { type Finding, fine, listed, printable, problem } from './finding.ts';
 import { type ProbeResponse, type ProbeTarget, sendProbe } from './mcp-probe.ts';
 import { differInSlash } from './metadata.ts';
@@ -60,13 +61,7 @@ async function fetchMetadata(target: ProbeTarget, path: string): Promise<Resourc
 
 /** @returns undefined if the text is not protected resource metadata */
 function readMetadata(text: string): ResourceMetadata | undefined {
-  let document: Record<string, unknown>;
-  try {
-    document = Object(JSON.parse(text)) as Record<string, unknown>;
-  } catch {
-    return undefined;
-  }
-  const { resource, authorization_servers: servers } = document;
+  const { resource, authorization_servers: servers } = parseJsonObject(text) ?? {};
   if (typeof resource !== 'string') return undefined;
   return { resource, issuers: Array.isArray(servers) ? servers.filter((one) => typeof one === 'string') : [] };
 }

@@ -1,6 +1,7 @@
-import { access, constants, writeFile } from 'node:fs/promises';
+import { constants, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { withBrackets } from '../config/brackets.ts';
+import { isAccessible } from '../config/sources.ts';
 
 /** A kind of client, and how to find out whether it trusts a certificate. */
 export interface TrustClient {
@@ -133,11 +134,7 @@ async function written(folder: string, name: string, text: string): Promise<stri
 export async function findProgram(name: string, path: string): Promise<string | undefined> {
   for (const folder of path.split(delimiter)) {
     const file = join(folder, name);
-    const isThere = await access(file, constants.X_OK).then(
-      () => true,
-      () => false,
-    );
-    if (isThere) return file;
+    if (await isAccessible(file, constants.X_OK)) return file;
   }
   return undefined;
 }
