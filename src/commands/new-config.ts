@@ -30,7 +30,10 @@ export function newConfig({ route, backend, issuer, clientId, audience, scope, s
     : '';
   const named =
     audience === undefined
-      ? ['# The token is requested for the URL of the upstream (RFC 8707). For another name: resource or audience.']
+      ? [
+          '# The token is requested for the URL of the upstream (RFC 8707). If the server knows the backend by another',
+          '# name, set resource or audience.',
+        ]
       : ["# The authorization server's name of the backend.", `audience: ${inline(audience)}`];
   const source = 'env' in secret ? `{ env: ${inline(secret.env)} }` : `{ file: ${inline(secret.file)} }`;
   const scoped = scope === undefined ? [] : [`scope: ${inline(scope)}`];
@@ -50,7 +53,7 @@ authorization_servers:
     client_id: ${inline(clientId)}
     client_auth:
       method: client_secret_basic
-      # Never inline. A file may change while cambist runs.
+      # The secret itself is never in this file. A secret in a file of its own may change while cambist runs.
       client_secret: ${source}
 ${limits}
 routes:
