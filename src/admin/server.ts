@@ -45,6 +45,12 @@ export interface AdminSources {
 const FOR_ANY_HOST = ['/livez', '/readyz'];
 
 /**
+ * Unlike the counts in `/metrics` and `/status.json`, the ages and expiries of tokens and the decisions reveal single callers. They
+ * and the config stay in the pod even if the port is open.
+ */
+const FOR_LOOPBACK = ['/cache', '/decisions', '/config.yaml', '/config.json'];
+
+/**
  * Creates the admin listener: `/metrics`, `/livez`, `/readyz`, `/cache`, `/decisions`, `/config.yaml`, `/log-level`, and the status
  * page at `/`. It has no authentication and therefore shows names and numbers, and for each route its match, upstream and audience.
  * It shows no token, digest, secret, user or caller's address. Other machines neither see config, cache and decisions, nor change
@@ -55,10 +61,14 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
   const app = fastify({ logger: false, schemaController: NO_SCHEMAS, forceCloseConnections: true });
   // A web page can point its own host name at our address (DNS rebinding) and then read what its browser reads.
   app.addHook('onRequest', async (request, reply) => {
-    if (FOR_ANY_HOST.includes(request.routeOptions.url ?? '')) return;
+    const { url = '' } = request.routeOptions;
+    if (FOR_ANY_HOST.includes(url)) return;
     const host = readHost(request.headers.host);
-    if (host === undefined || !isPublicName(host) || hosts().includes(host)) return;
-    await reply.code(403).send({ error: 'the Host of the request is a public name: add it to admin_hosts' });
+    if (host !== undefined && isPublicName(host) && !hosts().includes(host)) {
+      await reply.code(403).send({ error: 'the Host of the request is a public name: add it to admin_hosts' });
+    } else if (FOR_LOOPBACK.includes(url) && !isLoopbackPeer(request.socket.remoteAddress)) {
+      await reply.code(403).send({ error: `${url} is available from loopback only` });
+    }
   });
   app.get('/livez', () => ({ live: true }));
   app.get('/readyz', (_request, reply) => {
@@ -69,35 +79,13 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
     const text = await metrics.write();
     return reply.type(metrics.contentType).send(text);
   });
-  app.get('/cache', (request, reply) => {
-    // Unlike the counts in /metrics and /status.json, the ages and expiries of tokens reveal single callers. They stay in the
-    // pod even if the port is open.
-    if (!isLoopbackPeer(request.socket.remoteAddress))
-      return reply.code(403).send({ error: '/cache is available from loopback only' });
-    return reply.send({ routes: cacheReport() });
-  });
+  app.get('/cache', () => ({ routes: cacheReport() }));
   app.get('/decisions', (request, reply) => {
-    // They reveal what single callers do, as /cache does.
-    if (!isLoopbackPeer(request.socket.remoteAddress))
-      return reply.code(403).send({ error: '/decisions is available from loopback only' });
     const { after = '0' } = request.query as { readonly after?: unknown };
     if (typeof after !== 'string' || !/^\d{1,15}$/.test(after))
       return reply.code(400).send({ error: 'after must be the number of a decision' });
     return reply.header('cache-control', 'no-store').send(decisions(Number(after)));
   });
-  for (const [path, type, write] of [
-    ['/config.yaml', 'text/plain; charset=utf-8', config.yaml],
-    ['/config.json', 'application/json', config.json],
-  ] as const) {
-    app.get(path, async (request, reply) => {
-      if (!isLoopbackPeer(request.socket.remoteAddress))
-        return reply.code(403).send({ error: `${path} is available from loopback only` });
-      return reply
-        .headers(PAGE_HEADERS)
-        .type(type)
-        .send(await write());
-    });
-  }
   addLogLevel(app, logLevel, hosts);
   app.get('/', async (request, reply) => {
     const local = isLoopbackPeer(request.socket.remoteAddress)
@@ -111,6 +99,8 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
     return reply.headers(PAGE_HEADERS).type('text/html; charset=utf-8').send(statusPage(content));
   });
   for (const [path, type, content] of [
+    ['/config.yaml', 'text/plain; charset=utf-8', config.yaml],
+    ['/config.json', 'application/json', config.json],
     ['/status.json', 'application/json', () => JSON.stringify(status.report())],
     ['/status.css', 'text/css; charset=utf-8', async () => (await import('./page-assets.ts')).PAGE_STYLE],
     ['/status.js', 'text/javascript; charset=utf-8', async () => (await import('./page-script.ts')).PAGE_SCRIPT],
