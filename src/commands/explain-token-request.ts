@@ -20,29 +20,21 @@ export interface TokenRequestExplanation {
 /** The requests that a route sends to authorization servers for one caller. */
 export interface TokenRequests {
   /** How the subject token is verified before any request. */
-  readonly subject_token_check: string | undefined;
+  readonly subject_token_check?: string | undefined;
   /** The first request of a chain. */
-  readonly assertion_request: TokenRequestExplanation | undefined;
-  readonly token_request: TokenRequestExplanation | undefined;
+  readonly assertion_request?: TokenRequestExplanation | undefined;
+  readonly token_request?: TokenRequestExplanation | undefined;
   /** Check of the issued token's `aud`. */
-  readonly issued_token_check: string | undefined;
+  readonly issued_token_check?: string | undefined;
 }
 
 export function explainTokenRequests(route: Route): TokenRequests {
   const { credential, subjectToken } = route;
-  if (!('authorizationServer' in credential)) {
-    return {
-      subject_token_check: explainCheck(route),
-      assertion_request: undefined,
-      token_request: undefined,
-      issued_token_check: undefined,
-    };
-  }
+  if (!('authorizationServer' in credential)) return { subject_token_check: explainCheck(route) };
   const { authorizationServer: server, target } = credential;
   const issued_token_check = explainAudience(target.expectAudience);
   if (credential.kind === 'client_credentials') {
-    const token_request = explainRequest(server, target, { kind: 'client_credentials' });
-    return { subject_token_check: undefined, assertion_request: undefined, token_request, issued_token_check };
+    return { token_request: explainRequest(server, target, { kind: 'client_credentials' }), issued_token_check };
   }
   const { chain, actorToken } = credential;
   const subject = subjectName(route);

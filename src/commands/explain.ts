@@ -110,14 +110,6 @@ function withoutAuthority(url: string): string {
   return rest.startsWith('/') || rest === url ? rest : `/${rest}`;
 }
 
-/** The token requests of a request without a route. */
-const NO_REQUESTS: TokenRequests = {
-  subject_token_check: undefined,
-  assertion_request: undefined,
-  token_request: undefined,
-  issued_token_check: undefined,
-};
-
 function explainRequest(config: Config, method: string, url: string, headers: readonly Header[]): Explanation {
   const isSecure = /^https:/i.test(url);
   const target = readTarget(url, headers, isSecure ? undefined : config.hostHeader);
@@ -152,7 +144,7 @@ function explainRequest(config: Config, method: string, url: string, headers: re
         credentialHeaders: new Set(['authorization', route.subjectToken.header]),
         secure: isSecure,
       }),
-    ...(route === undefined ? NO_REQUESTS : explainTokenRequests(route)),
+    ...(route && explainTokenRequests(route)),
     cache_key: route && explainCacheKey(route, config),
     sharing: route && explainSharing(route, config),
     revoked_by: route && revokedBy(route, config),
