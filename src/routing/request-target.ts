@@ -27,6 +27,9 @@ const DOT_SEGMENT = /(?:^|[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?=$|[/\\;]|%2f|%5c|%3b)/
 /** A fragment, and anything but printable ASCII. Some servers remove the tab in `.<tab>.` and then read two dots. */
 const NOT_OF_A_PATH = /[^!-~]|#/;
 
+/** Dots, slashes and backslashes in overlong UTF-8, and in the escapes of IIS. Lenient servers decode them (CVE-2017-1000028). */
+const DISGUISED = /%(?:c0%a[ef]|c1%9c|e0%80%a[ef]|e0%81%9c|u00(?:2e|2f|5c))/i;
+
 /**
  * Parses the target and host of a request.
  * @param url the request target in origin-form, or in absolute-form, whose authority takes precedence over `Host`
@@ -64,7 +67,7 @@ function only(values: readonly string[]): string | undefined {
 
 function checkedPath(path: string): string | undefined {
   if (!path.startsWith('/') || NOT_OF_A_PATH.test(path) || DOT_SEGMENT.test(path)) return undefined;
-  return path;
+  return path.includes('%') && DISGUISED.test(path) ? undefined : path;
 }
 
 /** Parts that servers drop or read differently: escapes, path parameters, backslashes and empty segments. */
