@@ -80,6 +80,9 @@ export function verifyJwt(
   });
 }
 
+/** Keys that are tried for a token that names none: each made-up token costs this many signature checks. Issuers publish a handful. */
+const MAX_TRIED_KEYS = 16;
+
 /** For a token without a key id, when several keys of the issuer match. */
 async function verifyWithAny(
   token: string,
@@ -87,12 +90,14 @@ async function verifyWithAny(
   options: Parameters<typeof jwtVerify>[2],
 ): Promise<JWTVerifyResult> {
   let failure: unknown = candidates;
+  let tried = 0;
   for await (const key of candidates) {
+    tried += 1;
     try {
       return await jwtVerify(token, key, options);
     } catch (error) {
       failure = error;
-      if (!(error instanceof errors.JWSSignatureVerificationFailed)) break;
+      if (tried === MAX_TRIED_KEYS || !(error instanceof errors.JWSSignatureVerificationFailed)) break;
     }
   }
   throw failure;
