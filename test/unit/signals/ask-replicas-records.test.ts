@@ -5,7 +5,7 @@ import { eventually } from '../../harness/eventually.ts';
 import { createMemoryStore, spoil } from '../../harness/memory-store.ts';
 import { startReplica } from '../shared-cache/replica.ts';
 import { LONG, seeded, startTwo } from './asking.ts';
-import { numberKept, ready, start } from './joined-replica.ts';
+import { numberKept, ready, start, startReady } from './joined-replica.ts';
 
 for (const [what, to] of [
   ['deleted', undefined],
@@ -29,13 +29,11 @@ for (const [what, to] of [
 
 test('a replica that starts refuses no other caller while a running one knows what a full store lacks', async (t) => {
   const server = await seeded(t);
-  const one = await start(t, server, { keep: async () => 'full' }, { ...LONG, random: () => 0 });
-  await ready(one);
+  const one = await startReady(t, server, { keep: async () => 'full' }, { ...LONG, random: () => 0 });
   one.revoke('alice');
   await one.link.settled();
   const flooded = { readAll: async () => ({ count: 0, unreadable: 100_000, isFull: true, isSeeded: false }) };
-  const later = await start(t, server, flooded, { ...LONG, random: () => 0 });
-  await ready(later);
+  const later = await startReady(t, server, flooded, { ...LONG, random: () => 0 });
   assert.deepEqual([later.knows('alice'), later.knows('anybody')], [true, false]);
   server.drop(new Error('closed'));
   await eventually('both reconnected', () => one.link.status().in_sync && later.asked('replied') >= 2);
@@ -44,34 +42,29 @@ test('a replica that starts refuses no other caller while a running one knows wh
 
 test('a replica refuses all older tokens if the store is full and no other replica replies, and so does the next', async (t) => {
   const server = createMemoryStore();
-  const running = await start(t, server);
-  await ready(running);
+  const running = await startReady(t, server);
   server.withholds = true;
   const flooded = { readAll: async () => ({ count: 0, unreadable: 0, isFull: true, isSeeded: true }) };
-  const later = await start(t, server, flooded, { graceMs: 50 });
-  await ready(later);
+  const later = await startReady(t, server, flooded, { graceMs: 50 });
   assert.ok(later.knows('anybody'));
   assert.equal(later.asked('no_reply'), 1);
   assert.ok(later.lines.some((line) => line.startsWith('the shared cache is full of revocations')));
   running.link.close();
   server.withholds = false;
   // It may have missed as much as the one that replies.
-  const next = await start(t, server, flooded, LONG);
-  await ready(next);
+  const next = await startReady(t, server, flooded, LONG);
   assert.ok(next.knows('anybody'));
 });
 
 test('a replica that starts after a flood refuses the older tokens that another one refused during it', async (t) => {
   const server = await seeded(t);
   const flooded = { readAll: async () => ({ count: 0, unreadable: 100_000, isFull: true, isSeeded: true }) };
-  const alone = await start(t, server, flooded, { graceMs: 50 });
-  await ready(alone);
+  const alone = await startReady(t, server, flooded, { graceMs: 50 });
   assert.ok(alone.knows('anybody'));
   await eventually('it is kept', () => numberKept(server) === 1);
   alone.link.close();
   alone.store.close();
-  const next = await start(t, server, {}, LONG);
-  await ready(next);
+  const next = await startReady(t, server, {}, LONG);
   assert.ok(next.knows('anybody'));
 });
 

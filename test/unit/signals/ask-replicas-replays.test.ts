@@ -2,12 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { eventually } from '../../harness/eventually.ts';
 import { assertRepliedOnce, bystander, LONG, SOON, startTwo } from './asking.ts';
-import { ISSUER, ready, start } from './joined-replica.ts';
+import { ISSUER, ready, start, startReady } from './joined-replica.ts';
 
 test('ignores a replayed reply, and waits for a new one', async (t) => {
   const { server, one, other } = await startTwo(t);
-  const first = await start(t, server, {}, LONG);
-  await ready(first);
+  const first = await startReady(t, server, {}, LONG);
   const replayed = [...server.messages];
   for (const each of [one, other, first]) {
     each.link.close();
@@ -28,12 +27,10 @@ test('a replayed question gets one reply', async (t) => {
   const { server } = await startTwo(t);
   const { replies } = await bystander(t, server);
   const before = server.messages.length;
-  const later = await start(t, server, {}, LONG);
-  await ready(later);
+  await startReady(t, server, {}, LONG);
   for (const { channel, message } of server.messages.slice(before)) server.deliver(channel, message);
   // Its own question gets its reply after those.
-  const last = await start(t, server, {}, LONG);
-  await ready(last);
+  await startReady(t, server, {}, LONG);
   assertRepliedOnce(replies);
 });
 

@@ -5,7 +5,7 @@ import { eventually } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore } from '../../harness/memory-store.ts';
 import { assertRepliedOnce, bystander, LONG, SOON, seeded, startTwo } from './asking.ts';
-import { ISSUER, numberKept, ready, start } from './joined-replica.ts';
+import { ISSUER, numberKept, ready, start, startReady } from './joined-replica.ts';
 
 test('a reply to an earlier one of its questions counts, because a busy replica replies late', async (t) => {
   const server = await seeded(t);
@@ -23,8 +23,7 @@ test('a reply to an earlier one of its questions counts, because a busy replica 
 test('replicas of a full store that reconnect at the same time reply to each other, even late', async (t) => {
   const server = createMemoryStore();
   const full = { readAll: async () => ({ count: 0, unreadable: 100_000, isFull: true, isSeeded: true }) };
-  const one = await start(t, server, {}, { graceMs: 0 });
-  await ready(one);
+  const one = await startReady(t, server, {}, { graceMs: 0 });
   // Each replies 1050 ms after a question, and asks again after 1100 ms, as where every timer is late.
   const late = { graceMs: 60_000, askAgainMs: 1100, random: () => 2.2 };
   const [two, three] = [await start(t, server, full, late), await start(t, server, full, late)];
@@ -47,8 +46,7 @@ test('another replica replies if the first one dies during its reply', async (t)
     one.link.close();
     one.store.close();
   });
-  const later = await start(t, server, {}, SOON);
-  await ready(later);
+  const later = await startReady(t, server, {}, SOON);
   assert.ok(later.knows('alice') && later.knows('user-199'));
   assert.ok(new Set(replies.map(({ id }) => id)).size >= 2);
 });
@@ -81,8 +79,7 @@ test('a replica tells the one that replies what the reply lacks', async (t) => {
 
 test('a replica that runs alone waits for no other', async (t) => {
   const server = await seeded(t);
-  const alone = await start(t, server, {}, LONG);
-  await ready(alone);
+  const alone = await startReady(t, server, {}, LONG);
   assert.equal(alone.asked('alone'), 1);
 });
 
@@ -134,7 +131,6 @@ test('a replica of a full store waits as long, even where nothing says that anot
 test('a replica on a cluster waits until the grace has passed, because others may run', async (t) => {
   const server = createMemoryStore();
   server.isCluster = true;
-  const alone = await start(t, server, {}, { graceMs: 50 });
-  await ready(alone);
+  const alone = await startReady(t, server, {}, { graceMs: 50 });
   assert.deepEqual([alone.asked('alone'), alone.asked('no_reply')], [0, 1]);
 });

@@ -86,6 +86,13 @@ export function tokenOf(sub: string) {
 export const ready = ({ link }: { link: { readonly isComplete: boolean } }) =>
   eventually('it has read', () => link.isComplete);
 
+/** The same as `start`, after it has read. */
+export async function startReady(...args: Parameters<typeof start>) {
+  const replica = await start(...args);
+  await ready(replica);
+  return replica;
+}
+
 /** Without the record that says that nothing is missing. */
 export const numberKept = (server: MemoryStore) =>
   [...server.records.values()].reduce((sum, { size }) => sum + size - 1, 0);

@@ -5,12 +5,11 @@ import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore } from '../../harness/memory-store.ts';
 import { NEW_KEY, OLD_KEY, startReplica } from '../shared-cache/replica.ts';
 import { failsWith } from '../tokens/sample.ts';
-import { ISSUER, numberKept, ready, start, tokenOf } from './joined-replica.ts';
+import { ISSUER, numberKept, ready, start, startReady, tokenOf } from './joined-replica.ts';
 
 test('a revocation takes effect at running replicas, and at those that start later', async (t) => {
   const server = createMemoryStore();
-  const [one, other] = await Promise.all([start(t, server), start(t, server)]);
-  await Promise.all([one, other].map(ready));
+  const [one, other] = await Promise.all([startReady(t, server), startReady(t, server)]);
   const { messages } = await startReplica(t, server);
   let told = 0;
   messages.on('revoked', () => {
@@ -20,8 +19,7 @@ test('a revocation takes effect at running replicas, and at those that start lat
   await one.link.settled();
   assert.deepEqual([one.knows('alice'), other.knows('alice'), other.knows('bob')], [true, true, false]);
   assert.deepEqual(one.link.status(), { unshared: 0, in_sync: true, full: false });
-  const later = await start(t, server);
-  await ready(later);
+  const later = await startReady(t, server);
   assert.ok(later.knows('alice'));
   assert.ok(other.lines.some((line) => line === 'revocations of another replica took effect: 1'));
   // It was told nothing new, so it tells nothing.
@@ -30,8 +28,7 @@ test('a revocation takes effect at running replicas, and at those that start lat
 
 test('keeps a revocation before it tells others, so that a replica that starts meanwhile cannot miss it', async (t) => {
   const server = createMemoryStore();
-  const [one, other] = await Promise.all([start(t, server), start(t, server)]);
-  await Promise.all([one, other].map(ready));
+  const [one, other] = await Promise.all([startReady(t, server), startReady(t, server)]);
   let keptWhenTold = 0;
   other.messages.on('revoked', () => {
     keptWhenTold = numberKept(server);
@@ -43,8 +40,7 @@ test('keeps a revocation before it tells others, so that a replica that starts m
 
 test('a revocation waits while the store is away, says so, and is told when it is back', async (t) => {
   const server = createMemoryStore();
-  const [one, other] = await Promise.all([start(t, server), start(t, server)]);
-  await Promise.all([one, other].map(ready));
+  const [one, other] = await Promise.all([startReady(t, server), startReady(t, server)]);
   server.fault = new Error('closed');
   server.drop(new Error('closed'));
   one.revoke('alice');
@@ -63,8 +59,7 @@ test('a revocation waits while the store is away, says so, and is told when it i
 
 test('says when nothing waits any more', async (t) => {
   const server = createMemoryStore();
-  const one = await start(t, server);
-  await ready(one);
+  const one = await startReady(t, server);
   await one.link.allTold();
   server.fault = new Error('closed');
   server.drop(new Error('closed'));
@@ -107,8 +102,7 @@ test('a revocation that is not kept is told again, without a new reading of all'
 
 test('a store that comes back empty gets all revocations again', async (t) => {
   const server = createMemoryStore();
-  const [one, other] = await Promise.all([start(t, server), start(t, server)]);
-  await Promise.all([one, other].map(ready));
+  const [one] = await Promise.all([startReady(t, server), startReady(t, server)]);
   for (const sub of ['alice', 'bob', 'carol']) one.revoke(sub);
   await one.link.settled();
   one.link.close();
@@ -116,15 +110,13 @@ test('a store that comes back empty gets all revocations again', async (t) => {
   server.records.clear();
   server.drop(new Error('closed'));
   await eventually('they are kept again', () => numberKept(server) === 3);
-  const later = await start(t, server);
-  await ready(later);
+  const later = await startReady(t, server);
   assert.ok(later.knows('carol'));
 });
 
 test('a record that was altered is written again', async (t) => {
   const server = createMemoryStore();
-  const one = await start(t, server);
-  await ready(one);
+  const one = await startReady(t, server);
   one.revoke('alice');
   await one.link.settled();
   const [set] = [...server.sets.values()];
@@ -135,29 +127,25 @@ test('a record that was altered is written again', async (t) => {
   }
   server.drop(new Error('closed'));
   await eventually('it is repaired', () => ![...(kept?.values() ?? [])].includes('altered'));
-  const later = await start(t, server);
-  await ready(later);
+  const later = await startReady(t, server);
   assert.ok(later.knows('alice'));
   assert.ok(one.lines.some((line) => line.startsWith('2 records of revocations do not open')));
 });
 
 test('revocations outlast the rotation of the key', async (t) => {
   const server = createMemoryStore();
-  const before = await start(t, server, {}, { keys: [OLD_KEY] });
-  await ready(before);
+  const before = await startReady(t, server, {}, { keys: [OLD_KEY] });
   before.revoke('alice');
   await before.link.settled();
   const during = await start(t, server, {}, { keys: [NEW_KEY, OLD_KEY] });
   await eventually('it has read and written', () => during.link.status().in_sync);
-  const after = await start(t, server, {}, { keys: [NEW_KEY], graceMs: 3_600_000 });
-  await ready(after);
+  const after = await startReady(t, server, {}, { keys: [NEW_KEY], graceMs: 3_600_000 });
   assert.ok(after.knows('alice'));
 });
 
 test('a replica that has not read the kept revocations is not ready, and refuses every token', async (t) => {
   const server = createMemoryStore();
-  const one = await start(t, server);
-  await ready(one);
+  const one = await startReady(t, server);
   one.revoke('alice');
   await one.link.settled();
   server.fault = new Error('closed');
@@ -174,8 +162,7 @@ test('a replica that has not read the kept revocations is not ready, and refuses
 
 test('a replica that starts waits for running ones if the store has lost its data', async (t) => {
   const server = createMemoryStore();
-  const one = await start(t, server);
-  await ready(one);
+  const one = await startReady(t, server);
   one.revoke('alice');
   await one.link.settled();
   server.fault = new Error('closed');
@@ -196,8 +183,7 @@ test('a replica starts without revocations if the store stays empty until the gr
   clock.advance(4000);
   await ready(one);
   // From then on, no replica waits.
-  const other = await start(t, server, {}, { graceMs: 4000, clock });
-  await ready(other);
+  await startReady(t, server, {}, { graceMs: 4000, clock });
 });
 
 test('running replicas tell each other of a revocation that the store has no room for', async (t) => {
@@ -212,8 +198,7 @@ test('running replicas tell each other of a revocation that the store has no roo
 
 test('a replica tells many revocations in messages that fit', async (t) => {
   const server = createMemoryStore();
-  const [one, other] = await Promise.all([start(t, server), start(t, server)]);
-  await Promise.all([one, other].map(ready));
+  const [one, other] = await Promise.all([startReady(t, server), startReady(t, server)]);
   for (let i = 0; i < 200; i += 1) one.revoke(`user-${i}`);
   await one.link.settled();
   assert.equal(other.revocations.size, 200);
@@ -256,7 +241,6 @@ test('a malformed message or record of a replica changes nothing', async (t) => 
   await one.messages.publish('revoked', { length: 1 });
   await one.messages.publish('revoked', null);
   for (const [index, value] of malformed.entries()) await one.records.keep(String(index), value, Date.now() + 60_000);
-  const later = await start(t, server);
-  await ready(later);
+  const later = await startReady(t, server);
   assert.deepEqual([other.revocations.size, later.revocations.size], [0, 0]);
 });
