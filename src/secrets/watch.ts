@@ -133,8 +133,10 @@ export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }
 /** A digest of the content, following links. A missing file has a value of its own. */
 async function contentOf(file: string): Promise<string> {
   try {
-    const { size, mtimeMs } = await stat(file);
-    if (size > MAX_DIGESTED_BYTES) return `${size} ${mtimeMs}`;
+    const stats = await stat(file);
+    const { size, mtimeMs } = stats;
+    // To read a pipe would wait for a writer, and with it every later check.
+    if (size > MAX_DIGESTED_BYTES || !stats.isFile()) return `${size} ${mtimeMs}`;
     return createHash('sha256')
       .update(await readFile(file))
       .digest('base64');

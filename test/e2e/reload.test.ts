@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdir, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -83,6 +84,19 @@ test('keeps the previous config after an invalid file, and reports every problem
   assert.equal(setup.authorizationServer.requests.length, 1);
   assert.equal((await setup.call({ headers })).status, 200);
   assert.equal(setup.authorizationServer.requests.length, 1, 'the cached token is kept');
+});
+
+test('keeps the previous config while a pipe is in its place, and reloads once a file is back', async (t) => {
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  const { cambist } = setup;
+  const pipe = join(cambist.directory, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  await rename(pipe, cambist.configFile);
+  await reloaded(setup, 1, 'failure');
+  await cambist.waitForLog(({ msg }) => String(msg).includes('neither a file'));
+  await cambist.rewriteConfig(withRoute(configOf(setup), 'more'));
+  await reloaded(setup, 1);
 });
 
 test('follows a ConfigMap when its ..data link changes', async (t) => {
