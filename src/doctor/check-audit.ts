@@ -1,4 +1,4 @@
-import { constants } from 'node:fs/promises';
+import { constants, statfs } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import type { Audit } from '../config/optional-sections.ts';
@@ -37,11 +37,22 @@ async function checkFile(path: string): Promise<Finding> {
   const isWritable =
     (await isAccessible(path, constants.W_OK)) ||
     (!(await isAccessible(path, constants.F_OK)) && (await isAccessible(dirname(path), constants.W_OK)));
+  if (isWritable && (await isFull(dirname(path)))) {
+    return problem('audit_unreachable', `records cannot be written to "${path}": the disk is full`, {
+      fix: 'free space on it: delete or truncate old files of the audit trail',
+    });
+  }
   if (isWritable) return fine('audit_reached', `records can be written to "${path}"`);
   return problem('audit_unreachable', `records cannot be written to "${path}"`, {
     why: 'the folder is missing, or this user may not write there',
     fix: 'create or mount the folder of audit.to.file, writable for the user of cambist',
   });
+}
+
+/** File systems without blocks, such as /proc, have no free ones either. */
+async function isFull(folder: string): Promise<boolean> {
+  const { blocks, bavail } = await statfs(folder);
+  return blocks > 0 && bavail === 0;
 }
 
 function checkSocket(path: string): Promise<Finding> {
