@@ -1,8 +1,8 @@
 import type { Inbound } from '../config/optional-sections.ts';
 import type { Claims } from '../tokens/claims.ts';
 
-/** Not possible in a header. */
-const CONTROL = /\p{Cc}/u;
+/** Not possible in a header, or lost there: a reader trims the value, and would take " admin" for "admin". */
+const NOT_KEPT = /\p{Cc}|^\s|\s$/u;
 
 /** The claims that the agent gets, as alternating header names and values. A claim that no header can carry is left out. */
 export function claimHeaders(claims: Claims, wanted: Inbound['claims']): string[] {
@@ -22,5 +22,5 @@ function headerValue(claim: unknown): string | undefined {
   // A comma inside a part would make two of it.
   if (text.length > 1 && text.some((part) => part.includes(','))) return undefined;
   const value = text.join(',');
-  return CONTROL.test(value) ? undefined : Buffer.from(value, 'utf8').toString('latin1');
+  return text.some((part) => NOT_KEPT.test(part)) ? undefined : Buffer.from(value, 'utf8').toString('latin1');
 }

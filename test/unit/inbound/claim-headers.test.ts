@@ -28,6 +28,9 @@ test('leaves out claims that no header can carry, or that would be ambiguous', (
     'a\u0085b',
     ['a,b', 'c'],
     ['a\n'],
+    ' admin',
+    'admin\u00a0',
+    ['user', ' admin'],
   ]) {
     assert.equal(headerOf(value), undefined, JSON.stringify(value));
   }
