@@ -24,11 +24,10 @@ export interface Usage {
   readonly example: string;
 }
 
-const CONFIG = {
-  type: 'string',
-  placeholder: 'FILE',
-  help: 'the config file; else $CAMBIST_CONFIG, else /etc/cambist/cambist.yaml',
-} as const;
+/** A flag that takes a value. */
+const value = (placeholder: string, help: string) => ({ type: 'string', placeholder, help }) as const;
+
+const CONFIG = value('FILE', 'the config file; else $CAMBIST_CONFIG, else /etc/cambist/cambist.yaml');
 
 const JSON_OUTPUT = { type: 'boolean', help: 'prints JSON, for a program' } as const;
 
@@ -42,28 +41,15 @@ export const USAGES = {
     about: `On a terminal, it asks for what the flags leave out. It never overwrites a file, checks what it writes, and names the
 next command. Sends nothing.`,
     flags: {
-      config: { type: 'string', placeholder: 'FILE', default: 'cambist.yaml', help: 'the file to write' },
-      backend: { type: 'string', placeholder: 'URL', help: 'the URL of the backend, an MCP server' },
-      issuer: { type: 'string', placeholder: 'URL', help: 'the issuer of the authorization server' },
-      'client-id': { type: 'string', placeholder: 'ID', help: "the id of cambist's client there; otherwise cambist" },
-      audience: {
-        type: 'string',
-        placeholder: 'NAME',
-        help: "the server's name of the backend (Keycloak, Okta, Auth0); otherwise its URL",
-      },
-      scope: { type: 'string', placeholder: 'SCOPES', help: 'the scopes that the token needs, in one argument' },
-      route: {
-        type: 'string',
-        placeholder: 'NAME',
-        default: 'mine',
-        help: 'the route, and the path that the agent calls',
-      },
-      'secret-env': {
-        type: 'string',
-        placeholder: 'NAME',
-        help: 'the variable with the client secret; otherwise CAMBIST_CLIENT_SECRET',
-      },
-      'secret-file': { type: 'string', placeholder: 'FILE', help: 'the file with the client secret' },
+      config: { ...value('FILE', 'the file to write'), default: 'cambist.yaml' },
+      backend: value('URL', 'the URL of the backend, an MCP server'),
+      issuer: value('URL', 'the issuer of the authorization server'),
+      'client-id': value('ID', "the id of cambist's client there; otherwise cambist"),
+      audience: value('NAME', "the server's name of the backend (Keycloak, Okta, Auth0); otherwise its URL"),
+      scope: value('SCOPES', 'the scopes that the token needs, in one argument'),
+      route: { ...value('NAME', 'the route, and the path that the agent calls'), default: 'mine' },
+      'secret-env': value('NAME', 'the variable with the client secret; otherwise CAMBIST_CLIENT_SECRET'),
+      'secret-file': value('FILE', 'the file with the client secret'),
       pod: { type: 'boolean', help: 'for a pod: a secret from a file, and an admin port that probes can reach' },
     },
     exits: ['the file is written', 'the file exists, a value is invalid, or the questions were not answered'],
@@ -76,12 +62,7 @@ next command. Sends nothing.`,
 them. The config is reloaded when its file changes and on SIGHUP. $CAMBIST_LOG_LEVEL overrides log.level.`,
     flags: {
       config: CONFIG,
-      'log-format': {
-        type: 'string',
-        default: 'auto',
-        placeholder: 'FORMAT',
-        help: 'json, text, or auto: text on a terminal, JSON elsewhere',
-      },
+      'log-format': { ...value('FORMAT', 'json, text, or auto: text on a terminal, JSON elsewhere'), default: 'auto' },
     },
     exits: [
       'a signal stopped it and the shutdown completed',
@@ -99,11 +80,7 @@ cambist are removed from its environment. $CAMBIST_LOG_LEVEL overrides the level
     positionals: { 'COMMAND...': 'the program and its arguments' },
     flags: {
       config: CONFIG,
-      log: {
-        type: 'string',
-        placeholder: 'FILE',
-        help: 'appends the whole log to this file; else warnings go to standard error',
-      },
+      log: value('FILE', 'appends the whole log to this file; else warnings go to standard error'),
     },
     exits: ['the command exited with 0', 'the command exited with 1, the config is invalid, or the proxy cannot start'],
     example: 'cambist exec --config cambist.yaml -- python agent.py',
@@ -126,19 +103,11 @@ Sends nothing and shows no secret.`,
     flags: {
       config: CONFIG,
       json: JSON_OUTPUT,
-      request: {
-        type: 'string',
-        short: 'X',
-        placeholder: 'METHOD',
-        default: 'POST',
-        help: 'the method of the request',
-      },
+      request: { ...value('METHOD', 'the method of the request'), short: 'X', default: 'POST' },
       header: {
-        type: 'string',
+        ...value("'NAME: VALUE'", 'a header of the request; Mcp-Method and Mcp-Name describe its message'),
         short: 'H',
         multiple: true,
-        placeholder: "'NAME: VALUE'",
-        help: 'a header of the request; Mcp-Method and Mcp-Name describe its message',
       },
     },
     exits: ['a route takes the request', 'no route takes it, or the config is invalid'],
@@ -152,12 +121,11 @@ backend without a token, performs one exchange, and checks that the issued token
 secrets as run. Without a caller's token it skips the exchanges that need one.`,
     flags: {
       config: CONFIG,
-      'subject-token-file': {
-        type: 'string',
-        placeholder: 'FILE',
-        help: "contains a caller's token, as the agent's user gets it, at most 64 KiB; - is standard input",
-      },
-      route: { type: 'string', placeholder: 'NAME', help: 'checks only this route' },
+      'subject-token-file': value(
+        'FILE',
+        "contains a caller's token, as the agent's user gets it, at most 64 KiB; - is standard input",
+      ),
+      route: value('NAME', 'checks only this route'),
       call: {
         type: 'boolean',
         help: 'also calls each backend with the issued token: MCP initialize and server/discover',
@@ -182,12 +150,8 @@ exchange, and audience and scope as requested and as issued. Names no caller. Re
 from the same machine or pod.`,
     flags: {
       config: CONFIG,
-      route: { type: 'string', placeholder: 'NAME', help: 'shows only this route' },
-      code: {
-        type: 'string',
-        placeholder: 'CODE',
-        help: 'shows only this status (403), class (5xx) or error code (ERR_STS_UNAVAILABLE)',
-      },
+      route: value('NAME', 'shows only this route'),
+      code: value('CODE', 'shows only this status (403), class (5xx) or error code (ERR_STS_UNAVAILABLE)'),
       follow: { type: 'boolean', short: 'f', help: 'also shows further requests, until it is interrupted' },
       json: JSON_OUTPUT,
     },
@@ -203,11 +167,10 @@ that was injected before is updated. Standard error has a line for each object. 
 the config for these pods and prints its ConfigMap. A ConfigMap of the stream is checked too.`,
     positionals: MANIFESTS,
     flags: {
-      config: {
-        type: 'string',
-        placeholder: 'FILE',
-        help: 'the config of these pods; its ports are the defaults of --port, --admin-port and --inbound',
-      },
+      config: value(
+        'FILE',
+        'the config of these pods; its ports are the defaults of --port, --admin-port and --inbound',
+      ),
     },
     exits: ['the manifests are on standard output', 'an object was refused or cannot be read; nothing is printed'],
     example:
@@ -227,21 +190,11 @@ the config for these pods and prints its ConfigMap. A ConfigMap of the stream is
     does: 'injects cambist into pods as they are created',
     about: `A mutating admission webhook for pods with the label cambist.dev/inject: enabled. Runs until SIGTERM or SIGINT.`,
     flags: {
-      cert: { type: 'string', placeholder: 'FILE', help: 'its certificate in PEM; reloaded when it changes' },
-      key: { type: 'string', placeholder: 'FILE', help: "the certificate's key in PEM" },
-      listen: {
-        type: 'string',
-        placeholder: 'ADDRESS',
-        default: '0.0.0.0:8443',
-        help: 'HTTPS for the API server: POST /mutate',
-      },
-      admin: { type: 'string', placeholder: 'ADDRESS', default: '0.0.0.0:9180', help: '/livez, /readyz and /metrics' },
-      drain: {
-        type: 'string',
-        placeholder: 'TIME',
-        default: '5s',
-        help: 'after SIGTERM, how long to keep serving while not ready',
-      },
+      cert: value('FILE', 'its certificate in PEM; reloaded when it changes'),
+      key: value('FILE', "the certificate's key in PEM"),
+      listen: { ...value('ADDRESS', 'HTTPS for the API server: POST /mutate'), default: '0.0.0.0:8443' },
+      admin: { ...value('ADDRESS', '/livez, /readyz and /metrics'), default: '0.0.0.0:9180' },
+      drain: { ...value('TIME', 'after SIGTERM, how long to keep serving while not ready'), default: '5s' },
     },
     exits: [
       'a signal stopped it and the shutdown completed',
@@ -256,20 +209,11 @@ the config for these pods and prints its ConfigMap. A ConfigMap of the stream is
 ca.crt. Without a file it prints only the Secret. The authority's own key is discarded.`,
     positionals: MANIFESTS,
     flags: {
-      service: { type: 'string', placeholder: 'NAME', default: 'cambist-webhook', help: "the webhook's Service" },
-      namespace: {
-        type: 'string',
-        placeholder: 'NAME',
-        default: 'cambist-system',
-        help: 'the namespace of the Service',
-      },
-      secret: { type: 'string', placeholder: 'NAME', default: 'cambist-webhook', help: 'the name of the Secret' },
-      days: { type: 'string', placeholder: 'N', default: '365', help: 'how long the certificate is valid' },
-      trust: {
-        type: 'string',
-        placeholder: 'FILE',
-        help: 'another certificate in PEM to trust: the old ca.crt, when you renew',
-      },
+      service: { ...value('NAME', "the webhook's Service"), default: 'cambist-webhook' },
+      namespace: { ...value('NAME', 'the namespace of the Service'), default: 'cambist-system' },
+      secret: { ...value('NAME', 'the name of the Secret'), default: 'cambist-webhook' },
+      days: { ...value('N', 'how long the certificate is valid'), default: '365' },
+      trust: value('FILE', 'another certificate in PEM to trust: the old ca.crt, when you renew'),
     },
     exits: ['the manifests are on standard output', 'a file cannot be read, or no webhook in it calls the Service'],
     example: 'cambist gen-certs webhook.yaml | kubectl apply -f -',
