@@ -13,9 +13,9 @@ const claimName = z.string().regex(/^[\x21-\x7e]{1,128}$/, {
 
 const pseudonymize = z
   .strictObject({
-    key: credentialSource({
-      description: 'Key of the HMAC, at least 32 characters. The same key gives the same pseudonym for the same value.',
-    }),
+    key: credentialSource(
+      'Key of the HMAC, at least 32 characters. The same key gives the same pseudonym for the same value.',
+    ),
     claims: z
       .array(claimName)
       .min(1)
@@ -35,7 +35,7 @@ export const audit = z
         [
           z.enum(['stdout', 'otlp']),
           z.string().regex(/^unix:/, { error: TO_FORM }),
-          fileSource({ description: 'File that records are appended to. Another program may rotate it.' }),
+          fileSource('File that records are appended to. Another program may rotate it.'),
         ],
         { error: TO_FORM },
       )
@@ -50,14 +50,14 @@ export const audit = z
       .max(MAX_CLAIMS)
       .meta({ description: 'Claims that identify subjects and actors.', default: DEFAULTS.auditClaims })
       .optional(),
-    tools: flag({
-      description: 'Record the MCP method and the name of the tool, prompt, resource or task.',
+    tools: flag('Record the MCP method and the name of the tool, prompt, resource or task.', {
       default: DEFAULTS.auditTools,
     }).optional(),
-    on_full: choice(['drop', 'refuse'], {
-      description: 'While records cannot be written: drop and count them, or refuse requests with 503.',
-      default: DEFAULTS.auditOnFull,
-    }).optional(),
+    on_full: choice(
+      ['drop', 'refuse'],
+      'While records cannot be written: drop and count them, or refuse requests with 503.',
+      { default: DEFAULTS.auditOnFull },
+    ).optional(),
     pseudonymize: pseudonymize.optional(),
   })
   .meta({ description: 'Records of who did what, one for each request and one for each exchange. Off by default.' });

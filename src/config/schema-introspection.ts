@@ -4,14 +4,11 @@ import { duration, text } from './schema-values.ts';
 
 export const introspection = z
   .strictObject({
-    authorization_server: text({
-      description: 'Name of the server to ask. By default, the server whose issuer is `issuer`.',
-    }).optional(),
-    endpoint: text({
-      description: "URL of the introspection endpoint. By default, from the server's metadata.",
-    }).optional(),
-    cache: duration({
-      description: 'How long a result is used, at most 5m, and never beyond the expiry of the token.',
+    authorization_server: text(
+      'Name of the server to ask. By default, the server whose issuer is `issuer`.',
+    ).optional(),
+    endpoint: text("URL of the introspection endpoint. By default, from the server's metadata.").optional(),
+    cache: duration('How long a result is used, at most 5m, and never beyond the expiry of the token.', {
       default: DEFAULTS.introspectionCache,
     }).optional(),
   })

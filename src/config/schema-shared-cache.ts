@@ -6,39 +6,38 @@ const NODE_FORM = 'must be host:port, as in valkey-0.valkey.agents.svc:6379';
 
 const nodes = (description: string) =>
   z
-    .array(text({ description: 'Address: `host:port`.' }, NODE_FORM))
+    .array(text('Address: `host:port`.', {}, NODE_FORM))
     .min(1)
     .max(100)
     .meta({ description });
 
-const username = (description: string) => text({ description }).optional();
+const username = (description: string) => text(description).optional();
 
-const key = credentialSource({ description: 'Secret of at least 32 random characters.' });
+const key = credentialSource('Secret of at least 32 random characters.');
 
 const sentinel = z
   .strictObject({
-    name: text({ description: 'Name of the primary at the sentinels.' }),
+    name: text('Name of the primary at the sentinels.'),
     hosts: nodes('Addresses of the sentinels.'),
     username: username('User at the sentinels.'),
-    password: credentialSource({ description: 'Password at the sentinels.' }).optional(),
+    password: credentialSource('Password at the sentinels.').optional(),
   })
   .meta({ description: 'Sentinels that know the current primary, instead of `url`.' });
 
 export const sharedCache = z
   .strictObject({
-    url: text({
-      description: 'Server: `rediss://host:port` for TLS, or `redis://host:port`. Without a user name or password.',
+    url: text('Server: `rediss://host:port` for TLS, or `redis://host:port`. Without a user name or password.', {
       examples: ['rediss://valkey.agents.svc:6379'],
     }).optional(),
     sentinel: sentinel.optional(),
     cluster: nodes('Some nodes of a cluster, instead of `url`. The others are discovered.').optional(),
     username: username('User at the server (ACL).'),
-    password: credentialSource({ description: 'Password at the server.' }).optional(),
+    password: credentialSource('Password at the server.').optional(),
     tls: tls('TLS to the server. With `sentinel` and `cluster`, this key turns TLS on.').optional(),
-    allow_insecure_tcp: flag({
-      description: 'Allow connections without TLS to any host. By default, only to loopback and internal names.',
-      default: DEFAULTS.allowInsecureTcp,
-    }).optional(),
+    allow_insecure_tcp: flag(
+      'Allow connections without TLS to any host. By default, only to loopback and internal names.',
+      { default: DEFAULTS.allowInsecureTcp },
+    ).optional(),
     key: z
       .union([key, z.array(key).min(1).max(8)], { error: 'must be { file: … } or { env: … }, or a list of them' })
       .meta({ description: 'Secrets that all replicas share. The first one seals, all of them open.' }),
@@ -49,8 +48,7 @@ export const sharedCache = z
       })
       .meta({ description: 'Beginning of every key and channel at the server.', default: DEFAULTS.sharedCachePrefix })
       .optional(),
-    timeout: duration({
-      description: 'Longest time that a request waits for the server.',
+    timeout: duration('Longest time that a request waits for the server.', {
       default: DEFAULTS.sharedCacheTimeout,
     }).optional(),
   })

@@ -4,36 +4,28 @@ import { choice, duration, fileSource, flag, oneOrMany, text } from './schema-va
 
 const transmitter = z
   .strictObject({
-    issuer: text({ description: 'Expected `iss` of its events, and of the tokens that they are about.' }),
-    audience: oneOrMany({ description: 'The `aud` of its events must contain one of these.' }),
-    jwks_uri: text({ description: "URL of its keys. By default, from the issuer's metadata." }).optional(),
-    delivery: choice(['push', 'poll'], {
-      description:
-        'How Shared Signals arrive. `push`: the transmitter sends each to `/events/NAME` (RFC 8935). `poll`: cambist asks for them (RFC 8936).',
-    }).optional(),
-    authorization: fileSource({
-      description:
-        'File of the value of the `Authorization` header that the transmitter sends with each event, or that cambist sends with each poll.',
-    }).optional(),
-    authorization_server: text({
-      description:
-        "Server that issues the token of cambist's requests to the transmitter, by client credentials. In place of `authorization` for polls; with push, for checks of the stream.",
-    }).optional(),
-    scope: text({
-      description: 'Scopes of that token, with a space between them.',
-      examples: ['ssf.read ssf.manage'],
-    }).optional(),
-    poll_endpoint: text({
-      description:
-        "URL to poll. By default, from cambist's stream at the transmitter, which cambist creates if it is missing.",
-    }).optional(),
-    poll_interval: duration({
-      description:
-        'Pause between polls at a transmitter that does not delay its responses until there is an event, from 250ms to 10m.',
-      default: DEFAULTS.pollInterval,
-    }).optional(),
-    backchannel_logout: flag({
-      description: 'Accept OpenID Connect back-channel logouts at `/logout/NAME`.',
+    issuer: text('Expected `iss` of its events, and of the tokens that they are about.'),
+    audience: oneOrMany('The `aud` of its events must contain one of these.'),
+    jwks_uri: text("URL of its keys. By default, from the issuer's metadata.").optional(),
+    delivery: choice(
+      ['push', 'poll'],
+      'How Shared Signals arrive. `push`: the transmitter sends each to `/events/NAME` (RFC 8935). `poll`: cambist asks for them (RFC 8936).',
+    ).optional(),
+    authorization: fileSource(
+      'File of the value of the `Authorization` header that the transmitter sends with each event, or that cambist sends with each poll.',
+    ).optional(),
+    authorization_server: text(
+      "Server that issues the token of cambist's requests to the transmitter, by client credentials. In place of `authorization` for polls; with push, for checks of the stream.",
+    ).optional(),
+    scope: text('Scopes of that token, with a space between them.', { examples: ['ssf.read ssf.manage'] }).optional(),
+    poll_endpoint: text(
+      "URL to poll. By default, from cambist's stream at the transmitter, which cambist creates if it is missing.",
+    ).optional(),
+    poll_interval: duration(
+      'Pause between polls at a transmitter that does not delay its responses until there is an event, from 250ms to 10m.',
+      { default: DEFAULTS.pollInterval },
+    ).optional(),
+    backchannel_logout: flag('Accept OpenID Connect back-channel logouts at `/logout/NAME`.', {
       default: false,
     }).optional(),
   })
@@ -41,12 +33,10 @@ const transmitter = z
 
 export const signals = z
   .strictObject({
-    listen: text({
-      description: 'Address that transmitters connect to: `host:port` or `unix:/path`.',
+    listen: text('Address that transmitters connect to: `host:port` or `unix:/path`.', {
       examples: ['0.0.0.0:8190'],
     }).optional(),
-    remember: duration({
-      description: 'How long a revocation is kept, from 1m to 720h: at least the longest lifetime of a token.',
+    remember: duration('How long a revocation is kept, from 1m to 720h: at least the longest lifetime of a token.', {
       default: DEFAULTS.remember,
     }).optional(),
     transmitters: z

@@ -12,7 +12,7 @@ import { choice, count, duration, fileSource, flag, headerName, list, size, text
 
 const log = z
   .strictObject({
-    level: choice(LOG_LEVELS, { description: 'Lowest level that is written.', default: DEFAULTS.logLevel }).optional(),
+    level: choice(LOG_LEVELS, 'Lowest level that is written.', { default: DEFAULTS.logLevel }).optional(),
     sample: z
       .number()
       .min(0)
@@ -27,8 +27,7 @@ const log = z
 
 const tracing = z
   .strictObject({
-    mcp: flag({
-      description: 'Add `mcp.method.name`, `gen_ai.tool.name` and other names from MCP messages to spans.',
+    mcp: flag('Add `mcp.method.name`, `gen_ai.tool.name` and other names from MCP messages to spans.', {
       default: DEFAULTS.tracingMcp,
     }).optional(),
   })
@@ -36,8 +35,7 @@ const tracing = z
 
 const session = z
   .strictObject({
-    header: headerName({
-      description: 'Header with the session id. A session is always bound to the subject token as well.',
+    header: headerName('Header with the session id. A session is always bound to the subject token as well.', {
       default: DEFAULTS.sessionHeader,
     }).optional(),
   })
@@ -45,12 +43,8 @@ const session = z
 
 const cache = z
   .strictObject({
-    max_entries: count(1_000_000, {
-      description: 'Most issued tokens in the cache.',
-      default: DEFAULTS.maxEntries,
-    }).optional(),
-    max_age: duration({
-      description: 'Longest time that an issued token is reused, whatever its own expiry.',
+    max_entries: count(1_000_000, 'Most issued tokens in the cache.', { default: DEFAULTS.maxEntries }).optional(),
+    max_age: duration('Longest time that an issued token is reused, whatever its own expiry.', {
       default: DEFAULTS.maxAge,
     }).optional(),
     shared: sharedCache.optional(),
@@ -59,23 +53,21 @@ const cache = z
 
 const limits = z
   .strictObject({
-    max_in_flight: count(1_000_000, {
-      description: 'Most requests in flight, open streams included.',
+    max_in_flight: count(1_000_000, 'Most requests in flight, open streams included.', {
       default: DEFAULTS.maxInFlight,
     }).optional(),
-    max_in_flight_per_upstream: count(1_000_000, {
-      description:
-        'Most requests in flight to one upstream, over all its routes. By default, three quarters of `max_in_flight`, or all of it if there is only one upstream.',
-    }).optional(),
-    max_connections: count(2_000_000, {
-      description: 'Most connections from agents. By default, twice `max_in_flight`, at least 1000.',
-    }).optional(),
-    max_header_size: size({
-      description: 'Largest size of all request headers, at most 1MiB.',
+    max_in_flight_per_upstream: count(
+      1_000_000,
+      'Most requests in flight to one upstream, over all its routes. By default, three quarters of `max_in_flight`, or all of it if there is only one upstream.',
+    ).optional(),
+    max_connections: count(
+      2_000_000,
+      'Most connections from agents. By default, twice `max_in_flight`, at least 1000.',
+    ).optional(),
+    max_header_size: size('Largest size of all request headers, at most 1MiB.', {
       default: DEFAULTS.maxHeaderSize,
     }).optional(),
-    shutdown_grace: duration({
-      description: 'Time for requests in flight to finish after SIGTERM.',
+    shutdown_grace: duration('Time for requests in flight to finish after SIGTERM.', {
       default: DEFAULTS.shutdownGrace,
     }).optional(),
   })
@@ -83,11 +75,10 @@ const limits = z
 
 const forwardProxy = z
   .strictObject({
-    connect: list({
-      description:
-        'Authorities, `host:port`, that CONNECT may open an opaque tunnel to, without any token. The host may be `*.suffix`, or `*` for any public name.',
-      examples: [['api.example.com:443', '*.example.org:443']],
-    }).optional(),
+    connect: list(
+      'Authorities, `host:port`, that CONNECT may open an opaque tunnel to, without any token. The host may be `*.suffix`, or `*` for any public name.',
+      { examples: [['api.example.com:443', '*.example.org:443']] },
+    ).optional(),
   })
   .meta({ description: 'Destinations beside the routes, for agents whose HTTP_PROXY is cambist.' });
 
@@ -105,11 +96,11 @@ const interaction = z
   })
   .meta({ description: 'Consent of users at authorization servers.' });
 
-const folder = (about: { description: string; default?: string }) =>
+const folder = (description: string, more?: { default: string }) =>
   z
     .string()
     .regex(/^[^\0]+$/, { error: 'must be the path of a folder' })
-    .meta(about);
+    .meta({ description, ...more });
 
 const CA_FORM = 'must be ephemeral, { dir: /path }, or { certificate: { file: … }, private_key: { file: … } }';
 
@@ -119,10 +110,10 @@ const intercept = z
       .union(
         [
           z.literal('ephemeral'),
-          z.strictObject({ dir: folder({ description: 'Folder of the authority, for cambist alone.' }) }),
+          z.strictObject({ dir: folder('Folder of the authority, for cambist alone.') }),
           z.strictObject({
-            certificate: fileSource({ description: 'PEM: certificate of the authority.' }),
-            private_key: fileSource({ description: 'PEM: private key of `certificate`.' }),
+            certificate: fileSource('PEM: certificate of the authority.'),
+            private_key: fileSource('PEM: private key of `certificate`.'),
           }),
         ],
         { error: CA_FORM },
@@ -133,12 +124,11 @@ const intercept = z
         default: DEFAULTS.interceptCa,
       })
       .optional(),
-    trust_dir: folder({
-      description: 'Folder for the files that make agents trust the authority.',
+    trust_dir: folder('Folder for the files that make agents trust the authority.', {
       default: DEFAULTS.trustDir,
     }).optional(),
     listen: z
-      .array(text({ description: 'Address: `host:port`.' }, LISTEN_FORM))
+      .array(text('Address: `host:port`.', {}, LISTEN_FORM))
       .max(100)
       .meta({
         description: 'Addresses where connections arrive that names or packets lead here, instead of a proxy variable.',
@@ -156,14 +146,13 @@ export const configSchema = z
     $schema: z.string().meta({ description: 'Schema for editors. cambist ignores it.' }).optional(),
     version: z.literal(1).meta({ description: 'Always 1, the format of the file.' }),
     listen: text(
-      { description: 'Address that agents connect to: `host:port` or `unix:/path`.', default: DEFAULTS.listen },
+      'Address that agents connect to: `host:port` or `unix:/path`.',
+      { default: DEFAULTS.listen },
       LISTEN_FORM,
     ).optional(),
     admin: text(
-      {
-        description: 'Address of metrics, health and status page: `host:port` or `unix:/path`.',
-        default: DEFAULTS.admin,
-      },
+      'Address of metrics, health and status page: `host:port` or `unix:/path`.',
+      { default: DEFAULTS.admin },
       LISTEN_FORM,
     ).optional(),
     socket_mode: z
@@ -175,16 +164,14 @@ export const configSchema = z
         examples: ['0600'],
       })
       .optional(),
-    admin_hosts: list({
-      description: 'Public host names by which clients reach `admin`. Addresses and internal names always work.',
+    admin_hosts: list('Public host names by which clients reach `admin`. Addresses and internal names always work.', {
       examples: [['cambist.example.com']],
     }).optional(),
     log: log.optional(),
     audit: audit.optional(),
     tracing: tracing.optional(),
     interaction: interaction.optional(),
-    host_header: headerName({
-      description: 'Header whose host replaces that of the request, if present.',
+    host_header: headerName('Header whose host replaces that of the request, if present.', {
       examples: ['x-kagent-host'],
     }).optional(),
     authorization_servers: z
