@@ -1,3 +1,6 @@
+// Imported, because the global `performance` is a getter that V8 calls at each use.
+import { performance } from 'node:perf_hooks';
+
 /** Two clocks: instants that others wrote down are on the wall, lengths of time are on the monotonic one. */
 export interface Clock {
   /** Milliseconds since the epoch; may jump. */

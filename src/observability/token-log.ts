@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { CambistError } from '../errors.ts';
 import type { LogFields } from './log-fields.ts';
 import { fieldsText, type LineLevel, lineEnd, lineStart, numberField, textField } from './log-line.ts';

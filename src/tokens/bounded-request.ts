@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { Dispatcher } from 'undici';
 import type { RawHandler } from '../transport/http1/upstream-request.ts';
 import { isHeader } from '../transport/http1/write-request.ts';

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { Dispatcher, errors } from 'undici';
 import type { ConnectorOptions } from '../connector.ts';
 import type { Connection } from './connection.ts';
