@@ -8,7 +8,7 @@ import type { Exchange } from './exchange.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { flightKey, isCachedError, type KeyedRequest, withAddedScopes } from './keyed-request.ts';
 import type { SecondLevel, SharedEntry } from './second-level.ts';
-import { createTokenKeys, type ResourceDigest, resourceDigest, type Session, subjectKey } from './session.ts';
+import { keptTokenKey, type ResourceDigest, resourceDigest, type Session, subjectKey } from './session.ts';
 import { scopesToAdd } from './step-up.ts';
 
 /** The result for a request: no token needed, a cached token, a token in flight, or a cached refusal. */
@@ -98,7 +98,6 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
   /** The scopes that were added to a token. */
   const addedTo = new WeakMap<IssuedToken, readonly string[]>();
   const digests = new WeakMap<Route, ResourceDigest>();
-  const keyOf = createTokenKeys();
   const mayRefuse = createCooldown(UPSTREAM_COOLDOWN_MS, clock);
   const mayOpen = createCooldown(UPSTREAM_COOLDOWN_MS, clock);
   const mayEnd = createCooldown(UPSTREAM_COOLDOWN_MS, clock);
@@ -118,7 +117,7 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
     if (!('authorizationServer' in credential)) return undefined;
     const owner = sessionFor(credential, session, route);
     const resource = digestOf(route);
-    return { route, credential, session: owner, resource, key: keyOf(owner, resource), cause, added: [] };
+    return { route, credential, session: owner, resource, key: keptTokenKey(owner, resource), cause, added: [] };
   }
 
   function find(request: KeyedRequest): Lookup {
@@ -244,7 +243,7 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
         cache.release(request.key, token);
         second?.release(entryOf(request), token);
       }
-      const key = keyOf({ subject: request.session.subject, id }, request.resource);
+      const key = keptTokenKey({ subject: request.session.subject, id }, request.resource);
       cache.give(key, token, ownerOf(request));
       second?.give(entryOf({ ...request, key, added: addedTo.get(token) ?? [] }), token);
     },

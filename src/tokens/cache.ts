@@ -17,9 +17,8 @@ const GROWTH = 4;
 const IDLE_TIMEOUT_MS = 60 * 60 * 1000;
 
 /** A token in the cache. */
-export interface CachedToken<Token extends HasLifetime = IssuedToken> {
+export interface CachedToken<Token extends HasLifetime = IssuedToken> extends CacheOwner {
   readonly token: Token;
-  readonly owner: CacheOwner;
   /** Monotonic milliseconds. */
   readonly cachedAtMs: number;
   usedAtMs: number;
@@ -86,7 +85,7 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
     new LRUCache<string, CachedToken<Token>>({
       max,
       dispose: (cached, key, reason) => {
-        const { subject } = cached.owner;
+        const { subject } = cached;
         if (reason !== 'set' && subject !== undefined) shares?.remove(subject, key);
         // The evicted token may have been expired already, which shows no lack of capacity.
         if (reason === 'evict') onEvicted(isExpired(cached) ? 'expired' : 'capacity');
@@ -110,15 +109,16 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
   /** Created with the first refusal. */
   let refusals: ReturnType<typeof createRefusals> | undefined;
 
-  function keep(key: string, token: Token, owner: CacheOwner): void {
+  function keep(key: string, token: Token, { route, subject }: CacheOwner): void {
     const now = clock.monotonicMs();
     if (token.lifetime.reusableUntilMs - now < MIN_LIFETIME_MS) return;
     if (tokens.size >= tokens.max && !tokens.has(key)) {
       if (tokens.max < limit) moveTo(Math.min(limit, tokens.max * GROWTH));
-      else makeRoom(owner);
+      else makeRoom(subject);
     }
-    tokens.set(key, { token, owner, cachedAtMs: now, usedAtMs: now, refreshAtMs: token.lifetime.refreshAtMs });
-    if (owner.subject !== undefined) shares?.add(owner.subject, key);
+    const { refreshAtMs } = token.lifetime;
+    tokens.set(key, { token, route, subject, cachedAtMs: now, usedAtMs: now, refreshAtMs });
+    if (subject !== undefined) shares?.add(subject, key);
   }
 
   /** The least recently used tokens give way if the new cache is smaller. */
@@ -130,7 +130,7 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
   }
 
   /** Evicts a token of the caller that exceeds its share. Without such a caller the library evicts the least recently used token. */
-  function makeRoom({ subject }: CacheOwner): void {
+  function makeRoom(subject: string | undefined): void {
     shares ??= sharesOf(tokens);
     const key = shares.firstToGiveWay(subject);
     const cached = key === undefined ? undefined : tokens.peek(key);
@@ -186,7 +186,7 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
         return undefined;
       }
       cached.usedAtMs = now;
-      if (shares !== undefined && cached.owner.subject !== undefined) shares.use(cached.owner.subject, key);
+      if (shares !== undefined && cached.subject !== undefined) shares.use(cached.subject, key);
       return cached;
     },
     keep,
@@ -251,7 +251,7 @@ export function subjectOf(key: string): string {
 /** The tokens of a full cache by caller, the least recently used first. */
 function sharesOf<Token extends HasLifetime>(tokens: LRUCache<string, CachedToken<Token>>): Shares {
   const shares = createShares(tokens.max);
-  tokens.rforEach(({ owner: { subject } }, key) => subject !== undefined && shares.add(subject, key));
+  tokens.rforEach(({ subject }, key) => subject !== undefined && shares.add(subject, key));
   return shares;
 }
 
@@ -260,8 +260,7 @@ function reportOf<Token extends HasLifetime>(
   nowMs: number,
 ): Record<string, RouteCacheReport> {
   const report: Record<string, RouteCacheReport> = {};
-  for (const { owner, cachedAtMs, token } of current) {
-    const { route } = owner;
+  for (const { route, cachedAtMs, token } of current) {
     const ageSeconds = Math.round((nowMs - cachedAtMs) / 1000);
     const expirySeconds = Math.round((token.lifetime.reusableUntilMs - nowMs) / 1000);
     const known = report[route];

@@ -16,10 +16,12 @@ export interface Subject {
   expiresAtMs: number | undefined;
   /** Claims that the authorization server stated. Undefined without introspection. */
   introspected: Claims;
+  /** The last cache key that contains the digest: see `keptTokenKey`. */
+  lastKey?: { readonly id: string | undefined; readonly resource: string; readonly key: string } | undefined;
 }
 
-/** The expiry of known tokens by digest: about 100 bytes each, without the token. */
-export type ExpiryCache = LRUCache<string, { readonly expiresAtMs: number | undefined }>;
+/** The expiry of known tokens in epoch milliseconds, by digest: about 100 bytes each, without the token. Infinite if it is unknown. */
+export type ExpiryCache = LRUCache<string, number>;
 
 /** Callers whose requests alternate on the connections of a pool, as at a gateway. */
 const MAX_KNOWN_EXPIRIES = 10_000;
@@ -57,12 +59,18 @@ export function readSubject(header: string, values: readonly string[], known?: E
  */
 export function toSubject(token: string, known?: ExpiryCache): Subject {
   const digest = hash('sha256', token, 'base64url');
-  let expiry = known?.get(digest);
-  if (expiry === undefined) {
-    expiry = { expiresAtMs: readUsableExpiry(token) };
-    known?.set(digest, expiry);
+  let expiresAtMs = known?.get(digest);
+  if (expiresAtMs === undefined) {
+    expiresAtMs = readUsableExpiry(token) ?? Number.POSITIVE_INFINITY;
+    known?.set(digest, expiresAtMs);
   }
-  return { token: new Secret(token), digest, expiresAtMs: expiry.expiresAtMs, introspected: undefined };
+  return {
+    token: new Secret(token),
+    digest,
+    expiresAtMs: expiresAtMs === Number.POSITIVE_INFINITY ? undefined : expiresAtMs,
+    introspected: undefined,
+    lastKey: undefined,
+  };
 }
 
 /** A subject whose token is forwarded as it is: the backend judges its expiry and its holder. */
