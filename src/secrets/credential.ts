@@ -16,12 +16,21 @@ const fromEnvironment = new Map<string, Secret>();
  * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE if it is missing, unreadable, empty or too large
  */
 export async function readCredential(source: CredentialSource, what: string): Promise<Secret> {
-  const secret = 'env' in source ? readEnvironment(source.env, what) : await readFile(source.file, what);
-  if (secret.reveal() === '') {
-    const place = 'env' in source ? `environment variable "${source.env}"` : `file "${source.file}"`;
-    throw unavailable(`${what}: ${place} is empty: write the value into it`);
-  }
-  return secret;
+  return currentCredential(source, what);
+}
+
+/** Like `readCredential`, and synchronous unless a file has to be read or checked. Errors are thrown in both ways. */
+export function currentCredential(source: CredentialSource, what: string): Secret | Promise<Secret> {
+  if ('env' in source) return notEmpty(readEnvironment(source.env, what), source, what);
+  const found = readSecretFile(source.file);
+  if (!(found instanceof Promise)) return notEmpty(found, source, what);
+  return readFile(found, source.file, what).then((secret) => notEmpty(secret, source, what));
+}
+
+function notEmpty(secret: Secret, source: CredentialSource, what: string): Secret {
+  if (secret.reveal() !== '') return secret;
+  const place = 'env' in source ? `environment variable "${source.env}"` : `file "${source.file}"`;
+  throw unavailable(`${what}: ${place} is empty: write the value into it`);
 }
 
 function readEnvironment(name: string, what: string): Secret {
@@ -36,10 +45,10 @@ function readEnvironment(name: string, what: string): Secret {
   return secret;
 }
 
-async function readFile(file: string, what: string): Promise<Secret> {
+async function readFile(reading: Promise<SecretFile>, file: string, what: string): Promise<Secret> {
   let found: SecretFile;
   try {
-    found = await readSecretFile(file);
+    found = await reading;
   } catch (cause) {
     throw unavailable(`${what}: file "${file}" cannot be read: mount it and let this user read it`, cause);
   }

@@ -22,10 +22,10 @@ const CHECKED_MS = 100;
 export type SecretFile = Secret | 'not_a_file' | 'too_large';
 
 /**
- * Reads the content of a file. Returns the same `Secret` object while the file is unchanged.
+ * Reads the content of a file. Returns the same `Secret` object while the file is unchanged, and synchronously after a recent check.
  * @throws {Error} from the file system, if the file cannot be read
  */
-export type ReadSecretFile = (file: string) => Promise<SecretFile>;
+export type ReadSecretFile = (file: string) => Secret | Promise<SecretFile>;
 
 interface Remembered {
   readonly stats: BigIntStats;
@@ -75,8 +75,7 @@ export function createSecretFileReader(clock: Clock = systemClock): ReadSecretFi
 
   return (file) => {
     const known = remembered.get(file);
-    if (known !== undefined && clock.monotonicMs() < known.checkedAtMs + CHECKED_MS)
-      return Promise.resolve(known.secret);
+    if (known !== undefined && clock.monotonicMs() < known.checkedAtMs + CHECKED_MS) return known.secret;
     let loading = pending.get(file);
     if (loading === undefined) {
       // Calls in one turn of the event loop share a read, which starts after the last of them.

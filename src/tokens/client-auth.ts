@@ -1,7 +1,7 @@
 import type { Clock } from '../clock/clock.ts';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
-import { readCredential } from '../secrets/credential.ts';
+import { type CredentialSource, currentCredential } from '../secrets/credential.ts';
 import { oncePerSecret, type Secret } from '../secrets/secret.ts';
 import { readAssertion, signWithKey, signWithSecret } from './client-assertion.ts';
 import { type FormField, formEncode } from './form-encoding.ts';
@@ -19,28 +19,43 @@ const JWT_BEARER = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
 
 /**
  * Authenticates cambist's client to the token endpoint. Reads secrets, keys and assertions at each call, so that they can rotate.
+ * Synchronous for a client secret in the header, unless its file has to be read or checked.
  * @param audience default `aud` of an assertion: the issuer, or else the token endpoint
  * @param credentialRead is called with the expiry of a credential that states it
  * @param issuedAssertion the assertion of another server, where the config names one
  * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE
  * @see RFC 6749 section 2.3.1, RFC 7523 section 2.2, RFC 8705 section 2
  */
-export async function authenticateClient(
+export function authenticateClient(
   server: AuthorizationServer,
   audience: string,
   clock: Clock,
   credentialRead: TokenObserver['credentialRead'] = () => {},
   issuedAssertion?: Secret,
+): ClientAuthentication | Promise<ClientAuthentication> {
+  const { clientAuth: auth, clientId = '' } = server;
+  if (auth.method !== 'client_secret_basic') {
+    return authenticateInForm(server, auth, audience, clock, credentialRead, issuedAssertion);
+  }
+  const headerOf = headersOf(server, clientId, auth.basicEncoding);
+  const secret = readClientSecret(auth.clientSecret, server);
+  return secret instanceof Promise ? secret.then(headerOf) : headerOf(secret);
+}
+
+async function authenticateInForm(
+  server: AuthorizationServer,
+  auth: Exclude<AuthorizationServer['clientAuth'], { readonly method: 'client_secret_basic' }>,
+  audience: string,
+  clock: Clock,
+  credentialRead: TokenObserver['credentialRead'],
+  issuedAssertion: Secret | undefined,
 ): Promise<ClientAuthentication> {
-  const { clientAuth: auth } = server;
   const clientId = server.clientId ?? '';
   switch (auth.method) {
     case 'none':
     // The connection presents the certificate. The form names the client.
     case 'tls_client_auth':
       return inForm(server.clientId === undefined ? [] : [['client_id', clientId]]);
-    case 'client_secret_basic':
-      return headersOf(server, clientId, auth.basicEncoding)(await readClientSecret(auth.clientSecret, server));
     case 'client_secret_post':
       return inForm([
         ['client_id', clientId],
@@ -80,8 +95,8 @@ function asserted(
   return inForm(fields, sent);
 }
 
-function readClientSecret(source: Parameters<typeof readCredential>[0], server: AuthorizationServer): Promise<Secret> {
-  return readCredential(source, `client secret of authorization server "${server.name}"`);
+function readClientSecret(source: CredentialSource, server: AuthorizationServer): Secret | Promise<Secret> {
+  return currentCredential(source, `client secret of authorization server "${server.name}"`);
 }
 
 type HeaderOf = (secret: Secret) => ClientAuthentication;

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { Dispatcher } from 'undici';
 import type { AssertionFrom, AuthorizationServer } from '../config/authorization-server.ts';
 import { assertionFrom } from '../config/used-servers.ts';
@@ -101,15 +102,17 @@ export function createTokenEndpoint(
   const nonceFrom = `authorization server ${server.name}`;
   const send = server.dpop ? sendWithNonce : sendOnce;
 
-  function authenticate(url: RequestUrl, assertion?: Assertion): Promise<ClientAuthentication> {
+  function authenticate(url: RequestUrl, assertion?: Assertion): ClientAuthentication | Promise<ClientAuthentication> {
     const audience = server.issuer ?? url.text;
     return authenticateClient(server, audience, clock, observer.credentialRead, assertion?.assertion);
   }
 
   async function exchangeNow(request: TokenRequest): Promise<AcceptedToken> {
-    const grant = await request.grant();
+    const granting = request.grant();
+    const grant = granting instanceof Promise ? await granting : granting;
     const untilMs = performance.now() + server.timeoutMs;
-    const url = await locate();
+    const locating = locate();
+    const url = locating instanceof Promise ? await locating : locating;
     const attempt: Attempt = { url, fields: buildTokenRequest(grant, request.target, server), untilMs };
     const post = (assertion?: Assertion): Promise<Reply> => send(attempt, assertion);
     try {
@@ -176,7 +179,8 @@ export function createTokenEndpoint(
   /** Each attempt has its own client assertion and proof, because the server accepts each of them once. */
   async function sendOnce(attempt: Attempt, assertion: Assertion | undefined): Promise<Reply> {
     const { url, untilMs } = attempt;
-    const client = await authenticate(url, assertion);
+    const authenticating = authenticate(url, assertion);
+    const client = authenticating instanceof Promise ? await authenticating : authenticating;
     const fields = [...attempt.fields, ...client.fields];
     const sent = [...sentInForm(fields), ...client.sent];
     const request = formRequest(url, fields, client, untilMs);
@@ -189,7 +193,8 @@ export function createTokenEndpoint(
     attempt.form = request.body;
     attempt.sent = sent;
     attempt.response = undefined;
-    const pool = await dispatcher();
+    const finding = dispatcher();
+    const pool = finding instanceof Promise ? await finding : finding;
     try {
       attempt.response = await boundedRequest(pool, request);
       return { response: attempt.response, sentAtMs, sent };

@@ -117,7 +117,7 @@ test('fails for a deleted file, and reads it when it is back', async (t) => {
   const read = withoutWaiting();
   assert.equal(await read(file), await read(file));
   await rename(join(folder, '..data'), join(folder, '..gone'));
-  await assert.rejects(read(file), { code: 'ENOENT' });
+  await assert.rejects(async () => read(file), { code: 'ENOENT' });
   await rename(join(folder, '..gone'), join(folder, '..data'));
   assert.equal(await contentOf(read, file), 'one');
 });
@@ -144,6 +144,7 @@ test('checks a file that it remembers ten times a second', async (t) => {
   assert.equal(await contentOf(read, file), 'one');
   await writeFile(file, 'two');
   nowMs = 99;
+  assert.ok(read(file) instanceof Secret, 'no check, and so no promise');
   assert.equal(await contentOf(read, file), 'one');
   nowMs = 100;
   assert.equal(await contentOf(read, file), 'two');

@@ -155,19 +155,23 @@ const useless: [what: string, text: string, fields?: KeyAuth][] = [
 ];
 for (const [what, text, fields] of useless) {
   test(`refuses a key without quoting it: ${what}`, async (t) => {
-    await assert.rejects(authenticateClient(serverWith(t, text, fields), ISSUER, createFakeClock()), (error) => {
-      failsWith('ERR_CREDENTIAL_UNAVAILABLE', /private key of authorization server "main".*PKCS#8/)(error);
-      const { message, cause } = error as Error;
-      assert.ok(!message.includes('c2VjcmV0') && cause === undefined);
-      return true;
-    });
+    const server = serverWith(t, text, fields);
+    await assert.rejects(
+      async () => authenticateClient(server, ISSUER, createFakeClock()),
+      (error) => {
+        failsWith('ERR_CREDENTIAL_UNAVAILABLE', /private key of authorization server "main".*PKCS#8/)(error);
+        const { message, cause } = error as Error;
+        assert.ok(!message.includes('c2VjcmV0') && cause === undefined);
+        return true;
+      },
+    );
   });
 }
 
 test('names a missing key in the error', async (t) => {
   const server = serverWith(t, '', { privateKey: { file: `${folderOf(t).path}/absent` } });
   await assert.rejects(
-    authenticateClient(server, ISSUER, createFakeClock()),
+    async () => authenticateClient(server, ISSUER, createFakeClock()),
     failsWith('ERR_CREDENTIAL_UNAVAILABLE', /private key of authorization server "main".*absent/),
   );
 });

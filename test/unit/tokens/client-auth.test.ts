@@ -116,7 +116,7 @@ test('names an unreadable secret in the error', async (t) => {
     { method: 'client_secret_basic', clientSecret: missing, basicEncoding: 'form' },
   ] as const) {
     await assert.rejects(
-      authenticateClient(serverOf({ clientAuth }), ISSUER, clock),
+      async () => authenticateClient(serverOf({ clientAuth }), ISSUER, clock),
       failsWith('ERR_CREDENTIAL_UNAVAILABLE', /client secret of authorization server "main".*absent/),
     );
   }
