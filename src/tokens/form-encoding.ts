@@ -29,8 +29,8 @@ const encodedSettings = new Map<string, string>();
 export function encodeForm(fields: readonly FormField[]): string {
   let form = '';
   for (const [name, value] of fields) {
-    const encoded = SETTINGS.has(name) ? encodeSetting(value) : formEncode(value);
-    form += `${form === '' ? '' : '&'}${formEncode(name)}=${encoded}`;
+    const field = SETTINGS.has(name) ? `${name}=${encodeSetting(value)}` : `${formEncode(name)}=${formEncode(value)}`;
+    form += form === '' ? field : `&${field}`;
   }
   return form;
 }

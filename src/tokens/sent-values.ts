@@ -69,12 +69,12 @@ function spellings(text: string): Set<string> {
 export function findRepeated(
   token: string,
   sent: readonly SentValue[],
-  earlier: ReadonlySet<string> = new Set(),
+  earlier?: ReadonlySet<string>,
 ): string | undefined {
   const issued = new Issued(token);
   const repeated = sent.find((each) => issued.repeats(each));
   if (repeated !== undefined) return repeated.name;
-  return earlier.size > 0 && earlier.has(digestOf(issued.canonical()))
+  return earlier !== undefined && earlier.size > 0 && earlier.has(digestOf(issued.canonical()))
     ? 'credentials for the first authorization server'
     : undefined;
 }
@@ -122,13 +122,20 @@ class Issued {
  */
 function sampleOf(value: string): string | undefined {
   const text = bare(value);
-  const part = text.slice(text.lastIndexOf('.') + 1);
+  const part = text.slice(startOfLastPart(text));
   let length = part.length;
   while (part[length - 1] === '=') length -= 1;
   if (length < MIN_CONTAINED_LENGTH) return undefined;
   const sample = part.slice(length / 2, (length * 3) / 4);
   if (!/[+/]/.test(sample) || !BASE64.test(part)) return sample;
   return sample.replaceAll('+', '-').replaceAll('/', '_');
+}
+
+/** Searches forwards, because V8 then compares many bytes at once. */
+function startOfLastPart(text: string): number {
+  let start = 0;
+  for (let dot = text.indexOf('.'); dot !== -1; dot = text.indexOf('.', start)) start = dot + 1;
+  return start;
 }
 
 /** Digests for `findRepeated`. They can be kept with an assertion; the values themselves must not be. */

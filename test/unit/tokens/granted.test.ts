@@ -32,6 +32,22 @@ test('gives the same object for equal names', () => {
   assert.equal(grantedBy({ aud: 'github', iat: 1 }, undefined), grantedBy({ aud: 'github', iat: 2 }, undefined));
 });
 
+test('tells names apart from those of the token before', () => {
+  const stated: [aud: string | string[] | undefined, scope: string | undefined][] = [
+    ['github', 'repo'],
+    ['github', 'user'],
+    ['gitlab', 'user'],
+    [['gitlab', 'github'], 'user'],
+    ['gitlab', undefined],
+    [undefined, undefined],
+    [undefined, 'user'],
+  ];
+  for (const [aud, scope] of [...stated, ...stated.toReversed()]) {
+    const claims = aud === undefined ? undefined : { aud };
+    assert.deepEqual(grantedBy(claims, scope), { audience: aud === undefined ? [] : [aud].flat(), scope });
+  }
+});
+
 test('reads names beside lists that nest thousands of levels deep', () => {
   const deep: unknown = JSON.parse('['.repeat(12_000) + ']'.repeat(12_000));
   const aud = ['github', deep] as string[];
