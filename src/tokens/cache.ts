@@ -223,7 +223,9 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
       refusals = undefined;
       cachedRefusals?.rforEach((error, key) => {
         refusals ??= createRefusals(limit);
-        refusals.set(key, error, { ttl: cachedRefusals.getRemainingTTL(key) });
+        // With the remaining time as its `ttl`, a refusal in its last instant would never end: 0 means that to the library.
+        const ttl = refusalLifetimeMs(error);
+        refusals.set(key, error, { ttl, start: clock.monotonicMs() + cachedRefusals.getRemainingTTL(key) - ttl });
       });
     },
     limitAge(maxAgeMs, random) {

@@ -259,3 +259,13 @@ test('a larger bound keeps all tokens and refusals', () => {
   clock.advance(5100);
   assert.equal(cache.refusal('r'), undefined);
 });
+
+test('a refusal ends in time when the bound changes in its last instant', () => {
+  const { clock, cache } = setUp(1);
+  cache.keepRefusal('r', refusalOf());
+  clock.advance(10_000);
+  cache.resize(2);
+  assert.notEqual(cache.refusal('r'), undefined);
+  clock.advance(1);
+  assert.equal(cache.refusal('r'), undefined);
+});
