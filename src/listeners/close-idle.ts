@@ -13,6 +13,8 @@ export function createIdleCloser(server: Server): () => void {
   const sockets = new Set<Socket>();
   let timer: NodeJS.Timeout | undefined;
   server.on('connection', (socket) => {
+    // The server gets a connection again after a request that offered another protocol.
+    if (sockets.has(socket)) return;
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
   });

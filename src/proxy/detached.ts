@@ -31,7 +31,8 @@ export function createDetachedSockets(): DetachedSockets {
  * well, but only once the caller has read what was written so far.
  */
 export function closeUnansweredAtEnd(server: Server): void {
-  server.on('connection', (socket) => socket.on('end', closeUnanswered));
+  // The server gets a connection again after a request that offered another protocol.
+  server.on('connection', (socket) => socket.off('end', closeUnanswered).on('end', closeUnanswered));
 }
 
 function closeUnanswered(this: HttpSocket): void {

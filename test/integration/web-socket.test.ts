@@ -203,6 +203,23 @@ test('ignores an upgrade to another protocol, serves the request, and keeps the 
   assert.equal(status, 200);
 });
 
+test('adds no listeners with each request that offers another protocol, as those of Java do', async (t) => {
+  const { app, authorization, upstream, config } = await startWebSockets(t);
+  app.reloadTo({ ...config, routes: config.routes.map((route) => ({ ...route, upstream: upstream.url })) });
+  const warnings: string[] = [];
+  const note = ({ message }: Error) => void warnings.push(message);
+  process.on('warning', note);
+  t.after(() => process.off('warning', note));
+  const connection = await connectRaw(app.url);
+  for (let i = 0; i < 20; i += 1) {
+    connection.send(
+      `GET /github/${i} HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n`,
+    );
+    await soon('the response', connection.until(`"url":"/${i}"`));
+  }
+  assert.deepEqual(warnings, []);
+});
+
 test('keeps a pipelined handshake out of the response to an earlier request', async (t) => {
   const { app, authorization, upstream, config, backend } = await startWebSockets(t);
   let respond = (): void => {};
