@@ -25,7 +25,7 @@ const PAGE_HEADERS = {
 };
 
 /** The sources of the admin listener. */
-export interface AdminSources {
+interface AdminSources {
   readonly metrics: Exposition;
   readonly readiness: Readiness;
   readonly cacheReport: () => Record<string, RouteCacheReport>;

@@ -70,7 +70,7 @@ export interface InboundStatus extends Figures {
   readonly detached: { readonly refused: number; readonly allowed: number };
 }
 
-export interface ConfigStatus {
+interface ConfigStatus {
   /** Differs between configs. */
   readonly version: string;
   readonly loaded_at: string;
@@ -106,7 +106,7 @@ export interface FailureStatus {
   readonly last_at: string;
 }
 
-export interface StatusSources {
+interface StatusSources {
   readonly version: string;
   readonly counts: Counts;
   readonly traffic: RecentTraffic;

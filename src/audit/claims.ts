@@ -3,7 +3,7 @@ import type { TokenClaims } from '../observability/token-observer.ts';
 import { isLikeToken } from '../secrets/like-a-token.ts';
 
 /** A claim as a record has it. */
-export type ClaimValue = string | number | boolean | readonly (string | number | boolean)[] | ActorClaims;
+type ClaimValue = string | number | boolean | readonly (string | number | boolean)[] | ActorClaims;
 
 /** An actor, and the actor that it acted for: the outermost is the current one (RFC 8693 section 4.1). */
 export interface ActorClaims {

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { RecordSink } from './sink.ts';
 
 /** The records on their way to the destination. */
-export interface RecordQueue {
+interface RecordQueue {
   /** @param line a complete line */
   push(line: string): void;
   /** The destination fails, or is slower than the records come. */

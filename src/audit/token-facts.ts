@@ -10,14 +10,14 @@ import type { Pseudonyms } from './pseudonyms.ts';
 import type { Identity, IssuedTokenRecord } from './record-schema.ts';
 
 /** The facts about a subject token. */
-export interface SubjectFacts {
+interface SubjectFacts {
   /** Undefined for an opaque token. */
   readonly claims: ActorClaims | undefined;
   readonly actors: ActorClaims | undefined;
 }
 
 /** The facts about an issued token, beside its authorization server. */
-export interface IssuedFacts extends SubjectFacts {
+interface IssuedFacts extends SubjectFacts {
   readonly token: Omit<IssuedTokenRecord, 'authorization_server'>;
   /** The token says who its subject is. */
   readonly namesSubject: boolean;

@@ -1,6 +1,6 @@
 import { EXIT } from './command.ts';
 
-export interface StopSignals {
+interface StopSignals {
   /** Requests a graceful shutdown. */
   readonly first: Promise<NodeJS.Signals>;
   /** Aborted by the second signal, which requests an immediate exit. */

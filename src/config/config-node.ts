@@ -11,10 +11,10 @@ export interface Position {
 }
 
 /** Finds the position of a node or of its key. For a missing node, the position of the nearest ancestor. */
-export type Locate = (path: Path, what: 'key' | 'value') => Position;
+type Locate = (path: Path, what: 'key' | 'value') => Position;
 
 /** The part of a node that a problem points at: its value, its key, or the key of a child. */
-export type NodePart = 'value' | 'key' | { readonly child: string };
+type NodePart = 'value' | 'key' | { readonly child: string };
 
 /** A node of the config file. Problems are reported to it, and get its path and position. */
 export interface ConfigNode {

@@ -3,7 +3,7 @@ import type { AuthorizationServer, TlsFiles } from './authorization-server.ts';
 import type { Config } from './config.ts';
 
 /** A credential of cambist itself that may have an expiry. */
-export interface ExpiringCredential {
+interface ExpiringCredential {
   /** As messages and metrics name it. */
   readonly name: string;
   readonly source: CredentialSource;

@@ -36,7 +36,7 @@ export function parseConfigForPod(text: string, file: string, pod: PodSettings):
 }
 
 /** A config with the text of its file, for source excerpts. The text is empty if the file is unreadable. */
-export interface LoadedFile extends LoadedConfig {
+interface LoadedFile extends LoadedConfig {
   readonly text: string;
 }
 

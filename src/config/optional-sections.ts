@@ -92,11 +92,6 @@ export interface SharedCache {
   readonly timeoutMs: number;
 }
 
-export interface TransmitterClientCredentials {
-  readonly authorizationServer: AuthorizationServer;
-  readonly scope: string | undefined;
-}
-
 /** An issuer that says whose tokens are revoked. */
 export interface Transmitter {
   /** Its key in the file, and its label in metrics. */
@@ -113,7 +108,9 @@ export interface Transmitter {
   /** The value of the `Authorization` header of its events, or of our polls. Undefined: no such header. */
   readonly authorization: CredentialSource | undefined;
   /** The client whose tokens our requests to the transmitter have. */
-  readonly client: TransmitterClientCredentials | undefined;
+  readonly client:
+    | { readonly authorizationServer: AuthorizationServer; readonly scope: string | undefined }
+    | undefined;
   /** Undefined: from our stream at the transmitter. */
   readonly pollEndpoint: string | undefined;
   readonly pollIntervalMs: number;

@@ -14,7 +14,7 @@ import { defaultDuration, parseSize } from './units.ts';
 import { readHttpUrl, toUpstream } from './urls.ts';
 
 /** Parts of the config that a route refers to. */
-export interface RouteContext {
+interface RouteContext {
   readonly defaults: RouteKeys;
   readonly servers: Servers;
   readonly sources: Sources;

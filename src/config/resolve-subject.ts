@@ -12,7 +12,7 @@ import { readScope } from './targets.ts';
 import { tokenTypeUrn } from './units.ts';
 
 /** The keys of `subject_token`. Defaults for the others depend on the route. */
-export type SubjectKeys = NonNullable<ReturnType<typeof readSubjectToken>>;
+type SubjectKeys = NonNullable<ReturnType<typeof readSubjectToken>>;
 
 type SubjectTokenFile = NonNullable<Loose<DefaultsFile>['subject_token']>;
 

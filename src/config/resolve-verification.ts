@@ -8,7 +8,7 @@ import type { IntrospectionFile } from './schema-introspection.ts';
 import { checkUrl } from './urls.ts';
 
 /** The keys of `verify` before the servers of the file are known. */
-export interface VerifyKeys extends Pick<SubjectVerification, 'issuer' | 'jwksUri' | 'allowInsecureHttp'> {
+interface VerifyKeys extends Pick<SubjectVerification, 'issuer' | 'jwksUri' | 'allowInsecureHttp'> {
   readonly introspection?: Loose<IntrospectionFile> | undefined;
 }
 

@@ -1,7 +1,7 @@
 import { jsonSchema } from './schema.ts';
 
 /** A line of a config file that is safe to show, and the column that the caret points to. */
-export interface SourceExcerpt {
+interface SourceExcerpt {
   readonly text: string;
   /** 1-based. */
   readonly column: number;

@@ -16,7 +16,7 @@ export interface Repair {
   readonly isGuess: boolean;
 }
 
-export interface RepairedText {
+interface RepairedText {
   readonly text: string;
   /** Moves a problem to its place in the original text; undefined where it follows from the repair. */
   restore(problem: Problem): Problem | undefined;

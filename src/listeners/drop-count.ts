@@ -2,7 +2,7 @@
 const LOG_INTERVAL_MS = 10_000;
 
 /** Counts the connections that a listener drops. */
-export interface DropCount {
+interface DropCount {
   readonly dropped: number;
   add(): void;
 }

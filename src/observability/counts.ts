@@ -62,7 +62,7 @@ export interface Counts {
   reloaded(result: ReloadResult): void;
 }
 
-export interface TunnelCounts {
+interface TunnelCounts {
   opened: number;
   open: number;
 }

@@ -2,7 +2,7 @@ import { LOG_FIELDS, type LogFields } from './log-fields.ts';
 import { loggedError } from './logged-error.ts';
 
 /** The text before a value. A literal, because V8 would put it together from the name each time. */
-export type FieldStart = `,"${(typeof LOG_FIELDS)[number]}":`;
+type FieldStart = `,"${(typeof LOG_FIELDS)[number]}":`;
 
 /** The text before each value, by name. */
 const FIELD_STARTS = Object.fromEntries(LOG_FIELDS.map((name) => [name, `,"${name}":`])) as Record<string, FieldStart>;

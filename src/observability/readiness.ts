@@ -9,7 +9,7 @@ export interface ReadinessCheck {
   run(): Promise<unknown>;
 }
 
-export type CheckStatus = 'ready' | 'waiting' | ErrorCode;
+type CheckStatus = 'ready' | 'waiting' | ErrorCode;
 
 /** The body of `/readyz`. It contains only names and codes, because anyone who reaches the port can read it. */
 export interface ReadinessReport {

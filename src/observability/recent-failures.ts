@@ -2,7 +2,7 @@ import { describeError, type ErrorCode } from '../error-catalogue.ts';
 import type { Diagnosis } from '../errors.ts';
 
 /** Failures with one code on one route, as the status page shows them. Contains nothing of requests, and of callers only redacted names. */
-export interface RecentFailure {
+interface RecentFailure {
   /** Undefined if no route matched. */
   readonly route: string | undefined;
   readonly error: ErrorCode;

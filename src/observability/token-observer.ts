@@ -64,7 +64,7 @@ export interface ExchangeOutcome {
 export type TokenClaims = Readonly<Record<string, unknown>>;
 
 /** The subject token of an exchange. */
-export interface ExchangedSubject {
+interface ExchangedSubject {
   readonly token: Secret;
   readonly digest: string;
   /** Claims that its authorization server stated. */

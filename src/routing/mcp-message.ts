@@ -1,7 +1,7 @@
 import type { McpMessage } from './request-facts.ts';
 
 /** The parts of a message that routes depend on, or why it is refused. `isRequest`: the message wants a response. */
-export type MessageReading = { readonly message: McpMessage; readonly isRequest: boolean } | { readonly wrong: string };
+type MessageReading = { readonly message: McpMessage; readonly isRequest: boolean } | { readonly wrong: string };
 
 /** The field of `params` that is the name of a message, by method. `Mcp-Name` repeats it. */
 const NAME_FIELDS: ReadonlyMap<string, string> = new Map([
@@ -61,7 +61,7 @@ function isPadded(value: string): boolean {
 }
 
 /** Every line of the headers that repeat parts of a message. */
-export interface MessageHeaders {
+interface MessageHeaders {
   /** `MCP-Protocol-Version` */
   readonly versions: readonly string[];
   /** `Mcp-Method` */

@@ -4,7 +4,7 @@ import { type KnownFacts, NO_MESSAGE, type RequestFacts } from './request-facts.
 import type { RequestTarget } from './request-target.ts';
 
 /** The route depends on the message in the body, which has to be read first. */
-export interface BodyNeeded {
+interface BodyNeeded {
   /** Size of the largest body to read. */
   readonly bodyLimitBytes: number;
 }

@@ -8,7 +8,7 @@ interface WatchLogger {
   warn(fields: { readonly err: unknown }, message: string): void;
 }
 
-export interface WatchOptions {
+interface WatchOptions {
   /** The files to watch. Called at each check, because a reload may change them. */
   readonly files: () => readonly string[];
   /** Called once after any number of files changed, appeared or disappeared. */
@@ -33,7 +33,7 @@ interface WatchedFolder {
 }
 
 /** A running watcher. */
-export interface FileWatcher {
+interface FileWatcher {
   /** Checks for changes now. Settles after `onChange`, if it was called. */
   check(): Promise<void>;
   close(): void;
