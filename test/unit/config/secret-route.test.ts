@@ -63,8 +63,9 @@ test('verifies callers only with an audience, because the route has no authoriza
 
 test('warns of a secret that other machines can use', () => {
   const warning = /routes\[0\]\.credential: every client that reaches cambist can use the secret/;
-  assert.match(problemOf(LINES, 'listen: 0.0.0.0:8180\n'), warning);
-  assert.match(problemOf(LINES, 'listen: "[::]:8180"\n'), warning);
+  for (const listen of ['0.0.0.0:8180', '"[::]:8180"', '127.example.com:8180']) {
+    assert.match(problemOf(LINES, `listen: ${listen}\n`), warning);
+  }
   const hosts = LINES.replace('upstream', 'match: { host: mcp.example.com }\nupstream');
   const intercepted = (address: string) =>
     problemsOf(
