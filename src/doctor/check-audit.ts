@@ -34,10 +34,10 @@ export async function checkAudit({ to, pseudonyms }: Audit, found: Found): Promi
 }
 
 async function checkFile(path: string): Promise<Finding> {
-  const isWritable =
-    (await isAccessible(path, constants.W_OK)) ||
-    (!(await isAccessible(path, constants.F_OK)) && (await isAccessible(dirname(path), constants.W_OK)));
-  if (isWritable && (await isFull(dirname(path)))) {
+  // The file may be a link to another file system.
+  const place = (await isAccessible(path, constants.F_OK)) ? path : dirname(path);
+  const isWritable = await isAccessible(place, constants.W_OK);
+  if (isWritable && (await isFull(place))) {
     return problem('audit_unreachable', `records cannot be written to "${path}": the disk is full`, {
       fix: 'free space on it: delete or truncate old files of the audit trail',
     });
@@ -50,8 +50,8 @@ async function checkFile(path: string): Promise<Finding> {
 }
 
 /** File systems without blocks, such as /proc, have no free ones either. */
-async function isFull(folder: string): Promise<boolean> {
-  const { blocks, bavail } = await statfs(folder);
+async function isFull(path: string): Promise<boolean> {
+  const { blocks, bavail } = await statfs(path);
   return blocks > 0 && bavail === 0;
 }
 
