@@ -36,8 +36,16 @@ export function displaceConnections(
     socket.once('close', () => open.delete(socket));
     if (open.size > max) drop(nextToDrop() ?? socket);
   });
+  /** With TLS, the socket of a request is another object than that of its connection, and has the same peer. */
+  function connectionOf(socket: Socket): Socket | undefined {
+    if (open.has(socket)) return socket;
+    const { remoteAddress, remotePort } = socket;
+    return [...open].find((one) => one.remotePort === remotePort && one.remoteAddress === remoteAddress);
+  }
+
   server.on('request', (request, response) => {
-    const { socket } = request;
+    const socket = connectionOf(request.socket);
+    if (socket === undefined) return;
     request.once('end', () => open.has(socket) && busy.add(socket));
     response.once('close', () => busy.delete(socket));
   });

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { connect, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { type ConnectionOptions, connect as connectTls } from 'node:tls';
 import { displaceConnections } from '../../../src/listeners/displace-connections.ts';
+import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { listen } from '../../harness/http-server.ts';
 
@@ -16,11 +19,11 @@ async function openServer(t: TestContext, server: Server) {
     server.closeAllConnections();
     server.close();
   });
-  const connected = async (text = ''): Promise<Socket> => {
-    const socket = connect(port, '127.0.0.1');
+  const connected = async (text = '', tls?: ConnectionOptions): Promise<Socket> => {
+    const socket = tls === undefined ? connect(port, '127.0.0.1') : connectTls(port, '127.0.0.1', tls);
     socket.on('error', () => {});
     open.push(socket);
-    await once(socket, 'connect');
+    await once(socket, tls === undefined ? 'connect' : 'secureConnect');
     socket.write(text);
     return socket;
   };
@@ -70,4 +73,22 @@ test('keeps a complete request while other clients connect, but no more than hal
   await eventually('the oldest request made room', () => counts.dropped === 9);
   late.write(post);
   await eventually('the late request', () => waiting.length === 5);
+});
+
+test('keeps a complete request over TLS while other clients connect', async (t) => {
+  const authority = createCertificateAuthority();
+  const waiting: ServerResponse[] = [];
+  const server = createTlsServer(authority.issueServer(), (request, response) => {
+    request.resume();
+    waiting.push(response);
+  });
+  const { counts } = displaceConnections(server, 4, () => {});
+  const { connected } = await openServer(t, server);
+  const post = 'POST / HTTP/1.1\r\nhost: cambist\r\ncontent-length: 0\r\n\r\n';
+  const genuine = await connected(post, { ca: authority.cert });
+  await eventually('a request', () => waiting.length === 1);
+  for (let i = 0; i < 8; i += 1) await connected();
+  await eventually('others are dropped', () => counts.dropped === 5);
+  assert.ok(!genuine.destroyed && genuine.readable);
+  assert.equal(waiting[0]?.destroyed, false);
 });
