@@ -28,7 +28,8 @@ const DOT_SEGMENT = /(?:^|[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?=$|[/\\;]|%2f|%5c|%3b)/
 const NOT_OF_A_PATH = /[^!-~]|#/;
 
 /** Dots, slashes and backslashes in overlong UTF-8, and in the escapes of IIS. Lenient servers decode them (CVE-2017-1000028). */
-const DISGUISED = /%(?:c0%a[ef]|c1%9c|e0%80%a[ef]|e0%81%9c|u00(?:2e|2f|5c))/i;
+const DISGUISED =
+  /%(?:(?:c0|(?:e0|f0%80|f8%80%80|fc%80%80%80)%80)%a[ef]|(?:c1|(?:e0|f0%80|f8%80%80|fc%80%80%80)%81)%9c|u00(?:2e|2f|5c))/i;
 
 /**
  * Parses the target and host of a request.
