@@ -8,7 +8,7 @@ import { hideCredentials, sentInAuthorization } from '../tokens/sent-values.ts';
 import { upstreamPeer } from '../transport/dispatchers.ts';
 import type { Pool } from './check-context.ts';
 import { codeOf } from './connection.ts';
-import { type Finding, fine, printable, problem, showPrintable } from './finding.ts';
+import { type Finding, fine, problem, shortAscii, showShortAscii } from './finding.ts';
 import {
   DISCOVER,
   INITIALIZE,
@@ -41,7 +41,7 @@ export async function callBackend(route: Route, token: IssuedToken, pool: Pool):
     if (refused === undefined) return failed(said);
     return route.credential.kind === 'secret' ? refusedSecret(said) : refusedFinding(refused, said, token);
   } catch (error) {
-    return problem('call_failed', `the call with the ${nounOf(route)} failed (${printable(codeOf(error))})`, {
+    return problem('call_failed', `the call with the ${nounOf(route)} failed (${shortAscii(codeOf(error))})`, {
       fix: "check the backend's log for this moment",
     });
   }
@@ -113,7 +113,7 @@ function refusedFinding(refused: CallResponse, said: readonly string[], token: I
   const finding = tokenRefusal({
     words: wordsOf(refused),
     token: bareToken(token.authorization.reveal()),
-    show: showPrintable,
+    show: showShortAscii,
     aheadSeconds: undefined,
   });
   return { ...finding, what: `${finding.what}: ${said.join('; ')}` };

@@ -7,7 +7,7 @@ import type { Pool } from './check-context.ts';
 import { credentialFinding } from './check-server.ts';
 import { type ConfigPaths, settingsOfUpstream } from './config-paths.ts';
 import { codeOf, tlsRequired, unreachable } from './connection.ts';
-import { type Finding, fine, printable, problem, warning } from './finding.ts';
+import { type Finding, fine, problem, shortAscii, warning } from './finding.ts';
 import {
   DISCOVER,
   INITIALIZE,
@@ -84,7 +84,7 @@ function responseFindings(route: Route, response: ProbeResponse, paths: ConfigPa
     ];
   }
   if (status >= 300 && status < 400) {
-    const location = printable(response.header('location') ?? '');
+    const location = shortAscii(response.header('location') ?? '');
     return [
       problem('backend_redirects', `the backend redirects ${url} to "${location}" (${status})`, {
         why: 'cambist relays redirects, and clients drop their token when they follow one',

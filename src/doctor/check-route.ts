@@ -16,7 +16,7 @@ import { type KeysBySource, readRouteSubject, usesCallerToken, verifySubject } f
 import { unavailableFinding } from './client-auth.ts';
 import { clockFinding, skewByIssue } from './clocks.ts';
 import { exchangeErrorFinding } from './exchange-errors.ts';
-import { type Finding, type Found, fine, problem, showPrintable, warning } from './finding.ts';
+import { type Finding, type Found, fine, problem, showShortAscii, warning } from './finding.ts';
 import { issuedFindings } from './issued-token.ts';
 import { oauthErrorOf } from './oauth-error.ts';
 import { personalValues } from './personal-claims.ts';
@@ -140,7 +140,7 @@ async function judge(
   const secondLeg = chain !== undefined && server === credential.authorizationServer;
   const refusal = oauthErrorOf(last, [...sentIn(last), ...personalValues(claims)]);
   if (refusal !== undefined)
-    return [exchangeErrorFinding({ server, request: last, refusal, subject: claims, secondLeg, show: showPrintable })];
+    return [exchangeErrorFinding({ server, request: last, refusal, subject: claims, secondLeg, show: showShortAscii })];
   const token = issuedTokenOf(last);
   if (token === undefined)
     return [failure === undefined || last.status >= 500 ? unavailableFinding(last) : unusableResponse(failure)];
@@ -151,7 +151,7 @@ async function judge(
     claims: readClaims(token),
     subject: claims,
     repeated: findRepeated(token, [...requests.flatMap(sentIn), ...sentByCaller(subject)]),
-    show: showPrintable,
+    show: showShortAscii,
   });
   const explained = failure === undefined || findings.some(({ severity }) => severity === 'error');
   return explained ? findings : [...findings, unusableResponse(failure)];

@@ -6,7 +6,7 @@ import type { Subject } from '../tokens/subject.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
 import type { CheckContext } from './check-context.ts';
 import { failureOf } from './check-server.ts';
-import { type Finding, type Found, fine, listed, printable, problem, showPrintable, warning } from './finding.ts';
+import { type Finding, type Found, fine, listed, problem, shortAscii, showShortAscii, warning } from './finding.ts';
 import type { UsableKey } from './key-set.ts';
 import { verificationFindings } from './verification.ts';
 
@@ -82,7 +82,7 @@ function subjectFinding(source: string, claims: JWTPayload | undefined, nowMs: n
       fix: "obtain a new one from the authorization server, the way the agent's user does",
     });
   }
-  const claimed = `iss ${printable(JSON.stringify(iss ?? null))}, aud ${printable(JSON.stringify(aud ?? null))}`;
+  const claimed = `iss ${shortAscii(JSON.stringify(iss ?? null))}, aud ${shortAscii(JSON.stringify(aud ?? null))}`;
   const lifetime = remaining === undefined ? '' : `, expires in ${remaining} s`;
   return fine('subject_token_read', `the subject token from ${source}: ${claimed}${lifetime}`);
 }
@@ -126,7 +126,7 @@ export async function verifySubject(
       claims: readClaims(token),
       keys,
       verdict: failure.message,
-      show: showPrintable,
+      show: showShortAscii,
     });
     for (const finding of findings) found(finding);
     return false;

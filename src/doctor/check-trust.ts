@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Config } from '../config/config.ts';
 import { excludedRoutes, interceptedHosts } from '../intercept/hosts.ts';
-import { type Finding, fine, printable, problem, warning } from './finding.ts';
+import { type Finding, fine, problem, shortAscii, warning } from './finding.ts';
 import type { Reporter } from './run-checks.ts';
 import { runTrustProgram } from './run-trust-program.ts';
 import {
@@ -87,7 +87,7 @@ async function tryProgram(client: TrustClient, program: string, scene: Scene): P
   try {
     const args = await client.call({ host, proxy: new URL(listener.url).host, folder: temporary });
     const { succeeded, message } = await runTrustProgram(program, args, signing, listener.url);
-    const why = message === '' ? {} : { why: printable(message) };
+    const why = message === '' ? {} : { why: shortAscii(message) };
     if (!listener.isReached()) {
       return warning('trust_not_checked', `${name} could not be tried: ${program} made no call`, why);
     }

@@ -1,6 +1,6 @@
 import { type PeerCertificate, readPeerCertificate } from './certificate.ts';
 import type { ConfigPaths, PeerSettings } from './config-paths.ts';
-import { type Finding, printable, problem } from './finding.ts';
+import { type Finding, problem, shortAscii } from './finding.ts';
 
 interface FailedConnection extends PeerSettings {
   readonly url: string;
@@ -79,7 +79,7 @@ export function connectionFinding(failed: FailedConnection): Finding {
       fix: `set the https port in ${paths.address}, or write http:// if the server is on this machine or in the cluster`,
     });
   }
-  return problem('connection_failed', `${host} cannot be reached, or closed the connection (${printable(code)})`, {
+  return problem('connection_failed', `${host} cannot be reached, or closed the connection (${shortAscii(code)})`, {
     ...(protocol === 'https:' && { why: 'a server that requires a client certificate may close without an alert' }),
     fix: `check ${paths.address}, and the network in between`,
   });
@@ -94,18 +94,18 @@ export function tlsRequired(url: string, { address }: ConfigPaths): Finding {
 }
 
 function untrusted({ paths, ca, certificate }: FailedConnection, host: string, code: string): Finding {
-  const by = certificate === undefined ? '' : `; its certificate is issued by "${printable(certificate.issuer)}"`;
+  const by = certificate === undefined ? '' : `; its certificate is issued by "${shortAscii(certificate.issuer)}"`;
   return problem('certificate_untrusted', `the certificate of ${host} is not trusted (${code})${by}`, {
     why:
       ca === undefined
         ? 'no CA known to this machine signed it: a private CA, or a chain without its intermediate certificate'
-        : `no certificate in ${printable(ca)} signed it; with tls.ca set, cambist trusts no other CA`,
+        : `no certificate in ${shortAscii(ca)} signed it; with tls.ca set, cambist trusts no other CA`,
     fix: `write the PEM of the CA that signed the server's certificate into a file, and name that file in ${paths.ca}`,
   });
 }
 
 function wrongName({ paths, certificate }: FailedConnection, hostname: string): Finding {
-  const names = certificate === undefined ? 'other names' : `"${printable(certificate.names)}"`;
+  const names = certificate === undefined ? 'other names' : `"${shortAscii(certificate.names)}"`;
   return problem('certificate_wrong_name', `the certificate is not valid for ${hostname}, but for ${names}`, {
     why: 'the address uses a name that the certificate lacks, such as an in-cluster name or an IP address',
     fix: `use a name of the certificate in ${paths.address}, or add ${hostname} to the certificate`,
@@ -115,7 +115,7 @@ function wrongName({ paths, certificate }: FailedConnection, hostname: string): 
 function outsideValidity({ certificate }: FailedConnection, host: string, code: string): Finding {
   const expired = code === 'CERT_HAS_EXPIRED';
   const limit = expired ? certificate?.validTo : certificate?.validFrom;
-  const since = limit === undefined ? '' : ` ${expired ? 'on' : 'before'} ${printable(limit)}`;
+  const since = limit === undefined ? '' : ` ${expired ? 'on' : 'before'} ${shortAscii(limit)}`;
   return problem(
     expired ? 'certificate_expired' : 'certificate_not_yet_valid',
     `the certificate of ${host}, or one of its chain, ${expired ? 'expired' : 'is not valid'}${since}`,

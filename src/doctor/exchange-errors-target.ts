@@ -1,4 +1,4 @@
-import { type Finding, type FindingCode, listed, printable, problem } from './finding.ts';
+import { type Finding, type FindingCode, listed, problem, shortAscii } from './finding.ts';
 import { type FailedExchange, isEntra } from './oauth-error.ts';
 
 /** Keycloak only filters the audiences that mappers would add. */
@@ -145,7 +145,7 @@ export function scopeFormat(failed: FailedExchange): Finding | undefined {
   const stated = /AADSTS(70011|1002012|28003|500011|900144)\b/.test(refusal.description);
   if (!stated && !(isEntra(failed) && refusal.error === 'invalid_scope')) return undefined;
   const sent = request.form.get('scope');
-  return problem('scope_format', `the scope ${sent === null ? 'is missing' : `"${printable(sent)}" is refused`}`, {
+  return problem('scope_format', `the scope ${sent === null ? 'is missing' : `"${shortAscii(sent)}" is refused`}`, {
     why: 'Entra names the backend by its scope only: the application id URI, a slash, and .default or one scope',
     fix: "set the route's scope: api://<application id of the backend>/.default",
   });
@@ -161,7 +161,7 @@ export function scope({ request, refusal }: FailedExchange): Finding | undefined
     });
   }
   if (refusal.error !== 'invalid_scope') return undefined;
-  return problem('scope_refused', `the scope "${printable(sent)}" is refused`, {
+  return problem('scope_refused', `the scope "${shortAscii(sent)}" is refused`, {
     fix: "allow this client these scopes at the server, or remove unknown scopes from the route's scope (Dex: list this client in trustedPeers of the backend's client)",
   });
 }

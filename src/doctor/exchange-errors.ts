@@ -21,7 +21,7 @@ import {
   subjectOfOtherClient,
   subjectRefused,
 } from './exchange-errors-token.ts';
-import { type Finding, listed, printable, problem } from './finding.ts';
+import { type Finding, listed, problem, shortAscii } from './finding.ts';
 import { type Cause, type FailedExchange, quoting } from './oauth-error.ts';
 import { jsonBodyOf } from './recorded-request.ts';
 
@@ -86,7 +86,7 @@ function vaultConnection({ server, request, refusal }: FailedExchange): Finding 
   if (server.grant !== 'token_vault' || !/token vault is not enabled|connection/i.test(refusal.description))
     return undefined;
   if (refusal.error !== 'invalid_request') return undefined;
-  const connection = printable(request.form.get('connection') ?? '');
+  const connection = shortAscii(request.form.get('connection') ?? '');
   return problem('connection_refused_by_vault', `the vault does not serve the connection "${connection}"`, {
     fix: "enable Connected Accounts for Token Vault on the connection, or correct the route's connection",
   });
@@ -98,7 +98,7 @@ function userConsent({ server, request, refusal }: FailedExchange): Finding | un
   const isVault = /^federated_connection_refresh_token_not_found$|^tokenset_not_found$/.test(refusal.error);
   if (refusal.error !== 'interaction_required' && !isVault) return undefined;
   if (typeof uri === 'string' && URL.canParse(uri)) {
-    const host = printable(new URL(uri).host);
+    const host = shortAscii(new URL(uri).host);
     return problem('user_consent_missing', 'this user must consent first', {
       why: `the server names a page at "${host}"; callers are told its URL if interaction.hosts lists the host`,
       fix: `list "${host}" in interaction.hosts, then let the user call the backend through cambist and open the URL`,
@@ -106,7 +106,7 @@ function userConsent({ server, request, refusal }: FailedExchange): Finding | un
   }
   if (!isVault) return undefined;
   return problem('user_consent_missing', 'this user has not connected the account', {
-    why: `the vault of ${serverPath(server)} has no token of this user for the connection "${printable(request.form.get('connection') ?? '')}"`,
+    why: `the vault of ${serverPath(server)} has no token of this user for the connection "${shortAscii(request.form.get('connection') ?? '')}"`,
     fix: "set the route's consent_url to the page where users connect their account, and let the user open it",
   });
 }
@@ -124,7 +124,7 @@ function connectorId({ server, refusal }: FailedExchange): Finding | undefined {
   const sent = new Map(server.extraParams).get('connector_id');
   return problem(
     'connector_id_missing',
-    sent === undefined ? 'no connector_id was sent' : `the connector_id "${printable(sent)}" is refused`,
+    sent === undefined ? 'no connector_id was sent' : `the connector_id "${shortAscii(sent)}" is refused`,
     {
       why: 'Dex verifies the subject token with the connector that it comes from',
       fix: `set ${serverPath(server)}.extra_params: { connector_id: <id of a connector that supports token exchange> }`,
@@ -140,7 +140,7 @@ function requestedTokenType({ request, refusal }: FailedExchange): Finding | und
       fix: "set the route's requested_token_type, for example to access_token (Google) or jwt (ZITADEL)",
     });
   }
-  return problem('requested_token_type_refused', `the requested_token_type "${printable(sent)}" is refused`, {
+  return problem('requested_token_type_refused', `the requested_token_type "${shortAscii(sent)}" is refused`, {
     why: 'some servers (Auth0) refuse the parameter, some (Keycloak) know access_token only',
     fix: "leave the route's requested_token_type out, or set a type that the server issues",
   });
@@ -149,7 +149,7 @@ function requestedTokenType({ request, refusal }: FailedExchange): Finding | und
 function subjectTokenType({ request, refusal }: FailedExchange): Finding | undefined {
   if (!/subject_token_type|subject token type/i.test(refusal.description)) return undefined;
   const sent = request.form.get('subject_token_type') ?? '';
-  return problem('subject_token_type_refused', `the subject_token_type "${printable(sent)}" is refused`, {
+  return problem('subject_token_type_refused', `the subject_token_type "${shortAscii(sent)}" is refused`, {
     fix: "set the route's subject_token.type to a type that the server accepts: access_token (Keycloak, Okta), id_token (Dex), jwt (tokendings, Google), the custom URN of a token exchange profile (Auth0), one that a processor policy maps (PingFederate)",
   });
 }

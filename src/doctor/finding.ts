@@ -223,7 +223,7 @@ export function problem(code: FindingCode, what: string, explanation: Explanatio
 const MAX_SHOWN_LENGTH = 300;
 
 /** Text from outside, made safe for a terminal. It stays unredacted, so that an operator can compare it character by character. */
-export function printable(text: string): string {
+export function shortAscii(text: string): string {
   return text.slice(0, MAX_SHOWN_LENGTH).replace(/[^\x20-\x7e]/g, '?');
 }
 
@@ -231,14 +231,14 @@ export function printable(text: string): string {
 export type ShowClaim = (value: unknown) => string;
 
 /** For a terminal, where an operator compares names character by character. */
-export const showPrintable: ShowClaim = (value) =>
-  printable(typeof value === 'string' ? value : (JSON.stringify(value) ?? ''));
+export const showShortAscii: ShowClaim = (value) =>
+  shortAscii(typeof value === 'string' ? value : (JSON.stringify(value) ?? ''));
 
 /** A sentence names no more. A token may have thousands of audiences. */
 const MAX_LISTED = 8;
 
 /** Quotes names from outside for use in a sentence. Names in token claims may have any type. */
-export function listed(names: readonly unknown[], show: ShowClaim = showPrintable): string {
+export function listed(names: readonly unknown[], show: ShowClaim = showShortAscii): string {
   if (names.length === 0) return 'none';
   const more = names.length > MAX_LISTED ? `, and ${names.length - MAX_LISTED} more` : '';
   return `${names

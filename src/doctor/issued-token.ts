@@ -1,7 +1,7 @@
 import type { JWTPayload } from 'jose';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { TokenTarget } from '../config/route.ts';
-import { type Finding, fine, listed, printable, problem, type ShowClaim, warning } from './finding.ts';
+import { type Finding, fine, listed, problem, type ShowClaim, shortAscii, warning } from './finding.ts';
 import { withoutPersonal } from './personal-claims.ts';
 import { jsonBodyOf, type TokenResponse } from './recorded-request.ts';
 
@@ -170,7 +170,7 @@ function lifetimeFinding(seconds: number, subjectSeconds: number | undefined): F
 function actorFindings({ request, claims }: IssuedExchange): Finding[] {
   if (!request.form.has('actor_token') || claims === undefined) return [];
   if (claims.act !== undefined)
-    return [fine('actor_named', `it names the actor: act ${printable(JSON.stringify(withoutPersonal(claims.act)))}`)];
+    return [fine('actor_named', `it names the actor: act ${shortAscii(JSON.stringify(withoutPersonal(claims.act)))}`)];
   return [
     warning('actor_missing', 'an actor token was sent, but the issued token names no actor ("act")', {
       why: "some servers (Keycloak's standard exchange) ignore actor_token",

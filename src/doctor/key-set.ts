@@ -1,6 +1,6 @@
 import { createLocalJWKSet, type JSONWebKeySet, type JWK } from 'jose';
 import { ASYMMETRIC_ALGORITHMS } from '../config/schema-authorization-server.ts';
-import { type Finding, fine, printable, problem } from './finding.ts';
+import { type Finding, fine, problem, shortAscii } from './finding.ts';
 import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';
 
 /** A public key that can verify a token. */
@@ -106,5 +106,5 @@ export function describeKeys(keys: readonly UsableKey[]): string {
     const [first = '', ...more] = algorithms;
     return `${name === undefined ? '(unnamed)' : `"${name}"`} (${first}${more.length === 0 ? '' : ' and others'})`;
   });
-  return printable(named.join(', '));
+  return shortAscii(named.join(', '));
 }

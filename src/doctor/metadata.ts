@@ -1,7 +1,7 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { endpointProblem } from '../tokens/metadata.ts';
 import { serverPath } from './config-paths.ts';
-import { type Finding, fine, printable, problem, warning } from './finding.ts';
+import { type Finding, fine, problem, shortAscii, warning } from './finding.ts';
 import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';
 
 /** An issuer whose metadata was requested, and where the config sets it. */
@@ -69,7 +69,7 @@ export function metadataFindings(
   const found = requests.findLast(({ status }) => status === 200);
   if (found === undefined) return [];
   const document = jsonBodyOf(found);
-  const endpoint = printable(String(document.token_endpoint));
+  const endpoint = shortAscii(String(document.token_endpoint));
   return [
     fine('metadata_found', `metadata found at ${found.url}; the token endpoint is ${endpoint}`),
     ...grantFindings(document, use),
@@ -103,7 +103,7 @@ function authMethodFindings(document: Readonly<Record<string, unknown>>, server:
   if (listed === undefined || accepted.some((method) => listed.includes(method))) return [];
   return [
     warning('auth_method_not_advertised', `the metadata does not list the client authentication "${accepted[0]}"`, {
-      why: `it lists ${printable(listed.join(', '))}`,
+      why: `it lists ${shortAscii(listed.join(', '))}`,
       fix: `set ${serverPath(server)}.client_auth.method to one of these`,
     }),
   ];
@@ -166,12 +166,12 @@ function issuerMismatch({ issuer, path }: MetadataLookup, request: MetadataRespo
   const named = typeof stated === 'string' ? stated : '';
   return problem(
     'issuer_mismatch',
-    `the metadata at ${request.url} has the issuer "${printable(named)}", but the config has "${issuer}"`,
+    `the metadata at ${request.url} has the issuer "${shortAscii(named)}", but the config has "${issuer}"`,
     {
       why: differInSlash(named, issuer)
         ? 'they differ in the trailing slash; RFC 8414 requires them to be identical'
         : 'the config reaches the server by another name than its own, or this is another server',
-      fix: `set ${path}.issuer to "${printable(named)}", or change the server's own name (Keycloak: its hostname setting)`,
+      fix: `set ${path}.issuer to "${shortAscii(named)}", or change the server's own name (Keycloak: its hostname setting)`,
     },
   );
 }
@@ -203,7 +203,7 @@ function unusableEndpoint(lookup: MetadataLookup, request: MetadataResponse, ver
   const { endpoint: field, path, issuer, allowInsecure, allowInsecureHttp } = lookup;
   const endpoint = jsonBodyOf(request)[field];
   const url = typeof endpoint === 'string' && URL.canParse(endpoint) ? new URL(endpoint) : undefined;
-  const named = printable(String(endpoint));
+  const named = shortAscii(String(endpoint));
   switch (url && endpointProblem(url, issuer, allowInsecureHttp)) {
     case 'insecure': {
       const { code, what, why } = INSECURE[field];

@@ -1,7 +1,7 @@
 import type { Route } from '../config/route.ts';
 import { parseChallenges } from '../proxy/challenges.ts';
 import { parseJsonObject } from '../tokens/json-object.ts';
-import { type Finding, fine, listed, printable, problem } from './finding.ts';
+import { type Finding, fine, listed, problem, shortAscii } from './finding.ts';
 import { type ProbeResponse, type ProbeTarget, sendProbe } from './mcp-probe.ts';
 import { differInSlash } from './metadata.ts';
 
@@ -68,7 +68,7 @@ function readMetadata(text: string): ResourceMetadata | undefined {
 
 /** @param requested the resources in the route's token request; none if the route names its backend by audience or scope */
 function resourceFinding({ resource }: ResourceMetadata, requested: readonly string[], routeName: string): Finding {
-  const named = `the backend's metadata has the resource "${printable(resource)}"`;
+  const named = `the backend's metadata has the resource "${shortAscii(resource)}"`;
   if (requested.length === 0) return fine('resource_not_requested', `${named}; the route requests none`);
   if (requested.includes(resource)) return fine('resource_matches', `${named}, as requested by the route`);
   const slash = requested.some((one) => differInSlash(one, resource));
@@ -76,7 +76,7 @@ function resourceFinding({ resource }: ResourceMetadata, requested: readonly str
     why: slash
       ? 'they differ in the trailing slash; RFC 8707 compares resources exactly'
       : 'the token may be for an address that the backend does not know; the default of resource is the upstream',
-    fix: `set routes.${routeName}.resource to "${printable(resource)}"`,
+    fix: `set routes.${routeName}.resource to "${shortAscii(resource)}"`,
   });
 }
 

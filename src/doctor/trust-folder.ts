@@ -9,7 +9,7 @@ import { interceptedHosts } from '../intercept/hosts.ts';
 import { splitCertificates } from '../intercept/system-roots.ts';
 import { writeCertificates, writeVariables } from '../intercept/trust-folder.ts';
 import type { CertificateAuthority } from '../transport/certificates.ts';
-import { type Found, fine, printable, problem, warning } from './finding.ts';
+import { type Found, fine, problem, shortAscii, warning } from './finding.ts';
 
 /** A trust folder as an agent sees it. */
 export interface TrustFolder {
@@ -66,7 +66,7 @@ export async function findTrustFolder(
   if (Date.parse(validTo) <= Date.now()) {
     found(problem('trust_folder_broken', `the certificate in "${trustDir}" expired on ${validTo}`, { fix: RESTART }));
   } else {
-    found(fine('trust_folder_read', `"${trustDir}" has the authority ${printable(subject)}, valid until ${validTo}`));
+    found(fine('trust_folder_read', `"${trustDir}" has the authority ${shortAscii(subject)}, valid until ${validTo}`));
   }
   const authority = await signingAuthority(ca, folder, found);
   return authority === undefined ? folder : { ...folder, authority };
@@ -92,12 +92,12 @@ export async function whyNotTrusted(variable: string, folder: TrustFolder): Prom
   const file = fileOf(variable, folder);
   if (file === undefined) return `the variables in "${folder.dir}" do not set ${variable}`;
   const content = await readFile(file).catch(() => undefined);
-  if (content === undefined) return `${variable} names "${printable(file)}", which cannot be read`;
+  if (content === undefined) return `${variable} names "${shortAscii(file)}", which cannot be read`;
   const isThere = splitCertificates(folder.certificate).every((pem) => {
     // A trust store of Java contains them without encoding.
     return content.includes(variable === 'JAVA_TOOL_OPTIONS' ? new X509Certificate(pem).raw : pem);
   });
-  return isThere ? undefined : `${variable} names "${printable(file)}", which lacks the authority`;
+  return isThere ? undefined : `${variable} names "${shortAscii(file)}", which lacks the authority`;
 }
 
 /** The file that a variable names. */

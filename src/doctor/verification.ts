@@ -3,7 +3,7 @@ import type { SubjectVerification } from '../config/route.ts';
 import { ASYMMETRIC_ALGORITHMS } from '../config/schema-authorization-server.ts';
 import { isFor } from '../tokens/audience.ts';
 import { textOf } from '../tokens/json-object.ts';
-import { type Finding, listed, printable, problem, type ShowClaim } from './finding.ts';
+import { type Finding, listed, problem, type ShowClaim, shortAscii } from './finding.ts';
 import { describeKeys, type UsableKey } from './key-set.ts';
 import { differInSlash } from './metadata.ts';
 
@@ -87,10 +87,10 @@ function keyFinding({ rules, token, keys, show }: UnverifiedToken): Finding | un
   if (keys.some(({ name, algorithms }) => (kid === undefined || kid === name) && algorithms.includes(alg))) {
     return undefined;
   }
-  const key = kid === undefined ? 'an unnamed key' : `the key "${printable(kid)}"`;
+  const key = kid === undefined ? 'an unnamed key' : `the key "${shortAscii(kid)}"`;
   return problem(
     'verify_key_unknown',
-    `the subject token is signed with ${key} (${printable(alg)}), but the issuer has ${describeKeys(keys)}`,
+    `the subject token is signed with ${key} (${shortAscii(alg)}), but the issuer has ${describeKeys(keys)}`,
     {
       why: 'the issuer has withdrawn the key, or another server with the same issuer name signed the token',
       fix: `obtain a new token; if that has such a key as well, set subject_token.verify.jwks_uri to the keys of the server that signs for "${rules.issuer}"`,

@@ -1,3 +1,5 @@
+import { printable } from './printable.ts';
+
 /** A parsed log line. */
 type Line = Readonly<Record<string, unknown>>;
 
@@ -53,12 +55,12 @@ function describe(line: Line): [sentence: string, rest: string[]] {
     case START:
       return [START, fieldsOf(line, PLACED_OF_START)];
     default:
-      return [printable(String(line.msg ?? '')), fieldsOf(line, PLACED)];
+      return [inOneLine(String(line.msg ?? '')), fieldsOf(line, PLACED)];
   }
 }
 
 function words(...all: unknown[]): string {
-  return printable(all.filter((word) => word !== undefined).join(' '));
+  return inOneLine(all.filter((word) => word !== undefined).join(' '));
 }
 
 function ms({ duration_ms: duration }: Line): string | undefined {
@@ -68,32 +70,32 @@ function ms({ duration_ms: duration }: Line): string | undefined {
 function fieldsOf(line: Line, placed: readonly string[]): string[] {
   return Object.entries(line)
     .filter(([name]) => !placed.includes(name))
-    .map(([name, value]) => printable(`${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`));
+    .map(([name, value]) => inOneLine(`${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`));
 }
 
 /** The messages of an error and its causes. */
 function reasons(error: unknown): string[] {
   if (typeof error !== 'object' || error === null || !('message' in error)) return [];
   const cause = 'cause' in error ? reasons(error.cause) : [];
-  return [printable(String(error.message)), ...cause.map((reason) => `because: ${reason.replace(/^because: /, '')}`)];
+  return [inOneLine(String(error.message)), ...cause.map((reason) => `because: ${reason.replace(/^because: /, '')}`)];
 }
 
 /** The routes and the status page of a line about the start. */
 function addresses({ msg, routes, admin }: Line): string[] {
   if (msg !== START) return [];
   const page = `status page: ${String(admin).replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:')}/`;
-  return [...(Array.isArray(routes) ? routes : []), page].map((text) => printable(String(text)));
+  return [...(Array.isArray(routes) ? routes : []), page].map((text) => inOneLine(String(text)));
 }
 
 /** The probable cause and its fix. */
 function diagnosis({ cause, fix }: Line): string[] {
   const lines = Object.entries({ cause, fix }).filter(([, text]) => text !== undefined);
-  return lines.map(([name, text]) => `${name}: ${printable(String(text))}`);
+  return lines.map(([name, text]) => `${name}: ${inOneLine(String(text))}`);
 }
 
-/** Replaces control characters, which a terminal would interpret. */
-function printable(text: string): string {
-  return text.replace(/\p{Cc}+/gu, ' ');
+/** Text from outside in one line. */
+function inOneLine(text: string): string {
+  return printable(text.replace(/\s+/g, ' '));
 }
 
 /** Time of day in the local time zone. */

@@ -1,4 +1,4 @@
-/** Control characters, and invisible ones, which can reorder a line or break it: of the Unicode categories C and Z. */
+/** Control and format characters, and line and paragraph separators. They can reorder or break a line. */
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 
 /** Text from outside, made safe for a terminal. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { JWTPayload } from 'jose';
 import { exchangeErrorFinding } from '../../../src/doctor/exchange-errors.ts';
-import { showPrintable } from '../../../src/doctor/finding.ts';
+import { showShortAscii } from '../../../src/doctor/finding.ts';
 import { oauthErrorOf } from '../../../src/doctor/oauth-error.ts';
 import { sentIn } from '../../../src/doctor/recorded-request.ts';
 import { response, server } from './samples.ts';
@@ -134,7 +134,7 @@ for (const {
       refusal,
       subject,
       secondLeg,
-      show: showPrintable,
+      show: showShortAscii,
     });
     assert.deepEqual([found.severity, found.code], ['error', finding]);
     assert.match(found.fix ?? '', fix);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { JWTPayload } from 'jose';
 import type { TokenTarget } from '../../../src/config/route.ts';
-import { showPrintable } from '../../../src/doctor/finding.ts';
+import { showShortAscii } from '../../../src/doctor/finding.ts';
 import { issuedFindings } from '../../../src/doctor/issued-token.ts';
 import { NOW_MS, response, server, target } from './samples.ts';
 
@@ -91,7 +91,7 @@ for (const { when, body = {}, subject, sent, repeated, finds, fix, ...more } of 
       claims: 'claims' in more ? more.claims : GOOD,
       subject,
       repeated,
-      show: showPrintable,
+      show: showShortAscii,
     });
     const wrong = findings.filter(({ severity }) => severity !== 'ok');
     assert.deepEqual(
@@ -117,7 +117,7 @@ test('shows the claims of the token and its client, but none of the user', () =>
     },
     subject: undefined,
     repeated: undefined,
-    show: showPrintable,
+    show: showShortAscii,
   });
   assert.deepEqual(
     findings.filter(({ claims }) => claims !== undefined).map(({ code, claims }) => [code, claims]),

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { showPrintable } from '../../../src/doctor/finding.ts';
+import { showShortAscii } from '../../../src/doctor/finding.ts';
 import { tokenRefusal } from '../../../src/doctor/token-refusal.ts';
 
 const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString('base64url');
@@ -11,7 +11,7 @@ const TOKEN = [
 ].join('.');
 
 const refusal = (words: string, aheadSeconds?: number) =>
-  tokenRefusal({ words, token: TOKEN, show: showPrintable, aheadSeconds });
+  tokenRefusal({ words, token: TOKEN, show: showShortAscii, aheadSeconds });
 
 /** The words of real servers and libraries. */
 const WORDS: [says: string, finding: string][] = [

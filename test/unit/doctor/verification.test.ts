@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { JWTPayload } from 'jose';
-import { showPrintable } from '../../../src/doctor/finding.ts';
+import { showShortAscii } from '../../../src/doctor/finding.ts';
 import { type UnverifiedToken, verificationFindings } from '../../../src/doctor/verification.ts';
 import { jwtOf } from '../tokens/sample.ts';
 
@@ -29,7 +29,7 @@ const findingsOn = (
       { name: 'two', algorithms: ['RS256', 'PS256'] },
     ],
     verdict: 'its signature is wrong',
-    show: showPrintable,
+    show: showShortAscii,
   });
 
 interface Case {
