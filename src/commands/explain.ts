@@ -77,7 +77,7 @@ export const explain: Command = async (args) => {
   const [url, ...more] = positionals;
   if (url === undefined || more.length > 0) throw new UsageError('explain takes one URL: the one that the agent calls');
   if (!/^(?:https?:\/\/|\/)/i.test(url)) {
-    throw new UsageError('the URL begins with http:// or https://, or is a path that begins with /');
+    throw new UsageError('the URL must begin with http:// or https://, or be a path that begins with /');
   }
   const headers = (values.header ?? []).map(parseHeader);
   const loaded = await loadOrReport(configFile(values.config));

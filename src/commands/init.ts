@@ -40,7 +40,7 @@ export const init: Command = async (args) => {
   if (required.length > 0) {
     if (process.stdin.isTTY !== true)
       throw new UsageError(`init needs ${required.map((name) => `--${name}`).join(', ')}`);
-    if (!(await ask(open, answers))) return failed('\ninit was not answered; nothing is written');
+    if (!(await ask(open, answers))) return failed('\nthe questions were not answered; nothing is written');
   }
   const choices = choicesOf(answers, values);
   const text = newConfig(choices);

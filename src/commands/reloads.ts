@@ -57,7 +57,7 @@ export function createReloads(file: string, logger: Logger): Reloads {
 
 /** @returns the new config, or undefined if the previous one stays active */
 async function reload(file: string, app: App, logger: Logger): Promise<Config | undefined> {
-  const { config, problems } = await loadConfig(file, { needsVariables: true, again: true });
+  const { config, problems } = await loadConfig(file, { needsVariables: true, isReload: true });
   app.reopenFiles();
   logProblems(logger, problems);
   if (config === undefined) {

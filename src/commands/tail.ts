@@ -21,7 +21,9 @@ export const tail: Command = async (args) => {
   if (loaded === undefined) return EXIT.failed;
   const { admin, routes } = loaded.config;
   if (values.route !== undefined && !routes.some(({ name }) => name === values.route))
-    console.error(`the config has no route "${values.route}": it has ${routes.map(({ name }) => name).join(', ')}`);
+    console.error(
+      `the config has no route "${values.route}": known routes are ${routes.map(({ name }) => name).join(', ')}`,
+    );
   const print = (row: DecisionRow): void => console.log(values.json === true ? JSON.stringify(row) : toText(row));
   let known = 0;
   try {
@@ -32,7 +34,7 @@ export const tail: Command = async (args) => {
       const shown = decisions.filter(wanted);
       for (const row of shown) print(row);
       if (shown.length === 0 && values.follow !== true)
-        console.error(last === 0 ? 'no request has arrived yet' : 'no request that is kept matches');
+        console.error(last === 0 ? 'no request has arrived yet' : 'no recent request matches');
       known = last;
       if (values.follow === true) await delay(POLL_INTERVAL_MS);
     } while (values.follow === true);

@@ -24,7 +24,8 @@ export function usageMessage(error: Error & { code?: string }, name: CommandName
 
 function unexpected(argument: string, name: CommandName): string {
   // As in `cambist --config FILE validate`: without a command, the arguments are those of `run`.
-  if (argument in USAGES && argument !== name) return `unexpected "${argument}": write the command before its flags`;
+  if (name === 'run' && argument !== name && Object.hasOwn(USAGES, argument))
+    return `unexpected "${argument}": write the command before its flags`;
   const hint =
     'config' in USAGES[name].flags ? ': name the config file by --config' : ', which this command does not take';
   return `unexpected argument "${argument}"${hint}`;

@@ -2,7 +2,7 @@ import type { Config } from './config.ts';
 import { isLoopback } from './loopback.ts';
 import type { Credential, ExpectedAudience, Match, Route } from './route.ts';
 
-/** Routes that the log describes. Container runtimes split lines of more than 16 KiB. */
+/** Most routes that the log describes. Container runtimes split lines of more than 16 KiB. */
 const MAX_DESCRIBED = 50;
 
 /**

@@ -44,12 +44,13 @@ export interface LoadOptions {
   /** Reports missing environment variables as errors, for the process that needs them. */
   readonly needsVariables?: boolean;
   /** Refuses a pipe or a device, which is read once, at the start: reading it again could wait for ever. */
-  readonly again?: boolean;
+  readonly isReload?: boolean;
 }
 
 /** Reads a config file. Warns about secret, key and certificate files in it that do not exist. */
 export async function loadConfig(file: string, options: LoadOptions = {}): Promise<LoadedFile> {
-  const read = options.again === true && (await isPipe(file)) ? { problem: PIPE } : await readConfigText(file);
+  const read =
+    options.isReload === true && (await isUnreloadable(file)) ? { problem: PIPE } : await readConfigText(file);
   if ('problem' in read) {
     const problem = { severity: 'error', file, line: 0, column: 0, path: '', message: read.problem } as const;
     return { config: undefined, problems: [problem], text: '' };
@@ -156,7 +157,7 @@ export async function readConfigText(file: string): Promise<{ text: string } | {
 const PIPE = 'neither a file nor a link to one, so it cannot be reloaded: put a file in its place, or restart';
 
 /** False also for a missing file, which reading it reports. */
-function isPipe(file: string): Promise<boolean> {
+function isUnreloadable(file: string): Promise<boolean> {
   return stat(file).then(
     (stats) => !stats.isFile() && !stats.isDirectory(),
     () => false,

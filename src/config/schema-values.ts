@@ -4,6 +4,7 @@ import { DURATION, SIZE, TOKEN_TYPES, tokenTypeUrn } from './units.ts';
 /** A config is parsed rarely. Compiling a parser would take longer than parsing. */
 z.config({ jitless: true });
 
+/** Shown by editors as well. */
 type More = { default?: unknown; examples?: unknown[] };
 /** Documentation of a key that editors show. */
 type About = [description: string, more?: More];

@@ -22,7 +22,7 @@ type Controller = Dispatcher.DispatchController;
 export interface AttemptOwner {
   readonly admitted: Admitted;
   readonly switched: Switched | undefined;
-  /** Asked right before the first byte is sent. @returns false where another attempt replaces this one */
+  /** Asked right before the first byte is sent. @returns false where another attempt replaces this one, or the request ended */
   mayStart(plan: AttemptPlan): boolean;
   /** The upstream said that it did not process the attempt, which is sent again as it is (RFC 9113 section 8.7). */
   resent(): void;
@@ -72,7 +72,7 @@ export class Attempt implements RawHandler {
       if (isResent) this.#call.resent();
     } else {
       this.#state = 'discarding';
-      controller.abort(new Error('the token has expired'));
+      controller.abort(new Error('the attempt may not start'));
     }
   }
 

@@ -19,7 +19,7 @@ export async function readCredential(source: CredentialSource, what: string): Pr
   return currentCredential(source, what);
 }
 
-/** Like `readCredential`, and synchronous unless a file has to be read or checked. Errors are thrown in both ways. */
+/** Like `readCredential`, and synchronous unless a file has to be read or checked. It throws or rejects with the same errors. */
 export function currentCredential(source: CredentialSource, what: string): Secret | Promise<Secret> {
   if ('env' in source) return notEmpty(readEnvironment(source.env, what), source, what);
   const found = readSecretFile(source.file);

@@ -223,7 +223,7 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
       refusals = undefined;
       cachedRefusals?.rforEach((error, key) => {
         refusals ??= createRefusals(limit);
-        // With the remaining time as its `ttl`, a refusal in its last instant would never end: 0 means that to the library.
+        // With the remaining time as its `ttl`, a refusal in its last millisecond would never expire: 0 means that to the library.
         const ttl = refusalLifetimeMs(error);
         refusals.set(key, error, { ttl, start: clock.monotonicMs() + cachedRefusals.getRemainingTTL(key) - ttl });
       });

@@ -80,7 +80,7 @@ export function verifyJwt(
   });
 }
 
-/** Keys that are tried for a token that names none: each made-up token costs this many signature checks. Issuers publish a handful. */
+/** Most keys that are tried for a token without a key id. Each costs a signature check, also for made-up tokens. */
 const MAX_TRIED_KEYS = 16;
 
 /** For a token without a key id, when several keys of the issuer match. */

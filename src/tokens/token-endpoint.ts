@@ -193,8 +193,8 @@ export function createTokenEndpoint(
     attempt.form = request.body;
     attempt.sent = sent;
     attempt.response = undefined;
-    const finding = dispatcher();
-    const pool = finding instanceof Promise ? await finding : finding;
+    const opening = dispatcher();
+    const pool = opening instanceof Promise ? await opening : opening;
     try {
       attempt.response = await boundedRequest(pool, request);
       return { response: attempt.response, sentAtMs, sent };

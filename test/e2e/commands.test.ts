@@ -93,7 +93,7 @@ const MISUSES: [args: string[], message: RegExp][] = [
   [['constructor'], /unknown command "constructor"/],
   [
     ['explain', '127.0.0.1:8180/mine'],
-    /the URL begins with http:\/\/ or https:\/\/, or is a path that begins with \/\n/,
+    /the URL must begin with http:\/\/ or https:\/\/, or be a path that begins with \/\n/,
   ],
   [['--port', '1'], /unknown flag "--port"\n/],
   [['run', '--port', '1'], /unknown flag "--port"\n/],

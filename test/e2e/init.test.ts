@@ -102,7 +102,7 @@ test('init keeps lines that are pasted at once, and writes nothing if the input 
     return text(child.stdout);
   };
   const END = '\u0004';
-  assert.match(await typeAtOnce(END), /init was not answered; nothing is written/);
+  assert.match(await typeAtOnce(END), /the questions were not answered; nothing is written/);
   assert.match(await typeAtOnce(`${FLAGS[1]}\n${FLAGS[3]}\nagent\nmcp\n`), /is written and valid/);
   assert.match(await readFile(join(cwd, 'cambist.yaml'), 'utf8'), /client_id: agent\n[\s\S]*audience: mcp\n/);
 });

@@ -42,7 +42,7 @@ test('prints the last decisions as text and as JSON, filtered by route and code'
   assert.deepEqual(await errorsOf('--code', 'ERR_SUBJECT_TOKEN_MISSING'), ['ERR_SUBJECT_TOKEN_MISSING']);
   const other = await runCommand(['tail', ...config, '--route', 'tolls']);
   assert.deepEqual([other.code, other.stdout], [0, '']);
-  assert.equal(other.stderr, 'the config has no route "tolls": it has tools\nno request that is kept matches\n');
+  assert.equal(other.stderr, 'the config has no route "tolls": known routes are tools\nno recent request matches\n');
   const wrong = await runCommand(['tail', ...config, '--code', 'teapot']);
   assert.equal(wrong.code, 2);
   assert.match(wrong.stderr, /--code takes a status/);

@@ -184,7 +184,7 @@ test('finds no keys of an issuer with another name, and skips the route', async 
   assert.match(finding('route_not_checked').why ?? '', /keys of issuer/);
 });
 
-test('reports missing, unusable and endless keys', async (t) => {
+test('reports missing, unusable and oversized keys', async (t) => {
   const server = await startServer(t);
   const cases: [jwks_uri: string, code: string][] = [
     [`${server.issuer}/no-keys`, 'keys_unavailable'],

@@ -155,7 +155,7 @@ test('ends a request that waits for its token with 401, and never calls the back
   assert.equal(backend.requests.length, 0);
 });
 
-test('calls the backend for no request whose token arrives right after the revocation', async (t) => {
+test('does not call the backend if the token arrives right after a revocation', async (t) => {
   const { app, idp, backend, caller, logout } = await start(t);
   let issue = () => {};
   idp.behaviour = { kind: 'issue', until: new Promise<void>((resolve) => (issue = resolve)) };

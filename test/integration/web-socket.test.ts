@@ -203,7 +203,7 @@ test('ignores an upgrade to another protocol, serves the request, and keeps the 
   assert.equal(status, 200);
 });
 
-test('adds no listeners with each request that offers another protocol, as those of Java do', async (t) => {
+test('adds no listeners for requests that offer h2c', async (t) => {
   const { app, authorization, upstream, config } = await startWebSockets(t);
   app.reloadTo({ ...config, routes: config.routes.map((route) => ({ ...route, upstream: upstream.url })) });
   const warnings: string[] = [];

@@ -44,6 +44,9 @@ test('says where a command belongs', () => {
     messageFor('run', '--config', 'c', 'validate'),
     'unexpected "validate": write the command before its flags',
   );
+  for (const argument of ['doctor', 'toString']) {
+    assert.match(messageFor('validate', argument), /: name the config file by --config$/);
+  }
 });
 
 test('names a flag without its value', () => {

@@ -260,7 +260,7 @@ test('a larger bound keeps all tokens and refusals', () => {
   assert.equal(cache.refusal('r'), undefined);
 });
 
-test('a refusal ends in time when the bound changes in its last instant', () => {
+test('a refusal expires in time if the bound changes in its last millisecond', () => {
   const { clock, cache } = setUp(1);
   cache.keepRefusal('r', refusalOf());
   clock.advance(10_000);

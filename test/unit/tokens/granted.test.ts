@@ -32,7 +32,7 @@ test('gives the same object for equal names', () => {
   assert.equal(grantedBy({ aud: 'github', iat: 1 }, undefined), grantedBy({ aud: 'github', iat: 2 }, undefined));
 });
 
-test('tells names apart from those of the token before', () => {
+test('does not mix up names with those of the previous token', () => {
   const stated: [aud: string | string[] | undefined, scope: string | undefined][] = [
     ['github', 'repo'],
     ['github', 'user'],
