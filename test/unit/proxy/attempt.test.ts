@@ -112,7 +112,7 @@ test('sends nothing where another attempt replaces it, and reports no failure th
   const { attempt, controller, told, request } = setUp({ mayStart: false });
   attempt.onRequestStart(controller);
   attempt.onResponseError(controller, new Error('aborted'));
-  assert.deepEqual(told, ['aborted: the token has expired']);
+  assert.deepEqual(told, ['aborted: the attempt may not start']);
   assert.equal(request.abortUpstream, undefined);
 });
 
