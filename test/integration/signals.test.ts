@@ -140,7 +140,8 @@ test('cuts the open stream of a revoked session and no other', async (t) => {
   streams[1]?.destroy();
 });
 
-test('ends a request that waits for its token with 401, and never calls the backend for it', async (t) => {
+/** A request whose caller is revoked while its exchange waits. `issue` ends the exchange. */
+async function revokeDuringExchange(t: TestContext) {
   const { app, idp, backend, caller, logout } = await start(t);
   let issue = () => {};
   idp.behaviour = { kind: 'issue', until: new Promise<void>((resolve) => (issue = resolve)) };
@@ -148,21 +149,20 @@ test('ends a request that waits for its token with 401, and never calls the back
   const response = call(`${app.url}/tools`, { headers: { authorization } });
   await eventually('the exchange', () => idp.requests.length === 1);
   await logout({ sid: 's1' });
+  return { idp, backend, issue, response, again: () => call(`${app.url}/tools`, { headers: { authorization } }) };
+}
+
+test('ends a request that waits for its token with 401, and never calls the backend for it', async (t) => {
+  const { idp, backend, issue, response, again } = await revokeDuringExchange(t);
   assert.equal((await response).status, 401);
   issue();
   await eventually('the exchange to end', () => idp.inFlight() === 0);
-  assert.equal((await call(`${app.url}/tools`, { headers: { authorization } })).status, 401);
+  assert.equal((await again()).status, 401);
   assert.equal(backend.requests.length, 0);
 });
 
 test('does not call the backend if the token arrives right after a revocation', async (t) => {
-  const { app, idp, backend, caller, logout } = await start(t);
-  let issue = () => {};
-  idp.behaviour = { kind: 'issue', until: new Promise<void>((resolve) => (issue = resolve)) };
-  const authorization = `Bearer ${await caller('alice', 's1')}`;
-  const response = call(`${app.url}/tools`, { headers: { authorization } });
-  await eventually('the exchange', () => idp.requests.length === 1);
-  await logout({ sid: 's1' });
+  const { backend, issue, response } = await revokeDuringExchange(t);
   issue();
   assert.equal((await response).status, 401);
   assert.equal(backend.requests.length, 0);
