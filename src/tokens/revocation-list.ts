@@ -38,19 +38,26 @@ export interface RevocationListOptions {
 /** An issuer's clock may be ahead of the clock here. */
 const MAX_AHEAD_MS = 60_000;
 
-interface Entry {
-  readonly issuer: string;
+/** How long older tokens are refused. */
+interface Term {
   readonly atMs: number;
+  /** Monotonic milliseconds. A wall clock that is set forward by mistake must not end a revocation. */
+  readonly untilMs: number;
+}
+
+interface Entry extends Term {
+  readonly issuer: string;
 }
 
 export function createRevocationList({ clock, rememberMs, max, onFull }: RevocationListOptions): RevocationList {
   /** The oldest addition first. */
   const entries = new Map<string, Entry>();
   /** By issuer: older tokens are all refused. One entry for each configured issuer at most. */
-  const floors = new Map<string, number>();
+  const floors = new Map<string, Term>();
 
   const dated = (atMs: number): number => Math.min(atMs, clock.wallMs() + MAX_AHEAD_MS);
-  const isOver = (atMs: number): boolean => atMs + rememberMs <= clock.wallMs();
+  const leftMs = (atMs: number): number => atMs + rememberMs - clock.wallMs();
+  const isOver = ({ atMs, untilMs }: Term): boolean => leftMs(atMs) <= 0 && untilMs <= clock.monotonicMs();
 
   function addEntry(key: string, entry: Entry): boolean {
     const before = entries.get(key);
@@ -67,11 +74,11 @@ export function createRevocationList({ clock, rememberMs, max, onFull }: Revocat
     if (entries.size < max) return;
     const issuer = largestIssuer();
     const own = [...entries].filter(([, entry]) => entry.issuer === issuer);
-    for (const [key, { atMs }] of own.slice(0, Math.ceil(own.length / 2))) {
+    for (const [key, entry] of own.slice(0, Math.ceil(own.length / 2))) {
       entries.delete(key);
-      raiseFloor(issuer, atMs);
+      raiseFloor(issuer, entry);
     }
-    onFull({ key: '', issuer, atMs: floors.get(issuer) as number });
+    onFull({ key: '', issuer, atMs: floors.get(issuer)?.atMs as number });
   }
 
   /** The issuer with the most revocations makes room, so that it cannot sign out the users of another one. */
@@ -81,37 +88,42 @@ export function createRevocationList({ clock, rememberMs, max, onFull }: Revocat
     return [...counts].reduce((most, each) => (each[1] > most[1] ? each : most))[0];
   }
 
-  function raiseFloor(issuer: string, atMs: number): boolean {
-    if ((floors.get(issuer) ?? Number.NEGATIVE_INFINITY) >= atMs) return false;
-    floors.set(issuer, atMs);
+  function raiseFloor(issuer: string, { atMs, untilMs }: Term): boolean {
+    if ((floors.get(issuer)?.atMs ?? Number.NEGATIVE_INFINITY) >= atMs) return false;
+    floors.set(issuer, { atMs, untilMs });
     return true;
   }
 
   function sweep(): void {
-    for (const [key, { atMs }] of entries) if (isOver(atMs)) entries.delete(key);
-    for (const [issuer, atMs] of floors) if (isOver(atMs)) floors.delete(issuer);
+    for (const [key, entry] of entries) if (isOver(entry)) entries.delete(key);
+    for (const [issuer, floor] of floors) if (isOver(floor)) floors.delete(issuer);
   }
 
   return {
     add({ key, issuer, atMs: toldMs }) {
       const atMs = dated(toldMs);
-      if (isOver(atMs)) return false;
-      return key === '' ? raiseFloor(issuer, atMs) : addEntry(key, { issuer, atMs });
+      const lifetimeMs = leftMs(atMs);
+      if (lifetimeMs <= 0) return false;
+      const entry = { issuer, atMs, untilMs: clock.monotonicMs() + lifetimeMs };
+      return key === '' ? raiseFloor(issuer, entry) : addEntry(key, entry);
     },
     dated,
     covers: (names) =>
       names.some(({ issuer, keys, issuedAtMs }) => {
-        const floorMs = floors.get(issuer);
-        if (floorMs !== undefined && issuedAtMs <= floorMs) return true;
+        const floor = floors.get(issuer);
+        if (floor !== undefined && issuedAtMs <= floor.atMs) return true;
         return keys.some((key) => {
           const entry = entries.get(key);
-          return entry !== undefined && issuedAtMs <= entry.atMs && !isOver(entry.atMs);
+          return entry !== undefined && issuedAtMs <= entry.atMs && !isOver(entry);
         });
       }),
     all() {
-      const list = [...floors].map(([issuer, atMs]) => ({ key: '', issuer, atMs }));
-      for (const [key, { issuer, atMs }] of entries) list.push({ key, issuer, atMs });
-      return list.filter(({ atMs }) => !isOver(atMs));
+      const list: RevocationEntry[] = [];
+      for (const [issuer, floor] of floors) if (!isOver(floor)) list.push({ key: '', issuer, atMs: floor.atMs });
+      for (const [key, entry] of entries) {
+        if (!isOver(entry)) list.push({ key, issuer: entry.issuer, atMs: entry.atMs });
+      }
+      return list;
     },
     sweep,
     get size() {

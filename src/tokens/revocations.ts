@@ -70,6 +70,7 @@ export function createRevocations(options: RevocationsOptions): Revocations {
       onFull(entry.issuer);
     },
   });
+  /** Revoked tokens stay: a route without introspection knows the names of an opaque token from here alone. */
   const known = new LRUCache<string, Identity>({ max: MAX_KNOWN_TOKENS });
   const identities = new WeakMap<Subject, Identity>();
   /** The epoch and the claims with which a token passed. */
@@ -79,15 +80,16 @@ export function createRevocations(options: RevocationsOptions): Revocations {
   let isSearching = false;
 
   function identityOf(subject: Subject): Identity {
+    const { digest, introspected } = subject;
+    const last = known.get(digest);
+    // Another route may have introspected the same token, also after this subject was read.
+    if (last !== undefined && (introspected === undefined || last.introspected === introspected)) return last;
     let identity = identities.get(subject);
-    // An introspection may have stated other claims since.
-    if (identity === undefined || identity.introspected !== subject.introspected) {
-      // Another route may have introspected the same token.
-      const earlier = subject.introspected === undefined ? known.get(subject.digest) : undefined;
-      identity = earlier ?? toIdentity(subject);
+    if (identity === undefined || identity.introspected !== introspected) {
+      identity = toIdentity(subject);
       identities.set(subject, identity);
-      if (identity.names.length > 0) known.set(subject.digest, identity);
     }
+    if (identity.names.length > 0) known.set(digest, identity);
     return identity;
   }
 
@@ -102,7 +104,6 @@ export function createRevocations(options: RevocationsOptions): Revocations {
     soon(() => {
       isSearching = false;
       const revoked = [...known].filter(([, identity]) => list.covers(identity.names)).map(([digest]) => digest);
-      for (const digest of revoked) known.delete(digest);
       for (const listener of listeners) listener(new Set(revoked));
     });
   }

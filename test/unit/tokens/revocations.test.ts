@@ -106,6 +106,23 @@ test('takes a token by its own name and by that of its introspection', () => {
   }
 });
 
+test('takes an opaque token by the introspection of another route, also after the search for revoked tokens', () => {
+  const { revocations, revoke, runPending } = start();
+  const plain = toSubject('opaque');
+  revocations.check(plain);
+  const introspected = toSubject('opaque');
+  introspected.introspected = { iss: ISSUER, sub: 'alice', iat: 1 };
+  revocations.check(introspected);
+  revoke();
+  for (const run of [() => {}, runPending]) {
+    run();
+    // The same connection as before, and another one.
+    for (const subject of [plain, toSubject('opaque')]) {
+      assert.throws(() => revocations.check(subject), failsWith('ERR_SUBJECT_TOKEN_INVALID', /revoked/));
+    }
+  }
+});
+
 test('keeps the session and the time of a token whose introspection states neither', () => {
   const { revocations, token, revoke, nowSeconds } = start();
   const later = token({ sub: 'alice', sid: 's2', iat: nowSeconds + 2 });
@@ -144,6 +161,18 @@ test('forgets a revocation after its time', () => {
   assert.ok(!revocations.isRevoked(token({})));
   revocations.sweep();
   assert.equal(revocations.size, 0);
+});
+
+test('forgets no revocation because the wall clock is set forward for a while', () => {
+  const { revocations, token, revoke, clock } = start({ max: 2 });
+  for (const value of ['alice', 'bob', 'carol']) revoke({ subject: { claim: 'sub', value } });
+  clock.jumpWall(48 * HOUR);
+  revocations.sweep();
+  clock.jumpWall(-48 * HOUR);
+  for (const sub of ['alice', 'bob', 'carol']) assert.ok(revocations.isRevoked(token({ sub })), sub);
+  clock.advance(24 * HOUR);
+  revocations.sweep();
+  assert.equal(revocations.size + revocations.fullIssuers, 0);
 });
 
 test('checks a token again only after the next revocation', () => {
