@@ -186,7 +186,7 @@ function serve(parts: Parts, config: Config): string[] {
 
 /** Refuses new requests, waits for those in flight, then closes everything. */
 async function shutDown(parts: Parts, graceMs: number, servers: Servers, hurry: AbortSignal | undefined) {
-  const { readiness, tracker, inbound, signals, sockets, dispatchers, logger, audit, sharedCache } = parts;
+  const { readiness, tracker, inbound, signals, sockets, dispatchers, logger, audit, sharedCache, tokens } = parts;
   const { proxy, admin } = servers;
   readiness.stop();
   // While the agent serves its callers, it needs its backends.
@@ -202,6 +202,8 @@ async function shutDown(parts: Parts, graceMs: number, servers: Servers, hurry: 
   await admin.close();
   await dispatchers.destroy();
   sharedCache?.close();
+  // Exchanges that no request waits for any more fail now, and each has its audit record.
+  await settledWithin(tokens.broker.settled(), ABORT_MS, undefined);
   await audit?.close(hurry);
 }
 

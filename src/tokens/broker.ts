@@ -58,6 +58,8 @@ export interface Broker {
   endSession(route: Route, session: Session, by: 'client' | 'upstream'): void;
   /** Drops everything of these subject tokens. Exchanges in flight for them leave nothing in the cache. */
   dropSubjects(digests: ReadonlySet<string>): void;
+  /** Settles when the exchanges that are in flight now have ended. Never rejects. */
+  settled(): Promise<unknown>;
 }
 
 export interface SteppedUp {
@@ -267,6 +269,7 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
       cache.dropSubjects(digests);
       for (const flight of inFlight.values()) if (digests.has(subjectOf(flight.key))) flight.keepToken = false;
     },
+    settled: () => Promise.allSettled([...inFlight.values()].map(({ pending }) => pending)),
   };
 }
 

@@ -216,3 +216,18 @@ test('writes no audit record to the log', async (t) => {
   await requests();
   assert.ok(!app.logText().includes('"kind":"audit"'));
 });
+
+test('records an exchange that the shutdown ends', async (t) => {
+  const { app, authorizationServer, authorization, file } = await startAudited(
+    t,
+    {},
+    { top: { limits: { shutdown_grace: '10ms' } } },
+  );
+  authorizationServer.behaviour = { kind: 'issue', until: new Promise(() => {}) };
+  const request = call(`${app.url}/github`, { headers: { authorization } }).catch(() => {});
+  await eventually('the server has the request', () => authorizationServer.requests.length === 1);
+  await app.stop();
+  await request;
+  const { result, error } = exchangeIn(file);
+  assert.deepEqual([result, error], ['refused', 'ERR_STS_UNAVAILABLE']);
+});
