@@ -88,8 +88,9 @@ export async function createInbound(first: Config, options: InboundOptions): Pro
   const traffic = createRecentTraffic({ route: () => counts.route, routes: () => [counts.route] }, clock.wallMs);
   traffic.serve([INBOUND]);
   const { sharedHandles: shared } = options;
+  const rules = () => inbound.verify;
   const handles = createHandles(first.cache.maxEntries, clock, counts.handleRemoved, shared?.digestOf);
-  const findForeign = shared && createForeignHandles({ shared, handles, verifier, inbound: () => inbound, clock });
+  const findForeign = shared && createForeignHandles({ shared, handles, verifier, rules, clock });
   const share = shared && (({ text, subject }: Handle) => shared.share(text, subject.token, subject.expiresAtMs ?? 0));
   const observer = counts.proxy;
   const tracker = new RequestTracker({ ...options, activeConfig, observer });
@@ -103,6 +104,7 @@ export async function createInbound(first: Config, options: InboundOptions): Pro
     openRequests: options.openRequests,
     reader,
     handles,
+    rules,
     share,
     revocations,
   });

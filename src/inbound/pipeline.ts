@@ -47,7 +47,7 @@ export function createInboundPipeline(options: InboundPipelineOptions): Pipeline
       request.admit(routed);
 
       // Verify the caller's token, and hold its handle until the request is complete.
-      const verifying = needsToken ? verifyCaller(routed, rules.inbound, options) : undefined;
+      const verifying = needsToken ? verifyCaller(routed, options) : undefined;
       const subject = verifying instanceof Promise ? await verifying : verifying;
       const session = { subject, id: undefined };
       request.sessionFound(session);

@@ -1,5 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
-import type { Inbound } from '../config/optional-sections.ts';
+import type { SubjectVerification } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { containsToken } from '../proxy/caller-tokens.ts';
 import { headerValues } from '../proxy/headers.ts';
@@ -12,6 +12,8 @@ export interface VerifyCallerOptions {
   readonly reader: SubjectReader;
   readonly verifier: SubjectVerifier;
   readonly clock: Clock;
+  /** Returns `inbound.verify` of the active config. */
+  readonly rules: () => SubjectVerification;
   /** Undefined without `signals`. */
   readonly revocations?: Revocations | undefined;
 }
@@ -22,8 +24,7 @@ export interface VerifyCallerOptions {
  */
 export function verifyCaller(
   { request, path }: Routed,
-  { verify }: Inbound,
-  { reader, verifier, clock, revocations }: VerifyCallerOptions,
+  { reader, verifier, clock, rules, revocations }: VerifyCallerOptions,
 ): Subject | Promise<Subject> {
   const { socket, rawHeaders } = request.incoming;
   const subject = reader(socket, 'authorization', headerValues(rawHeaders, 'authorization'));
@@ -33,9 +34,22 @@ export function verifyCaller(
   if (containsToken(path, [subject.token.reveal()])) {
     throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', "inbound: the URL repeats the caller's token: send it once");
   }
-  const verifying = verifier.verify(subject, verify, () => socket.remoteAddress);
+  const verifying = verifyInForce(verifier, subject, rules, () => socket.remoteAddress);
   if (verifying !== undefined) return verifying.then(() => inForce(subject, clock, revocations));
   return inForce(subject, clock, revocations);
+}
+
+/** A reload may change the rules meanwhile. Its handles outlive the request, so the token must pass the new rules as well. */
+export function verifyInForce(
+  verifier: SubjectVerifier,
+  subject: Subject,
+  rules: () => SubjectVerification,
+  peer: () => string | undefined,
+): undefined | Promise<void> {
+  const before = rules();
+  return verifier
+    .verify(subject, before, peer)
+    ?.then(() => (rules() === before ? undefined : verifyInForce(verifier, subject, rules, peer)));
 }
 
 function inForce(subject: Subject, clock: Clock, revocations: Revocations | undefined): Subject {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { type TestContext, test } from 'node:test';
-import type { Inbound } from '../../../src/config/optional-sections.ts';
+import type { SubjectVerification } from '../../../src/config/route.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { createForeignHandles } from '../../../src/inbound/foreign-handles.ts';
 import { createHandles } from '../../../src/inbound/handles.ts';
@@ -12,6 +12,7 @@ import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.
 import { NEW_KEY, OLD_KEY, startReplica } from '../shared-cache/replica.ts';
 import { jwtOf } from '../tokens/sample.ts';
 
+const RULES = {} as SubjectVerification;
 const PEER = () => '127.0.0.1';
 
 /** The handles of one replica. */
@@ -31,7 +32,7 @@ async function start(t: TestContext, server: MemoryStore, clock: FakeClock, keys
         if (setup.refusal !== undefined) throw setup.refusal;
       },
     },
-    inbound: () => ({ verify: {} }) as Inbound,
+    rules: () => RULES,
     clock,
   });
   const give = async (token: string): Promise<string> => {

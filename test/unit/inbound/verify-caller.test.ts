@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Inbound } from '../../../src/config/optional-sections.ts';
+import type { SubjectVerification } from '../../../src/config/route.ts';
+import { CambistError } from '../../../src/errors.ts';
 import { verifyCaller } from '../../../src/inbound/verify-caller.ts';
 import type { Routed } from '../../../src/proxy/steps.ts';
 import { createSubjectReader } from '../../../src/tokens/subject.ts';
@@ -15,22 +16,20 @@ function tokenFor(expSeconds: number): string {
 function start(verifying?: Promise<void>) {
   const clock = createFakeClock();
   const verified: string[] = [];
+  const setup = { rules: {} as SubjectVerification, refused: undefined as SubjectVerification | undefined };
   const verifier = {
     prepare: async () => {},
-    verify(subject: { readonly token: { reveal(): string } }) {
+    verify(subject: { readonly token: { reveal(): string } }, rules: SubjectVerification) {
       verified.push(subject.token.reveal());
+      if (rules === setup.refused) throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', 'another audience');
       return verifying;
     },
   };
-  const options = { reader: createSubjectReader(), clock, verifier: verifier as never };
+  const options = { reader: createSubjectReader(), clock, rules: () => setup.rules, verifier: verifier as never };
   const verify = (headers: string[], path = '/') =>
-    verifyCaller(
-      { request: { incoming: { socket: {}, rawHeaders: headers } }, path } as unknown as Routed,
-      { verify: {} } as Inbound,
-      options,
-    );
+    verifyCaller({ request: { incoming: { socket: {}, rawHeaders: headers } }, path } as unknown as Routed, options);
   const token = tokenFor(clock.wallMs() / 1000 + 60);
-  return { clock, verified, verify, token, headers: ['Authorization', `Bearer ${token}`] };
+  return { clock, setup, verified, verify, token, headers: ['Authorization', `Bearer ${token}`] };
 }
 
 test('returns a token that is known at once, and any other after its check', async () => {
@@ -59,6 +58,18 @@ test('refuses a token at its exp, without leeway, also if it expired during the 
   slow.clock.advance(60_000);
   done();
   await assert.rejects(async () => checking, { code: 'ERR_SUBJECT_TOKEN_INVALID' });
+});
+
+test('checks a token again by the rules that a reload brings during the check', async () => {
+  const { setup, verify, verified, headers, token } = start(Promise.resolve());
+  const passing = verify(headers);
+  setup.rules = {} as SubjectVerification;
+  assert.equal((await passing).token.reveal(), token);
+  assert.equal(verified.length, 2);
+  const refused = verify(headers);
+  setup.rules = {} as SubjectVerification;
+  setup.refused = setup.rules;
+  await assert.rejects(async () => refused, { code: 'ERR_SUBJECT_TOKEN_INVALID' });
 });
 
 test('refuses a missing, repeated or misplaced token without a check', () => {
