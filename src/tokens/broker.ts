@@ -58,7 +58,7 @@ export interface Broker {
   endSession(route: Route, session: Session, by: 'client' | 'upstream'): void;
   /** Drops everything of these subject tokens. Exchanges in flight for them leave nothing in the cache. */
   dropSubjects(digests: ReadonlySet<string>): void;
-  /** Settles when the exchanges that are in flight now have ended. Never rejects. */
+  /** Settles when the exchanges that are in flight now are finished. Never rejects. */
   settled(): Promise<unknown>;
 }
 
