@@ -33,13 +33,22 @@ async function assertUnready(setup: FakeSetup, check: string) {
   assert.equal(checks[check], 'ERR_CREDENTIAL_UNAVAILABLE');
 }
 
-test('returns an error while the client secret file is missing or empty, and recovers', async (t) => {
-  const setup = await startFakeSetup();
+test('returns an error while the client secret file is missing or empty, serves other routes, and recovers', async (t) => {
+  const setup = await startFakeSetup({
+    change: (config, { upstream }) => ({
+      ...config,
+      routes: [
+        ...config.routes,
+        { name: 'open', match: { path: '/open' }, upstream: upstream.url, credential: 'none' },
+      ],
+    }),
+  });
   t.after(setup.close);
   const headers = await setup.bearer();
   const file = join(setup.cambist.directory, 'client-secret');
   await rm(file);
   await provokeProblem(setup, { headers }, UNAVAILABLE);
+  assert.equal((await setup.call({ path: '/open' })).status, 200);
   await writeFile(file, '\n');
   await provokeProblem(setup, { headers }, UNAVAILABLE);
   await writeFile(file, `${setup.clientSecret}\n`);

@@ -8,7 +8,7 @@ import { eventually, soon } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { SETUP_SERVER, startFakeSetup } from '../harness/fake-setup.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
-import { call, connectRaw } from '../harness/http-call.ts';
+import { call } from '../harness/http-call.ts';
 import type { LogLine } from '../harness/process-output.ts';
 import { echo, eventStream, neverRespond, respond } from '../harness/upstream-handlers.ts';
 
@@ -139,17 +139,6 @@ test('aborts requests when shutdown_grace elapses, logs it, and exits with 0', a
   const lines = setup.cambist.logs();
   assert.ok(lines.some(({ msg }) => msg === 'shutdown grace elapsed; closing requests in flight'));
   assertCutByShutdown(lines);
-});
-
-test('does not wait for idle connections during shutdown', async (t) => {
-  const setup = await startFakeSetup();
-  t.after(setup.close);
-  const idle = await connectRaw(setup.cambist.url);
-  idle.send('GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n');
-  await idle.until('ERR_ROUTE_NOT_FOUND');
-  setup.cambist.signal('SIGTERM');
-  assert.deepEqual(await soon('the exit', setup.cambist.exit), { code: 0, signal: null });
-  await idle.closed();
 });
 
 test('aborts requests on a second signal, and writes every log line', async (t) => {

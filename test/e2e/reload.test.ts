@@ -131,12 +131,17 @@ test('reloads on SIGHUP, and names the keys that need a restart', async (t) => {
   await setup.cambist.waitForLog(({ msg }) => msg === 'config reloaded');
 
   const config = withRoute(configOf(setup), 'more', { credential: 'none' });
-  await setup.cambist.rewriteConfig({ ...config, admin: '127.0.0.1:1', limits: { max_header_size: '8KiB' } });
+  await setup.cambist.rewriteConfig({
+    ...config,
+    listen: '127.0.0.1:1',
+    admin: '127.0.0.1:2',
+    limits: { max_header_size: '8KiB' },
+  });
   await reloaded(setup, 2);
   const { keys } = await setup.cambist.waitForLog(
     ({ msg }) => msg === 'config reloaded in part; these keys need a restart',
   );
-  assert.deepEqual(keys, ['admin', 'limits.max_header_size']);
+  assert.deepEqual(keys, ['listen', 'admin', 'limits.max_header_size']);
   assert.equal((await setup.call({ path: '/more' })).status, 200);
 });
 

@@ -102,7 +102,7 @@ export interface EventStream {
   /** Sends one event to every open stream. */
   emit(data: string): void;
   /** Writes bytes to every open stream. */
-  write(bytes: string): void;
+  write(bytes: string | Buffer): void;
   end(): void;
 }
 
@@ -117,7 +117,7 @@ export function eventStream(headers: OutgoingHttpHeaders = {}): EventStream {
   const gone = new Promise<void>((resolve) => {
     markGone = resolve;
   });
-  const write = (bytes: string): void => {
+  const write = (bytes: string | Buffer): void => {
     for (const stream of streams) stream.write(bytes);
   };
   return {

@@ -37,17 +37,6 @@ test('names the CA file if it contains another CA', async (t) => {
   assert.match(why ?? '', /ca\.pem/);
 });
 
-test('names both names if a certificate has another one', async (t) => {
-  const { finding } = await runOnServer(t, AUTHORITY.issueServer({ hosts: ['idp.internal'] }), 'the CA');
-  assert.match(finding('certificate_wrong_name').what, /not valid for localhost, but for "DNS:idp\.internal"/);
-});
-
-test('says when a certificate expired', async (t) => {
-  const expired = AUTHORITY.issueServer({ validFromSeconds: -7200, validUntilSeconds: -3600 });
-  const { finding } = await runOnServer(t, expired, 'the CA');
-  assert.match(finding('certificate_expired').what, /expired on .* GMT/);
-});
-
 test('reports nothing about a trusted certificate', async (t) => {
   const { findings, problems } = await runOnServer(t, AUTHORITY.issueServer(), 'the CA');
   assert.equal(findings[0]?.code, 'metadata_found');
@@ -63,26 +52,11 @@ test('names a missing CA file and sends nothing', async (t) => {
   assert.deepEqual(server.metadataRequests, []);
 });
 
-test('reports a port without a server, and a server without a response', async (t) => {
-  const server = await startFakeAuthorizationServer();
-  await server.close();
-  const gone = await runDoctor(t, {
-    authorization_servers: { main: publicServer(server.issuer) },
-    routes: [route('github')],
-  });
-  assert.equal(gone.problems[0], 'error connection_refused');
+test('reports a server without a response', async (t) => {
   const silent = await startFakeAuthorizationServer();
   t.after(silent.close);
   silent.metadataBehaviour = { kind: 'hang' };
   const main = publicServer(silent.issuer, { timeout: '200ms' });
   const hung = await runDoctor(t, { authorization_servers: { main }, routes: [route('github')] });
   assert.equal(hung.problems[0], 'error connection_timeout');
-});
-
-test('reports https to a server that speaks plain http', async (t) => {
-  const server = await startFakeAuthorizationServer();
-  t.after(server.close);
-  const main = publicServer(server.issuer.replace('http:', 'https:'));
-  const { problems } = await runDoctor(t, { authorization_servers: { main }, routes: [route('github')] });
-  assert.equal(problems[0], 'error tls_failed');
 });

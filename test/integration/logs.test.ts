@@ -10,6 +10,26 @@ import { echo, refuseBearer, respond } from '../harness/upstream-handlers.ts';
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const traceparent = `00-${TRACE_ID}-b7ad6b7169203331-01`;
 
+test('logs one line for each request, with status, outcome and durations', async (t) => {
+  const { app, authorization } = await startGateway(t);
+  const headers = { authorization, 'x-request-id': 'request-1' };
+  await call(`${app.url}/github`, { headers, body: '{}' });
+  await eventually('the line is written', () => app.logs.some(({ msg }) => msg === 'request'));
+  const line = app.logs.find(({ msg }) => msg === 'request') ?? {};
+  const { time: _time, duration_ms: duration, exchange_ms: exchange, total_ms: total, ...rest } = line;
+  assert.deepEqual(rest, {
+    level: 'info',
+    request_id: 'request-1',
+    route: 'github',
+    method: 'POST',
+    status: 200,
+    outcome: 'forwarded',
+    cache: 'miss',
+    msg: 'request',
+  });
+  for (const ms of [duration, exchange, total]) assert.ok(typeof ms === 'number' && ms >= 0);
+});
+
 test('logs a request and its exchange with the same request id and trace id', async (t) => {
   const { app, authorization, upstream } = await startGateway(t);
   const headers = { authorization, traceparent, 'x-request-id': 'request-1' };

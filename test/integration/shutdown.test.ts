@@ -6,7 +6,6 @@ import { sendResponse } from '../harness/faults.ts';
 import { startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw, open } from '../harness/http-call.ts';
 import { assertProblem } from '../harness/problem.ts';
-import { eventStream } from '../harness/upstream-handlers.ts';
 
 /** An upstream that responds when the test calls `respond`. */
 function manualUpstream() {
@@ -42,59 +41,6 @@ test('finishes requests in flight, refuses new ones, and closes all connections 
   await assert.rejects(call(`${app.url}/plain`), { code: 'ECONNREFUSED' });
   await assert.rejects(call(`${app.admin}/livez`), { code: 'ECONNREFUSED' });
   assert.equal(upstream.requests.length, 1);
-});
-
-test('is live but not ready during shutdown', async (t) => {
-  const { respond, handler } = manualUpstream();
-  const { app, upstream } = await startPlainGateway(t, { handler });
-  assert.equal((await call(`${app.admin}/readyz`)).status, 200);
-  const inFlight = call(`${app.url}/plain`);
-  await eventually('the upstream has the request', () => upstream.requests.length === 1);
-  const stopped = app.stop();
-  assert.equal((await call(`${app.admin}/readyz`)).status, 503);
-  assert.equal((await call(`${app.admin}/livez`)).status, 200);
-  respond();
-  await inFlight;
-  await stopped;
-});
-
-test('aborts an open stream on both sides when the shutdown grace elapses', async (t) => {
-  const stream = eventStream();
-  const { app } = await startPlainGateway(t, {
-    handler: stream.handler,
-    top: { limits: { shutdown_grace: '300ms' } },
-  });
-  const response = await open(`${app.url}/plain`);
-  const broken = new Promise<Error>((resolve) => response.once('error', resolve));
-  response.resume();
-  await soon('the proxy has stopped', app.stop());
-  assert.equal((await soon('the caller sees the stream break', broken)).message, 'aborted');
-  await soon('the upstream sees the stream close', stream.gone);
-});
-
-test('stops at once if no request is in flight', async (t) => {
-  const { app } = await startPlainGateway(t);
-  await call(`${app.url}/plain`);
-  await soon('the proxy has stopped', app.stop(), 3000);
-});
-
-test('refuses requests beyond max_in_flight, which includes open streams', async (t) => {
-  const stream = eventStream();
-  const { app, upstream } = await startPlainGateway(t, {
-    handler: stream.handler,
-    top: { limits: { max_in_flight: 2 } },
-  });
-  const first = await open(`${app.url}/plain`);
-  const second = await open(`${app.url}/plain`);
-  const refused = await soon('the refusal', call(`${app.url}/plain`));
-  assertProblem(refused, 'ERR_OVERLOADED');
-  assert.match(refused.headers['retry-after'] ?? '', /^\d+$/);
-  assert.equal(upstream.requests.length, 2);
-  first.on('error', () => {}).destroy();
-  await soon('the first stream is closed', stream.gone);
-  const third = await open(`${app.url}/plain`);
-  assert.equal(third.statusCode, 200);
-  for (const response of [second, third]) response.on('error', () => {}).destroy();
 });
 
 test('closes idle kept-alive connections at the start of a shutdown, and the others after their response', async (t) => {

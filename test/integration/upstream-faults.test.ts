@@ -7,7 +7,7 @@ import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { assertProblem } from '../harness/problem.ts';
-import { failMidStream, neverRespond, respond } from '../harness/upstream-handlers.ts';
+import { neverRespond, respond } from '../harness/upstream-handlers.ts';
 
 /** An app with an upstream that responds to every request with these bytes, then closes or resets the connection. */
 async function startRaw(t: TestContext, bytes: string, afterwards: 'end' | 'reset' = 'end') {
@@ -16,13 +16,6 @@ async function startRaw(t: TestContext, bytes: string, afterwards: 'end' | 'rese
   const routes = [{ name: 'raw', match: { path: '/' }, upstream: upstream.url, credential: 'none' }];
   return { app: await startTestApp(t, { routes }), upstream };
 }
-
-test('returns ERR_UPSTREAM_UNREACHABLE when the backend refuses connections', async (t) => {
-  const { app } = await startPlainGateway(t, { route: { upstream: 'http://127.0.0.1:1/mcp' } });
-  const response = await call(`${app.url}/plain`);
-  assertProblem(response, 'ERR_UPSTREAM_UNREACHABLE');
-  assert.ok(!response.text.includes('127.0.0.1'));
-});
 
 test('returns ERR_UPSTREAM_UNREACHABLE when the name of the backend does not resolve', async (t) => {
   const { app } = await startPlainGateway(t, { route: { upstream: 'http://no-such-name.internal/mcp' } });
@@ -53,50 +46,11 @@ test('returns ERR_UPSTREAM_UNREACHABLE when connecting takes too long', { timeou
   assertProblem(await call(`${app.url}/plain`), 'ERR_UPSTREAM_UNREACHABLE');
 });
 
-test('returns ERR_UPSTREAM_UNREACHABLE when the response is invalid HTTP or contradicts itself', async (t) => {
-  for (const bytes of [
-    'not an HTTP response\r\n\r\n',
-    'HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nhi',
-    'HTTP/0.9 200 OK\r\nContent-Length: 2\r\n\r\nhi',
-    'RTSP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi',
-    'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 5\r\n\r\nhi',
-    'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n',
-    'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX Odd: a\r\n\r\nhi',
-    'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Odd: a\x01b\r\n\r\nhi',
-    'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\nhi',
-    `HTTP/1.1 200 OK\r\nX-Long: ${'x'.repeat(70_000)}\r\nContent-Length: 2\r\n\r\nhi`,
-  ]) {
-    const { app } = await startRaw(t, bytes);
-    assertProblem(await call(`${app.url}/`), 'ERR_UPSTREAM_UNREACHABLE');
-  }
-});
-
-test('drops an early hint, and relays the response after it', async (t) => {
-  const hint = 'HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n';
-  const { app } = await startRaw(t, `${hint}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi`);
-  const { status, text, headers } = await call(`${app.url}/`);
-  assert.deepEqual([status, text, headers.link], [200, 'hi', undefined]);
-});
-
 test('relays a body that ends with its connection', async (t) => {
   for (const version of ['1.0', '1.1']) {
     const { app } = await startRaw(t, `HTTP/${version} 200 OK\r\nX-Old: yes\r\n\r\nuntil the end`);
     const { status, text, headers } = await call(`${app.url}/`);
     assert.deepEqual([status, text, headers['x-old']], [200, 'until the end', 'yes']);
-  }
-});
-
-test('never completes a response whose upstream fails in the middle of the body', async (t) => {
-  const { app } = await startPlainGateway(t, { handler: failMidStream(1000, 100) });
-  await assert.rejects(call(`${app.url}/plain`), { code: 'ECONNRESET' });
-  for (const bytes of [
-    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n',
-    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n',
-  ]) {
-    const raw = await startRaw(t, bytes);
-    const connection = await connectRaw(raw.app.url);
-    connection.send('GET / HTTP/1.1\r\nHost: h\r\n\r\n');
-    assert.doesNotMatch(await soon('the connection ends', connection.closed()), /0\r\n\r\n$/);
   }
 });
 

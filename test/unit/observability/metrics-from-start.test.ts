@@ -65,6 +65,7 @@ test('has the series of every route, at 0', async () => {
   for (const route of ['github', 'docs']) {
     for (const wanted of [
       `cambist_requests_in_flight{route="${route}"}`,
+      ...['base_url', 'proxy', 'redirect'].map((way) => `cambist_arrivals_total{route="${route}",way_in="${way}"}`),
       `cambist_open_streams{route="${route}"}`,
       ...['upstream', 'caller', 'stall', 'shutdown'].map(
         (cutter) => `cambist_requests_aborted_total{route="${route}",aborted_by="${cutter}"}`,
@@ -82,15 +83,29 @@ test('has the series of every route, at 0', async () => {
       assert.ok(series.includes(wanted), wanted);
     }
   }
+  for (const wanted of [
+    'cambist_exchange_duration_seconds_count{authorization_server="keycloak"}',
+    'cambist_cache_entries',
+    ...['capacity', 'expired', 'refused', 'session_ended', 'idle'].map(
+      (reason) => `cambist_cache_evictions_total{reason="${reason}"}`,
+    ),
+    ...['success', 'failure'].map((result) => `cambist_config_reloads_total{result="${result}"}`),
+  ]) {
+    assert.ok(series.includes(wanted), wanted);
+  }
   assert.deepEqual(
     series.filter((name) => name.includes('unprocessed')),
     ['cambist_upstream_retries_total{route="github",reason="unprocessed"}'],
   );
   for (const name of [
     'cambist_requests_total',
+    'cambist_arrivals_total',
     'cambist_failures_total',
     'cambist_cache_requests_total',
+    'cambist_cache_evictions_total',
     'cambist_exchanges_total',
+    'cambist_exchange_duration_seconds_count',
+    'cambist_config_reloads_total',
   ]) {
     assert.equal(sumSamples(text, name), 0, name);
   }
