@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net';
 import type { Reach } from '../transport/dispatchers.ts';
+import { systemLookup } from '../transport/system-lookup.ts';
 
 /** Limit for connecting to the far end of a tunnel. */
 const CONNECT_MS = 5000;
@@ -10,11 +11,11 @@ const CONNECT_MS = 5000;
  */
 export function connectFarEnd(
   to: { readonly host: string; readonly port: number },
-  { lookup, refuse }: Reach,
+  { lookup = systemLookup, refuse }: Reach,
   connected: (far: Socket) => void,
   refused: (reason: Error) => void,
 ): Socket {
-  const far = connect({ ...to, allowHalfOpen: true, ...(lookup !== undefined && { lookup }) });
+  const far = connect({ ...to, allowHalfOpen: true, lookup });
   const timer = setTimeout(() => far.destroy(new Error('not connected in time')), CONNECT_MS);
   far.once('error', refused);
   far.once('close', () => clearTimeout(timer));

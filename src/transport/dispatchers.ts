@@ -8,6 +8,7 @@ import { readCredential } from '../secrets/credential.ts';
 import type { ConnectorOptions } from './connector.ts';
 import { Http1Dispatcher } from './http1/dispatcher.ts';
 import type { Http2Dispatcher } from './http2/dispatcher.ts';
+import { systemLookup } from './system-lookup.ts';
 
 /** How to connect to a peer: trusted certificates, our own certificate, and timeout. */
 export interface PeerOptions {
@@ -101,7 +102,9 @@ export function createDispatchers(
     const digest = createHash('sha256')
       .update(JSON.stringify([connectMs, http2, material, socketPath]))
       .digest('base64url');
-    const pool = byMaterial.get(digest) ?? createPool(peer, { ...material, ...reach }, http2 ? Http2 : undefined);
+    const pool =
+      byMaterial.get(digest) ??
+      createPool(peer, { ...material, lookup: systemLookup, ...reach }, http2 ? Http2 : undefined);
     byMaterial.set(digest, pool);
     return pool;
   }

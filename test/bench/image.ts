@@ -8,7 +8,12 @@ import { startPinned } from './processes.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 /** The variables of the Dockerfile. */
-const ENVIRONMENT = { NODE_ENV: 'production', MALLOC_ARENA_MAX: '1', MALLOC_MMAP_THRESHOLD_: '131072' };
+const ENVIRONMENT = {
+  NODE_ENV: 'production',
+  MALLOC_ARENA_MAX: '1',
+  MALLOC_MMAP_THRESHOLD_: '131072',
+  UV_THREADPOOL_SIZE: '16',
+};
 /** Joins the cgroup of the first argument, and becomes the program of the others. */
 const JOIN = 'echo $$ > "$0" && exec "$@"';
 

@@ -44,7 +44,12 @@ export interface SoakResult {
 const MIB = 1024 * 1024;
 /** As the image in the example pod. */
 const NODE_FLAGS = ['--max-old-space-size=128', '--max-semi-space-size=8'];
-const ENVIRONMENT = { NODE_ENV: 'production', MALLOC_ARENA_MAX: '1', MALLOC_MMAP_THRESHOLD_: '131072' };
+const ENVIRONMENT = {
+  NODE_ENV: 'production',
+  MALLOC_ARENA_MAX: '1',
+  MALLOC_MMAP_THRESHOLD_: '131072',
+  UV_THREADPOOL_SIZE: '16',
+};
 /** Enough for a trend, whatever the length of the run. */
 const SAMPLES = 60;
 /** A sample has the lowest heap of its readings: the one right after a collection. */

@@ -44,6 +44,7 @@ test('declares a non-root user, two ports, and node as the entry point', async (
     'MALLOC_MMAP_THRESHOLD_=131072',
     'NODE_ENV=production',
     'PATH=/usr/local/bin',
+    'UV_THREADPOOL_SIZE=16',
   ]);
   assert.equal(config.Labels['org.opencontainers.image.title'], 'cambist');
   assert.equal(config.Labels['org.opencontainers.image.revision'], 'test');
