@@ -48,9 +48,15 @@ export function connectionFinding(failed: FailedConnection): Finding {
   if (UNTRUSTED.has(code)) return untrusted(failed, host, code);
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') return wrongName(failed, hostname);
   if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') return outsideValidity(failed, host, code);
-  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
+  if (code === 'ENOTFOUND') {
     return problem('host_unknown', `the name ${hostname} cannot be resolved (${code})`, {
       fix: `check the host of ${paths.address}, and the DNS of this machine or pod`,
+    });
+  }
+  if (code === 'EAI_AGAIN') {
+    return problem('host_unknown', `DNS did not respond for the name ${hostname} (${code})`, {
+      why: 'the DNS server is down or slow, or a network policy blocks port 53',
+      fix: `check the DNS of this machine or pod, and the name servers of ${hostname}`,
     });
   }
   if (code === 'ECONNREFUSED') {

@@ -1,5 +1,5 @@
-import type { Socket } from 'node:net';
-import { buildConnector } from 'undici';
+import { isIP, type Socket } from 'node:net';
+import { buildConnector, errors } from 'undici';
 import { withoutBrackets } from '../config/brackets.ts';
 
 /** Connects to an origin, with TLS if it is https. */
@@ -23,16 +23,25 @@ type SocketConnector = (...options: Parameters<buildConnector.connector>) => Soc
 export function createConnector({ refuse, ...options }: ConnectorOptions): Connector {
   const connectSocket = buildConnector(options) as SocketConnector;
   const connecting = new Set<Socket>();
+  const hasPath = options.socketPath !== undefined;
   return {
     connect({ host, hostname, protocol, port }, connected) {
       // Only URLs put brackets around an IPv6 address.
       const name = withoutBrackets(hostname);
       try {
+        let isResolved = isIP(name) > 0 || hasPath;
         const socket = connectSocket({ host, hostname: name, protocol, port }, (...result) => {
           connecting.delete(socket);
-          connected(...result);
+          const [error] = result;
+          if (!isResolved && error instanceof errors.ConnectTimeoutError) connected(unresolved(name, error), null);
+          else connected(...result);
         });
         connecting.add(socket);
+        if (!isResolved) {
+          socket.once('lookup', () => {
+            isResolved = true;
+          });
+        }
         if (refuse !== undefined) {
           socket.prependOnceListener('connect', () => {
             const error = refuse(socket);
@@ -48,4 +57,9 @@ export function createConnector({ refuse, ...options }: ConnectorOptions): Conne
       for (const socket of connecting) socket.destroy(error);
     },
   };
+}
+
+/** Otherwise a timeout looks as if the peer did not respond, although it was never found. */
+function unresolved(name: string, cause: Error): NodeJS.ErrnoException {
+  return Object.assign(new Error(`DNS did not respond in time for ${name}`, { cause }), { code: 'EAI_AGAIN' });
 }

@@ -69,7 +69,7 @@ async function addressesOf(name: string, resolver: Resolver): Promise<LookupAddr
   const found = [...addresses(four, 4), ...addresses(six, 6)];
   if (found.length > 0) return found;
   for (const result of [four, six]) {
-    if (result.status === 'rejected' && !ABSENT.has(result.reason?.code)) throw result.reason;
+    if (result.status === 'rejected' && !ABSENT.has(result.reason?.code)) throw noResponse(name, result.reason);
   }
   return [];
 }
@@ -116,4 +116,9 @@ export function parseResolverConfig(text: string): ResolverConfig {
 
 function notFound(hostname: string): NodeJS.ErrnoException {
   return Object.assign(new Error(`DNS has no address of ${hostname}`), { code: 'ENOTFOUND' });
+}
+
+/** The code is that of the system's resolver. The one of DNS, such as ECONNREFUSED, would look as if the peer had refused. */
+function noResponse(name: string, cause: unknown): NodeJS.ErrnoException {
+  return Object.assign(new Error(`DNS did not respond for ${name}`, { cause }), { code: 'EAI_AGAIN' });
 }

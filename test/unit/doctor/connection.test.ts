@@ -34,7 +34,7 @@ const failed = (
 
 const CASES: [code: string, finding: string, says: RegExp][] = [
   ['ENOTFOUND', 'host_unknown', /idp\.example\.com cannot be resolved/],
-  ['EAI_AGAIN', 'host_unknown', /DNS/],
+  ['EAI_AGAIN', 'host_unknown', /DNS did not respond for the name idp\.example\.com.*port 53/],
   ['ECONNREFUSED', 'connection_refused', /nothing listens at idp\.example\.com/],
   ['UND_ERR_CONNECT_TIMEOUT', 'connection_timeout', /5000 ms.*authorization_servers\.main\.timeout/],
   ['ECONNRESET', 'connection_failed', /ECONNRESET/],

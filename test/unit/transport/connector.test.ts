@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createSecureServer } from 'node:http2';
-import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { type AddressInfo, createServer, type LookupFunction, type Socket } from 'node:net';
 import { test } from 'node:test';
 import type { TLSSocket } from 'node:tls';
 import { createConnector } from '../../../src/transport/connector.ts';
@@ -38,4 +38,33 @@ test('speaks HTTP/2 to an IPv6 address, verifies its certificate, and sends no s
   const { port } = server.address() as AddressInfo;
   const response = await dispatched(dispatcher, { origin: `https://[::1]:${port}`, path: '/' });
   assert.equal(await soon('the response', response.text()), `2.0 [::1]:${port} false`);
+});
+
+/** The error of a connection that is not established in time. */
+function failureWith(lookup: LookupFunction, url: string): Promise<NodeJS.ErrnoException> {
+  const failure = new Promise<NodeJS.ErrnoException>((resolve, reject) => {
+    createConnector({ lookup, timeout: 50 }).connect(new URL(url), (...[error]) =>
+      error === null ? reject(new Error('connected')) : resolve(error),
+    );
+  });
+  return soon('the timeout', failure);
+}
+
+test('reports a name that DNS did not resolve in time', async () => {
+  const error = await failureWith(() => {}, 'http://a.example.com:9');
+  assert.equal(error.code, 'EAI_AGAIN');
+  assert.equal(error.message, 'DNS did not respond in time for a.example.com');
+  assert.equal((error.cause as NodeJS.ErrnoException).code, 'UND_ERR_CONNECT_TIMEOUT');
+});
+
+test('reports a peer that was found and did not respond in time', async (t) => {
+  // It accepts the connection, and never responds to the TLS handshake.
+  const server = createServer((socket) => void socket.on('error', () => {}).resume());
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => closeServer(server));
+  const { port } = server.address() as AddressInfo;
+  const found: LookupFunction = (_name, _options, callback) =>
+    setImmediate(() => callback(null, [{ address: '127.0.0.1', family: 4 }]));
+  const error = await failureWith(found, `https://a.example.com:${port}`);
+  assert.equal(error.code, 'UND_ERR_CONNECT_TIMEOUT');
 });

@@ -57,7 +57,11 @@ test('returns all addresses, IPv4 first, or those of one family', async () => {
 test('does not try another name after a failure other than a missing name', async () => {
   const names = { 'mcp.agents.svc.cluster.local': 'ESERVFAIL', mcp: ['192.0.2.66'] };
   const { result } = lookUp(names, 'mcp', { config: KUBERNETES });
-  await assert.rejects(result, { code: 'ESERVFAIL' });
+  await assert.rejects(result, (error: NodeJS.ErrnoException) => {
+    assert.equal(error.code, 'EAI_AGAIN');
+    assert.equal((error.cause as NodeJS.ErrnoException).code, 'ESERVFAIL');
+    return true;
+  });
 });
 
 test('asks no server for localhost', async () => {
