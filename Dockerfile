@@ -58,7 +58,7 @@ LABEL org.opencontainers.image.title="cambist" \
       org.opencontainers.image.revision="${REVISION}"
 # One malloc arena for all threads. With one per thread, libc keeps freed memory in each: 13 MiB after a while. Without a fixed
 # threshold, libc raises it to the size of the script that it freed at the start, and large buffers then tear the arena: 9 MiB.
-# Node resolves names in half of the threads of libuv. With its four, two names that no DNS server answers delay all others.
+# Node resolves names in half of the threads of libuv. With its four, two names for which DNS does not respond delay all others.
 ENV NODE_ENV=production \
     PATH=/usr/local/bin \
     MALLOC_ARENA_MAX=1 \

@@ -4,8 +4,8 @@ import type { LookupFunction } from 'node:net';
 type Callback = Parameters<LookupFunction>[2];
 
 /**
- * Resolves names by the system, with one question for each name at a time. Node asks in two threads, and a question that no name
- * server answers takes one for ten seconds or more. Otherwise requests to one such upstream would keep all others from being found.
+ * Resolves names by the system, with one question for each name at a time. Node asks in two threads, and a question to which no name
+ * server responds takes one for ten seconds or more. Otherwise requests to one such upstream would keep all others from being found.
  * @param ask calls back later, never at once
  */
 export function createSystemLookup(ask: LookupFunction): LookupFunction {

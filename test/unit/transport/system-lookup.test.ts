@@ -4,10 +4,10 @@ import type { LookupFunction } from 'node:net';
 import { test } from 'node:test';
 import { createSystemLookup } from '../../../src/transport/system-lookup.ts';
 
-/** A system that answers when it is told to. */
+/** A system that responds when it is told to. */
 function heldSystem() {
-  const questions: { hostname: string; answer: Parameters<LookupFunction>[2] }[] = [];
-  const lookup = createSystemLookup((hostname, _options, answer) => void questions.push({ hostname, answer }));
+  const questions: { hostname: string; respond: Parameters<LookupFunction>[2] }[] = [];
+  const lookup = createSystemLookup((hostname, _options, respond) => void questions.push({ hostname, respond }));
   const found: string[] = [];
   const ask = (hostname: string, options: LookupOptions = { all: true }) =>
     lookup(hostname, options, (error, address) => void found.push(error?.message ?? JSON.stringify(address)));
@@ -22,22 +22,22 @@ test('asks once for a name that several connections wait for', () => {
     questions.map(({ hostname }) => hostname),
     ['slow.example.com', 'other.example.com'],
   );
-  questions[0]?.answer(null, [{ address: '192.0.2.1', family: 4 }]);
+  questions[0]?.respond(null, [{ address: '192.0.2.1', family: 4 }]);
   assert.deepEqual(found, Array(20).fill('[{"address":"192.0.2.1","family":4}]'));
 });
 
-test('asks again after an answer or a failure, so that it finds a new address', () => {
+test('asks again after a result, so that it finds a new address', () => {
   const { questions, found, ask } = heldSystem();
   ask('a.example.com');
-  questions[0]?.answer(new Error('EAI_AGAIN'), '');
+  questions[0]?.respond(new Error('EAI_AGAIN'), '');
   ask('a.example.com');
-  questions[1]?.answer(null, '192.0.2.1');
+  questions[1]?.respond(null, '192.0.2.1');
   ask('a.example.com');
-  questions[2]?.answer(null, '192.0.2.2');
+  questions[2]?.respond(null, '192.0.2.2');
   assert.deepEqual(found, ['EAI_AGAIN', '"192.0.2.1"', '"192.0.2.2"']);
 });
 
-test('does not share the answer to another question about the same name', () => {
+test('does not share the result of another question about the same name', () => {
   const { questions, ask } = heldSystem();
   ask('a.example.com', { all: true });
   ask('a.example.com', { family: 4 });
@@ -47,9 +47,9 @@ test('does not share the answer to another question about the same name', () => 
 
 test('can ask again after a question that could not be asked', () => {
   let isBroken = true;
-  const lookup = createSystemLookup((_hostname, _options, answer) => {
+  const lookup = createSystemLookup((_hostname, _options, respond) => {
     if (isBroken) throw new TypeError('invalid options');
-    setImmediate(() => answer(null, '192.0.2.1', 4));
+    setImmediate(() => respond(null, '192.0.2.1', 4));
   });
   assert.throws(() => lookup('a.example.com', {}, () => {}), TypeError);
   isBroken = false;
