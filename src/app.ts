@@ -88,13 +88,22 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     reach: interception?.reach ?? {},
   });
   const { limits } = first;
-  const connections = limitConnections(proxy.server, limits.maxConnections, (count) => {
+  const reportDrops = (count: number): void => {
     logger.warn({}, `limits.max_connections is reached; dropped ${count} connections`);
-  });
+  };
+  const connections = limitConnections(proxy.server, limits.maxConnections, reportDrops, proxy.server);
   const servers: Servers = { proxy, admin: createAdminListener(parts, () => active.config, version, connections) };
   const { addresses, redirected } = await openListeners(parts, servers, async () => {
     if (tlsBridge === undefined) return undefined;
-    return interception?.open({ activeConfig, tracker, sockets, observer: counts.proxy, enter, tlsBridge });
+    return interception?.open({
+      activeConfig,
+      tracker,
+      sockets,
+      observer: counts.proxy,
+      enter,
+      tlsBridge,
+      http: proxy.server,
+    });
   });
   serve(parts, first);
   const endRegularWork = startRegularWork(parts);

@@ -62,7 +62,7 @@ const limits = z
     ).optional(),
     max_connections: count(
       2_000_000,
-      'Most connections from agents. By default, twice `max_in_flight`, at least 1000.',
+      'Most connections from agents. A further one takes the place of an idle one. By default, twice `max_in_flight`, at least 1000.',
     ).optional(),
     max_header_size: size('Largest size of all request headers, at most 1MiB.', {
       default: DEFAULTS.maxHeaderSize,

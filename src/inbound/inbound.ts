@@ -118,9 +118,10 @@ export async function createInbound(first: Config, options: InboundOptions): Pro
     tlsBridge: undefined,
     reach: {},
   });
-  const connections = limitConnections(server.server, first.limits.maxConnections, (count) => {
+  const reportDrops = (count: number): void => {
     logger.warn({}, `limits.max_connections is reached; dropped ${count} connections of callers`);
-  });
+  };
+  const connections = limitConnections(server.server, first.limits.maxConnections, reportDrops, server.server);
 
   return {
     open: () => openListener(server, inbound.listen, 'inbound.listen', first.socketMode),

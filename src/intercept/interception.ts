@@ -15,9 +15,8 @@ import { openInterceptAuthority } from './authority.ts';
 import { createReportFailure } from './handshake-failure.ts';
 import { createHostCertificates, MAX_HOSTS } from './host-certificates.ts';
 import { excludedRoutes, interceptedHosts } from './hosts.ts';
-import { type InterceptListeners, openInterceptListeners } from './listeners.ts';
+import { type InterceptListeners, type InterceptListenersOptions, openInterceptListeners } from './listeners.ts';
 import { createOwnAddresses } from './own-addresses.ts';
-import type { RedirectedOptions } from './redirected.ts';
 import { createTlsBridge } from './terminate-tls.ts';
 import { writeCertificates, writeVariables } from './trust-folder.ts';
 
@@ -27,7 +26,7 @@ export interface Interception {
   readonly reach: Reach;
   createTlsBridge(observer: ProxyObserver): TlsBridge;
   /** Opens `intercept.listen`. @throws {Error} with the address and the reason */
-  open(options: Omit<RedirectedOptions, 'failed' | 'reach'>): Promise<InterceptListeners>;
+  open(options: Omit<InterceptListenersOptions, 'failed' | 'reach'>): Promise<InterceptListeners>;
   /**
    * Logs the routes of a config whose hosts the authority may not sign for.
    * @returns the keys that take effect with another authority

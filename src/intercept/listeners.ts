@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import type { Server as HttpServer } from 'node:http';
 import { createServer, type Server } from 'node:net';
 import type { TcpListen } from '../config/addresses.ts';
 import { limitConnections } from '../listeners/limit-connections.ts';
@@ -13,14 +14,22 @@ export interface InterceptListeners {
   close(): Promise<void>;
 }
 
+export interface InterceptListenersOptions extends RedirectedOptions {
+  /** Reads the requests of all listeners. */
+  readonly http: HttpServer;
+}
+
 /** @throws {Error} with the address and the reason */
 export async function openInterceptListeners(
   addresses: readonly TcpListen[],
-  options: RedirectedOptions,
+  options: InterceptListenersOptions,
   logger: Logger,
 ): Promise<InterceptListeners> {
   const { maxConnections } = options.activeConfig().config.limits;
   const serve = serveRedirected(options);
+  const reportDrops = (count: number): void => {
+    logger.warn({}, `limits.max_connections is reached at intercept.listen; dropped ${count} connections`);
+  };
   const servers: Server[] = [];
   const close = async (): Promise<void> => {
     for (const server of servers) server.close();
@@ -29,9 +38,7 @@ export async function openInterceptListeners(
     const opened: string[] = [];
     for (const address of addresses) {
       const server = createServer({ allowHalfOpen: true, noDelay: true, ...KEEP_ALIVE_PROBES }, serve);
-      limitConnections(server, maxConnections, (count) => {
-        logger.warn({}, `limits.max_connections is reached at intercept.listen; dropped ${count} connections`);
-      });
+      limitConnections(server, maxConnections, reportDrops, options.http);
       servers.push(server);
       opened.push(await open(server, address));
     }

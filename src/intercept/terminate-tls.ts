@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { withoutBrackets } from '../config/brackets.ts';
+import { setSecured } from '../listeners/idle-connection.ts';
 import type { HandshakeFailure } from '../observability/proxy-observer.ts';
 import { ARRIVAL, type Arrived } from '../proxy/arrival.ts';
 import type { TlsArrival, TlsBridge } from '../proxy/tls-bridge.ts';
@@ -79,6 +80,7 @@ export function createTlsBridge({ certificates, permits, failed }: TerminationOp
           secure.off('error', broken);
           secure.off('end', leave);
           watchFirstRequest(secure, arrival);
+          setSecured(socket, secure);
           serve(secure);
         });
       }

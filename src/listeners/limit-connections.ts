@@ -1,42 +1,97 @@
+import type { Server as HttpServer } from 'node:http';
 import type { Server, Socket } from 'node:net';
 import { createDropCount } from './drop-count.ts';
+import { idleConnections } from './idle-connection.ts';
 
 export interface ConnectionLimit {
   readonly counts: { readonly open: number; readonly dropped: number };
-  /** Applies to the next connections. Open ones stay. */
+  /** Applies to the next connections. */
   set(max: number): void;
 }
 
+/** Pause between two looks, for each open connection. A look takes less than a tenth of it, so a flood cannot make it expensive. */
+const PAUSE_MS = 0.01;
+
 /**
- * Bounds the connections of a server. Node closes every further connection before it reads from it.
+ * Bounds the connections of a server whose requests may be long. A new connection takes the place of an idle one, so that clients
+ * which hold connections that they do not use cannot keep others out. While all are busy, the new one is closed.
+ *
+ * Nothing is done for a request. A look at all connections finds those that are idle. Until none of them is left, one that has
+ * received nothing since that look gives way; the others were used since.
  * @param onDropped called at most every ten seconds, with the number of connections dropped since the last call
+ * @param http reads the requests of the connections
  */
-export function limitConnections(server: Server, max: number, onDropped: (count: number) => void): ConnectionLimit {
+export function limitConnections(
+  server: Server,
+  max: number,
+  onDropped: (count: number) => void,
+  http: HttpServer,
+): ConnectionLimit {
   const drops = createDropCount(onDropped);
-  let open = 0;
-  const counted = new WeakSet<Socket>();
-  server.maxConnections = max;
+  const open = new Set<Socket>();
+  /** Those that were seen idle and had received so many bytes then, in this order. A new one has received none. */
+  const seenIdle = new Map<Socket, number>();
+  let limit = max;
+  let nextLookMs = 0;
+
+  function look(): void {
+    const isIdle = idleConnections(http);
+    for (const socket of open) {
+      if (isIdle(socket)) seenIdle.set(socket, socket.bytesRead);
+    }
+  }
+
+  function takeUnused(): Socket | undefined {
+    for (const [socket, received] of seenIdle) {
+      seenIdle.delete(socket);
+      if (socket.bytesRead === received) return socket;
+    }
+    return undefined;
+  }
+
+  function nextToDrop(): Socket | undefined {
+    const unused = takeUnused();
+    const nowMs = performance.now();
+    if (unused !== undefined || nowMs < nextLookMs) return unused;
+    nextLookMs = nowMs + open.size * PAUSE_MS;
+    look();
+    return takeUnused();
+  }
+
+  function forget(socket: Socket): void {
+    open.delete(socket);
+    seenIdle.delete(socket);
+  }
+
+  function drop(socket: Socket): void {
+    forget(socket);
+    socket.destroy();
+    drops.add();
+  }
+
   server.on('connection', (socket) => {
     // The server gets a connection again when CONNECT leads back into it, or once its TLS is terminated.
-    if (counted.has(socket) || 'encrypted' in socket) return;
-    counted.add(socket);
-    open += 1;
-    socket.once('close', () => {
-      open -= 1;
-    });
+    if (open.has(socket) || socket.destroyed || 'encrypted' in socket) return;
+    while (open.size >= limit) {
+      const idle = nextToDrop();
+      drop(idle ?? socket);
+      if (idle === undefined) return;
+    }
+    open.add(socket);
+    seenIdle.set(socket, 0);
+    socket.once('close', () => forget(socket));
   });
-  server.on('drop', () => drops.add());
   return {
     counts: {
       get open() {
-        return open;
+        return open.size;
       },
       get dropped() {
         return drops.dropped;
       },
     },
     set(next) {
-      server.maxConnections = next;
+      limit = next;
     },
   };
 }

@@ -194,7 +194,7 @@ function limitFamilies({ limits, connections }: MetricSources): MetricFamily[] {
     ),
     counter(
       'cambist_connections_dropped_total',
-      'Connections closed at once because the listener had too many.',
+      'Connections closed because the listener had too many.',
       perListener(({ dropped }) => dropped),
     ),
   ];

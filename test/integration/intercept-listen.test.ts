@@ -233,3 +233,36 @@ test('does not start on an address that is taken', async (t) => {
     /intercept\.listen: cannot listen on .*another process/,
   );
 });
+
+test('closes an idle TLS connection for a new one at limits.max_connections, and no busy one', async (t) => {
+  const { secure, authorization, upstream } = await startRedirected(t, {
+    top: { limits: { max_in_flight: 2, max_connections: 2 } },
+    handler: (request, response) => {
+      if (request.url.endsWith('/hung')) return;
+      response.end('served');
+    },
+  });
+  const requestOf = (path: string) =>
+    `GET ${path} HTTP/1.1\r\nHost: ${INTERCEPTED}\r\nAuthorization: ${authorization}\r\n\r\n`;
+  const idle = await secure(INTERCEPTED);
+  idle.send(requestOf('/mcp'));
+  await soon('the response', idle.until(/served$/));
+  const busy = await secure(INTERCEPTED);
+  busy.send(requestOf('/mcp/hung'));
+  await eventually('the backend has the request', () => upstream.requests.length === 2);
+  const late = await secure(INTERCEPTED);
+  await soon('the idle one is closed', idle.closed());
+  late.send(requestOf('/mcp'));
+  await soon('the response', late.until(/served$/));
+  assert.equal(busy.socket.destroyed, false);
+});
+
+test('closes an idle connection inside CONNECT for a new one at limits.max_connections, and no tunnel', async (t) => {
+  const gateway = await startIntercepted(t, { top: { limits: { max_in_flight: 2, max_connections: 2 } } });
+  const idle = await gateway.connectTls();
+  const waiting = await gateway.tunnel();
+  const late = await gateway.connectTls();
+  await soon('the idle one is closed', idle.closed());
+  assert.equal(waiting.socket.destroyed, false);
+  assert.equal(late.socket.destroyed, false);
+});

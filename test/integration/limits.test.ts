@@ -95,9 +95,9 @@ async function assertDropped(app: RunningApp, count: number): Promise<void> {
   });
 }
 
-test('drops connections beyond limits.max_connections, and accepts again when one has closed', async (t) => {
-  const { app, config } = await startBackends(t, { max_connections: 2 });
-  const connections = await Promise.all([connectRaw(app.url), connectRaw(app.url)]);
+test('drops connections beyond limits.max_connections while all are busy, and accepts again when one is idle', async (t) => {
+  const { app, hang, config } = await startBackends(t, { max_connections: 2 });
+  const connections = await hang('/hung', 2);
   for (let i = 0; i < 3; i += 1) assert.equal(await soon('the drop', (await connectRaw(app.url)).closed()), '');
   await assertDropped(app, 3);
   const lines = app.logs.filter(({ msg }) => String(msg).includes('limits.max_connections'));
@@ -113,6 +113,24 @@ test('drops connections beyond limits.max_connections, and accepts again when on
     return sumSamples(await app.metrics(), 'cambist_connections', { listener: 'listen' }) === 1;
   });
   assert.equal((await call(`${app.url}/healthy`)).status, 200);
+});
+
+test('serves a new client while another holds all connections without using them', async (t) => {
+  const { app } = await startBackends(t, { max_connections: 4 });
+  const held = await Promise.all(Array.from({ length: 4 }, () => connectRaw(app.url)));
+  for (const connection of held.slice(2)) {
+    connection.send(get('/healthy'));
+    await soon('the response', connection.until(/ok$/));
+  }
+  // Each leaves its connection open for the next request.
+  for (let i = 0; i < 6; i += 1) {
+    const connection = await connectRaw(app.url);
+    connection.send(get('/healthy'));
+    await soon('the response', connection.until(/ok$/));
+  }
+  await assertDropped(app, 6);
+  await eventually('those that were held are closed', () => held.every(({ socket }) => socket.closed));
+  assert.equal(sumSamples(await app.metrics(), 'cambist_connections', { listener: 'listen' }), 4);
 });
 
 test('responds to health checks while silent connections use up the limit of the admin listener', async (t) => {

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { test } from 'node:test';
 import { eventually, soon } from '../../harness/eventually.ts';
 import { call, connectRaw } from '../../harness/http-call.ts';
-import { startInboundGateway } from '../../harness/inbound.ts';
+import { openHandle, startInboundGateway } from '../../harness/inbound.ts';
 import { sumSamples } from '../../harness/metric-samples.ts';
 import { REFUSED_FRAMINGS } from '../../harness/refused-framings.ts';
 import { startWebSocketServer } from '../../harness/web-socket-server.ts';
@@ -95,21 +94,14 @@ test('keeps bytes that follow a WebSocket handshake at once', async (t) => {
   assert.match(await soon('the echo', connection.until(/hi$/)), /^HTTP\/1\.1 101 /);
 });
 
-test('closes connections beyond limits.max_connections, and counts them', async (t) => {
-  const gateway = await startInboundGateway(t, { top: { limits: { max_in_flight: 1, max_connections: 2 } } });
-  const kept = [await connectRaw(gateway.url), await connectRaw(gateway.url)];
-  t.after(() => kept.forEach(({ socket }) => void socket.destroy()));
-  const metric = async () => {
-    const text = await gateway.app.metrics();
-    return sumSamples(text, 'cambist_connections_dropped_total', { listener: 'inbound' });
-  };
+test('closes connections beyond limits.max_connections while all are busy, and counts them', async (t) => {
+  const gateway = await startInboundGateway(t, { top: { limits: { max_in_flight: 2, max_connections: 2 } } });
+  const open = [await openHandle(t, gateway), await openHandle(t, gateway)];
   const extra = await connectRaw(gateway.url);
   assert.equal(await soon('the extra connection is closed', extra.closed()), '');
-  assert.equal(await metric(), 1);
-  for (const { socket } of kept) {
-    socket.destroy();
-    if (!socket.closed) await once(socket, 'close');
-  }
+  const text = await gateway.app.metrics();
+  assert.equal(sumSamples(text, 'cambist_connections_dropped_total', { listener: 'inbound' }), 1);
+  for (const { close } of open) close();
   const headers = { authorization: `Bearer ${await gateway.mint()}` };
   await eventually('a connection is accepted again', async () =>
     call(gateway.url, { headers }).then(
@@ -117,4 +109,12 @@ test('closes connections beyond limits.max_connections, and counts them', async 
       () => false,
     ),
   );
+});
+
+test('serves a new caller while another holds all connections without using them', async (t) => {
+  const gateway = await startInboundGateway(t, { top: { limits: { max_in_flight: 2, max_connections: 2 } } });
+  const held = [await connectRaw(gateway.url), await connectRaw(gateway.url)];
+  t.after(() => held.forEach(({ socket }) => void socket.destroy()));
+  const headers = { authorization: `Bearer ${await gateway.mint()}` };
+  assert.equal((await call(gateway.url, { headers })).status, 200);
 });

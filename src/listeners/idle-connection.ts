@@ -1,0 +1,37 @@
+import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
+
+/** The sockets with which HTTP is spoken inside the TLS of a connection. */
+const secured = new WeakMap<Socket, Socket>();
+
+export function setSecured(connection: Socket, secure: Socket): void {
+  secured.set(connection, secure);
+}
+
+/**
+ * Tells which connections can be closed without loss. They have sent nothing at all, or wait for the next request: none is in
+ * flight or partly received, and every response was sent. Upgraded connections and tunnels are never idle.
+ */
+export function idleConnections(server: Server): (connection: Socket) => boolean {
+  const waiting = new Set(waitingSockets(server));
+  return (connection) => {
+    const socket: Socket & { _httpMessage?: object | null } = secured.get(connection) ?? connection;
+    if (socket.bytesRead === 0) return true;
+    // Node's list also has the connections whose request was received, and whose response is yet to be sent.
+    return waiting.has(socket) && (socket._httpMessage ?? null) === null && socket.writableLength === 0;
+  };
+}
+
+interface NodeConnections {
+  idle(): { readonly socket: Socket }[];
+}
+
+/** Node has no public way to ask. Its own `closeIdleConnections` reads this list, and closes them all. */
+function waitingSockets(server: Server): Socket[] {
+  const name = Object.getOwnPropertySymbols(server).find(
+    ({ description }) => description === 'http.server.connections',
+  );
+  if (name === undefined) return [];
+  const connections = (server as Server & { readonly [key: symbol]: NodeConnections | undefined })[name];
+  return connections?.idle().map(({ socket }) => socket) ?? [];
+}

@@ -1,0 +1,128 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type RequestListener } from 'node:http';
+import type { Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { limitConnections } from '../../../src/listeners/limit-connections.ts';
+import { get } from '../../harness/disconnects.ts';
+import { eventually, soon } from '../../harness/eventually.ts';
+import { connectRaw } from '../../harness/http-call.ts';
+import { listen } from '../../harness/http-server.ts';
+
+const SERVED = /\r\n\r\nserved$/;
+
+/** A server with a limit. It never responds to a path that begins with /hung. */
+async function startLimited(t: TestContext, max: number, onRequest: RequestListener = () => {}) {
+  const reported: number[] = [];
+  const server = createServer((request, response) => {
+    onRequest(request, response);
+    if (!request.url?.startsWith('/hung') && !response.writableEnded) response.end('served');
+  });
+  server.on('upgrade', (_request, socket) => socket.write('HTTP/1.1 101 Switching Protocols\r\n\r\n'));
+  const accepted: Socket[] = [];
+  server.on('connection', (socket) => accepted.push(socket));
+  const limit = limitConnections(server, max, (count) => reported.push(count), server);
+  const { port } = await listen(server);
+  t.after(() => {
+    for (const socket of accepted) socket.destroy();
+    server.close();
+  });
+  const connect = async () => {
+    const before = accepted.length;
+    const connection = await connectRaw(`http://127.0.0.1:${port}`);
+    await eventually('the server has the connection', () => accepted.length > before);
+    return connection;
+  };
+  /** A connection that is idle after a request. */
+  const used = async () => {
+    const connection = await connect();
+    connection.send(get('/'));
+    await soon('the response', connection.until(SERVED));
+    return connection;
+  };
+  return { limit, reported, accepted, connect, used };
+}
+
+type Connection = Awaited<ReturnType<typeof connectRaw>>;
+
+/** The connections that are closed, by their place. */
+const closedOf = (connections: readonly Connection[]): number[] =>
+  connections.flatMap(({ socket }, index) => (socket.closed ? [index] : []));
+
+test('closes the oldest silent connection for a new one', async (t) => {
+  const { limit, reported, connect, used } = await startLimited(t, 3);
+  const silent = [await connect(), await connect(), await connect()];
+  await used();
+  await eventually('the oldest is closed', () => silent[0]?.socket.closed === true);
+  await used();
+  await eventually('the next is closed', () => silent[1]?.socket.closed === true);
+  assert.deepEqual(closedOf(silent), [0, 1]);
+  assert.deepEqual({ ...limit.counts }, { open: 3, dropped: 2 });
+  assert.deepEqual(reported, [1]);
+});
+
+test('closes the connection that was unused for longest, between two requests', async (t) => {
+  const { connect, used } = await startLimited(t, 3);
+  const connections = [await used(), await used(), await used()];
+  // From here on it is known how much each has received.
+  connections.push(await used());
+  await eventually('room was made', () => closedOf(connections).length === 1);
+  assert.deepEqual(closedOf(connections), [0]);
+  connections[1]?.send(get('/'));
+  await soon('another response', connections[1]?.until(/served[\s\S]+served$/) ?? Promise.reject());
+  await connect();
+  await eventually('room was made', () => closedOf(connections).length === 2);
+  assert.deepEqual(closedOf(connections), [0, 2]);
+});
+
+const BUSY: readonly (readonly [name: string, sent: string, received: RegExp])[] = [
+  ['a request in flight', get('/hung'), /^$/],
+  ['a request behind another', get('/') + get('/hung'), SERVED],
+  ['headers partly received', `${get('/')}GET /other HT`, SERVED],
+  ['a body partly received after its response', 'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc', SERVED],
+  ['an upgrade', 'GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n', /101 Switching/],
+];
+
+for (const [name, sent, received] of BUSY) {
+  test(`keeps a connection with ${name}, and closes the new one`, async (t) => {
+    const { limit, accepted, connect } = await startLimited(t, 1);
+    const busy = await connect();
+    busy.send(sent);
+    await soon('what it gets', busy.until(received));
+    await eventually('all bytes are read', () => accepted[0]?.bytesRead === sent.length);
+    const refused = await connect();
+    assert.equal(await soon('the new one is closed', refused.closed()), '');
+    assert.equal(busy.socket.closed, false);
+    assert.deepEqual({ ...limit.counts }, { open: 1, dropped: 1 });
+    assert.equal(accepted[0]?.destroyed, false);
+  });
+}
+
+test('keeps a connection whose response is written but not sent', async (t) => {
+  const { accepted, connect } = await startLimited(t, 1, (_request, response) => {
+    response.end(Buffer.alloc(64 * 1024 * 1024));
+  });
+  const slow = await connect();
+  slow.socket.pause();
+  slow.send(get('/'));
+  await eventually('the response waits', () => (accepted[0]?.writableLength ?? 0) > 0);
+  await soon('the new one is closed', (await connect()).closed());
+  assert.equal(accepted[0]?.destroyed, false);
+});
+
+test('follows a lower limit, and closes as many idle connections as needed', async (t) => {
+  const { limit, accepted, connect, used } = await startLimited(t, 4);
+  const connections = [await connect(), await used(), await connect()];
+  const busy = await connect();
+  busy.send(get('/hung'));
+  await eventually('the request is read', () => accepted[3]?.bytesRead === get('/hung').length);
+  connections.push(busy);
+  limit.set(2);
+  const late = await used();
+  await eventually('there are two', () => closedOf(connections).length === 3);
+  assert.deepEqual(closedOf(connections), [0, 1, 2]);
+  assert.equal(limit.counts.open, 2);
+  late.socket.destroy();
+  await once(late.socket, 'close');
+  await eventually('one left', () => limit.counts.open === 1);
+});
