@@ -5,7 +5,7 @@ import type { Cause, TokenObserver } from '../observability/token-observer.ts';
 import { type CachedToken, type CacheOwner, subjectOf, type TokenCache } from './cache.ts';
 import { createCooldown } from './cooldown.ts';
 import type { Exchange } from './exchange.ts';
-import type { IssuedToken } from './issued-token.ts';
+import { type IssuedToken, isSameToken } from './issued-token.ts';
 import { flightKey, isCachedError, type KeyedRequest, withAddedScopes } from './keyed-request.ts';
 import type { SecondLevel, SharedEntry } from './second-level.ts';
 import { keptTokenKey, type ResourceDigest, resourceDigest, type Session, subjectKey } from './session.ts';
@@ -213,9 +213,10 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
     },
     refuse(route, session, token) {
       const request = requestFor(route, session);
-      if (request !== undefined && cache.find(request.key)?.token === token) {
+      const cached = request && cache.find(request.key)?.token;
+      if (request !== undefined && cached !== undefined && isSameToken(cached, token)) {
         if (!mayRefuse(request.key)) return false;
-        cache.drop(request.key, 'refused', token);
+        cache.drop(request.key, 'refused', cached);
       }
       refused.add(token);
       if (request !== undefined) second?.refuse(entryOf(request), token);

@@ -32,6 +32,11 @@ export function valueFor({ scheme }: SendTo, { authorization }: IssuedToken): st
   return scheme === '' ? bare : `${scheme} ${bare}`;
 }
 
+/** The second level of the cache may return a token that this process knows already, as another object. */
+export function isSameToken(one: IssuedToken, other: IssuedToken): boolean {
+  return one === other || one.authorization.reveal() === other.authorization.reveal();
+}
+
 /** Turns an accepted token into the credential for the backend. */
 export function toIssuedToken(
   { accessToken, tokenType, lifetime, granted }: AcceptedToken,

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
+import { Secret } from '../../../src/secrets/secret.ts';
 import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
 import type { SecondLevel, SharedEntry } from '../../../src/tokens/second-level.ts';
 import type { Session } from '../../../src/tokens/session.ts';
 import { routeOf, settle, subjectOf } from './sample.ts';
-import { bearerOf, refusalOf, setUpBroker } from './scripted-endpoint.ts';
+import { bearerOf, refusalOf, setUpBroker, tokenOf } from './scripted-endpoint.ts';
 
 const route = routeOf({ stepUp: ['write'] });
 const alice: Session = { subject: subjectOf('alice'), id: 'one' };
@@ -116,6 +117,29 @@ test('drops the token of a session that another replica ended, and keeps none th
   end(entries[0]?.key ?? '');
   await (await request(2)).issue('late');
   assert.equal(await bearerOf(again), 'Bearer late');
+  assert.equal(broker.lookUp(route, alice).result, 'miss');
+});
+
+test('drops a refused token that the second level returned again meanwhile', async () => {
+  const recording = recordingLevel();
+  const shared: IssuedToken[] = [];
+  const level: SecondLevel = {
+    ...recording.level,
+    async obtain(_entry, exchange) {
+      const [known] = shared;
+      if (known !== undefined) return { token: { ...known, authorization: new Secret('Bearer token') }, added: [] };
+      shared.push(await exchange());
+      return { token: shared[0] as IssuedToken, added: [] };
+    },
+  };
+  const { broker, request } = setUpBroker({ second: level });
+  const first = broker.lookUp(route, alice);
+  await (await request(1)).issue('token');
+  const sent = await tokenOf(first);
+  broker.dropSubjects(new Set([alice.subject?.digest ?? '']));
+  assert.equal(await bearerOf(broker.lookUp(route, alice)), 'Bearer token');
+  await settle();
+  assert.equal(broker.refuse(route, alice, sent), true);
   assert.equal(broker.lookUp(route, alice).result, 'miss');
 });
 
