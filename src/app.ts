@@ -200,9 +200,10 @@ async function shutDown(parts: Parts, graceMs: number, servers: Servers, hurry: 
   readiness.stop();
   // While the agent serves its callers, it needs its backends.
   const trackers = inbound === undefined ? [tracker] : [inbound.tracker, tracker];
-  const told = signals && tellOthers(signals, graceMs, hurry, logger);
+  const untilMs = systemClock.monotonicMs() + graceMs;
   await drain(trackers, { clock: systemClock, graceMs, hurry, logger });
-  await told;
+  // After the drain, because signals may arrive as long as it takes.
+  if (signals !== undefined) await tellOthers(signals, untilMs - systemClock.monotonicMs(), hurry, logger);
   for (const each of trackers) each.isClosing = true;
   sockets.destroyAll();
   await Promise.all([inbound?.close(), signals?.close(), proxy.close()]);
@@ -217,11 +218,11 @@ async function shutDown(parts: Parts, graceMs: number, servers: Servers, hurry: 
 }
 
 /** Other replicas would not learn of a revocation that only this process knows. */
-async function tellOthers(signals: SignalsSide, graceMs: number, hurry: AbortSignal | undefined, logger: Logger) {
+async function tellOthers(signals: SignalsSide, leftMs: number, hurry: AbortSignal | undefined, logger: Logger) {
   const unshared = () => signals.status().replicas?.unshared ?? 0;
   if (unshared() > 0) {
     logger.warn({}, `revocations that other replicas do not know: ${unshared()}; waiting for the shared cache`);
   }
-  await settledWithin(signals.allTold(), graceMs, hurry);
+  await settledWithin(signals.allTold(), leftMs, hurry);
   if (unshared() > 0) logger.error({}, `stopping; other replicas were not told of revocations: ${unshared()}`);
 }

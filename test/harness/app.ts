@@ -39,11 +39,11 @@ export async function startTestApp(t: TestContext, written: WrittenConfig): Prom
   const logger = createLogger('info', { write: (line: string) => void lines.push(line) });
   const app = await startApp(configOf(written), 'test', logger);
   let stopping: Promise<void> | undefined;
-  const stop = (): Promise<void> => {
-    stopping ??= app.stop().then(() => recordLogged(lines.join('')));
+  const stop = (hurry?: AbortSignal): Promise<void> => {
+    stopping ??= app.stop(hurry).then(() => recordLogged(lines.join('')));
     return stopping;
   };
-  t.after(stop);
+  t.after(() => stop());
   return {
     ...app,
     stop,
