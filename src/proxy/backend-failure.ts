@@ -55,7 +55,7 @@ export async function explainUnreachable(
   route: Route,
   { diagnoses }: DiagnosisOptions,
 ): Promise<CambistError> {
-  const error = upstreamError(caught, route.name);
+  const error = upstreamError(caught, route);
   const isConnection = error.code === 'ERR_UPSTREAM_UNREACHABLE' || error.code === 'ERR_UPSTREAM_TLS';
   if (isConnection) await addDiagnosis(error, diagnoses, (catalogue) => catalogue.unreachable(route, caught));
   return error;

@@ -21,6 +21,7 @@ import { beginSpan, endSpan, logRequest, nameSpan } from './request-report.ts';
 import type { RequestTracker } from './request-tracker.ts';
 import { isEventStream, type ResponseRelay } from './response-relay.ts';
 import { DEFAULT_STALL_MS } from './stall-watch.ts';
+import { stalledUpload } from './upstream-error.ts';
 import { assertShare, type UpstreamShare } from './upstream-share.ts';
 
 const SWITCHING_PROTOCOLS = 101;
@@ -263,8 +264,7 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
       this.abortedBy = 'stall';
       this.response.destroy();
     } else {
-      const message = `route "${this.route?.name}": no byte moved for timeouts.stall while the upload waited for the backend`;
-      this.fail(new CambistError('ERR_UPSTREAM_TIMEOUT', message));
+      this.fail(stalledUpload(this.route?.name, this.stallMs()));
     }
     this.abortUpstream?.();
     discardRest(this.incoming);

@@ -1,4 +1,5 @@
 import type { Route } from '../config/route.ts';
+import { duration } from '../config/written-values.ts';
 import { CambistError } from '../errors.ts';
 import { redact } from '../observability/logged-error.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
@@ -17,18 +18,14 @@ const TLS_CODE = /^(?:ERR_SSL_|EPROTO)/;
 const MALFORMED_CODE = /^(?:HPE_|UND_ERR_HEADERS_OVERFLOW)/;
 
 /** Turns an error of the upstream's connection into the error for the caller. */
-export function upstreamError(error: Error, routeName: string): CambistError {
+export function upstreamError(error: Error, { name, timeouts }: Pick<Route, 'name' | 'timeouts'>): CambistError {
   if (error instanceof CambistError) return error;
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
-  const route = `route "${routeName}": the upstream`;
+  const route = `route "${name}": the upstream`;
   if (code === 'UND_ERR_HEADERS_TIMEOUT') {
-    return new CambistError(
-      'ERR_UPSTREAM_TIMEOUT',
-      `${route} sent no response headers within timeouts.response_headers`,
-      {
-        cause: error,
-      },
-    );
+    const limit = `timeouts.response_headers, which is ${duration(timeouts.responseHeadersMs)}`;
+    const message = `${route} sent no response headers within ${limit}: find out why it is slow, or raise it`;
+    return new CambistError('ERR_UPSTREAM_TIMEOUT', message, { cause: error });
   }
   if (CERTIFICATE_CODE.test(code)) {
     return new CambistError(
@@ -52,6 +49,13 @@ export function upstreamError(error: Error, routeName: string): CambistError {
   return new CambistError('ERR_UPSTREAM_UNREACHABLE', `${route} cannot be reached, or closed the connection`, {
     cause: error,
   });
+}
+
+/** @param stallMs for which no byte moved */
+export function stalledUpload(routeName: string | undefined, stallMs: number): CambistError {
+  const message = `no byte moved for timeouts.stall, which is ${duration(stallMs)}, while the upload waited for the backend`;
+  const fix = 'find out why it stopped reading, or raise timeouts.stall';
+  return new CambistError('ERR_UPSTREAM_TIMEOUT', `route "${routeName}": ${message}: ${fix}`);
 }
 
 export function expiredTwice(route: Route): CambistError {

@@ -1,3 +1,4 @@
+import { duration } from '../config/written-values.ts';
 import { CambistError } from '../errors.ts';
 
 /** Why the shared cache is not used. */
@@ -31,8 +32,8 @@ export const FIXES: Readonly<Record<StoreProblem, string>> = {
 
 /** The server did not reply within the time limit. */
 export class StoreTimeoutError extends Error {
-  constructor() {
-    super('the server did not reply in time');
+  constructor(limitMs: number) {
+    super(`no reply within ${duration(limitMs)}`);
     this.name = 'StoreTimeoutError';
   }
 }
@@ -65,8 +66,9 @@ export function problemOf(error: unknown): StoreProblem {
   return 'other';
 }
 
-/** The code of an error, for the log. Its message may repeat a command, and with it a password. */
+/** The code of an error, for the log, or the limit that was exceeded. Other messages may repeat a command, and with it a password. */
 export function labelOf(error: unknown): string {
+  if (error instanceof StoreTimeoutError) return error.message;
   const { message = '', code, name = 'Error', errors } = Object(error) as Record<string, unknown>;
   if (typeof code === 'string') return code;
   if (Array.isArray(errors)) return labelOf(errors[0]);

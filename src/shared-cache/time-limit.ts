@@ -8,7 +8,7 @@ import { StoreTimeoutError } from './problems.ts';
 export async function inTime<T>(
   promise: Promise<T>,
   ms: number,
-  late: () => Error = () => new StoreTimeoutError(),
+  late: () => Error = () => new StoreTimeoutError(ms),
 ): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const limit = new Promise<never>((_resolve, reject) => {

@@ -1,6 +1,7 @@
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import type { Transmitter } from '../config/optional-sections.ts';
+import { duration } from '../config/written-values.ts';
 import { CambistError } from '../errors.ts';
 import { OF_SIGNALS } from '../observability/expected.ts';
 import { readCredential } from '../secrets/credential.ts';
@@ -8,6 +9,7 @@ import {
   type BoundedRequest,
   boundedRequest,
   type HttpResponse,
+  isTimeout,
   type RequestUrl,
   ResponseTooLargeError,
 } from '../tokens/bounded-request.ts';
@@ -70,8 +72,10 @@ export function createTransmitterClient(
       // The pool could not read the CA.
       if (cause instanceof CambistError)
         throw new TransmitterError('credential', `${label}: its CA is unavailable`, { cause });
-      const isTimeout = cause instanceof DOMException && cause.name === 'TimeoutError';
-      if (isTimeout) throw new TransmitterTimeout('unreachable', `${label}: it did not respond in time`, { cause });
+      if (isTimeout(cause)) {
+        const message = `${label}: it did not respond within ${duration(timeoutMs)}`;
+        throw new TransmitterTimeout('unreachable', message, { cause });
+      }
       throw new TransmitterError('unreachable', `${label}: it is unreachable, or its response is broken`, { cause });
     }
   }

@@ -38,6 +38,11 @@ export interface BoundedRequest {
 /** The server is reachable, but its response is unusable. */
 export class ResponseTooLargeError extends Error {}
 
+/** Did `boundedRequest` reach its deadline? */
+export function isTimeout(error: unknown): boolean {
+  return error instanceof DOMException && error.name === 'TimeoutError';
+}
+
 /** Largest response that is read. A token response or metadata document takes a few KiB. */
 const MAX_RESPONSE_BYTES = 256 * 1024;
 

@@ -1,7 +1,7 @@
 import type { Dispatcher } from 'undici';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { CambistError } from '../errors.ts';
-import { boundedRequest, type HttpResponse, toRequestUrl } from './bounded-request.ts';
+import { boundedRequest, type HttpResponse, isTimeout, toRequestUrl } from './bounded-request.ts';
 import type { MetadataAttempt } from './diagnosis.ts';
 import {
   metadataUrls,
@@ -11,6 +11,7 @@ import {
   type ServerMetadata,
   serverLabel,
 } from './metadata.ts';
+import { BEYOND_KEYS_TIMEOUT, beyondTimeout } from './peers.ts';
 
 /**
  * Fetches the metadata of an authorization server.
@@ -27,7 +28,7 @@ export function discover(
   seen?: MetadataAttempt[],
 ): Promise<ServerMetadata> {
   const read = (response: HttpResponse) => readMetadata(response, server, issuer);
-  return fetchMetadata(serverLabel(server), issuer, dispatcher, untilMs, read, seen);
+  return fetchMetadata(peerOf(server), issuer, dispatcher, untilMs, read, seen);
 }
 
 /**
@@ -43,7 +44,7 @@ export function discoverJwksUri(
   untilMs: number,
 ): Promise<string> {
   const read = (response: HttpResponse) => readJwksUri(response, name, issuer, allowInsecureHttp);
-  return fetchMetadata(name, issuer, dispatcher, untilMs, read);
+  return fetchMetadata({ name, beyondLimit: BEYOND_KEYS_TIMEOUT }, issuer, dispatcher, untilMs, read);
 }
 
 /**
@@ -57,14 +58,25 @@ export function discoverIntrospection(
   untilMs: number,
 ): Promise<string> {
   const read = (response: HttpResponse) => readIntrospectionEndpoint(response, server, issuer);
-  return fetchMetadata(serverLabel(server), issuer, dispatcher, untilMs, read);
+  return fetchMetadata(peerOf(server), issuer, dispatcher, untilMs, read);
 }
 
 /** These statuses may pass, as 5xx may. Every other status means that there is no metadata at the URL. */
 const PASSING: ReadonlySet<number> = new Set([408, 429]);
 
+interface MetadataPeer {
+  /** For messages. */
+  readonly name: string;
+  /** The limit that a response exceeded, and how to fix it. */
+  readonly beyondLimit: string;
+}
+
+function peerOf(server: AuthorizationServer): MetadataPeer {
+  return { name: serverLabel(server), beyondLimit: beyondTimeout(server) };
+}
+
 async function fetchMetadata<T>(
-  name: string,
+  { name, beyondLimit }: MetadataPeer,
   issuer: string,
   dispatcher: Dispatcher,
   untilMs: number,
@@ -81,7 +93,8 @@ async function fetchMetadata<T>(
       response = await boundedRequest(dispatcher, { method: 'GET', url: toRequestUrl(url), headers, untilMs });
     } catch (cause) {
       seen?.push({ url, response: undefined, error: cause });
-      passing ??= unavailable(name, `its metadata at ${url} cannot be fetched`, cause);
+      const why = isTimeout(cause) ? `did not arrive ${beyondLimit}` : 'cannot be fetched';
+      passing ??= unavailable(name, `its metadata at ${url} ${why}`, cause);
       continue;
     }
     seen?.push({ url, response, error: undefined });

@@ -1,9 +1,10 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { CambistError } from '../errors.ts';
-import { type BoundedRequest, type RequestUrl, ResponseTooLargeError } from './bounded-request.ts';
+import { type BoundedRequest, isTimeout, type RequestUrl, ResponseTooLargeError } from './bounded-request.ts';
 import type { ClientAuthentication } from './client-auth.ts';
 import { encodeForm, type FormField } from './form-encoding.ts';
 import { serverLabel } from './metadata.ts';
+import { beyondTimeout } from './peers.ts';
 
 /** A form for an endpoint of an authorization server, with client authentication in its header. */
 export function formRequest(
@@ -30,6 +31,9 @@ export function failedRequest(server: AuthorizationServer, endpoint: string, cau
   if (cause instanceof ResponseTooLargeError) {
     return new CambistError('ERR_STS_RESPONSE_INVALID', `${label}: ${cause.message}`);
   }
-  const message = `${label}: the ${endpoint} is unreachable, or its response is broken or late`;
+  const why = isTimeout(cause)
+    ? `sent no complete response ${beyondTimeout(server)}`
+    : 'is unreachable, or its response is broken';
+  const message = `${label}: the ${endpoint} ${why}`;
   return new CambistError('ERR_STS_UNAVAILABLE', message, { cause });
 }

@@ -4,10 +4,10 @@ import { LRUCache } from 'lru-cache';
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
-import { boundedRequest, toRequestUrl } from './bounded-request.ts';
+import { boundedRequest, isTimeout, toRequestUrl } from './bounded-request.ts';
 import { createBreaker } from './breaker.ts';
 import { discoverJwksUri } from './discovery.ts';
-import { KEYS_TIMEOUT_MS } from './peers.ts';
+import { BEYOND_KEYS_TIMEOUT, KEYS_TIMEOUT_MS } from './peers.ts';
 import { createRateLimit } from './rate-limit.ts';
 
 /** An issuer and the place of its keys. */
@@ -81,7 +81,13 @@ export function createIssuerKeys(
       keys = createLocalJWKSet(JSON.parse(text) as JSONWebKeySet);
       fetchedAtMs = clock.monotonicMs();
     } catch (error) {
-      throw error instanceof CambistError ? error : unavailable(name, 'its keys cannot be fetched', error);
+      throw error instanceof CambistError
+        ? error
+        : unavailable(
+            name,
+            isTimeout(error) ? `its keys did not arrive ${BEYOND_KEYS_TIMEOUT}` : 'its keys cannot be fetched',
+            error,
+          );
     }
   }
 

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
-import { upstreamError } from '../../../src/proxy/upstream-error.ts';
+import { stalledUpload, upstreamError } from '../../../src/proxy/upstream-error.ts';
+
+const GITHUB = { name: 'github', timeouts: { connectMs: 10_000, responseHeadersMs: 90_000, stallMs: 60_000 } };
 
 const withCode = (code: string): Error => Object.assign(new Error('10.0.0.7'), { code });
 
@@ -25,15 +27,26 @@ test('maps a connection error to an error code', () => {
     ['UND_ERR_INVALID_ARG', 'ERR_INTERNAL'],
     ['', 'ERR_UPSTREAM_UNREACHABLE'],
   ]) {
-    assert.equal(upstreamError(withCode(code as string), 'github').code, expected, code);
+    assert.equal(upstreamError(withCode(code as string), GITHUB).code, expected, code);
   }
 });
 
 test('names the route and keeps the cause', () => {
   const caught = withCode('ECONNREFUSED');
-  const error = upstreamError(caught, 'github');
+  const error = upstreamError(caught, GITHUB);
   assert.match(error.message, /^route "github": the upstream cannot be reached/);
   assert.equal(error.cause, caught);
+});
+
+test('names the timeout that ended a request, its value and a fix', () => {
+  assert.equal(
+    upstreamError(withCode('UND_ERR_HEADERS_TIMEOUT'), GITHUB).message,
+    'route "github": the upstream sent no response headers within timeouts.response_headers, which is 90s: find out why it is slow, or raise it',
+  );
+  assert.equal(
+    stalledUpload('github', 300_000).message,
+    'route "github": no byte moved for timeouts.stall, which is 5m, while the upload waited for the backend: find out why it stopped reading, or raise timeouts.stall',
+  );
 });
 
 test('distinguishes an untrusted certificate from a failed handshake', () => {
@@ -44,11 +57,11 @@ test('distinguishes an untrusted certificate from a failed handshake', () => {
     ['ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED', /may require a client certificate: see tls\.certificate$/],
     ['EPROTO', /failed the TLS handshake/],
   ] as const) {
-    assert.match(upstreamError(withCode(code), 'github').message, says, code);
+    assert.match(upstreamError(withCode(code), GITHUB).message, says, code);
   }
 });
 
 test('keeps a CambistError', () => {
   const error = new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'x');
-  assert.equal(upstreamError(error, 'github'), error);
+  assert.equal(upstreamError(error, GITHUB), error);
 });

@@ -10,7 +10,7 @@ const codeError = (code: string) => Object.assign(new Error('failed'), { code })
 
 test('tells the problem behind each error of the client', () => {
   const errors: readonly [unknown, string][] = [
-    [new StoreTimeoutError(), 'slow'],
+    [new StoreTimeoutError(100), 'slow'],
     [new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'missing'), 'credential'],
     [new Error('WRONGPASS invalid username-password pair or user is disabled.'), 'wrong_password'],
     [new Error('NOAUTH Authentication required.'), 'wrong_password'],
@@ -38,7 +38,7 @@ test('the log shows the code of an error, and never its text', () => {
   assert.equal(labelOf(new Error('WRONGPASS invalid')), 'WRONGPASS');
   assert.equal(labelOf(codeError('ECONNREFUSED')), 'ECONNREFUSED');
   assert.equal(labelOf(Object.assign(new Error(''), { errors: [codeError('EPIPE')] })), 'EPIPE');
-  assert.equal(labelOf(new StoreTimeoutError()), 'StoreTimeoutError');
+  assert.equal(labelOf(new StoreTimeoutError(100)), 'no reply within 100ms');
   assert.equal(labelOf(undefined), 'Error');
 });
 

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { systemClock } from '../../../src/clock/clock.ts';
+import { createIssuerKeys } from '../../../src/tokens/jwks.ts';
 import { type Issuer, type IssuerKey, issuerKey, startIssuer } from './issuer.ts';
 import { deferred, failsWith, settle } from './sample.ts';
 
@@ -196,4 +198,16 @@ test('fetches keys again after ten minutes, and keeps the cached keys when that 
   issuer.clock.advance(30_000);
   issuer.keys = [issuerKey('two')];
   await assert.rejects(issuer.verify(await issuer.sign(key)), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
+});
+
+test('names the limit that a fetch of keys exceeded', async () => {
+  const source = { issuer: 'https://sts.example.com', jwksUri: undefined, allowInsecureHttp: false };
+  const late = () => Promise.reject(new DOMException('late', 'TimeoutError'));
+  await assert.rejects(
+    createIssuerKeys(source, late, systemClock).prepare(),
+    failsWith(
+      'ERR_STS_UNAVAILABLE',
+      /^issuer "https:\/\/sts\.example\.com": its keys did not arrive within 5s: allow connections to it/,
+    ),
+  );
 });
