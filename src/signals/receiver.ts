@@ -19,6 +19,7 @@ const REQUEST_TIMEOUT_MS = 10_000;
 const CHECK_INTERVAL_MS = 1000;
 
 const SET_TYPE = 'application/secevent+jwt';
+const CHALLENGE = 'Bearer realm="signals"';
 const FORM_TYPE = 'application/x-www-form-urlencoded';
 
 /**
@@ -49,8 +50,10 @@ export function createReceiver(
   // Fastify's own responses name the versions and limits of its parsers.
   app.setErrorHandler((_error, _request, reply) => refuse(reply, 400, 'invalid_request', 'the request is malformed'));
   app.setNotFoundHandler((_request, reply) => reply.code(404).send());
-  // A connection that waits for a second signal could keep others out.
-  app.addHook('onSend', async (_request, reply) => void reply.header('connection', 'close'));
+  // A connection that waits for a second signal could keep others out. A stored response to a logout would hide the next one.
+  app.addHook('onSend', async (_request, reply) => {
+    reply.headers({ connection: 'close', 'cache-control': 'no-store' });
+  });
   for (const transmitter of transmitters) {
     if (transmitter.delivery === 'push') {
       app.post(`/events/${transmitter.name}`, (request, reply) => push(transmitter, request, reply));
@@ -68,15 +71,14 @@ export function createReceiver(
       return isTold() ? reply.code(202).send() : unavailable(reply);
     } catch (error) {
       onRefused(transmitter, 'push', error);
-      if (error instanceof InvalidSignal) {
-        return refuse(reply, error.err === 'authentication_failed' ? 401 : 400, error.err, error.message);
-      }
-      return unavailable(reply);
+      if (!(error instanceof InvalidSignal)) return unavailable(reply);
+      if (error.err !== 'authentication_failed') return refuse(reply, 400, error.err, error.message);
+      // RFC 9110 section 15.5.2. The configured scheme is not told: a value without a scheme would be the secret itself.
+      return refuse(reply.header('www-authenticate', CHALLENGE), 401, error.err, error.message);
     }
   }
 
   async function logout(transmitter: Transmitter, request: FastifyRequest, reply: FastifyReply) {
-    reply.header('cache-control', 'no-store');
     try {
       if (!isType(request, FORM_TYPE))
         throw new InvalidSignal('invalid_request', `the content type is not ${FORM_TYPE}`);
@@ -116,8 +118,9 @@ function isType({ headers }: FastifyRequest, type: string): boolean {
   return headers['content-type']?.split(';')[0]?.trim().toLowerCase() === type;
 }
 
+/** @see RFC 8935 section 2.3, which requires the language of the description */
 function refuse(reply: FastifyReply, status: number, err: string, description: string) {
-  return reply.code(status).type('application/json').send({ err, description });
+  return reply.code(status).type('application/json').header('content-language', 'en').send({ err, description });
 }
 
 /** The transmitter sends the signal again. */

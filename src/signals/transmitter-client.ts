@@ -96,7 +96,12 @@ export function createTransmitterClient(
     unexpected: (what, response) => unexpectedStatus(`${label}: ${what}`, response, clock.wallMs()),
     getOpen: (url, timeoutMs) => send({ method: 'GET', url, headers: accept }, timeoutMs),
     post: (url, body, timeoutMs) => {
-      const headers = { ...accept, 'content-type': 'application/json' };
+      const headers = {
+        ...accept,
+        'content-type': 'application/json',
+        // The language of the descriptions of errors (RFC 8936 section 2.6).
+        ...('setErrs' in body && { 'content-language': 'en' }),
+      };
       return sendAuthorized({ method: 'POST', url, headers, body: Buffer.from(JSON.stringify(body)) }, timeoutMs);
     },
   };

@@ -8,6 +8,8 @@ export interface Poll {
   readonly returnImmediately?: boolean;
   readonly ack?: readonly string[];
   readonly setErrs?: Readonly<Record<string, { err: string; description: string }>>;
+  /** The header `Content-Language`. */
+  readonly language?: string | undefined;
 }
 
 export interface FakeTransmitter {
@@ -90,7 +92,7 @@ export function createFakeTransmitter(): FakeTransmitter {
         fake.onVerify((await json(request)) as { stream_id: string; state: string });
         return sendResponse(response, 204, '');
       case '/ssf/poll':
-        return poll((await json(request)) as Poll, response);
+        return poll({ ...((await json(request)) as Poll), language: request.headers['content-language'] }, response);
       default:
         return sendResponse(response, 404, {});
     }

@@ -136,8 +136,9 @@ test('tells the transmitter about an event that is not for cambist, and goes on'
   await revoke('right', 'alice', 's1');
   await eventually('the revocation', async () => (await status(token)) === 401);
   await eventually('the report', () => transmitter.pending.size === 0);
-  const report = transmitter.polls.map(({ setErrs }) => setErrs?.wrong?.err).find((err) => err !== undefined);
-  assert.equal(report, 'invalid_audience');
+  const report = transmitter.polls.find(({ setErrs }) => setErrs !== undefined);
+  assert.deepEqual([report?.setErrs?.wrong?.err, report?.language], ['invalid_audience', 'en']);
+  assert.equal(transmitter.polls[0]?.language, undefined);
   assert.equal(await metric('cambist_signals_total', { channel: 'poll', result: 'refused' }), 1);
   assert.equal(await metric('cambist_transmitter_available'), 1);
 });

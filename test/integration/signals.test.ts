@@ -231,6 +231,21 @@ test('serves a transmitter while silent connections use up the limit', async (t)
   assert.equal(await status(token), 401);
 });
 
+test('responds to what it refuses with the headers that the specifications require', async (t) => {
+  const { app, push, postLogout } = await start(t);
+  const wrong = await push({}, { authorization: 'Bearer other' });
+  assert.equal(wrong.headers['www-authenticate'], 'Bearer realm="signals"');
+  const invalid = await push({});
+  assert.equal(invalid.status, 400);
+  assert.equal(invalid.headers['www-authenticate'], undefined);
+  for (const { headers } of [wrong, invalid]) assert.equal(headers['content-language'], 'en');
+  const headers = { 'content-type': 'application/json' };
+  const malformed = await call(`${app.signals}/logout/idp`, { method: 'POST', headers, body: '{}' });
+  for (const { status, headers } of [malformed, await postLogout('x')]) {
+    assert.deepEqual([status, headers['cache-control']], [400, 'no-store']);
+  }
+});
+
 test('refuses what is not a signal of the transmitter, and revokes nothing', async (t) => {
   const { app, idp, caller, status, signed, push, postLogout, logout, signals } = await start(t);
   const token = await caller('alice', 's1');
