@@ -48,7 +48,8 @@ export function createSubjectCheck(
     const token = subject.token.reveal();
     const { find } = keysFor(rules);
     try {
-      await verifyJwt(token, find, options);
+      const { protectedHeader } = await verifyJwt(token, find, options);
+      if (isNoCredential(protectedHeader.typ)) throw new OtherKindError();
     } catch (error) {
       if (error instanceof CambistError) throw error;
       throw new CambistError(
@@ -60,6 +61,17 @@ export function createSubjectCheck(
   }
 
   return { prepare: (rules) => keysFor(rules).prepare(), check };
+}
+
+/** Types of messages that an issuer signs for its clients, with the same keys. A client that receives one could use it as a token. */
+const NO_CREDENTIALS: ReadonlySet<string> = new Set(['logout+jwt', 'secevent+jwt', 'token-introspection+jwt']);
+
+/** The token is a message of its issuer, not a credential. */
+class OtherKindError extends Error {}
+
+/** Access tokens have many types, or none, so only those of other messages are refused. @see RFC 8725 section 3.12 */
+function isNoCredential(typ: unknown): boolean {
+  return typeof typ === 'string' && NO_CREDENTIALS.has(typ.toLowerCase().replace(/^application\//, ''));
 }
 
 /** Identifies the keys of some rules, and the server that is asked. Rules that differ in other ways share their keys. */
@@ -105,6 +117,7 @@ async function verifyWithAny(
 
 /** The library's own messages may quote the token. */
 export function reasonOf(error: unknown): string {
+  if (error instanceof OtherKindError) return 'its "typ" is that of another kind of message, such as a logout token';
   if (error instanceof errors.JWTExpired) return 'it is expired';
   if (error instanceof errors.JWTClaimValidationFailed) return `its "${claimName(error.claim)}" does not match`;
   if (error instanceof errors.JOSEAlgNotAllowed) return 'its algorithm is not allowed';

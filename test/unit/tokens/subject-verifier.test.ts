@@ -68,6 +68,18 @@ for (const [what, claims, message] of wrong) {
   });
 }
 
+test('refuses a logout token and other signed messages of the issuer that are not credentials', async (t) => {
+  const key = issuerKey('one');
+  const issuer = await startIssuer(t, key);
+  for (const typ of ['logout+jwt', 'application/Logout+JWT', 'secevent+jwt', 'token-introspection+jwt']) {
+    const token = await issuer.sign(key, {}, { typ });
+    await assert.rejects(issuer.verify(token), failsWith('ERR_SUBJECT_TOKEN_INVALID', /its "typ" is that of another/));
+  }
+  for (const typ of ['JWT', 'at+jwt', 'application/at+jwt', 'txntoken+jwt']) {
+    await issuer.verify(await issuer.sign(key, {}, { typ }));
+  }
+});
+
 test('checks exp and nbf with a leeway of five seconds', async (t) => {
   const key = issuerKey('one');
   const issuer = await startIssuer(t, key);
