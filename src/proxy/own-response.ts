@@ -63,13 +63,17 @@ export interface WantedToken {
   readonly resourceMetadata?: string | undefined;
 }
 
+/** For a challenge with nothing else to say: RFC 6750 section 3 wants a parameter. */
+const REALM: [name: string, value: string] = ['realm', 'cambist'];
+
 function challenge(error: CambistError, { scope, resourceMetadata }: WantedToken): string {
   const parameters = [
     ...errorParameters(error),
     ...(scope === undefined ? [] : [['scope', scope]]),
     ...(resourceMetadata === undefined ? [] : [['resource_metadata', resourceMetadata]]),
   ];
-  return `Bearer ${parameters.map(([name, value]) => `${name}="${value}"`).join(', ')}`.trimEnd();
+  if (parameters.length === 0) parameters.push(REALM);
+  return `Bearer ${parameters.map(([name, value]) => `${name}="${value}"`).join(', ')}`;
 }
 
 /** @see RFC 9470 section 3 */

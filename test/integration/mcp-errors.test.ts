@@ -14,7 +14,7 @@ test('responds to an MCP POST with a JSON-RPC error that has the id of the reque
 
   const missing = await post({});
   assertProblem(missing, 'ERR_SUBJECT_TOKEN_MISSING');
-  assert.equal(missing.headers['www-authenticate'], 'Bearer');
+  assert.equal(missing.headers['www-authenticate'], 'Bearer realm="cambist"');
   const { jsonrpc, id, error } = JSON.parse(missing.text);
   assert.deepEqual([jsonrpc, id, error.code, error.data.status], ['2.0', 'call-7', -32010, 401]);
   assert.match(error.message, /^ERR_SUBJECT_TOKEN_MISSING: This route/);

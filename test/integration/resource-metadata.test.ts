@@ -87,10 +87,10 @@ test('omits the URL of the metadata if the Host or path could break out of the c
   const { app } = await startWithIssuer(t);
   for (const host of ['h" x="', 'a b', 'u@h']) {
     const { headers } = await call(`${app.url}/github`, { headers: { host } });
-    assert.equal(headers['www-authenticate'], 'Bearer', host);
+    assert.equal(headers['www-authenticate'], 'Bearer realm="cambist"', host);
   }
   const { headers } = await call(app.url, { path: '/github/a"b' });
-  assert.equal(headers['www-authenticate'], 'Bearer');
+  assert.equal(headers['www-authenticate'], 'Bearer realm="cambist"');
 });
 
 test('uses https in the URL of the resource behind a proxy that terminates TLS', async (t) => {
@@ -115,7 +115,7 @@ test('returns 403 without a metadata document, and sends nothing upstream', asyn
   const bare = await startGateway(t);
   assertProblem(await call(`${bare.app.url}${WELL_KNOWN}/github`), 'ERR_ROUTE_NOT_FOUND');
   const { headers } = await call(`${bare.app.url}/github`);
-  assert.equal(headers['www-authenticate'], 'Bearer');
+  assert.equal(headers['www-authenticate'], 'Bearer realm="cambist"');
   const { app, upstream } = await startWithIssuer(t);
   for (const [path, method] of [
     [`${WELL_KNOWN}/other`, 'GET'],

@@ -43,7 +43,7 @@ test('names the fault of the token in the challenge', () => {
     errorResponse(new CambistError(code, '', { claims: '{"access_token":{"acr":"2\u20ac"}}' }), 'r').headers[
       'www-authenticate'
     ];
-  assert.equal(challengeOf('ERR_SUBJECT_TOKEN_MISSING'), 'Bearer');
+  assert.equal(challengeOf('ERR_SUBJECT_TOKEN_MISSING'), 'Bearer realm="cambist"');
   assert.equal(challengeOf('ERR_SUBJECT_TOKEN_INVALID'), 'Bearer error="invalid_token"');
   const interaction = challengeOf('ERR_INTERACTION_REQUIRED') ?? '';
   const claims = /^Bearer error="insufficient_claims", claims="([A-Za-z0-9+/=]+)"$/.exec(interaction)?.[1] ?? '';
