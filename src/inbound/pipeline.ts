@@ -1,7 +1,5 @@
-import { CambistError } from '../errors.ts';
 import { followsClose } from '../proxy/closing.ts';
 import { findRoute, receive } from '../proxy/find-route.ts';
-import { headerValues } from '../proxy/headers.ts';
 import type { Pipeline } from '../proxy/pipeline.ts';
 import type { ProxyRequest } from '../proxy/proxy-request.ts';
 import { isStreamed, takeBody } from '../proxy/request-body.ts';
@@ -33,7 +31,6 @@ export function createInboundPipeline(options: InboundPipelineOptions): Pipeline
     try {
       // Receive: read the target, and refuse what cannot be forwarded as it is.
       const received = receive(request);
-      refuseSecondHost(request);
       const rules = rulesUnder(request.active);
       const needsToken = !isOpen(received.target, rules.inbound.open);
 
@@ -74,12 +71,6 @@ export function createInboundPipeline(options: InboundPipelineOptions): Pipeline
       request.fail(error);
     }
   };
-}
-
-/** Agents build URLs from `Host`, and read the first or the last of several (RFC 9112 section 3.2). */
-function refuseSecondHost({ incoming }: ProxyRequest): void {
-  if (headerValues(incoming.rawHeaders, 'host').length <= 1) return;
-  throw new CambistError('ERR_ROUTE_NOT_FOUND', 'inbound: the request has more than one Host header');
 }
 
 function hold(request: ProxyRequest, subject: Subject, handles: Handles): HeldHandle {

@@ -25,6 +25,10 @@ export function receive(request: ProxyRequest): Received {
   if (arrival !== undefined && (arrival.host !== undefined || arrival.wayIn === 'redirect')) {
     return { request, target: interceptedTarget(request, arrival, hosts) };
   }
+  if (hosts.length > 1) {
+    // Backends and agents read the first or the last of several (RFC 9112 section 3.2).
+    throw new CambistError('ERR_ROUTE_NOT_FOUND', 'the request has more than one Host header');
+  }
   const named = config.hostHeader === undefined ? [] : headerValues(raw, config.hostHeader);
   return { request, target: parseRequestTarget(request.url, hosts, named) };
 }

@@ -130,6 +130,16 @@ test('returns 400 for a request with two lengths or an invalid one', async (t) =
   assert.equal(upstream.requests.length, 0);
 });
 
+test('returns 403 for a request with more than one Host, also on a route for every host', async (t) => {
+  const { app, upstream } = await startPlainGateway(t);
+  for (const target of ['/plain', 'http://h/plain']) {
+    const connection = await connectRaw(app.url);
+    connection.send(`GET ${target} HTTP/1.1\r\nHost: h\r\nHost: h\r\nConnection: close\r\n\r\n`);
+    assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 403 /, target);
+  }
+  assert.equal(upstream.requests.length, 0);
+});
+
 test('serves other callers while some send their headers slowly', async (t) => {
   const { app } = await startPlainGateway(t);
   const slow = await Promise.all(Array.from({ length: 50 }, () => connectRaw(app.url)));
