@@ -121,8 +121,11 @@ export function callerRequestId(raw: RawHeaders, credentialHeaders: CredentialHe
   return repeatsCredential(id, raw, headerTokens(raw, credentialHeaders)) ? undefined : id;
 }
 
-/** @see W3C Trace Context section 3.2 */
-const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-|$)/;
+/**
+ * Version 00 ends after the flags. Version ff and ids of zeros are invalid.
+ * @see W3C Trace Context section 3.2
+ */
+const TRACEPARENT = /^(?!ff|00-.{52}-)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-|$)/;
 
 /** The trace that the caller takes part in; undefined where it is missing or repeats a credential. */
 export function callerTraceId(raw: RawHeaders, credentialHeaders: CredentialHeaders): string | undefined {

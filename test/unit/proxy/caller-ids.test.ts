@@ -74,6 +74,18 @@ test('reads the trace id from one well-formed traceparent', () => {
   assert.equal(traceId(), undefined);
 });
 
+test('ignores a traceparent that W3C Trace Context calls invalid', () => {
+  for (const value of [
+    TRACEPARENT.replace(/^00/, 'ff'),
+    TRACEPARENT.replace(TRACE_ID, '0'.repeat(32)),
+    TRACEPARENT.replace('b7ad6b7169203331', '0'.repeat(16)),
+    `${TRACEPARENT}-later`,
+  ]) {
+    assert.equal(traceId('traceparent', value), undefined, value);
+    assert.deepEqual(context('traceparent', value, 'tracestate', 'a=1'), {}, value);
+  }
+});
+
 test('ignores a trace id that repeats a credential', () => {
   for (const [name, value] of [
     ['authorization', `Bearer ${TRACE_ID}`],
