@@ -61,7 +61,8 @@ const CATALOGUE = {
     status: 401,
     phase: 'exchange',
     title: 'Interaction required',
-    detail: 'The authorization server requires the user to act: obtain a new token as the challenge says.',
+    detail:
+      'The authorization server or the backend requires the user to act: obtain a new token as the challenge says.',
     fix: 'The user must sign in again as the challenge says: with its claims, or with its acr_values and max_age.',
   },
   ERR_CONSENT_REQUIRED: {

@@ -1,3 +1,6 @@
+import type { AuthenticationRequirements } from '../errors.ts';
+import { authenticationOf } from '../tokens/interaction.ts';
+
 /** One `name=value` of a challenge, with its position in the text. */
 export interface ChallengeParameter {
   /** Lower case. */
@@ -174,6 +177,22 @@ function cut(parameters: readonly ChallengeParameter[], one: ChallengeParameter)
 /** Does a challenge ask for another DPoP nonce? @see RFC 9449 section 9 */
 export function asksForNonce(challenges: readonly string[]): boolean {
   return challenges.some((challenge) => /\buse_dpop_nonce\b/.test(challenge));
+}
+
+/**
+ * The requirements of a backend for the sign-in of its user. Undefined where no challenge has any.
+ * @see RFC 9470 section 3
+ */
+export function authenticationWanted(values: readonly string[]): AuthenticationRequirements | undefined {
+  const parameters = values
+    .flatMap((value) => parseChallenges(value) ?? [])
+    .map((challenge) => challenge.parameters)
+    .find((each) => parameterOf(each, 'error') === 'insufficient_user_authentication');
+  if (parameters === undefined) return undefined;
+  return authenticationOf({
+    acr_values: parameterOf(parameters, 'acr_values'),
+    max_age: parameterOf(parameters, 'max_age'),
+  });
 }
 
 /** The reason that a backend gives for a 401. Unredacted. */

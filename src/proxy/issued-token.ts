@@ -109,3 +109,9 @@ function routesOfBackend({ request, target, route }: Admitted): readonly Route[]
   const others = request.active.table.candidates(target);
   return [route, ...others.filter((other) => other !== route && other.credential.kind === 'exchange')];
 }
+
+/** Is the issued token made from one that the caller could replace by signing in again? */
+export function isMadeFromCallers({ route, session }: Pick<Admitted, 'route' | 'session'>): boolean {
+  const { credential, subjectToken } = route;
+  return credential.kind === 'exchange' && session.subject !== undefined && subjectToken.file === undefined;
+}

@@ -4,6 +4,7 @@ import { callerReference } from './caller-reference.ts';
 import { withoutScopeChallenges, withResourceMetadata } from './challenges.ts';
 import { createEndpointRewriter, type Rewriter } from './endpoint-event.ts';
 import { connectionOptions, type RawHeaders } from './headers.ts';
+import { isMadeFromCallers } from './issued-token.ts';
 import { clientOf, describesItself, issuerOf, metadataUrl } from './resource-metadata.ts';
 import type { Admitted } from './steps.ts';
 
@@ -55,8 +56,7 @@ function helpsToSignIn({ route, session }: Admitted, scopes: readonly string[]):
   const { credential, subjectToken } = route;
   // The backend judges the caller's own token.
   if (credential.kind === 'passthrough') return true;
-  // The backend's token is not made from one that the caller could replace.
-  if (credential.kind !== 'exchange' || session.subject === undefined || subjectToken.file !== undefined) return false;
+  if (credential.kind !== 'exchange' || !isMadeFromCallers({ route, session })) return false;
   if (subjectToken.scope !== undefined) {
     const known = subjectToken.scope.split(' ');
     return scopes.every((scope) => known.includes(scope));

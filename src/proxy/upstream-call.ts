@@ -11,12 +11,19 @@ import { failRequest } from './consent.ts';
 import type { ElicitationOptions } from './elicitation.ts';
 import type { Rewriter } from './endpoint-event.ts';
 import { headerValues, type RawHeaders } from './headers.ts';
-import { causeOf, followSession, type ObtainTokenOptions, obtainToken, timed } from './issued-token.ts';
+import {
+  causeOf,
+  followSession,
+  isMadeFromCallers,
+  type ObtainTokenOptions,
+  obtainToken,
+  timed,
+} from './issued-token.ts';
 import type { OpenRequests } from './open-requests.ts';
 import type { RefusedResponse } from './refused-response.ts';
 import { type AttemptPlan, sendAttempt } from './send.ts';
 import type { Admitted, Switched } from './steps.ts';
-import { expiredTwice } from './upstream-error.ts';
+import { expiredTwice, signInWanted } from './upstream-error.ts';
 
 export interface UpstreamCallOptions extends ObtainTokenOptions, DiagnosisOptions, ElicitationOptions {
   readonly dispatchers: Dispatchers;
@@ -82,9 +89,13 @@ class UpstreamCall implements AttemptOwner {
   }
 
   unauthorized(plan: AttemptPlan, wantsNonce: boolean, refused: RefusedResponse): void {
+    const { route } = this.admitted;
     if (wantsNonce && !plan.hasNonce) this.#retryWithNonce(plan, refused);
+    // The token is valid. Another one made from the same token of the caller would be no better.
+    else if (refused.authentication !== undefined && isMadeFromCallers(this.admitted))
+      this.fail(signInWanted(route, refused.authentication, refused.token));
     else if (plan.hasNewToken) this.#refuse(refused, 'and the next one as well');
-    else if (this.admitted.route.credential.kind === 'secret') void this.#retryWithNewSecret(refused);
+    else if (route.credential.kind === 'secret') void this.#retryWithNewSecret(refused);
     else this.#retryWithNewToken(refused);
   }
 

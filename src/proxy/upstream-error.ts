@@ -1,10 +1,12 @@
 import type { Route } from '../config/route.ts';
 import { duration } from '../config/written-values.ts';
-import { CambistError } from '../errors.ts';
+import { type AuthenticationRequirements, CambistError } from '../errors.ts';
 import { redact } from '../observability/logged-error.ts';
+import { bareToken } from '../tokens/b64-token.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import { hideCredentials, sentInAuthorization } from '../tokens/sent-values.ts';
 import type { RefusedToken } from './backend-failure.ts';
+import { containsToken } from './caller-tokens.ts';
 import { insufficientScope } from './challenges.ts';
 
 /** Node's and OpenSSL's codes for an untrusted certificate. */
@@ -62,6 +64,23 @@ export function expiredTwice(route: Route): CambistError {
   return new CambistError(
     'ERR_UPSTREAM_UNREACHABLE',
     `route "${route.name}": connecting to the upstream took longer than a token lives, twice: find out why it takes so long`,
+  );
+}
+
+/**
+ * The error for a backend that wants another sign-in of the user. Its requirements are passed on, but never the issued token.
+ * @see RFC 9470 section 3
+ */
+export function signInWanted(
+  { name }: Route,
+  { acrValues, ...others }: AuthenticationRequirements,
+  token: IssuedToken,
+): CambistError {
+  const isPassedOn = acrValues !== undefined && !containsToken(acrValues, [bareToken(token.authorization.reveal())]);
+  return new CambistError(
+    'ERR_INTERACTION_REQUIRED',
+    `route "${name}": the upstream requires the user to sign in more recently, or in a stronger way`,
+    { authentication: { ...others, ...(isPassedOn && { acrValues }) } },
   );
 }
 

@@ -66,7 +66,8 @@ function consent(named: string, { consent: rules, sent }: InteractionFacts): Int
 const ACR_VALUES = /^[\x21\x23-\x5b\x5d-\x7e]+(?: [\x21\x23-\x5b\x5d-\x7e]+)*$/;
 const MAX_ACR_LENGTH = 1024;
 
-function authenticationOf({ acr_values: acr, max_age: age }: JsonObject): AuthenticationRequirements {
+/** Reads requirements that another server states. Undefined members are missing or malformed. */
+export function authenticationOf({ acr_values: acr, max_age: age }: JsonObject): AuthenticationRequirements {
   const acrValues = textOf(acr);
   const maxAge = typeof age === 'string' && /^\d{1,10}$/.test(age) ? Number(age) : age;
   return {

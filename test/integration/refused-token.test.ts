@@ -92,6 +92,44 @@ test('returns an error of its own when the upstream refuses the new token as wel
   assert.deepEqual([upstream.requests.length, authorizationServer.requests.length], [2, 2]);
 });
 
+/** Responds with 401 as a backend does that wants a stronger sign-in (RFC 9470 section 3). */
+const wantsSignIn = (parameters: string): UpstreamHandler =>
+  respond(401, 'no', { 'www-authenticate': `Bearer error="insufficient_user_authentication"${parameters}` });
+
+test('challenges the caller to sign in as the backend wants, and keeps the token', async (t) => {
+  const gateway = await startGateway(t, { handler: wantsSignIn(', acr_values="urn:mfa urn:phr", max_age="5"') });
+  const { app, upstream, authorizationServer, authorization } = gateway;
+  const response = await call(`${app.url}/github`, { method: 'POST', headers: { authorization }, body: 'hello' });
+  assertProblem(response, 'ERR_INTERACTION_REQUIRED');
+  const challenge = 'Bearer error="insufficient_user_authentication", acr_values="urn:mfa urn:phr", max_age="5"';
+  assert.equal(response.headers['www-authenticate'], challenge);
+  upstream.handler = mirror;
+  assert.equal((await call(`${app.url}/github`, { headers: { authorization } })).status, 200);
+  assert.deepEqual([upstream.requests.length, authorizationServer.requests.length], [2, 1]);
+});
+
+test('repeats nothing of a backend but well-formed requirements, and never the issued token', async (t) => {
+  const { app, upstream, authorization } = await startGateway(t);
+  const bare = 'Bearer error="insufficient_user_authentication"';
+  const challengeFor = async (handler: UpstreamHandler) => {
+    upstream.handler = handler;
+    return (await call(`${app.url}/github`, { headers: { authorization } })).headers['www-authenticate'];
+  };
+  assert.equal(await challengeFor(wantsSignIn('')), bare);
+  assert.equal(await challengeFor(wantsSignIn(', acr_values="a\\"b", max_age="-1"')), bare);
+  const echo: UpstreamHandler = (received, response) => {
+    const token = received.authorization[0]?.replace('Bearer ', '');
+    return wantsSignIn(`, acr_values="mfa ${token}", max_age=0`)(received, response);
+  };
+  assert.equal(await challengeFor(echo), `${bare}, max_age="0"`);
+});
+
+test('blames the operator where no sign-in of the caller changes the token', async (t) => {
+  const route = { credential: 'client_credentials' };
+  const { app, authorization } = await startGateway(t, { route, handler: wantsSignIn(', max_age="5"') });
+  assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_UPSTREAM_REFUSED_TOKEN');
+});
+
 test('returns the error of the exchange when a retry gets no new token', async (t) => {
   const gateway = await startGateway(t);
   const { app, authorizationServer, authorization } = gateway;
