@@ -90,6 +90,11 @@ export function createHandles(
     return handleText(sharedDigest(value) ?? createHmac('sha256', key).update(value).digest('base64url'));
   }
 
+  /** The entry of a text, which another replica may have given already. */
+  function entryOf(subject: Subject, text: string): Entry {
+    return byText.get(text) ?? create(subject, text);
+  }
+
   function create(subject: Subject, text: string): Entry {
     const caller = callerOf(subject);
     while (byText.size >= max) if (!evictFor(caller)) throw full();
@@ -127,7 +132,7 @@ export function createHandles(
 
   return {
     hold(subject) {
-      const entry = byToken.get(subject.digest) ?? create(subject, textFor(subject));
+      const entry = byToken.get(subject.digest) ?? entryOf(subject, textFor(subject));
       lastRequest += 1;
       entry.requests.add(lastRequest);
       use(entry);
@@ -150,7 +155,7 @@ export function createHandles(
       return entry;
     },
     adopt(text, subject) {
-      const entry = byText.get(text) ?? create(subject, text);
+      const entry = entryOf(subject, text);
       use(entry);
       return entry;
     },

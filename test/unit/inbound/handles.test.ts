@@ -57,6 +57,28 @@ test('evicts the least recently used handle, and counts a lookup as a use', () =
   assert.deepEqual(removed, ['capacity']);
 });
 
+test('keeps the handle of a request in flight, whose text another replica gave before', () => {
+  const { clock, subject } = start();
+  let digest: string | undefined;
+  const handles = createHandles(
+    3,
+    clock,
+    () => {},
+    (token) => (token === 'shared' ? digest : undefined),
+  );
+  // Before the key of the replicas is read, the token gets a handle of this process.
+  handles.release(handles.hold(subject('shared')));
+  digest = 'S'.repeat(43);
+  handles.adopt(`cbh_${digest}`, subject('shared'));
+  handles.release(handles.hold(subject('gone')));
+  handles.release(handles.hold(subject('other')));
+  handles.removeRevoked(({ token }) => token.reveal() === 'gone');
+  const { handle } = handles.hold(subject('shared'));
+  assert.equal(handle.text, `cbh_${digest}`);
+  for (const token of ['a', 'b', 'c']) handles.release(handles.hold(subject(token)));
+  assert.equal(handles.find(handle.text), handle);
+});
+
 test('evicts the handles of a caller with many tokens before those of others', () => {
   const { handles, idle } = start(20);
   const quiet = idle('quiet');
