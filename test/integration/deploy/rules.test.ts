@@ -11,14 +11,13 @@ import { readDeployFile } from './manifests.ts';
 const groups = readRuleGroups();
 const rules = groups.flatMap(({ rules: ofGroup }) => ofGroup);
 const alerts = [...new Set(rules.map(({ alert }) => alert))];
+const RUNBOOK_PAGES = ['runbooks.md', 'runbooks-agent.md'];
 /** The runbooks, by the names of their alerts. */
 const runbooks = new Map(
-  readDeployFile('runbooks.md')
-    .split(/^#{2,4} /m)
-    .flatMap((section) => {
-      const [title = '', ...text] = section.split('\n');
-      return title.startsWith('Cambist') ? [[title, text.join('\n')] as const] : [];
-    }),
+  RUNBOOK_PAGES.flatMap((page) => readDeployFile(page).split(/^#{2,4} /m)).flatMap((section) => {
+    const [title = '', ...text] = section.split('\n');
+    return title.startsWith('Cambist') ? [[title, text.join('\n')] as const] : [];
+  }),
 );
 
 test('every alert has a summary line, a description in sentences and a severity', () => {
@@ -49,16 +48,20 @@ test('every runbook URL leads to the heading of its alert, and every runbook has
 
 test('the table of the alerts has each with its severities and its runbook', () => {
   const rows = tableRows(readDeployFile('alerts.md'), '| alert ').map(([link, severity]) => ({ link, severity }));
-  const expected = alerts.map((alert) => ({
-    link: `[\`${alert}\`](runbooks.md#${alert.toLowerCase()})`,
-    severity: rules.flatMap((rule) => (rule.alert === alert ? [rule.labels.severity] : [])).join(' or '),
-  }));
+  const expected = alerts.map((alert) => {
+    const same = rules.filter((rule) => rule.alert === alert);
+    const [page, anchor] = (same[0]?.annotations.runbook_url ?? '').split('/').at(-1)?.split('#') ?? [];
+    return {
+      link: `[\`${alert}\`](${page}.md#${anchor})`,
+      severity: same.map(({ labels }) => labels.severity).join(' or '),
+    };
+  });
   assert.deepEqual(rows, expected);
 });
 
 test('every panel that a runbook or the alerts page quotes is on the dashboard', () => {
   const titles = readDashboard().panels.map(({ title }) => title);
-  for (const page of ['runbooks.md', 'alerts.md']) {
+  for (const page of [...RUNBOOK_PAGES, 'alerts.md']) {
     const prose = readProse(`deploy/${page}`).replace(/`[^`]*`/g, '');
     for (const [, title = ''] of prose.matchAll(/"([^"]+)"/g)) {
       assert.ok(titles.includes(title.replace(/\s+/g, ' ')), `${page}: ${title}`);
