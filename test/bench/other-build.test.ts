@@ -1,23 +1,17 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { buildCommit, isSameBuild } from './other-build.ts';
 
-function folderFor(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-other-build-test-'));
-  t.after(() => rmSync(folder, { recursive: true }));
-  return folder;
-}
-
 test('says why there is nothing to compare with, as in a shallow clone', (t) => {
-  const build = buildCommit('no-such-revision', join(folderFor(t), 'other'));
+  const build = buildCommit('no-such-revision', join(temporaryFolder(t), 'other'));
   assert.match('why' in build ? build.why : '', /"no-such-revision" is not here: this is the first commit/);
 });
 
 test('builds are the same if all that runs is the same', (t) => {
-  const folder = folderFor(t);
+  const folder = temporaryFolder(t);
   const write = (name: string, files: Record<string, string>): string => {
     mkdirSync(join(folder, name));
     for (const [file, text] of Object.entries(files)) writeFileSync(join(folder, name, file), text);

@@ -1,15 +1,14 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { createLedger } from './ledger.ts';
 import { createRandom } from './random.ts';
 import { createRotatedSecret } from './rotated-secret.ts';
 
 test('accepts the current client secret and the previous one, and reports an unknown one', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-rotated-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const file = join(folder, 'secret');
   const ledger = createLedger(createRandom(1), () => 0);
   const secret = createRotatedSecret(file, ledger);

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { cp, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import type * as Program from '../../src/program.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 test('makes a code cache that V8 accepts, from a start that is ready late', async (t) => {
   const late = `const { prototype } = process.getBuiltinModule('http').Server;
@@ -45,8 +45,7 @@ async function copyWithCache(
   t: TestContext,
   env: Readonly<Record<string, string>> = {},
 ): Promise<{ folder: string; bundle: string; program: typeof Program }> {
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-cached-'));
-  t.after(() => rm(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   for (const name of ['dist', 'package.json', 'deploy/code-cache.mjs']) {
     await cp(name, join(folder, name), { recursive: true });
   }

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
@@ -11,6 +10,7 @@ import { USAGES } from '../../src/commands/usages.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { fencedBlocks } from '../harness/markdown.ts';
 import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
 const CONFIG = `version: 1
@@ -34,8 +34,7 @@ const SECRET = 'hunter2-is-the-secret';
 const env = { CAMBIST_TEST_SECRET: SECRET };
 
 async function configFile(t: TestContext, text: string): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-commands-'));
-  t.after(() => rm(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   const file = join(folder, 'cambist.yaml');
   await writeFile(file, text);
   return file;

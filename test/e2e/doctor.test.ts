@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type RunningAuthorizationServer, startAuthorizationServer } from '../harness/authorization-server.ts';
@@ -10,6 +9,7 @@ import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { closeServer, listen } from '../harness/http-server.ts';
 import { createLeakWatch } from '../harness/leaks.ts';
 import { runCommand } from '../harness/run-command.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
 const SECRET = 'the-client-secret-of-this-test';
@@ -35,8 +35,7 @@ async function startScene(t: TestContext): Promise<Scene> {
     resources: { [backend]: { scopes: ['mcp'] } },
   });
   t.after(server.close);
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-doctor-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const write = async (name: string, content: string) => {
     await writeFile(join(folder, name), content);
     return join(folder, name);

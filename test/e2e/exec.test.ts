@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { constants, tmpdir } from 'node:os';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
@@ -11,6 +11,7 @@ import { startFakeAuthorizationServer } from '../harness/fake-authorization-serv
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { createLeakWatch } from '../harness/leaks.ts';
 import { BUILT_PROGRAM } from '../harness/run-command.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
 const AGENT = fileURLToPath(new URL('clients/proxied-agent.mjs', import.meta.url));
@@ -22,8 +23,7 @@ const ROUTES = `routes:
 `;
 
 function folderWith(t: TestContext, config: string): string {
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-exec-test-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   writeFileSync(join(folder, 'cambist.yaml'), config);
   return folder;
 }

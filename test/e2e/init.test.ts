@@ -1,23 +1,17 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { stripVTControlCharacters } from 'node:util';
 import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 const FLAGS = ['--backend', 'https://mcp.example.com/mcp', '--issuer', 'https://idp.example.com/realms/agents'];
 
-async function folderOf(t: TestContext): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-init-'));
-  t.after(() => rm(folder, { recursive: true }));
-  return folder;
-}
-
 test('init writes a valid config from flags, and names the next commands', async (t) => {
-  const cwd = await folderOf(t);
+  const cwd = temporaryFolder(t);
   const { code, stdout, stderr } = await runCommand(['init', ...FLAGS, '--audience', 'mcp'], { cwd });
   assert.deepEqual([code, stderr], [0, '']);
   const [, doctor = ''] = /^ {2}node \S+main\.js (doctor .*)$/m.exec(stdout) ?? [];
@@ -29,7 +23,7 @@ test('init writes a valid config from flags, and names the next commands', async
 });
 
 test('init overwrites nothing', async (t) => {
-  const cwd = await folderOf(t);
+  const cwd = temporaryFolder(t);
   await writeFile(join(cwd, 'cambist.yaml'), 'mine');
   const { code, stderr } = await runCommand(['init', ...FLAGS], { cwd });
   assert.equal(code, 1);
@@ -38,7 +32,7 @@ test('init overwrites nothing', async (t) => {
 });
 
 test('init writes no invalid file, and shows what is wrong', async (t) => {
-  const cwd = await folderOf(t);
+  const cwd = temporaryFolder(t);
   const invalid = ['--backend', 'http://mcp.example.com/mcp', ...FLAGS.slice(2)];
   const { code, stderr } = await runCommand(['init', ...invalid], { cwd });
   assert.equal(code, 1);
@@ -48,13 +42,13 @@ test('init writes no invalid file, and shows what is wrong', async (t) => {
 });
 
 test('init says that the folder of the file does not exist', async (t) => {
-  const { code, stderr } = await runCommand(['init', ...FLAGS, '--config', 'none/c.yaml'], { cwd: await folderOf(t) });
+  const { code, stderr } = await runCommand(['init', ...FLAGS, '--config', 'none/c.yaml'], { cwd: temporaryFolder(t) });
   assert.equal(code, 1);
   assert.match(stderr, /^none\/c\.yaml cannot be written: its folder does not exist: create the folder first$/m);
 });
 
 test('init names the missing flags where it cannot ask', async (t) => {
-  const { code, stderr } = await runCommand(['init'], { cwd: await folderOf(t) });
+  const { code, stderr } = await runCommand(['init'], { cwd: temporaryFolder(t) });
   assert.equal(code, 2);
   assert.match(stderr, /init needs --backend, --issuer/);
 });
@@ -71,7 +65,7 @@ const DIALOG: [prompt: RegExp, typed: string][] = [
 ];
 
 test('init asks on a terminal, and asks again for an invalid URL', { skip: notLinux }, async (t) => {
-  const cwd = await folderOf(t);
+  const cwd = temporaryFolder(t);
   const command = `${process.execPath} ${BUILT_PROGRAM} init`;
   const child = spawn('script', ['-qec', command, '/dev/null'], { cwd, timeout: 60_000 });
   const steps = [...DIALOG];
@@ -94,7 +88,7 @@ test('init asks on a terminal, and asks again for an invalid URL', { skip: notLi
 test('init keeps lines that are pasted at once, and writes nothing if the input ends', {
   skip: notLinux,
 }, async (t) => {
-  const cwd = await folderOf(t);
+  const cwd = temporaryFolder(t);
   const command = `${process.execPath} ${BUILT_PROGRAM} init`;
   const typeAtOnce = async (typed: string) => {
     const child = spawn('script', ['-qec', command, '/dev/null'], { cwd, timeout: 60_000 });

@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { Secret } from 'kubernetes-types/core/v1.js';
@@ -13,19 +12,14 @@ import { eventually } from '../harness/eventually.ts';
 import { readLoaded, SCHEMA_COMPILERS } from '../harness/loaded-modules.ts';
 import { recordOutput } from '../harness/process-output.ts';
 import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { callWebhook, OPTED_IN, podReview } from '../harness/webhook-client.ts';
 
 const CONFIGURATION = 'deploy/webhook/base/mutatingwebhook.yaml';
 
-async function directory(t: TestContext): Promise<string> {
-  const path = await mkdtemp(join(tmpdir(), 'webhook-'));
-  t.after(() => rm(path, { recursive: true }));
-  return path;
-}
-
 /** Starts the built program as a webhook on free ports. */
 async function startWebhook(t: TestContext, flags: readonly string[], env: Readonly<Record<string, string>> = {}) {
-  const folder = await directory(t);
+  const folder = temporaryFolder(t);
   const authority = createCertificateAuthority();
   const { cert, key } = authority.issueServer();
   await writeFile(join(folder, 'tls.crt'), cert);
@@ -80,7 +74,7 @@ test('intercepts as its flags say, and as an annotation overrides them', async (
 });
 
 test('loads no schema compiler of Fastify', async (t) => {
-  const coverage = await directory(t);
+  const coverage = temporaryFolder(t);
   const flags = ['--image', 'r/cambist:1', '--drain', '1ms'];
   const webhook = await startWebhook(t, flags, { NODE_V8_COVERAGE: coverage });
   assert.equal((await webhook.call()).status, 200);
@@ -93,7 +87,7 @@ test('loads no schema compiler of Fastify', async (t) => {
 });
 
 test('prints the reason when the webhook cannot start', async (t) => {
-  const folder = await directory(t);
+  const folder = temporaryFolder(t);
   const good = createCertificateAuthority().issueServer();
   await writeFile(join(folder, 'tls.crt'), good.cert);
   await writeFile(join(folder, 'tls.key'), createCertificateAuthority().issueServer().key);
@@ -176,7 +170,7 @@ test('the certificate of gen-certs is valid for the given days, and tolerates a 
 
 test('gen-certs --trust keeps the old certificate trusted beside the new one', async (t) => {
   const old = generated((await runCommand(['gen-certs', CONFIGURATION])).stdout);
-  const file = join(await directory(t), 'ca.crt');
+  const file = join(temporaryFolder(t), 'ca.crt');
   await writeFile(file, old.secret['ca.crt'] ?? '');
   const renewed = generated((await runCommand(['gen-certs', '--trust', file, CONFIGURATION])).stdout);
   assert.equal(renewed.caBundle, `${renewed.secret['ca.crt']}${old.secret['ca.crt']}`);

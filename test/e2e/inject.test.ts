@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
@@ -8,6 +7,7 @@ import { annotationOf } from '../../src/kubernetes/annotations.ts';
 import { OPTION_NAMES } from '../../src/kubernetes/options.ts';
 import { AGENT_MANIFEST as DEPLOYMENT } from '../harness/injected-pod.ts';
 import { runCommand } from '../harness/run-command.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 const CONFIG_MAP = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cambist}\n';
 const TAKEN = 'apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: cambist, image: x}]}\n';
@@ -16,8 +16,7 @@ const BYPASS =
 const FLAGS = ['--image', 'registry.example.com/cambist:0.1.0', '--secret', 'cambist', '--proxy-env'];
 
 async function file(t: TestContext, content: string | Buffer): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'inject-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   await writeFile(join(folder, 'f.yaml'), content);
   return join(folder, 'f.yaml');
 }

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
 import { startCambist } from '../harness/cambist-process.ts';
 import { freePort } from '../harness/free-port.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 const HOST = 'mcp.example.com';
 
@@ -49,8 +49,7 @@ for (const { ca, after } of [
   { ca: 'ephemeral', after: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' },
 ] as const) {
   test(`after a crash of cambist with ca: ${ca}, a running agent's handshake is: ${after}`, async (t) => {
-    const folder = await mkdtemp(join(tmpdir(), 'cambist-pod-'));
-    t.after(() => rm(folder, { recursive: true }));
+    const folder = temporaryFolder(t);
     const port = await freePort();
     const config = {
       listen: `127.0.0.1:${port}`,

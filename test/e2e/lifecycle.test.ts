@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { startCambist } from '../harness/cambist-process.ts';
@@ -10,6 +8,7 @@ import { SETUP_SERVER, startFakeSetup } from '../harness/fake-setup.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { call } from '../harness/http-call.ts';
 import type { LogLine } from '../harness/process-output.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { echo, eventStream, neverRespond, respond } from '../harness/upstream-handlers.ts';
 
 const SHUTTING_DOWN = 'cambist is shutting down';
@@ -163,8 +162,7 @@ test('exits at once on a signal if no request is in flight', async (t) => {
 test('listens on a unix socket, and replaces one of a killed process', async (t) => {
   const upstream = await startFakeUpstream(echo);
   t.after(upstream.close);
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-socket-'));
-  t.after(() => rm(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   const socketPath = join(folder, 'cambist.sock');
   const config = {
     listen: `unix:${socketPath}`,

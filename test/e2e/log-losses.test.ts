@@ -1,24 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync, type SpawnOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  closeSync,
-  constants,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { closeSync, constants, openSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { eventually } from '../harness/eventually.ts';
 import { call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { BUILT_PROGRAM } from '../harness/run-command.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 const CONFIG = `version: 1
 listen: 127.0.0.1:0
@@ -27,15 +17,9 @@ routes:
   - { name: away, match: { path: /away }, upstream: 'http://127.0.0.1:1', credential: none }
 `;
 
-function folder(t: TestContext): string {
-  const made = mkdtempSync(join(tmpdir(), 'cambist-log-'));
-  t.after(() => rmSync(made, { recursive: true }));
-  return made;
-}
-
 /** Runs the program with an open file as standard output. `taken` returns the content that has arrived there. */
 async function start(t: TestContext, stdout: number, taken: () => string, format: string, shell = '') {
-  const file = join(folder(t), 'cambist.yaml');
+  const file = join(temporaryFolder(t), 'cambist.yaml');
   writeFileSync(file, CONFIG);
   const args = [process.execPath, BUILT_PROGRAM, 'run', '--config', file, '--log-format', format];
   const options: SpawnOptions = { stdio: ['ignore', stdout, 'inherit'] };
@@ -62,7 +46,7 @@ async function start(t: TestContext, stdout: number, taken: () => string, format
 
 /** A pipe with a reader that the test starts and stops, and the text that it has read. */
 function createPipe(t: TestContext) {
-  const path = join(folder(t), 'pipe');
+  const path = join(temporaryFolder(t), 'pipe');
   execFileSync('mkfifo', [path]);
   // A writer needs a reader at all times.
   const held = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -128,7 +112,7 @@ for (const format of ['json', 'text']) {
 }
 
 test('writes all pending lines once a full file accepts data again', async (t) => {
-  const path = join(folder(t), 'log');
+  const path = join(temporaryFolder(t), 'log');
   const file = openSync(path, 'a');
   t.after(() => closeSync(file));
   const taken = () => readFileSync(path, 'utf8');

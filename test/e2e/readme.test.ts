@@ -1,17 +1,16 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fencedBlocks } from '../harness/markdown.ts';
 import { readPagesIn } from '../harness/pages.ts';
 import { runCommand } from '../harness/run-command.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 const readme = readFileSync('README.md', 'utf8');
 
 test('accepts the config of the README in the checks that it recommends', async (t) => {
-  const directory = mkdtempSync(join(tmpdir(), 'readme-'));
-  t.after(() => rmSync(directory, { recursive: true }));
+  const directory = temporaryFolder(t);
   writeFileSync(join(directory, 'cambist.yaml'), fencedBlocks(readme, 'yaml')[0] ?? '');
   const lines = fencedBlocks(readme, 'sh').flatMap((block) => block.split('\n'));
   const checks = lines.filter((line) => /^node dist\/main\.js (?:validate|explain)/.test(line));

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
@@ -8,6 +7,7 @@ import { startFakeAuthorizationServer } from '../harness/fake-authorization-serv
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { fencedBlocks } from '../harness/markdown.ts';
 import { BUILT_PROGRAM, runProgram } from '../harness/run-command.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { respond } from '../harness/upstream-handlers.ts';
 
 /** Stands in for kubectl: keeps the Secret and the manifests, and runs a command of the pod with both. */
@@ -52,8 +52,7 @@ spec:
 `;
 
 test('the five commands at the top of the sidecar page lead to a pod whose doctor finds no problem', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-shortest-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const authorizationServer = await startFakeAuthorizationServer();
   t.after(authorizationServer.close);
   authorizationServer.behaviour = { kind: 'response', status: 400, body: { error: 'invalid_grant' } };

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { isAscii } from 'node:buffer';
-import { cp, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { cp, readdir, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { Launch } from '../harness/cambist-process.ts';
@@ -10,6 +9,7 @@ import { type FakeSetupOptions, startFakeSetup } from '../harness/fake-setup.ts'
 import { type Loaded, readLoaded, SCHEMA_COMPILERS } from '../harness/loaded-modules.ts';
 import { codeWords, tableRows } from '../harness/markdown.ts';
 import { BUILT_PROGRAM, runProgram } from '../harness/run-command.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 const WITH_SPANS = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9', OTEL_EXPORTER_OTLP_TIMEOUT: '100' };
 
@@ -61,8 +61,7 @@ test('loads interception, and the packages for certificates, only if the config 
     [],
   );
   assert.ok(!without.packages.has('asn1js'));
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-trust-'));
-  t.after(() => rm(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   const { own, packages } = await loadedBy(t, {
     change: (config) => ({ ...config, intercept: { trust_dir: folder } }),
   });
@@ -79,8 +78,7 @@ test('loads the way of callers to the agent only if the config has it', async (t
 });
 
 test('serves, traces and verifies tokens from the build alone, without node_modules', async (t) => {
-  const elsewhere = await mkdtemp(join(tmpdir(), 'cambist-alone-'));
-  t.after(() => rm(elsewhere, { recursive: true, force: true }));
+  const elsewhere = temporaryFolder(t);
   for (const name of ['dist', 'package.json']) await cp(name, join(elsewhere, name), { recursive: true });
   const program = join(elsewhere, 'dist/main.js');
   const launch: Launch = async (configFile) => [process.execPath, program, 'run', '--config', configFile];
@@ -151,8 +149,7 @@ test('gives the modules of the bundle no prototype', async () => {
 });
 
 test('loads neither TLS nor HTTP/2 of Node for a config without either', async (t) => {
-  const directory = await mkdtemp(join(tmpdir(), 'cambist-builtins-'));
-  t.after(() => rm(directory, { recursive: true, force: true }));
+  const directory = temporaryFolder(t);
   const file = join(directory, 'loaded');
   const write = `process.once('exit', () => process.getBuiltinModule('fs').writeFileSync('${file}', process.moduleLoadList.join('\\n')));`;
   const setup = await startFakeSetup({
@@ -186,8 +183,7 @@ test('maps stack traces to the sources with --enable-source-maps', async () => {
 
 /** The modules that the built program loads for one call. */
 async function loadedBy(t: TestContext, { env, ...options }: FakeSetupOptions = {}): Promise<Loaded> {
-  const directory = await mkdtemp(join(tmpdir(), 'cambist-loaded-'));
-  t.after(() => rm(directory, { recursive: true, force: true }));
+  const directory = temporaryFolder(t);
   const setup = await startFakeSetup({ ...options, env: { ...env, NODE_V8_COVERAGE: directory } });
   t.after(setup.close);
   assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { eventually } from '../harness/eventually.ts';
@@ -10,6 +9,7 @@ import { startFakeSetup } from '../harness/fake-setup.ts';
 import { call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 const CONFIG = `version: 1
 listen: 127.0.0.1:0
@@ -19,8 +19,7 @@ routes:
 `;
 
 function configFile(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-terminal-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const file = join(folder, 'cambist.yaml');
   writeFileSync(file, CONFIG);
   return file;

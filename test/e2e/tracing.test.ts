@@ -1,14 +1,12 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
 import type { RequestListener } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { eventually, soon } from '../harness/eventually.ts';
 import { type FakeSetup, startFakeSetup } from '../harness/fake-setup.ts';
 import { startHttpServer } from '../harness/http-server.ts';
 import { readLoaded } from '../harness/loaded-modules.ts';
 import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from '../harness/otlp-receiver.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { refuseBearer } from '../harness/upstream-handlers.ts';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
@@ -241,8 +239,7 @@ for (const env of [
   { OTEL_TRACES_EXPORTER: 'none' },
 ]) {
   test(`loads no OpenTelemetry and forwards trace context unchanged with ${JSON.stringify(env)}`, async (t) => {
-    const coverage = await mkdtemp(join(tmpdir(), 'cambist-loaded-'));
-    t.after(() => rm(coverage, { recursive: true, force: true }));
+    const coverage = temporaryFolder(t);
     const { receiver, setup } = await startTraced(t, { ...env, NODE_V8_COVERAGE: coverage });
     await setup.call({ headers: { ...(await setup.bearer()), traceparent, tracestate: 'a=b' }, body: '{}' });
     const [received] = setup.upstream.requests;

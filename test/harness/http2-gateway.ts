@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import {
   createSecureServer,
   type Http2ServerRequest,
@@ -6,7 +6,6 @@ import {
   type SecureServerOptions,
   type ServerHttp2Session,
 } from 'node:http2';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
@@ -15,6 +14,7 @@ import type { WrittenConfig } from './app.ts';
 import { createCertificateAuthority } from './certificates.ts';
 import { startGateway } from './gateway.ts';
 import { listen } from './http-server.ts';
+import { temporaryFolder } from './temporary-folder.ts';
 
 export type Http2Handler = (request: Http2ServerRequest, response: Http2ServerResponse) => unknown;
 
@@ -30,8 +30,7 @@ export const mirror: Http2Handler = async (request, response) => {
 
 /** Writes the certificate of `authority` to a file, for `tls.ca`. */
 export async function authorityFile(t: TestContext): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-h2-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   await writeFile(join(folder, 'ca.pem'), authority.cert);
   return join(folder, 'ca.pem');
 }

@@ -1,6 +1,5 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { connect as connectTcp, createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
@@ -8,6 +7,7 @@ import { soon } from './eventually.ts';
 import { type Gateway, type GatewayOptions, startGateway } from './gateway.ts';
 import { connectRaw, type RawConnection, rawConnection } from './http-call.ts';
 import { listen } from './http-server.ts';
+import { temporaryFolder } from './temporary-folder.ts';
 
 /** The host of the intercepted route `github`. */
 export const INTERCEPTED = 'mcp.example.com';
@@ -49,8 +49,7 @@ export async function startIntercepted(
   t: TestContext,
   { listen: addresses = [], ...options }: InterceptedOptions = {},
 ): Promise<InterceptedGateway> {
-  const trustDir = await mkdtemp(join(tmpdir(), 'cambist-trust-'));
-  t.after(() => rm(trustDir, { recursive: true }));
+  const trustDir = temporaryFolder(t);
   const gateway = await startGateway(t, {
     ...options,
     route: { match: { host: INTERCEPTED, path: '/mcp' }, ...options.route },

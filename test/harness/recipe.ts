@@ -1,6 +1,5 @@
 import { generateKeyPairSync, type KeyPairKeyObjectResult } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { decodeJwt, type JWTPayload } from 'jose';
@@ -10,6 +9,7 @@ import { createCertificateAuthority } from './certificates.ts';
 import { type FakeUpstream, startFakeUpstream } from './fake-upstream.ts';
 import { type CallResponse, call } from './http-call.ts';
 import { type SimulatedServer, type SimulationRules, startSimulatedServer } from './simulated-server.ts';
+import { temporaryFolder } from './temporary-folder.ts';
 import { echo } from './upstream-handlers.ts';
 
 /** A config with the keys of the file. */
@@ -88,8 +88,7 @@ let clientKeys: KeyPairKeyObjectResult | undefined;
 
 /** Writes the client's secret, key and certificate, and the workload's token. */
 function writeFiles(t: TestContext, server: SimulatedServer): string {
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-recipe-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   clientKeys ??= generateKeyPairSync('rsa', { modulusLength: 2048 });
   const pair = clientKeys;
   server.clientKey = pair.publicKey;

@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHmac, randomBytes } from 'node:crypto';
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { readRecords, recordsOf } from '../harness/audit-records.ts';
@@ -10,6 +8,7 @@ import { eventually } from '../harness/eventually.ts';
 import { type GatewayOptions, startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { recordSecret } from '../harness/suite-record.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const TOOL_CALL = {
@@ -19,15 +18,9 @@ const TOOL_CALL = {
   params: { name: 'search', arguments: { q: 'salary' } },
 };
 
-function folderFor(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-audit-'));
-  t.after(() => rm(folder, { recursive: true }));
-  return folder;
-}
-
 /** A gateway with an audit trail in a file. */
 async function startAudited(t: TestContext, audit: Record<string, unknown> = {}, options: GatewayOptions = {}) {
-  const file = join(folderFor(t), 'audit.jsonl');
+  const file = join(temporaryFolder(t), 'audit.jsonl');
   const gateway = await startGateway(t, { ...options, top: { audit: { to: { file }, ...audit }, ...options.top } });
   const requests = async (count = 1) => {
     await eventually(`${count} requests are requests`, () => recordsOf('request', readRecords(file)).length >= count);
@@ -126,7 +119,7 @@ test('nests the chain of actors as RFC 8693 does, the current actor outermost', 
 });
 
 test('records pseudonyms that the key reproduces, also within act', async (t) => {
-  const folder = folderFor(t);
+  const folder = temporaryFolder(t);
   const key = randomBytes(32).toString('hex');
   writeFileSync(join(folder, 'key'), `${key}\n`);
   const { app, authorizationServer, authorization, file, requests } = await startAudited(t, {

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createSecureServer } from 'node:http2';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { type TestContext, test } from 'node:test';
@@ -16,6 +15,7 @@ import type { RawConnection } from '../harness/http-call.ts';
 import { listen } from '../harness/http-server.ts';
 import { authority, authorityFile } from '../harness/http2-gateway.ts';
 import { secured } from '../harness/intercepted.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 const KINDS = ['HTTP/1.1', 'HTTP/1.1 over TLS', 'HTTP/2'] as const;
 /** Callers that leave at the same time. Several of them flood their connection. */
@@ -131,8 +131,7 @@ async function startApp(
   const authorizationServer = await startFakeAuthorizationServer();
   t.after(authorizationServer.close);
   const verify = { issuer: authorizationServer.issuer, audience: 'agent' };
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-leaving-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const route = {
     credential: 'none',
     ...(kind !== 'HTTP/1.1' && { tls: { ca: { file: await authorityFile(t) } }, http2: kind === 'HTTP/2' }),

@@ -1,18 +1,12 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import promises from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { route, runDoctor } from './doctor-run.ts';
-
-function folderFor(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-doctor-'));
-  t.after(() => rmSync(folder, { recursive: true }));
-  return folder;
-}
 
 const audited = (audit: Record<string, unknown>) => ({
   audit,
@@ -20,7 +14,7 @@ const audited = (audit: Record<string, unknown>) => ({
 });
 
 test('finds a folder that is missing, and a key that is missing or too short', async (t) => {
-  const folder = folderFor(t);
+  const folder = temporaryFolder(t);
   writeFileSync(join(folder, 'key'), 'short');
   const pseudonymize = (key: string) => ({ key: { file: join(folder, key) } });
   const missing = await runDoctor(t, audited({ to: { file: join(folder, 'none/audit.jsonl') } }));
@@ -33,7 +27,7 @@ test('finds a folder that is missing, and a key that is missing or too short', a
 });
 
 test('finds a disk that is full', async (t) => {
-  const path = join(folderFor(t), 'audit.jsonl');
+  const path = join(temporaryFolder(t), 'audit.jsonl');
   const full = async () => ({ blocks: 16, bavail: 0 });
   const mocked = t.mock.method(promises, 'statfs', full as unknown as typeof promises.statfs);
   syncBuiltinESMExports();
@@ -47,7 +41,7 @@ test('finds a disk that is full', async (t) => {
 });
 
 test('connects to the socket of the reader, and creates no file', async (t) => {
-  const folder = folderFor(t);
+  const folder = temporaryFolder(t);
   const path = join(folder, 'audit.sock');
   const to = `unix:${path}`;
   const away = await runDoctor(t, audited({ to }));

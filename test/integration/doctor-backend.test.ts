@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createCertificateAuthority } from '../harness/certificates.ts';
@@ -9,6 +8,7 @@ import { startFakeAuthorizationServer } from '../harness/fake-authorization-serv
 import type { UpstreamHandler } from '../harness/fake-upstream.ts';
 import { closeServer, listen } from '../harness/http-server.ts';
 import { startHttp2Gateway } from '../harness/http2-gateway.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { respond } from '../harness/upstream-handlers.ts';
 import { runOnProtected, startUpstream } from './doctor-backends.ts';
 import { publicServer, route, runDoctor } from './doctor-run.ts';
@@ -24,8 +24,7 @@ async function runOnBackend(t: TestContext, upstream: string, keys: Record<strin
 
 /** A `tls.ca` file that contains the CA of these tests. */
 function trusted(t: TestContext): Record<string, unknown> {
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-doctor-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   writeFileSync(join(folder, 'ca.pem'), AUTHORITY.cert);
   return { tls: { ca: { file: join(folder, 'ca.pem') } } };
 }

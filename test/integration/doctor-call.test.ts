@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
@@ -19,6 +18,7 @@ import { sendResponse } from '../harness/faults.ts';
 import { startHttpServer } from '../harness/http-server.ts';
 import { createLeakWatch } from '../harness/leaks.ts';
 import { startMcpBackend } from '../harness/mcp-backend.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { respond } from '../harness/upstream-handlers.ts';
 import { publicServer, route, runDoctor } from './doctor-run.ts';
 
@@ -238,8 +238,7 @@ test('calls no backend without --call, or without an issued token', async (t) =>
 });
 
 test('calls the backend with the secret of a route, in the header of send', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-doctor-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const file = join(folder, 'key');
   writeFileSync(file, 'key-4f2a9c1e7b8d');
   const upstream = await startFakeUpstream((request, response) =>

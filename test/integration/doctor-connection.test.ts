@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { publicServer, route, runDoctor } from './doctor-run.ts';
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
@@ -13,8 +13,7 @@ const AUTHORITY = createCertificateAuthority('Example Corp CA');
 async function runOnServer(t: TestContext, certificate: Certificate, trust: 'the CA' | 'well-known CAs') {
   const server = await startFakeAuthorizationServer({ tls: certificate });
   t.after(server.close);
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-doctor-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   await writeFile(join(folder, 'ca.pem'), AUTHORITY.cert);
   const tls = trust === 'the CA' ? { tls: { ca: { file: join(folder, 'ca.pem') } } } : {};
   const main = publicServer(server.issuer, tls);

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { SignJWT } from 'jose';
@@ -9,6 +8,7 @@ import { type RunningAuthorizationServer, startAuthorizationServer } from '../ha
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { sendResponse } from '../harness/faults.ts';
 import { type HttpServerOptions, startHttpServer } from '../harness/http-server.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { type DoctorOptions, publicServer, route, runDoctor } from './doctor-run.ts';
 
 const BACKEND = 'https://github.example.com/mcp';
@@ -159,8 +159,7 @@ test('names both issuers for a subject token of another server', async (t) => {
 
 test('verifies a subject token from a file, too', async (t) => {
   const server = await startServer(t);
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-doctor-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const file = join(folder, 'token');
   await writeFile(file, await forged(server, 'withdrawn'));
   const written = {
@@ -219,8 +218,7 @@ test('reports keys at an unreachable address, configured or discovered', async (
 
 test('trusts the CA of the authorization server with the same issuer, and names that setting if it is missing', async (t) => {
   const server = await startServer(t, { tls: AUTHORITY.issueServer() });
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-doctor-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   await writeFile(join(folder, 'ca.pem'), AUTHORITY.cert);
   const token = await goodToken(server);
   const trusted = await runWithVerify(t, server, { token, keys: { tls: { ca: { file: join(folder, 'ca.pem') } } } });

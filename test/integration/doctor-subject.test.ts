@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { runOnRoute, startServer, strict } from './doctor-exchanges.ts';
 import { publicServer, route, runDoctor } from './doctor-run.ts';
 
@@ -41,8 +41,7 @@ test('reports a file without a token, but not its content', async (t) => {
 
 test('reads the subject token of a route from its own file', async (t) => {
   const server = await startServer(t);
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-doctor-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   await writeFile(join(folder, 'token'), await server.mint());
   const subject_token = { file: join(folder, 'token') };
   const written = {

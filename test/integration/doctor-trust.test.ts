@@ -6,6 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { checkTrust } from '../../src/doctor/check-trust.ts';
 import type { ReportedFinding } from '../../src/doctor/report.ts';
 import { configOf, startTestApp } from '../harness/app.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 const route = { name: 'r', match: { host: 'r.example.com' }, upstream: 'http://127.0.0.1:1', credential: 'none' };
 
@@ -52,8 +53,7 @@ test('tries Node, and judges programs that are missing by their variables', asyn
 });
 
 test('tries Node with the folder and the authority of a running cambist', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-trust-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const config = { intercept: { ca: { dir: join(folder, 'ca') }, trust_dir: join(folder, 'trust') }, routes: [route] };
   await startTestApp(t, config);
   const { findings, of } = await check(t, config);

@@ -1,18 +1,12 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import type { StatusReport } from '../../src/admin/status.ts';
 import { startTestApp } from '../harness/app.ts';
 import { connectIntercepted } from '../harness/intercepted.ts';
-
-async function temporaryFolder(t: TestContext): Promise<string> {
-  const dir = await mkdtemp(join(tmpdir(), 'cambist-trust-'));
-  t.after(() => rm(dir, { recursive: true }));
-  return dir;
-}
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 function configFor(hosts: readonly string[], intercept: Record<string, unknown>) {
   const route = { upstream: 'http://127.0.0.1:1', credential: 'none' };
@@ -20,7 +14,7 @@ function configFor(hosts: readonly string[], intercept: Record<string, unknown>)
 }
 
 test('writes the trust folder before it is ready, with the address of the listener', async (t) => {
-  const trust = join(await temporaryFolder(t), 'trust');
+  const trust = join(temporaryFolder(t), 'trust');
   const app = await startTestApp(t, configFor(['a.example.com'], { trust_dir: trust }));
   assert.match(await readFile(join(trust, 'env'), 'utf8'), new RegExp(`^HTTPS_PROXY='${app.url}'$`, 'm'));
   const { ca } = new X509Certificate(await readFile(join(trust, 'ca.pem')));
@@ -28,7 +22,7 @@ test('writes the trust folder before it is ready, with the address of the listen
 });
 
 test('keeps the authority of a folder over a restart', async (t) => {
-  const folder = await temporaryFolder(t);
+  const folder = temporaryFolder(t);
   const trust = join(folder, 'trust');
   const config = configFor(['a.example.com'], { ca: { dir: join(folder, 'ca') }, trust_dir: trust });
   const first = await startTestApp(t, config);
@@ -44,7 +38,7 @@ test('keeps the authority of a folder over a restart', async (t) => {
 });
 
 test('reports a host that a reload adds and the authority excludes', async (t) => {
-  const trust = await temporaryFolder(t);
+  const trust = temporaryFolder(t);
   const app = await startTestApp(t, configFor(['a.example.com'], { trust_dir: trust }));
   const waiting = app.reloadTo(configFor(['a.example.com', 'b.example.com'], { trust_dir: trust }));
   assert.deepEqual(waiting, ['routes.b-example-com.match.host']);
@@ -56,7 +50,7 @@ test('reports a host that a reload adds and the authority excludes', async (t) =
 });
 
 test('reports a change of intercept as waiting for a restart', async (t) => {
-  const trust = await temporaryFolder(t);
+  const trust = temporaryFolder(t);
   const app = await startTestApp(t, configFor(['a.example.com'], { trust_dir: trust }));
   assert.deepEqual(app.reloadTo(configFor(['a.example.com'], { trust_dir: join(trust, 'other') })), ['intercept']);
 });

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { decodeJwt } from 'jose';
@@ -9,6 +8,7 @@ import { startTestApp } from '../harness/app.ts';
 import { type FakeAuthorizationServer, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { type FakeUpstream, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { call } from '../harness/http-call.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
 const NAMES = ['red', 'blue'] as const;
@@ -35,8 +35,7 @@ interface Side {
 }
 
 async function start(t: TestContext, method: string) {
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-two-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const file = (name: string, text: string) => {
     writeFileSync(join(folder, name), text);
     return { file: join(folder, name) };

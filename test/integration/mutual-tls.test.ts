@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { startTestApp } from '../harness/app.ts';
@@ -10,14 +9,14 @@ import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { assertProblem } from '../harness/problem.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
 const authority = createCertificateAuthority();
 
 /** An authorization server with two listeners: an open one, and one for token requests that requires a certificate. */
 async function start(t: TestContext, client = authority.issueClient({ commonName: 'cambist' })) {
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-mtls-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const write = (name: string, pem: string) => {
     writeFileSync(join(folder, name), pem);
     return { file: join(folder, name) };
@@ -86,8 +85,7 @@ test('uses a renewed certificate for the next connection', async (t) => {
 });
 
 test('presents to each server only its own certificate', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-mtls-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const upstream = await startFakeUpstream(echo);
   t.after(upstream.close);
   const sides = await Promise.all(

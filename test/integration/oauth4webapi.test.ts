@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, type KeyObject, type webcrypto } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { decodeJwt, decodeProtectedHeader } from 'jose';
@@ -14,6 +13,7 @@ import {
 } from '../harness/fake-authorization-server.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { call } from '../harness/http-call.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
 const SECRET = "a secret: with /+%&= and -_.~!'()* in it";
@@ -68,11 +68,10 @@ async function sendBoth(
 ): Promise<{ ours: TokenRequest; theirs: TokenRequest }> {
   const fake = await startFakeAuthorizationServer();
   const upstream = await startFakeUpstream(echo);
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-oauth4webapi-'));
+  const folder = temporaryFolder(t);
   t.after(async () => {
     await fake.close();
     await upstream.close();
-    rmSync(folder, { recursive: true });
   });
   const file = (text: string) => {
     writeFileSync(join(folder, 'credential'), text);

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { startTestApp } from '../harness/app.ts';
@@ -14,6 +13,7 @@ import { type GatewayOptions, startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { assertProblem } from '../harness/problem.ts';
 import { recordSecret } from '../harness/suite-record.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
 const CLIENT_SECRET = 'fZ8tXq2LwPcM4vRb';
@@ -29,8 +29,7 @@ function decodeBasic({ headers }: TokenRequest): string {
 
 /** Files with a client secret and an actor token. */
 function writeCredentials(t: TestContext) {
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-repeated-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const write = (name: string, content: string) => {
     recordSecret(content);
     const file = join(folder, name);

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { startTestApp } from '../harness/app.ts';
@@ -10,6 +9,7 @@ import { startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstrea
 import { startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { assertProblem } from '../harness/problem.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { echo, respond } from '../harness/upstream-handlers.ts';
 
 const KEY = 'key-4f2a9c1e7b8d';
@@ -26,8 +26,7 @@ interface Options {
 }
 
 async function startSecret(t: TestContext, { handler = echo, route = {} }: Options = {}) {
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-secret-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const file = join(folder, 'key');
   writeSecret(file, `${KEY}\n`);
   const upstream = await startFakeUpstream(handler);

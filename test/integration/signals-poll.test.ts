@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { SignalsStatus } from '../../src/signals/signals.ts';
@@ -12,6 +11,7 @@ import { createFakeTransmitter } from '../harness/fake-transmitter.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 import { runDoctor } from './doctor-run.ts';
 
@@ -21,8 +21,7 @@ const SECRET = 'Bearer of-cambist-at-the-transmitter';
 
 /** The issuer, which is also the transmitter, and the parts of a config. */
 async function startIdp(t: TestContext, credential: 'file' | 'client') {
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-poll-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const file = join(folder, 'authorization');
   await writeFile(file, `${SECRET}\n`);
   const transmitter = createFakeTransmitter();

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { startTestApp } from '../harness/app.ts';
@@ -12,6 +11,7 @@ import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { call, open } from '../harness/http-call.ts';
 import { lastHandle } from '../harness/inbound.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
 const CAEP = 'https://schemas.openid.net/secevent/caep/event-type/';
@@ -20,8 +20,7 @@ const AUTHORIZATION = 'Bearer of-the-transmitter';
 
 /** cambist with a transmitter that pushes events and logs sessions out. */
 async function start(t: TestContext) {
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-signals-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const file = join(folder, 'authorization');
   await writeFile(file, `${AUTHORIZATION}\n`);
   const idp = await startFakeAuthorizationServer();

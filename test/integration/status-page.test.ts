@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parse } from 'yaml';
@@ -11,6 +10,7 @@ import { eventually } from '../harness/eventually.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { createLeakWatch } from '../harness/leaks.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 test('shows requests, failures and the state of the authorization server', async (t) => {
   const { app, authorization, authorizationServer, config } = await startGateway(t);
@@ -89,17 +89,14 @@ test('shows no token, session, user or query', async (t) => {
 });
 
 test('shows the active config without any secret: values, misplaced names, parameters and parts of URLs', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-config-'));
+  const folder = temporaryFolder(t);
   const secrets = Array.from({ length: 9 }, () => randomBytes(18).toString('base64url').replaceAll(/[-_]/g, 'x1'));
   const [fromFile, fromVariable, asFile, asVariable, parameter, query, key, apiKey, keysQuery] = secrets;
   const file = join(folder, 'client-secret');
   await writeFile(file, `${fromFile}\n`);
   await writeFile(join(folder, 'api-key'), `${apiKey}\n`);
   process.env.CAMBIST_TEST_SECRET = fromVariable;
-  t.after(async () => {
-    delete process.env.CAMBIST_TEST_SECRET;
-    await rm(folder, { recursive: true });
-  });
+  t.after(() => delete process.env.CAMBIST_TEST_SECRET);
   const server = (source: object) => ({
     token_endpoint: `https://idp.example.com/token?key=${query}`,
     client_id: 'cambist',

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { ReadinessReport } from '../../src/observability/readiness.ts';
@@ -10,6 +9,7 @@ import { startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { assertProblem } from '../harness/problem.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 /** A gateway whose route verifies subject tokens of another issuer. */
 async function startVerifying(t: TestContext, metadataBehaviour: MetadataBehaviour = { kind: 'document' }) {
@@ -118,8 +118,7 @@ test('refuses a token that is bound to its holder, and logs the reason', async (
 });
 
 async function startOwn(t: TestContext) {
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-own-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const file = join(folder, 'token');
   writeFileSync(file, '');
   const gateway = await startGateway(t, { route: { subject_token: { file, type: 'jwt' } } });

@@ -1,21 +1,14 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { startRawUpstream } from '../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
-
-async function socketPath(t: TestContext): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-unix-'));
-  t.after(() => rm(folder, { recursive: true }));
-  return join(folder, 'proxy.sock');
-}
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 test('serves requests on a unix socket', async (t) => {
-  const path = await socketPath(t);
+  const path = join(temporaryFolder(t), 'proxy.sock');
   const { app, authorization } = await startGateway(t, { top: { listen: `unix:${path}` } });
   assert.equal(app.listen, `unix:${path}`);
   const headers = { host: 'h', authorization };
@@ -25,7 +18,7 @@ test('serves requests on a unix socket', async (t) => {
 });
 
 test('closes the connection after a broken response to HTTP/1.0, and keeps running', async (t) => {
-  const path = await socketPath(t);
+  const path = join(temporaryFolder(t), 'proxy.sock');
   const upstream = await startRawUpstream('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n', 'end');
   t.after(upstream.close);
   await startPlainGateway(t, { top: { listen: `unix:${path}` }, route: { upstream: upstream.url } });

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { startTestApp } from '../harness/app.ts';
@@ -9,6 +8,7 @@ import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { assertProblem } from '../harness/problem.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
 const authority = createCertificateAuthority();
@@ -27,8 +27,7 @@ async function start(t: TestContext, { server, clientCa, ca, client }: Setup) {
   const tls = { ...server, ...(clientCa !== undefined && { clientCa }) };
   const upstream = await startFakeUpstream(echo, { tls });
   t.after(upstream.close);
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-tls-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const file = async (name: string, pem: string) => {
     await writeFile(join(folder, name), pem);
     return { file: join(folder, name) };

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { rename, writeFile } from 'node:fs/promises';
 import { type AddressInfo, connect as connectPlainly, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { connect, type TLSSocket } from 'node:tls';
@@ -17,13 +16,14 @@ import { createLogger } from '../../src/observability/logger.ts';
 import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { callWebhook, OPTED_IN, podReview } from '../harness/webhook-client.ts';
 
 const authority = createCertificateAuthority();
 
 /** Starts the webhook's two servers on free ports, with the certificate in files. */
 async function startWebhook(t: TestContext) {
-  const directory = await mkdtemp(join(tmpdir(), 'webhook-'));
+  const directory = temporaryFolder(t);
   const files = { cert: join(directory, 'tls.crt'), key: join(directory, 'tls.key') };
   const install = async ({ cert, key }: Partial<Certificate>): Promise<void> => {
     for (const [file, content] of [[files.cert, cert] as const, [files.key, key] as const]) {
@@ -53,7 +53,6 @@ async function startWebhook(t: TestContext) {
     watched.close();
     await server.close();
     await admin.close();
-    await rm(directory, { recursive: true });
   });
   const { port } = server.server.address() as AddressInfo;
   const url = `https://127.0.0.1:${port}/mutate?timeout=5s`;

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parse } from 'yaml';
 import { getIn, type JsonObject } from '../../../src/kubernetes/json.ts';
 import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { readManifest } from '../../integration/deploy/manifests.ts';
 import { byName, nameOf, only, renderChart, withValues } from './render.ts';
 import { CHART, installDeployTools } from './tools.ts';
@@ -103,8 +103,7 @@ for (const [what, values, said] of MISTAKES) {
 }
 
 test('the packaged chart has the version of the package, and renders the same', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-chart-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
   const { code, stderr } = await tools.helm('package', CHART, '--destination', folder);
   assert.equal(code, 0, stderr);

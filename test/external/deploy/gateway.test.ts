@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { getIn, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
@@ -12,6 +11,7 @@ import { startCambist } from '../../harness/cambist-process.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
 import { startMcpBackend } from '../../harness/mcp-backend.ts';
 import { runCommand } from '../../harness/run-command.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { post, whoami } from '../servers/agent.ts';
 import { only, type Rendered, renderChart, renderKustomization } from './render.ts';
 import { installDeployTools } from './tools.ts';
@@ -44,8 +44,7 @@ test("the gateway's container equals the sidecar's, except for what a Service ne
 });
 
 test('cambist accepts the config of every rendering', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-gateway-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   for (const rendered of [
     await renderChart(tools, VALUES.gateway),
     await renderChart(tools, VALUES.everything),

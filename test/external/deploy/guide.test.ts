@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
 import { fencedBlocks } from '../../harness/markdown.ts';
 import { readPagesIn } from '../../harness/pages.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { type Manifest, parseDocuments } from '../../integration/deploy/manifests.ts';
 import { CHART, installDeployTools } from './tools.ts';
 
@@ -20,8 +20,7 @@ const commands = fencedBlocks(guide, 'sh').flatMap((block) =>
 );
 
 test('every command of the pages that installs the chart renders, with the values of the pages', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-guide-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const [webhook = '', gateway = '', replicas = ''] = fencedBlocks(guide, 'yaml values');
   const files = {
     'webhook.yaml': webhook,

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { runCommand } from '../../harness/run-command.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { startInterceptSetup } from './setup.ts';
 
 interface Report {
@@ -53,8 +53,7 @@ test('every program of this machine trusts the folder of a running cambist, unti
 });
 
 test('every program of this machine would trust an ephemeral authority', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-doctor-trust-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const route = { name: 'r', match: { host: 'mcp.example.com' }, upstream: 'http://127.0.0.1:1', credential: 'none' };
   await writeFile(join(folder, 'cambist.yaml'), JSON.stringify({ version: 1, routes: [route] }));
   const report = await doctor(join(folder, 'cambist.yaml'));

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { runProgram } from '../../harness/run-command.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { HOST } from './setup.ts';
 
 const INSIDE = fileURLToPath(new URL('names-inside.ts', import.meta.url));
@@ -14,8 +14,7 @@ const HOSTS = `127.0.0.1 localhost\n127.0.0.1 ${HOST} unrouted.example.com passe
 const RESOLV_CONF = 'nameserver 127.0.0.1\nsearch search.test\noptions ndots:5\n';
 
 test('an agent without proxy variables reaches cambist by name, and cambist the backend by DNS alone', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-names-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   await writeFile(join(folder, 'hosts'), HOSTS);
   await writeFile(join(folder, 'resolv.conf'), RESOLV_CONF);
   const script = [

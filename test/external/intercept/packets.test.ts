@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { getIn } from '../../../src/kubernetes/json.ts';
 import { runProgram } from '../../harness/run-command.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { container, inject, pod } from '../../unit/kubernetes/samples.ts';
 import { findPython } from './installs.ts';
 import { program } from './run-program.ts';
@@ -15,19 +15,13 @@ const REDIRECT = here('../../../deploy/redirect/redirect.sh');
 const PATH = `${here('../../../.cache/nftables/bin')}:${process.env.PATH}`;
 const RULES = ['--uid', '65532', '--redirect', '443:15443'];
 
-async function temporaryFolder(t: TestContext): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-packets-'));
-  t.after(() => rm(folder, { recursive: true }));
-  return folder;
-}
-
 /** Runs the init container's program with a kernel of its own rules. */
 function redirect(args: readonly string[], { path = PATH, as = [] as readonly string[] } = {}) {
   return runProgram('unshare', ['-n', ...as, REDIRECT, ...args], { env: { PATH: path } });
 }
 
 test('an agent without any variable for a proxy is redirected to cambist, and none of its packets pass by', async (t) => {
-  const folder = await temporaryFolder(t);
+  const folder = temporaryFolder(t);
   await writeFile(join(folder, 'resolv.conf'), 'nameserver 127.0.0.1\n');
   const script = [
     'ip link set lo up',
@@ -71,7 +65,7 @@ test('an agent without any variable for a proxy is redirected to cambist, and no
 });
 
 test('redirects beside rules of iptables, of both kinds, and leaves them as they are', async (t) => {
-  const folder = await temporaryFolder(t);
+  const folder = temporaryFolder(t);
   const server = "createServer((socket) => socket.end()).listen(15443, '127.0.0.1', () => ";
   const client = "connect(443, '192.0.2.1').once('connect', () => { console.log('redirected'); process.exit(); })";
   await writeFile(
@@ -134,7 +128,7 @@ test('fails without NET_ADMIN', async () => {
 });
 
 test('fails if the kernel has other rules than those that it loaded', async (t) => {
-  const folder = await temporaryFolder(t);
+  const folder = temporaryFolder(t);
   await writeFile(
     join(folder, 'nft'),
     `#!/bin/sh\ncase $1 in -f) exit 0 ;; *) exec ${PATH.split(':')[0]}/nft "$@" ;; esac\n`,

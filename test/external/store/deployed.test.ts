@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { parse } from 'yaml';
 import { getIn, type JsonObject } from '../../../src/kubernetes/json.ts';
 import { freePort } from '../../harness/free-port.ts';
 import { fencedBlocks } from '../../harness/markdown.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { startFleet, waitForStore } from './fleet.ts';
 import { findStore, STORE_KINDS } from './programs.ts';
 import { startStore } from './store-process.ts';
@@ -21,20 +21,19 @@ async function readYaml(name: string): Promise<JsonObject> {
 }
 
 /** Runs the commands of the guide that need no cluster. @returns the folder with the files that they make */
-async function makeSecrets(): Promise<string> {
+async function makeSecrets(t: TestContext): Promise<string> {
   const guide = await readFile(new URL('replicas.md', DEPLOY), 'utf8');
   const block = fencedBlocks(guide, 'sh').find((text) => text.includes('> users.acl'));
   const [script] = block?.split(/^kubectl/m) ?? [];
   assert.ok(script);
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-secrets-'));
+  const folder = temporaryFolder(t);
   await run('bash', ['-euc', script], { cwd: folder });
   return folder;
 }
 
 for (const kind of STORE_KINDS) {
   test(`${kind} with the arguments and the users of the deployment serves the config of the deployment`, async (t) => {
-    const folder = await makeSecrets();
-    t.after(() => rm(folder, { recursive: true }));
+    const folder = await makeSecrets(t);
     const container = getIn(await readYaml('valkey-deployment.yaml'), ['spec', 'template', 'spec', 'containers', 0]);
     const port = await freePort();
     const args = (getIn(container, ['args']) as string[]).map((arg) =>

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
@@ -10,6 +9,7 @@ import { type FakeAuthorizationServer, startFakeAuthorizationServer } from '../.
 import { type FakeUpstream, startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { type CallOptions, type CallResponse, call } from '../../harness/http-call.ts';
 import { createLeakWatch, type LeakWatch } from '../../harness/leaks.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { echo } from '../../harness/upstream-handlers.ts';
 
 /** Replicas of the built program, which share a store. */
@@ -65,8 +65,7 @@ const FAULT_MS = 20_000;
 
 export async function startFleet(t: TestContext, options: FleetOptions): Promise<Fleet> {
   const { shared, files = {}, change = (config) => config } = options;
-  const directory = await mkdtemp(join(tmpdir(), 'cambist-fleet-'));
-  t.after(() => rm(directory, { recursive: true, force: true }));
+  const directory = temporaryFolder(t);
   const leaks = createLeakWatch();
   const [clientSecret, key] = [randomBytes(24).toString('base64url'), randomBytes(32).toString('base64url')];
   for (const secret of [clientSecret, key, SUBJECT]) leaks.remember(secret);

@@ -1,19 +1,18 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { eventually } from '../../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
 import { createFakeTransmitter } from '../../harness/fake-transmitter.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { findStore } from './programs.ts';
 import { RECONNECT_MS, revocationsOf, startRevoking } from './revoking.ts';
 import { startStore } from './store-process.ts';
 
 /** Replicas that poll one transmitter, which responds at once, as Keycloak does. */
 async function start(t: TestContext, count: number) {
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-polled-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const file = join(folder, 'authorization');
   await writeFile(file, 'Bearer of-the-test');
   const transmitter = createFakeTransmitter();

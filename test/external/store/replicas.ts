@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { systemClock } from '../../../src/clock/clock.ts';
@@ -10,6 +9,7 @@ import { configOf, type RunningApp, startTestApp, type WrittenConfig } from '../
 import { eventually } from '../../harness/eventually.ts';
 import { type FakeAuthorizationServer, startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
 import { startFakeUpstream, type UpstreamHandler } from '../../harness/fake-upstream.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { echo } from '../../harness/upstream-handlers.ts';
 
 /** Longer than any test. */
@@ -44,8 +44,7 @@ export interface ReplicaOptions {
 }
 
 export async function startReplicas(t: TestContext, options: ReplicaOptions): Promise<Replicas> {
-  const directory = await mkdtemp(join(tmpdir(), 'cambist-replicas-'));
-  t.after(() => rm(directory, { recursive: true, force: true }));
+  const directory = temporaryFolder(t);
   await writeFile(join(directory, 'key'), randomBytes(32).toString('base64url'));
   const authorizationServer = await startFakeAuthorizationServer();
   t.after(authorizationServer.close);

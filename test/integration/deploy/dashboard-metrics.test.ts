@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { SignJWT } from 'jose';
@@ -10,6 +9,7 @@ import { startTestApp } from '../../harness/app.ts';
 import { startGateway } from '../../harness/gateway.ts';
 import { call } from '../../harness/http-call.ts';
 import { listPagesIn } from '../../harness/pages.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { queriesOf, readDashboard } from './dashboard.ts';
 import { type LabelValues, liveMetrics, typeName } from './live-metrics.ts';
 import { groupingLabelsOf, selectorsOf } from './promql.ts';
@@ -32,8 +32,7 @@ const queries = [
 
 /** The metrics of a cambist that has exchanged a token, with an actor token that expires. */
 async function scrape(t: TestContext): Promise<ReadonlyMap<string, LabelValues>> {
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-metrics-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const file = join(folder, 'actor');
   const token = new SignJWT({}).setProtectedHeader({ alg: 'HS256' }).setExpirationTime('1h');
   writeFileSync(file, await token.sign(new Uint8Array(32)));

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { startTestApp } from '../../harness/app.ts';
@@ -11,6 +10,7 @@ import { startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { call } from '../../harness/http-call.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
 import { assertProblem } from '../../harness/problem.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { echo } from '../../harness/upstream-handlers.ts';
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
@@ -18,8 +18,7 @@ const CLIENT_SECRET = 'Vn5tQz8LwKcX3yRd';
 
 /** An https issuer, and a plain http port of this pod that must get no request. */
 async function start(t: TestContext, { verify = false, allowInsecureHttp = false } = {}) {
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-metadata-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const write = (name: string, content: string) => {
     const file = join(folder, name);
     writeFileSync(file, content);

@@ -1,14 +1,13 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { generateKeyPair, SignJWT, UnsecuredJWT } from 'jose';
 import { call, connectRaw } from '../../harness/http-call.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
 import { lastHandle, startInboundGateway } from '../../harness/inbound.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 
 const HANDLE = /^cbh_[\w-]{43}$/;
 
@@ -191,8 +190,7 @@ test('opens only the plain spelling of open paths, and gives the agent no handle
 });
 
 test('reaches an agent on a Unix socket, and listens on one', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'inbound-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const socketPath = join(folder, 'agent.sock');
   const seen: (string | undefined)[] = [];
   const agent = createServer((request, response) => {

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { startApp } from '../../../src/app.ts';
@@ -9,6 +8,7 @@ import type { Attributes, Span } from '../../../src/observability/tracing.ts';
 import { configOf } from '../../harness/app.ts';
 import { call } from '../../harness/http-call.ts';
 import { openHandleOf, startInboundGateway } from '../../harness/inbound.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 
 interface AuditRecord {
   readonly event: string;
@@ -19,8 +19,7 @@ interface AuditRecord {
 }
 
 test('the audit trail names the verified caller of the agent, and of each call that uses its handle', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'inbound-audit-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const file = join(folder, 'audit.jsonl');
   const gateway = await startInboundGateway(t, { top: { audit: { to: { file } } } });
   const token = await gateway.mint({ subject: 'alice' });

@@ -1,18 +1,16 @@
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { rename, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createPseudonyms } from '../../../src/audit/pseudonyms.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 
 const KEY = 'a-long-random-key-of-the-operator-1';
 
 /** A key in a file that a test may replace, as a rotation does. */
 function keyFile(t: TestContext) {
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-pseudonyms-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const file = join(folder, 'key');
   return {
     file,

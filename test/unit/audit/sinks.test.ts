@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import fs, { appendFileSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, truncateSync } from 'node:fs';
+import fs, { appendFileSync, readFileSync, renameSync, rmSync, statSync, truncateSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { createServer, type Server } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createFileSink } from '../../../src/audit/file-sink.ts';
@@ -11,17 +10,12 @@ import { createSocketSink } from '../../../src/audit/socket-sink.ts';
 import { createStdoutSink } from '../../../src/audit/stdout-sink.ts';
 import { createLogger } from '../../../src/observability/logger.ts';
 import { eventually } from '../../harness/eventually.ts';
-
-function folderFor(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-sink-'));
-  t.after(() => rmSync(folder, { recursive: true }));
-  return folder;
-}
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 
 const lines = (text: string): Buffer => Buffer.from(`${text}\n`);
 
 test('appends to a file', async (t) => {
-  const path = join(folderFor(t), 'audit.jsonl');
+  const path = join(temporaryFolder(t), 'audit.jsonl');
   appendFileSync(path, 'before\n');
   const sink = createFileSink(path);
   t.after(() => sink.close());
@@ -30,7 +24,7 @@ test('appends to a file', async (t) => {
 });
 
 test('creates a file without permissions for others', async (t) => {
-  const path = join(folderFor(t), 'audit.jsonl');
+  const path = join(temporaryFolder(t), 'audit.jsonl');
   const sink = createFileSink(path);
   t.after(() => sink.close());
   await sink.open();
@@ -38,7 +32,7 @@ test('creates a file without permissions for others', async (t) => {
 });
 
 test('continues in the new file after a rotation and a call to reopen', async (t) => {
-  const path = join(folderFor(t), 'audit.jsonl');
+  const path = join(temporaryFolder(t), 'audit.jsonl');
   const sink = createFileSink(path);
   t.after(() => sink.close());
   await sink.send(lines('one'));
@@ -51,7 +45,7 @@ test('continues in the new file after a rotation and a call to reopen', async (t
 });
 
 test('notices a rotated file without a signal', async (t) => {
-  const path = join(folderFor(t), 'audit.jsonl');
+  const path = join(temporaryFolder(t), 'audit.jsonl');
   const sink = createFileSink(path);
   t.after(() => sink.close());
   await sink.send(lines('one'));
@@ -64,7 +58,7 @@ test('notices a rotated file without a signal', async (t) => {
 });
 
 test('continues at the end of a truncated file', async (t) => {
-  const path = join(folderFor(t), 'audit.jsonl');
+  const path = join(temporaryFolder(t), 'audit.jsonl');
   const sink = createFileSink(path);
   t.after(() => sink.close());
   await sink.send(lines('one'));
@@ -92,7 +86,7 @@ for (const [how, free] of [
   ['truncated', (path: string) => truncateSync(path)],
 ] as const) {
   test(`writes the beginning of a record again if the file was ${how}`, async (t) => {
-    const path = join(folderFor(t), 'audit.jsonl');
+    const path = join(temporaryFolder(t), 'audit.jsonl');
     const sink = createFileSink(path);
     t.after(() => sink.close());
     writeInPart(t, 4, 2, 3);
@@ -106,7 +100,7 @@ for (const [how, free] of [
 }
 
 test('completes a record that was written in part, in the file that was renamed', async (t) => {
-  const path = join(folderFor(t), 'audit.jsonl');
+  const path = join(temporaryFolder(t), 'audit.jsonl');
   const sink = createFileSink(path);
   t.after(() => sink.close());
   writeInPart(t, 4);
@@ -122,7 +116,7 @@ test('fails for a full disk and for a named pipe without a reader', async (t) =>
   t.after(() => full.close());
   await full.open();
   assert.throws(() => void full.send(lines('lost')), { code: 'ENOSPC' });
-  const pipe = join(folderFor(t), 'pipe');
+  const pipe = join(temporaryFolder(t), 'pipe');
   execFileSync('mkfifo', [pipe]);
   await assert.rejects(createFileSink(pipe).open(), { code: 'ENXIO' });
 });
@@ -145,7 +139,7 @@ async function startReader(t: TestContext, path: string) {
 }
 
 test('sends lines to a Unix socket, and connects again after the reader restarted', async (t) => {
-  const path = join(folderFor(t), 'audit.sock');
+  const path = join(temporaryFolder(t), 'audit.sock');
   const sink = createSocketSink(path);
   t.after(() => sink.close());
   await assert.rejects(sink.open(), { code: 'ENOENT' });

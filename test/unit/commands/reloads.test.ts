@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, unlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { App } from '../../../src/app.ts';
@@ -9,6 +8,7 @@ import type { Config } from '../../../src/config/config.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { createLogger } from '../../../src/observability/logger.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 
 const textOf = (name: string) =>
   `version: 1\nroutes: [{ name: ${name}, upstream: 'http://127.0.0.1:1', credential: none, match: { path: / } }]\n`;
@@ -19,8 +19,7 @@ function parseLine(line: string): Record<string, unknown> {
 
 /** An app that notes what it is told to serve, behind a config file that it is told of. */
 async function startReloads(t: TestContext, serve: (config: Config) => void) {
-  const folder = await mkdtemp(join(tmpdir(), 'reloads-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const file = join(folder, 'cambist.yaml');
   await writeFile(file, textOf('first'));
   const lines: string[] = [];

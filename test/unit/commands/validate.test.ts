@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { validate } from '../../../src/commands/validate.ts';
 import { createAuthority } from '../../../src/transport/certificates.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { VALID } from '../config/sample.ts';
 
 /** A ConfigMap that contains a config in a literal block. */
@@ -15,8 +15,7 @@ function configMap(text: string, name = 'cambist', key = 'cambist.yaml'): string
 
 /** The exit code and output of the command for a config file with this text. */
 async function run(t: TestContext, text: string, ...options: string[]) {
-  const folder = await mkdtemp(join(tmpdir(), 'validate-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const file = join(folder, 'c.yaml');
   await writeFile(file, text);
   const log = t.mock.method(console, 'log', () => undefined);
@@ -161,8 +160,7 @@ test('throws on wrong usage', async () => {
 });
 
 test('warns of a host that the authority in the trust folder excludes', async (t) => {
-  const trust = await mkdtemp(join(tmpdir(), 'validate-trust-'));
-  t.after(() => rm(trust, { recursive: true }));
+  const trust = temporaryFolder(t);
   const lifetime = { notBefore: new Date(), notAfter: new Date(Date.now() + 60_000) };
   const { cert } = createAuthority({ commonName: 'CA', hosts: ['a.example.com'], ...lifetime });
   const route = (host: string) =>

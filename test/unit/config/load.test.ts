@@ -1,17 +1,11 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { loadConfig } from '../../../src/config/load.ts';
 import { formatProblem } from '../../../src/config/problem.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { ROUTE, VALID } from './sample.ts';
-
-async function makeFolder(t: TestContext): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'config-'));
-  t.after(() => rm(folder, { recursive: true }));
-  return folder;
-}
 
 async function problemsOfFile(file: string): Promise<string[]> {
   const { config, problems } = await loadConfig(file);
@@ -23,7 +17,7 @@ async function problemsOfFile(file: string): Promise<string[]> {
 }
 
 test('reports a file that cannot be read', async (t) => {
-  const folder = await makeFolder(t);
+  const folder = temporaryFolder(t);
   const write = async (content: string | Uint8Array) => {
     await writeFile(join(folder, 'c.yaml'), content);
     return problemsOfFile(join(folder, 'c.yaml'));
@@ -56,7 +50,7 @@ function withSecret(t: TestContext, value: string | undefined): void {
 
 test('warns of an unset environment variable and still returns the config', async (t) => {
   withSecret(t, undefined);
-  const file = join(await makeFolder(t), 'c.yaml');
+  const file = join(temporaryFolder(t), 'c.yaml');
   await writeFile(file, VALID);
   const { config, problems } = await loadConfig(file);
   assert.ok(config);
@@ -68,7 +62,7 @@ test('warns of an unset environment variable and still returns the config', asyn
 
 test('reports an unset environment variable as an error if the process needs it', async (t) => {
   withSecret(t, undefined);
-  const file = join(await makeFolder(t), 'c.yaml');
+  const file = join(temporaryFolder(t), 'c.yaml');
   await writeFile(file, VALID);
   const { config, problems } = await loadConfig(file, { needsVariables: true });
   assert.equal(config, undefined);
@@ -82,7 +76,7 @@ test('reports an unset environment variable as an error if the process needs it'
 
 test('reads a large file completely', async (t) => {
   withSecret(t, 'x');
-  const file = join(await makeFolder(t), 'c.yaml');
+  const file = join(temporaryFolder(t), 'c.yaml');
   await writeFile(file, `${VALID}# ${'x'.repeat(200_000)}é\n`);
   const { config, problems } = await loadConfig(file);
   assert.deepEqual(problems, []);
@@ -90,7 +84,7 @@ test('reads a large file completely', async (t) => {
 });
 
 test('warns of a missing secret, key or certificate file', async (t) => {
-  const folder = await makeFolder(t);
+  const folder = temporaryFolder(t);
   const file = join(folder, 'c.yaml');
   await mkdir(join(folder, 'there'));
   await writeFile(join(folder, 'there', 'secret'), 'x');

@@ -1,21 +1,15 @@
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
-import { chmod, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { openInterceptAuthority } from '../../../src/intercept/authority.ts';
 import { createAuthority, exportKey, nameConstraintsOf } from '../../../src/transport/certificates.ts';
 import { permitsHost } from '../../../src/transport/name-constraints.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 
 const HOUR_MS = 3_600_000;
 const HOSTS = ['mcp.example.com', '*.tools.svc'];
-
-async function temporaryFolder(t: TestContext): Promise<string> {
-  const dir = await mkdtemp(join(tmpdir(), 'cambist-authority-'));
-  t.after(() => rm(dir, { recursive: true }));
-  return dir;
-}
 
 test('makes an ephemeral authority that may sign only for its hosts and for no address', async () => {
   const [one, other] = await Promise.all([1, 2].map(() => openInterceptAuthority({ kind: 'ephemeral' }, HOSTS)));
@@ -31,7 +25,7 @@ test('makes an ephemeral authority that may sign only for its hosts and for no a
 });
 
 test('makes the authority of a folder once, with a private key that only the owner may read', async (t) => {
-  const dir = join(await temporaryFolder(t), 'new', 'folder');
+  const dir = join(temporaryFolder(t), 'new', 'folder');
   const made = await openInterceptAuthority({ kind: 'dir', dir }, HOSTS);
   const found = await openInterceptAuthority({ kind: 'dir', dir }, ['other.example.com']);
   assert.equal(found.cert, made.cert);
@@ -40,7 +34,7 @@ test('makes the authority of a folder once, with a private key that only the own
 });
 
 test('agrees on one authority when several processes make it at once', async (t) => {
-  const dir = await temporaryFolder(t);
+  const dir = temporaryFolder(t);
   const all = await Promise.all(Array.from({ length: 5 }, () => openInterceptAuthority({ kind: 'dir', dir }, HOSTS)));
   const stored = await readFile(join(dir, 'authority.pem'), 'utf8');
   assert.ok(all.every(({ cert }) => stored.includes(cert)));
@@ -59,7 +53,7 @@ for (const [what, spoil, message] of [
   ],
 ] as [string, (file: string) => Promise<void>, RegExp][]) {
   test(`refuses the authority of a folder if its file ${what}`, async (t) => {
-    const dir = await temporaryFolder(t);
+    const dir = temporaryFolder(t);
     await openInterceptAuthority({ kind: 'dir', dir }, HOSTS);
     await spoil(join(dir, 'authority.pem'));
     await assert.rejects(openInterceptAuthority({ kind: 'dir', dir }, HOSTS), message);
@@ -67,14 +61,14 @@ for (const [what, spoil, message] of [
 }
 
 test('says which folder cannot be written', async (t) => {
-  const dir = await temporaryFolder(t);
+  const dir = temporaryFolder(t);
   await writeFile(join(dir, 'file'), '');
   const ca = { kind: 'dir', dir: join(dir, 'file', 'below') } as const;
   await assert.rejects(openInterceptAuthority(ca, HOSTS), /intercept\.ca\.dir: .*ENOTDIR/);
 });
 
 async function fileAuthority(t: TestContext, validForMs: number, key?: string) {
-  const dir = await temporaryFolder(t);
+  const dir = temporaryFolder(t);
   const lifetime = { notBefore: new Date(Date.now() - 2 * HOUR_MS), notAfter: new Date(Date.now() + validForMs) };
   const made = createAuthority({ commonName: 'corporate CA', ...lifetime });
   await writeFile(join(dir, 'ca.crt'), made.cert);

@@ -2,27 +2,21 @@ import assert from 'node:assert/strict';
 import dns from 'node:dns';
 import { once } from 'node:events';
 import { existsSync, statSync } from 'node:fs';
-import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readFile, rename, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import fastify from 'fastify';
 import type { Listen } from '../../../src/config/addresses.ts';
 import { openListener } from '../../../src/listeners/listen.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 
 function appOf(t: TestContext) {
   const app = fastify();
   app.get('/', () => 'here');
   t.after(() => app.close());
   return app;
-}
-
-async function folder(t: TestContext): Promise<string> {
-  const path = await mkdtemp(join(tmpdir(), 'cambist-listen-'));
-  t.after(() => rm(path, { recursive: true }));
-  return path;
 }
 
 const onFreePort = (host: string): Listen => ({ kind: 'tcp', host, port: 0 });
@@ -69,13 +63,13 @@ test('reports an address that the machine does not have', async (t) => {
 });
 
 test('listens on a Unix socket', async (t) => {
-  const path = join(await folder(t), 'proxy.sock');
+  const path = join(temporaryFolder(t), 'proxy.sock');
   assert.equal(await openListener(appOf(t), { kind: 'unix', path }, 'listen'), `unix:${path}`);
   assert.equal(await getOverSocket(path), 200);
 });
 
 test('replaces the socket that a killed process left behind', async (t) => {
-  const path = join(await folder(t), 'proxy.sock');
+  const path = join(temporaryFolder(t), 'proxy.sock');
   await leaveSocket(path);
   assert.ok(existsSync(path));
   await openListener(appOf(t), { kind: 'unix', path }, 'listen');
@@ -83,14 +77,14 @@ test('replaces the socket that a killed process left behind', async (t) => {
 });
 
 test('keeps a socket that another process listens on', async (t) => {
-  const path = join(await folder(t), 'proxy.sock');
+  const path = join(temporaryFolder(t), 'proxy.sock');
   await openListener(appOf(t), { kind: 'unix', path }, 'listen');
   await assert.rejects(openListener(appOf(t), { kind: 'unix', path }, 'admin'), /another process listens there/);
   assert.equal(await getOverSocket(path), 200);
 });
 
 test('keeps a file that is not a socket', async (t) => {
-  const path = join(await folder(t), 'cambist.yaml');
+  const path = join(temporaryFolder(t), 'cambist.yaml');
   await writeFile(path, 'version: 1');
   await assert.rejects(openListener(appOf(t), { kind: 'unix', path }, 'listen'), {
     message: `listen: cannot listen on ${path}: the file there is not a socket: remove it, or choose another path`,
@@ -99,7 +93,7 @@ test('keeps a file that is not a socket', async (t) => {
 });
 
 test('reports a missing folder', async (t) => {
-  const path = join(await folder(t), 'none', 'proxy.sock');
+  const path = join(temporaryFolder(t), 'none', 'proxy.sock');
   await assert.rejects(
     openListener(appOf(t), { kind: 'unix', path }, 'listen'),
     /the folder does not exist: create it/,
@@ -112,7 +106,7 @@ for (const [mode, umask] of [
   [0o666, 0o077],
 ] as const) {
   test(`creates a Unix socket with mode ${mode.toString(8)}, whatever the umask, here ${umask.toString(8)}`, async (t) => {
-    const path = join(await folder(t), 'proxy.sock');
+    const path = join(temporaryFolder(t), 'proxy.sock');
     const before = process.umask(umask);
     t.after(() => process.umask(before));
     const app = appOf(t);
@@ -130,7 +124,7 @@ for (const [mode, umask] of [
 }
 
 test('closes the open connections of a Unix socket', async (t) => {
-  const path = join(await folder(t), 'proxy.sock');
+  const path = join(temporaryFolder(t), 'proxy.sock');
   const app = fastify({ forceCloseConnections: true });
   app.get('/', () => new Promise(() => {}));
   await openListener(app, { kind: 'unix', path }, 'listen', 0o600);

@@ -1,25 +1,19 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { pbkdf2 } from 'node:crypto';
-import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { closeSync, constants, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createLogOutput, type LossLine } from '../../../src/observability/log-output.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 
 /** The simplest report. */
 const lossLine: LossLine = (count, fault) => `${count} lost${fault instanceof Error ? `: ${fault.message}` : ''}\n`;
 
-function folder(t: TestContext): string {
-  const made = mkdtempSync(join(tmpdir(), 'cambist-log-'));
-  t.after(() => rmSync(made, { recursive: true }));
-  return made;
-}
-
 /** A file to write to, and its content. */
 function startFile(t: TestContext, batchLength: number) {
-  const path = join(folder(t), 'log');
+  const path = join(temporaryFolder(t), 'log');
   const fd = openSync(path, 'a');
   t.after(() => closeSync(fd));
   return { output: createLogOutput(fd, batchLength, lossLine), text: () => readFileSync(path, 'utf8') };
@@ -27,7 +21,7 @@ function startFile(t: TestContext, batchLength: number) {
 
 /** A pipe whose reader is the test. */
 function startPipe(t: TestContext, batchLength: number) {
-  const path = join(folder(t), 'pipe');
+  const path = join(temporaryFolder(t), 'pipe');
   execFileSync('mkfifo', [path]);
   const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   const fd = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
@@ -67,7 +61,7 @@ function startPipe(t: TestContext, batchLength: number) {
 
 /** A disk that the test fills and empties: /dev/full, or a file in its place. */
 function startDisk(t: TestContext, batchLength: number) {
-  const path = join(folder(t), 'log');
+  const path = join(temporaryFolder(t), 'log');
   const fd = openSync('/dev/full', 'a');
   t.after(() => closeSync(fd));
   const replace = (by: string) => {

@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { platform } from 'node:process';
 import { type TestContext, test } from 'node:test';
 import { readCredential } from '../../../src/secrets/credential.ts';
 import { soon } from '../../harness/eventually.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 
 async function makeFile(t: TestContext, content: string | Uint8Array): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'credential-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   await writeFile(join(folder, 'secret'), content);
   return join(folder, 'secret');
 }

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { statSync, writeFileSync } from 'node:fs';
-import { mkdir, mkdtemp, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { platform } from 'node:process';
 import { type TestContext, test } from 'node:test';
@@ -9,6 +8,7 @@ import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promi
 import { systemClock } from '../../../src/clock/clock.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
 import { createSecretFileReader, type ReadSecretFile } from '../../../src/secrets/secret-file.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 
 const LONG_AGO = new Date('2026-01-01');
 /** More than one tick of the file system's clock. */
@@ -28,8 +28,7 @@ const withoutWaiting = () => {
 
 /** Mounts a Secret as the kubelet does: `value` links through `..data` to a folder that is replaced as a whole. */
 async function mountSecret(t: TestContext, content: string): Promise<{ folder: string; file: string }> {
-  const folder = await mkdtemp(join(tmpdir(), 'secret-file-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   await publish(folder, 1, content);
   await symlink(join('..data', 'value'), join(folder, 'value'));
   return { folder, file: join(folder, 'value') };

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { EventEmitter, once } from 'node:events';
 import fs from 'node:fs';
-import { mkdir, mkdtemp, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createLogger } from '../../../src/observability/logger.ts';
 import { watchFiles } from '../../../src/secrets/watch.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 
 /** Debounce of the watcher. */
 const DEBOUNCE_MS = 100;
@@ -15,12 +15,6 @@ const DEBOUNCE_MS = 100;
 const { watch } = fs;
 // The watcher gets mock timers. The test itself needs real ones.
 const { setInterval: startInterval, clearInterval: endInterval } = globalThis;
-
-async function makeFolder(t: TestContext): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'watch-'));
-  t.after(() => rm(folder, { recursive: true, force: true }));
-  return folder;
-}
 
 const POLL_MS = 60_000;
 
@@ -88,7 +82,7 @@ function replaceWatch(t: TestContext, replacement: Watch, onEvent: () => void): 
 }
 
 test('reports a file once that is written, or replaced as by editors', async (t) => {
-  const folder = await makeFolder(t);
+  const folder = temporaryFolder(t);
   const file = join(folder, 'c.yaml');
   await writeFile(file, 'one');
   const { heard, changed } = await startWatching(t, () => [file, file]);
@@ -102,7 +96,7 @@ test('reports a file once that is written, or replaced as by editors', async (t)
 });
 
 test('reports the swap of a ConfigMap once', async (t) => {
-  const folder = await makeFolder(t);
+  const folder = temporaryFolder(t);
   const version = async (name: string, content: string) => {
     await mkdir(join(folder, name));
     await writeFile(join(folder, name, 'c.yaml'), content);
@@ -128,7 +122,7 @@ test('reports the swap of a ConfigMap once', async (t) => {
 });
 
 test('reports nothing if the content is unchanged or another file changes', async (t) => {
-  const folder = await makeFolder(t);
+  const folder = temporaryFolder(t);
   const file = join(folder, 'c.yaml');
   await writeFile(file, 'one');
   const { heard, changed } = await startWatching(t, () => [file]);
@@ -140,7 +134,7 @@ test('reports nothing if the content is unchanged or another file changes', asyn
 });
 
 test('reports that a file or folder disappears and returns', async (t) => {
-  const folder = join(await makeFolder(t), 'inner');
+  const folder = join(temporaryFolder(t), 'inner');
   const file = join(folder, 'c.yaml');
   await mkdir(folder);
   await writeFile(file, 'one');
@@ -164,7 +158,7 @@ test('reports that a file or folder disappears and returns', async (t) => {
 });
 
 test('notices changes by polling alone, also behind a link', async (t) => {
-  const folder = await makeFolder(t);
+  const folder = temporaryFolder(t);
   await mkdir(join(folder, 'elsewhere'));
   await mkdir(join(folder, 'here'));
   await writeFile(join(folder, 'elsewhere', 'c.yaml'), 'one');
@@ -176,7 +170,7 @@ test('notices changes by polling alone, also behind a link', async (t) => {
 });
 
 test('watches other files after the list changes', async (t) => {
-  const folder = await makeFolder(t);
+  const folder = temporaryFolder(t);
   const [first, second] = [join(folder, 'a', 'first'), join(folder, 'b', 'second')];
   await mkdir(join(folder, 'a'));
   await mkdir(join(folder, 'b'));
@@ -194,7 +188,7 @@ test('watches other files after the list changes', async (t) => {
 });
 
 test('compares a large file by size and time', async (t) => {
-  const file = join(await makeFolder(t), 'large');
+  const file = join(temporaryFolder(t), 'large');
   const content = Buffer.alloc(8 * 1024 * 1024 + 1);
   await writeFile(file, content);
   const { heard, changed } = await startWatching(t, () => [file]);
@@ -204,7 +198,7 @@ test('compares a large file by size and time', async (t) => {
 });
 
 test('reports nothing after close', async (t) => {
-  const file = join(await makeFolder(t), 'c.yaml');
+  const file = join(temporaryFolder(t), 'c.yaml');
   await writeFile(file, 'one');
   const { polled, changed, watcher } = await startWatching(t, () => [file]);
   watcher.close();
@@ -214,7 +208,7 @@ test('reports nothing after close', async (t) => {
 });
 
 test('logs a failed check, and checks again', async (t) => {
-  const file = join(await makeFolder(t), 'c.yaml');
+  const file = join(temporaryFolder(t), 'c.yaml');
   await writeFile(file, 'one');
   let fails = false;
   const files = () => {
@@ -232,7 +226,7 @@ test('logs a failed check, and checks again', async (t) => {
 });
 
 test('logs once that a folder cannot be watched, and keeps polling', async (t) => {
-  const file = join(await makeFolder(t), 'c.yaml');
+  const file = join(temporaryFolder(t), 'c.yaml');
   await writeFile(file, 'one');
   const { polled, changed, lines } = await startWatching(
     t,
@@ -249,7 +243,7 @@ test('logs once that a folder cannot be watched, and keeps polling', async (t) =
 });
 
 test('closes a broken watcher, and keeps polling', async (t) => {
-  const file = join(await makeFolder(t), 'c.yaml');
+  const file = join(temporaryFolder(t), 'c.yaml');
   await writeFile(file, 'one');
   const broken = new EventEmitter();
   let closed = 0;

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { SignJWT } from 'jose';
@@ -8,13 +7,13 @@ import { expiringCredentials } from '../../../src/config/expiring-credentials.ts
 import { readExpiries } from '../../../src/tokens/credential-expiry.ts';
 import { configOf } from '../../harness/app.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 
 const EXPIRY = 1_900_000_000;
 
 /** A config with a credential of every kind, and a function that writes their files. */
 function setUp(t: TestContext) {
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-expiry-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const file = (name: string) => ({ file: join(folder, name) });
   const tls = { certificate: file('cert.pem'), private_key: file('key.pem') };
   const server = { token_endpoint: 'https://idp.example.com/token', client_id: 'c' };

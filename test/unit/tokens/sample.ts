@@ -1,5 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
@@ -15,6 +14,7 @@ import type { ClientAssertions, TokenEndpointContext } from '../../../src/tokens
 import type { TokenRequest } from '../../../src/tokens/token-request.ts';
 import type { ExpectedResponse } from '../../../src/tokens/token-response.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 
 export const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
 export const JWT = 'urn:ietf:params:oauth:token-type:jwt';
@@ -187,8 +187,7 @@ export function failsWith(code: ErrorCode, message?: RegExp) {
 
 /** A temporary folder for one test. */
 export function folderOf(t: TestContext): { path: string; write(name: string, content: string): string } {
-  const path = mkdtempSync(join(tmpdir(), 'cambist-'));
-  t.after(() => rmSync(path, { recursive: true }));
+  const path = temporaryFolder(t);
   return {
     path,
     write(name, content) {

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { SignJWT } from 'jose';
@@ -12,6 +11,7 @@ import { createDispatchers } from '../../../src/transport/dispatchers.ts';
 import { configOf } from '../../harness/app.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 
 function jwt(expirySeconds: number): Promise<string> {
   return new SignJWT({}).setProtectedHeader({ alg: 'HS256' }).setExpirationTime(expirySeconds).sign(new Uint8Array(32));
@@ -37,8 +37,7 @@ test('keeps the endpoint of a server for transmitters over a reload, even of one
   const server = await startFakeAuthorizationServer();
   t.after(server.close);
   const routes = [{ name: 'r', match: { path: '/r' }, upstream: 'https://mcp.example.com', credential: 'none' }];
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-tokens-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const file = join(folder, 'secret');
   writeFileSync(file, 'a secret');
   const client_auth = { method: 'client_secret_basic', client_secret: { file } };
@@ -62,8 +61,7 @@ test('keeps the endpoint of a server for transmitters over a reload, even of one
 });
 
 test('reads the expiry of a rotated credential at the next sweep', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'cambist-tokens-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const file = join(folder, 'actor');
   writeFileSync(file, await jwt(1_900_000_000));
   const config = configOf({

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { TlsFiles } from '../../../src/config/authorization-server.ts';
@@ -10,6 +9,7 @@ import { type Certificate, createCertificateAuthority } from '../../harness/cert
 import { dispatched } from '../../harness/dispatched.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
 import { startFakeUpstream } from '../../harness/fake-upstream.ts';
+import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { eventStream } from '../../harness/upstream-handlers.ts';
 
 const authority = createCertificateAuthority();
@@ -28,8 +28,7 @@ function dispatchersOf(t: TestContext): Fixture {
 
 /** Writes TLS files into a temporary folder. */
 async function tlsFiles(t: TestContext, pem: { ca?: string; client?: Certificate }): Promise<TlsFiles> {
-  const folder = await mkdtemp(join(tmpdir(), 'cambist-tls-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const write = async (name: string, text: string | undefined) => {
     if (text === undefined) return undefined;
     await writeFile(join(folder, name), text);
