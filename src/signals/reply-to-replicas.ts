@@ -86,13 +86,20 @@ export function createReplier({ messages, known, replies, clock, random }: Repli
     }
   }
 
+  /** Another replica may have replied to some questions meanwhile, and others were repeated. */
+  function stillWaiting(asked: readonly string[]): [string, Waiting][] {
+    const ids = new Set(asked.map((id) => latest.get(id) ?? id));
+    return [...waiting].filter(([id]) => ids.has(id)).slice(0, MAX_QUESTIONS);
+  }
+
   async function reply(nowMs: number): Promise<void> {
     dropOld(nowMs);
     if (waiting.size === 0) return;
+    // Only these: a replica that asks during the digests may have missed a revocation that came after the list was read.
+    const asked = [...waiting.keys()];
     const lists = partsOf(known().list());
     const digests = await digestsOf(lists);
-    // Another replica may have replied to some of them meanwhile.
-    const questions = [...waiting].slice(0, MAX_QUESTIONS);
+    const questions = stillWaiting(asked);
     if (questions.length === 0) return;
     const parts = [...new Set(questions.flatMap(([, each]) => differingParts(each.digests, digests)))];
     const batches = await divide(parts.flatMap((part) => lists[part] ?? []));

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
 import { type TestContext, test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { newId, writeReply } from '../../../src/signals/replica-wire.ts';
+import { newId, readReply, writeReply } from '../../../src/signals/replica-wire.ts';
 import { createReplier, type ReplierOptions } from '../../../src/signals/reply-to-replicas.ts';
 import { DIGESTS_LENGTH } from '../../../src/signals/revocation-parts.ts';
+import type { RevocationEntry } from '../../../src/tokens/revocation-list.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 
 /** A replier whose replies take 300 ms, and the questions to which it has replied. */
@@ -11,15 +13,18 @@ function start(t: TestContext, { replies = 'soon' as ReturnType<ReplierOptions['
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const clock = createFakeClock();
   const replied: string[] = [];
+  const list: RevocationEntry[] = [];
+  const sent: number[] = [];
   const replier = createReplier({
     messages: {
       async publish(_topic, payload) {
         replied.push(...(payload as { to: string[] }).to);
+        sent.push(readReply(payload)?.entries.length ?? -1);
         clock.advance(300);
         return true;
       },
     },
-    known: () => ({ list: () => [], restore: () => 0 }),
+    known: () => ({ list: () => list, restore: () => 0 }),
     replies: () => replies,
     clock,
     random: () => delayMs / 250,
@@ -28,6 +33,9 @@ function start(t: TestContext, { replies = 'soon' as ReturnType<ReplierOptions['
   return {
     replier,
     replied,
+    list,
+    /** Number of revocations in each message. */
+    sent,
     /** @param earlier ids under which the same replica has asked before */
     ask(earlier: readonly string[] = []): string {
       const id = newId();
@@ -36,9 +44,10 @@ function start(t: TestContext, { replies = 'soon' as ReturnType<ReplierOptions['
     },
     /** The event loop is busy until then, so that a timer is late. */
     stall: (ms: number) => clock.advance(ms),
-    async pass(ms: number): Promise<void> {
+    async pass(ms: number, meanwhile = () => {}): Promise<void> {
       clock.advance(ms);
       t.mock.timers.tick(ms);
+      meanwhile();
       // Digests are made in many turns of the event loop.
       for (let turn = 0; turn < 100; turn += 1) await setImmediate();
     },
@@ -71,6 +80,26 @@ test('rests for twice as long as a reply took', async (t) => {
   assert.deepEqual(replied, [first]);
   await pass(1);
   assert.deepEqual(replied, [first, second]);
+});
+
+test('replies to a question with what it knew when that was asked, and not before', async (t) => {
+  const { replied, sent, list, ask, pass } = start(t);
+  const first = ask();
+  let [second, repeated] = ['', ''];
+  await pass(0, () => {
+    list.push({ key: hash('sha256', 'alice', 'base64url'), issuer: 'https://idp.example.com', atMs: 1 });
+    second = ask();
+    repeated = ask([first]);
+  });
+  assert.deepEqual([replied, sent], [[repeated], [0]]);
+  await pass(600);
+  assert.deepEqual(
+    [replied, sent],
+    [
+      [repeated, second],
+      [0, 1],
+    ],
+  );
 });
 
 test('replies once to a question that was repeated', async (t) => {
