@@ -56,10 +56,11 @@ function namesWebSocket(value: string): boolean {
   return value.trim().toLowerCase() === 'websocket';
 }
 
-function isWebSocket({ method, headers, rawHeaders }: IncomingMessage): boolean {
+/** HTTP/1.0 has no upgrades (RFC 9110 section 7.8). */
+function isWebSocket({ method, headers, rawHeaders, httpVersion }: IncomingMessage): boolean {
   const offered = headerValues(rawHeaders, 'upgrade');
   const hasBody = headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0';
-  return method === 'GET' && !hasBody && offered.length === 1 && offered.every(namesWebSocket);
+  return httpVersion === '1.1' && method === 'GET' && !hasBody && offered.length === 1 && offered.every(namesWebSocket);
 }
 
 /** Serializes the request line and headers as received, without the header that would make the request an upgrade again. */

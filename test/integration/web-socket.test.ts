@@ -42,6 +42,15 @@ function nextText(socket: WebSocket): Promise<unknown> {
   );
 }
 
+test('serves a handshake of HTTP/1.0 as an ordinary request', async (t) => {
+  const { app, upstream, authorization } = await startGateway(t);
+  const connection = await connectRaw(app.url);
+  const upgrade = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n';
+  connection.send(`GET /github HTTP/1.0\r\nHost: h\r\nAuthorization: ${authorization}\r\n${upgrade}\r\n`);
+  assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 200 /);
+  assert.equal(upstream.requests[0]?.headers.upgrade, undefined);
+});
+
 test('opens a WebSocket with the issued token, and relays texts in both directions', async (t) => {
   const { connect, backend, authorizationServer, subjectToken, app } = await startWebSockets(t);
   const socket = connect(undefined, ['mcp', 'other']);

@@ -59,7 +59,7 @@ export function createConnection(socket: Socket, host: string, { onIdle, onClose
 
   const events: ResponseEvents = {
     isExpected: () => request !== undefined,
-    headers(status, headers) {
+    headers(status, headers, minorVersion) {
       const active = activeRequest();
       if (status === SWITCHING_PROTOCOLS) {
         if (!active.options.upgrade)
@@ -69,11 +69,11 @@ export function createConnection(socket: Socket, host: string, { onIdle, onClose
         upgradeHeaders = headers;
         return 'another protocol';
       }
-      // Interim responses are dropped (RFC 9110 section 15.2).
+      // Interim responses are dropped, although RFC 9110 section 15.2 wants them forwarded: no MCP client reads one.
       if (status < 200) return 'no body';
       clearTimeout(headersTimer);
       hasResponseStarted = true;
-      idleMs = isLast ? 0 : keepAliveMs(status, headers);
+      idleMs = isLast ? 0 : keepAliveMs(status, headers, minorVersion);
       active.startResponse(status, headers);
       activeRequest();
       return active.options.method === 'HEAD' ? 'no body' : 'body';
@@ -224,13 +224,15 @@ const NOT_MODIFIED = 304;
  * How long a connection may stay idle after a response with these headers. 0: the connection is not reused.
  * @see RFC 9112 section 9.3
  */
-export function keepAliveMs(status: number, headers: readonly string[]): number {
+export function keepAliveMs(status: number, headers: readonly string[], minorVersion = 1): number {
   let idleMs = DEFAULT_MS;
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string;
     const value = headers[i + 1] as string;
     if (isHeader(name, 'keep-alive')) idleMs = hintedMs(value) ?? idleMs;
     else if (hasNoBody(status) && announcesBody(name, value)) return 0;
+    // HTTP/1.0 has no transfer codings, so the sender may see another end of the response (RFC 9112 section 6.1).
+    else if (minorVersion === 0 && isHeader(name, 'transfer-encoding')) return 0;
   }
   return idleMs;
 }

@@ -13,7 +13,7 @@ export interface Callbacks {
   /** A header value, or the continuation of one. */
   value(start: number, length: number): number;
   /** @param majorVersion of HTTP, RTSP or ICE: llhttp reads all three */
-  headers(status: number, majorVersion: number): number;
+  headers(status: number, majorVersion: number, minorVersion: number): number;
   body(start: number, length: number): number;
   /** @param keepsAlive whether the connection can carry another response, as far as this one says */
   end(keepsAlive: boolean): number;
@@ -76,6 +76,7 @@ interface Exports {
   llhttp_resume(parser: number): void;
   llhttp_should_keep_alive(parser: number): number;
   llhttp_get_http_major(parser: number): number;
+  llhttp_get_http_minor(parser: number): number;
   /** @param lenient 1: another response may follow one that closes the connection */
   llhttp_set_lenient_keep_alive(parser: number, lenient: number): void;
   llhttp_get_error_pos(parser: number): number;
@@ -151,7 +152,7 @@ function load(): Exports {
     wasm_on_headers_complete(parser: number, status: number) {
       // Only the final response decides whether the connection closes, not an interim one (RFC 9112 section 9.6).
       llhttp.llhttp_set_lenient_keep_alive(parser, status < 200 ? 1 : 0);
-      return current.headers(status, llhttp.llhttp_get_http_major(parser));
+      return current.headers(status, llhttp.llhttp_get_http_major(parser), llhttp.llhttp_get_http_minor(parser));
     },
     wasm_on_body: (_: number, address: number, length: number) => current.body(position(address), length),
     wasm_on_message_complete: (parser: number) => current.end(llhttp.llhttp_should_keep_alive(parser) === 1),

@@ -8,8 +8,11 @@ export type Following = 'body' | 'no body' | 'another protocol';
 export interface ResponseEvents {
   /** Called at the first byte of a response. @returns whether a request waits for one */
   isExpected(): boolean;
-  /** @param headers names and values in turn, with a character for each byte */
-  headers(status: number, headers: string[]): Following;
+  /**
+   * @param headers names and values in turn, with a character for each byte
+   * @param minorVersion 0 for HTTP/1.0
+   */
+  headers(status: number, headers: string[], minorVersion: number): Following;
   /** @param bytes part of the chunk that is parsed */
   body(bytes: Buffer): void;
   /** @param keepsAlive whether the connection can carry another response */
@@ -90,14 +93,14 @@ export function createResponseParser(events: ResponseEvents, maxHeaderBytes: num
       else headers[headers.length - 1] += value;
       return count(length);
     },
-    headers(status, majorVersion) {
+    headers(status, majorVersion, minorVersion) {
       if (majorVersion !== 1) return refuse(malformed('HPE_INVALID_VERSION', 'unexpected HTTP version'));
       isInterim = false;
       const complete = headers;
       headers = [];
       headerBytes = 0;
       try {
-        const following = events.headers(status, complete);
+        const following = events.headers(status, complete, minorVersion);
         if (following === 'another protocol') return CODES.otherProtocol;
         isInterim = status < 200;
         if (following === 'no body') return CODES.noBody;

@@ -19,9 +19,9 @@ function notingParser(noted: Noted, events: Partial<ResponseEvents> = {}): Respo
   return createResponseParser(
     {
       isExpected: () => events.isExpected?.() ?? true,
-      headers(status, headers) {
+      headers(status, headers, minorVersion) {
         noted.push([status, ...headers]);
-        return events.headers?.(status, headers) ?? 'body';
+        return events.headers?.(status, headers, minorVersion) ?? 'body';
       },
       body(bytes) {
         noted.push(bytes.toString('latin1'));

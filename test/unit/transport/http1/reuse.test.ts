@@ -10,6 +10,9 @@ import {
 import { eventually } from '../../../harness/eventually.ts';
 import { follow } from '../../../harness/followed.ts';
 
+/** The sender may not know the coding, and keep a part of the content for the next response (RFC 9112 section 6.1). */
+const CODED_AS_1_0 = 'HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n';
+
 /** Waits for the next turn of the event loop, when all input was read. */
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
@@ -75,6 +78,7 @@ for (const [what, response] of [
   ['says Connection: close', responseOf('hello', 'HTTP/1.1 200 OK\r\nConnection: close\r\n')],
   ['says Connection: x, Close', responseOf('hello', 'HTTP/1.1 200 OK\r\nConnection: x, Close\r\n')],
   ['is of HTTP/1.0', responseOf('hello', 'HTTP/1.0 200 OK\r\n')],
+  ['is of HTTP/1.0 and has a transfer coding', `${CODED_AS_1_0}5\r\nhello\r\n0\r\n\r\n`],
   ['allows one second of idle time', responseOf('hello', 'HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\n')],
   ['allows no more idle time than the margin', responseOf('hello', 'HTTP/1.1 200 OK\r\nKeep-Alive: timeout=2\r\n')],
 ] as const) {
