@@ -29,6 +29,12 @@ export interface HostCertificates {
   contextFor(host: string): SecureContext;
 }
 
+interface Issued {
+  readonly context: SecureContext;
+  /** Epoch milliseconds. */
+  readonly atMs: number;
+}
+
 /** One key serves all hosts, because only their names differ. Signing is synchronous, so a host gets one certificate at a time. */
 export function createHostCertificates(
   authority: CertificateAuthority,
@@ -37,10 +43,14 @@ export function createHostCertificates(
   const { publicKey, privateKey } = generateKeys();
   const key = exportKey(privateKey);
   const chain = isRoot(authority.cert) ? '' : authority.cert;
-  const contexts = new LRUCache<string, SecureContext>({ max: MAX_HOSTS, ttl: REUSED_MS });
+  const issued = new LRUCache<string, Issued>({ max: MAX_HOSTS });
 
-  function issue(host: string): string {
-    const now = nowMs();
+  /** By the wall clock, as clients do: the machine may have slept, or its clock may have been set. */
+  function isReusable({ atMs }: Issued, now: number): boolean {
+    return now >= atMs - BACKDATED_MS && now < atMs + REUSED_MS;
+  }
+
+  function issue(host: string, now: number): string {
     return issueCertificate(authority, {
       commonName: COMMON_NAME,
       hosts: [host],
@@ -53,17 +63,17 @@ export function createHostCertificates(
 
   return {
     contextFor(host) {
-      let context = contexts.get(host);
-      if (context === undefined) {
-        context = createSecureContext({
-          key,
-          cert: issue(host) + chain,
-          minVersion: 'TLSv1.2',
-          ciphers: CIPHERS,
-          honorCipherOrder: true,
-        });
-        contexts.set(host, context);
-      }
+      const now = nowMs();
+      const known = issued.get(host);
+      if (known !== undefined && isReusable(known, now)) return known.context;
+      const context = createSecureContext({
+        key,
+        cert: issue(host, now) + chain,
+        minVersion: 'TLSv1.2',
+        ciphers: CIPHERS,
+        honorCipherOrder: true,
+      });
+      issued.set(host, { context, atMs: now });
       return context;
     },
   };

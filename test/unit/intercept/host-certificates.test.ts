@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
 import { createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { connect, type SecureContext, TLSSocket } from 'node:tls';
 import { createHostCertificates } from '../../../src/intercept/host-certificates.ts';
 import { createAuthority } from '../../../src/transport/certificates.ts';
@@ -79,17 +78,17 @@ test('makes the certificate of a host once, and of each host its own', () => {
   assert.notEqual(contextFor('a.example.com'), contextFor('b.example.com'));
 });
 
-test('makes another certificate after half a lifetime', async (t) => {
-  let elapsedMs = 0;
-  const now = performance.now.bind(performance);
-  t.mock.method(performance, 'now', () => now() + elapsedMs);
-  const { contextFor } = createHostCertificates(authority);
+test('makes another certificate after half a lifetime, or if the clock is set to before the certificate', () => {
+  let nowMs = NOW_MS;
+  const { contextFor } = createHostCertificates(authority, { nowMs: () => nowMs });
   const first = contextFor('a.example.com');
-  elapsedMs = 11 * HOUR_MS;
-  // The cache reads the clock once in a millisecond.
-  await delay(5);
-  assert.equal(contextFor('a.example.com'), first);
-  elapsedMs = 12 * HOUR_MS + 1000;
-  await delay(5);
-  assert.notEqual(contextFor('a.example.com'), first);
+  for (const reusedAtMs of [-HOUR_MS, 12 * HOUR_MS - 1]) {
+    nowMs = NOW_MS + reusedAtMs;
+    assert.equal(contextFor('a.example.com'), first);
+  }
+  nowMs = NOW_MS + 12 * HOUR_MS;
+  const second = contextFor('a.example.com');
+  assert.notEqual(second, first);
+  nowMs = NOW_MS + 11 * HOUR_MS - 1;
+  assert.notEqual(contextFor('a.example.com'), second);
 });
