@@ -62,6 +62,8 @@ export function createSubjectSource({
     checkExpiry(subject, clock);
     const verifying = verify && verifier.verify(subject, verify, () => addressOf(connection));
     if (verifying === undefined) {
+      // A remembered introspection may state an expiry that the token itself does not.
+      if (verify !== undefined) checkExpiry(subject, clock);
       revocations?.check(subject);
       return subject;
     }

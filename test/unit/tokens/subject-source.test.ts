@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { createSubjectReader } from '../../../src/tokens/subject.ts';
+import type { SubjectVerification } from '../../../src/config/route.ts';
+import { createSubjectReader, type Subject } from '../../../src/tokens/subject.ts';
 import { createSubjectSource } from '../../../src/tokens/subject-source.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
 import { issuerKey, startIssuer } from './issuer.ts';
 import { failsWith, folderOf, jwtOf, routeOf, subjectTokenOf } from './sample.ts';
 
@@ -34,6 +36,24 @@ test('refuses an expired caller’s token before its verification', async (t) =>
   const route = routeOf({ subjectToken: subjectTokenOf({ verify: issuer.rules() }) });
   const values = [`Bearer ${jwtOf({ exp: nowSeconds - 10 })}`];
   assert.throws(() => source(route, CONNECTION, values), failsWith('ERR_SUBJECT_TOKEN_INVALID', /expired/));
+});
+
+test('refuses a token at the expiry that a remembered introspection states, also after the machine slept', () => {
+  const clock = createFakeClock();
+  const expiresAtMs = clock.wallMs() + 10_000;
+  const verifier = {
+    prepare: async () => {},
+    forget() {},
+    verify(subject: Subject) {
+      subject.expiresAtMs = expiresAtMs;
+      return undefined;
+    },
+  };
+  const source = createSubjectSource({ reader: createSubjectReader(), verifier, clock, credentialRead() {} });
+  const route = routeOf({ subjectToken: subjectTokenOf({ verify: {} as SubjectVerification }) });
+  assert.ok(source(route, {}, ['Bearer opaque']));
+  clock.jumpWall(60_000);
+  assert.throws(() => source(route, {}, ['Bearer opaque']), failsWith('ERR_SUBJECT_TOKEN_INVALID', /expired/));
 });
 
 test('returns a promise until a caller’s token is verified', async (t) => {
