@@ -32,6 +32,15 @@ test('gives the same object for equal names', () => {
   assert.equal(grantedBy({ aud: 'github', iat: 1 }, undefined), grantedBy({ aud: 'github', iat: 2 }, undefined));
 });
 
+test('remembers no names that look like tokens', () => {
+  assert.notEqual(grantedBy({ aud: JWT }, undefined), grantedBy({ aud: JWT }, undefined));
+});
+
+test('shows at most 16 audiences', () => {
+  const aud = Array.from({ length: 17 }, (_, index) => `backend-${index}`);
+  assert.deepEqual(grantedBy({ aud }, undefined).audience, aud.slice(0, 16));
+});
+
 test('does not mix up names with those of the previous token', () => {
   const stated: [aud: string | string[] | undefined, scope: string | undefined][] = [
     ['github', 'repo'],

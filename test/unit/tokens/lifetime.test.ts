@@ -155,6 +155,17 @@ test('expires by its own and the subject token’s expiry on either clock, and n
   assert.deepEqual([isExpired(byResponse, clock), isExpired(unknown, clock)], [true, false]);
 });
 
+test('expires with the subject token, also when the wall clock was set back', () => {
+  const clock = createFakeClock();
+  const bounds = boundsOf(clock, { expiresInSeconds: 100, subjectExpiresAtMs: clock.wallMs() + 50_000 });
+  const token = { lifetime: computeLifetime(OPAQUE, bounds, clock, 0) };
+  clock.jumpWall(-50_000);
+  clock.advance(49_999);
+  assert.equal(isExpired(token, clock), false);
+  clock.advance(1);
+  assert.equal(isExpired(token, clock), true);
+});
+
 test('a token that was expired on arrival does not expire later', () => {
   const clock = createFakeClock();
   const token = { lifetime: computeLifetime(OPAQUE, boundsOf(clock, { expiresInSeconds: 0 }), clock, 0) };

@@ -215,6 +215,19 @@ test('tells which tokens in use were revoked, once for several revocations', () 
   assert.equal(pending.length, 1);
   runPending();
   assert.deepEqual(told, [[alice.digest]]);
+  revoke({ subject: { claim: 'sub', value: 'bob' } });
+  runPending();
+  assert.deepEqual(told, [[alice.digest], [bob.digest]]);
+});
+
+test('revokes a token that was issued in the moment of the revocation, or with those that made room', () => {
+  const { revocations, token, revoke, nowSeconds } = start({ max: 2 });
+  const atMs = nowSeconds * 1000;
+  revoke({ atMs });
+  assert.ok(revocations.isRevoked(token({ iat: nowSeconds })));
+  for (const value of ['bob', 'carol']) revoke({ atMs, subject: { claim: 'sub', value } });
+  assert.equal(revocations.fullIssuers, 1);
+  assert.ok(revocations.isRevoked(token({ sub: 'nobody', iat: nowSeconds })));
 });
 
 test('refuses all older tokens of an issuer in place of revocations that it has no room for', () => {
@@ -231,11 +244,40 @@ test('refuses all older tokens of an issuer in place of revocations that it has 
   assert.ok(!revocations.isRevoked(token({ sub: 'nobody' })));
 });
 
+test('makes room with the older half of the revocations, and none where it has room', () => {
+  const { revocations, token, revoke, full, clock, nowSeconds } = start({ max: 10 });
+  const revokeUser = (i: number) => {
+    clock.advance(10_000);
+    revoke({ subject: { claim: 'sub', value: `user-${i}` } });
+  };
+  for (let i = 0; i < 10; i += 1) revokeUser(i);
+  revokeUser(0);
+  assert.deepEqual(full, []);
+  revokeUser(10);
+  // User 0 was revoked again, so users 1 to 5 are the older half.
+  assert.ok(revocations.isRevoked(token({ sub: 'nobody', iat: nowSeconds + 59 })));
+  assert.ok(!revocations.isRevoked(token({ sub: 'nobody', iat: nowSeconds + 61 })));
+  assert.equal(revocations.size, 6);
+});
+
+test('makes room with revocations whose time has passed first', () => {
+  const { revocations, token, revoke, full, clock, nowSeconds } = start({ max: 10 });
+  for (let i = 0; i < 10; i += 1) revoke({ subject: { claim: 'sub', value: `user-${i}` } });
+  clock.advance(24 * HOUR + 1);
+  revoke();
+  assert.deepEqual(full, []);
+  assert.equal(revocations.size, 1);
+  assert.ok(!revocations.isRevoked(token({ sub: 'nobody', iat: nowSeconds })));
+});
+
 test('makes room for one issuer with its own revocations alone', () => {
   const { revocations, token, revoke, full } = start({ max: 10 });
   const other = 'https://other.example.com';
   revoke({ issuer: other });
-  for (let i = 0; i < 40; i += 1) revoke({ subject: { claim: 'sub', value: `user-${i}` } });
+  for (let i = 0; i < 40; i += 1) {
+    if (i === 8) revoke({ issuer: 'https://third.example.com' });
+    revoke({ subject: { claim: 'sub', value: `user-${i}` } });
+  }
   assert.deepEqual(new Set(full), new Set([ISSUER]));
   assert.ok(revocations.size <= 10);
   assert.ok(revocations.isRevoked(token({ iss: other })));

@@ -28,6 +28,7 @@ const repeated: [what: string, token: string, sent: string][] = [
   ['a scheme in the sent value', 'abc', 'Basic abc'],
   ['white space around', ` \t${TOKEN}\r\n`, TOKEN],
   ['padding at the end', `${TOKEN}==`, TOKEN],
+  ['much padding after a short secret', `secret${'='.repeat(20)}`, 'secret'],
   ['padding in each part', TOKEN.split('.').join('==.'), TOKEN],
   ['padding in the sent value', TOKEN, `${TOKEN}=`],
   ['the other Base64 alphabet', SIGNED.replaceAll('-', '+').replaceAll('_', '/'), SIGNED],
