@@ -5,6 +5,7 @@ import type { Route } from '../config/route.ts';
 import { createCheckContext } from '../doctor/check-context.ts';
 import { createTextReport, type ReportedFinding, summary } from '../doctor/report.ts';
 import { type CheckOptions, type Reporter, runChecks } from '../doctor/run-checks.ts';
+import { printableJson } from '../observability/printable.ts';
 import { createDispatchers } from '../transport/dispatchers.ts';
 import { createDnsLookup } from '../transport/dns-lookup.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
@@ -41,9 +42,7 @@ export const doctor: Command = async (args) => {
   if (values.trust === true) await checkTrust(config, reporter);
   else await check({ config, only, input, call: values.call === true }, reporter);
   const healthy = findings.every(({ severity }) => severity !== 'error');
-  console.log(
-    values.json === true ? JSON.stringify({ file, healthy, findings }, null, 2) : `\n${file}: ${summary(findings)}`,
-  );
+  console.log(values.json === true ? printableJson({ file, healthy, findings }, 2) : `\n${file}: ${summary(findings)}`);
   return healthy ? EXIT.done : EXIT.failed;
 };
 

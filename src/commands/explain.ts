@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import type { Config } from '../config/config.ts';
 import { needsCaller, readsCaller } from '../config/needs-caller.ts';
 import type { Route } from '../config/route.ts';
+import { printable, printableJson } from '../observability/printable.ts';
 import { metadataUrl } from '../proxy/resource-metadata.ts';
 import { decodeName } from '../routing/mcp-message.ts';
 import type { KnownFacts } from '../routing/request-facts.ts';
@@ -84,7 +85,7 @@ export const explain: Command = async (args) => {
   if (loaded === undefined) return EXIT.failed;
   const { config } = loaded;
   const explanation = explainRequest(config, values.request, url, headers);
-  console.log(values.json === true ? JSON.stringify(explanation, null, 2) : describe(explanation));
+  console.log(values.json === true ? printableJson(explanation, 2) : describe(explanation));
   return explanation.route === undefined ? EXIT.failed : EXIT.done;
 };
 
@@ -212,7 +213,8 @@ function describe(explanation: Explanation): string {
     const title = `Why no ${route === undefined ? '' : 'other '}route matches`;
     lines.push('', title, ...others.map((other) => `  ${other.route}: ${other.why}`));
   }
-  return lines.join('\n');
+  // A config may name a client or scope with characters that control a terminal.
+  return lines.map(printable).join('\n');
 }
 
 /** The facts about a route, each with its label. Those that are undefined are not shown. */

@@ -6,6 +6,7 @@ import { stringify } from 'yaml';
 import { changeFiles } from '../kubernetes/manifest-files.ts';
 import { ManifestError } from '../kubernetes/manifest-stream.ts';
 import { type ServiceName, setCaBundle } from '../kubernetes/webhook-configuration.ts';
+import { printable } from '../observability/printable.ts';
 import { createAuthority, exportKey, generateKeys, issueCertificate } from '../transport/certificates.ts';
 import { type Command, EXIT, UsageError } from './command.ts';
 import { USAGES } from './usages.ts';
@@ -45,13 +46,13 @@ export const genCerts: Command = async (args) => {
     if (notes.length === 0) {
       throw new ManifestError(`no webhook calls service "${service.name}" in namespace "${service.namespace}"`);
     }
-    for (const { object, reasons } of notes) console.error(`${object}: ${reasons.join('; ')}`);
+    for (const { object, reasons } of notes) console.error(printable(`${object}: ${reasons.join('; ')}`));
     // The Secret comes last: the API server then already trusts both the new certificate and the old one.
     process.stdout.write(`${text.trimEnd()}\n---\n${secret}`);
     return EXIT.done;
   } catch (error) {
     if (!(error instanceof ManifestError)) throw error;
-    console.error(`cambist: ${error.message}`);
+    console.error(printable(`cambist: ${error.message}`));
     return EXIT.failed;
   }
 };

@@ -11,6 +11,7 @@ import { joinPrinted } from '../kubernetes/printed-config.ts';
 import { configsIn, findConfig } from '../kubernetes/stream-configs.ts';
 import { injectStream } from '../kubernetes/stream-restoration.ts';
 import { changeManifest, type Note, type PodChange } from '../kubernetes/workloads.ts';
+import { printable } from '../observability/printable.ts';
 import { allowedTunnel, readAuthority } from '../proxy/connect-authority.ts';
 import { createRouteTable } from '../routing/route-table.ts';
 import { readVersion } from '../version.ts';
@@ -123,7 +124,7 @@ export async function changeAll(
     return EXIT.done;
   } catch (error) {
     if (!(error instanceof ManifestError)) throw error;
-    console.error(`cambist: ${error.message}`);
+    console.error(printable(`cambist: ${error.message}`));
     return EXIT.failed;
   }
 }
@@ -138,5 +139,5 @@ function configMapsFor(config: PodConfig, notes: readonly Note[]): string {
 }
 
 function describe({ object, outcome, reasons }: Note): string {
-  return `${object}: ${[outcome, ...(reasons.length === 0 ? [] : [reasons.join('; ')])].join(': ')}`;
+  return printable(`${object}: ${[outcome, ...(reasons.length === 0 ? [] : [reasons.join('; ')])].join(': ')}`);
 }

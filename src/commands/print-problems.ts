@@ -2,6 +2,7 @@ import type { Config } from '../config/config.ts';
 import { type LoadOptions, loadConfig } from '../config/load.ts';
 import { formatProblem, type Problem } from '../config/problem.ts';
 import { excerptOf } from '../config/source-excerpt.ts';
+import { printable } from '../observability/printable.ts';
 
 const COLOURS = { error: 31, warning: 33 } as const;
 const DIM = 2;
@@ -18,7 +19,7 @@ export function showsColour({ isTTY }: { readonly isTTY?: boolean }): boolean {
 export function describeProblem(problem: Problem, text: string, colour: boolean): string {
   const paint = (part: string, code: number) => (colour ? `\x1b[${code}m${part}\x1b[0m` : part);
   const { severity, line, column } = problem;
-  const sentence = formatProblem(problem);
+  const sentence = printable(formatProblem(problem).replaceAll('\n', ' '));
   const source = line === 0 ? undefined : text.split(/\r?\n/)[line - 1];
   const excerpt = source === undefined ? undefined : excerptOf(source, column, problem);
   if (excerpt === undefined) return sentence;
@@ -26,7 +27,7 @@ export function describeProblem(problem: Problem, text: string, colour: boolean)
   const gutter = paint(`  ${' '.repeat(number.length)} | `, DIM);
   return [
     sentence,
-    `${paint(`  ${number} | `, DIM)}${excerpt.text}`,
+    `${paint(`  ${number} | `, DIM)}${printable(excerpt.text.replaceAll('\t', ' '))}`,
     `${gutter}${' '.repeat(excerpt.column - 1)}${paint('^', COLOURS[severity])}`,
   ].join('\n');
 }

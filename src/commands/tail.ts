@@ -3,9 +3,9 @@ import { json } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import type { DecisionReport, DecisionRow } from '../admin/decisions.ts';
-import type { Listen } from '../config/addresses.ts';
+import { type Listen, readListen } from '../config/addresses.ts';
 import { reachableHost } from '../config/loopback.ts';
-import { printable } from '../observability/printable.ts';
+import { printable, printableJson } from '../observability/printable.ts';
 import { type Command, configFile, EXIT, messageOf, UsageError } from './command.ts';
 import { loadOrReport } from './print-problems.ts';
 import { USAGES } from './usages.ts';
@@ -17,14 +17,9 @@ const TIMEOUT_MS = 5000;
 export const tail: Command = async (args) => {
   const { values } = parseArgs({ args: [...args], options: USAGES.tail.flags });
   const wanted = wantedBy(values.route, values.code);
-  const loaded = await loadOrReport(configFile(values.config));
-  if (loaded === undefined) return EXIT.failed;
-  const { admin, routes } = loaded.config;
-  if (values.route !== undefined && !routes.some(({ name }) => name === values.route))
-    console.error(
-      `the config has no route "${values.route}": known routes are ${routes.map(({ name }) => name).join(', ')}`,
-    );
-  const print = (row: DecisionRow): void => console.log(values.json === true ? JSON.stringify(row) : toText(row));
+  const admin = values.admin === undefined ? await configured(values) : given(values.admin);
+  if (admin === undefined) return EXIT.failed;
+  const print = (row: DecisionRow): void => console.log(values.json === true ? printableJson(row) : toText(row));
   let known = 0;
   try {
     do {
@@ -45,6 +40,26 @@ export const tail: Command = async (args) => {
   return EXIT.done;
 };
 
+/** The address of the command line. The config on disk may be broken while a running cambist keeps the previous one. */
+function given(address: string): Listen {
+  const reading = readListen(address);
+  if ('problem' in reading) throw new UsageError(`--admin: ${reading.problem}`);
+  return reading.value;
+}
+
+/** The address of the config. @returns undefined if it is invalid */
+async function configured({ config: file, route }: { readonly config?: string; readonly route?: string }) {
+  const loaded = await loadOrReport(configFile(file));
+  if (loaded === undefined) {
+    console.error('cambist tail: to read a running cambist without the config, add --admin with its address');
+    return undefined;
+  }
+  const { admin, routes } = loaded.config;
+  if (route !== undefined && !routes.some(({ name }) => name === route))
+    console.error(`the config has no route "${route}": known routes are ${routes.map(({ name }) => name).join(', ')}`);
+  return admin;
+}
+
 /** @param code a status as 502, a class as 5xx, or an error code */
 function wantedBy(route: string | undefined, code: string | undefined): (row: DecisionRow) => boolean {
   if (code !== undefined && !/^(?:[1-5](?:\d\d|xx)|ERR_[A-Z_]+)$/.test(code)) {
@@ -59,7 +74,8 @@ function wantedBy(route: string | undefined, code: string | undefined): (row: De
 async function fetchDecisions(admin: Listen, after: number): Promise<DecisionReport> {
   const path = `/decisions?after=${after}`;
   const name = admin.kind === 'unix' ? `unix:${admin.path}` : `${admin.host}:${admin.port}`;
-  if (admin.kind === 'tcp' && admin.port === 0) throw new Error('admin has port 0: set the port in the config');
+  if (admin.kind === 'tcp' && admin.port === 0)
+    throw new Error('admin has port 0: set the port in the config, or add --admin');
   const target =
     admin.kind === 'unix' ? { socketPath: admin.path } : { host: reachableHost(admin.host), port: admin.port };
   return new Promise((resolve, reject) => {

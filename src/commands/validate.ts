@@ -4,6 +4,7 @@ import { type ConfigMapEntry, configMapEntries } from '../config/config-map.ts';
 import { byPosition } from '../config/config-node.ts';
 import { checkConfig, type LoadedConfig, readConfigText } from '../config/load.ts';
 import type { Problem } from '../config/problem.ts';
+import { printable, printableJson } from '../observability/printable.ts';
 import { type Command, configFile, EXIT } from './command.ts';
 import { describeProblem, showsColour } from './print-problems.ts';
 import { USAGES } from './usages.ts';
@@ -26,12 +27,14 @@ export const validate: Command = async (args) => {
     'text' in read ? await validateText(text, file) : [{ ...failed(file, read.problem), entry: undefined }];
   const valid = validated.every(({ config }) => config !== undefined);
   if (values.json) {
-    console.log(JSON.stringify(report(file, valid, validated), null, 2));
+    console.log(printableJson(report(file, valid, validated), 2));
   } else {
     const colour = showsColour(process.stdout);
     for (const { config, problems, entry } of validated) {
       for (const problem of problems) console.log(describeProblem(problem, text, colour));
-      console.log(`${file}${entry === undefined ? '' : ` (${nameOf(entry)})`}: ${summary(config, problems)}`);
+      console.log(
+        `${file}${entry === undefined ? '' : ` (${printable(nameOf(entry))})`}: ${summary(config, problems)}`,
+      );
     }
   }
   return valid ? EXIT.done : EXIT.failed;

@@ -24,13 +24,13 @@ export function createTextReport(write: (line: string) => void, colour: boolean)
     section(_component, title) {
       if (!first) write('');
       first = false;
-      write(title);
+      write(printable(title));
     },
     finding(_component, { severity, code, what, why, fix, claims }) {
       const { sign, colour: of } = MARKS[severity];
-      write(`  ${paint(sign, of)} ${what}${severity === 'ok' ? '' : ` [${code}]`}`);
-      if (why !== undefined) write(`      why: ${why}`);
-      if (fix !== undefined) write(`      fix: ${fix}`);
+      write(`  ${paint(sign, of)} ${printable(what)}${severity === 'ok' ? '' : ` [${code}]`}`);
+      if (why !== undefined) write(`      why: ${printable(why)}`);
+      if (fix !== undefined) write(`      fix: ${printable(fix)}`);
       for (const line of claims === undefined ? [] : describeClaims(claims)) write(`      ${line}`);
     },
   };

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
 import { type TestContext, test } from 'node:test';
 import type { DecisionRow } from '../../src/admin/decisions.ts';
 import { eventually } from '../harness/eventually.ts';
@@ -55,6 +56,28 @@ test('prints what an authorization server states without characters that control
   assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
   const { stdout } = await runCommand(['tail', '--config', setup.cambist.configFile]);
   assert.match(stdout, /scope read \?\[2J\?fdp\?\?\?\?end\]\n$/);
+  const lines = await runCommand(['tail', '--json', '--config', setup.cambist.configFile]);
+  assert.match(lines.stdout, /"scope":"read \\u001b\[2J\\u202efdp\\u2066\\u200b\\u2028\\ufeffend"/);
+  assert.equal((JSON.parse(lines.stdout) as DecisionRow).granted?.scope, scope);
+});
+
+test('needs no config with --admin, and says so if the config is broken', async (t) => {
+  const setup = await start(t);
+  await setup.call({ path: '/nowhere' });
+  const admin = new URL(setup.cambist.adminUrl).host;
+  await writeFile(setup.cambist.configFile, 'version: 1\nroutes: [');
+  const broken = await runCommand(['tail', '--config', setup.cambist.configFile]);
+  assert.deepEqual([broken.code, broken.stdout], [1, '']);
+  assert.match(
+    broken.stderr,
+    /\ncambist tail: to read a running cambist without the config, add --admin with its address\n$/,
+  );
+  const { code, stdout } = await runCommand(['tail', '--config', setup.cambist.configFile, '--admin', admin]);
+  assert.equal(code, 0);
+  assert.match(stdout, / 403 ERR_ROUTE_NOT_FOUND /);
+  const wrong = await runCommand(['tail', '--admin', 'http://127.0.0.1:9180']);
+  assert.equal(wrong.code, 2);
+  assert.match(wrong.stderr, /--admin: must be host:port, as in /);
 });
 
 test('follows further decisions until cambist is gone', async (t) => {

@@ -171,3 +171,16 @@ test('exits with 1 and every problem of an invalid config', async (t) => {
   assert.match(text, /broken\.yaml:1:\d+: version: /);
   assert.match(text, /broken\.yaml:2:\d+: routes: /);
 });
+
+test('prints no character of the config that controls or reorders the line', async (t) => {
+  const hostile = join(folder, 'hostile.yaml');
+  await writeFile(hostile, CONFIG.replace('audience: github-mcp', 'audience: "a\\x9b2J\\u202Eb\\nc"'));
+  const request = ['--config', hostile, 'http://github-mcp.tools.svc/mcp'];
+  assert.match((await run(t, ...request)).text, /\n {2}audience=a\?2J\?b\?c\n/);
+  const { text } = await run(t, '--json', ...request);
+  assert.match(text, /"a\\u009b2J\\u202eb\\nc"/);
+  assert.deepEqual(
+    JSON.parse(text).token_request.form.find(([name]: [string]) => name === 'audience')[1],
+    'a\u009b2J\u202eb\nc',
+  );
+});

@@ -177,3 +177,12 @@ test('warns of a host that the authority in the trust folder excludes', async (t
   );
   assert.equal(lines.length, 2);
 });
+
+test('prints no character of the file that controls or reorders the line', async (t) => {
+  const server = 'token_endpoint: "https://a.example.com", client_id: c, client_auth: { method: none }';
+  const hostile = `version: 1\nauthorization_servers:\n  a: { ${server}, extra_params: { "p\\x9b2J\u202e": 1 } }\nroutes: []\n`;
+  const { lines } = await run(t, hostile);
+  assert.match(lines[0] ?? '', /: authorization_servers\.a\.extra_params\["p\?2J\?"\]: must be a string/);
+  const [json = ''] = (await run(t, hostile, '--json')).lines;
+  assert.match(json, /extra_params\[\\"p\\u009b2J\\u202e\\"\]/);
+});
