@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
-import fastify, { type FastifyInstance } from 'fastify';
+import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { isLoopbackPeer } from '../config/loopback.ts';
-import { isPublicName } from '../config/plain-http.ts';
+import { isForeignName, isPublicName } from '../config/plain-http.ts';
 import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
 import type { Exposition } from '../observability/exposition.ts';
 import type { LogLevelControl } from '../observability/log-level.ts';
@@ -66,10 +66,20 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
     const host = readHost(request.headers.host);
     if (host !== undefined && isPublicName(host) && !hosts().includes(host)) {
       await reply.code(403).send({ error: 'the Host of the request is a public name: add it to admin_hosts' });
-    } else if (FOR_LOOPBACK.includes(url) && !isLoopbackPeer(request.socket.remoteAddress)) {
-      await reply.code(403).send({ error: `${url} is available from loopback only` });
+    } else if (FOR_LOOPBACK.includes(url)) {
+      const problem = whyNotLocal(request);
+      if (problem !== undefined) await reply.code(403).send({ error: `${url} ${problem}` });
     }
   });
+
+  /** An internal name is enough for scrapes, but a web page of the local network can have one too. */
+  function whyNotLocal({ socket, headers }: FastifyRequest): string | undefined {
+    if (!isLoopbackPeer(socket.remoteAddress)) return 'is available from loopback only';
+    const host = readHost(headers.host);
+    if (host === undefined || !isForeignName(host) || hosts().includes(host)) return undefined;
+    return 'is available for an address or localhost as Host only: use 127.0.0.1, or add the name to admin_hosts';
+  }
+
   app.get('/livez', () => ({ live: true }));
   app.get('/readyz', (_request, reply) => {
     const report = readiness.report();
@@ -88,9 +98,10 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
   });
   addLogLevel(app, logLevel, hosts);
   app.get('/', async (request, reply) => {
-    const local = isLoopbackPeer(request.socket.remoteAddress)
-      ? { config: await config.short(), decisions: decisions(0, SHOWN_DECISIONS).decisions }
-      : undefined;
+    const local =
+      whyNotLocal(request) === undefined
+        ? { config: await config.short(), decisions: decisions(0, SHOWN_DECISIONS).decisions }
+        : undefined;
     const report = status.report();
     // With a thousand routes, each half takes as long as many requests, which get their turn.
     await setImmediate();

@@ -79,7 +79,9 @@ async function fetchDecisions(admin: Listen, after: number): Promise<DecisionRep
   const target =
     admin.kind === 'unix' ? { socketPath: admin.path } : { host: reachableHost(admin.host), port: admin.port };
   return new Promise((resolve, reject) => {
-    const sent = request({ ...target, path, agent: false, timeout: TIMEOUT_MS }, (response) => {
+    // The listener may have a name that it does not accept as the Host of these requests.
+    const headers = { host: 'localhost' };
+    const sent = request({ ...target, path, headers, agent: false, timeout: TIMEOUT_MS }, (response) => {
       const isDone = response.statusCode === 200;
       if (!isDone) reject(new Error(`the admin listener at ${name} returned status ${response.statusCode}`));
       json(response).then((report) => isDone && resolve(report as DecisionReport), reject);

@@ -1,3 +1,5 @@
+import { isLoopback } from './loopback.ts';
+
 /** Suffixes of names inside the cluster or machine. No public DNS server has them, and plain http to them stays inside. */
 const INTERNAL_SUFFIXES = ['.svc', '.svc.cluster.local', '.local', '.internal', '.localhost'];
 
@@ -7,6 +9,15 @@ const INTERNAL_SUFFIXES = ['.svc', '.svc.cluster.local', '.local', '.internal', 
  */
 export function isPublicName(host: string): boolean {
   return !isAddress(host) && !isInternalName(host);
+}
+
+/**
+ * Tells whether another machine can choose what this name resolves to: in public DNS, or by multicast DNS (`.local`, RFC 6762),
+ * LLMNR and DHCP in the local network. A web page there could use DNS rebinding.
+ * @param host lower case, without port; IPv6 in brackets
+ */
+export function isForeignName(host: string): boolean {
+  return !isAddress(host) && !isLoopback(host);
 }
 
 /**

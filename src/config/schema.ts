@@ -164,9 +164,12 @@ export const configSchema = z
         examples: ['0600'],
       })
       .optional(),
-    admin_hosts: list('Public host names by which clients reach `admin`. Addresses and internal names always work.', {
-      examples: [['cambist.example.com']],
-    }).optional(),
+    admin_hosts: list(
+      'Host names by which clients reach `admin`. Addresses and localhost always work, and internal names for all that other machines may read.',
+      {
+        examples: [['cambist.example.com']],
+      },
+    ).optional(),
     log: log.optional(),
     audit: audit.optional(),
     tracing: tracing.optional(),

@@ -145,8 +145,31 @@ test('serves addresses, internal names and the names of admin_hosts', async (t) 
     'Cambist.Example.com:9180',
   ]) {
     for (const url of ['/', '/metrics', '/cache', '/status.json']) {
-      assert.equal((await app.inject({ url, headers: { host } })).statusCode, 200, `${url} ${host}`);
+      const isLocalOnly = url === '/cache' && host.includes('.svc');
+      assert.equal(
+        (await app.inject({ url, headers: { host } })).statusCode,
+        isLocalOnly ? 403 : 200,
+        `${url} ${host}`,
+      );
     }
+  }
+});
+
+test('shows what stays in the pod to no web page of the local network, which can have an internal name', async (t) => {
+  const { app } = serverOf(t);
+  const ask = (url: string, host: string) => app.inject({ url, headers: { host }, remoteAddress: '127.0.0.1' });
+  for (const host of ['evil.local:9180', 'evil.internal', 'evil', 'x.svc.cluster.local', 'localhost.evil.local']) {
+    for (const url of ['/cache', '/decisions', '/config.yaml', '/config.json']) {
+      const response = await ask(url, host);
+      assert.equal(response.statusCode, 403, `${url} ${host}`);
+      assert.match(response.json().error, /use 127\.0\.0\.1, or add the name to admin_hosts$/);
+    }
+    assert.doesNotMatch((await ask('/', host)).body, /version: 1/, host);
+    assert.equal((await ask('/metrics', host)).statusCode, 200, host);
+  }
+  for (const host of ['x.localhost', '10.1.2.3:9180', '[::1]', 'cambist.example.com']) {
+    assert.equal((await ask('/decisions', host)).statusCode, 200, host);
+    assert.match((await ask('/', host)).body, /version: 1/, host);
   }
 });
 
