@@ -193,8 +193,8 @@ the config for these pods and prints its ConfigMap. A ConfigMap of the stream is
     flags: {
       cert: value('FILE', 'its certificate in PEM; reloaded when it changes'),
       key: value('FILE', "the certificate's key in PEM"),
-      listen: { ...value('ADDRESS', 'HTTPS for the API server: POST /mutate'), default: '0.0.0.0:8443' },
-      admin: { ...value('ADDRESS', '/livez, /readyz and /metrics'), default: '0.0.0.0:9180' },
+      listen: { ...value('ADDRESS', 'HTTPS for the API server: POST /mutate'), default: '[::]:8443' },
+      admin: { ...value('ADDRESS', '/livez, /readyz and /metrics'), default: '[::]:9180' },
       drain: { ...value('TIME', 'after SIGTERM, how long to keep serving while not ready'), default: '5s' },
     },
     exits: [

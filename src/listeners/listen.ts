@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { lstat, rm, stat } from 'node:fs/promises';
-import { type AddressInfo, connect, type Server } from 'node:net';
+import { type AddressInfo, connect, createServer, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Listen } from '../config/addresses.ts';
@@ -28,14 +28,27 @@ export async function openListener(
       await openSocket(app, listen.path, socketMode);
       return `unix:${listen.path}`;
     }
-    // Fastify would open a second server for the other address of localhost, without the limits and handlers of this one.
-    const host = listen.host === 'localhost' ? '127.0.0.1' : listen.host;
-    await app.listen({ host, port: listen.port });
+    await app.listen({ host: await hostOf(listen.host), port: listen.port });
     return listenUrl(app.server);
   } catch (cause) {
     const address = listen.kind === 'unix' ? listen.path : `${listen.host}:${listen.port}`;
     throw new Error(`${what}: cannot listen on ${address}: ${whyNotListening(cause)}`, { cause });
   }
+}
+
+/** The host to listen on. `::` stands for every address, of IPv4 as well, also on a machine without IPv6. */
+async function hostOf(host: string): Promise<string> {
+  // Fastify would open a second server for the other address of localhost, without the limits and handlers of this one.
+  if (host === 'localhost') return '127.0.0.1';
+  return host === '::' && !(await hasIPv6()) ? '0.0.0.0' : host;
+}
+
+function hasIPv6(): Promise<boolean> {
+  const probe = createServer();
+  return new Promise((resolve) => {
+    probe.once('error', () => resolve(false));
+    probe.listen({ host: '::', port: 0 }, () => probe.close(() => resolve(true)));
+  });
 }
 
 /** The URL of an open TCP listener, with the actual port in place of port 0. */

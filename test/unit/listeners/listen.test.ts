@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync, statSync } from 'node:fs';
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
-import { createServer } from 'node:net';
+import { createServer, Server } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import fastify from 'fastify';
@@ -45,6 +45,25 @@ test('returns the actual port in place of port 0', async (t) => {
 test('returns an IPv6 address in brackets', async (t) => {
   const url = await openListener(appOf(t), onFreePort('::1'), 'listen');
   assert.match(url, /^http:\/\/\[::1\]:[1-9]\d*$/);
+});
+
+test('listens on IPv4 and IPv6 for [::]', async (t) => {
+  const { port } = new URL(await openListener(appOf(t), onFreePort('::'), 'listen'));
+  for (const host of ['127.0.0.1', '[::1]']) {
+    assert.equal(await (await fetch(`http://${host}:${port}`)).text(), 'here');
+  }
+});
+
+test('listens on IPv4 alone for [::] on a machine without IPv6', async (t) => {
+  const { listen } = Server.prototype;
+  t.mock.method(Server.prototype, 'listen', function (this: Server, ...args: Parameters<Server['listen']>) {
+    const [options] = args as unknown as [{ host?: string }];
+    if (options.host !== '::') return listen.apply(this, args);
+    const error = Object.assign(new Error('address family not supported'), { code: 'EAFNOSUPPORT' });
+    return void process.nextTick(() => this.emit('error', error));
+  });
+  const url = await openListener(appOf(t), onFreePort('::'), 'listen');
+  assert.match(url, /^http:\/\/0\.0\.0\.0:[1-9]\d*$/);
 });
 
 test('reports a port in use with the config key, the address and the fix', async (t) => {
