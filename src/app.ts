@@ -116,7 +116,7 @@ export async function startApp(first: Config, version: string, logger: Logger, t
       const closed = tracker.tunnels.closeRouted(active.table);
       if (closed > 0) logger.warn({}, `closed ${closed} tunnels to hosts that have a route now`);
       const waiting = serve(parts, config);
-      counts.reloaded('success');
+      counts.reloaded('success', waiting.length);
       return waiting;
     },
     reloadFailed: () => counts.reloaded('failure'),

@@ -59,7 +59,8 @@ export interface Counts {
   readonly reloads: Readonly<Reloads>;
   /** Adds everything that can occur under a config, with the count 0. */
   serve(config: Config): void;
-  reloaded(result: ReloadResult): void;
+  /** @param waitingKeys changed keys that need a restart. After a failure, those of the active config count */
+  reloaded(result: ReloadResult, waitingKeys?: number): void;
 }
 
 interface TunnelCounts {
@@ -71,6 +72,8 @@ export interface Reloads {
   readonly results: Tally<ReloadResult>;
   /** Epoch milliseconds when the active config was loaded. */
   loadedAtMs: number;
+  /** Changed keys of the active config that need a restart. */
+  waitingKeys: number;
   /** Undefined before the first reload. */
   last: { readonly atMs: number; readonly result: ReloadResult } | undefined;
 }
@@ -95,7 +98,12 @@ export function createCounts(nowMs: () => number): Counts {
   let namedCredentials: ReadonlySet<string> = new Set();
   /** A change of `signals` needs a restart, so these are the servers of the first config. */
   let signalling: readonly string[] | undefined;
-  const reloads: Reloads = { results: expect({}, ['success', 'failure']), loadedAtMs: nowMs(), last: undefined };
+  const reloads: Reloads = {
+    results: expect({}, ['success', 'failure']),
+    loadedAtMs: nowMs(),
+    waitingKeys: 0,
+    last: undefined,
+  };
 
   const route = (name: string): RouteCounts => entry(routes, name, createRouteCounts);
   const exchangesOf = (counts: RouteCounts, server: string) => entry(counts.exchanges, server, () => ({}));
@@ -159,8 +167,9 @@ export function createCounts(nowMs: () => number): Counts {
       namedCredentials = new Set(expiringCredentials(config).map(({ name }) => name));
       reloads.loadedAtMs = nowMs();
     },
-    reloaded(result) {
+    reloaded(result, waitingKeys = reloads.waitingKeys) {
       add(reloads.results, result);
+      reloads.waitingKeys = waitingKeys;
       reloads.last = { atMs: nowMs(), result };
     },
     proxy: {

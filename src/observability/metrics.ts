@@ -160,6 +160,9 @@ function ownFamilies({ counts: { reloads }, readiness, logLinesLost, audit }: Me
     gauge('cambist_config_last_reload_success_timestamp_seconds', 'Time when the active config was loaded.', () => [
       sample({}, reloads.loadedAtMs / 1000),
     ]),
+    gauge('cambist_config_keys_waiting_for_restart', 'Changed keys of the active config that need a restart.', () => [
+      sample({}, reloads.waitingKeys),
+    ]),
     counter('cambist_log_lines_lost_total', 'Log lines that standard output did not accept.', () => [
       sample({}, logLinesLost()),
     ]),

@@ -142,6 +142,7 @@ test('reloads on SIGHUP, and names the keys that need a restart', async (t) => {
     ({ msg }) => msg === 'config reloaded in part; these keys need a restart',
   );
   assert.deepEqual(keys, ['listen', 'admin', 'limits.max_header_size']);
+  assert.equal(await setup.cambist.metric('cambist_config_keys_waiting_for_restart'), 3);
   assert.equal((await setup.call({ path: '/more' })).status, 200);
 });
 

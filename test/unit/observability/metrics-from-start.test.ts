@@ -28,6 +28,7 @@ test('has every documented metric', async () => {
     ['cambist_config_reloads_total', 'counter'],
     ['cambist_config_last_reload_successful', 'gauge'],
     ['cambist_config_last_reload_success_timestamp_seconds', 'gauge'],
+    ['cambist_config_keys_waiting_for_restart', 'gauge'],
     ['cambist_credential_expiry_timestamp_seconds', 'gauge'],
     ['cambist_log_lines_lost_total', 'counter'],
     ['cambist_limit', 'gauge'],

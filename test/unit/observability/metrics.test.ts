@@ -183,6 +183,17 @@ test('forgets servers and credentials that the config no longer names', async ()
   assert.doesNotMatch(text, /^cambist_(?:authorization_server_available|credential_expiry_timestamp_seconds)\{/m);
 });
 
+test('shows how many keys wait for a restart, until a reload takes their change back', async () => {
+  const metrics = served();
+  const value = async () => sumSamples(await metrics.write(), 'cambist_config_keys_waiting_for_restart');
+  assert.equal(await value(), 0);
+  metrics.reloaded('success', 2);
+  metrics.reloaded('failure');
+  assert.equal(await value(), 2);
+  metrics.reloaded('success', 0);
+  assert.equal(await value(), 0);
+});
+
 test('shows a failed reload until one succeeds', async () => {
   const metrics = served();
   const value = async () => sumSamples(await metrics.write(), 'cambist_config_last_reload_successful');
