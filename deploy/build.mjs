@@ -1,6 +1,5 @@
-import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { decode, encode } from '@jridgewell/sourcemap-codec';
 import { build } from 'esbuild';
 
 const BUILT = 'dist/main.js';
@@ -45,7 +44,7 @@ function nameOf({ path, resolveDir }) {
 
 /**
  * Imports undici's parser with `require`. A default import of CommonJS adds a getter for each exported property, and the parser
- * exports a Buffer of 50,000 bytes: 20 MiB of getters.
+ * exports a Buffer of 50,000 bytes. test/bench/start-and-memory.md has the cost of this, and of all that follows.
  */
 const parserAsOne = replacing('required', /^undici\/lib\/llhttp\//, ({ path, kind }) =>
   kind === 'import-statement' ? `export default require('${path}');` : undefined,
@@ -70,8 +69,7 @@ const undiciInParts = replacing('parts', /^undici$/, () =>
 );
 
 /**
- * Parts of packages that each start would load and that cambist never calls, each with its replacement. Most of them load further
- * modules of Node, such as `node:zlib`. A forgotten call fails.
+ * Parts of packages that each start would load and that cambist never calls, each with its replacement. A forgotten call fails.
  */
 const UNUSED_PARTS = {
   // Forwards requests for @fastify/http-proxy. Here, src/proxy/pipeline.ts does.
@@ -175,29 +173,6 @@ await build({
   external: ['@fastify/ajv-compiler', '@fastify/fast-json-stringify-compiler', 'light-my-request'],
   plugins: [parserAsOne, undiciInParts, packagesApart, withoutUnusedParts, fastifyTlsLate],
 });
-
-removePrototypes('dist/cambist.cjs');
-
-/**
- * In the output of esbuild, each module is the only method of an object, named by its path. V8 keeps the shapes of all objects that have
- * a prototype in one sorted list. Inserting 850 modules there took 4 % of a start. The columns in the source map move along.
- */
-function removePrototypes(file) {
-  const map = JSON.parse(readFileSync(`${file}.map`, 'utf8'));
-  const mappings = decode(map.mappings);
-  const added = '__proto__:null,';
-  const lines = readFileSync(file, 'utf8').split('\n');
-  const changed = lines.map((line, number) => {
-    const places = [...line.matchAll(/__(?:commonJS|esm)\(\{(?=")/g)].map(({ index, 0: { length } }) => index + length);
-    for (const segment of mappings[number] ?? []) {
-      const [column] = segment;
-      segment[0] += added.length * places.filter((place) => place <= column).length;
-    }
-    return places.reduceRight((text, place) => text.slice(0, place) + added + text.slice(place), line);
-  });
-  writeFileSync(file, changed.join('\n'));
-  writeFileSync(`${file}.map`, JSON.stringify({ ...map, mappings: encode(mappings) }));
-}
 
 for (const [script, names] of Object.entries(SCRIPTS_APART)) {
   const getters = names.map((name) => `get '${name}'() { return require('${name}'); },`);

@@ -7,8 +7,8 @@ const { dirname } = process.getBuiltinModule('node:path');
 const { Script } = process.getBuiltinModule('node:vm');
 
 /**
- * Runs the bundle. Takes V8's code cache from the file beside it, if there is one: V8 then compiles almost nothing, which saves a
- * third of the CPU of a start. `deploy/code-cache.mjs` makes the cache for the image.
+ * Runs the bundle. Takes V8's code cache from the file beside it, if there is one: V8 then compiles almost nothing.
+ * `deploy/code-cache.mjs` makes the cache for the image.
  *
  * @param file the bundle, a CommonJS script
  */
