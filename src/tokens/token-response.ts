@@ -40,6 +40,9 @@ const TOKEN_TYPES: Record<ExpectedResponse['kind'], readonly TokenType[]> = {
 /** Issued token types that may be sent as a bearer token (RFC 8693 section 3). */
 const BEARER_TYPES = new Set(['urn:ietf:params:oauth:token-type:access_token', 'urn:ietf:params:oauth:token-type:jwt']);
 
+/** Errors of the authorization endpoint (RFC 6749 section 4.1.2.1) that servers such as Entra ID also use here. They blame no one. */
+const PASSING_ERRORS: ReadonlySet<string> = new Set(['temporarily_unavailable', 'server_error']);
+
 /**
  * Processes the response to a token request. Pure, so that a test table can hold the odd responses of every server.
  * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_RESPONSE_INVALID, and the codes of `toRefusal`
@@ -52,14 +55,16 @@ export function processTokenResponse(
 ): TokenResponse {
   const { status } = response;
   const { serverName } = expected;
-  if (status >= 500 || status === 429 || status === 408) {
+  const body = parseJsonObject(response.text);
+  const isPassing = status >= 400 && PASSING_ERRORS.has(textOf(body?.error));
+  if (status >= 500 || status === 429 || status === 408 || isPassing) {
     const retryAfterSeconds = readRetryAfter(response.retryAfter, wallMs);
-    throw new CambistError('ERR_STS_UNAVAILABLE', `authorization server "${serverName}" returned status ${status}`, {
+    const what = isPassing ? `${status}, ${textOf(body?.error)}` : `${status}`;
+    throw new CambistError('ERR_STS_UNAVAILABLE', `authorization server "${serverName}" returned status ${what}`, {
       serverStatus: status,
       ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
     });
   }
-  const body = parseJsonObject(response.text);
   if (status >= 400) {
     // Without an error it is unknown what was refused, and whether the authorization server was reached at all. Google's is an object.
     if (body === undefined || !hasError(body)) throw notOAuth(serverName, status);
