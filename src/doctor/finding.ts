@@ -137,6 +137,7 @@ export const FINDING_CODES = [
   'backend_refuses_key',
   'backend_refuses_scope',
   'backend_refuses_lifetime',
+  'backend_wants_sign_in',
   'backend_refuses_token',
   // agent of `inbound`
   'agent_reached',

@@ -31,6 +31,12 @@ const LIFETIME: Reason = {
 /** In order of precedence. */
 const REASONS: readonly Reason[] = [
   {
+    code: 'backend_wants_sign_in',
+    pattern: /insufficient_user_authentication/i,
+    what: 'the sign-in behind the issued token: it is too old or too weak',
+    fix: 'sign in again with the acr_values and max_age of the challenge, which callers get in a 401, and use the token of that sign-in',
+  },
+  {
     code: 'backend_refuses_scope',
     pattern: /insufficient_scope|\bscopes?\b/i,
     what: 'the scope of the issued token',

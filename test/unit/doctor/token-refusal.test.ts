@@ -19,6 +19,7 @@ const WORDS: [says: string, finding: string][] = [
     'insufficient_scope The request requires higher privileges than provided by the access token.',
     'backend_refuses_scope',
   ],
+  ['insufficient_user_authentication A different authentication level is required', 'backend_wants_sign_in'],
   [
     'invalid_token An error occurred while attempting to decode the Jwt: JOSE header typ (type) at+jwt not allowed',
     'backend_refuses_type',
