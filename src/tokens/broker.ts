@@ -6,7 +6,7 @@ import { type CachedToken, type CacheOwner, subjectOf, type TokenCache } from '.
 import { createCooldown } from './cooldown.ts';
 import type { Exchange } from './exchange.ts';
 import { type IssuedToken, isSameToken } from './issued-token.ts';
-import { flightKey, isCachedError, type KeyedRequest, withAddedScopes } from './keyed-request.ts';
+import { flightKey, isCachedError, isUnusable, type KeyedRequest, withAddedScopes } from './keyed-request.ts';
 import type { SecondLevel, SharedEntry } from './second-level.ts';
 import { keptTokenKey, type ResourceDigest, resourceDigest, type Session, subjectKey } from './session.ts';
 import { scopesToAdd } from './step-up.ts';
@@ -180,7 +180,8 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
       if (inFlight.get(key)?.keepToken) cache.keep(request.key, token, ownerOf(request));
       return token;
     } catch (error) {
-      if (subject !== undefined && isCachedError(error) && second?.isShared(error) !== true) {
+      const isRemembered = isCachedError(error) || (request.added.length > 0 && isUnusable(error));
+      if (subject !== undefined && isRemembered && second?.isShared(error) !== true) {
         cache.keepRefusal(subjectKey(subject, resource), error);
       }
       throw error;

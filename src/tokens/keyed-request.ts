@@ -1,9 +1,12 @@
 import type { Route, TokenCredential } from '../config/route.ts';
+import type { ErrorCode } from '../error-catalogue.ts';
 import { CambistError } from '../errors.ts';
 import type { Cause } from '../observability/token-observer.ts';
 import { CACHED_ERRORS } from './second-level.ts';
 import type { ResourceDigest, Session } from './session.ts';
 import { withScopes } from './step-up.ts';
+
+const UNUSABLE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['ERR_ISSUED_TOKEN_AUDIENCE', 'ERR_STS_RESPONSE_INVALID']);
 
 /** A request for a token, and the key that its token is cached under. */
 export interface KeyedRequest {
@@ -27,6 +30,14 @@ export function withAddedScopes(request: KeyedRequest, added: readonly string[])
 /** A session id comes from a header and contains no line break, so it cannot be confused with added scopes. */
 export function flightKey({ key, added }: KeyedRequest): string {
   return added.length === 0 ? key : `${key}\n${added.join(' ')}`;
+}
+
+/**
+ * Did the authorization server issue a token that must not be sent? Without it, a step-up leaves the caller with the backend's 403, as
+ * a refusal does. Other requests ask again, because they have nothing else.
+ */
+export function isUnusable(error: unknown): error is CambistError {
+  return error instanceof CambistError && UNUSABLE.has(error.code);
 }
 
 export function isCachedError(error: unknown): error is CambistError {

@@ -139,6 +139,24 @@ test('relays the 403 unchanged if the wider exchange is refused, and remembers t
   assert.equal(upstream.requests.length, 3);
 });
 
+for (const [unusable, behaviour] of [
+  ['is for another backend', { kind: 'issue', audience: 'https://elsewhere.example.com' }],
+  ['is expired', { kind: 'issue', ttlSeconds: -60 }],
+  ['is empty', { kind: 'issue', accessToken: '' }],
+] as const) {
+  test(`makes no exchange for each request if the wider token ${unusable}`, async (t) => {
+    const { send, authorizationServer, upstream, scopes } = await startStepUp(t);
+    authorizationServer.behaviour = ({ form }) =>
+      form.get('scope')?.includes('repo:write') === true ? behaviour : { kind: 'issue' };
+    for (let i = 0; i < 3; i += 1) {
+      const response = await send({ 'mcp-session-id': `s-${i}` });
+      assert.deepEqual([response.status, response.text], [403, 'more, please']);
+    }
+    assert.deepEqual(scopes(), ['repo:read', 'repo:read repo:write', 'repo:read', 'repo:read']);
+    assert.equal(upstream.requests.length, 3);
+  });
+}
+
 test('retries without waiting for the end of the 403', async (t) => {
   const { send, upstream } = await startStepUp(t);
   const accept = requireScope('repo:write');
