@@ -54,6 +54,12 @@ const splitting: Record<string, Route> = {
   'the scope': target({ scope: 'read' }),
   'the requested type': target({ requestedTokenType: JWT }),
   'the expected audience': target({ expectAudience: ['github'] }),
+  'the connection of a token vault': target({ connection: 'github' }),
+  'another connection': target({ connection: 'docs' }),
+  'the URL for consent': routeOf({ consent: { url: 'https://idp.example.com/consent', hosts: [] } }),
+  'another URL for consent': routeOf({ consent: { url: 'https://idp.example.com/other', hosts: [] } }),
+  'the scopes of a step-up': routeOf({ stepUp: ['write'] }),
+  'other scopes of a step-up': routeOf({ stepUp: ['admin'] }),
   'the expected audiences': target({ expectAudience: ['github', 'docs'] }),
 };
 for (const [what, route] of Object.entries(splitting)) {

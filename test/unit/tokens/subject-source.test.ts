@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { SubjectVerification } from '../../../src/config/route.ts';
+import { createRevocations } from '../../../src/tokens/revocations.ts';
 import { createSubjectReader, type Subject } from '../../../src/tokens/subject.ts';
 import { createSubjectSource } from '../../../src/tokens/subject-source.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
@@ -66,6 +67,25 @@ test('returns a promise until a caller’s token is verified', async (t) => {
   assert.equal(await first, source(route, CONNECTION, values));
   const bad = source(route, CONNECTION, [`Bearer ${await issuer.sign(key, { aud: 'x' })}`]);
   await assert.rejects(Promise.resolve(bad), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
+});
+
+test('refuses a revoked caller’s token: not verified, verified before, and verified now', async () => {
+  const clock = createFakeClock();
+  const revocations = createRevocations({ clock, rememberMs: 60_000 });
+  let verifying: Promise<void> | undefined;
+  const verifier = { prepare: async () => {}, forget() {}, verify: () => verifying };
+  const reader = createSubjectReader();
+  const source = createSubjectSource({ reader, verifier, clock, credentialRead() {}, revocations });
+  const issuer = 'https://idp.example.com';
+  const values = [`Bearer ${jwtOf({ iss: issuer, sub: 'alice', iat: clock.wallMs() / 1000 - 1 })}`];
+  const verified = routeOf({ subjectToken: subjectTokenOf({ verify: {} as SubjectVerification }) });
+  const subject = { claim: 'sub', value: 'alice' } as const;
+  revocations.revoke({ issuer, subject, session: undefined, atMs: clock.wallMs() });
+  const isRevoked = failsWith('ERR_SUBJECT_TOKEN_INVALID', /revoked/);
+  assert.throws(() => source(routeOf(), {}, values), isRevoked);
+  assert.throws(() => source(verified, {}, values), isRevoked);
+  verifying = Promise.resolve();
+  await assert.rejects(Promise.resolve(source(verified, {}, values)), isRevoked);
 });
 
 test('reads a token file at each use, and returns the same subject for the same content', async (t) => {

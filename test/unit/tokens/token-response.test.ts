@@ -71,6 +71,13 @@ for (const [what, body, life, requested] of usable) {
   });
 }
 
+test('reads a scope that is a string, and leaves out any other', () => {
+  assert.equal(read({ ...GOOD, scope: 'repo user' }).scope, 'repo user');
+  for (const scope of [undefined, null, 7, ['repo'], { repo: true }]) {
+    assert.equal(read({ ...GOOD, scope }).scope, undefined);
+  }
+});
+
 for (const [what, body] of unusable) {
   test(`refuses a response: ${what}`, () => {
     assert.throws(() => read(body), failsWith('ERR_STS_RESPONSE_INVALID', /"main"/));
