@@ -36,7 +36,7 @@ export function allowedTunnel(entries: readonly string[], { host, port }: Author
   const entry = entries.find((each) => {
     if (!each.startsWith('*') || !each.endsWith(`:${port}`)) return false;
     const suffix = each.slice(1, each.lastIndexOf(':'));
-    return suffix === '' ? isPublicName(host) : host.length > suffix.length && host.endsWith(suffix);
+    return suffix === '' ? isPublicName(host) : host.endsWith(suffix);
   });
   // The dot keeps search domains from turning the name into that of a routed host.
   return entry === undefined ? undefined : { entry, host: `${host}.` };

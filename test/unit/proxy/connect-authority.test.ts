@@ -15,7 +15,10 @@ test('reads a host in lower case and a port', () => {
   }
 });
 
-const ENTRIES = ['api.example.com:443', '10.0.0.1:443', '[::1]:443', '*.openai.com:443', '*.tools.svc:443', '*:8443'];
+const ENTRIES = [
+  ...['api.example.com:443', '10.0.0.1:443', '[::1]:443', '*.openai.com:443', '*.tools.svc:443', '*:8443'],
+  ...['*.example.net:4430', '*.0.0.9:443'],
+];
 
 for (const [target, entry, host] of [
   ['api.example.com:443', 'api.example.com:443', 'api.example.com'],
@@ -25,6 +28,7 @@ for (const [target, entry, host] of [
   ['a.b.openai.com:443', '*.openai.com:443', 'a.b.openai.com.'],
   ['x.tools.svc:443', '*.tools.svc:443', 'x.tools.svc.'],
   ['anything.example.org:8443', '*:8443', 'anything.example.org.'],
+  ['1.2b.example.org:8443', '*:8443', '1.2b.example.org.'],
   ['xn--bcher-kva.example:8443', '*:8443', 'xn--bcher-kva.example.'],
 ] as const) {
   test(`allows ${target} by ${entry}`, () => {
@@ -36,6 +40,13 @@ for (const [target, entry, host] of [
 
 for (const target of [
   ...['api.example.com:444', 'openai.com:443', 'evilopenai.com:443', 'x.openai.com:8444', 'elsewhere.example.com:443'],
+  ...[
+    '.openai.com:443',
+    'x.openai.com.example.org:443',
+    'evilapi.example.com:443',
+    'x.example.net:443',
+    '10.0.0.9:443',
+  ],
   ...[
     '10.0.0.1:8443',
     '[::1]:8443',
