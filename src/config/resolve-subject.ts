@@ -32,6 +32,14 @@ export function readSubjectToken(
       .at('scope')
       .warn('has no effect with "file": remove it, because the callers of this route need no token', 'key');
   }
+  // MCP 2026-07-28, Authorization, "Refresh Tokens": no resource needs it.
+  if (written.scope?.split(/\s+/).includes('offline_access') === true) {
+    node
+      .at('scope')
+      .warn(
+        'tells clients to request "offline_access": remove it, because clients that want a refresh token add it themselves',
+      );
+  }
   return {
     header: readHeaderName(written.header ?? DEFAULTS.subjectTokenHeader, node.at('header')),
     type: written.type === undefined ? undefined : tokenTypeUrn(written.type),

@@ -194,6 +194,12 @@ test('warns of client credentials without client authentication', () => {
   }
 });
 
+test('warns of a scope for callers that asks for a refresh token', () => {
+  assert.deepEqual(routeProblems(`${UPSTREAM}subject_token: { scope: openid offline_access }\n`), [
+    '13:29: warning: routes[0].subject_token.scope: tells clients to request "offline_access": remove it, because clients that want a refresh token add it themselves',
+  ]);
+});
+
 test('bounds durations and sizes of a route', () => {
   assert.deepEqual(routeProblems(`${UPSTREAM}retry_body_limit: 17MiB\ntimeouts: { connect: 25h, stall: 0 }\n`), [
     '13:23: routes[0].retry_body_limit: must be at most 16MiB',
