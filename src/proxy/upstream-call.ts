@@ -130,7 +130,7 @@ class UpstreamCall implements AttemptOwner {
   async #retryWithNewSecret(refused: RefusedResponse): Promise<void> {
     const { route, session, body } = this.admitted;
     try {
-      const token = await obtainSecret(route, session);
+      const token = await obtainSecret(route, session, true);
       const content = body.replay();
       if (token.authorization.reveal() === refused.token.authorization.reveal()) {
         this.#refuse(refused, 'and its file has no other');

@@ -12,17 +12,18 @@ const fromEnvironment = new Map<string, Secret>();
 /**
  * Reads the current value of a secret, key or token, without trailing line ends.
  * @param what its name in messages, as in `client secret of authorization server "keycloak"`
+ * @param mustCheck notices a file that has just changed, also right after the last check
  * @returns the same `Secret` object while the value is unchanged, so that derived values can be kept with it
  * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE if it is missing, unreadable, empty or too large
  */
-export async function readCredential(source: CredentialSource, what: string): Promise<Secret> {
-  return currentCredential(source, what);
+export async function readCredential(source: CredentialSource, what: string, mustCheck = false): Promise<Secret> {
+  return currentCredential(source, what, mustCheck);
 }
 
 /** Like `readCredential`, and synchronous unless a file has to be read or checked. It throws or rejects with the same errors. */
-export function currentCredential(source: CredentialSource, what: string): Secret | Promise<Secret> {
+export function currentCredential(source: CredentialSource, what: string, mustCheck = false): Secret | Promise<Secret> {
   if ('env' in source) return notEmpty(readEnvironment(source.env, what), source, what);
-  const found = readSecretFile(source.file);
+  const found = readSecretFile(source.file, mustCheck);
   if (!(found instanceof Promise)) return notEmpty(found, source, what);
   return readFile(found, source.file, what).then((secret) => notEmpty(secret, source, what));
 }

@@ -23,9 +23,10 @@ export type SecretFile = Secret | 'not_a_file' | 'too_large';
 
 /**
  * Reads the content of a file. Returns the same `Secret` object while the file is unchanged, and synchronously after a recent check.
+ * @param mustCheck checks the file whenever the last check was
  * @throws {Error} from the file system, if the file cannot be read
  */
-export type ReadSecretFile = (file: string) => Secret | Promise<SecretFile>;
+export type ReadSecretFile = (file: string, mustCheck?: boolean) => Secret | Promise<SecretFile>;
 
 interface Remembered {
   readonly stats: BigIntStats;
@@ -73,9 +74,9 @@ export function createSecretFileReader(clock: Clock = systemClock): ReadSecretFi
     setTimeout(() => remembered.delete(file), REMEMBERED_MS).unref();
   }
 
-  return (file) => {
+  return (file, mustCheck = false) => {
     const known = remembered.get(file);
-    if (known !== undefined && clock.monotonicMs() < known.checkedAtMs + CHECKED_MS) return known.secret;
+    if (!mustCheck && known !== undefined && clock.monotonicMs() < known.checkedAtMs + CHECKED_MS) return known.secret;
     let loading = pending.get(file);
     if (loading === undefined) {
       // Calls in one turn of the event loop share a read, which starts after the last of them.

@@ -31,16 +31,17 @@ const tokenOf = oncePerSecret((text): IssuedToken | undefined => {
 
 /**
  * Reads the secret of a route. Returns the same object while its file is unchanged.
+ * @param mustCheck see `readCredential`
  * @throws {CambistError} ERR_SUBJECT_TOKEN_MISSING if the route verifies callers and the token is missing; ERR_CREDENTIAL_UNAVAILABLE
  */
-export async function obtainSecret(route: Route, { subject }: Session): Promise<IssuedToken> {
+export async function obtainSecret(route: Route, { subject }: Session, mustCheck = false): Promise<IssuedToken> {
   const { credential, name } = route;
   if (credential.kind !== 'secret') throw new CambistError('ERR_INTERNAL', `route "${name}" has no secret`);
   if (subject === undefined && needsCaller(route)) {
     throw new CambistError('ERR_SUBJECT_TOKEN_MISSING', `route "${name}": the request has no subject token`);
   }
   const what = secretName(route);
-  const token = tokenOf(await readCredential(credential.source, what));
+  const token = tokenOf(await readCredential(credential.source, what, mustCheck));
   if (token !== undefined) return token;
   throw new CambistError(
     'ERR_CREDENTIAL_UNAVAILABLE',

@@ -89,6 +89,9 @@ test('sends an issued token where send says', async (t) => {
 });
 
 test('follows a rotated file, also when the backend refuses the old secret first', async (t) => {
+  // A file that did not change for some seconds is remembered, and checked ten times a second.
+  const nowMs = Date.now.bind(Date);
+  t.mock.method(Date, 'now', () => nowMs() + 60_000);
   let valid = `Bearer ${KEY}`;
   const setup = await startSecret(t, {
     handler: (request, response) =>
