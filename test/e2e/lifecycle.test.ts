@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { startCambist } from '../harness/cambist-process.ts';
+import { deferred } from '../harness/deferred.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { SETUP_SERVER, startFakeSetup } from '../harness/fake-setup.ts';
@@ -77,10 +78,7 @@ test('logs one line with the addresses and routes, and only JSON lines', async (
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   test(`${signal} finishes the request in flight, and exits with 0`, async (t) => {
-    let release = () => {};
-    const held = new Promise<void>((resolve) => {
-      release = resolve;
-    });
+    const { promise: held, resolve: release } = deferred<void>();
     const setup = await startFakeSetup();
     t.after(setup.close);
     setup.upstream.handler = async (request, response) => {

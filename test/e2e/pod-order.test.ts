@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { deferred } from '../harness/deferred.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { type FakeSetup, type FakeSetupParts, startFakeSetup } from '../harness/fake-setup.ts';
@@ -99,10 +100,7 @@ test('on SIGTERM with a stream and a request in flight, is not ready and lets bo
   events.on('data', (chunk) => {
     heard += chunk;
   });
-  let release = (): void => {};
-  const held = new Promise<void>((resolve) => {
-    release = resolve;
-  });
+  const { promise: held, resolve: release } = deferred<void>();
   setup.upstream.handler = async (request, response) => {
     await held;
     await respond(200, 'late but whole')(request, response);

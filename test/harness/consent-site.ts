@@ -15,8 +15,6 @@ export interface ConsentSite {
   /** The URL at which a user consents. */
   urlFor(user: string): string;
   hasConsented(user: string): boolean;
-  /** As a user does in the account settings. */
-  withdraw(user: string): void;
   close(): Promise<void>;
 }
 
@@ -95,7 +93,6 @@ export async function startConsentSite(): Promise<ConsentSite> {
       return `${server.url}/connect?ticket=${ticket}`;
     },
     hasConsented: (user) => consented.has(user),
-    withdraw: (user) => void consented.delete(user),
     async close() {
       await tls.close();
       await server.close();

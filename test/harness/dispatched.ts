@@ -1,13 +1,12 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
+import { deferred } from './deferred.ts';
 
 /** A response that has begun. */
 export interface Dispatched {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly controller: Dispatcher.DispatchController;
-  /** The body so far. */
-  soFar(): string;
   /** The whole body. Rejects if the response is aborted. */
   text(): Promise<string>;
 }
@@ -18,20 +17,14 @@ export function dispatched(
   options: Omit<Dispatcher.DispatchOptions, 'method'> & { method?: Dispatcher.HttpMethod },
 ): Promise<Dispatched> {
   let body = '';
-  let whole = (_text: string): void => {};
-  let broken = (_error: Error): void => {};
-  const text = new Promise<string>((resolve, reject) => {
-    whole = resolve;
-    broken = reject;
-  });
+  const { promise: text, resolve: whole, reject: broken } = deferred<string>();
   text.catch(() => {});
   return new Promise((resolve, reject) => {
     dispatcher.dispatch(
       { method: 'GET', ...options },
       {
         onRequestStart() {},
-        onResponseStart: (controller, status, headers) =>
-          resolve({ status, headers, controller, soFar: () => body, text: () => text }),
+        onResponseStart: (controller, status, headers) => resolve({ status, headers, controller, text: () => text }),
         onResponseData(_, chunk) {
           body += chunk.toString('latin1');
         },

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import type { TestContext } from 'node:test';
 import type { Launch } from './cambist-process.ts';
+import { deferred } from './deferred.ts';
 import { soon } from './eventually.ts';
 import { startFakeSetup } from './fake-setup.ts';
 import type { UpstreamHandler } from './fake-upstream.ts';
@@ -65,10 +66,7 @@ export async function floodPod(t: TestContext, launch: Launch, pidOf?: () => Pro
 /** `passed` settles after `count` calls of `pass`. */
 function createGate(count: number) {
   let left = count;
-  let open = (): void => {};
-  const passed = new Promise<void>((resolve) => {
-    open = resolve;
-  });
+  const { promise: passed, resolve: open } = deferred<void>();
   const pass = (): void => {
     left -= 1;
     if (left === 0) open();

@@ -1,5 +1,6 @@
 import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
+import { deferred } from './deferred.ts';
 import type { UpstreamHandler } from './fake-upstream.ts';
 import { sendResponse } from './faults.ts';
 
@@ -93,8 +94,6 @@ function drained(response: ServerResponse): Promise<void> {
 
 export interface EventStream {
   handler: UpstreamHandler;
-  /** Settles with the first request for the stream. */
-  opened: Promise<void>;
   /** Settles when the client of the stream disconnects. */
   gone: Promise<void>;
   /** Open streams, in the order of their requests. */
@@ -109,19 +108,11 @@ export interface EventStream {
 /** A stream of server-sent events, which the test emits. */
 export function eventStream(headers: OutgoingHttpHeaders = {}): EventStream {
   const streams = new Set<ServerResponse>();
-  let markOpened = () => {};
-  let markGone = () => {};
-  const opened = new Promise<void>((resolve) => {
-    markOpened = resolve;
-  });
-  const gone = new Promise<void>((resolve) => {
-    markGone = resolve;
-  });
+  const { promise: gone, resolve: markGone } = deferred<void>();
   const write = (bytes: string | Buffer): void => {
     for (const stream of streams) stream.write(bytes);
   };
   return {
-    opened,
     gone,
     streams,
     write,
@@ -131,7 +122,6 @@ export function eventStream(headers: OutgoingHttpHeaders = {}): EventStream {
       streams.add(response);
       response.once('close', () => streams.delete(response));
       void request.gone.then(markGone);
-      markOpened();
     },
     emit: (data) => write(`data: ${data}\n\n`),
     end: () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { deferred } from '../harness/deferred.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import type { UpstreamHandler } from '../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
@@ -86,10 +87,7 @@ test('counts a caller that disconnects before its small body is complete as canc
 });
 
 test('sends no request upstream when the caller disconnects during the exchange, and keeps the token', async (t) => {
-  let release = (): void => {};
-  const until = new Promise<void>((resolve) => {
-    release = resolve;
-  });
+  const { promise: until, resolve: release } = deferred<void>();
   const { app, upstream, authorizationServer, authorization } = await startGateway(t);
   authorizationServer.behaviour = { kind: 'issue', until };
   const connection = await connectRaw(app.url);
@@ -105,10 +103,7 @@ test('sends no request upstream when the caller disconnects during the exchange,
 });
 
 test('continues an exchange for one caller when another caller that waits for it disconnects', async (t) => {
-  let release = (): void => {};
-  const until = new Promise<void>((resolve) => {
-    release = resolve;
-  });
+  const { promise: until, resolve: release } = deferred<void>();
   const { app, authorizationServer, authorization } = await startGateway(t);
   authorizationServer.behaviour = { kind: 'issue', until };
   const leaving = await connectRaw(app.url);

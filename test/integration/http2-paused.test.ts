@@ -3,6 +3,7 @@ import { constants } from 'node:http2';
 import { test } from 'node:test';
 import { Http1Dispatcher } from '../../src/transport/http1/dispatcher.ts';
 import { Http2Dispatcher } from '../../src/transport/http2/dispatcher.ts';
+import { deferred } from '../harness/deferred.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import { authority, mirror, startHttp2Gateway } from '../harness/http2-gateway.ts';
@@ -10,10 +11,7 @@ import { startRawHttp2 } from '../harness/raw-http2.ts';
 
 for (const name of ['NO_ERROR', 'INTERNAL_ERROR', 'REFUSED_STREAM', 'CANCEL'] as const) {
   test(`fails a response whose stream is reset with ${name} while its data waits to be read`, async (t) => {
-    let onReset = (): void => {};
-    const reset = new Promise<void>((resolve) => {
-      onReset = resolve;
-    });
+    const { promise: reset, resolve: onReset } = deferred<void>();
     const upstream = await startRawHttp2(authority.issueServer(), (stream) => {
       stream.head();
       stream.data('x'.repeat(16_384));

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { Agent } from 'node:http';
 import { test } from 'node:test';
+import { deferred } from '../harness/deferred.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { sendResponse } from '../harness/faults.ts';
 import { startPlainGateway } from '../harness/gateway.ts';
@@ -9,10 +10,7 @@ import { assertProblem } from '../harness/problem.ts';
 
 /** An upstream that responds when the test calls `respond`. */
 function manualUpstream() {
-  let respond = (): void => {};
-  const released = new Promise<void>((resolve) => {
-    respond = resolve;
-  });
+  const { promise: released, resolve: respond } = deferred<void>();
   return {
     respond: () => respond(),
     handler: async (_received: unknown, response: Parameters<typeof sendResponse>[0]) => {

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { platform } from 'node:process';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { deferred } from '../harness/deferred.ts';
 import { eventually } from '../harness/eventually.ts';
 import type { Behaviour } from '../harness/fake-authorization-server.ts';
 import { type Gateway, startGateway } from '../harness/gateway.ts';
@@ -122,10 +123,7 @@ test(
   'serves new and accepted callers while one peer floods an authorization server that does not respond to made-up tokens',
   options,
   async (t) => {
-    let release = (): void => {};
-    const released = new Promise<void>((resolve) => {
-      release = resolve;
-    });
+    const { promise: released, resolve: release } = deferred<void>();
     const gateway = await start(t, { kind: 'response', status: 400, until: released });
     const { authorizationServer } = gateway;
     const madeUp = () => authorizationServer.requests.filter(({ form }) => isMadeUp(form)).length;

@@ -44,7 +44,6 @@ export interface ImageConfig {
   Env: string[];
   Entrypoint: string[];
   Cmd: string[];
-  WorkingDir: string;
   ExposedPorts: Record<string, object>;
   Labels: Record<string, string>;
 }

@@ -25,7 +25,6 @@ export interface Alert {
 export interface Target {
   readonly scrapeUrl: string;
   readonly health: string;
-  readonly lastError: string;
   readonly labels: Readonly<Record<string, string>>;
 }
 

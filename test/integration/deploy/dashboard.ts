@@ -2,7 +2,6 @@ import { readDeployFile } from './manifests.ts';
 
 export interface Target {
   readonly expr: string;
-  readonly legendFormat: string;
   readonly datasource: unknown;
 }
 

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { Agent, request } from 'node:http';
 import { test } from 'node:test';
 import { WebSocket } from 'undici';
+import { deferred } from '../../harness/deferred.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
 import { startPlainGateway } from '../../harness/gateway.ts';
 import { call, open } from '../../harness/http-call.ts';
@@ -67,10 +68,7 @@ test('aborts the request at the agent when its caller leaves, and counts it', as
 });
 
 test('lets the agent reach its backends while requests of its callers are drained', async (t) => {
-  let finish: (() => void) | undefined;
-  const finished = new Promise<void>((resolve) => {
-    finish = resolve;
-  });
+  const { promise: finished, resolve: finish } = deferred<void>();
   const gateway = await startInboundGateway(t, {
     agent: async (request, response) => {
       const authorization = request.authorization[0] ?? '';
@@ -90,7 +88,7 @@ test('lets the agent reach its backends while requests of its callers are draine
   const stopping = gateway.app.stop();
   await eventually('the drain is logged', () => gateway.app.logText().includes('draining requests'));
   await eventually('the idle connection of a caller is closed', () => kept() === 0);
-  finish?.();
+  finish();
   assert.equal((await calling).text, '200');
   await stopping;
 });

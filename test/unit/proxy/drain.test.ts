@@ -3,6 +3,7 @@ import { type TestContext, test } from 'node:test';
 import { createLogger } from '../../../src/observability/logger.ts';
 import { drain } from '../../../src/proxy/drain.ts';
 import type { RequestTracker } from '../../../src/proxy/request-tracker.ts';
+import { deferred } from '../../harness/deferred.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 
 const START_MS = Date.parse('2026-11-24T12:00:00Z');
@@ -10,10 +11,7 @@ const START_MS = Date.parse('2026-11-24T12:00:00Z');
 /** Drains a tracker with these requests, and with a grace of half a second. */
 function start(t: TestContext, inFlight: number, hurry?: AbortSignal) {
   t.mock.timers.enable({ apis: ['setTimeout'] });
-  let settle = (): void => {};
-  const drained = new Promise<void>((resolve) => {
-    settle = resolve;
-  });
+  const { promise: drained, resolve: settle } = deferred<void>();
   const tracker = { inFlight, openStreams: 1, drain: () => drained };
   const lines: Record<string, unknown>[] = [];
   const logger = createLogger('info', { write: (line: string) => void lines.push(JSON.parse(line)) });

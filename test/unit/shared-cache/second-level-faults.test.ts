@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
+import { deferred } from '../../harness/deferred.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore } from '../../harness/memory-store.ts';
@@ -10,11 +11,9 @@ import { bearer, entryOf, exchangeOf, startReplica } from './replica.ts';
 test('after a failure of the holder, the others exchange for themselves', async (t) => {
   const server = createMemoryStore();
   const [one, ...others] = await Promise.all(Array.from({ length: 3 }, () => startReplica(t, server)));
-  let fail: () => void = () => {};
+  const { promise: failed, resolve: fail } = deferred<void>();
   const failing = exchangeOf(new CambistError('ERR_STS_UNAVAILABLE', 'down'));
-  failing.until = new Promise<void>((resolve) => {
-    fail = resolve;
-  });
+  failing.until = failed;
   const first = one?.second.obtain(entryOf(), failing, undefined);
   await eventually('it holds the lock', () => failing.calls === 1);
   const exchange = exchangeOf('token');
@@ -58,10 +57,8 @@ test('when the holder dies, one replica takes its place, and the others wait for
   // They have seen its last renewal by then.
   const before = polls();
   await eventually('they look again', () => polls().every((count, index) => count > (before[index] ?? 0)));
-  let issue = () => {};
-  exchange.until = new Promise<void>((resolve) => {
-    issue = resolve;
-  });
+  const { promise: issued, resolve: issue } = deferred<void>();
+  exchange.until = issued;
   // The server expires its lock, which the memory store does not.
   clock.advance(800);
   server.values.delete([...server.values.keys()].find((name) => name.includes(':l:')) ?? '');

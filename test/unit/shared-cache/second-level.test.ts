@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
+import { deferred } from '../../harness/deferred.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore } from '../../harness/memory-store.ts';
@@ -193,15 +194,13 @@ test('does not share the token of a session that ended meanwhile', async (t) => 
   const server = createMemoryStore();
   const { second } = await startReplica(t, server);
   const exchange = exchangeOf('token');
-  let go: () => void = () => {};
-  exchange.until = new Promise<void>((resolve) => {
-    go = resolve;
-  });
+  const { promise: issued, resolve: issue } = deferred<void>();
+  exchange.until = issued;
   const entry = entryOf({ session: 'one' });
   const pending = second.obtain(entry, exchange, undefined);
   await eventually('it exchanges', () => exchange.calls === 1);
   second.endSession(entry);
-  go();
+  issue();
   assert.equal(bearer(await pending), 'Bearer token-1');
   await released(server);
   assert.ok(![...server.values.keys()].some((name) => name.includes(':t:')));

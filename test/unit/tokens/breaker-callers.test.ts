@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
+import { deferred } from '../../harness/deferred.ts';
 import { fault, refused, setUp, succeed } from './breaker-setup.ts';
-import { deferred } from './sample.ts';
 
 /** The server responds with 500. */
 function answered500(): CambistError {

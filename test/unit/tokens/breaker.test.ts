@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import { CambistError } from '../../../src/errors.ts';
+import { deferred } from '../../harness/deferred.ts';
 import { fault, refused, setUp, succeed } from './breaker-setup.ts';
-import { deferred } from './sample.ts';
 
 async function bringDown({ fail }: { fail: (error?: unknown) => Promise<void> }): Promise<void> {
   for (let i = 0; i < 3; i += 1) await fail();

@@ -3,8 +3,9 @@ import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
 import { createExchangeQueue } from '../../../src/tokens/exchange-queue.ts';
 import type { Requester } from '../../../src/tokens/requester.ts';
+import { deferred } from '../../harness/deferred.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
-import { deferred, failsWith, settle } from './sample.ts';
+import { failsWith, settle } from './sample.ts';
 
 const TIMEOUT = new CambistError('ERR_STS_UNAVAILABLE', 'timed out');
 const alice: Requester = { caller: 'alice', peer: '10.0.0.2' };

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { systemClock } from '../../../src/clock/clock.ts';
 import { createIssuerKeys } from '../../../src/tokens/jwks.ts';
+import { deferred } from '../../harness/deferred.ts';
 import { type Issuer, type IssuerKey, issuerKey, startIssuer } from './issuer.ts';
-import { deferred, failsWith, settle } from './sample.ts';
+import { failsWith, settle } from './sample.ts';
 
 const _wrong: [what: string, claims: Record<string, unknown>, message: RegExp][] = [
   ['of another issuer', { iss: 'https://evil.example.com' }, /"iss" does not match/],

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createLimiter } from '../../../src/tokens/limiter.ts';
 import type { RankedRequester } from '../../../src/tokens/requester.ts';
-import { deferred, failsWith, settle } from './sample.ts';
+import { deferred } from '../../harness/deferred.ts';
+import { failsWith, settle } from './sample.ts';
 
 const IN_FLIGHT = 64;
 const IN_FLIGHT_RANK = 56;

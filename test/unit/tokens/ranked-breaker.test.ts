@@ -3,8 +3,9 @@ import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
 import { createRankedBreaker } from '../../../src/tokens/ranked-breaker.ts';
 import type { RankedRequester } from '../../../src/tokens/requester.ts';
+import { deferred } from '../../harness/deferred.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
-import { deferred, failsWith } from './sample.ts';
+import { failsWith } from './sample.ts';
 
 const alice: RankedRequester = { caller: 'alice', peer: '10.0.0.1', accepted: true };
 const bob: RankedRequester = { caller: 'bob', peer: '10.0.0.1', accepted: true };

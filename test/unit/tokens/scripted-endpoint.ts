@@ -15,8 +15,9 @@ import type { SecondLevel } from '../../../src/tokens/second-level.ts';
 import type { TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { Grant, TokenRequest } from '../../../src/tokens/token-request.ts';
 import type { TokenResponse, TokenType } from '../../../src/tokens/token-response.ts';
+import { deferred } from '../../harness/deferred.ts';
 import { createFakeClock, type FakeClock } from '../../harness/fake-clock.ts';
-import { deferred, settle } from './sample.ts';
+import { settle } from './sample.ts';
 
 /** A token request that waits for a response from the test. */
 export interface ScriptedRequest {

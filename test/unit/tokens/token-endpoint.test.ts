@@ -5,18 +5,10 @@ import { CambistError } from '../../../src/errors.ts';
 import { createTokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { Grant } from '../../../src/tokens/token-request.ts';
 import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
+import { deferred } from '../../harness/deferred.ts';
 import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
-import {
-  ACCESS_TOKEN,
-  deferred,
-  endpointContext,
-  failsWith,
-  folderOf,
-  serverOf,
-  targetOf,
-  tokenRequestOf,
-} from './sample.ts';
+import { ACCESS_TOKEN, endpointContext, failsWith, folderOf, serverOf, targetOf, tokenRequestOf } from './sample.ts';
 
 const EXCHANGE: Grant = {
   kind: 'token_exchange',
