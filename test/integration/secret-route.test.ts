@@ -64,12 +64,12 @@ test('sends the secret in another header, with and without a scheme, and drops t
     [{ header: 'authorization', scheme: '' }, 'authorization', KEY],
   ] as const) {
     const setup = await startSecret(t, { route: { send } });
-    const own = { authorization: 'Bearer of-the-agent', 'x-api-key': 'of-the-agent', x_api_key: 'of-the-agent' };
+    const own = { authorization: 'Bearer of-the-agent', 'x-api-key': 'own-key-1', x_api_key: 'own-key-1' };
     assert.equal((await setup.send(own)).status, 200);
     assert.deepEqual(setup.seen(header), [value]);
     const sent = setup.upstream.requests[0]?.rawHeaders ?? [];
     assert.ok(!sent.some((text) => text.includes('Bearer of-the-agent')));
-    if (header === 'x-api-key') assert.ok(!sent.includes('of-the-agent'));
+    if (header === 'x-api-key') assert.ok(!sent.includes('own-key-1'));
     assert.equal(sent.filter((name) => name.toLowerCase() === header).length, 1);
   }
 });

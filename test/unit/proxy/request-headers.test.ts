@@ -179,6 +179,29 @@ test('treats names that are configured with underscores like those with dashes',
   );
 });
 
+test('withholds the header that send names on its route, in every spelling', () => {
+  const { onRoute, common } = withheldHeaders(
+    configOf({
+      routes: [
+        {
+          name: 'key',
+          match: { host: 'h' },
+          upstream: 'http://127.0.0.1:1',
+          credential: 'secret',
+          secret: { file: '/key' },
+          send: { header: 'X_Api-Key' },
+        },
+      ],
+    }),
+    tokens,
+  );
+  assert.deepEqual(
+    [...onRoute.values()].map((names) => [...names]),
+    [[...common, 'x-api-key']],
+  );
+  assert.ok(!common.has('x-api-key'));
+});
+
 test('lets the token header of a passthrough route pass on that route, but no other withheld header', () => {
   const own = { credential: 'passthrough', header: 'x-own-token', path: '/own' };
   const { onRoute } = withheldWith({ host_header: 'x-kagent-host' }, { path: '/x' }, own);

@@ -39,6 +39,16 @@ test('opens neither a part of a value nor a longer value', () => {
   assert.equal(open(`${sealed}AAAA`, secret, NEW_KEY, CONTEXT), undefined);
 });
 
+test('opens one spelling of a value alone', () => {
+  const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+  const sealed = seal('token', secret, NEW_KEY, CONTEXT);
+  const sameBytes = sealed.slice(0, -1) + alphabet[alphabet.indexOf(sealed.at(-1) as string) + 1];
+  assert.deepEqual(Buffer.from(sameBytes, 'base64url'), Buffer.from(sealed, 'base64url'));
+  for (const other of [sameBytes, `${sealed}=`, `${sealed} `]) {
+    assert.equal(open(other, secret, NEW_KEY, CONTEXT), undefined);
+  }
+});
+
 test('opens no value of another caller, key, purpose or place', () => {
   const sealed = seal('issued', secret, NEW_KEY, CONTEXT);
   assert.equal(open(sealed, new Secret('another token'), NEW_KEY, CONTEXT), undefined);
