@@ -87,6 +87,21 @@ const MISTAKES: readonly [what: string, values: object, said: RegExp][] = [
     /'\/valkey\/maxMemory'/,
   ],
   [
+    'a memory limit in an unknown unit',
+    webhook({ injection: { 'memory-limit': '256MB' } }),
+    /injection\/memory-limit': '256MB' does not match pattern/,
+  ],
+  [
+    'a pod that is killed before it has drained',
+    config({ limits: { shutdown_grace: '2m' } }),
+    /terminationGracePeriodSeconds is too short for limits\.shutdown_grace, 2m, .*: set it above 125/,
+  ],
+  [
+    'less time than the default of shutdown_grace',
+    gateway({ terminationGracePeriodSeconds: 30 }),
+    /too short for limits\.shutdown_grace, 25s, .*: set it above 30/,
+  ],
+  [
     'an unknown way to intercept',
     webhook({ injection: { intercept: 'tls' } }),
     /injection\/intercept': value must be one/,
