@@ -14,6 +14,11 @@ export function detailOf({ code, expired }: CambistError): string {
   return expired ? "The caller's token is expired: obtain a new one." : describeError(code).detail;
 }
 
+/** The code of an error of Node or of a package, as in `ENOENT`. */
+export function errorCode(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}
+
 export interface CambistErrorOptions {
   /** The caught error. It goes to the log only, redacted. */
   cause?: unknown;

@@ -1,4 +1,5 @@
 import { openSync, writeSync } from 'node:fs';
+import { errorCode } from '../errors.ts';
 import { textLines } from '../observability/log-text.ts';
 import type { LogDestination } from '../observability/logger.ts';
 import { UsageError } from './command.ts';
@@ -19,8 +20,7 @@ function openLog(file: string): number {
   try {
     return openSync(file, 'a', 0o600);
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    throw new UsageError(`--log: cannot write "${file}" (${code})`);
+    throw new UsageError(`--log: cannot write "${file}" (${errorCode(error)})`);
   }
 }
 

@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { basename, relative } from 'node:path';
 import { parseArgs } from 'node:util';
 import { parseConfig } from '../config/load.ts';
+import { errorCode } from '../errors.ts';
 import { type Command, EXIT, UsageError } from './command.ts';
 import { type ConfigChoices, newConfig, SECRET_IN_POD } from './new-config.ts';
 import { describeProblem, showsColour } from './print-problems.ts';
@@ -130,7 +131,7 @@ async function writeNew(file: string, text: string): Promise<string | undefined>
     await writeFile(file, text, { flag: 'wx' });
     return undefined;
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
+    const code = errorCode(error) ?? 'unknown error';
     if (code === 'EEXIST') return exists(file);
     if (code === 'ENOENT') return `${file} cannot be written: its folder does not exist: create the folder first`;
     return `${file} cannot be written (${code}): name another file with --config`;

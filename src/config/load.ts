@@ -1,5 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import { errorCode } from '../errors.ts';
 import { type PodSettings, reportForPod } from './check-pod.ts';
 import type { Config } from './config.ts';
 import { byPosition } from './config-node.ts';
@@ -177,6 +178,6 @@ const WHY_UNREADABLE = new Map([
 ]);
 
 function whyUnreadable(error: unknown): string {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
+  const code = errorCode(error) ?? 'unknown error';
   return WHY_UNREADABLE.get(code) ?? `cannot be read (${code}): check the path`;
 }

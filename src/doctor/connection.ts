@@ -1,3 +1,4 @@
+import { errorCode } from '../errors.ts';
 import { type PeerCertificate, readPeerCertificate } from './certificate.ts';
 import type { ConfigPaths, PeerSettings } from './config-paths.ts';
 import { type Finding, problem, shortAscii } from './finding.ts';
@@ -132,7 +133,7 @@ function outsideValidity({ certificate }: FailedConnection, host: string, code: 
 /** The code of an error or of its cause, or else its name. */
 export function codeOf(error: unknown): string {
   if (!(error instanceof Error)) return 'unknown error';
-  if ('code' in error && typeof error.code === 'string') return error.code;
-  if (error.cause instanceof Error) return codeOf(error.cause);
-  return error.name;
+  const code = errorCode(error);
+  if (code !== undefined) return code;
+  return error.cause instanceof Error ? codeOf(error.cause) : error.name;
 }

@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { link, mkdir, open, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { InterceptAuthority } from '../config/optional-sections.ts';
+import { errorCode } from '../errors.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { MAX_SECRET_BYTES } from '../secrets/secret-file.ts';
 import { type CertificateAuthority, createAuthority, exportKey, openAuthority } from '../transport/certificates.ts';
@@ -121,7 +122,7 @@ async function storeAuthority(dir: string, authority: CertificateAuthority): Pro
       await rm(temporary, { force: true });
     }
   } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+    const code = errorCode(cause);
     const stored = code === 'EEXIST' ? await findAuthority(dir) : undefined;
     if (stored !== undefined) return stored;
     throw new Error(`intercept.ca.dir: cannot store the authority in "${dir}" (${code}): let this user write there`, {

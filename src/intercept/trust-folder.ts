@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { javaOptions, proxyVariables, TRUST_FILES, trustVariables } from '../config/agent-variables.ts';
+import { errorCode } from '../errors.ts';
 import { splitCertificates, systemRoots } from './system-roots.ts';
 import { encodeTruststore } from './truststore.ts';
 
@@ -53,7 +54,7 @@ async function write(dir: string, name: string, content: string | Buffer): Promi
     await rename(temporary, join(dir, name));
   } catch (cause) {
     await rm(temporary, { force: true }).catch(() => {});
-    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+    const code = errorCode(cause);
     throw new Error(`intercept.trust_dir: cannot write "${join(dir, name)}" (${code}): let this user write there`, {
       cause,
     });

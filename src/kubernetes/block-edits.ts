@@ -5,7 +5,6 @@ import {
   type Gap,
   gapsBetween,
   type Item,
-  itemColumn,
   lineAfter,
   lineAfterComments,
   startOfComments,
@@ -31,7 +30,7 @@ export function blockEdits(page: Page, collection: Collection, former: FormerCol
   const gaps = gapsBetween(items, collection.items);
   const first = items[0];
   if (gaps === undefined || first === undefined) return undefined;
-  const column = itemColumn(page.text, first);
+  const column = columnOf(page.text, first.start);
   return gaps.flatMap((gap) => gapEdits(page, gap, column, isSeq(collection)));
 }
 
@@ -102,8 +101,7 @@ export function expand(page: Page, { value: former, start }: Item, value: Node):
   const [from, to] = former.range;
   // The white space before the value goes with it, as far as there is a value.
   const space = from === to ? 0 : (/[ \t]*$/.exec(text.slice(0, from).slice(-80))?.[0].length ?? 0);
-  const key = itemColumn(text, { item: undefined, value: former, start, colon: undefined });
-  const column = key + (isSeq(value) && !style.indentSeq ? 0 : style.indent);
+  const column = columnOf(text, start) + (isSeq(value) && !style.indentSeq ? 0 : style.indent);
   const place = nextLine(text, to);
   const lines = blockText(jsonOf(page, value), column, style);
   return [

@@ -1,5 +1,5 @@
 import { type CST, isMap, isNode, isPair, type Node, type Pair, type YAMLMap, type YAMLSeq } from 'yaml';
-import { columnOf, nextLine } from './text-edits.ts';
+import { nextLine } from './text-edits.ts';
 
 export type Collection = YAMLMap | YAMLSeq;
 
@@ -119,10 +119,6 @@ export function startOfComments(text: string, start: number): number {
     first = before;
   }
   return first;
-}
-
-export function itemColumn(text: string, { start }: Item): number {
-  return columnOf(text, start);
 }
 
 /** The items that go, and those that come, between two items that stay. */

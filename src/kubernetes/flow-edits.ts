@@ -1,16 +1,8 @@
 import { isNode, type Pair } from 'yaml';
 import { contentOf, hasUnsuitedTag, jsonOf, type Page } from './block-edits.ts';
-import {
-  type Collection,
-  endOf,
-  type FormerCollection,
-  type Gap,
-  gapsBetween,
-  type Item,
-  itemColumn,
-} from './collection-items.ts';
+import { type Collection, endOf, type FormerCollection, type Gap, gapsBetween, type Item } from './collection-items.ts';
 import { isArray, isObject, type Json } from './json.ts';
-import { isFirstOnLine, type TextEdit } from './text-edits.ts';
+import { columnOf, isFirstOnLine, type TextEdit } from './text-edits.ts';
 import { flowPairs, flowText } from './yaml-text.ts';
 
 /** The edits of a collection in flow style: items come and go with one of the commas beside them. */
@@ -72,7 +64,7 @@ function spaceAfter(text: string, end: number): string {
 
 /** The indentation of an item that has lines of its own. */
 function marginOf(text: string, item: Item): string | undefined {
-  return isFirstOnLine(text, item.start) ? ' '.repeat(itemColumn(text, item)) : undefined;
+  return isFirstOnLine(text, item.start) ? ' '.repeat(columnOf(text, item.start)) : undefined;
 }
 
 function itemsText(page: Page, content: Json, separator: string, margin: string | undefined): string {

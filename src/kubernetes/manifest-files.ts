@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { arrayBuffer } from 'node:stream/consumers';
+import { errorCode } from '../errors.ts';
 import type { Json } from './json.ts';
 import { type ChangedStream, ManifestError, type ManifestStream, readStream, textOf } from './manifest-stream.ts';
 import { joinStreams, removePrinted } from './printed-config.ts';
@@ -39,7 +40,7 @@ async function read(file: string, name: string): Promise<string> {
   try {
     bytes = file === '-' ? await arrayBuffer(process.stdin) : await readFile(file);
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown reason';
+    const code = errorCode(error) ?? 'unknown reason';
     throw new ManifestError(`${name}: ${code === 'ENOENT' ? 'no such file' : `cannot be read: ${code}`}`);
   }
   try {

@@ -5,6 +5,7 @@ import { dirname } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Listen } from '../config/addresses.ts';
 import { withBrackets } from '../config/brackets.ts';
+import { errorCode } from '../errors.ts';
 
 /** A caller whose host disappears sends no end. TCP probes find its connection dead after about a minute of silence. */
 export const KEEP_ALIVE_PROBES = { keepAlive: true, keepAliveInitialDelay: 60_000 };
@@ -78,7 +79,7 @@ async function openSocket(app: FastifyInstance, path: string, mode: number): Pro
 
 /** Why an address cannot be listened on, and how to fix it. */
 export function whyNotListening(cause: unknown): string {
-  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+  const code = errorCode(cause);
   switch (code) {
     case 'EADDRINUSE':
       return 'another process listens there: stop it, or choose another address';

@@ -1,5 +1,6 @@
 import { writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
+import { errorCode } from '../errors.ts';
 
 /** Writes the lines of a log to a file descriptor. */
 export interface LogOutput {
@@ -99,7 +100,7 @@ export function createLogOutput(fd: number, batchLength: number, lossLine: LossL
         const bytes = writeSync(fd, chunk);
         rest = bytes < chunk.length ? chunk.subarray(bytes) : undefined;
       } catch (error) {
-        const code = codeOf(error);
+        const code = errorCode(error);
         if (code === 'EAGAIN') return SLOW_READER_DELAY_MS;
         if (code !== 'EPIPE' && !(code === 'EIO' && isTerminal)) {
           fault = error;
@@ -178,8 +179,4 @@ function countLines(text: string): number {
   let count = 0;
   for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) count += 1;
   return count;
-}
-
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && 'code' in error ? error.code : undefined;
 }

@@ -1,4 +1,4 @@
-import { CambistError } from '../errors.ts';
+import { CambistError, errorCode } from '../errors.ts';
 import { shortened } from './shortened.ts';
 
 /** Longest text from outside. Any sentence of an error fits, and a whole document does not. */
@@ -44,7 +44,7 @@ const MAX_CAUSES = 4;
 export function loggedError(error: unknown, depth = 0): LoggedError {
   if (!(error instanceof Error)) return { code: undefined, message: redact(String(error)) };
   const isOurs = error instanceof CambistError;
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : error.name;
+  const code = errorCode(error) ?? error.name;
   const logged: LoggedError = { code, message: isOurs ? error.message : redact(error.message) };
   if (error.cause !== undefined && depth < MAX_CAUSES) logged.cause = loggedError(error.cause, depth + 1);
   return logged;

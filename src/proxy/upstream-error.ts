@@ -1,6 +1,6 @@
 import type { Route } from '../config/route.ts';
 import { duration } from '../config/written-values.ts';
-import { type AuthenticationRequirements, CambistError } from '../errors.ts';
+import { type AuthenticationRequirements, CambistError, errorCode } from '../errors.ts';
 import { redact } from '../observability/logged-error.ts';
 import { bareToken } from '../tokens/b64-token.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
@@ -22,7 +22,7 @@ const MALFORMED_CODE = /^(?:HPE_|UND_ERR_HEADERS_OVERFLOW)/;
 /** Turns an error of the upstream's connection into the error for the caller. */
 export function upstreamError(error: Error, { name, timeouts }: Pick<Route, 'name' | 'timeouts'>): CambistError {
   if (error instanceof CambistError) return error;
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  const code = errorCode(error) ?? '';
   const route = `route "${name}": the upstream`;
   if (code === 'UND_ERR_HEADERS_TIMEOUT') {
     const limit = `timeouts.response_headers, which is ${duration(timeouts.responseHeadersMs)}`;

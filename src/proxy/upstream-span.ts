@@ -1,5 +1,6 @@
 import type { Dispatcher } from 'undici';
 import type { Route } from '../config/route.ts';
+import { errorCode } from '../errors.ts';
 import type { Span } from '../observability/tracing.ts';
 
 type Handler = Dispatcher.DispatchHandler;
@@ -78,7 +79,7 @@ function ending(handler: Handler, span: Span): Handler {
     },
     onResponseError(controller, error) {
       handler.onResponseError?.(controller, error);
-      end('code' in error && typeof error.code === 'string' ? error.code : error.name);
+      end(errorCode(error) ?? error.name);
     },
   };
 }

@@ -86,13 +86,17 @@ export function createEventSettler({ name, take }: EventSettlerOptions): EventSe
       const tried = new Map<string, number>();
       let failure: { readonly error: unknown } | undefined;
       // All at once: no event waits until other replicas know the previous one.
-      const results = await Promise.all(untaken.map(([, token]) => resultOf(take(token))));
-      for (const [at, { isTold, error }] of results.entries()) {
+      const results = await Promise.allSettled(untaken.map(([, token]) => take(token)));
+      for (const [at, result] of results.entries()) {
         const [jti] = untaken[at] as (typeof untaken)[number];
+        if (result.status === 'fulfilled') {
+          if (result.value()) ack.push(jti);
+          else hold(jti, result.value);
+          continue;
+        }
+        const error: unknown = result.reason;
         const count = (attempts.get(jti) ?? 0) + 1;
-        if (isTold?.() === true) ack.push(jti);
-        else if (isTold !== undefined) hold(jti, isTold);
-        else if (isFinal(error, count)) setErrs.set(jti, refusalOf(error));
+        if (isFinal(error, count)) setErrs.set(jti, refusalOf(error));
         else {
           tried.set(jti, count);
           failure ??= { error };
@@ -114,13 +118,6 @@ export function createEventSettler({ name, take }: EventSettlerOptions): EventSe
     },
     release: () => release(() => true),
   };
-}
-
-async function resultOf(taken: Promise<IsTold>): Promise<{ readonly isTold?: IsTold; readonly error?: unknown }> {
-  return taken.then(
-    (isTold) => ({ isTold }),
-    (error: unknown) => ({ error }),
-  );
 }
 
 function nothingSettled(): Settled {
