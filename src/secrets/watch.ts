@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { type FSWatcher, watch } from 'node:fs';
+import { type FSWatcher, readFileSync, type Stats, statSync, watch } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
@@ -116,6 +116,8 @@ export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }
     folders.delete(folder);
   }
 
+  // At once: the caller reads the files next, and a change right after that counts.
+  for (const file of files()) known.set(file, currentContentOf(file));
   void checkNow();
   const poll = setInterval(checkNow, pollMs).unref();
 
@@ -134,13 +136,31 @@ export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }
 async function contentOf(file: string): Promise<string> {
   try {
     const stats = await stat(file);
-    const { size, mtimeMs } = stats;
-    // To read a pipe would wait for a writer, and with it every later check.
-    if (size > MAX_DIGESTED_BYTES || !stats.isFile()) return `${size} ${mtimeMs}`;
-    return createHash('sha256')
-      .update(await readFile(file))
-      .digest('base64');
+    return isDigested(stats) ? digestOf(await readFile(file)) : sizeAndTimeOf(stats);
   } catch {
     return 'missing';
   }
+}
+
+/** The same, at once. */
+function currentContentOf(file: string): string {
+  try {
+    const stats = statSync(file);
+    return isDigested(stats) ? digestOf(readFileSync(file)) : sizeAndTimeOf(stats);
+  } catch {
+    return 'missing';
+  }
+}
+
+/** To read a pipe would wait for a writer, and with it every later check. */
+function isDigested(stats: Stats): boolean {
+  return stats.size <= MAX_DIGESTED_BYTES && stats.isFile();
+}
+
+function digestOf(content: Buffer): string {
+  return createHash('sha256').update(content).digest('base64');
+}
+
+function sizeAndTimeOf({ size, mtimeMs }: Stats): string {
+  return `${size} ${mtimeMs}`;
 }

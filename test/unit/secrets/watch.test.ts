@@ -21,6 +21,18 @@ const POLL_MS = 60_000;
 /** The form of `fs.watch` that the watcher calls. */
 type Watch = (folder: string, options: { persistent: boolean }, listener: fs.WatchListener<string>) => fs.FSWatcher;
 
+test('notices a change that follows the first read at once', async (t) => {
+  const file = join(temporaryFolder(t), 'config');
+  fs.writeFileSync(file, 'one');
+  let changes = 0;
+  const logger = createLogger('warn', { write() {} });
+  const watcher = watchFiles({ files: () => [file], onChange: () => (changes += 1), logger });
+  t.after(() => watcher.close());
+  fs.writeFileSync(file, 'two');
+  await watcher.check();
+  assert.equal(changes, 1);
+});
+
 /**
  * Starts a watcher and counts its changes. Only the test advances time. It waits for real events, however long they take on a
  * busy machine.
