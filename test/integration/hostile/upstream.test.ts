@@ -35,9 +35,11 @@ async function startHostile(t: TestContext, respond: (socket: Socket, request: s
 }
 
 /** Everything that a caller receives when the upstream responds with these bytes. */
-async function relayed(t: TestContext, bytes: string, afterwards: 'keep' | 'end' = 'keep') {
+async function relayed(t: TestContext, bytes: string, afterwards: 'keep' | 'end' | 'reset' = 'keep') {
   const { app } = await startHostile(t, (socket) => {
-    socket.write(Buffer.from(bytes, 'latin1'));
+    socket.write(Buffer.from(bytes, 'latin1'), () => {
+      if (afterwards === 'reset') socket.resetAndDestroy();
+    });
     if (afterwards === 'end') socket.end();
   });
   const connection = await connectRaw(app.url);
@@ -97,6 +99,8 @@ test('never completes a response whose body is truncated or malformed', async (t
   for (const [flaw, bytes, afterwards] of [
     ['shorter than its length', `${OK}Content-Length: 100\r\n\r\nhi`, 'end'],
     ['without its last chunk', `${OK}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n`, 'end'],
+    ['a reset within its length', `${OK}Content-Length: 100\r\n\r\nhi`, 'reset'],
+    ['a reset after a chunk', `${OK}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n`, 'reset'],
     ['in the middle of a chunk', `${OK}Transfer-Encoding: chunked\r\n\r\nff\r\nhi`, 'end'],
     ['a malformed size', `${OK}Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\nzz\r\n`, 'keep'],
     ['a chunk longer than its size', `${OK}Transfer-Encoding: chunked\r\n\r\n1\r\nhi\r\n0\r\n\r\n`, 'keep'],
