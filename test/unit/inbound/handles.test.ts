@@ -39,6 +39,15 @@ test('finds a handle until its token expires, by either clock', () => {
   assert.equal(handles.find(text), undefined);
 });
 
+test('does not find a handle after a sleep of the machine that its token did not outlive', () => {
+  const { clock, handles, idle } = start();
+  const text = idle('token');
+  clock.jumpWall(59_999);
+  assert.ok(handles.find(text));
+  clock.jumpWall(1);
+  assert.equal(handles.find(text), undefined);
+});
+
 test('does not let an expired handle live on when the wall clock is set back', () => {
   const { clock, handles, idle } = start();
   const text = idle('token');

@@ -91,6 +91,18 @@ test('reads the subject in the event, as drafts have it', () => {
   ]);
 });
 
+test('ends one session of a user, or all sessions where the event says so', () => {
+  const sub_id = { format: 'complex', user: ISS_SUB, session: { format: 'opaque', id: 's1' } };
+  const of = (type: string) => readEvents({ iat: 1, sub_id, events: { [type]: {} } }, ISSUER);
+  for (const [name, type, session] of [
+    ['session-revoked', CAEP, 's1'],
+    ['sessions-revoked', 'https://schemas.openid.net/secevent/risc/event-type/', undefined],
+  ] as const) {
+    const { events, revocations } = of(type + name);
+    assert.deepEqual([events, revocations.map((each) => each.session)], [[name], [session]]);
+  }
+});
+
 test('accepts an unknown event without an effect', () => {
   const signal = readEvents({ sub_id: ISS_SUB, events: { 'https://example.com/x': {} } }, ISSUER);
   assert.deepEqual(signal, { events: [], revocations: [], verified: undefined });
@@ -120,7 +132,13 @@ test('reads a logout by its session and its subject', () => {
   const of = (more: Record<string, unknown>) => readLogout({ ...claims, ...more } as never, ISSUER).revocations;
   assert.deepEqual(of({ sub: 'alice' }), [{ issuer: ISSUER, subject: ALICE, session: undefined, atMs: 5000 }]);
   assert.deepEqual(of({ sid: 's' }), [{ issuer: ISSUER, subject: undefined, session: 's', atMs: 5000 }]);
-  for (const more of [{}, { sub: 'a', nonce: 'n' }, { sub: 5 }, { sid: '' }, { sub: 'a', events: {} }]) {
+  const events = { 'https://example.com/x': {}, [LOGOUT_EVENT]: {} };
+  assert.equal(of({ sub: 'x'.repeat(1024), events }).length, 1);
+  const other = { events: { [VERIFICATION_EVENT]: {}, [`${CAEP}session-revoked`]: {} } };
+  for (const more of [
+    ...[{}, { sub: 'a', nonce: 'n' }, { sub: 5 }, { sid: '' }, { sub: 'a', events: {} }],
+    ...[{ sub: 'x'.repeat(1025) }, { sub: 'a', ...other }],
+  ]) {
     assert.throws(() => of(more), InvalidSignal, JSON.stringify(more));
   }
 });

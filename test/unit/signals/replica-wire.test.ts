@@ -5,6 +5,7 @@ import {
   batchesOf,
   MAX_QUESTIONS,
   newId,
+  readEntries,
   readQuestion,
   readReply,
   writeReply,
@@ -26,6 +27,22 @@ test('reads the questions and replies that it writes', () => {
   const reply = { id: newId(), to: [newId()], index: 0, count: 3, parts: [0, 255], entries: [] };
   assert.deepEqual(readReply(json(writeReply(reply))), reply);
   assert.deepEqual(readReply(json(writeReply({ ...reply, index: 1 }))), { ...reply, index: 1, parts: [] });
+});
+
+test('reads no malformed question or reply', () => {
+  const question = { id: newId(), earlier: [], digests: 'd'.repeat(DIGESTS_LENGTH), starting: newId(), heard: [] };
+  const reply = { id: newId(), to: [], index: 0, count: 1, parts: [], entries: [] };
+  for (const id of [undefined, 7, '', `${newId()}x`, `${newId()}\n`, '.'.repeat(16)]) {
+    assert.equal(readQuestion({ ...question, id }), undefined);
+    assert.equal(readReply({ ...reply, id }), undefined);
+    assert.equal(readQuestion({ ...question, starting: id })?.starting, undefined);
+  }
+  for (const digests of [undefined, 'd', 'd'.repeat(DIGESTS_LENGTH + 1), new Array(DIGESTS_LENGTH).fill('d')]) {
+    assert.equal(readQuestion({ ...question, digests }), undefined);
+  }
+  for (const wrong of [{ to: 'x' }, { parts: 7 }, { count: 0 }, { count: 10_001 }, { index: 1 }, { index: -1 }]) {
+    assert.equal(readReply({ ...reply, ...wrong }), undefined, JSON.stringify(wrong));
+  }
 });
 
 test('reads any value without an error, and bounds what it returns', () => {
@@ -58,6 +75,25 @@ test('reads any value without an error, and bounds what it returns', () => {
       assert.ok(reply.parts.every((part) => Number.isInteger(part) && part >= 0 && part < PARTS));
     }),
   );
+});
+
+test('skips entries that are malformed', () => {
+  const [key, issuer, atMs] = ['k'.repeat(43), 'https://idp.example.com', 5];
+  const good = [
+    [key, issuer, atMs],
+    ['', 'i'.repeat(2048), atMs],
+  ];
+  const bad = [
+    ...[null, {}, [], [key], [key, issuer], [7, issuer, atMs], [key, 7, atMs], [key, issuer, '5'], [key, issuer, null]],
+    ...[`${key}k`, 'k', `${key}\n`, `.${key}`].map((wrong) => [wrong, issuer, atMs]),
+    ...[Number.NaN, Number.POSITIVE_INFINITY].map((wrong) => [key, issuer, wrong]),
+    [key, 'i'.repeat(2049), atMs],
+  ];
+  assert.deepEqual(
+    readEntries([...bad, ...good]),
+    good.map(([k, i, at]) => ({ key: k, issuer: i, atMs: at })),
+  );
+  for (const value of [undefined, null, 'text', { 0: good[0] }]) assert.deepEqual(readEntries(value), []);
 });
 
 test('the largest messages of replicas fit in a message of the shared cache', () => {
