@@ -50,12 +50,9 @@ function complexSubject(written: Record<string, unknown>, issuer: string, depth:
   const users = isJsonObject(written.user)
     ? readNested({ format: guessed(written.user), ...written.user }, issuer, depth - 1)
     : [];
-  const session = written.session === undefined ? undefined : sessionOf(written.session);
-  if (session === ALL_SESSIONS) return users;
-  if (session === undefined) {
-    // A session that cannot be read may be any session of the user.
-    return users;
-  }
+  const session = sessionOf(written.session);
+  // A session that cannot be read may be any session of the user.
+  if (session === undefined || session === ALL_SESSIONS) return users;
   return users.length === 0 ? [{ subject: undefined, session }] : users.map(({ subject }) => ({ subject, session }));
 }
 

@@ -52,6 +52,22 @@ const subjects: [what: string, written: unknown, expected: unknown][] = [
     { format: 'aliases', identifiers: [ISS_SUB, { format: 'phone_number' }] },
     [{ subject: ALICE, session: undefined }],
   ],
+  [
+    'a session without a format or a user',
+    { session: { format: 'opaque', id: 's1' } },
+    [{ subject: undefined, session: 's1' }],
+  ],
+  [
+    'a session that is malformed',
+    { format: 'complex', user: ISS_SUB, session: 7 },
+    [{ subject: ALICE, session: undefined }],
+  ],
+  ['a draft of an opaque id', { subject_type: 'opaque', id: 'alice' }, [{ subject: ALICE, session: undefined }]],
+  ['a subject that is a number', { ...ISS_SUB, sub: 7 }, []],
+  ['an empty subject', { ...ISS_SUB, sub: '' }, []],
+  ['an email that is a number', { format: 'email', email: 7 }, []],
+  ['aliases among aliases', { format: 'aliases', identifiers: [{ format: 'aliases', identifiers: [ISS_SUB] }] }, []],
+  ['aliases that are malformed', { format: 'aliases', identifiers: ['alice', null] }, []],
   ['another issuer', { ...ISS_SUB, iss: 'https://other' }, []],
   ['a phone number', { format: 'phone_number', phone_number: '+1' }, []],
   ['a tenant', { format: 'complex', tenant: { format: 'opaque', id: 't' } }, []],
@@ -69,6 +85,8 @@ test('reads alternatives of a complex subject, and nothing deeper', () => {
   const user = { format: 'aliases', identifiers: [ISS_SUB] };
   const nested = { format: 'aliases', identifiers: [{ format: 'complex', user }] };
   assert.deepEqual(readSubjectId(nested, ISSUER), [{ subject: ALICE, session: undefined }]);
+  const outer = { format: 'aliases', identifiers: [{ format: 'complex', user: nested }] };
+  assert.deepEqual(readSubjectId(outer, ISSUER), []);
   const deep = JSON.parse(`${'{"user":'.repeat(20_000)}{}${'}'.repeat(20_000)}`);
   assert.deepEqual(readSubjectId(deep, ISSUER), []);
 });
