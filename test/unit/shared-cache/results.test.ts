@@ -5,9 +5,10 @@ import { Secret } from '../../../src/secrets/secret.ts';
 import { placesOf, sealToken, tagOf } from '../../../src/shared-cache/places.ts';
 import { sealedRefusal, usableToken } from '../../../src/shared-cache/results.ts';
 import { readRefusal, readToken, writeRefusal, writeToken } from '../../../src/shared-cache/stored.ts';
+import { restoreToken } from '../../../src/tokens/restored-token.ts';
 import type { SharedEntry } from '../../../src/tokens/second-level.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
-import { routeOf } from '../tokens/sample.ts';
+import { failsWith, routeOf } from '../tokens/sample.ts';
 import { entryOf, NEW_KEY } from './replica.ts';
 
 const clock = createFakeClock();
@@ -40,6 +41,28 @@ test('uses a token with the scopes that the request needs, and with no scope tha
   assert.ok(isUsable([], []) && isUsable([], ['write']) && isUsable(['write'], ['delete', 'write']));
   assert.ok(!isUsable(['write'], []) && !isUsable(['write'], ['delete']));
   assert.ok(!isUsable([], ['admin']) && !isUsable(['write'], ['write', 'admin']));
+});
+
+test('restores the scope and the expiry of a token, and never the token of the caller', () => {
+  const entry = entryOf();
+  const nowMs = clock.wallMs();
+  const restored = (token: string) => {
+    const portable = {
+      token,
+      scope: 'repo',
+      sentAtMs: nowMs,
+      reusableUntilMs: nowMs + 1000,
+      expiresAtMs: nowMs + 5000,
+    };
+    return restoreToken(portable, entry, { clock, maxAgeMs: () => 300_000, random: () => 0.5 });
+  };
+  const { granted, lifetime } = restored('issued');
+  assert.equal(granted.scope, 'repo');
+  assert.equal(lifetime.expiresAtMonotonicMs, clock.monotonicMs() + 5000);
+  assert.throws(
+    () => restored(entry.subject?.token.reveal() ?? ''),
+    failsWith('ERR_STS_RESPONSE_INVALID', /subject_token/),
+  );
 });
 
 test('reads a token only if every member has its type', () => {
