@@ -17,21 +17,25 @@ export function idleConnections(server: Server): (connection: Socket) => boolean
   return (connection) => {
     const socket: Socket & { _httpMessage?: object | null } = secured.get(connection) ?? connection;
     if (socket.bytesRead === 0) return true;
-    // Node's list also has the connections whose request was received, and whose response is yet to be sent.
-    return waiting.has(socket) && (socket._httpMessage ?? null) === null && socket.writableLength === 0;
+    // Node's list also has the connections whose request was received, and whose response is yet to be sent. Node sets this to null
+    // after each response. Undefined is not idle, so that a version of Node that keeps responses elsewhere loses no request.
+    return waiting.has(socket) && socket._httpMessage === null && socket.writableLength === 0;
   };
 }
 
 interface NodeConnections {
-  idle(): { readonly socket: Socket }[];
+  idle?(): readonly { readonly socket: Socket }[];
 }
 
-/** Node has no public way to ask. Its own `closeIdleConnections` reads this list, and closes them all. */
+/**
+ * Node has no public way to ask. Its own `closeIdleConnections` reads this list, and closes them all. In a version without the list,
+ * only silent connections are idle.
+ */
 function waitingSockets(server: Server): Socket[] {
   const name = Object.getOwnPropertySymbols(server).find(
     ({ description }) => description === 'http.server.connections',
   );
   if (name === undefined) return [];
   const connections = (server as Server & { readonly [key: symbol]: NodeConnections | undefined })[name];
-  return connections?.idle().map(({ socket }) => socket) ?? [];
+  return connections?.idle?.().map(({ socket }) => socket) ?? [];
 }
