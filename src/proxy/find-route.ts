@@ -22,12 +22,13 @@ export function receive(request: ProxyRequest): Received {
   const raw = request.incoming.rawHeaders;
   const hosts = headerValues(raw, 'host');
   const { arrival } = request;
-  if (arrival !== undefined && (arrival.host !== undefined || arrival.wayIn === 'redirect')) {
-    return { request, target: interceptedTarget(request, arrival, hosts) };
-  }
-  if (hosts.length > 1) {
+  // On a TLS connection to another host, the error says so.
+  if (hosts.length > 1 && arrival?.host === undefined) {
     // Backends and agents read the first or the last of several (RFC 9112 section 3.2).
     throw new CambistError('ERR_ROUTE_NOT_FOUND', 'the request has more than one Host header');
+  }
+  if (arrival !== undefined && (arrival.host !== undefined || arrival.wayIn === 'redirect')) {
+    return { request, target: interceptedTarget(request, arrival, hosts) };
   }
   const named = config.hostHeader === undefined ? [] : headerValues(raw, config.hostHeader);
   return { request, target: parseRequestTarget(request.url, hosts, named) };

@@ -41,6 +41,10 @@ test('serves plain HTTP by its Host, and no CONNECT', async (t) => {
       '200',
     ],
     ['GET / HTTP/1.1\r\nHost: elsewhere.example.com\r\nConnection: close\r\n\r\n', '403'],
+    [
+      `GET http://${INTERCEPTED}/mcp HTTP/1.1\r\nHost: ${INTERCEPTED}\r\nHost: h\r\nAuthorization: ${authorization}\r\nConnection: close\r\n\r\n`,
+      '403',
+    ],
     [`CONNECT ${INTERCEPTED}:443 HTTP/1.1\r\nHost: ${INTERCEPTED}\r\n\r\n`, '403'],
   ] as const) {
     const connection = await connectRaw(address);
