@@ -1,5 +1,3 @@
-import { isLoopback } from './loopback.ts';
-
 /** Suffixes of names inside the cluster or machine. No public DNS server has them, and plain http to them stays inside. */
 const INTERNAL_SUFFIXES = ['.svc', '.svc.cluster.local', '.local', '.internal', '.localhost'];
 
@@ -13,11 +11,13 @@ export function isPublicName(host: string): boolean {
 
 /**
  * Tells whether another machine can choose what this name resolves to: in public DNS, or by multicast DNS (`.local`, RFC 6762),
- * LLMNR and DHCP in the local network. A web page there could use DNS rebinding.
+ * LLMNR and DHCP in the local network. A web page there could use DNS rebinding. Other names of loopback, such as `ip6-localhost`,
+ * count as well, because not every system has them in `/etc/hosts`.
  * @param host lower case, without port; IPv6 in brackets
+ * @see RFC 6761 section 6.3 for `localhost`
  */
 export function isForeignName(host: string): boolean {
-  return !isAddress(host) && !isLoopback(host);
+  return !isAddress(host) && host !== 'localhost' && !host.endsWith('.localhost');
 }
 
 /**

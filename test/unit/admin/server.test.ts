@@ -158,7 +158,15 @@ test('serves addresses, internal names and the names of admin_hosts', async (t) 
 test('shows what stays in the pod to no web page of the local network, which can have an internal name', async (t) => {
   const { app } = serverOf(t);
   const ask = (url: string, host: string) => app.inject({ url, headers: { host }, remoteAddress: '127.0.0.1' });
-  for (const host of ['evil.local:9180', 'evil.internal', 'evil', 'x.svc.cluster.local', 'localhost.evil.local']) {
+  for (const host of [
+    'evil.local:9180',
+    'evil.internal',
+    'evil',
+    'x.svc.cluster.local',
+    'localhost.evil.local',
+    'ip6-localhost',
+    'localhost4',
+  ]) {
     for (const url of ['/cache', '/decisions', '/config.yaml', '/config.json']) {
       const response = await ask(url, host);
       assert.equal(response.statusCode, 403, `${url} ${host}`);
