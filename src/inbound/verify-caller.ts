@@ -39,7 +39,10 @@ export function verifyCaller(
   return inForce(subject, clock, revocations);
 }
 
-/** A reload may change the rules meanwhile. Its handles outlive the request, so the token must pass the new rules as well. */
+/**
+ * Verifies a token under the rules in force at the end. A reload may change them meanwhile, and a later use of the token's handle is
+ * not verified again.
+ */
 export function verifyInForce(
   verifier: SubjectVerifier,
   subject: Subject,

@@ -12,7 +12,7 @@ const fromEnvironment = new Map<string, Secret>();
 /**
  * Reads the current value of a secret, key or token, without trailing line ends.
  * @param what its name in messages, as in `client secret of authorization server "keycloak"`
- * @param mustCheck notices a file that has just changed, also right after the last check
+ * @param mustCheck checks the file even if the last check was recent, and so notices a change at once
  * @returns the same `Secret` object while the value is unchanged, so that derived values can be kept with it
  * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE if it is missing, unreadable, empty or too large
  */

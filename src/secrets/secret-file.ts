@@ -23,7 +23,7 @@ export type SecretFile = Secret | 'not_a_file' | 'too_large';
 
 /**
  * Reads the content of a file. Returns the same `Secret` object while the file is unchanged, and synchronously after a recent check.
- * @param mustCheck checks the file whenever the last check was
+ * @param mustCheck checks the file even if the last check was recent
  * @throws {Error} from the file system, if the file cannot be read
  */
 export type ReadSecretFile = (file: string, mustCheck?: boolean) => Secret | Promise<SecretFile>;

@@ -81,13 +81,9 @@ export function createIssuerKeys(
       keys = createLocalJWKSet(JSON.parse(text) as JSONWebKeySet);
       fetchedAtMs = clock.monotonicMs();
     } catch (error) {
-      throw error instanceof CambistError
-        ? error
-        : unavailable(
-            name,
-            isTimeout(error) ? `its keys did not arrive ${BEYOND_KEYS_TIMEOUT}` : 'its keys cannot be fetched',
-            error,
-          );
+      if (error instanceof CambistError) throw error;
+      const why = isTimeout(error) ? `did not arrive ${BEYOND_KEYS_TIMEOUT}` : 'cannot be fetched';
+      throw unavailable(name, `its keys ${why}`, error);
     }
   }
 

@@ -49,7 +49,7 @@ export function createSubjectCheck(
     const { find } = keysFor(rules);
     try {
       const { protectedHeader } = await verifyJwt(token, find, options);
-      if (isNoCredential(protectedHeader.typ)) throw new OtherKindError();
+      if (isOtherKind(protectedHeader.typ)) throw new OtherKindError();
     } catch (error) {
       if (error instanceof CambistError) throw error;
       throw new CambistError(
@@ -64,14 +64,14 @@ export function createSubjectCheck(
 }
 
 /** Types of messages that an issuer signs for its clients, with the same keys. A client that receives one could use it as a token. */
-const NO_CREDENTIALS: ReadonlySet<string> = new Set(['logout+jwt', 'secevent+jwt', 'token-introspection+jwt']);
+const OTHER_KINDS: ReadonlySet<string> = new Set(['logout+jwt', 'secevent+jwt', 'token-introspection+jwt']);
 
 /** The token is a message of its issuer, not a credential. */
 class OtherKindError extends Error {}
 
 /** Access tokens have many types, or none, so only those of other messages are refused. @see RFC 8725 section 3.12 */
-function isNoCredential(typ: unknown): boolean {
-  return typeof typ === 'string' && NO_CREDENTIALS.has(typ.toLowerCase().replace(/^application\//, ''));
+function isOtherKind(typ: unknown): boolean {
+  return typeof typ === 'string' && OTHER_KINDS.has(typ.toLowerCase().replace(/^application\//, ''));
 }
 
 /** Identifies the keys of some rules, and the server that is asked. Rules that differ in other ways share their keys. */
