@@ -87,11 +87,11 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     tlsBridge,
     reach: interception?.reach ?? {},
   });
-  const { limits } = first;
-  const reportDrops = (count: number): void => {
-    logger.warn({}, `limits.max_connections is reached; dropped ${count} connections`);
-  };
-  const connections = limitConnections(proxy.server, limits.maxConnections, reportDrops, proxy.server);
+  const connections = limitConnections(proxy.server, {
+    max: () => active.config.limits.maxConnections,
+    http: proxy.server,
+    onDropped: (count) => logger.warn({}, `limits.max_connections is reached; dropped ${count} connections`),
+  });
   const servers: Servers = { proxy, admin: createAdminListener(parts, () => active.config, version, connections) };
   const { addresses, redirected } = await openListeners(parts, servers, async () => {
     if (tlsBridge === undefined) return undefined;
@@ -112,7 +112,6 @@ export async function startApp(first: Config, version: string, logger: Logger, t
     ...addresses,
     reload(config) {
       active = activate(config);
-      connections.set(config.limits.maxConnections);
       const closed = tracker.tunnels.closeRouted(active.table);
       if (closed > 0) logger.warn({}, `closed ${closed} tunnels to hosts that have a route now`);
       const waiting = serve(parts, config);

@@ -118,10 +118,11 @@ export async function createInbound(first: Config, options: InboundOptions): Pro
     tlsBridge: undefined,
     reach: {},
   });
-  const reportDrops = (count: number): void => {
-    logger.warn({}, `limits.max_connections is reached; dropped ${count} connections of callers`);
-  };
-  const connections = limitConnections(server.server, first.limits.maxConnections, reportDrops, server.server);
+  const connections = limitConnections(server.server, {
+    max: () => active.config.limits.maxConnections,
+    http: server.server,
+    onDropped: (count) => logger.warn({}, `limits.max_connections is reached; dropped ${count} connections of callers`),
+  });
 
   return {
     open: () => openListener(server, inbound.listen, 'inbound.listen', first.socketMode),
@@ -134,7 +135,6 @@ export async function createInbound(first: Config, options: InboundOptions): Pro
       const before = JSON.stringify(inbound.verify);
       inbound = config.inbound ?? inbound;
       active = activateInbound({ ...config, inbound }, inbound);
-      connections.set(config.limits.maxConnections);
       handles.resize(config.cache.maxEntries);
       if (JSON.stringify(inbound.verify) !== before) handles.clear();
     },

@@ -25,11 +25,12 @@ export async function openInterceptListeners(
   options: InterceptListenersOptions,
   logger: Logger,
 ): Promise<InterceptListeners> {
-  const { maxConnections } = options.activeConfig().config.limits;
-  const serve = serveRedirected(options);
-  const reportDrops = (count: number): void => {
+  const { activeConfig, http } = options;
+  const max = () => activeConfig().config.limits.maxConnections;
+  const onDropped = (count: number): void => {
     logger.warn({}, `limits.max_connections is reached at intercept.listen; dropped ${count} connections`);
   };
+  const serve = serveRedirected(options);
   const servers: Server[] = [];
   const close = async (): Promise<void> => {
     for (const server of servers) server.close();
@@ -38,7 +39,7 @@ export async function openInterceptListeners(
     const opened: string[] = [];
     for (const address of addresses) {
       const server = createServer({ allowHalfOpen: true, noDelay: true, ...KEEP_ALIVE_PROBES }, serve);
-      limitConnections(server, maxConnections, reportDrops, options.http);
+      limitConnections(server, { max, http, onDropped });
       servers.push(server);
       opened.push(await open(server, address));
     }

@@ -5,8 +5,15 @@ import { idleConnections } from './idle-connection.ts';
 
 export interface ConnectionLimit {
   readonly counts: { readonly open: number; readonly dropped: number };
-  /** Applies to the next connections. */
-  set(max: number): void;
+}
+
+export interface ConnectionLimitOptions {
+  /** Returns the limit of the active config. */
+  readonly max: () => number;
+  /** Reads the requests of the connections. */
+  readonly http: HttpServer;
+  /** Called at most every ten seconds, with the number of connections dropped since the last call. */
+  readonly onDropped: (count: number) => void;
 }
 
 /** Pause between two looks, for each open connection. A look takes less than a tenth of it, so a flood cannot make it expensive. */
@@ -18,20 +25,12 @@ const PAUSE_MS = 0.01;
  *
  * Nothing is done for a request. A look at all connections finds those that are idle. Until none of them is left, one that has
  * received nothing since that look gives way; the others were used since.
- * @param onDropped called at most every ten seconds, with the number of connections dropped since the last call
- * @param http reads the requests of the connections
  */
-export function limitConnections(
-  server: Server,
-  max: number,
-  onDropped: (count: number) => void,
-  http: HttpServer,
-): ConnectionLimit {
+export function limitConnections(server: Server, { max, http, onDropped }: ConnectionLimitOptions): ConnectionLimit {
   const drops = createDropCount(onDropped);
   const open = new Set<Socket>();
   /** Those that were seen idle and had received so many bytes then, in this order. A new one has received none. */
   const seenIdle = new Map<Socket, number>();
-  let limit = max;
   let nextLookMs = 0;
 
   function look(): void {
@@ -72,7 +71,7 @@ export function limitConnections(
   server.on('connection', (socket) => {
     // The server gets a connection again when CONNECT leads back into it, or once its TLS is terminated.
     if (open.has(socket) || socket.destroyed || 'encrypted' in socket) return;
-    while (open.size >= limit) {
+    while (open.size >= max()) {
       const idle = nextToDrop();
       drop(idle ?? socket);
       if (idle === undefined) return;
@@ -89,9 +88,6 @@ export function limitConnections(
       get dropped() {
         return drops.dropped;
       },
-    },
-    set(next) {
-      limit = next;
     },
   };
 }

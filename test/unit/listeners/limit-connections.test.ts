@@ -21,7 +21,12 @@ async function startLimited(t: TestContext, max: number, onRequest: RequestListe
   server.on('upgrade', (_request, socket) => socket.write('HTTP/1.1 101 Switching Protocols\r\n\r\n'));
   const accepted: Socket[] = [];
   server.on('connection', (socket) => accepted.push(socket));
-  const limit = limitConnections(server, max, (count) => reported.push(count), server);
+  const limit = { max };
+  const { counts } = limitConnections(server, {
+    max: () => limit.max,
+    http: server,
+    onDropped: (count) => reported.push(count),
+  });
   const { port } = await listen(server);
   t.after(() => {
     for (const socket of accepted) socket.destroy();
@@ -40,7 +45,7 @@ async function startLimited(t: TestContext, max: number, onRequest: RequestListe
     await soon('the response', connection.until(SERVED));
     return connection;
   };
-  return { limit, reported, accepted, connect, used };
+  return { limit, counts, reported, accepted, connect, used };
 }
 
 type Connection = Awaited<ReturnType<typeof connectRaw>>;
@@ -50,14 +55,14 @@ const closedOf = (connections: readonly Connection[]): number[] =>
   connections.flatMap(({ socket }, index) => (socket.closed ? [index] : []));
 
 test('closes the oldest silent connection for a new one', async (t) => {
-  const { limit, reported, connect, used } = await startLimited(t, 3);
+  const { counts, reported, connect, used } = await startLimited(t, 3);
   const silent = [await connect(), await connect(), await connect()];
   await used();
   await eventually('the oldest is closed', () => silent[0]?.socket.closed === true);
   await used();
   await eventually('the next is closed', () => silent[1]?.socket.closed === true);
   assert.deepEqual(closedOf(silent), [0, 1]);
-  assert.deepEqual({ ...limit.counts }, { open: 3, dropped: 2 });
+  assert.deepEqual({ ...counts }, { open: 3, dropped: 2 });
   assert.deepEqual(reported, [1]);
 });
 
@@ -85,7 +90,7 @@ const BUSY: readonly (readonly [name: string, sent: string, received: RegExp])[]
 
 for (const [name, sent, received] of BUSY) {
   test(`keeps a connection with ${name}, and closes the new one`, async (t) => {
-    const { limit, accepted, connect } = await startLimited(t, 1);
+    const { counts, accepted, connect } = await startLimited(t, 1);
     const busy = await connect();
     busy.send(sent);
     await soon('what it gets', busy.until(received));
@@ -93,7 +98,7 @@ for (const [name, sent, received] of BUSY) {
     const refused = await connect();
     assert.equal(await soon('the new one is closed', refused.closed()), '');
     assert.equal(busy.socket.closed, false);
-    assert.deepEqual({ ...limit.counts }, { open: 1, dropped: 1 });
+    assert.deepEqual({ ...counts }, { open: 1, dropped: 1 });
     assert.equal(accepted[0]?.destroyed, false);
   });
 }
@@ -111,18 +116,18 @@ test('keeps a connection whose response is written but not sent', async (t) => {
 });
 
 test('follows a lower limit, and closes as many idle connections as needed', async (t) => {
-  const { limit, accepted, connect, used } = await startLimited(t, 4);
+  const { limit, counts, accepted, connect, used } = await startLimited(t, 4);
   const connections = [await connect(), await used(), await connect()];
   const busy = await connect();
   busy.send(get('/hung'));
   await eventually('the request is read', () => accepted[3]?.bytesRead === get('/hung').length);
   connections.push(busy);
-  limit.set(2);
+  limit.max = 2;
   const late = await used();
   await eventually('there are two', () => closedOf(connections).length === 3);
   assert.deepEqual(closedOf(connections), [0, 1, 2]);
-  assert.equal(limit.counts.open, 2);
+  assert.equal(counts.open, 2);
   late.socket.destroy();
   await once(late.socket, 'close');
-  await eventually('one left', () => limit.counts.open === 1);
+  await eventually('one left', () => counts.open === 1);
 });
