@@ -147,12 +147,17 @@ function pauseMs(faults: number): number {
 
 /** The server is unreachable or broken. */
 export function isFault(error: unknown): error is CambistError {
-  return error instanceof CambistError && FAULTS.has(error.code);
+  return error instanceof CambistError && FAULTS.has(error.code) && !blamesRequest(error);
+}
+
+/** 408 and 429 blame the server or its load. With every other 4xx, it may be one token that the server cannot process. */
+function blamesRequest({ serverStatus = 500 }: CambistError): boolean {
+  return serverStatus < 500 && serverStatus !== 408 && serverStatus !== 429;
 }
 
 const FAULTS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['ERR_STS_UNAVAILABLE', 'ERR_STS_METADATA_INVALID']);
 
-/** Codes that do not prove a response: a fault of the server, or a failure on our side. */
+/** Codes that do not prove that the server works: a fault of it, or a failure on our side. */
 const NO_RESPONSE: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   ...FAULTS,
   'ERR_CREDENTIAL_UNAVAILABLE',

@@ -15,6 +15,10 @@ const madeUp = (number = 0): RankedRequester => ({ caller: `made-up-${number}`, 
 const TIMEOUT = new CambistError('ERR_STS_UNAVAILABLE', 'timed out');
 const ERROR_500 = new CambistError('ERR_STS_UNAVAILABLE', 'answered with 500', { serverStatus: 500 });
 const TOO_MANY = new CambistError('ERR_STS_UNAVAILABLE', '429', { serverStatus: 429, retryAfterSeconds: 30 });
+const ERROR_400 = new CambistError('ERR_STS_UNAVAILABLE', '400, server_error', {
+  serverStatus: 400,
+  retryAfterSeconds: 30,
+});
 const REFUSED = new CambistError('ERR_SUBJECT_TOKEN_INVALID', 'invalid_grant');
 
 const isOpen = failsWith('ERR_STS_UNAVAILABLE', /"main" is considered down/);
@@ -55,6 +59,24 @@ test('refusals of made-up tokens open nothing', async () => {
   assert.equal(await succeed(madeUp(1)), 'token');
   assert.equal(await succeed(alice), 'token');
   assert.deepEqual(changes, []);
+});
+
+test('a server_error with status 400, which a token may cause, opens nothing for others', async () => {
+  const { succeed, fail, changes } = setUp();
+  for (let i = 0; i < 3; i += 1) await fail(madeUp(i), ERROR_400);
+  assert.equal(await succeed(madeUp(9)), 'token');
+  for (const requester of [alice, bob, alice, bob]) await fail(requester, ERROR_400);
+  assert.equal(await succeed({ ...alice, caller: 'carol' }), 'token');
+  assert.deepEqual(changes, []);
+});
+
+test('a server_error with status 400 does not show that the server is up', async () => {
+  const { succeed, fail } = setUp();
+  for (let i = 0; i < 3; i += 1) {
+    await fail(bob, ERROR_400);
+    await fail(alice, TIMEOUT);
+  }
+  await assert.rejects(succeed(alice), isOpen);
 });
 
 test('refusals of made-up tokens between the faults of accepted callers do not keep the breaker closed', async () => {
