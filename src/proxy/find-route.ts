@@ -1,7 +1,13 @@
 import type { IncomingMessage } from 'node:http';
 import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
-import { parseRequestTarget, type RequestTarget, readHost, upstreamPath } from '../routing/request-target.ts';
+import {
+  isValidHost,
+  parseRequestTarget,
+  type RequestTarget,
+  readHost,
+  upstreamPath,
+} from '../routing/request-target.ts';
 import type { RouteTable } from '../routing/route-table.ts';
 import { whyNoRoute } from '../routing/why-no-route.ts';
 import type { Arrival } from './arrival.ts';
@@ -23,10 +29,7 @@ export function receive(request: ProxyRequest): Received {
   const hosts = headerValues(raw, 'host');
   const { arrival } = request;
   // On a TLS connection to another host, the error says so.
-  if (hosts.length > 1 && arrival?.host === undefined) {
-    // Backends and agents read the first or the last of several (RFC 9112 section 3.2).
-    throw new CambistError('ERR_ROUTE_NOT_FOUND', 'the request has more than one Host header');
-  }
+  if (arrival?.host === undefined) assertHost(hosts);
   if (arrival !== undefined && (arrival.host !== undefined || arrival.wayIn === 'redirect')) {
     return { request, target: interceptedTarget(request, arrival, hosts) };
   }
@@ -54,6 +57,15 @@ function interceptedTarget({ url, active }: ProxyRequest, { host }: Arrival, hos
 /** Is there one line of `Host`, for this host? Most clients write its name as the config does. */
 function namesOnly(host: string, hosts: readonly string[]): boolean {
   return hosts.length === 1 && (hosts[0] === host || readHost(hosts[0]) === host);
+}
+
+/** @see RFC 9112 section 3.2 */
+function assertHost(hosts: readonly string[]): void {
+  // Backends and agents read the first or the last of several.
+  if (hosts.length > 1) throw new CambistError('ERR_ROUTE_NOT_FOUND', 'the request has more than one Host header');
+  if (!isValidHost(hosts[0] ?? '')) {
+    throw new CambistError('ERR_ROUTE_NOT_FOUND', 'the Host of the request is not a host with an optional port');
+  }
 }
 
 function assertForwardable({ httpVersionMajor, headers }: IncomingMessage): void {

@@ -56,6 +56,20 @@ export function parseRequestTarget(
   return { host, path: checked, plainPath: plain, query };
 }
 
+/** `uri-host [ ":" port ]`, which may be empty. @see RFC 9110 section 7.2, RFC 3986 section 3.2.2 */
+const HOST = /^(?:\[[\da-f:.]+\]|(?:[\w.~!$&'()*+,;=-]|%[\da-f]{2})*)(?::\d*)?$/i;
+
+/** The last valid value. The next request usually has it again. */
+let knownHost = '';
+
+/** May a request have this value of `Host`? Some servers read another host in what is invalid, such as `a/b` and `a@b`. */
+export function isValidHost(host: string): boolean {
+  if (host === knownHost) return true;
+  if (!HOST.test(host)) return false;
+  knownHost = host;
+  return true;
+}
+
 /** The authority that a client sent a request to, as received. Undefined if it names none, or several. */
 export function addressedAuthority(url: string, hosts: readonly string[]): string | undefined {
   return url.startsWith('/') ? only(hosts) : (ABSOLUTE_FORM.exec(url)?.[1] ?? only(hosts));

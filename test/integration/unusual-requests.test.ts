@@ -140,6 +140,27 @@ test('returns 403 for a request with more than one Host, also on a route for eve
   assert.equal(upstream.requests.length, 0);
 });
 
+test('returns 403 for a Host that is not a host and port, also on a route for every host', async (t) => {
+  const { app, upstream } = await startPlainGateway(t);
+  for (const host of ['a b', 'a@b', 'a/b', 'a?b', 'a#b', 'a:b', 'a:1:2', '[::1', 'a\\b', 'h\u00e9', 'http://h']) {
+    for (const target of ['/plain', 'http://h/plain']) {
+      const connection = await connectRaw(app.url);
+      connection.send(`GET ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+      assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 403 /, `${host} ${target}`);
+    }
+  }
+  assert.equal(upstream.requests.length, 0);
+});
+
+test('forwards a request with an unusual but valid Host on a route for every host', async (t) => {
+  const { app } = await startPlainGateway(t);
+  for (const host of ['', ':80', 'h:', 'my_service:8080', '[::1]:80', '%2Ftmp%2Fsocket', "a~!$&'()*+;=b", 'H.']) {
+    const connection = await connectRaw(app.url);
+    connection.send(`GET /plain HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+    assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 200 /, host);
+  }
+});
+
 test('serves other callers while some send their headers slowly', async (t) => {
   const { app } = await startPlainGateway(t);
   const slow = await Promise.all(Array.from({ length: 50 }, () => connectRaw(app.url)));
