@@ -84,12 +84,26 @@ async function fetchDecisions(admin: Listen, after: number): Promise<DecisionRep
     const sent = request({ ...target, path, headers, agent: false, timeout: TIMEOUT_MS }, (response) => {
       const isDone = response.statusCode === 200;
       if (!isDone) reject(new Error(`the admin listener at ${name} returned status ${response.statusCode}`));
-      json(response).then((report) => isDone && resolve(report as DecisionReport), reject);
+      json(response).then(
+        (report) => (isReport(report) ? resolve(report) : reject(otherServer(name))),
+        // The message of a SyntaxError quotes the response, which could control the terminal.
+        (error) => reject(error instanceof SyntaxError ? otherServer(name) : error),
+      );
     });
     sent.once('timeout', () => sent.destroy(new Error('no response in time')));
     sent.once('error', ({ message }) => reject(new Error(`cannot reach the admin listener at ${name}: ${message}`)));
     sent.end();
   });
+}
+
+/** Another server may listen there. */
+function isReport(report: unknown): report is DecisionReport {
+  const { last, missed, decisions } = Object(report) as Partial<DecisionReport>;
+  return typeof last === 'number' && typeof missed === 'number' && Array.isArray(decisions);
+}
+
+function otherServer(name: string): Error {
+  return new Error(`what listens at ${name} is not the admin listener of cambist: check the address`);
 }
 
 function toText(row: DecisionRow): string {

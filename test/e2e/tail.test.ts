@@ -2,11 +2,13 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
 import { type TestContext, test } from 'node:test';
 import type { DecisionRow } from '../../src/admin/decisions.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startFakeSetup } from '../harness/fake-setup.ts';
 import { freePort } from '../harness/free-port.ts';
+import { listen } from '../harness/http-server.ts';
 import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
 
 async function start(t: TestContext) {
@@ -78,6 +80,18 @@ test('needs no config with --admin, and says so if the config is broken', async 
   const wrong = await runCommand(['tail', '--admin', 'http://127.0.0.1:9180']);
   assert.equal(wrong.code, 2);
   assert.match(wrong.stderr, /--admin: must be host:port, as in /);
+});
+
+test('reports a server that is not the admin listener, and prints nothing of its response', async (t) => {
+  let body = '';
+  const server = createServer((_request, response) => response.end(body));
+  const { port } = await listen(server);
+  t.after(() => server.close());
+  for (body of ['\u001b[2Jowned', '{}', 'null', '{"last":1,"missed":0,"decisions":{}}']) {
+    const { code, stdout, stderr } = await runCommand(['tail', '--admin', `127.0.0.1:${port}`]);
+    const expected = `cambist tail: what listens at 127.0.0.1:${port} is not the admin listener of cambist: check the address\n`;
+    assert.deepEqual([code, stdout, stderr], [1, '', expected], body);
+  }
 });
 
 test('follows further decisions until cambist is gone', async (t) => {
