@@ -36,14 +36,17 @@ function inFlightFields({ inFlight, openStreams }: RequestTracker): { in_flight:
   return { in_flight: inFlight, open_streams: openStreams };
 }
 
-/** Waits for the work, but not longer than a time limit or until `hurry` aborts. */
+/**
+ * Waits for the work, but not longer than a time limit or until `hurry` aborts.
+ * @param ms negative if the time is already over, for which Node would print a warning
+ */
 export async function settledWithin(work: Promise<unknown>, ms: number, hurry: AbortSignal | undefined): Promise<void> {
   if (hurry?.aborted === true) return;
   let timer: NodeJS.Timeout | undefined;
   await Promise.race([
     work,
     new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, ms);
+      timer = setTimeout(resolve, Math.max(0, ms));
       hurry?.addEventListener('abort', () => resolve(), { once: true });
     }),
   ]);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { createLogger } from '../../../src/observability/logger.ts';
-import { drain } from '../../../src/proxy/drain.ts';
+import { drain, settledWithin } from '../../../src/proxy/drain.ts';
 import type { RequestTracker } from '../../../src/proxy/request-tracker.ts';
 import { deferred } from '../../harness/deferred.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
@@ -51,4 +51,13 @@ test('logs nothing where no request is in flight', async (t) => {
   settle();
   await ended;
   assert.deepEqual(messages(), []);
+});
+
+test('waits no longer when the time is already over, and gives Node no negative time to warn about', async (t) => {
+  const { mock } = t.mock.method(globalThis, 'setTimeout');
+  await settledWithin(deferred<void>().promise, -5, undefined);
+  assert.deepEqual(
+    mock.calls.map(({ arguments: [, ms] }) => ms),
+    [0],
+  );
 });
