@@ -201,7 +201,7 @@ async function shutDown(parts: Parts, graceMs: number, servers: Servers, hurry: 
   const trackers = inbound === undefined ? [tracker] : [inbound.tracker, tracker];
   const untilMs = systemClock.monotonicMs() + graceMs;
   await drain(trackers, { clock: systemClock, graceMs, hurry, logger });
-  // After the drain, because signals may arrive as long as it takes.
+  // After the drain, because signals still arrive during it.
   if (signals !== undefined) await tellOthers(signals, untilMs - systemClock.monotonicMs(), hurry, logger);
   for (const each of trackers) each.isClosing = true;
   sockets.destroyAll();
@@ -211,7 +211,7 @@ async function shutDown(parts: Parts, graceMs: number, servers: Servers, hurry: 
   await admin.close();
   await dispatchers.destroy();
   sharedCache?.close();
-  // Exchanges that no request waits for any more fail now, and each has its audit record.
+  // The exchanges that are left fail now. Each gets an audit record.
   await settledWithin(tokens.broker.settled(), ABORT_MS, undefined);
   await audit?.close(hurry);
 }

@@ -16,20 +16,20 @@ export interface ConnectionLimitOptions {
   readonly onDropped: (count: number) => void;
 }
 
-/** Pause between two looks, for each open connection. A look takes less than a tenth of it, so a flood cannot make it expensive. */
+/** Pause between two looks, for each open connection. A look takes less than a tenth of it, also during a flood of connections. */
 const PAUSE_MS = 0.01;
 
 /**
  * Bounds the connections of a server whose requests may be long. A new connection takes the place of an idle one, so that clients
  * which hold connections that they do not use cannot keep others out. While all are busy, the new one is closed.
  *
- * Nothing is done for a request. A look at all connections finds those that are idle. Until none of them is left, one that has
- * received nothing since that look gives way; the others were used since.
+ * Requests cost nothing. At the limit, a look at all connections finds the idle ones. A new connection then replaces the first of
+ * them that has received nothing since. The next look follows when none of them is left.
  */
 export function limitConnections(server: Server, { max, http, onDropped }: ConnectionLimitOptions): ConnectionLimit {
   const drops = createDropCount(onDropped);
   const open = new Set<Socket>();
-  /** Those that were seen idle and had received so many bytes then, in this order. A new one has received none. */
+  /** The connections that the last look found idle, and the bytes that each had received. A new one has received none. */
   const seenIdle = new Map<Socket, number>();
   let nextLookMs = 0;
 

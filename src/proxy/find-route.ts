@@ -28,7 +28,7 @@ export function receive(request: ProxyRequest): Received {
   const raw = request.incoming.rawHeaders;
   const hosts = headerValues(raw, 'host');
   const { arrival } = request;
-  // On a TLS connection to another host, the error says so.
+  // On an intercepted TLS connection, the check of its host refuses them with 421.
   if (arrival?.host === undefined) assertHost(hosts);
   if (arrival !== undefined && (arrival.host !== undefined || arrival.wayIn === 'redirect')) {
     return { request, target: interceptedTarget(request, arrival, hosts) };

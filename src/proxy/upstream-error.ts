@@ -26,7 +26,7 @@ export function upstreamError(error: Error, { name, timeouts }: Pick<Route, 'nam
   const route = `route "${name}": the upstream`;
   if (code === 'UND_ERR_HEADERS_TIMEOUT') {
     const limit = `timeouts.response_headers, which is ${duration(timeouts.responseHeadersMs)}`;
-    const message = `${route} sent no response headers within ${limit}: find out why it is slow, or raise it`;
+    const message = `${route} sent no response headers within ${limit}: find out why it is slow, or raise the limit`;
     return new CambistError('ERR_UPSTREAM_TIMEOUT', message, { cause: error });
   }
   if (CERTIFICATE_CODE.test(code)) {

@@ -116,7 +116,7 @@ export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }
     folders.delete(folder);
   }
 
-  // At once: the caller reads the files next, and a change right after that counts.
+  // Synchronously: the caller reads the files next, and a change right after that counts.
   for (const file of files()) known.set(file, currentContentOf(file));
   void checkNow();
   const poll = setInterval(checkNow, pollMs).unref();
@@ -142,7 +142,7 @@ async function contentOf(file: string): Promise<string> {
   }
 }
 
-/** The same, at once. */
+/** The same as `contentOf`, synchronously. */
 function currentContentOf(file: string): string {
   try {
     const stats = statSync(file);

@@ -33,8 +33,8 @@ export function flightKey({ key, added }: KeyedRequest): string {
 }
 
 /**
- * Did the authorization server issue a token that must not be sent? Without it, a step-up leaves the caller with the backend's 403, as
- * a refusal does. Other requests ask again, because they have nothing else.
+ * Did the authorization server issue a token that must not be sent? A step-up without a wider token leaves the caller with the
+ * backend's 403, so it need not be repeated at once. Other requests ask again, because they would only get an error.
  */
 export function isUnusable(error: unknown): error is CambistError {
   return error instanceof CambistError && UNUSABLE.has(error.code);

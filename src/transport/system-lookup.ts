@@ -4,8 +4,8 @@ import type { LookupFunction } from 'node:net';
 type Callback = Parameters<LookupFunction>[2];
 
 /**
- * Resolves names by the system, with one question for each name at a time. Node asks in two threads, and a question to which no name
- * server responds takes one for ten seconds or more. Otherwise requests to one such upstream would keep all others from being found.
+ * Resolves names by the system, with one question for each name at a time. Node has two threads for this by default, and a question
+ * without a response keeps its thread for ten seconds or more. Requests to one such upstream would otherwise delay all other lookups.
  * @param ask calls back later, never at once
  */
 export function createSystemLookup(ask: LookupFunction): LookupFunction {

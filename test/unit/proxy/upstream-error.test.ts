@@ -41,7 +41,7 @@ test('names the route and keeps the cause', () => {
 test('names the timeout that ended a request, its value and a fix', () => {
   assert.equal(
     upstreamError(withCode('UND_ERR_HEADERS_TIMEOUT'), GITHUB).message,
-    'route "github": the upstream sent no response headers within timeouts.response_headers, which is 90s: find out why it is slow, or raise it',
+    'route "github": the upstream sent no response headers within timeouts.response_headers, which is 90s: find out why it is slow, or raise the limit',
   );
   assert.equal(
     stalledUpload('github', 300_000).message,
