@@ -8,6 +8,7 @@ import { decodeName } from '../routing/mcp-message.ts';
 import type { KnownFacts } from '../routing/request-facts.ts';
 import {
   addressedAuthority,
+  isValidHost,
   parseRequestTarget,
   type RequestTarget,
   readHost,
@@ -102,6 +103,9 @@ function parseHeader(line: string): Header {
 function readTarget(url: string, headers: readonly Header[], hostHeader: string | undefined): RequestTarget {
   const valuesOf = (name: string) => headers.filter(([other]) => other === name).map(([, value]) => value);
   const hosts = valuesOf('host');
+  if (hosts.length > 1 || !isValidHost(hosts[0] ?? '')) {
+    throw new UsageError('Host must be given once, as a host with an optional port: cambist refuses other requests');
+  }
   const named = hostHeader === undefined ? [] : valuesOf(hostHeader);
   return parseRequestTarget(hosts.length === 0 ? url : withoutAuthority(url), hosts, named);
 }

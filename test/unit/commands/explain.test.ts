@@ -157,6 +157,15 @@ test('throws on no URL, two URLs, or a malformed header', async () => {
   }
 });
 
+test('throws on a Host that no route serves: two of them, or one that is malformed', async () => {
+  for (const args of [
+    ['-H', 'host: a', '-H', 'Host: a'],
+    ['-H', 'host: a/b'],
+  ]) {
+    await assert.rejects(explain(['--config', file, ...args, '/a']), /Host must be given once, as a host/);
+  }
+});
+
 test('does not repeat a malformed header, which may be a token', async () => {
   await assert.rejects(explain(['--config', file, '-H', 'callers-own-token', '/a']), (error: Error) => {
     return !error.message.includes('callers-own-token');
