@@ -12,7 +12,7 @@ export function readOrigins(
   for (const [index, origin] of (written ?? []).entries()) {
     if (origin === undefined) continue;
     origins.add(origin);
-    const form = serialised(origin);
+    const form = serialized(origin);
     if (form === origin) continue;
     node
       .at(index)
@@ -25,7 +25,7 @@ export function readOrigins(
   return written === undefined ? undefined : [...origins];
 }
 
-function serialised(text: string): string | undefined {
+function serialized(text: string): string | undefined {
   const origin = text.toLowerCase().replace(/\/$/, '');
   if (!ORIGIN.test(origin) || !URL.canParse(origin)) return undefined;
   // URL has no origin for an unknown scheme, such as that of a browser extension.

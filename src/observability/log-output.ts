@@ -46,7 +46,7 @@ const FLUSH_TIMEOUT_MS = 1000;
  * @param batchLength in characters; 1 writes each line at once
  */
 export function createLogOutput(fd: number, batchLength: number, lossLine: LossLine): LogOutput {
-  /** Read at once, because a closed terminal is not recognised as one. */
+  /** Read at once, because a closed terminal is not recognized as one. */
   const isTerminal = isatty(fd);
   /** Lines of the next batch. */
   let lines = '';

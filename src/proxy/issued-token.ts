@@ -110,7 +110,7 @@ function routesOfBackend({ request, target, route }: Admitted): readonly Route[]
   return [route, ...others.filter((other) => other !== route && other.credential.kind === 'exchange')];
 }
 
-/** Is the issued token made from one that the caller could replace by signing in again? */
+/** Is the issued token made from the caller's own token, which another sign-in can replace? */
 export function isMadeFromCallers({ route, session }: Pick<Admitted, 'route' | 'session'>): boolean {
   const { credential, subjectToken } = route;
   return credential.kind === 'exchange' && session.subject !== undefined && subjectToken.file === undefined;

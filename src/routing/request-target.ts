@@ -44,7 +44,7 @@ export function parseRequestTarget(
   named: readonly string[] = [],
 ): RequestTarget {
   const absolute = url.startsWith('/') ? null : ABSOLUTE_FORM.exec(url);
-  const host = normaliseHost(named.length > 0 ? only(named) : (absolute?.[1] ?? only(hosts)));
+  const host = normalizeHost(named.length > 0 ? only(named) : (absolute?.[1] ?? only(hosts)));
   const rest = absolute === null ? url : url.slice(absolute[0].length);
   const mark = rest.indexOf('?');
   const path = mark === -1 ? rest : rest.slice(0, mark);
@@ -120,7 +120,7 @@ let known: { readonly authority: string | undefined; readonly host: string | und
 };
 
 /** The host that routes match: lower case, without user information, port and trailing dot. */
-function normaliseHost(authority: string | undefined): string | undefined {
+function normalizeHost(authority: string | undefined): string | undefined {
   if (authority !== known.authority) {
     const kept = authority && ownText(authority);
     known = { authority: kept, host: readHost(kept) };

@@ -40,7 +40,10 @@ const TOKEN_TYPES: Record<ExpectedResponse['kind'], readonly TokenType[]> = {
 /** Issued token types that may be sent as a bearer token (RFC 8693 section 3). */
 const BEARER_TYPES = new Set(['urn:ietf:params:oauth:token-type:access_token', 'urn:ietf:params:oauth:token-type:jwt']);
 
-/** Errors of the authorization endpoint (RFC 6749 section 4.1.2.1) that servers such as Entra ID also use here. They do not blame cambist's client. */
+/**
+ * Errors of the authorization endpoint (RFC 6749 section 4.1.2.1) that servers such as Entra ID also use here. They do not blame
+ * cambist's client.
+ */
 const PASSING_ERRORS: ReadonlySet<string> = new Set(['temporarily_unavailable', 'server_error']);
 
 /**

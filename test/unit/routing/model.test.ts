@@ -172,11 +172,11 @@ test('keeps every request below the origin and path of the upstream', () => {
       const request = parseRequestTarget(url, ['h']);
       const route = table.match(request);
       if (route === undefined) return;
-      const normalised = new URL(route.upstream.origin + upstreamPath(route, request));
-      assert.equal(normalised.origin, 'https://upstream-0');
-      assert.match(normalised.pathname, /^\/base\/mcp(?:\/|$)/);
+      const normalized = new URL(route.upstream.origin + upstreamPath(route, request));
+      assert.equal(normalized.origin, 'https://upstream-0');
+      assert.match(normalized.pathname, /^\/base\/mcp(?:\/|$)/);
       // Also on a server that decodes before it resolves.
-      const decoded = normalised.pathname.replace(/%2f/gi, '/').replace(/%5c/gi, '\\').replace(/%2e/gi, '.');
+      const decoded = normalized.pathname.replace(/%2f/gi, '/').replace(/%5c/gi, '\\').replace(/%2e/gi, '.');
       assert.match(new URL(decoded, 'https://upstream-0').pathname, /^\/base\/mcp(?:\/|$)/);
     }),
     { numRuns: 5000 },
