@@ -6,7 +6,7 @@ import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
 import type { Exposition } from '../observability/exposition.ts';
 import type { LogLevelControl } from '../observability/log-level.ts';
 import type { Readiness } from '../observability/readiness.ts';
-import { readHost } from '../routing/request-target.ts';
+import { isValidHost, readHost } from '../routing/request-target.ts';
 import type { RouteCacheReport } from '../tokens/cache.ts';
 import { type DecisionReport, SHOWN_DECISIONS } from './decisions.ts';
 import type { EffectiveConfig } from './effective-config.ts';
@@ -63,8 +63,11 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
   app.addHook('onRequest', async (request, reply) => {
     const { url = '' } = request.routeOptions;
     if (FOR_ANY_HOST.includes(url)) return;
-    const host = readHost(request.headers.host);
-    if (host !== undefined && isPublicName(host) && !hosts().includes(host)) {
+    const { host: written = '' } = request.headers;
+    const host = readHost(written);
+    if (written !== '' && (host === undefined || !isValidHost(written))) {
+      await reply.code(403).send({ error: 'the Host of the request is not a host with an optional port' });
+    } else if (host !== undefined && isPublicName(host) && !hosts().includes(host)) {
       await reply.code(403).send({ error: 'the Host of the request is a public name: add it to admin_hosts' });
     } else if (FOR_LOOPBACK.includes(url)) {
       const problem = whyNotLocal(request);

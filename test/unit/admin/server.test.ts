@@ -134,6 +134,25 @@ test('refuses a public host name on every endpoint but the health checks', async
   assert.match(refused.json().error, /public name: add it to admin_hosts/);
 });
 
+test('refuses a Host that may name another host, except for health checks', async (t) => {
+  const { app } = serverOf(t);
+  const ask = (url: string, host: string) => app.inject({ url, headers: { host }, remoteAddress: '127.0.0.1' });
+  for (const host of [
+    '127.0.0.1@evil.example',
+    'evil.example@127.0.0.1',
+    '[evil.example]',
+    'a b',
+    `${'a'.repeat(300)}.example`,
+  ]) {
+    for (const url of ['/', '/metrics', '/decisions']) {
+      const response = await ask(url, host);
+      assert.equal(response.statusCode, 403, `${url} ${host}`);
+      assert.match(response.json().error, /not a host with an optional port/);
+    }
+    assert.equal((await ask('/livez', host)).statusCode, 200);
+  }
+});
+
 test('serves addresses, internal names and the names of admin_hosts', async (t) => {
   const { app } = serverOf(t);
   for (const host of [
