@@ -48,8 +48,7 @@ export function createSubjectCheck(
     const token = subject.token.reveal();
     const { find } = keysFor(rules);
     try {
-      const { protectedHeader } = await verifyJwt(token, find, options);
-      if (isOtherKind(protectedHeader.typ)) throw new OtherKindError();
+      if (isOtherKind(await verifyJwt(token, find, options))) throw new OtherKindError();
     } catch (error) {
       if (error instanceof CambistError) throw error;
       throw new CambistError(
@@ -69,9 +68,20 @@ const OTHER_KINDS: ReadonlySet<string> = new Set(['logout+jwt', 'secevent+jwt', 
 /** The token is a message of its issuer, not a credential. */
 class OtherKindError extends Error {}
 
-/** Access tokens have many types, or none, so only those of other messages are refused. @see RFC 8725 section 3.12 */
-function isOtherKind(typ: unknown): boolean {
-  return typeof typ === 'string' && OTHER_KINDS.has(typ.toLowerCase().replace(/^application\//, ''));
+/**
+ * Access tokens have many types, or none, so only those of other messages are refused. A logout token always has events, and may lack
+ * its type (OpenID Connect Back-Channel Logout 1.0 section 2.4).
+ * @see RFC 8725 section 3.12
+ */
+function isOtherKind({ protectedHeader: { typ = '' }, payload }: JWTVerifyResult): boolean {
+  return (
+    payload.events !== undefined ||
+    OTHER_KINDS.has(
+      String(typ)
+        .toLowerCase()
+        .replace(/^application\//, ''),
+    )
+  );
 }
 
 /** Identifies the keys of some rules, and the server that is asked. Rules that differ in other ways share their keys. */
@@ -117,7 +127,8 @@ async function verifyWithAny(
 
 /** The library's own messages may quote the token. */
 export function reasonOf(error: unknown): string {
-  if (error instanceof OtherKindError) return 'its "typ" is that of another kind of message, such as a logout token';
+  if (error instanceof OtherKindError)
+    return 'its "typ" or "events" show that it is another message, such as a logout token';
   if (error instanceof errors.JWTExpired) return 'it is expired';
   if (error instanceof errors.JWTClaimValidationFailed) return `its "${claimName(error.claim)}" does not match`;
   if (error instanceof errors.JOSEAlgNotAllowed) return 'its algorithm is not allowed';

@@ -73,7 +73,12 @@ test('refuses a logout token and other signed messages of the issuer that are no
   const issuer = await startIssuer(t, key);
   for (const typ of ['logout+jwt', 'application/Logout+JWT', 'secevent+jwt', 'token-introspection+jwt']) {
     const token = await issuer.sign(key, {}, { typ });
-    await assert.rejects(issuer.verify(token), failsWith('ERR_SUBJECT_TOKEN_INVALID', /its "typ" is that of another/));
+    await assert.rejects(issuer.verify(token), failsWith('ERR_SUBJECT_TOKEN_INVALID', /that it is another message/));
+  }
+  const events = { 'http://schemas.openid.net/event/backchannel-logout': {} };
+  for (const typ of ['JWT', undefined]) {
+    const token = await issuer.sign(key, { events }, { typ });
+    await assert.rejects(issuer.verify(token), failsWith('ERR_SUBJECT_TOKEN_INVALID', /that it is another message/));
   }
   for (const typ of ['JWT', 'at+jwt', 'application/at+jwt', 'txntoken+jwt']) {
     await issuer.verify(await issuer.sign(key, {}, { typ }));
