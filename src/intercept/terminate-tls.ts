@@ -92,7 +92,9 @@ export function createTlsBridge({ certificates, permits, failed }: TerminationOp
     // A client that resumes a session has trusted the certificate before. MCP clients often close a spare connection.
     if (secure.isSessionReused()) return;
     secure.once('close', () => {
-      if ((secure as Arrived)[ARRIVAL]?.isUsed === true) return;
+      // Otherwise cambist closed it: a new connection took its place, or the process stops.
+      const isByAgent = secure.readableEnded || secure.errored !== null;
+      if (!isByAgent || (secure as Arrived)[ARRIVAL]?.isUsed === true) return;
       failed(secure, host, 'closed', { userAgent });
     });
   }

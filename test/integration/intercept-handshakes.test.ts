@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { connect } from 'node:tls';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually, soon } from '../harness/eventually.ts';
+import { connectRaw } from '../harness/http-call.ts';
 import { ESTABLISHED, INTERCEPTED, secured, startByteRelay, startIntercepted } from '../harness/intercepted.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { assertNothingSent, failures, get } from './intercepted-requests.ts';
@@ -105,6 +106,20 @@ test('does not count a spare connection of a client that trusted the certificate
   await assert.rejects(gateway.connectTls({ ca: createCertificateAuthority().cert }), /self-signed|unable to/);
   await eventually('a failure is counted', async () => ((await failures(gateway, 'closed')) ?? 0) > 0);
   assert.equal(await failures(gateway, 'closed'), 1);
+});
+
+test('does not count a connection without a request that gives way to a new one', async (t) => {
+  const gateway = await startIntercepted(t, { top: { limits: { max_connections: 1, max_in_flight: 1 } } });
+  const spare = await gateway.connectTls();
+  // Each new one is dropped until then.
+  await eventually('cambist has the whole handshake', async () => {
+    const next = await connectRaw(gateway.app.url);
+    next.send('GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n');
+    await next.closed();
+    return spare.socket.destroyed;
+  });
+  assert.equal((await failures(gateway, 'closed')) ?? 0, 0);
+  assert.doesNotMatch(gateway.app.logText(), /before its first request/);
 });
 
 test('closes malformed TLS by an alert', async (t) => {
