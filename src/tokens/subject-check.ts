@@ -5,6 +5,7 @@ import type { SubjectVerification } from '../config/route.ts';
 import { ASYMMETRIC_ALGORITHMS } from '../config/schema-authorization-server.ts';
 import { CambistError } from '../errors.ts';
 import { EXPIRY_LEEWAY_MS } from './claims.ts';
+import { isJsonObject, textOf } from './json-object.ts';
 import { createIssuerKeys, type IssuerKeys } from './jwks.ts';
 import type { Subject } from './subject.ts';
 
@@ -70,18 +71,14 @@ class OtherKindError extends Error {}
 
 /**
  * Access tokens have many types, or none, so only those of other messages are refused. A logout token always has events, and may lack
- * its type (OpenID Connect Back-Channel Logout 1.0 section 2.4).
+ * its type (OpenID Connect Back-Channel Logout 1.0 section 2.4). Its events are an object; a list is a claim of the issuer's own.
  * @see RFC 8725 section 3.12
  */
-function isOtherKind({ protectedHeader: { typ = '' }, payload }: JWTVerifyResult): boolean {
-  return (
-    payload.events !== undefined ||
-    OTHER_KINDS.has(
-      String(typ)
-        .toLowerCase()
-        .replace(/^application\//, ''),
-    )
-  );
+function isOtherKind({ protectedHeader, payload }: JWTVerifyResult): boolean {
+  const type = textOf(protectedHeader.typ)
+    .toLowerCase()
+    .replace(/^application\//, '');
+  return isJsonObject(payload.events) || OTHER_KINDS.has(type);
 }
 
 /** Identifies the keys of some rules, and the server that is asked. Rules that differ in other ways share their keys. */
