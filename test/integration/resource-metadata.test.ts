@@ -83,12 +83,8 @@ test('names the URL of the metadata in every 401', async (t) => {
   );
 });
 
-test('omits the URL of the metadata if the Host or path could break out of the challenge', async (t) => {
+test('omits the URL of the metadata if the path could break out of the challenge', async (t) => {
   const { app } = await startWithIssuer(t);
-  for (const host of ['h" x="', 'a b', 'u@h']) {
-    const { headers } = await call(`${app.url}/github`, { headers: { host } });
-    assert.equal(headers['www-authenticate'], 'Bearer realm="cambist"', host);
-  }
   const { headers } = await call(app.url, { path: '/github/a"b' });
   assert.equal(headers['www-authenticate'], 'Bearer realm="cambist"');
 });

@@ -87,13 +87,6 @@ test('prefers the host header of the config', async (t) => {
   assert.equal((await json(t, ...args)).explanation.route, 'github');
 });
 
-test('ignores a host that is named twice, as the proxy does', async (t) => {
-  const host = ['-H', 'Host: github-mcp.tools.svc'];
-  const { code, explanation } = await json(t, ...host, ...host, 'http://127.0.0.1:8180/mcp');
-  assert.equal(code, 1);
-  assert.equal('host' in explanation.request, false);
-});
-
 test('accepts a path with a host header', async (t) => {
   const { explanation } = await json(t, '-X', 'GET', '-H', 'host: github-mcp.tools.svc', '/mcp');
   assert.deepEqual(explanation.request, { method: 'GET', host: 'github-mcp.tools.svc', path: '/mcp' });
