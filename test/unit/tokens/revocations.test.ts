@@ -231,7 +231,7 @@ test('revokes a token that was issued in the moment of the revocation, or with t
   assert.ok(revocations.isRevoked(token({ iat: nowSeconds })));
   for (const value of ['bob', 'carol']) revoke({ atMs, subject: { claim: 'sub', value } });
   assert.equal(revocations.fullIssuers, 1);
-  assert.ok(revocations.isRevoked(token({ sub: 'nobody', iat: nowSeconds })));
+  assert.ok(revocations.isRevoked(token({ sub: 'unnamed', iat: nowSeconds })));
 });
 
 test('refuses all older tokens of an issuer in place of revocations that it has no room for', () => {
@@ -239,13 +239,13 @@ test('refuses all older tokens of an issuer in place of revocations that it has 
   for (let i = 0; i < 11; i += 1) revoke({ subject: { claim: 'sub', value: `user-${i}` } });
   assert.deepEqual(full, [ISSUER]);
   assert.ok(revocations.size <= 10);
-  assert.ok(revocations.isRevoked(token({ sub: 'nobody' })));
-  assert.ok(!revocations.isRevoked(token({ sub: 'nobody', iat: nowSeconds + 2 })));
+  assert.ok(revocations.isRevoked(token({ sub: 'unnamed' })));
+  assert.ok(!revocations.isRevoked(token({ sub: 'unnamed', iat: nowSeconds + 2 })));
   assert.ok(!revocations.isRevoked(token({ iss: 'https://other' })));
   assert.equal(revocations.fullIssuers, 1);
   clock.advance(24 * HOUR + 1);
   revocations.sweep();
-  assert.ok(!revocations.isRevoked(token({ sub: 'nobody' })));
+  assert.ok(!revocations.isRevoked(token({ sub: 'unnamed' })));
 });
 
 test('makes room with the older half of the revocations, and none where it has room', () => {
@@ -259,8 +259,8 @@ test('makes room with the older half of the revocations, and none where it has r
   assert.deepEqual(full, []);
   revokeUser(10);
   // User 0 was revoked again, so users 1 to 5 are the older half.
-  assert.ok(revocations.isRevoked(token({ sub: 'nobody', iat: nowSeconds + 59 })));
-  assert.ok(!revocations.isRevoked(token({ sub: 'nobody', iat: nowSeconds + 61 })));
+  assert.ok(revocations.isRevoked(token({ sub: 'unnamed', iat: nowSeconds + 59 })));
+  assert.ok(!revocations.isRevoked(token({ sub: 'unnamed', iat: nowSeconds + 61 })));
   assert.equal(revocations.size, 6);
 });
 
@@ -271,7 +271,7 @@ test('makes room with revocations whose time has passed first', () => {
   revoke();
   assert.deepEqual(full, []);
   assert.equal(revocations.size, 1);
-  assert.ok(!revocations.isRevoked(token({ sub: 'nobody', iat: nowSeconds })));
+  assert.ok(!revocations.isRevoked(token({ sub: 'unnamed', iat: nowSeconds })));
 });
 
 test('makes room for one issuer with its own revocations alone', () => {
