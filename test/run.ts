@@ -20,6 +20,8 @@ Runs the tests in the named folders, or in all of them. A full run then searches
 const PROCESS_TIMEOUT_MS = 1_200_000;
 /** Concurrent processes: one more than CI has processors, because many tests wait. Many tests start processes of their own. */
 const CONCURRENCY = 3;
+/** Shorter than the patience of a reader, and long enough to leave the results readable. */
+const PROGRESS_INTERVAL_MS = 15_000;
 /** Starting a process, loading the sources and writing its coverage takes longer than most files' tests. */
 const FILES_PER_PROCESS: Readonly<Record<string, number>> = { unit: 48, integration: 24, e2e: 4 };
 /** Files of the other folders are few, and share processes. */
@@ -146,6 +148,7 @@ async function runFiles(files: readonly string[], namePattern: string | undefine
   let failed = 0;
   // The last test of joined files would not match a pattern.
   const programs = namePattern === undefined ? programsOf(files, folder) : [...files];
+  const progress = showProgress(programs);
   // Children inherit `process.execArgv` and thereby the TypeScript loader.
   const tests = run({
     files: programs,
@@ -162,6 +165,47 @@ async function runFiles(files: readonly string[], namePattern: string | undefine
   tests.on('test:fail', () => {
     failed += 1;
   });
+  tests.on('test:dequeue', ({ name }) => progress.started(name));
+  tests.on('test:complete', ({ name }) => progress.finished(name));
   for await (const text of tests.compose(new spec())) process.stdout.write(String(text));
+  progress.stop();
   return { ran, failed };
+}
+
+/**
+ * Says on stderr which processes run. The reporter prints results in the order of the files, so the first slow process holds back
+ * the results of all others.
+ */
+function showProgress(programs: readonly string[]) {
+  const running = new Set<string>();
+  const startedMs = Date.now();
+  let finished = 0;
+  const show = (): void => {
+    const seconds = Math.round((Date.now() - startedMs) / 1000);
+    const names = [...running].map(contentOf).join('; ');
+    process.stderr.write(
+      `… ${seconds} s: ${finished} of ${programs.length} processes finished. Running: ${names || 'none'}\n`,
+    );
+  };
+  const timer = setInterval(show, PROGRESS_INTERVAL_MS).unref();
+  return {
+    started(name: string): void {
+      if (programs.includes(name)) running.add(name);
+    },
+    finished(name: string): void {
+      if (!running.delete(name)) return;
+      finished += 1;
+      show();
+    },
+    stop: () => clearInterval(timer),
+  };
+}
+
+/** The first test file of a process, and how many more it runs. */
+function contentOf(program: string): string {
+  if (!program.endsWith('.mts')) return relative(here, program);
+  const files = [...readFileSync(program, 'utf8').matchAll(/"file:\/\/([^"]+)"/g)].map(([, path = '']) =>
+    relative(here, path),
+  );
+  return files.length === 1 ? `${files[0]}` : `${files[0]} and ${files.length - 1} more`;
 }
