@@ -47,8 +47,6 @@ interface Explanation extends TokenRequests {
   readonly route: string | undefined;
   readonly others: readonly { readonly route: string; readonly why: string }[];
   readonly upstream: string | undefined;
-  /** Whether the upstream is offered HTTP/2. Undefined: HTTP/1.1 only. */
-  readonly http2: true | undefined;
   readonly credential: Route['credential']['kind'] | undefined;
   /** The header that carries the credential. Undefined for a token in its usual place, and for no credential of cambist's own. */
   readonly sent_as: string | undefined;
@@ -133,7 +131,6 @@ function explainRequest(config: Config, method: string, url: string, headers: re
     route: route?.name,
     others,
     upstream: route && route.upstream.origin + upstreamPath(route, target),
-    http2: route?.http2 === true ? true : undefined,
     credential: route?.credential.kind,
     sent_as: route && explainSent(route),
     consent: route?.consent,
@@ -233,7 +230,6 @@ function factsOf(explanation: Explanation): (readonly [label: string, text: stri
     ['no token', isOwn ? "cambist's own token (client_credentials)" : undefined],
     ['caller', caller?.startsWith('handle') === true ? `${caller}, in Authorization or baggage` : undefined],
     ['web pages', origins && (origins.join(', ') || "none without a caller's token")],
-    ['protocol', explanation.http2 && 'HTTP/2 if the upstream supports it'],
     ['step-up', explanation.step_up?.join(' ')],
     ['metadata', explanation.protected_resource_metadata],
     ['subject', explanation.subject_token_check],

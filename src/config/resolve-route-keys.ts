@@ -62,7 +62,6 @@ export function readRouteKeys(written: Loose<DefaultsFile>, node: ConfigNode, se
       limit === undefined ? undefined : readSize(limit, node.at('retry_body_limit'), { max: MAX_RETRY_BODY }),
     stepUp: readScopes(written.step_up, node.at('step_up')),
     allowedOrigins: readOrigins(written.allowed_origins, node.at('allowed_origins')),
-    http2: written.http2,
     tls: sources.tls(written.tls, node.at('tls')),
     allowInsecureHttp: written.allow_insecure_http,
   };

@@ -40,10 +40,8 @@ export function resolveRoute(written: Loose<RouteFile>, node: ConfigNode, contex
   const match = writtenMatch === undefined ? undefined : resolveMatch(writtenMatch, node.at('match'));
   const upstream = url === undefined ? undefined : resolveUpstream(url, keys, node);
   const credential = resolveCredential(ownKeys, keys, upstream, node, context.servers);
-  for (const key of ['tls', 'http2'] as const) {
-    if (own[key] !== undefined && own[key] !== false && upstream?.origin.startsWith('http:')) {
-      node.at(key).warn('has no effect with a plain http upstream: remove it', 'key');
-    }
+  if (own.tls !== undefined && upstream?.origin.startsWith('http:')) {
+    node.at('tls').warn('has no effect with a plain http upstream: remove it', 'key');
   }
   const readsMessage = match?.conditions?.mcpMethods !== undefined || match?.conditions?.mcpNames !== undefined;
   if (readsMessage) checkMessageLimit(keys.retryBodyLimitBytes, own.retryBodyLimitBytes, node);
@@ -135,7 +133,6 @@ function assemble(parts: Parts, keys: RouteKeys): Route {
     retryBodyLimitBytes: keys.retryBodyLimitBytes ?? parseSize(DEFAULTS.retryBodyLimit) ?? 0,
     stepUp: keys.stepUp ?? [],
     allowedOrigins: keys.allowedOrigins ?? [],
-    http2: keys.http2 ?? false,
     tls: keys.tls,
   };
 }

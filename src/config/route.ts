@@ -166,7 +166,5 @@ export interface Route {
   readonly stepUp: readonly string[];
   /** Origins of web pages that may call the route without a caller's token: scheme, host, and port unless default. */
   readonly allowedOrigins: readonly string[];
-  /** Offer HTTP/2 to the upstream. */
-  readonly http2: boolean;
   readonly tls: TlsFiles | undefined;
 }

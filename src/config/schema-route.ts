@@ -163,7 +163,6 @@ export const routeKeys = {
   allowed_origins: list('Origins of web pages that may call the route without a caller’s token. Others get 403.', {
     examples: [['https://app.example.com']],
   }).optional(),
-  http2: flag('Use HTTP/2 if the upstream offers it.', { default: false }).optional(),
   tls: tls('TLS files for the upstream.').optional(),
   allow_insecure_http: flag('Allow plain http to any host. The issued token then crosses the network unencrypted.', {
     default: false,

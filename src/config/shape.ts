@@ -72,12 +72,23 @@ const SECRETS = /^(client_secret|private_key|client_assertion|certificate|ca)$/;
 /** The form of config keys, which secrets rarely have. */
 const PLAIN_KEY = /^[A-Za-z][A-Za-z_-]{0,39}$/;
 
+/** Keys of earlier versions, and why they are gone. */
+const REMOVED: Readonly<Record<string, string>> = {
+  http2: 'remove it, because cambist speaks HTTP/1.1 to backends, which every MCP server speaks',
+};
+
 function reportUnknownKeys(path: Path, keys: readonly string[], valid: unknown, root: ConfigNode) {
   const parent = valueAt(valid, path);
   const node = root.at(...path);
   const schema = schemaAt(path);
   const known = schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
   for (const key of keys) {
+    const removed = Object.hasOwn(REMOVED, key) ? REMOVED[key] : undefined;
+    if (removed !== undefined) {
+      node.error(`"${key}" is no longer a key: ${removed}`, { child: key });
+      if (isMap(parent)) delete parent[key];
+      continue;
+    }
     const meant = nearest(
       key,
       known.filter((name) => isMap(parent) && parent[name] === undefined),

@@ -38,7 +38,6 @@ export function writtenRoute(route: Route, show: ShowSource): Loose<RouteFile> {
     retry_body_limit: size(route.retryBodyLimitBytes),
     step_up: nonEmpty(route.stepUp),
     allowed_origins: nonEmpty(route.allowedOrigins),
-    http2: route.http2,
     tls: tls && writtenTls(tls, show),
     allow_insecure_http: needsInsecureHttp(route) || undefined,
   };

@@ -73,7 +73,7 @@ export const DISCOVER: McpMessage = {
 const MAX_BODY_BYTES = 64 * 1024;
 
 /**
- * Sends a request by `dispatch`, as the proxy does: a pool for HTTP/2 has no other method.
+ * Sends a request by `dispatch`, as the proxy does.
  * @throws the dispatcher's error, or a `TimeoutError`
  */
 export function sendProbe(
@@ -87,7 +87,7 @@ export function sendProbe(
     const finish = () => {
       if (started !== undefined) resolve({ ...started, text: Buffer.concat(chunks).toString('utf8') });
     };
-    // The dispatcher reports neither endless connecting nor an HTTP/2 handshake without a response.
+    // The dispatcher does not report endless connecting.
     const connecting = AbortSignal.timeout(connectMs + patienceMs);
     connecting.addEventListener('abort', () => reject(connecting.reason as Error), { once: true });
     dispatcher.dispatch(

@@ -38,7 +38,6 @@ function agentRoute({ agent, verify }: Inbound): Route {
     retryBodyLimitBytes: 0,
     stepUp: [],
     allowedOrigins: [],
-    http2: false,
     tls: undefined,
   };
 }

@@ -113,9 +113,8 @@ export function createCounts(nowMs: () => number): Counts {
 
   const noteKind = (kind: ResponseCount): void => void responses.push(kind);
 
-  function expectRoute({ name, credential, http2 }: Route): void {
+  function expectRoute({ name, credential }: Route): void {
     const counts = route(name);
-    if (http2) expect(counts.retries, ['unprocessed']);
     if (credential.kind === 'exchange' && credential.onMissingSubject === 'client_credentials') counts.ownTokens ??= 0;
     for (const [code, outcome] of EXPECTED_RESPONSES) responseCount(counts, 'POST', code, outcome, noteKind);
     const asked = usedServerNames(credential);

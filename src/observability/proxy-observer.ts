@@ -26,9 +26,7 @@ export const ABORTED_BY = ['upstream', 'caller', 'stall', 'shutdown', 'revoked']
 /** The reason for sending a request upstream again. */
 export type RetryReason =
   /** The upstream refused the token or its proof. */
-  | 'token'
-  /** Over HTTP/2, the upstream declared the request unprocessed. It goes out on another connection. */
-  | 'unprocessed';
+  'token';
 
 /** The ways by which a request gets here. */
 export const WAYS_IN = ['base_url', 'proxy', 'redirect'] as const;

@@ -24,8 +24,6 @@ export interface AttemptOwner {
   readonly switched: Switched | undefined;
   /** Asked right before the first byte is sent. @returns false where another attempt replaces this one, or the request ended */
   mayStart(plan: AttemptPlan): boolean;
-  /** The upstream said that it did not process the attempt, which is sent again as it is (RFC 9113 section 8.7). */
-  resent(): void;
   /**
    * Follows a 401, whose response is dropped.
    * @param wantsNonce the proof was refused, not the token: it lacked the nonce of this response
@@ -62,14 +60,12 @@ export class Attempt implements RawHandler {
 
   onRequestStart(controller: Controller): void {
     const { request } = this.#call.admitted;
-    const isResent = this.#abort !== undefined;
     const abort = (): void => controller.abort(new Error('the caller left'));
     this.#abort = abort;
     if (request.isClosed) {
       abort();
     } else if (this.#call.mayStart(this.#plan)) {
       request.abortUpstream = abort;
-      if (isResent) this.#call.resent();
     } else {
       this.#state = 'discarding';
       controller.abort(new Error('the attempt may not start'));

@@ -40,7 +40,7 @@ export function sendAttempt(
       origin: route.upstream.origin,
       path,
       method,
-      headers: (route.http2 ? lowerCased(withToken) : withToken) as string[],
+      headers: withToken as string[],
       body: content as Dispatcher.DispatchOptions['body'] & {},
       headersTimeout: route.timeouts.responseHeadersMs,
       ...(isWebSocket && { upgrade: 'websocket' }),
@@ -55,7 +55,7 @@ export function sendAttempt(
 
   /** Each attempt looks up the pool: after TLS files changed, the previous pool accepts no requests. */
   function dispatch(options: Dispatcher.DispatchOptions, to: Dispatcher.DispatchHandler): void {
-    const pool = dispatchers.for(upstreamPeer(route, isWebSocket));
+    const pool = dispatchers.for(upstreamPeer(route));
     if (!(pool instanceof Promise)) pool.dispatch(options, to);
     else pool.then((ready) => ready.dispatch(options, to)).catch(failed);
   }
@@ -75,9 +75,4 @@ export function sendAttempt(
   token.dpop
     .prove(method, route.upstream.origin, path)
     .then((proof) => transmit([...withToken, 'dpop', proof]), failed);
-}
-
-/** HTTP/2 allows only lower-case names, and would treat two spellings of one name as two fields. */
-function lowerCased(headers: readonly string[]): string[] {
-  return headers.map((text, index) => (index % 2 === 0 ? text.toLowerCase() : text));
 }

@@ -84,10 +84,6 @@ class UpstreamCall implements AttemptOwner {
     return false;
   }
 
-  resent(): void {
-    this.#options.observer.upstreamRetried(this.admitted.route, 'unprocessed');
-  }
-
   unauthorized(plan: AttemptPlan, wantsNonce: boolean, refused: RefusedResponse): void {
     const { route } = this.admitted;
     if (wantsNonce && !plan.hasNonce) this.#retryWithNonce(plan, refused);

@@ -7,7 +7,6 @@ import { CambistError } from '../errors.ts';
 import { readCredential } from '../secrets/credential.ts';
 import type { ConnectorOptions } from './connector.ts';
 import { Http1Dispatcher } from './http1/dispatcher.ts';
-import type { Http2Dispatcher } from './http2/dispatcher.ts';
 import { systemLookup } from './system-lookup.ts';
 
 /** How to connect to a peer: trusted certificates, our own certificate, and timeout. */
@@ -17,16 +16,13 @@ export interface PeerOptions {
   readonly tls: TlsFiles | undefined;
   /** 0 turns the timeout off. */
   readonly connectMs: number;
-  /** Offer HTTP/2 as well as HTTP/1.1, if the peer uses TLS. */
-  readonly http2?: boolean;
   /** Unix socket to connect to, whatever the origin. */
   readonly socketPath?: string | undefined;
 }
 
-/** How to connect to a route's upstream. @param upgrades the request is a WebSocket handshake, which HTTP/2 does differently */
-export function upstreamPeer({ name, tls, timeouts, http2, upstream }: Route, upgrades = false): PeerOptions {
-  const { socketPath } = upstream;
-  return { name: `route "${name}"`, tls, connectMs: timeouts.connectMs, http2: http2 && !upgrades, socketPath };
+/** How to connect to a route's upstream. */
+export function upstreamPeer({ name, tls, timeouts, upstream }: Route): PeerOptions {
+  return { name: `route "${name}"`, tls, connectMs: timeouts.connectMs, socketPath: upstream.socketPath };
 }
 
 interface TlsMaterial {
@@ -69,8 +65,6 @@ export function createDispatchers(
   const keyOf = rememberKeys();
   /** Pools that accept no new requests and have not closed yet. */
   const retired = new Set<Dispatcher>();
-  /** Loaded for the first peer with HTTP/2, because `node:http2` takes 3 % of a start. */
-  let Http2: typeof Http2Dispatcher | undefined;
   let rereads = 0;
 
   async function read(peer: PeerOptions, tls: TlsFiles, key: string): Promise<Dispatcher> {
@@ -98,32 +92,24 @@ export function createDispatchers(
   }
 
   function poolFor(peer: PeerOptions, material: TlsMaterial): Dispatcher {
-    const { connectMs, http2 = false, socketPath } = peer;
+    const { connectMs, socketPath } = peer;
     const digest = createHash('sha256')
-      .update(JSON.stringify([connectMs, http2, material, socketPath]))
+      .update(JSON.stringify([connectMs, material, socketPath]))
       .digest('base64url');
-    const pool =
-      byMaterial.get(digest) ??
-      createPool(peer, { ...material, lookup: systemLookup, ...reach }, http2 ? Http2 : undefined);
+    const pool = byMaterial.get(digest) ?? createPool(peer, { ...material, lookup: systemLookup, ...reach });
     byMaterial.set(digest, pool);
     return pool;
   }
 
-  async function withHttp2(peer: PeerOptions): Promise<Dispatcher> {
-    Http2 = (await import('./http2/dispatcher.ts')).Http2Dispatcher;
-    return dispatchers.for(peer);
-  }
-
-  const dispatchers: Dispatchers = {
+  return {
     for(peer) {
-      const { connectMs, http2 = false, tls, socketPath } = peer;
-      if (http2 && Http2 === undefined) return withHttp2(peer);
+      const { connectMs, tls, socketPath } = peer;
       if (tls !== undefined) {
         const key = keyOf(peer, tls);
         const known = withFiles.get(key);
         return known === undefined || stale.has(key) ? read(peer, tls, key) : known;
       }
-      const key = socketPath === undefined ? `${connectMs} ${http2}` : `${connectMs} ${http2} ${socketPath}`;
+      const key = socketPath === undefined ? String(connectMs) : `${connectMs} ${socketPath}`;
       let pool = plain.get(key);
       if (pool === undefined) {
         pool = poolFor(peer, {});
@@ -143,7 +129,6 @@ export function createDispatchers(
       await Promise.all([...byMaterial.values(), ...retired].map((pool) => pool.destroy()));
     },
   };
-  return dispatchers;
 }
 
 /**
@@ -155,26 +140,19 @@ function rememberKeys(): (peer: PeerOptions, tls: TlsFiles) => string {
   return (peer, tls) => {
     const known = last.get(tls);
     if (known !== undefined && connectsAlike(known.peer, peer)) return known.key;
-    const { connectMs, http2 = false, socketPath } = peer;
-    const key = JSON.stringify([connectMs, http2, tls, socketPath]);
+    const { connectMs, socketPath } = peer;
+    const key = JSON.stringify([connectMs, tls, socketPath]);
     last.set(tls, { peer, key });
     return key;
   };
 }
 
 function connectsAlike(one: PeerOptions, other: PeerOptions): boolean {
-  return one.connectMs === other.connectMs && one.http2 === other.http2 && one.socketPath === other.socketPath;
+  return one.connectMs === other.connectMs && one.socketPath === other.socketPath;
 }
 
-/** @param Http2 undefined if the peer does not want HTTP/2 */
-function createPool(
-  { connectMs, socketPath }: PeerOptions,
-  options: TlsMaterial & Reach,
-  Http2: typeof Http2Dispatcher | undefined,
-): Dispatcher {
-  const connect = { ...options, timeout: connectMs, ...(socketPath !== undefined && { socketPath }) };
-  const http1 = new Http1Dispatcher(connect);
-  return Http2 === undefined ? http1 : new Http2({ connect }, http1);
+function createPool({ connectMs, socketPath }: PeerOptions, options: TlsMaterial & Reach): Dispatcher {
+  return new Http1Dispatcher({ ...options, timeout: connectMs, ...(socketPath !== undefined && { socketPath }) });
 }
 
 async function readTlsMaterial(tls: TlsFiles, peer: string): Promise<TlsMaterial> {

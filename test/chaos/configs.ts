@@ -33,7 +33,7 @@ export function createConfig(parts: ConfigParts, random: Random, shuffled = true
       upstream: backend.url,
       credential: backend.credential,
       timeouts: { connect: '1s', response_headers: '1500ms', stall: '1s' },
-      ...(backend.url.startsWith('https:') && { http2: true, tls: { ca: { file: parts.caFile } } }),
+      ...(backend.url.startsWith('https:') && { tls: { ca: { file: parts.caFile } } }),
       ...(shuffled && random.chance(0.3) && { scope: random.pick(['read', 'read write']) }),
       ...(shuffled && random.chance(0.3) && { step_up: ['more'] }),
       ...(shuffled && random.chance(0.2) && { retry_body_limit: '1KiB' }),

@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { createSecureServer, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2';
+import { createServer as createSecureServer } from 'node:https';
 import type { Duplex } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -18,7 +18,7 @@ export interface HostileBackend extends BackendIdentity {
 export interface HostileBackendOptions extends BackendIdentity {
   readonly random: Random;
   readonly ledger: Ledger;
-  /** Given: speaks HTTP/2 over TLS. */
+  /** Given: speaks TLS. */
   readonly tls?: CertificateAuthority;
 }
 
@@ -28,40 +28,32 @@ export const CALL_HEADER = 'x-chaos-call';
 /** Response header: the call that the response is for. */
 export const REPLY_HEADER = 'x-chaos-reply';
 
-type Request = IncomingMessage | Http2ServerRequest;
-/** HTTP/2's response too: a behaviour uses only the methods that both have. */
-type Response = ServerResponse;
-type Behaviour = (request: Request, response: Response, random: Random) => unknown;
+type Behaviour = (request: IncomingMessage, response: ServerResponse, random: Random) => unknown;
 
 /** Starts a backend that checks the token of each request, and then behaves as well or as badly as chance has it. */
 export async function startHostileBackend(options: HostileBackendOptions): Promise<HostileBackend> {
   const { name, credential, random, ledger, tls } = options;
   const sockets = new Set<Duplex>();
-  const check = ({ headers, rawHeaders, url = '' }: Request): void => {
+  const check = ({ headers, rawHeaders, url = '' }: IncomingMessage): void => {
     const caller = String(headers[CALLER_HEADER] ?? 'an unknown caller');
     const authorization = valuesOf(rawHeaders, (header) => header === 'authorization');
     const rest = valuesOf(rawHeaders, (header) => header !== 'authorization').join('\n');
     ledger.checkArrival({ name, credential }, caller, authorization, `${url}\n${rest}`);
   };
-  const onRequest = (request: Request, either: ServerResponse | Http2ServerResponse): void => {
-    const response = either as ServerResponse;
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     request.on('error', () => {});
     response.on('error', () => {});
     check(request);
-    const isHttp1 = request.httpVersionMajor === 1;
-    const behaviours = isHttp1 ? [...BEHAVIOURS, ...HTTP1_BEHAVIOURS] : BEHAVIOURS;
-    const behave = backend.misbehaves && random.chance(0.4) ? behaviours[random.int(behaviours.length)] : echo;
-    Promise.resolve(behave?.(request, response, random)).catch(() => destroy(response));
+    const behave = backend.misbehaves && random.chance(0.4) ? BEHAVIOURS[random.int(BEHAVIOURS.length)] : echo;
+    Promise.resolve(behave?.(request, response, random)).catch(() => response.destroy());
   };
   const onUpgrade = (request: IncomingMessage, socket: Duplex): void => {
     socket.on('error', () => socket.destroy());
     check(request);
     upgrade(socket, backend.misbehaves ? random.int(6) : 0);
   };
-  const server =
-    tls === undefined
-      ? createServer(onRequest).on('upgrade', onUpgrade)
-      : createSecureServer({ ...tls.issueServer(), allowHTTP1: true }, onRequest).on('sessionError', () => {});
+  const server = tls === undefined ? createServer(onRequest) : createSecureServer(tls.issueServer(), onRequest);
+  server.on('upgrade', onUpgrade);
   for (const event of ['connection', 'secureConnection']) {
     server.on(event, (socket: Duplex) => {
       sockets.add(socket);
@@ -89,11 +81,16 @@ function valuesOf(rawHeaders: readonly string[], wanted: (name: string) => boole
 }
 
 /** Headers of a response to this request. */
-function reply(request: Request, more: Record<string, string | number> = {}): Record<string, string | number> {
+function reply(request: IncomingMessage, more: Record<string, string | number> = {}): Record<string, string | number> {
   return { 'content-type': 'text/plain', [REPLY_HEADER]: String(request.headers[CALL_HEADER] ?? ''), ...more };
 }
 
-function respond(response: Response, status: number, headers: Record<string, string | number>, body?: string): void {
+function respond(
+  response: ServerResponse,
+  status: number,
+  headers: Record<string, string | number>,
+  body?: string,
+): void {
   response.writeHead(status, headers);
   if (body !== undefined) response.end(body);
 }
@@ -127,12 +124,12 @@ const BEHAVIOURS: readonly Behaviour[] = [
   // Neither reads nor responds.
   () => {},
   // Breaks off before the response.
-  (_request, response) => destroy(response),
+  (_request, response) => response.destroy(),
   // Breaks off within the response.
   (request, response) => {
     respond(response, 200, reply(request, { 'content-length': 1000 }));
     response.write('some');
-    setTimeout(() => destroy(response), 20);
+    setTimeout(() => response.destroy(), 20);
   },
   // A stream of events.
   (request, response, random) => {
@@ -157,10 +154,6 @@ const BEHAVIOURS: readonly Behaviour[] = [
     response.on('drain', write);
     write();
   },
-];
-
-/** Behaviours on the bytes of a connection. */
-const HTTP1_BEHAVIOURS: readonly Behaviour[] = [
   // An unsolicited second response, on a connection that may be used again.
   async (request, response, random) => {
     await echo(request, response, random);
@@ -189,12 +182,6 @@ const HTTP1_BEHAVIOURS: readonly Behaviour[] = [
   (request) =>
     void request.socket.write('HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n'),
 ];
-
-function destroy(response: ServerResponse | Http2ServerResponse): void {
-  // Http2ServerResponse has no `destroy` on all versions of Node.
-  if ('stream' in response) response.stream.destroy();
-  else response.destroy();
-}
 
 const ACCEPTED = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n';
 

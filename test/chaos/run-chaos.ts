@@ -39,7 +39,7 @@ export interface ChaosResult {
   readonly outcomes: ReadonlyMap<string, number>;
 }
 
-const BACKENDS: readonly (readonly [name: string, credential: Credential, isHttp2: boolean])[] = [
+const BACKENDS: readonly (readonly [name: string, credential: Credential, isSecure: boolean])[] = [
   ['red', 'exchange', false],
   ['blue', 'exchange', true],
   ['green', 'exchange', false],
@@ -202,8 +202,8 @@ async function startParticipants(random: Random, ledger: Ledger): Promise<Partic
   const secrets = createRotatedSecret(clientSecret, ledger);
   await secrets.rotate();
   const backends = await Promise.all(
-    BACKENDS.map(([name, credential, isHttp2]) =>
-      startHostileBackend({ name, credential, random, ledger, ...(isHttp2 && { tls: authority }) }),
+    BACKENDS.map(([name, credential, isSecure]) =>
+      startHostileBackend({ name, credential, random, ledger, ...(isSecure && { tls: authority }) }),
     ),
   );
   const authorizationServer = await startHostileAuthorizationServer({

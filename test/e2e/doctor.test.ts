@@ -170,14 +170,10 @@ test('exits despite a backend that never responds and has no connect timeout', a
     return closeServer(silent);
   });
   const upstream = `https://localhost:${(await listen(silent)).port}`;
-  const route = { upstream, credential: 'none', timeouts: { connect: 0 } };
-  const routes = [
-    { ...route, name: 'old', match: { path: '/old' } },
-    { ...route, name: 'new', match: { path: '/new' }, http2: true },
-  ];
+  const routes = [{ name: 'a', match: { path: '/' }, upstream, credential: 'none', timeouts: { connect: 0 } }];
   const { write } = await startScene(t);
   const file = await write('silent.json', JSON.stringify({ version: 1, routes }));
   const { code, stdout } = await soon('the exit', runCommand(['doctor', '--config', file]), 30_000);
   assert.equal(code, 0);
-  assert.equal(stdout.match(/\[backend_silent\]/g)?.length, 2);
+  assert.match(stdout, /\[backend_silent\]/);
 });

@@ -140,7 +140,7 @@ test('leaves no import in the bundle, because a script with a code cache cannot 
   assert.doesNotMatch(await readFile('dist/cambist.cjs', 'latin1'), /\bimport\(/);
 });
 
-test('loads neither TLS nor HTTP/2 of Node for a config without either', async (t) => {
+test('loads neither TLS nor HTTP/2 of Node for a config without TLS', async (t) => {
   const directory = temporaryFolder(t);
   const file = join(directory, 'loaded');
   const write = `process.once('exit', () => process.getBuiltinModule('fs').writeFileSync('${file}', process.moduleLoadList.join('\\n')));`;

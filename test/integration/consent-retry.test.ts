@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CONSENT_REFUSAL, INTERACTION, modernCall } from '../harness/consent.ts';
-import { call } from '../harness/http-call.ts';
-import { mirror, startHttp2Gateway } from '../harness/http2-gateway.ts';
+import { modernCall } from '../harness/consent.ts';
 import { assertProblem } from '../harness/problem.ts';
-import { assertConsentProblem, forwarded, type Message, retryOf, startConsent, stateOf } from './consent-messages.ts';
+import { assertConsentProblem, forwarded, retryOf, startConsent, stateOf } from './consent-messages.ts';
 
 test('accepts a retry whose body is chunked', async (t) => {
   const setup = await startConsent(t);
@@ -14,32 +12,6 @@ test('accepts a retry whose body is chunked', async (t) => {
   const { status } = await setup.send(retryOf(message, state), { 'transfer-encoding': 'chunked' });
   assert.equal(status, 200);
   assert.deepEqual(JSON.parse(await forwarded(setup)).params, JSON.parse(message.body).params);
-});
-
-test('gives an HTTP/2 backend the length of the edited body', async (t) => {
-  const { app, authorization, authorizationServer } = await startHttp2Gateway(
-    t,
-    mirror,
-    { http2: true },
-    {},
-    { interaction: INTERACTION },
-  );
-  authorizationServer.behaviour = CONSENT_REFUSAL;
-  const message = modernCall();
-  const send = ({ headers, body }: Message) =>
-    call(`${app.url}/github`, {
-      method: 'POST',
-      headers: { authorization, ...headers, 'content-length': String(body.length) },
-      body,
-    });
-  const { result } = JSON.parse((await send(message)).text);
-  authorizationServer.behaviour = { kind: 'issue' };
-  const { status, text } = await send(retryOf(message, result.requestState));
-  assert.equal(status, 200);
-  const received = JSON.parse(text);
-  assert.equal(received.version, '2.0');
-  assert.equal(received.headers['content-length'], String(received.body.length));
-  assert.deepEqual(JSON.parse(received.body).params, JSON.parse(message.body).params);
 });
 
 test('gives a backend its own state back, and the input that it asked for', async (t) => {

@@ -1,23 +1,24 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { createSecureServer } from 'node:http2';
+import { createServer as createSecureServer } from 'node:https';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { connect } from 'node:tls';
 import { startTestApp } from '../harness/app.ts';
+import { createCertificateAuthority } from '../harness/certificates.ts';
 import { behave, behaveUpgraded, POINTS, UPGRADE_POINTS } from '../harness/disconnect-points.ts';
 import { assertAllFinished, DISCONNECTS, get, openConnection, post } from '../harness/disconnects.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import type { RawConnection } from '../harness/http-call.ts';
 import { listen } from '../harness/http-server.ts';
-import { authority, authorityFile } from '../harness/http2-gateway.ts';
 import { secured } from '../harness/intercepted.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
 
-const KINDS = ['HTTP/1.1', 'HTTP/1.1 over TLS', 'HTTP/2'] as const;
+const authority = createCertificateAuthority();
+const KINDS = ['HTTP/1.1', 'HTTP/1.1 over TLS'] as const;
 /** Callers that leave at the same time. Several of them flood their connection. */
 const CONCURRENCY = 8;
 /** The stall timeouts of several callers pass at the same time, on a busy machine. */
@@ -70,7 +71,7 @@ const WAYS_IN: Record<string, WayIn> = {
   'a redirected connection': { isRedirected: true, kind: 'HTTP/1.1', target: (path) => path },
   'redirected TLS': {
     isRedirected: true,
-    kind: 'HTTP/2',
+    kind: 'HTTP/1.1 over TLS',
     hidesResets: true,
     enter: (outer, ca) => secureIn(outer, ca),
     target: (path) => path,
@@ -103,13 +104,8 @@ async function startBackend(t: TestContext, kind: (typeof KINDS)[number]) {
     behaveUpgraded(request, socket);
   };
   const isPlain = kind === 'HTTP/1.1';
-  const server = isPlain
-    ? createServer(onRequest)
-    : createSecureServer({ ...authority.issueServer(), allowHTTP1: true }, (request, response) =>
-        onRequest(request as unknown as IncomingMessage, response as unknown as ServerResponse),
-      );
+  const server = isPlain ? createServer(onRequest) : createSecureServer(authority.issueServer(), onRequest);
   server.on('upgrade', onUpgrade);
-  server.on('sessionError', () => {});
   server.on(isPlain ? 'connection' : 'secureConnection', (socket: Duplex) => {
     sockets.add(socket);
     socket.on('error', () => socket.destroy());
@@ -132,10 +128,9 @@ async function startApp(
   t.after(authorizationServer.close);
   const verify = { issuer: authorizationServer.issuer, audience: 'agent' };
   const folder = temporaryFolder(t);
-  const route = {
-    credential: 'none',
-    ...(kind !== 'HTTP/1.1' && { tls: { ca: { file: await authorityFile(t) } }, http2: kind === 'HTTP/2' }),
-  };
+  const backendCa = join(temporaryFolder(t), 'ca.pem');
+  await writeFile(backendCa, authority.cert);
+  const route = { credential: 'none', ...(kind !== 'HTTP/1.1' && { tls: { ca: { file: backendCa } } }) };
   const app = await startTestApp(t, {
     intercept: { trust_dir: folder, ...(isRedirected && { listen: ['127.0.0.1:0'] }) },
     ...(isUnix && { listen: `unix:${join(folder, 'proxy.sock')}` }),

@@ -7,7 +7,6 @@ import { createCertificateAuthority } from '../harness/certificates.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import type { UpstreamHandler } from '../harness/fake-upstream.ts';
 import { closeServer, listen } from '../harness/http-server.ts';
-import { startHttp2Gateway } from '../harness/http2-gateway.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { respond } from '../harness/upstream-handlers.ts';
 import { runOnProtected, startUpstream } from './doctor-backends.ts';
@@ -82,18 +81,6 @@ test('sends a backend an MCP request without a token, and reports the status', a
     ['GET /.well-known/oauth-protected-resource/mcp', 'GET /.well-known/oauth-protected-resource'],
   );
   assert.ok(upstream.requests.every(({ authorization }) => authorization.length === 0));
-});
-
-test('uses HTTP/2 for a backend with http2', async (t) => {
-  let answers = true;
-  const { state, ca, config } = await startHttp2Gateway(t, (_request, response) => {
-    if (answers) response.end();
-  });
-  const ask = () => runOnBackend(t, String(config.routes[0]?.upstream), { http2: true, tls: { ca: { file: ca } } });
-  assert.equal((await ask()).found, 'ok backend_reached');
-  assert.deepEqual([state.requests[0]?.httpVersion, state.requests[0]?.method], ['2.0', 'POST']);
-  answers = false;
-  assert.equal((await ask()).found, 'warning backend_silent');
 });
 
 test("verifies the certificate with the route's CA", async (t) => {

@@ -1,15 +1,20 @@
 import assert from 'node:assert/strict';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
+import { createServer as createTlsServer } from 'node:tls';
 import { startTestApp } from '../harness/app.ts';
 import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
+import { soon } from '../harness/eventually.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
-import { call } from '../harness/http-call.ts';
+import { startGateway } from '../harness/gateway.ts';
+import { call, open } from '../harness/http-call.ts';
+import { closeServer, listen } from '../harness/http-server.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { assertProblem } from '../harness/problem.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
-import { echo } from '../harness/upstream-handlers.ts';
+import { echo, eventStream } from '../harness/upstream-handlers.ts';
 
 const authority = createCertificateAuthority();
 const stranger = createCertificateAuthority('another CA');
@@ -21,9 +26,10 @@ interface Setup {
   /** PEM texts for the route's `tls`. */
   readonly ca?: string;
   readonly client?: Certificate;
+  readonly timeouts?: Readonly<Record<string, unknown>>;
 }
 
-async function start(t: TestContext, { server, clientCa, ca, client }: Setup) {
+async function start(t: TestContext, { server, clientCa, ca, client, timeouts }: Setup) {
   const tls = { ...server, ...(clientCa !== undefined && { clientCa }) };
   const upstream = await startFakeUpstream(echo, { tls });
   t.after(upstream.close);
@@ -47,6 +53,7 @@ async function start(t: TestContext, { server, clientCa, ca, client }: Setup) {
         upstream: upstream.url,
         credential: 'none',
         ...(Object.keys(keys).length > 0 && { tls: keys }),
+        ...(timeouts !== undefined && { timeouts }),
       },
     ],
   });
@@ -130,4 +137,67 @@ test('trusts a changed CA from the next connection on', async (t) => {
   await writeFile(join(folder, 'ca.pem'), authority.cert);
   app.reopenFiles();
   assert.equal((await call(`${app.url}/x`)).status, 200);
+});
+
+test('distinguishes an untrusted certificate from an unreachable upstream and one that is silent', async (t) => {
+  const mute = createTlsServer({ ...authority.issueServer(), SNICallback: () => {} });
+  t.after(() => closeServer(mute));
+  const { port } = await listen(mute);
+  const untrusted = await startFakeUpstream(echo, { tls: authority.issueServer() });
+  t.after(untrusted.close);
+  const upstreams = { mute: `https://localhost:${port}`, away: 'https://localhost:1', untrusted: untrusted.url };
+  const app = await startTestApp(t, {
+    routes: Object.entries(upstreams).map(([name, upstream]) => ({
+      name,
+      match: { path: `/${name}` },
+      upstream,
+      credential: 'none',
+      timeouts: { connect: '300ms' },
+    })),
+  });
+  for (let i = 0; i < 2; i += 1) {
+    assertProblem(await soon('the response', call(`${app.url}/mute`)), 'ERR_UPSTREAM_UNREACHABLE');
+    assertProblem(await soon('the response', call(`${app.url}/away`)), 'ERR_UPSTREAM_UNREACHABLE');
+    assertProblem(await soon('the response', call(`${app.url}/untrusted`)), 'ERR_UPSTREAM_TLS');
+  }
+});
+
+test('sets no limit on connecting if timeouts.connect is 0', async (t) => {
+  const { app } = await start(t, { server: authority.issueServer(), ca: authority.cert, timeouts: { connect: 0 } });
+  assert.equal((await soon('the response', call(`${app.url}/x`))).status, 200);
+});
+
+test('retries a request after the TLS files change', async (t) => {
+  const upstream = await startFakeUpstream(echo, { tls: authority.issueServer() });
+  t.after(upstream.close);
+  const ca = join(temporaryFolder(t), 'ca.pem');
+  await writeFile(ca, authority.cert);
+  const { app, authorization } = await startGateway(t, {
+    route: { upstream: upstream.url, tls: { ca: { file: ca } } },
+  });
+  const send = () => soon('the response', call(`${app.url}/github`, { headers: { authorization } }));
+  let other = 0;
+  upstream.handler = async (_request, response) => {
+    upstream.handler = echo;
+    await writeFile(ca, `${authority.cert}\n${authority.cert}`);
+    app.reopenFiles();
+    other = (await send()).status;
+    response.writeHead(401).end();
+  };
+  assert.equal((await send()).status, 200);
+  assert.deepEqual([other, upstream.requests.length], [200, 3]);
+});
+
+test('keeps the connection of a request in flight when the TLS files change', async (t) => {
+  const { app, upstream, folder } = await start(t, { server: authority.issueServer(), ca: authority.cert });
+  const stream = eventStream();
+  upstream.handler = stream.handler;
+  const streaming = await soon('the response headers', open(`${app.url}/x`));
+  await writeFile(join(folder, 'ca.pem'), `${authority.cert}\n${authority.cert}`);
+  app.reopenFiles();
+  upstream.handler = echo;
+  assert.equal((await soon('the second response', call(`${app.url}/x`))).status, 200);
+  stream.emit('late');
+  stream.end();
+  assert.equal(await soon('the first response', text(streaming)), 'data: late\n\n');
 });

@@ -1,14 +1,13 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { createSecureServer } from 'node:http2';
+import { createServer as createSecureServer } from 'node:https';
 import type { Duplex } from 'node:stream';
 import type { CertificateAuthority } from '../harness/certificates.ts';
 import { listen } from '../harness/http-server.ts';
 
 export interface SoakBackends {
-  /** Speaks HTTP/1.1. */
   readonly url: string;
-  /** Speaks HTTP/2. */
-  readonly http2Url: string;
+  /** Speaks TLS. */
+  readonly secureUrl: string;
   close(): void;
 }
 
@@ -39,11 +38,7 @@ export async function startBackends(authority: CertificateAuthority): Promise<So
     socket.on('end', () => socket.end());
   };
   const plain = createServer(onRequest).on('upgrade', onUpgrade);
-  const secure = createSecureServer({ ...authority.issueServer(), allowHTTP1: true }, (request, response) =>
-    // HTTP/2's request and response have all that is used here.
-    onRequest(request as unknown as IncomingMessage, response as unknown as ServerResponse),
-  );
-  secure.on('sessionError', () => {});
+  const secure = createSecureServer(authority.issueServer(), onRequest).on('upgrade', onUpgrade);
   for (const server of [plain, secure]) {
     server.on(server === plain ? 'connection' : 'secureConnection', (socket: Duplex) => {
       sockets.add(socket);
@@ -51,10 +46,10 @@ export async function startBackends(authority: CertificateAuthority): Promise<So
       socket.once('close', () => sockets.delete(socket));
     });
   }
-  const [{ port }, { port: http2Port }] = await Promise.all([listen(plain), listen(secure)]);
+  const [{ port }, { port: securePort }] = await Promise.all([listen(plain), listen(secure)]);
   return {
     url: `http://127.0.0.1:${port}`,
-    http2Url: `https://localhost:${http2Port}`,
+    secureUrl: `https://localhost:${securePort}`,
     close() {
       plain.close();
       secure.close();

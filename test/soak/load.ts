@@ -25,7 +25,7 @@ export interface Load {
 /** Callers whose tokens stay in the cache. */
 const STEADY_CALLERS = 40;
 const TICK_MS = 1;
-/** Paths of the two routes: HTTP/1.1 and HTTP/2 to the backend. */
+/** Paths of the two routes: plain HTTP and TLS to the backend. */
 const ROUTES = ['/one', '/two'] as const;
 const UPLOAD_BYTES = 256 * 1024;
 /** More than the buffers between a caller and a backend. */

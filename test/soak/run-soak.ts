@@ -155,7 +155,7 @@ async function findLeftovers(cambist: CambistProcess, idleHandles: number): Prom
 }
 
 /** Each reload changes a key that keeps the cached tokens valid. */
-function soakConfig(issuer: string, { url, http2Url }: SoakBackends, directory: string, reloads: number) {
+function soakConfig(issuer: string, { url, secureUrl }: SoakBackends, directory: string, reloads: number) {
   const timeouts = { connect: '5s', stall: reloads % 2 === 0 ? '2s' : '3s' };
   const ca = { file: join(directory, 'ca.pem') };
   return {
@@ -171,7 +171,7 @@ function soakConfig(issuer: string, { url, http2Url }: SoakBackends, directory: 
     cache: { max_entries: 1000 },
     routes: [
       { name: 'one', match: { path: '/one' }, upstream: `${url}/one`, timeouts },
-      { name: 'two', match: { path: '/two' }, upstream: `${http2Url}/two`, http2: true, tls: { ca }, timeouts },
+      { name: 'two', match: { path: '/two' }, upstream: `${secureUrl}/two`, tls: { ca }, timeouts },
     ],
   };
 }

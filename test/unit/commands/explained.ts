@@ -45,7 +45,6 @@ routes:
 export const TOOLS = `${CONFIG.slice(0, CONFIG.indexOf('  - name: github'))}  - name: calling
     match: { path: /tools }
     upstream: https://more.example.com
-    http2: true
     step_up: ['tools:write', 'tools:admin']
   - name: getting
     match: { path: /tools, methods: [GET, HEAD] }

@@ -112,14 +112,16 @@ test('reads single scopes for step_up, and warns of them without an exchange', (
   );
 });
 
-test('turns HTTP/2 on by http2 only, and warns of it for a plain http upstream', () => {
-  const withKeys = (keys: string) => withMatches('host: h').replace(UPSTREAM, keys);
-  assert.equal(configOf(withKeys(UPSTREAM)).routes[0]?.http2, false);
-  assert.equal(configOf(withKeys(`${UPSTREAM}, http2: true`)).routes[0]?.http2, true);
-  assert.match(
-    problemsOf(withKeys('upstream: http://x, http2: true'))[0] ?? '',
-    /warning: routes\[0\]\.http2: has no effect with a plain http upstream: remove it/,
+test('refuses http2, which is no longer a key', () => {
+  const problem =
+    '"http2" is no longer a key: remove it, because cambist speaks HTTP/1.1 to backends, which every MCP server speaks';
+  const problems = problemsOf(
+    `${withMatches('host: h').replace(UPSTREAM, `${UPSTREAM}, http2: true`)}defaults: { http2: false }\n`,
   );
+  assert.deepEqual(problems.map((text) => text.replace(/^\S+ /, '')).sort(), [
+    `defaults: ${problem}`,
+    `routes[0]: ${problem}`,
+  ]);
 });
 
 test('requires a port and a host for a tunnel, exact or with a leading wildcard', () => {

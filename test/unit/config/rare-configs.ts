@@ -144,7 +144,6 @@ export const RARE = {
       resource: [],
       audience: ['b'],
       subject_token: { file: '/subject' },
-      http2: true,
     },
     {
       name: 'own',

@@ -15,7 +15,6 @@ export const config = configOf({
       match: { path: '/github' },
       upstream: 'https://github-mcp.example.com/mcp',
       actor_token: { file: '/actor' },
-      http2: true,
     },
     { name: 'docs', match: { path: '/docs' }, upstream: 'http://docs-mcp/mcp', credential: 'none' },
   ],

@@ -55,7 +55,6 @@ function setUp({
     },
     switched: undefined,
     mayStart: () => mayStart,
-    resent: () => void told.push('resent'),
     unauthorized: (_plan: AttemptPlan, wantsNonce: boolean, response: RefusedResponse) => {
       told.push(wantsNonce ? 'unauthorized, wants a nonce' : 'unauthorized');
       refused.push(response);
@@ -114,13 +113,6 @@ test('sends nothing where another attempt replaces it, and reports no failure th
   attempt.onResponseError(controller, new Error('aborted'));
   assert.deepEqual(told, ['aborted: the attempt may not start']);
   assert.equal(request.abortUpstream, undefined);
-});
-
-test('reports an attempt that is sent again', () => {
-  const { attempt, controller, told } = setUp();
-  attempt.onRequestStart(controller);
-  attempt.onRequestStart(controller);
-  assert.deepEqual(told, ['resent']);
 });
 
 test('refuses a transfer coding that it did not offer', () => {

@@ -94,7 +94,6 @@ export function routeOf(fields: Partial<Route> = {}): Route {
     retryBodyLimitBytes: 65_536,
     stepUp: [],
     allowedOrigins: [],
-    http2: false,
     tls: undefined,
     ...fields,
   };

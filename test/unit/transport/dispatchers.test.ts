@@ -66,7 +66,6 @@ test('does not share a pool between peers with the same TLS files that connect d
   const usual = peer(await tlsFiles(t, { ca: authority.cert }));
   const others = [
     { ...usual, connectMs: 2000 },
-    { ...usual, http2: true },
     { ...usual, socketPath: '/tmp/one.sock' },
     { ...usual, socketPath: '/tmp/other.sock' },
   ];
@@ -139,21 +138,6 @@ test('fails with ERR_CREDENTIAL_UNAVAILABLE for an invalid certificate or the ke
       JSON.stringify(Object.keys(pem)),
     );
   }
-});
-
-test('does not share a pool between peers with and without HTTP/2', async (t) => {
-  const { dispatchers } = dispatchersOf(t);
-  const peer = { name: 'route "a"', tls: undefined, connectMs: 5000 };
-  const peers = [
-    { ...peer, http2: true },
-    { ...peer, name: 'route "b"', http2: true },
-  ] as const;
-  // Both ask before HTTP/2 has been loaded.
-  const [second, other] = await Promise.all(peers.map((one) => dispatchers.for(one)));
-  assert.notEqual(second, dispatchers.for(peer));
-  assert.equal(second, other);
-  assert.equal(second, dispatchers.for(peers[0]));
-  assert.equal(dispatchers.for(peer), dispatchers.for({ ...peer, http2: false }));
 });
 
 /** A pool with an open stream, and a function that changes its CA file. */
