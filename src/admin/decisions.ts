@@ -1,6 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/route.ts';
-import { nonEmpty } from '../config/written-values.ts';
 import type { ErrorCode } from '../error-catalogue.ts';
 import type { Outcome } from '../observability/proxy-observer.ts';
 import type { CacheResult } from '../observability/token-observer.ts';
@@ -87,6 +86,10 @@ function requestedBy(route: Route | undefined, stepUp: readonly string[] = []): 
   const { resource, audience, scope } = route.credential.target;
   const scopes = [...(scope === undefined ? [] : [scope]), ...stepUp].join(' ');
   return { resource: nonEmpty(resource), audience: nonEmpty(audience), scope: scopes || undefined };
+}
+
+function nonEmpty<T>(list: readonly T[]): readonly T[] | undefined {
+  return list.length > 0 ? list : undefined;
 }
 
 function rounded(ms: number): number {

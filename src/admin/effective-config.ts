@@ -2,12 +2,9 @@ import { access } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import type { Config } from '../config/config.ts';
-import { writtenConfig, writtenTop } from '../config/written-config.ts';
-import { writtenRoute } from '../config/written-route.ts';
-import type { ShowSource } from '../config/written-values.ts';
-import type { CredentialSource } from '../secrets/credential.ts';
+import { HIDDEN, hideKeys } from '../config/hide-keys.ts';
 
-/** The active config with its defaults and without secrets. */
+/** The file of the active config, without comments and secrets. */
 export interface EffectiveConfig {
   yaml(): Promise<string>;
   json(): Promise<string>;
@@ -20,14 +17,17 @@ const MAX_SHORT_ROUTES = 100;
 /** Writing a route takes some tenths of a millisecond. Other work gets its turn after this many. */
 const ROUTES_IN_A_ROW = 20;
 
+type Content = Readonly<Record<string, unknown>>;
+
 export function createEffectiveConfig(active: () => Config): EffectiveConfig {
   let last: { config: Config; missing: string; text: string } | undefined;
 
   async function yaml(): Promise<string> {
     const config = active();
-    const { show, missing } = await readableSources(config);
-    if (last?.config !== config || last.missing !== missing) {
-      last = { config, missing, text: await writeYaml(config, show) };
+    const missing = await missingFiles(config);
+    const names = [...missing].join('\0');
+    if (last?.config !== config || last.missing !== names) {
+      last = { config, missing: names, text: await writeYaml(maskedContent(config, missing)) };
     }
     return last.text;
   }
@@ -36,7 +36,7 @@ export function createEffectiveConfig(active: () => Config): EffectiveConfig {
     yaml,
     async json() {
       const config = active();
-      return `${JSON.stringify(writtenConfig(config, (await readableSources(config)).show), null, 2)}\n`;
+      return `${JSON.stringify(maskedContent(config, await missingFiles(config)), null, 2)}\n`;
     },
     async short() {
       return active().routes.length > MAX_SHORT_ROUTES ? undefined : yaml();
@@ -44,41 +44,54 @@ export function createEffectiveConfig(active: () => Config): EffectiveConfig {
   };
 }
 
-async function writeYaml(config: Config, show: ShowSource): Promise<string> {
+async function writeYaml({ routes, ...top }: Content): Promise<string> {
   const options = { lineWidth: 0, aliasDuplicateObjects: false };
-  const texts = [stringify(writtenTop(config, show), options), 'routes:\n'];
-  for (const [index, route] of config.routes.entries()) {
-    texts.push(stringify([writtenRoute(route, show)], options).replaceAll(/^(?=.)/gm, '  '));
+  const texts = [stringify(top, options), 'routes:\n'];
+  for (const [index, route] of (routes as Content[]).entries()) {
+    texts.push(stringify([route], options).replaceAll(/^(?=.)/gm, '  '));
     if (index % ROUTES_IN_A_ROW === ROUTES_IN_A_ROW - 1) await setImmediate();
   }
   return texts.join('');
 }
 
+/** URLs of these keys are shown whole: callers and servers see them, and a tenant in them looks like a key. */
+const IDENTIFIERS: ReadonlySet<string> = new Set(['issuer', 'assertion_audience', 'consent_url']);
+
 /**
- * Shows files that exist and variables that are set. Another name could be the secret itself, written in the wrong place.
+ * Masks what could be a secret. A file or variable that does not exist could be the secret itself, written in the wrong place.
  * @see `reportMissing` of `config/sources.ts`
  */
-async function readableSources(config: Config): Promise<{ show: ShowSource; missing: string }> {
-  const missing = new Set<string>();
-  await Promise.all([...filesOf(config)].map((file) => access(file).catch(() => missing.add(file))));
-  const show = (source: CredentialSource): string => {
-    if ('file' in source) return missing.has(source.file) ? '[no such file]' : source.file;
-    return (process.env[source.env] ?? '') === '' ? '[variable not set]' : source.env;
+function maskedContent({ file }: Config, missing: ReadonlySet<string>): Content {
+  const mask = (value: unknown, key = ''): unknown => {
+    if (Array.isArray(value)) return value.map((entry) => mask(entry, key));
+    if (typeof value === 'object' && value !== null) {
+      const masked = key === 'extra_params' ? () => HIDDEN : mask;
+      return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, masked(part, name)]));
+    }
+    if (typeof value !== 'string' || IDENTIFIERS.has(key)) return value;
+    if (key === 'file') return missing.has(file.pathOf(value)) ? '[no such file]' : value;
+    if (key === 'env') return (process.env[value] ?? '') === '' ? '[variable not set]' : value;
+    return hideKeys(value);
   };
-  return { show, missing: [...missing].join('\0') };
+  return mask(file.content) as Content;
 }
 
 const filesOfConfigs = new WeakMap<Config, ReadonlySet<string>>();
 
-/** The files that the written config names. */
-function filesOf(config: Config): ReadonlySet<string> {
-  const known = filesOfConfigs.get(config);
-  if (known !== undefined) return known;
-  const files = new Set<string>();
-  writtenConfig(config, (source) => {
-    if ('file' in source) files.add(source.file);
-    return '';
-  });
-  filesOfConfigs.set(config, files);
-  return files;
+async function missingFiles(config: Config): Promise<ReadonlySet<string>> {
+  let files = filesOfConfigs.get(config);
+  if (files === undefined) {
+    files = new Set(filesIn(config.file.content).map(config.file.pathOf));
+    filesOfConfigs.set(config, files);
+  }
+  const missing = new Set<string>();
+  await Promise.all([...files].map((file) => access(file).catch(() => missing.add(file))));
+  return missing;
+}
+
+/** The values of `file` in a part of a config. */
+function filesIn(value: unknown, key = ''): string[] {
+  if (typeof value === 'string') return key === 'file' ? [value] : [];
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([name, part]) => filesIn(part, name));
 }

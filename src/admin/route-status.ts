@@ -1,10 +1,7 @@
 import type { Config } from '../config/config.ts';
 import { hideKeys } from '../config/hide-keys.ts';
-import type { Credential, Route } from '../config/route.ts';
-import type { Loose } from '../config/schema.ts';
-import type { MatchFile } from '../config/schema-route.ts';
+import type { Credential, Match, Route } from '../config/route.ts';
 import { usedServerNames } from '../config/used-servers.ts';
-import { writtenMatch } from '../config/written-route.ts';
 import { countOf, type Histogram, quantileOf } from '../observability/counters.ts';
 import type { Recent } from '../observability/recent-traffic.ts';
 import { answered, classify, type ResponseClass, type ResponseClasses } from '../observability/response-classes.ts';
@@ -45,10 +42,18 @@ export interface RecentFigures {
  */
 export type RouteState = 'idle' | 'ok' | 'refused' | 'errors' | 'only_4xx' | 'failing';
 
+interface MatchStatus {
+  readonly host?: string | undefined;
+  readonly path: string;
+  readonly methods?: readonly string[] | undefined;
+  readonly mcp_method?: readonly string[] | undefined;
+  readonly mcp_name?: readonly string[] | undefined;
+}
+
 export interface RouteStatus extends Figures {
   readonly name: string;
   /** As in the config. A missing part matches everything. */
-  readonly match: Loose<MatchFile>;
+  readonly match: MatchStatus;
   /** Without parts that look like a key. */
   readonly upstream: string;
   readonly credential: Credential['kind'];
@@ -90,7 +95,7 @@ function destinationOf(route: Route): Destination {
   const { name, match, upstream, credential } = route;
   const destination = {
     name,
-    match: writtenMatch(match),
+    match: matchOf(match),
     upstream: hideKeys(upstream.origin + upstream.path),
     credential: credential.kind,
     audience: audienceOf(credential),
@@ -98,6 +103,11 @@ function destinationOf(route: Route): Destination {
   };
   destinations.set(route, destination);
   return destination;
+}
+
+function matchOf({ host, path, conditions }: Match): MatchStatus {
+  const { methods, mcpMethods, mcpNames } = conditions ?? {};
+  return { host, path, methods, mcp_method: mcpMethods, mcp_name: mcpNames };
 }
 
 /** The audience that a route requests its token for. Empty if it requests none. */

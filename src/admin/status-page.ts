@@ -205,7 +205,7 @@ function effectiveConfig(local: PageContent['local']): Markup {
   if (local === undefined) {
     return html`<p class="more">The config is shown on this machine only, for example through kubectl port-forward.</p>`;
   }
-  const links = html`<p class="more">The active config with all defaults, without secrets: <a href="config.yaml">/config.yaml</a>, <a href="config.json">/config.json</a></p>`;
+  const links = html`<p class="more">The file of the active config, without comments and secrets: <a href="config.yaml">/config.yaml</a>, <a href="config.json">/config.json</a></p>`;
   if (local.config === undefined) return links;
   return html`${links}<details id="effective"><summary>Show it here</summary><pre tabindex="0" aria-label="Active config"><code>${local.config}</code></pre></details>`;
 }

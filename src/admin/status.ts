@@ -248,8 +248,8 @@ function inboundStatus(source: InboundSource | undefined, config: Config | undef
   };
 }
 
-/** A digest that is short enough to compare by eye. It covers the parsed config, which contains no secrets. */
-function versionOf(config: Config): string {
+/** A digest that is short enough to compare by eye. It covers the config with its defaults, which contains no secrets. */
+function versionOf({ file, ...config }: Config): string {
   return createHash('sha256').update(JSON.stringify(config)).digest('hex').slice(0, 8);
 }
 

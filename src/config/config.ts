@@ -3,12 +3,15 @@ import type { AuthorizationServer } from './authorization-server.ts';
 import type { LogLevel } from './log-levels.ts';
 import type { Audit, Inbound, Intercept, SharedCache, Signals } from './optional-sections.ts';
 import type { Route } from './route.ts';
+import type { ConfigFile, Loose } from './schema.ts';
 
 /**
  * The config as the rest of cambist uses it: defaults merged, durations in milliseconds, sizes in bytes, URLs split,
  * references resolved. `load.ts` makes it from a file. It never changes afterwards.
  */
 export interface Config {
+  /** As it was written. A URL, a parameter or a name in it may be a secret. */
+  readonly file: { readonly content: Loose<ConfigFile>; pathOf(written: string): string };
   readonly listen: Listen;
   readonly admin: Listen;
   /** Permissions of the Unix sockets of `listen` and `admin`. */

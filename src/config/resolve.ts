@@ -65,7 +65,15 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
   const origins = new Set(routes.map(({ upstream }) => upstream.origin));
   const limits = resolveLimits(file, origins.size + config.forwardProxy.connect.length, root);
   if (root.broken || listen === undefined || admin === undefined) return undefined;
-  return { listen, admin, ...config, limits, authorizationServers, routes };
+  return {
+    file: { content: file, pathOf: sources.folder },
+    listen,
+    admin,
+    ...config,
+    limits,
+    authorizationServers,
+    routes,
+  };
 }
 
 function resolveAddresses(file: Loose<ConfigFile>, root: ConfigNode): Record<'listen' | 'admin', Listen | undefined> {

@@ -30,7 +30,7 @@ export interface UsedSources {
 export interface Sources {
   /** Resolves the path of a file, relative to the folder of the config file. */
   file(path: string, node: ConfigNode): string;
-  /** Resolves the path of a folder that cambist makes. */
+  /** Resolves the path of a folder that cambist makes, or of a file that is not read. */
   folder(path: string): string;
   /** Resolves the path of a file that cambist writes. Its folder must exist. */
   output(path: string, node: ConfigNode): string;

@@ -21,6 +21,15 @@ export function defaultDuration(text: string | number): number {
   return ms;
 }
 
+/** Writes milliseconds as in the config file. */
+export function formatDuration(ms: number): string {
+  if (ms === 0) return '0';
+  const [unit, length] = (['h', 'm', 's'] as const)
+    .map((each) => [each, MS[each]] as const)
+    .find(([, length]) => ms % length === 0) ?? ['ms', 1];
+  return `${ms / length}${unit}`;
+}
+
 /** Bytes of a size in the config file. Undefined if it is malformed. */
 export function parseSize(text: string | number): number | undefined {
   if (!SIZE.test(String(text))) return undefined;

@@ -1,5 +1,5 @@
 import type { Route } from '../config/route.ts';
-import { duration } from '../config/written-values.ts';
+import { formatDuration } from '../config/units.ts';
 import { type AuthenticationRequirements, CambistError, errorCode } from '../errors.ts';
 import { redact } from '../observability/logged-error.ts';
 import { bareToken } from '../tokens/b64-token.ts';
@@ -25,7 +25,7 @@ export function upstreamError(error: Error, { name, timeouts }: Pick<Route, 'nam
   const code = errorCode(error) ?? '';
   const route = `route "${name}": the upstream`;
   if (code === 'UND_ERR_HEADERS_TIMEOUT') {
-    const limit = `timeouts.response_headers, which is ${duration(timeouts.responseHeadersMs)}`;
+    const limit = `timeouts.response_headers, which is ${formatDuration(timeouts.responseHeadersMs)}`;
     const message = `${route} sent no response headers within ${limit}: find out why it is slow, or raise the limit`;
     return new CambistError('ERR_UPSTREAM_TIMEOUT', message, { cause: error });
   }
@@ -55,7 +55,7 @@ export function upstreamError(error: Error, { name, timeouts }: Pick<Route, 'nam
 
 /** @param stallMs for which no byte moved */
 export function stalledUpload(routeName: string | undefined, stallMs: number): CambistError {
-  const message = `no byte moved for timeouts.stall, which is ${duration(stallMs)}, while the upload waited for the backend`;
+  const message = `no byte moved for timeouts.stall, which is ${formatDuration(stallMs)}, while the upload waited for the backend`;
   const fix = 'find out why it stopped reading, or raise timeouts.stall';
   return new CambistError('ERR_UPSTREAM_TIMEOUT', `route "${routeName}": ${message}: ${fix}`);
 }

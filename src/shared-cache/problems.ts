@@ -1,4 +1,4 @@
-import { duration } from '../config/written-values.ts';
+import { formatDuration } from '../config/units.ts';
 import { CambistError } from '../errors.ts';
 
 /** Why the shared cache is not used. */
@@ -33,7 +33,7 @@ export const FIXES: Readonly<Record<StoreProblem, string>> = {
 /** The server did not reply within the time limit. */
 export class StoreTimeoutError extends Error {
   constructor(limitMs: number) {
-    super(`no reply within ${duration(limitMs)}`);
+    super(`no reply within ${formatDuration(limitMs)}`);
     this.name = 'StoreTimeoutError';
   }
 }

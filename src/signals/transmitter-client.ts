@@ -1,7 +1,7 @@
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import type { Transmitter } from '../config/optional-sections.ts';
-import { duration } from '../config/written-values.ts';
+import { formatDuration } from '../config/units.ts';
 import { CambistError } from '../errors.ts';
 import { OF_SIGNALS } from '../observability/expected.ts';
 import { readCredential } from '../secrets/credential.ts';
@@ -73,7 +73,7 @@ export function createTransmitterClient(
       if (cause instanceof CambistError)
         throw new TransmitterError('credential', `${label}: its CA is unavailable`, { cause });
       if (isTimeout(cause)) {
-        const message = `${label}: it did not respond within ${duration(timeoutMs)}`;
+        const message = `${label}: it did not respond within ${formatDuration(timeoutMs)}`;
         throw new TransmitterTimeout('unreachable', message, { cause });
       }
       throw new TransmitterError('unreachable', `${label}: it is unreachable, or its response is broken`, { cause });

@@ -142,7 +142,6 @@ test('shows the active config without any secret: values, misplaced names, param
     'api_key: "[hidden]"',
     'token_endpoint: https://idp.example.com/token?[hidden]',
     'upstream: https://mcp.example.com/[hidden]/mcp',
-    'max_in_flight: 10000',
   ]) {
     assert.ok(yaml.includes(words), `${words}: ${yaml}`);
   }
