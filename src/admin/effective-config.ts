@@ -1,4 +1,5 @@
 import { access } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import type { Config } from '../config/config.ts';
@@ -69,7 +70,7 @@ function maskedContent({ file }: Config, missing: ReadonlySet<string>): Content 
       return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, masked(part, name)]));
     }
     if (typeof value !== 'string' || IDENTIFIERS.has(key)) return value;
-    if (key === 'file') return missing.has(file.pathOf(value)) ? '[no such file]' : value;
+    if (key === 'file') return missing.has(resolve(file.folder, value)) ? '[no such file]' : value;
     if (key === 'env') return (process.env[value] ?? '') === '' ? '[variable not set]' : value;
     return hideKeys(value);
   };
@@ -81,7 +82,7 @@ const filesOfConfigs = new WeakMap<Config, ReadonlySet<string>>();
 async function missingFiles(config: Config): Promise<ReadonlySet<string>> {
   let files = filesOfConfigs.get(config);
   if (files === undefined) {
-    files = new Set(filesIn(config.file.content).map(config.file.pathOf));
+    files = new Set(filesIn(config.file.content).map((path) => resolve(config.file.folder, path)));
     filesOfConfigs.set(config, files);
   }
   const missing = new Set<string>();

@@ -11,7 +11,7 @@ import type { ConfigFile, Loose } from './schema.ts';
  */
 export interface Config {
   /** As it was written. A URL, a parameter or a name in it may be a secret. */
-  readonly file: { readonly content: Loose<ConfigFile>; pathOf(written: string): string };
+  readonly file: { readonly content: Loose<ConfigFile>; readonly folder: string };
   readonly listen: Listen;
   readonly admin: Listen;
   /** Permissions of the Unix sockets of `listen` and `admin`. */

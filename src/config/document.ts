@@ -15,8 +15,7 @@ import {
   type YAMLMap,
 } from 'yaml';
 import { createProblemList, type Path, type Position, type ProblemList } from './config-node.ts';
-import { syntaxMessage } from './syntax-messages.ts';
-import { findRepair, type Repair, type SyntaxFault } from './syntax-repair.ts';
+import { syntaxMessage, TAB, VARIABLE_IN_BRACES } from './syntax-messages.ts';
 
 /** A config file is about eight levels deep. The parser recurses, and thousands of levels would overflow the stack. */
 const MAX_DEPTH = 100;
@@ -28,8 +27,6 @@ export interface ConfigDocument {
   /** The content in plain objects. Undefined after a syntax error. */
   readonly value: unknown;
   readonly problems: ProblemList;
-  /** Given where the text has a syntax error that can be worked around. It is not among the problems. */
-  readonly repair?: Repair & { readonly position: Position };
 }
 
 /** Reads YAML 1.2, which includes JSON. Never throws. */
@@ -44,9 +41,10 @@ export function readDocument(text: string, file: string): ConfigDocument {
     return { value: undefined, problems };
   }
   const faults = faultsOf(document);
-  const repair = findRepair(text, faults);
-  if (repair !== undefined) {
-    return { value: undefined, problems, repair: { ...repair, position: position(lines, repair.offset) } };
+  const cause = causeOf(faults, text);
+  if (cause !== undefined) {
+    fail(cause.offset, cause.message);
+    return { value: undefined, problems };
   }
   for (const { code, offset } of independent(faults)) fail(offset, syntaxMessage(code, isInBrackets(document, offset)));
   if (second !== undefined) fail(second.range[0], syntaxMessage('MULTIPLE_DOCS'));
@@ -95,8 +93,9 @@ function compose(text: string, lines: LineCounter): Document.Parsed[] {
   return [...composer.compose(tokens, true, text.length)];
 }
 
-interface Fault extends SyntaxFault {
+interface Fault {
   readonly code: ErrorCode;
+  readonly offset: number;
 }
 
 /** Errors of a single value or key. The library reads on correctly after them. */
@@ -119,6 +118,20 @@ function faultsOf({ errors, warnings }: Document.Parsed): Fault[] {
 /** A value that goes on in the next line is the cause of a map within a line. */
 function telling({ code }: Fault): number {
   return code === 'MULTILINE_IMPLICIT_KEY' ? 1 : 0;
+}
+
+const VARIABLE = /\$\{[^\s{}]*\}/y;
+
+/** Finds a tab in an indentation, or a variable in braces. The library reports several errors that only follow from it. */
+function causeOf(faults: readonly Fault[], text: string): { offset: number; message: string } | undefined {
+  for (const { code, offset } of faults) {
+    const start = text.lastIndexOf('\n', offset - 1) + 1;
+    const isIndentation = code === 'TAB_AS_INDENT' && text.slice(start, offset).trim() === '';
+    if (isIndentation) return { offset: start, message: TAB };
+  }
+  VARIABLE.lastIndex = (faults[0]?.offset ?? 0) - 1;
+  const offset = VARIABLE.lastIndex;
+  return faults.length > 0 && VARIABLE.test(text) ? { offset, message: VARIABLE_IN_BRACES } : undefined;
 }
 
 /** The errors up to the first that leaves the structure of the rest unknown. Later ones only follow from it. */

@@ -3,8 +3,7 @@ import { stat } from 'node:fs/promises';
 import { errorCode } from '../errors.ts';
 import { type PodSettings, reportForPod } from './check-pod.ts';
 import type { Config } from './config.ts';
-import { byPosition } from './config-node.ts';
-import { type ConfigDocument, readDocument } from './document.ts';
+import { readDocument } from './document.ts';
 import { warnOfPlaceholders } from './placeholders.ts';
 import type { Problem } from './problem.ts';
 import { resolveConfig } from './resolve.ts';
@@ -72,26 +71,19 @@ export async function checkConfig(
 
 interface Parsed {
   readonly config: Config | undefined;
-  /** False where a syntax error leaves the content unknown. */
-  readonly isReadable: boolean;
-  problems(): readonly Problem[];
+  problems(): Problem[];
   reportMissing(needsVariables: boolean): Promise<void>;
   reportForPod(pod: PodSettings): void;
 }
 
-/** Most repairs of one text. Each parses the whole text again. */
-const MAX_REPAIRS = 10;
-
-function parse(text: string, file: string, repairs = 0): Parsed {
-  const { value, problems: list, repair } = readDocument(text, file);
-  if (repair !== undefined) return parseRepaired(file, repair, repairs + 1);
+function parse(text: string, file: string): Parsed {
+  const { value, problems: list } = readDocument(text, file);
   const sources = createSources(file);
   const shape = value === undefined ? undefined : checkShape(value, list.root);
   const config = shape === undefined ? undefined : resolveConfig(shape, list.root, sources);
   warnOfPlaceholders(shape, list.root);
   return {
     config,
-    isReadable: value !== undefined,
     problems: list.sorted,
     reportMissing: sources.reportMissing,
     reportForPod(pod) {
@@ -100,39 +92,8 @@ function parse(text: string, file: string, repairs = 0): Parsed {
   };
 }
 
-/** The problem that was repaired, and those of the repaired text. */
-function parseRepaired(file: string, repair: NonNullable<ConfigDocument['repair']>, repairs: number): Parsed {
-  const { position, message } = repair;
-  const repaired: Problem = { severity: 'error', file, ...position, path: '', message };
-  const candidates = repairs > MAX_REPAIRS ? [] : repair.candidates;
-  const [best] = candidates
-    .map(({ text, restore }) => ({ parsed: parse(text, file, repairs), restore }))
-    .sort((a, b) => cost(a.parsed) - cost(b.parsed));
-  if (best === undefined || (repair.isGuess && !best.parsed.isReadable)) {
-    return {
-      config: undefined,
-      isReadable: false,
-      problems: () => [repaired],
-      reportMissing: async () => {},
-      reportForPod() {},
-    };
-  }
-  const { parsed, restore } = best;
-  return {
-    config: undefined,
-    isReadable: parsed.isReadable,
-    problems: () => [repaired, ...parsed.problems().flatMap((problem) => restore(problem) ?? [])],
-    reportMissing: parsed.reportMissing,
-    reportForPod: parsed.reportForPod,
-  };
-}
-
-function cost({ isReadable, problems }: Parsed): number {
-  return isReadable ? problems().length : Number.MAX_SAFE_INTEGER;
-}
-
 function finish(parsed: Parsed): LoadedConfig {
-  const problems = parsed.problems().toSorted(byPosition);
+  const problems = parsed.problems();
   const isValid = problems.every(({ severity }) => severity !== 'error');
   return { config: isValid ? parsed.config : undefined, problems };
 }

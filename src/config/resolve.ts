@@ -66,7 +66,7 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
   const limits = resolveLimits(file, origins.size + config.forwardProxy.connect.length, root);
   if (root.broken || listen === undefined || admin === undefined) return undefined;
   return {
-    file: { content: file, pathOf: sources.folder },
+    file: { content: file, folder: sources.base },
     listen,
     admin,
     ...config,

@@ -28,9 +28,11 @@ export interface UsedSources {
 
 /** Reads the sources of secrets, keys and certificates, and remembers them for `reportMissing`. */
 export interface Sources {
+  /** The folder of the config file. */
+  readonly base: string;
   /** Resolves the path of a file, relative to the folder of the config file. */
   file(path: string, node: ConfigNode): string;
-  /** Resolves the path of a folder that cambist makes, or of a file that is not read. */
+  /** Resolves the path of a folder that cambist makes */
   folder(path: string): string;
   /** Resolves the path of a file that cambist writes. Its folder must exist. */
   output(path: string, node: ConfigNode): string;
@@ -121,7 +123,7 @@ export function createSources(configFile: string): Sources {
   }
 
   const used = { files: found, outputs, variables };
-  return { file, output, folder: resolved, credential, tls, reportMissing, used };
+  return { base, file, output, folder: resolved, credential, tls, reportMissing, used };
 }
 
 /** @returns what is wrong with a file, and the fix */

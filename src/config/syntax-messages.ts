@@ -21,6 +21,12 @@ const MESSAGES: Partial<Record<ErrorCode, string>> = {
   RESOURCE_EXHAUSTION: 'nested too deeply for a config file',
 };
 
+export const TAB = 'tab in the indentation: indent with spaces';
+
+export const VARIABLE_IN_BRACES =
+  'variable in braces: cambist replaces no variables, and within { } or [ ] this is not valid YAML: after "env", ' +
+  'write the bare name, as in { env: NAME }; put any other value in quotes';
+
 const MISSING_COMMA = 'missing comma or closing quote after this value';
 
 /** @param inBrackets whether the error is within { } or [ ], as all errors in JSON are */

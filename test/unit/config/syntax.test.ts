@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { configOf, problemsOf, VALID } from './sample.ts';
+import { configOf, problemsOf, ROUTE, VALID } from './sample.ts';
 
 test('reports syntax errors with their position, without quoting the source', () => {
   const cases: [string, string[]][] = [
@@ -41,6 +41,56 @@ test('reports syntax errors with their position, without quoting the source', ()
     ['&a &b x', ['1:4: not valid YAML or JSON: check the brackets, quotes and indentation around it']],
   ];
   for (const [text, problems] of cases) assert.deepEqual(problemsOf(text), problems, text);
+});
+
+const VARIABLE =
+  'variable in braces: cambist replaces no variables, and within { } or [ ] this is not valid YAML: after "env", write the bare name, as in { env: NAME }; put any other value in quotes';
+
+/** A variable as a shell writes it. */
+function variable(name: string): string {
+  return `$\{${name}}`;
+}
+
+test('reports a variable in braces, however many there are', () => {
+  const server = `authorization_servers: { main: { issuer: ${variable('ISSUER')}, client_id: ${variable('ID')} } }\n`;
+  assert.deepEqual(problemsOf(`version: 1\n${server}${ROUTE}`), [`2:42: ${VARIABLE}`]);
+  const routes = `  - { name: a, upstream: ${variable('UPSTREAM')} }\n`.repeat(200);
+  assert.deepEqual(problemsOf(`version: 1\nroutes:\n${routes}`), [`3:26: ${VARIABLE}`]);
+});
+
+test('reports the first tab in an indentation', () => {
+  for (const [text, place] of [
+    ['version: 1\nlog:\n\tlevel: "info\n', '3:1'],
+    [VALID.replace('    client_id', '\tclient_id'), '5:1'],
+    [VALID.replaceAll('    ', '\t\t').replaceAll('\n  ', '\n\t'), '3:1'],
+  ] as const) {
+    assert.deepEqual(problemsOf(text), [`${place}: tab in the indentation: indent with spaces`]);
+  }
+});
+
+test('reports a tab elsewhere as a syntax error', () => {
+  assert.match(problemsOf('log:\tlevel: info')[0] ?? '', /^1:5: not valid YAML or JSON/);
+});
+
+for (const [what, line, replacement, problem] of [
+  ['too little', '    client_id', '   client_id', /^5:1: .*indentation/],
+  ['too much', '    client_id', '     client_id', /^4:13: .*indent/],
+  ['too little before a map', '    client_auth', '   client_auth', /^6:1: .*indentation/],
+] as const) {
+  test(`reports a line that is indented ${what} once`, () => {
+    const [first, ...others] = problemsOf(VALID.replace(line, replacement));
+    assert.match(first ?? '', problem);
+    assert.deepEqual(others, []);
+  });
+}
+
+test('reports independent errors before the first that makes the rest unreadable', () => {
+  const text = 'version: "\\q"\nlog: !x { level: info }\nroutes:\n  - name: a\n   match: b\n';
+  const problems = problemsOf(text);
+  assert.deepEqual(
+    problems.map((problem) => problem.split(': ')[0]),
+    ['1:11', '2:6', '5:1'],
+  );
 });
 
 test('survives any depth of nesting', () => {
