@@ -16,9 +16,15 @@ import { type RouteDraft, resolveRoute } from './resolve-route.ts';
 import { readRouteKeys } from './resolve-route-keys.ts';
 import { resolveSharedCache } from './resolve-shared-cache.ts';
 import { resolveSignals } from './resolve-signals.ts';
+import type { Route } from './route.ts';
 import type { ConfigFile, Loose } from './schema.ts';
 import type { Sources } from './sources.ts';
-import { introspectingServers, signallingServers, usedServerNames } from './used-servers.ts';
+import {
+  introspectingServers,
+  routesUnawareOfDisabledUsers,
+  signallingServers,
+  usedServerNames,
+} from './used-servers.ts';
 
 /** Makes the config from a file whose shape has been checked. Undefined after an error, which is reported to `root`. */
 export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources: Sources): Config | undefined {
@@ -62,6 +68,7 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
   warnOfOpenSecrets([...(listen === undefined ? [] : [listen]), ...(config.intercept?.listen ?? [])], drafts);
   const authorizationServers = [...servers.values()].filter((server) => server !== undefined);
   const routes = drafts.map(({ route }) => route).filter((route) => route !== undefined);
+  warnOfUnseenRevocations(config, routes, root);
   const origins = new Set(routes.map(({ upstream }) => upstream.origin));
   const limits = resolveLimits(file, origins.size + config.forwardProxy.connect.length, root);
   if (root.broken || listen === undefined || admin === undefined) return undefined;
@@ -250,6 +257,19 @@ function warnOfUnusedServers(
       root
         .at('authorization_servers', name)
         .warn('no route uses this authorization server: remove it, or name it in a route', 'key');
+  }
+}
+
+function warnOfUnseenRevocations({ signals }: Pick<Config, 'signals'>, routes: readonly Route[], root: ConfigNode) {
+  for (const { name, issuer } of signals?.transmitters ?? []) {
+    const unaware = routesUnawareOfDisabledUsers(issuer, routes);
+    if (unaware.length === 0) continue;
+    root
+      .at('signals', 'transmitters', name)
+      .warn(
+        `Keycloak sends no signal about disabled and deleted users, so routes serve them until cached tokens expire: set subject_token.verify.introspection for ${unaware.map((name) => `"${name}"`).join(', ')}`,
+        'key',
+      );
   }
 }
 

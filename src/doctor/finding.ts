@@ -61,6 +61,7 @@ export const FINDING_CODES = [
   'introspection_unusable',
   'transmitter_reached',
   'transmitter_unavailable',
+  'users_not_signalled',
   // subject token
   'subject_token_read',
   'subject_token_missing',
@@ -139,8 +140,6 @@ export const FINDING_CODES = [
   'backend_refuses_lifetime',
   'backend_wants_sign_in',
   'backend_refuses_token',
-  // requests, in the log alone
-  'session_unknown',
   // agent of `inbound`
   'agent_reached',
   'agent_unreachable',

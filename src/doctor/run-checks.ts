@@ -13,7 +13,7 @@ import { checkRoute, type Prerequisites } from './check-route.ts';
 import { checkServer, rolesOf, type ServerHealth } from './check-server.ts';
 import { checkSharedCache, storeServersOf } from './check-shared-cache.ts';
 import { missingSubject, readRouteSubject, type SubjectTokenInput, usesCallerToken } from './check-subject.ts';
-import { checkTransmitter } from './check-transmitter.ts';
+import { checkTransmitter, checkUnseenRevocations } from './check-transmitter.ts';
 import type { Component, Finding, Found } from './finding.ts';
 import type { UsableKey } from './key-set.ts';
 
@@ -112,6 +112,7 @@ async function checkTransmitters({ config, context, begin }: Run): Promise<void>
     const rules = { ...transmitter, allowInsecureHttp: false };
     await checkKeys(rules, config.authorizationServers, context, found, `signals.transmitters.${name}`);
     await checkTransmitter(transmitter, context, found);
+    checkUnseenRevocations(transmitter, config.routes, found);
   }
 }
 

@@ -6,7 +6,6 @@ import type { RawHandler } from '../transport/http1/upstream-request.ts';
 import { asksForNonce } from './challenges.ts';
 import type { Rewriter } from './endpoint-event.ts';
 import { headerValues, isChunkedOrPlain, type RawHeaders } from './headers.ts';
-import { noteLostSession } from './issued-token.ts';
 import { RefusedResponse } from './refused-response.ts';
 import { callerHeaders, responseHeaders, streamRewriter } from './response-headers.ts';
 import { createResponseRelay, type ResponseRelay } from './response-relay.ts';
@@ -136,7 +135,6 @@ export class Attempt implements RawHandler {
   #begin(controller: Controller, status: number): void {
     const { admitted } = this.#call;
     if (status === 403) this.#noteMissingScopes(rawHeaders(controller));
-    if (status === 404) noteLostSession(admitted);
     const headers = responseHeaders(rawHeaders(controller), status, this.#plan.token, admitted);
     const header = (name: string): string | undefined => headerValues(headers, name)[0];
     const rewriter = this.#call.followSession(status, header) ?? streamRewriter(admitted, status, header);
