@@ -65,6 +65,7 @@ export function resolveConfig(file: Loose<ConfigFile>, root: ConfigNode, sources
   };
   warnOfUnusedServers(servers, drafts, config, root);
   warnOfLoops(listen, drafts);
+  if (file.inbound !== undefined) warnOfLostCallers(drafts);
   warnOfOpenSecrets([...(listen === undefined ? [] : [listen]), ...(config.intercept?.listen ?? [])], drafts);
   const authorizationServers = [...servers.values()].filter((server) => server !== undefined);
   const routes = drafts.map(({ route }) => route).filter((route) => route !== undefined);
@@ -278,6 +279,23 @@ function warnOfLoops(listen: Listen | undefined, drafts: readonly RouteDraft[]) 
   for (const { route, node } of drafts) {
     if (listen === undefined || route === undefined || !reaches(listen, route.upstream.origin)) continue;
     node.at('upstream').warn('is the address of cambist itself, so requests would loop: set the URL of the backend');
+  }
+}
+
+/** Agents send these before they have a caller. */
+const CALLERLESS = /^(?:initialize|notifications\/initialized|ping|server\/discover|[a-z/]+\/list)$/;
+
+/** With `inbound`, every other request without a caller may be one whose handle the agent lost. */
+function warnOfLostCallers(drafts: readonly RouteDraft[]) {
+  for (const { route, node } of drafts) {
+    if (route?.credential.kind !== 'exchange' || route.credential.onMissingSubject === 'deny') continue;
+    if (route.match.conditions?.mcpMethods?.every((method) => CALLERLESS.test(method)) === true) continue;
+    node
+      .at('on_missing_subject')
+      .warn(
+        'with inbound, a call whose handle the agent loses gets the token of cambist itself in place of a 401: remove it, ' +
+          'or limit the route to handshakes and lists by mcp_method',
+      );
   }
 }
 
