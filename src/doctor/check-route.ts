@@ -3,7 +3,7 @@ import type { Route, TokenCredential } from '../config/route.ts';
 import { usedServers } from '../config/used-servers.ts';
 import type { CambistError } from '../errors.ts';
 import { firstLegTarget } from '../tokens/chain.ts';
-import { readClaims } from '../tokens/claims.ts';
+import { isAmbiguousJwt, readClaims } from '../tokens/claims.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import { obtainSecret } from '../tokens/route-secret.ts';
 import { findRepeated, type SentValue } from '../tokens/sent-values.ts';
@@ -149,6 +149,7 @@ async function judge(
     target: chain !== undefined && !secondLeg ? firstLegTarget(chain, credential.target) : credential.target,
     request: last,
     claims: readClaims(token),
+    ambiguous: isAmbiguousJwt(token),
     subject: claims,
     repeated: findRepeated(token, [...requests.flatMap(sentIn), ...sentByCaller(subject)]),
     show: showShortAscii,

@@ -3,7 +3,7 @@ import type { Diagnosis } from '../errors.ts';
 import { redact } from '../observability/logged-error.ts';
 import type { RefusedToken } from '../proxy/backend-failure.ts';
 import { bareToken } from '../tokens/b64-token.ts';
-import { readClaims } from '../tokens/claims.ts';
+import { isAmbiguousJwt, readClaims } from '../tokens/claims.ts';
 import type { FailedDiscovery, FailedTokenRequest, FailedVerification } from '../tokens/diagnosis.ts';
 import { findRepeated, hideCredentials, type SentValue, sentInAuthorization } from '../tokens/sent-values.ts';
 import type { Grant } from '../tokens/token-request.ts';
@@ -93,7 +93,8 @@ function tokenRequestFinding(failed: FailedTokenRequest): Finding | undefined {
   if (token === undefined) return failure.code === 'ERR_STS_UNAVAILABLE' ? unavailableFinding(recorded) : undefined;
   const { target, earlier } = request;
   const repeated = findRepeated(token, [...sent, ...(earlier?.values ?? [])], earlier?.digests);
-  const issued = { server, target, request: recorded, claims: readClaims(token), subject, repeated, show };
+  const read = { claims: readClaims(token), ambiguous: isAmbiguousJwt(token) };
+  const issued = { server, target, request: recorded, ...read, subject, repeated, show };
   return issuedFindings(issued).find(({ severity }) => severity === 'error');
 }
 

@@ -112,6 +112,7 @@ export const FINDING_CODES = [
   // issued token
   'token_issued',
   'token_opaque',
+  'token_ambiguous',
   'token_unchanged',
   'response_unusable',
   'audience_matches',
