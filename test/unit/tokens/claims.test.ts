@@ -69,7 +69,7 @@ const ambiguous: Record<string, string> = {
   'a second aud that is escaped': tokenOf('{"a\\u0075d":"other","aud":"github"}'),
   'a second aud in upper case': tokenOf(' {"aud":"github", "AUD":"other"}'),
   'claims that are a list': tokenOf('["aud"]'),
-  'a payload that is no JSON': tokenOf('claims'),
+  'a payload of other text': tokenOf('claims'),
   'a byte order mark in the header as well': tokenOf(`\ufeff${GOOD}`, '\ufeff{"alg":"ES256"}'),
   'characters in the payload that some skip': `e30.${base64url(GOOD).slice(0, 6)}=${base64url(GOOD).slice(6)}.c2ln`,
   'a prefix before the header': `at_${tokenOf(`\ufeff${GOOD}`)}`,
