@@ -140,7 +140,17 @@ async function judge(
   const secondLeg = chain !== undefined && server === credential.authorizationServer;
   const refusal = oauthErrorOf(last, [...sentIn(last), ...personalValues(claims)]);
   if (refusal !== undefined)
-    return [exchangeErrorFinding({ server, request: last, refusal, subject: claims, secondLeg, show: showShortAscii })];
+    return [
+      exchangeErrorFinding({
+        server,
+        request: last,
+        refusal,
+        subject: claims,
+        secondLeg,
+        hasSucceeded: false,
+        show: showShortAscii,
+      }),
+    ];
   const token = issuedTokenOf(last);
   if (token === undefined)
     return [failure === undefined || last.status >= 500 ? unavailableFinding(last) : unusableResponse(failure)];

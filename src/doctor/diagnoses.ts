@@ -74,7 +74,7 @@ export function unreachable(route: Route, error: Error): Diagnosis | undefined {
 }
 
 function tokenRequestFinding(failed: FailedTokenRequest): Finding | undefined {
-  const { server, request, grant, url, sent, response, failure, failedAtMs } = failed;
+  const { server, request, grant, url, sent, response, failure, failedAtMs, hasSucceeded } = failed;
   if (response === undefined) {
     if (failure.code !== 'ERR_STS_UNAVAILABLE') return undefined;
     return connectionFinding({ url, error: failure.cause, ...settingsOfServer(server) });
@@ -87,7 +87,7 @@ function tokenRequestFinding(failed: FailedTokenRequest): Finding | undefined {
   const refusal = oauthErrorOf(recorded, sent);
   if (refusal !== undefined) {
     const secondLeg = grant.kind === 'jwt_bearer' && grant.from === 'chain';
-    return exchangeRefusal({ server, request: recorded, refusal, subject, secondLeg, show });
+    return exchangeRefusal({ server, request: recorded, refusal, subject, secondLeg, hasSucceeded, show });
   }
   const token = issuedTokenOf(recorded);
   if (token === undefined) return failure.code === 'ERR_STS_UNAVAILABLE' ? unavailableFinding(recorded) : undefined;

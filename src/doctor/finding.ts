@@ -107,6 +107,7 @@ export const FINDING_CODES = [
   'connection_refused_by_vault',
   'interaction_required',
   'access_denied',
+  'caller_refused',
   'refused_without_reason',
   'request_refused',
   // issued token
