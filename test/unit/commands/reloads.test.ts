@@ -31,6 +31,7 @@ async function startReloads(t: TestContext, serve: (config: Config) => void) {
     admin: '',
     inbound: undefined,
     signals: undefined,
+    hasRouted: () => false,
     reload(config) {
       serve(config);
       served.push(config.routes[0]?.name);
