@@ -37,8 +37,6 @@ export interface App {
   readonly inbound: string | undefined;
   /** The address that transmitters of signals connect to. Undefined: they do not. */
   readonly signals: string | undefined;
-  /** Has a request taken any route of the active config? */
-  hasRouted(): boolean;
   /** Serves another config from the next request on. @returns the keys whose change needs a restart */
   reload(config: Config): readonly string[];
   /** Counts a config that was rejected. */
@@ -112,8 +110,6 @@ export async function startApp(first: Config, version: string, logger: Logger, t
 
   return {
     ...addresses,
-    hasRouted: () =>
-      active.config.routes.some(({ name }) => counts.route(name).responses.some(({ count }) => count > 0)),
     reload(config) {
       active = activate(config);
       const closed = tracker.tunnels.closeRouted(active.table);

@@ -167,6 +167,13 @@ const CATALOGUE = {
     detail: 'The backend of this route sent no response headers in time, or stopped reading the request.',
     fix: "Find out why the backend is slow, or raise the route's timeouts.response_headers or timeouts.stall.",
   },
+  ERR_REQUEST_TIMEOUT: {
+    status: 408,
+    phase: 'any',
+    title: 'Request incomplete',
+    detail: 'The body of this request did not arrive in time: send it again.',
+    fix: "Find out why the caller sends its body slowly or not at all, or raise the route's timeouts.stall.",
+  },
   ERR_SHUTTING_DOWN: {
     status: 503,
     phase: 'any',

@@ -173,8 +173,8 @@ async function runFiles(files: readonly string[], namePattern: string | undefine
 }
 
 /**
- * Says on stderr which processes run. The reporter prints results in the order of the files, so the first slow process delays the
- * results of all others.
+ * Says on stderr which processes run. The reporter prints results in the order of the files, so the first slow process holds back
+ * the results of all others.
  */
 function showProgress(programs: readonly string[]) {
   const running = new Set<string>();

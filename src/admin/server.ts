@@ -41,6 +41,9 @@ interface AdminSources {
   readonly hosts: () => readonly string[];
 }
 
+/** For the small body of `PUT /log-level`. */
+const REQUEST_TIMEOUT_MS = 10_000;
+
 /** Health checks, which load balancers call with their own Host. They show only which parts are ready. */
 const FOR_ANY_HOST = ['/livez', '/readyz'];
 
@@ -58,7 +61,12 @@ const FOR_LOOPBACK = ['/cache', '/decisions', '/config.yaml', '/config.json'];
  */
 export function createAdminServer(sources: AdminSources): FastifyInstance {
   const { metrics, readiness, cacheReport, status, decisions, config, logLevel, hosts } = sources;
-  const app = fastify({ logger: false, schemaController: NO_SCHEMAS, forceCloseConnections: true });
+  const app = fastify({
+    logger: false,
+    schemaController: NO_SCHEMAS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    forceCloseConnections: true,
+  });
   // A web page can point its own host name at our address (DNS rebinding) and then read what its browser reads.
   app.addHook('onRequest', async (request, reply) => {
     const { url = '' } = request.routeOptions;

@@ -13,14 +13,10 @@ import { execLog } from './exec-log.ts';
 import { logLevelOf } from './log-level.ts';
 import { loadOrReport } from './print-problems.ts';
 import { logProblems } from './reloads.ts';
-import { CANNOT_RUN, runChild } from './run-child.ts';
+import { runChild } from './run-child.ts';
 import { USAGES } from './usages.ts';
 
 const FREE_PORT = { kind: 'tcp', host: '127.0.0.1', port: 0 } as const;
-
-const BYPASSED = 'no request of the command took a route; it may have bypassed cambist';
-const BYPASS_FIX =
-  'make sure that its runtime follows the proxy variables, by the table in config/intercept.md, and that it calls the host of a route';
 
 /** Runs a command whose HTTP calls go through a proxy of its own. */
 export const exec: Command = async (args) => {
@@ -41,8 +37,6 @@ export const exec: Command = async (args) => {
     const env = agentEnvironment(process.env, loaded.config, trustDir, app.listen);
     const code = await runChild(command, rest, env);
     await app.stop(AbortSignal.abort());
-    // An agent that does not follow the variables sends its caller's token past cambist without a word.
-    if (!app.hasRouted() && !CANNOT_RUN.includes(code)) logger.warn({ fix: BYPASS_FIX }, BYPASSED);
     return code;
   } finally {
     rmSync(trustDir, { recursive: true, force: true });

@@ -24,8 +24,6 @@ const NOT_EXECUTABLE = 126;
 const NOT_FOUND = 127;
 const SIGNALLED = 128;
 
-export const CANNOT_RUN: readonly number[] = [NOT_EXECUTABLE, NOT_FOUND];
-
 /**
  * Runs a program with the streams and the terminal of this process, and forwards signals to it.
  * @returns its exit code, or 128 and the number of the signal that ended it, as in a shell

@@ -1,10 +1,8 @@
 import type { Transmitter } from '../config/optional-sections.ts';
-import type { Route } from '../config/route.ts';
-import { routesUnawareOfDisabledUsers } from '../config/used-servers.ts';
 import { createOwnTokens } from '../tokens/own-tokens.ts';
 import { issuerPeer } from '../tokens/peers.ts';
 import type { CheckContext } from './check-context.ts';
-import { type Found, fine, listed, problem, warning } from './finding.ts';
+import { type Found, fine, problem } from './finding.ts';
 
 /**
  * Sends the requests that the proxy sends to a transmitter: for its metadata, for cambist's stream, and for events. It
@@ -39,16 +37,4 @@ export async function checkTransmitter(
     ...(result.wasPolled ? ['responds to polls'] : []),
   ];
   found(fine('transmitter_reached', `transmitter "${name}" ${facts.join(', and ')}`));
-}
-
-/** Warns where a transmitter is a Keycloak, whose signals leave out some revocations. */
-export function checkUnseenRevocations({ issuer }: Transmitter, routes: readonly Route[], found: Found): void {
-  const unaware = routesUnawareOfDisabledUsers(issuer, routes);
-  if (unaware.length === 0) return;
-  found(
-    warning('users_not_signalled', `${listed(unaware)} serve disabled and deleted users until cached tokens expire`, {
-      why: 'Keycloak sends no signal when an administrator disables or deletes a user',
-      fix: 'set subject_token.verify.introspection, with a short cache',
-    }),
-  );
 }

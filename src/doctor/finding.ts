@@ -61,7 +61,6 @@ export const FINDING_CODES = [
   'introspection_unusable',
   'transmitter_reached',
   'transmitter_unavailable',
-  'users_not_signalled',
   // subject token
   'subject_token_read',
   'subject_token_missing',
@@ -107,13 +106,11 @@ export const FINDING_CODES = [
   'connection_refused_by_vault',
   'interaction_required',
   'access_denied',
-  'caller_refused',
   'refused_without_reason',
   'request_refused',
   // issued token
   'token_issued',
   'token_opaque',
-  'token_ambiguous',
   'token_unchanged',
   'response_unusable',
   'audience_matches',

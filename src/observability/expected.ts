@@ -38,4 +38,9 @@ export const SECRET_ERRORS: readonly ErrorCode[] = [
 ];
 
 /** Errors of a request that matches no route. */
-export const UNMATCHED_ERRORS: readonly ErrorCode[] = [...errorCodesOf('route'), 'ERR_SHUTTING_DOWN', 'ERR_OVERLOADED'];
+export const UNMATCHED_ERRORS: readonly ErrorCode[] = [
+  ...errorCodesOf('route'),
+  'ERR_REQUEST_TIMEOUT',
+  'ERR_SHUTTING_DOWN',
+  'ERR_OVERLOADED',
+];

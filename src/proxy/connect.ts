@@ -2,7 +2,6 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { CambistError } from '../errors.ts';
-import { redact } from '../observability/logged-error.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { WayIn } from '../observability/proxy-observer.ts';
 import type { Reach } from '../transport/dispatchers.ts';
@@ -65,7 +64,7 @@ export function serveConnect(
     } else if (isRouted && !inside.has(socket)) {
       serveInside(request, socket, head, authority, config.limits.maxInFlight);
     } else {
-      refuse(request, socket, notAllowed(authority, isRouted));
+      refuse(request, socket, notAllowed());
     }
   });
 
@@ -161,14 +160,9 @@ export function onFirstBytes(socket: Socket, take: (bytes: Buffer) => void): voi
   socket.once('end', giveUp);
 }
 
-function notAllowed(authority: Authority | undefined, isRouted: boolean): CambistError {
-  return new CambistError('ERR_ROUTE_NOT_FOUND', whyNotAllowed(authority, isRouted));
-}
-
-function whyNotAllowed(authority: Authority | undefined, isRouted: boolean): string {
-  if (authority === undefined) return 'CONNECT to a malformed authority';
-  if (isRouted) return 'CONNECT inside a connection to the host of a route';
-  // Label by label: a host has dots, and a token in its place is hidden.
-  const shown = `${authority.host.split('.').map(redact).join('.')}:${authority.port}`;
-  return `CONNECT to "${shown}", which is neither the host of a route nor in forward_proxy.connect: if the agent may call it, add it as forward_proxy: { connect: ['${shown}'] }`;
+function notAllowed(): CambistError {
+  return new CambistError(
+    'ERR_ROUTE_NOT_FOUND',
+    'CONNECT to an authority that is neither the host of a route nor in forward_proxy.connect',
+  );
 }

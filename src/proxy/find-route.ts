@@ -6,7 +6,6 @@ import {
   parseRequestTarget,
   type RequestTarget,
   readHost,
-  targetAuthority,
   upstreamPath,
 } from '../routing/request-target.ts';
 import type { RouteTable } from '../routing/route-table.ts';
@@ -31,12 +30,6 @@ export function receive(request: ProxyRequest): Received {
   const { arrival } = request;
   // On an intercepted TLS connection, the check of its host refuses them with 421.
   if (arrival?.host === undefined) assertHost(hosts);
-  if (targetAuthority(request.url) !== undefined && !isValidHost(targetAuthority(request.url) ?? '')) {
-    throw new CambistError(
-      'ERR_ROUTE_NOT_FOUND',
-      'the authority of the request target is not a host with an optional port',
-    );
-  }
   if (arrival !== undefined && (arrival.host !== undefined || arrival.wayIn === 'redirect')) {
     return { request, target: interceptedTarget(request, arrival, hosts) };
   }
@@ -88,7 +81,8 @@ function assertForwardable({ httpVersionMajor, headers }: IncomingMessage): void
 
 /**
  * Finds the route of a request. Asynchronous only where the route depends on the message in the body.
- * @throws {CambistError} ERR_ROUTE_NOT_FOUND, ERR_HEADER_MISMATCH, ERR_MESSAGE_TOO_LARGE, ERR_OVERLOADED, ERR_SHUTTING_DOWN
+ * @throws {CambistError} ERR_ROUTE_NOT_FOUND, ERR_HEADER_MISMATCH, ERR_MESSAGE_TOO_LARGE, ERR_REQUEST_TIMEOUT, ERR_OVERLOADED,
+ *   ERR_SHUTTING_DOWN
  */
 export function findRoute(received: Received): Routed | Promise<Routed> {
   const { request, target } = received;
@@ -100,7 +94,7 @@ export function findRoute(received: Received): Routed | Promise<Routed> {
   if (found === undefined) throw noRoute(target, table);
   if (!('bodyLimitBytes' in found)) return routed(received, found, upstreamPath(found, target), undefined);
   request.assertCapacity();
-  return readMessage(request.incoming, found.bodyLimitBytes).then(({ message, body }) => {
+  return readMessage(request, found.bodyLimitBytes).then(({ message, body }) => {
     const route = table.match(target, { method, message });
     if (route === undefined) throw noRoute(target, table, body);
     return routed(received, route, upstreamPath(route, target), body);

@@ -111,7 +111,7 @@ async function readResponseId(incoming: IncomingMessage): Promise<ResponseId> {
     timer = setTimeout(resolve, BODY_WAIT_MS, undefined);
   });
   try {
-    const body = await Promise.race([readWhole(incoming, MAX_BODY_BYTES), late]);
+    const body = await Promise.race([readWhole({ incoming, waitForBody: (body) => body }, MAX_BODY_BYTES), late]);
     return body === undefined ? UNKNOWN : responseIdOf(body);
   } catch {
     return UNKNOWN;

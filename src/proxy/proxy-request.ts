@@ -48,6 +48,12 @@ export interface ProxyRequest {
   admit(routed: { readonly route: Route; readonly target: RequestTarget }): void;
   /** Counts the tunnel to its authority. @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED */
   admitTunnel(authority: string): void;
+  /**
+   * Waits for bytes of the body. Meanwhile, the request gives way to a new one where `limits.max_in_flight` is reached.
+   * @throws {CambistError} ERR_REQUEST_TIMEOUT, ERR_OVERLOADED
+   */
+  waitForBody<T>(reading: Promise<T>): Promise<T>;
+  /** Counts the request to its upstream. @throws {CambistError} ERR_OVERLOADED */
   bodyTaken(body: RequestBody): void;
   /** @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID where its token was revoked meanwhile */
   sessionFound(session: Session): void;

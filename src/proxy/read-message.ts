@@ -1,10 +1,9 @@
-import type { IncomingMessage } from 'node:http';
 import { CambistError } from '../errors.ts';
 import { headerDisagreement, readMcpMessage } from '../routing/mcp-message.ts';
 import type { McpMessage } from '../routing/request-facts.ts';
 import { headerValues, type RawHeaders } from './headers.ts';
 import { responseIdOf } from './mcp-error.ts';
-import { readWhole } from './request-body.ts';
+import { type BodySource, readWhole } from './request-body.ts';
 
 /** A message that a route depends on, and the body that contained it. The body goes upstream unchanged. */
 export interface ReadMessage {
@@ -15,14 +14,14 @@ export interface ReadMessage {
 /**
  * Reads the message that the route of a request depends on.
  * @param limitBytes size of the largest body to read
- * @throws {CambistError} ERR_MESSAGE_TOO_LARGE, ERR_HEADER_MISMATCH, and ERR_ROUTE_NOT_FOUND for a body that the backend may read
+ * @throws {CambistError} ERR_MESSAGE_TOO_LARGE, ERR_HEADER_MISMATCH, ERR_REQUEST_TIMEOUT, ERR_OVERLOADED, and ERR_ROUTE_NOT_FOUND for a body that the backend may read
  *   differently
  */
-export async function readMessage(request: IncomingMessage, limitBytes: number): Promise<ReadMessage> {
-  const raw = request.rawHeaders;
+export async function readMessage(source: BodySource, limitBytes: number): Promise<ReadMessage> {
+  const raw = source.incoming.rawHeaders;
   const encoded = encodingProblem(raw);
   if (encoded !== undefined) throw noRoute(encoded);
-  const body = await readWhole(request, limitBytes);
+  const body = await readWhole(source, limitBytes);
   if (body === undefined) throw tooLarge(limitBytes);
   const reading = readMcpMessage(body);
   if ('wrong' in reading) throw noRoute(reading.wrong, body);

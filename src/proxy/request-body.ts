@@ -4,6 +4,13 @@ import { addedStateBytes } from '../config/consent.ts';
 import { CambistError } from '../errors.ts';
 import type { Routed } from './steps.ts';
 
+/** The request whose body is read. */
+export interface BodySource {
+  readonly incoming: IncomingMessage;
+  /** Bounds the wait for the caller. Not called for a body that arrived with the headers. */
+  waitForBody<T>(reading: Promise<T>): Promise<T>;
+}
+
 /** The body of a request on its way upstream. */
 export interface RequestBody {
   /** For the first attempt: whole, streaming, or none. */
@@ -27,8 +34,8 @@ export function readBody({ request, route, wholeBody: content }: Routed): Reques
   const mayRetry = kind !== 'passthrough' && kind !== 'none';
   const isKept = mayRetry || namesMessages(request.active.config);
   const keepBytes = isKept ? route.retryBodyLimitBytes : 0;
-  if (route.consent === undefined || request.incoming.method !== 'POST') return takeBody(request.incoming, keepBytes);
-  return takeWhole(request.incoming, keepBytes + addedStateBytes(route));
+  if (route.consent === undefined || request.incoming.method !== 'POST') return takeBody(request, keepBytes);
+  return takeWhole(request, keepBytes + addedStateBytes(route));
 }
 
 /** Are MCP messages named in audit records or spans? */
@@ -41,23 +48,28 @@ function namesMessages({ audit, tracing }: Config): boolean {
  * other body streams, and a copy is kept while it is small. A streaming body is waited for, because a token that was obtained
  * earlier would only age.
  * @param keepBytes size of the largest body that is kept for a second attempt; 0 keeps none
- * @throws {CambistError} ERR_UPSTREAM_UNREACHABLE where the caller leaves meanwhile
+ * @throws {CambistError} ERR_UPSTREAM_UNREACHABLE where the caller leaves meanwhile, and the errors of `waitForBody`
  */
-export function takeBody(request: IncomingMessage, keepBytes: number): RequestBody | Promise<RequestBody> {
-  const length = request.headers['content-length'];
-  if (length === undefined) {
-    return request.headers['transfer-encoding'] === undefined ? NO_BODY : streamFromFirst(request, keepBytes);
-  }
+export function takeBody(source: BodySource, keepBytes: number): RequestBody | Promise<RequestBody> {
+  const { incoming } = source;
+  const length = incoming.headers['content-length'];
+  const first = (keep: number) => source.waitForBody(streamFromFirst(incoming, keep));
+  if (length === undefined) return incoming.headers['transfer-encoding'] === undefined ? NO_BODY : first(keepBytes);
   if (length === '0') return NO_BODY;
-  return Number(length) <= keepBytes ? readWhole(request, keepBytes).then(wholeBody) : streamFromFirst(request, 0);
+  return Number(length) <= keepBytes ? readWhole(source, keepBytes).then(wholeBody) : first(0);
 }
 
 /**
  * Reads a body whole, even if it has no Content-Length, unless it is larger than the limit. A retry after a consent may have
  * any framing.
  */
-async function takeWhole(request: IncomingMessage, limitBytes: number): Promise<RequestBody> {
-  if (request.headers['transfer-encoding'] === undefined) return takeBody(request, limitBytes);
+async function takeWhole(source: BodySource, limitBytes: number): Promise<RequestBody> {
+  const { incoming } = source;
+  if (incoming.headers['transfer-encoding'] === undefined) return takeBody(source, limitBytes);
+  return source.waitForBody(takeChunks(incoming, limitBytes));
+}
+
+async function takeChunks(request: IncomingMessage, limitBytes: number): Promise<RequestBody> {
   const rest = (request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
   const chunks: Buffer[] = [];
   let size = 0;
@@ -103,15 +115,16 @@ export function wholeBody(content: Buffer | undefined): RequestBody {
 /**
  * Reads a body whole.
  * @returns undefined where it is larger than the limit; the rest is then not read
- * @throws {CambistError} ERR_UPSTREAM_UNREACHABLE where the caller leaves meanwhile
+ * @throws {CambistError} ERR_UPSTREAM_UNREACHABLE where the caller leaves meanwhile, and the errors of `waitForBody`
  */
-export async function readWhole(request: IncomingMessage, limitBytes: number): Promise<Buffer | undefined> {
+export async function readWhole(source: BodySource, limitBytes: number): Promise<Buffer | undefined> {
+  const request = source.incoming;
   if (Number(request.headers['content-length']) > limitBytes) return undefined;
   // A body that arrived with the headers is readable a moment later, and most bodies do.
   await undefined;
   if (request.complete && request.readableLength <= limitBytes) return request.read() ?? NOTHING;
   if (request.destroyed) throw callerGone(request.errored);
-  return readRest(request, limitBytes);
+  return source.waitForBody(readRest(request, limitBytes));
 }
 
 function readRest(request: IncomingMessage, limitBytes: number): Promise<Buffer | undefined> {

@@ -6,6 +6,7 @@ import type { Logger } from '../observability/logger.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
 import type { Tracing } from '../observability/tracing.ts';
 import type { ActiveConfig } from './active-config.ts';
+import type { BodyWait } from './body-wait.ts';
 import type { OpenRequests } from './open-requests.ts';
 import { createPipelining, type Pipelining } from './pipelining.ts';
 import type { ProxyRequest } from './proxy-request.ts';
@@ -46,6 +47,10 @@ export class RequestTracker {
   closeIdle: (() => void) | undefined;
   /** Requests that end from now on were aborted by the shutdown. */
   isClosing = false;
+  /** The oldest first. */
+  readonly #waiting = new Set<BodyWait<TrackedRequest>>();
+  /** Requests that gave their place to another, and have not ended yet. */
+  readonly #displaced = new Set<TrackedRequest>();
   #onDrained: (() => void) | undefined;
   #drained: Promise<void> | undefined;
 
@@ -66,9 +71,32 @@ export class RequestTracker {
   assertCapacity(maxInFlight: number): void {
     this.options.audit?.assertWritable();
     if (this.isDraining) throw new CambistError('ERR_SHUTTING_DOWN', 'the proxy is shutting down');
-    if (this.inFlight > maxInFlight) {
+    if (this.inFlight - this.#displaced.size > maxInFlight && !this.#displace()) {
       throw new CambistError('ERR_OVERLOADED', 'limits.max_in_flight is reached: raise it, or run more proxies');
     }
+  }
+
+  /** The request gives way to a new one while it waits for its body, and is refused if too little of the body arrives. */
+  startWaiting(wait: BodyWait<TrackedRequest>): void {
+    this.#waiting.add(wait);
+    this.options.watch.add(wait);
+  }
+
+  stopWaiting(wait: BodyWait<TrackedRequest>): void {
+    this.#waiting.delete(wait);
+    this.options.watch.remove(wait);
+  }
+
+  /** Callers that send incomplete requests must not keep others out. */
+  #displace(): boolean {
+    const [oldest] = this.#waiting;
+    if (oldest === undefined) return false;
+    this.stopWaiting(oldest);
+    this.#displaced.add(oldest.request);
+    const message =
+      'limits.max_in_flight is reached, and a new request took the place of this one, which was incomplete';
+    oldest.refuse(new CambistError('ERR_OVERLOADED', `${message}: raise the limit, or run more proxies`));
+    return true;
   }
 
   /** Counts an open stream. @returns a function to call when the stream ends */
@@ -82,8 +110,10 @@ export class RequestTracker {
     };
   }
 
-  ended(): void {
+  /** @param request undefined for a tunnel of another listener */
+  ended(request?: TrackedRequest): void {
     this.inFlight -= 1;
+    if (request !== undefined) this.#displaced.delete(request);
     if (this.inFlight === 0) this.#onDrained?.();
     if (this.isDraining) this.closeIdle?.();
   }

@@ -14,6 +14,8 @@ export interface Watched {
   isOver(): boolean;
   /** Milliseconds that the connection may stay paused without a byte in either direction. */
   stallMs(): number;
+  /** Bytes that renew that time. By default, any byte does. */
+  readonly leastBytes?: number;
   /** Called once, when that time has passed. */
   onStall(): void;
 }
@@ -21,6 +23,8 @@ export interface Watched {
 /** Detects callers that left while their connection is paused, and bounds how long a connection may stay paused. */
 export interface StallWatch {
   add(watched: Watched): void;
+  /** Without it, a watch that is over is removed at the next check. */
+  remove(watched: Watched): void;
 }
 
 /** For connections that belong to no route. */
@@ -55,9 +59,9 @@ export function createStallWatch(clock: Pick<Clock, 'monotonicMs'>): StallWatch 
   }
 
   function checkPaused(watched: Watched, progress: Progress | undefined, nowMs: number): void {
-    const { socket } = watched;
+    const { socket, leastBytes = 1 } = watched;
     const bytes = socket.bytesRead + socket.bytesWritten;
-    if (progress?.bytes !== bytes) {
+    if (progress === undefined || bytes - progress.bytes >= leastBytes) {
       watches.set(watched, { bytes, sinceMs: nowMs });
     } else if (nowMs - progress.sinceMs >= watched.stallMs()) {
       watches.delete(watched);
@@ -73,5 +77,6 @@ export function createStallWatch(clock: Pick<Clock, 'monotonicMs'>): StallWatch 
       watches.set(watched, undefined);
       timer ??= setInterval(check, CHECK_MS).unref();
     },
+    remove: (watched) => void watches.delete(watched),
   };
 }

@@ -11,6 +11,7 @@ import type { Session } from '../tokens/session.ts';
 import type { Subject } from '../tokens/subject.ts';
 import type { ActiveConfig } from './active-config.ts';
 import { ARRIVAL, type Arrival, type Arrived } from './arrival.ts';
+import { BodyWait } from './body-wait.ts';
 import { callerRequestId } from './caller-tokens.ts';
 import { failureResponse } from './failure-response.ts';
 import { asCambistError, type OwnResponse, writeResponse } from './own-response.ts';
@@ -92,7 +93,6 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     nameSpan(this, route);
     this.#tracker.options.observer.requestRouted(route);
     this.assertCapacity();
-    this.#join(route.upstream.origin, `route "${route.name}"`);
     if (route.credential.kind === 'passthrough') this.#tracker.options.openRequests?.addForwarded(this);
   }
 
@@ -108,8 +108,19 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     assertShare(this.#share, this.active.config.limits, from);
   }
 
+  waitForBody<T>(reading: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const wait = new BodyWait(this, reject);
+      this.#tracker.startWaiting(wait);
+      const finish = (): void => this.#tracker.stopWaiting(wait);
+      reading.then(resolve, reject).finally(finish);
+    });
+  }
+
   bodyTaken(body: RequestBody): void {
     this.body = body;
+    const { route } = this;
+    if (this.#share === undefined && route !== undefined) this.#join(route.upstream.origin, `route "${route.name}"`);
   }
 
   sessionFound(session: Session): void {
@@ -249,7 +260,7 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     endSpan(this);
     if (this.#share !== undefined) this.#share.inFlight -= 1;
     for (const listener of this.#closeListeners ?? []) listener();
-    this.#tracker.ended();
+    this.#tracker.ended(this);
   }
 
   #whoAborted(): AbortedBy | undefined {

@@ -60,6 +60,12 @@ export function stalledUpload(routeName: string | undefined, stallMs: number): C
   return new CambistError('ERR_UPSTREAM_TIMEOUT', `route "${routeName}": ${message}: ${fix}`);
 }
 
+/** @param stallMs in which too little arrived */
+export function incompleteBody(stallMs: number): CambistError {
+  const message = `too little of the request's body arrived within timeouts.stall, which is ${formatDuration(stallMs)}`;
+  return new CambistError('ERR_REQUEST_TIMEOUT', `${message}: the caller must send it faster`);
+}
+
 export function expiredTwice(route: Route): CambistError {
   return new CambistError(
     'ERR_UPSTREAM_UNREACHABLE',

@@ -65,6 +65,18 @@ test('refuses requests while audit records cannot be written, if audit.on_full i
   assert.equal(await setup.cambist.metric('cambist_audit_writable', {}), 0);
 });
 
+test('returns 408 for a body that does not arrive', async (t) => {
+  const setup = await startFakeSetup({
+    change: (config) => ({
+      ...config,
+      routes: config.routes.map((route) => ({ ...route, timeouts: { stall: '1s' } })),
+    }),
+  });
+  t.after(setup.close);
+  const headers = { ...(await setup.bearer()), 'content-length': '10' };
+  await provokeProblem(setup, { headers }, { code: 'ERR_REQUEST_TIMEOUT' });
+});
+
 test('returns 413 for a message that is too large to be read for its route', async (t) => {
   const setup = await startFakeSetup({
     change: (config) => ({

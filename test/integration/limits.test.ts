@@ -4,10 +4,12 @@ import { type RunningApp, startTestApp } from '../harness/app.ts';
 import { get } from '../harness/disconnects.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { startGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
+import { startInboundGateway } from '../harness/inbound.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { assertProblem } from '../harness/problem.ts';
-import { neverRespond } from '../harness/upstream-handlers.ts';
+import { echo, neverRespond } from '../harness/upstream-handlers.ts';
 
 /** Two backends. The first never responds. */
 async function startBackends(t: TestContext, limits: Record<string, unknown>) {
@@ -143,4 +145,67 @@ test('responds to health checks while silent connections use up the limit of the
   const metrics = await app.metrics();
   assert.ok(sumSamples(metrics, 'cambist_connections_dropped_total', { listener: 'admin' }) >= 44);
   assert.ok(sumSamples(metrics, 'cambist_connections', { listener: 'admin' }) <= 256);
+});
+
+/** Requests for `/healthy` or, with a message, `/by-message`. Nothing of their bodies arrives. */
+const INCOMPLETE: Record<string, readonly [path: string, headers: string]> = {
+  'a small body': ['/healthy', 'content-length: 10'],
+  'a large body': ['/healthy', 'content-length: 10000000'],
+  'a chunked body': ['/healthy', 'transfer-encoding: chunked'],
+  'the message that chooses their route': ['/by-message', 'content-length: 10\r\ncontent-type: application/json'],
+};
+
+async function assertGiveWay(url: string, path: string, headers: string): Promise<void> {
+  const connections = await Promise.all(Array.from({ length: 6 }, () => connectRaw(url)));
+  for (const { send } of connections) send(`POST ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\n${headers}\r\n\r\n`);
+  const closed = connections.map(({ closed }) => soon('the refusal', closed()));
+  for (const refused of await Promise.all([Promise.any(closed), ...closed.slice(0, 2)])) {
+    assert.match(refused, /^HTTP\/1\.1 503 [\s\S]*ERR_OVERLOADED/);
+  }
+  assert.equal((await call(`${url}/healthy`, { body: 'whole' })).status, 200);
+  assert.match(await soon('another refusal', closed[2] as Promise<string>), /^HTTP\/1\.1 503 /);
+  const last = connections.at(-1);
+  assert.equal(last?.received(), '');
+  for (const { socket } of connections) socket.destroy();
+}
+
+for (const [missing, [path, headers]] of Object.entries(INCOMPLETE)) {
+  test(`requests that wait for ${missing} give way to others at limits.max_in_flight`, async (t) => {
+    const { app, config, healthy } = await startBackends(t, { max_in_flight: 4 });
+    const byMessage = {
+      name: 'by-message',
+      match: { path: '/by-message', mcp_method: ['tools/list'] },
+      upstream: healthy.url,
+      credential: 'none',
+    };
+    app.reloadTo({ ...config, routes: [...config.routes, byMessage] });
+    await assertGiveWay(app.url, path, headers);
+  });
+}
+
+test('incomplete requests of callers to open paths give way as well', async (t) => {
+  const { url } = await startInboundGateway(t, {
+    agent: echo,
+    inbound: { open: ['/healthy'] },
+    top: { limits: { max_in_flight: 4 } },
+  });
+  await assertGiveWay(url, '/healthy', 'content-length: 10');
+});
+
+test('a body that does not arrive, or arrives byte by byte, gets 408', async (t) => {
+  const { app, upstream, authorization } = await startGateway(t, { route: { timeouts: { stall: '1s' } } });
+  const send = async (headers: string, part: string) => {
+    const connection = await connectRaw(app.url);
+    connection.send(`POST /github HTTP/1.1\r\nhost: a\r\nauthorization: ${authorization}\r\n${headers}\r\n\r\n`);
+    const timer = setInterval(() => connection.send(part), 100);
+    const response = await soon('the refusal', connection.closed()).finally(() => clearInterval(timer));
+    assert.match(response, /^HTTP\/1\.1 408 [\s\S]*connection: close[\s\S]*ERR_REQUEST_TIMEOUT/);
+  };
+  await Promise.all([
+    send('content-length: 10', ''),
+    send('transfer-encoding: chunked', ''),
+    send('content-length: 1000', 'x'),
+  ]);
+  assert.equal(upstream.requests.length, 0);
+  assert.match(app.logText(), /too little of the request's body arrived within timeouts\.stall, which is 1s/);
 });

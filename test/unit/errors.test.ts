@@ -27,6 +27,7 @@ test('the error codes and their statuses are stable', () => {
     ERR_UPSTREAM_TLS: 502,
     ERR_UPSTREAM_REFUSED_TOKEN: 502,
     ERR_UPSTREAM_TIMEOUT: 504,
+    ERR_REQUEST_TIMEOUT: 408,
     ERR_SHUTTING_DOWN: 503,
     ERR_OVERLOADED: 503,
     ERR_REVOCATIONS_UNKNOWN: 503,
@@ -46,6 +47,7 @@ test('every code has a title, a detail for the caller and a fix for the operator
 
 test('lists the errors of a phase in the order of the catalogue', () => {
   assert.deepEqual(errorCodesOf('any'), [
+    'ERR_REQUEST_TIMEOUT',
     'ERR_SHUTTING_DOWN',
     'ERR_OVERLOADED',
     'ERR_AUDIT_UNAVAILABLE',

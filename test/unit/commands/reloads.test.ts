@@ -31,7 +31,6 @@ async function startReloads(t: TestContext, serve: (config: Config) => void) {
     admin: '',
     inbound: undefined,
     signals: undefined,
-    hasRouted: () => false,
     reload(config) {
       serve(config);
       served.push(config.routes[0]?.name);

@@ -3,7 +3,7 @@ import { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
-import { readWhole, takeBody } from '../../../src/proxy/request-body.ts';
+import { type BodySource, readWhole, takeBody } from '../../../src/proxy/request-body.ts';
 import { soon } from '../../harness/eventually.ts';
 
 /** A request whose body the test pushes. */
@@ -11,6 +11,10 @@ function requestWith(headers: Record<string, string>): IncomingMessage {
   const request = new IncomingMessage(new Socket());
   Object.assign(request.headers, headers);
   return request;
+}
+
+function sourceOf(incoming: IncomingMessage): BodySource {
+  return { incoming, waitForBody: (reading) => reading };
 }
 
 function pushAll(request: IncomingMessage, ...chunks: string[]): void {
@@ -27,7 +31,7 @@ async function read(content: Buffer | AsyncIterable<Buffer> | null): Promise<str
 
 test('replays a request without a body', async () => {
   for (const headers of [{}, { 'content-length': '0' }]) {
-    const body = await takeBody(requestWith(headers), 10);
+    const body = await takeBody(sourceOf(requestWith(headers)), 10);
     assert.equal(body.content, null);
     assert.equal(body.replay(), null);
   }
@@ -35,7 +39,7 @@ test('replays a request without a body', async () => {
 
 test('reads a small body whole and replays it', async () => {
   const request = requestWith({ 'content-length': '10' });
-  const taken = takeBody(request, 10);
+  const taken = takeBody(sourceOf(request), 10);
   pushAll(request, 'hello', 'world');
   const body = await taken;
   assert.deepEqual(body.content, Buffer.from('helloworld'));
@@ -45,7 +49,7 @@ test('reads a small body whole and replays it', async () => {
 test('reads a small body whole, whether it arrives with the headers or later in pieces', async () => {
   for (const turns of [[['helloworld']], [['hello', 'world']], [['hello'], ['world']], [[], ['hello', 'world']]]) {
     const request = requestWith({ 'content-length': '10' });
-    const taken = takeBody(request, 10);
+    const taken = takeBody(sourceOf(request), 10);
     for (const [index, pieces] of turns.entries()) {
       if (index > 0) await new Promise(setImmediate);
       for (const piece of pieces) request.push(Buffer.from(piece));
@@ -58,7 +62,7 @@ test('reads a small body whole, whether it arrives with the headers or later in 
 
 test('reads a small body to the end of the request', async () => {
   const request = requestWith({ 'content-length': '10' });
-  const taken = takeBody(request, 10);
+  const taken = takeBody(sourceOf(request), 10);
   pushAll(request, 'helloworld');
   request.complete = true;
   await taken;
@@ -70,12 +74,12 @@ test('rejects a body that is larger than its Content-Length', async () => {
   const request = requestWith({ 'content-length': '9' });
   pushAll(request, 'hello', 'world');
   request.complete = true;
-  assert.equal(await readWhole(request, 9), undefined);
+  assert.equal(await readWhole(sourceOf(request), 9), undefined);
 });
 
 test('streams a body above the limit and does not replay it', async () => {
   const request = requestWith({ 'content-length': '11' });
-  const taken = takeBody(request, 10);
+  const taken = takeBody(sourceOf(request), 10);
   pushAll(request, 'hello', ' world');
   const body = await taken;
   assert.equal(await read(body.content), 'hello world');
@@ -84,7 +88,7 @@ test('streams a body above the limit and does not replay it', async () => {
 
 test('streams a chunked body and replays it if it stayed within the limit', async () => {
   const request = requestWith({ 'transfer-encoding': 'chunked' });
-  const taken = takeBody(request, 10);
+  const taken = takeBody(sourceOf(request), 10);
   pushAll(request, 'hello', 'world');
   const body = await taken;
   assert.equal(body.replay(), undefined);
@@ -94,7 +98,7 @@ test('streams a chunked body and replays it if it stayed within the limit', asyn
 
 test('streams a chunked body above the limit and does not replay it', async () => {
   const request = requestWith({ 'transfer-encoding': 'chunked' });
-  const taken = takeBody(request, 9);
+  const taken = takeBody(sourceOf(request), 9);
   pushAll(request, 'hello', 'world');
   const body = await taken;
   assert.equal(await read(body.content), 'helloworld');
@@ -105,7 +109,7 @@ test('keeps nothing with a limit of 0', async () => {
   const sized = requestWith({ 'content-length': '1' });
   const chunked = requestWith({ 'transfer-encoding': 'chunked' });
   for (const request of [sized, chunked]) {
-    const taken = takeBody(request, 0);
+    const taken = takeBody(sourceOf(request), 0);
     pushAll(request, 'x');
     const body = await taken;
     assert.equal(await read(body.content), 'x');
@@ -115,7 +119,7 @@ test('keeps nothing with a limit of 0', async () => {
 
 test('keeps the connection of the caller open when a streaming body is not read to the end', async () => {
   const request = requestWith({ 'transfer-encoding': 'chunked' });
-  const taken = takeBody(request, 10);
+  const taken = takeBody(sourceOf(request), 10);
   request.push(Buffer.from('hello'));
   const body = await taken;
   for await (const _chunk of body.content as AsyncIterable<Buffer>) break;
@@ -130,7 +134,7 @@ test('resolves a streaming body with its first bytes or when it is complete', as
   ]) {
     const request = requestWith({ 'transfer-encoding': 'chunked' });
     let isThere = false;
-    const taken = Promise.resolve(takeBody(request, 20)).finally(() => {
+    const taken = Promise.resolve(takeBody(sourceOf(request), 20)).finally(() => {
       isThere = true;
     });
     await new Promise(setImmediate);
@@ -147,7 +151,7 @@ test('resolves a streaming body with its first bytes or when it is complete', as
 for (const headers of [{ 'content-length': '10' }, { 'content-length': '11' }, { 'transfer-encoding': 'chunked' }]) {
   test(`a caller that leaves before its body (${JSON.stringify(headers)}) causes a handled error`, async () => {
     const request = requestWith(headers as unknown as Record<string, string>);
-    const taken = takeBody(request, 10);
+    const taken = takeBody(sourceOf(request), 10);
     request.destroy(new Error('aborted'));
     await assert.rejects(
       async () => taken,
@@ -158,7 +162,7 @@ for (const headers of [{ 'content-length': '10' }, { 'content-length': '11' }, {
 
 test('handles a caller that leaves while its body is read', async () => {
   const request = requestWith({ 'content-length': '10' });
-  const taken = takeBody(request, 10);
+  const taken = takeBody(sourceOf(request), 10);
   request.push(Buffer.from('hello'));
   request.destroy(new Error('aborted'));
   await assert.rejects(
@@ -172,5 +176,5 @@ test('handles a caller that left before its body is read, without waiting for th
   request.on('error', () => {});
   request.destroy(new Error('aborted'));
   await new Promise(setImmediate);
-  await assert.rejects(soon('the error', readWhole(request, 10)), (error) => error instanceof CambistError);
+  await assert.rejects(soon('the error', readWhole(sourceOf(request), 10)), (error) => error instanceof CambistError);
 });

@@ -1,0 +1,45 @@
+import type { IncomingMessage } from 'node:http';
+import type { CambistError } from '../errors.ts';
+import type { Watched } from './stall-watch.ts';
+import { incompleteBody } from './upstream-error.ts';
+
+/** A caller that sends less of a body within `timeouts.stall` occupies cambist on purpose. */
+const LEAST_BYTES = 16 * 1024;
+
+interface Waiting {
+  readonly incoming: IncomingMessage;
+  stallMs(): number;
+}
+
+/** A request that waits for its body before it is forwarded. */
+export class BodyWait<R extends Waiting = Waiting> implements Watched {
+  readonly request: R;
+  /** Ends the wait. */
+  readonly refuse: (error: CambistError) => void;
+  readonly leastBytes = LEAST_BYTES;
+
+  constructor(request: R, refuse: (error: CambistError) => void) {
+    this.request = request;
+    this.refuse = refuse;
+  }
+
+  get socket() {
+    return this.request.incoming.socket;
+  }
+
+  isPaused(): boolean {
+    return true;
+  }
+
+  isOver(): boolean {
+    return false;
+  }
+
+  stallMs(): number {
+    return this.request.stallMs();
+  }
+
+  onStall(): void {
+    this.refuse(incompleteBody(this.stallMs()));
+  }
+}
