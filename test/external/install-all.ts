@@ -6,6 +6,7 @@ import { installSuite } from './conformance/suite.ts';
 import { installDeployTools } from './deploy/tools.ts';
 import { installGoReader, installPythonReaders, installTomcat } from './framing/readers.ts';
 import { DEFAULT_REQUIREMENTS, installAgents, KAGENT_REQUIREMENTS } from './inbound/install.ts';
+import { installBaggageSdks } from './inbound/sdks.ts';
 import { installPythonLibraries } from './intercept/installs.ts';
 import { installNode24 } from './node24/install.ts';
 import { installRustClient } from './rust/install.ts';
@@ -40,6 +41,7 @@ const GROUPS: readonly (readonly Step[])[] = [
     ['the SDKs of vendors', installVendorSdks],
     ['the agents', () => installAgents(DEFAULT_REQUIREMENTS)],
     ['kagent', () => installAgents(KAGENT_REQUIREMENTS)],
+    ['SDKs of OpenTelemetry', installBaggageSdks],
     ['the Python SDK', installPythonSdk],
     ['servers in Python', installPythonReaders],
     ['clients in Python', installPythonLibraries],
