@@ -12,15 +12,17 @@ export function claimHeaders(claims: Claims, wanted: Inbound['claims']): string[
   });
 }
 
-/** Text as UTF-8. A list of texts is joined by commas. */
+/**
+ * Text as UTF-8. A list of texts is joined by commas, so a comma inside one is percent-encoded: a group "dev,admin" must not look like
+ * two groups.
+ */
 function headerValue(claim: unknown): string | undefined {
   const parts: unknown[] = Array.isArray(claim) ? claim : [claim];
   if (parts.length === 0 || !parts.every((part) => ['string', 'number', 'boolean'].includes(typeof part))) {
     return undefined;
   }
   const text = parts.map(String);
-  // A comma inside a part would make two of it.
-  if (text.length > 1 && text.some((part) => part.includes(','))) return undefined;
-  const value = text.join(',');
-  return text.some((part) => NOT_KEPT.test(part)) ? undefined : Buffer.from(value, 'utf8').toString('latin1');
+  if (text.some((part) => NOT_KEPT.test(part))) return undefined;
+  const value = text.map((part) => part.replace(/[%,]/g, encodeURIComponent)).join(',');
+  return Buffer.from(value, 'utf8').toString('latin1');
 }

@@ -54,11 +54,13 @@ export interface Handles {
 }
 
 interface Entry extends Handle {
+  /** Of the last request, because introspection may state other claims and another expiry each time. */
+  subject: Subject;
   readonly caller: string;
   /** Epoch milliseconds. */
-  readonly expiresAtMs: number;
+  expiresAtMs: number;
   /** Monotonic milliseconds, because the wall clock may be set back. */
-  readonly expiresAtMonotonicMs: number;
+  expiresAtMonotonicMs: number;
   readonly requests: Set<number>;
 }
 
@@ -95,12 +97,26 @@ export function createHandles(
     return byText.get(text) ?? create(subject, text);
   }
 
+  function update(entry: Entry, subject: Subject): void {
+    entry.subject = subject;
+    const { expiresAtMs = 0 } = subject;
+    if (expiresAtMs === entry.expiresAtMs) return;
+    entry.expiresAtMs = expiresAtMs;
+    entry.expiresAtMonotonicMs = clock.monotonicMs() + expiresAtMs - clock.wallMs();
+  }
+
   function create(subject: Subject, text: string): Entry {
     const caller = callerOf(subject);
     while (byText.size >= max) if (!evictFor(caller)) throw full();
-    const { expiresAtMs = 0 } = subject;
-    const expiresAtMonotonicMs = clock.monotonicMs() + expiresAtMs - clock.wallMs();
-    const entry: Entry = { text, subject, expiresAtMs, expiresAtMonotonicMs, caller, requests: new Set() };
+    const entry: Entry = {
+      text,
+      subject,
+      caller,
+      expiresAtMs: 0,
+      expiresAtMonotonicMs: 0,
+      requests: new Set(),
+    };
+    update(entry, subject);
     byText.set(entry.text, entry);
     // A handle of an earlier key does not take the place of the current one.
     if (!byToken.has(subject.digest)) byToken.set(subject.digest, entry);
@@ -133,6 +149,7 @@ export function createHandles(
   return {
     hold(subject) {
       const entry = byToken.get(subject.digest) ?? entryOf(subject, textFor(subject));
+      update(entry, subject);
       lastRequest += 1;
       entry.requests.add(lastRequest);
       use(entry);

@@ -32,7 +32,8 @@ export function createInboundRules(): (active: ActiveConfig) => InboundRules {
 
 function rulesOf({ config: { inbound }, withheld }: ActiveConfig): InboundRules {
   if (inbound === undefined) throw new Error('the config has no inbound section');
-  const claims = new WeakMap<Handle, readonly string[]>();
+  /** By the claims of the last introspection, or else by the handle: a token always states the same. */
+  const claims = new WeakMap<object, readonly string[]>();
   const names = inbound.claims.map(([header]) => withDashes(header));
   return {
     inbound,
@@ -40,10 +41,11 @@ function rulesOf({ config: { inbound }, withheld }: ActiveConfig): InboundRules 
     reserved: new Set([...withheld.common, BAGGAGE, ...names, ...(inbound.open.length > 0 ? OVERRIDES : [])]),
     claimsFor(handle) {
       if (names.length === 0) return NONE;
-      let headers = claims.get(handle);
+      const key = handle.subject.introspected ?? handle;
+      let headers = claims.get(key);
       if (headers === undefined) {
         headers = claimHeaders(claimsOf(handle.subject), inbound.claims);
-        claims.set(handle, headers);
+        claims.set(key, headers);
       }
       return headers;
     },

@@ -89,11 +89,16 @@ test('serves an opaque caller while its token is active, and refuses it within t
 });
 
 test('gives the agent a handle and the claims of an opaque caller', async (t) => {
-  const { app, agent } = await start(t);
-  assert.equal((await call(app.inbound ?? '', { headers })).status, 200);
-  const [request] = agent.requests;
-  assert.match(request?.authorization[0] ?? '', /^Bearer cbh_/);
-  assert.equal(request?.headers['x-user-id'], 'alice');
+  const { app, agent, state } = await start(t);
+  const userId = async () => {
+    assert.equal((await call(app.inbound ?? '', { headers })).status, 200);
+    return agent.requests.at(-1)?.headers['x-user-id'];
+  };
+  assert.equal(await userId(), 'alice');
+  state.response.sub = 'alice-renamed';
+  await eventually('the new claims', async () => (await userId()) === 'alice-renamed', 30_000);
+  const given = new Set(agent.requests.map(({ authorization: [value = ''] }) => value));
+  assert.match([...given].join(), /^Bearer cbh_[\w-]{43}$/);
 });
 
 test('refuses an opaque caller of the agent without a stated expiry', async (t) => {

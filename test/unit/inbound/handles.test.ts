@@ -39,6 +39,17 @@ test('finds a handle until its token expires, by either clock', () => {
   assert.equal(handles.find(text), undefined);
 });
 
+test('keeps the claims and the expiry of the last request', () => {
+  const { clock, handles, subject, idle } = start();
+  const text = idle('token', 'alice');
+  idle('token', 'alice in another group', 30_000);
+  assert.equal(handles.find(text)?.subject.introspected?.sub, 'alice in another group');
+  clock.advance(30_000);
+  assert.equal(handles.find(text), undefined);
+  handles.release(handles.hold(subject('token')));
+  assert.ok(handles.find(text));
+});
+
 test('does not find a handle after a sleep of the machine that its token did not outlive', () => {
   const { clock, handles, idle } = start();
   const text = idle('token');
