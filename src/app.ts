@@ -202,7 +202,7 @@ async function shutDown(parts: Parts, graceMs: number, servers: Servers, hurry: 
   const untilMs = systemClock.monotonicMs() + graceMs;
   await drain(trackers, { clock: systemClock, graceMs, hurry, logger });
   // After the drain, because signals still arrive during it.
-  if (signals !== undefined) await tellOthers(signals, untilMs - systemClock.monotonicMs(), hurry, logger);
+  if (signals !== undefined) await shareRevocations(signals, untilMs - systemClock.monotonicMs(), hurry, logger);
   for (const each of trackers) each.isClosing = true;
   sockets.destroyAll();
   await Promise.all([inbound?.close(), signals?.close(), proxy.close()]);
@@ -217,11 +217,11 @@ async function shutDown(parts: Parts, graceMs: number, servers: Servers, hurry: 
 }
 
 /** Other replicas would not learn of a revocation that only this process knows. */
-async function tellOthers(signals: SignalsSide, leftMs: number, hurry: AbortSignal | undefined, logger: Logger) {
+async function shareRevocations(signals: SignalsSide, leftMs: number, hurry: AbortSignal | undefined, logger: Logger) {
   const unshared = () => signals.status().replicas?.unshared ?? 0;
   if (unshared() > 0) {
     logger.warn({}, `revocations that other replicas do not know: ${unshared()}; waiting for the shared cache`);
   }
-  await settledWithin(signals.allTold(), leftMs, hurry);
-  if (unshared() > 0) logger.error({}, `stopping; other replicas were not told of revocations: ${unshared()}`);
+  await settledWithin(signals.allShared(), leftMs, hurry);
+  if (unshared() > 0) logger.error({}, `stopping; revocations that other replicas do not know: ${unshared()}`);
 }

@@ -20,7 +20,7 @@ const CLIENT_ERROR_FIX = 'Compare the path of upstream with the URL of the backe
 const CALLERS = '_inbound';
 const AGENT_FIX = 'See the log of the agent.';
 const FULL_FIX = 'Lower signals.remember to the longest lifetime of a token.';
-const UNSHARED_FIX = 'Fix the shared cache. Revocations that wait are told when it is back.';
+const UNSHARED_FIX = 'Fix the shared cache. cambist retries until it has written the revocations that wait.';
 const ALL_SHARED: ReplicaStatus = { unshared: 0, in_sync: true, full: false };
 const BACKEND_FIX = "See the backend's own log.";
 
@@ -103,7 +103,7 @@ function signalProblems(signals: StatusReport['signals']): Problem[] {
   ];
 }
 
-/** Of replicas that tell each other of revocations. */
+/** Problems of replicas that share revocations. */
 function replicaProblems({ unshared, in_sync, full }: ReplicaStatus = ALL_SHARED): Problem[] {
   return [
     ...(unshared === 0

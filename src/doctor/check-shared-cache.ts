@@ -6,7 +6,7 @@ import { type Finding, type Found, fine, problem, warning } from './finding.ts';
 
 /**
  * Checks the key and the server of the shared cache. Writes values, which it removes.
- * @param withSignals whether replicas tell each other of revocations through it
+ * @param withSignals whether replicas share revocations through it
  */
 export async function checkSharedCache(shared: SharedCache, withSignals: boolean, found: Found): Promise<void> {
   // Loaded here, because most configs have no shared cache.
@@ -21,14 +21,14 @@ export async function checkSharedCache(shared: SharedCache, withSignals: boolean
     found(
       problem('shared_cache_unavailable', 'replicas cannot use the shared cache, and exchange alone', { why, fix }),
     );
-    if (withSignals) found(problem('revocations_not_shared', NOT_TOLD, { why, fix }));
+    if (withSignals) found(problem('revocations_not_shared', NOT_SHARED, { why, fix }));
     return;
   }
   found(speedOf(result.durationMs, shared));
   if (result.records !== undefined) found(recordFinding(result.records));
 }
 
-const NOT_TOLD = 'replicas do not tell each other of revocations, and one that starts now does not become ready';
+const NOT_SHARED = 'replicas do not share revocations, and one that starts now does not become ready';
 
 function speedOf(durationMs: number, { timeoutMs }: SharedCache): Finding {
   const ms = Math.ceil(durationMs);

@@ -44,9 +44,9 @@ interface Client {
   readonly subscribe: (channel: string, listener: (message: string) => void) => Promise<unknown>;
 }
 
-/** Time limit for a connection. A server that needs longer is asked again later. */
+/** Time limit for a connection. A server that needs longer is tried again later. */
 const CONNECT_MS = 2000;
-/** How often sentinels are asked for the primary, beside their own messages. */
+/** Interval for reading the primary from the sentinels, beside their own messages. */
 const SENTINEL_SCAN_MS = 2000;
 /** Commands that may wait. The time limit of each is much shorter. */
 const MAX_QUEUED = 10_000;

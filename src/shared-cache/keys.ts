@@ -75,7 +75,7 @@ export function deriveStoreKey(secret: string): StoreKey {
   };
 }
 
-/** A keyed digest of an entry. Without the key it tells nothing, not even to a reader who knows the token. */
+/** A keyed digest of an entry. Without the key it reveals nothing, not even to a reader who knows the token. */
 export function nameOf(key: StoreKey, purpose: string, value: string): string {
   return createHmac('sha256', key.names)
     .update(JSON.stringify([purpose, value]))

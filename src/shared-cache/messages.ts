@@ -3,33 +3,18 @@ import { parseJsonObject } from '../tokens/json-object.ts';
 import { CLOCK_SKEW_MS } from '../tokens/restored-token.ts';
 import { open, seal } from './seal.ts';
 import type { StoreParts } from './store.ts';
-import { inTime } from './time-limit.ts';
 
-/**
- * `session_ended`: an MCP session. `revoked`: tokens of a subject or session. `revocations_asked`: a replica may have missed some.
- * `revocations_replied`: those that it missed. `polls`: a replica asks a transmitter for events.
- */
-export type MessageTopic = 'session_ended' | 'revoked' | 'revocations_asked' | 'revocations_replied' | 'polls';
-
-/** How far a message went. */
-export interface Delivery {
-  /** Other replicas that received it, as the server says. Undefined if it does not know, like a cluster. */
-  readonly others: number | undefined;
-}
+/** `session_ended`: an MCP session. `revoked`: tokens of a subject or session. */
+export type MessageTopic = 'session_ended' | 'revoked';
 
 /** Messages between replicas, sealed under the shared key. One that was altered, forged or kept for long is dropped. */
 export interface SharedMessages {
   /**
-   * Tells the other replicas. Never rejects.
+   * Sends a message to the other replicas. Never rejects.
    * @param payload anything that JSON can express, at most 11 KiB
    * @returns false if the server did not take it. The sender decides whether to repeat it
    */
   publish(topic: MessageTopic, payload: unknown): Promise<boolean>;
-  /**
-   * Tells the other replicas, and finds out how many there are. Never rejects.
-   * @returns undefined if the server did not take it
-   */
-  ask(topic: MessageTopic, payload: unknown): Promise<Delivery | undefined>;
   /** Receives the messages of other replicas, at most once each. Listeners must accept a repeated message. */
   on(topic: MessageTopic, listener: (payload: unknown) => void): void;
   /** Called each time that messages arrive again: at the first connection, and after each fault. Earlier ones were lost. */
@@ -47,11 +32,8 @@ export function createMessages({ store, keys, counts, clock, prefix }: StorePart
   const channel = `${prefix}:messages`;
   const self = randomBytes(12).toString('base64url');
   const listeners = new Map<string, ((payload: unknown) => void)[]>();
-  /** Called when an own message comes back, by its sealed text. */
-  const echoes = new Map<string, () => void>();
 
   function receive(message: string): void {
-    echoes.get(message)?.();
     const { from, topic, atMs, payload } = parseJsonObject(opened(message) ?? '') ?? {};
     if (from === self) return;
     const isFresh = typeof atMs === 'number' && Math.abs(clock.wallMs() - atMs) <= MAX_AGE_MS + CLOCK_SKEW_MS;
@@ -84,34 +66,14 @@ export function createMessages({ store, keys, counts, clock, prefix }: StorePart
     }
   }
 
-  async function send(message: string): Promise<{ readonly receivers: number | undefined } | undefined> {
-    const sent = await store.use('publish', (server) => server.publish(channel, message), PUBLISH_MS);
-    if (sent === undefined) return undefined;
-    counts.operation('publish', 'ok');
-    return { receivers: sent.value };
-  }
-
   return {
     async publish(topic, payload) {
       const message = await sealed(topic, payload);
-      return message !== undefined && (await send(message)) !== undefined;
-    },
-    async ask(topic, payload) {
-      const message = await sealed(topic, payload);
-      if (message === undefined) return undefined;
-      const isEchoed = new Promise<void>((resolve) => echoes.set(message, resolve));
-      try {
-        const sent = await send(message);
-        if (sent === undefined) return undefined;
-        if (sent.receivers === undefined) return { others: undefined };
-        // Else all of them may be other replicas, while this one connects to another server.
-        await inTime(isEchoed, PUBLISH_MS);
-        return { others: sent.receivers - 1 };
-      } catch {
-        return { others: undefined };
-      } finally {
-        echoes.delete(message);
-      }
+      if (message === undefined) return false;
+      const sent = await store.use('publish', (server) => server.publish(channel, message), PUBLISH_MS);
+      if (sent === undefined) return false;
+      counts.operation('publish', 'ok');
+      return true;
     },
     on(topic, listener) {
       listeners.set(topic, [...(listeners.get(topic) ?? []), listener]);

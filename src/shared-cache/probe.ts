@@ -12,7 +12,7 @@ import { inTime } from './time-limit.ts';
 export type ProbeResult =
   | {
       readonly durationMs: number;
-      /** Undefined where they were not asked for, or the key is missing. */
+      /** Undefined where they were not requested, or the key is missing. */
       readonly records: RecordSummary | undefined;
     }
   | { readonly problem: StoreProblem; readonly cause: string; readonly fix: string };

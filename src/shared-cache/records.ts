@@ -16,8 +16,8 @@ export interface RecordSummary {
   readonly unreadable: number;
   /** The server has no room, so that records may be missing. */
   readonly isFull: boolean;
-  /** A replica has said that nothing is missing. A server that lost its data has lost this as well. */
-  readonly isSeeded: boolean;
+  /** A replica has marked the server as complete. A server that lost its data has lost the mark as well. */
+  readonly isMarked: boolean;
 }
 
 export interface OpenedRecord {
@@ -35,8 +35,8 @@ export interface SharedRecords {
    * @param expiresAtMs epoch milliseconds
    */
   keep(id: string, payload: unknown, expiresAtMs: number): Promise<KeepResult>;
-  /** Says that the server has everything, until then. Never rejects. @param expiresAtMs epoch milliseconds */
-  seed(expiresAtMs: number): Promise<KeepResult>;
+  /** Marks the server as complete. Never rejects. @param expiresAtMs epoch milliseconds */
+  mark(expiresAtMs: number): Promise<KeepResult>;
   /**
    * Reads all records that are not expired, in no order. Rejects only with an error of `onPage`.
    * @param onPage gets a few records at a time, with time for requests in between
@@ -61,12 +61,12 @@ const OPENED_AT_ONCE = 50;
 /** Longer than a request's limit, because no request waits for records. */
 const LIMIT_MS = 1000;
 
-/** The id of the record that says that nothing is missing. */
-const SEED = 'seed';
+/** The id of the record that marks the server as complete. */
+const MARK = 'mark';
 
 interface Page {
   readonly size: number;
-  /** Name and sealed record in turn. Names of records that are too long are missing. */
+  /** Alternating names and sealed records. Names of records that are too long are missing. */
   readonly texts: readonly unknown[];
   readonly keys: StoreKeyList;
 }
@@ -74,14 +74,14 @@ interface Page {
 interface Opened {
   readonly records: readonly OpenedRecord[];
   readonly unreadable: number;
-  readonly isSeeded: boolean;
+  readonly isMarked: boolean;
 }
 
 /** The content of a sealed record. Its expiry is sealed as well, so that nothing at the server prolongs it. */
 interface Content {
   readonly expiresAtMs: number;
   readonly payload?: unknown;
-  readonly isSeed?: true;
+  readonly isMark?: true;
 }
 
 export function createRecords({ store, keys, counts, clock, prefix }: RecordsOptions): SharedRecords {
@@ -120,18 +120,18 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
 
   function openAll(texts: readonly unknown[], list: StoreKeyList): Opened {
     const records: OpenedRecord[] = [];
-    let [unreadable, isSeeded] = [0, false];
+    let [unreadable, isMarked] = [0, false];
     for (let at = 0; at + 1 < texts.length; at += 2) {
       const found = openWith(list, texts[at + 1], contextOf(String(texts[at])));
       if (found === undefined) {
         unreadable += 1;
         counts.operation('recall', 'invalid');
       } else if (!isOver(found.content)) {
-        if (found.content.isSeed === true) isSeeded = true;
+        if (found.content.isMark === true) isMarked = true;
         else records.push({ payload: found.content.payload, isCurrent: found.key === list[0] });
       }
     }
-    return { records, unreadable, isSeeded };
+    return { records, unreadable, isMarked };
   }
 
   async function keep(id: string, content: Content): Promise<KeepResult> {
@@ -170,9 +170,9 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
 
   return {
     keep: (id, payload, expiresAtMs) => keep(`record ${id}`, { expiresAtMs, payload }),
-    seed: (expiresAtMs) => keep(SEED, { expiresAtMs, isSeed: true }),
+    mark: (expiresAtMs) => keep(MARK, { expiresAtMs, isMark: true }),
     async readAll(onPage) {
-      let [size, count, unreadable, isSeeded] = [0, 0, 0, false];
+      let [size, count, unreadable, isMarked] = [0, 0, 0, false];
       for (let offset = 0; offset < MAX_RECORDS; offset += PAGE) {
         const page = await readPage(offset);
         if (page === undefined) return undefined;
@@ -180,13 +180,13 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
           onPage(opened.records);
           count += opened.records.length;
           unreadable += opened.unreadable;
-          isSeeded ||= opened.isSeeded;
+          isMarked ||= opened.isMarked;
         }
         size += page.size;
         if (page.size < PAGE) break;
       }
       counts.operation('recall', 'ok');
-      return { count, unreadable, isFull: size >= MAX_RECORDS, isSeeded };
+      return { count, unreadable, isFull: size >= MAX_RECORDS, isMarked };
     },
   };
 

@@ -67,32 +67,35 @@ export function createSearcher(options: SearcherOptions): Searcher {
   /** Refusals of other replicas. */
   const shared = new WeakSet<CambistError>();
 
-  async function search(asked: Search): Promise<Found | undefined> {
-    const first = await Promise.all([ask(asked, 'lookup'), ...asked.places.others.map((place) => peek(asked, place))]);
+  async function search(wanted: Search): Promise<Found | undefined> {
+    const first = await Promise.all([
+      lookUp(wanted, 'lookup'),
+      ...wanted.places.others.map((place) => peek(wanted, place)),
+    ]);
     const [now, ...older] = first;
     const known = older.find((token) => token !== undefined);
     if (known !== undefined && now?.kind !== 'token') {
       return { kind: 'token', token: known, isLocked: now?.kind === 'ours' };
     }
-    return now?.kind === 'locked' ? waitFor(asked, now.lock) : now;
+    return now?.kind === 'locked' ? waitFor(wanted, now.lock) : now;
   }
 
-  /** Asks once, and again where a value is useless. */
-  async function ask(asked: Search, operation: Operation): Promise<Seen | undefined> {
-    const { places, lock } = asked;
+  /** Looks up once, and again where a value is useless. */
+  async function lookUp(wanted: Search, operation: Operation): Promise<Seen | undefined> {
+    const { places, lock } = wanted;
     const { token, refusal, lock: lockName, key } = places.first;
     const value = writeLock(lock, lockName, key);
     for (let useless = 0; useless <= MAX_USELESS; useless += 1) {
-      const { unwantedToken, unwantedRefusal } = asked;
+      const { unwantedToken, unwantedRefusal } = wanted;
       const args = [value, String(LOCK_MS), String(MAX_SEALED_LENGTH), unwantedToken, unwantedRefusal];
       const reply = await store.use(operation, (server) => server.run(ACQUIRE, [token, refusal, lockName], args));
       if (reply === undefined) return undefined;
       const [foundToken, foundRefusal, foundLock] = textsOf(reply.value);
       if (foundToken !== '') {
-        const usable = usableToken(foundToken, places.first, places, asked.replaced, options);
+        const usable = usableToken(foundToken, places.first, places, wanted.replaced, options);
         counts.operation(operation, usable === undefined ? 'invalid' : 'hit');
         if (usable !== undefined) return { kind: 'token', token: usable, isLocked: false };
-        asked.unwantedToken = foundToken.slice(0, UNWANTED_LENGTH);
+        wanted.unwantedToken = foundToken.slice(0, UNWANTED_LENGTH);
       } else if (foundRefusal !== '') {
         const error = usableRefusal(foundRefusal, places, clock);
         counts.operation(operation, error === undefined ? 'invalid' : 'hit');
@@ -100,7 +103,7 @@ export function createSearcher(options: SearcherOptions): Searcher {
           shared.add(error);
           return { kind: 'refusal', error };
         }
-        asked.unwantedRefusal = foundRefusal.slice(0, UNWANTED_LENGTH);
+        wanted.unwantedRefusal = foundRefusal.slice(0, UNWANTED_LENGTH);
       } else if (foundLock === value) {
         counts.operation(operation, 'miss');
         return { kind: 'ours' };
@@ -114,22 +117,22 @@ export function createSearcher(options: SearcherOptions): Searcher {
   }
 
   /** Looks for a token under an older key. */
-  async function peek(asked: Search, place: Place): Promise<SharedToken | undefined> {
-    const args = ['', '0', String(MAX_SEALED_LENGTH), unwantedAt(place, asked.replaced), ''];
+  async function peek(wanted: Search, place: Place): Promise<SharedToken | undefined> {
+    const args = ['', '0', String(MAX_SEALED_LENGTH), unwantedAt(place, wanted.replaced), ''];
     const names = [place.token, place.refusal, place.lock];
     const reply = await store.use('lookup', (server) => server.run(ACQUIRE, names, args));
     const [token] = textsOf(reply?.value);
-    return token === '' ? undefined : usableToken(token, place, asked.places, asked.replaced, options);
+    return token === '' ? undefined : usableToken(token, place, wanted.places, wanted.replaced, options);
   }
 
   /** Waits while a holder of the lock shows that it lives. */
-  async function waitFor(asked: Search, first: LockValue): Promise<Found | undefined> {
+  async function waitFor(wanted: Search, first: LockValue): Promise<Found | undefined> {
     const startedMs = clock.monotonicMs();
     let seen = first;
     let aliveMs = startedMs;
     for (let pollMs = FIRST_POLL_MS; ; pollMs = Math.min(MAX_POLL_MS, pollMs * 1.5)) {
       await sleep(pollMs * (0.5 + options.random() / 2));
-      const found = await ask(asked, 'wait');
+      const found = await lookUp(wanted, 'wait');
       if (found?.kind !== 'locked') return found;
       const nowMs = clock.monotonicMs();
       const isOther = found.lock.holder !== seen.holder;

@@ -46,7 +46,7 @@ export function readRefusal(text: string, { route }: SharedEntry, wallMs: number
   return isCurrent ? error : undefined;
 }
 
-/** The config of this replica decides which URLs a caller may be told. */
+/** The config of this replica decides which URLs a caller may get. */
 function allowedUrl(url: string, rules: SharedEntry['route']['consent']): string | undefined {
   if (rules === undefined) return undefined;
   if (url === rules.url) return url;

@@ -6,7 +6,7 @@ import { readSubjectId } from './subject-id.ts';
 const CAEP = 'https://schemas.openid.net/secevent/caep/event-type/';
 const RISC = 'https://schemas.openid.net/secevent/risc/event-type/';
 
-/** Events after which older tokens of their subject no longer say the truth. Others are accepted and change nothing. */
+/** Events after which older tokens of their subject are no longer valid. Others are accepted and change nothing. */
 export const REVOKING_EVENTS: ReadonlySet<string> = new Set([
   `${CAEP}session-revoked`,
   `${CAEP}credential-change`,

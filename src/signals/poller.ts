@@ -1,10 +1,9 @@
 import { createPause, type Pause } from './pause.ts';
-import type { PollTurns } from './poll-turns.ts';
 import { TransmitterError } from './problems.ts';
 import { createPollSender, type PollSenderOptions } from './send-polls.ts';
 import { createEventSettler, type EventSettlerOptions } from './settle-events.ts';
 
-/** Asks a transmitter for events until it is stopped (RFC 8936). */
+/** Polls a transmitter for events until it is stopped (RFC 8936). */
 export interface Poller {
   start(): void;
   stop(): void;
@@ -14,8 +13,6 @@ export interface PollerOptions extends Omit<PollSenderOptions, 'settler'> {
   /** Pause between polls at a transmitter that does not delay its responses. */
   readonly intervalMs: number;
   readonly take: EventSettlerOptions['take'];
-  /** The turns of replicas. Undefined: this one polls alone. */
-  readonly turns?: PollTurns | undefined;
   /** Called after each poll. @param error undefined after a success */
   readonly onResult: (error: unknown) => void;
   /** From 0 to 1, for jitter. */
@@ -30,27 +27,18 @@ const FIRST_RETRY_MS = 1000;
 const MAX_RETRY_MS = 60_000;
 
 export function createPoller(options: PollerOptions): Poller {
-  const { intervalMs, turns, onResult, random = Math.random } = options;
+  const { intervalMs, onResult, random = Math.random } = options;
   const pause = options.pause ?? createPause();
   const settler = createEventSettler(options);
   const sender = createPollSender({ ...options, settler });
   let failures = 0;
-  /** The transmitter responded at once, without an event. */
-  let isQuiet = false;
   let isStopped = false;
 
   async function run(): Promise<void> {
     while (!isStopped) {
       const pauseMs = await attempt();
-      if (isStopped) return;
-      await pause.wait(pauseMs);
-      if (turns !== undefined && isQuiet && settler.isIdle) await awaitTurn(turns);
+      if (!isStopped) await pause.wait(pauseMs);
     }
-  }
-
-  async function awaitTurn({ leftMs, announce }: PollTurns): Promise<void> {
-    for (let waitMs = leftMs(); waitMs > 0 && !isStopped; waitMs = leftMs()) await pause.wait(waitMs);
-    if (!isStopped) announce();
   }
 
   /** @returns how long to wait before the next attempt */
@@ -63,7 +51,6 @@ export function createPoller(options: PollerOptions): Poller {
       return pauseMs;
     } catch (error) {
       sender.failed();
-      isQuiet = false;
       if (!isStopped) onResult(error);
       failures += 1;
       return backOff(failures, error, random());
@@ -75,10 +62,9 @@ export function createPoller(options: PollerOptions): Poller {
     const polled = await sender.send();
     if (polled === undefined) return undefined;
     const isNew = await settler.settle(polled.sets);
-    isQuiet = polled.isQuiet;
-    // A transmitter that sends settled events again would otherwise be asked without a pause.
+    // A transmitter that sends settled events again would otherwise be polled without a pause.
     if (polled.sets.length > 0) return isNew ? BUSY_PAUSE_MS : intervalMs;
-    return isQuiet ? intervalMs : 0;
+    return polled.isQuiet ? intervalMs : 0;
   }
 
   return {

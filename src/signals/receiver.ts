@@ -4,14 +4,14 @@ import type { Transmitter } from '../config/optional-sections.ts';
 import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { InvalidSignal } from './events.ts';
-import type { IsTold } from './tell-replicas.ts';
+import type { IsShared } from './publisher.ts';
 
 /**
  * Takes a token of a transmitter, and applies it.
  * @returns false if only this process knows it
  * @throws {InvalidSignal} {CambistError}
  */
-export type TakeSignal = (transmitter: Transmitter, channel: 'push' | 'logout', token: string) => Promise<IsTold>;
+export type TakeSignal = (transmitter: Transmitter, channel: 'push' | 'logout', token: string) => Promise<IsShared>;
 
 /** A signal has one token of a few hundred bytes. */
 const MAX_BODY_BYTES = 64 * 1024;
@@ -67,8 +67,8 @@ export function createReceiver(
     try {
       await authenticate(transmitter, request.headers.authorization);
       if (!isType(request, SET_TYPE)) throw new InvalidSignal('invalid_request', `the content type is not ${SET_TYPE}`);
-      const isTold = await take(transmitter, 'push', String(request.body).trim());
-      return isTold() ? reply.code(202).send() : unavailable(reply);
+      const isShared = await take(transmitter, 'push', String(request.body).trim());
+      return isShared() ? reply.code(202).send() : unavailable(reply);
     } catch (error) {
       onRefused(transmitter, 'push', error);
       if (!(error instanceof InvalidSignal)) return unavailable(reply);

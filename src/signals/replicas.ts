@@ -1,19 +1,16 @@
 import type { Clock } from '../clock/clock.ts';
+import { CambistError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 import { gauge, type MetricFamily, sample } from '../observability/metric-families.ts';
 import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
-import type { RevocationEntry } from '../tokens/revocation-list.ts';
-import { createAsker, GRACE_MS } from './ask-replicas.ts';
-import { createKeptReader, type KnownRevocations } from './read-kept.ts';
-import { createReadinessCheck } from './replica-readiness.ts';
-import { idOf, type KeepBatch, readEntries, toWire } from './replica-wire.ts';
-import { createReplier } from './reply-to-replicas.ts';
-import { createSync, RETRY_MS } from './sync-replicas.ts';
-import { createTeller, type Teller } from './tell-replicas.ts';
+import { inTime } from '../shared-cache/time-limit.ts';
+import { createPublisher, type Publisher } from './publisher.ts';
+import { createReconciler, type KnownRevocations, type Reconciler } from './reconciler.ts';
+import { idOf, readEntries, toWire } from './revocation-wire.ts';
 
 /** The revocations of replicas in `/status.json`. */
 export interface ReplicaStatus {
-  /** Revocations that other replicas were not told of yet. */
+  /** Revocations that are not written to the shared cache yet. */
   readonly unshared: number;
   /** Does this replica know the revocations of the others? */
   readonly in_sync: boolean;
@@ -21,16 +18,13 @@ export interface ReplicaStatus {
   readonly full: boolean;
 }
 
-/** Tells the other replicas of revocations, and learns theirs, through the shared cache. */
-export interface Replicas {
-  /** Begins to learn. Called once, before anything else. */
+/** Shares revocations with the other replicas through the shared cache, which has all of them. */
+export interface Replicas extends Pick<Publisher, 'publish' | 'settled' | 'allShared'> {
+  /** Begins to subscribe and to read. Called once, before anything else. */
   join(revocations: KnownRevocations): void;
-  tell(entry: RevocationEntry): void;
-  settled: Teller['settled'];
-  allTold: Teller['allTold'];
-  /** Has this replica read the kept revocations? */
+  /** Has this replica read the stored revocations? */
   readonly isComplete: boolean;
-  /** Settles when they could be read. @throws {CambistError} ERR_REVOCATIONS_UNKNOWN at first, which says why this takes time */
+  /** Settles when it has. @throws {CambistError} ERR_REVOCATIONS_UNKNOWN at first, which says why this takes time */
   prepare(): Promise<void>;
   status(): ReplicaStatus;
   readonly families: readonly MetricFamily[];
@@ -45,59 +39,49 @@ export interface ReplicasOptions {
   /** Issuers whose tokens can be revoked. */
   readonly issuers: readonly string[];
   readonly random?: () => number;
-  /** How long running replicas may take to connect and to reply. */
-  readonly graceMs?: number;
-  /** How soon a question without a reply is repeated. */
-  readonly askAgainMs?: number | undefined;
+  /** How long a replica waits for others where the server has lost its data. */
+  readonly waitMs?: number;
 }
 
+/** Replicas that lost their connection together connect again within 3 seconds, and write what the server has lost. */
+const WAIT_MS = 5000;
+/** A readiness check that takes longer says why. */
+const CHECK_MS = 500;
+
 export function createReplicas(options: ReplicasOptions): Replicas {
-  const { shared, clock, logger, rememberMs, random = Math.random, graceMs = GRACE_MS } = options;
+  const { shared, logger, rememberMs, random = Math.random, waitMs = WAIT_MS } = options;
   const { messages, records } = shared;
   let revocations: KnownRevocations | undefined;
   let isFull = false;
-  let tellTimer: NodeJS.Timeout | undefined;
-  let isClosed = false;
+  let hasFailed = false;
 
   const known = (): KnownRevocations => {
     if (revocations === undefined) throw new Error('join was not called');
     return revocations;
   };
-  const keep = createKeep(options, () => {
-    isFull = true;
-  });
-  const teller = createTeller({ messages, keep, logger, onFailed: retryTelling });
-  const isStarting = (): boolean => !sync.isComplete;
-  const replier = createReplier({
+  const publisher = createPublisher({
     messages,
-    known,
-    replies: () => (isStarting() ? 'never' : sync.isStale ? 'late' : 'soon'),
-    clock,
-    random,
-  });
-  const { heard } = replier;
-  const asker = createAsker({ ...options, messages, known, tell: teller.tell, isStarting, heard, graceMs });
-  const reader = createKeptReader({ records, known, keep, clock, logger, rememberMs });
-  const sync = createSync({
-    ...options,
-    reader,
-    asker,
-    known,
-    random,
-    onRead: (kept) => {
-      isFull = kept.isFull;
-      teller.retry();
-      replier.begin();
+    logger,
+    async write(batch) {
+      const results = await Promise.all(
+        batch.map((entry) => records.keep(idOf(entry), toWire(entry), entry.atMs + rememberMs)),
+      );
+      isFull ||= results.includes('full');
+      return results;
     },
   });
-  /** Retries only while connected. After a new connection, everything is read again, and `onRead` retries. */
-  function retryTelling(): void {
-    clearTimeout(tellTimer);
-    if (!isClosed && shared.status().available) tellTimer = setTimeout(teller.retry, RETRY_MS).unref();
-  }
-
-  const prepare = createReadinessCheck({ shared, sync, asker });
-  const isInSync = (): boolean => !sync.isStale && shared.status().available;
+  const reconciler = createReconciler({
+    ...options,
+    records,
+    known,
+    publisher,
+    random,
+    waitMs,
+    onRead: (summary) => {
+      isFull = summary.isFull;
+    },
+  });
+  const isInSync = (): boolean => reconciler.isCurrent && shared.status().available;
 
   return {
     join(joined) {
@@ -106,46 +90,51 @@ export function createReplicas(options: ReplicasOptions): Replicas {
         const count = joined.restore(readEntries(payload));
         if (count > 0) logger.info({}, `revocations of another replica took effect: ${count}`);
       });
-      for (const part of [replier, asker]) {
-        messages.on('revocations_asked', part.asked);
-        messages.on('revocations_replied', part.replied);
-      }
-      messages.onSubscribed(sync.resubscribed);
+      messages.onSubscribed(reconciler.resubscribed);
       // Subscribed before this: nothing is lost between the two.
-      void sync.refresh();
+      void reconciler.refresh();
     },
-    tell: teller.tell,
-    settled: teller.settled,
-    allTold: teller.allTold,
+    publish: publisher.publish,
+    settled: publisher.settled,
+    allShared: publisher.allShared,
     get isComplete() {
-      return sync.isComplete;
+      return reconciler.isComplete;
     },
-    prepare,
-    status: () => ({ unshared: teller.unshared, in_sync: isInSync(), full: isFull }),
-    families: [...familiesOf(() => teller.unshared, isInSync), asker.family],
+    async prepare() {
+      if (reconciler.isComplete || (await inTime(reconciler.refresh(), CHECK_MS).catch(() => false))) return;
+      // The check that failed once then passes as soon as it can, and not at its next attempt.
+      if (hasFailed) return reconciler.completed;
+      hasFailed = true;
+      throw unknown(shared.status(), reconciler);
+    },
+    status: () => ({ unshared: publisher.unshared, in_sync: isInSync(), full: isFull }),
+    families: familiesOf(publisher, isInSync),
     close() {
-      isClosed = true;
-      sync.close();
-      replier.close();
-      clearTimeout(tellTimer);
+      publisher.close();
+      reconciler.close();
     },
   };
 }
 
-function createKeep({ shared, rememberMs }: ReplicasOptions, onFull: () => void): KeepBatch {
-  return async (batch) => {
-    const results = await Promise.all(
-      batch.map((entry) => shared.records.keep(idOf(entry), toWire(entry), entry.atMs + rememberMs)),
-    );
-    if (results.includes('full')) onFull();
-    return results;
+function unknown({ problem, fix }: ReturnType<SharedCacheSide['status']>, { isWaiting }: Reconciler): CambistError {
+  const reading = isWaiting ? 'the server has no data, and running replicas may still write theirs' : 'no response';
+  const why = problem ?? reading;
+  const error = new CambistError(
+    'ERR_REVOCATIONS_UNKNOWN',
+    `cache.shared: the stored revocations are unknown, so revoked tokens could be served: ${why}: see the fix of cache.shared in /status.json`,
+  );
+  error.diagnosis = {
+    finding: 'revocations_not_shared',
+    cause: `the shared cache has not shown yet which tokens are revoked: ${why}`,
+    fix: fix ?? 'wait a few seconds; if it lasts, check the load of the server',
   };
+  return error;
 }
 
-function familiesOf(unshared: () => number, isInSync: () => boolean): readonly MetricFamily[] {
+function familiesOf(publisher: Publisher, isInSync: () => boolean): readonly MetricFamily[] {
   return [
-    gauge('cambist_revocations_unshared', 'Revocations that other replicas were not told of yet.', () => [
-      sample({}, unshared()),
+    gauge('cambist_revocations_unshared', 'Revocations that are not written to the shared cache yet.', () => [
+      sample({}, publisher.unshared),
     ]),
     gauge(
       'cambist_revocations_in_sync',

@@ -35,7 +35,7 @@ export interface PollSenderOptions {
 
 /** Most events of one poll. A response may have 256 KiB, and an event has a few hundred bytes. */
 export const MAX_EVENTS = 50;
-/** How long a transmitter may take to respond to a poll that asks for a response at once. */
+/** How long a transmitter may take to respond to a poll that wants a response at once. */
 const SHORT_POLL_MS = 10_000;
 /** How long a transmitter may delay its response until there is an event. Gateways often close a request after a minute. */
 const LONG_POLL_MS = 30_000;

@@ -2,7 +2,7 @@ import { CambistError } from '../errors.ts';
 import { InvalidSignal } from './events.ts';
 import type { PolledSets } from './poll-response.ts';
 import { TransmitterError } from './problems.ts';
-import type { IsTold } from './tell-replicas.ts';
+import type { IsShared } from './publisher.ts';
 
 /** The results of polled events, for the transmitter. */
 export interface EventSettler {
@@ -18,8 +18,6 @@ export interface EventSettler {
   settle(sets: PolledSets['sets']): Promise<boolean>;
   /** Events that were applied here and stay at the transmitter. */
   readonly held: number;
-  /** The transmitter has all results. */
-  readonly isIdle: boolean;
   /** Acknowledges the events that stay at the transmitter. */
   release(): void;
 }
@@ -29,10 +27,10 @@ export interface EventSettlerOptions {
   readonly name: string;
   /**
    * Applies an event.
-   * @returns whether other replicas know it
+   * @returns whether the shared cache has it
    * @throws {InvalidSignal} for an event that the transmitter should not send again; any other error: it should
    */
-  readonly take: (token: string) => Promise<IsTold>;
+  readonly take: (token: string) => Promise<IsShared>;
 }
 
 /** An event by an unknown key, or with which cambist fails, is tried this often. Its key may be new, or the failure may pass. */
@@ -52,28 +50,28 @@ export function createEventSettler({ name, take }: EventSettlerOptions): EventSe
   let previous: ReadonlySet<string> = new Set();
   let attempts = new Map<string, number>();
   /** The oldest first. Another replica gets them from the transmitter if this process ends. */
-  const held = new Map<string, IsTold>();
+  const held = new Map<string, IsShared>();
 
-  function release(isReleased: (isTold: IsTold) => boolean): void {
-    for (const [jti, isTold] of held) {
-      if (!isReleased(isTold)) continue;
+  function release(isReleased: (isShared: IsShared) => boolean): void {
+    for (const [jti, isShared] of held) {
+      if (!isReleased(isShared)) continue;
       held.delete(jti);
       settled.ack.push(jti);
     }
   }
 
-  function hold(jti: string, isTold: IsTold): void {
+  function hold(jti: string, isShared: IsShared): void {
     const [oldest] = held.keys();
     if (oldest !== undefined && held.size >= MAX_HELD) {
       held.delete(oldest);
       settled.ack.push(oldest);
     }
-    held.set(jti, isTold);
+    held.set(jti, isShared);
   }
 
   return {
     results() {
-      release((isTold) => isTold());
+      release((isShared) => isShared());
       return bodyOf(settled);
     },
     delivered() {
@@ -85,7 +83,7 @@ export function createEventSettler({ name, take }: EventSettlerOptions): EventSe
       const isNew = sets.some(([jti]) => !previous.has(jti) && !held.has(jti));
       const tried = new Map<string, number>();
       let failure: { readonly error: unknown } | undefined;
-      // All at once: no event waits until other replicas know the previous one.
+      // All at once: no event waits until the shared cache has the previous one.
       const results = await Promise.allSettled(untaken.map(([, token]) => take(token)));
       for (const [at, result] of results.entries()) {
         const [jti] = untaken[at] as (typeof untaken)[number];
@@ -112,9 +110,6 @@ export function createEventSettler({ name, take }: EventSettlerOptions): EventSe
     },
     get held() {
       return held.size;
-    },
-    get isIdle() {
-      return held.size + settled.ack.length + settled.setErrs.size === 0;
     },
     release: () => release(() => true),
   };

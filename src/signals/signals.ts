@@ -18,10 +18,10 @@ import { channelsOf, createSource, type Source } from './source.ts';
 /** The receiver of signals, and the revocations that they cause. */
 export interface SignalsSide {
   readonly revocations: Revocations;
-  /** Opens the listener, if there is one, and starts to ask transmitters. @returns the address of the listener */
+  /** Opens the listener, if there is one, and starts to poll transmitters. @returns the address of the listener */
   open(socketMode: number): Promise<string | undefined>;
-  /** Settles once other replicas know every revocation. Never rejects. */
-  allTold(): Promise<void>;
+  /** Settles once the shared cache has every revocation. Never rejects. */
+  allShared(): Promise<void>;
   close(): Promise<void>;
   /** Forgets revocations and failures that are too old. */
   sweep(): void;
@@ -29,7 +29,7 @@ export interface SignalsSide {
   readonly connections: (() => ConnectionCounts) | undefined;
   /** Fetches the keys of a transmitter. @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID */
   prepare(transmitter: Transmitter): Promise<void>;
-  /** Reads what replicas keep. Undefined without `cache.shared`. @throws {CambistError} ERR_REVOCATIONS_UNKNOWN */
+  /** Reads the stored revocations. Undefined without `cache.shared`. @throws {CambistError} ERR_REVOCATIONS_UNKNOWN */
   readonly readKept: (() => Promise<void>) | undefined;
   status(): SignalsStatus;
 }
@@ -50,7 +50,7 @@ export interface SignalsOptions {
   readonly dispatchers: Dispatchers;
   /** Tokens for requests to transmitters. */
   readonly ownTokens: () => OwnTokens;
-  /** Tells other replicas. Undefined without `cache.shared`. */
+  /** Shares revocations with other replicas. Undefined without `cache.shared`. */
   readonly sharedCache: SharedCacheSide | undefined;
 }
 
@@ -67,11 +67,11 @@ export function createSignals(config: Signals, options: SignalsOptions): Signals
     rememberMs,
     onFull: () =>
       logger.error({}, 'too many revocations; refusing all older tokens of their issuer: lower signals.remember'),
-    ...(replicas && { onAdded: replicas.tell, isComplete: () => replicas.isComplete }),
+    ...(replicas && { onAdded: replicas.publish, isComplete: () => replicas.isComplete }),
   });
   replicas?.join(revocations);
   const counts = createSignalCounts(Object.fromEntries(transmitters.map((each) => [each.name, channelsOf(each)])));
-  const parts = { ...options, revocations, replicas, messages: sharedCache?.messages, counts };
+  const parts = { ...options, revocations, replicas, counts };
   const sources = new Map(transmitters.map((each) => [each, createSource(each, parts)]));
 
   function sourceOf(transmitter: Transmitter): Source {
@@ -105,7 +105,7 @@ export function createSignals(config: Signals, options: SignalsOptions): Signals
       for (const { subscription } of sources.values()) subscription?.start();
       return address;
     },
-    allTold: async () => replicas?.allTold(),
+    allShared: async () => replicas?.allShared(),
     async close() {
       for (const { subscription } of sources.values()) subscription?.stop();
       replicas?.close();

@@ -2,7 +2,6 @@ import type { Clock } from '../clock/clock.ts';
 import type { Transmitter } from '../config/optional-sections.ts';
 import { CambistError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
-import type { SharedMessages } from '../shared-cache/messages.ts';
 import { createIssuerKeys, type IssuerKeys } from '../tokens/jwks.ts';
 import type { OwnTokens } from '../tokens/own-tokens.ts';
 import { issuerPeer } from '../tokens/peers.ts';
@@ -12,9 +11,9 @@ import type { Channel, SignalCounts } from './counts.ts';
 import { InvalidSignal } from './events.ts';
 import { createHealth, type TransmitterHealth } from './health.ts';
 import { TransmitterError } from './problems.ts';
+import type { IsShared } from './publisher.ts';
 import type { Replicas } from './replicas.ts';
 import { createSubscription, type Subscription } from './subscription.ts';
-import type { IsTold } from './tell-replicas.ts';
 import { verifySignal } from './verify-signal.ts';
 
 /** One transmitter, with the parts that belong to it. */
@@ -24,11 +23,11 @@ export interface Source {
   /** Undefined where cambist sends no requests to the transmitter. */
   readonly subscription: Subscription | undefined;
   /**
-   * Applies a signal, and tells the other replicas.
-   * @returns whether other replicas know it. Until then, the transmitter should send it again
+   * Applies a signal, and shares it with the other replicas.
+   * @returns whether the shared cache has it. Until then, the transmitter should send it again
    * @throws {InvalidSignal} {CambistError}
    */
-  take(channel: Channel, token: string): Promise<IsTold>;
+  take(channel: Channel, token: string): Promise<IsShared>;
   /** Reports a signal that was not accepted. */
   refused(channel: Channel, error: unknown): void;
 }
@@ -39,9 +38,8 @@ export interface SourceOptions {
   readonly dispatchers: Dispatchers;
   readonly ownTokens: () => OwnTokens;
   readonly revocations: Pick<Revocations, 'revoke'>;
-  /** Undefined without `cache.shared`, as are the messages. */
+  /** Undefined without `cache.shared`. */
   readonly replicas: Pick<Replicas, 'settled'> | undefined;
-  readonly messages: SharedMessages | undefined;
   readonly counts: SignalCounts;
 }
 
@@ -53,6 +51,7 @@ export function createSource(transmitter: Transmitter, options: SourceOptions): 
   const health = createHealth(name, channelsOf(transmitter), { clock, logger });
   const subscription = createSubscription(transmitter, {
     ...options,
+    isAlone: replicas === undefined,
     dispatcher,
     health,
     take: (token) =>
@@ -62,7 +61,7 @@ export function createSource(transmitter: Transmitter, options: SourceOptions): 
       }),
   });
 
-  async function take(channel: Channel, token: string): Promise<IsTold> {
+  async function take(channel: Channel, token: string): Promise<IsShared> {
     const signal = await verifySignal(token, channel === 'logout' ? 'logout' : 'event', transmitter, keys, clock);
     const applied = signal.revocations.filter((revocation) => revocations.revoke(revocation)).length;
     const result = applied > 0 ? 'applied' : signal.revocations.length > 0 ? 'unchanged' : 'ignored';

@@ -1,16 +1,14 @@
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import type { Transmitter } from '../config/optional-sections.ts';
-import type { SharedMessages } from '../shared-cache/messages.ts';
 import type { OwnTokens } from '../tokens/own-tokens.ts';
 import type { SignalCounts } from './counts.ts';
 import type { TransmitterHealth } from './health.ts';
-import { createPollTurns } from './poll-turns.ts';
 import { createPoller } from './poller.ts';
 import { TransmitterError } from './problems.ts';
+import type { IsShared } from './publisher.ts';
 import { createStreamLocator } from './stream.ts';
 import { createStreamWatch, type StreamWatch } from './stream-watch.ts';
-import type { IsTold } from './tell-replicas.ts';
 import { createTransmitterClient } from './transmitter-client.ts';
 
 /** cambist's own requests to a transmitter: for events, and whether the stream works. */
@@ -19,12 +17,12 @@ export type Subscription = StreamWatch;
 export interface SubscriptionOptions {
   readonly dispatcher: () => Dispatcher | Promise<Dispatcher>;
   readonly ownTokens: () => OwnTokens;
-  /** Applies a polled event. @returns whether other replicas know it @throws {InvalidSignal} {CambistError} */
-  readonly take: (token: string) => Promise<IsTold>;
+  /** Applies a polled event. @returns whether the shared cache has it @throws {InvalidSignal} {CambistError} */
+  readonly take: (token: string) => Promise<IsShared>;
   readonly counts: Pick<SignalCounts, 'polled'>;
   readonly health: TransmitterHealth;
-  /** To the replicas that share its events. Undefined without `cache.shared`. */
-  readonly messages: SharedMessages | undefined;
+  /** False with `cache.shared`: other replicas share its events. */
+  readonly isAlone: boolean;
   readonly clock: Clock;
 }
 
@@ -32,10 +30,9 @@ export interface SubscriptionOptions {
 export function createSubscription(transmitter: Transmitter, options: SubscriptionOptions): Subscription | undefined {
   const { name, delivery, client: credentials, pollEndpoint, pollIntervalMs } = transmitter;
   if (delivery === undefined || (delivery === 'push' && credentials === undefined)) return undefined;
-  const { dispatcher, ownTokens, take, counts, health, messages, clock } = options;
+  const { dispatcher, ownTokens, take, counts, health, isAlone, clock } = options;
   const client = createTransmitterClient(transmitter, { dispatcher, tokens: ownTokens, clock });
   const { locate, forget } = createStreamLocator(transmitter, client);
-  const isAlone = messages === undefined;
   const watch =
     pollEndpoint === undefined ? createStreamWatch({ name, delivery, client, locate, health, isAlone }) : undefined;
   const poller =
@@ -52,8 +49,6 @@ export function createSubscription(transmitter: Transmitter, options: Subscripti
           forget,
           intervalMs: pollIntervalMs,
           take,
-          turns:
-            messages && createPollTurns({ messages, name, intervalMs: pollIntervalMs, clock, random: Math.random }),
           onResult(error) {
             counts.polled(name, error === undefined ? 'success' : 'failure');
             if (error === undefined) {

@@ -19,8 +19,6 @@ export interface MemoryStore {
   fault: Error | 'silent' | undefined;
   /** Delivers no messages, but says that it does. */
   withholds: boolean;
-  /** Does not know how many connections receive a message. */
-  isCluster: boolean;
   /** Number of operations so far. */
   operations: number;
   /** Number of connections so far. */
@@ -128,7 +126,6 @@ export function createMemoryStore(): MemoryStore {
     messages: [],
     fault: undefined,
     withholds: false,
-    isCluster: false,
     operations: 0,
     connections: 0,
     drop(error) {
@@ -152,7 +149,7 @@ export function createMemoryStore(): MemoryStore {
             store.messages.push({ channel, message });
             const receivers = [...listeners].filter((each) => each.channel === channel).length;
             if (!store.withholds) store.deliver(channel, message);
-            return store.isCluster ? undefined : receivers;
+            return receivers;
           }),
         subscribe: (channel, listener) =>
           reply(() => {

@@ -25,7 +25,7 @@ test('finds a server that is not there, and a key that is too short', async (t) 
   assert.match(finding.fix ?? '', /start the server/);
 });
 
-test('finds that replicas cannot tell each other of revocations', async (t) => {
+test('finds that replicas cannot share revocations', async (t) => {
   process.env[VARIABLE] = 'a key that is long enough by any measure';
   t.after(() => {
     delete process.env[VARIABLE];

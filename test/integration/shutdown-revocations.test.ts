@@ -50,7 +50,7 @@ test('tells the operator which revocations are lost when the shared cache stays 
   // One for the session, and one for tokens of its user that name no session.
   assert.deepEqual(revocationLines(), [
     'warn: revocations that other replicas do not know: 2; waiting for the shared cache',
-    'error: stopping; other replicas were not told of revocations: 2',
+    'error: stopping; revocations that other replicas do not know: 2',
   ]);
 });
 
@@ -67,7 +67,7 @@ test('waits for the shared cache also with a revocation that arrives while reque
   await eventually('the wait', () => revocationLines().includes(waits));
   hurry.abort();
   await stopping;
-  assert.deepEqual(revocationLines(), [waits, 'error: stopping; other replicas were not told of revocations: 2']);
+  assert.deepEqual(revocationLines(), [waits, 'error: stopping; revocations that other replicas do not know: 2']);
 });
 
 test('stops without a word about revocations when other replicas miss none', async (t) => {

@@ -32,7 +32,7 @@ async function startReplica(t: TestContext, server: MemoryStore, { issuer }: Fak
   const sharedCache = await openSharedCache(cache.shared, options);
   t.after(sharedCache.close);
   // Else the first replica waits for others that may know more.
-  await sharedCache.records.seed(Date.now() + 3_600_000);
+  await sharedCache.records.mark(Date.now() + 3_600_000);
   const dispatchers = createDispatchers(() => {});
   t.after(() => dispatchers.destroy());
   const signals = createSignals(config, {
@@ -87,7 +87,7 @@ test('accepts a signal once the other replicas know of it', async (t) => {
   assert.deepEqual([await token('s1'), await token('s2')].map(other.revocations.isRevoked), [true, false]);
 });
 
-test('accepts a logout while the store is away, and tells it later', async (t) => {
+test('accepts a logout while the store is away, and shares it later', async (t) => {
   const { idp, server, one, other, token, kept } = await start(t);
   server.fault = new Error('closed');
   server.drop(new Error('closed'));
@@ -97,7 +97,6 @@ test('accepts a logout while the store is away, and tells it later', async (t) =
   server.fault = undefined;
   const subject = await token('s1');
   await eventually('the other one knows', () => other.revocations.isRevoked(subject));
-  // It may have asked, and know before that.
   await eventually('it is kept', () => kept() === 2);
 });
 
@@ -115,5 +114,5 @@ test('a pushed event takes effect here while the store is away, and the transmit
   await eventually('the other one knows', () => other.revocations.isRevoked(subject));
   await eventually('it is accepted', async () => (await push(idp, one.url, 'alice')).status === 202);
   assert.equal(kept(), 1);
-  await one.allTold();
+  await one.allShared();
 });

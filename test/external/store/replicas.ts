@@ -13,7 +13,7 @@ import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { echo } from '../../harness/upstream-handlers.ts';
 
 /** Longer than any test. */
-const SEEDED_MS = 3_600_000;
+const MARKED_MS = 3_600_000;
 
 /** Several cambist that share one cache, in this process. */
 export interface Replicas {
@@ -32,8 +32,8 @@ export interface ReplicaOptions {
   /** `cache.shared`, without its key. */
   readonly shared: Readonly<Record<string, unknown>>;
   readonly handler?: UpstreamHandler;
-  /** The store says that no revocation is missing. The first replicas would otherwise wait seconds for others. */
-  readonly isSeeded?: boolean;
+  /** The store is marked as complete. The first replicas would otherwise wait seconds for others. */
+  readonly isMarked?: boolean;
   /** Overrides keys of the route. */
   readonly route?: Readonly<Record<string, unknown>>;
   /** More routes, and keys of the config. */
@@ -66,7 +66,7 @@ export async function startReplicas(t: TestContext, options: ReplicaOptions): Pr
       ...routes,
     ],
   };
-  if (options.isSeeded) await seed(config);
+  if (options.isMarked) await mark(config);
   const apps: RunningApp[] = [];
   const add = async (): Promise<RunningApp> => {
     const app = await startTestApp(t, config);
@@ -92,14 +92,14 @@ export async function startReplicas(t: TestContext, options: ReplicaOptions): Pr
 }
 
 /** Does what a replica does once it knows all revocations. */
-async function seed(config: WrittenConfig): Promise<void> {
+async function mark(config: WrittenConfig): Promise<void> {
   const { shared } = configOf(config).cache;
   if (shared === undefined) throw new Error('the config has no shared cache');
   const logger = createLogger('error', process.stderr);
   const cache = await openSharedCache(shared, { clock: systemClock, logger, maxAgeMs: () => 0 });
   try {
-    const untilMs = Date.now() + SEEDED_MS;
-    await eventually('the store is seeded', async () => (await cache.records.seed(untilMs)) === 'kept');
+    const untilMs = Date.now() + MARKED_MS;
+    await eventually('the store is marked', async () => (await cache.records.mark(untilMs)) === 'kept');
   } finally {
     cache.close();
   }

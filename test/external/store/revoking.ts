@@ -15,20 +15,20 @@ export const RECONNECT_MS = 60_000;
  * Replicas that accept signals.
  * @param at the port of their store, or its keys in the config
  * @param transmitter more keys of the transmitter
- * @param isSeeded false: the first replica finds a store that has lost its data, or never had any
+ * @param isMarked false: the first replica finds a store that has lost its data, or never had any
  */
 export async function startRevoking(
   t: TestContext,
   at: number | Readonly<Record<string, unknown>>,
   count: number,
   transmitter: Readonly<Record<string, unknown>> = { delivery: 'push', backchannel_logout: true },
-  isSeeded = true,
+  isMarked = true,
 ) {
   const sockets = await startWebSocketServer();
   t.after(sockets.close);
   const replicas = await startReplicas(t, {
     count,
-    isSeeded,
+    isMarked,
     shared: { ...(typeof at === 'number' ? { url: `redis://127.0.0.1:${at}` } : at), timeout: '5s' },
     handler(request, response) {
       if (request.url?.endsWith('/stream') !== true) return echo(request, response);

@@ -47,33 +47,10 @@ test('opens messages of replicas that still seal under the older key', async (t)
   assert.deepEqual(got, [1]);
 });
 
-test('tells that a message was not sent', async (t) => {
+test('reports that a message was not sent', async (t) => {
   const server = createMemoryStore();
   const { messages } = await startReplica(t, server);
   assert.equal(await messages.publish('revoked', 'x'.repeat(20_000)), false);
   server.fault = new Error('closed');
   assert.equal(await messages.publish('revoked', {}), false);
-});
-
-test('finds out how many other replicas received a message', async (t) => {
-  const server = createMemoryStore();
-  const one = await startReplica(t, server);
-  const ask = (payload: unknown = 1) => one.messages.ask('revocations_asked', payload);
-  assert.deepEqual(await ask(), { others: 0 });
-  const other = await startReplica(t, server);
-  assert.deepEqual(await ask(), { others: 1 });
-  other.store.close();
-  assert.deepEqual(await ask(), { others: 0 });
-  assert.equal(await ask('x'.repeat(20_000)), undefined);
-  server.isCluster = true;
-  assert.deepEqual(await ask(), { others: undefined });
-  server.fault = new Error('closed');
-  assert.equal(await ask(), undefined);
-});
-
-test('does not believe the number of receivers if its own message does not come back', async (t) => {
-  const server = createMemoryStore();
-  const one = await startReplica(t, server);
-  server.withholds = true;
-  assert.deepEqual(await one.messages.ask('revocations_asked', 1), { others: undefined });
 });

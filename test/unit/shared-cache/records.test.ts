@@ -142,7 +142,7 @@ test('opens records of an older key, and none of another', async (t) => {
     count: 1,
     unreadable: 1,
     isFull: false,
-    isSeeded: false,
+    isMarked: false,
   });
 });
 
@@ -150,14 +150,14 @@ test('knows whether the server has lost its data', async (t) => {
   const server = createMemoryStore();
   const clock = createFakeClock();
   const { records } = await startReplica(t, server, { clock });
-  assert.equal((await allRecords(records))?.isSeeded, false);
+  assert.equal((await allRecords(records))?.isMarked, false);
   await records.keep('seed', 'a record of this name is another one', clock.wallMs() + 60_000);
-  assert.equal((await allRecords(records))?.isSeeded, false);
-  await records.seed(clock.wallMs() + 60_000);
+  assert.equal((await allRecords(records))?.isMarked, false);
+  await records.mark(clock.wallMs() + 60_000);
   const list = await allRecords(records);
-  assert.deepEqual([list?.isSeeded, list?.payloads.length], [true, 1]);
+  assert.deepEqual([list?.isMarked, list?.payloads.length], [true, 1]);
   clock.advance(60_001);
-  assert.equal((await allRecords(records))?.isSeeded, false);
+  assert.equal((await allRecords(records))?.isMarked, false);
 });
 
 test('tells that records cannot be kept or read', async (t) => {

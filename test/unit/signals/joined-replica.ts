@@ -14,11 +14,10 @@ export const ISSUER = 'https://idp.example.com';
 const DAY = 24 * 3_600_000;
 
 interface JoinOptions {
-  readonly graceMs?: number;
+  readonly waitMs?: number;
   readonly clock?: Clock;
   readonly keys?: StoreKeyList;
   readonly random?: () => number;
-  readonly askAgainMs?: number;
 }
 
 /** A replica with the revocations that it knows. */
@@ -26,7 +25,7 @@ export async function start(
   t: TestContext,
   server: MemoryStore,
   change: Partial<SharedRecords> = {},
-  { graceMs = 0, clock = systemClock, keys, random = Math.random, askAgainMs }: JoinOptions = {},
+  { waitMs = 0, clock = systemClock, keys, random = Math.random }: JoinOptions = {},
 ) {
   const { messages, records, store } = await startReplica(t, server, { clock, ...(keys && { keys }) });
   const lines: string[] = [];
@@ -40,15 +39,14 @@ export async function start(
     logger: createLogger('info', { write: (line: string) => void lines.push(JSON.parse(line).msg) }),
     rememberMs: DAY,
     issuers: [ISSUER],
-    graceMs,
-    askAgainMs,
+    waitMs,
     random,
   });
   t.after(link.close);
   const revocations = createRevocations({
     clock,
     rememberMs: DAY,
-    onAdded: link.tell,
+    onAdded: link.publish,
     isComplete: () => link.isComplete,
   });
   link.join(revocations);
@@ -72,8 +70,6 @@ export async function start(
         ?.text()
         .split(' ')
         .at(-1),
-    /** How often it asked the others, with a result. */
-    asked: (result: string) => Number(/\d+/.exec(link.families.at(-1)?.text().split(`result="${result}"`)[1] ?? '')),
   };
 }
 
@@ -93,6 +89,6 @@ export async function startReady(...args: Parameters<typeof start>) {
   return replica;
 }
 
-/** Without the record that says that nothing is missing. */
+/** Without the record that marks the store as complete. */
 export const numberKept = (server: MemoryStore) =>
   [...server.records.values()].reduce((sum, { size }) => sum + size - 1, 0);

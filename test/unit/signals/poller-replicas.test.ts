@@ -5,7 +5,7 @@ import { MAX_HELD } from '../../../src/signals/settle-events.ts';
 import { TransmitterTooLarge } from '../../../src/signals/transmitter-client.ts';
 import { run, sets } from './polling.ts';
 
-test('leaves an event that only this process knows at the transmitter, until other replicas know it', async () => {
+test('leaves an event that only this process knows at the transmitter, until the shared cache has it', async () => {
   const state = { isShared: false, taken: [] as string[] };
   const { sent, pauses, results } = await run([sets('a', 'b'), sets('a', 'b'), sets('a', 'b', 'c'), {}], {
     take: async (token) => {
@@ -42,14 +42,4 @@ test('acknowledges what it left at the transmitter if the response is too large 
     isShared: () => false,
   });
   assert.deepEqual(sent[2]?.ack, ['a']);
-});
-
-test('leaves polls without an event to another replica, but no acknowledgement and no retry', async () => {
-  const left = [700, 300, 0, 0];
-  const announced: number[] = [];
-  const turns = { leftMs: () => left.shift() ?? 0, announce: () => void announced.push(1) };
-  const { pauses } = await run([{}, {}, {}, sets('a'), {}, 500, {}, {}], { turns });
-  assert.deepEqual(pauses.slice(0, 7), [0, 5000, 700, 300, 5000, 50, 5000]);
-  // Not before the first polls, the acknowledgement, the retry, and the poll after it.
-  assert.equal(announced.length, 3);
 });

@@ -1,4 +1,3 @@
-import type { PollTurns } from '../../../src/signals/poll-turns.ts';
 import { createPoller } from '../../../src/signals/poller.ts';
 import { unexpectedStatus } from '../../../src/signals/problems.ts';
 import type { HttpResponse } from '../../../src/tokens/bounded-request.ts';
@@ -23,13 +22,12 @@ interface RunOptions {
   /** How long finding the URL takes. */
   readonly locateMs?: number;
   readonly isShared?: () => boolean;
-  readonly turns?: PollTurns;
 }
 
 /** A poller whose transmitter gives these replies, and whose pauses end at once. It stops after the last reply. */
 export async function run(
   replies: readonly Reply[],
-  { take = async () => true, delayMs = 0, locateMs = 0, isShared = () => true, turns }: RunOptions = {},
+  { take = async () => true, delayMs = 0, locateMs = 0, isShared = () => true }: RunOptions = {},
 ) {
   const clock = createFakeClock();
   const sent: Sent[] = [];
@@ -58,10 +56,9 @@ export async function run(
     forget: () => (forgotten += 1),
     intervalMs: 5000,
     async take(token) {
-      const isTold = (await take(token)) !== false;
-      return () => isTold || isShared();
+      const isTaken = (await take(token)) !== false;
+      return () => isTaken || isShared();
     },
-    turns,
     onResult: (error) => void results.push(error),
     clock,
     random: () => 1,

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { eventually } from '../../harness/eventually.ts';
-import { createFakeClock } from '../../harness/fake-clock.ts';
-import { createMemoryStore } from '../../harness/memory-store.ts';
+import { createMemoryStore, spoil } from '../../harness/memory-store.ts';
 import { NEW_KEY, OLD_KEY, startReplica } from '../shared-cache/replica.ts';
 import { failsWith } from '../tokens/sample.ts';
 import { ISSUER, numberKept, ready, start, startReady, tokenOf } from './joined-replica.ts';
@@ -11,9 +10,9 @@ test('a revocation takes effect at running replicas, and at those that start lat
   const server = createMemoryStore();
   const [one, other] = await Promise.all([startReady(t, server), startReady(t, server)]);
   const { messages } = await startReplica(t, server);
-  let told = 0;
+  let published = 0;
   messages.on('revoked', () => {
-    told += 1;
+    published += 1;
   });
   one.revoke('alice');
   await one.link.settled();
@@ -22,23 +21,23 @@ test('a revocation takes effect at running replicas, and at those that start lat
   const later = await startReady(t, server);
   assert.ok(later.knows('alice'));
   assert.ok(other.lines.some((line) => line === 'revocations of another replica took effect: 1'));
-  // It was told nothing new, so it tells nothing.
-  assert.equal(told, 1);
+  // It has nothing new to publish.
+  assert.equal(published, 1);
 });
 
-test('keeps a revocation before it tells others, so that a replica that starts meanwhile cannot miss it', async (t) => {
+test('writes a revocation before it publishes it, so that a replica that starts meanwhile cannot miss it', async (t) => {
   const server = createMemoryStore();
   const [one, other] = await Promise.all([startReady(t, server), startReady(t, server)]);
-  let keptWhenTold = 0;
+  let writtenBefore = 0;
   other.messages.on('revoked', () => {
-    keptWhenTold = numberKept(server);
+    writtenBefore = numberKept(server);
   });
   one.revoke('alice');
   await one.link.settled();
-  assert.equal(keptWhenTold, 1);
+  assert.equal(writtenBefore, 1);
 });
 
-test('a revocation waits while the store is away, says so, and is told when it is back', async (t) => {
+test('a revocation waits while the store is away, says so, and is shared when it is back', async (t) => {
   const server = createMemoryStore();
   const [one, other] = await Promise.all([startReady(t, server), startReady(t, server)]);
   server.fault = new Error('closed');
@@ -50,33 +49,33 @@ test('a revocation waits while the store is away, says so, and is told when it i
   assert.deepEqual([one.metric('cambist_revocations_unshared'), one.metric('cambist_revocations_in_sync')], ['2', '0']);
   assert.equal(other.knows('alice'), false);
   server.fault = undefined;
-  await eventually('it is told', () => other.knows('alice') && other.knows('bob'));
+  await eventually('it is shared', () => other.knows('alice') && other.knows('bob'));
   await eventually('nothing waits', () => one.link.status().unshared === 0);
   await eventually('both are in sync', () => one.link.status().in_sync && other.link.status().in_sync);
-  assert.equal(one.lines.filter((line) => line.startsWith('other replicas could not be told')).length, 1);
-  assert.equal(one.lines.filter((line) => line.startsWith('other replicas were told')).length, 1);
+  assert.equal(one.lines.filter((line) => line.startsWith('a revocation was not written')).length, 1);
+  assert.equal(one.lines.filter((line) => line.startsWith('the revocations that waited were')).length, 1);
 });
 
 test('says when nothing waits any more', async (t) => {
   const server = createMemoryStore();
   const one = await startReady(t, server);
-  await one.link.allTold();
+  await one.link.allShared();
   server.fault = new Error('closed');
   server.drop(new Error('closed'));
   one.revoke('alice');
-  let isTold = false;
-  void one.link.allTold().then(() => {
-    isTold = true;
+  let isShared = false;
+  void one.link.allShared().then(() => {
+    isShared = true;
   });
   assert.ok(!(await one.link.settled())());
-  assert.equal(isTold, false);
+  assert.equal(isShared, false);
   server.fault = undefined;
-  await eventually('it is told', () => isTold);
+  await eventually('it is shared', () => isShared);
   assert.ok((await one.link.settled())());
   assert.equal(numberKept(server), 1);
 });
 
-test('a revocation that is not kept is told again, without a new reading of all', async (t) => {
+test('a failed write is retried until it succeeds, without a new reading of all', async (t) => {
   const server = createMemoryStore();
   const { records } = await startReplica(t, server);
   const did = { keep: 0, readAll: 0 };
@@ -94,24 +93,38 @@ test('a revocation that is not kept is told again, without a new reading of all'
   await eventually('it is in sync', () => one.link.status().in_sync);
   const before = did.readAll;
   one.revoke('alice');
-  await eventually('it is told again', () => did.keep >= 2);
+  await eventually('it is retried', () => did.keep >= 2);
   isRefused = false;
   await eventually('it is kept', () => one.link.status().unshared === 0);
   assert.equal(did.readAll, before);
 });
 
-test('a store that comes back empty gets all revocations again', async (t) => {
+for (const isLost of [true, false]) {
+  test(`a store that ${isLost ? 'comes back empty' : 'has lost one record'} gets all revocations again`, async (t) => {
+    const server = createMemoryStore();
+    const one = await startReady(t, server);
+    for (const sub of ['alice', 'bob', 'carol']) one.revoke(sub);
+    await one.link.settled();
+    spoil(server, (index) => isLost || index === 1, undefined);
+    server.drop(new Error('closed'));
+    await eventually('they are written again', () => numberKept(server) === 3);
+    await eventually('it is in sync', () => one.link.status().in_sync);
+    const later = await startReady(t, server);
+    assert.ok(['alice', 'bob', 'carol'].every(later.knows));
+  });
+}
+
+test('a replica learns after a reconnection what it missed, and running ones learn what the store has lost', async (t) => {
   const server = createMemoryStore();
-  const [one] = await Promise.all([startReady(t, server), startReady(t, server)]);
-  for (const sub of ['alice', 'bob', 'carol']) one.revoke(sub);
+  const [one, other] = await Promise.all([startReady(t, server), startReady(t, server)]);
+  server.withholds = true;
+  one.revoke('alice');
   await one.link.settled();
-  one.link.close();
-  server.sets.clear();
-  server.records.clear();
+  server.withholds = false;
+  assert.equal(other.knows('alice'), false);
+  spoil(server, () => true, undefined);
   server.drop(new Error('closed'));
-  await eventually('they are kept again', () => numberKept(server) === 3);
-  const later = await startReady(t, server);
-  assert.ok(later.knows('carol'));
+  await eventually('the other one knows', () => other.knows('alice'));
 });
 
 test('a record that was altered is written again', async (t) => {
@@ -139,11 +152,11 @@ test('revocations outlast the rotation of the key', async (t) => {
   await before.link.settled();
   const during = await start(t, server, {}, { keys: [NEW_KEY, OLD_KEY] });
   await eventually('it has read and written', () => during.link.status().in_sync);
-  const after = await startReady(t, server, {}, { keys: [NEW_KEY], graceMs: 3_600_000 });
+  const after = await startReady(t, server, {}, { keys: [NEW_KEY] });
   assert.ok(after.knows('alice'));
 });
 
-test('a replica that has not read the kept revocations is not ready, and refuses every token', async (t) => {
+test('a replica that cannot read the stored revocations at the start is not ready, and refuses every token', async (t) => {
   const server = createMemoryStore();
   const one = await startReady(t, server);
   one.revoke('alice');
@@ -160,33 +173,73 @@ test('a replica that has not read the kept revocations is not ready, and refuses
   assert.throws(() => later.revocations.check(tokenOf('alice')), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
 });
 
-test('a replica that starts waits for running ones if the store has lost its data', async (t) => {
+test('a replica that cannot read them later goes on with what it knows, and says so', async (t) => {
+  const server = createMemoryStore();
+  const { records } = await startReplica(t, server);
+  let isReadable = true;
+  const one = await startReady(t, server, {
+    readAll: async (onPage) => (isReadable ? records.readAll(onPage) : undefined),
+  });
+  one.revoke('alice');
+  await one.link.settled();
+  await eventually('it is in sync', () => one.link.status().in_sync);
+  isReadable = false;
+  server.drop(new Error('closed'));
+  await eventually('it says so', () => one.metric('cambist_revocations_in_sync') === '0');
+  one.revocations.check(tokenOf('bob'));
+  assert.ok(one.knows('alice'));
+  await one.link.prepare();
+  isReadable = true;
+  await eventually('it is in sync again', () => one.link.status().in_sync);
+});
+
+test('a replica that finds no mark waits for the running ones, and reads again', async (t) => {
   const server = createMemoryStore();
   const one = await startReady(t, server);
   one.revoke('alice');
   await one.link.settled();
-  server.fault = new Error('closed');
+  spoil(server, () => true, undefined);
+  const later = await start(t, server, {}, { waitMs: 600 });
+  await assert.rejects(later.link.prepare(), failsWith('ERR_REVOCATIONS_UNKNOWN', /running replicas may still write/));
   server.drop(new Error('closed'));
-  server.sets.clear();
-  server.records.clear();
-  const later = await start(t, server, {}, { graceMs: 3_600_000 });
-  server.fault = undefined;
-  await eventually('the later one is ready', () => later.link.isComplete);
+  await ready(later);
   assert.ok(later.knows('alice'));
 });
 
-test('a replica starts without revocations if the store stays empty until the grace has passed', async (t) => {
+test('marks a store as complete only once everything is written, so that no replica waits from then on', async (t) => {
   const server = createMemoryStore();
-  const clock = createFakeClock();
-  const one = await start(t, server, {}, { graceMs: 4000, clock });
-  await assert.rejects(one.link.prepare(), failsWith('ERR_REVOCATIONS_UNKNOWN', /running replicas may still write/));
-  clock.advance(4000);
+  let isRefused = true;
+  const { records } = await startReplica(t, server);
+  const one = await start(t, server, { keep: async (...args) => (isRefused ? 'failed' : records.keep(...args)) });
+  one.revoke('alice');
   await ready(one);
-  // From then on, no replica waits.
-  await startReady(t, server, {}, { graceMs: 4000, clock });
+  assert.equal((await records.readAll(() => {}))?.isMarked, false);
+  isRefused = false;
+  await eventually('it is marked', async () => (await records.readAll(() => {}))?.isMarked === true);
+  const later = await startReady(t, server, {}, { waitMs: 3_600_000 });
+  assert.ok(later.knows('alice'));
 });
 
-test('running replicas tell each other of a revocation that the store has no room for', async (t) => {
+test('a replica that starts or reconnects while the store is full refuses older tokens', async (t) => {
+  const server = createMemoryStore();
+  const { records } = await startReplica(t, server);
+  await records.mark(Date.now() + 3_600_000);
+  let isFull = false;
+  const one = await startReady(t, server, {
+    async readAll(onPage) {
+      const summary = await records.readAll(onPage);
+      return summary && { ...summary, isFull };
+    },
+  });
+  assert.equal(one.knows('anybody'), false);
+  isFull = true;
+  server.drop(new Error('closed'));
+  await eventually('it is full', () => one.link.status().full);
+  assert.ok(one.knows('anybody'));
+  assert.ok(one.lines.some((line) => line.startsWith('the shared cache is full of revocations')));
+});
+
+test('running replicas publish a revocation that the store has no room for', async (t) => {
   const server = createMemoryStore();
   const [one, other] = [await start(t, server, { keep: async () => 'full' }), await start(t, server)];
   await Promise.all([one, other].map(ready));
@@ -196,7 +249,7 @@ test('running replicas tell each other of a revocation that the store has no roo
   assert.deepEqual([other.knows('alice'), other.knows('anybody')], [true, false]);
 });
 
-test('a replica tells many revocations in messages that fit', async (t) => {
+test('a replica publishes many revocations in messages that fit', async (t) => {
   const server = createMemoryStore();
   const [one, other] = await Promise.all([startReady(t, server), startReady(t, server)]);
   for (let i = 0; i < 200; i += 1) one.revoke(`user-${i}`);
@@ -207,14 +260,14 @@ test('a replica tells many revocations in messages that fit', async (t) => {
   assert.ok(sent.length >= 4 && sent.length <= 10, String(sent.length));
 });
 
-test('an unexpected error in the kept revocations is logged, and they are read again', async (t) => {
+test('an unexpected error in the stored revocations is logged, and they are read again', async (t) => {
   const server = createMemoryStore();
   let attempts = 0;
   const one = await start(t, server, {
     readAll: async () => {
       attempts += 1;
       if (attempts === 1) throw new Error('unexpected');
-      return { count: 0, unreadable: 0, isFull: false, isSeeded: true };
+      return { count: 0, unreadable: 0, isFull: false, isMarked: true };
     },
   });
   await ready(one);

@@ -3,13 +3,13 @@ import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
 import { InvalidSignal } from '../../../src/signals/events.ts';
 import { TransmitterError } from '../../../src/signals/problems.ts';
+import type { IsShared } from '../../../src/signals/publisher.ts';
 import { createEventSettler } from '../../../src/signals/settle-events.ts';
-import type { IsTold } from '../../../src/signals/tell-replicas.ts';
 
-test('applies all events of a poll before it waits until other replicas know them', async () => {
+test('applies all events of a poll before it waits until the shared cache has them', async () => {
   const taken: string[] = [];
-  let told = (_isTold: IsTold) => {};
-  const result = new Promise<IsTold>((resolve) => (told = resolve));
+  let finish = (_isShared: IsShared) => {};
+  const result = new Promise<IsShared>((resolve) => (finish = resolve));
   const settler = createEventSettler({
     name: 'idp',
     take: (token) => {
@@ -22,15 +22,15 @@ test('applies all events of a poll before it waits until other replicas know the
     ['2', 'bob'],
   ]);
   assert.deepEqual(taken, ['alice', 'bob']);
-  told(() => true);
+  finish(() => true);
   assert.equal(await settled, true);
   assert.deepEqual(settler.results(), { ack: ['1', '2'] });
 });
 
 test('settles each event by its own result, whichever is known first', async () => {
-  let finish = (_isTold: IsTold) => {};
-  const slow = new Promise<IsTold>((resolve) => (finish = resolve));
-  const results: Readonly<Record<string, () => Promise<IsTold>>> = {
+  let finish = (_isShared: IsShared) => {};
+  const slow = new Promise<IsShared>((resolve) => (finish = resolve));
+  const results: Readonly<Record<string, () => Promise<IsShared>>> = {
     slow: () => slow,
     held: async () => () => false,
     invalid: async () => {
@@ -43,7 +43,7 @@ test('settles each event by its own result, whichever is known first', async () 
   };
   const settler = createEventSettler({
     name: 'idp',
-    take: async (token) => (results[token] as () => Promise<IsTold>)(),
+    take: async (token) => (results[token] as () => Promise<IsShared>)(),
   });
   const sets = Object.keys(results).map((name) => [name, name] as const);
   await assert.rejects(settler.settle(sets), (error) => error instanceof TransmitterError && error.problem === 'keys');
@@ -54,13 +54,13 @@ test('settles each event by its own result, whichever is known first', async () 
   });
 });
 
-test('acknowledges each event as soon as other replicas know it, whatever else they do not know', async () => {
-  const told = new Set<string>();
-  const settler = createEventSettler({ name: 'idp', take: async (token) => () => told.has(token) });
+test('acknowledges each event as soon as the shared cache has it, whatever else waits', async () => {
+  const shared = new Set<string>();
+  const settler = createEventSettler({ name: 'idp', take: async (token) => () => shared.has(token) });
   const sets = ['alice', 'bob', 'carol'].map((name) => [name, name] as const);
   await settler.settle(sets);
   assert.deepEqual([settler.results(), settler.held], [{}, 3]);
-  told.add('bob');
+  shared.add('bob');
   assert.deepEqual([settler.results(), settler.held], [{ ack: ['bob'] }, 2]);
   // It comes again, because the transmitter does not know that yet, and is not applied again.
   await settler.settle(sets.slice(0, 1));

@@ -1,0 +1,151 @@
+import type { Logger } from '../observability/logger.ts';
+import type { SharedMessages } from '../shared-cache/messages.ts';
+import type { KeepResult } from '../shared-cache/records.ts';
+import { inTime } from '../shared-cache/time-limit.ts';
+import type { RevocationEntry } from '../tokens/revocation-list.ts';
+import { MAX_REVOCATIONS } from '../tokens/revocations.ts';
+import { batchesOf, idOf, toWire } from './revocation-wire.ts';
+
+/** Does the shared cache have everything that was published before? False may become true later. */
+export type IsShared = () => boolean;
+
+/** Writes revocations to the shared cache, and publishes them to the running replicas. Retries until both succeed. */
+export interface Publisher {
+  publish(entry: RevocationEntry): void;
+  /** Settles once the shared cache has everything that was published before this call, or an attempt failed. Never rejects. */
+  settled(): Promise<IsShared>;
+  /** Settles once the shared cache has everything. */
+  allShared(): Promise<void>;
+  /** Revocations that wait. */
+  readonly unshared: number;
+  close(): void;
+}
+
+export interface PublisherOptions {
+  readonly messages: Pick<SharedMessages, 'publish'>;
+  /** Writes the entries of one message. Never rejects. */
+  readonly write: (batch: readonly RevocationEntry[]) => Promise<readonly KeepResult[]>;
+  readonly logger: Logger;
+}
+
+/** Waits for an attempt that includes everything up to a sequence number. */
+interface Waiter {
+  readonly upTo: number;
+  readonly resolve: () => void;
+}
+
+interface Waiting extends RevocationEntry {
+  readonly sequence: number;
+}
+
+/** A replica may publish its whole list at once, with one entry for each issuer besides. Beyond that, the oldest are dropped. */
+const MAX_UNSHARED = 2 * MAX_REVOCATIONS;
+/** A slow server may take an hour for a long list. Meanwhile, signals of transmitters are applied but not acknowledged. */
+const SETTLE_MS = 5000;
+const RETRY_MS = 500;
+
+export function createPublisher({ messages, write, logger }: PublisherOptions): Publisher {
+  /** The oldest first. */
+  const unshared = new Map<string, Waiting>();
+  const waiters = new Set<Waiter>();
+  let sequence = 0;
+  let isPublishing = false;
+  let isFailureLogged = false;
+  let retry: NodeJS.Timeout | undefined;
+  let isClosed = false;
+
+  const isSharedUpTo = (upTo: number): boolean => (unshared.values().next().value?.sequence ?? Infinity) > upTo;
+
+  /**
+   * Writes, then publishes. A replica that starts meanwhile subscribes before it reads, so it learns by one of the two. The reverse
+   * order could miss it twice.
+   */
+  async function shareBatch(batch: readonly RevocationEntry[]): Promise<boolean> {
+    const results = await write(batch);
+    const isPublished = await messages.publish('revoked', batch.map(toWire));
+    for (const [index, entry] of batch.entries()) {
+      const isShared = isPublished && results[index] !== 'failed';
+      if (isShared && unshared.get(idOf(entry)) === entry) unshared.delete(idOf(entry));
+    }
+    return isPublished && !results.includes('failed');
+  }
+
+  async function shareAll(): Promise<void> {
+    clearTimeout(retry);
+    isPublishing = true;
+    // One revocation adds up to two entries, which share a message.
+    await Promise.resolve();
+    let succeeded = true;
+    while (succeeded && unshared.size > 0) {
+      const [batch = []] = batchesOf(unshared.values());
+      succeeded = await shareBatch(batch);
+      settle((upTo) => !succeeded || isSharedUpTo(upTo));
+    }
+    isPublishing = false;
+    if (isClosed) return;
+    if (!succeeded) retry = setTimeout(() => void shareAll(), RETRY_MS).unref();
+    logChange(succeeded);
+  }
+
+  function settle(isSettled: (upTo: number) => boolean): void {
+    for (const waiter of waiters) {
+      if (!isSettled(waiter.upTo)) continue;
+      waiters.delete(waiter);
+      waiter.resolve();
+    }
+  }
+
+  function logChange(succeeded: boolean): void {
+    if (isFailureLogged !== succeeded) return;
+    isFailureLogged = !succeeded;
+    if (succeeded) logger.info({}, 'the revocations that waited were written to the shared cache');
+    else
+      logger.warn(
+        {},
+        'a revocation was not written to the shared cache; retrying, because other replicas do not know it',
+      );
+  }
+
+  /** @param limitMs undefined: waits for as long as it takes */
+  async function nextAttempt(upTo: number, limitMs?: number): Promise<void> {
+    const { promise, resolve } = withResolver();
+    const waiter = { upTo, resolve };
+    waiters.add(waiter);
+    await (limitMs === undefined ? promise : inTime(promise, limitMs).catch(() => {}));
+    waiters.delete(waiter);
+  }
+
+  return {
+    publish(entry) {
+      const id = idOf(entry);
+      sequence += 1;
+      unshared.delete(id);
+      unshared.set(id, { ...entry, sequence });
+      if (unshared.size > MAX_UNSHARED) unshared.delete(unshared.keys().next().value as string);
+      if (!isPublishing) void shareAll();
+    },
+    async settled() {
+      const upTo = sequence;
+      if (isPublishing && !isSharedUpTo(upTo)) await nextAttempt(upTo, SETTLE_MS);
+      return () => isSharedUpTo(upTo);
+    },
+    async allShared() {
+      while (unshared.size > 0) await nextAttempt(sequence);
+    },
+    get unshared() {
+      return unshared.size;
+    },
+    close() {
+      isClosed = true;
+      clearTimeout(retry);
+    },
+  };
+}
+
+function withResolver(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+  let resolve = (): void => {};
+  const promise = new Promise<void>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
+}

@@ -1,0 +1,192 @@
+import type { Clock } from '../clock/clock.ts';
+import type { Logger } from '../observability/logger.ts';
+import type { RecordSummary, SharedRecords } from '../shared-cache/records.ts';
+import type { RevocationEntry } from '../tokens/revocation-list.ts';
+import type { Revocations } from '../tokens/revocations.ts';
+import { createPause } from './pause.ts';
+import type { Publisher } from './publisher.ts';
+import { idOf, readEntries } from './revocation-wire.ts';
+
+/** The list of this replica, which learns the stored revocations. */
+export type KnownRevocations = Pick<Revocations, 'restore' | 'list'>;
+
+/** Reconciles this replica with the shared cache: at the start, after each reconnection, and regularly. */
+export interface Reconciler {
+  /** Reads now, or joins the reading in progress. Never rejects. @returns false if it failed, and will be retried */
+  refresh(): Promise<boolean>;
+  /** The subscription began again, so that earlier messages may be lost. */
+  resubscribed(): void;
+  /** This replica knows what the shared cache has. */
+  readonly isCurrent: boolean;
+  /** This replica has read everything once. */
+  readonly isComplete: boolean;
+  /** Settles when it has. */
+  readonly completed: Promise<void>;
+  /** The mark was missing, and this replica waits for others to write. */
+  readonly isWaiting: boolean;
+  close(): void;
+}
+
+export interface ReconcilerOptions {
+  readonly records: Pick<SharedRecords, 'readAll' | 'mark'>;
+  readonly known: () => KnownRevocations;
+  readonly publisher: Pick<Publisher, 'publish' | 'allShared'>;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly rememberMs: number;
+  /** Issuers whose tokens can be revoked. */
+  readonly issuers: readonly string[];
+  readonly random: () => number;
+  /** How long a replica waits for others where the mark is missing. */
+  readonly waitMs: number;
+  /** Called after each reading. */
+  readonly onRead: (summary: RecordSummary) => void;
+}
+
+interface Stored extends RecordSummary {
+  /** Epoch milliseconds by identity, of records that outlast the rotation of the key. */
+  readonly current: ReadonlyMap<string, number>;
+}
+
+/** A failover at the server may have lost a message or a record without a trace. */
+const REFRESH_MS = 60_000;
+/** The pause after a reading is at least 50 times as long. 80,000 revocations take 4 to 11 seconds. */
+const REST_FACTOR = 50;
+const RETRY_MS = 500;
+
+export function createReconciler(options: ReconcilerOptions): Reconciler {
+  const { records, known, publisher, clock, logger, rememberMs, issuers, random, waitMs, onRead } = options;
+  const pause = createPause();
+  let isStale = true;
+  let isComplete = false;
+  let isReadable = false;
+  let isWaiting = false;
+  let isMarking = false;
+  let readsAgain = false;
+  let isClosed = false;
+  let unreadable = 0;
+  let readingMs = 0;
+  let running: Promise<boolean> | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let complete = (): void => {};
+  const completed = new Promise<void>((resolve) => {
+    complete = resolve;
+  });
+
+  async function reconcile(): Promise<boolean> {
+    let stored = await read();
+    if (isStale && stored?.isMarked === false) {
+      // Replicas that start wait for what this one knows.
+      if (isComplete) publishMissing(stored);
+      isWaiting = true;
+      await pause.wait(waitMs);
+      isWaiting = false;
+      stored = await read();
+    }
+    if (stored === undefined || readsAgain || isClosed) return false;
+    if (isStale && stored.isFull) refuseOlder();
+    isStale = false;
+    isComplete = true;
+    complete();
+    onRead(stored);
+    if (!stored.isFull) {
+      publishMissing(stored);
+      void mark();
+    }
+    return true;
+  }
+
+  async function read(): Promise<Stored | undefined> {
+    const startedMs = clock.monotonicMs();
+    const current = new Map<string, number>();
+    const summary = await records.readAll((page) => {
+      known().restore(readEntries(page.map(({ payload }) => payload)));
+      // The others are written again under the first key, before an operator removes theirs.
+      const lasting = page.filter(({ isCurrent }) => isCurrent).map(({ payload }) => payload);
+      for (const entry of readEntries(lasting)) current.set(idOf(entry), entry.atMs);
+    });
+    readingMs = clock.monotonicMs() - startedMs;
+    if (summary === undefined) return undefined;
+    if (summary.unreadable > unreadable) {
+      logger.warn(
+        {},
+        `${summary.unreadable} records of revocations do not open: check that replicas have the same cache.shared.key`,
+      );
+    }
+    unreadable = summary.unreadable;
+    return { ...summary, current };
+  }
+
+  /** The server may have lost its data: it restarted empty, or another one took over. */
+  function publishMissing({ current }: Stored): void {
+    const isMissing = (entry: RevocationEntry): boolean =>
+      (current.get(idOf(entry)) ?? Number.NEGATIVE_INFINITY) < entry.atMs;
+    for (const entry of known().list().filter(isMissing)) publisher.publish(entry);
+  }
+
+  async function mark(): Promise<void> {
+    if (isMarking) return;
+    isMarking = true;
+    await publisher.allShared();
+    // A server that has lost its data meanwhile is not complete.
+    if (!isStale) await records.mark(clock.wallMs() + rememberMs);
+    isMarking = false;
+  }
+
+  /** Revocations that found no room are unknown to a replica that received no message of them, so any older token may be revoked. */
+  function refuseOlder(): void {
+    const atMs = clock.wallMs();
+    known().restore(issuers.map((issuer) => ({ key: '', issuer, atMs })));
+    logger.error({}, 'the shared cache is full of revocations; refusing all older tokens: lower signals.remember');
+  }
+
+  /** Reads again if the subscription began during the reading, because messages before it were lost. */
+  async function reconcileUntilCurrent(): Promise<boolean> {
+    try {
+      for (;;) {
+        readsAgain = false;
+        const succeeded = await reconcile();
+        if (!readsAgain || isClosed) return succeeded;
+      }
+    } catch (error) {
+      logger.error({ err: error }, 'unexpected error; reading the stored revocations again');
+      return false;
+    }
+  }
+
+  function refresh(): Promise<boolean> {
+    running ??= reconcileUntilCurrent().then((succeeded) => {
+      running = undefined;
+      isReadable = succeeded;
+      clearTimeout(timer);
+      const restMs = Math.max(REFRESH_MS, readingMs * REST_FACTOR) * (0.75 + random() / 2);
+      if (!isClosed) timer = setTimeout(() => void refresh(), succeeded ? restMs : RETRY_MS).unref();
+      return succeeded;
+    });
+    return running;
+  }
+
+  return {
+    refresh,
+    resubscribed() {
+      isStale = true;
+      readsAgain = running !== undefined;
+      void refresh();
+    },
+    get isCurrent() {
+      return !isStale && isReadable;
+    },
+    get isComplete() {
+      return isComplete;
+    },
+    completed,
+    get isWaiting() {
+      return isWaiting;
+    },
+    close() {
+      isClosed = true;
+      clearTimeout(timer);
+      pause.end();
+    },
+  };
+}
