@@ -1,7 +1,7 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { serverPath } from './config-paths.ts';
 import { type Finding, fine, problem, warning } from './finding.ts';
-import { type OAuthError, oauthErrorOf, quoting } from './oauth-error.ts';
+import { inOrder, type OAuthError, oauthErrorOf, quoting } from './oauth-error.ts';
 import { issuedTokenOf, type RecordedRequest, sentIn } from './recorded-request.ts';
 
 /** Sent as the subject token. A server that refuses it for itself has accepted the client that sent it. */
@@ -72,9 +72,11 @@ function isClientRefused({ status, error, description }: OAuthError): boolean {
 }
 
 /** Whether the server knows the client but does not let it exchange tokens. */
-function isExchangeDisabled({ status, error, description }: OAuthError): boolean {
+function isExchangeDisabled(refusal: OAuthError): boolean {
+  const { status, error } = refusal;
   if (error === 'unsupported_grant_type') return true;
-  if (/exchange.*(not|n't).*(enabled|allowed|supported)|not allowed to exchange/i.test(description)) return true;
+  if (/not allowed to exchange/i.test(refusal.description)) return true;
+  if (inOrder(refusal, /exchange/i, /not|n't/i, /enabled|allowed|supported/i)) return true;
   return error === 'unauthorized_client' && status !== 401;
 }
 

@@ -1,6 +1,6 @@
 import { serverPath } from './config-paths.ts';
 import { type Finding, listed, problem } from './finding.ts';
-import { type FailedExchange, isEntra } from './oauth-error.ts';
+import { type FailedExchange, inOrder, isEntra } from './oauth-error.ts';
 
 /** The caller's token is not for the client that exchanges it. */
 export function subjectAudience(failed: FailedExchange): Finding | undefined {
@@ -51,13 +51,15 @@ export function subjectIssuer(failed: FailedExchange): Finding | undefined {
   const iss = subject?.iss;
   const of = iss === undefined ? 'an issuer that cannot be read' : `issuer "${show(iss)}"`;
   const what = `the server refused the caller's token`;
-  if (/connecting to .*issuer/i.test(refusal.description)) {
+  if (inOrder(refusal, /connecting to /i, /issuer/i)) {
     return problem('subject_issuer_unreachable', what, {
       why: `the server cannot fetch the metadata or keys of ${of}, or they lack the key that signed the token`,
       fix: 'make /.well-known/openid-configuration and jwks_uri of that issuer reachable for the server, or upload the keys to it (Google: the JWKS of the provider)',
     });
   }
-  const stated = /issuer in (the )?ID token|token from issuer|subject[_ ]token.*\bissuer/i.test(refusal.description);
+  const stated =
+    /issuer in (the )?ID token|token from issuer/i.test(refusal.description) ||
+    inOrder(refusal, /subject[_ ]token/i, /\bissuer/i);
   // Tokens of these types must be the server's own. Other types may come from other issuers.
   const type = request.form.get('subject_token_type') ?? ':access_token';
   const own = /:(access_token|id_token)$/.test(type) && !failed.secondLeg && !isDexOnToken(failed);

@@ -1,16 +1,13 @@
 import type { JWTPayload } from 'jose';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import { redact } from '../observability/logged-error.ts';
-import { hideCredentials, type SentValue } from '../tokens/sent-values.ts';
+import type { SentValue } from '../tokens/sent-values.ts';
+import { quoteWords, type RefusalWords, refusalWords } from '../tokens/token-refusal.ts';
 import type { Finding, ShowClaim } from './finding.ts';
 import { jsonBodyOf, type TokenResponse } from './recorded-request.ts';
 
 /** An OAuth error response (RFC 6749 section 5.2). */
-export interface OAuthError {
+export interface OAuthError extends RefusalWords {
   readonly status: number;
-  readonly error: string;
-  /** Unredacted, for matching only. */
-  readonly description: string;
   /** Status, error and description without anything that may be a token. Safe to show. */
   readonly shown: string;
 }
@@ -49,23 +46,19 @@ export function oauthErrorOf(
 ): OAuthError | undefined {
   const { status } = request;
   if (status === undefined || status < 400 || status >= 500 || BUSY.has(status)) return undefined;
-  const { error, error_description: described } = errorFields(jsonBodyOf(request));
-  const text = (value: unknown) => (typeof value === 'string' ? value : '');
-  const hidden = (part: string) => redact(hideCredentials(part, sent));
-  const shown = [text(error), text(described)].filter((part) => part !== '').map(hidden);
-  return {
-    status,
-    error: text(error),
-    description: text(described),
-    shown: shown.length === 0 ? `${status}, without an OAuth error` : `${status} ${shown.join(': ')}`,
-  };
+  const words = refusalWords(jsonBodyOf(request));
+  const quoted = quoteWords(words, sent);
+  return { ...words, status, shown: quoted === '' ? `${status}, without an OAuth error` : `${status} ${quoted}` };
 }
 
-/** Google's API has an object in `error`, with the code in `status` and the description in `message`. */
-function errorFields({ error, error_description }: Readonly<Record<string, unknown>>) {
-  if (typeof error !== 'object' || error === null) return { error, error_description };
-  const { status, message } = error as Record<string, unknown>;
-  return { error: status, error_description: message };
+/** Whether matches follow each other in the description. One expression with `.*` between them would take quadratic time. */
+export function inOrder({ description }: OAuthError, ...patterns: readonly RegExp[]): boolean {
+  let rest = description;
+  return patterns.every((pattern) => {
+    const match = pattern.exec(rest);
+    if (match !== null) rest = rest.slice(match.index + match[0].length);
+    return match !== null;
+  });
 }
 
 /** Whether the server is Entra, by its error numbers or its address. */

@@ -2,8 +2,8 @@ import type { ErrorCode } from '../error-catalogue.ts';
 import { CambistError } from '../errors.ts';
 import { redact } from '../observability/logged-error.ts';
 import { type InteractionFacts, interactionOf, urlsIn } from './interaction.ts';
-import { type JsonObject, textOf } from './json-object.ts';
-import { hideCredentials } from './sent-values.ts';
+import { isJsonObject, type JsonObject, textOf } from './json-object.ts';
+import { hideCredentials, type SentValue } from './sent-values.ts';
 
 /** The facts about a request that decide what its refusal means. */
 export interface RefusalFacts extends InteractionFacts {
@@ -19,26 +19,54 @@ export interface RefusalFacts extends InteractionFacts {
  */
 export function toRefusal(status: number, body: JsonObject | undefined, facts: RefusalFacts): CambistError {
   const { serverName, credentialOwner } = facts;
-  const error = textOf(body?.error);
-  const description = textOf(body?.error_description);
+  const words = refusalWords(body);
   const interaction = body === undefined ? undefined : interactionOf(body, facts);
-  const code = interaction?.code ?? codeOf(error, description, credentialOwner);
+  const code = interaction?.code ?? codeOf(words, credentialOwner);
   const sent = [...facts.sent, ...urlsIn(body)];
-  const reason = [error, description]
-    .filter((part) => part !== '')
-    .map((part) => redact(hideCredentials(part, sent)))
-    .join(': ');
+  const reason = quoteWords(words, sent);
   const note = interaction?.note === undefined ? '' : `; ${interaction.note}`;
   return new CambistError(
     code,
     `authorization server "${serverName}" refused with ${status}${reason === '' ? '' : `, ${reason}`}${note}`,
-    { oauthError: redact(hideCredentials(error, sent)), ...interaction?.options },
+    { oauthError: quote(words.error, sent), ...interaction?.options },
   );
+}
+
+/** The words of a refusal. Unredacted, for matching only. */
+export interface RefusalWords {
+  readonly error: string;
+  readonly description: string;
+}
+
+/** Bounds the work of every expression that searches the words. No known server writes more. */
+const MAX_LENGTH = 2048;
+
+/** Reads the words of a refusal, cut to their maximum. Google's `error` is an object: the code in `status`, the description in `message`. */
+export function refusalWords(body: JsonObject | undefined): RefusalWords {
+  const { error, error_description: description } = body ?? {};
+  const [code, text] = isJsonObject(error) ? [error.status, error.message] : [error, description];
+  return { error: textOf(code).slice(0, MAX_LENGTH), description: textOf(text).slice(0, MAX_LENGTH) };
+}
+
+/** Error and description without anything that may be a token. Safe to show. */
+export function quoteWords({ error, description }: RefusalWords, sent: readonly SentValue[]): string {
+  return [error, description]
+    .filter((part) => part !== '')
+    .map((part) => quote(part, sent))
+    .join(': ');
+}
+
+function quote(text: string, sent: readonly SentValue[]): string {
+  const hidden = hideCredentials(text, sent);
+  if (text.length < MAX_LENGTH) return redact(hidden);
+  // A text that was cut may end within a credential.
+  const longest = Math.max(0, ...sent.map(({ value }) => value.length));
+  return redact(hidden.slice(0, Math.max(0, hidden.length - longest)));
 }
 
 type CredentialOwner = RefusalFacts['credentialOwner'];
 
-function codeOf(error: string, description: string, owner: CredentialOwner): ErrorCode {
+function codeOf({ error, description }: RefusalWords, owner: CredentialOwner): ErrorCode {
   switch (error) {
     case 'invalid_grant':
     // Token endpoints do not define this error, but Keycloak's legacy exchange uses it for the subject token.

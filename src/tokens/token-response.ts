@@ -90,12 +90,12 @@ export function asksForNonce({ status, text }: HttpResponse): boolean {
 function readToken(body: JsonObject, expected: ExpectedResponse): TokenResponse {
   const { serverName } = expected;
   const accessToken = textOf(body.access_token);
-  const repeated = findRepeated(accessToken, expected.sent, expected.sentEarlier);
-  if (repeated !== undefined) throw repeatsRequest(serverName, repeated);
-  if (!isB64Token(accessToken)) throw unusable(serverName, 'its "access_token" is missing or malformed');
   if (accessToken.length > MAX_TOKEN_LENGTH) {
     throw unusable(serverName, `its "access_token" is longer than ${MAX_TOKEN_LENGTH} characters`);
   }
+  const repeated = findRepeated(accessToken, expected.sent, expected.sentEarlier);
+  if (repeated !== undefined) throw repeatsRequest(serverName, repeated);
+  if (!isB64Token(accessToken)) throw unusable(serverName, 'its "access_token" is missing or malformed');
   const name = textOf(body.token_type).toLowerCase();
   const accepted = TOKEN_TYPES[expected.kind];
   const tokenType = accepted.find((type) => type.toLowerCase() === name);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
+import { quoteWords, refusalWords } from '../../../src/tokens/token-refusal.ts';
 import { errorOf, read } from './read-response.ts';
 import { failsWith } from './sample.ts';
 
@@ -67,6 +68,19 @@ for (const [status, error, description, code, own = code] of refusals) {
     assert.throws(() => read(body, { status, credentialOwner: 'cambist' }), failsWith(own));
   });
 }
+
+test('reads no more than 2 KiB of what a server writes, and quotes no credential that this cuts', () => {
+  const words = refusalWords({ error: 'x'.repeat(9000), error_description: 'audience '.repeat(30_000) });
+  assert.deepEqual([words.error.length, words.description.length], [2048, 2048]);
+  const late = { error: 'invalid_client', error_description: `${'-'.repeat(2048)} audience not found` };
+  assert.equal(errorOf(() => read(late, { status: 400 })).code, 'ERR_CLIENT_REFUSED');
+  const sent = [{ name: 'client_secret', value: 'pa-ss-wo-rd', isCredential: true }];
+  const description = refusalWords({ error_description: 'pa-ss-wo-rd '.repeat(200) }).description;
+  assert.match(description, /pa-ss-wo$/);
+  assert.match(quoteWords({ error: '', description }, sent), /^(?:\[redacted\] )+\[?\w*…?$/);
+  const short = quoteWords({ error: '', description: `${'pa-ss-wo-rd'.repeat(186)}pa` }, sent);
+  assert.doesNotMatch(short, /pa/);
+});
 
 test('passes the claims of interaction_required on unchanged', () => {
   const claims = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}';
