@@ -121,12 +121,18 @@ const INVISIBLE = /[\p{Cc}\p{Cf}\p{Z}]+/gu;
 /** Most keys, which only differ by case. */
 const ASCII_LETTERS = /^[A-Za-z]+$/;
 
-/** A key as the most lenient parser compares it: up to a NUL, without invisible characters, ignoring case and width. */
+/** `taskId` in letters that take two code units each. A longer text is no spelling of a routing key. */
+const MAX_KEY_LENGTH = 12;
+
+/**
+ * A key as the most lenient parser compares it: up to a NUL, without invisible characters, ignoring case and width. Empty if it
+ * is longer than every routing key, because normalizing takes quadratic time for a run of combining marks.
+ */
 function fold(key: string): string {
   if (ASCII_LETTERS.test(key)) return key.toLowerCase();
   const nul = key.indexOf('\0');
-  const text = nul === -1 ? key : key.slice(0, nul);
-  return text.normalize('NFKC').replace(INVISIBLE, '').toUpperCase().toLowerCase();
+  const text = (nul === -1 ? key : key.slice(0, nul)).replace(INVISIBLE, '');
+  return text.length > MAX_KEY_LENGTH ? '' : text.normalize('NFKC').toUpperCase().toLowerCase();
 }
 
 const FOLDED = ROUTING_KEYS.map((keys) => new Set([...keys].map(fold)));

@@ -114,6 +114,16 @@ test('refuses a message with more than 1000 keys', () => {
   }
 });
 
+test('normalizes no text that is longer than a routing key can be', (t) => {
+  const normalize = t.mock.method(String.prototype, 'normalize');
+  const marks = '\u0301'.repeat(20_000) + '\u0316'.repeat(20_000);
+  const hidden = `n${'\u200b'.repeat(20_000)}ａme`;
+  assert.deepEqual(read(`{"method":"ping","a${marks}":1}`), message('ping', undefined));
+  assert.ok('wrong' in read(`{"method":"tools/call","params":{"name":"read","${hidden}":1}}`));
+  const lengths = normalize.mock.calls.map((call) => String(call.this).length);
+  assert.ok(lengths.length > 0 && Math.max(...lengths) <= 12);
+});
+
 test('accepts any other key, and any key of a nested object', () => {
   for (const text of [
     '{"id":1,"id":2,"method":"tools/call","params":{"name":"read"}}',
