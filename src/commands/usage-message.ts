@@ -10,7 +10,7 @@ export function usageMessage(error: Error & { code?: string }, name: CommandName
       return flag === undefined ? error.message : unknownFlag(flag, name);
     }
     case 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL': {
-      const [, argument] = /'(.*)'/.exec(error.message) ?? [];
+      const [, argument] = /^[^']*'(.*)'/.exec(error.message) ?? [];
       return argument === undefined ? error.message : unexpected(argument, name);
     }
     case 'ERR_PARSE_ARGS_INVALID_OPTION_VALUE': {

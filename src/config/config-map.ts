@@ -14,7 +14,7 @@ export interface ConfigMapEntry {
 
 /** The name that the manifests of cambist use. Under another key, a config is recognized by its routes. */
 const CONFIG_KEY = 'cambist.yaml';
-const HAS_ROUTES = /^\s*"?routes"?\s*:/m;
+const HAS_ROUTES = /^[ \t]*"?routes"?[ \t]*:/m;
 
 /**
  * Finds the cambist configs in Kubernetes manifests: YAML with any number of documents, JSON, and Lists.

@@ -10,7 +10,7 @@ const KEY_LIKE =
  * that look like one. Other texts are returned as they are.
  */
 export function hideKeys(text: string): string {
-  const [, origin, path = '', query] = /^(https?:\/\/[^/?#]*)([^?#]*)(\?.*)?$/i.exec(text) ?? [];
+  const [, origin, path = '', query] = /^(https?:\/\/[^/?#]*)(\/[^?#]*)?(\?.*)?$/is.exec(text) ?? [];
   if (origin === undefined) return text;
   const shown = path
     .split('/')

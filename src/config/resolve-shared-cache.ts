@@ -63,7 +63,7 @@ function readServer(written: SharedCacheFile, node: ConfigNode, sources: Sources
 
 /** Problems do not quote the URL, which may contain a password. */
 function readStoreUrl(text: string): Reading<StoreNode> {
-  const [, scheme, authority = '', rest = ''] = /^([a-z]+):\/\/([^/?#]*)(.*)$/i.exec(text) ?? [];
+  const [, scheme, authority = '', rest = ''] = /^([a-z]+):\/\/([^/?#]*)([/?#].*)?$/is.exec(text) ?? [];
   if (scheme === undefined || !/^(?:rediss?|valkeys?)$/i.test(scheme)) {
     return { problem: 'must start with rediss:// or redis://' };
   }

@@ -17,13 +17,13 @@ interface UrlRules {
 }
 
 /** Scheme, authority, path, query and fragment (RFC 3986 appendix B). */
-const PARTS = /^([A-Za-z][A-Za-z0-9+.-]*):\/\/([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?$/;
+const PARTS = /^([A-Za-z][A-Za-z0-9+.-]*):\/\/([^/?#]*)(\/[^?#]*)?(\?[^#]*)?(#.*)?$/s;
 const URI_CHARACTERS = /^(?:[A-Za-z0-9\-._~:/?#[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})*$/;
 
 /** Reads the URL of an upstream, an issuer or an endpoint. Problems do not quote the URL, which may contain a secret. */
 export function readHttpUrl(text: string, rules: UrlRules): Reading<HttpUrl> {
-  const [, scheme, authority, path, query, fragment] = PARTS.exec(text) ?? [];
-  if (scheme === undefined || authority === undefined || path === undefined) {
+  const [, scheme, authority, path = '', query, fragment] = PARTS.exec(text) ?? [];
+  if (scheme === undefined || authority === undefined) {
     return { problem: 'must be an absolute URL, as in https://backend.example.com/mcp' };
   }
   const secure = scheme.toLowerCase() === 'https';
@@ -63,7 +63,7 @@ export function toUpstream({ origin, host, path }: HttpUrl): Upstream {
 
 /** The canonical URI of an MCP server: no query, no fragment, no trailing slash. */
 export function canonicalUri(upstream: Upstream): string {
-  return upstream.origin + upstream.path.replace(/\/+$/, '');
+  return upstream.origin + upstream.path.replace(/(?<!\/)\/+$/, '');
 }
 
 /** Tells whether a path contains `.` or `..` as a segment, plain or percent-encoded. */

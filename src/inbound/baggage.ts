@@ -9,7 +9,7 @@ const MAX_LENGTH = 8192;
 const MAX_MEMBERS = 64;
 
 /** `key=value;properties`. Some SDKs drop the whole header for one malformed member. */
-const WELL_FORMED = /^[!#$%&'*+.^_`|~\w-]+[ \t]*=[ \t]*[!#-+\--:<-[\]-~]*[ \t]*(?:;[!-+\--~ \t]*)?$/;
+const WELL_FORMED = /^[!#$%&'*+.^_`|~\w-]+[ \t]*=[ \t]*(?:[!#-+\--:<-[\]-~]+[ \t]*)?(?:;[!-+\--~ \t]*)?$/;
 
 /** The caller's baggage with the handle as its first member. @param tokens of the caller, which no member may repeat */
 export function withHandle(values: readonly string[], handle: string, tokens: readonly string[]): string {

@@ -12,7 +12,7 @@ const BUNDLES = [
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g;
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
 /**
  * The roots that programs on this machine trust: those of the system, else those of Node. The files of `SSL_CERT_FILE` and

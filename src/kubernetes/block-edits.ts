@@ -100,7 +100,7 @@ export function expand(page: Page, { value: former, start }: Item, value: Node):
   if (!former.range || isBlockScalar(former) || !isFirstOnLineOrDash(text, start)) return undefined;
   const [from, to] = former.range;
   // The white space before the value goes with it, as far as there is a value.
-  const space = from === to ? 0 : (/[ \t]*$/.exec(text.slice(0, from).slice(-80))?.[0].length ?? 0);
+  const space = from === to ? 0 : (/(?<![ \t])[ \t]*$/.exec(text.slice(0, from).slice(-80))?.[0].length ?? 0);
   const column = columnOf(text, start) + (isSeq(value) && !style.indentSeq ? 0 : style.indent);
   const place = nextLine(text, to);
   const lines = blockText(jsonOf(page, value), column, style);

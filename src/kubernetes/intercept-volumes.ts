@@ -69,5 +69,5 @@ function isTrustMount(mount: Json): boolean {
 }
 
 function isInside(path: string, folder: string): boolean {
-  return `${path.replace(/\/+$/, '')}/`.startsWith(`${folder}/`);
+  return path === folder || path.startsWith(`${folder}/`);
 }

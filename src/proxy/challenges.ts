@@ -130,7 +130,7 @@ export function withoutScopeChallenges(
     return mayKeep(scopesOf(parameterOf(parameters, 'scope')));
   });
   if (kept.length === texts.length) return value;
-  return kept.length === 0 ? undefined : kept.map((text) => text.replace(/[ \t,]+$/, '')).join(', ');
+  return kept.length === 0 ? undefined : kept.map((text) => text.replace(/(?<![ \t,])[ \t,]+$/, '')).join(', ');
 }
 
 function scopesOf(text: string | undefined): readonly string[] {

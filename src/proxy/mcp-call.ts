@@ -128,7 +128,7 @@ function isLikeCredential(text: string, tokens: readonly string[]): boolean {
 
 /** The query of a resource has arguments, and its authority may have a password. */
 function withoutQuery(uri: string): string {
-  return uri.replace(/[?#].*$/s, '').replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/@]*@/i, '$1');
+  return uri.replace(/[?#].*/s, '').replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/@]*@/i, '$1');
 }
 
 function bounded(text: string): string {

@@ -38,7 +38,7 @@ function readEnvironment(name: string, what: string): Secret {
   const value = process.env[name];
   if (value === undefined)
     throw unavailable(`${what}: environment variable "${name}" is not set: set it and restart cambist`);
-  const text = value.replace(/[\r\n]+$/, '');
+  const text = value.replace(/(?<![\r\n])[\r\n]+$/, '');
   const known = fromEnvironment.get(name);
   if (known?.reveal() === text) return known;
   const secret = new Secret(text);

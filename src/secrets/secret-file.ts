@@ -63,7 +63,7 @@ export function createSecretFileReader(clock: Clock = systemClock): ReadSecretFi
     if (!stats.isFile()) return 'not_a_file';
     const content = await readStart(handle);
     if (content.length > MAX_SECRET_BYTES) return 'too_large';
-    const secret = new Secret(content.toString('utf8').replace(/[\r\n]+$/, ''));
+    const secret = new Secret(content.toString('utf8').replace(/(?<![\r\n])[\r\n]+$/, ''));
     if (changedAtMs(stats) + SETTLED_MS <= nowMs) remember(file, { stats, secret, checkedAtMs });
     return secret;
   }

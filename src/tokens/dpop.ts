@@ -51,7 +51,7 @@ export function createDpopProver(clock: Clock): DpopProver {
       const nonce = nonces.get(nonceFrom);
       return new SignJWT({
         htm: method,
-        htu: url.replace(/[?#].*$/s, ''),
+        htu: url.replace(/[?#].*/s, ''),
         ...(accessToken !== undefined && { ath: createHash('sha256').update(accessToken).digest('base64url') }),
         ...(nonce !== undefined && { nonce }),
       })
