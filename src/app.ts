@@ -6,6 +6,7 @@ import { restartKeys } from './config/restart-keys.ts';
 import type { InterceptListeners } from './intercept/listeners.ts';
 import { limitConnections } from './listeners/limit-connections.ts';
 import { openListener } from './listeners/listen.ts';
+import { fitConnections, logAcceptErrors, reachedLimit } from './listeners/open-files.ts';
 import type { LogLevelControl } from './observability/log-level.ts';
 import type { Logger } from './observability/logger.ts';
 import { SAMPLE_MS } from './observability/recent-traffic.ts';
@@ -62,7 +63,8 @@ interface Servers {
  * @param tracing undefined: no spans are made
  * @throws {Error} where a listener cannot open
  */
-export async function startApp(first: Config, version: string, logger: Logger, tracing?: Tracing): Promise<App> {
+export async function startApp(written: Config, version: string, logger: Logger, tracing?: Tracing): Promise<App> {
+  const first = fitConnections(written, logger);
   let active = activate(first);
   const activeConfig = (): ActiveConfig => active;
   const parts = await createParts(first, { activeConfig, version, logger, tracing });
@@ -90,8 +92,9 @@ export async function startApp(first: Config, version: string, logger: Logger, t
   const connections = limitConnections(proxy.server, {
     max: () => active.config.limits.maxConnections,
     http: proxy.server,
-    onDropped: (count) => logger.warn({}, `limits.max_connections is reached; dropped ${count} connections`),
+    onDropped: (count) => logger.warn({}, `${reachedLimit(active.config.limits)}; dropped ${count} connections`),
   });
+  logAcceptErrors(proxy.server, 'listen', logger);
   const servers: Servers = { proxy, admin: createAdminListener(parts, () => active.config, version, connections) };
   const { addresses, redirected } = await openListeners(parts, servers, async () => {
     if (tlsBridge === undefined) return undefined;
@@ -110,7 +113,8 @@ export async function startApp(first: Config, version: string, logger: Logger, t
 
   return {
     ...addresses,
-    reload(config) {
+    reload(next) {
+      const config = fitConnections(next, logger);
       active = activate(config);
       const closed = tracker.tunnels.closeRouted(active.table);
       if (closed > 0) logger.warn({}, `closed ${closed} tunnels to hosts that have a route now`);

@@ -5,6 +5,7 @@ import type { Config } from '../config/config.ts';
 import type { InboundSide } from '../inbound/inbound.ts';
 import { displaceConnections } from '../listeners/displace-connections.ts';
 import type { ConnectionLimit } from '../listeners/limit-connections.ts';
+import { logAcceptErrors, withinOpenFiles } from '../listeners/open-files.ts';
 import type { Counts } from '../observability/counts.ts';
 import type { LogLevelControl } from '../observability/log-level.ts';
 import type { Logger } from '../observability/logger.ts';
@@ -70,9 +71,10 @@ export function createAdminListener(
     logLevel,
     hosts: () => activeConfig().adminHosts,
   });
-  const connections = displaceConnections(server.server, MAX_ADMIN_CONNECTIONS, (count) => {
+  const connections = displaceConnections(server.server, withinOpenFiles(MAX_ADMIN_CONNECTIONS), (count) => {
     logger.warn({}, `too many connections to the admin listener; dropped ${count}`);
   });
+  logAcceptErrors(server.server, 'admin', logger);
   return server;
 }
 

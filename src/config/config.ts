@@ -45,6 +45,8 @@ export interface Config {
     /** Of requests and tunnels to one origin. */
     readonly maxInFlightPerUpstream: number;
     readonly maxConnections: number;
+    /** The process's limit of open files, where `maxConnections` is lowered to it. */
+    readonly cappedByFiles?: number | undefined;
     readonly maxHeaderBytes: number;
     readonly shutdownGraceMs: number;
   };

@@ -4,6 +4,7 @@ import type { Inbound } from '../config/optional-sections.ts';
 import type { Upstream } from '../config/route.ts';
 import { limitConnections } from '../listeners/limit-connections.ts';
 import { openListener } from '../listeners/listen.ts';
+import { logAcceptErrors, reachedLimit } from '../listeners/open-files.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { MetricFamily } from '../observability/metric-families.ts';
 import type { ConnectionCounts } from '../observability/metrics.ts';
@@ -121,8 +122,10 @@ export async function createInbound(first: Config, options: InboundOptions): Pro
   const connections = limitConnections(server.server, {
     max: () => active.config.limits.maxConnections,
     http: server.server,
-    onDropped: (count) => logger.warn({}, `limits.max_connections is reached; dropped ${count} connections of callers`),
+    onDropped: (count) =>
+      logger.warn({}, `${reachedLimit(active.config.limits)}; dropped ${count} connections of callers`),
   });
+  logAcceptErrors(server.server, 'inbound.listen', logger);
 
   return {
     open: () => openListener(server, inbound.listen, 'inbound.listen', first.socketMode),

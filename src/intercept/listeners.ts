@@ -4,6 +4,7 @@ import { createServer, type Server } from 'node:net';
 import type { TcpListen } from '../config/addresses.ts';
 import { limitConnections } from '../listeners/limit-connections.ts';
 import { KEEP_ALIVE_PROBES, listenUrl, whyNotListening } from '../listeners/listen.ts';
+import { logAcceptErrors, reachedLimit } from '../listeners/open-files.ts';
 import type { Logger } from '../observability/logger.ts';
 import { type RedirectedOptions, serveRedirected } from './redirected.ts';
 
@@ -28,7 +29,8 @@ export async function openInterceptListeners(
   const { activeConfig, http } = options;
   const max = () => activeConfig().config.limits.maxConnections;
   const onDropped = (count: number): void => {
-    logger.warn({}, `limits.max_connections is reached at intercept.listen; dropped ${count} connections`);
+    const reached = reachedLimit(activeConfig().config.limits);
+    logger.warn({}, `${reached}; dropped ${count} connections to intercept.listen`);
   };
   const serve = serveRedirected(options);
   const servers: Server[] = [];
@@ -40,6 +42,7 @@ export async function openInterceptListeners(
     for (const address of addresses) {
       const server = createServer({ allowHalfOpen: true, noDelay: true, ...KEEP_ALIVE_PROBES }, serve);
       limitConnections(server, { max, http, onDropped });
+      logAcceptErrors(server, 'intercept.listen', logger);
       servers.push(server);
       opened.push(await open(server, address));
     }

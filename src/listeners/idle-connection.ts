@@ -13,7 +13,7 @@ export function setSecured(connection: Socket, secure: Socket): void {
  * flight or partly received, and every response was sent. Upgraded connections and tunnels are never idle.
  */
 export function idleConnections(server: Server): (connection: Socket) => boolean {
-  const waiting = new Set(waitingSockets(server));
+  const waiting = new Set(socketsOf(server, 'idle'));
   return (connection) => {
     const socket: Socket & { _httpMessage?: object | null } = secured.get(connection) ?? connection;
     if (socket.bytesRead === 0) return true;
@@ -23,19 +23,37 @@ export function idleConnections(server: Server): (connection: Socket) => boolean
   };
 }
 
+/** Connections whose request waits for its body before it is forwarded. */
+const awaitingBody = new WeakSet<Socket>();
+
+export function setAwaitingBody(socket: Socket, isAwaiting: boolean): void {
+  if (isAwaiting) awaitingBody.add(socket);
+  else awaitingBody.delete(socket);
+}
+
+/** Tells which connections can be closed, because the headers or the awaited body of their only request are incomplete. */
+export function incompleteConnections(server: Server): (connection: Socket) => boolean {
+  const receiving = new Set(socketsOf(server, 'active'));
+  return (connection) => {
+    const socket: Socket & { _httpMessage?: object | null } = secured.get(connection) ?? connection;
+    return receiving.has(socket) && (awaitingBody.has(socket) || (socket._httpMessage ?? null) === null);
+  };
+}
+
 interface NodeConnections {
   idle?(): readonly { readonly socket: Socket }[];
+  active?(): readonly { readonly socket: Socket }[];
 }
 
 /**
  * Node has no public way to ask. Its own `closeIdleConnections` reads this list, and closes them all. In a version without the list,
  * only silent connections are idle.
  */
-function waitingSockets(server: Server): Socket[] {
+function socketsOf(server: Server, state: 'idle' | 'active'): Socket[] {
   const name = Object.getOwnPropertySymbols(server).find(
     ({ description }) => description === 'http.server.connections',
   );
   if (name === undefined) return [];
   const connections = (server as Server & { readonly [key: symbol]: NodeConnections | undefined })[name];
-  return connections?.idle?.().map(({ socket }) => socket) ?? [];
+  return connections?.[state]?.().map(({ socket }) => socket) ?? [];
 }

@@ -1,7 +1,7 @@
 import type { Server as HttpServer } from 'node:http';
 import type { Server, Socket } from 'node:net';
 import { createDropCount } from './drop-count.ts';
-import { idleConnections } from './idle-connection.ts';
+import { idleConnections, incompleteConnections } from './idle-connection.ts';
 
 export interface ConnectionLimit {
   readonly counts: { readonly open: number; readonly dropped: number };
@@ -21,7 +21,8 @@ const PAUSE_MS = 0.01;
 
 /**
  * Bounds the connections of a server whose requests may be long. A new connection takes the place of an idle one, so that clients
- * which hold connections that they do not use cannot keep others out. While all are busy, the new one is closed.
+ * which hold connections that they do not use cannot keep others out. If none is idle, it takes the place of one whose request
+ * is incomplete. While all are busy, the new one is closed.
  *
  * Requests cost nothing. At the limit, a look at all connections finds the idle ones. A new connection then replaces the first of
  * them that has received nothing since. The next look follows when none of them is left.
@@ -29,14 +30,18 @@ const PAUSE_MS = 0.01;
 export function limitConnections(server: Server, { max, http, onDropped }: ConnectionLimitOptions): ConnectionLimit {
   const drops = createDropCount(onDropped);
   const open = new Set<Socket>();
-  /** The connections that the last look found idle, and the bytes that each had received. A new one has received none. */
+  /**
+   * The connections that the last look found idle or incomplete, and the bytes that each had received. A new one has received
+   * none.
+   */
   const seenIdle = new Map<Socket, number>();
   let nextLookMs = 0;
 
   function look(): void {
-    const isIdle = idleConnections(http);
-    for (const socket of open) {
-      if (isIdle(socket)) seenIdle.set(socket, socket.bytesRead);
+    for (const mayGo of [idleConnections(http), incompleteConnections(http)]) {
+      for (const socket of open) {
+        if (mayGo(socket)) seenIdle.set(socket, socket.bytesRead);
+      }
     }
   }
 

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
+import { setAwaitingBody } from '../listeners/idle-connection.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
 import type { Tracing } from '../observability/tracing.ts';
@@ -80,11 +81,14 @@ export class RequestTracker {
   startWaiting(wait: BodyWait<TrackedRequest>): void {
     this.#waiting.add(wait);
     this.options.watch.add(wait);
+    // Behind another response, the connection is in use.
+    if (wait.request.response.socket !== null) setAwaitingBody(wait.socket, true);
   }
 
   stopWaiting(wait: BodyWait<TrackedRequest>): void {
     this.#waiting.delete(wait);
     this.options.watch.remove(wait);
+    setAwaitingBody(wait.socket, false);
   }
 
   /** Callers that send incomplete requests must not keep others out. */

@@ -2,6 +2,7 @@ import type { Clock } from '../clock/clock.ts';
 import type { Signals, Transmitter } from '../config/optional-sections.ts';
 import { displaceConnections } from '../listeners/displace-connections.ts';
 import { openListener } from '../listeners/listen.ts';
+import { logAcceptErrors, withinOpenFiles } from '../listeners/open-files.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { MetricFamily } from '../observability/metric-families.ts';
 import type { ConnectionCounts } from '../observability/metrics.ts';
@@ -90,9 +91,10 @@ export function createSignals(config: Signals, options: SignalsOptions): Signals
         );
   const connections =
     server &&
-    displaceConnections(server.server, MAX_CONNECTIONS, (count) => {
+    displaceConnections(server.server, withinOpenFiles(MAX_CONNECTIONS), (count) => {
       logger.warn({}, `too many connections to signals.listen; dropped ${count}`);
     });
+  if (server !== undefined) logAcceptErrors(server.server, 'signals.listen', logger);
   const healths = new Map([...sources].map(([{ name }, { health }]) => [name, health]));
 
   return {

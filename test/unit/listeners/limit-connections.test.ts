@@ -83,8 +83,7 @@ test('closes the connection that was unused for longest, between two requests', 
 const BUSY: readonly (readonly [name: string, sent: string, received: RegExp])[] = [
   ['a request in flight', get('/hung'), /^$/],
   ['a request behind another', get('/') + get('/hung'), SERVED],
-  ['headers partly received', `${get('/')}GET /other HT`, SERVED],
-  ['a body partly received after its response', 'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc', SERVED],
+  ['a body that its request does not wait for', 'POST /hung HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc', /^$/],
   ['an upgrade', 'GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n', /101 Switching/],
 ];
 
@@ -100,6 +99,26 @@ for (const [name, sent, received] of BUSY) {
     assert.equal(busy.socket.closed, false);
     assert.deepEqual({ ...counts }, { open: 1, dropped: 1 });
     assert.equal(accepted[0]?.destroyed, false);
+  });
+}
+
+for (const [name, sent] of [
+  ['headers', `${get('/')}GET /other HT`],
+  ['a body after its response', 'POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc'],
+] as const) {
+  test(`closes a connection with ${name} partly received for a new one, but an idle one first`, async (t) => {
+    const { accepted, connect, used } = await startLimited(t, 2);
+    const incomplete = await connect();
+    incomplete.send(sent);
+    await soon('what it gets', incomplete.until(SERVED));
+    await eventually('all bytes are read', () => accepted[0]?.bytesRead === sent.length);
+    const idle = await used();
+    await used();
+    await eventually('the idle one is closed', () => idle.socket.closed);
+    assert.equal(incomplete.socket.closed, false);
+    (await connect()).send(get('/hung'));
+    await connect();
+    await eventually('the incomplete one is closed', () => incomplete.socket.closed);
   });
 }
 

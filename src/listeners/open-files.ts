@@ -1,0 +1,58 @@
+import { readFileSync } from 'node:fs';
+import type { Server } from 'node:net';
+import type { Config } from '../config/config.ts';
+import { errorCode } from '../errors.ts';
+import type { Logger } from '../observability/logger.ts';
+
+/** Of all files: a quarter for other listeners, servers and files. Half of the rest is for upstreams. */
+const SHARE_OF_CALLERS = 3 / 8;
+const SHARE_OF_OTHERS = 1 / 8;
+
+/** How many files this process may open, connections included. Infinity on systems without `/proc`. Node has raised it. */
+export function openFiles(): number {
+  try {
+    const limit = /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
+    return Number(limit ?? Infinity);
+  } catch {
+    return Infinity;
+  }
+}
+
+/** Bounds the connections of a listener beside those of callers. */
+export function withinOpenFiles(max: number, files = openFiles()): number {
+  return Math.max(1, Math.min(max, Math.floor(files * SHARE_OF_OTHERS)));
+}
+
+/** Lowers `limits.max_connections` to what the process can open, so that idle connections give way before it can open no more. */
+export function fitConnections(config: Config, logger: Pick<Logger, 'warn'>, files = openFiles()): Config {
+  const { limits, inbound, intercept } = config;
+  const listeners = 1 + (inbound === undefined ? 0 : 1) + (intercept?.listen.length ?? 0);
+  const most = Math.max(1, Math.floor((files * SHARE_OF_CALLERS) / listeners));
+  if (limits.maxConnections <= most) return config;
+  logger.warn(
+    {},
+    `limits.max_connections is lowered from ${limits.maxConnections} to ${most}: the process may open only ${files} files; ` +
+      'raise the limit of open files, as with ulimit -n',
+  );
+  return { ...config, limits: { ...limits, maxConnections: most, cappedByFiles: files } };
+}
+
+/** The limit that the connections of callers have reached, for the log. */
+export function reachedLimit({ maxConnections, cappedByFiles }: Config['limits']): string {
+  if (cappedByFiles === undefined) return 'limits.max_connections is reached';
+  return (
+    `limits.max_connections is reached, lowered to ${maxConnections} because the process may open only ${cappedByFiles} files; ` +
+    'raise the limit of open files, as with ulimit -n'
+  );
+}
+
+/** Without a handler, the process would end when a connection cannot be accepted. @param listener the config key */
+export function logAcceptErrors(server: Server, listener: string, logger: Pick<Logger, 'error'>): void {
+  server.on('error', (err) => {
+    if (!server.listening) return;
+    const code = errorCode(err);
+    const isFull = code === 'EMFILE' || code === 'ENFILE';
+    const why = isFull ? `: too many open files (${code}); raise the limit of open files, as with ulimit -n` : '';
+    logger.error({ err }, `${listener} cannot accept a connection${why}`);
+  });
+}

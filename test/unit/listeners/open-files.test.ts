@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { test } from 'node:test';
+import { fitConnections, logAcceptErrors, openFiles, withinOpenFiles } from '../../../src/listeners/open-files.ts';
+import { configOf } from '../../harness/app.ts';
+import { listen } from '../../harness/http-server.ts';
+
+const CONFIG = { routes: [{ name: 'a', match: { path: '/' }, upstream: 'http://127.0.0.1:1', credential: 'none' }] };
+
+test('lowers limits.max_connections only where the process may open too few files', () => {
+  const warned: string[] = [];
+  const warn = (...[, msg]: readonly unknown[]) => void warned.push(String(msg));
+  const fit = (files: number) => {
+    const { limits } = fitConnections(configOf(CONFIG), { warn }, files);
+    return [limits.maxConnections, limits.cappedByFiles];
+  };
+  assert.deepEqual(fit(Infinity), [20_000, undefined]);
+  assert.deepEqual(fit(1_048_576), [20_000, undefined]);
+  assert.deepEqual(warned, []);
+  assert.deepEqual(fit(1024), [384, 1024]);
+  assert.match(warned.join(), /lowered from 20000 to 384: the process may open only 1024 files; raise .* ulimit -n$/);
+});
+
+test('leaves room for other connections', () => {
+  assert.equal(withinOpenFiles(256, Infinity), 256);
+  assert.equal(withinOpenFiles(256, 4096), 256);
+  assert.equal(withinOpenFiles(256, 1024), 128);
+  assert.equal(withinOpenFiles(256, 3), 1);
+});
+
+test('reads the limit of this process', () => {
+  assert.equal(Number.isFinite(openFiles()), process.platform === 'linux');
+});
+
+test('names too many open files as the cause of a connection that is not accepted', async (t) => {
+  const lines: string[] = [];
+  const server = createServer();
+  logAcceptErrors(server, 'listen', { error: (...[, msg]: readonly unknown[]) => void lines.push(String(msg)) });
+  server.emit('error', Object.assign(new Error('listen'), { code: 'EADDRINUSE' }));
+  await listen(server);
+  t.after(() => server.close());
+  server.emit('error', Object.assign(new Error('accept EMFILE'), { code: 'EMFILE' }));
+  assert.deepEqual(lines, [
+    'listen cannot accept a connection: too many open files (EMFILE); raise the limit of open files, as with ulimit -n',
+  ]);
+});
