@@ -173,7 +173,7 @@ async function runFiles(files: readonly string[], namePattern: string | undefine
 }
 
 /**
- * Says on stderr which processes run. The reporter prints results in the order of the files, so the first slow process holds back
+ * Says on stderr which processes run. The reporter prints results in the order of the files, so the first slow process delays
  * the results of all others.
  */
 function showProgress(programs: readonly string[]) {

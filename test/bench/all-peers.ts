@@ -1,10 +1,7 @@
 import type { Peers } from './cases.ts';
-import { createAuthbridge } from './peers/authbridge.ts';
 import { createCambist } from './peers/cambist.ts';
-import { balancedReplicas, clustered, replicas, samePort, sharingReplicas } from './peers/cores.ts';
 import { bareFastify } from './peers/fastify-http-proxy.ts';
 import { haproxy } from './peers/haproxy.ts';
-import { httpProxy } from './peers/http-proxy.ts';
 import { nginx } from './peers/nginx.ts';
 import { bareExchange, bareUndici, bareUndiciWhole } from './peers/undici.ts';
 
@@ -15,11 +12,8 @@ export interface Build {
   readonly nodeFlags?: readonly string[];
 }
 
-/**
- * All contestants, with the variants of cambist from one build.
- * @param authbridge the program of AuthBridge
- */
-export function createPeers(build: Build = {}, authbridge?: string): Peers {
+/** All contestants, with the variants of cambist from one build. */
+export function createPeers(build: Build = {}): Peers {
   const cambist = { name: 'cambist', logLevel: 'info', ...build } as const;
   return {
     cambist: createCambist(cambist),
@@ -36,10 +30,7 @@ export function createPeers(build: Build = {}, authbridge?: string): Peers {
     undiciWhole: bareUndiciWhole,
     exchange: bareExchange,
     fastify: bareFastify,
-    httpProxy,
     nginx,
     haproxy,
-    authbridge: authbridge === undefined ? [] : [createAuthbridge(authbridge)],
-    cores: [replicas, sharingReplicas, balancedReplicas, clustered, samePort],
   };
 }

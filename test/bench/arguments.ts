@@ -11,10 +11,7 @@ Compares cambist with other proxies. All run at the same time and are measured i
   --rounds N         number of rounds (default: 6)
   --quick            a smoke test with short rounds; do not quote its figures
   --node FILE        run the proxies on this Node (default: the Node that runs the bench)
-  --authbridge FILE  also measure this AuthBridge (the program authbridge-proxy)
   --json             print JSON
-  --plot DIR         also draw the charts of the cases "call" and "latency" as SVG
-  --from FILE        do not measure: take the JSON of an earlier run
 
   --against BUILD    compare this build with another one only: a git revision, or a file main.js.
                      The exit code is 1 if this build takes more CPU: more than 10 %, with 95 % confidence
@@ -27,19 +24,13 @@ const QUICK: Bounds = { rounds: 1, seconds: 0.3, warmSeconds: 0.2, memoryRequest
 export type Job =
   | { readonly do: 'help' }
   | ({ readonly do: 'compare' } & Comparison)
-  | ({
+  | {
       readonly do: 'measure';
       readonly cases: readonly Case[];
       readonly bounds: Bounds;
       readonly node: string;
-    } & Output)
-  | ({ readonly do: 'read'; readonly file: string } & Output);
-
-export interface Output {
-  readonly json: boolean;
-  /** The folder of the charts. */
-  readonly plot: string | undefined;
-}
+      readonly json: boolean;
+    };
 
 /** @throws Error for an invalid argument */
 export function readArguments(args: string[]): Job {
@@ -51,17 +42,13 @@ export function readArguments(args: string[]): Job {
       rounds: { type: 'string' },
       quick: { type: 'boolean', default: false },
       node: { type: 'string', default: process.execPath },
-      authbridge: { type: 'string' },
       json: { type: 'boolean', default: false },
-      plot: { type: 'string' },
-      from: { type: 'string' },
       against: { type: 'string' },
       help: { type: 'boolean', short: 'h', default: false },
     },
   });
   if (values.help) return { do: 'help' };
-  const { node, json, plot, from, against } = values;
-  if (from !== undefined) return { do: 'read', file: from, json, plot };
+  const { node, json, against } = values;
   const preset = against === undefined ? FULL : SHORT;
   const { seconds, rounds, ...bounds } = values.quick ? QUICK : preset;
   const chosen: Bounds = {
@@ -69,7 +56,7 @@ export function readArguments(args: string[]): Job {
     seconds: values.seconds === undefined ? seconds : positive('--seconds', values.seconds),
     rounds: values.rounds === undefined ? rounds : Math.ceil(positive('--rounds', values.rounds)),
   };
-  const cases = listCases(createPeers({}, values.authbridge));
+  const cases = listCases(createPeers());
   const names = values.case ?? (against === undefined ? cases.map(({ name }) => name) : USUAL_CASES);
   const unknown = names.find((name) => !cases.some((known) => known.name === name));
   if (unknown !== undefined) {
@@ -77,7 +64,7 @@ export function readArguments(args: string[]): Job {
   }
   if (against !== undefined) return { do: 'compare', against, names, bounds: chosen, node, json };
   const wanted = cases.filter(({ name }) => names.includes(name));
-  return { do: 'measure', cases: wanted, bounds: chosen, node, json, plot };
+  return { do: 'measure', cases: wanted, bounds: chosen, node, json };
 }
 
 function positive(option: string, text: string): number {

@@ -1,7 +1,5 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { type Job, type Output, readArguments, USAGE } from './arguments.ts';
-import { drawCharts } from './charts.ts';
+import { readFileSync } from 'node:fs';
+import { type Job, readArguments, USAGE } from './arguments.ts';
 import { compareBuilds } from './compare-builds.ts';
 import { withEnvironment } from './environment.ts';
 import { describeMachine, keepCoresAwake, pinSelf } from './processes.ts';
@@ -25,12 +23,9 @@ async function main(args: string[]): Promise<number> {
     case 'compare':
       pinSelf();
       return compareBuilds(job);
-    case 'read':
-      show(JSON.parse(readFileSync(job.file, 'utf8')) as BenchResult, job);
-      return 0;
     case 'measure':
       pinSelf();
-      show(await withCoresAwake(() => measure(job)), job);
+      show(await withCoresAwake(() => measure(job)), job.json);
       return 0;
     default:
       return job satisfies never;
@@ -59,14 +54,8 @@ async function measure({ cases, bounds, node }: Extract<Job, { do: 'measure' }>)
   return { machine, versions: versions(), cases: results };
 }
 
-function show(result: BenchResult, { json, plot }: Output): void {
+function show(result: BenchResult, json: boolean): void {
   process.stdout.write(`${json ? JSON.stringify(result, null, 1) : formatResult(result)}\n`);
-  if (plot === undefined) return;
-  mkdirSync(plot, { recursive: true });
-  for (const { file, svg } of drawCharts(result)) {
-    writeFileSync(join(plot, file), svg);
-    process.stderr.write(`wrote ${join(plot, file)}\n`);
-  }
 }
 
 function versions(): Record<string, string> {

@@ -15,13 +15,8 @@ export interface Peers {
   readonly undiciWhole: Peer;
   readonly exchange: Peer;
   readonly fastify: Peer;
-  readonly httpProxy: Peer;
   readonly nginx: Peer;
   readonly haproxy: Peer;
-  /** Empty unless its program is given. Earlier versions have a fixed port, so that only one can run. */
-  readonly authbridge: readonly Peer[];
-  /** Ways to use several cores. */
-  readonly cores: readonly Peer[];
 }
 
 /** The length of a run. */
@@ -62,7 +57,7 @@ const open: Take = { of: 'warm', sample: (started, { load }, { seconds }) => sam
 
 export function listCases(peers: Peers): Case[] {
   const { cambist, quiet, inbound, shared, secondLevel } = peers;
-  const { undici, undiciWhole, exchange, fastify, httpProxy, nginx, haproxy, authbridge, cores } = peers;
+  const { undici, undiciWhole, exchange, fastify, nginx, haproxy } = peers;
   const plain = (...some: Peer[]): Contestant[] => some.map((peer) => ({ label: peer.name, peer }));
   const withAll = (added: Partial<Contestant>, contestants: Contestant[]): Contestant[] =>
     contestants.map((contestant) => ({ ...contestant, ...added }));
@@ -73,7 +68,7 @@ export function listCases(peers: Peers): Case[] {
     {
       name: 'call',
       about: 'a small MCP call with a token of 1 KB, whose issued token is cached',
-      contestants: plain(cambist, quiet, ...authbridge, undici, undiciWhole, fastify, httpProxy, nginx, haproxy),
+      contestants: plain(cambist, quiet, undici, undiciWhole, fastify, nginx, haproxy),
       take: closed,
     },
     {
@@ -103,7 +98,7 @@ export function listCases(peers: Peers): Case[] {
     {
       name: 'latency',
       about: 'the same call at 1,000 requests a second; latency counts from the scheduled time',
-      contestants: plain(cambist, ...authbridge, undici, fastify, nginx, haproxy),
+      contestants: plain(cambist, undici, fastify, nginx, haproxy),
       take: open,
     },
     {
@@ -150,7 +145,7 @@ export function listCases(peers: Peers): Case[] {
         'a new caller for each call, so each call has an exchange; for comparison a bare exchange, a cached call and bare undici',
       contestants: [
         { label: `${cambist.name}, exchange each time`, peer: cambist, subjects: 'fresh' },
-        ...withAll({ subjects: 'fresh' }, plain(...authbridge, exchange)),
+        ...withAll({ subjects: 'fresh' }, plain(exchange)),
         ...plain(cambist, undici),
       ],
       take: closed,
@@ -166,16 +161,6 @@ export function listCases(peers: Peers): Case[] {
         { label: `${shared.name}, exchange each time`, peer: shared, subjects: 'fresh' },
         { label: `${cambist.name}, exchange each time`, peer: cambist, subjects: 'fresh' },
       ],
-      take: closed,
-    },
-    {
-      name: 'cores',
-      about:
-        'a gateway of two processes on two cores, in several ways: on open connections, and with a new one for each call',
-      contestants: withAll({ allCores: true }, [
-        ...plain(...cores),
-        ...cores.map((peer): Contestant => ({ label: `${peer.name}, new connections`, peer, newConnections: true })),
-      ]),
       take: closed,
     },
     {
@@ -199,7 +184,7 @@ export function listCases(peers: Peers): Case[] {
       name: 'start',
       about: 'a new process: time until ready, idle memory, first call',
       // The goals of a start compare the image with bare undici.
-      contestants: [...asImage, ...plain(undici, cambist, ...authbridge, fastify, nginx, haproxy)],
+      contestants: [...asImage, ...plain(undici, cambist, fastify, nginx, haproxy)],
       take: { of: 'new', sample: sampleStart },
     },
     {

@@ -25,8 +25,6 @@ export interface Contestant {
   readonly newConnections?: true;
   /** The tokens of the callers have valid signatures. */
   readonly signed?: true;
-  /** Its processes run on all cores, and share one with the load process. */
-  readonly allCores?: true;
   /** Runs as the image runs cambist: flags, variables, memory limit, code cache. */
   readonly asImage?: true;
   /** Streams that stay open during the measurement. The default is 0. */
@@ -72,9 +70,7 @@ export async function startContestant(
     routes,
     directory: own,
     launch: async (args, options) =>
-      contestant.asImage
-        ? image.launch(node, args, options)
-        : startPinned(contestant.allCores ? 'all' : 'proxy', node, args, options),
+      contestant.asImage ? image.launch(node, args, options) : startPinned('proxy', node, args, options),
     imageProgram: contestant.asImage && image.program(node),
     intercepted: contestant.intercepted && intercepted,
   });

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 
 /** The proxy has the first core. The load process and the bench, which reads the proxy's output, have the second. */
-export type Side = 'proxy' | 'load' | 'all';
+export type Side = 'proxy' | 'load';
 
 const NANOSECONDS_PER_MICROSECOND = 1000;
 const KIB_PER_MIB = 1024;
@@ -11,8 +11,7 @@ const KIB_PER_MIB = 1024;
 const cores = hasTaskset() ? allowedCores() : [];
 
 /** Undefined without `taskset` or a second core. */
-export const pinning =
-  cores.length < 2 ? undefined : { proxy: String(cores[0]), load: String(cores[1]), all: cores.slice(0, 2).join() };
+export const pinning = cores.length < 2 ? undefined : { proxy: String(cores[0]), load: String(cores[1]) };
 
 /** Moves this process to the core of the load process. It reads the proxies' output, and must not use their core. */
 export function pinSelf(): void {

@@ -22,14 +22,7 @@ export function buildPrograms(): void {
   });
 }
 
-const PROGRAMS = [
-  'load-process',
-  'undici-proxy',
-  'fastify-proxy',
-  'http-proxy-proxy',
-  'cluster-primary',
-  'reuse-port',
-] as const;
+const PROGRAMS = ['load-process', 'undici-proxy', 'fastify-proxy'] as const;
 
 export type ProgramName = (typeof PROGRAMS)[number];
 

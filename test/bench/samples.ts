@@ -18,7 +18,7 @@ const REST_MS = 20_000;
 
 /** Maximum throughput, and CPU time. */
 export async function sampleClosed(
-  { contestant, proxy, target }: StartedContestant,
+  { proxy, target }: StartedContestant,
   load: LoadProcess,
   seconds: number,
 ): Promise<Sample> {
@@ -34,7 +34,6 @@ export async function sampleClosed(
     'load CPU %': (100 * result.cpuSeconds) / result.seconds,
     'exchanges per request': result.exchanges / result.requests,
     'MiB at the end': residentOf(proxy),
-    ...(contestant.allCores && { 'busiest process %': (100 * Math.max(...cpu)) / sumOf(cpu) }),
   };
 }
 

@@ -1,4 +1,3 @@
-import { type Panel, plot } from './plot.ts';
 import type { SoakResult, SoakSample } from './run-soak.ts';
 import { type Trend, trendOf } from './trend.ts';
 
@@ -26,35 +25,22 @@ const MIN_HOURS = 10 / 60;
 export interface SoakReport {
   readonly rows: readonly { readonly name: string; readonly trend: Trend }[];
   readonly problems: readonly string[];
-  /** A picture in SVG. */
-  readonly picture: string;
 }
 
-export function reportSoak({ samples, outcomes, leftovers }: SoakResult, title: string): SoakReport {
-  const hours = samples.map((sample) => sample.hours);
+export function reportSoak({ samples, outcomes, leftovers }: SoakResult): SoakReport {
   const steady = samples.slice(Math.floor(samples.length * WARM_UP));
   const trends = new Map<Figure, Trend>();
   const problems = [...leftovers, ...failedCalls(outcomes)];
   for (const [figure, name, bound] of FIGURES) {
     const trend = trendOf(steady.map((sample) => ({ hours: sample.hours, value: sample[figure] })));
     trends.set(figure, trend);
-    if ((hours.at(-1) ?? 0) >= MIN_HOURS && trend.slope - trend.error > bound) {
+    if ((samples.at(-1)?.hours ?? 0) >= MIN_HOURS && trend.slope - trend.error > bound) {
       problems.push(`${name}: rises by ${trend.slope.toFixed(1)} an hour, more than ${bound}`);
     }
   }
-  const series = (figure: Figure, name: string) => {
-    const trend = trends.get(figure);
-    return { name, values: samples.map((sample) => sample[figure]), ...(trend && { trend }) };
-  };
-  const panels: Panel[] = [
-    { title: 'memory, MiB', series: [series('rssMiB', 'resident'), series('heapMiB', 'heap and buffers')] },
-    { title: 'open', series: [series('handles', 'files and sockets'), series('connections', 'connections')] },
-    { title: 'cached call, ms', series: [series('p50Ms', 'p50'), series('p99Ms', 'p99')] },
-  ];
   return {
     rows: FIGURES.map(([figure, name]) => ({ name, trend: trends.get(figure) as Trend })),
     problems,
-    picture: plot(title, hours, panels),
   };
 }
 

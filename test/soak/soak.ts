@@ -1,4 +1,3 @@
-import { writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { formatRows, reportSoak } from './report.ts';
@@ -6,13 +5,12 @@ import { runSoak } from './run-soak.ts';
 
 const USAGE = `Usage: npm run soak -- [options]
 
-Runs the built program under a mixed load, draws memory, open files and latencies, and prints the slope of each. Fails if
+Runs the built program under a mixed load, and prints the slopes of memory, open files and latencies. Fails if
 memory or open files rise, which a run of less than ten minutes cannot tell, or if anything is left after the load.
   --minutes N    how long (default: 60)
   --rate N       actions a second (default: 50)
   --seed N       repeats the choices of a run, though not its timing
   --node FILE    the Node that runs cambist (default: the one that runs the soak)
-  --out FILE     the picture (default: soak.svg)
 `;
 
 process.exitCode = await main(process.argv.slice(2));
@@ -25,7 +23,6 @@ async function main(args: string[]): Promise<number> {
       rate: { type: 'string', default: '50' },
       seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) },
       node: { type: 'string', default: process.execPath },
-      out: { type: 'string', default: 'soak.svg' },
       help: { type: 'boolean', short: 'h' },
     },
   });
@@ -41,10 +38,9 @@ async function main(args: string[]): Promise<number> {
     .map((value) => value.toFixed(1))
     .join(', ');
   const title = `${minutes} min at ${rate} actions a second, ${result.reloads} reloads`;
-  const { rows, problems, picture } = reportSoak(result, title);
-  writeFileSync(values.out, picture);
+  const { rows, problems } = reportSoak(result);
   for (const [outcome, count] of [...result.outcomes].sort()) print(`${outcome}: ${count}`);
-  print(`\n${title}; load of the machine at the end: ${load}\n\n${formatRows(rows)}\n\npicture: ${values.out}`);
+  print(`\n${title}; load of the machine at the end: ${load}\n\n${formatRows(rows)}`);
   for (const problem of problems) print(`PROBLEM: ${problem}`);
   print(problems.length === 0 ? 'passed' : `failed: repeat it with --seed ${seed}`);
   return problems.length === 0 ? 0 : 1;
