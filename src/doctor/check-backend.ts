@@ -3,8 +3,9 @@ import { CambistError } from '../errors.ts';
 import { parseChallenges } from '../proxy/challenges.ts';
 import { upstreamPeer } from '../transport/dispatchers.ts';
 import { readPeerCertificate } from './certificate.ts';
-import type { Pool } from './check-context.ts';
+import type { CheckContext } from './check-context.ts';
 import { credentialFinding } from './check-server.ts';
+import { skewOf } from './clocks.ts';
 import { type ConfigPaths, settingsOfUpstream } from './config-paths.ts';
 import { codeOf, tlsRequired, unreachable } from './connection.ts';
 import { type Finding, fine, problem, shortAscii, warning } from './finding.ts';
@@ -23,11 +24,17 @@ import { resourceMetadataFindings } from './resource-metadata.ts';
 /** A backend that accepts the connection may take this long to respond. */
 const PATIENCE_MS = 3000;
 
+export interface BackendCheck {
+  readonly findings: readonly Finding[];
+  /** Milliseconds that the backend's clock is ahead of this machine's. Undefined if it states no date. */
+  readonly skewMs?: number | undefined;
+}
+
 /**
  * Connects to the backend of a route as the proxy does, and sends an MCP request without a token. Compares the backend's
  * protected resource metadata with the route.
  */
-export async function checkBackend(route: Route, pool: Pool): Promise<Finding[]> {
+export async function checkBackend(route: Route, { pool, clock }: CheckContext): Promise<BackendCheck> {
   const { origin, path } = route.upstream;
   const peer = upstreamPeer(route);
   const settings = settingsOfUpstream(route);
@@ -35,18 +42,20 @@ export async function checkBackend(route: Route, pool: Pool): Promise<Finding[]>
   try {
     const dispatcher = await pool(peer);
     const target = { dispatcher, origin, path: path || '/', connectMs: peer.connectMs, patienceMs: PATIENCE_MS };
+    const sentAtMs = clock.wallMs();
     const response = await probe(target);
+    const skewMs = skewOf({ sentAtMs, respondedAtMs: clock.wallMs(), date: response.header('date') });
     // Servers with TLS on this port respond to plain http with 400.
     if (response.status === 400 && origin.startsWith('http:') && (await readPeerCertificate(origin)) !== undefined) {
-      return [tlsRequired(origin, paths)];
+      return { findings: [tlsRequired(origin, paths)], skewMs };
     }
     const findings = responseFindings(route, response, paths);
-    if (findings.some(({ severity }) => severity === 'error')) return findings;
-    return [...findings, ...(await resourceMetadataFindings(route, target, response))];
+    if (findings.some(({ severity }) => severity === 'error')) return { findings, skewMs };
+    return { findings: [...findings, ...(await resourceMetadataFindings(route, target, response))], skewMs };
   } catch (error) {
-    if (error instanceof CambistError) return [credentialFinding(error)];
-    if (codeOf(error) === 'TimeoutError') return [silent(origin, paths)];
-    return [await unreachable({ url: origin, error, ...settings })];
+    if (error instanceof CambistError) return { findings: [credentialFinding(error)] };
+    if (codeOf(error) === 'TimeoutError') return { findings: [silent(origin, paths)] };
+    return { findings: [await unreachable({ url: origin, error, ...settings })] };
   }
 }
 

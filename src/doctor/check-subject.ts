@@ -37,6 +37,7 @@ export function missingSubject(routes: readonly Route[]): Finding {
 /**
  * Reads the subject token of a route as its requests would bring it, without verifying it.
  * @param input ignored if the route reads its own token from a file
+ * @param aheadMs how far this machine's clock is ahead
  * @returns undefined if the token is unusable
  */
 export async function readRouteSubject(
@@ -44,6 +45,7 @@ export async function readRouteSubject(
   input: SubjectTokenInput | undefined,
   { subjects, clock }: CheckContext,
   found: Found,
+  aheadMs: () => Promise<number> = async () => 0,
 ): Promise<Subject | undefined> {
   const { subjectToken } = route;
   const { file } = subjectToken;
@@ -55,12 +57,18 @@ export async function readRouteSubject(
   });
   const source = file === undefined ? (input?.source ?? '') : sourceName(file);
   if (subject !== undefined) {
-    found(subjectFinding(source, readClaims(subject.token.reveal()), clock.wallMs()));
+    const claims = readClaims(subject.token.reveal());
+    found(subjectFinding(source, claims, clock.wallMs()));
+    if (claims !== undefined && claims.sub === undefined) found(WITHOUT_SUB);
     return subject;
   }
   // The proxy's own message does not say when the token expired.
   const claims = file === undefined && input !== undefined ? readClaims(input.token) : undefined;
-  const seen = subjectFinding(source, claims, clock.wallMs());
+  let seen = subjectFinding(source, claims, clock.wallMs());
+  if (seen.code === 'subject_token_expired') {
+    const ahead = await aheadMs();
+    if (subjectFinding(source, claims, clock.wallMs() - ahead).severity === 'ok') seen = clockAhead(seen.what, ahead);
+  }
   found(
     seen.severity === 'error'
       ? seen
@@ -86,6 +94,18 @@ function subjectFinding(source: string, claims: JWTPayload | undefined, nowMs: n
   const lifetime = remaining === undefined ? '' : `, expires in ${remaining} s`;
   return fine('subject_token_read', `the subject token from ${source}: ${claimed}${lifetime}`);
 }
+
+function clockAhead(what: string, aheadMs: number): Finding {
+  return problem('clock_skew', `this machine's clock is ${Math.round(aheadMs / 1000)} s ahead: by it, ${what}`, {
+    why: 'by the Date headers of the backends, the token is still valid',
+    fix: 'synchronize this machine with NTP; compare with `date -u`',
+  });
+}
+
+const WITHOUT_SUB = warning('subject_token_without_sub', 'the subject token names no user: it has no "sub"', {
+  why: 'revocations by user cannot find it, the audit trail has no subject, and many servers refuse to exchange it',
+  fix: 'let the server add "sub" to access tokens (Keycloak 25 and later: the client scope basic)',
+});
 
 function sourceName(source: CredentialSource): string {
   return 'file' in source ? source.file : `environment variable ${source.env}`;

@@ -66,6 +66,7 @@ export const FINDING_CODES = [
   'subject_token_missing',
   'subject_token_unusable',
   'subject_token_expired',
+  'subject_token_without_sub',
   'subject_token_verified',
   'verify_issuer_differs',
   'verify_audience_differs',

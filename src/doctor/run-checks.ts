@@ -5,7 +5,7 @@ import { signallingServers, usedServers } from '../config/used-servers.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
 import { checkAgent } from './check-agent.ts';
 import { checkAudit } from './check-audit.ts';
-import { checkBackend } from './check-backend.ts';
+import { type BackendCheck, checkBackend } from './check-backend.ts';
 import type { CheckContext } from './check-context.ts';
 import { checkIntrospection } from './check-introspection.ts';
 import { checkKeys } from './check-keys.ts';
@@ -54,7 +54,7 @@ interface Run extends CheckOptions {
 export async function runChecks(options: CheckOptions): Promise<void> {
   const { config, only, context, reporter } = options;
   const routes = only === undefined ? config.routes : [only];
-  const backends = new Map(routes.map((route) => [route, checkBackend(route, context.pool)]));
+  const backends = new Map(routes.map((route) => [route, checkBackend(route, context)]));
   const run: Run = {
     ...options,
     routes,
@@ -130,7 +130,7 @@ async function checkIntrospections({ rules: all, context, begin }: Run, keys: Ma
 /** Checks the caller's token, and each route with what is known of its servers, keys and backend. */
 async function checkRoutes(
   { routes, input, call, context, begin }: Run,
-  backends: ReadonlyMap<Route, Promise<readonly Finding[]>>,
+  backends: ReadonlyMap<Route, Promise<BackendCheck>>,
   servers: Prerequisites['servers'],
   keys: Prerequisites['keys'],
 ): Promise<void> {
@@ -138,13 +138,21 @@ async function checkRoutes(
     (route) =>
       usesCallerToken(route) && usedServers(route.credential).every((server) => servers.get(server)?.usable === true),
   );
-  const subject = await checkCallerToken(exchanging, input, context, begin);
+  const isClockChecked = [...servers.values()].some(({ clock }) => clock !== 'unknown');
+  const aheadMs = async () => (isClockChecked ? 0 : aheadOf(await Promise.all(backends.values())));
+  const subject = await checkCallerToken(exchanging, input, context, begin, aheadMs);
   for (const [route, backend] of backends) {
     const title = `route "${route.name}": ${route.upstream.origin}${route.upstream.path}`;
     const found = begin({ kind: 'route', name: route.name }, title);
-    for (const finding of await backend) found(finding);
+    for (const finding of (await backend).findings) found(finding);
     await checkRoute(route, { servers, keys, subject, call }, context, found);
   }
+}
+
+/** Milliseconds that this machine's clock is ahead by the backends that state a date: by the one that differs least. */
+function aheadOf(backends: readonly BackendCheck[]): number {
+  const behind = backends.flatMap(({ skewMs }) => (skewMs === undefined ? [] : [-skewMs]));
+  return behind.length === 0 ? 0 : Math.max(0, Math.min(...behind));
 }
 
 /** Checks what belongs to no route: the agent, the shared cache and the audit trail. */
@@ -166,12 +174,13 @@ async function checkCallerToken(
   input: SubjectTokenInput | undefined,
   context: CheckContext,
   begin: Begin,
+  aheadMs: () => Promise<number>,
 ): Promise<Prerequisites['subject']> {
   const [first] = routes;
   if (first === undefined) return 'missing';
   if (input !== undefined) {
     const found = begin({ kind: 'subject_token', name: input.source }, `subject token from ${input.source}`);
-    return (await readRouteSubject(first, input, context, found)) ?? 'unusable';
+    return (await readRouteSubject(first, input, context, found, aheadMs)) ?? 'unusable';
   }
   const untried = routes.filter(
     ({ credential }) => credential.kind === 'exchange' && credential.onMissingSubject !== 'client_credentials',

@@ -21,6 +21,8 @@ export interface DoctorOptions {
   route?: string;
   /** Calls each backend with the issued token. */
   call?: boolean;
+  /** Milliseconds that this machine's clock is ahead. */
+  aheadMs?: number;
 }
 
 /** Placeholder in a config for the address of a running backend. */
@@ -30,7 +32,7 @@ const BACKEND = 'http://127.0.0.1:9';
 export async function runDoctor(
   t: TestContext,
   written: WrittenConfig,
-  { token, route, call = false }: DoctorOptions = {},
+  { token, route, call = false, aheadMs = 0 }: DoctorOptions = {},
 ): Promise<DoctorResult> {
   const backend = await startFakeUpstream(echo);
   t.after(backend.close);
@@ -38,12 +40,13 @@ export async function runDoctor(
   const dispatchers = createDispatchers(() => {});
   t.after(() => dispatchers.destroy());
   const findings: ReportedFinding[] = [];
+  const clock = { ...systemClock, wallMs: () => systemClock.wallMs() + aheadMs };
   await runChecks({
     config,
     only: config.routes.find(({ name }) => name === route),
     call,
     input: token === undefined ? undefined : { source: 'the test', token },
-    context: createCheckContext(dispatchers.for, config.authorizationServers, systemClock),
+    context: createCheckContext(dispatchers.for, config.authorizationServers, clock),
     reporter: {
       section() {},
       finding: (about, finding) => void findings.push({ about, ...finding }),

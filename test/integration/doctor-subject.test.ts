@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { runOnRoute, startServer, strict } from './doctor-exchanges.ts';
 import { publicServer, route, runDoctor } from './doctor-run.ts';
@@ -30,6 +31,42 @@ test('reports an expired subject token once and does not send it', async (t) => 
   const [, seconds] = / (\d+) s ago/.exec(finding('subject_token_expired').what) ?? [];
   assert.ok(Number(seconds) >= 89, seconds);
   assert.equal(server.requests.length, 1);
+});
+
+test('reports a clock that is ahead instead of an expired subject token, by the dates of backends', async (t) => {
+  let isDated = false;
+  const server = await startFakeAuthorizationServer({
+    respond: (_url, _request, response) => {
+      response.sendDate = isDated;
+      return false;
+    },
+  });
+  t.after(server.close);
+  server.behaviour = strict({ kind: 'issue' });
+  const written = { authorization_servers: { main: publicServer(server.issuer) }, routes: [route('github')] };
+  const aheadMs = 600_000;
+  const run = async (ttlSeconds: number) =>
+    runDoctor(t, written, { token: await server.mint({ ttlSeconds }), aheadMs });
+  const ahead = await run(300);
+  assert.deepEqual(ahead.problems, ['error clock_skew', 'warning route_not_checked']);
+  assert.match(
+    ahead.finding('clock_skew').what,
+    /this machine's clock is (600|599) s ahead: by it, .* expired \d+ s ago/,
+  );
+  assert.equal((await run(-300)).problems[0], 'error subject_token_expired');
+  isDated = true;
+  const codes = (await run(300)).problems;
+  assert.ok(codes.includes('error clock_skew') && codes.includes('error subject_token_expired'), codes.join());
+});
+
+test('warns of a subject token without sub', async (t) => {
+  const server = await startServer(t);
+  const token = [{ alg: 'ES256' }, { iss: server.issuer, exp: Date.now() / 1000 + 60 }]
+    .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
+    .join('.');
+  const { problems, finding } = await runOnRoute(t, server, {}, { token: `${token}.c2ln` });
+  assert.ok(problems.includes('warning subject_token_without_sub'), problems.join());
+  assert.match(finding('subject_token_without_sub').fix ?? '', /client scope basic/);
 });
 
 test('reports a file without a token, but not its content', async (t) => {
