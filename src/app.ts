@@ -7,6 +7,8 @@ import type { InterceptListeners } from './intercept/listeners.ts';
 import { limitConnections } from './listeners/limit-connections.ts';
 import { openListener } from './listeners/listen.ts';
 import { fitConnections, logAcceptErrors, reachedLimit } from './listeners/open-files.ts';
+import { total } from './observability/counters.ts';
+import { UNMATCHED } from './observability/expected.ts';
 import type { LogLevelControl } from './observability/log-level.ts';
 import type { Logger } from './observability/logger.ts';
 import { SAMPLE_MS } from './observability/recent-traffic.ts';
@@ -42,6 +44,8 @@ export interface App {
   reload(config: Config): readonly string[];
   /** Counts a config that was rejected. */
   reloadFailed(): void;
+  /** Has a request reached a route? */
+  readonly wasUsed: () => boolean;
   /** Follows a change of the configured level. */
   readonly logLevel: Pick<LogLevelControl, 'configure'>;
   /** Reads TLS files again for the next connections, and opens the audit file again. */
@@ -123,6 +127,7 @@ export async function startApp(written: Config, version: string, logger: Logger,
       return waiting;
     },
     reloadFailed: () => counts.reloaded('failure'),
+    wasUsed: () => counts.routes().some(({ route, arrivals }) => route !== UNMATCHED && total(arrivals) > 0),
     logLevel: parts.logLevel,
     reopenFiles() {
       dispatchers.rereadTls();

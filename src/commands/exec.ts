@@ -13,10 +13,13 @@ import { execLog } from './exec-log.ts';
 import { logLevelOf } from './log-level.ts';
 import { loadOrReport } from './print-problems.ts';
 import { logProblems } from './reloads.ts';
-import { runChild } from './run-child.ts';
+import { runChild, UNSTARTED } from './run-child.ts';
 import { USAGES } from './usages.ts';
 
 const FREE_PORT = { kind: 'tcp', host: '127.0.0.1', port: 0 } as const;
+
+const WAYS_IN =
+  'if it called a backend, compare its runtime with the table in config/intercept.md#try-it-with-your-agent';
 
 /** Runs a command whose HTTP calls go through a proxy of its own. */
 export const exec: Command = async (args) => {
@@ -37,6 +40,8 @@ export const exec: Command = async (args) => {
     const env = agentEnvironment(process.env, loaded.config, trustDir, app.listen);
     const code = await runChild(command, rest, env);
     await app.stop(AbortSignal.abort());
+    if (!app.wasUsed() && !UNSTARTED.includes(code))
+      logger.warn({ fix: WAYS_IN }, 'no request of the command reached a route; it may bypass cambist');
     return code;
   } finally {
     rmSync(trustDir, { recursive: true, force: true });

@@ -24,6 +24,9 @@ const NOT_EXECUTABLE = 126;
 const NOT_FOUND = 127;
 const SIGNALLED = 128;
 
+/** Exit codes of a program that did not start. */
+export const UNSTARTED: readonly number[] = [NOT_EXECUTABLE, NOT_FOUND];
+
 /**
  * Runs a program with the streams and the terminal of this process, and forwards signals to it.
  * @returns its exit code, or 128 and the number of the signal that ended it, as in a shell

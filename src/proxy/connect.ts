@@ -64,7 +64,7 @@ export function serveConnect(
     } else if (isRouted && !inside.has(socket)) {
       serveInside(request, socket, head, authority, config.limits.maxInFlight);
     } else {
-      refuse(request, socket, notAllowed());
+      refuse(request, socket, notAllowed(authority, isRouted));
     }
   });
 
@@ -160,9 +160,14 @@ export function onFirstBytes(socket: Socket, take: (bytes: Buffer) => void): voi
   socket.once('end', giveUp);
 }
 
-function notAllowed(): CambistError {
-  return new CambistError(
-    'ERR_ROUTE_NOT_FOUND',
-    'CONNECT to an authority that is neither the host of a route nor in forward_proxy.connect',
-  );
+/** @param isInside the authority is the host of a route, and the CONNECT arrived within another one */
+function notAllowed(authority: Authority | undefined, isInside: boolean): CambistError {
+  let why = 'a malformed authority';
+  if (authority !== undefined) {
+    const entry = `"${authority.host}:${authority.port}"`;
+    why = isInside
+      ? `${entry} inside another CONNECT: connect to its host directly`
+      : `${entry}, which is neither the host of a route nor allowed: add a route with match.host, or add ${entry} to forward_proxy.connect`;
+  }
+  return new CambistError('ERR_ROUTE_NOT_FOUND', `CONNECT to ${why}`);
 }

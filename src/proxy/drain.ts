@@ -6,7 +6,7 @@ export interface DrainOptions {
   readonly clock: Clock;
   /** For all trackers together. */
   readonly graceMs: number;
-  /** Ends the wait. */
+  /** Ends the wait. Aborted from the start: requests in flight are expected, and not logged. */
   readonly hurry: AbortSignal | undefined;
   readonly logger: Logger;
 }
@@ -17,15 +17,16 @@ export async function drain(
   { clock, graceMs, hurry, logger }: DrainOptions,
 ): Promise<void> {
   const untilMs = clock.monotonicMs() + graceMs;
+  const isExpected = hurry?.aborted ?? false;
   for (const tracker of trackers) {
     const leftMs = Math.max(0, untilMs - clock.monotonicMs());
     const drained = tracker.drain();
-    if (tracker.inFlight > 0) {
+    if (tracker.inFlight > 0 && !isExpected) {
       const until = new Date(clock.wallMs() + leftMs).toISOString();
       logger.info({ ...inFlightFields(tracker), until }, 'draining requests in flight; a second signal aborts them');
     }
     await settledWithin(drained, leftMs, hurry);
-    if (tracker.inFlight > 0) {
+    if (tracker.inFlight > 0 && !isExpected) {
       const why = hurry?.aborted === true ? 'second signal' : 'shutdown grace elapsed';
       logger.warn(inFlightFields(tracker), `${why}; closing requests in flight`);
     }

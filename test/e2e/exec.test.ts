@@ -34,6 +34,10 @@ interface ExecOptions {
   readonly log?: boolean;
 }
 
+/** The last lines of exec if its command called no backend. Most tests leave them out. */
+const NOTICE =
+  /cambist: \S+ warn {2}no request of the command reached a route; it may bypass cambist\n +fix: .*config\/intercept\.md.*\n$/;
+
 /** Starts `cambist exec -- COMMAND` with pipes. */
 function startExec(t: TestContext, command: readonly string[], { config = ROUTES, env = {}, log }: ExecOptions = {}) {
   const folder = folderWith(t, `version: 1\n${config}`);
@@ -47,13 +51,14 @@ function startExec(t: TestContext, command: readonly string[], { config = ROUTES
       'the command has finished',
       output.then(([stdout, stderr, code]) => ({
         stdout,
-        stderr,
+        stderr: stderr.replace(NOTICE, ''),
         code,
         log: existsSync(logFile) ? readFileSync(logFile, 'utf8') : '',
       })),
       LIMIT_MS,
     );
-  return { child, finished };
+  const isNoticed = async (): Promise<boolean> => NOTICE.test((await output)[1]);
+  return { child, finished, isNoticed };
 }
 
 function exitOf(child: ChildProcess): Promise<number | null> {
@@ -76,6 +81,15 @@ for (const [what, script, code] of [
     assert.deepEqual(await finished(), { stdout: '', stderr: '', code, log: '' });
   });
 }
+
+test('exec says at the end that no request of its command reached a route', async (t) => {
+  const bypassing = startExec(t, node(''));
+  await bypassing.finished();
+  assert.equal(await bypassing.isNoticed(), true);
+  const routed = startExec(t, [process.execPath, AGENT, 'https://mcp.example.com/mcp']);
+  assert.equal((await routed.finished()).code, 0);
+  assert.equal(await routed.isNoticed(), false);
+});
 
 test('exec exits with 127 and a message if the program does not exist', async (t) => {
   const { code, stderr } = await startExec(t, ['/nowhere/agent']).finished();

@@ -118,6 +118,11 @@ test('refuses CONNECT to any other target with 403, counts and logs it, and clos
       ({ msg, method, error }) => msg === 'request' && method === 'CONNECT' && error === 'ERR_ROUTE_NOT_FOUND',
     ),
   );
+  assert.match(
+    app.logText(),
+    /CONNECT to \\"elsewhere\.example\.com:443\\".*add \\"elsewhere\.example\.com:443\\" to forward_proxy/,
+  );
+  assert.match(app.logText(), /CONNECT to a malformed authority/);
 });
 
 test('refuses TLS inside a tunnel to a route with a TLS alert and a log line', async (t) => {

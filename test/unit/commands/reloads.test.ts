@@ -36,6 +36,7 @@ async function startReloads(t: TestContext, serve: (config: Config) => void) {
       served.push(config.routes[0]?.name);
       return [];
     },
+    wasUsed: () => true,
     reloadFailed() {
       failures += 1;
     },

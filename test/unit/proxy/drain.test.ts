@@ -46,6 +46,12 @@ test('waits no longer once it must hurry', async (t) => {
   assert.deepEqual(messages(), ['draining requests in flight', 'second signal']);
 });
 
+test('neither waits nor logs if it must hurry from the start, as exec at the end of its command', async (t) => {
+  const { ended, messages } = start(t, 2, AbortSignal.abort());
+  await ended;
+  assert.deepEqual(messages(), []);
+});
+
 test('logs nothing where no request is in flight', async (t) => {
   const { settle, ended, messages } = start(t, 0);
   settle();
