@@ -89,7 +89,8 @@ function merge(defaults: RouteKeys, own: RouteKeys): RouteKeys {
 }
 
 function resolveUpstream(url: string, keys: RouteKeys, node: ConfigNode): Upstream | undefined {
-  const rules = { allowInsecureHttp: keys.allowInsecureHttp ?? false, allowQuery: false };
+  const shows = keys.credential === 'none' ? 'requests and responses' : 'tokens';
+  const rules = { allowInsecureHttp: keys.allowInsecureHttp ?? false, allowQuery: false, shows };
   const read = valueOrReport(readHttpUrl(url, rules), node.at('upstream'));
   return read === undefined ? undefined : toUpstream(read);
 }

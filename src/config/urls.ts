@@ -14,6 +14,8 @@ interface HttpUrl {
 interface UrlRules {
   readonly allowInsecureHttp: boolean;
   readonly allowQuery: boolean;
+  /** The data that plain http would show to the network. Default: tokens. */
+  readonly shows?: string;
 }
 
 /** Scheme, authority, path, query and fragment (RFC 3986 appendix B). */
@@ -46,8 +48,7 @@ export function readHttpUrl(text: string, rules: UrlRules): Reading<HttpUrl> {
   if (url === undefined || url.port === '0') return { problem: 'invalid host or port: check them' };
   if (!secure && !rules.allowInsecureHttp && !mayUsePlainHttp(url.hostname.replace(/\.$/, ''))) {
     return {
-      problem:
-        'must be https, because plain http would show tokens to the network outside this machine and cluster: use https, or set allow_insecure_http: true next to it if you trust the network',
+      problem: `must be https, because plain http would show ${rules.shows ?? 'tokens'} to the network outside this machine and cluster: use https, or set allow_insecure_http: true next to it if you trust the network`,
     };
   }
   return { value: { origin: url.origin, host: url.host, path } };

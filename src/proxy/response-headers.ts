@@ -1,5 +1,6 @@
 import { HOP_BY_HOP } from '../config/header-names.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
+import { claimsOf } from '../tokens/subject.ts';
 import { callerReference } from './caller-reference.ts';
 import { withoutScopeChallenges, withResourceMetadata } from './challenges.ts';
 import { createEndpointRewriter, type Rewriter } from './endpoint-event.ts';
@@ -57,6 +58,10 @@ function helpsToSignIn({ route, session }: Admitted, scopes: readonly string[]):
   // The backend judges the caller's own token.
   if (credential.kind === 'passthrough') return true;
   if (credential.kind !== 'exchange' || !isMadeFromCallers({ route, session })) return false;
+  const issuer = issuerOf(route);
+  // The server may trust the caller's issuer. A sign-in at the issuer of the metadata would then give another kind of token.
+  const callersIssuer = session.subject && claimsOf(session.subject)?.iss;
+  if (issuer !== undefined && callersIssuer !== undefined && callersIssuer !== issuer) return false;
   if (subjectToken.scope !== undefined) {
     const known = subjectToken.scope.split(' ');
     return scopes.every((scope) => known.includes(scope));
@@ -64,7 +69,6 @@ function helpsToSignIn({ route, session }: Admitted, scopes: readonly string[]):
   const { authorizationServer, chain } = credential;
   // Two legs, or an assertion grant: the caller's token is for cambist, and its scopes are others than those of the backend.
   if (chain !== undefined || authorizationServer.grant !== 'token_exchange') return false;
-  const issuer = issuerOf(route);
   return issuer !== undefined && issuer === authorizationServer.issuer;
 }
 

@@ -215,6 +215,17 @@ for (const [condition, serverKeys, subjectKeys] of [
   });
 }
 
+test('relays a 403 without its challenge for scopes if the token of the caller is from another issuer', async (t) => {
+  const { app, upstream, send } = await startStepUp(t, { step_up: [] });
+  const company = await startFakeAuthorizationServer();
+  t.after(company.close);
+  upstream.handler = respond(403, '', { 'www-authenticate': CHALLENGE });
+  assert.equal((await send()).headers['www-authenticate'], CHALLENGE);
+  const authorization = `Bearer ${await company.mint()}`;
+  const response = await call(`${app.url}/github`, { body: 'hello', headers: { authorization } });
+  assert.deepEqual([response.status, response.headers['www-authenticate']], [403, undefined]);
+});
+
 test('relays a 403 without its challenge for scopes if the caller signs in elsewhere', async (t) => {
   const { app, config, upstream } = await startStepUp(t, { step_up: [] });
   const company = await startFakeAuthorizationServer();

@@ -126,10 +126,17 @@ test('treats a single slash as an empty path', () => {
   });
 });
 
-for (const credential of ['exchange', 'none', 'passthrough']) {
-  test(`says that plain http shows tokens to the network on a route with credential: ${credential}`, () => {
+for (const [credential, shown] of [
+  ['exchange', 'tokens'],
+  ['none', 'requests and responses'],
+  ['passthrough', 'tokens'],
+]) {
+  test(`says that plain http shows ${shown} to the network on a route with credential: ${credential}`, () => {
     const [problem, ...more] = routeProblems(`upstream: http://mcp.example.com/mcp\ncredential: ${credential}\n`);
     assert.deepEqual(more, []);
-    assert.match(problem ?? '', /upstream: must be https, because plain http would show tokens to the network/);
+    assert.ok(
+      problem?.includes(`upstream: must be https, because plain http would show ${shown} to the network`),
+      problem,
+    );
   });
 }
