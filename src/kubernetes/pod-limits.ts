@@ -11,6 +11,8 @@ const MAX_CONTAINERS = 500;
 const MAX_VOLUMES = 1_000;
 const MAX_VARIABLES = 10_000;
 const MAX_PORTS = 1_000;
+const MAX_MOUNTS = 10_000;
+const MAX_ANNOTATIONS = 1_000;
 
 /** The most entries that an injection adds, so that an injected pod at the limit can be injected again. */
 const ADDED_VARIABLES = MAX_CONTAINERS * MAX_AGENT_VARIABLES + 2;
@@ -24,10 +26,16 @@ export function exceededLimits(template: JsonObject, layout: PodLayout, isInject
     ['volumes', lengthOf(template, layout.volumes), MAX_VOLUMES, VOLUME_NAMES.length],
     ['environment variables', total('env'), MAX_VARIABLES, ADDED_VARIABLES],
     ['container ports', total('ports'), MAX_PORTS, 1],
+    ['volume mounts', total('volumeMounts'), MAX_MOUNTS, MAX_CONTAINERS + 2],
+    ['annotations', annotationCount(template, layout), MAX_ANNOTATIONS, 1],
   ];
   return counts
     .filter(([, count, limit, added]) => count > limit + (isInjected ? added : 0))
     .map(([what, count, limit]) => `the pod has ${count} ${what}: the limit is ${limit}`);
+}
+
+function annotationCount(template: JsonObject, { annotations }: PodLayout): number {
+  return Object.keys(getIn(template, annotations) ?? {}).length;
 }
 
 function lengthOf(value: JsonObject, path: Path): number {

@@ -53,6 +53,10 @@ const TOO_LARGE: Readonly<Record<string, [spec: JsonObject, reason: RegExp]>> = 
     { containers: [{ name: 'a', ports: many(1001, () => ({ containerPort: 1 })) }] },
     /has 1001 container ports: the limit is 1000/,
   ],
+  'too many volume mounts': [
+    { containers: [{ name: 'a', volumeMounts: many(10_001, (index) => ({ name: 'v', mountPath: `/${index}` })) }] },
+    /has 10001 volume mounts: the limit is 10000/,
+  ],
 };
 
 for (const [what, [spec, reason]] of Object.entries(TOO_LARGE)) {
@@ -62,6 +66,12 @@ for (const [what, [spec, reason]] of Object.entries(TOO_LARGE)) {
     assert.match(String(getIn(review, ['response', 'status', 'message'])), reason);
   });
 }
+
+test('refuses a pod with too many annotations', () => {
+  const annotations = Object.fromEntries(many(1001, (index) => [`a${index}`, '']));
+  const { reasons } = send(pod({}, { annotations, labels: { 'cambist.dev/inject': 'enabled' } }));
+  assert.deepEqual(reasons, ['the pod has 1001 annotations: the limit is 1000']);
+});
 
 test('injects a pod that is as large as the limits allow, and leaves it unchanged the second time', () => {
   const spec = {
