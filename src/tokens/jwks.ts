@@ -34,6 +34,8 @@ export interface IssuerKeys {
 
 /** Keys are fetched again after this time. Cached keys stay in use while that fails. */
 const KEYS_LIFETIME_MS = 10 * 60 * 1000;
+/** Issuers have a handful. A token without a key id, which may be made up, tries each key that it could be signed with. */
+const MAX_KEYS = 100;
 /** Minimum delay between two attempts to renew expired keys. */
 const RENEWAL_COOLDOWN_MS = 30_000;
 
@@ -78,7 +80,10 @@ export function createIssuerKeys(
       const headers = { accept: 'application/json' };
       const { status, text } = await boundedRequest(pool, { method: 'GET', url: toRequestUrl(url), headers, untilMs });
       if (status !== 200) throw unavailable(name, `the request for its keys returned status ${status}`);
-      keys = createLocalJWKSet(JSON.parse(text) as JSONWebKeySet);
+      const set = JSON.parse(text) as JSONWebKeySet;
+      if (set.keys.length > MAX_KEYS)
+        throw unavailable(name, `it has ${set.keys.length} keys: the limit is ${MAX_KEYS}`);
+      keys = createLocalJWKSet(set);
       fetchedAtMs = clock.monotonicMs();
     } catch (error) {
       if (error instanceof CambistError) throw error;

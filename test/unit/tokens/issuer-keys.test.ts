@@ -30,6 +30,13 @@ test('fetches a new key of the issuer when a token uses it', async (t) => {
   assert.equal(issuer.paths.length, 2);
 });
 
+test('refuses a key set of more than 100 keys, each of which a made-up token would try', async (t) => {
+  const key = issuerKey(undefined);
+  const issuer = await startIssuer(t, ...Array.from({ length: 101 }, () => key));
+  const token = await issuer.sign(key);
+  await assert.rejects(issuer.verify(token), failsWith('ERR_STS_UNAVAILABLE', /it has 101 keys: the limit is 100/));
+});
+
 test('an unknown key id does not delay a new key of the issuer', async (t) => {
   const [old, next] = [issuerKey('one'), issuerKey('two')];
   const issuer = await startIssuer(t, old);
