@@ -12,6 +12,8 @@ import { USAGES } from './usages.ts';
 
 const POLL_INTERVAL_MS = 300;
 const TIMEOUT_MS = 5000;
+/** Several times the size of the largest report. */
+const MAX_BYTES = 16 * 1024 * 1024;
 
 /** Shows the last decisions of a running cambist, and follows them. */
 export const tail: Command = async (args) => {
@@ -84,6 +86,11 @@ async function fetchDecisions(admin: Listen, after: number): Promise<DecisionRep
     const sent = request({ ...target, path, headers, agent: false, timeout: TIMEOUT_MS }, (response) => {
       const isDone = response.statusCode === 200;
       if (!isDone) reject(new Error(`the admin listener at ${name} returned status ${response.statusCode}`));
+      let size = 0;
+      response.on('data', (chunk: Buffer) => {
+        size += chunk.length;
+        if (size > MAX_BYTES) response.destroy(otherServer(name));
+      });
       json(response).then(
         (report) => (isReport(report) ? resolve(report) : reject(otherServer(name))),
         // The message of a SyntaxError quotes the response, which could control the terminal.

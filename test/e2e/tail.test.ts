@@ -94,6 +94,23 @@ test('reports a server that is not the admin listener, and prints nothing of its
   }
 });
 
+test('reads no more than 16 MiB of a response', async (t) => {
+  let sent = 0;
+  const server = createServer((_request, response) => {
+    const more = (): void => {
+      sent += 1;
+      if (!response.destroyed) response.write(Buffer.alloc(1024 * 1024, ' '), more);
+    };
+    more();
+  });
+  const { port } = await listen(server);
+  t.after(() => server.close());
+  const { code, stderr } = await runCommand(['tail', '--admin', `127.0.0.1:${port}`]);
+  assert.equal(code, 1);
+  assert.match(stderr, /is not the admin listener of cambist/);
+  assert.ok(sent < 64);
+});
+
 test('follows further decisions until cambist is gone', async (t) => {
   const setup = await start(t);
   const child = spawn(process.execPath, [BUILT_PROGRAM, 'tail', '-f', '--config', setup.cambist.configFile]);
