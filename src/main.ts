@@ -54,6 +54,9 @@ function isUsageError(error: unknown): error is Error {
   return error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS_');
 }
 
+// Without a listener, Node opens its debugger at this signal, which any process of the same user can send.
+process.on('SIGUSR1', () => {});
+
 // A closed pipe, as with `| head -1`, changes neither the work of a command nor its exit code.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;

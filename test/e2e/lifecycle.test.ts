@@ -76,6 +76,16 @@ test('logs one line with the addresses and routes, and only JSON lines', async (
   assert.equal(setup.cambist.stderr(), '');
 });
 
+test('SIGUSR1 opens no debugger', async (t) => {
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  setup.cambist.signal('SIGUSR1');
+  assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
+  setup.cambist.signal('SIGTERM');
+  await setup.cambist.exit;
+  assert.equal(setup.cambist.stderr(), '');
+});
+
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   test(`${signal} finishes the request in flight, and exits with 0`, async (t) => {
     const { promise: held, resolve: release } = deferred<void>();

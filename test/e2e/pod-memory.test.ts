@@ -9,7 +9,8 @@ const PERCENTAGE = '--max-old-space-size-percentage';
 
 /** The image's flags. Without a cgroup or with an older Node.js, the heap limit is a size instead of a percentage. */
 function nodeFlags(isLimited: boolean): string[] {
-  return IMAGE_NODE_FLAGS.map((flag) => {
+  const known = IMAGE_NODE_FLAGS.filter((flag) => flag.includes('=') || process.allowedNodeEnvironmentFlags.has(flag));
+  return known.map((flag) => {
     const [name, share] = flag.split('=');
     if (name !== PERCENTAGE || (isLimited && process.allowedNodeEnvironmentFlags.has(PERCENTAGE))) return flag;
     return `--max-old-space-size=${((POD_MEMORY_BYTES / 1024 / 1024) * Number(share)) / 100}`;

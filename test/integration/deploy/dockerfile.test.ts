@@ -56,13 +56,13 @@ test('the entrypoint runs the program without a shell', () => {
   const entrypoint = JSON.parse(valuesOf(runtime, 'ENTRYPOINT')[0] ?? '') as string[];
   const [program, ...rest] = entrypoint;
   assert.deepEqual([program, rest.at(-1)], ['node', '/app/dist/main.js']);
-  for (const flag of rest.slice(0, -1)) assert.match(flag, /^--max-[a-z-]+=\d+$/);
+  for (const flag of rest.slice(0, -1)) assert.match(flag, /^--(?:max-[a-z-]+=\d+|disable-sigusr1)$/);
   assert.deepEqual(JSON.parse(valuesOf(runtime, 'CMD')[0] ?? ''), ['run']);
 });
 
 test('the entrypoint has only flags that do not invalidate the code cache', () => {
   const [, ...flags] = (JSON.parse(valuesOf(runtime, 'ENTRYPOINT')[0] ?? '') as string[]).slice(0, -1);
-  for (const flag of flags) assert.match(flag, /^--max-(?:old|semi)-space-size/);
+  for (const flag of flags) assert.match(flag, /^--(?:max-(?:old|semi)-space-size|disable-sigusr1$)/);
   const runs = stages.flatMap((stage) => valuesOf(stage, 'RUN'));
   assert.ok(runs.includes('node deploy/code-cache.mjs'));
 });
