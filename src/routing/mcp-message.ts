@@ -121,7 +121,7 @@ const INVISIBLE = /[\p{Cc}\p{Cf}\p{Z}]+/gu;
 /** Most keys, which only differ by case. */
 const ASCII_LETTERS = /^[A-Za-z]+$/;
 
-/** `taskId` in letters that take two code units each. A longer text is no spelling of a routing key. */
+/** `taskId` in letters that take two code units each. No longer text can be a routing key. */
 const MAX_KEY_LENGTH = 12;
 
 /**

@@ -41,7 +41,7 @@ export interface RefusalWords {
 /** Bounds the work of every expression that searches the words. No known server writes more. */
 const MAX_LENGTH = 2048;
 
-/** Reads the words of a refusal, cut to their maximum. Google's `error` is an object: the code in `status`, the description in `message`. */
+/** Reads the words of a refusal, shortened to their maximum. Google's `error` is an object: the code in `status`, the description in `message`. */
 export function refusalWords(body: JsonObject | undefined): RefusalWords {
   const { error, error_description: description } = body ?? {};
   const [code, text] = isJsonObject(error) ? [error.status, error.message] : [error, description];
@@ -59,7 +59,7 @@ export function quoteWords({ error, description }: RefusalWords, sent: readonly 
 function quote(text: string, sent: readonly SentValue[]): string {
   const hidden = hideCredentials(text, sent);
   if (text.length < MAX_LENGTH) return redact(hidden);
-  // A text that was cut may end within a credential.
+  // A shortened text may end within a credential.
   const longest = Math.max(0, ...sent.map(({ value }) => value.length));
   return redact(hidden.slice(0, Math.max(0, hidden.length - longest)));
 }
