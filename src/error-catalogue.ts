@@ -160,6 +160,13 @@ const CATALOGUE = {
     detail: 'The backend of this route refused the credential that the proxy sent: its operator has to act.',
     fix: 'Compare the issuer, audience, scope, signing key and algorithm that the backend requires with the issued token that "cambist doctor --call" shows. Compare the clocks. With credential: secret, write a valid secret into its file.',
   },
+  ERR_CROSS_ROUTE_REFERENCE: {
+    status: 502,
+    phase: 'upstream',
+    title: 'Backend points to another route',
+    detail: 'The response of the backend would lead this request to another backend: its operator has to act.',
+    fix: 'The log names the header and the other route. Make the backend name its own address. If nobody set this up, treat the backend as compromised.',
+  },
   ERR_UPSTREAM_TIMEOUT: {
     status: 504,
     phase: 'upstream',

@@ -18,6 +18,7 @@ export const FINDING_CODES = [
   'backend_silent',
   'backend_endpoint_missing',
   'backend_redirects',
+  'cross_route_reference',
   'backend_error',
   'backend_open',
   'backend_not_mcp',

@@ -20,8 +20,11 @@ export type Outcome =
 
 /** The party that ended a request before its response was complete. */
 export type AbortedBy = (typeof ABORTED_BY)[number];
-/** `stall`: no byte moved for `timeouts.stall`. `shutdown`: cambist shut down. `revoked`: the caller's token was revoked. */
-export const ABORTED_BY = ['upstream', 'caller', 'stall', 'shutdown', 'revoked'] as const;
+/**
+ * `stall`: no byte moved for `timeouts.stall`. `shutdown`: cambist shut down. `revoked`: the caller's token was revoked.
+ * `cross_route`: an endpoint event led to another route.
+ */
+export const ABORTED_BY = ['upstream', 'caller', 'stall', 'shutdown', 'revoked', 'cross_route'] as const;
 
 /** The reason for sending a request upstream again. */
 export type RetryReason =

@@ -7,7 +7,7 @@ import { asksForNonce } from './challenges.ts';
 import type { Rewriter } from './endpoint-event.ts';
 import { headerValues, isChunkedOrPlain, type RawHeaders } from './headers.ts';
 import { RefusedResponse } from './refused-response.ts';
-import { callerHeaders, responseHeaders, streamRewriter } from './response-headers.ts';
+import { responseHeaders, streamRewriter } from './response-headers.ts';
 import { createResponseRelay, type ResponseRelay } from './response-relay.ts';
 import type { AttemptPlan } from './send.ts';
 import type { Admitted, Switched } from './steps.ts';
@@ -74,12 +74,14 @@ export class Attempt implements RawHandler {
 
   onRequestUpgrade(controller: Controller, _status: number, headers: IncomingHttpHeaders, socket: Duplex): void {
     this.#call.admitted.request.abortUpstream = undefined;
-    const isExpected = this.#call.switched?.(
-      headers.upgrade?.toString(),
-      callerHeaders(rawHeaders(controller)),
-      socket,
-    );
-    if (isExpected === false) this.#call.fail(new Error('the upstream switched to another protocol'));
+    try {
+      const toCaller = responseHeaders(rawHeaders(controller), 101, undefined, this.#call.admitted);
+      const isExpected = this.#call.switched?.(headers.upgrade?.toString(), toCaller, socket);
+      if (isExpected === false) this.#call.fail(new Error('the upstream switched to another protocol'));
+    } catch (error) {
+      socket.destroy();
+      this.#call.fail(error);
+    }
   }
 
   onResponseStart(controller: Controller, status: number): void {
@@ -105,7 +107,12 @@ export class Attempt implements RawHandler {
 
   onResponseData(controller: Controller, chunk: Buffer): void {
     if (this.#state === 'relaying') {
-      this.#relay?.data(chunk);
+      try {
+        this.#relay?.data(chunk);
+      } catch (error) {
+        this.#breakOff(error as Error);
+        controller.abort(error as Error);
+      }
       return;
     }
     this.#refused?.data(chunk);
@@ -121,7 +128,7 @@ export class Attempt implements RawHandler {
     // Nothing is left to abort. Making an error for it would cost more than admitting the request.
     if (request.abortUpstream === this.#abort) request.abortUpstream = undefined;
     this.#refused?.end();
-    this.#relay?.end();
+    this.#endRelay();
   }
 
   onResponseError(_controller: Controller, error: Error): void {
@@ -134,14 +141,37 @@ export class Attempt implements RawHandler {
 
   #begin(controller: Controller, status: number): void {
     const { admitted } = this.#call;
-    if (status === 403) this.#noteMissingScopes(rawHeaders(controller));
-    const headers = responseHeaders(rawHeaders(controller), status, this.#plan.token, admitted);
-    const header = (name: string): string | undefined => headerValues(headers, name)[0];
-    const rewriter = this.#call.followSession(status, header) ?? streamRewriter(admitted, status, header);
     const { request } = admitted;
+    if (status === 403) this.#noteMissingScopes(rawHeaders(controller));
+    let headers: string[];
+    let rewriter: Rewriter | undefined;
+    try {
+      headers = responseHeaders(rawHeaders(controller), status, this.#plan.token, admitted);
+      const header = (name: string): string | undefined => headerValues(headers, name)[0];
+      rewriter = this.#call.followSession(status, header) ?? streamRewriter(admitted, status, headers);
+    } catch (error) {
+      this.#state = 'discarding';
+      this.#call.fail(error);
+      controller.abort(error as Error);
+      return;
+    }
     const keepsConnection = (): boolean => request.incoming.complete && !request.isLastOfConnection;
     this.#relay = createResponseRelay(controller, status, headers, keepsConnection, rewriter);
-    admitted.request.relay(this.#relay);
+    request.relay(this.#relay);
+  }
+
+  #endRelay(): void {
+    try {
+      this.#relay?.end();
+    } catch (error) {
+      this.#breakOff(error as Error);
+    }
+  }
+
+  /** Ends a response whose body must not reach the caller. */
+  #breakOff(error: Error): void {
+    this.#call.admitted.request.breakOff(error);
+    this.#relay?.fail();
   }
 
   #noteMissingScopes(headers: RawHeaders): void {
@@ -170,7 +200,7 @@ export class Attempt implements RawHandler {
         this.#state = 'relaying';
         if (this.#failure !== undefined) throw this.#failure;
         this.#begin(controller, status);
-        if (this.#isComplete) this.#relay?.end();
+        if (this.#isComplete) this.#endRelay();
       }
       controller.resume();
     } catch (error) {

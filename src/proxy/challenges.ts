@@ -93,17 +93,24 @@ export function parseChallenges(text: string): readonly Challenge[] | undefined 
   return challenges;
 }
 
+/** The challenges of all headers. Those behind the first 4 KiB are not read. */
+function allChallenges(values: readonly string[]): readonly Challenge[] {
+  let length = 0;
+  return values.flatMap((value) => {
+    length += value.length;
+    return length > MAX_LENGTH ? [] : (parseChallenges(value) ?? []);
+  });
+}
+
 /**
  * The scopes that the upstream asks for. Undefined where it also asks for something else.
  * @param values all values of `WWW-Authenticate`
  * @see RFC 6750 section 3.1
  */
 export function insufficientScope(values: readonly string[]): readonly string[] | undefined {
-  const found = values
-    .flatMap((value) => parseChallenges(value) ?? [])
-    .filter(
-      ({ scheme, parameters }) => scheme === 'bearer' && parameterOf(parameters, 'error') === 'insufficient_scope',
-    );
+  const found = allChallenges(values).filter(
+    ({ scheme, parameters }) => scheme === 'bearer' && parameterOf(parameters, 'error') === 'insufficient_scope',
+  );
   const [only, ...more] = found;
   if (only === undefined || more.length > 0) return undefined;
   const scopes = scopesOf(parameterOf(only.parameters, 'scope'));
@@ -166,6 +173,12 @@ export function withResourceMetadata(value: string, url: string | undefined): st
   return changed;
 }
 
+/** The URLs of metadata in a challenge, as lenient clients find them. */
+export function metadataUrls(value: string): string[] {
+  const found = value.matchAll(/resource_metadata[ \t]*=[ \t]*(?:"([^"]*)"?|([^\s,"]+))/gi);
+  return Array.from(found, ([, quoted, bare]) => quoted ?? bare ?? '');
+}
+
 /** The range to remove with a parameter: it includes the comma on one side. */
 function cut(parameters: readonly ChallengeParameter[], one: ChallengeParameter): [from: number, to: number] {
   const index = parameters.indexOf(one);
@@ -184,8 +197,7 @@ export function asksForNonce(challenges: readonly string[]): boolean {
  * @see RFC 9470 section 3
  */
 export function authenticationWanted(values: readonly string[]): AuthenticationRequirements | undefined {
-  const parameters = values
-    .flatMap((value) => parseChallenges(value) ?? [])
+  const parameters = allChallenges(values)
     .map((challenge) => challenge.parameters)
     .find((each) => parameterOf(each, 'error') === 'insufficient_user_authentication');
   if (parameters === undefined) return undefined;
@@ -206,9 +218,7 @@ export interface BackendReason {
  * @see RFC 6750 section 3.1
  */
 export function reasonInChallenges(values: readonly string[]): BackendReason | undefined {
-  const parameters = values
-    .flatMap((value) => parseChallenges(value) ?? [])
-    .flatMap((challenge) => challenge.parameters);
+  const parameters = allChallenges(values).flatMap((challenge) => challenge.parameters);
   const named = (name: string) => parameters.find((parameter) => parameter.name === name)?.value ?? '';
   return reasonOf(named('error'), named('error_description'));
 }

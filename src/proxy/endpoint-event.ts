@@ -1,4 +1,4 @@
-/** Passes a stream on piece by piece and changes it at most once. */
+/** Passes a stream on piece by piece. */
 export interface Rewriter {
   /** Returns the bytes that can be passed on now. */
   push(chunk: Buffer): Buffer;
@@ -6,95 +6,121 @@ export interface Rewriter {
   rest(): Buffer;
 }
 
-/** Limit for buffering an incomplete first event: a URL, and room for other fields. */
+/** Limit for buffering an endpoint event: a URL, and room for other fields. */
 const MAX_BUFFERED_BYTES = 8192;
 
-/** Limit for the lines of the first event, which are parsed again with every piece of the stream. An `endpoint` event has two. */
-const MAX_LINES = 32;
+/** Enough of a line to tell whether it names an endpoint event. */
+const MAX_NAME_BYTES = 64;
 
 const NOTHING = Buffer.alloc(0);
-const BYTE_ORDER_MARK = /^\xef\xbb\xbf/;
+const CR = 0x0d;
+
+/** Case and white space do not count: some clients are lenient. The first bytes of a lenient line end may follow. */
+const ENDPOINT = /^(?:\xef\xbb\xbf)?\s*event\s*:\s*endpoint\s*(?:\xc2|\xe2\x80)?$/i;
+const DATA = /^(?:\xef\xbb\xbf)?\s*data\s*(?::|$)/i;
+
+/** Some clients end a line at the characters that end in these bytes: VT, FF, FS, GS, RS, NEL, U+2028, U+2029. */
+const LENIENT_ENDS: readonly number[] = [0x0b, 0x0c, 0x1c, 0x1d, 0x1e, 0x85, 0xa8, 0xa9];
+
+/** Text after one of these characters, which some clients read as another line of data. */
+const MORE_DATA = new RegExp(`[${String.fromCharCode(...LENIENT_ENDS)}]\\s*data`, 'i');
+
+const OTHER = 0;
+const LINE_END = 1;
+const LENIENT_END = 2;
+/** The kind of each byte. */
+const KINDS = new Uint8Array(256);
+for (const byte of LENIENT_ENDS) KINDS[byte] = LENIENT_END;
+for (const byte of [0x0a, CR]) KINDS[byte] = LINE_END;
 
 /**
- * Rewrites the URL in the `endpoint` event that opens the stream of an HTTP+SSE server. Only the first event can be one. All
- * other bytes pass unchanged.
- * @param rewrite returns the URL for the caller; undefined leaves it unchanged
+ * Rewrites the URL of each `endpoint` event in the stream of an HTTP+SSE server: clients send all further messages there. All
+ * other bytes pass unchanged, and at once.
+ * @param rewrite returns the URL for the caller. Throws for a URL that the caller must not get, and for undefined: an event that
+ *   clients could read differently
  * @see MCP 2024-11-05, "HTTP with SSE"; WHATWG HTML section 9.2.6 for the syntax
  */
-export function createEndpointRewriter(rewrite: (url: string) => string | undefined): Rewriter {
-  let buffered = '';
-  let done = false;
+export function createEndpointRewriter(rewrite: (url: string | undefined) => string): Rewriter {
+  /** The start of the current line, as far as it is in earlier pieces. */
+  let begun = '';
+  let endedWithCr = false;
+  /** The current line has a lenient line end. */
+  let isLenient = false;
+  /** The current event has data. */
+  let hasData = false;
+  /** The endpoint event, from the end of its name on. */
+  let held: string | undefined;
+
+  /** Reads a line of the current event, or a part between lenient line ends. @returns whether it names an endpoint event */
+  function read(line: string): boolean {
+    if (DATA.test(line)) hasData = true;
+    else if (ENDPOINT.test(line)) return true;
+    return false;
+  }
 
   return {
     push(chunk) {
-      if (done) return chunk;
-      buffered += chunk.toString('latin1');
-      const { state, passable, data } = readFirstEvent(buffered);
-      if (state === 'open' && buffered.length - passable <= MAX_BUFFERED_BYTES) {
-        const passed = buffered.slice(0, passable);
-        buffered = buffered.slice(passable);
-        return Buffer.from(passed, 'latin1');
+      const parts: Buffer[] = [];
+      let passed = 0;
+      let lineStart = 0;
+      for (let at = 0; at < chunk.length; at += 1) {
+        const kind = KINDS[chunk[at] as number];
+        if (kind === OTHER) continue;
+        const isStart = at === lineStart && begun === '';
+        const line = isStart ? '' : begun + startOfLine(chunk, lineStart, at);
+        const isSecondHalf = isStart && endedWithCr && chunk[at] !== CR;
+        begun = '';
+        lineStart = at + 1;
+        if (kind === LENIENT_END) {
+          endedWithCr = false;
+          if (held === undefined && read(line)) rewrite(undefined);
+          isLenient = true;
+          continue;
+        }
+        endedWithCr = chunk[at] === CR;
+        if (isSecondHalf) continue;
+        if (isStart && !isLenient) {
+          hasData = false;
+          if (held === undefined) continue;
+          parts.push(rewritten(held + chunk.toString('latin1', passed, lineStart), rewrite));
+          held = undefined;
+          passed = lineStart;
+        } else if (held === undefined && !isStart && read(line)) {
+          if (hasData || isLenient) rewrite(undefined);
+          parts.push(chunk.subarray(passed, lineStart));
+          held = '';
+          passed = lineStart;
+        }
+        isLenient = false;
       }
-      done = true;
-      const text = data === undefined ? buffered : replaced(buffered, data, rewrite);
-      buffered = '';
-      return Buffer.from(text, 'latin1');
+      if (lineStart < chunk.length) endedWithCr = false;
+      begun = (begun + startOfLine(chunk, lineStart, chunk.length)).slice(0, MAX_NAME_BYTES);
+      if (held !== undefined) {
+        held += chunk.toString('latin1', passed);
+        if (held.length > MAX_BUFFERED_BYTES) rewrite(undefined);
+      } else if (passed === 0) return chunk;
+      else parts.push(chunk.subarray(passed));
+      return Buffer.concat(parts);
     },
     rest() {
-      done = true;
-      return buffered === '' ? NOTHING : Buffer.from(buffered, 'latin1');
+      // Some clients take the end of the stream for the end of the event.
+      if (held === undefined && read(begun) && hasData) rewrite(undefined);
+      return held === undefined ? NOTHING : rewritten(held, rewrite);
     },
   };
 }
 
-type Span = readonly [start: number, end: number];
-
-interface FirstEvent {
-  /** `open`: not complete yet. */
-  readonly state: 'open' | 'ended';
-  /** Length of the text before the event. */
-  readonly passable: number;
-  /** Position of the URL in a complete `endpoint` event. */
-  readonly data: Span | undefined;
+function startOfLine(chunk: Buffer, start: number, end: number): string {
+  return chunk.toString('latin1', start, Math.min(end, start + MAX_NAME_BYTES));
 }
 
-function readFirstEvent(text: string): FirstEvent {
-  let name = '';
-  let data: Span | undefined;
-  let hasMoreData = false;
-  let passable = 0;
-  let lines = 0;
-  let at = BYTE_ORDER_MARK.test(text) ? 3 : 0;
-  for (;;) {
-    if (lines > MAX_LINES) return { state: 'ended', passable, data: undefined };
-    const end = text.slice(at).search(/[\r\n]/) + at;
-    if (end < at) return { state: 'open', passable, data: undefined };
-    const line = text.slice(at, end);
-    // A line feed in a later piece than its carriage return counts as another empty line, which changes nothing.
-    const next = end + (text.startsWith('\r\n', end) ? 2 : 1);
-    if (line === '') {
-      if (data !== undefined) {
-        return { state: 'ended', passable, data: name === 'endpoint' && !hasMoreData ? data : undefined };
-      }
-      name = '';
-      lines = 0;
-    }
-    const [, field, space = ''] = /^([^:]+)(?::( ?))?/.exec(line) ?? [];
-    if (field === 'event') {
-      name = line.slice('event:'.length + space.length);
-      if (name !== 'endpoint') return { state: 'ended', passable, data: undefined };
-    } else if (field === 'data') {
-      hasMoreData = data !== undefined;
-      data = [Math.min(at + 'data:'.length + space.length, end), end];
-    } else if (data === undefined && name === '') {
-      passable = next;
-    }
-    if (data !== undefined || name !== '') lines += 1;
-    at = next;
-  }
-}
-
-function replaced(text: string, [start, end]: Span, rewrite: (url: string) => string | undefined): string {
-  const url = rewrite(Buffer.from(text.slice(start, end), 'latin1').toString('utf8'));
-  return url === undefined ? text : text.slice(0, start) + url + text.slice(end);
+/** Rewrites the data of an endpoint event, which has one line of it. Without data, clients ignore the event. */
+function rewritten(event: string, rewrite: (url: string | undefined) => string): Buffer {
+  const parts = event.split(/(\r\n|[\r\n])/);
+  const lines = parts.filter((part) => DATA.test(part));
+  if (lines.length === 0) return Buffer.from(event, 'latin1');
+  const isClear = lines.length === 1 && !parts.some((part) => !DATA.test(part) && MORE_DATA.test(part));
+  const [, name = '', url] = /^(data: ?)(.*)$/s.exec(isClear ? (lines[0] as string) : '') ?? [];
+  const text = rewrite(url === undefined ? undefined : Buffer.from(url, 'latin1').toString('utf8'));
+  return Buffer.from(parts.map((part) => (DATA.test(part) ? name + text : part)).join(''), 'latin1');
 }

@@ -16,6 +16,11 @@ export function headerValues(raw: RawHeaders, name: string): readonly string[] {
   return values ?? NONE;
 }
 
+/** Does the client of a GET accept nothing but an event stream? */
+export function wantsStream(raw: RawHeaders): boolean {
+  return /^\s*text\/event-stream\b[^,]*$/i.test(headerValues(raw, 'accept').join());
+}
+
 /** Carries the request id in requests and responses. */
 export const REQUEST_ID = 'x-request-id';
 

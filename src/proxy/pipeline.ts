@@ -4,10 +4,11 @@ import { followsClose } from './closing.ts';
 import { failRequest, mayCarryState, resumeAfterConsent } from './consent.ts';
 import { refuseCrossSite } from './cross-site.ts';
 import { findRoute, receive } from './find-route.ts';
+import { wantsStream } from './headers.ts';
 import { obtainToken, sessionOf } from './issued-token.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import { isStreamed, readBody } from './request-body.ts';
-import { upstreamHeaders } from './request-headers.ts';
+import { unencoded, upstreamHeaders } from './request-headers.ts';
 import { ownMetadata } from './resource-metadata.ts';
 import type { Routed, Switched } from './steps.ts';
 import { callUpstream, type UpstreamCallOptions } from './upstream-call.ts';
@@ -85,10 +86,12 @@ export function createPipeline(options: PipelineOptions): Pipeline {
 /** The request's headers as the upstream gets them, without the issued token. */
 function headersOf({ request, route }: Routed, { rawHeaders, withheldTokens }: CallerToken): string[] {
   const { common, onRoute } = request.active.withheld;
-  return upstreamHeaders(rawHeaders, {
+  const headers = upstreamHeaders(rawHeaders, {
     host: route.upstream.host,
     withheld: onRoute.get(route) ?? common,
     callerTokens: withheldTokens,
     requestId: request.id,
   });
+  const isStream = request.incoming.method === 'GET' && wantsStream(rawHeaders);
+  return isStream ? unencoded(headers) : headers;
 }

@@ -77,6 +77,8 @@ export interface ProxyRequest {
   lacksScopes(scopes: string): void;
   /** Relays the upstream's response. */
   relay(relay: ResponseRelay): void;
+  /** Notes the error for which a response that has begun is broken off: its body leads to another route. */
+  breakOff(error: Error): void;
   /** Responds without an upstream, and not with an error. */
   respond(response: OwnResponse): void;
   /** The connection becomes a WebSocket. @param headers of the upstream's 101 response, as the caller gets them */

@@ -1,10 +1,11 @@
 import { HOP_BY_HOP } from '../config/header-names.ts';
+import { readHost } from '../routing/request-target.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import { claimsOf } from '../tokens/subject.ts';
-import { callerReference } from './caller-reference.ts';
-import { withoutScopeChallenges, withResourceMetadata } from './challenges.ts';
+import { callerReference, crossRoute } from './caller-reference.ts';
+import { metadataUrls, withoutScopeChallenges, withResourceMetadata } from './challenges.ts';
 import { createEndpointRewriter, type Rewriter } from './endpoint-event.ts';
-import { connectionOptions, type RawHeaders } from './headers.ts';
+import { connectionOptions, headerValues, type RawHeaders, wantsStream } from './headers.ts';
 import { isMadeFromCallers } from './issued-token.ts';
 import { clientOf, describesItself, issuerOf, metadataUrl } from './resource-metadata.ts';
 import type { Admitted } from './steps.ts';
@@ -16,9 +17,45 @@ const LENGTH: ReadonlySet<string> = new Set(['content-length']);
 const NONCE: ReadonlySet<string> = new Set(['dpop-nonce']);
 
 /**
- * The headers of a response as the caller gets them. `Location`, and metadata that a challenge names, are rewritten where
- * they would lead the caller past cambist.
+ * Dropped: `Alt-Svc` leads clients past cambist, and the others make a gateway in front of cambist send the request elsewhere, with
+ * the token of the caller.
+ */
+const DROPPED: ReadonlySet<string> = new Set([
+  ...HOP_BY_HOP,
+  'alt-svc',
+  'x-accel-redirect',
+  'x-lighttpd-send-file',
+  'x-litespeed-location',
+  'x-reproxy-url',
+  'x-sendfile',
+]);
+
+/** Rules for a whole origin. One backend must not make them where routes share the origin. */
+const ORIGIN_WIDE: ReadonlySet<string> = new Set([
+  'clear-site-data',
+  'nel',
+  'public-key-pins',
+  'report-to',
+  'service-worker-allowed',
+  'strict-transport-security',
+]);
+
+/** Their values depend on the route. */
+const CHANGED: ReadonlySet<string> = new Set([
+  ...ORIGIN_WIDE,
+  'content-location',
+  'link',
+  'location',
+  'refresh',
+  'set-cookie',
+  'www-authenticate',
+]);
+
+/**
+ * The headers of a response as the caller gets them. URLs, challenges and cookies are rewritten where they would lead the caller
+ * past cambist, or to another backend.
  * @param raw as the upstream sent them
+ * @throws {CambistError} ERR_CROSS_ROUTE_REFERENCE
  */
 export function responseHeaders(
   raw: RawHeaders,
@@ -26,26 +63,105 @@ export function responseHeaders(
   token: IssuedToken | undefined,
   admitted: Admitted,
 ): string[] {
-  let headers = callerHeaders(raw);
+  let change: Change | undefined;
+  let headers = callerHeaders(raw, (key, value) => {
+    change ??= createChange(raw, admitted);
+    return change(key, value);
+  });
   if (status === NO_CONTENT) headers = without(headers, LENGTH);
   if (token?.dpop !== undefined) headers = without(headers, NONCE);
-  const { request, target, route } = admitted;
-  for (let i = 0; i < headers.length; i += 2) {
-    const name = headers[i] as string;
-    const value = headers[i + 1] as string;
-    if (name.length === LOCATION.length && name.toLowerCase() === LOCATION) {
-      headers[i + 1] = referenceFor(value, admitted) ?? value;
-    } else if (name.length === CHALLENGE.length && name.toLowerCase() === CHALLENGE && describesItself(route)) {
-      const kept = withoutScopeChallenges(value, (scopes) => helpsToSignIn(admitted, scopes));
-      const rewritten = kept && withResourceMetadata(kept, metadataUrl(route, target.path, clientOf(request)));
-      if (rewritten !== undefined) headers[i + 1] = rewritten;
-      else {
-        headers.splice(i, 2);
-        i -= 2;
-      }
-    }
-  }
   return headers;
+}
+
+/**
+ * Builds the response headers that the caller gets.
+ * @param raw as received from the upstream
+ * @param change of the headers whose value depends on the route
+ */
+export function callerHeaders(raw: RawHeaders, change: Change): string[] {
+  const headers: string[] = [];
+  let listed: Set<string> | undefined;
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as string;
+    const value = raw[i + 1] as string;
+    const key = name.toLowerCase();
+    if (key === 'connection') listed = connectionOptions([value], listed);
+    if (DROPPED.has(key)) continue;
+    const changed = CHANGED.has(key) ? change(key, value) : value;
+    if (changed !== undefined) headers.push(name, changed);
+  }
+  return listed === undefined ? headers : without(headers, listed);
+}
+
+/** Returns the value of a header for the caller; undefined drops it. @param key lower case */
+type Change = (key: string, value: string) => string | undefined;
+
+/** More references, and longer challenges, are not read: each costs time. */
+const MAX_REFERENCES = 100;
+const MAX_CHALLENGE_BYTES = 4096;
+
+function createChange(raw: RawHeaders, admitted: Admitted): Change {
+  const { route } = admitted;
+  let references = 0;
+  let challengeBytes = 0;
+
+  function rewrite(key: string, reference: string): string {
+    references += 1;
+    if (references > MAX_REFERENCES) throw crossRoute(route, `headers have more than ${MAX_REFERENCES} URLs`);
+    return callerReference(Buffer.from(reference, 'latin1').toString('utf8'), admitted, key);
+  }
+
+  /** Clients differ in which of several they read. */
+  function only(key: string): void {
+    if (headerValues(raw, key).length > 1) throw crossRoute(route, `${key} is sent more than once`);
+  }
+
+  return (key, value) => {
+    if (ORIGIN_WIDE.has(key)) return sharesOrigin(admitted) ? undefined : value;
+    switch (key) {
+      case 'link':
+        return value.replace(/<([^<>]*)>/g, (_, reference: string) => `<${rewrite(key, reference)}>`);
+      case 'set-cookie':
+        return sharesOrigin(admitted) ? cookieOf(value, route.match.path) : value;
+      case 'refresh': {
+        only(key);
+        const [, seconds, reference] = REFRESH.exec(value) ?? [];
+        if (seconds === undefined || reference === undefined) return seconds;
+        return `${seconds}; url=${rewrite(key, reference.replace(/^(["'])(.*)\1.*$/, '$2'))}`;
+      }
+      case 'www-authenticate':
+        challengeBytes += value.length;
+        if (challengeBytes > MAX_CHALLENGE_BYTES) return undefined;
+        if (describesItself(route)) return challengeOf(value, admitted);
+        for (const url of metadataUrls(value)) rewrite(key, url);
+        return value;
+      default:
+        only(key);
+        return rewrite(key, value);
+    }
+  };
+}
+
+/** `Refresh` as browsers read it. */
+const REFRESH = /^[ \t]*(\d+)[ \t]*(?:[;,][ \t]*(?:url[ \t]*=[ \t]*)?(.+))?$/i;
+
+/** Do clients know other routes by the same host? Not where the route is for the backend's own host. */
+function sharesOrigin({ request, route: { match, upstream }, target }: Admitted): boolean {
+  if (request.active.config.routes.length === 1) return false;
+  return match.host === undefined || target.host !== readHost(upstream.host);
+}
+
+/** A cookie that clients send on this route alone. @param path of the route */
+function cookieOf(value: string, path: string): string {
+  const kept = value.split(';').filter((part, index) => index === 0 || !/^\s*(?:domain|path)\s*(?:=|$)/i.test(part));
+  return `${kept.join(';')}; Path=${path}`;
+}
+
+/** A challenge that names the metadata of cambist itself. Undefined where it is of no use to the caller. */
+function challengeOf(value: string, admitted: Admitted): string | undefined {
+  const { request, target, route } = admitted;
+  const kept = withoutScopeChallenges(value, (scopes) => helpsToSignIn(admitted, scopes));
+  return kept && withResourceMetadata(kept, metadataUrl(route, target.path, clientOf(request)));
 }
 
 /**
@@ -72,44 +188,25 @@ function helpsToSignIn({ route, session }: Admitted, scopes: readonly string[]):
   return issuer !== undefined && issuer === authorizationServer.issuer;
 }
 
-const LOCATION = 'location';
-const CHALLENGE = 'www-authenticate';
-
 /**
  * Rewrites the stream of an HTTP+SSE server (MCP 2024-11-05). Undefined for every other response.
- * @param header returns the value of a response header, by lower-case name
+ * @param headers as the caller gets them. `Content-Length` is removed, because the length may change
+ * @throws {CambistError} ERR_CROSS_ROUTE_REFERENCE where the stream cannot be read
  */
-export function streamRewriter(
-  admitted: Admitted,
-  status: number,
-  header: (name: string) => string | undefined,
-): Rewriter | undefined {
-  if (admitted.request.incoming.method !== 'GET' || status !== 200) return undefined;
-  if (header('content-type')?.toLowerCase().startsWith('text/event-stream') !== true) return undefined;
-  if (header('content-encoding') !== undefined || header('content-length') !== undefined) return undefined;
-  return createEndpointRewriter((url) => referenceFor(url, admitted));
-}
-
-function referenceFor(reference: string, { route, path, target }: Admitted): string | undefined {
-  if (target.path === undefined) return undefined;
-  return callerReference(reference, { route, upstreamPath: path, callerPath: target.path + target.query });
-}
-
-/**
- * Builds the response headers that the caller gets.
- * @param raw as received from the upstream
- */
-export function callerHeaders(raw: RawHeaders): string[] {
-  const headers: string[] = [];
-  let listed: Set<string> | undefined;
-  for (let i = 0; i < raw.length; i += 2) {
-    const name = raw[i] as string;
-    const value = raw[i + 1] as string;
-    const key = name.toLowerCase();
-    if (key === 'connection') listed = connectionOptions([value], listed);
-    if (!HOP_BY_HOP.has(key)) headers.push(name, value);
+export function streamRewriter(admitted: Admitted, status: number, headers: string[]): Rewriter | undefined {
+  const { request, route } = admitted;
+  if (request.incoming.method !== 'GET' || status < 200 || status > 299) return undefined;
+  const isStream = headerValues(headers, 'content-type').some((type) => /text\/event-stream/i.test(type));
+  if (!isStream && !wantsStream(request.incoming.rawHeaders)) return undefined;
+  if (headerValues(headers, 'content-encoding').some((coding) => !/^identity$/i.test(coding))) {
+    if (request.active.config.routes.length === 1) return undefined;
+    throw crossRoute(route, 'event stream is encoded, so its endpoint cannot be checked');
   }
-  return listed === undefined ? headers : without(headers, listed);
+  headers.splice(0, headers.length, ...without(headers, LENGTH));
+  return createEndpointRewriter((url) => {
+    if (url === undefined) throw crossRoute(route, 'endpoint event is malformed');
+    return callerReference(url, admitted, 'endpoint event');
+  });
 }
 
 /** Removes the headers with these lower-case names. */

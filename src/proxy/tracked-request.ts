@@ -201,6 +201,11 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     relay.start(this.response);
   }
 
+  breakOff(error: Error): void {
+    this.error = asCambistError(error);
+    this.abortedBy = 'cross_route';
+  }
+
   respond(response: OwnResponse): void {
     if (this.#isOver || this.response.headersSent) return;
     this.#responded(response.status, 'responded');

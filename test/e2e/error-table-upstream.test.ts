@@ -53,6 +53,16 @@ test('returns its own error instead of the 401 of an upstream that refuses two f
   assert.equal(await setup.cambist.metric('cambist_upstream_retries_total', { route: 'tools' }), 1);
 });
 
+test('returns ERR_CROSS_ROUTE_REFERENCE when the upstream redirects to cambist itself', async (t) => {
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  setup.upstream.handler = (_request, response) => {
+    response.writeHead(307, { location: `${setup.cambist.url}/canary` }).end();
+  };
+  const expected = { code: 'ERR_CROSS_ROUTE_REFERENCE', upstreamRequests: 1, ...TOKEN } as const;
+  await provokeProblem(setup, { headers: await setup.bearer() }, expected);
+});
+
 test('returns ERR_UPSTREAM_TIMEOUT when the upstream sends no headers in time', async (t) => {
   const setup = await startFakeSetup({
     change: (config) => ({

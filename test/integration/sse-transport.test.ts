@@ -91,36 +91,15 @@ async function bodyOf(t: TestContext, body: string, headers: Record<string, stri
 const ENDPOINT = 'event: endpoint\ndata: /mcp/messages\n\n';
 const SSE = { 'content-type': 'text/event-stream; charset=utf-8' };
 
-test('rewrites the endpoint event only in an unencoded event stream in response to a GET', async (t) => {
-  assert.equal((await bodyOf(t, ENDPOINT, SSE)).text, 'event: endpoint\ndata: /plain/messages\n\n');
+test('rewrites the endpoint event only in an event stream in response to a GET', async (t) => {
+  const rewritten = 'event: endpoint\ndata: /plain/messages\n\n';
+  assert.equal((await bodyOf(t, ENDPOINT, SSE)).text, rewritten);
   assert.equal((await bodyOf(t, ENDPOINT, { 'content-type': 'text/plain' })).text, ENDPOINT);
   assert.equal((await bodyOf(t, ENDPOINT, {})).text, ENDPOINT);
   assert.equal((await bodyOf(t, ENDPOINT, SSE, 'POST')).text, ENDPOINT);
   assert.equal((await bodyOf(t, ENDPOINT, { ...SSE, 'content-encoding': 'x-own' })).text, ENDPOINT);
   const sized = await bodyOf(t, ENDPOINT, { ...SSE, 'content-length': String(ENDPOINT.length) });
-  assert.deepEqual([sized.text, sized.headers['content-length']], [ENDPOINT, String(ENDPOINT.length)]);
-});
-
-test('rewrites a Location below the upstream to the route, and no other', async (t) => {
-  const { app, upstream } = await startPlainGateway(t);
-  for (const [location, expected] of [
-    ['/mcp/', '/plain/'],
-    ['/mcp/x?y#z', '/plain/x?y#z'],
-    [`${upstream.url}/mcp/x`, '/plain/x'],
-    ['/mcpx', '/mcpx'],
-    ['/mcp/../x', '/mcp/../x'],
-    ['other', 'other'],
-    ['https://elsewhere.example.com/mcp', 'https://elsewhere.example.com/mcp'],
-    ['//elsewhere.example.com/mcp', '//elsewhere.example.com/mcp'],
-    ['http://[broken', 'http://[broken'],
-  ]) {
-    for (const status of [307, 201]) {
-      upstream.handler = (_request, response) =>
-        sendResponse(response, status, '', { location, 'content-location': '/mcp/x' });
-      const { headers } = await call(`${app.url}/plain/a`);
-      assert.deepEqual([headers.location, headers['content-location']], [expected, '/mcp/x'], location);
-    }
-  }
+  assert.deepEqual([sized.text, sized.headers['content-length']], [rewritten, undefined]);
 });
 
 test('sends a client back through the route when the upstream redirects to the same path with a slash', async (t) => {

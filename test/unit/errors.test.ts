@@ -26,6 +26,7 @@ test('the error codes and their statuses are stable', () => {
     ERR_UPSTREAM_UNREACHABLE: 502,
     ERR_UPSTREAM_TLS: 502,
     ERR_UPSTREAM_REFUSED_TOKEN: 502,
+    ERR_CROSS_ROUTE_REFERENCE: 502,
     ERR_UPSTREAM_TIMEOUT: 504,
     ERR_REQUEST_TIMEOUT: 408,
     ERR_SHUTTING_DOWN: 503,
@@ -57,6 +58,7 @@ test('lists the errors of a phase in the order of the catalogue', () => {
     'ERR_UPSTREAM_UNREACHABLE',
     'ERR_UPSTREAM_TLS',
     'ERR_UPSTREAM_REFUSED_TOKEN',
+    'ERR_CROSS_ROUTE_REFERENCE',
     'ERR_UPSTREAM_TIMEOUT',
   ]);
 });

@@ -2,52 +2,74 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { callerReference } from '../../../src/proxy/caller-reference.ts';
+import type { Routed } from '../../../src/proxy/steps.ts';
 import { parseRequestTarget, upstreamPath } from '../../../src/routing/request-target.ts';
+import { createRouteTable } from '../../../src/routing/route-table.ts';
 import { routeOf } from '../routing/sample-routes.ts';
 
 const ORIGIN = 'https://backend.example.com';
 
 /** Rewrites a reference of the upstream's response to a request for this path. */
-function turned(match: string, upstream: string, request: string, reference: string): string | undefined {
+function turned(match: string, upstream: string, request: string, reference: string): string {
   const route = routeOf('r', { path: match }, { path: upstream });
   const target = parseRequestTarget(request, ['h']);
-  return callerReference(reference, { route, upstreamPath: upstreamPath(route, target), callerPath: request });
+  const active = { table: createRouteTable([route]), config: { routes: [route] } };
+  const incoming = { rawHeaders: ['Host', 'h'], socket: { localAddress: '10.0.0.1', localPort: 8080 } };
+  const routed = { route, target, path: upstreamPath(route, target), request: { url: request, active, incoming } };
+  return callerReference(reference, routed as unknown as Routed, 'location');
 }
 
-test('leads references under the upstream back through the route and keeps all others', () => {
+test('leads references under the upstream back through the route, and others to the upstream', () => {
   for (const [match, upstream, request, reference, expected] of [
     ['/github', '/mcp', '/github/sse', '/mcp/messages?s=1', '/github/messages?s=1'],
     ['/github', '/mcp', '/github/sse', `${ORIGIN}/mcp/messages?s=1#f`, '/github/messages?s=1#f'],
     ['/github', '/mcp', '/github/sse', 'HTTPS://Backend.Example.com:443/mcp/x', '/github/x'],
     ['/github', '/mcp', '/github/sse', '//backend.example.com/mcp/x', '/github/x'],
+    ['/github', '/mcp', '/github/sse', '\\\\backend.example.com\\mcp\\x', '/github/x'],
     ['/github', '/mcp', '/github', '/mcp/', '/github/'],
     ['/github', '/mcp', '/github/', '/mcp', '/github'],
-    ['/github', '/mcp', '/github/sse', '/mcpx/messages', undefined],
-    ['/github', '/mcp', '/github/sse', '/mcp/../admin', undefined],
-    ['/github', '/mcp', '/github/sse', '/mcp/%2e%2e/admin', undefined],
-    ['/github', '/mcp', '/github/sse', '/messages', undefined],
-    ['/github', '/mcp', '/github/sse', 'https://elsewhere.example.com/mcp/x', undefined],
-    ['/github', '/mcp', '/github/sse', 'http://backend.example.com/mcp/x', undefined],
-    ['/github', '/mcp', '/github/sse', 'https://user:pass@backend.example.com/mcp/x', undefined],
-    ['/github', '/mcp', '/github/sse', 'javascript:alert(1)', undefined],
-    ['/github', '/mcp', '/github/sse', 'https://', undefined],
+    ['/github', '/mcp', '/github/sse', '/mcpx/messages', `${ORIGIN}/mcpx/messages`],
+    ['/github', '/mcp', '/github/sse', '/mcp/../admin', `${ORIGIN}/admin`],
+    ['/github', '/mcp', '/github/sse', '/mcp/%2e%2e/admin', `${ORIGIN}/admin`],
+    ['/github', '/mcp', '/github/sse', '/messages', `${ORIGIN}/messages`],
+    ['/github', '/mcp', '/github/sse', '../../github', `${ORIGIN}/github`],
+    ['/github', '/mcp', '/github/sse', 'https://elsewhere.example.com/mcp/x', 'https://elsewhere.example.com/mcp/x'],
+    ['/github', '/mcp', '/github/sse', 'http://backend.example.com/mcp/x', 'http://backend.example.com/mcp/x'],
+    [
+      '/github',
+      '/mcp',
+      '/github/sse',
+      `${ORIGIN.replace('//', '//u:p@')}/mcp`,
+      `${ORIGIN.replace('//', '//u:p@')}/mcp`,
+    ],
+    ['/github', '/mcp', '/github/sse', 'java\tscript:alert(1)', 'javascript:alert(1)'],
     ['/github', '', '/github/sse', '/messages', '/github/messages'],
     ['/github', '', '/github/sse', '/', '/github/'],
     ['/github', '/', '/github/sse', '/messages', '/github/messages'],
     ['/', '/mcp', '/sse', '/mcp/messages', '/messages'],
     ['/', '/mcp', '/', '/mcp', '/'],
     ['/', '/mcp/', '/sse', '/mcp', '/'],
-    ['/mcp', '/mcp', '/mcp/sse', '/mcp/messages', undefined],
     ['/mcp', '/mcp', '/mcp/sse', `${ORIGIN}/mcp/messages`, '/mcp/messages'],
     // The reference is correct without a change.
-    ['/github', '/mcp', '/github/sse', 'messages?s=1', undefined],
-    ['/github', '/mcp', '/github/sse', '?s=1', undefined],
-    ['/github', '/mcp', '/github/sse', '', undefined],
+    ['/mcp', '/mcp', '/mcp/sse', '/mcp/messages', '/mcp/messages'],
+    ['/github', '/mcp', '/github/sse', 'messages?s=1', 'messages?s=1'],
+    ['/github', '/mcp', '/github/sse', '?s=1', '?s=1'],
+    ['/github', '/mcp', '/github/sse', '', ''],
+    // Clients could read it differently.
+    ['/github', '/mcp', '/github/sse', 'a\\b', '/github/a/b'],
+    ['/github', '/mcp', '/github/sse', ' a\tb', '/github/ab'],
     ['/github', '/mcp', '/github', 'mcp/messages', '/github/messages'],
     // Two slashes would begin a host.
-    ['/', '', '/x', `${ORIGIN}//evil.example.com/x`, undefined],
+    ['/', '', '/x', `${ORIGIN}//evil.example.com/x`, `${ORIGIN}//evil.example.com/x`],
   ] as const) {
     assert.equal(turned(match, upstream, request, reference), expected, `${match} → ${upstream}: ${reference}`);
+  }
+});
+
+test('refuses references that are malformed, or that name cambist without a route', () => {
+  for (const reference of ['https://', 'http://[x', `/mcp/${'x'.repeat(9000)}`, '/mcp/a%2f..%2fb', 'http://h/other']) {
+    const refused = { code: 'ERR_CROSS_ROUTE_REFERENCE' };
+    assert.throws(() => turned('/github', '/mcp', '/github', reference), refused, reference);
   }
 });
 
@@ -67,8 +89,10 @@ test('leads the caller through the route to the resource that the upstream meant
         const reference = `${by}${up}${rest}${query}`;
         const route = routeOf('r', { path: match }, { path: up });
         const request = match === '/' ? '/sse' : `${match}/sse`;
+        // Two slashes begin a host, which may be malformed.
+        if (reference.startsWith('//')) return;
         const back = turned(match, up, request, reference);
-        if (back === undefined) return;
+        if (URL.canParse(back)) return;
         const target = parseRequestTarget(back, ['h']);
         assert.equal(target.path === match || target.path?.startsWith(match === '/' ? '/' : `${match}/`), true, back);
         // The root of a route for all paths is the upstream's path without a slash.

@@ -3,7 +3,10 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { createEndpointRewriter } from '../../../src/proxy/endpoint-event.ts';
 
-const rewrite = (url: string) => (url.startsWith('/mcp/') ? `/github/${url.slice('/mcp/'.length)}` : undefined);
+function rewrite(url: string | undefined): string {
+  if (url === undefined) throw new Error('malformed');
+  return url.startsWith('/mcp/') ? `/github/${url.slice('/mcp/'.length)}` : url;
+}
 
 /** The rewritten stream of these pieces. */
 function passed(...pieces: (string | Buffer)[]): string {
@@ -12,73 +15,87 @@ function passed(...pieces: (string | Buffer)[]): string {
   return Buffer.concat([...parts, rewriter.rest()]).toString('latin1');
 }
 
-test('rewrites the URL of the first event for all line ends and field orders', () => {
-  for (const [stream, expected] of [
-    ['event: endpoint\ndata: /mcp/m?s=1\n\nrest', 'event: endpoint\ndata: /github/m?s=1\n\nrest'],
-    ['event:endpoint\r\ndata:/mcp/m\r\n\r\n', 'event:endpoint\r\ndata:/github/m\r\n\r\n'],
-    ['event: endpoint\rdata: /mcp/m\r\r', 'event: endpoint\rdata: /github/m\r\r'],
-    ['data: /mcp/m\nid: 1\nevent: endpoint\n: c\n\n', 'data: /github/m\nid: 1\nevent: endpoint\n: c\n\n'],
-    [
-      '\n\n: hello\nretry: 100\n\nevent: endpoint\ndata: /mcp/m\n\n',
-      '\n\n: hello\nretry: 100\n\nevent: endpoint\ndata: /github/m\n\n',
-    ],
-    ['\xef\xbb\xbfevent: endpoint\ndata: /mcp/m\n\n', '\xef\xbb\xbfevent: endpoint\ndata: /github/m\n\n'],
-    ['event: endpoint\n\nevent: endpoint\ndata: /mcp/m\n\n', 'event: endpoint\n\nevent: endpoint\ndata: /github/m\n\n'],
-  ] as const) {
-    assert.equal(passed(Buffer.from(stream, 'latin1')), expected);
+/** The rewritten stream, or the error. Both do not depend on the pieces. */
+function outcome(...pieces: Buffer[]): string {
+  try {
+    return passed(...pieces);
+  } catch {
+    return 'refused';
+  }
+}
+
+test('rewrites the URL of each endpoint event for all line ends', () => {
+  for (const stream of [
+    'event: endpoint\ndata: /mcp/m?s=1\n\nrest',
+    'event:endpoint\r\ndata:/mcp/m\r\n\r\n',
+    'event: endpoint\rdata: /mcp/m\r\r',
+    '\n\n: hello\nretry: 100\n\nevent: endpoint\nid: 1\n: c\ndata: /mcp/m\n\n',
+    '\xef\xbb\xbfevent: endpoint\ndata: /mcp/m\n\n',
+    'event: endpoint\n\nevent: endpoint\ndata: /mcp/m\n\n',
+    'event: message\ndata: /other\n\nevent: endpoint\ndata: /mcp/m\n\n',
+    'event: endpoint\ndata: /other\n\nevent: endpoint\ndata: /mcp/m\n\n',
+    `event: endpoint\n${': c\n'.repeat(200)}data: /mcp/m\n\n`,
+    // Lenient clients, and those that take the end of the stream for the end of the event.
+    'event: endpoint \ndata: /mcp/m\n\n',
+    ' event: Endpoint\ndata: /mcp/m\n\n',
+    'event: endpoint\ndata: /mcp/m',
+    'event: endpoint\ndata: /mcp/m\n',
+  ]) {
+    assert.equal(passed(Buffer.from(stream, 'latin1')), stream.replaceAll('/mcp/', '/github/'));
   }
 });
 
 test('keeps everything else unchanged', () => {
   for (const stream of [
-    'event: message\ndata: /mcp/m\n\nevent: endpoint\ndata: /mcp/m\n\n',
-    'data: /mcp/m\n\nevent: endpoint\ndata: /mcp/m\n\n',
-    'event: endpoint\ndata: /other\n\nevent: endpoint\ndata: /mcp/m\n\n',
-    'event: endpoint\ndata: /mcp/m\ndata: /mcp/n\n\n',
-    'event: endpoint \ndata: /mcp/m\n\n',
-    'event: Endpoint\ndata: /mcp/m\n\n',
+    'event: message\ndata: /mcp/m\n\n',
+    'data: /mcp/m\n\n',
     'event\ndata: /mcp/m\n\n',
-    ' event: endpoint\ndata: /mcp/m\n\n',
-    'event: endpoint\ndata:  /mcp/m\n\n',
-    'event: endpoint\ndata\n\n',
-    'event: endpoint\ndata: /mcp/m',
-    'event: endpoint\ndata: /mcp/m\n',
+    'event: endpoints\ndata: /mcp/m\n\n',
+    'event: endpoint\n\ndata: /mcp/m\n\n',
+    'data: \u2028 event: endpoints\n\n',
     '{"event": "endpoint"}',
     '',
   ]) {
-    assert.equal(passed(stream), stream);
+    assert.equal(passed(stream), Buffer.from(stream).toString('latin1'));
   }
 });
 
-test('passes later events as the same buffers', () => {
-  const rewriter = createEndpointRewriter(rewrite);
-  rewriter.push(Buffer.from('event: message\n'));
-  const chunk = Buffer.from([0, 255, 13, 10, 128]);
-  assert.equal(rewriter.push(chunk), chunk);
+test('refuses an endpoint event that clients could read differently', () => {
+  for (const stream of [
+    'event: endpoint\ndata: /mcp/m\ndata: /mcp/n\n\n',
+    'event: endpoint\ndata\n\n',
+    'event: endpoint\n data: /mcp/m\n\n',
+    'data: /mcp/m\nevent: endpoint\n',
+    'data: /mcp/m\nevent: endpoint',
+    'data: x\u2028event: endpoint\u2028data: /mcp/m\n\n',
+    ':\u000bevent: endpoint\n',
+    'event: endpoint\ndata: /mcp/m\n: \u2029data: /mcp/n\n\n',
+    `event: endpoint\ndata: /mcp/${'x'.repeat(9000)}`,
+  ]) {
+    assert.throws(() => passed(stream), /malformed/, stream.slice(0, 80));
+    assert.throws(() => passed(...stream), /malformed/, stream.slice(0, 80));
+  }
 });
 
-test('passes comments and blank lines before the event at once', () => {
+test('passes a piece without an endpoint event as the same buffer', () => {
+  const rewriter = createEndpointRewriter(rewrite);
+  for (const bytes of [
+    [0, 255, 13, 10, 128],
+    [10, 10, 10],
+  ]) {
+    const chunk = Buffer.from(bytes);
+    assert.equal(rewriter.push(chunk), chunk);
+  }
+});
+
+test('passes everything at once but the part of an endpoint event behind its name', () => {
   const rewriter = createEndpointRewriter(rewrite);
   const push = (text: string) => rewriter.push(Buffer.from(text)).toString();
-  assert.equal(push(': keep-alive\n\n'), ': keep-alive\n\n');
-  assert.equal(push('retry: 1000\n\n'), 'retry: 1000\n\n');
-  assert.equal(push('id: 7\nevent: endp'), 'id: 7\n');
-  assert.equal(push('oint\n'), '');
-  assert.equal(push('data: /mcp/m\n\n: x'), 'event: endpoint\ndata: /github/m\n\n: x');
-});
-
-test('passes a first event of another type as soon as its type is known', () => {
-  const rewriter = createEndpointRewriter(rewrite);
-  assert.equal(rewriter.push(Buffer.from('event: message\nda')).toString(), 'event: message\nda');
-});
-
-test('buffers an incomplete first event up to a limit', () => {
-  const rewriter = createEndpointRewriter(rewrite);
-  const long = `event: endpoint\ndata: /mcp/${'x'.repeat(8000)}`;
-  assert.equal(rewriter.push(Buffer.from(long)).length, 0);
-  const more = 'y'.repeat(500);
-  assert.ok(rewriter.push(Buffer.from(more)).toString() === long + more);
-  assert.equal(rewriter.push(Buffer.from('\n\n')).toString(), '\n\n');
+  for (const text of [': keep-alive\n\n', 'event: message\nda', 'ta: x\n\nid: 7\nevent: endp', 'oint\n']) {
+    assert.equal(push(text), text);
+  }
+  assert.equal(push('data: /mc'), '');
+  assert.equal(push('p/m\n\n: x'), 'data: /github/m\n\n: x');
 });
 
 test('produces the same stream for any division into pieces', () => {
@@ -90,26 +107,8 @@ test('produces the same stream for any division into pieces', () => {
       const bytes = Buffer.from(text);
       const at = [0, ...cuts.map((cut) => Math.min(cut, bytes.length)).sort((a, b) => a - b), bytes.length];
       const pieces = at.slice(1).map((to, index) => bytes.subarray(at[index], to));
-      assert.equal(passed(...pieces), passed(bytes));
+      assert.deepEqual(outcome(...pieces), outcome(bytes));
     }),
     { numRuns: 5000 },
   );
-});
-
-test('counts the lines of each event without data apart, however the stream is divided', () => {
-  const start = `event: endpoint\n${'id: 1\n'.repeat(20)}\n`;
-  const event = `event: endpoint\n${'id: 1\n'.repeat(20)}data: /mcp/m\n\n`;
-  const expected = start + event.replace('/mcp/', '/github/');
-  assert.equal(passed(start + event), expected);
-  assert.equal(passed(start, event), expected);
-});
-
-test('reads a first event of at most 32 lines and forwards a longer one unchanged', () => {
-  const lines = (comments: number) => `event: endpoint\n${':\n'.repeat(comments)}data: /mcp/m\n\n`;
-  const one = [...lines(30)];
-  assert.equal(passed(...one), lines(30).replace('/mcp/', '/github/'));
-  assert.equal(passed(lines(40)), lines(40));
-  assert.equal(passed(...lines(40)), lines(40));
-  const comments = ':\n'.repeat(100);
-  assert.equal(passed(comments, ...lines(1)), comments + lines(1).replace('/mcp/', '/github/'));
 });

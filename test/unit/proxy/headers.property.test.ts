@@ -86,7 +86,7 @@ test('sends all other headers upstream in order, unless Connection lists them', 
 test('keeps hop-by-hop headers of the upstream from the caller', () => {
   fc.assert(
     fc.property(rawHeaders, (raw) => {
-      const headers = callerHeaders(raw);
+      const headers = callerHeaders(raw, (_, value) => value);
       const names = headers.filter((_, i) => i % 2 === 0).map((header) => header.toLowerCase());
       for (const gone of HOP_BY_HOP) assert.ok(!names.includes(gone), gone);
     }),

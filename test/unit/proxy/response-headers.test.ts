@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { callerHeaders } from '../../../src/proxy/response-headers.ts';
 
-const came = (...raw: string[]): string[] => callerHeaders(raw);
+const came = (...raw: string[]): string[] => callerHeaders(raw, (_, value) => value);
 
 test('keeps order, letter case, duplicates and bytes beyond ASCII', () => {
   const raw = ['Content-Type', 'a/b', 'Set-Cookie', 'a=1', 'Set-Cookie', 'b=2', 'X-Name', 'caf\u00e9', 'X-Empty', ''];
