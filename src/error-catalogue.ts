@@ -165,7 +165,7 @@ const CATALOGUE = {
     phase: 'upstream',
     title: 'Backend points to another route',
     detail: 'The response of the backend would lead this request to another backend: its operator has to act.',
-    fix: 'The log names the header and the other route. Make the backend name its own address. If nobody set this up, treat the backend as compromised.',
+    fix: 'The log names the header and the other route. Make the backend name its own address. If you did not expect this, treat the backend as compromised.',
   },
   ERR_UPSTREAM_TIMEOUT: {
     status: 504,

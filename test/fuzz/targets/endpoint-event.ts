@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createEndpointRewriter } from '../../../src/proxy/endpoint-event.ts';
 
-/** Longest part of an endpoint event that may wait for its end, and the start of a line. */
+/** Longest part of an endpoint event that may be buffered. */
 const MAX_BUFFERED_BYTES = 8192;
 
 /** Nothing is lost or added but URLs, whatever the size of the pieces. The first byte of an input says the size. */
