@@ -37,7 +37,11 @@ export function callerReference(reference: string, routed: Routed, place: string
   const { origin } = route.upstream;
   const to = parse(reference, origin + path);
   if (to === undefined) throw crossRoute(route, `${place} is malformed`);
-  if (!WEB.test(to.protocol)) return to.href;
+  if (!WEB.test(to.protocol)) {
+    // Some clients take a scheme without slashes for the first segment of a path.
+    if (place === 'link' || to.href.startsWith(`${to.protocol}//`)) return to.href;
+    throw crossRoute(route, `${place} has a scheme without a host`);
+  }
   const back = pathOfRoute(to, route);
   if (back !== undefined) {
     assertRoute(back, [target.host], to, routed, place);

@@ -148,7 +148,7 @@ test('rewrites the URLs in headers to the route or to the backend, and refuses t
     ['location', '/mcp/x', '/evil/x'],
     ['location', '/github', own],
     ['location', `${app.url}/evil/b`, `${app.url}/evil/b`],
-    ['location', 'mailto:a@example.com', 'mailto:a@example.com'],
+    ['link', '<mailto:a@example.com>; rel=author', '<mailto:a@example.com>; rel=author'],
     ['location', 'http://hosted.tools.svc.example.com/x', 'http://hosted.tools.svc.example.com/x'],
     ['content-location', '../github', own],
     ['refresh', '5', '5'],
@@ -170,6 +170,7 @@ test('rewrites the URLs in headers to the route or to the backend, and refuses t
     { location: ['/mcp/a', '/mcp/b'] },
     { location: `${app.url}/nothing` },
     { location: 'http://[broken' },
+    { location: 'javascript:alert(1)' },
     { location: '/mcp/a%2f..%2fb' },
     { location: `/mcp/${'x'.repeat(9000)}` },
   ];
@@ -369,4 +370,13 @@ test('checks the metadata that a challenge of a passthrough route names', async 
       assert.equal((await call(`${app.url}/open`)).status, status, challenge);
     }
   }
+});
+
+test('relays challenges up to 4 KiB in all', async (t) => {
+  const { app, upstream, authorization } = await startGateway(t, { route: { credential: 'passthrough' } });
+  const long = `Basic realm="${'x'.repeat(2000)}"`;
+  upstream.handler = (_request, response) =>
+    sendResponse(response, 401, '', { 'www-authenticate': [long, 'Bearer', long, ...Array<string>(15).fill(long)] });
+  const { headers } = await call(`${app.url}/github`, { headers: { authorization } });
+  assert.equal(headers['www-authenticate'], `${long}, Bearer, ${long}`);
 });

@@ -42,7 +42,16 @@ const TEXT_BYTES = 2048;
 
 const NO_BYTES = Buffer.alloc(0);
 
-/** @param maxHeaderBytes limit for reason phrase, names and values together, and again for the trailers */
+/** Each header costs time, even if it is empty. */
+const MAX_HEADERS = 1000;
+
+/** Interim responses before one response. Each copies the rest of the chunk. */
+const MAX_INTERIM = 32;
+
+/**
+ * @param maxHeaderBytes limit for reason phrase, names and values of a response and its interim responses together, and again for
+ *   the trailers
+ */
 export function createResponseParser(events: ResponseEvents, maxHeaderBytes: number): ResponseParser {
   let chunk: Buffer = NO_BYTES;
   let text = '';
@@ -54,6 +63,7 @@ export function createResponseParser(events: ResponseEvents, maxHeaderBytes: num
   /** The next byte begins a response. */
   let isBetween = true;
   let isInterim = false;
+  let interims = 0;
   let failure: unknown;
 
   function decode(start: number, length: number): string {
@@ -83,6 +93,7 @@ export function createResponseParser(events: ResponseEvents, maxHeaderBytes: num
     reason: count,
     name(start, length) {
       const name = decode(start, length);
+      if (headers.length >= 2 * MAX_HEADERS) return refuse(new errors.HeadersOverflowError());
       if (headers.length % 2 === 0) headers.push(name);
       else headers[headers.length - 1] += name;
       return count(length);
@@ -98,7 +109,9 @@ export function createResponseParser(events: ResponseEvents, maxHeaderBytes: num
       isInterim = false;
       const complete = headers;
       headers = [];
-      headerBytes = 0;
+      interims = status < 200 ? interims + 1 : 0;
+      if (interims > MAX_INTERIM) return refuse(malformed('HPE_INTERIM', 'too many interim responses'));
+      if (interims === 0) headerBytes = 0;
       try {
         const following = events.headers(status, complete, minorVersion);
         if (following === 'another protocol') return CODES.otherProtocol;
@@ -122,7 +135,7 @@ export function createResponseParser(events: ResponseEvents, maxHeaderBytes: num
     end(keepsAlive) {
       // Trailers are dropped.
       headers = [];
-      headerBytes = 0;
+      if (interims === 0) headerBytes = 0;
       try {
         events.end(keepsAlive);
       } catch (error) {

@@ -168,12 +168,17 @@ test('returns 502 when a header line is endless', async (t) => {
   assertProblem(await soon('the response', call(`${app.url}/`)), 'ERR_UPSTREAM_UNREACHABLE');
 });
 
-test('drops thousands of interim responses, and relays the final one', async (t) => {
-  const flood = 'HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nX-Interim: 1\r\n\r\n'.repeat(5000);
-  const text = await relayed(t, `${flood}${OK}Content-Length: 2\r\n\r\nhi`);
+test('drops interim responses up to a number and a length', async (t) => {
+  const interim = (link: string) => `HTTP/1.1 103 Early Hints\r\nLink: ${link}\r\nX-Interim: 1\r\n\r\n`;
+  const final = `${OK}Content-Length: 2\r\n\r\nhi`;
+  const text = await relayed(t, interim('</x>').repeat(32) + final);
   assert.equal(text.match(/HTTP\/1\.1/g)?.length, 1);
   assert.match(text, /^HTTP\/1\.1 200 OK\r\n[\s\S]*hi$/);
   assert.doesNotMatch(text, /X-Interim/);
+  for (const flood of [interim('</x>').repeat(33), interim('x'.repeat(8000)).repeat(9)]) {
+    const { app } = await startHostile(t, (socket) => socket.write(flood + final));
+    assertProblem(await soon('the response', call(`${app.url}/`)), 'ERR_UPSTREAM_UNREACHABLE');
+  }
 });
 
 test('removes hop-by-hop headers, and headers that the Connection header lists', async (t) => {

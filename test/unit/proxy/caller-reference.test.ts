@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import type { Route } from '../../../src/config/route.ts';
 import { callerReference } from '../../../src/proxy/caller-reference.ts';
 import type { Routed } from '../../../src/proxy/steps.ts';
 import { parseRequestTarget, upstreamPath } from '../../../src/routing/request-target.ts';
@@ -10,10 +11,10 @@ import { routeOf } from '../routing/sample-routes.ts';
 const ORIGIN = 'https://backend.example.com';
 
 /** Rewrites a reference of the upstream's response to a request for this path. */
-function turned(match: string, upstream: string, request: string, reference: string): string {
+function turned(match: string, upstream: string, request: string, reference: string, others: Route[] = []): string {
   const route = routeOf('r', { path: match }, { path: upstream });
   const target = parseRequestTarget(request, ['h']);
-  const active = { table: createRouteTable([route]), config: { routes: [route] } };
+  const active = { table: createRouteTable([route, ...others]) };
   const incoming = { rawHeaders: ['Host', 'h'], socket: { localAddress: '10.0.0.1', localPort: 8080 } };
   const routed = { route, target, path: upstreamPath(route, target), request: { url: request, active, incoming } };
   return callerReference(reference, routed as unknown as Routed, 'location');
@@ -42,7 +43,7 @@ test('leads references under the upstream back through the route, and others to 
       `${ORIGIN.replace('//', '//u:p@')}/mcp`,
       `${ORIGIN.replace('//', '//u:p@')}/mcp`,
     ],
-    ['/github', '/mcp', '/github/sse', 'java\tscript:alert(1)', 'javascript:alert(1)'],
+    ['/github', '/mcp', '/github/sse', 'vs\tcode://callback?code=1', 'vscode://callback?code=1'],
     ['/github', '', '/github/sse', '/messages', '/github/messages'],
     ['/github', '', '/github/sse', '/', '/github/'],
     ['/github', '/', '/github/sse', '/messages', '/github/messages'],
@@ -67,7 +68,14 @@ test('leads references under the upstream back through the route, and others to 
 });
 
 test('refuses references that are malformed, or that name cambist without a route', () => {
-  for (const reference of ['https://', 'http://[x', `/mcp/${'x'.repeat(9000)}`, '/mcp/a%2f..%2fb', 'http://h/other']) {
+  for (const reference of [
+    'https://',
+    'http://[x',
+    `/mcp/${'x'.repeat(9000)}`,
+    '/mcp/a%2f..%2fb',
+    'http://h/other',
+    'x:../b',
+  ]) {
     const refused = { code: 'ERR_CROSS_ROUTE_REFERENCE' };
     assert.throws(() => turned('/github', '/mcp', '/github', reference), refused, reference);
   }
@@ -102,5 +110,65 @@ test('leads the caller through the route to the resource that the upstream meant
       },
     ),
     { numRuns: 2000 },
+  );
+});
+
+test('no reference leads the caller to another route', () => {
+  const others = ['/b', '/a/b', '/'].map((path) => routeOf(path, { path }, { origin: 'https://other.example.com' }));
+  const part = fc.constantFrom(
+    ...[
+      '/',
+      '//',
+      '\\',
+      '..',
+      '%2e%2e',
+      '%2f',
+      '.',
+      'a',
+      'b',
+      'h',
+      'http:',
+      'https://',
+      'h:8080',
+      'h:80',
+      '10.0.0.1:8080',
+    ],
+    ...[
+      'localhost:8080',
+      'backend.example.com',
+      'mcp',
+      '@',
+      ':',
+      '?',
+      '#',
+      '\t',
+      '\n',
+      ' ',
+      ';',
+      '\u3002',
+      '\uff0f',
+      '[',
+      ']',
+    ],
+  );
+  fc.assert(
+    fc.property(fc.array(part, { maxLength: 9 }), (parts) => {
+      let reference: string;
+      try {
+        reference = turned('/a', '/mcp', '/a/x', parts.join(''), others);
+      } catch (error) {
+        assert.equal((error as { code?: string }).code, 'ERR_CROSS_ROUTE_REFERENCE');
+        return;
+      }
+      if (!/^https?:/.test(new URL(reference, 'http://h').protocol)) return;
+      // Nothing that clients read differently.
+      assert.match(reference, /^(?:[!-[\]-~]*$|[!-[\]-~]*[?#][!-~]*$)/);
+      for (const client of ['http://h/a/x', 'http://localhost:8080/a/x', 'http://10.0.0.1:8080/a/x']) {
+        const { host, pathname } = new URL(reference, client);
+        const isCambist = ['h', 'localhost:8080', '10.0.0.1:8080'].includes(host);
+        if (isCambist) assert.match(pathname, /^\/a(?:\/(?!b(?:\/|$))|$)/, `${parts.join('')} → ${reference}`);
+      }
+    }),
+    { numRuns: 20_000 },
   );
 });

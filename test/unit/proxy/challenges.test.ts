@@ -118,6 +118,13 @@ test('reads the missing scopes of an insufficient_scope challenge', () => {
 
 const OURS = 'http://127.0.0.1:8180/.well-known/oauth-protected-resource/github';
 
+test('reads no challenge behind the first 4 KiB of all headers', () => {
+  const wanted = 'Bearer error="insufficient_scope", scope="a"';
+  const long = `Basic realm="${'x'.repeat(2000)}"`;
+  assert.deepEqual(insufficientScope([long, wanted]), ['a']);
+  assert.equal(insufficientScope([long, long, long, wanted]), undefined);
+});
+
 test('replaces the metadata URL of a challenge and keeps every other byte', () => {
   for (const [value, ours, none] of [
     ['Bearer error="x", scope="a"', 'Bearer error="x", scope="a"', 'Bearer error="x", scope="a"'],
