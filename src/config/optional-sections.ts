@@ -107,11 +107,11 @@ export interface Transmitter {
   readonly delivery: 'push' | 'poll' | undefined;
   /** The value of the `Authorization` header of its events, or of our polls. Undefined: no such header. */
   readonly authorization: CredentialSource | undefined;
-  /** The client whose tokens our requests to the transmitter have. */
+  /** The client whose tokens our polls have. */
   readonly client:
     | { readonly authorizationServer: AuthorizationServer; readonly scope: string | undefined }
     | undefined;
-  /** Undefined: from our stream at the transmitter. */
+  /** Undefined without polls. */
   readonly pollEndpoint: string | undefined;
   readonly pollIntervalMs: number;
   /** OpenID Connect Back-Channel Logout 1.0. */

@@ -99,10 +99,14 @@ function checkRequests(written: TransmitterFile, node: ConfigNode): void {
   if (delivery === 'poll' && authorization !== undefined && server !== undefined) {
     node.at('authorization').error('is a second credential beside authorization_server: remove one of them', 'key');
   }
-  if (server !== undefined && delivery === undefined) {
-    node.at('authorization_server').warn('has no effect without delivery: remove it', 'key');
+  if (delivery === 'poll' && written.poll_endpoint === undefined) {
+    node.error('missing key "poll_endpoint": set it to the "endpoint_url" of the stream at the transmitter');
   }
-  if (scope !== undefined && server === undefined) {
+  for (const key of ['authorization_server', 'scope'] as const) {
+    if (written[key] === undefined || delivery === 'poll') continue;
+    node.at(key).error('has no meaning without polls, because cambist sends no other requests: remove it', 'key');
+  }
+  if (scope !== undefined && server === undefined && delivery === 'poll') {
     node.at('scope').warn('has no effect without authorization_server: remove it', 'key');
   }
   for (const key of ['poll_endpoint', 'poll_interval'] as const) {

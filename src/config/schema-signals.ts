@@ -15,12 +15,10 @@ const transmitter = z
       'File of the value of the `Authorization` header that the transmitter sends with each event, or that cambist sends with each poll.',
     ).optional(),
     authorization_server: text(
-      "Server that issues the token of cambist's requests to the transmitter, by client credentials. In place of `authorization` for polls; with push, for checks of the stream.",
+      "Server that issues the token of cambist's requests to the transmitter, by client credentials. In place of `authorization`, for polls.",
     ).optional(),
     scope: text('Scopes of that token, with a space between them.', { examples: ['ssf.read ssf.manage'] }).optional(),
-    poll_endpoint: text(
-      "URL to poll. By default, from cambist's stream at the transmitter, which cambist creates if it is missing.",
-    ).optional(),
+    poll_endpoint: text('URL to poll: the `endpoint_url` of the stream at the transmitter.').optional(),
     poll_interval: duration(
       'Pause between polls at a transmitter that does not delay its responses until there is an event, from 250ms to 10m.',
       { default: DEFAULTS.pollInterval },

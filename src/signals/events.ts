@@ -17,7 +17,7 @@ export const REVOKING_EVENTS: ReadonlySet<string> = new Set([
   `${RISC}sessions-revoked`,
 ]);
 
-/** Sent on request, to prove that events arrive. */
+/** Proves that events arrive. cambist accepts it, and never requests it. */
 export const VERIFICATION_EVENT = 'https://schemas.openid.net/secevent/ssf/event-type/verification';
 
 export const LOGOUT_EVENT = 'http://schemas.openid.net/event/backchannel-logout';
@@ -41,8 +41,6 @@ export interface Signal {
   /** Short names of its known events. */
   readonly events: readonly string[];
   readonly revocations: readonly Revocation[];
-  /** The state of a verification event. Undefined for other signals. */
-  readonly verified: string | undefined;
 }
 
 /**
@@ -66,7 +64,6 @@ export function readEvents(claims: JWTPayload, issuer: string): Signal {
   return {
     events: entries.filter(([type]) => isKnown(type)).map(([type]) => type.slice(type.lastIndexOf('/') + 1)),
     revocations,
-    verified: stateOf(entries.find(([type]) => type === VERIFICATION_EVENT)?.[1]),
   };
 }
 
@@ -83,7 +80,7 @@ export function readLogout(claims: JWTPayload, issuer: string): Signal {
   const session = sid === undefined ? undefined : nameOf(sid, 'sid');
   if (subject === undefined && session === undefined) throw invalid('it has neither sub nor sid');
   const atMs = instantOf(iat) ?? 0;
-  return { events: ['backchannel-logout'], revocations: [{ issuer, subject, session, atMs }], verified: undefined };
+  return { events: ['backchannel-logout'], revocations: [{ issuer, subject, session, atMs }] };
 }
 
 function eventEntries(events: unknown): [type: string, event: Record<string, unknown>][] {
@@ -94,12 +91,6 @@ function eventEntries(events: unknown): [type: string, event: Record<string, unk
     if (!isJsonObject(event)) throw invalid('an event is not an object');
     return [type, event];
   });
-}
-
-/** @returns an empty text where the transmitter was not asked for the event */
-function stateOf(verification: Record<string, unknown> | undefined): string | undefined {
-  if (verification === undefined) return undefined;
-  return typeof verification.state === 'string' ? verification.state : '';
 }
 
 function isKnown(type: string): boolean {

@@ -3,7 +3,7 @@ import type { Logger } from '../observability/logger.ts';
 import { FIXES, TransmitterError, type TransmitterProblem } from './problems.ts';
 
 /** Parts of a transmitter that fail by themselves. */
-export type Part = 'poll' | 'stream' | 'verification' | 'keys';
+export type Part = 'poll' | 'keys';
 
 /** A transmitter in `/status.json`. */
 export interface TransmitterStatus {
@@ -27,6 +27,7 @@ export interface TransmitterHealth {
   worked(part: Part): void;
   /** A valid signal arrived. */
   signalled(): void;
+  /** A poll succeeded. */
   polled(): void;
   /** Epoch milliseconds. Undefined before the first signal. */
   readonly lastSignalMs: number | undefined;

@@ -8,29 +8,20 @@ export type TransmitterProblem =
   | 'unreachable'
   | 'unauthorized'
   | 'credential'
-  | 'metadata'
   | 'stream'
-  | 'audience'
-  | 'paused'
   | 'response'
   | 'keys'
-  | 'unverified'
   /** A defect of cambist. */
   | 'internal';
 
 /** How to fix each problem. */
 export const FIXES: Readonly<Record<TransmitterProblem, string>> = {
   unreachable: 'start the transmitter, and check network policies and its address between here and there',
-  unauthorized: "check the credential and the scope of the transmitter's requests in signals.transmitters",
+  unauthorized: 'check authorization, or authorization_server and scope, of the transmitter in signals.transmitters',
   credential: 'mount the file of authorization, or check the client of authorization_server',
-  metadata: 'check issuer, or set poll_endpoint: the transmitter must serve /.well-known/ssf-configuration',
-  stream: 'create a stream with this delivery at the transmitter',
-  audience: 'set audience to the "aud" of the stream',
-  paused: 'enable the stream at the transmitter',
+  stream: 'create a stream for polls at the transmitter, and set poll_endpoint to its "endpoint_url"',
   response: 'check poll_endpoint, and gateways in front of the transmitter',
   keys: 'check jwks_uri, and that the keys of the issuer can be fetched from here',
-  unverified:
-    'check that the transmitter can reach signals.listen, and that the keys and audience of its events are right',
   internal: 'report it, with the log line',
 };
 
@@ -38,7 +29,6 @@ const CODES: Readonly<Partial<Record<TransmitterProblem, ErrorCode>>> = {
   internal: 'ERR_INTERNAL',
   unauthorized: 'ERR_CLIENT_REFUSED',
   credential: 'ERR_CREDENTIAL_UNAVAILABLE',
-  metadata: 'ERR_STS_METADATA_INVALID',
   response: 'ERR_STS_RESPONSE_INVALID',
 };
 

@@ -25,10 +25,7 @@ export interface PollSenderOptions {
   /** Name of the transmitter. */
   readonly name: string;
   readonly client: Pick<TransmitterClient, 'post' | 'unexpected'>;
-  /** Finds the URL. @throws {TransmitterError} */
-  readonly locate: () => Promise<RequestUrl>;
-  /** The transmitter does not know the URL any more. */
-  readonly forget: () => void;
+  readonly url: RequestUrl;
   readonly clock: Clock;
   readonly settler: Pick<EventSettler, 'results' | 'delivered' | 'held' | 'release'>;
 }
@@ -36,22 +33,19 @@ export interface PollSenderOptions {
 /** Most events of one poll. A response may have 256 KiB, and an event has a few hundred bytes. */
 export const MAX_EVENTS = 50;
 /** How long a transmitter may take to respond to a poll that wants a response at once. */
-const SHORT_POLL_MS = 10_000;
+export const SHORT_POLL_MS = 10_000;
 /** How long a transmitter may delay its response until there is an event. Gateways often close a request after a minute. */
 const LONG_POLL_MS = 30_000;
 /** A response without events within this time was not delayed. */
 const DELAYED_MS = 1000;
 
-export function createPollSender({ name, client, locate, forget, clock, settler }: PollSenderOptions): PollSender {
+export function createPollSender({ name, client, url, clock, settler }: PollSenderOptions): PollSender {
   let maxEvents = MAX_EVENTS;
   /** The last poll got a response. The next one may then be a long one. */
   let isReachable = false;
 
   /** The response is undefined where a long poll got none. A transmitter may delay it for longer. */
-  async function post(
-    url: RequestUrl,
-    isLong: boolean,
-  ): Promise<{ readonly response: HttpResponse | undefined; readonly max: number }> {
+  async function post(isLong: boolean): Promise<{ readonly response: HttpResponse | undefined; readonly max: number }> {
     const results = settler.results();
     // Beside those that come again because they are not acknowledged.
     const max = maxEvents + settler.held;
@@ -68,22 +62,14 @@ export function createPollSender({ name, client, locate, forget, clock, settler 
     }
   }
 
-  function checkStatus(response: HttpResponse): void {
-    if (response.status === 200) return;
-    if (response.status === 404) forget();
-    throw client.unexpected('the request for events', response);
-  }
-
   return {
     async send() {
-      const url = await locate();
       const isLong = isReachable;
-      // Set here, because the time to find the URL says nothing about the response.
       const startedMs = clock.monotonicMs();
-      const { response, max } = await post(url, isLong);
+      const { response, max } = await post(isLong);
       isReachable = response !== undefined;
       if (response === undefined) return undefined;
-      checkStatus(response);
+      if (response.status !== 200) throw client.unexpected('the request for events', response);
       const polled = readPollResponse(response, `transmitter "${name}"`, max);
       settler.delivered();
       if (!polled.moreAvailable) maxEvents = MAX_EVENTS;

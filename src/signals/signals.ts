@@ -104,12 +104,12 @@ export function createSignals(config: Signals, options: SignalsOptions): Signals
         server === undefined || listen === undefined
           ? undefined
           : await openListener(server, listen, 'signals.listen', socketMode);
-      for (const { subscription } of sources.values()) subscription?.start();
+      for (const { poller } of sources.values()) poller?.start();
       return address;
     },
     allShared: async () => replicas?.allShared(),
     async close() {
-      for (const { subscription } of sources.values()) subscription?.stop();
+      for (const { poller } of sources.values()) poller?.stop();
       replicas?.close();
       await server?.close();
     },

@@ -2,6 +2,7 @@ import type { Clock } from '../clock/clock.ts';
 import type { Transmitter } from '../config/optional-sections.ts';
 import { CambistError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
+import { toRequestUrl } from '../tokens/bounded-request.ts';
 import { createIssuerKeys, type IssuerKeys } from '../tokens/jwks.ts';
 import type { OwnTokens } from '../tokens/own-tokens.ts';
 import { issuerPeer } from '../tokens/peers.ts';
@@ -10,18 +11,19 @@ import type { Dispatchers } from '../transport/dispatchers.ts';
 import type { Channel, SignalCounts } from './counts.ts';
 import { InvalidSignal } from './events.ts';
 import { createHealth, type TransmitterHealth } from './health.ts';
+import { createPoller, type Poller } from './poller.ts';
 import { TransmitterError } from './problems.ts';
 import type { IsShared } from './publisher.ts';
 import type { Replicas } from './replicas.ts';
-import { createSubscription, type Subscription } from './subscription.ts';
+import { createTransmitterClient } from './transmitter-client.ts';
 import { verifySignal } from './verify-signal.ts';
 
 /** One transmitter, with the parts that belong to it. */
 export interface Source {
   readonly keys: IssuerKeys;
   readonly health: TransmitterHealth;
-  /** Undefined where cambist sends no requests to the transmitter. */
-  readonly subscription: Subscription | undefined;
+  /** Undefined without polls. */
+  readonly poller: Poller | undefined;
   /**
    * Applies a signal, and shares it with the other replicas.
    * @returns whether the shared cache has it. Until then, the transmitter should send it again
@@ -44,22 +46,33 @@ export interface SourceOptions {
 }
 
 export function createSource(transmitter: Transmitter, options: SourceOptions): Source {
-  const { clock, logger, dispatchers, revocations, replicas, counts } = options;
+  const { clock, logger, dispatchers, ownTokens, revocations, replicas, counts } = options;
   const { name } = transmitter;
   const dispatcher = () => dispatchers.for(issuerPeer(transmitter));
   const keys = createIssuerKeys({ ...transmitter, allowInsecureHttp: false }, dispatcher, clock);
   const health = createHealth(name, channelsOf(transmitter), { clock, logger });
-  const subscription = createSubscription(transmitter, {
-    ...options,
-    isAlone: replicas === undefined,
-    dispatcher,
-    health,
-    take: (token) =>
-      take('poll', token).catch((error: unknown) => {
-        refused('poll', error);
-        throw error;
-      }),
-  });
+  const { delivery, pollEndpoint, pollIntervalMs } = transmitter;
+  const poller =
+    delivery !== 'poll' || pollEndpoint === undefined
+      ? undefined
+      : createPoller({
+          name,
+          client: createTransmitterClient(transmitter, { dispatcher, tokens: ownTokens, clock }),
+          url: toRequestUrl(pollEndpoint),
+          intervalMs: pollIntervalMs,
+          take: (token) =>
+            take('poll', token).catch((error: unknown) => {
+              refused('poll', error);
+              throw error;
+            }),
+          onResult(error) {
+            counts.polled(name, error === undefined ? 'success' : 'failure');
+            if (error !== undefined) return health.failed('poll', error);
+            health.polled();
+            health.worked('poll');
+          },
+          clock,
+        });
 
   async function take(channel: Channel, token: string): Promise<IsShared> {
     const signal = await verifySignal(token, channel === 'logout' ? 'logout' : 'event', transmitter, keys, clock);
@@ -67,7 +80,6 @@ export function createSource(transmitter: Transmitter, options: SourceOptions): 
     const result = applied > 0 ? 'applied' : signal.revocations.length > 0 ? 'unchanged' : 'ignored';
     health.signalled();
     health.worked('keys');
-    if (signal.verified !== undefined) subscription?.verified(signal.verified);
     counts.received(name, channel, result);
     logger.info({ transmitter: name, channel, events: signal.events, result }, 'signal received');
     // From here on, other replicas do not depend on this process for it. A repeated signal may still wait.
@@ -85,7 +97,7 @@ export function createSource(transmitter: Transmitter, options: SourceOptions): 
     health.failed('keys', new TransmitterError(problem, why, { cause: error }));
   }
 
-  return { keys, health, subscription, take, refused };
+  return { keys, health, poller, take, refused };
 }
 
 /** The ways in which signals of a transmitter arrive. */

@@ -16,14 +16,10 @@ import {
 import type { OwnTokens } from '../tokens/own-tokens.ts';
 import { TransmitterError, unexpectedStatus } from './problems.ts';
 
-/** Sends cambist's requests to a transmitter, with its credential. */
+/** Sends polls to a transmitter, with cambist's credential. */
 export interface TransmitterClient {
-  /** @throws {TransmitterError} */
-  get(url: RequestUrl, timeoutMs: number): Promise<HttpResponse>;
   /** Sends JSON. @throws {TransmitterError} {TransmitterTimeout} {TransmitterTooLarge} */
   post(url: RequestUrl, body: object, timeoutMs: number): Promise<HttpResponse>;
-  /** Without a credential, for metadata. @throws {TransmitterError} */
-  getOpen(url: RequestUrl, timeoutMs: number): Promise<HttpResponse>;
   /** The error of a response whose status is not the expected one. @param what was requested */
   unexpected(what: string, response: HttpResponse): TransmitterError;
 }
@@ -46,14 +42,13 @@ export function createTransmitterClient(
   transmitter: Transmitter,
   { dispatcher, tokens, clock }: ClientOptions,
 ): TransmitterClient {
-  const { name, client, delivery, authorization } = transmitter;
+  const { name, client, authorization } = transmitter;
   const label = `transmitter "${name}"`;
 
-  /** The pushed events have the other `authorization`. */
   async function authorize(): Promise<string | undefined> {
     try {
       if (client !== undefined) return await tokens().obtain(client.authorizationServer, client.scope, OF_SIGNALS);
-      if (authorization === undefined || delivery !== 'poll') return undefined;
+      if (authorization === undefined) return undefined;
       const value = (await readCredential(authorization, `authorization of ${label}`)).reveal().trim();
       if (HEADER_VALUE.test(value)) return value;
     } catch (cause) {
@@ -90,14 +85,11 @@ export function createTransmitterClient(
     return next === value ? first : send(withAuthorization(request, next), timeoutMs);
   }
 
-  const accept = { accept: 'application/json' };
   return {
-    get: (url, timeoutMs) => sendAuthorized({ method: 'GET', url, headers: accept }, timeoutMs),
     unexpected: (what, response) => unexpectedStatus(`${label}: ${what}`, response, clock.wallMs()),
-    getOpen: (url, timeoutMs) => send({ method: 'GET', url, headers: accept }, timeoutMs),
     post: (url, body, timeoutMs) => {
       const headers = {
-        ...accept,
+        accept: 'application/json',
         'content-type': 'application/json',
         // The language of the descriptions of errors (RFC 8936 section 2.6).
         ...('setErrs' in body && { 'content-language': 'en' }),

@@ -40,6 +40,7 @@ async function startIdp(t: TestContext, credential: 'file' | 'client') {
           issuer: idp.issuer,
           audience: 'cambist',
           delivery: 'poll',
+          poll_endpoint: `${idp.issuer}/ssf/poll`,
           poll_interval: '1s',
           ...(credential === 'file'
             ? { authorization: { file } }
@@ -82,12 +83,11 @@ async function start(t: TestContext, credential: 'file' | 'client' = 'file') {
   return { app, records, idp, transmitter, caller, status, offer, revoke, signals, metric };
 }
 
-test('creates a stream, polls it, applies an event at once, and acknowledges it', async (t) => {
+test('polls a transmitter, applies an event at once, and acknowledges it', async (t) => {
   const { app, transmitter, caller, status, revoke, signals, metric } = await start(t);
   const [one, other] = [await caller('alice', 's1'), await caller('alice', 's2')];
   assert.deepEqual([await status(one), await status(other)], [200, 200]);
   await eventually('a long poll', () => transmitter.polls.some(({ returnImmediately }) => !returnImmediately));
-  assert.equal(transmitter.streams.length, 1);
   assert.equal(transmitter.authorization(), SECRET);
   await revoke('event-1', 'alice', 's1');
   await eventually('the revocation', async () => (await status(one)) === 401);
@@ -173,12 +173,9 @@ test('says that a transmitter is unavailable, why, and when it is back', async (
   assert.ok(app.logs.some(({ msg }) => msg === 'transmitter is available'));
 });
 
-test('asks for a verification event, and takes it', async (t) => {
-  const { transmitter, offer, metric, signals } = await start(t);
-  transmitter.onVerify = ({ stream_id, state }) => {
-    assert.equal(stream_id, 'stream-1');
-    void offer('verification', { sub_id: { format: 'opaque', id: stream_id }, events: { [VERIFICATION]: { state } } });
-  };
+test('accepts a verification event', async (t) => {
+  const { offer, metric, signals } = await start(t);
+  await offer('verification', { sub_id: { format: 'opaque', id: 's' }, events: { [VERIFICATION]: { state: 'x' } } });
   const ignored = () => metric('cambist_signals_total', { channel: 'poll', result: 'ignored' });
   await eventually('the verification', async () => (await ignored()) === 1);
   assert.ok((await signals()).transmitters[0]?.last_signal_at !== undefined);
@@ -190,37 +187,21 @@ test('stops without waiting for a long poll', async (t) => {
   await app.stop();
 });
 
-test('doctor gets one token for all its requests to a transmitter', async (t) => {
-  const { idp, transmitter, config } = await startIdp(t, 'client');
-  const delivery = { method: 'urn:ietf:rfc:8936', endpoint_url: `${idp.issuer}/ssf/poll` };
-  transmitter.streams = [{ stream_id: 's', aud: 'cambist', delivery }];
-  const routes = [{ name: 'open', match: { path: '/' }, upstream: 'http://127.0.0.1:9', credential: 'none' }];
-  const { finding } = await runDoctor(t, { ...config, routes });
-  assert.match(finding('transmitter_reached').what, /knows cambist's stream, and responds to polls$/);
-  const scoped = idp.requests.filter(({ form }) => form.get('scope') === 'ssf.read ssf.manage');
-  assert.equal(scoped.length, 1);
-});
-
-test('doctor asks the transmitter without creating a stream, and explains what is wrong', async (t) => {
-  const { transmitter, idp, config } = await startIdp(t, 'file');
-  const routes = [{ name: 'open', match: { path: '/' }, upstream: 'http://127.0.0.1:9', credential: 'none' }];
-  const first = await runDoctor(t, { ...config, routes });
-  assert.match(first.finding('transmitter_reached').what, /creates its stream/);
-  assert.equal(transmitter.streams.length, 0);
-  const { idp: ofFile } = config.signals.transmitters;
-  const polled = { transmitters: { idp: { ...ofFile, poll_endpoint: `${idp.issuer}/ssf/poll` } } };
-  const direct = await runDoctor(t, { ...config, signals: polled, routes });
-  assert.equal(direct.finding('transmitter_reached').what, 'transmitter "idp" responds to polls');
-  transmitter.streams = [{ stream_id: 's', aud: 'another', delivery: { method: 'urn:ietf:rfc:8936' } }];
-  const other = await runDoctor(t, { ...config, routes });
-  assert.match(other.finding('transmitter_unavailable').why ?? '', /^audience: .*not one of "audience"$/);
-  transmitter.streams = [];
-  const push = { issuer: idp.issuer, audience: 'cambist', delivery: 'push', authorization_server: 'local' };
-  const { authorization_servers } = config;
-  const signals = { listen: '127.0.0.1:0', transmitters: { idp: push } };
-  const missing = await runDoctor(t, { authorization_servers, signals, routes });
-  assert.match(missing.finding('transmitter_unavailable').why ?? '', /^stream: /);
-  transmitter.fault = 401;
-  const refused = await runDoctor(t, { ...config, routes });
-  assert.match(refused.finding('transmitter_unavailable').why ?? '', /^metadata: .*401/);
-});
+for (const credential of ['file', 'client'] as const) {
+  test(`doctor polls a transmitter without an acknowledgement, with a credential of a ${credential}`, async (t) => {
+    const { transmitter, idp, config } = await startIdp(t, credential);
+    const routes = [{ name: 'open', match: { path: '/' }, upstream: 'http://127.0.0.1:9', credential: 'none' }];
+    transmitter.offer('event-1', 'x');
+    const { finding } = await runDoctor(t, { ...config, routes });
+    assert.equal(finding('transmitter_reached').what, 'transmitter "idp" responds to polls');
+    assert.equal(transmitter.pending.size, 1);
+    const scoped = idp.requests.filter(({ form }) => form.get('scope') === 'ssf.read ssf.manage');
+    assert.equal(scoped.length, credential === 'client' ? 1 : 0);
+    transmitter.fault = 404;
+    const unknown = await runDoctor(t, { ...config, routes });
+    assert.match(unknown.finding('transmitter_unavailable').why ?? '', /^stream: .*404/);
+    transmitter.fault = 401;
+    const refused = await runDoctor(t, { ...config, routes });
+    assert.match(refused.finding('transmitter_unavailable').why ?? '', /^unauthorized: .*401/);
+  });
+}

@@ -81,7 +81,6 @@ async function start(t: TestContext, transmitter: object, listen = true) {
       return {
         authorization_servers: {
           keycloak: server('cambist'),
-          'by-push': server(RECEIVERS.push),
           'by-poll': server(RECEIVERS.poll),
         },
         signals: {
@@ -192,28 +191,26 @@ test('an event that Keycloak pushes ends one session', async (t) => {
     audience: SIGNALS_AUDIENCE,
     delivery: 'push',
     authorization: { file: 'pushed' },
-    authorization_server: 'by-push',
-    scope: 'ssf.read ssf.manage',
   });
-  // Keycloak sends a verification event when it is asked.
-  const ignored = () => cambist.metric('cambist_signals_total', { channel: 'push', result: 'ignored' });
-  await eventually('the verification', async () => (await ignored()) === 1, LIMIT_MS);
   assert.equal(await cambist.metric('cambist_transmitter_available'), 1);
   await endsOneSession(t, cambist, { end: sessions.signOut });
   assert.ok((await cambist.metric('cambist_signals_total', { channel: 'push', result: 'applied' })) >= 1);
 });
 
 test('an event that cambist polls from Keycloak ends one session', async (t) => {
+  const stream = (await sessions.asReceiver(RECEIVERS.poll, 'POST', '/streams', {
+    delivery: { method: 'urn:ietf:rfc:8936' },
+    events_requested: REVOKING,
+  })) as { delivery: { endpoint_url: string } };
   const poll = {
     audience: SIGNALS_AUDIENCE,
     delivery: 'poll',
+    poll_endpoint: stream.delivery.endpoint_url,
     authorization_server: 'by-poll',
     scope: 'ssf.read ssf.manage',
   };
   const cambist = await start(t, poll, false);
   await eventually('a poll', async () => (await statusOf(cambist))?.last_poll_at !== undefined, LIMIT_MS);
-  const streams = (await sessions.asReceiver(RECEIVERS.poll, 'GET', '/streams')) as { status?: string }[];
-  assert.equal(streams.length, 1, JSON.stringify(streams));
   await endsOneSession(t, cambist, { end: sessions.signOut });
   await endsOneSession(t, cambist, { end: sessions.logOutUser, hitsAll: true });
   await endsOneSession(t, cambist, { end: sessions.resetPassword, hitsAll: true });
@@ -230,9 +227,9 @@ test('an event that cambist polls from Keycloak ends one session', async (t) => 
     assert.deepEqual(ended.state, { isStreamOpen: true, isSocketOpen: true });
   });
 
-  await t.test('doctor finds the stream', async () => {
+  await t.test('doctor polls', async () => {
     const { stdout } = await runCommand(['doctor', '--config', cambist.configFile]);
-    assert.match(stdout, /transmitter "keycloak" knows cambist's stream, and responds to polls/);
+    assert.match(stdout, /transmitter "keycloak" responds to polls/);
     leaks.assertNoLeak({ stdout });
   });
 });

@@ -86,7 +86,13 @@ function startRevoking(t: TestContext, secret: string) {
       listen: '127.0.0.1:0',
       transmitters: {
         idp: { issuer, audience: 'cambist', delivery: 'push', backchannel_logout: true },
-        polled: { issuer, audience: 'cambist', delivery: 'poll', authorization: { file: secret } },
+        polled: {
+          issuer,
+          audience: 'cambist',
+          delivery: 'poll',
+          authorization: { file: secret },
+          poll_endpoint: `${issuer}/poll`,
+        },
       },
     },
     routes: [{ name: 'tools', match: { path: '/tools' }, upstream: 'http://127.0.0.1:9/mcp' }],

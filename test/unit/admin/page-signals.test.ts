@@ -10,9 +10,9 @@ const FAILING = {
   name: 'idp',
   channels: ['poll', 'logout'],
   available: false,
-  problem: 'audience',
-  cause: 'transmitter "idp": the audience of its stream is ["<other>"]',
-  fix: 'set audience to the "aud" of the stream',
+  problem: 'stream',
+  cause: 'transmitter "idp": the request for events to ["<other>"] returned status 404',
+  fix: 'set poll_endpoint to its "endpoint_url"',
   since: AT,
   last_signal_at: AT,
 } as const;
@@ -34,8 +34,8 @@ test('shows each transmitter, and nothing without signals', () => {
 test('names the transmitters that fail, with cause and fix, and a list that is full', () => {
   const problems = problemsOf(reportOf({ revocations: 1, full_issuers: 2, transmitters: [FAILING] }));
   const text = problems.map((problem) => `${problem.text.text} ${problem.fix}`).join('\n');
-  assert.match(text, /transmitter <strong>idp<\/strong> may not arrive: <code>audience<\/code>/);
-  assert.match(text, /\[&quot;&lt;other&gt;&quot;\]\. Set audience to the "aud" of the stream\./);
+  assert.match(text, /transmitter <strong>idp<\/strong> may not arrive: <code>stream<\/code>/);
+  assert.match(text, /\[&quot;&lt;other&gt;&quot;\] returned status 404\. Set poll_endpoint to its "endpoint_url"\./);
   assert.match(text, /All older tokens of 2 issuers are refused\. Lower signals\.remember/);
   const one = problemsOf(reportOf({ revocations: 1, full_issuers: 1, transmitters: [] }));
   assert.match(one[0]?.text.text ?? '', /All older tokens of 1 issuer are refused/);

@@ -4,6 +4,7 @@ import { parseConfig } from '../../../src/config/load.ts';
 
 const ROUTE = { name: 'a', match: { path: '/' }, upstream: 'http://a.svc', credential: 'none' };
 const ISSUER = 'https://idp.example.com';
+const POLL = `${ISSUER}/poll`;
 const BASIC = { method: 'client_secret_basic', client_secret: { file: '/secret' } };
 const SERVERS = {
   idp: { issuer: ISSUER, client_id: 'c', client_auth: BASIC },
@@ -26,7 +27,12 @@ function read(transmitter: object, more: object = {}) {
 }
 
 test('reads a transmitter to poll, which needs no listener', () => {
-  const { transmitter, listen, problems } = read({ delivery: 'poll', authorization_server: 'idp', scope: 'ssf.read' });
+  const { transmitter, listen, problems } = read({
+    delivery: 'poll',
+    poll_endpoint: POLL,
+    authorization_server: 'idp',
+    scope: 'ssf.read',
+  });
   assert.deepEqual(problems, []);
   assert.equal(listen, undefined);
   assert.equal(transmitter?.client?.authorizationServer.name, 'idp');
@@ -61,10 +67,17 @@ const PROBLEMS: readonly (readonly [transmitter: object, RegExp, more?: object])
     { listen: '127.0.0.1:8190' },
   ],
   [
-    { backchannel_logout: true, authorization_server: 'idp' },
-    /authorization_server: has no effect without delivery/,
-    { listen: '127.0.0.1:8190' },
+    { delivery: 'poll', authorization: { file: '/a' } },
+    /idp: missing key "poll_endpoint": set it to the "endpoint_url"/,
   ],
+  ...[{ backchannel_logout: true }, { delivery: 'push' }].flatMap((way) => [
+    [
+      { ...way, authorization_server: 'idp' },
+      /authorization_server: has no meaning without polls, because cambist sends no other requests: remove it/,
+      { listen: '127.0.0.1:8190' },
+    ] as const,
+    [{ ...way, scope: 'x' }, /scope: has no meaning without polls/, { listen: '127.0.0.1:8190' }] as const,
+  ]),
   [{ delivery: 'push' }, /missing key "listen": a transmitter sends to cambist, so set the address for it/],
   [{ backchannel_logout: true }, /missing key "listen"/],
   [

@@ -31,7 +31,13 @@ export const signalling = configOf({
   },
   signals: {
     transmitters: {
-      idp: { issuer: 'https://idp.example.com', audience: 'c', delivery: 'poll', authorization_server: 'of-signals' },
+      idp: {
+        issuer: 'https://idp.example.com',
+        audience: 'c',
+        delivery: 'poll',
+        poll_endpoint: 'https://idp.example.com/poll',
+        authorization_server: 'of-signals',
+      },
     },
   },
   routes: [{ name: 'docs', match: { path: '/docs' }, upstream: 'http://docs-mcp/mcp', credential: 'none' }],

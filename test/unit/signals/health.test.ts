@@ -22,17 +22,17 @@ test('logs each change once, and is available when no part fails', () => {
   health.failed('poll', down);
   clock.advance(MINUTE);
   health.failed('poll', down);
-  health.failed('stream', new TransmitterError('paused', 'its stream is paused'));
-  assert.deepEqual(messages(), ['unreachable', 'paused']);
+  health.failed('keys', new TransmitterError('keys', 'no keys'));
+  assert.deepEqual(messages(), ['unreachable', 'keys']);
   const { problem, cause, since, available } = health.status();
   assert.deepEqual([problem, cause, available], ['unreachable', 'it is down', false]);
   assert.equal(since, new Date(clock.wallMs() - MINUTE).toISOString());
   health.worked('poll');
   assert.equal(health.isAvailable, false);
-  health.worked('stream');
-  health.worked('stream');
+  health.worked('keys');
+  health.worked('keys');
   assert.equal(health.isAvailable, true);
-  assert.deepEqual(messages(), ['unreachable', 'paused', 'works']);
+  assert.deepEqual(messages(), ['unreachable', 'keys', 'works']);
   assert.deepEqual(health.status(), { name: 'idp', channels: ['poll'], available: true });
 });
 

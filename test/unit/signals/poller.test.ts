@@ -34,8 +34,8 @@ test('asks again soon while there are events, and where responses are delayed', 
   assert.deepEqual(pauses, [50, 50, 5000, 5000]);
 });
 
-test('pauses where a transmitter responds at once, however long finding its URL takes', async () => {
-  assert.deepEqual((await run([{}, {}, {}], { locateMs: 2000 })).pauses, [0, 5000, 5000]);
+test('pauses where a transmitter responds at once', async () => {
+  assert.deepEqual((await run([{}, {}, {}])).pauses, [0, 5000, 5000]);
 });
 
 test('pauses where a transmitter sends settled events again', async () => {
@@ -159,9 +159,8 @@ test('asks for fewer events after a response that is too large', async () => {
   );
 });
 
-test('looks for its stream again where the transmitter does not know it', async () => {
-  const { forgotten, results } = await run([404, {}]);
-  assert.equal(forgotten, 1);
+test('reports a stream that the transmitter does not know', async () => {
+  const { results } = await run([404, {}]);
   assert.equal((results[0] as TransmitterError).problem, 'stream');
 });
 

@@ -19,21 +19,18 @@ type Reply = object | string | number | Error;
 interface RunOptions {
   readonly take?: (token: string) => Promise<unknown>;
   readonly delayMs?: number;
-  /** How long finding the URL takes. */
-  readonly locateMs?: number;
   readonly isShared?: () => boolean;
 }
 
 /** A poller whose transmitter gives these replies, and whose pauses end at once. It stops after the last reply. */
 export async function run(
   replies: readonly Reply[],
-  { take = async () => true, delayMs = 0, locateMs = 0, isShared = () => true }: RunOptions = {},
+  { take = async () => true, delayMs = 0, isShared = () => true }: RunOptions = {},
 ) {
   const clock = createFakeClock();
   const sent: Sent[] = [];
   const results: unknown[] = [];
   const pauses: number[] = [];
-  let forgotten = 0;
   let finish = () => {};
   const finished = new Promise<void>((resolve) => (finish = resolve));
   const left = [...replies];
@@ -49,11 +46,7 @@ export async function run(
       },
       unexpected: (what, response) => unexpectedStatus(what, response, 0),
     },
-    async locate() {
-      clock.advance(locateMs);
-      return URL;
-    },
-    forget: () => (forgotten += 1),
+    url: URL,
     intervalMs: 5000,
     async take(token) {
       const isTaken = (await take(token)) !== false;
@@ -74,7 +67,7 @@ export async function run(
   });
   poller.start();
   await finished;
-  return { sent, results, pauses, forgotten };
+  return { sent, results, pauses };
 }
 
 function responseOf(reply: Exclude<Reply, Error>): HttpResponse {

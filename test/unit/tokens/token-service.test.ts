@@ -41,7 +41,13 @@ test('keeps the endpoint of a server for transmitters over a reload, even of one
   const file = join(folder, 'secret');
   writeFileSync(file, 'a secret');
   const client_auth = { method: 'client_secret_basic', client_secret: { file } };
-  const idp = { issuer: 'https://idp.example.com', audience: 'c', delivery: 'poll', authorization_server: 'local' };
+  const idp = {
+    issuer: 'https://idp.example.com',
+    audience: 'c',
+    delivery: 'poll',
+    poll_endpoint: 'https://idp.example.com/poll',
+    authorization_server: 'local',
+  };
   const config = configOf({
     authorization_servers: { local: { token_endpoint: server.tokenEndpoint, client_id: 'c', client_auth } },
     signals: { transmitters: { idp } },
