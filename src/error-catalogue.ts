@@ -69,8 +69,7 @@ const CATALOGUE = {
     status: 403,
     phase: 'exchange',
     title: 'Consent required',
-    detail:
-      'The user must consent before this proxy can get a token for this backend, at interaction_uri if it is given.',
+    detail: 'The user must consent before this proxy can get a token for this backend.',
     fix: "The user must open the URL and consent. If callers get no URL, add its host to interaction.hosts, or set the route's consent_url.",
   },
   ERR_REQUEST_STATE_INVALID: {

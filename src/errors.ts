@@ -9,9 +9,12 @@ export interface Diagnosis {
   readonly fix?: string | undefined;
 }
 
-/** The text for the caller of an error. */
-export function detailOf({ code, expired }: CambistError): string {
-  return expired ? "The caller's token is expired: obtain a new one." : describeError(code).detail;
+/** The text for the caller of an error. Many clients show nothing else, so it contains the URL of a consent. */
+export function detailOf({ code, expired, consentUrl }: CambistError): string {
+  if (expired) return "The caller's token is expired: obtain a new one.";
+  if (consentUrl !== undefined)
+    return `The user must consent before this proxy can get a token for this backend: open ${consentUrl()}`;
+  return describeError(code).detail;
 }
 
 /** The code of an error of Node or of a package, as in `ENOENT`. */

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../clock/clock.ts';
 import { MAX_NESTED_BYTES } from '../config/consent.ts';
-import { describeError, type ErrorCode } from '../error-catalogue.ts';
-import type { CambistError } from '../errors.ts';
+import type { Route } from '../config/route.ts';
+import { type CambistError, detailOf } from '../errors.ts';
 import { parseJsonObject } from '../tokens/json-object.ts';
 import { type BoundRequest, type NestedState, ownStateKeys, type StateKeys, sealState } from './consent-state.ts';
 import { headerValues } from './headers.ts';
@@ -49,13 +49,13 @@ export function elicitationOf(
   const { id } = responseIdOf(content);
   if (message === undefined || id === undefined || id === null || typeof message.method !== 'string') return undefined;
   const url = error.consentUrl();
-  const elicitation = { mode: 'url', url, message: `Your consent is needed before "${route.name}" can be used.` };
+  const elicitation = { mode: 'url', url, message: `Your consent is needed before ${backendOf(route)} can be used.` };
   const params = Object(message.params) as Json;
   const versions = headerValues(incoming.rawHeaders, 'mcp-protocol-version');
   const version = message.method === 'initialize' ? params.protocolVersion : versions.join();
   if (version === WITH_URL_ERROR) {
     if (message.method === 'initialize' && !declaresUrls(params.capabilities)) return undefined;
-    return respond(request.id, id, { error: urlRequired(error.code, elicitation, request.id) });
+    return respond(request.id, id, { error: urlRequired(error, elicitation, request.id) });
   }
   const isModern = typeof version === 'string' && /^\d{4}-\d\d-\d\d$/.test(version) && version >= WITH_INPUT_REQUIRED;
   const subject = request.session?.subject;
@@ -66,12 +66,19 @@ export function elicitationOf(
 }
 
 /** @see MCP 2025-11-25 "URL Elicitation Required Error" */
-function urlRequired(code: ErrorCode, elicitation: Json, requestId: string): Json {
+function urlRequired(error: CambistError, elicitation: Json, requestId: string): Json {
+  const { code } = error;
   return {
     code: URL_REQUIRED,
-    message: `${code}: ${describeError(code).detail}`,
+    message: `${code}: ${detailOf(error)}`,
     data: { elicitations: [{ ...elicitation, elicitationId: randomUUID() }], code, request_id: requestId },
   };
+}
+
+/** The name by which the authorization server knows the backend: users know no routes, and the upstream may be internal. */
+function backendOf({ credential, upstream }: Route): string {
+  const [resource = ''] = 'target' in credential ? credential.target.resource : [];
+  return (URL.canParse(resource) && new URL(resource).host) || upstream.host;
 }
 
 /** Undefined for a request that may not get such a result, or whose retry cambist could not recognize. */

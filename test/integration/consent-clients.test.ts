@@ -79,6 +79,7 @@ test('TypeScript SDK 1.32, 2025-11-25: the call fails with the URL, the user con
   assert.ok(error instanceof UrlElicitationRequiredError);
   const [elicitation] = error.elicitations;
   assert.match(elicitation?.message ?? '', /consent/);
+  assert.ok(error.message.endsWith(`: open ${elicitation?.url}`), error.message);
   assert.match(await consentAt(elicitation?.url ?? '', 'alice', site.ca), /Connected/);
   await eventually('the consent counts', () =>
     call().then(

@@ -14,7 +14,7 @@ export interface Message {
 export async function startConsent(t: TestContext, { route = {}, top, ...options }: GatewayOptions = {}) {
   const gateway = await startGateway(t, {
     ...options,
-    route,
+    route: { resource: 'https://mcp.github.example/mcp', ...route },
     top: top ?? { interaction: INTERACTION },
   });
   gateway.authorizationServer.behaviour = CONSENT_REFUSAL;
@@ -50,6 +50,7 @@ export function retryOf({ headers, body }: Message, requestState: string, action
 export const forwarded = async ({ upstream }: Setup) => String(await upstream.requests.at(-1)?.body());
 
 export function assertConsentProblem(response: Parameters<typeof problemOf>[0] & { status: number }): void {
-  const { code, interaction_uri: url } = problemOf(response);
+  const { code, detail, interaction_uri: url } = problemOf(response);
+  assert.ok(String(detail).endsWith(`: open ${CONSENT_URL}`), String(detail));
   assert.deepEqual([response.status, code, url], [403, 'ERR_CONSENT_REQUIRED', CONSENT_URL]);
 }

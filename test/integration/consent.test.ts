@@ -22,7 +22,11 @@ test('asks a client of 2026-07-28 for the consent, and forwards its retry withou
   assert.deepEqual(result.inputRequests, {
     'cambist-consent': {
       method: 'elicitation/create',
-      params: { mode: 'url', url: CONSENT_URL, message: 'Your consent is needed before "github" can be used.' },
+      params: {
+        mode: 'url',
+        url: CONSENT_URL,
+        message: 'Your consent is needed before mcp.github.example can be used.',
+      },
     },
   });
   assert.match(result.requestState, /^cambist-consent\.1\.[A-Za-z0-9_-]+$/);
@@ -93,13 +97,14 @@ test('responds to a client of 2025-11-25 with the error -32042', async (t) => {
   const { id, error } = JSON.parse(text);
   assert.deepEqual([id, error.code], ['x', -32042]);
   assert.match(error.message, /^ERR_CONSENT_REQUIRED: /);
+  assert.ok(error.message.endsWith(`: open ${CONSENT_URL}`), error.message);
   const [{ elicitationId, ...elicitation }, ...more] = error.data.elicitations;
   assert.deepEqual(more, []);
   assert.match(elicitationId, /^[0-9a-f-]{36}$/);
   assert.deepEqual(elicitation, {
     mode: 'url',
     url: CONSENT_URL,
-    message: 'Your consent is needed before "github" can be used.',
+    message: 'Your consent is needed before mcp.github.example can be used.',
   });
 });
 

@@ -35,7 +35,7 @@ export function declareVisitTest(sdk: VisitingSdk): void {
 
 /** Declares a test of a client that gets the URL as an error, as MCP 2025-11-25 has it. */
 export function declareUrlErrorTest(sdk: VisitingSdk): void {
-  test(`${sdk.name}: the call fails with the URL, the user consents, and the next call succeeds`, async (t) => {
+  test(`${sdk.name}: the error shows the URL, the user consents, and the next call succeeds`, async (t) => {
     const { url, token, consent } = await start(t);
     const client = await sdk.connect(url, token, () => assert.fail('the client opens no URL by itself'));
     t.after(() => client.close());

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { MAX_NESTED_BYTES } from '../../../src/config/consent.ts';
+import type { Route } from '../../../src/config/route.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { withoutConsentState } from '../../../src/proxy/consent-retry.ts';
 import { CONSENT_INPUT, elicitationOf } from '../../../src/proxy/elicitation.ts';
@@ -15,7 +16,9 @@ import { createFakeClock } from '../../harness/fake-clock.ts';
 
 const options = { clock: createFakeClock(), stateKeys: () => [Buffer.alloc(32, 1)] };
 const session = { subject: toSubject('opaque-token-of-alice') } as Session;
-const routed = { route: { name: 'github', match: {} } } as Routed;
+const credential = { kind: 'exchange', target: { resource: ['https://mcp.example.com:8443/mcp'] } };
+const upstream = { host: 'mcp.tools.svc:8080' };
+const routed = { route: { name: 'github', match: {}, credential, upstream } } as unknown as Routed;
 const ERROR = new CambistError('ERR_CONSENT_REQUIRED', 'consent', { consentUrl: () => CONSENT_URL });
 
 interface Call {
@@ -51,7 +54,14 @@ test('asks a modern client to open the URL by an input-required result', () => {
   assert.equal(result.resultType, 'input_required');
   const { method, params } = result.inputRequests[CONSENT_INPUT];
   assert.deepEqual([method, params.mode, params.url], ['elicitation/create', 'url', CONSENT_URL]);
-  assert.match(params.message, /"github"/);
+  assert.equal(params.message, 'Your consent is needed before mcp.example.com:8443 can be used.');
+  for (const resource of [[], ['urn:test:github']]) {
+    const route = { ...routed.route, credential: { ...credential, target: { resource } } } as unknown as Route;
+    assert.match(
+      elicited(modernCall(), { route })?.body.result.inputRequests[CONSENT_INPUT].params.message,
+      / mcp\.tools\.svc:8080 /,
+    );
+  }
 });
 
 test('asks a client of 2025-11-25 by an error', () => {

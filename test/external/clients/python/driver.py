@@ -181,10 +181,7 @@ class Driver:
 def describe(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         return "; ".join(describe(inner) for inner in error.exceptions)
-    data = getattr(getattr(error, "error", None), "data", None)
-    elicitations = data.get("elicitations", []) if isinstance(data, dict) else []
-    urls = [str(elicitation.get("url")) for elicitation in elicitations]
-    return " ".join([f"{type(error).__name__}: {error}", *urls])
+    return f"{type(error).__name__}: {error}"
 
 
 async def main() -> None:
