@@ -51,13 +51,13 @@ export function isMcpPost(
  * The same problem as a JSON-RPC error. MCP clients show its message.
  * @see JSON-RPC 2.0 section 5.1, MCP "Streamable HTTP"
  */
-export function toJsonRpc({ status, headers, body }: OwnResponse, id: ResponseId): OwnResponse {
-  const data = JSON.parse(body) as { readonly code: string; readonly detail: string };
+export function toJsonRpc(response: OwnResponse, id: ResponseId): OwnResponse {
+  const data = JSON.parse(response.body) as { readonly code: string; readonly detail: string };
   const number = data.code === 'ERR_HEADER_MISMATCH' ? HEADER_MISMATCH : ERROR_CODE;
   const error = { code: number, message: `${data.code}: ${data.detail}`, data };
   return {
-    status,
-    headers: { ...headers, 'content-type': 'application/json' },
+    ...response,
+    headers: { ...response.headers, 'content-type': 'application/json' },
     body: JSON.stringify({ jsonrpc: '2.0', ...id, error }),
   };
 }

@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import { describeError } from '../error-catalogue.ts';
 import { type AuthenticationRequirements, CambistError, detailOf } from '../errors.ts';
 import { announceClose } from './closing.ts';
@@ -7,6 +7,8 @@ import { discardRest } from './request-body.ts';
 /** A response that cambist makes itself. */
 export interface OwnResponse {
   readonly status: number;
+  /** Undefined: the usual one of the status. */
+  readonly reason?: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
 }
@@ -38,20 +40,21 @@ export function errorResponse(error: CambistError, requestId: string, wanted: Wa
   // A browser may keep a 403, and the URL is for this caller alone.
   if (error.consentUrl !== undefined) headers['cache-control'] = 'no-store';
   const body = JSON.stringify({ type, title, status, detail, code: error.code, request_id: requestId, ...interaction });
-  return { status, headers, body };
+  // Clients that read no body show at least this line (Python SDK 1.x).
+  return { status, reason: `${STATUS_CODES[status]} (${error.code})`, headers, body };
 }
 
 /** Writes a response whole. The rest of an incomplete request is dropped, and a proxy that drains wants no further requests. */
 export function writeResponse(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
-  { status, headers, body }: OwnResponse,
+  { status, reason = STATUS_CODES[status] as string, headers, body }: OwnResponse,
   isDraining: boolean,
 ): void {
   const keepsConnection = incoming.complete && !isDraining;
   if (!keepsConnection) announceClose(incoming);
   const connection = keepsConnection ? {} : { connection: 'close' };
-  outgoing.writeHead(status, { ...headers, ...connection, 'content-length': Buffer.byteLength(body) });
+  outgoing.writeHead(status, reason, { ...headers, ...connection, 'content-length': Buffer.byteLength(body) });
   outgoing.end(body);
   discardRest(incoming);
 }

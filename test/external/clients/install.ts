@@ -16,13 +16,18 @@ export function startFastMcpDriver(): Promise<Driver> {
   return startPythonProgram('fastmcp_driver.py');
 }
 
-async function startPythonProgram(program: string): Promise<Driver> {
-  return startDriver(join(await installPythonSdk(), 'venv/bin/python'), [here(`python/${program}`)]);
+/** Clients on the Python SDK 1.x, which langchain-mcp-adapters, mcp-use and kagent still use. */
+export function startPythonV1Driver(): Promise<Driver> {
+  return startPythonProgram('v1_driver.py', 'requirements-v1.txt');
 }
 
-export function installPythonSdk(): Promise<string> {
-  return cachedInstall('python-sdk', [here('python/requirements.txt')], async (folder) => {
-    await installPythonPackages(folder, 'requirements.txt');
+async function startPythonProgram(program: string, requirements?: string): Promise<Driver> {
+  return startDriver(join(await installPythonSdk(requirements), 'venv/bin/python'), [here(`python/${program}`)]);
+}
+
+export function installPythonSdk(requirements = 'requirements.txt'): Promise<string> {
+  return cachedInstall('python-sdk', [here(`python/${requirements}`)], async (folder) => {
+    await installPythonPackages(folder, requirements);
   });
 }
 

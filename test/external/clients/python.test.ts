@@ -1,14 +1,18 @@
+import { STATUS_CODES } from 'node:http';
 import { after } from 'node:test';
+import { describeError, type ErrorCode } from '../../../src/error-catalogue.ts';
 import { declareCallTests } from '../../harness/client-calls.ts';
 import { declareInterruptionTests } from '../../harness/client-interruptions.ts';
 import { declareBasicTests } from './basics.ts';
 import { declareUrlErrorTest, declareVisitTest } from './consent.ts';
 import { declareErrorTests, declareSignInTests, whole } from './errors.ts';
-import { startFastMcpDriver, startPythonDriver } from './install.ts';
+import { startFastMcpDriver, startPythonDriver, startPythonV1Driver } from './install.ts';
 
 const driver = await startPythonDriver();
 const fastMcp = await startFastMcpDriver();
+const v1 = await startPythonV1Driver();
 after(async () => {
+  await v1.close();
   await driver.close();
   await fastMcp.close();
 });
@@ -29,6 +33,15 @@ for (const mode of ['legacy', 'auto'] as const) {
 declareBasicTests(fastMcp.sdk('FastMCP', 'auto'));
 declareErrorTests(fastMcp.sdk('FastMCP', 'auto'), shown);
 declareSignInTests(fastMcp.signingIn('FastMCP, OAuth', 'auto'), whole);
+
+// Shows the status line alone.
+const statusLine = (message: string) => {
+  const code = message.slice(0, message.indexOf(':')) as ErrorCode;
+  const { status } = describeError(code);
+  return `${status} ${STATUS_CODES[status]} (${code})`;
+};
+const lineShown = { forbidden: statusLine, unreachable: statusLine, signedOut: statusLine, scoped: '403 Forbidden' };
+declareErrorTests(v1.sdk('Python SDK 1.x', 'legacy'), lineShown);
 
 declareVisitTest(driver.visiting('Python SDK, negotiated', 'auto'));
 declareUrlErrorTest(driver.visiting('Python SDK, legacy', 'legacy'));

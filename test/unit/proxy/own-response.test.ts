@@ -9,9 +9,10 @@ const SECRET_TEXT = 'connect ECONNREFUSED 10.0.0.7:443 with token abc.def.ghi';
 test('returns exactly the six fields of the code and nothing of message or cause', () => {
   for (const code of ERROR_CODES) {
     const error = new CambistError(code, SECRET_TEXT, { cause: new Error(SECRET_TEXT), oauthError: SECRET_TEXT });
-    const { status, headers, body } = errorResponse(error, 'request-1');
+    const { status, reason, headers, body } = errorResponse(error, 'request-1');
     const { title, detail } = describeError(code);
     assert.equal(status, describeError(code).status);
+    assert.match(reason ?? '', new RegExp(`^[A-Z][A-Za-z -]+ \\(${code}\\)$`));
     assert.deepEqual(JSON.parse(body), {
       type: `urn:cambist:error:${code}`,
       title,
