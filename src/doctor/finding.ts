@@ -141,6 +141,8 @@ export const FINDING_CODES = [
   'backend_refuses_lifetime',
   'backend_wants_sign_in',
   'backend_refuses_token',
+  // requests, in the log alone
+  'session_unknown',
   // agent of `inbound`
   'agent_reached',
   'agent_unreachable',

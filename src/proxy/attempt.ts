@@ -6,6 +6,7 @@ import type { RawHandler } from '../transport/http1/upstream-request.ts';
 import { asksForNonce } from './challenges.ts';
 import type { Rewriter } from './endpoint-event.ts';
 import { headerValues, isChunkedOrPlain, type RawHeaders } from './headers.ts';
+import { noteLostSession } from './issued-token.ts';
 import { RefusedResponse } from './refused-response.ts';
 import { responseHeaders, streamRewriter } from './response-headers.ts';
 import { createResponseRelay, type ResponseRelay } from './response-relay.ts';
@@ -143,6 +144,7 @@ export class Attempt implements RawHandler {
     const { admitted } = this.#call;
     const { request } = admitted;
     if (status === 403) this.#noteMissingScopes(rawHeaders(controller));
+    if (status === 404) noteLostSession(admitted);
     let headers: string[];
     let rewriter: Rewriter | undefined;
     try {

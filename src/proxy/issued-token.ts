@@ -110,6 +110,27 @@ function routesOfBackend({ request, target, route }: Admitted): readonly Route[]
   return [route, ...others.filter((other) => other !== route && other.credential.kind === 'exchange')];
 }
 
+/**
+ * Notes the probable cause of a 404 with a session. Some servers bind a session to the credential that opened it, and respond to any other
+ * credential as if there were no session.
+ * @see MCP "Security Best Practices", session hijacking
+ */
+export function noteLostSession({ request, target, route, session }: Admitted): void {
+  if (session.id === undefined) return;
+  const other = request.active.table.candidates(target).find((sibling) => actsAs(sibling) !== actsAs(route));
+  if (other === undefined) return;
+  request.explained({
+    finding: 'session_unknown',
+    cause: `the backend does not know the session: it expired, or the session belongs to the other credential of route "${other.name}"`,
+    fix: 'if this follows each new session, the server binds a session to the credential that opened it: send all its messages by one route, or make the server stateless',
+  });
+}
+
+/** The party whose token a route sends. */
+function actsAs({ credential }: Route): string {
+  return credential.kind === 'exchange' ? credential.onMissingSubject : credential.kind;
+}
+
 /** Is the issued token made from the caller's own token, which another sign-in can replace? */
 export function isMadeFromCallers({ route, session }: Pick<Admitted, 'route' | 'session'>): boolean {
   const { credential, subjectToken } = route;

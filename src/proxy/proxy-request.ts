@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Route } from '../config/route.ts';
-import type { CambistError } from '../errors.ts';
+import type { CambistError, Diagnosis } from '../errors.ts';
 import type { AbortedBy, Outcome, WayIn } from '../observability/proxy-observer.ts';
 import type { CacheResult } from '../observability/token-observer.ts';
 import type { Span } from '../observability/tracing.ts';
@@ -75,6 +75,8 @@ export interface ProxyRequest {
   steppedUp(scopes: readonly string[]): void;
   /** @param scopes that the upstream asked for and did not get; redacted */
   lacksScopes(scopes: string): void;
+  /** @param diagnosis of a response that the upstream made, and that the caller gets */
+  explained(diagnosis: Diagnosis): void;
   /** Relays the upstream's response. */
   relay(relay: ResponseRelay): void;
   /** Notes the error for which a response that has begun is broken off: its body leads to another route. */
@@ -122,6 +124,8 @@ export interface RequestRecord {
   readonly exchangeMs: number | undefined;
   readonly stepUp: readonly string[] | undefined;
   readonly scopesMissing: string | undefined;
+  /** Explains the upstream's response. */
+  readonly diagnosis: Diagnosis | undefined;
   /** Set where cambist responded with an error of its own. */
   readonly error: CambistError | undefined;
   readonly responseStart: ResponseStart | undefined;

@@ -10,7 +10,8 @@ import type { RequestRecord } from './proxy-request.ts';
  * by field: an object that is only made to be walked costs as much as the rest of the line.
  */
 export function requestLine(level: LineLevel, record: RequestRecord, totalMs: number): string {
-  const { id, incoming, active, span, cacheResult, hasOwnToken, exchangeMs, stepUp, abortedBy, error } = record;
+  const { id, incoming, active, span, cacheResult, hasOwnToken, exchangeMs, stepUp, abortedBy, error, diagnosis } =
+    record;
   const traceId = span?.traceId ?? callerTraceId(incoming.rawHeaders, active.credentialHeaders);
   return (
     lineStart(level) +
@@ -24,7 +25,7 @@ export function requestLine(level: LineLevel, record: RequestRecord, totalMs: nu
     numberField(',"exchange_ms":', exchangeMs) +
     textField(',"step_up":', stepUp?.join(' ')) +
     textField(',"aborted_by":', abortedBy) +
-    (error === undefined ? '' : fieldsText(errorFields(record))) +
+    (error === undefined && diagnosis === undefined ? '' : fieldsText(errorFields(record))) +
     textField(',"scopes_missing":', record.scopesMissing) +
     lineEnd('request')
   );
@@ -66,8 +67,9 @@ function commonFields({ route, incoming: { method }, wayIn, responseStart }: Req
   return text;
 }
 
-function errorFields({ error, scopesMissing }: RequestRecord): LogFields {
-  const fields = { error: error?.code, err: error };
-  if (scopesMissing !== undefined || error?.diagnosis === undefined) return fields;
+function errorFields({ error, scopesMissing, diagnosis }: RequestRecord): LogFields {
+  if (error === undefined) return { ...diagnosis };
+  const fields = { error: error.code, err: error };
+  if (scopesMissing !== undefined || error.diagnosis === undefined) return fields;
   return { ...fields, oauth_error: error.oauthError, ...error.diagnosis };
 }

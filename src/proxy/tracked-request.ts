@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Route } from '../config/route.ts';
-import { CambistError } from '../errors.ts';
+import { CambistError, type Diagnosis } from '../errors.ts';
 import { type AbortedBy, CALLER_GONE, type Outcome, type WayIn } from '../observability/proxy-observer.ts';
 import type { CacheResult } from '../observability/token-observer.ts';
 import type { Span } from '../observability/tracing.ts';
@@ -54,6 +54,7 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   exchangeMs: number | undefined;
   stepUp: readonly string[] | undefined;
   scopesMissing: string | undefined;
+  diagnosis: Diagnosis | undefined;
   error: CambistError | undefined;
   responseStart: ResponseStart | undefined;
   abortedBy: AbortedBy | undefined;
@@ -188,6 +189,10 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
 
   lacksScopes(scopes: string): void {
     this.scopesMissing = scopes;
+  }
+
+  explained(diagnosis: Diagnosis): void {
+    this.diagnosis = diagnosis;
   }
 
   get isLastOfConnection(): boolean {

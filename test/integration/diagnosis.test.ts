@@ -251,3 +251,31 @@ test('tells which claim of a subject token the rules of the route refuse', async
   assert.match(cause ?? '', /is "account", "my-agent", but subject_token\.verify requires "agents"/);
   assert.match(fix ?? '', /subject_token\.verify\.audience/);
 });
+
+test('names the other credential of a session in the log, when a backend does not know the session', async (t) => {
+  const message = { path: '/github', mcp_method: 'initialize' };
+  const upstream = 'http://127.0.0.1:1/mcp';
+  const list = { name: 'list', match: message, upstream };
+  for (const [other, finding] of [
+    [{ ...list, credential: 'client_credentials' }, 'session_unknown'],
+    [{ ...list, on_missing_subject: 'client_credentials' }, 'session_unknown'],
+    [{ ...list, scope: 'list' }, undefined],
+    [{ ...list, match: { path: '/other' }, credential: 'client_credentials' }, undefined],
+  ] as const) {
+    const { app, authorization } = await startGateway(t, {
+      handler: respond(404, 'Session not found'),
+      moreRoutes: [other],
+    });
+    for (const session of [{ 'mcp-session-id': 's-1' }, {}]) {
+      const { status } = await call(`${app.url}/github`, { method: 'DELETE', headers: { authorization, ...session } });
+      assert.equal(status, 404);
+    }
+    await eventually('both are logged', () => app.logs.filter(({ msg }) => msg === 'request').length === 2);
+    const lines = app.logs.filter(({ msg }) => msg === 'request');
+    assert.deepEqual(
+      lines.map((line) => line.finding),
+      [finding, undefined],
+    );
+    if (finding !== undefined) assert.match(String(lines[0]?.cause), /other credential of route "list"/);
+  }
+});

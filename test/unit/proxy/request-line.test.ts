@@ -45,6 +45,7 @@ const record = fc
     stepUp: optional(fc.array(text, { maxLength: 3 })),
     abortedBy: optional(fc.constantFrom('caller', 'stall')),
     scopesMissing: optional(text),
+    diagnosis: optional(fc.record({ finding: text, cause: text, fix: text })),
     error: optional(failure),
   })
   .map(({ method, trace, ...rest }) => {
@@ -71,6 +72,7 @@ function fieldsOf({ id, incoming, wayIn, route, responseStart, error, ...rest }:
     aborted_by: rest.abortedBy,
     error: error?.code,
     err: error,
+    ...(error === undefined && rest.diagnosis),
     ...(rest.scopesMissing === undefined && error?.diagnosis && { oauth_error: error.oauthError, ...error.diagnosis }),
     scopes_missing: rest.scopesMissing,
   };
