@@ -132,7 +132,7 @@ secrets as run. Without a caller's token it skips the exchanges that need one.`,
       },
       trust: {
         type: 'boolean',
-        help: 'checks only whether common programs trust the certificates of intercept',
+        help: 'checks only the trust folder of intercept',
       },
       json: JSON_OUTPUT,
     },

@@ -1,111 +1,43 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { isIP } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { Config } from '../config/config.ts';
-import { excludedRoutes, interceptedHosts } from '../intercept/hosts.ts';
-import { type Finding, fine, problem, shortAscii, warning } from './finding.ts';
+import { excludedRoutes } from '../intercept/hosts.ts';
+import { type Found, fine, problem, warning } from './finding.ts';
 import type { Reporter } from './run-checks.ts';
-import { runTrustProgram } from './run-trust-program.ts';
-import {
-  fileOf,
-  findTrustFolder,
-  makeTrustFolder,
-  type SigningFolder,
-  type TrustFolder,
-  whyNotTrusted,
-} from './trust-folder.ts';
-import { openTrustListener } from './trust-listener.ts';
-import { findProgram, TRUST_CLIENTS, type TrustClient } from './trust-programs.ts';
+import { fileOf, findTrustFolder, type TrustFolder, whyNotTrusted } from './trust-folder.ts';
 
-/**
- * Checks whether the usual clients would trust the certificates of `intercept`, with only the variables of the trust folder. Each
- * program on `PATH` calls a listener whose certificate is by the authority of the folder. For the others, the variables tell.
- */
+/** Kinds of clients, and the variable by which each finds the certificates that it trusts. */
+const CLIENTS: readonly (readonly [name: string, variable: string])[] = [
+  ['Node', 'NODE_EXTRA_CA_CERTS'],
+  ['Python and Go', 'SSL_CERT_FILE'],
+  ['Java', 'JAVA_TOOL_OPTIONS'],
+  ['curl', 'CURL_CA_BUNDLE'],
+  ['Rust with native roots', 'SSL_CERT_FILE'],
+];
+
+const RESTART = 'restart the pod, so that cambist writes the folder again';
+
+/** Checks the trust folder of `intercept`: its authority, the hosts that it may sign for, and the files that clients read. */
 export async function checkTrust(config: Config, reporter: Reporter): Promise<void> {
   const component = { kind: 'trust', name: '' } as const;
   reporter.section(component, 'trust folder');
-  const temporary = await makeTemporaryFolder(config);
-  try {
-    const folder = await findTrustFolder(config, (finding) => reporter.finding(component, finding));
-    const signing = folder !== undefined && 'authority' in folder ? folder : await makeTrustFolder(temporary, config);
-    const host = permittedHost(config, signing);
-    if (host === undefined) {
-      const what = 'no route has a host for which the authority may sign; nothing is intercepted';
-      reporter.finding(component, warning('trust_not_checked', what, { fix: 'set match.host on the routes' }));
-      return;
-    }
-    const scene = { folder: folder ?? signing, signing, host, temporary };
-    const checks = await Promise.all(TRUST_CLIENTS.map((client) => checkClient(client, scene)));
-    for (const [name, finding] of checks) reporter.finding({ kind: 'trust', name }, finding);
-  } finally {
-    await rm(temporary, { recursive: true, force: true });
+  const found: Found = (finding) => reporter.finding(component, finding);
+  const folder = await findTrustFolder(config, found);
+  if (folder === undefined) return;
+  checkHosts(config, folder, found);
+  for (const [name, variable] of CLIENTS) {
+    const why = await whyNotTrusted(variable, folder);
+    const finding =
+      why === undefined
+        ? fine('trust_expected', `${name} finds the authority by ${variable}, in "${fileOf(variable, folder)}"`)
+        : problem('trust_folder_broken', `${name} would not find the authority`, { why, fix: RESTART });
+    reporter.finding({ kind: 'trust', name }, finding);
   }
 }
 
-/** A container with a read-only root file system has no other place than the trust folder, which cambist itself writes. */
-async function makeTemporaryFolder({ intercept }: Config): Promise<string> {
-  try {
-    return await mkdtemp(join(tmpdir(), 'cambist-doctor-'));
-  } catch (error) {
-    if (intercept === undefined) throw error;
-    return mkdtemp(join(intercept.trustDir, '.doctor-'));
-  }
-}
-
-interface Scene {
-  /** The folder that agents read. */
-  readonly folder: TrustFolder;
-  /** The same, or one of the same kind where the key of `folder` is unavailable. */
-  readonly signing: SigningFolder;
-  readonly host: string;
-  /** For files of the programs. */
-  readonly temporary: string;
-}
-
-async function checkClient(client: TrustClient, scene: Scene): Promise<readonly [name: string, finding: Finding]> {
-  const { name, variable } = client;
-  const why = await whyNotTrusted(variable, scene.folder);
-  if (why !== undefined) {
-    const fix = 'restart the pod, so that cambist writes the folder again';
-    return [name, problem('trust_folder_broken', `${name} would not find the authority`, { why, fix })];
-  }
-  const program = client.program && (await findProgram(client.program, process.env.PATH ?? ''));
-  if (program === undefined) {
-    const reads =
-      client.program === undefined ? 'if it is built with native roots' : `no ${client.program} here to try`;
-    const what = `${name} would trust it by ${variable}, which names "${fileOf(variable, scene.folder)}"; ${reads}`;
-    return [name, fine('trust_expected', what)];
-  }
-  return [name, await tryProgram(client, program, scene)];
-}
-
-async function tryProgram(client: TrustClient, program: string, scene: Scene): Promise<Finding> {
-  const { name, variable } = client;
-  const { signing, host, temporary } = scene;
-  const listener = await openTrustListener(signing.authority, host);
-  try {
-    const args = await client.call({ host, proxy: new URL(listener.url).host, folder: temporary });
-    const { succeeded, message } = await runTrustProgram(program, args, signing, listener.url);
-    const why = message === '' ? {} : { why: shortAscii(message) };
-    if (!listener.isReached()) {
-      return warning('trust_not_checked', `${name} could not be tried: ${program} made no call`, why);
-    }
-    if (succeeded) return fine('trust_believed', `${name} trusts it by ${variable} (${program})`);
-    const fix = `compare the documentation of this ${name} about ${variable}; older versions may not read it`;
-    return problem('trust_refused', `${name} refuses the certificate although ${variable} names it (${program})`, {
-      ...why,
-      fix,
-    });
-  } finally {
-    listener.close();
-  }
-}
-
-/** A host of the routes that the authority may sign for. A name, if there is one: a wildcard gets a label. */
-function permittedHost({ routes }: Config, { authority }: SigningFolder): string | undefined {
-  const excluded = new Set(excludedRoutes(authority.cert, routes));
-  const hosts = interceptedHosts(routes.filter((route) => !excluded.has(route)));
-  const host = hosts.find((each) => isIP(each) === 0) ?? hosts[0];
-  return host?.replace(/^\*(?=\.)/, 'doctor');
+/** @see RFC 5280 section 4.2.1.10 */
+function checkHosts({ routes }: Config, { certificate }: TrustFolder, found: Found): void {
+  const excluded = excludedRoutes(certificate, routes);
+  if (excluded.length === 0) return;
+  const names = excluded.map(({ name }) => `"${name}"`).join(', ');
+  const what = `the name constraints of the authority exclude the hosts of routes ${names}, which are not intercepted`;
+  found(warning('trust_hosts_excluded', what, { fix: 'use an authority that may sign for these hosts' }));
 }

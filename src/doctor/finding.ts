@@ -160,14 +160,12 @@ export const FINDING_CODES = [
   // audit trail
   'audit_reached',
   'audit_unreachable',
-  // trust folder of `intercept`, and the programs that read it
+  // trust folder of `intercept`
   'trust_folder_read',
   'trust_folder_missing',
   'trust_folder_broken',
-  'trust_believed',
-  'trust_refused',
+  'trust_hosts_excluded',
   'trust_expected',
-  'trust_not_checked',
   // routes
   'secret_read',
   'backend_refuses_secret',

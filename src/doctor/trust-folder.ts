@@ -4,11 +4,8 @@ import { join } from 'node:path';
 import { TRUST_FILES } from '../config/agent-variables.ts';
 import type { Config } from '../config/config.ts';
 import type { InterceptAuthority } from '../config/optional-sections.ts';
-import { findInterceptAuthority, openInterceptAuthority } from '../intercept/authority.ts';
-import { interceptedHosts } from '../intercept/hosts.ts';
+import { findInterceptAuthority } from '../intercept/authority.ts';
 import { splitCertificates } from '../intercept/system-roots.ts';
-import { writeCertificates, writeVariables } from '../intercept/trust-folder.ts';
-import type { CertificateAuthority } from '../transport/certificates.ts';
 import { type Found, fine, problem, shortAscii, warning } from './finding.ts';
 
 /** A trust folder as an agent sees it. */
@@ -17,11 +14,6 @@ export interface TrustFolder {
   /** PEM. */
   readonly certificate: string;
   readonly variables: Readonly<Record<string, string>>;
-}
-
-/** A trust folder whose authority can sign here. */
-export interface SigningFolder extends TrustFolder {
-  readonly authority: CertificateAuthority;
 }
 
 /** @returns undefined if cambist has not written it here */
@@ -34,57 +26,49 @@ async function readTrustFolder(dir: string): Promise<TrustFolder | undefined> {
   return { dir, certificate, variables };
 }
 
-/** Makes a folder of the same kind, with an authority of its own for the same hosts. @param dir an empty folder */
-export async function makeTrustFolder(dir: string, { routes }: Config): Promise<SigningFolder> {
-  const authority = await openInterceptAuthority({ kind: 'ephemeral' }, interceptedHosts(routes));
-  await writeCertificates(dir, authority.cert, process.env, () => {});
-  await writeVariables(dir, undefined);
-  const folder = await readTrustFolder(dir);
-  if (folder === undefined) throw new Error(`cannot read "${dir}" again`);
-  return { ...folder, authority };
-}
-
-/** Finds the trust folder of the config. @returns undefined without one, which is reported */
-export async function findTrustFolder(
-  { intercept }: Config,
-  found: Found,
-): Promise<TrustFolder | SigningFolder | undefined> {
+/** Finds the trust folder of the config, and checks its authority. @returns undefined without one, which is reported */
+export async function findTrustFolder({ intercept }: Config, found: Found): Promise<TrustFolder | undefined> {
   if (intercept === undefined) {
-    found(
-      fine('trust_folder_missing', 'the config has no intercept; a temporary folder is checked, as exec makes one'),
-    );
+    found(fine('trust_folder_missing', 'the config has no intercept, so there is no trust folder'));
     return undefined;
   }
   const { ca, trustDir } = intercept;
   const folder = await readTrustFolder(trustDir);
   if (folder === undefined) {
     const fix = 'run doctor where cambist runs, while it runs';
-    found(warning('trust_folder_missing', `no trust folder in "${trustDir}"; a temporary one is checked`, { fix }));
+    found(warning('trust_folder_missing', `no trust folder in "${trustDir}"`, { fix }));
     return undefined;
   }
+  const why = (await whyInvalid(folder)) ?? (await whyAnother(ca, folder));
   const { subject, validTo } = new X509Certificate(folder.certificate);
-  if (Date.parse(validTo) <= Date.now()) {
-    found(problem('trust_folder_broken', `the certificate in "${trustDir}" expired on ${validTo}`, { fix: RESTART }));
-  } else {
-    found(fine('trust_folder_read', `"${trustDir}" has the authority ${shortAscii(subject)}, valid until ${validTo}`));
-  }
-  const authority = await signingAuthority(ca, folder, found);
-  return authority === undefined ? folder : { ...folder, authority };
+  found(
+    why === undefined
+      ? fine('trust_folder_read', `"${trustDir}" has the authority ${shortAscii(subject)}, valid until ${validTo}`)
+      : problem('trust_folder_broken', `agents cannot trust the authority in "${trustDir}"`, { why, fix: RESTART }),
+  );
+  return folder;
 }
 
 const RESTART = 'restart the pod: cambist writes the folder when it starts, and agents read it when they start';
 
-/** @returns undefined if the key is unavailable, or belongs to another certificate */
-async function signingAuthority(
-  ca: InterceptAuthority,
-  { dir, certificate }: TrustFolder,
-  found: Found,
-): Promise<CertificateAuthority | undefined> {
+/** Explains why no client accepts the authority: by its dates, or by its chain. @returns undefined if clients may accept it */
+async function whyInvalid({ certificate, variables }: TrustFolder): Promise<string | undefined> {
+  const authority = new X509Certificate(certificate);
+  const { validFrom, validTo } = authority;
+  if (Date.parse(validTo) <= Date.now()) return `its certificate expired on ${validTo}`;
+  if (Date.parse(validFrom) > Date.now()) return `its certificate is not valid before ${validFrom}`;
+  if (!authority.ca) return 'its certificate is not that of a certificate authority';
+  const bundle = await readFile(variables.SSL_CERT_FILE ?? '', 'utf8').catch(() => '');
+  const issuers = splitCertificates(`${certificate}\n${bundle}`).map((pem) => new X509Certificate(pem));
+  const isChained = issuers.some((issuer) => authority.checkIssued(issuer) && authority.verify(issuer.publicKey));
+  return isChained ? undefined : `its issuer ${shortAscii(authority.issuer)} is not in the folder`;
+}
+
+/** Explains why the folder has another authority than `intercept.ca`. @returns undefined if it has the same, or the key is unavailable */
+async function whyAnother(ca: InterceptAuthority, { certificate }: TrustFolder): Promise<string | undefined> {
   const authority = await findInterceptAuthority(ca).catch(() => undefined);
-  if (authority === undefined || authority.cert === certificate) return authority;
-  const what = `"${dir}" has another certificate than the authority of intercept.ca`;
-  found(problem('trust_folder_broken', what, { fix: RESTART }));
-  return undefined;
+  if (authority === undefined || authority.cert === certificate) return undefined;
+  return 'it is another one than that of intercept.ca';
 }
 
 /** Explains why a client does not find the authority by a variable. @returns undefined if it does */
