@@ -46,6 +46,7 @@ export function readMcpMessage(body: Uint8Array): MessageReading {
   if (method === undefined) return { message: { method: undefined, name: undefined }, isRequest };
   if (typeof method !== 'string') return { wrong: 'the method of its message is not a string' };
   if (isPadded(method)) return { wrong: `the method of its message ${PADDED}` };
+  if (!ASCII.test(method)) return { wrong: 'the method of its message has characters beyond ASCII' };
   const field = NAME_FIELDS.get(method);
   const name = field !== undefined && isMap(params) ? params[field] : undefined;
   if (name !== undefined && typeof name !== 'string') return { wrong: `the "${field}" of its message is not a string` };
@@ -59,6 +60,21 @@ const PADDED = 'has control characters, or white space at an end';
 function isPadded(value: string): boolean {
   return /^\s|\s$|\p{Cc}/u.test(value);
 }
+
+/** Characters that a lenient server drops from a name: invisible ones, and halves of a surrogate pair. */
+const DROPPED = /[\p{Cf}\p{Cs}\p{Default_Ignorable_Code_Point}]+/gu;
+
+/** Normalizing takes quadratic time for longer runs. No language has them. @see UAX #15, "Stream-Safe Text Format" */
+const LONG_MARKS = /[\p{M}\uff9e\uff9f]{31}/u;
+
+/** A name as a lenient server reads it. Undefined if its marks have no such reading. */
+export function plainName(name: string): string | undefined {
+  if (ASCII.test(name)) return name;
+  const visible = name.replace(DROPPED, '');
+  return LONG_MARKS.test(visible) ? undefined : visible.normalize('NFKC');
+}
+
+const ASCII = /^[\x20-\x7e]*$/;
 
 /** Every line of the headers that repeat parts of a message. */
 interface MessageHeaders {

@@ -1,5 +1,6 @@
 import type { Route } from '../config/route.ts';
 import { type ConditionalRoutes, createConditionalRoutes } from './conditions.ts';
+import { plainName } from './mcp-message.ts';
 import { type KnownFacts, NO_MESSAGE, type RequestFacts } from './request-facts.ts';
 import type { RequestTarget } from './request-target.ts';
 
@@ -52,7 +53,10 @@ export function createRouteTable(routes: readonly Route[]): RouteTable {
   function match(target: RequestTarget, facts: RequestFacts): Route | BodyNeeded | undefined;
   function match(target: RequestTarget, facts: RequestFacts = NO_MESSAGE): Route | BodyNeeded | undefined {
     if (target.plainPath !== undefined && leadsElsewhere(target, target.plainPath)) return undefined;
-    return find(target, choose, facts);
+    const found = find(target, choose, facts);
+    if (facts.message === undefined || facts.message === 'unread') return found;
+    const { method, message } = facts;
+    return isAmbiguous(target, { method, message }, found) ? undefined : found;
   }
 
   function candidates(target: RequestTarget): Route[] {
@@ -69,6 +73,20 @@ export function createRouteTable(routes: readonly Route[]): RouteTable {
     const written = candidates(target);
     const plain = candidates({ ...target, path: plainPath });
     return plain.length !== written.length || plain.some((route, index) => route !== written[index]);
+  }
+
+  /** Would a backend that normalizes names find another route's name in the message? A name that the route lists is unambiguous. */
+  function isAmbiguous(
+    target: RequestTarget,
+    { method, message }: KnownFacts,
+    found: Route | BodyNeeded | undefined,
+  ): boolean {
+    if (message?.name === undefined) return false;
+    const { name } = message;
+    const plain = plainName(name);
+    if (plain === name) return false;
+    if (found !== undefined && 'match' in found && found.match.conditions?.mcpNames?.includes(name)) return false;
+    return plain === undefined || find(target, choose, { method, message: { ...message, name: plain } }) !== found;
   }
 
   return {

@@ -9,7 +9,7 @@ export function whyNoRoute(target: RequestTarget, table: RouteTable): string {
   const { host, path } = target;
   if (path === undefined) return 'the request path is invalid or contains dot segments';
   if (table.candidates(target).length > 0) {
-    return 'the routes with its host and path want another method or message, or some servers read its path differently';
+    return 'the routes with its host and path want another method or message, or some servers read its path or name differently';
   }
   if (host !== undefined && table.namesHost(host)) return 'no route with its host has its path';
   return 'no route has its host, and no route without a host has its path';

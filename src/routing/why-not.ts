@@ -20,7 +20,7 @@ export function whyNot(
   if (!pathMatches(path, target.path)) return `its path ${path} is not a prefix of ${target.path} in whole segments`;
   const unmet = conditions === undefined ? undefined : unmetCondition(conditions, facts);
   if (unmet !== undefined) return unmet;
-  if (taken === undefined) return 'some servers read the request path as one that has other routes';
+  if (taken === undefined) return 'some servers read the request path or the MCP name as one that has other routes';
   const other = taken.match;
   if (hostRank(other.host) !== hostRank(host)) return `the host of "${taken.name}" is more specific`;
   if (other.path === path) return `the conditions of "${taken.name}" are more specific`;

@@ -32,6 +32,26 @@ test('prefers a route whose conditions match over the route without conditions',
   assert.equal(taken(routes, undefined, 'get'), 'plain');
 });
 
+test('refuses a name that a lenient server reads as the name of another route', () => {
+  const routes = [
+    plain,
+    conditional('delete', { mcpNames: ['delete', 'résumé™'] }),
+    conditional('write', { mcpNames: ['write_*', 'ｄｏ'] }),
+  ];
+  for (const name of ['ｄelete', 'del\u200bete', 'delete\ud800', '\udc00delete', 'dele\u00adte\ufe0f', 'write\u2060_x'])
+    assert.equal(taken(routes, call(name)), undefined, name);
+  assert.equal(taken(routes, call(`x${'\u0301'.repeat(31)}`)), undefined);
+  for (const [name, route] of [
+    ['ｄｏ', 'write'],
+    ['résumé™', 'delete'],
+    ['write_ｄelete', 'write'],
+    ['検索（高度）', 'plain'],
+    ['👩\u200d💻', 'plain'],
+    ['DELETE', 'plain'],
+  ] as const)
+    assert.equal(taken(routes, call(name)), route, name);
+});
+
 test('compares the MCP name first, then the MCP method, then the HTTP method', () => {
   const routes = [
     conditional('http', { methods: ['POST'] }),

@@ -82,6 +82,11 @@ test('refuses a key that two parsers may read differently: duplicate, escaped, p
   }
 });
 
+test('refuses a method beyond ASCII', () => {
+  for (const method of ['tools/ｃall', 'tools\u200b/call', 'tools/call\ud800'])
+    assert.ok('wrong' in read(JSON.stringify({ method, params: { name: 'read' } })), method);
+});
+
 test('refuses a method or name that a server may trim or cut off', () => {
   for (const pad of ['\0', '\0x', ' ', '\t', '\n', '\u00a0', '\u0085']) {
     for (const [method, name] of [
