@@ -67,7 +67,8 @@ export function createEndpointRewriter(rewrite: (url: string | undefined) => str
         const kind = KINDS[chunk[at] as number];
         if (kind === OTHER) continue;
         const isStart = at === lineStart && begun === '';
-        const line = isStart ? '' : begun + startOfLine(chunk, lineStart, at);
+        const isOther = isStart || (begun === '' && !mayBeNamed(chunk, lineStart, at));
+        const line = isOther ? '' : begun + startOfLine(chunk, lineStart, at);
         const isSecondHalf = isStart && endedWithCr && chunk[at] !== CR;
         begun = '';
         lineStart = at + 1;
@@ -108,6 +109,14 @@ export function createEndpointRewriter(rewrite: (url: string | undefined) => str
       return held === undefined ? NOTHING : rewritten(held, rewrite);
     },
   };
+}
+
+/** Could this be a line of data or of a name? Spares most lines, and floods of short ones, the work of decoding them. */
+function mayBeNamed(chunk: Buffer, start: number, end: number): boolean {
+  if (end - start < 'data'.length) return false;
+  const byte = chunk[start] as number;
+  const letter = byte | 0x20;
+  return letter === 0x64 || letter === 0x65 || byte <= 0x20 || byte === 0xef;
 }
 
 function startOfLine(chunk: Buffer, start: number, end: number): string {
