@@ -65,9 +65,9 @@ test('config/metrics.md lists every metric with its labels', async () => {
   assert.deepEqual(documented.sort(), registered.sort());
 });
 
-test('README.md describes every command as --help does', () => {
+test('README.md lists every command with the words of --help', () => {
   const documented = tableRows(readme, '| command').map(([call, does]) => [codeWords(call ?? '')[0], does]);
-  const known = Object.entries(USAGES).map(([name, { synopsis, does }]) => [`${name} ${synopsis}`.trimEnd(), does]);
+  const known = Object.entries(USAGES).map(([name, { does }]) => [name, does]);
   assert.deepEqual(documented, known);
 });
 
