@@ -1,4 +1,9 @@
-import type { ResponseClasses } from '../observability/response-classes.ts';
+import {
+  allErrors,
+  RESPONSE_CLASSES,
+  type ResponseClass,
+  type ResponseClasses,
+} from '../observability/response-classes.ts';
 import { html, type Markup } from './markup.ts';
 
 /** Height of a chart in its own units. Its width is the number of bars. */
@@ -17,7 +22,7 @@ const PASSED: readonly Part[] = [{ kind: 'passed', of: (one) => one['2xx'] + one
 const ERRORS: readonly Part[] = [
   { kind: 'refused', of: ({ refused }) => refused },
   { kind: 'client', of: (one) => one['4xx'] },
-  { kind: 'server', of: (one) => one['5xx'] + one.failed },
+  { kind: 'server', of: allErrors },
 ];
 
 /** Bars of the responses in each interval: successes upwards, 4xx and 5xx downwards, at one scale. */
@@ -80,14 +85,5 @@ export function paired(intervals: readonly ResponseClasses[]): ResponseClasses[]
 
 function added(one: ResponseClasses | undefined, other: ResponseClasses | undefined): ResponseClasses {
   const sum = (name: keyof ResponseClasses): number => (one?.[name] ?? 0) + (other?.[name] ?? 0);
-  return {
-    '2xx': sum('2xx'),
-    '3xx': sum('3xx'),
-    '4xx': sum('4xx'),
-    '5xx': sum('5xx'),
-    other: sum('other'),
-    refused: sum('refused'),
-    failed: sum('failed'),
-    cancelled: sum('cancelled'),
-  };
+  return Object.fromEntries(RESPONSE_CLASSES.map((name) => [name, sum(name)])) as Record<ResponseClass, number>;
 }

@@ -105,7 +105,7 @@ a { color: var(--link); }
 @media (max-width: 70rem) {
   .tiles { grid-template-columns: repeat(3, 1fr); }
 }
-@media (max-width: 60rem) {
+@media (max-width: 72rem) {
   .response { white-space: normal; }
   thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   table, tbody, td, tbody th { display: block; }
@@ -133,7 +133,7 @@ a { color: var(--link); }
   .routes .about td { display: block; padding: 0.15rem 1rem; text-align: left; }
   .routes .about .token { display: block; margin: 0; }
 }
-@media (min-width: 30rem) and (max-width: 60rem) {
+@media (min-width: 30rem) and (max-width: 72rem) {
   .routes .figures { grid-template-columns: repeat(7, 1fr); }
   .routes .state { grid-column: span 3; }
   .routes .chart { grid-column: span 4; }

@@ -1,15 +1,24 @@
 import type { DecisionRow } from './decisions.ts';
 import { html, type Markup } from './markup.ts';
-import { codes, duration, NONE, pill, table, time } from './page-parts.ts';
+import { codes, count, duration, NONE, pill, rowsTable, table, time } from './page-parts.ts';
 
 const COLUMNS = ['Route', 'Response', 'Time', 'Cache', '#Exchange', 'Requested', 'Issued'];
+
+/** More would bury what follows. */
+const SHOWN = 5;
 
 /** @param rows the earliest first; undefined for readers on other machines */
 export function decisionsTable(rows: readonly DecisionRow[] | undefined): Markup {
   if (rows === undefined) {
     return table('decisions', 'Last requests', COLUMNS, [], 'Shown on this machine only.');
   }
-  return table('decisions', 'Last requests', COLUMNS, rows.toReversed().map(decisionRow), 'None yet.');
+  const latest = rows.toReversed().map(decisionRow);
+  const more = latest.slice(SHOWN);
+  const rest =
+    more.length === 0
+      ? undefined
+      : html`<details id="more-decisions"><summary>${count(more.length)} more</summary>${rowsTable(COLUMNS, more)}</details>`;
+  return table('decisions', 'Last requests', COLUMNS, latest.slice(0, SHOWN), 'None yet.', rest);
 }
 
 function decisionRow(row: DecisionRow): Markup {

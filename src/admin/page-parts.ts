@@ -56,8 +56,9 @@ export function codes(names: readonly string[]): Markup {
 }
 
 /**
- * The roles keep it a table for screen readers where a narrow page shows it as cards.
+ * A section with a table.
  * @param columns names of number columns begin with `#`
+ * @param more follows the table
  */
 export function table(
   id: string,
@@ -65,16 +66,22 @@ export function table(
   columns: readonly string[],
   rows: readonly Markup[],
   empty: string,
+  more?: Markup,
 ): Markup {
   if (rows.length === 0) {
     return html`<section id="${id}" aria-labelledby="${id}-title"><h2 id="${id}-title">${title}</h2><p class="empty">${empty}</p></section>`;
   }
+  return html`<section id="${id}" aria-labelledby="${id}-title"><h2 id="${id}-title">${title}</h2>
+${rowsTable(columns, rows)}${more}</section>`;
+}
+
+/** The roles keep it a table for screen readers where a narrow page shows it as cards. */
+export function rowsTable(columns: readonly string[], rows: readonly Markup[]): Markup {
   const headers = columns.map((column) =>
     column.startsWith('#')
       ? html`<th role="columnheader" scope="col" class="figure">${column.slice(1)}</th>`
       : html`<th role="columnheader" scope="col">${column}</th>`,
   );
-  return html`<section id="${id}" aria-labelledby="${id}-title"><h2 id="${id}-title">${title}</h2>
-<table role="table"><thead role="rowgroup"><tr role="row">${headers}</tr></thead><tbody role="rowgroup">
-${rows}</tbody></table></section>`;
+  return html`<table role="table"><thead role="rowgroup"><tr role="row">${headers}</tr></thead><tbody role="rowgroup">
+${rows}</tbody></table>`;
 }

@@ -1,3 +1,4 @@
+import { backendFailures } from '../observability/response-classes.ts';
 import { paired, responseBars } from './charts.ts';
 import { html, type Markup } from './markup.ts';
 import { codes, count, duration, type Mood, NONE, percent, pill, sentence, time } from './page-parts.ts';
@@ -39,14 +40,17 @@ function mostNotable(routes: readonly RouteStatus[]): readonly RouteStatus[] {
 }
 
 /** Columns under their groups. */
-const GROUPS: readonly (readonly [group: string, ...columns: string[]])[] = [
+export type Groups = readonly (readonly [group: string, ...columns: string[]])[];
+
+const GROUPS: Groups = [
   ['Requests', 'All', 'Cached', 'In flight', 'Streams'],
   ['Backend', '2xx', '3xx', '4xx', '5xx'],
   ['cambist', '4xx', '5xx'],
   ['Response time', 'p50', 'p95', 'p99'],
 ];
 /** Name, state and chart come first. */
-const COLUMNS = 3 + GROUPS.reduce((sum, [, ...columns]) => sum + columns.length, 0);
+export const columnsOf = (groups: Groups): number =>
+  3 + groups.reduce((sum, [, ...columns]) => sum + columns.length, 0);
 
 /** The routes in the order of the config: figures of the last quarter of an hour, and below them where requests go. */
 export function routesTable(
@@ -67,15 +71,20 @@ export function routesTable(
 <p class="legend">Last 15 minutes. A bar is half a minute: <span class="key passed">up, below 400</span>
 <span class="key client">down, 4xx of the backend</span> <span class="key server">5xx</span>
 <span class="key refused">4xx of cambist</span></p>
-<table class="routes" role="table"><thead role="rowgroup">
-<tr role="row"><th role="columnheader" rowspan="2" scope="col">Route</th><th role="columnheader" rowspan="2" scope="col">State</th><th role="columnheader" rowspan="2" scope="col"><span class="unseen">Chart</span></th>
-${GROUPS.map(([group, ...columns]) => html`<th role="columnheader" colspan="${columns.length}" scope="colgroup" class="group">${group}</th>`)}</tr>
-<tr role="row">${GROUPS.map(
+<table class="routes" role="table">${groupedHead('Route', GROUPS)}
+${shown.map((route) => routeRows(route, chartOf(route.name), failures))}</table>${rest}</section>`;
+}
+
+/** @param first header of the names */
+export function groupedHead(first: string, groups: Groups): Markup {
+  return html`<thead role="rowgroup">
+<tr role="row"><th role="columnheader" rowspan="2" scope="col">${first}</th><th role="columnheader" rowspan="2" scope="col">State</th><th role="columnheader" rowspan="2" scope="col"><span class="unseen">Chart</span></th>
+${groups.map(([group, ...columns]) => html`<th role="columnheader" colspan="${columns.length}" scope="colgroup" class="group">${group}</th>`)}</tr>
+<tr role="row">${groups.map(
     ([, ...columns]) =>
       html`${columns.map((column, at) => html`<th role="columnheader" scope="col" class="figure${at === 0 ? ' first' : ''}">${column}</th>`)}`,
   )}</tr>
-</thead>
-${shown.map((route) => routeRows(route, chartOf(route.name), failures))}</table>${rest}</section>`;
+</thead>`;
 }
 
 function routeRows(route: RouteStatus, chart: Charts['responses'], failures: readonly FailureStatus[]): Markup {
@@ -91,7 +100,7 @@ function routeRows(route: RouteStatus, chart: Charts['responses'], failures: rea
     cell('2xx', `${count(responses['2xx'])}${other}`, 'first'),
     cell('3xx', responses['3xx']),
     cell('4xx', responses['4xx'], responses['4xx'] > 0 ? 'warn' : ''),
-    cell('5xx', responses['5xx'], responses['5xx'] > 0 ? 'bad' : ''),
+    cell('5xx', backendFailures(responses), backendFailures(responses) > 0 ? 'bad' : ''),
     cell('own 4xx', responses.refused, 'first'),
     cell('own 5xx', responses.failed, responses.failed > 0 ? 'bad' : ''),
     cell('p50', duration(recent.p50_ms), 'first'),
@@ -101,7 +110,7 @@ function routeRows(route: RouteStatus, chart: Charts['responses'], failures: rea
   return html`<tbody role="rowgroup" id="route-${name}">
 <tr role="row" class="figures"><th role="rowheader" scope="rowgroup">${name}</th><td role="cell" class="state">${pill(MOODS[state], word)}</td><td role="cell" class="chart">${responseBars(paired(chart))}</td>
 ${cells}</tr>
-<tr role="row" class="about"><td role="cell" colspan="${COLUMNS}">${where(route)}${lastFailure(name, failures)}</td></tr>
+<tr role="row" class="about"><td role="cell" colspan="${columnsOf(GROUPS)}">${where(route)}${lastFailure(name, failures)}</td></tr>
 </tbody>
 `;
 }

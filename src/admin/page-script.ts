@@ -17,6 +17,7 @@ function adapt(page) {
     element.textContent = today ? pad(date) : date.toLocaleDateString() + ' ' + pad(date);
     element.title = element.dateTime;
   }
+  page.getElementById('zone').textContent = '(' + Intl.DateTimeFormat().resolvedOptions().timeZone + ')';
   page.getElementById('level')?.removeAttribute('hidden');
   if (page.getElementById('level') !== null) page.getElementById('level-text').hidden = true;
 }

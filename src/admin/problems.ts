@@ -1,6 +1,6 @@
 import type { AuditCounts } from '../observability/audit-counts.ts';
 import { fixOf } from '../observability/recent-failures.ts';
-import { answered } from '../observability/response-classes.ts';
+import { allErrors, answered } from '../observability/response-classes.ts';
 import type { ReplicaStatus } from '../signals/replicas.ts';
 import { html, type Markup } from './markup.ts';
 import { codes, count, counted, sentence } from './page-parts.ts';
@@ -125,10 +125,11 @@ function replicaProblems({ unshared, in_sync, full }: ReplicaStatus = ALL_SHARED
 function agentProblem(inbound: StatusReport['inbound'], failures: StatusReport['failures']): Problem[] {
   if (inbound?.state !== 'failing') return [];
   const { latest } = inbound;
-  const errors = latest['5xx'] + latest.failed;
+  const errors = allErrors(latest);
   const all = answered(latest) - latest.refused;
   if (all < FEW_RESPONSES) return [];
-  const failure = latest.failed > 0 ? failures.find((one) => one.route === CALLERS && one.status >= 500) : undefined;
+  const failure =
+    errors > latest['5xx'] ? failures.find((one) => one.route === CALLERS && one.status >= 500) : undefined;
   const by = failure === undefined ? html` with 5xx of the agent` : html`, the last with <code>${failure.error}</code>`;
   const text = html`<a href="#inbound">The agent</a>: ${count(errors)} of the last ${count(all)} requests of callers failed${by}.`;
   return [{ text, fix: failure === undefined ? AGENT_FIX : reasonOf(failure) }];
@@ -137,7 +138,7 @@ function agentProblem(inbound: StatusReport['inbound'], failures: StatusReport['
 function routeProblem(route: RouteStatus, failures: StatusReport['failures']): Problem[] {
   const { name, state, status, latest } = route;
   const link = html`Route <a href="#route-${name}"><strong>${name}</strong></a>`;
-  const errors = latest['5xx'] + latest.failed;
+  const errors = allErrors(latest);
   const passed = latest['2xx'] + latest['3xx'] + latest['4xx'] + latest.other + errors;
   const last = (from: number) => failures.find((one) => one.route === name && Math.floor(one.status / 100) === from);
   if (passed + latest.refused < FEW_RESPONSES) return [];
@@ -147,7 +148,7 @@ function routeProblem(route: RouteStatus, failures: StatusReport['failures']): P
       return [{ text, fix: CLIENT_ERROR_FIX }];
     }
     case 'failing': {
-      const failure = latest.failed > 0 ? last(5) : undefined;
+      const failure = errors > latest['5xx'] ? last(5) : undefined;
       const by =
         failure === undefined ? html` with 5xx of the backend` : html`, the last with <code>${failure.error}</code>`;
       const text = html`${link}: ${count(errors)} of the last ${count(passed)} requests failed${by}.`;

@@ -4,7 +4,13 @@ import type { Credential, Match, Route } from '../config/route.ts';
 import { usedServerNames } from '../config/used-servers.ts';
 import { countOf, type Histogram, quantileOf } from '../observability/counters.ts';
 import type { Recent } from '../observability/recent-traffic.ts';
-import { answered, classify, type ResponseClass, type ResponseClasses } from '../observability/response-classes.ts';
+import {
+  allErrors,
+  answered,
+  classify,
+  type ResponseClass,
+  type ResponseClasses,
+} from '../observability/response-classes.ts';
 import { neededToken, type RouteCounts, servedFromCache } from '../observability/route-counts.ts';
 
 /** Numbers since the process started. */
@@ -127,7 +133,7 @@ export function figures(routes: readonly Readonly<RouteCounts>[]): Figures {
     requests: sum(({ durations }) => countOf(durations)),
     refused: responses('refused'),
     failed: responses('failed'),
-    backend_errors: responses('5xx'),
+    backend_errors: responses('5xx') + responses('unreached'),
     in_flight: sum(({ inFlight }) => inFlight),
     open_streams: sum(({ openStreams }) => openStreams),
     needed_token: sum(neededToken),
@@ -164,7 +170,7 @@ function twoDigits(ms: number): number {
 export function stateOf(latest: ResponseClasses): RouteState {
   const all = answered(latest);
   const passed = all - latest.refused;
-  const errors = latest['5xx'] + latest.failed;
+  const errors = allErrors(latest);
   if (all === 0) return 'idle';
   if (passed === 0) return 'refused';
   if (2 * errors >= passed) return 'failing';

@@ -1,5 +1,6 @@
 import { LOG_LEVELS } from '../config/log-levels.ts';
 import type { LogLevelControl } from '../observability/log-level.ts';
+import { backendFailures } from '../observability/response-classes.ts';
 import { bars, responseBars } from './charts.ts';
 import type { DecisionRow } from './decisions.ts';
 import { html, type Markup } from './markup.ts';
@@ -29,16 +30,16 @@ export function statusPage(content: PageContent): string {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>cambist: ${headline(report, problems)}</title>
+<title>cambist on ${report.host}: ${headline(report, problems)}</title>
 <link rel="icon" href="icon.svg">
 <link rel="stylesheet" href="status.css">
 <script src="status.js" defer></script>
 </head>
 <body>
 <header>
-<h1><img src="icon.svg" alt="" width="28" height="28">cambist <small>${report.version}</small></h1>
+<h1><img src="icon.svg" alt="" width="28" height="28">cambist <small>${report.version} on ${report.host}</small></h1>
 <p id="summary">${pill(mood(report, problems), headline(report, problems))}</p>
-<p id="live"><span id="connection" role="status">as of</span> <span id="clock">${time(report.at)}</span></p>
+<p id="live"><span id="connection" role="status">as of</span> <span id="clock">${time(report.at)}</span> <span id="zone"></span></p>
 </header>
 <main>
 ${attention(problems)}
@@ -81,8 +82,8 @@ ${problems.slice(0, MAX_PROBLEMS).map(({ text, fix }) => html`<li>${text} ${fix}
   }</section>`;
 }
 
-function tiles({ totals, recent, cache }: StatusReport, { responses, p95Ms }: Charts): Markup {
-  const { '4xx': clientErrors, '5xx': serverErrors, refused, failed } = recent.responses;
+function tiles({ totals, recent, cache, shared_cache: shared }: StatusReport, { responses, p95Ms }: Charts): Markup {
+  const { '4xx': clientErrors, refused, failed } = recent.responses;
   const tile = (name: string, value: string, more: string, chart: Markup): Markup => html`<div class="tile">
 <h3>${name}</h3><p class="value">${value}</p><p class="more">${more}</p>
 ${chart}</div>
@@ -102,12 +103,9 @@ ${tile(
 )}
 ${tile(
   'Errors of backends',
-  count(serverErrors),
-  `5xx; and ${count(clientErrors)} with 4xx`,
-  bars(
-    'server',
-    responses.map((one) => one['5xx']),
-  ),
+  count(backendFailures(recent.responses)),
+  `5xx or none; and ${count(clientErrors)} with 4xx`,
+  bars('server', responses.map(backendFailures)),
 )}
 ${tile(
   'Refused to callers',
@@ -127,8 +125,14 @@ ${tile(
     p95Ms.map((ms) => ms ?? 0),
   ),
 )}
-${tile('Served from cache', percent(recent.served_from_cache, recent.needed_token), `of ${count(recent.needed_token)} requests`, html`<p class="more">${count(cache.entries)} of ${count(cache.max_entries)} tokens</p>`)}
+${tile('Served from cache', percent(recent.served_from_cache, recent.needed_token), `of ${count(recent.needed_token)} requests`, html`<p class="more">${count(cache.entries)} of ${count(cache.max_entries)} tokens</p>${sharedCache(shared)}`)}
 </div></section>`;
+}
+
+function sharedCache(shared: StatusReport['shared_cache']): Markup | undefined {
+  if (shared === undefined) return undefined;
+  const state = shared.available ? pill('good', 'available') : pill('bad', 'unavailable');
+  return html`<p class="more">shared cache: ${state}</p>`;
 }
 
 const SERVER_MOOD: Readonly<Record<ServerStatus['state'], Mood>> = {

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { hostname } from 'node:os';
 import type { Config } from '../config/config.ts';
 import { usedServerNames } from '../config/used-servers.ts';
 import { describeError, type ErrorCode } from '../error-catalogue.ts';
@@ -29,6 +30,8 @@ import {
 /** The content of the status page and of `/status.json`: names, codes and numbers, as in `/metrics`. */
 export interface StatusReport {
   readonly version: string;
+  /** The name of the machine; in Kubernetes, of the pod. */
+  readonly host: string;
   /** Time of this report. */
   readonly at: string;
   readonly started_at: string;
@@ -186,6 +189,7 @@ export function createStatus(sources: StatusSources): Status {
       const { loadedAtMs, last } = counts.reloads;
       return {
         version,
+        host: hostname(),
         at: isoTime(nowMs()),
         started_at: startedAt,
         ready,

@@ -99,3 +99,19 @@ export async function startQuietScene(t: TestContext): Promise<FakeSetup> {
   t.after(setup.close);
   return setup;
 }
+
+/** Starts cambist with callers of the agent, without any request. */
+export async function startInboundScene(t: TestContext): Promise<FakeSetup> {
+  const setup = await startFakeSetup({
+    change: (config, { authorizationServer: { issuer } }) => ({
+      ...config,
+      inbound: {
+        listen: '127.0.0.1:0',
+        agent: 'http://an-agent-with-a-long-name.northern-europe.svc.cluster.local:8081',
+        verify: { issuer, audience: 'cambist' },
+      },
+    }),
+  });
+  t.after(setup.close);
+  return setup;
+}

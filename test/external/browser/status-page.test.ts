@@ -6,7 +6,7 @@ import { type FakeSetup, startFakeSetup } from '../../harness/fake-setup.ts';
 import { respond } from '../../harness/upstream-handlers.ts';
 import { type OpenPage, openPage } from './browser.ts';
 import { OVERFLOWING, TEXTS_AND_BACKGROUNDS } from './in-page.ts';
-import { startBusyScene, startQuietScene } from './scenes.ts';
+import { startBusyScene, startInboundScene, startQuietScene } from './scenes.ts';
 
 async function startBusySetup(t: TestContext): Promise<FakeSetup> {
   const setup = await startFakeSetup({
@@ -156,7 +156,11 @@ async function takePicture(page: OpenPage['page'], name: string): Promise<void> 
 }
 
 async function assertReadable({ page, complaints }: OpenPage): Promise<void> {
-  assert.deepEqual(await page.evaluate<string[]>(OVERFLOWING), []);
+  const overflowing = await page.evaluate<string[]>(OVERFLOWING);
+  assert.deepEqual(
+    { width: page.viewportSize()?.width, overflowing },
+    { width: page.viewportSize()?.width, overflowing: [] },
+  );
   const pairs = await page.evaluate<[element: string, text: string, background: string][]>(TEXTS_AND_BACKGROUNDS);
   assert.ok(pairs.length > 40);
   for (const [element, text, background] of pairs) {
@@ -168,6 +172,7 @@ async function assertReadable({ page, complaints }: OpenPage): Promise<void> {
 for (const [scene, start] of [
   ['busy', startBusyScene],
   ['quiet', startQuietScene],
+  ['inbound', startInboundScene],
 ] as const) {
   test(`has no overflow and sufficient contrast at every width, light and dark: ${scene}`, async (t) => {
     const setup = await start(t);
@@ -175,10 +180,10 @@ for (const [scene, start] of [
       const open = await openPage(t, `${setup.cambist.adminUrl}/`, { colorScheme });
       const { page } = open;
       await page.getByText(/^live, /).waitFor();
-      for (const width of [320, 390, 820, 1280, 2200]) {
+      for (const width of [320, 390, 820, 1000, 1100, 1200, 2200]) {
         await page.setViewportSize({ width, height: 900 });
         await assertReadable(open);
-        if (width === 390 || width === 1280) await takePicture(page, `${scene}-${width}-${colorScheme}`);
+        if (width === 390 || width === 1200) await takePicture(page, `${scene}-${width}-${colorScheme}`);
       }
     }
   });

@@ -40,7 +40,7 @@ test('the status report has the requests of callers, handles, and refused uses o
   assert.deepEqual(known, ['_inbound ERR_SUBJECT_TOKEN_MISSING', 'github ERR_HANDLE_INVALID']);
   const page = await call(gateway.app.admin, { headers: { accept: 'text/html' } });
   assert.match(page.text, /Callers of the agent/);
-  assert.match(page.text, /1 refused, 0 allowed/);
+  assert.match(page.text, /1 refused<\/span>, 0 allowed/);
   assert.ok(!page.text.includes('cbh_'));
 });
 

@@ -16,7 +16,7 @@ const FIGURES = {
 
 const RECENT = {
   requests: 345,
-  responses: { ...noResponses(), '2xx': 330, '4xx': 5, '5xx': 2, refused: 7, failed: 1 },
+  responses: { ...noResponses(), '2xx': 330, '4xx': 5, '5xx': 2, refused: 7, failed: 1, unreached: 3 },
   needed_token: 100,
   served_from_cache: 99,
   p50_ms: 1.2,
@@ -39,6 +39,7 @@ export const SAMPLE_ROUTE: RouteStatus = {
 
 export const SAMPLE_STATUS: StatusReport = {
   version: '1.2.3',
+  host: 'agent-7d9f',
   at: '2026-11-24T12:10:00.000Z',
   started_at: '2026-11-24T12:00:00.000Z',
   ready: true,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import type { DecisionRow } from '../../../src/admin/decisions.ts';
 import { html } from '../../../src/admin/markup.ts';
 import { PAGE_SCRIPT } from '../../../src/admin/page-script.ts';
 import type { RouteStatus } from '../../../src/admin/route-status.ts';
@@ -25,14 +26,14 @@ function readable(page: string): string {
 test('shows everything without a script', () => {
   const text = readable(pageOf(SAMPLE_STATUS));
   for (const words of [
-    'cambist 1.2.3 ● ready',
+    'cambist 1.2.3 on agent-7d9f ● ready',
     'Requests 345 3 in flight, 4 streams',
     'Errors of cambist 1 5xx; 1 since the start',
-    'Errors of backends 2 5xx; and 5 with 4xx',
+    'Errors of backends 5 5xx or none; and 5 with 4xx',
     'Refused to callers 7 4xx; 7 since the start',
     'Response time, p95 120 ms p50 1.2 ms, p99 2.5 s',
     'Served from cache 99 % of 100 requests 7 of 10,000 tokens',
-    'github ● ok 345 99 % 3 4 330 0 5 2 7 1 1.2 ms 120 ms 2.5 s',
+    'github ● ok 345 99 % 3 4 330 0 5 5 7 1 1.2 ms 120 ms 2.5 s',
     'github.tools.svc /mcp POST · write_* → https://github-mcp.example.com/mcp same audience, token from keycloak',
     'Last failure 2026-11-24 12:05:00 UTC ERR_UPSTREAM_TLS Backend not trusted. (3 times)',
     'keycloak ● available 20 1 11 ms 40 ms 45 ms',
@@ -147,7 +148,7 @@ test('is not green while an authorization server is down', () => {
   assert.ok(server);
   const page = pageOf({ ...SAMPLE_STATUS, authorization_servers: [{ ...server, state: 'down' }] });
   assert.match(readable(page), /◆ ready, but one problem/);
-  assert.match(page, /<title>cambist: ready, but one problem<\/title>/);
+  assert.match(page, /<title>cambist on agent-7d9f: ready, but one problem<\/title>/);
   assert.doesNotMatch(page, /pill good[^>]*>[^<]*<span[^>]*>●<\/span> ready/);
 });
 
@@ -293,4 +294,24 @@ test('says which credential the backend gets', () => {
     const text = readable(pageOf({ ...SAMPLE_STATUS, routes: [{ ...SAMPLE_ROUTE, ...change }] }));
     assert.ok(text.includes(words), `${words}: ${text}`);
   }
+});
+
+test('shows the last five requests, and the others on demand', () => {
+  const [decision] = SAMPLE_PAGE.local?.decisions ?? [];
+  const decisions = Array.from({ length: 7 }, (_, i) => ({ ...decision, route: `route-${i}` })) as DecisionRow[];
+  const page = statusPage({ ...SAMPLE_PAGE, local: { config: undefined, decisions } });
+  const [shown = '', more = ''] = page.slice(page.indexOf('id="decisions"')).split('<details id="more-decisions">');
+  const routesIn = (part: string) => [...part.matchAll(/>(route-\d)</g)].map(([, name]) => name);
+  assert.deepEqual(routesIn(shown), ['route-6', 'route-5', 'route-4', 'route-3', 'route-2']);
+  assert.match(more, /^<summary>2 more<\/summary>/);
+  assert.deepEqual(routesIn(more), ['route-1', 'route-0']);
+});
+
+test('says whether the shared cache is available', () => {
+  const since = SAMPLE_STATUS.started_at;
+  const textOf = (shared?: StatusReport['shared_cache']) =>
+    readable(pageOf({ ...SAMPLE_STATUS, shared_cache: shared }));
+  assert.match(textOf({ available: true, since }), /7 of 10,000 tokens shared cache: ● available/);
+  assert.match(textOf({ available: false, since, problem: 'unreachable' }), /shared cache: ▲ unavailable/);
+  assert.doesNotMatch(textOf(), /shared cache/);
 });

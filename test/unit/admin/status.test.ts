@@ -95,13 +95,14 @@ test('reports requests, responses and cache hits, by route and in total', (t) =>
   assert.deepEqual([status.report().totals.in_flight, status.report().totals.open_streams], [0, 0]);
 });
 
-test('counts 5xx of a backend, whatever the status, and not as own errors', (t) => {
+test('counts 5xx of a backend, whatever the status, and a backend that cannot be reached, and not as own errors', (t) => {
   const { counts, status, serve } = setUp(t);
   serve(config);
   for (const code of [500, 520, 777]) counts.proxy.responseStarted(github, { ...response(), status: code });
   counts.proxy.responseStarted(github, response('ERR_UPSTREAM_TLS'));
+  counts.proxy.responseStarted(github, response('ERR_STS_UNAVAILABLE'));
   const { requests, backend_errors, failed } = status.report().totals;
-  assert.deepEqual([requests, backend_errors, failed], [4, 3, 1]);
+  assert.deepEqual([requests, backend_errors, failed], [5, 4, 1]);
 });
 
 test('reports an authorization server as available, down or not found', async (t) => {

@@ -47,14 +47,25 @@ test('shows the current interval before the first sample', () => {
   respond(1, { status: 299 });
   respond(1, { status: 101 });
   respond(1, { status: 503, outcome: 'failed', error: 'ERR_STS_UNAVAILABLE' });
+  respond(1, { status: 502, outcome: 'failed', error: 'ERR_UPSTREAM_UNREACHABLE' });
   respond(1, { status: 401, outcome: 'refused', error: 'ERR_SUBJECT_TOKEN_MISSING' });
   respond(1, { status: 499, outcome: 'cancelled' });
   const { responses, durations } = recent.of(['github']);
   const intervals = recent.intervals(['github']);
-  const expected = { '2xx': 4, '3xx': 0, '4xx': 1, '5xx': 1, other: 1, refused: 1, failed: 1, cancelled: 1 };
+  const expected = {
+    '2xx': 4,
+    '3xx': 0,
+    '4xx': 1,
+    '5xx': 1,
+    other: 1,
+    refused: 1,
+    failed: 1,
+    unreached: 1,
+    cancelled: 1,
+  };
   assert.deepEqual(responses, expected);
   assert.deepEqual(intervals.at(-1), expected);
-  assert.equal(countOf(durations), 10);
+  assert.equal(countOf(durations), 11);
 });
 
 test('keeps each interval in its place, the oldest first', () => {
