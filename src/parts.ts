@@ -1,8 +1,10 @@
 import { createStatus, type Status } from './admin/status.ts';
 import type { AuditTrail } from './audit/audit-trail.ts';
 import { systemClock } from './clock/clock.ts';
+import type { Audit } from './config/audit.ts';
 import type { Config } from './config/config.ts';
-import type { Audit, Intercept, SharedCache } from './config/optional-sections.ts';
+import type { Intercept } from './config/intercept.ts';
+import type { SharedCache } from './config/shared-cache.ts';
 import type { InboundOptions, InboundSide } from './inbound/inbound.ts';
 import type { Interception } from './intercept/interception.ts';
 import { type Counts, createCounts } from './observability/counts.ts';

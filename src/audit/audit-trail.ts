@@ -1,4 +1,4 @@
-import type { Audit } from '../config/optional-sections.ts';
+import type { Audit } from '../config/audit.ts';
 import { CambistError } from '../errors.ts';
 import type { AuditCounts } from '../observability/audit-counts.ts';
 import type { Logger } from '../observability/logger.ts';
@@ -36,7 +36,7 @@ const CLOSE_MS = 5000;
 
 /** @throws {Error} where the SDK of OpenTelemetry cannot be loaded */
 export async function createAuditTrail(config: Audit, version: string, logger: Logger): Promise<AuditTrail> {
-  const pseudonyms = createPseudonyms(config.pseudonyms);
+  const pseudonyms = createPseudonyms(config.pseudonymize);
   const facts = createTokenFacts(config.claims, pseudonyms);
   const refuses = config.onFull === 'refuse';
   const sink = await createSink(config.to, version, logger);

@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto';
-import type { Audit } from '../config/optional-sections.ts';
+import type { Audit } from '../config/audit.ts';
 import { readPseudonymKey } from '../secrets/pseudonym-key.ts';
 import type { Secret } from '../secrets/secret.ts';
 import type { Pseudonymize } from './claims.ts';
@@ -18,7 +18,7 @@ export interface Pseudonyms {
 }
 
 /** @param config undefined: every claim is recorded as it is */
-export function createPseudonyms(config: Audit['pseudonyms']): Pseudonyms {
+export function createPseudonyms(config: Audit['pseudonymize']): Pseudonyms {
   const claims = new Set(config?.claims);
   let key: Secret | undefined;
 

@@ -1,4 +1,4 @@
-import type { Audit } from '../config/optional-sections.ts';
+import type { Audit } from '../config/audit.ts';
 import { methodLabel } from '../observability/route-counts.ts';
 import type { ExchangeOutcome } from '../observability/token-observer.ts';
 import { callerTraceId } from '../proxy/caller-tokens.ts';

@@ -1,8 +1,8 @@
 import type { App } from '../app.ts';
-import type { TlsFiles } from '../config/authorization-server.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import { formatProblem, type Problem } from '../config/problem.ts';
+import type { TlsFiles } from '../config/sources.ts';
 import type { Logger } from '../observability/logger.ts';
 import { watchFiles } from '../secrets/watch.ts';
 import { logLevelOf } from './log-level.ts';

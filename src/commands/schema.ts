@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { jsonSchema } from '../config/schema.ts';
+import { jsonSchema } from '../config/config.ts';
 import { type Command, EXIT } from './command.ts';
 import { USAGES } from './usages.ts';
 

@@ -1,6 +1,6 @@
 import { isIPv4 } from 'node:net';
 import { withBrackets, withoutBrackets } from './brackets.ts';
-import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
+import { type ConfigNode, formatPath, type Reading, valueOrReport } from './config-node.ts';
 import { isEveryAddress, isLoopback } from './loopback.ts';
 
 export interface TcpListen {
@@ -54,18 +54,21 @@ export function collide(one: Listen, other: Listen): boolean {
   return isEveryAddress(one.host) || isEveryAddress(other.host) || plain(one.host) === plain(other.host);
 }
 
-/** Reads the address of a listener, and reports one that another listener has. @param others by key */
+/**
+ * Reads the address of a listener, and reports one that another listener has.
+ * @param listeners those that have been read, by key
+ */
 export function readFreeListen(
-  text: string | undefined,
-  others: Readonly<Record<string, Listen | undefined>>,
+  text: string,
   node: ConfigNode,
+  { listeners }: { readonly listeners: Map<string, Listen> },
 ): Listen | undefined {
-  const own = text === undefined ? undefined : valueOrReport(readListen(text), node);
-  for (const [key, other] of Object.entries(others)) {
-    if (own !== undefined && other !== undefined && collide(own, other)) {
-      node.error(`has the same address as ${key}: change one`);
-    }
+  const own = valueOrReport(readListen(text), node);
+  if (own === undefined) return undefined;
+  for (const [key, other] of listeners) {
+    if (collide(own, other)) node.error(`has the same address as ${key}: change one`);
   }
+  listeners.set(formatPath(node.path), own);
   return own;
 }
 

@@ -1,4 +1,6 @@
 import type { CredentialSource } from '../secrets/credential.ts';
+import type { Scope } from './key.ts';
+import type { TlsFiles } from './sources.ts';
 
 /** Client authentication at a token endpoint (RFC 6749 section 2.3, RFC 7523 section 2.2). */
 export type ClientAuth =
@@ -48,15 +50,13 @@ export interface AssertionRules {
   readonly assertionLifetimeMs: number;
 }
 
-/** PEM files for one TLS peer. */
-export interface TlsFiles {
-  readonly ca: string | undefined;
-  readonly certificate: string | undefined;
-  readonly privateKey: string | undefined;
-}
-
 /** By name, in the order of the file. Undefined after an error. */
 export type Servers = ReadonlyMap<string, AuthorizationServer | undefined>;
+
+/** For sections that refer to servers. */
+export interface ServerScope extends Scope {
+  readonly servers: Servers;
+}
 
 export interface AuthorizationServer {
   /** Its key in the file, and its label in metrics. */

@@ -1,8 +1,8 @@
 import { isLocal, type TcpListen } from './addresses.ts';
 import type { Config } from './config.ts';
 import type { ConfigNode } from './config-node.ts';
+import type { Intercept } from './intercept.ts';
 import { isEveryAddress } from './loopback.ts';
-import type { Intercept } from './optional-sections.ts';
 import type { Route } from './route.ts';
 
 /** How an agent's connections get to cambist. */

@@ -1,6 +1,6 @@
 import type { ConfigNode } from './config-node.ts';
+import type { Loose } from './loose.ts';
 import type { ExpectedAudience } from './route.ts';
-import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
 import { toList, type Written } from './targets.ts';
 

@@ -1,6 +1,7 @@
 import type { CredentialSource } from '../secrets/credential.ts';
-import type { AuthorizationServer, TlsFiles } from './authorization-server.ts';
+import type { AuthorizationServer } from './authorization-server.ts';
 import type { Config } from './config.ts';
+import type { TlsFiles } from './sources.ts';
 
 /** A credential of cambist itself that may have an expiry. */
 interface ExpiringCredential {

@@ -1,9 +1,9 @@
 import type { AuthorizationServer, Servers } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
+import type { Loose } from './loose.ts';
 import { readDuration } from './quantities.ts';
 import { resolveClientAuth } from './resolve-client-auth.ts';
-import type { Loose } from './schema.ts';
 import type { AuthorizationServerFile } from './schema-authorization-server.ts';
 import type { Sources } from './sources.ts';
 import { checkUrl } from './urls.ts';

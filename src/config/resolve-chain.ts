@@ -1,8 +1,8 @@
 import type { AuthorizationServer } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
+import type { Loose } from './loose.ts';
 import type { Chain } from './route.ts';
-import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
 
 export type ChainKeys = NonNullable<ReturnType<typeof readChain>>;

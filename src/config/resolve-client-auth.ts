@@ -1,8 +1,8 @@
 import type { AssertionFrom, ClientAuth, Servers } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
+import type { Loose } from './loose.ts';
 import { readDuration } from './quantities.ts';
-import type { Loose } from './schema.ts';
 import { ASYMMETRIC_ALGORITHMS, type ClientAuthFile, HMAC_ALGORITHMS } from './schema-authorization-server.ts';
 import type { Sources } from './sources.ts';
 import { ABSOLUTE_URI } from './units.ts';

@@ -1,10 +1,10 @@
 import type { AuthorizationServer, Servers } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
+import type { Loose } from './loose.ts';
 import { type ChainKeys, resolveChain } from './resolve-chain.ts';
 import type { RouteKeys } from './resolve-route-keys.ts';
 import type { Chain, Credential, TokenTarget, Upstream } from './route.ts';
-import type { Loose } from './schema.ts';
 import type { DefaultsFile } from './schema-route.ts';
 import { canonicalUri } from './urls.ts';
 

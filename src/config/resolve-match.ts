@@ -1,7 +1,7 @@
 import { type ConfigNode, valueOrReport } from './config-node.ts';
+import type { Loose } from './loose.ts';
 import { readHostPattern, readPathPrefix } from './matching.ts';
 import type { Conditions, Match } from './route.ts';
-import type { Loose } from './schema.ts';
 import type { MatchFile } from './schema-route.ts';
 import { toList, type Written } from './targets.ts';
 

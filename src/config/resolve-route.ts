@@ -1,13 +1,13 @@
 import type { Servers } from './authorization-server.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
+import type { Loose } from './loose.ts';
 import { needsCaller } from './needs-caller.ts';
 import { resolveCredential } from './resolve-credential.ts';
 import { resolveMatch } from './resolve-match.ts';
 import { type RouteKeys, readRouteKeys } from './resolve-route-keys.ts';
 import { resolveSubject, type SubjectUse } from './resolve-subject.ts';
 import type { ConsentRules, Match, Route, Upstream } from './route.ts';
-import type { Loose } from './schema.ts';
 import type { RouteFile } from './schema-route.ts';
 import type { Sources } from './sources.ts';
 import { defaultDuration, parseSize } from './units.ts';

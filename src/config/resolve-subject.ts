@@ -3,13 +3,14 @@ import type { ConfigNode } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
 import { readAudiences } from './expect-audience.ts';
 import { readHeaderName } from './header-names.ts';
-import { checkKeysUrl, resolveVerification } from './resolve-verification.ts';
-import type { SubjectTokenSource, SubjectVerification } from './route.ts';
-import type { Loose } from './schema.ts';
+import type { Loose } from './loose.ts';
+import type { SubjectTokenSource } from './route.ts';
 import type { DefaultsFile } from './schema-route.ts';
 import type { Sources } from './sources.ts';
 import { readScope } from './targets.ts';
 import { tokenTypeUrn } from './units.ts';
+import type { SubjectVerification } from './verification.ts';
+import { checkKeysUrl, introspection as introspectionKey, resolveVerification } from './verification.ts';
 
 /** The keys of `subject_token`. Defaults for the others depend on the route. */
 type SubjectKeys = NonNullable<ReturnType<typeof readSubjectToken>>;
@@ -45,13 +46,22 @@ export function readSubjectToken(
     type: written.type === undefined ? undefined : tokenTypeUrn(written.type),
     scope: readScope(written.scope, node.at('scope')),
     file: written.file === undefined ? undefined : { file: sources.file(written.file, node.at('file')) },
-    verify: readVerify(written.verify, allowInsecureHttp, node.at('verify')),
+    verify: readVerify(written.verify, allowInsecureHttp, node.at('verify'), sources),
   };
 }
 
-function readVerify(written: SubjectTokenFile['verify'], allowInsecureHttp: boolean, node: ConfigNode) {
+function readVerify(
+  written: SubjectTokenFile['verify'],
+  allowInsecureHttp: boolean,
+  node: ConfigNode,
+  sources: Sources,
+) {
   if (written?.issuer === undefined) return undefined;
-  const { issuer, jwks_uri: jwksUri, introspection } = written;
+  const { issuer, jwks_uri: jwksUri, introspection: asked } = written;
+  const introspection =
+    asked === undefined
+      ? undefined
+      : introspectionKey.read(asked as object, node.at('introspection'), { sources, listeners: new Map() });
   const keys = { issuer, jwksUri, allowInsecureHttp, introspection };
   checkKeysUrl(keys, node);
   return { ...keys, audience: readAudiences(written.audience, node.at('audience')) };

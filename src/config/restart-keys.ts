@@ -1,25 +1,21 @@
-import type { Config } from './config.ts';
-
-/** The keys that are fixed once a listener is open, or a part of the program is loaded. */
-const FIXED: Readonly<Record<string, (config: Config) => unknown>> = {
-  listen: ({ listen }) => listen,
-  admin: ({ admin }) => admin,
-  socket_mode: ({ socketMode }) => socketMode,
-  inbound: ({ inbound }) => inbound !== undefined,
-  'inbound.listen': ({ inbound }) => inbound?.listen,
-  signals: ({ signals }) => signals,
-  intercept: ({ intercept }) => intercept,
-  audit: ({ audit }) => audit,
-  'cache.shared': ({ cache }) => cache.shared,
-  'limits.max_header_size': ({ limits }) => limits.maxHeaderBytes,
-};
+import { type Config, KEYS } from './config.ts';
+import { type Keys, propertyOf } from './key.ts';
 
 /** The changed keys that take effect at the next restart. */
 export function restartKeys(before: Config, after: Config): string[] {
-  const changed = Object.keys(FIXED).filter((key) => {
-    const read = FIXED[key];
-    return JSON.stringify(read?.(before)) !== JSON.stringify(read?.(after));
+  return changedKeys(KEYS, before, after, '');
+}
+
+/** Where a whole section needs a restart, or is new or gone, its keys say nothing more. */
+function changedKeys(keys: Keys, before: unknown, after: unknown, path: string): string[] {
+  return Object.entries(keys).flatMap(([name, key]) => {
+    const [old, current] = [before, after].map(
+      (values) => (values as Record<string, unknown> | undefined)?.[propertyOf(name, key)],
+    );
+    const { restart } = key.about;
+    const hasChanged = JSON.stringify(old) !== JSON.stringify(current);
+    if (restart === 'change') return hasChanged ? [path + name] : [];
+    if (restart === 'presence' && (old === undefined) !== (current === undefined)) return [path + name];
+    return key.keys === undefined || !hasChanged ? [] : changedKeys(key.keys, old, current, `${path}${name}.`);
   });
-  // Where the whole section is new or gone, its keys say nothing more.
-  return changed.includes('inbound') ? changed.filter((key) => key !== 'inbound.listen') : changed;
 }

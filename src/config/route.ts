@@ -1,5 +1,6 @@
 import type { CredentialSource } from '../secrets/credential.ts';
-import type { AuthorizationServer, TlsFiles } from './authorization-server.ts';
+import type { AuthorizationServer } from './authorization-server.ts';
+import type { TlsFiles } from './sources.ts';
 
 /**
  * Check of the `aud` of an issued JWT. A list: `aud` must contain one of these. `only`: it must also contain nothing else.

@@ -1,6 +1,5 @@
 import * as z from 'zod';
 import { DEFAULTS } from './defaults.ts';
-import { introspection } from './schema-introspection.ts';
 import {
   choice,
   duration,
@@ -17,6 +16,7 @@ import {
   tls,
   tokenType,
 } from './schema-values.ts';
+import { introspection } from './verification.ts';
 
 const verify = z
   .strictObject({
@@ -25,7 +25,7 @@ const verify = z
       'The `aud` must contain one of these. By default, the `client_id` at the authorization server. `any` turns the check off.',
     ).optional(),
     jwks_uri: text("URL of the issuer's keys. By default, from the issuer's metadata.").optional(),
-    introspection: introspection.optional(),
+    introspection: introspection.schema.optional(),
   })
   .meta({ description: 'Check of the subject token before any exchange: signature, `iss`, `aud` and `exp`.' });
 

@@ -1,7 +1,8 @@
 import * as z from 'zod';
+import { type ConfigFile, configSchema } from './config.ts';
 import type { ConfigNode, Path } from './config-node.ts';
+import type { Loose } from './loose.ts';
 import { nearest } from './nearest.ts';
-import { type ConfigFile, configSchema, type Loose } from './schema.ts';
 import { describeIssue, MISSING } from './shape-messages.ts';
 
 /**

@@ -1,4 +1,4 @@
-import { jsonSchema } from './schema.ts';
+import { jsonSchema } from './config.ts';
 
 /** A line of a config file that is safe to show, and the column that the caret points to. */
 interface SourceExcerpt {

@@ -1,21 +1,27 @@
 import { access, constants, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import type { CredentialSource } from '../secrets/credential.ts';
-import type { TlsFiles } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
 
-interface WrittenFile {
+export interface WrittenFile {
   file?: string | undefined;
 }
 
-interface WrittenSource extends WrittenFile {
+export interface WrittenSource extends WrittenFile {
   env?: string | undefined;
 }
 
-interface WrittenTls {
+export interface WrittenTls {
   ca?: WrittenFile | undefined;
   certificate?: WrittenFile | undefined;
   private_key?: WrittenFile | undefined;
+}
+
+/** PEM files for one TLS peer. */
+export interface TlsFiles {
+  readonly ca: string | undefined;
+  readonly certificate: string | undefined;
+  readonly privateKey: string | undefined;
 }
 
 /** The files and environment variables that a config names. */

@@ -1,6 +1,7 @@
 import type { AssertionFrom, AuthorizationServer } from './authorization-server.ts';
 import type { Config } from './config.ts';
-import type { Credential, SubjectVerification } from './route.ts';
+import type { Credential } from './route.ts';
+import type { SubjectVerification } from './verification.ts';
 
 /** The authorization servers that a credential uses, in the order of their requests. */
 export function usedServers(credential: Credential): AuthorizationServer[] {

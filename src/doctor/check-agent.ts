@@ -1,5 +1,5 @@
 import { request } from 'node:http';
-import type { Inbound } from '../config/optional-sections.ts';
+import type { Inbound } from '../config/inbound.ts';
 import { codeOf } from './connection.ts';
 import { type Finding, type Found, fine, problem, warning } from './finding.ts';
 

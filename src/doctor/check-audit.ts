@@ -1,7 +1,7 @@
 import { constants, statfs } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
-import type { Audit } from '../config/optional-sections.ts';
+import type { Audit } from '../config/audit.ts';
 import { isAccessible } from '../config/sources.ts';
 import { readPseudonymKey } from '../secrets/pseudonym-key.ts';
 import { credentialFinding, failureOf } from './check-server.ts';
@@ -11,9 +11,9 @@ import { type Finding, type Found, fine, problem } from './finding.ts';
 const CONNECT_TIMEOUT_MS = 2000;
 
 /** Checks the key and the destination of the audit trail. Writes no record. */
-export async function checkAudit({ to, pseudonyms }: Audit, found: Found): Promise<void> {
-  if (pseudonyms !== undefined) {
-    const failure = await failureOf(() => readPseudonymKey(pseudonyms.key));
+export async function checkAudit({ to, pseudonymize }: Audit, found: Found): Promise<void> {
+  if (pseudonymize !== undefined) {
+    const failure = await failureOf(() => readPseudonymKey(pseudonymize.key));
     if (failure !== undefined) found(credentialFinding(failure));
   }
   switch (to.kind) {

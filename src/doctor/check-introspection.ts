@@ -1,4 +1,4 @@
-import type { SubjectVerification } from '../config/route.ts';
+import type { SubjectVerification } from '../config/verification.ts';
 import { toSubject } from '../tokens/subject.ts';
 import type { CheckContext } from './check-context.ts';
 import { credentialFinding, failureOf } from './check-server.ts';

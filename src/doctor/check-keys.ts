@@ -1,5 +1,5 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import type { SubjectVerification } from '../config/route.ts';
+import type { SubjectVerification } from '../config/verification.ts';
 import { metadataUrls } from '../tokens/metadata.ts';
 import { KEYS_TIMEOUT_MS } from '../tokens/peers.ts';
 import type { CheckContext } from './check-context.ts';

@@ -1,5 +1,5 @@
 import { withBrackets } from '../config/brackets.ts';
-import type { SharedCache, StoreNode } from '../config/optional-sections.ts';
+import type { SharedCache, StoreNode } from '../config/shared-cache.ts';
 import type { RecordSummary } from '../shared-cache/records.ts';
 import { credentialFinding, failureOf } from './check-server.ts';
 import { type Finding, type Found, fine, problem, warning } from './finding.ts';

@@ -1,5 +1,6 @@
 import type { JWTPayload } from 'jose';
-import type { Route, SubjectVerification } from '../config/route.ts';
+import type { Route } from '../config/route.ts';
+import type { SubjectVerification } from '../config/verification.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
 import { readClaims } from '../tokens/claims.ts';
 import type { Subject } from '../tokens/subject.ts';

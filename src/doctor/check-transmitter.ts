@@ -1,4 +1,4 @@
-import type { Transmitter } from '../config/optional-sections.ts';
+import type { Transmitter } from '../config/signals.ts';
 import { createOwnTokens } from '../tokens/own-tokens.ts';
 import { issuerPeer } from '../tokens/peers.ts';
 import type { CheckContext } from './check-context.ts';

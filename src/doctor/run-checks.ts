@@ -1,7 +1,8 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { Config } from '../config/config.ts';
-import type { Route, SubjectVerification } from '../config/route.ts';
+import type { Route } from '../config/route.ts';
 import { signallingServers, usedServers } from '../config/used-servers.ts';
+import type { SubjectVerification } from '../config/verification.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
 import { checkAgent } from './check-agent.ts';
 import { checkAudit } from './check-audit.ts';

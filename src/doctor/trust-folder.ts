@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TRUST_FILES } from '../config/agent-variables.ts';
 import type { Config } from '../config/config.ts';
-import type { InterceptAuthority } from '../config/optional-sections.ts';
+import type { InterceptAuthority } from '../config/intercept.ts';
 import { findInterceptAuthority } from '../intercept/authority.ts';
 import { splitCertificates } from '../intercept/system-roots.ts';
 import { type Found, fine, problem, shortAscii, warning } from './finding.ts';

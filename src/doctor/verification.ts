@@ -1,6 +1,6 @@
 import { decodeProtectedHeader, type JWTPayload } from 'jose';
-import type { SubjectVerification } from '../config/route.ts';
 import { ASYMMETRIC_ALGORITHMS } from '../config/schema-authorization-server.ts';
+import type { SubjectVerification } from '../config/verification.ts';
 import { isFor } from '../tokens/audience.ts';
 import { textOf } from '../tokens/json-object.ts';
 import { type Finding, listed, problem, type ShowClaim, shortAscii } from './finding.ts';

@@ -1,6 +1,6 @@
 import type { Config } from '../config/config.ts';
 import { DEFAULTS } from '../config/defaults.ts';
-import type { Inbound } from '../config/optional-sections.ts';
+import type { Inbound } from '../config/inbound.ts';
 import type { Route } from '../config/route.ts';
 import { defaultDuration } from '../config/units.ts';
 import { type ActiveConfig, activate } from '../proxy/active-config.ts';

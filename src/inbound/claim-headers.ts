@@ -1,4 +1,4 @@
-import type { Inbound } from '../config/optional-sections.ts';
+import type { Inbound } from '../config/inbound.ts';
 import type { Claims } from '../tokens/claims.ts';
 
 /** Not possible in a header, or lost there: a reader trims the value, and would take " admin" for "admin". */

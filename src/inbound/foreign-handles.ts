@@ -1,5 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
-import type { SubjectVerification } from '../config/route.ts';
+import type { SubjectVerification } from '../config/verification.ts';
 import { CambistError } from '../errors.ts';
 import type { SharedHandles } from '../shared-cache/handles.ts';
 import { toSubject } from '../tokens/subject.ts';

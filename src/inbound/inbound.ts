@@ -1,6 +1,6 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Config } from '../config/config.ts';
-import type { Inbound } from '../config/optional-sections.ts';
+import type { Inbound } from '../config/inbound.ts';
 import type { Upstream } from '../config/route.ts';
 import { limitConnections } from '../listeners/limit-connections.ts';
 import { openListener } from '../listeners/listen.ts';

@@ -1,4 +1,4 @@
-import type { OpenPath } from '../config/optional-sections.ts';
+import type { OpenPath } from '../config/inbound.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 
 /**

@@ -1,5 +1,5 @@
+import type { Inbound } from '../config/inbound.ts';
 import { readsCaller } from '../config/needs-caller.ts';
-import type { Inbound } from '../config/optional-sections.ts';
 import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { containsToken, type ReadCaller, readCallerToken } from '../proxy/caller-tokens.ts';

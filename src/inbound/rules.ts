@@ -1,4 +1,4 @@
-import type { Inbound } from '../config/optional-sections.ts';
+import type { Inbound } from '../config/inbound.ts';
 import type { ActiveConfig } from '../proxy/active-config.ts';
 import { OVERRIDES, withDashes } from '../proxy/request-headers.ts';
 import { claimsOf } from '../tokens/subject.ts';

@@ -1,5 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
-import type { SubjectVerification } from '../config/route.ts';
+import type { SubjectVerification } from '../config/verification.ts';
 import { CambistError } from '../errors.ts';
 import { containsToken } from '../proxy/caller-tokens.ts';
 import { headerValues } from '../proxy/headers.ts';

@@ -2,7 +2,7 @@ import { randomUUID, X509Certificate } from 'node:crypto';
 import { constants } from 'node:fs';
 import { link, mkdir, open, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { InterceptAuthority } from '../config/optional-sections.ts';
+import type { InterceptAuthority } from '../config/intercept.ts';
 import { errorCode } from '../errors.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { MAX_SECRET_BYTES } from '../secrets/secret-file.ts';

@@ -1,6 +1,6 @@
 import type { Config } from '../config/config.ts';
 import { readDocument } from '../config/document.ts';
-import type { Intercept } from '../config/optional-sections.ts';
+import type { Intercept } from '../config/intercept.ts';
 import type { Problem } from '../config/problem.ts';
 import { excludedRoutes, trustedAuthority } from './hosts.ts';
 

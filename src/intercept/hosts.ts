@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TRUST_FILES } from '../config/agent-variables.ts';
 import { withoutBrackets } from '../config/brackets.ts';
-import type { Intercept } from '../config/optional-sections.ts';
+import type { Intercept } from '../config/intercept.ts';
 import type { Route } from '../config/route.ts';
 import { nameConstraintsOf } from '../transport/certificates.ts';
 import { permitsHost } from '../transport/name-constraints.ts';

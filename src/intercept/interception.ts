@@ -1,8 +1,8 @@
 import type { NameConstraints } from '@peculiar/asn1-x509';
 import { LRUCache } from 'lru-cache';
 import { withoutBrackets } from '../config/brackets.ts';
+import type { Intercept } from '../config/intercept.ts';
 import { reachableUrlHost } from '../config/loopback.ts';
-import type { Intercept } from '../config/optional-sections.ts';
 import type { Route } from '../config/route.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';

@@ -42,7 +42,7 @@ export async function createProxyServer(options: ProxyServerOptions): Promise<Pr
     exposeHeadRoutes: false,
     return503OnClosing: false,
     forceCloseConnections: true,
-    http: { maxHeaderSize: activeConfig().config.limits.maxHeaderBytes, ...KEEP_ALIVE_PROBES },
+    http: { maxHeaderSize: activeConfig().config.limits.maxHeaderSizeBytes, ...KEEP_ALIVE_PROBES },
     clientErrorHandler: createClientErrorHandler(logger),
   });
   // Node would silently drop headers beyond a count, and with them parts of the request. Their total size is bounded.

@@ -1,5 +1,5 @@
 import type { Config } from '../config/config.ts';
-import type { Transmitter } from '../config/optional-sections.ts';
+import type { Transmitter } from '../config/signals.ts';
 import type { ReadinessCheck } from '../observability/readiness.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { secretName } from '../tokens/route-secret.ts';

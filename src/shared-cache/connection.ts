@@ -6,7 +6,7 @@ import {
   defineScript,
   type RedisClientOptions,
 } from '@redis/client';
-import type { SharedCache, StoreNode } from '../config/optional-sections.ts';
+import type { SharedCache, StoreNode } from '../config/shared-cache.ts';
 import { type CredentialSource, readCredential } from '../secrets/credential.ts';
 import { ACQUIRE, FINISH, FORGET, KEEP, RECALL, RENEW, type Script } from './scripts.ts';
 import { inTime } from './time-limit.ts';

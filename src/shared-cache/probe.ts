@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { systemClock } from '../clock/clock.ts';
-import type { SharedCache } from '../config/optional-sections.ts';
+import type { SharedCache } from '../config/shared-cache.ts';
 import { type ConnectStore, connectStore, type StoreConnection } from './connection.ts';
 import { createStoreKeys } from './keys.ts';
 import { FIXES, labelOf, problemOf, type StoreProblem } from './problems.ts';

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../clock/clock.ts';
-import type { SharedCache } from '../config/optional-sections.ts';
+import type { SharedCache } from '../config/shared-cache.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { MetricFamily } from '../observability/metric-families.ts';
 import type { SecondLevel } from '../tokens/second-level.ts';

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../clock/clock.ts';
-import type { SharedCache } from '../config/optional-sections.ts';
+import type { SharedCache } from '../config/shared-cache.ts';
 import type { ConnectStore, StoreConnection } from './connection.ts';
 import type { Operation, StoreCounts } from './counts.ts';
 import type { StoreKeys } from './keys.ts';

@@ -1,4 +1,4 @@
-import type { Transmitter } from '../config/optional-sections.ts';
+import type { Transmitter } from '../config/signals.ts';
 import { toRequestUrl } from '../tokens/bounded-request.ts';
 import { readPollResponse } from './poll-response.ts';
 import { FIXES, TransmitterError, type TransmitterProblem } from './problems.ts';

@@ -1,6 +1,6 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import type { Transmitter } from '../config/optional-sections.ts';
+import type { Transmitter } from '../config/signals.ts';
 import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { InvalidSignal } from './events.ts';

@@ -1,5 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
-import type { Signals, Transmitter } from '../config/optional-sections.ts';
+import type { Signals, Transmitter } from '../config/signals.ts';
 import { displaceConnections } from '../listeners/displace-connections.ts';
 import { openListener } from '../listeners/listen.ts';
 import { logAcceptErrors, withinOpenFiles } from '../listeners/open-files.ts';

@@ -1,5 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
-import type { Transmitter } from '../config/optional-sections.ts';
+import type { Transmitter } from '../config/signals.ts';
 import { CambistError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 import { toRequestUrl } from '../tokens/bounded-request.ts';

@@ -1,6 +1,6 @@
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
-import type { Transmitter } from '../config/optional-sections.ts';
+import type { Transmitter } from '../config/signals.ts';
 import { formatDuration } from '../config/units.ts';
 import { CambistError } from '../errors.ts';
 import { OF_SIGNALS } from '../observability/expected.ts';

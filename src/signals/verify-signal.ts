@@ -1,7 +1,7 @@
 import { errors, type JWTPayload } from 'jose';
 import type { Clock } from '../clock/clock.ts';
-import type { Transmitter } from '../config/optional-sections.ts';
 import { ASYMMETRIC_ALGORITHMS } from '../config/schema-authorization-server.ts';
+import type { Transmitter } from '../config/signals.ts';
 import { CambistError } from '../errors.ts';
 import type { IssuerKeys } from '../tokens/jwks.ts';
 import { reasonOf, verifyJwt } from '../tokens/subject-check.ts';

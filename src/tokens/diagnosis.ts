@@ -1,5 +1,5 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import type { SubjectVerification } from '../config/route.ts';
+import type { SubjectVerification } from '../config/verification.ts';
 import { CambistError, type Diagnosis } from '../errors.ts';
 import type { HttpResponse } from './bounded-request.ts';
 import type { SentValue } from './sent-values.ts';

@@ -1,4 +1,4 @@
-import type { SubjectVerification } from '../config/route.ts';
+import type { SubjectVerification } from '../config/verification.ts';
 import { CambistError } from '../errors.ts';
 import { isFor } from './audience.ts';
 import type { HttpResponse } from './bounded-request.ts';

@@ -1,8 +1,8 @@
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import type { Introspection, SubjectVerification } from '../config/route.ts';
 import { assertionFrom } from '../config/used-servers.ts';
+import type { Introspection, SubjectVerification } from '../config/verification.ts';
 import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import { boundedRequest, type RequestUrl } from './bounded-request.ts';

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
-import type { Introspection, SubjectVerification } from '../config/route.ts';
+import type { Introspection, SubjectVerification } from '../config/verification.ts';
 import { CambistError } from '../errors.ts';
 import { addDiagnosis, type LoadDiagnoses } from './diagnosis.ts';
 import type { Introspector } from './introspection.ts';

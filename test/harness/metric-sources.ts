@@ -13,7 +13,7 @@ export const EMPTY_SOURCES: MetricSources = {
     maxInFlight: 0,
     maxInFlightPerUpstream: 0,
     maxConnections: 0,
-    maxHeaderBytes: 0,
+    maxHeaderSizeBytes: 0,
     shutdownGraceMs: 0,
   }),
   connections: { listen: () => ({ open: 0, dropped: 0 }), admin: () => ({ open: 0, dropped: 0 }) },

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { SharedCache } from '../../../src/config/optional-sections.ts';
+import type { SharedCache } from '../../../src/config/shared-cache.ts';
 import { connectStore, type StoreConnection } from '../../../src/shared-cache/connection.ts';
 import { KEEP, RECALL } from '../../../src/shared-cache/scripts.ts';
 import { createMemoryStore } from '../../harness/memory-store.ts';

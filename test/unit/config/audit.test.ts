@@ -19,7 +19,7 @@ test('names tools and drops records unless the file says otherwise', () => {
     claims: ['iss', 'sub', 'azp', 'client_id', 'act'],
     tools: true,
     onFull: 'drop',
-    pseudonyms: undefined,
+    pseudonymize: undefined,
   });
 });
 
@@ -34,12 +34,12 @@ test('reads each destination', () => {
 
 test('replaces sub, email and preferred_username unless the file lists claims', () => {
   const key = '{ env: AUDIT_KEY }';
-  assert.deepEqual(auditOf(`{ to: stdout, pseudonymize: { key: ${key} } }`)?.pseudonyms, {
+  assert.deepEqual(auditOf(`{ to: stdout, pseudonymize: { key: ${key} } }`)?.pseudonymize, {
     key: { env: 'AUDIT_KEY' },
     claims: ['sub', 'email', 'preferred_username'],
   });
   const listed = auditOf(`{ to: stdout, pseudonymize: { key: ${key}, claims: [oid] }, claims: [oid] }`);
-  assert.deepEqual(listed?.pseudonyms?.claims, ['oid']);
+  assert.deepEqual(listed?.pseudonymize?.claims, ['oid']);
 });
 
 test('refuses an unknown destination, a relative socket and a key in the file', () => {

@@ -215,7 +215,7 @@ test('bounds the other values, and fills in their defaults', () => {
     maxInFlight: 10_000,
     maxInFlightPerUpstream: 10_000,
     maxConnections: 20_000,
-    maxHeaderBytes: 32_768,
+    maxHeaderSizeBytes: 32_768,
     shutdownGraceMs: 25_000,
   });
   assert.deepEqual(
@@ -234,7 +234,7 @@ ${SERVER}${ROUTE}`);
     maxInFlight: 2,
     maxInFlightPerUpstream: 1,
     maxConnections: 5,
-    maxHeaderBytes: 1024,
+    maxHeaderSizeBytes: 1024,
     shutdownGraceMs: 0,
   });
   assert.deepEqual([set.session.header, set.hostHeader], ['x-session', 'x-kagent-host']);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { type TestContext, test } from 'node:test';
-import type { SubjectVerification } from '../../../src/config/route.ts';
+import type { SubjectVerification } from '../../../src/config/verification.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { createForeignHandles } from '../../../src/inbound/foreign-handles.ts';
 import { createHandles } from '../../../src/inbound/handles.ts';

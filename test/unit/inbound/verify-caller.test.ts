@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { SubjectVerification } from '../../../src/config/route.ts';
+import type { SubjectVerification } from '../../../src/config/verification.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { verifyCaller } from '../../../src/inbound/verify-caller.ts';
 import type { Routed } from '../../../src/proxy/steps.ts';

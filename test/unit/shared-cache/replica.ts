@@ -1,7 +1,7 @@
 import type { TestContext } from 'node:test';
 import { type Clock, systemClock } from '../../../src/clock/clock.ts';
-import type { SharedCache } from '../../../src/config/optional-sections.ts';
 import type { Route, TokenCredential } from '../../../src/config/route.ts';
+import type { SharedCache } from '../../../src/config/shared-cache.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
 import { createStoreCounts, type StoreCounts } from '../../../src/shared-cache/counts.ts';
 import { createSharedHandles, type SharedHandles } from '../../../src/shared-cache/handles.ts';

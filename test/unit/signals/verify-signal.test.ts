@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createLocalJWKSet, type JWTPayload, SignJWT } from 'jose';
-import type { Transmitter } from '../../../src/config/optional-sections.ts';
+import type { Transmitter } from '../../../src/config/signals.ts';
 import { InvalidSignal, LOGOUT_EVENT } from '../../../src/signals/events.ts';
 import { type SignalKind, verifySignal } from '../../../src/signals/verify-signal.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';

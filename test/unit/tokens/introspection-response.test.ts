@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { SubjectVerification } from '../../../src/config/route.ts';
+import type { SubjectVerification } from '../../../src/config/verification.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { processIntrospection } from '../../../src/tokens/introspection-response.ts';
 import { failsWith } from './sample.ts';

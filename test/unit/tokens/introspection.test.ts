@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
-import type { SubjectVerification } from '../../../src/config/route.ts';
+import type { SubjectVerification } from '../../../src/config/verification.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
 import { createIntrospector } from '../../../src/tokens/introspection.ts';
 import { digestsOf } from '../../../src/tokens/sent-values.ts';

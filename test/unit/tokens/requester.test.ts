@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { SubjectVerification } from '../../../src/config/route.ts';
+import type { SubjectVerification } from '../../../src/config/verification.ts';
 import { requesterOf } from '../../../src/tokens/requester.ts';
 import { readSubject } from '../../../src/tokens/subject.ts';
 import { jwtOf, routeOf, subjectOf, subjectTokenOf } from './sample.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import type { SubjectVerification } from '../../../src/config/route.ts';
+import type { SubjectVerification } from '../../../src/config/verification.ts';
 import { createRevocations } from '../../../src/tokens/revocations.ts';
 import { createSubjectReader, type Subject } from '../../../src/tokens/subject.ts';
 import { createSubjectSource } from '../../../src/tokens/subject-source.ts';

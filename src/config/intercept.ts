@@ -1,0 +1,119 @@
+import { relative } from 'node:path';
+import * as z from 'zod';
+import { collide, readListen, type TcpListen } from './addresses.ts';
+import { type ConfigNode, valueOrReport } from './config-node.ts';
+import { emptyWithout, optional, type Scope, section, type ValueOf, valueKey } from './key.ts';
+import { address, fileSource, folder } from './kinds.ts';
+import type { WrittenFile } from './sources.ts';
+
+/** The source of the certificate authority whose certificates intercepted connections get. */
+export type InterceptAuthority =
+  /** Made at start and kept in memory. */
+  | { readonly kind: 'ephemeral' }
+  /** Made once in this folder, and found again after a restart. */
+  | { readonly kind: 'dir'; readonly dir: string }
+  /** PEM files of an authority that another program made. */
+  | { readonly kind: 'files'; readonly certificate: string; readonly privateKey: string };
+
+const authority = z.union(
+  [
+    z.literal('ephemeral'),
+    z.strictObject({ dir: folder('Folder of the authority, for cambist alone.').schema }),
+    z.strictObject({
+      certificate: fileSource('PEM: certificate of the authority.').schema,
+      private_key: fileSource('PEM: private key of `certificate`.').schema,
+    }),
+  ],
+  { error: 'must be ephemeral, { dir: /path }, or { certificate: { file: … }, private_key: { file: … } }' },
+);
+
+type WrittenAuthority =
+  | 'ephemeral'
+  | {
+      readonly dir?: string | undefined;
+      readonly certificate?: WrittenFile | undefined;
+      readonly private_key?: WrittenFile | undefined;
+    };
+
+function readAuthority(
+  written: WrittenAuthority,
+  node: ConfigNode,
+  { sources }: Scope,
+): InterceptAuthority | undefined {
+  if (node.broken) return undefined;
+  if (written === 'ephemeral') return { kind: 'ephemeral' };
+  const { dir, certificate, private_key: key } = written;
+  if (dir !== undefined) return { kind: 'dir', dir: sources.folder(dir) };
+  if (certificate?.file === undefined || key?.file === undefined) return undefined;
+  return {
+    kind: 'files',
+    certificate: sources.file(certificate.file, node.at('certificate', 'file')),
+    privateKey: sources.file(key.file, node.at('private_key', 'file')),
+  };
+}
+
+function readAddresses(
+  written: readonly (string | undefined)[],
+  node: ConfigNode,
+  { listeners }: Scope,
+): readonly TcpListen[] {
+  const found: TcpListen[] = [];
+  for (const [index, text] of written.entries()) {
+    const read = text === undefined ? undefined : valueOrReport(readListen(text), node.at(index));
+    if (read === undefined) continue;
+    if (read.kind === 'unix') {
+      node.at(index).error('must be host:port: names and packets lead to no Unix socket');
+      continue;
+    }
+    const taken = [...listeners].find(([, other]) => collide(read, other));
+    if (taken !== undefined) node.at(index).error(`is also the address of ${taken[0]}: change one`);
+    else if (found.some((other) => collide(read, other))) node.at(index).error('is in the list twice: remove one');
+    else found.push(read);
+  }
+  return found;
+}
+
+export const intercept = optional(
+  section(
+    'Terminates TLS from agents, for the hosts of routes.',
+    {
+      ca: valueKey(
+        authority,
+        '`ephemeral`, `{ dir }`, `{ certificate: { file }, private_key: { file } }`',
+        'Certificate authority: made at each start, made once in a folder (`dir`), or read from files (`certificate`, `private_key`).',
+        { default: 'ephemeral', page: 'intercept.md#the-certificate-authority' },
+        readAuthority,
+      ),
+      trust_dir: folder('Folder for the files that make agents trust the authority.', {
+        default: '/run/cambist/trust',
+        page: 'intercept.md#the-trust-folder',
+      }),
+      listen: emptyWithout(
+        valueKey(
+          z.array(address('Address: `host:port`.').schema).max(100),
+          'list of addresses',
+          'Addresses where connections arrive that names or packets lead here, instead of a proxy variable.',
+          { examples: [['127.0.0.1:443', '127.0.0.1:80']], page: 'intercept.md#without-proxy-variables' },
+          readAddresses,
+        ),
+        [],
+      ),
+    },
+    {
+      restart: 'change',
+      check({ ca, trustDir = '/', listen }, { node, scope }) {
+        if (scope.listeners.get('listen')?.kind === 'unix' && listen?.length === 0) {
+          node.warn('has no effect: listen is a Unix socket, which no proxy variable can name', 'key');
+        }
+        if (ca?.kind === 'dir' && !relative(trustDir, ca.dir).startsWith('..')) {
+          node
+            .at('trust_dir')
+            .error('contains the folder of the private key, which agents must not read: use another folder');
+        }
+      },
+    },
+  ),
+);
+
+/** Termination of TLS from agents. With any `listen`, names are resolved by DNS alone. */
+export type Intercept = NonNullable<ValueOf<typeof intercept>>;

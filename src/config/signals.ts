@@ -1,0 +1,175 @@
+import { readFreeListen } from './addresses.ts';
+import type { AuthorizationServer, ServerScope } from './authorization-server.ts';
+import type { ConfigNode } from './config-node.ts';
+import {
+  mapKey,
+  optional,
+  type Place,
+  required,
+  section,
+  type ValueOf,
+  type Values,
+  valueKey,
+  type Written,
+} from './key.ts';
+import { choice, duration, fileSource, flag, nonEmptyText, oneOrMany, text } from './kinds.ts';
+import { readScope } from './targets.ts';
+import { checkUrl } from './urls.ts';
+import { checkKeysUrl, serverNamed, serverOf } from './verification.ts';
+
+const transmitterKeys = {
+  issuer: required(text('Expected `iss` of its events, and of the tokens that they are about.', { form: 'URL' })),
+  audience: required(oneOrMany('The `aud` of its events must contain one of these.')),
+  jwks_uri: text("URL of its keys. By default, from the issuer's metadata.", {
+    form: 'URL',
+    without: 'from the metadata',
+  }),
+  delivery: choice(
+    ['push', 'poll'],
+    'How Shared Signals arrive. `push`: the transmitter sends each to `/events/NAME` (RFC 8935). `poll`: cambist asks for them (RFC 8936).',
+  ),
+  authorization: fileSource(
+    'File of the value of the `Authorization` header that the transmitter sends with each event, or that cambist sends with each poll.',
+  ),
+  authorization_server: text(
+    "Server that issues the token of cambist's requests to the transmitter, by client credentials. In place of `authorization`, for polls.",
+    { form: 'name' },
+  ),
+  scope: text('Scopes of that token, with a space between them.', { examples: ['ssf.read ssf.manage'] }),
+  poll_endpoint: text('URL to poll: the `endpoint_url` of the stream at the transmitter.', { form: 'URL' }),
+  poll_interval: duration(
+    'Pause between polls at a transmitter that does not delay its responses until there is an event, from 250ms to 10m.',
+    { default: '500ms', min: '250ms', max: '10m' },
+  ),
+  backchannel_logout: flag('Accept OpenID Connect back-channel logouts at `/logout/NAME`.', { default: false }),
+};
+
+type WrittenTransmitter = Written<typeof transmitterKeys>;
+
+/** Reports keys that contradict each other, or have no effect, in the requests that cambist sends to a transmitter. */
+function checkRequests(written: WrittenTransmitter, node: ConfigNode): void {
+  const { delivery, authorization, authorization_server: server, scope } = written;
+  if (authorization !== undefined && delivery === undefined) {
+    node.at('authorization').warn('has no effect without delivery: a logout token is its own proof: remove it', 'key');
+  }
+  if (delivery === 'poll' && authorization === undefined && server === undefined && !node.broken) {
+    node.error(
+      'polls without a credential: set authorization to a file, or authorization_server to the server of a client',
+    );
+  }
+  if (delivery === 'poll' && authorization !== undefined && server !== undefined) {
+    node.at('authorization').error('is a second credential beside authorization_server: remove one of them', 'key');
+  }
+  if (delivery === 'poll' && written.poll_endpoint === undefined) {
+    node.error('missing key "poll_endpoint": set it to the "endpoint_url" of the stream at the transmitter');
+  }
+  for (const key of ['authorization_server', 'scope'] as const) {
+    if (written[key] === undefined || delivery === 'poll') continue;
+    node.at(key).error('has no meaning without polls, because cambist sends no other requests: remove it', 'key');
+  }
+  if (scope !== undefined && server === undefined && delivery === 'poll') {
+    node.at('scope').warn('has no effect without authorization_server: remove it', 'key');
+  }
+  for (const key of ['poll_endpoint', 'poll_interval'] as const) {
+    if (written[key] !== undefined && delivery !== 'poll') {
+      node.at(key).warn('has no effect without delivery: poll: remove it', 'key');
+    }
+  }
+}
+
+type TransmitterValues = Values<typeof transmitterKeys>;
+
+/** The client whose tokens requests of cambist to the transmitter have. */
+interface TransmitterClient {
+  readonly authorizationServer: AuthorizationServer;
+  readonly scope: string | undefined;
+}
+
+function clientOf(
+  { authorizationServer: name, scope }: TransmitterValues,
+  { node, scope: { servers } }: Place<ServerScope>,
+): TransmitterClient | undefined {
+  if (name === undefined) return undefined;
+  const authorizationServer = serverNamed(name, servers, node);
+  if (authorizationServer === undefined) return undefined;
+  const { clientAuth, dpop } = authorizationServer;
+  if (clientAuth.method === 'none') {
+    node.at('authorization_server').error(`"${name}" has no client_auth, which client credentials need: set it`);
+  }
+  if (dpop) node.at('authorization_server').error(`"${name}" has dpop, which transmitters do not know: name another`);
+  return {
+    authorizationServer,
+    scope: scope === undefined ? undefined : readScope(scope, node.at('scope')) || undefined,
+  };
+}
+
+/** An issuer that says whose tokens are revoked. */
+export interface Transmitter extends Omit<TransmitterValues, 'authorizationServer' | 'scope'> {
+  /** Its key in the file, and its label in metrics. */
+  readonly name: string;
+  /** PEM file of the CA for metadata and keys: the one of the authorization server with the same issuer. */
+  readonly ca: string | undefined;
+  readonly client: TransmitterClient | undefined;
+}
+
+const transmitter = section('An issuer that says whose tokens are revoked.', transmitterKeys, {
+  finish(values, place: Place<ServerScope>, written): Omit<Transmitter, 'name'> {
+    const { issuer, audience, jwksUri, delivery, pollEndpoint, backchannelLogout } = values;
+    const { node, scope } = place;
+    if (audience.length === 0) node.at('audience').error('must not be empty: name the audience of the events');
+    checkKeysUrl({ issuer, jwksUri, allowInsecureHttp: false }, node);
+    if (delivery === undefined && !backchannelLogout) {
+      node.error('never gets an event: set delivery for Shared Signals, or backchannel_logout: true');
+    }
+    checkRequests(written, node);
+    checkUrl(pollEndpoint, node.at('poll_endpoint'), { allowInsecureHttp: false, allowQuery: true });
+    const { authorizationServer: _, scope: __, ...others } = values;
+    return { ...others, ca: serverOf(issuer, scope.servers)?.tls?.ca, client: clientOf(values, place) };
+  },
+});
+
+export const signals = optional(
+  section(
+    'Revocation: Shared Signals and back-channel logout.',
+    {
+      listen: valueKey(
+        nonEmptyText,
+        'address',
+        'Address that transmitters connect to: `host:port` or `unix:/path`. Required for push and back-channel logout.',
+        { examples: ['0.0.0.0:8190'] },
+        readFreeListen,
+      ),
+      remember: duration('How long a revocation is kept, from 1m to 720h: at least the longest lifetime of a token.', {
+        default: '24h',
+        min: '1m',
+        max: '720h',
+      }),
+      transmitters: required(
+        mapKey(
+          /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/,
+          'the name of a transmitter must consist of lower-case letters, digits and hyphens, at most 63',
+          'Transmitters by name. Their URLs, metrics and logs use the name.',
+          transmitter,
+        ),
+      ),
+    },
+    {
+      restart: 'change',
+      check({ transmitters = [] }, { node }, written) {
+        if (Object.keys(written.transmitters ?? {}).length === 0 && !node.at('transmitters').broken) {
+          node.error('has no transmitter: name one under transmitters, or remove signals');
+        }
+        const needsListener = transmitters.some((one) => one.delivery === 'push' || one.backchannelLogout);
+        if (written.listen === undefined && needsListener) {
+          node.error('missing key "listen": a transmitter sends to cambist, so set the address for it');
+        }
+        if (written.listen !== undefined && transmitters.length > 0 && !needsListener) {
+          node.at('listen').warn('has no effect: no transmitter sends to cambist: remove it', 'key');
+        }
+      },
+    },
+  ),
+);
+
+/** Revocation by Shared Signals and back-channel logout. */
+export type Signals = NonNullable<ValueOf<typeof signals>>;

@@ -1,0 +1,130 @@
+import type { AuthorizationServer, Servers } from './authorization-server.ts';
+import type { ConfigNode } from './config-node.ts';
+import { type Draft, section, type Values } from './key.ts';
+import { duration, text } from './kinds.ts';
+import { checkUrl } from './urls.ts';
+
+const introspectionKeys = {
+  authorization_server: text('Name of the server to ask. By default, the server whose issuer is `issuer`.', {
+    form: 'name',
+    without: 'the server with that issuer',
+    page: 'tokens.md#introspection',
+  }),
+  endpoint: text("URL of the introspection endpoint. By default, from the server's metadata.", {
+    form: 'URL',
+    without: 'from the metadata',
+  }),
+  cache: duration('How long a result is used, at most 5m, and never beyond the expiry of the token.', {
+    default: '10s',
+    min: '1s',
+    max: '5m',
+  }),
+};
+
+export const introspection = section(
+  'Ask the authorization server about each token (RFC 7662). The token may then be opaque.',
+  introspectionKeys,
+);
+
+export const jwksUri = text("URL of the issuer's keys. By default, from the issuer's metadata.", {
+  form: 'URL',
+  without: 'from the metadata',
+});
+
+/** Check of a subject token before its exchange. */
+export interface SubjectVerification {
+  readonly issuer: string;
+  /** One of these must be in `aud`. */
+  readonly audience: readonly string[] | 'any';
+  /** Undefined: from the issuer's metadata. */
+  readonly jwksUri: string | undefined;
+  /** PEM file of the CA for metadata and keys: the one of the authorization server with the same issuer. */
+  readonly ca: string | undefined;
+  readonly allowInsecureHttp: boolean;
+  /** Undefined: the token must be a JWT, which is verified by the keys. With it, keys count only where `jwksUri` is set. */
+  readonly introspection?: Introspection | undefined;
+}
+
+/** The authorization server says whether a token is active, and whose it is (RFC 7662). */
+export interface Introspection extends Omit<Values<typeof introspectionKeys>, 'authorizationServer'> {
+  /** The server that is asked, as its client. */
+  readonly authorizationServer: AuthorizationServer;
+}
+
+/** The keys of `verify` before the servers of the file are known. */
+export interface VerifyKeys extends Pick<SubjectVerification, 'issuer' | 'jwksUri' | 'allowInsecureHttp'> {
+  readonly introspection?: Draft<typeof introspectionKeys> | undefined;
+}
+
+/**
+ * Checks the URL that leads to an issuer's keys: `jwks_uri`, or the issuer, whose metadata names it. With introspection alone,
+ * cambist connects to neither.
+ */
+export function checkKeysUrl(keys: VerifyKeys, node: ConfigNode): void {
+  const { issuer, jwksUri: uri, allowInsecureHttp } = keys;
+  checkUrl(uri, node.at('jwks_uri'), { allowInsecureHttp, allowQuery: true });
+  if (uri !== undefined || keys.introspection !== undefined) return;
+  checkUrl(issuer, node.at('issuer'), { allowInsecureHttp, allowQuery: false });
+}
+
+/** Resolves `verify`, whose audience is known. An error is reported to its node. */
+export function resolveVerification(
+  { introspection: keys, ...rules }: VerifyKeys & Pick<SubjectVerification, 'audience'>,
+  servers: Servers,
+  node: ConfigNode,
+): SubjectVerification {
+  const asked = keys && resolveIntrospection(keys, rules.issuer, servers, node.at('introspection'));
+  const ca = serverOf(rules.issuer, servers)?.tls?.ca;
+  return { ...rules, ca, ...(asked !== undefined && { introspection: asked }) };
+}
+
+/** Undefined after an error. @param issuer of the tokens */
+function resolveIntrospection(
+  { authorizationServer: name, endpoint, cacheMs = 0 }: Draft<typeof introspectionKeys>,
+  issuer: string,
+  servers: Servers,
+  node: ConfigNode,
+): Introspection | undefined {
+  const server = findServer(name, issuer, servers, node);
+  if (server === undefined) return undefined;
+  if (server.clientAuth.method === 'none') {
+    node.error(
+      `asks authorization server "${server.name}", which has no client_auth: introspection needs client authentication`,
+    );
+  }
+  checkUrl(endpoint, node.at('endpoint'), { allowInsecureHttp: server.allowInsecureHttp, allowQuery: true });
+  if (endpoint === undefined && server.issuer === undefined) {
+    node.error(`missing key "endpoint": authorization server "${server.name}" has no issuer whose metadata names it`);
+  }
+  return { authorizationServer: server, endpoint, cacheMs };
+}
+
+function findServer(
+  name: string | undefined,
+  issuer: string,
+  servers: Servers,
+  node: ConfigNode,
+): AuthorizationServer | undefined {
+  if (name !== undefined) return serverNamed(name, servers, node);
+  // A server with an error of its own may be the one.
+  if ([...servers.values()].includes(undefined)) return undefined;
+  const found = serverOf(issuer, servers);
+  if (found !== undefined) return found;
+  node.error(
+    'missing key "authorization_server": no authorization server has this issuer: name the one to ask, or set its issuer',
+  );
+  return undefined;
+}
+
+/** Reports an unknown name. A server with an error of its own is undefined, and has its report. */
+export function serverNamed(name: string, servers: Servers, node: ConfigNode): AuthorizationServer | undefined {
+  if (!servers.has(name)) {
+    node.at('authorization_server').error(`"${name}" is not defined under authorization_servers: define it`);
+  }
+  return servers.get(name);
+}
+
+/** The authorization server with this issuer. */
+export function serverOf(issuer: string, servers: Servers): AuthorizationServer | undefined {
+  return [...servers.values()].find((server) => server?.issuer === issuer);
+}
