@@ -16,6 +16,9 @@ import { logProblems } from './reloads.ts';
 import { runChild, UNSTARTED } from './run-child.ts';
 import { USAGES } from './usages.ts';
 
+/** One command needs no more. The default would be a warning about the limit of open files at each start. */
+const MAX_CONNECTIONS = 1000;
+
 const FREE_PORT = { kind: 'tcp', host: '127.0.0.1', port: 0 } as const;
 
 const WAYS_IN =
@@ -51,8 +54,9 @@ export const exec: Command = async (args) => {
 /** @returns undefined if it cannot start, which is reported */
 async function start(config: Config, trustDir: string, logger: Logger): Promise<App | undefined> {
   const intercept = { ca: config.intercept?.ca ?? ({ kind: 'ephemeral' } as const), trustDir, listen: [] };
+  const limits = { ...config.limits, maxConnections: Math.min(config.limits.maxConnections, MAX_CONNECTIONS) };
   try {
-    return await startApp({ ...config, listen: FREE_PORT, admin: FREE_PORT, intercept }, readVersion(), logger);
+    return await startApp({ ...config, limits, listen: FREE_PORT, admin: FREE_PORT, intercept }, readVersion(), logger);
   } catch (error) {
     console.error(messageOf(error));
     return undefined;
