@@ -4,6 +4,9 @@ import { findRepeated, type SentValue } from './sent-values.ts';
 /** No known server names a longer URL. */
 const MAX_LENGTH = 2048;
 
+/** Each is compared with every credential of the request. */
+const MAX_PARAMETERS = 32;
+
 /** Parameters that carry a credential. A URL with one of them would sign in any person who opens it. */
 const CREDENTIAL_PARAMETERS =
   /^(?:access_token|id_token|refresh_token|token|assertion|client_assertion|client_secret|password|subject_token|session_?id)$/i;
@@ -31,6 +34,7 @@ export function readConsentUrl(
     };
   }
   const parameters = [...url.searchParams.keys(), ...new URLSearchParams(url.hash.slice(1)).keys()];
+  if (parameters.length > MAX_PARAMETERS) return { problem: 'it has too many parameters' };
   if (parameters.some((name) => CREDENTIAL_PARAMETERS.test(name))) return { problem: 'it contains a credential' };
   const credentials = sent.filter(({ isCredential }) => isCredential);
   const decoded = [url.href, ...url.searchParams.values()];

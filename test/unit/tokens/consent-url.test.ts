@@ -40,6 +40,7 @@ test('refuses every other URL', () => {
     'https://example.okta.com/\nx',
     'https://exämple.okta.com/',
     `https://example.okta.com/${'x'.repeat(2048)}`,
+    `https://example.okta.com/?${'a=1&'.repeat(33)}`,
     '',
   ]) {
     assert.ok('problem' in read(url), url);
