@@ -127,7 +127,7 @@ function createChange(raw: RawHeaders, admitted: Admitted): Change {
         only(key);
         const [, seconds, reference] = REFRESH.exec(value) ?? [];
         if (seconds === undefined || reference === undefined) return seconds;
-        return `${seconds}; url=${rewrite(key, reference.replace(/^(["'])(.*)\1.*$/, '$2'))}`;
+        return `${seconds}; url=${rewrite(key, reference.replace(/^(["'])(.*)\1.*/s, '$2'))}`;
       }
       case 'www-authenticate':
         challengeBytes += value.length;
@@ -143,7 +143,7 @@ function createChange(raw: RawHeaders, admitted: Admitted): Change {
 }
 
 /** `Refresh` as browsers read it. */
-const REFRESH = /^[ \t]*(\d+)[ \t]*(?:[;,][ \t]*(?:url[ \t]*=[ \t]*)?(.+))?$/i;
+const REFRESH = /^[ \t]*(\d+)[ \t]*(?:[;,][ \t]*(?:url[ \t]*=[ \t]*)?([^ \t].*)?)?$/is;
 
 /** Do clients know other routes by the same host? Not where the route is for the backend's own host. */
 function sharesOrigin({ request, route: { match, upstream }, target }: Admitted): boolean {
