@@ -2,6 +2,7 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { CambistError } from '../errors.ts';
+import { redact } from '../observability/logged-error.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { WayIn } from '../observability/proxy-observer.ts';
 import type { Reach } from '../transport/dispatchers.ts';
@@ -164,7 +165,8 @@ export function onFirstBytes(socket: Socket, take: (bytes: Buffer) => void): voi
 function notAllowed(authority: Authority | undefined, isInside: boolean): CambistError {
   let why = 'a malformed authority';
   if (authority !== undefined) {
-    const entry = `"${authority.host}:${authority.port}"`;
+    // Label by label, because a token may stand in place of the host.
+    const entry = `"${authority.host.split('.').map(redact).join('.')}:${authority.port}"`;
     why = isInside
       ? `${entry} inside another CONNECT: connect to its host directly`
       : `${entry}, which is neither the host of a route nor allowed: add a route with match.host, or add ${entry} to forward_proxy.connect`;

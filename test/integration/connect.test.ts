@@ -99,6 +99,7 @@ test('refuses CONNECT to any other target with 403, counts and logs it, and clos
     'github-mcp.svc:80:80',
     '*',
     `${'a'.repeat(300)}:80`,
+    'cbh_0123456789abcdefghijk-1:443',
   ]) {
     const connection = await connectRaw(app.url);
     connection.send(
@@ -123,6 +124,7 @@ test('refuses CONNECT to any other target with 403, counts and logs it, and clos
     /CONNECT to \\"elsewhere\.example\.com:443\\".*add \\"elsewhere\.example\.com:443\\" to forward_proxy/,
   );
   assert.match(app.logText(), /CONNECT to a malformed authority/);
+  assert.ok(!app.logText().includes('cbh_0123456789'), 'a token in place of a host is not logged');
 });
 
 test('refuses TLS inside a tunnel to a route with a TLS alert and a log line', async (t) => {
