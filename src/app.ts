@@ -16,7 +16,7 @@ import type { Tracing } from './observability/tracing.ts';
 import { createParts, type Parts } from './parts.ts';
 import { type ActiveConfig, activate } from './proxy/active-config.ts';
 import { readCallerToken } from './proxy/caller-tokens.ts';
-import { drain, settledWithin } from './proxy/drain.ts';
+import { type DrainOptions, drain, settledWithin } from './proxy/drain.ts';
 import { createPipeline } from './proxy/pipeline.ts';
 import { createProxyServer } from './proxy/proxy-server.ts';
 import { readinessChecks } from './proxy/readiness-checks.ts';
@@ -51,7 +51,8 @@ export interface App {
   /** Reads TLS files again for the next connections, and opens the audit file again. */
   reopenFiles(): void;
   /**
-   * Refuses new requests, waits up to `limits.shutdown_grace` for those in flight, then closes everything.
+   * Serves requests for up to 3 s more, each as the last of its connection. Then refuses new ones, waits up to `limits.shutdown_grace` for
+   * those in flight, and closes everything.
    * @param hurry ends the wait
    */
   stop(hurry?: AbortSignal): Promise<void>;
@@ -135,8 +136,10 @@ export async function startApp(written: Config, version: string, logger: Logger,
     },
     async stop(hurry) {
       endRegularWork();
-      void redirected?.close();
-      await shutDown(parts, active.config.limits.shutdownGraceMs, servers, hurry);
+      const open = () =>
+        connections.counts.open + (inbound?.connections().open ?? 0) + (redirected?.connections() ?? 0);
+      const graceMs = active.config.limits.shutdownGraceMs;
+      await shutDown(parts, { graceMs, hurry, connections: open }, servers, redirected);
     },
   };
 }
@@ -201,15 +204,22 @@ function serve(parts: Parts, config: Config): string[] {
   return waiting;
 }
 
-/** Refuses new requests, waits for those in flight, then closes everything. */
-async function shutDown(parts: Parts, graceMs: number, servers: Servers, hurry: AbortSignal | undefined) {
+/** Waits for the last requests, then closes everything. */
+async function shutDown(
+  parts: Parts,
+  leaving: Pick<DrainOptions, 'graceMs' | 'hurry' | 'connections'>,
+  servers: Servers,
+  redirected: InterceptListeners | undefined,
+) {
+  const { graceMs, hurry } = leaving;
   const { readiness, tracker, inbound, signals, sockets, dispatchers, logger, audit, sharedCache, tokens } = parts;
   const { proxy, admin } = servers;
   readiness.stop();
   // While the agent serves its callers, it needs its backends.
   const trackers = inbound === undefined ? [tracker] : [inbound.tracker, tracker];
   const untilMs = systemClock.monotonicMs() + graceMs;
-  await drain(trackers, { clock: systemClock, graceMs, hurry, logger });
+  await drain(trackers, { clock: systemClock, logger, ...leaving });
+  void redirected?.close();
   // After the drain, because signals still arrive during it.
   if (signals !== undefined) await shareRevocations(signals, untilMs - systemClock.monotonicMs(), hurry, logger);
   for (const each of trackers) each.isClosing = true;

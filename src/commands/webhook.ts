@@ -45,7 +45,7 @@ export const webhook: Command = async (args) => {
   const request = { flags, version, layout: POD, optIn: true, update: false };
   const review = (body: Parameters<typeof reviewAdmission>[0]) =>
     reviewAdmission(body, (pod) => injectPod(pod, request));
-  const server = createWebhookServer({ certificate, review, metrics, logger });
+  const server = createWebhookServer({ certificate, review, metrics, logger, isReady: () => ready });
   const adminServer = createWebhookAdmin(metrics, () => ready, logger);
   const signals = stopSignals();
   try {

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { Server as HttpServer } from 'node:http';
 import { createServer, type Server } from 'node:net';
 import type { TcpListen } from '../config/addresses.ts';
-import { limitConnections } from '../listeners/limit-connections.ts';
+import { type ConnectionLimit, limitConnections } from '../listeners/limit-connections.ts';
 import { KEEP_ALIVE_PROBES, listenUrl, whyNotListening } from '../listeners/listen.ts';
 import { logAcceptErrors, reachedLimit } from '../listeners/open-files.ts';
 import type { Logger } from '../observability/logger.ts';
@@ -12,6 +12,8 @@ import { type RedirectedOptions, serveRedirected } from './redirected.ts';
 export interface InterceptListeners {
   /** `http://host:port` each. */
   readonly addresses: readonly string[];
+  /** Number of open connections. */
+  connections(): number;
   close(): Promise<void>;
 }
 
@@ -34,6 +36,7 @@ export async function openInterceptListeners(
   };
   const serve = serveRedirected(options);
   const servers: Server[] = [];
+  const limits: ConnectionLimit[] = [];
   const close = async (): Promise<void> => {
     for (const server of servers) server.close();
   };
@@ -41,12 +44,13 @@ export async function openInterceptListeners(
     const opened: string[] = [];
     for (const address of addresses) {
       const server = createServer({ allowHalfOpen: true, noDelay: true, ...KEEP_ALIVE_PROBES }, serve);
-      limitConnections(server, { max, http, onDropped });
+      limits.push(limitConnections(server, { max, http, onDropped }));
       logAcceptErrors(server, 'intercept.listen', logger);
       servers.push(server);
       opened.push(await open(server, address));
     }
-    return { addresses: opened, close };
+    const connections = () => limits.reduce((sum, { counts }) => sum + counts.open, 0);
+    return { addresses: opened, connections, close };
   } catch (error) {
     await close();
     throw error;

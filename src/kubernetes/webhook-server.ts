@@ -30,10 +30,12 @@ export interface WebhookParts {
   readonly review: (body: Json) => ReviewResult;
   readonly metrics: WebhookMetrics;
   readonly logger: Logger;
+  /** False while it shuts down. */
+  readonly isReady: () => boolean;
 }
 
 /** The HTTPS server that the API server calls: `POST /mutate`. */
-export function createWebhookServer({ certificate, review, metrics, logger }: WebhookParts): WebhookServer {
+export function createWebhookServer({ certificate, review, metrics, logger, isReady }: WebhookParts): WebhookServer {
   const { cert, key } = certificate;
   const app = fastify({
     logger: false,
@@ -53,6 +55,10 @@ export function createWebhookServer({ certificate, review, metrics, logger }: We
     forceCloseConnections: 'idle',
   });
   limitWebhook(app.server, MAX_BODY_BYTES, logger);
+  // The API server must not lose a review on a connection that closes a moment later.
+  app.addHook('onSend', async (_request, reply) => {
+    if (!isReady()) reply.header('connection', 'close');
+  });
   // Only JSON is accepted.
   app.removeContentTypeParser('text/plain');
   app.post('/mutate', (request, reply) => {

@@ -2,6 +2,12 @@ import type { Clock } from '../clock/clock.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { RequestTracker } from './request-tracker.ts';
 
+/** How long requests are still served, so that no client loses one on a connection that it reuses at this moment. */
+const LEAVE_MS = 3000;
+
+/** Interval for the question whether a connection is left. */
+const LOOK_MS = 50;
+
 export interface DrainOptions {
   readonly clock: Clock;
   /** For all trackers together. */
@@ -9,15 +15,23 @@ export interface DrainOptions {
   /** Ends the wait. Aborted from the start: requests in flight are expected, and not logged. */
   readonly hurry: AbortSignal | undefined;
   readonly logger: Logger;
+  /** Number of open connections of all listeners. */
+  readonly connections: () => number;
 }
 
-/** Refuses new requests and waits for those in flight, one tracker after another. */
+/**
+ * Serves requests for a moment, and closes each connection after its response. Then refuses new requests and waits for those in
+ * flight, one tracker after another.
+ */
 export async function drain(
   trackers: readonly RequestTracker[],
-  { clock, graceMs, hurry, logger }: DrainOptions,
+  { clock, graceMs, hurry, logger, connections }: DrainOptions,
 ): Promise<void> {
   const untilMs = clock.monotonicMs() + graceMs;
   const isExpected = hurry?.aborted ?? false;
+  for (const tracker of trackers) tracker.isLeaving = true;
+  // Half of a short grace is for the requests that arrive last.
+  await noneLeft(connections, Math.min(LEAVE_MS, graceMs / 2), hurry);
   for (const tracker of trackers) {
     const leftMs = Math.max(0, untilMs - clock.monotonicMs());
     const drained = tracker.drain();
@@ -31,6 +45,16 @@ export async function drain(
       logger.warn(inFlightFields(tracker), `${why}; closing requests in flight`);
     }
   }
+}
+
+async function noneLeft(connections: () => number, limitMs: number, hurry: AbortSignal | undefined): Promise<void> {
+  if (connections() === 0) return;
+  let looking: NodeJS.Timeout | undefined;
+  const gone = new Promise<void>((resolve) => {
+    looking = setInterval(() => connections() === 0 && resolve(), LOOK_MS);
+  });
+  await settledWithin(gone, limitMs, hurry);
+  clearInterval(looking);
 }
 
 function inFlightFields({ inFlight, openStreams }: RequestTracker): { in_flight: number; open_streams: number } {

@@ -44,14 +44,14 @@ export function errorResponse(error: CambistError, requestId: string, wanted: Wa
   return { status, reason: `${STATUS_CODES[status]} (${error.code})`, headers, body };
 }
 
-/** Writes a response whole. The rest of an incomplete request is dropped, and a proxy that drains wants no further requests. */
+/** Writes a response whole. The rest of an incomplete request is dropped, and a proxy that shuts down wants no further requests. */
 export function writeResponse(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   { status, reason = STATUS_CODES[status] as string, headers, body }: OwnResponse,
-  isDraining: boolean,
+  isLeaving: boolean,
 ): void {
-  const keepsConnection = incoming.complete && !isDraining;
+  const keepsConnection = incoming.complete && !isLeaving;
   if (!keepsConnection) announceClose(incoming);
   const connection = keepsConnection ? {} : { connection: 'close' };
   outgoing.writeHead(status, reason, { ...headers, ...connection, 'content-length': Buffer.byteLength(body) });

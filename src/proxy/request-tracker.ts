@@ -43,6 +43,8 @@ export class RequestTracker {
   readonly tunnels = new Tunnels();
   inFlight = 0;
   openStreams = 0;
+  /** Each response closes its connection from now on. */
+  isLeaving = false;
   isDraining = false;
   /** Closes the connections that have no request. Undefined before the listener is created. */
   closeIdle: (() => void) | undefined;
@@ -124,6 +126,7 @@ export class RequestTracker {
 
   /** Accepts no new request from now on, and closes idle connections. Settles when no request is in flight. */
   drain(): Promise<void> {
+    this.isLeaving = true;
     this.isDraining = true;
     this.closeIdle?.();
     this.#drained ??= new Promise((resolve) => {

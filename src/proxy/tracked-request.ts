@@ -196,7 +196,7 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   }
 
   get isLastOfConnection(): boolean {
-    return this.#tracker.isDraining;
+    return this.#tracker.isLeaving;
   }
 
   relay(relay: ResponseRelay): void {
@@ -214,7 +214,7 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   respond(response: OwnResponse): void {
     if (this.#isOver || this.response.headersSent) return;
     this.#responded(response.status, 'responded');
-    writeResponse(this.incoming, this.response, response, this.#tracker.isDraining);
+    writeResponse(this.incoming, this.response, response, this.#tracker.isLeaving);
   }
 
   switched(headers: readonly string[]): void {
@@ -244,7 +244,7 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     if (this.#isOver || this.response.headersSent) return;
     this.error = error;
     this.#responded(response.status, response.status < 500 ? 'refused' : 'failed');
-    writeResponse(this.incoming, this.response, response, this.#tracker.isDraining);
+    writeResponse(this.incoming, this.response, response, this.#tracker.isLeaving);
   }
 
   onClosed(listener: () => void): void {

@@ -30,7 +30,7 @@ test('refuses a new request while cambist drains, and finishes an open one', asy
   const open = await setup.open({ method: 'GET', headers });
   assert.equal(open.statusCode, 200);
   setup.cambist.signal('SIGTERM');
-  await setup.cambist.waitForLog(({ msg }) => msg === 'cambist is shutting down');
+  await setup.cambist.waitForLog(({ msg }) => String(msg).startsWith('draining requests in flight'));
 
   const response = await setup.call({ headers });
   assertProblemResponse(response, { code: 'ERR_SHUTTING_DOWN' });

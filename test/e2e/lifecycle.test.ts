@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { Agent } from 'node:http';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { startCambist } from '../harness/cambist-process.ts';
 import { deferred } from '../harness/deferred.ts';
 import { eventually, soon } from '../harness/eventually.ts';
@@ -13,6 +15,7 @@ import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { echo, eventStream, neverRespond, respond } from '../harness/upstream-handlers.ts';
 
 const SHUTTING_DOWN = 'cambist is shutting down';
+const DRAINING = 'draining requests in flight; a second signal aborts them';
 
 test('starts without its authorization server, and is ready once the server is available', async (t) => {
   const setup = await startFakeSetup({
@@ -51,6 +54,41 @@ test('uses a configured token_endpoint without discovery', async (t) => {
   t.after(setup.close);
   assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
   assert.deepEqual(setup.authorizationServer.metadataRequests, []);
+});
+
+test('loses no request of busy kept-alive connections on shutdown', async (t) => {
+  const setup = await startFakeSetup();
+  t.after(setup.close);
+  setup.upstream.handler = echo;
+  const headers = await setup.bearer();
+  const agent = new Agent({ keepAlive: true });
+  let until = Infinity;
+  let closing = 0;
+  const results: Record<string, number> = {};
+  const work = async (pauseMs: number): Promise<void> => {
+    while (performance.now() < until) {
+      const result = await call(`${setup.cambist.url}/tools`, { agent, headers, body: '{}' }).then(
+        (response) => {
+          if (response.headers.connection === 'close') closing += 1;
+          return String(response.status);
+        },
+        (error: Error) => error.message,
+      );
+      results[result] = (results[result] ?? 0) + 1;
+      await delay(pauseMs);
+    }
+  };
+  const workers = Array.from({ length: 30 }, (_, index) => work(index % 2 === 0 ? 5 : 20));
+  await delay(500);
+  setup.cambist.signal('SIGTERM');
+  await setup.cambist.waitForLog(({ msg }) => msg === SHUTTING_DOWN);
+  assert.equal((await fetch(`${setup.cambist.adminUrl}/readyz`)).status, 503);
+  // Whatever balances the load has noticed the readiness within this time.
+  until = performance.now() + 1000;
+  await Promise.all(workers);
+  assert.deepEqual(Object.keys(results), ['200']);
+  assert.ok(closing > 30, 'each connection, and new ones, got a response that closes it');
+  assert.deepEqual(await setup.cambist.exit, { code: 0, signal: null });
 });
 
 test('logs one line with the addresses and routes, and only JSON lines', async (t) => {
@@ -100,6 +138,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     setup.cambist.signal(signal);
     const { grace_ms } = await setup.cambist.waitForLog(({ msg }) => msg === SHUTTING_DOWN);
     assert.equal(grace_ms, 25_000);
+    await setup.cambist.waitForLog(({ msg }) => msg === DRAINING);
     assert.equal((await setup.call({ headers: await setup.bearer() })).status, 503);
     release();
     assert.equal((await pending).text, 'late but whole');
@@ -108,8 +147,6 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     await assert.rejects(setup.call(), { code: 'ECONNREFUSED' });
   });
 }
-
-const DRAINING = 'draining requests in flight; a second signal aborts them';
 
 /** An open stream, and a request without a response. */
 async function startBusy(t: TestContext, grace: string) {

@@ -114,6 +114,7 @@ test('on SIGTERM with a stream and a request in flight, is not ready and lets bo
   assert.equal(await probe(sidecar, sidecar.livenessProbe), true);
   stream.emit('still here');
   await eventually('the stream continues', () => heard.includes('data: still here'));
+  await setup.cambist.waitForLog(({ msg }) => String(msg).startsWith('draining requests in flight'));
   assert.equal((await setup.call({ headers })).status, 503);
   release();
   assert.equal((await pending).text, 'late but whole');

@@ -43,7 +43,8 @@ export async function startTestApp(t: TestContext, written: WrittenConfig): Prom
     stopping ??= app.stop(hurry).then(() => recordLogged(lines.join('')));
     return stopping;
   };
-  t.after(() => stop());
+  // Kept-alive connections of clients would delay the end of each test.
+  t.after(() => stop(AbortSignal.abort()));
   return {
     ...app,
     stop,

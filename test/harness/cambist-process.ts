@@ -58,7 +58,7 @@ const START_TIMEOUT_MS = 30_000;
 const READY_TIMEOUT_MS = 30_000;
 const POLL_INTERVAL_MS = 20;
 /** A stream that a test left open keeps draining. The second SIGTERM closes it. SIGKILL would prevent writing coverage. */
-const DRAIN_TIMEOUT_MS = 2_000;
+const DRAIN_TIMEOUT_MS = 500;
 const CLOSE_TIMEOUT_MS = 8_000;
 
 /** The message of the log line with the addresses. */

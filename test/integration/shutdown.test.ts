@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { Agent } from 'node:http';
 import { test } from 'node:test';
 import { deferred } from '../harness/deferred.ts';
+import { get } from '../harness/disconnects.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { sendResponse } from '../harness/faults.ts';
 import { startPlainGateway } from '../harness/gateway.ts';
@@ -20,13 +21,27 @@ function manualUpstream() {
   };
 }
 
-test('finishes requests in flight, refuses new ones, and closes all connections on shutdown', async (t) => {
+const top = { limits: { shutdown_grace: '4s' } };
+
+test('serves new requests for a moment on shutdown, then refuses them, and finishes those in flight', async (t) => {
   const { respond, handler } = manualUpstream();
-  const { app, upstream } = await startPlainGateway(t, { handler });
+  const { app } = await startPlainGateway(t, {
+    top,
+    handler: async (received, response) => {
+      if (received.url.endsWith('/held')) await handler(received, response);
+      else sendResponse(response, 200, 'ok');
+    },
+  });
   const idle = await connectRaw(app.url);
-  const inFlight = call(`${app.url}/plain`);
-  await eventually('the upstream has the request', () => upstream.requests.length === 1);
+  idle.send(get('/plain'));
+  await soon('a response', idle.until('ok'));
+  const inFlight = call(`${app.url}/plain/held`);
   const stopped = app.stop();
+  assert.equal((await call(`${app.admin}/readyz`)).status, 503);
+  const served = await call(`${app.url}/plain`, { headers: ['connection', 'keep-alive'] });
+  assert.deepEqual([served.status, served.headers.connection], [200, 'close']);
+  assert.equal(idle.socket.closed, false);
+  await soon('an idle connection is closed', idle.closed());
   const refused = await call(`${app.url}/plain`);
   assertProblem(refused, 'ERR_SHUTTING_DOWN');
   assert.match(refused.headers['retry-after'] ?? '', /^\d+$/);
@@ -35,34 +50,35 @@ test('finishes requests in flight, refuses new ones, and closes all connections 
   const response = await inFlight;
   assert.deepEqual([response.status, response.text], [200, 'done']);
   await soon('the proxy has stopped', stopped);
-  await soon('an idle connection is closed', idle.closed());
   await assert.rejects(call(`${app.url}/plain`), { code: 'ECONNREFUSED' });
   await assert.rejects(call(`${app.admin}/livez`), { code: 'ECONNREFUSED' });
-  assert.equal(upstream.requests.length, 1);
 });
 
-test('closes idle kept-alive connections at the start of a shutdown, and the others after their response', async (t) => {
-  const { respond, handler } = manualUpstream();
-  const { app, upstream } = await startPlainGateway(t, {
-    handler: async (received, response) => {
-      if (received.url.endsWith('/held')) await handler(received, response);
-      else sendResponse(response, 200, 'ok');
-    },
-  });
+test('serves the last request of a kept-alive connection on shutdown, and stops when no connection is left', async (t) => {
+  const { app } = await startPlainGateway(t, { handler: (_received, response) => sendResponse(response, 200, 'ok') });
   const agent = new Agent({ keepAlive: true });
   t.after(() => agent.destroy());
   const kept = () => Object.values(agent.freeSockets).flat().length;
-  const held = call(`${app.url}/plain/held`, { agent });
-  await eventually('the upstream has the request', () => upstream.requests.length === 1);
   assert.equal((await call(`${app.url}/plain`, { agent })).status, 200);
   await eventually('the client keeps its connection', () => kept() === 1);
   const stopped = app.stop();
-  await eventually('the idle connection is closed', () => kept() === 0);
-  respond();
-  const response = await held;
-  assert.deepEqual([response.status, response.text, response.headers.connection], [200, 'done', 'close']);
+  const last = await call(`${app.url}/plain`, { agent });
+  assert.deepEqual([last.status, last.headers.connection], [200, 'close']);
   await soon('the proxy has stopped', stopped);
-  assert.equal(kept(), 0);
+});
+
+test('sends no response to a request pipelined behind the last one of a connection', async (t) => {
+  const { respond, handler } = manualUpstream();
+  const { app, upstream } = await startPlainGateway(t, { handler });
+  const connection = await connectRaw(app.url);
+  connection.send(get('/plain').repeat(2));
+  await eventually('the upstream has both requests', () => upstream.requests.length === 2);
+  const stopped = app.stop();
+  respond();
+  const received = await soon('the connection is closed', connection.closed());
+  assert.match(received, /^HTTP\/1\.1 200 [\s\S]*connection: close[\s\S]*done\r\n0\r\n\r\n$/i);
+  assert.equal(received.split('HTTP/1.1 ').length, 2);
+  await soon('the proxy has stopped', stopped);
 });
 
 test('does not cut off a response that its caller has not read yet, when it closes idle connections', async (t) => {

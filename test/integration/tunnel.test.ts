@@ -136,7 +136,7 @@ test('stops at once if no request is in flight inside a CONNECT', async (t) => {
 });
 
 test('opens no tunnel beyond max_in_flight or during shutdown', async (t) => {
-  const limits = { max_in_flight: 1, shutdown_grace: '1s' };
+  const limits = { max_in_flight: 1, shutdown_grace: '2s' };
   const { app, authority } = await startTunnel(t, () => {}, { limits });
   const responseTo = async (target: string): Promise<string> => {
     const connection = await connectRaw(app.url);
@@ -146,6 +146,7 @@ test('opens no tunnel beyond max_in_flight or during shutdown', async (t) => {
   assert.match(await responseTo(authority), /^HTTP\/1\.1 503 [\s\S]*ERR_OVERLOADED/);
   const idle = await Promise.all([connectRaw(app.url), connectRaw(app.url)]);
   const stopped = app.stop();
+  await eventually('requests are refused', () => app.logText().includes('draining requests in flight'));
   for (const [index, target] of ['r.svc:80', authority].entries()) {
     idle[index]?.send(`CONNECT ${target} HTTP/1.1\r\n\r\n`);
     assert.match(

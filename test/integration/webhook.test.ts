@@ -41,8 +41,8 @@ async function startWebhook(t: TestContext) {
   metrics.certificateLoaded(certificate.expiresAt);
   const injection = { flags: { image: 'r/cambist:1' }, layout: POD, version: '0.1.0', optIn: true, update: false };
   const review = (body: Json) => reviewAdmission(body, (pod) => injectPod(pod, injection));
-  const server = createWebhookServer({ certificate, review, metrics, logger });
   let ready = true;
+  const server = createWebhookServer({ certificate, review, metrics, logger, isReady: () => ready });
   const admin = createWebhookAdmin(metrics, () => ready, logger);
   await server.listen({ host: '127.0.0.1', port: 0 });
   const adminUrl = await admin.listen({ host: '127.0.0.1', port: 0 });
