@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { isLogLevel, LOG_LEVELS } from '../config/log-levels.ts';
-import { isLoopbackPeer } from '../config/loopback.ts';
+import { isLocalSender } from '../config/loopback.ts';
 import type { LogLevelControl } from '../observability/log-level.ts';
 import { readHost } from '../routing/request-target.ts';
 
@@ -49,8 +49,9 @@ function readLevel(body: unknown) {
 }
 
 /** Refuses other machines, and web pages of another origin, also after DNS rebinding. */
-function whyRefused({ socket, headers }: FastifyRequest, hosts: readonly string[]): string | undefined {
-  if (!isLoopbackPeer(socket.remoteAddress)) return 'the log level can be changed from loopback only';
+function whyRefused({ server, socket, headers }: FastifyRequest, hosts: readonly string[]): string | undefined {
+  if (!isLocalSender(socket.remoteAddress, server.server.address()))
+    return 'the log level can be changed from loopback only';
   const host = readHost(headers.host);
   if (host === undefined || !(isLoopbackHost(host) || hosts.includes(host))) {
     return 'the Host of the request must be a loopback address, localhost, or a name in admin_hosts';

@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises';
 import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
-import { isLoopbackPeer } from '../config/loopback.ts';
+import { isLocalSender } from '../config/loopback.ts';
 import { isForeignName, isPublicName } from '../config/plain-http.ts';
 import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
 import type { Exposition } from '../observability/exposition.ts';
@@ -85,7 +85,7 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
 
   /** An internal name is enough for scrapes, but a web page of the local network can have one too. */
   function whyNotLocal({ socket, headers }: FastifyRequest): string | undefined {
-    if (!isLoopbackPeer(socket.remoteAddress)) return 'is available from loopback only';
+    if (!isLocalSender(socket.remoteAddress, app.server.address())) return 'is available from loopback only';
     const host = readHost(headers.host);
     if (host === undefined || !isForeignName(host) || hosts().includes(host)) return undefined;
     return 'is available for an address or localhost as Host only: use 127.0.0.1, or add the name to admin_hosts';

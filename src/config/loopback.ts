@@ -1,4 +1,4 @@
-import { BlockList } from 'node:net';
+import { type AddressInfo, BlockList } from 'node:net';
 import { withBrackets, withoutBrackets } from './brackets.ts';
 
 /** Names that `/etc/hosts` of common distributions gives to loopback. */
@@ -32,12 +32,20 @@ export function isLoopback(hostname: string): boolean {
 }
 
 /**
- * Is the peer of a connection on this machine or pod? Only this machine can reach a Unix socket, which has no address.
+ * Is the peer of a connection on this machine or pod? False if the address is unknown, as after a reset of the connection.
  * @param address `remoteAddress` of a socket
  */
 export function isLoopbackPeer(address: string | undefined): boolean {
-  if (address === undefined) return true;
+  if (address === undefined) return false;
   return address === '::1' || address.replace(/^::ffff:/, '').startsWith('127.');
+}
+
+/**
+ * Is the sender of a request on this machine or pod? Only this machine can reach a Unix socket, whose peers have no address.
+ * @param listening `address()` of the server
+ */
+export function isLocalSender(remoteAddress: string | undefined, listening: AddressInfo | string | null): boolean {
+  return typeof listening === 'string' || isLoopbackPeer(remoteAddress);
 }
 
 /** Does a listener on this host accept connections on all addresses? @param host as in `Listen` */

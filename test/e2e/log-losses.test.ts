@@ -11,6 +11,7 @@ import { BUILT_PROGRAM } from '../harness/run-command.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 const CONFIG = `version: 1
+limits: { max_in_flight: 1000 } # fits the process's limit of open files, so the log has no line about it
 listen: 127.0.0.1:0
 admin: 127.0.0.1:0
 routes:
