@@ -67,7 +67,7 @@ test('waits no longer once it must hurry', async (t) => {
 });
 
 test('neither waits nor logs if it must hurry from the start, as exec at the end of its command', async (t) => {
-  const { ended, messages } = start(t, 2, AbortSignal.abort());
+  const { ended, messages } = await start(t, 2, AbortSignal.abort());
   await ended;
   assert.deepEqual(messages(), []);
 });
