@@ -9,12 +9,18 @@ export interface Diagnosis {
   readonly fix?: string | undefined;
 }
 
+const EXPIRED: Diagnosis = {
+  finding: 'subject_token_expired',
+  cause: "the caller's token is expired",
+  fix: 'let the client of the agent obtain a new token before the old one expires. If each token is refused, compare the clocks of cambist and of the issuer',
+};
+
 /** The text for the caller of an error. Many clients show nothing else, so it contains the URL of a consent. */
-export function detailOf({ code, expired, consentUrl }: CambistError): string {
+export function detailOf({ code, expired, consentUrl, detail }: CambistError): string {
   if (expired) return "The caller's token is expired: obtain a new one.";
   if (consentUrl !== undefined)
     return `The user must consent before this proxy can get a token for this backend: open ${consentUrl()}`;
-  return describeError(code).detail;
+  return detail ?? describeError(code).detail;
 }
 
 /** The code of an error of Node or of a package, as in `ENOENT`. */
@@ -35,6 +41,11 @@ export interface CambistErrorOptions {
   consentUrl?: () => string;
   /** The caller's token is expired; becomes `detail` of the error, and `error_description` of the 401 challenge. */
   expired?: boolean;
+  /** The text for the caller, in place of that of the code. */
+  detail?: string;
+  /** The audience of the issued token, as far as it may be shown, for the audit trail and `tail`. */
+  issuedAudience?: readonly string[];
+  diagnosis?: Diagnosis;
   /** The `error` of an OAuth error response (RFC 6749 section 5.2), for the log. */
   oauthError?: string;
   /** HTTP status of the authorization server's failed response. Undefined without a response. */
@@ -63,6 +74,8 @@ export class CambistError extends Error {
   readonly authentication: AuthenticationRequirements | undefined;
   readonly consentUrl: (() => string) | undefined;
   readonly expired: boolean;
+  readonly detail: string | undefined;
+  readonly issuedAudience: readonly string[] | undefined;
   readonly oauthError: string | undefined;
   readonly serverStatus: number | undefined;
   /** Added by the part that knows the request and response, for the log and the status page. */
@@ -79,9 +92,11 @@ export class CambistError extends Error {
     this.authentication = options.authentication;
     this.consentUrl = options.consentUrl;
     this.expired = options.expired ?? false;
+    this.detail = options.detail;
+    this.issuedAudience = options.issuedAudience;
+    this.diagnosis = options.diagnosis ?? (options.expired ? EXPIRED : undefined);
     this.oauthError = options.oauthError;
     this.serverStatus = options.serverStatus;
-    this.diagnosis = undefined;
     this.responseId = options.responseId;
   }
 }

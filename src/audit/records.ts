@@ -1,9 +1,10 @@
 import type { Audit } from '../config/audit.ts';
 import { methodLabel } from '../observability/route-counts.ts';
 import type { ExchangeOutcome } from '../observability/token-observer.ts';
-import { callerTraceId } from '../proxy/caller-tokens.ts';
+import { callerTraceId, headerTokens } from '../proxy/caller-tokens.ts';
 import { readMcpCall } from '../proxy/mcp-call.ts';
 import type { RequestRecord } from '../proxy/proxy-request.ts';
+import { toForwardedSubject } from '../tokens/subject.ts';
 import type { ExchangeAuditRecord, Identity, IssuedTokenRecord, RequestAuditRecord } from './record-schema.ts';
 import { type TokenFacts, type Witnesses, witnesses } from './token-facts.ts';
 
@@ -33,13 +34,12 @@ export function requestRecord(record: RequestRecord, { tools }: Audit, facts: To
   };
 }
 
-function identitiesOf(
-  { route, session, token }: RequestRecord,
-  facts: TokenFacts,
-): Witnesses & { token: IssuedTokenRecord | undefined } {
+function identitiesOf(record: RequestRecord, facts: TokenFacts): Witnesses & { token: IssuedTokenRecord | undefined } {
+  const { route, session, token } = record;
   const subject = session?.subject;
-  const isVerified = route?.subjectToken.verify !== undefined;
-  const caller = subject && { facts: facts.subject(subject), isVerified };
+  const caller = subject
+    ? { facts: facts.subject(subject), isVerified: route?.subjectToken.verify !== undefined }
+    : forwardedCaller(record, facts);
   const credential = route?.credential;
   const server = credential && 'authorizationServer' in credential ? credential.authorizationServer.name : undefined;
   // A secret from a file is not an issued token, whatever its form.
@@ -48,6 +48,13 @@ function identitiesOf(
     ...witnesses(caller, issued),
     token: issued && { authorization_server: server, ...issued.token },
   };
+}
+
+/** The caller of a route that forwards its token without reading it. The token is hearsay. */
+function forwardedCaller({ route, incoming, forwarded }: RequestRecord, facts: TokenFacts) {
+  if (route?.credential.kind !== 'passthrough') return undefined;
+  const [token] = headerTokens(forwarded ?? incoming.rawHeaders, [route.subjectToken.header]);
+  return token === undefined ? undefined : { facts: facts.subject(toForwardedSubject(token)), isVerified: false };
 }
 
 /** The record of a finished token request. */
@@ -81,7 +88,7 @@ export function exchangeRecord(outcome: ExchangeOutcome, facts: TokenFacts): Exc
       audience: target?.audience.length ? [...target.audience] : undefined,
       scope: target?.scope,
     },
-    token: issued?.token,
+    token: issued?.token ?? (error?.issuedAudience && { aud: [...error.issuedAudience] }),
   };
 }
 

@@ -41,6 +41,8 @@ const MAX_SUBJECTS = 10_000;
 
 export function createTokenFacts(names: readonly string[], { pseudonymize }: Pseudonyms): TokenFacts {
   const subjects = new LRUCache<string, SubjectFacts>({ max: MAX_SUBJECTS });
+  /** By the claims of an introspection, because the next one may state others. */
+  let introspections = new WeakMap<object, SubjectFacts>();
   let issued = new WeakMap<IssuedToken, IssuedFacts>();
 
   function factsOf(claims: TokenClaims | undefined): SubjectFacts {
@@ -65,12 +67,12 @@ export function createTokenFacts(names: readonly string[], { pseudonymize }: Pse
 
   return {
     subject(subject) {
-      // The same token may be known before and after an introspection.
-      const digest = subject.introspected === undefined ? subject.digest : `${subject.digest} introspected`;
-      let facts = subjects.get(digest);
+      const { introspected, digest } = subject;
+      let facts = introspected === undefined ? subjects.get(digest) : introspections.get(introspected);
       if (facts === undefined) {
         facts = factsOf(claimsOf(subject));
-        subjects.set(digest, facts);
+        if (introspected === undefined) subjects.set(digest, facts);
+        else introspections.set(introspected, facts);
       }
       return facts;
     },
@@ -89,6 +91,7 @@ export function createTokenFacts(names: readonly string[], { pseudonymize }: Pse
     actor: (claims) => pickClaims(claims, names, pseudonymize),
     forget() {
       subjects.clear();
+      introspections = new WeakMap();
       issued = new WeakMap();
     },
   };

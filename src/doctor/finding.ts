@@ -68,6 +68,8 @@ export const FINDING_CODES = [
   'subject_token_unusable',
   'subject_token_expired',
   'subject_token_without_sub',
+  'subject_token_revoked',
+  'handle_missing',
   'subject_token_verified',
   'verify_issuer_differs',
   'verify_audience_differs',

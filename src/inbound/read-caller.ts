@@ -1,5 +1,5 @@
 import type { Inbound } from '../config/inbound.ts';
-import { readsCaller } from '../config/needs-caller.ts';
+import { needsCaller, readsCaller } from '../config/needs-caller.ts';
 import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { containsToken, type ReadCaller, readCallerToken } from '../proxy/caller-tokens.ts';
@@ -48,7 +48,10 @@ export function createHandleReader(
     if (handlesIn(routed.path).length > 0) throw invalid('has a handle in its URL');
     const rules = inbound();
     if (!rules.allowRawTokens) refuseRawTokens(routed, handle);
-    if (handle === undefined) return readCallerToken(routed, subjects, rawHeaders);
+    if (handle === undefined) {
+      if (!rules.allowRawTokens && needsCaller(routed.route)) throw missing(routed.route);
+      return readCallerToken(routed, subjects, rawHeaders);
+    }
     const uses = usesOf(routed, handle, rules);
     if (uses.length > 0 && isDetached(handle, uses)) {
       onDetached(rules.detached === 'allow' ? 'allowed' : 'refused');
@@ -174,6 +177,21 @@ function withoutScheme(value: string): string {
 
 function isNamed(name: string | undefined, lowerCase: string): boolean {
   return name?.length === lowerCase.length && name.toLowerCase() === lowerCase;
+}
+
+function missing({ name }: Route): CambistError {
+  return new CambistError('ERR_SUBJECT_TOKEN_MISSING', `route "${name}": the request of the agent has no handle`, {
+    detail:
+      'This request has no handle, so its user is unknown: forward the Authorization header or the baggage of the request that is being served.',
+    diagnosis: {
+      finding: 'handle_missing',
+      cause:
+        'the agent called without the handle of the request that it serves: neither Authorization nor baggage has it',
+      fix:
+        'let the agent forward Authorization, or instrument it with OpenTelemetry and OTEL_PROPAGATORS=tracecontext,baggage. Code in a thread ' +
+        'or a queue of its own loses both, and must take them along',
+    },
+  });
 }
 
 function invalid(why: string): CambistError {

@@ -35,8 +35,12 @@ export function verifyCaller(
     throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', "inbound: the URL repeats the caller's token: send it once");
   }
   const verifying = verifyInForce(verifier, subject, rules, () => socket.remoteAddress);
-  if (verifying !== undefined) return verifying.then(() => inForce(subject, clock, revocations));
-  return inForce(subject, clock, revocations);
+  const inForce = (): Subject => {
+    request.callerRead(subject);
+    revocations?.check(subject);
+    return notExpired(subject, clock);
+  };
+  return verifying === undefined ? inForce() : verifying.then(inForce);
 }
 
 /**
@@ -53,11 +57,6 @@ export function verifyInForce(
   return verifier
     .verify(subject, before, peer)
     ?.then(() => (rules() === before ? undefined : verifyInForce(verifier, subject, rules, peer)));
-}
-
-function inForce(subject: Subject, clock: Clock, revocations: Revocations | undefined): Subject {
-  revocations?.check(subject);
-  return notExpired(subject, clock);
 }
 
 /** Without leeway, which a handle would not have either. */

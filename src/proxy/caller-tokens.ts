@@ -98,11 +98,12 @@ export function readCallerToken(
   if (sent.length > MAX_TOKENS) throw ambiguous(`more than ${MAX_TOKENS} tokens`);
   const withheldTokens = route.credential.kind === 'passthrough' ? NONE : sent;
   if (containsToken(path, withheldTokens)) throw ambiguous("the caller's token in the URL as well");
+  if (route.credential.kind === 'passthrough') request.callerForwarded(rawHeaders);
   if (route.credential.kind !== 'exchange' && !needsCaller(route)) {
     return { subject: undefined, withheldTokens, rawHeaders };
   }
   const values = header === 'authorization' ? authorization : headerValues(rawHeaders, header);
-  const subject = subjects(route, socket, values);
+  const subject = subjects(route, socket, values, request);
   if (subject instanceof Promise) return subject.then((found) => ({ subject: found, withheldTokens, rawHeaders }));
   return { subject, withheldTokens, rawHeaders };
 }

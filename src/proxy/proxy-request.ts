@@ -10,6 +10,7 @@ import type { Session } from '../tokens/session.ts';
 import type { Subject } from '../tokens/subject.ts';
 import type { ActiveConfig } from './active-config.ts';
 import type { Arrival } from './arrival.ts';
+import type { RawHeaders } from './headers.ts';
 import type { OwnResponse } from './own-response.ts';
 import type { RequestBody } from './request-body.ts';
 import type { ResponseRelay } from './response-relay.ts';
@@ -59,6 +60,10 @@ export interface ProxyRequest {
   sessionFound(session: Session): void;
   /** Notes a caller whose token the route does not read itself. @throws {CambistError} as `sessionFound` */
   callerFound(subject: Subject): void;
+  /** Notes a caller for reports, before its token is known not to be revoked. With `verify`, it is verified. */
+  callerRead(subject: Subject): void;
+  /** @param headers with the tokens that the route forwards as they are */
+  callerForwarded(headers: RawHeaders): void;
   /** Ends the request, because its caller's token is revoked: with 401, or by closing its connection once a response began. */
   revoke(): void;
   /** Ends the request when its streamed body stands still. */
@@ -118,6 +123,8 @@ export interface RequestRecord {
   /** The issued token of the last attempt. */
   readonly token: IssuedToken | undefined;
   readonly cacheResult: CacheResult | undefined;
+  /** The headers with the tokens that a passthrough route forwards. */
+  readonly forwarded: RawHeaders | undefined;
   /** The route expects a caller's token, and the request ran without one. */
   readonly hasOwnToken: boolean;
   /** Time spent waiting for tokens that were not cached. */

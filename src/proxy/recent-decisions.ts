@@ -19,7 +19,7 @@ export interface Decision {
   readonly cacheResult: CacheResult | undefined;
   readonly exchangeMs: number | undefined;
   readonly stepUp: readonly string[] | undefined;
-  /** Of the issued token that was sent. */
+  /** Of the issued token that was sent, or refused for its audience. */
   readonly granted: Granted | undefined;
 }
 
@@ -63,11 +63,15 @@ export class RecentDecisions {
     slot.cacheResult = record.cacheResult;
     slot.exchangeMs = record.exchangeMs;
     slot.stepUp = record.stepUp;
-    slot.granted = record.token?.granted;
+    slot.granted = record.token?.granted ?? grantedInVain(record);
   }
 
   /** The remembered decisions after a number, the earliest first. */
   after(number: number): Decision[] {
     return this.#slots.filter((slot) => slot.number > number).sort((one, other) => one.number - other.number);
   }
+}
+
+function grantedInVain({ error }: RequestRecord): Granted | undefined {
+  return error?.issuedAudience && { audience: error.issuedAudience, scope: undefined };
 }

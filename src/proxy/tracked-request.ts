@@ -1,19 +1,20 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Route } from '../config/route.ts';
-import { CambistError, type Diagnosis } from '../errors.ts';
+import type { CambistError, Diagnosis } from '../errors.ts';
 import { type AbortedBy, CALLER_GONE, type Outcome, type WayIn } from '../observability/proxy-observer.ts';
 import type { CacheResult } from '../observability/token-observer.ts';
 import type { Span } from '../observability/tracing.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { Session } from '../tokens/session.ts';
-import type { Subject } from '../tokens/subject.ts';
+import { revokedToken, type Subject } from '../tokens/subject.ts';
 import type { ActiveConfig } from './active-config.ts';
 import { ARRIVAL, type Arrival, type Arrived } from './arrival.ts';
 import { BodyWait } from './body-wait.ts';
 import { callerRequestId } from './caller-tokens.ts';
 import { failureResponse } from './failure-response.ts';
+import type { RawHeaders } from './headers.ts';
 import { asCambistError, type OwnResponse, writeResponse } from './own-response.ts';
 import type { Pipelined } from './pipelining.ts';
 import type { ProxyRequest, RequestRecord, ResponseStart } from './proxy-request.ts';
@@ -50,6 +51,7 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   body: RequestBody | undefined;
   token: IssuedToken | undefined;
   cacheResult: CacheResult | undefined;
+  forwarded: RawHeaders | undefined;
   hasOwnToken = false;
   exchangeMs: number | undefined;
   stepUp: readonly string[] | undefined;
@@ -129,6 +131,14 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     if (session.subject !== undefined) this.callerFound(session.subject);
   }
 
+  callerRead(subject: Subject): void {
+    this.session = { subject, id: undefined };
+  }
+
+  callerForwarded(headers: RawHeaders): void {
+    this.forwarded = headers;
+  }
+
   callerFound(subject: Subject): void {
     this.#tracker.options.openRequests?.add(this, subject);
   }
@@ -138,7 +148,7 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
     if (this.response.headersSent) {
       this.abortedBy = 'revoked';
       this.incoming.socket.destroy();
-    } else this.fail(new CambistError('ERR_SUBJECT_TOKEN_INVALID', 'the subject token was revoked during the request'));
+    } else this.fail(revokedToken('the subject token was revoked during the request'));
     this.#isRevoked = true;
     this.abortUpstream?.();
   }

@@ -50,7 +50,7 @@ export function acceptToken(
   const { expectAudience } = target;
   const claims = readClaims(accessToken);
   if (request.expect === 'token') checkAudience(claims, expectAudience, routeName);
-  else if (!isFor(claims, expectAudience)) throw wrongAssertion(request);
+  else if (!isFor(claims, expectAudience)) throw wrongAssertion(request, claims);
   if (expiryOf(claims) + EXPIRY_LEEWAY_MS <= clock.wallMs()) {
     throw new CambistError(
       'ERR_STS_RESPONSE_INVALID',
@@ -67,10 +67,11 @@ export function acceptToken(
   };
 }
 
-function wrongAssertion({ target, routeName }: AcceptedFor): CambistError {
+function wrongAssertion({ target, routeName }: AcceptedFor, claims: Claims): CambistError {
   return new CambistError(
     'ERR_ISSUED_TOKEN_AUDIENCE',
     `route "${routeName}": the assertion of its chain is for another server: its "aud" contains none of ` +
       `${JSON.stringify(target.expectAudience)}: check the name of the second authorization server at the first`,
+    { issuedAudience: grantedBy(claims, undefined).audience },
   );
 }

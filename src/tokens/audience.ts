@@ -1,6 +1,7 @@
 import type { ExpectedAudience } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import type { Claims } from './claims.ts';
+import { grantedBy } from './granted.ts';
 
 /**
  * Refuses an issued JWT for another backend. An opaque token cannot be checked and is accepted.
@@ -9,7 +10,9 @@ import type { Claims } from './claims.ts';
  */
 export function checkAudience(claims: Claims, expected: ExpectedAudience, routeName: string): void {
   if (isFor(claims, expected)) return;
-  throw new CambistError('ERR_ISSUED_TOKEN_AUDIENCE', `route "${routeName}": ${reasonAndFix(expected)}`);
+  throw new CambistError('ERR_ISSUED_TOKEN_AUDIENCE', `route "${routeName}": ${reasonAndFix(expected)}`, {
+    issuedAudience: grantedBy(claims, undefined).audience,
+  });
 }
 
 function reasonAndFix(expected: ExpectedAudience): string {

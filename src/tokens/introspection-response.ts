@@ -77,7 +77,16 @@ function refused(serverName: string, why: string, expired = false): CambistError
   return new CambistError(
     'ERR_SUBJECT_TOKEN_INVALID',
     `the introspection at authorization server "${serverName}" says that the subject token ${why}`,
-    { expired },
+    {
+      expired,
+      ...(!expired && {
+        diagnosis: {
+          finding: 'introspection_refused',
+          cause: `authorization server "${serverName}" says that the caller's token ${why}`,
+          fix: 'the caller must obtain a new token. If each token is refused, compare its issuer and audience with verify',
+        },
+      }),
+    },
   );
 }
 

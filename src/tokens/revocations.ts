@@ -4,7 +4,7 @@ import { CambistError } from '../errors.ts';
 import type { Claims } from './claims.ts';
 import { createRevocationList, type RevocationEntry } from './revocation-list.ts';
 import { type Identity, keysOfRevocation, type Revocation, toIdentity } from './revocation-names.ts';
-import type { Subject } from './subject.ts';
+import { revokedToken, type Subject } from './subject.ts';
 
 /** The revocations that are in force. */
 export interface Revocations {
@@ -140,10 +140,7 @@ export function createRevocations(options: RevocationsOptions): Revocations {
     check(subject) {
       if (hasPassed(subject)) return;
       if (isRevoked(subject)) {
-        throw new CambistError(
-          'ERR_SUBJECT_TOKEN_INVALID',
-          'the subject token is revoked: its user or session was signed out',
-        );
+        throw revokedToken('the subject token is revoked: its user or session was signed out');
       }
       if (!isComplete()) {
         throw new CambistError(

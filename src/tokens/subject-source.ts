@@ -19,7 +19,13 @@ export type SubjectSource = (
   route: Route,
   connection: object,
   values: readonly string[],
+  request?: CallerNotes,
 ) => Subject | undefined | Promise<Subject>;
+
+/** Learns of the caller whose token may be refused for a revocation. */
+export interface CallerNotes {
+  callerRead(subject: Subject): void;
+}
 
 export interface SubjectSourceOptions {
   readonly reader: SubjectReader;
@@ -54,7 +60,14 @@ export function createSubjectSource({
     return subject;
   }
 
-  return (route, connection, values) => {
+  /** @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID */
+  function checkRevocation(subject: Subject, request: CallerNotes | undefined): void {
+    if (revocations === undefined) return;
+    request?.callerRead(subject);
+    revocations.check(subject);
+  }
+
+  return (route, connection, values, request) => {
     const { header, file, verify } = route.subjectToken;
     if (file !== undefined) return fromFile(route, file);
     const subject = reader(connection, header, values);
@@ -64,11 +77,11 @@ export function createSubjectSource({
     if (verifying === undefined) {
       // A remembered introspection may state an expiry that the token itself does not.
       if (verify !== undefined) checkExpiry(subject, clock);
-      revocations?.check(subject);
+      checkRevocation(subject, request);
       return subject;
     }
     return verifying.then(() => {
-      revocations?.check(subject);
+      checkRevocation(subject, request);
       return subject;
     });
   };

@@ -144,3 +144,13 @@ function missing(): CambistError {
 function invalid(message: string): CambistError {
   return new CambistError('ERR_SUBJECT_TOKEN_INVALID', message);
 }
+
+export function revokedToken(message: string): CambistError {
+  return new CambistError('ERR_SUBJECT_TOKEN_INVALID', message, {
+    diagnosis: {
+      finding: 'subject_token_revoked',
+      cause: 'the user or the session of the token was signed out, as a transmitter of signals said',
+      fix: 'the user must sign in again. If the user did not sign out, see which transmitter sent the revocation in cambist_signals_total',
+    },
+  });
+}

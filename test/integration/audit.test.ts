@@ -107,6 +107,27 @@ test("takes the caller's claims as verified on a route that verifies them", asyn
   assert.equal(request.caller, undefined);
 });
 
+test('records the caller of a route that forwards its token as unverified', async (t) => {
+  const { app, authorizationServer, requests } = await startAudited(t, {}, { route: { credential: 'passthrough' } });
+  const token = await authorizationServer.mint({ subject: 'alice' });
+  for (const authorization of [`Bearer ${token}`, 'Bearer opaque-credential']) {
+    await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
+  }
+  const [request, opaque] = await requests(2);
+  assert.deepEqual([request?.subject?.verified, request?.subject?.from], [false, 'caller_token']);
+  assert.equal(request?.subject?.claims.sub, 'alice');
+  assert.equal(opaque?.subject, undefined);
+});
+
+test('records the audience of an issued token that is refused for it', async (t) => {
+  const { app, authorizationServer, authorization, file, requests } = await startAudited(t);
+  authorizationServer.behaviour = { kind: 'issue', audience: ['other', 'and-another'] };
+  assert.equal((await call(`${app.url}/github`, { headers: { authorization }, body: '{}' })).status, 502);
+  await requests();
+  const { error, token } = exchangeIn(file);
+  assert.deepEqual([error, token], ['ERR_ISSUED_TOKEN_AUDIENCE', { aud: ['other', 'and-another'] }]);
+});
+
 test('nests the chain of actors as RFC 8693 does, the current actor outermost', async (t) => {
   const { app, authorizationServer, authorization, requests } = await startAudited(t);
   const act = { iss: 'https://idp', sub: 'agent-2', act: { sub: 'agent-1', email: 'a@example.com' } };

@@ -30,6 +30,14 @@ test('shows the route, why it matched, the cache result, and audience and scope 
   assert.ok((granted?.audience ?? []).length > 0);
 });
 
+test('shows the audience of an issued token that is refused for it', async (t) => {
+  const { app, authorizationServer, authorization } = await startGateway(t);
+  authorizationServer.behaviour = { kind: 'issue', audience: ['other'] };
+  await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
+  const [refused] = (await decisionsOf(app.admin)).decisions;
+  assert.deepEqual([refused?.error, refused?.granted?.audience], ['ERR_ISSUED_TOKEN_AUDIENCE', ['other']]);
+});
+
 test('shows no subject, no token and no text of the caller', async (t) => {
   const { app, authorizationServer } = await startGateway(t);
   const token = await authorizationServer.mint({ subject: 'alice-7f3a' });

@@ -5,6 +5,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { startTestApp } from '../harness/app.ts';
+import { readRecords, recordsOf } from '../harness/audit-records.ts';
 import { eventually } from '../harness/eventually.ts';
 import { type MintFields, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
@@ -19,7 +20,7 @@ const LOGOUT = { 'http://schemas.openid.net/event/backchannel-logout': {} };
 const AUTHORIZATION = 'Bearer of-the-transmitter';
 
 /** cambist with a transmitter that pushes events and logs sessions out. */
-async function start(t: TestContext) {
+async function start(t: TestContext, top: Record<string, unknown> = {}) {
   const folder = temporaryFolder(t);
   const file = join(folder, 'authorization');
   await writeFile(file, `${AUTHORIZATION}\n`);
@@ -56,8 +57,15 @@ async function start(t: TestContext) {
         },
       },
     },
+    ...top,
     routes: [
       { name: 'tools', match: { path: '/tools' }, upstream: `${backend.url}/mcp` },
+      {
+        name: 'verified',
+        match: { path: '/verified' },
+        upstream: `${backend.url}/mcp`,
+        subject_token: { verify: { issuer: idp.issuer, audience: 'cambist' } },
+      },
       { name: 'own', match: { path: '/own' }, upstream: `${backend.url}/own`, credential: 'passthrough' },
     ],
   });
@@ -104,6 +112,32 @@ test('a back-channel logout ends one session, drops its tokens, and leaves the o
   assert.equal(await signals({ channel: 'logout', result: 'unchanged' }), 1);
   assert.equal(await status(other), 200);
   assert.ok(!app.logText().includes('alice'));
+});
+
+test('the audit trail says whose revoked token was refused, and whether it was verified; the log says why', async (t) => {
+  const file = join(temporaryFolder(t), 'audit.jsonl');
+  const { app, caller, status, logout } = await start(t, { audit: { to: { file } } });
+  await logout({ sub: 'alice' });
+  const token = await caller('alice', 's1');
+  const forged = `${token.slice(0, -8)}AAAAAAAA`;
+  for (const path of ['/tools', '/verified', '/own']) assert.equal(await status(token, path), 401);
+  assert.equal((await call(app.inbound ?? '', { headers: { authorization: `Bearer ${token}` } })).status, 401);
+  assert.equal(await status(forged, '/verified'), 401);
+  const refused = () => recordsOf('request', readRecords(file));
+  const lines = () => app.logs.filter(({ msg }) => msg === 'request');
+  await eventually('the records', () => refused().length === 5 && lines().length === 5);
+  assert.deepEqual(
+    refused().map(({ route, subject }) => [route, subject?.verified, subject?.claims.sub]),
+    [
+      ['tools', false, 'alice'],
+      ['verified', true, 'alice'],
+      ['own', false, 'alice'],
+      ['_inbound', true, 'alice'],
+      ['verified', undefined, undefined],
+    ],
+  );
+  const reasons = lines().map(({ finding, fix }) => [finding, typeof fix]);
+  assert.deepEqual(reasons.slice(0, 4), Array(4).fill(['subject_token_revoked', 'string']));
 });
 
 test('a logout of a session also ends tokens of its user that name no session', async (t) => {

@@ -93,7 +93,10 @@ test('returns 401 for an unknown, expired or second handle, a raw token and a ha
       assert.equal(codeOf((await call(`${gateway.app.url}${path}`, { headers })).text), 'ERR_HANDLE_INVALID', path);
     }
   }
-  assert.equal(codeOf((await call(`${gateway.app.url}/github`)).text), 'ERR_SUBJECT_TOKEN_MISSING');
+  const lost = await call(`${gateway.app.url}/github`);
+  assert.equal(codeOf(lost.text), 'ERR_SUBJECT_TOKEN_MISSING');
+  assert.match((JSON.parse(lost.text) as { detail: string }).detail, /has no handle.*baggage/);
+  await eventually('the reason', () => gateway.app.logs.some(({ finding }) => finding === 'handle_missing'));
   assert.equal(gateway.backend.requests.length, 0);
 });
 
