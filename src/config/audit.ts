@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { MIN_KEY_LENGTH } from '../secrets/credential.ts';
 import { readUnixSocket } from './addresses.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { type About, optional, required, type Scope, section, type ValueOf, valueKey } from './key.ts';
@@ -50,6 +51,7 @@ const pseudonymize = section('Records an HMAC of these claims instead of their v
     credentialSource(
       'Key of the HMAC, at least 32 characters. The same key gives the same pseudonym for the same value.',
       { page: 'audit.md#pseudonyms' },
+      MIN_KEY_LENGTH,
     ),
   ),
   claims: claims('Claims that are recorded as pseudonyms, also within `act`.', {

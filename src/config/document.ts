@@ -15,7 +15,7 @@ import {
   type YAMLMap,
 } from 'yaml';
 import { createProblemList, type Path, type Position, type ProblemList } from './config-node.ts';
-import { syntaxMessage, TAB, VARIABLE_IN_BRACES } from './syntax-messages.ts';
+import { MISSING_SPACE, syntaxMessage, TAB, VARIABLE_IN_BRACES } from './syntax-messages.ts';
 
 /** A config file is about eight levels deep. The parser recurses, and thousands of levels would overflow the stack. */
 const MAX_DEPTH = 100;
@@ -120,6 +120,8 @@ function telling({ code }: Fault): number {
   return code === 'MULTILINE_IMPLICIT_KEY' ? 1 : 0;
 }
 
+/** As in `listen:127.0.0.1:8180`, which is one word in YAML. The scheme of a URL is none. */
+const GLUED_KEY = /[A-Za-z_][\w-]{0,99}:(?!\/\/)[^\s:]/y;
 const VARIABLE = /\$\{[^\s{}]*\}/y;
 
 /** Finds a tab in an indentation, or a variable in braces. The library reports several errors that only follow from it. */
@@ -129,7 +131,12 @@ function causeOf(faults: readonly Fault[], text: string): { offset: number; mess
     const isIndentation = code === 'TAB_AS_INDENT' && text.slice(start, offset).trim() === '';
     if (isIndentation) return { offset: start, message: TAB };
   }
-  VARIABLE.lastIndex = (faults[0]?.offset ?? 0) - 1;
+  const first = faults[0];
+  if (first !== undefined && /^(?:MULTILINE_IMPLICIT_KEY|MISSING_CHAR)$/.test(first.code)) {
+    GLUED_KEY.lastIndex = first.offset;
+    if (GLUED_KEY.test(text)) return { offset: first.offset, message: MISSING_SPACE };
+  }
+  VARIABLE.lastIndex = (first?.offset ?? 0) - 1;
   const offset = VARIABLE.lastIndex;
   return faults.length > 0 && VARIABLE.test(text) ? { offset, message: VARIABLE_IN_BRACES } : undefined;
 }

@@ -181,9 +181,9 @@ const fileOrVariable = z
 /** A file that is written as `{ file: … }`. */
 export const fileSchema = z.strictObject({ file: path }, inline(INLINE_FILE));
 
-/** A secret in a file or an environment variable. */
-export function credentialSource<const Rules extends About>(description: string, rules = {} as Rules) {
-  return valueKey(fileOrVariable, 'secret', description, rules, readSource<WrittenSource>());
+/** A secret in a file or an environment variable. @param minLength in characters, of a key */
+export function credentialSource<const Rules extends About>(description: string, rules = {} as Rules, minLength = 0) {
+  return valueKey(fileOrVariable, 'secret', description, rules, readSource<WrittenSource>(minLength));
 }
 
 /** A secret in a file. */
@@ -191,8 +191,8 @@ export function fileSource<const Rules extends About>(description: string, rules
   return valueKey(fileSchema, '`{ file }`', description, rules, readSource<WrittenFile>());
 }
 
-function readSource<Source extends WrittenSource>() {
-  return (written: Source, node: ConfigNode, { sources }: Scope) => sources.credential(written, node);
+function readSource<Source extends WrittenSource>(minLength = 0) {
+  return (written: Source, node: ConfigNode, { sources }: Scope) => sources.credential(written, node, minLength);
 }
 
 /** A token in a file, of which the path alone is written. */

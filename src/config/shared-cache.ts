@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import type { CredentialSource } from '../secrets/credential.ts';
+import { type CredentialSource, MIN_KEY_LENGTH } from '../secrets/credential.ts';
 import { readListen } from './addresses.ts';
 import { withBrackets } from './brackets.ts';
 import { type ConfigNode, type Reading, readEach, valueOrReport } from './config-node.ts';
@@ -77,8 +77,8 @@ function readSecrets(
   { sources }: Scope,
 ): readonly CredentialSource[] {
   const all = Array.isArray(written)
-    ? written.map((each, index) => sources.credential(each, node.at(index)))
-    : [sources.credential(written as WrittenSource, node)];
+    ? written.map((each, index) => sources.credential(each, node.at(index), MIN_KEY_LENGTH))
+    : [sources.credential(written as WrittenSource, node, MIN_KEY_LENGTH)];
   return all.filter((source) => source !== undefined);
 }
 

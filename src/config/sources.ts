@@ -1,4 +1,4 @@
-import { access, constants, stat } from 'node:fs/promises';
+import { access, constants, readFile, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { ConfigNode } from './config-node.ts';
@@ -42,11 +42,11 @@ export interface Sources {
   folder(path: string): string;
   /** Resolves the path of a file that cambist writes. Its folder must exist. */
   output(path: string, node: ConfigNode): string;
-  /** Reads `{ file }` or `{ env }`. */
-  credential(written: WrittenSource | undefined, node: ConfigNode): CredentialSource | undefined;
+  /** Reads `{ file }` or `{ env }`. @param minLength in characters, which a key must have */
+  credential(written: WrittenSource | undefined, node: ConfigNode, minLength?: number): CredentialSource | undefined;
   tls(written: WrittenTls | undefined, node: ConfigNode): TlsFiles | undefined;
   /**
-   * Warns of missing files and environment variables.
+   * Warns of missing files and environment variables, and of keys that are too short.
    * @param needsVariables reports missing variables as errors, because a running process never gets them
    */
   reportMissing(needsVariables: boolean): Promise<void>;
@@ -56,14 +56,14 @@ export interface Sources {
 export function createSources(configFile: string): Sources {
   const base = dirname(configFile);
   const outputs: { full: string; node: ConfigNode }[] = [];
-  const found: { full: string; written: string; node: ConfigNode }[] = [];
-  const variables: { name: string; named: string; node: ConfigNode }[] = [];
+  const found: { full: string; written: string; node: ConfigNode; minLength: number }[] = [];
+  const variables: { name: string; named: string; node: ConfigNode; minLength: number }[] = [];
 
   const resolved = (path: string): string => (isAbsolute(path) ? path : join(base, path));
 
-  function file(path: string, node: ConfigNode): string {
+  function file(path: string, node: ConfigNode, minLength = 0): string {
     const full = resolved(path);
-    found.push({ full, written: path, node });
+    found.push({ full, written: path, node, minLength });
     return full;
   }
 
@@ -73,17 +73,21 @@ export function createSources(configFile: string): Sources {
     return full;
   }
 
-  function credential(written: WrittenSource | undefined, node: ConfigNode): CredentialSource | undefined {
+  function credential(
+    written: WrittenSource | undefined,
+    node: ConfigNode,
+    minLength = 0,
+  ): CredentialSource | undefined {
     if (written === undefined) return undefined;
     if (written.file !== undefined && written.env !== undefined) {
       node.error('has both "file" and "env": remove one');
     } else if (written.file !== undefined) {
-      return { file: file(written.file, node.at('file')) };
+      return { file: file(written.file, node.at('file'), minLength) };
     } else if (written.env !== undefined) {
       const name = written.env;
       // An unusual name could be the secret itself, written in the wrong place.
       const named = /^[A-Z][A-Z0-9_]*$/.test(name) ? `environment variable "${name}"` : 'the environment variable';
-      variables.push({ name, named, node: node.at('env') });
+      variables.push({ name, named, node: node.at('env'), minLength });
       return { env: name };
     } else if (!node.broken) {
       node.error('has neither "file" nor "env": write { file: /path/to/it } or { env: NAME_OF_VARIABLE }');
@@ -109,15 +113,17 @@ export function createSources(configFile: string): Sources {
   }
 
   async function reportMissing(needsVariables: boolean) {
-    for (const { name, named, node } of variables) {
-      if ((process.env[name] ?? '') !== '') continue;
+    for (const { name, named, node, minLength } of variables) {
+      const value = process.env[name] ?? '';
+      if (value !== '' && value.trimEnd().length < minLength) node.warn(`${named} ${tooShort(minLength)}`);
+      if (value !== '') continue;
       if (needsVariables) node.error(`${named} is not set: set it for this process`);
       else node.warn(`${named} is not set here: set it where cambist runs`);
     }
-    for (const { full, written, node } of found) {
+    for (const { full, written, node, minLength } of found) {
       // A path without a slash could be the secret itself, written in the wrong place.
       const named = written.includes('/') ? `file "${full}"` : 'the file';
-      const fault = await faultOf(full);
+      const fault = await faultOf(full, minLength);
       if (fault !== undefined) node.warn(`${named} ${fault}`);
     }
     for (const { full, node } of outputs) {
@@ -133,16 +139,22 @@ export function createSources(configFile: string): Sources {
 }
 
 /** @returns what is wrong with a file, and the fix */
-async function faultOf(path: string): Promise<string | undefined> {
+async function faultOf(path: string, minLength: number): Promise<string | undefined> {
   try {
     const found = await stat(path);
     if (found.isDirectory()) return 'is a folder here: name the file in it';
     if (found.isFile() && found.size === 0) return 'is empty here: write the value into it where cambist runs';
     await access(path, constants.R_OK);
-    return undefined;
+    // A character has at most four bytes in UTF-8.
+    const mayBeShort = found.isFile() && found.size < 4 * minLength;
+    return mayBeShort && (await readFile(path, 'utf8')).trimEnd().length < minLength ? tooShort(minLength) : undefined;
   } catch {
     return 'cannot be read here: mount it where cambist runs, readable for its user';
   }
+}
+
+function tooShort(minLength: number): string {
+  return `has a key of less than ${minLength} characters here: use a long random one, as of "openssl rand -base64 32"`;
 }
 
 /** @param mode of `access` */

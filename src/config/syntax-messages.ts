@@ -27,6 +27,8 @@ export const VARIABLE_IN_BRACES =
   'variable in braces: cambist replaces no variables, and within { } or [ ] this is not valid YAML: after "env", ' +
   'write the bare name, as in { env: NAME }; put any other value in quotes';
 
+export const MISSING_SPACE = 'missing space after the ":" of this key';
+
 const MISSING_COMMA = 'missing comma or closing quote after this value';
 
 /** @param inBrackets whether the error is within { } or [ ], as all errors in JSON are */

@@ -7,7 +7,8 @@ import { type IssuedToken, valueFor } from '../tokens/issued-token.ts';
 import { hideCredentials, sentInAuthorization } from '../tokens/sent-values.ts';
 import { upstreamPeer } from '../transport/dispatchers.ts';
 import type { Pool } from './check-context.ts';
-import { codeOf } from './connection.ts';
+import { settingsOfUpstream } from './config-paths.ts';
+import { codeOf, unreachable } from './connection.ts';
 import { type Finding, fine, problem, shortAscii, showShortAscii } from './finding.ts';
 import {
   DISCOVER,
@@ -41,8 +42,13 @@ export async function callBackend(route: Route, token: IssuedToken, pool: Pool):
     if (refused === undefined) return failed(said);
     return route.credential.kind === 'secret' ? refusedSecret(said) : refusedFinding(refused, said, token);
   } catch (error) {
-    return problem('call_failed', `the call with the ${nounOf(route)} failed (${shortAscii(codeOf(error))})`, {
-      fix: "check the backend's log for this moment",
+    const code = codeOf(error);
+    const { code: cause, why, fix } = await unreachable({ url: origin, error, ...settingsOfUpstream(route) });
+    // Only a backend that was reached has a line about the call in its log.
+    const isReached = code === 'TimeoutError' || cause === 'connection_failed';
+    return problem('call_failed', `the call with the ${nounOf(route)} failed (${shortAscii(code)})`, {
+      ...(!isReached && why !== undefined && { why }),
+      fix: isReached ? "check the backend's log for this moment" : (fix ?? ''),
     });
   }
 }

@@ -77,7 +77,7 @@ export function connectionFinding(failed: FailedConnection): Finding {
       fix:
         paths.certificate === undefined
           ? 'configure the server to serve this address without client certificates: cambist presents none here'
-          : `set ${paths.certificate} to a certificate that the server's CA signed`,
+          : `set ${paths.certificate}, each as { file: /path/to/it }, to a certificate that the server's CA signed`,
     });
   }
   if (protocol === 'https:' && /WRONG_VERSION|PACKET_LENGTH|HTTP_REQUEST|EPROTO/i.test(code)) {
@@ -107,7 +107,7 @@ function untrusted({ paths, ca, certificate }: FailedConnection, host: string, c
       ca === undefined
         ? 'no CA known to this machine signed it: a private CA, or a chain without its intermediate certificate'
         : `no certificate in ${shortAscii(ca)} signed it; with tls.ca set, cambist trusts no other CA`,
-    fix: `write the PEM of the CA that signed the server's certificate into a file, and name that file in ${paths.ca}`,
+    fix: `write the PEM of the CA that signed the server's certificate into a file, and set ${paths.ca} to { file: /path/to/it }`,
   });
 }
 

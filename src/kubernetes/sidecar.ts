@@ -27,9 +27,6 @@ export const SIDECAR_USER = 65532;
  */
 export const EXEMPT_USER = 61_532;
 
-/** Readable for every user, because root owns the files and cambist is not root. */
-const READ_ALL = 0o444;
-
 const TOKEN_LIFE_SECONDS = 3600;
 
 /** The default of `limits.shutdown_grace`, and a margin for the rest of the shutdown. */
@@ -102,9 +99,7 @@ export function sidecarVolumes({ configMap, secret, tokenAudience, intercept }: 
   const token = { audience: tokenAudience ?? '', expirationSeconds: TOKEN_LIFE_SECONDS, path: 'cambist' };
   return [
     { name: 'cambist-config', configMap: { name: configMap } },
-    ...(secret === undefined
-      ? []
-      : [{ name: 'cambist-secret', secret: { secretName: secret, defaultMode: READ_ALL } }]),
+    ...(secret === undefined ? [] : [{ name: 'cambist-secret', secret: { secretName: secret } }]),
     ...(tokenAudience === undefined
       ? []
       : [{ name: 'cambist-token', projected: { sources: [{ serviceAccountToken: token }] } }]),

@@ -1,6 +1,6 @@
 import { createHmac, hkdfSync } from 'node:crypto';
 import { CambistError } from '../errors.ts';
-import { type CredentialSource, readCredential } from '../secrets/credential.ts';
+import { type CredentialSource, MIN_KEY_LENGTH, readCredential } from '../secrets/credential.ts';
 import { oncePerSecret, type Secret } from '../secrets/secret.ts';
 
 /** The keys that one shared secret gives. Each has one purpose, so that no value of one can serve for another. */
@@ -27,9 +27,6 @@ export interface StoreKeys {
   /** The keys that were read last. Undefined before the first successful reading. */
   readonly current: StoreKeyList | undefined;
 }
-
-/** A shorter secret could be found by trying, and with it the names of entries. */
-const MIN_KEY_LENGTH = 32;
 
 const NAME = 'cache.shared.key';
 const KEY_BYTES = 32;

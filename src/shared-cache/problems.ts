@@ -26,7 +26,8 @@ export const FIXES: Readonly<Record<StoreProblem, string>> = {
   read_only: 'connect to the primary, not to a replica',
   full: 'raise maxmemory at the server, or set a maxmemory-policy that evicts',
   not_ready: 'wait until the server has loaded its data or elected a primary',
-  credential: 'mount the files that cache.shared names, and let this user read them',
+  credential:
+    'provide the files and variables that cache.shared names, readable for this user, and keys of 32 characters or more',
   other: "see the server's own log",
 };
 
@@ -66,12 +67,16 @@ export function problemOf(error: unknown): StoreProblem {
   return 'other';
 }
 
-/** The code of an error, for the log, or the limit that was exceeded. Other messages may repeat a command, and with it a password. */
+/** Messages of the client that have no code, and contain nothing of a command. */
+const CLIENT_MESSAGES = /^(?:Socket closed unexpectedly|Connection timeout|The client is (?:closed|offline))$/;
+
+/** The code of an error, for the log, or a message of a fixed form, as of a limit or a credential. Other messages may repeat a command, and with it a password. */
 export function labelOf(error: unknown): string {
-  if (error instanceof StoreTimeoutError) return error.message;
+  if (error instanceof StoreTimeoutError || error instanceof CambistError) return error.message;
   const { message = '', code, name = 'Error', errors } = Object(error) as Record<string, unknown>;
   if (typeof code === 'string') return code;
   if (Array.isArray(errors)) return labelOf(errors[0]);
+  if (CLIENT_MESSAGES.test(String(message))) return String(message);
   const [reply] = /^[A-Z]{3,20}(?= )/.exec(String(message)) ?? [];
   return reply ?? String(name);
 }

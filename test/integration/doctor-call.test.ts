@@ -179,7 +179,11 @@ test('reports call_failed for a backend that is broken or closes the connection'
     else sendResponse(response, 200, '');
   });
   t.after(backend.close);
-  assert.deepEqual((await runCall(t, { server, upstream: backend.url })).problems, ['error call_failed']);
+  const closed = await runCall(t, { server, upstream: backend.url });
+  assert.deepEqual(closed.problems, ['error call_failed']);
+  assert.match(closed.finding('call_failed').fix ?? '', /backend's log/);
+  const unreachable = await runCall(t, { server, upstream: 'http://127.0.0.1:1/mcp' });
+  assert.match(unreachable.finding('call_failed').fix ?? '', /host and port of routes\.github\.upstream/);
   backend.handler = (request, response) => sendResponse(response, request.authorization.length > 0 ? 500 : 200, '');
   const { problems, finding } = await runCall(t, { server, upstream: backend.url });
   assert.deepEqual(problems, ['error call_failed']);

@@ -116,3 +116,31 @@ authorization_servers:
     ca,
   ]);
 });
+
+test('warns of keys of the shared cache and of pseudonyms that are too short', async (t) => {
+  const folder = temporaryFolder(t);
+  const file = join(folder, 'c.yaml');
+  const problemsWith = async (key: string) => {
+    await writeFile(join(folder, 'key'), key);
+    process.env.CAMBIST_TEST_KEY = key.trimEnd();
+    t.after(() => delete process.env.CAMBIST_TEST_KEY);
+    await writeFile(
+      file,
+      `version: 1
+cache: { shared: { url: 'rediss://valkey.example.com', key: [{ file: key }, { env: CAMBIST_TEST_KEY }] } }
+audit: { to: stdout, pseudonymize: { claims: [sub], key: { file: key } } }
+routes:
+  - { name: a, match: { path: /a }, upstream: 'https://a.example.com', credential: none }
+`,
+    );
+    return (await problemsOfFile(file)).map((problem) => problem.replaceAll(`${file}:`, '').replaceAll(folder, ''));
+  };
+  assert.deepEqual(await problemsWith(`${'k'.repeat(32)}\n`), []);
+  assert.deepEqual(await problemsWith('ü'.repeat(32)), []);
+  const short = 'has a key of less than 32 characters here: use a long random one, as of "openssl rand -base64 32"';
+  assert.deepEqual(await problemsWith(`${'k'.repeat(31)}\n`), [
+    `2:70: warning: cache.shared.key[0].file: the file ${short}`,
+    `2:84: warning: cache.shared.key[1].env: environment variable "CAMBIST_TEST_KEY" ${short}`,
+    `3:66: warning: audit.pseudonymize.key.file: the file ${short}`,
+  ]);
+});

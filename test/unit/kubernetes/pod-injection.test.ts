@@ -13,8 +13,8 @@ test('injects what the example pod of deploy/ contains', () => {
   const { template } = inject(pod(), OPTIONS);
   assert.deepEqual(container(template) as unknown as Container, example.spec.initContainers[0]);
   const [config, secret, token] = example.spec.volumes;
-  // The example names the one key that its config reads. An injection does not know the config.
-  const whole = { ...secret, secret: { secretName: secret?.secret?.secretName, defaultMode: 292 } };
+  // The example names the one key that its config reads, which an injection does not know, and a mode without a right to write.
+  const whole = { ...secret, secret: { secretName: secret?.secret?.secretName } };
   assert.deepEqual(getIn(template, ['spec', 'volumes']), [config, whole, token]);
   assert.equal(getIn(template, ['spec', 'terminationGracePeriodSeconds']), example.spec.terminationGracePeriodSeconds);
 });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ClientClosedError, ConnectionTimeoutError, SocketClosedUnexpectedlyError } from '@redis/client';
 import { CambistError } from '../../../src/errors.ts';
 import { labelOf, problemOf, StoreTimeoutError } from '../../../src/shared-cache/problems.ts';
 import { eventually } from '../../harness/eventually.ts';
@@ -39,6 +40,10 @@ test('the log shows the code of an error, and never its text', () => {
   assert.equal(labelOf(codeError('ECONNREFUSED')), 'ECONNREFUSED');
   assert.equal(labelOf(Object.assign(new Error(''), { errors: [codeError('EPIPE')] })), 'EPIPE');
   assert.equal(labelOf(new StoreTimeoutError(100)), 'no reply within 100ms');
+  assert.equal(labelOf(new SocketClosedUnexpectedlyError()), 'Socket closed unexpectedly');
+  assert.equal(labelOf(new ClientClosedError()), 'The client is closed');
+  assert.equal(labelOf(new ConnectionTimeoutError()), 'Connection timeout');
+  assert.equal(labelOf(new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'the key is short')), 'the key is short');
   assert.equal(labelOf(undefined), 'Error');
 });
 
