@@ -22,8 +22,8 @@ const DATA = /^(?:\xef\xbb\xbf)?\s*data\s*(?::|$)/i;
 /** Some clients end a line at the characters that end in these bytes: VT, FF, FS, GS, RS, NEL, U+2028, U+2029. */
 const LENIENT_ENDS: readonly number[] = [0x0b, 0x0c, 0x1c, 0x1d, 0x1e, 0x85, 0xa8, 0xa9];
 
-/** Text after one of these characters, which some clients read as another line of data. Looks back: some of them are white space. */
-const MORE_DATA = new RegExp(`(?<=[${String.fromCharCode(...LENIENT_ENDS)}]\\s*)data`, 'i');
+/** Text after one of these characters, which some clients read as another line of data. Looks back from `data`: some are white space. */
+const MORE_DATA = new RegExp(`data(?<=[${String.fromCharCode(...LENIENT_ENDS)}]\\s*data)`, 'i');
 
 const OTHER = 0;
 const LINE_END = 1;
