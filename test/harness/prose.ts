@@ -54,20 +54,28 @@ export function proseOf(path: string, text: string): string {
 }
 
 function proseOfTypeScript(text: string): string {
+  let prose = '';
+  let follows = SyntaxKind.Unknown;
+  for (const { token, text: part } of tokensOf(text)) {
+    prose += maskToken(token, part, follows === token);
+    if (token !== SyntaxKind.NewLineTrivia && token !== SyntaxKind.WhitespaceTrivia) follows = token;
+  }
+  return prose;
+}
+
+/** The tokens of TypeScript, with comments and white space. */
+export function* tokensOf(text: string): Generator<{ token: SyntaxKind; text: string; start: number }> {
   const scanner = createScanner(false);
   scanner.setText(text);
-  let prose = '';
   let previous = SyntaxKind.Unknown;
-  let follows = SyntaxKind.Unknown;
   /** For each open brace: does it belong to a template? */
   const braces: boolean[] = [];
   for (;;) {
     const token = scanToken(scanner, previous, braces);
-    if (token === SyntaxKind.EndOfFile) return prose;
-    prose += maskToken(token, scanner.getTokenText(), follows === token);
-    if (token === SyntaxKind.NewLineTrivia || token === SyntaxKind.WhitespaceTrivia) continue;
-    follows = token;
-    if (!isComment(token)) previous = token;
+    if (token === SyntaxKind.EndOfFile) return;
+    yield { token, text: scanner.getTokenText(), start: scanner.getTokenStart() };
+    if (!isComment(token) && token !== SyntaxKind.NewLineTrivia && token !== SyntaxKind.WhitespaceTrivia)
+      previous = token;
   }
 }
 
