@@ -120,7 +120,7 @@ function telling({ code }: Fault): number {
   return code === 'MULTILINE_IMPLICIT_KEY' ? 1 : 0;
 }
 
-/** As in `listen:127.0.0.1:8180`, which is one word in YAML. The scheme of a URL is none. */
+/** As in `listen:127.0.0.1:8180`, which is one word in YAML. A URL does not match. */
 const GLUED_KEY = /[A-Za-z_][\w-]{0,99}:(?!\/\/)[^\s:]/y;
 const VARIABLE = /\$\{[^\s{}]*\}/y;
 
