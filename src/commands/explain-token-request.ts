@@ -162,8 +162,8 @@ function explainClientAuth(server: AuthorizationServer): string {
     case 'private_key_jwt':
       return `client_id=${clientId} and client_assertion=<JWT signed now> in the form`;
     case 'client_assertion':
-      if ('authorizationServer' in auth.clientAssertion) {
-        const { authorizationServer, scope } = auth.clientAssertion;
+      if (auth.from !== undefined) {
+        const { authorizationServer, scope } = auth.from;
         return `client_id=${clientId} and client_assertion=<token of authorization server "${authorizationServer.name}" for ${scope}> in the form`;
       }
       return `client_id=${clientId} and client_assertion=<from the file>, of type ${auth.clientAssertionType}, in the form`;

@@ -1,54 +1,32 @@
-import type { CredentialSource } from '../secrets/credential.ts';
-import type { Scope } from './key.ts';
-import type { TlsFiles } from './sources.ts';
+import * as z from 'zod';
+import type { ConfigNode } from './config-node.ts';
+import {
+  type Key,
+  optional,
+  type Place,
+  required,
+  type Scope,
+  section,
+  type ValueOf,
+  type Values,
+  valueKey,
+  variants,
+  type Written,
+  withFallback,
+} from './key.ts';
+import { choice, credentialSource, duration, fileSource, flag, nonEmptyText, text, tls } from './kinds.ts';
+import { ABSOLUTE_URI } from './units.ts';
+import { checkUrl } from './urls.ts';
 
-/** Client authentication at a token endpoint (RFC 6749 section 2.3, RFC 7523 section 2.2). */
-export type ClientAuth =
-  | { readonly method: 'none' }
-  | {
-      readonly method: 'client_secret_basic';
-      readonly clientSecret: CredentialSource;
-      /** `form`: form-urlencodes id and secret before base64, as RFC 6749 section 2.3.1 requires. `raw`: does not. */
-      readonly basicEncoding: 'form' | 'raw';
-    }
-  | { readonly method: 'client_secret_post'; readonly clientSecret: CredentialSource }
-  | ({
-      readonly method: 'client_secret_jwt';
-      readonly clientSecret: CredentialSource;
-      /** JWS algorithm: HS256, HS384 or HS512. */
-      readonly alg: string;
-    } & AssertionRules)
-  | ({
-      readonly method: 'private_key_jwt';
-      readonly privateKey: CredentialSource;
-      /** JWS algorithm. Undefined: derived from the key (RS256, ES256/384/512, EdDSA). */
-      readonly alg: string | undefined;
-      readonly keyId: string | undefined;
-      /** PEM of the key's certificate. The assertion contains its thumbprint (`x5t#S256`, RFC 7515 section 4.1.8). */
-      readonly certificate: CredentialSource | undefined;
-    } & AssertionRules)
-  | {
-      readonly method: 'client_assertion';
-      /** A JWT that another program writes and renews, or that another authorization server issues. */
-      readonly clientAssertion: CredentialSource | AssertionFrom;
-      /** Full URN, the `client_assertion_type`. */
-      readonly clientAssertionType: string;
-    }
-  /** Uses the certificate in the server's `tls` (RFC 8705 section 2). */
-  | { readonly method: 'tls_client_auth' };
+/**
+ * JWS algorithms with a key pair (RFC 7518 section 3.1, RFC 8037, RFC 9864), for cambist's assertions and for verifying tokens.
+ */
+export const ASYMMETRIC_ALGORITHMS = [
+  ...(['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'] as const),
+];
 
-/** Another authorization server issues the client assertion, for cambist's client there. */
-export interface AssertionFrom {
-  readonly authorizationServer: AuthorizationServer;
-  readonly scope: string;
-}
-
-/** Claims of an assertion that cambist signs. */
-export interface AssertionRules {
-  /** `aud` of the assertion. Undefined: the issuer or, without one, the token endpoint. */
-  readonly assertionAudience: string | undefined;
-  readonly assertionLifetimeMs: number;
-}
+/** JWS algorithms with the client secret as key. */
+export const HMAC_ALGORITHMS = ['HS256', 'HS384', 'HS512'] as const;
 
 /** By name, in the order of the file. Undefined after an error. */
 export type Servers = ReadonlyMap<string, AuthorizationServer | undefined>;
@@ -58,21 +36,242 @@ export interface ServerScope extends Scope {
   readonly servers: Servers;
 }
 
-export interface AuthorizationServer {
+/** Another authorization server issues the client assertion, for cambist's client there. */
+export interface AssertionFrom {
+  readonly authorizationServer: AuthorizationServer;
+  readonly scope: string;
+}
+
+/** One key of the file, of which each method takes its own algorithms. */
+function algorithm(known: readonly string[], of: string) {
+  return valueKey(
+    z.enum([...ASYMMETRIC_ALGORITHMS, ...HMAC_ALGORITHMS]),
+    '`RS256` … `PS512`, `ES256` … `EdDSA`, `Ed25519`; with a secret `HS256` `HS384` `HS512`',
+    'JWS algorithm of the assertion. By default, derived from the key.',
+    { without: 'from the key; with a secret `HS256`' },
+    (written: string, node) => {
+      if (!known.includes(written)) node.error(`must be an algorithm for ${of}: one of ${known.join(', ')}`);
+      return written;
+    },
+  );
+}
+
+const clientSecret = required(
+  credentialSource('Client secret, for `client_secret_basic`, `client_secret_post` and `client_secret_jwt`.'),
+);
+
+const assertionKeys = {
+  assertion_audience: text(
+    '`aud` of the assertion, always one string. By default, the issuer, or the token endpoint if there is no issuer.',
+    { without: 'the issuer, else the token endpoint' },
+  ),
+  // An assertion with a longer life is worth stealing, and servers refuse it.
+  assertion_lifetime: duration('Time from `iat` to `exp` of the assertion, at most 10m.', {
+    default: '60s',
+    min: '1s',
+    max: '10m',
+  }),
+};
+
+const fromKeys = {
+  authorization_server: required(
+    text('Name of the server that issues the assertion by client credentials.', {
+      form: 'name',
+      page: 'authorization-servers.md#an-assertion-of-another-server',
+      without: 'none',
+    }),
+  ),
+  // Entra's audience for tokens that vouch for another identity.
+  scope: text('Scope of the assertion.', { default: 'api://AzureADTokenExchange/.default' }),
+};
+
+const from: Key<Written<typeof fromKeys>, AssertionFrom | undefined> = optional(
+  section(
+    'For `client_assertion`: another authorization server issues the assertion, as for agent identities of Entra.',
+    fromKeys,
+    { finish: readFrom },
+  ),
+);
+
+function readFrom(
+  { authorizationServer: name, scope }: Values<typeof fromKeys>,
+  { node, scope: { servers } }: Place<ServerScope>,
+): AssertionFrom | undefined {
+  const authorizationServer = servers.get(name);
+  if (!servers.has(name)) {
+    node
+      .at('authorization_server')
+      .error('must name another authorization server whose own client_auth has no "from": check the name');
+  }
+  return authorizationServer && { authorizationServer, scope };
+}
+
+const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
+
+function readAssertionType(written: string, node: ConfigNode): string {
+  if (!ABSOLUTE_URI.test(written)) node.error(`must be a full URN, as in ${ASSERTION_TYPE}`);
+  return written;
+}
+
+/** The keys of each method. */
+const METHODS = {
+  client_secret_basic: {
+    client_secret: clientSecret,
+    basic_encoding: choice(
+      ['form', 'raw'],
+      '`form` form-urlencodes id and secret before base64, as RFC 6749 requires. `raw` does not, for a server that does not decode them.',
+      { default: 'form' },
+    ),
+  },
+  client_secret_post: { client_secret: clientSecret },
+  client_secret_jwt: {
+    client_secret: clientSecret,
+    // Every server supports this one.
+    alg: withFallback(algorithm(HMAC_ALGORITHMS, 'a shared secret'), 'HS256'),
+    ...assertionKeys,
+  },
+  private_key_jwt: {
+    private_key: required(
+      credentialSource('Key that signs the assertion of `private_key_jwt`: PEM (PKCS#8, PKCS#1, SEC1) or JWK.'),
+    ),
+    alg: algorithm(ASYMMETRIC_ALGORITHMS, 'a private key'),
+    key_id: text('`kid` of the assertion. By default, the `kid` of a JWK, else none.', { without: "the JWK's `kid`" }),
+    ...assertionKeys,
+    certificate: fileSource(
+      'PEM: certificate of `private_key`. The assertion then contains its thumbprint, `x5t#S256`, which Entra requires.',
+    ),
+  },
+  client_assertion: {
+    client_assertion: fileSource(
+      'JWT for `client_assertion` that another program renews, such as a projected token or a SPIFFE JWT-SVID. An expired one is refused.',
+      { without: 'required' },
+    ),
+    from,
+    client_assertion_type: withFallback(
+      valueKey(
+        nonEmptyText,
+        'URN',
+        'Type URN of the client assertion. By default, RFC 7523 `jwt-bearer`.',
+        { without: `\`${ASSERTION_TYPE}\`` },
+        readAssertionType,
+      ),
+      ASSERTION_TYPE,
+    ),
+  },
+  tls_client_auth: {},
+  none: {},
+} as const;
+
+const clientAuth = variants(
+  'method',
+  'Method of client authentication at the token endpoint.',
+  'Client authentication of cambist (RFC 6749 section 2.3, RFC 7523 section 2.2).',
+  METHODS,
+);
+
+/** Client authentication at a token endpoint. */
+export type ClientAuth = ValueOf<typeof clientAuth>;
+
+/** Claims of an assertion that cambist signs. */
+export type AssertionRules = Values<typeof assertionKeys>;
+
+/** Form fields of the protocol (RFC 6749, 7521, 8693, 8707). Config keys of their own set them, or nothing does. */
+const PROTOCOL_PARAMS = new Set([
+  ...['grant_type', 'client_id', 'client_secret', 'client_assertion', 'client_assertion_type', 'subject_token'],
+  ...['subject_token_type', 'actor_token', 'actor_token_type', 'requested_token_type', 'resource', 'audience', 'scope'],
+  ...['assertion', 'code', 'code_verifier', 'redirect_uri', 'refresh_token', 'username', 'password', 'connection'],
+]);
+
+function readExtraParams(
+  written: Readonly<Record<string, string | undefined>>,
+  node: ConfigNode,
+): readonly (readonly [name: string, value: string])[] {
+  const params: [string, string][] = [];
+  for (const [name, value] of Object.entries(written)) {
+    if (PROTOCOL_PARAMS.has(name)) {
+      node.error(`"${name}" is reserved for the protocol: remove it, and use the config key for it`, { child: name });
+    } else if (name === '') {
+      node.error('empty field name: write the name', { child: name });
+    } else if (value !== undefined) {
+      params.push([name, value]);
+    }
+  }
+  return params;
+}
+
+const serverKeys = {
+  issuer: text(
+    'Issuer identifier, an https URL. Its metadata (RFC 8414, then OpenID discovery) must name exactly this issuer.',
+    { examples: ['https://idp.example.com/realms/agents'], form: 'URL' },
+  ),
+  token_endpoint: text('URL of the token endpoint. It turns discovery off, and makes `issuer` optional.', {
+    form: 'URL',
+    without: 'discovered',
+  }),
+  client_id: text('Client identifier of cambist at this server. Optional with method `none`.'),
+  client_auth: required(clientAuth),
+  grant: choice(
+    ['token_exchange', 'jwt_bearer', 'token_vault'],
+    'Grant for the subject token: RFC 8693, RFC 7523, or that of Auth0 Token Vault.',
+    { default: 'token_exchange', page: 'authorization-servers.md#on-behalf-of-a-caller' },
+  ),
+  extra_params: withFallback(
+    valueKey(
+      z.record(z.string(), z.string()),
+      'map of text',
+      'Form fields added to every token request, as name: value. Fields of the protocol are refused.',
+      {},
+      readExtraParams,
+    ),
+    {},
+  ),
+  timeout: duration(
+    'Time for a complete token request, from connecting to the end of the response, at most 10m. Also for discovery.',
+    { default: '5s', min: '1ms', max: '10m' },
+  ),
+  tls: tls('TLS files for this server.'),
+  dpop: flag('Request sender-constrained tokens (RFC 9449) and prove possession.', {
+    default: false,
+    page: 'authorization-servers.md#proof-of-possession',
+  }),
+  allow_insecure_http: flag(
+    'Allow plain http to any host. Tokens and secrets then cross the network unencrypted. Discovered endpoints of an https issuer must be https in any case.',
+    { default: false },
+  ),
+};
+
+export interface AuthorizationServer extends Values<typeof serverKeys> {
   /** Its key in the file, and its label in metrics. */
   readonly name: string;
-  readonly issuer: string | undefined;
-  /** Undefined: found by discovery. */
-  readonly tokenEndpoint: string | undefined;
-  /** May a discovered endpoint be plain http to any host? */
-  readonly allowInsecureHttp: boolean;
-  readonly clientId: string | undefined;
-  readonly clientAuth: ClientAuth;
-  /** Grant for the subject token: RFC 8693, RFC 7523 with the token as `assertion`, or that of Auth0 Token Vault. */
-  readonly grant: 'token_exchange' | 'jwt_bearer' | 'token_vault';
-  readonly extraParams: readonly (readonly [name: string, value: string])[];
-  readonly timeoutMs: number;
-  readonly tls: TlsFiles | undefined;
-  /** Prove possession of a key (RFC 9449), and accept tokens that are bound to it. */
-  readonly dpop: boolean;
 }
+
+export const authorizationServer = section('An authorization server, and cambist’s client there.', serverKeys, {
+  check({ allowInsecureHttp = false, tls: files }, { node }, { issuer, token_endpoint, client_id, client_auth }) {
+    checkUrl(issuer, node.at('issuer'), { allowInsecureHttp, allowQuery: false });
+    checkUrl(token_endpoint, node.at('token_endpoint'), { allowInsecureHttp, allowQuery: true });
+    if (issuer === undefined && token_endpoint === undefined) {
+      if (!node.at('issuer').broken && !node.at('token_endpoint').broken) {
+        node.error('missing key "issuer" or "token_endpoint": set one, so that cambist finds the token endpoint');
+      }
+    }
+    if (allowInsecureHttp && token_endpoint === undefined && issuer?.startsWith('https:')) {
+      node
+        .at('allow_insecure_http')
+        .warn('has no effect: an https issuer must name https endpoints: remove it, or set "token_endpoint"');
+    }
+    const method = client_auth?.method;
+    if (client_id === undefined && method !== undefined && method !== 'none' && !node.at('client_id').broken) {
+      node.error(`missing key "client_id": method "${method}" needs it`);
+    }
+    if (method === 'tls_client_auth' && files?.certificate === undefined && !node.at('tls').broken) {
+      node.error('missing key "tls": method "tls_client_auth" needs its certificate and private_key');
+    }
+    const { client_assertion: file, from: other } = client_auth ?? {};
+    const isBroken = node.at('client_auth').broken;
+    if (method === 'client_assertion' && (file === undefined) === (other === undefined) && !isBroken) {
+      node
+        .at('client_auth')
+        .error('method "client_assertion" needs one of "client_assertion" and "from": set one of them');
+    }
+  },
+});

@@ -1,16 +1,15 @@
 import * as z from 'zod';
 import { audit } from './audit.ts';
-import type { AuthorizationServer } from './authorization-server.ts';
+import { type AuthorizationServer, authorizationServer } from './authorization-server.ts';
 import { readEach } from './config-node.ts';
 import { inbound } from './inbound.ts';
 import { intercept } from './intercept.ts';
-import { optional, required, schemaOf, section, type Values, valueKey, type Written } from './key.ts';
+import { mapKey, optional, required, schemaOf, section, type Values, valueKey, type Written } from './key.ts';
 import { address, choice, count, duration, flag, headerName, list, size } from './kinds.ts';
 import { LOG_LEVELS } from './log-levels.ts';
 import type { Loose } from './loose.ts';
 import { readConnectAuthority, readHostPattern, readInteractionHost } from './matching.ts';
 import type { Route } from './route.ts';
-import { type AuthorizationServerFile, authorizationServer } from './schema-authorization-server.ts';
 import { type DefaultsFile, defaults, type RouteFile, route } from './schema-route.ts';
 import { sharedCache } from './shared-cache.ts';
 import { signals } from './signals.ts';
@@ -135,17 +134,12 @@ export const KEYS = {
   host_header: headerName('Header whose host replaces that of the request, if present.', {
     examples: ['x-kagent-host'],
   }),
-  authorization_servers: valueKey(
-    z.record(
-      z.string().regex(/^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/, {
-        error: 'the name of an authorization server must consist of letters, digits, ".", "_" and "-", at most 63',
-      }),
-      authorizationServer,
-    ),
-    'map of name → [server](#keys-authorization-server)',
+  authorization_servers: mapKey(
+    /^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/,
+    'the name of an authorization server must consist of letters, digits, ".", "_" and "-", at most 63',
     'Authorization servers by name. Metrics and logs use the name.',
-    {},
-    (written: Loose<Record<string, AuthorizationServerFile>>) => written,
+    authorizationServer,
+    { form: 'map of name → [server](#keys-authorization-server)' },
   ),
   session: section('Definition of a session, beside its subject token.', {
     header: headerName('Header with the session id. A session is always bound to the subject token as well.', {

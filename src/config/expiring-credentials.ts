@@ -29,8 +29,7 @@ export function expiringCredentials({ routes, authorizationServers, intercept }:
 
 function ofServer({ name, clientAuth, tls }: AuthorizationServer): ExpiringCredential[] {
   const whose = `authorization server "${name}"`;
-  const written = clientAuth.method === 'client_assertion' ? clientAuth.clientAssertion : undefined;
-  const assertion = written === undefined || 'authorizationServer' in written ? undefined : written;
+  const assertion = clientAuth.method === 'client_assertion' ? clientAuth.clientAssertion : undefined;
   const signing = clientAuth.method === 'private_key_jwt' ? clientAuth.certificate : undefined;
   return [
     ...token(`client assertion of ${whose}`, assertion),

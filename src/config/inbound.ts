@@ -3,11 +3,11 @@ import { isLocal, type Listen, reaches, readFreeListen, readListen } from './add
 import type { ServerScope } from './authorization-server.ts';
 import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
 import { readHeaderName } from './header-names.ts';
-import { emptyWithout, optional, type Place, required, section, type ValueOf, valueKey } from './key.ts';
+import { optional, type Place, required, section, type ValueOf, valueKey, withFallback } from './key.ts';
 import { choice, flag, headerNameSchema, list, nonEmptyText, oneOrMany, text } from './kinds.ts';
 import { isLoopback } from './loopback.ts';
 import { readPathPrefix } from './matching.ts';
-import type { Upstream } from './route.ts';
+import type { Upstream } from './urls.ts';
 import { readHttpUrl } from './urls.ts';
 import { checkKeysUrl, introspection, jwksUri, resolveVerification, type SubjectVerification } from './verification.ts';
 
@@ -130,7 +130,7 @@ export const inbound = optional(
         },
         readOpenPath,
       ),
-      claims: emptyWithout(
+      claims: withFallback(
         valueKey(
           z.record(headerNameSchema.meta({ description: 'Header for the claim.' }), nonEmptyText),
           'map of header → claim',

@@ -2,7 +2,7 @@ import { relative } from 'node:path';
 import * as z from 'zod';
 import { collide, readListen, type TcpListen } from './addresses.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
-import { emptyWithout, optional, type Scope, section, type ValueOf, valueKey } from './key.ts';
+import { optional, type Scope, section, type ValueOf, valueKey, withFallback } from './key.ts';
 import { address, fileSource, folder } from './kinds.ts';
 import type { WrittenFile } from './sources.ts';
 
@@ -88,7 +88,7 @@ export const intercept = optional(
         default: '/run/cambist/trust',
         page: 'intercept.md#the-trust-folder',
       }),
-      listen: emptyWithout(
+      listen: withFallback(
         valueKey(
           z.array(address('Address: `host:port`.').schema).max(100),
           'list of addresses',

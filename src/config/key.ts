@@ -107,8 +107,8 @@ export function required<Written, Value, Unit extends string>(
   return { ...key, isRequired: true, fallback: undefined } as Key<Written, Exclude<Value, undefined>, Unit>;
 }
 
-/** A key whose value is an empty list without it. */
-export function emptyWithout<Written, Value, Unit extends string>(
+/** A key that has this value without it, which neither editors nor the docs show as a default. */
+export function withFallback<Written, Value, Unit extends string>(
   key: Key<Written, Value, Unit>,
   fallback: Written,
 ): Key<Written, Exclude<Value, undefined>, Unit> {
@@ -119,7 +119,7 @@ export function emptyWithout<Written, Value, Unit extends string>(
 export function optional<Written, Value, Unit extends string>(
   key: Key<Written, Value, Unit>,
 ): Key<Written, Value | undefined, Unit> {
-  return { ...key, fallback: undefined };
+  return { ...key, isRequired: false, fallback: undefined };
 }
 
 /** A place in the file, and the other parts that it is read with. */
@@ -165,6 +165,7 @@ export function mapKey<Written, Value>(
   error: string,
   description: string,
   entry: Key<Written, Value>,
+  rules: About = {},
 ): Key<Readonly<Record<string, Written | undefined>>, readonly (Value & { readonly name: string })[]> {
   const schema = z.record(z.string().regex(form, { error }), entry.schema);
   const read = (all: Readonly<Record<string, Written | undefined>>, node: ConfigNode, scope: Scope) =>
@@ -172,7 +173,7 @@ export function mapKey<Written, Value>(
       const value = written === undefined ? undefined : entry.read(written, node.at(name), scope);
       return value === undefined ? [] : [{ ...value, name }];
     });
-  return { ...valueKey(schema, '', description, {}, read), keys: { '*': entry } } as ReturnType<
+  return { ...valueKey(schema, '', description, rules, read), keys: { '*': entry } } as ReturnType<
     typeof mapKey<Written, Value>
   >;
 }
@@ -183,6 +184,61 @@ export function schemaOf(keys: Keys) {
     isRequired ? schema : schema.optional(),
   ]);
   return z.strictObject(Object.fromEntries(shape) as Record<string, z.ZodType>);
+}
+
+type Variants = Readonly<Record<string, Keys>>;
+type KeysOf<All extends Variants> = All[keyof All] extends infer Each
+  ? Each extends Keys
+    ? Written<Each>
+    : never
+  : never;
+type Merged<Union> = (Union extends unknown ? (each: Union) => void : never) extends (all: infer All) => void
+  ? All
+  : never;
+
+/** A map whose first key names one of several sets of the others. */
+export function variants<const Tag extends string, const All extends Variants>(
+  tag: Tag,
+  about: string,
+  description: string,
+  all: All,
+): Key<
+  { readonly [Name in Tag]?: (keyof All & string) | undefined } & Merged<KeysOf<All>>,
+  { [Name in keyof All & string]: { readonly [Key in Tag]: Name } & Values<All[Name]> }[keyof All & string]
+> {
+  const words = Object.keys(all);
+  const tagKey = required(valueKey(z.enum(words), '', about, {}, (written: string) => written));
+  const others: Keys = Object.assign({}, ...Object.values(all));
+  const keys = {
+    [tag]: tagKey,
+    ...Object.fromEntries(Object.entries(others).map(([name, key]) => [name, optional(key)])),
+  };
+  const read = (written: Readonly<Record<string, unknown>>, node: ConfigNode, scope: Scope) => {
+    const word = written[tag];
+    const own = typeof word === 'string' ? all[word] : undefined;
+    if (own === undefined) return undefined;
+    for (const [name, { isRequired }] of Object.entries(own)) {
+      if (isRequired && written[name] === undefined && !node.at(name).broken) {
+        node.error(`missing key "${name}": ${tag} "${word}" needs it`);
+      }
+    }
+    for (const name of Object.keys(written)) {
+      if (name === tag || name in own || written[name] === undefined) continue;
+      const owners = words.filter((each) => name in (all[each] ?? {}));
+      node
+        .at(name)
+        .error(
+          `has no meaning for ${tag} "${word}", only for ${owners.join(', ')}: remove it, or change the ${tag}`,
+          'key',
+        );
+    }
+    const values = readAll(own, written as never, node, scope);
+    return isComplete(own, values) ? { [tag]: word, ...values } : undefined;
+  };
+  return {
+    ...valueKey(schemaOf(keys), '', description, {}, read),
+    keys,
+  } as unknown as ReturnType<typeof variants<Tag, All>>;
 }
 
 /** Reads all keys, in their order. Defaults apply to those that are not in the file. */

@@ -3,7 +3,7 @@ import type { CredentialSource } from '../secrets/credential.ts';
 import { LISTEN_FORM, readListen } from './addresses.ts';
 import { type ConfigNode, formatPath, type Reading, readEach, valueOrReport } from './config-node.ts';
 import { readHeaderName } from './header-names.ts';
-import { type About, emptyWithout, type Key, type Scope, schemaOf, valueKey, withUnit } from './key.ts';
+import { type About, type Key, type Scope, schemaOf, valueKey, withFallback, withUnit } from './key.ts';
 import type { TlsFiles, WrittenFile, WrittenSource, WrittenTls } from './sources.ts';
 import { readScope, toList } from './targets.ts';
 import { DURATION, parseDuration, parseSize, SIZE, TOKEN_TYPES, tokenTypeUrn } from './units.ts';
@@ -99,7 +99,7 @@ export function list<Entry, const Rules extends About>(
 ) {
   const each = (written: readonly (string | undefined)[], node: ConfigNode): readonly Entry[] =>
     readEach(written, node, read);
-  return emptyWithout(valueKey(z.array(entry).max(100), 'list', description, rules, each), []);
+  return withFallback(valueKey(z.array(entry).max(100), 'list', description, rules, each), []);
 }
 
 export function address<const Rules extends About>(description: string, rules = {} as Rules) {

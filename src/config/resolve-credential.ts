@@ -4,8 +4,9 @@ import { DEFAULTS } from './defaults.ts';
 import type { Loose } from './loose.ts';
 import { type ChainKeys, resolveChain } from './resolve-chain.ts';
 import type { RouteKeys } from './resolve-route-keys.ts';
-import type { Chain, Credential, TokenTarget, Upstream } from './route.ts';
+import type { Chain, Credential, TokenTarget } from './route.ts';
 import type { DefaultsFile } from './schema-route.ts';
+import type { Upstream } from './urls.ts';
 import { canonicalUri } from './urls.ts';
 
 /**

@@ -7,10 +7,11 @@ import { resolveCredential } from './resolve-credential.ts';
 import { resolveMatch } from './resolve-match.ts';
 import { type RouteKeys, readRouteKeys } from './resolve-route-keys.ts';
 import { resolveSubject, type SubjectUse } from './resolve-subject.ts';
-import type { ConsentRules, Match, Route, Upstream } from './route.ts';
+import type { ConsentRules, Match, Route } from './route.ts';
 import type { RouteFile } from './schema-route.ts';
 import type { Sources } from './sources.ts';
 import { defaultDuration, parseSize } from './units.ts';
+import type { Upstream } from './urls.ts';
 import { readHttpUrl, toUpstream } from './urls.ts';
 
 /** Parts of the config that a route refers to. */

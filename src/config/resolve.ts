@@ -1,5 +1,10 @@
 import { collide, isLocal, type Listen, reaches } from './addresses.ts';
-import type { AuthorizationServer, ServerScope, Servers } from './authorization-server.ts';
+import {
+  type AuthorizationServer,
+  authorizationServer,
+  type ServerScope,
+  type Servers,
+} from './authorization-server.ts';
 import { type Config, type ConfigFile, KEYS } from './config.ts';
 import { type ConfigNode, formatPath } from './config-node.ts';
 import { DEFAULTS } from './defaults.ts';
@@ -7,7 +12,6 @@ import { refuseSharedHeaders } from './header-names.ts';
 import { type Draft, readAll } from './key.ts';
 import { readConnectAuthority } from './matching.ts';
 import { needsCaller } from './needs-caller.ts';
-import { resolveAuthorizationServer } from './resolve-authorization-server.ts';
 import { combinationsOf } from './resolve-match.ts';
 import { type RouteDraft, resolveRoute } from './resolve-route.ts';
 import { readRouteKeys } from './resolve-route-keys.ts';
@@ -18,7 +22,7 @@ import { introspectingServers, signallingServers, usedServerNames } from './used
 export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sources): Config | undefined {
   const servers = resolveServers(file, root, sources);
   const scope: ServerScope = { sources, servers, listeners: new Map() };
-  const { interaction, limits, ...read } = readAll(KEYS, file, root, scope);
+  const { interaction, limits, ...read } = readAll(KEYS, { ...file, authorization_servers: undefined }, root, scope);
   const { listen, admin, inbound, signals, intercept, forwardProxy } = read;
   if (listen !== undefined && admin !== undefined && collide(listen, admin)) {
     root.at(file.admin === undefined ? 'listen' : 'admin').error('listen and admin have the same address: change one');
@@ -67,18 +71,20 @@ function warnOfNoInterception(intercept: unknown, drafts: readonly RouteDraft[],
 }
 
 /** In the order of the file. Servers that others issue client assertions for are read after the others. */
-function resolveServers(file: ConfigFile, root: ConfigNode, sources: Sources) {
+function resolveServers(file: ConfigFile, root: ConfigNode, sources: Sources): Servers {
   const node = root.at('authorization_servers');
   const entries = Object.entries(file.authorization_servers ?? {});
-  const issuers = new Map<string, AuthorizationServer | undefined>();
-  const read = ([name, written]: (typeof entries)[number], from: typeof issuers) =>
-    written === undefined ? undefined : resolveAuthorizationServer(name, written, node.at(name), sources, from);
-  for (const entry of entries) {
-    if (entry[1]?.client_auth?.from === undefined) issuers.set(entry[0], read(entry, new Map()));
-  }
-  return new Map(
-    entries.map((entry) => [entry[0], issuers.has(entry[0]) ? issuers.get(entry[0]) : read(entry, issuers)]),
-  );
+  const read = (isLate: boolean, servers: Servers) =>
+    entries
+      .filter(([, written]) => (written?.client_auth?.from !== undefined) === isLate)
+      .map(([name, written]): [string, AuthorizationServer | undefined] => {
+        const scope: ServerScope = { sources, servers, listeners: new Map() };
+        const server = written && authorizationServer.read(written, node.at(name), scope);
+        return [name, server && { name, ...server }];
+      });
+  const issuers = new Map(read(false, new Map()));
+  const all = new Map([...issuers, ...read(true, issuers)]);
+  return new Map(entries.map(([name]) => [name, all.get(name)]));
 }
 
 /** With this much of `max_in_flight`, one backend that hangs leaves room for the others. */

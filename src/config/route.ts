@@ -1,6 +1,7 @@
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
 import type { TlsFiles } from './sources.ts';
+import type { Upstream } from './urls.ts';
 
 /**
  * Check of the `aud` of an issued JWT. A list: `aud` must contain one of these. `only`: it must also contain nothing else.
@@ -131,17 +132,6 @@ export interface Conditions {
   readonly mcpMethods: readonly string[] | undefined;
   /** Patterns of the tool, prompt, resource or task that the message is about. */
   readonly mcpNames: readonly string[] | undefined;
-}
-
-export interface Upstream {
-  /** `scheme://host[:port]`, without a default port. */
-  readonly origin: string;
-  /** `host[:port]`: the `Host` header of upstream requests. */
-  readonly host: string;
-  /** Path of the Unix socket to connect to, in place of the origin's host. */
-  readonly socketPath?: string;
-  /** Replaces the matched prefix: `''` or `/…`, as written in the file. */
-  readonly path: string;
 }
 
 export interface Route {

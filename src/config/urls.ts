@@ -1,6 +1,16 @@
 import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
 import { mayUsePlainHttp } from './plain-http.ts';
-import type { Upstream } from './route.ts';
+
+export interface Upstream {
+  /** `scheme://host[:port]`, without a default port. */
+  readonly origin: string;
+  /** `host[:port]`: the `Host` header of upstream requests. */
+  readonly host: string;
+  /** Path of the Unix socket to connect to, in place of the origin's host. */
+  readonly socketPath?: string;
+  /** Replaces the matched prefix: `''` or `/…`, as written in the file. */
+  readonly path: string;
+}
 
 interface HttpUrl {
   /** `scheme://host[:port]`, without a default port. */

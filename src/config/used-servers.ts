@@ -19,8 +19,7 @@ function withIssuer(server: AuthorizationServer): AuthorizationServer[] {
 
 /** The issuer of the client assertion for a server. Undefined if cambist authenticates itself by other means. */
 export function assertionFrom({ clientAuth }: AuthorizationServer): AssertionFrom | undefined {
-  if (clientAuth.method !== 'client_assertion') return undefined;
-  return 'authorizationServer' in clientAuth.clientAssertion ? clientAuth.clientAssertion : undefined;
+  return clientAuth.method === 'client_assertion' ? clientAuth.from : undefined;
 }
 
 /** The authorization servers that are asked about subject tokens. */

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Config } from '../config/config.ts';
 import type { Inbound } from '../config/inbound.ts';
-import type { Upstream } from '../config/route.ts';
+import type { Upstream } from '../config/urls.ts';
 import { limitConnections } from '../listeners/limit-connections.ts';
 import { openListener } from '../listeners/listen.ts';
 import { logAcceptErrors, reachedLimit } from '../listeners/open-files.ts';

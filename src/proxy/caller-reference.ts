@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net';
 import { withBrackets } from '../config/brackets.ts';
 import { isLoopback } from '../config/loopback.ts';
-import type { Route, Upstream } from '../config/route.ts';
+import type { Route } from '../config/route.ts';
+import type { Upstream } from '../config/urls.ts';
 import { CambistError } from '../errors.ts';
 import {
   addressedAuthority,

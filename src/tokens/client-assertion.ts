@@ -93,7 +93,7 @@ export async function readAssertion(
   credentialRead: CredentialRead,
 ): Promise<string> {
   const what = `client assertion of authorization server "${server.name}"`;
-  if ('authorizationServer' in auth.clientAssertion) throw unavailable(`${what}: it was not requested`);
+  if (auth.clientAssertion === undefined) throw unavailable(`${what}: it was not requested`);
   const text = (await readCredential(auth.clientAssertion, what)).reveal().trim();
   if (!isB64Token(text)) throw unavailable(`${what}: the file contains no token: check the path`);
   const exp: unknown = readClaims(text)?.exp;

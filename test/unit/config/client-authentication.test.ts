@@ -58,12 +58,13 @@ test('reads each method of client authentication', () => {
       'method: client_assertion\nclient_assertion: { file: /a }\n',
       {
         clientAssertion: { file: '/a' },
+        from: undefined,
         clientAssertionType: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
       },
     ],
     [
       'method: client_assertion\nclient_assertion: { file: /a }\nclient_assertion_type: urn:x:y\n',
-      { clientAssertion: { file: '/a' }, clientAssertionType: 'urn:x:y' },
+      { clientAssertion: { file: '/a' }, from: undefined, clientAssertionType: 'urn:x:y' },
     ],
   ] as const;
   for (const [lines, expected] of cases) {

@@ -1,4 +1,5 @@
-import type { Match, Route, Upstream } from '../../../src/config/route.ts';
+import type { Match, Route } from '../../../src/config/route.ts';
+import type { Upstream } from '../../../src/config/urls.ts';
 import { routeOf as anyRoute } from '../tokens/sample.ts';
 
 /** A route with these parts, without a credential. */

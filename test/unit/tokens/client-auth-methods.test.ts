@@ -68,7 +68,7 @@ test('refuses a secret that cannot sign without quoting it', async (t) => {
 });
 
 function assertionFile(file: string, clientAssertionType = JWT_BEARER): ClientAuth {
-  return { method: 'client_assertion', clientAssertion: { file }, clientAssertionType };
+  return { method: 'client_assertion', clientAssertion: { file }, from: undefined, clientAssertionType };
 }
 
 test('sends an assertion from a file with its type, and reports its expiry', async (t) => {
