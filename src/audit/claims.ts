@@ -1,6 +1,6 @@
 import { shortened } from '../observability/shortened.ts';
 import type { TokenClaims } from '../observability/token-observer.ts';
-import { isLikeToken } from '../secrets/like-a-token.ts';
+import { hidesToken } from '../secrets/like-a-token.ts';
 
 /** A claim as a record has it. */
 type ClaimValue = string | number | boolean | readonly (string | number | boolean)[] | ActorClaims;
@@ -79,6 +79,6 @@ function scalar(name: string, value: unknown, pseudonymize: Pseudonymize): strin
 
 /** Shortens a long text. Undefined for one that looks like a token. */
 export function boundedText(text: string): string | undefined {
-  if (isLikeToken(text)) return undefined;
+  if (hidesToken(text)) return undefined;
   return text.length <= MAX_TEXT_LENGTH ? text : `${shortened(text, MAX_TEXT_LENGTH)}…`;
 }

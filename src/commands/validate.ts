@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import type { Config } from '../config/config.ts';
 import { type ConfigMapEntry, configMapEntries } from '../config/config-map.ts';
 import { byPosition } from '../config/config-node.ts';
+import { readDocument } from '../config/document.ts';
 import { checkConfig, type LoadedConfig, readConfigText } from '../config/load.ts';
 import type { Problem } from '../config/problem.ts';
 import { printable, printableJson } from '../observability/printable.ts';
@@ -56,13 +57,34 @@ async function validateText(text: string, file: string): Promise<Validated[]> {
   );
 }
 
-/** Checks a config, and its hosts by the certificate authority that agents trust, if it is on this machine. */
+/**
+ * Checks a config, and what only this command tells: token endpoints that metadata could contest, and hosts that the certificate
+ * authority excludes, if agents trust one on this machine.
+ */
 async function check(text: string, file: string): Promise<LoadedConfig> {
-  const loaded = await checkConfig(text, file);
-  if (loaded.config?.intercept === undefined) return loaded;
-  const { excludedHostProblems } = await import('../intercept/excluded-host-problems.ts');
-  const excluded = await excludedHostProblems(loaded.config, loaded.config.intercept, text, file);
-  return { ...loaded, problems: [...loaded.problems, ...excluded].toSorted(byPosition) };
+  const { config, problems } = await checkConfig(text, file);
+  if (config === undefined) return { config, problems };
+  const found = [...problems, ...contestedEndpointProblems(config, text, file)];
+  if (config.intercept !== undefined) {
+    const { excludedHostProblems } = await import('../intercept/excluded-host-problems.ts');
+    found.push(...(await excludedHostProblems(config, config.intercept, text, file)));
+  }
+  return { config, problems: found.toSorted(byPosition) };
+}
+
+/** If the metadata of two issuers names the same token endpoint, the first one read keeps it. */
+function contestedEndpointProblems({ authorizationServers }: Config, text: string, file: string): readonly Problem[] {
+  const discovered = authorizationServers.filter(({ tokenEndpoint }) => tokenEndpoint === undefined);
+  if (new Set(discovered.map(({ issuer }) => issuer)).size < 2) return [];
+  const { problems } = readDocument(text, file);
+  const names = discovered.map(({ name }) => `"${name}"`).join(', ');
+  problems.root
+    .at('authorization_servers')
+    .warn(
+      `metadata of one could name the token endpoint of another and stop it: set token_endpoint of ${names}`,
+      'key',
+    );
+  return problems.sorted();
 }
 
 function failed(file: string, message: string): LoadedConfig {

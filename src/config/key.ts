@@ -20,7 +20,7 @@ export interface Key<Written, Value, Unit extends string = ''> {
   /** Suffix of the property in the config: `max_age` becomes `maxAgeMs`. */
   readonly unit: Unit;
   readonly isRequired: boolean;
-  /** What applies without the key, as it would be written. Undefined: nothing. */
+  /** The written value that applies without the key. Undefined: nothing. */
   readonly fallback: unknown;
   /** The keys of a map that has some of its own. */
   readonly keys: Keys | undefined;
@@ -28,7 +28,7 @@ export interface Key<Written, Value, Unit extends string = ''> {
   read(written: Written, node: ConfigNode, scope: Scope): Value | undefined;
 }
 
-/** What is said of a key beside its description. */
+/** The facts about a key beside its description. */
 export interface About {
   /** Shown by editors and in the docs. */
   readonly default?: unknown;
@@ -38,7 +38,7 @@ export interface About {
   readonly form?: string;
   /** The page and heading that explain the key, for the docs. */
   readonly page?: string;
-  /** What applies without the key, for the docs, where it is not one value. */
+  /** The default, for the docs, where it is not one value. */
   readonly without?: string;
   /** A change takes effect at the next restart; or only that the key is new or gone does. */
   readonly restart?: 'change' | 'presence';

@@ -15,8 +15,14 @@ import { needsCaller } from './needs-caller.ts';
 import { combinationsOf } from './resolve-match.ts';
 import { type RouteDraft, resolveRoute } from './resolve-route.ts';
 import { readRouteKeys } from './resolve-route-keys.ts';
+import type { Route } from './route.ts';
 import type { Sources } from './sources.ts';
-import { introspectingServers, signallingServers, usedServerNames } from './used-servers.ts';
+import {
+  introspectingServers,
+  routesUnawareOfDisabledUsers,
+  signallingServers,
+  usedServerNames,
+} from './used-servers.ts';
 
 /** Makes the config from a file whose shape has been checked. Undefined after an error, which is reported to `root`. */
 export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sources): Config | undefined {
@@ -40,9 +46,11 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
   warnOfNoInterception(intercept, drafts, root);
   warnOfUnusedServers(servers, drafts, { inbound, signals }, root);
   warnOfLoops(listen, drafts);
+  if (file.inbound !== undefined) warnOfLostCallers(drafts);
   warnOfOpenSecrets([...(listen === undefined ? [] : [listen]), ...(intercept?.listen ?? [])], drafts);
   const authorizationServers = [...servers.values()].filter((server) => server !== undefined);
   const routes = drafts.map(({ route }) => route).filter((route) => route !== undefined);
+  warnOfUnseenRevocations({ signals }, routes, root);
   const origins = new Set(routes.map(({ upstream }) => upstream.origin));
   if (root.broken || limits === undefined) return undefined;
   const upstreams = origins.size + (forwardProxy?.connect.length ?? 0);
@@ -197,11 +205,41 @@ function warnOfUnusedServers(
   }
 }
 
+function warnOfUnseenRevocations({ signals }: Pick<Config, 'signals'>, routes: readonly Route[], root: ConfigNode) {
+  for (const { name, issuer } of signals?.transmitters ?? []) {
+    const unaware = routesUnawareOfDisabledUsers(issuer, routes);
+    if (unaware.length === 0) continue;
+    root
+      .at('signals', 'transmitters', name)
+      .warn(
+        `Keycloak sends no signal about disabled and deleted users, so routes serve them until cached tokens expire: set subject_token.verify.introspection for ${unaware.map((name) => `"${name}"`).join(', ')}`,
+        'key',
+      );
+  }
+}
+
 /** A request in a loop matches a route again and again, until `limits.max_in_flight` refuses it. */
 function warnOfLoops(listen: Listen | undefined, drafts: readonly RouteDraft[]) {
   for (const { route, node } of drafts) {
     if (listen === undefined || route === undefined || !reaches(listen, route.upstream.origin)) continue;
     node.at('upstream').warn('is the address of cambist itself, so requests would loop: set the URL of the backend');
+  }
+}
+
+/** Agents send these before they have a caller. */
+const CALLERLESS = /^(?:initialize|notifications\/initialized|ping|server\/discover|[a-z/]+\/list)$/;
+
+/** With `inbound`, every other request without a caller may be one whose handle the agent lost. */
+function warnOfLostCallers(drafts: readonly RouteDraft[]) {
+  for (const { route, node } of drafts) {
+    if (route?.credential.kind !== 'exchange' || route.credential.onMissingSubject === 'deny') continue;
+    if (route.match.conditions?.mcpMethods?.every((method) => CALLERLESS.test(method)) === true) continue;
+    node
+      .at('on_missing_subject')
+      .warn(
+        'with inbound, a call whose handle the agent loses gets the token of cambist itself in place of a 401: remove it, ' +
+          'or limit the route to handshakes and lists by mcp_method',
+      );
   }
 }
 

@@ -1,6 +1,7 @@
 import type { AssertionFrom, AuthorizationServer } from './authorization-server.ts';
 import type { Config } from './config.ts';
-import type { Credential } from './route.ts';
+import { readsCaller } from './needs-caller.ts';
+import type { Credential, Route } from './route.ts';
 import type { SubjectVerification } from './verification.ts';
 
 /** The authorization servers that a credential uses, in the order of their requests. */
@@ -41,4 +42,17 @@ export function signallingServers({ signals }: Pick<Config, 'signals'>): Authori
 /** Names of the authorization servers that a credential uses. */
 export function usedServerNames(credential: Credential): string[] {
   return usedServers(credential).map(({ name }) => name);
+}
+
+/**
+ * The names of the routes that serve disabled and deleted users of this issuer until cached tokens expire: Keycloak sends no signal
+ * about them, and these routes do not introspect. Empty where the issuer is not a Keycloak.
+ */
+export function routesUnawareOfDisabledUsers(issuer: string, routes: readonly Route[]): string[] {
+  if (!new URL(issuer).pathname.includes('/realms/')) return [];
+  const isOfIssuer = ({ credential, subjectToken: { verify } }: Route): boolean =>
+    verify === undefined
+      ? credential.kind === 'exchange' && usedServers(credential).some((server) => server.issuer === issuer)
+      : verify.issuer === issuer && verify.introspection === undefined;
+  return routes.filter((route) => readsCaller(route) && isOfIssuer(route)).map(({ name }) => name);
 }

@@ -3,7 +3,7 @@ import type { Route, TokenCredential } from '../config/route.ts';
 import { usedServers } from '../config/used-servers.ts';
 import type { CambistError } from '../errors.ts';
 import { firstLegTarget } from '../tokens/chain.ts';
-import { readClaims } from '../tokens/claims.ts';
+import { isAmbiguousJwt, readClaims } from '../tokens/claims.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import { obtainSecret } from '../tokens/route-secret.ts';
 import { findRepeated, type SentValue } from '../tokens/sent-values.ts';
@@ -140,7 +140,17 @@ async function judge(
   const secondLeg = chain !== undefined && server === credential.authorizationServer;
   const refusal = oauthErrorOf(last, [...sentIn(last), ...personalValues(claims)]);
   if (refusal !== undefined)
-    return [exchangeErrorFinding({ server, request: last, refusal, subject: claims, secondLeg, show: showShortAscii })];
+    return [
+      exchangeErrorFinding({
+        server,
+        request: last,
+        refusal,
+        subject: claims,
+        secondLeg,
+        hasSucceeded: false,
+        show: showShortAscii,
+      }),
+    ];
   const token = issuedTokenOf(last);
   if (token === undefined)
     return [failure === undefined || last.status >= 500 ? unavailableFinding(last) : unusableResponse(failure)];
@@ -149,6 +159,7 @@ async function judge(
     target: chain !== undefined && !secondLeg ? firstLegTarget(chain, credential.target) : credential.target,
     request: last,
     claims: readClaims(token),
+    ambiguous: isAmbiguousJwt(token),
     subject: claims,
     repeated: findRepeated(token, [...requests.flatMap(sentIn), ...sentByCaller(subject)]),
     show: showShortAscii,

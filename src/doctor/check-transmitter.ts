@@ -1,8 +1,10 @@
+import type { Route } from '../config/route.ts';
 import type { Transmitter } from '../config/signals.ts';
+import { routesUnawareOfDisabledUsers } from '../config/used-servers.ts';
 import { createOwnTokens } from '../tokens/own-tokens.ts';
 import { issuerPeer } from '../tokens/peers.ts';
 import type { CheckContext } from './check-context.ts';
-import { type Found, fine, problem } from './finding.ts';
+import { type Found, fine, listed, problem, warning } from './finding.ts';
 
 /** Polls a transmitter once, as the proxy does, and acknowledges no event. Transmitters that only send are not checked. */
 export async function checkTransmitter(
@@ -27,4 +29,16 @@ export async function checkTransmitter(
   const { cause, fix } = failure;
   const why = `${failure.problem}: ${cause}`;
   found(problem('transmitter_unavailable', `signals of transmitter "${name}" do not arrive`, { why, fix }));
+}
+
+/** Warns where a transmitter is a Keycloak, whose signals leave out some revocations. */
+export function checkUnseenRevocations({ issuer }: Transmitter, routes: readonly Route[], found: Found): void {
+  const unaware = routesUnawareOfDisabledUsers(issuer, routes);
+  if (unaware.length === 0) return;
+  found(
+    warning('users_not_signalled', `${listed(unaware)} serve disabled and deleted users until cached tokens expire`, {
+      why: 'Keycloak sends no signal when an administrator disables or deletes a user',
+      fix: 'set subject_token.verify.introspection, with a short cache',
+    }),
+  );
 }

@@ -3,7 +3,7 @@ import type { Diagnosis } from '../errors.ts';
 import { redact } from '../observability/logged-error.ts';
 import type { RefusedToken } from '../proxy/backend-failure.ts';
 import { bareToken } from '../tokens/b64-token.ts';
-import { readClaims } from '../tokens/claims.ts';
+import { isAmbiguousJwt, readClaims } from '../tokens/claims.ts';
 import type { FailedDiscovery, FailedTokenRequest, FailedVerification } from '../tokens/diagnosis.ts';
 import { findRepeated, hideCredentials, type SentValue, sentInAuthorization } from '../tokens/sent-values.ts';
 import type { Grant } from '../tokens/token-request.ts';
@@ -74,7 +74,7 @@ export function unreachable(route: Route, error: Error): Diagnosis | undefined {
 }
 
 function tokenRequestFinding(failed: FailedTokenRequest): Finding | undefined {
-  const { server, request, grant, url, sent, response, failure, failedAtMs } = failed;
+  const { server, request, grant, url, sent, response, failure, failedAtMs, hasSucceeded } = failed;
   if (response === undefined) {
     if (failure.code !== 'ERR_STS_UNAVAILABLE') return undefined;
     return connectionFinding({ url, error: failure.cause, ...settingsOfServer(server) });
@@ -87,13 +87,14 @@ function tokenRequestFinding(failed: FailedTokenRequest): Finding | undefined {
   const refusal = oauthErrorOf(recorded, sent);
   if (refusal !== undefined) {
     const secondLeg = grant.kind === 'jwt_bearer' && grant.from === 'chain';
-    return exchangeRefusal({ server, request: recorded, refusal, subject, secondLeg, show });
+    return exchangeRefusal({ server, request: recorded, refusal, subject, secondLeg, hasSucceeded, show });
   }
   const token = issuedTokenOf(recorded);
   if (token === undefined) return failure.code === 'ERR_STS_UNAVAILABLE' ? unavailableFinding(recorded) : undefined;
   const { target, earlier } = request;
   const repeated = findRepeated(token, [...sent, ...(earlier?.values ?? [])], earlier?.digests);
-  const issued = { server, target, request: recorded, claims: readClaims(token), subject, repeated, show };
+  const read = { claims: readClaims(token), ambiguous: isAmbiguousJwt(token) };
+  const issued = { server, target, request: recorded, ...read, subject, repeated, show };
   return issuedFindings(issued).find(({ severity }) => severity === 'error');
 }
 

@@ -109,7 +109,7 @@ export function resourceRefused({ request, refusal }: FailedExchange): Finding |
     /\bresource\b/i.test(refusal.description) && /invalid_request|invalid_target|INVALID_ARGUMENT/.test(refusal.error);
   if (refusal.error !== 'invalid_target' && !named && !/AADSTS901002/.test(refusal.description)) return undefined;
   return problem('resource_refused', `the resource ${listed(sent)} is refused`, {
-    why: 'the server does not know this resource; some servers (ZITADEL, authentik, Entra, Google) refuse any resource',
+    why: 'probably the server does not know this resource, or does not allow it for this user; some servers (ZITADEL, authentik, Entra, Google) refuse any resource',
     fix: "name the backend by the route's audience or scope and set resource: [], or register the resource at the server (PingFederate: among the resource URIs of its access token manager)",
   });
 }
@@ -134,7 +134,7 @@ export function target({ request, refusal }: FailedExchange): Finding | undefine
     why:
       asked.length > 1
         ? 'many servers accept one audience at a time'
-        : 'the server does not know it, or does not allow it for this client',
+        : 'probably the server does not know it, or does not allow it for this client or this user',
     fix: "set the route's audience to the server's name of the backend (Okta: the audience of the authorization server; authentik: the client id of its provider), and allow this client to request it",
   });
 }

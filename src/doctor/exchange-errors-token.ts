@@ -4,9 +4,9 @@ import { type FailedExchange, inOrder, isEntra } from './oauth-error.ts';
 
 /** The caller's token is not for the client that exchanges it. */
 export function subjectAudience(failed: FailedExchange): Finding | undefined {
-  const { server, subject, refusal, show } = failed;
+  const { server, subject, refusal, show, hasSucceeded } = failed;
   const aud = subject?.aud === undefined ? 'has no readable "aud"' : `is for ${listed([subject.aud].flat(), show)}`;
-  const what = `cambist may not exchange the caller's token because of its audience`;
+  const what = "cambist may not exchange the caller's token because of its audience";
   if (/audience in (the )?ID token/i.test(refusal.description)) {
     return problem('subject_audience_refused', what, {
       why: `it ${aud}, but the provider in the workload identity pool allows other audiences`,
@@ -18,13 +18,16 @@ export function subjectAudience(failed: FailedExchange): Finding | undefined {
       refusal.description,
     );
   const likely =
+    !hasSucceeded &&
     refusal.error === 'access_denied' &&
     subject?.aud !== undefined &&
     server.clientId !== undefined &&
     ![subject.aud].flat().includes(server.clientId);
   if (!stated && !(likely && !isDexOnToken(failed))) return undefined;
-  return problem('subject_audience_lacks_client', what, {
-    why: `it ${aud}, but the server requires "${server.clientId}" among its audiences`,
+  return problem('subject_audience_lacks_client', stated ? what : "cambist may not exchange the caller's token", {
+    why: stated
+      ? `it ${aud}, but the server requires "${server.clientId}" among its audiences`
+      : `it ${aud}: probably the server requires "${server.clientId}" among its audiences, or it refuses this user`,
     fix: isEntra(failed)
       ? `let the agent sign in for the scope api://${server.clientId}/.default, not for Graph or for itself`
       : `add "${server.clientId}" to the audience of the tokens of the client that callers sign in to (Keycloak: an audience mapper there)`,

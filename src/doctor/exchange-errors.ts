@@ -56,6 +56,7 @@ const CAUSES: readonly Cause[] = [
   subjectIssuer,
   onBehalfOf,
   scopeFormat,
+  callerRefused,
   resourceRefused,
   vaultConnection,
   userConsent,
@@ -80,6 +81,15 @@ const CAUSES: readonly Cause[] = [
 function noOAuthError({ request, refusal }: FailedExchange): Finding | undefined {
   const isEmpty = refusal.error === '' && refusal.description === '' && refusal.status !== 401;
   return isEmpty ? unavailableFinding(request) : undefined;
+}
+
+/** Groups and policies of users show in the same error codes as a wrong audience. */
+function callerRefused({ hasSucceeded, refusal }: FailedExchange): Finding | undefined {
+  if (!hasSucceeded || !/^(access_denied|invalid_target)$/.test(refusal.error)) return undefined;
+  return problem('caller_refused', `the server refuses this caller: ${shortAscii(refusal.shown)}`, {
+    why: 'the same exchange has succeeded for a caller since cambist started, so the client and the target are right',
+    fix: 'compare the groups, roles and consents of this user at the server',
+  });
 }
 
 function vaultConnection({ server, request, refusal }: FailedExchange): Finding | undefined {

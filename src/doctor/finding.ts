@@ -62,6 +62,7 @@ export const FINDING_CODES = [
   'introspection_unusable',
   'transmitter_reached',
   'transmitter_unavailable',
+  'users_not_signalled',
   // subject token
   'subject_token_read',
   'subject_token_missing',
@@ -110,11 +111,13 @@ export const FINDING_CODES = [
   'connection_refused_by_vault',
   'interaction_required',
   'access_denied',
+  'caller_refused',
   'refused_without_reason',
   'request_refused',
   // issued token
   'token_issued',
   'token_opaque',
+  'token_ambiguous',
   'token_unchanged',
   'response_unusable',
   'audience_matches',

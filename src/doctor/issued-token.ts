@@ -12,6 +12,8 @@ export interface IssuedExchange {
   readonly request: TokenResponse;
   /** Undefined if the token is opaque. */
   readonly claims: JWTPayload | undefined;
+  /** It has the form of a JWT whose audience cannot be checked. */
+  readonly ambiguous: boolean;
   readonly subject: JWTPayload | undefined;
   /** Name of the request's value that the token contains. */
   readonly repeated: string | undefined;
@@ -31,7 +33,8 @@ const SHOWN_CLAIMS: readonly string[] = 'iss aud azp client_id appid act may_act
 
 /** Checks whether an issued token is usable for its route. */
 export function issuedFindings(issued: IssuedExchange): Finding[] {
-  const { claims, repeated } = issued;
+  const { claims, repeated, ambiguous, target } = issued;
+  if (ambiguous && target.expectAudience !== 'any') return [AMBIGUOUS];
   const first: Finding =
     claims === undefined
       ? warning('token_opaque', 'an opaque token was issued: its audience cannot be checked', {
@@ -48,6 +51,11 @@ export function issuedFindings(issued: IssuedExchange): Finding[] {
     ...scopeFindings(issued),
   ];
 }
+
+const AMBIGUOUS = problem('token_ambiguous', 'the token has the form of a JWT, but its audience cannot be checked', {
+  why: 'its claims are not strict JSON with at most one "aud"; the route returns 502 ERR_ISSUED_TOKEN_AUDIENCE and forwards nothing',
+  fix: 'fix the claims at the server (a byte order mark, UTF-16, NaN, a second "aud"), or set expect_audience: any if it issues no JWTs',
+});
 
 function shownClaims(claims: JWTPayload): JWTPayload {
   const shown = Object.entries(claims).filter(([name]) => SHOWN_CLAIMS.includes(name));

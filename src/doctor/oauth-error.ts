@@ -21,6 +21,8 @@ export interface FailedExchange {
   readonly subject: JWTPayload | undefined;
   /** True for the second exchange of a chain. Its assertion comes from the first. */
   readonly secondLeg: boolean;
+  /** The same exchange has succeeded for a caller, so that the client and the target are right. */
+  readonly hasSucceeded: boolean;
   /** Writes a claim of the subject token, which any caller may have made up, for the place where it is shown. */
   readonly show: ShowClaim;
 }

@@ -14,7 +14,7 @@ import { checkRoute, type Prerequisites } from './check-route.ts';
 import { checkServer, rolesOf, type ServerHealth } from './check-server.ts';
 import { checkSharedCache, storeServersOf } from './check-shared-cache.ts';
 import { missingSubject, readRouteSubject, type SubjectTokenInput, usesCallerToken } from './check-subject.ts';
-import { checkTransmitter } from './check-transmitter.ts';
+import { checkTransmitter, checkUnseenRevocations } from './check-transmitter.ts';
 import type { Component, Finding, Found } from './finding.ts';
 import type { UsableKey } from './key-set.ts';
 
@@ -45,6 +45,7 @@ interface Run extends CheckOptions {
   readonly routes: readonly Route[];
   /** The rules for subject tokens, and for callers of the agent: once for all that share their keys, by the source of these. */
   readonly rules: ReadonlyMap<string, SubjectVerification>;
+  readonly keyChecks: Map<string, { findings: readonly Finding[]; keys: readonly UsableKey[] | undefined }>;
   readonly begin: Begin;
 }
 
@@ -60,6 +61,7 @@ export async function runChecks(options: CheckOptions): Promise<void> {
     ...options,
     routes,
     rules: rulesOf(routes, only === undefined ? config.inbound?.verify : undefined),
+    keyChecks: new Map(),
     begin(component, title) {
       reporter.section(component, title);
       return (finding) => reporter.finding(component, finding);
@@ -93,26 +95,48 @@ async function checkServers({
 }
 
 /** @returns the usable keys by their source */
-async function checkVerificationKeys({ config, rules: all, context, begin }: Run) {
+async function checkVerificationKeys(run: Run) {
+  const { rules: all, begin } = run;
   const keys = new Map<string, readonly UsableKey[]>();
   for (const [source, rules] of all) {
     const { issuer, introspection, jwksUri } = rules;
     if (introspection !== undefined && jwksUri === undefined) continue;
     const found = begin({ kind: 'issuer', name: issuer }, `keys of issuer "${issuer}", which verify subject tokens`);
-    const usable = await checkKeys(rules, config.authorizationServers, context, found);
+    const usable = await checkKeysOnce(rules, run, found);
     if (usable !== undefined) keys.set(source, usable);
   }
   return keys;
 }
 
-async function checkTransmitters({ config, context, begin }: Run): Promise<void> {
+/** The verifier keeps keys, and requests those that failed no sooner than a cooldown allows. So each source is read once. */
+async function checkKeysOnce(
+  rules: SubjectVerification,
+  { config, context, keyChecks }: Run,
+  found: Found,
+  at?: string,
+): Promise<readonly UsableKey[] | undefined> {
+  const source = keySourceOf(rules);
+  let check = keyChecks.get(source);
+  if (check === undefined) {
+    const findings: Finding[] = [];
+    const keys = await checkKeys(rules, config.authorizationServers, context, (one) => findings.push(one), at);
+    check = { findings, keys };
+    keyChecks.set(source, check);
+  }
+  check.findings.forEach(found);
+  return check.keys;
+}
+
+async function checkTransmitters(run: Run): Promise<void> {
+  const { config, context, begin } = run;
   for (const transmitter of config.signals?.transmitters ?? []) {
     const { name, issuer } = transmitter;
     const title = `transmitter "${name}", and the keys that verify its signals`;
     const found = begin({ kind: 'issuer', name: issuer }, title);
     const rules = { ...transmitter, allowInsecureHttp: false };
-    await checkKeys(rules, config.authorizationServers, context, found, `signals.transmitters.${name}`);
+    await checkKeysOnce(rules, run, found, `signals.transmitters.${name}`);
     await checkTransmitter(transmitter, context, found);
+    checkUnseenRevocations(transmitter, config.routes, found);
   }
 }
 

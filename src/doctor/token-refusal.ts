@@ -77,16 +77,25 @@ const REASONS: readonly Reason[] = [
 
 /** Explains why a backend refuses an issued token, without the backend's words. */
 export function tokenRefusal({ words, token, show, aheadSeconds }: TokenRefusal): Finding {
-  // URLs may contain any word.
-  const plain = words.replace(/https?:\/\/\S+/g, '');
+  const plain = provingWords(words);
   const stated = REASONS.find(({ pattern }) => pattern.test(plain));
   const reason = stated ?? (aheadSeconds === undefined ? undefined : LIFETIME);
   return problem(reason?.code ?? 'backend_refuses_token', `the backend refuses ${reason?.what ?? 'the issued token'}`, {
     why: [describeToken(token, show), ...describeClock(aheadSeconds)].join('; '),
     fix:
       reason?.fix ??
-      "compare issuer, audience, key, algorithm and clock with the backend's, and check its log for this moment",
+      "compare issuer, audience, scope, key, algorithm and clock with the backend's, and check its log for this moment",
   });
+}
+
+/**
+ * The words that state a reason. URLs may contain any word, and a sentence that lists alternatives ("invalid, expired, or unknown") proves
+ * none of them: only error codes of it count.
+ */
+function provingWords(words: string): string {
+  const sentences = words.replace(/https?:\/\/\S+/g, '').split(/[.;\n]/);
+  const codesOf = (sentence: string) => sentence.split(' ').filter((word) => word.includes('_'));
+  return sentences.map((one) => (/\bor\b/i.test(one) ? codesOf(one).join(' ') : one)).join('.');
 }
 
 /** The properties of the token that a backend may refuse. */

@@ -1,9 +1,9 @@
-import { containsToken, headerTokens } from '../proxy/caller-tokens.ts';
-import { headerValues, type RawHeaders } from '../proxy/headers.ts';
+import { headerTokens } from '../proxy/caller-tokens.ts';
+import { headerValues } from '../proxy/headers.ts';
 import { upstreamHeaders } from '../proxy/request-headers.ts';
 import type { Routed } from '../proxy/steps.ts';
 import { addressedAuthority } from '../routing/request-target.ts';
-import { BAGGAGE, withHandle, withoutHandle } from './baggage.ts';
+import { BAGGAGE, repeatsSecret, withHandle, withoutSecrets } from './baggage.ts';
 import { handlesIn } from './handle-text.ts';
 
 /** Stands for the caller's token in the headers for the agent. */
@@ -17,7 +17,8 @@ export interface Replacement {
 }
 
 /**
- * Builds the headers that the agent gets. No header contains the caller's token, or a handle that the caller sent.
+ * Builds the headers that the agent gets. No header contains the caller's token, or a handle that the caller sent: a caller that
+ * stole a handle must not make the agent use it.
  * @param reserved names of headers that no caller can send, in lower case and with dashes for underscores
  * @param replacement undefined on an open path
  */
@@ -26,33 +27,32 @@ export function agentHeaders(
   reserved: ReadonlySet<string>,
   replacement: Replacement | undefined,
 ): string[] {
-  const rawHeaders = withoutHandles(request.incoming.rawHeaders);
+  const { rawHeaders } = request.incoming;
   const tokens = headerTokens(rawHeaders, request.active.credentialHeaders);
   const baggage = headerValues(rawHeaders, BAGGAGE);
-  const headers = upstreamHeaders(rawHeaders, {
-    // Agents build URLs from the name by which they were called.
-    host: addressedAuthority(request.url, headerValues(rawHeaders, 'host')) ?? route.upstream.host,
-    withheld: reserved,
-    callerTokens: tokens,
-    requestId: request.id,
-  });
-  if (replacement !== undefined) headers.push('authorization', `Bearer ${replacement.handle}`, ...replacement.claims);
-  if (replacement?.inBaggage === undefined) {
-    const kept = baggage.map(withoutHandle).filter((value) => value !== '' && !containsToken(value, tokens));
-    headers.push(...kept.flatMap((value) => [BAGGAGE, value]));
+  // Agents build URLs from the name by which they were called.
+  const addressed = addressedAuthority(request.url, headerValues(rawHeaders, 'host')) ?? '';
+  const host = addressed === '' || repeatsSecret(addressed, tokens) ? route.upstream.host : addressed;
+  const rules = { host, withheld: reserved, callerTokens: tokens, requestId: request.id };
+  const own = replacement === undefined ? [] : ['authorization', `Bearer ${replacement.handle}`, ...replacement.claims];
+  if (replacement?.inBaggage !== undefined) {
+    own.push(BAGGAGE, withHandle(baggage, replacement.inBaggage, tokens));
   } else {
-    headers.push(BAGGAGE, withHandle(baggage, replacement.inBaggage, tokens));
+    const kept = baggage.map((value) => withoutSecrets(value, tokens)).filter((value) => value !== '');
+    own.push(...kept.flatMap((value) => [BAGGAGE, value]));
   }
-  return headers;
+  // An agent that reads a limited number of headers then still reads these.
+  const [name, value, ...others] = upstreamHeaders(rawHeaders, rules);
+  return [name as string, value as string, ...own, ...withoutHandles(others)];
 }
 
-/** A caller that stole a handle must not make the agent use it. Most requests have none. */
-function withoutHandles(raw: RawHeaders): RawHeaders {
-  if (!raw.some((text) => handlesIn(text).length > 0)) return raw;
+/** Most requests have none. */
+function withoutHandles(headers: readonly string[]): readonly string[] {
+  if (!headers.some((text) => handlesIn(text).length > 0)) return headers;
   const kept: string[] = [];
-  for (let i = 0; i < raw.length; i += 2) {
-    const [name, value] = [raw[i] as string, raw[i + 1] as string];
-    if (handlesIn(value).length === 0) kept.push(name, value);
+  for (let i = 0; i < headers.length; i += 2) {
+    const header = headers.slice(i, i + 2);
+    if (!header.some((text) => handlesIn(text).length > 0)) kept.push(...header);
   }
   return kept;
 }

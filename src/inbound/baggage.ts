@@ -1,4 +1,6 @@
-import { containsToken, percentDecoded } from '../proxy/caller-tokens.ts';
+import { containsToken } from '../proxy/caller-tokens.ts';
+import { percentDecoded } from '../secrets/decodings.ts';
+import { handlesIn } from './handle-text.ts';
 
 /** Name of the header, and of the member that carries a handle in it. */
 export const BAGGAGE = 'baggage';
@@ -7,18 +9,18 @@ const MEMBER = 'cambist';
 /** SDKs of OpenTelemetry drop a header that exceeds these, and with it the handle (W3C Baggage section 3.3.2). */
 const MAX_LENGTH = 8192;
 const MAX_MEMBERS = 64;
+const MAX_MEMBER_LENGTH = 4096;
 
-/** `key=value;properties`. Some SDKs drop the whole header for one malformed member. */
-const WELL_FORMED = /^[!#$%&'*+.^_`|~\w-]+[ \t]*=[ \t]*(?:[!#-+\--:<-[\]-~]+[ \t]*)?(?:;[!-+\--~ \t]*)?$/;
+const KEY = /^[ \t]*[!#$%&'*+.^_`|~\w-]+[ \t]*$/;
+const VALUE = /^[ \t]*(?:[!#-+\--:<-[\]-~]+[ \t]*)?$/;
 
 /** The caller's baggage with the handle as its first member. @param tokens of the caller, which no member may repeat */
 export function withHandle(values: readonly string[], handle: string, tokens: readonly string[]): string {
   const own = `${MEMBER}=${handle}`;
-  if (values.length === 0) return own;
   const kept = [own];
   let length = own.length;
   for (const member of membersOf(values)) {
-    if (isOwn(member) || !WELL_FORMED.test(member) || containsToken(member, tokens)) continue;
+    if (isOwn(member) || !isAccepted(member) || repeatsSecret(member, tokens)) continue;
     length += 1 + member.length;
     if (length > MAX_LENGTH || kept.length === MAX_MEMBERS) break;
     kept.push(member);
@@ -26,10 +28,11 @@ export function withHandle(values: readonly string[], handle: string, tokens: re
   return kept.join(',');
 }
 
-/** The baggage without the member that carries a handle. Unchanged if it has none, and empty if it has no other. */
-export function withoutHandle(value: string): string {
+/** The baggage without members that carry or repeat a handle or a token. Unchanged if it has none, and empty if it has no other. */
+export function withoutSecrets(value: string, tokens: readonly string[]): string {
   const members = membersOf([value]);
-  return members.some(isOwn) ? members.filter((member) => !isOwn(member)).join(',') : value;
+  const kept = members.filter((member) => !isOwn(member) && !repeatsSecret(member, tokens));
+  return kept.length === members.length ? value : kept.join(',');
 }
 
 /** The values of the members that carry a handle, decoded. */
@@ -45,6 +48,36 @@ function membersOf(values: readonly string[]): string[] {
     .split(',')
     .map((member) => member.trim())
     .filter((member) => member !== '');
+}
+
+/**
+ * Does every SDK accept the member? Some drop the whole header for one that they refuse, or throw: Go for a malformed pair or property,
+ * Java and JavaScript for an invalid escape or UTF-8. `test/external/inbound/baggage.test.ts` compares with them.
+ */
+function isAccepted(member: string): boolean {
+  if (member.length > MAX_MEMBER_LENGTH) return false;
+  const [pair = '', ...properties] = member.split(';');
+  const isWellFormed = isPair(pair) && properties.every((property) => isPair(property) || KEY.test(property));
+  return isWellFormed && isDecodable(member);
+}
+
+function isPair(text: string): boolean {
+  const end = text.indexOf('=');
+  return end !== -1 && KEY.test(text.slice(0, end)) && VALUE.test(text.slice(end + 1));
+}
+
+function isDecodable(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Does a text contain a handle, or one of the tokens? */
+export function repeatsSecret(text: string, tokens: readonly string[]): boolean {
+  return containsToken(text, tokens) || handlesIn(text).length > 0;
 }
 
 /** Everything but letters counts for nothing, because SDKs decode names, and trim more than spaces. */

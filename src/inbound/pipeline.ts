@@ -1,3 +1,5 @@
+import type { IncomingMessage } from 'node:http';
+import { CambistError } from '../errors.ts';
 import { followsClose } from '../proxy/closing.ts';
 import { findRoute, receive } from '../proxy/find-route.ts';
 import type { Pipeline } from '../proxy/pipeline.ts';
@@ -31,6 +33,7 @@ export function createInboundPipeline(options: InboundPipelineOptions): Pipeline
     try {
       // Receive: read the target, and refuse what cannot be forwarded as it is.
       const received = receive(request);
+      assertFewHeaders(request.incoming);
       const rules = rulesUnder(request.active);
       const needsToken = !isOpen(received.target, rules.inbound.open);
 
@@ -71,6 +74,14 @@ export function createInboundPipeline(options: InboundPipelineOptions): Pipeline
       request.fail(error);
     }
   };
+}
+
+/** As Envoy. Many servers refuse more, and Node drops some: with those of cambist, the agent would lose its caller. */
+const MAX_HEADERS = 100;
+
+function assertFewHeaders({ rawHeaders }: IncomingMessage): void {
+  if (rawHeaders.length <= 2 * MAX_HEADERS) return;
+  throw new CambistError('ERR_ROUTE_NOT_FOUND', `inbound: the request has more than ${MAX_HEADERS} headers`);
 }
 
 function hold(request: ProxyRequest, subject: Subject, handles: Handles): HeldHandle {

@@ -6,7 +6,7 @@ import { containsToken, type ReadCaller, readCallerToken } from '../proxy/caller
 import { headerValues, type RawHeaders } from '../proxy/headers.ts';
 import type { Routed } from '../proxy/steps.ts';
 import type { SubjectSource } from '../tokens/subject-source.ts';
-import { BAGGAGE, handleMembers, withoutHandle } from './baggage.ts';
+import { BAGGAGE, handleMembers, withoutSecrets } from './baggage.ts';
 import type { DetachedResult } from './counts.ts';
 import type { FindForeignHandle } from './foreign-handles.ts';
 import { handlesIn, type ReadHandle, readHandle } from './handle-text.ts';
@@ -142,7 +142,7 @@ function resolved({ request, route }: Routed, handle: Handle, isUsed: boolean): 
       if (key !== own || !isUsed) continue;
       value = value.replace(withoutScheme(value), () => subject.token.reveal());
     } else if (key === BAGGAGE) {
-      value = withoutHandle(value);
+      value = withoutSecrets(value, [text]);
       if (value === '') continue;
     }
     if (key === own) {

@@ -7,6 +7,7 @@ import type { Routed } from '../proxy/steps.ts';
 import type { Revocations } from '../tokens/revocations.ts';
 import type { Subject, SubjectReader } from '../tokens/subject.ts';
 import type { SubjectVerifier } from '../tokens/subject-verifier.ts';
+import { handlesIn } from './handle-text.ts';
 
 export interface VerifyCallerOptions {
   readonly reader: SubjectReader;
@@ -34,6 +35,7 @@ export function verifyCaller(
   if (containsToken(path, [subject.token.reveal()])) {
     throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', "inbound: the URL repeats the caller's token: send it once");
   }
+  if (handlesIn(path).length > 0) throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', 'inbound: the URL has a handle');
   const verifying = verifyInForce(verifier, subject, rules, () => socket.remoteAddress);
   const inForce = (): Subject => {
     request.callerRead(subject);

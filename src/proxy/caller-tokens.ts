@@ -1,6 +1,7 @@
 import { needsCaller } from '../config/needs-caller.ts';
 import { CambistError } from '../errors.ts';
-import { isLikeToken } from '../secrets/like-a-token.ts';
+import { decodingsOf } from '../secrets/decodings.ts';
+import { hidesToken, isLikeToken } from '../secrets/like-a-token.ts';
 import type { Subject } from '../tokens/subject.ts';
 import type { SubjectSource } from '../tokens/subject-source.ts';
 import { headerValues, type RawHeaders, REQUEST_ID } from './headers.ts';
@@ -47,24 +48,20 @@ export function sharesText(text: string, tokens: readonly string[]): boolean {
 }
 
 /**
- * Does the text contain a token, plain or percent-encoded as in a query or a cookie? True where there are too many tokens to
- * compare.
+ * Does the text contain a token, plain, percent-encoded as in a query or a cookie, or base64-encoded as in Basic authentication? True
+ * where there are too many tokens to compare.
  */
 export function containsToken(text: string, tokens: readonly string[]): boolean {
   if (tokens.length > MAX_TOKENS) return true;
-  let decoded: string | undefined;
+  let decoded: readonly string[] | undefined;
   for (const token of tokens) {
     // Most headers are shorter, and decoding makes no text longer.
     if (text.length < token.length) continue;
     if (text.includes(token)) return true;
-    decoded ??= text.includes('%') ? percentDecoded(text) : '';
-    if (decoded.includes(token)) return true;
+    decoded ??= decodingsOf(text);
+    if (decoded.some((reading) => reading.includes(token))) return true;
   }
   return false;
-}
-
-export function percentDecoded(text: string): string {
-  return text.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
 }
 
 /** The caller's token as a request carries it. */
@@ -154,10 +151,10 @@ export function callerTraceContext(raw: RawHeaders, credentialHeaders: Credentia
   if (traceparent === undefined) return {};
   const tracestate = headerValues(raw, 'tracestate').join(',');
   if (tracestate === '' || tracestate.length > MAX_TRACESTATE) return { traceparent };
-  if (isLikeToken(tracestate)) return { traceparent };
+  if (hidesToken(tracestate)) return { traceparent };
   const tokens = headerTokens(raw, credentialHeaders);
   const repeats = [tracestate, ...tracestate.split(/[,=]/)].some((part) => repeatsCredential(part, raw, tokens));
-  return repeats ? { traceparent } : { traceparent, tracestate };
+  return repeats || containsToken(tracestate, tokens) ? { traceparent } : { traceparent, tracestate };
 }
 
 /** Headers that may repeat a request id or a trace id without being a credential. */

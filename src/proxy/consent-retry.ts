@@ -1,10 +1,10 @@
 import { STATE_PREFIX } from '../config/consent.ts';
 import { CambistError } from '../errors.ts';
+import { editMembers, jsonMembers, skipSpace } from '../tokens/json-members.ts';
 import { parseJsonObject } from '../tokens/json-object.ts';
 import type { Session } from '../tokens/session.ts';
 import { openState, ownStateKeys } from './consent-state.ts';
 import { CONSENT_INPUT, type ElicitationOptions } from './elicitation.ts';
-import { editMembers, jsonMembers, skipSpace } from './json-members.ts';
 import { responseIdOf } from './mcp-error.ts';
 import { type RequestBody, wholeBody } from './request-body.ts';
 import type { Routed } from './steps.ts';

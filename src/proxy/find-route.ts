@@ -6,6 +6,7 @@ import {
   parseRequestTarget,
   type RequestTarget,
   readHost,
+  targetAuthority,
   upstreamPath,
 } from '../routing/request-target.ts';
 import type { RouteTable } from '../routing/route-table.ts';
@@ -30,6 +31,12 @@ export function receive(request: ProxyRequest): Received {
   const { arrival } = request;
   // On an intercepted TLS connection, the check of its host refuses them with 421.
   if (arrival?.host === undefined) assertHost(hosts);
+  if (targetAuthority(request.url) !== undefined && !isValidHost(targetAuthority(request.url) ?? '')) {
+    throw new CambistError(
+      'ERR_ROUTE_NOT_FOUND',
+      'the authority of the request target is not a host with an optional port',
+    );
+  }
   if (arrival !== undefined && (arrival.host !== undefined || arrival.wayIn === 'redirect')) {
     return { request, target: interceptedTarget(request, arrival, hosts) };
   }

@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import { decodeName, readMcpMessage } from '../routing/mcp-message.ts';
 import type { McpMessage } from '../routing/request-facts.ts';
-import { isLikeToken } from '../secrets/like-a-token.ts';
-import { type CredentialHeaders, headerTokens, sharesText } from './caller-tokens.ts';
+import { hidesToken } from '../secrets/like-a-token.ts';
+import { type CredentialHeaders, containsToken, headerTokens, sharesText } from './caller-tokens.ts';
 import { headerValues, type RawHeaders } from './headers.ts';
 import type { RequestBody } from './request-body.ts';
 
@@ -123,7 +123,7 @@ function named(
 }
 
 function isLikeCredential(text: string, tokens: readonly string[]): boolean {
-  return isLikeToken(text) || sharesText(text, tokens);
+  return hidesToken(text) || sharesText(text, tokens) || containsToken(text, tokens);
 }
 
 /** The query of a resource has arguments, and its authority may have a password. */

@@ -11,7 +11,7 @@ export interface RequestHeaderRules {
   readonly host: string;
   /** Headers that are dropped, in addition to the hop-by-hop headers: lower case, with dashes for underscores. */
   readonly withheld: ReadonlySet<string>;
-  /** The caller's tokens. A header whose value contains one of them is dropped, whatever its name. */
+  /** The caller's tokens. A header that contains one of them is dropped. */
   readonly callerTokens: readonly string[];
   readonly requestId: string;
 }
@@ -28,7 +28,7 @@ export function upstreamHeaders(raw: RawHeaders, rules: RequestHeaderRules): str
     const value = raw[i + 1] as string;
     const { isReplaced, key, dashed } = nameAt(i, name);
     if (isReplaced || rules.withheld.has(dashed) || listed?.has(key) === true) continue;
-    if (containsToken(value, rules.callerTokens)) continue;
+    if (containsToken(name, rules.callerTokens) || containsToken(value, rules.callerTokens)) continue;
     headers.push(name, value);
   }
   headers.push(REQUEST_ID, rules.requestId);

@@ -72,7 +72,12 @@ export function isValidHost(host: string): boolean {
 
 /** The authority that a client sent a request to, as received. Undefined if it names none, or several. */
 export function addressedAuthority(url: string, hosts: readonly string[]): string | undefined {
-  return url.startsWith('/') ? only(hosts) : (ABSOLUTE_FORM.exec(url)?.[1] ?? only(hosts));
+  return targetAuthority(url) ?? only(hosts);
+}
+
+/** The authority of a target in absolute-form. */
+export function targetAuthority(url: string): string | undefined {
+  return url.startsWith('/') ? undefined : ABSOLUTE_FORM.exec(url)?.[1];
 }
 
 /** Several values name no host. */

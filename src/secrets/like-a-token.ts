@@ -1,3 +1,5 @@
+import { decodingsOf } from './decodings.ts';
+
 /** base64url of `{"`, the start of a JSON object, or a handle, which stands for a token. */
 const START = /eyJ[\w-]{8}|cbh_/;
 /** base64url of `{` and white space. Counts only if a second part follows. */
@@ -18,4 +20,9 @@ export function isLikeToken(text: string): boolean {
     if (LOOSE_START.test(part) && SECOND_PART.test(text.slice(end, end + 9))) return true;
   }
   return false;
+}
+
+/** The same for a text that its readers may decode. */
+export function hidesToken(text: string): boolean {
+  return isLikeToken(text) || decodingsOf(text).some(isLikeToken);
 }

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
 import { checkAudience, isFor, isForOthers } from './audience.ts';
-import { type Claims, EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
+import { type Claims, EXPIRY_LEEWAY_MS, isAmbiguousJwt, readClaims } from './claims.ts';
 import { type Granted, grantedBy } from './granted.ts';
 import { computeLifetime, expiryOf, type HasLifetime } from './lifetime.ts';
 import type { SentValue } from './sent-values.ts';
@@ -49,6 +49,7 @@ export function acceptToken(
   const { target, routeName, subjectExpiresAtMs } = request;
   const { expectAudience } = target;
   const claims = readClaims(accessToken);
+  if (expectAudience !== 'any' && isAmbiguousJwt(accessToken)) throw ambiguous(request);
   if (request.expect === 'token') checkAudience(claims, expectAudience, routeName);
   else if (!isFor(claims, expectAudience)) throw wrongAssertion(request, claims);
   if (expiryOf(claims) + EXPIRY_LEEWAY_MS <= clock.wallMs()) {
@@ -65,6 +66,14 @@ export function acceptToken(
     claims,
     granted: grantedBy(claims, scope),
   };
+}
+
+function ambiguous({ routeName }: AcceptedFor): CambistError {
+  return new CambistError(
+    'ERR_ISSUED_TOKEN_AUDIENCE',
+    `route "${routeName}": the audience of the issued token cannot be checked: it has the form of a JWT, but its claims are not ` +
+      'strict JSON with at most one "aud": fix the claims at the authorization server, or set expect_audience: any if it issues no JWTs',
+  );
 }
 
 function wrongAssertion({ target, routeName }: AcceptedFor, claims: Claims): CambistError {

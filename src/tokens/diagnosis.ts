@@ -20,6 +20,8 @@ export interface FailedTokenRequest {
   readonly response: HttpResponse | undefined;
   /** The error that the caller gets. */
   readonly failure: CambistError;
+  /** The same exchange has succeeded for a caller. */
+  readonly hasSucceeded: boolean;
 }
 
 /** A request for metadata. */

@@ -8,7 +8,7 @@ import { CambistError } from '../errors.ts';
 export interface EndpointClaims {
   /**
    * Notes the endpoints that a server's metadata names.
-   * @throws {CambistError} ERR_STS_METADATA_INVALID when another server owns one of them, or the owner is ambiguous
+   * @throws {CambistError} ERR_STS_METADATA_INVALID when another server owns one of them: by its host, the config, or the first claim
    */
   claim(server: AuthorizationServer, endpoints: readonly string[]): void;
   /** Does a server still own the endpoints that it named last? */
@@ -78,15 +78,13 @@ export function createEndpointClaims(
     claim(server, endpoints) {
       const urls = endpoints.map((endpoint) => new URL(endpoint));
       const [conflict] = urls.flatMap((url) => conflictOf(server, url) ?? []);
-      const current = claimOf(server);
-      // A server that owns an endpoint keeps it. Any other claim counts against its rivals, so that neither is trusted.
-      if (conflict === undefined || current === undefined || !check(server, current)) {
-        version += 1;
-        const checked = { version, servers: servers(), holds: conflict === undefined };
-        claims.set(server.name, { issuer: server.issuer, endpoints: urls, checked });
+      // A refused claim does not count, so that it takes nothing from the server that was first.
+      if (conflict !== undefined) {
+        throw new CambistError('ERR_STS_METADATA_INVALID', `authorization server "${server.name}": ${conflict}`);
       }
-      if (conflict === undefined) return;
-      throw new CambistError('ERR_STS_METADATA_INVALID', `authorization server "${server.name}": ${conflict}`);
+      version += 1;
+      const checked = { version, servers: servers(), holds: true };
+      claims.set(server.name, { issuer: server.issuer, endpoints: urls, checked });
     },
     holds(server) {
       const claim = claimOf(server);

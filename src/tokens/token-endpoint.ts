@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import type { Dispatcher } from 'undici';
 import type { AssertionFrom, AuthorizationServer } from '../config/authorization-server.ts';
+import type { TokenTarget } from '../config/route.ts';
 import { assertionFrom } from '../config/used-servers.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import { type AcceptedToken, acceptToken, type LifetimeSettings } from './accept-token.ts';
@@ -99,6 +100,8 @@ export function createTokenEndpoint(
     claims,
     clock,
   });
+  /** Targets for which a caller's token has been exchanged, so that a refusal is told from a wrong config. */
+  const succeeded = new WeakSet<TokenTarget>();
   const nonceFrom = `authorization server ${server.name}`;
   const send = server.dpop ? sendWithNonce : sendOnce;
 
@@ -120,6 +123,7 @@ export function createTokenEndpoint(
       const expected = expectedResponse(server, grant, request, sent);
       const token = processTokenResponse(response, expected, clock.wallMs());
       const { lifetime, isForOthers, claims: issued, granted } = acceptToken(token, sentAtMs, request, context);
+      if (grant.kind !== 'client_credentials') succeeded.add(request.target);
       return {
         accessToken: token.accessToken,
         tokenType: token.tokenType,
@@ -163,6 +167,7 @@ export function createTokenEndpoint(
         response,
         failure,
         failedAtMs: clock.wallMs(),
+        hasSucceeded: grant.kind !== 'client_credentials' && succeeded.has(request.target),
       }),
     );
   }

@@ -120,6 +120,19 @@ test('tells why the metadata is unusable, before the first request too', async (
   assert.equal((await told(gateway)).finding, 'issuer_mismatch');
 });
 
+test('says that a caller is refused where the same exchange works for another', async (t) => {
+  const gateway = await startGateway(t);
+  const { authorizationServer, app } = gateway;
+  await call(`${app.url}/github`, { headers: { authorization: gateway.authorization } });
+  const bob = await authorizationServer.mint({ subject: 'bob', audience: 'account' });
+  authorizationServer.behaviour = refusal('access_denied', 'user is not in group "dev"', 403);
+  await call(`${app.url}/github`, { headers: { authorization: `Bearer ${bob}` } });
+  await eventually('both requests are logged', () => app.logs.filter(({ msg }) => msg === 'request').length === 2);
+  const [failure] = (await statusOf(gateway)).failures;
+  assert.equal(failure?.finding, 'caller_refused');
+  assert.match(failure?.cause ?? '', /refuses this caller: 403 access_denied: user is not in group "dev"/);
+});
+
 test('tells the cause of a remembered refusal as well', async (t) => {
   const gateway = await startGateway(t);
   gateway.authorizationServer.behaviour = refusal('invalid_target', 'unknown');

@@ -75,6 +75,28 @@ test('checks the keys that verify the callers of the agent', async (t) => {
   );
 });
 
+test('reads the keys of an issuer once for subject_token.verify, inbound.verify and signals', async (t) => {
+  const server = await startServer(t);
+  const run = (issuer: string) =>
+    runDoctor(t, {
+      authorization_servers: { main: publicServer(server.issuer) },
+      routes: [exchanging('github', { issuer })],
+      inbound: { listen: '127.0.0.1:0', agent: 'http://127.0.0.1:1', verify: { issuer, audience: 'agent' } },
+      signals: {
+        listen: '127.0.0.1:0',
+        transmitters: {
+          one: { issuer, audience: 'cambist', backchannel_logout: true },
+          two: { issuer, audience: 'other', backchannel_logout: true },
+        },
+      },
+    });
+  const { findings, problems } = await run(server.issuer);
+  assert.equal(findings.filter(({ code }) => code === 'keys_found').length, 3);
+  assert.ok(!problems.some((problem) => /metadata|keys/.test(problem)), problems.join());
+  const unreachable = await run('http://127.0.0.1:9/none');
+  assert.ok(!unreachable.problems.includes('error metadata_not_found'), unreachable.problems.join());
+});
+
 test('finds the keys, verifies the token and exchanges it', async (t) => {
   const server = await startServer(t);
   const { findings, problems, finding } = await runWithVerify(t, server, { token: await goodToken(server) });

@@ -52,6 +52,8 @@ export function signallingRealm(committed: Realm, receiver: string): Realm {
 
 /** One sign-in of the user. */
 export interface Session {
+  /** Where the user signed in. */
+  readonly client: string;
   readonly accessToken: string;
   readonly refreshToken: string;
   readonly idToken: string;
@@ -70,12 +72,12 @@ export function sessionsOf(keycloak: Keycloak) {
     return body;
   }
 
-  async function signIn(): Promise<Session> {
-    const { name: username, password } = USER;
-    const form = { grant_type: 'password', client_id: 'agent', scope: 'openid', username, password };
+  async function signIn(user = USER, client = 'agent'): Promise<Session> {
+    const { name: username, password } = user;
+    const form = { grant_type: 'password', client_id: client, scope: 'openid', username, password };
     const { access_token = '', refresh_token = '', id_token = '' } = await requestToken(REALM, form);
     const { sid, sub: userId = '' } = decodeJwt<{ sid: string }>(access_token);
-    return { accessToken: access_token, refreshToken: refresh_token, idToken: id_token, sid, userId };
+    return { client, accessToken: access_token, refreshToken: refresh_token, idToken: id_token, sid, userId };
   }
 
   async function asAdmin(method: string, path: string, body?: object): Promise<unknown> {
@@ -111,9 +113,16 @@ export function sessionsOf(keycloak: Keycloak) {
     logOutUser: ({ userId }: Session) => asAdmin('POST', `/users/${userId}/logout`),
     /** Ends one session, in the admin API. */
     endSession: ({ sid }: Session) => asAdmin('DELETE', `/sessions/${sid}`),
+    disableUser: ({ userId }: Session) => asAdmin('PUT', `/users/${userId}`, { enabled: false }),
+    deleteUser: ({ userId }: Session) => asAdmin('DELETE', `/users/${userId}`),
+    /** "Sign out all devices" of the account console. */
+    signOutEverywhere: ({ accessToken }: Session) =>
+      send('DELETE', `${keycloak.issuer(REALM)}/account/sessions?current=true`, `Bearer ${accessToken}`),
+    /** Ends the sessions of all users, in the admin API. */
+    logOutRealm: () => asAdmin('POST', '/logout-all'),
     /** The user signs out at the agent. */
-    async signOut({ refreshToken }: Session): Promise<void> {
-      const body = new URLSearchParams({ client_id: 'agent', refresh_token: refreshToken });
+    async signOut({ client, refreshToken }: Session): Promise<void> {
+      const body = new URLSearchParams({ client_id: client, refresh_token: refreshToken });
       const response = await fetch(`${openid(REALM)}/logout`, { method: 'POST', body });
       if (response.status !== 204) throw new Error(`sign-out failed with ${response.status}`);
     },
@@ -129,7 +138,11 @@ export function sessionsOf(keycloak: Keycloak) {
 async function send(method: string, url: string, authorization: string, body?: object): Promise<unknown> {
   const response = await fetch(url, {
     method,
-    headers: { authorization, ...(body !== undefined && { 'content-type': 'application/json' }) },
+    headers: {
+      authorization,
+      accept: 'application/json',
+      ...(body !== undefined && { 'content-type': 'application/json' }),
+    },
     ...(body !== undefined && { body: JSON.stringify(body) }),
   });
   const text = await response.text();

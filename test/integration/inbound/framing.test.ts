@@ -22,7 +22,7 @@ test('refuses every framing that is refused from the agent, and sends nothing to
   assert.equal(gateway.agent.requests.length, 0);
 });
 
-test('refuses other codings, a second Host, TRACE, dot segments, old versions and headers that are too large', async (t) => {
+test('refuses other codings, a second Host, TRACE, dot segments, old versions and headers that are too large or too many', async (t) => {
   const gateway = await startInboundGateway(t, { inbound: { open: ['/healthz', '/public/*'] } });
   const authorization = `Authorization: Bearer ${await gateway.mint()}\r\n`;
   const refused: [status: string, head: string][] = [
@@ -30,6 +30,9 @@ test('refuses other codings, a second Host, TRACE, dot segments, old versions an
     ['403', `GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n`],
     ['403', `GET /healthz HTTP/1.1\r\nHost: h\r\nHost: other\r\n`],
     ['403', `GET http://h/ HTTP/1.1\r\nHost: h\r\nHost: h\r\n`],
+    ['403', `GET http://a@h/ HTTP/1.1\r\nHost: h\r\n`],
+    ['403', `GET http://a%zz/healthz HTTP/1.1\r\nHost: h\r\n`],
+    ['403', `GET / HTTP/1.1\r\nHost: h\r\n${'X: 1\r\n'.repeat(100)}`],
     ['403', `TRACE / HTTP/1.1\r\nHost: h\r\n`],
     ['403', `TRACE /healthz HTTP/1.1\r\nHost: h\r\n`],
     ['403', `GET /public/../private HTTP/1.1\r\nHost: h\r\n`],

@@ -40,8 +40,9 @@ test('keeps the other members of the baggage, and drops copies of the handle', a
   await call(`${gateway.app.url}/github`, {
     headers: {
       authorization: `Bearer ${handle}`,
-      baggage: `tenant=blue,cambist=${handle}`,
+      baggage: `tenant=blue,cambist=${handle},copy=${handle}`,
       'x-copy': `a${handle}b`,
+      'x-basic': `Basic ${btoa(`user:${handle}`)}`,
       'x-encoded': encoded,
       cookie: `x=1; h=${handle}`,
       'x-request-id': handle,
@@ -53,7 +54,7 @@ test('keeps the other members of the baggage, and drops copies of the handle', a
   assert.equal(request?.headers.baggage, 'tenant=blue');
   assert.equal(request?.headers['x-kept'], 'yes');
   const text = JSON.stringify(request?.rawHeaders);
-  assert.ok(!text.includes('cbh') && !text.includes(encoded), text);
+  assert.ok(!text.includes('cbh') && !text.includes(encoded) && !text.includes('Basic'), text);
   assert.ok(!gateway.app.logText().includes('cbh_'));
 });
 
@@ -70,12 +71,18 @@ test('returns 401 for an unknown, expired or second handle, a raw token and a ha
   const everywhere: [string, Record<string, string>][] = [
     ['', { authorization: `Bearer ${unknown}` }],
     ['', { 'x-anything': unknown }],
+    ['', { authorization: `Bearer ${one}`, cookie: `sid=${other}-1` }],
+    ['', { authorization: `Bearer ${one}`, tracestate: `v=s_${other}` }],
+    ['', { authorization: `Bearer ${one}`, 'x-basic': `Basic ${btoa(`u:${other}`)}` }],
     ['', { [one]: 'x' }],
+    ['', { [`x-${one}`]: 'x' }],
     ['', { baggage: 'cambist=no-handle' }],
     ['', { authorization: `Bearer ${one}`, baggage: `cambist=${other}` }],
     ['', { baggage: `cambist=${one},cambist=${other}` }],
     [`?h=${one}`, { authorization: `Bearer ${one}` }],
     [`?h=${one.replace('_', '%5f')}`, {}],
+    [`?h=${one.replace('_', '%255f')}`, {}],
+    [`?h=x${one}x`, {}],
   ];
   for (const path of ['/github', '/open', '/own', '/pass']) {
     for (const [query, headers] of everywhere) {

@@ -49,6 +49,24 @@ test('a file with warnings is valid', async (t) => {
   });
 });
 
+test('recommends token_endpoint where metadata of several issuers is read', async (t) => {
+  const other = (issuer: string) =>
+    `  other: { issuer: "${issuer}", client_id: x, client_auth: { method: none } }\nroutes:`;
+  const warnings = async (text: string) => {
+    const { lines } = await run(t, `${text}    authorization_server: main\n`);
+    return lines.filter((line) => line.includes('token_endpoint of')).map((line) => line.split('\n')[0]);
+  };
+  const several = VALID.replace('routes:', other('https://other.example.com'));
+  assert.deepEqual(await warnings(several), [
+    'c.yaml:2:1: warning: authorization_servers: metadata of one could name the token endpoint of another and stop it: set token_endpoint of "main", "other"',
+  ]);
+  assert.deepEqual(
+    await warnings(several.replace('client_id: x', 'token_endpoint: "https://other.example.com/t", client_id: x')),
+    [],
+  );
+  assert.deepEqual(await warnings(VALID.replace('routes:', other('https://idp.example.com/realms/agents'))), []);
+});
+
 test('prints each problem in the order of the file, and fails on errors', async (t) => {
   const text = `${MISSING_SECRET.replace('version: 1', 'version: 2')}    scopes: x\n`;
   const { code, lines } = await run(t, text);

@@ -105,6 +105,17 @@ test('warns if a handle in baggage could name a caller whose request is over', (
   }
 });
 
+test('warns if a call whose handle the agent loses gets the token of cambist itself', () => {
+  const [own, ...others] = problemsOf(
+    fileOf(BASE).replace('inbound:', '    on_missing_subject: client_credentials\ninbound:'),
+  );
+  assert.match(own ?? '', /warning: routes\[0\]\.on_missing_subject: with inbound, a call whose handle /);
+  assert.deepEqual(others, []);
+  const listing =
+    '    match: { path: /github, mcp_method: [initialize, tools/list] }\n    on_missing_subject: client_credentials\n';
+  assert.deepEqual(problemsOf(fileOf(BASE).replace('    match: { path: /github }\n', listing)), []);
+});
+
 test('warns if hosts outside the pod could use handles', () => {
   assert.deepEqual(messages(BASE, 'listen: 0.0.0.0:8180\n'), [
     'warning: inbound: handles work for every host that reaches listen: set listen to loopback or to a Unix socket',

@@ -92,3 +92,35 @@ for (const [transmitter, expected, more] of PROBLEMS) {
     assert.match(read(transmitter, more).problems.join('\n'), expected);
   });
 }
+
+test('warns of a Keycloak whose disabled users routes serve', () => {
+  const keycloak = 'https://idp.example.com/realms/agents';
+  const verify = { issuer: keycloak, audience: 'cambist' };
+  const secret = { ...ROUTE, credential: 'secret', secret: { file: '/secret' } };
+  const routeOf = (name: string, more: object) => ({ ...secret, name, match: { path: `/${name}` }, ...more });
+  function warnings(issuer: string, routes: readonly object[]): string {
+    const transmitter = { issuer, audience: 'cambist', backchannel_logout: true };
+    const servers = { keycloak: { issuer, client_id: 'c', client_auth: BASIC } };
+    const signals = { listen: '127.0.0.1:8190', transmitters: { keycloak: transmitter } };
+    const text = JSON.stringify({ version: 1, authorization_servers: servers, signals, routes });
+    return parseConfig(text, 'test.yaml')
+      .problems.map(({ path, message }) => `${path}: ${message}`)
+      .filter((problem) => problem.startsWith('signals'))
+      .join('\n');
+  }
+  const exchanged = {
+    name: 'exchanged',
+    match: { path: '/x' },
+    upstream: 'http://a.svc',
+    authorization_server: 'keycloak',
+  };
+  const introspected = { subject_token: { verify: { ...verify, introspection: { cache: '10s' } } } };
+  const unaware = [exchanged, routeOf('verified', { subject_token: { verify } })];
+  const aware = [routeOf('introspected', introspected), routeOf('open', {})];
+  assert.match(
+    warnings(keycloak, [...unaware, ...aware]),
+    /^signals\.transmitters\.keycloak: Keycloak sends no signal .*: set subject_token\.verify\.introspection for "exchanged", "verified"$/,
+  );
+  assert.equal(warnings(keycloak, [{ ...exchanged, ...introspected }, ...aware]), '');
+  assert.equal(warnings(ISSUER, [exchanged]), '');
+});

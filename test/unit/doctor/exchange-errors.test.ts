@@ -19,6 +19,7 @@ interface Case {
   sent?: Record<string, string>;
   subject?: JWTPayload;
   secondLeg?: boolean;
+  hasSucceeded?: boolean;
   status?: number;
   error: string;
   description?: string;
@@ -37,6 +38,47 @@ const CASES: Case[] = [
     subject: { aud: 'account' },
     finding: 'subject_audience_lacks_client',
     why: /is for "account", but the server requires "cambist"/,
+    fix: /Keycloak: an audience mapper/,
+  },
+  {
+    when: 'access_denied, which may have another reason',
+    status: 403,
+    error: 'access_denied',
+    description: 'user is not in group "dev"',
+    subject: { aud: 'account' },
+    finding: 'subject_audience_lacks_client',
+    why: /is for "account": probably the server requires "cambist".*or it refuses this user/,
+    fix: /audience mapper/,
+  },
+  {
+    when: 'access_denied where others get a token',
+    status: 403,
+    error: 'access_denied',
+    description: 'user is not in group "dev"',
+    subject: { aud: 'account' },
+    hasSucceeded: true,
+    finding: 'caller_refused',
+    why: /has succeeded for a caller/,
+    fix: /groups, roles/,
+  },
+  {
+    when: 'invalid_target where others get a token',
+    sent: { resource: 'https://b.example.com/mcp', audience: 'b' },
+    error: 'invalid_target',
+    description: 'not for this user',
+    hasSucceeded: true,
+    finding: 'caller_refused',
+    fix: /groups, roles/,
+  },
+  {
+    when: 'Keycloak: the aud lacks the client in the token of this caller alone',
+    status: 403,
+    error: 'access_denied',
+    description: 'Client is not within the token audience',
+    subject: { aud: 'account' },
+    hasSucceeded: true,
+    finding: 'subject_audience_lacks_client',
+    why: /but the server requires "cambist"/,
     fix: /Keycloak: an audience mapper/,
   },
   {
@@ -115,6 +157,7 @@ for (const {
   sent,
   subject,
   secondLeg = false,
+  hasSucceeded = false,
   status = 400,
   error,
   description,
@@ -134,6 +177,7 @@ for (const {
       refusal,
       subject,
       secondLeg,
+      hasSucceeded,
       show: showShortAscii,
     });
     assert.deepEqual([found.severity, found.code], ['error', finding]);

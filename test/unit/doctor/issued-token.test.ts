@@ -12,6 +12,7 @@ const GOOD: JWTPayload = { aud: 'backend', iat: NOW_SECONDS, exp: NOW_SECONDS + 
 interface Case {
   when: string;
   claims?: JWTPayload | undefined;
+  ambiguous?: boolean;
   target?: Partial<TokenTarget>;
   body?: Record<string, unknown>;
   subject?: JWTPayload;
@@ -49,6 +50,13 @@ const CASES: Case[] = [
   },
   { when: 'expect_audience is any', target: { expectAudience: 'any' }, finds: ['audience_not_checked'] },
   { when: 'an opaque token', claims: undefined, finds: ['token_opaque'], fix: /requested_token_type: jwt/ },
+  { when: 'claims that parsers read differently', ambiguous: true, finds: ['token_ambiguous'], fix: /byte order mark/ },
+  {
+    when: 'such claims where expect_audience is any',
+    ambiguous: true,
+    target: { expectAudience: 'any' },
+    finds: ['audience_not_checked'],
+  },
   { when: "the caller's own token", repeated: 'subject_token', finds: ['token_unchanged'] },
   { when: 'the client secret', repeated: 'client_secret', finds: ['token_unchanged'], fix: /enable token exchange/ },
   { when: 'a token of the future', claims: { ...GOOD, nbf: NOW_SECONDS + 60 }, finds: ['token_not_yet_valid'] },
@@ -82,13 +90,14 @@ const CASES: Case[] = [
   },
   { when: "Entra's .default scope", target: { scope: 'api://b/.default' }, body: { scope: 'api://b/x' }, finds: [] },
 ];
-for (const { when, body = {}, subject, sent, repeated, finds, fix, ...more } of CASES) {
+for (const { when, body = {}, subject, sent, repeated, ambiguous = false, finds, fix, ...more } of CASES) {
   test(`reports ${finds.length === 0 ? 'no problem' : finds.join(', ')}: ${when}`, () => {
     const findings = issuedFindings({
       server: server(),
       target: target(more.target),
       request: response(200, { expires_in: 300, ...body }, { form: new URLSearchParams(sent) }),
       claims: 'claims' in more ? more.claims : GOOD,
+      ambiguous,
       subject,
       repeated,
       show: showShortAscii,
@@ -107,6 +116,7 @@ test('shows the claims of the token and its client, but none of the user', () =>
     server: server(),
     target: target(),
     request: response(200, {}),
+    ambiguous: false,
     claims: {
       ...GOOD,
       sub: 'alice',

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { test } from 'node:test';
+import { handleText } from '../../../src/inbound/handle-text.ts';
 import { createHandles } from '../../../src/inbound/handles.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
@@ -24,7 +25,7 @@ function start(maxEntries = 10) {
   return { clock, handles, removed, subject, idle };
 }
 
-test('makes a handle of 256 bits that another process cannot know', () => {
+test('makes a handle of 222 bits that another process cannot know', () => {
   const [one, other] = [start().idle('token'), start().idle('token')];
   assert.match(one, /^cbh_[\w-]{43}$/);
   assert.notEqual(one, other);
@@ -89,12 +90,12 @@ test('keeps the handle of a request in flight, whose text another replica gave b
   // Before the key of the replicas is read, the token gets a handle of this process.
   handles.release(handles.hold(subject('shared')));
   digest = 'S'.repeat(43);
-  handles.adopt(`cbh_${digest}`, subject('shared'));
+  handles.adopt(handleText(digest), subject('shared'));
   handles.release(handles.hold(subject('gone')));
   handles.release(handles.hold(subject('other')));
   handles.removeRevoked(({ token }) => token.reveal() === 'gone');
   const { handle } = handles.hold(subject('shared'));
-  assert.equal(handle.text, `cbh_${digest}`);
+  assert.equal(handle.text, handleText(digest));
   for (const token of ['a', 'b', 'c']) handles.release(handles.hold(subject(token)));
   assert.equal(handles.find(handle.text), handle);
 });

@@ -23,11 +23,14 @@ test('stops at one token more than the limit, and then takes every text for a re
   assert.ok(!containsToken('', fewer) && !sharesText('', fewer));
 });
 
-test('finds a token in other text, plain and percent-encoded', () => {
-  for (const text of ['token+one', 'x=token+one;', 'token%2bone', 'x%20tok%65n%2Bone%', '%%74oken+one']) {
+test('finds a token in other text, plain, percent-encoded and base64-encoded', () => {
+  for (const text of [
+    ...['token+one', 'x=token+one;', 'token%2bone', 'token%252bone', 'x%20tok%65n%2Bone%', '%%74oken+one'],
+    ...['', 'a', 'ab', 'abc'].map((before) => `Basic ${btoa(`${before}token+one:x`)}`),
+  ]) {
     assert.ok(containsToken(text, ['other-token', 'token+one']), text);
   }
-  for (const text of ['', 'token one', 'TOKEN+ONE', 'token%252bone'])
+  for (const text of ['', 'token one', 'TOKEN+ONE', 'token%25252bone'])
     assert.ok(!containsToken(text, ['token+one']), text);
 });
 

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { CompactSign } from 'jose/jws/compact/sign';
+import { jwtVerify } from 'jose/jwt/verify';
 import { acceptToken } from '../../../src/tokens/accept-token.ts';
 import type { TokenRequest } from '../../../src/tokens/token-request.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
@@ -34,6 +36,21 @@ test('refuses a token for another backend', () => {
     () => accept(jwtOf({ aud: 'docs' }), { target }),
     failsWith('ERR_ISSUED_TOKEN_AUDIENCE', /route "github": the issued token is not for this backend/),
   );
+});
+
+test('refuses a JWT for another backend behind a byte order mark, which jose accepts', async () => {
+  const key = new TextEncoder().encode('a key of 32 bytes, for this test.');
+  const payload = new TextEncoder().encode('\ufeff{"aud":"docs"}');
+  const token = await new CompactSign(payload).setProtectedHeader({ alg: 'HS256' }).sign(key);
+  assert.deepEqual((await jwtVerify(token, key, { audience: 'docs' })).payload, { aud: 'docs' });
+  const target = targetOf({ expectAudience: ['github'] });
+  for (const expect of ['token', 'assertion'] as const) {
+    assert.throws(
+      () => accept(token, { target, expect }),
+      failsWith('ERR_ISSUED_TOKEN_AUDIENCE', /route "github": the audience of the issued token cannot be checked/),
+    );
+  }
+  accept(token, { target: targetOf({ expectAudience: 'any' }) });
 });
 
 test('refuses an assertion for another server', () => {

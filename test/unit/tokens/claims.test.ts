@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { decodeJwt } from 'jose/jwt/decode';
-import { readClaims } from '../../../src/tokens/claims.ts';
+import { isAmbiguousJwt, readClaims } from '../../../src/tokens/claims.ts';
 import { jwtOf } from './sample.ts';
 
 test('reads the claims of a JWT without verifying its signature', () => {
@@ -47,3 +47,48 @@ test('never throws, whatever the text', () => {
     }),
   );
 });
+
+const HEADER = { alg: 'ES256' };
+const GOOD = '{"aud":"other"}';
+const base64url = (bytes: string | Uint8Array) => Buffer.from(bytes).toString('base64url');
+const tokenOf = (payload: string | Uint8Array, header: string | Uint8Array = JSON.stringify(HEADER)) =>
+  `${base64url(header)}.${base64url(payload)}.c2ln`;
+const half = base64url(GOOD).length / 2;
+const dotted = (header: object) =>
+  `${base64url(JSON.stringify(header))}.${base64url(GOOD).slice(0, half)}.${base64url(GOOD).slice(half)}`;
+
+const ambiguous: Record<string, string> = {
+  'a byte order mark before the claims': tokenOf(`\ufeff${GOOD}`),
+  'claims in UTF-16': tokenOf(Buffer.from(GOOD, 'utf16le')),
+  'claims in UTF-16 with a byte order mark': tokenOf(Buffer.from(`\ufeff${GOOD}`, 'utf16le')),
+  'claims and header in UTF-16': tokenOf(Buffer.from(GOOD, 'utf16le'), Buffer.from('{"alg":"ES256"}', 'utf16le')),
+  'NaN among the claims': tokenOf('{"aud":"other","x":NaN}'),
+  'a trailing NUL': tokenOf(`${GOOD}\0`),
+  'invalid UTF-8': tokenOf(Buffer.from('{"aud":"other","x":"\xff"}', 'latin1')),
+  'a second aud': tokenOf('{"aud":"other","aud":"github"}'),
+  'a second aud that is escaped': tokenOf('{"a\\u0075d":"other","aud":"github"}'),
+  'a second aud in upper case': tokenOf(' {"aud":"github", "AUD":"other"}'),
+  'claims that are a list': tokenOf('["aud"]'),
+  'a payload of other text': tokenOf('claims'),
+  'a byte order mark in the header as well': tokenOf(`\ufeff${GOOD}`, '\ufeff{"alg":"ES256"}'),
+  'characters in the payload that some skip': `e30.${base64url(GOOD).slice(0, 6)}=${base64url(GOOD).slice(6)}.c2ln`,
+  'a prefix before the header': `at_${tokenOf(`\ufeff${GOOD}`)}`,
+  'a dot within the payload': `${dotted(HEADER)}.c2ln`,
+  'two dots within the payload, and enc for a signature': `${dotted({ ...HEADER, enc: 'A256GCM' })}.Y.c2ln`,
+};
+for (const [what, token] of Object.entries(ambiguous)) {
+  test(`counts as ambiguous: a JWT with ${what}`, () => assert.equal(isAmbiguousJwt(token), true));
+}
+
+const clear: Record<string, string> = {
+  'a JWT': jwtOf({ aud: ['a', 'b'], nested: [{ aud: 'x' }] }),
+  'a JWT with padding': `e30.${Buffer.from(`${GOOD} `).toString('base64')}.c2ln`,
+  'an encrypted token': `${base64url('{"alg":"RSA-OAEP","enc":"A256GCM"}')}.a.b.c.d`,
+  'an opaque token': 'opaque',
+  'an opaque token of Google': 'ya29.c.c0ASRK0Gb2pq',
+  'an opaque token of GitLab': 'glpat-Zm9vYmFyYmF6.01.0w1x2y3z4',
+  PASETO: 'v4.public.eyJhdWQiOiJvdGhlciJ9c2ln',
+};
+for (const [what, token] of Object.entries(clear)) {
+  test(`does not count as ambiguous: ${what}`, () => assert.equal(isAmbiguousJwt(token), false));
+}

@@ -65,12 +65,19 @@ for (const endpoint of spellings) {
   });
 }
 
-test('refuses both servers when it cannot tell which one owns an endpoint', () => {
+test('a refused claim takes nothing from the owner, also as the first of its server', () => {
+  const { claims, refuses } = setUp(red, blue);
+  claims.claim(blue, [SHARED]);
+  refuses(red, SHARED, /"red".*token endpoint of authorization server "blue"/);
+  assert.deepEqual([claims.holds(red), claims.holds(blue)], [false, true]);
+});
+
+test('leaves an endpoint to the first server that named it, until that server names another', () => {
   const { claims, refuses } = setUp(red, blue);
   claims.claim(red, [SHARED]);
   refuses(blue, SHARED, /"blue".*token endpoint of authorization server "red"/);
-  assert.equal(claims.holds(red), false);
-  refuses(red, SHARED, /"red".*token endpoint of authorization server "blue"/);
+  assert.deepEqual([claims.holds(red), claims.holds(blue)], [true, false]);
+  claims.claim(red, [SHARED]);
   claims.claim(red, [OWN]);
   claims.claim(blue, [SHARED]);
   assert.ok(claims.holds(red) && claims.holds(blue));

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { editMembers, jsonMembers, skipSpace } from '../../../src/proxy/json-members.ts';
+import { editMembers, jsonMembers, skipSpace } from '../../../src/tokens/json-members.ts';
 
 test('finds the members of an object with their texts', () => {
   const text = '{ "a" : 1.50e3 , "b\\"}": {"x":[1,"]}"]},\n"\\u0063":"}", "d":null }';
