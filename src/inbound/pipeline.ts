@@ -67,8 +67,8 @@ export function createInboundPipeline(options: InboundPipelineOptions): Pipeline
       if (isStreamed(body)) request.watchUpload();
       const headers = agentHeaders(routed, rules.reserved, held && replacementOf(held, rules));
       const { target, route, path, wholeBody } = routed;
-      const admitted = { request, target, route, path, wholeBody, session, body, headers, token: undefined };
-      callUpstream(admitted, options, switched);
+      const prepared = { request, target, route, path, wholeBody, session, body, headers, token: undefined };
+      callUpstream(prepared, options, switched);
     } catch (error) {
       // Finish with an error of cambist's own. Every other end is seen by the request's tracker.
       request.fail(error);

@@ -1,10 +1,15 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/route.ts';
-import type { CambistError, Diagnosis } from '../errors.ts';
+import { formatDuration } from '../config/units.ts';
+import { type AuthenticationRequirements, CambistError, type Diagnosis, errorCode } from '../errors.ts';
+import { redact } from '../observability/logged-error.ts';
+import { bareToken } from '../tokens/b64-token.ts';
 import { addDiagnosis } from '../tokens/diagnosis.ts';
-import type { BackendReason } from './challenges.ts';
+import type { IssuedToken } from '../tokens/issued-token.ts';
+import { hideCredentials, sentInAuthorization } from '../tokens/sent-values.ts';
+import { containsToken } from './caller-tokens.ts';
+import { type BackendReason, insufficientScope } from './challenges.ts';
 import type { RefusedResponse } from './refused-response.ts';
-import { refusedToken, upstreamError } from './upstream-error.ts';
 
 /** A token that a backend refuses. Contains the token, and is never shown. */
 export interface RefusedToken extends BackendReason {
@@ -59,4 +64,113 @@ export async function explainUnreachable(
   const isConnection = error.code === 'ERR_UPSTREAM_UNREACHABLE' || error.code === 'ERR_UPSTREAM_TLS';
   if (isConnection) await addDiagnosis(error, diagnoses, (catalogue) => catalogue.unreachable(route, caught));
   return error;
+}
+
+/** Node's and OpenSSL's codes for an untrusted certificate. */
+const CERTIFICATE_CODE =
+  /^(?:CERT_|ERR_TLS_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|INVALID_CA|INVALID_PURPOSE|HOSTNAME_MISMATCH)/;
+
+/** Their codes for a failed TLS handshake. */
+const TLS_CODE = /^(?:ERR_SSL_|EPROTO)/;
+
+/** Codes of llhttp and of too long headers. */
+const MALFORMED_CODE = /^(?:HPE_|UND_ERR_HEADERS_OVERFLOW)/;
+
+/** Turns an error of the upstream's connection into the error for the caller. */
+export function upstreamError(error: Error, { name, timeouts }: Pick<Route, 'name' | 'timeouts'>): CambistError {
+  if (error instanceof CambistError) return error;
+  const code = errorCode(error) ?? '';
+  const route = `route "${name}": the upstream`;
+  if (code === 'UND_ERR_HEADERS_TIMEOUT') {
+    const limit = `timeouts.response_headers, which is ${formatDuration(timeouts.responseHeadersMs)}`;
+    const message = `${route} sent no response headers within ${limit}: find out why it is slow, or raise the limit`;
+    return new CambistError('ERR_UPSTREAM_TIMEOUT', message, { cause: error });
+  }
+  if (CERTIFICATE_CODE.test(code)) {
+    return new CambistError(
+      'ERR_UPSTREAM_TLS',
+      `${route}'s TLS certificate is not trusted: set tls.ca, or fix the certificate`,
+      {
+        cause: error,
+      },
+    );
+  }
+  if (TLS_CODE.test(code)) {
+    const fix = 'its port may serve plain http, or it may require a client certificate: see tls.certificate';
+    return new CambistError('ERR_UPSTREAM_TLS', `${route} failed the TLS handshake: ${fix}`, { cause: error });
+  }
+  if (MALFORMED_CODE.test(code)) {
+    return new CambistError('ERR_UPSTREAM_UNREACHABLE', `${route} sent a malformed response`, { cause: error });
+  }
+  if (code === 'UND_ERR_INVALID_ARG') {
+    return new CambistError('ERR_INTERNAL', `${route} cannot be sent this request: it is malformed`, { cause: error });
+  }
+  return new CambistError('ERR_UPSTREAM_UNREACHABLE', `${route} cannot be reached, or closed the connection`, {
+    cause: error,
+  });
+}
+
+export function expiredTwice(route: Route): CambistError {
+  return new CambistError(
+    'ERR_UPSTREAM_UNREACHABLE',
+    `route "${route.name}": connecting to the upstream took longer than a token lives, twice: find out why it takes so long`,
+  );
+}
+
+/**
+ * The error for a backend that wants another sign-in of the user. Its requirements are passed on, but never the issued token.
+ * @see RFC 9470 section 3
+ */
+export function signInWanted(
+  { name }: Route,
+  { acrValues, ...others }: AuthenticationRequirements,
+  token: IssuedToken,
+): CambistError {
+  const isPassedOn = acrValues !== undefined && !containsToken(acrValues, [bareToken(token.authorization.reveal())]);
+  return new CambistError(
+    'ERR_INTERACTION_REQUIRED',
+    `route "${name}": the upstream requires the user to sign in more recently, or in a stronger way`,
+    { authentication: { ...others, ...(isPassedOn && { acrValues }) } },
+  );
+}
+
+/** Enough for the scopes of one tool. */
+const MAX_SCOPES_LENGTH = 200;
+
+/**
+ * The scopes that a backend asks for in a 403, for the log.
+ * @param challenges all values of `WWW-Authenticate`
+ * @param token the token that the backend refused, which is hidden in them
+ */
+export function missingScopes(challenges: readonly string[], token: IssuedToken | undefined): string | undefined {
+  const scopes = insufficientScope(challenges)?.join(' ');
+  if (scopes === undefined || token === undefined) return undefined;
+  return redact(hideCredentials(scopes, sentInAuthorization(token.authorization.reveal()))).slice(0, MAX_SCOPES_LENGTH);
+}
+
+/**
+ * @param ending of the sentence: the reason for making no further attempt
+ * @param refused the backend's reason and the token, which is hidden in it
+ */
+export function refusedToken(
+  route: Route,
+  ending: string,
+  { error, description, authorization }: RefusedToken,
+): CambistError {
+  const sent = sentInAuthorization(authorization);
+  const hidden = (part: string) => redact(hideCredentials(part, sent));
+  const said = [error, description].filter((part) => part !== '').map(hidden);
+  const reason = said.length === 0 ? 'it gave no reason' : `it says ${said.join(': ')}`;
+  const [what, fix] =
+    route.credential.kind === 'secret'
+      ? ['the secret', 'write a valid one into the file, and check "send"']
+      : [
+          'a token that was issued for it',
+          'check which issuer, audience, scope, signing key and algorithm it expects, and its clock',
+        ];
+  return new CambistError(
+    'ERR_UPSTREAM_REFUSED_TOKEN',
+    `route "${route.name}": the upstream refused ${what}, ${ending}; ${reason}: ${fix}`,
+    error === '' ? {} : { oauthError: hidden(error) },
+  );
 }

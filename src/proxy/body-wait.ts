@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
-import type { CambistError } from '../errors.ts';
+import { formatDuration } from '../config/units.ts';
+import { CambistError } from '../errors.ts';
 import type { Watched } from './stall-watch.ts';
-import { incompleteBody } from './upstream-error.ts';
 
 /** A caller that sends less of a body within `timeouts.stall` occupies cambist on purpose. */
 const LEAST_BYTES = 16 * 1024;
@@ -42,4 +42,10 @@ export class BodyWait<R extends Waiting = Waiting> implements Watched {
   onStall(): void {
     this.refuse(incompleteBody(this.stallMs()));
   }
+}
+
+/** @param stallMs in which too little arrived */
+function incompleteBody(stallMs: number): CambistError {
+  const message = `too little of the request's body arrived within timeouts.stall, which is ${formatDuration(stallMs)}`;
+  return new CambistError('ERR_REQUEST_TIMEOUT', `${message}: the caller must send it faster`);
 }

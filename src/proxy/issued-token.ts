@@ -10,7 +10,7 @@ import { callerTraceId } from './caller-tokens.ts';
 import type { Rewriter } from './endpoint-event.ts';
 import { headerValues } from './headers.ts';
 import type { ProxyRequest } from './proxy-request.ts';
-import type { Admitted, Routed } from './steps.ts';
+import type { Prepared, Routed } from './steps.ts';
 import { createUnknownMethodReader } from './unknown-method.ts';
 
 export interface ObtainTokenOptions {
@@ -72,22 +72,22 @@ export function causeOf({ id, span, incoming, active }: ProxyRequest): Cause {
  * @returns a reader of the body, where the body decides
  */
 export function followSession(
-  admitted: Admitted,
+  prepared: Prepared,
   token: IssuedToken,
   status: number,
   header: (name: string) => string | undefined,
   broker: Broker,
 ): Rewriter | undefined {
-  const { request, route, session } = admitted;
+  const { request, route, session } = prepared;
   const { method } = request.incoming;
   const isSuccess = status >= 200 && status < 300;
   if (session.id === undefined) {
     const opened = method === 'POST' && isSuccess ? header(request.active.config.session.header) : undefined;
     if (opened !== undefined) broker.openSession(route, session, opened, token);
   } else if (method === 'DELETE' && isSuccess) {
-    endSession(admitted, 'client', broker);
+    endSession(prepared, 'client', broker);
   } else if (status === 404) {
-    const ended = (): void => endSession(admitted, 'upstream', broker);
+    const ended = (): void => endSession(prepared, 'upstream', broker);
     if (isPlainJson(header)) return createUnknownMethodReader(ended);
     ended();
   }
@@ -98,14 +98,14 @@ function isPlainJson(header: (name: string) => string | undefined): boolean {
   return /^application\/json\b/i.test(header('content-type') ?? '') && header('content-encoding') === undefined;
 }
 
-function endSession(admitted: Admitted, by: 'client' | 'upstream', broker: Broker): void {
-  const { route, session } = admitted;
-  const routes = session.subject === undefined ? [route] : routesOfBackend(admitted);
+function endSession(prepared: Prepared, by: 'client' | 'upstream', broker: Broker): void {
+  const { route, session } = prepared;
+  const routes = session.subject === undefined ? [route] : routesOfBackend(prepared);
   for (const ended of routes) broker.endSession(ended, session, by);
 }
 
 /** The routes that share the backend's sessions: this one, and those that other messages to the same target would take. */
-function routesOfBackend({ request, target, route }: Admitted): readonly Route[] {
+function routesOfBackend({ request, target, route }: Prepared): readonly Route[] {
   const others = request.active.table.candidates(target);
   return [route, ...others.filter((other) => other !== route && other.credential.kind === 'exchange')];
 }
@@ -115,7 +115,7 @@ function routesOfBackend({ request, target, route }: Admitted): readonly Route[]
  * credential as if there were no session.
  * @see MCP "Security Best Practices", session hijacking
  */
-export function noteLostSession({ request, target, route, session }: Admitted): void {
+export function noteLostSession({ request, target, route, session }: Prepared): void {
   if (session.id === undefined) return;
   const other = request.active.table.candidates(target).find((sibling) => actsAs(sibling) !== actsAs(route));
   if (other === undefined) return;
@@ -132,7 +132,7 @@ function actsAs({ credential }: Route): string {
 }
 
 /** Is the issued token made from the caller's own token, which another sign-in can replace? */
-export function isMadeFromCallers({ route, session }: Pick<Admitted, 'route' | 'session'>): boolean {
+export function isMadeFromCallers({ route, session }: Pick<Prepared, 'route' | 'session'>): boolean {
   const { credential, subjectToken } = route;
   return credential.kind === 'exchange' && session.subject !== undefined && subjectToken.file === undefined;
 }

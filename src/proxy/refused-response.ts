@@ -1,7 +1,6 @@
-import type { AuthenticationRequirements } from '../errors.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import { parseJsonObject, textOf } from '../tokens/json-object.ts';
-import { authenticationWanted, type BackendReason, reasonInChallenges, reasonOf } from './challenges.ts';
+import { type BackendReason, reasonInChallenges, reasonOf } from './challenges.ts';
 import { headerValues, type RawHeaders } from './headers.ts';
 
 const NO_REASON: BackendReason = { error: '', description: '' };
@@ -17,8 +16,6 @@ export class RefusedResponse {
   readonly token: IssuedToken;
   /** The `Date` header. */
   readonly date: string | undefined;
-  /** The user must sign in again, in this way. */
-  readonly authentication: AuthenticationRequirements | undefined;
   readonly #fromChallenge: BackendReason | undefined;
   readonly #body: Promise<string> | undefined;
   #chunks: Buffer[] = [];
@@ -28,9 +25,7 @@ export class RefusedResponse {
   constructor(token: IssuedToken, headers: RawHeaders) {
     this.token = token;
     this.date = headerValues(headers, 'date')[0];
-    const challenges = headerValues(headers, 'www-authenticate');
-    this.authentication = authenticationWanted(challenges);
-    this.#fromChallenge = reasonInChallenges(challenges);
+    this.#fromChallenge = reasonInChallenges(headerValues(headers, 'www-authenticate'));
     const isJson = /[/+]json\b/i.test(headerValues(headers, 'content-type')[0] ?? '');
     if (this.#fromChallenge === undefined && isJson) this.#body = this.#collect();
   }

@@ -8,7 +8,7 @@ import { createEndpointRewriter, type Rewriter } from './endpoint-event.ts';
 import { connectionOptions, headerValues, type RawHeaders, wantsStream } from './headers.ts';
 import { isMadeFromCallers } from './issued-token.ts';
 import { clientOf, describesItself, issuerOf, metadataUrl } from './resource-metadata.ts';
-import type { Admitted } from './steps.ts';
+import type { Prepared } from './steps.ts';
 
 const NO_CONTENT = 204;
 /** A 204 must not carry it (RFC 9110 section 8.6). */
@@ -61,11 +61,11 @@ export function responseHeaders(
   raw: RawHeaders,
   status: number,
   token: IssuedToken | undefined,
-  admitted: Admitted,
+  prepared: Prepared,
 ): string[] {
   let change: Change | undefined;
   let headers = callerHeaders(raw, (key, value) => {
-    change ??= createChange(raw, admitted);
+    change ??= createChange(raw, prepared);
     return change(key, value);
   });
   if (status === NO_CONTENT) headers = without(headers, LENGTH);
@@ -100,15 +100,15 @@ type Change = (key: string, value: string) => string | undefined;
 const MAX_REFERENCES = 100;
 const MAX_CHALLENGE_BYTES = 4096;
 
-function createChange(raw: RawHeaders, admitted: Admitted): Change {
-  const { route } = admitted;
+function createChange(raw: RawHeaders, prepared: Prepared): Change {
+  const { route } = prepared;
   let references = 0;
   let challengeBytes = 0;
 
   function rewrite(key: string, reference: string): string {
     references += 1;
     if (references > MAX_REFERENCES) throw crossRoute(route, `headers have more than ${MAX_REFERENCES} URLs`);
-    return callerReference(Buffer.from(reference, 'latin1').toString('utf8'), admitted, key);
+    return callerReference(Buffer.from(reference, 'latin1').toString('utf8'), prepared, key);
   }
 
   /** Clients differ in which of several they read. */
@@ -117,12 +117,12 @@ function createChange(raw: RawHeaders, admitted: Admitted): Change {
   }
 
   return (key, value) => {
-    if (ORIGIN_WIDE.has(key)) return sharesOrigin(admitted) ? undefined : value;
+    if (ORIGIN_WIDE.has(key)) return sharesOrigin(prepared) ? undefined : value;
     switch (key) {
       case 'link':
         return value.replace(/<([^<>]*)>/g, (_, reference: string) => `<${rewrite(key, reference)}>`);
       case 'set-cookie':
-        return sharesOrigin(admitted) ? cookieOf(value, route.match.path) : value;
+        return sharesOrigin(prepared) ? cookieOf(value, route.match.path) : value;
       case 'refresh': {
         only(key);
         const [, seconds, reference] = REFRESH.exec(value) ?? [];
@@ -132,7 +132,7 @@ function createChange(raw: RawHeaders, admitted: Admitted): Change {
       case 'www-authenticate':
         challengeBytes += value.length;
         if (challengeBytes > MAX_CHALLENGE_BYTES) return undefined;
-        if (describesItself(route)) return challengeOf(value, admitted);
+        if (describesItself(route)) return challengeOf(value, prepared);
         for (const url of metadataUrls(value)) rewrite(key, url);
         return value;
       default:
@@ -146,7 +146,7 @@ function createChange(raw: RawHeaders, admitted: Admitted): Change {
 const REFRESH = /^[ \t]*(\d+)[ \t]*(?:[;,][ \t]*(?:url[ \t]*=[ \t]*)?([^ \t].*)?)?$/is;
 
 /** Do clients know other routes by the same host? Not where the route is for the backend's own host. */
-function sharesOrigin({ request, route: { match, upstream }, target }: Admitted): boolean {
+function sharesOrigin({ request, route: { match, upstream }, target }: Prepared): boolean {
   if (request.active.config.routes.length === 1) return false;
   return match.host === undefined || target.host !== readHost(upstream.host);
 }
@@ -158,9 +158,9 @@ function cookieOf(value: string, path: string): string {
 }
 
 /** A challenge that names the metadata of cambist itself. Undefined where it is of no use to the caller. */
-function challengeOf(value: string, admitted: Admitted): string | undefined {
-  const { request, target, route } = admitted;
-  const kept = withoutScopeChallenges(value, (scopes) => helpsToSignIn(admitted, scopes));
+function challengeOf(value: string, prepared: Prepared): string | undefined {
+  const { request, target, route } = prepared;
+  const kept = withoutScopeChallenges(value, (scopes) => helpsToSignIn(prepared, scopes));
   return kept && withResourceMetadata(kept, metadataUrl(route, target.path, clientOf(request)));
 }
 
@@ -169,7 +169,7 @@ function challengeOf(value: string, admitted: Admitted): string | undefined {
  * cambist's metadata whenever a challenge has `insufficient_scope`. Scopes that mean nothing there would send the user to a
  * sign-in that fails, or that changes nothing.
  */
-function helpsToSignIn({ route, session }: Admitted, scopes: readonly string[]): boolean {
+function helpsToSignIn({ route, session }: Prepared, scopes: readonly string[]): boolean {
   const { credential, subjectToken } = route;
   // The backend judges the caller's own token.
   if (credential.kind === 'passthrough') return true;
@@ -193,8 +193,8 @@ function helpsToSignIn({ route, session }: Admitted, scopes: readonly string[]):
  * @param headers as the caller gets them. `Content-Length` is removed, because the length may change
  * @throws {CambistError} ERR_CROSS_ROUTE_REFERENCE where the stream cannot be read
  */
-export function streamRewriter(admitted: Admitted, status: number, headers: string[]): Rewriter | undefined {
-  const { request, route } = admitted;
+export function streamRewriter(prepared: Prepared, status: number, headers: string[]): Rewriter | undefined {
+  const { request, route } = prepared;
   if (request.incoming.method !== 'GET' || status < 200 || status > 299) return undefined;
   const isStream = headerValues(headers, 'content-type').some((type) => /text\/event-stream/i.test(type));
   if (!isStream && !wantsStream(request.incoming.rawHeaders)) return undefined;
@@ -205,7 +205,7 @@ export function streamRewriter(admitted: Admitted, status: number, headers: stri
   headers.splice(0, headers.length, ...without(headers, LENGTH));
   return createEndpointRewriter((url) => {
     if (url === undefined) throw crossRoute(route, 'endpoint event is malformed');
-    return callerReference(url, admitted, 'endpoint event');
+    return callerReference(url, prepared, 'endpoint event');
   });
 }
 

@@ -22,13 +22,29 @@ export interface Routed extends Received {
 }
 
 /** A request with everything that is sent upstream. */
-export interface Admitted extends Routed {
+export interface Prepared extends Routed {
   readonly session: Session;
   readonly body: RequestBody;
   /** Names and values in turn, without the issued token. */
   readonly headers: readonly string[];
+  /** The token of the first attempt. Undefined on a route that needs none. */
+  readonly token: IssuedToken | undefined;
+}
+
+/** One attempt to send a request. */
+export interface AttemptPlan {
+  readonly prepared: Prepared;
   /** Undefined on a route that needs none. */
   readonly token: IssuedToken | undefined;
+  readonly content: RequestBody['content'];
+  /** An earlier attempt reached the upstream. */
+  readonly isRetry: boolean;
+  /** An earlier attempt carried another token. */
+  readonly hasNewToken: boolean;
+  /** The DPoP proof carries the nonce that the upstream asked for. */
+  readonly hasNonce: boolean;
+  /** The token of the previous attempt expired before the first byte was sent. */
+  readonly replacesExpired: boolean;
 }
 
 /**

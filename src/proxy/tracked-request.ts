@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Route } from '../config/route.ts';
-import type { CambistError, Diagnosis } from '../errors.ts';
+import { formatDuration } from '../config/units.ts';
+import { CambistError, type Diagnosis } from '../errors.ts';
 import { type AbortedBy, CALLER_GONE, type Outcome, type WayIn } from '../observability/proxy-observer.ts';
 import type { CacheResult } from '../observability/token-observer.ts';
 import type { Span } from '../observability/tracing.ts';
@@ -23,7 +24,6 @@ import { beginSpan, endSpan, logRequest, nameSpan } from './request-report.ts';
 import type { RequestTracker } from './request-tracker.ts';
 import { isEventStream, type ResponseRelay } from './response-relay.ts';
 import { DEFAULT_STALL_MS } from './stall-watch.ts';
-import { stalledUpload } from './upstream-error.ts';
 import { assertShare, type UpstreamShare } from './upstream-share.ts';
 
 const SWITCHING_PROTOCOLS = 101;
@@ -325,4 +325,11 @@ export class TrackedRequest implements ProxyRequest, RequestRecord, Pipelined {
   #countStream(): void {
     if (this.route !== undefined) this.onClosed(this.#tracker.streamOpened(this.route));
   }
+}
+
+/** @param stallMs for which no byte moved */
+export function stalledUpload(routeName: string | undefined, stallMs: number): CambistError {
+  const message = `no byte moved for timeouts.stall, which is ${formatDuration(stallMs)}, while the upload waited for the backend`;
+  const fix = 'find out why it stopped reading, or raise timeouts.stall';
+  return new CambistError('ERR_UPSTREAM_TIMEOUT', `route "${routeName}": ${message}: ${fix}`);
 }

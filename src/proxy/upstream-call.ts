@@ -1,29 +1,45 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { Dispatcher } from 'undici';
 import { CambistError } from '../errors.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
-import type { IssuedToken } from '../tokens/issued-token.ts';
+import type { SteppedUp } from '../tokens/broker.ts';
 import { isExpired } from '../tokens/lifetime.ts';
 import { obtainSecret } from '../tokens/route-secret.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
-import { Attempt, type AttemptOwner } from './attempt.ts';
-import { type DiagnosisOptions, explainRefusal, explainUnreachable } from './backend-failure.ts';
-import { insufficientScope } from './challenges.ts';
+import type { RawHandler } from '../transport/http1/upstream-request.ts';
+import {
+  type DiagnosisOptions,
+  expiredTwice,
+  explainRefusal,
+  explainUnreachable,
+  missingScopes,
+  signInWanted,
+} from './backend-failure.ts';
 import { failRequest } from './consent.ts';
 import type { ElicitationOptions } from './elicitation.ts';
 import type { Rewriter } from './endpoint-event.ts';
-import { headerValues, type RawHeaders } from './headers.ts';
+import { followUpOf, type Refusal, type StepUp } from './follow-up.ts';
+import { headerValues, isChunkedOrPlain, type RawHeaders } from './headers.ts';
 import {
   causeOf,
   followSession,
-  isMadeFromCallers,
+  noteLostSession,
   type ObtainTokenOptions,
   obtainToken,
   timed,
 } from './issued-token.ts';
 import type { OpenRequests } from './open-requests.ts';
-import type { RefusedResponse } from './refused-response.ts';
-import { type AttemptPlan, sendAttempt } from './send.ts';
-import type { Admitted, Switched } from './steps.ts';
-import { expiredTwice, signInWanted } from './upstream-error.ts';
+import { RefusedResponse } from './refused-response.ts';
+import { responseHeaders, streamRewriter } from './response-headers.ts';
+import { createResponseRelay, type ResponseRelay } from './response-relay.ts';
+import { sendAttempt } from './send.ts';
+import type { AttemptPlan, Prepared, Switched } from './steps.ts';
+
+/** Limit for reading a response that the caller does not get, which lets its connection be reused. */
+const MAX_DISCARDED_BYTES = 64 * 1024;
+
+const TOO_LARGE = 'and the request is too large to be sent again';
 
 export interface UpstreamCallOptions extends ObtainTokenOptions, DiagnosisOptions, ElicitationOptions {
   readonly dispatchers: Dispatchers;
@@ -33,159 +49,334 @@ export interface UpstreamCallOptions extends ObtainTokenOptions, DiagnosisOption
 }
 
 /**
- * Sends an admitted request upstream and relays the response. Retries once with another token after a 401, once with a
- * nonce that a DPoP proof lacked, and once with more scopes after a 403 that asks for them. Never sends an expired token, or any
- * token after that of the caller was revoked.
+ * The life of a request after `pipeline.ts`: sends it upstream, and does what follows the response (`follow-up.ts`). Never sends an
+ * expired token, or any token after that of the caller was revoked.
  * @param switched given for a WebSocket handshake
  */
-export function callUpstream(admitted: Admitted, options: UpstreamCallOptions, switched?: Switched): void {
-  const { token, body } = admitted;
-  const first = { token, content: body.content, isRetry: false, hasNewToken: false, hasNonce: false };
-  new UpstreamCall(admitted, options, switched).attempt(first);
+export function callUpstream(prepared: Prepared, options: UpstreamCallOptions, switched?: Switched): void {
+  const { token, body } = prepared;
+  const plan = {
+    prepared,
+    token,
+    content: body.content,
+    isRetry: false,
+    hasNewToken: false,
+    hasNonce: false,
+    replacesExpired: false,
+  };
+  new Attempt(plan, options, switched).send();
 }
 
-/** All attempts of one request. A class, because every request makes one: closures would be allocated for each. */
-class UpstreamCall implements AttemptOwner {
-  readonly admitted: Admitted;
-  readonly switched: Switched | undefined;
+type Controller = Dispatcher.DispatchController;
+
+/** One attempt to send a request. A class, because every request makes one: closures would be allocated for each. */
+class Attempt implements RawHandler {
+  readonly readsRawHeaders = true;
+  readonly #plan: AttemptPlan;
   readonly #options: UpstreamCallOptions;
-  #token: IssuedToken | undefined;
-  /** A token expired before the first byte of its attempt was sent. */
-  #hasExpired = false;
+  readonly #switched: Switched | undefined;
+  /** `waiting`: for a step-up that decides whether the caller gets this response. */
+  #state: 'relaying' | 'waiting' | 'discarding' = 'relaying';
+  #replacesExpired: boolean;
+  #abort: (() => void) | undefined;
+  #relay: ResponseRelay | undefined;
+  #refused: RefusedResponse | undefined;
+  #discardedBytes = 0;
+  /** Came while waiting. */
+  #failure: Error | undefined;
+  #isComplete = false;
 
-  constructor(admitted: Admitted, options: UpstreamCallOptions, switched: Switched | undefined) {
-    this.admitted = admitted;
-    this.switched = switched;
+  constructor(plan: AttemptPlan, options: UpstreamCallOptions, switched: Switched | undefined) {
+    this.#plan = plan;
     this.#options = options;
-    this.#token = admitted.token;
+    this.#switched = switched;
+    this.#replacesExpired = plan.replacesExpired;
   }
 
-  attempt(plan: AttemptPlan): void {
-    this.#token = plan.token;
-    this.admitted.request.tokenSent(plan.token);
-    const isWebSocket = this.switched !== undefined;
-    const failed = (error: unknown): void => this.fail(error);
-    sendAttempt(this.admitted, plan, isWebSocket, this.#options.dispatchers, new Attempt(this, plan), failed);
+  send(): void {
+    const { prepared, token } = this.#plan;
+    prepared.request.tokenSent(token);
+    const sending = sendAttempt(this.#plan, this.#switched !== undefined, this.#options.dispatchers, this);
+    if (sending !== undefined) sending.catch((error: unknown) => this.#fail(error));
   }
 
-  mayStart(plan: AttemptPlan): boolean {
-    const { request, route } = this.admitted;
-    if (this.#options.openRequests?.endIfRevoked(request) === true) return false;
-    if (this.#token === undefined || !isExpired(this.#token, this.#options.clock)) {
-      this.#hasExpired = false;
+  // Right before the first byte: the caller may have left, and the token may have expired.
+  onRequestStart(controller: Controller): void {
+    const { request } = this.#plan.prepared;
+    const abort = (): void => controller.abort(new Error('the caller left'));
+    this.#abort = abort;
+    if (request.isClosed) {
+      abort();
+    } else if (this.#mayStart()) {
+      request.abortUpstream = abort;
+    } else {
+      this.#state = 'discarding';
+      controller.abort(new Error('the attempt may not start'));
+    }
+  }
+
+  /** False where another attempt replaces this one, or the request ended. */
+  #mayStart(): boolean {
+    const { prepared, token } = this.#plan;
+    const { clock, openRequests } = this.#options;
+    if (openRequests?.endIfRevoked(prepared.request) === true) return false;
+    if (token === undefined || !isExpired(token, clock)) {
+      this.#replacesExpired = false;
       return true;
     }
-    if (this.#hasExpired) {
-      this.fail(expiredTwice(route));
-      return false;
-    }
-    this.#hasExpired = true;
-    void this.#attemptWithNewToken(plan);
+    if (this.#replacesExpired) this.#fail(expiredTwice(prepared.route));
+    else void this.#sendWithNewToken({ ...this.#plan, replacesExpired: true });
     return false;
   }
 
-  unauthorized(plan: AttemptPlan, wantsNonce: boolean, refused: RefusedResponse): void {
-    const { route } = this.admitted;
-    if (wantsNonce && !plan.hasNonce) this.#retryWithNonce(plan, refused);
-    // The token is valid. Another one made from the same token of the caller would be no better.
-    else if (refused.authentication !== undefined && isMadeFromCallers(this.admitted))
-      this.fail(signInWanted(route, refused.authentication, refused.token));
-    else if (plan.hasNewToken) this.#refuse(refused, 'and the next one as well');
-    else if (route.credential.kind === 'secret') void this.#retryWithNewSecret(refused);
-    else this.#retryWithNewToken(refused);
+  // A WebSocket: bytes pass from now on.
+  onRequestUpgrade(controller: Controller, _status: number, headers: IncomingHttpHeaders, socket: Duplex): void {
+    const { prepared } = this.#plan;
+    prepared.request.abortUpstream = undefined;
+    try {
+      const toCaller = responseHeaders(rawHeaders(controller), 101, undefined, prepared);
+      const isExpected = this.#switched?.(headers.upgrade?.toString(), toCaller, socket);
+      if (isExpected === false) this.#fail(new Error('the upstream switched to another protocol'));
+    } catch (error) {
+      socket.destroy();
+      this.#fail(error);
+    }
   }
 
-  /** Retries with the same token. The prover knows the nonce by now. */
-  #retryWithNonce(plan: AttemptPlan, refused: RefusedResponse): void {
-    const { route, body } = this.admitted;
-    const content = body.replay();
-    if (content === undefined) {
-      this.#refuse(refused, 'because its proof lacked a nonce, and the request is too large to be sent again');
+  // Any other response: the decision, then one method for each outcome.
+  onResponseStart(controller: Controller, status: number): void {
+    const headers = rawHeaders(controller);
+    if (!isChunkedOrPlain(headers)) {
+      // Only chunked was offered, and the caller would receive the body still encoded.
+      controller.abort(new Error('the response has a transfer coding other than chunked'));
       return;
     }
-    this.#options.observer.upstreamRetried(route, 'token');
-    this.attempt({ ...plan, content, isRetry: true, hasNonce: true });
+    const next = followUpOf(this.#plan, status, headers, this.#learnNonce(headers));
+    if (next.kind === 'relay') this.#relayResponse(controller, status);
+    else if (next.kind === 'step_up') this.#stepUp(controller, status, next);
+    else this.#replace(controller, headers, next);
+  }
+
+  #learnNonce(headers: RawHeaders): boolean {
+    const { token, prepared } = this.#plan;
+    if (token?.dpop === undefined) return false;
+    return token.dpop.learn(prepared.route.upstream.origin, headerValues(headers, 'dpop-nonce').join());
+  }
+
+  /** Relays the response to the caller. */
+  #relayResponse(controller: Controller, status: number): void {
+    const { prepared, token } = this.#plan;
+    const { request } = prepared;
+    if (status === 403) this.#noteMissingScopes(rawHeaders(controller));
+    if (status === 404) noteLostSession(prepared);
+    let headers: string[];
+    let rewriter: Rewriter | undefined;
+    try {
+      headers = responseHeaders(rawHeaders(controller), status, token, prepared);
+      const header = (name: string): string | undefined => headerValues(headers, name)[0];
+      if (token !== undefined) rewriter = followSession(prepared, token, status, header, this.#options.broker);
+      rewriter ??= streamRewriter(prepared, status, headers);
+    } catch (error) {
+      this.#state = 'discarding';
+      this.#fail(error);
+      controller.abort(error as Error);
+      return;
+    }
+    const keepsConnection = (): boolean => request.incoming.complete && !request.isLastOfConnection;
+    this.#relay = createResponseRelay(controller, status, headers, keepsConnection, rewriter);
+    request.relay(this.#relay);
+  }
+
+  #noteMissingScopes(headers: RawHeaders): void {
+    const { prepared, token } = this.#plan;
+    const missing = missingScopes(headerValues(headers, 'www-authenticate'), token);
+    if (missing !== undefined) prepared.request.lacksScopes(missing);
+  }
+
+  /** Asks for a token with the scopes that a 403 names. */
+  #stepUp(controller: Controller, status: number, { token, scopes, content }: StepUp): void {
+    const { request, route, session } = this.#plan.prepared;
+    const { broker, clock } = this.#options;
+    const pending = broker.stepUp(route, session, token, scopes, () => causeOf(request));
+    if (pending === undefined) this.#relayResponse(controller, status);
+    else void this.#waitForStepUp(controller, status, timed(request, pending, clock), content);
+  }
+
+  /** Holds the 403. Then a retry replaces it, or the caller gets it. */
+  async #waitForStepUp(
+    controller: Controller,
+    status: number,
+    pending: Promise<SteppedUp>,
+    content: Buffer | null,
+  ): Promise<void> {
+    this.#state = 'waiting';
+    controller.pause();
+    try {
+      // If the exchange fails: the upstream's refusal tells the caller more, and is true in any case.
+      const stepped = await pending.catch(() => undefined);
+      if (stepped !== undefined) {
+        this.#plan.prepared.request.steppedUp(stepped.added);
+        this.#retry({ token: stepped.token, content, hasNewToken: true, hasNonce: false });
+        this.#discard(controller);
+      } else {
+        this.#state = 'relaying';
+        if (this.#failure !== undefined) throw this.#failure;
+        this.#relayResponse(controller, status);
+        if (this.#isComplete) this.#endRelay();
+      }
+      controller.resume();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** Drops a 401, and retries or fails. */
+  #replace(controller: Controller, headers: RawHeaders, next: Refusal): void {
+    this.#discard(controller);
+    const refused = new RefusedResponse(next.token, headers);
+    this.#refused = refused;
+    switch (next.kind) {
+      case 'retry_with_nonce':
+        // The prover knows the nonce by now.
+        this.#retry({ content: next.content, hasNonce: true });
+        break;
+      case 'retry_with_new_token':
+        this.#retryWithNewToken(refused);
+        break;
+      case 'retry_with_new_secret':
+        void this.#retryWithNewSecret(refused);
+        break;
+      case 'sign_in':
+        this.#fail(signInWanted(this.#plan.prepared.route, next.authentication, next.token));
+        break;
+      case 'fail':
+        this.#failRefused(refused, next.ending);
+    }
   }
 
   #retryWithNewToken(refused: RefusedResponse): void {
-    const { route, session, body } = this.admitted;
+    const { route, session, body } = this.#plan.prepared;
     const content = body.replay();
     const isNewTokenWorthwhile = this.#options.broker.refuse(route, session, refused.token);
     if (content === undefined) {
-      this.#refuse(refused, 'and the request is too large to be sent again');
+      this.#failRefused(refused, TOO_LARGE);
     } else if (!isNewTokenWorthwhile) {
-      this.#refuse(refused, 'as it refused the previous one a moment ago');
+      this.#failRefused(refused, 'as it refused the previous one a moment ago');
     } else {
-      this.#options.observer.upstreamRetried(route, 'token');
-      const plan = { token: undefined, content, isRetry: true, hasNewToken: true, hasNonce: false };
-      void this.#attemptWithNewToken(plan);
+      const plan = this.#retryPlan({ content, hasNewToken: true, hasNonce: false });
+      void this.#sendWithNewToken(plan);
     }
   }
 
   /** Reads the file again, which may have a new secret by now. */
   async #retryWithNewSecret(refused: RefusedResponse): Promise<void> {
-    const { route, session, body } = this.admitted;
+    const { route, session, body } = this.#plan.prepared;
     try {
       const token = await obtainSecret(route, session, true);
       const content = body.replay();
       if (token.authorization.reveal() === refused.token.authorization.reveal()) {
-        this.#refuse(refused, 'and its file has no other');
+        this.#failRefused(refused, 'and its file has no other');
       } else if (content === undefined) {
-        this.#refuse(refused, 'and the request is too large to be sent again');
+        this.#failRefused(refused, TOO_LARGE);
       } else {
-        this.#options.observer.upstreamRetried(route, 'token');
-        this.attempt({ token, content, isRetry: true, hasNewToken: true, hasNonce: false });
+        this.#retry({ token, content, hasNewToken: true, hasNonce: false });
       }
     } catch (error) {
-      this.fail(error);
+      this.#fail(error);
     }
   }
 
-  #refuse(refused: RefusedResponse, ending: string): void {
-    const { route } = this.admitted;
-    void explainRefusal(route, ending, refused, this.#options).then((error) => this.fail(error));
-  }
-
-  async #attemptWithNewToken(plan: AttemptPlan): Promise<void> {
+  async #sendWithNewToken(plan: AttemptPlan): Promise<void> {
     try {
-      const token = await obtainToken(this.admitted, this.admitted.session, this.#options);
-      this.attempt({ ...plan, token });
+      const token = await obtainToken(plan.prepared, plan.prepared.session, this.#options);
+      this.#send({ ...plan, token });
     } catch (error) {
-      this.fail(error);
+      this.#fail(error);
     }
   }
 
-  stepUp(headers: RawHeaders): Promise<boolean> | undefined {
-    const { request, route, session, body } = this.admitted;
-    const { broker, clock, observer } = this.#options;
-    if (this.#token === undefined || route.stepUp.length === 0) return undefined;
-    const scopes = insufficientScope(headerValues(headers, 'www-authenticate'));
-    const content = scopes && body.replay();
-    if (scopes === undefined || content === undefined) return undefined;
-    const pending = broker.stepUp(route, session, this.#token, scopes, () => causeOf(request));
-    return (
-      pending &&
-      timed(request, pending, clock).then(
-        ({ token, added }) => {
-          request.steppedUp(added);
-          observer.upstreamRetried(route, 'token');
-          this.attempt({ token, content, isRetry: true, hasNewToken: true, hasNonce: false });
-          return true;
-        },
-        // The upstream's refusal tells the caller more, and is true whatever became of the exchange.
-        () => false,
-      )
-    );
+  #retry(changes: Partial<AttemptPlan>): void {
+    this.#send(this.#retryPlan(changes));
   }
 
-  followSession(status: number, header: (name: string) => string | undefined): Rewriter | undefined {
-    if (this.#token === undefined) return undefined;
-    return followSession(this.admitted, this.#token, status, header, this.#options.broker);
+  /** Counts the retry. */
+  #retryPlan(changes: Partial<AttemptPlan>): AttemptPlan {
+    this.#options.observer.upstreamRetried(this.#plan.prepared.route, 'token');
+    return { ...this.#plan, isRetry: true, replacesExpired: false, ...changes };
   }
 
-  fail(error: unknown): void {
-    const { request, route } = this.admitted;
+  #send(plan: AttemptPlan): void {
+    new Attempt(plan, this.#options, this.#switched).send();
+  }
+
+  /** Responds with the reason for which the backend refused the token, as soon as it is read. */
+  #failRefused(refused: RefusedResponse, ending: string): void {
+    const { route } = this.#plan.prepared;
+    void explainRefusal(route, ending, refused, this.#options).then((error) => this.#fail(error));
+  }
+
+  #fail(error: unknown): void {
+    const { request, route } = this.#plan.prepared;
     if (error instanceof CambistError) failRequest(error, request, this.#options);
     else void explainUnreachable(error as Error, route, this.#options).then((told) => request.fail(told));
   }
+
+  // The body, and the end of the response.
+  onResponseData(controller: Controller, chunk: Buffer): void {
+    if (this.#state === 'relaying') {
+      try {
+        this.#relay?.data(chunk);
+      } catch (error) {
+        this.#breakOff(error as Error);
+        controller.abort(error as Error);
+      }
+      return;
+    }
+    this.#refused?.data(chunk);
+    this.#discardedBytes += chunk.length;
+    if (this.#discardedBytes > MAX_DISCARDED_BYTES) {
+      controller.abort(new Error('the response to a refused request is too long'));
+    }
+  }
+
+  onResponseEnd(): void {
+    const { request } = this.#plan.prepared;
+    if (this.#state === 'waiting') this.#isComplete = true;
+    // Nothing is left to abort. Making an error for it would cost more than admitting the request.
+    if (request.abortUpstream === this.#abort) request.abortUpstream = undefined;
+    this.#refused?.end();
+    this.#endRelay();
+  }
+
+  onResponseError(_controller: Controller, error: Error): void {
+    if (this.#state === 'waiting') this.#failure = error;
+    this.#refused?.end();
+    if (this.#state !== 'relaying') return;
+    if (this.#relay === undefined) this.#fail(error);
+    else this.#relay.fail();
+  }
+
+  #discard(controller: Controller): void {
+    this.#state = 'discarding';
+    // The next attempt takes over `abortUpstream`, and this response may never end.
+    this.#plan.prepared.request.onClosed(() => controller.abort(new Error('the request is complete')));
+  }
+
+  #endRelay(): void {
+    try {
+      this.#relay?.end();
+    } catch (error) {
+      this.#breakOff(error as Error);
+    }
+  }
+
+  /** Ends a response whose body must not reach the caller. */
+  #breakOff(error: Error): void {
+    this.#plan.prepared.request.breakOff(error);
+    this.#relay?.fail();
+  }
+}
+
+function rawHeaders({ rawHeaders: raw }: Controller): RawHeaders {
+  return (raw ?? []) as string[];
 }

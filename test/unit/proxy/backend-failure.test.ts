@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
-import { stalledUpload, upstreamError } from '../../../src/proxy/upstream-error.ts';
+import { upstreamError } from '../../../src/proxy/backend-failure.ts';
+import { stalledUpload } from '../../../src/proxy/tracked-request.ts';
 
 const GITHUB = { name: 'github', timeouts: { connectMs: 10_000, responseHeadersMs: 90_000, stallMs: 60_000 } };
 

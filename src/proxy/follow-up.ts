@@ -1,0 +1,80 @@
+import type { AuthenticationRequirements } from '../errors.ts';
+import type { IssuedToken } from '../tokens/issued-token.ts';
+import { asksForNonce, authenticationWanted, insufficientScope } from './challenges.ts';
+import { headerValues, type RawHeaders } from './headers.ts';
+import { isMadeFromCallers } from './issued-token.ts';
+import type { AttemptPlan } from './steps.ts';
+
+/** What follows a response of the upstream. */
+export type FollowUp = { readonly kind: 'relay' } | StepUp | Refusal;
+
+/** The retry has a token with more scopes. If no such token is issued, the caller gets the 403. */
+export interface StepUp {
+  readonly kind: 'step_up';
+  readonly token: IssuedToken;
+  readonly scopes: readonly string[];
+  readonly content: Buffer | null;
+}
+
+/** Follows a 401 to a token, which the caller does not get. */
+export type Refusal = {
+  /** The refused token. */
+  readonly token: IssuedToken;
+} & (
+  | { readonly kind: 'retry_with_nonce'; readonly content: Buffer | null }
+  | { readonly kind: 'retry_with_new_token' | 'retry_with_new_secret' }
+  | { readonly kind: 'sign_in'; readonly authentication: AuthenticationRequirements }
+  /** @param ending of the error's sentence: the reason for making no further attempt */
+  | { readonly kind: 'fail'; readonly ending: string }
+);
+
+const RELAY: FollowUp = { kind: 'relay' };
+
+/**
+ * Decides what follows a response. An attempt is repeated once with another token after a 401, once with a nonce that its DPoP
+ * proof lacked, and once with more scopes after a 403 that asks for them.
+ * @param hasFreshNonce the response has a nonce for the next proof
+ */
+export function followUpOf(plan: AttemptPlan, status: number, headers: RawHeaders, hasFreshNonce: boolean): FollowUp {
+  const { token, hasNewToken } = plan;
+  if (token === undefined) return RELAY;
+  if (status === 401) return refusalOf(plan, token, headerValues(headers, 'www-authenticate'), hasFreshNonce);
+  if (status === 403 && !hasNewToken) return stepUpOf(plan, token, headers) ?? RELAY;
+  return RELAY;
+}
+
+function refusalOf(
+  { prepared, hasNewToken, hasNonce }: AttemptPlan,
+  token: IssuedToken,
+  challenges: readonly string[],
+  hasFreshNonce: boolean,
+): Refusal {
+  // The proof was refused, not the token.
+  if (hasFreshNonce && !hasNonce && asksForNonce(challenges)) {
+    const content = prepared.body.replay();
+    if (content !== undefined) return { kind: 'retry_with_nonce', token, content };
+    return {
+      kind: 'fail',
+      token,
+      ending: 'because its proof lacked a nonce, and the request is too large to be sent again',
+    };
+  }
+  // The token is valid. Another one made from the same token of the caller would be no better.
+  const authentication = isMadeFromCallers(prepared) ? authenticationWanted(challenges) : undefined;
+  if (authentication !== undefined) return { kind: 'sign_in', token, authentication };
+  if (hasNewToken) return { kind: 'fail', token, ending: 'and the next one as well' };
+  const isSecret = prepared.route.credential.kind === 'secret';
+  return { kind: isSecret ? 'retry_with_new_secret' : 'retry_with_new_token', token };
+}
+
+/** Undefined where the response asks for nothing that a retry could have. */
+function stepUpOf(
+  { prepared: { route, body } }: AttemptPlan,
+  token: IssuedToken,
+  headers: RawHeaders,
+): StepUp | undefined {
+  if (route.stepUp.length === 0) return undefined;
+  const scopes = insufficientScope(headerValues(headers, 'www-authenticate'));
+  const content = scopes && body.replay();
+  return scopes && content !== undefined ? { kind: 'step_up', token, scopes, content } : undefined;
+}

@@ -1,0 +1,260 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import type { Dispatcher } from 'undici';
+import type { ResponseRelay } from '../../../src/proxy/response-relay.ts';
+import type { Prepared } from '../../../src/proxy/steps.ts';
+import { callUpstream, type UpstreamCallOptions } from '../../../src/proxy/upstream-call.ts';
+import { Secret } from '../../../src/secrets/secret.ts';
+import type { SteppedUp } from '../../../src/tokens/broker.ts';
+import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
+import type { RawHandler } from '../../../src/transport/http1/upstream-request.ts';
+
+const CHALLENGE = ['www-authenticate', 'Bearer error="insufficient_scope", scope="repo"'];
+const NEVER = { expiresAtMs: 1e9, expiresAtMonotonicMs: 1e9 };
+const EXPIRED = { expiresAtMs: -1, expiresAtMonotonicMs: -1 };
+
+function issued(name: string, more: object = {}): IssuedToken {
+  return {
+    authorization: new Secret(`Bearer ${name}`),
+    granted: {},
+    lifetime: NEVER,
+    ...more,
+  } as unknown as IssuedToken;
+}
+
+interface Options {
+  readonly token?: IssuedToken | undefined;
+  readonly isClosed?: boolean;
+  readonly isRevoked?: boolean;
+  /** The tokens of later lookups. */
+  readonly next?: IssuedToken[];
+  readonly stepUp?: Promise<SteppedUp>;
+}
+
+/** A call with one attempt sent, and what it told its request, the broker and the connection. */
+function setUp({ isClosed = false, isRevoked = false, next = [], stepUp, ...options }: Options = {}) {
+  const told: string[] = [];
+  const relays: ResponseRelay[] = [];
+  const listeners: (() => void)[] = [];
+  const attempts: RawHandler[] = [];
+  const request = {
+    isClosed,
+    isLastOfConnection: false,
+    incoming: { method: 'POST', complete: true },
+    active: { config: { session: { header: 'mcp-session-id' } } },
+    abortUpstream: undefined as (() => void) | undefined,
+    onClosed: (listener: () => void) => void listeners.push(listener),
+    relay: (relay: ResponseRelay) => {
+      told.push(`relay ${relay.status}`);
+      relays.push(relay);
+    },
+    fail: (error: Error & { code: string }) => void told.push(error.code),
+    lacksScopes: (scopes: string) => void told.push(`lacks ${scopes}`),
+    steppedUp: (scopes: readonly string[]) => void told.push(`added ${scopes.join()}`),
+    tokenLookedUp: () => undefined,
+    tokenSent: () => undefined,
+    waitedForToken: () => undefined,
+  };
+  const prepared = {
+    request,
+    route: {
+      name: 'github',
+      upstream: { origin: 'https://backend' },
+      credential: { kind: 'client_credentials', authorizationServer: {} },
+      subjectToken: {},
+      stepUp: ['repo'],
+      timeouts: {},
+    },
+    target: {},
+    path: '/',
+    session: { subject: {} },
+    headers: [],
+    body: { content: null, replay: () => null },
+    token: 'token' in options ? options.token : issued('first'),
+  } as unknown as Prepared;
+  const dispatch = ({ headers }: Dispatcher.DispatchOptions, handler: RawHandler): void => {
+    told.push(`sent ${(headers as string[]).join(' ') || 'plain'}`);
+    attempts.push(handler);
+  };
+  callUpstream(prepared, {
+    dispatchers: { for: () => ({ dispatch }) },
+    clock: { wallMs: () => 0, monotonicMs: () => 0 },
+    observer: { upstreamRetried: () => void told.push('retried') },
+    openRequests: { endIfRevoked: () => isRevoked },
+    broker: {
+      lookUp: () => ({ result: 'hit', token: next.shift() }),
+      refuse: () => true,
+      stepUp: () => stepUp,
+    },
+  } as unknown as UpstreamCallOptions);
+  told.length = 0;
+  const controller = {
+    rawHeaders: [] as string[],
+    abort: (reason: Error) => void told.push(`aborted: ${reason.message}`),
+    pause: () => void told.push('paused'),
+    resume: () => void told.push('resumed'),
+  };
+  const attempt = attempts[0] as Required<RawHandler>;
+  return {
+    attempt,
+    attempts,
+    told,
+    relays,
+    request,
+    controller: controller as typeof controller & Dispatcher.DispatchController,
+    respond(status: number, headers: string[] = []) {
+      attempt.onRequestStart(controller as never, {});
+      controller.rawHeaders = headers;
+      attempt.onResponseStart(controller as never, status, {});
+    },
+    leave: () => {
+      for (const listener of listeners) listener();
+    },
+  };
+}
+
+test('relays a response, and leaves nothing to abort after it', () => {
+  const { attempt, controller, told, relays, request, respond } = setUp();
+  respond(200, ['Content-Length', '2']);
+  assert.equal(typeof request.abortUpstream, 'function');
+  attempt.onResponseData(controller, Buffer.from('ok'));
+  attempt.onResponseEnd(controller, {});
+  assert.deepEqual(told, ['relay 200']);
+  assert.equal(relays[0]?.header('content-length'), '2');
+  assert.equal(request.abortUpstream, undefined);
+});
+
+test('aborts an attempt whose caller has left, at once or later', () => {
+  const left = setUp({ isClosed: true });
+  left.attempt.onRequestStart(left.controller, {});
+  assert.deepEqual(left.told, ['aborted: the caller left']);
+  const leaving = setUp();
+  leaving.attempt.onRequestStart(leaving.controller, {});
+  leaving.request.abortUpstream?.();
+  assert.deepEqual(leaving.told, ['aborted: the caller left']);
+});
+
+test("sends nothing after the caller's token was revoked, and reports no failure then", () => {
+  const { attempt, controller, told, request } = setUp({ isRevoked: true });
+  attempt.onRequestStart(controller, {});
+  attempt.onResponseError(controller, new Error('aborted'));
+  assert.deepEqual(told, ['aborted: the attempt may not start']);
+  assert.equal(request.abortUpstream, undefined);
+});
+
+test('replaces a token that expired before its first byte once, and then fails', async () => {
+  const expired = issued('late', { lifetime: EXPIRED });
+  const { attempt, attempts, controller, told } = setUp({ token: expired, next: [expired] });
+  attempt.onRequestStart(controller, {});
+  await setImmediate();
+  assert.deepEqual(told, ['aborted: the attempt may not start', 'sent authorization Bearer late']);
+  attempts[1]?.onRequestStart?.(controller, {});
+  assert.deepEqual(told.slice(2), ['ERR_UPSTREAM_UNREACHABLE', 'aborted: the attempt may not start']);
+});
+
+test('refuses a transfer coding that it did not offer', () => {
+  const { told, respond } = setUp();
+  respond(200, ['Transfer-Encoding', 'gzip, chunked']);
+  assert.deepEqual(told, ['aborted: the response has a transfer coding other than chunked']);
+});
+
+test('drops a 401, and repeats the request with another token', async () => {
+  const { attempt, controller, told, respond } = setUp({ next: [issued('second')] });
+  respond(401);
+  attempt.onResponseData(controller, Buffer.from('no'));
+  attempt.onResponseEnd(controller, {});
+  attempt.onResponseError(controller, new Error('late'));
+  await setImmediate();
+  assert.deepEqual(told, ['retried', 'sent authorization Bearer second']);
+});
+
+test('fails with the reason of a second 401', async () => {
+  const { attempts, controller, told, respond } = setUp({ next: [issued('second')] });
+  respond(401);
+  await setImmediate();
+  attempts[1]?.onRequestStart?.(controller, {});
+  attempts[1]?.onResponseStart?.(controller, 401, {});
+  await setImmediate();
+  assert.deepEqual(told.slice(2), ['ERR_UPSTREAM_REFUSED_TOKEN']);
+});
+
+test('repeats a request with the same token and the nonce that its proof lacked', async () => {
+  const learned: unknown[] = [];
+  const dpop = {
+    prove: async () => `proof ${learned.length}`,
+    learn: (...nonce: unknown[]) => learned.push(nonce) > 0,
+  };
+  const { attempts, controller, told } = setUp({ token: issued('bound', { dpop }) });
+  await setImmediate();
+  controller.rawHeaders = ['WWW-Authenticate', 'DPoP error="use_dpop_nonce"', 'DPoP-Nonce', 'n-1'];
+  attempts[0]?.onResponseStart?.(controller, 401, {});
+  await setImmediate();
+  assert.deepEqual(learned, [['https://backend', 'n-1']]);
+  assert.deepEqual(told.slice(1), ['retried', 'sent authorization Bearer bound dpop proof 1']);
+});
+
+test('relays a 401 where it sent no token', () => {
+  const { told, respond } = setUp({ token: undefined });
+  respond(401);
+  assert.deepEqual(told, ['relay 401']);
+});
+
+test('reads at most 64 KiB of a response that it drops, and none once its request is complete', () => {
+  const { attempt, controller, told, respond, leave } = setUp({ next: [issued('second')] });
+  respond(401);
+  attempt.onResponseData(controller, Buffer.alloc(64 * 1024));
+  assert.deepEqual(told, ['retried']);
+  attempt.onResponseData(controller, Buffer.alloc(1));
+  leave();
+  assert.deepEqual(told.slice(1), [
+    'aborted: the response to a refused request is too long',
+    'aborted: the request is complete',
+  ]);
+});
+
+test('holds a 403 until its step-up is decided, and drops it for a retry', async () => {
+  const stepUp = Promise.resolve({ token: issued('wider'), added: ['repo'] });
+  const { attempt, controller, told, respond } = setUp({ stepUp });
+  respond(403, CHALLENGE);
+  assert.deepEqual(told, ['paused']);
+  await setImmediate();
+  assert.deepEqual(told.slice(1), ['added repo', 'retried', 'sent authorization Bearer wider', 'resumed']);
+  attempt.onResponseError(controller, new Error('late'));
+  assert.equal(told.length, 5);
+});
+
+test('relays a 403 whose scopes cannot be added', () => {
+  const { told, respond } = setUp();
+  respond(403, CHALLENGE);
+  assert.deepEqual(told, ['lacks repo', 'relay 403']);
+});
+
+test('relays a 403 whose step-up failed, even if it was complete before', async () => {
+  const { attempt, controller, told, respond } = setUp({ stepUp: Promise.reject(new Error('refused')) });
+  respond(403, CHALLENGE);
+  attempt.onResponseEnd(controller, {});
+  await setImmediate();
+  assert.deepEqual(told, ['paused', 'lacks repo', 'relay 403', 'resumed']);
+});
+
+test('reports a failure that came while a step-up was decided', async () => {
+  const { attempt, controller, told, respond } = setUp({ stepUp: Promise.reject(new Error('refused')) });
+  respond(403, CHALLENGE);
+  attempt.onResponseError(controller, new Error('reset'));
+  await setImmediate();
+  assert.deepEqual(told, ['paused', 'ERR_UPSTREAM_UNREACHABLE']);
+});
+
+test('reports a failure before the response, and breaks off a response that has begun', async () => {
+  const before = setUp();
+  before.attempt.onRequestStart(before.controller, {});
+  before.attempt.onResponseError(before.controller, new Error('reset'));
+  await setImmediate();
+  assert.deepEqual(before.told, ['ERR_UPSTREAM_UNREACHABLE']);
+  const after = setUp();
+  after.respond(200);
+  after.attempt.onResponseError(after.controller, new Error('reset'));
+  assert.deepEqual(after.told, ['relay 200']);
+  assert.equal(after.relays[0]?.hasFailed(), true);
+});
