@@ -1,6 +1,7 @@
 import type { Config } from '../config/config.ts';
 import { hideKeys } from '../config/hide-keys.ts';
-import type { Credential, Match, Route } from '../config/route.ts';
+import type { Match } from '../config/match.ts';
+import type { Credential, Route } from '../config/route.ts';
 import { usedServerNames } from '../config/used-servers.ts';
 import { countOf, type Histogram, quantileOf } from '../observability/counters.ts';
 import type { Recent } from '../observability/recent-traffic.ts';

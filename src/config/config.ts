@@ -7,10 +7,10 @@ import { intercept } from './intercept.ts';
 import { mapKey, optional, required, schemaOf, section, type Values, valueKey, type Written } from './key.ts';
 import { address, choice, count, duration, flag, headerName, list, size } from './kinds.ts';
 import { LOG_LEVELS } from './log-levels.ts';
-import type { Loose } from './loose.ts';
 import { readConnectAuthority, readHostPattern, readInteractionHost } from './matching.ts';
+import { routeSchema, type WrittenRoute } from './resolve-route.ts';
 import type { Route } from './route.ts';
-import { type DefaultsFile, defaults, type RouteFile, route } from './schema-route.ts';
+import { ROUTE_KEYS, type WrittenRouteKeys } from './route-keys.ts';
 import { sharedCache } from './shared-cache.ts';
 import { signals } from './signals.ts';
 
@@ -164,19 +164,19 @@ export const KEYS = {
   signals,
   intercept,
   defaults: valueKey(
-    defaults,
+    schemaOf(ROUTE_KEYS),
     '[route keys](#keys-route)',
     'Route keys for all routes that do not set them.',
     {},
-    (written: Loose<DefaultsFile>) => written,
+    (written: WrittenRouteKeys) => written,
   ),
   routes: required(
     valueKey(
-      z.array(route).min(1),
+      z.array(routeSchema).min(1),
       'list of [routes](#keys-route)',
       'Backends, in any order.',
       {},
-      (written: Loose<readonly RouteFile[]>) => written,
+      (written: readonly (WrittenRoute | undefined)[]) => written,
     ),
   ),
 };

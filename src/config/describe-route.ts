@@ -1,6 +1,8 @@
 import type { Config } from './config.ts';
+import type { ExpectedAudience } from './expect-audience.ts';
 import { isLoopback } from './loopback.ts';
-import type { Credential, ExpectedAudience, Match, Route } from './route.ts';
+import type { Match } from './match.ts';
+import type { Credential, Route } from './route.ts';
 
 /** Most routes that the log describes. Container runtimes split lines of more than 16 KiB. */
 const MAX_DESCRIBED = 50;

@@ -1,11 +1,14 @@
 import type { ConfigNode } from './config-node.ts';
-import type { Loose } from './loose.ts';
-import type { ExpectedAudience } from './route.ts';
-import type { DefaultsFile } from './schema-route.ts';
 import { toList, type Written } from './targets.ts';
 
+/**
+ * Check of the `aud` of an issued JWT. A list: `aud` must contain one of these. `only`: it must also contain nothing else.
+ * `any`: no check.
+ */
+export type ExpectedAudience = readonly string[] | { readonly only: readonly string[] } | 'any';
+
 export function readExpectAudience(
-  written: Loose<DefaultsFile>['expect_audience'],
+  written: Written | { readonly only?: Written },
   node: ConfigNode,
 ): ExpectedAudience | undefined {
   if (typeof written !== 'object' || 'length' in written) return readAudiences(written, node);

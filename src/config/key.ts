@@ -241,6 +241,17 @@ export function variants<const Tag extends string, const All extends Variants>(
   } as unknown as ReturnType<typeof variants<Tag, All>>;
 }
 
+/** Reads the keys that are in the file. */
+export function readWritten<All extends Keys>(
+  keys: All,
+  written: Written<All>,
+  node: ConfigNode,
+  scope: Scope,
+): Draft<All> {
+  const present = Object.entries(keys).filter(([name]) => written[name] !== undefined);
+  return readAll(Object.fromEntries(present) as Keys, written, node, scope) as Draft<All>;
+}
+
 /** Reads all keys, in their order. Defaults apply to those that are not in the file. */
 export function readAll<All extends Keys>(
   keys: All,

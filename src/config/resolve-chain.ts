@@ -1,19 +1,7 @@
 import type { AuthorizationServer } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
-import { DEFAULTS } from './defaults.ts';
-import type { Loose } from './loose.ts';
 import type { Chain } from './route.ts';
-import type { DefaultsFile } from './schema-route.ts';
-
-export type ChainKeys = NonNullable<ReturnType<typeof readChain>>;
-
-export function readChain(written: Loose<DefaultsFile>['chain']) {
-  if (written?.authorization_server === undefined) return undefined;
-  return {
-    authorizationServer: written.authorization_server,
-    assertion: written.assertion ?? DEFAULTS.chainAssertion,
-  };
-}
+import type { ChainKeys } from './route-keys.ts';
 
 /**
  * Reads the first leg of a chain. The second server is its audience, and the audience of the assertion.

@@ -1,11 +1,8 @@
 import type { AuthorizationServer, Servers } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
-import { DEFAULTS } from './defaults.ts';
-import type { Loose } from './loose.ts';
-import { type ChainKeys, resolveChain } from './resolve-chain.ts';
-import type { RouteKeys } from './resolve-route-keys.ts';
+import { resolveChain } from './resolve-chain.ts';
 import type { Chain, Credential, TokenTarget } from './route.ts';
-import type { DefaultsFile } from './schema-route.ts';
+import type { ChainKeys, RouteKeys, WrittenRouteKeys } from './route-keys.ts';
 import type { Upstream } from './urls.ts';
 import { canonicalUri } from './urls.ts';
 
@@ -15,13 +12,13 @@ import { canonicalUri } from './urls.ts';
  * @param keys the parsed keys, with `defaults`
  */
 export function resolveCredential(
-  written: Loose<DefaultsFile>,
+  written: WrittenRouteKeys,
   keys: RouteKeys,
   upstream: Upstream | undefined,
   node: ConfigNode,
   servers: Servers,
 ): Credential | undefined {
-  const kind = keys.credential ?? DEFAULTS.credential;
+  const kind = keys.credential;
   warnOfUnusedKeys(kind, written, node);
   if (kind === 'none' || kind === 'passthrough') return { kind };
   if (kind === 'secret') return secretOf(keys, node);
@@ -31,7 +28,7 @@ export function resolveCredential(
   const chainKeys = kind === 'exchange' ? keys.chain : undefined;
   const target = targetOf(keys, uri, authorizationServer, chainKeys, node);
   if (authorizationServer === undefined) return undefined;
-  const onMissingSubject = keys.onMissingSubject ?? DEFAULTS.onMissingSubject;
+  const { onMissingSubject } = keys;
   if (kind === 'client_credentials' || onMissingSubject === 'client_credentials') {
     if (authorizationServer.clientAuth.method === 'none') {
       node.warn(
@@ -131,7 +128,7 @@ const UNSENT = {
 
 /** Warns of keys that only a token exchange sends. In `defaults` they are for other routes. */
 function warnOfUnsent(
-  written: Loose<DefaultsFile>,
+  written: WrittenRouteKeys,
   server: AuthorizationServer,
   chain: Chain | undefined,
   node: ConfigNode,
@@ -164,7 +161,7 @@ const UNUSED_KEYS: Record<Credential['kind'], readonly string[]> = {
   none: [...FOR_ISSUED_TOKENS, ...FOR_EXCHANGES, ...FOR_OWN_CREDENTIALS, 'secret'],
 };
 
-function warnOfUnusedKeys(kind: Credential['kind'], written: Loose<DefaultsFile>, node: ConfigNode) {
+function warnOfUnusedKeys(kind: Credential['kind'], written: WrittenRouteKeys, node: ConfigNode) {
   for (const [key, value] of Object.entries(written)) {
     if (value === undefined || !UNUSED_KEYS[kind].includes(key)) continue;
     node.at(key).warn(`has no effect with credential "${kind}": remove it`, 'key');

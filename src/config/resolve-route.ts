@@ -1,24 +1,53 @@
-import type { Servers } from './authorization-server.ts';
+import * as z from 'zod';
+import type { ServerScope } from './authorization-server.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
-import { DEFAULTS } from './defaults.ts';
-import type { Loose } from './loose.ts';
+import { required, schemaOf, valueKey, type Written } from './key.ts';
+import { text } from './kinds.ts';
+import { type Match, match as matchKey } from './match.ts';
 import { needsCaller } from './needs-caller.ts';
 import { resolveCredential } from './resolve-credential.ts';
-import { resolveMatch } from './resolve-match.ts';
-import { type RouteKeys, readRouteKeys } from './resolve-route-keys.ts';
 import { resolveSubject, type SubjectUse } from './resolve-subject.ts';
-import type { ConsentRules, Match, Route } from './route.ts';
-import type { RouteFile } from './schema-route.ts';
-import type { Sources } from './sources.ts';
-import { defaultDuration, parseSize } from './units.ts';
-import type { Upstream } from './urls.ts';
-import { readHttpUrl, toUpstream } from './urls.ts';
+import type { ConsentRules, Route } from './route.ts';
+import { merge, ROUTE_KEYS, type RouteKeys, readOwnKeys } from './route-keys.ts';
+import { parseSize } from './units.ts';
+import { readHttpUrl, toUpstream, type Upstream } from './urls.ts';
+
+const name = valueKey(
+  z
+    .string()
+    .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/, {
+      error: 'must consist of lower-case letters, digits and hyphens, and start and end with a letter or digit',
+    })
+    .max(63, { error: 'must be at most 63 characters long' }),
+  '`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`',
+  'Name of the route, for metrics and logs.',
+  {},
+  (written: string) => written,
+);
+
+/** The keys of a route. */
+export const ROUTE = {
+  name: required(name),
+  match: required(matchKey),
+  upstream: required(
+    text('URL of the backend. Its path replaces the matched prefix. The query is kept.', {
+      examples: ['https://github-mcp.example.com/mcp'],
+      form: 'URL',
+    }),
+  ),
+  ...ROUTE_KEYS,
+};
+
+export type WrittenRoute = Written<typeof ROUTE>;
+
+export const routeSchema = schemaOf(ROUTE).meta({
+  description: 'A backend, the requests for it, and the token that it gets.',
+});
 
 /** Parts of the config that a route refers to. */
 interface RouteContext {
   readonly defaults: RouteKeys;
-  readonly servers: Servers;
-  readonly sources: Sources;
+  readonly scope: ServerScope;
   /** From `interaction.hosts`. */
   readonly interactionHosts: readonly string[];
 }
@@ -34,13 +63,14 @@ export interface RouteDraft {
 }
 
 /** Reads a route. Errors are reported to `node`. */
-export function resolveRoute(written: Loose<RouteFile>, node: ConfigNode, context: RouteContext): RouteDraft {
+export function resolveRoute(written: WrittenRoute, node: ConfigNode, context: RouteContext): RouteDraft {
   const { name, match: writtenMatch, upstream: url, ...ownKeys } = written;
-  const own = readRouteKeys(ownKeys, node, context.servers, context.sources);
+  const { scope } = context;
+  const own = readOwnKeys(ownKeys, node, scope);
   const keys = merge(context.defaults, own);
-  const match = writtenMatch === undefined ? undefined : resolveMatch(writtenMatch, node.at('match'));
+  const match = writtenMatch && matchKey.read(writtenMatch, node.at('match'), scope);
   const upstream = url === undefined ? undefined : resolveUpstream(url, keys, node);
-  const credential = resolveCredential(ownKeys, keys, upstream, node, context.servers);
+  const credential = resolveCredential(ownKeys, keys, upstream, node, scope.servers);
   if (own.tls !== undefined && upstream?.origin.startsWith('http:')) {
     node.at('tls').warn('has no effect with a plain http upstream: remove it', 'key');
   }
@@ -50,7 +80,7 @@ export function resolveRoute(written: Loose<RouteFile>, node: ConfigNode, contex
   if (name === undefined || match === undefined || upstream === undefined || credential === undefined) {
     return { ...draft, route: undefined };
   }
-  const subjectToken = resolveSubject(keys.subjectToken, subjectUse(credential), context.servers, node);
+  const subjectToken = resolveSubject(keys.subjectToken, subjectUse(credential), scope.servers, node);
   if (keys.send !== undefined && 'authorizationServer' in credential && credential.authorizationServer.dpop) {
     node.at('send').error('has no effect on tokens that are bound to a key: remove it, or dpop of the server');
   }
@@ -68,8 +98,7 @@ export function resolveRoute(written: Loose<RouteFile>, node: ConfigNode, contex
 /** Parsing blocks every other request: 1 MiB of the worst JSON takes about 0.1 s. */
 const MAX_MESSAGE = '1MiB';
 
-function checkMessageLimit(limitBytes: number | undefined, ownBytes: number | undefined, node: ConfigNode) {
-  if (limitBytes === undefined) return;
+function checkMessageLimit(limitBytes: number, ownBytes: number | undefined, node: ConfigNode) {
   if (limitBytes === 0) {
     node.error(
       'matches by mcp_method or mcp_name, but retry_body_limit: 0 lets it read no body: raise retry_body_limit',
@@ -83,22 +112,16 @@ function checkMessageLimit(limitBytes: number | undefined, ownBytes: number | un
   }
 }
 
-/** A key of the route replaces the one in `defaults` as a whole. `timeouts` are replaced one by one. */
-function merge(defaults: RouteKeys, own: RouteKeys): RouteKeys {
-  const written = Object.entries(own).filter(([, value]) => value !== undefined);
-  return { ...defaults, ...Object.fromEntries(written) };
-}
-
 function resolveUpstream(url: string, keys: RouteKeys, node: ConfigNode): Upstream | undefined {
   const shows = keys.credential === 'none' ? 'requests and responses' : 'tokens';
-  const rules = { allowInsecureHttp: keys.allowInsecureHttp ?? false, allowQuery: false, shows };
+  const rules = { allowInsecureHttp: keys.allowInsecureHttp, allowQuery: false, shows };
   const read = valueOrReport(readHttpUrl(url, rules), node.at('upstream'));
   return read === undefined ? undefined : toUpstream(read);
 }
 
 /** An ID-JAG is issued for an ID token. */
 function subjectUse(credential: Route['credential']): SubjectUse {
-  const defaultType = DEFAULTS.subjectTokenType;
+  const defaultType = 'access_token';
   if (credential.kind === 'secret') return { defaultType, isRead: true, clientId: undefined };
   if (credential.kind !== 'exchange') return { defaultType, isRead: false, clientId: undefined };
   const { chain, authorizationServer } = credential;
@@ -123,18 +146,10 @@ function consentOf(
 
 type Parts = Pick<Route, 'name' | 'match' | 'upstream' | 'subjectToken' | 'credential' | 'consent'>;
 
-function assemble(parts: Parts, keys: RouteKeys): Route {
-  return {
-    ...parts,
-    send: parts.credential.kind === 'passthrough' || parts.credential.kind === 'none' ? undefined : keys.send,
-    timeouts: {
-      connectMs: keys.connectMs ?? defaultDuration(DEFAULTS.connectTimeout),
-      responseHeadersMs: keys.responseHeadersMs ?? defaultDuration(DEFAULTS.responseHeadersTimeout),
-      stallMs: keys.stallMs ?? defaultDuration(DEFAULTS.stallTimeout),
-    },
-    retryBodyLimitBytes: keys.retryBodyLimitBytes ?? parseSize(DEFAULTS.retryBodyLimit) ?? 0,
-    stepUp: keys.stepUp ?? [],
-    allowedOrigins: keys.allowedOrigins ?? [],
-    tls: keys.tls,
-  };
+function assemble(
+  parts: Parts,
+  { send, timeouts, retryBodyLimitBytes, stepUp, allowedOrigins, tls }: RouteKeys,
+): Route {
+  const sendsOwn = parts.credential.kind !== 'passthrough' && parts.credential.kind !== 'none';
+  return { ...parts, send: sendsOwn ? send : undefined, timeouts, retryBodyLimitBytes, stepUp, allowedOrigins, tls };
 }

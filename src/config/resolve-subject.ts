@@ -1,71 +1,9 @@
 import type { Servers } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
-import { DEFAULTS } from './defaults.ts';
-import { readAudiences } from './expect-audience.ts';
-import { readHeaderName } from './header-names.ts';
-import type { Loose } from './loose.ts';
 import type { SubjectTokenSource } from './route.ts';
-import type { DefaultsFile } from './schema-route.ts';
-import type { Sources } from './sources.ts';
-import { readScope } from './targets.ts';
+import { DEFAULT_SUBJECT_HEADER, type SubjectKeys } from './route-keys.ts';
 import { tokenTypeUrn } from './units.ts';
-import type { SubjectVerification } from './verification.ts';
-import { checkKeysUrl, introspection as introspectionKey, resolveVerification } from './verification.ts';
-
-/** The keys of `subject_token`. Defaults for the others depend on the route. */
-type SubjectKeys = NonNullable<ReturnType<typeof readSubjectToken>>;
-
-type SubjectTokenFile = NonNullable<Loose<DefaultsFile>['subject_token']>;
-
-/** @param allowInsecureHttp the key next to `subject_token` */
-export function readSubjectToken(
-  written: SubjectTokenFile | undefined,
-  allowInsecureHttp: boolean,
-  node: ConfigNode,
-  sources: Sources,
-) {
-  if (written === undefined) return undefined;
-  if (written.header !== undefined && written.file !== undefined) {
-    node.error('has both "header" and "file": keep "header" for the caller\'s token, or "file" for cambist\'s own');
-  }
-  if (written.scope !== undefined && written.file !== undefined) {
-    node
-      .at('scope')
-      .warn('has no effect with "file": remove it, because the callers of this route need no token', 'key');
-  }
-  // MCP 2026-07-28, Authorization, "Refresh Tokens": no resource needs it.
-  if (written.scope?.split(/\s+/).includes('offline_access') === true) {
-    node
-      .at('scope')
-      .warn(
-        'tells clients to request "offline_access": remove it, because clients that want a refresh token add it themselves',
-      );
-  }
-  return {
-    header: readHeaderName(written.header ?? DEFAULTS.subjectTokenHeader, node.at('header')),
-    type: written.type === undefined ? undefined : tokenTypeUrn(written.type),
-    scope: readScope(written.scope, node.at('scope')),
-    file: written.file === undefined ? undefined : { file: sources.file(written.file, node.at('file')) },
-    verify: readVerify(written.verify, allowInsecureHttp, node.at('verify'), sources),
-  };
-}
-
-function readVerify(
-  written: SubjectTokenFile['verify'],
-  allowInsecureHttp: boolean,
-  node: ConfigNode,
-  sources: Sources,
-) {
-  if (written?.issuer === undefined) return undefined;
-  const { issuer, jwks_uri: jwksUri, introspection: asked } = written;
-  const introspection =
-    asked === undefined
-      ? undefined
-      : introspectionKey.read(asked as object, node.at('introspection'), { sources, listeners: new Map() });
-  const keys = { issuer, jwksUri, allowInsecureHttp, introspection };
-  checkKeysUrl(keys, node);
-  return { ...keys, audience: readAudiences(written.audience, node.at('audience')) };
-}
+import { resolveVerification, type SubjectVerification } from './verification.ts';
 
 /** How a route uses the subject token. */
 export interface SubjectUse {
@@ -84,7 +22,7 @@ export function resolveSubject(
   servers: Servers,
   node: ConfigNode,
 ): SubjectTokenSource {
-  const { header = DEFAULTS.subjectTokenHeader, type, file, scope, verify } = keys ?? {};
+  const { header = DEFAULT_SUBJECT_HEADER, type, file, scope, verify } = keys ?? {};
   return {
     header,
     type: type ?? tokenTypeUrn(defaultType) ?? '',

@@ -7,15 +7,14 @@ import {
 } from './authorization-server.ts';
 import { type Config, type ConfigFile, KEYS } from './config.ts';
 import { type ConfigNode, formatPath } from './config-node.ts';
-import { DEFAULTS } from './defaults.ts';
 import { refuseSharedHeaders } from './header-names.ts';
 import { type Draft, readAll } from './key.ts';
+import { combinationsOf } from './match.ts';
 import { readConnectAuthority } from './matching.ts';
 import { needsCaller } from './needs-caller.ts';
-import { combinationsOf } from './resolve-match.ts';
 import { type RouteDraft, resolveRoute } from './resolve-route.ts';
-import { readRouteKeys } from './resolve-route-keys.ts';
 import type { Route } from './route.ts';
+import { DEFAULT_SUBJECT_HEADER, merge, readOwnKeys, usualKeys } from './route-keys.ts';
 import type { Sources } from './sources.ts';
 import {
   introspectingServers,
@@ -34,8 +33,9 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
     root.at(file.admin === undefined ? 'listen' : 'admin').error('listen and admin have the same address: change one');
   }
   warnOfUnusedMode(file, [listen, admin, inbound?.listen, signals?.listen], root);
-  const defaults = readRouteKeys(file.defaults ?? {}, root.at('defaults'), servers, sources);
-  const context = { defaults, servers, sources, interactionHosts: interaction?.hosts ?? [] };
+  const ownDefaults = readOwnKeys(file.defaults ?? {}, root.at('defaults'), scope);
+  const defaults = merge(usualKeys(root, scope), ownDefaults);
+  const context = { defaults, scope, interactionHosts: interaction?.hosts ?? [] };
   const drafts = (file.routes ?? []).flatMap((route, index) =>
     route === undefined ? [] : [resolveRoute(route, root.at('routes', index), context)],
   );
@@ -127,7 +127,7 @@ function checkHeaders(
   } else {
     // The built-in default has no position in the file, so the other header is reported.
     for (const taken of [session, host]) {
-      if (taken?.name === DEFAULTS.subjectTokenHeader)
+      if (taken?.name === DEFAULT_SUBJECT_HEADER)
         taken.node.error('is already the subject token header: use another header');
     }
   }

@@ -1,13 +1,10 @@
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
+import type { ExpectedAudience } from './expect-audience.ts';
+import type { Match } from './match.ts';
+import type { ActorTokenSource, SendTo, Timeouts } from './route-keys.ts';
 import type { TlsFiles } from './sources.ts';
 import type { Upstream } from './urls.ts';
-
-/**
- * Check of the `aud` of an issued JWT. A list: `aud` must contain one of these. `only`: it must also contain nothing else.
- * `any`: no check.
- */
-export type ExpectedAudience = readonly string[] | { readonly only: readonly string[] } | 'any';
 
 /** The backend that a token is requested for, and the check of the issued token. */
 export interface TokenTarget {
@@ -70,12 +67,6 @@ export interface Chain {
   readonly expectAudience: readonly string[];
 }
 
-export interface ActorTokenSource {
-  readonly source: CredentialSource;
-  /** Full URN, the `actor_token_type`. */
-  readonly type: string;
-}
-
 /** The token that a route sends to its backend. */
 export type Credential =
   | {
@@ -107,33 +98,6 @@ export interface ConsentRules {
   readonly url: string | undefined;
 }
 
-/** Where the credential of a route goes. */
-export interface SendTo {
-  /** As written in the file. */
-  readonly header: string;
-  /** `''`: the bare value. */
-  readonly scheme: string;
-}
-
-export interface Match {
-  /** Lower-case. `*.suffix` matches one or more labels. Undefined: any host. */
-  readonly host: string | undefined;
-  /** Prefix of whole segments, without a trailing slash. `/` matches all. */
-  readonly path: string;
-  /** Undefined: all requests with this host and path. */
-  readonly conditions: Conditions | undefined;
-}
-
-/** Conditions beside host and path. At least one is set. A pattern is exact, or a prefix followed by `*`. */
-export interface Conditions {
-  /** Upper-case HTTP methods. */
-  readonly methods: readonly string[] | undefined;
-  /** Patterns of the JSON-RPC method in the body. */
-  readonly mcpMethods: readonly string[] | undefined;
-  /** Patterns of the tool, prompt, resource or task that the message is about. */
-  readonly mcpNames: readonly string[] | undefined;
-}
-
 export interface Route {
   readonly name: string;
   readonly match: Match;
@@ -145,13 +109,7 @@ export interface Route {
   readonly consent: ConsentRules | undefined;
   /** Undefined: `Authorization`, with the scheme of the token. */
   readonly send: SendTo | undefined;
-  /** 0 turns the first two off. */
-  readonly timeouts: {
-    readonly connectMs: number;
-    readonly responseHeadersMs: number;
-    /** How long an upload may wait without a byte in either direction. */
-    readonly stallMs: number;
-  };
+  readonly timeouts: Timeouts;
   readonly retryBodyLimitBytes: number;
   /** Further scopes that an upstream may request by 403. */
   readonly stepUp: readonly string[];

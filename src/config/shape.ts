@@ -1,7 +1,6 @@
 import * as z from 'zod';
 import { type ConfigFile, configSchema } from './config.ts';
 import type { ConfigNode, Path } from './config-node.ts';
-import type { Loose } from './loose.ts';
 import { nearest } from './nearest.ts';
 import { describeIssue, MISSING } from './shape-messages.ts';
 
@@ -9,7 +8,7 @@ import { describeIssue, MISSING } from './shape-messages.ts';
  * Checks a parsed file against the schema. Reports all errors and returns the rest, which can still be checked further.
  * Undefined if the file is not a map.
  */
-export function checkShape(value: unknown, root: ConfigNode): Loose<ConfigFile> | undefined {
+export function checkShape(value: unknown, root: ConfigNode): ConfigFile | undefined {
   const result = configSchema.safeParse(value, { error: describeIssue });
   if (result.success) return result.data;
   if (!isMap(value)) {
@@ -28,7 +27,7 @@ export function checkShape(value: unknown, root: ConfigNode): Loose<ConfigFile> 
     if (issue.code !== 'unrecognized_keys') remove(valid, issue.path);
   }
   // All invalid parts have been removed, so the rest has the shape of the schema.
-  return valid as Loose<ConfigFile>;
+  return valid as ConfigFile;
 }
 
 type Located<Issue> = Issue extends unknown ? Omit<Issue, 'path'> & { path: Path } : never;

@@ -1,7 +1,7 @@
 import type { Config } from '../config/config.ts';
-import { DEFAULTS } from '../config/defaults.ts';
 import type { Inbound } from '../config/inbound.ts';
 import type { Route } from '../config/route.ts';
+import { DEFAULT_CONNECT, DEFAULT_STALL, DEFAULT_SUBJECT_HEADER } from '../config/route-keys.ts';
 import { defaultDuration } from '../config/units.ts';
 import { type ActiveConfig, activate } from '../proxy/active-config.ts';
 
@@ -26,14 +26,14 @@ function agentRoute({ agent, verify }: Inbound): Route {
     name: INBOUND,
     match: { host: undefined, path: '/', conditions: undefined },
     upstream: agent,
-    subjectToken: { header: DEFAULTS.subjectTokenHeader, type: '', file: undefined, verify, scope: undefined },
+    subjectToken: { header: DEFAULT_SUBJECT_HEADER, type: '', file: undefined, verify, scope: undefined },
     credential: { kind: 'none' },
     send: undefined,
     consent: undefined,
     timeouts: {
-      connectMs: defaultDuration(DEFAULTS.connectTimeout),
+      connectMs: defaultDuration(DEFAULT_CONNECT),
       responseHeadersMs: 0,
-      stallMs: defaultDuration(DEFAULTS.stallTimeout),
+      stallMs: defaultDuration(DEFAULT_STALL),
     },
     retryBodyLimitBytes: 0,
     stepUp: [],

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Clock } from '../clock/clock.ts';
-import { DEFAULTS } from '../config/defaults.ts';
+import { DEFAULT_STALL } from '../config/route-keys.ts';
 import { defaultDuration } from '../config/units.ts';
 
 /**
@@ -28,7 +28,7 @@ export interface StallWatch {
 }
 
 /** For connections that belong to no route. */
-export const DEFAULT_STALL_MS = defaultDuration(DEFAULTS.stallTimeout);
+export const DEFAULT_STALL_MS = defaultDuration(DEFAULT_STALL);
 
 /** A reset is seen within this time. */
 const CHECK_MS = 1000;

@@ -1,4 +1,4 @@
-import type { Match } from '../config/route.ts';
+import type { Match } from '../config/match.ts';
 
 /** The conditions of a route, which a request met. They are from the config, and nothing in them is from the request. */
 export function whyMatched({ host, path, conditions }: Match): string {

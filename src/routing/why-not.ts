@@ -1,4 +1,5 @@
-import type { Conditions, Route } from '../config/route.ts';
+import type { Conditions } from '../config/match.ts';
+import type { Route } from '../config/route.ts';
 import { type KnownFacts, NO_MESSAGE } from './request-facts.ts';
 import type { RequestTarget } from './request-target.ts';
 

@@ -1,4 +1,4 @@
-import type { ExpectedAudience } from '../config/route.ts';
+import type { ExpectedAudience } from '../config/expect-audience.ts';
 import { CambistError } from '../errors.ts';
 import type { Claims } from './claims.ts';
 import { grantedBy } from './granted.ts';

@@ -1,5 +1,6 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import type { ActorTokenSource, Chain, Route, TokenCredential } from '../config/route.ts';
+import type { Chain, Route, TokenCredential } from '../config/route.ts';
+import type { ActorTokenSource } from '../config/route-keys.ts';
 import { CambistError } from '../errors.ts';
 import type { Cause, TokenObserver } from '../observability/token-observer.ts';
 import { readCredential } from '../secrets/credential.ts';

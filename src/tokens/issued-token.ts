@@ -1,4 +1,4 @@
-import type { SendTo } from '../config/route.ts';
+import type { SendTo } from '../config/route-keys.ts';
 import { Secret } from '../secrets/secret.ts';
 import type { AcceptedToken } from './accept-token.ts';
 import { bareToken } from './b64-token.ts';

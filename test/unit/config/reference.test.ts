@@ -3,7 +3,6 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { z } from 'zod';
 import { configSchema } from '../../../src/config/config.ts';
-import { DEFAULTS } from '../../../src/config/defaults.ts';
 import { parseRequestTarget, upstreamPath } from '../../../src/routing/request-target.ts';
 import { createRouteTable } from '../../../src/routing/route-table.ts';
 import { readPagesIn } from '../../harness/pages.ts';
@@ -83,10 +82,6 @@ const CONTAINERS = new Set([
   'routes',
   'signals',
 ]);
-
-test('finds every default in the reference', () => {
-  for (const value of Object.values(DEFAULTS).flatMap(valuesOf)) assert.ok(reference.includes(`\`${value}\``), value);
-});
 
 test('finds every example in the reference', () => {
   for (const file of readdirSync(FOLDER)) {

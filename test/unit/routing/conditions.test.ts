@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Conditions, Match } from '../../../src/config/route.ts';
+import type { Conditions, Match } from '../../../src/config/match.ts';
 import type { McpMessage } from '../../../src/routing/request-facts.ts';
 import { createRouteTable } from '../../../src/routing/route-table.ts';
 import { routeOf } from './sample-routes.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { combinationsOf } from '../../../src/config/resolve-match.ts';
+import { combinationsOf } from '../../../src/config/match.ts';
 import type { Route } from '../../../src/config/route.ts';
 import type { KnownFacts } from '../../../src/routing/request-facts.ts';
 import { parseRequestTarget, type RequestTarget, upstreamPath } from '../../../src/routing/request-target.ts';

@@ -1,4 +1,5 @@
-import type { Match, Route } from '../../../src/config/route.ts';
+import type { Match } from '../../../src/config/match.ts';
+import type { Route } from '../../../src/config/route.ts';
 import type { Upstream } from '../../../src/config/urls.ts';
 import { routeOf as anyRoute } from '../tokens/sample.ts';
 

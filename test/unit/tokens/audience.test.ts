@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { ExpectedAudience } from '../../../src/config/route.ts';
+import type { ExpectedAudience } from '../../../src/config/expect-audience.ts';
 import { checkAudience, isForOthers } from '../../../src/tokens/audience.ts';
 import type { Claims } from '../../../src/tokens/claims.ts';
 import { failsWith } from './sample.ts';

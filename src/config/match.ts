@@ -1,0 +1,109 @@
+import * as z from 'zod';
+import { valueOrReport } from './config-node.ts';
+import { section, valueKey } from './key.ts';
+import { distinct, nonEmptyText, patterns } from './kinds.ts';
+import { readHostPattern, readPathPrefix } from './matching.ts';
+
+export interface Match {
+  /** Lower-case. `*.suffix` matches one or more labels. Undefined: any host. */
+  readonly host: string | undefined;
+  /** Prefix of whole segments, without a trailing slash. `/` matches all. */
+  readonly path: string;
+  /** Undefined: all requests with this host and path. */
+  readonly conditions: Conditions | undefined;
+}
+
+/** Conditions beside host and path. At least one is set. A pattern is exact, or a prefix followed by `*`. */
+export interface Conditions {
+  /** Upper-case HTTP methods. */
+  readonly methods: readonly string[] | undefined;
+  /** Patterns of the JSON-RPC method in the body. */
+  readonly mcpMethods: readonly string[] | undefined;
+  /** Patterns of the tool, prompt, resource or task that the message is about. */
+  readonly mcpNames: readonly string[] | undefined;
+}
+
+/** The HTTP methods that a route may require: those of MCP, REST and browsers first, then the others that Node parses. */
+const HTTP_METHODS = [
+  ...['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'QUERY'],
+  ...['ACL', 'BIND', 'CHECKOUT', 'COPY', 'LINK', 'LOCK', 'M-SEARCH', 'MERGE', 'MKACTIVITY', 'MKCALENDAR', 'MKCOL'],
+  ...['MOVE', 'NOTIFY', 'PROPFIND', 'PROPPATCH', 'PURGE', 'REBIND', 'REPORT', 'SEARCH', 'SOURCE', 'SUBSCRIBE'],
+  ...['UNBIND', 'UNLINK', 'UNLOCK', 'UNSUBSCRIBE'],
+] as const;
+
+export const match = section(
+  'Requests for this route: a host, a path, or both, and further conditions.',
+  {
+    host: valueKey(
+      nonEmptyText,
+      'host',
+      'Host of the request, without port: an exact name, or `*.suffix` for any name that ends in `.suffix`.',
+      { examples: ['github-mcp.tools.svc', '*.tools.svc'], without: 'any' },
+      (written: string, node) => valueOrReport(readHostPattern(written), node),
+    ),
+    path: valueKey(
+      nonEmptyText,
+      'path',
+      'Prefix of the path, in whole segments. By default, any path.',
+      { examples: ['/mcp'], without: '`/`' },
+      (written: string, node) => {
+        const path = valueOrReport(readPathPrefix(written), node);
+        if (path?.includes('*')) {
+          node.warn(
+            'contains "*", which is not a wildcard here: a path is a prefix, so remove "*" to match everything below it',
+          );
+        }
+        return path;
+      },
+    ),
+    methods: valueKey(
+      z.array(z.enum(HTTP_METHODS)).min(1),
+      'list of HTTP methods',
+      'HTTP methods. By default, all except CONNECT and TRACE.',
+      { examples: [['GET', 'HEAD']], without: 'all', page: 'routing.md#http-methods' },
+      distinct,
+    ),
+    mcp_method: patterns('JSON-RPC method of the message in the body: an exact name, or a prefix followed by `*`.', {
+      examples: ['tools/call'],
+      without: 'any',
+    }),
+    mcp_name: patterns('Tool, prompt, resource or task of the message: an exact name, or a prefix followed by `*`.', {
+      examples: [['delete_repo', 'write_*']],
+      without: 'any',
+      page: 'routing.md#a-token-for-each-tool',
+    }),
+  },
+  {
+    finish({ host, path = '/', methods, mcpMethod, mcpName }, { node }, written): Match | undefined {
+      if (written.host === undefined && written.path === undefined) {
+        if (!node.broken) node.error('needs a host or a path: write path: / to match all requests');
+        return undefined;
+      }
+      const readsMessage = mcpMethod !== undefined || mcpName !== undefined;
+      if (readsMessage && methods !== undefined && !methods.includes('POST') && !node.at('methods').broken) {
+        node.at('methods').error('lacks POST, the only method with a message: add POST, or remove the key');
+      }
+      if (node.broken) return undefined;
+      const hasConditions = readsMessage || methods !== undefined;
+      return {
+        host,
+        path,
+        conditions: hasConditions ? { methods, mcpMethods: mcpMethod, mcpNames: mcpName } : undefined,
+      };
+    },
+  },
+);
+
+/**
+ * Lists the combinations of host, path and conditions that a route matches. Two routes with a common combination would tie for
+ * a request. Of two different combinations that match a request, one is always more specific.
+ */
+export function* combinationsOf({ host, path, conditions }: Match): Generator<string> {
+  for (const name of conditions?.mcpNames ?? [null]) {
+    for (const mcpMethod of conditions?.mcpMethods ?? [null]) {
+      for (const method of conditions?.methods ?? [null]) {
+        yield JSON.stringify([host ?? null, path, name, mcpMethod, method]);
+      }
+    }
+  }
+}

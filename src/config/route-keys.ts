@@ -1,0 +1,352 @@
+import * as z from 'zod';
+import type { ServerScope } from './authorization-server.ts';
+import { type ConfigNode, valueOrReport } from './config-node.ts';
+import { type ExpectedAudience, readAudiences, readExpectAudience } from './expect-audience.ts';
+import { checkCredentialHeader } from './header-names.ts';
+import {
+  optional,
+  readAll,
+  readWritten,
+  required,
+  section,
+  type ValueOf,
+  type Values,
+  valueKey,
+  type Written,
+  withFallback,
+} from './key.ts';
+import {
+  choice,
+  duration,
+  fileSource,
+  flag,
+  headerName,
+  headerNameSchema,
+  nonEmptyText,
+  type OneOrMany,
+  oneOrMany,
+  oneOrManySchema,
+  scopes,
+  size,
+  text,
+  tls,
+  tokenFile,
+  tokenType,
+  word,
+} from './kinds.ts';
+import { nearest } from './nearest.ts';
+import { readOrigins } from './origins.ts';
+import { readResource, readScopes } from './targets.ts';
+import { readHttpUrl } from './urls.ts';
+import { checkKeysUrl, introspection, jwksUri, type VerifyKeys } from './verification.ts';
+
+/** The name of an authorization server. An unknown one is an error. */
+function serverName(description: string, without: string, page?: string) {
+  const rules = { without, ...(page !== undefined && { page }) };
+  return valueKey(nonEmptyText, 'name', description, rules, (written: string, node, { servers }: ServerScope) => {
+    if (servers.has(written)) return written;
+    const names = [...servers.keys()];
+    const meant = nearest(written, names);
+    const known =
+      names.length === 0 ? 'define it under authorization_servers' : `known servers are ${names.join(', ')}`;
+    const fix = meant === undefined ? known : `did you mean "${meant}"?`;
+    if (!node.broken) node.error(`unknown authorization server: ${fix}`);
+    return written;
+  });
+}
+
+const verify = section('Check of the subject token before any exchange: signature, `iss`, `aud` and `exp`.', {
+  issuer: required(text('Expected `iss`.', { form: 'URL', page: 'tokens.md#verification' })),
+  audience: valueKey(
+    oneOrManySchema,
+    'text, list or `any`',
+    'The `aud` must contain one of these. By default, the `client_id` at the authorization server. `any` turns the check off.',
+    { without: 'the `client_id`' },
+    (written: OneOrMany, node) => readAudiences(written, node),
+  ),
+  jwks_uri: jwksUri,
+  introspection: optional(introspection),
+});
+
+export const DEFAULT_SUBJECT_HEADER = 'authorization';
+
+const subjectToken = optional(
+  section(
+    'Source of the caller’s token.',
+    {
+      header: headerName('Header with the caller’s token, with or without `Bearer `.', {
+        default: DEFAULT_SUBJECT_HEADER,
+      }),
+      // The default depends on the credential of the route.
+      type: optional(
+        tokenType(
+          'Sent as `subject_token_type`: a short name or a full URN. In a chain by ID-JAG, the default is `id_token`.',
+          { default: 'access_token' },
+        ),
+      ),
+      file: tokenFile('File with a token instead of a header, for work that has no caller.', {
+        page: 'tokens.md#subject-tokens',
+      }),
+      scope: scopes(
+        'Scopes that a caller’s token should have, separated by spaces. Named in 401 responses and in the metadata of the resource. Not checked.',
+        { examples: ['api://cambist/.default'], page: 'routing.md#metadata-for-clients' },
+      ),
+      verify: optional(verify),
+    },
+    {
+      check(_values, { node }, { header, file, scope }) {
+        if (header !== undefined && file !== undefined) {
+          node.error(
+            'has both "header" and "file": keep "header" for the caller\'s token, or "file" for cambist\'s own',
+          );
+        }
+        if (scope !== undefined && file !== undefined) {
+          node
+            .at('scope')
+            .warn('has no effect with "file": remove it, because the callers of this route need no token', 'key');
+        }
+        // MCP 2026-07-28, Authorization, "Refresh Tokens": no resource needs it.
+        if (scope?.split(/\s+/).includes('offline_access') === true) {
+          node
+            .at('scope')
+            .warn(
+              'tells clients to request "offline_access": remove it, because clients that want a refresh token add it themselves',
+            );
+        }
+      },
+    },
+  ),
+);
+
+export const DEFAULT_CONNECT = '5s';
+export const DEFAULT_STALL = '60s';
+
+const timeoutKeys = {
+  connect: duration('Time to connect to the upstream. 0 means no timeout.', { default: DEFAULT_CONNECT, max: '24h' }),
+  response_headers: duration('Time from the request to the response headers. 0 means no timeout.', {
+    default: 0,
+    max: '24h',
+  }),
+  // No 0: without this bound, callers that have left could stay in flight.
+  stall: duration('How long an upload may wait for the upstream without a byte in either direction.', {
+    default: DEFAULT_STALL,
+    min: '1s',
+    max: '24h',
+    page: 'routing.md#callers-that-leave',
+  }),
+};
+
+const timeouts = section('Timeouts for the upstream. Responses and event streams have none.', timeoutKeys);
+
+const expectAudience = valueKey(
+  z.union(
+    [
+      nonEmptyText,
+      z.array(nonEmptyText),
+      z.strictObject({ only: oneOrMany('The `aud` must contain nothing but these.').schema }),
+    ],
+    { error: 'must be an audience, a list of audiences, any, or { only: … }' },
+  ),
+  'text, list, `{ only: … }` or `any`',
+  'The `aud` of an issued JWT must contain one of these. By default, one of the values sent as `resource` and `audience`. `any` turns the check off.',
+  {
+    examples: ['https://backend.example.com/mcp', { only: 'https://backend.example.com/mcp' }],
+    without: '`resource` and `audience`',
+  },
+  (written: OneOrMany | { readonly only?: OneOrMany | undefined }, node): ExpectedAudience | undefined =>
+    readExpectAudience(written, node),
+);
+
+const SEND_HEADER = 'Authorization';
+
+const send = optional(
+  section(
+    'Where the credential goes: an issued token, or the secret of `credential: secret`.',
+    {
+      header: valueKey(
+        headerNameSchema,
+        'header name',
+        'Header that carries the credential to the upstream.',
+        { default: SEND_HEADER, examples: ['X-API-Key'], page: 'third-party.md#where-the-credential-goes' },
+        (written: string, node) => {
+          checkCredentialHeader(written, node);
+          return written;
+        },
+      ),
+      scheme: word(
+        /^[!#$%&'*+.^_`|~0-9A-Za-z-]*$/,
+        'must be one word, such as Bearer, or an empty text for none',
+        'Word before the credential. By default, `Bearer` in `Authorization`, and none in another header. An empty text sends none.',
+        { examples: ['Bearer', ''], form: 'word', without: '`Bearer`, or none' },
+      ),
+    },
+    {
+      finish({ header, scheme }): SendTo {
+        const isDefault = header.toLowerCase() === SEND_HEADER.toLowerCase();
+        return { header, scheme: scheme ?? (isDefault ? 'Bearer' : '') };
+      },
+    },
+  ),
+);
+
+/** Where the credential of a route goes. */
+export interface SendTo {
+  /** As written in the file. */
+  readonly header: string;
+  /** `''`: the bare value. */
+  readonly scheme: string;
+}
+
+function readConsentUrl(written: string, node: ConfigNode): string {
+  const url = valueOrReport(readHttpUrl(written, { allowInsecureHttp: true, allowQuery: true }), node);
+  if (url !== undefined && !url.origin.startsWith('https:')) node.error('must be https, because users open it');
+  return written;
+}
+
+const keys = {
+  authorization_server: serverName(
+    'Name of the authorization server that issues the token. Optional if there is only one.',
+    'the only one',
+  ),
+  credential: choice(
+    ['exchange', 'client_credentials', 'secret', 'passthrough', 'none'],
+    'Credential for the upstream: a token exchanged for the caller’s, one of cambist’s own client, a secret from a file, the caller’s own token, or none.',
+    { default: 'exchange', page: 'tokens.md#credentials' },
+  ),
+  secret: fileSource('File of an API key or a personal token, for `credential: secret`. Read again when it rotates.', {
+    page: 'third-party.md#api-keys',
+  }),
+  send,
+  resource: valueKey(
+    oneOrManySchema,
+    'URI or list',
+    'RFC 8707 `resource`: absolute URIs, sent as written. By default, the URI of the upstream, unless `audience` is set. `[]` sends none.',
+    { without: "the upstream's", page: 'tokens.md#how-the-backend-is-named' },
+    readResource,
+  ),
+  audience: oneOrMany('RFC 8693 `audience`: logical names of the backend, sent as written.', {
+    page: 'tokens.md#how-the-backend-is-named',
+  }),
+  scope: scopes('Requested scopes, separated by spaces. An empty text requests none.'),
+  requested_token_type: tokenType('RFC 8693 `requested_token_type`: a short name or a full URN. Not sent by default.', {
+    without: 'not sent',
+  }),
+  connection: text('Account provider whose token a vault holds, for the grant `token_vault`.', {
+    examples: ['google-oauth2'],
+    page: 'third-party.md#token-vault',
+  }),
+  expect_audience: expectAudience,
+  subject_token: subjectToken,
+  actor_token: optional(
+    section(
+      'The workload’s own token, sent as RFC 8693 `actor_token` (delegation).',
+      {
+        file: required(
+          tokenFile('File of the token, read again when it rotates. A projected service-account token works.', {
+            without: 'none',
+          }),
+        ),
+        type: tokenType('Sent as `actor_token_type`: a short name or a full URN.', { default: 'jwt' }),
+      },
+      { finish: ({ file, type }) => ({ source: file, type }) },
+    ),
+  ),
+  on_missing_subject: choice(
+    ['deny', 'client_credentials'],
+    'For a request without a subject token: 401, or a token of cambist’s own client.',
+    { default: 'deny' },
+  ),
+  chain: optional(
+    section('Exchange in two legs: an assertion from another server, then a token from the server of the route.', {
+      authorization_server: required(
+        serverName('Server of the first leg, which issues the assertion.', 'none', 'tokens.md#chains'),
+      ),
+      assertion: choice(['id_jag', 'jwt'], 'Assertion of the first leg: an ID-JAG, or a JWT for identity chaining.', {
+        default: 'id_jag',
+      }),
+    }),
+  ),
+  consent_url: valueKey(
+    nonEmptyText,
+    'https URL',
+    'https URL where a user consents or connects an account, if the authorization server requires it without naming a URL.',
+    { examples: ['https://app.example.com/connect/github'], page: 'third-party.md#consent' },
+    readConsentUrl,
+  ),
+  timeouts,
+  // Each request in flight may keep a body of this size in memory.
+  retry_body_limit: size(
+    'Largest request body that is kept for one retry after an upstream 401, at most 16MiB. On a route with `mcp_method` or `mcp_name` also the largest message, at most 1MiB.',
+    { default: '64KiB', max: '16MiB' },
+  ),
+  step_up: withFallback(
+    valueKey(
+      z.array(nonEmptyText).max(100),
+      'list of scopes',
+      'Scopes that an upstream may request by 403 `insufficient_scope`. cambist then adds them to the token and retries the request.',
+      { examples: [['repo:write']], page: 'tokens.md#step-up' },
+      readScopes,
+    ),
+    [],
+  ),
+  allowed_origins: withFallback(
+    valueKey(
+      z.array(z.string()).max(100),
+      'list of origins',
+      'Origins of web pages that may call the route without a caller’s token. Others get 403.',
+      { examples: [['https://app.example.com']], page: 'routing.md#requests-from-browsers' },
+      readOrigins,
+    ),
+    [],
+  ),
+  tls: tls('TLS files for the upstream.'),
+  allow_insecure_http: flag('Allow plain http to any host. The issued token then crosses the network unencrypted.', {
+    default: false,
+  }),
+};
+
+/** Keys for a route and for `defaults`. */
+export const ROUTE_KEYS = keys;
+export type WrittenRouteKeys = Written<typeof keys>;
+
+type All = Values<typeof keys>;
+type WrittenSubject = NonNullable<All['subjectToken']>;
+
+/** The keys of `subject_token`. Defaults for the others depend on the route. */
+export interface SubjectKeys extends Omit<WrittenSubject, 'verify'> {
+  readonly verify: (VerifyKeys & Pick<NonNullable<WrittenSubject['verify']>, 'audience'>) | undefined;
+}
+
+/** The keys of a route, with all defaults. */
+export type RouteKeys = Omit<All, 'subjectToken'> & { readonly subjectToken: SubjectKeys | undefined };
+
+/** The keys that a route or `defaults` has in the file. */
+export type OwnRouteKeys = Partial<Omit<RouteKeys, 'timeouts'>> & { readonly timeouts: Partial<RouteKeys['timeouts']> };
+
+export type ChainKeys = NonNullable<All['chain']>;
+export type ActorTokenSource = NonNullable<All['actorToken']>;
+export type Timeouts = ValueOf<typeof timeouts>;
+
+export function readOwnKeys(written: WrittenRouteKeys, node: ConfigNode, scope: ServerScope): OwnRouteKeys {
+  const { subjectToken: subject, ...own } = readWritten(keys, { ...written, timeouts: undefined }, node, scope);
+  const allowInsecureHttp = written.allow_insecure_http ?? false;
+  const rules = subject?.verify && { ...subject.verify, allowInsecureHttp };
+  if (rules !== undefined) checkKeysUrl(rules, node.at('subject_token', 'verify'));
+  return {
+    ...(own as Partial<RouteKeys>),
+    ...(subject !== undefined && { subjectToken: { ...subject, verify: rules } }),
+    timeouts: readWritten(timeoutKeys, written.timeouts ?? {}, node.at('timeouts'), scope) as Partial<Timeouts>,
+  };
+}
+
+/** What applies to a route without any key. */
+export function usualKeys(node: ConfigNode, scope: ServerScope): RouteKeys {
+  // A key without a default is undefined.
+  return readAll(keys, {}, node, scope) as RouteKeys;
+}
+
+/** A key replaces the earlier one as a whole. `timeouts` are replaced one by one. */
+export function merge(earlier: RouteKeys, { timeouts: own, ...keysOfRoute }: OwnRouteKeys): RouteKeys {
+  const written = Object.entries(keysOfRoute).filter(([, value]) => value !== undefined);
+  return { ...earlier, ...Object.fromEntries(written), timeouts: { ...earlier.timeouts, ...own } };
+}
