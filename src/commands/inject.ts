@@ -9,7 +9,6 @@ import { type Covers, createPodConfig, type PodConfig } from '../kubernetes/pod-
 import { type InjectionRequest, injectPod } from '../kubernetes/pod-injection.ts';
 import { joinPrinted } from '../kubernetes/printed-config.ts';
 import { configsIn, findConfig } from '../kubernetes/stream-configs.ts';
-import { injectStream } from '../kubernetes/stream-restoration.ts';
 import { changeManifest, type Note, type PodChange } from '../kubernetes/workloads.ts';
 import { printable } from '../observability/printable.ts';
 import { allowedTunnel, readAuthority } from '../proxy/connect-authority.ts';
@@ -79,7 +78,7 @@ async function withAdvice(
       if (text !== undefined) advice.push(text);
       return injection;
     };
-    const change = (stream: ManifestStream) => injectStream(stream, (manifest) => changeManifest(manifest, changePod));
+    const change = (stream: ManifestStream) => stream.change((manifest) => changeManifest(manifest, changePod));
     return { change, configs: given === undefined ? configs : [given] };
   };
   const code = await changeAll(files, start, { printed: given?.config, dropsPrinted: given !== undefined });

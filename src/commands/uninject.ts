@@ -1,5 +1,7 @@
 import { parseArgs } from 'node:util';
-import { restoreStream } from '../kubernetes/stream-restoration.ts';
+import type { ManifestStream } from '../kubernetes/manifest-stream.ts';
+import { uninjectPod } from '../kubernetes/pod-restoration.ts';
+import { changeManifest } from '../kubernetes/workloads.ts';
 import type { Command } from './command.ts';
 import { changeAll } from './inject.ts';
 import { USAGES } from './usages.ts';
@@ -8,5 +10,6 @@ import { USAGES } from './usages.ts';
 export const uninject: Command = async (args) => {
   const options = USAGES.uninject.flags;
   const { positionals } = parseArgs({ args: [...args], allowPositionals: true, options });
-  return changeAll(positionals, () => ({ change: restoreStream }), { dropsPrinted: true });
+  const change = (stream: ManifestStream) => stream.change((manifest) => changeManifest(manifest, uninjectPod));
+  return changeAll(positionals, () => ({ change }), { dropsPrinted: true });
 };

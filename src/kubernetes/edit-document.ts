@@ -1,23 +1,44 @@
 import {
   type Document,
   type DocumentOptions,
-  isCollection,
   isMap,
   isNode,
   isPair,
+  isScalar,
   isSeq,
+  type Node,
   type ParseOptions,
   parseDocument,
+  type Scalar,
+  type ScalarTag,
   type SchemaOptions,
+  type ToStringOptions,
   visit,
+  type YAMLMap,
+  type YAMLSeq,
 } from 'yaml';
-import { blockEdits, expand, type Page, valueEdits } from './block-edits.ts';
-import { type Collection, type FormerCollection, isBare, isBlockMap, itemOf, itemsOf } from './collection-items.ts';
-import { flowEdits, flowValueEdits } from './flow-edits.ts';
 import { getIn, isArray, isObject, type Json, type JsonObject, sameJson } from './json.ts';
 import { fromPointer, type PatchOperation } from './json-patch.ts';
-import { applyEdits, columnOf, type TextEdit } from './text-edits.ts';
-import { MAX_ALIASES, type Style } from './yaml-text.ts';
+import { isAmbiguous, MAX_ALIASES, oddBreaks, SAFE_NUMBER } from './yaml-text.ts';
+
+/** The text of a plain scalar. Written as it was read, it means the same to every reader. */
+class Verbatim {
+  readonly text: string;
+
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
+const VERBATIM: ScalarTag = {
+  tag: 'tag:cambist.dev,2026:verbatim',
+  default: true,
+  // Resolves nothing that is read.
+  test: /(?!)/,
+  identify: (value) => value instanceof Verbatim,
+  resolve: (text) => text,
+  stringify: ({ value }) => (value as Verbatim).text,
+};
 
 /** Reads YAML 1.1 with merge keys, as kubectl does. A timestamp is a string, because JSON has no type for it. */
 export const READING = {
@@ -26,96 +47,174 @@ export const READING = {
   merge: true,
   uniqueKeys: true,
   logLevel: 'error',
-  keepSourceTokens: true,
+  customTags: (tags) => [...tags, VERBATIM],
 } as const satisfies ParseOptions & SchemaOptions & DocumentOptions;
 
-/** A document, with the text of its stream, and the part of the text that is its own. */
-export interface DocumentSource {
-  readonly document: Document;
-  readonly text: string;
-  readonly start: number;
-  readonly end: number;
-}
+const BYTE_ORDER_MARK = '\uFEFF';
 
-/** The edited text; or the offset in the stream of the value that cannot be edited in its form. */
+/** The edited text; or the offset in the stream of the value that cannot be changed in place. */
 export type EditedDocument = { readonly text: string } | { readonly obstacle: number };
 
 /**
- * Applies operations to the text of a document. Only the lines of the changes are written, so every other byte stays.
- * @param source its document is changed
+ * Applies operations to a document and writes it again. Comments, order, quotes and plain values stay; white space may change.
+ * @param document is changed
+ * @param source its part of the stream
  * @param expected the content of the document after the operations
  */
 export function editDocument(
-  { document, text, start, end }: DocumentSource,
+  document: Document.Parsed,
+  source: string,
   operations: readonly PatchOperation[],
   expected: Json,
 ): EditedDocument {
-  const part = text.slice(start, end);
-  const style = styleOf(document, text, part);
-  // Lines are added and removed whole, so the last one needs a line break meanwhile. Trailing blanks stay after them.
-  const [blanks = ''] = /(?<=\n)[ \t]+$/.exec(part.slice(-MAX_BLANKS)) ?? [];
-  const ending = part.endsWith('\n') || blanks !== '' ? '' : style.lineBreak;
-  const body = part.slice(0, part.length - blanks.length);
-  const page: Page = { text: text.slice(0, start) + body + ending, document, style };
-  const former = new Map<Collection, FormerCollection | undefined>();
+  const isJson = jsonIn(source) !== undefined;
   for (const operation of operations) {
-    const obstacle = applyOperation(document, operation, former);
-    if (obstacle !== undefined) return { obstacle: offsetOf(obstacle, start) };
+    const obstacle = applyOperation(document, operation);
+    if (obstacle !== undefined) return { obstacle: offsetOf(obstacle, document.range[0]) };
   }
-  const edits: TextEdit[] = [];
-  for (const [collection, before] of former) {
-    const more = before === undefined ? offsetOf(collection, start) : editsOf(page, collection, before);
-    if (typeof more === 'number') return { obstacle: more };
-    for (const edit of more) edits.push(edit);
-  }
-  const edited = applyEdits(body + ending, start, edits);
-  const written = edited === undefined ? '' : edited.slice(0, edited.length - ending.length) + blanks;
-  const content = contentOfText(written);
-  if (sameJson(content, expected)) return { text: written };
-  return { obstacle: offsetOf(lastOn(document, differingPath(content, expected)), start) };
+  const written = write(document, source, isJson);
+  const content = written === undefined ? undefined : contentOf(written);
+  if (written !== undefined && sameJson(content, expected)) return { text: written };
+  return { obstacle: offsetOf(lastOn(document, differingPath(content, expected)), document.range[0]) };
 }
 
-/** A line has fewer spaces. */
-const MAX_BLANKS = 1000;
-
-function offsetOf(node: unknown, otherwise: number): number {
-  return (isNode(node) && node.range?.[0]) || otherwise;
-}
-
-/** @returns the offset of what cannot be edited in its form, if any */
-function editsOf(page: Page, collection: Collection, former: FormerCollection): TextEdit[] | number {
-  const isFlow = collection.flow === true;
-  const edits: TextEdit[] = [];
-  for (const item of former.items) {
-    const pair = item.item;
-    if (!isPair(pair) || (pair.value ?? pair.key) === item.value || !collection.items.includes(pair as never)) continue;
-    const more = isFlow ? flowValueEdits(page, pair, item) : valueEdits(page, pair, item);
-    if (more === undefined) return item.start;
-    edits.push(...more);
+/** Where the value of a document is, if the value is an object in JSON. */
+export function jsonIn(text: string): { start: number; end: number } | undefined {
+  const start = /^(?:[\s\uFEFF]|---|#[^\n]*\n)*(?=\{)/.exec(text)?.[0].length;
+  const end = text.lastIndexOf('}') + 1;
+  if (start === undefined) return undefined;
+  try {
+    JSON.parse(text.slice(start, end));
+    return { start, end };
+  } catch {
+    return undefined;
   }
-  const { holder } = former;
-  const expanded =
-    former.items.length === 0 && holder !== undefined && !former.isHeldInFlow && page.style.json === undefined;
-  const items = expanded
-    ? expand(page, holder, collection)
-    : isFlow
-      ? flowEdits(page, collection, former)
-      : blockEdits(page, collection, former);
-  return items === undefined ? offsetOf(collection, holder?.start ?? 0) : [...edits, ...items];
 }
 
-export function contains(text: string, expected: Json): boolean {
-  return sameJson(contentOfText(text), expected);
+/** @returns undefined if an alias has lost its anchor */
+function write(document: Document.Parsed, source: string, isJson: boolean): string | undefined {
+  visit(document, {
+    Seq(_, node) {
+      // The yaml package gives `[]` after a comment the indentation of its key.
+      if (node.items.length === 0) node.flow = true;
+    },
+    Scalar(key, node) {
+      if (isJson && (typeof node.value === 'string' || key === 'key')) node.type = 'QUOTE_DOUBLE';
+      else if (isJson && node.source === undefined) return;
+      // A path leads through keys.
+      else if (key === 'key' && typeof node.value === 'string' && !isAmbiguous(node.value)) return;
+      else if (isPlain(node) && node.tag === undefined) node.value = new Verbatim(node.source);
+      else if (typeof node.value !== 'string') return;
+      else if (node.type === undefined && isAmbiguous(node.value)) node.type = 'QUOTE_DOUBLE';
+      // The yaml package loses the indentation of the lines that follow.
+      else if (/^[ \t]*\n/.test(node.value)) node.type = 'QUOTE_DOUBLE';
+    },
+  });
+  try {
+    const text = escaped(document.toString(isJson ? JSON_STYLE : styleOf(source)));
+    const mark = source.startsWith(BYTE_ORDER_MARK) && !text.startsWith(BYTE_ORDER_MARK) ? BYTE_ORDER_MARK : '';
+    return mark + (source.includes('\r\n') ? text.replace(/\r?\n/g, '\r\n') : text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A text has such a character only in a string in JSON, where kubectl may read it. */
+function escaped(text: string): string {
+  return oddBreaks(text).reduceRight((rest, { 0: character, index }) => {
+    const code = character.charCodeAt(0).toString(16).padStart(4, '0');
+    return `${rest.slice(0, index)}\\u${code}${rest.slice(index + 1)}`;
+  }, text);
+}
+
+const JSON_STYLE: ToStringOptions = { lineWidth: 0, collectionStyle: 'flow', nullStr: 'null' };
+
+function isPlain(node: Scalar): node is Scalar & { source: string } {
+  return node.type === 'PLAIN' && node.source !== undefined;
+}
+
+/** How a document is written: its first nested map and its first list tell. */
+function styleOf(source: string): ToStringOptions {
+  const [, spaces = '  '] = /^[\w"'][^\n]*:[ \t]*\r?\n( +)[^\s#-]/m.exec(source) ?? [];
+  const indentSeq = !/^( *)[^\s#-][^\n]*:[ \t]*\r?\n\1- /m.test(source);
+  return { lineWidth: 0, indent: spaces.length, indentSeq };
 }
 
 /** @returns undefined if the text is invalid, or an alias is unknown or expands to too much */
-function contentOfText(text: string): Json | undefined {
+function contentOf(text: string): Json | undefined {
   try {
     const document = parseDocument(text, READING);
     return document.errors.length === 0 ? (document.toJS({ maxAliasCount: MAX_ALIASES }) as Json) : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** @returns the value that cannot be changed: the path leads through an alias, or readers of YAML differ on the former value */
+function applyOperation(document: Document, operation: PatchOperation): unknown {
+  const path = fromPointer(operation.path);
+  const key = path.at(-1) ?? '';
+  const parent = document.getIn(path.slice(0, -1), true);
+  if (!isMap(parent) && !isSeq(parent)) return lastOn(document, path);
+  const former = parent.get(key, true);
+  if (isScalar(former) && isPlain(former) && isReadDifferently(former)) return former;
+  if (operation.op === 'remove') return remove(parent, key) ? undefined : parent;
+  const node = document.createNode(operation.value, { aliasDuplicateObjects: false });
+  if (parent.items.length === 0) makeBlock(parent);
+  if (isSeq(parent) && operation.op === 'add') insert(parent, Number(key), node);
+  else if (isScalar(former) && isScalar(node)) replaceValue(former, node);
+  else parent.set(isMap(parent) ? document.createNode(key) : key, isNode(former) ? withComments(node, former) : node);
+  return undefined;
+}
+
+/** `uninject` restores the value, and not its form. */
+function isReadDifferently({ value, source }: Scalar & { source: string }): boolean {
+  return typeof value === 'number' ? !SAFE_NUMBER.test(source) : typeof value === 'string' && isAmbiguous(source);
+}
+
+/** A comment at the end of what goes may be about what follows, or about the whole collection. */
+function remove(parent: YAMLMap | YAMLSeq, key: string): boolean {
+  const comments: (string | null | undefined)[] = [parent.comment];
+  for (let last: unknown = parent.get(key, true); isMap(last) || isSeq(last); ) {
+    comments.push(last.comment);
+    const item: unknown = last.items.at(-1);
+    last = isPair(item) ? item.value : item;
+  }
+  const kept = comments.filter(Boolean).join('\n');
+  if (kept !== '') parent.comment = kept;
+  return parent.delete(key);
+}
+
+/** The comment after an empty list precedes its items. */
+function makeBlock(collection: YAMLMap | YAMLSeq): void {
+  collection.flow = false;
+  if (!collection.comment) return;
+  collection.commentBefore = collection.comment;
+  collection.comment = null;
+}
+
+/** A comment before a list belongs to its first item. */
+function insert(list: YAMLSeq, index: number, node: Node): void {
+  const [first] = list.items;
+  if (index === 0 && isNode(first) && list.commentBefore) {
+    first.commentBefore = [list.commentBefore, first.commentBefore].filter(Boolean).join('\n');
+    list.commentBefore = null;
+  }
+  list.items.splice(index, 0, node);
+}
+
+function replaceValue(former: Scalar, { value }: Scalar): void {
+  former.value = value;
+  delete former.source;
+  if (former.type === 'PLAIN' || typeof value !== 'string') delete former.type;
+}
+
+function withComments(node: Node, { comment, commentBefore, spaceBefore }: Node): Node {
+  return Object.assign(node, { comment, commentBefore, spaceBefore });
+}
+
+function offsetOf(node: unknown, otherwise: number): number {
+  return (isNode(node) && node.range?.[0]) || otherwise;
 }
 
 /** The path of the first value that differs. */
@@ -130,67 +229,8 @@ function isObjectOrArray(value: Json | undefined): value is JsonObject | readonl
   return isObject(value) || isArray(value);
 }
 
-/** How a document is written: its first block map and its first block list tell. */
-function styleOf(document: Document, text: string, part: string): Style {
-  let indent: number | undefined;
-  let indentSeq: boolean | undefined;
-  visit(document, {
-    Pair(_, { key, value }) {
-      if (!isNode(key) || !isCollection(value) || value.flow === true || !key.range || !value.range) return undefined;
-      const depth = columnOf(text, value.range[0]) - columnOf(text, key.range[0]);
-      if (isSeq(value)) indentSeq ??= depth > 0;
-      else if (depth > 0) indent ??= depth;
-      return indent !== undefined && indentSeq !== undefined ? visit.BREAK : undefined;
-    },
-  });
-  return {
-    lineBreak: part.includes('\r\n') ? '\r\n' : '\n',
-    indent: indent ?? 2,
-    indentSeq: indentSeq ?? true,
-    json: jsonIn(document, text) ? (/(?<=\{\r?\n)[ \t]+(?=")/.exec(part)?.[0] ?? '') : undefined,
-  };
-}
-
-/** Where the value of a document is in its stream, if the value is an object in JSON. */
-export function jsonIn({ contents }: Document, text: string): { start: number; end: number } | undefined {
-  const [start, end] = contents?.range ?? [0, 0];
-  if (text[start] !== '{') return undefined;
-  try {
-    JSON.parse(text.slice(start, end));
-    return { start, end };
-  } catch {
-    return undefined;
-  }
-}
-
-/** @returns the value that cannot be changed, because the path leads through an alias or a merge key */
-function applyOperation(
-  document: Document,
-  operation: PatchOperation,
-  former: Map<Collection, FormerCollection | undefined>,
-): unknown {
-  const path = fromPointer(operation.path);
-  const key = path.at(-1) ?? '';
-  const parent = document.getIn(path.slice(0, -1), true);
-  if (!isMap(parent) && !isSeq(parent)) return lastOn(document, path);
-  if (!former.has(parent)) former.set(parent, formerCollection(document, parent, path));
-  if (operation.op === 'remove') return parent.delete(key) ? undefined : parent;
-  const node = document.createNode(operation.value, { aliasDuplicateObjects: false });
-  if (isSeq(parent) && operation.op === 'add') parent.items.splice(Number(key), 0, node);
-  else parent.set(key, node);
-  return undefined;
-}
-
 /** The last value on a path that the text has. */
 function lastOn(document: Document, path: readonly string[]): unknown {
   const found = [...path, ''].map((_, index) => document.getIn(path.slice(0, index), true));
   return found.findLast((node) => isNode(node) && node.range);
-}
-
-function formerCollection(document: Document, collection: Collection, path: readonly string[]) {
-  const items = itemsOf(collection);
-  if (items === undefined) return undefined;
-  const outer = path.length > 1 ? document.getIn(path.slice(0, -2), true) : undefined;
-  const pair = isMap(outer) ? outer.items.find(({ value }) => value === collection) : undefined;
-  return { items, holder: itemOf(pair), isHeldInFlow: !isBlockMap(outer), isBare: isBare(collection) };
 }

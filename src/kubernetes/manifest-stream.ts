@@ -2,7 +2,6 @@ import { type Document, LineCounter, parseAllDocuments } from 'yaml';
 import { editDocument, jsonIn, READING } from './edit-document.ts';
 import type { Json } from './json.ts';
 import { diffJson } from './json-patch.ts';
-import { nextLine } from './text-edits.ts';
 import type { Note } from './workloads.ts';
 import { MAX_ALIASES, oddBreaks } from './yaml-text.ts';
 
@@ -17,7 +16,7 @@ export interface ManifestStream {
   readonly name: string;
   readonly text: string;
   readonly manifests: readonly Json[];
-  /** Changes each manifest, once. A document that does not change keeps every byte. @throws {ManifestError} */
+  /** Changes each manifest, once. A document that does not change keeps its text. @throws {ManifestError} */
   change(change: ManifestChange): ChangedStream;
 }
 
@@ -72,7 +71,10 @@ const HIDDEN_MARK_PROBLEM =
 function findOddBreak(text: string, documents: readonly Document.Parsed[]): RegExpExecArray | undefined {
   const breaks = oddBreaks(text);
   if (breaks.length === 0) return undefined;
-  const ranges = documents.flatMap((document) => jsonIn(document, text) ?? []);
+  const ranges = documents.flatMap(({ contents }) => {
+    const [start = 0, end = 0] = contents?.range ?? [];
+    return jsonIn(text.slice(start, end)) === undefined ? [] : { start, end };
+  });
   let next = 0;
   return breaks.find(({ index }) => {
     while ((ranges[next]?.end ?? index + 1) <= index) next += 1;
@@ -99,7 +101,7 @@ interface ReadDocuments {
 }
 
 const OBSTACLE =
-  'cannot change this value in place: replace aliases and merge keys with copies, and write it without tags';
+  'cannot change this value in place: replace aliases and merge keys with copies, and write numbers in decimal';
 
 function changeDocuments({ text, documents, placeOf }: ReadDocuments, change: ManifestChange): ChangedStream {
   const notes: Note[] = [];
@@ -107,13 +109,12 @@ function changeDocuments({ text, documents, placeOf }: ReadDocuments, change: Ma
   const changed = documents.map(({ document, manifest: before }, index): ChangedDocument => {
     const end = index === documents.length - 1 ? text.length : endOfDocument(text, document);
     const source = text.slice(start, end);
-    const place = { document, text, start, end };
     start = end;
     if (before === undefined) return { source, text: source, before, after: undefined };
     const { manifest, notes: more } = change(before, index);
     notes.push(...more);
     const operations = diffJson(before, manifest);
-    const edited = operations.length === 0 ? { text: source } : editDocument(place, operations, manifest);
+    const edited = operations.length === 0 ? { text: source } : editDocument(document, source, operations, manifest);
     if ('obstacle' in edited) throw new ManifestError(`${placeOf(edited.obstacle)}: ${OBSTACLE}`);
     return { source, text: edited.text, before, after: manifest };
   });
@@ -123,7 +124,7 @@ function changeDocuments({ text, documents, placeOf }: ReadDocuments, change: Ma
 
 /** A document whose last value is empty ends before its line break. */
 function endOfDocument(text: string, { range: [, , end] }: Document.Parsed): number {
-  const next = nextLine(text, end);
+  const next = text.indexOf('\n', end) + 1 || text.length;
   return text[end - 1] !== '\n' && text.slice(end, next).trim() === '' ? next : end;
 }
 

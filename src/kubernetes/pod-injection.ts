@@ -83,7 +83,7 @@ export function injectPod(template: JsonObject, request: InjectionRequest): Inje
   if (found.length > 0) return leave('refused', ...found);
   const move = options.inbound && moveAgent(original, layout, options.inbound);
   if (move !== undefined && !('record' in move)) return leave('refused', ...move);
-  const changes = { options, plan, move, record: status ?? {} };
+  const changes = { options, plan, move };
   const { result, notes: told } = addSidecar(original, template, changes, request);
   const limits = plan === undefined ? [] : interceptNotes(original, layout, plan, options.sidecar, config?.intercept);
   const notes = [...told, ...limits];
@@ -112,15 +112,13 @@ interface SidecarChanges {
   readonly options: InjectionOptions;
   readonly plan: InterceptPlan | undefined;
   readonly move: Move | undefined;
-  /** The corrections of the status that the pod has. */
-  readonly record: Pick<InjectionStatus, 'corrections' | 'digest'>;
 }
 
 /** @param current the pod as it is now: a sidecar or volume that it already has keeps its position */
 function addSidecar(
   original: JsonObject,
   current: JsonObject,
-  { options, plan, move, record: { corrections, digest } }: SidecarChanges,
+  { options, plan, move }: SidecarChanges,
   { layout, version }: InjectionRequest,
 ) {
   const grace = gracePeriod(original, options, layout);
@@ -146,7 +144,6 @@ function addSidecar(
     ...prepared.record,
     ...(applied === undefined ? {} : { intercept: applied.record }),
     ...(move === undefined ? {} : { inbound: move.record }),
-    ...(corrections === undefined ? {} : { corrections, digest }),
   };
   const after = writeStatus(prepared.template, layout, status);
   const paths = [...collectionsOf(layout), ...(layout.gracePeriod === undefined ? [] : [layout.gracePeriod])];

@@ -78,13 +78,6 @@ const STATUS = z.strictObject({
     .optional(),
   /** The values that were empty or null before, by JSON Pointer. */
   empty: z.record(z.string(), EMPTY).optional(),
-  /** Turn the text without the injection into the original text: offset, characters that go, characters that come. */
-  corrections: z
-    .array(z.tuple([z.number(), z.number(), z.string()]))
-    .readonly()
-    .optional(),
-  /** Identifies the text that the corrections apply to. */
-  digest: z.string().optional(),
 });
 
 export type InjectionStatus = z.infer<typeof STATUS>;
@@ -104,11 +97,8 @@ export function readStatus(template: JsonObject, layout: PodLayout): InjectionSt
   }
 }
 
-/** Always writes the corrections last: in any other order, the annotation would change when a pod is injected again. */
 export function writeStatus(template: JsonObject, layout: PodLayout, status: InjectionStatus): JsonObject {
-  const { corrections, digest, ...rest } = status;
-  const written = JSON.stringify({ ...rest, corrections, digest });
-  return setIn(template, [...layout.annotations, STATUS_ANNOTATION], written);
+  return setIn(template, [...layout.annotations, STATUS_ANNOTATION], JSON.stringify(status));
 }
 
 /** @returns the empty list, map or null that was at a path before the injection; undefined if the path led nowhere */

@@ -10,6 +10,7 @@ import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
 import { fencedBlocks } from '../../harness/markdown.ts';
 import { BUILT_PROGRAM, runCommand } from '../../harness/run-command.ts';
 import { parseDocuments } from '../../integration/deploy/manifests.ts';
+import { assertSameManifests } from '../../unit/kubernetes/samples.ts';
 import { installDeployTools } from './tools.ts';
 
 const tools = await installDeployTools();
@@ -86,7 +87,7 @@ test('inject after the build has the same result as in the build', async () => {
   const injected = await runCommand(['inject', ...args], { input: build.stdout });
   assert.equal(injected.code, 0, injected.stderr);
   assert.deepEqual(podOf(parseDocuments(injected.stdout)), podOf(parseDocuments(inBuild.stdout)));
-  assert.equal((await runCommand(['uninject', '-'], { input: injected.stdout })).stdout, build.stdout);
+  assertSameManifests((await runCommand(['uninject', '-'], { input: injected.stdout })).stdout, build.stdout);
 });
 
 test('in the build, the pods mount a ConfigMap with a prefix and a hash in its name', async () => {

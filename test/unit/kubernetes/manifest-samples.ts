@@ -48,12 +48,3 @@ apiVersion: v1
 spec: {}
 ...
 `;
-
-/** The lines that only one of two texts has, with their sign. */
-export function difference(before: string, after: string): string[] {
-  const [old, now] = [before.split('\n'), after.split('\n')];
-  return [
-    ...old.filter((line) => !now.includes(line)).map((line) => `-${line}`),
-    ...now.filter((line) => !old.includes(line)).map((line) => `+${line}`),
-  ];
-}

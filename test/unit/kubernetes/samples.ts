@@ -1,10 +1,12 @@
+import assert from 'node:assert/strict';
+import { parseAllDocuments } from 'yaml';
 import { getIn, type Json, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
 import { fromPointer, type PatchOperation } from '../../../src/kubernetes/json-patch.ts';
 import { readStream, textOf } from '../../../src/kubernetes/manifest-stream.ts';
 import type { RawOptions } from '../../../src/kubernetes/options.ts';
 import { type Injection, type InjectionRequest, injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { POD } from '../../../src/kubernetes/pod-layout.ts';
-import { injectStream, restoreStream } from '../../../src/kubernetes/stream-restoration.ts';
+import { uninjectPod } from '../../../src/kubernetes/pod-restoration.ts';
 import { changeManifest, type Note } from '../../../src/kubernetes/workloads.ts';
 
 export const IMAGE = 'registry.example.com/cambist:0.1.0';
@@ -41,13 +43,25 @@ export function injectText(text: string, options: InjectionRequest, name = 'f.ya
   const change = (manifest: Json) => {
     return changeManifest(manifest, (template, layout) => injectPod(template, { ...options, layout }));
   };
-  const changed = injectStream(readStream(text, name), change);
+  const changed = readStream(text, name).change(change);
   return { text: textOf(changed), notes: changed.notes };
 }
 
 /** Removes the injections of a stream, as the command does. */
 export function restoreText(text: string): string {
-  return textOf(restoreStream(readStream(text, 'f.yaml')));
+  return textOf(readStream(text, 'f.yaml').change((manifest) => changeManifest(manifest, uninjectPod)));
+}
+
+/** Are both streams the same manifests for readers of YAML 1.1, as kubectl, and of YAML 1.2? */
+export function assertSameManifests(actual: string, expected: string, message?: string): void {
+  for (const version of ['1.1', '1.2'] as const) {
+    const [left, right] = [actual, expected].map((text) =>
+      parseAllDocuments(text, { version, merge: true, logLevel: 'error' }).flatMap(
+        (document) => document.toJS({ maxAliasCount: 1000 }) ?? [],
+      ),
+    );
+    assert.deepEqual(left, right, message);
+  }
 }
 
 /** The container with this name, among the init containers and the containers. */
