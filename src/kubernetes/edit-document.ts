@@ -59,30 +59,31 @@ export type EditedDocument = { readonly text: string } | { readonly obstacle: nu
  * Applies operations to a document and writes it again. Comments, order, quotes and plain values stay; white space may change.
  * @param document is changed
  * @param source its part of the stream
+ * @param stream the whole text
  * @param expected the content of the document after the operations
  */
 export function editDocument(
   document: Document.Parsed,
   source: string,
+  stream: string,
   operations: readonly PatchOperation[],
   expected: Json,
 ): EditedDocument {
-  const isJson = jsonIn(source) !== undefined;
+  const style = jsonIn(document, stream) === undefined ? styleOf(document, stream) : JSON_STYLE;
   for (const operation of operations) {
     const obstacle = applyOperation(document, operation);
     if (obstacle !== undefined) return { obstacle: offsetOf(obstacle, document.range[0]) };
   }
-  const written = write(document, source, isJson);
+  const written = write(document, source, style);
   const content = written === undefined ? undefined : contentOf(written);
   if (written !== undefined && sameJson(content, expected)) return { text: written };
   return { obstacle: offsetOf(lastOn(document, differingPath(content, expected)), document.range[0]) };
 }
 
-/** Where the value of a document is, if the value is an object in JSON. */
-export function jsonIn(text: string): { start: number; end: number } | undefined {
-  const start = /^(?:[\s\uFEFF]|---|#[^\n]*\n)*(?=\{)/.exec(text)?.[0].length;
-  const end = text.lastIndexOf('}') + 1;
-  if (start === undefined) return undefined;
+/** Where the value of a document is in its stream, if the value is an object in JSON. */
+export function jsonIn({ contents }: Document, text: string): { start: number; end: number } | undefined {
+  const [start, end] = contents?.range ?? [0, 0];
+  if (text[start] !== '{') return undefined;
   try {
     JSON.parse(text.slice(start, end));
     return { start, end };
@@ -92,7 +93,8 @@ export function jsonIn(text: string): { start: number; end: number } | undefined
 }
 
 /** @returns undefined if an alias has lost its anchor */
-function write(document: Document.Parsed, source: string, isJson: boolean): string | undefined {
+function write(document: Document.Parsed, source: string, style: ToStringOptions): string | undefined {
+  const isJson = style === JSON_STYLE;
   visit(document, {
     Seq(_, node) {
       // The yaml package gives `[]` after a comment the indentation of its key.
@@ -111,7 +113,7 @@ function write(document: Document.Parsed, source: string, isJson: boolean): stri
     },
   });
   try {
-    const text = escaped(document.toString(isJson ? JSON_STYLE : styleOf(source)));
+    const text = escaped(document.toString(style));
     const mark = source.startsWith(BYTE_ORDER_MARK) && !text.startsWith(BYTE_ORDER_MARK) ? BYTE_ORDER_MARK : '';
     return mark + (source.includes('\r\n') ? text.replace(/\r?\n/g, '\r\n') : text);
   } catch {
@@ -133,11 +135,21 @@ function isPlain(node: Scalar): node is Scalar & { source: string } {
   return node.type === 'PLAIN' && node.source !== undefined;
 }
 
-/** How a document is written: its first nested map and its first list tell. */
-function styleOf(source: string): ToStringOptions {
-  const [, spaces = '  '] = /^[\w"'][^\n]*:[ \t]*\r?\n( +)[^\s#-]/m.exec(source) ?? [];
-  const indentSeq = !/^( *)[^\s#-][^\n]*:[ \t]*\r?\n\1- /m.test(source);
-  return { lineWidth: 0, indent: spaces.length, indentSeq };
+/** How a document is written: its first nested map and its first list in block style tell. */
+function styleOf(document: Document, text: string): ToStringOptions {
+  let indent: number | undefined;
+  let indentSeq: boolean | undefined;
+  const columnOf = (offset: number): number => offset - text.lastIndexOf('\n', offset - 1) - 1;
+  visit(document, {
+    Pair(_, { key, value }) {
+      if (!isNode(key) || !(isMap(value) || isSeq(value)) || value.flow || !key.range || !value.range) return undefined;
+      const depth = columnOf(value.range[0]) - columnOf(key.range[0]);
+      if (isSeq(value)) indentSeq ??= depth > 0;
+      else if (depth > 0) indent ??= depth;
+      return indent !== undefined && indentSeq !== undefined ? visit.BREAK : undefined;
+    },
+  });
+  return { lineWidth: 0, indent: indent ?? 2, indentSeq: indentSeq ?? true };
 }
 
 /** @returns undefined if the text is invalid, or an alias is unknown or expands to too much */

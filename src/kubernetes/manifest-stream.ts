@@ -71,10 +71,7 @@ const HIDDEN_MARK_PROBLEM =
 function findOddBreak(text: string, documents: readonly Document.Parsed[]): RegExpExecArray | undefined {
   const breaks = oddBreaks(text);
   if (breaks.length === 0) return undefined;
-  const ranges = documents.flatMap(({ contents }) => {
-    const [start = 0, end = 0] = contents?.range ?? [];
-    return jsonIn(text.slice(start, end)) === undefined ? [] : { start, end };
-  });
+  const ranges = documents.flatMap((document) => jsonIn(document, text) ?? []);
   let next = 0;
   return breaks.find(({ index }) => {
     while ((ranges[next]?.end ?? index + 1) <= index) next += 1;
@@ -114,7 +111,8 @@ function changeDocuments({ text, documents, placeOf }: ReadDocuments, change: Ma
     const { manifest, notes: more } = change(before, index);
     notes.push(...more);
     const operations = diffJson(before, manifest);
-    const edited = operations.length === 0 ? { text: source } : editDocument(document, source, operations, manifest);
+    const edited =
+      operations.length === 0 ? { text: source } : editDocument(document, source, text, operations, manifest);
     if ('obstacle' in edited) throw new ManifestError(`${placeOf(edited.obstacle)}: ${OBSTACLE}`);
     return { source, text: edited.text, before, after: manifest };
   });
