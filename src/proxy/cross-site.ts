@@ -1,5 +1,5 @@
 import { needsCaller } from '../config/needs-caller.ts';
-import { isPublicName } from '../config/plain-http.ts';
+import { isForeignName } from '../config/plain-http.ts';
 import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { addressedAuthority, readHost } from '../routing/request-target.ts';
@@ -11,7 +11,8 @@ import type { Routed } from './steps.ts';
  * Refuses a request without a caller's token that a web page made a browser send. On a route that requires no such token,
  * nothing else tells the agent from a page.
  * - A page of another site can send simple requests here. Browsers mark them with `Sec-Fetch-Site`, or at least `Origin`.
- * - A page can point its own host name at our address (DNS rebinding), and is then same-origin. `Host` still has that name.
+ * - A page can point its own host name at our address (DNS rebinding), and is then same-origin. `Host` still has that name. In the
+ *   local network it can also be an internal one, such as `x.local` or `x`.
  * @param subject the caller's token, where the route exchanges one and the caller sent it
  * @throws {CambistError} ERR_CROSS_SITE_REQUEST
  * @see https://pkg.go.dev/net/http#CrossOriginProtection, which uses the same headers
@@ -21,8 +22,11 @@ export function refuseCrossSite({ request, route }: Routed, subject: Subject | u
   if (needsCaller(route) || hasCallerToken(route, subject, raw)) return;
   const authority = addressedAuthority(request.url, headerValues(raw, 'host'));
   const host = readHost(authority);
-  if (host !== undefined && isPublicName(host) && !request.active.table.namesHost(host)) {
-    throw refused(route, 'its Host is a public name that no match.host has: add the name to match.host of the route');
+  if (host !== undefined && isForeignName(host) && !request.active.table.namesHost(host)) {
+    throw refused(
+      route,
+      'its Host is a name that no match.host has: use 127.0.0.1 or localhost, or add the name to match.host of the route',
+    );
   }
   const origins = headerValues(raw, 'origin');
   if (origins.length === 1 && route.allowedOrigins.includes(origins[0] as string)) return;

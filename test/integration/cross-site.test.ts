@@ -48,6 +48,8 @@ const BROWSER: Record<string, Record<string, string>> = {
   'a page of another port': { origin: 'http://127.0.0.1:1', 'sec-fetch-site': 'same-site' },
   'a page behind DNS rebinding': { host: 'evil.example.org', origin: 'http://evil.example.org' },
   'a GET of a page behind DNS rebinding': { host: 'evil.example.org' },
+  'a page of the local network': { host: 'evil.local', 'sec-fetch-site': 'same-origin' },
+  'a page of a name without a dot': { host: 'evil', 'sec-fetch-site': 'same-origin' },
 };
 
 for (const [request, headers] of Object.entries(BROWSER)) {
