@@ -62,7 +62,7 @@ const clientSecret = required(
 
 const assertionKeys = {
   assertion_audience: text(
-    '`aud` of the assertion, always one string. By default, the issuer, or the token endpoint if there is no issuer.',
+    '`aud` of the assertion, always one string. Some servers want their token endpoint. By default, the issuer, or the token endpoint if there is no issuer.',
     { without: 'the issuer, else the token endpoint' },
   ),
   // An assertion with a longer life is worth stealing, and servers refuse it.
@@ -151,7 +151,7 @@ const METHODS = {
       valueKey(
         nonEmptyText,
         'URN',
-        'Type URN of the client assertion. By default, RFC 7523 `jwt-bearer`.',
+        'Type URN of the client assertion. By default, RFC 7523 `jwt-bearer`. For a JWT-SVID, `urn:ietf:params:oauth:client-assertion-type:jwt-spiffe`.',
         { without: `\`${ASSERTION_TYPE}\`` },
         readAssertionType,
       ),
@@ -204,10 +204,13 @@ const serverKeys = {
     'Issuer identifier, an https URL. Its metadata (RFC 8414, then OpenID discovery) must name exactly this issuer.',
     { examples: ['https://idp.example.com/realms/agents'], form: 'URL' },
   ),
-  token_endpoint: text('URL of the token endpoint. It turns discovery off, and makes `issuer` optional.', {
-    form: 'URL',
-    without: 'discovered',
-  }),
+  token_endpoint: text(
+    'URL of the token endpoint. It turns discovery off, and makes `issuer` optional. A query is allowed.',
+    {
+      form: 'URL',
+      without: 'discovered',
+    },
+  ),
   client_id: text('Client identifier of cambist at this server. Optional with method `none`.'),
   client_auth: required(clientAuth),
   grant: choice(
@@ -219,7 +222,7 @@ const serverKeys = {
     valueKey(
       z.record(z.string(), z.string()),
       'map of text',
-      'Form fields added to every token request, as name: value. Fields of the protocol are refused.',
+      'Form fields added to every token request, as name: value, such as `connector_id` of Dex. Fields of the protocol are refused.',
       {},
       readExtraParams,
     ),

@@ -45,28 +45,35 @@ const cache = section('Cache of issued tokens.', {
 const limits = section(
   'Limits of cambist.',
   {
-    max_in_flight: count(1_000_000, 'Most requests in flight, open streams included. Further requests get 503.', {
-      default: 10_000,
-    }),
+    max_in_flight: count(
+      1_000_000,
+      'Most requests in flight, open streams included. At the limit, a request that still waits for its body gives way to a new one. Otherwise, further requests get 503.',
+      {
+        default: 10_000,
+      },
+    ),
     max_in_flight_per_upstream: count(
       1_000_000,
-      'Most requests in flight to one upstream, over all its routes. Tunnels are counted by authority. By default, three quarters of `max_in_flight`, so that one backend that hangs leaves room for the others, or all of it if there is only one upstream.',
+      'Most requests in flight to one upstream, over all its routes. Tunnels are counted by authority. Further requests get 503. By default, three quarters of `max_in_flight`, so that one backend that hangs leaves room for the others. With only one upstream, all of it.',
       { without: 'see right' },
     ),
     max_connections: count(
       2_000_000,
-      'Most connections from agents. A further one takes the place of an idle one, or is closed at once if all are busy. By default, twice `max_in_flight`, at least 1000. The admin listener accepts 256.',
+      'Most connections from agents. A further one takes the place of an idle one, or is closed at once if all are busy. If none is idle, one whose request is incomplete gives way. By default, twice `max_in_flight`, at least 1000. At most three eighths of the files that the process may open (`ulimit -n`), shared with `inbound` and `intercept.listen`; the log says when this lowers it. The admin listener accepts 256.',
       { without: 'see right' },
     ),
-    max_header_size: size('Largest size of all request headers, at most 1MiB. A larger request gets 431.', {
-      default: '32KiB',
-      min: '1KiB',
-      max: '1MiB',
-      restart: 'change',
-    }),
+    max_header_size: size(
+      'Largest size of the request line and all headers, from 1KiB to 1MiB. A larger request gets 431.',
+      {
+        default: '32KiB',
+        min: '1KiB',
+        max: '1MiB',
+        restart: 'change',
+      },
+    ),
     shutdown_grace: duration(
       'Time for requests in flight to finish after SIGTERM, and for replicas to learn of revocations. Keep it below `terminationGracePeriodSeconds` of the pod.',
-      { default: '25s', max: '1h' },
+      { default: '25s', max: '1h', page: 'signals.md#replicas' },
     ),
   },
   {
@@ -131,7 +138,7 @@ export const KEYS = {
       ),
     }),
   ),
-  host_header: headerName('Header whose host replaces that of the request, if present.', {
+  host_header: headerName('Header whose host replaces that of the request, if present, such as `x-kagent-host`.', {
     examples: ['x-kagent-host'],
   }),
   authorization_servers: mapKey(

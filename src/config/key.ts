@@ -196,6 +196,12 @@ type Merged<Union> = (Union extends unknown ? (each: Union) => void : never) ext
   ? All
   : never;
 
+/** A key that only some variants have. Those may require it, as the docs say. */
+function asOption(key: Keys[string]): Keys[string] {
+  const without = key.about.without ?? (key.isRequired ? 'required' : undefined);
+  return { ...key, isRequired: false, about: { ...key.about, ...(without !== undefined && { without }) } };
+}
+
 /** A map whose first key names one of several sets of the others. */
 export function variants<const Tag extends string, const All extends Variants>(
   tag: Tag,
@@ -207,11 +213,12 @@ export function variants<const Tag extends string, const All extends Variants>(
   { [Name in keyof All & string]: { readonly [Key in Tag]: Name } & Values<All[Name]> }[keyof All & string]
 > {
   const words = Object.keys(all);
-  const tagKey = required(valueKey(z.enum(words), '', about, {}, (written: string) => written));
+  const form = words.map((each) => `\`${each}\``).join(' ');
+  const tagKey = required(valueKey(z.enum(words), form, about, {}, (written: string) => written));
   const others: Keys = Object.assign({}, ...Object.values(all));
   const keys = {
     [tag]: tagKey,
-    ...Object.fromEntries(Object.entries(others).map(([name, key]) => [name, optional(key)])),
+    ...Object.fromEntries(Object.entries(others).map(([name, key]) => [name, asOption(key)])),
   };
   const read = (written: Readonly<Record<string, unknown>>, node: ConfigNode, scope: Scope) => {
     const word = written[tag];

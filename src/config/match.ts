@@ -37,14 +37,14 @@ export const match = section(
     host: valueKey(
       nonEmptyText,
       'host',
-      'Host of the request, without port: an exact name, or `*.suffix` for any name that ends in `.suffix`.',
+      'Host of the request, without port: an exact name, or `*.suffix` for any name that ends in `.suffix`. Case is ignored.',
       { examples: ['github-mcp.tools.svc', '*.tools.svc'], without: 'any' },
       (written: string, node) => valueOrReport(readHostPattern(written), node),
     ),
     path: valueKey(
       nonEmptyText,
       'path',
-      'Prefix of the path, in whole segments. By default, any path.',
+      'Prefix of the path, in whole segments: `/mcp` matches `/mcp` and `/mcp/x`, not `/mcpx`. `*` is not a wildcard. By default, any path.',
       { examples: ['/mcp'], without: '`/`' },
       (written: string, node) => {
         const path = valueOrReport(readPathPrefix(written), node);
@@ -59,7 +59,7 @@ export const match = section(
     methods: valueKey(
       z.array(z.enum(HTTP_METHODS)).min(1),
       'list of HTTP methods',
-      'HTTP methods. By default, all except CONNECT and TRACE.',
+      'HTTP methods in upper case, such as `GET`. By default, all except CONNECT and TRACE.',
       { examples: [['GET', 'HEAD']], without: 'all', page: 'routing.md#http-methods' },
       distinct,
     ),

@@ -20,7 +20,7 @@ const name = valueKey(
     })
     .max(63, { error: 'must be at most 63 characters long' }),
   '`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`',
-  'Name of the route, for metrics and logs.',
+  'Name of the route, for metrics and logs. Unique, at most 63 characters.',
   {},
   (written: string) => written,
 );
@@ -30,7 +30,7 @@ export const ROUTE = {
   name: required(name),
   match: required(matchKey),
   upstream: required(
-    text('URL of the backend. Its path replaces the matched prefix. The query is kept.', {
+    text('URL of the backend. Its path replaces the matched prefix. It has no query; that of a request is kept.', {
       examples: ['https://github-mcp.example.com/mcp'],
       form: 'URL',
     }),

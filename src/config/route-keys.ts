@@ -74,9 +74,12 @@ const subjectToken = optional(
   section(
     'Source of the caller’s token.',
     {
-      header: headerName('Header with the caller’s token, with or without `Bearer `.', {
-        default: DEFAULT_SUBJECT_HEADER,
-      }),
+      header: headerName(
+        'Header with the caller’s token, with or without `Bearer `. Only `passthrough` routes forward it.',
+        {
+          default: DEFAULT_SUBJECT_HEADER,
+        },
+      ),
       // The default depends on the credential of the route.
       type: optional(
         tokenType(
@@ -128,7 +131,7 @@ const timeoutKeys = {
     max: '24h',
   }),
   // No 0: without this bound, callers that have left could stay in flight.
-  stall: duration('How long an upload may wait for the upstream without a byte in either direction.', {
+  stall: duration('How long an upload may wait for the upstream without a byte in either direction, from 1s to 24h.', {
     default: DEFAULT_STALL,
     min: '1s',
     max: '24h',
@@ -148,7 +151,7 @@ const expectAudience = valueKey(
     { error: 'must be an audience, a list of audiences, any, or { only: … }' },
   ),
   'text, list, `{ only: … }` or `any`',
-  'The `aud` of an issued JWT must contain one of these. By default, one of the values sent as `resource` and `audience`. `any` turns the check off.',
+  'The `aud` of an issued JWT must contain one of these. Another token is 502. By default, one of the values sent as `resource` and `audience`. With `only`, it must contain nothing else. `any` turns the check off.',
   {
     examples: ['https://backend.example.com/mcp', { only: 'https://backend.example.com/mcp' }],
     without: '`resource` and `audience`',
@@ -227,7 +230,7 @@ const keys = {
   audience: oneOrMany('RFC 8693 `audience`: logical names of the backend, sent as written.', {
     page: 'tokens.md#how-the-backend-is-named',
   }),
-  scope: scopes('Requested scopes, separated by spaces. An empty text requests none.'),
+  scope: scopes('Requested scopes, separated by spaces. An empty text requests none, even if `defaults` has some.'),
   requested_token_type: tokenType('RFC 8693 `requested_token_type`: a short name or a full URN. Not sent by default.', {
     without: 'not sent',
   }),
@@ -339,7 +342,7 @@ export function readOwnKeys(written: WrittenRouteKeys, node: ConfigNode, scope: 
   };
 }
 
-/** What applies to a route without any key. */
+/** The defaults of a route without any key. */
 export function usualKeys(node: ConfigNode, scope: ServerScope): RouteKeys {
   // A key without a default is undefined.
   return readAll(keys, {}, node, scope) as RouteKeys;

@@ -98,7 +98,9 @@ const sharedCacheKeys = {
       password: credentialSource('Password at the sentinels.'),
     }),
   ),
-  cluster: nodes('Some nodes of a cluster, instead of `url`. The others are discovered.'),
+  cluster: nodes(
+    'Some nodes of a cluster, instead of `url`. The others are discovered. Without `url`, the key `tls` turns TLS on.',
+  ),
   username: text('User at the server (ACL).', { form: 'name', page: 'shared-cache.md#permissions' }),
   password: credentialSource('Password at the server.'),
   tls: tls('TLS to the server. With `sentinel` and `cluster`, this key turns TLS on.'),

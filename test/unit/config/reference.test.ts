@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { configSchema } from '../../../src/config/config.ts';
 import { parseRequestTarget, upstreamPath } from '../../../src/routing/request-target.ts';
 import { createRouteTable } from '../../../src/routing/route-table.ts';
+import { PAGES, withKeyTables } from '../../harness/key-tables.ts';
 import { readPagesIn } from '../../harness/pages.ts';
 import { configOf, problemsOf, ROUTE, SERVER } from './sample.ts';
 
@@ -82,6 +83,10 @@ const CONTAINERS = new Set([
   'routes',
   'signals',
 ]);
+
+test('has the tables of keys that npm run schema writes', () => {
+  for (const page of PAGES) assert.equal(readFileSync(new URL(page, FOLDER), 'utf8'), withKeyTables(page), page);
+});
 
 test('finds every example in the reference', () => {
   for (const file of readdirSync(FOLDER)) {

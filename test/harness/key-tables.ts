@@ -1,0 +1,74 @@
+import { readFileSync } from 'node:fs';
+import { KEYS } from '../../src/config/config.ts';
+import type { Keys } from '../../src/config/key.ts';
+import { ROUTE } from '../../src/config/resolve-route.ts';
+import { ROUTE_KEYS } from '../../src/config/route-keys.ts';
+
+const FOLDER = new URL('../../config/', import.meta.url);
+
+const SERVER = KEYS.authorization_servers.keys?.['*']?.keys ?? {};
+const { name, match, upstream } = ROUTE;
+
+/** The pages with tables of keys, and the keys of each table, in their order. */
+const TABLES: Readonly<Record<string, readonly Keys[]>> = {
+  'README.md': [KEYS, SERVER, SERVER.client_auth?.keys ?? {}, { name, match, upstream }, ROUTE_KEYS],
+  'signals.md': [KEYS.signals.keys ?? {}],
+};
+
+export const PAGES = Object.keys(TABLES);
+
+/** Keys with keys of their own that have another table. */
+const ELSEWHERE: Readonly<Record<string, string>> = {
+  signals: '[keys](signals.md#keys)',
+  client_auth: '[keys](#keys-client-authentication)',
+};
+
+function rowsOf(keys: Keys, path: string): string[] {
+  return Object.entries(keys).flatMap(([key, { keys: children, ...one }]) => {
+    const form = ELSEWHERE[key] ?? one.about.form ?? '';
+    if (form === '') return rowsOf(children ?? {}, `${path}${key}.`);
+    const without = one.about.without ?? (one.isRequired ? 'required' : defaultOf(one.about.default));
+    const { description = '' } = one.schema.meta() ?? {};
+    return [
+      `| \`${path}${key}\` | ${form} | ${without} | ${description.replaceAll('|', '\\|')}${linkTo(one.about.page)} |`,
+    ];
+  });
+}
+
+function defaultOf(value: unknown): string {
+  return value === undefined
+    ? 'none'
+    : [value]
+        .flat()
+        .map((each) => `\`${each}\``)
+        .join(' ');
+}
+
+/** @param page a page of `config`, and the anchor of a heading on it */
+function linkTo(page: string | undefined): string {
+  if (page === undefined) return '';
+  const [file = '', anchor] = page.split('#');
+  const headings = [...readFileSync(new URL(file, FOLDER), 'utf8').matchAll(/^(#+) (.+)$/gm)];
+  const title = headings.find(([, level, text = '']) => (anchor === undefined ? level === '#' : slug(text) === anchor));
+  if (title?.[2] === undefined) throw new Error(`no heading for ${page}`);
+  return ` See [${title[2]}](${page}).`;
+}
+
+function slug(title: string): string {
+  return title
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
+    .replaceAll(' ', '-');
+}
+
+const HEADER = '| key | type | default | meaning |\n';
+
+/** The page with its tables written again. */
+export function withKeyTables(page: string): string {
+  const [before = '', ...parts] = readFileSync(new URL(page, FOLDER), 'utf8').split(HEADER);
+  const tables = parts.map((part, index) => {
+    const rows = rowsOf(TABLES[page]?.[index] ?? {}, '').join('\n');
+    return `${HEADER}| --- | --- | --- | --- |\n${rows}\n${part.replace(/^(?:\|.*\n)*/, '')}`;
+  });
+  return before + tables.join('');
+}
