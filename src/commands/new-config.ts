@@ -1,5 +1,5 @@
 import { stringify } from 'yaml';
-import { POD_FOLDERS } from '../config/check-pod.ts';
+import { POD_FOLDERS } from '../kubernetes/check-pod.ts';
 
 /** The choices of `cambist init`. */
 export interface ConfigChoices {

@@ -1,14 +1,14 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { errorCode } from '../errors.ts';
-import { type PodSettings, reportForPod } from './check-pod.ts';
 import type { Config } from './config.ts';
+import type { ConfigNode } from './config-node.ts';
 import { readDocument } from './document.ts';
 import { warnOfPlaceholders } from './placeholders.ts';
 import type { Problem } from './problem.ts';
 import { resolveConfig } from './resolve.ts';
 import { checkShape } from './shape.ts';
-import { createSources } from './sources.ts';
+import { createSources, type UsedSources } from './sources.ts';
 
 /** A config, or errors. Either may come with warnings. */
 export interface LoadedConfig {
@@ -28,10 +28,13 @@ export function parseConfig(text: string, file: string): LoadedConfig {
   return finish(parse(text, file));
 }
 
-/** Parses a config for a pod: what would fail there is an error, although the file is valid elsewhere. */
-export function parseConfigForPod(text: string, file: string, pod: PodSettings): LoadedConfig {
+/** Reports problems of a valid config in the place where it is to run. */
+type Check = (config: Config, root: ConfigNode, used: UsedSources) => void;
+
+/** Parses a config for another place: what would fail there is an error, although the file is valid elsewhere. */
+export function parseConfigFor(text: string, file: string, check: Check): LoadedConfig {
   const parsed = parse(text, file);
-  parsed.reportForPod(pod);
+  parsed.check(check);
   return finish(parsed);
 }
 
@@ -73,7 +76,7 @@ interface Parsed {
   readonly config: Config | undefined;
   problems(): Problem[];
   reportMissing(needsVariables: boolean): Promise<void>;
-  reportForPod(pod: PodSettings): void;
+  check(check: Check): void;
 }
 
 function parse(text: string, file: string): Parsed {
@@ -86,8 +89,8 @@ function parse(text: string, file: string): Parsed {
     config,
     problems: list.sorted,
     reportMissing: sources.reportMissing,
-    reportForPod(pod) {
-      if (config !== undefined) reportForPod(config, list.root, sources.used, pod);
+    check(check) {
+      if (config !== undefined) check(config, list.root, sources.used);
     },
   };
 }

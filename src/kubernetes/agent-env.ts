@@ -6,7 +6,7 @@ import {
   proxyVariables,
   trustVariables,
 } from '../config/agent-variables.ts';
-import { INTERCEPT_FOLDERS } from '../config/check-pod-intercept.ts';
+import { INTERCEPT_FOLDERS } from './check-pod-intercept.ts';
 import { addJavaOptions, removeJavaOptions } from './java-options.ts';
 import { getIn, isArray, itemsOf, type Json, type JsonObject, objectsOf, textOf } from './json.ts';
 import type { InjectionOptions } from './parse-options.ts';

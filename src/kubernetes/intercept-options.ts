@@ -1,5 +1,5 @@
-import { type InterceptWay, whyNoAlias } from '../config/check-pod-intercept.ts';
 import { readHostPattern } from '../config/matching.ts';
+import { type InterceptWay, whyNoAlias } from './check-pod-intercept.ts';
 import { quote } from './quote.ts';
 
 /** How the agent's connections get to cambist. */

@@ -1,5 +1,5 @@
 import type { Volume, VolumeMount } from 'kubernetes-types/core/v1.js';
-import { INTERCEPT_FOLDERS } from '../config/check-pod-intercept.ts';
+import { INTERCEPT_FOLDERS } from './check-pod-intercept.ts';
 import { getIn, isArray, itemsOf, type Json, type JsonObject, objectsOf, textOf } from './json.ts';
 import type { PodLayout } from './pod-layout.ts';
 import { quote } from './quote.ts';

@@ -1,7 +1,7 @@
-import { INTERCEPT_WAYS } from '../config/check-pod-intercept.ts';
 import { LOG_LEVELS, type LogLevel } from '../config/log-levels.ts';
 import { parseDuration } from '../config/units.ts';
 import type { InboundPorts } from './agent-port.ts';
+import { INTERCEPT_WAYS } from './check-pod-intercept.ts';
 import { type InterceptOptions, readInterceptHosts } from './intercept-options.ts';
 import { type OptionReaders, optionReaders } from './option-readers.ts';
 import type { OptionName, RawOptions } from './options.ts';

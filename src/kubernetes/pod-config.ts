@@ -1,12 +1,12 @@
 import { stringify } from 'yaml';
 import type { TcpListen } from '../config/addresses.ts';
-import type { PodSettings } from '../config/check-pod.ts';
-import { REDIRECTED } from '../config/check-pod-intercept.ts';
 import type { Config } from '../config/config.ts';
 import type { Inbound } from '../config/inbound.ts';
-import { parseConfig, parseConfigForPod } from '../config/load.ts';
+import { parseConfig, parseConfigFor } from '../config/load.ts';
 import type { Problem } from '../config/problem.ts';
 import type { Route } from '../config/route.ts';
+import { type PodSettings, reportForPod } from './check-pod.ts';
+import { REDIRECTED } from './check-pod-intercept.ts';
 import type { RawOptions } from './options.ts';
 import type { InjectionOptions } from './parse-options.ts';
 import { PRINTED } from './printed-config.ts';
@@ -55,7 +55,9 @@ export function createPodConfig(text: string, file: string, covers: Covers): Pod
     ports: portsOf(config),
     intercept: config === undefined ? undefined : factsOf(config, covers),
     check(options) {
-      const found = parseConfigForPod(text, file, settingsOf(options)).problems;
+      const found = parseConfigFor(text, file, (config, root, used) =>
+        reportForPod(config, root, used, settingsOf(options)),
+      ).problems;
       for (const problem of found) problems.set(JSON.stringify(problem), problem);
       const errors = found.filter(({ severity }) => severity === 'error').length;
       if (errors > 0) return [`${file} has ${errors === 1 ? 'a problem' : `${errors} problems`} in this pod`];

@@ -1,5 +1,5 @@
 import type { Container } from 'kubernetes-types/core/v1.js';
-import { REDIRECTED } from '../config/check-pod-intercept.ts';
+import { REDIRECTED } from './check-pod-intercept.ts';
 import { getIn, isArray, isObject, type Json, type JsonObject, textOf } from './json.ts';
 import { allContainers, OWN_CONTAINERS, type PodLayout, REDIRECT_NAME } from './pod-layout.ts';
 import { quote } from './quote.ts';

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { INTERCEPT_WAYS } from '../config/check-pod-intercept.ts';
+import { INTERCEPT_WAYS } from './check-pod-intercept.ts';
 import { getIn, isEmpty, type Json, type JsonObject, type Path, sameJson, setIn, textOf } from './json.ts';
 import { toPointer } from './json-patch.ts';
 import type { PodLayout } from './pod-layout.ts';

@@ -1,9 +1,9 @@
-import { isLocal, type TcpListen } from './addresses.ts';
-import type { Config } from './config.ts';
-import type { ConfigNode } from './config-node.ts';
-import type { Intercept } from './intercept.ts';
-import { isEveryAddress } from './loopback.ts';
-import type { Route } from './route.ts';
+import { isLocal, type TcpListen } from '../config/addresses.ts';
+import type { Config } from '../config/config.ts';
+import type { ConfigNode } from '../config/config-node.ts';
+import type { Intercept } from '../config/intercept.ts';
+import { isEveryAddress } from '../config/loopback.ts';
+import type { Route } from '../config/route.ts';
 
 /** How an agent's connections get to cambist. */
 export const INTERCEPT_WAYS = ['proxy', 'names', 'packets'] as const;

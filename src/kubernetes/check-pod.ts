@@ -1,9 +1,9 @@
-import { isLocal, type Listen } from './addresses.ts';
+import { isLocal, type Listen } from '../config/addresses.ts';
+import type { Config } from '../config/config.ts';
+import type { ConfigNode } from '../config/config-node.ts';
+import { isEveryAddress } from '../config/loopback.ts';
+import type { UsedSources } from '../config/sources.ts';
 import { checkIntercept, type InterceptWay } from './check-pod-intercept.ts';
-import type { Config } from './config.ts';
-import type { ConfigNode } from './config-node.ts';
-import { isEveryAddress } from './loopback.ts';
-import type { UsedSources } from './sources.ts';
 
 /** The pod that a config is for, as `cambist inject` makes it. */
 export interface PodSettings {
