@@ -5,7 +5,7 @@ import { headerValues, type RawHeaders } from './headers.ts';
 import { isMadeFromCallers } from './issued-token.ts';
 import type { AttemptPlan } from './steps.ts';
 
-/** What follows a response of the upstream. */
+/** The step after a response of the upstream. */
 export type FollowUp = { readonly kind: 'relay' } | StepUp | Refusal;
 
 /** The retry has a token with more scopes. If no such token is issued, the caller gets the 403. */
