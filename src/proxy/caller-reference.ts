@@ -112,14 +112,17 @@ function isSameBackend(other: Route, route: Route, asked: RequestTarget, to: URL
 }
 
 /** Does the URL name the authority at which the caller reached cambist, or the address of the listener? */
-function namesCambist(to: URL, { request: { url, incoming } }: Routed): boolean {
+function namesCambist(to: URL, { target, request: { url, incoming } }: Routed): boolean {
   const host = readHost(to.host);
   const { rawHeaders, socket } = incoming;
   const isListener = isLoopback(to.hostname) || host === addressOf(socket);
   if (isListener && portOf(to) === portText(String(socket.localPort))) return true;
   const addressed = addressedAuthority(url, headerValues(rawHeaders, 'host')) ?? '';
   const forwarded = headerValues(rawHeaders, 'x-forwarded-host').join().split(',');
+  // With `host_header`, a header names the host that the caller used.
+  const isNamed = target.host === host && readHost(addressed) !== host;
   return (
+    isNamed ||
     (host === readHost(addressed) && portOf(to) === portOf(parse(`http://${addressed}`, CALLER))) ||
     forwarded.some((name) => readHost(name) === host)
   );

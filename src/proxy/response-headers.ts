@@ -120,6 +120,8 @@ function createChange(raw: RawHeaders, prepared: Prepared): Change {
     if (ORIGIN_WIDE.has(key)) return sharesOrigin(prepared) ? undefined : value;
     switch (key) {
       case 'link':
+        // Some clients need no brackets.
+        if (!LINKS.test(value)) return undefined;
         return value.replace(/<([^<>]*)>/g, (_, reference: string) => `<${rewrite(key, reference)}>`);
       case 'set-cookie':
         return sharesOrigin(prepared) ? cookieOf(value, route.match.path) : value;
@@ -141,6 +143,9 @@ function createChange(raw: RawHeaders, prepared: Prepared): Change {
     }
   };
 }
+
+/** Every link has brackets. */
+const LINKS = /^[ \t,]*(?:<[^<>]*>[^<>]*)*$/;
 
 /** `Refresh` as browsers read it. */
 const REFRESH = /^[ \t]*(\d+)[ \t]*(?:[;,][ \t]*(?:url[ \t]*=[ \t]*)?([^ \t].*)?)?$/is;
@@ -188,6 +193,8 @@ function helpsToSignIn({ route, session }: Prepared, scopes: readonly string[]):
   return issuer !== undefined && issuer === authorizationServer.issuer;
 }
 
+const UTF_8 = /;[ \t]*charset="?utf-?8"?(?=[ \t]*(?:;|$))/i;
+
 /**
  * Rewrites the stream of an HTTP+SSE server (MCP 2024-11-05). Undefined for every other response.
  * @param headers as the caller gets them. `Content-Length` is removed, because the length may change
@@ -196,11 +203,14 @@ function helpsToSignIn({ route, session }: Prepared, scopes: readonly string[]):
 export function streamRewriter(prepared: Prepared, status: number, headers: string[]): Rewriter | undefined {
   const { request, route } = prepared;
   if (request.incoming.method !== 'GET' || status < 200 || status > 299) return undefined;
-  const isStream = headerValues(headers, 'content-type').some((type) => /text\/event-stream/i.test(type));
+  const types = headerValues(headers, 'content-type');
+  const isStream = types.some((type) => /text\/event-stream/i.test(type));
   if (!isStream && !wantsStream(request.incoming.rawHeaders)) return undefined;
-  if (headerValues(headers, 'content-encoding').some((coding) => !/^identity$/i.test(coding))) {
+  const isEncoded = headerValues(headers, 'content-encoding').some((coding) => !/^identity$/i.test(coding));
+  // Clients in Python and Java decode the stream as the charset says, in any spelling (RFC 2231).
+  if (isEncoded || types.some((type) => /charset/i.test(type.replace(UTF_8, '')))) {
     if (request.active.config.routes.length === 1) return undefined;
-    throw crossRoute(route, 'event stream is encoded, so its endpoint cannot be checked');
+    throw crossRoute(route, 'event stream is encoded, or not in UTF-8, so its endpoint cannot be checked');
   }
   headers.splice(0, headers.length, ...without(headers, LENGTH));
   return createEndpointRewriter((url) => {

@@ -157,6 +157,10 @@ test('rewrites the URLs in headers to the route or to the backend, and refuses t
     ['refresh', '0 /github', undefined],
     ['link', '</mcp?page=2>; rel="next", <c>;rel=x', '</evil?page=2>; rel="next", <c>;rel=x'],
     ['link', '<//example.com/x>, </github>', `<http://example.com/x>, <${own}>`],
+    ['link', '</mcp>; title="a, b"', '</evil>; title="a, b"'],
+    ['link', '/github; rel=next', undefined],
+    ['link', '</github#<a>; rel=next', undefined],
+    ['link', '<a>; title=", </github"; rel=next', undefined],
   ] as const) {
     const { status, headers } = await headersFrom(gateway, { [name]: value });
     assert.deepEqual([status, headers[name]], [200, expected], `${name}: ${value}`);
@@ -183,7 +187,7 @@ test('rewrites the URLs in headers to the route or to the backend, and refuses t
 });
 
 test('refuses a reference to the host that the caller used, or that a gateway says it used', async (t) => {
-  const gateway = await startTwoBackends(t);
+  const gateway = await startTwoBackends(t, undefined, { host_header: 'x-original-host' });
   for (const [host, location, isRefused] of [
     ['mcp.corp.example', 'https://mcp.corp.example/github', true],
     ['mcp.corp.example', 'http://MCP.corp.example.:443/github', true],
@@ -194,8 +198,10 @@ test('refuses a reference to the host that the caller used, or that a gateway sa
   ] as const) {
     const response = await headersFrom(gateway, { location }, { headers: { host } });
     assert.equal(response.status, isRefused ? 502 : 200, `${host}: ${location}`);
-    const forwarded = await headersFrom(gateway, { location }, { headers: { 'x-forwarded-host': host.split(':')[0] } });
-    assert.equal(forwarded.status, isRefused || location.endsWith(':8443/github') ? 502 : 200, location);
+    for (const name of ['x-forwarded-host', 'x-original-host']) {
+      const forwarded = await headersFrom(gateway, { location }, { headers: { [name]: host.split(':')[0] } });
+      assert.equal(forwarded.status, isRefused || location.endsWith(':8443/github') ? 502 : 200, location);
+    }
   }
 });
 
@@ -313,13 +319,19 @@ for (const [stream, text] of Object.entries(streamsTo('URL/github'))) {
   });
 }
 
-test('refuses an encoded event stream where other routes exist, and asks the backend for none', async (t) => {
+test('refuses an event stream that is encoded or not in UTF-8 where other routes exist, and asks the backend for none', async (t) => {
   const gateway = await startTwoBackends(t);
   const { app, evil, authorization } = gateway;
   const event = `event: endpoint\ndata: ${app.url}/github\n\n`;
-  for (const type of ['text/event-stream', 'x/y; text/event-stream']) {
+  for (const [type, coding] of [
+    ['text/event-stream', 'gzip'],
+    ['x/y; text/event-stream', 'gzip'],
+    ['text/event-stream; charset=utf-16le', 'identity'],
+    [`text/event-stream; Charset*=''utf-7`, 'identity'],
+    ['text/event-stream; charset=utf-8; charset*0=utf-; charset*1=16', 'identity'],
+  ] as const) {
     evil.handler = (_request, response) =>
-      sendResponse(response, 200, gzipSync(event), { 'content-type': type, 'content-encoding': 'gzip' });
+      sendResponse(response, 200, gzipSync(event), { 'content-type': type, 'content-encoding': coding });
     const headers = { authorization, accept: 'text/event-stream', 'accept-encoding': 'gzip' };
     assertProblem(await call(`${app.url}/evil`, { headers }), REFUSED);
     assert.equal(evil.requests.at(-1)?.headers['accept-encoding'], 'identity');
