@@ -1,10 +1,9 @@
 import { LRUCache } from 'lru-cache';
 import type { TokenClaims } from '../observability/token-observer.ts';
-import { bareToken } from '../tokens/b64-token.ts';
-import { readClaims } from '../tokens/claims.ts';
-import { grantedBy } from '../tokens/granted.ts';
+import { grantedBy } from '../tokens/audience.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import { claimsOf, type Subject } from '../tokens/subject.ts';
+import { bareToken, readClaims } from '../tokens/token-text.ts';
 import { type ActorClaims, boundedText, pickActors, pickClaims } from './claims.ts';
 import type { Pseudonyms } from './pseudonyms.ts';
 import type { Identity, IssuedTokenRecord } from './record-schema.ts';

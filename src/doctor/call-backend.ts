@@ -1,10 +1,9 @@
 import type { Route } from '../config/route.ts';
 import { redact } from '../observability/logged-error.ts';
 import { reasonInChallenges } from '../proxy/challenges.ts';
-import { bareToken } from '../tokens/b64-token.ts';
-import { readClaims } from '../tokens/claims.ts';
 import { type IssuedToken, valueFor } from '../tokens/issued-token.ts';
 import { hideCredentials, sentInAuthorization } from '../tokens/sent-values.ts';
+import { bareToken, readClaims } from '../tokens/token-text.ts';
 import { upstreamPeer } from '../transport/dispatchers.ts';
 import type { Pool } from './check-context.ts';
 import { settingsOfUpstream } from './config-paths.ts';

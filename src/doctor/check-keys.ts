@@ -1,7 +1,7 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { SubjectVerification } from '../config/verification.ts';
 import { metadataUrls } from '../tokens/metadata.ts';
-import { KEYS_TIMEOUT_MS } from '../tokens/peers.ts';
+import { KEYS_TIMEOUT_MS } from '../tokens/server-request.ts';
 import type { CheckContext } from './check-context.ts';
 import { credentialFinding, failureOf } from './check-server.ts';
 import { type ConfigPaths, serverPath } from './config-paths.ts';

@@ -2,7 +2,7 @@ import type { Route } from '../config/route.ts';
 import type { Transmitter } from '../config/signals.ts';
 import { routesUnawareOfDisabledUsers } from '../config/used-servers.ts';
 import { createOwnTokens } from '../tokens/own-tokens.ts';
-import { issuerPeer } from '../tokens/peers.ts';
+import { issuerPeer } from '../tokens/server-request.ts';
 import type { CheckContext } from './check-context.ts';
 import { type Found, fine, listed, problem, warning } from './finding.ts';
 

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
-import { parseJsonObject } from '../tokens/json-object.ts';
+import { parseJsonObject } from '../tokens/token-text.ts';
 
 /** A backend, as the proxy connects to it. */
 export interface ProbeTarget {

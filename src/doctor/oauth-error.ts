@@ -1,7 +1,7 @@
 import type { JWTPayload } from 'jose';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { SentValue } from '../tokens/sent-values.ts';
-import { quoteWords, type RefusalWords, refusalWords } from '../tokens/token-refusal.ts';
+import { quoteWords, type RefusalWords, refusalWords } from '../tokens/token-response.ts';
 import type { Finding, ShowClaim } from './finding.ts';
 import { jsonBodyOf, type TokenResponse } from './recorded-request.ts';
 

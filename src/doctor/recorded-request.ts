@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
-import { type JsonObject, parseJsonObject } from '../tokens/json-object.ts';
 import { type SentValue, sentInBasic, sentInForm } from '../tokens/sent-values.ts';
+import { type JsonObject, parseJsonObject } from '../tokens/token-text.ts';
 
 /** A request to an authorization server or issuer, and its response. It contains tokens: findings are made from it, but it is never shown. */
 export interface RecordedRequest {

@@ -1,6 +1,6 @@
 import type { Route } from '../config/route.ts';
 import { parseChallenges } from '../proxy/challenges.ts';
-import { parseJsonObject } from '../tokens/json-object.ts';
+import { parseJsonObject } from '../tokens/token-text.ts';
 import { type Finding, fine, listed, problem, shortAscii } from './finding.ts';
 import { type ProbeResponse, type ProbeTarget, sendProbe } from './mcp-probe.ts';
 import { differInSlash } from './metadata.ts';

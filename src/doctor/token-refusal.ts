@@ -1,5 +1,5 @@
 import { decodeProtectedHeader } from 'jose';
-import { readClaims } from '../tokens/claims.ts';
+import { readClaims } from '../tokens/token-text.ts';
 import { type Finding, type FindingCode, listed, problem, type ShowClaim } from './finding.ts';
 
 /** An issued token that a backend refuses. */

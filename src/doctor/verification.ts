@@ -2,7 +2,7 @@ import { decodeProtectedHeader, type JWTPayload } from 'jose';
 import { ASYMMETRIC_ALGORITHMS } from '../config/authorization-server.ts';
 import type { SubjectVerification } from '../config/verification.ts';
 import { isFor } from '../tokens/audience.ts';
-import { textOf } from '../tokens/json-object.ts';
+import { textOf } from '../tokens/token-text.ts';
 import { type Finding, listed, problem, type ShowClaim, shortAscii } from './finding.ts';
 import { describeKeys, type UsableKey } from './key-set.ts';
 import { differInSlash } from './metadata.ts';

@@ -1,5 +1,5 @@
 import type { Inbound } from '../config/inbound.ts';
-import type { Claims } from '../tokens/claims.ts';
+import type { Claims } from '../tokens/token-text.ts';
 
 /** Not possible in a header, or lost there: a reader trims the value, and would take " admin" for "admin". */
 const NOT_KEPT = /\p{Cc}|^\s|\s$/u;

@@ -1,8 +1,7 @@
 import { STATE_PREFIX } from '../config/consent.ts';
 import { CambistError } from '../errors.ts';
-import { editMembers, jsonMembers, skipSpace } from '../tokens/json-members.ts';
-import { parseJsonObject } from '../tokens/json-object.ts';
 import type { Session } from '../tokens/session.ts';
+import { editMembers, jsonMembers, parseJsonObject, skipSpace } from '../tokens/token-text.ts';
 import { openState, ownStateKeys } from './consent-state.ts';
 import { CONSENT_INPUT, type ElicitationOptions } from './elicitation.ts';
 import { responseIdOf } from './mcp-error.ts';

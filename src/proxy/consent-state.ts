@@ -1,7 +1,7 @@
 import { createCipheriv, createDecipheriv, hash, randomBytes } from 'node:crypto';
 import { STATE_PREFIX } from '../config/consent.ts';
-import { parseJsonObject } from '../tokens/json-object.ts';
 import { claimsOf, type Subject } from '../tokens/subject.ts';
+import { parseJsonObject } from '../tokens/token-text.ts';
 
 /** The backend's own fields of the original request, as JSON texts. A retry after a consent gives them back. */
 export interface NestedState {

@@ -2,7 +2,7 @@ import type { Route } from '../config/route.ts';
 import type { ErrorCode } from '../error-catalogue.ts';
 import type { Outcome } from '../observability/proxy-observer.ts';
 import type { CacheResult } from '../observability/token-observer.ts';
-import type { Granted } from '../tokens/granted.ts';
+import type { Granted } from '../tokens/audience.ts';
 import type { RequestRecord, ResponseStart } from './proxy-request.ts';
 
 /** The facts about a request that no caller chose. */

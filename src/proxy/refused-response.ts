@@ -1,5 +1,5 @@
 import type { IssuedToken } from '../tokens/issued-token.ts';
-import { parseJsonObject, textOf } from '../tokens/json-object.ts';
+import { parseJsonObject, textOf } from '../tokens/token-text.ts';
 import { type BackendReason, reasonInChallenges, reasonOf } from './challenges.ts';
 import { headerValues, type RawHeaders } from './headers.ts';
 

@@ -1,4 +1,4 @@
-import { parseJsonObject } from '../tokens/json-object.ts';
+import { parseJsonObject } from '../tokens/token-text.ts';
 import type { Rewriter } from './endpoint-event.ts';
 
 /** The JSON-RPC error code for a method that the server does not have. */

@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { Secret } from '../secrets/secret.ts';
-import { parseJsonObject } from '../tokens/json-object.ts';
+import { parseJsonObject } from '../tokens/token-text.ts';
 import { nameOf, type StoreKey } from './keys.ts';
 import { ACQUIRE } from './scripts.ts';
 import { MAX_SEALED_LENGTH, open, seal } from './seal.ts';

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { parseJsonObject } from '../tokens/json-object.ts';
-import { CLOCK_SKEW_MS } from '../tokens/restored-token.ts';
+import { CLOCK_SKEW_MS } from '../tokens/shared-token.ts';
+import { parseJsonObject } from '../tokens/token-text.ts';
 import { open, seal } from './seal.ts';
 import type { StoreParts } from './store.ts';
 

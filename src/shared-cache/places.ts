@@ -1,5 +1,5 @@
 import type { Secret } from '../secrets/secret.ts';
-import type { SharedEntry } from '../tokens/second-level.ts';
+import type { SharedEntry } from '../tokens/shared-token.ts';
 import { nameOf, type StoreKey, type StoreKeyList } from './keys.ts';
 import { type Context, open, seal } from './seal.ts';
 

@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises';
-import { type JsonObject, parseJsonObject } from '../tokens/json-object.ts';
+import { type JsonObject, parseJsonObject } from '../tokens/token-text.ts';
 import type { Operation, StoreCounts } from './counts.ts';
 import { nameOf, type StoreKey, type StoreKeyList } from './keys.ts';
 import { KEEP, RECALL } from './scripts.ts';

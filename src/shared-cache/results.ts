@@ -1,9 +1,9 @@
 import type { Clock } from '../clock/clock.ts';
-import { CambistError } from '../errors.ts';
+import type { CambistError } from '../errors.ts';
 import type { LifetimeSettings } from '../tokens/accept-token.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
-import { restoreToken, toPortable } from '../tokens/restored-token.ts';
-import { CACHED_ERRORS, refusalLifetimeMs, type SharedToken } from '../tokens/second-level.ts';
+import { isCachedError, refusalLifetimeMs } from '../tokens/refusals.ts';
+import { restoreToken, type SharedToken, toPortable } from '../tokens/shared-token.ts';
 import { openRefusal, openToken, type Place, type Places, sealRefusal, sealToken, tagOf } from './places.ts';
 import { MAX_SEALED_LENGTH } from './seal.ts';
 import { readRefusal, readToken, writeRefusal, writeToken } from './stored.ts';
@@ -32,7 +32,7 @@ export function sealedToken(
 
 /** Undefined for an error that does not concern the caller alone. */
 export function sealedRefusal(error: unknown, places: Places, clock: Clock): SealedResult | undefined {
-  if (!(error instanceof CambistError) || !CACHED_ERRORS.has(error.code) || places.entry.subject === undefined) {
+  if (!isCachedError(error) || places.entry.subject === undefined) {
     return undefined;
   }
   const value = sealRefusal(writeRefusal(error, clock.wallMs()), places.first, places);

@@ -1,7 +1,7 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { type CredentialSource, readCredential } from '../secrets/credential.ts';
 import type { Secret } from '../secrets/secret.ts';
-import type { SharedEntry } from '../tokens/second-level.ts';
+import type { SharedEntry } from '../tokens/shared-token.ts';
 
 /**
  * The secret that a token is sealed under, beside the shared key: the caller's token, or the credential that the token was

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CambistError } from '../errors.ts';
-import { bareToken } from '../tokens/b64-token.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
-import type { SharedToken } from '../tokens/second-level.ts';
+import type { SharedToken } from '../tokens/shared-token.ts';
+import { bareToken } from '../tokens/token-text.ts';
 import type { Operation, StoreCounts } from './counts.ts';
 import { LOCK_MS, type LockValue, readLock, writeLock } from './locks.ts';
 import { type Place, type Places, tagOf } from './places.ts';

@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { LifetimeSettings } from '../tokens/accept-token.ts';
-import { bareToken } from '../tokens/b64-token.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
-import type { SecondLevel, SharedEntry, SharedToken } from '../tokens/second-level.ts';
+import type { SecondLevel, SharedEntry, SharedToken } from '../tokens/shared-token.ts';
+import { bareToken } from '../tokens/token-text.ts';
 import type { Operation } from './counts.ts';
 import { LOCK_MS, type LockValue, newLock, RENEW_MS, writeLock } from './locks.ts';
 import type { SharedMessages } from './messages.ts';

@@ -3,7 +3,7 @@ import type { Clock } from '../clock/clock.ts';
 import type { SharedCache } from '../config/shared-cache.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { MetricFamily } from '../observability/metric-families.ts';
-import type { SecondLevel } from '../tokens/second-level.ts';
+import type { SecondLevel } from '../tokens/shared-token.ts';
 import { type ConnectStore, connectStore } from './connection.ts';
 import { createStoreCounts } from './counts.ts';
 import { createSharedHandles, type SharedHandles } from './handles.ts';

@@ -1,9 +1,9 @@
 import type { ErrorCode } from '../error-catalogue.ts';
 import { CambistError } from '../errors.ts';
-import { readConsentUrl } from '../tokens/consent-url.ts';
-import { type JsonObject, parseJsonObject } from '../tokens/json-object.ts';
-import { CLOCK_SKEW_MS, type PortableToken } from '../tokens/restored-token.ts';
-import { CACHED_ERRORS, refusalLifetimeMs, type SharedEntry } from '../tokens/second-level.ts';
+import { readConsentUrl } from '../tokens/interaction.ts';
+import { CACHED_ERRORS, refusalLifetimeMs } from '../tokens/refusals.ts';
+import { CLOCK_SKEW_MS, type PortableToken, type SharedEntry } from '../tokens/shared-token.ts';
+import { type JsonObject, parseJsonObject } from '../tokens/token-text.ts';
 
 /** A token as text, with the scopes beside the route's own. */
 export function writeToken(token: PortableToken, added: readonly string[]): string {

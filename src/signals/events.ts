@@ -1,6 +1,6 @@
 import type { JWTPayload } from 'jose';
-import { isJsonObject } from '../tokens/json-object.ts';
-import type { Revocation } from '../tokens/revocation-names.ts';
+import type { Revocation } from '../tokens/revocation-list.ts';
+import { isJsonObject } from '../tokens/token-text.ts';
 import { readSubjectId } from './subject-id.ts';
 
 const CAEP = 'https://schemas.openid.net/secevent/caep/event-type/';

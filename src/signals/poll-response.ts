@@ -1,5 +1,5 @@
 import type { HttpResponse } from '../tokens/bounded-request.ts';
-import { parseJsonObject } from '../tokens/json-object.ts';
+import { parseJsonObject } from '../tokens/token-text.ts';
 import { TransmitterError } from './problems.ts';
 
 /** The events of one poll. */

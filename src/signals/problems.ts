@@ -1,7 +1,7 @@
 import type { ErrorCode } from '../error-catalogue.ts';
 import { CambistError } from '../errors.ts';
 import type { HttpResponse } from '../tokens/bounded-request.ts';
-import { readRetryAfter } from '../tokens/retry-after.ts';
+import { readRetryAfter } from '../tokens/bounded-request.ts';
 
 /** Why a transmitter does not work. */
 export type TransmitterProblem =

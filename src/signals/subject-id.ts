@@ -1,5 +1,5 @@
-import { isJsonObject } from '../tokens/json-object.ts';
-import type { Revocation } from '../tokens/revocation-names.ts';
+import type { Revocation } from '../tokens/revocation-list.ts';
+import { isJsonObject } from '../tokens/token-text.ts';
 
 /** The subject of an event, as far as tokens can say it. */
 export interface EventSubject {

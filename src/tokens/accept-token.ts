@@ -1,18 +1,17 @@
 import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
-import { checkAudience, isFor, isForOthers } from './audience.ts';
-import { type Claims, EXPIRY_LEEWAY_MS, isAmbiguousJwt, readClaims } from './claims.ts';
-import { type Granted, grantedBy } from './granted.ts';
+import { checkAudience, type Granted, grantedBy, isFor, isForOthers } from './audience.ts';
 import { computeLifetime, expiryOf, type HasLifetime } from './lifetime.ts';
 import type { SentValue } from './sent-values.ts';
 import type { TokenRequest } from './token-request.ts';
 import type { TokenResponse } from './token-response.ts';
+import { type Claims, EXPIRY_LEEWAY_MS, isAmbiguousJwt, readClaims } from './token-text.ts';
 
 /** Settings that shape the lifetime of issued tokens. */
 export interface LifetimeSettings {
   readonly clock: Clock;
   readonly maxAgeMs: () => number;
-  /** From 0 to 1, for jitter. */
+  /** Returns a number from 0 to 1, for jitter. */
   readonly random: () => number;
 }
 

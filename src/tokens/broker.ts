@@ -3,13 +3,12 @@ import type { Route, TokenCredential } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import type { Cause, TokenObserver } from '../observability/token-observer.ts';
 import { type CachedToken, type CacheOwner, subjectOf, type TokenCache } from './cache.ts';
-import { createCooldown } from './cooldown.ts';
 import type { Exchange } from './exchange.ts';
 import { type IssuedToken, isSameToken } from './issued-token.ts';
-import { flightKey, isCachedError, isUnusable, type KeyedRequest, withAddedScopes } from './keyed-request.ts';
-import type { SecondLevel, SharedEntry } from './second-level.ts';
+import { createCooldown, flightKey, type KeyedRequest, scopesToAdd, withAddedScopes } from './keyed-request.ts';
+import { isCachedError, isUnusable } from './refusals.ts';
 import { keptTokenKey, type ResourceDigest, resourceDigest, type Session, subjectKey } from './session.ts';
-import { scopesToAdd } from './step-up.ts';
+import type { SecondLevel, SharedEntry } from './shared-token.ts';
 
 /** The result for a request: no token needed, a cached token, a token in flight, or a cached refusal. */
 export type Lookup =
@@ -72,7 +71,7 @@ export interface BrokerOptions {
   readonly exchange: Exchange;
   readonly clock: Clock;
   readonly observer: TokenObserver;
-  /** Undefined: this process has its own cache alone. */
+  /** Without a second level, this process has its own cache alone. */
   readonly second?: SecondLevel | undefined;
 }
 
@@ -113,7 +112,7 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
     return digest;
   }
 
-  /** Undefined when the route sends no issued token. */
+  /** @returns undefined when the route sends no issued token */
   function requestFor(route: Route, session: Session, cause?: () => Cause): KeyedRequest | undefined {
     const { credential } = route;
     if (!('authorizationServer' in credential)) return undefined;
@@ -135,7 +134,7 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
       return { result: 'joined', pending: flight.pending };
     }
     const { subject } = request.session;
-    const refusal = subject && cache.refusal(subjectKey(subject, request.resource));
+    const refusal = subject && cache.refusals.find(subjectKey(subject, request.resource));
     if (refusal !== undefined) return { result: 'negative', error: refusal };
     return { result: 'miss', pending: startExchange(request) };
   }
@@ -182,7 +181,7 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
     } catch (error) {
       const isRemembered = isCachedError(error) || (request.added.length > 0 && isUnusable(error));
       if (subject !== undefined && isRemembered && second?.isShared(error) !== true) {
-        cache.keepRefusal(subjectKey(subject, resource), error);
+        cache.refusals.keep(subjectKey(subject, resource), error);
       }
       throw error;
     }
@@ -236,7 +235,7 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
         return Promise.resolve({ token: cached, added });
       }
       const request = withAddedScopes(plain, [...new Set([...present, ...presentInCache, ...added])].sort());
-      if (cache.refusal(subjectKey(plain.session.subject, request.resource)) !== undefined) return undefined;
+      if (cache.refusals.find(subjectKey(plain.session.subject, request.resource)) !== undefined) return undefined;
       const pending = inFlight.get(flightKey(request))?.pending ?? startExchange(request);
       return pending.then((wider) => ({ token: wider, added }));
     },
@@ -255,7 +254,7 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
       const request = requestFor(route, session);
       const subject = request?.session.subject;
       if (request === undefined || subject === undefined) return;
-      cache.dropRefusal(subjectKey(subject, request.resource));
+      cache.refusals.drop(subjectKey(subject, request.resource));
       second?.consented(entryOf(request));
     },
     endSession(route, session, by) {

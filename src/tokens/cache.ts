@@ -1,10 +1,9 @@
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
-import type { CambistError } from '../errors.ts';
 import type { EvictionReason } from '../observability/token-observer.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { type HasLifetime, shortenLifetime } from './lifetime.ts';
-import { refusalLifetimeMs } from './second-level.ts';
+import { createRefusals, type Refusals } from './refusals.ts';
 import { createShares, type Shares } from './shares.ts';
 
 /** A token with a shorter lifetime is not cached. */
@@ -53,9 +52,7 @@ export interface TokenCache<Token extends HasLifetime = IssuedToken> {
   release(key: string, token: Token): void;
   /** Evicts the token of a key; with `token`, only this token. */
   drop(key: string, reason: EvictionReason, token?: Token): void;
-  refusal(key: string): CambistError | undefined;
-  keepRefusal(key: string, error: CambistError): void;
-  dropRefusal(key: string): void;
+  readonly refusals: Refusals;
   /** Evicts expired and idle tokens. Called regularly, so that they do not stay until the cache is full. */
   sweep(): void;
   /** The number of cached tokens that are not expired. */
@@ -78,7 +75,7 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
   clock: Clock,
   onEvicted: (reason: EvictionReason) => void,
 ): TokenCache<Token> {
-  /** By either clock. The library's own `ttl` supports one clock, and costs a lookup for each request. */
+  /** A token expires by either clock. The library's own `ttl` supports one clock, and costs a lookup for each request. */
   const isExpired = ({ token: { lifetime } }: CachedToken<Token>, nowMs = clock.monotonicMs()): boolean =>
     lifetime.reusableUntilMs <= nowMs || lifetime.expiresAtMs <= clock.wallMs();
   const createTokens = (max: number) =>
@@ -91,14 +88,6 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
         if (reason === 'evict') onEvicted(isExpired(cached) ? 'expired' : 'capacity');
       },
     });
-  const createRefusals = (max: number) =>
-    new LRUCache<string, CambistError>({
-      max,
-      // Each refusal has its own.
-      ttl: MIN_LIFETIME_MS,
-      ttlResolution: 0,
-      perf: { now: () => clock.monotonicMs() },
-    });
   /**
    * Exists while the cache is full, until a sweep finds room. A cache with room evicts nothing, and there each use of a token would
    * cost a second list.
@@ -106,8 +95,7 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
   let shares: Shares | undefined;
   let limit = maxEntries;
   let tokens = createTokens(Math.min(limit, FIRST_ENTRIES));
-  /** Created with the first refusal. */
-  let refusals: ReturnType<typeof createRefusals> | undefined;
+  const refusals = createRefusals(limit, clock);
 
   function keep(key: string, token: Token, { route, subject }: CacheOwner): void {
     const now = clock.monotonicMs();
@@ -169,7 +157,7 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
   }
 
   function sweep(): void {
-    refusals?.purgeStale();
+    refusals.sweep();
     evictAll('expired', (cached) => isExpired(cached));
     const idleSinceMs = clock.monotonicMs() - IDLE_TIMEOUT_MS;
     evictAll('idle', ({ usedAtMs }) => usedAtMs <= idleSinceMs);
@@ -197,18 +185,11 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
       if (peek(key)?.token === token) tokens.delete(key);
     },
     drop,
-    refusal: (key) => refusals?.get(key),
-    keepRefusal(key, error) {
-      refusals ??= createRefusals(limit);
-      refusals.set(key, error, { ttl: refusalLifetimeMs(error) });
-    },
-    dropRefusal(key) {
-      refusals?.delete(key);
-    },
+    refusals,
     dropSubjects(digests) {
       const isOf = (key: string): boolean => digests.has(subjectOf(key));
       for (const key of [...tokens.keys()]) if (isOf(key)) evict(key, 'revoked');
-      for (const key of [...(refusals?.keys() ?? [])]) if (isOf(key)) refusals?.delete(key);
+      refusals.dropAll(isOf);
     },
     sweep,
     get size() {
@@ -219,14 +200,7 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
       limit = max;
       shares = undefined;
       if (tokens.max > limit) moveTo(limit);
-      const cachedRefusals = refusals;
-      refusals = undefined;
-      cachedRefusals?.rforEach((error, key) => {
-        refusals ??= createRefusals(limit);
-        // With the remaining time as its `ttl`, a refusal in its last millisecond would never expire: 0 means that to the library.
-        const ttl = refusalLifetimeMs(error);
-        refusals.set(key, error, { ttl, start: clock.monotonicMs() + cachedRefusals.getRemainingTTL(key) - ttl });
-      });
+      refusals.resize(limit);
     },
     limitAge(maxAgeMs, random) {
       // The same token may have several keys.

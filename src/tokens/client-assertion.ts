@@ -14,8 +14,7 @@ import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { oncePerSecret, type Secret } from '../secrets/secret.ts';
-import { isB64Token } from './b64-token.ts';
-import { EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
+import { EXPIRY_LEEWAY_MS, isB64Token, readClaims } from './token-text.ts';
 
 type Method<Name extends ClientAuth['method']> = Extract<ClientAuth, { method: Name }>;
 type CredentialRead = TokenObserver['credentialRead'];

@@ -16,7 +16,6 @@ export interface FailedTokenRequest {
   readonly sent: readonly SentValue[];
   /** Epoch milliseconds. */
   readonly failedAtMs: number;
-  /** Undefined if there was no response. */
   readonly response: HttpResponse | undefined;
   /** The error that the caller gets. */
   readonly failure: CambistError;
@@ -28,7 +27,6 @@ export interface FailedTokenRequest {
 export interface MetadataAttempt {
   readonly url: string;
   readonly response: HttpResponse | undefined;
-  /** Undefined if there was a response. */
   readonly error: unknown;
 }
 

@@ -32,7 +32,7 @@ export function createEndpointClaims(
   what = 'token endpoint',
   key = 'token_endpoint',
 ): EndpointClaims {
-  /** By the server's name. */
+  /** The key is the server's name. */
   const claims = new Map<string, Claim>();
   let version = 0;
 

@@ -7,7 +7,6 @@ import { readCredential } from '../secrets/credential.ts';
 import { oncePerSecret, Secret } from '../secrets/secret.ts';
 import type { AcceptedToken } from './accept-token.ts';
 import { type Assertion, type Assertions, firstLegTarget } from './chain.ts';
-import { readClaims } from './claims.ts';
 import type { DpopProver } from './dpop.ts';
 import { type IssuedToken, toIssuedToken } from './issued-token.ts';
 import { requesterOf } from './requester.ts';
@@ -16,12 +15,13 @@ import { type ResourceDigest, subjectKey } from './session.ts';
 import type { Subject } from './subject.ts';
 import type { TokenEndpoint } from './token-endpoint.ts';
 import type { Grant, TokenRequest } from './token-request.ts';
+import { readClaims } from './token-text.ts';
 
 /** A request for the token of a route. */
 export interface ExchangeRequest {
   readonly route: Route;
   readonly credential: TokenCredential;
-  /** Undefined: the token is for cambist itself. */
+  /** A token for cambist itself has no subject. */
   readonly subject: Subject | undefined;
   readonly resource: ResourceDigest;
   /** True for a request in the background, while the current token is still valid. */

@@ -1,10 +1,10 @@
 import type { SendTo } from '../config/route-keys.ts';
 import { Secret } from '../secrets/secret.ts';
 import type { AcceptedToken } from './accept-token.ts';
-import { bareToken } from './b64-token.ts';
+import type { Granted } from './audience.ts';
 import type { DpopProver } from './dpop.ts';
-import type { Granted } from './granted.ts';
 import type { HasLifetime } from './lifetime.ts';
+import { bareToken } from './token-text.ts';
 
 /** A token for exactly one backend. */
 export interface IssuedToken extends HasLifetime {

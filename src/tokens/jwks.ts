@@ -7,13 +7,28 @@ import { CambistError } from '../errors.ts';
 import { boundedRequest, isTimeout, toRequestUrl } from './bounded-request.ts';
 import { createBreaker } from './breaker.ts';
 import { discoverJwksUri } from './discovery.ts';
-import { BEYOND_KEYS_TIMEOUT, KEYS_TIMEOUT_MS } from './peers.ts';
-import { createRateLimit } from './rate-limit.ts';
+import { BEYOND_KEYS_TIMEOUT, KEYS_TIMEOUT_MS } from './server-request.ts';
+
+/**
+ * Admits a burst at once, and after it one event in each interval.
+ * @returns a function that counts an event, or returns false when the event exceeds the rate
+ */
+export function createRateLimit(burst: number, intervalMs: number, clock: Clock): () => boolean {
+  /** Monotonic milliseconds at which the whole burst is available again. */
+  let fullAtMs = Number.NEGATIVE_INFINITY;
+  return () => {
+    const nowMs = clock.monotonicMs();
+    const nextFullAtMs = Math.max(fullAtMs, nowMs) + intervalMs;
+    if (nextFullAtMs > nowMs + burst * intervalMs) return false;
+    fullAtMs = nextFullAtMs;
+    return true;
+  };
+}
 
 /** An issuer and the place of its keys. */
-export interface KeySource {
+interface KeySource {
   readonly issuer: string;
-  /** Undefined: taken from the issuer's metadata. */
+  /** Where it is not configured, the issuer's metadata has it. */
   readonly jwksUri: string | undefined;
   readonly allowInsecureHttp: boolean;
 }

@@ -1,12 +1,56 @@
+import type { Clock } from '../clock/clock.ts';
 import type { Route, TokenCredential } from '../config/route.ts';
-import type { ErrorCode } from '../error-catalogue.ts';
-import { CambistError } from '../errors.ts';
 import type { Cause } from '../observability/token-observer.ts';
-import { CACHED_ERRORS } from './second-level.ts';
 import type { ResourceDigest, Session } from './session.ts';
-import { withScopes } from './step-up.ts';
 
-const UNUSABLE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['ERR_ISSUED_TOKEN_AUDIENCE', 'ERR_STS_RESPONSE_INVALID']);
+/** Keys that are remembered at a time. A flood of keys only makes the oldest cooldowns end early. */
+const MAX_KEYS = 10_000;
+
+/** Admits an event for a key, and no other event for that key until its cooldown ends. */
+type Cooldown = (key: string) => boolean;
+
+export function createCooldown(cooldownMs: number, clock: Clock): Cooldown {
+  /** Monotonic milliseconds at which each cooldown ends. All last equally long, so they end in the order of their start. */
+  const endsAtMs = new Map<string, number>();
+
+  return (key) => {
+    const nowMs = clock.monotonicMs();
+    if (nowMs < (endsAtMs.get(key) ?? nowMs)) return false;
+    for (const [other, untilMs] of endsAtMs) {
+      if (untilMs > nowMs && endsAtMs.size < MAX_KEYS) break;
+      endsAtMs.delete(other);
+    }
+    endsAtMs.set(key, nowMs + cooldownMs);
+    return true;
+  };
+}
+
+/**
+ * The requested scopes that a token lacks, when the route may add all of them.
+ * @param present scopes that were added to the token before
+ * @param wanted scopes that the upstream requires
+ * @returns undefined when the route may not add one of them, or the token has them all
+ */
+export function scopesToAdd(
+  { stepUp, credential }: Route,
+  present: readonly string[],
+  wanted: readonly string[],
+): readonly string[] | undefined {
+  if (credential.kind !== 'exchange') return undefined;
+  const known = new Set([...(credential.target.scope?.split(' ') ?? []), ...present]);
+  const missing = wanted.filter((scope) => !known.has(scope));
+  return missing.length > 0 && missing.every((scope) => stepUp.includes(scope)) ? missing : undefined;
+}
+
+/** The same credential with more scopes. */
+function withScopes<Credential extends { readonly target: { readonly scope: string | undefined } }>(
+  credential: Credential,
+  scopes: readonly string[],
+): Credential {
+  const own = credential.target.scope;
+  const scope = [...(own === undefined ? [] : [own]), ...scopes].join(' ');
+  return { ...credential, target: { ...credential.target, scope } };
+}
 
 /** A request for a token, and the key that its token is cached under. */
 export interface KeyedRequest {
@@ -30,16 +74,4 @@ export function withAddedScopes(request: KeyedRequest, added: readonly string[])
 /** A session id comes from a header and contains no line break, so it cannot be confused with added scopes. */
 export function flightKey({ key, added }: KeyedRequest): string {
   return added.length === 0 ? key : `${key}\n${added.join(' ')}`;
-}
-
-/**
- * Did the authorization server issue a token that must not be sent? A step-up without a wider token leaves the caller with the
- * backend's 403, so it need not be repeated at once. Other requests ask again, because they would only get an error.
- */
-export function isUnusable(error: unknown): error is CambistError {
-  return error instanceof CambistError && UNUSABLE.has(error.code);
-}
-
-export function isCachedError(error: unknown): error is CambistError {
-  return error instanceof CambistError && CACHED_ERRORS.has(error.code);
 }

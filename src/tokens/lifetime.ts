@@ -1,5 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
-import type { Claims } from './claims.ts';
+import type { Claims } from './token-text.ts';
 
 /** A token or assertion that is reused for a limited time. */
 export interface HasLifetime {
@@ -7,7 +7,7 @@ export interface HasLifetime {
   lifetime: Lifetime;
 }
 
-/** How long an issued token is used, on both clocks. */
+/** The time for which an issued token is used, on both clocks. */
 export interface Lifetime {
   /** Monotonic milliseconds when it was requested: `max_age` counts from there. */
   readonly sentAtMs: number;

@@ -7,7 +7,7 @@ import type { HttpResponse } from './bounded-request.ts';
 /** The part of an authorization server's metadata that cambist uses. */
 export interface ServerMetadata {
   readonly tokenEndpoint: string;
-  /** For clients with a certificate (RFC 8705 section 5). Undefined without one, and where there is no separate endpoint. */
+  /** The separate endpoint for clients with a certificate, where both exist (RFC 8705 section 5). */
   readonly mtlsTokenEndpoint?: string;
 }
 

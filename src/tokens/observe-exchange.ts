@@ -2,8 +2,8 @@ import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import type { AcceptedClaims } from './accept-token.ts';
-import type { Claims } from './claims.ts';
 import type { TokenRequest } from './token-request.ts';
+import type { Claims } from './token-text.ts';
 
 /** The parts of an accepted token that reports use. */
 type ObservedToken = Pick<AcceptedClaims, 'isForOthers' | 'claims'> & { readonly actor?: Claims };

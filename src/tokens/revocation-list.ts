@@ -1,5 +1,68 @@
+import { hash } from 'node:crypto';
 import type { Clock } from '../clock/clock.ts';
-import type { Names } from './revocation-names.ts';
+import type { Subject } from './subject.ts';
+import { type Claims, readClaims } from './token-text.ts';
+
+/** The end of what an issuer's subject, or one session of it, may do with the tokens that it has. */
+export interface Revocation {
+  readonly issuer: string;
+  /** `sub`, or `email` in lower case. Undefined where only the session is known. */
+  readonly subject: { readonly claim: 'sub' | 'email'; readonly value: string } | undefined;
+  /** `sid`. Undefined: all sessions of the subject. */
+  readonly session: string | undefined;
+  /** Epoch milliseconds. Tokens that were issued up to then are revoked. */
+  readonly atMs: number;
+}
+
+/** The keys under which a token may be revoked, by one set of its claims. */
+interface Names {
+  readonly issuer: string;
+  readonly keys: readonly string[];
+  /** Epoch milliseconds. A token without `iat` counts as older than every revocation. */
+  readonly issuedAtMs: number;
+}
+
+/** Everything that a token is called. */
+export interface Identity {
+  /** The claims of the introspection that it was made of. */
+  readonly introspected: Claims;
+  /** A token is named by its own claims, and by those of its introspection. One without claims has no names. */
+  readonly names: readonly Names[];
+}
+
+/** A revocation may name the token as it names itself, or as its introspection does. */
+export function toIdentity({ introspected, token }: Pick<Subject, 'introspected' | 'token'>): Identity {
+  const own = readClaims(token.reveal());
+  const sets: Claims[] = introspected === undefined ? [own] : [own, { ...own, ...introspected }];
+  return { introspected, names: sets.flatMap(namesOf) };
+}
+
+function namesOf(claims: Claims): Names[] {
+  const { iss, sub, sid, iat, email } = claims ?? {};
+  if (typeof iss !== 'string') return [];
+  const users: [string, string][] = [];
+  if (typeof sub === 'string') users.push(['sub', sub]);
+  if (typeof email === 'string') users.push(['email', email.toLowerCase()]);
+  const keys = users.map(([claim, value]) => digest([iss, claim, value]));
+  if (typeof sid === 'string') keys.push(digest([iss, 'sid', sid]));
+  // The session of this token is unknown, so it ends with each of them.
+  else keys.push(...users.map(([claim, value]) => digest([iss, claim, value, 'any session'])));
+  const issuedAtMs = typeof iat === 'number' && Number.isFinite(iat) ? iat * 1000 : Number.NEGATIVE_INFINITY;
+  return [{ issuer: iss, keys, issuedAtMs }];
+}
+
+/** The keys of the tokens that a revocation ends. */
+export function keysOfRevocation({ issuer, subject, session }: Revocation): readonly string[] {
+  const user = subject === undefined ? [] : [subject.claim, subject.value];
+  if (session === undefined) return subject === undefined ? [] : [digest([issuer, ...user])];
+  const ofSession = digest([issuer, 'sid', session]);
+  return subject === undefined ? [ofSession] : [ofSession, digest([issuer, ...user, 'any session'])];
+}
+
+/** JSON is unambiguous, and a digest bounds the memory of long claims. */
+function digest(parts: readonly string[]): string {
+  return hash('sha256', JSON.stringify(parts), 'base64url');
+}
 
 /** A revocation in force, as replicas tell it to each other. It names no user. */
 export interface RevocationEntry {
@@ -11,7 +74,7 @@ export interface RevocationEntry {
 }
 
 /** Revocations by key, bounded. Only those that are in force count. */
-export interface RevocationList {
+interface RevocationList {
   /** @returns whether it changed something: not if it is known, or too old */
   add(entry: RevocationEntry): boolean;
   /** A date in the future would refuse tokens that do not exist yet, so it counts as one minute ahead at most. */
@@ -27,7 +90,7 @@ export interface RevocationList {
   readonly fullIssuers: number;
 }
 
-export interface RevocationListOptions {
+interface RevocationListOptions {
   readonly clock: Clock;
   readonly rememberMs: number;
   readonly max: number;
@@ -38,7 +101,7 @@ export interface RevocationListOptions {
 /** An issuer's clock may be ahead of the clock here. */
 const MAX_AHEAD_MS = 60_000;
 
-/** How long older tokens are refused. */
+/** Older tokens are refused for this time. */
 interface Term {
   readonly atMs: number;
   /** Monotonic milliseconds. A wall clock that is set forward by mistake must not end a revocation. */
@@ -52,7 +115,7 @@ interface Entry extends Term {
 export function createRevocationList({ clock, rememberMs, max, onFull }: RevocationListOptions): RevocationList {
   /** The oldest addition first. */
   const entries = new Map<string, Entry>();
-  /** By issuer: older tokens are all refused. One entry for each configured issuer at most. */
+  /** Older tokens of these issuers are all refused. Each configured issuer has one entry at most. */
   const floors = new Map<string, Term>();
 
   const dated = (atMs: number): number => Math.min(atMs, clock.wallMs() + MAX_AHEAD_MS);

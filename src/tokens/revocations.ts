@@ -1,10 +1,16 @@
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
-import type { Claims } from './claims.ts';
-import { createRevocationList, type RevocationEntry } from './revocation-list.ts';
-import { type Identity, keysOfRevocation, type Revocation, toIdentity } from './revocation-names.ts';
+import {
+  createRevocationList,
+  type Identity,
+  keysOfRevocation,
+  type Revocation,
+  type RevocationEntry,
+  toIdentity,
+} from './revocation-list.ts';
 import { revokedToken, type Subject } from './subject.ts';
+import type { Claims } from './token-text.ts';
 
 /** The revocations that are in force. */
 export interface Revocations {
@@ -36,7 +42,7 @@ export interface Revocations {
 
 export interface RevocationsOptions {
   readonly clock: Clock;
-  /** How long a revocation is kept, counted from the event. */
+  /** A revocation is kept for this time after the event. */
   readonly rememberMs: number;
   /** Most revocations. */
   readonly max?: number;

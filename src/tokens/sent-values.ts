@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
-import { bareToken } from './b64-token.ts';
 import { type FormField, formDecode, formEncode } from './form-encoding.ts';
+import { bareToken } from './token-text.ts';
 
 /** A value that a token request carried. */
 export interface SentValue {

@@ -4,7 +4,7 @@ import type { Subject } from './subject.ts';
 
 /** A subject token and the client's session id. The id only narrows the token: another subject with the same id is another session. */
 export interface Session {
-  /** Undefined when the route's token is for cambist itself. */
+  /** A token for cambist itself has no subject. */
   readonly subject: Subject | undefined;
   /** Value of `session.header`; undefined when the client sent none. */
   readonly id: string | undefined;

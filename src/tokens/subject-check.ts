@@ -4,10 +4,9 @@ import type { Clock } from '../clock/clock.ts';
 import { ASYMMETRIC_ALGORITHMS } from '../config/authorization-server.ts';
 import type { SubjectVerification } from '../config/verification.ts';
 import { CambistError } from '../errors.ts';
-import { EXPIRY_LEEWAY_MS } from './claims.ts';
-import { isJsonObject, textOf } from './json-object.ts';
 import { createIssuerKeys, type IssuerKeys } from './jwks.ts';
 import type { Subject } from './subject.ts';
+import { EXPIRY_LEEWAY_MS, isJsonObject, textOf } from './token-text.ts';
 
 /** Verifies subject tokens: the signature by the issuer's keys, and the claims by the rules of a route. */
 export interface SubjectCheck {
@@ -102,7 +101,7 @@ export function verifyJwt(
 /** Most keys that are tried for a token without a key id. Each costs a signature check, also for made-up tokens. */
 const MAX_TRIED_KEYS = 16;
 
-/** For a token without a key id, when several keys of the issuer match. */
+/** Tries each key of the issuer that matches a token without a key id. */
 async function verifyWithAny(
   token: string,
   candidates: InstanceType<typeof errors.JWKSMultipleMatchingKeys>,

@@ -3,11 +3,10 @@ import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import { type CredentialSource, readCredential } from '../secrets/credential.ts';
-import { isB64Token } from './b64-token.ts';
-import { EXPIRY_LEEWAY_MS } from './claims.ts';
 import type { Revocations } from './revocations.ts';
 import { checkExpiry, type Subject, type SubjectReader, toSubject } from './subject.ts';
 import type { SubjectVerifier } from './subject-verifier.ts';
+import { EXPIRY_LEEWAY_MS, isB64Token } from './token-text.ts';
 
 /**
  * Finds the subject token of a request on a route, and checks it against the route. Synchronous when the token is the caller's and
@@ -32,7 +31,7 @@ export interface SubjectSourceOptions {
   readonly verifier: SubjectVerifier;
   readonly clock: Clock;
   readonly credentialRead: TokenObserver['credentialRead'];
-  /** Undefined without `signals`. */
+  /** Exists with `signals` in the config. */
   readonly revocations?: Revocations | undefined;
 }
 
@@ -43,7 +42,7 @@ export function createSubjectSource({
   credentialRead,
   revocations,
 }: SubjectSourceOptions): SubjectSource {
-  /** By file. Unchanged content stays the same subject, so its lookups are as fast as those of a caller's token. */
+  /** Each file has a subject. Unchanged content stays the same subject, so its lookups are as fast as those of a caller's token. */
   const fromFiles = new Map<string, Subject>();
 
   async function fromFile(route: Route, source: CredentialSource): Promise<Subject> {

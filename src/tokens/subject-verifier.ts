@@ -4,8 +4,7 @@ import type { Clock } from '../clock/clock.ts';
 import type { Introspection, SubjectVerification } from '../config/verification.ts';
 import { CambistError } from '../errors.ts';
 import { addDiagnosis, type LoadDiagnoses } from './diagnosis.ts';
-import type { Introspector } from './introspection.ts';
-import type { Introspected } from './introspection-response.ts';
+import type { Introspected, Introspector } from './introspection.ts';
 import type { Subject } from './subject.ts';
 import type { SubjectCheck } from './subject-check.ts';
 
@@ -14,7 +13,7 @@ const VERIFIED_LIFETIME_MS = 5 * 60 * 1000;
 /** A token that an introspection refused is not asked about again for this time. It hardly ever becomes active. */
 const REFUSED_LIFETIME_MS = 10_000;
 const MAX_VERIFIED = 10_000;
-/** Of introspection results, in characters. Other entries count as one. */
+/** The cache holds this many characters of introspection results. Other entries count as one. */
 const MAX_VERIFIED_LENGTH = 32 * 1024 * 1024;
 
 /** Verifies subject tokens by the rules of a route, and remembers the results. */

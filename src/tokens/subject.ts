@@ -4,8 +4,7 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
 import { Secret } from '../secrets/secret.ts';
-import { isB64Token } from './b64-token.ts';
-import { type Claims, EXPIRY_LEEWAY_MS, readClaims } from './claims.ts';
+import { type Claims, EXPIRY_LEEWAY_MS, isB64Token, readClaims } from './token-text.ts';
 
 /** The caller's token of one request. */
 export interface Subject {

@@ -9,18 +9,17 @@ import { boundedRequest, type HttpResponse, type RequestUrl } from './bounded-re
 import type { Assertion } from './chain.ts';
 import { authenticateClient, type ClientAuthentication } from './client-auth.ts';
 import { addDiagnosis, type FailedTokenRequest, type LoadDiagnoses, type MetadataAttempt } from './diagnosis.ts';
-import { discover } from './discovery.ts';
+import { createEndpointLocator, discover, type FoundEndpoint } from './discovery.ts';
 import type { DpopProver } from './dpop.ts';
 import type { EndpointClaims } from './endpoint-claims.ts';
-import { createEndpointLocator, type FoundEndpoint } from './endpoint-locator.ts';
 import { createExchangeQueue } from './exchange-queue.ts';
 import type { FormField } from './form-encoding.ts';
-import { failedRequest, formRequest } from './form-request.ts';
-import { parseJsonObject } from './json-object.ts';
 import { observeExchange } from './observe-exchange.ts';
 import { type SentValue, sentInForm } from './sent-values.ts';
+import { failedRequest, formRequest } from './server-request.ts';
 import { buildTokenRequest, type Grant, type TokenRequest } from './token-request.ts';
 import { asksForNonce, type ExpectedResponse, processTokenResponse } from './token-response.ts';
+import { parseJsonObject } from './token-text.ts';
 
 /** The token endpoint of one authorization server. */
 export interface TokenEndpoint {
@@ -72,7 +71,7 @@ interface Reply {
 /** One exchange on its way. The last request that was sent, and its response, are evidence for a diagnosis. */
 interface Attempt {
   readonly url: RequestUrl;
-  /** Without client authentication. */
+  /** The values lack client authentication. */
   readonly fields: readonly FormField[];
   /** Deadline in milliseconds of `performance.now()`. */
   readonly untilMs: number;

@@ -1,11 +1,11 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { ConsentRules, TokenTarget } from '../config/route.ts';
 import type { Cause } from '../observability/token-observer.ts';
-import type { Claims } from './claims.ts';
 import type { FormField } from './form-encoding.ts';
 import { CAMBIST, type Requester } from './requester.ts';
 import type { SentValue } from './sent-values.ts';
 import type { Subject } from './subject.ts';
+import type { Claims } from './token-text.ts';
 
 /** A request for one token, or for the assertion of a chain. */
 export interface TokenRequest {
@@ -23,7 +23,7 @@ export interface TokenRequest {
   readonly consent: ConsentRules | undefined;
   /** Epoch milliseconds; undefined when the subject token does not state it, or there is no subject token. */
   readonly subjectExpiresAtMs: number | undefined;
-  /** Undefined when the token is for cambist itself. Only reports use it. */
+  /** A token for cambist itself has no subject. Only reports use it. */
   readonly subject?: Subject | undefined;
   /** `subject_token.verify` of the route has checked the subject token. */
   readonly isSubjectVerified?: boolean;

@@ -1,28 +1,125 @@
+import { X509Certificate } from 'node:crypto';
+import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { Config } from '../config/config.ts';
+import { expiringCredentials } from '../config/expiring-credentials.ts';
 import { signallingServers, usedServers } from '../config/used-servers.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
+import { readCredential } from '../secrets/credential.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
-import { createClientAssertions } from './asserted-client.ts';
 import { type Broker, createBroker } from './broker.ts';
 import { createTokenCache, type RouteCacheReport } from './cache.ts';
 import { type Assertion, createAssertions } from './chain.ts';
-import { readExpiries } from './credential-expiry.ts';
 import type { LoadDiagnoses } from './diagnosis.ts';
 import { createDpopProver } from './dpop.ts';
+import { createEndpointClaims } from './endpoint-claims.ts';
 import { createExchange } from './exchange.ts';
 import type { Introspector, IntrospectorOptions } from './introspection.ts';
-import { createOwnTokens, type OwnTokens } from './own-tokens.ts';
-import { issuerPeer, serverPeer } from './peers.ts';
+import { createClientAssertions, createOwnTokens, type OwnTokens } from './own-tokens.ts';
 import type { Revocations } from './revocations.ts';
-import type { SecondLevel } from './second-level.ts';
+import { issuerPeer, serverPeer } from './server-request.ts';
+import type { SecondLevel } from './shared-token.ts';
 import { createSubjectReader } from './subject.ts';
 import { createSubjectSource, type SubjectSource } from './subject-source.ts';
 import { createSubjectVerifier, type SubjectVerifier } from './subject-verifier.ts';
-import { createTokenEndpoints, type TokenEndpoints } from './token-endpoints.ts';
+import { createTokenEndpoint, type TokenEndpoint, type TokenEndpointContext } from './token-endpoint.ts';
+import { readClaims } from './token-text.ts';
 
-export interface TokenServiceOptions {
+/** The token endpoints of a config's servers. An unchanged server keeps its state over a reload. */
+interface TokenEndpoints {
+  of(server: AuthorizationServer): TokenEndpoint;
+  /** Drops all other servers. */
+  serve(servers: Iterable<AuthorizationServer>): void;
+}
+
+interface TokenEndpointsContext extends Omit<TokenEndpointContext, 'claims'> {
+  /** All servers of the config. */
+  readonly servers: () => readonly AuthorizationServer[];
+  /** Called for each server of the config at its first use: it counts as available until it fails. */
+  readonly serverBegun: (name: string) => void;
+}
+
+/** @param dispatcher gives the connection pool of a server */
+function createTokenEndpoints(
+  dispatcher: (server: AuthorizationServer) => Dispatcher | Promise<Dispatcher>,
+  { serverBegun, servers: configured, ...context }: TokenEndpointsContext,
+): TokenEndpoints {
+  const claims = createEndpointClaims(configured);
+  let endpoints = new Map<string, TokenEndpoint>();
+  /** A request that began before a reload may still use a previous server, whose availability no longer counts. */
+  let served: ReadonlySet<string> = new Set();
+
+  function create(server: AuthorizationServer, key: string): TokenEndpoint {
+    if (served.has(key)) serverBegun(server.name);
+    return createTokenEndpoint(server, () => dispatcher(server), {
+      ...context,
+      claims,
+      observer: {
+        ...context.observer,
+        availabilityChanged(name, available) {
+          if (served.has(key)) context.observer.availabilityChanged(name, available);
+        },
+      },
+    });
+  }
+
+  return {
+    of(server) {
+      const key = keyOf(server);
+      const endpoint = endpoints.get(key) ?? create(server, key);
+      endpoints.set(key, endpoint);
+      return endpoint;
+    },
+    serve(servers) {
+      served = new Set([...servers].map(keyOf));
+      endpoints = new Map([...endpoints].filter(([key]) => served.has(key)));
+    },
+  };
+}
+
+const keys = new WeakMap<AuthorizationServer, string>();
+
+/** The config of a server as text. Cached, because each exchange needs it. */
+function keyOf(server: AuthorizationServer): string {
+  let key = keys.get(server);
+  if (key === undefined) {
+    key = JSON.stringify(server);
+    keys.set(server, key);
+  }
+  return key;
+}
+
+/**
+ * Reads the expiry of every credential in a config, in use or not. Unreadable credentials are left out: their users report
+ * them.
+ */
+export async function readExpiries(config: Config, credentialRead: TokenObserver['credentialRead']): Promise<void> {
+  await Promise.all(
+    expiringCredentials(config).map(async ({ name, source, kind }) => {
+      const content = await readCredential(source, name).catch(() => undefined);
+      const seconds = content === undefined ? undefined : EXPIRY_SECONDS[kind](content.reveal());
+      if (seconds !== undefined) credentialRead(name, seconds);
+    }),
+  );
+}
+
+function tokenExpiry(content: string): number | undefined {
+  const exp: unknown = readClaims(content.trim())?.exp;
+  return typeof exp === 'number' ? exp : undefined;
+}
+
+function certificateExpiry(content: string): number | undefined {
+  try {
+    return Date.parse(new X509Certificate(content).validTo) / 1000;
+  } catch {
+    return undefined;
+  }
+}
+
+const EXPIRY_SECONDS = { token: tokenExpiry, certificate: certificateExpiry };
+
+interface TokenServiceOptions {
   readonly dispatchers: Dispatchers;
   readonly clock: Clock;
   readonly observer: TokenObserver;
@@ -31,7 +128,7 @@ export interface TokenServiceOptions {
   readonly diagnoses?: LoadDiagnoses | undefined;
   /** The level of the cache that replicas share. */
   readonly second?: SecondLevel | undefined;
-  /** Undefined without `signals`. */
+  /** Exists with `signals` in the config. */
   readonly revocations?: Revocations | undefined;
 }
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { CambistError } from '../../../src/errors.ts';
 import { acceptToken } from '../../../src/tokens/accept-token.ts';
-import { readClaims } from '../../../src/tokens/claims.ts';
 import { isExpired } from '../../../src/tokens/lifetime.ts';
+import { readClaims } from '../../../src/tokens/token-text.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { targetOf, tokenRequestOf } from '../../unit/tokens/sample.ts';
 

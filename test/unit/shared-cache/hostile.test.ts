@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { readEntries, toWire } from '../../../src/signals/revocation-wire.ts';
-import type { SharedEntry } from '../../../src/tokens/second-level.ts';
+import type { SharedEntry } from '../../../src/tokens/shared-token.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';

@@ -12,8 +12,8 @@ import { createSecondLevel } from '../../../src/shared-cache/second-level.ts';
 import { createStore, type Store, type StoreState } from '../../../src/shared-cache/store.ts';
 import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
 import { computeLifetime } from '../../../src/tokens/lifetime.ts';
-import type { SecondLevel, SharedEntry } from '../../../src/tokens/second-level.ts';
 import { resourceDigest, tokenKey } from '../../../src/tokens/session.ts';
+import type { SecondLevel, SharedEntry } from '../../../src/tokens/shared-token.ts';
 import type { MemoryStore } from '../../harness/memory-store.ts';
 import { routeOf, subjectOf } from '../tokens/sample.ts';
 

@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
 import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
-import type { SecondLevel, SharedEntry } from '../../../src/tokens/second-level.ts';
 import type { Session } from '../../../src/tokens/session.ts';
+import type { SecondLevel, SharedEntry } from '../../../src/tokens/shared-token.ts';
 import { routeOf, settle, subjectOf } from './sample.ts';
 import { bearerOf, refusalOf, setUpBroker, tokenOf } from './scripted-endpoint.ts';
 

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { HOUR_MS, setUp } from './cache-setup.ts';
+import fc from 'fast-check';
+import { createShares } from '../../../src/tokens/shares.ts';
+import { GITHUB, HOUR_MS, setUp } from './cache-setup.ts';
 
 /** A cache for twenty tokens. A caller with more than two evicts its own first. */
 function setUpShares() {
@@ -92,4 +94,97 @@ test('adapts shares to a new bound', () => {
     'carol',
     'dave',
   ]);
+});
+
+/** The model: entries with their owner, the least recently used first. */
+type Entry = { owner: string; key: string };
+
+const step = fc.record({
+  action: fc.constantFrom('add', 'add', 'use', 'remove'),
+  owner: fc.constantFrom('alice', 'bob', 'carol'),
+  number: fc.nat(8),
+});
+
+test('always chooses the least recently used entry of an owner that exceeds its share', () => {
+  fc.assert(
+    fc.property(fc.constantFrom(1, 20, 30, 50), fc.array(step, { maxLength: 100 }), (maxEntries, steps) => {
+      const share = Math.max(1, maxEntries / 10);
+      const shares = createShares(maxEntries);
+      let entries: Entry[] = [];
+      const of = (owner: string) => entries.filter((entry) => entry.owner === owner);
+      for (const { action, owner, number } of steps) {
+        const key = `${owner}-${number}`;
+        const others = entries.filter((entry) => entry.key !== key);
+        const exists = others.length < entries.length;
+        if (action === 'add' && !exists) {
+          shares.add(owner, key);
+          entries.push({ owner, key });
+        } else if (action === 'use') {
+          shares.use(owner, key);
+          if (exists) entries = [...others, { owner, key }];
+        } else if (action === 'remove') {
+          shares.remove(owner, key);
+          entries = others;
+        }
+        for (const requester of ['alice', 'bob', 'carol', undefined]) {
+          const greedy = ['alice', 'bob', 'carol'].filter((one) => of(one).length > share);
+          const allowed = requester !== undefined && greedy.includes(requester) ? [requester] : greedy;
+          const first = shares.firstToGiveWay(requester);
+          if (allowed.length === 0) assert.equal(first, undefined);
+          else
+            assert.ok(
+              allowed.some((one) => of(one)[0]?.key === first),
+              `${first} gives way`,
+            );
+        }
+      }
+    }),
+  );
+});
+
+test('a shorter max_age shortens the reuse of cached tokens, unless they expire earlier', () => {
+  const { clock, cache, evicted, tokenFor } = setUp();
+  cache.keep('old', tokenFor(HOUR_MS), GITHUB);
+  clock.advance(60_000);
+  const young = tokenFor(HOUR_MS);
+  cache.keep('young', young, GITHUB);
+  cache.keep('short', tokenFor(75_000), GITHUB);
+  clock.advance(30_000);
+  cache.limitAge(90_000, () => 0);
+  assert.equal(cache.size, 2);
+  assert.deepEqual(evicted, ['expired']);
+  assert.equal(cache.find('old'), undefined);
+  // 90 s less the margin is 75 s, of which 45 s are left.
+  assert.equal(cache.find('young')?.refreshAtMs, clock.monotonicMs() + 45_000 - 4500);
+  assert.equal(cache.find('short')?.refreshAtMs, Number.POSITIVE_INFINITY);
+  clock.advance(44_999);
+  assert.equal(cache.find('young')?.token, young);
+  clock.advance(1);
+  assert.equal(cache.find('young'), undefined);
+});
+
+test('a shorter max_age keeps the cooldown of a failed refresh when the token expires earlier', () => {
+  const { clock, cache, tokenFor } = setUp();
+  const token = tokenFor(75_000);
+  token.lifetime = { ...token.lifetime, refreshAtMs: clock.monotonicMs() };
+  cache.keep('short', token, GITHUB);
+  const kept = cache.find('short');
+  assert.ok(kept);
+  const nextMs = clock.monotonicMs() + 3000;
+  kept.refreshAtMs = nextMs;
+  cache.limitAge(90_000, Math.random);
+  assert.equal(cache.find('short')?.refreshAtMs, nextMs);
+});
+
+test('a shorter max_age applies to all keys of a token, present and later', () => {
+  const { clock, cache, tokenFor } = setUp();
+  const token = tokenFor(HOUR_MS);
+  cache.keep('a', token, GITHUB);
+  cache.give('b', token, GITHUB);
+  cache.limitAge(60_000, Math.random);
+  cache.give('c', token, GITHUB);
+  clock.advance(48_000 - 1);
+  for (const key of ['a', 'b', 'c']) assert.equal(cache.find(key)?.token, token, key);
+  clock.advance(1);
+  for (const key of ['a', 'b', 'c']) assert.equal(cache.find(key), undefined, key);
 });

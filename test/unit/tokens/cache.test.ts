@@ -163,20 +163,20 @@ test('drops a token with a reason; a given token only while it is cached', () =>
 test('caches a refusal for ten seconds from its arrival, and not from its last use', () => {
   const { clock, cache } = setUp();
   const error = refusalOf();
-  cache.keepRefusal('a', error);
+  cache.refusals.keep('a', error);
   clock.advance(9000);
-  assert.equal(cache.refusal('a'), error);
-  assert.equal(cache.refusal('b'), undefined);
+  assert.equal(cache.refusals.find('a'), error);
+  assert.equal(cache.refusals.find('b'), undefined);
   clock.advance(1001);
-  assert.equal(cache.refusal('a'), undefined);
+  assert.equal(cache.refusals.find('a'), undefined);
 });
 
 test('bounds refusals like tokens', () => {
   const { cache } = setUp(2);
-  for (const key of ['a', 'b', 'c']) cache.keepRefusal(key, refusalOf(key));
-  assert.equal(cache.refusal('a'), undefined);
-  assert.equal(cache.refusal('b')?.message, 'b');
-  assert.equal(cache.refusal('c')?.message, 'c');
+  for (const key of ['a', 'b', 'c']) cache.refusals.keep(key, refusalOf(key));
+  assert.equal(cache.refusals.find('a'), undefined);
+  assert.equal(cache.refusals.find('b')?.message, 'b');
+  assert.equal(cache.refusals.find('c')?.message, 'c');
 });
 
 test('a sweep evicts tokens that are expired by either clock or idle for an hour', () => {
@@ -250,22 +250,22 @@ test('a smaller bound keeps the most recently used tokens with their lifetime', 
 test('a larger bound keeps all tokens and refusals', () => {
   const { clock, cache, tokenFor } = setUp(1);
   cache.keep('a', tokenFor(100_000), GITHUB);
-  cache.keepRefusal('r', refusalOf());
+  cache.refusals.keep('r', refusalOf());
   clock.advance(5000);
   cache.resize(2);
   cache.keep('b', tokenFor(100_000), GITHUB);
   assert.equal(cache.size, 2);
-  assert.notEqual(cache.refusal('r'), undefined);
+  assert.notEqual(cache.refusals.find('r'), undefined);
   clock.advance(5100);
-  assert.equal(cache.refusal('r'), undefined);
+  assert.equal(cache.refusals.find('r'), undefined);
 });
 
 test('a refusal expires in time if the bound changes in its last millisecond', () => {
   const { clock, cache } = setUp(1);
-  cache.keepRefusal('r', refusalOf());
+  cache.refusals.keep('r', refusalOf());
   clock.advance(10_000);
   cache.resize(2);
-  assert.notEqual(cache.refusal('r'), undefined);
+  assert.notEqual(cache.refusals.find('r'), undefined);
   clock.advance(1);
-  assert.equal(cache.refusal('r'), undefined);
+  assert.equal(cache.refusals.find('r'), undefined);
 });

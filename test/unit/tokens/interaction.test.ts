@@ -1,10 +1,77 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { toRefusal } from '../../../src/tokens/token-refusal.ts';
+import { readConsentUrl } from '../../../src/tokens/interaction.ts';
+import { toRefusal } from '../../../src/tokens/token-response.ts';
 import { expectedResponse } from './sample.ts';
 
+const HOSTS = ['example.okta.com', 'consent.example.com:8443'];
+const TOKEN = 'eyJhbGciOiJub25lIn0.subject-token.signature';
+const SENT = [
+  { name: 'subject_token', value: TOKEN, isCredential: true },
+  { name: 'scope', value: 'read', isCredential: false },
+];
+const read = (url: string) => readConsentUrl(url, HOSTS, SENT);
+
+test('accepts https URLs of listed hosts', () => {
+  for (const url of [
+    'https://example.okta.com/some/opaque/path',
+    'https://example.okta.com/authorize?client_id=a&scope=read#x',
+    'https://consent.example.com:8443/',
+  ]) {
+    assert.deepEqual(read(url), { url });
+  }
+  assert.deepEqual(read('HTTPS://EXAMPLE.okta.com:443/a'), { url: 'https://example.okta.com/a' });
+});
+
+test('refuses every other URL', () => {
+  for (const url of [
+    'http://example.okta.com/',
+    'javascript:alert(1)//example.okta.com',
+    'data:text/html,x',
+    '/relative',
+    'https://example.okta.com:8443/',
+    'https://consent.example.com/',
+    'https://evil.example.com/',
+    'https://example.okta.com.evil.com/',
+    'https://evil.com/example.okta.com',
+    'https://example.okta.com@evil.com/',
+    'https://user:password@example.okta.com/',
+    'https://user@example.okta.com/',
+    'https://example.okta.com\\@evil.com/',
+    'https://example.okta.com/ x',
+    'https://example.okta.com/\nx',
+    'https://exämple.okta.com/',
+    `https://example.okta.com/${'x'.repeat(2048)}`,
+    `https://example.okta.com/?${'a=1&'.repeat(33)}`,
+    '',
+  ]) {
+    assert.ok('problem' in read(url), url);
+  }
+});
+
+test('refuses URLs with a credential', () => {
+  for (const url of [
+    `https://example.okta.com/?hint=${TOKEN}`,
+    `https://example.okta.com/${TOKEN}`,
+    `https://example.okta.com/#${TOKEN}`,
+    `https://example.okta.com/?a=${[...TOKEN].map((c) => `%${c.charCodeAt(0).toString(16)}`).join('')}`,
+    'https://example.okta.com/?access_token=x',
+    'https://example.okta.com/?ID_TOKEN=x',
+    'https://example.okta.com/#refresh_token=x',
+  ]) {
+    assert.ok('problem' in read(url), url);
+  }
+});
+
+test('names the host that the operator may add, and nothing else of the URL', () => {
+  const refused = read('https://evil.example.com/secret-path?secret=query');
+  assert.ok('problem' in refused);
+  assert.match(refused.problem, /its host "evil\.example\.com" is not in interaction\.hosts/);
+  assert.ok(!refused.problem.includes('secret'));
+});
+
 const URL = 'https://example.okta.com/some/opaque/path';
-const HOSTS = { hosts: ['example.okta.com'], url: undefined };
+const CONSENT_HERE = { hosts: ['example.okta.com'], url: undefined };
 const PAGE = { hosts: [], url: 'https://app.example.com/connect' };
 
 const refusal = (body: Record<string, unknown>, fields: Parameters<typeof expectedResponse>[0] = {}, status = 400) =>
@@ -12,7 +79,7 @@ const refusal = (body: Record<string, unknown>, fields: Parameters<typeof expect
 
 test('reads interaction_uri of a listed host', () => {
   const body = { error: 'interaction_required', error_description: `Go to ${URL}`, interaction_uri: URL };
-  const { code, consentUrl, message, status } = refusal(body, { consent: HOSTS });
+  const { code, consentUrl, message, status } = refusal(body, { consent: CONSENT_HERE });
   assert.deepEqual([code, status, consentUrl?.()], ['ERR_CONSENT_REQUIRED', 403, URL]);
   assert.ok(!message.includes('opaque'), message);
 });
@@ -50,14 +117,14 @@ test('blames neither caller nor operator where a vault has no connected account'
 test('keeps a claims challenge, also beside a URL', () => {
   const claims = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}';
   for (const more of [{}, { interaction_uri: URL }]) {
-    const found = refusal({ error: 'interaction_required', claims, ...more }, { consent: HOSTS });
+    const found = refusal({ error: 'interaction_required', claims, ...more }, { consent: CONSENT_HERE });
     assert.deepEqual([found.code, found.claims], ['ERR_INTERACTION_REQUIRED', claims]);
   }
 });
 
 test('without claims and URL, the user can only sign in again', () => {
   assert.equal(refusal({ error: 'interaction_required' }).code, 'ERR_SUBJECT_TOKEN_INVALID');
-  assert.equal(refusal({ error: 'interaction_required' }, { consent: HOSTS }).code, 'ERR_SUBJECT_TOKEN_INVALID');
+  assert.equal(refusal({ error: 'interaction_required' }, { consent: CONSENT_HERE }).code, 'ERR_SUBJECT_TOKEN_INVALID');
 });
 
 test('reads the sign-in that RFC 9470 asks for', () => {
@@ -79,7 +146,7 @@ test('asks for no user where the token is for cambist itself', () => {
   for (const error of ['insufficient_user_authentication', 'interaction_required', 'consent_required']) {
     const found = refusal(
       { error, interaction_uri: URL },
-      { actsForUser: false, credentialOwner: 'cambist', consent: HOSTS },
+      { actsForUser: false, credentialOwner: 'cambist', consent: CONSENT_HERE },
     );
     assert.equal(found.code, 'ERR_CLIENT_REFUSED', error);
     assert.equal(found.consentUrl, undefined);

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { SubjectVerification } from '../../../src/config/verification.ts';
 import { CambistError } from '../../../src/errors.ts';
-import { processIntrospection } from '../../../src/tokens/introspection-response.ts';
+import { processIntrospection } from '../../../src/tokens/introspection.ts';
 import { failsWith } from './sample.ts';
 
 const NOW_MS = 1_700_000_000_000;

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { Claims } from '../../../src/tokens/claims.ts';
 import { computeLifetime, isExpired, type LifetimeBounds, shortenLifetime } from '../../../src/tokens/lifetime.ts';
+import type { Claims } from '../../../src/tokens/token-text.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 
 /** Claims of a token that is not a JWT. */

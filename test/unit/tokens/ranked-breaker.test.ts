@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
-import { createRankedBreaker } from '../../../src/tokens/ranked-breaker.ts';
+import { createRankedBreaker } from '../../../src/tokens/breaker.ts';
 import type { RankedRequester } from '../../../src/tokens/requester.ts';
 import { deferred } from '../../harness/deferred.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';

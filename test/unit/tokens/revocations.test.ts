@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { Revocation } from '../../../src/tokens/revocation-names.ts';
+import type { Revocation } from '../../../src/tokens/revocation-list.ts';
 import { createRevocations } from '../../../src/tokens/revocations.ts';
 import { toSubject } from '../../../src/tokens/subject.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';

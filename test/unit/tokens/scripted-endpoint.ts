@@ -11,7 +11,7 @@ import { createDpopProver } from '../../../src/tokens/dpop.ts';
 import { createExchange } from '../../../src/tokens/exchange.ts';
 import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
 import { observeExchange } from '../../../src/tokens/observe-exchange.ts';
-import type { SecondLevel } from '../../../src/tokens/second-level.ts';
+import type { SecondLevel } from '../../../src/tokens/shared-token.ts';
 import type { TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { Grant, TokenRequest } from '../../../src/tokens/token-request.ts';
 import type { TokenResponse, TokenType } from '../../../src/tokens/token-response.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
-import { quoteWords, refusalWords } from '../../../src/tokens/token-refusal.ts';
+import { quoteWords, refusalWords } from '../../../src/tokens/token-response.ts';
 import { errorOf, read } from './read-response.ts';
 import { failsWith } from './sample.ts';
 

@@ -1,10 +1,63 @@
+import type { Route, TokenCredential } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { Secret } from '../secrets/secret.ts';
 import { acceptToken, type LifetimeSettings } from './accept-token.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { limitReuse } from './lifetime.ts';
-import type { SharedEntry } from './second-level.ts';
+import type { Subject } from './subject.ts';
 import { processTokenResponse } from './token-response.ts';
+
+/** A token as the second level of the cache sees it. */
+export interface SharedEntry {
+  readonly route: Route;
+  readonly credential: TokenCredential;
+  /** A token for cambist itself has no subject. */
+  readonly subject: Subject | undefined;
+  /** Identifies the (session, resource) pair, as in the first level. */
+  readonly key: string;
+  /** Identifies the (subject token, resource) pair, which all its sessions share: the key of refusals. */
+  readonly group: string;
+  /** Scopes beside the route's own, sorted. */
+  readonly added: readonly string[];
+}
+
+/** A token of the second level, or of an exchange. */
+export interface SharedToken {
+  readonly token: IssuedToken;
+  /** Scopes that the token has beside the route's own. */
+  readonly added: readonly string[];
+}
+
+/**
+ * The level of the cache behind the memory of this process, which replicas share. No fault of it reaches a caller: it then costs
+ * an exchange.
+ */
+export interface SecondLevel {
+  /**
+   * Finds a token that another replica obtained, or runs `exchange`. Replicas that need the same token wait for one exchange.
+   * @param replaced the token that this one is to replace. The second level never returns it
+   * @throws {CambistError} what `exchange` throws, and a refusal that another replica got a moment ago
+   */
+  obtain(
+    entry: SharedEntry,
+    exchange: () => Promise<IssuedToken>,
+    replaced: IssuedToken | undefined,
+  ): Promise<SharedToken>;
+  /** Is this the refusal of another replica? It is asked for again, because the second level knows how long it lasts. */
+  isShared(error: CambistError): boolean;
+  /** A backend or an authorization server refused this token. It is not returned again. */
+  refuse(entry: SharedEntry, token: IssuedToken): void;
+  /** A session that was opened takes over this token. */
+  give(entry: SharedEntry, token: IssuedToken): void;
+  /** Removes this token from an entry, because it moved to another. */
+  release(entry: SharedEntry, token: IssuedToken): void;
+  /** The session is over at all replicas. */
+  endSession(entry: SharedEntry): void;
+  /** @param ended is called when another replica ended the session of a key */
+  onSessionEnded(ended: (key: string) => void): void;
+  /** The caller has consented, so that its refusal is forgotten. */
+  consented(entry: SharedEntry): void;
+}
 
 /** An issued token outside of this process. Times are epoch milliseconds, because replicas have no other clock in common. */
 export interface PortableToken {
@@ -12,7 +65,7 @@ export interface PortableToken {
   readonly scope: string | undefined;
   readonly sentAtMs: number;
   readonly reusableUntilMs: number;
-  /** Undefined where neither the response nor the token states it. */
+  /** Neither the response nor the token has to state it. */
   readonly expiresAtMs: number | undefined;
 }
 

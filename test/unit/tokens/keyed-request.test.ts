@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createCooldown } from '../../../src/tokens/cooldown.ts';
+import { createCooldown } from '../../../src/tokens/keyed-request.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 
 const COOLDOWN_MS = 1000;

@@ -1,0 +1,85 @@
+import { LRUCache } from 'lru-cache';
+import type { Clock } from '../clock/clock.ts';
+import type { ErrorCode } from '../error-catalogue.ts';
+import { CambistError } from '../errors.ts';
+
+const UNUSABLE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['ERR_ISSUED_TOKEN_AUDIENCE', 'ERR_STS_RESPONSE_INVALID']);
+
+/** Errors that concern the caller alone and last for seconds. Faults, and refusals of cambist's own client, may pass at any time. */
+export const CACHED_ERRORS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'ERR_SUBJECT_TOKEN_INVALID',
+  'ERR_INTERACTION_REQUIRED',
+  'ERR_CONSENT_REQUIRED',
+  'ERR_EXCHANGE_REFUSED',
+]);
+
+/** The cache returns a refusal of the caller's token, or of the target, for this time. */
+const REFUSAL_LIFETIME_MS = 10_000;
+/** A user who has just consented must not be held off, and cannot consent faster. */
+const CONSENT_REFUSAL_LIFETIME_MS = 1000;
+
+/** Milliseconds that a refusal is remembered. */
+export function refusalLifetimeMs({ code }: CambistError): number {
+  return code === 'ERR_CONSENT_REQUIRED' ? CONSENT_REFUSAL_LIFETIME_MS : REFUSAL_LIFETIME_MS;
+}
+
+/**
+ * Did the authorization server issue a token that must not be sent? A step-up without a wider token leaves the caller with the
+ * backend's 403, so it need not be repeated at once. Other requests ask again, because they would only get an error.
+ */
+export function isUnusable(error: unknown): error is CambistError {
+  return error instanceof CambistError && UNUSABLE.has(error.code);
+}
+
+export function isCachedError(error: unknown): error is CambistError {
+  return error instanceof CambistError && CACHED_ERRORS.has(error.code);
+}
+
+/** Refusals by `subjectKey`. They are bounded, and the least recently used one gives way. */
+export interface Refusals {
+  find(key: string): CambistError | undefined;
+  keep(key: string, error: CambistError): void;
+  drop(key: string): void;
+  dropAll(isDropped: (key: string) => boolean): void;
+  sweep(): void;
+  /** Changes the bound. The most recently used refusals stay. */
+  resize(maxEntries: number): void;
+}
+
+export function createRefusals(maxEntries: number, clock: Clock): Refusals {
+  const create = (max: number) =>
+    new LRUCache<string, CambistError>({
+      max,
+      // Each refusal has its own.
+      ttl: 1,
+      ttlResolution: 0,
+      perf: { now: () => clock.monotonicMs() },
+    });
+  let limit = maxEntries;
+  /** Created with the first refusal. */
+  let refusals: ReturnType<typeof create> | undefined;
+
+  return {
+    find: (key) => refusals?.get(key),
+    keep(key, error) {
+      refusals ??= create(limit);
+      refusals.set(key, error, { ttl: refusalLifetimeMs(error) });
+    },
+    drop: (key) => void refusals?.delete(key),
+    dropAll(isDropped) {
+      for (const key of [...(refusals?.keys() ?? [])]) if (isDropped(key)) refusals?.delete(key);
+    },
+    sweep: () => void refusals?.purgeStale(),
+    resize(max) {
+      limit = max;
+      const previous = refusals;
+      refusals = undefined;
+      previous?.rforEach((error, key) => {
+        refusals ??= create(limit);
+        // With the remaining time as its `ttl`, a refusal in its last millisecond would never expire: 0 means that to the library.
+        const ttl = refusalLifetimeMs(error);
+        refusals.set(key, error, { ttl, start: clock.monotonicMs() + previous.getRemainingTTL(key) - ttl });
+      });
+    },
+  };
+}

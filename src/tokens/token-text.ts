@@ -1,0 +1,178 @@
+import type { JWTPayload } from 'jose';
+
+export type JsonObject = Record<string, unknown>;
+
+/** Parses a JSON object. Undefined for invalid JSON and for any other JSON value. */
+export function parseJsonObject(json: string): JsonObject | undefined {
+  try {
+    const value: unknown = JSON.parse(json);
+    return isJsonObject(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function isJsonObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** A string as it is, and an empty string for any other value. */
+export function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}
+
+/** A member of a JSON object, with its position in the text. */
+interface JsonMember {
+  readonly key: string;
+  /** Offset of the key's opening quote. */
+  readonly start: number;
+  readonly valueStart: number;
+  /** Offset after the value. */
+  readonly end: number;
+}
+
+/**
+ * Finds the members of an object without touching other bytes: parsing and writing would change numbers and spellings.
+ * @param text valid JSON
+ * @param at offset of the object's opening brace
+ */
+export function jsonMembers(text: string, at: number): JsonMember[] {
+  const members: JsonMember[] = [];
+  let next = skipSpace(text, at + 1);
+  while (text[next] === '"') {
+    const start = next;
+    const keyEnd = endOfValue(text, start);
+    const valueStart = skipSpace(text, skipSpace(text, keyEnd) + 1);
+    const end = endOfValue(text, valueStart);
+    members.push({ key: String(JSON.parse(text.slice(start, keyEnd))), start, valueStart, end });
+    next = skipSpace(text, end);
+    if (text[next] === ',') next = skipSpace(text, next + 1);
+  }
+  return members;
+}
+
+/**
+ * Replaces members of an object, and removes others.
+ * @param replaced JSON text by key; undefined removes the member
+ */
+export function editMembers(text: string, at: number, replaced: ReadonlyMap<string, string | undefined>): string {
+  const members = jsonMembers(text, at);
+  const kept = members.flatMap(({ key, start, valueStart, end }) => {
+    if (!replaced.has(key)) return [text.slice(start, end)];
+    const value = replaced.get(key);
+    return value === undefined ? [] : [text.slice(start, valueStart) + value];
+  });
+  const last = members.at(-1);
+  const first = members[0];
+  if (first === undefined || last === undefined) return text;
+  return text.slice(0, first.start) + kept.join(',') + text.slice(last.end);
+}
+
+/** Offset of the first character that is not white space. */
+export function skipSpace(text: string, from: number): number {
+  let at = from;
+  while (/[ \t\r\n]/.test(text[at] ?? '')) at += 1;
+  return at;
+}
+
+function endOfValue(text: string, from: number): number {
+  const first = text[from];
+  if (first === '"') return endOfString(text, from);
+  if (first !== '{' && first !== '[') {
+    let at = from;
+    while (at < text.length && !/[,}\] \t\r\n]/.test(text[at] as string)) at += 1;
+    return at;
+  }
+  let depth = 0;
+  for (let at = from; at < text.length; at += 1) {
+    const character = text[at];
+    if (character === '"') at = endOfString(text, at) - 1;
+    else if (character === '{' || character === '[') depth += 1;
+    else if (character === '}' || character === ']') {
+      depth -= 1;
+      if (depth === 0) return at + 1;
+    }
+  }
+  return text.length;
+}
+
+/** Offset after the closing quote. */
+function endOfString(text: string, from: number): number {
+  let at = from + 1;
+  while (text[at] !== '"') at += text[at] === '\\' ? 2 : 1;
+  return at + 1;
+}
+
+const B64_TOKEN = /^[A-Za-z0-9._~+/-]+=*$/;
+
+/** Is a text well formed as a token in an `Authorization` header? @see RFC 6750 section 2.1, `b64token` */
+export function isB64Token(text: string): boolean {
+  return B64_TOKEN.test(text);
+}
+
+/** The token of an `Authorization` value, without its scheme. */
+export function bareToken(authorization: string): string {
+  return authorization.slice(authorization.indexOf(' ') + 1);
+}
+
+/** Tolerated difference between our clock and the clock of the server that set an `exp`. */
+export const EXPIRY_LEEWAY_MS = 5000;
+
+/** The claims of a JWT, unverified. Undefined for an opaque or encrypted token. */
+export type Claims = JWTPayload | undefined;
+
+/**
+ * Reads the claims of a token: the JSON object in the middle of three parts. Unverified claims may only make cambist stricter: an
+ * earlier expiry, or a wrong audience. So the header stays unread, and base64url is read leniently.
+ * @see RFC 7519 section 3
+ */
+export function readClaims(token: string): Claims {
+  const start = token.indexOf('.') + 1;
+  const end = token.indexOf('.', start);
+  if (start === 0 || end === -1 || token.includes('.', end + 1)) return undefined;
+  return parseJsonObject(Buffer.from(token.slice(start, end), 'base64url').toString());
+}
+
+/** Keeps a byte order mark, which is invalid in JSON. */
+const STRICT_UTF_8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/**
+ * Tells whether a token has the form of a JWT, although verifiers may read other claims from it than `readClaims`, or claims where
+ * `readClaims` finds none. Some accept a byte order mark, UTF-16, `NaN`, a trailing NUL, a second "aud", or dots within the payload.
+ */
+export function isAmbiguousJwt(token: string): boolean {
+  const [header = '', payload, signature, ...rest] = token.split('.', 6);
+  if (payload === undefined || signature === undefined) return false;
+  if (!isLikeJson(header) && !isLikeJson(payload)) return false;
+  if (rest.length > 0) return rest.length !== 2 || !isOfEncrypted(header);
+  return !hasStrictClaims(payload);
+}
+
+/** Is as tolerant as any verifier, which may skip characters outside the alphabet, and detect UTF-16 and UTF-32. */
+function isLikeJson(part: string): boolean {
+  const bytes = Buffer.from(part.replace(/[^\w+/-]/g, ''), 'base64url');
+  const text = bytes.toString('latin1').replace(/[^\x21-\x7e]/g, '');
+  return text.startsWith('{"') && text.endsWith('}');
+}
+
+/** The algorithms that encrypt keys. A verifier of signatures may ignore "enc", but accepts none of these. */
+const KEY_ENCRYPTION = /^(?:RSA|A\d+|ECDH-ES|PBES2|dir$)/;
+
+/** @see RFC 7516 section 9 */
+function isOfEncrypted(header: string): boolean {
+  const { alg, enc } = parseJsonObject(Buffer.from(header, 'base64url').toString()) ?? {};
+  return typeof enc === 'string' && typeof alg === 'string' && KEY_ENCRYPTION.test(alg);
+}
+
+function hasStrictClaims(payload: string): boolean {
+  if (!/^[\w+/-]*={0,2}$/.test(payload)) return false;
+  let text: string;
+  try {
+    text = STRICT_UTF_8.decode(Buffer.from(payload, 'base64url'));
+  } catch {
+    return false;
+  }
+  if (parseJsonObject(text) === undefined) return false;
+  // Parsers keep the first or the last of two members, and those of Go ignore letter case.
+  return jsonMembers(text, skipSpace(text, 0)).filter(({ key }) => key.toLowerCase() === 'aud').length < 2;
+}
