@@ -1,16 +1,322 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { generateKeyPairSync } from 'node:crypto';
+import { rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { ERROR_CODES } from '../../src/error-catalogue.ts';
+import { createCertificateAuthority } from '../harness/certificates.ts';
+import { eventually } from '../harness/eventually.ts';
+import { CANARY, type ExpectedProblem, provokeProblem, provokeUnlogged } from '../harness/expected-problem.ts';
+import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { type FakeSetup, SETUP_ROUTE, SETUP_SERVER, type SetupCall, startFakeSetup } from '../harness/fake-setup.ts';
+import type { Fault } from '../harness/faults.ts';
+import { freePort } from '../harness/free-port.ts';
+import { eventStream, neverRespond } from '../harness/upstream-handlers.ts';
 
-/** Internal errors. There is no known way to provoke one from outside. */
-const NOT_PROVOKED = ['ERR_INTERNAL'];
+interface Row extends ExpectedProblem {
+  when: string;
+  call?: SetupCall;
+  /** What the authorization server does with the only token request. */
+  fault?: Fault;
+  upstream?: FakeSetup['upstream']['handler'];
+}
 
-test('provokes every error code against the built program in one of the error-table files', () => {
-  const folder = new URL('.', import.meta.url);
-  const texts = readdirSync(folder)
-    .filter((name) => /^error-table-.*\.test\.ts$/.test(name))
-    .map((name) => readFileSync(new URL(name, folder), 'utf8'));
-  const missing = ERROR_CODES.filter((code) => !texts.some((text) => text.includes(`'${code}'`)));
-  assert.deepEqual(missing, NOT_PROVOKED);
+const respond = (status: number, body: unknown, headers = {}): Fault => ({ kind: 'response', status, body, headers });
+const LIST = '{"jsonrpc":"2.0","id":1,"method":"tools/list"}';
+const INVALID_TOKEN = 'Bearer error="invalid_token"';
+
+/** The integration tests have every code. These show each status, and that only the caller's own part of it gets out. */
+const ROWS: Row[] = [
+  {
+    when: '400 for a message without the headers that its revision requires',
+    call: { path: '/messages', headers: { 'mcp-protocol-version': '2026-07-28' }, body: LIST },
+    code: 'ERR_HEADER_MISMATCH',
+    route: undefined,
+  },
+  {
+    when: '401 for a request without a token',
+    call: { headers: { authorization: [] } },
+    code: 'ERR_SUBJECT_TOKEN_MISSING',
+    challenge: 'Bearer',
+  },
+  {
+    when: '401 for a refused token',
+    fault: respond(400, { error: 'invalid_grant', error_description: CANARY }),
+    code: 'ERR_SUBJECT_TOKEN_INVALID',
+    challenge: INVALID_TOKEN,
+    failedExchanges: 1,
+  },
+  {
+    when: '403 for TRACE, because its response would contain the issued token',
+    call: { method: 'TRACE' },
+    code: 'ERR_ROUTE_NOT_FOUND',
+    route: undefined,
+  },
+  {
+    when: '403 for a path that leaves its route',
+    call: { path: '/tools/%2e%2e/x' },
+    code: 'ERR_ROUTE_NOT_FOUND',
+    route: undefined,
+  },
+  {
+    when: '403 for a refused backend',
+    fault: respond(400, { error: 'invalid_target', error_description: CANARY }),
+    code: 'ERR_EXCHANGE_REFUSED',
+    failedExchanges: 1,
+  },
+  {
+    when: '408 for a body that does not arrive',
+    call: { path: '/slow', headers: { 'content-length': '10' } },
+    code: 'ERR_REQUEST_TIMEOUT',
+    route: 'slow',
+  },
+  {
+    when: '413 for a message that is too large to be read for its route',
+    call: { path: '/messages', body: LIST.padEnd(1025, ' ') },
+    code: 'ERR_MESSAGE_TOO_LARGE',
+    route: undefined,
+  },
+  {
+    when: '502 for a token response in HTML',
+    fault: respond(200, `<h1>${CANARY}</h1>`),
+    code: 'ERR_STS_RESPONSE_INVALID',
+    failedExchanges: 1,
+  },
+  {
+    when: '502 when the backend closes the connection, without a retry',
+    upstream: (_request, response) => void response.destroy(),
+    code: 'ERR_UPSTREAM_UNREACHABLE',
+    tokenRequests: 1,
+    upstreamRequests: 1,
+  },
+  {
+    when: '504 when the backend sends no headers in time',
+    call: { path: '/slow', body: '{}' },
+    upstream: neverRespond,
+    code: 'ERR_UPSTREAM_TIMEOUT',
+    route: 'slow',
+    tokenRequests: 1,
+    upstreamRequests: 1,
+  },
+  {
+    when: '503 when the authorization server asks for a pause',
+    fault: respond(429, CANARY, { 'retry-after': '40' }),
+    code: 'ERR_STS_UNAVAILABLE',
+    retryAfter: '40',
+    failedExchanges: 1,
+  },
+];
+
+test('explains each error to the caller, in the log and in the metrics, and repeats no other server', async (t) => {
+  const setup = await startFakeSetup({
+    change: (config, { upstream }) => ({
+      ...config,
+      routes: [
+        ...config.routes,
+        {
+          name: 'messages',
+          match: { path: '/messages', mcp_method: 'tools/*' },
+          upstream: `${upstream.url}/mcp`,
+          retry_body_limit: '1KiB',
+        },
+        {
+          name: 'slow',
+          match: { path: '/slow' },
+          upstream: `${upstream.url}/mcp`,
+          timeouts: { stall: '1s', response_headers: '1s' },
+        },
+      ],
+    }),
+  });
+  t.after(setup.close);
+  const { authorizationServer, upstream, cambist } = setup;
+  const usual = upstream.handler;
+  const known = await setup.bearer();
+  assert.equal((await setup.call({ headers: known })).status, 200);
+
+  const logChecks: (() => Promise<void>)[] = [];
+  for (const { when, call, fault, upstream: handler = usual, ...expected } of ROWS) {
+    await t.test(`returns ${when}`, async () => {
+      if (fault !== undefined) authorizationServer.queue.push(fault);
+      upstream.handler = handler;
+      const headers = { ...(await setup.bearer()), ...call?.headers };
+      const { response, checkLog } = await provokeUnlogged(setup, { ...call, headers }, expected);
+      logChecks.push(checkLog);
+      if (fault === undefined) return;
+      logChecks.push(async () => {
+        const exchange = await cambist.waitForLog(
+          ({ msg, request_id }) => msg === 'exchange' && request_id === response.requestId,
+        );
+        assert.deepEqual(
+          [exchange.authorization_server, exchange.result, exchange.error],
+          [SETUP_SERVER, 'failure', expected.code],
+        );
+      });
+    });
+  }
+
+  await t.test('logs each error', async () => {
+    for (const checkLog of logChecks) await checkLog();
+  });
+
+  await t.test('uses cached tokens during the pause of the authorization server', async () => {
+    assert.equal((await setup.call({ headers: known })).status, 200);
+    const { headers } = await provokeProblem(
+      setup,
+      { headers: await setup.bearer() },
+      { code: 'ERR_STS_UNAVAILABLE', failedExchanges: 0 },
+    );
+    const seconds = Number(headers['retry-after']);
+    assert.ok(seconds > 0 && seconds <= 40, `Retry-After: ${seconds}`);
+  });
+});
+
+test('refuses a request beyond limits.max_in_flight, which includes open streams', async (t) => {
+  const stream = eventStream();
+  const setup = await startFakeSetup({ change: (config) => ({ ...config, limits: { max_in_flight: 1 } }) });
+  t.after(setup.close);
+  setup.upstream.handler = stream.handler;
+  const headers = await setup.bearer();
+  const open = await setup.open({ method: 'GET', headers });
+  assert.equal(open.statusCode, 200);
+  await provokeProblem(setup, { headers }, { code: 'ERR_OVERLOADED' });
+  open.on('error', () => {});
+  open.destroy();
+  await stream.gone;
+  setup.upstream.handler = (_request, response) => void response.end();
+  await eventually('requests are accepted again', async () => (await setup.call({ headers })).status === 200);
+});
+
+test('refuses requests while audit records cannot be written, if audit.on_full is refuse', async (t) => {
+  const audit = { to: { file: '/dev/full' }, on_full: 'refuse' };
+  const setup = await startFakeSetup({ change: (config) => ({ ...config, audit }) });
+  t.after(setup.close);
+  const headers = await setup.bearer();
+  // The destination opens. It fails with the records of the first request.
+  await setup.call({ headers });
+  await setup.cambist.waitForLog(({ msg }) => msg === 'audit records cannot be written; refusing requests');
+  await provokeProblem(setup, { headers }, { code: 'ERR_AUDIT_UNAVAILABLE' });
+  assert.equal(await setup.cambist.metric('cambist_audit_writable', {}), 0);
+});
+
+test('refuses callers, and is not ready, before it has read which tokens are revoked', async (t) => {
+  const port = await freePort();
+  const setup = await startFakeSetup({
+    ready: false,
+    files: { key: 'the key that all replicas of this test share' },
+    change: (config, { authorizationServer, directory }) => ({
+      ...config,
+      cache: { shared: { url: `redis://127.0.0.1:${port}`, key: { file: `${directory}/key` } } },
+      signals: {
+        listen: '127.0.0.1:0',
+        transmitters: { idp: { issuer: authorizationServer.issuer, audience: 'cambist', backchannel_logout: true } },
+      },
+    }),
+  });
+  t.after(setup.close);
+  const headers = await setup.bearer();
+  await provokeProblem(setup, { headers }, { code: 'ERR_REVOCATIONS_UNKNOWN' });
+  await setup.cambist.waitForLog(
+    ({ msg, check, error }) => msg === 'not ready' && check === 'cache.shared' && error === 'ERR_REVOCATIONS_UNKNOWN',
+  );
+  const response = await fetch(`${setup.cambist.adminUrl}/readyz`);
+  const { checks } = (await response.json()) as { checks: Record<string, string> };
+  assert.deepEqual([response.status, checks['cache.shared']], [503, 'ERR_REVOCATIONS_UNKNOWN']);
+  const status = (await (await fetch(`${setup.cambist.adminUrl}/status.json`)).json()) as {
+    missing: { check: string; cause: string; fix: string }[];
+    signals: { replicas: unknown };
+  };
+  const missing = status.missing.find(({ check }) => check === 'cache.shared');
+  assert.match(missing?.cause ?? '', /which tokens are revoked: unreachable/);
+  assert.match(missing?.fix ?? '', /start the server/);
+  assert.deepEqual(status.signals.replicas, { unshared: 0, in_sync: false, full: false });
+});
+
+/** @returns the failed readiness checks, with their errors */
+async function unready({ cambist }: FakeSetup): Promise<Record<string, string>> {
+  const readiness = await fetch(`${cambist.adminUrl}/readyz`);
+  assert.equal(readiness.status, 503);
+  const { checks } = (await readiness.json()) as { checks: Record<string, string> };
+  return Object.fromEntries(Object.entries(checks).filter(([, state]) => state !== 'ready'));
+}
+
+const UNAVAILABLE = { code: 'ERR_CREDENTIAL_UNAVAILABLE' } as const;
+
+test('starts without its credentials, is not ready until they exist, and serves other routes meanwhile', async (t) => {
+  const content = 'Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4';
+  const setup = await startFakeSetup({
+    ready: false,
+    files: { key: `-----BEGIN PRIVATE KEY-----\n${content}\n-----END PRIVATE KEY-----\n` },
+    change: (config, { upstream }) => ({
+      ...config,
+      authorization_servers: {
+        ...config.authorization_servers,
+        signed: {
+          ...config.authorization_servers[SETUP_SERVER],
+          client_auth: { method: 'private_key_jwt', private_key: { file: 'key' } },
+        },
+      },
+      routes: [
+        ...config.routes.map((route) => ({
+          ...route,
+          authorization_server: SETUP_SERVER,
+          actor_token: { file: 'actor' },
+          tls: { ca: { file: 'ca.pem' } },
+        })),
+        { name: 'signed', match: { path: '/signed' }, upstream: `${upstream.url}/mcp`, authorization_server: 'signed' },
+        { name: 'open', match: { path: '/open' }, upstream: upstream.url, credential: 'none' },
+      ],
+    }),
+  });
+  t.after(setup.close);
+  setup.leaks.remember(content);
+  const write = (name: string, text: string) => writeFile(join(setup.cambist.directory, name), text);
+  const headers = await setup.bearer();
+  const exchange = { failedExchanges: 1, tokenRequests: 0 };
+  const tools = `routes.${SETUP_ROUTE}`;
+  await provokeProblem(setup, { headers }, { ...UNAVAILABLE, ...exchange });
+  const signed = await setup.call({ path: '/signed', headers });
+  assert.equal(JSON.parse(signed.text).code, UNAVAILABLE.code);
+  assert.deepEqual(await unready(setup), {
+    'authorization_servers.signed': UNAVAILABLE.code,
+    [`${tools}.actor_token`]: UNAVAILABLE.code,
+    [`${tools}.tls`]: UNAVAILABLE.code,
+  });
+  assert.equal((await setup.call({ path: '/open' })).status, 200);
+
+  await write('actor', await setup.subjectToken({ subject: 'cambist' }));
+  await provokeProblem(setup, { headers }, { ...UNAVAILABLE, tokenRequests: 1 });
+  await write('ca.pem', createCertificateAuthority().cert);
+  await write(
+    'key',
+    generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' }) as string,
+  );
+  await setup.cambist.ready();
+  assert.equal((await setup.call({ headers })).status, 200);
+  setup.leaks.assertNoLeak({ stdout: setup.cambist.stdout(), stderr: setup.cambist.stderr() });
+
+  const other = { headers: await setup.bearer() };
+  await rm(join(setup.cambist.directory, 'client-secret'));
+  await provokeProblem(setup, other, { ...UNAVAILABLE, ...exchange });
+  await write('client-secret', '\n');
+  await provokeProblem(setup, other, { ...UNAVAILABLE, ...exchange });
+  await write('client-secret', `${setup.clientSecret}\n`);
+  assert.equal((await setup.call(other)).status, 200);
+});
+
+test('sends nothing to an authorization server whose certificate is untrusted', async (t) => {
+  const server = await startFakeAuthorizationServer({ tls: createCertificateAuthority().issueServer() });
+  t.after(server.close);
+  const setup = await startFakeSetup({
+    ready: false,
+    change: (config) => ({
+      ...config,
+      authorization_servers: {
+        [SETUP_SERVER]: { ...config.authorization_servers[SETUP_SERVER], issuer: server.issuer },
+      },
+    }),
+  });
+  t.after(setup.close);
+  const expected = { code: 'ERR_STS_UNAVAILABLE', failedExchanges: 1, tokenRequests: 0 } as const;
+  await provokeProblem(setup, { headers: await setup.bearer() }, expected);
+  assert.deepEqual(server.requests, []);
 });
