@@ -50,7 +50,7 @@ export function createCallers({ urls, random, ledger, tunnel, count }: CallersOp
   const headersOf = ({ name, token }: Caller): Record<string, string> => {
     calls += 1;
     return {
-      host: 'agent',
+      host: 'localhost',
       authorization: `Bearer ${token()}`,
       [CALLER_HEADER]: name,
       [CALL_HEADER]: `${name}-${calls}`,
@@ -81,7 +81,7 @@ export function createCallers({ urls, random, ledger, tunnel, count }: CallersOp
       const body = 'x'.repeat(random.int(3000));
       const headers = tricky ? addTricks(headersOf(caller)) : headersOf(caller);
       // In the form of a base URL, or of a forward proxy.
-      const target = random.chance(0.2) ? `http://agent${path}` : path;
+      const target = random.chance(0.2) ? `http://localhost${path}` : path;
       const sent = request(url, { agent, path: target, method: 'POST', headers, timeout: ACTION_MS });
       sent.once('timeout', () => sent.destroy());
       sent.once('error', () => resolve(0));

@@ -43,11 +43,11 @@ export async function flood({ socket }: RawConnection): Promise<void> {
 }
 
 export function get(path: string, more = ''): string {
-  return `GET ${path} HTTP/1.1\r\nHost: h\r\n${more}\r\n`;
+  return `GET ${path} HTTP/1.1\r\nHost: localhost\r\n${more}\r\n`;
 }
 
 export function post(path: string, bytes: number, body = ''): string {
-  return `POST ${path} HTTP/1.1\r\nHost: h\r\nContent-Length: ${bytes}\r\n\r\n${body}`;
+  return `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${bytes}\r\n\r\n${body}`;
 }
 
 export async function openConnection(app: Pick<RunningApp, 'url'>): Promise<RawConnection> {

@@ -1,6 +1,6 @@
 /** The request that an attacker hides in another one. */
-export const SMUGGLED = 'GET /plain/smuggled HTTP/1.1\r\nHost: h\r\n\r\n';
-export const HEAD = 'POST /plain HTTP/1.1\r\nHost: h\r\n';
+export const SMUGGLED = 'GET /plain/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n';
+export const HEAD = 'POST /plain HTTP/1.1\r\nHost: localhost\r\n';
 
 /** Requests that are invalid, or that servers could split in different places. */
 export const REFUSED_FRAMINGS: readonly (readonly [flaw: string, bytes: string])[] = [
@@ -33,7 +33,7 @@ export const REFUSED_FRAMINGS: readonly (readonly [flaw: string, bytes: string])
   ],
   ['Transfer-Encoding in a folded line', `${HEAD}Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n${SMUGGLED}`],
   ['a folded header', `${HEAD}X-Folded: a\r\n b\r\nContent-Length: 0\r\n\r\n`],
-  ['a folded first header', `POST /plain HTTP/1.1\r\n Host: h\r\n\r\n`],
+  ['a folded first header', `POST /plain HTTP/1.1\r\n Host: localhost\r\n\r\n`],
   ['bare line feeds', `GET /plain HTTP/1.1\nHost: h\n\n`],
   ['one bare line feed among headers', `${HEAD}X: a\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${SMUGGLED}`],
   ['a bare carriage return in a value', `${HEAD}X: a\rTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${SMUGGLED}`],
@@ -57,9 +57,9 @@ export const REFUSED_FRAMINGS: readonly (readonly [flaw: string, bytes: string])
     'framing in its trailers',
     `${HEAD}Transfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: ${SMUGGLED.length}\r\n\r\n${SMUGGLED}`,
   ],
-  ['a space before the method', ` POST /plain HTTP/1.1\r\nHost: h\r\n\r\n${SMUGGLED}`],
-  ['a space in the target', `GET /plain /x HTTP/1.1\r\nHost: h\r\n\r\n`],
-  ['an unknown version', `GET /plain HTTP/1.9\r\nHost: h\r\n\r\n`],
+  ['a space before the method', ` POST /plain HTTP/1.1\r\nHost: localhost\r\n\r\n${SMUGGLED}`],
+  ['a space in the target', `GET /plain /x HTTP/1.1\r\nHost: localhost\r\n\r\n`],
+  ['an unknown version', `GET /plain HTTP/1.9\r\nHost: localhost\r\n\r\n`],
   ['the preface of HTTP/2', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
-  ['an invalid method', `P@ST /plain HTTP/1.1\r\nHost: h\r\n\r\n`],
+  ['an invalid method', `P@ST /plain HTTP/1.1\r\nHost: localhost\r\n\r\n`],
 ];

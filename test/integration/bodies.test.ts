@@ -100,7 +100,7 @@ test('serves consecutive requests on one connection of a caller', async (t) => {
   const { app } = await startPlainGateway(t, { handler: mirror });
   const connection = await connectRaw(app.url);
   for (const word of ['first', 'second', 'third']) {
-    connection.send(`POST /plain HTTP/1.1\r\nHost: h\r\nContent-Length: ${word.length}\r\n\r\n${word}`);
+    connection.send(`POST /plain HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${word.length}\r\n\r\n${word}`);
     await connection.until(new RegExp(`\r\n${word}\r\n`));
   }
   connection.socket.destroy();

@@ -15,7 +15,7 @@ const NOTICED_MS = 1000;
 test('closes the upstream connection at once when the caller disconnects before the response headers', async (t) => {
   const { app, upstream } = await startPlainGateway(t, { handler: neverRespond });
   const connection = await connectRaw(app.url);
-  connection.send('GET /plain HTTP/1.1\r\nHost: h\r\n\r\n');
+  connection.send('GET /plain HTTP/1.1\r\nHost: localhost\r\n\r\n');
   await eventually('the upstream has the request', () => upstream.requests.length === 1);
   connection.socket.destroy();
   await soon('the upstream sees the connection close', upstream.requests[0]?.gone ?? assert.fail(), NOTICED_MS);
@@ -63,7 +63,7 @@ for (const [stream, handler] of [
 test('closes the upstream connection at once when the caller disconnects during its upload', async (t) => {
   const { app, upstream } = await startPlainGateway(t, { handler: neverRespond });
   const connection = await connectRaw(app.url);
-  connection.send('POST /plain HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n');
+  connection.send('POST /plain HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n');
   await eventually('the upstream has the request', () => upstream.requests.length === 1);
   connection.socket.destroy();
   await soon('the upstream sees the connection close', upstream.requests[0]?.gone ?? assert.fail(), NOTICED_MS);
@@ -74,7 +74,7 @@ test('counts a caller that disconnects before its small body is complete as canc
   await call(`${app.url}/github`, { headers: { authorization } });
   const connection = await connectRaw(app.url);
   connection.send(
-    `POST /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\nContent-Length: 9\r\n\r\nhell`,
+    `POST /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\nContent-Length: 9\r\n\r\nhell`,
   );
   const inFlight = async () => sumSamples(await app.metrics(), 'cambist_requests_in_flight');
   await eventually('the request is in flight', async () => (await inFlight()) === 1);
@@ -91,7 +91,7 @@ test('sends no request upstream when the caller disconnects during the exchange,
   const { app, upstream, authorizationServer, authorization } = await startGateway(t);
   authorizationServer.behaviour = { kind: 'issue', until };
   const connection = await connectRaw(app.url);
-  connection.send(`GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\n\r\n`);
+  connection.send(`GET /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n\r\n`);
   await eventually('the exchange is in flight', () => authorizationServer.requests.length === 1);
   connection.socket.destroy();
   await eventually('the request is finished', () => app.logs.some(({ outcome }) => outcome === 'cancelled'));
@@ -107,7 +107,7 @@ test('continues an exchange for one caller when another caller that waits for it
   const { app, authorizationServer, authorization } = await startGateway(t);
   authorizationServer.behaviour = { kind: 'issue', until };
   const leaving = await connectRaw(app.url);
-  leaving.send(`GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\n\r\n`);
+  leaving.send(`GET /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n\r\n`);
   await eventually('the exchange is in flight', () => authorizationServer.requests.length === 1);
   const staying = call(`${app.url}/github`, { headers: { authorization } });
   leaving.socket.destroy();

@@ -28,7 +28,7 @@ async function startHandshake(t: TestContext) {
   const client = await connectRaw(gateway.app.url);
   t.after(() => client.socket.destroy());
   client.send(
-    `GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${gateway.authorization}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
+    `GET /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${gateway.authorization}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
   );
   await eventually('the backend has the handshake', () => backend.text.includes('\r\n\r\n'));
   return { ...gateway, backend, client };

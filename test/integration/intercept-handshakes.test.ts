@@ -114,7 +114,7 @@ test('does not count a connection without a request that gives way to a new one'
   // Each new one is dropped until then.
   await eventually('cambist has the whole handshake', async () => {
     const next = await connectRaw(gateway.app.url);
-    next.send('GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n');
+    next.send('GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
     await next.closed();
     return spare.socket.destroyed;
   });

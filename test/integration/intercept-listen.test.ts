@@ -42,7 +42,7 @@ test('serves plain HTTP by its Host, and no CONNECT', async (t) => {
     ],
     ['GET / HTTP/1.1\r\nHost: elsewhere.example.com\r\nConnection: close\r\n\r\n', '403'],
     [
-      `GET http://${INTERCEPTED}/mcp HTTP/1.1\r\nHost: ${INTERCEPTED}\r\nHost: h\r\nAuthorization: ${authorization}\r\nConnection: close\r\n\r\n`,
+      `GET http://${INTERCEPTED}/mcp HTTP/1.1\r\nHost: ${INTERCEPTED}\r\nHost: localhost\r\nAuthorization: ${authorization}\r\nConnection: close\r\n\r\n`,
       '403',
     ],
     [`CONNECT ${INTERCEPTED}:443 HTTP/1.1\r\nHost: ${INTERCEPTED}\r\n\r\n`, '403'],

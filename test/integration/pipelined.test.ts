@@ -18,7 +18,7 @@ async function startStreaming(t: TestContext, limits: Record<string, unknown> = 
   const { app, upstream, authorization } = gateway;
   const pipeline = async (count: number) => {
     const connection = await connectRaw(app.url);
-    const head = `GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\n\r\n`;
+    const head = `GET /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n\r\n`;
     connection.send(head.repeat(count));
     return connection;
   };
@@ -62,7 +62,7 @@ test('stops without waiting for pipelined requests whose caller disconnected', a
 test('finishes pipelined requests without a token whose caller disconnected at once', async (t) => {
   const { app, allEnded } = await startStreaming(t, { shutdown_grace: '1h' });
   const connection = await connectRaw(app.url);
-  connection.send('GET /github HTTP/1.1\r\nHost: h\r\n\r\n'.repeat(50));
+  connection.send('GET /github HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(50));
   connection.socket.resetAndDestroy();
   await allEnded();
   await soon('the stop', app.stop());
@@ -78,7 +78,7 @@ for (const length of [0, 10, 20_000]) {
       },
     });
     const connection = await connectRaw(app.url);
-    const fields = `Host: h\r\nAuthorization: ${authorization}\r\n`;
+    const fields = `Host: localhost\r\nAuthorization: ${authorization}\r\n`;
     connection.send(`GET /github HTTP/1.1\r\n${fields}\r\n`);
     connection.send(`POST /github HTTP/1.1\r\n${fields}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}`);
     await eventually('the second response is complete', async () =>

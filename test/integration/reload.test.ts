@@ -82,7 +82,7 @@ test('ignores failures of requests on a previous config in the state of the auth
   const other = await startFakeAuthorizationServer();
   t.after(other.close);
   authorizationServer.behaviour = { kind: 'response', status: 503 };
-  const head = `POST /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\nContent-Length: 2\r\n`;
+  const head = `POST /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\nContent-Length: 2\r\n`;
   const callers = await Promise.all(['a', 'b', 'c', 'd'].map(() => connectRaw(app.url)));
   for (const [index, caller] of callers.entries()) caller.send(`${head}Mcp-Session-Id: ${index}\r\n\r\n1`);
   const inFlight = async () => sumSamples(await app.metrics(), 'cambist_requests_in_flight');

@@ -121,6 +121,6 @@ test('never completes an event that breaks off with its stream', async (t) => {
     },
   });
   const connection = await connectRaw(app.url);
-  connection.send('GET /plain/sse HTTP/1.1\r\nHost: h\r\n\r\n');
+  connection.send('GET /plain/sse HTTP/1.1\r\nHost: localhost\r\n\r\n');
   assert.doesNotMatch(await connection.closed(), /0\r\n\r\n$/);
 });

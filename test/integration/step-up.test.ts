@@ -185,7 +185,7 @@ test('keeps the connection usable after a 403 to a HEAD whose step-up fails', as
       : { kind: 'issue' };
   const connection = await connectRaw(app.url);
   t.after(() => connection.socket.destroy());
-  const head = `HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\n\r\n`;
+  const head = `HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n\r\n`;
   connection.send(`HEAD /github ${head}`);
   await soon('the response to the HEAD', connection.until(/^HTTP\/1\.1 403 [\s\S]*\r\n\r\n/));
   await eventually('the HEAD is logged', () =>

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { METHODS } from 'node:http';
 import { test } from 'node:test';
 import { soon } from '../harness/eventually.ts';
-import { startPlainGateway } from '../harness/gateway.ts';
+import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import { assertProblem } from '../harness/problem.ts';
 
@@ -100,7 +100,7 @@ test('prefers the configured host header to Host, and does not forward it', asyn
 test('returns 431 for oversized headers and 400 for invalid HTTP, and keeps serving', async (t) => {
   const { app } = await startPlainGateway(t, { top: { limits: { max_header_size: '4KiB' } } });
   const large = await connectRaw(app.url);
-  large.send(`GET /plain HTTP/1.1\r\nHost: h\r\nX: ${'x'.repeat(8000)}\r\n\r\n`);
+  large.send(`GET /plain HTTP/1.1\r\nHost: localhost\r\nX: ${'x'.repeat(8000)}\r\n\r\n`);
   assert.match(await soon('the response', large.closed()), /^HTTP\/1\.1 431 /);
   for (const bytes of [
     '\x16\x03\x01\x02\x00\x01\x00\x01\xfc',
@@ -124,7 +124,7 @@ test('returns 400 for a request with two lengths or an invalid one', async (t) =
     'Transfer-Encoding: chunked, identity',
   ]) {
     const connection = await connectRaw(app.url);
-    connection.send(`POST /plain HTTP/1.1\r\nHost: h\r\n${headers}\r\n\r\n0\r\n\r\n`);
+    connection.send(`POST /plain HTTP/1.1\r\nHost: localhost\r\n${headers}\r\n\r\n0\r\n\r\n`);
     assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 400 /, headers);
   }
   assert.equal(upstream.requests.length, 0);
@@ -134,7 +134,7 @@ test('returns 403 for a request with more than one Host, also on a route for eve
   const { app, upstream } = await startPlainGateway(t);
   for (const target of ['/plain', 'http://h/plain']) {
     const connection = await connectRaw(app.url);
-    connection.send(`GET ${target} HTTP/1.1\r\nHost: h\r\nHost: h\r\nConnection: close\r\n\r\n`);
+    connection.send(`GET ${target} HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
     assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 403 /, target);
   }
   assert.equal(upstream.requests.length, 0);
@@ -153,10 +153,12 @@ test('returns 403 for a Host that is not a host and port, also on a route for ev
 });
 
 test('forwards a request with an unusual but valid Host on a route for every host', async (t) => {
-  const { app } = await startPlainGateway(t);
+  const { app, authorization } = await startGateway(t);
   for (const host of ['', ':80', 'h:', 'my_service:8080', '[::1]:80', '%2Ftmp%2Fsocket', "a~!$&'()*+;=b", 'H.']) {
     const connection = await connectRaw(app.url);
-    connection.send(`GET /plain HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+    connection.send(
+      `GET /github HTTP/1.1\r\nHost: ${host}\r\nAuthorization: ${authorization}\r\nConnection: close\r\n\r\n`,
+    );
     assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 200 /, host);
   }
 });
@@ -164,7 +166,7 @@ test('forwards a request with an unusual but valid Host on a route for every hos
 test('serves other callers while some send their headers slowly', async (t) => {
   const { app } = await startPlainGateway(t);
   const slow = await Promise.all(Array.from({ length: 50 }, () => connectRaw(app.url)));
-  for (const connection of slow) connection.send('POST /plain HTTP/1.1\r\nHost: h\r\nX-Slow: ');
+  for (const connection of slow) connection.send('POST /plain HTTP/1.1\r\nHost: localhost\r\nX-Slow: ');
   assert.equal((await soon('an ordinary request', call(`${app.url}/plain`))).status, 200);
   for (const connection of slow) connection.socket.destroy();
 });
@@ -173,12 +175,12 @@ test('forwards a request with an unknown expectation, without the expectation', 
   const { app, upstream } = await startPlainGateway(t);
   const connection = await connectRaw(app.url);
   connection.send(
-    'POST /plain/x HTTP/1.1\r\nHost: h\r\nExpect: foo\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello',
+    'POST /plain/x HTTP/1.1\r\nHost: localhost\r\nExpect: foo\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello',
   );
   const all = await soon('the response', connection.closed());
   assert.match(all, /^HTTP\/1\.1 200 [\s\S]*"url":"\/mcp\/x"[\s\S]*"body":"hello"/);
   assert.equal(upstream.requests[0]?.headers.expect, undefined);
   const unrouted = await connectRaw(app.url);
-  unrouted.send('GET /nowhere HTTP/1.1\r\nHost: h\r\nExpect: foo\r\nConnection: close\r\n\r\n');
+  unrouted.send('GET /nowhere HTTP/1.1\r\nHost: localhost\r\nExpect: foo\r\nConnection: close\r\n\r\n');
   assert.match(await soon('the refusal', unrouted.closed()), /^HTTP\/1\.1 403 [\s\S]*ERR_ROUTE_NOT_FOUND/);
 });

@@ -46,7 +46,7 @@ test('serves a handshake of HTTP/1.0 as an ordinary request', async (t) => {
   const { app, upstream, authorization } = await startGateway(t);
   const connection = await connectRaw(app.url);
   const upgrade = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n';
-  connection.send(`GET /github HTTP/1.0\r\nHost: h\r\nAuthorization: ${authorization}\r\n${upgrade}\r\n`);
+  connection.send(`GET /github HTTP/1.0\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n${upgrade}\r\n`);
   assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 200 /);
   assert.equal(upstream.requests[0]?.headers.upgrade, undefined);
 });
@@ -93,10 +93,10 @@ test('returns 401 to a handshake without a token', async (t) => {
   const { app, backend } = await startWebSockets(t);
   const connection = await connectRaw(app.url);
   connection.send(
-    'GET /github HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\nSec-WebSocket-Version: 13\r\n\r\n',
+    'GET /github HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\nSec-WebSocket-Version: 13\r\n\r\n',
   );
   const all = await soon('the response', connection.closed());
-  assert.match(all, /^HTTP\/1\.1 401 Unauthorized\r\n/);
+  assert.match(all, /^HTTP\/1\.1 401 Unauthorized \(ERR_SUBJECT_TOKEN_MISSING\)\r\n/);
   assert.match(all, /ERR_SUBJECT_TOKEN_MISSING/);
   assert.equal(backend.handshakes.length, 0);
 });
@@ -119,7 +119,7 @@ test('relays a refusal of the handshake, and closes the connection', async (t) =
     `HTTP/1.1 403 No\r\nX-Why: because\r\nTransfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
   const connection = await connectRaw(app.url);
   connection.send(
-    `GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
+    `GET /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
   );
   const all = await soon('the response', connection.closed());
   assert.match(all, /^HTTP\/1\.1 403 /);
@@ -151,7 +151,7 @@ test('returns 502 when the backend switches to another protocol', async (t) => {
   backend.refusal = () => 'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\nbytes';
   const connection = await connectRaw(app.url);
   connection.send(
-    `GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
+    `GET /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
   );
   const all = await soon('the response', connection.closed());
   assert.match(all, /^HTTP\/1\.1 502 [\s\S]*ERR_UPSTREAM_UNREACHABLE/);
@@ -169,7 +169,7 @@ test('closes either side when the other side closes', async (t) => {
   const { app, authorization, backend: other } = await startWebSockets(t);
   const connection = await connectRaw(app.url);
   connection.send(
-    `GET /github HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\n\r\n`,
+    `GET /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\n\r\n`,
   );
   await connection.until('101 Switching');
   connection.socket.resetAndDestroy();
@@ -199,7 +199,7 @@ test('ignores an upgrade to another protocol, serves the request, and keeps the 
   ];
   for (const [index, offer] of offers.entries()) {
     connection.send(
-      `POST /github/${index} HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\n${offer}\r\nX-Latin: \xe4\r\nContent-Length: 5\r\n\r\nhel`,
+      `POST /github/${index} HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n${offer}\r\nX-Latin: \xe4\r\nContent-Length: 5\r\n\r\nhel`,
     );
     connection.send('lo');
     await soon('the response', connection.until(new RegExp(`"url":"/${index}".*"body":"hello"`)));
@@ -222,7 +222,7 @@ test('adds no listeners for requests that offer h2c', async (t) => {
   const connection = await connectRaw(app.url);
   for (let i = 0; i < 20; i += 1) {
     connection.send(
-      `GET /github/${i} HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n`,
+      `GET /github/${i} HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n`,
     );
     await soon('the response', connection.until(`"url":"/${i}"`));
   }
@@ -240,7 +240,7 @@ test('keeps a pipelined handshake out of the response to an earlier request', as
     routes: [...config.routes, { ...config.routes[0], name: 'slow', match: { path: '/slow' }, upstream: upstream.url }],
   });
   const connection = await connectRaw(app.url);
-  const head = `HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}`;
+  const head = `HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}`;
   connection.send(`GET /slow ${head}\r\n\r\n`);
   await eventually('the first request is in flight', () => upstream.requests.length === 1);
   connection.send(`GET /github ${head}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`);

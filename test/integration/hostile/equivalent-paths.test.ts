@@ -9,19 +9,19 @@ const DELETING = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', p
 test('never routes another spelling of a path to a route with a weaker scope', async (t) => {
   const { app, upstream, authorization, authorizationServer, config } = await startGateway(t);
   const [github] = config.routes;
-  const match = { host: 'h', path: '/mcp' };
+  const match = { host: 'localhost', path: '/mcp' };
   app.reloadTo({
     ...config,
     routes: [
       { ...github, name: 'strict', match: { ...match, mcp_name: 'delete_*' }, scope: 'delete' },
       { ...github, name: 'plain', match, scope: 'read' },
-      { ...github, name: 'rest', match: { host: 'h', path: '/' }, upstream: upstream.url, scope: 'other' },
+      { ...github, name: 'rest', match: { host: 'localhost', path: '/' }, upstream: upstream.url, scope: 'other' },
     ],
   });
   const post = async (path: string) => {
     const connection = await connectRaw(app.url);
     connection.send(
-      `POST ${path} HTTP/1.1\r\nHost: h\r\nAuthorization: ${authorization}\r\nContent-Length: ${DELETING.length}\r\nConnection: close\r\n\r\n${DELETING}`,
+      `POST ${path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\nContent-Length: ${DELETING.length}\r\nConnection: close\r\n\r\n${DELETING}`,
     );
     return soon(path, connection.closed());
   };

@@ -46,7 +46,10 @@ test('replaces an invalid request id of a caller, and logs valid JSON', async (t
   for (const id of ['a b', 'a"b', 'a\tb', 'ä', '<x>', '{"a":1}', 'a,b', '']) {
     const connection = await connectRaw(app.url);
     connection.send(
-      Buffer.from(`GET /plain HTTP/1.1\r\nHost: h\r\nX-Request-Id: ${id}\r\nConnection: close\r\n\r\n`, 'latin1'),
+      Buffer.from(
+        `GET /plain HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: ${id}\r\nConnection: close\r\n\r\n`,
+        'latin1',
+      ),
     );
     await soon('the response', connection.closed());
     assert.match(String(upstream.requests.at(-1)?.headers['x-request-id']), generated, id);
@@ -98,7 +101,7 @@ test('forwards unusual header values without splitting them', async (t) => {
   const connection = await connectRaw(app.url);
   const values = ['a\tb', '"', ' \t x', '\xff\xfe', 'x'.repeat(8000)];
   const lines = values.map((value, index) => `X-V${index}: ${value}\r\nMcp-Session-Id: ${value}\r\n`).join('');
-  connection.send(Buffer.from(`GET /plain HTTP/1.1\r\nHost: h\r\n${lines}Connection: close\r\n\r\n`, 'latin1'));
+  connection.send(Buffer.from(`GET /plain HTTP/1.1\r\nHost: localhost\r\n${lines}Connection: close\r\n\r\n`, 'latin1'));
   assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 200 /);
   for (const [index, value] of values.entries()) {
     assert.equal(upstream.requests[0]?.headers[`x-v${index}`], value.trim());
@@ -113,7 +116,7 @@ test('forwards thousands of headers or refuses the request, but never drops one 
   const many = Array.from({ length: 3000 }, () => 'a:b\r\n').join('');
   const first = await connectRaw(app.url);
   first.send(
-    `POST /plain HTTP/1.1\r\nHost: h\r\n${many}X-Last: 1\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello`,
+    `POST /plain HTTP/1.1\r\nHost: localhost\r\n${many}X-Last: 1\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello`,
   );
   assert.match(await soon('the response', first.closed()), /^HTTP\/1\.1 200 /);
   const seen = upstream.received[0] ?? '';
@@ -121,7 +124,7 @@ test('forwards thousands of headers or refuses the request, but never drops one 
   assert.match(seen, /X-Last: 1[\s\S]*hello$/);
   const second = await connectRaw(app.url);
   second.send(
-    `GET /plain HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer first-of-two\r\n${many}Authorization: Bearer second-of-two\r\nConnection: close\r\n\r\n`,
+    `GET /plain HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer first-of-two\r\n${many}Authorization: Bearer second-of-two\r\nConnection: close\r\n\r\n`,
   );
   assert.match(await soon('the response', second.closed()), /^HTTP\/1\.1 401 /);
   assert.equal(upstream.received.length, 1);

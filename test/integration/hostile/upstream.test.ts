@@ -43,7 +43,7 @@ async function relayed(t: TestContext, bytes: string, afterwards: 'keep' | 'end'
     if (afterwards === 'end') socket.end();
   });
   const connection = await connectRaw(app.url);
-  connection.send('GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n');
+  connection.send('GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
   return soon('the response', connection.closed());
 }
 

@@ -13,7 +13,10 @@ test('refuses every framing that is refused from the agent, and sends nothing to
   for (const [flaw, bytes] of REFUSED_FRAMINGS) {
     const connection = await connectRaw(gateway.url);
     connection.send(
-      Buffer.from(bytes.replaceAll('Host: h\r\n', `Host: h\r\nAuthorization: Bearer ${token}\r\n`), 'latin1'),
+      Buffer.from(
+        bytes.replaceAll('Host: localhost\r\n', `Host: localhost\r\nAuthorization: Bearer ${token}\r\n`),
+        'latin1',
+      ),
     );
     const text = await soon(flaw, connection.closed());
     assert.match(text, /^HTTP\/1\.1 400 /, flaw);
@@ -26,21 +29,21 @@ test('refuses other codings, a second Host, TRACE, dot segments, old versions an
   const gateway = await startInboundGateway(t, { inbound: { open: ['/healthz', '/public/*'] } });
   const authorization = `Authorization: Bearer ${await gateway.mint()}\r\n`;
   const refused: [status: string, head: string][] = [
-    ['403', `POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n`],
-    ['403', `GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n`],
-    ['403', `GET /healthz HTTP/1.1\r\nHost: h\r\nHost: other\r\n`],
-    ['403', `GET http://h/ HTTP/1.1\r\nHost: h\r\nHost: h\r\n`],
-    ['403', `GET http://a@h/ HTTP/1.1\r\nHost: h\r\n`],
-    ['403', `GET http://a%zz/healthz HTTP/1.1\r\nHost: h\r\n`],
-    ['403', `GET / HTTP/1.1\r\nHost: h\r\n${'X: 1\r\n'.repeat(100)}`],
-    ['403', `TRACE / HTTP/1.1\r\nHost: h\r\n`],
-    ['403', `TRACE /healthz HTTP/1.1\r\nHost: h\r\n`],
-    ['403', `GET /public/../private HTTP/1.1\r\nHost: h\r\n`],
-    ['403', `GET /public/%2e%2e/private HTTP/1.1\r\nHost: h\r\n`],
-    ['403', `GET http://h/public/../private HTTP/1.1\r\nHost: h\r\n`],
+    ['403', `POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n`],
+    ['403', `GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n`],
+    ['403', `GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: other\r\n`],
+    ['403', `GET http://h/ HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n`],
+    ['403', `GET http://a@h/ HTTP/1.1\r\nHost: localhost\r\n`],
+    ['403', `GET http://a%zz/healthz HTTP/1.1\r\nHost: localhost\r\n`],
+    ['403', `GET / HTTP/1.1\r\nHost: localhost\r\n${'X: 1\r\n'.repeat(100)}`],
+    ['403', `TRACE / HTTP/1.1\r\nHost: localhost\r\n`],
+    ['403', `TRACE /healthz HTTP/1.1\r\nHost: localhost\r\n`],
+    ['403', `GET /public/../private HTTP/1.1\r\nHost: localhost\r\n`],
+    ['403', `GET /public/%2e%2e/private HTTP/1.1\r\nHost: localhost\r\n`],
+    ['403', `GET http://h/public/../private HTTP/1.1\r\nHost: localhost\r\n`],
     ['400', `GET / HTTP/1.1\r\n`],
     ['400', `PRI * HTTP/2.0\r\n`],
-    ['431', `GET / HTTP/1.1\r\nHost: h\r\nX: ${'x'.repeat(40_000)}\r\n`],
+    ['431', `GET / HTTP/1.1\r\nHost: localhost\r\nX: ${'x'.repeat(40_000)}\r\n`],
   ];
   for (const [status, head] of refused) {
     const connection = await connectRaw(gateway.url);
@@ -56,7 +59,7 @@ test('refuses other codings, a second Host, TRACE, dot segments, old versions an
 
 test('responds to pipelined requests in order, and forwards absolute-form as it is, and Expect: 100-continue with its body', async (t) => {
   const gateway = await startInboundGateway(t);
-  const head = `Host: h\r\nAuthorization: Bearer ${await gateway.mint()}\r\n`;
+  const head = `Host: localhost\r\nAuthorization: Bearer ${await gateway.mint()}\r\n`;
   const connection = await connectRaw(gateway.url);
   const last = `POST /3 HTTP/1.1\r\n${head}Expect: 100-continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\n`;
   connection.send(`GET /1 HTTP/1.1\r\n${head}\r\nGET http://agent.example/2 HTTP/1.1\r\n${head}\r\n${last}`);
@@ -69,9 +72,9 @@ test('responds to pipelined requests in order, and forwards absolute-form as it 
   const arrived = gateway.agent.requests.toSorted((one, other) => String(one.url).localeCompare(String(other.url)));
   const seen = arrived.map(({ url, headers }) => [url, headers.host]);
   assert.deepEqual(seen, [
-    ['/1', 'h'],
+    ['/1', 'localhost'],
     ['/2', 'agent.example'],
-    ['/3', 'h'],
+    ['/3', 'localhost'],
   ]);
   assert.equal((await arrived[2]?.body())?.toString(), 'hi');
 });
