@@ -169,7 +169,7 @@ await build({
   define: { 'import.meta.url': 'bundleUrl' },
   banner: { js: `${MODULE_BEGINS}const bundleUrl = require('node:url').pathToFileURL(__filename).href;` },
   footer: { js: MODULE_ENDS },
-  // Fastify needs these only for routes with a schema and for `inject`. cambist uses neither: see src/listeners/no-schemas.ts.
+  // Fastify needs these only for routes with a schema and for `inject`. cambist uses neither: see src/listeners/listen.ts.
   external: ['@fastify/ajv-compiler', '@fastify/fast-json-stringify-compiler', 'light-my-request'],
   plugins: [parserAsOne, undiciInParts, packagesApart, withoutUnusedParts, fastifyTlsLate],
 });

@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import { isLocalSender } from '../config/loopback.ts';
 import { isForeignName, isPublicName } from '../config/plain-http.ts';
-import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
+import { NO_SCHEMAS } from '../listeners/listen.ts';
 import type { Exposition } from '../observability/exposition.ts';
 import type { LogLevelControl } from '../observability/log-level.ts';
 import type { Readiness } from '../observability/readiness.ts';

@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders, IncomingMessage, Server } from 'node:http';
-import { displaceConnections } from '../listeners/displace-connections.ts';
+import { displaceConnections } from '../listeners/limit-connections.ts';
 import type { Logger } from '../observability/logger.ts';
 
 /** More than the API servers of a cluster open at once. About 60 KiB each. */

@@ -1,6 +1,6 @@
 import type { Server } from 'node:https';
 import fastify, { type FastifyError, type FastifyInstance, type RawServerDefault } from 'fastify';
-import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
+import { NO_SCHEMAS } from '../listeners/listen.ts';
 import type { Logger } from '../observability/logger.ts';
 import { InvalidReview, type ReviewResult } from './admission.ts';
 import type { Json } from './json.ts';

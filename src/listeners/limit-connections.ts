@@ -1,13 +1,12 @@
 import type { Server as HttpServer } from 'node:http';
 import type { Server, Socket } from 'node:net';
-import { createDropCount } from './drop-count.ts';
 import { idleConnections, incompleteConnections } from './idle-connection.ts';
 
 export interface ConnectionLimit {
   readonly counts: { readonly open: number; readonly dropped: number };
 }
 
-export interface ConnectionLimitOptions {
+interface ConnectionLimitOptions {
   /** Returns the limit of the active config. */
   readonly max: () => number;
   /** Reads the requests of the connections. */
@@ -28,8 +27,8 @@ const PAUSE_MS = 0.01;
  * them that has received nothing since. The next look follows when none of them is left.
  */
 export function limitConnections(server: Server, { max, http, onDropped }: ConnectionLimitOptions): ConnectionLimit {
-  const drops = createDropCount(onDropped);
   const open = new Set<Socket>();
+  const { counts, countDrop } = countConnections(open, onDropped);
   /**
    * The connections that the last look found idle or incomplete, and the bytes that each had received. A new one has received
    * none.
@@ -70,7 +69,7 @@ export function limitConnections(server: Server, { max, http, onDropped }: Conne
   function drop(socket: Socket): void {
     forget(socket);
     socket.destroy();
-    drops.add();
+    countDrop();
   }
 
   server.on('connection', (socket) => {
@@ -85,14 +84,82 @@ export function limitConnections(server: Server, { max, http, onDropped }: Conne
     seenIdle.set(socket, 0);
     socket.once('close', () => forget(socket));
   });
-  return {
-    counts: {
-      get open() {
-        return open.size;
-      },
-      get dropped() {
-        return drops.dropped;
-      },
+  return { counts };
+}
+
+/**
+ * Bounds the connections of a server whose requests are short. A new connection takes the place of the oldest one, so that
+ * clients which send nothing cannot keep others out. Connections whose request is complete go last, up to half of all.
+ * @param onDropped called at most every ten seconds, with the number of connections dropped since the last call
+ */
+export function displaceConnections(
+  server: HttpServer,
+  max: number,
+  onDropped: (count: number) => void,
+): ConnectionLimit {
+  /** The oldest first. */
+  const open = new Set<Socket>();
+  /** The connections whose request is complete and whose response is not, in the order of their requests. */
+  const busy = new Set<Socket>();
+  const { counts, countDrop } = countConnections(open, onDropped);
+
+  function drop(socket: Socket): void {
+    open.delete(socket);
+    busy.delete(socket);
+    socket.destroy();
+    countDrop();
+  }
+
+  /** More busy connections than half would push out new clients before these can send a request. */
+  function nextToDrop(): Socket | undefined {
+    const [oldestBusy] = busy;
+    return busy.size > max / 2 ? oldestBusy : [...open].find((socket) => !busy.has(socket));
+  }
+
+  server.on('connection', (socket) => {
+    open.add(socket);
+    socket.once('close', () => open.delete(socket));
+    if (open.size > max) drop(nextToDrop() ?? socket);
+  });
+  /** With TLS, the socket of a request is another object than that of its connection, and has the same peer. */
+  function connectionOf(socket: Socket): Socket | undefined {
+    if (open.has(socket)) return socket;
+    const { remoteAddress, remotePort } = socket;
+    return [...open].find((one) => one.remotePort === remotePort && one.remoteAddress === remoteAddress);
+  }
+
+  server.on('request', (request, response) => {
+    const socket = connectionOf(request.socket);
+    if (socket === undefined) return;
+    request.once('end', () => open.has(socket) && busy.add(socket));
+    response.once('close', () => busy.delete(socket));
+  });
+  return { counts };
+}
+
+/** Shortest interval between two log lines about dropped connections. */
+const LOG_INTERVAL_MS = 10_000;
+
+/** Counts the connections of a listener, and reports those that it drops. */
+function countConnections(open: ReadonlySet<Socket>, onDropped: (count: number) => void) {
+  let dropped = 0;
+  let reported = 0;
+  let nextReportMs = 0;
+  const counts = {
+    get open() {
+      return open.size;
+    },
+    get dropped() {
+      return dropped;
     },
   };
+  function countDrop(): void {
+    dropped += 1;
+    const nowMs = performance.now();
+    if (nowMs < nextReportMs) return;
+    nextReportMs = nowMs + LOG_INTERVAL_MS;
+    onDropped(dropped - reported);
+    reported = dropped;
+  }
+  return { counts, countDrop };
 }

@@ -4,11 +4,11 @@ import type { Config } from '../config/config.ts';
 import { errorCode } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 
-/** Of all files: a quarter for other listeners, servers and files. Half of the rest is for upstreams. */
+/** Shares of all open files. The others are for upstreams (as many as for callers), servers and files. */
 const SHARE_OF_CALLERS = 3 / 8;
 const SHARE_OF_OTHERS = 1 / 8;
 
-/** How many files this process may open, connections included. Infinity on systems without `/proc`. Node has raised it. */
+/** Returns how many files this process may open, connections included: Infinity on systems without `/proc`. Node has raised it. */
 export function openFiles(): number {
   try {
     const limit = /^Max open files +(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];

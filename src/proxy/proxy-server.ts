@@ -1,7 +1,6 @@
 import fastify, { type FastifyInstance } from 'fastify';
-import { createIdleCloser } from '../listeners/close-idle.ts';
-import { KEEP_ALIVE_PROBES } from '../listeners/listen.ts';
-import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
+import { createIdleCloser } from '../listeners/idle-connection.ts';
+import { KEEP_ALIVE_PROBES, NO_SCHEMAS } from '../listeners/listen.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { Reach } from '../transport/dispatchers.ts';
 import type { ActiveConfig } from './active-config.ts';

@@ -1,7 +1,7 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Transmitter } from '../config/signals.ts';
-import { NO_SCHEMAS } from '../listeners/no-schemas.ts';
+import { NO_SCHEMAS } from '../listeners/listen.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { InvalidSignal } from './events.ts';
 import type { IsShared } from './publisher.ts';

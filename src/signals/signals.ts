@@ -1,6 +1,6 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Signals, Transmitter } from '../config/signals.ts';
-import { displaceConnections } from '../listeners/displace-connections.ts';
+import { displaceConnections } from '../listeners/limit-connections.ts';
 import { openListener } from '../listeners/listen.ts';
 import { logAcceptErrors, withinOpenFiles } from '../listeners/open-files.ts';
 import type { Logger } from '../observability/logger.ts';
