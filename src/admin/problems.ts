@@ -1,4 +1,4 @@
-import type { AuditCounts } from '../observability/audit-counts.ts';
+import type { AuditCounts } from '../observability/counts.ts';
 import { fixOf } from '../observability/recent-failures.ts';
 import { allErrors, answered } from '../observability/response-classes.ts';
 import type { ReplicaStatus } from '../signals/replicas.ts';

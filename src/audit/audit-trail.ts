@@ -1,17 +1,14 @@
 import type { Audit } from '../config/audit.ts';
 import { CambistError } from '../errors.ts';
-import type { AuditCounts } from '../observability/audit-counts.ts';
+import type { AuditCounts } from '../observability/counts.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ExchangeOutcome } from '../observability/token-observer.ts';
 import type { RequestAudit } from '../proxy/request-audit.ts';
-import { createFileSink } from './file-sink.ts';
-import { createPseudonyms } from './pseudonyms.ts';
+import { exchangeRecord, requestRecord } from './audit-records.ts';
 import { createRecordQueue, MAX_PENDING_LENGTH } from './record-queue.ts';
 import type { AuditRecord } from './record-schema.ts';
-import { exchangeRecord, requestRecord } from './records.ts';
-import type { RecordSink } from './sink.ts';
-import { createSocketSink } from './socket-sink.ts';
-import { createStdoutSink } from './stdout-sink.ts';
+import { createPseudonyms } from './recorded-claims.ts';
+import { createFileSink, createSocketSink, createStdoutSink, type RecordSink } from './sinks.ts';
 import { createTokenFacts } from './token-facts.ts';
 
 /** The audit trail: a record for each request and each exchange. */
@@ -31,7 +28,7 @@ export interface AuditTrail extends RequestAudit {
   close(hurry: AbortSignal | undefined): Promise<void>;
 }
 
-/** How long the last records may take. */
+/** Longest wait for the last records. */
 const CLOSE_MS = 5000;
 
 /** @throws {Error} where the SDK of OpenTelemetry cannot be loaded */

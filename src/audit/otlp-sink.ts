@@ -2,13 +2,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { OTLPLogExporter } from '@opentelemetry/exporter-logs-otlp-proto';
 import { telemetryResource } from '../observability/telemetry-resource.ts';
 import type { AuditRecord } from './record-schema.ts';
-import type { RecordSink } from './sink.ts';
+import type { RecordSink } from './sinks.ts';
 
 type LogRecord = Parameters<OTLPLogExporter['export']>[0][number];
 
 /** `SeverityNumber.INFO` of OpenTelemetry's data model of logs. */
 const INFO = 9;
-/** How long the exporter may take to stop. */
+/** Longest wait for the exporter to stop. */
 const CLOSE_MS = 1000;
 
 /**

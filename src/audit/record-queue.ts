@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { RecordSink } from './sink.ts';
+import type { RecordSink } from './sinks.ts';
 
 /** The records on their way to the destination. */
 interface RecordQueue {

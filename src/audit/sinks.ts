@@ -1,18 +1,19 @@
 import { closeSync, constants, fstatSync, openSync, statSync, writeSync } from 'node:fs';
-import type { RecordSink } from './sink.ts';
+import { connect, type Socket } from 'node:net';
+import type { Logger } from '../observability/logger.ts';
 
 /** The folder decides who reads the file beyond its owner and group. */
 const FILE_MODE = 0o640;
 /** Without O_NONBLOCK, opening a named pipe blocks the process until a reader comes. Windows has no such flag. */
 const OPEN_FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | (constants.O_NONBLOCK ?? 0);
 const EMPTY = Buffer.alloc(0);
-/** How often the path is checked for another file. */
+/** Interval at which the path is checked for another file. */
 const CHECK_INTERVAL_MS = 1000;
 
 /**
- * Appends to a file that another program may rotate: it opens the path again after `reopen`, and when the path
- * names another file or no file. Truncation works as well, because every write goes to the end of the file. Writes are synchronous: one in flight
- * when the process is killed would be lost.
+ * Appends to a file that another program may rotate: it opens the path again after `reopen`, and when the path names another file
+ * or no file. Truncation works as well, because every write goes to the end of the file. Writes are synchronous: one in flight when
+ * the process is killed would be lost.
  *
  * A full disk may have room for a part of a record. If an operator then deletes or truncates the file, that part is written again:
  * the rest alone would be a broken line.
@@ -86,7 +87,7 @@ function lastLine(bytes: Buffer): Buffer {
   return bytes.subarray(bytes.lastIndexOf('\n') + 1);
 }
 
-/** Whether the file was deleted or truncated. */
+/** Tells whether the file was deleted or truncated. */
 function isEmptied(fd: number): boolean {
   const file = fstatSync(fd);
   return file.isFile() && (file.nlink === 0 || file.size === 0);
@@ -96,4 +97,119 @@ function isAt(path: string, fd: number): boolean {
   const there = statSync(path, { throwIfNoEntry: false, bigint: true });
   const open = fstatSync(fd, { bigint: true });
   return there?.ino === open.ino && there.dev === open.dev;
+}
+
+/** Takes records to their destination. */
+export interface RecordSink {
+  /**
+   * Opens the destination, so that a problem shows before the first record. Harmless where it is open.
+   * @throws {Error} where it cannot be opened
+   */
+  open(): Promise<void>;
+  /**
+   * Writes complete lines.
+   * @returns the number of bytes that the destination has taken. Fewer than all: it is slow, and takes the rest later
+   * @throws {Error} where it took nothing more
+   */
+  send(lines: Buffer): number | Promise<number>;
+  /** `send` returns without waiting, so a record can be on its way before its response is. */
+  readonly isSynchronous: boolean;
+  /** Opens the destination again before the next record, because it may have been rotated. */
+  reopen(): void;
+  close(): Promise<void>;
+}
+
+const CONNECT_TIMEOUT_MS = 5000;
+/** A reader that takes nothing for this long is treated as gone. */
+const SEND_TIMEOUT_MS = 10_000;
+
+/**
+ * Sends records to a Unix socket, as a stream of lines. It connects when it has a record, and again after the reader has closed
+ * the connection. Records whose sending failed are sent again as a whole, so a reader may see some of them twice.
+ */
+export function createSocketSink(path: string): RecordSink {
+  let socket: Socket | undefined;
+  let connecting: Promise<Socket> | undefined;
+
+  function connected(): Promise<Socket> {
+    if (socket !== undefined && !socket.destroyed && socket.writable) return Promise.resolve(socket);
+    connecting ??= open().finally(() => {
+      connecting = undefined;
+    });
+    return connecting;
+  }
+
+  async function open(): Promise<Socket> {
+    const next = connect({ path });
+    // Nothing is expected from the reader. Reading shows when it closes the connection.
+    next.resume();
+    next.on('error', () => {});
+    next.on('end', () => next.destroy());
+    next.unref();
+    await within(CONNECT_TIMEOUT_MS, next, 'the socket accepted no connection in time', (done) => {
+      next.once('connect', () => done());
+    });
+    socket = next;
+    return next;
+  }
+
+  return {
+    isSynchronous: false,
+    async open() {
+      await connected();
+    },
+    async send(lines) {
+      const reader = await connected();
+      await within(SEND_TIMEOUT_MS, reader, 'the reader took no record in time', (done) => {
+        reader.write(lines, (error) => done(error ?? undefined));
+      });
+      return lines.length;
+    },
+    // The reader decides when its socket is another one.
+    reopen() {},
+    async close() {
+      socket?.destroy();
+    },
+  };
+}
+
+/** Waits for a step of a socket. Closes the socket where it fails or takes too long. */
+function within(
+  timeoutMs: number,
+  socket: Socket,
+  tooLate: string,
+  begin: (done: (error?: Error) => void) => void,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const settle = (error?: Error): void => {
+      clearTimeout(timer);
+      socket.off('error', settle);
+      socket.off('close', onClose);
+      if (error === undefined) {
+        resolve();
+        return;
+      }
+      socket.destroy();
+      reject(error);
+    };
+    const onClose = (): void => settle(new Error('the reader closed the connection'));
+    const timer = setTimeout(() => settle(new Error(tooLate)), timeoutMs);
+    socket.once('error', settle);
+    socket.once('close', onClose);
+    begin(settle);
+  });
+}
+
+/**
+ * Writes records to standard output, between the lines of the log. Both use one output, because two writers to a pipe would tear
+ * each other's lines.
+ */
+export function createStdoutSink(logger: Logger): RecordSink {
+  return {
+    isSynchronous: true,
+    async open() {},
+    send: (lines) => (logger.offer(lines.toString()) ? lines.length : 0),
+    reopen() {},
+    async close() {},
+  };
 }

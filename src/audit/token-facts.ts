@@ -4,13 +4,12 @@ import { grantedBy } from '../tokens/audience.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import { claimsOf, type Subject } from '../tokens/subject.ts';
 import { bareToken, readClaims } from '../tokens/token-text.ts';
-import { type ActorClaims, boundedText, pickActors, pickClaims } from './claims.ts';
-import type { Pseudonyms } from './pseudonyms.ts';
 import type { Identity, IssuedTokenRecord } from './record-schema.ts';
+import { type ActorClaims, boundedText, type Pseudonyms, pickActors, pickClaims } from './recorded-claims.ts';
 
 /** The facts about a subject token. */
 interface SubjectFacts {
-  /** Undefined for an opaque token. */
+  /** An opaque token has no claims. */
   readonly claims: ActorClaims | undefined;
   readonly actors: ActorClaims | undefined;
 }
@@ -40,7 +39,7 @@ const MAX_SUBJECTS = 10_000;
 
 export function createTokenFacts(names: readonly string[], { pseudonymize }: Pseudonyms): TokenFacts {
   const subjects = new LRUCache<string, SubjectFacts>({ max: MAX_SUBJECTS });
-  /** By the claims of an introspection, because the next one may state others. */
+  /** The key is the claims of an introspection, because the next one may state others. */
   let introspections = new WeakMap<object, SubjectFacts>();
   let issued = new WeakMap<IssuedToken, IssuedFacts>();
 

@@ -68,7 +68,7 @@ interface TunnelCounts {
   open: number;
 }
 
-export interface Reloads {
+interface Reloads {
   readonly results: Tally<ReloadResult>;
   /** Epoch milliseconds when the active config was loaded. */
   loadedAtMs: number;
@@ -233,4 +233,13 @@ function entry<Value>(map: Map<string, Value>, key: string, create: (key: string
     map.set(key, value);
   }
   return value;
+}
+
+/** The state of the audit trail, as metrics show it. */
+export interface AuditCounts {
+  /** Records that the destination took. */
+  readonly written: number;
+  /** Records that were dropped. */
+  readonly dropped: number;
+  readonly writable: boolean;
 }

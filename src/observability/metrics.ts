@@ -1,7 +1,6 @@
 import type { Config } from '../config/config.ts';
-import type { AuditCounts } from './audit-counts.ts';
 import { countOf } from './counters.ts';
-import type { Counts } from './counts.ts';
+import type { AuditCounts, Counts } from './counts.ts';
 import { OF_SIGNALS, UNMATCHED } from './expected.ts';
 import { createExposition, type Exposition } from './exposition.ts';
 import { counter, gauge, histogram, type MetricFamily, sample, samplesOf } from './metric-families.ts';

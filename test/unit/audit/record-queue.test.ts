@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createRecordQueue, type QueueOptions } from '../../../src/audit/record-queue.ts';
-import type { RecordSink } from '../../../src/audit/sink.ts';
+import type { RecordSink } from '../../../src/audit/sinks.ts';
 import { eventually } from '../../harness/eventually.ts';
 
 /** A destination that takes what `take` says. */

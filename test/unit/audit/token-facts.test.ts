@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { Pseudonyms } from '../../../src/audit/pseudonyms.ts';
+import type { Pseudonyms } from '../../../src/audit/recorded-claims.ts';
 import { createTokenFacts, witnesses } from '../../../src/audit/token-facts.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
 import type { IssuedToken } from '../../../src/tokens/issued-token.ts';

@@ -1,6 +1,10 @@
+import { createHmac } from 'node:crypto';
+import type { Audit } from '../config/audit.ts';
 import { shortened } from '../observability/shortened.ts';
 import type { TokenClaims } from '../observability/token-observer.ts';
 import { hidesToken } from '../secrets/like-a-token.ts';
+import { readPseudonymKey } from '../secrets/pseudonym-key.ts';
+import type { Secret } from '../secrets/secret.ts';
 
 /** A claim as a record has it. */
 type ClaimValue = string | number | boolean | readonly (string | number | boolean)[] | ActorClaims;
@@ -11,7 +15,7 @@ export interface ActorClaims {
 }
 
 /** Replaces the value of a claim by its pseudonym, if it has one. Undefined until the key for it is read. */
-export type Pseudonymize = (claim: string, value: string) => string | undefined;
+type Pseudonymize = (claim: string, value: string) => string | undefined;
 
 /** Issuers write what they like into claims, and records must stay short. */
 const MAX_TEXT_LENGTH = 256;
@@ -81,4 +85,40 @@ function scalar(name: string, value: unknown, pseudonymize: Pseudonymize): strin
 export function boundedText(text: string): string | undefined {
   if (hidesToken(text)) return undefined;
   return text.length <= MAX_TEXT_LENGTH ? text : `${shortened(text, MAX_TEXT_LENGTH)}…`;
+}
+
+/** Replaces claims by an HMAC of their values. */
+export interface Pseudonyms {
+  readonly pseudonymize: Pseudonymize;
+  /** False until the key is read. Claims that need it are left out until then. */
+  readonly isReady: boolean;
+  /**
+   * Reads the key. An unreadable key leaves the previous one in use.
+   * @returns whether the key has changed
+   * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE
+   */
+  readKey(): Promise<boolean>;
+}
+
+/** @param config undefined: every claim is recorded as it is */
+export function createPseudonyms(config: Audit['pseudonymize']): Pseudonyms {
+  const claims = new Set(config?.claims);
+  let key: Secret | undefined;
+
+  return {
+    pseudonymize(claim, value) {
+      if (!claims.has(claim)) return value;
+      return key && `hmac:${createHmac('sha256', key.reveal()).update(value).digest('base64url')}`;
+    },
+    get isReady() {
+      return config === undefined || key !== undefined;
+    },
+    async readKey() {
+      if (config === undefined) return false;
+      const read = await readPseudonymKey(config.key);
+      const hasChanged = read.reveal() !== key?.reveal();
+      key = read;
+      return hasChanged;
+    },
+  };
 }
