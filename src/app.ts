@@ -3,7 +3,7 @@ import { createAdminListener } from './admin/admin-listener.ts';
 import { systemClock } from './clock/clock.ts';
 import type { Config } from './config/config.ts';
 import { restartKeys } from './config/restart-keys.ts';
-import type { InterceptListeners } from './intercept/listeners.ts';
+import type { InterceptListeners } from './intercept/redirected.ts';
 import { limitConnections } from './listeners/limit-connections.ts';
 import { openListener } from './listeners/listen.ts';
 import { fitConnections, logAcceptErrors, reachedLimit } from './listeners/open-files.ts';

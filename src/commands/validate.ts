@@ -66,7 +66,7 @@ async function check(text: string, file: string): Promise<LoadedConfig> {
   if (config === undefined) return { config, problems };
   const found = [...problems, ...contestedEndpointProblems(config, text, file)];
   if (config.intercept !== undefined) {
-    const { excludedHostProblems } = await import('../intercept/excluded-host-problems.ts');
+    const { excludedHostProblems } = await import('../intercept/hosts.ts');
     found.push(...(await excludedHostProblems(config, config.intercept, text, file)));
   }
   return { config, problems: found.toSorted(byPosition) };

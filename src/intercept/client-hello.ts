@@ -1,3 +1,5 @@
+import type { Socket } from 'node:net';
+
 /** The meaning of the first bytes of a TLS connection. */
 export type ClientHello =
   | { readonly kind: 'incomplete' }
@@ -18,7 +20,7 @@ const HOST_NAME = 0;
 
 /** The form of a host name in TLS: letters, digits, hyphens and underscores. An address is not allowed there. */
 const NAME = /^[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/;
-/** Of a host name (RFC 1035 section 2.3.4). The log shows it. */
+/** Longest host name (RFC 1035 section 2.3.4). The log shows it. */
 const MAX_NAME_LENGTH = 253;
 
 const MALFORMED: ClientHello = { kind: 'malformed' };
@@ -31,7 +33,7 @@ const INCOMPLETE: ClientHello = { kind: 'incomplete' };
 export function readClientHello(bytes: Buffer): ClientHello {
   const fragments: Buffer[] = [];
   let length = 0;
-  /** Undefined until the header of the message is read. It is read once, because a record may have a single byte. */
+  /** The header of the message is read once, because a record may have a single byte. */
   let wanted: number | undefined;
   for (let at = 0; wanted === undefined || length < wanted; ) {
     if (at < bytes.length && bytes[at] !== HANDSHAKE_RECORD) return MALFORMED;
@@ -128,4 +130,43 @@ function onlyName(list: Fields): string {
   if (!list.isEmpty || name.length > MAX_NAME_LENGTH || !NAME.test(name))
     throw new RangeError('several names, or a malformed one');
   return name;
+}
+
+/** A ClientHello that has arrived, or bytes that cannot become one. */
+export type FirstBytes = Exclude<ClientHello, { readonly kind: 'incomplete' }>;
+
+/**
+ * Waits for a whole ClientHello, which may arrive byte by byte, and puts its bytes back in front of what the connection has yet to
+ * read. Closes the connection of a client that ends it before.
+ */
+export function readFirstBytes(socket: Socket, take: (hello: FirstBytes) => void): void {
+  // One buffer, and no larger than what arrived: thousands of connections may wait, and a chunk may be a single byte.
+  let read: Buffer = Buffer.alloc(0);
+  const look = (): FirstBytes | undefined => {
+    const bytes = socket.read() as Buffer | null;
+    if (bytes === null) return undefined;
+    read = read.length === 0 ? bytes : Buffer.concat([read, bytes]);
+    const hello = readClientHello(read);
+    return hello.kind === 'incomplete' ? undefined : hello;
+  };
+  const finish = (hello: FirstBytes): void => {
+    socket.unshift(read);
+    take(hello);
+  };
+  // Usually the whole ClientHello is there already.
+  const first = look();
+  if (first !== undefined) {
+    finish(first);
+    return;
+  }
+  const lookAgain = (): void => {
+    const hello = look();
+    if (hello === undefined) return;
+    socket.off('readable', lookAgain);
+    socket.off('end', close);
+    finish(hello);
+  };
+  const close = (): void => void socket.destroy();
+  socket.on('readable', lookAgain);
+  socket.once('end', close);
 }

@@ -45,7 +45,7 @@ export function createHostCertificates(
   const chain = isRoot(authority.cert) ? '' : authority.cert;
   const issued = new LRUCache<string, Issued>({ max: MAX_HOSTS });
 
-  /** By the wall clock, as clients do: the machine may have slept, or its clock may have been set. */
+  /** The wall clock decides, as at clients: the machine may have slept, or its clock may have been set. */
   function isReusable({ atMs }: Issued, now: number): boolean {
     return now >= atMs - BACKDATED_MS && now < atMs + REUSED_MS;
   }

@@ -2,7 +2,10 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TRUST_FILES } from '../config/agent-variables.ts';
 import { withoutBrackets } from '../config/brackets.ts';
+import type { Config } from '../config/config.ts';
+import { readDocument } from '../config/document.ts';
 import type { Intercept } from '../config/intercept.ts';
+import type { Problem } from '../config/problem.ts';
 import type { Route } from '../config/route.ts';
 import { nameConstraintsOf } from '../transport/certificates.ts';
 import { permitsHost } from '../transport/name-constraints.ts';
@@ -29,7 +32,25 @@ export function excludedRoutes(authority: string, routes: readonly Route[]): Rou
  * The authority that agents of this machine trust now.
  * @returns PEM, or undefined if the file cannot be read
  */
-export async function trustedAuthority({ ca, trustDir }: Intercept): Promise<string | undefined> {
+async function trustedAuthority({ ca, trustDir }: Intercept): Promise<string | undefined> {
   const file = ca.kind === 'files' ? ca.certificate : join(trustDir, TRUST_FILES.authority);
   return readFile(file, 'utf8').catch(() => undefined);
+}
+
+/** Warns of hosts that the authority in use may not sign for. @param text of the config file */
+export async function excludedHostProblems(
+  { routes }: Config,
+  intercept: Intercept,
+  text: string,
+  file: string,
+): Promise<readonly Problem[]> {
+  const authority = await trustedAuthority(intercept);
+  if (authority === undefined) return [];
+  const { problems } = readDocument(text, file);
+  for (const route of excludedRoutes(authority, routes)) {
+    problems.root
+      .at('routes', routes.indexOf(route), 'match', 'host')
+      .warn('is excluded by the name constraints of the authority that agents trust now: restart the pod');
+  }
+  return problems.sorted();
 }

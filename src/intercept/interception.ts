@@ -1,8 +1,9 @@
+import type { Socket } from 'node:net';
 import type { NameConstraints } from '@peculiar/asn1-x509';
 import { LRUCache } from 'lru-cache';
 import { withoutBrackets } from '../config/brackets.ts';
 import type { Intercept } from '../config/intercept.ts';
-import { reachableUrlHost } from '../config/loopback.ts';
+import { isEveryAddress, isLoopbackPeer, reachableUrlHost } from '../config/loopback.ts';
 import type { Route } from '../config/route.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
@@ -15,10 +16,9 @@ import { openInterceptAuthority } from './authority.ts';
 import { createReportFailure } from './handshake-failure.ts';
 import { createHostCertificates, MAX_HOSTS } from './host-certificates.ts';
 import { excludedRoutes, interceptedHosts } from './hosts.ts';
-import { type InterceptListeners, type InterceptListenersOptions, openInterceptListeners } from './listeners.ts';
-import { createOwnAddresses } from './own-addresses.ts';
+import { type InterceptListeners, type InterceptListenersOptions, openInterceptListeners } from './redirected.ts';
 import { createTlsBridge } from './terminate-tls.ts';
-import { writeCertificates, writeVariables } from './trust-folder.ts';
+import { writeCertificates, writeVariables } from './write-trust-folder.ts';
 
 /** Interception of TLS from agents, for the life of the process. */
 export interface Interception {
@@ -103,4 +103,44 @@ function agentUrl(listen: string): string | undefined {
   if (!listen.startsWith('http:')) return undefined;
   const url = new URL(listen);
   return `http://${reachableUrlHost(withoutBrackets(url.hostname))}:${url.port || 80}`;
+}
+
+/** The addresses of cambist's own listeners. A request to one of them would come back. */
+interface OwnAddresses {
+  /** @param address `http://host:port`; a Unix socket is ignored */
+  add(address: string): void;
+  /** Returns the reason to refuse a new connection: it leads back to cambist. */
+  refuse(socket: Socket): Error | undefined;
+}
+
+interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+export function createOwnAddresses(): OwnAddresses {
+  const own: Address[] = [];
+  return {
+    add(address) {
+      if (!address.startsWith('http:')) return;
+      const { hostname, port } = new URL(address);
+      own.push({ host: withoutBrackets(hostname), port: Number(port || 80) });
+    },
+    refuse({ localAddress, remoteAddress = '', remotePort }) {
+      const remote = plain(remoteAddress);
+      const isOwn = own.some(({ host, port }) => {
+        if (port !== remotePort) return false;
+        if (isEveryAddress(host)) return isLoopbackPeer(remote) || remoteAddress === localAddress;
+        return host === remote;
+      });
+      if (!isOwn) return undefined;
+      const message = `${remoteAddress}:${remotePort} is cambist itself: its name must lead to the backend in DNS`;
+      return Object.assign(new Error(message), { code: 'ERR_LOOP' });
+    },
+  };
+}
+
+/** An IPv4 address that a dual-stack socket maps to IPv6. */
+function plain(address: string): string {
+  return address.replace(/^::ffff:(?=\d+\.)/, '');
 }

@@ -1,4 +1,11 @@
-import type { Socket } from 'node:net';
+import { once } from 'node:events';
+import type { Server as HttpServer } from 'node:http';
+import { createServer, type Server, type Socket } from 'node:net';
+import type { TcpListen } from '../config/addresses.ts';
+import { type ConnectionLimit, limitConnections } from '../listeners/limit-connections.ts';
+import { KEEP_ALIVE_PROBES, listenUrl, whyNotListening } from '../listeners/listen.ts';
+import { logAcceptErrors, reachedLimit } from '../listeners/open-files.ts';
+import type { Logger } from '../observability/logger.ts';
 import type { HandshakeFailure, ProxyObserver } from '../observability/proxy-observer.ts';
 import type { ActiveConfig } from '../proxy/active-config.ts';
 import { TLS_HANDSHAKE } from '../proxy/client-error.ts';
@@ -12,7 +19,7 @@ import { DEFAULT_STALL_MS } from '../proxy/stall-watch.ts';
 import type { TlsBridge } from '../proxy/tls-bridge.ts';
 import { assertShare } from '../proxy/upstream-share.ts';
 import type { Reach } from '../transport/dispatchers.ts';
-import { readFirstBytes } from './first-bytes.ts';
+import { readFirstBytes } from './client-hello.ts';
 import type { ReportFailure } from './handshake-failure.ts';
 
 export interface RedirectedOptions {
@@ -27,7 +34,7 @@ export interface RedirectedOptions {
   readonly reach: Reach;
 }
 
-/** For a whole ClientHello, from its first byte. */
+/** Longest wait for a whole ClientHello, from its first byte. */
 const HELLO_MS = 10_000;
 /** The port of https, where packets of any port may have been redirected to one listener. */
 const HTTPS_PORT = 443;
@@ -121,4 +128,63 @@ function passThrough(
   );
   sockets.add(far);
   socket.once('close', () => far.destroy());
+}
+
+/** The open listeners of `intercept.listen`. */
+export interface InterceptListeners {
+  /** `http://host:port` each. */
+  readonly addresses: readonly string[];
+  /** Number of open connections. */
+  connections(): number;
+  close(): Promise<void>;
+}
+
+export interface InterceptListenersOptions extends RedirectedOptions {
+  /** Reads the requests of all listeners. */
+  readonly http: HttpServer;
+}
+
+/** @throws {Error} with the address and the reason */
+export async function openInterceptListeners(
+  addresses: readonly TcpListen[],
+  options: InterceptListenersOptions,
+  logger: Logger,
+): Promise<InterceptListeners> {
+  const { activeConfig, http } = options;
+  const max = () => activeConfig().config.limits.maxConnections;
+  const onDropped = (count: number): void => {
+    const reached = reachedLimit(activeConfig().config.limits);
+    logger.warn({}, `${reached}; dropped ${count} connections to intercept.listen`);
+  };
+  const serve = serveRedirected(options);
+  const servers: Server[] = [];
+  const limits: ConnectionLimit[] = [];
+  const close = async (): Promise<void> => {
+    for (const server of servers) server.close();
+  };
+  try {
+    const opened: string[] = [];
+    for (const address of addresses) {
+      const server = createServer({ allowHalfOpen: true, noDelay: true, ...KEEP_ALIVE_PROBES }, serve);
+      limits.push(limitConnections(server, { max, http, onDropped }));
+      logAcceptErrors(server, 'intercept.listen', logger);
+      servers.push(server);
+      opened.push(await open(server, address));
+    }
+    const connections = () => limits.reduce((sum, { counts }) => sum + counts.open, 0);
+    return { addresses: opened, connections, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function open(server: Server, { host, port }: TcpListen): Promise<string> {
+  try {
+    server.listen({ host, port });
+    await once(server, 'listening');
+  } catch (cause) {
+    throw new Error(`intercept.listen: cannot listen on ${host}:${port}: ${whyNotListening(cause)}`, { cause });
+  }
+  return listenUrl(server);
 }

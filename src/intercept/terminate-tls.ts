@@ -5,7 +5,7 @@ import { setSecured } from '../listeners/idle-connection.ts';
 import type { HandshakeFailure } from '../observability/proxy-observer.ts';
 import { ARRIVAL, type Arrived } from '../proxy/arrival.ts';
 import type { TlsArrival, TlsBridge } from '../proxy/tls-bridge.ts';
-import { readFirstBytes } from './first-bytes.ts';
+import { readFirstBytes } from './client-hello.ts';
 import { causeOf, type ReportFailure } from './handshake-failure.ts';
 import type { HostCertificates } from './host-certificates.ts';
 
@@ -16,7 +16,7 @@ export interface TerminationOptions {
   readonly failed: ReportFailure;
 }
 
-/** For a whole handshake, from its first byte. */
+/** Longest handshake, from its first byte. */
 const HANDSHAKE_MS = 10_000;
 
 /** Terminates TLS with certificates of the authority. The host of a connection is decided before OpenSSL reads its first byte. */

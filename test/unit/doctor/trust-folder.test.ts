@@ -7,7 +7,7 @@ import { parseConfig } from '../../../src/config/load.ts';
 import type { Finding } from '../../../src/doctor/finding.ts';
 import { fileOf, findTrustFolder, whyNotTrusted } from '../../../src/doctor/trust-folder.ts';
 import { openInterceptAuthority } from '../../../src/intercept/authority.ts';
-import { writeCertificates, writeVariables } from '../../../src/intercept/trust-folder.ts';
+import { writeCertificates, writeVariables } from '../../../src/intercept/write-trust-folder.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 
 const VARIABLES = ['NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'CURL_CA_BUNDLE', 'JAVA_TOOL_OPTIONS'];

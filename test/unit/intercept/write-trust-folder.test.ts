@@ -8,8 +8,7 @@ import { type TestContext, test } from 'node:test';
 import { createSecureContext } from 'node:tls';
 import { fromBER, type Sequence } from 'asn1js';
 import { splitCertificates } from '../../../src/intercept/system-roots.ts';
-import { writeCertificates, writeVariables } from '../../../src/intercept/trust-folder.ts';
-import { encodeTruststore } from '../../../src/intercept/truststore.ts';
+import { encodeTruststore, writeCertificates, writeVariables } from '../../../src/intercept/write-trust-folder.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 
 const ours = createCertificateAuthority('ours').cert;
