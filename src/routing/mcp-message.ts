@@ -64,14 +64,13 @@ function isPadded(value: string): boolean {
 /** Characters that a lenient server drops from a name: invisible ones, and halves of a surrogate pair. */
 const DROPPED = /[\p{Cf}\p{Cs}\p{Default_Ignorable_Code_Point}]+/gu;
 
-/** Normalizing takes quadratic time for longer runs. No language has them. @see UAX #15, "Stream-Safe Text Format" */
-const LONG_MARKS = /[\p{M}\uff9e\uff9f]{31}/u;
+/** In characters. Normalizing takes quadratic time for a run of combining marks. */
+const MAX_NORMALIZED = 1024;
 
-/** A name as a lenient server reads it. Undefined if its marks have no such reading. */
+/** A name as a lenient server reads it. Undefined for a long one beyond ASCII. */
 export function plainName(name: string): string | undefined {
   if (ASCII.test(name)) return name;
-  const visible = name.replace(DROPPED, '');
-  return LONG_MARKS.test(visible) ? undefined : visible.normalize('NFKC');
+  return name.length > MAX_NORMALIZED ? undefined : name.replace(DROPPED, '').normalize('NFKC');
 }
 
 const ASCII = /^[\x20-\x7e]*$/;

@@ -40,7 +40,7 @@ test('refuses a name that a lenient server reads as the name of another route', 
   ];
   for (const name of ['ｄelete', 'del\u200bete', 'delete\ud800', '\udc00delete', 'dele\u00adte\ufe0f', 'write\u2060_x'])
     assert.equal(taken(routes, call(name)), undefined, name);
-  assert.equal(taken(routes, call(`x${'\u0301'.repeat(31)}`)), undefined);
+  assert.equal(taken(routes, call('é'.repeat(1025))), undefined);
   for (const [name, route] of [
     ['ｄｏ', 'write'],
     ['résumé™', 'delete'],
