@@ -1,14 +1,16 @@
-import { STATE_PREFIX } from '../config/consent.ts';
 import { CambistError } from '../errors.ts';
 import type { Session } from '../tokens/session.ts';
-import { editMembers, jsonMembers, parseJsonObject, skipSpace } from '../tokens/token-text.ts';
+import { editMembers, endOfString, jsonMembers, parseJsonObject, skipSpace } from '../tokens/token-text.ts';
 import { openState, ownStateKeys } from './consent-state.ts';
 import { CONSENT_INPUT, type ElicitationOptions } from './elicitation.ts';
-import { responseIdOf } from './mcp-error.ts';
+import { type ResponseId, responseIdOf } from './mcp-error.ts';
 import { type RequestBody, wholeBody } from './request-body.ts';
 import type { Routed } from './steps.ts';
 
 type Json = Readonly<Record<string, unknown>>;
+
+/** No client escapes letters of the key or of the state. */
+const STATE_MEMBER = /"requestState"[ \t\r\n]*:[ \t\r\n]*"(cambist-consent\.1\.[\w-]*)/y;
 
 /**
  * Takes cambist's fields out of a retry after a consent, and gives the backend its own ones back. All other bytes stay.
@@ -22,23 +24,27 @@ export function withoutConsentState(
   { clock, stateKeys = ownStateKeys }: ElicitationOptions,
 ): RequestBody | undefined {
   const content = body.replay();
-  const text = content?.toString('utf8') ?? '';
+  if (!Buffer.isBuffer(content)) return undefined;
+  const text = content.toString('utf8');
+  const state = findState(text);
+  if (state === undefined) return undefined;
+  const refuse = (why: string, responseId?: ResponseId): CambistError =>
+    new CambistError('ERR_REQUEST_STATE_INVALID', `route "${route.name}": the requestState of the request ${why}`, {
+      ...(responseId && { responseId }),
+    });
+  const nested = subject && openState(state, { subject, route: route.name }, stateKeys, clock.wallMs());
+  if (nested === undefined) throw refuse('is altered, too old, or of another caller or route');
   const message = parseJsonObject(text);
   const params = Object(message?.params) as Json;
   const { method } = message ?? {};
   const { requestState, inputResponses } = params;
-  if (!Buffer.isBuffer(content) || typeof requestState !== 'string' || !requestState.startsWith(STATE_PREFIX)) {
-    return undefined;
+  const at = message && onlyParams(text);
+  if (at === undefined || typeof method !== 'string' || requestState !== state) {
+    throw refuse('cannot be read', responseIdOf(content));
   }
-  const at = onlyParams(text);
-  const refuse = (why: string): CambistError =>
-    new CambistError('ERR_REQUEST_STATE_INVALID', `route "${route.name}": the requestState of the request ${why}`, {
-      responseId: responseIdOf(content),
-    });
-  if (at === undefined || subject === undefined || typeof method !== 'string') throw refuse('cannot be read');
-  const bound = { subject, route: route.name, method, params };
-  const nested = openState(requestState, bound, stateKeys, clock.wallMs());
-  if (nested === undefined) throw refuse('is altered, too old, of another request or caller, or nested too deeply');
+  if (!nested.isFor({ method, params })) {
+    throw refuse('is of another request, or the request nests too deeply', responseIdOf(content));
+  }
   if (isDeclined(inputResponses)) {
     throw new CambistError('ERR_CONSENT_REQUIRED', `route "${route.name}": the user declined to open the URL`, {
       responseId: responseIdOf(content),
@@ -54,6 +60,23 @@ export function withoutConsentState(
   );
   const restored = withMissing(edited, at, nested);
   return wholeBody(Buffer.from(restored, 'utf8'));
+}
+
+/** Finds a state of cambist in an object of the message, without parsing. Those of the arguments of a tool are deeper. */
+function findState(text: string): string | undefined {
+  let depth = 0;
+  for (let at = 0; at < text.length; at += 1) {
+    const character = text[at];
+    if (character === '{' || character === '[') depth += 1;
+    else if (character === '}' || character === ']') depth -= 1;
+    else if (character === '"') {
+      STATE_MEMBER.lastIndex = at;
+      const state = depth === 2 ? STATE_MEMBER.exec(text)?.[1] : undefined;
+      if (state !== undefined) return state;
+      at = endOfString(text, at) - 1;
+    }
+  }
+  return undefined;
 }
 
 /** Offset of the only `params`. Undefined where it, or a field that is edited, occurs twice: servers may read either. */

@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, hash, randomBytes } from 'node:crypto';
-import { STATE_PREFIX } from '../config/consent.ts';
+import { MAX_NESTED_BYTES, STATE_PREFIX } from '../config/consent.ts';
 import { claimsOf, type Subject } from '../tokens/subject.ts';
 import { parseJsonObject } from '../tokens/token-text.ts';
 
@@ -9,12 +9,21 @@ export interface NestedState {
   readonly inputResponses?: string;
 }
 
-/** A request for which the user must consent. Its retry must equal it in all of these. */
-export interface BoundRequest {
-  readonly subject: Subject;
-  readonly route: string;
+/** The message for which the user must consent. Its retry must equal it in both. */
+interface BoundMessage {
   readonly method: string;
   readonly params: unknown;
+}
+
+/** The message with its caller and its route, which its retry must have as well. */
+export interface BoundRequest extends BoundMessage {
+  readonly subject: Subject;
+  readonly route: string;
+}
+
+/** A state that cambist sealed for this caller and route. `isFor`: the message is the one that it was sealed for. */
+export interface OpenState extends NestedState {
+  isFor(message: BoundMessage): boolean;
 }
 
 /** AES-256 keys. The first one seals, all of them open. Replicas that serve the same callers need the same keys. */
@@ -32,9 +41,11 @@ const IV_BYTES = 12;
 const TAG_BYTES = 16;
 /** Users read the page, sign in, and look for a second factor. */
 const LIFETIME_MS = 15 * 60_000;
+/** Quoting doubles a nested state at most, and Base64 adds a third. */
+const MAX_STATE_LENGTH = 3 * MAX_NESTED_BYTES;
 
 /**
- * Seals the state of a request with AES-256-GCM. The client cannot read or change it, and it opens for the same request of the same
+ * Seals the state of a request with AES-256-GCM. The client cannot read or change it, and it is for the same request of the same
  * caller only.
  * @returns undefined for a request that nests too deeply to be compared with its retry
  * @see MCP 2026-07-28, "Multi Round-Trip Requests", security considerations
@@ -42,43 +53,48 @@ const LIFETIME_MS = 15 * 60_000;
 export function sealState(nested: NestedState, bound: BoundRequest, keys: StateKeys, wallMs: number) {
   const [key] = keys();
   if (key === undefined) throw new Error('no key seals the state');
-  const binding = bindingOf(bound);
-  if (binding === undefined) return undefined;
+  const message = digestOf(bound);
+  if (message === undefined) return undefined;
   const iv = randomBytes(IV_BYTES);
   const cipher = createCipheriv('aes-256-gcm', key, iv);
-  cipher.setAAD(binding);
-  const sealed = Buffer.concat([cipher.update(JSON.stringify({ at: wallMs, ...nested }), 'utf8'), cipher.final()]);
+  cipher.setAAD(ownerOf(bound));
+  const text = JSON.stringify({ at: wallMs, message, ...nested });
+  const sealed = Buffer.concat([cipher.update(text, 'utf8'), cipher.final()]);
   return STATE_PREFIX + Buffer.concat([iv, sealed, cipher.getAuthTag()]).toString('base64url');
 }
 
-/** Opens a sealed state. Undefined if it is altered, too old, or of another request or caller. */
+/**
+ * Opens a sealed state before its message is parsed, because anyone can make a state up.
+ * @returns undefined if it is altered, too old, or of another caller or route
+ */
 export function openState(
   state: string,
-  bound: BoundRequest,
+  owner: Pick<BoundRequest, 'subject' | 'route'>,
   keys: StateKeys,
   wallMs: number,
-): NestedState | undefined {
+): OpenState | undefined {
+  if (state.length > MAX_STATE_LENGTH) return undefined;
   const bytes = Buffer.from(state.slice(STATE_PREFIX.length), 'base64url');
   // Base64 has several spellings of the same bytes, and only one was given out.
   if (bytes.length <= IV_BYTES + TAG_BYTES || STATE_PREFIX + bytes.toString('base64url') !== state) return undefined;
-  const binding = bindingOf(bound);
-  if (binding === undefined) return undefined;
+  const sealedFor = ownerOf(owner);
   for (const key of keys()) {
-    const opened = parseJsonObject(decrypt(bytes, key, binding) ?? '');
+    const opened = parseJsonObject(decrypt(bytes, key, sealedFor) ?? '');
     if (opened === undefined) continue;
-    const { at, requestState, inputResponses } = opened;
+    const { at, message, requestState, inputResponses } = opened;
     if (typeof at !== 'number' || Math.abs(wallMs - at) > LIFETIME_MS) return undefined;
     return {
       ...(typeof requestState === 'string' && { requestState }),
       ...(typeof inputResponses === 'string' && { inputResponses }),
+      isFor: (retry) => message !== undefined && digestOf(retry) === message,
     };
   }
   return undefined;
 }
 
-function decrypt(bytes: Buffer, key: Buffer, binding: Buffer): string | undefined {
+function decrypt(bytes: Buffer, key: Buffer, owner: Buffer): string | undefined {
   const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, IV_BYTES), { authTagLength: TAG_BYTES });
-  decipher.setAAD(binding);
+  decipher.setAAD(owner);
   decipher.setAuthTag(bytes.subarray(-TAG_BYTES));
   try {
     const opened = [decipher.update(bytes.subarray(IV_BYTES, -TAG_BYTES)), decipher.final()];
@@ -94,11 +110,15 @@ const CHANGING: ReadonlySet<string> = new Set(['requestState', 'inputResponses',
 /** Deeper than any arguments of a tool. Going much deeper would exhaust the stack. */
 const MAX_DEPTH = 256;
 
-function bindingOf({ subject, route, method, params }: BoundRequest): Buffer | undefined {
+/** Undefined for a message that nests too deeply. */
+function digestOf({ method, params }: BoundMessage): string | undefined {
   if (!isWithin(params, MAX_DEPTH)) return undefined;
   const fields = Object.entries(Object(params) as Record<string, unknown>).filter(([key]) => !CHANGING.has(key));
-  const text = JSON.stringify([callerOf(subject), route, method, sorted(Object.fromEntries(fields))]);
-  return Buffer.from(hash('sha256', text, 'base64url'));
+  return hash('sha256', JSON.stringify([method, sorted(Object.fromEntries(fields))]), 'base64url');
+}
+
+function ownerOf({ subject, route }: Pick<BoundRequest, 'subject' | 'route'>): Buffer {
+  return Buffer.from(JSON.stringify([callerOf(subject), route]));
 }
 
 /**

@@ -96,10 +96,10 @@ function endOfValue(text: string, from: number): number {
   return text.length;
 }
 
-/** Offset after the closing quote. */
-function endOfString(text: string, from: number): number {
+/** Offset after the closing quote, or beyond the text if it has none. */
+export function endOfString(text: string, from: number): number {
   let at = from + 1;
-  while (text[at] !== '"') at += text[at] === '\\' ? 2 : 1;
+  while (at < text.length && text[at] !== '"') at += text[at] === '\\' ? 2 : 1;
   return at + 1;
 }
 

@@ -118,7 +118,7 @@ test('refuses a state of another call, caller or time, and an altered one', () =
   for (const text of calls) {
     const { code, responseId } = refusal(text);
     assert.equal(code, 'ERR_REQUEST_STATE_INVALID', text);
-    if (text.includes('tools/call')) assert.deepEqual(responseId, { id: 7 });
+    if (text.includes('delete')) assert.deepEqual(responseId, { id: 7 });
   }
   const text = messageOf(`{"name":"list","requestState":"${state}"}`);
   assert.throws(() => restored(text, { subject: toSubject('opaque-token-of-mallory') } as Session), {
@@ -127,12 +127,35 @@ test('refuses a state of another call, caller or time, and an altered one', () =
   assert.throws(() => restored(text, { subject: undefined } as Session), { code: 'ERR_REQUEST_STATE_INVALID' });
 });
 
+test('parses nothing around a state that cambist did not seal for the caller', (t) => {
+  const parsed = t.mock.method(JSON, 'parse');
+  const compared = t.mock.method(Object, 'entries');
+  const deep = `${'['.repeat(30_000)}${']'.repeat(30_000)}`;
+  for (const state of [`${STATE_PREFIX}made-up`, STATE_PREFIX + 'A'.repeat(96 * 1024)]) {
+    const { code } = refusal(messageOf(`{"arguments":{"a":${deep}},"requestState":"${state}"}`));
+    assert.equal(code, 'ERR_REQUEST_STATE_INVALID');
+  }
+  for (const argument of [`"${STATE_PREFIX}"`, `"\\"requestState\\":\\"${STATE_PREFIX}\\""`]) {
+    assert.equal(restored(messageOf(`{"arguments":{"a":${argument},"b":${deep}}}`)), undefined);
+  }
+  assert.deepEqual([parsed.mock.callCount(), compared.mock.callCount()], [0, 0]);
+});
+
+test('leaves a state alone that is an argument of a tool', () => {
+  const argument = `"arguments":{"requestState":"${sealed({})}"}`;
+  assert.equal(restored(messageOf(`{${argument}}`)), undefined);
+  const params = JSON.parse(`{${argument}}`);
+  assert.equal(restored(messageOf(`{${argument},"requestState":"${sealed(params)}"}`)), messageOf(`{${argument}}`));
+});
+
 test('refuses a message that servers may read differently', () => {
   const state = sealed({ name: 'list' });
   const call = `{"name":"list","requestState":"${state}"}`;
   for (const text of [
     `{"id":7,"method":"tools/call","params":{"name":"delete"},"params":${call}}`,
     messageOf(`{"name":"list","requestState":"other","requestState":"${state}"}`),
+    messageOf(`{"name":"list","requestState":"${state}","requestState":"other"}`),
+    `{"id":7,"method":"tools/call","params":${call}`,
     messageOf(`{"name":"list","inputResponses":1,"inputResponses":2,"requestState":"${state}"}`),
     messageOf(`{"name":"list","request\\u0053tate":"other","requestState":"${state}"}`),
   ]) {

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import { STATE_PREFIX } from '../../../src/config/consent.ts';
+import { MAX_NESTED_BYTES, STATE_PREFIX } from '../../../src/config/consent.ts';
 import {
   type BoundRequest,
+  type NestedState,
   openState,
   ownStateKeys,
   type StateKeys,
@@ -25,13 +26,18 @@ const BOUND: BoundRequest = {
 };
 const NOW = 1_800_000_000_000;
 const keys = () => [Buffer.alloc(32, 1)];
+/** What the state gives back, if it is of this request. */
+function openFor(state: string, request: BoundRequest, opening: StateKeys, nowMs: number): NestedState | undefined {
+  const { isFor, ...nested } = openState(state, request, opening, nowMs) ?? {};
+  return isFor?.(request) ? nested : undefined;
+}
 const seal = (nested = { requestState: '"x"' }, sealing: StateKeys = keys) =>
   sealState(nested, BOUND, sealing, NOW) ?? assert.fail('not sealed');
 
 test('opens for the same request of the same caller, also with a renewed token and new metadata', () => {
   const state = seal();
   assert.ok(state.startsWith(STATE_PREFIX));
-  assert.deepEqual(openState(state, BOUND, keys, NOW), { requestState: '"x"' });
+  assert.deepEqual(openFor(state, BOUND, keys, NOW), { requestState: '"x"' });
   const { name, arguments: written } = BOUND.params as { name: string; arguments: object };
   const params = {
     arguments: Object.fromEntries(Object.entries(written).reverse()),
@@ -41,7 +47,7 @@ test('opens for the same request of the same caller, also with a renewed token a
     inputResponses: {},
   };
   const retry = { ...BOUND, subject: tokenOf('alice', '2'), params };
-  assert.deepEqual(openState(state, retry, keys, NOW + 60_000), { requestState: '"x"' });
+  assert.deepEqual(openFor(state, retry, keys, NOW + 60_000), { requestState: '"x"' });
 });
 
 test('does not open for another caller, route, method or request', () => {
@@ -55,13 +61,13 @@ test('does not open for another caller, route, method or request', () => {
     { params: { name: 'list', arguments: { a: 1, b: [2] }, more: 1 } },
     { params: undefined },
   ];
-  for (const other of others) assert.equal(openState(seal(), { ...BOUND, ...other }, keys, NOW), undefined);
+  for (const other of others) assert.equal(openFor(seal(), { ...BOUND, ...other }, keys, NOW), undefined);
 });
 
 test('does not open after fifteen minutes, or from the future', () => {
-  assert.ok(openState(seal(), BOUND, keys, NOW + 15 * 60_000) !== undefined);
-  assert.equal(openState(seal(), BOUND, keys, NOW + 15 * 60_000 + 1), undefined);
-  assert.equal(openState(seal(), BOUND, keys, NOW - 15 * 60_000 - 1), undefined);
+  assert.ok(openFor(seal(), BOUND, keys, NOW + 15 * 60_000) !== undefined);
+  assert.equal(openFor(seal(), BOUND, keys, NOW + 15 * 60_000 + 1), undefined);
+  assert.equal(openFor(seal(), BOUND, keys, NOW - 15 * 60_000 - 1), undefined);
 });
 
 test('does not open when a character changes or another key sealed it', () => {
@@ -69,28 +75,36 @@ test('does not open when a character changes or another key sealed it', () => {
   for (let at = STATE_PREFIX.length; at < state.length; at += 1) {
     const other = state[at] === 'A' ? 'B' : 'A';
     const altered = state.slice(0, at) + other + state.slice(at + 1);
-    assert.equal(openState(altered, BOUND, keys, NOW), undefined, `at ${at}`);
+    assert.equal(openFor(altered, BOUND, keys, NOW), undefined, `at ${at}`);
   }
   for (const altered of [STATE_PREFIX, `${state}A`, `${state}=`, state.slice(0, -1)]) {
-    assert.equal(openState(altered, BOUND, keys, NOW), undefined);
+    assert.equal(openFor(altered, BOUND, keys, NOW), undefined);
   }
   assert.equal(
-    openState(state, BOUND, () => [randomBytes(32)], NOW),
+    openFor(state, BOUND, () => [randomBytes(32)], NOW),
     undefined,
   );
 });
 
+test('does not decode a state that is longer than any that it seals', (t) => {
+  const nested = { requestState: JSON.stringify('"'.repeat(MAX_NESTED_BYTES / 2 - 2)) };
+  assert.deepEqual(openFor(seal(nested), BOUND, keys, NOW), nested);
+  const decoded = t.mock.method(Buffer, 'from');
+  assert.equal(openState(STATE_PREFIX + 'A'.repeat(4 * MAX_NESTED_BYTES), BOUND, keys, NOW), undefined);
+  assert.equal(decoded.mock.callCount(), 0);
+});
+
 test('opens with an earlier key, and seals with the first', () => {
   const rotated = () => [Buffer.alloc(32, 2), Buffer.alloc(32, 1)];
-  assert.ok(openState(seal(), BOUND, rotated, NOW) !== undefined);
-  assert.equal(openState(seal(undefined, rotated), BOUND, keys, NOW), undefined);
+  assert.ok(openFor(seal(), BOUND, rotated, NOW) !== undefined);
+  assert.equal(openFor(seal(undefined, rotated), BOUND, keys, NOW), undefined);
 });
 
 test('seals no state for a request that nests too deeply to be compared', () => {
   const deep = JSON.parse(`${'['.repeat(30_000)}${']'.repeat(30_000)}`);
   const bound = { ...BOUND, params: { name: 'list', arguments: deep } };
   assert.equal(sealState({}, bound, keys, NOW), undefined);
-  assert.equal(openState(seal(), bound, keys, NOW), undefined);
+  assert.equal(openFor(seal(), bound, keys, NOW), undefined);
 });
 
 test('has one random key in a process, and seals the same request differently each time', () => {
