@@ -76,8 +76,8 @@ export function neededToken({ cache }: RouteCounts): number {
 }
 
 /** Number of requests that got their token without an exchange. */
-export function servedFromCache({ cache: { hit = 0, joined = 0 } }: RouteCounts): number {
-  return hit + joined;
+export function servedFromCache({ cache: { hit = 0, shared = 0, joined = 0 } }: RouteCounts): number {
+  return hit + shared + joined;
 }
 
 /** Methods with a label of their own. Others share one, because callers could invent any number of them. */

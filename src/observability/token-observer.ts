@@ -3,9 +3,9 @@ import type { CambistError } from '../errors.ts';
 import type { Secret } from '../secrets/secret.ts';
 import type { Span } from './tracing.ts';
 
-/** Result of a cache lookup. `bypass` on a route that needs no token. */
-export type CacheResult = 'hit' | 'miss' | 'joined' | 'negative' | 'bypass';
-export const CACHE_RESULTS: readonly CacheResult[] = ['hit', 'miss', 'joined', 'negative', 'bypass'];
+/** Result of a cache lookup. `shared`: another replica had the token. `bypass` on a route that needs no token. */
+export type CacheResult = 'hit' | 'shared' | 'miss' | 'joined' | 'negative' | 'bypass';
+export const CACHE_RESULTS: readonly CacheResult[] = ['hit', 'shared', 'miss', 'joined', 'negative', 'bypass'];
 
 /**
  * Why a token left the cache: the cache was full; the token expired; the upstream refused it, or the authorization server its

@@ -44,9 +44,10 @@ export function obtainToken(
       return lookup.token;
     case 'negative':
       throw lookup.error;
-    case 'miss':
     case 'joined':
       return timed(request, lookup.pending, clock);
+    case 'miss':
+      return timed(request, lookup.pending, clock).finally(() => request.tokenLookedUp(lookup.settled()));
   }
 }
 

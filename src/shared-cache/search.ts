@@ -35,7 +35,8 @@ export interface Searcher {
    * @returns undefined where this replica exchanges for itself
    */
   search(places: Places, lock: LockValue, replaced: IssuedToken | undefined): Promise<Found | undefined>;
-  isShared(error: CambistError): boolean;
+  /** Is it from the store? */
+  isShared(result: IssuedToken | CambistError): boolean;
 }
 
 /** Without a renewal for this long, the holder of a lock has died, and did not just fail. It renews three times as often. */
@@ -64,8 +65,8 @@ type Seen = Found | { readonly kind: 'locked'; readonly lock: LockValue };
 
 export function createSearcher(options: SearcherOptions): Searcher {
   const { store, counts, clock } = options;
-  /** Refusals of other replicas. */
-  const shared = new WeakSet<CambistError>();
+  /** Tokens and refusals of other replicas. */
+  const shared = new WeakSet<IssuedToken | CambistError>();
 
   async function search(wanted: Search): Promise<Found | undefined> {
     const first = await Promise.all([
@@ -99,10 +100,7 @@ export function createSearcher(options: SearcherOptions): Searcher {
       } else if (foundRefusal !== '') {
         const error = usableRefusal(foundRefusal, places, clock);
         counts.operation(operation, error === undefined ? 'invalid' : 'hit');
-        if (error !== undefined) {
-          shared.add(error);
-          return { kind: 'refusal', error };
-        }
+        if (error !== undefined) return { kind: 'refusal', error };
         wanted.unwantedRefusal = foundRefusal.slice(0, UNWANTED_LENGTH);
       } else if (foundLock === value) {
         counts.operation(operation, 'miss');
@@ -148,9 +146,14 @@ export function createSearcher(options: SearcherOptions): Searcher {
   }
 
   return {
-    search: (places, lock, replaced) =>
-      search({ places, lock, replaced, unwantedToken: unwantedAt(places.first, replaced), unwantedRefusal: '' }),
-    isShared: (error) => shared.has(error),
+    async search(places, lock, replaced) {
+      const unwantedToken = unwantedAt(places.first, replaced);
+      const found = await search({ places, lock, replaced, unwantedToken, unwantedRefusal: '' });
+      if (found?.kind === 'token') shared.add(found.token.token);
+      if (found?.kind === 'refusal') shared.add(found.error);
+      return found;
+    },
+    isShared: (result) => shared.has(result),
   };
 }
 

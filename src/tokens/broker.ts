@@ -1,7 +1,7 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Route, TokenCredential } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
-import type { Cause, TokenObserver } from '../observability/token-observer.ts';
+import type { CacheResult, Cause, TokenObserver } from '../observability/token-observer.ts';
 import { type CachedToken, type CacheOwner, subjectOf, type TokenCache } from './cache.ts';
 import type { Exchange } from './exchange.ts';
 import { type IssuedToken, isSameToken } from './issued-token.ts';
@@ -14,7 +14,13 @@ import type { SecondLevel, SharedEntry } from './shared-token.ts';
 export type Lookup =
   | { readonly result: 'bypass' }
   | { readonly result: 'hit'; readonly token: IssuedToken }
-  | { readonly result: 'miss' | 'joined'; readonly pending: Promise<IssuedToken> }
+  | { readonly result: 'joined'; readonly pending: Promise<IssuedToken> }
+  | {
+      readonly result: 'miss';
+      readonly pending: Promise<IssuedToken>;
+      /** The result once `pending` is settled: another replica may have had the token, or the refusal. */
+      readonly settled: () => CacheResult;
+    }
   | { readonly result: 'negative'; readonly error: CambistError };
 
 /** Finds the token for a subject and a route: in the cache, from an exchange in flight, or by a new exchange. */
@@ -91,6 +97,8 @@ interface Flight {
   readonly pending: Promise<IssuedToken>;
   /** False when the session is over meanwhile. The token then goes to the waiting requests, and not into the cache. */
   keepToken: boolean;
+  /** `miss` until the second level gives a token or a refusal. */
+  result: CacheResult;
 }
 
 export function createBroker({ cache, exchange, clock, observer, second }: BrokerOptions): Broker {
@@ -136,7 +144,8 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
     const { subject } = request.session;
     const refusal = subject && cache.refusals.find(subjectKey(subject, request.resource));
     if (refusal !== undefined) return { result: 'negative', error: refusal };
-    return { result: 'miss', pending: startExchange(request) };
+    const started = startExchange(request);
+    return { result: 'miss', pending: started.pending, settled: () => started.result };
   }
 
   /** Requests the next token while the current one is valid. No request waits for it, and a fault affects none. */
@@ -144,7 +153,7 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
     const next = withAddedScopes(request, addedTo.get(cached.token) ?? []);
     if (inFlight.has(flightKey(next))) return;
     cached.refreshAtMs = clock.monotonicMs() + REFRESH_COOLDOWN_MS;
-    startExchange(next, cached.token).catch((error: unknown) => {
+    startExchange(next, cached.token).pending.catch((error: unknown) => {
       if (!isCachedError(error)) return;
       cache.drop(request.key, 'refused', cached.token);
       second?.refuse(entryOf(request), cached.token);
@@ -155,14 +164,15 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
    * Starts one exchange for all requests that arrive meanwhile. It belongs to none of them, so none can cancel it.
    * @param replaced the token that is refreshed
    */
-  function startExchange(request: KeyedRequest, replaced?: IssuedToken): Promise<IssuedToken> {
+  function startExchange(request: KeyedRequest, replaced?: IssuedToken): Flight {
     const key = flightKey(request);
     const pending = obtain(request, replaced, key);
-    inFlight.set(key, { key: request.key, pending, keepToken: true });
+    const flight: Flight = { key: request.key, pending, keepToken: true, result: 'miss' };
+    inFlight.set(key, flight);
     // Runs before any waiting request continues, also when the exchange fails at once. The first request may be gone by then.
     const land = () => inFlight.delete(key);
     void pending.then(land, land);
-    return pending;
+    return flight;
   }
 
   /** @param key of its flight */
@@ -176,13 +186,16 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
           ? { token: await run(), added: request.added }
           : await second.obtain(entryOf(request), run, replaced);
       if (added.length > 0) addedTo.set(token, added);
-      if (inFlight.get(key)?.keepToken) cache.keep(request.key, token, ownerOf(request));
+      const flight = inFlight.get(key);
+      if (flight !== undefined && second?.isShared(token)) flight.result = 'shared';
+      if (flight?.keepToken) cache.keep(request.key, token, ownerOf(request));
       return token;
     } catch (error) {
+      const isShared = error instanceof CambistError && second?.isShared(error) === true;
+      const flight = inFlight.get(key);
+      if (flight !== undefined && isShared) flight.result = 'negative';
       const isRemembered = isCachedError(error) || (request.added.length > 0 && isUnusable(error));
-      if (subject !== undefined && isRemembered && second?.isShared(error) !== true) {
-        cache.refusals.keep(subjectKey(subject, resource), error);
-      }
+      if (subject !== undefined && isRemembered && !isShared) cache.refusals.keep(subjectKey(subject, resource), error);
       throw error;
     }
   }
@@ -208,7 +221,12 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
     lookUp(route, session, cause) {
       const request = requestFor(route, session, cause);
       const lookup: Lookup = request === undefined ? { result: 'bypass' } : find(request);
-      observer.cacheLookedUp(route.name, lookup.result);
+      if (lookup.result === 'miss' && second !== undefined) {
+        const count = (): void => observer.cacheLookedUp(route.name, lookup.settled());
+        void lookup.pending.then(count, count);
+      } else {
+        observer.cacheLookedUp(route.name, lookup.result);
+      }
       return lookup;
     },
     refuse(route, session, token) {
@@ -236,7 +254,7 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
       }
       const request = withAddedScopes(plain, [...new Set([...present, ...presentInCache, ...added])].sort());
       if (cache.refusals.find(subjectKey(plain.session.subject, request.resource)) !== undefined) return undefined;
-      const pending = inFlight.get(flightKey(request))?.pending ?? startExchange(request);
+      const pending = inFlight.get(flightKey(request))?.pending ?? startExchange(request).pending;
       return pending.then((wider) => ({ token: wider, added }));
     },
     openSession(route, session, id, token) {

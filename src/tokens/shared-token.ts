@@ -43,8 +43,11 @@ export interface SecondLevel {
     exchange: () => Promise<IssuedToken>,
     replaced: IssuedToken | undefined,
   ): Promise<SharedToken>;
-  /** Is this the refusal of another replica? It is asked for again, because the second level knows how long it lasts. */
-  isShared(error: CambistError): boolean;
+  /**
+   * Is this the token or the refusal of another replica? The refusal is asked for again, because the second level knows how long it
+   * lasts.
+   */
+  isShared(result: IssuedToken | CambistError): boolean;
   /** A backend or an authorization server refused this token. It is not returned again. */
   refuse(entry: SharedEntry, token: IssuedToken): void;
   /** A session that was opened takes over this token. */

@@ -67,7 +67,9 @@ test('reports requests, responses and cache hits, by route and in total', (t) =>
   counts.proxy.responseStarted(docs, { ...response(), status: 500 });
   counts.proxy.responseStarted(undefined, REFUSED);
   counts.proxy.streamOpened(docs);
-  for (const result of ['hit', 'miss', 'joined', 'negative'] as const) counts.tokens.cacheLookedUp('github', result);
+  for (const result of ['hit', 'shared', 'miss', 'joined', 'negative'] as const) {
+    counts.tokens.cacheLookedUp('github', result);
+  }
   counts.tokens.cacheLookedUp('docs', 'bypass');
   const { routes, totals, cache } = status.report();
   assert.deepEqual(
@@ -87,7 +89,7 @@ test('reports requests, responses and cache hits, by route and in total', (t) =>
   );
   assert.deepEqual(
     [totals.requests, totals.refused, totals.failed, totals.needed_token, totals.served_from_cache],
-    [3, 1, 0, 4, 2],
+    [3, 1, 0, 5, 3],
   );
   assert.deepEqual(cache, { entries: 7, max_entries: 10_000 });
   counts.proxy.requestFinished(github);

@@ -77,7 +77,7 @@ test('has the series of every route, at 0', async () => {
       `cambist_requests_total{route="${route}",method="POST",code="503",outcome="failed"}`,
       `cambist_failures_total{route="${route}",error="ERR_UPSTREAM_UNREACHABLE"}`,
       'cambist_failures_total{route="_unmatched",error="ERR_ROUTE_NOT_FOUND"}',
-      ...['hit', 'miss', 'joined', 'negative', 'bypass'].map(
+      ...['hit', 'shared', 'miss', 'joined', 'negative', 'bypass'].map(
         (result) => `cambist_cache_requests_total{route="${route}",result="${result}"}`,
       ),
     ]) {

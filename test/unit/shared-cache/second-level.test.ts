@@ -28,6 +28,7 @@ test('a later replica finds the token, with the same end of its reuse', async (t
   const other = await startReplica(t, server, { clock });
   const found = await other.second.obtain(entryOf(), exchangeOf('unused', clock), undefined);
   assert.equal(bearer(found), 'Bearer token-1');
+  assert.deepEqual([one.second.isShared(first.token), other.second.isShared(found.token)], [false, true]);
   assert.ok(found.token.lifetime.reusableUntilMs <= first.token.lifetime.reusableUntilMs);
   assert.ok(found.token.lifetime.reusableUntilMs > first.token.lifetime.reusableUntilMs - 2);
   assert.equal(other.counted('lookup', 'hit'), 1);

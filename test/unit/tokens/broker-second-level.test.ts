@@ -17,7 +17,7 @@ function recordingLevel() {
   const calls: string[] = [];
   const entries: SharedEntry[] = [];
   let ended: (key: string) => void = () => {};
-  const shared = new Set<CambistError>();
+  const shared = new Set<IssuedToken | CambistError>();
   const note = (name: string) => (entry: SharedEntry, token?: IssuedToken) => {
     entries.push(entry);
     const bearer = token === undefined ? '' : ` ${token.authorization.reveal()}`;
@@ -28,7 +28,7 @@ function recordingLevel() {
       note(replaced === undefined ? 'obtain' : 'refresh')(entry, replaced);
       return { token: await exchange(), added: entry.added };
     },
-    isShared: (error) => shared.has(error),
+    isShared: (result) => shared.has(result),
     refuse: note('refuse'),
     give: note('give'),
     release: note('release'),
@@ -143,15 +143,35 @@ test('drops a refused token that the second level returned again meanwhile', asy
   assert.equal(broker.lookUp(route, alice).result, 'miss');
 });
 
+test('tells a token of another replica from one that it exchanged', async () => {
+  const recording = recordingLevel();
+  const { broker, request, lookups } = setUpBroker({ second: recording.level });
+  const looked = broker.lookUp(route, alice);
+  await (await request(1)).issue('token');
+  const token = await tokenOf(looked);
+  assert.ok(looked.result === 'miss');
+  assert.equal(looked.settled(), 'miss');
+  recording.shared.add(token);
+  const found = setUpBroker({ second: { ...recording.level, obtain: async () => ({ token, added: [] }) } });
+  const again = found.broker.lookUp(route, alice);
+  assert.equal(found.broker.lookUp(route, alice).result, 'joined');
+  await tokenOf(again);
+  assert.ok(again.result === 'miss');
+  assert.equal(again.settled(), 'shared');
+  assert.deepEqual([...lookups, ...found.lookups].sort(), ['github joined', 'github miss', 'github shared']);
+});
+
 test('asks again for a refusal of another replica, which knows how long it lasts', async () => {
   const recording = recordingLevel();
   const refusal = new CambistError('ERR_EXCHANGE_REFUSED', 'refused elsewhere');
   recording.shared.add(refusal);
   const level: SecondLevel = { ...recording.level, obtain: () => Promise.reject(refusal) };
-  const { broker } = setUpBroker({ second: level });
+  const { broker, lookups } = setUpBroker({ second: level });
   for (let call = 0; call < 2; call += 1) {
     const looked = broker.lookUp(route, alice);
-    assert.equal(looked.result, 'miss');
-    await assert.rejects('pending' in looked ? looked.pending : Promise.resolve(), refusal);
+    assert.ok(looked.result === 'miss');
+    await assert.rejects(looked.pending, refusal);
+    assert.equal(looked.settled(), 'negative');
   }
+  assert.deepEqual(lookups, ['github negative', 'github negative']);
 });

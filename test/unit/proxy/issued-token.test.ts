@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import type { CacheResult } from '../../../src/observability/token-observer.ts';
+import { obtainToken } from '../../../src/proxy/issued-token.ts';
+import type { ProxyRequest } from '../../../src/proxy/proxy-request.ts';
+import type { Routed } from '../../../src/proxy/steps.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
+import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
+import { startReplica } from '../shared-cache/replica.ts';
+import { written } from '../shared-cache/store-waits.ts';
+import { routeOf, subjectOf } from '../tokens/sample.ts';
+import { setUpBroker } from '../tokens/scripted-endpoint.ts';
+
+const route = routeOf();
+const session = { subject: subjectOf('alice'), id: undefined };
+
+/** Obtains the token of a session at a replica, with the results that the log line of the request had, one after the other. */
+async function start(t: TestContext, server: MemoryStore) {
+  const { second } = await startReplica(t, server, { clock: createFakeClock() });
+  const { broker, clock, request, lookups } = setUpBroker({ second });
+  const results: CacheResult[] = [];
+  const incoming = { socket: {}, rawHeaders: [] };
+  const noted = {
+    incoming,
+    active: { credentialHeaders: new Set() },
+    tokenLookedUp: (result: CacheResult) => void results.push(result),
+    waitedForToken() {},
+  };
+  const routed = { request: noted as unknown as ProxyRequest, route } as Routed;
+  return { obtain: async () => obtainToken(routed, session, { broker, clock }), request, results, lookups };
+}
+
+test('a request that finds the token of another replica is no miss in its log line and the metrics', async (t) => {
+  const server = createMemoryStore();
+  const [one, other] = [await start(t, server), await start(t, server)];
+  const first = one.obtain();
+  await (await one.request(1)).issue('token');
+  await written(server);
+  const found = await other.obtain();
+  assert.equal(found?.authorization.reveal(), (await first)?.authorization.reveal());
+  await other.obtain();
+  assert.deepEqual([one.results.at(-1), other.results], ['miss', ['miss', 'shared', 'hit']]);
+  assert.deepEqual([one.lookups, other.lookups], [['github miss'], ['github shared', 'github hit']]);
+});
