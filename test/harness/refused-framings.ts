@@ -34,7 +34,7 @@ export const REFUSED_FRAMINGS: readonly (readonly [flaw: string, bytes: string])
   ['Transfer-Encoding in a folded line', `${HEAD}Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n${SMUGGLED}`],
   ['a folded header', `${HEAD}X-Folded: a\r\n b\r\nContent-Length: 0\r\n\r\n`],
   ['a folded first header', `POST /plain HTTP/1.1\r\n Host: localhost\r\n\r\n`],
-  ['bare line feeds', `GET /plain HTTP/1.1\nHost: h\n\n`],
+  ['bare line feeds', `GET /plain HTTP/1.1\nHost: localhost\n\n`],
   ['one bare line feed among headers', `${HEAD}X: a\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${SMUGGLED}`],
   ['a bare carriage return in a value', `${HEAD}X: a\rTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${SMUGGLED}`],
   ['NUL in a value', `${HEAD}X: a\0b\r\nContent-Length: 0\r\n\r\n`],

@@ -174,7 +174,7 @@ for (const kind of KINDS) {
         const outer = await openConnection({ url });
         t.after(() => outer.socket.destroy());
         const connection = enter === undefined ? outer : await enter(outer, ca);
-        const host = (text: string): string => text.replace('Host: h', `Host: ${HOST}`);
+        const host = (text: string): string => text.replace('Host: localhost', `Host: ${HOST}`);
         const own = (text: string): string =>
           token === undefined ? host(text) : host(text).replace('\r\n', `\r\nAuthorization: Bearer ${token}\r\n`);
         await reach({

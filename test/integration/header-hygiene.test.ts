@@ -253,7 +253,7 @@ test('neither logs nor echoes a token that is repeated as an id, even if the req
   for (const credential of credentials) {
     for (const id of ids) {
       for (const [method, path] of refused) {
-        const lines = [`${method} ${path} HTTP/1.1`, 'Host: h', 'Connection: close'];
+        const lines = [`${method} ${path} HTTP/1.1`, 'Host: localhost', 'Connection: close'];
         for (const [name, value] of [id, credential]) lines.push(`${name}: ${value}`);
         const connection = await connectRaw(app.url);
         connection.send(`${lines.join('\r\n')}\r\n\r\n`);

@@ -97,7 +97,6 @@ test('returns 401 to a handshake without a token', async (t) => {
   );
   const all = await soon('the response', connection.closed());
   assert.match(all, /^HTTP\/1\.1 401 Unauthorized \(ERR_SUBJECT_TOKEN_MISSING\)\r\n/);
-  assert.match(all, /ERR_SUBJECT_TOKEN_MISSING/);
   assert.equal(backend.handshakes.length, 0);
 });
 

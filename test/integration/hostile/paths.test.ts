@@ -133,7 +133,7 @@ test("routes an absolute-form target by its authority, and sends the upstream's 
     ['HTTP://NAMED.svc:80/named', 'h', '/mcp'],
     ['http://evil.example.com/named', 'named.svc', undefined],
     ['http://evil.example.com/plain', 'named.svc', undefined],
-    ['http://other.svc/plain', 'named.svc', '/base/mcp'],
+    ['http://localhost/plain', 'named.svc', '/base/mcp'],
     ['http://named.svc@evil.example.com/named', 'named.svc', undefined],
     ['http://evil.example.com#@named.svc/named', 'named.svc', undefined],
     ['http://evil.example.com\\@named.svc/named', 'named.svc', undefined],
