@@ -247,7 +247,7 @@ test('trusts the CA of the authorization server with the same issuer, and names 
   assert.deepEqual(trusted.problems, []);
   const untrusted = (await runWithVerify(t, server, { token })).findings.find(({ about }) => about.kind === 'issuer');
   assert.equal(untrusted?.code, 'certificate_untrusted');
-  assert.match(untrusted?.fix ?? '', /authorization_servers\.main\.tls\.ca$/);
+  assert.match(untrusted?.fix ?? '', /set authorization_servers\.main\.tls\.ca to \{ file: /);
   const missing = await runWithVerify(t, server, { token, keys: { tls: { ca: { file: '/nowhere/ca.pem' } } } });
   assert.deepEqual(
     missing.findings.filter(({ code }) => code === 'credential_unavailable').map(({ about }) => about.kind),
@@ -258,7 +258,7 @@ test('trusts the CA of the authorization server with the same issuer, and names 
   assert.ok(
     stranger
       .finding('certificate_untrusted')
-      .fix?.endsWith(`tls.ca of an authorization server with the issuer "${server.issuer}"`),
+      .fix?.includes(`tls.ca of an authorization server with the issuer "${server.issuer}" to { file: `),
   );
 });
 

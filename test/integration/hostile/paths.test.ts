@@ -21,7 +21,7 @@ async function startTwo(t: TestContext) {
       { ...named, name: 'plain', match: { path: '/plain' }, upstream: `${gateway.upstream.url}/base/mcp` },
     ],
   });
-  const ask = async (target: string, host = 'h'): Promise<string> => {
+  const ask = async (target: string, host = 'localhost'): Promise<string> => {
     gateway.upstream.requests.length = 0;
     const connection = await connectRaw(gateway.app.url);
     connection.send(Buffer.from(`GET ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`, 'latin1'));

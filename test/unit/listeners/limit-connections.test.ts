@@ -86,8 +86,16 @@ test('closes the connection that was unused for longest, between two requests', 
 const BUSY: readonly (readonly [name: string, sent: string, received: RegExp])[] = [
   ['a request in flight', get('/hung'), /^$/],
   ['a request behind another', get('/') + get('/hung'), SERVED],
-  ['a body that its request does not wait for', 'POST /hung HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nabc', /^$/],
-  ['an upgrade', 'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n', /101 Switching/],
+  [
+    'a body that its request does not wait for',
+    'POST /hung HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nabc',
+    /^$/,
+  ],
+  [
+    'an upgrade',
+    'GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
+    /101 Switching/,
+  ],
 ];
 
 for (const [name, sent, received] of BUSY) {
