@@ -26,7 +26,7 @@ const BOUND: BoundRequest = {
 };
 const NOW = 1_800_000_000_000;
 const keys = () => [Buffer.alloc(32, 1)];
-/** What the state gives back, if it is of this request. */
+/** Opens a state, if it is of this request. */
 function openFor(state: string, request: BoundRequest, opening: StateKeys, nowMs: number): NestedState | undefined {
   const { isFor, ...nested } = openState(state, request, opening, nowMs) ?? {};
   return isFor?.(request) ? nested : undefined;

@@ -30,7 +30,7 @@ async function start(t: TestContext, server: MemoryStore) {
   return { obtain: async () => obtainToken(routed, session, { broker, clock }), request, results, lookups };
 }
 
-test('a request that finds the token of another replica is no miss in its log line and the metrics', async (t) => {
+test('logs and counts a token of another replica as shared, and not as a miss', async (t) => {
   const server = createMemoryStore();
   const [one, other] = [await start(t, server), await start(t, server)];
   const first = one.obtain();
