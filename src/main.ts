@@ -11,7 +11,7 @@ const COMMANDS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   doctor: async () => (await import('./commands/doctor.ts')).doctor,
   tail: async () => (await import('./commands/tail.ts')).tail,
   inject: async () => (await import('./commands/inject.ts')).inject,
-  uninject: async () => (await import('./commands/uninject.ts')).uninject,
+  uninject: async () => (await import('./commands/inject.ts')).uninject,
   webhook: async () => (await import('./commands/webhook.ts')).webhook,
   'gen-certs': async () => (await import('./commands/gen-certs.ts')).genCerts,
   schema: async () => (await import('./commands/schema.ts')).schema,

@@ -20,7 +20,7 @@ export interface TokenRequestExplanation {
 
 /** The requests that a route sends to authorization servers for one caller. */
 export interface TokenRequests {
-  /** How the subject token is verified before any request. */
+  /** Explains how the subject token is verified before any request. */
   readonly subject_token_check?: string | undefined;
   /** The first request of a chain. */
   readonly assertion_request?: TokenRequestExplanation | undefined;
@@ -111,7 +111,7 @@ export function explainCacheKey(route: Route, config: Config): string[] | undefi
   }
 }
 
-/** How the issued token is shared with other replicas. Undefined without a shared cache, and for a route that has no such token. */
+/** Explains how the issued token is shared with other replicas, if there are a shared cache and such a token. */
 export function explainSharing({ credential }: Route, { cache }: Config): string | undefined {
   if (cache.shared === undefined || !('authorizationServer' in credential)) return undefined;
   const { dpop } = credential.authorizationServer;

@@ -6,7 +6,7 @@ import { createRouteTable } from '../routing/route-table.ts';
 
 /** A way by which a request to a URL can get to cambist. */
 export interface WayExplanation {
-  /** As an agent's setting has it. */
+  /** The URL is as an agent's setting has it. */
   readonly way: 'base_url' | 'proxy' | 'names' | 'packets' | 'exec';
   readonly how: string;
 }

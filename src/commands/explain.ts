@@ -64,7 +64,7 @@ interface Explanation extends TokenRequests {
   readonly protected_resource_metadata: string | undefined;
   /** The parts of the cache key of the issued token. */
   readonly cache_key: readonly string[] | undefined;
-  /** How the issued token is shared with other replicas. Undefined without a shared cache. */
+  /** Explains how the issued token is shared with other replicas, if there is a shared cache. */
   readonly sharing: string | undefined;
   /** The ways in which a revocation of the caller's token reaches cambist. Undefined without any, or without a caller. */
   readonly revoked_by: readonly string[] | undefined;

@@ -3,9 +3,10 @@ import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import type { Secret } from 'kubernetes-types/core/v1.js';
 import { stringify } from 'yaml';
+import { getIn, isArray, isObject, type Json, setIn } from '../kubernetes/json.ts';
 import { changeFiles } from '../kubernetes/manifest-files.ts';
 import { ManifestError } from '../kubernetes/manifest-stream.ts';
-import { type ServiceName, setCaBundle } from '../kubernetes/webhook-configuration.ts';
+import type { Note } from '../kubernetes/workloads.ts';
 import { printable } from '../observability/printable.ts';
 import { createAuthority, exportKey, generateKeys, issueCertificate } from '../transport/certificates.ts';
 import { type Command, EXIT, UsageError } from './command.ts';
@@ -110,4 +111,28 @@ function secretManifest(name: string, { namespace }: ServiceName, { ca, cert, ke
     type: 'kubernetes.io/tls',
     stringData: { 'tls.crt': cert, 'tls.key': key, 'ca.crt': ca },
   } satisfies Secret;
+}
+
+interface ServiceName {
+  readonly name: string;
+  readonly namespace: string;
+}
+
+const KINDS: readonly (Json | undefined)[] = ['MutatingWebhookConfiguration', 'ValidatingWebhookConfiguration'];
+
+/** Sets `caBundle` of every webhook that calls this Service. */
+function setCaBundle(manifest: Json, service: ServiceName, bundle: string): { manifest: Json; notes: Note[] } {
+  const webhooks = getIn(manifest, ['webhooks']);
+  if (!isObject(manifest) || !KINDS.includes(manifest.kind) || !isArray(webhooks)) return { manifest, notes: [] };
+  const caBundle = Buffer.from(bundle).toString('base64');
+  const changed = webhooks.map((webhook) => {
+    const { name, namespace } = service;
+    const target = getIn(webhook, ['clientConfig', 'service']);
+    const calls = getIn(target, ['name']) === name && getIn(target, ['namespace']) === namespace;
+    return calls ? setIn(webhook, ['clientConfig', 'caBundle'], caBundle) : webhook;
+  });
+  const found = changed.some((webhook, index) => webhook !== webhooks[index]);
+  const object = `${String(manifest.kind).toLowerCase()}/${String(getIn(manifest, ['metadata', 'name']))}`;
+  const notes: Note[] = found ? [{ object, outcome: 'injected', reasons: ['caBundle set'] }] : [];
+  return { manifest: { ...manifest, webhooks: changed }, notes };
 }

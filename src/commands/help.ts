@@ -41,7 +41,7 @@ export async function describeCommand(name: CommandName): Promise<string> {
 /** The options that `inject` and `webhook` share. */
 async function describeMore(name: CommandName): Promise<string> {
   if (name !== 'inject' && name !== 'webhook') return '';
-  const { describeInjection } = await import('../kubernetes/flags.ts');
+  const { describeInjection } = await import('../kubernetes/option-sources.ts');
   return describeInjection();
 }
 

@@ -1,14 +1,13 @@
 import { parseArgs } from 'node:util';
 import { readConfigText } from '../config/load.ts';
-import { INJECTION_FLAGS, optionsFromFlags } from '../kubernetes/flags.ts';
-import { getIn, type Json } from '../kubernetes/json.ts';
-import { changeFiles } from '../kubernetes/manifest-files.ts';
+import { getIn, isArray, type Json, textOf } from '../kubernetes/json.ts';
+import { changeFiles, joinPrinted } from '../kubernetes/manifest-files.ts';
 import { type ChangedStream, ManifestError, type ManifestStream } from '../kubernetes/manifest-stream.ts';
 import { closingAdvice } from '../kubernetes/network-policy.ts';
+import { INJECTION_FLAGS, optionsFromFlags } from '../kubernetes/option-sources.ts';
 import { type Covers, createPodConfig, type PodConfig } from '../kubernetes/pod-config.ts';
 import { type InjectionRequest, injectPod } from '../kubernetes/pod-injection.ts';
-import { joinPrinted } from '../kubernetes/printed-config.ts';
-import { configsIn, findConfig } from '../kubernetes/stream-configs.ts';
+import { uninjectPod } from '../kubernetes/pod-restoration.ts';
 import { changeManifest, type Note, type PodChange } from '../kubernetes/workloads.ts';
 import { printable } from '../observability/printable.ts';
 import { allowedTunnel, readAuthority } from '../proxy/connect-authority.ts';
@@ -50,7 +49,7 @@ interface KnownConfig {
   readonly text: string;
 }
 
-/** How a stream changes, and the configs by which its pods are checked. */
+/** The change of a stream, and the configs by which its pods are checked. */
 interface Changes {
   readonly change: (stream: ManifestStream) => ChangedStream;
   readonly configs?: readonly KnownConfig[];
@@ -92,7 +91,7 @@ async function withAdvice(
  * @param printed printed as the ConfigMaps that the pods mount
  * @param dropsPrinted leaves out the ConfigMaps that were printed before
  */
-export async function changeAll(
+async function changeAll(
   files: readonly string[],
   start: (manifests: readonly Json[]) => Changes,
   { printed, dropsPrinted }: { printed?: PodConfig | undefined; dropsPrinted: boolean },
@@ -139,4 +138,43 @@ function configMapsFor(config: PodConfig, notes: readonly Note[]): string {
 
 function describe({ object, outcome, reasons }: Note): string {
   return printable(`${object}: ${[outcome, ...(reasons.length === 0 ? [] : [reasons.join('; ')])].join(': ')}`);
+}
+
+/** Removes from manifests what `inject` added, and restores what it replaced. */
+export const uninject: Command = async (args) => {
+  const options = USAGES.uninject.flags;
+  const { positionals } = parseArgs({ args: [...args], allowPositionals: true, options });
+  const change = (stream: ManifestStream) => stream.change((manifest) => changeManifest(manifest, uninjectPod));
+  return changeAll(positionals, () => ({ change }), { dropsPrinted: true });
+};
+
+/** The file in the sidecar's config folder. */
+const KEY = 'cambist.yaml';
+
+/** The config in a ConfigMap of the manifests. */
+interface StreamConfig {
+  readonly name: string;
+  readonly namespace: string | undefined;
+  readonly text: string;
+  readonly config: PodConfig;
+}
+
+/** The configs in the ConfigMaps among manifests, and in the items of Lists. */
+function configsIn(manifests: readonly Json[], covers: Covers): StreamConfig[] {
+  return manifests.flatMap((manifest): StreamConfig[] => {
+    const items = getIn(manifest, ['items']);
+    if (isArray(items)) return configsIn(items, covers);
+    const text = textOf(getIn(manifest, ['data', KEY]));
+    const name = textOf(getIn(manifest, ['metadata', 'name']));
+    if (getIn(manifest, ['kind']) !== 'ConfigMap' || text === undefined || name === undefined) return [];
+    const namespace = textOf(getIn(manifest, ['metadata', 'namespace']));
+    return [{ name, namespace, text, config: createPodConfig(text, `ConfigMap ${name}, ${KEY}`, covers) }];
+  });
+}
+
+/** The config that a pod mounts. An object without a namespace is applied to any. */
+function findConfig(configs: readonly StreamConfig[], name: string, namespace: string | undefined) {
+  const named = configs.filter((one) => one.name === name);
+  const exact = named.find((one) => one.namespace === namespace);
+  return (exact ?? named.find((one) => one.namespace === undefined || namespace === undefined))?.config;
 }

@@ -13,11 +13,11 @@ export interface ConfigChoices {
   readonly audience: string | undefined;
   readonly scope: string | undefined;
   readonly secret: { readonly env: string } | { readonly file: string };
-  /** For the sidecar of a pod. */
+  /** The config is for the sidecar of a pod. */
   readonly pod: boolean;
 }
 
-/** Where `cambist inject --secret` mounts the Secret. */
+/** `cambist inject --secret` mounts the Secret here. */
 export const SECRET_IN_POD = `${POD_FOLDERS.secret}/client-secret`;
 
 /** Writes a config file with comments. The values are quoted as YAML needs it, and not checked. */

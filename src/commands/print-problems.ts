@@ -7,7 +7,7 @@ import { printable } from '../observability/printable.ts';
 const COLOURS = { error: 31, warning: 33 } as const;
 const DIM = 2;
 
-/** Whether to colour the output of a stream (https://no-color.org). */
+/** Tells whether to colour the output of a stream (https://no-color.org). */
 export function showsColour({ isTTY }: { readonly isTTY?: boolean }): boolean {
   return isTTY === true && (process.env.NO_COLOR ?? '') === '' && process.env.TERM !== 'dumb';
 }

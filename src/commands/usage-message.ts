@@ -1,5 +1,5 @@
 import { nearest } from '../config/nearest.ts';
-import { INJECTION_FLAGS } from '../kubernetes/flags.ts';
+import { INJECTION_FLAGS } from '../kubernetes/option-sources.ts';
 import { type CommandName, USAGES, type Usage } from './usages.ts';
 
 /** The message for wrong usage of a command. Node's own suggests `--`, which no command needs. */
@@ -23,7 +23,7 @@ export function usageMessage(error: Error & { code?: string }, name: CommandName
 }
 
 function unexpected(argument: string, name: CommandName): string {
-  // As in `cambist --config FILE validate`: without a command, the arguments are those of `run`.
+  // The user may have written `cambist --config FILE validate`: without a command, the arguments are those of `run`.
   if (name === 'run' && argument !== name && Object.hasOwn(USAGES, argument))
     return `unexpected "${argument}": write the command before its flags`;
   const hint =

@@ -9,7 +9,7 @@ interface Flag {
   readonly help: string;
 }
 
-/** How a command is used. Its parser takes the flags from here; `--help` and the README take the text. */
+/** The usage of a command. Its parser takes the flags from here; `--help` and the README take the text. */
 export interface Usage {
   /** Follows the command's name. */
   readonly synopsis: string;

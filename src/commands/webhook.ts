@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util';
 import { type Listen, readListen } from '../config/addresses.ts';
 import { parseDuration } from '../config/units.ts';
 import { reviewAdmission } from '../kubernetes/admission.ts';
-import { INJECTION_FLAGS, optionsFromFlags } from '../kubernetes/flags.ts';
+import { INJECTION_FLAGS, optionsFromFlags } from '../kubernetes/option-sources.ts';
 import { OptionError, type RawOptions } from '../kubernetes/options.ts';
 import { parseOptions } from '../kubernetes/parse-options.ts';
 import { injectPod } from '../kubernetes/pod-injection.ts';

@@ -7,8 +7,8 @@ import { bareToken, readClaims } from '../tokens/token-text.ts';
 import { upstreamPeer } from '../transport/dispatchers.ts';
 import type { Pool } from './check-context.ts';
 import { settingsOfUpstream } from './config-paths.ts';
-import { codeOf, unreachable } from './connection.ts';
 import { type Finding, fine, problem, shortAscii, showShortAscii } from './finding.ts';
+import { personalValues } from './issued-findings.ts';
 import {
   DISCOVER,
   INITIALIZE,
@@ -18,8 +18,8 @@ import {
   type ProbeTarget,
   sendMessage,
 } from './mcp-probe.ts';
-import { personalValues } from './personal-claims.ts';
 import { tokenRefusal } from './token-refusal.ts';
+import { codeOf, unreachable } from './unreachable.ts';
 
 /** Backends may start a session or call their own servers before they respond. */
 const PATIENCE_MS = 10_000;

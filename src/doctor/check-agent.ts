@@ -1,9 +1,9 @@
 import { request } from 'node:http';
 import type { Inbound } from '../config/inbound.ts';
-import { codeOf } from './connection.ts';
 import { type Finding, type Found, fine, problem, warning } from './finding.ts';
+import { codeOf } from './unreachable.ts';
 
-/** How long the agent may take to accept a connection and to respond. */
+/** The agent may take this long to accept a connection and to respond. */
 const PATIENCE_MS = 2000;
 
 /** A lower status shows that the agent works: it may have no such path, or require a token. */

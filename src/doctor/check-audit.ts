@@ -7,7 +7,7 @@ import { readPseudonymKey } from '../secrets/pseudonym-key.ts';
 import { credentialFinding, failureOf } from './check-server.ts';
 import { type Finding, type Found, fine, problem } from './finding.ts';
 
-/** How long the reader of a socket may take to accept a connection. */
+/** The reader of a socket may take this long to accept a connection. */
 const CONNECT_TIMEOUT_MS = 2000;
 
 /** Checks the key and the destination of the audit trail. Writes no record. */

@@ -5,11 +5,11 @@ import { KEYS_TIMEOUT_MS } from '../tokens/server-request.ts';
 import type { CheckContext } from './check-context.ts';
 import { credentialFinding, failureOf } from './check-server.ts';
 import { type ConfigPaths, serverPath } from './config-paths.ts';
-import { unreachable } from './connection.ts';
 import type { Found } from './finding.ts';
 import { readKeySet, type UsableKey } from './key-set.ts';
-import { unusableMetadata } from './metadata.ts';
+import { unusableMetadata } from './metadata-findings.ts';
 import type { RecordedRequest } from './recorded-request.ts';
+import { unreachable } from './unreachable.ts';
 
 /**
  * Fetches the keys that verify the subject tokens of an issuer, as the proxy does before it is ready.

@@ -13,13 +13,12 @@ import { callBackend } from './call-backend.ts';
 import type { CheckContext } from './check-context.ts';
 import { credentialFinding, failureOf, type ServerHealth, unreachableServer } from './check-server.ts';
 import { type KeysBySource, readRouteSubject, usesCallerToken, verifySubject } from './check-subject.ts';
-import { unavailableFinding } from './client-auth.ts';
+import { unavailableFinding } from './client-refusal.ts';
 import { clockFinding, skewByIssue } from './clocks.ts';
 import { exchangeErrorFinding } from './exchange-errors.ts';
 import { type Finding, type Found, fine, problem, showShortAscii, warning } from './finding.ts';
-import { issuedFindings } from './issued-token.ts';
+import { issuedFindings, personalValues } from './issued-findings.ts';
 import { oauthErrorOf } from './oauth-error.ts';
-import { personalValues } from './personal-claims.ts';
 import { issuedTokenOf, type RecordedRequest, sentIn } from './recorded-request.ts';
 
 /** The results of the checks that routes depend on. */
@@ -108,7 +107,7 @@ async function subjectOf(
   return verify === undefined || (await verifySubject(used, verify, keys, context, found)) ? used : 'none';
 }
 
-/** For servers whose responses have no Date header, or that date their tokens by another clock. */
+/** Serves for servers whose responses have no Date header, or that date their tokens by another clock. */
 function compareClocks(
   server: AuthorizationServer,
   issued: RecordedRequest,

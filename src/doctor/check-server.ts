@@ -1,21 +1,23 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { Route, TokenTarget } from '../config/route.ts';
 import { assertionFrom, usedServers } from '../config/used-servers.ts';
+import type { SubjectVerification } from '../config/verification.ts';
 import { CambistError } from '../errors.ts';
 import { firstLegTarget } from '../tokens/chain.ts';
 import { CAMBIST } from '../tokens/requester.ts';
+import { toSubject } from '../tokens/subject.ts';
 import type { Grant } from '../tokens/token-request.ts';
 import type { CheckContext } from './check-context.ts';
-import { clientFinding, encodingFinding, encodingMatters, INVALID_TOKEN, unusedFinding } from './client-auth.ts';
+import { clientFinding, encodingFinding, encodingMatters, INVALID_TOKEN, unusedFinding } from './client-refusal.ts';
 import { clockFinding, skewOf } from './clocks.ts';
 import { settingsOfServer } from './config-paths.ts';
-import { unreachable } from './connection.ts';
-import { type Finding, type Found, problem } from './finding.ts';
-import { lookupOf, type MetadataUse, metadataFindings, unusableMetadata } from './metadata.ts';
+import { type Finding, type Found, fine, problem } from './finding.ts';
+import { lookupOf, type MetadataUse, metadataFindings, unusableMetadata } from './metadata-findings.ts';
 import type { RecordedRequest } from './recorded-request.ts';
+import { unreachable } from './unreachable.ts';
 
 /** The token request that the first route sends to an authorization server. */
-export interface ServerRole extends MetadataUse {
+interface ServerRole extends MetadataUse {
   readonly target: TokenTarget;
   readonly subjectTokenType: string;
   readonly expect: 'token' | 'assertion';
@@ -60,7 +62,7 @@ export function rolesOf(routes: readonly Route[]): ReadonlyMap<AuthorizationServ
 export interface ServerHealth {
   /** False if a token request would fail for a reason that is already reported. */
   readonly usable: boolean;
-  /** By its Date header or the `iat` of a token. */
+  /** Its Date header or the `iat` of a token tells. */
   readonly clock: 'unknown' | 'agrees' | 'differs';
 }
 
@@ -184,4 +186,45 @@ export async function failureOf(work: () => Promise<unknown>): Promise<CambistEr
     if (error instanceof CambistError) return error;
     throw error;
   }
+}
+
+/** No server has issued this token. */
+const MADE_UP = 'cambist-doctor-made-up-token';
+
+/**
+ * Asks about a made-up token, as the proxy does about a caller's.
+ * @param name of the authorization server
+ * @returns whether tokens can be introspected
+ */
+export async function checkIntrospection(
+  rules: SubjectVerification,
+  name: string,
+  { verifier }: CheckContext,
+  found: Found,
+): Promise<boolean> {
+  const keysFailure = await failureOf(() => verifier.prepare(rules));
+  const failure =
+    keysFailure ?? (await failureOf(async () => verifier.verify(toSubject(MADE_UP), { ...rules, jwksUri: undefined })));
+  if (failure?.code === 'ERR_SUBJECT_TOKEN_INVALID') {
+    found(fine('introspection_works', `authorization server "${name}" says that a made-up token is not active`));
+    return true;
+  }
+  if (failure === undefined) {
+    found(
+      problem('introspection_unusable', `authorization server "${name}" says that a made-up token is active`, {
+        fix: 'check introspection.endpoint: the endpoint must tell active tokens from others',
+      }),
+    );
+  } else if (failure.code === 'ERR_CREDENTIAL_UNAVAILABLE') found(credentialFinding(failure));
+  else {
+    found(
+      problem('introspection_unusable', `subject tokens cannot be introspected: ${failure.message}`, {
+        fix:
+          failure.code === 'ERR_CLIENT_REFUSED'
+            ? `allow the client of authorization_servers.${name} to introspect tokens, and check its client_auth`
+            : `check introspection.endpoint, and that authorization server "${name}" can be reached from here`,
+      }),
+    );
+  }
+  return false;
 }

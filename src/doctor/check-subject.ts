@@ -9,11 +9,11 @@ import type { CheckContext } from './check-context.ts';
 import { failureOf } from './check-server.ts';
 import { type Finding, type Found, fine, listed, problem, shortAscii, showShortAscii, warning } from './finding.ts';
 import type { UsableKey } from './key-set.ts';
-import { verificationFindings } from './verification.ts';
+import { verificationFindings } from './verification-findings.ts';
 
 /** A caller's token for the routes that exchange one. */
 export interface SubjectTokenInput {
-  /** Where it was read, as in `/tmp/token`. */
+  /** The place where it was read, as in `/tmp/token`. */
   readonly source: string;
   readonly token: string;
 }
@@ -21,7 +21,7 @@ export interface SubjectTokenInput {
 /** Usable keys by key source. A source is absent if its keys cannot verify any token. */
 export type KeysBySource = ReadonlyMap<string, readonly UsableKey[]>;
 
-/** Whether a route exchanges the token of its caller, not one from a file. */
+/** Tells whether a route exchanges the token of its caller, not one from a file. */
 export function usesCallerToken({ credential, subjectToken }: Route): boolean {
   return credential.kind === 'exchange' && subjectToken.file === undefined;
 }

@@ -1,8 +1,14 @@
+import { X509Certificate } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { TRUST_FILES } from '../config/agent-variables.ts';
 import type { Config } from '../config/config.ts';
+import type { InterceptAuthority } from '../config/intercept.ts';
+import { findInterceptAuthority } from '../intercept/authority.ts';
 import { excludedRoutes } from '../intercept/hosts.ts';
-import { type Found, fine, problem, warning } from './finding.ts';
+import { splitCertificates } from '../intercept/system-roots.ts';
+import { type Found, fine, problem, shortAscii, warning } from './finding.ts';
 import type { Reporter } from './run-checks.ts';
-import { fileOf, findTrustFolder, type TrustFolder, whyNotTrusted } from './trust-folder.ts';
 
 /** Kinds of clients, and the variable by which each finds the certificates that it trusts. */
 const CLIENTS: readonly (readonly [name: string, variable: string])[] = [
@@ -13,7 +19,7 @@ const CLIENTS: readonly (readonly [name: string, variable: string])[] = [
   ['Rust with native roots', 'SSL_CERT_FILE'],
 ];
 
-const RESTART = 'restart the pod, so that cambist writes the folder again';
+const RESTART = 'restart the pod: cambist writes the folder when it starts, and agents read it when they start';
 
 /** Checks the trust folder of `intercept`: its authority, the hosts that it may sign for, and the files that clients read. */
 export async function checkTrust(config: Config, reporter: Reporter): Promise<void> {
@@ -40,4 +46,86 @@ function checkHosts({ routes }: Config, { certificate }: TrustFolder, found: Fou
   const names = excluded.map(({ name }) => `"${name}"`).join(', ');
   const what = `the name constraints of the authority exclude the hosts of routes ${names}, which are not intercepted`;
   found(warning('trust_hosts_excluded', what, { fix: 'use an authority that may sign for these hosts' }));
+}
+
+/** A trust folder as an agent sees it. */
+interface TrustFolder {
+  readonly dir: string;
+  /** PEM. */
+  readonly certificate: string;
+  readonly variables: Readonly<Record<string, string>>;
+}
+
+/** @returns undefined if cambist has not written it here */
+async function readTrustFolder(dir: string): Promise<TrustFolder | undefined> {
+  const certificate = await readFile(join(dir, TRUST_FILES.authority), 'utf8').catch(() => undefined);
+  if (certificate === undefined || splitCertificates(certificate).length === 0) return undefined;
+  const env = await readFile(join(dir, TRUST_FILES.variables), 'utf8').catch(() => '');
+  const lines = [...env.matchAll(/^(\w+)='((?:[^']|'\\'')*)'$/gm)];
+  const variables = Object.fromEntries(lines.map(([, name, value = '']) => [name, value.replaceAll("'\\''", "'")]));
+  return { dir, certificate, variables };
+}
+
+/** Finds the trust folder of the config, and checks its authority. @returns undefined without one, which is reported */
+export async function findTrustFolder({ intercept }: Config, found: Found): Promise<TrustFolder | undefined> {
+  if (intercept === undefined) {
+    found(fine('trust_folder_missing', 'the config has no intercept, so there is no trust folder'));
+    return undefined;
+  }
+  const { ca, trustDir } = intercept;
+  const folder = await readTrustFolder(trustDir);
+  if (folder === undefined) {
+    const fix = 'run doctor where cambist runs, while it runs';
+    found(warning('trust_folder_missing', `no trust folder in "${trustDir}"`, { fix }));
+    return undefined;
+  }
+  const why = (await whyInvalid(folder)) ?? (await whyAnother(ca, folder));
+  const { subject, validTo } = new X509Certificate(folder.certificate);
+  found(
+    why === undefined
+      ? fine('trust_folder_read', `"${trustDir}" has the authority ${shortAscii(subject)}, valid until ${validTo}`)
+      : problem('trust_folder_broken', `agents cannot trust the authority in "${trustDir}"`, { why, fix: RESTART }),
+  );
+  return folder;
+}
+
+/** Explains why no client accepts the authority: by its dates, or by its chain. @returns undefined if clients may accept it */
+async function whyInvalid({ certificate, variables }: TrustFolder): Promise<string | undefined> {
+  const authority = new X509Certificate(certificate);
+  const { validFrom, validTo } = authority;
+  if (Date.parse(validTo) <= Date.now()) return `its certificate expired on ${validTo}`;
+  if (Date.parse(validFrom) > Date.now()) return `its certificate is not valid before ${validFrom}`;
+  if (!authority.ca) return 'its certificate is not that of a certificate authority';
+  const bundle = await readFile(variables.SSL_CERT_FILE ?? '', 'utf8').catch(() => '');
+  const issuers = splitCertificates(`${certificate}\n${bundle}`).map((pem) => new X509Certificate(pem));
+  const isChained = issuers.some((issuer) => authority.checkIssued(issuer) && authority.verify(issuer.publicKey));
+  return isChained ? undefined : `its issuer ${shortAscii(authority.issuer)} is not in the folder`;
+}
+
+/** Explains why the folder has another authority than `intercept.ca`. @returns undefined if it has the same, or the key is unavailable */
+async function whyAnother(ca: InterceptAuthority, { certificate }: TrustFolder): Promise<string | undefined> {
+  const authority = await findInterceptAuthority(ca).catch(() => undefined);
+  if (authority === undefined || authority.cert === certificate) return undefined;
+  return 'it is another one than that of intercept.ca';
+}
+
+/** Explains why a client does not find the authority by a variable. @returns undefined if it does */
+export async function whyNotTrusted(variable: string, folder: TrustFolder): Promise<string | undefined> {
+  const file = fileOf(variable, folder);
+  if (file === undefined) return `the variables in "${folder.dir}" do not set ${variable}`;
+  const content = await readFile(file).catch(() => undefined);
+  if (content === undefined) return `${variable} names "${shortAscii(file)}", which cannot be read`;
+  const isThere = splitCertificates(folder.certificate).every((pem) => {
+    // A trust store of Java contains them without encoding.
+    return content.includes(variable === 'JAVA_TOOL_OPTIONS' ? new X509Certificate(pem).raw : pem);
+  });
+  return isThere ? undefined : `${variable} names "${shortAscii(file)}", which lacks the authority`;
+}
+
+/** The file that a variable names. */
+export function fileOf(variable: string, { variables }: TrustFolder): string | undefined {
+  const value = variables[variable];
+  if (variable !== 'JAVA_TOOL_OPTIONS') return value;
+  const quoted = /'-Djavax\.net\.ssl\.trustStore=([^']*)'/.exec(value ?? '');
+  return (quoted ?? /(?:^|\s)-Djavax\.net\.ssl\.trustStore=(\S+)/.exec(value ?? ''))?.[1];
 }

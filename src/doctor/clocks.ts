@@ -5,7 +5,7 @@ import { type Finding, fine, problem, warning } from './finding.ts';
 const MAX_SKEW_MS = 5000;
 
 /** A response with the epoch milliseconds of its request and its arrival, and its `Date` header. */
-export interface TimedResponse {
+interface TimedResponse {
   readonly sentAtMs: number;
   readonly respondedAtMs: number | undefined;
   readonly date: string | undefined;
@@ -34,7 +34,7 @@ export function skewByIssue({ iat }: JWTPayload, { sentAtMs, respondedAtMs }: Ti
   return outside(1000 * iat, sentAtMs, respondedAtMs);
 }
 
-/** How far the second that starts at `statedMs` lies outside a period. */
+/** The signed distance from a period to the second that starts at `statedMs`; 0 within the period. */
 function outside(statedMs: number, fromMs: number, toMs: number): number {
   if (statedMs > toMs) return statedMs - toMs;
   return Math.min(0, statedMs + 999 - fromMs);

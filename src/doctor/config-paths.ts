@@ -2,11 +2,11 @@ import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { Route } from '../config/route.ts';
 import { upstreamPeer } from '../transport/dispatchers.ts';
 
-/** Where the config sets how a peer is reached. */
+/** The places where the config sets how a peer is reached. */
 export interface ConfigPaths {
-  /** As in `routes.github.upstream`. */
+  /** A path looks like `routes.github.upstream`. */
   readonly address: string;
-  /** Undefined if the config has no timeout for this peer. */
+  /** The config has no timeout for some peers. */
   readonly timeout: string | undefined;
   /** Path of the trusted CA. */
   readonly ca: string;
@@ -19,7 +19,7 @@ export function serverPath(server: AuthorizationServer): string {
   return `authorization_servers.${server.name}`;
 }
 
-/** How cambist reaches a peer, and where the config sets that. */
+/** The settings by which cambist reaches a peer, and where the config has them. */
 export interface PeerSettings {
   readonly paths: ConfigPaths;
   /** The file of `tls.ca`. */

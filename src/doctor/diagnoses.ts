@@ -6,18 +6,18 @@ import type { FailedDiscovery, FailedTokenRequest, FailedVerification } from '..
 import { findRepeated, hideCredentials, type SentValue, sentInAuthorization } from '../tokens/sent-values.ts';
 import type { Grant } from '../tokens/token-request.ts';
 import { bareToken, isAmbiguousJwt, readClaims } from '../tokens/token-text.ts';
-import { unavailableFinding } from './client-auth.ts';
+import { unavailableFinding } from './client-refusal.ts';
 import { clockDifference } from './clocks.ts';
 import { settingsOfServer, settingsOfUpstream } from './config-paths.ts';
-import { connectionFinding } from './connection.ts';
 import { exchangeRefusal } from './exchange-errors.ts';
 import type { Finding, ShowClaim } from './finding.ts';
-import { issuedFindings } from './issued-token.ts';
-import { lookupOf, unusableMetadata } from './metadata.ts';
+import { issuedFindings } from './issued-findings.ts';
+import { lookupOf, unusableMetadata } from './metadata-findings.ts';
 import { oauthErrorOf } from './oauth-error.ts';
 import { issuedTokenOf } from './recorded-request.ts';
 import { tokenRefusal } from './token-refusal.ts';
-import { verificationFindings } from './verification.ts';
+import { connectionFinding } from './unreachable.ts';
+import { verificationFindings } from './verification-findings.ts';
 
 /** Explains a token request that produced no token, as the doctor does. */
 export function tokenRequest(failed: FailedTokenRequest): Diagnosis | undefined {
@@ -112,7 +112,7 @@ function diagnosisOf(finding: Finding | undefined): Diagnosis | undefined {
 /** Longest name in the log, in characters. */
 const MAX_NAME_LENGTH = 120;
 
-/** For the log: hides everything that may be a token. The segments of a URL are judged one by one. */
+/** Makes a text safe for the log: hides everything that may be a token. The segments of a URL are judged one by one. */
 function showRedacted(sent: readonly SentValue[]): ShowClaim {
   return (value) => {
     const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? '');

@@ -134,7 +134,7 @@ export function onBehalfOf(failed: FailedExchange): Finding | undefined {
   });
 }
 
-/** Whether the server blames the token in the request. */
+/** Tells whether the server blames the token in the request. */
 function isTokenBlamed(failed: FailedExchange): boolean {
   const { error, description } = failed.refusal;
   if (/^invalid_(grant|token)$/.test(error) || isDexOnToken(failed)) return true;

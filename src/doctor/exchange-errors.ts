@@ -1,4 +1,4 @@
-import { clientRefusal, unavailableFinding } from './client-auth.ts';
+import { clientRefusal, unavailableFinding } from './client-refusal.ts';
 import { serverPath } from './config-paths.ts';
 import {
   audienceCount,
@@ -44,7 +44,7 @@ export function exchangeErrorFinding(failed: FailedExchange): Finding {
   return quoting(exchangeRefusal(failed), failed.refusal);
 }
 
-/** In order of precedence: the most specific first. */
+/** The most specific comes first and takes precedence. */
 const CAUSES: readonly Cause[] = [
   noOAuthError,
   keycloakMapper,

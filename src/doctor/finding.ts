@@ -238,7 +238,7 @@ export function shortAscii(text: string): string {
 /** Writes the value of a claim, which may have any type, without quotes. */
 export type ShowClaim = (value: unknown) => string;
 
-/** For a terminal, where an operator compares names character by character. */
+/** Makes a text safe for a terminal, where an operator compares names character by character. */
 export const showShortAscii: ShowClaim = (value) =>
   shortAscii(typeof value === 'string' ? value : (JSON.stringify(value) ?? ''));
 

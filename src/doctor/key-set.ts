@@ -12,7 +12,7 @@ export interface UsableKey {
 }
 
 /** The result of reading an issuer's key set. */
-export interface KeySetReading {
+interface KeySetReading {
   readonly finding: Finding;
   /** Empty if the finding is an error. */
   readonly keys: readonly UsableKey[];

@@ -39,7 +39,7 @@ export interface McpMessage {
 const MCP_HEADERS = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' };
 const CLIENT_INFO = { name: 'cambist-doctor', version: '1' };
 
-/** For servers up to MCP 2025-11-25. */
+/** Servers up to MCP 2025-11-25 expect this. */
 export const INITIALIZE: McpMessage = {
   method: 'initialize',
   headers: MCP_HEADERS,
@@ -51,7 +51,7 @@ export const INITIALIZE: McpMessage = {
   }),
 };
 
-/** For servers from MCP 2026-07-28. */
+/** Servers from MCP 2026-07-28 expect this. */
 export const DISCOVER: McpMessage = {
   method: 'server/discover',
   headers: { ...MCP_HEADERS, 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'server/discover' },
@@ -121,7 +121,7 @@ export function sendProbe(
   });
 }
 
-/** Whether a stream of server-sent events contains its first message. The server may keep it open. */
+/** Tells whether a stream of server-sent events contains its first message. The server may keep it open. */
 function hasMessage(started: Omit<ProbeResponse, 'text'> | undefined, chunks: readonly Buffer[]): boolean {
   if (started?.header('content-type')?.startsWith('text/event-stream') !== true) return false;
   const complete = eventsOf(Buffer.concat(chunks).toString('latin1')).slice(0, -1);
@@ -144,7 +144,7 @@ function headerOf(headers: IncomingHttpHeaders, name: string): string | undefine
 }
 
 /**
- * Whether the response contains a JSON-RPC result or error, as JSON or as a server-sent event. Servers that can resume a
+ * Tells whether the response contains a JSON-RPC result or error, as JSON or as a server-sent event. Servers that can resume a
  * stream begin it with an event that has no data.
  */
 export function isJsonRpc({ text }: ProbeResponse): boolean {
@@ -154,7 +154,7 @@ export function isJsonRpc({ text }: ProbeResponse): boolean {
   return parseJsonObject(data ?? text)?.jsonrpc !== undefined;
 }
 
-/** Whether the response is a page for a browser: of a web server at this address, or the login page of a gateway. */
+/** Tells whether the response is a page for a browser: of a web server at this address, or the login page of a gateway. */
 export function isWebPage({ header }: ProbeResponse): boolean {
   return /^(?:text\/html|application\/xhtml\+xml)\b/i.test(header('content-type') ?? '');
 }

@@ -53,7 +53,7 @@ export function oauthErrorOf(
   return { ...words, status, shown: quoted === '' ? `${status}, without an OAuth error` : `${status} ${quoted}` };
 }
 
-/** Whether matches follow each other in the description. One expression with `.*` between them would take quadratic time. */
+/** Tells whether matches follow each other in the description. One expression with `.*` between them would take quadratic time. */
 export function inOrder({ description }: OAuthError, ...patterns: readonly RegExp[]): boolean {
   let rest = description;
   return patterns.every((pattern) => {
@@ -63,7 +63,7 @@ export function inOrder({ description }: OAuthError, ...patterns: readonly RegEx
   });
 }
 
-/** Whether the server is Entra, by its error numbers or its address. */
+/** Tells whether the server is Entra, by its error numbers or its address. */
 export function isEntra({ server, refusal }: FailedExchange): boolean {
   return (
     /AADSTS\d/.test(refusal.description) ||

@@ -14,7 +14,6 @@ export interface RecordedRequest {
   /** Epoch milliseconds. */
   readonly sentAtMs: number;
   readonly respondedAtMs: number | undefined;
-  /** Undefined without a response. */
   readonly status: number | undefined;
   /** Response headers, except those that occur twice. */
   readonly headers: Readonly<Record<string, string>>;

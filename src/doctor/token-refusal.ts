@@ -3,13 +3,13 @@ import { readClaims } from '../tokens/token-text.ts';
 import { type Finding, type FindingCode, listed, problem, type ShowClaim } from './finding.ts';
 
 /** An issued token that a backend refuses. */
-export interface TokenRefusal {
+interface TokenRefusal {
   /** The backend's error code and explanation. */
   readonly words: string;
   readonly token: string;
   /** Writes a claim of the token for the place where it is shown. */
   readonly show: ShowClaim;
-  /** How far the backend's clock is ahead of this machine's, if the difference matters. */
+  /** The backend's clock is this far ahead of this machine's, if the difference matters. */
   readonly aheadSeconds: number | undefined;
 }
 
@@ -28,7 +28,7 @@ const LIFETIME: Reason = {
   fix: 'synchronize the clocks of backend, authorization server and cambist with NTP; find the wrong one with `date -u`',
 };
 
-/** In order of precedence. */
+/** The first that applies is reported. */
 const REASONS: readonly Reason[] = [
   {
     code: 'backend_wants_sign_in',

@@ -9,7 +9,7 @@ export interface ReviewResult {
   /** The AdmissionReview for the API server. */
   readonly review: JsonObject;
   readonly outcome: Injection['outcome'];
-  /** For the log: which pod, and why it has this outcome. */
+  /** The log says which pod it is, and why it has this outcome. */
   readonly uid: string;
   readonly namespace: string | undefined;
   readonly pod: string | undefined;

@@ -6,13 +6,11 @@ import {
   proxyVariables,
   trustVariables,
 } from '../config/agent-variables.ts';
-import { INTERCEPT_FOLDERS } from './check-pod-intercept.ts';
-import { addJavaOptions, removeJavaOptions } from './java-options.ts';
-import { getIn, isArray, itemsOf, type Json, type JsonObject, objectsOf, textOf } from './json.ts';
+import { INTERCEPT_FOLDERS } from './check-pod.ts';
+import { emptyBefore, type InjectionStatus } from './injection-status.ts';
+import { getIn, isArray, itemsOf, type Json, type JsonObject, objectsOf, quote, textOf } from './json.ts';
 import type { InjectionOptions } from './parse-options.ts';
 import type { PodLayout } from './pod-layout.ts';
-import { quote } from './quote.ts';
-import { emptyBefore, type InjectionStatus } from './status.ts';
 
 /** The variables of `--proxy-env`, in both spellings because clients differ in which they read. */
 const PLAIN = ['HTTP_PROXY', 'http_proxy', 'NO_PROXY', 'no_proxy'];
@@ -29,11 +27,11 @@ const PLAIN_BYPASS = 'only HTTPS_PROXY is set: calls to http URLs bypass cambist
 const PROXY = /^http:\/\/127\.0\.0\.1:\d+$/;
 
 /** The variables that an injection sets on the agent's containers. */
-export interface AgentEnv {
+interface AgentEnv {
   readonly variables: Readonly<Record<string, string>>;
   /** Options for Java, which its variable may contain beside others. */
   readonly java: string | undefined;
-  /** On init containers as well, if they run after cambist has started. */
+  /** Init containers get them as well, if they run after cambist has started. */
   readonly initContainers: boolean;
 }
 
@@ -66,7 +64,7 @@ export const MAX_AGENT_VARIABLES =
   Object.keys({ ...proxyVariables('http://127.0.0.1:1'), ...trustVariables(INTERCEPT_FOLDERS.trust) }).length + 1;
 
 /** The variables that were set, so that this can be undone. */
-export type EnvRecord = Pick<InjectionStatus, 'env' | 'java'>;
+type EnvRecord = Pick<InjectionStatus, 'env' | 'java'>;
 
 /**
  * Sets variables on the agent's containers. A variable that is present in either spelling is left unchanged.
@@ -157,4 +155,48 @@ export function removeAgentEnv(
 function isOurs(name: string, value: string, java: string | undefined): boolean {
   if (name === 'NODE_USE_ENV_PROXY') return value === '1';
   return value === NO_PROXY || value === java || PROXY.test(value) || value.startsWith(`${INTERCEPT_FOLDERS.trust}/`);
+}
+
+/** Java reads all its options from this variable, so others may be there already. */
+const VARIABLE = 'JAVA_TOOL_OPTIONS';
+
+interface JavaChange {
+  /** The variable to add, where the container has none. */
+  readonly variable?: { readonly name: string; readonly value: string };
+  /** The list with the options in a variable that the container has. */
+  readonly merged?: readonly Json[];
+  /** Why nothing changes: what the container sets already. */
+  readonly kept?: string;
+}
+
+/** Adds options of Java to a list of variables. Options that the container sets itself stay, and with them all others. */
+function addJavaOptions(env: Json | undefined, options: string): JavaChange {
+  const list = itemsOf(env);
+  // The last one counts.
+  const index = list.findLastIndex(isVariable);
+  if (index < 0) return { variable: { name: VARIABLE, value: options } };
+  const value = getIn(list, [index, 'value']);
+  if (typeof value !== 'string') return { kept: VARIABLE };
+  const own = new Set(propertiesIn(value));
+  const present = propertiesIn(options).find((property) => own.has(property));
+  if (present !== undefined) return { kept: `${present} in ${VARIABLE}` };
+  return { merged: list.with(index, { ...objectsOf([list[index] ?? {}])[0], value: `${value} ${options}` }) };
+}
+
+/** Removes options that were added to a variable of the container. */
+function removeJavaOptions(env: readonly Json[], options: string): readonly Json[] {
+  const index = env.findLastIndex(isVariable);
+  const value = textOf(getIn(env, [index, 'value']));
+  const added = ` ${options}`;
+  if (value?.includes(added) !== true) return env;
+  return env.with(index, { ...objectsOf([env[index] ?? {}])[0], value: value.replace(added, () => '') });
+}
+
+function isVariable(one: Json): boolean {
+  return getIn(one, ['name']) === VARIABLE;
+}
+
+/** The names of the properties in the options of Java. */
+function propertiesIn(options: string): string[] {
+  return [...options.matchAll(/-D([\w.]+)=/g)].flatMap(([, name]) => name ?? []);
 }

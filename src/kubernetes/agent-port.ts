@@ -1,8 +1,18 @@
 import type { EnvVar } from 'kubernetes-types/core/v1.js';
-import { getIn, isEmpty, itemsOf, type Json, type JsonObject, objectsOf, type Path, setIn, textOf } from './json.ts';
+import { type MoveRecord, PORT_PATHS } from './injection-status.ts';
+import {
+  getIn,
+  isEmpty,
+  itemsOf,
+  type Json,
+  type JsonObject,
+  objectsOf,
+  type Path,
+  quote,
+  setIn,
+  textOf,
+} from './json.ts';
 import { type PodLayout, SIDECAR_NAME } from './pod-layout.ts';
-import { quote } from './quote.ts';
-import { type MoveRecord, PORT_PATHS } from './status.ts';
 
 /** The port that callers use, which cambist takes over, and the port that the agent moves to. */
 export interface InboundPorts {

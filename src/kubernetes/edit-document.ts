@@ -19,7 +19,31 @@ import {
 } from 'yaml';
 import { getIn, isArray, isObject, type Json, type JsonObject, sameJson } from './json.ts';
 import { fromPointer, type PatchOperation } from './json-patch.ts';
-import { isAmbiguous, MAX_ALIASES, oddBreaks, SAFE_NUMBER } from './yaml-text.ts';
+
+/** More aliases than any manifest has, and fewer than it takes to exhaust the memory. */
+export const MAX_ALIASES = 1000;
+
+/** Numbers of YAML 1.1, of YAML 1.2, and of Go: 0X1F, 0o1_7, +1_0, .5, 1:30. */
+const NUMBER = /^[-+]?[._]*(?:\d[\d_]*(?:\.[\d_]*)?(?:e[-+]?\d*)?|0_*[xob][\da-f_]*|\d[\d_]*(?::\d+)+(?:\.\d*)?)$/i;
+const OTHER_TYPE = /^(?:\d{4}-\d.*|[-+]?\.?(?:inf|infinity|nan)|y|yes|n|no|on|off|true|false|null|~|<<|=|)$/i;
+
+/** Does some reader of YAML take the text for a number, a timestamp, a boolean, null or a merge key unless it is quoted? */
+function isAmbiguous(text: string): boolean {
+  return NUMBER.test(text) || OTHER_TYPE.test(text);
+}
+
+/** Numbers that all readers of YAML read alike. */
+const SAFE_NUMBER = /^(?:-?(?:0|[1-9]\d*)(?:\.\d+)?(?:e[+-]?\d+)?|0x[\da-f]+)$/i;
+
+/**
+ * The characters that end a line for kubectl alone. After one, the text of a comment is content. JSON has no such line breaks.
+ * @see https://yaml.org/spec/1.1/#id871136
+ */
+export function oddBreaks(text: string): RegExpExecArray[] {
+  return [...text.matchAll(ODD_BREAK)];
+}
+
+const ODD_BREAK = /[\u0085\u2028\u2029]|\r(?!\n)/g;
 
 /** The text of a plain scalar. Written as it was read, it means the same to every reader. */
 class Verbatim {
@@ -53,7 +77,7 @@ export const READING = {
 const BYTE_ORDER_MARK = '\uFEFF';
 
 /** The edited text; or the offset in the stream of the value that cannot be changed in place. */
-export type EditedDocument = { readonly text: string } | { readonly obstacle: number };
+type EditedDocument = { readonly text: string } | { readonly obstacle: number };
 
 /**
  * Applies operations to a document and writes it again. Comments, order, quotes and plain values stay; white space may change.
@@ -80,7 +104,7 @@ export function editDocument(
   return { obstacle: offsetOf(lastOn(document, differingPath(content, expected)), document.range[0]) };
 }
 
-/** Where the value of a document is in its stream, if the value is an object in JSON. */
+/** The place of a document's value in its stream, if the value is an object in JSON. */
 export function jsonIn({ contents }: Document, text: string): { start: number; end: number } | undefined {
   const [start, end] = contents?.range ?? [0, 0];
   if (text[start] !== '{') return undefined;
@@ -135,7 +159,7 @@ function isPlain(node: Scalar): node is Scalar & { source: string } {
   return node.type === 'PLAIN' && node.source !== undefined;
 }
 
-/** How a document is written: its first nested map and its first list in block style tell. */
+/** The style of a document: its first nested map and its first list in block style tell. */
 function styleOf(document: Document, text: string): ToStringOptions {
   let indent: number | undefined;
   let indentSeq: boolean | undefined;

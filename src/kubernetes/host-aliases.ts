@@ -1,8 +1,7 @@
 import type { HostAlias, Sysctl } from 'kubernetes-types/core/v1.js';
-import { getIn, isEmpty, itemsOf, type Json, type JsonObject, objectsOf, setIn, textOf } from './json.ts';
+import type { InjectionStatus } from './injection-status.ts';
+import { getIn, isEmpty, itemsOf, type Json, type JsonObject, objectsOf, quote, setIn, textOf } from './json.ts';
 import type { PodLayout } from './pod-layout.ts';
-import { quote } from './quote.ts';
-import type { InjectionStatus } from './status.ts';
 
 /** Lets a user that is not root listen on ports from its value on. Kubernetes counts it as safe. */
 const PORT_START = 'net.ipv4.ip_unprivileged_port_start';
@@ -17,7 +16,7 @@ export interface NamesPlan {
   readonly ports: readonly number[];
 }
 
-export type NamesRecord = Pick<NonNullable<InjectionStatus['intercept']>, 'aliases' | 'sysctl'>;
+type NamesRecord = Pick<NonNullable<InjectionStatus['intercept']>, 'aliases' | 'sysctl'>;
 
 /** @returns why the names cannot lead to cambist, each with a remedy */
 export function namesConflicts(template: JsonObject, layout: PodLayout, { hosts, addresses, ports }: NamesPlan) {

@@ -1,9 +1,8 @@
 import type { Volume, VolumeMount } from 'kubernetes-types/core/v1.js';
-import { INTERCEPT_FOLDERS } from './check-pod-intercept.ts';
-import { getIn, isArray, itemsOf, type Json, type JsonObject, objectsOf, textOf } from './json.ts';
+import { INTERCEPT_FOLDERS } from './check-pod.ts';
+import { emptyBefore, type InjectionStatus } from './injection-status.ts';
+import { getIn, isArray, itemsOf, type Json, type JsonObject, objectsOf, quote, textOf } from './json.ts';
 import type { PodLayout } from './pod-layout.ts';
-import { quote } from './quote.ts';
-import { emptyBefore, type InjectionStatus } from './status.ts';
 
 /** The trust folder, which the agent's containers can read. */
 export const TRUST_VOLUME = 'cambist-trust';

@@ -98,7 +98,7 @@ function differenceOfNamed(
       continue;
     }
     removeGone(position);
-    // In a loop, because a list may have more changes than a call has arguments.
+    // A loop is needed, because a list may have more changes than a call has arguments.
     for (const operation of difference(before[old] ?? null, item, at(position))) operations.push(operation);
     old += 1;
   }

@@ -1,15 +1,14 @@
 import { type Document, LineCounter, parseAllDocuments } from 'yaml';
-import { editDocument, jsonIn, READING } from './edit-document.ts';
+import { editDocument, jsonIn, MAX_ALIASES, oddBreaks, READING } from './edit-document.ts';
 import type { Json } from './json.ts';
 import { diffJson } from './json-patch.ts';
 import type { Note } from './workloads.ts';
-import { MAX_ALIASES, oddBreaks } from './yaml-text.ts';
 
 /** A manifest that is not valid YAML or cannot be edited. The message names the file and the line. */
 export class ManifestError extends Error {}
 
 /** @param index the position of the document in the stream */
-export type ManifestChange = (manifest: Json, index: number) => { manifest: Json; notes: Note[] };
+type ManifestChange = (manifest: Json, index: number) => { manifest: Json; notes: Note[] };
 
 /** The manifests of a text. */
 export interface ManifestStream {
@@ -25,11 +24,11 @@ export interface ChangedStream {
   readonly notes: Note[];
 }
 
-export interface ChangedDocument {
+interface ChangedDocument {
   /** The document's part of the stream, before and after the change. */
   readonly source: string;
   readonly text: string;
-  /** Before and after the change. Undefined for an empty document. */
+  /** Before and after the change. An empty document has none. */
   readonly before: Json | undefined;
   readonly after: Json | undefined;
 }
@@ -62,7 +61,7 @@ export function readStream(text: string, name: string): ManifestStream {
   };
 }
 
-/** At the start of a line, except the first. Some readers ignore it there, for others it belongs to the key that follows. */
+/** Finds it at the start of a line, except the first. Some readers ignore it there, for others it belongs to the key that follows. */
 const HIDDEN_MARK = /(?<=^\uFEFF|\n)\uFEFF/;
 const HIDDEN_MARK_PROBLEM =
   'readers of YAML differ on the byte order mark (U+FEFF) at the start of this line: remove it';

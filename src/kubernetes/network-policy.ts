@@ -1,8 +1,8 @@
 import type { NetworkPolicy } from 'kubernetes-types/networking/v1.js';
 import { stringify } from 'yaml';
+import { readStatus } from './injection-status.ts';
 import { getIn, isEmpty, isObject, type JsonObject, textOf } from './json.ts';
 import type { PodLayout } from './pod-layout.ts';
-import { readStatus } from './status.ts';
 
 const LAST_PORT = 65_535;
 

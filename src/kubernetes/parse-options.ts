@@ -1,11 +1,124 @@
 import { LOG_LEVELS, type LogLevel } from '../config/log-levels.ts';
+import { readHostPattern } from '../config/matching.ts';
 import { parseDuration } from '../config/units.ts';
 import type { InboundPorts } from './agent-port.ts';
-import { INTERCEPT_WAYS } from './check-pod-intercept.ts';
-import { type InterceptOptions, readInterceptHosts } from './intercept-options.ts';
-import { type OptionReaders, optionReaders } from './option-readers.ts';
-import type { OptionName, RawOptions } from './options.ts';
-import { quantityOf } from './quantity.ts';
+import { INTERCEPT_WAYS, type InterceptWay, whyNoAlias } from './check-pod.ts';
+import { quote } from './json.ts';
+import { OPTION_TEXTS, OptionError, type OptionName, type RawOptions } from './options.ts';
+
+/** The factors of the suffixes, in the spelling of Kubernetes. */
+const FACTORS: Readonly<Record<string, number>> = {
+  m: 1e-3,
+  '': 1,
+  k: 1e3,
+  M: 1e6,
+  G: 1e9,
+  T: 1e12,
+  P: 1e15,
+  Ki: 1024,
+  Mi: 1024 ** 2,
+  Gi: 1024 ** 3,
+  Ti: 1024 ** 4,
+  Pi: 1024 ** 5,
+};
+
+/**
+ * Parses a quantity such as `50m` or `128Mi`.
+ * @returns undefined for an invalid quantity
+ * @see https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
+ */
+export function quantityOf(text: string): number | undefined {
+  const [, digits, suffix = ''] = /^((?:0|[1-9]\d{0,11})(?:\.\d{1,3})?)(m|[kMGTP]i?|Ki)?$/.exec(text) ?? [];
+  const factor = FACTORS[suffix];
+  return digits === undefined || factor === undefined ? undefined : Number(digits) * factor;
+}
+
+/** Functions that read an option by name, with its default. Each throws an `OptionError` that names the option if its value is invalid. */
+interface OptionReaders {
+  /** The text is as it was given. */
+  text(name: OptionName): string | undefined;
+  /** An option that is `none`, or was not given and has no default, has no value. */
+  optional<T>(name: OptionName, read: (name: OptionName) => T): T | undefined;
+  /** @param wanted what is valid, for the message */
+  match(name: OptionName, pattern: RegExp, wanted: string): string;
+  oneOf<T extends string>(name: OptionName, allowed: readonly T[]): T;
+  port(name: OptionName): number;
+  quantity(name: OptionName): string;
+  objectName(name: OptionName): string;
+  /** @param wanted the image that is missing, for the message */
+  image(name: OptionName, wanted: string): string;
+  /** Throws the error. @param value shown in place of the option's own value */
+  fail(name: OptionName, wanted: string, value?: string): never;
+}
+
+/** A DNS subdomain, the form of most object names. */
+const OBJECT_NAME = /^(?=.{1,253}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*$/;
+
+/** @param nameOf returns the name of an option at its source, for messages */
+function optionReaders(raw: RawOptions, nameOf: (name: OptionName) => string): OptionReaders {
+  const text = (name: OptionName): string | undefined => raw[name] ?? OPTION_TEXTS[name].fallback;
+  const fail = (name: OptionName, wanted: string, value = text(name) ?? ''): never => {
+    throw new OptionError(`${nameOf(name)} is ${quote(value)}: ${wanted}`);
+  };
+  const match = (name: OptionName, pattern: RegExp, wanted: string): string => {
+    const value = text(name) ?? '';
+    return pattern.test(value) ? value : fail(name, wanted);
+  };
+  return {
+    text,
+    fail,
+    match,
+    optional(name, read) {
+      const value = text(name);
+      return value === undefined || value === 'none' ? undefined : read(name);
+    },
+    oneOf: (name, allowed) =>
+      allowed.find((candidate) => candidate === text(name)) ?? fail(name, `must be one of ${allowed.join(', ')}`),
+    port(name) {
+      const value = Number(match(name, /^[1-9]\d{0,4}$/, 'must be a port from 1 to 65535'));
+      return value <= 65535 ? value : fail(name, 'must be a port from 1 to 65535');
+    },
+    quantity(name) {
+      const value = text(name) ?? '';
+      return quantityOf(value) === undefined ? fail(name, 'must be a quantity such as 50m or 128Mi') : value;
+    },
+    objectName: (name) => match(name, OBJECT_NAME, 'must be the name of a Kubernetes object'),
+    image(name, wanted) {
+      if (raw[name] === undefined) throw new OptionError(`${nameOf(name)} is missing: set it to ${wanted}`);
+      return match(name, /^[a-z0-9][\w.:/@-]{0,511}$/i, 'must be the name of an image');
+    },
+  };
+}
+
+/** The way by which the agent's connections get to cambist. */
+export interface InterceptOptions {
+  readonly way: InterceptWay;
+  /** Hosts that are intercepted beside those of the config. */
+  readonly hosts: readonly string[];
+  /** The image that redirects packets. Set where the way needs it. */
+  readonly redirectImage: string | undefined;
+}
+
+/** The pod's author chooses how many there are. */
+const MAX_HOSTS = 200;
+
+/**
+ * Reads hosts that are separated by commas.
+ * @returns the problem with the first invalid one, or the hosts
+ */
+function readInterceptHosts(text: string | undefined, way: InterceptWay): string | readonly string[] {
+  if (text === undefined) return [];
+  const written = text.split(',', MAX_HOSTS + 1).map((host) => host.trim());
+  if (written.length > MAX_HOSTS) return `must name ${MAX_HOSTS} hosts at most`;
+  const hosts: string[] = [];
+  for (const host of written) {
+    const reading = readHostPattern(host);
+    const problem = 'problem' in reading ? reading.problem : way === 'names' ? whyNoAlias(reading.value) : undefined;
+    if (problem !== undefined) return `${quote(host)} ${problem}`;
+    if ('value' in reading) hosts.push(reading.value);
+  }
+  return hosts;
+}
 
 /** The options of an injection, checked and with defaults. */
 export interface InjectionOptions {
@@ -30,7 +143,7 @@ export interface InjectionOptions {
   readonly proxyEnv: boolean;
   /** The port that callers use, and the one that the agent moves to. Undefined: callers connect to the agent itself. */
   readonly inbound: InboundPorts | undefined;
-  /** Undefined: the agent calls cambist's URLs itself. */
+  /** Without it, the agent calls cambist's URLs itself. */
   readonly intercept: InterceptOptions | undefined;
 }
 

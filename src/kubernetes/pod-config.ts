@@ -5,12 +5,11 @@ import type { Inbound } from '../config/inbound.ts';
 import { parseConfig, parseConfigFor } from '../config/load.ts';
 import type { Problem } from '../config/problem.ts';
 import type { Route } from '../config/route.ts';
-import { type PodSettings, reportForPod } from './check-pod.ts';
-import { REDIRECTED } from './check-pod-intercept.ts';
+import { type PodSettings, REDIRECTED, reportForPod } from './check-pod.ts';
+import { PRINTED } from './manifest-files.ts';
 import type { RawOptions } from './options.ts';
 import type { InjectionOptions } from './parse-options.ts';
-import { PRINTED } from './printed-config.ts';
-import { quantityOf } from './quantity.ts';
+import { quantityOf } from './parse-options.ts';
 import type { Redirect } from './redirect.ts';
 import type { ConfigMapName, Note } from './workloads.ts';
 
@@ -18,7 +17,7 @@ import type { ConfigMapName, Note } from './workloads.ts';
 export interface PodConfig {
   /** The ports of the config, for flags that are not given. */
   readonly ports: RawOptions;
-  /** Undefined if the config is invalid. */
+  /** An invalid config has none. */
   readonly intercept: InterceptFacts | undefined;
   /** Notes the problems of the config in a pod with these options. @returns the reason to refuse the pod, if there is one */
   check(options: InjectionOptions): readonly string[];
@@ -30,14 +29,14 @@ export interface PodConfig {
 
 /** The parts of a config on which the interception of a pod depends. */
 export interface InterceptFacts {
-  /** Of the routes. */
+  /** The hosts of the routes. */
   readonly hosts: readonly string[];
   readonly listen: readonly TcpListen[];
   /** Does `forward_proxy.connect` have any entry? */
   readonly hasConnect: boolean;
   /** Does a route take this `host:port`, or does an entry allow it? */
   readonly covers: (destination: string) => boolean;
-  /** For ports of the routes' hosts beside the default ones. */
+  /** The ports of the routes' hosts beside the default ones. */
   readonly redirects: readonly Redirect[];
 }
 
@@ -99,7 +98,7 @@ function redirectFor({ match, upstream }: Route): Redirect[] {
   return hostname === match.host && port !== '' ? [{ from: Number(port), to }] : [];
 }
 
-/** Without them, the check of the config says what is wrong. */
+/** An invalid config has none: its check says what is wrong. */
 function inboundPorts({ listen, agent }: Inbound): RawOptions {
   if (listen.kind === 'unix' || agent.socketPath !== undefined) return {};
   return { inbound: String(listen.port), 'agent-port': new URL(agent.origin).port || '80' };

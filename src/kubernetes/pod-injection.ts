@@ -1,20 +1,29 @@
 import { addAgentEnv, agentEnv, joinEnvRecords } from './agent-env.ts';
 import { type Move, moveAgent } from './agent-port.ts';
-import { annotationOf, INJECT_LABEL, optionsFromAnnotations, readConsent } from './annotations.ts';
-import { conflicts, invalidSidecar, portConflicts, unsupported } from './conflicts.ts';
+import { conflicts, exceededLimits, invalidSidecar, portConflicts, unsupported } from './conflicts.ts';
+import { INVALID_STATUS, type InjectionStatus, readStatus, writeStatus } from './injection-status.ts';
 import { applyIntercept, type InterceptPlan, interceptNotes, planIntercept } from './intercept-plan.ts';
 import { addTrustMounts } from './intercept-volumes.ts';
-import { getIn, isEmpty, itemsOf, type Json, type JsonObject, type Path, sameJson, setIn, textOf } from './json.ts';
+import {
+  getIn,
+  isEmpty,
+  itemsOf,
+  type Json,
+  type JsonObject,
+  type Path,
+  quote,
+  sameJson,
+  setIn,
+  textOf,
+} from './json.ts';
 import { toPointer } from './json-patch.ts';
+import { annotationOf, INJECT_LABEL, optionsFromAnnotations, readConsent } from './option-sources.ts';
 import { OPTIONS, OptionError, type RawOptions } from './options.ts';
 import { type InjectionOptions, parseOptions } from './parse-options.ts';
 import type { PodConfig } from './pod-config.ts';
 import { allContainers, OWN_CONTAINERS, type PodLayout, SIDECAR_NAME } from './pod-layout.ts';
-import { exceededLimits } from './pod-limits.ts';
 import { collectionsOf, uninjectPod } from './pod-restoration.ts';
-import { quote } from './quote.ts';
 import { sidecarContainer, sidecarVolumes, VOLUME_NAMES } from './sidecar.ts';
-import { INVALID_STATUS, type InjectionStatus, readStatus, writeStatus } from './status.ts';
 
 export interface InjectionRequest {
   /** The options of the flags. An annotation of the pod overrides its flag. */

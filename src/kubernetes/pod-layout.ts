@@ -13,12 +13,12 @@ export const OWN_CONTAINERS: readonly string[] = [SIDECAR_NAME, REDIRECT_NAME];
 export interface PodLayout {
   readonly labels: Path;
   readonly annotations: Path;
-  /** Undefined if the object has no field for init containers. A native sidecar is then impossible. */
+  /** Some objects have no field for init containers. A native sidecar is then impossible. */
   readonly initContainers: Path | undefined;
   readonly containers: Path;
   readonly volumes: Path;
   readonly gracePeriod: Path | undefined;
-  /** Undefined if the object has no field for them. */
+  /** Some objects have no field for them. */
   readonly hostAliases: Path | undefined;
   readonly sysctls: Path | undefined;
   /** Replaces a list of each of the agent's containers. A list that `change` returns unchanged is kept. */
@@ -26,7 +26,7 @@ export interface PodLayout {
 }
 
 /** A list in a container that an injection adds to. */
-export type ContainerList = 'env' | 'volumeMounts';
+type ContainerList = 'env' | 'volumeMounts';
 
 /**
  * @param container the container's name and kind
@@ -34,9 +34,9 @@ export type ContainerList = 'env' | 'volumeMounts';
  * @param path the path of the list
  * @returns the new list; undefined removes it
  */
-export type ListChange = (container: AgentContainer, list: Json | undefined, path: Path) => Json | undefined;
+type ListChange = (container: AgentContainer, list: Json | undefined, path: Path) => Json | undefined;
 
-export interface AgentContainer {
+interface AgentContainer {
   readonly name: string;
   /** `early`: an init container that runs before cambist. `init`: another init container. */
   readonly kind: 'main' | 'init' | 'early';

@@ -1,14 +1,20 @@
 import { removeAgentEnv } from './agent-env.ts';
 import { moveAgentBack } from './agent-port.ts';
 import { releaseNames } from './host-aliases.ts';
+import {
+  emptyBefore,
+  INVALID_STATUS,
+  type InjectionStatus,
+  readStatus,
+  STATUS_ANNOTATION,
+} from './injection-status.ts';
 import { removeTrustMounts } from './intercept-volumes.ts';
 import { getIn, isArray, isEmpty, isObject, type JsonObject, type Path, sameJson, setIn } from './json.ts';
 import { toPointer } from './json-patch.ts';
 import { OWN_CONTAINERS, type PodLayout } from './pod-layout.ts';
 import { VOLUME_NAMES } from './sidecar.ts';
-import { emptyBefore, INVALID_STATUS, type InjectionStatus, readStatus, STATUS_ANNOTATION } from './status.ts';
 
-export interface Restoration {
+interface Restoration {
   readonly outcome: 'restored' | 'unchanged' | 'refused';
   readonly template: JsonObject;
   readonly reasons: readonly string[];

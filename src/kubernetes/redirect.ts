@@ -1,8 +1,7 @@
 import type { Container } from 'kubernetes-types/core/v1.js';
-import { REDIRECTED } from './check-pod-intercept.ts';
-import { getIn, isArray, isObject, type Json, type JsonObject, textOf } from './json.ts';
+import { REDIRECTED } from './check-pod.ts';
+import { getIn, isArray, isObject, type Json, type JsonObject, quote, textOf } from './json.ts';
 import { allContainers, OWN_CONTAINERS, type PodLayout, REDIRECT_NAME } from './pod-layout.ts';
-import { quote } from './quote.ts';
 import { EXEMPT_USER } from './sidecar.ts';
 
 /** A port whose connections are redirected, and the port of cambist. */

@@ -12,7 +12,7 @@ export interface ServerCertificate {
   readonly expiresAt: Date;
 }
 
-export interface CertificateFiles {
+interface CertificateFiles {
   readonly cert: string;
   readonly key: string;
 }

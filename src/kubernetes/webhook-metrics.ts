@@ -3,7 +3,7 @@ import { createRegistry } from '../observability/process-metrics.ts';
 import type { Injection } from './pod-injection.ts';
 
 /** The result of a review; `invalid` for a request that is not a valid review. */
-export type ReviewMetric = Injection['outcome'] | 'invalid';
+type ReviewMetric = Injection['outcome'] | 'invalid';
 
 /** The metrics of the webhook, in a registry of their own. */
 export interface WebhookMetrics {

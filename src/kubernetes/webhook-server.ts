@@ -1,12 +1,65 @@
-import type { Server } from 'node:https';
+import type { IncomingHttpHeaders, IncomingMessage, Server } from 'node:http';
+import type { Server as SecureServer } from 'node:https';
 import fastify, { type FastifyError, type FastifyInstance, type RawServerDefault } from 'fastify';
+import { displaceConnections } from '../listeners/limit-connections.ts';
 import { NO_SCHEMAS } from '../listeners/listen.ts';
 import type { Logger } from '../observability/logger.ts';
 import { InvalidReview, type ReviewResult } from './admission.ts';
 import type { Json } from './json.ts';
 import type { ServerCertificate } from './webhook-certificate.ts';
-import { limitWebhook, limitWebhookAdmin } from './webhook-limits.ts';
 import type { WebhookMetrics } from './webhook-metrics.ts';
+
+/** More than the API servers of a cluster open at once. About 60 KiB each. */
+const MAX_CONNECTIONS = 512;
+/** Scrapes and probes need few. */
+const MAX_ADMIN_CONNECTIONS = 256;
+/** Bodies that are read at a time: 8 of the largest, or hundreds of the usual ones. */
+const MAX_BYTES_READ = 24 * 1024 * 1024;
+
+/**
+ * Bounds the memory of the webhook. Any pod can connect, because the API server is not authenticated, so a new client takes the
+ * place of the oldest one.
+ * @param maxBodyBytes size of the largest body that is accepted
+ */
+function limitWebhook(server: Server, maxBodyBytes: number, logger: Logger): void {
+  limitConnections(server, MAX_CONNECTIONS, 'the webhook', logger);
+  /** The bytes that are read for each request at most, the oldest first. */
+  const reading = new Map<IncomingMessage, number>();
+  let total = 0;
+
+  function forget(request: IncomingMessage): void {
+    total -= reading.get(request) ?? 0;
+    reading.delete(request);
+  }
+
+  server.on('request', (request, response) => {
+    const bytes = largestBody(request.headers, maxBodyBytes);
+    reading.set(request, bytes);
+    total += bytes;
+    response.once('close', () => forget(request));
+    for (const [oldest] of reading) {
+      if (total <= MAX_BYTES_READ) break;
+      forget(oldest);
+      oldest.destroy();
+    }
+  });
+}
+
+function largestBody(
+  { 'content-length': length, 'transfer-encoding': coding }: IncomingHttpHeaders,
+  max: number,
+): number {
+  return Math.min(Number(length ?? (coding === undefined ? 0 : max)), max);
+}
+
+/** Probes must pass while others hold connections: a failed one restarts the container. */
+function limitWebhookAdmin(server: Server, logger: Logger): void {
+  limitConnections(server, MAX_ADMIN_CONNECTIONS, 'the admin listener', logger);
+}
+
+function limitConnections(server: Server, max: number, name: string, logger: Logger): void {
+  displaceConnections(server, max, (count) => logger.warn({}, `too many connections to ${name}; dropped ${count}`));
+}
 
 /** The API server's limit for an object, doubled because a review can contain the old object too. */
 const MAX_BODY_BYTES = 3 * 1024 * 1024;
@@ -22,9 +75,9 @@ const KEEP_ALIVE_MS = 100_000;
 
 const TLS_VERSION = 'TLSv1.2';
 
-export type WebhookServer = FastifyInstance<Server>;
+type WebhookServer = FastifyInstance<SecureServer>;
 
-export interface WebhookParts {
+interface WebhookParts {
   readonly certificate: ServerCertificate;
   /** @throws {InvalidReview} */
   readonly review: (body: Json) => ReviewResult;

@@ -1,10 +1,10 @@
-import { INJECT_LABEL, readConsent } from './annotations.ts';
 import { getIn, isArray, isObject, type Json, type JsonObject, objectsOf, type Path, setIn, textOf } from './json.ts';
+import { INJECT_LABEL, readConsent } from './option-sources.ts';
 import { KAGENT, POD, type PodLayout } from './pod-layout.ts';
 
 /** The outcome for one object of a manifest. */
 export interface Note {
-  /** In the form of kubectl: `deployment/agent`. */
+  /** The name has the form of kubectl: `deployment/agent`. */
   readonly object: string;
   readonly outcome: 'injected' | 'restored' | 'removed' | 'unchanged' | 'skipped' | 'refused';
   readonly reasons: readonly string[];
@@ -13,7 +13,7 @@ export interface Note {
 }
 
 export interface ConfigMapName {
-  /** Undefined: the namespace that the manifest is applied to. */
+  /** Without one, it is the namespace that the manifest is applied to. */
   readonly namespace: string | undefined;
   readonly name: string;
 }

@@ -1,6 +1,6 @@
 /** The parts of a JSON-RPC message that routes match. */
 export interface McpMessage {
-  /** Undefined in a response to the server, which has no method. */
+  /** A response to the server has no method. */
   readonly method: string | undefined;
   /** The tool, prompt, resource or task that the message names, if any. */
   readonly name: string | undefined;
@@ -8,9 +8,9 @@ export interface McpMessage {
 
 /** The parts of a request that routes match, besides host and path. */
 export interface RequestFacts {
-  /** As received, because HTTP methods are case-sensitive. */
+  /** The method is as received, because HTTP methods are case-sensitive. */
   readonly method: string;
-  /** Undefined if the request has no message. `unread` if the body, which may have one, was not read yet. */
+  /** A request may have no message. It is `unread` if the body, which may have one, was not read yet. */
   readonly message: McpMessage | undefined | 'unread';
 }
 

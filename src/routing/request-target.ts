@@ -4,7 +4,7 @@ import type { Route } from '../config/route.ts';
 export interface RequestTarget {
   /** Lower case, without port and trailing dot. Undefined if the request names no host, or more than one. */
   readonly host: string | undefined;
-  /** As received, with its percent-encoding. Undefined if it is invalid or contains dot segments. */
+  /** The path as received, with its percent-encoding. One that is invalid or contains dot segments is left out. */
   readonly path: string | undefined;
   /** The path as the most lenient server reads it. Undefined if that is the path itself. */
   readonly plainPath?: string | undefined;

@@ -5,11 +5,11 @@ import { createSecretFileReader, MAX_SECRET_BYTES, type SecretFile } from './sec
 /** The source of a secret, key or token. A file is read again when it changes, so that rotation needs no restart. */
 export type CredentialSource = { readonly file: string } | { readonly env: string };
 
-/** In characters. A shorter key could be found by trying, and with it the names of entries, or the values behind pseudonyms. */
+/** A key has at least this many characters. A shorter one could be found by trying, and with it the names of entries, or the values behind pseudonyms. */
 export const MIN_KEY_LENGTH = 32;
 
 const readSecretFile = createSecretFileReader();
-/** By name of the environment variable. */
+/** The key is the name of the environment variable. */
 const fromEnvironment = new Map<string, Secret>();
 
 /**

@@ -15,7 +15,7 @@ const OPEN_FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
 const SETTLED_MS = 3000;
 /** A network file system may serve `stat` from its cache, but asks the server on `open`. So files are opened this often. */
 const REMEMBERED_MS = 1000;
-/** How long a check of a file stays valid. A check at each exchange took a tenth of its CPU, in a thread of libuv. */
+/** A check of a file stays valid for this time. A check at each exchange took a tenth of its CPU, in a thread of libuv. */
 const CHECKED_MS = 100;
 
 /** The content of a file without trailing line ends, as it was at most a tenth of a second ago, or the reason why it has no usable content. */

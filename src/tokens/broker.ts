@@ -72,7 +72,7 @@ export interface SteppedUp {
   readonly added: readonly string[];
 }
 
-export interface BrokerOptions {
+interface BrokerOptions {
   readonly cache: TokenCache;
   readonly exchange: Exchange;
   readonly clock: Clock;

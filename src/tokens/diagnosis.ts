@@ -46,7 +46,7 @@ export interface FailedVerification {
 }
 
 /** Explains failures of authorization servers, and of callers' tokens. Returns undefined where the error itself says everything. */
-export interface TokenDiagnoses {
+interface TokenDiagnoses {
   tokenRequest(failed: FailedTokenRequest): Diagnosis | undefined;
   discovery(failed: FailedDiscovery): Diagnosis | undefined;
   verification(failed: FailedVerification): Diagnosis | undefined;

@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
 
 /** The request that a proof is for. */
-export interface ProvenRequest {
+interface ProvenRequest {
   readonly method: string;
   /** A proof leaves out query and fragment. */
   readonly url: string;

@@ -18,7 +18,7 @@ import type { Grant, TokenRequest } from './token-request.ts';
 import { readClaims } from './token-text.ts';
 
 /** A request for the token of a route. */
-export interface ExchangeRequest {
+interface ExchangeRequest {
   readonly route: Route;
   readonly credential: TokenCredential;
   /** A token for cambist itself has no subject. */
@@ -34,7 +34,7 @@ interface ChainRequest extends ExchangeRequest {
   readonly chain: Chain;
 }
 
-export interface ExchangeOptions {
+interface ExchangeOptions {
   readonly endpoint: (server: AuthorizationServer) => TokenEndpoint;
   readonly assertions: Assertions;
   readonly dpop: DpopProver;

@@ -19,7 +19,7 @@ export interface IssuedToken extends HasLifetime {
  * Proves possession of the key that a token is bound to.
  * @see RFC 9449 section 7.1
  */
-export interface DpopBinding {
+interface DpopBinding {
   /** @param path with or without query; @returns the value of the `DPoP` header */
   prove(method: string, origin: string, path: string): Promise<string>;
   /** Keeps the `DPoP-Nonce` of a response for the next proof. @returns whether there was a usable nonce */

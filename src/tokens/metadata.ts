@@ -71,7 +71,7 @@ export function readJwksUri(response: HttpResponse, name: string, issuer: string
 }
 
 /** Why metadata must not name an endpoint. */
-export type EndpointProblem = 'insecure' | 'loopback';
+type EndpointProblem = 'insecure' | 'loopback';
 
 /**
  * Checks an endpoint that metadata names. An https issuer must name https, and only an issuer on loopback may name loopback.

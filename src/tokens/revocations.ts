@@ -40,7 +40,7 @@ export interface Revocations {
   readonly fullIssuers: number;
 }
 
-export interface RevocationsOptions {
+interface RevocationsOptions {
   readonly clock: Clock;
   /** A revocation is kept for this time after the event. */
   readonly rememberMs: number;

@@ -22,11 +22,11 @@ export type SubjectSource = (
 ) => Subject | undefined | Promise<Subject>;
 
 /** Learns of the caller whose token may be refused for a revocation. */
-export interface CallerNotes {
+interface CallerNotes {
   callerRead(subject: Subject): void;
 }
 
-export interface SubjectSourceOptions {
+interface SubjectSourceOptions {
   readonly reader: SubjectReader;
   readonly verifier: SubjectVerifier;
   readonly clock: Clock;

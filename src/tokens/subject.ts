@@ -20,7 +20,7 @@ export interface Subject {
 }
 
 /** The expiry of known tokens in epoch milliseconds, by digest: about 100 bytes each, without the token. Infinite if it is unknown. */
-export type ExpiryCache = LRUCache<string, number>;
+type ExpiryCache = LRUCache<string, number>;
 
 /** Callers whose requests alternate on the connections of a pool, as at a gateway. */
 const MAX_KNOWN_EXPIRIES = 10_000;

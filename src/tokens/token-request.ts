@@ -33,7 +33,7 @@ export interface TokenRequest {
 }
 
 /** Values that were sent before, by the caller or in the first leg of a chain. */
-export interface EarlierValues {
+interface EarlierValues {
   readonly values: readonly SentValue[];
   /** Digests of values that are not kept. */
   readonly digests: ReadonlySet<string>;

@@ -56,7 +56,7 @@ export interface CertificateAuthority {
   readonly privateKey: KeyObject;
 }
 
-export interface CertificateRequest extends Lifetime {
+interface CertificateRequest extends Lifetime {
   readonly commonName: string;
   /** Host names and addresses of a server; a client has none. */
   readonly hosts: readonly string[];

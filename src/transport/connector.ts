@@ -5,7 +5,7 @@ import { withoutBrackets } from '../config/brackets.ts';
 /** Connects to an origin, with TLS if it is https. */
 export type Connect = (origin: URL, connected: buildConnector.Callback) => void;
 
-export interface Connector {
+interface Connector {
   readonly connect: Connect;
   /** Destroys the sockets that are still connecting. Their callbacks get the error. */
   destroy(error: Error): void;

@@ -9,7 +9,7 @@ import type { ConnectorOptions } from './connector.ts';
 import { Http1Dispatcher } from './http1/dispatcher.ts';
 import { systemLookup } from './system-lookup.ts';
 
-/** How to connect to a peer: trusted certificates, our own certificate, and timeout. */
+/** The options for connecting to a peer: trusted certificates, our own certificate, and timeout. */
 export interface PeerOptions {
   /** The peer's name in messages and metrics, for example `route "github"`. */
   readonly name: string;
@@ -20,7 +20,7 @@ export interface PeerOptions {
   readonly socketPath?: string | undefined;
 }
 
-/** How to connect to a route's upstream. */
+/** The options for connecting to a route's upstream. */
 export function upstreamPeer({ name, tls, timeouts, upstream }: Route): PeerOptions {
   return { name: `route "${name}"`, tls, connectMs: timeouts.connectMs, socketPath: upstream.socketPath };
 }
@@ -44,7 +44,7 @@ export interface Dispatchers {
   destroy(): Promise<void>;
 }
 
-/** How all peers are found and connected to. */
+/** The options for finding and connecting to all peers. */
 export type Reach = Pick<ConnectorOptions, 'refuse'> & { readonly lookup?: LookupFunction };
 
 /**
@@ -55,9 +55,9 @@ export function createDispatchers(
   onCertificate: (peer: string, expiresAtSeconds: number) => void,
   reach: Reach = {},
 ): Dispatchers {
-  /** By peers without TLS files. */
+  /** The pools of peers without TLS files. */
   const plain = new Map<string, Dispatcher>();
-  /** By peers with TLS files, which may change. */
+  /** The pools of peers with TLS files, which may change. */
   const withFiles = new Map<string, Dispatcher>();
   const byMaterial = new Map<string, Dispatcher>();
   /** Peers whose TLS files may have changed since they were read. */

@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import type { LookupFunction } from 'node:net';
 import { isLoopback } from '../config/loopback.ts';
 
-/** How names are resolved, as resolv.conf(5) has it. */
-export interface ResolverConfig {
+/** The rules by which names are resolved, as resolv.conf(5) has them. */
+interface ResolverConfig {
   readonly search: readonly string[];
   /** A name with at least this many dots is tried as it is first. */
   readonly ndots: number;
@@ -87,7 +87,7 @@ export function searchedNames(hostname: string, { search, ndots }: ResolverConfi
 }
 
 /** Reads search domains and `ndots`. Node's resolver reads the name servers itself. */
-export function readResolverConfig(file: string): ResolverConfig {
+function readResolverConfig(file: string): ResolverConfig {
   let text = '';
   try {
     text = readFileSync(file, 'utf8');

@@ -1,6 +1,6 @@
 /** Facts about a header name. */
 export interface KnownName {
-  /** As it was received. */
+  /** The name is as it was received. */
   readonly name: string;
 }
 

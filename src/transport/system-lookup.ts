@@ -27,5 +27,5 @@ export function createSystemLookup(ask: LookupFunction): LookupFunction {
   };
 }
 
-/** For all connections, so that pools and tunnels share a question. */
+/** All connections use it, so that pools and tunnels share a question. */
 export const systemLookup = createSystemLookup(lookup);

@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
-import { annotationOf } from '../../src/kubernetes/annotations.ts';
+import { annotationOf } from '../../src/kubernetes/option-sources.ts';
 import { OPTION_NAMES } from '../../src/kubernetes/options.ts';
 import { AGENT_MANIFEST as DEPLOYMENT } from '../harness/injected-pod.ts';
 import { runCommand } from '../harness/run-command.ts';

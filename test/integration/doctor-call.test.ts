@@ -7,7 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { type NodeMcpRequestHandler, toNodeHandler } from '@modelcontextprotocol/node';
 import { createMcpHandler, McpServer } from '@modelcontextprotocol/server';
 import { createRemoteJWKSet, type JWTVerifyOptions, jwtVerify } from 'jose';
-import { INVALID_TOKEN } from '../../src/doctor/client-auth.ts';
+import { INVALID_TOKEN } from '../../src/doctor/client-refusal.ts';
 import {
   type Behaviour,
   type FakeAuthorizationServer,

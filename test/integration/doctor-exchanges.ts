@@ -1,5 +1,5 @@
 import type { TestContext } from 'node:test';
-import { INVALID_TOKEN } from '../../src/doctor/client-auth.ts';
+import { INVALID_TOKEN } from '../../src/doctor/client-refusal.ts';
 import {
   type Behaviour,
   type FakeAuthorizationServer,

@@ -24,7 +24,7 @@ export interface Connection {
   destroy(error: Error): void;
 }
 
-export interface ConnectionEvents {
+interface ConnectionEvents {
   /**
    * The connection can carry another request as soon as everything received so far was read: bytes that follow the response are
    * unexpected.
@@ -51,7 +51,7 @@ export function createConnection(socket: Socket, host: string, { onIdle, onClose
   let hasResponseStarted = false;
   /** The connection closes after this request, whatever the response says. */
   let isLast = false;
-  /** How long the connection may stay idle. 0: it is not reused. */
+  /** The connection may stay idle for this time. With 0 it is not reused. */
   let idleMs = 0;
   let headersTimer: NodeJS.Timeout | undefined;
   /** Headers of a 101 response. */
@@ -209,7 +209,7 @@ export function createConnection(socket: Socket, host: string, { onIdle, onClose
   };
 }
 
-/** How long an idle connection is kept if the upstream does not say. */
+/** An idle connection is kept for this time if the upstream does not say. */
 const DEFAULT_MS = 4_000;
 
 /** The upstream may start to count earlier, and its response takes time to arrive. */
@@ -221,7 +221,7 @@ const NO_CONTENT = 204;
 const NOT_MODIFIED = 304;
 
 /**
- * How long a connection may stay idle after a response with these headers. 0: the connection is not reused.
+ * Finds how long a connection may stay idle after a response with these headers. With 0 it is not reused.
  * @see RFC 9112 section 9.3
  */
 export function keepAliveMs(status: number, headers: readonly string[], minorVersion = 1): number {

@@ -18,7 +18,7 @@ export interface Connections {
 /** Called once. */
 export type Opened = (...result: [Error, null] | [null, Connection]) => void;
 
-export interface ConnectionsOptions {
+interface ConnectionsOptions {
   readonly sockets: Sockets;
   /** The connection can carry another request as soon as everything received so far was read. @param idleMs how long it may stay idle */
   readonly onIdle: (connection: Connection, idleMs: number) => void;

@@ -16,7 +16,7 @@ export interface Http1Pool {
   destroy(reason: Error): void;
 }
 
-export interface Http1PoolOptions {
+interface Http1PoolOptions {
   readonly sockets: Sockets;
   /** A connection failed to open. */
   readonly onConnectionError: (error: Error) => void;
@@ -24,7 +24,7 @@ export interface Http1PoolOptions {
   readonly onEmpty: () => void;
 }
 
-/** How long a new connection is kept whose request went out on another one. */
+/** A new connection whose request went out on another one is kept for this time. */
 const UNUSED_MS = 4_000;
 
 /** A request that is sent on the next available connection. */
@@ -112,7 +112,7 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
     });
   }
 
-  /** For a request by which the connection may switch to another protocol. */
+  /** Serves a request by which the connection may switch to another protocol. */
   function openExclusive(request: UpstreamRequest): void {
     exclusive.add(request);
     connections.openExclusive((error, connection) => {
@@ -165,7 +165,7 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
  */
 export class Http1Dispatcher extends Dispatcher {
   readonly #sockets: Sockets;
-  /** By origin. */
+  /** Each origin has one. */
   readonly #pools = new Map<string, Http1Pool>();
   #refusal: Error | undefined;
 

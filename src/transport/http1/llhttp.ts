@@ -4,7 +4,7 @@ import wasm from 'undici/lib/llhttp/llhttp_simd-wasm.js';
  * Called by llhttp while it parses a response. Positions are relative to the chunk. Each callback returns a code that says how to
  * continue.
  */
-export interface Callbacks {
+interface Callbacks {
   /** The first byte of a response. */
   begin(): number;
   reason(length: number): number;
@@ -20,7 +20,7 @@ export interface Callbacks {
 }
 
 /** A parser for the responses of one connection. Must not be called from a callback. */
-export interface Llhttp {
+interface Llhttp {
   execute(chunk: Buffer): Executed;
   /** The connection was closed. Completes a response without a length. */
   finish(): void;
@@ -34,7 +34,7 @@ export interface Llhttp {
 
 /** An error in llhttp's own words. */
 export interface Fault {
-  /** For example `HPE_INVALID_VERSION`. */
+  /** An example is `HPE_INVALID_VERSION`. */
   readonly code: string;
   readonly reason: string;
 }

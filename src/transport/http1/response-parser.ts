@@ -2,7 +2,7 @@ import { errors } from 'undici';
 import { CODES, createLlhttp, type Executed } from './llhttp.ts';
 
 /** The part that follows the headers of a response. */
-export type Following = 'body' | 'no body' | 'another protocol';
+type Following = 'body' | 'no body' | 'another protocol';
 
 /** Receives the parts of a response. An error that it throws stops the parser, which throws the same error. */
 export interface ResponseEvents {

@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 
 /** Carries a request upstream and its response back. */
-export interface Carrier {
+interface Carrier {
   /** Stops reading the response until `resume`. */
   pause(): void;
   resume(): void;
@@ -30,7 +30,7 @@ export class UpstreamRequest implements Dispatcher.DispatchController {
   aborted = false;
   paused = false;
   reason: Error | null = null;
-  /** Of the response: names and values in turn, with a character for each byte. */
+  /** The response's names and values in turn, with a character for each byte. */
   rawHeaders: string[] | null = null;
   /** The handler was told the end. */
   hasEnded = false;

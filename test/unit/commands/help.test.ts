@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { parseArgs } from 'node:util';
 import { describeCommand, describeProgram } from '../../../src/commands/help.ts';
 import { type CommandName, USAGES, type Usage } from '../../../src/commands/usages.ts';
-import { INJECTION_FLAGS } from '../../../src/kubernetes/flags.ts';
+import { INJECTION_FLAGS } from '../../../src/kubernetes/option-sources.ts';
 
 const COMMANDS = Object.entries(USAGES) as [CommandName, Usage][];
 

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { genCerts } from '../../../src/commands/gen-certs.ts';
-import { inject } from '../../../src/commands/inject.ts';
-import { uninject } from '../../../src/commands/uninject.ts';
+import { inject, uninject } from '../../../src/commands/inject.ts';
 import { webhook } from '../../../src/commands/webhook.ts';
-import { describeInjection, optionsFromFlags } from '../../../src/kubernetes/flags.ts';
+import { describeInjection, optionsFromFlags } from '../../../src/kubernetes/option-sources.ts';
 import { OPTION_NAMES, OPTION_TEXTS } from '../../../src/kubernetes/options.ts';
 
 test('refuses a command without its required arguments', async () => {

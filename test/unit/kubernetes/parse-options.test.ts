@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { OptionError, type RawOptions } from '../../../src/kubernetes/options.ts';
-import { parseOptions } from '../../../src/kubernetes/parse-options.ts';
-import { quantityOf } from '../../../src/kubernetes/quantity.ts';
+import { parseOptions, quantityOf } from '../../../src/kubernetes/parse-options.ts';
 
 const IMAGE = { image: 'r.example/cambist@sha256:0123456789abcdef' };
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { joinStreams } from '../../../src/kubernetes/manifest-files.ts';
 import { ManifestError } from '../../../src/kubernetes/manifest-stream.ts';
 import type { RawOptions } from '../../../src/kubernetes/options.ts';
-import { joinStreams } from '../../../src/kubernetes/printed-config.ts';
 import { assertSameManifests, injectText, request, restoreText } from './samples.ts';
 
 const HEAD = 'apiVersion: v1\nkind: Pod\n';

@@ -56,12 +56,12 @@ const ENTRA_CLIENT = /AADSTS(700016|7000215|7000222|700027|700211|700213)\b/;
 /** An `invalid_request` about the client's assertion. tokendings verifies it before the subject token. */
 const ABOUT_ASSERTION = /client[_ ]assertion|^token verification failed: \S+$/i;
 
-/** Whether the server supports no clients. Google's API refuses any `Authorization` header and any unknown field. */
+/** Tells whether the server supports no clients. Google's API refuses any `Authorization` header and any unknown field. */
 function isClientUnsupported({ error, description }: OAuthError): boolean {
   return error === 'UNAUTHENTICATED' || /unknown (name|parameter)\W+client_/i.test(description);
 }
 
-/** Whether the server refused the client, not the token. Keycloak returns `invalid_client` for an unknown audience, too. */
+/** Tells whether the server refused the client, not the token. Keycloak returns `invalid_client` for an unknown audience, too. */
 function isClientRefused({ status, error, description }: OAuthError): boolean {
   if (/audience not found/i.test(description)) return false;
   if (error === 'invalid_client' || ENTRA_CLIENT.test(description)) return true;
@@ -71,7 +71,7 @@ function isClientRefused({ status, error, description }: OAuthError): boolean {
   return error !== 'access_denied' || /^unauthorized$/i.test(description);
 }
 
-/** Whether the server knows the client but does not let it exchange tokens. */
+/** Tells whether the server knows the client but does not let it exchange tokens. */
 function isExchangeDisabled(refusal: OAuthError): boolean {
   const { status, error } = refusal;
   if (error === 'unsupported_grant_type') return true;
@@ -162,7 +162,7 @@ export function encodingFinding(server: AuthorizationServer, other: 'form' | 'ra
   });
 }
 
-/** Whether the other encoding would produce a different `Basic` header. */
+/** Tells whether the other encoding would produce a different `Basic` header. */
 export function encodingMatters(authorization: string | undefined): boolean {
   const pair = Buffer.from((authorization ?? '').replace(/^Basic /, ''), 'base64').toString('utf8');
   return !/^[A-Za-z0-9._~-]*:[A-Za-z0-9._~-]*$/.test(pair);

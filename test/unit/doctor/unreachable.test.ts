@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ConfigPaths } from '../../../src/doctor/config-paths.ts';
-import { codeOf, concernsCertificate, connectionFinding } from '../../../src/doctor/connection.ts';
+import { codeOf, concernsCertificate, connectionFinding } from '../../../src/doctor/unreachable.ts';
 
 const CERTIFICATE = {
   names: 'DNS:idp.internal',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type MetadataUse, metadataFindings, unusableMetadata } from '../../../src/doctor/metadata.ts';
+import { type MetadataUse, metadataFindings, unusableMetadata } from '../../../src/doctor/metadata-findings.ts';
 import { response, server } from './samples.ts';
 
 const ISSUER = 'https://idp.example.com/realms/agents';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { JWTPayload } from 'jose';
 import { showShortAscii } from '../../../src/doctor/finding.ts';
-import { type UnverifiedToken, verificationFindings } from '../../../src/doctor/verification.ts';
+import { type UnverifiedToken, verificationFindings } from '../../../src/doctor/verification-findings.ts';
 import { jwtOf } from '../tokens/sample.ts';
 
 const ISSUER = 'https://idp.example.com';

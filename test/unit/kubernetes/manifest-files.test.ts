@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { joinPrinted, joinStreams, PRINTED, removePrinted } from '../../../src/kubernetes/manifest-files.ts';
 import { readStream } from '../../../src/kubernetes/manifest-stream.ts';
-import { joinPrinted, joinStreams, PRINTED, removePrinted } from '../../../src/kubernetes/printed-config.ts';
 
 const CONFIG_MAP = `kind: ConfigMap\nmetadata: {name: c, annotations: ${JSON.stringify(PRINTED)}}\n`;
 

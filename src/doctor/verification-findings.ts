@@ -5,13 +5,13 @@ import { isFor } from '../tokens/audience.ts';
 import { textOf } from '../tokens/token-text.ts';
 import { type Finding, listed, problem, type ShowClaim, shortAscii } from './finding.ts';
 import { describeKeys, type UsableKey } from './key-set.ts';
-import { differInSlash } from './metadata.ts';
+import { differInSlash } from './metadata-findings.ts';
 
 /** A subject token that the `verify` rules of its route refuse. */
 export interface UnverifiedToken {
   readonly rules: SubjectVerification;
   readonly token: string;
-  /** Undefined if the token is not a JWT. */
+  /** A token that is not a JWT has none. */
   readonly claims: JWTPayload | undefined;
   /** The issuer's keys. Undefined if they are unknown here. */
   readonly keys: readonly UsableKey[] | undefined;

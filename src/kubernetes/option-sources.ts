@@ -1,17 +1,16 @@
 import { nearest } from '../config/nearest.ts';
-import { getIn, isObject, type JsonObject } from './json.ts';
-import { OPTION_NAMES, OptionError, type OptionName, type RawOptions } from './options.ts';
+import { STATUS_ANNOTATION } from './injection-status.ts';
+import { getIn, isObject, type JsonObject, quote } from './json.ts';
+import { OPTION_NAMES, OPTION_TEXTS, OptionError, type OptionName, type RawOptions } from './options.ts';
 import type { PodLayout } from './pod-layout.ts';
-import { quote } from './quote.ts';
-import { STATUS_ANNOTATION } from './status.ts';
 
 const PREFIX = 'cambist.dev/';
 
 /** Opts a pod in (`enabled`) or out (`disabled`). */
 export const INJECT_LABEL = `${PREFIX}inject`;
 
-/** Whether a pod opted in or out. */
-export type Consent = 'enabled' | 'disabled' | 'unset' | { readonly invalid: string };
+/** Tells whether a pod opted in or out. */
+type Consent = 'enabled' | 'disabled' | 'unset' | { readonly invalid: string };
 
 /**
  * Reads the label of a pod, and the annotation of the same name. Opting out in either place wins.
@@ -57,4 +56,38 @@ function unknownAnnotation(key: string, written: string): string {
       ? `known annotations are ${OPTION_NAMES.map(annotationOf).join(', ')}`
       : `did you mean "${PREFIX}${meant}"?`;
   return `unknown annotation ${quote(key)}: ${hint}`;
+}
+
+/** The injection options as flags for `parseArgs`. */
+export const INJECTION_FLAGS = Object.fromEntries(
+  OPTION_NAMES.map((name) => [name, { type: OPTION_TEXTS[name].placeholder === undefined ? 'boolean' : 'string' }]),
+) as Record<OptionName, { type: 'boolean' | 'string' }>;
+
+/** Reads the options from parsed flags. */
+export function optionsFromFlags(values: Readonly<Record<string, unknown>>): RawOptions {
+  const options: Partial<Record<OptionName, string>> = {};
+  for (const name of OPTION_NAMES) {
+    const value = values[name];
+    if (value === true) options[name] = 'enabled';
+    else if (typeof value === 'string') options[name] = value;
+  }
+  return options;
+}
+
+/** The part of `--help` that `inject` and `webhook` share. */
+export function describeInjection(): string {
+  const rows = OPTION_NAMES.map((name) => {
+    const { placeholder, fallback, help } = OPTION_TEXTS[name];
+    const shown = fallback === undefined || placeholder === undefined ? help : `${help} (${fallback})`;
+    return [`--${name}${placeholder === undefined ? '' : ` ${placeholder}`}`, shown] as const;
+  });
+  const width = Math.max(...rows.map(([flag]) => flag.length));
+  return `Injection options, with their defaults:
+${rows.map(([flag, help]) => `  ${flag.padEnd(width)}  ${help}`).join('\n')}
+
+Each option is also an annotation of the pod, which overrides the flag. "none" unsets an optional value.
+${OPTION_NAMES.map((name) => `  ${annotationOf(name)}`).join('\n')}
+(cambist.dev/proxy-env is "enabled" or "disabled".)
+The label cambist.dev/inject: disabled on the pod or the workload opts out.
+`;
 }

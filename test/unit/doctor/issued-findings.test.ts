@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { JWTPayload } from 'jose';
 import type { TokenTarget } from '../../../src/config/route.ts';
 import { showShortAscii } from '../../../src/doctor/finding.ts';
-import { issuedFindings } from '../../../src/doctor/issued-token.ts';
+import { issuedFindings } from '../../../src/doctor/issued-findings.ts';
 import { NOW_MS, response, server, target } from './samples.ts';
 
 const NOW_SECONDS = NOW_MS / 1000;

@@ -5,7 +5,7 @@ import { type Finding, fine, problem, shortAscii, warning } from './finding.ts';
 import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';
 
 /** An issuer whose metadata was requested, and where the config sets it. */
-export interface MetadataLookup {
+interface MetadataLookup {
   readonly issuer: string;
   /** Path in the config, as in `authorization_servers.main`. It has the keys `issuer` and that of the endpoint. */
   readonly path: string;
@@ -176,7 +176,7 @@ function issuerMismatch({ issuer, path }: MetadataLookup, request: MetadataRespo
   );
 }
 
-/** Whether two issuers differ in the trailing slash only. */
+/** Tells whether two issuers differ in the trailing slash only. */
 export function differInSlash(one: string, other: string): boolean {
   return one.replace(/\/$/, '') === other.replace(/\/$/, '');
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { clientFinding, encodingFinding, encodingMatters } from '../../../src/doctor/client-auth.ts';
+import { clientFinding, encodingFinding, encodingMatters } from '../../../src/doctor/client-refusal.ts';
 import { response, server } from './samples.ts';
 
 const CASES: [when: string, status: number, body: unknown, finding: string][] = [

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { INTERCEPT_WAYS } from './check-pod-intercept.ts';
+import { INTERCEPT_WAYS } from './check-pod.ts';
 import { getIn, isEmpty, type Json, type JsonObject, type Path, sameJson, setIn, textOf } from './json.ts';
 import { toPointer } from './json-patch.ts';
 import type { PodLayout } from './pod-layout.ts';
@@ -13,7 +13,7 @@ export const STATUS_ANNOTATION = 'cambist.dev/status';
 /** Null, or a list or map without entries. Any other value could add something to a pod. */
 const EMPTY = z.custom<Json>((value) => isEmpty(value as Json));
 
-/** Where a container names a port that something connects to. */
+/** The places where a container names a port that something connects to. */
 export const PORT_PATHS: readonly (readonly string[])[] = [
   ...['startupProbe', 'readinessProbe', 'livenessProbe'].flatMap((probe) =>
     ['httpGet', 'tcpSocket', 'grpc'].map((kind) => [probe, kind, 'port']),
@@ -40,7 +40,7 @@ const STATUS = z.strictObject({
   env: z.record(z.string(), z.array(z.string())).optional(),
   /** The options of Java in these variables, and the containers whose own variable got them added. */
   java: z.strictObject({ options: z.string(), merged: z.array(z.string()).readonly() }).optional(),
-  /** How the agent's connections get to cambist. */
+  /** The way by which the agent's connections get to cambist. */
   intercept: z
     .strictObject({
       way: z.enum(INTERCEPT_WAYS),
@@ -62,7 +62,7 @@ const STATUS = z.strictObject({
       sysctl: z.string().optional(),
     })
     .optional(),
-  /** How the agent was moved to another port, and what that replaced. */
+  /** The move of the agent to another port, and the values that it replaced. */
   inbound: z
     .strictObject({
       container: z.string(),
