@@ -15,7 +15,7 @@ import { eventStream, neverRespond } from '../harness/upstream-handlers.ts';
 interface Row extends ExpectedProblem {
   when: string;
   call?: SetupCall;
-  /** What the authorization server does with the only token request. */
+  /** The response of the authorization server to the only token request. */
   fault?: Fault;
   upstream?: FakeSetup['upstream']['handler'];
 }
