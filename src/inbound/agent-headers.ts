@@ -10,7 +10,7 @@ import { handlesIn } from './handle-text.ts';
 export interface Replacement {
   /** Text of the handle. */
   readonly handle: string;
-  /** The handle in baggage. Undefined: baggage has none. */
+  /** The handle in baggage, if `inbound.baggage` is on. */
   readonly inBaggage: string | undefined;
   /** Alternating names and values. */
   readonly claims: readonly string[];
@@ -46,7 +46,7 @@ export function agentHeaders(
   return [name as string, value as string, ...own, ...withoutHandles(others)];
 }
 
-/** Most requests have none. */
+/** Returns the same list if no header has a handle, as in most requests. */
 function withoutHandles(headers: readonly string[]): readonly string[] {
   if (!headers.some((text) => handlesIn(text).length > 0)) return headers;
   const kept: string[] = [];

@@ -21,7 +21,7 @@ export interface EvictionOrder<Entry extends Evictable> {
 }
 
 interface Owner<Entry> {
-  /** Also of those with a request in flight. */
+  /** The number of entries, also of those with a request in flight. */
   total: number;
   /** Entries without a request in flight, the least recently used first. */
   readonly idle: Set<Entry>;

@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib';
 import { decodingsOf } from '../secrets/decodings.ts';
 
-/** In every handle, so that it is recognized wherever it turns up. */
+/** Every handle begins with it, so that it is recognized wherever it turns up. */
 const PREFIX = 'cbh_';
 
 /** 222 bits of a digest, and then a checksum of six characters. */
@@ -26,7 +26,7 @@ export function handleText(digest: string): string {
   return start + checksum(start);
 }
 
-/** By the checksum, a handle is recognized inside a longer word. Random text there contains a prefix now and then. */
+/** The checksum tells a handle inside a longer word from random text, which contains a prefix now and then. */
 function checksum(text: string): string {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32BE(crc32(text));
@@ -41,7 +41,7 @@ export function handleOfRequest(text: string, request: number): string {
 /** A text that is a handle. */
 export interface ReadHandle {
   readonly text: string;
-  /** Undefined if the handle does not say with which request it was given. */
+  /** The number of the request that the handle was given with, if it says so. */
   readonly request: number | undefined;
 }
 

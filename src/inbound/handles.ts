@@ -54,7 +54,7 @@ export interface Handles {
 }
 
 interface Entry extends Handle {
-  /** Of the last request, because introspection may state other claims and another expiry each time. */
+  /** The caller at the last request, because introspection may state other claims and another expiry each time. */
   subject: Subject;
   readonly caller: string;
   /** Epoch milliseconds. */
@@ -74,7 +74,7 @@ export function createHandles(
   onRemoved: (reason: RemovalReason) => void,
   sharedDigest: (token: string) => string | undefined = () => undefined,
 ): Handles {
-  /** Of this process alone, so that a handle is worthless anywhere else. */
+  /** Only this process has it, so that a handle is worthless anywhere else. */
   const key = randomBytes(32);
   /** The least recently used first. */
   const byText = new Map<string, Entry>();

@@ -25,12 +25,11 @@ import { createSubjectReader } from '../tokens/subject.ts';
 import type { TokenService } from '../tokens/token-service.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
 import { activateInbound, INBOUND } from './agent-route.ts';
-import { createInboundCounts, type InboundCounts } from './counts.ts';
-import { inboundFamilies } from './families.ts';
-import { createForeignHandles } from './foreign-handles.ts';
 import { createHandles, type Handle } from './handles.ts';
-import { createInboundPipeline } from './pipeline.ts';
+import { createInboundCounts, type InboundCounts, inboundFamilies } from './inbound-metrics.ts';
+import { createInboundPipeline } from './inbound-pipeline.ts';
 import { createHandleReader } from './read-caller.ts';
+import { createForeignHandles } from './verify-caller.ts';
 
 /** The listener for callers of the agent, and the handles that the agent gets. */
 export interface InboundSide {
@@ -38,7 +37,7 @@ export interface InboundSide {
   open(): Promise<string>;
   close(): Promise<void>;
   readonly tracker: RequestTracker;
-  /** For the requests of the agent. */
+  /** Reads the caller of each request of the agent. */
   readonly readCaller: ReadCaller;
   readonly families: readonly MetricFamily[];
   readonly connections: () => ConnectionCounts;
@@ -46,13 +45,12 @@ export interface InboundSide {
   serve(config: Config): void;
   /** Removes expired handles. */
   sweep(): void;
-  /** For the status page. */
   readonly status: InboundSource;
 }
 
 /** The figures of the status page. */
 export interface InboundSource {
-  /** Of the requests of callers. Sampled like that of the routes. */
+  /** The requests of callers, sampled like those of the routes. */
   readonly traffic: Pick<RecentTraffic, 'sample' | 'of' | 'intervals'>;
   readonly counts: Pick<InboundCounts, 'route' | 'detached'>;
   /** The address of the agent. */
@@ -72,10 +70,8 @@ export interface InboundOptions extends Pick<TokenService, 'broker' | 'verifier'
   readonly audit: RequestAudit | undefined;
   readonly decisions: RecentDecisions;
   readonly recentFailures: RecentFailures;
-  /** Undefined where replicas share nothing. */
   readonly sharedHandles: SharedHandles | undefined;
   readonly openRequests: OpenRequests | undefined;
-  /** Undefined without `signals`. */
   readonly revocations: Revocations | undefined;
 }
 

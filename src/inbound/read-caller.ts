@@ -7,10 +7,10 @@ import { headerValues, type RawHeaders } from '../proxy/headers.ts';
 import type { Routed } from '../proxy/steps.ts';
 import type { SubjectSource } from '../tokens/subject-source.ts';
 import { BAGGAGE, handleMembers, withoutSecrets } from './baggage.ts';
-import type { DetachedResult } from './counts.ts';
-import type { FindForeignHandle } from './foreign-handles.ts';
 import { handlesIn, type ReadHandle, readHandle } from './handle-text.ts';
 import type { Handle, Handles } from './handles.ts';
+import type { DetachedResult } from './inbound-metrics.ts';
+import type { FindForeignHandle } from './verify-caller.ts';
 
 /**
  * Reads the caller of an outbound request by its handle. The route then works as with the token itself, and no handle is

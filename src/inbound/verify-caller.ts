@@ -4,10 +4,12 @@ import { CambistError } from '../errors.ts';
 import { containsToken } from '../proxy/caller-tokens.ts';
 import { headerValues } from '../proxy/headers.ts';
 import type { Routed } from '../proxy/steps.ts';
+import type { SharedHandles } from '../shared-cache/handles.ts';
 import type { Revocations } from '../tokens/revocations.ts';
-import type { Subject, SubjectReader } from '../tokens/subject.ts';
+import { type Subject, type SubjectReader, toSubject } from '../tokens/subject.ts';
 import type { SubjectVerifier } from '../tokens/subject-verifier.ts';
-import { handlesIn } from './handle-text.ts';
+import { handlesIn, handleText } from './handle-text.ts';
+import type { Handle, Handles } from './handles.ts';
 
 export interface VerifyCallerOptions {
   readonly reader: SubjectReader;
@@ -15,7 +17,6 @@ export interface VerifyCallerOptions {
   readonly clock: Clock;
   /** Returns `inbound.verify` of the active config. */
   readonly rules: () => SubjectVerification;
-  /** Undefined without `signals`. */
   readonly revocations?: Revocations | undefined;
 }
 
@@ -49,7 +50,7 @@ export function verifyCaller(
  * Verifies a token under the rules in force at the end. A reload may change them meanwhile, and a later use of the token's handle is
  * not verified again.
  */
-export function verifyInForce(
+function verifyInForce(
   verifier: SubjectVerifier,
   subject: Subject,
   rules: () => SubjectVerification,
@@ -61,8 +62,37 @@ export function verifyInForce(
     ?.then(() => (rules() === before ? undefined : verifyInForce(verifier, subject, rules, peer)));
 }
 
-/** Without leeway, which a handle would not have either. */
-export function notExpired(subject: Subject, clock: Clock): Subject {
+/** Refuses an expired token without leeway, which a handle would not have either. */
+function notExpired(subject: Subject, clock: Clock): Subject {
   if ((subject.expiresAtMs ?? 0) > clock.wallMs()) return subject;
   throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', 'inbound: the token is expired', { expired: true });
+}
+
+/** Resolves a handle that another replica gave. @returns undefined for an unknown or expired one */
+export type FindForeignHandle = (text: string, peer: () => string | undefined) => Promise<Handle | undefined>;
+
+interface ForeignHandlesOptions {
+  readonly shared: SharedHandles;
+  readonly handles: Handles;
+  readonly verifier: SubjectVerifier;
+  /** Returns `inbound.verify` of the active config. */
+  readonly rules: () => SubjectVerification;
+  readonly clock: Clock;
+}
+
+/** The token is verified here as well, because nothing from the shared cache is trusted. */
+export function createForeignHandles(options: ForeignHandlesOptions): FindForeignHandle {
+  const { shared, handles, verifier, rules, clock } = options;
+  return async (text, peer) => {
+    const found = await shared.find(text);
+    if (found === undefined || handleText(found.digest) !== text) return undefined;
+    try {
+      const subject = toSubject(found.token.reveal());
+      await verifyInForce(verifier, subject, rules, peer);
+      return handles.adopt(text, notExpired(subject, clock));
+    } catch (error) {
+      if (error instanceof CambistError && error.code === 'ERR_SUBJECT_TOKEN_INVALID') return undefined;
+      throw error;
+    }
+  };
 }

@@ -74,7 +74,7 @@ test('loads the way of callers to the agent only if the config has it', async (t
   const verify = { issuer: 'https://idp.example.com', audience: 'agent', jwks_uri: 'http://127.0.0.1:9/jwks' };
   const inbound = { listen: '127.0.0.1:0', agent: 'http://127.0.0.1:9', verify, allow_raw_tokens: true };
   const found = ofInbound(await loadedBy(t, { change: (config) => ({ ...config, inbound }), ready: false }));
-  assert.ok(found.includes('inbound/pipeline.ts'));
+  assert.ok(found.includes('inbound/inbound-pipeline.ts'));
 });
 
 test('serves, traces and verifies tokens from the build alone, without node_modules', async (t) => {

@@ -1,6 +1,7 @@
 import { type ErrorCode, errorCodesOf } from '../error-catalogue.ts';
 import { add, expect, type Tally } from '../observability/counters.ts';
 import { EXPECTED_RESPONSES } from '../observability/expected.ts';
+import { counter, gauge, histogram, type MetricFamily, sample, samplesOf } from '../observability/metric-families.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
 import type { RecentFailures } from '../observability/recent-failures.ts';
 import { countResponse, createRouteCounts, type RouteCounts, responseCount } from '../observability/route-counts.ts';
@@ -13,13 +14,13 @@ export interface InboundCounts {
   handleRemoved(reason: RemovalReason): void;
   /** The agent used a handle whose request is over. */
   detachedUse(result: DetachedResult): void;
-  /** Of the requests of callers. */
+  /** The counts of requests of callers. */
   readonly route: Readonly<RouteCounts>;
   readonly detached: Readonly<Tally<DetachedResult>>;
   readonly removals: Readonly<Tally<RemovalReason>>;
 }
 
-/** Whether a request with a handle whose request is over was served. */
+/** The fate of a request with a handle whose request is over. */
 export type DetachedResult = (typeof DETACHED_RESULTS)[number];
 const DETACHED_RESULTS = ['allowed', 'refused'] as const;
 
@@ -80,4 +81,44 @@ export function createInboundCounts(recentFailures: Pick<RecentFailures, 'note'>
     handleRemoved: (reason) => add(removals, reason),
     detachedUse: (result) => add(detached, result),
   };
+}
+
+/** The metrics of `inbound`. @param handles returns the current number of handles */
+export function inboundFamilies(
+  { route, detached, removals }: Pick<InboundCounts, 'route' | 'detached' | 'removals'>,
+  handles: () => number,
+): MetricFamily[] {
+  return [
+    counter('cambist_inbound_requests_total', 'Requests from callers, by method, HTTP status and outcome.', () =>
+      route.responses.map(({ count, method, code, outcome }) => sample({ method, code, outcome }, count)),
+    ),
+    counter('cambist_inbound_failures_total', 'Error responses of cambist itself to callers, by error code.', () =>
+      samplesOf(route.failures, (error) => ({ error })),
+    ),
+    histogram(
+      'cambist_inbound_request_duration_seconds',
+      'Time from the arrival of a request from a caller to its response headers.',
+      () => [[{}, route.durations]],
+    ),
+    gauge('cambist_inbound_requests_in_flight', 'Requests from callers in flight, open streams included.', () => [
+      sample({}, route.inFlight),
+    ]),
+    gauge('cambist_inbound_open_streams', 'Open streams of server-sent events, and WebSockets, to callers.', () => [
+      sample({}, route.openStreams),
+    ]),
+    counter(
+      'cambist_inbound_requests_aborted_total',
+      'Requests from callers that ended before their response was complete, by the party that ended them.',
+      () => samplesOf(route.aborted, (by) => ({ aborted_by: by })),
+    ),
+    gauge('cambist_inbound_handles', 'Handles in memory.', () => [sample({}, handles())]),
+    counter(
+      'cambist_inbound_detached_requests_total',
+      'Requests of the agent with a handle whose request from the caller is over, by result.',
+      () => samplesOf(detached, (result) => ({ result })),
+    ),
+    counter('cambist_inbound_handle_removals_total', 'Handles that were removed, by reason.', () =>
+      samplesOf(removals, (reason) => ({ reason })),
+    ),
+  ];
 }

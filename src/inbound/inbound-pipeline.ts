@@ -11,24 +11,23 @@ import type { Subject } from '../tokens/subject.ts';
 import { agentHeaders } from './agent-headers.ts';
 import { handleOfRequest } from './handle-text.ts';
 import type { Handle, Handles, HeldHandle } from './handles.ts';
-import { isOpen } from './open-paths.ts';
-import { createInboundRules, type InboundRules } from './rules.ts';
+import { createInboundRules, type InboundRules, isOpen } from './rules.ts';
 import { type VerifyCallerOptions, verifyCaller } from './verify-caller.ts';
 
 export interface InboundPipelineOptions extends UpstreamCallOptions, VerifyCallerOptions {
   readonly handles: Handles;
-  /** Undefined where replicas share nothing. Never rejects. */
+  /** Lets other replicas resolve a handle, if they share anything. Never rejects. */
   readonly share?: ((handle: Handle) => Promise<void> | undefined) | undefined;
 }
 
-/** Larger than any message of a person, or of MCP without a file. */
+/** A message of a person, or of MCP without a file, is smaller. */
 const MAX_WHOLE_BODY_BYTES = 64 * 1024;
 
 /** The life of a request from a caller to the agent, step by step. It never rejects: an error becomes the response. */
 export function createInboundPipeline(options: InboundPipelineOptions): Pipeline {
   const rulesUnder = createInboundRules();
   return async (request, switched) => {
-    // Ended by the close of its connection.
+    // The close of its connection has ended the request.
     if (followsClose(request.incoming)) return;
     try {
       // Receive: read the target, and refuse what cannot be forwarded as it is.
@@ -76,7 +75,7 @@ export function createInboundPipeline(options: InboundPipelineOptions): Pipeline
   };
 }
 
-/** As Envoy. Many servers refuse more, and Node drops some: with those of cambist, the agent would lose its caller. */
+/** Envoy's default. Many servers refuse more, and Node drops some: with those of cambist, the agent would lose its caller. */
 const MAX_HEADERS = 100;
 
 function assertFewHeaders({ rawHeaders }: IncomingMessage): void {
