@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify';
-import { createAdminListener } from './admin/admin-listener.ts';
+import { createAdminListener } from './admin/admin-server.ts';
 import { systemClock } from './clock/clock.ts';
 import type { Config } from './config/config.ts';
 import { restartKeys } from './config/restart-keys.ts';

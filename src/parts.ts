@@ -1,4 +1,4 @@
-import { createStatus, type Status } from './admin/status.ts';
+import { createStatus, type Status } from './admin/status-report.ts';
 import type { AuditTrail } from './audit/audit-trail.ts';
 import { systemClock } from './clock/clock.ts';
 import type { Audit } from './config/audit.ts';

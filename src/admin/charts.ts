@@ -4,7 +4,7 @@ import {
   type ResponseClass,
   type ResponseClasses,
 } from '../observability/response-classes.ts';
-import { html, type Markup } from './markup.ts';
+import { html, type Markup } from './page-parts.ts';
 
 /** Height of a chart in its own units. Its width is the number of bars. */
 const HEIGHT = 24;
@@ -16,9 +16,9 @@ interface Part {
   readonly of: (classes: ResponseClasses) => number;
 }
 
-/** Upwards from the base line. */
+/** These rise from the base line. */
 const PASSED: readonly Part[] = [{ kind: 'passed', of: (one) => one['2xx'] + one['3xx'] + one.other }];
-/** Downwards, so that the chart needs no colours. */
+/** These hang from it, so that the chart needs no colours. */
 const ERRORS: readonly Part[] = [
   { kind: 'refused', of: ({ refused }) => refused },
   { kind: 'client', of: (one) => one['4xx'] },

@@ -9,7 +9,7 @@ import { HIDDEN, hideKeys } from '../config/hide-keys.ts';
 export interface EffectiveConfig {
   yaml(): Promise<string>;
   json(): Promise<string>;
-  /** The YAML for the status page. Undefined if it is too long for a page. */
+  /** The YAML for the status page, unless it is too long for a page. */
   short(): Promise<string | undefined>;
 }
 

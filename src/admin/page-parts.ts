@@ -1,6 +1,4 @@
-import { html, type Markup } from './markup.ts';
-
-/** `warn`: not as it should be, but served. */
+/** A part with `warn` has a problem, and still serves. */
 export type Mood = 'good' | 'warn' | 'bad' | 'idle';
 
 const SIGNS: Readonly<Record<Mood, string>> = { good: '●', warn: '◆', bad: '▲', idle: '○' };
@@ -39,14 +37,14 @@ export function duration(ms: number | undefined): string {
   return ms >= 1000 ? `${EXACT.format(Number((ms / 1000).toPrecision(2)))} s` : `${EXACT.format(ms)} ms`;
 }
 
-/** A cause or fix of the doctor, which begins in lower case and has no full stop. Undefined without a text. */
+/** A cause or fix of the doctor, which begins in lower case and has no full stop, as a sentence. */
 export function sentence(text: string | undefined): string | undefined {
   if (text === undefined || text === '') return undefined;
   const end = /[.:!?]$/.test(text) ? '' : '.';
   return text.charAt(0).toUpperCase() + text.slice(1) + end;
 }
 
-/** In UTC. The script shows it in the zone of the browser. */
+/** A time in UTC. The script shows it in the zone of the browser. */
 export function time(iso: string): Markup {
   return html`<time datetime="${iso}">${iso.slice(0, 19).replace('T', ' ')} UTC</time>`;
 }
@@ -84,4 +82,35 @@ export function rowsTable(columns: readonly string[], rows: readonly Markup[]): 
   );
   return html`<table role="table"><thead role="rowgroup"><tr role="row">${headers}</tr></thead><tbody role="rowgroup">
 ${rows}</tbody></table>`;
+}
+
+/** HTML in which every inserted text is escaped. */
+export interface Markup {
+  readonly text: string;
+}
+
+type Part = string | number | undefined | Markup | readonly Markup[];
+
+/** A template of HTML. Inserted texts are escaped for elements and for quoted attributes. */
+export function html(parts: TemplateStringsArray, ...values: readonly Part[]): Markup {
+  const text = parts.map((part, index) => part + rendered(values[index])).join('');
+  return { text };
+}
+
+function rendered(part: Part): string {
+  if (part === undefined) return '';
+  if (typeof part === 'string' || typeof part === 'number') return escaped(String(part));
+  return 'text' in part ? part.text : part.map(({ text }) => text).join('');
+}
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+};
+
+function escaped(text: string): string {
+  return text.replace(/[&<>"']/g, (char) => ENTITIES[char] ?? '');
 }

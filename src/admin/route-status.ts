@@ -36,16 +36,16 @@ export interface RecentFigures {
   readonly responses: ResponseClasses;
   readonly needed_token: number;
   readonly served_from_cache: number;
-  /** Until the response headers. Undefined without requests. */
+  /** Time until the response headers. */
   readonly p50_ms?: number | undefined;
   readonly p95_ms?: number | undefined;
   readonly p99_ms?: number | undefined;
 }
 
 /**
- * How a route did with its latest requests: of the last 15 seconds with any, or of up to a minute if there were few. `idle`: no
- * request in the last quarter of an hour. `refused`: cambist refused every caller. `only_4xx`: the backend returned nothing else. `errors`: some 5xx of the backend or of cambist. `failing`: half of
- * the responses or more.
+ * The state of a route by its latest requests: those of the last 15 seconds with any, or of up to a minute if there were few.
+ * `idle`: no request in the last quarter of an hour. `refused`: cambist refused every caller. `only_4xx`: the backend returned
+ * nothing else. `errors`: some responses are a 5xx of the backend or of cambist. `failing`: half of them are, or more.
  */
 export type RouteState = 'idle' | 'ok' | 'refused' | 'errors' | 'only_4xx' | 'failing';
 
@@ -59,9 +59,9 @@ interface MatchStatus {
 
 export interface RouteStatus extends Figures {
   readonly name: string;
-  /** As in the config. A missing part matches everything. */
+  /** The match in the config. A missing part matches everything. */
   readonly match: MatchStatus;
-  /** Without parts that look like a key. */
+  /** The URL without parts that look like a key. */
   readonly upstream: string;
   readonly credential: Credential['kind'];
   /** The requested `resource` and `audience`. */
@@ -117,7 +117,7 @@ function matchOf({ host, path, conditions }: Match): MatchStatus {
   return { host, path, methods, mcp_method: mcpMethods, mcp_name: mcpNames };
 }
 
-/** The audience that a route requests its token for. Empty if it requests none. */
+/** The audience that a route requests its token for. The list is empty if it requests none. */
 function audienceOf(credential: Route['credential']): string[] {
   if (!('target' in credential)) return [];
   const { resource, audience, expectAudience } = credential.target;
@@ -157,7 +157,7 @@ export function recentFigures({
   };
 }
 
-/** p50, p95 and p99 in milliseconds. Nothing without durations. */
+/** p50, p95 and p99 in milliseconds, if there are durations. */
 export function percentiles(durations: Histogram): Pick<RecentFigures, 'p50_ms' | 'p95_ms' | 'p99_ms'> {
   const ms = (rank: number): number => twoDigits(1000 * (quantileOf(durations, rank) ?? 0));
   return quantileOf(durations, 0) === undefined ? {} : { p50_ms: ms(0.5), p95_ms: ms(0.95), p99_ms: ms(0.99) };

@@ -3,20 +3,16 @@ import type { LogLevelControl } from '../observability/log-level.ts';
 import { backendFailures } from '../observability/response-classes.ts';
 import { bars, responseBars } from './charts.ts';
 import type { DecisionRow } from './decisions.ts';
-import { html, type Markup } from './markup.ts';
-import { decisionsTable } from './page-decisions.ts';
-import { inboundTable } from './page-inbound.ts';
-import { codes, count, duration, type Mood, percent, pill, table, time } from './page-parts.ts';
-import { routesTable } from './page-routes.ts';
-import { signalsTable } from './page-signals.ts';
-import { type Problem, problemsOf, reasonOf } from './problems.ts';
-import type { Charts, FailureStatus, ServerStatus, StatusReport } from './status.ts';
+import { codes, count, duration, html, type Markup, type Mood, percent, pill, table, time } from './page-parts.ts';
+import { type Problem, problemsOf, reasonOf } from './page-problems.ts';
+import { decisionsTable, inboundTable, routesTable, signalsTable } from './page-tables.ts';
+import type { Charts, FailureStatus, ServerStatus, StatusReport } from './status-report.ts';
 
 export interface PageContent {
   readonly report: StatusReport;
   readonly charts: Charts;
   readonly logLevel: Pick<LogLevelControl, 'level' | 'configured'>;
-  /** Undefined for readers on other machines, who see neither config nor single requests, and cannot change the log level. */
+  /** Readers on other machines see neither config nor single requests, and cannot change the log level. */
   readonly local: { readonly config: string | undefined; readonly decisions: readonly DecisionRow[] } | undefined;
 }
 

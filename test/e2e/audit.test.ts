@@ -3,7 +3,7 @@ import { readFileSync, renameSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { StatusReport } from '../../src/admin/status.ts';
+import type { StatusReport } from '../../src/admin/status-report.ts';
 import type { AuditRecord } from '../../src/audit/record-schema.ts';
 import { parseRecords, readRecords, recordsOf } from '../harness/audit-records.ts';
 import { eventually } from '../harness/eventually.ts';

@@ -3,7 +3,7 @@ import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { StatusReport } from '../../src/admin/status.ts';
+import type { StatusReport } from '../../src/admin/status-report.ts';
 import { startTestApp } from '../harness/app.ts';
 import { connectIntercepted } from '../harness/intercepted.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';

@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parse } from 'yaml';
-import type { StatusReport } from '../../src/admin/status.ts';
+import type { StatusReport } from '../../src/admin/status-report.ts';
 import { startTestApp } from '../harness/app.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startGateway } from '../harness/gateway.ts';

@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import type { StatusReport } from '../../../src/admin/status.ts';
+import type { StatusReport } from '../../../src/admin/status-report.ts';
 import { type McpSetupConfig, startMcpSetup } from '../../harness/mcp-setup.ts';
 import { monitoredPort, podAddress } from '../prometheus/pod-monitor.ts';
 import { type Prometheus, startPrometheus } from '../prometheus/prometheus.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { signalsTable } from '../../../src/admin/page-signals.ts';
-import { problemsOf } from '../../../src/admin/problems.ts';
-import type { StatusReport } from '../../../src/admin/status.ts';
+import { problemsOf } from '../../../src/admin/page-problems.ts';
+import { signalsTable } from '../../../src/admin/page-tables.ts';
+import type { StatusReport } from '../../../src/admin/status-report.ts';
 import { SAMPLE_STATUS } from './sample-status.ts';
 
 const AT = '2026-11-27T12:00:00.000Z';

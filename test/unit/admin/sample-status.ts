@@ -1,6 +1,6 @@
 import type { RouteStatus } from '../../../src/admin/route-status.ts';
-import type { StatusReport } from '../../../src/admin/status.ts';
 import type { PageContent } from '../../../src/admin/status-page.ts';
+import type { StatusReport } from '../../../src/admin/status-report.ts';
 import { noResponses } from '../../../src/observability/response-classes.ts';
 
 const FIGURES = {

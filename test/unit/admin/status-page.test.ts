@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { DecisionRow } from '../../../src/admin/decisions.ts';
-import { html } from '../../../src/admin/markup.ts';
-import { PAGE_SCRIPT } from '../../../src/admin/page-script.ts';
+import { PAGE_SCRIPT } from '../../../src/admin/page-assets.ts';
+import { html } from '../../../src/admin/page-parts.ts';
 import type { RouteStatus } from '../../../src/admin/route-status.ts';
-import type { StatusReport } from '../../../src/admin/status.ts';
 import { statusPage } from '../../../src/admin/status-page.ts';
+import type { StatusReport } from '../../../src/admin/status-report.ts';
 import { noResponses } from '../../../src/observability/response-classes.ts';
 import { SAMPLE_PAGE, SAMPLE_ROUTE, SAMPLE_STATUS } from './sample-status.ts';
 

@@ -1,11 +1,26 @@
 import { backendFailures } from '../observability/response-classes.ts';
 import { paired, responseBars } from './charts.ts';
-import { html, type Markup } from './markup.ts';
-import { codes, count, duration, type Mood, NONE, percent, pill, sentence, time } from './page-parts.ts';
+import type { DecisionRow } from './decisions.ts';
+import {
+  codes,
+  count,
+  counted,
+  duration,
+  html,
+  type Markup,
+  type Mood,
+  NONE,
+  percent,
+  pill,
+  rowsTable,
+  sentence,
+  table,
+  time,
+} from './page-parts.ts';
 import type { RouteState, RouteStatus } from './route-status.ts';
-import type { Charts, FailureStatus } from './status.ts';
+import type { Charts, FailureStatus, InboundStatus, StatusReport } from './status-report.ts';
 
-export const MOODS: Readonly<Record<RouteState, Mood>> = {
+const MOODS: Readonly<Record<RouteState, Mood>> = {
   idle: 'idle',
   ok: 'good',
   refused: 'warn',
@@ -14,7 +29,7 @@ export const MOODS: Readonly<Record<RouteState, Mood>> = {
   failing: 'bad',
 };
 
-export const WORDS: Readonly<Record<RouteState, string>> = {
+const WORDS: Readonly<Record<RouteState, string>> = {
   idle: 'no requests',
   ok: 'ok',
   refused: 'callers refused',
@@ -31,7 +46,7 @@ const MAX_ROUTES = 200;
 
 const RANK: readonly Mood[] = ['bad', 'warn', 'good', 'idle'];
 
-/** Of many routes, those with problems first, then those with the most requests. */
+/** Chooses routes: those with problems first, then those with the most requests. */
 function mostNotable(routes: readonly RouteStatus[]): readonly RouteStatus[] {
   const rank = ({ state }: RouteStatus): number => RANK.indexOf(MOODS[state]);
   return routes
@@ -40,7 +55,7 @@ function mostNotable(routes: readonly RouteStatus[]): readonly RouteStatus[] {
 }
 
 /** Columns under their groups. */
-export type Groups = readonly (readonly [group: string, ...columns: string[]])[];
+type Groups = readonly (readonly [group: string, ...columns: string[]])[];
 
 const GROUPS: Groups = [
   ['Requests', 'All', 'Cached', 'In flight', 'Streams'],
@@ -49,8 +64,7 @@ const GROUPS: Groups = [
   ['Response time', 'p50', 'p95', 'p99'],
 ];
 /** Name, state and chart come first. */
-export const columnsOf = (groups: Groups): number =>
-  3 + groups.reduce((sum, [, ...columns]) => sum + columns.length, 0);
+const columnsOf = (groups: Groups): number => 3 + groups.reduce((sum, [, ...columns]) => sum + columns.length, 0);
 
 /** The routes in the order of the config: figures of the last quarter of an hour, and below them where requests go. */
 export function routesTable(
@@ -76,7 +90,7 @@ ${shown.map((route) => routeRows(route, chartOf(route.name), failures))}</table>
 }
 
 /** @param first header of the names */
-export function groupedHead(first: string, groups: Groups): Markup {
+function groupedHead(first: string, groups: Groups): Markup {
   return html`<thead role="rowgroup">
 <tr role="row"><th role="columnheader" rowspan="2" scope="col">${first}</th><th role="columnheader" rowspan="2" scope="col">State</th><th role="columnheader" rowspan="2" scope="col"><span class="unseen">Chart</span></th>
 ${groups.map(([group, ...columns]) => html`<th role="columnheader" colspan="${columns.length}" scope="colgroup" class="group">${group}</th>`)}</tr>
@@ -116,13 +130,13 @@ ${cells}</tr>
 }
 
 /** @param value a zero is dimmed, because a column of zeros hides the others */
-export function cell(label: string, value: string | number, kind = ''): Markup {
+function cell(label: string, value: string | number, kind = ''): Markup {
   const isNothing = value === 0 || value === '0' || value === NONE;
   const text = typeof value === 'number' ? count(value) : value;
   return html`<td role="cell" data-label="${label}" class="figure ${kind}${isNothing ? ' nothing' : ''}">${text}</td>`;
 }
 
-/** From the match to the upstream, and the token for it. */
+/** Shows the way from the match to the upstream, and the token for it. */
 function where({ match, upstream, audience, credential, authorization_servers: servers }: RouteStatus): Markup {
   const conditions = [match.methods, match.mcp_method, match.mcp_name].filter((part) => part !== undefined);
   const conditionText = conditions.map((part) => [part].flat().join(', ')).join(' · ');
@@ -170,4 +184,104 @@ function failureLine(label: string, kind: Mood, failure: FailureStatus | undefin
   return html`<p class="last"><span class="${kind}">${label}</span> ${time(lastAt)} <code>${error}</code> ${sentence(cause) ?? `${title}.`}${
     times === 1 ? '' : html` <span class="dim">(${count(times)} times)</span>`
   }</p>`;
+}
+
+const CALLER_GROUPS: Groups = [
+  ['Requests', 'All', 'In flight', 'Streams'],
+  ['Agent', '4xx', '5xx'],
+  ['cambist', '4xx', '5xx'],
+  ['Response time', 'p50', 'p95', 'p99'],
+];
+
+/** The requests of callers, in the form of a route. Nothing without `inbound`. */
+export function inboundTable(inbound: InboundStatus | undefined, chart: Charts['inbound']): Markup | undefined {
+  if (inbound === undefined) return undefined;
+  const { agent, state, recent, handles, detached, in_flight: inFlight, open_streams: streams } = inbound;
+  const { responses } = recent;
+  const cells = [
+    cell('Requests', count(recent.requests), 'first'),
+    cell('In flight', inFlight),
+    cell('Streams', streams),
+    cell('4xx', responses['4xx'], 'first'),
+    cell('5xx', backendFailures(responses), backendFailures(responses) > 0 ? 'bad' : ''),
+    cell('own 4xx', responses.refused, 'first'),
+    cell('own 5xx', responses.failed, responses.failed > 0 ? 'bad' : ''),
+    cell('p50', duration(recent.p50_ms), 'first'),
+    cell('p95', duration(recent.p95_ms)),
+    cell('p99', duration(recent.p99_ms)),
+  ];
+  return html`<section id="inbound" aria-labelledby="inbound-title"><h2 id="inbound-title">Callers of the agent</h2>
+<table class="routes" role="table">${groupedHead('Agent', CALLER_GROUPS)}
+<tbody role="rowgroup">
+<tr role="row" class="figures"><th role="rowheader" scope="rowgroup"><code>${agent}</code></th><td role="cell" class="state">${pill(MOODS[state], WORDS[state])}</td><td role="cell" class="chart">${responseBars(paired(chart))}</td>
+${cells}</tr>
+<tr role="row" class="about"><td role="cell" colspan="${columnsOf(CALLER_GROUPS)}"><p>${count(handles.entries)} of ${count(handles.max_entries)} handles.
+Used after their request: <span${detached.refused > 0 ? html` class="warn"` : undefined}>${count(detached.refused)} refused</span>, ${count(detached.allowed)} allowed</p></td></tr>
+</tbody></table></section>`;
+}
+
+const TRANSMITTER_COLUMNS = ['Transmitter', 'State', 'Channels', 'Last signal', 'Last poll'];
+
+/** The transmitters of revocations. Nothing without `signals`. */
+export function signalsTable(signals: StatusReport['signals']): Markup | undefined {
+  if (signals === undefined) return undefined;
+  const rows = signals.transmitters.map((transmitter) => {
+    const { name, channels, available, last_signal_at: lastSignal, last_poll_at: lastPoll } = transmitter;
+    const noPoll = channels.includes('poll') ? 'none yet' : NONE;
+    return html`<tr role="row">
+<th role="rowheader" scope="row">${name}</th>
+<td role="cell" data-label="State">${available ? pill('good', 'available') : pill('bad', 'unavailable')}</td>
+<td role="cell" data-label="Channels">${channels.join(', ')}</td>
+<td role="cell" data-label="Last signal">${lastSignal === undefined ? 'none yet' : time(lastSignal)}</td>
+<td role="cell" data-label="Last poll">${lastPoll === undefined ? noPoll : time(lastPoll)}</td>
+</tr>
+`;
+  });
+  return table(
+    'signals',
+    `Transmitters, with ${counted(signals.revocations, 'revocation')} in force`,
+    TRANSMITTER_COLUMNS,
+    rows,
+    '',
+  );
+}
+
+const DECISION_COLUMNS = ['Route', 'Response', 'Time', 'Cache', '#Exchange', 'Requested', 'Issued'];
+
+/** Further rows would bury the rest of the page. */
+const SHOWN = 5;
+
+/** @param rows the earliest first; undefined for readers on other machines */
+export function decisionsTable(rows: readonly DecisionRow[] | undefined): Markup {
+  if (rows === undefined) {
+    return table('decisions', 'Last requests', DECISION_COLUMNS, [], 'Shown on this machine only.');
+  }
+  const latest = rows.toReversed().map(decisionRow);
+  const more = latest.slice(SHOWN);
+  const rest =
+    more.length === 0
+      ? undefined
+      : html`<details id="more-decisions"><summary>${count(more.length)} more</summary>${rowsTable(DECISION_COLUMNS, more)}</details>`;
+  return table('decisions', 'Last requests', DECISION_COLUMNS, latest.slice(0, SHOWN), 'None yet.', rest);
+}
+
+function decisionRow(row: DecisionRow): Markup {
+  const { route, matched, status, error, outcome, cache, exchange_ms: exchangeMs, requested, granted } = row;
+  const mood = status >= 500 ? 'bad' : status >= 400 ? 'warn' : 'good';
+  return html`<tr role="row">
+<th role="rowheader" scope="row">${route ?? 'no route'}${matched === undefined ? undefined : html`<p class="more">${matched}</p>`}</th>
+<td role="cell" data-label="Response" class="whole"><span class="response">${pill(mood, String(status))} <code>${error ?? outcome}</code></span></td>
+<td role="cell" data-label="Time" class="whole">${time(row.time)}</td>
+<td role="cell" data-label="Cache">${cache ?? NONE}</td>
+<td role="cell" data-label="Exchange" class="figure">${duration(exchangeMs)}</td>
+<td role="cell" data-label="Requested" class="whole target">${target([...(requested?.resource ?? []), ...(requested?.audience ?? [])], requested?.scope)}</td>
+<td role="cell" data-label="Issued" class="whole target">${target(granted?.audience ?? [], granted?.scope)}</td>
+</tr>
+`;
+}
+
+function target(audience: readonly string[], scope: string | undefined): Markup {
+  const isEmpty = audience.length === 0 && scope === undefined;
+  if (isEmpty) return html`${NONE}`;
+  return html`${codes(audience)}${scope === undefined ? undefined : html` scope <code>${scope}</code>`}`;
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { Registry } from 'prom-client';
-import { createAdminServer } from '../../../src/admin/server.ts';
+import { createAdminServer } from '../../../src/admin/admin-server.ts';
 import { createExposition } from '../../../src/observability/exposition.ts';
 import { createLogLevelControl } from '../../../src/observability/log-level.ts';
 import { createReadiness, type ReadinessCheck } from '../../../src/observability/readiness.ts';

@@ -47,15 +47,11 @@ export interface StatusReport {
   /** Totals of the last quarter of an hour. */
   readonly recent: RecentFigures;
   readonly cache: { readonly entries: number; readonly max_entries: number };
-  /** Undefined where replicas share nothing. */
   readonly shared_cache?: SharedCacheStatus | undefined;
-  /** Undefined without `audit`. */
   readonly audit?: AuditCounts | undefined;
-  /** Undefined without `signals`. */
   readonly signals?: SignalsStatus | undefined;
   readonly authorization_servers: readonly ServerStatus[];
   readonly routes: readonly RouteStatus[];
-  /** Undefined without `inbound`. */
   readonly inbound?: InboundStatus | undefined;
   readonly failures: readonly FailureStatus[];
   readonly credentials: readonly { readonly name: string; readonly expires_at: string }[];
@@ -78,7 +74,6 @@ interface ConfigStatus {
   readonly loaded_at: string;
   /** Keys that changed in the file and keep their value until a restart. */
   readonly waits_for_restart: readonly string[];
-  /** Undefined before the first reload. */
   readonly last_reload?: { readonly at: string; readonly result: ReloadResult } | undefined;
 }
 
@@ -87,7 +82,7 @@ export interface ServerStatus {
   readonly state: 'available' | 'down' | 'not found';
   readonly exchanges: number;
   readonly failures: number;
-  /** Of all exchanges so far. Undefined before the first. */
+  /** The mean of all exchanges so far. */
   readonly mean_ms?: number | undefined;
   readonly p50_ms?: number | undefined;
   readonly p95_ms?: number | undefined;
@@ -100,7 +95,7 @@ export interface FailureStatus {
   /** HTTP status of the responses: 4xx if the caller has to act. */
   readonly status: number;
   readonly title: string;
-  /** Code of the finding of `cambist doctor`. Undefined if the cause is unknown. */
+  /** Code of the finding of `cambist doctor`, if the cause is known. */
   readonly finding?: string | undefined;
   readonly cause?: string | undefined;
   readonly fix: string;
@@ -133,11 +128,11 @@ export interface Status {
 /** The last quarter of an hour, one entry for each interval. The last interval is the current one. */
 export interface Charts {
   readonly responses: readonly ResponseClasses[];
-  /** Milliseconds. Undefined in an interval without responses. */
+  /** Milliseconds. An interval without responses has none. */
   readonly p95Ms: readonly (number | undefined)[];
-  /** Of one route. */
+  /** The responses of one route. */
   readonly route: (name: string) => readonly ResponseClasses[];
-  /** Of callers of the agent. */
+  /** The responses to callers of the agent. */
   readonly inbound: readonly ResponseClasses[];
 }
 

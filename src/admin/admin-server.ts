@@ -1,17 +1,30 @@
 import { setImmediate } from 'node:timers/promises';
 import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
+import type { AuditTrail } from '../audit/audit-trail.ts';
+import { systemClock } from '../clock/clock.ts';
+import type { Config } from '../config/config.ts';
 import { isLocalSender } from '../config/loopback.ts';
 import { isForeignName, isPublicName } from '../config/plain-http.ts';
+import type { InboundSide } from '../inbound/inbound.ts';
+import { type ConnectionLimit, displaceConnections } from '../listeners/limit-connections.ts';
 import { NO_SCHEMAS } from '../listeners/listen.ts';
+import { logAcceptErrors, withinOpenFiles } from '../listeners/open-files.ts';
+import type { Counts } from '../observability/counts.ts';
 import type { Exposition } from '../observability/exposition.ts';
 import type { LogLevelControl } from '../observability/log-level.ts';
+import type { Logger } from '../observability/logger.ts';
+import { createMetrics } from '../observability/metrics.ts';
 import type { Readiness } from '../observability/readiness.ts';
+import type { RecentDecisions } from '../proxy/recent-decisions.ts';
 import { isValidHost, readHost } from '../routing/request-target.ts';
+import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
+import type { SignalsSide } from '../signals/signals.ts';
 import type { RouteCacheReport } from '../tokens/cache.ts';
-import { type DecisionReport, SHOWN_DECISIONS } from './decisions.ts';
+import type { TokenService } from '../tokens/token-service.ts';
+import { type DecisionReport, reportDecisions, SHOWN_DECISIONS } from './decisions.ts';
 import type { EffectiveConfig } from './effective-config.ts';
-import { addLogLevel } from './log-level.ts';
-import type { Status } from './status.ts';
+import { addLogLevel } from './put-log-level.ts';
+import type { Status } from './status-report.ts';
 
 /** The page loads nothing from elsewhere, sends nothing, and cannot be shown in a frame. */
 const PAGE_HEADERS = {
@@ -41,7 +54,7 @@ interface AdminSources {
   readonly hosts: () => readonly string[];
 }
 
-/** For the small body of `PUT /log-level`. */
+/** Enough for the small body of `PUT /log-level`. */
 const REQUEST_TIMEOUT_MS = 10_000;
 
 /** Health checks, which load balancers call with their own Host. They show only which parts are ready. */
@@ -125,7 +138,7 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
     ['/config.json', 'application/json', config.json],
     ['/status.json', 'application/json', () => JSON.stringify(status.report())],
     ['/status.css', 'text/css; charset=utf-8', async () => (await import('./page-assets.ts')).PAGE_STYLE],
-    ['/status.js', 'text/javascript; charset=utf-8', async () => (await import('./page-script.ts')).PAGE_SCRIPT],
+    ['/status.js', 'text/javascript; charset=utf-8', async () => (await import('./page-assets.ts')).PAGE_SCRIPT],
     ['/icon.svg', 'image/svg+xml', async () => (await import('./page-assets.ts')).PAGE_ICON],
   ] as const) {
     app.get(path, async (_request, reply) =>
@@ -136,4 +149,76 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
     );
   }
   return app;
+}
+
+/** The parts of the app that the admin listener shows. */
+interface AdminParts {
+  readonly counts: Counts;
+  readonly readiness: Readiness;
+  readonly tokens: Pick<TokenService, 'cacheSize' | 'cacheReport'>;
+  readonly status: Status;
+  readonly logLevel: LogLevelControl;
+  readonly logger: Logger;
+  readonly audit: AuditTrail | undefined;
+  readonly decisions: RecentDecisions;
+  readonly inbound: Pick<InboundSide, 'connections' | 'families'> | undefined;
+  readonly sharedCache: Pick<SharedCacheSide, 'families'> | undefined;
+  readonly signals: Pick<SignalsSide, 'connections' | 'families'> | undefined;
+}
+
+/** Scrapes, probes and people share these. A probe must pass while others hold connections: a failed one restarts the container. */
+const MAX_ADMIN_CONNECTIONS = 256;
+
+/** Creates the admin listener with its metrics. */
+export function createAdminListener(
+  { counts, readiness, tokens, status, logLevel, logger, audit, inbound, signals, decisions, sharedCache }: AdminParts,
+  activeConfig: () => Config,
+  version: string,
+  proxyConnections: ConnectionLimit,
+): FastifyInstance {
+  const metrics = createMetrics(version, {
+    counts,
+    cacheEntries: tokens.cacheSize,
+    cacheMaxEntries: () => activeConfig().cache.maxEntries,
+    readiness: readiness.report,
+    logLinesLost: logger.linesLost,
+    audit: () => audit?.counts(),
+    limits: () => activeConfig().limits,
+    connections: {
+      listen: () => proxyConnections.counts,
+      admin: () => connections.counts,
+      ...(inbound !== undefined && { inbound: inbound.connections }),
+      ...(signals?.connections !== undefined && { signals: signals.connections }),
+    },
+    more: [...(inbound?.families ?? []), ...(signals?.families ?? []), ...(sharedCache?.families ?? [])],
+  });
+  const server = createAdminServer({
+    metrics,
+    readiness,
+    cacheReport: tokens.cacheReport,
+    status,
+    decisions: (after, most) => reportDecisions(decisions, after, systemClock, most),
+    config: effectiveConfig(activeConfig),
+    logLevel,
+    hosts: () => activeConfig().adminHosts,
+  });
+  const connections = displaceConnections(server.server, withinOpenFiles(MAX_ADMIN_CONNECTIONS), (count) => {
+    logger.warn({}, `too many connections to the admin listener; dropped ${count}`);
+  });
+  logAcceptErrors(server.server, 'admin', logger);
+  return server;
+}
+
+/** Loads the module when the config is shown. */
+function effectiveConfig(active: () => Config): EffectiveConfig {
+  let loading: Promise<EffectiveConfig> | undefined;
+  const loaded = (): Promise<EffectiveConfig> => {
+    loading ??= import('./effective-config.ts').then(({ createEffectiveConfig }) => createEffectiveConfig(active));
+    return loading;
+  };
+  return {
+    yaml: async () => (await loaded()).yaml(),
+    json: async () => (await loaded()).json(),
+    short: async () => (await loaded()).short(),
+  };
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { createStatus, type StatusReport } from '../../../src/admin/status.ts';
+import { createStatus, type StatusReport } from '../../../src/admin/status-report.ts';
 import type { Config } from '../../../src/config/config.ts';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import { CambistError } from '../../../src/errors.ts';

@@ -63,7 +63,7 @@ function whyRefused({ server, socket, headers }: FastifyRequest, hosts: readonly
   return undefined;
 }
 
-/** `host[:port]`. Undefined for an opaque origin. */
+/** Returns `host[:port]`, unless the origin is opaque. */
 function originHost(origin: string): string | undefined {
   return /^https?:\/\/([^/?#@]+)$/.exec(origin.toLowerCase())?.[1];
 }

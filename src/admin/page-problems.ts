@@ -2,10 +2,9 @@ import type { AuditCounts } from '../observability/counts.ts';
 import { fixOf } from '../observability/recent-failures.ts';
 import { allErrors, answered } from '../observability/response-classes.ts';
 import type { ReplicaStatus } from '../signals/replicas.ts';
-import { html, type Markup } from './markup.ts';
-import { codes, count, counted, sentence } from './page-parts.ts';
+import { codes, count, counted, html, type Markup, sentence } from './page-parts.ts';
 import type { RouteStatus } from './route-status.ts';
-import type { FailureStatus, StatusReport } from './status.ts';
+import type { FailureStatus, StatusReport } from './status-report.ts';
 
 /** Something that an operator should look at. */
 export interface Problem {
