@@ -27,7 +27,7 @@ const MAX_WHOLE_BODY_BYTES = 64 * 1024;
 export function createInboundPipeline(options: InboundPipelineOptions): Pipeline {
   const rulesUnder = createInboundRules();
   return async (request, switched) => {
-    // The close of its connection has ended the request.
+    // The request is over, because its connection is closed.
     if (followsClose(request.incoming)) return;
     try {
       // Receive: read the target, and refuse what cannot be forwarded as it is.
