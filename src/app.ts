@@ -15,10 +15,10 @@ import { SAMPLE_MS } from './observability/recent-traffic.ts';
 import type { Tracing } from './observability/tracing.ts';
 import { createParts, type Parts } from './parts.ts';
 import { type ActiveConfig, activate } from './proxy/active-config.ts';
-import { readCallerToken } from './proxy/caller-tokens.ts';
 import { type DrainOptions, drain, settledWithin } from './proxy/drain.ts';
 import { createPipeline } from './proxy/pipeline.ts';
 import { createProxyServer } from './proxy/proxy-server.ts';
+import { readCallerToken } from './proxy/read-caller-token.ts';
 import { readinessChecks } from './proxy/readiness-checks.ts';
 import type { SignalsSide } from './signals/signals.ts';
 
@@ -79,6 +79,7 @@ export async function startApp(written: Config, version: string, logger: Logger,
     clock: systemClock,
     dispatchers,
     observer: counts.proxy,
+    watch: tracker.options.watch,
     openRequests: parts.openRequests,
     diagnoses: parts.diagnoses,
     readCaller: inbound?.readCaller ?? readCallerToken,

@@ -3,7 +3,7 @@ import { methodLabel } from '../observability/route-counts.ts';
 import type { ExchangeOutcome } from '../observability/token-observer.ts';
 import { callerTraceId, headerTokens } from '../proxy/caller-tokens.ts';
 import { readMcpCall } from '../proxy/mcp-call.ts';
-import type { RequestRecord } from '../proxy/proxy-request.ts';
+import type { RequestRecord } from '../proxy/request-record.ts';
 import { toForwardedSubject } from '../tokens/subject.ts';
 import type { ExchangeAuditRecord, Identity, IssuedTokenRecord, RequestAuditRecord } from './record-schema.ts';
 import { type TokenFacts, type Witnesses, witnesses } from './token-facts.ts';

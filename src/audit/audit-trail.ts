@@ -3,7 +3,7 @@ import { CambistError } from '../errors.ts';
 import type { AuditCounts } from '../observability/counts.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ExchangeOutcome } from '../observability/token-observer.ts';
-import type { RequestAudit } from '../proxy/request-audit.ts';
+import type { RequestAudit } from '../proxy/request-report.ts';
 import { exchangeRecord, requestRecord } from './audit-records.ts';
 import { createRecordQueue, MAX_PENDING_LENGTH } from './record-queue.ts';
 import type { AuditRecord } from './record-schema.ts';

@@ -33,7 +33,7 @@ export function agentHeaders(
   // Agents build URLs from the name by which they were called.
   const addressed = addressedAuthority(request.url, headerValues(rawHeaders, 'host')) ?? '';
   const host = addressed === '' || repeatsSecret(addressed, tokens) ? route.upstream.host : addressed;
-  const rules = { host, withheld: reserved, callerTokens: tokens, requestId: request.id };
+  const rules = { host, withheld: reserved, callerTokens: tokens, requestId: request.record.id };
   const own = replacement === undefined ? [] : ['authorization', `Bearer ${replacement.handle}`, ...replacement.claims];
   if (replacement?.inBaggage !== undefined) {
     own.push(BAGGAGE, withHandle(baggage, replacement.inBaggage, tokens));

@@ -1,10 +1,11 @@
 import type { IncomingMessage } from 'node:http';
 import { CambistError } from '../errors.ts';
 import { followsClose } from '../proxy/closing.ts';
+import { failRequest } from '../proxy/fail-request.ts';
 import { findRoute, receive } from '../proxy/find-route.ts';
 import type { Pipeline } from '../proxy/pipeline.ts';
 import type { ProxyRequest } from '../proxy/proxy-request.ts';
-import { isStreamed, takeBody } from '../proxy/request-body.ts';
+import { takeBody } from '../proxy/request-body.ts';
 import { ownMetadata } from '../proxy/resource-metadata.ts';
 import { callUpstream, type UpstreamCallOptions } from '../proxy/upstream-call.ts';
 import type { Subject } from '../tokens/subject.ts';
@@ -62,15 +63,13 @@ export function createInboundPipeline(options: InboundPipelineOptions): Pipeline
       request.bodyTaken(body);
 
       // Send with the handle in place of the token, and relay the response.
-      if (request.isClosed) return;
-      if (isStreamed(body)) request.watchUpload();
       const headers = agentHeaders(routed, rules.reserved, held && replacementOf(held, rules));
       const { target, route, path, wholeBody } = routed;
       const prepared = { request, target, route, path, wholeBody, session, body, headers, token: undefined };
       callUpstream(prepared, options, switched);
     } catch (error) {
       // Finish with an error of cambist's own. Every other end is seen by the request's tracker.
-      request.fail(error);
+      failRequest(request, error);
     }
   };
 }

@@ -11,12 +11,12 @@ import type { ConnectionCounts } from '../observability/metrics.ts';
 import type { RecentFailures } from '../observability/recent-failures.ts';
 import { createRecentTraffic, type RecentTraffic } from '../observability/recent-traffic.ts';
 import type { Tracing } from '../observability/tracing.ts';
-import type { ReadCaller } from '../proxy/caller-tokens.ts';
 import type { DetachedSockets } from '../proxy/detached.ts';
-import type { OpenRequests } from '../proxy/open-requests.ts';
+import type { OpenRequests } from '../proxy/proxy-request.ts';
 import { createProxyServer } from '../proxy/proxy-server.ts';
+import type { ReadCaller } from '../proxy/read-caller-token.ts';
 import type { RecentDecisions } from '../proxy/recent-decisions.ts';
-import type { RequestAudit } from '../proxy/request-audit.ts';
+import type { RequestAudit } from '../proxy/request-report.ts';
 import { RequestTracker } from '../proxy/request-tracker.ts';
 import type { StallWatch } from '../proxy/stall-watch.ts';
 import type { SharedHandles } from '../shared-cache/handles.ts';
@@ -98,6 +98,7 @@ export async function createInbound(first: Config, options: InboundOptions): Pro
     clock,
     dispatchers,
     observer,
+    watch: options.watch,
     openRequests: options.openRequests,
     reader,
     handles,

@@ -39,7 +39,7 @@ export function verifyCaller(
   if (handlesIn(path).length > 0) throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', 'inbound: the URL has a handle');
   const verifying = verifyInForce(verifier, subject, rules, () => socket.remoteAddress);
   const inForce = (): Subject => {
-    request.callerRead(subject);
+    request.record.callerRead(subject);
     revocations?.check(subject);
     return notExpired(subject, clock);
   };

@@ -1,24 +1,21 @@
-import type { IncomingMessage } from 'node:http';
 import { formatDuration } from '../config/units.ts';
 import { CambistError } from '../errors.ts';
-import type { Watched } from './stall-watch.ts';
+import { failRequest } from './fail-request.ts';
+import type { ProxyRequest } from './proxy-request.ts';
+import { discardRest, isReadingPaused } from './request-body.ts';
+import type { StallWatch, Watched } from './stall-watch.ts';
 
 /** A caller that sends less of a body within `timeouts.stall` occupies cambist on purpose. */
 const LEAST_BYTES = 16 * 1024;
 
-interface Waiting {
-  readonly incoming: IncomingMessage;
-  stallMs(): number;
-}
-
 /** A request that waits for its body before it is forwarded. */
-export class BodyWait<R extends Waiting = Waiting> implements Watched {
-  readonly request: R;
+export class BodyWait implements Watched {
+  readonly request: ProxyRequest;
   /** Ends the wait. */
   readonly refuse: (error: CambistError) => void;
   readonly leastBytes = LEAST_BYTES;
 
-  constructor(request: R, refuse: (error: CambistError) => void) {
+  constructor(request: ProxyRequest, refuse: (error: CambistError) => void) {
     this.request = request;
     this.refuse = refuse;
   }
@@ -48,4 +45,35 @@ export class BodyWait<R extends Waiting = Waiting> implements Watched {
 function incompleteBody(stallMs: number): CambistError {
   const message = `too little of the request's body arrived within timeouts.stall, which is ${formatDuration(stallMs)}`;
   return new CambistError('ERR_REQUEST_TIMEOUT', `${message}: the caller must send it faster`);
+}
+
+/** Ends a request when its streamed body stands still. */
+export function watchUpload(request: ProxyRequest, watch: StallWatch): void {
+  const { incoming, response } = request;
+  watch.add({
+    socket: incoming.socket,
+    isPaused: () => isReadingPaused(incoming),
+    isOver: () => request.isClosed || incoming.complete || response.writableEnded,
+    stallMs: () => request.stallMs(),
+    onStall: () => endStalled(request),
+  });
+}
+
+function endStalled(request: ProxyRequest): void {
+  const { incoming, response, record } = request;
+  if (response.headersSent) {
+    record.abortedBy = 'stall';
+    response.destroy();
+  } else {
+    failRequest(request, stalledUpload(record.route?.name, request.stallMs()));
+  }
+  request.abortUpstream?.();
+  discardRest(incoming);
+}
+
+/** @param stallMs for which no byte moved */
+export function stalledUpload(routeName: string | undefined, stallMs: number): CambistError {
+  const message = `no byte moved for timeouts.stall, which is ${formatDuration(stallMs)}, while the upload waited for the backend`;
+  const fix = 'find out why it stopped reading, or raise timeouts.stall';
+  return new CambistError('ERR_UPSTREAM_TIMEOUT', `route "${routeName}": ${message}: ${fix}`);
 }

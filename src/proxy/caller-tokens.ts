@@ -1,11 +1,6 @@
-import { needsCaller } from '../config/needs-caller.ts';
-import { CambistError } from '../errors.ts';
 import { decodingsOf } from '../secrets/decodings.ts';
 import { hidesToken, isLikeToken } from '../secrets/like-a-token.ts';
-import type { Subject } from '../tokens/subject.ts';
-import type { SubjectSource } from '../tokens/subject-source.ts';
 import { headerValues, type RawHeaders, REQUEST_ID } from './headers.ts';
-import type { Routed } from './steps.ts';
 
 /** Lower-case names of the headers that may carry a caller's token, on any route. */
 export type CredentialHeaders = ReadonlySet<string>;
@@ -62,51 +57,6 @@ export function containsToken(text: string, tokens: readonly string[]): boolean 
     if (decoded.some((reading) => reading.includes(token))) return true;
   }
   return false;
-}
-
-/** The caller's token as a request carries it. */
-export interface CallerToken {
-  /** Undefined on routes that exchange none, and where the caller sent none. */
-  readonly subject: Subject | undefined;
-  /** Every token of the caller. None of them may reach the upstream; empty on a passthrough route. */
-  readonly withheldTokens: readonly string[];
-  /** The headers of the request, with its token. */
-  readonly rawHeaders: RawHeaders;
-}
-
-/** Reads the caller's token of a request. */
-export type ReadCaller = (routed: Routed, subjects: SubjectSource) => CallerToken | Promise<CallerToken>;
-
-/**
- * Reads the caller's token. Synchronous where the token is known to be valid.
- * @param rawHeaders of the request, with a token in place of what stands for it
- * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, ERR_CREDENTIAL_UNAVAILABLE, ERR_STS_UNAVAILABLE
- */
-export function readCallerToken(
-  { request, route, path }: Routed,
-  subjects: SubjectSource,
-  rawHeaders: RawHeaders = request.incoming.rawHeaders,
-): CallerToken | Promise<CallerToken> {
-  const { socket } = request.incoming;
-  const { header } = route.subjectToken;
-  const authorization = headerValues(rawHeaders, 'authorization');
-  if (authorization.length > 1) throw ambiguous('more than one Authorization header');
-  const sent = headerTokens(rawHeaders, request.active.credentialHeaders);
-  if (sent.length > MAX_TOKENS) throw ambiguous(`more than ${MAX_TOKENS} tokens`);
-  const withheldTokens = route.credential.kind === 'passthrough' ? NONE : sent;
-  if (containsToken(path, withheldTokens)) throw ambiguous("the caller's token in the URL as well");
-  if (route.credential.kind === 'passthrough') request.callerForwarded(rawHeaders);
-  if (route.credential.kind !== 'exchange' && !needsCaller(route)) {
-    return { subject: undefined, withheldTokens, rawHeaders };
-  }
-  const values = header === 'authorization' ? authorization : headerValues(rawHeaders, header);
-  const subject = subjects(route, socket, values, request);
-  if (subject instanceof Promise) return subject.then((found) => ({ subject: found, withheldTokens, rawHeaders }));
-  return { subject, withheldTokens, rawHeaders };
-}
-
-function ambiguous(what: string): CambistError {
-  return new CambistError('ERR_SUBJECT_TOKEN_INVALID', `the request carries ${what}: send the token once`);
 }
 
 /** A UUID has 36 characters and a SHA-256 in hex has 64. Longer text is more likely a token than an id. */

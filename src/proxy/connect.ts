@@ -12,6 +12,7 @@ import { TLS_HANDSHAKE } from './client-error.ts';
 import { type AllowedTunnel, type Authority, allowedTunnel, readAuthority } from './connect-authority.ts';
 import { type DetachedSockets, isResponding, responseOn } from './detached.ts';
 import { readEarlyBytes } from './early-bytes.ts';
+import { failRequest } from './fail-request.ts';
 import { connectFarEnd } from './far-end.ts';
 import { join } from './join.ts';
 import type { ProxyRequest } from './proxy-request.ts';
@@ -74,7 +75,7 @@ export function serveConnect(
   }
 
   function refuse(request: IncomingMessage, socket: Duplex, error: unknown): void {
-    begin(request, socket).fail(error);
+    failRequest(begin(request, socket), error);
   }
 
   function serveInside(request: IncomingMessage, socket: Socket, head: Buffer, to: Authority, max: number): void {
@@ -112,7 +113,7 @@ export function serveConnect(
     try {
       request.admitTunnel(authority);
     } catch (error) {
-      request.fail(error);
+      failRequest(request, error);
       return;
     }
     tracker.tunnels.add(to.host, socket);
@@ -129,7 +130,7 @@ export function serveConnect(
       },
       (cause) => {
         const message = `forward_proxy: "${authority}" cannot be reached`;
-        request.fail(new CambistError('ERR_UPSTREAM_UNREACHABLE', message, { cause }));
+        failRequest(request, new CambistError('ERR_UPSTREAM_UNREACHABLE', message, { cause }));
       },
     );
     sockets.add(far);

@@ -1,26 +1,9 @@
 import { STATE_PREFIX } from '../config/consent.ts';
-import { CambistError } from '../errors.ts';
 import type { Broker } from '../tokens/broker.ts';
 import type { Session } from '../tokens/session.ts';
 import type { ElicitationOptions } from './elicitation.ts';
-import type { ProxyRequest } from './proxy-request.ts';
 import type { RequestBody } from './request-body.ts';
 import type { Routed } from './steps.ts';
-
-/** Responds with an error. An MCP client gets a request for the user's consent in its own protocol. */
-export function failRequest(error: unknown, request: ProxyRequest, options: ElicitationOptions): void {
-  if (!(error instanceof CambistError) || error.consentUrl === undefined) {
-    request.fail(error);
-    return;
-  }
-  // Loaded at first use, because few configs have routes that need consent.
-  import('./elicitation.ts')
-    .then(({ elicitationOf }) => elicitationOf(error, request, options))
-    .then(
-      (instead) => request.fail(error, instead),
-      (fault: unknown) => request.fail(fault),
-    );
-}
 
 /** May the body be a retry after a consent? A streamed body is larger than any such retry. */
 export function mayCarryState({ content }: RequestBody): boolean {

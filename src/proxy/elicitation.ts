@@ -8,7 +8,7 @@ import { type BoundRequest, type NestedState, ownStateKeys, type StateKeys, seal
 import { headerValues } from './headers.ts';
 import { isMcpPost, responseIdOf } from './mcp-error.ts';
 import type { OwnResponse } from './own-response.ts';
-import type { ProxyRequest } from './proxy-request.ts';
+import type { RequestRecord } from './request-record.ts';
 
 export interface ElicitationOptions {
   readonly clock: Clock;
@@ -36,10 +36,10 @@ type Json = Readonly<Record<string, unknown>>;
  */
 export function elicitationOf(
   error: CambistError,
-  request: ProxyRequest,
+  record: RequestRecord,
   options: ElicitationOptions,
 ): OwnResponse | undefined {
-  const { incoming, route, body } = request;
+  const { id: requestId, incoming, route, body, session } = record;
   const content = body?.replay();
   if (!Buffer.isBuffer(content) || error.consentUrl === undefined || route === undefined) return undefined;
   if (!isMcpPost(incoming, route)) return undefined;
@@ -54,14 +54,14 @@ export function elicitationOf(
   const version = message.method === 'initialize' ? params.protocolVersion : versions.join();
   if (version === WITH_URL_ERROR) {
     if (message.method === 'initialize' && !declaresUrls(params.capabilities)) return undefined;
-    return respond(request.id, id, { error: urlRequired(error, elicitation, request.id) });
+    return respond(requestId, id, { error: urlRequired(error, elicitation, requestId) });
   }
   const isModern = typeof version === 'string' && /^\d{4}-\d\d-\d\d$/.test(version) && version >= WITH_INPUT_REQUIRED;
-  const subject = request.session?.subject;
+  const subject = session?.subject;
   if (!isModern || subject === undefined) return undefined;
   const bound = { subject, route: route.name, method: message.method, params };
   const result = inputRequired(bound, text, elicitation, options);
-  return result && respond(request.id, id, { result });
+  return result && respond(requestId, id, { result });
 }
 
 /** @see MCP 2025-11-25 "URL Elicitation Required Error" */

@@ -2,6 +2,7 @@ import { METHODS as NODE_METHODS } from 'node:http';
 import httpProxy from '@fastify/http-proxy';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { CambistError } from '../errors.ts';
+import { failRequest } from './fail-request.ts';
 import type { Pipeline } from './pipeline.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import type { RequestTracker } from './request-tracker.ts';
@@ -33,7 +34,7 @@ export async function registerProxy(app: FastifyInstance, tracker: RequestTracke
   // Gets every other method that Node parses, except CONNECT.
   app.setNotFoundHandler((request, reply) => {
     const received = begin(request, reply);
-    if (request.method === 'TRACE') received.fail(refusedTrace());
+    if (request.method === 'TRACE') failRequest(received, refusedTrace());
     else void pipeline(received);
   });
   await app.register(httpProxy, {

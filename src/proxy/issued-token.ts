@@ -1,5 +1,6 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/route.ts';
+import type { ProxyObserver } from '../observability/proxy-observer.ts';
 import type { Cause } from '../observability/token-observer.ts';
 import type { Broker } from '../tokens/broker.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
@@ -10,11 +11,13 @@ import { callerTraceId } from './caller-tokens.ts';
 import type { Rewriter } from './endpoint-event.ts';
 import { headerValues } from './headers.ts';
 import type { ProxyRequest } from './proxy-request.ts';
+import type { RequestRecord } from './request-record.ts';
 import type { Prepared, Routed } from './steps.ts';
 import { createUnknownMethodReader } from './unknown-method.ts';
 
 export interface ObtainTokenOptions {
   readonly broker: Broker;
+  readonly observer: ProxyObserver;
   readonly clock: Clock;
 }
 
@@ -32,11 +35,16 @@ export function sessionOf({ incoming, active }: ProxyRequest, subject: Subject |
 export function obtainToken(
   { request, route }: Routed,
   session: Session,
-  { broker, clock }: ObtainTokenOptions,
+  { broker, clock, observer }: ObtainTokenOptions,
 ): IssuedToken | undefined | Promise<IssuedToken> {
-  const lookup = broker.lookUp(route, session, () => causeOf(request));
-  request.tokenLookedUp(lookup.result);
-  if (session.subject === undefined && route.credential.kind === 'exchange') request.usesOwnToken();
+  const { record } = request;
+  const lookup = broker.lookUp(route, session, () => causeOf(record));
+  record.cacheResult = lookup.result;
+  // A retry looks up a token again.
+  if (session.subject === undefined && route.credential.kind === 'exchange' && !record.hasOwnToken) {
+    record.hasOwnToken = true;
+    observer.ownTokenUsed(route);
+  }
   switch (lookup.result) {
     case 'bypass':
       return route.credential.kind === 'secret' ? obtainSecret(route, session) : undefined;
@@ -45,24 +53,26 @@ export function obtainToken(
     case 'negative':
       throw lookup.error;
     case 'joined':
-      return timed(request, lookup.pending, clock);
+      return timed(record, lookup.pending, clock);
     case 'miss':
-      return timed(request, lookup.pending, clock).finally(() => request.tokenLookedUp(lookup.settled()));
+      return timed(record, lookup.pending, clock).finally(() => {
+        record.cacheResult = lookup.settled();
+      });
   }
 }
 
 /** Adds a wait for a token to what the log line of the request tells. A request may wait again for a retry. */
-export async function timed<Token>(request: ProxyRequest, pending: Promise<Token>, clock: Clock): Promise<Token> {
+export async function timed<Token>(record: RequestRecord, pending: Promise<Token>, clock: Clock): Promise<Token> {
   const startedMs = clock.monotonicMs();
   try {
     return await pending;
   } finally {
-    request.waitedForToken(clock.monotonicMs() - startedMs);
+    record.exchangeMs = (record.exchangeMs ?? 0) + clock.monotonicMs() - startedMs;
   }
 }
 
 /** The request that causes an exchange, for the log and the trace. */
-export function causeOf({ id, span, incoming, active }: ProxyRequest): Cause {
+export function causeOf({ id, span, incoming, active }: RequestRecord): Cause {
   const traceId = span?.traceId ?? callerTraceId(incoming.rawHeaders, active.credentialHeaders);
   return { peer: incoming.socket.remoteAddress, requestId: id, traceId, span };
 }
@@ -120,11 +130,11 @@ export function noteLostSession({ request, target, route, session }: Prepared): 
   if (session.id === undefined) return;
   const other = request.active.table.candidates(target).find((sibling) => actsAs(sibling) !== actsAs(route));
   if (other === undefined) return;
-  request.explained({
+  request.record.diagnosis = {
     finding: 'session_unknown',
     cause: `the backend does not know the session: it expired, or the session belongs to the other credential of route "${other.name}"`,
     fix: 'if this follows each new session, the server binds a session to the credential that opened it: send all its messages by one route, or make the server stateless',
-  });
+  };
 }
 
 /** The party whose token a route sends. */

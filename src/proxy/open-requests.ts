@@ -1,21 +1,9 @@
 import { CambistError } from '../errors.ts';
 import type { Revocations } from '../tokens/revocations.ts';
-import { type Subject, toForwardedSubject } from '../tokens/subject.ts';
+import { revokedToken, type Subject, toForwardedSubject } from '../tokens/subject.ts';
+import { failRequest } from './fail-request.ts';
 import { headerValues } from './headers.ts';
-import type { ProxyRequest } from './proxy-request.ts';
-
-/** The requests in flight by their callers' tokens, so that a revocation ends them. Exists only with `signals`. */
-export interface OpenRequests {
-  /**
-   * Notes the caller of a request until it ends.
-   * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID where its token was revoked since it was read
-   */
-  add(request: ProxyRequest, subject: Subject): void;
-  /** Notes the callers of a request whose tokens are forwarded as they are. @throws {CambistError} as `add` */
-  addForwarded(request: ProxyRequest): void;
-  /** Ends a request whose caller's token was revoked since it was noted. @returns whether it did */
-  endIfRevoked(request: ProxyRequest): boolean;
-}
+import type { OpenRequests, ProxyRequest } from './proxy-request.ts';
 
 /** A credential has one word or two. */
 const MAX_WORDS = 16;
@@ -34,7 +22,7 @@ export function createOpenRequests(revocations: Revocations): OpenRequests {
 
   function endIfRevoked(request: ProxyRequest): boolean {
     const isRevoked = open.get(request)?.some(revocations.isRevoked) === true;
-    if (isRevoked) request.revoke();
+    if (isRevoked) revoke(request);
     return isRevoked;
   }
 
@@ -56,6 +44,15 @@ export function createOpenRequests(revocations: Revocations): OpenRequests {
       }
     },
   };
+}
+
+/** Ends the request: with 401, or by closing its connection once a response began. */
+function revoke(request: ProxyRequest): void {
+  if (request.isClosed) return;
+  if (request.response.headersSent) request.abort('revoked');
+  else failRequest(request, revokedToken('the subject token was revoked during the request'));
+  request.isRevoked = true;
+  request.abortUpstream?.();
 }
 
 /** @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID where there are too many to compare */

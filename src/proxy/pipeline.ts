@@ -1,13 +1,14 @@
 import type { SubjectSource } from '../tokens/subject-source.ts';
-import type { CallerToken, ReadCaller } from './caller-tokens.ts';
 import { followsClose } from './closing.ts';
-import { failRequest, mayCarryState, resumeAfterConsent } from './consent.ts';
+import { mayCarryState, resumeAfterConsent } from './consent.ts';
 import { refuseCrossSite } from './cross-site.ts';
+import { failRequest } from './fail-request.ts';
 import { findRoute, receive } from './find-route.ts';
 import { wantsStream } from './headers.ts';
 import { obtainToken, sessionOf } from './issued-token.ts';
 import type { ProxyRequest } from './proxy-request.ts';
-import { isStreamed, readBody } from './request-body.ts';
+import type { CallerToken, ReadCaller } from './read-caller-token.ts';
+import { readBody } from './request-body.ts';
 import { unencoded, upstreamHeaders } from './request-headers.ts';
 import { ownMetadata } from './resource-metadata.ts';
 import type { Routed, Switched } from './steps.ts';
@@ -54,7 +55,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       refuseCrossSite(routed, subject);
 
       // Read the body: a small one as a whole, so that it can be sent again; a large one streams.
-      const taking = readBody(routed);
+      const taking = readBody(request, routed.route, routed.wholeBody);
       let body = taking instanceof Promise ? await taking : taking;
       request.bodyTaken(body);
       const session = sessionOf(request, subject);
@@ -72,13 +73,11 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       const token = obtaining instanceof Promise ? await obtaining : obtaining;
 
       // Send, retry where the upstream refuses the token, and relay the response.
-      if (request.isClosed) return;
-      if (isStreamed(body)) request.watchUpload();
       const { target, route, path, wholeBody } = routed;
       callUpstream({ request, target, route, path, wholeBody, session, body, headers, token }, options, switched);
     } catch (error) {
       // Finish with an error of cambist's own. Every other end is seen by the request's tracker.
-      failRequest(error, request, options);
+      failRequest(request, error, options);
     }
   };
 }
@@ -90,7 +89,7 @@ function headersOf({ request, route }: Routed, { rawHeaders, withheldTokens }: C
     host: route.upstream.host,
     withheld: onRoute.get(route) ?? common,
     callerTokens: withheldTokens,
-    requestId: request.id,
+    requestId: request.record.id,
   });
   const isStream = request.incoming.method === 'GET' && wantsStream(rawHeaders);
   return isStream ? unencoded(headers) : headers;

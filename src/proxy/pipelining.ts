@@ -1,25 +1,12 @@
-import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Logger } from '../observability/logger.ts';
+import type { ProxyRequest } from './proxy-request.ts';
 import type { StallWatch } from './stall-watch.ts';
-
-/** A request on a connection. */
-export interface Pipelined {
-  readonly incoming: IncomingMessage;
-  readonly isClosed: boolean;
-  /** Ends the request. Further calls do nothing. */
-  end(): void;
-  /** Called once when the request ends. */
-  onClosed(listener: () => void): void;
-  stallMs(): number;
-  /** Closes the connection because no byte moved for `stallMs`. */
-  closeStalled(): void;
-}
 
 /** The requests that arrived on a connection before the response to an earlier request was complete. */
 export interface Pipelining {
   /** Takes a request whose response waits for its turn on the connection. */
-  add(request: Pipelined): void;
+  add(request: ProxyRequest): void;
 }
 
 /** Requests of one connection that may wait for their turn. Common clients send one request at a time. */
@@ -36,14 +23,14 @@ export function createPipelining(watch: StallWatch, logger: Pick<Logger, 'warn'>
   }
 
   /** Node pauses the connection while long responses wait for their turn. */
-  function watchEnd(request: Pipelined): void {
+  function watchEnd(request: ProxyRequest): void {
     const { socket } = request.incoming;
     watch.add({
       socket,
       isPaused: () => socket.isPaused(),
       isOver: () => request.isClosed,
       stallMs: () => request.stallMs(),
-      onStall: () => request.closeStalled(),
+      onStall: () => request.abort('stall'),
     });
   }
 

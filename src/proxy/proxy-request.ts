@@ -1,23 +1,65 @@
+import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Route } from '../config/route.ts';
-import type { CambistError, Diagnosis } from '../errors.ts';
-import type { AbortedBy, Outcome, WayIn } from '../observability/proxy-observer.ts';
-import type { CacheResult } from '../observability/token-observer.ts';
-import type { Span } from '../observability/tracing.ts';
+import type { CambistError } from '../errors.ts';
+import type { AbortedBy } from '../observability/proxy-observer.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
-import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { Session } from '../tokens/session.ts';
 import type { Subject } from '../tokens/subject.ts';
 import type { ActiveConfig } from './active-config.ts';
-import type { Arrival } from './arrival.ts';
-import type { RawHeaders } from './headers.ts';
-import type { OwnResponse } from './own-response.ts';
+import { ARRIVAL, type Arrival, type Arrived } from './arrival.ts';
+import { callerRequestId } from './caller-tokens.ts';
+import { type OwnResponse, writeResponse } from './own-response.ts';
 import type { RequestBody } from './request-body.ts';
-import type { ResponseRelay } from './response-relay.ts';
+import { RequestRecord } from './request-record.ts';
+import { beginSpan, type ReportOptions, reportEnd, reportResponse, reportRoute } from './request-report.ts';
+import { isEventStream, type ResponseRelay } from './response-relay.ts';
+import { DEFAULT_STALL_MS } from './stall-watch.ts';
+import { assertShare, type UpstreamShare, type UpstreamShares } from './upstream-share.ts';
 
-/** One request from its receipt to its end. Only `tracked-request.ts` writes its progress, through these methods. */
-export interface ProxyRequest {
-  readonly id: string;
+/** The requests in flight, as each of them needs them: `request-tracker.ts`. */
+export interface Tracker {
+  readonly options: TrackerOptions;
+  readonly shares: UpstreamShares;
+  /** Each response closes its connection from now on. */
+  readonly isLeaving: boolean;
+  /** Requests that end from now on were aborted by the shutdown. */
+  readonly isClosing: boolean;
+  /** @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED, ERR_AUDIT_UNAVAILABLE */
+  assertCapacity(maxInFlight: number): void;
+  waitForBody<T>(request: ProxyRequest, reading: Promise<T>): Promise<T>;
+  /** Counts an open stream. @returns a function to call when the stream ends */
+  streamOpened(route: Route): () => void;
+  ended(request: ProxyRequest): void;
+}
+
+export interface TrackerOptions extends ReportOptions {
+  readonly activeConfig: () => ActiveConfig;
+  /** Undefined without `signals`. */
+  readonly openRequests?: OpenRequests | undefined;
+}
+
+/** The requests in flight by their callers' tokens, so that a revocation ends them. Exists only with `signals`. */
+export interface OpenRequests {
+  /**
+   * Notes the caller of a request until it ends.
+   * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID where its token was revoked since it was read
+   */
+  add(request: ProxyRequest, subject: Subject): void;
+  /** Notes the callers of a request whose tokens are forwarded as they are. @throws {CambistError} as `add` */
+  addForwarded(request: ProxyRequest): void;
+  /** Ends a request whose caller's token was revoked since it was noted. @returns whether it did */
+  endIfRevoked(request: ProxyRequest): boolean;
+}
+
+const SWITCHING_PROTOCOLS = 101;
+
+/**
+ * One request from its receipt to its end: the places that it takes, its response, and what ends it. What is reported of it is
+ * in its record.
+ */
+export class ProxyRequest {
+  readonly record: RequestRecord;
   /** The request target as it was received. */
   readonly url: string;
   readonly incoming: IncomingMessage;
@@ -26,116 +68,186 @@ export interface ProxyRequest {
   readonly arrival: Arrival | undefined;
   /** The config that was active when the request arrived. It serves the request to its end. */
   readonly active: ActiveConfig;
-  /** Undefined where tracing is off. */
-  readonly span: Span | undefined;
-  /** The response is complete, the caller has left, or its token was revoked. */
-  readonly isClosed: boolean;
-  /** The proxy shuts down, so the connection closes after the response. */
-  readonly isLastOfConnection: boolean;
-  /** Undefined until one matched. */
-  readonly route: Route | undefined;
-  /** For reports and errors: the session that a token was looked up for. */
-  readonly session: Session | undefined;
-  /** For reports and errors: the body, as far as it was read. */
-  readonly body: RequestBody | undefined;
+  /** Undefined until a route matched. */
+  target: RequestTarget | undefined;
   /** Aborts the upstream request, while there is one. */
   abortUpstream: (() => void) | undefined;
+  /** The caller's token was revoked. */
+  isRevoked = false;
+  /** An error waits for its response. */
+  isFailing = false;
+  readonly #tracker: Tracker;
+  #isOver = false;
+  #relay: ResponseRelay | undefined;
+  #closeListeners: (() => void)[] | undefined;
+  #share: UpstreamShare | undefined;
 
-  /** Calls the listener once when the request ends. */
-  onClosed(listener: () => void): void;
-  /** @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED */
-  assertCapacity(): void;
-  /** Counts the request to its route. @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED */
-  admit(routed: { readonly route: Route; readonly target: RequestTarget }): void;
-  /** Counts the tunnel to its authority. @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED */
-  admitTunnel(authority: string): void;
+  constructor(tracker: Tracker, incoming: IncomingMessage, response: ServerResponse, url: string) {
+    const { activeConfig, clock, tracing } = tracker.options;
+    const active = activeConfig();
+    const { credentialHeaders } = active;
+    const startedMs = clock.monotonicMs();
+    this.#tracker = tracker;
+    this.url = url;
+    this.incoming = incoming;
+    this.response = response;
+    this.arrival = (incoming.socket as Arrived)[ARRIVAL];
+    if (this.arrival !== undefined) this.arrival.isUsed = true;
+    this.active = active;
+    const id = callerRequestId(incoming.rawHeaders, credentialHeaders) ?? randomUUID();
+    const wayIn = this.arrival?.wayIn ?? (url.startsWith('/') ? 'base_url' : 'proxy');
+    const span = tracing && beginSpan(tracing, incoming, credentialHeaders);
+    this.record = new RequestRecord(id, incoming, wayIn, active, span, startedMs);
+  }
+
+  /** The response is complete, the caller has left, or its token was revoked. */
+  get isClosed(): boolean {
+    return this.#isOver || this.isRevoked;
+  }
+
+  /** False once a response has begun, an error waits for its response, or the request ended. */
+  get mayFail(): boolean {
+    return !this.#isOver && !this.response.headersSent && !this.isFailing;
+  }
+
+  /** The proxy shuts down, so the connection closes after the response. */
+  get isLastOfConnection(): boolean {
+    return this.#tracker.isLeaving;
+  }
+
+  /** @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED, ERR_AUDIT_UNAVAILABLE */
+  assertCapacity(): void {
+    this.#tracker.assertCapacity(this.active.config.limits.maxInFlight);
+  }
+
+  /** Counts the request to its route. @throws {CambistError} as `assertCapacity` */
+  admit({ route, target }: { readonly route: Route; readonly target: RequestTarget }): void {
+    this.target = target;
+    reportRoute(this.record, route, this.#tracker.options);
+    this.assertCapacity();
+    if (route.credential.kind === 'passthrough') this.#tracker.options.openRequests?.addForwarded(this);
+  }
+
+  /** Counts the tunnel to its authority. @throws {CambistError} as `assertCapacity` */
+  admitTunnel(authority: string): void {
+    this.record.authority = authority;
+    this.assertCapacity();
+    this.#join(authority, `tunnel to "${authority}"`);
+    this.onClosed(() => this.#tracker.shares.forget(authority));
+  }
+
+  #join(upstream: string, from: string): void {
+    this.#share = this.#tracker.shares.join(upstream);
+    assertShare(this.#share, this.active.config.limits, from);
+  }
+
   /**
    * Waits for bytes of the body. Meanwhile, the request gives way to a new one where `limits.max_in_flight` is reached.
    * @throws {CambistError} ERR_REQUEST_TIMEOUT, ERR_OVERLOADED
    */
-  waitForBody<T>(reading: Promise<T>): Promise<T>;
+  waitForBody<T>(reading: Promise<T>): Promise<T> {
+    return this.#tracker.waitForBody(this, reading);
+  }
+
   /** Counts the request to its upstream. @throws {CambistError} ERR_OVERLOADED */
-  bodyTaken(body: RequestBody): void;
+  bodyTaken(body: RequestBody): void {
+    this.record.body = body;
+    const { route } = this.record;
+    if (this.#share === undefined && route !== undefined) this.#join(route.upstream.origin, `route "${route.name}"`);
+  }
+
   /** @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID where its token was revoked meanwhile */
-  sessionFound(session: Session): void;
+  sessionFound(session: Session): void {
+    this.record.session = session;
+    if (session.subject !== undefined) this.callerFound(session.subject);
+  }
+
   /** Notes a caller whose token the route does not read itself. @throws {CambistError} as `sessionFound` */
-  callerFound(subject: Subject): void;
-  /** Notes a caller for reports, before its token is known not to be revoked. With `verify`, it is verified. */
-  callerRead(subject: Subject): void;
-  /** @param headers with the tokens that the route forwards as they are */
-  callerForwarded(headers: RawHeaders): void;
-  /** Ends the request, because its caller's token is revoked: with 401, or by closing its connection once a response began. */
-  revoke(): void;
-  /** Ends the request when its streamed body stands still. */
-  watchUpload(): void;
+  callerFound(subject: Subject): void {
+    this.#tracker.options.openRequests?.add(this, subject);
+  }
+
   /** How long the connection may stay paused without a byte in either direction, in milliseconds. */
-  stallMs(): number;
-  tokenLookedUp(result: CacheResult): void;
-  /** The request has no caller's token, so it gets one that is issued to cambist itself. */
-  usesOwnToken(): void;
-  waitedForToken(ms: number): void;
-  /** @param token of the current attempt; undefined where the route sends none */
-  tokenSent(token: IssuedToken | undefined): void;
-  /** @param scopes which the upstream asked for and got */
-  steppedUp(scopes: readonly string[]): void;
-  /** @param scopes that the upstream asked for and did not get; redacted */
-  lacksScopes(scopes: string): void;
-  /** @param diagnosis of a response that the upstream made, and that the caller gets */
-  explained(diagnosis: Diagnosis): void;
+  stallMs(): number {
+    return this.record.route?.timeouts.stallMs ?? DEFAULT_STALL_MS;
+  }
+
   /** Relays the upstream's response. */
-  relay(relay: ResponseRelay): void;
-  /** Notes the error for which a response that has begun is broken off: its body leads to another route. */
-  breakOff(error: Error): void;
+  relay(relay: ResponseRelay): void {
+    this.#relay = relay;
+    reportResponse(this.record, relay.status, 'forwarded', this.#tracker.options);
+    if (isEventStream(relay)) this.#countStream();
+    relay.start(this.response);
+  }
+
   /** Responds without an upstream, and not with an error. */
-  respond(response: OwnResponse): void;
+  respond(response: OwnResponse): void {
+    if (this.#isOver || this.response.headersSent) return;
+    reportResponse(this.record, response.status, 'responded', this.#tracker.options);
+    writeResponse(this.incoming, this.response, response, this.#tracker.isLeaving);
+  }
+
+  /** Responds with an error of cambist's own, unless a response has begun. Called by `fail-request.ts` alone. */
+  respondWithError(error: CambistError, response: OwnResponse): void {
+    if (this.#isOver || this.response.headersSent) return;
+    this.record.error = error;
+    const outcome = response.status < 500 ? 'refused' : 'failed';
+    reportResponse(this.record, response.status, outcome, this.#tracker.options);
+    writeResponse(this.incoming, this.response, response, this.#tracker.isLeaving);
+  }
+
   /** The connection becomes a WebSocket. @param headers of the upstream's 101 response, as the caller gets them */
-  switched(headers: readonly string[]): void;
+  switched(headers: readonly string[]): void {
+    reportResponse(this.record, SWITCHING_PROTOCOLS, 'forwarded', this.#tracker.options);
+    this.#countStream();
+    this.response.writeHead(SWITCHING_PROTOCOLS, [...headers, 'connection', 'upgrade', 'upgrade', 'websocket']);
+    this.response.flushHeaders();
+  }
+
   /** The connection becomes a tunnel. @param entry of `forward_proxy.connect` that allows it */
-  tunnelled(entry: string): void;
-  /**
-   * Responds with an error of cambist's own, unless a response has begun.
-   * @param instead the response in the client's own protocol
-   */
-  fail(error: unknown, instead?: OwnResponse): void;
-}
+  tunnelled(entry: string): void {
+    const { observer } = this.#tracker.options;
+    reportResponse(this.record, 200, 'forwarded', this.#tracker.options);
+    observer.tunnelOpened(entry);
+    this.onClosed(() => observer.tunnelClosed(entry));
+  }
 
-/** The status of a response and when it began. */
-export interface ResponseStart {
-  readonly status: number;
-  readonly outcome: Outcome;
-  /** From the receipt of the request. */
-  readonly durationMs: number;
-}
+  /** Counts an open stream until the request ends. */
+  #countStream(): void {
+    const { route } = this.record;
+    if (route !== undefined) this.onClosed(this.#tracker.streamOpened(route));
+  }
 
-/** The facts in the log line, the span and the audit record of a request. */
-export interface RequestRecord {
-  readonly id: string;
-  readonly incoming: IncomingMessage;
-  readonly wayIn: WayIn;
-  readonly active: ActiveConfig;
-  readonly span: Span | undefined;
-  /** Undefined until one matched. */
-  readonly route: Route | undefined;
-  /** The destination of a tunnel. */
-  readonly authority: string | undefined;
-  readonly session: Session | undefined;
-  readonly body: RequestBody | undefined;
-  /** The issued token of the last attempt. */
-  readonly token: IssuedToken | undefined;
-  readonly cacheResult: CacheResult | undefined;
-  /** The headers with the tokens that a passthrough route forwards. */
-  readonly forwarded: RawHeaders | undefined;
-  /** The route expects a caller's token, and the request ran without one. */
-  readonly hasOwnToken: boolean;
-  /** Time spent waiting for tokens that were not cached. */
-  readonly exchangeMs: number | undefined;
-  readonly stepUp: readonly string[] | undefined;
-  readonly scopesMissing: string | undefined;
-  /** Explains the upstream's response. */
-  readonly diagnosis: Diagnosis | undefined;
-  /** Set where cambist responded with an error of its own. */
-  readonly error: CambistError | undefined;
-  readonly responseStart: ResponseStart | undefined;
-  /** Set where the request ended before its response was complete. */
-  readonly abortedBy: AbortedBy | undefined;
+  /** Calls the listener once when the request ends. */
+  onClosed(listener: () => void): void {
+    if (this.#isOver) listener();
+    else if (this.#closeListeners === undefined) this.#closeListeners = [listener];
+    else this.#closeListeners.push(listener);
+  }
+
+  /** Closes the connection before the response is complete. */
+  abort(by: AbortedBy): void {
+    this.record.abortedBy = by;
+    this.incoming.socket.destroy();
+  }
+
+  /** Called when the response or its connection has closed. Further calls do nothing. */
+  end(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    // Before the upstream request is aborted: the relay could not tell that from an upstream that breaks off.
+    this.record.abortedBy ??= this.#whoAborted();
+    this.abortUpstream?.();
+    reportEnd(this.record, this.#tracker.options);
+    if (this.#share !== undefined) this.#share.inFlight -= 1;
+    for (const listener of this.#closeListeners ?? []) listener();
+    this.#tracker.ended(this);
+  }
+
+  #whoAborted(): AbortedBy | undefined {
+    if (this.response.writableFinished) return undefined;
+    if (this.#tracker.isClosing) return 'shutdown';
+    if (this.#relay === undefined) return undefined;
+    return this.#relay.hasFailed() ? 'upstream' : 'caller';
+  }
 }

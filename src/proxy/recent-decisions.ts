@@ -3,7 +3,7 @@ import type { ErrorCode } from '../error-catalogue.ts';
 import type { Outcome } from '../observability/proxy-observer.ts';
 import type { CacheResult } from '../observability/token-observer.ts';
 import type { Granted } from '../tokens/audience.ts';
-import type { RequestRecord, ResponseStart } from './proxy-request.ts';
+import type { RequestRecord, ResponseStart } from './request-record.ts';
 
 /** The facts about a request that no caller chose. */
 export interface Decision {

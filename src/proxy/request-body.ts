@@ -1,8 +1,9 @@
 import type { IncomingMessage } from 'node:http';
 import type { Config } from '../config/config.ts';
 import { addedStateBytes } from '../config/consent.ts';
+import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
-import type { Routed } from './steps.ts';
+import type { ActiveConfig } from './active-config.ts';
 
 /** The request whose body is read. */
 export interface BodySource {
@@ -27,9 +28,13 @@ export function isStreamed({ content }: RequestBody): boolean {
   return content !== null && !Buffer.isBuffer(content);
 }
 
-/** Reads the body of a routed request, unless it was read to find the route. */
-export function readBody({ request, route, wholeBody: content }: Routed): RequestBody | Promise<RequestBody> {
-  if (content !== undefined) return wholeBody(content);
+/** Reads the body of a request, unless it was read to find the route. */
+export function readBody(
+  request: BodySource & { readonly active: ActiveConfig },
+  route: Route,
+  known: Buffer | undefined,
+): RequestBody | Promise<RequestBody> {
+  if (known !== undefined) return wholeBody(known);
   const { kind } = route.credential;
   const mayRetry = kind !== 'passthrough' && kind !== 'none';
   const isKept = mayRetry || namesMessages(request.active.config);

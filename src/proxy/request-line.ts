@@ -3,7 +3,7 @@ import type { LogFields } from '../observability/log-fields.ts';
 import { fieldsText, type LineLevel, lineEnd, lineStart, numberField, textField } from '../observability/log-line.ts';
 import type { Outcome, WayIn } from '../observability/proxy-observer.ts';
 import { callerTraceId } from './caller-tokens.ts';
-import type { RequestRecord } from './proxy-request.ts';
+import type { RequestRecord } from './request-record.ts';
 
 /**
  * The log line of a finished request; `config/log.md` has the table of its fields. Unknown fields are left out. Put together field

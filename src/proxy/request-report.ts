@@ -1,15 +1,84 @@
 import type { IncomingMessage } from 'node:http';
+import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/route.ts';
 import type { ErrorCode } from '../error-catalogue.ts';
 import type { CambistError } from '../errors.ts';
 import type { LineLevel } from '../observability/log-line.ts';
 import type { Logger } from '../observability/logger.ts';
+import { CALLER_GONE, type Outcome, type ProxyObserver } from '../observability/proxy-observer.ts';
 import type { Attributes, Span, Tracing } from '../observability/tracing.ts';
 import type { ActiveConfig } from './active-config.ts';
 import { type CredentialHeaders, callerTraceContext } from './caller-tokens.ts';
 import { readMcpCall } from './mcp-call.ts';
-import type { RequestRecord } from './proxy-request.ts';
+import type { RecentDecisions } from './recent-decisions.ts';
 import { requestLine } from './request-line.ts';
+import type { RequestRecord } from './request-record.ts';
+
+/** Receives each request as its response begins. The audit trail implements it. */
+export interface RequestAudit {
+  /** @throws {CambistError} ERR_AUDIT_UNAVAILABLE while requests are refused because no record can be written */
+  assertWritable(): void;
+  /** Records a request. Called once for each, before the caller gets the response. */
+  requestDecided(record: RequestRecord): void;
+}
+
+export interface ReportOptions {
+  readonly clock: Clock;
+  readonly observer: ProxyObserver;
+  readonly logger: Logger;
+  /** Returns whether the log line of a successful request is written. Asked for each. */
+  readonly keepLine: () => boolean;
+  /** Undefined where tracing is off. */
+  readonly tracing: Tracing | undefined;
+  readonly decisions: RecentDecisions;
+  /** Undefined where the audit trail is off. */
+  readonly audit: RequestAudit | undefined;
+}
+
+/** Counts a request to its route. */
+export function reportRoute(record: RequestRecord, route: Route, { observer }: ReportOptions): void {
+  record.route = route;
+  nameSpan(record, route);
+  observer.requestRouted(route);
+}
+
+/** Reports the beginning of a response, in metrics, on the status page and in the audit trail. */
+export function reportResponse(
+  record: RequestRecord,
+  status: number,
+  outcome: Outcome,
+  { clock, observer, audit, decisions }: ReportOptions,
+): void {
+  const nowMs = clock.monotonicMs();
+  const durationMs = nowMs - record.startedMs;
+  const { route, incoming, error, wayIn } = record;
+  record.responseStart = { status, outcome, durationMs };
+  decisions.note(record, record.responseStart, nowMs);
+  const method = incoming.method ?? '';
+  observer.responseStarted(route, {
+    method,
+    wayIn,
+    status,
+    outcome,
+    error: error?.code,
+    diagnosis: error?.diagnosis,
+    durationMs,
+  });
+  audit?.requestDecided(record);
+}
+
+/** Reports the end of a request, in metrics, in a log line and in its span. */
+export function reportEnd(record: RequestRecord, options: ReportOptions): void {
+  const { clock, observer, logger, keepLine } = options;
+  if (record.responseStart === undefined) reportResponse(record, CALLER_GONE, 'cancelled', options);
+  const { route, abortedBy } = record;
+  if (route !== undefined) {
+    observer.requestFinished(route);
+    if (abortedBy !== undefined) observer.requestAborted(route, abortedBy);
+  }
+  logRequest(logger, record, clock.monotonicMs() - record.startedMs, keepLine);
+  endSpan(record);
+}
 
 /** Errors that need no action: a rollout causes one and a burst the other, and a retry succeeds. */
 const TRANSIENT: ReadonlySet<ErrorCode> = new Set(['ERR_SHUTTING_DOWN', 'ERR_OVERLOADED']);
@@ -53,14 +122,14 @@ export function beginSpan(tracing: Tracing, request: IncomingMessage, credential
 }
 
 /** Names the span by method and route. @see OpenTelemetry semantic conventions, HTTP server spans */
-export function nameSpan({ span, incoming }: RequestRecord, route: Route): void {
+function nameSpan({ span, incoming }: RequestRecord, route: Route): void {
   if (span === undefined) return;
   span.rename(`${METHODS.has(incoming.method ?? '') ? incoming.method : 'HTTP'} ${route.match.path}`);
   span.set({ 'http.route': route.match.path, 'cambist.route': route.name });
 }
 
 /** A 5xx response makes the span an error, a 4xx does not. */
-export function endSpan(record: RequestRecord): void {
+function endSpan(record: RequestRecord): void {
   const { span, responseStart, error, cacheResult, id, stepUp, abortedBy, active } = record;
   if (span === undefined) return;
   if (active.config.tracing.mcp) span.set(mcpAttributes(record));

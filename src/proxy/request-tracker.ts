@@ -1,42 +1,20 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { setAwaitingBody } from '../listeners/idle-connection.ts';
-import type { Logger } from '../observability/logger.ts';
-import type { ProxyObserver } from '../observability/proxy-observer.ts';
-import type { Tracing } from '../observability/tracing.ts';
-import type { ActiveConfig } from './active-config.ts';
-import type { BodyWait } from './body-wait.ts';
-import type { OpenRequests } from './open-requests.ts';
+import { BodyWait } from './body-wait.ts';
 import { createPipelining, type Pipelining } from './pipelining.ts';
-import type { ProxyRequest } from './proxy-request.ts';
-import type { RecentDecisions } from './recent-decisions.ts';
-import type { RequestAudit } from './request-audit.ts';
+import { ProxyRequest, type Tracker, type TrackerOptions } from './proxy-request.ts';
 import type { StallWatch } from './stall-watch.ts';
-import { TrackedRequest } from './tracked-request.ts';
 import { Tunnels } from './tunnels.ts';
 import { UpstreamShares } from './upstream-share.ts';
 
-export interface RequestTrackerOptions {
-  readonly activeConfig: () => ActiveConfig;
-  readonly clock: Clock;
-  readonly observer: ProxyObserver;
-  readonly logger: Logger;
-  /** Returns whether the log line of a successful request is written. Asked for each. */
-  readonly keepLine: () => boolean;
-  /** Undefined where tracing is off. */
-  readonly tracing: Tracing | undefined;
+export interface RequestTrackerOptions extends TrackerOptions {
   readonly watch: StallWatch;
-  readonly decisions: RecentDecisions;
-  /** Undefined without `signals`. */
-  readonly openRequests?: OpenRequests | undefined;
-  /** Undefined where the audit trail is off. */
-  readonly audit: RequestAudit | undefined;
 }
 
 /** All requests in flight. Reports the end of each request once: in a metric, a log line and a span. */
-export class RequestTracker {
+export class RequestTracker implements Tracker {
   readonly options: RequestTrackerOptions;
   readonly #pipelining: Pipelining;
   readonly shares = new UpstreamShares();
@@ -51,9 +29,9 @@ export class RequestTracker {
   /** Requests that end from now on were aborted by the shutdown. */
   isClosing = false;
   /** The oldest first. */
-  readonly #waiting = new Set<BodyWait<TrackedRequest>>();
+  readonly #waiting = new Set<BodyWait>();
   /** Requests that gave their place to another, and have not ended yet. */
-  readonly #displaced = new Set<TrackedRequest>();
+  readonly #displaced = new Set<ProxyRequest>();
   #onDrained: (() => void) | undefined;
   #drained: Promise<void> | undefined;
 
@@ -63,7 +41,7 @@ export class RequestTracker {
   }
 
   begin(incoming: IncomingMessage, response: ServerResponse, url: string): ProxyRequest {
-    const request = new TrackedRequest(this, incoming, response, url);
+    const request = new ProxyRequest(this, incoming, response, url);
     this.inFlight += 1;
     response.once('close', () => request.end());
     if (response.socket === null) this.#pipelining.add(request);
@@ -80,14 +58,18 @@ export class RequestTracker {
   }
 
   /** The request gives way to a new one while it waits for its body, and is refused if too little of the body arrives. */
-  startWaiting(wait: BodyWait<TrackedRequest>): void {
-    this.#waiting.add(wait);
-    this.options.watch.add(wait);
-    // Behind another response, the connection is in use.
-    if (wait.request.response.socket !== null) setAwaitingBody(wait.socket, true);
+  waitForBody<T>(request: ProxyRequest, reading: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const wait = new BodyWait(request, reject);
+      this.#waiting.add(wait);
+      this.options.watch.add(wait);
+      // Behind another response, the connection is in use.
+      if (request.response.socket !== null) setAwaitingBody(wait.socket, true);
+      reading.then(resolve, reject).finally(() => this.#stopWaiting(wait));
+    });
   }
 
-  stopWaiting(wait: BodyWait<TrackedRequest>): void {
+  #stopWaiting(wait: BodyWait): void {
     this.#waiting.delete(wait);
     this.options.watch.remove(wait);
     setAwaitingBody(wait.socket, false);
@@ -97,7 +79,7 @@ export class RequestTracker {
   #displace(): boolean {
     const [oldest] = this.#waiting;
     if (oldest === undefined) return false;
-    this.stopWaiting(oldest);
+    this.#stopWaiting(oldest);
     this.#displaced.add(oldest.request);
     const message =
       'limits.max_in_flight is reached, and a new request took the place of this one, which was incomplete';
@@ -117,7 +99,7 @@ export class RequestTracker {
   }
 
   /** @param request undefined for a tunnel of another listener */
-  ended(request?: TrackedRequest): void {
+  ended(request?: ProxyRequest): void {
     this.inFlight -= 1;
     if (request !== undefined) this.#displaced.delete(request);
     if (this.inFlight === 0) this.#onDrained?.();

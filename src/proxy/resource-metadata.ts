@@ -54,7 +54,11 @@ export function ownMetadata({ request, target }: Received): OwnResponse | undefi
       `route "${route.name}" has no metadata to show: it needs a GET, a Host, and an authorization server with an issuer`,
     );
   }
-  const headers = { 'content-type': 'application/json', 'cache-control': 'no-store', 'x-request-id': request.id };
+  const headers = {
+    'content-type': 'application/json',
+    'cache-control': 'no-store',
+    'x-request-id': request.record.id,
+  };
   return { status: 200, headers, body };
 }
 

@@ -49,7 +49,7 @@ function transmit(
   };
   // Each attempt looks up the pool: after TLS files changed, the previous pool accepts no requests.
   const pool = dispatchers.for(upstreamPeer(route));
-  const { span } = request;
+  const { span } = request.record;
   if (span === undefined) return dispatch(pool, options, handler);
   const spanned = traced(span, route, method, isRetry, options.headers, handler);
   return dispatch(pool, { ...options, headers: spanned.headers as string[] }, spanned.handler);

@@ -2,7 +2,6 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { CambistError } from '../errors.ts';
-import type { ProxyObserver } from '../observability/proxy-observer.ts';
 import type { SteppedUp } from '../tokens/broker.ts';
 import { isExpired } from '../tokens/lifetime.ts';
 import { obtainSecret } from '../tokens/route-secret.ts';
@@ -16,9 +15,10 @@ import {
   missingScopes,
   signInWanted,
 } from './backend-failure.ts';
-import { failRequest } from './consent.ts';
+import { watchUpload } from './body-wait.ts';
 import type { ElicitationOptions } from './elicitation.ts';
 import type { Rewriter } from './endpoint-event.ts';
+import { failRequest } from './fail-request.ts';
 import { followUpOf, type Refusal, type StepUp } from './follow-up.ts';
 import { headerValues, isChunkedOrPlain, type RawHeaders } from './headers.ts';
 import {
@@ -29,11 +29,14 @@ import {
   obtainToken,
   timed,
 } from './issued-token.ts';
-import type { OpenRequests } from './open-requests.ts';
+import { asCambistError } from './own-response.ts';
+import type { OpenRequests } from './proxy-request.ts';
 import { RefusedResponse } from './refused-response.ts';
+import { isStreamed } from './request-body.ts';
 import { responseHeaders, streamRewriter } from './response-headers.ts';
 import { createResponseRelay, type ResponseRelay } from './response-relay.ts';
 import { sendAttempt } from './send.ts';
+import type { StallWatch } from './stall-watch.ts';
 import type { AttemptPlan, Prepared, Switched } from './steps.ts';
 
 /** Limit for reading a response that the caller does not get, which lets its connection be reused. */
@@ -43,7 +46,7 @@ const TOO_LARGE = 'and the request is too large to be sent again';
 
 export interface UpstreamCallOptions extends ObtainTokenOptions, DiagnosisOptions, ElicitationOptions {
   readonly dispatchers: Dispatchers;
-  readonly observer: ProxyObserver;
+  readonly watch: StallWatch;
   /** Undefined without `signals`. */
   readonly openRequests?: OpenRequests | undefined;
 }
@@ -54,7 +57,9 @@ export interface UpstreamCallOptions extends ObtainTokenOptions, DiagnosisOption
  * @param switched given for a WebSocket handshake
  */
 export function callUpstream(prepared: Prepared, options: UpstreamCallOptions, switched?: Switched): void {
-  const { token, body } = prepared;
+  const { request, token, body } = prepared;
+  if (request.isClosed) return;
+  if (isStreamed(body)) watchUpload(request, options.watch);
   const plan = {
     prepared,
     token,
@@ -95,7 +100,7 @@ class Attempt implements RawHandler {
 
   send(): void {
     const { prepared, token } = this.#plan;
-    prepared.request.tokenSent(token);
+    prepared.request.record.token = token;
     const sending = sendAttempt(this.#plan, this.#switched !== undefined, this.#options.dispatchers, this);
     if (sending !== undefined) sending.catch((error: unknown) => this.#fail(error));
   }
@@ -190,16 +195,16 @@ class Attempt implements RawHandler {
   #noteMissingScopes(headers: RawHeaders): void {
     const { prepared, token } = this.#plan;
     const missing = missingScopes(headerValues(headers, 'www-authenticate'), token);
-    if (missing !== undefined) prepared.request.lacksScopes(missing);
+    if (missing !== undefined) prepared.request.record.scopesMissing = missing;
   }
 
   /** Asks for a token with the scopes that a 403 names. */
   #stepUp(controller: Controller, status: number, { token, scopes, content }: StepUp): void {
     const { request, route, session } = this.#plan.prepared;
     const { broker, clock } = this.#options;
-    const pending = broker.stepUp(route, session, token, scopes, () => causeOf(request));
+    const pending = broker.stepUp(route, session, token, scopes, () => causeOf(request.record));
     if (pending === undefined) this.#relayResponse(controller, status);
-    else void this.#waitForStepUp(controller, status, timed(request, pending, clock), content);
+    else void this.#waitForStepUp(controller, status, timed(request.record, pending, clock), content);
   }
 
   /** Holds the 403. Then a retry replaces it, or the caller gets it. */
@@ -215,7 +220,7 @@ class Attempt implements RawHandler {
       // If the exchange fails: the upstream's refusal tells the caller more, and is true in any case.
       const stepped = await pending.catch(() => undefined);
       if (stepped !== undefined) {
-        this.#plan.prepared.request.steppedUp(stepped.added);
+        this.#plan.prepared.request.record.stepUp = stepped.added;
         this.#retry({ token: stepped.token, content, hasNewToken: true, hasNonce: false });
         this.#discard(controller);
       } else {
@@ -317,8 +322,8 @@ class Attempt implements RawHandler {
 
   #fail(error: unknown): void {
     const { request, route } = this.#plan.prepared;
-    if (error instanceof CambistError) failRequest(error, request, this.#options);
-    else void explainUnreachable(error as Error, route, this.#options).then((told) => request.fail(told));
+    if (error instanceof CambistError) failRequest(request, error, this.#options);
+    else void explainUnreachable(error as Error, route, this.#options).then((told) => failRequest(request, told));
   }
 
   // The body, and the end of the response.
@@ -372,7 +377,9 @@ class Attempt implements RawHandler {
 
   /** Ends a response whose body must not reach the caller. */
   #breakOff(error: Error): void {
-    this.#plan.prepared.request.breakOff(error);
+    const { record } = this.#plan.prepared.request;
+    record.error = asCambistError(error);
+    record.abortedBy = 'cross_route';
     this.#relay?.fail();
   }
 }

@@ -28,7 +28,10 @@ function start(verifying?: Promise<void>) {
   const options = { reader: createSubjectReader(), clock, rules: () => setup.rules, verifier: verifier as never };
   const verify = (headers: string[], path = '/') =>
     verifyCaller(
-      { request: { incoming: { socket: {}, rawHeaders: headers }, callerRead() {} }, path } as unknown as Routed,
+      {
+        request: { incoming: { socket: {}, rawHeaders: headers }, record: { callerRead() {} } },
+        path,
+      } as unknown as Routed,
       options,
     );
   const token = tokenFor(clock.wallMs() / 1000 + 60);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
 import { upstreamError } from '../../../src/proxy/backend-failure.ts';
-import { stalledUpload } from '../../../src/proxy/tracked-request.ts';
+import { stalledUpload } from '../../../src/proxy/body-wait.ts';
 
 const GITHUB = { name: 'github', timeouts: { connectMs: 10_000, responseHeadersMs: 90_000, stallMs: 60_000 } };
 

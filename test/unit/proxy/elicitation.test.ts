@@ -6,8 +6,8 @@ import type { Route } from '../../../src/config/route.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { withoutConsentState } from '../../../src/proxy/consent-retry.ts';
 import { CONSENT_INPUT, elicitationOf } from '../../../src/proxy/elicitation.ts';
-import type { ProxyRequest } from '../../../src/proxy/proxy-request.ts';
 import { wholeBody } from '../../../src/proxy/request-body.ts';
+import type { RequestRecord } from '../../../src/proxy/request-record.ts';
 import type { Routed } from '../../../src/proxy/steps.ts';
 import type { Session } from '../../../src/tokens/session.ts';
 import { toSubject } from '../../../src/tokens/subject.ts';
@@ -27,16 +27,16 @@ interface Call {
 }
 
 /** The response in the client's own protocol, with its body parsed. */
-function elicited({ headers, body }: Call, more: Partial<ProxyRequest> = {}, error = ERROR) {
-  const request = {
+function elicited({ headers, body }: Call, more: Partial<RequestRecord> = {}, error = ERROR) {
+  const record = {
     id: 'r-1',
     incoming: { method: 'POST', rawHeaders: Object.entries(headers).flat() },
     route: routed.route,
     session,
     body: wholeBody(Buffer.from(body)),
     ...more,
-  } as ProxyRequest;
-  const response = elicitationOf(error, request, options);
+  } as RequestRecord;
+  const response = elicitationOf(error, record, options);
   return response && { ...response, body: JSON.parse(response.body) };
 }
 

@@ -4,8 +4,8 @@ import fc from 'fast-check';
 import { CambistError } from '../../../src/errors.ts';
 import { LOG_FIELDS } from '../../../src/observability/log-fields.ts';
 import { logLine } from '../../../src/observability/log-line.ts';
-import type { RequestRecord } from '../../../src/proxy/proxy-request.ts';
 import { requestLine } from '../../../src/proxy/request-line.ts';
+import type { RequestRecord } from '../../../src/proxy/request-record.ts';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const active = { credentialHeaders: new Set(['authorization']) };

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { describeError, ERROR_CODES, type ErrorCode } from '../../../src/error-catalogue.ts';
 import { CambistError } from '../../../src/errors.ts';
-import type { RequestRecord } from '../../../src/proxy/proxy-request.ts';
+import type { RequestRecord } from '../../../src/proxy/request-record.ts';
 import { logRequest } from '../../../src/proxy/request-report.ts';
 import { loggerWithLines } from '../observability/log-lines.ts';
 

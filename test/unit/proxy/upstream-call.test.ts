@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import type { Dispatcher } from 'undici';
+import type { CambistError } from '../../../src/errors.ts';
+import type { RequestRecord } from '../../../src/proxy/request-record.ts';
 import type { ResponseRelay } from '../../../src/proxy/response-relay.ts';
 import type { Prepared } from '../../../src/proxy/steps.ts';
 import { callUpstream, type UpstreamCallOptions } from '../../../src/proxy/upstream-call.ts';
@@ -25,7 +27,6 @@ function issued(name: string, more: object = {}): IssuedToken {
 
 interface Options {
   readonly token?: IssuedToken | undefined;
-  readonly isClosed?: boolean;
   readonly isRevoked?: boolean;
   /** The tokens of later lookups. */
   readonly next?: IssuedToken[];
@@ -33,13 +34,13 @@ interface Options {
 }
 
 /** A call with one attempt sent, and what it told its request, the broker and the connection. */
-function setUp({ isClosed = false, isRevoked = false, next = [], stepUp, ...options }: Options = {}) {
+function setUp({ isRevoked = false, next = [], stepUp, ...options }: Options = {}) {
   const told: string[] = [];
   const relays: ResponseRelay[] = [];
   const listeners: (() => void)[] = [];
   const attempts: RawHandler[] = [];
   const request = {
-    isClosed,
+    isClosed: false,
     isLastOfConnection: false,
     incoming: { method: 'POST', complete: true },
     active: { config: { session: { header: 'mcp-session-id' } } },
@@ -49,12 +50,9 @@ function setUp({ isClosed = false, isRevoked = false, next = [], stepUp, ...opti
       told.push(`relay ${relay.status}`);
       relays.push(relay);
     },
-    fail: (error: Error & { code: string }) => void told.push(error.code),
-    lacksScopes: (scopes: string) => void told.push(`lacks ${scopes}`),
-    steppedUp: (scopes: readonly string[]) => void told.push(`added ${scopes.join()}`),
-    tokenLookedUp: () => undefined,
-    tokenSent: () => undefined,
-    waitedForToken: () => undefined,
+    mayFail: true,
+    respondWithError: (error: CambistError) => void told.push(error.code),
+    record: { incoming: { method: 'POST', rawHeaders: [] } } as unknown as RequestRecord,
   };
   const prepared = {
     request,
@@ -126,7 +124,8 @@ test('relays a response, and leaves nothing to abort after it', () => {
 });
 
 test('aborts an attempt whose caller has left, at once or later', () => {
-  const left = setUp({ isClosed: true });
+  const left = setUp();
+  left.request.isClosed = true;
   left.attempt.onRequestStart(left.controller, {});
   assert.deepEqual(left.told, ['aborted: the caller left']);
   const leaving = setUp();
@@ -215,19 +214,21 @@ test('reads at most 64 KiB of a response that it drops, and none once its reques
 
 test('holds a 403 until its step-up is decided, and drops it for a retry', async () => {
   const stepUp = Promise.resolve({ token: issued('wider'), added: ['repo'] });
-  const { attempt, controller, told, respond } = setUp({ stepUp });
+  const { attempt, controller, told, request, respond } = setUp({ stepUp });
   respond(403, CHALLENGE);
   assert.deepEqual(told, ['paused']);
   await setImmediate();
-  assert.deepEqual(told.slice(1), ['added repo', 'retried', 'sent authorization Bearer wider', 'resumed']);
+  assert.deepEqual(told.slice(1), ['retried', 'sent authorization Bearer wider', 'resumed']);
+  assert.deepEqual(request.record.stepUp, ['repo']);
   attempt.onResponseError(controller, new Error('late'));
-  assert.equal(told.length, 5);
+  assert.equal(told.length, 4);
 });
 
 test('relays a 403 whose scopes cannot be added', () => {
-  const { told, respond } = setUp();
+  const { told, request, respond } = setUp();
   respond(403, CHALLENGE);
-  assert.deepEqual(told, ['lacks repo', 'relay 403']);
+  assert.deepEqual(told, ['relay 403']);
+  assert.equal(request.record.scopesMissing, 'repo');
 });
 
 test('relays a 403 whose step-up failed, even if it was complete before', async () => {
@@ -235,7 +236,7 @@ test('relays a 403 whose step-up failed, even if it was complete before', async 
   respond(403, CHALLENGE);
   attempt.onResponseEnd(controller, {});
   await setImmediate();
-  assert.deepEqual(told, ['paused', 'lacks repo', 'relay 403', 'resumed']);
+  assert.deepEqual(told, ['paused', 'relay 403', 'resumed']);
 });
 
 test('reports a failure that came while a step-up was decided', async () => {

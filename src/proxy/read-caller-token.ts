@@ -1,0 +1,52 @@
+import { needsCaller } from '../config/needs-caller.ts';
+import { CambistError } from '../errors.ts';
+import type { Subject } from '../tokens/subject.ts';
+import type { SubjectSource } from '../tokens/subject-source.ts';
+import { containsToken, headerTokens, MAX_TOKENS } from './caller-tokens.ts';
+import { headerValues, type RawHeaders } from './headers.ts';
+import type { Routed } from './steps.ts';
+
+/** The caller's token as a request carries it. */
+export interface CallerToken {
+  /** Undefined on routes that exchange none, and where the caller sent none. */
+  readonly subject: Subject | undefined;
+  /** Every token of the caller. None of them may reach the upstream; empty on a passthrough route. */
+  readonly withheldTokens: readonly string[];
+  /** The headers of the request, with its token. */
+  readonly rawHeaders: RawHeaders;
+}
+
+/** Reads the caller's token of a request. */
+export type ReadCaller = (routed: Routed, subjects: SubjectSource) => CallerToken | Promise<CallerToken>;
+
+/**
+ * Reads the caller's token. Synchronous where the token is known to be valid.
+ * @param rawHeaders of the request, with a token in place of what stands for it
+ * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, ERR_CREDENTIAL_UNAVAILABLE, ERR_STS_UNAVAILABLE
+ */
+export function readCallerToken(
+  { request, route, path }: Routed,
+  subjects: SubjectSource,
+  rawHeaders: RawHeaders = request.incoming.rawHeaders,
+): CallerToken | Promise<CallerToken> {
+  const { socket } = request.incoming;
+  const { header } = route.subjectToken;
+  const authorization = headerValues(rawHeaders, 'authorization');
+  if (authorization.length > 1) throw ambiguous('more than one Authorization header');
+  const sent = headerTokens(rawHeaders, request.active.credentialHeaders);
+  if (sent.length > MAX_TOKENS) throw ambiguous(`more than ${MAX_TOKENS} tokens`);
+  const withheldTokens = route.credential.kind === 'passthrough' ? [] : sent;
+  if (containsToken(path, withheldTokens)) throw ambiguous("the caller's token in the URL as well");
+  if (route.credential.kind === 'passthrough') request.record.forwarded = rawHeaders;
+  if (route.credential.kind !== 'exchange' && !needsCaller(route)) {
+    return { subject: undefined, withheldTokens, rawHeaders };
+  }
+  const values = header === 'authorization' ? authorization : headerValues(rawHeaders, header);
+  const subject = subjects(route, socket, values, request.record);
+  if (subject instanceof Promise) return subject.then((found) => ({ subject: found, withheldTokens, rawHeaders }));
+  return { subject, withheldTokens, rawHeaders };
+}
+
+function ambiguous(what: string): CambistError {
+  return new CambistError('ERR_SUBJECT_TOKEN_INVALID', `the request carries ${what}: send the token once`);
+}
