@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import type { ProxyObserver } from '../../../src/observability/proxy-observer.ts';
 import type { CacheResult } from '../../../src/observability/token-observer.ts';
 import { obtainToken } from '../../../src/proxy/issued-token.ts';
 import type { ProxyRequest } from '../../../src/proxy/proxy-request.ts';
@@ -19,15 +20,16 @@ async function start(t: TestContext, server: MemoryStore) {
   const { second } = await startReplica(t, server, { clock: createFakeClock() });
   const { broker, clock, request, lookups } = setUpBroker({ second });
   const results: CacheResult[] = [];
-  const incoming = { socket: {}, rawHeaders: [] };
-  const noted = {
-    incoming,
+  const record = {
+    incoming: { socket: {}, rawHeaders: [] },
     active: { credentialHeaders: new Set() },
-    tokenLookedUp: (result: CacheResult) => void results.push(result),
-    waitedForToken() {},
+    set cacheResult(result: CacheResult) {
+      results.push(result);
+    },
   };
-  const routed = { request: noted as unknown as ProxyRequest, route } as Routed;
-  return { obtain: async () => obtainToken(routed, session, { broker, clock }), request, results, lookups };
+  const routed = { request: { record } as unknown as ProxyRequest, route } as Routed;
+  const options = { broker, clock, observer: {} as ProxyObserver };
+  return { obtain: async () => obtainToken(routed, session, options), request, results, lookups };
 }
 
 test('logs and counts a token of another replica as shared, and not as a miss', async (t) => {
