@@ -14,13 +14,13 @@ const COMMANDS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   uninject: async () => (await import('./commands/inject.ts')).uninject,
   webhook: async () => (await import('./commands/webhook.ts')).webhook,
   'gen-certs': async () => (await import('./commands/gen-certs.ts')).genCerts,
-  schema: async () => (await import('./commands/schema.ts')).schema,
-  version: async () => (await import('./commands/version.ts')).version,
+  schema: async () => (await import('./commands/validate.ts')).schema,
+  version: async () => (await import('./commands/help.ts')).version,
 };
 
 async function main(args: readonly string[]): Promise<number> {
   const [first] = args;
-  if (first === '--version') return (await import('./commands/version.ts')).version([]);
+  if (first === '--version') return (await import('./commands/help.ts')).version([]);
   if (first === 'help') return help(args[1]);
   const named = first === undefined || first.startsWith('-') ? undefined : first;
   // Arguments after "--" belong to another program.
@@ -70,7 +70,7 @@ main(args).then(
   async (error: unknown) => {
     if (!isUsageError(error)) throw error;
     const [first] = args;
-    const { usageMessage } = await import('./commands/usage-message.ts');
+    const { usageMessage } = await import('./commands/help.ts');
     const message = usageMessage(error, isCommand(first) ? first : 'run');
     console.error(`cambist: ${message}\nTry "cambist ${isCommand(first) ? `${first} ` : ''}--help".`);
     process.exitCode = EXIT.usage;

@@ -4,7 +4,7 @@ import type { ErrorCode } from '../error-catalogue.ts';
 import type { Outcome } from '../observability/proxy-observer.ts';
 import type { CacheResult } from '../observability/token-observer.ts';
 import { type Decision, REMEMBERED_DECISIONS, type RecentDecisions } from '../proxy/recent-decisions.ts';
-import { whyMatched } from '../routing/why-matched.ts';
+import { whyMatched } from '../routing/why-routed.ts';
 
 /** The body of `/decisions`: names and values from the config, codes and numbers. No text from a caller, and no subject. */
 export interface DecisionReport {

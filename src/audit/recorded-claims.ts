@@ -2,8 +2,8 @@ import { createHmac } from 'node:crypto';
 import type { Audit } from '../config/audit.ts';
 import { shortened } from '../observability/shortened.ts';
 import type { TokenClaims } from '../observability/token-observer.ts';
+import { readPseudonymKey } from '../secrets/credential.ts';
 import { hidesToken } from '../secrets/like-a-token.ts';
-import { readPseudonymKey } from '../secrets/pseudonym-key.ts';
 import type { Secret } from '../secrets/secret.ts';
 
 /** A claim as a record has it. */

@@ -1,8 +1,11 @@
+import { createReadStream } from 'node:fs';
+import type { Readable } from 'node:stream';
 import { parseArgs } from 'node:util';
 import { systemClock } from '../clock/clock.ts';
 import type { Config } from '../config/config.ts';
 import type { Route } from '../config/route.ts';
 import { createCheckContext } from '../doctor/check-context.ts';
+import type { SubjectTokenInput } from '../doctor/check-subject.ts';
 import { createTextReport, type ReportedFinding, summary } from '../doctor/report.ts';
 import { type CheckOptions, type Reporter, runChecks } from '../doctor/run-checks.ts';
 import { printableJson } from '../observability/printable.ts';
@@ -10,7 +13,6 @@ import { createDispatchers } from '../transport/dispatchers.ts';
 import { createDnsLookup } from '../transport/dns-lookup.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
 import { loadOrReport, showsColour } from './print-problems.ts';
-import { readSubjectTokenFile } from './subject-token-file.ts';
 import { USAGES } from './usages.ts';
 
 /**
@@ -69,3 +71,39 @@ function routeNamed(name: string, { routes }: Config): Route {
   if (route !== undefined) return route;
   throw new UsageError(`unknown route "${name}": the config has ${routes.map((other) => other.name).join(', ')}`);
 }
+
+/** No server accepts a longer header. A pipe or device may be endless. */
+const MAX_BYTES = 64 * 1024;
+
+/**
+ * Reads a caller's token: the bare token, or the header line that it was copied from.
+ * @param file `-` is standard input, for containers that no file can be copied into
+ * @throws {UsageError} if the file is unreadable or too long
+ */
+async function readSubjectTokenFile(file: string): Promise<SubjectTokenInput> {
+  const source = file === '-' ? 'standard input' : file;
+  const written = await readBounded(file === '-' ? process.stdin : createReadStream(file), source);
+  return { source, token: written.trim().replace(/^(?:authorization: *)?bearer +/i, '') };
+}
+
+async function readBounded(stream: Readable, source: string): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of stream) {
+      chunks.push(chunk as Buffer);
+      size += (chunk as Buffer).length;
+      if (size > MAX_BYTES) break;
+    }
+  } catch {
+    throw new UsageError(`the subject token file "${source}" cannot be read: ${FIX}`);
+  }
+  if (size > MAX_BYTES) {
+    throw new UsageError(
+      `the subject token file "${source}" is longer than ${MAX_BYTES / 1024} KiB, too long for a token: ${FIX}`,
+    );
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+const FIX = 'name a file that contains a token, or - for standard input';

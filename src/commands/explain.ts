@@ -4,8 +4,8 @@ import { needsCaller, readsCaller } from '../config/needs-caller.ts';
 import type { Route } from '../config/route.ts';
 import { printable, printableJson } from '../observability/printable.ts';
 import { metadataUrl } from '../proxy/resource-metadata.ts';
+import type { KnownFacts } from '../routing/conditions.ts';
 import { decodeName } from '../routing/mcp-message.ts';
-import type { KnownFacts } from '../routing/request-facts.ts';
 import {
   addressedAuthority,
   isValidHost,
@@ -15,7 +15,7 @@ import {
   upstreamPath,
 } from '../routing/request-target.ts';
 import { createRouteTable } from '../routing/route-table.ts';
-import { whyNot } from '../routing/why-not.ts';
+import { whyNot } from '../routing/why-routed.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
 import {
   explainCacheKey,

@@ -1,14 +1,15 @@
 import type { App } from '../app.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
+import { isLogLevel, LOG_LEVELS, type LogLevel } from '../config/log-levels.ts';
 import { formatProblem, type Problem } from '../config/problem.ts';
 import type { TlsFiles } from '../config/sources.ts';
 import type { Logger } from '../observability/logger.ts';
 import { watchFiles } from '../secrets/watch.ts';
-import { logLevelOf } from './log-level.ts';
+import { UsageError } from './command.ts';
 
 /** Applies changes of the config file to the running app. */
-export interface Reloads {
+interface Reloads {
   /** Applies changes from now on to the app, which serves this config. An earlier change is applied at once. */
   begin(app: App, config: Config): void;
   close(): void;
@@ -90,4 +91,15 @@ export function logProblems(logger: Logger, problems: readonly Problem[]): void 
     if (severity === 'error') logger.error(fields, formatProblem(problem));
     else logger.warn(fields, formatProblem(problem));
   }
+}
+
+/**
+ * The log level: `CAMBIST_LOG_LEVEL`, which an injected pod can set, else that of the config.
+ * @throws {UsageError} if the variable is invalid
+ */
+export function logLevelOf(config: Config): LogLevel {
+  const level = process.env.CAMBIST_LOG_LEVEL;
+  if (level === undefined) return config.log.level;
+  if (!isLogLevel(level)) throw new UsageError(`invalid CAMBIST_LOG_LEVEL: must be one of ${LOG_LEVELS.join(', ')}`);
+  return level;
 }

@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import type { Config } from '../config/config.ts';
+import { type Config, jsonSchema } from '../config/config.ts';
 import { type ConfigMapEntry, configMapEntries } from '../config/config-map.ts';
 import { byPosition } from '../config/config-node.ts';
 import { readDocument } from '../config/document.ts';
@@ -125,4 +125,20 @@ function summary(config: Config | undefined, problems: readonly Problem[]): stri
 
 function count(amount: number, noun: string): string {
   return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
+}
+
+/**
+ * Prints the JSON Schema of the config file, or of audit records. `config/cambist.schema.json` and `config/audit.schema.json` are
+ * the same texts.
+ */
+export const schema: Command = async (args) => {
+  const { values } = parseArgs({ args: [...args], options: USAGES.schema.flags });
+  const printed = values.audit === true ? await auditSchema() : jsonSchema();
+  console.log(JSON.stringify(printed, null, 2));
+  return EXIT.done;
+};
+
+async function auditSchema(): Promise<Record<string, unknown>> {
+  const { recordJsonSchema } = await import('../audit/record-schema.ts');
+  return recordJsonSchema();
 }

@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import type { Audit } from '../config/audit.ts';
 import { isAccessible } from '../config/sources.ts';
-import { readPseudonymKey } from '../secrets/pseudonym-key.ts';
+import { readPseudonymKey } from '../secrets/credential.ts';
 import { credentialFinding, failureOf } from './check-server.ts';
 import { type Finding, type Found, fine, problem } from './finding.ts';
 

@@ -1,5 +1,5 @@
 import { containsToken } from '../proxy/caller-tokens.ts';
-import { percentDecoded } from '../secrets/decodings.ts';
+import { percentDecoded } from '../secrets/like-a-token.ts';
 import { handlesIn } from './handle-text.ts';
 
 /** Name of the header, and of the member that carries a handle in it. */

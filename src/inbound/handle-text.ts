@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib';
-import { decodingsOf } from '../secrets/decodings.ts';
+import { decodingsOf } from '../secrets/like-a-token.ts';
 
 /** Every handle begins with it, so that it is recognized wherever it turns up. */
 const PREFIX = 'cbh_';

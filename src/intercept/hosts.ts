@@ -7,8 +7,7 @@ import { readDocument } from '../config/document.ts';
 import type { Intercept } from '../config/intercept.ts';
 import type { Problem } from '../config/problem.ts';
 import type { Route } from '../config/route.ts';
-import { nameConstraintsOf } from '../transport/certificates.ts';
-import { permitsHost } from '../transport/name-constraints.ts';
+import { nameConstraintsOf, permitsHost } from '../transport/certificates.ts';
 
 /** The hosts that routes match, as certificates name them: addresses without brackets. */
 export function interceptedHosts(routes: readonly Route[]): string[] {

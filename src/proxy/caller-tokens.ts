@@ -1,5 +1,4 @@
-import { decodingsOf } from '../secrets/decodings.ts';
-import { hidesToken, isLikeToken } from '../secrets/like-a-token.ts';
+import { decodingsOf, hidesToken, isLikeToken } from '../secrets/like-a-token.ts';
 import { headerValues, type RawHeaders, REQUEST_ID } from './headers.ts';
 
 /** Lower-case names of the headers that may carry a caller's token, on any route. */

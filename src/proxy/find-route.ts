@@ -10,7 +10,7 @@ import {
   upstreamPath,
 } from '../routing/request-target.ts';
 import type { RouteTable } from '../routing/route-table.ts';
-import { whyNoRoute } from '../routing/why-no-route.ts';
+import { whyNoRoute } from '../routing/why-routed.ts';
 import type { Arrival } from './arrival.ts';
 import { headerValues } from './headers.ts';
 import { responseIdOf } from './mcp-error.ts';

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
+import type { McpMessage } from '../routing/conditions.ts';
 import { decodeName, readMcpMessage } from '../routing/mcp-message.ts';
-import type { McpMessage } from '../routing/request-facts.ts';
 import { hidesToken } from '../secrets/like-a-token.ts';
 import { type CredentialHeaders, containsToken, headerTokens, sharesText } from './caller-tokens.ts';
 import { headerValues, type RawHeaders } from './headers.ts';

@@ -1,6 +1,6 @@
 import { CambistError } from '../errors.ts';
+import type { McpMessage } from '../routing/conditions.ts';
 import { headerDisagreement, readMcpMessage } from '../routing/mcp-message.ts';
-import type { McpMessage } from '../routing/request-facts.ts';
 import { headerValues, type RawHeaders } from './headers.ts';
 import { responseIdOf } from './mcp-error.ts';
 import { type BodySource, readWhole } from './request-body.ts';

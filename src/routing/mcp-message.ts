@@ -1,4 +1,4 @@
-import type { McpMessage } from './request-facts.ts';
+import type { McpMessage } from './conditions.ts';
 
 /** The parts of a message that routes depend on, or why it is refused. `isRequest`: the message wants a response. */
 type MessageReading = { readonly message: McpMessage; readonly isRequest: boolean } | { readonly wrong: string };

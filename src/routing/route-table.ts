@@ -1,7 +1,12 @@
 import type { Route } from '../config/route.ts';
-import { type ConditionalRoutes, createConditionalRoutes } from './conditions.ts';
+import {
+  type ConditionalRoutes,
+  createConditionalRoutes,
+  type KnownFacts,
+  NO_MESSAGE,
+  type RequestFacts,
+} from './conditions.ts';
 import { plainName } from './mcp-message.ts';
-import { type KnownFacts, NO_MESSAGE, type RequestFacts } from './request-facts.ts';
 import type { RequestTarget } from './request-target.ts';
 
 /** The route depends on the message in the body, which has to be read first. */

@@ -3,9 +3,10 @@ import { unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { App } from '../../../src/app.ts';
-import { createReloads } from '../../../src/commands/reloads.ts';
+import { UsageError } from '../../../src/commands/command.ts';
+import { createReloads, logLevelOf } from '../../../src/commands/reloads.ts';
 import type { Config } from '../../../src/config/config.ts';
-import { loadConfig } from '../../../src/config/load.ts';
+import { loadConfig, parseConfig } from '../../../src/config/load.ts';
 import { createLogger } from '../../../src/observability/logger.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { temporaryFolder } from '../../harness/temporary-folder.ts';
@@ -108,4 +109,37 @@ test('the log counts errors alone, and gives a problem its place where it has on
   await eventually('it is missed', () => missing() !== undefined);
   const gone = missing() ?? assert.fail();
   for (const field of ['line', 'column', 'path']) assert.ok(!(field in gone), field);
+});
+
+const { config } = parseConfig(
+  'version: 1\nlog: { level: warn }\nroutes: [{ name: a, match: { path: /a }, upstream: http://a:1, credential: none }]',
+  'cambist.yaml',
+);
+
+function withVariable(t: TestContext, value: string | undefined): void {
+  const before = process.env.CAMBIST_LOG_LEVEL;
+  t.after(() => {
+    if (before === undefined) delete process.env.CAMBIST_LOG_LEVEL;
+    else process.env.CAMBIST_LOG_LEVEL = before;
+  });
+  if (value === undefined) delete process.env.CAMBIST_LOG_LEVEL;
+  else process.env.CAMBIST_LOG_LEVEL = value;
+}
+
+test('takes the log level from the config', (t) => {
+  withVariable(t, undefined);
+  assert.ok(config);
+  assert.equal(logLevelOf(config), 'warn');
+});
+
+test('CAMBIST_LOG_LEVEL overrides the config', (t) => {
+  withVariable(t, 'debug');
+  assert.ok(config);
+  assert.equal(logLevelOf(config), 'debug');
+});
+
+test('refuses an invalid CAMBIST_LOG_LEVEL', (t) => {
+  withVariable(t, 'loud');
+  assert.ok(config);
+  assert.throws(() => logLevelOf(config), UsageError);
 });

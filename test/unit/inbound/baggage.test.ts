@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { handleMembers, withHandle, withoutSecrets } from '../../../src/inbound/baggage.ts';
 import { handleText } from '../../../src/inbound/handle-text.ts';
-import { percentDecoded } from '../../../src/secrets/decodings.ts';
+import { percentDecoded } from '../../../src/secrets/like-a-token.ts';
 
 const HANDLE = handleText('A'.repeat(43));
 

@@ -4,8 +4,7 @@ import { chmod, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { openInterceptAuthority } from '../../../src/intercept/authority.ts';
-import { createAuthority, exportKey, nameConstraintsOf } from '../../../src/transport/certificates.ts';
-import { permitsHost } from '../../../src/transport/name-constraints.ts';
+import { createAuthority, exportKey, nameConstraintsOf, permitsHost } from '../../../src/transport/certificates.ts';
 import { temporaryFolder } from '../../harness/temporary-folder.ts';
 
 const HOUR_MS = 3_600_000;

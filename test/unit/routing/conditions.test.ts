@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Conditions, Match } from '../../../src/config/match.ts';
-import type { McpMessage } from '../../../src/routing/request-facts.ts';
+import type { McpMessage } from '../../../src/routing/conditions.ts';
 import { createRouteTable } from '../../../src/routing/route-table.ts';
 import { routeOf } from './sample-routes.ts';
 

@@ -3,10 +3,10 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { combinationsOf } from '../../../src/config/match.ts';
 import type { Route } from '../../../src/config/route.ts';
-import type { KnownFacts } from '../../../src/routing/request-facts.ts';
+import type { KnownFacts } from '../../../src/routing/conditions.ts';
 import { parseRequestTarget, type RequestTarget, upstreamPath } from '../../../src/routing/request-target.ts';
 import { createRouteTable } from '../../../src/routing/route-table.ts';
-import { whyNot } from '../../../src/routing/why-not.ts';
+import { whyNot } from '../../../src/routing/why-routed.ts';
 import { routeOf } from './sample-routes.ts';
 
 /** Few labels and segments, so that routes and requests often match. */

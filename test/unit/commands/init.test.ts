@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type ConfigChoices, newConfig, SECRET_IN_POD } from '../../../src/commands/new-config.ts';
+import { type ConfigChoices, newConfig, SECRET_IN_POD } from '../../../src/commands/init.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 
 const CHOICES: ConfigChoices = {

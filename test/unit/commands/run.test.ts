@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { executionAsyncResource } from 'node:async_hooks';
 import { test } from 'node:test';
-import { heldTicks, holdTickShape } from '../../../src/commands/tick-shape.ts';
+import { heldTicks, holdTickShape } from '../../../src/commands/run.ts';
 
 test('what is held has the shape of each object that process.nextTick makes', async () => {
   holdTickShape();

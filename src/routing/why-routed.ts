@@ -1,7 +1,8 @@
-import type { Conditions } from '../config/match.ts';
+import type { Conditions, Match } from '../config/match.ts';
 import type { Route } from '../config/route.ts';
-import { type KnownFacts, NO_MESSAGE } from './request-facts.ts';
+import { type KnownFacts, NO_MESSAGE } from './conditions.ts';
 import type { RequestTarget } from './request-target.ts';
+import type { RouteTable } from './route-table.ts';
 
 /**
  * Explains why a request does not take a route. For `explain`, which calls it for each route.
@@ -61,4 +62,30 @@ function pathMatches(prefix: string, path: string): boolean {
 function hostRank(host: string | undefined): number {
   if (host === undefined) return 0;
   return host.startsWith('*.') ? host.length : Number.POSITIVE_INFINITY;
+}
+
+/** The conditions of a route, which a request met. They are from the config, and nothing in them is from the request. */
+export function whyMatched({ host, path, conditions }: Match): string {
+  const { methods, mcpMethods, mcpNames } = conditions ?? {};
+  return [
+    host === undefined ? 'any host' : `host ${host}`,
+    `path ${path}`,
+    ...(methods === undefined ? [] : [`method ${methods.join(' or ')}`]),
+    ...(mcpMethods === undefined ? [] : [`MCP method ${mcpMethods.join(' or ')}`]),
+    ...(mcpNames === undefined ? [] : [`MCP name ${mcpNames.join(' or ')}`]),
+  ].join(', ');
+}
+
+/**
+ * Explains why no route matches a request. The text is for the log and contains neither host nor path of the request. Its cost
+ * does not grow with the number of routes; `explain` gives the reason for each route.
+ */
+export function whyNoRoute(target: RequestTarget, table: RouteTable): string {
+  const { host, path } = target;
+  if (path === undefined) return 'the request path is invalid or contains dot segments';
+  if (table.candidates(target).length > 0) {
+    return 'the routes with its host and path want another method or message, or some servers read its path or name differently';
+  }
+  if (host !== undefined && table.namesHost(host)) return 'no route with its host has its path';
+  return 'no route has its host, and no route without a host has its path';
 }
