@@ -21,7 +21,7 @@ export interface Figures {
   readonly refused: number;
   /** 5xx of cambist. */
   readonly failed: number;
-  /** 5xx of backends. */
+  /** 5xx of backends, and requests to which a backend did not respond. */
   readonly backend_errors: number;
   readonly in_flight: number;
   readonly open_streams: number;

@@ -81,7 +81,7 @@ function contestedEndpointProblems({ authorizationServers }: Config, text: strin
   problems.root
     .at('authorization_servers')
     .warn(
-      `metadata of one could name the token endpoint of another and stop it: set token_endpoint of ${names}`,
+      `metadata of one could claim the token endpoint of another, which then gets no requests: set token_endpoint of ${names}`,
       'key',
     );
   return problems.sorted();

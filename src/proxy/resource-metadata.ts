@@ -76,7 +76,7 @@ function pathOfDescribed(path: string | undefined): string | undefined {
 }
 
 /** The path of a resource's metadata. */
-export function metadataPath(path: string): string {
+function metadataPath(path: string): string {
   return WELL_KNOWN + (path === '/' ? '' : path);
 }
 

@@ -70,7 +70,10 @@ export function problemOf(error: unknown): StoreProblem {
 /** Messages of the client that have no code, and contain nothing of a command. */
 const CLIENT_MESSAGES = /^(?:Socket closed unexpectedly|Connection timeout|The client is (?:closed|offline))$/;
 
-/** The code of an error, for the log, or a message of a fixed form, as of a limit or a credential. Other messages may repeat a command, and with it a password. */
+/**
+ * The code of an error, for the log, or a message of a fixed form, as of a limit or a credential. Other messages may repeat a command,
+ * and with it a password.
+ */
 export function labelOf(error: unknown): string {
   if (error instanceof StoreTimeoutError || error instanceof CambistError) return error.message;
   const { message = '', code, name = 'Error', errors } = Object(error) as Record<string, unknown>;

@@ -26,7 +26,7 @@ export interface Revocations {
    * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, ERR_REVOCATIONS_UNKNOWN
    */
   check(subject: Subject): void;
-  /** Adds revocations that other replicas told. @returns how many of them changed something */
+  /** Adds revocations of other replicas. @returns how many of them changed something */
   restore(entries: Iterable<RevocationEntry>): number;
   /** Everything in force, the oldest addition first. */
   list(): RevocationEntry[];
@@ -50,9 +50,9 @@ interface RevocationsOptions {
   readonly soon?: (run: () => void) => void;
   /** Called when the list is full, with the issuer whose older tokens are all refused from now on. */
   readonly onFull?: (issuer: string) => void;
-  /** Called for each addition that no other replica told. */
+  /** Called for each revocation that this replica adds. */
   readonly onAdded?: (entry: RevocationEntry) => void;
-  /** Has this replica read the revocations that the others keep? Until then, any token may be revoked. */
+  /** Has this replica read the stored revocations? Until then, any token may be revoked. */
   readonly isComplete?: () => boolean;
 }
 
@@ -136,8 +136,8 @@ export function createRevocations(options: RevocationsOptions): Revocations {
       changed();
       return true;
     },
-    restore(told) {
-      const count = [...told].filter(list.add).length;
+    restore(entries) {
+      const count = [...entries].filter(list.add).length;
       if (count > 0) changed();
       return count;
     },
@@ -151,7 +151,7 @@ export function createRevocations(options: RevocationsOptions): Revocations {
       if (!isComplete()) {
         throw new CambistError(
           'ERR_REVOCATIONS_UNKNOWN',
-          'the revocations that replicas keep were not read yet, so the subject token may be revoked: see cache.shared in /readyz',
+          'the stored revocations were not read yet, so the subject token may be revoked: see cache.shared in /readyz',
         );
       }
       passed.set(subject, { epoch, introspected: subject.introspected });

@@ -43,7 +43,7 @@ export interface RefusalWords {
 /** Bounds the work of every expression that searches the words. No known server writes more. */
 const MAX_LENGTH = 2048;
 
-/** Reads the words of a refusal, shortened to their maximum. Google's `error` is an object: the code in `status`, the description in `message`. */
+/** Reads the words of a refusal, shortened. Google's `error` is an object: the code in `status`, the description in `message`. */
 export function refusalWords(body: JsonObject | undefined): RefusalWords {
   const { error, error_description: description } = body ?? {};
   const [code, text] = isJsonObject(error) ? [error.status, error.message] : [error, description];

@@ -59,7 +59,7 @@ test('recommends token_endpoint where metadata of several issuers is read', asyn
   };
   const several = VALID.replace('routes:', other('https://other.example.com'));
   assert.deepEqual(await warnings(several), [
-    'c.yaml:2:1: warning: authorization_servers: metadata of one could name the token endpoint of another and stop it: set token_endpoint of "main", "other"',
+    'c.yaml:2:1: warning: authorization_servers: metadata of one could claim the token endpoint of another, which then gets no requests: set token_endpoint of "main", "other"',
   ]);
   assert.deepEqual(
     await warnings(several.replace('client_id: x', 'token_endpoint: "https://other.example.com/t", client_id: x')),
