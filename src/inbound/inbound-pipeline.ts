@@ -79,7 +79,8 @@ const MAX_HEADERS = 100;
 
 function assertFewHeaders({ rawHeaders }: IncomingMessage): void {
   if (rawHeaders.length <= 2 * MAX_HEADERS) return;
-  throw new CambistError('ERR_ROUTE_NOT_FOUND', `inbound: the request has more than ${MAX_HEADERS} headers: send fewer`);
+  const message = `inbound: the request has more than ${MAX_HEADERS} headers: send fewer`;
+  throw new CambistError('ERR_ROUTE_NOT_FOUND', message);
 }
 
 function hold(request: ProxyRequest, subject: Subject, handles: Handles): HeldHandle {

@@ -36,7 +36,9 @@ export function verifyCaller(
   if (containsToken(path, [subject.token.reveal()])) {
     throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', "inbound: the URL repeats the caller's token: send it once");
   }
-  if (handlesIn(path).length > 0) throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', 'inbound: the URL has a handle: remove it');
+  if (handlesIn(path).length > 0) {
+    throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', 'inbound: the URL has a handle: remove it');
+  }
   const verifying = verifyInForce(verifier, subject, rules, () => socket.remoteAddress);
   const inForce = (): Subject => {
     request.record.callerRead(subject);
