@@ -1,19 +1,20 @@
-import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { createServer as createSecureServer } from 'node:https';
 import { join } from 'node:path';
-import type { Duplex } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { connect } from 'node:tls';
 import { startTestApp } from '../harness/app.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
-import { behave, behaveUpgraded, POINTS, UPGRADE_POINTS } from '../harness/disconnect-points.ts';
-import { assertAllFinished, DISCONNECTS, get, openConnection, post } from '../harness/disconnects.ts';
-import { eventually } from '../harness/eventually.ts';
+import {
+  assertAllFinished,
+  DISCONNECTS,
+  get,
+  openConnection,
+  POINTS,
+  post,
+  startLeftBackend,
+} from '../harness/disconnects.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import type { RawConnection } from '../harness/http-call.ts';
-import { listen } from '../harness/http-server.ts';
 import { secured } from '../harness/intercepted.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
 
@@ -80,44 +81,6 @@ const WAYS_IN: Record<string, WayIn> = {
   'the port of the agent': { isInbound: true, kind: 'HTTP/1.1', target: (path) => path },
 };
 
-/** A backend that remembers which requests are open. */
-async function startBackend(t: TestContext, kind: (typeof KINDS)[number]) {
-  const sockets = new Set<Duplex>();
-  const requests: { url: string; resume(): unknown }[] = [];
-  const open = new Set<string>();
-  const begin = (request: IncomingMessage, ending: Duplex | ServerResponse): void => {
-    const { url = '' } = request;
-    const name = `${requests.push({ url, resume: () => request.resume() })} ${url}`;
-    open.add(name);
-    for (const stream of [request, ending]) stream.on('error', () => {});
-    ending.once('close', () => open.delete(name));
-  };
-  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
-    begin(request, response);
-    behave(request, response);
-  };
-  const onUpgrade = (request: IncomingMessage, socket: Duplex): void => {
-    begin(request, socket);
-    requests.push({ url: '', resume: () => socket.resume() });
-    // A backend that keeps its side open after the caller has closed its own.
-    socket.on('end', () => socket.end());
-    behaveUpgraded(request, socket);
-  };
-  const isPlain = kind === 'HTTP/1.1';
-  const server = isPlain ? createServer(onRequest) : createSecureServer(authority.issueServer(), onRequest);
-  server.on('upgrade', onUpgrade);
-  server.on(isPlain ? 'connection' : 'secureConnection', (socket: Duplex) => {
-    sockets.add(socket);
-    socket.on('error', () => socket.destroy());
-  });
-  const { port } = await listen(server);
-  t.after(() => {
-    server.close();
-    for (const socket of sockets) socket.destroy();
-  });
-  return { url: isPlain ? `http://127.0.0.1:${port}` : `https://localhost:${port}`, requests, open };
-}
-
 async function startApp(
   t: TestContext,
   kind: (typeof KINDS)[number],
@@ -162,7 +125,7 @@ for (const kind of KINDS) {
     const { isUnix = false, isInbound = false, hidesResets = false, enter, target } = wayIn;
     if ((wayIn.kind ?? kind) !== kind) continue;
     test(`keeps nothing in flight for callers that leave through ${name}, with ${kind} to the backend`, async (t) => {
-      const backend = await startBackend(t, kind);
+      const backend = await startLeftBackend(t, kind === 'HTTP/1.1' ? undefined : authority);
       const { app, token, ca } = await startApp(t, kind, backend.url, wayIn);
       const leaving: (() => Promise<void>)[] = [];
       const leaveAt = async (id: string, [, reach, hidden]: (typeof POINTS)[number], way: number): Promise<void> => {
@@ -183,12 +146,7 @@ for (const kind of KINDS) {
           get: (path = '', more = '') => own(get(target(`${prefix}${path}`), more)),
           post: (path, bytes, body) => own(post(target(`${prefix}${path}`), bytes, body)),
           refused: (bytes) => host(post(target('/elsewhere'), bytes)),
-          arrived: (count = 1) =>
-            eventually(
-              `the backend has it: ${id}`,
-              () => backend.requests.filter(({ url }) => url.startsWith(prefix)).length === count,
-              20_000,
-            ),
+          arrived: (count) => backend.arrived(prefix, count),
         });
         // Only a TCP connection has a reset.
         leave(name.includes('resets') ? outer.socket : connection.socket);
@@ -196,7 +154,7 @@ for (const kind of KINDS) {
       for (const [way, [name]] of DISCONNECTS.entries()) {
         // A Unix socket has no reset.
         if (isUnix && name.includes('resets')) continue;
-        for (const [index, point] of [...POINTS, ...UPGRADE_POINTS].entries()) {
+        for (const [index, point] of POINTS.entries()) {
           leaving.push(() => leaveAt(`p${index}-w${way}-`, point, way));
         }
       }
@@ -207,10 +165,7 @@ for (const kind of KINDS) {
         }),
       );
       await assertAllFinished(app, FINISHED_MS);
-      // A connection whose reading is paused does not show the disconnect to the backend.
-      for (const request of backend.requests) request.resume();
-      await eventually('the backend sees each request close', () => backend.open.size === 0).catch(() => {});
-      assert.deepEqual([...backend.open], []);
+      await backend.allClosed();
     });
   }
 }

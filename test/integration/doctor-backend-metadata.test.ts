@@ -3,8 +3,7 @@ import { test } from 'node:test';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import type { UpstreamHandler } from '../harness/fake-upstream.ts';
 import { respond } from '../harness/upstream-handlers.ts';
-import { runOnProtected, startUpstream } from './doctor-backends.ts';
-import { publicServer, route, runDoctor } from './doctor-run.ts';
+import { publicServer, route, runDoctor, runOnProtected, startEcho } from './doctor-run.ts';
 
 const METADATA = '/.well-known/oauth-protected-resource/mcp';
 
@@ -34,7 +33,7 @@ test('compares the resource and the authorization server with the metadata of th
 test('accepts an authorization server that differs in the trailing slash', async (t) => {
   const server = await startFakeAuthorizationServer();
   t.after(server.close);
-  const upstream = await startUpstream(t);
+  const upstream = await startEcho(t);
   const servers = [`${server.issuer}/`];
   upstream.handler = protectedBy(METADATA, (origin) => ({ resource: `${origin}/mcp`, authorization_servers: servers }));
   const written = {
@@ -73,7 +72,7 @@ test('only notes the resource of a backend that the route names by audience', as
 });
 
 test('reads the metadata at the path that the challenge names, but from the backend only', async (t) => {
-  const stranger = await startUpstream(t);
+  const stranger = await startEcho(t);
   const challenge = `Bearer resource_metadata="${stranger.url}/custom/metadata?of=mcp"`;
   const handler = protectedBy('/custom/metadata?of=mcp', (origin) => ({ resource: `${origin}/mcp` }), challenge);
   const { found } = await runOnProtected(t, handler, { audience: undefined });

@@ -9,8 +9,7 @@ import type { UpstreamHandler } from '../harness/fake-upstream.ts';
 import { closeServer, listen } from '../harness/http-server.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { respond } from '../harness/upstream-handlers.ts';
-import { runOnProtected, startUpstream } from './doctor-backends.ts';
-import { publicServer, route, runDoctor } from './doctor-run.ts';
+import { publicServer, route, runDoctor, runOnProtected, startEcho } from './doctor-run.ts';
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
 
@@ -65,7 +64,7 @@ const FAULTS: [status: number, headers: Record<string, string>, found: string, s
 test('sends a backend an MCP request without a token, and reports the status', async (t) => {
   const server = await startFakeAuthorizationServer();
   t.after(server.close);
-  const upstream = await startUpstream(t);
+  const upstream = await startEcho(t);
   upstream.handler = respond(401, '', { 'www-authenticate': 'Bearer' });
   const written = {
     authorization_servers: { main: publicServer(server.issuer) },
@@ -84,14 +83,14 @@ test('sends a backend an MCP request without a token, and reports the status', a
 });
 
 test("verifies the certificate with the route's CA", async (t) => {
-  const { url } = await startUpstream(t, AUTHORITY.issueServer());
+  const { url } = await startEcho(t, AUTHORITY.issueServer());
   const { found, what } = await runOnBackend(t, url, trusted(t));
   assert.equal(found, 'ok backend_reached');
   assert.match(what, /its certificate is trusted/);
 });
 
 test('reports an untrusted certificate, and the setting for its CA', async (t) => {
-  const { url } = await startUpstream(t, AUTHORITY.issueServer());
+  const { url } = await startEcho(t, AUTHORITY.issueServer());
   const { found, what, fix } = await runOnBackend(t, url);
   assert.equal(found, 'error certificate_untrusted');
   assert.match(what, /issued by "Example Corp CA"/);
@@ -99,33 +98,33 @@ test('reports an untrusted certificate, and the setting for its CA', async (t) =
 });
 
 test('reports a certificate with another name, and an expired one', async (t) => {
-  const other = await startUpstream(t, AUTHORITY.issueServer({ hosts: ['backend.internal'] }));
+  const other = await startEcho(t, AUTHORITY.issueServer({ hosts: ['backend.internal'] }));
   const named = await runOnBackend(t, other.url, trusted(t));
   assert.equal(named.found, 'error certificate_wrong_name');
   assert.match(named.fix, /routes\.free\.upstream/);
-  const old = await startUpstream(t, AUTHORITY.issueServer({ validFromSeconds: -7200, validUntilSeconds: -3600 }));
+  const old = await startEcho(t, AUTHORITY.issueServer({ validFromSeconds: -7200, validUntilSeconds: -3600 }));
   assert.equal((await runOnBackend(t, old.url, trusted(t))).found, 'error certificate_expired');
 });
 
 test('reports a backend that requires a client certificate', async (t) => {
-  const { url } = await startUpstream(t, { ...AUTHORITY.issueServer(), clientCa: AUTHORITY.cert });
+  const { url } = await startEcho(t, { ...AUTHORITY.issueServer(), clientCa: AUTHORITY.cert });
   const { found, why } = await runOnBackend(t, url, trusted(t));
   assert.equal(found, 'error client_certificate_required');
   assert.match(why, /require a client certificate/);
 });
 
 test('reports https to a plain http port, and http to an https port', async (t) => {
-  const plain = await startUpstream(t);
+  const plain = await startEcho(t);
   const failed = await runOnBackend(t, plain.url.replace('http:', 'https:'));
   assert.equal(failed.found, 'error tls_failed');
-  const secure = await startUpstream(t, AUTHORITY.issueServer());
+  const secure = await startEcho(t, AUTHORITY.issueServer());
   const wanted = await runOnBackend(t, secure.url.replace('https:', 'http:'));
   assert.equal(wanted.found, 'error tls_required');
   assert.match(wanted.fix, /https:\/\/ in routes\.free\.upstream/);
 });
 
 test('accepts a 400 from a plain http backend', async (t) => {
-  const upstream = await startUpstream(t);
+  const upstream = await startEcho(t);
   upstream.handler = respond(400);
   assert.equal((await runOnBackend(t, upstream.url)).found, 'ok backend_reached');
 });
@@ -133,7 +132,7 @@ test('accepts a 400 from a plain http backend', async (t) => {
 test('reports an unknown host name, and a port without a listener', async (t) => {
   const unknown = await runOnBackend(t, 'https://no-such-backend.invalid/mcp');
   assert.equal(unknown.found, 'error host_unknown');
-  const gone = await startUpstream(t);
+  const gone = await startEcho(t);
   await gone.close();
   const refused = await runOnBackend(t, gone.url);
   assert.equal(refused.found, 'error connection_refused');
@@ -152,7 +151,7 @@ test('reports a slow handshake, and a slow response', async (t) => {
 });
 
 test('names a missing CA file and sends nothing to the backend', async (t) => {
-  const upstream = await startUpstream(t, AUTHORITY.issueServer());
+  const upstream = await startEcho(t, AUTHORITY.issueServer());
   const { found, what } = await runOnBackend(t, upstream.url, { tls: { ca: { file: '/nowhere/ca.pem' } } });
   assert.equal(found, 'error credential_unavailable');
   assert.match(what, /\/nowhere\/ca\.pem/);

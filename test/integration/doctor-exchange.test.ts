@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { runOnRoute, startServer, strict } from './doctor-exchanges.ts';
-import { publicServer, route, runDoctor } from './doctor-run.ts';
+import { publicServer, route, runDoctor, runOnRoute, startServer, strict } from './doctor-run.ts';
 
 function unsigned(claims: object): string {
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');

@@ -1,11 +1,19 @@
 import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/clock/clock.ts';
 import { createCheckContext } from '../../src/doctor/check-context.ts';
+import { INVALID_TOKEN } from '../../src/doctor/client-refusal.ts';
 import type { ReportedFinding } from '../../src/doctor/report.ts';
 import { runChecks } from '../../src/doctor/run-checks.ts';
 import { createDispatchers } from '../../src/transport/dispatchers.ts';
 import { configOf, type WrittenConfig } from '../harness/app.ts';
-import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import type { Certificate } from '../harness/certificates.ts';
+import {
+  type Behaviour,
+  type FakeAuthorizationServer,
+  startFakeAuthorizationServer,
+  type TokenRequest,
+} from '../harness/fake-authorization-server.ts';
+import { type FakeUpstream, startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
 export interface DoctorResult {
@@ -70,4 +78,60 @@ export function publicServer(issuer: string, more: Record<string, unknown> = {})
 
 export function route(name: string, more: Record<string, unknown> = {}): Record<string, unknown> {
   return { name, match: { path: `/${name}` }, upstream: `${BACKEND}/mcp`, audience: 'backend', ...more };
+}
+
+export async function startEcho(t: TestContext, tls?: Certificate & { clientCa?: string }): Promise<FakeUpstream> {
+  const upstream = await startFakeUpstream(echo, tls === undefined ? {} : { tls });
+  t.after(upstream.close);
+  return upstream;
+}
+
+/** The findings on a backend of a route that exchanges tokens, as `severity code`. */
+export async function runOnProtected(t: TestContext, handler: UpstreamHandler, keys: Record<string, unknown> = {}) {
+  const server = await startFakeAuthorizationServer();
+  t.after(server.close);
+  server.behaviour = { kind: 'response', status: 400, body: { error: 'invalid_grant' } };
+  const upstream = await startEcho(t);
+  upstream.handler = handler;
+  const written = {
+    authorization_servers: { main: publicServer(server.issuer) },
+    routes: [route('github', { upstream: `${upstream.url}/mcp`, ...keys })],
+  };
+  const { findings, finding } = await runDoctor(t, written);
+  const found = findings
+    .filter(({ about }) => about.kind === 'route')
+    .map(({ severity, code }) => `${severity} ${code}`);
+  return { found, finding, server, upstream };
+}
+
+/** Refuses the doctor's invalid token, as every real server does. Otherwise behaves as `behaviour` says. */
+export function strict(behaviour: Behaviour): FakeAuthorizationServer['behaviour'] {
+  return ({ form }: TokenRequest) =>
+    form.get('subject_token') === INVALID_TOKEN || form.get('assertion') === INVALID_TOKEN
+      ? { kind: 'response', status: 400, body: { error: 'invalid_grant' } }
+      : behaviour;
+}
+
+export async function startServer(
+  t: TestContext,
+  behaviour: Behaviour = { kind: 'issue' },
+): Promise<FakeAuthorizationServer> {
+  const server = await startFakeAuthorizationServer();
+  t.after(server.close);
+  server.behaviour = strict(behaviour);
+  return server;
+}
+
+export async function runOnRoute(
+  t: TestContext,
+  server: FakeAuthorizationServer,
+  keys: Record<string, unknown> = {},
+  options: DoctorOptions = {},
+) {
+  const token = options.token ?? (await server.mint());
+  const written = {
+    authorization_servers: { main: publicServer(server.issuer) },
+    routes: [route('github', keys)],
+  };
+  return runDoctor(t, written, { token, ...options });
 }

@@ -4,8 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
-import { runOnRoute, startServer, strict } from './doctor-exchanges.ts';
-import { publicServer, route, runDoctor } from './doctor-run.ts';
+import { publicServer, route, runDoctor, runOnRoute, startServer, strict } from './doctor-run.ts';
 
 test('warns once about a missing subject token', async (t) => {
   const server = await startServer(t);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { startTestApp } from '../harness/app.ts';
+import { assertAllFinished, DISCONNECTS } from '../harness/disconnects.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { connectRaw } from '../harness/http-call.ts';
 import { listen } from '../harness/http-server.ts';
@@ -74,6 +75,18 @@ test('forwards a reset by the server to the client, and the reverse', async (t) 
   other.client.socket.resetAndDestroy();
   await soon('the server sees the connection close', gone);
 });
+
+for (const [way, leave] of DISCONNECTS) {
+  test(`keeps nothing in flight for a client that ${way}`, async (t) => {
+    const { app, client, server } = await startTunnel(t, (socket) => {
+      socket.resume().once('end', () => socket.end());
+    });
+    const gone = new Promise((resolve) => server.once('close', resolve));
+    leave(client.socket);
+    await assertAllFinished(app);
+    await soon('the server sees the connection close', gone);
+  });
+}
 
 test('pauses the client while the server does not read', async (t) => {
   const { client } = await startTunnel(t, (socket) => socket.pause());

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { WebSocket } from 'undici';
 import { eventually, soon } from '../harness/eventually.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
+import { closeServer, listen } from '../harness/http-server.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { startWebSocketServer } from '../harness/web-socket-server.ts';
 
@@ -247,4 +248,33 @@ test('keeps a pipelined handshake out of the response to an earlier request', as
   const all = await soon('the connection closes', connection.closed());
   assert.doesNotMatch(all, /101 Switching/);
   assert.equal(backend.handshakes.length, 0);
+});
+
+test('forwards bytes that a caller sends before the handshake response, in order and once', async (t) => {
+  const backend: { socket?: Socket; text: string } = { text: '' };
+  const server = createServer((socket) => {
+    backend.socket = socket;
+    socket.on('error', () => socket.destroy());
+    socket.on('data', (chunk) => {
+      backend.text += chunk;
+    });
+  });
+  const { port } = await listen(server);
+  t.after(() => {
+    backend.socket?.destroy();
+    return closeServer(server);
+  });
+  const { app, authorization } = await startGateway(t, { route: { upstream: `http://127.0.0.1:${port}` } });
+  const client = await connectRaw(app.url);
+  t.after(() => client.socket.destroy());
+  const upgrade = 'Connection: upgrade\r\nUpgrade: websocket\r\n\r\n';
+  client.send(`GET /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n${upgrade}early,`);
+  await eventually('the backend has the handshake', () => backend.text.includes('\r\n\r\n'));
+  await delay(50);
+  client.send('more,');
+  backend.socket?.write(`HTTP/1.1 101 Switching Protocols\r\n${upgrade}`);
+  await soon('the response', client.until('101 Switching'));
+  client.send('late');
+  await eventually('all bytes have arrived', () => backend.text.endsWith('late'));
+  assert.equal(backend.text.slice(backend.text.indexOf('\r\n\r\n') + 4), 'early,more,late');
 });

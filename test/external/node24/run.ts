@@ -11,8 +11,7 @@ const TESTS = fileURLToPath(new URL('../../', import.meta.url));
  * The tests of the bytes on the wire. How Node parses and closes connections differs between its versions. The callers that leave
  * one at a time are in this folder, because `npm test` has them all at the same time: integration/disconnects-ways-in.test.ts.
  */
-const FILES =
-  /^(integration\/(hostile\/|disconnects-upgraded|unusual-requests)|external\/(framing|node24)\/).*\.test\.ts$/;
+const FILES = /^(integration\/(hostile\/|tunnel|unusual-requests)|external\/(framing|node24)\/).*\.test\.ts$/;
 
 const files = readdirSync(TESTS, { recursive: true, encoding: 'utf8' }).filter((name) => FILES.test(name));
 const args = ['--import', 'tsx', '--test', '--test-concurrency=3', ...files.sort().map((name) => join(TESTS, name))];

@@ -11,9 +11,15 @@ import { startGateway } from '../../harness/gateway.ts';
 import { call } from '../../harness/http-call.ts';
 import { listPagesIn } from '../../harness/pages.ts';
 import { temporaryFolder } from '../../harness/temporary-folder.ts';
-import { queriesOf, readDashboard } from './dashboard.ts';
-import { type LabelValues, liveMetrics, typeName } from './live-metrics.ts';
-import { groupingLabelsOf, selectorsOf } from './promql.ts';
+import {
+  groupingLabelsOf,
+  type LabelValues,
+  liveMetrics,
+  queriesOf,
+  readDashboard,
+  selectorsOf,
+  typeName,
+} from './dashboard.ts';
 
 /** Metrics of cambist that the dashboard does not show. */
 const NOT_ON_THE_DASHBOARD: readonly string[] = [];

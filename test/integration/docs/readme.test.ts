@@ -12,7 +12,7 @@ import { configOf } from '../../harness/app.ts';
 import { codeWords, fencedBlocks, tableRows } from '../../harness/markdown.ts';
 import { EMPTY_SOURCES } from '../../harness/metric-sources.ts';
 import { listPages } from '../../harness/pages.ts';
-import { liveMetrics } from '../deploy/live-metrics.ts';
+import { liveMetrics } from '../deploy/dashboard.ts';
 
 const readme = readFileSync('README.md', 'utf8');
 const errors = readFileSync('config/errors.md', 'utf8');

@@ -1,0 +1,253 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import promises, { writeFile } from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { checkTrust } from '../../src/doctor/check-trust.ts';
+import type { ReportedFinding } from '../../src/doctor/report.ts';
+import { configOf, startTestApp } from '../harness/app.ts';
+import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
+import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { freePort } from '../harness/free-port.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
+import { respond } from '../harness/upstream-handlers.ts';
+import { publicServer, route, runDoctor } from './doctor-run.ts';
+
+const AUTHORITY = createCertificateAuthority('Example Corp CA');
+
+/** Runs the doctor on a server with this certificate. */
+async function runOnServer(t: TestContext, certificate: Certificate, trust: 'the CA' | 'well-known CAs') {
+  const server = await startFakeAuthorizationServer({ tls: certificate });
+  t.after(server.close);
+  const folder = temporaryFolder(t);
+  await writeFile(join(folder, 'ca.pem'), AUTHORITY.cert);
+  const tls = trust === 'the CA' ? { tls: { ca: { file: join(folder, 'ca.pem') } } } : {};
+  const main = publicServer(server.issuer, tls);
+  return runDoctor(t, { authorization_servers: { main }, routes: [route('github')] });
+}
+
+test('names the issuer of an untrusted certificate, and the setting for its CA', async (t) => {
+  const { problems, finding } = await runOnServer(t, AUTHORITY.issueServer(), 'well-known CAs');
+  assert.deepEqual(problems, ['error certificate_untrusted', 'warning route_not_checked']);
+  const { what, fix } = finding('certificate_untrusted');
+  assert.match(what, /issued by "Example Corp CA"/);
+  assert.match(fix ?? '', /authorization_servers\.main\.tls\.ca/);
+});
+
+test('names the CA file if it contains another CA', async (t) => {
+  const stranger = createCertificateAuthority('Stranger').issueServer();
+  const { finding } = await runOnServer(t, stranger, 'the CA');
+  const { what, why } = finding('certificate_untrusted');
+  assert.match(what, /issued by "Stranger"/);
+  assert.match(why ?? '', /ca\.pem/);
+});
+
+test('reports nothing about a trusted certificate', async (t) => {
+  const { findings, problems } = await runOnServer(t, AUTHORITY.issueServer(), 'the CA');
+  assert.equal(findings[0]?.code, 'metadata_found');
+  assert.ok(!problems.some((problem) => problem.includes('certificate')));
+});
+
+test('names a missing CA file and sends nothing', async (t) => {
+  const server = await startFakeAuthorizationServer({ tls: AUTHORITY.issueServer() });
+  t.after(server.close);
+  const main = publicServer(server.issuer, { tls: { ca: { file: '/nowhere/ca.pem' } } });
+  const { finding } = await runDoctor(t, { authorization_servers: { main }, routes: [route('github')] });
+  assert.match(finding('credential_unavailable').what, /\/nowhere\/ca\.pem/);
+  assert.deepEqual(server.metadataRequests, []);
+});
+
+test('reports a server without a response', async (t) => {
+  const silent = await startFakeAuthorizationServer();
+  t.after(silent.close);
+  silent.metadataBehaviour = { kind: 'hang' };
+  const main = publicServer(silent.issuer, { timeout: '200ms' });
+  const hung = await runDoctor(t, { authorization_servers: { main }, routes: [route('github')] });
+  assert.equal(hung.problems[0], 'error connection_timeout');
+});
+
+/** Runs the doctor on a config whose agent is here. */
+async function withAgent(t: TestContext, agent: string, more: Record<string, unknown> = {}) {
+  const { issuer, close } = await startFakeAuthorizationServer();
+  t.after(close);
+  const result = await runDoctor(t, {
+    authorization_servers: { local: publicServer(issuer) },
+    routes: [route('open', { audience: undefined, credential: 'none' })],
+    inbound: { listen: '127.0.0.1:0', agent, verify: { issuer, audience: 'agent' }, ...more },
+  });
+  const { problems } = result;
+  return { ...result, problems: problems.filter((problem) => problem.includes('agent')) };
+}
+
+async function portOf(t: TestContext, greeting?: string): Promise<number> {
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    if (greeting !== undefined) socket.end(greeting);
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  t.after(() => server.close());
+  return (server.address() as { port: number }).port;
+}
+
+test('reaches an agent that responds, on an open path, and checks the keys of its callers', async (t) => {
+  const agent = await startFakeUpstream(respond(404));
+  t.after(agent.close);
+  const result = await withAgent(t, agent.url, { open: ['/public/*', '/healthz'] });
+  assert.deepEqual(result.problems, []);
+  assert.deepEqual(result.finding('agent_reached').about, { kind: 'agent', name: '' });
+  assert.ok(result.finding('keys_found'));
+  assert.deepEqual(
+    agent.requests.map(({ method, url, authorization }) => [method, url, authorization]),
+    [['GET', '/healthz', []]],
+  );
+});
+
+test('finds an agent that does not listen, on a port or a socket', async (t) => {
+  const agent = await startFakeUpstream(respond(200));
+  await agent.close();
+  for (const where of [agent.url, 'unix:/nowhere/agent.sock']) {
+    const result = await withAgent(t, where);
+    assert.deepEqual(result.problems, ['error agent_unreachable']);
+    assert.match(result.finding('agent_unreachable').why ?? '', /nothing listens there/);
+    assert.match(result.finding('agent_unreachable').fix ?? '', /PORT/);
+  }
+});
+
+test('finds an agent that fails, does not respond, or does not speak HTTP', async (t) => {
+  const failing = await startFakeUpstream(respond(503));
+  t.after(failing.close);
+  assert.deepEqual((await withAgent(t, failing.url)).problems, ['warning agent_error']);
+  const silent = await portOf(t);
+  assert.deepEqual((await withAgent(t, `http://127.0.0.1:${silent}`)).problems, ['warning agent_silent']);
+  const database = await portOf(t, 'E: not for you\r\n');
+  assert.deepEqual((await withAgent(t, `http://127.0.0.1:${database}`)).problems, ['error agent_not_http']);
+});
+
+const audited = (audit: Record<string, unknown>) => ({
+  audit,
+  routes: [route('open', { audience: undefined, credential: 'none' })],
+});
+
+test('finds a folder that is missing, and a key that is missing or too short', async (t) => {
+  const folder = temporaryFolder(t);
+  writeFileSync(join(folder, 'key'), 'short');
+  const pseudonymize = (key: string) => ({ key: { file: join(folder, key) } });
+  const missing = await runDoctor(t, audited({ to: { file: join(folder, 'none/audit.jsonl') } }));
+  assert.deepEqual(missing.problems, ['error audit_unreachable']);
+  assert.deepEqual(missing.finding('audit_unreachable').about, { kind: 'audit', name: '' });
+  for (const key of ['absent', 'key']) {
+    const { problems } = await runDoctor(t, audited({ to: 'stdout', pseudonymize: pseudonymize(key) }));
+    assert.deepEqual(problems, ['error credential_unavailable'], key);
+  }
+});
+
+test('finds a disk that is full', async (t) => {
+  const path = join(temporaryFolder(t), 'audit.jsonl');
+  const full = async () => ({ blocks: 16, bavail: 0 });
+  const mocked = t.mock.method(promises, 'statfs', full as unknown as typeof promises.statfs);
+  syncBuiltinESMExports();
+  t.after(() => {
+    mocked.mock.restore();
+    syncBuiltinESMExports();
+  });
+  const { problems, finding } = await runDoctor(t, audited({ to: { file: path } }));
+  assert.deepEqual(problems, ['error audit_unreachable']);
+  assert.match(finding('audit_unreachable').what, /audit\.jsonl": the disk is full$/);
+});
+
+test('connects to the socket of the reader, and creates no file', async (t) => {
+  const folder = temporaryFolder(t);
+  const path = join(folder, 'audit.sock');
+  const to = `unix:${path}`;
+  const away = await runDoctor(t, audited({ to }));
+  assert.equal(away.finding('audit_unreachable').why, 'ENOENT');
+  const reader = createServer();
+  await new Promise<void>((resolve) => {
+    reader.listen(path, resolve);
+  });
+  t.after(() => reader.close());
+  assert.deepEqual((await runDoctor(t, audited({ to }))).problems, []);
+  const file = await runDoctor(t, audited({ to: { file: join(folder, 'audit.jsonl') } }));
+  assert.match(file.finding('audit_reached').what, /can be written/);
+});
+
+const VARIABLE = 'DOCTOR_SHARED_CACHE_KEY';
+
+test('finds a server that is not there, and a key that is too short', async (t) => {
+  t.after(() => {
+    delete process.env[VARIABLE];
+  });
+  const config = {
+    cache: { shared: { url: `redis://127.0.0.1:${await freePort()}`, key: { env: VARIABLE } } },
+    routes: [route('open', { audience: undefined, credential: 'none' })],
+  };
+  process.env[VARIABLE] = 'short';
+  const short = await runDoctor(t, config);
+  assert.deepEqual(short.problems, ['error credential_unavailable', 'error shared_cache_unavailable']);
+  process.env[VARIABLE] = 'a key that is long enough by any measure';
+  const away = await runDoctor(t, config);
+  assert.deepEqual(away.problems, ['error shared_cache_unavailable']);
+  const finding = away.finding('shared_cache_unavailable');
+  assert.deepEqual(finding.about, { kind: 'shared_cache', name: '' });
+  assert.equal(finding.why, 'unreachable: ECONNREFUSED');
+  assert.match(finding.fix ?? '', /start the server/);
+});
+
+test('finds that replicas cannot share revocations', async (t) => {
+  process.env[VARIABLE] = 'a key that is long enough by any measure';
+  t.after(() => {
+    delete process.env[VARIABLE];
+  });
+  const transmitter = { issuer: 'http://127.0.0.1:9', audience: 'cambist', backchannel_logout: true };
+  const { findings } = await runDoctor(t, {
+    cache: { shared: { url: `redis://127.0.0.1:${await freePort()}`, key: { env: VARIABLE } } },
+    signals: { listen: '127.0.0.1:0', transmitters: { idp: transmitter } },
+    routes: [route('open', { audience: undefined, credential: 'none' })],
+  });
+  const codes = findings.filter(({ about }) => about.kind === 'shared_cache').map(({ code }) => code);
+  assert.deepEqual(codes, ['shared_cache_unavailable', 'revocations_not_shared']);
+});
+
+const INTERCEPTED_ROUTE = {
+  name: 'r',
+  match: { host: 'r.example.com' },
+  upstream: 'http://127.0.0.1:1',
+  credential: 'none',
+};
+
+async function checkTrustOf(written: object) {
+  const findings: ReportedFinding[] = [];
+  const finding = (about: ReportedFinding['about'], found: object) =>
+    findings.push({ about, ...found } as ReportedFinding);
+  await checkTrust(configOf({ routes: [INTERCEPTED_ROUTE], ...written }), { section() {}, finding });
+  return { findings, codes: findings.map(({ code }) => code) };
+}
+
+test('checks the folder of a running cambist, until a file of it breaks', async (t) => {
+  const folder = temporaryFolder(t);
+  const intercept = { ca: { dir: join(folder, 'ca') }, trust_dir: join(folder, 'trust') };
+  await startTestApp(t, { intercept, routes: [INTERCEPTED_ROUTE] });
+  const whole = await checkTrustOf({ intercept });
+  assert.deepEqual(whole.codes, ['trust_folder_read', ...Array(5).fill('trust_expected')]);
+  assert.match(whole.findings[1]?.what ?? '', /^Node finds the authority by NODE_EXTRA_CA_CERTS, in ".*ca\.pem"$/);
+  const excluded = await checkTrustOf({
+    intercept,
+    routes: [{ ...INTERCEPTED_ROUTE, match: { host: 'other.example.net' } }],
+  });
+  assert.deepEqual(excluded.codes.slice(0, 2), ['trust_folder_read', 'trust_hosts_excluded']);
+  assert.match(excluded.findings[1]?.what ?? '', /exclude the hosts of routes "r"/);
+  await writeFile(join(folder, 'trust/truststore.p12'), 'x');
+  const broken = (await checkTrustOf({ intercept })).findings.find(({ code }) => code === 'trust_folder_broken');
+  assert.deepEqual([broken?.about.name, broken?.severity], ['Java', 'error']);
+  await writeFile(join(folder, 'trust/ca.pem'), 'not a certificate');
+  assert.deepEqual((await checkTrustOf({ intercept })).codes, ['trust_folder_missing']);
+});
+
+test('checks nothing without intercept', async () => {
+  assert.deepEqual((await checkTrustOf({})).codes, ['trust_folder_missing']);
+});
