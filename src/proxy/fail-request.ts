@@ -29,9 +29,9 @@ function respond(request: ProxyRequest, error: CambistError, instead: OwnRespons
   const response = instead ?? failureResponse(request, error);
   if (response instanceof Promise) {
     request.isFailing = true;
-    void response.then((known) => request.respondWithError(error, known));
+    void response.then((known) => request.respond(known, error));
   } else {
-    request.respondWithError(error, response);
+    request.respond(response, error);
   }
 }
 

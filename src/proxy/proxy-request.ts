@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Route } from '../config/route.ts';
 import type { CambistError } from '../errors.ts';
-import type { AbortedBy } from '../observability/proxy-observer.ts';
+import type { AbortedBy, Outcome } from '../observability/proxy-observer.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 import type { Session } from '../tokens/session.ts';
 import type { Subject } from '../tokens/subject.ts';
@@ -55,8 +55,8 @@ export interface OpenRequests {
 const SWITCHING_PROTOCOLS = 101;
 
 /**
- * One request from its receipt to its end: the places that it takes, its response, and what ends it. What is reported of it is
- * in its record.
+ * One request from its receipt to its end: the places that it takes, its response, and what ends it. The facts for its reports
+ * are in its record.
  */
 export class ProxyRequest {
   readonly record: RequestRecord;
@@ -180,18 +180,11 @@ export class ProxyRequest {
     relay.start(this.response);
   }
 
-  /** Responds without an upstream, and not with an error. */
-  respond(response: OwnResponse): void {
-    if (this.#isOver || this.response.headersSent) return;
-    reportResponse(this.record, response.status, 'responded', this.#tracker.options);
-    writeResponse(this.incoming, this.response, response, this.#tracker.isLeaving);
-  }
-
-  /** Responds with an error of cambist's own, unless a response has begun. Called by `fail-request.ts` alone. */
-  respondWithError(error: CambistError, response: OwnResponse): void {
+  /** Responds without an upstream, unless a response has begun. @param error given by `fail-request.ts` alone */
+  respond(response: OwnResponse, error?: CambistError): void {
     if (this.#isOver || this.response.headersSent) return;
     this.record.error = error;
-    const outcome = response.status < 500 ? 'refused' : 'failed';
+    const outcome = error === undefined ? 'responded' : failureOutcome(response);
     reportResponse(this.record, response.status, outcome, this.#tracker.options);
     writeResponse(this.incoming, this.response, response, this.#tracker.isLeaving);
   }
@@ -250,4 +243,8 @@ export class ProxyRequest {
     if (this.#relay === undefined) return undefined;
     return this.#relay.hasFailed() ? 'upstream' : 'caller';
   }
+}
+
+function failureOutcome({ status }: OwnResponse): Outcome {
+  return status < 500 ? 'refused' : 'failed';
 }

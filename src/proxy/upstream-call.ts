@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { CambistError } from '../errors.ts';
 import type { SteppedUp } from '../tokens/broker.ts';
+import { isSameToken } from '../tokens/issued-token.ts';
 import { isExpired } from '../tokens/lifetime.ts';
 import { obtainSecret } from '../tokens/route-secret.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
@@ -42,6 +43,12 @@ import type { AttemptPlan, Prepared, Switched } from './steps.ts';
 /** Limit for reading a response that the caller does not get, which lets its connection be reused. */
 const MAX_DISCARDED_BYTES = 64 * 1024;
 
+/** The status for which scopes can be added. */
+const FORBIDDEN = 403;
+
+/** The marks of a retry with another token. */
+const NEW_TOKEN = { hasNewToken: true, hasNonce: false };
+
 const TOO_LARGE = 'and the request is too large to be sent again';
 
 export interface UpstreamCallOptions extends ObtainTokenOptions, DiagnosisOptions, ElicitationOptions {
@@ -52,8 +59,8 @@ export interface UpstreamCallOptions extends ObtainTokenOptions, DiagnosisOption
 }
 
 /**
- * The life of a request after `pipeline.ts`: sends it upstream, and does what follows the response (`follow-up.ts`). Never sends an
- * expired token, or any token after that of the caller was revoked.
+ * The life of a request after `pipeline.ts`: sends it upstream, and does what `follow-up.ts` decides of the response: relays it,
+ * retries, steps up, or fails. Never sends an expired token, or any token after that of the caller was revoked.
  * @param switched given for a WebSocket handshake
  */
 export function callUpstream(prepared: Prepared, options: UpstreamCallOptions, switched?: Switched): void {
@@ -157,8 +164,8 @@ class Attempt implements RawHandler {
       return;
     }
     const next = followUpOf(this.#plan, status, headers, this.#learnNonce(headers));
-    if (next.kind === 'relay') this.#relayResponse(controller, status);
-    else if (next.kind === 'step_up') this.#stepUp(controller, status, next);
+    if (next.kind === 'relay') this.#relayResponse(controller, status, headers);
+    else if (next.kind === 'step_up') this.#stepUp(controller, headers, next);
     else this.#replace(controller, headers, next);
   }
 
@@ -169,15 +176,15 @@ class Attempt implements RawHandler {
   }
 
   /** Relays the response to the caller. */
-  #relayResponse(controller: Controller, status: number): void {
+  #relayResponse(controller: Controller, status: number, received: RawHeaders): void {
     const { prepared, token } = this.#plan;
     const { request } = prepared;
-    if (status === 403) this.#noteMissingScopes(rawHeaders(controller));
+    if (status === 403) request.record.scopesMissing = missingScopes(headerValues(received, 'www-authenticate'), token);
     if (status === 404) noteLostSession(prepared);
     let headers: string[];
     let rewriter: Rewriter | undefined;
     try {
-      headers = responseHeaders(rawHeaders(controller), status, token, prepared);
+      headers = responseHeaders(received, status, token, prepared);
       const header = (name: string): string | undefined => headerValues(headers, name)[0];
       if (token !== undefined) rewriter = followSession(prepared, token, status, header, this.#options.broker);
       rewriter ??= streamRewriter(prepared, status, headers);
@@ -192,25 +199,19 @@ class Attempt implements RawHandler {
     request.relay(this.#relay);
   }
 
-  #noteMissingScopes(headers: RawHeaders): void {
-    const { prepared, token } = this.#plan;
-    const missing = missingScopes(headerValues(headers, 'www-authenticate'), token);
-    if (missing !== undefined) prepared.request.record.scopesMissing = missing;
-  }
-
   /** Asks for a token with the scopes that a 403 names. */
-  #stepUp(controller: Controller, status: number, { token, scopes, content }: StepUp): void {
+  #stepUp(controller: Controller, headers: RawHeaders, { token, scopes, content }: StepUp): void {
     const { request, route, session } = this.#plan.prepared;
     const { broker, clock } = this.#options;
     const pending = broker.stepUp(route, session, token, scopes, () => causeOf(request.record));
-    if (pending === undefined) this.#relayResponse(controller, status);
-    else void this.#waitForStepUp(controller, status, timed(request.record, pending, clock), content);
+    if (pending === undefined) this.#relayResponse(controller, FORBIDDEN, headers);
+    else void this.#waitForStepUp(controller, headers, timed(request.record, pending, clock), content);
   }
 
   /** Holds the 403. Then a retry replaces it, or the caller gets it. */
   async #waitForStepUp(
     controller: Controller,
-    status: number,
+    headers: RawHeaders,
     pending: Promise<SteppedUp>,
     content: Buffer | null,
   ): Promise<void> {
@@ -221,12 +222,12 @@ class Attempt implements RawHandler {
       const stepped = await pending.catch(() => undefined);
       if (stepped !== undefined) {
         this.#plan.prepared.request.record.stepUp = stepped.added;
-        this.#retry({ token: stepped.token, content, hasNewToken: true, hasNonce: false });
+        this.#send(this.#retryPlan({ token: stepped.token, content, ...NEW_TOKEN }));
         this.#discard(controller);
       } else {
         this.#state = 'relaying';
         if (this.#failure !== undefined) throw this.#failure;
-        this.#relayResponse(controller, status);
+        this.#relayResponse(controller, FORBIDDEN, headers);
         if (this.#isComplete) this.#endRelay();
       }
       controller.resume();
@@ -240,37 +241,22 @@ class Attempt implements RawHandler {
     this.#discard(controller);
     const refused = new RefusedResponse(next.token, headers);
     this.#refused = refused;
-    switch (next.kind) {
-      case 'retry_with_nonce':
-        // The prover knows the nonce by now.
-        this.#retry({ content: next.content, hasNonce: true });
-        break;
-      case 'retry_with_new_token':
-        this.#retryWithNewToken(refused);
-        break;
-      case 'retry_with_new_secret':
-        void this.#retryWithNewSecret(refused);
-        break;
-      case 'sign_in':
-        this.#fail(signInWanted(this.#plan.prepared.route, next.authentication, next.token));
-        break;
-      case 'fail':
-        this.#failRefused(refused, next.ending);
-    }
+    // The prover knows the nonce by now.
+    if (next.kind === 'retry_with_nonce') this.#send(this.#retryPlan({ content: next.content, hasNonce: true }));
+    else if (next.kind === 'retry_with_new_token') this.#retryWithNewToken(refused);
+    else if (next.kind === 'fail') this.#failRefused(refused, next.ending);
+    else if (next.kind === 'sign_in')
+      this.#fail(signInWanted(this.#plan.prepared.route, next.authentication, next.token));
+    else void this.#retryWithNewSecret(refused);
   }
 
   #retryWithNewToken(refused: RefusedResponse): void {
     const { route, session, body } = this.#plan.prepared;
     const content = body.replay();
     const isNewTokenWorthwhile = this.#options.broker.refuse(route, session, refused.token);
-    if (content === undefined) {
-      this.#failRefused(refused, TOO_LARGE);
-    } else if (!isNewTokenWorthwhile) {
-      this.#failRefused(refused, 'as it refused the previous one a moment ago');
-    } else {
-      const plan = this.#retryPlan({ content, hasNewToken: true, hasNonce: false });
-      void this.#sendWithNewToken(plan);
-    }
+    if (content === undefined) this.#failRefused(refused, TOO_LARGE);
+    else if (!isNewTokenWorthwhile) this.#failRefused(refused, 'as it refused the previous one a moment ago');
+    else void this.#sendWithNewToken(this.#retryPlan({ content, ...NEW_TOKEN }));
   }
 
   /** Reads the file again, which may have a new secret by now. */
@@ -279,13 +265,9 @@ class Attempt implements RawHandler {
     try {
       const token = await obtainSecret(route, session, true);
       const content = body.replay();
-      if (token.authorization.reveal() === refused.token.authorization.reveal()) {
-        this.#failRefused(refused, 'and its file has no other');
-      } else if (content === undefined) {
-        this.#failRefused(refused, TOO_LARGE);
-      } else {
-        this.#retry({ token, content, hasNewToken: true, hasNonce: false });
-      }
+      if (isSameToken(token, refused.token)) this.#failRefused(refused, 'and its file has no other');
+      else if (content === undefined) this.#failRefused(refused, TOO_LARGE);
+      else this.#send(this.#retryPlan({ token, content, ...NEW_TOKEN }));
     } catch (error) {
       this.#fail(error);
     }
@@ -298,10 +280,6 @@ class Attempt implements RawHandler {
     } catch (error) {
       this.#fail(error);
     }
-  }
-
-  #retry(changes: Partial<AttemptPlan>): void {
-    this.#send(this.#retryPlan(changes));
   }
 
   /** Counts the retry. */

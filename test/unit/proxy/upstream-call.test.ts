@@ -51,7 +51,7 @@ function setUp({ isRevoked = false, next = [], stepUp, ...options }: Options = {
       relays.push(relay);
     },
     mayFail: true,
-    respondWithError: (error: CambistError) => void told.push(error.code),
+    respond: (_response: unknown, error: CambistError) => void told.push(error.code),
     record: { incoming: { method: 'POST', rawHeaders: [] } } as unknown as RequestRecord,
   };
   const prepared = {
