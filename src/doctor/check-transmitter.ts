@@ -15,7 +15,7 @@ export async function checkTransmitter(
   const { name, delivery, pollEndpoint } = transmitter;
   if (delivery !== 'poll' || pollEndpoint === undefined) return;
   // Loaded here, because most configs have no transmitter.
-  const { probeTransmitter } = await import('../signals/probe.ts');
+  const { probeTransmitter } = await import('../signals/poller.ts');
   const tokens = createOwnTokens(endpoint, clock);
   const failure = await probeTransmitter(transmitter, pollEndpoint, {
     dispatcher: () => pool(issuerPeer(transmitter)),

@@ -6,7 +6,7 @@ import type { RevocationEntry } from '../tokens/revocation-list.ts';
 import { MAX_REVOCATIONS } from '../tokens/revocations.ts';
 import { batchesOf, idOf, toWire } from './revocation-wire.ts';
 
-/** Does the shared cache have everything that was published before? False may become true later. */
+/** Returns true once the shared cache has everything that was published before. */
 export type IsShared = () => boolean;
 
 /** Writes revocations to the shared cache, and publishes them to the running replicas. Retries until both succeed. */
@@ -16,7 +16,7 @@ export interface Publisher {
   settled(): Promise<IsShared>;
   /** Settles once the shared cache has everything. */
   allShared(): Promise<void>;
-  /** Revocations that wait. */
+  /** Number of revocations that the shared cache does not have yet. */
   readonly unshared: number;
   close(): void;
 }

@@ -36,7 +36,7 @@ export function createReceiver(
     logger: false,
     schemaController: NO_SCHEMAS,
     bodyLimit: MAX_BODY_BYTES,
-    // Node alone would look for slow requests every 30 seconds.
+    // Node's default interval for finding slow requests is 30 seconds.
     http: {
       headersTimeout: REQUEST_TIMEOUT_MS,
       requestTimeout: REQUEST_TIMEOUT_MS,
@@ -73,7 +73,7 @@ export function createReceiver(
       onRefused(transmitter, 'push', error);
       if (!(error instanceof InvalidSignal)) return unavailable(reply);
       if (error.err !== 'authentication_failed') return refuse(reply, 400, error.err, error.message);
-      // RFC 9110 section 15.5.2. The configured scheme is not told: a value without a scheme would be the secret itself.
+      // RFC 9110 section 15.5.2. The response does not name the configured scheme: a value without a scheme would be the secret itself.
       return refuse(reply.header('www-authenticate', CHALLENGE), 401, error.err, error.message);
     }
   }
@@ -109,7 +109,7 @@ async function authenticate({ name, authorization }: Transmitter, sent: string |
   throw new InvalidSignal('authentication_failed', 'the Authorization header is not the configured one');
 }
 
-/** In constant time: the digests have one length. */
+/** Compares in constant time: the digests have one length. */
 function isSame(one: string, other: string): boolean {
   return timingSafeEqual(hash('sha256', one, 'buffer'), hash('sha256', other, 'buffer'));
 }
@@ -123,7 +123,7 @@ function refuse(reply: FastifyReply, status: number, err: string, description: s
   return reply.code(status).type('application/json').header('content-language', 'en').send({ err, description });
 }
 
-/** The transmitter sends the signal again. */
+/** Asks the transmitter to retry. */
 function unavailable(reply: FastifyReply) {
   return reply.code(503).header('retry-after', '5').send();
 }

@@ -37,7 +37,7 @@ export interface ReconcilerOptions {
   /** Issuers whose tokens can be revoked. */
   readonly issuers: readonly string[];
   readonly random: () => number;
-  /** How long a replica waits for others where the mark is missing. */
+  /** Longest wait for other replicas to write, where the mark is missing. */
   readonly waitMs: number;
   /** Called after each reading. */
   readonly onRead: (summary: RecordSummary) => void;
@@ -51,7 +51,7 @@ interface Stored extends RecordSummary {
 /** A failover at the server may have lost a message or a record without a trace. */
 const REFRESH_MS = 60_000;
 /** The pause after a reading is at least 50 times as long. 80,000 revocations take 4 to 11 seconds. */
-const REST_FACTOR = 50;
+const PAUSE_FACTOR = 50;
 const RETRY_MS = 500;
 
 export function createReconciler(options: ReconcilerOptions): Reconciler {
@@ -101,7 +101,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     const current = new Map<string, number>();
     const summary = await records.readAll((page) => {
       known().restore(readEntries(page.map(({ payload }) => payload)));
-      // The others are written again under the first key, before an operator removes theirs.
+      // This replica writes the other records again under the first key, before an operator removes theirs.
       const lasting = page.filter(({ isCurrent }) => isCurrent).map(({ payload }) => payload);
       for (const entry of readEntries(lasting)) current.set(idOf(entry), entry.atMs);
     });
@@ -159,8 +159,8 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
       running = undefined;
       isReadable = succeeded;
       clearTimeout(timer);
-      const restMs = Math.max(REFRESH_MS, readingMs * REST_FACTOR) * (0.75 + random() / 2);
-      if (!isClosed) timer = setTimeout(() => void refresh(), succeeded ? restMs : RETRY_MS).unref();
+      const pauseMs = Math.max(REFRESH_MS, readingMs * PAUSE_FACTOR) * (0.75 + random() / 2);
+      if (!isClosed) timer = setTimeout(() => void refresh(), succeeded ? pauseMs : RETRY_MS).unref();
       return succeeded;
     });
     return running;

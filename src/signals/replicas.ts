@@ -12,7 +12,7 @@ import { idOf, readEntries, toWire } from './revocation-wire.ts';
 export interface ReplicaStatus {
   /** Revocations that are not written to the shared cache yet. */
   readonly unshared: number;
-  /** Does this replica know the revocations of the others? */
+  /** This replica knows the revocations of the others. */
   readonly in_sync: boolean;
   /** The shared cache has no room for more revocations. */
   readonly full: boolean;
@@ -22,7 +22,7 @@ export interface ReplicaStatus {
 export interface Replicas extends Pick<Publisher, 'publish' | 'settled' | 'allShared'> {
   /** Begins to subscribe and to read. Called once, before anything else. */
   join(revocations: KnownRevocations): void;
-  /** Has this replica read the stored revocations? */
+  /** This replica has read the stored revocations. */
   readonly isComplete: boolean;
   /** Settles when it has. @throws {CambistError} ERR_REVOCATIONS_UNKNOWN at first, which says why this takes time */
   prepare(): Promise<void>;
@@ -39,7 +39,7 @@ export interface ReplicasOptions {
   /** Issuers whose tokens can be revoked. */
   readonly issuers: readonly string[];
   readonly random?: () => number;
-  /** How long a replica waits for others where the server has lost its data. */
+  /** Longest wait for other replicas to write, after the server lost its data. */
   readonly waitMs?: number;
 }
 
@@ -91,7 +91,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
         if (count > 0) logger.info({}, `revocations of another replica took effect: ${count}`);
       });
       messages.onSubscribed(reconciler.resubscribed);
-      // Subscribed before this: nothing is lost between the two.
+      // The subscription began before this, so nothing is lost between the two.
       void reconciler.refresh();
     },
     publish: publisher.publish,
@@ -102,7 +102,7 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     },
     async prepare() {
       if (reconciler.isComplete || (await inTime(reconciler.refresh(), CHECK_MS).catch(() => false))) return;
-      // The check that failed once then passes as soon as it can, and not at its next attempt.
+      // After one failed check, the next one waits, so that the replica is ready as soon as possible.
       if (hasFailed) return reconciler.completed;
       hasFailed = true;
       throw unknown(shared.status(), reconciler);

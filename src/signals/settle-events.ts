@@ -1,8 +1,7 @@
 import { CambistError } from '../errors.ts';
 import { InvalidSignal } from './events.ts';
-import type { PolledSets } from './poll-response.ts';
-import { TransmitterError } from './problems.ts';
 import type { IsShared } from './publisher.ts';
+import { type PolledSets, TransmitterError } from './transmitter-client.ts';
 
 /** The results of polled events, for the transmitter. */
 export interface EventSettler {
@@ -33,14 +32,14 @@ export interface EventSettlerOptions {
   readonly take: (token: string) => Promise<IsShared>;
 }
 
-/** An event by an unknown key, or with which cambist fails, is tried this often. Its key may be new, or the failure may pass. */
+/** Number of attempts for an event by an unknown key, or with which cambist fails. Its key may be new, or the failure may pass. */
 const MAX_ATTEMPTS = 3;
 /** Most events that stay at the transmitter. More would fill its responses, and new events would not arrive. */
 export const MAX_HELD = 100;
 
 interface Settled {
   readonly ack: string[];
-  /** By the name of the event, which the transmitter chooses. */
+  /** The key is the `jti` of the event, which the transmitter chooses. */
   readonly setErrs: Map<string, { readonly err: string; readonly description: string }>;
 }
 
@@ -49,7 +48,7 @@ export function createEventSettler({ name, take }: EventSettlerOptions): EventSe
   /** The events of the last response that were settled. */
   let previous: ReadonlySet<string> = new Set();
   let attempts = new Map<string, number>();
-  /** The oldest first. Another replica gets them from the transmitter if this process ends. */
+  /** The oldest first. The transmitter sends them to another replica if this process exits. */
   const held = new Map<string, IsShared>();
 
   function release(isReleased: (isShared: IsShared) => boolean): void {
@@ -83,7 +82,7 @@ export function createEventSettler({ name, take }: EventSettlerOptions): EventSe
       const isNew = sets.some(([jti]) => !previous.has(jti) && !held.has(jti));
       const tried = new Map<string, number>();
       let failure: { readonly error: unknown } | undefined;
-      // All at once: no event waits until the shared cache has the previous one.
+      // The events run at once, so that none waits until the shared cache has the previous one.
       const results = await Promise.allSettled(untaken.map(([, token]) => take(token)));
       for (const [at, result] of results.entries()) {
         const [jti] = untaken[at] as (typeof untaken)[number];

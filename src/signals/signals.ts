@@ -10,11 +10,10 @@ import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
 import type { OwnTokens } from '../tokens/own-tokens.ts';
 import { createRevocations, type Revocations } from '../tokens/revocations.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
-import { createSignalCounts } from './counts.ts';
-import type { TransmitterStatus } from './health.ts';
 import { createReceiver } from './receiver.ts';
 import { createReplicas, type ReplicaStatus } from './replicas.ts';
 import { channelsOf, createSource, type Source } from './source.ts';
+import { createSignalCounts, type TransmitterStatus } from './transmitter-health.ts';
 
 /** The receiver of signals, and the revocations that they cause. */
 export interface SignalsSide {
@@ -30,7 +29,7 @@ export interface SignalsSide {
   readonly connections: (() => ConnectionCounts) | undefined;
   /** Fetches the keys of a transmitter. @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID */
   prepare(transmitter: Transmitter): Promise<void>;
-  /** Reads the stored revocations. Undefined without `cache.shared`. @throws {CambistError} ERR_REVOCATIONS_UNKNOWN */
+  /** Reads the stored revocations, with `cache.shared`. @throws {CambistError} ERR_REVOCATIONS_UNKNOWN */
   readonly readKept: (() => Promise<void>) | undefined;
   status(): SignalsStatus;
 }
@@ -41,7 +40,6 @@ export interface SignalsStatus {
   /** Issuers whose older tokens are all refused, because there are too many revocations. */
   readonly full_issuers: number;
   readonly transmitters: readonly TransmitterStatus[];
-  /** Undefined without `cache.shared`. */
   readonly replicas?: ReplicaStatus;
 }
 
@@ -51,7 +49,7 @@ export interface SignalsOptions {
   readonly dispatchers: Dispatchers;
   /** Tokens for requests to transmitters. */
   readonly ownTokens: () => OwnTokens;
-  /** Shares revocations with other replicas. Undefined without `cache.shared`. */
+  /** Shares revocations with other replicas. */
   readonly sharedCache: SharedCacheSide | undefined;
 }
 

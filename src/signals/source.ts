@@ -8,21 +8,18 @@ import type { OwnTokens } from '../tokens/own-tokens.ts';
 import type { Revocations } from '../tokens/revocations.ts';
 import { issuerPeer } from '../tokens/server-request.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
-import type { Channel, SignalCounts } from './counts.ts';
 import { InvalidSignal } from './events.ts';
-import { createHealth, type TransmitterHealth } from './health.ts';
 import { createPoller, type Poller } from './poller.ts';
-import { TransmitterError } from './problems.ts';
 import type { IsShared } from './publisher.ts';
 import type { Replicas } from './replicas.ts';
-import { createTransmitterClient } from './transmitter-client.ts';
+import { createTransmitterClient, TransmitterError } from './transmitter-client.ts';
+import { type Channel, createHealth, type SignalCounts, type TransmitterHealth } from './transmitter-health.ts';
 import { verifySignal } from './verify-signal.ts';
 
 /** One transmitter, with the parts that belong to it. */
 export interface Source {
   readonly keys: IssuerKeys;
   readonly health: TransmitterHealth;
-  /** Undefined without polls. */
   readonly poller: Poller | undefined;
   /**
    * Applies a signal, and shares it with the other replicas.
@@ -40,7 +37,6 @@ export interface SourceOptions {
   readonly dispatchers: Dispatchers;
   readonly ownTokens: () => OwnTokens;
   readonly revocations: Pick<Revocations, 'revoke'>;
-  /** Undefined without `cache.shared`. */
   readonly replicas: Pick<Replicas, 'settled'> | undefined;
   readonly counts: SignalCounts;
 }
@@ -82,7 +78,7 @@ export function createSource(transmitter: Transmitter, options: SourceOptions): 
     health.worked('keys');
     counts.received(name, channel, result);
     logger.info({ transmitter: name, channel, events: signal.events, result }, 'signal received');
-    // From here on, other replicas do not depend on this process for it. A repeated signal may still wait.
+    // Once the shared cache has it, other replicas do not depend on this process. A repeated signal may still wait for that.
     return replicas === undefined || signal.revocations.length === 0 ? () => true : replicas.settled();
   }
 

@@ -2,6 +2,7 @@ import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import type { Transmitter } from '../config/signals.ts';
 import { formatDuration } from '../config/units.ts';
+import type { ErrorCode } from '../error-catalogue.ts';
 import { CambistError } from '../errors.ts';
 import { OF_SIGNALS } from '../observability/expected.ts';
 import { readCredential } from '../secrets/credential.ts';
@@ -12,9 +13,59 @@ import {
   isTimeout,
   type RequestUrl,
   ResponseTooLargeError,
+  readRetryAfter,
 } from '../tokens/bounded-request.ts';
 import type { OwnTokens } from '../tokens/own-tokens.ts';
-import { TransmitterError, unexpectedStatus } from './problems.ts';
+import { parseJsonObject } from '../tokens/token-text.ts';
+
+/** Why a transmitter does not work. */
+export type TransmitterProblem =
+  | 'unreachable'
+  | 'unauthorized'
+  | 'credential'
+  | 'stream'
+  | 'response'
+  | 'keys'
+  /** A defect of cambist. */
+  | 'internal';
+
+/** The fix of each problem. */
+export const FIXES: Readonly<Record<TransmitterProblem, string>> = {
+  unreachable: 'start the transmitter, and check network policies and its address between here and there',
+  unauthorized: 'check authorization, or authorization_server and scope, of the transmitter in signals.transmitters',
+  credential: 'mount the file of authorization, or check the client of authorization_server',
+  stream: 'create a stream for polls at the transmitter, and set poll_endpoint to its "endpoint_url"',
+  response: 'check poll_endpoint, and gateways in front of the transmitter',
+  keys: 'check jwks_uri, and that the keys of the issuer can be fetched from here',
+  internal: 'report it, with the log line',
+};
+
+const CODES: Readonly<Partial<Record<TransmitterProblem, ErrorCode>>> = {
+  internal: 'ERR_INTERNAL',
+  unauthorized: 'ERR_CLIENT_REFUSED',
+  credential: 'ERR_CREDENTIAL_UNAVAILABLE',
+  response: 'ERR_STS_RESPONSE_INVALID',
+};
+
+/** A transmitter cannot be used. The message contains no credential. */
+export class TransmitterError extends CambistError {
+  readonly problem: TransmitterProblem;
+
+  constructor(problem: TransmitterProblem, message: string, options?: { cause?: unknown; retryAfterSeconds?: number }) {
+    super(CODES[problem] ?? 'ERR_STS_UNAVAILABLE', message, options);
+    this.problem = problem;
+  }
+}
+
+/** The error of a response whose status is not the expected one. */
+export function unexpectedStatus(what: string, { status, retryAfter }: HttpResponse, wallMs: number): TransmitterError {
+  const message = `${what} returned status ${status}`;
+  if (status === 401 || status === 403) return new TransmitterError('unauthorized', message);
+  if (status === 404 || status === 409) return new TransmitterError('stream', message);
+  if (status < 500 && status !== 429 && status !== 408) return new TransmitterError('response', message);
+  const retryAfterSeconds = readRetryAfter(retryAfter, wallMs);
+  return new TransmitterError('unreachable', message, retryAfterSeconds === undefined ? {} : { retryAfterSeconds });
+}
 
 /** Sends polls to a transmitter, with cambist's credential. */
 export interface TransmitterClient {
@@ -104,4 +155,40 @@ function withAuthorization<Request extends Pick<BoundedRequest, 'headers'>>(
   authorization: string | undefined,
 ): Request {
   return authorization === undefined ? request : { ...request, headers: { ...request.headers, authorization } };
+}
+
+/** The events of one poll. */
+export interface PolledSets {
+  /** The events with their `jti`. */
+  readonly sets: readonly (readonly [jti: string, token: string])[];
+  readonly moreAvailable: boolean;
+}
+
+/** Longest `jti`. It is repeated in the next request. */
+const MAX_JTI_LENGTH = 1024;
+
+/**
+ * Reads the response to a poll. Pure.
+ * @param max number of sets to read; the next poll gets the others
+ * @throws {TransmitterError} `response`
+ * @see RFC 8936 section 2.2
+ */
+export function readPollResponse({ text }: HttpResponse, label: string, max: number): PolledSets {
+  const body = parseJsonObject(text);
+  if (body === undefined) throw invalid(label, 'the response to a poll is not a JSON object');
+  const { sets = {}, moreAvailable } = body;
+  if (typeof sets !== 'object' || sets === null || Array.isArray(sets))
+    throw invalid(label, 'its "sets" is not an object');
+  const read = Object.entries(sets)
+    .slice(0, max)
+    .map(([jti, token]) => {
+      if (typeof token !== 'string') throw invalid(label, 'an event is not a string');
+      if (jti === '' || jti.length > MAX_JTI_LENGTH) throw invalid(label, 'the name of an event is empty or too long');
+      return [jti, token] as const;
+    });
+  return { sets: read, moreAvailable: moreAvailable === true };
+}
+
+function invalid(label: string, why: string): TransmitterError {
+  return new TransmitterError('response', `${label}: ${why}`);
 }

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import type { JWTPayload } from 'jose';
 import { InvalidSignal, readEvents, readLogout } from '../../../src/signals/events.ts';
-import { readPollResponse } from '../../../src/signals/poll-response.ts';
-import { TransmitterError } from '../../../src/signals/problems.ts';
+import { readPollResponse, TransmitterError } from '../../../src/signals/transmitter-client.ts';
 import { createRevocations } from '../../../src/tokens/revocations.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 

@@ -7,9 +7,9 @@ import {
   REVOKING_EVENTS,
   readEvents,
   readLogout,
+  readSubjectId,
   VERIFICATION_EVENT,
 } from '../../../src/signals/events.ts';
-import { readSubjectId } from '../../../src/signals/subject-id.ts';
 
 const ISSUER = 'https://idp.example.com';
 const CAEP = 'https://schemas.openid.net/secevent/caep/event-type/';

@@ -1,7 +1,6 @@
 import { createPoller } from '../../../src/signals/poller.ts';
-import { unexpectedStatus } from '../../../src/signals/problems.ts';
-import type { HttpResponse } from '../../../src/tokens/bounded-request.ts';
-import { toRequestUrl } from '../../../src/tokens/bounded-request.ts';
+import { unexpectedStatus } from '../../../src/signals/transmitter-client.ts';
+import { type HttpResponse, toRequestUrl } from '../../../src/tokens/bounded-request.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 
 const URL = toRequestUrl('https://idp.example.com/poll');

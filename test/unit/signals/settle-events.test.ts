@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
 import { InvalidSignal } from '../../../src/signals/events.ts';
-import { TransmitterError } from '../../../src/signals/problems.ts';
 import type { IsShared } from '../../../src/signals/publisher.ts';
 import { createEventSettler } from '../../../src/signals/settle-events.ts';
+import { TransmitterError } from '../../../src/signals/transmitter-client.ts';
 
 test('applies all events of a poll before it waits until the shared cache has them', async () => {
   const taken: string[] = [];

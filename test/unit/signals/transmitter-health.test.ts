@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createLogger } from '../../../src/observability/logger.ts';
-import { createHealth } from '../../../src/signals/health.ts';
-import { TransmitterError } from '../../../src/signals/problems.ts';
+import { TransmitterError } from '../../../src/signals/transmitter-client.ts';
+import { createHealth } from '../../../src/signals/transmitter-health.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 
 const MINUTE = 60_000;
