@@ -1,14 +1,25 @@
 import type { Clock } from '../clock/clock.ts';
-import type { Route, TokenCredential } from '../config/route.ts';
-import { CambistError } from '../errors.ts';
+import type { Route } from '../config/route.ts';
+import type { CambistError } from '../errors.ts';
 import type { CacheResult, Cause, TokenObserver } from '../observability/token-observer.ts';
-import { type CachedToken, type CacheOwner, subjectOf, type TokenCache } from './cache.ts';
+import { type CachedToken, subjectOf, type TokenCache } from './cache.ts';
 import type { Exchange } from './exchange.ts';
+import { createFlights } from './flights.ts';
 import { type IssuedToken, isSameToken } from './issued-token.ts';
-import { createCooldown, flightKey, type KeyedRequest, scopesToAdd, withAddedScopes } from './keyed-request.ts';
-import { isCachedError, isUnusable } from './refusals.ts';
-import { keptTokenKey, type ResourceDigest, resourceDigest, type Session, subjectKey } from './session.ts';
-import type { SecondLevel, SharedEntry } from './shared-token.ts';
+import {
+  createCooldown,
+  entryOf,
+  flightKey,
+  hasOwnSubject,
+  type KeyedRequest,
+  ownerOf,
+  requestFor,
+  scopesToAdd,
+  withAddedScopes,
+} from './keyed-request.ts';
+import { isCachedError } from './refusals.ts';
+import { keptTokenKey, type Session, subjectKey } from './session.ts';
+import type { SecondLevel } from './shared-token.ts';
 
 /** The result for a request: no token needed, a cached token, a token in flight, or a cached refusal. */
 export type Lookup =
@@ -90,53 +101,21 @@ const UPSTREAM_COOLDOWN_MS = 10_000;
 /** Minimum delay before retrying a failed refresh. */
 const REFRESH_COOLDOWN_MS = 3000;
 
-/** An exchange in flight. */
-interface Flight {
-  /** The key for its token. */
-  readonly key: string;
-  readonly pending: Promise<IssuedToken>;
-  /** False when the session is over meanwhile. The token then goes to the waiting requests, and not into the cache. */
-  keepToken: boolean;
-  /** `miss` until the second level gives a token or a refusal. */
-  result: CacheResult;
-}
-
 export function createBroker({ cache, exchange, clock, observer, second }: BrokerOptions): Broker {
-  const inFlight = new Map<string, Flight>();
+  const flights = createFlights(cache, exchange, second);
   const refused = new WeakSet<IssuedToken>();
-  /** The scopes that were added to a token. */
-  const addedTo = new WeakMap<IssuedToken, readonly string[]>();
-  const digests = new WeakMap<Route, ResourceDigest>();
   const mayRefuse = createCooldown(UPSTREAM_COOLDOWN_MS, clock);
   const mayOpen = createCooldown(UPSTREAM_COOLDOWN_MS, clock);
   const mayEnd = createCooldown(UPSTREAM_COOLDOWN_MS, clock);
 
-  function digestOf(route: Route): ResourceDigest {
-    let digest = digests.get(route);
-    if (digest === undefined) {
-      digest = resourceDigest(route);
-      digests.set(route, digest);
-    }
-    return digest;
-  }
-
-  /** @returns undefined when the route sends no issued token */
-  function requestFor(route: Route, session: Session, cause?: () => Cause): KeyedRequest | undefined {
-    const { credential } = route;
-    if (!('authorizationServer' in credential)) return undefined;
-    const owner = sessionFor(credential, session, route);
-    const resource = digestOf(route);
-    return { route, credential, session: owner, resource, key: keptTokenKey(owner, resource), cause, added: [] };
-  }
-
   function find(request: KeyedRequest): Lookup {
     const cached = cache.find(request.key);
     if (cached !== undefined) {
-      // This use is its last: the cache has just read the clock.
+      // `usedAtMs` is the present: the cache has just read the clock.
       if (cached.usedAtMs >= cached.refreshAtMs) refresh(request, cached);
       return { result: 'hit', token: cached.token };
     }
-    const flight = inFlight.get(request.key);
+    const flight = flights.find(request.key);
     if (flight !== undefined) {
       flight.keepToken = true;
       return { result: 'joined', pending: flight.pending };
@@ -144,75 +123,25 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
     const { subject } = request.session;
     const refusal = subject && cache.refusals.find(subjectKey(subject, request.resource));
     if (refusal !== undefined) return { result: 'negative', error: refusal };
-    const started = startExchange(request);
+    const started = flights.start(request);
     return { result: 'miss', pending: started.pending, settled: () => started.result };
   }
 
   /** Requests the next token while the current one is valid. No request waits for it, and a fault affects none. */
   function refresh(request: KeyedRequest, cached: CachedToken): void {
-    const next = withAddedScopes(request, addedTo.get(cached.token) ?? []);
-    if (inFlight.has(flightKey(next))) return;
+    const next = withAddedScopes(request, flights.addedTo(cached.token));
+    if (flights.find(flightKey(next)) !== undefined) return;
     cached.refreshAtMs = clock.monotonicMs() + REFRESH_COOLDOWN_MS;
-    startExchange(next, cached.token).pending.catch((error: unknown) => {
+    flights.start(next, cached.token).pending.catch((error: unknown) => {
       if (!isCachedError(error)) return;
       cache.drop(request.key, 'refused', cached.token);
       second?.refuse(entryOf(request), cached.token);
     });
   }
 
-  /**
-   * Starts one exchange for all requests that arrive meanwhile. It belongs to none of them, so none can cancel it.
-   * @param replaced the token that is refreshed
-   */
-  function startExchange(request: KeyedRequest, replaced?: IssuedToken): Flight {
-    const key = flightKey(request);
-    const pending = obtain(request, replaced, key);
-    const flight: Flight = { key: request.key, pending, keepToken: true, result: 'miss' };
-    inFlight.set(key, flight);
-    // Runs before any waiting request continues, also when the exchange fails at once. The first request may be gone by then.
-    const land = () => inFlight.delete(key);
-    void pending.then(land, land);
-    return flight;
-  }
-
-  /** @param key of its flight */
-  async function obtain(request: KeyedRequest, replaced: IssuedToken | undefined, key: string): Promise<IssuedToken> {
-    const { session, resource } = request;
-    const { subject } = session;
-    try {
-      const run = () => runExchange(request, replaced !== undefined);
-      const { token, added } =
-        second === undefined
-          ? { token: await run(), added: request.added }
-          : await second.obtain(entryOf(request), run, replaced);
-      if (added.length > 0) addedTo.set(token, added);
-      const flight = inFlight.get(key);
-      if (flight !== undefined && second?.isShared(token)) flight.result = 'shared';
-      if (flight?.keepToken) cache.keep(request.key, token, ownerOf(request));
-      return token;
-    } catch (error) {
-      const isShared = error instanceof CambistError && second?.isShared(error) === true;
-      const flight = inFlight.get(key);
-      if (flight !== undefined && isShared) flight.result = 'negative';
-      const isRemembered = isCachedError(error) || (request.added.length > 0 && isUnusable(error));
-      if (subject !== undefined && isRemembered && !isShared) cache.refusals.keep(subjectKey(subject, resource), error);
-      throw error;
-    }
-  }
-
-  function runExchange({ route, credential, session, resource, cause }: KeyedRequest, refresh: boolean) {
-    return exchange({ route, credential, subject: session.subject, resource, refresh, cause: cause?.() });
-  }
-
-  /** The token of a request, as the second level sees it. Its keys do not contain the added scopes. */
-  function entryOf({ route, credential, session: { subject }, key, added }: KeyedRequest): SharedEntry {
-    const group = subject === undefined ? key : subjectKey(subject, digestOf(route));
-    return { route, credential, subject, key, group, added };
-  }
-
   function endAt(key: string): void {
     cache.drop(key, 'session_ended');
-    for (const flight of inFlight.values()) if (flight.key === key) flight.keepToken = false;
+    flights.keepNone((other) => other === key);
   }
 
   second?.onSessionEnded(endAt);
@@ -244,17 +173,17 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
       const plain = requestFor(route, session, cause);
       if (plain?.session.subject === undefined || hasOwnSubject(route)) return undefined;
       const cached = cache.find(plain.key)?.token;
-      const present = addedTo.get(token) ?? [];
+      const present = flights.addedTo(token);
       const added = scopesToAdd(route, present, wanted);
       if (added === undefined) return undefined;
-      const presentInCache = cached === undefined ? present : (addedTo.get(cached) ?? []);
+      const presentInCache = cached === undefined ? present : flights.addedTo(cached);
       // Another request of the session may have been first.
       if (cached !== undefined && cached !== token && added.every((scope) => presentInCache.includes(scope))) {
         return Promise.resolve({ token: cached, added });
       }
       const request = withAddedScopes(plain, [...new Set([...present, ...presentInCache, ...added])].sort());
       if (cache.refusals.find(subjectKey(plain.session.subject, request.resource)) !== undefined) return undefined;
-      const pending = inFlight.get(flightKey(request))?.pending ?? startExchange(request).pending;
+      const pending = flights.find(flightKey(request))?.pending ?? flights.start(request).pending;
       return pending.then((wider) => ({ token: wider, added }));
     },
     openSession(route, session, id, token) {
@@ -266,7 +195,7 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
       }
       const key = keptTokenKey({ subject: request.session.subject, id }, request.resource);
       cache.give(key, token, ownerOf(request));
-      second?.give(entryOf({ ...request, key, added: addedTo.get(token) ?? [] }), token);
+      second?.give(entryOf({ ...request, key, added: flights.addedTo(token) }), token);
     },
     consented(route, session) {
       const request = requestFor(route, session);
@@ -278,37 +207,15 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
     endSession(route, session, by) {
       const request = requestFor(route, session);
       if (request?.session.id === undefined) return;
-      const isInFlight = [...inFlight.values()].some(({ key }) => key === request.key);
-      if (!isInFlight && cache.find(request.key) === undefined) return;
+      if (!flights.hasFor(request.key) && cache.find(request.key) === undefined) return;
       if (by === 'upstream' && !mayEnd(request.key)) return;
       endAt(request.key);
       second?.endSession(entryOf(request));
     },
     dropSubjects(digests) {
       cache.dropSubjects(digests);
-      for (const flight of inFlight.values()) if (digests.has(subjectOf(flight.key))) flight.keepToken = false;
+      flights.keepNone((key) => digests.has(subjectOf(key)));
     },
-    settled: () => Promise.allSettled([...inFlight.values()].map(({ pending }) => pending)),
+    settled: flights.settled,
   };
-}
-
-function ownerOf({ route, session }: KeyedRequest): CacheOwner {
-  return { route: route.name, subject: session.subject?.digest };
-}
-
-/** All callers share one session when the token is for cambist itself. */
-const OWN_SESSION: Session = { subject: undefined, id: undefined };
-
-/** The session that owns the token. */
-function sessionFor(credential: TokenCredential, session: Session, route: Route): Session {
-  if (credential.kind === 'client_credentials') return OWN_SESSION;
-  if (session.subject !== undefined)
-    return hasOwnSubject(route) ? { subject: session.subject, id: undefined } : session;
-  if (credential.onMissingSubject === 'client_credentials') return OWN_SESSION;
-  throw new CambistError('ERR_SUBJECT_TOKEN_MISSING', `route "${route.name}": the request has no subject token`);
-}
-
-/** A subject token from a file is cambist's own. All sessions that callers open on it are one. */
-function hasOwnSubject(route: Route): boolean {
-  return route.subjectToken.file !== undefined;
 }

@@ -1,7 +1,10 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Route, TokenCredential } from '../config/route.ts';
+import { CambistError } from '../errors.ts';
 import type { Cause } from '../observability/token-observer.ts';
-import type { ResourceDigest, Session } from './session.ts';
+import type { CacheOwner } from './cache.ts';
+import { keptTokenKey, type ResourceDigest, resourceDigest, type Session, subjectKey } from './session.ts';
+import type { SharedEntry } from './shared-token.ts';
 
 /** Keys that are remembered at a time. A flood of keys only makes the oldest cooldowns end early. */
 const MAX_KEYS = 10_000;
@@ -74,4 +77,51 @@ export function withAddedScopes(request: KeyedRequest, added: readonly string[])
 /** A session id comes from a header and contains no line break, so it cannot be confused with added scopes. */
 export function flightKey({ key, added }: KeyedRequest): string {
   return added.length === 0 ? key : `${key}\n${added.join(' ')}`;
+}
+
+const digests = new WeakMap<Route, ResourceDigest>();
+
+function digestOf(route: Route): ResourceDigest {
+  let digest = digests.get(route);
+  if (digest === undefined) {
+    digest = resourceDigest(route);
+    digests.set(route, digest);
+  }
+  return digest;
+}
+
+/** @returns undefined when the route sends no issued token */
+export function requestFor(route: Route, session: Session, cause?: () => Cause): KeyedRequest | undefined {
+  const { credential } = route;
+  if (!('authorizationServer' in credential)) return undefined;
+  const owner = sessionFor(credential, session, route);
+  const resource = digestOf(route);
+  return { route, credential, session: owner, resource, key: keptTokenKey(owner, resource), cause, added: [] };
+}
+
+/** The token of a request, as the second level sees it. Its keys do not contain the added scopes. */
+export function entryOf({ route, credential, session: { subject }, key, added }: KeyedRequest): SharedEntry {
+  const group = subject === undefined ? key : subjectKey(subject, digestOf(route));
+  return { route, credential, subject, key, group, added };
+}
+
+export function ownerOf({ route, session }: KeyedRequest): CacheOwner {
+  return { route: route.name, subject: session.subject?.digest };
+}
+
+/** All callers share one session when the token is for cambist itself. */
+const OWN_SESSION: Session = { subject: undefined, id: undefined };
+
+/** The session that owns the token. */
+function sessionFor(credential: TokenCredential, session: Session, route: Route): Session {
+  if (credential.kind === 'client_credentials') return OWN_SESSION;
+  if (session.subject !== undefined)
+    return hasOwnSubject(route) ? { subject: session.subject, id: undefined } : session;
+  if (credential.onMissingSubject === 'client_credentials') return OWN_SESSION;
+  throw new CambistError('ERR_SUBJECT_TOKEN_MISSING', `route "${route.name}": the request has no subject token`);
+}
+
+/** A subject token from a file is cambist's own. All sessions that callers open on it are one. */
+export function hasOwnSubject(route: Route): boolean {
+  return route.subjectToken.file !== undefined;
 }
