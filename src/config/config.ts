@@ -47,7 +47,7 @@ const limits = section(
   {
     max_in_flight: count(
       1_000_000,
-      'Most requests in flight, open streams included. At the limit, a request that still waits for its body gives way to a new one. Otherwise, further requests get 503.',
+      'Most requests in flight, open streams included. At the limit, a request whose body is incomplete gives way to a new one. Otherwise, further requests get 503.',
       {
         default: 10_000,
       },

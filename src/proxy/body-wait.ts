@@ -47,25 +47,27 @@ function incompleteBody(stallMs: number): CambistError {
   return new CambistError('ERR_REQUEST_TIMEOUT', `${message}: the caller must send it faster`);
 }
 
-/** Ends a request when its streamed body stands still. */
+/** Ends a request when its streamed body stands still. Meanwhile, it gives way to a new one at the limits. */
 export function watchUpload(request: ProxyRequest, watch: StallWatch): void {
   const { incoming, response } = request;
+  request.uploadBegun();
   watch.add({
     socket: incoming.socket,
     isPaused: () => isReadingPaused(incoming),
     isOver: () => request.isClosed || incoming.complete || response.writableEnded,
     stallMs: () => request.stallMs(),
-    onStall: () => endStalled(request),
+    onStall: () => endUpload(request, stalledUpload(request.record.route?.name, request.stallMs())),
   });
 }
 
-function endStalled(request: ProxyRequest): void {
+/** Ends a request whose body is incomplete. */
+export function endUpload(request: ProxyRequest, error: CambistError): void {
   const { incoming, response, record } = request;
   if (response.headersSent) {
     record.abortedBy = 'stall';
     response.destroy();
   } else {
-    failRequest(request, stalledUpload(record.route?.name, request.stallMs()));
+    failRequest(request, error);
   }
   request.abortUpstream?.();
   discardRest(incoming);

@@ -28,6 +28,10 @@ export interface Tracker {
   /** @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED, ERR_AUDIT_UNAVAILABLE */
   assertCapacity(maxInFlight: number): void;
   waitForBody<T>(request: ProxyRequest, reading: Promise<T>): Promise<T>;
+  /** Requests whose body streams to the upstream. */
+  readonly uploads: Set<ProxyRequest>;
+  /** Ends the oldest of them, where a limit is reached. @param share of the upstream whose limit that is */
+  displaceUpload(share: UpstreamShare): boolean;
   /** Counts an open stream. @returns a function to call when the stream ends */
   streamOpened(route: Route): () => void;
   ended(request: ProxyRequest): void;
@@ -80,7 +84,8 @@ export class ProxyRequest {
   #isOver = false;
   #relay: ResponseRelay | undefined;
   #closeListeners: (() => void)[] | undefined;
-  #share: UpstreamShare | undefined;
+  /** Undefined once the request gave its place to another. */
+  share: UpstreamShare | undefined;
 
   constructor(tracker: Tracker, incoming: IncomingMessage, response: ServerResponse, url: string) {
     const { activeConfig, clock, tracing } = tracker.options;
@@ -137,8 +142,20 @@ export class ProxyRequest {
   }
 
   #join(upstream: string, from: string): void {
-    this.#share = this.#tracker.shares.join(upstream);
-    assertShare(this.#share, this.active.config.limits, from);
+    const { limits } = this.active.config;
+    this.share = this.#tracker.shares.join(upstream);
+    if (this.share.inFlight > limits.maxInFlightPerUpstream) this.#tracker.displaceUpload(this.share);
+    assertShare(this.share, limits, from);
+  }
+
+  leaveShare(): void {
+    if (this.share !== undefined) this.share.inFlight -= 1;
+    this.share = undefined;
+  }
+
+  /** The body streams to the upstream. The request gives way to a new one at the limits until its body is complete. */
+  uploadBegun(): void {
+    this.#tracker.uploads.add(this);
   }
 
   /**
@@ -153,7 +170,7 @@ export class ProxyRequest {
   bodyTaken(body: RequestBody): void {
     this.record.body = body;
     const { route } = this.record;
-    if (this.#share === undefined && route !== undefined) this.#join(route.upstream.origin, `route "${route.name}"`);
+    if (this.share === undefined && route !== undefined) this.#join(route.upstream.origin, `route "${route.name}"`);
   }
 
   /** @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID where its token was revoked meanwhile */
@@ -232,7 +249,7 @@ export class ProxyRequest {
     this.record.abortedBy ??= this.#whoAborted();
     this.abortUpstream?.();
     reportEnd(this.record, this.#tracker.options);
-    if (this.#share !== undefined) this.#share.inFlight -= 1;
+    this.leaveShare();
     for (const listener of this.#closeListeners ?? []) listener();
     this.#tracker.ended(this);
   }

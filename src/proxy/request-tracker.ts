@@ -2,12 +2,12 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { setAwaitingBody } from '../listeners/idle-connection.ts';
-import { BodyWait } from './body-wait.ts';
+import { BodyWait, endUpload } from './body-wait.ts';
 import { createPipelining, type Pipelining } from './pipelining.ts';
 import { ProxyRequest, type Tracker, type TrackerOptions } from './proxy-request.ts';
 import type { StallWatch } from './stall-watch.ts';
 import { Tunnels } from './tunnels.ts';
-import { UpstreamShares } from './upstream-share.ts';
+import { type UpstreamShare, UpstreamShares } from './upstream-share.ts';
 
 export interface RequestTrackerOptions extends TrackerOptions {
   readonly watch: StallWatch;
@@ -30,6 +30,8 @@ export class RequestTracker implements Tracker {
   isClosing = false;
   /** The oldest first. */
   readonly #waiting = new Set<BodyWait>();
+  /** Requests whose body streams to the upstream. The oldest first. */
+  readonly uploads = new Set<ProxyRequest>();
   /** Requests that gave their place to another, and have not ended yet. */
   readonly #displaced = new Set<ProxyRequest>();
   #onDrained: (() => void) | undefined;
@@ -78,13 +80,25 @@ export class RequestTracker implements Tracker {
   /** Callers that send incomplete requests must not keep others out. */
   #displace(): boolean {
     const [oldest] = this.#waiting;
-    if (oldest === undefined) return false;
+    if (oldest === undefined) return this.displaceUpload();
     this.#stopWaiting(oldest);
     this.#displaced.add(oldest.request);
-    const message =
-      'limits.max_in_flight is reached, and a new request took the place of this one, which was incomplete';
-    oldest.refuse(new CambistError('ERR_OVERLOADED', `${message}: raise the limit, or run more proxies`));
+    oldest.refuse(incomplete('limits.max_in_flight'));
     return true;
+  }
+
+  /** @param share of one upstream. By default, an upload to any gives way. */
+  displaceUpload(share?: UpstreamShare): boolean {
+    for (const upload of this.uploads) {
+      if (share !== undefined && upload.share !== share) continue;
+      this.uploads.delete(upload);
+      if (upload.incoming.complete || upload.response.headersSent) continue;
+      this.#displaced.add(upload);
+      upload.leaveShare();
+      endUpload(upload, incomplete(`limits.max_in_flight${share === undefined ? '' : '_per_upstream'}`));
+      return true;
+    }
+    return false;
   }
 
   /** Counts an open stream. @returns a function to call when the stream ends */
@@ -101,7 +115,10 @@ export class RequestTracker implements Tracker {
   /** @param request undefined for a tunnel of another listener */
   ended(request?: ProxyRequest): void {
     this.inFlight -= 1;
-    if (request !== undefined) this.#displaced.delete(request);
+    if (request !== undefined) {
+      this.#displaced.delete(request);
+      this.uploads.delete(request);
+    }
     if (this.inFlight === 0) this.#onDrained?.();
     if (this.isDraining) this.closeIdle?.();
   }
@@ -117,4 +134,10 @@ export class RequestTracker implements Tracker {
     });
     return this.#drained;
   }
+}
+
+/** @param limit that is reached */
+function incomplete(limit: string): CambistError {
+  const message = `${limit} is reached, and a new request took the place of this one, which was incomplete`;
+  return new CambistError('ERR_OVERLOADED', `${message}: raise the limit, or run more proxies`);
 }

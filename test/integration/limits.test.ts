@@ -183,6 +183,26 @@ for (const [missing, [path, headers]] of Object.entries(INCOMPLETE)) {
   });
 }
 
+for (const limits of [{ max_in_flight: 3, max_in_flight_per_upstream: 3 }, { max_in_flight_per_upstream: 3 }]) {
+  test(`uploads that stop give way to others at ${JSON.stringify(limits)}`, async (t) => {
+    const { app, hang } = await startBackends(t, limits);
+    const inFlight = async () => sumSamples(await app.metrics(), 'cambist_requests_in_flight');
+    const uploads = [];
+    for (const part of ['content-length: 10000000\r\n\r\nx', 'transfer-encoding: chunked\r\n\r\n4\r\nx', '\r\n']) {
+      const upload = await connectRaw(app.url);
+      uploads.push(upload);
+      upload.send(`POST /hung HTTP/1.1\r\nhost: 127.0.0.1\r\n${part}`);
+      await eventually('the upload is in flight', async () => (await inFlight()) === uploads.length);
+    }
+    await hang('/hung', 2);
+    for (const { closed } of uploads.slice(0, 2)) {
+      assert.match(await soon('the refusal', closed()), /^HTTP\/1\.1 503 [\s\S]*ERR_OVERLOADED/);
+    }
+    assertProblem(await call(`${app.url}/hung`), 'ERR_OVERLOADED');
+    assert.equal(uploads[2]?.received(), '');
+  });
+}
+
 test('incomplete requests of callers to open paths give way as well', async (t) => {
   const { url } = await startInboundGateway(t, {
     agent: echo,
