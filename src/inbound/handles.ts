@@ -47,6 +47,8 @@ export interface Handles {
   readonly size: number;
   /** Changes the bound. The most recently used handles stay. */
   resize(maxEntries: number): void;
+  /** Removes the handle of a token that is no longer valid, even that of a request in flight. */
+  drop(subject: Subject): void;
   /** Removes the handles of revoked tokens, even those of requests in flight. */
   removeRevoked(isRevoked: (subject: Subject) => boolean): void;
   /** Removes all handles. */
@@ -140,6 +142,10 @@ export function createHandles(
     onRemoved(reason);
   }
 
+  function removeRevoked(isRevoked: (subject: Subject) => boolean): void {
+    for (const entry of [...byText.values()]) if (isRevoked(entry.subject)) remove(entry, 'revoked');
+  }
+
   function use(entry: Entry): void {
     byText.delete(entry.text);
     byText.set(entry.text, entry);
@@ -190,9 +196,11 @@ export function createHandles(
       order = undefined;
       while (byText.size > max && evictFor(undefined));
     },
-    removeRevoked(isRevoked) {
-      for (const entry of [...byText.values()]) if (isRevoked(entry.subject)) remove(entry, 'revoked');
+    drop({ digest }) {
+      // Most tokens that are refused never had a handle.
+      if (byToken.has(digest)) removeRevoked((subject) => subject.digest === digest);
     },
+    removeRevoked,
     clear() {
       byText.clear();
       byToken.clear();

@@ -18,6 +18,7 @@ export interface VerifyCallerOptions {
   /** Returns `inbound.verify` of the active config. */
   readonly rules: () => SubjectVerification;
   readonly revocations?: Revocations | undefined;
+  readonly handles: Pick<Handles, 'drop'>;
 }
 
 /**
@@ -26,7 +27,7 @@ export interface VerifyCallerOptions {
  */
 export function verifyCaller(
   { request, path }: Routed,
-  { reader, verifier, clock, rules, revocations }: VerifyCallerOptions,
+  { reader, verifier, clock, rules, revocations, handles }: VerifyCallerOptions,
 ): Subject | Promise<Subject> {
   const { socket, rawHeaders } = request.incoming;
   const subject = reader(socket, 'authorization', headerValues(rawHeaders, 'authorization'));
@@ -39,12 +40,22 @@ export function verifyCaller(
   if (handlesIn(path).length > 0) {
     throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', 'inbound: the URL has a handle: remove it');
   }
-  const verifying = verifyInForce(verifier, subject, rules, () => socket.remoteAddress);
+  // An introspection may refuse a token that it accepted before.
+  const refused = (error: unknown): never => {
+    if (error instanceof CambistError && error.code === 'ERR_SUBJECT_TOKEN_INVALID') handles.drop(subject);
+    throw error;
+  };
   const inForce = (): Subject => {
     request.record.callerRead(subject);
     revocations?.check(subject);
     return notExpired(subject, clock);
   };
+  let verifying: undefined | Promise<void>;
+  try {
+    verifying = verifyInForce(verifier, subject, rules, () => socket.remoteAddress)?.catch(refused);
+  } catch (error) {
+    return refused(error);
+  }
   return verifying === undefined ? inForce() : verifying.then(inForce);
 }
 

@@ -20,7 +20,7 @@ export interface InboundGateway {
 }
 
 export interface InboundGatewayOptions {
-  /** Behaviour of the agent. By default, it echoes, and leaves requests of `openHandle` open. */
+  /** Behaviour of the agent. By default `echoOrStayOpen`. */
   readonly agent?: UpstreamHandler;
   readonly backend?: UpstreamHandler;
   /** Overrides keys of `inbound`. */
@@ -79,7 +79,8 @@ export async function startInboundGateway(
 
 const HELD = '/held';
 
-const echoOrStayOpen: UpstreamHandler = (request, response) => {
+/** Echoes, and leaves requests of `openHandle` open. */
+export const echoOrStayOpen: UpstreamHandler = (request, response) => {
   if (request.url !== HELD) return echo(request, response);
   response.writeHead(200).flushHeaders();
 };
@@ -103,7 +104,11 @@ export async function openHandle(
 }
 
 /** The same for a token. */
-export async function openHandleOf(t: TestContext, gateway: InboundGateway, token: string): Promise<OpenHandle> {
+export async function openHandleOf(
+  t: TestContext,
+  gateway: Pick<InboundGateway, 'url' | 'agent'>,
+  token: string,
+): Promise<OpenHandle> {
   const response = await open(`${gateway.url}${HELD}`, { headers: { authorization: `Bearer ${token}` } });
   const close = () => void response.destroy();
   t.after(close);

@@ -8,6 +8,7 @@ import { startFakeAuthorizationServer } from '../harness/fake-authorization-serv
 import { startFakeUpstream } from '../harness/fake-upstream.ts';
 import { sendResponse } from '../harness/faults.ts';
 import { call } from '../harness/http-call.ts';
+import { echoOrStayOpen, lastHandle, openHandleOf } from '../harness/inbound.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { echo } from '../harness/upstream-handlers.ts';
 
@@ -34,7 +35,7 @@ async function start(t: TestContext) {
   const exp = Math.floor(Date.now() / 1000) + 300;
   state.response = { active: true, iss: issuer, sub: 'alice', aud: ['cambist', 'agent'], exp };
   authorizationServer.behaviour = { kind: 'issue', subject: 'alice' };
-  const agent = await startFakeUpstream(echo);
+  const agent = await startFakeUpstream(echoOrStayOpen);
   t.after(agent.close);
   const backend = await startFakeUpstream(echo);
   t.after(backend.close);
@@ -62,6 +63,7 @@ async function start(t: TestContext) {
         upstream: `${backend.url}/mcp`,
         subject_token: { verify: { issuer, audience: 'cambist', introspection } },
       },
+      { name: 'plain', match: { path: '/plain' }, upstream: `${backend.url}/mcp` },
     ],
   });
   return { app, state, authorizationServer, agent, backend };
@@ -99,6 +101,23 @@ test('gives the agent a handle and the claims of an opaque caller', async (t) =>
   await eventually('the new claims', async () => (await userId()) === 'alice-renamed', 30_000);
   const given = new Set(agent.requests.map(({ authorization: [value = ''] }) => value));
   assert.match([...given].join(), /^Bearer cbh_[\w-]{43}$/);
+});
+
+test('removes the handle of a caller whose token is no longer active, also while its request is in flight', async (t) => {
+  const { app, agent, backend, state } = await start(t);
+  const url = app.inbound ?? '';
+  const { handle } = await openHandleOf(t, { url, agent }, OPAQUE);
+  const use = async () => (await call(`${app.url}/plain`, { headers: { authorization: `Bearer ${handle}` } })).status;
+  assert.equal(await use(), 200);
+  const { response } = state;
+  state.response = { active: false };
+  await eventually('the refusal', async () => (await call(url, { headers })).status === 401, 30_000);
+  assert.equal(await use(), 401);
+  assert.equal(backend.requests.length, 1);
+  assert.equal(sumSamples(await app.metrics(), 'cambist_inbound_handle_removals_total', { reason: 'revoked' }), 1);
+  state.response = response;
+  await eventually('the handle', async () => (await call(url, { headers })).status === 200, 30_000);
+  assert.equal(lastHandle({ agent }), handle);
 });
 
 test('refuses an opaque caller of the agent without a stated expiry', async (t) => {

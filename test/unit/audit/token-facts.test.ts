@@ -55,6 +55,17 @@ test('decodes each token once, until it is told to forget', () => {
   assert.equal(calls, 2 * decoded);
 });
 
+test('names a caller by the last introspection of its token', () => {
+  const facts = factsWith();
+  const subject = subjectOf('opaque');
+  const [first, second] = [{ sub: 'alice' }, { sub: 'alice-renamed' }];
+  for (const introspected of [first, second, first]) {
+    assert.deepEqual(facts.subject({ ...subject, introspected }).claims, introspected);
+  }
+  assert.equal(facts.subject(subject).claims, undefined);
+  assert.equal(facts.subject({ ...subject, introspected: first }), facts.subject({ ...subject, introspected: first }));
+});
+
 test('tells callers apart by their digests, not by their claims', () => {
   const facts = factsWith();
   facts.subject(subjectOf(jwt({ sub: 'alice' }), 'digest-1'));

@@ -25,7 +25,14 @@ function start(verifying?: Promise<void>) {
       return verifying;
     },
   };
-  const options = { reader: createSubjectReader(), clock, rules: () => setup.rules, verifier: verifier as never };
+  const handles = { drop() {} };
+  const options = {
+    handles,
+    reader: createSubjectReader(),
+    clock,
+    rules: () => setup.rules,
+    verifier: verifier as never,
+  };
   const verify = (headers: string[], path = '/') =>
     verifyCaller(
       {

@@ -8,12 +8,13 @@ export function read(
     status = 200,
     credentialOwner = 'caller',
     requested,
-  }: { status?: number; credentialOwner?: ExpectedResponse['credentialOwner']; requested?: string } = {},
+    ...more
+  }: { status?: number; requested?: string } & Partial<Pick<ExpectedResponse, 'credentialOwner' | 'sent'>> = {},
 ) {
   const text = typeof body === 'string' ? body : JSON.stringify(body);
   return processTokenResponse(
     { status, retryAfter: undefined, text },
-    expectedResponse({ credentialOwner, requestedTokenType: requested }),
+    expectedResponse({ credentialOwner, requestedTokenType: requested, ...more }),
     0,
   );
 }

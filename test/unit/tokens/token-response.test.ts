@@ -93,6 +93,24 @@ test('refuses a token that is longer than 32 KiB', () => {
   );
 });
 
+test('compares no token that is longer than 32 KiB with the values of its request', () => {
+  let compared = 0;
+  const secret = {
+    name: 'subject_token',
+    isCredential: true,
+    get value() {
+      compared += 1;
+      return 'the-token-of-the-caller';
+    },
+  };
+  read(GOOD, { sent: [secret] });
+  assert.ok(compared > 0);
+  compared = 0;
+  const access_token = 'x+/'.repeat(256 * 1024);
+  assert.throws(() => read({ ...GOOD, access_token }, { sent: [secret] }), failsWith('ERR_STS_RESPONSE_INVALID'));
+  assert.equal(compared, 0);
+});
+
 for (const status of [201, 204, 301, 302, 307, 304]) {
   test(`refuses a response with status ${status}`, () => {
     assert.throws(() => read(GOOD, { status }), failsWith('ERR_STS_RESPONSE_INVALID', new RegExp(`${status}`)));
