@@ -183,3 +183,11 @@ test('logs every successful request at debug, whatever log.sample is', async (t)
   await call(`${app.url}/github`, { headers: { authorization }, body: '{}' });
   await eventually('the line is written', () => requests() === 1);
 });
+
+test('serves no route on the admin listener, and no admin page on the proxy listener', async (t) => {
+  const { app, authorization } = await startGateway(t);
+  assert.equal((await call(`${app.admin}/github`, { headers: { authorization } })).status, 404);
+  for (const path of ['/metrics', '/livez', '/readyz', '/cache']) {
+    assert.equal((await call(`${app.url}${path}`)).status, 403, path);
+  }
+});

@@ -1,8 +1,14 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import { eventually } from '../harness/eventually.ts';
-import { startGateway, startPlainGateway } from '../harness/gateway.ts';
-import { open } from '../harness/http-call.ts';
+import { type TestContext, test } from 'node:test';
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js';
+import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
+import { SSEServerTransport } from '@modelcontextprotocol/sdk/server/sse.js';
+import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
+import { eventually, soon } from '../harness/eventually.ts';
+import { sendResponse } from '../harness/faults.ts';
+import { type GatewayOptions, startGateway, startPlainGateway } from '../harness/gateway.ts';
+import { call, connectRaw, open } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { eventStream } from '../harness/upstream-handlers.ts';
 
@@ -70,4 +76,118 @@ test('counts open streams, and no closed ones', async (t) => {
   stream.end();
   await eventually('no stream is left', async () => (await gauge('cambist_open_streams')) === 0);
   assert.equal(await gauge('cambist_requests_in_flight'), 0);
+});
+
+/** A server of the official SDK with the HTTP+SSE transport, which preceded Streamable HTTP, below a path. */
+function sseServer(below: string): NonNullable<GatewayOptions['handler']> {
+  const sessions = new Map<string, SSEServerTransport>();
+  return async ({ message, url }, response) => {
+    const { pathname, searchParams } = new URL(url, 'http://h');
+    if (pathname === `${below}/sse`) {
+      const transport = new SSEServerTransport(`${below}/messages`, response);
+      sessions.set(transport.sessionId, transport);
+      const server = new McpServer({ name: 'old', version: '1' });
+      server.registerTool('greet', {}, () => ({ content: [{ type: 'text', text: 'hello' }] }));
+      await server.connect(transport as Transport);
+    } else if (pathname === `${below}/messages`) {
+      await sessions.get(searchParams.get('sessionId') ?? '')?.handlePostMessage(message, response);
+    } else sendResponse(response, 404, 'not here');
+  };
+}
+
+async function callTool(t: TestContext, url: string, authorization: string): Promise<unknown> {
+  const client = new Client({ name: 'test', version: '1' });
+  const headers = { authorization };
+  const transport = new SSEClientTransport(new URL(url), { requestInit: { headers } });
+  await client.connect(transport as Transport);
+  t.after(() => client.close());
+  return (await client.callTool({ name: 'greet', arguments: {} })).content;
+}
+
+for (const [place, below, route] of [
+  ['below the path of the upstream', '/mcp', {}],
+  ['at the root of the upstream', '', { root: true }],
+] as const) {
+  test(`connects the official client to an HTTP+SSE server ${place} through a route with a prefix`, async (t) => {
+    const gateway = await startGateway(t, { handler: sseServer(below) });
+    const { app, upstream, authorization, authorizationServer, config } = gateway;
+    if ('root' in route)
+      app.reloadTo({ ...config, routes: config.routes.map((one) => ({ ...one, upstream: upstream.url })) });
+    const content = await soon('the tool', callTool(t, `${app.url}/github/sse`, authorization));
+    assert.deepEqual(content, [{ type: 'text', text: 'hello' }]);
+    const posts = upstream.requests.filter(({ method }) => method === 'POST');
+    assert.ok(posts.length >= 3);
+    for (const { url, authorization: bearers } of posts) {
+      assert.match(url, new RegExp(`^${below}/messages\\?sessionId=`));
+      assert.deepEqual(bearers, [`Bearer ${authorizationServer.requests[0]?.issued}`]);
+    }
+  });
+}
+
+test('relays a stream event by event, and changes only its first event', async (t) => {
+  const stream = eventStream();
+  const { app } = await startPlainGateway(t, { handler: stream.handler });
+  const response = await open(`${app.url}/plain/sse`);
+  const chunks: string[] = [];
+  response.setEncoding('latin1');
+  response.on('data', (chunk: string) => chunks.push(chunk));
+  const received = async (data: string): Promise<void> => {
+    const before = chunks.join('').length;
+    stream.emit(data);
+    const wanted = `data: ${data}\n\n`;
+    while (chunks.join('').length < before + wanted.length)
+      await new Promise((resolve) => response.once('data', resolve));
+    assert.ok(chunks.join('').endsWith(wanted));
+  };
+  for (const data of ['/mcp/first', '/mcp/messages', '{"url":"/mcp/messages"}']) await soon(data, received(data));
+  stream.end();
+});
+
+/** The response to a request whose upstream sends this body. */
+async function bodyOf(t: TestContext, body: string, headers: Record<string, string>, method = 'GET') {
+  const { app } = await startPlainGateway(t, {
+    handler: async (request, response) => {
+      await request.body();
+      response.writeHead(200, headers);
+      response.end(body);
+    },
+  });
+  return call(`${app.url}/plain/sse`, { method });
+}
+
+const ENDPOINT = 'event: endpoint\ndata: /mcp/messages\n\n';
+const SSE = { 'content-type': 'text/event-stream; charset=utf-8' };
+
+test('rewrites the endpoint event only in an event stream in response to a GET', async (t) => {
+  const rewritten = 'event: endpoint\ndata: /plain/messages\n\n';
+  assert.equal((await bodyOf(t, ENDPOINT, SSE)).text, rewritten);
+  assert.equal((await bodyOf(t, ENDPOINT, { 'content-type': 'text/plain' })).text, ENDPOINT);
+  assert.equal((await bodyOf(t, ENDPOINT, {})).text, ENDPOINT);
+  assert.equal((await bodyOf(t, ENDPOINT, SSE, 'POST')).text, ENDPOINT);
+  assert.equal((await bodyOf(t, ENDPOINT, { ...SSE, 'content-encoding': 'x-own' })).text, ENDPOINT);
+  const sized = await bodyOf(t, ENDPOINT, { ...SSE, 'content-length': String(ENDPOINT.length) });
+  assert.deepEqual([sized.text, sized.headers['content-length']], [rewritten, undefined]);
+});
+
+test('sends a client back through the route when the upstream redirects to the same path with a slash', async (t) => {
+  const { app, upstream, authorization } = await startGateway(t, {
+    handler: ({ url }, response) => {
+      if (url === '/mcp') sendResponse(response, 307, '', { location: `${upstream.url}/mcp/` });
+      else sendResponse(response, 200, 'here');
+    },
+  });
+  const response = await fetch(`${app.url}/github`, { headers: { authorization } });
+  assert.deepEqual([response.status, await response.text(), response.url], [200, 'here', `${app.url}/github/`]);
+});
+
+test('never completes an event that breaks off with its stream', async (t) => {
+  const { app } = await startPlainGateway(t, {
+    handler: (_request, response) => {
+      response.writeHead(200, SSE);
+      response.write('event: endpoint\ndata: /mcp/mess', () => response.destroy());
+    },
+  });
+  const connection = await connectRaw(app.url);
+  connection.send('GET /plain/sse HTTP/1.1\r\nHost: localhost\r\n\r\n');
+  assert.doesNotMatch(await connection.closed(), /0\r\n\r\n$/);
 });

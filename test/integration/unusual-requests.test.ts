@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
 import { METHODS } from 'node:http';
+import { connect } from 'node:net';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { soon } from '../harness/eventually.ts';
+import { startRawUpstream } from '../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import { assertProblem } from '../harness/problem.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 const FORWARDED = METHODS.filter((method) => method !== 'CONNECT' && method !== 'TRACE');
 
@@ -183,4 +187,28 @@ test('forwards a request with an unknown expectation, without the expectation', 
   const unrouted = await connectRaw(app.url);
   unrouted.send('GET /nowhere HTTP/1.1\r\nHost: localhost\r\nExpect: foo\r\nConnection: close\r\n\r\n');
   assert.match(await soon('the refusal', unrouted.closed()), /^HTTP\/1\.1 403 [\s\S]*ERR_ROUTE_NOT_FOUND/);
+});
+
+test('serves requests on a unix socket', async (t) => {
+  const path = join(temporaryFolder(t), 'proxy.sock');
+  const { app, authorization } = await startGateway(t, { top: { listen: `unix:${path}` } });
+  assert.equal(app.listen, `unix:${path}`);
+  const headers = { host: 'h', authorization };
+  const response = await call('http://h/', { socketPath: path, path: '/github/x', headers, body: 'hello' });
+  assert.equal(response.status, 200);
+  assert.equal(JSON.parse(response.text).url, '/mcp/x');
+});
+
+test('closes the connection after a broken response to HTTP/1.0, and keeps running', async (t) => {
+  const path = join(temporaryFolder(t), 'proxy.sock');
+  const upstream = await startRawUpstream('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n', 'end');
+  t.after(upstream.close);
+  await startPlainGateway(t, { top: { listen: `unix:${path}` }, route: { upstream: upstream.url } });
+  const socket = connect(path);
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  socket.on('error', () => {}).resume();
+  socket.write('GET /plain HTTP/1.0\r\n\r\n');
+  await closed;
+  const unrouted = await call('http://h/', { socketPath: path, path: '/other', headers: { host: 'h' } });
+  assert.equal(unrouted.status, 403);
 });
