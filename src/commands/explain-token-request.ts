@@ -4,7 +4,7 @@ import type { ExpectedAudience } from '../config/expect-audience.ts';
 import type { Route, TokenTarget } from '../config/route.ts';
 import { assertionFrom } from '../config/used-servers.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
-import { lastingCredential } from '../shared-cache/sealing-secret.ts';
+import { lastingCredential } from '../shared-cache/places.ts';
 import { firstLegTarget } from '../tokens/chain.ts';
 import type { FormField } from '../tokens/form-encoding.ts';
 import { buildTokenRequest, type Grant, ownTarget } from '../tokens/token-request.ts';

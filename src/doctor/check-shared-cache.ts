@@ -1,6 +1,6 @@
 import { withBrackets } from '../config/brackets.ts';
 import type { SharedCache, StoreNode } from '../config/shared-cache.ts';
-import type { RecordSummary } from '../shared-cache/records.ts';
+import type { RecordSummary } from '../shared-cache/shared-records.ts';
 import { credentialFinding, failureOf } from './check-server.ts';
 import { type Finding, type Found, fine, problem, warning } from './finding.ts';
 
@@ -13,7 +13,7 @@ export async function checkSharedCache(shared: SharedCache, withSignals: boolean
   const { createStoreKeys } = await import('../shared-cache/keys.ts');
   const failure = await failureOf(createStoreKeys(shared.keys).read);
   if (failure !== undefined) found(credentialFinding(failure));
-  const { probeStore } = await import('../shared-cache/probe.ts');
+  const { probeStore } = await import('../shared-cache/probe-store.ts');
   const result = await probeStore(shared, withSignals);
   if ('problem' in result) {
     const { cause, fix } = result;

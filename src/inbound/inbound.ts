@@ -19,7 +19,7 @@ import type { RecentDecisions } from '../proxy/recent-decisions.ts';
 import type { RequestAudit } from '../proxy/request-report.ts';
 import { RequestTracker } from '../proxy/request-tracker.ts';
 import type { StallWatch } from '../proxy/stall-watch.ts';
-import type { SharedHandles } from '../shared-cache/handles.ts';
+import type { SharedHandles } from '../shared-cache/shared-handles.ts';
 import type { Revocations } from '../tokens/revocations.ts';
 import { createSubjectReader } from '../tokens/subject.ts';
 import type { TokenService } from '../tokens/token-service.ts';

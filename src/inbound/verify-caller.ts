@@ -4,7 +4,7 @@ import { CambistError } from '../errors.ts';
 import { containsToken } from '../proxy/caller-tokens.ts';
 import { headerValues } from '../proxy/headers.ts';
 import type { Routed } from '../proxy/steps.ts';
-import type { SharedHandles } from '../shared-cache/handles.ts';
+import type { SharedHandles } from '../shared-cache/shared-handles.ts';
 import type { Revocations } from '../tokens/revocations.ts';
 import { type Subject, type SubjectReader, toSubject } from '../tokens/subject.ts';
 import type { SubjectVerifier } from '../tokens/subject-verifier.ts';

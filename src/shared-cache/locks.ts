@@ -9,7 +9,7 @@ export interface LockValue {
 
 /** A lock lives this long after its last renewal. The replicas that wait for a replica that died go on after it. */
 export const LOCK_MS = 800;
-/** How often its holder renews a lock. */
+/** Interval at which its holder renews a lock. */
 export const RENEW_MS = 250;
 
 const LOCK = /^([\w-]{22})\.(\d{1,9})\.([\w-]{43})$/;
@@ -24,7 +24,7 @@ export function writeLock({ holder, renewals }: LockValue, name: string, key: St
   return `${holder}.${renewals}.${macOf(holder, String(renewals), name, key).toString('base64url')}`;
 }
 
-/** Undefined for a value that no replica wrote. */
+/** Reads the value of a lock, if a replica wrote it. */
 export function readLock(text: unknown, name: string, key: StoreKey): LockValue | undefined {
   const [, holder, renewals, mac] = typeof text === 'string' ? (LOCK.exec(text) ?? []) : [];
   if (holder === undefined || renewals === undefined || mac === undefined) return undefined;

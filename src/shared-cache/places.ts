@@ -1,3 +1,5 @@
+import type { AuthorizationServer } from '../config/authorization-server.ts';
+import { type CredentialSource, readCredential } from '../secrets/credential.ts';
 import type { Secret } from '../secrets/secret.ts';
 import type { SharedEntry } from '../tokens/shared-token.ts';
 import { nameOf, type StoreKey, type StoreKeyList } from './keys.ts';
@@ -48,7 +50,7 @@ export function sealToken(text: string, tag: string, place: Place, { secret, ent
   return tag + seal(text, secret, place.key, tokenContext(tag, place, entry));
 }
 
-/** Undefined for a value that was altered, or that belongs to another place, caller or route. */
+/** Opens a value, unless it was altered or belongs to another place, caller or route. */
 export function openToken(value: string, place: Place, { secret, entry }: Places): string | undefined {
   const tag = value.slice(0, TAG_LENGTH);
   return open(value.slice(TAG_LENGTH), secret, place.key, tokenContext(tag, place, entry));
@@ -65,4 +67,34 @@ export function openRefusal(value: string, place: Place, { secret, entry }: Plac
 /** `entry.key` contains the digests of the caller's token and of everything that shapes the issued token. */
 function tokenContext(tag: string, place: Place, entry: SharedEntry): Context {
   return ['token', place.token, entry.key, tag];
+}
+
+/**
+ * The secret that a token is sealed under, beside the shared key: the caller's token, or the credential that the token was
+ * requested with.
+ * @returns undefined where the client has no lasting credential. Such tokens are not shared
+ * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE
+ */
+export async function sealingSecret({ subject, credential }: SharedEntry): Promise<Secret | undefined> {
+  if (subject !== undefined) return subject.token;
+  const server = credential.authorizationServer;
+  const source = lastingCredential(server);
+  return source && readCredential(source, `client credential of authorization server "${server.name}"`);
+}
+
+/** Assertions from files and from other servers are replaced within minutes or hours, and differ between replicas. */
+export function lastingCredential({ clientAuth, tls }: AuthorizationServer): CredentialSource | undefined {
+  switch (clientAuth.method) {
+    case 'client_secret_basic':
+    case 'client_secret_post':
+    case 'client_secret_jwt':
+      return clientAuth.clientSecret;
+    case 'private_key_jwt':
+      return clientAuth.privateKey;
+    case 'tls_client_auth':
+      return tls?.privateKey === undefined ? undefined : { file: tls.privateKey };
+    case 'client_assertion':
+    case 'none':
+      return undefined;
+  }
 }

@@ -3,13 +3,13 @@ import type { CambistError } from '../errors.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { SharedToken } from '../tokens/shared-token.ts';
 import { bareToken } from '../tokens/token-text.ts';
-import type { Operation, StoreCounts } from './counts.ts';
 import { LOCK_MS, type LockValue, readLock, writeLock } from './locks.ts';
 import { type Place, type Places, tagOf } from './places.ts';
 import { type UsableRules, usableRefusal, usableToken } from './results.ts';
 import { ACQUIRE } from './scripts.ts';
 import { MAX_SEALED_LENGTH } from './seal.ts';
 import type { Store } from './store.ts';
+import type { Operation, StoreCounts } from './store-counts.ts';
 
 /** The content of the store for an entry. `ours`: nothing, and this replica holds the lock. */
 export type Found =
@@ -35,7 +35,7 @@ export interface Searcher {
    * @returns undefined where this replica exchanges for itself
    */
   search(places: Places, lock: LockValue, replaced: IssuedToken | undefined): Promise<Found | undefined>;
-  /** Is it from the store? */
+  /** Tells whether a result is from the store. */
   isShared(result: IssuedToken | CambistError): boolean;
 }
 
@@ -52,7 +52,6 @@ const MAX_USELESS = 2;
 /** An unusable value is recognized by its beginning. */
 const UNWANTED_LENGTH = 64;
 
-/** One search. */
 interface Search {
   readonly places: Places;
   readonly lock: LockValue;

@@ -4,15 +4,14 @@ import type { LifetimeSettings } from '../tokens/accept-token.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { SecondLevel, SharedEntry, SharedToken } from '../tokens/shared-token.ts';
 import { bareToken } from '../tokens/token-text.ts';
-import type { Operation } from './counts.ts';
 import { LOCK_MS, type LockValue, newLock, RENEW_MS, writeLock } from './locks.ts';
 import type { SharedMessages } from './messages.ts';
-import { type Place, type Places, placesOf, tagOf } from './places.ts';
+import { type Place, type Places, placesOf, sealingSecret, tagOf } from './places.ts';
 import { type SealedResult, sealedRefusal, sealedToken } from './results.ts';
 import { FINISH, FORGET, RENEW } from './scripts.ts';
-import { sealingSecret } from './sealing-secret.ts';
 import { createSearcher } from './search.ts';
 import type { Store, StoreParts } from './store.ts';
+import type { Operation } from './store-counts.ts';
 
 interface SecondLevelOptions extends StoreParts, LifetimeSettings {
   readonly messages: SharedMessages;
@@ -34,7 +33,7 @@ export function createSecondLevel(options: SecondLevelOptions): SecondLevel {
   const isRefused = (token: string): boolean => refused.has(digestOf(token));
   const { search, isShared } = createSearcher({ ...options, isRefused });
 
-  /** Undefined where the store is down, or the token is not to be shared. */
+  /** Finds the places of an entry, unless the store is down or the token must not be shared. */
   async function find(entry: SharedEntry, operation: Operation): Promise<Places | undefined> {
     if (!store.state.isAvailable) {
       counts.operation(operation, 'skipped');
@@ -90,7 +89,7 @@ export function createSecondLevel(options: SecondLevelOptions): SecondLevel {
     inBackground('keep', (server) => server.run(FINISH, [result?.name ?? first.token, first.lock], args));
   }
 
-  /** No request waits for it. */
+  /** Runs work that no request waits for. */
   function inBackground(operation: Operation, work: Parameters<Store['use']>[1]): void {
     void store.use(operation, work, BACKGROUND_MS).then((reply) => reply && counts.operation(operation, 'ok'));
   }

@@ -4,15 +4,15 @@ import type { SharedCache } from '../config/shared-cache.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { MetricFamily } from '../observability/metric-families.ts';
 import type { SecondLevel } from '../tokens/shared-token.ts';
-import { type ConnectStore, connectStore } from './connection.ts';
-import { createStoreCounts } from './counts.ts';
-import { createSharedHandles, type SharedHandles } from './handles.ts';
 import { createStoreKeys } from './keys.ts';
 import { createMessages, type SharedMessages } from './messages.ts';
-import { FIXES, labelOf, type StoreProblem } from './problems.ts';
-import { createRecords, type SharedRecords } from './records.ts';
 import { createSecondLevel } from './second-level.ts';
+import { createSharedHandles, type SharedHandles } from './shared-handles.ts';
+import { createRecords, type SharedRecords } from './shared-records.ts';
 import { createStore, type StoreState } from './store.ts';
+import { type ConnectStore, connectStore } from './store-connection.ts';
+import { createStoreCounts } from './store-counts.ts';
+import { FIXES, labelOf, type StoreProblem } from './store-problems.ts';
 
 /** The shared cache in `/status.json`. */
 export interface SharedCacheStatus {
@@ -44,7 +44,7 @@ export interface SharedCacheOptions {
   readonly connect?: ConnectStore;
 }
 
-/** Connects to the shared cache. A server that is down delays the start by a second at most, and is tried again and again. */
+/** Connects to the shared cache. A server that is down delays the start by a second at most. Connecting is retried until it succeeds. */
 export async function openSharedCache(shared: SharedCache, options: SharedCacheOptions): Promise<SharedCacheSide> {
   const { clock, logger, maxAgeMs, connect = connectStore } = options;
   const { prefix } = shared;

@@ -1,16 +1,16 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../clock/clock.ts';
 import type { SharedCache } from '../config/shared-cache.ts';
-import type { ConnectStore, StoreConnection } from './connection.ts';
-import type { Operation, StoreCounts } from './counts.ts';
 import type { StoreKeys } from './keys.ts';
-import { problemOf, type StoreProblem, StoreTimeoutError } from './problems.ts';
+import type { ConnectStore, StoreConnection } from './store-connection.ts';
+import type { Operation, StoreCounts } from './store-counts.ts';
+import { problemOf, type StoreProblem, StoreTimeoutError } from './store-problems.ts';
 import { inTime } from './time-limit.ts';
 
 /** The state of the shared cache, for the log and the status page. */
 export interface StoreState {
   readonly isAvailable: boolean;
-  /** Undefined while it is available, and before the first failure. */
+  /** The last problem, while the store is unavailable. */
   readonly problem: StoreProblem | undefined;
   /** The last error of the client. */
   readonly error: unknown;
@@ -46,7 +46,7 @@ export interface StoreParts {
   readonly keys: StoreKeys;
   readonly counts: StoreCounts;
   readonly clock: Clock;
-  /** Of the names of all keys and channels. */
+  /** The names of all keys and channels begin with it. */
   readonly prefix: string;
 }
 
@@ -63,18 +63,19 @@ export interface StoreOptions {
 
 /** The server is considered down at this number of faults in a row. */
 const TOLERATED_FAULTS = 3;
-const FIRST_PAUSE_MS = 100;
-const MAX_PAUSE_MS = 3000;
+/** Backoff between attempts to connect. */
+const FIRST_RETRY_MS = 100;
+const MAX_RETRY_MS = 3000;
 /** Longest wait of a start for the first connection. */
 const START_MS = 1000;
 /** Time limit for the steps of a new connection that no request waits for. */
 const SETUP_MS = 2000;
-/** How often the way to the server and back by a message is checked. */
+/** Interval of the heartbeat, a message to the server and back. */
 const HEARTBEAT_MS = 5000;
 
 export function createStore({ shared, connect, clock, counts, prepare, onChange }: StoreOptions): Store {
   const { prefix, timeoutMs } = shared;
-  /** Of this process: for its probe, and for messages to itself. */
+  /** A name of this process alone, for its probe and for messages to itself. */
   const own = `${prefix}:self:${randomBytes(12).toString('base64url')}`;
   const channels = new Map<string, (message: string) => void>();
   const upListeners: (() => void)[] = [];
@@ -118,7 +119,7 @@ export function createStore({ shared, connect, clock, counts, prepare, onChange 
       await prepare();
       made = await connect(shared, onLost);
       for (const [channel, listener] of channels) await inTime(made.subscribe(channel, listener), SETUP_MS);
-      await inTime(made.set(own, '1', MAX_PAUSE_MS), SETUP_MS);
+      await inTime(made.set(own, '1', MAX_RETRY_MS), SETUP_MS);
       // As fast as a request needs it, so that a slow server is not tried by requests again and again.
       await inTime(made.get(own), timeoutMs);
     } catch (error) {
@@ -197,5 +198,5 @@ export function createStore({ shared, connect, clock, counts, prepare, onChange 
 
 /** Grows with each attempt, and differs between replicas. */
 function pauseMs(attempts: number): number {
-  return Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (attempts - 1)) * (0.5 + Math.random() / 2);
+  return Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** (attempts - 1)) * (0.5 + Math.random() / 2);
 }

@@ -1,4 +1,4 @@
-import { StoreTimeoutError } from './problems.ts';
+import { StoreTimeoutError } from './store-problems.ts';
 
 /**
  * Waits for a promise up to a time limit. The promise may still settle later, which is then ignored.

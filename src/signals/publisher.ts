@@ -1,6 +1,6 @@
 import type { Logger } from '../observability/logger.ts';
 import type { SharedMessages } from '../shared-cache/messages.ts';
-import type { KeepResult } from '../shared-cache/records.ts';
+import type { KeepResult } from '../shared-cache/shared-records.ts';
 import { inTime } from '../shared-cache/time-limit.ts';
 import type { RevocationEntry } from '../tokens/revocation-list.ts';
 import { MAX_REVOCATIONS } from '../tokens/revocations.ts';

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Logger } from '../observability/logger.ts';
-import type { RecordSummary, SharedRecords } from '../shared-cache/records.ts';
+import type { RecordSummary, SharedRecords } from '../shared-cache/shared-records.ts';
 import type { RevocationEntry } from '../tokens/revocation-list.ts';
 import type { Revocations } from '../tokens/revocations.ts';
 import { createPause } from './pause.ts';

@@ -1,5 +1,5 @@
-import type { ConnectStore, StoreConnection } from '../../src/shared-cache/connection.ts';
 import { ACQUIRE, FINISH, FORGET, KEEP, RECALL, RENEW } from '../../src/shared-cache/scripts.ts';
+import type { ConnectStore, StoreConnection } from '../../src/shared-cache/store-connection.ts';
 
 /**
  * A store in this process, with faults. It does what the scripts do at a real server, on which test/external/store runs them. Values

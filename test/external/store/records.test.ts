@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { SharedCache } from '../../../src/config/shared-cache.ts';
-import { connectStore, type StoreConnection } from '../../../src/shared-cache/connection.ts';
 import { KEEP, RECALL } from '../../../src/shared-cache/scripts.ts';
+import { connectStore, type StoreConnection } from '../../../src/shared-cache/store-connection.ts';
 import { createMemoryStore } from '../../harness/memory-store.ts';
 import { SHARED } from '../../unit/shared-cache/replica.ts';
 import { findStore, STORE_KINDS } from './programs.ts';

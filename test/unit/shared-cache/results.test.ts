@@ -3,10 +3,15 @@ import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
 import { placesOf, sealToken, tagOf } from '../../../src/shared-cache/places.ts';
-import { sealedRefusal, usableToken } from '../../../src/shared-cache/results.ts';
-import { readRefusal, readToken, writeRefusal, writeToken } from '../../../src/shared-cache/stored.ts';
-import type { SharedEntry } from '../../../src/tokens/shared-token.ts';
-import { restoreToken } from '../../../src/tokens/shared-token.ts';
+import {
+  readRefusal,
+  readToken,
+  sealedRefusal,
+  usableToken,
+  writeRefusal,
+  writeToken,
+} from '../../../src/shared-cache/results.ts';
+import { restoreToken, type SharedEntry } from '../../../src/tokens/shared-token.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { failsWith, routeOf } from '../tokens/sample.ts';
 import { entryOf, NEW_KEY } from './replica.ts';

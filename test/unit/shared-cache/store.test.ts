@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ClientClosedError, ConnectionTimeoutError, SocketClosedUnexpectedlyError } from '@redis/client';
 import { CambistError } from '../../../src/errors.ts';
-import { labelOf, problemOf, StoreTimeoutError } from '../../../src/shared-cache/problems.ts';
+import { labelOf, problemOf, StoreTimeoutError } from '../../../src/shared-cache/store-problems.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { createMemoryStore } from '../../harness/memory-store.ts';
 import { startReplica } from './replica.ts';

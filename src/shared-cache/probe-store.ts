@@ -1,18 +1,18 @@
 import { randomBytes } from 'node:crypto';
 import { systemClock } from '../clock/clock.ts';
 import type { SharedCache } from '../config/shared-cache.ts';
-import { type ConnectStore, connectStore, type StoreConnection } from './connection.ts';
 import { createStoreKeys } from './keys.ts';
-import { FIXES, labelOf, problemOf, type StoreProblem } from './problems.ts';
-import { createRecords, type RecordSummary } from './records.ts';
 import { ACQUIRE, KEEP } from './scripts.ts';
+import { createRecords, type RecordSummary } from './shared-records.ts';
+import { type ConnectStore, connectStore, type StoreConnection } from './store-connection.ts';
+import { FIXES, labelOf, problemOf, type StoreProblem } from './store-problems.ts';
 import { inTime } from './time-limit.ts';
 
 /** The result of a try: the time of one operation, or the problem. */
 export type ProbeResult =
   | {
       readonly durationMs: number;
-      /** Undefined where they were not requested, or the key is missing. */
+      /** The records, if they were requested and the key can be read. */
       readonly records: RecordSummary | undefined;
     }
   | { readonly problem: StoreProblem; readonly cause: string; readonly fix: string };

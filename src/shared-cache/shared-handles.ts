@@ -9,7 +9,7 @@ import type { StoreParts } from './store.ts';
 
 /** The handles of `inbound`, which are the same at every replica, and which every replica can resolve. */
 export interface SharedHandles {
-  /** The digest of the handle of a token. Undefined before the key was read. */
+  /** The digest of the handle of a token, once the key was read. */
   digestOf(token: string): string | undefined;
   /**
    * Lets other replicas resolve a handle. Never rejects.
@@ -43,7 +43,7 @@ export function createSharedHandles({ store, keys, counts, clock, prefix }: Stor
     const [key] = keys.current ?? [];
     if (key === undefined) return;
     const name = placeOf(text, key);
-    // Under the handle as well: the server has neither the handle nor the token.
+    // The handle seals the token as well, because the server has neither of the two.
     const value = seal(JSON.stringify({ token: token.reveal() }), new Secret(text), key, ['handle', name]);
     if (value.length > MAX_SEALED_LENGTH) return;
     const kept = await store.use('handle', (server) => server.set(name, value, lifetimeMs));

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { probeStore } from '../../../src/shared-cache/probe.ts';
+import { probeStore } from '../../../src/shared-cache/probe-store.ts';
 import { createMemoryStore } from '../../harness/memory-store.ts';
 import { SHARED } from './replica.ts';
 

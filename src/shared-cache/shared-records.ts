@@ -1,10 +1,10 @@
 import { setImmediate } from 'node:timers/promises';
 import { type JsonObject, parseJsonObject } from '../tokens/token-text.ts';
-import type { Operation, StoreCounts } from './counts.ts';
 import { nameOf, type StoreKey, type StoreKeyList } from './keys.ts';
 import { KEEP, RECALL } from './scripts.ts';
 import { type Context, open, seal } from './seal.ts';
 import type { Store, StoreParts } from './store.ts';
+import type { Operation, StoreCounts } from './store-counts.ts';
 
 /** `full`: the server has room for no other record. `failed`: the server did not take it. */
 export type KeepResult = 'kept' | 'full' | 'failed';
