@@ -85,7 +85,7 @@ function oddBreakProblem(character: string): string {
 
 interface ReadDocument {
   readonly document: Document.Parsed;
-  /** Undefined for an empty document. */
+  /** An empty document has none. */
   readonly manifest: Json | undefined;
 }
 
