@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { connect as connectTcp, createServer } from 'node:net';
 import { join } from 'node:path';
@@ -7,6 +8,7 @@ import { soon } from './eventually.ts';
 import { type Gateway, type GatewayOptions, startGateway } from './gateway.ts';
 import { connectRaw, type RawConnection, rawConnection } from './http-call.ts';
 import { listen } from './http-server.ts';
+import { sumSamples } from './metric-samples.ts';
 import { temporaryFolder } from './temporary-folder.ts';
 
 /** The host of the intercepted route `github`. */
@@ -126,4 +128,18 @@ export async function startByteRelay(t: TestContext, url: string): Promise<strin
   const { port } = await listen(server);
   t.after(() => server.close());
   return `http://127.0.0.1:${port}`;
+}
+
+/** A request whose response closes the connection. */
+export function get({ authorization }: InterceptedGateway, path = '/mcp/x', host = INTERCEPTED, headers = ''): string {
+  return `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nAuthorization: ${authorization}\r\n${headers}Connection: close\r\n\r\n`;
+}
+
+export const failures = async ({ app }: InterceptedGateway, cause: string): Promise<number> =>
+  sumSamples(await app.metrics(), 'cambist_handshake_failures_total', { cause });
+
+/** Nothing left cambist: neither to the authorization server nor to the upstream. */
+export function assertNothingSent({ upstream, authorizationServer }: InterceptedGateway): void {
+  assert.equal(upstream.requests.length, 0);
+  assert.equal(authorizationServer.requests.length, 0);
 }

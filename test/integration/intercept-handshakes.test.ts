@@ -4,9 +4,17 @@ import { connect } from 'node:tls';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { connectRaw } from '../harness/http-call.ts';
-import { ESTABLISHED, INTERCEPTED, secured, startByteRelay, startIntercepted } from '../harness/intercepted.ts';
+import {
+  assertNothingSent,
+  ESTABLISHED,
+  failures,
+  get,
+  INTERCEPTED,
+  secured,
+  startByteRelay,
+  startIntercepted,
+} from '../harness/intercepted.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-import { assertNothingSent, failures, get } from './intercepted-requests.ts';
 
 test('the certificate names only the host, and is valid for 24 hours from an hour ago', async (t) => {
   const gateway = await startIntercepted(t);

@@ -4,10 +4,16 @@ import { ProxyAgent, request, WebSocket } from 'undici';
 import { startTestApp } from '../harness/app.ts';
 import { soon } from '../harness/eventually.ts';
 import { connectRaw } from '../harness/http-call.ts';
-import { INTERCEPTED, type InterceptedGateway, startIntercepted } from '../harness/intercepted.ts';
+import {
+  assertNothingSent,
+  failures,
+  get,
+  INTERCEPTED,
+  type InterceptedGateway,
+  startIntercepted,
+} from '../harness/intercepted.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { startWebSocketServer } from '../harness/web-socket-server.ts';
-import { assertNothingSent, failures, get } from './intercepted-requests.ts';
 
 test('exchanges the token of requests to https URLs, with an unchanged proxy client', async (t) => {
   const gateway = await startIntercepted(t);
