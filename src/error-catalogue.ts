@@ -99,28 +99,31 @@ const CATALOGUE = {
     status: 502,
     phase: 'exchange',
     title: 'Proxy refused by the authorization server',
-    detail: "The authorization server refused the proxy's own client or request: its operator has to act.",
+    detail:
+      "The authorization server refused the proxy's own client or request: report it to the operator of the proxy.",
     fix: 'Check client_id, the credential in client_auth, and that this client may exchange tokens. oauth_error in the log says which of them.',
   },
   ERR_STS_RESPONSE_INVALID: {
     status: 502,
     phase: 'exchange',
     title: 'Invalid response from the authorization server',
-    detail: 'The authorization server returned a response without a usable token: its operator has to act.',
+    detail:
+      'The authorization server returned a response without a usable token: report it to the operator of the proxy.',
     fix: 'See the log for the response. It is often the error page of a gateway in front of the authorization server.',
   },
   ERR_ISSUED_TOKEN_AUDIENCE: {
     status: 502,
     phase: 'exchange',
     title: 'Issued token not for this backend',
-    detail: 'The authorization server issued a token whose audience is not this backend: its operator has to act.',
+    detail:
+      'The authorization server issued a token whose audience is not this backend: report it to the operator of the proxy.',
     fix: "Fix the audience mapping of the authorization server, or set the route's resource, audience or expect_audience.",
   },
   ERR_STS_METADATA_INVALID: {
     status: 502,
     phase: 'exchange',
     title: 'Metadata of the authorization server invalid',
-    detail: 'The authorization server has no usable metadata: its operator has to act.',
+    detail: 'The authorization server has no usable metadata: report it to the operator of the proxy.',
     fix: 'Compare issuer with the name that the server has for itself; the log has the URL of the metadata. Or set token_endpoint, or jwks_uri for keys.',
   },
   ERR_STS_UNAVAILABLE: {
@@ -149,21 +152,23 @@ const CATALOGUE = {
     phase: 'upstream',
     title: 'Backend not trusted',
     detail:
-      'The TLS certificate of the backend of this route is not trusted, or its port does not speak TLS: its operator has to act.',
+      'The TLS certificate of the backend of this route is not trusted, or its port does not speak TLS: report it to the operator of the proxy.',
     fix: "Set the route's tls.ca to the certificate authority of the backend, or renew the backend's certificate. Check that the port serves https.",
   },
   ERR_UPSTREAM_REFUSED_TOKEN: {
     status: 502,
     phase: 'upstream',
     title: 'Backend refused the credential',
-    detail: 'The backend of this route refused the credential that the proxy sent: its operator has to act.',
+    detail:
+      'The backend of this route refused the credential that the proxy sent: report it to the operator of the proxy.',
     fix: 'Compare the issuer, audience, scope, signing key and algorithm that the backend requires with the issued token that "cambist doctor --call" shows. Compare the clocks. With credential: secret, write a valid secret into its file.',
   },
   ERR_CROSS_ROUTE_REFERENCE: {
     status: 502,
     phase: 'upstream',
     title: 'Backend points to another route',
-    detail: 'The response of the backend would lead this request to another backend: its operator has to act.',
+    detail:
+      'The response of the backend would lead this request to another backend: report it to the operator of the proxy.',
     fix: 'The log names the header and the other route. Make the backend name its own address. If you did not expect this, treat the backend as compromised.',
   },
   ERR_UPSTREAM_TIMEOUT: {
