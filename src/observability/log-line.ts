@@ -51,7 +51,7 @@ export function numberField(start: FieldStart, value: number | undefined): strin
   return value === undefined ? '' : start + rounded(value);
 }
 
-/** Undefined where JSON has no such value. */
+/** Writes a value, if JSON has such a value. */
 function toJson(name: string, value: unknown): string | undefined {
   if (name === 'err') return JSON.stringify(loggedError(value));
   switch (typeof value) {

@@ -21,12 +21,11 @@ export interface MetricSources {
   readonly cacheMaxEntries: () => number;
   readonly readiness: () => ReadinessReport;
   readonly logLinesLost: () => number;
-  /** Undefined where the audit trail is off. */
   readonly audit: () => AuditCounts | undefined;
   readonly limits: () => Config['limits'];
-  /** By listener. */
+  /** The connections of each listener. */
   readonly connections: Readonly<Record<string, () => ConnectionCounts>>;
-  /** Of parts that are not always in use. */
+  /** The metrics of parts that are not always in use. */
   readonly more?: readonly MetricFamily[];
 }
 

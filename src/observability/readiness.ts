@@ -34,11 +34,11 @@ const MAX_RETRY_MS = 5000;
 interface CheckState {
   readonly check: ReadinessCheck;
   status: CheckStatus;
-  /** Of the last failure whose cause is known. */
+  /** The last failure whose cause is known. */
   diagnosis: Diagnosis | undefined;
   /** A later config no longer has this check. */
   isAbandoned: boolean;
-  /** For the next retry. */
+  /** The timer of the next retry. */
   timer: NodeJS.Timeout | undefined;
 }
 

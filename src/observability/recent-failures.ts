@@ -9,7 +9,7 @@ interface RecentFailure {
   readonly count: number;
   /** Epoch milliseconds of the last failure. */
   readonly lastMs: number;
-  /** Of the last failure whose cause is known. */
+  /** The last diagnosis, if one is known. */
   readonly diagnosis: Diagnosis | undefined;
 }
 

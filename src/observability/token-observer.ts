@@ -31,7 +31,6 @@ export interface Cause {
   readonly peer: string | undefined;
   readonly requestId: string;
   readonly traceId: string | undefined;
-  /** Undefined if tracing is off. */
   readonly span: Span | undefined;
 }
 
@@ -41,7 +40,7 @@ export interface ExchangeOutcome {
   readonly authorizationServer: string;
   /** `client_credentials` if the token is for cambist itself. */
   readonly grant?: 'token_exchange' | 'jwt_bearer' | 'token_vault' | 'client_credentials';
-  /** Whether this replaces a token that is still valid. */
+  /** This replaces a token that is still valid. */
   readonly refresh: boolean;
   readonly cause?: Cause | undefined;
   /** Undefined if a token was issued. */
