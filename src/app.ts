@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify';
 import { createAdminListener } from './admin/admin-server.ts';
 import { systemClock } from './clock/clock.ts';
 import type { Config } from './config/config.ts';
-import { restartKeys } from './config/restart-keys.ts';
+import { restartKeys } from './config/config.ts';
 import type { InterceptListeners } from './intercept/redirected.ts';
 import { limitConnections } from './listeners/limit-connections.ts';
 import { openListener } from './listeners/listen.ts';

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import type { Config } from '../config/config.ts';
-import { HIDDEN, hideKeys } from '../config/hide-keys.ts';
+import { HIDDEN, hideKeys } from './hide-keys.ts';
 
 /** The file of the active config, without comments and secrets. */
 export interface EffectiveConfig {

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { isLogLevel, LOG_LEVELS } from '../config/log-levels.ts';
-import { isLocalSender } from '../config/loopback.ts';
+import { isLogLevel, LOG_LEVELS } from '../config/config.ts';
+import { isLocalSender } from '../listeners/this-machine.ts';
 import type { LogLevelControl } from '../observability/log-level.ts';
 import { readHost } from '../routing/request-target.ts';
 

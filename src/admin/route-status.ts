@@ -1,5 +1,4 @@
 import type { Config } from '../config/config.ts';
-import { hideKeys } from '../config/hide-keys.ts';
 import type { Match } from '../config/match.ts';
 import type { Credential, Route } from '../config/route.ts';
 import { usedServerNames } from '../config/used-servers.ts';
@@ -13,6 +12,7 @@ import {
   type ResponseClasses,
 } from '../observability/response-classes.ts';
 import { neededToken, type RouteCounts, servedFromCache } from '../observability/route-counts.ts';
+import { hideKeys } from './hide-keys.ts';
 
 /** Numbers since the process started. */
 export interface Figures {

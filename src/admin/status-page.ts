@@ -1,4 +1,4 @@
-import { LOG_LEVELS } from '../config/log-levels.ts';
+import { LOG_LEVELS } from '../config/config.ts';
 import type { LogLevelControl } from '../observability/log-level.ts';
 import { backendFailures } from '../observability/response-classes.ts';
 import { bars, responseBars } from './charts.ts';

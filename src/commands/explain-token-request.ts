@@ -1,7 +1,7 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { Config } from '../config/config.ts';
-import type { ExpectedAudience } from '../config/expect-audience.ts';
 import type { Route, TokenTarget } from '../config/route.ts';
+import type { ExpectedAudience } from '../config/targets.ts';
 import { assertionFrom } from '../config/used-servers.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
 import { lastingCredential } from '../shared-cache/places.ts';

@@ -1,6 +1,6 @@
 import type { TcpListen } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
-import { reachableUrlHost } from '../config/loopback.ts';
+import { reachableUrlHost } from '../listeners/this-machine.ts';
 import { addressedAuthority, readHost } from '../routing/request-target.ts';
 import { createRouteTable } from '../routing/route-table.ts';
 

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import type { Config } from '../config/config.ts';
-import { needsCaller, readsCaller } from '../config/needs-caller.ts';
 import type { Route } from '../config/route.ts';
+import { needsCaller, readsCaller } from '../config/route.ts';
 import { printable, printableJson } from '../observability/printable.ts';
 import { metadataUrl } from '../proxy/resource-metadata.ts';
 import type { KnownFacts } from '../routing/conditions.ts';

@@ -1,8 +1,8 @@
 import type { Config } from '../config/config.ts';
+import { formatProblem, type Problem } from '../config/config-node.ts';
 import { type LoadOptions, loadConfig } from '../config/load.ts';
-import { formatProblem, type Problem } from '../config/problem.ts';
-import { excerptOf } from '../config/source-excerpt.ts';
 import { printable } from '../observability/printable.ts';
+import { excerptOf } from './source-excerpt.ts';
 
 const COLOURS = { error: 31, warning: 33 } as const;
 const DIM = 2;

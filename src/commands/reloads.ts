@@ -1,9 +1,9 @@
 import type { App } from '../app.ts';
 import type { Config } from '../config/config.ts';
+import { isLogLevel, LOG_LEVELS, type LogLevel } from '../config/config.ts';
+import { formatProblem, type Problem } from '../config/config-node.ts';
+import type { TlsFiles } from '../config/kinds.ts';
 import { loadConfig } from '../config/load.ts';
-import { isLogLevel, LOG_LEVELS, type LogLevel } from '../config/log-levels.ts';
-import { formatProblem, type Problem } from '../config/problem.ts';
-import type { TlsFiles } from '../config/sources.ts';
 import type { Logger } from '../observability/logger.ts';
 import { watchFiles } from '../secrets/watch.ts';
 import { UsageError } from './command.ts';

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import type { DecisionReport, DecisionRow } from '../admin/decisions.ts';
 import { type Listen, readListen } from '../config/addresses.ts';
-import { reachableHost } from '../config/loopback.ts';
+import { reachableHost } from '../listeners/this-machine.ts';
 import { printable, printableJson } from '../observability/printable.ts';
 import { type Command, configFile, EXIT, messageOf, UsageError } from './command.ts';
 import { loadOrReport } from './print-problems.ts';

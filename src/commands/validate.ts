@@ -1,12 +1,12 @@
 import { parseArgs } from 'node:util';
 import { type Config, jsonSchema } from '../config/config.ts';
-import { type ConfigMapEntry, configMapEntries } from '../config/config-map.ts';
+import type { Problem } from '../config/config-node.ts';
 import { byPosition } from '../config/config-node.ts';
 import { readDocument } from '../config/document.ts';
 import { checkConfig, type LoadedConfig, readConfigText } from '../config/load.ts';
-import type { Problem } from '../config/problem.ts';
 import { printable, printableJson } from '../observability/printable.ts';
 import { type Command, configFile, EXIT } from './command.ts';
+import { type ConfigMapEntry, configMapEntries } from './config-map.ts';
 import { describeProblem, showsColour } from './print-problems.ts';
 import { USAGES } from './usages.ts';
 

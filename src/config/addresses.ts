@@ -1,7 +1,6 @@
 import { isIPv4 } from 'node:net';
-import { withBrackets, withoutBrackets } from './brackets.ts';
 import { type ConfigNode, formatPath, type Reading, valueOrReport } from './config-node.ts';
-import { isEveryAddress, isLoopback } from './loopback.ts';
+import { isEveryAddress, isLoopback, withBrackets, withoutBrackets } from './hostnames.ts';
 
 export interface TcpListen {
   readonly kind: 'tcp';

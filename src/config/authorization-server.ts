@@ -206,10 +206,7 @@ const serverKeys = {
   ),
   token_endpoint: text(
     'URL of the token endpoint. It turns discovery off, and makes `issuer` optional. A query is allowed.',
-    {
-      form: 'URL',
-      without: 'discovered',
-    },
+    { form: 'URL', without: 'discovered' },
   ),
   client_id: text('Client identifier of cambist at this server. Optional with method `none`.'),
   client_auth: required(clientAuth),

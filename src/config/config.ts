@@ -4,15 +4,33 @@ import { type AuthorizationServer, authorizationServer } from './authorization-s
 import { readEach } from './config-node.ts';
 import { inbound } from './inbound.ts';
 import { intercept } from './intercept.ts';
-import { mapKey, optional, required, schemaOf, section, type Values, valueKey, type Written } from './key.ts';
+import {
+  type Keys,
+  mapKey,
+  optional,
+  propertyOf,
+  required,
+  schemaOf,
+  section,
+  type Values,
+  valueKey,
+  type Written,
+} from './key.ts';
 import { address, choice, count, duration, flag, headerName, list, size } from './kinds.ts';
-import { LOG_LEVELS } from './log-levels.ts';
 import { readConnectAuthority, readHostPattern, readInteractionHost } from './matching.ts';
 import { routeSchema, type WrittenRoute } from './resolve-route.ts';
 import type { Route } from './route.ts';
 import { ROUTE_KEYS, type WrittenRouteKeys } from './route-keys.ts';
 import { sharedCache } from './shared-cache.ts';
 import { signals } from './signals.ts';
+
+/** From the fewest lines to the most. */
+export const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+export function isLogLevel(value: unknown): value is LogLevel {
+  return (LOG_LEVELS as readonly unknown[]).includes(value);
+}
 
 const SOCKET_MODE_FORM = 'must be octal permissions in quotes, as in "0660" or "0600"';
 
@@ -48,9 +66,7 @@ const limits = section(
     max_in_flight: count(
       1_000_000,
       'Most requests in flight, open streams included. At the limit, a request whose body is incomplete gives way to a new one. Otherwise, further requests get 503.',
-      {
-        default: 10_000,
-      },
+      { default: 10_000 },
     ),
     max_in_flight_per_upstream: count(
       1_000_000,
@@ -64,12 +80,7 @@ const limits = section(
     ),
     max_header_size: size(
       'Largest size of the request line and all headers, from 1KiB to 1MiB. A larger request gets 431.',
-      {
-        default: '32KiB',
-        min: '1KiB',
-        max: '1MiB',
-        restart: 'change',
-      },
+      { default: '32KiB', min: '1KiB', max: '1MiB', restart: 'change' },
     ),
     shutdown_grace: duration(
       'Time for requests in flight to finish after SIGTERM, and for replicas to learn of revocations. Keep it below `terminationGracePeriodSeconds` of the pod.',
@@ -223,4 +234,23 @@ export interface Config
   };
   readonly authorizationServers: readonly AuthorizationServer[];
   readonly routes: readonly Route[];
+}
+
+/** The changed keys that take effect at the next restart. */
+export function restartKeys(before: Config, after: Config): string[] {
+  return changedKeys(KEYS, before, after, '');
+}
+
+/** Where a whole section needs a restart, or is new or gone, its keys say nothing more. */
+function changedKeys(keys: Keys, before: unknown, after: unknown, path: string): string[] {
+  return Object.entries(keys).flatMap(([name, key]) => {
+    const [old, current] = [before, after].map(
+      (values) => (values as Record<string, unknown> | undefined)?.[propertyOf(name, key)],
+    );
+    const { restart } = key.about;
+    const hasChanged = JSON.stringify(old) !== JSON.stringify(current);
+    if (restart === 'change') return hasChanged ? [path + name] : [];
+    if (restart === 'presence' && (old === undefined) !== (current === undefined)) return [path + name];
+    return key.keys === undefined || !hasChanged ? [] : changedKeys(key.keys, old, current, `${path}${name}.`);
+  });
 }

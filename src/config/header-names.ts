@@ -2,17 +2,8 @@ import type { ConfigNode } from './config-node.ts';
 
 /** Headers for the next hop only (RFC 9110 section 7.6.1), and `Expect`, which this hop handles. */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'http2-settings',
-  'expect',
+  ...['connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te'],
+  ...['trailer', 'transfer-encoding', 'upgrade', 'http2-settings', 'expect'],
 ]);
 
 /** Headers that frame or describe a message (RFC 9110 section 8) cannot have another role. */
@@ -33,23 +24,4 @@ export function checkCredentialHeader(written: string, node: ConfigNode): void {
   const name = readHeaderName(written, node);
   if (NOT_FOR_CREDENTIALS.has(name)) node.error(`"${name}" has another purpose: use another header`);
   if (/^mcp[-_]/.test(name)) node.error('headers that begin with "mcp-" belong to MCP: use another header');
-}
-
-export interface NamedHeader {
-  readonly name: string;
-  readonly node: ConfigNode;
-}
-
-/** Refuses a header with more than one role. */
-export function refuseSharedHeaders(
-  session: NamedHeader,
-  host: NamedHeader | undefined,
-  subjects: readonly NamedHeader[],
-) {
-  if (host?.name === session.name) host.node.error('is also the session header: use another header');
-  for (const { name, node } of subjects) {
-    if (name === session.name)
-      node.error('is both the subject token header and the session header: change one of them');
-    if (name === host?.name) node.error('is both the subject token header and the host header: change one of them');
-  }
 }

@@ -3,9 +3,9 @@ import { isLocal, type Listen, reaches, readFreeListen, readListen } from './add
 import type { ServerScope } from './authorization-server.ts';
 import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
 import { readHeaderName } from './header-names.ts';
+import { isLoopback } from './hostnames.ts';
 import { optional, type Place, required, section, type ValueOf, valueKey, withFallback } from './key.ts';
 import { choice, flag, headerNameSchema, list, nonEmptyText, oneOrMany, text } from './kinds.ts';
-import { isLoopback } from './loopback.ts';
 import { readPathPrefix } from './matching.ts';
 import type { Upstream } from './urls.ts';
 import { readHttpUrl } from './urls.ts';

@@ -2,9 +2,19 @@ import { relative } from 'node:path';
 import * as z from 'zod';
 import { collide, readListen, type TcpListen } from './addresses.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
-import { optional, type Scope, section, type ValueOf, valueKey, withFallback } from './key.ts';
-import { address, fileSource, folder } from './kinds.ts';
-import type { WrittenFile } from './sources.ts';
+import {
+  optional,
+  readAll,
+  required,
+  type Scope,
+  schemaOf,
+  section,
+  type ValueOf,
+  valueKey,
+  type Written,
+  withFallback,
+} from './key.ts';
+import { address, folder, pemFile } from './kinds.ts';
 
 /** The source of the certificate authority whose certificates intercepted connections get. */
 export type InterceptAuthority =
@@ -15,41 +25,28 @@ export type InterceptAuthority =
   /** PEM files of an authority that another program made. */
   | { readonly kind: 'files'; readonly certificate: string; readonly privateKey: string };
 
-const authority = z.union(
-  [
-    z.literal('ephemeral'),
-    z.strictObject({ dir: folder('Folder of the authority, for cambist alone.').schema }),
-    z.strictObject({
-      certificate: fileSource('PEM: certificate of the authority.').schema,
-      private_key: fileSource('PEM: private key of `certificate`.').schema,
-    }),
-  ],
-  { error: 'must be ephemeral, { dir: /path }, or { certificate: { file: … }, private_key: { file: … } }' },
-);
+const made = { dir: required(folder('Folder of the authority, for cambist alone.')) };
 
-type WrittenAuthority =
-  | 'ephemeral'
-  | {
-      readonly dir?: string | undefined;
-      readonly certificate?: WrittenFile | undefined;
-      readonly private_key?: WrittenFile | undefined;
-    };
+const files = {
+  certificate: required(pemFile('PEM: certificate of the authority.')),
+  private_key: required(pemFile('PEM: private key of `certificate`.')),
+};
+
+const authority = z.union([z.literal('ephemeral'), schemaOf(made), schemaOf(files)], {
+  error: 'must be ephemeral, { dir: /path }, or { certificate: { file: … }, private_key: { file: … } }',
+});
 
 function readAuthority(
-  written: WrittenAuthority,
+  written: 'ephemeral' | (Written<typeof made> & Written<typeof files>),
   node: ConfigNode,
-  { sources }: Scope,
+  scope: Scope,
 ): InterceptAuthority | undefined {
   if (node.broken) return undefined;
   if (written === 'ephemeral') return { kind: 'ephemeral' };
-  const { dir, certificate, private_key: key } = written;
-  if (dir !== undefined) return { kind: 'dir', dir: sources.folder(dir) };
-  if (certificate?.file === undefined || key?.file === undefined) return undefined;
-  return {
-    kind: 'files',
-    certificate: sources.file(certificate.file, node.at('certificate', 'file')),
-    privateKey: sources.file(key.file, node.at('private_key', 'file')),
-  };
+  const { dir } = readAll(made, written, node, scope);
+  if (dir !== undefined) return { kind: 'dir', dir };
+  const { certificate, privateKey } = readAll(files, written, node, scope);
+  return certificate === undefined || privateKey === undefined ? undefined : { kind: 'files', certificate, privateKey };
 }
 
 function readAddresses(

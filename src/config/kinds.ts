@@ -3,9 +3,20 @@ import type { CredentialSource } from '../secrets/credential.ts';
 import { LISTEN_FORM, readListen } from './addresses.ts';
 import { type ConfigNode, formatPath, type Reading, readEach, valueOrReport } from './config-node.ts';
 import { readHeaderName } from './header-names.ts';
-import { type About, type Key, type Scope, schemaOf, valueKey, withFallback, withUnit } from './key.ts';
-import type { TlsFiles, WrittenFile, WrittenSource, WrittenTls } from './sources.ts';
-import { readScope, toList } from './targets.ts';
+import {
+  type About,
+  type Key,
+  optional,
+  type Scope,
+  section,
+  type Values,
+  valueKey,
+  type Written,
+  withFallback,
+  withUnit,
+} from './key.ts';
+import type { WrittenFile, WrittenSource } from './sources.ts';
+import { type OneOrMany, readScope, toList } from './targets.ts';
 import { DURATION, parseDuration, parseSize, SIZE, TOKEN_TYPES, tokenTypeUrn } from './units.ts';
 
 /** Bounds, written as in the config file. */
@@ -82,8 +93,6 @@ export function count<const Rules extends About>(max: number, description: strin
 export function oneOrMany<const Rules extends About>(description: string, rules = {} as Rules) {
   return valueKey(oneOrManySchema, 'text or list', description, rules, (written: OneOrMany) => toList(written));
 }
-
-export type OneOrMany = string | readonly (string | undefined)[];
 
 export const oneOrManySchema = z.union([nonEmptyText, z.array(nonEmptyText)], {
   error: (issue: { readonly input?: unknown }) =>
@@ -209,13 +218,35 @@ export function folder<const Rules extends About>(description: string, rules = {
   );
 }
 
+/** A PEM file. Its path is the value. */
+export function pemFile<const Rules extends About>(description: string, rules = {} as Rules) {
+  const read = ({ file }: WrittenFile, node: ConfigNode, { sources }: Scope) =>
+    file === undefined ? undefined : sources.file(file, node.at('file'));
+  return valueKey(fileSchema, '`{ file }`', description, rules, read);
+}
+
+const tlsKeys = {
+  ca: pemFile('PEM: trusted certificates, instead of the well-known ones.', { without: 'the well-known ones' }),
+  certificate: pemFile('PEM: cambist’s own certificate with its chain, for mutual TLS.'),
+  private_key: pemFile('PEM: private key of `certificate`. Set both or neither.'),
+};
+
 /** PEM files for one TLS peer. */
-export function tls(description: string): Key<WrittenTls, TlsFiles | undefined> {
-  const keys = {
-    ca: fileSource('PEM: trusted certificates, instead of the well-known ones.', { without: 'the well-known ones' }),
-    certificate: fileSource('PEM: cambist’s own certificate with its chain, for mutual TLS.'),
-    private_key: fileSource('PEM: private key of `certificate`. Set both or neither.'),
-  };
-  const read = (written: WrittenTls, node: ConfigNode, { sources }: Scope) => sources.tls(written, node);
-  return { ...valueKey(schemaOf(keys), '', description, {}, read), keys };
+export type TlsFiles = Values<typeof tlsKeys>;
+
+export function tls(description: string): Key<Written<typeof tlsKeys>, TlsFiles | undefined> {
+  return optional(
+    section(description, tlsKeys, {
+      check(_values, { node }, written) {
+        for (const [key, other] of [
+          ['certificate', 'private_key'],
+          ['private_key', 'certificate'],
+        ] as const) {
+          if (written[key] !== undefined && written[other] === undefined && !node.at(other).broken) {
+            node.error(`has "${key}" without "${other}": set both, or remove it`);
+          }
+        }
+      },
+    }),
+  );
 }

@@ -2,13 +2,11 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { errorCode } from '../errors.ts';
 import type { Config } from './config.ts';
-import type { ConfigNode } from './config-node.ts';
+import type { ConfigNode, Problem, ProblemList } from './config-node.ts';
 import { readDocument } from './document.ts';
-import { warnOfPlaceholders } from './placeholders.ts';
-import type { Problem } from './problem.ts';
 import { resolveConfig } from './resolve.ts';
 import { checkShape } from './shape.ts';
-import { createSources, type UsedSources } from './sources.ts';
+import { createSources, type Sources, type UsedSources } from './sources.ts';
 
 /** A config, or errors. Either may come with warnings. */
 export interface LoadedConfig {
@@ -34,7 +32,7 @@ type Check = (config: Config, root: ConfigNode, used: UsedSources) => void;
 /** Parses a config for another place: what would fail there is an error, although the file is valid elsewhere. */
 export function parseConfigFor(text: string, file: string, check: Check): LoadedConfig {
   const parsed = parse(text, file);
-  parsed.check(check);
+  if (parsed.config !== undefined) check(parsed.config, parsed.list.root, parsed.sources.used);
   return finish(parsed);
 }
 
@@ -68,15 +66,14 @@ export async function checkConfig(
   { needsVariables = false }: LoadOptions = {},
 ): Promise<LoadedConfig> {
   const parsed = parse(text, file);
-  await parsed.reportMissing(needsVariables);
+  await parsed.sources.reportMissing(needsVariables);
   return finish(parsed);
 }
 
 interface Parsed {
   readonly config: Config | undefined;
-  problems(): Problem[];
-  reportMissing(needsVariables: boolean): Promise<void>;
-  check(check: Check): void;
+  readonly list: ProblemList;
+  readonly sources: Sources;
 }
 
 function parse(text: string, file: string): Parsed {
@@ -85,20 +82,13 @@ function parse(text: string, file: string): Parsed {
   const shape = value === undefined ? undefined : checkShape(value, list.root);
   const config = shape === undefined ? undefined : resolveConfig(shape, list.root, sources);
   warnOfPlaceholders(shape, list.root);
-  return {
-    config,
-    problems: list.sorted,
-    reportMissing: sources.reportMissing,
-    check(check) {
-      if (config !== undefined) check(config, list.root, sources.used);
-    },
-  };
+  return { config, list, sources };
 }
 
-function finish(parsed: Parsed): LoadedConfig {
-  const problems = parsed.problems();
+function finish({ config, list }: Parsed): LoadedConfig {
+  const problems = list.sorted();
   const isValid = problems.every(({ severity }) => severity !== 'error');
-  return { config: isValid ? parsed.config : undefined, problems };
+  return { config: isValid ? config : undefined, problems };
 }
 
 /** Reads the text of a config file. */
@@ -144,4 +134,24 @@ const WHY_UNREADABLE = new Map([
 function whyUnreadable(error: unknown): string {
   const code = errorCode(error) ?? 'unknown error';
   return WHY_UNREADABLE.get(code) ?? `cannot be read (${code}): check the path`;
+}
+
+/** A variable as in a shell, a template engine or other configs. */
+const PLACEHOLDER = /\$\{[A-Za-z_]/;
+
+/**
+ * Warns of texts that contain a variable, because cambist sends them as written.
+ * @param value a checked file, without cycles
+ */
+export function warnOfPlaceholders(value: unknown, node: ConfigNode): void {
+  if (typeof value === 'string') {
+    if (!PLACEHOLDER.test(value)) return;
+    node.warn(
+      'contains a variable in braces, which cambist does not replace: write the value itself, or replace the variable before cambist reads the file',
+    );
+  } else if (Array.isArray(value)) {
+    for (const [index, entry] of value.entries()) warnOfPlaceholders(entry, node.at(index));
+  } else if (typeof value === 'object' && value !== null) {
+    for (const [key, entry] of Object.entries(value)) warnOfPlaceholders(entry, node.at(key));
+  }
 }

@@ -13,9 +13,7 @@ export function readHostPattern(text: string): Reading<string> {
   if (/^[^:]*:\d*$/.test(host)) return { problem: 'must not contain a port: the port of a request is ignored' };
   const name = host.startsWith('*.') ? host.slice(2) : host;
   if (name.includes('*')) {
-    return {
-      problem: '"*" must be the first label, as in *.tools.svc; to match any host, remove the key',
-    };
+    return { problem: '"*" must be the first label, as in *.tools.svc; to match any host, remove the key' };
   }
   if (name.length > MAX_NAME_LENGTH || !NAME.test(name)) {
     return {

@@ -1,10 +1,8 @@
 import type { AuthorizationServer, Servers } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
-import { resolveChain } from './resolve-chain.ts';
 import type { Chain, Credential, TokenTarget } from './route.ts';
 import type { ChainKeys, RouteKeys, WrittenRouteKeys } from './route-keys.ts';
-import type { Upstream } from './urls.ts';
-import { canonicalUri } from './urls.ts';
+import { canonicalUri, type Upstream } from './urls.ts';
 
 /**
  * Reads the credential of a route. Undefined after an error, which is reported to `node`.
@@ -18,17 +16,17 @@ export function resolveCredential(
   node: ConfigNode,
   servers: Servers,
 ): Credential | undefined {
-  const kind = keys.credential;
+  const { credential: kind, onMissingSubject } = keys;
   warnOfUnusedKeys(kind, written, node);
   if (kind === 'none' || kind === 'passthrough') return { kind };
   if (kind === 'secret') return secretOf(keys, node);
   const authorizationServer = findServer(keys.authorizationServer, kind, node, servers);
   if (upstream === undefined) return undefined;
-  const uri = canonicalUri(upstream);
   const chainKeys = kind === 'exchange' ? keys.chain : undefined;
-  const target = targetOf(keys, uri, authorizationServer, chainKeys, node);
+  const grant = chainKeys === undefined ? authorizationServer?.grant : 'chain';
+  const target =
+    grant === 'token_vault' ? vaultTarget(keys, node) : targetOf(keys, canonicalUri(upstream), grant, node);
   if (authorizationServer === undefined) return undefined;
-  const { onMissingSubject } = keys;
   if (kind === 'client_credentials' || onMissingSubject === 'client_credentials') {
     if (authorizationServer.clientAuth.method === 'none') {
       node.warn(
@@ -37,9 +35,9 @@ export function resolveCredential(
     }
   }
   if (kind === 'client_credentials') return { kind, authorizationServer, target };
-  const chain = chainKeys && chainOf(chainKeys, authorizationServer, node, servers);
+  const chain = chainKeys && chainOf(chainKeys, authorizationServer, servers, node.at('chain'));
   if (chainKeys !== undefined && chain === undefined) return undefined;
-  warnOfUnsent(written, authorizationServer, chain, node);
+  warnOfUnsent(written, chain === undefined ? authorizationServer.grant : 'chain', node);
   return { kind, authorizationServer, target, actorToken: keys.actorToken, chain, onMissingSubject };
 }
 
@@ -51,40 +49,25 @@ function secretOf({ secret }: RouteKeys, node: ConfigNode): Credential | undefin
   return undefined;
 }
 
-function targetOf(
-  keys: RouteKeys,
-  uri: string,
-  server: AuthorizationServer | undefined,
-  chain: ChainKeys | undefined,
-  node: ConfigNode,
-): TokenTarget {
-  // The second request of a chain names a resource. `audience` and the token type belong to token exchange.
-  if (chain !== undefined) {
-    return resolveTarget({ ...keys, audience: undefined, requestedTokenType: undefined }, uri, node);
-  }
-  if (server?.grant === 'token_vault') return vaultTarget(keys, node);
-  // Servers that accept assertions, such as Entra ID, refuse a `resource`.
-  return resolveTarget(keys, server?.grant === 'jwt_bearer' ? undefined : uri, node);
-}
+type Grant = AuthorizationServer['grant'] | 'chain';
 
-/** @param canonicalUri of the upstream: the default `resource`, unless the route sets an audience. Undefined: no default */
-function resolveTarget(asked: RouteKeys, canonicalUri: string | undefined, node: ConfigNode): TokenTarget {
-  const audience = asked.audience ?? [];
-  const resource = asked.resource ?? (audience.length > 0 || canonicalUri === undefined ? [] : [canonicalUri]);
-  const expectAudience = asked.expectAudience ?? [...new Set([...resource, ...audience])];
+/**
+ * @param uri of the upstream: the default `resource`, unless the route sets an audience
+ * @param grant undefined after an error in the server
+ */
+function targetOf(keys: RouteKeys, uri: string, grant: Grant | undefined, node: ConfigNode): TokenTarget {
+  // The second request of a chain names a resource. `audience` and the token type belong to token exchange.
+  const { audience = [], requestedTokenType } = grant === 'chain' ? {} : keys;
+  // Servers that accept assertions, such as Entra ID, refuse a `resource`.
+  const resource = keys.resource ?? (audience.length > 0 || grant === 'jwt_bearer' ? [] : [uri]);
+  const expectAudience = keys.expectAudience ?? [...new Set([...resource, ...audience])];
   const isUnknown = typeof expectAudience === 'object' && 'length' in expectAudience && expectAudience.length === 0;
   if (isUnknown && !node.at('expect_audience').broken && !node.at('resource').broken) {
     node.error(
       'sends neither resource nor audience, so the expected audience of an issued token is unknown: set expect_audience to the "aud" that the backend expects, or to any',
     );
   }
-  return {
-    resource,
-    audience,
-    scope: asked.scope === '' ? undefined : asked.scope,
-    requestedTokenType: asked.requestedTokenType,
-    expectAudience,
-  };
+  return { resource, audience, scope: keys.scope === '' ? undefined : keys.scope, requestedTokenType, expectAudience };
 }
 
 /** Token type of Auth0 for the token of another company. */
@@ -105,60 +88,69 @@ function vaultTarget({ connection, expectAudience = 'any' }: RouteKeys, node: Co
   };
 }
 
-function chainOf(keys: ChainKeys, server: AuthorizationServer, node: ConfigNode, servers: Servers): Chain | undefined {
-  const first = servers.get(keys.authorizationServer);
-  return first && resolveChain(keys, first, server, node.at('chain'));
+/**
+ * Reads the first leg of a chain. The second server is its audience, and the audience of the assertion.
+ * @param second the server that gets the assertion
+ * @see draft-ietf-oauth-identity-assertion-authz-grant section 4.3, draft-ietf-oauth-identity-chaining section 2.3
+ */
+function chainOf(
+  { authorizationServer: name, assertion }: ChainKeys,
+  second: AuthorizationServer,
+  servers: Servers,
+  node: ConfigNode,
+): Chain | undefined {
+  const first = servers.get(name);
+  const { issuer, tokenEndpoint } = second;
+  if (first === undefined) return undefined;
+  if (first === second) {
+    node
+      .at('authorization_server')
+      .error('is also the authorization server of the route: name the server that issues the assertion');
+    return undefined;
+  }
+  if (issuer === undefined) {
+    node.error(
+      `authorization server "${second.name}" has no issuer, but the assertion needs one as its audience: set it there`,
+    );
+    return undefined;
+  }
+  // RFC 7523 section 3 allows the token endpoint as audience. An ID-JAG allows only the issuer.
+  const expectAudience = assertion === 'id_jag' || tokenEndpoint === undefined ? [issuer] : [issuer, tokenEndpoint];
+  return { authorizationServer: first, assertion, audience: issuer, expectAudience };
 }
 
 /** Keys that a grant does not send. */
-const UNSENT = {
+const UNSENT: Record<Grant, readonly (keyof WrittenRouteKeys)[]> = {
   chain: ['requested_token_type', 'audience', 'connection'],
   token_exchange: ['connection'],
   jwt_bearer: ['requested_token_type', 'actor_token', 'connection'],
   token_vault: [
-    'requested_token_type',
-    'actor_token',
-    'resource',
-    'audience',
-    'scope',
-    'step_up',
+    ...(['requested_token_type', 'actor_token', 'resource', 'audience', 'scope', 'step_up'] as const),
     'on_missing_subject',
   ],
-} as const;
+};
 
 /** Warns of keys that only a token exchange sends. In `defaults` they are for other routes. */
-function warnOfUnsent(
-  written: WrittenRouteKeys,
-  server: AuthorizationServer,
-  chain: Chain | undefined,
-  node: ConfigNode,
-): void {
-  const because = chain === undefined ? `with grant "${server.grant}"` : 'in a chain';
-  const unsent = chain === undefined ? UNSENT[server.grant] : UNSENT.chain;
-  for (const key of unsent) {
+function warnOfUnsent(written: WrittenRouteKeys, grant: Grant, node: ConfigNode): void {
+  const because = grant === 'chain' ? 'in a chain' : `with grant "${grant}"`;
+  for (const key of UNSENT[grant]) {
     if (written[key] !== undefined) node.at(key).warn(`is not sent ${because}: remove it`, 'key');
   }
 }
 
 const FOR_ISSUED_TOKENS = ['authorization_server', 'resource', 'audience', 'scope', 'expect_audience'];
-const FOR_OWN_CREDENTIALS = ['retry_body_limit', 'send'];
 const FOR_EXCHANGES = [
-  'connection',
-  'requested_token_type',
-  'actor_token',
-  'on_missing_subject',
-  'step_up',
-  'chain',
-  'consent_url',
+  ...['connection', 'requested_token_type', 'actor_token', 'on_missing_subject', 'step_up', 'chain', 'consent_url'],
 ];
+const FOR_ANY_CREDENTIAL = [...FOR_ISSUED_TOKENS, ...FOR_EXCHANGES, 'retry_body_limit', 'send', 'secret'];
 
 /** Keys without effect for each kind of credential. In `defaults` they are for other routes. */
 const UNUSED_KEYS: Record<Credential['kind'], readonly string[]> = {
   exchange: ['secret'],
   client_credentials: [...FOR_EXCHANGES, 'secret'],
   secret: [...FOR_ISSUED_TOKENS, ...FOR_EXCHANGES],
-  passthrough: [...FOR_ISSUED_TOKENS, ...FOR_EXCHANGES, ...FOR_OWN_CREDENTIALS, 'secret'],
-  none: [...FOR_ISSUED_TOKENS, ...FOR_EXCHANGES, ...FOR_OWN_CREDENTIALS, 'secret'],
+  passthrough: FOR_ANY_CREDENTIAL,
+  none: FOR_ANY_CREDENTIAL,
 };
 
 function warnOfUnusedKeys(kind: Credential['kind'], written: WrittenRouteKeys, node: ConfigNode) {

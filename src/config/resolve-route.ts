@@ -4,13 +4,13 @@ import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { required, schemaOf, valueKey, type Written } from './key.ts';
 import { text } from './kinds.ts';
 import { type Match, match as matchKey } from './match.ts';
-import { needsCaller } from './needs-caller.ts';
 import { resolveCredential } from './resolve-credential.ts';
-import { resolveSubject, type SubjectUse } from './resolve-subject.ts';
-import type { ConsentRules, Route } from './route.ts';
+import { type ConsentRules, needsCaller, type Route, type SubjectTokenSource } from './route.ts';
 import { merge, ROUTE_KEYS, type RouteKeys, readOwnKeys } from './route-keys.ts';
-import { parseSize } from './units.ts';
-import { readHttpUrl, toUpstream, type Upstream } from './urls.ts';
+import { DEFAULT_SUBJECT_HEADER } from './subject-keys.ts';
+import { parseSize, TOKEN_TYPE_PREFIX } from './units.ts';
+import { readHttpUrl, type Upstream } from './urls.ts';
+import { resolveVerification } from './verification.ts';
 
 const name = valueKey(
   z
@@ -80,7 +80,7 @@ export function resolveRoute(written: WrittenRoute, node: ConfigNode, context: R
   if (name === undefined || match === undefined || upstream === undefined || credential === undefined) {
     return { ...draft, route: undefined };
   }
-  const subjectToken = resolveSubject(keys.subjectToken, subjectUse(credential), scope.servers, node);
+  const subjectToken = resolveSubject(keys, credential, scope, node);
   if (keys.send !== undefined && 'authorizationServer' in credential && credential.authorizationServer.dpop) {
     node.at('send').error('has no effect on tokens that are bound to a key: remove it, or dpop of the server');
   }
@@ -88,11 +88,13 @@ export function resolveRoute(written: WrittenRoute, node: ConfigNode, context: R
   if (own.consentUrl !== undefined && credential.kind === 'exchange' && consent === undefined) {
     node.at('consent_url').warn("has no effect with a subject token of cambist's own: remove it", 'key');
   }
-  const route = assemble({ name, match, upstream, subjectToken, credential, consent }, keys);
-  if (own.allowedOrigins !== undefined && needsCaller(route)) {
+  if (own.allowedOrigins !== undefined && needsCaller({ credential, subjectToken })) {
     node.at('allowed_origins').warn("has no effect, because the route needs a caller's token anyway: remove it", 'key');
   }
-  return { ...draft, route };
+  const { timeouts, retryBodyLimitBytes, stepUp, allowedOrigins, tls } = keys;
+  const send = credential.kind === 'passthrough' || credential.kind === 'none' ? undefined : keys.send;
+  const kept = { send, timeouts, retryBodyLimitBytes, stepUp, allowedOrigins, tls };
+  return { ...draft, route: { name, match, upstream, subjectToken, credential, consent, ...kept } };
 }
 
 /** Parsing blocks every other request: 1 MiB of the worst JSON takes about 0.1 s. */
@@ -116,40 +118,46 @@ function resolveUpstream(url: string, keys: RouteKeys, node: ConfigNode): Upstre
   const shows = keys.credential === 'none' ? 'requests and responses' : 'tokens';
   const rules = { allowInsecureHttp: keys.allowInsecureHttp, allowQuery: false, shows };
   const read = valueOrReport(readHttpUrl(url, rules), node.at('upstream'));
-  return read === undefined ? undefined : toUpstream(read);
+  return read && { ...read, path: read.path === '/' ? '' : read.path };
 }
 
-/** An ID-JAG is issued for an ID token. */
-function subjectUse(credential: Route['credential']): SubjectUse {
-  const defaultType = 'access_token';
-  if (credential.kind === 'secret') return { defaultType, isRead: true, clientId: undefined };
-  if (credential.kind !== 'exchange') return { defaultType, isRead: false, clientId: undefined };
-  const { chain, authorizationServer } = credential;
-  if (chain === undefined) return { defaultType, isRead: true, clientId: authorizationServer.clientId };
-  return {
-    defaultType: chain.assertion === 'id_jag' ? 'id_token' : defaultType,
-    isRead: true,
-    clientId: chain.authorizationServer.clientId,
+function resolveSubject(
+  { subjectToken: keys }: RouteKeys,
+  credential: Route['credential'],
+  { servers }: ServerScope,
+  node: ConfigNode,
+): SubjectTokenSource {
+  const { header = DEFAULT_SUBJECT_HEADER, type, file, scope, verify } = keys ?? {};
+  const first = credential.kind === 'exchange' ? (credential.chain ?? credential) : undefined;
+  // An ID-JAG is issued for an ID token.
+  const usualType =
+    first !== undefined && 'assertion' in first && first.assertion === 'id_jag' ? 'id_token' : 'access_token';
+  const subject = {
+    header,
+    type: type ?? TOKEN_TYPE_PREFIX + usualType,
+    file,
+    scope: scope === '' ? undefined : scope,
   };
+  if (verify === undefined || (first === undefined && credential.kind !== 'secret'))
+    return { ...subject, verify: undefined };
+  // By default, the token is for cambist's client at the server that gets it.
+  const clientId = first?.authorizationServer.clientId;
+  if (verify.audience === undefined && clientId === undefined && !node.at('subject_token').broken) {
+    node.error(
+      'verifies subject tokens without an expected audience: set subject_token.verify.audience to a value or to any',
+    );
+  }
+  const rules = { ...verify, audience: verify.audience ?? [clientId ?? ''] };
+  return { ...subject, verify: resolveVerification(rules, servers, node.at('subject_token', 'verify')) };
 }
 
 /** A URL is for one caller. With a subject token from a file, all callers share the token. */
 function consentOf(
   credential: Route['credential'],
-  { file }: Route['subjectToken'],
+  { file }: SubjectTokenSource,
   { consentUrl }: RouteKeys,
   hosts: readonly string[],
 ): ConsentRules | undefined {
   if (credential.kind !== 'exchange' || file !== undefined) return undefined;
   return consentUrl === undefined && hosts.length === 0 ? undefined : { hosts, url: consentUrl };
-}
-
-type Parts = Pick<Route, 'name' | 'match' | 'upstream' | 'subjectToken' | 'credential' | 'consent'>;
-
-function assemble(
-  parts: Parts,
-  { send, timeouts, retryBodyLimitBytes, stepUp, allowedOrigins, tls }: RouteKeys,
-): Route {
-  const sendsOwn = parts.credential.kind !== 'passthrough' && parts.credential.kind !== 'none';
-  return { ...parts, send: sendsOwn ? send : undefined, timeouts, retryBodyLimitBytes, stepUp, allowedOrigins, tls };
 }

@@ -7,15 +7,15 @@ import {
 } from './authorization-server.ts';
 import { type Config, type ConfigFile, KEYS } from './config.ts';
 import { type ConfigNode, formatPath } from './config-node.ts';
-import { refuseSharedHeaders } from './header-names.ts';
 import { type Draft, readAll } from './key.ts';
 import { combinationsOf } from './match.ts';
 import { readConnectAuthority } from './matching.ts';
-import { needsCaller } from './needs-caller.ts';
 import { type RouteDraft, resolveRoute } from './resolve-route.ts';
 import type { Route } from './route.ts';
-import { DEFAULT_SUBJECT_HEADER, merge, readOwnKeys, usualKeys } from './route-keys.ts';
+import { needsCaller } from './route.ts';
+import { merge, readOwnKeys, usualKeys } from './route-keys.ts';
 import type { Sources } from './sources.ts';
+import { DEFAULT_SUBJECT_HEADER } from './subject-keys.ts';
 import {
   introspectingServers,
   routesUnawareOfDisabledUsers,
@@ -41,7 +41,7 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
   );
   refuseSameNames(drafts);
   refuseTies(drafts);
-  checkHeaders(read, drafts, defaults.subjectToken?.header, root);
+  refuseSharedHeaders(read, drafts, defaults.subjectToken?.header, root);
   warnOfTunnels(file, drafts, root);
   warnOfNoInterception(intercept, drafts, root);
   warnOfUnusedServers(servers, drafts, { inbound, signals }, root);
@@ -110,33 +110,38 @@ function sharedLimits(limits: NonNullable<Draft<typeof KEYS>['limits']>, upstrea
   };
 }
 
-/** @param defaultSubject header of the subject token from `defaults` */
-function checkHeaders(
-  { session: { header: sessionHeader } = { header: '' }, hostHeader }: Draft<typeof KEYS>,
+/** Refuses a header with more than one role. @param defaultSubject header of the subject token from `defaults` */
+function refuseSharedHeaders(
+  { session, hostHeader }: Draft<typeof KEYS>,
   drafts: readonly RouteDraft[],
   defaultSubject: string | undefined,
   root: ConfigNode,
 ): void {
-  const session = { name: sessionHeader, node: root.at('session', 'header') };
-  const host = hostHeader === undefined ? undefined : { name: hostHeader, node: root.at('host_header') };
-  const subjects = drafts.flatMap(({ subjectHeader, node }) =>
-    subjectHeader === undefined ? [] : [{ name: subjectHeader, node: node.at('subject_token', 'header') }],
-  );
-  if (defaultSubject !== undefined) {
-    subjects.push({ name: defaultSubject, node: root.at('defaults', 'subject_token', 'header') });
-  } else {
-    // The built-in default has no position in the file, so the other header is reported.
-    for (const taken of [session, host]) {
-      if (taken?.name === DEFAULT_SUBJECT_HEADER)
-        taken.node.error('is already the subject token header: use another header');
-    }
+  const subjects = [
+    ...drafts.map(({ subjectHeader, node }) => ({ name: subjectHeader, node })),
+    { name: defaultSubject, node: root.at('defaults') },
+  ];
+  if (hostHeader !== undefined && hostHeader === session?.header) {
+    root.at('host_header').error('is also the session header: use another header');
   }
-  refuseSharedHeaders(session, host, subjects);
-  for (const { route, node } of drafts) {
-    const sent = route?.send?.header.toLowerCase();
-    if (node.at('send').broken) continue;
-    if (sent === session.name || (sent !== undefined && sent === host?.name)) {
-      node.at('send').error('puts the credential into the session header or the host header: use another header');
+  for (const [role, taken, node] of [
+    ['session', session?.header, root.at('session', 'header')],
+    ['host', hostHeader, root.at('host_header')],
+  ] as const) {
+    if (taken === undefined) continue;
+    // The built-in default has no position in the file, so the other header is reported.
+    if (defaultSubject === undefined && taken === DEFAULT_SUBJECT_HEADER) {
+      node.error('is already the subject token header: use another header');
+    }
+    for (const { name, node: owner } of subjects) {
+      if (name !== taken) continue;
+      owner
+        .at('subject_token', 'header')
+        .error(`is both the subject token header and the ${role} header: change one of them`);
+    }
+    for (const { route, node: owner } of drafts) {
+      if (route?.send?.header.toLowerCase() !== taken || owner.at('send').broken) continue;
+      owner.at('send').error('puts the credential into the session header or the host header: use another header');
     }
   }
 }

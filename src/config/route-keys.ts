@@ -1,7 +1,6 @@
 import * as z from 'zod';
 import type { ServerScope } from './authorization-server.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
-import { type ExpectedAudience, readAudiences, readExpectAudience } from './expect-audience.ts';
 import { checkCredentialHeader } from './header-names.ts';
 import {
   optional,
@@ -13,17 +12,15 @@ import {
   type Values,
   valueKey,
   type Written,
-  withFallback,
 } from './key.ts';
 import {
   choice,
   duration,
   fileSource,
   flag,
-  headerName,
   headerNameSchema,
+  list,
   nonEmptyText,
-  type OneOrMany,
   oneOrMany,
   oneOrManySchema,
   scopes,
@@ -35,10 +32,10 @@ import {
   word,
 } from './kinds.ts';
 import { nearest } from './nearest.ts';
-import { readOrigins } from './origins.ts';
-import { readResource, readScopes } from './targets.ts';
+import { type SubjectKeys, subjectToken } from './subject-keys.ts';
+import { readExpectAudience, readOrigin, readResource, readSingleScope } from './targets.ts';
 import { readHttpUrl } from './urls.ts';
-import { checkKeysUrl, introspection, jwksUri, type VerifyKeys } from './verification.ts';
+import { checkKeysUrl } from './verification.ts';
 
 /** The name of an authorization server. An unknown one is an error. */
 function serverName(description: string, without: string, page?: string) {
@@ -54,72 +51,6 @@ function serverName(description: string, without: string, page?: string) {
     return written;
   });
 }
-
-const verify = section('Check of the subject token before any exchange: signature, `iss`, `aud` and `exp`.', {
-  issuer: required(text('Expected `iss`.', { form: 'URL', page: 'tokens.md#verification' })),
-  audience: valueKey(
-    oneOrManySchema,
-    'text, list or `any`',
-    'The `aud` must contain one of these. By default, the `client_id` at the authorization server. `any` turns the check off.',
-    { without: 'the `client_id`' },
-    (written: OneOrMany, node) => readAudiences(written, node),
-  ),
-  jwks_uri: jwksUri,
-  introspection: optional(introspection),
-});
-
-export const DEFAULT_SUBJECT_HEADER = 'authorization';
-
-const subjectToken = optional(
-  section(
-    'Source of the caller’s token.',
-    {
-      header: headerName(
-        'Header with the caller’s token, with or without `Bearer `. Only `passthrough` routes forward it.',
-        {
-          default: DEFAULT_SUBJECT_HEADER,
-        },
-      ),
-      // The default depends on the credential of the route.
-      type: optional(
-        tokenType(
-          'Sent as `subject_token_type`: a short name or a full URN. In a chain by ID-JAG, the default is `id_token`.',
-          { default: 'access_token' },
-        ),
-      ),
-      file: tokenFile('File with a token instead of a header, for work that has no caller.', {
-        page: 'tokens.md#subject-tokens',
-      }),
-      scope: scopes(
-        'Scopes that a caller’s token should have, separated by spaces. Named in 401 responses and in the metadata of the resource. Not checked.',
-        { examples: ['api://cambist/.default'], page: 'routing.md#metadata-for-clients' },
-      ),
-      verify: optional(verify),
-    },
-    {
-      check(_values, { node }, { header, file, scope }) {
-        if (header !== undefined && file !== undefined) {
-          node.error(
-            'has both "header" and "file": keep "header" for the caller\'s token, or "file" for cambist\'s own',
-          );
-        }
-        if (scope !== undefined && file !== undefined) {
-          node
-            .at('scope')
-            .warn('has no effect with "file": remove it, because the callers of this route need no token', 'key');
-        }
-        // MCP 2026-07-28, Authorization, "Refresh Tokens": no resource needs it.
-        if (scope?.split(/\s+/).includes('offline_access') === true) {
-          node
-            .at('scope')
-            .warn(
-              'tells clients to request "offline_access": remove it, because clients that want a refresh token add it themselves',
-            );
-        }
-      },
-    },
-  ),
-);
 
 export const DEFAULT_CONNECT = '5s';
 export const DEFAULT_STALL = '60s';
@@ -156,8 +87,7 @@ const expectAudience = valueKey(
     examples: ['https://backend.example.com/mcp', { only: 'https://backend.example.com/mcp' }],
     without: '`resource` and `audience`',
   },
-  (written: OneOrMany | { readonly only?: OneOrMany | undefined }, node): ExpectedAudience | undefined =>
-    readExpectAudience(written, node),
+  readExpectAudience,
 );
 
 const SEND_HEADER = 'Authorization';
@@ -282,25 +212,16 @@ const keys = {
     'Largest request body that is kept for one retry after an upstream 401, at most 16MiB. On a route with `mcp_method` or `mcp_name` also the largest message, at most 1MiB.',
     { default: '64KiB', max: '16MiB' },
   ),
-  step_up: withFallback(
-    valueKey(
-      z.array(nonEmptyText).max(100),
-      'list of scopes',
-      'Scopes that an upstream may request by 403 `insufficient_scope`. cambist then adds them to the token and retries the request.',
-      { examples: [['repo:write']], page: 'tokens.md#step-up' },
-      readScopes,
-    ),
-    [],
+  step_up: list(
+    'Scopes that an upstream may request by 403 `insufficient_scope`. cambist then adds them to the token and retries the request.',
+    { examples: [['repo:write']], form: 'list of scopes', page: 'tokens.md#step-up' },
+    readSingleScope,
+    nonEmptyText,
   ),
-  allowed_origins: withFallback(
-    valueKey(
-      z.array(z.string()).max(100),
-      'list of origins',
-      'Origins of web pages that may call the route without a caller’s token. Others get 403.',
-      { examples: [['https://app.example.com']], page: 'routing.md#requests-from-browsers' },
-      readOrigins,
-    ),
-    [],
+  allowed_origins: list(
+    'Origins of web pages that may call the route without a caller’s token. Others get 403.',
+    { examples: [['https://app.example.com']], form: 'list of origins', page: 'routing.md#requests-from-browsers' },
+    readOrigin,
   ),
   tls: tls('TLS files for the upstream.'),
   allow_insecure_http: flag('Allow plain http to any host. The issued token then crosses the network unencrypted.', {
@@ -313,13 +234,6 @@ export const ROUTE_KEYS = keys;
 export type WrittenRouteKeys = Written<typeof keys>;
 
 type All = Values<typeof keys>;
-type WrittenSubject = NonNullable<All['subjectToken']>;
-
-/** The keys of `subject_token`. Defaults for the others depend on the route. */
-export interface SubjectKeys extends Omit<WrittenSubject, 'verify'> {
-  readonly verify: (VerifyKeys & Pick<NonNullable<WrittenSubject['verify']>, 'audience'>) | undefined;
-}
-
 /** The keys of a route, with all defaults. */
 export type RouteKeys = Omit<All, 'subjectToken'> & { readonly subjectToken: SubjectKeys | undefined };
 

@@ -1,10 +1,10 @@
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
-import type { ExpectedAudience } from './expect-audience.ts';
 import type { Match } from './match.ts';
-import type { ActorTokenSource, SendTo, Timeouts } from './route-keys.ts';
-import type { TlsFiles } from './sources.ts';
+import type { RouteKeys } from './route-keys.ts';
+import type { ExpectedAudience } from './targets.ts';
 import type { Upstream } from './urls.ts';
+import type { SubjectVerification } from './verification.ts';
 
 /** The backend that a token is requested for, and the check of the issued token. */
 export interface TokenTarget {
@@ -33,30 +33,6 @@ export interface SubjectTokenSource {
   readonly verify: SubjectVerification | undefined;
 }
 
-/** Check of a subject token before its exchange. */
-export interface SubjectVerification {
-  readonly issuer: string;
-  /** One of these must be in `aud`. */
-  readonly audience: readonly string[] | 'any';
-  /** Undefined: from the issuer's metadata. */
-  readonly jwksUri: string | undefined;
-  /** PEM file of the CA for metadata and keys: the one of the authorization server with the same issuer. */
-  readonly ca: string | undefined;
-  readonly allowInsecureHttp: boolean;
-  /** Undefined: the token must be a JWT, which is verified by the keys. With it, keys count only where `jwksUri` is set. */
-  readonly introspection?: Introspection | undefined;
-}
-
-/** The authorization server says whether a token is active, and whose it is (RFC 7662). */
-export interface Introspection {
-  /** The server that is asked, as its client. */
-  readonly authorizationServer: AuthorizationServer;
-  /** Undefined: from the metadata of the server. */
-  readonly endpoint: string | undefined;
-  /** Longest use of one result. */
-  readonly cacheMs: number;
-}
-
 /** The first of two requests: it gets the assertion for the route's own authorization server. */
 export interface Chain {
   readonly authorizationServer: AuthorizationServer;
@@ -73,9 +49,9 @@ export type Credential =
       readonly kind: 'exchange';
       readonly authorizationServer: AuthorizationServer;
       readonly target: TokenTarget;
-      readonly actorToken: ActorTokenSource | undefined;
+      readonly actorToken: RouteKeys['actorToken'];
       readonly chain: Chain | undefined;
-      readonly onMissingSubject: 'deny' | 'client_credentials';
+      readonly onMissingSubject: RouteKeys['onMissingSubject'];
     }
   | {
       readonly kind: 'client_credentials';
@@ -98,7 +74,9 @@ export interface ConsentRules {
   readonly url: string | undefined;
 }
 
-export interface Route {
+type KeptKeys = 'timeouts' | 'retryBodyLimitBytes' | 'stepUp' | 'allowedOrigins' | 'tls';
+
+export interface Route extends Pick<RouteKeys, KeptKeys> {
   readonly name: string;
   readonly match: Match;
   readonly upstream: Upstream;
@@ -108,12 +86,18 @@ export interface Route {
   /** Undefined: callers never learn where to consent. */
   readonly consent: ConsentRules | undefined;
   /** Undefined: `Authorization`, with the scheme of the token. */
-  readonly send: SendTo | undefined;
-  readonly timeouts: Timeouts;
-  readonly retryBodyLimitBytes: number;
-  /** Further scopes that an upstream may request by 403. */
-  readonly stepUp: readonly string[];
-  /** Origins of web pages that may call the route without a caller's token: scheme, host, and port unless default. */
-  readonly allowedOrigins: readonly string[];
-  readonly tls: TlsFiles | undefined;
+  readonly send: RouteKeys['send'];
+}
+
+/** Tells whether a route exchanges, forwards or verifies the token of a caller, where there is one. */
+export function readsCaller(route: Pick<Route, 'credential' | 'subjectToken'>): boolean {
+  const { credential, subjectToken } = route;
+  if (credential.kind === 'exchange') return subjectToken.file === undefined;
+  return credential.kind === 'passthrough' || needsCaller(route);
+}
+
+/** Tells whether a request without a caller's token gets 401. Other routes forward it, with or without cambist's own token. */
+export function needsCaller({ credential, subjectToken }: Pick<Route, 'credential' | 'subjectToken'>): boolean {
+  if (credential.kind === 'secret') return subjectToken.verify !== undefined;
+  return credential.kind === 'exchange' && credential.onMissingSubject === 'deny' && subjectToken.file === undefined;
 }

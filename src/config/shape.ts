@@ -2,7 +2,6 @@ import * as z from 'zod';
 import { type ConfigFile, configSchema } from './config.ts';
 import type { ConfigNode, Path } from './config-node.ts';
 import { nearest } from './nearest.ts';
-import { describeIssue, MISSING } from './shape-messages.ts';
 
 /**
  * Checks a parsed file against the schema. Reports all errors and returns the rest, which can still be checked further.
@@ -21,10 +20,9 @@ export function checkShape(value: unknown, root: ConfigNode): ConfigFile | undef
     if (issue.code === 'unrecognized_keys') reportUnknownKeys(issue.path, issue.keys, valid, root);
   }
   for (const issue of issues) {
-    if (issue.code !== 'unrecognized_keys') report(issue, root);
-  }
-  for (const issue of issues) {
-    if (issue.code !== 'unrecognized_keys') remove(valid, issue.path);
+    if (issue.code === 'unrecognized_keys') continue;
+    report(issue, root);
+    remove(valid, issue.path);
   }
   // All invalid parts have been removed, so the rest has the shape of the schema.
   return valid as ConfigFile;
@@ -67,8 +65,8 @@ function firstClause(description: string | undefined): string | undefined {
   return clause?.replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase());
 }
 
-/** Keys of credential sources. An unknown key there could be the secret itself. */
-const SECRETS = /^(client_secret|private_key|client_assertion|certificate|ca)$/;
+/** The keys of credential sources. An unknown key beside them could be the secret itself. */
+const OF_SOURCES = new Set(['file', 'env']);
 /** The form of config keys, which secrets rarely have. */
 const PLAIN_KEY = /^[A-Za-z][A-Za-z_-]{0,39}$/;
 
@@ -82,11 +80,12 @@ function reportUnknownKeys(path: Path, keys: readonly string[], valid: unknown, 
   const node = root.at(...path);
   const schema = schemaAt(path);
   const known = schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
+  const isSource = known.every((name) => OF_SOURCES.has(name));
   for (const key of keys) {
+    if (isMap(parent)) delete parent[key];
     const removed = Object.hasOwn(REMOVED, key) ? REMOVED[key] : undefined;
     if (removed !== undefined) {
       node.error(`"${key}" is no longer a key: ${removed}`, { child: key });
-      if (isMap(parent)) delete parent[key];
       continue;
     }
     const meant = nearest(
@@ -94,10 +93,9 @@ function reportUnknownKeys(path: Path, keys: readonly string[], valid: unknown, 
       known.filter((name) => isMap(parent) && parent[name] === undefined),
     );
     if (meant !== undefined) node.at(meant).markBroken();
-    const shown = PLAIN_KEY.test(key) && !SECRETS.test(String(path.at(-1))) ? `unknown key "${key}"` : 'unknown key';
+    const shown = PLAIN_KEY.test(key) && !isSource ? `unknown key "${key}"` : 'unknown key';
     const fix = meant === undefined ? `known keys are ${known.join(', ')}` : `did you mean "${meant}"?`;
     node.error(`${shown}: ${fix}`, { child: key });
-    if (isMap(parent)) delete parent[key];
   }
 }
 
@@ -141,4 +139,44 @@ function isMap(value: unknown): value is Record<string, unknown> {
 
 function toPath(path: readonly PropertyKey[]): Path {
   return path.map((segment) => (typeof segment === 'number' ? segment : String(segment)));
+}
+
+/** Marks a missing key, which is reported at the map that lacks it. */
+export const MISSING = 'missing';
+
+const TYPES: Record<string, string> = {
+  object: 'must be a map ("key: value")',
+  record: 'must be a map ("name: …")',
+  array: 'must be a list ("- …")',
+  string: 'must be a string: put it in quotes',
+  boolean: 'must be true or false',
+  number: 'must be a whole number',
+  int: 'must be a whole number',
+};
+
+/** Describes an issue for which the schema has no message. Never quotes the value, which may be a secret in the wrong place. */
+export const describeIssue: z.core.$ZodErrorMap = (issue) => {
+  if (issue.input === undefined) return MISSING;
+  if (issue.input === null) return 'has no value: write one, or remove the key';
+  switch (issue.code) {
+    case 'invalid_type':
+      if (issue.expected === 'string' && typeof issue.input === 'object') return 'must be a single string';
+      return TYPES[issue.expected];
+    case 'invalid_value':
+      return describeChoice(issue.values.map(String), issue.input);
+    case 'too_small':
+      return issue.origin === 'array' ? 'must not be empty' : `must be at least ${issue.minimum}`;
+    case 'too_big':
+      return `must be at most ${issue.maximum}`;
+    default:
+      return undefined;
+  }
+};
+
+function describeChoice(values: readonly string[], input: unknown): string {
+  if (values.length === 1) return `must be ${values[0]}${input === values[0] ? ', without quotes' : ''}`;
+  // A map from the file may have a `toString` that is not a function.
+  const meant = typeof input === 'object' ? undefined : nearest(String(input), values);
+  const hint = meant === undefined ? '' : `: did you mean "${meant}"?`;
+  return `must be one of ${values.join(', ')}${hint}`;
 }

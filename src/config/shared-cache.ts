@@ -1,12 +1,11 @@
 import * as z from 'zod';
 import { type CredentialSource, MIN_KEY_LENGTH } from '../secrets/credential.ts';
 import { readListen } from './addresses.ts';
-import { withBrackets } from './brackets.ts';
 import { type ConfigNode, type Reading, readEach, valueOrReport } from './config-node.ts';
+import { mayUsePlainHttp, withBrackets } from './hostnames.ts';
 import { optional, required, type Scope, section, type Values, valueKey } from './key.ts';
-import { credentialSource, duration, flag, nonEmptyText, text, tls, word } from './kinds.ts';
-import { mayUsePlainHttp } from './plain-http.ts';
-import type { TlsFiles, WrittenSource } from './sources.ts';
+import { credentialSource, duration, flag, nonEmptyText, type TlsFiles, text, tls, word } from './kinds.ts';
+import type { WrittenSource } from './sources.ts';
 
 /** Address of a server of the shared cache, or of a sentinel. */
 export interface StoreNode {
@@ -77,7 +76,7 @@ function readSecrets(
   { sources }: Scope,
 ): readonly CredentialSource[] {
   const all = Array.isArray(written)
-    ? written.map((each, index) => sources.credential(each, node.at(index), MIN_KEY_LENGTH))
+    ? written.map((each, index) => each && sources.credential(each, node.at(index), MIN_KEY_LENGTH))
     : [sources.credential(written as WrittenSource, node, MIN_KEY_LENGTH)];
   return all.filter((source) => source !== undefined);
 }

@@ -11,19 +11,6 @@ export interface WrittenSource extends WrittenFile {
   env?: string | undefined;
 }
 
-export interface WrittenTls {
-  ca?: WrittenFile | undefined;
-  certificate?: WrittenFile | undefined;
-  private_key?: WrittenFile | undefined;
-}
-
-/** PEM files for one TLS peer. */
-export interface TlsFiles {
-  readonly ca: string | undefined;
-  readonly certificate: string | undefined;
-  readonly privateKey: string | undefined;
-}
-
 /** The files and environment variables that a config names. */
 export interface UsedSources {
   readonly files: readonly { readonly full: string; readonly node: ConfigNode }[];
@@ -43,8 +30,7 @@ export interface Sources {
   /** Resolves the path of a file that cambist writes. Its folder must exist. */
   output(path: string, node: ConfigNode): string;
   /** Reads `{ file }` or `{ env }`. @param minLength in characters, which a key must have */
-  credential(written: WrittenSource | undefined, node: ConfigNode, minLength?: number): CredentialSource | undefined;
-  tls(written: WrittenTls | undefined, node: ConfigNode): TlsFiles | undefined;
+  credential(written: WrittenSource, node: ConfigNode, minLength?: number): CredentialSource | undefined;
   /**
    * Warns of missing files and environment variables, and of keys that are too short.
    * @param needsVariables reports missing variables as errors, because a running process never gets them
@@ -73,12 +59,7 @@ export function createSources(configFile: string): Sources {
     return full;
   }
 
-  function credential(
-    written: WrittenSource | undefined,
-    node: ConfigNode,
-    minLength = 0,
-  ): CredentialSource | undefined {
-    if (written === undefined) return undefined;
+  function credential(written: WrittenSource, node: ConfigNode, minLength = 0): CredentialSource | undefined {
     if (written.file !== undefined && written.env !== undefined) {
       node.error('has both "file" and "env": remove one');
     } else if (written.file !== undefined) {
@@ -93,23 +74,6 @@ export function createSources(configFile: string): Sources {
       node.error('has neither "file" nor "env": write { file: /path/to/it } or { env: NAME_OF_VARIABLE }');
     }
     return undefined;
-  }
-
-  function tls(written: WrittenTls | undefined, node: ConfigNode): TlsFiles | undefined {
-    if (written === undefined) return undefined;
-    const pem = (key: keyof WrittenTls) => {
-      const path = written[key]?.file;
-      return path === undefined ? undefined : file(path, node.at(key, 'file'));
-    };
-    for (const [key, other] of [
-      ['certificate', 'private_key'],
-      ['private_key', 'certificate'],
-    ] as const) {
-      if (written[key] !== undefined && written[other] === undefined && !node.at(other).broken) {
-        node.error(`has "${key}" without "${other}": set both, or remove it`);
-      }
-    }
-    return { ca: pem('ca'), certificate: pem('certificate'), privateKey: pem('private_key') };
   }
 
   async function reportMissing(needsVariables: boolean) {
@@ -135,7 +99,7 @@ export function createSources(configFile: string): Sources {
   }
 
   const used = { files: found, outputs, variables };
-  return { base, file, output, folder: resolved, credential, tls, reportMissing, used };
+  return { base, file, output, folder: resolved, credential, reportMissing, used };
 }
 
 /** @returns what is wrong with a file, and the fix */

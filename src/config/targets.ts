@@ -1,17 +1,16 @@
-import type { ConfigNode } from './config-node.ts';
+import type { ConfigNode, Reading } from './config-node.ts';
 import { ABSOLUTE_URI } from './units.ts';
 
-export type Written = string | readonly (string | undefined)[] | undefined;
+/** One string or several, without the entries that have errors. */
+export type OneOrMany = string | readonly (string | undefined)[];
 
-/** One or many values as a list. Entries with errors have been removed. */
-export function toList(written: Written): string[] | undefined {
-  if (written === undefined) return undefined;
+export function toList(written: OneOrMany): string[] {
   return typeof written === 'string' ? [written] : written.filter((entry) => entry !== undefined);
 }
 
 /** Reads `resource`: absolute URIs without a fragment (RFC 8707 section 2), kept as written. */
-export function readResource(written: Written, node: ConfigNode): readonly string[] | undefined {
-  for (const [index, entry] of (typeof written === 'string' ? [written] : (written ?? [])).entries()) {
+export function readResource(written: OneOrMany, node: ConfigNode): readonly string[] {
+  for (const [index, entry] of (typeof written === 'string' ? [written] : written).entries()) {
     const at = typeof written === 'string' ? node : node.at(index);
     if (entry === undefined || ABSOLUTE_URI.test(entry)) continue;
     at.error(
@@ -27,25 +26,63 @@ export function readResource(written: Written, node: ConfigNode): readonly strin
 const SCOPE_TOKEN = /^[!#-[\]-~]+$/;
 
 /** Reads scopes, joined by single spaces. `''` for none. */
-export function readScope(written: string | undefined, node: ConfigNode): string | undefined {
-  const tokens = written?.split(/[ \t\r\n]+/).filter((token) => token !== '');
-  if (tokens?.some((token) => !SCOPE_TOKEN.test(token))) {
+export function readScope(written: string, node: ConfigNode): string {
+  const tokens = written.split(/[ \t\r\n]+/).filter((token) => token !== '');
+  if (tokens.some((token) => !SCOPE_TOKEN.test(token))) {
     node.error(
       'contains a character that is not allowed in a scope: use printable ASCII without quotes and backslashes',
     );
   }
-  return tokens?.join(' ');
+  return tokens.join(' ');
 }
 
-/** Reads a list of single scopes. */
-export function readScopes(
-  written: readonly (string | undefined)[] | undefined,
-  node: ConfigNode,
-): readonly string[] | undefined {
-  for (const [index, scope] of (written ?? []).entries()) {
-    if (scope !== undefined && !SCOPE_TOKEN.test(scope)) {
-      node.at(index).error('must be one scope: printable ASCII without spaces, quotes and backslashes');
-    }
+export function readSingleScope(text: string): Reading<string> {
+  return SCOPE_TOKEN.test(text)
+    ? { value: text }
+    : { problem: 'must be one scope: printable ASCII without spaces, quotes and backslashes' };
+}
+
+/** Scheme and authority as browsers send them in `Origin` (RFC 6454 section 6.2). */
+const ORIGIN = /^[a-z][a-z0-9+.-]*:\/\/[^/?#@*\s]+$/;
+
+/** Browsers send an origin in one form only, so any other would never match. */
+export function readOrigin(text: string): Reading<string> {
+  const origin = text.toLowerCase().replace(/\/$/, '');
+  if (!ORIGIN.test(origin) || !URL.canParse(origin)) {
+    return {
+      problem: 'must be the origin of a web page, with only scheme, host and port, as in https://app.example.com',
+    };
   }
-  return written === undefined ? undefined : [...new Set(toList(written))];
+  // URL has no origin for an unknown scheme, such as that of a browser extension.
+  const known = new URL(origin).origin;
+  const form = known === 'null' ? origin : known;
+  return form === text ? { value: text } : { problem: `must be written as browsers send it: "${form}"` };
+}
+
+/**
+ * Check of the `aud` of an issued JWT. A list: `aud` must contain one of these. `only`: it must also contain nothing else.
+ * `any`: no check.
+ */
+export type ExpectedAudience = readonly string[] | { readonly only: readonly string[] } | 'any';
+
+export function readExpectAudience(
+  written: OneOrMany | { readonly only?: OneOrMany | undefined },
+  node: ConfigNode,
+): ExpectedAudience | undefined {
+  if (typeof written !== 'object' || 'length' in written) return readAudiences(written, node);
+  if (written.only === undefined) return undefined;
+  return { only: namedAudiences(written.only, node.at('only'), 'write expect_audience: any') };
+}
+
+/** Audiences of which a token must have one, or `any`. */
+export function readAudiences(written: OneOrMany, node: ConfigNode): readonly string[] | 'any' {
+  return written === 'any' ? 'any' : namedAudiences(written, node, 'write the single value any');
+}
+
+/** @param noCheck how to turn the check off */
+function namedAudiences(written: OneOrMany, node: ConfigNode, noCheck: string): readonly string[] {
+  const list = toList(written);
+  if (list.includes('any')) node.error(`contains "any": to turn the check off, ${noCheck}`);
+  if (list.length === 0) node.error(`must not be empty: name an audience; to turn the check off, ${noCheck}`);
+  return list;
 }

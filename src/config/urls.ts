@@ -1,5 +1,5 @@
 import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
-import { mayUsePlainHttp } from './plain-http.ts';
+import { mayUsePlainHttp } from './hostnames.ts';
 
 export interface Upstream {
   /** `scheme://host[:port]`, without a default port. */
@@ -9,15 +9,6 @@ export interface Upstream {
   /** Path of the Unix socket to connect to, in place of the origin's host. */
   readonly socketPath?: string;
   /** Replaces the matched prefix: `''` or `/…`, as written in the file. */
-  readonly path: string;
-}
-
-interface HttpUrl {
-  /** `scheme://host[:port]`, without a default port. */
-  readonly origin: string;
-  /** `host[:port]`. */
-  readonly host: string;
-  /** As written. `''` for none. */
   readonly path: string;
 }
 
@@ -33,7 +24,7 @@ const PARTS = /^([A-Za-z][A-Za-z0-9+.-]*):\/\/([^/?#]*)(\/[^?#]*)?(\?[^#]*)?(#.*
 const URI_CHARACTERS = /^(?:[A-Za-z0-9\-._~:/?#[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})*$/;
 
 /** Reads the URL of an upstream, an issuer or an endpoint. Problems do not quote the URL, which may contain a secret. */
-export function readHttpUrl(text: string, rules: UrlRules): Reading<HttpUrl> {
+export function readHttpUrl(text: string, rules: UrlRules): Reading<Upstream> {
   const [, scheme, authority, path = '', query, fragment] = PARTS.exec(text) ?? [];
   if (scheme === undefined || authority === undefined) {
     return { problem: 'must be an absolute URL, as in https://backend.example.com/mcp' };
@@ -66,10 +57,6 @@ export function readHttpUrl(text: string, rules: UrlRules): Reading<HttpUrl> {
 
 export function checkUrl(text: string | undefined, node: ConfigNode, rules: UrlRules): void {
   if (text !== undefined) valueOrReport(readHttpUrl(text, rules), node);
-}
-
-export function toUpstream({ origin, host, path }: HttpUrl): Upstream {
-  return { origin, host, path: path === '/' ? '' : path };
 }
 
 /** The canonical URI of an MCP server: no query, no fragment, no trailing slash. */

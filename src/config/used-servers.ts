@@ -1,7 +1,6 @@
 import type { AssertionFrom, AuthorizationServer } from './authorization-server.ts';
 import type { Config } from './config.ts';
-import { readsCaller } from './needs-caller.ts';
-import type { Credential, Route } from './route.ts';
+import { type Credential, type Route, readsCaller } from './route.ts';
 import type { SubjectVerification } from './verification.ts';
 
 /** The authorization servers that a credential uses, in the order of their requests. */

@@ -1,7 +1,8 @@
 import type { Config } from '../config/config.ts';
 import type { Inbound } from '../config/inbound.ts';
 import type { Route } from '../config/route.ts';
-import { DEFAULT_CONNECT, DEFAULT_STALL, DEFAULT_SUBJECT_HEADER } from '../config/route-keys.ts';
+import { DEFAULT_CONNECT, DEFAULT_STALL } from '../config/route-keys.ts';
+import { DEFAULT_SUBJECT_HEADER } from '../config/subject-keys.ts';
 import { defaultDuration } from '../config/units.ts';
 import { type ActiveConfig, activate } from '../proxy/active-config.ts';
 

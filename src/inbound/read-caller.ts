@@ -1,6 +1,6 @@
 import type { Inbound } from '../config/inbound.ts';
-import { needsCaller, readsCaller } from '../config/needs-caller.ts';
 import type { Route } from '../config/route.ts';
+import { needsCaller, readsCaller } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { containsToken } from '../proxy/caller-tokens.ts';
 import { headerValues, type RawHeaders } from '../proxy/headers.ts';

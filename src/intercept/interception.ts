@@ -1,10 +1,10 @@
 import type { Socket } from 'node:net';
 import type { NameConstraints } from '@peculiar/asn1-x509';
 import { LRUCache } from 'lru-cache';
-import { withoutBrackets } from '../config/brackets.ts';
+import { isEveryAddress, withoutBrackets } from '../config/hostnames.ts';
 import type { Intercept } from '../config/intercept.ts';
-import { isEveryAddress, isLoopbackPeer, reachableUrlHost } from '../config/loopback.ts';
 import type { Route } from '../config/route.ts';
+import { isLoopbackPeer, reachableUrlHost } from '../listeners/this-machine.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
 import type { TlsBridge } from '../proxy/tls-bridge.ts';

@@ -1,4 +1,4 @@
-import { LOG_LEVELS, type LogLevel } from '../config/log-levels.ts';
+import { LOG_LEVELS, type LogLevel } from '../config/config.ts';
 import { readHostPattern } from '../config/matching.ts';
 import { parseDuration } from '../config/units.ts';
 import type { InboundPorts } from './agent-port.ts';

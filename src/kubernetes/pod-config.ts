@@ -1,9 +1,9 @@
 import { stringify } from 'yaml';
 import type { TcpListen } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
+import type { Problem } from '../config/config-node.ts';
 import type { Inbound } from '../config/inbound.ts';
 import { parseConfig, parseConfigFor } from '../config/load.ts';
-import type { Problem } from '../config/problem.ts';
 import type { Route } from '../config/route.ts';
 import { type PodSettings, REDIRECTED, reportForPod } from './check-pod.ts';
 import { PRINTED } from './manifest-files.ts';

@@ -1,5 +1,4 @@
 import type { Config } from '../config/config.ts';
-import { expiringCredentials } from '../config/expiring-credentials.ts';
 import type { Route } from '../config/route.ts';
 import { introspectingServers, signallingServers, usedServerNames } from '../config/used-servers.ts';
 import { ERROR_CODES } from '../error-catalogue.ts';
@@ -13,6 +12,7 @@ import {
   UNMATCHED,
   UNMATCHED_ERRORS,
 } from './expected.ts';
+import { expiringCredentials } from './expiring-credentials.ts';
 import { HANDSHAKE_FAILURES, type HandshakeFailure, type ProxyObserver } from './proxy-observer.ts';
 import { createRecentFailures, type RecentFailures } from './recent-failures.ts';
 import {

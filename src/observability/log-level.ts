@@ -1,4 +1,4 @@
-import { LOG_LEVELS, type LogLevel } from '../config/log-levels.ts';
+import { LOG_LEVELS, type LogLevel } from '../config/config.ts';
 import type { Logger } from './logger.ts';
 
 /** The level of the log, which can change while the process runs. */

@@ -1,6 +1,6 @@
 import { constants, openSync } from 'node:fs';
 import { type DestinationStream, pino } from 'pino';
-import type { LogLevel } from '../config/log-levels.ts';
+import type { LogLevel } from '../config/config.ts';
 import type { LogFields } from './log-fields.ts';
 import { isoTime, logLine } from './log-line.ts';
 import { createLogOutput, type LogOutput, type LossLine } from './log-output.ts';

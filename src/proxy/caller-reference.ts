@@ -1,6 +1,5 @@
 import type { Socket } from 'node:net';
-import { withBrackets } from '../config/brackets.ts';
-import { isLoopback } from '../config/loopback.ts';
+import { isLoopback, withBrackets } from '../config/hostnames.ts';
 import type { Route } from '../config/route.ts';
 import type { Upstream } from '../config/urls.ts';
 import { CambistError } from '../errors.ts';

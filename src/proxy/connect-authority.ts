@@ -1,6 +1,5 @@
-import { withoutBrackets } from '../config/brackets.ts';
+import { isPublicName, withoutBrackets } from '../config/hostnames.ts';
 import { readHostPattern } from '../config/matching.ts';
-import { isPublicName } from '../config/plain-http.ts';
 
 /** The destination of a CONNECT. */
 export interface Authority {

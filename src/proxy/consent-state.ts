@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, hash, randomBytes } from 'node:crypto';
-import { MAX_NESTED_BYTES, STATE_PREFIX } from '../config/consent.ts';
+import { MAX_NESTED_BYTES, STATE_PREFIX } from '../routing/request-state.ts';
 import { claimsOf, type Subject } from '../tokens/subject.ts';
 import { parseJsonObject } from '../tokens/token-text.ts';
 

@@ -1,4 +1,4 @@
-import { STATE_PREFIX } from '../config/consent.ts';
+import { STATE_PREFIX } from '../routing/request-state.ts';
 import type { Broker } from '../tokens/broker.ts';
 import type { Session } from '../tokens/session.ts';
 import type { ElicitationOptions } from './elicitation.ts';

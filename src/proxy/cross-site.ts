@@ -1,6 +1,6 @@
-import { needsCaller } from '../config/needs-caller.ts';
-import { isForeignName } from '../config/plain-http.ts';
+import { isForeignName } from '../config/hostnames.ts';
 import type { Route } from '../config/route.ts';
+import { needsCaller } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { addressedAuthority, readHost } from '../routing/request-target.ts';
 import type { Subject } from '../tokens/subject.ts';

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { Clock } from '../clock/clock.ts';
-import { MAX_NESTED_BYTES } from '../config/consent.ts';
 import type { Route } from '../config/route.ts';
 import { type CambistError, detailOf } from '../errors.ts';
+import { MAX_NESTED_BYTES } from '../routing/request-state.ts';
 import { jsonMembers, parseJsonObject, skipSpace } from '../tokens/token-text.ts';
 import { type BoundRequest, type NestedState, ownStateKeys, type StateKeys, sealState } from './consent-state.ts';
 import { headerValues } from './headers.ts';

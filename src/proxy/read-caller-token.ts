@@ -1,4 +1,4 @@
-import { needsCaller } from '../config/needs-caller.ts';
+import { needsCaller } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import type { Subject } from '../tokens/subject.ts';
 import type { SubjectSource } from '../tokens/subject-source.ts';

@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Config } from '../config/config.ts';
-import { addedStateBytes } from '../config/consent.ts';
 import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
+import { addedStateBytes } from '../routing/request-state.ts';
 import type { ActiveConfig } from './active-config.ts';
 
 /** The request whose body is read. */

@@ -1,5 +1,5 @@
-import { addedStateBytes } from '../config/consent.ts';
 import type { Route } from '../config/route.ts';
+import { addedStateBytes } from './request-state.ts';
 
 /** The parts of a JSON-RPC message that routes match. */
 export interface McpMessage {

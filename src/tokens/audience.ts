@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import type { ExpectedAudience } from '../config/expect-audience.ts';
+import type { ExpectedAudience } from '../config/targets.ts';
 import { CambistError } from '../errors.ts';
 import { shortened } from '../observability/shortened.ts';
 import { isLikeToken } from '../secrets/like-a-token.ts';

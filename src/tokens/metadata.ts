@@ -1,6 +1,5 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import { isLoopback } from '../config/loopback.ts';
-import { mayUsePlainHttp } from '../config/plain-http.ts';
+import { isLoopback, mayUsePlainHttp } from '../config/hostnames.ts';
 import { CambistError } from '../errors.ts';
 import type { HttpResponse } from './bounded-request.ts';
 

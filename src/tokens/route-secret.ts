@@ -1,5 +1,5 @@
-import { needsCaller } from '../config/needs-caller.ts';
 import type { Route } from '../config/route.ts';
+import { needsCaller } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { oncePerSecret, Secret } from '../secrets/secret.ts';

@@ -1,8 +1,8 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import type { LookupFunction } from 'node:net';
 import type { Dispatcher } from 'undici';
+import type { TlsFiles } from '../config/kinds.ts';
 import type { Route } from '../config/route.ts';
-import type { TlsFiles } from '../config/sources.ts';
 import { CambistError } from '../errors.ts';
 import { readCredential } from '../secrets/credential.ts';
 import type { ConnectorOptions } from './connector.ts';

@@ -1,8 +1,8 @@
 import type { TestContext } from 'node:test';
 import { type App, startApp } from '../../src/app.ts';
 import type { Config } from '../../src/config/config.ts';
+import { formatProblem } from '../../src/config/config-node.ts';
 import { parseConfig } from '../../src/config/load.ts';
-import { formatProblem } from '../../src/config/problem.ts';
 import { createLogger } from '../../src/observability/logger.ts';
 import type { LogLine } from './process-output.ts';
 import { recordLogged } from './suite-record.ts';

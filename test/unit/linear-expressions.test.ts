@@ -7,7 +7,7 @@ import { tokensOf } from '../harness/prose.ts';
 
 /** Expressions that may take more than linear time, and the reason why no input from outside makes them slow. */
 const BOUNDED: Readonly<Record<string, string>> = {
-  'config/hide-keys.ts KEY_LIKE': 'it reads path segments of URLs in the config',
+  'admin/hide-keys.ts KEY_LIKE': 'it reads path segments of URLs in the config',
   "doctor/check-trust.ts /^(\\w+)='((?:[^']|'\\\\'')*)'$/gm": 'it reads a file that cambist wrote',
   'observability/logged-error.ts EMAIL': 'the text is shortened to 1,200 characters',
   'proxy/read-message.ts /charset[^=]*=\\s*"?([^";,\\s]*)/gi': 'the text has at most 256 characters',

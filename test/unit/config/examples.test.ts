@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
 import { test } from 'node:test';
+import { formatProblem } from '../../../src/config/config-node.ts';
 import { parseConfig } from '../../../src/config/load.ts';
-import { formatProblem } from '../../../src/config/problem.ts';
 
 const FOLDER = new URL('../../../config/', import.meta.url);
 /** Files for other programs. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isPublicName } from '../../../src/config/plain-http.ts';
+import { isPublicName } from '../../../src/config/hostnames.ts';
 import { configOf, problemsOf, routeOf, SERVER, VALID } from './sample.ts';
 
 const NONE = 'upstream: https://x.example.com\ncredential: none\n';

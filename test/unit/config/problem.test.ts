@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatProblem } from '../../../src/config/problem.ts';
+import { formatProblem } from '../../../src/config/config-node.ts';
 
 test('formats a problem so that an editor can jump to it', () => {
   const problem = {

@@ -1,5 +1,5 @@
+import { formatProblem } from '../../../src/config/config-node.ts';
 import { parseConfig } from '../../../src/config/load.ts';
-import { formatProblem } from '../../../src/config/problem.ts';
 
 /** Parts of a valid config, as lines. */
 export const SERVER = `authorization_servers:

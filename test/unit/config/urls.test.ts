@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { canonicalUri, readHttpUrl, toUpstream } from '../../../src/config/urls.ts';
+import { canonicalUri, readHttpUrl } from '../../../src/config/urls.ts';
 import { problemsOf, routeOf, routeProblems, VALID } from './sample.ts';
 
 const STRICT = { allowInsecureHttp: false, allowQuery: false };
@@ -116,14 +116,6 @@ test('allows a query in a token endpoint, but not in an issuer', () => {
   assert.deepEqual(problemsOf(VALID.replace('/agents', '/agents?x')), [
     '4:13: authorization_servers.main.issuer: must not contain a query: remove "?" and everything after it',
   ]);
-});
-
-test('treats a single slash as an empty path', () => {
-  assert.deepEqual(toUpstream({ origin: 'https://x', host: 'x', path: '/' }), {
-    origin: 'https://x',
-    host: 'x',
-    path: '',
-  });
 });
 
 for (const [credential, shown] of [

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { STATE_PREFIX } from '../../../src/config/consent.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { withoutConsentState } from '../../../src/proxy/consent-retry.ts';
 import { type NestedState, sealState } from '../../../src/proxy/consent-state.ts';
 import { CONSENT_INPUT } from '../../../src/proxy/elicitation.ts';
 import { wholeBody } from '../../../src/proxy/request-body.ts';
 import type { Routed } from '../../../src/proxy/steps.ts';
+import { STATE_PREFIX } from '../../../src/routing/request-state.ts';
 import type { Session } from '../../../src/tokens/session.ts';
 import { toSubject } from '../../../src/tokens/subject.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';

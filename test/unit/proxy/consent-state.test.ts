@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import { MAX_NESTED_BYTES, STATE_PREFIX } from '../../../src/config/consent.ts';
 import {
   type BoundRequest,
   type NestedState,
@@ -10,6 +9,7 @@ import {
   type StateKeys,
   sealState,
 } from '../../../src/proxy/consent-state.ts';
+import { MAX_NESTED_BYTES, STATE_PREFIX } from '../../../src/routing/request-state.ts';
 import { toSubject } from '../../../src/tokens/subject.ts';
 
 const unsigned = (claims: object) => {

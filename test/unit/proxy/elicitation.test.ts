@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { MAX_NESTED_BYTES } from '../../../src/config/consent.ts';
 import type { Route } from '../../../src/config/route.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { withoutConsentState } from '../../../src/proxy/consent-retry.ts';
@@ -9,6 +8,7 @@ import { CONSENT_INPUT, elicitationOf } from '../../../src/proxy/elicitation.ts'
 import { wholeBody } from '../../../src/proxy/request-body.ts';
 import type { RequestRecord } from '../../../src/proxy/request-record.ts';
 import type { Routed } from '../../../src/proxy/steps.ts';
+import { MAX_NESTED_BYTES } from '../../../src/routing/request-state.ts';
 import type { Session } from '../../../src/tokens/session.ts';
 import { toSubject } from '../../../src/tokens/subject.ts';
 import { CONSENT_URL, legacyCall, modernCall } from '../../harness/consent.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { ExpectedAudience } from '../../../src/config/expect-audience.ts';
+import type { ExpectedAudience } from '../../../src/config/targets.ts';
 import { checkAudience, grantedBy, isForOthers } from '../../../src/tokens/audience.ts';
 import type { Claims } from '../../../src/tokens/token-text.ts';
 import { keptBytesEach, longText } from '../../harness/heap.ts';

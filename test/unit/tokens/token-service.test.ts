@@ -5,7 +5,7 @@ import { type TestContext, test } from 'node:test';
 import { SignJWT } from 'jose';
 import { systemClock } from '../../../src/clock/clock.ts';
 import type { Config } from '../../../src/config/config.ts';
-import { expiringCredentials } from '../../../src/config/expiring-credentials.ts';
+import { expiringCredentials } from '../../../src/observability/expiring-credentials.ts';
 import type { TokenObserver } from '../../../src/observability/token-observer.ts';
 import { createTokenService, readExpiries } from '../../../src/tokens/token-service.ts';
 import { createDispatchers } from '../../../src/transport/dispatchers.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { TlsFiles } from '../../../src/config/sources.ts';
+import type { TlsFiles } from '../../../src/config/kinds.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { createDispatchers, type Dispatchers } from '../../../src/transport/dispatchers.ts';
 import { type Certificate, createCertificateAuthority } from '../../harness/certificates.ts';

@@ -1,4 +1,4 @@
-import { jsonSchema } from './config.ts';
+import { jsonSchema } from '../config/config.ts';
 
 /** A line of a config file that is safe to show, and the column that the caret points to. */
 interface SourceExcerpt {
@@ -14,11 +14,6 @@ const MASK = '…';
 const TOKEN =
   /(?<space>\s+)|(?<comment>#.*)|(?<quoted>"(?:\\.|[^"\\])*(?:"|$)|'(?:''|[^'])*(?:'|$))|(?<mark>[{}[\],:]|-(?=\s|$))|(?<plain>(?:[^\s{}[\],:#"']|:(?=\S)|(?<=\S)[#"'])+(?: +(?:[^\s{}[\],:#"']|:(?=\S))+)*)/gy;
 
-/** Values of these keys must be a `file` or an `env`. In their place, a value may be the secret itself. */
-const CREDENTIAL_KEYS: ReadonlySet<string> = new Set([
-  ...['client_secret', 'private_key', 'client_assertion', 'certificate', 'ca', 'actor_token', 'extra_params'],
-]);
-
 /** Values that cannot be secret under a known key: numbers, durations, short words, URLs without a user and query, paths. */
 const PLAIN_VALUE =
   /^(?:-?\d{1,7}(?:\.\d+)?[A-Za-z]{0,3}|[A-Za-z_-]{1,20}|[a-z]{2,6}:\/\/[A-Za-z0-9./_*-]{1,100}|\/[A-Za-z0-9./_*-]{0,100})$/;
@@ -31,7 +26,13 @@ const MAX_LINE_LENGTH = 1000;
 /** Maximum length of the shown text, about the width of a terminal. */
 const MAX_SHOWN_LENGTH = 100;
 
-let knownKeys: ReadonlySet<string> | undefined;
+interface KnownKeys {
+  readonly all: ReadonlySet<string>;
+  /** Their values must be a source, such as a `file`, or are sent as written. In their place, a value may be the secret itself. */
+  readonly secret: ReadonlySet<string>;
+}
+
+let knownKeys: KnownKeys | undefined;
 
 /**
  * Masks all values in a line of a config file, except for those that cannot be secret.
@@ -63,11 +64,12 @@ export function excerptOf(
       text += token;
     } else if (/^\s*:(?:\s|$)/.test(line.slice(TOKEN.lastIndex))) {
       key = unquoted(token);
-      const isShown = known.has(key) || isTold(key, told);
+      const isShown = known.all.has(key) || isTold(key, told);
       hasKey ||= isShown;
       text += isShown ? token : MASK;
     } else {
-      const isPlain = key !== undefined && known.has(key) && !CREDENTIAL_KEYS.has(key) && isPlainValue(unquoted(token));
+      const isPlain =
+        key !== undefined && known.all.has(key) && !known.secret.has(key) && isPlainValue(unquoted(token));
       text += isPlain ? token : MASK;
     }
   }
@@ -94,16 +96,31 @@ function unquoted(token: string): string {
   return token.replace(/^(["'])(.*)\1$/, '$2');
 }
 
-/** All property names of a JSON Schema. */
-function keysIn(schema: unknown): ReadonlySet<string> {
-  const keys = new Set<string>();
+interface SchemaPart {
+  readonly properties?: { readonly [key: string]: SchemaPart; readonly file?: SchemaPart };
+  readonly anyOf?: readonly SchemaPart[];
+  readonly items?: SchemaPart;
+}
+
+/** All keys of a JSON Schema. */
+function keysIn(schema: unknown): KnownKeys {
+  const all = new Set<string>();
+  const secret = new Set(['extra_params']);
   const visit = (node: unknown): void => {
     if (Array.isArray(node)) node.forEach(visit);
     if (typeof node !== 'object' || node === null) return;
-    const { properties } = node as { properties?: Record<string, unknown> };
-    for (const name of Object.keys(properties ?? {})) keys.add(name);
+    for (const [name, part] of Object.entries((node as SchemaPart).properties ?? {})) {
+      all.add(name);
+      if (isSource(part)) secret.add(name);
+    }
     Object.values(node).forEach(visit);
   };
   visit(schema);
-  return keys;
+  return { all, secret };
+}
+
+/** Does the value name a file or a variable, in every form that it may have? */
+function isSource({ properties, anyOf, items }: SchemaPart): boolean {
+  if (items !== undefined) return isSource(items);
+  return properties?.file !== undefined || anyOf?.every(isSource) === true;
 }

@@ -3,10 +3,10 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { stringify } from 'yaml';
 import { describeProblem } from '../../../src/commands/print-problems.ts';
+import { excerptOf } from '../../../src/commands/source-excerpt.ts';
 import { parseConfig } from '../../../src/config/load.ts';
-import { excerptOf } from '../../../src/config/source-excerpt.ts';
 import { propertyRuns } from '../../harness/property-runs.ts';
-import { FULL, type Json, pathsOf, replaceAt } from './mutations.ts';
+import { FULL, type Json, pathsOf, replaceAt } from '../config/mutations.ts';
 
 /** The excerpt of a line, with a caret below the column. */
 function shown(line: string, column: number, message = ''): string[] {
@@ -33,6 +33,9 @@ const MASKED: [line: string, text: string][] = [
   ['upstream: https://host/x?token=abc', 'upstream: …'],
   ['scope: "repo:read', 'scope: …'],
   ['audience: 7f3a9c0d7f3a9c0d7f3a9c0d # hunter', 'audience: …'],
+  ['password: hunter', 'password: …'],
+  ['secret: hunter', 'secret: …'],
+  ['pseudonymize: { key: hunter }', 'pseudonymize: { key: … }'],
   ['extra_params: { tenant: hunter }', 'extra_params: { …: … }'],
 ];
 for (const [line, text] of MASKED) {

@@ -1,5 +1,5 @@
 import { isMap, isScalar, isSeq, LineCounter, parseAllDocuments, type Scalar, type YAMLMap } from 'yaml';
-import type { Problem } from './problem.ts';
+import type { Problem } from '../config/config-node.ts';
 
 /** A cambist config in a ConfigMap. */
 export interface ConfigMapEntry {

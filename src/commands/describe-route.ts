@@ -1,8 +1,8 @@
-import type { Config } from './config.ts';
-import type { ExpectedAudience } from './expect-audience.ts';
-import { isLoopback } from './loopback.ts';
-import type { Match } from './match.ts';
-import type { Credential, Route } from './route.ts';
+import type { Config } from '../config/config.ts';
+import { isLoopback } from '../config/hostnames.ts';
+import type { Match } from '../config/match.ts';
+import type { Credential, Route } from '../config/route.ts';
+import type { ExpectedAudience } from '../config/targets.ts';
 
 /** Most routes that the log describes. Container runtimes split lines of more than 16 KiB. */
 const MAX_DESCRIBED = 50;

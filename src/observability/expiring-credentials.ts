@@ -1,7 +1,7 @@
+import type { AuthorizationServer } from '../config/authorization-server.ts';
+import type { Config } from '../config/config.ts';
+import type { TlsFiles } from '../config/kinds.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
-import type { AuthorizationServer } from './authorization-server.ts';
-import type { Config } from './config.ts';
-import type { TlsFiles } from './sources.ts';
 
 /** A credential of cambist itself that may have an expiry. */
 interface ExpiringCredential {

@@ -1,4 +1,4 @@
-import type { Route } from './route.ts';
+import type { Route } from '../config/route.ts';
 
 /** Begins every `requestState` of cambist, so that it can be told from a backend's. */
 export const STATE_PREFIX = 'cambist-consent.1.';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { hideKeys } from '../../../src/config/hide-keys.ts';
+import { hideKeys } from '../../../src/admin/hide-keys.ts';
 
 for (const url of [
   'https://github-mcp.example.com/mcp',
