@@ -75,7 +75,7 @@ const limits = section(
     ),
     max_connections: count(
       2_000_000,
-      'Most connections from agents. A further one takes the place of an idle one, or is closed at once if all are busy. If none is idle, one whose request is incomplete gives way. By default, twice `max_in_flight`, at least 1000. At most three eighths of the files that the process may open (`ulimit -n`), shared with `inbound` and `intercept.listen`; the log says when this lowers it. The admin listener accepts 256.',
+      'Most connections from agents. A further one takes the place of an idle one, or is closed at once if all are busy. If none is idle, one whose request is incomplete gives way. By default, twice `max_in_flight`, at least 1000. At most three eighths of the files that the process may open (`ulimit -n`), shared with `inbound` and `intercept.listen`; the log says when this lowers a value of the file. The admin listener accepts 256.',
       { without: 'see right' },
     ),
     max_header_size: size(

@@ -159,21 +159,30 @@ function isPlain(node: Scalar): node is Scalar & { source: string } {
   return node.type === 'PLAIN' && node.source !== undefined;
 }
 
-/** The style of a document: its first nested map and its first list in block style tell. */
+/** The style of a document: its first nested map, and its first lists in block style and in brackets tell. */
 function styleOf(document: Document, text: string): ToStringOptions {
   let indent: number | undefined;
   let indentSeq: boolean | undefined;
+  let flowCollectionPadding: boolean | undefined;
   const columnOf = (offset: number): number => offset - text.lastIndexOf('\n', offset - 1) - 1;
   visit(document, {
+    Seq(_, { flow, items, range }) {
+      if (flow && items.length > 0 && range) flowCollectionPadding ??= text[range[0] + 1] === ' ';
+    },
     Pair(_, { key, value }) {
       if (!isNode(key) || !(isMap(value) || isSeq(value)) || value.flow || !key.range || !value.range) return undefined;
       const depth = columnOf(value.range[0]) - columnOf(key.range[0]);
       if (isSeq(value)) indentSeq ??= depth > 0;
       else if (depth > 0) indent ??= depth;
-      return indent !== undefined && indentSeq !== undefined ? visit.BREAK : undefined;
+      return undefined;
     },
   });
-  return { lineWidth: 0, indent: indent ?? 2, indentSeq: indentSeq ?? true };
+  return {
+    lineWidth: 0,
+    indent: indent ?? 2,
+    indentSeq: indentSeq ?? true,
+    flowCollectionPadding: flowCollectionPadding ?? true,
+  };
 }
 
 /** @returns undefined if the text is invalid, or an alias is unknown or expands to too much */

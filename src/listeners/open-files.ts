@@ -23,17 +23,22 @@ export function withinOpenFiles(max: number, files = openFiles()): number {
   return Math.max(1, Math.min(max, Math.floor(files * SHARE_OF_OTHERS)));
 }
 
-/** Lowers `limits.max_connections` to what the process can open, so that idle connections give way before it can open no more. */
+/**
+ * Lowers `limits.max_connections` to what the process can open, so that idle connections give way before it can open no more. Says so
+ * where the file sets the key: the default is above the usual limit of open files.
+ */
 export function fitConnections(config: Config, logger: Pick<Logger, 'warn'>, files = openFiles()): Config {
   const { limits, inbound, intercept } = config;
   const listeners = 1 + (inbound === undefined ? 0 : 1) + (intercept?.listen.length ?? 0);
   const most = Math.max(1, Math.floor((files * SHARE_OF_CALLERS) / listeners));
   if (limits.maxConnections <= most) return config;
-  logger.warn(
-    {},
-    `limits.max_connections is lowered from ${limits.maxConnections} to ${most}: the process may open only ${files} files; ` +
-      'raise the limit of open files, as with ulimit -n',
-  );
+  if (config.file.content.limits?.max_connections !== undefined) {
+    logger.warn(
+      {},
+      `limits.max_connections is lowered from ${limits.maxConnections} to ${most}: the process may open only ${files} files; ` +
+        'raise the limit of open files, as with ulimit -n',
+    );
+  }
   return { ...config, limits: { ...limits, maxConnections: most, cappedByFiles: files } };
 }
 

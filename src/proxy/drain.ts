@@ -8,6 +8,9 @@ const LEAVE_MS = 3000;
 /** Interval for the question whether a connection is left. */
 const LOOK_MS = 50;
 
+/** Consecutive looks without a connection after which none is left: a client pauses before it connects again. */
+const LOOKS = 4;
+
 export interface DrainOptions {
   readonly clock: Clock;
   /** For all trackers together. */
@@ -51,7 +54,11 @@ async function noneLeft(connections: () => number, limitMs: number, hurry: Abort
   if (connections() === 0) return;
   let looking: NodeJS.Timeout | undefined;
   const gone = new Promise<void>((resolve) => {
-    looking = setInterval(() => connections() === 0 && resolve(), LOOK_MS);
+    let without = 0;
+    looking = setInterval(() => {
+      without = connections() === 0 ? without + 1 : 0;
+      if (without === LOOKS) resolve();
+    }, LOOK_MS);
   });
   await settledWithin(gone, limitMs, hurry);
   clearInterval(looking);

@@ -157,7 +157,7 @@ test('rejects an unknown option with its usage', async (t) => {
 
 test('shows a call that needs consent with --consent, and exits', async (t) => {
   const out = await successfulOutput(t, '--consent');
-  assert.match(out, /consent needed {3}Your consent is needed before "call" can be used\.$/m);
+  assert.match(out, /consent needed {3}Your consent is needed before [\d.:]+ can be used\.$/m);
   assert.match(out, /open +https:\/\/localhost:\d+\/connect\?ticket=\S+$/m);
   assert.match(
     out,

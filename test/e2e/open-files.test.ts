@@ -16,7 +16,10 @@ async function startWithFewFiles(t: TestContext) {
   const upstream = await startFakeUpstream(echo);
   t.after(upstream.close);
   const cambist = await startCambist({
-    config: { routes: [{ name: 'plain', match: { path: '/plain' }, upstream: upstream.url, credential: 'none' }] },
+    config: {
+      limits: { max_connections: 20_000 },
+      routes: [{ name: 'plain', match: { path: '/plain' }, upstream: upstream.url, credential: 'none' }],
+    },
     launch: async (file) => {
       const command = [process.execPath, BUILT_PROGRAM, 'run', '--config', file];
       return ['/bin/sh', '-c', `ulimit -n ${FILES} && exec "$@"`, 'sh', ...command];

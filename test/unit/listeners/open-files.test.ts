@@ -10,14 +10,15 @@ const CONFIG = { routes: [{ name: 'a', match: { path: '/' }, upstream: 'http://1
 test('lowers limits.max_connections only where the process may open too few files', () => {
   const warned: string[] = [];
   const warn = (...[, msg]: readonly unknown[]) => void warned.push(String(msg));
-  const fit = (files: number) => {
-    const { limits } = fitConnections(configOf(CONFIG), { warn }, files);
+  const fit = (files: number, written = {}) => {
+    const { limits } = fitConnections(configOf({ ...CONFIG, ...written }), { warn }, files);
     return [limits.maxConnections, limits.cappedByFiles];
   };
   assert.deepEqual(fit(Infinity), [20_000, undefined]);
   assert.deepEqual(fit(1_048_576), [20_000, undefined]);
-  assert.deepEqual(warned, []);
   assert.deepEqual(fit(1024), [384, 1024]);
+  assert.deepEqual(warned, []);
+  assert.deepEqual(fit(1024, { limits: { max_connections: 20_000 } }), [384, 1024]);
   assert.match(warned.join(), /lowered from 20000 to 384: the process may open only 1024 files; raise .* ulimit -n$/);
 });
 

@@ -36,6 +36,9 @@ test('first serves requests while connections are left, for half of a short grac
   const gone = await start(t, 2, undefined, () => open);
   assert.deepEqual([gone.tracker.isLeaving, gone.messages()], [true, []]);
   open = 0;
+  t.mock.timers.tick(150);
+  await new Promise(setImmediate);
+  assert.deepEqual(gone.messages(), []);
   t.mock.timers.tick(50);
   await new Promise(setImmediate);
   assert.deepEqual(gone.messages(), ['draining requests in flight']);
