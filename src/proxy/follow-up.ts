@@ -16,7 +16,7 @@ export interface StepUp {
   readonly content: Buffer | null;
 }
 
-/** Follows a 401 to a token, which the caller does not get. */
+/** The step after a 401 to a token. The caller never gets this 401. */
 export type Refusal = {
   /** The refused token. */
   readonly token: IssuedToken;
@@ -31,8 +31,8 @@ export type Refusal = {
 const RELAY: FollowUp = { kind: 'relay' };
 
 /**
- * Decides what follows a response. An attempt is repeated once with another token after a 401, once with a nonce that its DPoP
- * proof lacked, and once with more scopes after a 403 that asks for them.
+ * Decides what follows a response. A request gets another token once: after a 401, or with more scopes after a 403 that asks for
+ * them. Each token gets one retry with a nonce that its DPoP proof lacked.
  * @param hasFreshNonce the response has a nonce for the next proof
  */
 export function followUpOf(plan: AttemptPlan, status: number, headers: RawHeaders, hasFreshNonce: boolean): FollowUp {
@@ -59,7 +59,7 @@ function refusalOf(
       ending: 'because its proof lacked a nonce, and the request is too large to be sent again',
     };
   }
-  // The token is valid. Another one made from the same token of the caller would be no better.
+  // A backend that asks for a sign-in accepted the token. Another one made from the same caller's token would be no better.
   const authentication = isMadeFromCallers(prepared) ? authenticationWanted(challenges) : undefined;
   if (authentication !== undefined) return { kind: 'sign_in', token, authentication };
   if (hasNewToken) return { kind: 'fail', token, ending: 'and the next one as well' };

@@ -76,7 +76,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       const { target, route, path, wholeBody } = routed;
       callUpstream({ request, target, route, path, wholeBody, session, body, headers, token }, options, switched);
     } catch (error) {
-      // Finish with an error of cambist's own. Every other end is seen by the request's tracker.
+      // Respond with an error of cambist's own. Errors after the call began do not get here: `upstream-call.ts` handles them.
       failRequest(request, error, options);
     }
   };

@@ -208,7 +208,7 @@ class Attempt implements RawHandler {
     else void this.#waitForStepUp(controller, headers, timed(request.record, pending, clock), content);
   }
 
-  /** Holds the 403. Then a retry replaces it, or the caller gets it. */
+  /** Holds the 403: no byte of its body arrives between `pause` and `resume`. Then a retry replaces it, or the caller gets it. */
   async #waitForStepUp(
     controller: Controller,
     headers: RawHeaders,
