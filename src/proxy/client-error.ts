@@ -40,7 +40,7 @@ const RESPONSE_MS = 1000;
 export const TLS_HANDSHAKE = 0x16;
 
 /**
- * Responds to input that is not a valid HTTP request, and closes the connection. The input is neither counted nor logged.
+ * Responds to input that is not a valid HTTP request, and closes the connection. The input is logged, and not counted.
  */
 export function createClientErrorHandler(logger: Pick<Logger, 'warn'>) {
   return (error: ClientError, socket: Socket): void => {
