@@ -46,7 +46,7 @@ const { keep, close } = keepParts();
 const ACTIONS: readonly [action: string, isForUser: boolean, Ended, () => (session: Session) => Promise<unknown>][] = [
   ['the user signs out', false, ONE, () => sessions.signOut],
   ['the user signs out in a browser', false, { ...ONE, poll: 0 }, () => sessions.endSessionByBrowser],
-  ['the user signs out of all devices', true, ALL, () => sessions.signOutEverywhere],
+  ['the user signs out of all devices', true, { ...ALL, poll: 0 }, () => sessions.signOutEverywhere],
   ['an administrator ends one session', false, { ...ONE, poll: 0 }, () => sessions.endSession],
   ['an administrator ends all sessions of a user', true, ALL, () => sessions.logOutUser],
   ['an administrator sets a password', true, { ...NONE, poll: SESSIONS }, () => sessions.resetPassword],
