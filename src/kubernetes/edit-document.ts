@@ -25,7 +25,8 @@ export const MAX_ALIASES = 1000;
 
 /** Numbers of YAML 1.1, of YAML 1.2, and of Go: 0X1F, 0o1_7, +1_0, .5, 1:30. */
 const NUMBER = /^[-+]?[._]*(?:\d[\d_]*(?:\.[\d_]*)?(?:e[-+]?\d*)?|0_*[xob][\da-f_]*|\d[\d_]*(?::\d+)+(?:\.\d*)?)$/i;
-const OTHER_TYPE = /^(?:\d{4}-\d[-\d:.tz+ \t]*|[-+]?\.?(?:inf|infinity|nan)|y|yes|n|no|on|off|true|false|null|~|<<|=|)$/i;
+const OTHER_TYPE =
+  /^(?:\d{4}-\d[-\d:.tz+ \t]*|[-+]?\.?(?:inf|infinity|nan)|y|yes|n|no|on|off|true|false|null|~|<<|=|)$/i;
 
 /** Does some reader of YAML take the text for a number, a timestamp, a boolean, null or a merge key unless it is quoted? */
 function isAmbiguous(text: string): boolean {
