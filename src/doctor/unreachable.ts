@@ -46,7 +46,7 @@ export function readPeerCertificate(url: string): Promise<PeerCertificate | unde
 
 function describe(certificate: NodeCertificate): PeerCertificate | undefined {
   const { subject, issuer, subjectaltname, valid_from: validFrom, valid_to: validTo } = certificate;
-  // Node returns an empty object if there is no certificate.
+  // Node returns an empty object for a missing certificate.
   if (issuer === undefined) return undefined;
   return {
     names: subjectaltname ?? `CN=${nameIn(subject)}`,

@@ -47,7 +47,7 @@ export interface Handles {
   readonly size: number;
   /** Changes the bound. The most recently used handles stay. */
   resize(maxEntries: number): void;
-  /** Removes the handle of a token that is no longer valid, even that of a request in flight. */
+  /** Removes the handle of a token that became invalid, even if a request in flight uses it. */
   drop(subject: Subject): void;
   /** Removes the handles of revoked tokens, even those of requests in flight. */
   removeRevoked(isRevoked: (subject: Subject) => boolean): void;

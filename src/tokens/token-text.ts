@@ -151,7 +151,7 @@ export function isAmbiguousJwt(token: string): boolean {
 /** `{"` in base64url. */
 const JSON_START = 'eyJ';
 
-/** Is as tolerant as any verifier, which may skip characters outside the alphabet, and detect UTF-16 and UTF-32. */
+/** Tells whether some verifier may read the part as JSON: some ignore characters outside the alphabet, or detect UTF-16 and UTF-32. */
 function isLikeJson(part: string): boolean {
   if (part.startsWith(JSON_START)) return true;
   const bytes = Buffer.from(part.replace(/[^\w+/-]/g, ''), 'base64url');
