@@ -38,7 +38,7 @@ test('the steps of the guide create the example pod', async () => {
   succeeded(await cluster.kubectl(['create', '-f', monitors]));
   await write('client-secret', 'of the authorization server\n');
   assert.match(await follow('validate --config deploy/cambist.yaml'), /valid: 2 routes, 1 authorization server/);
-  await follow('kubectl create namespace agents');
+  await follow('pod-security.kubernetes.io/enforce=restricted');
   await follow('kubectl -n agents get pod agent --watch');
   const pod = await readObject<Pod>(cluster, ['-n', 'agents', 'pod', 'agent']);
   assert.deepEqual(namesOf(pod.spec.initContainers), ['cambist']);
