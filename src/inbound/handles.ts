@@ -1,8 +1,8 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
+import { createShares, type Shares } from '../tokens/shares.ts';
 import { claimsOf, type Subject } from '../tokens/subject.ts';
-import { createEvictionOrder, type EvictionOrder } from './eviction-order.ts';
 import { handleText } from './handle-text.ts';
 
 /** Stands for a caller's token. It is a secret as well: the agent can use it here while it lives. */
@@ -84,7 +84,7 @@ export function createHandles(
   let max = maxEntries;
   let lastRequest = 0;
   /** Kept only at the bound. Below it nothing is evicted, and each use would cost a second list. */
-  let order: EvictionOrder<Entry> | undefined;
+  let shares: Shares | undefined;
 
   const isExpired = ({ expiresAtMs, expiresAtMonotonicMs }: Entry): boolean =>
     expiresAtMs <= clock.wallMs() || expiresAtMonotonicMs <= clock.monotonicMs();
@@ -122,23 +122,34 @@ export function createHandles(
     byText.set(entry.text, entry);
     // A handle of an earlier key does not take the place of the current one.
     if (!byToken.has(subject.digest)) byToken.set(subject.digest, entry);
-    order?.add(entry);
+    shares?.add(caller, text);
     return entry;
   }
 
   /** Evicts the least recently used handle of the caller that exceeds its share, or else of any caller. */
   function evictFor(caller: string | undefined): boolean {
-    order ??= createEvictionOrder(byText.values(), max);
-    const entry = order.next(caller);
+    shares ??= sharesOf(byText.values(), max);
+    const text = shares.firstToGiveWay(caller, (one) => byText.get(one)?.requests.size === 0);
+    const entry = text === undefined ? firstIdle() : byText.get(text);
     if (entry === undefined) return false;
     remove(entry, isExpired(entry) ? 'expired' : 'capacity');
     return true;
   }
 
+  /** The least recently used handle without a request in flight. Those before it are in use, and move to the end. */
+  function firstIdle(): Entry | undefined {
+    for (let left = byText.size; left > 0; left -= 1) {
+      const [entry] = byText.values();
+      if (entry === undefined || entry.requests.size === 0) return entry;
+      use(entry);
+    }
+    return undefined;
+  }
+
   function remove(entry: Entry, reason: RemovalReason): void {
     byText.delete(entry.text);
     if (byToken.get(entry.subject.digest) === entry) byToken.delete(entry.subject.digest);
-    order?.remove(entry);
+    shares?.remove(entry.caller, entry.text);
     onRemoved(reason);
   }
 
@@ -149,7 +160,7 @@ export function createHandles(
   function use(entry: Entry): void {
     byText.delete(entry.text);
     byText.set(entry.text, entry);
-    order?.use(entry);
+    shares?.use(entry.caller, entry.text);
   }
 
   return {
@@ -185,7 +196,7 @@ export function createHandles(
     sweep() {
       const done = [...byText.values()].filter((entry) => entry.requests.size === 0 && isExpired(entry));
       for (const entry of done) remove(entry, 'expired');
-      if (byText.size < max) order = undefined;
+      if (byText.size < max) shares = undefined;
     },
     get size() {
       return byText.size;
@@ -193,7 +204,7 @@ export function createHandles(
     resize(next) {
       if (next === max) return;
       max = next;
-      order = undefined;
+      shares = undefined;
       while (byText.size > max && evictFor(undefined));
     },
     drop({ digest }) {
@@ -204,7 +215,7 @@ export function createHandles(
     clear() {
       byText.clear();
       byToken.clear();
-      order = undefined;
+      shares = undefined;
     },
   };
 }
@@ -214,6 +225,13 @@ function callerOf(subject: Subject): string {
   const { iss, sub } = claimsOf(subject) ?? {};
   // Only text counts: JSON may nest so deeply that writing it exhausts the stack.
   return JSON.stringify([iss, sub].map((value) => (typeof value === 'string' ? value : undefined)));
+}
+
+/** @param entries the least recently used first */
+function sharesOf(entries: Iterable<Entry>, max: number): Shares {
+  const shares = createShares(max);
+  for (const { caller, text } of entries) shares.add(caller, text);
+  return shares;
 }
 
 function full(): CambistError {

@@ -9,9 +9,10 @@ export interface Shares {
   remove(owner: string, key: string): void;
   /**
    * The least recently used entry of `owner`, or else of another owner, that exceeds its share.
+   * @param mayGo false for an entry in use, which then counts as the most recently used
    * @returns undefined when no owner does
    */
-  firstToGiveWay(owner: string | undefined): string | undefined;
+  firstToGiveWay(owner: string | undefined, mayGo?: (key: string) => boolean): string | undefined;
 }
 
 /** @param maxEntries bound of the cache. A single owner may use all of it while no other owner needs room. */
@@ -45,12 +46,23 @@ export function createShares(maxEntries: number): Shares {
         if (keys.size === 0) keysByOwner.delete(owner);
       } else if (keys === key) keysByOwner.delete(owner);
     },
-    firstToGiveWay(owner) {
-      const [other] = greedy;
-      const loser = owner !== undefined && greedy.has(owner) ? owner : other;
-      if (loser === undefined) return undefined;
-      const keys = keysByOwner.get(loser);
-      return typeof keys === 'object' ? keys.values().next().value : keys;
+    firstToGiveWay(owner, mayGo = () => true) {
+      const own = owner !== undefined && greedy.has(owner) ? [owner] : [];
+      for (const loser of [...own, ...greedy]) {
+        const key = firstOf(keysByOwner.get(loser) as Set<string>, mayGo);
+        if (key !== undefined) return key;
+      }
+      return undefined;
     },
   };
+}
+
+function firstOf(keys: Set<string>, mayGo: (key: string) => boolean): string | undefined {
+  for (let left = keys.size; left > 0; left -= 1) {
+    const [key] = keys;
+    if (key === undefined || mayGo(key)) return key;
+    keys.delete(key);
+    keys.add(key);
+  }
+  return undefined;
 }

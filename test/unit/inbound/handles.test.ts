@@ -108,6 +108,21 @@ test('evicts the handles of a caller with many tokens before those of others', (
   assert.equal(handles.size, 20);
 });
 
+test('evicts the handles of a caller with many requests in flight before those of a quiet caller', () => {
+  const { handles, idle, subject } = start(20);
+  const quiet = idle('quiet');
+  const held = ['1', '2', '3', '4', '5'].map((token) => handles.hold(subject(token, undefined, 'greedy')));
+  const own = idle('6', 'greedy');
+  const others = Array.from({ length: 13 }, (_, at) => idle(`other-${at}`, `other-${at}`));
+  idle('new');
+  assert.equal(handles.find(own), undefined);
+  assert.ok(handles.find(quiet));
+  for (const { handle } of held) assert.equal(handles.find(handle.text), handle);
+  // The greedy caller has no other handle that may go. The least recently used one of the others does.
+  idle('another');
+  assert.equal(handles.find(others[0] ?? ''), undefined);
+});
+
 test('does not evict a handle while its request is in flight, and refuses new ones then', () => {
   const { handles, subject, removed } = start(2);
   const held = ['a', 'b'].map((token) => handles.hold(subject(token)));
