@@ -1,36 +1,35 @@
 import { createHash } from 'node:crypto';
-import { type FSWatcher, readFileSync, type Stats, statSync, watch } from 'node:fs';
+import { readFileSync, type Stats, statSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
-
-/** The part of the logger that a watcher uses. */
-interface WatchLogger {
-  warn(fields: { readonly err: unknown }, message: string): void;
-}
+import { setTimeout as delay } from 'node:timers/promises';
 
 interface WatchOptions {
   /** The files to watch. Called at each check, because a reload may change them. */
   readonly files: () => readonly string[];
   /** Called once after any number of files changed, appeared or disappeared. */
   readonly onChange: () => void;
-  /** Interval of checks without events. Default 10 s. */
+  /** Interval of checks. Default 500 ms. */
   readonly pollMs?: number;
-  readonly logger: WatchLogger;
+  readonly logger: { warn(fields: { readonly err: unknown }, message: string): void };
 }
 
-const DEFAULT_POLL_MS = 10_000;
+const DEFAULT_POLL_MS = 500;
 
-/** One save or one ConfigMap update causes several events. */
-const DEBOUNCE_MS = 100;
+/** A file that changes within this time is still being written, and waits for the next check. */
+const SETTLED_MS = 100;
 
-/** Larger files are compared by size and time. Configs, keys and certificates are smaller. */
+/** Larger files are compared by their stats. Configs, keys and certificates are smaller. */
 const MAX_DIGESTED_BYTES = 8 * 1024 * 1024;
 
-interface WatchedFolder {
-  readonly watcher: FSWatcher;
-  /** A recreated folder has another inode, and needs a new watcher. */
-  readonly inode: number;
+/** The clock of a file system advances in steps. A file that changed longer ago than this changes its stats with its content. */
+const RECENT_MS = 2000;
+
+interface FileState {
+  readonly stats: string;
+  readonly content: string;
 }
+
+const MISSING: FileState = { stats: 'missing', content: 'missing' };
 
 /** A running watcher. */
 interface FileWatcher {
@@ -40,116 +39,80 @@ interface FileWatcher {
 }
 
 /**
- * Watches files through their folders, because Kubernetes swaps a `..data` link and editors rename files over. It also polls,
- * because some file systems send no events. It does not keep the process alive.
+ * Watches the content of files by looking at them regularly, because not every file system sends events, and no event tells that the
+ * target of a link changed. It does not keep the process alive.
  */
 export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }: WatchOptions): FileWatcher {
-  const folders = new Map<string, WatchedFolder>();
-  const known = new Map<string, string>();
-  /** Folders whose failure has been logged. Each check tries again. */
-  const unwatchable = new Set<string>();
-  let closed = false;
-  let soon: NodeJS.Timeout | undefined;
+  // Synchronously: the caller reads the files next, and a change right after that counts.
+  let known = new Map(files().map((file) => [file, stateNow(file)]));
+  let isClosed = false;
+  let hasFailed = false;
   let checking = Promise.resolve();
 
-  function checkSoon() {
-    soon ??= setTimeout(checkNow, DEBOUNCE_MS).unref();
-  }
-
-  function checkNow(): Promise<void> {
-    clearTimeout(soon);
-    soon = undefined;
-    checking = checking.then(check).catch((error: unknown) => {
-      logger.warn({ err: error }, 'checking for changed files failed; trying again at the next poll');
+  function check(): Promise<void> {
+    checking = checking.then(compare).catch((error: unknown) => {
+      if (!hasFailed) logger.warn({ err: error }, 'checking for changed files failed; trying again');
+      hasFailed = true;
     });
     return checking;
   }
 
-  async function check() {
-    const current = new Set(files());
-    await followFolders(new Set([...current].map((file) => dirname(file))));
-    let changed = false;
-    for (const file of current) {
-      const state = await contentOf(file);
-      const before = known.get(file);
-      known.set(file, state);
-      changed ||= before !== undefined && before !== state;
+  async function compare(): Promise<void> {
+    const next = await statesAfter(known);
+    hasFailed = false;
+    const isChanged = hasOtherContent(next, known);
+    if (isChanged) {
+      await delay(SETTLED_MS, undefined, { ref: false });
+      if (hasOtherContent(await statesAfter(next), next)) return;
     }
-    for (const file of known.keys()) if (!current.has(file)) known.delete(file);
-    if (changed && !closed) onChange();
+    known = next;
+    if (isChanged && !isClosed) onChange();
   }
 
-  async function followFolders(current: ReadonlySet<string>) {
-    for (const folder of folders.keys()) if (!current.has(folder)) leave(folder);
-    for (const folder of current) {
-      const inode = await stat(folder).then(
-        ({ ino }) => ino,
-        () => undefined,
-      );
-      if (folders.get(folder)?.inode === inode) continue;
-      leave(folder);
-      if (inode !== undefined && !closed) follow(folder, inode);
-    }
+  async function statesAfter(before: ReadonlyMap<string, FileState>): Promise<Map<string, FileState>> {
+    return new Map(
+      await Promise.all(files().map(async (file) => [file, await stateOf(file, before.get(file))] as const)),
+    );
   }
 
-  function follow(folder: string, inode: number) {
-    const fail = (error: unknown) => {
-      leave(folder);
-      if (unwatchable.has(folder)) return;
-      unwatchable.add(folder);
-      logger.warn(
-        { err: error },
-        `folder "${folder}" cannot be watched; its changes are noticed up to ${pollMs} ms later`,
-      );
-    };
-    try {
-      const watcher = watch(folder, { persistent: false }, checkSoon);
-      folders.set(folder, { watcher, inode });
-      watcher.on('error', fail);
-    } catch (error) {
-      fail(error);
-    }
-  }
-
-  function leave(folder: string) {
-    folders.get(folder)?.watcher.close();
-    folders.delete(folder);
-  }
-
-  // Synchronously: the caller reads the files next, and a change right after that counts.
-  for (const file of files()) known.set(file, currentContentOf(file));
-  void checkNow();
-  const poll = setInterval(checkNow, pollMs).unref();
-
+  const poll = setInterval(check, pollMs).unref();
   return {
-    check: checkNow,
+    check,
     close() {
-      closed = true;
-      clearTimeout(soon);
+      isClosed = true;
       clearInterval(poll);
-      for (const folder of [...folders.keys()]) leave(folder);
     },
   };
 }
 
-/** A digest of the content, following links. A missing file has a value of its own. */
-async function contentOf(file: string): Promise<string> {
+/** A file that was not watched before counts as unchanged. */
+function hasOtherContent(next: ReadonlyMap<string, FileState>, before: ReadonlyMap<string, FileState>): boolean {
+  return [...next].some(([file, { content }]) => (before.get(file)?.content ?? content) !== content);
+}
+
+async function stateOf(file: string, before: FileState | undefined): Promise<FileState> {
   try {
-    const stats = await stat(file);
-    return isDigested(stats) ? digestOf(await readFile(file)) : sizeAndTimeOf(stats);
+    const found = await stat(file);
+    const stats = textOf(found);
+    if (stats === before?.stats && Date.now() - found.ctimeMs > RECENT_MS) return before;
+    return { stats, content: isDigested(found) ? digestOf(await readFile(file)) : stats };
   } catch {
-    return 'missing';
+    return MISSING;
   }
 }
 
-/** The same as `contentOf`, synchronously. */
-function currentContentOf(file: string): string {
+/** The same as `stateOf`, synchronously. */
+function stateNow(file: string): FileState {
   try {
-    const stats = statSync(file);
-    return isDigested(stats) ? digestOf(readFileSync(file)) : sizeAndTimeOf(stats);
+    const found = statSync(file);
+    return { stats: textOf(found), content: isDigested(found) ? digestOf(readFileSync(file)) : textOf(found) };
   } catch {
-    return 'missing';
+    return MISSING;
   }
+}
+
+function textOf({ ino, size, ctimeMs }: Stats): string {
+  return `${ino} ${size} ${ctimeMs}`;
 }
 
 /** To read a pipe would wait for a writer, and with it every later check. */
@@ -159,8 +122,4 @@ function isDigested(stats: Stats): boolean {
 
 function digestOf(content: Buffer): string {
   return createHash('sha256').update(content).digest('base64');
-}
-
-function sizeAndTimeOf({ size, mtimeMs }: Stats): string {
-  return `${size} ${mtimeMs}`;
 }
