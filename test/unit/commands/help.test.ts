@@ -1,9 +1,18 @@
 import assert from 'node:assert/strict';
+import { executionAsyncResource } from 'node:async_hooks';
 import { test } from 'node:test';
 import { parseArgs } from 'node:util';
+import fc from 'fast-check';
+import { genCerts } from '../../../src/commands/gen-certs.ts';
 import { describeCommand, describeProgram, usageMessage } from '../../../src/commands/help.ts';
+import { type ConfigChoices, newConfig, SECRET_IN_POD } from '../../../src/commands/init.ts';
+import { inject, uninject } from '../../../src/commands/inject.ts';
+import { heldTicks, holdTickShape } from '../../../src/commands/run.ts';
 import { type CommandName, USAGES, type Usage } from '../../../src/commands/usages.ts';
-import { INJECTION_FLAGS } from '../../../src/kubernetes/option-sources.ts';
+import { webhook } from '../../../src/commands/webhook.ts';
+import { parseConfig } from '../../../src/config/load.ts';
+import { describeInjection, INJECTION_FLAGS, optionsFromFlags } from '../../../src/kubernetes/option-sources.ts';
+import { OPTION_NAMES, OPTION_TEXTS } from '../../../src/kubernetes/options.ts';
 
 const COMMANDS = Object.entries(USAGES) as [CommandName, Usage][];
 
@@ -99,4 +108,96 @@ test('names a flag without its value', () => {
   assert.equal(messageFor('validate', '--config'), 'the flag "--config" needs a value');
   assert.equal(messageFor('explain', '-X'), 'the flag "--request" needs a value');
   assert.match(messageFor('validate', '--config', '--json'), /--config/);
+});
+
+const CHOICES: ConfigChoices = {
+  route: 'mine',
+  backend: 'https://mcp.example.com/mcp',
+  issuer: 'https://idp.example.com/realms/agents',
+  clientId: 'cambist',
+  audience: undefined,
+  scope: undefined,
+  secret: { env: 'CAMBIST_CLIENT_SECRET' },
+  pod: false,
+};
+
+const configOf = (choices: Partial<ConfigChoices>) => {
+  const { config, problems } = parseConfig(newConfig({ ...CHOICES, ...choices }), 'cambist.yaml');
+  assert.deepEqual(problems, []);
+  assert.ok(config !== undefined);
+  return config;
+};
+
+test('writes a valid config with what was chosen', () => {
+  const { listen, admin, routes, authorizationServers } = configOf({ audience: 'mcp', scope: 'read write' });
+  assert.deepEqual(
+    [listen, admin].map((one) => one.kind === 'tcp' && `${one.host}:${one.port}`),
+    ['127.0.0.1:8180', '127.0.0.1:9180'],
+  );
+  const [server] = authorizationServers;
+  assert.deepEqual([server?.issuer, server?.clientId], [CHOICES.issuer, 'cambist']);
+  const [route] = routes;
+  assert.deepEqual([route?.name, route?.match.path], ['mine', '/mine']);
+  const target = route?.credential.kind === 'exchange' ? route.credential.target : undefined;
+  assert.deepEqual([target?.audience, target?.scope], [['mcp'], 'read write']);
+});
+
+test('for a pod, opens the admin port for probes and takes the secret from a file', () => {
+  const { admin, limits, authorizationServers } = configOf({ pod: true, secret: { file: SECRET_IN_POD } });
+  assert.equal(admin.kind === 'tcp' && admin.host, '0.0.0.0');
+  assert.equal(limits.maxInFlight, 1000);
+  const [server] = authorizationServers;
+  assert.ok(server?.clientAuth.method === 'client_secret_basic');
+  assert.deepEqual(server.clientAuth.clientSecret, { file: SECRET_IN_POD });
+});
+
+test('quotes values so that none adds a key or a line', () => {
+  fc.assert(
+    fc.property(fc.string({ minLength: 1, unit: 'binary' }), fc.string(), (audience, file) => {
+      const { config, problems } = parseConfig(newConfig({ ...CHOICES, audience, secret: { file } }), 'cambist.yaml');
+      for (const { path } of problems) assert.match(path, /^routes\[0\]\.audience|client_secret/);
+      const credential = config?.routes[0]?.credential;
+      if (credential?.kind === 'exchange') assert.deepEqual(credential.target.audience, [audience]);
+    }),
+  );
+});
+
+test('refuses a command without its required arguments', async () => {
+  for (const [command, args] of [
+    [inject, []],
+    [uninject, []],
+    [genCerts, ['--trust', 'ca.crt']],
+    [webhook, []],
+  ] as const) {
+    await assert.rejects(command(args), (error: Error) => error.constructor.name === 'UsageError');
+    await assert.rejects(command(['--no-such-flag']), { code: 'ERR_PARSE_ARGS_UNKNOWN_OPTION' });
+  }
+});
+
+test('the webhook refuses an invalid injection flag at its start', async () => {
+  const pair = ['--cert', '/nowhere', '--key', '/nowhere'];
+  await assert.rejects(webhook([...pair, '--sidecar', 'none']), /--sidecar is "none": must be one of native, classic/);
+});
+
+test('reads options from flags; a flag without a value enables its option', () => {
+  assert.deepEqual(optionsFromFlags({ image: 'i', 'proxy-env': true, help: true, cert: 'c' }), {
+    image: 'i',
+    'proxy-env': 'enabled',
+  });
+});
+
+test('the help has one line of at most 110 characters for each option', () => {
+  const lines = describeInjection().split('\n');
+  for (const line of lines) assert.ok(line.length <= 110, line);
+  for (const name of OPTION_NAMES)
+    assert.ok(lines.some((line) => line.includes(`--${name}`) && line.includes(OPTION_TEXTS[name].help)));
+});
+
+test('what is held has the shape of each object that process.nextTick makes', async () => {
+  holdTickShape();
+  const another = await new Promise<object>((resolve) => process.nextTick(() => resolve(executionAsyncResource())));
+  const [held] = heldTicks;
+  assert.ok(held !== undefined && held !== another);
+  assert.deepEqual(Reflect.ownKeys(held), Reflect.ownKeys(another));
+  assert.ok(Reflect.ownKeys(another).includes('callback'));
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { configOf, problemsOf, ROUTE, SERVER } from './sample.ts';
+import { configOf, problemsOf, ROUTE, SERVER, VALID } from './sample.ts';
 
 const ISSUER = 'https://idp.example.com/realms/agents';
 const VERIFY = `verify: { issuer: ${ISSUER}, audience: agent }`;
@@ -123,4 +123,122 @@ test('warns if hosts outside the pod could use handles', () => {
   for (const listen of ['unix:/run/cambist.sock', 'localhost:8180', '"[::1]:8180"']) {
     assert.deepEqual(messages(BASE, `listen: ${listen}\n`), []);
   }
+});
+
+/** A config with a route for a host, and these lines. */
+function withIntercept(lines: string, host = 'host: mcp.example.com'): string {
+  const route = `{ name: mcp, match: { path: /, ${host} }, upstream: "https://mcp.example.com", credential: none }`;
+  return `version: 1\n${lines}\nroutes:\n  - ${route}\n`;
+}
+
+test('intercepts nothing by default', () => {
+  assert.equal(configOf(withIntercept('')).intercept, undefined);
+});
+
+test('reads the authority and the trust folder, relative to the folder of the config', () => {
+  for (const [lines, ca, trustDir] of [
+    ['intercept: {}', { kind: 'ephemeral' }, '/run/cambist/trust'],
+    ['intercept: { ca: ephemeral, trust_dir: trust }', { kind: 'ephemeral' }, 'trust'],
+    ['intercept: { ca: { dir: /run/cambist/ca } }', { kind: 'dir', dir: '/run/cambist/ca' }, '/run/cambist/trust'],
+    [
+      'intercept: { ca: { certificate: { file: ca.crt }, private_key: { file: /k/ca.key } } }',
+      { kind: 'files', certificate: 'ca.crt', privateKey: '/k/ca.key' },
+      '/run/cambist/trust',
+    ],
+  ] as const) {
+    assert.deepEqual(configOf(withIntercept(lines)).intercept, { ca, trustDir, listen: [] }, lines);
+  }
+});
+
+for (const [lines, problem] of [
+  ['intercept: { ca: corporate }', /intercept\.ca: must be ephemeral, \{ dir: \/path \}, or/],
+  ['intercept: { ca: { certificate: { file: a } } }', /intercept\.ca/],
+  ['intercept: { ca: { dir: "" } }', /intercept\.ca/],
+  ['intercept: { trust_dir: 7 }', /intercept\.trust_dir/],
+  ['intercept: { trust: x }', /unknown key "trust"/],
+  ['intercept: { ca: { dir: /run/x/ca }, trust_dir: /run/x }', /trust_dir: contains the folder of the private key/],
+  ['intercept: { ca: { dir: /run/x }, trust_dir: /run/x }', /trust_dir: contains the folder of the private key/],
+  ['intercept: { listen: [unix:/run/x.sock] }', /listen\[0\]: must be host:port: names and packets/],
+  ['intercept: { listen: ["127.0.0.1:8180"] }', /listen\[0\]: is also the address of listen: change one/],
+  ['intercept: { listen: ["0.0.0.0:9180"] }', /listen\[0\]: is also the address of admin: change one/],
+  ['intercept: { listen: ["127.0.0.1:443", "0.0.0.0:443"] }', /listen\[1\]: is in the list twice/],
+  ['intercept: { listen: ["443"] }', /listen\[0\]: must be host:port/],
+  ['listen: unix:/run/c.sock\nintercept: {}', /warning: intercept: has no effect: listen is a Unix socket/],
+] as const) {
+  test(`reports ${JSON.stringify(lines)}`, () => {
+    const problems = problemsOf(withIntercept(lines));
+    assert.equal(problems.length, 1, problems.join('\n'));
+    assert.match(problems[0] ?? '', problem);
+  });
+}
+
+test('reads where connections arrive that were not sent to a proxy', () => {
+  const { intercept } = configOf(withIntercept('intercept: { listen: ["127.0.0.1:443", "[::1]:443"] }'));
+  assert.deepEqual(intercept?.listen, [
+    { kind: 'tcp', host: '127.0.0.1', port: 443 },
+    { kind: 'tcp', host: '::1', port: 443 },
+  ]);
+});
+
+test('warns where no route has a host', () => {
+  const [problem] = problemsOf(withIntercept('intercept: {}', 'methods: [GET]'));
+  assert.match(problem ?? '', /warning: intercept: has no effect: no route has match\.host/);
+});
+
+const auditOf = (lines: string) => configOf(`${VALID}audit: ${lines}\n`).audit;
+
+/** Problems without their positions. */
+const problems = (lines: string): string[] =>
+  problemsOf(`${VALID}audit: ${lines}\n`).map((problem) => problem.replace(/^\d+:\d+: /, ''));
+
+test('records nothing without the key', () => {
+  assert.equal(configOf(VALID).audit, undefined);
+  assert.equal(configOf(VALID).tracing.mcp, false);
+});
+
+test('names tools and drops records unless the file says otherwise', () => {
+  assert.deepEqual(auditOf('{ to: stdout }'), {
+    to: { kind: 'stdout' },
+    claims: ['iss', 'sub', 'azp', 'client_id', 'act'],
+    tools: true,
+    onFull: 'drop',
+    pseudonymize: undefined,
+  });
+});
+
+test('reads each destination', () => {
+  assert.deepEqual(auditOf('{ to: unix:/run/audit.sock }')?.to, { kind: 'unix', path: '/run/audit.sock' });
+  assert.deepEqual(auditOf('{ to: otlp }')?.to, { kind: 'otlp' });
+  assert.deepEqual(auditOf('{ to: { file: /var/log/audit.jsonl } }')?.to, {
+    kind: 'file',
+    path: '/var/log/audit.jsonl',
+  });
+});
+
+test('replaces sub, email and preferred_username unless the file lists claims', () => {
+  const key = '{ env: AUDIT_KEY }';
+  assert.deepEqual(auditOf(`{ to: stdout, pseudonymize: { key: ${key} } }`)?.pseudonymize, {
+    key: { env: 'AUDIT_KEY' },
+    claims: ['sub', 'email', 'preferred_username'],
+  });
+  const listed = auditOf(`{ to: stdout, pseudonymize: { key: ${key}, claims: [oid] }, claims: [oid] }`);
+  assert.deepEqual(listed?.pseudonymize?.claims, ['oid']);
+});
+
+test('refuses an unknown destination, a relative socket and a key in the file', () => {
+  assert.deepEqual(problems('{ to: syslog }'), [
+    'audit.to: must be stdout, otlp, unix:/path/of/socket, or { file: /path/of/file }',
+  ]);
+  assert.match(problems('{ to: "unix:audit.sock" }').join(), /^audit\.to: must be "unix:" and the absolute path/);
+  assert.match(
+    problems('{ to: stdout, pseudonymize: { key: secret } }').join(),
+    /^audit\.pseudonymize\.key: must not be in the config itself/,
+  );
+  assert.match(problems('{}').join(), /^audit/);
+});
+
+test('warns of pseudonyms for claims that are not recorded', () => {
+  assert.deepEqual(problems('{ to: stdout, claims: [oid], pseudonymize: { key: { env: AUDIT_KEY } } }'), [
+    'warning: audit.pseudonymize: has no effect: audit.claims records none of these claims',
+  ]);
 });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { nearest } from '../../../src/config/nearest.ts';
 import { problemsOf, ROUTE, routeProblems, SERVER, VALID } from './sample.ts';
 
 test('reports no problems of a valid config', () => {
@@ -158,4 +159,64 @@ test('reports malformed route keys on a route and in defaults', () => {
     '13:20: defaults.scope: contains a character that is not allowed in a scope: use printable ASCII without quotes and backslashes',
   ]);
   assert.equal(routeProblems(`upstream: https://x\nscope: 'a"b'\n`).length, 1);
+});
+
+test('refuses a header with two roles', () => {
+  const cases: [string, string][] = [
+    ['host_header: mcp-session-id\n', '13:14: host_header: is also the session header: use another header'],
+    ['host_header: Authorization\n', '13:14: host_header: is already the subject token header: use another header'],
+    [
+      'session: { header: authorization }\n',
+      '13:20: session.header: is already the subject token header: use another header',
+    ],
+    [
+      'defaults: { subject_token: { header: Mcp-Session-Id } }\n',
+      '13:38: defaults.subject_token.header: is both the subject token header and the session header: change one of them',
+    ],
+    [
+      '    subject_token: { header: x-a }\nhost_header: X-A\n',
+      '13:30: routes[0].subject_token.header: is both the subject token header and the host header: change one of them',
+    ],
+  ];
+  for (const [lines, problem] of cases) assert.deepEqual(problemsOf(VALID + lines), [problem]);
+});
+
+test('refuses headers that are reserved for HTTP', () => {
+  for (const name of ['Host', 'Connection', 'Transfer-Encoding', 'Content-Length', 'TE']) {
+    const reserved = `"${name.toLowerCase()}" is reserved for HTTP itself: use another header`;
+    assert.deepEqual(problemsOf(`${VALID}host_header: ${name}\n`), [`13:14: host_header: ${reserved}`]);
+    assert.deepEqual(problemsOf(`${VALID}session: { header: ${name} }\n`), [`13:20: session.header: ${reserved}`]);
+    assert.deepEqual(problemsOf(`${VALID}    subject_token: { header: ${name} }\n`), [
+      `13:30: routes[0].subject_token.header: ${reserved}`,
+    ]);
+  }
+});
+
+const KEYS = ['upstream', 'match', 'name', 'scope', 'resource', 'timeouts', 'authorization_server'];
+
+test('finds the name behind a typing error', () => {
+  const cases: [string, string | undefined][] = [
+    ['upsteam', 'upstream'],
+    ['Upstream', 'upstream'],
+    ['up-stream', 'upstream'],
+    ['scpoe', 'scope'],
+    ['resources', 'resource'],
+    ['timeout', 'timeouts'],
+    ['authorization-server', 'authorization_server'],
+    ['nmae', 'name'],
+    ['verify', undefined],
+    ['', undefined],
+    ['x'.repeat(1000), undefined],
+  ];
+  for (const [written, meant] of cases) assert.equal(nearest(written, KEYS), meant, written);
+});
+
+test('suggests nothing for a common prefix of several names', () => {
+  const methods = ['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt'];
+  assert.equal(nearest('client_secret', methods), undefined);
+  assert.equal(nearest('private_key', methods), 'private_key_jwt');
+});
+
+test('suggests nothing if no names are known', () => {
+  assert.equal(nearest('upstream', []), undefined);
 });

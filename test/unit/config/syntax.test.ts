@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { formatProblem } from '../../../src/config/config-node.ts';
 import { configOf, problemsOf, ROUTE, VALID } from './sample.ts';
 
 test('reports syntax errors with their position, without quoting the source', () => {
@@ -147,4 +148,44 @@ test('reads YAML 1.1 as 1.2: "yes" stays a word', () => {
   assert.deepEqual(problemsOf(`%YAML 1.1\n---\n${VALID}    allow_insecure_http: yes\n`), [
     '15:26: routes[0].allow_insecure_http: must be true or false',
   ]);
+});
+
+const WARNING =
+  'contains a variable in braces, which cambist does not replace: write the value itself, or replace the variable before cambist reads the file';
+
+test('warns of a variable in braces, which is not replaced', () => {
+  const text = VALID.replace('client_id: cambist', `client_id: ${variable('CLIENT_ID')}`);
+  assert.deepEqual(problemsOf(text), [`5:16: warning: authorization_servers.main.client_id: ${WARNING}`]);
+  assert.equal(configOf(text).authorizationServers[0]?.clientId, variable('CLIENT_ID'));
+  const list = VALID.replace('{ path: /github }', `{ path: /github, mcp_name: [a, "x_${variable('name:-y')}"] }`);
+  assert.deepEqual(problemsOf(list), [`11:43: warning: routes[0].match.mcp_name[1]: ${WARNING}`]);
+});
+
+test('reports both the variable and the error that it causes', () => {
+  const problems = problemsOf(VALID.replace('https://github-mcp', `https://${variable('HOST')}`));
+  assert.deepEqual(problems.toSorted(), [
+    '12:15: routes[0].upstream: contains a character that is not allowed in a URL: percent-encode it, or write a host name in its ASCII form',
+    `12:15: warning: routes[0].upstream: ${WARNING}`,
+  ]);
+});
+
+test('accepts other dollar signs and braces', () => {
+  for (const name of ['$x', '{x}', '$1', variable(''), variable('1')]) {
+    assert.deepEqual(problemsOf(VALID.replace('{ path: /github }', `{ path: /github, mcp_name: "${name}" }`)), []);
+  }
+});
+
+test('formats a problem so that an editor can jump to it', () => {
+  const problem = {
+    severity: 'error',
+    file: 'c.yaml',
+    line: 3,
+    column: 7,
+    path: 'routes[0]',
+    message: 'is wrong',
+  } as const;
+  assert.equal(formatProblem(problem), 'c.yaml:3:7: routes[0]: is wrong');
+  assert.equal(formatProblem({ ...problem, severity: 'warning' }), 'c.yaml:3:7: warning: routes[0]: is wrong');
+  assert.equal(formatProblem({ ...problem, path: '' }), 'c.yaml:3:7: is wrong');
+  assert.equal(formatProblem({ ...problem, line: 0, column: 0, path: '' }), 'c.yaml: is wrong');
 });

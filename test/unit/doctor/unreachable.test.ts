@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { checkUnseenRevocations } from '../../../src/doctor/check-transmitter.ts';
+import { clientFinding, encodingFinding, encodingMatters } from '../../../src/doctor/client-refusal.ts';
 import type { ConfigPaths } from '../../../src/doctor/config-paths.ts';
+import { type Finding, fine, problem, warning } from '../../../src/doctor/finding.ts';
+import { createTextReport, summary } from '../../../src/doctor/report.ts';
 import { codeOf, concernsCertificate, connectionFinding } from '../../../src/doctor/unreachable.ts';
+import { configOf } from '../../harness/app.ts';
+import { response, server } from './samples.ts';
 
 const CERTIFICATE = {
   names: 'DNS:idp.internal',
@@ -100,4 +106,135 @@ test('returns the code of an error, the code of its cause, or its name', () => {
   assert.equal(codeOf(new Error('x', { cause: Object.assign(new Error('y'), { code: 'ECONNRESET' }) })), 'ECONNRESET');
   assert.equal(codeOf(new TypeError('x')), 'TypeError');
   assert.equal(codeOf('x'), 'unknown error');
+});
+
+const REFUSALS: [when: string, status: number, body: unknown, finding: string][] = [
+  ['refused subject token', 400, { error: 'invalid_grant' }, 'client_accepted'],
+  [
+    'Keycloak with an invalid token',
+    400,
+    { error: 'invalid_request', error_description: 'Invalid token' },
+    'client_accepted',
+  ],
+  ['Dex with an invalid token', 401, { error: 'access_denied' }, 'client_accepted'],
+  ['refused target', 400, { error: 'invalid_target' }, 'client_accepted'],
+  [
+    'Keycloak with an unknown audience',
+    400,
+    { error: 'invalid_client', error_description: 'Audience not found' },
+    'client_accepted',
+  ],
+  ['refused client', 401, { error: 'invalid_client' }, 'client_refused'],
+  ['refused client, with status 400', 400, { error: 'invalid_client' }, 'client_refused'],
+  ['Keycloak with a wrong secret', 401, { error: 'unauthorized_client' }, 'client_refused'],
+  ['401 without a body', 401, '', 'client_refused'],
+  ['client that may not exchange', 400, { error: 'unauthorized_client' }, 'exchange_disabled'],
+  ['server without the grant', 400, { error: 'unsupported_grant_type' }, 'exchange_disabled'],
+  ['Auth0 with a wrong secret', 401, { error: 'access_denied', error_description: 'Unauthorized' }, 'client_refused'],
+  [
+    'Entra with an unknown client',
+    400,
+    { error: 'unauthorized_client', error_description: "AADSTS700016: Application 'x' was not found" },
+    'client_refused',
+  ],
+  [
+    'older Keycloak with a client without permission',
+    403,
+    { error: 'access_denied', error_description: 'Client not allowed to exchange' },
+    'exchange_disabled',
+  ],
+  ['web page instead of a token endpoint', 404, '<html>', 'server_unavailable'],
+  ['firewall', 403, '<html>', 'server_unavailable'],
+  ['server that accepts any token', 200, { access_token: 'x' }, 'any_subject_accepted'],
+  ['broken server', 500, 'oops', 'server_unavailable'],
+  ['rate-limited client', 429, '', 'server_unavailable'],
+];
+for (const [when, status, body, finding] of REFUSALS) {
+  test(`reports ${finding}: ${when}`, () => {
+    assert.equal(clientFinding(server(), response(status, body)).code, finding);
+  });
+}
+
+test('tries the other encoding only if it produces a different header', () => {
+  const basic = (pair: string) => `Basic ${Buffer.from(pair).toString('base64')}`;
+  assert.equal(encodingMatters(basic('cambist:ordinary-secret_1.~')), false);
+  assert.equal(encodingMatters(basic('cambist:a%2Fb')), true);
+  assert.equal(encodingMatters(basic('cambist:a/b')), true);
+  assert.match(
+    encodingFinding(server(), 'raw').fix ?? '',
+    /authorization_servers\.main\.client_auth\.basic_encoding: raw/,
+  );
+});
+
+const ROUTE = { kind: 'route', name: 'github' } as const;
+const BAD = problem('audience_wrong', 'it is for others', { why: 'so it is', fix: 'change it' });
+const MAYBE = warning('lifetime_short', 'it is short');
+
+function reported(colour: boolean) {
+  const lines: string[] = [];
+  const report = createTextReport((line) => lines.push(line), colour);
+  report.section(ROUTE, 'route "github"');
+  report.finding(ROUTE, fine('lifetime', 'it is valid'));
+  report.finding(ROUTE, MAYBE);
+  report.finding(ROUTE, BAD);
+  return lines;
+}
+
+test('writes a sign and a sentence for each step, with cause and fix below', () => {
+  assert.deepEqual(reported(false), [
+    'route "github"',
+    '  ✓ it is valid',
+    '  ! it is short [lifetime_short]',
+    '  ✗ it is for others [audience_wrong]',
+    '      why: so it is',
+    '      fix: change it',
+  ]);
+});
+
+test('colours the signs only', () => {
+  assert.equal(reported(true)[3], '  \u001b[31m✗\u001b[0m it is for others [audience_wrong]');
+});
+
+test('writes one claim per line, with readable times and without control characters', () => {
+  const lines: string[] = [];
+  const report = createTextReport((line) => lines.push(line), false);
+  report.finding(ROUTE, {
+    ...fine('token_issued', 'a token was issued'),
+    claims: { iss: 'a\u001b[2J\u009b\u202e', exp: 1_795_608_000, 'a\u0007b': [1, { c: true }] },
+  });
+  assert.deepEqual(lines.slice(1), [
+    '      iss: "a\\u001b[2J??"',
+    '      exp: 1795608000 (2026-11-25T12:00:00.000Z)',
+    '      a\\u0007b: [1,{"c":true}]',
+  ]);
+});
+
+test('counts problems and warnings in the last line', () => {
+  assert.equal(summary([BAD, MAYBE]), '1 problem; 1 warning');
+  assert.equal(summary([BAD, BAD, MAYBE, MAYBE]), '2 problems; 2 warnings');
+  assert.equal(summary([fine('lifetime', 'x')]), 'no problem found');
+});
+
+test('warns of routes that serve the disabled users of a Keycloak', () => {
+  const issuer = 'https://idp.example.com/realms/agents';
+  const { signals, routes } = configOf({
+    authorization_servers: { keycloak: { issuer, client_id: 'c', client_auth: { method: 'none' } } },
+    signals: {
+      listen: '127.0.0.1:8190',
+      transmitters: { keycloak: { issuer, audience: 'c', backchannel_logout: true } },
+    },
+    routes: [{ name: 'tools', match: { path: '/' }, upstream: 'http://127.0.0.1:9', allow_insecure_http: true }],
+  });
+  const [transmitter] = signals?.transmitters ?? [];
+  assert.ok(transmitter);
+  const found: Finding[] = [];
+  checkUnseenRevocations(transmitter, routes, (finding) => found.push(finding));
+  checkUnseenRevocations({ ...transmitter, issuer: 'https://other.example.com' }, routes, (finding) =>
+    found.push(finding),
+  );
+  assert.deepEqual(
+    found.map(({ severity, code }) => `${severity} ${code}`),
+    ['warning users_not_signalled'],
+  );
+  assert.match(found[0]?.what ?? '', /"tools" serve disabled and deleted users/);
 });

@@ -1,8 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import type { SubjectVerification } from '../../../src/config/verification.ts';
+import { CambistError } from '../../../src/errors.ts';
+import { handleMembers, withHandle, withoutSecrets } from '../../../src/inbound/baggage.ts';
+import { handleText } from '../../../src/inbound/handle-text.ts';
 import { claimHeaders, isOpen } from '../../../src/inbound/rules.ts';
+import { verifyCaller } from '../../../src/inbound/verify-caller.ts';
+import type { Routed } from '../../../src/proxy/steps.ts';
 import { parseRequestTarget } from '../../../src/routing/request-target.ts';
+import { percentDecoded } from '../../../src/secrets/like-a-token.ts';
+import { createSubjectReader } from '../../../src/tokens/subject.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
 
 const headerOf = (value: unknown) => claimHeaders({ claim: value } as never, [['x-claim', 'claim']])[1];
 
@@ -107,4 +116,172 @@ test('opens exact paths and prefixes, with any query, in origin-form and absolut
   for (const url of ['/healthz', '/healthz?a=/../b', '/public/', '/public/a', 'http://other/healthz'])
     assert.ok(open(url), url);
   for (const url of ['/healthz/', '/public', '/', '*', 'healthz', 'http://other']) assert.ok(!open(url), url);
+});
+
+function tokenFor(expSeconds: number): string {
+  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  return `${part({ alg: 'ES256' })}.${part({ exp: expSeconds })}.c2ln`;
+}
+
+/** @param verifying settles when the signature is checked; undefined for a token that is known */
+function start(verifying?: Promise<void>) {
+  const clock = createFakeClock();
+  const verified: string[] = [];
+  const setup = { rules: {} as SubjectVerification, refused: undefined as SubjectVerification | undefined };
+  const verifier = {
+    prepare: async () => {},
+    verify(subject: { readonly token: { reveal(): string } }, rules: SubjectVerification) {
+      verified.push(subject.token.reveal());
+      if (rules === setup.refused) throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', 'another audience');
+      return verifying;
+    },
+  };
+  const handles = { drop() {} };
+  const options = {
+    handles,
+    reader: createSubjectReader(),
+    clock,
+    rules: () => setup.rules,
+    verifier: verifier as never,
+  };
+  const verify = (headers: string[], path = '/') =>
+    verifyCaller(
+      {
+        request: { incoming: { socket: {}, rawHeaders: headers }, record: { callerRead() {} } },
+        path,
+      } as unknown as Routed,
+      options,
+    );
+  const token = tokenFor(clock.wallMs() / 1000 + 60);
+  return { clock, setup, verified, verify, token, headers: ['Authorization', `Bearer ${token}`] };
+}
+
+test('returns a token that is known at once, and any other after its check', async () => {
+  const known = start();
+  const subject = known.verify(known.headers);
+  assert.ok(!(subject instanceof Promise));
+  assert.equal(subject.token.reveal(), known.token);
+  const other = start(Promise.resolve());
+  const checking = other.verify(other.headers);
+  assert.ok(checking instanceof Promise);
+  assert.equal((await checking).token.reveal(), other.token);
+  assert.deepEqual(other.verified, [other.token]);
+});
+
+test('refuses a token at its exp, without leeway, also if it expired during the check', async () => {
+  const { clock, verify, headers } = start();
+  clock.advance(60_000);
+  assert.throws(() => verify(headers), { code: 'ERR_SUBJECT_TOKEN_INVALID' });
+  let done = () => {};
+  const slow = start(
+    new Promise((resolve) => {
+      done = resolve;
+    }),
+  );
+  const checking = slow.verify(slow.headers);
+  slow.clock.advance(60_000);
+  done();
+  await assert.rejects(async () => checking, { code: 'ERR_SUBJECT_TOKEN_INVALID' });
+});
+
+test('checks a token again by the rules that a reload brings during the check', async () => {
+  const { setup, verify, verified, headers, token } = start(Promise.resolve());
+  const passing = verify(headers);
+  setup.rules = {} as SubjectVerification;
+  assert.equal((await passing).token.reveal(), token);
+  assert.equal(verified.length, 2);
+  const refused = verify(headers);
+  setup.rules = {} as SubjectVerification;
+  setup.refused = setup.rules;
+  await assert.rejects(async () => refused, { code: 'ERR_SUBJECT_TOKEN_INVALID' });
+});
+
+test('refuses a missing, repeated or misplaced token without a check', () => {
+  const { verify, headers, verified, token } = start();
+  assert.throws(() => verify([]), { code: 'ERR_SUBJECT_TOKEN_MISSING' });
+  assert.throws(() => verify(['authorization', 'Basic eA==']), { code: 'ERR_SUBJECT_TOKEN_MISSING' });
+  assert.throws(() => verify([...headers, ...headers]), { code: 'ERR_SUBJECT_TOKEN_INVALID' });
+  for (const path of [`/?t=${token}`, `/?t=${token.replaceAll('.', '%2e')}`]) {
+    assert.throws(() => verify(headers, path), { code: 'ERR_SUBJECT_TOKEN_INVALID' }, path);
+  }
+  assert.deepEqual(verified, []);
+});
+
+const HANDLE = handleText('A'.repeat(43));
+
+/** As OpenTelemetry for Python reads a header. */
+function names(header: string): string[] {
+  return header.split(',').map((member) => percentDecoded((member.split('=')[0] ?? '').replaceAll('+', ' ')).trim());
+}
+
+test('puts the handle first and keeps other members', () => {
+  assert.equal(withHandle([], HANDLE, []), `cambist=${HANDLE}`);
+  assert.equal(withHandle(['a=1;p=x, b=2', 'c=3'], HANDLE, []), `cambist=${HANDLE},a=1;p=x,b=2,c=3`);
+});
+
+test('drops members that SDKs decode to the name of the handle’s member', () => {
+  for (const name of [
+    'cambist',
+    'c%61mbist',
+    '%63%61%6d%62%69%73%74',
+    'cambist+',
+    '%20cambist',
+    'cambist%C2%A0',
+    ' cambist ',
+  ]) {
+    assert.equal(withHandle([`${name}=x`], HANDLE, []), `cambist=${HANDLE}`, name);
+  }
+});
+
+test('drops malformed members, copies of a token, and whatever exceeds the limits of SDKs', () => {
+  assert.equal(
+    withHandle(['=x,b,a b=1,k="v",ok=1', 't=secret-token', `h=${HANDLE}-1`], HANDLE, ['secret-token']),
+    `cambist=${HANDLE},ok=1`,
+  );
+  const many = Array.from({ length: 100 }, (_, index) => `k${index}=v`).join();
+  assert.equal(withHandle([many], HANDLE, []).split(',').length, 64);
+  const long = Array.from({ length: 3 }, (_, index) => `k${index}=${'x'.repeat(4000)}`).join();
+  assert.equal(withHandle([long], HANDLE, []).split(',').length, 3);
+});
+
+test('keeps only members that no SDK refuses', () => {
+  for (const member of [
+    'a=',
+    'a=%e4%bd%a0',
+    'a = 1 ; p = 2',
+    'a=1;p;q=%20',
+    'a=b=c',
+    '%41=1',
+    `a=${'x'.repeat(4094)}`,
+  ]) {
+    assert.equal(withHandle([member], HANDLE, []), `cambist=${HANDLE},${member}`);
+  }
+  for (const member of [
+    ...['x=%zz', 'x=%', 'x=%ff', 'x=%ed%a0%80', 'x%=1', 'x=1;', 'x=1;=', 'x=1;;p', 'x=1;p=%zz', 'x=1;(p)=1', '(x)=1'],
+    ...[`x=${'x'.repeat(4095)}`, 'x=a\\b', 'x=é', `x=\u00a0y`, `a=${'\t'.repeat(31_000)}"`, `a=1${';'.repeat(8000)}`],
+  ]) {
+    assert.equal(withHandle([`${member},ok=1`], HANDLE, []), `cambist=${HANDLE},ok=1`, member.slice(0, 40));
+  }
+});
+
+test('never gives the agent a second member with the name, whatever callers send', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.string({ unit: fc.constantFrom('c', 'cambist', '%63', '+', ' ', '=', ',', ';', '%', 'x') })),
+      (sent) => {
+        const [first, ...others] = names(withHandle(sent, HANDLE, []));
+        assert.equal(first, 'cambist');
+        assert.ok(!others.includes('cambist'));
+      },
+    ),
+  );
+});
+
+test('finds and removes the member of the handle', () => {
+  for (const member of [`cambist=${HANDLE}`, ` cambist = ${HANDLE} ;p=1`, `c%61mbist=${HANDLE.replace('_', '%5f')}`]) {
+    assert.deepEqual(handleMembers(`a=1,${member},b=2`), [HANDLE]);
+    assert.equal(withoutSecrets(`a=1,${member},copy=${HANDLE},t=xsecret-token,b=2`, ['secret-token']), 'a=1,b=2');
+  }
+  assert.equal(withoutSecrets(`cambist=${HANDLE}`, []), '');
+  assert.equal(withoutSecrets(' a=1 , b=2', []), ' a=1 , b=2');
 });

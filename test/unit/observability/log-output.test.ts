@@ -4,9 +4,13 @@ import { pbkdf2 } from 'node:crypto';
 import { closeSync, constants, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { createLogLevelControl } from '../../../src/observability/log-level.ts';
+import { logLine } from '../../../src/observability/log-line.ts';
 import { createLogOutput, type LossLine } from '../../../src/observability/log-output.ts';
+import { createLogger } from '../../../src/observability/logger.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { temporaryFolder } from '../../harness/temporary-folder.ts';
+import { loggerWithLines } from './log-lines.ts';
 
 /** The simplest report. */
 const lossLine: LossLine = (count, fault) => `${count} lost${fault instanceof Error ? `: ${fault.message}` : ''}\n`;
@@ -238,3 +242,69 @@ for (const way of ['a flush', 'a batch'] as const) {
     assert.equal(output.linesLost(), count + 1);
   });
 }
+
+/** The lines that a logger of this level writes. */
+function linesOf(level: 'info' | 'warn', write: (logger: ReturnType<typeof createLogger>) => void) {
+  const lines: string[] = [];
+  write(createLogger(level, { write: (line: string) => void lines.push(line) }));
+  return lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
+test('writes JSON lines with the name of the level and an ISO time, without process and host', () => {
+  for (const write of ['info', 'writeLine'] as const) {
+    const [line] = linesOf('info', (logger) => {
+      if (write === 'info') logger.info({ route: 'github' }, 'request');
+      else logger.writeLine(logLine('info', { route: 'github' }, 'request'));
+    });
+    assert.match(String(line?.time), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+    assert.deepEqual({ ...line, time: '' }, { level: 'info', time: '', route: 'github', msg: 'request' });
+  }
+});
+
+test('writes nothing below its level', () => {
+  const lines = linesOf('warn', (logger) => {
+    logger.info('below');
+    logger.warn('at its level');
+  });
+  assert.deepEqual(
+    lines.map(({ msg }) => msg),
+    ['at its level'],
+  );
+});
+
+test('reduces an error to its code, message and causes', () => {
+  const error = Object.assign(new Error('m'), { body: 'secret' });
+  const lines = linesOf('info', (logger) => {
+    logger.warn({ err: error }, 'x');
+    logger.writeLine(logLine('warn', { err: error }, 'x'));
+  });
+  for (const line of lines) assert.deepEqual(line.err, { code: 'Error', message: 'm' });
+});
+
+test('keeps a changed level over a reload that configures the same one', () => {
+  const { logger } = loggerWithLines();
+  logger.level = 'warn';
+  const control = createLogLevelControl(logger);
+  assert.equal(control.change('debug'), true);
+  control.configure('warn');
+  assert.deepEqual([control.level, control.configured], ['debug', 'warn']);
+  control.configure('error');
+  assert.deepEqual([control.level, control.configured], ['error', 'error']);
+});
+
+test('logs the change even where no other line is written', () => {
+  const { logger, lines } = loggerWithLines();
+  logger.level = 'silent';
+  const control = createLogLevelControl(logger);
+  control.change('error');
+  control.change('error');
+  control.change('silent');
+  logger.error({}, 'unseen');
+  assert.deepEqual(
+    lines.map(({ from, to }) => [from, to]),
+    [
+      ['silent', 'error'],
+      ['error', 'silent'],
+    ],
+  );
+});

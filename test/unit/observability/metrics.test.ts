@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { CambistError } from '../../../src/errors.ts';
+import { countOf, createHistogram, observe, quantileOf } from '../../../src/observability/counters.ts';
+import { createExposition } from '../../../src/observability/exposition.ts';
+import { counter, gauge, histogram, sample } from '../../../src/observability/metric-families.ts';
 import { sumSamples } from '../../harness/metric-samples.ts';
 import { config, github, seriesOf, served } from './served-metrics.ts';
 
@@ -215,4 +220,107 @@ test('resets no counter when the same config is applied again', async () => {
   metrics.proxy.upstreamRetried(github, 'token');
   metrics.serve(config);
   assert.equal(sumSamples(await metrics.write(), 'cambist_upstream_retries_total', { route: 'github' }), 1);
+});
+
+const BOUNDS = [0.005, 0.1, 1, 10];
+
+const label = fc.oneof(
+  fc.string({ unit: 'binary', maxLength: 8 }),
+  fc.constantFrom('', '"', '\\', '\n', 'a"b\\c\nd', 'github'),
+);
+const labels = fc.oneof(fc.constant({}), fc.record({ route: label }), fc.record({ route: label, code: label }));
+const labelNames = ['route', 'code'];
+
+/** The text of the one metric that is registered here. */
+async function textOf(register: (registers: Registry[]) => void): Promise<string> {
+  const registry = new Registry();
+  register([registry]);
+  return registry.metrics();
+}
+
+test('writes counters and gauges as prom-client does, whatever the labels and values', async () => {
+  const value = fc.oneof(fc.integer({ min: 0 }), fc.double({ min: 0, max: 1e12, noNaN: true }));
+  await fc.assert(
+    fc.asyncProperty(labels, value, async (given, amount) => {
+      const read = () => [sample(given, amount)];
+      const options = { help: 'Help.', labelNames };
+      assert.equal(
+        `${counter('calls_total', 'Help.', read).text()}\n`,
+        await textOf((registers) => new Counter({ ...options, name: 'calls_total', registers }).inc(given, amount)),
+      );
+      assert.equal(
+        `${gauge('size', 'Help.', read).text()}\n`,
+        await textOf((registers) => new Gauge({ ...options, name: 'size', registers }).set(given, amount)),
+      );
+    }),
+  );
+});
+
+test('writes a histogram as prom-client does, whatever was observed', async () => {
+  const size = fc.oneof(fc.constantFrom(...BOUNDS), fc.double({ min: 0, max: 20, noNaN: true }));
+  await fc.assert(
+    fc.asyncProperty(labels, fc.array(size), async (given, observed) => {
+      const sizes = createHistogram(BOUNDS);
+      for (const one of observed) observe(sizes, one);
+      const theirs = await textOf((registers) => {
+        const metric = new Histogram({ name: 'took_seconds', help: 'Help.', labelNames, buckets: BOUNDS, registers });
+        metric.zero(given);
+        for (const one of observed) metric.observe(given, one);
+      });
+      assert.equal(`${histogram('took_seconds', 'Help.', () => [[given, sizes]]).text()}\n`, theirs);
+    }),
+  );
+});
+
+function registryOfTwo(): Registry {
+  const registry = new Registry();
+  const registers = [registry];
+  new Counter({ name: 'calls_total', help: 'Calls.', labelNames: ['route'], registers }).inc({ route: 'a"b' }, 3);
+  new Gauge({ name: 'size', help: 'Size.', registers }).set(7);
+  return registry;
+}
+
+const own = counter('own_total', 'Own.', () => [{ labels: {}, value: 1 }]);
+
+test('writes the metrics of the registry and then its own', async () => {
+  const registry = registryOfTwo();
+  const text = `${await registry.metrics()}\n# HELP own_total Own.\n# TYPE own_total counter\nown_total 1\n`;
+  assert.equal(await createExposition(registry, [own]).write(), text);
+});
+
+test('lets other work run after each metric', async () => {
+  let turns = 0;
+  let done = false;
+  const turn = (): void => {
+    turns += 1;
+    if (!done) setImmediate(turn);
+  };
+  setImmediate(turn);
+  await createExposition(registryOfTwo(), [own]).write();
+  done = true;
+  assert.ok(turns >= 3, `${turns} turns`);
+});
+
+test('counts a size in the first bucket whose bound is not lower', () => {
+  const sizes = createHistogram(BOUNDS);
+  for (const size of [0, 0.005, 0.0051, 1, 10, 10.1, 1000]) observe(sizes, size);
+  assert.deepEqual(sizes.buckets, [2, 1, 1, 1, 2]);
+  assert.equal(countOf(sizes), 7);
+});
+
+test('estimates quantiles within the bucket that has them', () => {
+  const sizes = createHistogram(BOUNDS);
+  assert.equal(quantileOf(sizes, 0.5), undefined);
+  for (let i = 0; i < 10; i += 1) observe(sizes, 0.05);
+  assert.equal(quantileOf(sizes, 1), 0.1);
+  assert.equal(quantileOf(sizes, 0.5), 0.005 + (0.1 - 0.005) / 2);
+  for (let i = 0; i < 10; i += 1) observe(sizes, 5);
+  assert.equal(quantileOf(sizes, 0.5), 0.1);
+  assert.equal(quantileOf(sizes, 0.75), 5.5);
+});
+
+test('estimates a quantile above all bounds as the last bound', () => {
+  const sizes = createHistogram(BOUNDS);
+  for (const size of [0.001, 100, 200]) observe(sizes, size);
+  assert.equal(quantileOf(sizes, 0.99), 10);
 });

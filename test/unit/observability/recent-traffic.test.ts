@@ -4,7 +4,9 @@ import { countOf, quantileOf } from '../../../src/observability/counters.ts';
 import { createCounts } from '../../../src/observability/counts.ts';
 import type { StartedResponse } from '../../../src/observability/proxy-observer.ts';
 import { createRecentTraffic, SAMPLE_MS } from '../../../src/observability/recent-traffic.ts';
+import { isTracingOn, startTracing } from '../../../src/observability/start-tracing.ts';
 import { configOf } from '../../harness/app.ts';
+import { loggerWithLines } from './log-lines.ts';
 
 const [github] = configOf({
   routes: [{ name: 'github', match: { path: '/github' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
@@ -148,4 +150,40 @@ test('estimates a quantile for each interval', () => {
   pass(2);
   respond(10, { durationMs: 90_000 });
   assert.deepEqual(recent.quantiles(['github'], 0.5).slice(-4), [undefined, 0.0005, undefined, 60]);
+});
+
+const endpoint = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:4318' };
+
+test('turns tracing on by the standard variables', () => {
+  for (const env of [
+    endpoint,
+    { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://127.0.0.1:4318/v1/traces' },
+    { OTEL_TRACES_EXPORTER: 'otlp' },
+    { OTEL_TRACES_EXPORTER: 'console, otlp' },
+    { ...endpoint, OTEL_SDK_DISABLED: 'false' },
+  ]) {
+    assert.equal(isTracingOn(env), true, JSON.stringify(env));
+  }
+  for (const env of [
+    {},
+    { OTEL_EXPORTER_OTLP_ENDPOINT: '' },
+    { OTEL_SERVICE_NAME: 'cambist' },
+    { ...endpoint, OTEL_TRACES_EXPORTER: 'none' },
+    { ...endpoint, OTEL_TRACES_EXPORTER: 'zipkin' },
+    { ...endpoint, OTEL_SDK_DISABLED: 'TRUE' },
+  ]) {
+    assert.equal(isTracingOn(env), false, JSON.stringify(env));
+  }
+});
+
+test('warns of an unsupported protocol and names the one in use', async () => {
+  for (const [protocol, count] of [
+    ['grpc', 1],
+    ['http/protobuf', 0],
+  ] as const) {
+    const { logger, lines } = loggerWithLines();
+    const tracing = await startTracing({ ...endpoint, OTEL_EXPORTER_OTLP_PROTOCOL: protocol }, '1.2.3', logger);
+    await tracing?.shutdown();
+    assert.equal(lines.length, count, protocol);
+  }
 });

@@ -1,8 +1,23 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
+import type { ProxyObserver } from '../../../src/observability/proxy-observer.ts';
+import type { CacheResult } from '../../../src/observability/token-observer.ts';
 import { upstreamError } from '../../../src/proxy/backend-failure.ts';
 import { stalledUpload } from '../../../src/proxy/body-wait.ts';
+import { obtainToken } from '../../../src/proxy/issued-token.ts';
+import type { ProxyRequest } from '../../../src/proxy/proxy-request.ts';
+import { RefusedResponse } from '../../../src/proxy/refused-response.ts';
+import type { Routed } from '../../../src/proxy/steps.ts';
+import { createUnknownMethodReader } from '../../../src/proxy/unknown-method.ts';
+import { Secret } from '../../../src/secrets/secret.ts';
+import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
+import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
+import { startReplica } from '../shared-cache/replica.ts';
+import { written } from '../shared-cache/store-waits.ts';
+import { routeOf, subjectOf } from '../tokens/sample.ts';
+import { setUpBroker } from '../tokens/scripted-endpoint.ts';
 
 const GITHUB = { name: 'github', timeouts: { connectMs: 10_000, responseHeadersMs: 90_000, stallMs: 60_000 } };
 
@@ -66,3 +81,117 @@ test('keeps a CambistError', () => {
   const error = new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'x');
   assert.equal(upstreamError(error, GITHUB), error);
 });
+
+const TOKEN: IssuedToken = {
+  authorization: new Secret('Bearer issued'),
+  granted: { audience: [], scope: undefined },
+  lifetime: {
+    sentAtMs: 0,
+    reusableUntilMs: 1,
+    refreshAtMs: 1,
+    expiresAtMs: 1,
+    expiresAtMonotonicMs: 1,
+    expiredOnArrival: false,
+  },
+};
+const JSON_TYPE = ['content-type', 'application/problem+json'];
+
+/** The reason in a response with these headers and body. */
+function reasonOf(headers: string[], body = '') {
+  const response = new RefusedResponse(TOKEN, headers);
+  for (const byte of Buffer.from(body)) response.data(Buffer.from([byte]));
+  response.end();
+  return response.reason();
+}
+
+test('reads the reason from the challenge, and else from a JSON body', async () => {
+  const challenge = ['www-authenticate', 'Bearer realm="x", error="invalid_token", error_description="no \\"aud\\""'];
+  const body = JSON.stringify({ error: 'other', message: 'not read' });
+  const fromChallenge = { error: 'invalid_token', description: 'no "aud"' };
+  assert.deepEqual(await reasonOf([...challenge, ...JSON_TYPE], body), fromChallenge);
+  const plain = ['www-authenticate', 'Bearer realm="x"'];
+  assert.deepEqual(await reasonOf([...plain, ...JSON_TYPE], body), { error: 'other', description: 'not read' });
+});
+
+test('reads the words of OAuth, problem details, JSON-RPC and frameworks', async () => {
+  for (const [body, error, description] of [
+    [{ error: 'invalid_token', error_description: 'expired' }, 'invalid_token', 'expired'],
+    [{ title: 'Unauthorized', detail: 'wrong aud' }, '', 'wrong aud'],
+    [{ jsonrpc: '2.0', error: { code: -32001, message: 'Unauthorized' } }, '', 'Unauthorized'],
+    [{ message: 'jwt expired' }, '', 'jwt expired'],
+    [['x'], '', ''],
+    [{ error: 7 }, '', ''],
+  ] as const) {
+    assert.deepEqual(await reasonOf(JSON_TYPE, JSON.stringify(body)), { error, description });
+  }
+});
+
+test('reads no long body and no other media type', async () => {
+  const nothing = { error: '', description: '' };
+  assert.deepEqual(await reasonOf(JSON_TYPE, JSON.stringify({ error: 'x'.repeat(9000) })), nothing);
+  assert.deepEqual(await reasonOf(['content-type', 'text/html'], '{"error":"x"}'), nothing);
+  assert.deepEqual(await reasonOf([], ''), nothing);
+});
+
+const route = routeOf();
+const session = { subject: subjectOf('alice'), id: undefined };
+
+/** Obtains the token of a session at a replica, with the results that the log line of the request had, one after the other. */
+async function start(t: TestContext, server: MemoryStore) {
+  const { second } = await startReplica(t, server, { clock: createFakeClock() });
+  const { broker, clock, request, lookups } = setUpBroker({ second });
+  const results: CacheResult[] = [];
+  const record = {
+    incoming: { socket: {}, rawHeaders: [] },
+    active: { credentialHeaders: new Set() },
+    set cacheResult(result: CacheResult) {
+      results.push(result);
+    },
+  };
+  const routed = { request: { record } as unknown as ProxyRequest, route } as Routed;
+  const options = { broker, clock, observer: {} as ProxyObserver };
+  return { obtain: async () => obtainToken(routed, session, options), request, results, lookups };
+}
+
+test('logs and counts a token of another replica as shared, and not as a miss', async (t) => {
+  const server = createMemoryStore();
+  const [one, other] = [await start(t, server), await start(t, server)];
+  const first = one.obtain();
+  await (await one.request(1)).issue('token');
+  await written(server);
+  const found = await other.obtain();
+  assert.equal(found?.authorization.reveal(), (await first)?.authorization.reveal());
+  await other.obtain();
+  assert.deepEqual([one.results.at(-1), other.results], ['miss', ['miss', 'shared', 'hit']]);
+  assert.deepEqual([one.lookups, other.lookups], [['github miss'], ['github shared', 'github hit']]);
+});
+
+const UNKNOWN_METHOD = '{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"Method not found"}}';
+
+/** Sends a body in pieces. */
+function read(body: string, size: number): { passed: string; ended: boolean } {
+  let ended = false;
+  const reader = createUnknownMethodReader(() => {
+    ended = true;
+  });
+  let passed = '';
+  for (let at = 0; at < body.length; at += size) passed += reader.push(Buffer.from(body.slice(at, at + size)));
+  assert.equal(ended, false, 'decided before the end of the body');
+  passed += reader.rest();
+  return { passed, ended };
+}
+
+for (const [what, body, ended] of [
+  ['the error of an unknown method', UNKNOWN_METHOD, false],
+  ['the error of an unknown session', UNKNOWN_METHOD.replace('-32601', '-32001'), true],
+  ['a code that is not a number', UNKNOWN_METHOD.replace('-32601', '"-32601"'), true],
+  ['an error that is null', '{"error":null}', true],
+  ['a batch', `[${UNKNOWN_METHOD}]`, true],
+  ['invalid JSON', UNKNOWN_METHOD.slice(1), true],
+  ['no body', '', true],
+  ['a body that is too long', `${UNKNOWN_METHOD}${' '.repeat(20_000)}`, true],
+] as const) {
+  test(`${ended ? 'ends' : 'keeps'} the session for ${what}`, () => {
+    for (const size of [1, 7, 100_000]) assert.deepEqual(read(body, size), { passed: body, ended });
+  });
+}

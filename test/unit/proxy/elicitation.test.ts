@@ -1,13 +1,18 @@
 import assert from 'node:assert/strict';
+import type { IncomingMessage } from 'node:http';
+import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Route } from '../../../src/config/route.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { withoutConsentState } from '../../../src/proxy/consent-retry.ts';
 import { CONSENT_INPUT, elicitationOf } from '../../../src/proxy/elicitation.ts';
+import { followUpOf } from '../../../src/proxy/follow-up.ts';
+import { idForError, isMcpPost, responseIdOf, toJsonRpc } from '../../../src/proxy/mcp-error.ts';
+import { errorResponse } from '../../../src/proxy/own-response.ts';
 import { wholeBody } from '../../../src/proxy/request-body.ts';
 import type { RequestRecord } from '../../../src/proxy/request-record.ts';
-import type { Routed } from '../../../src/proxy/steps.ts';
+import type { AttemptPlan, Routed } from '../../../src/proxy/steps.ts';
 import { MAX_NESTED_BYTES } from '../../../src/routing/request-state.ts';
 import type { Session } from '../../../src/tokens/session.ts';
 import { toSubject } from '../../../src/tokens/subject.ts';
@@ -143,4 +148,178 @@ test('never throws, whatever the body and the version are', () => {
       elicited({ headers, body: call.body.replace('"list"', JSON.stringify(body)) });
     }),
   );
+});
+
+const BODY = Buffer.from('{}');
+const SCOPES = ['www-authenticate', 'Bearer error="insufficient_scope", scope="repo"'];
+const NONCE = ['www-authenticate', 'DPoP error="use_dpop_nonce"'];
+const SIGN_IN = ['www-authenticate', 'Bearer error="insufficient_user_authentication", max_age="5"'];
+
+interface Case {
+  readonly status: number;
+  readonly headers?: string[];
+  /** By default, a token from the caller's own. */
+  readonly credential?: 'exchange' | 'client_credentials' | 'secret' | 'none';
+  readonly mayStepUp?: boolean;
+  readonly isTooLarge?: boolean;
+  readonly hasNewToken?: boolean;
+  readonly hasNonce?: boolean;
+  readonly hasFreshNonce?: boolean;
+}
+
+function followUp(of: Case) {
+  const { status, headers = [], credential = 'exchange', mayStepUp = true, isTooLarge = false, ...flags } = of;
+  const plan = {
+    prepared: {
+      route: { credential: { kind: credential }, subjectToken: {}, stepUp: mayStepUp ? ['repo'] : [] },
+      session: { subject: {} },
+      body: { replay: () => (isTooLarge ? undefined : BODY) },
+    },
+    token: credential === 'none' ? undefined : {},
+    hasNewToken: flags.hasNewToken ?? false,
+    hasNonce: flags.hasNonce ?? false,
+  } as unknown as AttemptPlan;
+  const { token: _token, ...next } = {
+    token: undefined,
+    ...followUpOf(plan, status, headers, flags.hasFreshNonce ?? false),
+  };
+  return next;
+}
+
+const relay = { kind: 'relay' };
+const newToken = { kind: 'retry_with_new_token' };
+const newSecret = { kind: 'retry_with_new_secret' };
+const nonce = { kind: 'retry_with_nonce', content: BODY };
+const stepUp = { kind: 'step_up', scopes: ['repo'], content: BODY };
+const signIn = { kind: 'sign_in', authentication: { maxAge: 5 } };
+const fail = (ending: string) => ({ kind: 'fail', ending });
+
+const CASES: readonly [name: string, response: Case, next: object][] = [
+  ['relays a success', { status: 200 }, relay],
+  ['relays a failure of the backend', { status: 503 }, relay],
+  ['relays a 401 where it sent no token', { status: 401, credential: 'none' }, relay],
+  ['relays a 403 where it sent no token', { status: 403, credential: 'none', headers: SCOPES }, relay],
+  ['gets a new token after a 401', { status: 401 }, newToken],
+  ['gets a new token even where the request cannot be repeated', { status: 401, isTooLarge: true }, newToken],
+  ['reads a refused secret again', { status: 401, credential: 'secret' }, newSecret],
+  ['fails after two tokens were refused', { status: 401, hasNewToken: true }, fail('and the next one as well')],
+  [
+    'fails after two secrets were refused',
+    { status: 401, hasNewToken: true, credential: 'secret' },
+    fail('and the next one as well'),
+  ],
+  ['repeats a proof that lacked a nonce', { status: 401, headers: NONCE, hasFreshNonce: true }, nonce],
+  [
+    'repeats the proof for a new token as well',
+    { status: 401, headers: NONCE, hasFreshNonce: true, hasNewToken: true },
+    nonce,
+  ],
+  ['asks for a new token where a challenge has no usable nonce', { status: 401, headers: NONCE }, newToken],
+  ['ignores a nonce that no challenge asks for', { status: 401, hasFreshNonce: true }, newToken],
+  [
+    'asks for a new token after a second nonce',
+    { status: 401, headers: NONCE, hasFreshNonce: true, hasNonce: true },
+    newToken,
+  ],
+  [
+    'fails where a request for a nonce cannot be repeated',
+    { status: 401, headers: NONCE, hasFreshNonce: true, isTooLarge: true },
+    fail('because its proof lacked a nonce, and the request is too large to be sent again'),
+  ],
+  ['passes on a wish for another sign-in', { status: 401, headers: SIGN_IN }, signIn],
+  ['passes it on after a new token too', { status: 401, headers: SIGN_IN, hasNewToken: true }, signIn],
+  [
+    'does not ask a caller to sign in again for a token that is not made from its own',
+    { status: 401, headers: SIGN_IN, credential: 'client_credentials' },
+    newToken,
+  ],
+  ['steps up after a 403 that asks for scopes', { status: 403, headers: SCOPES }, stepUp],
+  ['relays a 403 that asks for none', { status: 403 }, relay],
+  ['relays a 403 on a route without step-up', { status: 403, headers: SCOPES, mayStepUp: false }, relay],
+  ['relays a 403 to a new token', { status: 403, headers: SCOPES, hasNewToken: true }, relay],
+  ['relays a 403 where the request cannot be repeated', { status: 403, headers: SCOPES, isTooLarge: true }, relay],
+];
+
+for (const [name, response, next] of CASES) {
+  test(name, () => {
+    assert.deepEqual(followUp(response), next);
+  });
+}
+
+const request = (headers: Record<string, string>, method = 'POST') =>
+  ({ method, rawHeaders: Object.entries(headers).flat() }) as unknown as IncomingMessage;
+const routeWith = (conditions: object | undefined) => ({ match: { conditions } }) as unknown as Route;
+const json = { 'Content-Type': 'application/json' };
+
+test('recognizes an MCP POST by its headers or its route', () => {
+  const both = { ...json, Accept: 'application/json, text/event-stream' };
+  assert.equal(isMcpPost(request(both), undefined), true);
+  assert.equal(isMcpPost(request({ ...json, 'Mcp-Session-Id': 's' }), undefined), true);
+  assert.equal(isMcpPost(request({ ...json, 'MCP-Protocol-Version': '2025-11-25' }), routeWith(undefined)), true);
+  assert.equal(isMcpPost(request(json), routeWith({ mcpMethods: ['tools/call'] })), true);
+  assert.equal(isMcpPost(request(json), routeWith({ mcpNames: ['delete_*'] })), true);
+  const charset = { 'content-type': 'Application/JSON ; charset=utf-8', 'mcp-method': 'ping' };
+  assert.equal(isMcpPost(request(charset), undefined), true);
+});
+
+test('does not recognize other requests as MCP', () => {
+  const mcp = { 'Mcp-Session-Id': 's', Accept: 'application/json, text/event-stream' };
+  assert.equal(isMcpPost(request({ ...json, ...mcp }, 'GET'), undefined), false);
+  assert.equal(isMcpPost(request(mcp), undefined), false);
+  assert.equal(isMcpPost(request({ ...mcp, 'Content-Type': 'application/json-patch+json' }), undefined), false);
+  assert.equal(isMcpPost(request({ ...json, Accept: 'application/json' }), routeWith({ methods: ['POST'] })), false);
+  assert.equal(isMcpPost(request({ ...json, Accept: '*/*' }), undefined), false);
+});
+
+test('keeps status and headers, and puts the problem into data', () => {
+  const problem = errorResponse(new CambistError('ERR_SUBJECT_TOKEN_MISSING', 'x'), 'r-1', {
+    resourceMetadata: 'http://a/b',
+  });
+  const { status, headers, body } = toJsonRpc(problem, { id: 7 });
+  assert.equal(status, 401);
+  assert.deepEqual(headers, { ...problem.headers, 'content-type': 'application/json' });
+  const data = JSON.parse(problem.body);
+  const message = `ERR_SUBJECT_TOKEN_MISSING: ${data.detail}`;
+  assert.deepEqual(JSON.parse(body), { jsonrpc: '2.0', id: 7, error: { code: -32010, message, data } });
+});
+
+test('takes the id of a request, and none of a notification or a response', () => {
+  const idOf = (body: string) => responseIdOf(Buffer.from(body));
+  assert.deepEqual(idOf('{"jsonrpc":"2.0","id":1,"method":"tools/list"}'), { id: 1 });
+  assert.deepEqual(idOf('{"jsonrpc":"2.0","id":"a-1","method":"tools/list"}'), { id: 'a-1' });
+  assert.deepEqual(idOf('{"jsonrpc":"2.0","method":"notifications/initialized"}'), {});
+  assert.deepEqual(idOf('{"jsonrpc":"2.0","id":1,"result":{}}'), {});
+  assert.deepEqual(idOf('{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}'), {});
+});
+
+test('returns a null id for a batch, and for everything that cannot be read', () => {
+  const call = { jsonrpc: '2.0', id: 1, method: 'tools/call' };
+  const unusual = [1.5, 2 ** 60, 'x'.repeat(257), null, {}, true].map((id) => JSON.stringify({ ...call, id }));
+  const long = JSON.stringify({ ...call, params: 'x'.repeat(64 * 1024) });
+  for (const body of [...unusual, JSON.stringify([call]), long, '', '{', '7', '"x"', 'null', '{}']) {
+    assert.deepEqual(responseIdOf(Buffer.from(body)), { id: null }, body.slice(0, 80));
+  }
+});
+
+/** A request whose body has not arrived. */
+function incoming(): IncomingMessage & PassThrough {
+  const body = Object.assign(new PassThrough(), { headers: {}, rawHeaders: [], complete: false });
+  return body as unknown as IncomingMessage & PassThrough;
+}
+
+test('reads a limited number of bodies for their id at the same time', async () => {
+  const unrouted = new CambistError('ERR_ROUTE_NOT_FOUND', 'x');
+  const waiting = Array.from({ length: 64 }, incoming);
+  const ids = waiting.map((request) => idForError(unrouted, request, undefined));
+  const oneMore = incoming();
+  assert.deepEqual(await idForError(unrouted, oneMore, undefined), { id: null });
+  assert.equal(oneMore.listenerCount('data'), 0);
+  for (const [id, request] of waiting.entries()) request.end(JSON.stringify({ id, method: 'tools/list' }));
+  assert.deepEqual(
+    await Promise.all(ids),
+    waiting.map((_, id) => ({ id })),
+  );
+  const later = idForError(unrouted, oneMore, undefined);
+  oneMore.end('{"id":7,"method":"ping"}');
+  assert.deepEqual(await later, { id: 7 });
 });

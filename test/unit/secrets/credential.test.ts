@@ -5,7 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { platform } from 'node:process';
 import { type TestContext, test } from 'node:test';
+import { format, inspect } from 'node:util';
+import fc from 'fast-check';
 import { readCredential } from '../../../src/secrets/credential.ts';
+import { isLikeToken } from '../../../src/secrets/like-a-token.ts';
+import { oncePerSecret, Secret } from '../../../src/secrets/secret.ts';
 import { soon } from '../../harness/eventually.ts';
 import { temporaryFolder } from '../../harness/temporary-folder.ts';
 
@@ -77,4 +81,69 @@ test('follows a link, as Kubernetes mounts a Secret', { skip: platform === 'win3
   const file = await makeFile(t, 'linked');
   await symlink(file, `${file}-link`);
   assert.equal((await readCredential({ file: `${file}-link` }, 'key')).reveal(), 'linked');
+});
+
+test('shows the value only by reveal()', () => {
+  const secret = new Secret('hunter2');
+  const shown = [
+    String(secret),
+    `${secret}`,
+    JSON.stringify({ secret }),
+    inspect({ secret }, { depth: 5, showHidden: true }),
+    format('%s %o %j', secret, secret, secret),
+    Object.values(secret).join(),
+  ];
+  for (const text of shown) assert.ok(!text.includes('hunter2'), text);
+  assert.equal(secret.reveal(), 'hunter2');
+});
+
+test('derives a value once for each secret, and again after an error', () => {
+  let made = 0;
+  const length = oncePerSecret((value) => {
+    made += 1;
+    if (value === 'bad') throw new Error('failed');
+    return { length: value.length };
+  });
+  const secret = new Secret('four');
+  assert.deepEqual(length(secret), { length: 4 });
+  assert.equal(length(secret), length(secret));
+  assert.equal(made, 1);
+  assert.notEqual(length(new Secret('four')), length(secret));
+  assert.equal(made, 2);
+  const bad = new Secret('bad');
+  assert.throws(() => length(bad));
+  assert.throws(() => length(bad));
+  assert.equal(made, 4);
+});
+
+test('recognizes tokens and handles within a text', () => {
+  for (const text of [
+    'eyJhbGciOiJ',
+    'x eyJhbGciOiJ.',
+    'cbh_',
+    'ewogImFsZyI6IkhT.eyB0eXAi',
+    'a.ey0123456789.01234567',
+  ]) {
+    assert.ok(isLikeToken(text), text);
+  }
+  for (const text of ['', 'keyword', 'eyJshort', 'ey0123456789', 'ey0123456789.short', 'ey012345678.01234567']) {
+    assert.ok(!isLikeToken(text), text);
+  }
+});
+
+test('agrees with one regular expression, whose time grows with the square of the length', () => {
+  const simple = /eyJ[\w-]{8}|e[wy][\w-]{10,}\.[\w-]{8}|cbh_/;
+  const piece = fc.constantFrom('e', 'y', 'w', 'J', '.', ' ', 'a', '0123456789', 'ey', 'eyJ', '-', 'cbh', '_');
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 24 }), (pieces) => {
+      const text = pieces.join('');
+      assert.equal(isLikeToken(text), simple.test(text));
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+test('reads a long text that starts a token everywhere', () => {
+  assert.ok(!isLikeToken('ey'.repeat(32 * 1024)));
+  assert.ok(isLikeToken('a'.repeat(64 * 1024 + 1)));
 });

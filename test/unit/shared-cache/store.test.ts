@@ -1,11 +1,17 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { ClientClosedError, ConnectionTimeoutError, SocketClosedUnexpectedlyError } from '@redis/client';
+import { systemClock } from '../../../src/clock/clock.ts';
 import { CambistError } from '../../../src/errors.ts';
+import { createLogger } from '../../../src/observability/logger.ts';
+import { openState, sealState } from '../../../src/proxy/consent-state.ts';
+import { probeStore } from '../../../src/shared-cache/probe-store.ts';
+import { openSharedCache } from '../../../src/shared-cache/shared-cache.ts';
 import { labelOf, problemOf, StoreTimeoutError } from '../../../src/shared-cache/store-problems.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { createMemoryStore } from '../../harness/memory-store.ts';
-import { startReplica } from './replica.ts';
+import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
+import { subjectOf } from '../tokens/sample.ts';
+import { SHARED, startReplica } from './replica.ts';
 
 const codeError = (code: string) => Object.assign(new Error('failed'), { code });
 
@@ -123,4 +129,67 @@ test('uses no server that is slower than a request may wait', async (t) => {
   for (let call = 0; call < 3; call += 1) await replica.store.use('lookup', (connection) => connection.get('a'));
   assert.deepEqual([replica.store.state.isAvailable, replica.store.state.problem], [false, 'slow']);
   assert.equal(replica.counted('lookup', 'timeout'), 3);
+});
+
+const VARIABLE = 'SHARED_CACHE_TEST_KEY';
+
+async function open(t: TestContext, server: MemoryStore) {
+  const lines: string[] = [];
+  const logger = createLogger('info', { write: (line: string) => void lines.push(line) });
+  const side = await openSharedCache(
+    { ...SHARED, keys: [{ env: VARIABLE }] },
+    { clock: systemClock, logger, maxAgeMs: () => 300_000, connect: server.connect },
+  );
+  t.after(side.close);
+  return { ...side, lines };
+}
+
+test('replicas open the states of consent of each other', async (t) => {
+  process.env[VARIABLE] = 'the key that both replicas read from their environment';
+  t.after(() => {
+    delete process.env[VARIABLE];
+  });
+  const server = createMemoryStore();
+  const [one, other] = [await open(t, server), await open(t, server)];
+  const bound = { subject: subjectOf('alice'), route: 'github', method: 'tools/call', params: { name: 'a' } };
+  const state = sealState({ requestState: 'mine' }, bound, one.stateKeys, systemClock.wallMs());
+  assert.ok(state);
+  assert.equal(openState(state, bound, other.stateKeys, systemClock.wallMs())?.requestState, 'mine');
+});
+
+test('without a usable key it starts, says why, and seals states for itself alone', async (t) => {
+  process.env[VARIABLE] = 'short';
+  t.after(() => {
+    delete process.env[VARIABLE];
+  });
+  const server = createMemoryStore();
+  const side = await open(t, server);
+  assert.equal(side.status().problem, 'credential');
+  assert.match(side.status().fix ?? '', /keys of 32 characters or more/);
+  assert.equal(side.stateKeys()[0]?.length, 32);
+  assert.equal(side.handles.digestOf('token'), undefined);
+  process.env[VARIABLE] = 'a key that is long enough by any measure';
+  await eventually('it is available', () => side.status().available);
+  assert.deepEqual(
+    side.lines.map((line) => JSON.parse(line).msg),
+    ['shared cache is unavailable; exchanging without it', 'shared cache is available'],
+  );
+  assert.ok(side.handles.digestOf('token'));
+});
+
+test('tries a write, a script, a message and a record, and leaves nothing', async () => {
+  const server = createMemoryStore();
+  const result = await probeStore(SHARED, true, server.connect);
+  assert.ok('durationMs' in result);
+  assert.deepEqual([server.values.size, server.sets.size, server.records.size, server.messages.length], [0, 0, 0, 1]);
+});
+
+test('tells the problem of a server, and its fix', async () => {
+  const server = createMemoryStore();
+  server.fault = new Error("READONLY You can't write against a read only replica.");
+  assert.deepEqual(await probeStore(SHARED, true, server.connect), {
+    problem: 'read_only',
+    cause: 'READONLY',
+    fix: 'connect to the primary, not to a replica',
+  });
 });

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { createLocalJWKSet, type JWTPayload, SignJWT } from 'jose';
+import type { Transmitter } from '../../../src/config/signals.ts';
+import { CambistError } from '../../../src/errors.ts';
 import {
   InvalidSignal,
   LOGOUT_EVENT,
@@ -10,6 +13,12 @@ import {
   readSubjectId,
   VERIFICATION_EVENT,
 } from '../../../src/signals/events.ts';
+import type { IsShared } from '../../../src/signals/publisher.ts';
+import { createEventSettler } from '../../../src/signals/settle-events.ts';
+import { TransmitterError } from '../../../src/signals/transmitter-client.ts';
+import { type SignalKind, verifySignal } from '../../../src/signals/verify-signal.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
+import { issuerKey } from '../tokens/issuer.ts';
 
 const ISSUER = 'https://idp.example.com';
 const CAEP = 'https://schemas.openid.net/secevent/caep/event-type/';
@@ -178,4 +187,127 @@ test('reads or refuses whatever a transmitter signs, and revokes its own subject
       }
     }),
   );
+});
+
+const REVOKED = 'https://schemas.openid.net/secevent/caep/event-type/session-revoked';
+const key = issuerKey('one');
+const keys = { prepare: async () => {}, find: createLocalJWKSet({ keys: [key.jwk as { kty: string }] }) };
+const clock = createFakeClock();
+const nowSeconds = clock.wallMs() / 1000;
+
+interface Changes {
+  readonly claims?: Record<string, unknown>;
+  readonly typ?: string | undefined;
+  readonly by?: typeof key;
+}
+
+/** Signs a good token of a kind with some changes. @returns the names of its events, or the reason why it was refused */
+async function verified(kind: SignalKind, { claims, by = key, ...header }: Changes = {}): Promise<string> {
+  const own = kind === 'logout' ? { sub: 'alice', exp: nowSeconds + 60, events: { [LOGOUT_EVENT]: {} } } : {};
+  const event = { sub_id: { iss: ISSUER, sub: 'alice' }, events: { [REVOKED]: {} } };
+  const base = { iss: ISSUER, aud: 'cambist', iat: nowSeconds, jti: 'id', ...(kind === 'event' ? event : own) };
+  const typ = 'typ' in header ? header.typ : kind === 'event' ? 'secevent+jwt' : 'logout+jwt';
+  const token = await new SignJWT({ ...base, ...claims } as JWTPayload)
+    .setProtectedHeader({ alg: by.alg, kid: 'one', ...(typ !== undefined && { typ }) })
+    .sign(by.privateKey);
+  const transmitter = { issuer: ISSUER, audience: ['other', 'cambist'] } as unknown as Transmitter;
+  try {
+    return (await verifySignal(token, kind, transmitter, keys, clock)).events.join();
+  } catch (error) {
+    assert.ok(error instanceof InvalidSignal, String(error));
+    return `${error.err}: ${error.message}`;
+  }
+}
+
+test('accepts signals of the transmitter, with the types of their kind alone', async () => {
+  assert.equal(await verified('event'), 'session-revoked');
+  assert.equal(await verified('event', { typ: 'application/SecEvent+JWT' }), 'session-revoked');
+  for (const typ of ['logout+jwt', 'JWT', 'application/jwt', undefined]) {
+    assert.equal(await verified('logout', { typ }), 'backchannel-logout', typ);
+  }
+  for (const typ of ['logout+jwt', 'jwt', 'at+jwt', undefined]) {
+    assert.match(await verified('event', { typ }), /^invalid_request: its typ/, typ);
+  }
+  for (const typ of ['secevent+jwt', 'at+jwt']) assert.match(await verified('logout', { typ }), /its typ/, typ);
+});
+
+test('refuses signals of others, and says which part is wrong', async () => {
+  for (const kind of ['event', 'logout'] as const) {
+    assert.match(await verified(kind, { by: issuerKey('one') }), /^invalid_key: its signature is wrong/);
+    assert.match(await verified(kind, { claims: { iss: 'https://other' } }), /^invalid_issuer/);
+    assert.match(await verified(kind, { claims: { aud: 'x' } }), /^invalid_audience/);
+    assert.match(await verified(kind, { claims: { exp: nowSeconds - 6 } }), /^invalid_request: it is expired/);
+  }
+});
+
+test('requires an id, a time that is not in the future, and an expiry of a logout', async () => {
+  for (const kind of ['event', 'logout'] as const) {
+    for (const claims of [{ jti: undefined }, { jti: 7 }, { iat: undefined }, { iat: 'now' }]) {
+      assert.match(await verified(kind, { claims }), /^invalid_request/, JSON.stringify(claims));
+    }
+    assert.doesNotMatch(await verified(kind, { claims: { iat: nowSeconds + 300 } }), /invalid/);
+    assert.match(await verified(kind, { claims: { iat: nowSeconds + 301 } }), /in the future/);
+  }
+  assert.match(await verified('logout', { claims: { exp: undefined } }), /^invalid_request/);
+});
+
+test('applies all events of a poll before it waits until the shared cache has them', async () => {
+  const taken: string[] = [];
+  let finish = (_isShared: IsShared) => {};
+  const result = new Promise<IsShared>((resolve) => (finish = resolve));
+  const settler = createEventSettler({
+    name: 'idp',
+    take: (token) => {
+      taken.push(token);
+      return result;
+    },
+  });
+  const settled = settler.settle([
+    ['1', 'alice'],
+    ['2', 'bob'],
+  ]);
+  assert.deepEqual(taken, ['alice', 'bob']);
+  finish(() => true);
+  assert.equal(await settled, true);
+  assert.deepEqual(settler.results(), { ack: ['1', '2'] });
+});
+
+test('settles each event by its own result, whichever is known first', async () => {
+  let finish = (_isShared: IsShared) => {};
+  const slow = new Promise<IsShared>((resolve) => (finish = resolve));
+  const results: Readonly<Record<string, () => Promise<IsShared>>> = {
+    slow: () => slow,
+    held: async () => () => false,
+    invalid: async () => {
+      throw new InvalidSignal('invalid_audience', 'not for cambist');
+    },
+    keyless: async () => {
+      finish(() => true);
+      throw new CambistError('ERR_STS_UNAVAILABLE', 'no keys');
+    },
+  };
+  const settler = createEventSettler({
+    name: 'idp',
+    take: async (token) => (results[token] as () => Promise<IsShared>)(),
+  });
+  const sets = Object.keys(results).map((name) => [name, name] as const);
+  await assert.rejects(settler.settle(sets), (error) => error instanceof TransmitterError && error.problem === 'keys');
+  assert.equal(settler.held, 1);
+  assert.deepEqual(settler.results(), {
+    ack: ['slow'],
+    setErrs: { invalid: { err: 'invalid_audience', description: 'not for cambist' } },
+  });
+});
+
+test('acknowledges each event as soon as the shared cache has it, whatever else waits', async () => {
+  const shared = new Set<string>();
+  const settler = createEventSettler({ name: 'idp', take: async (token) => () => shared.has(token) });
+  const sets = ['alice', 'bob', 'carol'].map((name) => [name, name] as const);
+  await settler.settle(sets);
+  assert.deepEqual([settler.results(), settler.held], [{}, 3]);
+  shared.add('bob');
+  assert.deepEqual([settler.results(), settler.held], [{ ack: ['bob'] }, 2]);
+  // It comes again, because the transmitter does not know that yet, and is not applied again.
+  await settler.settle(sets.slice(0, 1));
+  assert.deepEqual([settler.results(), settler.held], [{ ack: ['bob'] }, 2]);
 });

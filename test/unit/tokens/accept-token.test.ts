@@ -2,7 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CompactSign } from 'jose/jws/compact/sign';
 import { jwtVerify } from 'jose/jwt/verify';
-import { acceptToken } from '../../../src/tokens/accept-token.ts';
+import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
+import { type AcceptedToken, acceptToken } from '../../../src/tokens/accept-token.ts';
+import { createCooldown } from '../../../src/tokens/keyed-request.ts';
+import { createOwnTokens } from '../../../src/tokens/own-tokens.ts';
+import type { TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { TokenRequest } from '../../../src/tokens/token-request.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { failsWith, jwtOf, targetOf, tokenRequestOf } from './sample.ts';
@@ -74,4 +78,61 @@ test('limits the lifetime by expires_in, max_age and the subject token', () => {
     accept('opaque', fields, clock).lifetime.reusableUntilMs - clock.monotonicMs();
   assert.equal(reusableFor({}), 85_000);
   assert.equal(reusableFor({ subjectExpiresAtMs: clock.wallMs() + 5000 }), 4000);
+});
+
+const SERVER = { name: 'idp' } as AuthorizationServer;
+const MINUTE = 60_000;
+
+test('reuses a token for each server and scope until it expires or is dropped', async () => {
+  const clock = createFakeClock();
+  const requests: TokenRequest[] = [];
+  const endpoint: TokenEndpoint = {
+    prepare: async () => {},
+    async exchange(request) {
+      requests.push(request);
+      const lifetime = {
+        reusableUntilMs: clock.monotonicMs() + MINUTE,
+        expiresAtMs: clock.wallMs() + MINUTE,
+      };
+      return { accessToken: `token-${requests.length}`, lifetime } as AcceptedToken;
+    },
+  };
+  const tokens = createOwnTokens(() => endpoint, clock);
+  const obtain = (scope?: string) => tokens.obtain(SERVER, scope, '_signals');
+  assert.equal(await obtain('a'), 'Bearer token-1');
+  assert.equal(await obtain('a'), 'Bearer token-1');
+  assert.equal(await obtain(), 'Bearer token-2');
+  clock.advance(MINUTE);
+  assert.equal(await obtain('a'), 'Bearer token-3');
+  tokens.drop(SERVER, 'a');
+  assert.equal(await obtain('a'), 'Bearer token-4');
+  clock.jumpWall(2 * MINUTE);
+  assert.equal(await obtain('a'), 'Bearer token-5');
+  const [first] = requests;
+  assert.deepEqual([first?.grantKind, first?.target.scope, first?.routeName], ['client_credentials', 'a', '_signals']);
+  assert.equal(first?.requester.caller, undefined);
+});
+
+const COOLDOWN_MS = 1000;
+
+test('admits a key again after its cooldown', () => {
+  const clock = createFakeClock();
+  const admits = createCooldown(COOLDOWN_MS, clock);
+  assert.equal(admits('a'), true);
+  clock.advance(COOLDOWN_MS - 1);
+  // A refused event does not extend the cooldown.
+  assert.equal(admits('a'), false);
+  clock.advance(1);
+  assert.deepEqual([admits('a'), admits('a')], [true, false]);
+});
+
+test('keeps a cooldown for each key', () => {
+  const admits = createCooldown(COOLDOWN_MS, createFakeClock());
+  assert.deepEqual([admits('a'), admits('b'), admits('a'), admits('b')], [true, true, false, false]);
+});
+
+test('forgets the oldest of more than ten thousand keys', () => {
+  const admits = createCooldown(COOLDOWN_MS, createFakeClock());
+  for (let i = 0; i < 10_001; i += 1) assert.equal(admits(`key-${i}`), true);
+  assert.deepEqual([admits('key-1'), admits('key-0')], [false, true]);
 });

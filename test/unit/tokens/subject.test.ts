@@ -3,10 +3,12 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
 import fc from 'fast-check';
+import type { SubjectVerification } from '../../../src/config/verification.ts';
 import type { CambistError } from '../../../src/errors.ts';
+import { requesterOf } from '../../../src/tokens/requester.ts';
 import { checkExpiry, createSubjectReader, readSubject } from '../../../src/tokens/subject.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
-import { failsWith, jwtOf, subjectOf } from './sample.ts';
+import { failsWith, jwtOf, routeOf, subjectOf, subjectTokenOf } from './sample.ts';
 
 const digestOf = (token: string): string => createHash('sha256').update(token).digest('base64url');
 
@@ -153,5 +155,56 @@ test('reads a known token on another connection with the same result', () => {
   for (const connection of [{}, {}]) {
     assert.equal(read(connection, 'authorization', [expiring])?.expiresAtMs, 1.7e12);
     assert.throws(() => read(connection, 'authorization', [bound]), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
+  }
+});
+
+const PEER = '10.0.0.1';
+
+const verify: SubjectVerification = {
+  issuer: 'https://idp.example.com',
+  audience: 'any',
+  jwksUri: undefined,
+  ca: undefined,
+  allowInsecureHttp: false,
+};
+const verified = routeOf({ subjectToken: subjectTokenOf({ verify }) });
+
+function callerOf(claims: Record<string, unknown>, route = verified): string | undefined {
+  const subject = readSubject('authorization', [`Bearer ${jwtOf(claims)}`]);
+  return requesterOf(route, subject, PEER).caller;
+}
+
+test('a verified caller with a renewed token is the same caller', () => {
+  const claims = { iss: 'https://idp.example.com', sub: 'alice' };
+  assert.equal(callerOf({ ...claims, jti: '1' }), callerOf({ ...claims, jti: '2' }));
+});
+
+test('verified callers differ by issuer and by subject', () => {
+  const callers = [
+    { iss: 'https://idp.example.com', sub: 'alice' },
+    { iss: 'https://idp.example.com', sub: 'bob' },
+    { iss: 'https://other.example.com', sub: 'alice' },
+  ].map((claims) => callerOf(claims));
+  assert.equal(new Set(callers).size, 3);
+});
+
+test('the claims of an unverified token do not identify its caller', () => {
+  const claims = { iss: 'https://idp.example.com', sub: 'alice' };
+  assert.notEqual(callerOf({ ...claims, jti: '1' }, routeOf()), callerOf({ ...claims, jti: '2' }, routeOf()));
+});
+
+test('a verified token without a subject identifies itself', () => {
+  const subject = readSubject('authorization', [`Bearer ${jwtOf({ iss: 'https://idp.example.com' })}`]);
+  assert.equal(requesterOf(verified, subject, PEER).caller, subject?.digest);
+});
+
+test('the peer of a caller is where its connection comes from', () => {
+  assert.equal(requesterOf(routeOf(), subjectOf('alice'), PEER).peer, PEER);
+});
+
+test('a token from a file, and no token, are cambist itself', () => {
+  const own = routeOf({ subjectToken: subjectTokenOf({ file: { file: '/token' } }) });
+  for (const requester of [requesterOf(own, subjectOf('agent'), PEER), requesterOf(routeOf(), undefined, PEER)]) {
+    assert.deepEqual(requester, { caller: undefined, peer: undefined });
   }
 });

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
+import { CambistError } from '../../../src/errors.ts';
+import { addDiagnosis } from '../../../src/tokens/diagnosis.ts';
 import { quoteWords, refusalWords } from '../../../src/tokens/token-response.ts';
 import { errorOf, read } from './read-response.ts';
 import { failsWith } from './sample.ts';
@@ -119,4 +121,49 @@ test('passes interaction_required with claims on, for either owner of the creden
     const error = errorOf(() => read({ error: 'interaction_required', claims }, { status: 400, credentialOwner }));
     assert.deepEqual([error.code, error.claims], ['ERR_INTERACTION_REQUIRED', claims]);
   }
+});
+
+const KNOWN = { finding: 'client_refused', cause: 'the client is refused', fix: 'compare the secret' };
+const failure = () => new CambistError('ERR_CLIENT_REFUSED', 'refused');
+
+test('adds the diagnosis of the catalogue to an error, once', async () => {
+  const error = failure();
+  await addDiagnosis(
+    error,
+    async () => 'catalogue',
+    (catalogue) => ({ ...KNOWN, cause: catalogue }),
+  );
+  await addDiagnosis(
+    error,
+    async () => 'another',
+    (catalogue) => ({ ...KNOWN, cause: catalogue }),
+  );
+  assert.equal(error.diagnosis?.cause, 'catalogue');
+});
+
+test('leaves the error as it is if nothing can explain it', async () => {
+  const error = failure();
+  const broken = () => {
+    throw new TypeError('a bug');
+  };
+  await addDiagnosis(error, async () => 'catalogue', broken);
+  await addDiagnosis(
+    error,
+    () => Promise.reject(new Error('no such file')),
+    () => KNOWN,
+  );
+  await addDiagnosis(error, undefined, () => KNOWN);
+  await addDiagnosis(
+    error,
+    async () => 'catalogue',
+    () => undefined,
+  );
+  assert.equal(error.diagnosis, undefined);
+  const other = new Error('not of cambist');
+  await addDiagnosis(
+    other,
+    async () => 'catalogue',
+    () => KNOWN,
+  );
+  assert.deepEqual(Object.keys(other), []);
 });

@@ -1,7 +1,19 @@
 import assert from 'node:assert/strict';
 import type { LookupAddress, LookupOptions } from 'node:dns';
-import { test } from 'node:test';
+import { createServer as createHttpsServer } from 'node:https';
+import { type AddressInfo, createServer, type LookupFunction, type Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import type { TLSSocket } from 'node:tls';
+import { errors } from 'undici';
+import { createConnector } from '../../../src/transport/connector.ts';
 import { createDnsLookup, parseResolverConfig, searchedNames } from '../../../src/transport/dns-lookup.ts';
+import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
+import { createSystemLookup } from '../../../src/transport/system-lookup.ts';
+import { createCertificateAuthority } from '../../harness/certificates.ts';
+import { dispatched } from '../../harness/dispatched.ts';
+import { eventually, soon } from '../../harness/eventually.ts';
+import { follow } from '../../harness/followed.ts';
+import { closeServer, listen } from '../../harness/http-server.ts';
 
 const failure = (code: string): Error => Object.assign(new Error(code), { code });
 
@@ -99,3 +111,150 @@ test('reads search domains and ndots', () => {
     assert.deepEqual(parseResolverConfig(text), { search: [...search], ndots }, text);
   }
 });
+
+test('connects to an IPv6 address without its brackets', async (t) => {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '::1', resolve));
+  t.after(() => closeServer(server));
+  const { port } = server.address() as { port: number };
+  const connecting = new Promise<Socket>((resolve, reject) => {
+    createConnector({}).connect(new URL(`http://[::1]:${port}`), (error, socket) =>
+      error === null ? resolve(socket) : reject(error),
+    );
+  });
+  const socket = await soon('the connection', connecting);
+  assert.equal(socket.remoteAddress, '::1');
+  socket.destroy();
+});
+
+test('verifies the certificate of an IPv6 address, and sends no server name', async (t) => {
+  const authority = createCertificateAuthority();
+  const dispatcher = new Http1Dispatcher({ ca: authority.cert, timeout: 1000 });
+  t.after(() => dispatcher.destroy());
+  const server = createHttpsServer(authority.issueServer({ hosts: ['::1'] }), (request, response) => {
+    response.end(`${request.headers.host} ${(request.socket as TLSSocket).servername}`);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '::1', resolve));
+  t.after(() => closeServer(server));
+  const { port } = server.address() as AddressInfo;
+  const response = await dispatched(dispatcher, { origin: `https://[::1]:${port}`, path: '/' });
+  assert.equal(await soon('the response', response.text()), `[::1]:${port} false`);
+});
+
+/** The error of a connection that is not established in time. */
+function failureWith(lookup: LookupFunction, url: string): Promise<NodeJS.ErrnoException> {
+  const failure = new Promise<NodeJS.ErrnoException>((resolve, reject) => {
+    createConnector({ lookup, timeout: 50 }).connect(new URL(url), (...[error]) =>
+      error === null ? reject(new Error('connected')) : resolve(error),
+    );
+  });
+  return soon('the timeout', failure);
+}
+
+test('reports a name that DNS did not resolve in time', async () => {
+  const error = await failureWith(() => {}, 'http://a.example.com:9');
+  assert.equal(error.code, 'EAI_AGAIN');
+  assert.equal(error.message, 'DNS did not respond in time for a.example.com');
+  assert.equal((error.cause as NodeJS.ErrnoException).code, 'UND_ERR_CONNECT_TIMEOUT');
+});
+
+test('reports a peer that was found and did not respond in time', async (t) => {
+  // It accepts the connection, and never responds to the TLS handshake.
+  const server = createServer((socket) => void socket.on('error', () => {}).resume());
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  t.after(() => closeServer(server));
+  const { port } = server.address() as AddressInfo;
+  const found: LookupFunction = (_name, _options, callback) =>
+    setImmediate(() => callback(null, [{ address: '127.0.0.1', family: 4 }]));
+  const error = await failureWith(found, `https://a.example.com:${port}`);
+  assert.equal(error.code, 'UND_ERR_CONNECT_TIMEOUT');
+});
+
+/** A system that responds when it is told to. */
+function heldSystem() {
+  const questions: { hostname: string; respond: Parameters<LookupFunction>[2] }[] = [];
+  const lookup = createSystemLookup((hostname, _options, respond) => void questions.push({ hostname, respond }));
+  const found: string[] = [];
+  const ask = (hostname: string, options: LookupOptions = { all: true }) =>
+    lookup(hostname, options, (error, address) => void found.push(error?.message ?? JSON.stringify(address)));
+  return { questions, found, ask };
+}
+
+test('asks once for a name that several connections wait for', () => {
+  const { questions, found, ask } = heldSystem();
+  for (let connection = 0; connection < 20; connection++) ask('slow.example.com');
+  ask('other.example.com');
+  assert.deepEqual(
+    questions.map(({ hostname }) => hostname),
+    ['slow.example.com', 'other.example.com'],
+  );
+  questions[0]?.respond(null, [{ address: '192.0.2.1', family: 4 }]);
+  assert.deepEqual(found, Array(20).fill('[{"address":"192.0.2.1","family":4}]'));
+});
+
+test('asks again after a result, so that it finds a new address', () => {
+  const { questions, found, ask } = heldSystem();
+  ask('a.example.com');
+  questions[0]?.respond(new Error('EAI_AGAIN'), '');
+  ask('a.example.com');
+  questions[1]?.respond(null, '192.0.2.1');
+  ask('a.example.com');
+  questions[2]?.respond(null, '192.0.2.2');
+  assert.deepEqual(found, ['EAI_AGAIN', '"192.0.2.1"', '"192.0.2.2"']);
+});
+
+test('does not share the result of another question about the same name', () => {
+  const { questions, ask } = heldSystem();
+  ask('a.example.com', { all: true });
+  ask('a.example.com', { family: 4 });
+  ask('a.example.com', { family: 6 });
+  assert.equal(questions.length, 3);
+});
+
+test('can ask again after a question that could not be asked', () => {
+  let isBroken = true;
+  const lookup = createSystemLookup((_hostname, _options, respond) => {
+    if (isBroken) throw new TypeError('invalid options');
+    setImmediate(() => respond(null, '192.0.2.1', 4));
+  });
+  assert.throws(() => lookup('a.example.com', {}, () => {}), TypeError);
+  isBroken = false;
+  return new Promise<void>((resolve) => {
+    lookup('a.example.com', {}, (error, address) => {
+      assert.deepEqual([error, address], [null, '192.0.2.1']);
+      resolve();
+    });
+  });
+});
+
+/** Without timeouts. */
+const PATIENT = { timeout: 0 };
+
+/** Accepts connections and sends nothing. */
+async function startSilence(t: TestContext) {
+  const sockets: Socket[] = [];
+  const server = createServer((socket) => void sockets.push(socket.on('error', () => {}).resume()));
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+    return closeServer(server);
+  });
+  return { origin: `https://localhost:${(await listen(server)).port}`, sockets };
+}
+
+for (const [what, upgrade] of [
+  ['a TLS handshake', null],
+  ['the TLS handshake of a request that upgrades', 'websocket'],
+] as const) {
+  test(`destroys a dispatcher without waiting for ${what}`, async (t) => {
+    const { origin, sockets } = await startSilence(t);
+    const dispatcher = new Http1Dispatcher(PATIENT);
+    const waiting = follow(dispatcher, { origin, upgrade });
+    await eventually('the connection', () => sockets.length === 1);
+    await dispatcher.destroy();
+    assert.ok((await waiting.ended()).error instanceof errors.ClientDestroyedError);
+    await eventually('the socket is closed', () => sockets[0]?.destroyed === true);
+    const late = await follow(dispatcher, { origin, upgrade }).ended();
+    assert.ok(late.error instanceof errors.ClientDestroyedError);
+    assert.deepEqual([waiting.events, sockets.length], [['error ClientDestroyedError'], 1]);
+  });
+}
