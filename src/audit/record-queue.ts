@@ -25,6 +25,15 @@ export interface QueueOptions {
   readonly onRecovered: () => void;
 }
 
+/** Records that are being sent. */
+interface Batch {
+  /** The part that the destination has not taken. */
+  rest: Buffer;
+  readonly count: number;
+  /** In characters. */
+  readonly length: number;
+}
+
 /** Bound of the records that wait, in characters. Further records are dropped, unless all are kept. */
 export const MAX_PENDING_LENGTH = 16 * 1024 * 1024;
 /** With more than this waiting, the destination counts as too slow. */
@@ -41,8 +50,7 @@ const FAULT_DELAY_MS = 500;
 export function createRecordQueue(sink: RecordSink, options: QueueOptions): RecordQueue {
   let lines: string[] = [];
   let pendingLength = 0;
-  /** Records that are being sent, and the part of them that the destination has not taken. */
-  let sending: { rest: Buffer; readonly count: number; readonly length: number } | undefined;
+  let sending: Batch | undefined;
   let written = 0;
   let dropped = 0;
   /** Dropped records that no line stands for yet. */
@@ -51,24 +59,6 @@ export function createRecordQueue(sink: RecordSink, options: QueueOptions): Reco
   let isSending = false;
   let hasFault = false;
   let isClosed = false;
-
-  /** Sends a record before anything else happens, so that not even SIGKILL loses it. */
-  function sendAtOnce(line: string): void {
-    const rest = Buffer.from(line);
-    try {
-      const bytes = sink.send(rest) as number;
-      if (bytes === rest.length) {
-        written += 1;
-        return;
-      }
-      sending = { rest: rest.subarray(bytes), count: 1, length: line.length };
-    } catch (error) {
-      failed(error);
-      sending = { rest, count: 1, length: line.length };
-    }
-    pendingLength += line.length;
-    schedule();
-  }
 
   function schedule(): void {
     if (isScheduled || isSending) return;
@@ -79,37 +69,42 @@ export function createRecordQueue(sink: RecordSink, options: QueueOptions): Reco
     });
   }
 
+  /** To a destination that takes records without waiting, they go before anything else happens: not even SIGKILL loses them. */
   async function drain(): Promise<void> {
     if (isSending) return;
     isSending = true;
     for (let batch = next(); batch !== undefined && !isClosed; batch = next()) {
-      const delayMs = await sendOnce(batch);
+      const sent = send(batch);
+      const delayMs = sent instanceof Promise ? await sent : sent;
       if (delayMs > 0) await delay(delayMs, undefined, { ref: false });
     }
     isSending = false;
   }
 
   /** @returns the delay before the next attempt in milliseconds; 0 for none */
-  async function sendOnce(batch: NonNullable<typeof sending>): Promise<number> {
+  function send(batch: Batch): number | Promise<number> {
     try {
       const sent = sink.send(batch.rest);
-      const bytes = sent instanceof Promise ? await sent : sent;
-      recovered();
-      batch.rest = batch.rest.subarray(bytes);
-      if (batch.rest.length > 0) return SLOW_DELAY_MS;
-      sending = undefined;
-      pendingLength -= batch.length;
-      written += batch.count;
-      return 0;
+      return sent instanceof Promise ? sent.then((bytes) => taken(batch, bytes), failed) : taken(batch, sent);
     } catch (error) {
-      failed(error);
-      return FAULT_DELAY_MS;
+      return failed(error);
     }
   }
 
-  function failed(error: unknown): void {
+  function taken(batch: Batch, bytes: number): number {
+    recovered();
+    batch.rest = batch.rest.subarray(bytes);
+    if (batch.rest.length > 0) return SLOW_DELAY_MS;
+    sending = undefined;
+    pendingLength -= batch.length;
+    written += batch.count;
+    return 0;
+  }
+
+  function failed(error: unknown): number {
     if (!hasFault) options.onFault(error);
     hasFault = true;
+    return FAULT_DELAY_MS;
   }
 
   function recovered(): void {
@@ -117,7 +112,7 @@ export function createRecordQueue(sink: RecordSink, options: QueueOptions): Reco
     hasFault = false;
   }
 
-  function next(): typeof sending {
+  function next(): Batch | undefined {
     if (sending !== undefined) return sending;
     if (unreported > 0 && pendingLength <= MAX_PENDING_LENGTH) {
       add(options.lossLine(unreported));
@@ -148,12 +143,9 @@ export function createRecordQueue(sink: RecordSink, options: QueueOptions): Reco
         unreported += 1;
         return;
       }
-      if (sink.isSynchronous && pendingLength === 0 && unreported === 0) {
-        sendAtOnce(line);
-        return;
-      }
       add(line);
-      schedule();
+      if (sink.isSynchronous) void drain();
+      else schedule();
     },
     get isBlocked() {
       return hasFault || pendingLength > BLOCKED_LENGTH;

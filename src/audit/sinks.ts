@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, openSync, statSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, statSync, writeSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import type { Logger } from '../observability/logger.ts';
 
@@ -6,7 +6,6 @@ import type { Logger } from '../observability/logger.ts';
 const FILE_MODE = 0o640;
 /** Without O_NONBLOCK, opening a named pipe blocks the process until a reader comes. Windows has no such flag. */
 const OPEN_FLAGS = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | (constants.O_NONBLOCK ?? 0);
-const EMPTY = Buffer.alloc(0);
 /** Interval at which the path is checked for another file. */
 const CHECK_INTERVAL_MS = 1000;
 
@@ -14,17 +13,10 @@ const CHECK_INTERVAL_MS = 1000;
  * Appends to a file that another program may rotate: it opens the path again after `reopen`, and when the path names another file
  * or no file. Truncation works as well, because every write goes to the end of the file. Writes are synchronous: one in flight when
  * the process is killed would be lost.
- *
- * A full disk may have room for a part of a record. If an operator then deletes or truncates the file, that part is written again:
- * the rest alone would be a broken line.
  */
 export function createFileSink(path: string): RecordSink {
   let fd: number | undefined;
   let checkAtMs = 0;
-  /** The beginning of a record whose rest was not taken. */
-  let begun: Buffer = EMPTY;
-  /** The part of it that is in the file, in bytes. A record is completed in the same file. */
-  let present = 0;
 
   function close(): void {
     if (fd !== undefined) closeSync(fd);
@@ -33,7 +25,7 @@ export function createFileSink(path: string): RecordSink {
 
   function current(): number {
     const nowMs = performance.now();
-    if (fd !== undefined && present === 0 && nowMs >= checkAtMs) {
+    if (fd !== undefined && nowMs >= checkAtMs) {
       checkAtMs = nowMs + CHECK_INTERVAL_MS;
       if (!isAt(path, fd)) close();
     }
@@ -50,22 +42,11 @@ export function createFileSink(path: string): RecordSink {
       current();
     },
     send(lines) {
-      if (present > 0 && fd !== undefined && isEmptied(fd)) {
-        present = 0;
-        checkAtMs = 0;
-      }
-      const missing = begun.subarray(present);
-      const written = write(current(), missing.length === 0 ? lines : Buffer.concat([missing, lines]));
-      const taken = Math.max(0, written - missing.length);
-      if (taken === lines.length) begun = EMPTY;
-      else if (taken > 0) begun = lastLine(Buffer.concat([begun, lines.subarray(0, taken)]));
-      present = taken > 0 ? begun.length : present + written;
-      return taken;
+      const file = current();
+      const written = write(file, lines);
+      return written === lines.length ? written : withoutPart(file, lines.subarray(0, written));
     },
-    reopen() {
-      checkAtMs = 0;
-      if (present === 0) close();
-    },
+    reopen: close,
     async close() {
       close();
     },
@@ -82,15 +63,18 @@ function write(fd: number, bytes: Buffer): number {
   }
 }
 
-/** The part after the last complete line. */
-function lastLine(bytes: Buffer): Buffer {
-  return bytes.subarray(bytes.lastIndexOf('\n') + 1);
-}
-
-/** Tells whether the file was deleted or truncated. */
-function isEmptied(fd: number): boolean {
+/**
+ * Takes a record out of a file again that a full disk has room for a part of. If an operator then makes room by deleting the file, the
+ * next one begins with a whole record.
+ * @returns the number of bytes that stay
+ */
+function withoutPart(fd: number, written: Buffer): number {
   const file = fstatSync(fd);
-  return file.isFile() && (file.nlink === 0 || file.size === 0);
+  if (!file.isFile()) return written.length;
+  const whole = written.lastIndexOf('\n') + 1;
+  ftruncateSync(fd, Math.max(0, file.size - (written.length - whole)));
+  if (whole === 0) throw Object.assign(new Error('no room for a whole record'), { code: 'ENOSPC' });
+  return whole;
 }
 
 function isAt(path: string, fd: number): boolean {
