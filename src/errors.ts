@@ -32,24 +32,24 @@ export interface CambistErrorOptions {
   /** The caught error. It goes to the log only, redacted. */
   cause?: unknown;
   /** Seconds after which the caller may retry; becomes `Retry-After`. */
-  retryAfterSeconds?: number;
+  retryAfterSeconds?: number | undefined;
   /** The claims challenge of the authorization server, as JSON; becomes `claims` of the 401 challenge. */
-  claims?: string;
+  claims?: string | undefined;
   /** The sign-in that the authorization server wants (RFC 9470 section 3); becomes parameters of the 401 challenge. */
-  authentication?: AuthenticationRequirements;
+  authentication?: AuthenticationRequirements | undefined;
   /** Returns the URL where the user consents. A function, so that it never prints. Only the caller concerned may see it. */
-  consentUrl?: () => string;
+  consentUrl?: (() => string) | undefined;
   /** The caller's token is expired; becomes `detail` of the error, and `error_description` of the 401 challenge. */
   expired?: boolean;
   /** The text for the caller, in place of that of the code. */
   detail?: string;
   /** The audience of the issued token, as far as it may be shown, for the audit trail and `tail`. */
   issuedAudience?: readonly string[];
-  diagnosis?: Diagnosis;
+  diagnosis?: Diagnosis | undefined;
   /** The `error` of an OAuth error response (RFC 6749 section 5.2), for the log. */
-  oauthError?: string;
+  oauthError?: string | undefined;
   /** HTTP status of the authorization server's failed response. Undefined without a response. */
-  serverStatus?: number;
+  serverStatus?: number | undefined;
   /** The `id` of a JSON-RPC response to the request, where the message was read. It is not logged. */
   responseId?: { readonly id?: string | number | null };
 }
@@ -57,9 +57,9 @@ export interface CambistErrorOptions {
 /** @see RFC 9470 section 3 */
 export interface AuthenticationRequirements {
   /** Safe in a quoted string. */
-  readonly acrValues?: string;
+  readonly acrValues?: string | undefined;
   /** Seconds. */
-  readonly maxAge?: number;
+  readonly maxAge?: number | undefined;
 }
 
 /**

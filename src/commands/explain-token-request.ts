@@ -4,7 +4,7 @@ import type { Route, TokenTarget } from '../config/route.ts';
 import type { ExpectedAudience } from '../config/targets.ts';
 import { assertionFrom } from '../config/used-servers.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
-import { lastingCredential } from '../shared-cache/places.ts';
+import { lastingCredential } from '../shared-cache/results.ts';
 import { firstLegTarget } from '../tokens/chain.ts';
 import type { FormField } from '../tokens/form-encoding.ts';
 import { buildTokenRequest, type Grant, ownTarget } from '../tokens/token-request.ts';

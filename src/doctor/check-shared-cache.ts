@@ -10,7 +10,7 @@ import { type Finding, type Found, fine, problem, warning } from './finding.ts';
  */
 export async function checkSharedCache(shared: SharedCache, withSignals: boolean, found: Found): Promise<void> {
   // Loaded here, because most configs have no shared cache.
-  const { createStoreKeys } = await import('../shared-cache/keys.ts');
+  const { createStoreKeys } = await import('../shared-cache/seal.ts');
   const failure = await failureOf(createStoreKeys(shared.keys).read);
   if (failure !== undefined) found(credentialFinding(failure));
   const { probeStore } = await import('../shared-cache/probe-store.ts');

@@ -1,12 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { systemClock } from '../clock/clock.ts';
 import type { SharedCache } from '../config/shared-cache.ts';
-import { createStoreKeys } from './keys.ts';
 import { ACQUIRE, KEEP } from './scripts.ts';
+import { createStoreKeys } from './seal.ts';
 import { createRecords, type RecordSummary } from './shared-records.ts';
 import { type ConnectStore, connectStore, type StoreConnection } from './store-connection.ts';
-import { FIXES, labelOf, problemOf, type StoreProblem } from './store-problems.ts';
-import { inTime } from './time-limit.ts';
+import { FIXES, inTime, labelOf, problemOf, type StoreProblem } from './store-problems.ts';
 
 /** The result of a try: the time of one operation, or the problem. */
 export type ProbeResult =

@@ -1,15 +1,53 @@
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CambistError } from '../errors.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { SharedToken } from '../tokens/shared-token.ts';
 import { bareToken } from '../tokens/token-text.ts';
-import { LOCK_MS, type LockValue, readLock, writeLock } from './locks.ts';
-import { type Place, type Places, tagOf } from './places.ts';
-import { type UsableRules, usableRefusal, usableToken } from './results.ts';
+import { type Place, type Places, tagOf, type UsableRules, usableRefusal, usableToken } from './results.ts';
 import { ACQUIRE } from './scripts.ts';
-import { MAX_SEALED_LENGTH } from './seal.ts';
+import { MAX_SEALED_LENGTH, type StoreKey } from './seal.ts';
 import type { Store } from './store.ts';
 import type { Operation, StoreCounts } from './store-counts.ts';
+
+/** The value of a lock: its holder, and how often the holder has renewed it. It cannot be written without the key. */
+export interface LockValue {
+  readonly holder: string;
+  readonly renewals: number;
+}
+
+/** A lock lives this long after its last renewal. The replicas that wait for a replica that died go on after it. */
+export const LOCK_MS = 800;
+/** Interval at which its holder renews a lock. */
+export const RENEW_MS = 250;
+
+const LOCK = /^([\w-]{22})\.(\d{1,9})\.([\w-]{43})$/;
+
+/** The first value of a new lock. No two locks have the same. */
+export function newLock(): LockValue {
+  return { holder: randomBytes(16).toString('base64url'), renewals: 0 };
+}
+
+/** @param name of the lock, so that its value means nothing elsewhere */
+export function writeLock({ holder, renewals }: LockValue, name: string, key: StoreKey): string {
+  return `${holder}.${renewals}.${macOf(holder, String(renewals), name, key).toString('base64url')}`;
+}
+
+/** Reads the value of a lock, if a replica wrote it. */
+export function readLock(text: unknown, name: string, key: StoreKey): LockValue | undefined {
+  const [, holder, renewals, mac] = typeof text === 'string' ? (LOCK.exec(text) ?? []) : [];
+  if (holder === undefined || renewals === undefined || mac === undefined) return undefined;
+  const expected = macOf(holder, renewals, name, key);
+  const actual = Buffer.from(mac, 'base64url');
+  if (actual.length !== expected.length || !timingSafeEqual(actual, expected)) return undefined;
+  return { holder, renewals: Number(renewals) };
+}
+
+function macOf(holder: string, renewals: string, name: string, key: StoreKey): Buffer {
+  return createHmac('sha256', key.locks)
+    .update(JSON.stringify([holder, renewals, name]))
+    .digest();
+}
 
 /** The content of the store for an entry. `ours`: nothing, and this replica holds the lock. */
 export type Found =

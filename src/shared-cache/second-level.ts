@@ -4,12 +4,19 @@ import type { LifetimeSettings } from '../tokens/accept-token.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { SecondLevel, SharedEntry, SharedToken } from '../tokens/shared-token.ts';
 import { bareToken } from '../tokens/token-text.ts';
-import { LOCK_MS, type LockValue, newLock, RENEW_MS, writeLock } from './locks.ts';
 import type { SharedMessages } from './messages.ts';
-import { type Place, type Places, placesOf, sealingSecret, tagOf } from './places.ts';
-import { type SealedResult, sealedRefusal, sealedToken } from './results.ts';
+import {
+  type Place,
+  type Places,
+  placesOf,
+  type SealedResult,
+  sealedRefusal,
+  sealedToken,
+  sealingSecret,
+  tagOf,
+} from './results.ts';
 import { FINISH, FORGET, RENEW } from './scripts.ts';
-import { createSearcher } from './search.ts';
+import { createSearcher, LOCK_MS, type LockValue, newLock, RENEW_MS, writeLock } from './search.ts';
 import type { Store, StoreParts } from './store.ts';
 import type { Operation } from './store-counts.ts';
 

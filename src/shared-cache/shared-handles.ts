@@ -2,9 +2,8 @@ import { createHmac } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { Secret } from '../secrets/secret.ts';
 import { parseJsonObject } from '../tokens/token-text.ts';
-import { nameOf, type StoreKey } from './keys.ts';
 import { ACQUIRE } from './scripts.ts';
-import { MAX_SEALED_LENGTH, open, seal } from './seal.ts';
+import { MAX_SEALED_LENGTH, nameOf, open, type StoreKey, seal } from './seal.ts';
 import type { StoreParts } from './store.ts';
 
 /** The handles of `inbound`, which are the same at every replica, and which every replica can resolve. */

@@ -1,8 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { type JsonObject, parseJsonObject } from '../tokens/token-text.ts';
-import { nameOf, type StoreKey, type StoreKeyList } from './keys.ts';
 import { KEEP, RECALL } from './scripts.ts';
-import { type Context, open, seal } from './seal.ts';
+import { type Context, nameOf, open, type StoreKey, type StoreKeyList, seal } from './seal.ts';
 import type { Store, StoreParts } from './store.ts';
 import type { Operation, StoreCounts } from './store-counts.ts';
 

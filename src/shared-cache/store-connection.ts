@@ -9,7 +9,7 @@ import {
 import type { SharedCache, StoreNode } from '../config/shared-cache.ts';
 import { type CredentialSource, readCredential } from '../secrets/credential.ts';
 import { ACQUIRE, FINISH, FORGET, KEEP, RECALL, RENEW, type Script } from './scripts.ts';
-import { inTime } from './time-limit.ts';
+import { inTime } from './store-problems.ts';
 
 /** A connection to the server, or to the servers of a cluster. After a fault it is replaced. */
 export interface StoreConnection {

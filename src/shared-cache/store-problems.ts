@@ -83,3 +83,25 @@ export function labelOf(error: unknown): string {
   const [reply] = /^[A-Z]{3,20}(?= )/.exec(String(message)) ?? [];
   return reply ?? String(name);
 }
+
+/**
+ * Waits for a promise up to a time limit. The promise may still settle later, which is then ignored.
+ * @param late makes the error of a limit that was exceeded
+ * @throws {StoreTimeoutError} after `ms`, unless `late` makes another error
+ */
+export async function inTime<T>(
+  promise: Promise<T>,
+  ms: number,
+  late: () => Error = () => new StoreTimeoutError(ms),
+): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(late()), ms);
+  });
+  promise.catch(() => {});
+  try {
+    return await Promise.race([promise, limit]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,11 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../clock/clock.ts';
 import type { SharedCache } from '../config/shared-cache.ts';
-import type { StoreKeys } from './keys.ts';
+import type { StoreKeys } from './seal.ts';
 import type { ConnectStore, StoreConnection } from './store-connection.ts';
 import type { Operation, StoreCounts } from './store-counts.ts';
-import { problemOf, type StoreProblem, StoreTimeoutError } from './store-problems.ts';
-import { inTime } from './time-limit.ts';
+import { inTime, problemOf, type StoreProblem, StoreTimeoutError } from './store-problems.ts';
 
 /** The state of the shared cache, for the log and the status page. */
 export interface StoreState {

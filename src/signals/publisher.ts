@@ -1,7 +1,7 @@
 import type { Logger } from '../observability/logger.ts';
 import type { SharedMessages } from '../shared-cache/messages.ts';
 import type { KeepResult } from '../shared-cache/shared-records.ts';
-import { inTime } from '../shared-cache/time-limit.ts';
+import { inTime } from '../shared-cache/store-problems.ts';
 import type { RevocationEntry } from '../tokens/revocation-list.ts';
 import { MAX_REVOCATIONS } from '../tokens/revocations.ts';
 import { batchesOf, idOf, toWire } from './revocation-wire.ts';

@@ -3,7 +3,7 @@ import { CambistError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 import { gauge, type MetricFamily, sample } from '../observability/metric-families.ts';
 import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
-import { inTime } from '../shared-cache/time-limit.ts';
+import { inTime } from '../shared-cache/store-problems.ts';
 import { createPublisher, type Publisher } from './publisher.ts';
 import { createReconciler, type KnownRevocations, type Reconciler } from './reconciler.ts';
 import { idOf, readEntries, toWire } from './revocation-wire.ts';

@@ -65,11 +65,11 @@ export interface SecondLevel {
 /** An issued token outside of this process. Times are epoch milliseconds, because replicas have no other clock in common. */
 export interface PortableToken {
   readonly token: string;
-  readonly scope: string | undefined;
+  readonly scope?: string | undefined;
   readonly sentAtMs: number;
   readonly reusableUntilMs: number;
   /** Neither the response nor the token has to state it. */
-  readonly expiresAtMs: number | undefined;
+  readonly expiresAtMs?: number | undefined;
 }
 
 /** Clocks of replicas may differ by this much. A token from further in the future is not used. */

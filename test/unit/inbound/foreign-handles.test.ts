@@ -6,7 +6,7 @@ import { CambistError } from '../../../src/errors.ts';
 import { createHandles } from '../../../src/inbound/handles.ts';
 import { createForeignHandles } from '../../../src/inbound/verify-caller.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
-import type { StoreKeyList } from '../../../src/shared-cache/keys.ts';
+import type { StoreKeyList } from '../../../src/shared-cache/seal.ts';
 import { createFakeClock, type FakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
 import { NEW_KEY, OLD_KEY, startReplica } from '../shared-cache/replica.ts';

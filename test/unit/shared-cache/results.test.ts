@@ -3,17 +3,16 @@ import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { CambistError } from '../../../src/errors.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
-import { deriveStoreKey, nameOf } from '../../../src/shared-cache/keys.ts';
-import { placesOf, sealToken, tagOf } from '../../../src/shared-cache/places.ts';
 import {
+  placesOf,
   readRefusal,
   readToken,
   sealedRefusal,
+  sealToken,
   usableToken,
   writeRefusal,
-  writeToken,
 } from '../../../src/shared-cache/results.ts';
-import { MAX_SEALED_LENGTH, open, seal } from '../../../src/shared-cache/seal.ts';
+import { deriveStoreKey, MAX_SEALED_LENGTH, nameOf, open, seal } from '../../../src/shared-cache/seal.ts';
 import { restoreToken, type SharedEntry } from '../../../src/tokens/shared-token.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore } from '../../harness/memory-store.ts';
@@ -43,7 +42,7 @@ test('uses a token with the scopes that the request needs, and with no scope tha
       reusableUntilMs: clock.wallMs() + 60_000,
       expiresAtMs: clock.wallMs() + 100_000,
     };
-    const value = sealToken(writeToken(portable, added), tagOf('issued', places.first), places.first, places);
+    const value = sealToken(portable, added, places.first, places);
     const rules = { clock, maxAgeMs: () => 300_000, random: () => 0.5, isRefused: () => false };
     return usableToken(value, places.first, places, undefined, rules) !== undefined;
   };

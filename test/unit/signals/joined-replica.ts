@@ -1,7 +1,7 @@
 import type { TestContext } from 'node:test';
 import { type Clock, systemClock } from '../../../src/clock/clock.ts';
 import { createLogger } from '../../../src/observability/logger.ts';
-import type { StoreKeyList } from '../../../src/shared-cache/keys.ts';
+import type { StoreKeyList } from '../../../src/shared-cache/seal.ts';
 import type { SharedRecords } from '../../../src/shared-cache/shared-records.ts';
 import { createReplicas } from '../../../src/signals/replicas.ts';
 import { createRevocations } from '../../../src/tokens/revocations.ts';
