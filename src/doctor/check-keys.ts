@@ -1,6 +1,6 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { SubjectVerification } from '../config/verification.ts';
-import { metadataUrls } from '../tokens/metadata.ts';
+import { metadataUrls } from '../tokens/discovery.ts';
 import { KEYS_TIMEOUT_MS } from '../tokens/server-request.ts';
 import type { CheckContext } from './check-context.ts';
 import { credentialFinding, failureOf } from './check-server.ts';

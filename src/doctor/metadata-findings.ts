@@ -1,5 +1,5 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import { endpointProblem } from '../tokens/metadata.ts';
+import { endpointProblem } from '../tokens/discovery.ts';
 import { serverPath } from './config-paths.ts';
 import { type Finding, fine, problem, shortAscii, warning } from './finding.ts';
 import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';

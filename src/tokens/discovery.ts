@@ -1,66 +1,163 @@
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
+import { isLoopback, mayUsePlainHttp } from '../config/hostnames.ts';
 import { CambistError } from '../errors.ts';
 import { boundedRequest, type HttpResponse, isTimeout, type RequestUrl, toRequestUrl } from './bounded-request.ts';
 import type { MetadataAttempt } from './diagnosis.ts';
 import type { EndpointClaims } from './endpoint-claims.ts';
-import {
-  metadataUrls,
-  readIntrospectionEndpoint,
-  readJwksUri,
-  readMetadata,
-  type ServerMetadata,
-  serverLabel,
-} from './metadata.ts';
-import { BEYOND_KEYS_TIMEOUT, beyondTimeout } from './server-request.ts';
+import { BEYOND_KEYS_TIMEOUT, beyondTimeout, serverLabel } from './server-request.ts';
+import type { JsonObject } from './token-text.ts';
+
+/** The part of an authorization server's metadata that cambist uses. */
+export interface ServerMetadata {
+  readonly tokenEndpoint: string;
+  /** The separate endpoint for clients with a certificate, where both exist (RFC 8705 section 5). */
+  readonly mtlsTokenEndpoint?: string;
+}
 
 /**
- * Fetches the metadata of an authorization server.
+ * The URLs of an issuer's metadata, in order of preference.
+ * @see RFC 8414 section 3.1 (inserted before the issuer's path), OpenID Connect Discovery 1.0 section 4 (appended)
+ */
+export function metadataUrls(issuer: string): readonly string[] {
+  const { origin, pathname } = new URL(issuer);
+  const path = pathname.replace(/\/$/, '');
+  return [
+    `${origin}/.well-known/oauth-authorization-server${path}`,
+    `${origin}${path}/.well-known/openid-configuration`,
+  ];
+}
+
+/**
+ * Reads the metadata of an authorization server. Pure.
+ * @throws {CambistError} ERR_STS_METADATA_INVALID if the document is unusable or belongs to another issuer
+ * @see RFC 8414 section 3.3: `issuer` must be identical; RFC 8705 section 5: `mtls_endpoint_aliases`
+ */
+export function readMetadata(response: HttpResponse, server: AuthorizationServer, issuer: string): ServerMetadata {
+  const rules = { ...server, name: serverLabel(server), issuer };
+  const document = readDocument(response, rules);
+  const endpoint = (from: JsonObject) => readEndpoint(from, 'token_endpoint', rules);
+  const tokenEndpoint = endpoint(document);
+  const aliases = objectOf(document.mtls_endpoint_aliases);
+  if (server.tls?.certificate === undefined || aliases.token_endpoint === undefined) return { tokenEndpoint };
+  return { tokenEndpoint, mtlsTokenEndpoint: endpoint(aliases) };
+}
+
+/**
+ * Reads the introspection endpoint of a server from its metadata, for clients with a certificate the separate one. Pure.
+ * @throws {CambistError} ERR_STS_METADATA_INVALID
+ * @see RFC 8414 section 2
+ */
+export function readIntrospectionEndpoint(response: HttpResponse, server: AuthorizationServer, issuer: string): string {
+  const rules = { ...server, name: serverLabel(server), issuer };
+  const document = readDocument(response, rules);
+  const aliases = objectOf(document.mtls_endpoint_aliases);
+  const isSeparate = server.tls?.certificate !== undefined && aliases.introspection_endpoint !== undefined;
+  return readEndpoint(isSeparate ? aliases : document, 'introspection_endpoint', rules);
+}
+
+/** An issuer whose metadata is read. */
+interface IssuerRules {
+  /** The issuer, for messages. */
+  readonly name: string;
+  readonly issuer: string;
+  readonly allowInsecureHttp: boolean;
+}
+
+/** Reads the URL of an issuer's keys from its metadata. Pure. @throws {CambistError} ERR_STS_METADATA_INVALID */
+export function readJwksUri(response: HttpResponse, rules: IssuerRules): string {
+  return readEndpoint(readDocument(response, rules), 'jwks_uri', rules);
+}
+
+/**
+ * Checks an endpoint that metadata names. An https issuer must name https, and only an issuer on loopback may name loopback.
+ * Otherwise metadata could send a client secret in clear text, or to an admin port of this pod.
+ * @returns why metadata must not name it
+ */
+export function endpointProblem(
+  endpoint: URL,
+  issuer: string,
+  allowInsecureHttp: boolean,
+): 'insecure' | 'loopback' | undefined {
+  const { protocol, hostname } = new URL(issuer);
+  if (isLoopback(endpoint.hostname) && !isLoopback(hostname)) return 'loopback';
+  if (endpoint.protocol === 'https:') return undefined;
+  const mayBePlain = protocol === 'http:' && (allowInsecureHttp || mayUsePlainHttp(endpoint.hostname));
+  return endpoint.protocol === 'http:' && mayBePlain ? undefined : 'insecure';
+}
+
+function readDocument({ status, text }: HttpResponse, { name, issuer }: IssuerRules): JsonObject {
+  if (status !== 200) throw invalid(name, `the request for its metadata returned status ${status}`);
+  let document: JsonObject;
+  try {
+    document = objectOf(JSON.parse(text));
+  } catch {
+    throw invalid(name, 'its metadata is invalid JSON');
+  }
+  if (document.issuer !== issuer) {
+    throw invalid(name, 'its metadata belongs to another issuer: set "issuer" to the exact issuer in the metadata');
+  }
+  return document;
+}
+
+function readEndpoint(
+  document: JsonObject,
+  field: 'token_endpoint' | 'jwks_uri' | 'introspection_endpoint',
+  { name, issuer, allowInsecureHttp }: IssuerRules,
+): string {
+  const endpoint = document[field];
+  if (typeof endpoint !== 'string' || !URL.canParse(endpoint)) {
+    throw invalid(name, `its metadata has no usable "${field}": set "${field}"`);
+  }
+  switch (endpointProblem(new URL(endpoint), issuer, allowInsecureHttp)) {
+    case 'insecure':
+      throw invalid(
+        name,
+        `its metadata names a "${field}" without https: make the server publish its https URL, or set "${field}"`,
+      );
+    case 'loopback':
+      throw invalid(
+        name,
+        `its metadata names a "${field}" on loopback, but the issuer is on another host: make the server publish ` +
+          `its own address, or set "${field}"`,
+      );
+    default:
+      return endpoint;
+  }
+}
+
+function objectOf(value: unknown): JsonObject {
+  return Object(value) as JsonObject;
+}
+
+function invalid(name: string, why: string): CambistError {
+  return new CambistError('ERR_STS_METADATA_INVALID', `${name}: ${why}`);
+}
+
+/**
+ * Fetches the metadata of an authorization server, and reads it.
  * @param untilMs deadline of a bounded request, for all URLs together
  * @param seen receives each request, so that a failure can be explained
  * @throws {CambistError} ERR_STS_METADATA_INVALID if no URL has a usable document of this issuer, ERR_STS_UNAVAILABLE if a later
  *   attempt may succeed
  */
-export function discover(
+export function discover<T>(
   server: AuthorizationServer,
-  issuer: string,
+  read: (response: HttpResponse, server: AuthorizationServer, issuer: string) => T,
   dispatcher: Dispatcher,
   untilMs: number,
   seen?: MetadataAttempt[],
-): Promise<ServerMetadata> {
-  const read = (response: HttpResponse) => readMetadata(response, server, issuer);
-  return fetchMetadata(peerOf(server), issuer, dispatcher, untilMs, read, seen);
+): Promise<T> {
+  const { issuer = '' } = server;
+  const peer = { name: serverLabel(server), issuer, beyondLimit: beyondTimeout(server) };
+  return fetchMetadata(peer, dispatcher, untilMs, (response) => read(response, server, issuer), seen);
 }
 
-/**
- * Finds the URL of an issuer's keys.
- * @param name the issuer, for messages
- * @throws {CambistError} ERR_STS_METADATA_INVALID, ERR_STS_UNAVAILABLE
- */
-export function discoverJwksUri(
-  name: string,
-  issuer: string,
-  allowInsecureHttp: boolean,
-  dispatcher: Dispatcher,
-  untilMs: number,
-): Promise<string> {
-  const read = (response: HttpResponse) => readJwksUri(response, name, issuer, allowInsecureHttp);
-  return fetchMetadata({ name, beyondLimit: BEYOND_KEYS_TIMEOUT }, issuer, dispatcher, untilMs, read);
-}
-
-/**
- * Finds the introspection endpoint of a server.
- * @throws {CambistError} ERR_STS_METADATA_INVALID, ERR_STS_UNAVAILABLE
- */
-export function discoverIntrospection(
-  server: AuthorizationServer,
-  issuer: string,
-  dispatcher: Dispatcher,
-  untilMs: number,
-): Promise<string> {
-  const read = (response: HttpResponse) => readIntrospectionEndpoint(response, server, issuer);
-  return fetchMetadata(peerOf(server), issuer, dispatcher, untilMs, read);
+/** Finds the URL of an issuer's keys. @throws {CambistError} ERR_STS_METADATA_INVALID, ERR_STS_UNAVAILABLE */
+export function discoverJwksUri(rules: IssuerRules, dispatcher: Dispatcher, untilMs: number): Promise<string> {
+  const peer = { ...rules, beyondLimit: BEYOND_KEYS_TIMEOUT };
+  return fetchMetadata(peer, dispatcher, untilMs, (response) => readJwksUri(response, rules));
 }
 
 /** These statuses may pass, as 5xx may. Every other status means that there is no metadata at the URL. */
@@ -69,24 +166,20 @@ const PASSING: ReadonlySet<number> = new Set([408, 429]);
 interface MetadataPeer {
   /** Messages name it. */
   readonly name: string;
+  readonly issuer: string;
   /** The limit that a response exceeded, and how to fix it. */
   readonly beyondLimit: string;
 }
 
-function peerOf(server: AuthorizationServer): MetadataPeer {
-  return { name: serverLabel(server), beyondLimit: beyondTimeout(server) };
-}
-
 async function fetchMetadata<T>(
-  { name, beyondLimit }: MetadataPeer,
-  issuer: string,
+  { name, issuer, beyondLimit }: MetadataPeer,
   dispatcher: Dispatcher,
   untilMs: number,
   read: (response: HttpResponse) => T,
   seen?: MetadataAttempt[],
 ): Promise<T> {
   const missing: string[] = [];
-  let invalid: CambistError | undefined;
+  let failure: CambistError | undefined;
   let passing: CambistError | undefined;
   for (const url of metadataUrls(issuer)) {
     let response: HttpResponse;
@@ -95,8 +188,7 @@ async function fetchMetadata<T>(
       response = await boundedRequest(dispatcher, { method: 'GET', url: toRequestUrl(url), headers, untilMs });
     } catch (cause) {
       seen?.push({ url, response: undefined, error: cause });
-      const why = isTimeout(cause) ? `did not arrive ${beyondLimit}` : 'cannot be fetched';
-      passing ??= unavailable(name, `its metadata at ${url} ${why}`, cause);
+      passing ??= notFetched(name, `its metadata at ${url}`, beyondLimit, cause);
       continue;
     }
     seen?.push({ url, response, error: undefined });
@@ -106,7 +198,7 @@ async function fetchMetadata<T>(
         return read(response);
       } catch (error) {
         if (!(error instanceof CambistError)) throw error;
-        invalid ??= new CambistError(error.code, `${error.message} (metadata at ${url})`);
+        failure ??= new CambistError(error.code, `${error.message} (metadata at ${url})`);
       }
     } else if (status >= 500 || PASSING.has(status)) {
       passing ??= unavailable(name, `the request for its metadata at ${url} returned status ${status}`);
@@ -115,15 +207,19 @@ async function fetchMetadata<T>(
     }
   }
   // A problem within a document is more useful than a missing document at the other URL.
-  throw invalid ?? passing ?? notFound(name, missing);
+  throw failure ?? passing ?? invalid(name, `no metadata at ${missing.join(', ')}: check "issuer"`);
 }
 
-function notFound(name: string, missing: readonly string[]): CambistError {
-  const where = missing.join(', ');
-  return new CambistError('ERR_STS_METADATA_INVALID', `${name}: no metadata at ${where}: check "issuer"`);
+/** @param what it is, as in `its keys` @param cause what `boundedRequest` threw */
+export function notFetched(name: string, what: string, beyondLimit: string, cause: unknown): CambistError {
+  return unavailable(
+    name,
+    `${what} ${isTimeout(cause) ? `did not arrive ${beyondLimit}` : 'cannot be fetched'}`,
+    cause,
+  );
 }
 
-function unavailable(name: string, why: string, cause?: unknown): CambistError {
+export function unavailable(name: string, why: string, cause?: unknown): CambistError {
   return new CambistError('ERR_STS_UNAVAILABLE', `${name}: ${why}`, { cause });
 }
 

@@ -9,7 +9,7 @@ import { isFor } from './audience.ts';
 import type { HttpResponse } from './bounded-request.ts';
 import { boundedRequest, type RequestUrl, readRetryAfter } from './bounded-request.ts';
 import { authenticateClient } from './client-auth.ts';
-import { createEndpointLocator, discoverIntrospection } from './discovery.ts';
+import { createEndpointLocator, discover, readIntrospectionEndpoint } from './discovery.ts';
 import { createEndpointClaims } from './endpoint-claims.ts';
 import { createExchangeQueue, type ExchangeQueue } from './exchange-queue.ts';
 import type { FormField } from './form-encoding.ts';
@@ -170,7 +170,7 @@ export function createIntrospector(options: IntrospectorOptions): Introspector {
         configured: endpoint,
         dispatcher,
         async discover(pool, untilMs) {
-          const found = await discoverIntrospection(server, server.issuer ?? '', pool, untilMs);
+          const found = await discover(server, readIntrospectionEndpoint, pool, untilMs);
           return { endpoint: found, claimed: [found] };
         },
         claims,

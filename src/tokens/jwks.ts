@@ -4,9 +4,9 @@ import { LRUCache } from 'lru-cache';
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
-import { boundedRequest, isTimeout, toRequestUrl } from './bounded-request.ts';
+import { boundedRequest, toRequestUrl } from './bounded-request.ts';
 import { createBreaker } from './breaker.ts';
-import { discoverJwksUri } from './discovery.ts';
+import { discoverJwksUri, notFetched, unavailable } from './discovery.ts';
 import { BEYOND_KEYS_TIMEOUT, KEYS_TIMEOUT_MS } from './server-request.ts';
 
 /**
@@ -91,7 +91,7 @@ export function createIssuerKeys(
     try {
       const pool = await dispatcher();
       const { issuer, jwksUri, allowInsecureHttp } = source;
-      const url = jwksUri ?? (await discoverJwksUri(name, issuer, allowInsecureHttp, pool, untilMs));
+      const url = jwksUri ?? (await discoverJwksUri({ name, issuer, allowInsecureHttp }, pool, untilMs));
       const headers = { accept: 'application/json' };
       const { status, text } = await boundedRequest(pool, { method: 'GET', url: toRequestUrl(url), headers, untilMs });
       if (status !== 200) throw unavailable(name, `the request for its keys returned status ${status}`);
@@ -102,8 +102,7 @@ export function createIssuerKeys(
       fetchedAtMs = clock.monotonicMs();
     } catch (error) {
       if (error instanceof CambistError) throw error;
-      const why = isTimeout(error) ? `did not arrive ${BEYOND_KEYS_TIMEOUT}` : 'cannot be fetched';
-      throw unavailable(name, `its keys ${why}`, error);
+      throw notFetched(name, 'its keys', BEYOND_KEYS_TIMEOUT, error);
     }
   }
 
@@ -176,8 +175,4 @@ export function createIssuerKeys(
 /** Bounded in length, whatever a caller writes into the header. */
 function keyId({ alg, kid }: JWTHeaderParameters): string {
   return hash('sha256', JSON.stringify([alg, kid]), 'base64url');
-}
-
-function unavailable(name: string, why: string, cause?: unknown): CambistError {
-  return new CambistError('ERR_STS_UNAVAILABLE', `${name}: ${why}`, { cause });
 }

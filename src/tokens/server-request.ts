@@ -5,7 +5,11 @@ import type { PeerOptions } from '../transport/dispatchers.ts';
 import { type BoundedRequest, isTimeout, type RequestUrl, ResponseTooLargeError } from './bounded-request.ts';
 import type { ClientAuthentication } from './client-auth.ts';
 import { encodeForm, type FormField } from './form-encoding.ts';
-import { serverLabel } from './metadata.ts';
+
+/** The name of a server in messages. */
+export function serverLabel(server: AuthorizationServer): string {
+  return `authorization server "${server.name}"`;
+}
 
 /** Time limit for connecting to an issuer, and for the discovery and the fetch of its keys together. */
 export const KEYS_TIMEOUT_MS = 5000;
@@ -27,8 +31,8 @@ export function beyondTimeout({ name, timeoutMs }: AuthorizationServer): string 
 /** The same for the keys of an issuer, whose limit has no key. */
 export const BEYOND_KEYS_TIMEOUT = `within ${formatDuration(KEYS_TIMEOUT_MS)}: allow connections to it, or find out why it is slow`;
 
-export function serverPeer({ name, tls, timeoutMs }: AuthorizationServer): PeerOptions {
-  return { name: `authorization server "${name}"`, tls, connectMs: timeoutMs };
+export function serverPeer(server: AuthorizationServer): PeerOptions {
+  return { name: serverLabel(server), tls: server.tls, connectMs: server.timeoutMs };
 }
 
 /** A form for an endpoint of an authorization server, with client authentication in its header. */

@@ -9,7 +9,7 @@ import { boundedRequest, type HttpResponse, type RequestUrl } from './bounded-re
 import type { Assertion } from './chain.ts';
 import { authenticateClient, type ClientAuthentication } from './client-auth.ts';
 import { addDiagnosis, type FailedTokenRequest, type LoadDiagnoses, type MetadataAttempt } from './diagnosis.ts';
-import { createEndpointLocator, discover, type FoundEndpoint } from './discovery.ts';
+import { createEndpointLocator, discover, type FoundEndpoint, readMetadata } from './discovery.ts';
 import type { DpopProver } from './dpop.ts';
 import type { EndpointClaims } from './endpoint-claims.ts';
 import { createExchangeQueue } from './exchange-queue.ts';
@@ -253,7 +253,7 @@ async function discoverTokenEndpoint(
 ): Promise<FoundEndpoint> {
   const attempts: MetadataAttempt[] = [];
   try {
-    const metadata = await discover(server, server.issuer ?? '', pool, untilMs, attempts);
+    const metadata = await discover(server, readMetadata, pool, untilMs, attempts);
     const { tokenEndpoint, mtlsTokenEndpoint = tokenEndpoint } = metadata;
     return { endpoint: mtlsTokenEndpoint, claimed: [tokenEndpoint, mtlsTokenEndpoint] };
   } catch (error) {

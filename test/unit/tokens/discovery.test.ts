@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { discover } from '../../../src/tokens/discovery.ts';
-import { metadataUrls, readJwksUri, readMetadata } from '../../../src/tokens/metadata.ts';
+import { discover, metadataUrls, readJwksUri, readMetadata } from '../../../src/tokens/discovery.ts';
 import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
 import {
   type FakeAuthorizationServer,
@@ -111,7 +110,7 @@ for (const [issuer, endpoint, problem, allowInsecureHttp = false] of endpoints) 
     const withAliases = { ...response, text: JSON.stringify(aliases) };
     assert.throws(() => readMetadata(withAliases, { ...server, tls: TLS }, issuer), refusal);
     const keys = { ...response, text: JSON.stringify({ issuer, jwks_uri: endpoint }) };
-    const read = () => readJwksUri(keys, 'issuer "x"', issuer, allowInsecureHttp);
+    const read = () => readJwksUri(keys, { name: 'issuer "x"', issuer, allowInsecureHttp });
     assert.throws(read, refusal);
     assert.throws(read, /issuer "x".*"jwks_uri".*set "jwks_uri"/);
   });
@@ -157,7 +156,7 @@ async function setUp(t: TestContext, issuerPath = '') {
     await fake.close();
   });
   const find = (timeoutMs = 5000) =>
-    discover(serverOf({ issuer: fake.issuer }), fake.issuer, agent, performance.now() + timeoutMs);
+    discover(serverOf({ issuer: fake.issuer }), readMetadata, agent, performance.now() + timeoutMs);
   return { fake, find };
 }
 
