@@ -19,7 +19,6 @@ import type { Tracing } from './observability/tracing.ts';
 import type { ActiveConfig } from './proxy/active-config.ts';
 import { createDetachedSockets, type DetachedSockets } from './proxy/detached.ts';
 import { createOpenRequests } from './proxy/open-requests.ts';
-import type { OpenRequests } from './proxy/proxy-request.ts';
 import { RecentDecisions } from './proxy/recent-decisions.ts';
 import { createLineFilter } from './proxy/request-report.ts';
 import { RequestTracker } from './proxy/request-tracker.ts';
@@ -44,8 +43,6 @@ export interface Parts {
   readonly status: Status;
   readonly logLevel: LogLevelControl;
   readonly tracker: RequestTracker;
-  /** Undefined without `signals`. */
-  readonly openRequests: OpenRequests | undefined;
   readonly sockets: DetachedSockets;
   readonly interception: Interception | undefined;
   /** Undefined where it is off. */
@@ -122,14 +119,12 @@ export async function createParts(first: Config, options: PartOptions): Promise<
     audit: audit?.counts,
   });
   const shown = { counts, readiness, traffic, status, logLevel: createLogLevelControl(logger), decisions, diagnoses };
-  const { openRequests } = observers;
   return {
     first,
     logger,
     dispatchers,
     ...side,
     tracker,
-    openRequests,
     sockets,
     interception,
     audit,

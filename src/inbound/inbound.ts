@@ -99,7 +99,6 @@ export async function createInbound(first: Config, options: InboundOptions): Pro
     dispatchers,
     observer,
     watch: options.watch,
-    openRequests: options.openRequests,
     reader,
     handles,
     rules,

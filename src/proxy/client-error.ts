@@ -5,14 +5,14 @@ import type { Logger } from '../observability/logger.ts';
 /** Node's error for bytes that it could not parse as a request. */
 type ClientError = Error & { readonly code?: string; readonly rawPacket?: unknown };
 
-interface Refusal {
+interface ErrorResponse {
   readonly status: number;
   readonly reason: string;
   readonly message: string;
 }
 
 /** Parse errors with a status of their own. Every other error is a 400. */
-const REFUSALS: Readonly<Record<string, Refusal>> = {
+const RESPONSES: Readonly<Record<string, ErrorResponse>> = {
   HPE_HEADER_OVERFLOW: {
     status: 431,
     reason: 'Request Header Fields Too Large',
@@ -48,7 +48,7 @@ export function createClientErrorHandler(logger: Pick<Logger, 'warn'>) {
       socket.destroy();
       return;
     }
-    const { status, reason, message } = refusalOf(error);
+    const { status, reason, message } = responseTo(error);
     // A caller that leaves is not refused. If its request was complete, that request has a log line of its own.
     if (error.code !== CLOSED) logger.warn({ status }, message);
     const response = `HTTP/1.1 ${status} ${reason}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`;
@@ -59,9 +59,9 @@ export function createClientErrorHandler(logger: Pick<Logger, 'warn'>) {
   };
 }
 
-function refusalOf({ code = '', rawPacket }: ClientError): Refusal {
+function responseTo({ code = '', rawPacket }: ClientError): ErrorResponse {
   const isTls = rawPacket instanceof Uint8Array && rawPacket[0] === TLS_HANDSHAKE;
-  return REFUSALS[code] ?? (isTls ? TLS : MALFORMED);
+  return RESPONSES[code] ?? (isTls ? TLS : MALFORMED);
 }
 
 /** True while the response to an earlier request is being written: new headers would become part of it. Node checks the same field. */

@@ -36,7 +36,7 @@ const FIRST_BYTES_MS = 60_000;
 const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n';
 
 /** A fatal `handshake_failure` alert. A TLS client would not understand an HTTP response. */
-const TLS_REFUSAL = Buffer.from([0x15, 3, 1, 0, 2, 2, 40]);
+const HANDSHAKE_FAILURE = Buffer.from([0x15, 3, 1, 0, 2, 2, 40]);
 
 /**
  * Serves CONNECT. For the host of a route, HTTP is served inside as if it had come directly, after TLS is terminated. Whatever
@@ -66,7 +66,7 @@ export function serveConnect(
     } else if (isRouted && !inside.has(socket)) {
       serveInside(request, socket, head, authority, config.limits.maxInFlight);
     } else {
-      refuse(request, socket, notAllowed(authority, isRouted));
+      fail(request, socket, notAllowed(authority, isRouted));
     }
   });
 
@@ -74,7 +74,7 @@ export function serveConnect(
     return tracker.begin(request, responseOn(request, socket), request.url ?? '');
   }
 
-  function refuse(request: IncomingMessage, socket: Duplex, error: unknown): void {
+  function fail(request: IncomingMessage, socket: Duplex, error: unknown): void {
     failRequest(begin(request, socket), error);
   }
 
@@ -82,7 +82,7 @@ export function serveConnect(
     try {
       tracker.assertCapacity(max);
     } catch (error) {
-      refuse(request, socket, error);
+      fail(request, socket, error);
       return;
     }
     socket.write(ESTABLISHED);
@@ -93,7 +93,7 @@ export function serveConnect(
         enter(socket, 'proxy', undefined);
       } else if (tlsBridge === undefined) {
         logger.warn({ authority: to.host }, 'TLS to the host of a route is refused; set intercept to terminate it');
-        socket.end(TLS_REFUSAL, () => socket.destroy());
+        socket.end(HANDSHAKE_FAILURE, () => socket.destroy());
       } else {
         const userAgent = request.headers['user-agent'];
         const arrival = { host: to.host, wayIn: 'proxy', userAgent } as const;

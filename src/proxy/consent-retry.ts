@@ -28,22 +28,22 @@ export function withoutConsentState(
   const text = content.toString('utf8');
   const state = findState(text);
   if (state === undefined) return undefined;
-  const refuse = (why: string, responseId?: ResponseId): CambistError =>
+  const invalid = (why: string, responseId?: ResponseId): CambistError =>
     new CambistError('ERR_REQUEST_STATE_INVALID', `route "${route.name}": the requestState of the request ${why}`, {
       ...(responseId && { responseId }),
     });
   const nested = subject && openState(state, { subject, route: route.name }, stateKeys, clock.wallMs());
-  if (nested === undefined) throw refuse('is altered, too old, or of another caller or route');
+  if (nested === undefined) throw invalid('is altered, too old, or of another caller or route');
   const message = parseJsonObject(text);
   const params = Object(message?.params) as Json;
   const { method } = message ?? {};
   const { requestState, inputResponses } = params;
   const at = message && onlyParams(text);
   if (at === undefined || typeof method !== 'string' || requestState !== state) {
-    throw refuse('cannot be read', responseIdOf(content));
+    throw invalid('cannot be read', responseIdOf(content));
   }
   if (!nested.isFor({ method, params })) {
-    throw refuse('is of another request, or the request nests too deeply', responseIdOf(content));
+    throw invalid('is of another request, or the request nests too deeply', responseIdOf(content));
   }
   if (isDeclined(inputResponses)) {
     throw new CambistError('ERR_CONSENT_REQUIRED', `route "${route.name}": the user declined to open the URL`, {

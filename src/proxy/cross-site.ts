@@ -17,13 +17,13 @@ import type { Routed } from './steps.ts';
  * @throws {CambistError} ERR_CROSS_SITE_REQUEST
  * @see https://pkg.go.dev/net/http#CrossOriginProtection, which uses the same headers
  */
-export function refuseCrossSite({ request, route }: Routed, subject: Subject | undefined): void {
+export function assertSameSite({ request, route }: Routed, subject: Subject | undefined): void {
   const raw = request.incoming.rawHeaders;
   if (needsCaller(route) || hasCallerToken(route, subject, raw)) return;
   const authority = addressedAuthority(request.url, headerValues(raw, 'host'));
   const host = readHost(authority);
   if (host !== undefined && isForeignName(host) && !request.active.table.namesHost(host)) {
-    throw refused(
+    throw crossSite(
       route,
       'its Host is a name that no match.host has: use 127.0.0.1 or localhost, or add the name to match.host of the route',
     );
@@ -36,7 +36,7 @@ export function refuseCrossSite({ request, route }: Routed, subject: Subject | u
       ? sites.every((site) => site === 'same-origin' || site === 'none')
       : origins.every((origin) => isOriginOf(origin, authority));
   if (!isOwn) {
-    throw refused(route, 'a web page of another origin sent it: add the origin to allowed_origins of the route');
+    throw crossSite(route, 'a web page of another origin sent it: add the origin to allowed_origins of the route');
   }
 }
 
@@ -50,7 +50,7 @@ function isOriginOf(origin: string, authority: string | undefined): boolean {
   return origin.replace(/^[a-z][a-z0-9+.-]*:\/\//, '') === authority?.toLowerCase();
 }
 
-function refused({ name }: Route, why: string): CambistError {
+function crossSite({ name }: Route, why: string): CambistError {
   return new CambistError(
     'ERR_CROSS_SITE_REQUEST',
     `route "${name}" needs no caller's token, and refused the request because ${why}`,

@@ -34,7 +34,7 @@ export async function registerProxy(app: FastifyInstance, tracker: RequestTracke
   // Gets every other method that Node parses, except CONNECT.
   app.setNotFoundHandler((request, reply) => {
     const received = begin(request, reply);
-    if (request.method === 'TRACE') failRequest(received, refusedTrace());
+    if (request.method === 'TRACE') failRequest(received, traceNotTaken());
     else void pipeline(received);
   });
   await app.register(httpProxy, {
@@ -55,6 +55,6 @@ export async function registerProxy(app: FastifyInstance, tracker: RequestTracke
 }
 
 /** The response to TRACE repeats the request, and with it the issued token (RFC 9110 section 9.3.8). */
-function refusedTrace(): CambistError {
+function traceNotTaken(): CambistError {
   return new CambistError('ERR_ROUTE_NOT_FOUND', 'no route takes TRACE, whose response would contain the issued token');
 }

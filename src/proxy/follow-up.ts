@@ -6,7 +6,7 @@ import { isMadeFromCallers } from './issued-token.ts';
 import type { AttemptPlan } from './steps.ts';
 
 /** The step after a response of the upstream. */
-export type FollowUp = { readonly kind: 'relay' } | StepUp | Refusal;
+export type FollowUp = { readonly kind: 'relay' } | StepUp | AfterRefusal;
 
 /** The retry has a token with more scopes. If no such token is issued, the caller gets the 403. */
 export interface StepUp {
@@ -17,7 +17,7 @@ export interface StepUp {
 }
 
 /** The step after a 401 to a token. The caller never gets this 401. */
-export type Refusal = {
+export type AfterRefusal = {
   /** The refused token. */
   readonly token: IssuedToken;
 } & (
@@ -36,19 +36,19 @@ const RELAY: FollowUp = { kind: 'relay' };
  * @param hasFreshNonce the response has a nonce for the next proof
  */
 export function followUpOf(plan: AttemptPlan, status: number, headers: RawHeaders, hasFreshNonce: boolean): FollowUp {
-  const { token, hasNewToken } = plan;
+  const { token, hasSecondToken } = plan;
   if (token === undefined) return RELAY;
-  if (status === 401) return refusalOf(plan, token, headerValues(headers, 'www-authenticate'), hasFreshNonce);
-  if (status === 403 && !hasNewToken) return stepUpOf(plan, token, headers) ?? RELAY;
+  if (status === 401) return afterRefusal(plan, token, headerValues(headers, 'www-authenticate'), hasFreshNonce);
+  if (status === 403 && !hasSecondToken) return stepUpOf(plan, token, headers) ?? RELAY;
   return RELAY;
 }
 
-function refusalOf(
-  { prepared, hasNewToken, hasNonce }: AttemptPlan,
+function afterRefusal(
+  { prepared, hasSecondToken, hasNonce }: AttemptPlan,
   token: IssuedToken,
   challenges: readonly string[],
   hasFreshNonce: boolean,
-): Refusal {
+): AfterRefusal {
   // The proof was refused, not the token.
   if (hasFreshNonce && !hasNonce && asksForNonce(challenges)) {
     const content = prepared.body.replay();
@@ -62,7 +62,7 @@ function refusalOf(
   // A backend that asks for a sign-in accepted the token. Another one made from the same caller's token would be no better.
   const authentication = isMadeFromCallers(prepared) ? authenticationWanted(challenges) : undefined;
   if (authentication !== undefined) return { kind: 'sign_in', token, authentication };
-  if (hasNewToken) return { kind: 'fail', token, ending: 'and the next one as well' };
+  if (hasSecondToken) return { kind: 'fail', token, ending: 'and the next one as well' };
   const isSecret = prepared.route.credential.kind === 'secret';
   return { kind: isSecret ? 'retry_with_new_secret' : 'retry_with_new_token', token };
 }

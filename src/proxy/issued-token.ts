@@ -2,7 +2,7 @@ import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/route.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
 import type { Cause } from '../observability/token-observer.ts';
-import type { Broker } from '../tokens/broker.ts';
+import type { Broker, SteppedUp } from '../tokens/broker.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import { obtainSecret } from '../tokens/route-secret.ts';
 import type { Session } from '../tokens/session.ts';
@@ -61,8 +61,23 @@ export function obtainToken(
   }
 }
 
+/**
+ * Obtains a token with further scopes, by an exchange.
+ * @returns undefined where the route may not have these scopes, or the token has them
+ */
+export function obtainScopes(
+  { request, route, session }: Prepared,
+  token: IssuedToken,
+  scopes: readonly string[],
+  { broker, clock }: ObtainTokenOptions,
+): Promise<SteppedUp> | undefined {
+  const { record } = request;
+  const pending = broker.stepUp(route, session, token, scopes, () => causeOf(record));
+  return pending && timed(record, pending, clock);
+}
+
 /** Adds a wait for a token to what the log line of the request tells. A request may wait again for a retry. */
-export async function timed<Token>(record: RequestRecord, pending: Promise<Token>, clock: Clock): Promise<Token> {
+async function timed<Token>(record: RequestRecord, pending: Promise<Token>, clock: Clock): Promise<Token> {
   const startedMs = clock.monotonicMs();
   try {
     return await pending;
@@ -72,7 +87,7 @@ export async function timed<Token>(record: RequestRecord, pending: Promise<Token
 }
 
 /** The request that causes an exchange, for the log and the trace. */
-export function causeOf({ id, span, incoming, active }: RequestRecord): Cause {
+function causeOf({ id, span, incoming, active }: RequestRecord): Cause {
   const traceId = span?.traceId ?? callerTraceId(incoming.rawHeaders, active.credentialHeaders);
   return { peer: incoming.socket.remoteAddress, requestId: id, traceId, span };
 }

@@ -1,7 +1,7 @@
 import type { SubjectSource } from '../tokens/subject-source.ts';
 import { followsClose } from './closing.ts';
 import { mayCarryState, resumeAfterConsent } from './consent.ts';
-import { refuseCrossSite } from './cross-site.ts';
+import { assertSameSite } from './cross-site.ts';
 import { failRequest } from './fail-request.ts';
 import { findRoute, receive } from './find-route.ts';
 import { wantsStream } from './headers.ts';
@@ -52,7 +52,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       const { subject } = caller;
 
       // Refuse what a web page made a browser send, where no token of the caller is required.
-      refuseCrossSite(routed, subject);
+      assertSameSite(routed, subject);
 
       // Read the body: a small one as a whole, so that it can be sent again; a large one streams.
       const taking = readBody(request, routed.route, routed.wholeBody);

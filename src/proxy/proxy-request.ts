@@ -184,6 +184,11 @@ export class ProxyRequest {
     this.#tracker.options.openRequests?.add(this, subject);
   }
 
+  /** Ends where the token of a caller was revoked. @returns whether it did */
+  endIfRevoked(): boolean {
+    return this.#tracker.options.openRequests?.endIfRevoked(this) === true;
+  }
+
   /** How long the connection may stay paused without a byte in either direction, in milliseconds. */
   stallMs(): number {
     return this.record.route?.timeouts.stallMs ?? DEFAULT_STALL_MS;

@@ -1,38 +1,17 @@
-import fastify, { type FastifyInstance } from 'fastify';
+import fastify from 'fastify';
 import { createIdleCloser } from '../listeners/idle-connection.ts';
 import { KEEP_ALIVE_PROBES, NO_SCHEMAS } from '../listeners/listen.ts';
-import type { Logger } from '../observability/logger.ts';
-import type { Reach } from '../transport/dispatchers.ts';
-import type { ActiveConfig } from './active-config.ts';
 import { createClientErrorHandler } from './client-error.ts';
-import { type EnterServer, serveConnect } from './connect.ts';
-import { closeUnansweredAtEnd, type DetachedSockets } from './detached.ts';
+import { type ConnectOptions, serveConnect } from './connect.ts';
+import { closeUnansweredAtEnd } from './detached.ts';
 import { registerProxy, toRoot } from './fastify-plugin.ts';
-import type { Pipeline } from './pipeline.ts';
-import type { RequestTracker } from './request-tracker.ts';
-import type { TlsBridge } from './tls-bridge.ts';
-import { serveUpgrades } from './upgrade.ts';
+import { serveUpgrades, type UpgradeOptions } from './upgrade.ts';
 
-export interface ProxyServerOptions {
-  readonly activeConfig: () => ActiveConfig;
-  readonly tracker: RequestTracker;
-  readonly pipeline: Pipeline;
-  readonly sockets: DetachedSockets;
-  readonly logger: Logger;
-  /** Undefined without `intercept`. */
-  readonly tlsBridge: TlsBridge | undefined;
-  /** How the far ends of tunnels are found and connected to. */
-  readonly reach: Reach;
-}
-
-export interface ProxyServer {
-  readonly app: FastifyInstance;
-  /** Takes a connection of another listener. */
-  readonly enter: EnterServer;
-}
-
-/** The server that the agent connects to. Requests, WebSocket handshakes and CONNECT lead into one pipeline. */
-export async function createProxyServer(options: ProxyServerOptions): Promise<ProxyServer> {
+/**
+ * The server that the agent connects to. Requests, WebSocket handshakes and CONNECT lead into one pipeline.
+ * @returns the server, and a function that takes a connection of another listener
+ */
+export async function createProxyServer(options: ConnectOptions & UpgradeOptions) {
   const { activeConfig, tracker, pipeline, logger } = options;
   const app = fastify({
     logger: false,

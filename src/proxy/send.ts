@@ -31,7 +31,7 @@ export function sendAttempt(
 }
 
 function transmit(
-  { prepared: { request, route, path }, content, isRetry }: AttemptPlan,
+  { prepared: { request, route, path }, content, isRetry = false }: AttemptPlan,
   headers: readonly string[],
   isWebSocket: boolean,
   dispatchers: Dispatchers,

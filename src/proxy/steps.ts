@@ -38,13 +38,13 @@ export interface AttemptPlan {
   readonly token: IssuedToken | undefined;
   readonly content: RequestBody['content'];
   /** An earlier attempt reached the upstream. */
-  readonly isRetry: boolean;
-  /** An earlier attempt carried another token. */
-  readonly hasNewToken: boolean;
+  readonly isRetry?: boolean;
+  /** The upstream refused the first token, or it lacked scopes. There is no third. */
+  readonly hasSecondToken?: boolean;
   /** The DPoP proof carries the nonce that the upstream asked for. */
-  readonly hasNonce: boolean;
+  readonly hasNonce?: boolean;
   /** The token of the previous attempt expired before the first byte was sent. */
-  readonly replacesExpired: boolean;
+  readonly replacesExpired?: boolean;
 }
 
 /**

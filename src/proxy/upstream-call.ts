@@ -2,7 +2,6 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { CambistError } from '../errors.ts';
-import type { SteppedUp } from '../tokens/broker.ts';
 import { isSameToken } from '../tokens/issued-token.ts';
 import { isExpired } from '../tokens/lifetime.ts';
 import { obtainSecret } from '../tokens/route-secret.ts';
@@ -20,18 +19,10 @@ import { watchUpload } from './body-wait.ts';
 import type { ElicitationOptions } from './elicitation.ts';
 import type { Rewriter } from './endpoint-event.ts';
 import { failRequest } from './fail-request.ts';
-import { followUpOf, type Refusal, type StepUp } from './follow-up.ts';
+import { type AfterRefusal, followUpOf, type StepUp } from './follow-up.ts';
 import { headerValues, isChunkedOrPlain, type RawHeaders } from './headers.ts';
-import {
-  causeOf,
-  followSession,
-  noteLostSession,
-  type ObtainTokenOptions,
-  obtainToken,
-  timed,
-} from './issued-token.ts';
+import { followSession, noteLostSession, type ObtainTokenOptions, obtainScopes, obtainToken } from './issued-token.ts';
 import { asCambistError } from './own-response.ts';
-import type { OpenRequests } from './proxy-request.ts';
 import { RefusedResponse } from './refused-response.ts';
 import { isStreamed } from './request-body.ts';
 import { responseHeaders, streamRewriter } from './response-headers.ts';
@@ -43,19 +34,14 @@ import type { AttemptPlan, Prepared, Switched } from './steps.ts';
 /** Limit for reading a response that the caller does not get, which lets its connection be reused. */
 const MAX_DISCARDED_BYTES = 64 * 1024;
 
-/** The status for which scopes can be added. */
-const FORBIDDEN = 403;
+/** The marks of a retry with the second token. */
+const SECOND_TOKEN = { hasSecondToken: true, hasNonce: false };
 
-/** The marks of a retry with another token. */
-const NEW_TOKEN = { hasNewToken: true, hasNonce: false };
-
-const TOO_LARGE = 'and the request is too large to be sent again';
+const BODY_NOT_KEPT = 'and the request is too large to be sent again';
 
 export interface UpstreamCallOptions extends ObtainTokenOptions, DiagnosisOptions, ElicitationOptions {
   readonly dispatchers: Dispatchers;
   readonly watch: StallWatch;
-  /** Undefined without `signals`. */
-  readonly openRequests?: OpenRequests | undefined;
 }
 
 /**
@@ -67,16 +53,7 @@ export function callUpstream(prepared: Prepared, options: UpstreamCallOptions, s
   const { request, token, body } = prepared;
   if (request.isClosed) return;
   if (isStreamed(body)) watchUpload(request, options.watch);
-  const plan = {
-    prepared,
-    token,
-    content: body.content,
-    isRetry: false,
-    hasNewToken: false,
-    hasNonce: false,
-    replacesExpired: false,
-  };
-  new Attempt(plan, options, switched).send();
+  new Attempt({ prepared, token, content: body.content }, options, switched).send();
 }
 
 type Controller = Dispatcher.DispatchController;
@@ -89,7 +66,7 @@ class Attempt implements RawHandler {
   readonly #switched: Switched | undefined;
   /** `waiting`: for a step-up that decides whether the caller gets this response. */
   #state: 'relaying' | 'waiting' | 'discarding' = 'relaying';
-  #replacesExpired: boolean;
+  #replacesExpired: boolean | undefined;
   #abort: (() => void) | undefined;
   #relay: ResponseRelay | undefined;
   #refused: RefusedResponse | undefined;
@@ -109,36 +86,25 @@ class Attempt implements RawHandler {
     const { prepared, token } = this.#plan;
     prepared.request.record.token = token;
     const sending = sendAttempt(this.#plan, this.#switched !== undefined, this.#options.dispatchers, this);
-    if (sending !== undefined) sending.catch((error: unknown) => this.#fail(error));
+    if (sending !== undefined) this.#await(sending);
   }
 
-  // Right before the first byte: the caller may have left, and the token may have expired.
+  // Right before the first byte: the caller may have left, and its token or the issued one may be valid no more.
   onRequestStart(controller: Controller): void {
-    const { request } = this.#plan.prepared;
-    const abort = (): void => controller.abort(new Error('the caller left'));
-    this.#abort = abort;
-    if (request.isClosed) {
-      abort();
-    } else if (this.#mayStart()) {
-      request.abortUpstream = abort;
-    } else {
-      this.#state = 'discarding';
-      controller.abort(new Error('the attempt may not start'));
-    }
-  }
-
-  /** False where another attempt replaces this one, or the request ended. */
-  #mayStart(): boolean {
     const { prepared, token } = this.#plan;
-    const { clock, openRequests } = this.#options;
-    if (openRequests?.endIfRevoked(prepared.request) === true) return false;
-    if (token === undefined || !isExpired(token, clock)) {
+    const { request, route } = prepared;
+    this.#abort = () => controller.abort(new Error('the caller left'));
+    const isOver = request.isClosed || request.endIfRevoked();
+    if (!isOver && (token === undefined || !isExpired(token, this.#options.clock))) {
+      request.abortUpstream = this.#abort;
       this.#replacesExpired = false;
-      return true;
+      return;
     }
-    if (this.#replacesExpired) this.#fail(expiredTwice(prepared.route));
-    else void this.#sendWithNewToken({ ...this.#plan, replacesExpired: true });
-    return false;
+    this.#state = 'discarding';
+    controller.abort(new Error('the attempt may not start'));
+    if (isOver) return;
+    if (this.#replacesExpired) this.#fail(expiredTwice(route));
+    else this.#await(this.#sendWithNewToken({ ...this.#plan, replacesExpired: true }));
   }
 
   // A WebSocket: bytes pass from now on.
@@ -146,7 +112,7 @@ class Attempt implements RawHandler {
     const { prepared } = this.#plan;
     prepared.request.abortUpstream = undefined;
     try {
-      const toCaller = responseHeaders(rawHeaders(controller), 101, undefined, prepared);
+      const toCaller = responseHeaders(controller.rawHeaders as string[], 101, undefined, prepared);
       const isExpected = this.#switched?.(headers.upgrade?.toString(), toCaller, socket);
       if (isExpected === false) this.#fail(new Error('the upstream switched to another protocol'));
     } catch (error) {
@@ -157,25 +123,23 @@ class Attempt implements RawHandler {
 
   // Any other response: the decision, then one method for each outcome.
   onResponseStart(controller: Controller, status: number): void {
-    const headers = rawHeaders(controller);
+    const headers = controller.rawHeaders as string[];
     if (!isChunkedOrPlain(headers)) {
       // Only chunked was offered, and the caller would receive the body still encoded.
       controller.abort(new Error('the response has a transfer coding other than chunked'));
       return;
     }
-    const next = followUpOf(this.#plan, status, headers, this.#learnNonce(headers));
-    if (next.kind === 'relay') this.#relayResponse(controller, status, headers);
-    else if (next.kind === 'step_up') this.#stepUp(controller, headers, next);
-    else this.#replace(controller, headers, next);
-  }
-
-  #learnNonce(headers: RawHeaders): boolean {
     const { token, prepared } = this.#plan;
-    if (token?.dpop === undefined) return false;
-    return token.dpop.learn(prepared.route.upstream.origin, headerValues(headers, 'dpop-nonce').join());
+    const hasFreshNonce = token?.dpop?.learn(
+      prepared.route.upstream.origin,
+      headerValues(headers, 'dpop-nonce').join(),
+    );
+    const next = followUpOf(this.#plan, status, headers, hasFreshNonce === true);
+    if (next.kind === 'relay') this.#relayResponse(controller, status, headers);
+    else if (next.kind === 'step_up') this.#await(this.#stepUp(controller, headers, next));
+    else this.#await(this.#afterRefusal(controller, headers, next));
   }
 
-  /** Relays the response to the caller. */
   #relayResponse(controller: Controller, status: number, received: RawHeaders): void {
     const { prepared, token } = this.#plan;
     const { request } = prepared;
@@ -199,91 +163,67 @@ class Attempt implements RawHandler {
     request.relay(this.#relay);
   }
 
-  /** Asks for a token with the scopes that a 403 names. */
-  #stepUp(controller: Controller, headers: RawHeaders, { token, scopes, content }: StepUp): void {
-    const { request, route, session } = this.#plan.prepared;
-    const { broker, clock } = this.#options;
-    const pending = broker.stepUp(route, session, token, scopes, () => causeOf(request.record));
-    if (pending === undefined) this.#relayResponse(controller, FORBIDDEN, headers);
-    else void this.#waitForStepUp(controller, headers, timed(request.record, pending, clock), content);
-  }
-
-  /** Holds the 403: no byte of its body arrives between `pause` and `resume`. Then a retry replaces it, or the caller gets it. */
-  async #waitForStepUp(
-    controller: Controller,
-    headers: RawHeaders,
-    pending: Promise<SteppedUp>,
-    content: Buffer | null,
-  ): Promise<void> {
+  /** Holds a 403 while a token with the scopes that it names is requested. Then a retry replaces it, or the caller gets it. */
+  async #stepUp(controller: Controller, headers: RawHeaders, { token, scopes, content }: StepUp): Promise<void> {
+    const pending = obtainScopes(this.#plan.prepared, token, scopes, this.#options);
+    if (pending === undefined) return this.#relayResponse(controller, 403, headers);
     this.#state = 'waiting';
+    // No byte of its body arrives before `resume`.
     controller.pause();
-    try {
-      // If the exchange fails: the upstream's refusal tells the caller more, and is true in any case.
-      const stepped = await pending.catch(() => undefined);
-      if (stepped !== undefined) {
-        this.#plan.prepared.request.record.stepUp = stepped.added;
-        this.#send(this.#retryPlan({ token: stepped.token, content, ...NEW_TOKEN }));
-        this.#discard(controller);
-      } else {
-        this.#state = 'relaying';
-        if (this.#failure !== undefined) throw this.#failure;
-        this.#relayResponse(controller, FORBIDDEN, headers);
-        if (this.#isComplete) this.#endRelay();
-      }
-      controller.resume();
-    } catch (error) {
-      this.#fail(error);
+    // If the exchange fails: the upstream's refusal tells the caller more, and is true in any case.
+    const stepped = await pending.catch(() => undefined);
+    if (stepped !== undefined) {
+      this.#plan.prepared.request.record.stepUp = stepped.added;
+      this.#send(this.#planRetry({ token: stepped.token, content, ...SECOND_TOKEN }));
+      this.#discard(controller);
+    } else {
+      this.#state = 'relaying';
+      if (this.#failure !== undefined) throw this.#failure;
+      this.#relayResponse(controller, 403, headers);
+      if (this.#isComplete) this.#endRelay();
     }
+    controller.resume();
   }
 
-  /** Drops a 401, and retries or fails. */
-  #replace(controller: Controller, headers: RawHeaders, next: Refusal): void {
+  /** Drops a 401 to a token, and retries or fails. */
+  async #afterRefusal(controller: Controller, headers: RawHeaders, next: AfterRefusal): Promise<void> {
+    const { route, session, body } = this.#plan.prepared;
     this.#discard(controller);
     const refused = new RefusedResponse(next.token, headers);
     this.#refused = refused;
-    // The prover knows the nonce by now.
-    if (next.kind === 'retry_with_nonce') this.#send(this.#retryPlan({ content: next.content, hasNonce: true }));
-    else if (next.kind === 'retry_with_new_token') this.#retryWithNewToken(refused);
-    else if (next.kind === 'fail') this.#failRefused(refused, next.ending);
-    else if (next.kind === 'sign_in')
-      this.#fail(signInWanted(this.#plan.prepared.route, next.authentication, next.token));
-    else void this.#retryWithNewSecret(refused);
-  }
-
-  #retryWithNewToken(refused: RefusedResponse): void {
-    const { route, session, body } = this.#plan.prepared;
-    const content = body.replay();
-    const isNewTokenWorthwhile = this.#options.broker.refuse(route, session, refused.token);
-    if (content === undefined) this.#failRefused(refused, TOO_LARGE);
-    else if (!isNewTokenWorthwhile) this.#failRefused(refused, 'as it refused the previous one a moment ago');
-    else void this.#sendWithNewToken(this.#retryPlan({ content, ...NEW_TOKEN }));
-  }
-
-  /** Reads the file again, which may have a new secret by now. */
-  async #retryWithNewSecret(refused: RefusedResponse): Promise<void> {
-    const { route, session, body } = this.#plan.prepared;
-    try {
-      const token = await obtainSecret(route, session, true);
-      const content = body.replay();
-      if (isSameToken(token, refused.token)) this.#failRefused(refused, 'and its file has no other');
-      else if (content === undefined) this.#failRefused(refused, TOO_LARGE);
-      else this.#send(this.#retryPlan({ token, content, ...NEW_TOKEN }));
-    } catch (error) {
-      this.#fail(error);
+    const explained = (ending: string) => explainRefusal(route, ending, refused, this.#options);
+    switch (next.kind) {
+      case 'retry_with_nonce':
+        // The prover knows the nonce by now.
+        return this.#send(this.#planRetry({ content: next.content, hasNonce: true }));
+      case 'retry_with_new_token': {
+        const isNewTokenWorthwhile = this.#options.broker.refuse(route, session, next.token);
+        const content = body.replay();
+        if (content === undefined) throw await explained(BODY_NOT_KEPT);
+        if (!isNewTokenWorthwhile) throw await explained('as it refused the previous one a moment ago');
+        return this.#sendWithNewToken(this.#planRetry({ content, ...SECOND_TOKEN }));
+      }
+      case 'retry_with_new_secret': {
+        // The file may have a new one by now.
+        const token = await obtainSecret(route, session, true);
+        if (isSameToken(token, next.token)) throw await explained('and its file has no other');
+        const content = body.replay();
+        if (content === undefined) throw await explained(BODY_NOT_KEPT);
+        return this.#send(this.#planRetry({ token, content, ...SECOND_TOKEN }));
+      }
+      case 'sign_in':
+        throw signInWanted(route, next.authentication, next.token);
+      case 'fail':
+        throw await explained(next.ending);
     }
   }
 
   async #sendWithNewToken(plan: AttemptPlan): Promise<void> {
-    try {
-      const token = await obtainToken(plan.prepared, plan.prepared.session, this.#options);
-      this.#send({ ...plan, token });
-    } catch (error) {
-      this.#fail(error);
-    }
+    this.#send({ ...plan, token: await obtainToken(plan.prepared, plan.prepared.session, this.#options) });
   }
 
-  /** Counts the retry. */
-  #retryPlan(changes: Partial<AttemptPlan>): AttemptPlan {
+  /** Plans another attempt, and counts it. */
+  #planRetry(changes: Partial<AttemptPlan>): AttemptPlan {
     this.#options.observer.upstreamRetried(this.#plan.prepared.route, 'token');
     return { ...this.#plan, isRetry: true, replacesExpired: false, ...changes };
   }
@@ -292,10 +232,9 @@ class Attempt implements RawHandler {
     new Attempt(plan, this.#options, this.#switched).send();
   }
 
-  /** Responds with the reason for which the backend refused the token, as soon as it is read. */
-  #failRefused(refused: RefusedResponse, ending: string): void {
-    const { route } = this.#plan.prepared;
-    void explainRefusal(route, ending, refused, this.#options).then((error) => this.#fail(error));
+  /** Fails the request if the step fails. */
+  #await(step: Promise<void>): void {
+    step.catch((error: unknown) => this.#fail(error));
   }
 
   #fail(error: unknown): void {
@@ -304,7 +243,6 @@ class Attempt implements RawHandler {
     else void explainUnreachable(error as Error, route, this.#options).then((told) => failRequest(request, told));
   }
 
-  // The body, and the end of the response.
   onResponseData(controller: Controller, chunk: Buffer): void {
     if (this.#state === 'relaying') {
       try {
@@ -317,9 +255,7 @@ class Attempt implements RawHandler {
     }
     this.#refused?.data(chunk);
     this.#discardedBytes += chunk.length;
-    if (this.#discardedBytes > MAX_DISCARDED_BYTES) {
-      controller.abort(new Error('the response to a refused request is too long'));
-    }
+    if (this.#discardedBytes > MAX_DISCARDED_BYTES) controller.abort(new Error('the refused response is too long'));
   }
 
   onResponseEnd(): void {
@@ -360,8 +296,4 @@ class Attempt implements RawHandler {
     record.abortedBy = 'cross_route';
     this.#relay?.fail();
   }
-}
-
-function rawHeaders({ rawHeaders: raw }: Controller): RawHeaders {
-  return (raw ?? []) as string[];
 }

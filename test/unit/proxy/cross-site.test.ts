@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
 import { allowedTunnel, readAuthority } from '../../../src/proxy/connect-authority.ts';
-import { refuseCrossSite } from '../../../src/proxy/cross-site.ts';
+import { assertSameSite } from '../../../src/proxy/cross-site.ts';
 import type { ProxyRequest } from '../../../src/proxy/proxy-request.ts';
 import type { Routed } from '../../../src/proxy/steps.ts';
 import { createRouteTable } from '../../../src/routing/route-table.ts';
@@ -30,7 +30,7 @@ function reason(headers: Record<string, string | string[]>, url = '/open'): stri
   const rawHeaders = Object.entries(headers).flatMap(([name, value]) => [value].flat().flatMap((line) => [name, line]));
   try {
     const request = { incoming: { rawHeaders }, url, active: { table } } as unknown as ProxyRequest;
-    refuseCrossSite({ request, route } as Routed, undefined);
+    assertSameSite({ request, route } as Routed, undefined);
     return undefined;
   } catch (error) {
     assert.ok(error instanceof CambistError && error.code === 'ERR_CROSS_SITE_REQUEST');

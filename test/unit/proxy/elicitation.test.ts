@@ -162,7 +162,7 @@ interface Case {
   readonly credential?: 'exchange' | 'client_credentials' | 'secret' | 'none';
   readonly mayStepUp?: boolean;
   readonly isTooLarge?: boolean;
-  readonly hasNewToken?: boolean;
+  readonly hasSecondToken?: boolean;
   readonly hasNonce?: boolean;
   readonly hasFreshNonce?: boolean;
 }
@@ -176,7 +176,7 @@ function followUp(of: Case) {
       body: { replay: () => (isTooLarge ? undefined : BODY) },
     },
     token: credential === 'none' ? undefined : {},
-    hasNewToken: flags.hasNewToken ?? false,
+    hasSecondToken: flags.hasSecondToken ?? false,
     hasNonce: flags.hasNonce ?? false,
   } as unknown as AttemptPlan;
   const { token: _token, ...next } = {
@@ -202,16 +202,16 @@ const CASES: readonly [name: string, response: Case, next: object][] = [
   ['gets a new token after a 401', { status: 401 }, newToken],
   ['gets a new token even where the request cannot be repeated', { status: 401, isTooLarge: true }, newToken],
   ['reads a refused secret again', { status: 401, credential: 'secret' }, newSecret],
-  ['fails after two tokens were refused', { status: 401, hasNewToken: true }, fail('and the next one as well')],
+  ['fails after two tokens were refused', { status: 401, hasSecondToken: true }, fail('and the next one as well')],
   [
     'fails after two secrets were refused',
-    { status: 401, hasNewToken: true, credential: 'secret' },
+    { status: 401, hasSecondToken: true, credential: 'secret' },
     fail('and the next one as well'),
   ],
   ['repeats a proof that lacked a nonce', { status: 401, headers: NONCE, hasFreshNonce: true }, nonce],
   [
     'repeats the proof for a new token as well',
-    { status: 401, headers: NONCE, hasFreshNonce: true, hasNewToken: true },
+    { status: 401, headers: NONCE, hasFreshNonce: true, hasSecondToken: true },
     nonce,
   ],
   ['asks for a new token where a challenge has no usable nonce', { status: 401, headers: NONCE }, newToken],
@@ -227,7 +227,7 @@ const CASES: readonly [name: string, response: Case, next: object][] = [
     fail('because its proof lacked a nonce, and the request is too large to be sent again'),
   ],
   ['passes on a wish for another sign-in', { status: 401, headers: SIGN_IN }, signIn],
-  ['passes it on after a new token too', { status: 401, headers: SIGN_IN, hasNewToken: true }, signIn],
+  ['passes it on after a new token too', { status: 401, headers: SIGN_IN, hasSecondToken: true }, signIn],
   [
     'does not ask a caller to sign in again for a token that is not made from its own',
     { status: 401, headers: SIGN_IN, credential: 'client_credentials' },
@@ -236,7 +236,7 @@ const CASES: readonly [name: string, response: Case, next: object][] = [
   ['steps up after a 403 that asks for scopes', { status: 403, headers: SCOPES }, stepUp],
   ['relays a 403 that asks for none', { status: 403 }, relay],
   ['relays a 403 on a route without step-up', { status: 403, headers: SCOPES, mayStepUp: false }, relay],
-  ['relays a 403 to a new token', { status: 403, headers: SCOPES, hasNewToken: true }, relay],
+  ['relays a 403 to a new token', { status: 403, headers: SCOPES, hasSecondToken: true }, relay],
   ['relays a 403 where the request cannot be repeated', { status: 403, headers: SCOPES, isTooLarge: true }, relay],
 ];
 

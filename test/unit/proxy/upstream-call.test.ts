@@ -42,6 +42,7 @@ function setUp({ isRevoked = false, next = [], stepUp, ...options }: Options = {
   const request = {
     isClosed: false,
     isLastOfConnection: false,
+    endIfRevoked: () => isRevoked,
     incoming: { method: 'POST', complete: true },
     active: { config: { session: { header: 'mcp-session-id' } } },
     abortUpstream: undefined as (() => void) | undefined,
@@ -79,7 +80,6 @@ function setUp({ isRevoked = false, next = [], stepUp, ...options }: Options = {
     dispatchers: { for: () => ({ dispatch }) },
     clock: { wallMs: () => 0, monotonicMs: () => 0 },
     observer: { upstreamRetried: () => void told.push('retried') },
-    openRequests: { endIfRevoked: () => isRevoked },
     broker: {
       lookUp: () => ({ result: 'hit', token: next.shift() }),
       refuse: () => true,
@@ -127,7 +127,7 @@ test('aborts an attempt whose caller has left, at once or later', () => {
   const left = setUp();
   left.request.isClosed = true;
   left.attempt.onRequestStart(left.controller, {});
-  assert.deepEqual(left.told, ['aborted: the caller left']);
+  assert.deepEqual(left.told, ['aborted: the attempt may not start']);
   const leaving = setUp();
   leaving.attempt.onRequestStart(leaving.controller, {});
   leaving.request.abortUpstream?.();
@@ -149,7 +149,7 @@ test('replaces a token that expired before its first byte once, and then fails',
   await setImmediate();
   assert.deepEqual(told, ['aborted: the attempt may not start', 'sent authorization Bearer late']);
   attempts[1]?.onRequestStart?.(controller, {});
-  assert.deepEqual(told.slice(2), ['ERR_UPSTREAM_UNREACHABLE', 'aborted: the attempt may not start']);
+  assert.deepEqual(told.slice(2), ['aborted: the attempt may not start', 'ERR_UPSTREAM_UNREACHABLE']);
 });
 
 test('refuses a transfer coding that it did not offer', () => {
@@ -206,10 +206,7 @@ test('reads at most 64 KiB of a response that it drops, and none once its reques
   assert.deepEqual(told, ['retried']);
   attempt.onResponseData(controller, Buffer.alloc(1));
   leave();
-  assert.deepEqual(told.slice(1), [
-    'aborted: the response to a refused request is too long',
-    'aborted: the request is complete',
-  ]);
+  assert.deepEqual(told.slice(1), ['aborted: the refused response is too long', 'aborted: the request is complete']);
 });
 
 test('holds a 403 until its step-up is decided, and drops it for a retry', async () => {
