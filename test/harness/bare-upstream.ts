@@ -1,8 +1,13 @@
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
-import type { TestContext } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { createServer as createTlsServer } from 'node:tls';
 import { Http1Dispatcher } from '../../src/transport/http1/dispatcher.ts';
 import { type CertificateAuthority, createCertificateAuthority } from './certificates.ts';
+import { eventually } from './eventually.ts';
+import { type Followed, follow, type Reactions, type RequestOptions } from './followed.ts';
+
+/** Long enough for bytes to arrive over loopback. */
+export const ARRIVED_MS = 30;
 
 /** One connection to a server that need not speak HTTP. */
 export interface BareConnection {
@@ -19,8 +24,8 @@ export interface BareUpstream {
   readonly connections: BareConnection[];
 }
 
-/** Called for each request, with its request line and headers. */
-export type OnRequest = (connection: BareConnection, headers: string) => void;
+/** Called for each request, with its request line and headers. A text is sent as the response. */
+export type OnRequest = string | ((connection: BareConnection, headers: string) => void);
 
 export interface BareOptions {
   readonly host?: string;
@@ -98,7 +103,9 @@ function readRequests(connection: BareConnection, onRequest: OnRequest): void {
     for (const piece of pieces) {
       // The content of the previous request may precede it, with an empty line in it.
       const headers = /[A-Z]+ \S+ HTTP\/1\.1\r\n.*$/s.exec(piece)?.[0];
-      if (headers !== undefined) onRequest(connection, headers);
+      if (headers === undefined) continue;
+      if (typeof onRequest === 'string') connection.send(onRequest);
+      else onRequest(connection, headers);
     }
   });
 }
@@ -112,4 +119,48 @@ export function http1Dispatcher(
   const dispatcher = new Http1Dispatcher({ ...options, ...(authority !== undefined && { ca: authority.cert }) });
   t.after(() => dispatcher.destroy());
   return dispatcher;
+}
+
+/** An upstream, and a dispatcher whose requests go to it. */
+export interface Link extends BareUpstream {
+  readonly dispatcher: Http1Dispatcher;
+  /** Sends a request. */
+  send(options?: RequestOptions, reactions?: Reactions): Followed;
+  /** Sends a request, and waits until it is complete or failed. */
+  ask(options?: RequestOptions, reactions?: Reactions): Promise<Followed>;
+  /** Everything that the upstream received on its connection with this number. */
+  received(nth?: number): string;
+  /** Waits until the connection with this number is closed. */
+  closed(nth?: number): Promise<void>;
+}
+
+export async function link(t: TestContext, onRequest?: OnRequest, options: BareOptions = {}): Promise<Link> {
+  const upstream = await startBareUpstream(t, onRequest, options);
+  const dispatcher = http1Dispatcher(t, options.authority);
+  const send: Link['send'] = (request, reactions) =>
+    follow(dispatcher, { origin: upstream.origin, ...request }, reactions);
+  return {
+    ...upstream,
+    dispatcher,
+    send,
+    ask: (...request) => send(...request).ended(),
+    received: (nth = 0) => upstream.connections[nth]?.received ?? '',
+    closed: (nth = 0) => eventually('the connection is closed', () => upstream.connections[nth]?.isClosed === true),
+  };
+}
+
+type Start = (onRequest?: OnRequest, options?: BareOptions) => Promise<Link>;
+
+/** Defines a test that runs over each transport, with a link over it. */
+export function testWays(
+  name: string,
+  run: (start: Start, t: TestContext) => Promise<void>,
+  ways: readonly (typeof WAYS)[number][] = WAYS,
+): void {
+  for (const [way, tls] of ways) {
+    test(`${name}, over ${way}`, (t) => {
+      const authority = tls?.();
+      return run((onRequest, options) => link(t, onRequest, { ...options, authority }), t);
+    });
+  }
 }

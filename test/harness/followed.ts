@@ -26,10 +26,29 @@ export interface Reactions {
   onUpgrade?(controller: Dispatcher.DispatchController, socket: Duplex): void;
 }
 
-type Options = Partial<Omit<Dispatcher.DispatchOptions, 'body'>> & { origin: string; body?: unknown };
+/** The events of a request that gets a response with a body. */
+export const SERVED = ['start', 'response 200', 'data', 'end'];
+
+/** A reaction that pauses, and resumes after this time. */
+export const pauseFor =
+  (ms: number) =>
+  (controller: Dispatcher.DispatchController): void => {
+    controller.pause();
+    setTimeout(() => controller.resume(), ms);
+  };
+
+export type RequestOptions = Partial<Omit<Dispatcher.DispatchOptions, 'origin' | 'body' | 'headersTimeout'>> & {
+  readonly origin?: string;
+  readonly body?: unknown;
+  readonly headersTimeout?: number | null | undefined;
+};
 
 /** Sends a request, by default `GET /`. */
-export function follow(dispatcher: Dispatcher, options: Options, reactions: Reactions = {}): Followed {
+export function follow(
+  dispatcher: Dispatcher,
+  options: RequestOptions & { origin: string },
+  reactions: Reactions = {},
+): Followed {
   const { promise, resolve } = withResolver();
   const followed: Followed = {
     events: [],

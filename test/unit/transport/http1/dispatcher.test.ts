@@ -3,31 +3,34 @@ import { type AddressInfo, isIP, type LookupFunction } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { createServer } from 'node:tls';
 import { errors } from 'undici';
-import { Http1Dispatcher } from '../../../../src/transport/http1/dispatcher.ts';
 import {
   http1Dispatcher,
-  type OnRequest,
+  link,
   responseOf,
   startBareUpstream,
+  testWays,
   WAYS,
 } from '../../../harness/bare-upstream.ts';
 import { createCertificateAuthority } from '../../../harness/certificates.ts';
 import { eventually, soon } from '../../../harness/eventually.ts';
-import { type Followed, follow } from '../../../harness/followed.ts';
+import { type Followed, follow, SERVED } from '../../../harness/followed.ts';
 
-const SERVED = ['start', 'response 200', 'data', 'end'];
+type Address = { readonly address: string; readonly family: number };
+
+const LOOPBACK: readonly Address[] = ['::1', '127.0.0.1'].map((address) => ({ address, family: isIP(address) }));
+
+/** Options of a dispatcher for which every name has these addresses. */
+function resolving(addresses: readonly Address[]) {
+  const lookup: LookupFunction = (_name, _options, found) => found(null, [...addresses]);
+  return { lookup, autoSelectFamily: true } as never;
+}
 
 for (const host of ['127.0.0.1', '::1']) {
-  for (const [way, tls] of WAYS) {
-    test(`reaches an upstream at ${host}, and sends the address as Host, over ${way}`, async (t) => {
-      const authority = tls?.();
-      const respond: OnRequest = (connection) => connection.send(responseOf('hello'));
-      const upstream = await startBareUpstream(t, respond, { host, authority });
-      const { events } = await follow(http1Dispatcher(t, authority), { origin: upstream.origin }).ended();
-      assert.deepEqual(events, SERVED);
-      assert.ok(upstream.connections[0]?.received.includes(`\r\nhost: ${new URL(upstream.origin).host}\r\n`));
-    });
-  }
+  testWays(`reaches an upstream at ${host}, and sends the address as Host`, async (start) => {
+    const { ask, origin, received } = await start(responseOf('hello'), { host });
+    assert.deepEqual((await ask()).events, SERVED);
+    assert.ok(received().includes(`\r\nhost: ${new URL(origin).host}\r\n`));
+  });
 
   test(`sends no server name to ${host}, and verifies its certificate`, async (t) => {
     const authority = createCertificateAuthority();
@@ -42,8 +45,7 @@ for (const host of ['127.0.0.1', '::1']) {
       await new Promise<void>((resolve) => server.listen(0, host, resolve));
       return (server.address() as AddressInfo).port;
     };
-    const resolve: LookupFunction = (_name, _options, found) => found(null, [{ address: host, family: isIP(host) }]);
-    const dispatcher = http1Dispatcher(t, authority, { lookup: resolve, autoSelectFamily: true } as never);
+    const dispatcher = http1Dispatcher(t, authority, resolving([{ address: host, family: isIP(host) }]));
     const get = async (name: string, port: number): Promise<Followed> =>
       follow(dispatcher, { origin: `https://${name}:${port}` }).ended();
     const address = isIP(host) === 6 ? `[${host}]` : host;
@@ -55,36 +57,19 @@ for (const host of ['127.0.0.1', '::1']) {
     assert.equal((error as NodeJS.ErrnoException).code, 'ERR_TLS_CERT_ALTNAME_INVALID');
   });
 
-  test(`reaches localhost when only ${host} listens, whichever address comes first`, async (t) => {
-    const both = [
-      { address: '::1', family: 6 },
-      { address: '127.0.0.1', family: 4 },
-    ];
-    const upstream = await startBareUpstream(t, (connection) => connection.send(responseOf('hello')), { host });
-    const origin = `http://localhost:${new URL(upstream.origin).port}`;
-    for (const addresses of [both, [...both].reverse()]) {
-      const resolve: LookupFunction = (_name, _options, found) => found(null, addresses);
-      const dispatcher = http1Dispatcher(t, undefined, { lookup: resolve, autoSelectFamily: true } as never);
-      for (let i = 0; i < 2; i += 1) assert.deepEqual((await follow(dispatcher, { origin }).ended()).events, SERVED);
-    }
-    assert.equal(upstream.connections.length, 2);
-  });
-}
-
-test('localhost is reached by TLS where only one of its addresses listens, whichever is first', async (t) => {
-  const authority = WAYS[1][1]();
-  const upstream = await startBareUpstream(t, (connection) => connection.send(responseOf('hello')), { authority });
-  const origin = `https://localhost:${new URL(upstream.origin).port}`;
-  const both = [
-    { address: '::1', family: 6 },
-    { address: '127.0.0.1', family: 4 },
-  ];
-  for (const addresses of [both, [...both].reverse()]) {
-    const resolve: LookupFunction = (_name, _options, found) => found(null, addresses);
-    const dispatcher = http1Dispatcher(t, authority, { lookup: resolve, autoSelectFamily: true } as never);
-    for (let i = 0; i < 2; i += 1) assert.deepEqual((await follow(dispatcher, { origin }).ended()).events, SERVED);
+  for (const [way, tls] of WAYS) {
+    test(`reaches localhost when only ${host} listens, whichever address comes first, over ${way}`, async (t) => {
+      const authority = tls?.();
+      const upstream = await startBareUpstream(t, responseOf('hello'), { host, authority });
+      const origin = upstream.origin.replace(/[^/]*(?=:\d+$)/, 'localhost');
+      for (const addresses of [LOOPBACK, LOOPBACK.toReversed()]) {
+        const dispatcher = http1Dispatcher(t, authority, resolving(addresses));
+        for (let i = 0; i < 2; i += 1) assert.deepEqual((await follow(dispatcher, { origin }).ended()).events, SERVED);
+      }
+      assert.equal(upstream.connections.length, 2);
+    });
   }
-});
+}
 
 for (const upgrade of [null, 'websocket']) {
   test(`fails each ${upgrade ?? 'plain'} request and emits connectionError for an invalid client certificate`, async (t) => {
@@ -103,21 +88,12 @@ for (const upgrade of [null, 'websocket']) {
 
 test('opens separate connections for each upstream', async (t) => {
   const dispatcher = http1Dispatcher(t);
-  const two = [
-    await startBareUpstream(t, (connection) => connection.send(responseOf('a'))),
-    await startBareUpstream(t, (connection) => connection.send(responseOf('b'))),
-  ];
+  const two = [await startBareUpstream(t, responseOf('a')), await startBareUpstream(t, responseOf('b'))];
   for (let i = 0; i < 3; i += 1) {
-    const bodies = await Promise.all(two.map(({ origin }) => follow(dispatcher, { origin }).ended()));
-    assert.deepEqual(
-      bodies.map(({ body }) => body),
-      ['a', 'b'],
-    );
+    const responses = await Promise.all(two.map(({ origin }) => follow(dispatcher, { origin }).ended()));
+    assert.equal(responses.map(({ body }) => body).join(), 'a,b');
   }
-  assert.deepEqual(
-    two.map(({ connections }) => connections.length),
-    [1, 1],
-  );
+  for (const { connections } of two) assert.equal(connections.length, 1);
 });
 
 /** Counts how often the dispatcher creates a pool for an origin. */
@@ -136,15 +112,13 @@ function countPools(t: TestContext, origin: string): () => number {
 }
 
 test('keeps a pool as long as it has a connection', async (t) => {
-  const upstream = await startBareUpstream(t, (connection) => connection.send(responseOf('hello')));
-  const { origin } = upstream;
+  const { ask, origin, connections, closed } = await link(t, responseOf('hello'));
   const pools = countPools(t, origin);
-  const dispatcher = http1Dispatcher(t);
   for (const nth of [1, 2, 3]) {
-    for (let i = 0; i < 3; i += 1) await follow(dispatcher, { origin }).ended();
+    for (let i = 0; i < 3; i += 1) await ask();
     assert.equal(pools(), nth);
-    upstream.connections.at(-1)?.socket.end();
-    await eventually('the connection is closed', () => upstream.connections.at(-1)?.isClosed === true);
+    connections.at(-1)?.socket.end();
+    await closed(nth - 1);
     await new Promise((resolve) => setImmediate(resolve));
   }
 });
@@ -160,40 +134,48 @@ test('drops the pool of an unreachable upstream', async (t) => {
 });
 
 test('sends nothing after close, and settles when requests in flight have finished', async (t) => {
-  const upstream = await startBareUpstream(t);
-  const dispatcher = new Http1Dispatcher({});
-  t.after(() => dispatcher.destroy());
-  const inFlight = follow(dispatcher, { origin: upstream.origin });
-  await eventually(
-    'the request is in flight',
-    () => upstream.connections[0]?.received !== undefined && inFlight.events.length > 0,
-  );
+  const { dispatcher, send, ask, connections } = await link(t);
+  const inFlight = send();
+  await eventually('the request is in flight', () => connections.length > 0 && inFlight.events.length > 0);
   let isClosed = false;
-  const closed = dispatcher.close().then(() => {
+  const closing = dispatcher.close().then(() => {
     isClosed = true;
   });
-  const late = await follow(dispatcher, { origin: upstream.origin }).ended();
-  assert.ok(late.error instanceof errors.ClientClosedError);
+  assert.ok((await ask()).error instanceof errors.ClientClosedError);
   assert.equal(isClosed, false);
-  upstream.connections[0]?.send(responseOf('hello'));
+  connections[0]?.send(responseOf('hello'));
   assert.deepEqual((await inFlight.ended()).events, SERVED);
-  await soon('the close', closed);
-  assert.equal(upstream.connections.length, 1);
+  await soon('the close', closing);
+  assert.equal(connections.length, 1);
 });
 
 test('sends nothing after destroy, and fails requests in flight', async (t) => {
-  const upstream = await startBareUpstream(t, (connection, headers) => {
+  const { dispatcher, send, ask, connections } = await link(t, (connection, headers) => {
     if (headers.includes('/idle')) connection.send(responseOf('hello'));
   });
-  const dispatcher = new Http1Dispatcher({});
-  const idle = follow(dispatcher, { origin: upstream.origin, path: '/idle' });
-  const inFlight = follow(dispatcher, { origin: upstream.origin });
+  const idle = send({ path: '/idle' });
+  const inFlight = send();
   await idle.ended();
   await eventually('the request is in flight', () => inFlight.events.length > 0);
-  const closed = dispatcher.close();
+  const closing = dispatcher.close();
   await dispatcher.destroy();
-  const late = await follow(dispatcher, { origin: upstream.origin }).ended();
-  for (const { error } of [inFlight, late]) assert.ok(error instanceof errors.ClientDestroyedError);
-  await soon('the close', closed);
-  await eventually('all connections are closed', () => upstream.connections.every(({ isClosed }) => isClosed));
+  for (const { error } of [inFlight, await ask()]) assert.ok(error instanceof errors.ClientDestroyedError);
+  await soon('the close', closing);
+  await eventually('all connections are closed', () => connections.every(({ isClosed }) => isClosed));
 });
+
+for (const upgrade of [null, 'websocket']) {
+  test(`is destroyed without waiting for the TLS handshake of ${upgrade ?? 'a plain'} request`, async (t) => {
+    // Accepts connections, and never starts TLS.
+    const { origin, connections, closed } = await link(t);
+    const request = { origin: origin.replace('http:', 'https:'), upgrade };
+    const dispatcher = http1Dispatcher(t, undefined, { timeout: 0 });
+    const waiting = follow(dispatcher, request);
+    await eventually('the connection', () => connections.length === 1);
+    await dispatcher.destroy();
+    const late = await follow(dispatcher, request).ended();
+    for (const { error } of [await waiting.ended(), late]) assert.ok(error instanceof errors.ClientDestroyedError);
+    await closed();
+    assert.deepEqual([waiting.events, connections.length], [['error ClientDestroyedError'], 1]);
+  });
+}

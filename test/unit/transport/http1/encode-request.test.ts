@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { type Dispatcher, errors } from 'undici';
 import { type EncodedRequest, encodeRequest } from '../../../../src/transport/http1/write-request.ts';
 
@@ -55,13 +56,21 @@ for (const [what, options, line, length] of CASES) {
   });
 }
 
-for (const value of ['', 'x', '-1', '+2', '2.0', '0x2', '2, 2', ' 2', '1e3', 'NaN', '9'.repeat(16)]) {
-  test(`refuses a Content-Length of "${value}"`, () => {
+const refusals: readonly (readonly [what: string, options: object])[] = [
+  ...['', 'x', '-1', '+2', '2.0', '0x2', '2, 2', ' 2', '1e3', 'NaN', '9'.repeat(16)].map(
+    (value) => [`a Content-Length of "${value}"`, { headers: ['content-length', value] }] as const,
+  ),
+  ['two different lengths', { headers: ['content-length', '2', 'content-length', '3'] }],
+  ...['transfer-encoding', 'Transfer-Encoding', 'connection', 'CONNECTION'].map(
+    (name) => [`the header ${name}`, { headers: [name, 'chunked'] }] as const,
+  ),
+  ['an empty header name', { headers: ['', 'x'] }],
+  ['an empty target', { path: '' }],
+];
+for (const [what, options] of refusals) {
+  test(`refuses ${what}`, () => {
     for (const body of [null, Buffer.from('{}'), streamed()]) {
-      assert.throws(
-        () => encode({ headers: ['content-length', value], body: body as never }),
-        errors.InvalidArgumentError,
-      );
+      assert.throws(() => encode({ ...options, body } as never), errors.InvalidArgumentError);
     }
   });
 }
@@ -69,17 +78,6 @@ for (const value of ['', 'x', '-1', '+2', '2.0', '0x2', '2, 2', ' 2', '1e3', 'Na
 test('refuses content in a text with characters beyond one byte', () => {
   assert.throws(() => encode({ method: 'POST', body: 'a=\u0141' }), errors.InvalidArgumentError);
 });
-
-test('refuses two different lengths', () => {
-  const headers = ['content-length', '2', 'content-length', '3'];
-  assert.throws(() => encode({ headers, body: streamed() as never }), errors.InvalidArgumentError);
-});
-
-for (const name of ['transfer-encoding', 'Transfer-Encoding', 'connection', 'CONNECTION']) {
-  test(`refuses the header ${name}`, () => {
-    assert.throws(() => encode({ headers: [name, 'chunked'], body: streamed() as never }), errors.InvalidArgumentError);
-  });
-}
 
 test('uses the Host header of the request instead of the origin', () => {
   assert.match(encode({}).text, /^GET \/mcp HTTP\/1\.1\r\nhost: a\.example\r\n/);
@@ -90,27 +88,6 @@ test('uses the Host header of the request instead of the origin', () => {
 test('accepts headers as an object', () => {
   const { text } = encode({ headers: { accept: '*/*', host: 'b.example' } });
   assert.equal(text, 'GET /mcp HTTP/1.1\r\nconnection: keep-alive\r\naccept: */*\r\nhost: b.example\r\n\r\n');
-});
-
-test('names the protocol of an upgrade request', () => {
-  assert.match(encode({ upgrade: 'websocket' }).text, /\r\nconnection: upgrade\r\nupgrade: websocket\r\n/);
-  assert.doesNotMatch(encode({}).text, /upgrade/);
-});
-
-for (const path of ['', ' ', '/a b', '/\u{1f600}']) {
-  test(`refuses the target "${path}"`, () => {
-    assert.throws(() => encode({ path }), errors.InvalidArgumentError);
-  });
-}
-
-test('refuses an empty header name', () => {
-  assert.throws(() => encode({ headers: ['', 'x'] }), errors.InvalidArgumentError);
-});
-
-test('keeps bytes beyond ASCII as they are', () => {
-  const { text } = encode({ path: '/caf\xc3\xa9', headers: ['x-name', 'caf\xc3\xa9'] });
-  assert.ok(Buffer.from(text, 'latin1').includes(Buffer.from('GET /café HTTP/1.1\r\n')));
-  assert.ok(Buffer.from(text, 'latin1').includes(Buffer.from('x-name: café\r\n')));
 });
 
 for (const length of [1, 200, 201, 4096]) {
@@ -129,3 +106,125 @@ for (const length of [1, 200, 201, 4096]) {
     }
   });
 }
+
+const HOST = 'mcp.example.com:8443';
+
+/** The parts of a request, any of which may come from a caller. */
+interface Parts {
+  readonly method: string;
+  readonly path: string;
+  readonly upgrade: string;
+  readonly names: readonly string[];
+  readonly values: readonly string[];
+}
+
+function optionsOf({ method, path, upgrade, names, values }: Parts): Dispatcher.DispatchOptions {
+  return {
+    method: method as Dispatcher.HttpMethod,
+    path,
+    headers: names.flatMap((name, i) => [name, values[i] as string]),
+    body: null,
+    ...(upgrade !== '' && { upgrade }),
+  };
+}
+
+/** The lines as a server reads them from the bytes. */
+function linesOf(options: Dispatcher.DispatchOptions): string[] {
+  const bytes = Buffer.from(encodeRequest(options, HOST).text, 'latin1').toString('latin1');
+  return bytes.split(/\r\n|\n|\r|\0/);
+}
+
+const TOKEN = [..."!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"];
+/** Names that do not affect the framing or the connection. */
+const name = fc.string({ unit: fc.constantFrom(...TOKEN), minLength: 1, maxLength: 12 }).map((text) => `x${text}`);
+const byte = (from: number, to: number) => fc.integer({ min: from, max: to }).map((code) => String.fromCharCode(code));
+const value = fc.string({ unit: fc.oneof(byte(0x20, 0xff), fc.constant('\t')), maxLength: 20 });
+const path = fc.string({ unit: byte(0x21, 0xff), maxLength: 20 }).map((text) => `/${text}`);
+const fields = fc.array(fc.tuple(name, value), { minLength: 1, maxLength: 6 });
+const parts = fc
+  .record({
+    method: fc.constantFrom('GET', 'POST', 'DELETE', 'M-SEARCH'),
+    path,
+    fields,
+    upgrade: fc.constantFrom('', 'websocket'),
+  })
+  .map(
+    ({ fields, ...rest }): Parts => ({
+      ...rest,
+      names: fields.map(([key]) => key),
+      values: fields.map(([, text]) => text),
+    }),
+  );
+
+/** The headers that are added to those given. */
+function ownLines({ method, upgrade }: Parts): string[] {
+  const connection = upgrade === '' ? ['connection: keep-alive'] : ['connection: upgrade', `upgrade: ${upgrade}`];
+  return [`host: ${HOST}`, ...connection, ...(method === 'POST' ? ['content-length: 0'] : [])];
+}
+
+function assertAsGiven(given: Parts): void {
+  const [first, ...lines] = linesOf(optionsOf(given));
+  assert.equal(first, `${given.method} ${given.path} HTTP/1.1`);
+  assert.deepEqual(lines.splice(-2), ['', ''], 'ends with an empty line');
+  const expected = given.names.map((key, i) => `${key}: ${given.values[i]}`);
+  assert.deepEqual([...lines].sort(), [...expected, ...ownLines(given)].sort());
+  assert.deepEqual(
+    lines.filter((line) => expected.includes(line)),
+    expected,
+    'in the given order',
+  );
+}
+
+test('writes valid requests line by line as given, and nothing else', () => {
+  fc.assert(fc.property(parts, assertAsGiven), { numRuns: 2000 });
+});
+
+/** Inserts a text into one part. */
+function corrupted(given: Parts, which: keyof Parts, nth: number, place: number, inserted: string): Parts {
+  const insert = (text: string): string => {
+    const at = place % (text.length + 1);
+    return text.slice(0, at) + inserted + text.slice(at);
+  };
+  const part = given[which];
+  if (typeof part === 'string') return { ...given, [which]: insert(part) };
+  return { ...given, [which]: part.map((text, i) => (i === nth % part.length ? insert(text) : text)) };
+}
+
+const lineEnding = fc.constantFrom('\r', '\n', '\0', '\r\n', '\r\nx-evil: 1', '\r\n\r\nGET /evil HTTP/1.1\r\n\r\n');
+/** Characters beyond one byte. The low byte of some of them is a line ending. */
+const beyondLatin1 = fc.oneof(
+  fc.constantFrom('\u010a', '\u010d', '\u0100', '\uff0a', '\u{1f60a}', '\ud83d'),
+  fc.integer({ min: 0x100, max: 0xffff }).map((code) => String.fromCharCode(code)),
+);
+const which = fc.constantFrom<keyof Parts>('method', 'path', 'upgrade', 'names', 'values');
+
+test('refuses line endings and characters beyond one byte in every part', () => {
+  fc.assert(
+    fc.property(
+      parts,
+      which,
+      fc.nat(),
+      fc.nat(),
+      fc.oneof(lineEnding, beyondLatin1),
+      (given, which, nth, place, what) => {
+        const options = optionsOf(corrupted(given, which, nth, place, what));
+        assert.throws(() => encodeRequest(options, HOST), errors.InvalidArgumentError);
+      },
+    ),
+    { numRuns: 5000 },
+  );
+});
+
+test('refuses delimiters in methods, targets and names', () => {
+  const cases = fc.oneof(
+    fc.tuple(fc.constantFrom<keyof Parts>('method', 'path'), fc.constantFrom(' ', '\t', '\x0b', '\x01')),
+    fc.tuple(fc.constant<keyof Parts>('names'), fc.constantFrom(' ', '\t', ':', ': x', '\x01', '\x7f', '\x85', '\xa0')),
+  );
+  fc.assert(
+    fc.property(parts, cases, fc.nat(), fc.nat(), (given, [which, what], nth, place) => {
+      const options = optionsOf(corrupted(given, which, nth, place, what));
+      assert.throws(() => encodeRequest(options, HOST), errors.InvalidArgumentError);
+    }),
+    { numRuns: 3000 },
+  );
+});

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import net, { type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import type { Dispatcher } from 'undici';
-import { type BareConnection, http1Dispatcher, responseOf, startBareUpstream } from '../../../harness/bare-upstream.ts';
+import { type BareConnection, link, responseOf } from '../../../harness/bare-upstream.ts';
 import { countParsers } from '../../../harness/counted-parsers.ts';
 import { eventually } from '../../../harness/eventually.ts';
-import { type Followed, follow, type Reactions } from '../../../harness/followed.ts';
+import { type Followed, pauseFor, type Reactions } from '../../../harness/followed.ts';
 
 const parsers = countParsers();
 
@@ -37,10 +37,11 @@ const abort = (controller: Dispatcher.DispatchController): void => controller.ab
 const throwIt = (): void => {
   throw new Error('enough');
 };
-const pauseBriefly: Reactions['onResponse'] = (controller) => {
-  controller.pause();
-  setImmediate(() => controller.resume());
-};
+const pauseBriefly = pauseFor(0);
+
+function respond(connection: BareConnection, headers: string): void {
+  RESPONSES[headers.split(' ')[1] as string]?.(connection);
+}
 
 type Kind = readonly [path: string, options?: object, reactions?: Reactions];
 
@@ -96,46 +97,34 @@ test('leaves no socket, timer, parser or listener after thousands of requests of
   const warn = (warning: Error): void => void warnings.push(warning.message);
   process.on('warning', warn);
   t.after(() => process.off('warning', warn));
-  const upstream = await startBareUpstream(t, (connection, headers) =>
-    RESPONSES[headers.split(' ')[1] as string]?.(connection),
-  );
+  const { dispatcher, ask: send, connections } = await link(t, respond);
   const sockets = watchSockets(t);
   const before = active();
-  const dispatcher = http1Dispatcher(t);
-  const ask = ([path, options = {}, reactions = {}]: Kind): Promise<Followed> => {
+  const ask = ([path, options = {}, reactions]: Kind): Promise<Followed> => {
     const { body, ...rest } = options as { body?: unknown };
-    const content = typeof body === 'function' ? body() : body;
-    return follow(dispatcher, { origin: upstream.origin, path, body: content ?? null, ...rest }, reactions).ended();
+    return send({ path, ...rest, body: typeof body === 'function' ? body() : (body ?? null) }, reactions);
   };
   for (let round = 0; round < 80; round += 1) await Promise.all([...KINDS, ...KINDS].map(ask));
   assert.ok(sockets.length > 1_000);
   await dispatcher.close();
   await eventually('all parsers are freed', () => parsers.inUse() === 0);
   assert.ok(sockets.every(({ destroyed }) => destroyed));
-  await eventually('the upstream sees all connections close', () =>
-    upstream.connections.every(({ isClosed }) => isClosed),
-  );
+  await eventually('the upstream sees all connections close', () => connections.every(({ isClosed }) => isClosed));
   await eventually('no resource is left', () => JSON.stringify(active()) === JSON.stringify(before));
   assert.deepEqual(warnings, []);
 });
 
 test('adds no listener to a connection that serves a thousand requests', async (t) => {
-  const upstream = await startBareUpstream(t, (connection, headers) =>
-    RESPONSES[headers.split(' ')[1] as string]?.(connection),
-  );
+  const { ask: send } = await link(t, respond);
   const sockets = watchSockets(t);
-  const dispatcher = http1Dispatcher(t);
   const listeners = (): (string | symbol | number)[][] => {
     const socket = sockets[0] as Socket;
     return socket.eventNames().map((name) => [name, socket.listenerCount(name)]);
   };
   const ask = async (): Promise<void> => {
     for (const body of [null, Buffer.from('hello'), streamed()]) {
-      const { events } = await follow(
-        dispatcher,
-        { origin: upstream.origin, path: '/complete', method: 'POST', body, headersTimeout: 60_000 },
-        { onResponse: pauseBriefly },
-      ).ended();
+      const request = { path: '/complete', method: 'POST', body, headersTimeout: 60_000 } as const;
+      const { events } = await send(request, { onResponse: pauseBriefly });
       assert.equal(events.at(-1), 'end');
     }
   };

@@ -2,14 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Dispatcher } from 'undici';
-import { http1Dispatcher, responseOf, startBareUpstream, WAYS } from '../../../harness/bare-upstream.ts';
+import { ARRIVED_MS, link, responseOf, testWays, WAYS } from '../../../harness/bare-upstream.ts';
 import { eventually } from '../../../harness/eventually.ts';
-import { follow, type Reactions } from '../../../harness/followed.ts';
-
-/** Long enough for bytes to arrive over loopback. */
-const ARRIVED_MS = 30;
+import { pauseFor, type Reactions, SERVED } from '../../../harness/followed.ts';
 
 type Controller = Dispatcher.DispatchController;
+
+const pause = (controller: Controller): void => controller.pause();
 
 /** Different times to resume after a pause. */
 const WHEN = {
@@ -23,182 +22,158 @@ const WHEN = {
   },
   'after a second pause': (controller: Controller) => {
     controller.resume();
-    controller.pause();
-    setTimeout(() => controller.resume(), ARRIVED_MS);
+    pauseFor(ARRIVED_MS)(controller);
   },
 };
 
-const PLACES = ['onStart', 'onResponse', 'onData', 'everywhere'] as const;
+const CHUNKED = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n';
 
 const RESPONSES = {
   'with a length': responseOf('hello'),
-  'in chunks': 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n1\r\nl\r\n2\r\nlo\r\n0\r\nA: b\r\n\r\n',
+  'in chunks': `${CHUNKED}2\r\nhe\r\n1\r\nl\r\n2\r\nlo\r\n0\r\nA: b\r\n\r\n`,
   'without a length': 'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello',
 };
 
-for (const [way, tls] of WAYS) {
-  for (const place of PLACES) {
-    for (const [when, resume] of Object.entries(WHEN)) {
-      test(`passes on all of a response that is paused ${place} and resumed ${when}, over ${way}`, async (t) => {
-        const authority = tls?.();
-        const upstream = await startBareUpstream(
-          t,
-          (connection, headers) => {
-            const response = RESPONSES[decodeURI(headers.split(' ')[1] as string).slice(1) as keyof typeof RESPONSES];
-            for (const part of response.match(/.{1,16}/gs) ?? []) connection.send(part);
-            if (response.includes('close')) connection.socket.end();
-          },
-          { authority },
-        );
-        const dispatcher = http1Dispatcher(t, authority);
-        let paused = false;
-        const pause = (controller: Controller): void => {
-          controller.pause();
-          paused = true;
-          resume(controller);
-        };
-        const reactions: Reactions =
-          place === 'everywhere' ? { onStart: pause, onResponse: pause, onData: pause } : { [place]: pause };
-        for (const what of Object.keys(RESPONSES)) {
-          const followed = await follow(
-            dispatcher,
-            { origin: upstream.origin, path: encodeURI(`/${what}`) },
-            reactions,
-          ).ended();
-          assert.deepEqual(
-            [followed.body, ...followed.events],
-            ['hello', 'start', 'response 200', 'data', 'end'],
-            what,
-          );
-        }
-        assert.ok(paused);
-        assert.equal(upstream.connections.length, 1);
+for (const place of ['onStart', 'onResponse', 'onData', 'everywhere'] as const) {
+  for (const [when, resume] of Object.entries(WHEN)) {
+    testWays(`passes on all of a response that is paused ${place} and resumed ${when}`, async (start) => {
+      const { ask, connections } = await start(({ send, socket }, headers) => {
+        const response = RESPONSES[decodeURI(headers.split(' ')[1] as string).slice(1) as keyof typeof RESPONSES];
+        for (const part of response.match(/.{1,16}/gs) ?? []) send(part);
+        if (response.includes('close')) socket.end();
       });
-    }
-  }
-
-  for (const [place, events] of [
-    ['onStart', ['start']],
-    ['onResponse', ['start', 'response 200']],
-    ['onData', ['start', 'response 200', 'data']],
-  ] as const) {
-    test(`reports nothing more of a response that is paused ${place}, until it is resumed, over ${way}`, async (t) => {
-      const authority = tls?.();
-      const upstream = await startBareUpstream(t, (connection) => connection.send(responseOf('hello')), { authority });
-      const reactions = { [place]: (controller: Controller) => controller.pause() };
-      const followed = follow(http1Dispatcher(t, authority), { origin: upstream.origin }, reactions);
-      await eventually('the response is paused', () => followed.controller?.paused === true);
-      await delay(ARRIVED_MS);
-      assert.deepEqual(followed.events, events);
-      followed.controller?.resume();
-      assert.equal((await followed.ended()).body, 'hello');
-    });
-  }
-
-  test(`reports nothing more of a response that is paused again right after it was resumed, over ${way}`, async (t) => {
-    const authority = tls?.();
-    const upstream = await startBareUpstream(t, (connection) => connection.send(responseOf('hello')), { authority });
-    const reactions = {
-      onResponse(controller: Controller) {
+      let paused = false;
+      const pauseHere = (controller: Controller): void => {
         controller.pause();
-        controller.resume();
-        controller.pause();
-      },
-    };
-    const followed = follow(http1Dispatcher(t, authority), { origin: upstream.origin }, reactions);
-    await eventually('the response is paused', () => followed.controller?.paused === true);
-    await delay(ARRIVED_MS);
-    assert.deepEqual(followed.events, ['start', 'response 200']);
-    followed.controller?.resume();
-    assert.equal((await followed.ended()).body, 'hello');
-  });
-
-  test(`stops reading while a response is paused, over ${way}`, async (t) => {
-    const authority = tls?.();
-    const part = 'x'.repeat(1 << 20);
-    const upstream = await startBareUpstream(
-      t,
-      ({ socket, send }) => {
-        send(`HTTP/1.1 200 OK\r\nContent-Length: ${64 << 20}\r\n\r\n`);
-        const fill = (): void => {
-          while (socket.bytesWritten < 64 << 20 && socket.write(part));
-        };
-        socket.on('drain', fill);
-        fill();
-      },
-      { authority },
-    );
-    const followed = follow(
-      http1Dispatcher(t, authority),
-      { origin: upstream.origin },
-      { onResponse: (controller) => controller.pause() },
-    );
-    const socket = () => upstream.connections[0]?.socket;
-    await eventually('the upstream waits', () => socket()?.writableNeedDrain === true);
-    await delay(200);
-    assert.equal(socket()?.writableNeedDrain, true);
-    assert.deepEqual(followed.events, ['start', 'response 200']);
-    followed.controller?.abort(new Error('enough'));
-  });
-
-  test(`fails with the parser's error though the connection ends while the response is paused, over ${way}`, async (t) => {
-    const authority = tls?.();
-    const upstream = await startBareUpstream(
-      t,
-      ({ send, socket }) => {
-        send('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nnone\r\n');
-        socket.end();
-      },
-      { authority },
-    );
-    const pause = (controller: Controller): void => {
-      controller.pause();
-      setTimeout(() => controller.resume(), ARRIVED_MS);
-    };
-    const followed = follow(http1Dispatcher(t, authority), { origin: upstream.origin }, { onResponse: pause });
-    assert.deepEqual((await followed.ended()).events, ['start', 'response 200', 'data', 'error HTTPParserError']);
-  });
-
-  for (const [what, last, events] of [
-    ['ends', 'end', ['start', 'response 200', 'data', 'end']],
-    ['is closed', 'destroy', ['start', 'response 200', 'data', 'end']],
-  ] as const) {
-    test(`passes on a complete response although its connection ${what} during a pause, over ${way}`, async (t) => {
-      const authority = tls?.();
-      const upstream = await startBareUpstream(
-        t,
-        (connection) => {
-          connection.send('HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n');
-          connection.send('hello');
-          setTimeout(() => connection.socket[last](), ARRIVED_MS);
-        },
-        { authority },
-      );
-      const pause = (controller: Controller): void => {
-        controller.pause();
-        setTimeout(() => controller.resume(), 3 * ARRIVED_MS);
+        paused = true;
+        resume(controller);
       };
-      const followed = follow(http1Dispatcher(t, authority), { origin: upstream.origin }, { onResponse: pause });
-      assert.deepEqual((await followed.ended()).events, events);
+      const reactions: Reactions =
+        place === 'everywhere'
+          ? { onStart: pauseHere, onResponse: pauseHere, onData: pauseHere }
+          : { [place]: pauseHere };
+      for (const what of Object.keys(RESPONSES)) {
+        const { body, events } = await ask({ path: encodeURI(`/${what}`) }, reactions);
+        assert.deepEqual([body, ...events], ['hello', ...SERVED], what);
+      }
+      assert.ok(paused);
+      assert.equal(connections.length, 1);
     });
   }
 }
 
-test('does not pause the next request on a connection whose last response was paused to its end', async (t) => {
-  const upstream = await startBareUpstream(t, (connection) => connection.send(responseOf('hello')));
-  const dispatcher = http1Dispatcher(t);
-  for (let i = 0; i < 3; i += 1) {
-    const paused = follow(
-      dispatcher,
-      { origin: upstream.origin },
-      {
-        onData: (controller) => {
-          controller.pause();
-          setTimeout(() => controller.resume(), 5);
-        },
+const pauseAgain = (controller: Controller): void => {
+  controller.pause();
+  controller.resume();
+  controller.pause();
+};
+
+for (const [what, reactions, events] of [
+  ['paused onStart', { onStart: pause }, ['start']],
+  ['paused onResponse', { onResponse: pause }, ['start', 'response 200']],
+  ['paused onData', { onData: pause }, ['start', 'response 200', 'data']],
+  ['paused again right after it was resumed', { onResponse: pauseAgain }, ['start', 'response 200']],
+] as const) {
+  testWays(`reports nothing more of a response that is ${what}, until it is resumed`, async (start) => {
+    const { send } = await start(responseOf('hello'));
+    const followed = send({}, reactions);
+    await eventually('the response is paused', () => followed.controller?.paused === true);
+    await delay(ARRIVED_MS);
+    assert.deepEqual(followed.events, events);
+    followed.controller?.resume();
+    assert.equal((await followed.ended()).body, 'hello');
+  });
+}
+
+testWays('stops reading while a response is paused', async (start) => {
+  const part = 'x'.repeat(1 << 20);
+  const { send, connections } = await start(({ socket, send }) => {
+    send(`HTTP/1.1 200 OK\r\nContent-Length: ${64 << 20}\r\n\r\n`);
+    const fill = (): void => {
+      while (socket.bytesWritten < 64 << 20 && socket.write(part));
+    };
+    socket.on('drain', fill);
+    fill();
+  });
+  const followed = send({}, { onResponse: pause });
+  const waits = () => connections[0]?.socket.writableNeedDrain === true;
+  await eventually('the upstream waits', waits);
+  await delay(200);
+  assert.ok(waits());
+  assert.deepEqual(followed.events, ['start', 'response 200']);
+  followed.controller?.abort(new Error('enough'));
+});
+
+/** A connection is closed, or ends, while its response is paused. */
+const ENDS: readonly [what: string, response: string, last: 'end' | 'destroy' | 'resetAndDestroy', end: string][] = [
+  ['completes a response without a length', 'HTTP/1.1 200 OK\r\n\r\nhello', 'end', 'end'],
+  [
+    'completes a response with a length',
+    'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello',
+    'end',
+    'end',
+  ],
+  ['completes a response with a length, on a persistent connection', responseOf('hello'), 'end', 'end'],
+  ['completes a response with a length, on a closed connection', responseOf('hello'), 'destroy', 'end'],
+  [
+    'fails with an incomplete response',
+    'HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\nhello',
+    'end',
+    'error SocketError',
+  ],
+  [
+    'fails with an incomplete response, on a persistent connection',
+    'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello',
+    'end',
+    'error SocketError',
+  ],
+  ['fails with a response without its last chunk', `${CHUNKED}5\r\nhello\r\n`, 'end', 'error SocketError'],
+  ["fails with the parser's error", `${CHUNKED}5\r\nhello\r\nnone\r\n`, 'end', 'error HTTPParserError'],
+  ['fails with a reset response without a length', 'HTTP/1.1 200 OK\r\n\r\nhello', 'resetAndDestroy', 'error Error'],
+  [
+    'fails with an incomplete response that is reset',
+    'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello',
+    'resetAndDestroy',
+    'error Error',
+  ],
+];
+for (const [what, response, last, end] of ENDS) {
+  // A reset drops bytes that were not read yet.
+  const isReset = last === 'resetAndDestroy';
+  for (const place of isReset ? ['onData'] : ['onResponse', 'onData']) {
+    testWays(
+      `${what}, whose connection ends while it is paused ${place}`,
+      async (start) => {
+        const { ask } = await start(({ send, socket }) => {
+          send(response);
+          setTimeout(() => socket[last](), ARRIVED_MS);
+        });
+        const { events, body } = await ask({}, { [place]: pauseFor(3 * ARRIVED_MS) });
+        assert.deepEqual([body, ...events], ['hello', 'start', 'response 200', 'data', end]);
       },
+      isReset ? WAYS.slice(0, 1) : WAYS,
     );
-    assert.deepEqual((await paused.ended()).events, ['start', 'response 200', 'data', 'end']);
   }
-  assert.equal(upstream.connections.length, 1);
+}
+
+test('does not pause the next request on a connection whose last response was paused to its end', async (t) => {
+  const { ask, connections } = await link(t, responseOf('hello'));
+  for (let i = 0; i < 3; i += 1) assert.deepEqual((await ask({}, { onData: pauseFor(5) })).events, SERVED);
+  assert.equal(connections.length, 1);
+});
+
+const LONG = 'x'.repeat(4_000);
+
+testWays('keeps bytes intact that are buffered or kept by a handler, while another connection reads', async (start) => {
+  const { send, ask } = await start(({ send }, headers) =>
+    send(responseOf(headers.includes('/long') ? LONG : 'hello')),
+  );
+  const kept: Buffer[] = [];
+  await ask({}, { onData: (_, chunk) => kept.push(chunk) });
+  const paused = send({}, { onResponse: pause });
+  await eventually('the headers', () => paused.status === 200);
+  assert.equal((await ask({ path: '/long' })).body, LONG);
+  assert.equal(Buffer.concat(kept).toString(), 'hello');
+  paused.controller?.resume();
+  assert.equal((await paused.ended()).body, 'hello');
 });

@@ -3,16 +3,17 @@ import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
 import { errors } from 'undici';
 import type { Connection } from '../../../../src/transport/http1/connection.ts';
-import { createIdleConnections, type IdleConnections } from '../../../../src/transport/http1/connections.ts';
+import { createIdleConnections } from '../../../../src/transport/http1/connections.ts';
 import { soon } from '../../../harness/eventually.ts';
-import { type Followed, follow } from '../../../harness/followed.ts';
+import { type Followed, follow, type Reactions, type RequestOptions, SERVED } from '../../../harness/followed.ts';
 import { type ManualPool, manualPool, settled } from '../../../harness/manual-pool.ts';
 
-const SERVED = ['start', 'response 200', 'data', 'end'];
+const send = ({ dispatcher }: ManualPool, path = '/', more: RequestOptions = {}, reactions?: Reactions): Followed =>
+  follow(dispatcher, { origin: 'http://a.example', path, ...more }, reactions);
 
 /** Sends a request, and waits until the pool has handled it. */
-async function ask({ dispatcher }: ManualPool, path: string): Promise<Followed> {
-  const followed = follow(dispatcher, { origin: 'http://a.example', path });
+async function ask(manual: ManualPool, path: string): Promise<Followed> {
+  const followed = send(manual, path);
   await settled();
   return followed;
 }
@@ -110,20 +111,15 @@ test('sends nothing of an invalid request, and uses its connection for the next'
 
 test('allows a retry from onResponseError', async () => {
   const manual = manualPool();
-  let again: Followed | undefined;
-  const request = { origin: 'http://a.example', path: '/a' };
-  follow(manual.dispatcher, request, {
-    onError() {
-      again = follow(manual.dispatcher, request);
-    },
-  });
+  const again: Followed[] = [];
+  send(manual, '/a', {}, { onError: () => void again.push(send(manual)) });
   await settled();
   manual.pending[0]?.fail();
   await settled();
   assert.equal(manual.emptied, 0);
   manual.pending[0]?.succeed().respond();
   await settled();
-  assert.deepEqual(again?.events, SERVED);
+  assert.deepEqual(again[0]?.events, SERVED);
 });
 
 test('calls onEmpty when there is neither a request nor a connection', async () => {
@@ -138,41 +134,31 @@ test('calls onEmpty when there is neither a request nor a connection', async () 
 });
 
 test('ends each request once, by its own response or an error, in any order of events', async () => {
-  const step = fc.oneof(
-    fc.record({ action: fc.constant('request' as const) }),
-    fc.record({
-      action: fc.constantFrom('succeed', 'fail', 'respond', 'break') as fc.Arbitrary<Action>,
-      which: fc.nat(7),
-    }),
-    fc.record({ action: fc.constant('wait' as const) }),
-  );
+  const other = fc.constantFrom('succeed', 'fail', 'respond', 'break');
+  const step = fc.record({ action: fc.oneof(fc.constant('request'), other, fc.constant('wait')), which: fc.nat(7) });
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), async (steps) => {
       const manual = manualPool();
       const all: Followed[] = [];
-      const busy = new Map<string, ManualPool['connections'][number]>();
+      const responded = new Set<string>();
       const unanswered = (): ManualPool['connections'] =>
         manual.connections.filter(({ targets, socket }) => {
           const path = targets.at(-1);
           return !socket.destroyed && path !== undefined && all[Number(path.slice(1))]?.events.join() === 'start';
         });
-      for (const { action, which = 0 } of steps as { action: Action | 'request' | 'wait'; which?: number }[]) {
+      for (const { action, which } of steps) {
         const pendingConnection = manual.pending[which % Math.max(manual.pending.length, 1)];
-        if (action === 'request')
-          all.push(follow(manual.dispatcher, { origin: 'http://a.example', path: `/${all.length}` }));
+        if (action === 'request') all.push(send(manual, `/${all.length}`));
         if (action === 'succeed') pendingConnection?.succeed();
         if (action === 'fail') pendingConnection?.fail();
         if (action === 'wait') await settled();
         const near = unanswered();
         const connection = near[which % Math.max(near.length, 1)];
         if (action === 'break') connection?.socket.destroy();
-        if (
-          action === 'respond' &&
-          connection !== undefined &&
-          busy.get(connection.targets.at(-1) as string) === undefined
-        ) {
-          busy.set(connection.targets.at(-1) as string, connection);
-          connection.respond();
+        const target = connection?.targets.at(-1);
+        if (action === 'respond' && target !== undefined && !responded.has(target)) {
+          responded.add(target);
+          connection?.respond();
         }
       }
       for (let round = 0; all.some((each) => !/(end|error \w+)$/.test(each.events.join())); round += 1) {
@@ -196,8 +182,6 @@ test('ends each request once, by its own response or an error, in any order of e
   );
 });
 
-type Action = 'succeed' | 'fail' | 'respond' | 'break';
-
 test('close lets all requests finish, closes idle connections, and settles then, even if called twice', async () => {
   const manual = manualPool();
   await ask(manual, '/idle');
@@ -206,8 +190,8 @@ test('close lets all requests finish, closes idle connections, and settles then,
   manual.pending[0]?.succeed();
   manual.connections[0]?.respond();
   await settled();
-  const opens = follow(manual.dispatcher, { origin: 'http://a.example', path: '/waits' });
-  const goes = follow(manual.dispatcher, { origin: 'http://a.example', path: '/opens' });
+  const opens = send(manual, '/waits');
+  const goes = send(manual, '/opens');
   let closed = 0;
   for (let i = 0; i < 2; i += 1) void manual.pool.close().then(() => (closed += 1));
   assert.equal(manual.connections[0]?.socket.destroyed, true);
@@ -247,8 +231,8 @@ test('destroy fails all requests once, and closes all connections', async () => 
   await settled();
   const onIdle = await ask(manual, '/on-idle');
   const opens = await ask(manual, '/opens');
-  const exclusive = follow(manual.dispatcher, { origin: 'http://a.example', upgrade: 'websocket' });
-  const waits = follow(manual.dispatcher, { origin: 'http://a.example' });
+  const exclusive = send(manual, '/', { upgrade: 'websocket' });
+  const waits = send(manual);
   manual.destroy();
   const all = [inFlight, onIdle, opens, exclusive, waits];
   assert.ok(all.every(({ error }) => error instanceof errors.ClientDestroyedError));
@@ -267,7 +251,7 @@ test('destroy fails all requests once, and closes all connections', async () => 
 
 test('close settles when destroy follows it', async () => {
   const manual = manualPool();
-  follow(manual.dispatcher, { origin: 'http://a.example' });
+  send(manual);
   const closed = manual.pool.close();
   manual.destroy();
   await closed;
@@ -292,14 +276,20 @@ function connection(): FakeConnection {
   return fake;
 }
 
-/** Idle connections with a clock that the test controls. */
-function idleConnections(t: TestContext): { idle: IdleConnections; pass: (ms: number) => void } {
+/** Two idle connections that are kept for these times, with a clock that the test controls. */
+function idleConnections(t: TestContext, aMs: number, bMs = aMs) {
   t.mock.timers.enable({ apis: ['setInterval'] });
   let nowMs = 0;
   t.mock.method(performance, 'now', () => nowMs);
+  const idle = createIdleConnections();
+  const [a, b] = [connection(), connection()];
+  idle.add(a, aMs);
+  idle.add(b, bMs);
   return {
-    idle: createIdleConnections(),
-    pass(ms) {
+    idle,
+    a,
+    b,
+    pass(ms: number) {
       nowMs += ms;
       t.mock.timers.tick(ms);
     },
@@ -307,62 +297,40 @@ function idleConnections(t: TestContext): { idle: IdleConnections; pass: (ms: nu
 }
 
 test('takes the most recently used connection first, and each once', (t) => {
-  const { idle } = idleConnections(t);
-  const [a, b] = [connection(), connection()];
-  idle.add(a, 10);
-  idle.add(b, 10);
+  const { idle, a, b } = idleConnections(t, 10);
   assert.deepEqual([idle.take(0), idle.take(0), idle.take(0)], [b, a, undefined]);
 });
 
 test('closes an expired connection instead of taking it', (t) => {
-  const { idle } = idleConnections(t);
-  const [a, b] = [connection(), connection()];
-  idle.add(a, 20);
-  idle.add(b, 10);
+  const { idle, a, b } = idleConnections(t, 20, 10);
   assert.equal(idle.take(10), a);
   assert.equal(b.isBroken, true);
 });
 
 test('takes no closed connection', (t) => {
-  const { idle } = idleConnections(t);
-  const [a, b] = [connection(), connection()];
-  idle.add(a, 10);
-  idle.add(b, 10);
+  const { idle, a, b } = idleConnections(t, 10);
   b.isBroken = true;
   assert.equal(idle.take(0), a);
 });
 
-test('closes expired connections within a second', (t) => {
-  const { idle, pass } = idleConnections(t);
-  const [a, b] = [connection(), connection()];
-  idle.add(a, 500);
-  idle.add(b, 2_500);
-  pass(1_000);
-  assert.deepEqual([a.isBroken, b.isBroken], [true, false]);
-  pass(2_000);
-  assert.equal(b.isBroken, true);
-});
-
-test('runs a timer only while there are idle connections', (t) => {
-  const { idle, pass } = idleConnections(t);
+test('closes expired connections within a second, and runs a timer only while there are idle ones', (t) => {
+  const { idle, a, b, pass } = idleConnections(t, 500, 1_500);
   const cleared = t.mock.method(globalThis, 'clearInterval');
-  idle.add(connection(), 500);
   pass(1_000);
-  assert.equal(cleared.mock.callCount(), 1);
+  assert.deepEqual([a.isBroken, b.isBroken, cleared.mock.callCount()], [true, false, 0]);
+  pass(1_000);
+  assert.deepEqual([b.isBroken, cleared.mock.callCount()], [true, 1]);
   const next = connection();
-  idle.add(next, 1_500);
+  idle.add(next, 500);
   pass(1_000);
-  assert.equal(next.isBroken, true);
-  assert.equal(cleared.mock.callCount(), 2);
+  assert.deepEqual([next.isBroken, cleared.mock.callCount()], [true, 2]);
 });
 
 test('closes all connections and stops the timer', (t) => {
-  const { idle } = idleConnections(t);
+  const { idle, a, b } = idleConnections(t, 10);
   const cleared = t.mock.method(globalThis, 'clearInterval');
-  const two = [connection(), connection()];
-  for (const each of two) idle.add(each, 10);
   idle.closeAll();
-  assert.ok(two.every(({ isBroken }) => isBroken));
+  assert.ok(a.isBroken && b.isBroken);
   assert.equal(cleared.mock.callCount(), 1);
   assert.equal(idle.take(0), undefined);
 });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { errors } from 'undici';
 import {
   createResponseParser,
@@ -38,33 +38,36 @@ function notingParser(noted: Noted, events: Partial<ResponseEvents> = {}): Respo
 
 const bytes = (text: string): Buffer => Buffer.from(text, 'latin1');
 
+/** A parser that is freed after the test. */
+function start(t: TestContext, events?: Partial<ResponseEvents>) {
+  const noted: Noted = [];
+  const parser = notingParser(noted, events);
+  t.after(parser.free);
+  return { noted, parser, read: (text: string) => parser.read(bytes(text)) };
+}
+
 const OK = 'HTTP/1.1 200 OK\r\n';
 const HELLO = `${OK}Content-Length: 5\r\n\r\nhello`;
 
 test('accepts empty header values', (t) => {
-  const noted: Noted = [];
-  const parser = notingParser(noted);
-  t.after(parser.free);
-  parser.read(bytes(`${OK}A:\r\nB: \r\nC: c\r\nContent-Length: 0\r\nD:\r\n\r\n`));
+  const { noted, read } = start(t);
+  read(`${OK}A:\r\nB: \r\nC: c\r\nContent-Length: 0\r\nD:\r\n\r\n`);
   assert.deepEqual(noted, [[200, 'A', '', 'B', '', 'C', 'c', 'Content-Length', '0', 'D', ''], 'end']);
 });
 
 test('refuses a response with more than 1000 headers, however short they are', (t) => {
-  const parser = notingParser([]);
-  t.after(parser.free);
-  const headers = (count: number) => bytes(`${OK}${'a:\r\n'.repeat(count)}Content-Length: 0\r\n\r\n`);
-  parser.read(headers(999));
-  assert.throws(() => parser.read(headers(1000)), errors.HeadersOverflowError);
+  const { read } = start(t);
+  const headers = (count: number) => `${OK}${'a:\r\n'.repeat(count)}Content-Length: 0\r\n\r\n`;
+  read(headers(999));
+  assert.throws(() => read(headers(1000)), errors.HeadersOverflowError);
 });
 
 test('counts the interim responses of each response apart', (t) => {
-  const noted: Noted = [];
-  const parser = notingParser(noted);
-  t.after(parser.free);
+  const { noted, read } = start(t);
   const interims = `HTTP/1.1 103 Early Hints\r\nA: ${'b'.repeat(1500)}\r\n\r\n`.repeat(32);
-  for (const _ of [1, 2]) parser.read(bytes(interims + HELLO));
+  for (const _ of [1, 2]) read(interims + HELLO);
   assert.equal(noted.filter((event) => event === 'hello').length, 2);
-  assert.throws(() => parser.read(bytes(`${interims}HTTP/1.1 100 Continue\r\n\r\n`)), /too many interim responses/);
+  assert.throws(() => read(`${interims}HTTP/1.1 100 Continue\r\n\r\n`), /too many interim responses/);
 });
 
 for (const [what, response] of [
@@ -91,36 +94,21 @@ for (const [what, response] of [
   ['that is a request', 'GET / HTTP/1.1\r\n\r\n'],
 ] as const) {
   test(`refuses a response ${what}`, (t) => {
-    const noted: Noted = [];
-    const parser = notingParser(noted);
-    t.after(parser.free);
-    assert.throws(() => parser.read(bytes(response)), errors.HTTPParserError);
+    const { noted, read } = start(t);
+    assert.throws(() => read(response), errors.HTTPParserError);
     assert.ok(!noted.some((what) => Array.isArray(what) && what[0] === 200 && noted.includes('end')));
   });
 }
 
 test('refuses another response after Connection: close', (t) => {
-  const noted: Noted = [];
-  const parser = notingParser(noted);
-  t.after(parser.free);
-  assert.throws(
-    () => parser.read(bytes(`${OK}Connection: close\r\nContent-Length: 0\r\n\r\n${HELLO}`)),
-    errors.HTTPParserError,
-  );
+  const { noted, read } = start(t);
+  assert.throws(() => read(`${OK}Connection: close\r\nContent-Length: 0\r\n\r\n${HELLO}`), errors.HTTPParserError);
   assert.deepEqual(noted, [[200, 'Connection', 'close', 'Content-Length', '0'], 'end']);
 });
 
 test('refuses an unexpected response at its first byte', (t) => {
-  const noted: Noted = [];
-  let isExpected = true;
-  const parser = notingParser(noted, {
-    isExpected: () => isExpected,
-    end: () => {
-      isExpected = false;
-    },
-  });
-  t.after(parser.free);
-  assert.throws(() => parser.read(bytes(`${HELLO}H`)), errors.HTTPParserError);
+  const { noted, read } = start(t, { isExpected: () => !noted.includes('end') });
+  assert.throws(() => read(`${HELLO}H`), errors.HTTPParserError);
   assert.deepEqual(noted.at(-1), 'end');
 });
 
@@ -140,77 +128,63 @@ function* inChunks(text: string, length: number): Generator<Buffer> {
 for (const [part, headers] of Object.entries(FULL)) {
   for (const length of [1000, 300_000]) {
     test(`reads headers up to the limit and no byte more: ${part}, in chunks of ${length} bytes`, (t) => {
-      const noted: Noted = [];
-      const parser = notingParser(noted);
-      t.after(parser.free);
-      for (const chunk of inChunks(`${headers}\r\n\r\n`, length)) parser.read(chunk);
-      assert.equal(noted.length, 1);
-      const other = notingParser(noted);
-      t.after(other.free);
+      const [full, longer] = [start(t), start(t)];
+      for (const chunk of inChunks(`${headers}\r\n\r\n`, length)) full.parser.read(chunk);
+      assert.equal(full.noted.length, 1);
       assert.throws(() => {
-        for (const chunk of inChunks(`${headers}x\r\n\r\n`, length)) other.read(chunk);
+        for (const chunk of inChunks(`${headers}x\r\n\r\n`, length)) longer.parser.read(chunk);
       }, errors.HeadersOverflowError);
-      assert.equal(noted.length, 1);
+      assert.deepEqual(longer.noted, []);
     });
   }
 }
 
 test('limits trailers like headers', (t) => {
   const body = `${OK}Transfer-Encoding: chunked\r\n\r\n0\r\n`;
-  const noted: Noted = [];
-  const parser = notingParser(noted);
-  t.after(parser.free);
-  parser.read(bytes(`${body}A: ${'b'.repeat(LIMIT - 1)}\r\n\r\n`));
+  const { noted, read } = start(t);
+  read(`${body}A: ${'b'.repeat(LIMIT - 1)}\r\n\r\n`);
   assert.equal(noted.at(-1), 'end');
-  parser.read(bytes(body));
-  assert.throws(() => parser.read(bytes(`A: ${'b'.repeat(LIMIT)}\r\n\r\n`)), errors.HeadersOverflowError);
+  read(body);
+  assert.throws(() => read(`A: ${'b'.repeat(LIMIT)}\r\n\r\n`), errors.HeadersOverflowError);
   assert.equal(noted.filter((what) => what === 'end').length, 1);
 });
 
 test('keeps trailers out of the next response and of its limit', (t) => {
-  const noted: Noted = [];
-  const parser = notingParser(noted);
-  t.after(parser.free);
+  const { noted, read } = start(t);
   const long = `A: ${'b'.repeat(LIMIT - 200)}\r\n`;
   const response = `HTTP/1.1 200 \r\n${long}Transfer-Encoding: chunked\r\n\r\n0\r\n${long}\r\n`;
-  parser.read(bytes(response + response));
-  parser.read(bytes(HELLO));
+  read(response + response);
+  read(HELLO);
   assert.deepEqual(noted.slice(-3), [[200, 'Content-Length', '5'], 'hello', 'end']);
 });
 
 for (const event of ['headers', 'body', 'end'] as const) {
   test(`stops with the error that is thrown in the ${event} event`, (t) => {
-    const noted: Noted = [];
     const thrown = new Error('enough');
-    const parser = notingParser(noted, {
+    const { noted, read } = start(t, {
       [event]() {
         throw thrown;
       },
     });
-    t.after(parser.free);
     const isThrown = (error: unknown): boolean => error === thrown;
-    assert.throws(() => parser.read(bytes(HELLO + HELLO)), isThrown);
+    assert.throws(() => read(HELLO + HELLO), isThrown);
     const before = noted.length;
-    assert.throws(() => parser.read(bytes(HELLO)), isThrown);
+    assert.throws(() => read(HELLO), isThrown);
     assert.equal(noted.length, before);
   });
 }
 
 test('stops before another protocol, and returns the position', (t) => {
-  const noted: Noted = [];
-  const parser = notingParser(noted, { headers: () => 'another protocol' });
-  t.after(parser.free);
+  const { noted, read } = start(t, { headers: () => 'another protocol' });
   const headers = 'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n';
-  assert.equal(parser.read(bytes(`${headers}${HELLO}`)), headers.length);
+  assert.equal(read(`${headers}${HELLO}`), headers.length);
   assert.deepEqual(noted, [[101, 'Connection', 'upgrade', 'Upgrade', 'x'], 'end']);
 });
 
 test('completes a response without a length when the connection ends', (t) => {
-  const noted: Noted = [];
-  const parser = notingParser(noted);
-  t.after(parser.free);
-  parser.read(bytes(`${OK}\r\nhel`));
-  parser.read(bytes('lo'));
+  const { noted, parser, read } = start(t);
+  read(`${OK}\r\nhel`);
+  read('lo');
   assert.deepEqual(noted, [[200], 'hel', 'lo']);
   parser.finish();
   assert.deepEqual(noted, [[200], 'hel', 'lo', 'end']);
@@ -223,31 +197,25 @@ for (const [what, response] of [
   ['the end of its trailers', `${OK}Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\n`],
 ] as const) {
   test(`does not complete a response that lacks ${what} when the connection ends`, (t) => {
-    const noted: Noted = [];
-    const parser = notingParser(noted);
-    t.after(parser.free);
-    parser.read(bytes(response));
+    const { noted, parser, read } = start(t);
+    read(response);
     parser.finish();
     assert.ok(!noted.includes('end'));
   });
 }
 
 test('continues in the middle of a response after the shared memory has grown', (t) => {
-  const noted: Noted = [];
-  const parser = notingParser(noted);
-  t.after(parser.free);
-  const other: Noted = [];
-  const another = notingParser(other);
-  t.after(another.free);
-  parser.read(bytes(HELLO.slice(0, 25)));
-  another.read(bytes(HELLO.slice(0, -2)));
+  const { noted, read } = start(t);
+  const another = start(t);
+  read(HELLO.slice(0, 25));
+  another.read(HELLO.slice(0, -2));
   const before = parsers.memoryBytes();
   const many: ResponseParser[] = [];
   while (parsers.memoryBytes() === before) many.push(notingParser([]));
-  parser.read(bytes(HELLO.slice(25)));
-  another.read(bytes(HELLO.slice(-2)));
+  read(HELLO.slice(25));
+  another.read(HELLO.slice(-2));
   assert.deepEqual(noted, [[200, 'Content-Length', '5'], 'hello', 'end']);
-  assert.deepEqual(other, [[200, 'Content-Length', '5'], 'hel', 'lo', 'end']);
+  assert.deepEqual(another.noted, [[200, 'Content-Length', '5'], 'hel', 'lo', 'end']);
   for (const each of many) each.free();
 });
 

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import type { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { buildConnector } from 'undici';
-import { http1Dispatcher, responseOf, startBareUpstream, WAYS } from '../../../harness/bare-upstream.ts';
-import type { CertificateAuthority } from '../../../harness/certificates.ts';
+import { ARRIVED_MS, link, responseOf, testWays } from '../../../harness/bare-upstream.ts';
 import { eventually, soon } from '../../../harness/eventually.ts';
-import { follow } from '../../../harness/followed.ts';
+import { follow, pauseFor, SERVED } from '../../../harness/followed.ts';
 
 /** The number of listeners for each event of a socket. */
 function listeners(socket: EventEmitter): (string | number)[][] {
@@ -15,220 +15,207 @@ function listeners(socket: EventEmitter): (string | number)[][] {
 }
 
 /** A new connection. */
-function connected(origin: string, authority: CertificateAuthority | undefined): Promise<Socket> {
+function connected(origin: string): Promise<Socket> {
   const { protocol, hostname, host, port } = new URL(origin);
-  const connect = buildConnector(authority === undefined ? {} : { ca: authority.cert });
+  const connect = buildConnector({ rejectUnauthorized: false });
   return new Promise((resolve, reject) => {
     connect({ protocol, hostname, host, port }, (error, socket) => (error === null ? resolve(socket) : reject(error)));
   });
 }
 
+const OK = 'HTTP/1.1 200 OK\r\n';
 const SWITCH = 'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\nX-A: b\r\n\r\n';
+const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
+const hints = (connection: string) => `HTTP/1.1 103 Early Hints\r\nConnection: ${connection}\r\n\r\n`;
 
-for (const [way, tls] of WAYS) {
-  for (const [what, method, response, events] of [
-    ['to HEAD', 'HEAD', 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n', ['start', 'response 200', 'end']],
-    [
-      'to HEAD in chunks',
-      'HEAD',
-      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n',
-      ['start', 'response 200', 'end'],
-    ],
-    ['204', 'GET', 'HTTP/1.1 204 No Content\r\n\r\n', ['start', 'response 204', 'end']],
-    [
-      '204 with a length',
-      'GET',
-      'HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n',
-      ['start', 'response 204', 'end'],
-    ],
-    [
-      '304 with a length',
-      'GET',
-      'HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n',
-      ['start', 'response 304', 'end'],
-    ],
-    ['with length 0', 'GET', responseOf(''), ['start', 'response 200', 'end']],
-    [
-      'without chunks',
-      'GET',
-      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
-      ['start', 'response 200', 'end'],
-    ],
-    [
-      'after interim responses',
-      'GET',
-      `HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nA: b\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n${responseOf('hello')}`,
-      ['start', 'response 200', 'data', 'end'],
-    ],
-    [
-      'after interim responses with Connection: close',
-      'GET',
-      `HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\nHTTP/1.0 100 Continue\r\n\r\n${responseOf('hello')}`,
-      ['start', 'response 200', 'data', 'end'],
-    ],
-  ] as const) {
-    test(`completes a response ${what}, and the next request gets its own, over ${way}`, async (t) => {
-      const authority = tls?.();
-      const upstream = await startBareUpstream(t, (connection) => connection.send(response), { authority });
-      const dispatcher = http1Dispatcher(t, authority);
-      for (let i = 0; i < 3; i += 1) {
-        const followed = await follow(dispatcher, { origin: upstream.origin, method }).ended();
-        assert.deepEqual(followed.events, events);
-      }
-    });
-  }
-
-  for (const [what, interim, response, connections] of [
-    ['keeps a connection after an interim response with Connection: close', 'close', responseOf('hello'), 1],
-    [
-      'closes a connection after a response with Connection: close, whatever an interim response says',
-      'keep-alive',
-      responseOf('hello', 'HTTP/1.1 200 OK\r\nConnection: close\r\n'),
-      2,
-    ],
-  ] as const) {
-    test(`${what}, over ${way}`, async (t) => {
-      const authority = tls?.();
-      const hints = `HTTP/1.1 103 Early Hints\r\nConnection: ${interim}\r\n\r\n`;
-      const upstream = await startBareUpstream(t, (connection) => connection.send(hints + response), { authority });
-      const dispatcher = http1Dispatcher(t, authority);
-      for (let i = 0; i < 2; i += 1) {
-        assert.equal((await follow(dispatcher, { origin: upstream.origin }).ended()).body, 'hello');
-      }
-      assert.equal(upstream.connections.length, connections);
-    });
-  }
-
-  for (const [what, response] of [
-    ['switches protocols without being asked', SWITCH],
-    ['does not speak HTTP', 'SSH-2.0-OpenSSH_9.2\r\n'],
-    ['sends too long headers', `HTTP/1.1 200 OK\r\nA: ${'b'.repeat(70_000)}\r\n\r\n`],
-  ] as const) {
-    test(`fails a request once and closes its connection when the upstream ${what}, over ${way}`, async (t) => {
-      const authority = tls?.();
-      const upstream = await startBareUpstream(t, (connection) => connection.send(response), { authority });
-      const followed = await follow(http1Dispatcher(t, authority), { origin: upstream.origin }).ended();
-      await eventually('the connection is closed', () => upstream.connections[0]?.isClosed === true);
-      assert.equal(followed.events.length, 2);
-      assert.match(followed.events.join(), /^start,error (SocketError|HTTPParserError|HeadersOverflowError)$/);
-    });
-  }
-
-  for (const [what, last] of [
-    ['ends', 'end'],
-    ['is reset', 'resetAndDestroy'],
-  ] as const) {
-    for (const [where, bytes, events] of [
-      ['before the headers', '', ['start', 'error']],
-      ['in the headers', 'HTTP/1.1 200 OK\r\nA: b', ['start', 'error']],
-      ['after an interim response', 'HTTP/1.1 100 Continue\r\n\r\n', ['start', 'error']],
-      ['in the body', 'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello', ['start', 'response 200', 'data', 'error']],
-    ] as const) {
-      test(`fails a request once when its connection ${what} ${where}, over ${way}`, async (t) => {
-        const authority = tls?.();
-        const upstream = await startBareUpstream(
-          t,
-          ({ socket }) => {
-            if (bytes !== '') socket.write(bytes);
-            setTimeout(() => (last === 'end' || tls !== undefined ? socket.end() : socket.resetAndDestroy()), 20);
-          },
-          { authority },
-        );
-        const followed = await follow(http1Dispatcher(t, authority), { origin: upstream.origin }).ended();
-        assert.deepEqual(
-          followed.events.map((event) => event.replace(/^error .*/, 'error')),
-          events,
-        );
-      });
+for (const [what, method, response, status, body = ''] of [
+  ['to HEAD', 'HEAD', `${OK}Content-Length: 5\r\n\r\n`, 200],
+  ['to HEAD in chunks', 'HEAD', `${OK}Transfer-Encoding: chunked\r\n\r\n`, 200],
+  ['204', 'GET', 'HTTP/1.1 204 No Content\r\n\r\n', 204],
+  ['204 with a length', 'GET', 'HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n', 204],
+  ['304 with a length', 'GET', 'HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n', 304],
+  ['with length 0', 'GET', responseOf(''), 200],
+  ['without chunks', 'GET', `${OK}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`, 200],
+  [
+    'after interim responses',
+    'GET',
+    `${CONTINUE}HTTP/1.1 102 Processing\r\nA: b\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n${responseOf('hello')}`,
+    200,
+    'hello',
+  ],
+  [
+    'after interim responses with Connection: close',
+    'GET',
+    `${hints('close')}HTTP/1.0 100 Continue\r\n\r\n${responseOf('hello')}`,
+    200,
+    'hello',
+  ],
+] as const) {
+  testWays(`completes a response ${what}, and the next request gets its own`, async (start) => {
+    const { ask } = await start(response);
+    for (let i = 0; i < 3; i += 1) {
+      const followed = await ask({ method });
+      assert.deepEqual(followed.events, ['start', `response ${status}`, ...(body === '' ? [] : ['data']), 'end']);
+      assert.equal(followed.body, body);
     }
-  }
-
-  test(`hands over the connection and the bytes behind the headers after a 101, over ${way}`, async (t) => {
-    const authority = tls?.();
-    const upstream = await startBareUpstream(t, (connection) => connection.send(`${SWITCH}HTTP/1.1 first`), {
-      authority,
-    });
-    const dispatcher = http1Dispatcher(t, authority);
-    const followed = await follow(dispatcher, { origin: upstream.origin, upgrade: 'echo' }).ended();
-    assert.deepEqual(followed.events, ['start', 'upgrade 101']);
-    assert.deepEqual(followed.rawHeaders.slice(-2), ['X-A', 'b']);
-    assert.match(upstream.connections[0]?.received ?? '', /\r\nconnection: upgrade\r\nupgrade: echo\r\n/);
-    const { socket } = followed;
-    assert.ok(socket);
-    assert.deepEqual(listeners(socket), listeners(await connected(upstream.origin, authority)));
-    let received = '';
-    socket.setEncoding('latin1');
-    socket.on('data', (text: string) => {
-      received += text;
-    });
-    socket.resume();
-    await eventually('the bytes behind the headers', () => received === 'HTTP/1.1 first');
-    upstream.connections[0]?.send('second');
-    await eventually('the next bytes', () => received === 'HTTP/1.1 firstsecond');
-    socket.write('third');
-    await eventually('our bytes', () => upstream.connections[0]?.received.endsWith('third') === true);
-    await dispatcher.close();
-    await dispatcher.destroy();
-    assert.equal(socket.destroyed, false);
-    upstream.connections[0]?.socket.end();
-    await soon('the close of the socket', new Promise((resolve) => socket.once('close', resolve)));
-    assert.deepEqual(followed.events, ['start', 'upgrade 101']);
-  });
-
-  test(`passes on the response of an upstream that does not switch, and closes the connection, over ${way}`, async (t) => {
-    const authority = tls?.();
-    const upstream = await startBareUpstream(t, (connection) => connection.send(responseOf('no')), { authority });
-    const dispatcher = http1Dispatcher(t, authority);
-    const followed = await follow(dispatcher, { origin: upstream.origin, upgrade: 'echo' }).ended();
-    assert.deepEqual([followed.body, ...followed.events], ['no', 'start', 'response 200', 'data', 'end']);
-    await eventually('the connection is closed', () => upstream.connections[0]?.isClosed === true);
   });
 }
 
+for (const [what, response, count] of [
+  ['keeps a connection after an interim response with Connection: close', hints('close') + responseOf('hello'), 1],
+  [
+    'closes a connection after a response with Connection: close, whatever an interim response says',
+    hints('keep-alive') + responseOf('hello', `${OK}Connection: close\r\n`),
+    2,
+  ],
+] as const) {
+  testWays(what, async (start) => {
+    const { ask, connections } = await start(response);
+    for (let i = 0; i < 2; i += 1) assert.equal((await ask()).body, 'hello');
+    assert.equal(connections.length, count);
+  });
+}
+
+for (const [what, response, error] of [
+  ['switches protocols without being asked', SWITCH, 'SocketError'],
+  ['does not speak HTTP', 'SSH-2.0-secret\r\n', 'HTTPParserError'],
+  ['sends too long headers', `${OK}A: ${'b'.repeat(70_000)}\r\n\r\n`, 'HeadersOverflowError'],
+] as const) {
+  testWays(`fails a request once and closes its connection when the upstream ${what}`, async (start) => {
+    const { ask, closed } = await start(response);
+    const followed = await ask();
+    await closed();
+    assert.deepEqual(followed.events, ['start', `error ${error}`]);
+    if (error !== 'HTTPParserError') return;
+    // The reason and the code of the parser, and no byte of the response.
+    assert.match(String(followed.error), /malformed HTTP\/1\.1 response: expected HTTP\//);
+    assert.equal((followed.error as NodeJS.ErrnoException).code, 'HPE_INVALID_CONSTANT');
+    assert.doesNotMatch(String(followed.error), /secret/);
+  });
+}
+
+for (const [what, last] of [
+  ['ends', 'end'],
+  ['is reset', 'resetAndDestroy'],
+] as const) {
+  for (const [where, bytes, events] of [
+    ['before the headers', '', ['start', 'error']],
+    ['in the headers', `${OK}A: b`, ['start', 'error']],
+    ['after an interim response', CONTINUE, ['start', 'error']],
+    ['in the body', `${OK}Content-Length: 9\r\n\r\nhello`, ['start', 'response 200', 'data', 'error']],
+  ] as const) {
+    testWays(`fails a request once when its connection ${what} ${where}`, async (start) => {
+      const { ask } = await start(({ socket }) => {
+        if (bytes !== '') socket.write(bytes);
+        // A connection over TLS cannot be reset.
+        setTimeout(() => ('encrypted' in socket ? socket.end() : socket[last]()), 20);
+      });
+      const { events: seen } = await ask();
+      assert.deepEqual(
+        seen.map((event) => event.replace(/^error .*/, 'error')),
+        events,
+      );
+    });
+  }
+}
+
+testWays('hands over the connection and the bytes behind the headers after a 101', async (start) => {
+  const { ask, origin, connections, received, dispatcher } = await start(`${SWITCH}HTTP/1.1 first`);
+  const followed = await ask({ upgrade: 'echo' });
+  assert.deepEqual(followed.events, ['start', 'upgrade 101']);
+  assert.deepEqual(followed.rawHeaders.slice(-2), ['X-A', 'b']);
+  assert.match(received(), /\r\nconnection: upgrade\r\nupgrade: echo\r\n/);
+  const { socket } = followed;
+  assert.ok(socket);
+  assert.deepEqual(listeners(socket), listeners(await connected(origin)));
+  let text = '';
+  socket.setEncoding('latin1');
+  socket.on('data', (more: string) => {
+    text += more;
+  });
+  socket.resume();
+  await eventually('the bytes behind the headers', () => text === 'HTTP/1.1 first');
+  connections[0]?.send('second');
+  await eventually('the next bytes', () => text === 'HTTP/1.1 firstsecond');
+  socket.write('third');
+  await eventually('our bytes', () => received().endsWith('third'));
+  await dispatcher.close();
+  await dispatcher.destroy();
+  assert.equal(socket.destroyed, false);
+  connections[0]?.socket.end();
+  await soon('the close of the socket', new Promise((resolve) => socket.once('close', resolve)));
+  assert.deepEqual(followed.events, ['start', 'upgrade 101']);
+});
+
+testWays('hands over a connection that ended while paused, with all bytes before its end', async (start) => {
+  const { ask } = await start(({ send, socket }) => {
+    send(`${SWITCH}first`);
+    socket.end();
+  });
+  const { events, socket } = await ask({ upgrade: 'echo' }, { onStart: pauseFor(ARRIVED_MS) });
+  await delay(ARRIVED_MS);
+  assert.deepEqual([events, socket?.destroyed], [['start', 'upgrade 101'], false]);
+  let received = '';
+  socket?.on('data', (chunk) => {
+    received += chunk;
+  });
+  socket?.on('end', () => {
+    received += ', end';
+  });
+  socket?.resume();
+  await eventually('the end', () => received === 'first, end');
+});
+
+testWays('fails a request and sends nothing more when the upstream switches protocols too early', async (start) => {
+  const { ask, connections, received, closed } = await start(SWITCH);
+  async function* body() {
+    yield Buffer.from('begun');
+    await eventually('the connection is half closed', () => connections[0]?.hasEnded === true);
+    yield Buffer.from('late');
+  }
+  const { events } = await ask({ method: 'POST', upgrade: 'echo', body: body() });
+  assert.deepEqual(events, ['start', 'error SocketError']);
+  await closed();
+  assert.doesNotMatch(received(), /late/);
+});
+
+testWays('passes on the response of an upstream that does not switch, and closes the connection', async (start) => {
+  const { ask, closed } = await start(responseOf('no'));
+  const { body, events } = await ask({ upgrade: 'echo' });
+  assert.deepEqual([body, ...events], ['no', ...SERVED]);
+  await closed();
+});
+
 test('sends an upgrade request on a new connection', async (t) => {
-  const upstream = await startBareUpstream(t, (connection) => connection.send(responseOf('no')));
-  const dispatcher = http1Dispatcher(t);
-  await follow(dispatcher, { origin: upstream.origin }).ended();
-  await follow(dispatcher, { origin: upstream.origin, upgrade: 'echo' }).ended();
-  await follow(dispatcher, { origin: upstream.origin }).ended();
+  const { ask, connections } = await link(t, responseOf('no'));
+  for (const upgrade of [null, 'echo', null]) await ask({ upgrade });
   assert.deepEqual(
-    upstream.connections.map(({ received }) => received.split('GET ').length - 1),
+    connections.map(({ received }) => received.split('GET ').length - 1),
     [2, 1],
   );
 });
 
+const ENOUGH = new Error('enough');
+const throwIt = () => {
+  throw ENOUGH;
+};
+
 test('closes only the connection when a handler throws in onRequestUpgrade, or aborts the upgrade', async (t) => {
-  const upstream = await startBareUpstream(t, (connection) => connection.send(SWITCH));
-  const dispatcher = http1Dispatcher(t);
-  const followed = follow(
-    dispatcher,
-    { origin: upstream.origin, upgrade: 'echo' },
-    {
-      onUpgrade() {
-        throw new Error('enough');
-      },
-    },
-  );
-  await followed.ended();
-  await eventually('the connection is closed', () => upstream.connections[0]?.isClosed === true);
-  assert.deepEqual(followed.events, ['start', 'upgrade 101']);
-  const aborted = follow(
-    dispatcher,
-    { origin: upstream.origin, upgrade: 'echo' },
-    { onStart: (controller) => controller.abort(new Error('enough')) },
-  );
-  await aborted.ended();
-  await eventually('the other connection is closed', () => upstream.connections[1]?.isClosed === true);
+  const { ask, closed } = await link(t, SWITCH);
+  const threw = await ask({ upgrade: 'echo' }, { onUpgrade: throwIt });
+  await closed();
+  assert.deepEqual(threw.events, ['start', 'upgrade 101']);
+  const aborted = await ask({ upgrade: 'echo' }, { onStart: (controller) => controller.abort(ENOUGH) });
+  await closed(1);
   assert.deepEqual(aborted.events, ['start', 'error Error']);
 });
 
 test('groups repeated headers, lower-cases names, and keeps bytes as they are', async (t) => {
-  const responseHeaders =
-    'HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nset-cookie: b\r\nX-Name: caf\xc3\xa9\r\n__proto__: c\r\n';
-  const upstream = await startBareUpstream(t, (connection) => connection.send(responseOf('', responseHeaders)));
+  const lines = 'Set-Cookie: a\r\nset-cookie: b\r\nX-Name: caf\xc3\xa9\r\n__proto__: c\r\n';
+  const { origin, dispatcher } = await link(t, responseOf('', OK + lines));
   const headers = await new Promise<object>((resolve, reject) => {
-    http1Dispatcher(t).dispatch(
-      { origin: upstream.origin, path: '/', method: 'GET' },
+    dispatcher.dispatch(
+      { origin, path: '/', method: 'GET' },
       {
         onRequestStart() {},
         onResponseStart: (_, __, headers) => resolve(headers),
@@ -245,14 +232,13 @@ test('groups repeated headers, lower-cases names, and keeps bytes as they are', 
 });
 
 test('fails only the request whose connection fails, and emits connectionError', async (t) => {
-  const dispatcher = http1Dispatcher(t);
+  const { send, dispatcher } = await link(t, responseOf('hello'));
   const emitted: unknown[] = [];
   dispatcher.on('connectionError', (origin, targets, error) => emitted.push(origin.href, targets, error));
-  const healthy = await startBareUpstream(t, (connection) => connection.send(responseOf('hello')));
   const refused = follow(dispatcher, { origin: 'http://127.0.0.1:1' });
-  const served = follow(dispatcher, { origin: healthy.origin });
+  const served = send();
   await refused.ended();
-  assert.deepEqual((await served.ended()).events, ['start', 'response 200', 'data', 'end']);
+  assert.deepEqual((await served.ended()).events, SERVED);
   assert.deepEqual(refused.events, ['error Error']);
   assert.deepEqual(emitted, ['http://127.0.0.1:1/', [dispatcher], refused.error]);
   assert.equal((refused.error as NodeJS.ErrnoException).code, 'ECONNREFUSED');

@@ -1,74 +1,80 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { keepAliveMs } from '../../../../src/transport/http1/connection.ts';
-import {
-  type BareConnection,
-  http1Dispatcher,
-  responseOf,
-  startBareUpstream,
-  WAYS,
-} from '../../../harness/bare-upstream.ts';
+import { type BareConnection, link, type OnRequest, responseOf, testWays } from '../../../harness/bare-upstream.ts';
 import { eventually } from '../../../harness/eventually.ts';
-import { follow } from '../../../harness/followed.ts';
+import { type Followed, pauseFor, SERVED } from '../../../harness/followed.ts';
 
 /** The sender may not know the coding, and keep a part of the content for the next response (RFC 9112 section 6.1). */
 const CODED_AS_1_0 = 'HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n';
+
+const OK = 'HTTP/1.1 200 OK\r\n';
 
 /** Waits for the next turn of the event loop, when all input was read. */
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-function respondWithPath(connection: BareConnection, headers: string): void {
-  connection.send(responseOf(headers.split(' ')[1] as string));
+/** Responds with the target. The first response on each connection is sent by the test. */
+function responding(
+  first: (connection: BareConnection, response: string) => void = ({ send }, text) => send(text),
+): OnRequest {
+  const seen = new Set<BareConnection>();
+  return (connection, headers) => {
+    const response = responseOf(headers.split(' ')[1] as string);
+    if (seen.has(connection)) connection.send(response);
+    else first(connection, response);
+    seen.add(connection);
+  };
 }
 
-for (const [way, tls] of WAYS) {
-  test(`sends consecutive requests on one connection, over ${way}`, async (t) => {
-    const authority = tls?.();
-    const upstream = await startBareUpstream(t, respondWithPath, { authority });
-    const dispatcher = http1Dispatcher(t, authority);
-    for (const path of ['/a', '/b', '/c']) {
-      const { body, events } = await follow(dispatcher, { origin: upstream.origin, path }).ended();
-      assert.equal(body, path);
-      assert.deepEqual(events, ['start', 'response 200', 'data', 'end']);
-    }
-    assert.equal(upstream.connections.length, 1);
-  });
-
-  test(`sends a request from onResponseEnd on the same connection, over ${way}`, async (t) => {
-    const authority = tls?.();
-    const upstream = await startBareUpstream(t, (connection) => connection.send(responseOf('hello')), { authority });
-    const dispatcher = http1Dispatcher(t, authority);
-    let left = 10;
-    await new Promise<void>((resolve, reject) => {
-      const next = (): void => {
-        left -= 1;
-        if (left === 0) resolve();
-        else follow(dispatcher, { origin: upstream.origin }, { onEnd: next, onError: (_, error) => reject(error) });
-      };
-      next();
-    });
-    assert.equal(upstream.connections.length, 1);
-  });
+function assertOwn({ body, events }: Followed, path: string): void {
+  assert.deepEqual([body, ...events], [path, ...SERVED]);
 }
+
+testWays('sends consecutive requests on one connection', async (start) => {
+  const { ask, connections } = await start(responding());
+  for (const path of ['/a', '/b', '/c']) assertOwn(await ask({ path }), path);
+  assert.equal(connections.length, 1);
+});
+
+testWays('sends a request from onResponseEnd on the same connection', async (start) => {
+  const { send, connections } = await start(responseOf('hello'));
+  let left = 10;
+  await new Promise<void>((resolve, reject) => {
+    const next = (): void => {
+      left -= 1;
+      if (left === 0) resolve();
+      else send({}, { onEnd: next, onError: (_, error) => reject(error) });
+    };
+    next();
+  });
+  assert.equal(connections.length, 1);
+});
+
+testWays('reuses connections for callers that send one request after another', async (start) => {
+  const { ask, connections } = await start(responseOf('hello'));
+  const caller = async (): Promise<void> => {
+    for (let i = 0; i < 40; i += 1) assert.equal((await ask()).body, 'hello');
+  };
+  await Promise.all(Array.from({ length: 16 }, caller));
+  assert.ok(connections.length <= 4 * 16, String(connections.length));
+});
 
 test('uses the most recently used idle connection', async (t) => {
   const used: number[] = [];
-  const upstream = await startBareUpstream(t, (connection) => used.push(upstream.connections.indexOf(connection)));
-  const dispatcher = http1Dispatcher(t);
-  const request = { origin: upstream.origin };
-  const three = [follow(dispatcher, request), follow(dispatcher, request), follow(dispatcher, request)];
+  const { send, connections } = await link(t, (connection) => used.push(connections.indexOf(connection)));
+  const all = [send(), send(), send()];
   await eventually('all requests have arrived', () => used.length === 3);
   const respond = async (connection: number): Promise<void> => {
-    const ended = (): number => three.filter(({ events }) => events.includes('end')).length;
+    const ended = (): number => all.filter(({ events }) => events.includes('end')).length;
     const before = ended();
-    upstream.connections[connection]?.send(responseOf('hello'));
+    connections[connection]?.send(responseOf('hello'));
     await eventually('the end of the response', () => ended() === before + 1);
   };
   for (const connection of [0, 2, 1]) await respond(connection);
   for (const nth of [4, 5]) {
-    three.push(follow(dispatcher, request));
+    all.push(send());
     await eventually('the next request has arrived', () => used.length === nth);
     await respond(1);
   }
@@ -76,32 +82,32 @@ test('uses the most recently used idle connection', async (t) => {
 });
 
 for (const [what, response] of [
-  ['says Connection: close', responseOf('hello', 'HTTP/1.1 200 OK\r\nConnection: close\r\n')],
-  ['says Connection: x, Close', responseOf('hello', 'HTTP/1.1 200 OK\r\nConnection: x, Close\r\n')],
+  ['says Connection: close', responseOf('hello', `${OK}Connection: close\r\n`)],
+  ['says Connection: x, Close', responseOf('hello', `${OK}Connection: x, Close\r\n`)],
   ['is of HTTP/1.0', responseOf('hello', 'HTTP/1.0 200 OK\r\n')],
   ['is of HTTP/1.0 and has a transfer coding', `${CODED_AS_1_0}5\r\nhello\r\n0\r\n\r\n`],
-  ['allows one second of idle time', responseOf('hello', 'HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\n')],
-  ['allows no more idle time than the margin', responseOf('hello', 'HTTP/1.1 200 OK\r\nKeep-Alive: timeout=2\r\n')],
+  ['allows one second of idle time', responseOf('hello', `${OK}Keep-Alive: timeout=1\r\n`)],
+  ['allows no more idle time than the margin', responseOf('hello', `${OK}Keep-Alive: timeout=2\r\n`)],
+  [
+    'says Connection: close in its trailers',
+    `${OK}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nConnection: close\r\n\r\n`,
+  ],
 ] as const) {
   test(`does not reuse a connection after a response that ${what}`, async (t) => {
     // No sweep closes the connection.
     t.mock.timers.enable({ apis: ['setInterval'] });
-    const upstream = await startBareUpstream(t, (connection) => connection.send(response));
-    const dispatcher = http1Dispatcher(t);
-    const { body } = await follow(dispatcher, { origin: upstream.origin }).ended();
-    assert.equal(body, 'hello');
-    await eventually('the connection is closed', () => upstream.connections[0]?.hasEnded === true);
-    await follow(dispatcher, { origin: upstream.origin }).ended();
-    assert.equal(upstream.connections.length, 2);
+    const { ask, connections } = await link(t, response);
+    assert.equal((await ask()).body, 'hello');
+    await eventually('the connection is closed', () => connections[0]?.hasEnded === true);
+    await ask();
+    assert.equal(connections.length, 2);
   });
 }
 
 test('reuses a connection of HTTP/1.0 with Connection: keep-alive', async (t) => {
-  const response = responseOf('hello', 'HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n');
-  const upstream = await startBareUpstream(t, (connection) => connection.send(response));
-  const dispatcher = http1Dispatcher(t);
-  for (let i = 0; i < 3; i += 1) await follow(dispatcher, { origin: upstream.origin }).ended();
-  assert.equal(upstream.connections.length, 1);
+  const { ask, connections } = await link(t, responseOf('hello', 'HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n'));
+  for (let i = 0; i < 3; i += 1) await ask();
+  assert.equal(connections.length, 1);
 });
 
 for (const [what, hint, usedMs] of [
@@ -110,50 +116,67 @@ for (const [what, hint, usedMs] of [
   ['that keeps connections for hours', 'Keep-Alive: timeout=36000, max=5\r\n', 598_000],
 ] as const) {
   test(`reuses a connection to an upstream ${what} for ${usedMs} ms`, async (t) => {
-    const upstream = await startBareUpstream(t, (connection) => {
-      connection.send(responseOf('hello', `HTTP/1.1 200 OK\r\n${hint}`));
-    });
-    const dispatcher = http1Dispatcher(t);
+    const { ask, connections } = await link(t, responseOf('hello', `${OK}${hint}`));
     let nowMs = 1_000_000;
     t.mock.method(performance, 'now', () => nowMs);
-    const request = (): Promise<unknown> => {
-      const followed = follow(dispatcher, { origin: upstream.origin });
-      return new Promise((resolve) => setImmediate(() => resolve(followed.ended())));
+    const request = async (): Promise<void> => {
+      // The limit of the wait is created with the real time.
+      await turn();
+      await ask();
+      await turn();
     };
     await request();
-    await turn();
     nowMs += usedMs - 1;
     await request();
-    await turn();
-    assert.equal(upstream.connections.length, 1);
+    assert.equal(connections.length, 1);
     nowMs += usedMs;
     await request();
-    assert.equal(upstream.connections.length, 2);
+    assert.equal(connections.length, 2);
+  });
+}
+
+for (const [headers, ms, status = 200] of [
+  [[], 4_000],
+  [['Keep-Alive', 'timeout=5'], 3_000],
+  [['keep-alive', 'timeout=5, max=100'], 3_000],
+  [['KEEP-ALIVE', 'max=100, Timeout=65'], 63_000],
+  [['X-A', 'timeout=9', 'Keep-Alive', 'timeout=5'], 3_000],
+  [['Keep-Alive', 'timeout=1'], 0],
+  [['Keep-Alive', 'timeout=0'], 0],
+  [['Keep-Alive', 'timeout=99999999999999999999'], 598_000],
+  [['Keep-Alive', 'max=100'], 4_000],
+  [['Keep-Alive', ''], 4_000],
+  [['Keep-Alive', 'timeout=soon'], 4_000],
+  [['Keep-Alive', 'timeout=-5'], 4_000],
+  [['Keep-Alive', 'notimeout=5'], 4_000],
+  [['Keep-Alive', 'max=100', 'Keep-Alive', 'timeout=7'], 5_000],
+  // A 204 or 304 that announces a body.
+  ...[204, 304].flatMap(
+    (status) =>
+      [
+        [['Content-Length', '5'], 0, status],
+        [['Keep-Alive', 'timeout=5', 'Content-Length', '0'], 3_000, status],
+        [[], 4_000, status],
+      ] as const,
+  ),
+] as const) {
+  test(`keeps an idle connection for ${ms} ms after a ${status} with the headers ${JSON.stringify(headers)}`, () => {
+    assert.equal(keepAliveMs(status, headers), ms);
   });
 }
 
 for (const last of ['end', 'resetAndDestroy'] as const) {
-  test(`does not reuse an idle connection that its upstream closed by ${last}`, async (t) => {
-    const upstream = await startBareUpstream(t, respondWithPath);
-    const dispatcher = http1Dispatcher(t);
-    await follow(dispatcher, { origin: upstream.origin }).ended();
-    upstream.connections[0]?.socket[last]();
-    await eventually('the connection is closed', () => upstream.connections[0]?.isClosed === true);
-    const { events } = await follow(dispatcher, { origin: upstream.origin }).ended();
-    assert.deepEqual(events, ['start', 'response 200', 'data', 'end']);
-    assert.equal(upstream.connections.length, 2);
-  });
-
-  test(`sends a request on a new connection while its upstream closes the idle one by ${last}`, async (t) => {
-    const upstream = await startBareUpstream(t, respondWithPath);
-    const dispatcher = http1Dispatcher(t);
-    await follow(dispatcher, { origin: upstream.origin }).ended();
-    await turn();
-    upstream.connections[0]?.socket[last]();
-    const { events } = await follow(dispatcher, { origin: upstream.origin }).ended();
-    assert.deepEqual(events, ['start', 'response 200', 'data', 'end']);
-    assert.equal(upstream.connections.length, 2);
-  });
+  for (const isSeen of [true, false]) {
+    test(`uses a new connection ${isSeen ? 'after' : 'while'} its upstream ${isSeen ? 'closed' : 'closes'} the idle one by ${last}`, async (t) => {
+      const { ask, connections, closed } = await link(t, responding());
+      await ask();
+      await turn();
+      connections[0]?.socket[last]();
+      if (isSeen) await closed();
+      assert.deepEqual((await ask()).events, SERVED);
+      assert.equal(connections.length, 2);
+    });
+  }
 }
 
 const SMUGGLED = 'GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n';
@@ -169,110 +192,84 @@ for (const [what, options] of [
   ['a HEAD', { method: 'HEAD' }],
 ] as const) {
   test(`sends nothing after ${what} on the same connection, because servers disagree where it ends`, async (t) => {
-    const upstream = await startBareUpstream(t, (connection) => connection.send(responseOf('')));
-    const dispatcher = http1Dispatcher(t);
-    await follow(dispatcher, { origin: upstream.origin, ...options }).ended();
-    await eventually('the connection is closed', () => upstream.connections[0]?.hasEnded === true);
-    assert.match(upstream.connections[0]?.received ?? '', /\r\nconnection: close\r\n/);
-    await follow(dispatcher, { origin: upstream.origin }).ended();
-    assert.equal(upstream.connections.length, 2);
+    const { ask, connections, received } = await link(t, responseOf(''));
+    await ask(options);
+    await eventually('the connection is closed', () => connections[0]?.hasEnded === true);
+    assert.match(received(), /\r\nconnection: close\r\n/);
+    await ask();
+    assert.equal(connections.length, 2);
   });
 }
 
-for (const [what, method, headers] of [
-  ['a HEAD', 'HEAD', 'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n'],
-  ['a 204 with a length', 'GET', 'HTTP/1.1 204 No Content\r\nContent-Length: 100\r\n\r\n'],
-  ['a 304 with a length', 'GET', 'HTTP/1.1 304 Not Modified\r\nContent-Length: 100\r\n\r\n'],
+for (const [what, method, headers, late] of [
+  ['a HEAD', 'HEAD', `${OK}Content-Length: 100\r\n\r\n`, responseOf('injected')],
+  ['a 204 with a length', 'GET', 'HTTP/1.1 204 No Content\r\nContent-Length: 100\r\n\r\n', responseOf('injected')],
+  ['a 304 with a length', 'GET', 'HTTP/1.1 304 Not Modified\r\nContent-Length: 100\r\n\r\n', responseOf('injected')],
+  ['a 204 in chunks', 'GET', 'HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n', '0\r\n\r\n'],
+  ['a 304 in chunks', 'GET', 'HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n', '0\r\n\r\n'],
 ] as const) {
   test(`never reads a late body of ${what} as the next response`, async (t) => {
     let isFirst = true;
-    const upstream = await startBareUpstream(t, (connection) => {
-      connection.send(isFirst ? headers : responseOf('right'));
-      if (isFirst) setTimeout(() => connection.send(responseOf('injected')), 20);
+    const { ask, connections } = await link(t, ({ send }) => {
+      send(isFirst ? headers : responseOf('right'));
+      if (isFirst) setTimeout(() => send(late), 20);
       isFirst = false;
     });
-    const dispatcher = http1Dispatcher(t);
-    assert.deepEqual((await follow(dispatcher, { origin: upstream.origin, method }).ended()).events.at(-1), 'end');
-    assert.equal((await follow(dispatcher, { origin: upstream.origin }).ended()).body, 'right');
+    assert.deepEqual((await ask({ method })).events.at(-1), 'end');
+    assert.equal((await ask()).body, 'right');
+    assert.equal(connections.length, 2);
   });
 }
 
-for (const [what, chunked] of [
-  ['a 204', 'HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n'],
-  ['a 304', 'HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n'],
+const UNEXPECTED = responseOf('unexpected');
+
+for (const [what, more] of [
+  ['another response', UNEXPECTED],
+  ['the first byte of one', 'H'],
+  ['a 408', responseOf('', 'HTTP/1.1 408 Request Timeout\r\n')],
+  ['a byte that is not HTTP', '\0'],
 ] as const) {
-  test(`fails no other request when a last chunk follows ${what}`, async (t) => {
-    let isFirst = true;
-    const upstream = await startBareUpstream(t, (connection) => {
-      connection.send(isFirst ? chunked : responseOf('right'));
-      if (isFirst) setTimeout(() => connection.send('0\r\n\r\n'), 20);
-      isFirst = false;
+  testWays(`closes a connection on which ${what} follows a response in the same packet`, async (start) => {
+    const { send, connections, closed } = await start(responding((connection, text) => connection.send(text + more)));
+    const all: Followed[] = [];
+    all.push(send({ path: '/a' }, { onEnd: () => void all.push(send({ path: '/b' })) }));
+    for (const path of ['/a', '/b']) assertOwn(await (all.shift() as Followed).ended(), path);
+    await closed();
+    assert.equal(connections.length, 2);
+  });
+}
+
+for (const [phase, wait] of [
+  ['the end of the response', undefined],
+  ['a timer', (then: () => void) => setTimeout(then, 5)],
+  ['an immediate', (then: () => void) => setImmediate(then)],
+] as const) {
+  testWays(`does not read bytes on an idle connection as the response to a request sent in ${phase}`, async (start) => {
+    const { send, connections, closed } = await start(responding());
+    const next = new Promise<Followed>((resolve) => {
+      const sendNext = (): void => {
+        connections[0]?.send(UNEXPECTED);
+        resolve(send({ path: '/b' }));
+      };
+      const first = send({ path: '/a' }, wait === undefined ? { onEnd: sendNext } : {});
+      void first.ended().then(() => wait?.(sendNext));
     });
-    const dispatcher = http1Dispatcher(t);
-    await follow(dispatcher, { origin: upstream.origin }).ended();
-    assert.equal((await follow(dispatcher, { origin: upstream.origin }).ended()).body, 'right');
-    assert.equal(upstream.connections.length, 2);
+    assertOwn(await (await next).ended(), '/b');
+    await closed();
+    assert.equal(connections.length, 2);
   });
 }
 
-test('does not reuse a connection whose trailers say Connection: close', async (t) => {
-  const closing = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nConnection: close\r\n\r\n';
-  const upstream = await startBareUpstream(t, (connection) => connection.send(closing));
-  const dispatcher = http1Dispatcher(t);
-  for (let i = 0; i < 2; i += 1) {
-    assert.equal((await follow(dispatcher, { origin: upstream.origin }).ended()).body, 'hi');
-  }
-  assert.equal(upstream.connections.length, 2);
+testWays('closes an idle connection on which bytes arrive', async (start) => {
+  const { ask, connections, closed } = await start(responding());
+  assertOwn(await ask({ path: '/a' }), '/a');
+  connections[0]?.send(UNEXPECTED);
+  await closed();
 });
 
-test('fails with the reason and code of the parser, and with no byte of the response', async (t) => {
-  const upstream = await startBareUpstream(t, (connection) => connection.send('SSH-2.0-secret\r\n\r\n'));
-  const { error } = await follow(http1Dispatcher(t), { origin: upstream.origin }).ended();
-  assert.match(String(error), /malformed HTTP\/1\.1 response: expected HTTP\//);
-  assert.equal((error as NodeJS.ErrnoException).code, 'HPE_INVALID_CONSTANT');
-  assert.doesNotMatch(String(error), /secret/);
-});
-
-for (const [way, tls] of WAYS) {
-  test(`reuses connections for callers that send one request after another, over ${way}`, async (t) => {
-    const authority = tls?.();
-    const upstream = await startBareUpstream(t, (connection) => connection.send(responseOf('hello')), { authority });
-    const dispatcher = http1Dispatcher(t, authority);
-    const caller = async (): Promise<void> => {
-      for (let i = 0; i < 40; i += 1) {
-        assert.equal((await follow(dispatcher, { origin: upstream.origin }).ended()).body, 'hello');
-      }
-    };
-    await Promise.all(Array.from({ length: 16 }, caller));
-    assert.ok(upstream.connections.length <= 4 * 16, String(upstream.connections.length));
-  });
-}
-
-for (const [headers, ms] of [
-  [[], 4_000],
-  [['Keep-Alive', 'timeout=5'], 3_000],
-  [['keep-alive', 'timeout=5, max=100'], 3_000],
-  [['KEEP-ALIVE', 'max=100, Timeout=65'], 63_000],
-  [['X-A', 'timeout=9', 'Keep-Alive', 'timeout=5'], 3_000],
-  [['Keep-Alive', 'timeout=1'], 0],
-  [['Keep-Alive', 'timeout=0'], 0],
-  [['Keep-Alive', 'timeout=99999999999999999999'], 598_000],
-  [['Keep-Alive', 'max=100'], 4_000],
-  [['Keep-Alive', ''], 4_000],
-  [['Keep-Alive', 'timeout=soon'], 4_000],
-  [['Keep-Alive', 'timeout=-5'], 4_000],
-  [['Keep-Alive', 'notimeout=5'], 4_000],
-  [['Keep-Alive', 'max=100', 'Keep-Alive', 'timeout=7'], 5_000],
-] as const) {
-  test(`keeps an idle connection for ${ms} ms after the headers ${JSON.stringify(headers)}`, () => {
-    assert.equal(keepAliveMs(200, headers), ms);
-  });
-}
-
-test('does not reuse a connection after a 204 or 304 that announces a body', () => {
-  for (const status of [204, 304]) {
-    assert.equal(keepAliveMs(status, ['Content-Length', '5']), 0);
-    assert.equal(keepAliveMs(status, ['Keep-Alive', 'timeout=5', 'Content-Length', '0']), 3_000);
-    assert.equal(keepAliveMs(status, []), 4_000);
-  }
+testWays('closes a connection on which bytes follow a paused response', async (start) => {
+  const { ask, closed } = await start(responding(({ send }, response) => send(response + UNEXPECTED)));
+  assertOwn(await ask({ path: '/a' }, { onData: pauseFor(20) }), '/a');
+  assertOwn(await ask({ path: '/b' }), '/b');
+  await closed();
 });
