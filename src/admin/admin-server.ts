@@ -37,7 +37,6 @@ const PAGE_HEADERS = {
   'cache-control': 'no-store',
 };
 
-/** The sources of the admin listener. */
 interface AdminSources {
   readonly metrics: Exposition;
   readonly readiness: Readiness;
@@ -151,7 +150,6 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
   return app;
 }
 
-/** The parts of the app that the admin listener shows. */
 interface AdminParts {
   readonly counts: Counts;
   readonly readiness: Readiness;
@@ -169,7 +167,6 @@ interface AdminParts {
 /** Scrapes, probes and people share these. A probe must pass while others hold connections: a failed one restarts the container. */
 const MAX_ADMIN_CONNECTIONS = 256;
 
-/** Creates the admin listener with its metrics. */
 export function createAdminListener(
   { counts, readiness, tokens, status, logLevel, logger, audit, inbound, signals, decisions, sharedCache }: AdminParts,
   activeConfig: () => Config,

@@ -38,7 +38,6 @@ export interface DecisionRow {
   readonly cache?: CacheResult | undefined;
   readonly exchange_ms?: number | undefined;
   readonly requested?: (Named & { readonly resource?: readonly string[] | undefined }) | undefined;
-  /** Audience and scope of the issued token. */
   readonly granted?: Named | undefined;
 }
 

@@ -6,7 +6,6 @@ import { codes, count, counted, html, type Markup, sentence } from './page-parts
 import type { RouteStatus } from './route-status.ts';
 import type { FailureStatus, StatusReport } from './status-report.ts';
 
-/** Something that an operator should look at. */
 export interface Problem {
   readonly text: Markup;
   readonly fix: string | undefined;
@@ -26,7 +25,6 @@ const BACKEND_FIX = "See the backend's own log.";
 /** The first requests of a client may ask for documents that do not exist. */
 const FEW_RESPONSES = 3;
 
-/** The current problems and their fixes. */
 export function problemsOf({
   missing,
   shared_cache: shared,
@@ -102,7 +100,6 @@ function signalProblems(signals: StatusReport['signals']): Problem[] {
   ];
 }
 
-/** Problems of replicas that share revocations. */
 function replicaProblems({ unshared, in_sync, full }: ReplicaStatus = ALL_SHARED): Problem[] {
   return [
     ...(unshared === 0
@@ -165,7 +162,6 @@ function routeProblem(route: RouteStatus, failures: StatusReport['failures']): P
   }
 }
 
-/** The cause, if it is known, and the fix. */
 export function reasonOf({ cause, fix }: FailureStatus): string {
   return [cause, fix].map(sentence).join(' ').trim();
 }

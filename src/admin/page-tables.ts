@@ -54,7 +54,6 @@ function mostNotable(routes: readonly RouteStatus[]): readonly RouteStatus[] {
     .slice(0, MAX_ROUTES);
 }
 
-/** Columns under their groups. */
 type Groups = readonly (readonly [group: string, ...columns: string[]])[];
 
 const GROUPS: Groups = [
@@ -222,7 +221,6 @@ Used after their request: <span${detached.refused > 0 ? html` class="warn"` : un
 
 const TRANSMITTER_COLUMNS = ['Transmitter', 'State', 'Channels', 'Last signal', 'Last poll'];
 
-/** The transmitters of revocations. Nothing without `signals`. */
 export function signalsTable(signals: StatusReport['signals']): Markup | undefined {
   if (signals === undefined) return undefined;
   const rows = signals.transmitters.map((transmitter) => {

@@ -19,7 +19,6 @@ export interface Figures {
   readonly requests: number;
   /** 4xx of cambist: a caller has to act. */
   readonly refused: number;
-  /** 5xx of cambist. */
   readonly failed: number;
   /** 5xx of backends, and requests to which a backend did not respond. */
   readonly backend_errors: number;
@@ -64,11 +63,9 @@ export interface RouteStatus extends Figures {
   /** The URL without parts that look like a key. */
   readonly upstream: string;
   readonly credential: Credential['kind'];
-  /** The requested `resource` and `audience`. */
   readonly audience: readonly string[];
   readonly authorization_servers: readonly string[];
   readonly state: RouteState;
-  /** The responses that `state` is about. */
   readonly latest: ResponseClasses;
   /** The only status of the backend, if `state` is `only_4xx` and it has returned no other 4xx. */
   readonly status?: number | undefined;
@@ -188,7 +185,6 @@ function onlyClientError({ responses }: Readonly<RouteCounts>): number | undefin
   return others.length === 0 ? code : undefined;
 }
 
-/** Names of the routes of a config. */
 export function routeNames(config: Config | undefined): string[] {
   return config?.routes.map(({ name }) => name) ?? [];
 }

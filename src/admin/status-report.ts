@@ -31,7 +31,6 @@ export interface StatusReport {
   readonly version: string;
   /** The name of the machine; in Kubernetes, of the pod. */
   readonly host: string;
-  /** Time of this report. */
   readonly at: string;
   readonly started_at: string;
   readonly ready: boolean;
@@ -44,7 +43,6 @@ export interface StatusReport {
   }[];
   readonly config: ConfigStatus;
   readonly totals: Figures;
-  /** Totals of the last quarter of an hour. */
   readonly recent: RecentFigures;
   readonly cache: { readonly entries: number; readonly max_entries: number };
   readonly shared_cache?: SharedCacheStatus | undefined;
@@ -57,7 +55,6 @@ export interface StatusReport {
   readonly credentials: readonly { readonly name: string; readonly expires_at: string }[];
 }
 
-/** Requests of callers to the agent. */
 export interface InboundStatus extends Figures {
   readonly agent: string;
   readonly state: RouteState;
@@ -130,9 +127,7 @@ export interface Charts {
   readonly responses: readonly ResponseClasses[];
   /** Milliseconds. An interval without responses has none. */
   readonly p95Ms: readonly (number | undefined)[];
-  /** The responses of one route. */
   readonly route: (name: string) => readonly ResponseClasses[];
-  /** The responses to callers of the agent. */
   readonly inbound: readonly ResponseClasses[];
 }
 

@@ -8,7 +8,6 @@ import { toForwardedSubject } from '../tokens/subject.ts';
 import type { ExchangeAuditRecord, Identity, IssuedTokenRecord, RequestAuditRecord } from './record-schema.ts';
 import { type TokenFacts, type Witnesses, witnesses } from './token-facts.ts';
 
-/** The record of a request at the beginning of its response. */
 export function requestRecord(record: RequestRecord, { tools }: Audit, facts: TokenFacts): RequestAuditRecord {
   const { id, incoming, active, span, route, authority, responseStart, error, cacheResult, stepUp, body } = record;
   const { credentialHeaders } = active;
@@ -57,7 +56,6 @@ function forwardedCaller({ route, incoming, forwarded }: RequestRecord, facts: T
   return token === undefined ? undefined : { facts: facts.subject(toForwardedSubject(token)), isVerified: false };
 }
 
-/** The record of a finished token request. */
 export function exchangeRecord(outcome: ExchangeOutcome, facts: TokenFacts): ExchangeAuditRecord {
   const { route, authorizationServer, refresh, cause, error, durationMs, target, subject, actor } = outcome;
   const issued = error === undefined ? facts.fromClaims(outcome.issued) : undefined;

@@ -11,7 +11,6 @@ import { createPseudonyms } from './recorded-claims.ts';
 import { createFileSink, createSocketSink, createStdoutSink, type RecordSink } from './sinks.ts';
 import { createTokenFacts } from './token-facts.ts';
 
-/** The audit trail: a record for each request and each exchange. */
 export interface AuditTrail extends RequestAudit {
   exchangeFinished(outcome: ExchangeOutcome): void;
   /**
@@ -19,12 +18,10 @@ export interface AuditTrail extends RequestAudit {
    * @throws {CambistError} ERR_AUDIT_UNAVAILABLE, ERR_CREDENTIAL_UNAVAILABLE
    */
   prepare(): Promise<void>;
-  /** Reads the key of the pseudonyms again. */
   sweep(): void;
   /** Opens a file again, because it may have been rotated. */
   reopen(): void;
   counts(): AuditCounts;
-  /** Waits until the destination has all records, unless it takes too long. */
   close(hurry: AbortSignal | undefined): Promise<void>;
 }
 

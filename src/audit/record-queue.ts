@@ -1,15 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { RecordSink } from './sinks.ts';
 
-/** The records on their way to the destination. */
 interface RecordQueue {
-  /** @param line a complete line */
   push(line: string): void;
   /** The destination fails, or is slower than the records come. */
   readonly isBlocked: boolean;
-  /** Number of records that the destination took. */
   readonly written: number;
-  /** Number of records that were dropped. */
   readonly dropped: number;
   /** Waits until the destination has all records, for at most this time. Drops the rest. */
   close(timeoutMs: number, hurry: AbortSignal | undefined): Promise<void>;
@@ -18,14 +14,12 @@ interface RecordQueue {
 export interface QueueOptions {
   /** Never drops a record while it is open. The caller then has to send none while the queue is blocked. */
   readonly keepsAll: boolean;
-  /** Returns the line that stands for dropped records. */
   readonly lossLine: (count: number) => string;
   /** The destination began to fail, or works again. */
   readonly onFault: (error: unknown) => void;
   readonly onRecovered: () => void;
 }
 
-/** Records that are being sent. */
 interface Batch {
   /** The part that the destination has not taken. */
   rest: Buffer;

@@ -83,7 +83,6 @@ function isAt(path: string, fd: number): boolean {
   return there?.ino === open.ino && there.dev === open.dev;
 }
 
-/** Takes records to their destination. */
 export interface RecordSink {
   /**
    * Opens the destination, so that a problem shows before the first record. Harmless where it is open.

@@ -7,14 +7,12 @@ import { bareToken, readClaims } from '../tokens/token-text.ts';
 import type { Identity, IssuedTokenRecord } from './record-schema.ts';
 import { type ActorClaims, boundedText, type Pseudonyms, pickActors, pickClaims } from './recorded-claims.ts';
 
-/** The facts about a subject token. */
 interface SubjectFacts {
   /** An opaque token has no claims. */
   readonly claims: ActorClaims | undefined;
   readonly actors: ActorClaims | undefined;
 }
 
-/** The facts about an issued token, beside its authorization server. */
 interface IssuedFacts extends SubjectFacts {
   readonly token: Omit<IssuedTokenRecord, 'authorization_server'>;
   /** The token says who its subject is. */

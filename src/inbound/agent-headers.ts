@@ -6,9 +6,7 @@ import { addressedAuthority } from '../routing/request-target.ts';
 import { BAGGAGE, repeatsSecret, withHandle, withoutSecrets } from './baggage.ts';
 import { handlesIn } from './handle-text.ts';
 
-/** Stands for the caller's token in the headers for the agent. */
 export interface Replacement {
-  /** Text of the handle. */
   readonly handle: string;
   /** The handle in baggage, if `inbound.baggage` is on. */
   readonly inBaggage: string | undefined;

@@ -35,7 +35,6 @@ export function withoutSecrets(value: string, tokens: readonly string[]): string
   return kept.length === members.length ? value : kept.join(',');
 }
 
-/** The values of the members that carry a handle, decoded. */
 export function handleMembers(value: string): readonly string[] {
   return membersOf([value])
     .filter(isOwn)

@@ -38,7 +38,6 @@ export function handleOfRequest(text: string, request: number): string {
   return `${text}.${request.toString(36)}`;
 }
 
-/** A text that is a handle. */
 export interface ReadHandle {
   readonly text: string;
   /** The number of the request that the handle was given with, if it says so. */

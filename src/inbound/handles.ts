@@ -20,7 +20,6 @@ export interface HeldHandle {
   readonly request: number;
 }
 
-/** The reason why a handle was removed. */
 export type RemovalReason = (typeof REMOVAL_REASONS)[number];
 export const REMOVAL_REASONS = ['expired', 'capacity', 'revoked'] as const;
 
@@ -42,7 +41,6 @@ export interface Handles {
    * @throws {CambistError} ERR_OVERLOADED as `hold`
    */
   adopt(text: string, subject: Subject): Handle;
-  /** Removes expired handles. Called regularly. */
   sweep(): void;
   readonly size: number;
   /** Changes the bound. The most recently used handles stay. */
@@ -51,7 +49,6 @@ export interface Handles {
   drop(subject: Subject): void;
   /** Removes the handles of revoked tokens, even those of requests in flight. */
   removeRevoked(isRevoked: (subject: Subject) => boolean): void;
-  /** Removes all handles. */
   clear(): void;
 }
 
@@ -59,7 +56,6 @@ interface Entry extends Handle {
   /** The caller at the last request, because introspection may state other claims and another expiry each time. */
   subject: Subject;
   readonly caller: string;
-  /** Epoch milliseconds. */
   expiresAtMs: number;
   /** Monotonic milliseconds, because the wall clock may be set back. */
   expiresAtMonotonicMs: number;

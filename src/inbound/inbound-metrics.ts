@@ -8,13 +8,11 @@ import { countResponse, createRouteCounts, type RouteCounts, responseCount } fro
 import { INBOUND } from './agent-route.ts';
 import { REMOVAL_REASONS, type RemovalReason } from './handles.ts';
 
-/** Everything that `inbound` counts. */
 export interface InboundCounts {
   readonly proxy: ProxyObserver;
   handleRemoved(reason: RemovalReason): void;
   /** The agent used a handle whose request is over. */
   detachedUse(result: DetachedResult): void;
-  /** The counts of requests of callers. */
   readonly route: Readonly<RouteCounts>;
   readonly detached: Readonly<Tally<DetachedResult>>;
   readonly removals: Readonly<Tally<RemovalReason>>;
@@ -24,7 +22,6 @@ export interface InboundCounts {
 export type DetachedResult = (typeof DETACHED_RESULTS)[number];
 const DETACHED_RESULTS = ['allowed', 'refused'] as const;
 
-/** Errors of a request to the agent. */
 const ERRORS: readonly ErrorCode[] = [
   'ERR_ROUTE_NOT_FOUND',
   'ERR_SUBJECT_TOKEN_MISSING',

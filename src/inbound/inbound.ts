@@ -33,29 +33,24 @@ import { createForeignHandles } from './verify-caller.ts';
 
 /** The listener for callers of the agent, and the handles that the agent gets. */
 export interface InboundSide {
-  /** Opens the listener. @returns its address */
   open(): Promise<string>;
   close(): Promise<void>;
   readonly tracker: RequestTracker;
-  /** Reads the caller of each request of the agent. */
   readonly readCaller: ReadCaller;
   readonly families: readonly MetricFamily[];
   readonly connections: () => ConnectionCounts;
   /** Applies a config to the next requests. Another `inbound.verify` invalidates all handles. */
   serve(config: Config): void;
-  /** Removes expired handles. */
   sweep(): void;
   readonly status: InboundSource;
 }
 
-/** The figures of the status page. */
 export interface InboundSource {
   /** The requests of callers, sampled like those of the routes. */
   readonly traffic: Pick<RecentTraffic, 'sample' | 'of' | 'intervals'>;
   readonly counts: Pick<InboundCounts, 'route' | 'detached'>;
   /** The address of the agent. */
   agent(): Upstream;
-  /** The current number of handles. */
   handles(): number;
 }
 

@@ -133,7 +133,6 @@ function resolved({ request, route }: Routed, handle: Handle, isUsed: boolean): 
   const { credentialHeaders: names } = request.active;
   const own = route.subjectToken.header;
   const headers: string[] = [];
-  /** The route's own header has a value. */
   let hasOwn = false;
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] as string;

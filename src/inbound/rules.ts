@@ -7,7 +7,6 @@ import type { Claims } from '../tokens/token-text.ts';
 import { BAGGAGE } from './baggage.ts';
 import type { Handle } from './handles.ts';
 
-/** The rules of `inbound` under one config. */
 export interface InboundRules {
   readonly inbound: Inbound;
   /** Lower-case names, with dashes for underscores, of the headers that no caller can send. */

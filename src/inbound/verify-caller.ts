@@ -15,7 +15,6 @@ export interface VerifyCallerOptions {
   readonly reader: SubjectReader;
   readonly verifier: SubjectVerifier;
   readonly clock: Clock;
-  /** Returns `inbound.verify` of the active config. */
   readonly rules: () => SubjectVerification;
   readonly revocations?: Revocations | undefined;
   readonly handles: Pick<Handles, 'drop'>;
@@ -88,7 +87,6 @@ interface ForeignHandlesOptions {
   readonly shared: SharedHandles;
   readonly handles: Handles;
   readonly verifier: SubjectVerifier;
-  /** Returns `inbound.verify` of the active config. */
   readonly rules: () => SubjectVerification;
   readonly clock: Clock;
 }

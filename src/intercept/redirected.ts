@@ -130,11 +130,9 @@ function passThrough(
   socket.once('close', () => far.destroy());
 }
 
-/** The open listeners of `intercept.listen`. */
 export interface InterceptListeners {
   /** `http://host:port` each. */
   readonly addresses: readonly string[];
-  /** Number of open connections. */
   connections(): number;
   close(): Promise<void>;
 }

@@ -35,7 +35,6 @@ async function bundledRoots(): Promise<readonly string[]> {
   return rootCertificates;
 }
 
-/** The usable certificates of the file that a variable names. */
 async function certificatesIn(
   env: Environment,
   variable: string,

@@ -58,7 +58,6 @@ function socketsOf(server: Server, state: 'idle' | 'active'): Socket[] {
   return connections?.[state]?.().map(({ socket }) => socket) ?? [];
 }
 
-/** Delay that joins several calls. */
 const JOIN_MS = 20;
 
 /**

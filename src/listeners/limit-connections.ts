@@ -7,9 +7,7 @@ export interface ConnectionLimit {
 }
 
 interface ConnectionLimitOptions {
-  /** Returns the limit of the active config. */
   readonly max: () => number;
-  /** Reads the requests of the connections. */
   readonly http: HttpServer;
   /** Called at most every ten seconds, with the number of connections dropped since the last call. */
   readonly onDropped: (count: number) => void;
@@ -140,7 +138,6 @@ export function displaceConnections(
 /** Shortest interval between two log lines about dropped connections. */
 const LOG_INTERVAL_MS = 10_000;
 
-/** Counts the connections of a listener, and reports those that it drops. */
 function countConnections(open: ReadonlySet<Socket>, onDropped: (count: number) => void) {
   let dropped = 0;
   let reported = 0;

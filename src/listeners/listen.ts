@@ -77,7 +77,6 @@ async function openSocket(app: FastifyInstance, path: string, mode: number): Pro
   await listening;
 }
 
-/** Why an address cannot be listened on, and how to fix it. */
 export function whyNotListening(cause: unknown): string {
   const code = errorCode(cause);
   switch (code) {

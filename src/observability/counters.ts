@@ -15,7 +15,6 @@ export function total<Name extends string>(tally: Tally<Name>): number {
   return Object.values<number>(tally as Record<Name, number>).reduce((sum, times) => sum + times, 0);
 }
 
-/** Counts of observed sizes by bucket, and their sum. */
 export interface Histogram {
   /** Upper bounds of the buckets, in the unit of the sizes. */
   readonly bounds: readonly number[];
@@ -39,7 +38,6 @@ export function observe(histogram: Histogram, size: number): void {
   histogram.sum += size;
 }
 
-/** Number of observed sizes. */
 export function countOf({ buckets }: Histogram): number {
   return buckets.reduce((count, bucket) => count + bucket, 0);
 }

@@ -45,14 +45,12 @@ export interface Counts {
   /** Seconds per token request, by authorization server. */
   readonly exchangeDurations: ReadonlyMap<string, Histogram>;
   readonly evictions: Tally<EvictionReason>;
-  /** Introspections of subject tokens, by authorization server. */
   readonly introspections: ReadonlyMap<string, Tally<IntrospectionResult>>;
   /** By entry of `forward_proxy.connect`. */
   readonly tunnels: ReadonlyMap<string, Readonly<TunnelCounts>>;
   /** TLS handshakes with agents that failed. Empty without `intercept`. */
   readonly handshakeFailures: Tally<HandshakeFailure>;
   readonly recentFailures: RecentFailures;
-  /** Whether each authorization server responds. */
   readonly available: ReadonlyMap<string, boolean>;
   /** Expiry of the credentials of cambist, in epoch seconds. */
   readonly credentials: ReadonlyMap<string, number>;
@@ -72,9 +70,7 @@ interface Reloads {
   readonly results: Tally<ReloadResult>;
   /** Epoch milliseconds when the active config was loaded. */
   loadedAtMs: number;
-  /** Changed keys of the active config that need a restart. */
   waitingKeys: number;
-  /** Undefined before the first reload. */
   last: { readonly atMs: number; readonly result: ReloadResult } | undefined;
 }
 
@@ -94,7 +90,6 @@ export function createCounts(nowMs: () => number): Counts {
   const recentFailures = createRecentFailures(nowMs);
   const available = new Map<string, boolean>();
   const credentials = new Map<string, number>();
-  /** Credentials of the active config. */
   let namedCredentials: ReadonlySet<string> = new Set();
   /** A change of `signals` needs a restart, so these are the servers of the first config. */
   let signalling: readonly string[] | undefined;
@@ -225,7 +220,6 @@ export function createCounts(nowMs: () => number): Counts {
   };
 }
 
-/** Returns the value of a key, and creates it if it is missing. */
 function entry<Value>(map: Map<string, Value>, key: string, create: (key: string) => Value): Value {
   let value = map.get(key);
   if (value === undefined) {
@@ -235,11 +229,8 @@ function entry<Value>(map: Map<string, Value>, key: string, create: (key: string
   return value;
 }
 
-/** The state of the audit trail, as metrics show it. */
 export interface AuditCounts {
-  /** Records that the destination took. */
   readonly written: number;
-  /** Records that were dropped. */
   readonly dropped: number;
   readonly writable: boolean;
 }

@@ -30,14 +30,12 @@ export const PLAIN_ERRORS: readonly ErrorCode[] = [
   ...errorCodesOf('any'),
 ];
 
-/** Errors of a route that sends a secret. */
 export const SECRET_ERRORS: readonly ErrorCode[] = [
   'ERR_SUBJECT_TOKEN_MISSING',
   'ERR_UPSTREAM_REFUSED_TOKEN',
   ...PLAIN_ERRORS,
 ];
 
-/** Errors of a request that matches no route. */
 export const UNMATCHED_ERRORS: readonly ErrorCode[] = [
   ...errorCodesOf('route'),
   'ERR_REQUEST_TIMEOUT',

@@ -3,7 +3,6 @@ import type { Config } from '../config/config.ts';
 import type { TlsFiles } from '../config/kinds.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
 
-/** A credential of cambist itself that may have an expiry. */
 interface ExpiringCredential {
   /** As messages and metrics name it. */
   readonly name: string;
@@ -11,7 +10,6 @@ interface ExpiringCredential {
   readonly kind: 'token' | 'certificate';
 }
 
-/** Lists the credentials in a config that may have an expiry, used or not. */
 export function expiringCredentials({ routes, authorizationServers, intercept }: Config): ExpiringCredential[] {
   const ofRoutes = routes.flatMap(({ name, credential, subjectToken, tls }) => {
     const actor = credential.kind === 'exchange' ? credential.actorToken?.source : undefined;

@@ -2,7 +2,6 @@ import { setImmediate } from 'node:timers/promises';
 import type { Registry } from 'prom-client';
 import type { MetricFamily } from './metric-families.ts';
 
-/** Everything that `/metrics` shows. */
 export interface Exposition {
   readonly contentType: string;
   write(): Promise<string>;

@@ -1,10 +1,8 @@
 import { LOG_LEVELS, type LogLevel } from '../config/config.ts';
 import type { Logger } from './logger.ts';
 
-/** The level of the log, which can change while the process runs. */
 export interface LogLevelControl {
   readonly level: LogLevel;
-  /** From the config or the environment. */
   readonly configured: LogLevel;
   /**
    * Changes the level until a restart, or until the configured level changes. Logs the change.
@@ -12,11 +10,9 @@ export interface LogLevelControl {
    * be able to hide its requests
    */
   change(level: LogLevel): boolean;
-  /** Applies the configured level, if it differs from the previous one. */
   configure(level: LogLevel): void;
 }
 
-/** @param logger its level is the configured one */
 export function createLogLevelControl(logger: Logger): LogLevelControl {
   let configured = logger.level as LogLevel;
   return {

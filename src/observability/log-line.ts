@@ -4,7 +4,6 @@ import { loggedError } from './logged-error.ts';
 /** The text before a value. A literal, because V8 would put it together from the name each time. */
 type FieldStart = `,"${(typeof LOG_FIELDS)[number]}":`;
 
-/** The text before each value, by name. */
 const FIELD_STARTS = Object.fromEntries(LOG_FIELDS.map((name) => [name, `,"${name}":`])) as Record<string, FieldStart>;
 
 const LINE_STARTS = { error: '{"level":"error"', warn: '{"level":"warn"', info: '{"level":"info"' } as const;
@@ -19,7 +18,6 @@ export function logLine(level: LineLevel, fields: LogFields, message: string): s
   return lineStart(level) + fieldsText(fields) + lineEnd(message);
 }
 
-/** The start of a line: its level and the current time. */
 export function lineStart(level: LineLevel): string {
   return LINE_STARTS[level] + isoTime();
 }
@@ -51,7 +49,6 @@ export function numberField(start: FieldStart, value: number | undefined): strin
   return value === undefined ? '' : start + rounded(value);
 }
 
-/** Writes a value, if JSON has such a value. */
 function toJson(name: string, value: unknown): string | undefined {
   if (name === 'err') return JSON.stringify(loggedError(value));
   switch (typeof value) {

@@ -2,9 +2,7 @@ import { writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { errorCode } from '../errors.ts';
 
-/** Writes the lines of a log to a file descriptor. */
 export interface LogOutput {
-  /** @param lines complete lines */
   write(lines: string): void;
   /**
    * Writes complete lines at once, after those of the log.
@@ -14,7 +12,6 @@ export interface LogOutput {
   offer(lines: string): boolean;
   /** Writes the pending lines before it returns, for the end of a process. Drops them after a second. */
   flushSync(): void;
-  /** Number of lines dropped since the start. */
   linesLost(): number;
 }
 
@@ -31,7 +28,6 @@ const BATCH_INTERVAL_MS = 250;
 const MAX_PENDING_LENGTH = 16 * 1024 * 1024;
 /** Largest write of pending lines. A pipe holds no more. */
 const MAX_WRITE_LENGTH = 64 * 1024;
-/** Delay before writing to a slow reader again. */
 const SLOW_READER_DELAY_MS = 10;
 /** Delay after a write error. A full disk stays full for longer, and a file system may search for space at each write. */
 const FAULT_DELAY_MS = 500;
@@ -48,18 +44,14 @@ const FLUSH_TIMEOUT_MS = 1000;
 export function createLogOutput(fd: number, batchLength: number, lossLine: LossLine): LogOutput {
   /** Read at once, because a closed terminal is not recognized as one. */
   const isTerminal = isatty(fd);
-  /** Lines of the next batch. */
   let lines = '';
   const batches: string[] = [];
-  /** Rest of a batch that was written in part. */
   let rest: Buffer | undefined;
   let pendingLength = 0;
   let isBroken = false;
   let timer: NodeJS.Timeout | undefined;
-  /** Set while writing is delayed. */
   let retry: NodeJS.Timeout | undefined;
   let lost = 0;
-  /** Number of lost lines that the log has reported. */
   let reportedLost = 0;
   /** Error of the last write. Undefined if the reader was slow. */
   let fault: unknown;

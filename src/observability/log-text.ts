@@ -1,6 +1,5 @@
 import { printable } from './printable.ts';
 
-/** A parsed log line. */
 type Line = Readonly<Record<string, unknown>>;
 
 const COLOURS: Readonly<Record<string, number>> = { fatal: 31, error: 31, warn: 33, info: 32 };
@@ -37,7 +36,6 @@ export function textLines(colour: boolean): (json: string) => string {
   };
 }
 
-/** The sentence of a line, and its remaining fields. */
 function describe(line: Line): [sentence: string, rest: string[]] {
   switch (line.msg) {
     case 'request': {
@@ -73,7 +71,6 @@ function fieldsOf(line: Line, placed: readonly string[]): string[] {
     .map(([name, value]) => inOneLine(`${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`));
 }
 
-/** The messages of an error and its causes. */
 function reasons(error: unknown): string[] {
   if (typeof error !== 'object' || error === null || !('message' in error)) return [];
   const cause = 'cause' in error ? reasons(error.cause) : [];
@@ -87,7 +84,6 @@ function addresses({ msg, routes, admin }: Line): string[] {
   return [...(Array.isArray(routes) ? routes : []), page].map((text) => inOneLine(String(text)));
 }
 
-/** The probable cause and its fix. */
 function diagnosis({ cause, fix }: Line): string[] {
   const lines = Object.entries({ cause, fix }).filter(([, text]) => text !== undefined);
   return lines.map(([name, text]) => `${name}: ${inOneLine(String(text))}`);
@@ -98,7 +94,6 @@ function inOneLine(text: string): string {
   return printable(text.replace(/\s+/g, ' '));
 }
 
-/** Time of day in the local time zone. */
 function clockTime(time: unknown): string {
   const at = new Date(String(time));
   if (Number.isNaN(at.getTime())) return String(time);

@@ -34,7 +34,6 @@ interface LoggedError {
   cause?: LoggedError;
 }
 
-/** Longest chain of causes in a log line. */
 const MAX_CAUSES = 4;
 
 /**

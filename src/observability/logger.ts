@@ -7,7 +7,6 @@ import { createLogOutput, type LogOutput, type LossLine } from './log-output.ts'
 import { textLines } from './log-text.ts';
 import { loggedError } from './logged-error.ts';
 
-/** Writes a line with a message for people and fields for machines. */
 interface WriteLine {
   (fields: LogFields, message: string): void;
   (message: string): void;
@@ -17,7 +16,6 @@ interface WriteLine {
 export interface Logger extends Record<'fatal' | 'error' | 'warn' | 'info' | 'debug', WriteLine> {
   level: string;
   isLevelEnabled(level: LogLevel): boolean;
-  /** Number of lines that standard output did not accept since the start. */
   linesLost(): number;
   /**
    * Writes complete lines that are not of the log, to the same place.

@@ -1,6 +1,5 @@
 import type { Histogram, Tally } from './counters.ts';
 
-/** A metric with all its series. */
 export interface MetricFamily {
   readonly name: string;
   /** The current values in Prometheus' text format, without a line feed at the end. */

@@ -8,13 +8,11 @@ import { createRegistry } from './process-metrics.ts';
 import type { ReadinessReport } from './readiness.ts';
 import type { RouteCounts } from './route-counts.ts';
 
-/** The connections of one listener. */
 export interface ConnectionCounts {
   readonly open: number;
   readonly dropped: number;
 }
 
-/** The sources of the metrics. */
 export interface MetricSources {
   readonly counts: Counts;
   readonly cacheEntries: () => number;
@@ -23,7 +21,6 @@ export interface MetricSources {
   readonly logLinesLost: () => number;
   readonly audit: () => AuditCounts | undefined;
   readonly limits: () => Config['limits'];
-  /** The connections of each listener. */
   readonly connections: Readonly<Record<string, () => ConnectionCounts>>;
   /** The metrics of parts that are not always in use. */
   readonly more?: readonly MetricFamily[];

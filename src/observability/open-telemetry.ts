@@ -9,7 +9,6 @@ import type { Attributes, Span, Tracing, TracingFaults } from './tracing.ts';
 /** Longest wait for the last spans at shutdown. A running collector needs less, and there is no retry. */
 const SHUTDOWN_MS = 1000;
 
-/** Appends alternating names and values. */
 const TO_LIST = {
   set(list: string[], name: string, value: string): void {
     list.push(name, value);

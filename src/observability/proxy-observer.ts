@@ -5,7 +5,6 @@ import type { Diagnosis } from '../errors.ts';
 /** nginx's status for a caller that disconnects before the response. */
 export const CALLER_GONE = 499;
 
-/** The outcome of a request for its caller. */
 export type Outcome =
   /** The upstream's response was relayed, whatever its status. */
   | 'forwarded'
@@ -62,7 +61,6 @@ export const HANDSHAKE_FAILURES = [
 
 export type HandshakeFailure = (typeof HANDSHAKE_FAILURES)[number];
 
-/** A response as it is counted. */
 export interface StartedResponse {
   readonly method: string;
   readonly wayIn: WayIn;
@@ -76,7 +74,6 @@ export interface StartedResponse {
   readonly durationMs: number;
 }
 
-/** Receives the events of requests. */
 export interface ProxyObserver {
   requestRouted(route: Route): void;
   /** @param route undefined if none matched */

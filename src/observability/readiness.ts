@@ -2,7 +2,6 @@ import type { ErrorCode } from '../error-catalogue.ts';
 import { CambistError, type Diagnosis } from '../errors.ts';
 import type { Logger } from './logger.ts';
 
-/** Something that must succeed once before requests can be served. */
 export interface ReadinessCheck {
   /** Config key of the thing that is checked. */
   readonly name: string;
@@ -34,11 +33,9 @@ const MAX_RETRY_MS = 5000;
 interface CheckState {
   readonly check: ReadinessCheck;
   status: CheckStatus;
-  /** The last failure whose cause is known. */
   diagnosis: Diagnosis | undefined;
   /** A later config no longer has this check. */
   isAbandoned: boolean;
-  /** The timer of the next retry. */
   timer: NodeJS.Timeout | undefined;
 }
 

@@ -3,7 +3,6 @@ import type { Diagnosis } from '../errors.ts';
 
 /** Failures with one code on one route, as the status page shows them. Contains nothing of requests, and of callers only redacted names. */
 interface RecentFailure {
-  /** Undefined if no route matched. */
   readonly route: string | undefined;
   readonly error: ErrorCode;
   readonly count: number;
@@ -15,7 +14,6 @@ interface RecentFailure {
 
 export interface RecentFailures {
   note(route: string | undefined, error: ErrorCode, diagnosis?: Diagnosis): void;
-  /** The most recent first. */
   list(): RecentFailure[];
 }
 

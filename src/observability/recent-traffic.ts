@@ -10,7 +10,6 @@ import {
 } from './response-classes.ts';
 import { createRouteCounts, neededToken, type RouteCounts, servedFromCache } from './route-counts.ts';
 
-/** Interval between samples. */
 export const SAMPLE_MS = 15_000;
 /** Intervals of the last quarter of an hour, without the current one. */
 const INTERVALS = 60;
@@ -32,7 +31,6 @@ export interface Recent {
  * route without requests has no history. Another one takes 6 KiB.
  */
 export interface RecentTraffic {
-  /** Ends the current interval. */
   sample(): void;
   /** Forgets the history of all other routes. A route that returns starts without one. */
   serve(routes: readonly string[]): void;

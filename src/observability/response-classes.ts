@@ -13,7 +13,6 @@ export const RESPONSE_CLASSES = [
 export type ResponseClass = (typeof RESPONSE_CLASSES)[number];
 export type ResponseClasses = Readonly<Record<ResponseClass, number>>;
 
-/** The responses of a route by class. Metadata that cambist returned is left out. */
 export function classify({ responses, backendErrors, failures }: RouteCounts): Record<ResponseClass, number> {
   const classes = noResponses();
   for (const { code, outcome, count } of responses) {
@@ -49,7 +48,6 @@ export function backendFailures(classes: ResponseClasses): number {
   return classes['5xx'] + classes.unreached;
 }
 
-/** All 5xx. */
 export function allErrors(classes: ResponseClasses): number {
   return backendFailures(classes) + classes.failed;
 }

@@ -16,7 +16,6 @@ import { CACHE_RESULTS, type CacheResult } from './token-observer.ts';
 
 /** Counts of the requests of one route since the process started. */
 export interface RouteCounts {
-  /** Name of the route. */
   readonly route: string;
   inFlight: number;
   openStreams: number;
@@ -26,9 +25,7 @@ export interface RouteCounts {
   readonly responses: ResponseCount[];
   /** Seconds from the arrival of a request to its response headers. */
   readonly durations: Histogram;
-  /** Responses with an error from cambist itself. */
   readonly failures: Tally<ErrorCode>;
-  /** Requests by the way that they got here. */
   readonly arrivals: Tally<WayIn>;
   readonly aborted: Tally<AbortedBy>;
   readonly retries: Tally<RetryReason>;
@@ -39,11 +36,9 @@ export interface RouteCounts {
   readonly exchanges: Map<string, Tally<ExchangeResult>>;
 }
 
-/** Responses of one kind on one route. */
 export interface ResponseCount {
   readonly route: string;
   readonly method: string;
-  /** HTTP status. */
   readonly code: number | 'other';
   readonly outcome: Outcome;
   count: number;

@@ -8,7 +8,6 @@ import type { ExchangeOutcome, TokenObserver } from './token-observer.ts';
 /** A full cache evicts at every exchange, which must not mean a line each. */
 const CAPACITY_LOG_INTERVAL_MS = 60_000;
 
-/** Logs the events of tokens and passes them on to the counts. */
 export function createTokenLog(logger: Logger, counts: TokenObserver): TokenObserver {
   let silentUntilMs = 0;
   let evictedSince = 0;

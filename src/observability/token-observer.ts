@@ -34,7 +34,6 @@ export interface Cause {
   readonly span: Span | undefined;
 }
 
-/** A finished request to a token endpoint. */
 export interface ExchangeOutcome {
   readonly route: string;
   readonly authorizationServer: string;
@@ -48,7 +47,6 @@ export interface ExchangeOutcome {
   /** The token is also valid at audiences that the route does not expect. */
   readonly isForOthers?: boolean;
   readonly durationMs: number;
-  /** The target that a token was requested for. */
   readonly target?: TokenTarget;
   readonly subject?: ExchangedSubject | undefined;
   /** `subject_token.verify` of the route has checked the subject token. */
@@ -59,10 +57,8 @@ export interface ExchangeOutcome {
   readonly issued?: TokenClaims | undefined;
 }
 
-/** The claims of a JWT as it states them. */
 export type TokenClaims = Readonly<Record<string, unknown>>;
 
-/** The subject token of an exchange. */
 interface ExchangedSubject {
   readonly token: Secret;
   readonly digest: string;
@@ -70,14 +66,12 @@ interface ExchangedSubject {
   readonly introspected: TokenClaims | undefined;
 }
 
-/** Receives the events of tokens. */
 export interface TokenObserver {
   cacheLookedUp(route: string, result: CacheResult): void;
   exchangeFinished(outcome: ExchangeOutcome): void;
   tokenEvicted(reason: EvictionReason): void;
   /** An authorization server is considered down, or responded again. */
   availabilityChanged(authorizationServer: string, available: boolean): void;
-  /** An authorization server was asked about a subject token. */
   introspected(authorizationServer: string, result: IntrospectionResult): void;
   /** One of our credentials was read, and states its expiry in epoch seconds. */
   credentialRead(credential: string, expiresAtSeconds: number): void;

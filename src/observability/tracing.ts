@@ -15,7 +15,6 @@ export interface Tracing {
   shutdown(): Promise<void>;
 }
 
-/** Receives failures to send spans. */
 export interface TracingFaults {
   /** At each failed attempt while the process runs. */
   notSent(error: unknown): void;

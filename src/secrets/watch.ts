@@ -31,7 +31,6 @@ interface FileState {
 
 const MISSING: FileState = { stats: 'missing', content: 'missing' };
 
-/** A running watcher. */
 interface FileWatcher {
   /** Checks for changes now. Settles after `onChange`, if it was called. */
   check(): Promise<void>;
@@ -101,7 +100,6 @@ async function stateOf(file: string, before: FileState | undefined): Promise<Fil
   }
 }
 
-/** The same as `stateOf`, synchronously. */
 function stateNow(file: string): FileState {
   try {
     const found = statSync(file);
