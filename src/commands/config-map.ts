@@ -1,9 +1,7 @@
 import { isMap, isScalar, isSeq, LineCounter, parseAllDocuments, type Scalar, type YAMLMap } from 'yaml';
 import type { Problem } from '../config/config-node.ts';
 
-/** A cambist config in a ConfigMap. */
 export interface ConfigMapEntry {
-  /** Name of the ConfigMap. */
   readonly configMap: string;
   /** Key in its `data`. */
   readonly key: string;

@@ -25,7 +25,6 @@ const FREE_PORT = { kind: 'tcp', host: '127.0.0.1', port: 0 } as const;
 const WAYS_IN =
   'if it called a backend, compare its runtime with the table in config/intercept.md#try-it-with-your-agent';
 
-/** Runs a command whose HTTP calls go through a proxy of its own. */
 export const exec: Command = async (args) => {
   const options = USAGES.exec.flags;
   const { values, positionals } = parseArgs({ args: [...args], allowPositionals: true, options });

@@ -18,7 +18,6 @@ export interface TokenRequestExplanation {
   readonly form: readonly FormField[];
 }
 
-/** The requests that a route sends to authorization servers for one caller. */
 export interface TokenRequests {
   /** Explains how the subject token is verified before any request. */
   readonly subject_token_check?: string | undefined;

@@ -4,7 +4,6 @@ import { reachableUrlHost } from '../listeners/this-machine.ts';
 import { addressedAuthority, readHost } from '../routing/request-target.ts';
 import { createRouteTable } from '../routing/route-table.ts';
 
-/** A way by which a request to a URL can get to cambist. */
 export interface WayExplanation {
   /** The URL is as an agent's setting has it. */
   readonly way: 'base_url' | 'proxy' | 'names' | 'packets' | 'exec';

@@ -29,7 +29,6 @@ import { type WayExplanation, waysIn, whyNoWay } from './explain-ways.ts';
 import { loadOrReport } from './print-problems.ts';
 import { USAGES } from './usages.ts';
 
-/** The effect of a request. Nothing is sent. */
 interface Explanation extends TokenRequests {
   readonly request: {
     readonly method: string;
@@ -38,7 +37,6 @@ interface Explanation extends TokenRequests {
     readonly mcp_method: string | undefined;
     readonly mcp_name: string | undefined;
   };
-  /** The ways by which the request could arrive. */
   readonly ways_in: readonly WayExplanation[];
   /** Reason why an https URL cannot be called. */
   readonly why_no_way: string | undefined;
@@ -62,7 +60,6 @@ interface Explanation extends TokenRequests {
   readonly step_up: readonly string[] | undefined;
   /** URL of the metadata that names the issuer of callers' tokens. */
   readonly protected_resource_metadata: string | undefined;
-  /** The parts of the cache key of the issued token. */
   readonly cache_key: readonly string[] | undefined;
   /** Explains how the issued token is shared with other replicas, if there is a shared cache. */
   readonly sharing: string | undefined;

@@ -62,7 +62,6 @@ const MAX_DAYS = 3650;
 
 const NAME = /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/;
 
-/** The host names of a Service. */
 function hostsOf({ name, namespace }: ServiceName): string[] {
   return [`${name}.${namespace}.svc`, `${name}.${namespace}`, `${name}.${namespace}.svc.cluster.local`];
 }

@@ -160,9 +160,7 @@ function programName(): string {
   return basename(script) === 'main.js' ? `node ${relative('.', script)}` : basename(script);
 }
 
-/** The choices of `cambist init`. */
 export interface ConfigChoices {
-  /** Name and path of the route. */
   readonly route: string;
   /** URL of the backend. */
   readonly backend: string;
@@ -172,7 +170,6 @@ export interface ConfigChoices {
   readonly audience: string | undefined;
   readonly scope: string | undefined;
   readonly secret: { readonly env: string } | { readonly file: string };
-  /** The config is for the sidecar of a pod. */
   readonly pod: boolean;
 }
 

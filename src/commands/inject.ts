@@ -43,7 +43,6 @@ const covers: Covers = ({ routes, forwardProxy }, destination) => {
   return allowedTunnel(forwardProxy.connect, authority) !== undefined;
 };
 
-/** A config with its text, for source excerpts. */
 interface KnownConfig {
   readonly config: PodConfig;
   readonly text: string;
@@ -151,7 +150,6 @@ export const uninject: Command = async (args) => {
 /** The file in the sidecar's config folder. */
 const KEY = 'cambist.yaml';
 
-/** The config in a ConfigMap of the manifests. */
 interface StreamConfig {
   readonly name: string;
   readonly namespace: string | undefined;

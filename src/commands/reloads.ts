@@ -8,7 +8,6 @@ import type { Logger } from '../observability/logger.ts';
 import { watchFiles } from '../secrets/watch.ts';
 import { UsageError } from './command.ts';
 
-/** Applies changes of the config file to the running app. */
 interface Reloads {
   /** Applies changes from now on to the app, which serves this config. An earlier change is applied at once. */
   begin(app: App, config: Config): void;

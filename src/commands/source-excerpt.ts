@@ -3,7 +3,6 @@ import { jsonSchema } from '../config/config.ts';
 /** A line of a config file that is safe to show, and the column that the caret points to. */
 interface SourceExcerpt {
   readonly text: string;
-  /** 1-based. */
   readonly column: number;
 }
 
@@ -102,7 +101,6 @@ interface SchemaPart {
   readonly items?: SchemaPart;
 }
 
-/** All keys of a JSON Schema. */
 function keysIn(schema: unknown): KnownKeys {
   const all = new Set<string>();
   const secret = new Set(['extra_params']);

@@ -3,14 +3,12 @@ import { EXIT } from './command.ts';
 interface StopSignals {
   /** Requests a graceful shutdown. */
   readonly first: Promise<NodeJS.Signals>;
-  /** Aborted by the second signal, which requests an immediate exit. */
   readonly second: AbortSignal;
 }
 
 /** The process exits this long after the second signal, or on a third. */
 const HURRY_MS = 2000;
 
-/** Handles SIGTERM and SIGINT from now on. */
 export function stopSignals(): StopSignals {
   const second = new AbortController();
   const exit = (): never => process.exit(EXIT.failed);

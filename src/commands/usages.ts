@@ -1,10 +1,8 @@
-/** A flag of `parseArgs`, with its text in `--help`. */
 interface Flag {
   readonly type: 'string' | 'boolean';
   readonly short?: string;
   readonly multiple?: boolean;
   readonly default?: string;
-  /** Stands for the value. */
   readonly placeholder?: string;
   readonly help: string;
 }
@@ -24,7 +22,6 @@ export interface Usage {
   readonly example: string;
 }
 
-/** A flag that takes a value. */
 const value = (placeholder: string, help: string) => ({ type: 'string', placeholder, help }) as const;
 
 const CONFIG = value('FILE', 'the config file; else $CAMBIST_CONFIG, else /etc/cambist/cambist.yaml');

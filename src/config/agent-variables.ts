@@ -3,7 +3,6 @@ import { withoutBrackets } from './hostnames.ts';
 /** Calls within the pod bypass the proxy. */
 export const NO_PROXY = 'localhost,127.0.0.1,::1';
 
-/** The files of the trust folder. */
 export const TRUST_FILES = {
   /** The certificate authority of cambist alone. */
   authority: 'ca.pem',

@@ -100,5 +100,4 @@ export const audit = optional(
   ),
 );
 
-/** The audit trail. */
 export type Audit = NonNullable<ValueOf<typeof audit>>;

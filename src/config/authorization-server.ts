@@ -113,7 +113,6 @@ function readAssertionType(written: string, node: ConfigNode): string {
   return written;
 }
 
-/** The keys of each method. */
 const METHODS = {
   client_secret_basic: {
     client_secret: clientSecret,
@@ -169,7 +168,6 @@ const clientAuth = variants(
   METHODS,
 );
 
-/** Client authentication at a token endpoint. */
 export type ClientAuth = ValueOf<typeof clientAuth>;
 
 /** Claims of an assertion that cambist signs. */

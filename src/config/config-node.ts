@@ -1,4 +1,3 @@
-/** A problem of a config file. */
 export interface Problem {
   /** `warning`: the config may be valid elsewhere, for example with a missing secret file. */
   readonly severity: 'error' | 'warning';
@@ -48,7 +47,6 @@ export interface ConfigNode {
   readonly broken: boolean;
 }
 
-/** The problems of one file. */
 export interface ProblemList {
   readonly root: ConfigNode;
   /** Reports an error without a path, for a file that cannot be parsed. */
@@ -109,7 +107,6 @@ export function formatPath(path: Path): string {
 /** A parsed value, or its problem and how to fix it. */
 export type Reading<T> = { readonly value: T } | { readonly problem: string };
 
-/** Reads the entries of a list. An entry with a problem is reported and left out, and equal strings count once. */
 export function readEach<T>(
   written: readonly (string | undefined)[] | undefined,
   node: ConfigNode,
@@ -122,7 +119,6 @@ export function readEach<T>(
   return [...new Set(values)];
 }
 
-/** Returns the parsed value, or reports the problem and returns undefined. */
 export function valueOrReport<T>(reading: Reading<T>, node: ConfigNode): T | undefined {
   if ('value' in reading) return reading.value;
   node.error(reading.problem);

@@ -99,7 +99,6 @@ const limits = section(
   },
 );
 
-/** The keys of the file. */
 export const KEYS = {
   $schema: valueKey(z.string(), 'text', 'Schema for editors. cambist ignores it.', {}, (written: string) => written),
   version: required(valueKey(z.literal(1), '`1`', 'Always 1, the format of the file.', {}, (written: 1) => written)),

@@ -23,7 +23,6 @@ const MAX_DEPTH = 100;
 const MAX_ALIASES = 10_000;
 
 export interface ConfigDocument {
-  /** The content in plain objects. Undefined after a syntax error. */
   readonly value: unknown;
   readonly problems: ProblemList;
 }

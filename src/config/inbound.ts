@@ -11,7 +11,6 @@ import type { Upstream } from './urls.ts';
 import { readHttpUrl } from './urls.ts';
 import { checkKeysUrl, introspection, jwksUri, resolveVerification, type SubjectVerification } from './verification.ts';
 
-/** A path that needs no token. */
 export interface OpenPath {
   readonly path: string;
   /** Also every path that begins with it. */

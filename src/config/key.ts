@@ -9,7 +9,6 @@ z.config({ jitless: true });
 /** Other parts of the file that a key is read with. A section that refers to more of them declares it. */
 export interface Scope {
   readonly sources: Sources;
-  /** The listeners that have been read, by key. */
   readonly listeners: Map<string, Listen>;
 }
 
@@ -22,13 +21,11 @@ export interface Key<Written, Value, Unit extends string = ''> {
   readonly isRequired: boolean;
   /** The written value that applies without the key. Undefined: nothing. */
   readonly fallback: unknown;
-  /** The keys of a map that has some of its own. */
   readonly keys: Keys | undefined;
   /** @returns undefined after an error, which is reported to `node` */
   read(written: Written, node: ConfigNode, scope: Scope): Value | undefined;
 }
 
-/** The facts about a key beside its description. */
 export interface About {
   /** Shown by editors and in the docs. */
   readonly default?: unknown;
@@ -122,7 +119,6 @@ export function optional<Written, Value, Unit extends string>(
   return { ...key, isRequired: false, fallback: undefined };
 }
 
-/** A place in the file, and the other parts that it is read with. */
 export interface Place<In extends Scope = Scope> {
   readonly node: ConfigNode;
   readonly scope: In;
@@ -248,7 +244,6 @@ export function variants<const Tag extends string, const All extends Variants>(
   } as unknown as ReturnType<typeof variants<Tag, All>>;
 }
 
-/** Reads the keys that are in the file. */
 export function readWritten<All extends Keys>(
   keys: All,
   written: Written<All>,

@@ -84,7 +84,6 @@ export function choice<const Word extends string, const Rules extends About>(
   return valueKey(z.enum(words), form, description, rules, (written: Word) => written);
 }
 
-/** A whole number from 1. */
 export function count<const Rules extends About>(max: number, description: string, rules = {} as Rules) {
   return valueKey(z.int().min(1).max(max), 'number', description, rules, (written: number) => written);
 }
@@ -148,7 +147,6 @@ export function patterns<const Rules extends About>(description: string, rules =
   return valueKey(schema, 'text or list', description, rules, distinct);
 }
 
-/** A list without duplicates. */
 export function distinct(written: OneOrMany): readonly string[] {
   return [...new Set(toList(written))];
 }
@@ -195,7 +193,6 @@ export function credentialSource<const Rules extends About>(description: string,
   return valueKey(fileOrVariable, 'secret', description, rules, readSource<WrittenSource>(minLength));
 }
 
-/** A secret in a file. */
 export function fileSource<const Rules extends About>(description: string, rules = {} as Rules) {
   return valueKey(fileSchema, '`{ file }`', description, rules, readSource<WrittenFile>());
 }
@@ -231,7 +228,6 @@ const tlsKeys = {
   private_key: pemFile('PEM: private key of `certificate`. Set both or neither.'),
 };
 
-/** PEM files for one TLS peer. */
 export type TlsFiles = Values<typeof tlsKeys>;
 
 export function tls(description: string): Key<Written<typeof tlsKeys>, TlsFiles | undefined> {

@@ -8,7 +8,6 @@ import { resolveConfig } from './resolve.ts';
 import { checkShape } from './shape.ts';
 import { createSources, type Sources, type UsedSources } from './sources.ts';
 
-/** A config, or errors. Either may come with warnings. */
 export interface LoadedConfig {
   readonly config: Config | undefined;
   /** All problems, in the order of the file. */
@@ -91,7 +90,6 @@ function finish({ config, list }: Parsed): LoadedConfig {
   return { config: isValid ? config : undefined, problems };
 }
 
-/** Reads the text of a config file. */
 export async function readConfigText(file: string): Promise<{ text: string } | { problem: string }> {
   const chunks: Buffer[] = [];
   try {

@@ -25,7 +25,6 @@ const name = valueKey(
   (written: string) => written,
 );
 
-/** The keys of a route. */
 export const ROUTE = {
   name: required(name),
   match: required(matchKey),
@@ -62,7 +61,6 @@ export interface RouteDraft {
   readonly route: Route | undefined;
 }
 
-/** Reads a route. Errors are reported to `node`. */
 export function resolveRoute(written: WrittenRoute, node: ConfigNode, context: RouteContext): RouteDraft {
   const { name, match: writtenMatch, upstream: url, ...ownKeys } = written;
   const { scope } = context;

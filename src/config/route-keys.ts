@@ -229,7 +229,6 @@ const keys = {
   }),
 };
 
-/** Keys for a route and for `defaults`. */
 export const ROUTE_KEYS = keys;
 export type WrittenRouteKeys = Written<typeof keys>;
 

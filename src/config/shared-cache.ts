@@ -7,7 +7,6 @@ import { optional, required, type Scope, section, type Values, valueKey } from '
 import { credentialSource, duration, flag, nonEmptyText, type TlsFiles, text, tls, word } from './kinds.ts';
 import type { WrittenSource } from './sources.ts';
 
-/** Address of a server of the shared cache, or of a sentinel. */
 export interface StoreNode {
   /** IPv6 without brackets. */
   readonly host: string;

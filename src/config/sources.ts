@@ -11,7 +11,6 @@ export interface WrittenSource extends WrittenFile {
   env?: string | undefined;
 }
 
-/** The files and environment variables that a config names. */
 export interface UsedSources {
   readonly files: readonly { readonly full: string; readonly node: ConfigNode }[];
   /** Files that cambist writes. */

@@ -38,7 +38,6 @@ export function signallingServers({ signals }: Pick<Config, 'signals'>): Authori
   );
 }
 
-/** Names of the authorization servers that a credential uses. */
 export function usedServerNames(credential: Credential): string[] {
   return usedServers(credential).map(({ name }) => name);
 }

@@ -31,7 +31,6 @@ export const jwksUri = text("URL of the issuer's keys. By default, from the issu
   without: 'from the metadata',
 });
 
-/** Check of a subject token before its exchange. */
 export interface SubjectVerification {
   readonly issuer: string;
   /** One of these must be in `aud`. */
@@ -124,7 +123,6 @@ export function serverNamed(name: string, servers: Servers, node: ConfigNode): A
   return servers.get(name);
 }
 
-/** The authorization server with this issuer. */
 export function serverOf(issuer: string, servers: Servers): AuthorizationServer | undefined {
   return [...servers.values()].find((server) => server?.issuer === issuer);
 }

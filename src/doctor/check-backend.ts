@@ -79,7 +79,6 @@ function isUnderstood({ status }: ProbeResponse): boolean {
   return status === 401 || (status >= 200 && status < 300);
 }
 
-/** Explains the response to a request without a token. */
 function responseFindings(route: Route, response: ProbeResponse, paths: ConfigPaths): Finding[] {
   const { status } = response;
   const { origin, path } = route.upstream;

@@ -22,7 +22,6 @@ export type Pool = (peer: PeerOptions) => Dispatcher | Promise<Dispatcher>;
 
 /** The proxy's own parts for exchanges, with their requests recorded. */
 export interface CheckContext {
-  /** All requests so far. */
   readonly requests: readonly RecordedRequest[];
   readonly clock: Clock;
   readonly pool: Pool;

@@ -58,7 +58,6 @@ export function rolesOf(routes: readonly Route[]): ReadonlyMap<AuthorizationServ
   return roles;
 }
 
-/** The result of checking a server, as far as routes depend on it. */
 export interface ServerHealth {
   /** False if a token request would fail for a reason that is already reported. */
   readonly usable: boolean;
@@ -116,7 +115,6 @@ async function locate(
   return [unusableMetadata(lookupOf(server), requests, failure.message)];
 }
 
-/** Explains why a server returned no response. */
 export function unreachableServer(server: AuthorizationServer, { url, error }: RecordedRequest): Promise<Finding> {
   return unreachable({ url, error, ...settingsOfServer(server) });
 }

@@ -11,7 +11,6 @@ import { type Finding, type Found, fine, listed, problem, shortAscii, showShortA
 import type { UsableKey } from './key-set.ts';
 import { verificationFindings } from './verification-findings.ts';
 
-/** A caller's token for the routes that exchange one. */
 export interface SubjectTokenInput {
   /** The place where it was read, as in `/tmp/token`. */
   readonly source: string;
@@ -26,7 +25,6 @@ export function usesCallerToken({ credential, subjectToken }: Route): boolean {
   return credential.kind === 'exchange' && subjectToken.file === undefined;
 }
 
-/** Reports that no caller's token was provided. */
 export function missingSubject(routes: readonly Route[]): Finding {
   const names = routes.map(({ name }) => name);
   return warning('subject_token_missing', `no exchange was tried for ${listed(names)}: no subject token was provided`, {

@@ -48,7 +48,6 @@ function checkHosts({ routes }: Config, { certificate }: TrustFolder, found: Fou
   found(warning('trust_hosts_excluded', what, { fix: 'use an authority that may sign for these hosts' }));
 }
 
-/** A trust folder as an agent sees it. */
 interface TrustFolder {
   readonly dir: string;
   /** PEM. */
@@ -122,7 +121,6 @@ export async function whyNotTrusted(variable: string, folder: TrustFolder): Prom
   return isThere ? undefined : `${variable} names "${shortAscii(file)}", which lacks the authority`;
 }
 
-/** The file that a variable names. */
 export function fileOf(variable: string, { variables }: TrustFolder): string | undefined {
   const value = variables[variable];
   if (variable !== 'JAVA_TOOL_OPTIONS') return value;

@@ -14,7 +14,6 @@ export interface ConfigPaths {
   readonly certificate: string | undefined;
 }
 
-/** Path of a server in the config. */
 export function serverPath(server: AuthorizationServer): string {
   return `authorization_servers.${server.name}`;
 }
@@ -22,7 +21,6 @@ export function serverPath(server: AuthorizationServer): string {
 /** The settings by which cambist reaches a peer, and where the config has them. */
 export interface PeerSettings {
   readonly paths: ConfigPaths;
-  /** The file of `tls.ca`. */
   readonly ca: string | undefined;
   readonly timeoutMs: number;
 }

@@ -188,15 +188,11 @@ export interface Finding {
   readonly code: FindingCode;
   /** The observation, in one sentence. */
   readonly what: string;
-  /** The probable cause. */
   readonly why?: string;
-  /** The change that fixes it, and where to make it. */
   readonly fix?: string;
-  /** The claims of the issued token. */
   readonly claims?: JWTPayload;
 }
 
-/** Receives the findings of a check, one by one. */
 export type Found = (finding: Finding) => void;
 
 /** The part of the config that a finding is about. */

@@ -30,7 +30,6 @@ function withoutPersonal(value: unknown): unknown {
   return Object.fromEntries(kept.map(([name, inner]) => [name, withoutPersonal(inner)]));
 }
 
-/** An issued token, and the exchange that it comes from. */
 interface IssuedExchange {
   readonly server: AuthorizationServer;
   readonly target: TokenTarget;
@@ -56,7 +55,6 @@ const SHOWN_CLAIMS: readonly string[] = 'iss aud azp client_id appid act may_act
   ' ',
 );
 
-/** Checks whether an issued token is usable for its route. */
 export function issuedFindings(issued: IssuedExchange): Finding[] {
   const { claims, repeated, ambiguous, target } = issued;
   if (ambiguous && target.expectAudience !== 'any') return [AMBIGUOUS];

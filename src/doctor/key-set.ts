@@ -3,15 +3,12 @@ import { ASYMMETRIC_ALGORITHMS } from '../config/authorization-server.ts';
 import { type Finding, fine, problem, shortAscii } from './finding.ts';
 import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';
 
-/** A public key that can verify a token. */
 export interface UsableKey {
   /** Its `kid`. Undefined if it has none. */
   readonly name: string | undefined;
-  /** Its JWS algorithms. */
   readonly algorithms: readonly string[];
 }
 
-/** The result of reading an issuer's key set. */
 interface KeySetReading {
   readonly finding: Finding;
   /** Empty if the finding is an error. */

@@ -2,7 +2,6 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { parseJsonObject } from '../tokens/token-text.ts';
 
-/** A backend, as the proxy connects to it. */
 export interface ProbeTarget {
   readonly dispatcher: Dispatcher;
   readonly origin: string;
@@ -25,7 +24,6 @@ export interface ProbeResponse {
   readonly status: number;
   /** The value of a header, its lines joined by commas. */
   readonly header: (name: string) => string | undefined;
-  /** The start of the body. */
   readonly text: string;
 }
 

@@ -4,7 +4,6 @@ import { serverPath } from './config-paths.ts';
 import { type Finding, fine, problem, shortAscii, warning } from './finding.ts';
 import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';
 
-/** An issuer whose metadata was requested, and where the config sets it. */
 interface MetadataLookup {
   readonly issuer: string;
   /** Path in the config, as in `authorization_servers.main`. It has the keys `issuer` and that of the endpoint. */
@@ -17,7 +16,6 @@ interface MetadataLookup {
 
 type MetadataResponse = Pick<RecordedRequest, 'url' | 'status' | 'text'>;
 
-/** The use that routes make of an authorization server. */
 export interface MetadataUse {
   readonly grant: AuthorizationServer['grant'];
   /** Its part in a chain with an ID-JAG: it issues the assertion, or accepts it. Undefined outside of such a chain. */
@@ -45,7 +43,6 @@ const ID_JAG = {
 
 const JWT_SPIFFE = 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe';
 
-/** The lookup of a server's token endpoint. */
 export function lookupOf(server: AuthorizationServer): MetadataLookup {
   const path = serverPath(server);
   return {

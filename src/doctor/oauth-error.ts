@@ -12,7 +12,6 @@ export interface OAuthError extends RefusalWords {
   readonly shown: string;
 }
 
-/** An exchange that an authorization server refused. */
 export interface FailedExchange {
   readonly server: AuthorizationServer;
   readonly request: TokenResponse;
@@ -27,7 +26,6 @@ export interface FailedExchange {
   readonly show: ShowClaim;
 }
 
-/** Adds the server's words to a finding. */
 export function quoting(finding: Finding, { shown }: OAuthError): Finding {
   return { ...finding, what: `${finding.what}: ${shown}` };
 }

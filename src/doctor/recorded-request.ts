@@ -9,7 +9,6 @@ export interface RecordedRequest {
   readonly url: string;
   /** Empty unless it is a token request. */
   readonly form: URLSearchParams;
-  /** Value of `Authorization`. */
   readonly authorization: string | undefined;
   /** Epoch milliseconds. */
   readonly sentAtMs: number;
@@ -91,7 +90,6 @@ export function sentIn({ form, authorization }: RecordedRequest): SentValue[] {
   return [...sentInForm([...form]), ...(credentials === undefined ? [] : sentInBasic(credentials))];
 }
 
-/** The access token in a token response. */
 export function issuedTokenOf(request: Pick<RecordedRequest, 'status' | 'text'>): string | undefined {
   if (request.status !== 200) return undefined;
   const { access_token: token } = jsonBodyOf(request);

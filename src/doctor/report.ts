@@ -2,7 +2,6 @@ import { printable } from '../observability/printable.ts';
 import type { Component, Finding, Severity } from './finding.ts';
 import type { Reporter } from './run-checks.ts';
 
-/** A finding in `doctor --json`. */
 export interface ReportedFinding extends Finding {
   readonly about: Component;
 }

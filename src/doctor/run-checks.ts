@@ -17,7 +17,6 @@ import { checkTransmitter, checkUnseenRevocations } from './check-transmitter.ts
 import type { Component, Finding, Found } from './finding.ts';
 import type { UsableKey } from './key-set.ts';
 
-/** Receives each step as it is taken. */
 export interface Reporter {
   /** Starts the findings on a component. @param title as in `route "github": https://…` */
   section(component: Component, title: string): void;
@@ -28,7 +27,6 @@ export interface CheckOptions {
   readonly config: Config;
   /** Checks this route and its servers only. */
   readonly only: Route | undefined;
-  /** The subject token for routes that exchange their caller's. */
   readonly input: SubjectTokenInput | undefined;
   /** Calls each backend with the issued token. */
   readonly call: boolean;
@@ -39,7 +37,6 @@ export interface CheckOptions {
 /** Starts the section of a component. @returns the receiver of its findings */
 type Begin = (component: Component, title: string) => Found;
 
-/** The options of a run, and what follows from them. */
 interface Run extends CheckOptions {
   readonly routes: readonly Route[];
   /** The rules for subject tokens, and for callers of the agent: once for all that share their keys, by the source of these. */

@@ -7,7 +7,6 @@ interface TokenRefusal {
   /** The backend's error code and explanation. */
   readonly words: string;
   readonly token: string;
-  /** Writes a claim of the token for the place where it is shown. */
   readonly show: ShowClaim;
   /** The backend's clock is this far ahead of this machine's, if the difference matters. */
   readonly aheadSeconds: number | undefined;

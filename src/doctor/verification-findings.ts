@@ -15,7 +15,6 @@ export interface UnverifiedToken {
   readonly claims: JWTPayload | undefined;
   /** The issuer's keys. Undefined if they are unknown here. */
   readonly keys: readonly UsableKey[] | undefined;
-  /** Writes a claim of the token for the place where it is shown. */
   readonly show: ShowClaim;
   /** The proxy's own error message. */
   readonly verdict: string;
@@ -72,7 +71,6 @@ function audienceDiffers({ audience }: SubjectVerification, { aud }: JWTPayload,
   );
 }
 
-/** Reports that none of the keys can have signed the token. */
 function keyFinding({ rules, token, keys, show }: UnverifiedToken): Finding | undefined {
   const header = decodeProtectedHeader(token);
   const alg = textOf(header.alg);

@@ -26,7 +26,6 @@ const PLAIN_BYPASS = 'only HTTPS_PROXY is set: calls to http URLs bypass cambist
 
 const PROXY = /^http:\/\/127\.0\.0\.1:\d+$/;
 
-/** The variables that an injection sets on the agent's containers. */
 interface AgentEnv {
   readonly variables: Readonly<Record<string, string>>;
   /** Options for Java, which its variable may contain beside others. */
@@ -35,7 +34,6 @@ interface AgentEnv {
   readonly initContainers: boolean;
 }
 
-/** The variables for a pod with these options. */
 export function agentEnv({
   proxyEnv,
   intercept,

@@ -10,7 +10,6 @@ import type { UsedSources } from '../config/sources.ts';
 export const INTERCEPT_WAYS = ['proxy', 'names', 'packets'] as const;
 export type InterceptWay = (typeof INTERCEPT_WAYS)[number];
 
-/** The folders of the volumes that an intercepted pod has. */
 export const INTERCEPT_FOLDERS = {
   /** The trust folder, which the agent's containers can read. */
   trust: '/run/cambist/trust',
@@ -140,7 +139,6 @@ export interface PodSettings {
 export const POD_FOLDERS = {
   secret: '/var/run/secrets/cambist',
   token: '/var/run/secrets/tokens',
-  /** Mounted by Kubernetes. */
   serviceAccount: '/var/run/secrets/kubernetes.io/serviceaccount',
 } as const;
 

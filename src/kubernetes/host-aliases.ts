@@ -9,7 +9,6 @@ const PORT_START = 'net.ipv4.ip_unprivileged_port_start';
 /** The lowest port that needs no privileges where nothing else is set. */
 const FIRST_FREE_PORT = 1024;
 
-/** The names that lead to cambist, and where it listens. */
 export interface NamesPlan {
   readonly hosts: readonly string[];
   readonly addresses: readonly string[];

@@ -63,7 +63,6 @@ function replaceIn(value: Json | undefined, path: Path, next: Json | undefined):
   return Object.fromEntries(Object.entries(parent).filter(([key]) => key !== String(step)));
 }
 
-/** Compares two values. The order of an object's keys does not matter. */
 export function sameJson(left: Json | undefined, right: Json | undefined): boolean {
   if (left === right) return true;
   if (isArray(left) && isArray(right)) {

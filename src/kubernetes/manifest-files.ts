@@ -26,7 +26,6 @@ export function joinPrinted(configMaps: string, text: string): string {
   return mark + configMaps + (rest.startsWith('---') || DIRECTIVE.test(rest) ? END : START) + rest;
 }
 
-/** Joins two streams of documents. */
 export function joinStreams(before: string, text: string): string {
   if (before === '') return text;
   const ended = before.endsWith('\n') ? before : `${before}\n`;

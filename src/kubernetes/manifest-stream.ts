@@ -25,7 +25,6 @@ export interface ChangedStream {
 }
 
 interface ChangedDocument {
-  /** The document's part of the stream, before and after the change. */
   readonly source: string;
   readonly text: string;
   /** Before and after the change. An empty document has none. */

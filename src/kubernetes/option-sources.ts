@@ -58,12 +58,10 @@ function unknownAnnotation(key: string, written: string): string {
   return `unknown annotation ${quote(key)}: ${hint}`;
 }
 
-/** The injection options as flags for `parseArgs`. */
 export const INJECTION_FLAGS = Object.fromEntries(
   OPTION_NAMES.map((name) => [name, { type: OPTION_TEXTS[name].placeholder === undefined ? 'boolean' : 'string' }]),
 ) as Record<OptionName, { type: 'boolean' | 'string' }>;
 
-/** Reads the options from parsed flags. */
 export function optionsFromFlags(values: Readonly<Record<string, unknown>>): RawOptions {
   const options: Partial<Record<OptionName, string>> = {};
   for (const name of OPTION_NAMES) {

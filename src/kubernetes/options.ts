@@ -1,7 +1,5 @@
 interface OptionText {
-  /** The placeholder of the value in `--help`; a flag without a placeholder takes no value. */
   readonly placeholder?: string;
-  /** The default. */
   readonly fallback?: string;
   readonly help: string;
 }

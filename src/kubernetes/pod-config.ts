@@ -29,7 +29,6 @@ export interface PodConfig {
 
 /** The parts of a config on which the interception of a pod depends. */
 export interface InterceptFacts {
-  /** The hosts of the routes. */
   readonly hosts: readonly string[];
   readonly listen: readonly TcpListen[];
   /** Does `forward_proxy.connect` have any entry? */
@@ -46,7 +45,6 @@ const MAX_BYTES = 1_000_000;
 /** Does a config route a `host:port`, or allow it in `forward_proxy.connect`? */
 export type Covers = (config: Config, destination: string) => boolean;
 
-/** @param file its name, for messages */
 export function createPodConfig(text: string, file: string, covers: Covers): PodConfig {
   const problems = new Map<string, Problem>();
   const { config } = parseConfig(text, file);

@@ -29,7 +29,6 @@ export interface InjectionRequest {
   /** The options of the flags. An annotation of the pod overrides its flag. */
   readonly flags: RawOptions;
   readonly layout: PodLayout;
-  /** The version of cambist, for the status. */
   readonly version: string;
   /** Injects only pods with the label. */
   readonly optIn: boolean;

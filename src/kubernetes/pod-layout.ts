@@ -6,7 +6,6 @@ export const SIDECAR_NAME = 'cambist';
 /** The name of the init container that redirects the agent's connections. */
 export const REDIRECT_NAME = 'cambist-redirect';
 
-/** The containers that an injection adds. */
 export const OWN_CONTAINERS: readonly string[] = [SIDECAR_NAME, REDIRECT_NAME];
 
 /** The paths of a pod's parts in the object that describes the pod. */
@@ -79,7 +78,6 @@ export const KAGENT: PodLayout = {
   },
 };
 
-/** The init containers and the containers of a pod. */
 export function allContainers(template: JsonObject, layout: PodLayout): readonly JsonObject[] {
   return [...initContainersOf(template, layout), ...objectsOf(getIn(template, layout.containers))];
 }

@@ -4,13 +4,11 @@ import { getIn, isArray, isObject, type Json, type JsonObject, quote, textOf } f
 import { allContainers, OWN_CONTAINERS, type PodLayout, REDIRECT_NAME } from './pod-layout.ts';
 import { EXEMPT_USER } from './sidecar.ts';
 
-/** A port whose connections are redirected, and the port of cambist. */
 export interface Redirect {
   readonly from: number;
   readonly to: number;
 }
 
-/** The ports of https and http. */
 export const DEFAULT_REDIRECTS: readonly Redirect[] = [
   { from: 443, to: REDIRECTED.https },
   { from: 80, to: REDIRECTED.http },

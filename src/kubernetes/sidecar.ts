@@ -94,7 +94,6 @@ function waitFor(seconds: number): JsonObject {
   return { exec: { command: ['node', '-e', `setTimeout(() => {}, ${seconds * 1000})`] } };
 }
 
-/** Returns the volumes that the container mounts. */
 export function sidecarVolumes({ configMap, secret, tokenAudience, intercept }: InjectionOptions): JsonObject[] {
   const token = { audience: tokenAudience ?? '', expirationSeconds: TOKEN_LIFE_SECONDS, path: 'cambist' };
   return [

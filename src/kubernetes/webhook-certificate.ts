@@ -5,7 +5,6 @@ import type { Logger } from '../observability/logger.ts';
 import { watchFiles } from '../secrets/watch.ts';
 import type { WebhookMetrics } from './webhook-metrics.ts';
 
-/** A certificate and its key, as PEM. */
 export interface ServerCertificate {
   readonly cert: string;
   readonly key: string;

@@ -5,7 +5,6 @@ import type { Injection } from './pod-injection.ts';
 /** The result of a review; `invalid` for a request that is not a valid review. */
 type ReviewMetric = Injection['outcome'] | 'invalid';
 
-/** The metrics of the webhook, in a registry of their own. */
 export interface WebhookMetrics {
   readonly registry: Registry;
   reviewed(result: ReviewMetric, durationMs: number): void;

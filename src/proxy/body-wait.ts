@@ -60,7 +60,6 @@ export function watchUpload(request: ProxyRequest, watch: StallWatch): void {
   });
 }
 
-/** Ends a request whose body is incomplete. */
 export function endUpload(request: ProxyRequest, error: CambistError): void {
   const { incoming, response, record } = request;
   if (response.headersSent) {

@@ -11,7 +11,6 @@ interface ErrorResponse {
   readonly message: string;
 }
 
-/** Parse errors with a status of their own. Every other error is a 400. */
 const RESPONSES: Readonly<Record<string, ErrorResponse>> = {
   HPE_HEADER_OVERFLOW: {
     status: 431,

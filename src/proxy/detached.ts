@@ -2,7 +2,6 @@ import { type IncomingMessage, type Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 
-/** Connections that the HTTP server has let go of, and no longer closes when it closes. */
 export interface DetachedSockets {
   add(socket: Duplex): void;
   /** Ends all at once; nothing is waited for. */

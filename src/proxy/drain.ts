@@ -18,7 +18,6 @@ export interface DrainOptions {
   /** Ends the wait. Aborted from the start: requests in flight are expected, and not logged. */
   readonly hurry: AbortSignal | undefined;
   readonly logger: Logger;
-  /** Number of open connections of all listeners. */
   readonly connections: () => number;
 }
 

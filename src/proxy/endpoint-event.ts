@@ -1,8 +1,5 @@
-/** Passes a stream on piece by piece. */
 export interface Rewriter {
-  /** Returns the bytes that can be passed on now. */
   push(chunk: Buffer): Buffer;
-  /** Returns the bytes still buffered when the stream ends. */
   rest(): Buffer;
 }
 

@@ -5,7 +5,6 @@ import { headerValues, type RawHeaders } from './headers.ts';
 import { isMadeFromCallers } from './issued-token.ts';
 import type { AttemptPlan } from './steps.ts';
 
-/** The step after a response of the upstream. */
 export type FollowUp = { readonly kind: 'relay' } | StepUp | AfterRefusal;
 
 /** The retry has a token with more scopes. If no such token is issued, the caller gets the 403. */
@@ -18,7 +17,6 @@ export interface StepUp {
 
 /** The step after a 401 to a token. The caller never gets this 401. */
 export type AfterRefusal = {
-  /** The refused token. */
   readonly token: IssuedToken;
 } & (
   | { readonly kind: 'retry_with_nonce'; readonly content: Buffer | null }

@@ -4,7 +4,6 @@ import { type AuthenticationRequirements, CambistError, detailOf } from '../erro
 import { announceClose } from './closing.ts';
 import { discardRest } from './request-body.ts';
 
-/** A response that cambist makes itself. */
 export interface OwnResponse {
   readonly status: number;
   /** Undefined: the usual one of the status. */
@@ -16,7 +15,6 @@ export interface OwnResponse {
 /** `Retry-After` where the error names no better time. */
 const DEFAULT_RETRY_AFTER_SECONDS = 1;
 
-/** Turns any error into a `CambistError`. */
 export function asCambistError(error: unknown): CambistError {
   if (error instanceof CambistError) return error;
   if (error instanceof Error && error.cause instanceof CambistError) return error.cause;

@@ -3,7 +3,6 @@ import type { Logger } from '../observability/logger.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import type { StallWatch } from './stall-watch.ts';
 
-/** The requests that arrived on a connection before the response to an earlier request was complete. */
 export interface Pipelining {
   /** Takes a request whose response waits for its turn on the connection. */
   add(request: ProxyRequest): void;

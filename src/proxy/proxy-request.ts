@@ -72,9 +72,7 @@ export class ProxyRequest {
   readonly arrival: Arrival | undefined;
   /** The config that was active when the request arrived. It serves the request to its end. */
   readonly active: ActiveConfig;
-  /** Undefined until a route matched. */
   target: RequestTarget | undefined;
-  /** Aborts the upstream request, while there is one. */
   abortUpstream: (() => void) | undefined;
   /** The caller's token was revoked. */
   isRevoked = false;
@@ -194,7 +192,6 @@ export class ProxyRequest {
     return this.record.route?.timeouts.stallMs ?? DEFAULT_STALL_MS;
   }
 
-  /** Relays the upstream's response. */
   relay(relay: ResponseRelay): void {
     this.#relay = relay;
     reportResponse(this.record, relay.status, 'forwarded', this.#tracker.options);
@@ -227,13 +224,11 @@ export class ProxyRequest {
     this.onClosed(() => observer.tunnelClosed(entry));
   }
 
-  /** Counts an open stream until the request ends. */
   #countStream(): void {
     const { route } = this.record;
     if (route !== undefined) this.onClosed(this.#tracker.streamOpened(route));
   }
 
-  /** Calls the listener once when the request ends. */
   onClosed(listener: () => void): void {
     if (this.#isOver) listener();
     else if (this.#closeListeners === undefined) this.#closeListeners = [listener];

@@ -6,17 +6,14 @@ import { containsToken, headerTokens, MAX_TOKENS } from './caller-tokens.ts';
 import { headerValues, type RawHeaders } from './headers.ts';
 import type { Routed } from './steps.ts';
 
-/** The caller's token as a request carries it. */
 export interface CallerToken {
   /** Undefined on routes that exchange none, and where the caller sent none. */
   readonly subject: Subject | undefined;
   /** Every token of the caller. None of them may reach the upstream; empty on a passthrough route. */
   readonly withheldTokens: readonly string[];
-  /** The headers of the request, with its token. */
   readonly rawHeaders: RawHeaders;
 }
 
-/** Reads the caller's token of a request. */
 export type ReadCaller = (routed: Routed, subjects: SubjectSource) => CallerToken | Promise<CallerToken>;
 
 /**

@@ -9,9 +9,7 @@ import { type Dispatchers, upstreamPeer } from '../transport/dispatchers.ts';
 export interface CheckedParts {
   readonly tokens: Pick<TokenService, 'prepare' | 'verifier'>;
   readonly dispatchers: Dispatchers;
-  /** Undefined where it is off. */
   readonly audit: { prepare(): Promise<void> } | undefined;
-  /** Undefined where it is off. */
   readonly signals?:
     | { prepare(transmitter: Transmitter): Promise<void>; readonly readKept?: (() => Promise<void>) | undefined }
     | undefined;

@@ -47,7 +47,6 @@ class Slot implements Decision {
 /** The last decisions, which show what just happened. Written for every request. */
 export class RecentDecisions {
   readonly #slots: readonly Slot[] = Array.from({ length: REMEMBERED_DECISIONS }, () => new Slot());
-  /** Number of the last decision; 0 before the first. */
   last = 0;
 
   note(record: RequestRecord, { status, outcome, durationMs }: ResponseStart, atMs: number): void {

@@ -14,7 +14,6 @@ const BODY_TIMEOUT_MS = 500;
 /** The 401 of a backend to an issued token: keeps its reason, which is usually in the challenge, else in a short JSON body. */
 export class RefusedResponse {
   readonly token: IssuedToken;
-  /** The `Date` header. */
   readonly date: string | undefined;
   readonly #fromChallenge: BackendReason | undefined;
   readonly #body: Promise<string> | undefined;

@@ -5,9 +5,7 @@ import { type KnownName, rememberNames } from '../transport/known-names.ts';
 import { containsToken } from './caller-tokens.ts';
 import { connectionOptions, headerValues, type RawHeaders, REQUEST_ID } from './headers.ts';
 
-/** Rules for the headers of a request on its way upstream. */
 export interface RequestHeaderRules {
-  /** `Host` of the upstream. */
   readonly host: string;
   /** Headers that are dropped, in addition to the hop-by-hop headers: lower case, with dashes for underscores. */
   readonly withheld: ReadonlySet<string>;
@@ -41,7 +39,6 @@ export function unencoded(headers: readonly string[]): string[] {
   return [...kept, 'accept-encoding', 'identity'];
 }
 
-/** The name of a header that a caller sent. */
 interface CallerName extends KnownName {
   /** Lower case. */
   readonly key: string;

@@ -28,17 +28,13 @@ export class RequestRecord {
   readonly incoming: IncomingMessage;
   readonly wayIn: WayIn;
   readonly active: ActiveConfig;
-  /** Undefined where tracing is off. */
   readonly span: Span | undefined;
   /** Monotonic milliseconds. */
   readonly startedMs: number;
-  /** Undefined until one matched. */
   route: Route | undefined;
-  /** The destination of a tunnel. */
   authority: string | undefined;
   /** The session that a token was looked up for. */
   session: Session | undefined;
-  /** The body, as far as it was read. */
   body: RequestBody | undefined;
   /** The issued token of the last attempt. Undefined where the route sends none. */
   token: IssuedToken | undefined;

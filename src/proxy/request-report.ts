@@ -28,14 +28,11 @@ export interface ReportOptions {
   readonly logger: Logger;
   /** Returns whether the log line of a successful request is written. Asked for each. */
   readonly keepLine: () => boolean;
-  /** Undefined where tracing is off. */
   readonly tracing: Tracing | undefined;
   readonly decisions: RecentDecisions;
-  /** Undefined where the audit trail is off. */
   readonly audit: RequestAudit | undefined;
 }
 
-/** Counts a request to its route. */
 export function reportRoute(record: RequestRecord, route: Route, { observer }: ReportOptions): void {
   record.route = route;
   nameSpan(record, route);

@@ -24,13 +24,11 @@ export class RequestTracker implements Tracker {
   /** Each response closes its connection from now on. */
   isLeaving = false;
   isDraining = false;
-  /** Closes the connections that have no request. Undefined before the listener is created. */
   closeIdle: (() => void) | undefined;
   /** Requests that end from now on were aborted by the shutdown. */
   isClosing = false;
   /** The oldest first. */
   readonly #waiting = new Set<BodyWait>();
-  /** Requests whose body streams to the upstream. The oldest first. */
   readonly uploads = new Set<ProxyRequest>();
   /** Requests that gave their place to another, and have not ended yet. */
   readonly #displaced = new Set<ProxyRequest>();
@@ -101,7 +99,6 @@ export class RequestTracker implements Tracker {
     return false;
   }
 
-  /** Counts an open stream. @returns a function to call when the stream ends */
   streamOpened(route: Route): () => void {
     const { observer } = this.options;
     this.openStreams += 1;

@@ -10,9 +10,7 @@ import type { Received } from './steps.ts';
 /** Prefix of the path of a resource's metadata (RFC 9728 section 3.1). */
 const WELL_KNOWN = '/.well-known/oauth-protected-resource';
 
-/** The parts of a request that tell which URL its client uses for a resource. */
 export interface ClientRequest {
-  /** The request target as received. */
   readonly url: string;
   readonly rawHeaders: RawHeaders;
   readonly credentialHeaders: CredentialHeaders;
@@ -75,7 +73,6 @@ function pathOfDescribed(path: string | undefined): string | undefined {
   return rest.startsWith('/') ? rest : undefined;
 }
 
-/** The path of a resource's metadata. */
 function metadataPath(path: string): string {
   return WELL_KNOWN + (path === '/' ? '' : path);
 }

@@ -219,7 +219,6 @@ export function streamRewriter(prepared: Prepared, status: number, headers: stri
   });
 }
 
-/** Removes the headers with these lower-case names. */
 export function without(headers: string[], names: ReadonlySet<string>): string[] {
   const kept: string[] = [];
   for (let i = 0; i < headers.length; i += 2) {

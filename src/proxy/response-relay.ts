@@ -8,7 +8,6 @@ import { headerValues } from './headers.ts';
 /** Relays a response to the caller as it arrives: bytes unchanged, and no faster than the caller reads. */
 export interface ResponseRelay {
   readonly status: number;
-  /** The value of a header, by lower-case name. */
   header(name: string): string | undefined;
   /** Writes the response headers and lets the body pass. */
   start(response: ServerResponse): void;
@@ -16,7 +15,6 @@ export interface ResponseRelay {
   end(): void;
   /** The upstream connection failed: the caller sees a reset, never a clean end. */
   fail(): void;
-  /** Was `fail` called? */
   hasFailed(): boolean;
 }
 

@@ -6,22 +6,18 @@ import type { Session } from '../tokens/session.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import type { RequestBody } from './request-body.ts';
 
-/** A request whose target was read. */
 export interface Received {
   readonly request: ProxyRequest;
   readonly target: RequestTarget;
 }
 
-/** A request and the route that takes it. */
 export interface Routed extends Received {
   readonly route: Route;
-  /** Path and query for the upstream. */
   readonly path: string;
   /** The whole body, where the route depended on the message in it. */
   readonly wholeBody: Buffer | undefined;
 }
 
-/** A request with everything that is sent upstream. */
 export interface Prepared extends Routed {
   readonly session: Session;
   readonly body: RequestBody;
@@ -31,10 +27,8 @@ export interface Prepared extends Routed {
   readonly token: IssuedToken | undefined;
 }
 
-/** One attempt to send a request. */
 export interface AttemptPlan {
   readonly prepared: Prepared;
-  /** Undefined on a route that needs none. */
   readonly token: IssuedToken | undefined;
   readonly content: RequestBody['content'];
   /** An earlier attempt reached the upstream. */

@@ -2,18 +2,15 @@ import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { WayIn } from '../observability/proxy-observer.ts';
 
-/** A connection whose agent begins a TLS handshake. */
 export interface TlsArrival {
   /** The host that the agent connects to, in the form of routes: lower case, an IPv6 address in brackets. */
   readonly host: string;
   readonly wayIn: WayIn;
-  /** The agent's `User-Agent`, if it named one. */
   readonly userAgent: string | undefined;
   /** The name in the ClientHello, if that was read already. */
   readonly serverName?: string;
 }
 
-/** Terminates TLS of agents. */
 export interface TlsBridge {
   /**
    * Takes a connection whose first bytes wait to be read. It is closed unless its handshake is for the host.

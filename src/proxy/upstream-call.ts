@@ -71,7 +71,6 @@ class Attempt implements RawHandler {
   #relay: ResponseRelay | undefined;
   #refused: RefusedResponse | undefined;
   #discardedBytes = 0;
-  /** Came while waiting. */
   #failure: Error | undefined;
   #isComplete = false;
 

@@ -1,7 +1,6 @@
 import type { Config } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 
-/** The requests in flight to one backend. */
 export interface UpstreamShare {
   inFlight: number;
 }

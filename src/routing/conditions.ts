@@ -1,7 +1,6 @@
 import type { Route } from '../config/route.ts';
 import { addedStateBytes } from './request-state.ts';
 
-/** The parts of a JSON-RPC message that routes match. */
 export interface McpMessage {
   /** A response to the server has no method. */
   readonly method: string | undefined;
@@ -9,7 +8,6 @@ export interface McpMessage {
   readonly name: string | undefined;
 }
 
-/** The parts of a request that routes match, besides host and path. */
 export interface RequestFacts {
   /** The method is as received, because HTTP methods are case-sensitive. */
   readonly method: string;
@@ -84,7 +82,6 @@ function ranked<T>(): Ranked<T> {
   return { exact: new Map(), prefixes: new Map(), lengths: [], rest: undefined };
 }
 
-/** Returns the entry of a pattern, and creates it if it is missing. */
 function entry<T>(table: Ranked<T>, pattern: string | undefined, create: () => T): T {
   if (pattern === undefined) {
     table.rest ??= create();

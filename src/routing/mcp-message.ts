@@ -75,7 +75,6 @@ export function plainName(name: string): string | undefined {
 
 const ASCII = /^[\x20-\x7e]*$/;
 
-/** Every line of the headers that repeat parts of a message. */
 interface MessageHeaders {
   /** `MCP-Protocol-Version` */
   readonly versions: readonly string[];

@@ -75,7 +75,6 @@ export function addressedAuthority(url: string, hosts: readonly string[]): strin
   return targetAuthority(url) ?? only(hosts);
 }
 
-/** The authority of a target in absolute-form. */
 export function targetAuthority(url: string): string | undefined {
   return url.startsWith('/') ? undefined : ABSOLUTE_FORM.exec(url)?.[1];
 }

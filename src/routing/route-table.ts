@@ -9,7 +9,6 @@ import {
 import { plainName } from './mcp-message.ts';
 import type { RequestTarget } from './request-target.ts';
 
-/** The route depends on the message in the body, which has to be read first. */
 interface BodyNeeded {
   /** Size of the largest body to read. */
   readonly bodyLimitBytes: number;
@@ -101,9 +100,7 @@ export function createRouteTable(routes: readonly Route[]): RouteTable {
   };
 }
 
-/** The routes of one host and one path. */
 interface PathEntry {
-  /** The route without conditions. */
   unconditional: Route | undefined;
   conditional: ConditionalRoutes | undefined;
 }

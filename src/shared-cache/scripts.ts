@@ -4,7 +4,6 @@
  */
 export interface Script {
   readonly name: string;
-  /** Number of keys. */
   readonly keys: number;
   readonly text: string;
 }

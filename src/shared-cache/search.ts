@@ -102,7 +102,6 @@ type Seen = Found | { readonly kind: 'locked'; readonly lock: LockValue };
 
 export function createSearcher(options: SearcherOptions): Searcher {
   const { store, counts, clock } = options;
-  /** Tokens and refusals of other replicas. */
   const shared = new WeakSet<IssuedToken | CambistError>();
 
   async function search(wanted: Search): Promise<Found | undefined> {

@@ -96,7 +96,6 @@ export function createSecondLevel(options: SecondLevelOptions): SecondLevel {
     inBackground('keep', (server) => server.run(FINISH, [result?.name ?? first.token, first.lock], args));
   }
 
-  /** Runs work that no request waits for. */
   function inBackground(operation: Operation, work: Parameters<Store['use']>[1]): void {
     void store.use(operation, work, BACKGROUND_MS).then((reply) => reply && counts.operation(operation, 'ok'));
   }

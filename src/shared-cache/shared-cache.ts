@@ -14,7 +14,6 @@ import { type ConnectStore, connectStore } from './store-connection.ts';
 import { createStoreCounts } from './store-counts.ts';
 import { FIXES, labelOf, type StoreProblem } from './store-problems.ts';
 
-/** The shared cache in `/status.json`. */
 export interface SharedCacheStatus {
   readonly available: boolean;
   /** Missing while it is available. */
@@ -23,7 +22,6 @@ export interface SharedCacheStatus {
   readonly since: string;
 }
 
-/** Everything that replicas share. */
 export interface SharedCacheSide {
   readonly secondLevel: SecondLevel;
   readonly messages: SharedMessages;

@@ -8,7 +8,6 @@ import type { Operation, StoreCounts } from './store-counts.ts';
 /** `full`: the server has room for no other record. `failed`: the server did not take it. */
 export type KeepResult = 'kept' | 'full' | 'failed';
 
-/** The records that the server has. */
 export interface RecordSummary {
   readonly count: number;
   /** Records that do not open: altered, forged, or sealed under an unknown key. */
@@ -49,7 +48,6 @@ interface RecordsOptions extends Pick<StoreParts, 'keys' | 'clock' | 'prefix'> {
   readonly counts: Pick<StoreCounts, 'operation'>;
 }
 
-/** Most records. */
 const MAX_RECORDS = 100_000;
 /** Longest record in characters, sealed. */
 const MAX_LENGTH = 16 * 1024;

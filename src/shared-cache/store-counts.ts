@@ -23,7 +23,6 @@ const OPERATIONS = [
 export type OperationResult = (typeof RESULTS)[number];
 const RESULTS = ['hit', 'miss', 'locked', 'invalid', 'ok', 'timeout', 'error', 'skipped'] as const;
 
-/** Everything that the shared cache counts. */
 export interface StoreCounts {
   operation(operation: Operation, result: OperationResult): void;
   /** The duration of an operation that was not late. */

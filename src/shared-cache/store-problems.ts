@@ -16,7 +16,6 @@ const STORE_PROBLEMS = [
   'other',
 ] as const;
 
-/** The fix of each problem. */
 export const FIXES: Readonly<Record<StoreProblem, string>> = {
   unreachable: 'start the server, and check the address in cache.shared and network policies between here and there',
   slow: 'check the load of the server and the network to it, or raise cache.shared.timeout',

@@ -172,7 +172,6 @@ function createPollSender({ name, client, url, clock, settler }: PollSenderOptio
   };
 }
 
-/** Why a poll failed. */
 interface PollProblem {
   readonly problem: TransmitterProblem;
   readonly cause: string;

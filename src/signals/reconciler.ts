@@ -18,7 +18,6 @@ export interface Reconciler {
   resubscribed(): void;
   /** This replica knows what the shared cache has. */
   readonly isCurrent: boolean;
-  /** This replica has read everything once. */
   readonly isComplete: boolean;
   /** Settles when it has. */
   readonly completed: Promise<void>;
@@ -34,12 +33,10 @@ export interface ReconcilerOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly rememberMs: number;
-  /** Issuers whose tokens can be revoked. */
   readonly issuers: readonly string[];
   readonly random: () => number;
   /** Longest wait for other replicas to write, where the mark is missing. */
   readonly waitMs: number;
-  /** Called after each reading. */
   readonly onRead: (summary: RecordSummary) => void;
 }
 

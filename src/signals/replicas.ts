@@ -8,7 +8,6 @@ import { createPublisher, type Publisher } from './publisher.ts';
 import { createReconciler, type KnownRevocations, type Reconciler } from './reconciler.ts';
 import { idOf, readEntries, toWire } from './revocation-wire.ts';
 
-/** The revocations of replicas in `/status.json`. */
 export interface ReplicaStatus {
   /** Revocations that are not written to the shared cache yet. */
   readonly unshared: number;
@@ -22,7 +21,6 @@ export interface ReplicaStatus {
 export interface Replicas extends Pick<Publisher, 'publish' | 'settled' | 'allShared'> {
   /** Begins to subscribe and to read. Called once, before anything else. */
   join(revocations: KnownRevocations): void;
-  /** This replica has read the stored revocations. */
   readonly isComplete: boolean;
   /** Settles when it has. @throws {CambistError} ERR_REVOCATIONS_UNKNOWN at first, which says why this takes time */
   prepare(): Promise<void>;
@@ -36,7 +34,6 @@ export interface ReplicasOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly rememberMs: number;
-  /** Issuers whose tokens can be revoked. */
   readonly issuers: readonly string[];
   readonly random?: () => number;
   /** Longest wait for other replicas to write, after the server lost its data. */

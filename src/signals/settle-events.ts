@@ -7,7 +7,6 @@ import { type PolledSets, TransmitterError } from './transmitter-client.ts';
 export interface EventSettler {
   /** The results for the next request. They stay until `delivered`. */
   results(): object;
-  /** The transmitter has the results. */
   delivered(): void;
   /**
    * Applies events.
@@ -22,7 +21,6 @@ export interface EventSettler {
 }
 
 export interface EventSettlerOptions {
-  /** Name of the transmitter. */
   readonly name: string;
   /**
    * Applies an event.

@@ -47,9 +47,7 @@ export interface SignalsOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly dispatchers: Dispatchers;
-  /** Tokens for requests to transmitters. */
   readonly ownTokens: () => OwnTokens;
-  /** Shares revocations with other replicas. */
   readonly sharedCache: SharedCacheSide | undefined;
 }
 

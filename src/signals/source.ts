@@ -16,7 +16,6 @@ import { createTransmitterClient, TransmitterError } from './transmitter-client.
 import { type Channel, createHealth, type SignalCounts, type TransmitterHealth } from './transmitter-health.ts';
 import { verifySignal } from './verify-signal.ts';
 
-/** One transmitter, with the parts that belong to it. */
 export interface Source {
   readonly keys: IssuerKeys;
   readonly health: TransmitterHealth;
@@ -27,7 +26,6 @@ export interface Source {
    * @throws {InvalidSignal} {CambistError}
    */
   take(channel: Channel, token: string): Promise<IsShared>;
-  /** Reports a signal that was not accepted. */
   refused(channel: Channel, error: unknown): void;
 }
 

@@ -18,7 +18,6 @@ import {
 import type { OwnTokens } from '../tokens/own-tokens.ts';
 import { parseJsonObject } from '../tokens/token-text.ts';
 
-/** Why a transmitter does not work. */
 export type TransmitterProblem =
   | 'unreachable'
   | 'unauthorized'
@@ -29,7 +28,6 @@ export type TransmitterProblem =
   /** A defect of cambist. */
   | 'internal';
 
-/** The fix of each problem. */
 export const FIXES: Readonly<Record<TransmitterProblem, string>> = {
   unreachable: 'start the transmitter, and check network policies and its address between here and there',
   unauthorized: 'check authorization, or authorization_server and scope, of the transmitter in signals.transmitters',
@@ -67,7 +65,6 @@ export function unexpectedStatus(what: string, { status, retryAfter }: HttpRespo
   return new TransmitterError('unreachable', message, retryAfterSeconds === undefined ? {} : { retryAfterSeconds });
 }
 
-/** Sends polls to a transmitter, with cambist's credential. */
 export interface TransmitterClient {
   /** Sends JSON. @throws {TransmitterError} {TransmitterTimeout} {TransmitterTooLarge} */
   post(url: RequestUrl, body: object, timeoutMs: number): Promise<HttpResponse>;
@@ -157,7 +154,6 @@ function withAuthorization<Request extends Pick<BoundedRequest, 'headers'>>(
   return authorization === undefined ? request : { ...request, headers: { ...request.headers, authorization } };
 }
 
-/** The events of one poll. */
 export interface PolledSets {
   /** The events with their `jti`. */
   readonly sets: readonly (readonly [jti: string, token: string])[];

@@ -27,9 +27,7 @@ export interface TransmitterStatus {
 export interface TransmitterHealth {
   failed(part: Part, error: unknown): void;
   worked(part: Part): void;
-  /** A valid signal arrived. */
   signalled(): void;
-  /** A poll succeeded. */
   polled(): void;
   /** Epoch milliseconds, after the first signal. */
   readonly lastSignalMs: number | undefined;
@@ -60,7 +58,6 @@ export function createHealth(
 
   const isOld = (part: Part, { lastMs }: Failure): boolean =>
     part === 'keys' && lastMs + KEYS_FAILURE_MS <= clock.wallMs();
-  /** The first failure that counts. */
   const first = (): Failure | undefined => [...failures].find(([part, failure]) => !isOld(part, failure))?.[1];
 
   function drop(part: Part): void {
@@ -127,7 +124,6 @@ function isoTime(ms: number): string {
   return new Date(ms).toISOString();
 }
 
-/** The ways by which signals arrive. */
 export type Channel = 'push' | 'poll' | 'logout';
 
 /**
@@ -139,7 +135,6 @@ type SignalResult = (typeof SIGNAL_RESULTS)[number];
 
 const POLL_RESULTS = ['success', 'failure'] as const;
 
-/** Everything that `signals` counts. */
 export interface SignalCounts {
   received(transmitter: string, channel: Channel, result: SignalResult): void;
   polled(transmitter: string, result: (typeof POLL_RESULTS)[number]): void;

@@ -7,7 +7,6 @@ import type { IssuerKeys } from '../tokens/jwks.ts';
 import { reasonOf, verifyJwt } from '../tokens/subject-check.ts';
 import { InvalidSignal, readEvents, readLogout, type Signal } from './events.ts';
 
-/** The kinds of tokens that a transmitter sends. */
 export type SignalKind = 'event' | 'logout';
 
 /** An event that is dated further ahead is not of this transmitter's present. */

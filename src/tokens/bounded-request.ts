@@ -3,7 +3,6 @@ import type { Dispatcher } from 'undici';
 import type { RawHandler } from '../transport/http1/upstream-request.ts';
 import { isHeader } from '../transport/http1/write-request.ts';
 
-/** A complete response from an authorization server. */
 export interface HttpResponse {
   readonly status: number;
   readonly retryAfter: string | undefined;

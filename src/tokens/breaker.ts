@@ -48,7 +48,6 @@ export function createBreaker(
   /** The caller of the last fault, and the faults in a row that were responses to this caller alone. */
   let lastCaller: string | undefined;
   let faultsOfLast = 0;
-  /** The code of the last fault. */
   let lastCode: ErrorCode = 'ERR_STS_UNAVAILABLE';
   let available = true;
   /** End of the pause that the server itself named. */

@@ -15,7 +15,6 @@ const GROWTH = 4;
 /** A token is idle when it is not used for this time. */
 const IDLE_TIMEOUT_MS = 60 * 60 * 1000;
 
-/** A token in the cache. */
 export interface CachedToken<Token extends HasLifetime = IssuedToken> extends CacheOwner {
   readonly token: Token;
   /** Monotonic milliseconds. */
@@ -25,7 +24,6 @@ export interface CachedToken<Token extends HasLifetime = IssuedToken> extends Ca
   refreshAtMs: number;
 }
 
-/** The owner of a cached token. */
 export interface CacheOwner {
   /** The route that requested the token first, for reports. */
   readonly route: string;

@@ -11,7 +11,6 @@ export interface FailedTokenRequest {
   readonly request: TokenRequest;
   readonly grant: Grant;
   readonly url: string;
-  /** The encoded form. */
   readonly form: string;
   readonly sent: readonly SentValue[];
   /** Epoch milliseconds. */
@@ -34,7 +33,6 @@ export interface MetadataAttempt {
 export interface FailedDiscovery {
   readonly server: AuthorizationServer;
   readonly attempts: readonly MetadataAttempt[];
-  /** Message of the error. */
   readonly message: string;
 }
 

@@ -57,9 +57,7 @@ export function readIntrospectionEndpoint(response: HttpResponse, server: Author
   return readEndpoint(isSeparate ? aliases : document, 'introspection_endpoint', rules);
 }
 
-/** An issuer whose metadata is read. */
 interface IssuerRules {
-  /** The issuer, for messages. */
   readonly name: string;
   readonly issuer: string;
   readonly allowInsecureHttp: boolean;
@@ -164,7 +162,6 @@ export function discoverJwksUri(rules: IssuerRules, dispatcher: Dispatcher, unti
 const PASSING: ReadonlySet<number> = new Set([408, 429]);
 
 interface MetadataPeer {
-  /** Messages name it. */
   readonly name: string;
   readonly issuer: string;
   /** The limit that a response exceeded, and how to fix it. */
@@ -238,7 +235,6 @@ interface LocatorOptions {
   readonly server: AuthorizationServer;
   /** Where it is not configured, `discover` finds it. */
   readonly configured: string | undefined;
-  /** Gives the connection pool. */
   readonly dispatcher: (server: AuthorizationServer) => Dispatcher | Promise<Dispatcher>;
   readonly discover: (pool: Dispatcher, untilMs: number) => Promise<FoundEndpoint>;
   readonly claims: EndpointClaims;

@@ -2,7 +2,6 @@ import { createHash, generateKeyPairSync, type KeyObject, randomUUID } from 'nod
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
 
-/** The request that a proof is for. */
 interface ProvenRequest {
   readonly method: string;
   /** A proof leaves out query and fragment. */

@@ -22,7 +22,6 @@ const MAX_IN_FLIGHT_EACH = 48;
 /** Requests that may wait for a turn. */
 const MAX_WAITING = 1024;
 
-/** The requests of one caller. */
 interface Line {
   inFlight: number;
   /** The turns are in order of arrival. */

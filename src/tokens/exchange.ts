@@ -17,7 +17,6 @@ import type { TokenEndpoint } from './token-endpoint.ts';
 import type { Grant, TokenRequest } from './token-request.ts';
 import { readClaims } from './token-text.ts';
 
-/** A request for the token of a route. */
 interface ExchangeRequest {
   readonly route: Route;
   readonly credential: TokenCredential;
@@ -68,7 +67,6 @@ export function createExchange({ endpoint, assertions, dpop, credentialRead }: E
     return requestToken(request, 'token_exchange', () => exchangeGrant(request.route, subject));
   }
 
-  /** Requests the token for the backend. */
   function requestToken(
     request: ExchangeRequest,
     grantKind: Grant['kind'],

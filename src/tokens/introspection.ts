@@ -118,7 +118,6 @@ function label(serverName: string): string {
   return `the introspection endpoint of authorization server "${serverName}"`;
 }
 
-/** Asks authorization servers about subject tokens. */
 export interface Introspector {
   /**
    * Finds the endpoint, and reads the client credential.
@@ -139,12 +138,10 @@ export interface Introspector {
 }
 
 export interface IntrospectorOptions {
-  /** Gives the connection pool of a server. */
   readonly dispatcher: (server: AuthorizationServer) => Dispatcher | Promise<Dispatcher>;
   readonly clock: Clock;
   readonly clientAssertions: ClientAssertions;
   readonly observer: Pick<TokenObserver, 'credentialRead' | 'introspected'>;
-  /** All servers of the config. */
   readonly servers: () => readonly AuthorizationServer[];
 }
 

@@ -25,7 +25,6 @@ export function createRateLimit(burst: number, intervalMs: number, clock: Clock)
   };
 }
 
-/** An issuer and the place of its keys. */
 interface KeySource {
   readonly issuer: string;
   /** Where it is not configured, the issuer's metadata has it. */
@@ -33,7 +32,6 @@ interface KeySource {
   readonly allowInsecureHttp: boolean;
 }
 
-/** The public keys of an issuer. */
 export interface IssuerKeys {
   /**
    * Fetches the keys unless they are cached.

@@ -18,7 +18,6 @@ const REFUSAL_LIFETIME_MS = 10_000;
 /** A user who has just consented must not be held off, and cannot consent faster. */
 const CONSENT_REFUSAL_LIFETIME_MS = 1000;
 
-/** Milliseconds that a refusal is remembered. */
 export function refusalLifetimeMs({ code }: CambistError): number {
   return code === 'ERR_CONSENT_REQUIRED' ? CONSENT_REFUSAL_LIFETIME_MS : REFUSAL_LIFETIME_MS;
 }

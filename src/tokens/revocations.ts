@@ -12,7 +12,6 @@ import {
 import { revokedToken, type Subject } from './subject.ts';
 import type { Claims } from './token-text.ts';
 
-/** The revocations that are in force. */
 export interface Revocations {
   /**
    * Adds a revocation. A replayed one, and one that is older than all tokens that matter, changes nothing.
@@ -34,7 +33,6 @@ export interface Revocations {
   onRevoked(listener: (digests: ReadonlySet<string>) => void): void;
   /** Drops revocations whose time has passed. Called regularly. */
   sweep(): void;
-  /** Revocations in force. */
   readonly size: number;
   /** Issuers whose older tokens are all refused, because the list was full. */
   readonly fullIssuers: number;

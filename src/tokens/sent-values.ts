@@ -2,7 +2,6 @@ import { hash } from 'node:crypto';
 import { type FormField, formDecode, formEncode } from './form-encoding.ts';
 import { bareToken } from './token-text.ts';
 
-/** A value that a token request carried. */
 export interface SentValue {
   /** Form field or header, for messages. */
   readonly name: string;
@@ -25,7 +24,6 @@ const CREDENTIAL_FIELDS: ReadonlySet<string> = new Set([
 /** Shorter credentials may occur in an unrelated token by chance. */
 const MIN_CONTAINED_LENGTH = 16;
 
-/** The values of a form. */
 export function sentInForm(fields: readonly FormField[]): SentValue[] {
   return fields.map(([name, value]) => ({ name, value, isCredential: CREDENTIAL_FIELDS.has(name) }));
 }
@@ -48,7 +46,6 @@ export function sentInBasic(credentials: string): SentValue[] {
   return values.map((each) => ({ ...each, sample: sampleOf(each.value) }));
 }
 
-/** The values of an `Authorization` header with a token. */
 export function sentInAuthorization(authorization: string): SentValue[] {
   return [authorization, bareToken(authorization)].map((value) => ({
     name: 'Authorization',

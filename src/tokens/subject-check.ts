@@ -22,7 +22,6 @@ export interface SubjectCheck {
   check(subject: Subject, rules: SubjectVerification): Promise<void>;
 }
 
-/** @param dispatcher gives the connection pool for the keys */
 export function createSubjectCheck(
   dispatcher: (rules: SubjectVerification) => Dispatcher | Promise<Dispatcher>,
   clock: Clock,

@@ -21,7 +21,6 @@ import { buildTokenRequest, type Grant, type TokenRequest } from './token-reques
 import { asksForNonce, type ExpectedResponse, processTokenResponse } from './token-response.ts';
 import { parseJsonObject } from './token-text.ts';
 
-/** The token endpoint of one authorization server. */
 export interface TokenEndpoint {
   /**
    * Discovers the endpoint and reads the client credential, so that a problem shows before the first request.
@@ -50,7 +49,6 @@ export interface ClientAssertions {
   prepare(from: AssertionFrom): Promise<void>;
 }
 
-/** The part that all token endpoints share. */
 export interface TokenEndpointContext extends LifetimeSettings {
   readonly dpop: DpopProver;
   readonly claims: EndpointClaims;

@@ -7,7 +7,6 @@ import type { SentValue } from './sent-values.ts';
 import type { Subject } from './subject.ts';
 import type { Claims } from './token-text.ts';
 
-/** A request for one token, or for the assertion of a chain. */
 export interface TokenRequest {
   readonly routeName: string;
   readonly requester: Requester;
@@ -32,7 +31,6 @@ export interface TokenRequest {
   readonly cause?: Cause | undefined;
 }
 
-/** Values that were sent before, by the caller or in the first leg of a chain. */
 interface EarlierValues {
   readonly values: readonly SentValue[];
   /** Digests of values that are not kept. */

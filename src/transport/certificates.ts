@@ -169,7 +169,6 @@ export function openAuthority(cert: string, key: string): CertificateAuthority {
   return { cert, privateKey };
 }
 
-/** Issues a certificate, as PEM. */
 export function issueCertificate(authority: CertificateAuthority, request: CertificateRequest): string {
   const { commonName, hosts, purpose, ...rest } = request;
   const names = new SubjectAlternativeName(hosts.map(generalName));
@@ -193,7 +192,6 @@ export function nameConstraintsOf(cert: string): NameConstraints | undefined {
   return extensionOf(parseCertificate(cert).tbsCertificate, id_ce_nameConstraints, NameConstraints);
 }
 
-/** A private key as PEM. */
 export function exportKey(privateKey: KeyObject): string {
   return privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
 }

@@ -1,4 +1,3 @@
-/** Facts about a header name. */
 export interface KnownName {
   /** The name is as it was received. */
   readonly name: string;

@@ -9,11 +9,8 @@ export type Content = Buffer | AsyncIterable<Buffer> | null;
  */
 export const MAX_TEXT_BYTES = 8 * 1024;
 
-/** Reports backpressure. */
 export interface Backpressure {
-  /** The other side accepts no more for now. */
   blocked(): void;
-  /** The other side accepts more again. */
   unblocked(): void;
 }
 

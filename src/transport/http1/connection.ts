@@ -20,7 +20,6 @@ export interface Connection {
   /** Receives bytes that were read from the socket. They may be overwritten afterwards. */
   read(bytes: Buffer): void;
   isOpen(): boolean;
-  /** Closes the connection and fails its request. */
   destroy(error: Error): void;
 }
 

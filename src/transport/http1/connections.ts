@@ -4,7 +4,6 @@ import type { Connect } from '../connector.ts';
 import { type Connection, createConnection } from './connection.ts';
 import { readFrom, type Sockets } from './sockets.ts';
 
-/** All connections to one origin, those that are still connecting included. */
 export interface Connections {
   /** Opens a connection that carries one request after another. */
   open(opened: Opened): void;
@@ -81,7 +80,6 @@ export function createConnections(origin: URL, options: ConnectionsOptions): Con
   };
 }
 
-/** Idle connections, until their upstream may close them. */
 export interface IdleConnections {
   /** @param untilMs as `performance.now()` */
   add(connection: Connection, untilMs: number): void;

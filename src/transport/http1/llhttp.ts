@@ -28,11 +28,9 @@ interface Llhttp {
   resume(): void;
   /** Describes the error after any other code than `ok`, `paused` and `pausedUpgrade`. */
   fault(code: number): Fault;
-  /** Frees the memory of the parser. */
   free(): void;
 }
 
-/** An error in llhttp's own words. */
 export interface Fault {
   /** An example is `HPE_INVALID_VERSION`. */
   readonly code: string;
@@ -65,7 +63,6 @@ const RESPONSE = 2;
 /** A longer chunk is parsed in pieces of this size. */
 const INPUT_BYTES = 64 * 1024;
 
-/** The functions of the module that are used here. A parser is an address in the module's memory. */
 interface Exports {
   readonly memory: { readonly buffer: ArrayBuffer };
   malloc(bytes: number): number;

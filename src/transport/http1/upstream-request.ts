@@ -2,12 +2,9 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 
-/** Carries a request upstream and its response back. */
 interface Carrier {
-  /** Stops reading the response until `resume`. */
   pause(): void;
   resume(): void;
-  /** Drops the response. */
   abort(): void;
 }
 
