@@ -5,6 +5,7 @@ import {
   createSentinel,
   defineScript,
   type RedisClientOptions,
+  SocketClosedUnexpectedlyError,
 } from '@redis/client';
 import type { SharedCache, StoreNode } from '../config/shared-cache.ts';
 import { type CredentialSource, readCredential } from '../secrets/credential.ts';
@@ -27,8 +28,15 @@ export interface StoreConnection {
   destroy(): void;
 }
 
-/** @param onLost is called when a connection is lost, at most once. The caller then destroys it */
-export type ConnectStore = (shared: SharedCache, onLost: (error: unknown) => void) => Promise<StoreConnection>;
+/**
+ * @param onLost is called when a connection is lost, at most once. The caller then destroys it
+ * @param onInterrupted is called when the library replaces a connection by itself, so that messages may be lost
+ */
+export type ConnectStore = (
+  shared: SharedCache,
+  onLost: (error: unknown) => void,
+  onInterrupted?: () => void,
+) => Promise<StoreConnection>;
 
 type ScriptCall = (keys: readonly string[], args: readonly string[]) => Promise<unknown>;
 
@@ -68,7 +76,7 @@ const SCRIPTS = Object.fromEntries(
 );
 
 /** Connects with credentials and certificates as the files have them now. @throws {Error} if that fails */
-export const connectStore: ConnectStore = async (shared, onLost) => {
+export const connectStore: ConnectStore = async (shared, onLost, onInterrupted = () => {}) => {
   const options = await clientOptions(shared);
   const { client, subscriber } = createClients(shared, options);
   let isOver = false;
@@ -77,6 +85,9 @@ export const connectStore: ConnectStore = async (shared, onLost) => {
     isOver = true;
     onLost(error);
   };
+  // The client of a cluster reports its connections by the second name.
+  for (const event of ['error', 'node-error']) client.on(event, (error) => isInterruption(error) && onInterrupted());
+  for (const event of ['topology-change', 'node-disconnect']) client.on(event, () => onInterrupted());
   const all = subscriber === client ? [client] : [client, subscriber];
   for (const each of all) {
     // Without a listener, an error would end the process. The clients of clusters and sentinels repair most of them.
@@ -112,6 +123,12 @@ export const connectStore: ConnectStore = async (shared, onLost) => {
 /** A server that accepts no connection in time counts as unreachable, not as slow. */
 function tooLong(): Error {
   return new Error('connecting took too long: timeout');
+}
+
+/** Attempts to connect to a server that is down fail again and again, and interrupt nothing. */
+function isInterruption(error: unknown): boolean {
+  const { syscall = 'connect' } = error as NodeJS.ErrnoException;
+  return error instanceof SocketClosedUnexpectedlyError || syscall !== 'connect';
 }
 
 /** A subscribed connection of one server takes no other commands. The other two clients open a connection of their own for it. */

@@ -84,10 +84,18 @@ export function createStore({ shared, connect, clock, counts, prepare, onChange 
   let isClosed = false;
   let retry: NodeJS.Timeout | undefined;
   let beats = { sent: 0, received: 0 };
+  let isInterrupted = false;
   let state: StoreState = { isAvailable: false, problem: undefined, error: undefined, sinceMs: clock.wallMs() };
   channels.set(own, () => {
     beats.received += 1;
+    // The library has subscribed again.
+    if (isInterrupted) tellUp();
   });
+
+  function tellUp(): void {
+    isInterrupted = false;
+    for (const listener of upListeners) listener();
+  }
 
   function change(next: Omit<StoreState, 'sinceMs'>): void {
     const isSame = next.isAvailable === state.isAvailable && next.problem === state.problem;
@@ -114,9 +122,12 @@ export function createStore({ shared, connect, clock, counts, prepare, onChange 
     const onLost = (error: unknown): void => {
       if (made !== undefined && connection === made) lose(made, error);
     };
+    const onInterrupted = (): void => {
+      isInterrupted = true;
+    };
     try {
       await prepare();
-      made = await connect(shared, onLost);
+      made = await connect(shared, onLost, onInterrupted);
       for (const [channel, listener] of channels) await inTime(made.subscribe(channel, listener), SETUP_MS);
       await inTime(made.set(own, '1', MAX_RETRY_MS), SETUP_MS);
       // As fast as a request needs it, so that a slow server is not tried by requests again and again.
@@ -131,7 +142,7 @@ export function createStore({ shared, connect, clock, counts, prepare, onChange 
     attempts = 0;
     beats = { sent: 0, received: 0 };
     change({ isAvailable: true, problem: undefined, error: undefined });
-    for (const listener of upListeners) listener();
+    tellUp();
   }
 
   async function use<T>(

@@ -33,7 +33,6 @@ async function startMember(options: StoreOptions): Promise<StoreProcess> {
   const config = [
     'cluster-enabled yes',
     'cluster-config-file nodes.conf',
-    'cluster-node-timeout 2000',
     // The default, ten thousand above the port, is often no port.
     `cluster-port ${await freePort()}`,
   ];
