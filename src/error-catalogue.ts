@@ -28,6 +28,13 @@ const CATALOGUE = {
     detail: 'The route depends on the message in the body, and this body is larger than the proxy reads.',
     fix: 'Raise retry_body_limit of the routes with this host and path, up to 1MiB. Larger messages need a route without mcp_method and mcp_name.',
   },
+  ERR_TOO_MANY_HEADERS: {
+    status: 431,
+    phase: 'subject',
+    title: 'Too many headers',
+    detail: 'The agent behind this proxy takes requests with at most 100 headers: send fewer.',
+    fix: 'Find out which client or gateway sends this many headers, because servers drop those beyond a number of their own.',
+  },
   ERR_HEADER_MISMATCH: {
     status: 400,
     phase: 'route',

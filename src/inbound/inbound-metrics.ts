@@ -24,6 +24,7 @@ const DETACHED_RESULTS = ['allowed', 'refused'] as const;
 
 const ERRORS: readonly ErrorCode[] = [
   'ERR_ROUTE_NOT_FOUND',
+  'ERR_TOO_MANY_HEADERS',
   'ERR_SUBJECT_TOKEN_MISSING',
   'ERR_SUBJECT_TOKEN_INVALID',
   'ERR_REVOCATIONS_UNKNOWN',

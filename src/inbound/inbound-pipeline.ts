@@ -80,7 +80,7 @@ const MAX_HEADERS = 100;
 function assertFewHeaders({ rawHeaders }: IncomingMessage): void {
   if (rawHeaders.length <= 2 * MAX_HEADERS) return;
   const message = `inbound: the request has more than ${MAX_HEADERS} headers: send fewer`;
-  throw new CambistError('ERR_ROUTE_NOT_FOUND', message);
+  throw new CambistError('ERR_TOO_MANY_HEADERS', message);
 }
 
 function hold(request: ProxyRequest, subject: Subject, handles: Handles): HeldHandle {

@@ -35,7 +35,7 @@ test('refuses other codings, a second Host, TRACE, dot segments, old versions an
     ['403', `GET http://h/ HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n`],
     ['403', `GET http://a@h/ HTTP/1.1\r\nHost: localhost\r\n`],
     ['403', `GET http://a%zz/healthz HTTP/1.1\r\nHost: localhost\r\n`],
-    ['403', `GET / HTTP/1.1\r\nHost: localhost\r\n${'X: 1\r\n'.repeat(100)}`],
+    ['431 .*ERR_TOO_MANY_HEADERS', `GET / HTTP/1.1\r\nHost: localhost\r\n${'X: 1\r\n'.repeat(100)}`],
     ['403', `TRACE / HTTP/1.1\r\nHost: localhost\r\n`],
     ['403', `TRACE /healthz HTTP/1.1\r\nHost: localhost\r\n`],
     ['403', `GET /public/../private HTTP/1.1\r\nHost: localhost\r\n`],
@@ -50,7 +50,7 @@ test('refuses other codings, a second Host, TRACE, dot segments, old versions an
     connection.send(`${head}${authorization}Connection: close\r\n\r\n`);
     assert.match(
       await soon(head.slice(0, 60), connection.closed()),
-      new RegExp(`^HTTP/1\\.1 ${status} `),
+      new RegExp(`^HTTP/1\\.1 ${status}\\b`),
       head.slice(0, 80),
     );
   }
