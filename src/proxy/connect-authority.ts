@@ -15,6 +15,11 @@ export function readAuthority(target: string): Authority | undefined {
   return { host: host.toLowerCase().replace(/\.$/, ''), port: Number(port) };
 }
 
+/** Tells whether the target of a CONNECT looks like a host, and not like a token in its place. */
+export function isPlainAuthority(target: string): boolean {
+  return /^(?:[a-z-]+|[a-z0-9-]+(?:\.[a-z0-9-]+)+\.?|\[[0-9a-f:.]+\]):\d+$/.test(target);
+}
+
 /** An entry of `forward_proxy.connect` that allows a tunnel. */
 export interface AllowedTunnel {
   /** As in the config. */

@@ -9,7 +9,13 @@ import type { Reach } from '../transport/dispatchers.ts';
 import type { ActiveConfig } from './active-config.ts';
 import { setArrival } from './arrival.ts';
 import { TLS_HANDSHAKE } from './client-error.ts';
-import { type AllowedTunnel, type Authority, allowedTunnel, readAuthority } from './connect-authority.ts';
+import {
+  type AllowedTunnel,
+  type Authority,
+  allowedTunnel,
+  isPlainAuthority,
+  readAuthority,
+} from './connect-authority.ts';
 import { type DetachedSockets, isResponding, responseOn } from './detached.ts';
 import { readEarlyBytes } from './early-bytes.ts';
 import { failRequest } from './fail-request.ts';
@@ -66,7 +72,7 @@ export function serveConnect(
     } else if (isRouted && !inside.has(socket)) {
       serveInside(request, socket, head, authority, config.limits.maxInFlight);
     } else {
-      fail(request, socket, notAllowed(authority, isRouted));
+      fail(request, socket, notAllowed(request.url ?? '', authority, isRouted));
     }
   });
 
@@ -163,9 +169,9 @@ export function onFirstBytes(socket: Socket, take: (bytes: Buffer) => void): voi
 }
 
 /** @param isInside the authority is the host of a route, and the CONNECT arrived within another one */
-function notAllowed(authority: Authority | undefined, isInside: boolean): CambistError {
-  let why = 'a malformed authority';
-  if (authority !== undefined) {
+function notAllowed(target: string, authority: Authority | undefined, isInside: boolean): CambistError {
+  let why = 'an authority that is not a plain host:port';
+  if (authority !== undefined && isPlainAuthority(target)) {
     // Label by label, because a token may stand in place of the host.
     const entry = `"${authority.host.split('.').map(redact).join('.')}:${authority.port}"`;
     why = isInside
