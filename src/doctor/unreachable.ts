@@ -79,7 +79,7 @@ const UNTRUSTED: ReadonlySet<string> = new Set([
 ]);
 
 /** No connection was established. */
-const UNREACHED: ReadonlySet<string> = new Set(['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED']);
+const UNREACHED: ReadonlySet<string> = new Set(['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED', 'EMFILE', 'ENFILE']);
 
 const TIMEOUTS: ReadonlySet<string> = new Set(['ETIMEDOUT', 'UND_ERR_CONNECT_TIMEOUT', 'TimeoutError', 'AbortError']);
 
@@ -120,6 +120,11 @@ export function connectionFinding(failed: FailedConnection): Finding {
   if (code === 'ECONNREFUSED') {
     return problem('connection_refused', `nothing listens at ${host}`, {
       fix: `check host and port of ${paths.address}, and whether the server runs`,
+    });
+  }
+  if (code === 'EMFILE' || code === 'ENFILE') {
+    return problem('connection_failed', `too many open files to connect to ${host} (${code})`, {
+      fix: 'raise the limit of open files (ulimit -n), or lower limits.max_connections',
     });
   }
   if (TIMEOUTS.has(code)) {

@@ -42,6 +42,7 @@ const CASES: [code: string, finding: string, says: RegExp][] = [
   ['ENOTFOUND', 'host_unknown', /idp\.example\.com cannot be resolved/],
   ['EAI_AGAIN', 'host_unknown', /DNS did not respond for the name idp\.example\.com.*port 53/],
   ['ECONNREFUSED', 'connection_refused', /nothing listens at idp\.example\.com/],
+  ['EMFILE', 'connection_failed', /too many open files.*ulimit -n/],
   ['UND_ERR_CONNECT_TIMEOUT', 'connection_timeout', /5000 ms.*authorization_servers\.main\.timeout/],
   ['ECONNRESET', 'connection_failed', /ECONNRESET/],
   ['SELF_SIGNED_CERT_IN_CHAIN', 'certificate_untrusted', /"Example Corp CA".*authorization_servers\.main\.tls\.ca/],
@@ -95,6 +96,7 @@ test('reads the certificate only if it tells more than the error', () => {
     ['http://a', 'UND_ERR_SOCKET', true],
     ['http://a', 'HPE_INVALID_CONSTANT', true],
     ['http://a', 'ECONNREFUSED', false],
+    ['http://a', 'EMFILE', false],
     ['http://a', 'ENOTFOUND', false],
     ['http://a', 'UND_ERR_CONNECT_TIMEOUT', false],
   ];
