@@ -22,7 +22,6 @@ import type { SignalsSide } from '../signals/signals.ts';
 import type { RouteCacheReport } from '../tokens/cache.ts';
 import type { TokenService } from '../tokens/token-service.ts';
 import { type DecisionReport, reportDecisions, SHOWN_DECISIONS } from './decisions.ts';
-import type { EffectiveConfig } from './effective-config.ts';
 import { addLogLevel } from './put-log-level.ts';
 import type { Status } from './status-report.ts';
 
@@ -42,15 +41,13 @@ interface AdminSources {
   readonly readiness: Readiness;
   readonly cacheReport: () => Record<string, RouteCacheReport>;
   readonly status: Pick<Status, 'report' | 'charts'>;
-  readonly config: EffectiveConfig;
+  readonly activeConfig: () => Config;
   readonly logLevel: LogLevelControl;
   /**
    * @param after number of the last decision that the reader knows
    * @param most number of the last decisions to report
    */
   readonly decisions: (after: number, most?: number) => DecisionReport;
-  /** Public names of this listener, in lower case. */
-  readonly hosts: () => readonly string[];
 }
 
 /** Enough for the small body of `PUT /log-level`. */
@@ -72,7 +69,9 @@ const FOR_LOOPBACK = ['/cache', '/decisions', '/config.yaml', '/config.json'];
  * the log level. The modules of the page are loaded when it is opened, because most processes never show it.
  */
 export function createAdminServer(sources: AdminSources): FastifyInstance {
-  const { metrics, readiness, cacheReport, status, decisions, config, logLevel, hosts } = sources;
+  const { metrics, readiness, cacheReport, status, decisions, activeConfig, logLevel } = sources;
+  const hosts = () => activeConfig().adminHosts;
+  const effectiveConfig = () => import('./effective-config.ts');
   const app = fastify({
     logger: false,
     schemaController: NO_SCHEMAS,
@@ -123,7 +122,10 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
   app.get('/', async (request, reply) => {
     const local =
       whyNotLocal(request) === undefined
-        ? { config: await config.short(), decisions: decisions(0, SHOWN_DECISIONS).decisions }
+        ? {
+            config: await (await effectiveConfig()).shortYaml(activeConfig()),
+            decisions: decisions(0, SHOWN_DECISIONS).decisions,
+          }
         : undefined;
     const report = status.report();
     // With a thousand routes, each half takes as long as many requests, which get their turn.
@@ -133,8 +135,8 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
     return reply.headers(PAGE_HEADERS).type('text/html; charset=utf-8').send(statusPage(content));
   });
   for (const [path, type, content] of [
-    ['/config.yaml', 'text/plain; charset=utf-8', config.yaml],
-    ['/config.json', 'application/json', config.json],
+    ['/config.yaml', 'text/plain; charset=utf-8', async () => (await effectiveConfig()).configYaml(activeConfig())],
+    ['/config.json', 'application/json', async () => (await effectiveConfig()).configJson(activeConfig())],
     ['/status.json', 'application/json', () => JSON.stringify(status.report())],
     ['/status.css', 'text/css; charset=utf-8', async () => (await import('./page-assets.ts')).PAGE_STYLE],
     ['/status.js', 'text/javascript; charset=utf-8', async () => (await import('./page-assets.ts')).PAGE_SCRIPT],
@@ -195,27 +197,12 @@ export function createAdminListener(
     cacheReport: tokens.cacheReport,
     status,
     decisions: (after, most) => reportDecisions(decisions, after, systemClock, most),
-    config: effectiveConfig(activeConfig),
+    activeConfig,
     logLevel,
-    hosts: () => activeConfig().adminHosts,
   });
   const connections = displaceConnections(server.server, withinOpenFiles(MAX_ADMIN_CONNECTIONS), (count) => {
     logger.warn({}, `too many connections to the admin listener; dropped ${count}`);
   });
   logAcceptErrors(server.server, 'admin', logger);
   return server;
-}
-
-/** Loads the module when the config is shown. */
-function effectiveConfig(active: () => Config): EffectiveConfig {
-  let loading: Promise<EffectiveConfig> | undefined;
-  const loaded = (): Promise<EffectiveConfig> => {
-    loading ??= import('./effective-config.ts').then(({ createEffectiveConfig }) => createEffectiveConfig(active));
-    return loading;
-  };
-  return {
-    yaml: async () => (await loaded()).yaml(),
-    json: async () => (await loaded()).json(),
-    short: async () => (await loaded()).short(),
-  };
 }

@@ -5,14 +5,6 @@ import { stringify } from 'yaml';
 import type { Config } from '../config/config.ts';
 import { HIDDEN, hideKeys } from './hide-keys.ts';
 
-/** The file of the active config, without comments and secrets. */
-export interface EffectiveConfig {
-  yaml(): Promise<string>;
-  json(): Promise<string>;
-  /** The YAML for the status page, unless it is too long for a page. */
-  short(): Promise<string | undefined>;
-}
-
 /** Routes whose config a person reads on a page. */
 const MAX_SHORT_ROUTES = 100;
 /** Writing a route takes some tenths of a millisecond. Other work gets its turn after this many. */
@@ -20,29 +12,29 @@ const ROUTES_IN_A_ROW = 20;
 
 type Content = Readonly<Record<string, unknown>>;
 
-export function createEffectiveConfig(active: () => Config): EffectiveConfig {
-  let last: { config: Config; missing: string; text: string } | undefined;
+/** The last text of a config, which the status page asks for again and again. */
+const lastTexts = new WeakMap<Config, { readonly missing: string; readonly text: string }>();
 
-  async function yaml(): Promise<string> {
-    const config = active();
-    const missing = await missingFiles(config);
-    const names = [...missing].join('\0');
-    if (last?.config !== config || last.missing !== names) {
-      last = { config, missing: names, text: await writeYaml(maskedContent(config, missing)) };
-    }
-    return last.text;
+/** The file of a config as YAML, without comments and secrets. */
+export async function configYaml(config: Config): Promise<string> {
+  const missing = await missingFiles(config);
+  const names = [...missing].join('\0');
+  let last = lastTexts.get(config);
+  if (last?.missing !== names) {
+    last = { missing: names, text: await writeYaml(maskedContent(config, missing)) };
+    lastTexts.set(config, last);
   }
+  return last.text;
+}
 
-  return {
-    yaml,
-    async json() {
-      const config = active();
-      return `${JSON.stringify(maskedContent(config, await missingFiles(config)), null, 2)}\n`;
-    },
-    async short() {
-      return active().routes.length > MAX_SHORT_ROUTES ? undefined : yaml();
-    },
-  };
+/** The same as JSON. */
+export async function configJson(config: Config): Promise<string> {
+  return `${JSON.stringify(maskedContent(config, await missingFiles(config)), null, 2)}\n`;
+}
+
+/** The YAML for the status page, unless it is too long for a page. */
+export async function shortYaml(config: Config): Promise<string | undefined> {
+  return config.routes.length > MAX_SHORT_ROUTES ? undefined : configYaml(config);
 }
 
 async function writeYaml({ routes, ...top }: Content): Promise<string> {

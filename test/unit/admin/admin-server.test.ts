@@ -5,24 +5,27 @@ import { createAdminServer } from '../../../src/admin/admin-server.ts';
 import { createExposition } from '../../../src/observability/exposition.ts';
 import { createLogLevelControl } from '../../../src/observability/log-level.ts';
 import { createReadiness, type ReadinessCheck } from '../../../src/observability/readiness.ts';
+import { configOf } from '../config/sample.ts';
 import { loggerWithLines } from '../observability/log-lines.ts';
 import { SAMPLE_CHARTS, SAMPLE_STATUS } from './sample-status.ts';
+
+const CONFIG = configOf(
+  '{ version: 1, admin_hosts: [cambist.example.com], routes: [{ name: a, match: { path: / }, upstream: http://a.svc, credential: none }] }',
+);
 
 function serverOf(t: TestContext, checks: [string, ReadinessCheck][] = []) {
   const readiness = createReadiness(loggerWithLines().logger);
   readiness.require(new Map(checks));
   const report = { github: { entries: 2, oldest_age_seconds: 3, next_expiry_seconds: 4 } };
   const { logger } = loggerWithLines();
-  const yaml = async () => 'version: 1\n';
   const app = createAdminServer({
     metrics: createExposition(new Registry(), []),
     readiness,
     cacheReport: () => report,
     status: { report: () => SAMPLE_STATUS, charts: () => SAMPLE_CHARTS },
-    config: { yaml, short: yaml, json: async () => '{"version":1}\n' },
+    activeConfig: () => CONFIG,
     logLevel: createLogLevelControl(logger),
     decisions: (after) => ({ last: after, missed: 0, decisions: [] }),
-    hosts: () => ['cambist.example.com'],
   });
   t.after(async () => {
     readiness.stop();

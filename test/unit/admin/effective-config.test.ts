@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parse } from 'yaml';
-import { createEffectiveConfig } from '../../../src/admin/effective-config.ts';
+import { configJson, configYaml } from '../../../src/admin/effective-config.ts';
 import { hideKeys } from '../../../src/admin/hide-keys.ts';
 import { configOf } from '../config/sample.ts';
 
@@ -23,9 +23,9 @@ function routeOf(name: string, keys: object) {
 test('shows the file as it was written, without comments', async () => {
   const text =
     'version: 1\n# a comment\nroutes:\n  - name: a\n    match:\n      path: /\n    upstream: http://a.svc\n    credential: none\n';
-  const shown = createEffectiveConfig(() => configOf(text));
-  assert.equal(await shown.yaml(), text.replace('# a comment\n', ''));
-  assert.deepEqual(JSON.parse(await shown.json()), parse(text));
+  const config = configOf(text);
+  assert.equal(await configYaml(config), text.replace('# a comment\n', ''));
+  assert.deepEqual(JSON.parse(await configJson(config)), parse(text));
 });
 
 test('hides parameters, queries and parts of paths that could be a secret, wherever they are', async () => {
@@ -61,10 +61,9 @@ test('hides parameters, queries and parts of paths that could be a secret, where
       ],
     }),
   );
-  const shown = createEffectiveConfig(() => config);
-  const text = await shown.yaml();
+  const text = await configYaml(config);
   assert.ok(!text.includes(SECRET), text);
-  assert.deepEqual(parse(text), JSON.parse(await shown.json()));
+  assert.deepEqual(parse(text), JSON.parse(await configJson(config)));
   assert.match(text, /upstream: https:\/\/x\.example\.com\/api\/\[hidden\]\/mcp\n/);
   assert.match(text, /token_endpoint: https:\/\/x\.example\.com\/api\/\[hidden\]\/mcp\?\[hidden\]\n/);
   assert.match(text, /client_secret:\n +file: \/dev\/null\n/);
