@@ -124,10 +124,16 @@ export function wholeBody(content: Buffer | undefined): RequestBody {
  */
 export async function readWhole(source: BodySource, limitBytes: number): Promise<Buffer | undefined> {
   const request = source.incoming;
-  if (Number(request.headers['content-length']) > limitBytes) return undefined;
-  // A body that arrived with the headers is readable a moment later, and most bodies do.
+  const length = Number(request.headers['content-length']);
+  if (length > limitBytes) return undefined;
+  // A body that arrived with the headers is readable a moment later, and most bodies do. Node notes later that it is complete.
   await undefined;
-  if (request.complete && request.readableLength <= limitBytes) return request.read() ?? NOTHING;
+  if (request.readableLength === length || (request.complete && request.readableLength <= limitBytes)) {
+    const body = request.read();
+    // Otherwise the request would not end, and its connection would keep it in memory.
+    request.resume();
+    return body ?? NOTHING;
+  }
   if (request.destroyed) throw callerGone(request.errored);
   return source.waitForBody(readRest(request, limitBytes));
 }

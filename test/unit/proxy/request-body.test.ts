@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { IncomingMessage } from 'node:http';
-import { Socket } from 'node:net';
+import { once } from 'node:events';
+import { createServer, IncomingMessage } from 'node:http';
+import { type AddressInfo, connect, Socket } from 'node:net';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
 import { type BodySource, readWhole, takeBody } from '../../../src/proxy/request-body.ts';
@@ -68,6 +69,33 @@ test('reads a small body to the end of the request', async () => {
   await taken;
   await new Promise(setImmediate);
   assert.equal(request.readableEnded, true);
+});
+
+test('does not wait for a body that arrived with its headers, and reads on to the end of the request', async (t) => {
+  const server = createServer().listen(0);
+  t.after(() => server.close());
+  await once(server, 'listening');
+  const caller = connect((server.address() as AddressInfo).port);
+  t.after(() => caller.destroy());
+  let waits = 0;
+  const taken = new Promise<[IncomingMessage, unknown]>((resolve, reject) => {
+    server.on('request', (incoming) => {
+      const source: BodySource = {
+        incoming,
+        waitForBody(reading) {
+          waits += 1;
+          return reading;
+        },
+      };
+      readWhole(source, 10).then((body) => resolve([incoming, body]), reject);
+    });
+  });
+  caller.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhelloworld');
+  const [incoming, body] = await taken;
+  assert.deepEqual(body, Buffer.from('helloworld'));
+  assert.equal(waits, 0);
+  if (!incoming.readableEnded) await soon('the end', once(incoming, 'end'));
+  assert.equal(incoming.complete, true);
 });
 
 test('rejects a body that is larger than its Content-Length', async () => {
