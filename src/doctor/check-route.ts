@@ -8,7 +8,7 @@ import { obtainSecret } from '../tokens/route-secret.ts';
 import { findRepeated, type SentValue } from '../tokens/sent-values.ts';
 import type { Session } from '../tokens/session.ts';
 import type { Subject } from '../tokens/subject.ts';
-import { isAmbiguousJwt, readClaims } from '../tokens/token-text.ts';
+import { readClaims, readIssuedClaims } from '../tokens/token-text.ts';
 import { callBackend } from './call-backend.ts';
 import type { CheckContext } from './check-context.ts';
 import { credentialFinding, failureOf, type ServerHealth, unreachableServer } from './check-server.ts';
@@ -157,8 +157,7 @@ async function judge(
     server,
     target: chain !== undefined && !secondLeg ? firstLegTarget(chain, credential.target) : credential.target,
     request: last,
-    claims: readClaims(token),
-    ambiguous: isAmbiguousJwt(token),
+    ...readIssuedClaims(token),
     subject: claims,
     repeated: findRepeated(token, [...requests.flatMap(sentIn), ...sentByCaller(subject)]),
     show: showShortAscii,

@@ -5,7 +5,7 @@ import type { RefusedToken } from '../proxy/backend-failure.ts';
 import type { FailedDiscovery, FailedTokenRequest, FailedVerification } from '../tokens/diagnosis.ts';
 import { findRepeated, hideCredentials, type SentValue, sentInAuthorization } from '../tokens/sent-values.ts';
 import type { Grant } from '../tokens/token-request.ts';
-import { bareToken, isAmbiguousJwt, readClaims } from '../tokens/token-text.ts';
+import { bareToken, readClaims, readIssuedClaims } from '../tokens/token-text.ts';
 import { unavailableFinding } from './client-refusal.ts';
 import { clockDifference } from './clocks.ts';
 import { settingsOfServer, settingsOfUpstream } from './config-paths.ts';
@@ -92,8 +92,7 @@ function tokenRequestFinding(failed: FailedTokenRequest): Finding | undefined {
   if (token === undefined) return failure.code === 'ERR_STS_UNAVAILABLE' ? unavailableFinding(recorded) : undefined;
   const { target, earlier } = request;
   const repeated = findRepeated(token, [...sent, ...(earlier?.values ?? [])], earlier?.digests);
-  const read = { claims: readClaims(token), ambiguous: isAmbiguousJwt(token) };
-  const issued = { server, target, request: recorded, ...read, subject, repeated, show };
+  const issued = { server, target, request: recorded, ...readIssuedClaims(token), subject, repeated, show };
   return issuedFindings(issued).find(({ severity }) => severity === 'error');
 }
 

@@ -5,7 +5,7 @@ import { computeLifetime, expiryOf, type HasLifetime } from './lifetime.ts';
 import type { SentValue } from './sent-values.ts';
 import type { TokenRequest } from './token-request.ts';
 import type { TokenResponse } from './token-response.ts';
-import { type Claims, EXPIRY_LEEWAY_MS, isAmbiguousJwt, readClaims } from './token-text.ts';
+import { type Claims, EXPIRY_LEEWAY_MS, readIssuedClaims } from './token-text.ts';
 
 /** Settings that shape the lifetime of issued tokens. */
 export interface LifetimeSettings {
@@ -47,8 +47,8 @@ export function acceptToken(
 ): AcceptedClaims {
   const { target, routeName, subjectExpiresAtMs } = request;
   const { expectAudience } = target;
-  const claims = readClaims(accessToken);
-  if (expectAudience !== 'any' && isAmbiguousJwt(accessToken)) throw ambiguous(request);
+  const { claims, ambiguous: isAmbiguous } = readIssuedClaims(accessToken);
+  if (expectAudience !== 'any' && isAmbiguous) throw ambiguous(request);
   if (request.expect === 'token') checkAudience(claims, expectAudience, routeName);
   else if (!isFor(claims, expectAudience)) throw wrongAssertion(request, claims);
   if (expiryOf(claims) + EXPIRY_LEEWAY_MS <= clock.wallMs()) {

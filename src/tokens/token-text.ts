@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import type { JWTPayload } from 'jose';
 
 export type JsonObject = Record<string, unknown>;
@@ -127,25 +128,44 @@ export type Claims = JWTPayload | undefined;
  * @see RFC 7519 section 3
  */
 export function readClaims(token: string): Claims {
+  const payload = payloadOf(token);
+  return payload === undefined ? undefined : parseJsonObject(Buffer.from(payload, 'base64url').toString());
+}
+
+/** The middle of three parts. Undefined for any other token. */
+function payloadOf(token: string): string | undefined {
   const start = token.indexOf('.') + 1;
   const end = token.indexOf('.', start);
   if (start === 0 || end === -1 || token.includes('.', end + 1)) return undefined;
-  return parseJsonObject(Buffer.from(token.slice(start, end), 'base64url').toString());
+  return token.slice(start, end);
 }
 
-/** Keeps a byte order mark, which is invalid in JSON. */
-const STRICT_UTF_8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+/** The claims of an issued token, whose audience must be the same to every reader. */
+export interface IssuedClaims {
+  readonly claims: Claims;
+  /**
+   * The token has the form of a JWT, although verifiers may read other claims from it, or claims where there are none. Some accept a
+   * byte order mark, UTF-16, `NaN`, a trailing NUL, a second "aud", or dots within the payload.
+   */
+  readonly ambiguous: boolean;
+}
 
-/**
- * Tells whether a token has the form of a JWT, although verifiers may read other claims from it than `readClaims`, or claims where
- * `readClaims` finds none. Some accept a byte order mark, UTF-16, `NaN`, a trailing NUL, a second "aud", or dots within the payload.
- */
-export function isAmbiguousJwt(token: string): boolean {
+/** Reads the claims of a token as `readClaims` does, and tells whether others may read them differently. */
+export function readIssuedClaims(token: string): IssuedClaims {
+  const payload = payloadOf(token);
+  if (payload === undefined) return { claims: undefined, ambiguous: hasFormOfJwt(token) };
+  const bytes = Buffer.from(payload, 'base64url');
+  const text = bytes.toString();
+  const claims = parseJsonObject(text);
+  const isStrict = claims !== undefined && BASE64.test(payload) && isUtf8(bytes) && !repeatsAudience(text);
+  return { claims, ambiguous: !isStrict && hasFormOfJwt(token) };
+}
+
+function hasFormOfJwt(token: string): boolean {
   const [header = '', payload, signature, ...rest] = token.split('.', 6);
   if (payload === undefined || signature === undefined) return false;
   if (!isLikeJson(header) && !isLikeJson(payload)) return false;
-  if (rest.length > 0) return rest.length !== 2 || !isOfEncrypted(header);
-  return !hasStrictClaims(payload);
+  return rest.length !== 2 || !isOfEncrypted(header);
 }
 
 /** `{"` in base64url. */
@@ -168,16 +188,14 @@ function isOfEncrypted(header: string): boolean {
   return typeof enc === 'string' && typeof alg === 'string' && KEY_ENCRYPTION.test(alg);
 }
 
-function hasStrictClaims(payload: string): boolean {
-  if (!/^[\w+/-]*={0,2}$/.test(payload)) return false;
-  let text: string;
-  try {
-    text = STRICT_UTF_8.decode(Buffer.from(payload, 'base64url'));
-  } catch {
-    return false;
-  }
-  if (parseJsonObject(text) === undefined) return false;
-  // Parsers keep the first or the last of two members, and those of Go ignore letter case. Hardly any token needs the slow look.
-  if (!text.includes('\\') && (text.match(/"aud"/gi)?.length ?? 0) < 2) return true;
-  return jsonMembers(text, skipSpace(text, 0)).filter(({ key }) => key.toLowerCase() === 'aud').length < 2;
+const BASE64 = /^[\w+/-]*={0,2}$/;
+
+/**
+ * Does an object have two members "aud"? Parsers keep the first or the last of them, and those of Go ignore letter case.
+ * @param text valid JSON
+ */
+function repeatsAudience(text: string): boolean {
+  // Hardly any token needs the slow look.
+  if (!text.includes('\\') && (text.match(/"aud"/gi)?.length ?? 0) < 2) return false;
+  return jsonMembers(text, skipSpace(text, 0)).filter(({ key }) => key.toLowerCase() === 'aud').length > 1;
 }
