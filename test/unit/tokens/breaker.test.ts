@@ -2,296 +2,160 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import { CambistError } from '../../../src/errors.ts';
+import { createRankedBreaker } from '../../../src/tokens/breaker.ts';
+import type { RankedRequester } from '../../../src/tokens/requester.ts';
 import { deferred } from '../../harness/deferred.ts';
-import { fault, refused, setUp, succeed } from './breaker-setup.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
+import { failsWith } from './sample.ts';
 
-async function bringDown({ fail }: { fail: (error?: unknown) => Promise<void> }): Promise<void> {
-  for (let i = 0; i < 3; i += 1) await fail();
+/** A caller that the server has accepted, `new` from an address of its own, `local` without one, or one with a made-up token. */
+function requesterOf(name: string): RankedRequester {
+  if (name === '') return { caller: undefined, peer: undefined, accepted: true };
+  if (name.startsWith('local')) return { caller: name, peer: undefined, accepted: false };
+  if (name === 'new') return { caller: name, peer: '10.0.0.3', accepted: false };
+  if (name.startsWith('made-up')) return { caller: name, peer: '10.0.0.2', accepted: false };
+  return {
+    caller: name.replace('-there', ''),
+    peer: name.endsWith('-there') ? '10.0.0.2' : '10.0.0.1',
+    accepted: true,
+  };
 }
 
-test('returns the result and the error of an attempt unchanged', async () => {
-  const { breaker, attempt } = setUp();
-  assert.equal(await succeed(breaker), 'token');
-  const error = new Error('x');
-  await assert.rejects(
-    attempt(() => Promise.reject(error)),
-    (caught) => caught === error,
-  );
-});
-
-test('reports once that the server is down, and once that it responds again', async () => {
-  const setup = setUp();
-  await setup.fail();
-  await setup.fail();
-  assert.deepEqual(setup.said, []);
-  await setup.fail();
-  setup.clock.advance(3000);
-  await setup.fail();
-  assert.deepEqual(setup.said, [false]);
-  setup.clock.advance(3000);
-  await succeed(setup.breaker);
-  await succeed(setup.breaker);
-  assert.deepEqual(setup.said, [false, true]);
-});
-
-test('a server that names a pause is unavailable, and a server that refuses is available', async () => {
-  const setup = setUp();
-  await setup.fail(fault(5));
-  assert.deepEqual(setup.said, [false]);
-  setup.clock.advance(5000);
-  await setup.fail(new CambistError('ERR_EXCHANGE_REFUSED', 'no'));
-  assert.deepEqual(setup.said, [false, true]);
-});
-
-test('stays closed after two faults in a row', async () => {
-  const { breaker, fail } = setUp();
-  await fail();
-  await fail();
-  assert.equal(await succeed(breaker), 'token');
-});
-
-test('refuses callers at once after three faults in a row, with the time of the next attempt', async () => {
-  const setup = setUp();
-  await bringDown(setup);
-  await assert.rejects(
-    succeed(setup.breaker),
-    (error) => refused(error) && (error as CambistError).retryAfterSeconds === 1,
-  );
-  assert.equal(setup.attempts(), 3);
-});
-
-test('a success resets the count of faults', async () => {
-  const { breaker, fail } = setUp();
-  await fail();
-  await fail();
-  await succeed(breaker);
-  await fail();
-  await fail();
-  assert.equal(await succeed(breaker), 'token');
-});
-
-for (const code of ['ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED', 'ERR_STS_RESPONSE_INVALID'] as ErrorCode[]) {
-  test(`${code} shows that the server is up`, async () => {
-    const { breaker, fail } = setUp();
-    await fail();
-    await fail();
-    await fail(new CambistError(code, 'no'));
-    await fail();
-    await fail();
-    assert.equal(await succeed(breaker), 'token');
-  });
+/** `fault` or a status, with a Retry-After behind a slash, or a code of an error. */
+function errorOf(what: string): Error {
+  const [kind = '', seconds] = what.split('/');
+  const retry = seconds === undefined ? {} : { retryAfterSeconds: Number(seconds) };
+  if (kind === 'bug') return new Error('bug');
+  if (kind === 'fault') return new CambistError('ERR_STS_UNAVAILABLE', 'down', retry);
+  if (/^\d+$/.test(kind))
+    return new CambistError('ERR_STS_UNAVAILABLE', kind, { serverStatus: Number(kind), ...retry });
+  return new CambistError(kind as ErrorCode, 'no');
 }
 
-for (const error of [
-  new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'no secret'),
-  new CambistError('ERR_INTERNAL', 'bug'),
-  new Error('bug'),
-]) {
-  test(`${error.name} ${'code' in error ? error.code : ''} says nothing about the server`, async () => {
-    const setup = setUp();
-    await setup.fail();
-    await setup.fail();
-    for (let i = 0; i < 5; i += 1) await setup.fail(error);
-    await setup.fail();
-    await assert.rejects(succeed(setup.breaker), refused);
-  });
-}
+const isDown = failsWith('ERR_STS_UNAVAILABLE', /"main" is considered down/);
 
-test('one probe checks whether the server is back, and closes the breaker', async () => {
-  const setup = setUp();
-  await bringDown(setup);
-  setup.clock.advance(250);
-  const probe = deferred<string>();
-  const probing = setup.attempt(() => probe.promise);
-  await assert.rejects(succeed(setup.breaker), refused);
-  assert.equal(setup.attempts(), 4);
-  probe.resolve('token');
-  await probing;
-  assert.equal(await succeed(setup.breaker), 'token');
-});
+/**
+ * Plays the steps of a script: `+250` lets time pass. `bob:token` is an attempt of Bob with a token as its result, `bob:fault` one
+ * that fails, `bob:down` one that the breaker refuses, and `bob:begin` one that `end=token` or `end=fault` ends later. `off` and
+ * `on` are reports that the server is down or up, and `quiet` is no report. A step with `*3` is repeated.
+ */
+async function play(script: string): Promise<void> {
+  const clock = createFakeClock();
+  const reports: boolean[] = [];
+  const breaker = createRankedBreaker('main', clock, (available) => reports.push(available));
+  const begun: { work: ReturnType<typeof deferred<string>>; attempt: Promise<string> }[] = [];
 
-test('a failed probe extends the pause, up to three seconds', async () => {
-  const setup = setUp();
-  await bringDown(setup);
-  for (const pauseMs of [250, 500, 1000, 2000, 3000, 3000, 3000]) {
-    setup.clock.advance(pauseMs - 1);
-    await assert.rejects(succeed(setup.breaker), refused);
-    setup.clock.advance(1);
-    await setup.fail();
+  async function step(text: string): Promise<void> {
+    const [name, what] = text.includes(':') ? (text.split(':') as [string, string]) : ['', text];
+    const run = (attempt: () => Promise<string>) => breaker.run(requesterOf(name), attempt);
+    if (what === 'off' || what === 'on' || what === 'quiet') {
+      assert.deepEqual(reports.splice(0), what === 'quiet' ? [] : [what === 'on']);
+    } else if (what.startsWith('+')) {
+      clock.advance(Number(what));
+    } else if (what === 'token') {
+      assert.equal(await run(async () => 'token'), 'token');
+    } else if (what.startsWith('down')) {
+      const seconds = what.split('/')[1];
+      await assert.rejects(run(assert.fail), (error: CambistError) => {
+        isDown(error);
+        return seconds === undefined || error.retryAfterSeconds === Number(seconds);
+      });
+    } else if (what === 'begin') {
+      const work = deferred<string>();
+      begun.push({ work, attempt: run(() => work.promise) });
+    } else if (what.startsWith('end=')) {
+      const { work, attempt } = begun.shift() ?? assert.fail('nothing has begun');
+      if (what === 'end=token') work.resolve('token');
+      else work.reject(errorOf(what.slice('end='.length)));
+      await attempt.catch(() => {});
+    } else {
+      const error = errorOf(what);
+      await assert.rejects(
+        run(() => Promise.reject(error)),
+        (caught) => caught === error,
+      );
+    }
   }
-  assert.equal(setup.attempts(), 10);
-});
 
-test('a hanging probe delays the next probe by three seconds at most', async () => {
-  const setup = setUp();
-  await bringDown(setup);
-  setup.clock.advance(250);
-  const hanging = deferred<string>();
-  const first = setup.attempt(() => hanging.promise);
-  setup.clock.advance(2999);
-  await assert.rejects(succeed(setup.breaker), refused);
-  setup.clock.advance(1);
-  assert.equal(await succeed(setup.breaker), 'token');
-  hanging.reject(fault());
-  await assert.rejects(first);
-  assert.equal(await succeed(setup.breaker), 'token');
-});
-
-test('a probe that took long is followed by the next at once', async () => {
-  const setup = setUp();
-  await bringDown(setup);
-  setup.clock.advance(250);
-  const hanging = deferred<string>();
-  const first = setup.attempt(() => hanging.promise);
-  setup.clock.advance(5000);
-  hanging.reject(fault());
-  await assert.rejects(first);
-  assert.equal(await succeed(setup.breaker), 'token');
-});
-
-test('a probe that fails while a later one is in flight admits no other request', async () => {
-  const setup = setUp();
-  await bringDown(setup);
-  setup.clock.advance(250);
-  const hanging = deferred<string>();
-  const first = setup.attempt(() => hanging.promise);
-  setup.clock.advance(3000);
-  const second = deferred<string>();
-  const later = setup.attempt(() => second.promise);
-  hanging.reject(fault());
-  await assert.rejects(first);
-  await assert.rejects(succeed(setup.breaker), refused);
-  second.resolve('token');
-  await later;
-  assert.equal(await succeed(setup.breaker), 'token');
-});
-
-test('a probe that fails on our side leaves its turn to the next', async () => {
-  const setup = setUp();
-  await bringDown(setup);
-  setup.clock.advance(250);
-  await setup.fail(new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'no secret'));
-  assert.equal(await succeed(setup.breaker), 'token');
-});
-
-test('a late success of an earlier attempt closes the breaker', async () => {
-  const setup = setUp();
-  const slow = deferred<string>();
-  const straggler = setup.attempt(() => slow.promise);
-  await bringDown(setup);
-  slow.resolve('token');
-  await straggler;
-  assert.equal(await succeed(setup.breaker), 'token');
-});
-
-test('concurrent failures count as many faults, and the pause stays bounded', async () => {
-  const setup = setUp();
-  const outage = deferred<string>();
-  const all = Array.from({ length: 64 }, () => setup.attempt(() => outage.promise).catch(() => {}));
-  outage.reject(fault());
-  await Promise.all(all);
-  await assert.rejects(succeed(setup.breaker), refused);
-  setup.clock.advance(3000);
-  assert.equal(await succeed(setup.breaker), 'token');
-});
-
-test('a Retry-After holds for all callers from the first fault on', async () => {
-  const setup = setUp();
-  await setup.fail(fault(7));
-  setup.clock.advance(6999);
-  await assert.rejects(
-    succeed(setup.breaker),
-    (error) => refused(error) && (error as CambistError).retryAfterSeconds === 1,
-  );
-  setup.clock.advance(1);
-  assert.equal(await succeed(setup.breaker), 'token');
-});
-
-test('a Retry-After holds although another caller got a response meanwhile', async () => {
-  const setup = setUp();
-  const slow = deferred<string>();
-  const straggler = setup.attempt(() => slow.promise);
-  await setup.fail(fault(7));
-  slow.resolve('token');
-  await straggler;
-  await assert.rejects(succeed(setup.breaker), (error) => (error as CambistError).retryAfterSeconds === 7);
-});
-
-test('a later and shorter Retry-After does not replace a longer one', async () => {
-  const setup = setUp();
-  const slow = deferred<string>();
-  const straggler = setup.attempt(() => slow.promise);
-  await setup.fail(fault(60));
-  slow.reject(fault(1));
-  await assert.rejects(straggler);
-  setup.clock.advance(2000);
-  await assert.rejects(succeed(setup.breaker), (error) => (error as CambistError).retryAfterSeconds === 58);
-});
-
-test('a Retry-After for a probe replaces our own pause', async () => {
-  const setup = setUp();
-  await bringDown(setup);
-  for (const pauseMs of [250, 500, 1000, 2000]) {
-    setup.clock.advance(pauseMs);
-    await setup.fail();
+  for (const [number, text] of script.split(' ').entries()) {
+    const [what = '', times = 1] = text.split('*');
+    try {
+      for (let i = 0; i < Number(times); i += 1) await step(what);
+    } catch (error) {
+      throw new Error(`step ${number + 1}, ${text}`, { cause: error });
+    }
   }
-  setup.clock.advance(3000);
-  await setup.fail(fault(1));
-  setup.clock.advance(1000);
-  assert.equal(await succeed(setup.breaker), 'token');
-});
-
-/** The server responds with 500. */
-function answered500(): CambistError {
-  return new CambistError('ERR_STS_UNAVAILABLE', 'answered with 500', { serverStatus: 500 });
 }
 
-test('a server that fails for one caller is considered down for that caller only', async () => {
-  const { breaker, fail } = setUp();
-  for (let i = 0; i < 3; i += 1) await fail(answered500(), 'mallory');
-  await assert.rejects(succeed(breaker, 'mallory'), refused);
-  assert.equal(await succeed(breaker, 'bob'), 'token');
-  assert.equal(await succeed(breaker, 'mallory'), 'token');
-});
+const up: ErrorCode[] = ['ERR_SUBJECT_TOKEN_INVALID', 'ERR_CLIENT_REFUSED', 'ERR_STS_RESPONSE_INVALID'];
+const neutral: string[] = ['ERR_CREDENTIAL_UNAVAILABLE', 'ERR_INTERNAL', 'bug'] satisfies (ErrorCode | 'bug')[];
+const pauses = [250, 500, 1000, 2000, 3000, 3000, 3000].map((ms) => `+${ms - 1} down +1 fault`).join(' ');
 
-test('a server that fails for two callers is considered down for all', async () => {
-  const { breaker, fail } = setUp();
-  for (let i = 0; i < 3; i += 1) await fail(answered500(), 'alice');
-  await fail(answered500(), 'bob');
-  for (const caller of ['alice', 'bob', 'carol']) await assert.rejects(succeed(breaker, caller), refused);
-});
+const SCRIPTS: Record<string, string> = {
+  'reports once that the server is down, and once that it responds again':
+    'fault*2 quiet fault off +3000 fault quiet +3000 token on token quiet',
+  'a server that names a pause is unavailable, and a server that refuses is available':
+    'fault/5 off +5000 ERR_EXCHANGE_REFUSED on',
+  'stays closed after two faults in a row': 'fault*2 token',
+  'refuses callers at once after three faults in a row, with the time of the next attempt': 'fault*3 down/1',
+  'a success resets the count of faults': 'fault*2 token fault*2 token',
+  ...Object.fromEntries(up.map((code) => [`${code} shows that the server is up`, `fault*2 ${code} fault*2 token`])),
+  ...Object.fromEntries(
+    neutral.map((code) => [`${code} says nothing about the server`, `fault*2 ${code}*5 fault down`]),
+  ),
+  'one probe checks whether the server is back, and closes the breaker': 'fault*3 +250 begin down end=token token',
+  'a failed probe extends the pause, up to three seconds': `fault*3 ${pauses}`,
+  'a hanging probe delays the next probe by three seconds at most':
+    'fault*3 +250 begin +2999 down +1 token end=fault token',
+  'a probe that took long is followed by the next at once': 'fault*3 +250 begin +5000 end=fault token',
+  'a probe that fails while a later one is in flight admits no other request':
+    'fault*3 +250 begin +3000 begin end=fault down end=token token',
+  'a probe that fails on our side leaves its turn to the next': 'fault*3 +250 ERR_CREDENTIAL_UNAVAILABLE token',
+  'a late success of an earlier attempt closes the breaker': 'begin fault*3 end=token token',
+  'concurrent failures count as many faults, and the pause stays bounded': 'begin*64 end=fault*64 down +3000 token',
+  'a Retry-After holds for all callers from the first fault on': 'fault/7 +6999 down/1 +1 token',
+  'a Retry-After holds although another caller got a response meanwhile': 'begin fault/7 end=token down/7',
+  'a later and shorter Retry-After does not replace a longer one': 'begin fault/60 end=fault/1 +2000 down/58',
+  'a Retry-After for a probe replaces our own pause':
+    'fault*3 +250 fault +500 fault +1000 fault +2000 fault +3000 fault/1 +1000 token',
 
-test('a caller whose requests are the only probes does not block others for long', async () => {
-  const { breaker, clock, fail } = setUp();
-  await fail(answered500(), 'bob');
-  for (let i = 0; i < 2; i += 1) await fail(answered500(), 'mallory');
-  await assert.rejects(succeed(breaker, 'bob'), refused);
-  clock.advance(3000);
-  await fail(answered500(), 'mallory');
-  assert.equal(await succeed(breaker, 'bob'), 'token');
-});
+  'a server that fails for one caller is considered down for that caller only':
+    'mallory:500*3 mallory:down bob:token mallory:token',
+  'a server that fails for two callers is considered down for all':
+    'alice:500*3 bob:500 alice:down bob:down carol:down',
+  'a caller whose requests are the only probes does not block others for long':
+    'bob:500 mallory:500*2 bob:down +3000 mallory:500 bob:token',
+  'a server that does not respond to one caller is considered down for all': 'mallory:fault*3 bob:down',
+  'a server with one caller gets one probe at a time, whatever its responses':
+    'alice:500*3 alice:down*50 +3000 alice:begin alice:down end=token',
+  'a Retry-After for one caller holds for others as well': 'mallory:429/2 bob:down',
 
-test('a server that does not respond to one caller is considered down for all', async () => {
-  const { breaker, fail } = setUp();
-  for (let i = 0; i < 3; i += 1) await fail(fault(), 'mallory');
-  await assert.rejects(succeed(breaker, 'bob'), refused);
-});
+  ...Object.fromEntries(
+    ['made-up-0:fault*3', 'made-up-0:500 made-up-1:500 made-up-2:500', 'made-up-0:429/30'].map((faults) => [
+      `"${faults}" blocks the unknown callers of that peer only`,
+      `alice:token ${faults} made-up-9:down new:token alice:token alice-there:token quiet`,
+    ]),
+  ),
+  'refusals of made-up tokens open nothing':
+    'made-up-0:ERR_SUBJECT_TOKEN_INVALID*100 made-up-1:token alice:token quiet',
+  'a server_error with status 400, which a token may cause, opens nothing for others':
+    'made-up-0:400/30 made-up-1:400/30 made-up-2:400/30 made-up-9:token alice:400/30 bob:400/30 alice:400/30 bob:400/30 carol:token quiet',
+  'a server_error with status 400 does not show that the server is up':
+    'bob:400/30 alice:fault bob:400/30 alice:fault bob:400/30 alice:fault alice:down',
+  'refusals of made-up tokens between the faults of accepted callers do not keep the breaker closed':
+    'alice:fault made-up-0:ERR_SUBJECT_TOKEN_INVALID alice:fault made-up-1:ERR_SUBJECT_TOKEN_INVALID alice:fault alice:down',
+  'a made-up token cannot use up the probe of accepted callers':
+    'alice:fault*3 +250 made-up-0:begin made-up-1:down bob:token end=fault',
+  'each peer has a probe of its own while the server is down for accepted callers':
+    'alice:fault*3 off made-up-0:begin new:token on alice:token quiet end=token',
+  'the refusal of a made-up token does not close a breaker that accepted callers opened':
+    'alice:fault*3 off made-up-0:ERR_SUBJECT_TOKEN_INVALID alice:down quiet',
+  'a pause that the server asks of an accepted caller holds for unknown ones': 'alice:429/30 new:down +30000 new:token',
+  'unknown callers are refused at once while a server without accepted callers is down':
+    'made-up-0:fault*3 off made-up-1:down +250 made-up-1:token on',
+  'an outage that unknown callers alone notice is reported when no caller has had a response for ten seconds':
+    'alice:token +9000 made-up-0:fault*3 quiet +3000 made-up-0:fault off alice:token on',
+  'callers without an address share one line': 'alice:token local:fault*3 local-too:down new:token',
+};
 
-test('a server with one caller gets one probe at a time, whatever its responses', async () => {
-  const { breaker, clock, fail, attempts } = setUp();
-  for (let i = 0; i < 3; i += 1) await fail(answered500(), 'alice');
-  for (let i = 0; i < 50; i += 1) await assert.rejects(succeed(breaker, 'alice'), refused);
-  assert.equal(attempts(), 3);
-  clock.advance(3000);
-  const probe = deferred<string>();
-  const probing = breaker.run('alice', () => probe.promise);
-  await assert.rejects(succeed(breaker, 'alice'), refused);
-  probe.resolve('token');
-  assert.equal(await probing, 'token');
-});
-
-test('a Retry-After for one caller holds for others as well', async () => {
-  const { breaker, fail } = setUp();
-  await fail(new CambistError('ERR_STS_UNAVAILABLE', 'slow', { serverStatus: 429, retryAfterSeconds: 2 }), 'mallory');
-  await assert.rejects(succeed(breaker, 'bob'), refused);
-});
+for (const [name, script] of Object.entries(SCRIPTS)) test(name, () => play(script));

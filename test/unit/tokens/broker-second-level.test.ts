@@ -5,11 +5,11 @@ import { Secret } from '../../../src/secrets/secret.ts';
 import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
 import type { Session } from '../../../src/tokens/session.ts';
 import type { SecondLevel, SharedEntry } from '../../../src/tokens/shared-token.ts';
-import { routeOf, settle, subjectOf } from './sample.ts';
-import { bearerOf, refusalOf, setUpBroker, tokenOf } from './scripted-endpoint.ts';
+import { routeOf, settle } from './sample.ts';
+import { ALICE, bearerOf, refusalOf, setUpBroker, tokenOf } from './scripted-endpoint.ts';
 
 const route = routeOf({ stepUp: ['write'] });
-const alice: Session = { subject: subjectOf('alice'), id: 'one' };
+const alice: Session = { ...ALICE, id: 'one' };
 const initial: Session = { ...alice, id: undefined };
 
 /** A second level that records its calls, and passes each exchange on. */
@@ -43,9 +43,9 @@ function recordingLevel() {
 
 test('asks the second level on a miss, and never on a hit', async () => {
   const { level, calls, entries } = recordingLevel();
-  const { broker, request } = setUpBroker({ second: level });
+  const { broker, issue } = setUpBroker({ second: level });
   const first = broker.lookUp(route, alice);
-  await (await request(1)).issue('token');
+  await issue(1, 'token');
   assert.equal(await bearerOf(first), 'Bearer token');
   for (let call = 0; call < 3; call += 1) assert.equal(broker.lookUp(route, alice).result, 'hit');
   assert.deepEqual(calls, ['obtain']);
@@ -56,28 +56,27 @@ test('asks the second level on a miss, and never on a hit', async () => {
 
 test('a refresh names the token that it replaces', async () => {
   const { level, calls } = recordingLevel();
-  const { broker, clock, request } = setUpBroker({ second: level });
+  const { broker, issue, fail, clock } = setUpBroker({ second: level });
   broker.lookUp(route, alice);
-  await (await request(1)).issue('old', 100);
+  await issue(1, 'old', 100);
   clock.advance(80_000);
   assert.equal(broker.lookUp(route, alice).result, 'hit');
-  await (await request(2)).fail(refusalOf('ERR_SUBJECT_TOKEN_INVALID'));
+  await fail(2, refusalOf('ERR_SUBJECT_TOKEN_INVALID'));
   await settle();
   assert.deepEqual(calls, ['obtain', 'refresh Bearer old', 'refuse Bearer old']);
 });
 
 test('tells the second level of refused tokens, sessions and consents', async () => {
   const { level, calls } = recordingLevel();
-  const { broker, request } = setUpBroker({ second: level });
+  const { broker, issue } = setUpBroker({ second: level });
   const looked = broker.lookUp(route, initial);
-  await (await request(1)).issue('token');
-  const token = await ('pending' in looked ? looked.pending : undefined);
-  assert.ok(token);
+  await issue(1, 'token');
+  const token = await tokenOf(looked);
   broker.openSession(route, initial, 'one', token);
   broker.refuse(route, alice, token);
   broker.consented(route, alice);
   broker.lookUp(route, alice);
-  await (await request(2)).issue('next');
+  await issue(2, 'next');
   broker.endSession(route, alice, 'client');
   assert.deepEqual(calls, [
     'obtain',
@@ -92,13 +91,12 @@ test('tells the second level of refused tokens, sessions and consents', async ()
 
 test('a step-up asks for a token with the scopes, in the group of the plain token', async () => {
   const { level, calls, entries } = recordingLevel();
-  const { broker, request } = setUpBroker({ second: level });
+  const { broker, issue } = setUpBroker({ second: level });
   const looked = broker.lookUp(route, alice);
-  await (await request(1)).issue('narrow');
-  const token = await ('pending' in looked ? looked.pending : undefined);
-  assert.ok(token);
+  await issue(1, 'narrow');
+  const token = await tokenOf(looked);
   const wider = broker.stepUp(route, alice, token, ['write']);
-  await (await request(2)).issue('wide');
+  await issue(2, 'wide');
   assert.equal((await wider)?.token.authorization.reveal(), 'Bearer wide');
   assert.deepEqual(calls, ['obtain', 'obtain +write']);
   assert.equal(entries[1]?.key, entries[0]?.key);
@@ -107,15 +105,15 @@ test('a step-up asks for a token with the scopes, in the group of the plain toke
 
 test('drops the token of a session that another replica ended, and keeps none that is in flight', async () => {
   const { level, entries, end } = recordingLevel();
-  const { broker, request, evictions } = setUpBroker({ second: level });
+  const { broker, issue, evictions } = setUpBroker({ second: level });
   broker.lookUp(route, alice);
-  await (await request(1)).issue('token');
+  await issue(1, 'token');
   end(entries[0]?.key ?? '');
   assert.deepEqual(evictions, ['session_ended']);
   const again = broker.lookUp(route, alice);
   assert.equal(again.result, 'miss');
   end(entries[0]?.key ?? '');
-  await (await request(2)).issue('late');
+  await issue(2, 'late');
   assert.equal(await bearerOf(again), 'Bearer late');
   assert.equal(broker.lookUp(route, alice).result, 'miss');
 });
@@ -132,9 +130,9 @@ test('drops a refused token that the second level returned again meanwhile', asy
       return { token: shared[0] as IssuedToken, added: [] };
     },
   };
-  const { broker, request } = setUpBroker({ second: level });
+  const { broker, issue } = setUpBroker({ second: level });
   const first = broker.lookUp(route, alice);
-  await (await request(1)).issue('token');
+  await issue(1, 'token');
   const sent = await tokenOf(first);
   broker.dropSubjects(new Set([alice.subject?.digest ?? '']));
   assert.equal(await bearerOf(broker.lookUp(route, alice)), 'Bearer token');
@@ -145,9 +143,9 @@ test('drops a refused token that the second level returned again meanwhile', asy
 
 test('tells a token of another replica from one that it exchanged', async () => {
   const recording = recordingLevel();
-  const { broker, request, lookups } = setUpBroker({ second: recording.level });
+  const { broker, issue, lookups } = setUpBroker({ second: recording.level });
   const looked = broker.lookUp(route, alice);
-  await (await request(1)).issue('token');
+  await issue(1, 'token');
   const token = await tokenOf(looked);
   assert.ok(looked.result === 'miss');
   assert.equal(looked.settled(), 'miss');

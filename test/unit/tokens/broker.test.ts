@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Route } from '../../../src/config/route.ts';
 import type { Session } from '../../../src/tokens/session.ts';
 import {
   ACCESS_TOKEN,
@@ -11,24 +10,26 @@ import {
   jwtOf,
   routeOf,
   serverOf,
-  settle,
-  subjectOf,
   subjectTokenOf,
   targetOf,
 } from './sample.ts';
-import { bearerOf, refusalOf, setUpBroker } from './scripted-endpoint.ts';
+import { ALICE, BOB, bearerOf, refusalOf, setUpBroker, setUpToken } from './scripted-endpoint.ts';
+
+/** Times, evictions, and what callers and sessions share are compared with a model: see cache-model.test.ts. */
 
 const route = routeOf();
-const alice: Session = { subject: subjectOf('alice'), id: undefined };
-const bob: Session = { subject: subjectOf('bob'), id: undefined };
 const nobody: Session = { subject: undefined, id: undefined };
+const own = routeOf({
+  credential: { kind: 'client_credentials', authorizationServer: serverOf(), target: targetOf() },
+});
+const one: Session = { ...ALICE, id: 'one' };
 
 test('exchanges a token once, and then returns it from the cache', async () => {
-  const { broker, requests, lookups, request, outcomes } = setUpBroker();
-  const first = broker.lookUp(route, alice);
-  await (await request(1)).issue('token');
+  const { broker, requests, lookups, issue, outcomes } = setUpBroker();
+  const first = broker.lookUp(route, ALICE);
+  await issue(1, 'token');
   assert.equal(await bearerOf(first), 'Bearer token');
-  assert.equal(await bearerOf(broker.lookUp(route, alice)), 'Bearer token');
+  assert.equal(await bearerOf(broker.lookUp(route, ALICE)), 'Bearer token');
   assert.equal(requests.length, 1);
   assert.deepEqual(lookups, ['github miss', 'github hit']);
   const [outcome, ...more] = outcomes;
@@ -40,11 +41,11 @@ test('exchanges a token once, and then returns it from the cache', async () => {
 
 test('exchanges the subject token with its type for the target of the route', async () => {
   const { broker, request } = setUpBroker();
-  broker.lookUp(routeOf({ subjectToken: subjectTokenOf({ header: 'x-user', type: JWT }) }), alice);
+  broker.lookUp(routeOf({ subjectToken: subjectTokenOf({ header: 'x-user', type: JWT }) }), ALICE);
   const { grant, target, server } = await request(1);
   assert.deepEqual(grant, {
     kind: 'token_exchange',
-    subjectToken: alice.subject?.token.reveal(),
+    subjectToken: ALICE.subject?.token.reveal(),
     subjectTokenType: JWT,
     actor: undefined,
   });
@@ -52,206 +53,113 @@ test('exchanges the subject token with its type for the target of the route', as
   assert.deepEqual(server, serverOf());
 });
 
-test('fifty concurrent callers share one exchange', async () => {
-  const { broker, requests, lookups, request } = setUpBroker();
-  const all = Array.from({ length: 50 }, () => bearerOf(broker.lookUp(route, alice)));
-  await (await request(1)).issue('token');
-  assert.deepEqual(new Set(await Promise.all(all)), new Set(['Bearer token']));
-  assert.equal(requests.length, 1);
-  assert.equal(lookups.filter((lookup) => lookup === 'github joined').length, 49);
-});
+for (const result of ['Bearer token', 'ERR_STS_UNAVAILABLE'] as const) {
+  test(`fifty concurrent callers share one exchange with the result ${result}`, async () => {
+    const { broker, requests, lookups, issue, fail } = setUpBroker();
+    const all = Array.from({ length: 50 }, () => bearerOf(broker.lookUp(route, ALICE)));
+    await (result === 'Bearer token' ? issue(1, 'token') : fail(1, refusalOf(result)));
+    assert.deepEqual(new Set(await Promise.all(all)), new Set([result]));
+    assert.equal(requests.length, 1);
+    assert.equal(lookups.filter((lookup) => lookup === 'github joined').length, 49);
+  });
+}
 
-test('fifty concurrent callers share one failure, without a retry', async () => {
-  const { broker, requests, request } = setUpBroker();
-  const all = Array.from({ length: 50 }, () => bearerOf(broker.lookUp(route, alice)));
-  await (await request(1)).fail(refusalOf('ERR_STS_UNAVAILABLE'));
-  assert.deepEqual(new Set(await Promise.all(all)), new Set(['ERR_STS_UNAVAILABLE']));
-  await settle();
-  assert.equal(requests.length, 1);
-});
-
-test('a caller that leaves affects no other caller, and an unobserved failure does not crash', async () => {
-  const { broker, request } = setUpBroker();
-  broker.lookUp(route, alice);
-  const staying = bearerOf(broker.lookUp(route, alice));
-  await (await request(1)).issue('token');
-  assert.equal(await staying, 'Bearer token');
-  broker.lookUp(route, bob);
-  await (await request(2)).fail(refusalOf('ERR_STS_UNAVAILABLE'));
-});
-
-test('starts a new exchange after a fault', async () => {
-  const { broker, request } = setUpBroker();
-  const first = bearerOf(broker.lookUp(route, alice));
-  await (await request(1)).fail(refusalOf('ERR_STS_UNAVAILABLE'));
-  assert.equal(await first, 'ERR_STS_UNAVAILABLE');
-  const second = bearerOf(broker.lookUp(route, alice));
-  await (await request(2)).issue('token');
-  assert.equal(await second, 'Bearer token');
+test('survives a failure that no caller waits for', async () => {
+  const { broker, fail } = setUpBroker();
+  broker.lookUp(route, ALICE);
+  await fail(1, refusalOf('ERR_STS_UNAVAILABLE'));
 });
 
 test('starts a new exchange after one that failed at once', async () => {
-  const { broker, request } = setUpBroker();
+  const { broker, issue } = setUpBroker();
   const brokenCause = () => {
     throw new Error('the cause is unavailable');
   };
-  assert.equal(await bearerOf(broker.lookUp(route, alice, brokenCause)), 'Error: the cause is unavailable');
-  const next = bearerOf(broker.lookUp(route, alice));
-  await (await request(1)).issue('token');
+  assert.equal(await bearerOf(broker.lookUp(route, ALICE, brokenCause)), 'Error: the cause is unavailable');
+  const next = bearerOf(broker.lookUp(route, ALICE));
+  await issue(1, 'token');
   assert.equal(await next, 'Bearer token');
 });
 
 test('never returns the issued token of another subject token, whatever the session id', async () => {
-  const { broker, request } = setUpBroker();
-  const first = bearerOf(broker.lookUp(route, { ...alice, id: 'session' }));
-  await (await request(1)).issue('for-alice');
-  assert.equal(await first, 'Bearer for-alice');
-  const second = bearerOf(broker.lookUp(route, { ...bob, id: 'session' }));
-  await (await request(2)).issue('for-bob');
-  assert.equal(await second, 'Bearer for-bob');
+  const { broker, issue } = setUpBroker();
+  for (const [number, session] of [ALICE, BOB].entries()) {
+    const lookup = bearerOf(broker.lookUp(route, { ...session, id: 'session' }));
+    await issue(number + 1, `token-${number}`);
+    assert.equal(await lookup, `Bearer token-${number}`);
+  }
 });
 
 test('turns an unknown error into ERR_INTERNAL', async () => {
-  const { broker, request, outcomes } = setUpBroker();
-  const failing = bearerOf(broker.lookUp(route, alice));
+  const { broker, fail, outcomes } = setUpBroker();
+  const failing = bearerOf(broker.lookUp(route, ALICE));
   const bug = new TypeError('bug');
-  await (await request(1)).fail(bug);
+  await fail(1, bug);
   assert.equal(await failing, 'ERR_INTERNAL');
   assert.equal(outcomes[0]?.error?.code, 'ERR_INTERNAL');
   assert.equal(outcomes[0]?.error?.cause, bug);
 });
 
-test('neither returns nor caches a token for another backend', async () => {
-  const { broker, request, requests, cache } = setUpBroker();
-  const strict = routeOf({ credential: exchangeOf({ target: targetOf({ expectAudience: ['github'] }) }) });
-  const first = bearerOf(broker.lookUp(strict, alice));
-  await (await request(1)).issue(jwtOf({ aud: 'docs' }));
-  assert.equal(await first, 'ERR_ISSUED_TOKEN_AUDIENCE');
-  assert.equal(cache.size, 0);
-  const second = bearerOf(broker.lookUp(strict, alice));
-  await (await request(2)).issue(jwtOf({ aud: 'github' }));
-  assert.match(await second, /^Bearer /);
-  assert.equal(requests.length, 2);
-});
-
-test('does not return a token that was expired on arrival', async () => {
-  const { broker, request, clock } = setUpBroker();
-  const first = bearerOf(broker.lookUp(route, alice));
-  await (await request(1)).issue(jwtOf({ exp: clock.wallMs() / 1000 - 60 }));
-  assert.equal(await first, 'ERR_STS_RESPONSE_INVALID');
-});
-
-test('returns a token that is too short-lived for the cache to waiting callers only', async () => {
-  const { broker, request, requests, cache } = setUpBroker();
-  const all = [1, 2, 3].map(() => bearerOf(broker.lookUp(route, alice)));
-  await (await request(1)).issue('brief', 0);
-  assert.deepEqual(await Promise.all(all), ['Bearer brief', 'Bearer brief', 'Bearer brief']);
-  assert.equal(cache.size, 0);
-  broker.lookUp(route, alice);
-  await request(2);
-  assert.equal(requests.length, 2);
-});
-
-test('reuses a token of five seconds for four', async () => {
-  const { broker, request, clock } = setUpBroker();
-  broker.lookUp(route, alice);
-  await (await request(1)).issue('brief', 5);
-  clock.advance(3000);
-  assert.equal(broker.lookUp(route, alice).result, 'hit');
-  clock.advance(1001);
-  assert.equal(broker.lookUp(route, alice).result, 'miss');
-});
-
-test('stops using a token when its subject token expires', async () => {
-  const { broker, request, clock } = setUpBroker();
-  const session: Session = { subject: subjectOf('carol', clock.wallMs() + 50_000), id: undefined };
-  broker.lookUp(route, session);
-  await (await request(1)).issue('token', 300);
-  clock.advance(39_000);
-  assert.equal(broker.lookUp(route, session).result, 'hit');
-  clock.jumpWall(11_000);
-  assert.equal(broker.lookUp(route, session).result, 'miss');
-});
-
-test('an eviction does not break an exchange in flight', async () => {
-  const { broker, request, cache } = setUpBroker({ maxEntries: 1 });
-  const first = bearerOf(broker.lookUp(route, alice));
-  const second = bearerOf(broker.lookUp(route, bob));
-  await (await request(1)).issue('one');
-  await (await request(2)).issue('two');
-  assert.equal(await first, 'Bearer one');
-  assert.equal(await second, 'Bearer two');
-  assert.equal(cache.size, 1);
-  assert.equal(broker.lookUp(route, bob).result, 'hit');
-});
-
-test('a new bound does not break an exchange in flight', async () => {
-  const { broker, request, cache } = setUpBroker();
-  const first = bearerOf(broker.lookUp(route, alice));
-  cache.resize(5);
-  await (await request(1)).issue('one');
-  assert.equal(await first, 'Bearer one');
-  assert.equal(broker.lookUp(route, alice).result, 'hit');
-});
+for (const [result, codes] of [
+  [
+    'negative',
+    ['ERR_SUBJECT_TOKEN_INVALID', 'ERR_INTERACTION_REQUIRED', 'ERR_CONSENT_REQUIRED', 'ERR_EXCHANGE_REFUSED'],
+  ],
+  [
+    'miss',
+    [
+      'ERR_CLIENT_REFUSED',
+      'ERR_STS_RESPONSE_INVALID',
+      'ERR_STS_UNAVAILABLE',
+      'ERR_CREDENTIAL_UNAVAILABLE',
+      'ERR_ISSUED_TOKEN_AUDIENCE',
+      'ERR_INTERNAL',
+    ],
+  ],
+] as const) {
+  for (const code of codes) {
+    test(`the next lookup after ${code} is a ${result}, in each session of the caller`, async () => {
+      const { broker, fail } = setUpBroker();
+      const first = bearerOf(broker.lookUp(route, ALICE));
+      await fail(1, refusalOf(code));
+      assert.equal(await first, code);
+      for (const session of [ALICE, one]) assert.equal(broker.lookUp(route, session).result, result);
+      assert.equal(broker.lookUp(route, BOB).result, 'miss');
+    });
+  }
+}
 
 test('bypasses routes that send no issued token', () => {
   const { broker, requests, lookups } = setUpBroker();
   for (const kind of ['none', 'passthrough'] as const) {
     const plain = routeOf({ name: kind, credential: { kind } });
-    assert.deepEqual(broker.lookUp(plain, alice), { result: 'bypass' });
-    broker.openSession(plain, alice, 'one', { authorization: alice.subject?.token } as never);
-    broker.endSession(plain, { ...alice, id: 'one' }, 'client');
+    assert.deepEqual(broker.lookUp(plain, ALICE), { result: 'bypass' });
+    broker.openSession(plain, ALICE, 'one', { authorization: ALICE.subject?.token } as never);
+    broker.endSession(plain, one, 'client');
   }
   assert.equal(requests.length, 0);
   assert.deepEqual(lookups, ['none bypass', 'passthrough bypass']);
 });
 
 test('refuses a request without a subject token, unless the route allows client credentials', async () => {
-  const { broker, request } = setUpBroker();
+  const { broker, request, issue } = setUpBroker();
   assert.throws(() => broker.lookUp(route, nobody), failsWith('ERR_SUBJECT_TOKEN_MISSING', /route "github"/));
   const lenient = routeOf({ credential: exchangeOf({ onMissingSubject: 'client_credentials' }) });
-  const own = bearerOf(broker.lookUp(lenient, { subject: undefined, id: 'some-session' }));
+  const first = bearerOf(broker.lookUp(lenient, { subject: undefined, id: 'some-session' }));
   assert.deepEqual((await request(1)).grant, { kind: 'client_credentials' });
-  await (await request(1)).issue('own');
-  assert.equal(await own, 'Bearer own');
+  await issue(1, 'own');
+  assert.equal(await first, 'Bearer own');
   assert.equal(await bearerOf(broker.lookUp(lenient, nobody)), 'Bearer own');
-  broker.lookUp(lenient, alice);
+  broker.lookUp(lenient, ALICE);
   assert.equal((await request(2)).grant.kind, 'token_exchange');
 });
 
 test('all callers and sessions share a token of cambist itself', async () => {
-  const { broker, request, requests } = setUpBroker();
-  const own: Route = routeOf({
-    credential: { kind: 'client_credentials', authorizationServer: serverOf(), target: targetOf() },
-  });
-  const first = broker.lookUp(own, { ...alice, id: 'one' });
-  await (await request(1)).issue('own');
-  assert.equal(await bearerOf(first), 'Bearer own');
-  for (const session of [alice, bob, nobody, { ...bob, id: 'two' }]) {
+  const { broker, requests } = await setUpToken(own, { ...ALICE, id: 'one' }, 'own');
+  for (const session of [ALICE, BOB, nobody, { ...BOB, id: 'two' }]) {
     assert.equal(await bearerOf(broker.lookUp(own, session)), 'Bearer own');
   }
   assert.equal(requests.length, 1);
-});
-
-test('two routes with the same target share a token and its exchange', async () => {
-  const { broker, request, requests } = setUpBroker();
-  const other = routeOf({ name: 'other' });
-  const first = bearerOf(broker.lookUp(route, alice));
-  assert.equal(broker.lookUp(other, alice).result, 'joined');
-  await (await request(1)).issue('token');
-  assert.equal(await first, 'Bearer token');
-  assert.equal(await bearerOf(broker.lookUp(other, alice)), 'Bearer token');
-  assert.equal(requests.length, 1);
-});
-
-test('a route with another target gets its own token', async () => {
-  const { broker, request } = setUpBroker();
-  const docs = routeOf({ credential: exchangeOf({ target: targetOf({ scope: 'read' }) }) });
-  broker.lookUp(route, alice);
-  await (await request(1)).issue('github');
-  const second = bearerOf(broker.lookUp(docs, alice));
-  await (await request(2)).issue('docs');
-  assert.equal(await second, 'Bearer docs');
 });
 
 test('reads the actor token at each exchange, and reports its expiry', async (t) => {
@@ -264,11 +172,11 @@ test('reads the actor token at each exchange, and reports its expiry', async (t)
     const actor = grant.kind === 'token_exchange' ? grant.actor : undefined;
     return actor && { token: actor.token, type: actor.type };
   };
-  broker.lookUp(delegating, alice);
+  broker.lookUp(delegating, ALICE);
   assert.deepEqual(await actorOf(1), { token: jwtOf({ sub: 'one', exp: 1_900_000_000 }), type: JWT });
   assert.deepEqual(credentials, [['actor token of route "github"', 1_900_000_000]]);
   folder.write('actor', 'opaque');
-  broker.lookUp(delegating, bob);
+  broker.lookUp(delegating, BOB);
   assert.deepEqual(await actorOf(2), { token: 'opaque', type: JWT });
   assert.equal(credentials.length, 1);
 });
@@ -277,6 +185,79 @@ test('sends no request when the actor token is unreadable', async (t) => {
   const { broker, requests } = setUpBroker();
   const source = { file: `${folderOf(t).path}/absent` };
   const delegating = routeOf({ credential: exchangeOf({ actorToken: { source, type: ACCESS_TOKEN } }) });
-  assert.equal(await bearerOf(broker.lookUp(delegating, alice)), 'ERR_CREDENTIAL_UNAVAILABLE');
+  assert.equal(await bearerOf(broker.lookUp(delegating, ALICE)), 'ERR_CREDENTIAL_UNAVAILABLE');
   assert.equal(requests.length, 0);
+});
+
+test('a new session takes over the token of the request that opened it', async () => {
+  const { broker, token, requests, evictions, cache } = await setUpToken();
+  broker.openSession(route, ALICE, 'one', token);
+  assert.equal(broker.lookUp(route, one).result, 'hit');
+  assert.equal(broker.lookUp(route, ALICE).result, 'miss');
+  assert.equal(requests.length, 1);
+  assert.equal(cache.size, 1);
+  assert.deepEqual(evictions, []);
+});
+
+test('the end of a session drops its token only', async () => {
+  const { broker, issue, evictions } = await setUpToken(route, one);
+  broker.lookUp(route, ALICE);
+  await issue(2);
+  broker.endSession(route, ALICE, 'client');
+  broker.endSession(route, one, 'client');
+  assert.equal(broker.lookUp(route, one).result, 'miss');
+  assert.equal(broker.lookUp(route, ALICE).result, 'hit');
+  assert.deepEqual(evictions, ['session_ended']);
+});
+
+test('an upstream that refuses every token costs one exchange in ten seconds, and its last token stays', async () => {
+  const { broker, token, issue, evictions, clock } = await setUpToken();
+  assert.equal(broker.refuse(route, ALICE, token), true);
+  assert.deepEqual(evictions, ['refused']);
+  const lookup = broker.lookUp(route, ALICE);
+  await issue(2, 'second');
+  assert.ok(lookup.result === 'miss');
+  const second = await lookup.pending;
+  assert.equal(broker.refuse(route, ALICE, token), true, 'an older token was replaced');
+  clock.advance(9999);
+  assert.equal(broker.refuse(route, ALICE, second), false);
+  assert.equal(await bearerOf(broker.lookUp(route, ALICE)), 'Bearer second');
+  clock.advance(1);
+  assert.equal(broker.refuse(route, ALICE, second), true);
+  assert.equal(broker.lookUp(route, ALICE).result, 'miss');
+});
+
+test('a use near expiry returns the token, and starts a refresh in the background', async () => {
+  const { broker, clock, issue, outcomes, evictions } = await setUpToken(route, ALICE, 'first', 115);
+  clock.advance(90_000);
+  assert.equal(await bearerOf(broker.lookUp(route, ALICE)), 'Bearer first');
+  await issue(2, 'second', 115);
+  assert.equal(await bearerOf(broker.lookUp(route, ALICE)), 'Bearer second');
+  assert.deepEqual(
+    outcomes.map(({ refresh }) => refresh),
+    [false, true],
+  );
+  assert.deepEqual(evictions, []);
+});
+
+test('drops the token after a refused refresh, and caches the refusal', async () => {
+  const { broker, clock, fail, evictions } = await setUpToken(route, ALICE, 'first', 115);
+  clock.advance(90_000);
+  broker.lookUp(route, ALICE);
+  await fail(2, refusalOf('ERR_SUBJECT_TOKEN_INVALID'));
+  assert.deepEqual(evictions, ['refused']);
+  assert.equal(broker.lookUp(route, ALICE).result, 'negative');
+});
+
+test('keeps the token after a failed refresh, and waits three seconds before the next', async () => {
+  const { broker, clock, issue, fail, requests } = await setUpToken(route, ALICE, 'first', 115);
+  clock.advance(90_000);
+  broker.lookUp(route, ALICE);
+  await fail(2, refusalOf('ERR_STS_UNAVAILABLE'));
+  clock.advance(2999);
+  assert.equal(await bearerOf(broker.lookUp(route, ALICE)), 'Bearer first');
+  assert.equal(requests.length, 2);
+  clock.advance(1);
+  assert.equal(await bearerOf(broker.lookUp(route, ALICE)), 'Bearer first');
+  await issue(3, 'second', 115);
 });

@@ -20,213 +20,198 @@ function setUp(maxWaitMs = 60_000) {
   const limiter = createLimiter('main', maxWaitMs);
   /** In the order in which they started. */
   const started: { readonly caller: string; readonly work: ReturnType<typeof deferred<string>> }[] = [];
-  const start = (requester: RankedRequester): Promise<string> =>
-    limiter.run(requester, () => {
+  const all: Promise<string>[] = [];
+  const start = (requester: RankedRequester): Promise<string> => {
+    const running = limiter.run(requester, () => {
       const work = deferred<string>();
       started.push({ caller: requester.caller ?? 'cambist', work });
       return work.promise;
     });
-  const startMany = (count: number, requester: (number: number) => RankedRequester): Promise<string>[] =>
-    Array.from({ length: count }, (_, number) => start(requester(number)));
+    all.push(running);
+    return running;
+  };
+  const startAll = (...requesters: readonly RankedRequester[]): void => {
+    for (const requester of requesters) start(requester).catch(() => {});
+  };
   /** Lets the work with this number finish, and the next one start. */
   const finish = async (number: number): Promise<void> => {
     started[number]?.work.resolve('done');
     await settle();
   };
-  const finishAll = async (): Promise<void> => {
+  /** Finishes all work. @returns the number of requests that failed */
+  const finishAll = async (): Promise<number> => {
     for (let number = 0; number < started.length; number += 1) await finish(number);
+    return (await Promise.allSettled(all)).filter(({ status }) => status === 'rejected').length;
   };
   const callersFrom = (number: number): string[] => started.slice(number).map(({ caller }) => caller);
-  return { start, startMany, started, finish, finishAll, callersFrom };
+  return { start, startAll, started, finish, finishAll, callersFrom };
 }
 
-/** Fills all places: 56 with accepted callers, 8 with unknown ones of another peer. */
-function fill({ startMany }: ReturnType<typeof setUp>): Promise<string>[] {
-  return [
-    ...startMany(IN_FLIGHT_RANK, (number) => accepted(`busy-${number}`)),
-    ...startMany(IN_FLIGHT - IN_FLIGHT_RANK, (number) => unknown(`busy-new-${number}`, '10.0.0.99')),
-  ];
-}
+const times = (count: number, requester: (number: number) => RankedRequester): RankedRequester[] =>
+  Array.from({ length: count }, (_, number) => requester(number));
 
-test('runs 64 requests at once and the others in their order of arrival', async () => {
-  const setup = setUp();
-  const running = fill(setup);
-  const waiting = ['alice', 'bob', 'carol'].map((caller) => setup.start(accepted(caller)));
+/** Takes all places: 56 for accepted callers, 8 for unknown ones of another peer. */
+const FULL = [
+  ...times(IN_FLIGHT_RANK, (number) => accepted(`busy-${number}`)),
+  ...times(IN_FLIGHT - IN_FLIGHT_RANK, (number) => unknown(`busy-new-${number}`, '10.0.0.99')),
+];
+
+/** A limiter without a free place. */
+function setUpFull(maxWaitMs?: number) {
+  const setup = setUp(maxWaitMs);
+  for (const requester of FULL) setup.start(requester).catch(() => {});
   assert.equal(setup.started.length, IN_FLIGHT);
-  await setup.finishAll();
-  await Promise.all([...running, ...waiting]);
-  assert.deepEqual(setup.callersFrom(IN_FLIGHT), ['alice', 'bob', 'carol']);
-});
+  return setup;
+}
+
+const ORDERS: readonly [what: string, waiting: readonly RankedRequester[], started: readonly string[]][] = [
+  ['starts requests in their order of arrival', ['alice', 'bob', 'carol'].map(accepted), ['alice', 'bob', 'carol']],
+  [
+    'lets accepted callers take turns',
+    [...times(10, () => accepted('alice')), ...times(2, () => accepted('bob')), accepted('carol')],
+    ['alice', 'bob', 'carol', 'alice', 'bob'],
+  ],
+  [
+    'starts accepted callers before unknown ones that arrived earlier',
+    [unknown('new'), accepted('alice'), accepted('bob')],
+    ['alice', 'bob', 'new'],
+  ],
+  [
+    'lets peers take turns, whatever the number of their unknown callers',
+    [
+      ...times(100, (number) => unknown(`made-up-${number}`, '10.0.0.2')),
+      ...times(3, (number) => unknown(`new-${number}`, '10.0.0.3')),
+    ],
+    ['made-up-0', 'new-0', 'made-up-1', 'new-1', 'made-up-2', 'new-2'],
+  ],
+  [
+    'lets the unknown callers of one peer take turns',
+    [...times(3, () => unknown('alice')), unknown('bob')],
+    ['alice', 'bob', 'alice', 'alice'],
+  ],
+];
+for (const [what, waiting, order] of ORDERS) {
+  test(what, async () => {
+    const { startAll, finishAll, callersFrom } = setUpFull();
+    startAll(...waiting);
+    assert.deepEqual(callersFrom(IN_FLIGHT), []);
+    assert.equal(await finishAll(), 0);
+    assert.deepEqual(callersFrom(IN_FLIGHT).slice(0, order.length), order);
+  });
+}
 
 test('frees the place of a request that fails', async () => {
-  const setup = setUp();
-  const running = fill(setup);
-  const waiting = setup.start(accepted('alice'));
-  setup.started[0]?.work.reject(new Error('x'));
-  await assert.rejects(running[0] as Promise<string>, /x/);
+  const { startAll, started, finishAll, callersFrom } = setUpFull();
+  startAll(accepted('alice'));
+  started[0]?.work.reject(new Error('x'));
   await settle();
-  assert.deepEqual(setup.callersFrom(IN_FLIGHT), ['alice']);
-  await setup.finishAll();
-  assert.equal(await waiting, 'done');
+  assert.deepEqual(callersFrom(IN_FLIGHT), ['alice']);
+  assert.equal(await finishAll(), 1);
 });
 
 test('has all places again when all requests are done', async () => {
-  const setup = setUp();
-  for (let round = 1; round <= 3; round += 1) {
-    const running = fill(setup);
-    assert.equal(setup.started.length, round * IN_FLIGHT);
-    await setup.finishAll();
-    await Promise.all(running);
+  const { startAll, started, finishAll } = setUpFull();
+  for (let round = 2; round <= 3; round += 1) {
+    await finishAll();
+    startAll(...FULL);
+    assert.equal(started.length, round * IN_FLIGHT);
   }
-});
-
-test('refuses a request at once when 1024 others are waiting', async () => {
-  const setup = setUp();
-  const all = [...fill(setup), ...setup.startMany(WAITING, (number) => accepted(`waiting-${number}`))];
-  await assert.rejects(
-    setup.start(accepted('late')),
-    failsWith('ERR_STS_UNAVAILABLE', /"main" is overloaded: 1024 requests are waiting already/),
-  );
-  await setup.finishAll();
-  assert.equal((await Promise.all(all)).length, IN_FLIGHT + WAITING);
+  await finishAll();
 });
 
 test('refuses a request whose turn does not come in time', async () => {
-  const setup = setUp(20);
-  const running = fill(setup);
-  await assert.rejects(setup.start(accepted('late')), failsWith('ERR_STS_UNAVAILABLE', /no turn within 20 ms/));
-  await setup.finishAll();
-  await Promise.all(running);
-  assert.equal(setup.started.length, IN_FLIGHT);
+  const { start, started, finishAll } = setUpFull(20);
+  await assert.rejects(start(accepted('late')), failsWith('ERR_STS_UNAVAILABLE', /no turn within 20 ms/));
+  await finishAll();
+  assert.equal(started.length, IN_FLIGHT);
 });
 
-test('gives one accepted caller 48 places at most', async () => {
-  const setup = setUp();
-  const alice = setup.startMany(IN_FLIGHT_EACH + 2, () => accepted('alice'));
-  assert.equal(setup.started.length, IN_FLIGHT_EACH);
-  const bob = setup.start(accepted('bob'));
-  assert.equal(setup.started.length, IN_FLIGHT_EACH + 1);
-  await setup.finish(IN_FLIGHT_EACH);
-  await bob;
-  assert.equal(setup.started.length, IN_FLIGHT_EACH + 1);
-  await setup.finish(0);
-  assert.equal(setup.started.length, IN_FLIGHT_EACH + 2);
-  await setup.finishAll();
-  await Promise.all(alice);
-});
+const PLACES: readonly [what: string, flood: readonly RankedRequester[], started: number, other: RankedRequester][] = [
+  ['gives one accepted caller 48 places at most', times(50, () => accepted('alice')), IN_FLIGHT_EACH, accepted('bob')],
+  [
+    'gives all unknown callers of one peer 48 places at most',
+    times(IN_FLIGHT, (number) => unknown(`made-up-${number}`)),
+    IN_FLIGHT_EACH,
+    unknown('bob', '10.0.0.2'),
+  ],
+  [
+    'keeps 8 places from unknown callers, however many peers they have',
+    times(IN_FLIGHT, (number) => unknown(`made-up-${number}`, `10.0.1.${number}`)),
+    IN_FLIGHT_RANK,
+    accepted('bob'),
+  ],
+  [
+    'keeps 8 places from accepted callers, so that they cannot lock out unknown ones',
+    times(IN_FLIGHT, (number) => accepted(`busy-${number}`)),
+    IN_FLIGHT_RANK,
+    unknown('bob'),
+  ],
+];
+for (const [what, flood, count, other] of PLACES) {
+  test(what, async () => {
+    const { startAll, started, finish, finishAll, callersFrom } = setUp();
+    startAll(...flood);
+    assert.equal(started.length, count);
+    startAll(other);
+    assert.deepEqual(callersFrom(count), ['bob']);
+    // The place of another caller is no place for the flood.
+    await finish(count);
+    assert.equal(started.length, count + 1);
+    await finish(0);
+    assert.equal(started.length, count + 2);
+    assert.equal(await finishAll(), 0);
+  });
+}
 
-test('gives all unknown callers of one peer 48 places at most', async () => {
-  const setup = setUp();
-  const flood = setup.startMany(IN_FLIGHT, (number) => unknown(`made-up-${number}`));
-  assert.equal(setup.started.length, IN_FLIGHT_EACH);
-  const other = setup.start(unknown('bob', '10.0.0.2'));
-  assert.deepEqual(setup.callersFrom(IN_FLIGHT_EACH), ['bob']);
-  await setup.finishAll();
-  await Promise.all([...flood, other]);
-});
-
-test('keeps 8 places from unknown callers, however many peers they have', async () => {
-  const setup = setUp();
-  const flood = setup.startMany(IN_FLIGHT, (number) => unknown(`made-up-${number}`, `10.0.1.${number}`));
-  assert.equal(setup.started.length, IN_FLIGHT_RANK);
-  const alice = setup.start(accepted('alice'));
-  assert.deepEqual(setup.callersFrom(IN_FLIGHT_RANK), ['alice']);
-  await setup.finishAll();
-  await Promise.all([...flood, alice]);
-});
-
-test('keeps 8 places from accepted callers, so that they cannot lock out unknown ones', async () => {
-  const setup = setUp();
-  const busy = setup.startMany(IN_FLIGHT, (number) => accepted(`busy-${number}`));
-  const bob = setup.start(unknown('bob'));
-  assert.deepEqual(setup.callersFrom(IN_FLIGHT_RANK), ['bob']);
-  await setup.finishAll();
-  await Promise.all([...busy, bob]);
-});
-
-test('lets accepted callers take turns', async () => {
-  const setup = setUp();
-  const running = fill(setup);
-  const waiting = [
-    ...setup.startMany(10, () => accepted('alice')),
-    ...setup.startMany(2, () => accepted('bob')),
-    setup.start(accepted('carol')),
-  ];
-  await setup.finishAll();
-  await Promise.all([...running, ...waiting]);
-  assert.deepEqual(setup.callersFrom(IN_FLIGHT).slice(0, 5), ['alice', 'bob', 'carol', 'alice', 'bob']);
-});
-
-test('starts accepted callers before unknown ones that arrived earlier', async () => {
-  const setup = setUp();
-  const running = fill(setup);
-  const waiting = [setup.start(unknown('new')), setup.start(accepted('alice')), setup.start(accepted('bob'))];
-  await setup.finishAll();
-  await Promise.all([...running, ...waiting]);
-  assert.deepEqual(setup.callersFrom(IN_FLIGHT), ['alice', 'bob', 'new']);
-});
-
-test('lets peers take turns, whatever the number of their unknown callers', async () => {
-  const setup = setUp();
-  const running = fill(setup);
-  const waiting = [
-    ...setup.startMany(100, (number) => unknown(`made-up-${number}`, '10.0.0.2')),
-    ...setup.startMany(3, (number) => unknown(`new-${number}`, '10.0.0.3')),
-  ];
-  await setup.finishAll();
-  await Promise.all([...running, ...waiting]);
-  assert.deepEqual(setup.callersFrom(IN_FLIGHT).slice(0, 6), [
-    'made-up-0',
-    'new-0',
-    'made-up-1',
-    'new-1',
-    'made-up-2',
-    'new-2',
-  ]);
-});
-
-test('lets the unknown callers of one peer take turns', async () => {
-  const setup = setUp();
-  const running = fill(setup);
-  const waiting = [...setup.startMany(3, () => unknown('alice')), setup.start(unknown('bob'))];
-  await setup.finishAll();
-  await Promise.all([...running, ...waiting]);
-  assert.deepEqual(setup.callersFrom(IN_FLIGHT), ['alice', 'bob', 'alice', 'alice']);
-});
-
-test('refuses the newest request of the peer with most waiting to make room for another peer', async () => {
-  const setup = setUp();
-  const running = fill(setup);
-  const flood = setup.startMany(WAITING, (number) => unknown(`made-up-${number}`, '10.0.0.2'));
-  const bob = setup.start(unknown('bob', '10.0.0.3'));
-  await assert.rejects(flood.at(-1) as Promise<string>, failsWith('ERR_STS_UNAVAILABLE', /1024 requests/));
-  await assert.rejects(setup.start(unknown('mallory', '10.0.0.2')), failsWith('ERR_STS_UNAVAILABLE', /1024 requests/));
-  await setup.finishAll();
-  assert.equal(await bob, 'done');
-  await Promise.all([...running, ...flood.slice(0, -1)]);
-});
-
-test('refuses unknown callers to make room for an accepted one', async () => {
-  const setup = setUp();
-  const running = fill(setup);
-  const alice = setup.startMany(WAITING - 1, () => accepted('alice'));
-  const unlucky = setup.start(unknown('new'));
-  const bob = setup.start(accepted('bob'));
-  await assert.rejects(unlucky, failsWith('ERR_STS_UNAVAILABLE', /1024 requests/));
-  await setup.finishAll();
-  await Promise.all([...running, ...alice, bob]);
-});
-
-test('refuses the newest request of the accepted caller with most waiting where no unknown caller waits', async () => {
-  const setup = setUp();
-  const running = fill(setup);
-  const alice = setup.startMany(WAITING, () => accepted('alice'));
-  const bob = setup.start(accepted('bob'));
-  await assert.rejects(alice.at(-1) as Promise<string>, failsWith('ERR_STS_UNAVAILABLE', /1024 requests/));
-  await setup.finishAll();
-  assert.equal(await bob, 'done');
-  await Promise.all([...running, ...alice.slice(0, -1)]);
-});
+/** Which request of those that wait, or of the late one, is refused. */
+const OVERLOADS: readonly [
+  what: string,
+  waiting: readonly RankedRequester[],
+  late: RankedRequester,
+  refused: number,
+][] = [
+  [
+    'refuses a request at once when 1024 others are waiting',
+    times(WAITING, (number) => accepted(`waiting-${number}`)),
+    accepted('late'),
+    WAITING,
+  ],
+  [
+    'refuses the newest request of the peer with most waiting to make room for another peer',
+    times(WAITING, (number) => unknown(`made-up-${number}`, '10.0.0.2')),
+    unknown('bob', '10.0.0.3'),
+    WAITING - 1,
+  ],
+  [
+    'refuses a request of the peer with most waiting',
+    times(WAITING, (number) => unknown(`made-up-${number}`, '10.0.0.2')),
+    unknown('mallory', '10.0.0.2'),
+    WAITING,
+  ],
+  [
+    'refuses unknown callers to make room for an accepted one',
+    [...times(WAITING - 1, () => accepted('alice')), unknown('new')],
+    accepted('bob'),
+    WAITING - 1,
+  ],
+  [
+    'refuses the newest request of the accepted caller with most waiting where no unknown caller waits',
+    times(WAITING, () => accepted('alice')),
+    accepted('bob'),
+    WAITING - 1,
+  ],
+];
+for (const [what, waiting, late, refused] of OVERLOADS) {
+  test(what, async () => {
+    const { start, finishAll } = setUpFull();
+    const all = [...waiting, late].map(start);
+    await assert.rejects(
+      all[refused] as Promise<string>,
+      failsWith('ERR_STS_UNAVAILABLE', /"main" is overloaded: 1024 requests are waiting already/),
+    );
+    assert.equal(await finishAll(), 1);
+  });
+}
 
 const TIMEOUT = new CambistError('ERR_STS_UNAVAILABLE', 'timed out');
 const alice: Requester = { caller: 'alice', peer: '10.0.0.2' };

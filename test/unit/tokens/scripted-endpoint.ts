@@ -11,13 +11,14 @@ import { createDpopProver } from '../../../src/tokens/dpop.ts';
 import { createExchange } from '../../../src/tokens/exchange.ts';
 import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
 import { observeExchange } from '../../../src/tokens/observe-exchange.ts';
+import type { Session } from '../../../src/tokens/session.ts';
 import type { SecondLevel } from '../../../src/tokens/shared-token.ts';
 import type { TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { Grant, TokenRequest } from '../../../src/tokens/token-request.ts';
 import type { TokenResponse, TokenType } from '../../../src/tokens/token-response.ts';
 import { deferred } from '../../harness/deferred.ts';
 import { createFakeClock, type FakeClock } from '../../harness/fake-clock.ts';
-import { settle } from './sample.ts';
+import { routeOf, settle, subjectOf } from './sample.ts';
 
 /** A token request that waits for a response from the test. */
 export interface ScriptedRequest {
@@ -43,6 +44,9 @@ export interface BrokerSetup {
   readonly credentials: [name: string, seconds: number][];
   /** Waits for the request with this number. */
   request(number: number): Promise<ScriptedRequest>;
+  /** Waits for the request with this number, and responds to it. */
+  issue(number: number, ...token: Parameters<ScriptedRequest['issue']>): Promise<void>;
+  fail(number: number, error: unknown): Promise<void>;
   /** For the jitter. */
   random: number;
 }
@@ -139,9 +143,22 @@ export function setUpBroker({ maxEntries = 100, maxAgeMs = 300_000, second }: Br
       if (request === undefined) throw new Error(`expected ${number} token requests instead of ${requests.length}`);
       return request;
     },
+    issue: async (number, ...token) => (await setup.request(number)).issue(...token),
+    fail: async (number, error) => (await setup.request(number)).fail(error),
     random: 0,
   };
   return setup;
+}
+
+export const ALICE: Session = { subject: subjectOf('alice'), id: undefined };
+export const BOB: Session = { subject: subjectOf('bob'), id: undefined };
+
+/** A broker that has a token for a session on a route. */
+export async function setUpToken(route = routeOf(), session = ALICE, ...issued: Parameters<ScriptedRequest['issue']>) {
+  const setup = setUpBroker();
+  const lookup = setup.broker.lookUp(route, session);
+  await setup.issue(1, ...issued);
+  return { ...setup, token: await tokenOf(lookup) };
 }
 
 /** The result of a lookup: the bearer, or the code of an error. */
