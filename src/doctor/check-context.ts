@@ -99,6 +99,6 @@ export function createCheckContext(pool: Pool, servers: readonly AuthorizationSe
 }
 
 /** One entry at most: each route must request its own assertion. */
-function assertionsOfOne(clock: Clock): Assertions {
+export function assertionsOfOne(clock: Clock): Assertions {
   return createAssertions(createTokenCache<Assertion>(1, clock, () => {}));
 }

@@ -3,7 +3,7 @@ import type { Transmitter } from '../config/signals.ts';
 import { routesUnawareOfDisabledUsers } from '../config/used-servers.ts';
 import { createOwnTokens } from '../tokens/own-tokens.ts';
 import { issuerPeer } from '../tokens/server-request.ts';
-import type { CheckContext } from './check-context.ts';
+import { assertionsOfOne, type CheckContext } from './check-context.ts';
 import { type Found, fine, listed, problem, warning } from './finding.ts';
 
 /** Polls a transmitter once, as the proxy does, and acknowledges no event. Transmitters that only send are not checked. */
@@ -16,7 +16,7 @@ export async function checkTransmitter(
   if (delivery !== 'poll' || pollEndpoint === undefined) return;
   // Loaded here, because most configs have no transmitter.
   const { probeTransmitter } = await import('../signals/poller.ts');
-  const tokens = createOwnTokens(endpoint, clock);
+  const tokens = createOwnTokens(endpoint, assertionsOfOne(clock));
   const failure = await probeTransmitter(transmitter, pollEndpoint, {
     dispatcher: () => pool(issuerPeer(transmitter)),
     tokens: () => tokens,

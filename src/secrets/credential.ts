@@ -68,18 +68,22 @@ async function readFile(reading: Promise<SecretFile>, file: string, what: string
   }
 }
 
-function unavailable(message: string, cause?: unknown): CambistError {
+/** The error of a secret, key or token that cannot be used. */
+export function unavailable(message: string, cause?: unknown): CambistError {
   return new CambistError('ERR_CREDENTIAL_UNAVAILABLE', message, { cause });
 }
 
-const NAME = 'audit.pseudonymize.key';
-
-/** Reads the key of pseudonyms. @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE, also if the key is too short */
-export async function readPseudonymKey(source: CredentialSource): Promise<Secret> {
-  const key = await readCredential(source, NAME);
+/**
+ * Reads a key.
+ * @param name of its config key, for messages
+ * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE, also if the key is too short
+ */
+export async function readKey(source: CredentialSource, name: string): Promise<Secret> {
+  const key = await readCredential(source, name);
   if (key.reveal().length >= MIN_KEY_LENGTH) return key;
-  throw new CambistError(
-    'ERR_CREDENTIAL_UNAVAILABLE',
-    `${NAME}: the key is shorter than ${MIN_KEY_LENGTH} characters: use a long random key`,
-  );
+  throw unavailable(`${name}: the key is shorter than ${MIN_KEY_LENGTH} characters: use a long random key`);
+}
+
+export function readPseudonymKey(source: CredentialSource): Promise<Secret> {
+  return readKey(source, 'audit.pseudonymize.key');
 }

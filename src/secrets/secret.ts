@@ -28,18 +28,20 @@ export class Secret {
   }
 }
 
-/**
- * Derives a value from a secret, once for each `Secret` object and thus for each change of its file. Errors of `make` are not
- * remembered.
- */
-export function oncePerSecret<Made>(make: (value: string) => Made): (secret: Secret) => Made {
-  const all = new WeakMap<Secret, { readonly made: Made }>();
-  return (secret) => {
-    let known = all.get(secret);
+/** Derives a value from an object, once. Errors of `make` are not remembered. */
+export function oncePer<From extends object, Made>(make: (from: From) => Made): (from: From) => Made {
+  const all = new WeakMap<From, { readonly made: Made }>();
+  return (from) => {
+    let known = all.get(from);
     if (known === undefined) {
-      known = { made: make(secret.reveal()) };
-      all.set(secret, known);
+      known = { made: make(from) };
+      all.set(from, known);
     }
     return known.made;
   };
+}
+
+/** Derives a value from a secret, once for each `Secret` object and thus for each change of its file. */
+export function oncePerSecret<Made>(make: (value: string) => Made): (secret: Secret) => Made {
+  return oncePer((secret) => make(secret.reveal()));
 }

@@ -1,6 +1,5 @@
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
-import { CambistError } from '../errors.ts';
-import { type CredentialSource, MIN_KEY_LENGTH, readCredential } from '../secrets/credential.ts';
+import { type CredentialSource, readKey } from '../secrets/credential.ts';
 import { oncePerSecret, type Secret } from '../secrets/secret.ts';
 
 /** The keys that one shared secret gives. Each has one purpose, so that no value of one can serve for another. */
@@ -28,14 +27,15 @@ export interface StoreKeys {
   readonly current: StoreKeyList | undefined;
 }
 
-const NAME = 'cache.shared.key';
 const KEY_BYTES = 32;
 
 export function createStoreKeys(sources: readonly CredentialSource[]): StoreKeys {
   let current: StoreKeyList | undefined;
   return {
     async read() {
-      const [first, ...others] = await Promise.all(sources.map(readStoreKey));
+      const [first, ...others] = await Promise.all(
+        sources.map(async (source) => derive(await readKey(source, 'cache.shared.key'))),
+      );
       if (first === undefined) throw new Error('cache.shared.key is empty');
       current = [first, ...others];
       return current;
@@ -46,18 +46,7 @@ export function createStoreKeys(sources: readonly CredentialSource[]): StoreKeys
   };
 }
 
-async function readStoreKey(source: CredentialSource): Promise<StoreKey> {
-  const secret = await readCredential(source, NAME);
-  if (secret.reveal().length < MIN_KEY_LENGTH) {
-    throw new CambistError(
-      'ERR_CREDENTIAL_UNAVAILABLE',
-      `${NAME}: the key is shorter than ${MIN_KEY_LENGTH} characters: use a long random key`,
-    );
-  }
-  return derive(secret);
-}
-
-const derive: (secret: Secret) => StoreKey = oncePerSecret(deriveStoreKey);
+const derive = oncePerSecret(deriveStoreKey);
 
 /** @see RFC 5869 */
 export function deriveStoreKey(secret: string): StoreKey {

@@ -6,19 +6,21 @@ import { type CachedToken, subjectOf, type TokenCache } from './cache.ts';
 import type { Exchange } from './exchange.ts';
 import { createFlights } from './flights.ts';
 import { type IssuedToken, isSameToken } from './issued-token.ts';
+import { isCachedError } from './refusals.ts';
 import {
   createCooldown,
   entryOf,
   flightKey,
   hasOwnSubject,
   type KeyedRequest,
+  keptTokenKey,
   ownerOf,
   requestFor,
+  type Session,
   scopesToAdd,
+  subjectKey,
   withAddedScopes,
-} from './keyed-request.ts';
-import { isCachedError } from './refusals.ts';
-import { keptTokenKey, type Session, subjectKey } from './session.ts';
+} from './session.ts';
 import type { SecondLevel } from './shared-token.ts';
 
 /** The result for a request: no token needed, a cached token, a token in flight, or a cached refusal. */

@@ -38,8 +38,8 @@ export interface Assertions {
     route: string,
     request: () => Promise<Assertion>,
   ): Promise<{ assertion: Assertion; reused: boolean }>;
-  /** Drops an assertion that the second server refused, unless another has replaced it. */
-  drop(key: string, assertion: Assertion): void;
+  /** Drops the assertion of a key that a server refused; with `assertion`, unless another has replaced it. */
+  drop(key: string, assertion?: Assertion): void;
 }
 
 export function createAssertions(cache: TokenCache<Assertion>): Assertions {

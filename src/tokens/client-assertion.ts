@@ -10,9 +10,8 @@ import {
 import type { SignJWT } from 'jose';
 import type { Clock } from '../clock/clock.ts';
 import type { AssertionRules, AuthorizationServer, ClientAuth } from '../config/authorization-server.ts';
-import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
-import { readCredential } from '../secrets/credential.ts';
+import { readCredential, unavailable } from '../secrets/credential.ts';
 import { oncePerSecret, type Secret } from '../secrets/secret.ts';
 import { EXPIRY_LEEWAY_MS, isB64Token, readClaims } from './token-text.ts';
 
@@ -134,7 +133,7 @@ async function readCertificate(
     credentialRead(what, certificate.expiresAtSeconds);
     return certificate;
   } catch (cause) {
-    throw new CambistError('ERR_CREDENTIAL_UNAVAILABLE', `${what}: the file contains no PEM certificate`, { cause });
+    throw unavailable(`${what}: the file contains no PEM certificate`, cause);
   }
 }
 
@@ -192,8 +191,4 @@ function algorithmOf(key: KeyObject): string {
     default:
       return 'EdDSA';
   }
-}
-
-function unavailable(message: string): CambistError {
-  return new CambistError('ERR_CREDENTIAL_UNAVAILABLE', message);
 }

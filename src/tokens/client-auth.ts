@@ -2,7 +2,7 @@ import type { Clock } from '../clock/clock.ts';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import { type CredentialSource, currentCredential } from '../secrets/credential.ts';
-import { oncePerSecret, type Secret } from '../secrets/secret.ts';
+import { oncePer, oncePerSecret, type Secret } from '../secrets/secret.ts';
 import { readAssertion, signWithKey, signWithSecret } from './client-assertion.ts';
 import { type FormField, formEncode } from './form-encoding.ts';
 import { type SentValue, sentInBasic } from './sent-values.ts';
@@ -33,11 +33,11 @@ export function authenticateClient(
   credentialRead: TokenObserver['credentialRead'] = () => {},
   issuedAssertion?: Secret,
 ): ClientAuthentication | Promise<ClientAuthentication> {
-  const { clientAuth: auth, clientId = '' } = server;
+  const { clientAuth: auth } = server;
   if (auth.method !== 'client_secret_basic') {
     return authenticateInForm(server, auth, audience, clock, credentialRead, issuedAssertion);
   }
-  const headerOf = headersOf(server, clientId, auth.basicEncoding);
+  const headerOf = headersOf(server);
   const secret = readClientSecret(auth.clientSecret, server);
   return secret instanceof Promise ? secret.then(headerOf) : headerOf(secret);
 }
@@ -99,22 +99,12 @@ function readClientSecret(source: CredentialSource, server: AuthorizationServer)
   return currentCredential(source, `client secret of authorization server "${server.name}"`);
 }
 
-type HeaderOf = (secret: Secret) => ClientAuthentication;
-
-const headers = new WeakMap<AuthorizationServer, HeaderOf>();
-
 /** Creates the header of a server from its secret. It is cached until the secret or the config changes. */
-function headersOf(server: AuthorizationServer, id: string, encoding: 'form' | 'raw'): HeaderOf {
-  let headerOf = headers.get(server);
-  if (headerOf === undefined) {
-    headerOf = oncePerSecret((secret) => inHeader(id, secret, encoding));
-    headers.set(server, headerOf);
-  }
-  return headerOf;
-}
+const headersOf = oncePer((server: AuthorizationServer) => oncePerSecret((secret) => inHeader(server, secret)));
 
-function inHeader(id: string, secret: string, encoding: 'form' | 'raw'): ClientAuthentication {
-  const pair = encoding === 'form' ? `${formEncode(id)}:${formEncode(secret)}` : `${id}:${secret}`;
+function inHeader({ clientId: id = '', clientAuth }: AuthorizationServer, secret: string): ClientAuthentication {
+  const isRaw = 'basicEncoding' in clientAuth && clientAuth.basicEncoding === 'raw';
+  const pair = isRaw ? `${id}:${secret}` : `${formEncode(id)}:${formEncode(secret)}`;
   const credentials = Buffer.from(pair, 'utf8').toString('base64');
   return { authorization: `Basic ${credentials}`, fields: [], sent: sentInBasic(credentials) };
 }

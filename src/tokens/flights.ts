@@ -3,9 +3,8 @@ import type { CacheResult } from '../observability/token-observer.ts';
 import type { TokenCache } from './cache.ts';
 import type { Exchange } from './exchange.ts';
 import type { IssuedToken } from './issued-token.ts';
-import { entryOf, flightKey, type KeyedRequest, ownerOf } from './keyed-request.ts';
 import { isCachedError, isUnusable } from './refusals.ts';
-import { subjectKey } from './session.ts';
+import { entryOf, flightKey, type KeyedRequest, ownerOf, subjectKey } from './session.ts';
 import type { SecondLevel } from './shared-token.ts';
 
 /** An exchange in flight. */

@@ -1,11 +1,11 @@
-import type { Clock } from '../clock/clock.ts';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import { Secret } from '../secrets/secret.ts';
-import type { Assertions } from './chain.ts';
-import type { Lifetime } from './lifetime.ts';
+import { oncePer, Secret } from '../secrets/secret.ts';
+import type { Assertion, Assertions } from './chain.ts';
 import { digestsOf } from './sent-values.ts';
 import type { ClientAssertions, TokenEndpoint } from './token-endpoint.ts';
-import { ownTokenRequest } from './token-request.ts';
+import { ownTokenRequest, type TokenRequest } from './token-request.ts';
+
+type EndpointOf = (server: AuthorizationServer) => TokenEndpoint;
 
 /** Tokens for requests that cambist makes for itself, and for no route. */
 export interface OwnTokens {
@@ -20,57 +20,39 @@ export interface OwnTokens {
   drop(server: AuthorizationServer, scope: string | undefined): void;
 }
 
-interface Entry {
-  readonly token: Secret;
-  readonly lifetime: Lifetime;
-}
-
-export function createOwnTokens(endpoint: (server: AuthorizationServer) => TokenEndpoint, clock: Clock): OwnTokens {
-  /** One for each transmitter of the config at most. */
-  const cached = new Map<string, Entry>();
+/** @param assertions keeps the tokens as well: both are for cambist itself, and reach no backend */
+export function createOwnTokens(endpoint: EndpointOf, assertions: Assertions): OwnTokens {
+  const keyOf = (server: AuthorizationServer, scope = '') => `${clientKey(server)} ${scope}`;
 
   return {
     async obtain(server, scope, purpose) {
-      const key = keyOf(server, scope);
-      const known = cached.get(key);
-      if (known !== undefined && isReusable(known.lifetime, clock)) return `Bearer ${known.token.reveal()}`;
-      const { accessToken, lifetime } = await endpoint(server).exchange(ownTokenRequest(purpose, scope, 'token'));
-      cached.set(key, { token: new Secret(accessToken), lifetime });
-      return `Bearer ${accessToken}`;
+      const request = ownTokenRequest(purpose, scope, 'token');
+      const { assertion } = await assertions.obtain(keyOf(server, scope), purpose, () =>
+        requestOwn(endpoint(server), request),
+      );
+      return `Bearer ${assertion.assertion.reveal()}`;
     },
-    drop: (server, scope) => void cached.delete(keyOf(server, scope)),
+    drop: (server, scope) => assertions.drop(keyOf(server, scope)),
   };
 }
 
-function isReusable({ reusableUntilMs, expiresAtMs }: Lifetime, clock: Clock): boolean {
-  return clock.monotonicMs() < reusableUntilMs && clock.wallMs() < expiresAtMs;
-}
-
-function keyOf(server: AuthorizationServer, scope: string | undefined): string {
-  return JSON.stringify([server, scope]);
-}
-
-export function createClientAssertions(
-  endpoint: (server: AuthorizationServer) => TokenEndpoint,
-  assertions: Assertions,
-): ClientAssertions {
+export function createClientAssertions(endpoint: EndpointOf, assertions: Assertions): ClientAssertions {
   return {
-    obtain: (server, from, routeName) =>
-      assertions.obtain(clientKey(server), routeName, async () => {
-        const request = ownTokenRequest(routeName, from.scope, 'assertion');
-        const { accessToken, lifetime, sent } = await endpoint(from.authorizationServer).exchange(request);
-        return { assertion: new Secret(accessToken), lifetime, sent: digestsOf(sent) };
-      }),
+    obtain: (server, from, routeName) => {
+      const request = ownTokenRequest(routeName, from.scope, 'assertion');
+      return assertions.obtain(clientKey(server), routeName, () =>
+        requestOwn(endpoint(from.authorizationServer), request),
+      );
+    },
     drop: (server, assertion) => assertions.drop(clientKey(server), assertion),
     prepare: ({ authorizationServer }) => endpoint(authorizationServer).prepare(),
   };
 }
 
-const keys = new WeakMap<AuthorizationServer, string>();
+async function requestOwn(endpoint: TokenEndpoint, request: TokenRequest): Promise<Assertion> {
+  const { accessToken, lifetime, sent } = await endpoint.exchange(request);
+  return { assertion: new Secret(accessToken), lifetime, sent: digestsOf(sent) };
+}
 
 /** A key that no caller's assertion has: those begin with a digest. */
-function clientKey(server: AuthorizationServer): string {
-  const key = keys.get(server) ?? `client ${JSON.stringify(server)}`;
-  keys.set(server, key);
-  return key;
-}
+const clientKey = oncePer((server: AuthorizationServer) => `client ${JSON.stringify(server)}`);

@@ -1,7 +1,6 @@
-import type { Route } from '../config/route.ts';
-import { needsCaller } from '../config/route.ts';
+import { needsCaller, type Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
-import { readCredential } from '../secrets/credential.ts';
+import { readCredential, unavailable } from '../secrets/credential.ts';
 import { oncePerSecret, Secret } from '../secrets/secret.ts';
 import type { IssuedToken } from './issued-token.ts';
 import type { Lifetime } from './lifetime.ts';
@@ -43,8 +42,7 @@ export async function obtainSecret(route: Route, { subject }: Session, mustCheck
   const what = secretName(route);
   const token = tokenOf(await readCredential(credential.source, what, mustCheck));
   if (token !== undefined) return token;
-  throw new CambistError(
-    'ERR_CREDENTIAL_UNAVAILABLE',
+  throw unavailable(
     `${what}: the file contains characters that a header cannot carry, such as a line break: write one line of ASCII into it`,
   );
 }

@@ -1,6 +1,7 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { formatDuration } from '../config/units.ts';
 import { CambistError } from '../errors.ts';
+import { oncePer } from '../secrets/secret.ts';
 import type { PeerOptions } from '../transport/dispatchers.ts';
 import { type BoundedRequest, isTimeout, type RequestUrl, ResponseTooLargeError } from './bounded-request.ts';
 import type { ClientAuthentication } from './client-auth.ts';
@@ -15,13 +16,13 @@ export function serverLabel(server: AuthorizationServer): string {
 export const KEYS_TIMEOUT_MS = 5000;
 
 /** An issuer, for the requests for its metadata and keys. A client certificate is for the token endpoint, and these need none. */
-export function issuerPeer({ issuer, ca }: { readonly issuer: string; readonly ca: string | undefined }): PeerOptions {
-  return {
+export const issuerPeer = oncePer(
+  ({ issuer, ca }: { readonly issuer: string; readonly ca: string | undefined }): PeerOptions => ({
     name: `issuer "${issuer}"`,
     tls: ca === undefined ? undefined : { ca, certificate: undefined, privateKey: undefined },
     connectMs: KEYS_TIMEOUT_MS,
-  };
-}
+  }),
+);
 
 /** Completes the message about a response that came too late: the limit, its key, and how to fix it. */
 export function beyondTimeout({ name, timeoutMs }: AuthorizationServer): string {
@@ -31,9 +32,9 @@ export function beyondTimeout({ name, timeoutMs }: AuthorizationServer): string 
 /** The same for the keys of an issuer, whose limit has no key. */
 export const BEYOND_KEYS_TIMEOUT = `within ${formatDuration(KEYS_TIMEOUT_MS)}: allow connections to it, or find out why it is slow`;
 
-export function serverPeer(server: AuthorizationServer): PeerOptions {
+export const serverPeer = oncePer((server: AuthorizationServer): PeerOptions => {
   return { name: serverLabel(server), tls: server.tls, connectMs: server.timeoutMs };
-}
+});
 
 /** A form for an endpoint of an authorization server, with client authentication in its header. */
 export function formRequest(

@@ -2,7 +2,7 @@ import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
-import { type CredentialSource, readCredential } from '../secrets/credential.ts';
+import { type CredentialSource, readCredential, unavailable } from '../secrets/credential.ts';
 import type { Revocations } from './revocations.ts';
 import { checkExpiry, type Subject, type SubjectReader, toSubject } from './subject.ts';
 import type { SubjectVerifier } from './subject-verifier.ts';
@@ -113,8 +113,4 @@ async function asOurFault<T>(name: string, work: () => Promise<T>): Promise<T> {
     }
     throw error;
   }
-}
-
-function unavailable(message: string): CambistError {
-  return new CambistError('ERR_CREDENTIAL_UNAVAILABLE', message);
 }

@@ -3,6 +3,7 @@ import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import type { Introspection, SubjectVerification } from '../config/verification.ts';
 import { CambistError } from '../errors.ts';
+import { oncePer } from '../secrets/secret.ts';
 import { addDiagnosis, type LoadDiagnoses } from './diagnosis.ts';
 import type { Introspected, Introspector } from './introspection.ts';
 import type { Subject } from './subject.ts';
@@ -37,6 +38,9 @@ export interface SubjectVerifier {
 /** `true` for a token that was verified by keys alone. */
 type Result = true | Introspected | { readonly refusal: CambistError };
 
+/** Routes with equal rules share results. */
+const nameOf = oncePer((rules: SubjectVerification) => JSON.stringify(rules));
+
 /** Loaded at first use, because most configs verify no tokens. */
 const loadCheck = () => import('./subject-check.ts');
 
@@ -57,17 +61,6 @@ export function createSubjectVerifier(
   let checking: SubjectCheck | undefined;
   /** Created at first use, because it allocates all its entries at once. */
   let verified: LRUCache<string, Result> | undefined;
-  const names = new WeakMap<SubjectVerification, string>();
-
-  /** Routes with equal rules share results. */
-  function nameOf(rules: SubjectVerification): string {
-    let name = names.get(rules);
-    if (name === undefined) {
-      name = JSON.stringify(rules);
-      names.set(rules, name);
-    }
-    return name;
-  }
 
   async function loaded(): Promise<SubjectCheck> {
     if (checking !== undefined) return checking;

@@ -7,6 +7,7 @@ import { signallingServers, usedServers } from '../config/used-servers.ts';
 import { expiringCredentials } from '../observability/expiring-credentials.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import { readCredential } from '../secrets/credential.ts';
+import { oncePer } from '../secrets/secret.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
 import { type Broker, createBroker } from './broker.ts';
 import { createTokenCache, type RouteCacheReport } from './cache.ts';
@@ -78,17 +79,8 @@ function createTokenEndpoints(
   };
 }
 
-const keys = new WeakMap<AuthorizationServer, string>();
-
 /** The config of a server as text. Cached, because each exchange needs it. */
-function keyOf(server: AuthorizationServer): string {
-  let key = keys.get(server);
-  if (key === undefined) {
-    key = JSON.stringify(server);
-    keys.set(server, key);
-  }
-  return key;
-}
+const keyOf = oncePer((server: AuthorizationServer) => JSON.stringify(server));
 
 /**
  * Reads the expiry of every credential in a config, in use or not. Unreadable credentials are left out: their users report
@@ -216,7 +208,7 @@ export function createTokenService(
     broker,
     subjects: createSubjectSource({ reader, verifier, clock, credentialRead, revocations }),
     verifier,
-    ownTokens: createOwnTokens((server) => endpoints.of(server), clock),
+    ownTokens: createOwnTokens(endpoints.of, chainAssertions),
     cacheSize: () => cache.size,
     cacheReport: () => cache.report(),
     prepare: (server) => endpoints.of(server).prepare(),

@@ -1,10 +1,10 @@
-import { createHash, X509Certificate } from 'node:crypto';
+import { hash, X509Certificate } from 'node:crypto';
 import type { LookupFunction } from 'node:net';
 import type { Dispatcher } from 'undici';
 import type { TlsFiles } from '../config/kinds.ts';
 import type { Route } from '../config/route.ts';
-import { CambistError } from '../errors.ts';
-import { readCredential } from '../secrets/credential.ts';
+import { readCredential, unavailable } from '../secrets/credential.ts';
+import { oncePer } from '../secrets/secret.ts';
 import type { ConnectorOptions } from './connector.ts';
 import { Http1Dispatcher } from './http1/dispatcher.ts';
 import { systemLookup } from './system-lookup.ts';
@@ -21,9 +21,12 @@ export interface PeerOptions {
 }
 
 /** The options for connecting to a route's upstream. */
-export function upstreamPeer({ name, tls, timeouts, upstream }: Route): PeerOptions {
+export const upstreamPeer = oncePer(({ name, tls, timeouts, upstream }: Route): PeerOptions => {
   return { name: `route "${name}"`, tls, connectMs: timeouts.connectMs, socketPath: upstream.socketPath };
-}
+});
+
+/** Peers with the same key connect in the same way. Each request asks for it, and writing it takes a microsecond. */
+const keyOf = oncePer(({ connectMs, tls, socketPath }: PeerOptions) => JSON.stringify([connectMs, tls, socketPath]));
 
 interface TlsMaterial {
   readonly ca?: string;
@@ -62,7 +65,6 @@ export function createDispatchers(
   const byMaterial = new Map<string, Dispatcher>();
   /** Peers whose TLS files may have changed since they were read. */
   const stale = new Set<string>();
-  const keyOf = rememberKeys();
   /** Pools that accept no new requests and have not closed yet. */
   const retired = new Set<Dispatcher>();
   let rereads = 0;
@@ -93,9 +95,7 @@ export function createDispatchers(
 
   function poolFor(peer: PeerOptions, material: TlsMaterial): Dispatcher {
     const { connectMs, socketPath } = peer;
-    const digest = createHash('sha256')
-      .update(JSON.stringify([connectMs, material, socketPath]))
-      .digest('base64url');
+    const digest = hash('sha256', JSON.stringify([connectMs, material, socketPath]), 'base64url');
     const pool = byMaterial.get(digest) ?? createPool(peer, { ...material, lookup: systemLookup, ...reach });
     byMaterial.set(digest, pool);
     return pool;
@@ -103,13 +103,12 @@ export function createDispatchers(
 
   return {
     for(peer) {
-      const { connectMs, tls, socketPath } = peer;
+      const { tls } = peer;
+      const key = keyOf(peer);
       if (tls !== undefined) {
-        const key = keyOf(peer, tls);
         const known = withFiles.get(key);
         return known === undefined || stale.has(key) ? read(peer, tls, key) : known;
       }
-      const key = socketPath === undefined ? String(connectMs) : `${connectMs} ${socketPath}`;
       let pool = plain.get(key);
       if (pool === undefined) {
         pool = poolFor(peer, {});
@@ -129,26 +128,6 @@ export function createDispatchers(
       await Promise.all([...byMaterial.values(), ...retired].map((pool) => pool.destroy()));
     },
   };
-}
-
-/**
- * The key of a peer with TLS files. Each request asks for it, and writing it takes a microsecond. The last one of each config entry
- * is therefore kept, as long as the config.
- */
-function rememberKeys(): (peer: PeerOptions, tls: TlsFiles) => string {
-  const last = new WeakMap<TlsFiles, { readonly peer: PeerOptions; readonly key: string }>();
-  return (peer, tls) => {
-    const known = last.get(tls);
-    if (known !== undefined && connectsAlike(known.peer, peer)) return known.key;
-    const { connectMs, socketPath } = peer;
-    const key = JSON.stringify([connectMs, tls, socketPath]);
-    last.set(tls, { peer, key });
-    return key;
-  };
-}
-
-function connectsAlike(one: PeerOptions, other: PeerOptions): boolean {
-  return one.connectMs === other.connectMs && one.socketPath === other.socketPath;
 }
 
 function createPool({ connectMs, socketPath }: PeerOptions, options: TlsMaterial & Reach): Dispatcher {
@@ -174,11 +153,8 @@ function checkTlsMaterial(material: TlsMaterial, peer: string): void {
     if (material.ca !== undefined) new X509Certificate(material.ca);
     createSecureContext(material);
   } catch (cause) {
-    throw new CambistError(
-      'ERR_CREDENTIAL_UNAVAILABLE',
-      `invalid TLS files of ${peer}: each must be PEM, and the key must belong to the certificate`,
-      { cause },
-    );
+    const rule = 'each must be PEM, and the key must belong to the certificate';
+    throw unavailable(`invalid TLS files of ${peer}: ${rule}`, cause);
   }
 }
 

@@ -4,8 +4,10 @@ import { CompactSign } from 'jose/jws/compact/sign';
 import { jwtVerify } from 'jose/jwt/verify';
 import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
 import { type AcceptedToken, acceptToken } from '../../../src/tokens/accept-token.ts';
-import { createCooldown } from '../../../src/tokens/keyed-request.ts';
+import { createTokenCache } from '../../../src/tokens/cache.ts';
+import { createAssertions } from '../../../src/tokens/chain.ts';
 import { createOwnTokens } from '../../../src/tokens/own-tokens.ts';
+import { createCooldown } from '../../../src/tokens/session.ts';
 import type { TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { TokenRequest } from '../../../src/tokens/token-request.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
@@ -94,10 +96,10 @@ test('reuses a token for each server and scope until it expires or is dropped', 
         reusableUntilMs: clock.monotonicMs() + MINUTE,
         expiresAtMs: clock.wallMs() + MINUTE,
       };
-      return { accessToken: `token-${requests.length}`, lifetime } as AcceptedToken;
+      return { accessToken: `token-${requests.length}`, lifetime, sent: [] as AcceptedToken['sent'] } as AcceptedToken;
     },
   };
-  const tokens = createOwnTokens(() => endpoint, clock);
+  const tokens = createOwnTokens(() => endpoint, createAssertions(createTokenCache(10, clock, () => {})));
   const obtain = (scope?: string) => tokens.obtain(SERVER, scope, '_signals');
   assert.equal(await obtain('a'), 'Bearer token-1');
   assert.equal(await obtain('a'), 'Bearer token-1');
