@@ -1,5 +1,5 @@
+import { isLoopback } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
-import { isLoopback } from '../config/hostnames.ts';
 import type { Match } from '../config/match.ts';
 import type { Credential, Route } from '../config/route.ts';
 import type { ExpectedAudience } from '../config/targets.ts';

@@ -47,15 +47,10 @@ export interface ConfigNode {
   readonly broken: boolean;
 }
 
-export interface ProblemList {
-  readonly root: ConfigNode;
-  /** Reports an error without a path, for a file that cannot be parsed. */
-  errorAt(position: Position, message: string): void;
-  /** In the order of the file. */
-  sorted(): Problem[];
-}
+export type ProblemList = ReturnType<typeof createProblemList>;
 
-export function createProblemList(file: string, locate: Locate): ProblemList {
+/** The problems of one file. */
+export function createProblemList(file: string, locate: Locate) {
   const problems: Problem[] = [];
   const broken = new Set<string>();
 
@@ -84,8 +79,11 @@ export function createProblemList(file: string, locate: Locate): ProblemList {
 
   return {
     root: node([]),
-    errorAt: (position, message) => problems.push({ severity: 'error', file, ...position, path: '', message }),
-    sorted: () => problems.toSorted(byPosition),
+    /** Reports an error without a path, for a file that cannot be parsed. */
+    errorAt: (position: Position, message: string) =>
+      void problems.push({ severity: 'error', file, ...position, path: '', message }),
+    /** In the order of the file. */
+    sorted: (): Problem[] => problems.toSorted(byPosition),
   };
 }
 

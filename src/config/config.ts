@@ -17,7 +17,7 @@ import {
   type Written,
 } from './key.ts';
 import { address, choice, count, duration, flag, headerName, list, size } from './kinds.ts';
-import { readConnectAuthority, readHostPattern, readInteractionHost } from './matching.ts';
+import { readConnectAuthority, readHostPattern, readInteractionHost } from './match.ts';
 import { routeSchema, type WrittenRoute } from './resolve-route.ts';
 import type { Route } from './route.ts';
 import { ROUTE_KEYS, type WrittenRouteKeys } from './route-keys.ts';

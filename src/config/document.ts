@@ -9,11 +9,11 @@ import {
   isSeq,
   Lexer,
   LineCounter,
-  type Pair,
   Parser,
   visit,
   type YAMLMap,
 } from 'yaml';
+import { oncePer } from '../secrets/secret.ts';
 import { createProblemList, type Path, type Position, type ProblemList } from './config-node.ts';
 
 /** A config file is about eight levels deep. The parser recurses, and thousands of levels would overflow the stack. */
@@ -44,9 +44,12 @@ export function readDocument(text: string, file: string): ConfigDocument {
     fail(cause.offset, cause.message);
     return { value: undefined, problems };
   }
-  for (const { code, offset } of independent(faults)) fail(offset, syntaxMessage(code, isInBrackets(document, offset)));
-  if (second !== undefined) fail(second.range[0], syntaxMessage('MULTIPLE_DOCS'));
-  if (faults.length > 0 || second !== undefined) return { value: undefined, problems };
+  // The library does not know the structure of the rest, so later errors may only follow from the first.
+  const fault = faults[0] ?? (second && { code: 'MULTIPLE_DOCS' as const, offset: second.range[0] });
+  if (fault !== undefined) {
+    fail(fault.offset, syntaxMessage(fault.code, isInBrackets(document, fault.offset)));
+    return { value: undefined, problems };
+  }
   if (document.contents === null || (isScalar(document.contents) && document.contents.value === null)) {
     fail(0, 'the file is empty: start from config/cambist.yaml');
     return { value: undefined, problems };
@@ -96,16 +99,6 @@ interface Fault {
   readonly offset: number;
 }
 
-/** Errors of a single value or key. The library reads on correctly after them. */
-const LOCAL: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  'BAD_ALIAS',
-  'BAD_DIRECTIVE',
-  'BAD_DQ_ESCAPE',
-  'BAD_SCALAR_START',
-  'NON_STRING_KEY',
-  'TAG_RESOLVE_FAILED',
-]);
-
 /** In the order of the text. Of several at one place, the most telling one comes first. */
 function faultsOf({ errors, warnings }: Document.Parsed): Fault[] {
   return [...errors, ...warnings]
@@ -137,12 +130,6 @@ function causeOf(faults: readonly Fault[], text: string): { offset: number; mess
   VARIABLE.lastIndex = (first?.offset ?? 0) - 1;
   const offset = VARIABLE.lastIndex;
   return faults.length > 0 && VARIABLE.test(text) ? { offset, message: VARIABLE_IN_BRACES } : undefined;
-}
-
-/** The errors up to the first that leaves the structure of the rest unknown. Later ones only follow from it. */
-function independent(faults: readonly Fault[]): readonly Fault[] {
-  const first = faults.findIndex(({ code }) => !LOCAL.has(code));
-  return first === -1 ? faults : faults.slice(0, first + 1);
 }
 
 /** Finds what YAML allows and a config file does not: duplicate keys and unknown aliases. */
@@ -206,17 +193,10 @@ function positionOf(document: Document.Parsed | undefined, lines: LineCounter, p
   return position(lines, offset);
 }
 
-const pairs = new WeakMap<YAMLMap, Map<string, Pair>>();
-
 /** The pairs of a map by key. Built once for each map, because a file may have as many problems as keys. */
-function pairsOf(map: YAMLMap): Map<string, Pair> {
-  let found = pairs.get(map);
-  if (found === undefined) {
-    found = new Map(map.items.map((pair) => [isScalar(pair.key) ? String(pair.key.value) : '', pair]));
-    pairs.set(map, found);
-  }
-  return found;
-}
+const pairsOf = oncePer(
+  (map: YAMLMap) => new Map(map.items.map((pair) => [isScalar(pair.key) ? String(pair.key.value) : '', pair])),
+);
 
 function position(lines: LineCounter, offset: number): Position {
   const { line, col } = lines.linePos(offset);
@@ -244,18 +224,18 @@ const MESSAGES: Partial<Record<ErrorCode, string>> = {
   RESOURCE_EXHAUSTION: 'nested too deeply for a config file',
 };
 
-export const TAB = 'tab in the indentation: indent with spaces';
+const TAB = 'tab in the indentation: indent with spaces';
 
-export const VARIABLE_IN_BRACES =
+const VARIABLE_IN_BRACES =
   'variable in braces: cambist replaces no variables, and within { } or [ ] this is not valid YAML: after "env", ' +
   'write the bare name, as in { env: NAME }; put any other value in quotes';
 
-export const MISSING_SPACE = 'missing space after the ":" of this key';
+const MISSING_SPACE = 'missing space after the ":" of this key';
 
 const MISSING_COMMA = 'missing comma or closing quote after this value';
 
 /** @param inBrackets whether the error is within { } or [ ], as all errors in JSON are */
-export function syntaxMessage(code: ErrorCode, inBrackets = false): string {
+function syntaxMessage(code: ErrorCode, inBrackets = false): string {
   if (inBrackets && code === 'MULTILINE_IMPLICIT_KEY') return MISSING_COMMA;
   return MESSAGES[code] ?? 'not valid YAML or JSON: check the brackets, quotes and indentation around it';
 }

@@ -1,12 +1,11 @@
 import * as z from 'zod';
-import { isLocal, type Listen, reaches, readFreeListen, readListen } from './addresses.ts';
+import { isLocal, isLoopback, type Listen, reaches, readListen } from './addresses.ts';
 import type { ServerScope } from './authorization-server.ts';
 import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
 import { readHeaderName } from './header-names.ts';
-import { isLoopback } from './hostnames.ts';
 import { optional, type Place, required, section, type ValueOf, valueKey, withFallback } from './key.ts';
-import { choice, flag, headerNameSchema, list, nonEmptyText, oneOrMany, text } from './kinds.ts';
-import { readPathPrefix } from './matching.ts';
+import { choice, flag, freeAddress, headerNameSchema, list, nonEmptyText, oneOrMany, text } from './kinds.ts';
+import { readPathPrefix } from './match.ts';
 import type { Upstream } from './urls.ts';
 import { readHttpUrl } from './urls.ts';
 import { checkKeysUrl, introspection, jwksUri, resolveVerification, type SubjectVerification } from './verification.ts';
@@ -102,13 +101,12 @@ export const inbound = optional(
     'The agent gets handles in place of its callers’ tokens.',
     {
       listen: required(
-        valueKey(
-          nonEmptyText,
-          'address',
-          'Address that callers connect to: `host:port` or `unix:/path`.',
-          { examples: ['0.0.0.0:8080'], restart: 'change', page: 'inbound.md', without: 'required in `inbound`' },
-          readFreeListen,
-        ),
+        freeAddress('Address that callers connect to: `host:port` or `unix:/path`.', {
+          examples: ['0.0.0.0:8080'],
+          restart: 'change',
+          page: 'inbound.md',
+          without: 'required in `inbound`',
+        }),
       ),
       agent: required(
         valueKey(

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import type { CredentialSource } from '../secrets/credential.ts';
-import { LISTEN_FORM, readListen } from './addresses.ts';
+import { LISTEN_FORM, readFreeListen, readListen } from './addresses.ts';
 import { type ConfigNode, formatPath, type Reading, readEach, valueOrReport } from './config-node.ts';
 import { readHeaderName } from './header-names.ts';
 import {
@@ -118,6 +118,11 @@ export function address<const Rules extends About>(description: string, rules = 
     return own;
   };
   return valueKey(schema, 'address', description, rules, read);
+}
+
+/** The address of another listener, which must differ from those that have been read. */
+export function freeAddress<const Rules extends About>(description: string, rules: Rules) {
+  return valueKey(nonEmptyText, 'address', description, rules, readFreeListen);
 }
 
 /** RFC 9110 section 5.1. */

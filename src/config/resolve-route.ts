@@ -7,10 +7,9 @@ import { type Match, match as matchKey } from './match.ts';
 import { resolveCredential } from './resolve-credential.ts';
 import { type ConsentRules, needsCaller, type Route, type SubjectTokenSource } from './route.ts';
 import { merge, ROUTE_KEYS, type RouteKeys, readOwnKeys } from './route-keys.ts';
-import { DEFAULT_SUBJECT_HEADER } from './subject-keys.ts';
 import { parseSize, TOKEN_TYPE_PREFIX } from './units.ts';
 import { readHttpUrl, type Upstream } from './urls.ts';
-import { resolveVerification } from './verification.ts';
+import { DEFAULT_SUBJECT_HEADER, resolveVerification } from './verification.ts';
 
 const name = valueKey(
   z

@@ -8,20 +8,18 @@ import {
 import { type Config, type ConfigFile, KEYS } from './config.ts';
 import { type ConfigNode, formatPath } from './config-node.ts';
 import { type Draft, readAll } from './key.ts';
-import { combinationsOf } from './match.ts';
-import { readConnectAuthority } from './matching.ts';
+import { combinationsOf, readConnectAuthority } from './match.ts';
 import { type RouteDraft, resolveRoute } from './resolve-route.ts';
-import type { Route } from './route.ts';
-import { needsCaller } from './route.ts';
+import { needsCaller, type Route } from './route.ts';
 import { merge, readOwnKeys, usualKeys } from './route-keys.ts';
 import type { Sources } from './sources.ts';
-import { DEFAULT_SUBJECT_HEADER } from './subject-keys.ts';
 import {
   introspectingServers,
   routesUnawareOfDisabledUsers,
   signallingServers,
   usedServerNames,
 } from './used-servers.ts';
+import { DEFAULT_SUBJECT_HEADER } from './verification.ts';
 
 /** Makes the config from a file whose shape has been checked. Undefined after an error, which is reported to `root`. */
 export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sources): Config | undefined {
@@ -39,17 +37,23 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
   const drafts = (file.routes ?? []).flatMap((route, index) =>
     route === undefined ? [] : [resolveRoute(route, root.at('routes', index), context)],
   );
+  const routes = drafts.flatMap(({ route }) => route ?? []);
   refuseSameNames(drafts);
   refuseTies(drafts);
   refuseSharedHeaders(read, drafts, defaults.subjectToken?.header, root);
   warnOfTunnels(file, drafts, root);
   warnOfNoInterception(intercept, drafts, root);
-  warnOfUnusedServers(servers, drafts, { inbound, signals }, root);
-  warnOfLoops(listen, drafts);
-  if (file.inbound !== undefined) warnOfLostCallers(drafts);
-  warnOfOpenSecrets([...(listen === undefined ? [] : [listen]), ...(intercept?.listen ?? [])], drafts);
+  // A route with an error may use a server.
+  if (!root.broken) warnOfUnusedServers(servers, { routes, inbound, signals }, root);
+  for (const { route, node } of drafts) {
+    if (route === undefined) continue;
+    if (listen !== undefined) warnOfLoop(listen, route, node);
+    if (file.inbound !== undefined) warnOfLostCallers(route, node);
+    if (![listen, ...(intercept?.listen ?? [])].every((each) => each === undefined || isLocal(each))) {
+      warnOfOpenSecret(route, node);
+    }
+  }
   const authorizationServers = [...servers.values()].filter((server) => server !== undefined);
-  const routes = drafts.map(({ route }) => route).filter((route) => route !== undefined);
   warnOfUnseenRevocations({ signals }, routes, root);
   const origins = new Set(routes.map(({ upstream }) => upstream.origin));
   if (root.broken || limits === undefined) return undefined;
@@ -191,22 +195,16 @@ function warnOfTunnels(file: ConfigFile, drafts: readonly RouteDraft[], root: Co
 
 function warnOfUnusedServers(
   servers: Servers,
-  drafts: readonly RouteDraft[],
-  config: Pick<Config, 'inbound' | 'signals'>,
+  config: Pick<Config, 'routes' | 'inbound' | 'signals'>,
   root: ConfigNode,
-) {
-  // A route with an error may use the server.
-  if (root.broken) return;
-  const used = new Set<string>();
-  const routes = drafts.map(({ route }) => route).filter((route) => route !== undefined);
-  for (const { credential } of routes) for (const name of usedServerNames(credential)) used.add(name);
-  for (const { name } of introspectingServers({ ...config, routes })) used.add(name);
-  for (const { name } of signallingServers(config)) used.add(name);
+): void {
+  const others = [...introspectingServers(config), ...signallingServers(config)].map(({ name }) => name);
+  const used = new Set([...config.routes.flatMap(({ credential }) => usedServerNames(credential)), ...others]);
   for (const name of servers.keys()) {
-    if (!used.has(name))
-      root
-        .at('authorization_servers', name)
-        .warn('no route uses this authorization server: remove it, or name it in a route', 'key');
+    if (used.has(name)) continue;
+    root
+      .at('authorization_servers', name)
+      .warn('no route uses this authorization server: remove it, or name it in a route', 'key');
   }
 }
 
@@ -224,40 +222,33 @@ function warnOfUnseenRevocations({ signals }: Pick<Config, 'signals'>, routes: r
 }
 
 /** A request in a loop matches a route again and again, until `limits.max_in_flight` refuses it. */
-function warnOfLoops(listen: Listen | undefined, drafts: readonly RouteDraft[]) {
-  for (const { route, node } of drafts) {
-    if (listen === undefined || route === undefined || !reaches(listen, route.upstream.origin)) continue;
-    node.at('upstream').warn('is the address of cambist itself, so requests would loop: set the URL of the backend');
-  }
+function warnOfLoop(listen: Listen, { upstream }: Route, node: ConfigNode): void {
+  if (!reaches(listen, upstream.origin)) return;
+  node.at('upstream').warn('is the address of cambist itself, so requests would loop: set the URL of the backend');
 }
 
 /** Agents send these before they have a caller. */
 const CALLERLESS = /^(?:initialize|notifications\/initialized|ping|server\/discover|[a-z/]+\/list)$/;
 
 /** With `inbound`, every other request without a caller may be one whose handle the agent lost. */
-function warnOfLostCallers(drafts: readonly RouteDraft[]) {
-  for (const { route, node } of drafts) {
-    if (route?.credential.kind !== 'exchange' || route.credential.onMissingSubject === 'deny') continue;
-    if (route.match.conditions?.mcpMethods?.every((method) => CALLERLESS.test(method)) === true) continue;
-    node
-      .at('on_missing_subject')
-      .warn(
-        'with inbound, a call whose handle the agent loses gets the token of cambist itself in place of a 401: remove it, ' +
-          'or limit the route to handshakes and lists by mcp_method',
-      );
-  }
+function warnOfLostCallers({ credential, match }: Route, node: ConfigNode): void {
+  if (credential.kind !== 'exchange' || credential.onMissingSubject === 'deny') return;
+  if (match.conditions?.mcpMethods?.every((method) => CALLERLESS.test(method)) === true) return;
+  node
+    .at('on_missing_subject')
+    .warn(
+      'with inbound, a call whose handle the agent loses gets the token of cambist itself in place of a 401: remove it, ' +
+        'or limit the route to handshakes and lists by mcp_method',
+    );
 }
 
 /** Such a route uses its secret for every client that can connect. */
-function warnOfOpenSecrets(listeners: readonly Listen[], drafts: readonly RouteDraft[]) {
-  if (listeners.every(isLocal)) return;
-  for (const { route, node } of drafts) {
-    if (route?.credential.kind !== 'secret' || needsCaller(route)) continue;
-    node
-      .at('credential')
-      .warn(
-        'every client that reaches cambist can use the secret, and it does not listen on loopback alone: set subject_token.verify, ' +
-          'or listen on 127.0.0.1',
-      );
-  }
+function warnOfOpenSecret(route: Route, node: ConfigNode): void {
+  if (route.credential.kind !== 'secret' || needsCaller(route)) return;
+  node
+    .at('credential')
+    .warn(
+      'every client that reaches cambist can use the secret, and it does not listen on loopback alone: set subject_token.verify, ' +
+        'or listen on 127.0.0.1',
+    );
 }

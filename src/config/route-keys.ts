@@ -32,10 +32,9 @@ import {
   word,
 } from './kinds.ts';
 import { nearest } from './nearest.ts';
-import { type SubjectKeys, subjectToken } from './subject-keys.ts';
 import { readExpectAudience, readOrigin, readResource, readSingleScope } from './targets.ts';
 import { readHttpUrl } from './urls.ts';
-import { checkKeysUrl } from './verification.ts';
+import { checkKeysUrl, type SubjectKeys, subjectToken } from './verification.ts';
 
 /** The name of an authorization server. An unknown one is an error. */
 function serverName(description: string, without: string, page?: string) {

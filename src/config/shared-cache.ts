@@ -1,8 +1,7 @@
 import * as z from 'zod';
 import { type CredentialSource, MIN_KEY_LENGTH } from '../secrets/credential.ts';
-import { readListen } from './addresses.ts';
+import { mayUsePlainHttp, readListen, withBrackets } from './addresses.ts';
 import { type ConfigNode, type Reading, readEach, valueOrReport } from './config-node.ts';
-import { mayUsePlainHttp, withBrackets } from './hostnames.ts';
 import { optional, required, type Scope, section, type Values, valueKey } from './key.ts';
 import { credentialSource, duration, flag, nonEmptyText, type TlsFiles, text, tls, word } from './kinds.ts';
 import type { WrittenSource } from './sources.ts';
@@ -12,18 +11,6 @@ export interface StoreNode {
   readonly host: string;
   readonly port: number;
 }
-
-/** Where the server of the shared cache is found. */
-export type StoreServer =
-  | { readonly kind: 'standalone'; readonly node: StoreNode }
-  | {
-      readonly kind: 'sentinel';
-      readonly name: string;
-      readonly nodes: readonly StoreNode[];
-      readonly username: string | undefined;
-      readonly password: CredentialSource | undefined;
-    }
-  | { readonly kind: 'cluster'; readonly nodes: readonly StoreNode[] };
 
 const DEFAULT_PORT = 6379;
 const NO_TLS: TlsFiles = { ca: undefined, certificate: undefined, privateKey: undefined };
@@ -164,6 +151,9 @@ export const sharedCache = optional(
     },
   }),
 );
+
+/** Where the server of the shared cache is found. */
+export type StoreServer = NonNullable<ReturnType<typeof serverOf>>;
 
 function serverOf({ url, sentinel, cluster }: Partial<Pick<Parts, 'url' | 'sentinel' | 'cluster'>>) {
   if (url !== undefined) return { kind: 'standalone', node: { host: url.host, port: url.port } } as const;

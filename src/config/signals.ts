@@ -1,18 +1,7 @@
-import { readFreeListen } from './addresses.ts';
 import type { AuthorizationServer, ServerScope } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
-import {
-  mapKey,
-  optional,
-  type Place,
-  required,
-  section,
-  type ValueOf,
-  type Values,
-  valueKey,
-  type Written,
-} from './key.ts';
-import { choice, duration, fileSource, flag, nonEmptyText, oneOrMany, text } from './kinds.ts';
+import { mapKey, optional, type Place, required, section, type ValueOf, type Values, type Written } from './key.ts';
+import { choice, duration, fileSource, flag, freeAddress, oneOrMany, text } from './kinds.ts';
 import { readScope } from './targets.ts';
 import { checkUrl } from './urls.ts';
 import { checkKeysUrl, serverNamed, serverOf } from './verification.ts';
@@ -132,12 +121,9 @@ export const signals = optional(
   section(
     'Revocation: Shared Signals and back-channel logout.',
     {
-      listen: valueKey(
-        nonEmptyText,
-        'address',
+      listen: freeAddress(
         'Address that transmitters connect to: `host:port` or `unix:/path`. Required for push and back-channel logout.',
         { examples: ['0.0.0.0:8190'] },
-        readFreeListen,
       ),
       remember: duration('How long a revocation is kept, from 1m to 720h: at least the longest lifetime of a token.', {
         default: '24h',

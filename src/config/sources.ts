@@ -18,32 +18,16 @@ export interface UsedSources {
   readonly variables: readonly { readonly named: string; readonly node: ConfigNode }[];
 }
 
-/** Reads the sources of secrets, keys and certificates, and remembers them for `reportMissing`. */
-export interface Sources {
-  /** The folder of the config file. */
-  readonly base: string;
-  /** Resolves the path of a file, relative to the folder of the config file. */
-  file(path: string, node: ConfigNode): string;
-  /** Resolves the path of a folder that cambist makes */
-  folder(path: string): string;
-  /** Resolves the path of a file that cambist writes. Its folder must exist. */
-  output(path: string, node: ConfigNode): string;
-  /** Reads `{ file }` or `{ env }`. @param minLength in characters, which a key must have */
-  credential(written: WrittenSource, node: ConfigNode, minLength?: number): CredentialSource | undefined;
-  /**
-   * Warns of missing files and environment variables, and of keys that are too short.
-   * @param needsVariables reports missing variables as errors, because a running process never gets them
-   */
-  reportMissing(needsVariables: boolean): Promise<void>;
-  readonly used: UsedSources;
-}
+export type Sources = ReturnType<typeof createSources>;
 
-export function createSources(configFile: string): Sources {
+/** Reads the sources of secrets, keys and certificates, and remembers them for `reportMissing`. */
+export function createSources(configFile: string) {
   const base = dirname(configFile);
   const outputs: { full: string; node: ConfigNode }[] = [];
   const found: { full: string; written: string; node: ConfigNode; minLength: number }[] = [];
   const variables: { name: string; named: string; node: ConfigNode; minLength: number }[] = [];
 
+  /** Relative to the folder of the config file. */
   const resolved = (path: string): string => (isAbsolute(path) ? path : join(base, path));
 
   function file(path: string, node: ConfigNode, minLength = 0): string {
@@ -52,12 +36,14 @@ export function createSources(configFile: string): Sources {
     return full;
   }
 
+  /** Resolves the path of a file that cambist writes. Its folder must exist. */
   function output(path: string, node: ConfigNode): string {
     const full = resolved(path);
     outputs.push({ full, node });
     return full;
   }
 
+  /** Reads `{ file }` or `{ env }`. @param minLength in characters, which a key must have */
   function credential(written: WrittenSource, node: ConfigNode, minLength = 0): CredentialSource | undefined {
     if (written.file !== undefined && written.env !== undefined) {
       node.error('has both "file" and "env": remove one');
@@ -75,7 +61,11 @@ export function createSources(configFile: string): Sources {
     return undefined;
   }
 
-  async function reportMissing(needsVariables: boolean) {
+  /**
+   * Warns of missing files and environment variables, and of keys that are too short.
+   * @param needsVariables reports missing variables as errors, because a running process never gets them
+   */
+  async function reportMissing(needsVariables: boolean): Promise<void> {
     for (const { name, named, node, minLength } of variables) {
       const value = process.env[name] ?? '';
       if (value !== '' && value.trimEnd().length < minLength) node.warn(`${named} ${tooShort(minLength)}`);
@@ -97,7 +87,7 @@ export function createSources(configFile: string): Sources {
     }
   }
 
-  const used = { files: found, outputs, variables };
+  const used: UsedSources = { files: found, outputs, variables };
   return { base, file, output, folder: resolved, credential, reportMissing, used };
 }
 

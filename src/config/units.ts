@@ -9,9 +9,17 @@ export const SIZE = /^(?:0|[1-9]\d{0,9}(?:KiB|MiB|GiB)?)$/;
 
 /** Milliseconds of a duration in the config file. Undefined if it is malformed. */
 export function parseDuration(text: string | number): number | undefined {
-  if (!DURATION.test(String(text))) return undefined;
-  const [, count, unit] = /^(\d+)(ms|s|m|h)?$/.exec(String(text)) ?? [];
-  return Number(count) * MS[(unit ?? 'ms') as keyof typeof MS];
+  return DURATION.test(String(text)) ? amountOf(text, { ...MS, '': 1 }) : undefined;
+}
+
+/** Bytes of a size in the config file. Undefined if it is malformed. */
+export function parseSize(text: string | number): number | undefined {
+  return SIZE.test(String(text)) ? amountOf(text, BYTES) : undefined;
+}
+
+function amountOf(text: string | number, units: Readonly<Record<string, number>>): number | undefined {
+  const [, count, unit = ''] = /^(\d+)(\D*)$/.exec(String(text)) ?? [];
+  return Number(count) * (units[unit] ?? Number.NaN);
 }
 
 /** Milliseconds of a default. @throws {TypeError} where it is malformed */
@@ -28,13 +36,6 @@ export function formatDuration(ms: number): string {
     .map((each) => [each, MS[each]] as const)
     .find(([, length]) => ms % length === 0) ?? ['ms', 1];
   return `${ms / length}${unit}`;
-}
-
-/** Bytes of a size in the config file. Undefined if it is malformed. */
-export function parseSize(text: string | number): number | undefined {
-  if (!SIZE.test(String(text))) return undefined;
-  const [, count, unit] = /^(\d+)(KiB|MiB|GiB)?$/.exec(String(text)) ?? [];
-  return Number(count) * BYTES[(unit ?? '') as keyof typeof BYTES];
 }
 
 /** Short names of token types (RFC 8693 section 3; `id-jag` comes from the identity assertion grant draft). */

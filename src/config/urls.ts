@@ -1,5 +1,5 @@
+import { mayUsePlainHttp } from './addresses.ts';
 import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
-import { mayUsePlainHttp } from './hostnames.ts';
 
 export interface Upstream {
   /** `scheme://host[:port]`, without a default port. */

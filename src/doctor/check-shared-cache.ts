@@ -1,4 +1,4 @@
-import { withBrackets } from '../config/hostnames.ts';
+import { withBrackets } from '../config/addresses.ts';
 import type { SharedCache, StoreNode } from '../config/shared-cache.ts';
 import type { RecordSummary } from '../shared-cache/shared-records.ts';
 import { credentialFinding, failureOf } from './check-server.ts';

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { connect, type PeerCertificate as NodeCertificate } from 'node:tls';
-import { withoutBrackets } from '../config/hostnames.ts';
+import { withoutBrackets } from '../config/addresses.ts';
 import { errorCode } from '../errors.ts';
 import type { ConfigPaths, PeerSettings } from './config-paths.ts';
 import { type Finding, problem, shortAscii } from './finding.ts';

@@ -2,8 +2,8 @@ import type { Config } from '../config/config.ts';
 import type { Inbound } from '../config/inbound.ts';
 import type { Route } from '../config/route.ts';
 import { DEFAULT_CONNECT, DEFAULT_STALL } from '../config/route-keys.ts';
-import { DEFAULT_SUBJECT_HEADER } from '../config/subject-keys.ts';
 import { defaultDuration } from '../config/units.ts';
+import { DEFAULT_SUBJECT_HEADER } from '../config/verification.ts';
 import { type ActiveConfig, activate } from '../proxy/active-config.ts';
 
 /** Stands for the agent in the log and in spans. No route of a config can have this name. */

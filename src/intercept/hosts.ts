@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { withoutBrackets } from '../config/addresses.ts';
 import { TRUST_FILES } from '../config/agent-variables.ts';
 import type { Config } from '../config/config.ts';
 import type { Problem } from '../config/config-node.ts';
 import { readDocument } from '../config/document.ts';
-import { withoutBrackets } from '../config/hostnames.ts';
 import type { Intercept } from '../config/intercept.ts';
 import type { Route } from '../config/route.ts';
 import { nameConstraintsOf, permitsHost } from '../transport/certificates.ts';

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import type { NameConstraints } from '@peculiar/asn1-x509';
 import { LRUCache } from 'lru-cache';
-import { isEveryAddress, withoutBrackets } from '../config/hostnames.ts';
+import { isEveryAddress, withoutBrackets } from '../config/addresses.ts';
 import type { Intercept } from '../config/intercept.ts';
 import type { Route } from '../config/route.ts';
 import { isLoopbackPeer, reachableUrlHost } from '../listeners/this-machine.ts';

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { TLSSocket } from 'node:tls';
-import { withoutBrackets } from '../config/hostnames.ts';
+import { withoutBrackets } from '../config/addresses.ts';
 import { setSecured } from '../listeners/idle-connection.ts';
 import type { HandshakeFailure } from '../observability/proxy-observer.ts';
 import { ARRIVAL, type Arrived } from '../proxy/arrival.ts';

@@ -1,7 +1,6 @@
-import { isLocal, type Listen, type TcpListen } from '../config/addresses.ts';
+import { isEveryAddress, isLocal, type Listen, type TcpListen } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import type { ConfigNode } from '../config/config-node.ts';
-import { isEveryAddress } from '../config/hostnames.ts';
 import type { Intercept } from '../config/intercept.ts';
 import type { Route } from '../config/route.ts';
 import type { UsedSources } from '../config/sources.ts';

@@ -1,4 +1,4 @@
-import { withoutBrackets } from '../config/hostnames.ts';
+import { withoutBrackets } from '../config/addresses.ts';
 import type { InboundPorts } from './agent-port.ts';
 import { leadNames, type NamesPlan, namesConflicts } from './host-aliases.ts';
 import type { InjectionStatus } from './injection-status.ts';

@@ -1,5 +1,5 @@
 import { LOG_LEVELS, type LogLevel } from '../config/config.ts';
-import { readHostPattern } from '../config/matching.ts';
+import { readHostPattern } from '../config/match.ts';
 import { parseDuration } from '../config/units.ts';
 import type { InboundPorts } from './agent-port.ts';
 import { INTERCEPT_WAYS, type InterceptWay, whyNoAlias } from './check-pod.ts';

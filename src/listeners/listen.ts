@@ -3,8 +3,7 @@ import { lstat, rm, stat } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import type { FastifyInstance, FastifyServerOptions } from 'fastify';
-import type { Listen } from '../config/addresses.ts';
-import { withBrackets } from '../config/hostnames.ts';
+import { type Listen, withBrackets } from '../config/addresses.ts';
 import { errorCode } from '../errors.ts';
 
 /** A caller whose host disappears sends no end. TCP probes find its connection dead after about a minute of silence. */

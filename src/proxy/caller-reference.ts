@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { isLoopback, withBrackets } from '../config/hostnames.ts';
+import { isLoopback, withBrackets } from '../config/addresses.ts';
 import type { Route } from '../config/route.ts';
 import type { Upstream } from '../config/urls.ts';
 import { CambistError } from '../errors.ts';

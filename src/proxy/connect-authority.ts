@@ -1,5 +1,5 @@
-import { isPublicName, withoutBrackets } from '../config/hostnames.ts';
-import { readHostPattern } from '../config/matching.ts';
+import { isPublicName, withoutBrackets } from '../config/addresses.ts';
+import { readHostPattern } from '../config/match.ts';
 
 /** The destination of a CONNECT. */
 export interface Authority {

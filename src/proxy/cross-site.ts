@@ -1,4 +1,4 @@
-import { isForeignName } from '../config/hostnames.ts';
+import { isForeignName } from '../config/addresses.ts';
 import type { Route } from '../config/route.ts';
 import { needsCaller } from '../config/route.ts';
 import { CambistError } from '../errors.ts';

@@ -1,7 +1,7 @@
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
+import { isLoopback, mayUsePlainHttp } from '../config/addresses.ts';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import { isLoopback, mayUsePlainHttp } from '../config/hostnames.ts';
 import { CambistError } from '../errors.ts';
 import { boundedRequest, type HttpResponse, isTimeout, type RequestUrl, toRequestUrl } from './bounded-request.ts';
 import type { MetadataAttempt } from './diagnosis.ts';

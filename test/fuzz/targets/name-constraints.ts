@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { isIP } from 'node:net';
 import { AsnConvert } from '@peculiar/asn1-schema';
 import { NameConstraints } from '@peculiar/asn1-x509';
-import { readHostPattern } from '../../../src/config/matching.ts';
+import { readHostPattern } from '../../../src/config/match.ts';
 import { nameConstraints } from '../../../src/transport/certificates.ts';
 
 /** The encoded constraints permit the given hosts and nothing else. Input: hosts, a line each. */

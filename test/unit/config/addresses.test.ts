@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { readListen } from '../../../src/config/addresses.ts';
-import { isLoopback, isPublicName } from '../../../src/config/hostnames.ts';
+import { isLoopback, isPublicName, readListen } from '../../../src/config/addresses.ts';
 import { configOf, problemsOf, routeOf, SERVER, VALID } from './sample.ts';
 
 test('reads an address as host and port, or as the path of a Unix socket', () => {

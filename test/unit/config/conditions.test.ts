@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { METHODS } from 'node:http';
 import { test } from 'node:test';
-import { readHostPattern, readPathPrefix } from '../../../src/config/matching.ts';
+import { readHostPattern, readPathPrefix } from '../../../src/config/match.ts';
 import { configOf, problemsOf, SERVER, VALID } from './sample.ts';
 
 const UPSTREAM = 'upstream: https://x.example.com';
