@@ -5,6 +5,7 @@ import { createAdminServer } from '../../../src/admin/admin-server.ts';
 import { createExposition } from '../../../src/observability/exposition.ts';
 import { createLogLevelControl } from '../../../src/observability/log-level.ts';
 import { createReadiness, type ReadinessCheck } from '../../../src/observability/readiness.ts';
+import { words } from '../../harness/words.ts';
 import { configOf } from '../config/sample.ts';
 import { loggerWithLines } from '../observability/log-lines.ts';
 import { SAMPLE_CHARTS, SAMPLE_STATUS } from './sample-status.ts';
@@ -114,18 +115,9 @@ test('serves nothing but GET and HEAD on the status page', async (t) => {
 test('refuses a public host name on every endpoint but the health checks', async (t) => {
   const { app } = serverOf(t);
   const statusOf = async (url: string, host: string) => (await app.inject({ url, headers: { host } })).statusCode;
-  const guarded = [
-    '/',
-    '/metrics',
-    '/cache',
-    '/config.yaml',
-    '/config.json',
-    '/log-level',
-    '/status.json',
-    '/status.css',
-    '/status.js',
-    '/icon.svg',
-  ];
+  const guarded = words(`
+    / /metrics /cache /config.yaml /config.json /log-level /status.json /status.css /status.js /icon.svg
+  `);
   for (const host of ['evil.example.org', 'EVIL.example.org:9180', 'evil.example.org.', '127.0.0.1.example.org']) {
     for (const url of [...guarded, '/metrics?x', '//cache', '/no-such-page']) {
       assert.equal(await statusOf(url, host), 403, `${url} ${host}`);
@@ -158,14 +150,9 @@ test('refuses a Host that may name another host, except for health checks', asyn
 
 test('serves addresses, internal names and the names of admin_hosts', async (t) => {
   const { app } = serverOf(t);
-  for (const host of [
-    '127.0.0.1:9180',
-    '10.1.2.3:9180',
-    '[::1]:9180',
-    'localhost:9180',
-    'cambist.agents.svc:9180',
-    'Cambist.Example.com:9180',
-  ]) {
+  for (const host of words(`
+    127.0.0.1:9180 10.1.2.3:9180 [::1]:9180 localhost:9180 cambist.agents.svc:9180 Cambist.Example.com:9180
+  `)) {
     for (const url of ['/', '/metrics', '/cache', '/status.json']) {
       const isLocalOnly = url === '/cache' && host.includes('.svc');
       assert.equal(
@@ -180,15 +167,9 @@ test('serves addresses, internal names and the names of admin_hosts', async (t) 
 test('shows what stays in the pod to no web page of the local network, which can have an internal name', async (t) => {
   const { app } = serverOf(t);
   const ask = (url: string, host: string) => app.inject({ url, headers: { host }, remoteAddress: '127.0.0.1' });
-  for (const host of [
-    'evil.local:9180',
-    'evil.internal',
-    'evil',
-    'x.svc.cluster.local',
-    'localhost.evil.local',
-    'ip6-localhost',
-    'localhost4',
-  ]) {
+  for (const host of words(`
+    evil.local:9180 evil.internal evil x.svc.cluster.local localhost.evil.local ip6-localhost localhost4
+  `)) {
     for (const url of ['/cache', '/decisions', '/config.yaml', '/config.json']) {
       const response = await ask(url, host);
       assert.equal(response.statusCode, 403, `${url} ${host}`);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { words } from '../../harness/words.ts';
 import { configOf, problemsOf, ROUTE, SERVER, VALID } from './sample.ts';
 
 const ISSUER = 'https://idp.example.com/realms/agents';
@@ -84,15 +85,7 @@ test('refuses open paths that servers read differently, and warns of one that op
 
 test('refuses claim headers that HTTP or cambist needs, and two spellings of one header', () => {
   const claims = (keys: string) => messages(`${BASE}, claims: { ${keys} }`).join();
-  for (const header of [
-    'Authorization',
-    'baggage',
-    'Host',
-    'content-length',
-    'x-request-id',
-    'cookie',
-    'x_request_id',
-  ]) {
+  for (const header of words('Authorization baggage Host content-length x-request-id cookie x_request_id')) {
     assert.match(claims(`${header}: sub`), /^inbound\.claims/, header);
   }
   assert.match(claims('x-user: sub, X_User: email'), /names the same header as an earlier key/);

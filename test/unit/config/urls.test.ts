@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseDuration, parseSize, tokenTypeUrn } from '../../../src/config/units.ts';
 import { canonicalUri, readHttpUrl } from '../../../src/config/urls.ts';
+import { words } from '../../harness/words.ts';
 import { problemsOf, routeOf, routeProblems, VALID } from './sample.ts';
 
 const STRICT = { allowInsecureHttp: false, allowQuery: false };
@@ -29,29 +30,13 @@ test('keeps the path of an upstream as written, and normalizes its origin', () =
 });
 
 test('allows plain http to loopback and cluster-internal names only', () => {
-  for (const host of [
-    'localhost',
-    'a.localhost',
-    '127.0.0.1',
-    '127.9.9.9:80',
-    '[::1]:8080',
-    'docs',
-    'docs.tools.svc',
-    'docs.tools.svc.',
-    'a.svc.cluster.local',
-    'printer.local',
-    'x.internal',
-  ]) {
+  for (const host of words(`
+    localhost a.localhost 127.0.0.1 127.9.9.9:80 [::1]:8080 docs docs.tools.svc docs.tools.svc. a.svc.cluster.local
+    printer.local x.internal
+  `)) {
     assert.ok('value' in readHttpUrl(`http://${host}/mcp`, STRICT), host);
   }
-  for (const host of [
-    'example.com',
-    '10.0.0.1',
-    '[fd00::1]',
-    'svc.example.com',
-    'localhost.example.com',
-    '0x7f.1.2.3.4',
-  ]) {
+  for (const host of words('example.com 10.0.0.1 [fd00::1] svc.example.com localhost.example.com 0x7f.1.2.3.4')) {
     assert.ok('problem' in readHttpUrl(`http://${host}/mcp`, STRICT), host);
     if (!host.startsWith('0x')) {
       assert.ok('value' in readHttpUrl(`http://${host}/mcp`, { ...STRICT, allowInsecureHttp: true }), host);

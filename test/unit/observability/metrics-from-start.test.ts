@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sumSamples } from '../../harness/metric-samples.ts';
+import { words } from '../../harness/words.ts';
 import { seriesOf, served, signalling } from './served-metrics.ts';
 
 test('has every documented metric', async () => {
@@ -94,16 +95,11 @@ test('has the series of every route, at 0', async () => {
   ]) {
     assert.ok(series.includes(wanted), wanted);
   }
-  for (const name of [
-    'cambist_requests_total',
-    'cambist_arrivals_total',
-    'cambist_failures_total',
-    'cambist_cache_requests_total',
-    'cambist_cache_evictions_total',
-    'cambist_exchanges_total',
-    'cambist_exchange_duration_seconds_count',
-    'cambist_config_reloads_total',
-  ]) {
+  for (const name of words(`
+    cambist_requests_total cambist_arrivals_total cambist_failures_total cambist_cache_requests_total
+    cambist_cache_evictions_total cambist_exchanges_total cambist_exchange_duration_seconds_count
+    cambist_config_reloads_total
+  `)) {
     assert.equal(sumSamples(text, name), 0, name);
   }
 });
@@ -113,18 +109,11 @@ test('has a series for each result of an exchange on routes that exchange, and n
   const of = (route: string) => series.filter((line) => line.startsWith(`cambist_exchanges_total{route="${route}"`));
   const start = 'cambist_exchanges_total{route="github",authorization_server="keycloak"';
   assert.ok(of('github').includes(`${start},result="success",error=""}`));
-  for (const error of [
-    'ERR_SUBJECT_TOKEN_INVALID',
-    'ERR_INTERACTION_REQUIRED',
-    'ERR_CONSENT_REQUIRED',
-    'ERR_EXCHANGE_REFUSED',
-    'ERR_CLIENT_REFUSED',
-    'ERR_STS_RESPONSE_INVALID',
-    'ERR_ISSUED_TOKEN_AUDIENCE',
-    'ERR_STS_METADATA_INVALID',
-    'ERR_STS_UNAVAILABLE',
-    'ERR_CREDENTIAL_UNAVAILABLE',
-  ]) {
+  for (const error of words(`
+    ERR_SUBJECT_TOKEN_INVALID ERR_INTERACTION_REQUIRED ERR_CONSENT_REQUIRED ERR_EXCHANGE_REFUSED ERR_CLIENT_REFUSED
+    ERR_STS_RESPONSE_INVALID ERR_ISSUED_TOKEN_AUDIENCE ERR_STS_METADATA_INVALID ERR_STS_UNAVAILABLE
+    ERR_CREDENTIAL_UNAVAILABLE
+  `)) {
     assert.ok(of('github').includes(`${start},result="failure",error="${error}"}`), error);
   }
   assert.equal(of('github').length, 11);

@@ -10,6 +10,7 @@ import {
   MAX_TOKENS,
   sharesText,
 } from '../../../src/proxy/caller-tokens.ts';
+import { words } from '../../harness/words.ts';
 
 const CREDENTIALS = new Set(['authorization', 'x-user-token']);
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
@@ -44,14 +45,7 @@ test('drops a request id that looks like a JWT or a part of one', () => {
 
 test('drops a request id that repeats a credential, whatever the order and case of the headers', () => {
   const token = 'opaque-token-of-the-user';
-  for (const name of [
-    'Authorization',
-    'X-User-Token',
-    'Proxy-Authorization',
-    'Cookie',
-    'X-Api-Key',
-    'Mcp-Session-Id',
-  ]) {
+  for (const name of words('Authorization X-User-Token Proxy-Authorization Cookie X-Api-Key Mcp-Session-Id')) {
     for (const value of [token, `Bearer ${token}`, `session=${token}; theme=dark`]) {
       for (const id of [token, token.slice(0, 12), token.slice(-12)]) {
         assert.equal(requestId(name, value, 'x-request-id', id), undefined, `${name}: ${value} and ${id}`);

@@ -7,6 +7,7 @@ import type { ProxyRequest } from '../../../src/proxy/proxy-request.ts';
 import type { Routed } from '../../../src/proxy/steps.ts';
 import { createRouteTable } from '../../../src/routing/route-table.ts';
 import { configOf } from '../../harness/app.ts';
+import { words } from '../../harness/words.ts';
 
 const { routes } = configOf({
   routes: [
@@ -57,18 +58,10 @@ test('admits requests that no browser sent, by address, localhost or routed name
 });
 
 test('refuses a host name that no route has, whatever the other headers say', () => {
-  for (const host of [
-    'evil.example.org',
-    'evil.example.org:8180',
-    '127.0.0.1.evil.example.org',
-    'mcp.example.com',
-    '127.1',
-    'cambist',
-    'cambist.agents.svc:8180',
-    'cambist.agents.svc.cluster.local.',
-    'laptop.local',
-    'host.docker.internal:8180',
-  ]) {
+  for (const host of words(`
+    evil.example.org evil.example.org:8180 127.0.0.1.evil.example.org mcp.example.com 127.1 cambist
+    cambist.agents.svc:8180 cambist.agents.svc.cluster.local. laptop.local host.docker.internal:8180
+  `)) {
     for (const headers of [{}, { 'Sec-Fetch-Site': 'same-origin' }, { Origin: `http://${host}` }]) {
       assert.match(reason({ Host: host, ...headers }) ?? '', /name that no match\.host has/, host);
     }
@@ -156,15 +149,7 @@ for (const target of [
     'x.example.net:443',
     '10.0.0.9:443',
   ],
-  ...[
-    '10.0.0.1:8443',
-    '[::1]:8443',
-    '[::ffff:10.0.0.1]:8443',
-    '167772161:8443',
-    '0xa.1:8443',
-    '10.1:8443',
-    '012.0.0.1:8443',
-  ],
+  ...words('10.0.0.1:8443 [::1]:8443 [::ffff:10.0.0.1]:8443 167772161:8443 0xa.1:8443 10.1:8443 012.0.0.1:8443'),
   ...['localhost:8443', 'x.svc:8443', 'x.local:8443', 'mcp:8443', 'a..b.com:8443', 'a.com..:8443', '-a.com:8443'],
 ]) {
   test(`allows no tunnel to ${target}`, () => {

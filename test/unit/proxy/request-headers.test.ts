@@ -10,6 +10,7 @@ import {
 } from '../../../src/proxy/request-headers.ts';
 import { callerHeaders } from '../../../src/proxy/response-headers.ts';
 import { configOf } from '../../harness/app.ts';
+import { words } from '../../harness/words.ts';
 
 const RULES: RequestHeaderRules = {
   host: 'backend.example.com',
@@ -50,19 +51,10 @@ describe('headers on their way upstream', () => {
   });
 
   test('lose hop-by-hop headers in any letter case', () => {
-    for (const name of [
-      'Connection',
-      'keep-alive',
-      'Proxy-Authenticate',
-      'PROXY-AUTHORIZATION',
-      'Proxy-Connection',
-      'TE',
-      'Trailer',
-      'Transfer-Encoding',
-      'Upgrade',
-      'HTTP2-Settings',
-      'Expect',
-    ]) {
+    for (const name of words(`
+      Connection keep-alive Proxy-Authenticate PROXY-AUTHORIZATION Proxy-Connection TE Trailer Transfer-Encoding
+      Upgrade HTTP2-Settings Expect
+    `)) {
       assert.deepEqual(sent([name, 'x', 'Kept', 'y']), ['Kept', 'y'], name);
     }
   });
@@ -117,17 +109,10 @@ test('finds all values of a header in any letter case, and none of a longer name
   assert.deepEqual(headerValues([], 'host'), []);
 });
 
-const OVERRIDES = [
-  'x-http-method-override',
-  'x-http-method',
-  'x-method-override',
-  'x-original-method',
-  'x-original-url',
-  'x-original-uri',
-  'x-rewrite-url',
-  'x_http_method_override',
-  'x-original_url',
-];
+const OVERRIDES = words(`
+  x-http-method-override x-http-method x-method-override x-original-method x-original-url x-original-uri
+  x-rewrite-url x_http_method_override x-original_url
+`);
 
 const tokens = new Set(['authorization', 'x-user-token']);
 const withheldWith = (top: Record<string, unknown>, ...matches: Record<string, unknown>[]) => {
