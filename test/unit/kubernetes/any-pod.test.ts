@@ -11,7 +11,6 @@ import { POD } from '../../../src/kubernetes/pod-layout.ts';
 import { uninjectPod } from '../../../src/kubernetes/pod-restoration.ts';
 import { propertyRuns } from '../../harness/property-runs.ts';
 import { ANY_FLAGS, ANY_POD } from './any-pod.ts';
-import { writeAnyForm } from './any-yaml.ts';
 import { applyPatch, assertSameManifests, IMAGE, inject, injectText, request, restoreText } from './samples.ts';
 
 test('injecting twice has the result of injecting once', () => {
@@ -158,37 +157,6 @@ test('changes the text of a pod so that it contains the injected pod, and restor
       assert.deepEqual(read(restoreText(reformatted)), before);
     }),
     // Longer runs found nothing more. A failure is not shrunk, because each try injects several times.
-    { numRuns: propertyRuns(8), endOnFailure: true },
-  );
-});
-
-const SECRET = { apiVersion: 'v1', kind: 'Secret', stringData: { key: 's3cret', volumes: null } };
-
-/** A pod as it is, in a Deployment, and in a List beside a Secret and another pod. */
-const OWNERS: readonly ((pod: JsonObject) => JsonObject)[] = [
-  (pod) => pod,
-  ({ metadata = null, spec = null }) => {
-    return { apiVersion: 'apps/v1', kind: 'Deployment', spec: { template: { metadata, spec }, replicas: 1 } };
-  },
-  (pod) => ({ apiVersion: 'v1', items: [SECRET, pod, SECRET, pod], kind: 'List' }),
-];
-
-test('restores the content of a pod in any form', () => {
-  const any = [ANY_POD, fc.constantFrom(...OWNERS), SURROUNDINGS, fc.infiniteStream(fc.nat(719))] as const;
-  fc.assert(
-    fc.property(ANY_FLAGS, ANY_FLAGS, ...any, (flags, others, pod, own, surroundings, choices) => {
-      const manifest = own(pod);
-      const written = writeAnyForm(manifest, (count) => choices.next().value % count).trimEnd();
-      assert.deepEqual(read(written), manifest, written);
-      const text = surround(written, surroundings);
-      let injected = text;
-      for (const more of [flags, others]) {
-        const { text: next, notes } = injectText(injected, request({ flags: { image: IMAGE, ...more } }));
-        assert.ok(!notes.some(({ outcome }) => outcome === 'refused'), JSON.stringify(notes));
-        assertSameManifests(restoreText(next), text);
-        injected = next;
-      }
-    }),
     { numRuns: propertyRuns(8), endOnFailure: true },
   );
 });

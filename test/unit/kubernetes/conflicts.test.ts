@@ -1,145 +1,80 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { getIn, type JsonObject, setIn } from '../../../src/kubernetes/json.ts';
+import { getIn, type Json, type JsonObject, setIn } from '../../../src/kubernetes/json.ts';
 import type { RawOptions } from '../../../src/kubernetes/options.ts';
 import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { container, IMAGE, inject, pod, request } from './samples.ts';
 
 const ENABLED = { labels: { 'cambist.dev/inject': 'enabled' } };
 
-interface Case {
-  readonly template: JsonObject;
-  readonly flags?: RawOptions;
-  readonly outcome: string;
-  readonly reason: RegExp;
+const withPort = (port: JsonObject) => pod({ containers: [{ name: 'agent', ports: [port] }] });
+const annotated = (name: string, value: Json, labels: JsonObject = {}) =>
+  pod({}, { labels, annotations: { [`cambist.dev/${name}`]: value } });
+
+const HOST_NETWORK =
+  /^hostNetwork is true: every process on the node could call cambist: remove hostNetwork, or use a gateway$/;
+const SHARED_PROCESSES =
+  /^shareProcessNamespace is true: root or user 65532 in another container .*could read cambist's secrets: remove shareProcessNamespace$/;
+
+const REFUSED: readonly (readonly [template: JsonObject, reason: RegExp, flags?: RawOptions])[] = [
+  [
+    pod({ containers: [{ name: 'cambist' }] }),
+    /^a container "cambist" exists and was not injected: remove or rename it$/,
+  ],
+  [pod({ volumes: [{ name: 'cambist-token' }] }), /^a volume "cambist-token" exists and was not injected: rename it$/],
+  [
+    withPort({ containerPort: 8180 }),
+    /^container "agent" uses port 8180: choose another port with cambist.dev\/port and/,
+  ],
+  [
+    withPort({ containerPort: 9999, protocol: 'TCP' }),
+    /uses port 9999: .*cambist.dev\/admin-port/,
+    { 'admin-port': '9999' },
+  ],
+  [
+    withPort({ containerPort: 1, name: 'cambist-admin' }),
+    /^container "agent" has a port "cambist-admin": rename the port$/,
+  ],
+  [pod({ hostNetwork: true }, ENABLED), HOST_NETWORK],
+  [pod({ shareProcessNamespace: true }, ENABLED), SHARED_PROCESSES],
+  [pod({ hostPID: true }, ENABLED), /remove hostPID$/],
+  [pod({}, { labels: { 'cambist.dev/inject': 'true' } }), /is "true": must be "enabled" or "disabled"/],
+  [pod({ restartPolicy: 'Never' }), /keep the pod from completing: use a native sidecar/, { sidecar: 'classic' }],
+  [annotated('status', 'injected'), /^annotation cambist.dev\/status is invalid: remove it$/],
+  [
+    annotated('config-mapp', 'x'),
+    /unknown annotation "cambist.dev\/config-mapp": did you mean "cambist.dev\/config-map"\?/,
+  ],
+  [annotated('port', 8180), /cambist.dev\/port is not a string: put it in quotes/],
+  [annotated('port', '99999'), /annotation cambist.dev\/port is "99999": must be a port/],
+];
+const SKIPPED: typeof REFUSED = [
+  [pod({ hostNetwork: true }), HOST_NETWORK],
+  [pod({ shareProcessNamespace: true }), SHARED_PROCESSES],
+  [pod({ os: { name: 'windows' } }), /Windows/],
+  [pod({}, { labels: { 'cambist.dev/inject': 'disabled' } }), /opted out/],
+  [annotated('inject', 'disabled'), /opted out/],
+  [annotated('inject', 'disabled', ENABLED.labels), /opted out/],
+];
+
+for (const [wanted, cases] of Object.entries({ refused: REFUSED, skipped: SKIPPED })) {
+  for (const [template, reason, flags] of cases) {
+    test(`a pod is ${wanted} with the reason ${reason.source}`, () => {
+      const { outcome, reasons, template: result } = inject(template, flags);
+      assert.equal(outcome, wanted);
+      assert.match(reasons.join('; '), reason);
+      assert.equal(result, template);
+    });
+  }
 }
 
-const withPort = (port: JsonObject) => pod({ containers: [{ name: 'agent', image: 'a', ports: [port] }] });
-
-const CASES: Readonly<Record<string, Case>> = {
-  'a container "cambist" that was not injected': {
-    template: pod({ containers: [{ name: 'cambist', image: 'x' }] }),
-    outcome: 'refused',
-    reason: /^a container "cambist" exists and was not injected: remove or rename it$/,
-  },
-  'a volume "cambist-token" that was not injected': {
-    template: pod({ volumes: [{ name: 'cambist-token', emptyDir: {} }] }),
-    outcome: 'refused',
-    reason: /^a volume "cambist-token" exists and was not injected: rename it$/,
-  },
-  'a container with the port of listen': {
-    template: withPort({ containerPort: 8180 }),
-    outcome: 'refused',
-    reason: /^container "agent" uses port 8180: choose another port with cambist.dev\/port and the config$/,
-  },
-  'a container with the chosen port of admin': {
-    template: withPort({ containerPort: 9999, protocol: 'TCP' }),
-    flags: { 'admin-port': '9999' },
-    outcome: 'refused',
-    reason: /^container "agent" uses port 9999: choose another port with cambist.dev\/admin-port and the config$/,
-  },
-  'a container with the name of the admin port': {
-    template: withPort({ containerPort: 1, name: 'cambist-admin' }),
-    outcome: 'refused',
-    reason: /^container "agent" has a port "cambist-admin": rename the port$/,
-  },
-  'a container with a UDP port of the same number': {
-    template: withPort({ containerPort: 8180, protocol: 'UDP' }),
-    outcome: 'injected',
-    reason: /^$/,
-  },
-  'hostNetwork without the label': {
-    template: pod({ hostNetwork: true }),
-    outcome: 'skipped',
-    reason: /^hostNetwork is true: every process on the node could call cambist: remove hostNetwork, or use a gateway$/,
-  },
-  'hostNetwork with the label': {
-    template: pod({ hostNetwork: true }, ENABLED),
-    outcome: 'refused',
-    reason: /^hostNetwork is true: every process on the node could call cambist: remove hostNetwork, or use a gateway$/,
-  },
-  'shareProcessNamespace without the label': {
-    template: pod({ shareProcessNamespace: true }),
-    outcome: 'skipped',
-    reason: /could read cambist's secrets: remove shareProcessNamespace$/,
-  },
-  'shareProcessNamespace with the label': {
-    template: pod({ shareProcessNamespace: true }, ENABLED),
-    outcome: 'refused',
-    reason: /^shareProcessNamespace is true: root or user 65532 in another container .*: remove shareProcessNamespace$/,
-  },
-  'shareProcessNamespace and hostPID set to false': {
-    template: pod({ shareProcessNamespace: false, hostPID: false }, ENABLED),
-    outcome: 'injected',
-    reason: /^$/,
-  },
-  'hostPID with the label': {
-    template: pod({ hostPID: true }, ENABLED),
-    outcome: 'refused',
-    reason: /remove hostPID$/,
-  },
-  'a pod on Windows': { template: pod({ os: { name: 'windows' } }), outcome: 'skipped', reason: /Windows/ },
-  'a pod opted out by label': {
-    template: pod({}, { labels: { 'cambist.dev/inject': 'disabled' } }),
-    outcome: 'skipped',
-    reason: /opted out/,
-  },
-  'a pod opted out by annotation': {
-    template: pod({}, { annotations: { 'cambist.dev/inject': 'disabled' } }),
-    outcome: 'skipped',
-    reason: /opted out/,
-  },
-  'a pod opted in by label and out by annotation': {
-    template: pod({}, { ...ENABLED, annotations: { 'cambist.dev/inject': 'disabled' } }),
-    outcome: 'skipped',
-    reason: /opted out/,
-  },
-  'an invalid label': {
-    template: pod({}, { labels: { 'cambist.dev/inject': 'true' } }),
-    outcome: 'refused',
-    reason: /is "true": must be "enabled" or "disabled"/,
-  },
-  'a classic sidecar in a pod that runs to completion': {
-    template: pod({ restartPolicy: 'Never' }),
-    flags: { sidecar: 'classic' },
-    outcome: 'refused',
-    reason: /keep the pod from completing: use a native sidecar/,
-  },
-  'a native sidecar in a pod that runs to completion': {
-    template: pod({ restartPolicy: 'Never' }),
-    outcome: 'injected',
-    reason: /^$/,
-  },
-  'an invalid status': {
-    template: pod({}, { annotations: { 'cambist.dev/status': 'injected' } }),
-    outcome: 'refused',
-    reason: /^annotation cambist.dev\/status is invalid: remove it$/,
-  },
-  'an unknown annotation with the prefix of cambist': {
-    template: pod({}, { annotations: { 'cambist.dev/config-mapp': 'x' } }),
-    outcome: 'refused',
-    reason: /unknown annotation "cambist.dev\/config-mapp": did you mean "cambist.dev\/config-map"\?/,
-  },
-  'an annotation that is not a string': {
-    template: pod({}, { annotations: { 'cambist.dev/port': 8180 } }),
-    outcome: 'refused',
-    reason: /cambist.dev\/port is not a string: put it in quotes/,
-  },
-  'an annotation with an invalid value': {
-    template: pod({}, { annotations: { 'cambist.dev/port': '99999' } }),
-    outcome: 'refused',
-    reason: /annotation cambist.dev\/port is "99999": must be a port/,
-  },
-};
-
-for (const [what, { template, flags, outcome, reason }] of Object.entries(CASES)) {
-  test(`${what}: ${outcome}`, () => {
-    const result = inject(template, flags);
-    assert.equal(result.outcome, outcome);
-    assert.match(result.reasons.join('; '), reason);
-    if (outcome !== 'injected') assert.equal(result.template, template);
-  });
-}
+test('injects a pod with a UDP port of the same number, with keys set to false, or that runs to completion', () => {
+  const apart = pod({ shareProcessNamespace: false, hostPID: false }, ENABLED);
+  for (const template of [withPort({ containerPort: 8180, protocol: 'UDP' }), apart, pod({ restartPolicy: 'Never' })]) {
+    const { outcome, reasons } = inject(template);
+    assert.deepEqual([outcome, reasons], ['injected', []]);
+  }
+});
 
 const STATUS = '{"version":"0.1.0","port":8180,"adminPort":9180}';
 const webhook = request({ optIn: true, update: false });

@@ -14,71 +14,48 @@ const LOCAL = 'localhost,127.0.0.1,::1';
 
 const WAYS: readonly RawOptions[] = [{ intercept: 'proxy' }, NAMES, PACKETS];
 
-const REFUSED: Readonly<Record<string, [JsonObject, RawOptions, RegExp]>> = {
-  'names without hosts': [pod(), { intercept: 'names' }, /names need the hosts of the routes: give --config, or name/],
-  'a wildcard among the names': [
+const MAY_CHANGE_RULES =
+  /container "agent" may change the rules: remove privileged, and the capabilities NET_ADMIN, SYS_ADMIN, ALL/;
+const secured = (context: JsonObject) => agent({ securityContext: context });
+const hosts = (intercept: string, list: string) => ({ intercept, 'intercept-hosts': list });
+
+const REFUSED: readonly (readonly [JsonObject, RawOptions, RegExp])[] = [
+  [pod(), { intercept: 'names' }, /names need the hosts of the routes: give --config, or name/],
+  [
     pod(),
-    { intercept: 'names', 'intercept-hosts': 'a.example.com,*.example.com' },
+    hosts('names', 'a.example.com,*.example.com'),
     /--intercept-hosts is .*: "\*\.example\.com" is a wildcard, and hostAliases takes whole names only: name each host/,
   ],
-  'an address among the names': [pod(), { intercept: 'names', 'intercept-hosts': '10.0.0.1' }, /is an address/],
-  'a name with an underscore': [pod(), { intercept: 'names', 'intercept-hosts': 'a_b.test' }, /contains "_"/],
-  'an invalid host': [pod(), { intercept: 'proxy', 'intercept-hosts': 'https://x' }, /must be only a host/],
-  'too many hosts': [pod(), { intercept: 'proxy', 'intercept-hosts': 'a,'.repeat(300) }, /must name 200 hosts at most/],
-  'a name that leads elsewhere': [
+  [pod(), hosts('names', '10.0.0.1'), /is an address/],
+  [pod(), hosts('names', 'a_b.test'), /contains "_"/],
+  [pod(), hosts('proxy', 'https://x'), /must be only a host/],
+  [pod(), hosts('proxy', 'a,'.repeat(300)), /must name 200 hosts at most/],
+  [
     pod({ hostAliases: [{ ip: '10.0.0.1', hostnames: ['mcp.example.com'] }] }),
     NAMES,
     /hostAliases leads "mcp\.example\.com" elsewhere: remove it there/,
   ],
-  'a sysctl that is too high': [
+  [
     pod({ securityContext: { sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '1024' }] } }),
     NAMES,
     /ip_unprivileged_port_start is "1024": set it to "80" or less/,
   ],
-  'another container on port 80': [
-    agent({ ports: [{ containerPort: 80 }] }),
-    NAMES,
-    /container "agent" uses port 80, which intercept\.listen has/,
-  ],
-  'a port of cambist': [pod(), { ...NAMES, port: '443' }, /port 443 is also in intercept\.listen: use another port/],
-  'an unknown way': [pod(), { intercept: 'tls' }, /--intercept is "tls": must be one of proxy, names, packets/],
-  'packets without an image': [pod(), { intercept: 'packets' }, /--redirect-image is missing: set it to/],
-  'packets of a user that is exempt': [
-    agent({ securityContext: { runAsUser: 61532 } }),
-    PACKETS,
-    /container "agent" runs as user 61532, whose packets pass cambist: set another runAsUser/,
-  ],
-  'packets of a pod whose user is exempt': [
-    pod({ securityContext: { runAsUser: 61532 } }),
-    PACKETS,
-    /container "agent" runs as user 61532/,
-  ],
-  'packets of a privileged container': [
-    agent({ securityContext: { privileged: true } }),
-    PACKETS,
-    /container "agent" may change the rules: remove privileged, and the capabilities NET_ADMIN, SYS_ADMIN, ALL/,
-  ],
-  'packets of a container that may change the rules': [
-    agent({ securityContext: { capabilities: { add: ['CAP_NET_ADMIN'] } } }),
-    PACKETS,
-    /container "agent" may change the rules/,
-  ],
-  'packets of a container with a capability in lower case': [
-    agent({ securityContext: { capabilities: { add: ['cap_net_admin'] } } }),
-    PACKETS,
-    /container "agent" may change the rules/,
-  ],
-  'packets of a container with all capabilities in lower case': [
-    agent({ securityContext: { capabilities: { add: ['all'] } } }),
-    PACKETS,
-    /container "agent" may change the rules/,
-  ],
-  'another container with the name of the redirection': [
+  [agent({ ports: [{ containerPort: 80 }] }), NAMES, /container "agent" uses port 80, which intercept\.listen has/],
+  [pod(), { ...NAMES, port: '443' }, /port 443 is also in intercept\.listen: use another port/],
+  [pod(), { intercept: 'tls' }, /--intercept is "tls": must be one of proxy, names, packets/],
+  [pod(), { intercept: 'packets' }, /--redirect-image is missing: set it to/],
+  [secured({ runAsUser: 61532 }), PACKETS, /runs as user 61532, whose packets pass cambist: set another runAsUser/],
+  [pod({ securityContext: { runAsUser: 61532 } }), PACKETS, /container "agent" runs as user 61532/],
+  [secured({ privileged: true }), PACKETS, MAY_CHANGE_RULES],
+  ...['CAP_NET_ADMIN', 'cap_net_admin', 'all'].map(
+    (capability) => [secured({ capabilities: { add: [capability] } }), PACKETS, MAY_CHANGE_RULES] as const,
+  ),
+  [
     pod({ initContainers: [{ name: 'cambist-redirect', image: 'x' }] }),
     {},
     /a container "cambist-redirect" exists and was not injected: remove or rename it/,
   ],
-};
+];
 
 test('proxy: sets proxy and trust variables, and mounts the trust folder read-only', () => {
   const { template } = inject(pod(), { intercept: 'proxy' });
@@ -228,8 +205,8 @@ for (const flags of WAYS) {
   });
 }
 
-for (const [what, [template, flags, reason]] of Object.entries(REFUSED)) {
-  test(`refuses ${what}, and says how to fix it`, () => {
+for (const [template, flags, reason] of REFUSED) {
+  test(`refuses a pod with the reason ${reason.source}`, () => {
     const { outcome, reasons, template: result } = inject(template, flags);
     assert.equal(outcome, 'refused');
     assert.match(reasons.join('; '), reason);
@@ -265,14 +242,6 @@ test("kagent's Agent takes the way proxy alone, with its variables and its mount
   assert.deepEqual(uninjectPod(template, KAGENT).template, {});
   assert.match(change(NAMES).reasons.join(), /kagent's Agent has no field for hostAliases: use the webhook/);
   assert.match(change(PACKETS).reasons.join(), /kagent's Agent has no field for init containers: use the webhook/);
-});
-
-test('another way replaces the first without a trace', () => {
-  for (const first of WAYS) {
-    for (const second of WAYS) {
-      assert.deepEqual(inject(inject(pod(), first).template, second).template, inject(pod(), second).template);
-    }
-  }
 });
 
 test('packets: names the containers that can open packet sockets, which bypass the rules', () => {

@@ -3,25 +3,10 @@ import { test } from 'node:test';
 import { parse, stringify } from 'yaml';
 import type { Json } from '../../../src/kubernetes/json.ts';
 import { ManifestError, readStream, textOf } from '../../../src/kubernetes/manifest-stream.ts';
-import { DEPLOYMENT, injected, STREAM } from './manifest-samples.ts';
+import { injected, STREAM } from './manifest-samples.ts';
 import { assertSameManifests, restoreText } from './samples.ts';
 
 const changed = (text: string, manifest: Json) => textOf(readStream(text, 'f').change(() => ({ manifest, notes: [] })));
-
-const RESTORED: Readonly<Record<string, string>> = {
-  'a document that ends with an empty value':
-    'kind: Pod\napiVersion: v1\nspec:\n  containers:\n  - name: a\n  nodeSelector:\n---\nkind: Service\n',
-  'a byte order mark': '\uFEFFkind: Pod\napiVersion: v1\nspec:\n  containers:\n  - name: a\n',
-  'a tab in a block scalar, and a long line': `kind: Pod\napiVersion: v1\nspec:\n  containers:\n  - args:\n    - |+\n      a\tb\n\n    - "${'long '.repeat(50)}"   \n    name: a\n`,
-  'a stream': STREAM,
-  'a document without a final line break': DEPLOYMENT.trimEnd(),
-  'lines that end in CRLF': DEPLOYMENT.replaceAll('\n', '\r\n'),
-  'a flow collection': 'kind: Pod\napiVersion: v1\nspec: {containers: [{name: a}], volumes: []}\n',
-  JSON: '{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"a"}]}}',
-  'pretty JSON': `${JSON.stringify({ apiVersion: 'v1', kind: 'Pod', spec: { containers: [{ name: 'a' }] } }, null, 4)}\n`,
-  'a directive and a block scalar':
-    '%YAML 1.1\n---\nkind: Pod\napiVersion: v1\nspec:\n  containers:\n  - name: a\n    args:\n    - |\n      text\n\n      more\n',
-};
 
 test('keeps comments, quotes, numbers and the order of keys, and every byte of a document that does not change', () => {
   const { text } = injected(STREAM);
@@ -60,16 +45,6 @@ test('keeps the comments of init containers that an interception changes', () =>
   );
   assert.match(text, /# loads the model\n {6}- name: loader\n {8}image: 'loader:1'\n {8}env:\n/);
 });
-
-for (const [what, text] of Object.entries(RESTORED)) {
-  for (const sidecar of ['native', 'classic']) {
-    test(`restores the content of ${what} after a ${sidecar} sidecar was injected`, () => {
-      const { text: added } = injected(text, { sidecar });
-      assert.notEqual(added, text);
-      assertSameManifests(restoreText(added), text);
-    });
-  }
-}
 
 test('keeps JSON as JSON', () => {
   const pod = { apiVersion: 'v1', kind: 'Pod', spec: { containers: [{ name: 'a' }] } };

@@ -27,64 +27,32 @@ test('every option has its default', () => {
   });
 });
 
-const WRONG: Readonly<Record<string, [RawOptions, string]>> = {
-  'a missing image': [{}, '--image is missing: set it to the image of cambist'],
-  'an image with a space': [{ image: 'a b' }, '--image is "a b": must be the name of an image'],
-  'an unknown pull policy': [
-    { 'image-pull-policy': 'always' },
-    '--image-pull-policy is "always": must be one of Always, IfNotPresent, Never',
-  ],
-  'a name in capitals': [
-    { 'config-map': 'Cambist' },
-    '--config-map is "Cambist": must be the name of a Kubernetes object',
-  ],
-  'an empty name': [{ secret: '' }, '--secret is "": must be the name of a Kubernetes object'],
-  'an audience with a space': [
-    { 'token-audience': 'a b' },
-    '--token-audience is "a b": must be an audience without spaces',
-  ],
-  'port 0': [{ port: '0' }, '--port is "0": must be a port from 1 to 65535'],
-  'port 65536': [{ 'admin-port': '65536' }, '--admin-port is "65536": must be a port from 1 to 65535'],
-  'the same port for both': [{ port: '9180' }, '--admin-port is "9180": port and admin-port must differ'],
-  'an unknown log level': [
-    { 'log-level': 'verbose' },
-    '--log-level is "verbose": must be one of silent, fatal, error, warn, info, debug, trace',
-  ],
-  'an unknown form of the sidecar': [{ sidecar: 'new' }, '--sidecar is "new": must be one of native, classic'],
-  'an invalid quantity': [
-    { 'memory-request': '128MB' },
-    '--memory-request is "128MB": must be a quantity such as 50m or 128Mi',
-  ],
-  'a request above its limit': [
-    { 'memory-request': '1Gi' },
-    '--memory-request is "1Gi": must not exceed the limit 256Mi',
-  ],
-  'a duration without a unit': [
-    { 'termination-grace-period': '60' },
-    '--termination-grace-period is "60": must be a duration such as 60s or 2m',
-  ],
-  'an agent port without inbound': [
-    { 'agent-port': '8081' },
-    '--agent-port is "8081": has no effect without inbound: remove it',
-  ],
-  'a port of cambist for callers': [{ inbound: '8180' }, '--inbound is "8180": must differ from port and admin-port'],
-  'a port of cambist for the agent': [
-    { inbound: '8179' },
-    '--agent-port is "8180": must be a port other than those of cambist',
-  ],
-  'the port of callers for the agent': [
-    { inbound: '8080', 'agent-port': '8080' },
-    '--agent-port is "8080": must be a port other than those of cambist',
-  ],
-  'another value of proxy-env': [{ 'proxy-env': 'yes' }, '--proxy-env is "yes": must be one of enabled, disabled'],
-};
+const WRONG: readonly (readonly [RawOptions, string])[] = [
+  [{ image: 'a b' }, '--image is "a b": must be the name of an image'],
+  [{ 'image-pull-policy': 'always' }, '--image-pull-policy is "always": must be one of Always, IfNotPresent, Never'],
+  [{ 'config-map': 'Cambist' }, '--config-map is "Cambist": must be the name of a Kubernetes object'],
+  [{ secret: '' }, '--secret is "": must be the name of a Kubernetes object'],
+  [{ 'token-audience': 'a b' }, '--token-audience is "a b": must be an audience without spaces'],
+  [{ port: '0' }, '--port is "0": must be a port from 1 to 65535'],
+  [{ 'admin-port': '65536' }, '--admin-port is "65536": must be a port from 1 to 65535'],
+  [{ port: '9180' }, '--admin-port is "9180": port and admin-port must differ'],
+  [{ 'log-level': 'x' }, '--log-level is "x": must be one of silent, fatal, error, warn, info, debug, trace'],
+  [{ sidecar: 'new' }, '--sidecar is "new": must be one of native, classic'],
+  [{ 'memory-request': '128MB' }, '--memory-request is "128MB": must be a quantity such as 50m or 128Mi'],
+  [{ 'memory-request': '1Gi' }, '--memory-request is "1Gi": must not exceed the limit 256Mi'],
+  [{ 'termination-grace-period': '60' }, '--termination-grace-period is "60": must be a duration such as 60s or 2m'],
+  [{ 'agent-port': '8081' }, '--agent-port is "8081": has no effect without inbound: remove it'],
+  [{ inbound: '8180' }, '--inbound is "8180": must differ from port and admin-port'],
+  [{ inbound: '8179' }, '--agent-port is "8180": must be a port other than those of cambist'],
+  [{ inbound: '80', 'agent-port': '80' }, '--agent-port is "80": must be a port other than those of cambist'],
+  [{ 'proxy-env': 'yes' }, '--proxy-env is "yes": must be one of enabled, disabled'],
+];
 
-for (const [what, [raw, message]] of Object.entries(WRONG)) {
-  test(`refuses ${what} and says what is valid`, () => {
-    const options = what === 'a missing image' ? {} : { ...IMAGE, ...raw };
-    assert.throws(() => parseOptions(options, (name) => `--${name}`), new OptionError(message));
-  });
-}
+test('refuses what is invalid, and says what is valid', () => {
+  const parse = (raw: RawOptions) => () => parseOptions(raw, (name) => `--${name}`);
+  assert.throws(parse({}), new OptionError('--image is missing: set it to the image of cambist'));
+  for (const [raw, message] of WRONG) assert.throws(parse({ ...IMAGE, ...raw }), new OptionError(message));
+});
 
 test('parses quantities as Kubernetes does', () => {
   const values = {

@@ -107,13 +107,6 @@ test('applies each option', () => {
   assert.deepEqual(getIn(template, ['spec', 'volumes', 0, 'configMap']), { name: 'other' });
 });
 
-test('leaves an injected pod unchanged', () => {
-  const first = inject(pod(), OPTIONS);
-  const second = inject(first.template, OPTIONS);
-  assert.equal(second.outcome, 'unchanged');
-  assert.deepEqual(second.template, first.template);
-});
-
 test('updates the sidecar in place when the options change', () => {
   const { template } = inject(pod({ initContainers: [{ name: 'loader', image: 'l' }] }), OPTIONS);
   const [ours, loader] = getIn(template, ['spec', 'initContainers']) as JsonObject[];
@@ -126,13 +119,6 @@ test('updates the sidecar in place when the options change', () => {
   assert.equal(container(again.template)?.image, 'cambist:2');
   assert.deepEqual(namesIn(again.template, 'initContainers'), ['loader', 'cambist']);
   assert.deepEqual(namesIn(again.template, 'volumes'), ['cambist-config']);
-});
-
-test('moves the sidecar from native to classic and back without a trace', () => {
-  const native = inject(pod()).template;
-  const classic = inject(native, { sidecar: 'classic' }).template;
-  assert.equal(getIn(classic, ['spec', 'initContainers']), undefined);
-  assert.deepEqual(inject(classic).template, native);
 });
 
 test('--proxy-env sets both spellings, and keeps a variable that the container sets', () => {

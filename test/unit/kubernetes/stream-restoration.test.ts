@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import { joinStreams } from '../../../src/kubernetes/manifest-files.ts';
 import { ManifestError } from '../../../src/kubernetes/manifest-stream.ts';
 import type { RawOptions } from '../../../src/kubernetes/options.ts';
-import { injected, STREAM } from './manifest-samples.ts';
-import { assertSameManifests, injectText, request, restoreText } from './samples.ts';
+import { DEPLOYMENT, injected as inject, STREAM } from './manifest-samples.ts';
+import { assertSameManifests, restoreText } from './samples.ts';
 
 const HEAD = 'apiVersion: v1\nkind: Pod\n';
 const HOSTS = { 'intercept-hosts': 'mcp.example.com', 'redirect-image': 'r:1' };
@@ -14,9 +14,6 @@ const WAYS: readonly RawOptions[] = [
   { intercept: 'proxy', ...HOSTS },
   { intercept: 'packets', ...HOSTS },
 ];
-
-const inject = (text: string, flags: RawOptions = {}) =>
-  injectText(text, request({ flags: { ...request().flags, ...flags } }));
 
 const javaOptions = (count: number): string =>
   Array.from({ length: count }, (_, index) => `        -Doption.number.${index}=value\n`).join('');
@@ -76,6 +73,19 @@ const FORMS: Readonly<Record<string, string>> = {
     'apiVersion: kagent.dev/v1alpha2\nkind: Agent\nspec: { type: BYO, byo: { deployment: { image: x, env: , volumes } } }\n',
   'workloads without a pod':
     'apiVersion: apps/v1\nkind: Deployment\nspec:\n  template:\n---\napiVersion: kagent.dev/v1alpha2\nkind: Agent\nspec: { type: Declarative, declarative }\n',
+  'a document that ends with an empty value':
+    'kind: Pod\napiVersion: v1\nspec:\n  containers:\n  - name: a\n  nodeSelector:\n---\nkind: Service\n',
+  'a byte order mark': '\uFEFFkind: Pod\napiVersion: v1\nspec:\n  containers:\n  - name: a\n',
+  'a tab in a block scalar, and a long line': `kind: Pod\napiVersion: v1\nspec:\n  containers:\n  - args:\n    - |+\n      a\tb\n\n    - "${'long '.repeat(50)}"   \n    name: a\n`,
+  'a stream': STREAM,
+  'a document without a final line break': DEPLOYMENT.trimEnd(),
+  'lines that end in CRLF': DEPLOYMENT.replaceAll('\n', '\r\n'),
+  'a flow collection': 'kind: Pod\napiVersion: v1\nspec: {containers: [{name: a}], volumes: []}\n',
+  JSON: '{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"a"}]}}',
+  'pretty JSON': `${JSON.stringify({ apiVersion: 'v1', kind: 'Pod', spec: { containers: [{ name: 'a' }] } }, null, 4)}\n`,
+  'a directive and a block scalar':
+    '%YAML 1.1\n---\nkind: Pod\napiVersion: v1\nspec:\n  containers:\n  - name: a\n    args:\n    - |\n      text\n\n      more\n',
+  'a hexadecimal grace period': `${HEAD}spec:\n  terminationGracePeriodSeconds: 0x10\n  containers:\n  - name: a\n`,
 };
 
 for (const [what, text] of Object.entries(FORMS)) {
@@ -148,22 +158,12 @@ for (const [what, [given, flags]] of Object.entries(RECORDED)) {
   });
 }
 
-/** Values whose form uninject does not restore, but their content. */
-const OTHER_FORMS: Readonly<Record<string, string>> = {
-  'an empty list with a space': 'spec:\n  volumes: [ ]\n  containers:\n  - name: a\n',
-  'a null without a word': 'spec:\n  volumes:\n  containers:\n  - name: a\n',
-  'a null as a tilde': 'metadata: ~ # none\nspec:\n  containers:\n  - name: a\n',
-  'a hexadecimal grace period': 'spec:\n  terminationGracePeriodSeconds: 0x10\n  containers:\n  - name: a\n',
-  'a block scalar with options of Java':
-    'spec:\n  containers:\n  - name: a\n    env:\n    - name: JAVA_TOOL_OPTIONS\n      value: >-\n        -Xmx1g\n        -Da=b\n',
-};
-
 const commentsOf = (text: string) => text.match(/#.*/g);
 
 for (const intercept of ['proxy', 'names', 'packets']) {
   test(`${intercept}: uninject restores the content and the comments of a document`, () => {
     const flags = { intercept, 'intercept-hosts': 'mcp.example.com', 'redirect-image': 'r:1' };
-    const restored = restoreText(injected(STREAM, flags).text);
+    const restored = restoreText(inject(STREAM, flags).text);
     assertSameManifests(restored, STREAM);
     assert.deepEqual(commentsOf(restored), commentsOf(STREAM));
   });
@@ -171,16 +171,7 @@ for (const intercept of ['proxy', 'names', 'packets']) {
 
 test('keeps the comment of an empty list that becomes a block', () => {
   const given = 'apiVersion: v1\nkind: Pod\nspec:\n  volumes: [] # none yet\n  containers:\n    - name: a\n';
-  const { text } = injected(given);
+  const { text } = inject(given);
   assert.match(text, /\n {2}volumes:\s+# none yet\n {4}- name: cambist-config\n/);
   assertSameManifests(restoreText(text), given);
 });
-
-for (const [what, rest] of Object.entries(OTHER_FORMS)) {
-  test(`restores ${what}`, () => {
-    const given = `kind: Pod\napiVersion: v1\n${rest}`;
-    const { text } = injected(given, { intercept: 'proxy' });
-    assertSameManifests(restoreText(text), given);
-    assertSameManifests(restoreText(injected(text, { intercept: 'proxy', sidecar: 'classic' }).text), given);
-  });
-}
