@@ -1,14 +1,17 @@
+import assert from 'node:assert/strict';
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import type { TestContext } from 'node:test';
 import { SignJWT } from 'jose';
 import type { Dispatcher } from 'undici';
 import type { SubjectVerification } from '../../../src/config/verification.ts';
+import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import { readSubject, type Subject } from '../../../src/tokens/subject.ts';
 import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
 import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
 import { createFakeClock, type FakeClock } from '../../harness/fake-clock.ts';
 import { type Fault, respondWithFault, sendResponse } from '../../harness/faults.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
+import { failsWith } from './sample.ts';
 
 /** A key of the issuer. Its id is optional. */
 export interface IssuerKey {
@@ -43,14 +46,18 @@ export interface Issuer {
   rules(fields?: Partial<SubjectVerification>): SubjectVerification;
   /** Signs a token for `cambist` that lives for ten minutes. A claim that is undefined is left out. */
   sign(key: IssuerKey, claims?: Record<string, unknown>, header?: Record<string, unknown>): Promise<string>;
-  verify(token: string, rules?: SubjectVerification): Promise<void>;
+  /** Signs such a token by the first key. */
+  token(claims?: Record<string, unknown>, header?: Record<string, unknown>): Promise<string>;
+  verify(token?: string | Promise<string>, rules?: SubjectVerification): Promise<void>;
+  /** Asserts that `verify` fails. */
+  refuses(token: string | Promise<string>, message?: RegExp, code?: ErrorCode): Promise<void>;
   verifier: ReturnType<typeof createSubjectVerifier>;
   /** For a test that creates its own verifier. */
   readonly pool: () => Dispatcher;
 }
 
 /** Starts an issuer that publishes its keys, and a verifier that uses them. */
-export async function startIssuer(t: TestContext, ...keys: IssuerKey[]): Promise<Issuer> {
+export async function startIssuer(t: TestContext, first = issuerKey('one'), ...others: IssuerKey[]): Promise<Issuer> {
   const paths: string[] = [];
   const server = await startHttpServer((request, response) => {
     paths.push(request.url ?? '');
@@ -80,7 +87,7 @@ export async function startIssuer(t: TestContext, ...keys: IssuerKey[]): Promise
   const issuer: Issuer = {
     url: server.url,
     clock,
-    keys,
+    keys: [first, ...others],
     fault: undefined,
     paths,
     rules,
@@ -91,7 +98,10 @@ export async function startIssuer(t: TestContext, ...keys: IssuerKey[]): Promise
         .setProtectedHeader({ alg: key.alg, ...(key.kid !== undefined && { kid: key.kid }), ...header })
         .sign(key.privateKey);
     },
-    verify: async (token, wanted = usual) => verifier.verify(subjectFrom(token), wanted),
+    token: (...given) => issuer.sign(first, ...given),
+    verify: async (token = issuer.token(), wanted = usual) => verifier.verify(subjectFrom(await token), wanted),
+    refuses: (token, message, code = 'ERR_SUBJECT_TOKEN_INVALID') =>
+      assert.rejects(issuer.verify(token), failsWith(code, message)),
     verifier,
     pool,
   };

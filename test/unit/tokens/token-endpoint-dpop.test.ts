@@ -39,18 +39,6 @@ test('sends a proof with a token request, and accepts a bound token', async (t) 
   assert.equal('ath' in payload, false);
 });
 
-test('accepts a bearer token from a server without bound tokens', async (t) => {
-  const { exchange } = await setUp(t);
-  assert.equal((await exchange()).tokenType, 'Bearer');
-});
-
-test('without dpop, sends no proof and refuses a bound token', async (t) => {
-  const { fake, exchange } = await setUp(t, { dpop: false });
-  fake.behaviour = { kind: 'issue', fields: { token_type: 'DPoP' } };
-  await assert.rejects(exchange(), failsWith('ERR_STS_RESPONSE_INVALID', /"token_type" is not "Bearer"/));
-  assert.equal(fake.requests[0]?.headers.dpop, undefined);
-});
-
 test('retries with the nonce that the server requires, and keeps it', async (t) => {
   const { fake, exchange } = await setUp(t);
   fake.queue.push(wantsNonce('one'));
