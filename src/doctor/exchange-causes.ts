@@ -1,6 +1,41 @@
 import { serverPath } from './config-paths.ts';
-import { type Finding, listed, problem } from './finding.ts';
-import { type FailedExchange, inOrder, isEntra } from './oauth-error.ts';
+import { type Finding, type FindingCode, listed, problem, shortAscii } from './finding.ts';
+import { type FailedExchange, inOrder, isEntra, type OAuthError } from './oauth-error.ts';
+import { jsonBodyOf } from './recorded-request.ts';
+
+/** A text about the request. `{client}` is cambist's client there, `{server}` a path in the config, and `{audience}` the values of this field. */
+type Text = string | ((form: URLSearchParams) => string);
+
+/** A cause that needs no more than texts. */
+export interface KnownCause {
+  readonly code: FindingCode;
+  readonly is: (refusal: OAuthError, form: URLSearchParams, failed: FailedExchange) => boolean;
+  readonly what: Text;
+  readonly why?: Text;
+  readonly fix: string;
+}
+
+export function findingOf({ code, is, what, why, fix }: KnownCause, failed: FailedExchange): Finding | undefined {
+  const { refusal, server, request } = failed;
+  const { form } = request;
+  if (!is(refusal, form, failed)) return undefined;
+  const client = `client "${server.clientId}"`;
+  const names: Record<string, string | undefined> = { client, server: serverPath(server), name: server.name };
+  const filled = (text: Text) =>
+    (typeof text === 'string' ? text : text(form)).replace(
+      /\{(\w+)\}/g,
+      (_, name: string) => names[name] ?? listed(form.getAll(name)),
+    );
+  return problem(code, filled(what), { ...(why !== undefined && { why: filled(why) }), fix: filled(fix) });
+}
+
+/** Does the server's description match? */
+export function says(pattern: RegExp): KnownCause['is'] {
+  return ({ description }) => pattern.test(description);
+}
+
+/** Auth0's vault has no token before the user connected the account. */
+export const VAULT_EMPTY = /^federated_connection_refresh_token_not_found$|^tokenset_not_found$/;
 
 /** The caller's token is not for the client that exchanges it. */
 export function subjectAudience(failed: FailedExchange): Finding | undefined {
@@ -86,16 +121,6 @@ export function subjectOfOtherClient({ server, subject, refusal, show }: FailedE
   });
 }
 
-/** In a chain the first server has just issued the assertion, so a new caller's token does not help. */
-export function assertionRefused(failed: FailedExchange): Finding | undefined {
-  if (!failed.secondLeg || !isTokenBlamed(failed)) return undefined;
-  const { server } = failed;
-  return problem('assertion_refused', "the server refused the assertion of the chain's first server", {
-    why: 'it does not trust that server, has another audience, another name for the client or user, or another clock',
-    fix: `let "${server.name}" trust the first server as an issuer of assertions for client "${server.clientId}", and check that its issuer is the server's own name and that it knows the user`,
-  });
-}
-
 /** The server refused the subject token itself. */
 export function subjectRefused(failed: FailedExchange): Finding | undefined {
   if (!isTokenBlamed(failed)) return undefined;
@@ -109,33 +134,8 @@ export function subjectRefused(failed: FailedExchange): Finding | undefined {
   });
 }
 
-/** PingFederate requires an actor token if its policy says so, ZITADEL if the subject token is a JWT of another issuer. */
-export function actorToken({ request, refusal }: FailedExchange): Finding | undefined {
-  if (!/actor[_ ]token/i.test(refusal.description)) return undefined;
-  if (!request.form.has('actor_token')) {
-    return problem('actor_token_required', 'the server requires an actor token, but none was sent', {
-      why: 'its policy requires the name of the actor that acts for the user',
-      fix: "set the route's actor_token.file to a token of this workload that the server trusts, or change the policy (PingFederate: Actor Token Required; ZITADEL: only if subject_token.type is jwt)",
-    });
-  }
-  return problem('actor_token_refused', 'the actor token is refused', {
-    why: 'it has another issuer, audience or type than the server accepts; the default service-account token of a pod has none of them right',
-    fix: "set actor_token.file to a projected service-account token whose audience is the server, and check the route's actor_token.type",
-  });
-}
-
-/** Without requested_token_use, Entra takes the assertion for something else. */
-export function onBehalfOf(failed: FailedExchange): Finding | undefined {
-  const { server, request } = failed;
-  if (!isEntra(failed) || !request.form.has('assertion') || request.form.has('requested_token_use')) return undefined;
-  return problem('on_behalf_of_missing', 'the request lacks requested_token_use', {
-    why: 'Entra requires requested_token_use beside the assertion',
-    fix: `set ${serverPath(server)}.extra_params: { requested_token_use: on_behalf_of }`,
-  });
-}
-
 /** Tells whether the server blames the token in the request. */
-function isTokenBlamed(failed: FailedExchange): boolean {
+export function isTokenBlamed(failed: FailedExchange): boolean {
   const { error, description } = failed.refusal;
   if (/^invalid_(grant|token)$/.test(error) || isDexOnToken(failed)) return true;
   return error === 'invalid_request' && (description === '' || /token|assertion/i.test(description));
@@ -144,4 +144,35 @@ function isTokenBlamed(failed: FailedExchange): boolean {
 /** Dex's response, without a description, to a subject token that its connector does not accept. */
 function isDexOnToken({ refusal }: FailedExchange): boolean {
   return refusal.status === 401 && refusal.error === 'access_denied' && refusal.description === '';
+}
+
+/** Groups and policies of users show in the same error codes as a wrong audience. */
+export function callerRefused({ hasSucceeded, refusal }: FailedExchange): Finding | undefined {
+  if (!hasSucceeded || !/^(access_denied|invalid_target)$/.test(refusal.error)) return undefined;
+  return problem('caller_refused', `the server refuses this caller: ${shortAscii(refusal.shown)}`, {
+    why: 'the same exchange has succeeded for a caller since cambist started, so the client and the target are right',
+    fix: 'compare the groups, roles and consents of this user at the server',
+  });
+}
+
+/** Okta names the page of the consent. */
+export function consentPage({ request, refusal }: FailedExchange): Finding | undefined {
+  const { interaction_uri: uri } = jsonBodyOf(request);
+  if (refusal.error !== 'interaction_required' && !VAULT_EMPTY.test(refusal.error)) return undefined;
+  if (typeof uri !== 'string' || !URL.canParse(uri)) return undefined;
+  const host = shortAscii(new URL(uri).host);
+  return problem('user_consent_missing', 'this user must consent first', {
+    why: `the server names a page at "${host}"; callers are told its URL if interaction.hosts lists the host`,
+    fix: `list "${host}" in interaction.hosts, then let the user call the backend through cambist and open the URL`,
+  });
+}
+
+/** LemonLDAP::NG returns the same error for every cause. */
+export function withoutReason({ server, request, refusal }: FailedExchange): Finding | undefined {
+  if (refusal.error !== 'invalid_request' || refusal.description !== '') return undefined;
+  const asked = request.form.getAll('audience');
+  return problem('refused_without_reason', 'the server refused without a reason', {
+    why: 'LemonLDAP::NG does so if the backend is unknown or does not list this client, and for types other than access_token',
+    fix: `list "${server.clientId}" among the clients that may exchange for the relying party whose client id is ${asked.length === 0 ? "the route's audience" : listed(asked)}; name one audience; the server's log says which it was`,
+  });
 }
