@@ -1,8 +1,13 @@
 import { parseArgs } from 'node:util';
 import { readConfigText } from '../config/load.ts';
 import { getIn, isArray, type Json, textOf } from '../kubernetes/json.ts';
-import { changeFiles, joinPrinted } from '../kubernetes/manifest-files.ts';
-import { type ChangedStream, ManifestError, type ManifestStream } from '../kubernetes/manifest-stream.ts';
+import {
+  type ChangedStream,
+  changeFiles,
+  joinPrinted,
+  ManifestError,
+  type ManifestStream,
+} from '../kubernetes/manifest-stream.ts';
 import { closingAdvice } from '../kubernetes/network-policy.ts';
 import { INJECTION_FLAGS, optionsFromFlags } from '../kubernetes/option-sources.ts';
 import { type Covers, createPodConfig, type PodConfig } from '../kubernetes/pod-config.ts';

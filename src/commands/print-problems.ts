@@ -1,8 +1,7 @@
-import type { Config } from '../config/config.ts';
+import { type Config, jsonSchema } from '../config/config.ts';
 import { formatProblem, type Problem } from '../config/config-node.ts';
 import { type LoadOptions, loadConfig } from '../config/load.ts';
 import { printable } from '../observability/printable.ts';
-import { excerptOf } from './source-excerpt.ts';
 
 const COLOURS = { error: 31, warning: 33 } as const;
 const DIM = 2;
@@ -42,4 +41,127 @@ export async function loadOrReport(
   const colour = showsColour(process.stderr);
   for (const problem of problems) console.error(describeProblem(problem, text, colour));
   return undefined;
+}
+
+/** A line of a config file that is safe to show, and the column that the caret points to. */
+interface SourceExcerpt {
+  readonly text: string;
+  readonly column: number;
+}
+
+/** Replaces everything that may be a secret. */
+const MASK = '…';
+
+/** Splits a line of YAML or JSON. A piece of a plain scalar that contains punctuation is masked on its own. */
+const TOKEN =
+  /(?<space>\s+)|(?<comment>#.*)|(?<quoted>"(?:\\.|[^"\\])*(?:"|$)|'(?:''|[^'])*(?:'|$))|(?<mark>[{}[\],:]|-(?=\s|$))|(?<plain>(?:[^\s{}[\],:#"']|:(?=\S)|(?<=\S)[#"'])+(?: +(?:[^\s{}[\],:#"']|:(?=\S))+)*)/gy;
+
+/** Values that cannot be secret under a known key: numbers, durations, short words, URLs without a user and query, paths. */
+const PLAIN_VALUE =
+  /^(?:-?\d{1,7}(?:\.\d+)?[A-Za-z]{0,3}|[A-Za-z_-]{1,20}|[a-z]{2,6}:\/\/[A-Za-z0-9./_*-]{1,100}|\/[A-Za-z0-9./_*-]{0,100})$/;
+
+/** Longer runs without punctuation may be part of a token. */
+const TOKEN_LIKE = /[A-Za-z0-9_]{20,}/;
+
+/** A hand-written line is shorter. */
+const MAX_LINE_LENGTH = 1000;
+/** Maximum length of the shown text, about the width of a terminal. */
+const MAX_SHOWN_LENGTH = 100;
+
+interface KnownKeys {
+  readonly all: ReadonlySet<string>;
+  /** Their values must be a source, such as a `file`, or are sent as written. In their place, a value may be the secret itself. */
+  readonly secret: ReadonlySet<string>;
+}
+
+let knownKeys: KnownKeys | undefined;
+
+/**
+ * Masks all values in a line of a config file, except for those that cannot be secret.
+ * @param column of the problem, 1-based
+ * @param told path and message of the problem; an unknown key is shown if they contain it
+ * @returns undefined if the line has no key that can be shown
+ */
+export function excerptOf(
+  line: string,
+  column: number,
+  told: { readonly path: string; readonly message: string } = { path: '', message: '' },
+): SourceExcerpt | undefined {
+  if (line.length > MAX_LINE_LENGTH) return undefined;
+  knownKeys ??= keysIn(jsonSchema());
+  const known = knownKeys;
+  let text = '';
+  let caret: number | undefined;
+  let key: string | undefined;
+  let hasKey = false;
+  TOKEN.lastIndex = 0;
+  for (let match = TOKEN.exec(line); match !== null; match = TOKEN.exec(line)) {
+    const [token] = match;
+    const { space, comment, mark } = match.groups ?? {};
+    if (comment !== undefined) break;
+    if (caret === undefined && match.index + token.length >= column) caret = text.length + 1;
+    if (space !== undefined) {
+      text += token.replace(/\t/g, ' ');
+    } else if (mark !== undefined) {
+      text += token;
+    } else if (/^\s*:(?:\s|$)/.test(line.slice(TOKEN.lastIndex))) {
+      key = unquoted(token);
+      const isShown = known.all.has(key) || isTold(key, told);
+      hasKey ||= isShown;
+      text += isShown ? token : MASK;
+    } else {
+      const isPlain =
+        key !== undefined && known.all.has(key) && !known.secret.has(key) && isPlainValue(unquoted(token));
+      text += isPlain ? token : MASK;
+    }
+  }
+  return hasKey ? clipped(text.trimEnd(), caret ?? text.trimEnd().length + 1) : undefined;
+}
+
+function isTold(key: string, { path, message }: { readonly path: string; readonly message: string }): boolean {
+  return path.split(/[.[\]]+/).includes(key) || message.includes(`unknown key "${key}"`);
+}
+
+/** Cuts a long text to the part around the caret. */
+function clipped(text: string, column: number): SourceExcerpt {
+  if (text.length <= MAX_SHOWN_LENGTH) return { text, column };
+  const start = Math.max(0, Math.min(column - MAX_SHOWN_LENGTH / 2, text.length - MAX_SHOWN_LENGTH));
+  const part = text.slice(start, start + MAX_SHOWN_LENGTH);
+  return start === 0 ? { text: part, column } : { text: `${MASK}${part}`, column: column - start + MASK.length };
+}
+
+function isPlainValue(value: string): boolean {
+  return PLAIN_VALUE.test(value) && !TOKEN_LIKE.test(value);
+}
+
+function unquoted(token: string): string {
+  return token.replace(/^(["'])(.*)\1$/, '$2');
+}
+
+interface SchemaPart {
+  readonly properties?: { readonly [key: string]: SchemaPart; readonly file?: SchemaPart };
+  readonly anyOf?: readonly SchemaPart[];
+  readonly items?: SchemaPart;
+}
+
+function keysIn(schema: unknown): KnownKeys {
+  const all = new Set<string>();
+  const secret = new Set(['extra_params']);
+  const visit = (node: unknown): void => {
+    if (Array.isArray(node)) node.forEach(visit);
+    if (typeof node !== 'object' || node === null) return;
+    for (const [name, part] of Object.entries((node as SchemaPart).properties ?? {})) {
+      all.add(name);
+      if (isSource(part)) secret.add(name);
+    }
+    Object.values(node).forEach(visit);
+  };
+  visit(schema);
+  return { all, secret };
+}
+
+/** Does the value name a file or a variable, in every form that it may have? */
+function isSource({ properties, anyOf, items }: SchemaPart): boolean {
+  if (items !== undefined) return isSource(items);
+  return properties?.file !== undefined || anyOf?.every(isSource) === true;
 }

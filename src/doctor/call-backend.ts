@@ -6,7 +6,6 @@ import { hideCredentials, sentInAuthorization } from '../tokens/sent-values.ts';
 import { bareToken, readClaims } from '../tokens/token-text.ts';
 import { upstreamPeer } from '../transport/dispatchers.ts';
 import type { Pool } from './check-context.ts';
-import { settingsOfUpstream } from './config-paths.ts';
 import { type Finding, fine, problem, shortAscii, showShortAscii } from './finding.ts';
 import { personalValues } from './issued-findings.ts';
 import {
@@ -19,7 +18,7 @@ import {
   sendMessage,
 } from './mcp-probe.ts';
 import { tokenRefusal } from './token-refusal.ts';
-import { codeOf, unreachable } from './unreachable.ts';
+import { codeOf, settingsOfUpstream, unreachable } from './unreachable.ts';
 
 /** Backends may start a session or call their own servers before they respond. */
 const PATIENCE_MS = 10_000;

@@ -6,7 +6,6 @@ import { upstreamPeer } from '../transport/dispatchers.ts';
 import type { CheckContext } from './check-context.ts';
 import { credentialFinding } from './check-server.ts';
 import { skewOf } from './clocks.ts';
-import { type ConfigPaths, settingsOfUpstream } from './config-paths.ts';
 import { type Finding, fine, listed, problem, shortAscii, warning } from './finding.ts';
 import {
   DISCOVER,
@@ -19,7 +18,14 @@ import {
   sendProbe,
 } from './mcp-probe.ts';
 import { differInSlash } from './metadata-findings.ts';
-import { codeOf, readPeerCertificate, tlsRequired, unreachable } from './unreachable.ts';
+import {
+  type ConfigPaths,
+  codeOf,
+  readPeerCertificate,
+  settingsOfUpstream,
+  tlsRequired,
+  unreachable,
+} from './unreachable.ts';
 
 /** A backend that accepts the connection may take this long to respond. */
 const PATIENCE_MS = 3000;

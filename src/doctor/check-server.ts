@@ -10,11 +10,10 @@ import type { Grant } from '../tokens/token-request.ts';
 import type { CheckContext } from './check-context.ts';
 import { clientFinding, encodingFinding, encodingMatters, INVALID_TOKEN, unusedFinding } from './client-refusal.ts';
 import { clockFinding, skewOf } from './clocks.ts';
-import { settingsOfServer } from './config-paths.ts';
 import { type Finding, type Found, fine, problem } from './finding.ts';
 import { lookupOf, type MetadataUse, metadataFindings, unusableMetadata } from './metadata-findings.ts';
 import type { RecordedRequest } from './recorded-request.ts';
-import { unreachable } from './unreachable.ts';
+import { settingsOfServer, unreachable } from './unreachable.ts';
 
 /** The token request that the first route sends to an authorization server. */
 interface ServerRole extends MetadataUse {

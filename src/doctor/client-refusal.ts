@@ -1,8 +1,8 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import { serverPath } from './config-paths.ts';
 import { type Finding, fine, problem, warning } from './finding.ts';
 import { inOrder, type OAuthError, oauthErrorOf, quoting } from './oauth-error.ts';
 import { issuedTokenOf, type RecordedRequest, sentIn } from './recorded-request.ts';
+import { serverPath } from './unreachable.ts';
 
 /** Sent as the subject token. A server that refuses it for itself has accepted the client that sent it. */
 export const INVALID_TOKEN = 'cambist-doctor-sends-no-token';

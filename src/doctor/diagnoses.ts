@@ -8,7 +8,6 @@ import type { Grant } from '../tokens/token-request.ts';
 import { bareToken, readClaims, readIssuedClaims } from '../tokens/token-text.ts';
 import { unavailableFinding } from './client-refusal.ts';
 import { clockDifference } from './clocks.ts';
-import { settingsOfServer, settingsOfUpstream } from './config-paths.ts';
 import { exchangeRefusal } from './exchange-errors.ts';
 import type { Finding, ShowClaim } from './finding.ts';
 import { issuedFindings } from './issued-findings.ts';
@@ -16,7 +15,7 @@ import { lookupOf, unusableMetadata } from './metadata-findings.ts';
 import { oauthErrorOf } from './oauth-error.ts';
 import { issuedTokenOf } from './recorded-request.ts';
 import { tokenRefusal } from './token-refusal.ts';
-import { connectionFinding } from './unreachable.ts';
+import { connectionFinding, settingsOfServer, settingsOfUpstream } from './unreachable.ts';
 import { verificationFindings } from './verification-findings.ts';
 
 /** Explains a token request that produced no token, as the doctor does. */

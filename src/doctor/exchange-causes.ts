@@ -1,7 +1,7 @@
-import { serverPath } from './config-paths.ts';
 import { type Finding, type FindingCode, listed, problem, shortAscii } from './finding.ts';
 import { type FailedExchange, inOrder, isEntra, type OAuthError } from './oauth-error.ts';
 import { jsonBodyOf } from './recorded-request.ts';
+import { serverPath } from './unreachable.ts';
 
 /** A text about the request. `{client}` is cambist's client there, `{server}` a path in the config, and `{audience}` the values of this field. */
 type Text = string | ((form: URLSearchParams) => string);

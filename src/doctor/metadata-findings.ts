@@ -1,8 +1,8 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { endpointProblem } from '../tokens/discovery.ts';
-import { serverPath } from './config-paths.ts';
 import { type Finding, fine, problem, shortAscii, warning } from './finding.ts';
 import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';
+import { serverPath } from './unreachable.ts';
 
 interface MetadataLookup {
   readonly issuer: string;

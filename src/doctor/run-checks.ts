@@ -4,16 +4,13 @@ import type { Route } from '../config/route.ts';
 import { signallingServers, usedServers } from '../config/used-servers.ts';
 import type { SubjectVerification } from '../config/verification.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
-import { checkAgent } from './check-agent.ts';
-import { checkAudit } from './check-audit.ts';
 import { type BackendCheck, checkBackend } from './check-backend.ts';
 import type { CheckContext } from './check-context.ts';
-import { checkKeys } from './check-keys.ts';
+import { checkKeys, checkTransmitter, checkUnseenRevocations } from './check-keys.ts';
+import { checkAgent, checkAudit, checkSharedCache, storeServersOf } from './check-own-parts.ts';
 import { checkRoute, type Prerequisites } from './check-route.ts';
 import { checkIntrospection, checkServer, rolesOf, type ServerHealth } from './check-server.ts';
-import { checkSharedCache, storeServersOf } from './check-shared-cache.ts';
 import { missingSubject, readRouteSubject, type SubjectTokenInput, usesCallerToken } from './check-subject.ts';
-import { checkTransmitter, checkUnseenRevocations } from './check-transmitter.ts';
 import type { Component, Finding, Found } from './finding.ts';
 import type { UsableKey } from './key-set.ts';
 

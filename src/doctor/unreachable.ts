@@ -1,8 +1,10 @@
 import { isIP } from 'node:net';
 import { connect, type PeerCertificate as NodeCertificate } from 'node:tls';
 import { withoutBrackets } from '../config/addresses.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
+import type { Route } from '../config/route.ts';
 import { errorCode } from '../errors.ts';
-import type { ConfigPaths, PeerSettings } from './config-paths.ts';
+import { upstreamPeer } from '../transport/dispatchers.ts';
 import { type Finding, problem, shortAscii } from './finding.ts';
 
 const TIMEOUT_MS = 3000;
@@ -198,4 +200,44 @@ export function codeOf(error: unknown): string {
   const code = errorCode(error);
   if (code !== undefined) return code;
   return error.cause instanceof Error ? codeOf(error.cause) : error.name;
+}
+
+/** The places where the config sets how a peer is reached. */
+export interface ConfigPaths {
+  /** A path looks like `routes.github.upstream`. */
+  readonly address: string;
+  /** The config has no timeout for some peers. */
+  readonly timeout: string | undefined;
+  /** Path of the trusted CA. */
+  readonly ca: string;
+  /** Path of cambist's client certificate. Undefined if cambist presents none to this peer. */
+  readonly certificate: string | undefined;
+}
+
+export function serverPath(server: AuthorizationServer): string {
+  return `authorization_servers.${server.name}`;
+}
+
+/** The settings by which cambist reaches a peer, and where the config has them. */
+export interface PeerSettings {
+  readonly paths: ConfigPaths;
+  readonly ca: string | undefined;
+  readonly timeoutMs: number;
+}
+
+export function settingsOfServer(server: AuthorizationServer): PeerSettings {
+  const at = serverPath(server);
+  const paths = { ...tlsPaths(at), address: `${at}.issuer or token_endpoint`, timeout: `${at}.timeout` };
+  return { paths, ca: server.tls?.ca, timeoutMs: server.timeoutMs };
+}
+
+export function settingsOfUpstream(route: Route): PeerSettings {
+  const at = `routes.${route.name}`;
+  const { connectMs, tls } = upstreamPeer(route);
+  const paths = { ...tlsPaths(at), address: `${at}.upstream`, timeout: `${at}.timeouts.connect` };
+  return { paths, ca: tls?.ca, timeoutMs: connectMs };
+}
+
+function tlsPaths(at: string) {
+  return { ca: `${at}.tls.ca`, certificate: `${at}.tls.certificate and private_key` };
 }

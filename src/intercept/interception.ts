@@ -7,7 +7,7 @@ import type { Route } from '../config/route.ts';
 import { isLoopbackPeer, reachableUrlHost } from '../listeners/this-machine.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
-import type { TlsBridge } from '../proxy/tls-bridge.ts';
+import type { TlsBridge } from '../proxy/arrival.ts';
 import { nameConstraintsOf, permitsHost } from '../transport/certificates.ts';
 import type { Reach } from '../transport/dispatchers.ts';
 import { createDnsLookup } from '../transport/dns-lookup.ts';

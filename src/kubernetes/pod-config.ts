@@ -6,7 +6,7 @@ import type { Inbound } from '../config/inbound.ts';
 import { parseConfig, parseConfigFor } from '../config/load.ts';
 import type { Route } from '../config/route.ts';
 import { type PodSettings, REDIRECTED, reportForPod } from './check-pod.ts';
-import { PRINTED } from './manifest-files.ts';
+import { PRINTED } from './manifest-stream.ts';
 import type { RawOptions } from './options.ts';
 import type { InjectionOptions } from './parse-options.ts';
 import { quantityOf } from './parse-options.ts';

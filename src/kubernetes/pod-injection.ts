@@ -3,7 +3,6 @@ import { type Move, moveAgent } from './agent-port.ts';
 import { conflicts, exceededLimits, invalidSidecar, portConflicts, unsupported } from './conflicts.ts';
 import { INVALID_STATUS, type InjectionStatus, readStatus, writeStatus } from './injection-status.ts';
 import { applyIntercept, type InterceptPlan, interceptNotes, planIntercept } from './intercept-plan.ts';
-import { addTrustMounts } from './intercept-volumes.ts';
 import {
   getIn,
   isEmpty,
@@ -23,7 +22,7 @@ import { type InjectionOptions, parseOptions } from './parse-options.ts';
 import type { PodConfig } from './pod-config.ts';
 import { allContainers, OWN_CONTAINERS, type PodLayout, SIDECAR_NAME } from './pod-layout.ts';
 import { collectionsOf, uninjectPod } from './pod-restoration.ts';
-import { sidecarContainer, sidecarVolumes, VOLUME_NAMES } from './sidecar.ts';
+import { addTrustMounts, sidecarContainer, sidecarVolumes, VOLUME_NAMES } from './sidecar.ts';
 
 export interface InjectionRequest {
   /** The options of the flags. An annotation of the pod overrides its flag. */

@@ -1,6 +1,5 @@
 import { removeAgentEnv } from './agent-env.ts';
 import { moveAgentBack } from './agent-port.ts';
-import { releaseNames } from './host-aliases.ts';
 import {
   emptyBefore,
   INVALID_STATUS,
@@ -8,11 +7,11 @@ import {
   readStatus,
   STATUS_ANNOTATION,
 } from './injection-status.ts';
-import { removeTrustMounts } from './intercept-volumes.ts';
+import { releaseNames } from './intercept-plan.ts';
 import { getIn, isArray, isEmpty, isObject, type JsonObject, type Path, sameJson, setIn } from './json.ts';
 import { toPointer } from './json-patch.ts';
 import { OWN_CONTAINERS, type PodLayout } from './pod-layout.ts';
-import { VOLUME_NAMES } from './sidecar.ts';
+import { removeTrustMounts, VOLUME_NAMES } from './sidecar.ts';
 
 interface Restoration {
   readonly outcome: 'restored' | 'unchanged' | 'refused';

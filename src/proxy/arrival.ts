@@ -1,4 +1,6 @@
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
 import type { WayIn } from '../observability/proxy-observer.ts';
 
 /** How a connection got here that its agent did not open to cambist's own URL. */
@@ -19,4 +21,21 @@ export interface Arrived {
 
 export function setArrival(socket: Duplex & Arrived, wayIn: WayIn, host: string | undefined): void {
   socket[ARRIVAL] = { wayIn, host, isUsed: false };
+}
+
+export interface TlsArrival {
+  /** The host that the agent connects to, in the form of routes: lower case, an IPv6 address in brackets. */
+  readonly host: string;
+  readonly wayIn: WayIn;
+  readonly userAgent: string | undefined;
+  /** The name in the ClientHello, if that was read already. */
+  readonly serverName?: string;
+}
+
+export interface TlsBridge {
+  /**
+   * Takes a connection whose first bytes wait to be read. It is closed unless its handshake is for the host.
+   * @param serve called once the handshake is complete
+   */
+  accept(socket: Socket, arrival: TlsArrival, serve: (secure: TLSSocket) => void): void;
 }

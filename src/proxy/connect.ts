@@ -7,7 +7,7 @@ import type { Logger } from '../observability/logger.ts';
 import type { WayIn } from '../observability/proxy-observer.ts';
 import type { Reach } from '../transport/dispatchers.ts';
 import type { ActiveConfig } from './active-config.ts';
-import { setArrival } from './arrival.ts';
+import { setArrival, type TlsBridge } from './arrival.ts';
 import { TLS_HANDSHAKE } from './client-error.ts';
 import {
   type AllowedTunnel,
@@ -17,13 +17,10 @@ import {
   readAuthority,
 } from './connect-authority.ts';
 import { type DetachedSockets, isResponding, responseOn } from './detached.ts';
-import { readEarlyBytes } from './early-bytes.ts';
 import { failRequest } from './fail-request.ts';
-import { connectFarEnd } from './far-end.ts';
-import { join } from './join.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import type { RequestTracker } from './request-tracker.ts';
-import type { TlsBridge } from './tls-bridge.ts';
+import { connectFarEnd, join, readEarlyBytes } from './tunnel.ts';
 
 export interface ConnectOptions {
   readonly activeConfig: () => ActiveConfig;

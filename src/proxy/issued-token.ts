@@ -7,13 +7,13 @@ import type { IssuedToken } from '../tokens/issued-token.ts';
 import { obtainSecret } from '../tokens/route-secret.ts';
 import type { Session } from '../tokens/session.ts';
 import type { Subject } from '../tokens/subject.ts';
+import { parseJsonObject } from '../tokens/token-text.ts';
 import { callerTraceId } from './caller-tokens.ts';
 import type { Rewriter } from './endpoint-event.ts';
 import { headerValues } from './headers.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import type { RequestRecord } from './request-record.ts';
 import type { Prepared, Routed } from './steps.ts';
-import { createUnknownMethodReader } from './unknown-method.ts';
 
 export interface ObtainTokenOptions {
   readonly broker: Broker;
@@ -161,4 +161,36 @@ function actsAs({ credential }: Route): string {
 export function isMadeFromCallers({ route, session }: Pick<Prepared, 'route' | 'session'>): boolean {
   const { credential, subjectToken } = route;
   return credential.kind === 'exchange' && session.subject !== undefined && subjectToken.file === undefined;
+}
+
+/** The JSON-RPC error code for a method that the server does not have. */
+const METHOD_NOT_FOUND = -32601;
+
+/** An error response of JSON-RPC has a code, a message and little data. */
+const MAX_BYTES = 16 * 1024;
+
+const NOTHING = Buffer.alloc(0);
+
+/**
+ * Passes the body of a 404 on unchanged, and reads what was not found: the session, or only the method of one request.
+ * @param sessionEnded called at the end of the body, unless it is the JSON-RPC error of an unknown method
+ * @see MCP 2026-07-28, Streamable HTTP: a method that the server lacks is 404 with -32601
+ */
+export function createUnknownMethodReader(sessionEnded: () => void): Rewriter {
+  let chunks: Buffer[] = [];
+  let bytes = 0;
+
+  return {
+    push(chunk) {
+      bytes += chunk.length;
+      if (bytes <= MAX_BYTES) chunks.push(chunk);
+      else chunks = [];
+      return chunk;
+    },
+    rest() {
+      const error = parseJsonObject(Buffer.concat(chunks).toString('utf8'))?.error as { code?: unknown } | undefined;
+      if (error?.code !== METHOD_NOT_FOUND) sessionEnded();
+      return NOTHING;
+    },
+  };
 }

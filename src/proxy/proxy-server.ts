@@ -1,10 +1,16 @@
-import fastify from 'fastify';
+import { METHODS as NODE_METHODS } from 'node:http';
+import httpProxy from '@fastify/http-proxy';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { CambistError } from '../errors.ts';
 import { createIdleCloser } from '../listeners/idle-connection.ts';
 import { KEEP_ALIVE_PROBES, NO_SCHEMAS } from '../listeners/listen.ts';
 import { createClientErrorHandler } from './client-error.ts';
 import { type ConnectOptions, serveConnect } from './connect.ts';
 import { closeUnansweredAtEnd } from './detached.ts';
-import { registerProxy, toRoot } from './fastify-plugin.ts';
+import { failRequest } from './fail-request.ts';
+import type { Pipeline } from './pipeline.ts';
+import type { ProxyRequest } from './proxy-request.ts';
+import type { RequestTracker } from './request-tracker.ts';
 import { serveUpgrades, type UpgradeOptions } from './upgrade.ts';
 
 /**
@@ -33,4 +39,56 @@ export async function createProxyServer(options: ConnectOptions & UpgradeOptions
   const enter = serveConnect(app.server, options);
   serveUpgrades(app.server, options);
   return { app, enter };
+}
+
+/** The methods that MCP, REST and browsers use. Each route of the plugin costs start time, so it gets no others. */
+const PLUGIN_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'QUERY'].filter((method) =>
+  // QUERY is unknown to older versions of Node.
+  NODE_METHODS.includes(method),
+);
+
+/** For Fastify's `rewriteUrl`: its router sees one URL for all requests, because routing belongs to the route table. */
+function toRoot(): string {
+  return '/';
+}
+
+/**
+ * Registers the proxy on a Fastify instance whose `rewriteUrl` is `toRoot`. @fastify/http-proxy declares the routes and leaves
+ * payloads unparsed. Its `preHandler` hands each request to the pipeline; src/README.md says why its own forwarder is not used.
+ */
+async function registerProxy(app: FastifyInstance, tracker: RequestTracker, pipeline: Pipeline): Promise<void> {
+  // Bodies are forwarded as bytes. Fastify parses none of them, whatever their type.
+  for (const method of PLUGIN_METHODS) app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
+
+  function begin(request: FastifyRequest, reply: FastifyReply): ProxyRequest {
+    reply.hijack();
+    return tracker.begin(request.raw, reply.raw, request.originalUrl);
+  }
+
+  // Gets every other method that Node parses, except CONNECT.
+  app.setNotFoundHandler((request, reply) => {
+    const received = begin(request, reply);
+    if (request.method === 'TRACE') failRequest(received, traceNotTaken());
+    else void pipeline(received);
+  });
+  await app.register(httpProxy, {
+    upstream: '',
+    httpMethods: PLUGIN_METHODS,
+    preHandler(request: FastifyRequest, reply: FastifyReply): void {
+      // The plugin's own handler never runs, because `done` is not called.
+      void pipeline(begin(request, reply));
+    },
+    // Fails closed: the plugin's forwarder has no upstream. With `http` it creates no client of undici.
+    http: {},
+    replyOptions: {
+      getUpstream(): never {
+        throw new CambistError('ERR_INTERNAL', 'a request bypassed the pipeline');
+      },
+    },
+  });
+}
+
+/** The response to TRACE repeats the request, and with it the issued token (RFC 9110 section 9.3.8). */
+function traceNotTaken(): CambistError {
+  return new CambistError('ERR_ROUTE_NOT_FOUND', 'no route takes TRACE, whose response would contain the issued token');
 }

@@ -6,7 +6,7 @@ import { BodyWait, endUpload } from './body-wait.ts';
 import { createPipelining, type Pipelining } from './pipelining.ts';
 import { ProxyRequest, type Tracker, type TrackerOptions } from './proxy-request.ts';
 import type { StallWatch } from './stall-watch.ts';
-import { Tunnels } from './tunnels.ts';
+import { Tunnels } from './tunnel.ts';
 import { type UpstreamShare, UpstreamShares } from './upstream-share.ts';
 
 export interface RequestTrackerOptions extends TrackerOptions {

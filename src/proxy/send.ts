@@ -1,8 +1,10 @@
 import type { Dispatcher } from 'undici';
+import type { Route } from '../config/route.ts';
+import { errorCode } from '../errors.ts';
+import type { Span } from '../observability/tracing.ts';
 import { valueFor } from '../tokens/issued-token.ts';
 import { type Dispatchers, upstreamPeer } from '../transport/dispatchers.ts';
 import type { AttemptPlan } from './steps.ts';
-import { traced } from './upstream-span.ts';
 
 type Handler = Dispatcher.DispatchHandler;
 
@@ -63,4 +65,83 @@ function dispatch(
   if (pool instanceof Promise) return pool.then((ready) => void ready.dispatch(options, handler));
   pool.dispatch(options, handler);
   return undefined;
+}
+
+interface Traced {
+  readonly headers: readonly string[];
+  readonly handler: Handler;
+}
+
+/** Headers that the span of the attempt replaces. */
+const TRACE_CONTEXT: ReadonlySet<string> = new Set(['traceparent', 'tracestate']);
+
+/**
+ * Wraps one attempt in a span, which becomes the upstream's trace context and ends with the response.
+ * @param headers alternating names and values, as they would be sent without a span
+ * @see OpenTelemetry semantic conventions, HTTP client spans
+ */
+function traced(
+  request: Span,
+  route: Route,
+  method: string,
+  isResent: boolean,
+  headers: readonly string[],
+  handler: Handler,
+): Traced {
+  const { hostname, port, protocol } = new URL(route.upstream.origin);
+  const span = request.child(method, {
+    'http.request.method': method,
+    'server.address': hostname,
+    'server.port': port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port),
+    'url.scheme': protocol.slice(0, -1),
+    'cambist.route': route.name,
+    ...(isResent && { 'http.request.resend_count': 1 }),
+  });
+  return { headers: inContext(headers, span), handler: ending(handler, span) };
+}
+
+/** Without the caller's `tracestate` where it was dropped: it may have contained the caller's token. */
+function inContext(headers: readonly string[], span: Span): string[] {
+  const kept: string[] = [];
+  let state = false;
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string;
+    const key = name.toLowerCase();
+    if (key === 'tracestate') state = true;
+    if (!TRACE_CONTEXT.has(key)) kept.push(name, headers[i + 1] as string);
+  }
+  const own = span.headers();
+  for (let i = 0; i < own.length; i += 2) {
+    if (state || own[i] !== 'tracestate') kept.push(own[i] as string, own[i + 1] as string);
+  }
+  return kept;
+}
+
+function ending(handler: Handler, span: Span): Handler {
+  let status: number | undefined;
+  const end = (error?: string): void => {
+    const failed = status !== undefined && status >= 400 ? String(status) : undefined;
+    span.end({ 'http.response.status_code': status }, error ?? failed);
+  };
+  return {
+    onRequestStart: (controller, context) => handler.onRequestStart?.(controller, context),
+    onResponseData: (controller, chunk) => handler.onResponseData?.(controller, chunk),
+    onResponseStart(controller, code, headers, message) {
+      status = code;
+      handler.onResponseStart?.(controller, code, headers, message);
+    },
+    onRequestUpgrade(controller, code, headers, socket) {
+      status = code;
+      handler.onRequestUpgrade?.(controller, code, headers, socket);
+      end();
+    },
+    onResponseEnd(controller, trailers) {
+      handler.onResponseEnd?.(controller, trailers);
+      end();
+    },
+    onResponseError(controller, error) {
+      handler.onResponseError?.(controller, error);
+      end(errorCode(error) ?? error.name);
+    },
+  };
 }

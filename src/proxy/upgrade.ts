@@ -1,13 +1,12 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { type DetachedSockets, isResponding, responseOn } from './detached.ts';
-import { readEarlyBytes } from './early-bytes.ts';
 import { headerValues } from './headers.ts';
-import { join } from './join.ts';
 import type { Pipeline } from './pipeline.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import type { RequestTracker } from './request-tracker.ts';
 import type { Switched } from './steps.ts';
+import { join, readEarlyBytes } from './tunnel.ts';
 
 export interface UpgradeOptions {
   readonly tracker: RequestTracker;

@@ -13,6 +13,7 @@ import {
   explainRefusal,
   explainUnreachable,
   missingScopes,
+  RefusedResponse,
   signInWanted,
 } from './backend-failure.ts';
 import { watchUpload } from './body-wait.ts';
@@ -23,7 +24,6 @@ import { type AfterRefusal, followUpOf, type StepUp } from './follow-up.ts';
 import { headerValues, isChunkedOrPlain, type RawHeaders } from './headers.ts';
 import { followSession, noteLostSession, type ObtainTokenOptions, obtainScopes, obtainToken } from './issued-token.ts';
 import { asCambistError } from './own-response.ts';
-import { RefusedResponse } from './refused-response.ts';
 import { isStreamed } from './request-body.ts';
 import { responseHeaders, streamRewriter } from './response-headers.ts';
 import { createResponseRelay, type ResponseRelay } from './response-relay.ts';

@@ -1,8 +1,8 @@
 import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/clock/clock.ts';
+import type { ReportedFinding } from '../../src/commands/doctor.ts';
 import { createCheckContext } from '../../src/doctor/check-context.ts';
 import { INVALID_TOKEN } from '../../src/doctor/client-refusal.ts';
-import type { ReportedFinding } from '../../src/doctor/report.ts';
 import { runChecks } from '../../src/doctor/run-checks.ts';
 import { createDispatchers } from '../../src/transport/dispatchers.ts';
 import { configOf, type WrittenConfig } from '../harness/app.ts';

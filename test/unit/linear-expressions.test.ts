@@ -10,7 +10,7 @@ const BOUNDED: Readonly<Record<string, string>> = {
   'admin/hide-keys.ts KEY_LIKE': 'it reads path segments of URLs in the config',
   "doctor/check-trust.ts /^(\\w+)='((?:[^']|'\\\\'')*)'$/gm": 'it reads a file that cambist wrote',
   'observability/logged-error.ts EMAIL': 'the text is shortened to 1,200 characters',
-  'proxy/read-message.ts /charset[^=]*=\\s*"?([^";,\\s]*)/gi': 'the text has at most 256 characters',
+  'proxy/find-route.ts /charset[^=]*=\\s*"?([^";,\\s]*)/gi': 'the text has at most 256 characters',
 };
 
 /** Expressions that are built at run time. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { describeRoutes } from '../../../src/commands/describe-route.ts';
+import { describeRoutes } from '../../../src/commands/run.ts';
 import { configOf } from '../../harness/app.ts';
 
 const SERVER = { issuer: 'https://idp.example.com', client_id: 'cambist', client_auth: { method: 'none' } };

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { checkUnseenRevocations } from '../../../src/doctor/check-transmitter.ts';
+import { createTextReport, summary } from '../../../src/commands/doctor.ts';
+import { checkUnseenRevocations } from '../../../src/doctor/check-keys.ts';
 import { clientFinding, encodingFinding, encodingMatters } from '../../../src/doctor/client-refusal.ts';
-import type { ConfigPaths } from '../../../src/doctor/config-paths.ts';
 import { type Finding, fine, problem, warning } from '../../../src/doctor/finding.ts';
-import { createTextReport, summary } from '../../../src/doctor/report.ts';
-import { codeOf, concernsCertificate, connectionFinding } from '../../../src/doctor/unreachable.ts';
+import { type ConfigPaths, codeOf, concernsCertificate, connectionFinding } from '../../../src/doctor/unreachable.ts';
 import { configOf } from '../../harness/app.ts';
 import { response, server } from './samples.ts';
 

@@ -5,7 +5,7 @@ import { connect as connectTls } from 'node:tls';
 import { type RedirectedOptions, serveRedirected } from '../../../src/intercept/redirected.ts';
 import type { HandshakeFailure } from '../../../src/observability/proxy-observer.ts';
 import { createDetachedSockets } from '../../../src/proxy/detached.ts';
-import { Tunnels } from '../../../src/proxy/tunnels.ts';
+import { Tunnels } from '../../../src/proxy/tunnel.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
 import { listen } from '../../harness/http-server.ts';
 

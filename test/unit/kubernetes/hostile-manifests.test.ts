@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { joinPrinted, joinStreams, PRINTED, removePrinted } from '../../../src/kubernetes/manifest-files.ts';
-import { ManifestError, readStream } from '../../../src/kubernetes/manifest-stream.ts';
+import {
+  joinPrinted,
+  joinStreams,
+  ManifestError,
+  PRINTED,
+  readStream,
+  removePrinted,
+} from '../../../src/kubernetes/manifest-stream.ts';
 import { POD } from '../../../src/kubernetes/pod-layout.ts';
 import { uninjectPod } from '../../../src/kubernetes/pod-restoration.ts';
 import { assertSameManifests, inject, injectText, pod, request, restoreText } from './samples.ts';

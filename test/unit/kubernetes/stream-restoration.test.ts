@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { joinStreams } from '../../../src/kubernetes/manifest-files.ts';
-import { ManifestError } from '../../../src/kubernetes/manifest-stream.ts';
+import { joinStreams, ManifestError } from '../../../src/kubernetes/manifest-stream.ts';
 import type { RawOptions } from '../../../src/kubernetes/options.ts';
 import { DEPLOYMENT, injected as inject, STREAM } from './manifest-samples.ts';
 import { assertSameManifests, restoreText } from './samples.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { connect, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { readEarlyBytes } from '../../../src/proxy/early-bytes.ts';
+import { readEarlyBytes } from '../../../src/proxy/tunnel.ts';
 import { soon } from '../../harness/eventually.ts';
 import { closeServer, listen } from '../../harness/http-server.ts';
 

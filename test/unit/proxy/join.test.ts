@@ -1,8 +1,8 @@
 import { connect, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { systemClock } from '../../../src/clock/clock.ts';
-import { join } from '../../../src/proxy/join.ts';
 import { createStallWatch } from '../../../src/proxy/stall-watch.ts';
+import { join } from '../../../src/proxy/tunnel.ts';
 import { DISCONNECTS } from '../../harness/disconnects.ts';
 import { soon } from '../../harness/eventually.ts';
 import { closeServer, listen } from '../../harness/http-server.ts';
