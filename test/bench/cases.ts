@@ -1,22 +1,35 @@
 import type { Contestant, Environment, StartedContestant } from './contestants.ts';
-import type { Peer } from './peers/peer.ts';
+import { createCambist } from './peers/cambist.ts';
+import { haproxy } from './peers/haproxy.ts';
+import { nginx } from './peers/nginx.ts';
+import { bareExchange, bareFastify, bareUndici, bareUndiciWhole, type Peer } from './peers/peer.ts';
 import { type Sample, sampleClosed, sampleMemory, sampleOpen, sampleStart } from './samples.ts';
 
-export interface Peers {
-  readonly cambist: Peer;
-  readonly quiet: Peer;
-  /** The way of callers to the agent. */
-  readonly inbound: Peer;
-  /** With a shared cache. */
-  readonly shared: Peer;
-  /** The same, with room for a single token in memory, so that the second level is asked. */
-  readonly secondLevel: Peer;
-  readonly undici: Peer;
-  readonly undiciWhole: Peer;
-  readonly exchange: Peer;
-  readonly fastify: Peer;
-  readonly nginx: Peer;
-  readonly haproxy: Peer;
+/** A build of cambist, and how Node runs it. */
+interface Build {
+  /** `main.js`. The default is that in `dist`. */
+  readonly program?: string;
+  readonly nodeFlags?: readonly string[];
+}
+
+/** All contestants, with the variants of cambist from one build. */
+export function createPeers(build: Build = {}) {
+  const cambist = { name: 'cambist', logLevel: 'info', ...build } as const;
+  return {
+    cambist: createCambist(cambist),
+    quiet: createCambist({ ...cambist, name: 'cambist, log: warn', logLevel: 'warn' }),
+    /** The way of callers to the agent. */
+    inbound: createCambist({ ...cambist, name: 'cambist, inbound', inbound: true }),
+    shared: createCambist({ ...cambist, name: 'cambist, shared cache', shared: true }),
+    /** With room for a single token in memory, so that the second level is asked. */
+    secondLevel: createCambist({ ...cambist, name: 'cambist, shared cache, second level', shared: true, maxEntries: 1 }),
+    undici: bareUndici,
+    undiciWhole: bareUndiciWhole,
+    exchange: bareExchange,
+    fastify: bareFastify,
+    nginx,
+    haproxy,
+  };
 }
 
 /** The length of a run. */
@@ -53,9 +66,14 @@ const MANY_SUBJECTS = 10_000;
 const MANY_ROUTES = 1000;
 
 const closed: Take = { of: 'warm', sample: (started, { load }, { seconds }) => sampleClosed(started, load, seconds) };
+const memory: Take = {
+  of: 'new',
+  sample: (contestant, environment, { seconds, memoryRequests }) =>
+    sampleMemory(contestant, environment, seconds, memoryRequests),
+};
 const open: Take = { of: 'warm', sample: (started, { load }, { seconds }) => sampleOpen(started, load, seconds) };
 
-export function listCases(peers: Peers): Case[] {
+export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
   const { cambist, quiet, inbound, shared, secondLevel } = peers;
   const { undici, undiciWhole, exchange, fastify, nginx, haproxy } = peers;
   const plain = (...some: Peer[]): Contestant[] => some.map((peer) => ({ label: peer.name, peer }));
@@ -83,14 +101,9 @@ export function listCases(peers: Peers): Case[] {
         "the same, with the callers' TLS terminated as well: on open connections, and with a handshake for each call",
       contestants: [
         ...withAll({ intercepted: true }, plain(cambist, nginx)),
-        ...[cambist, nginx].map(
-          (peer): Contestant => ({
-            label: `${peer.name}, handshake each time`,
-            peer,
-            intercepted: true,
-            newConnections: true,
-          }),
-        ),
+        ...[cambist, nginx].map((peer): Contestant => {
+          return { label: `${peer.name}, handshake each time`, peer, intercepted: true, newConnections: true };
+        }),
         ...withAll({ tls: true }, [{ label: `${cambist.name}, callers without TLS`, peer: cambist }]),
       ],
       take: closed,
@@ -174,11 +187,7 @@ export function listCases(peers: Peers): Case[] {
       about: 'resident memory under load, with 10,000 handles',
       contestants: [{ label: inbound.name, peer: inbound, subjects: MANY_SUBJECTS, signed: true }],
       rounds: 1,
-      take: {
-        of: 'new',
-        sample: (contestant, environment, { seconds, memoryRequests }) =>
-          sampleMemory(contestant, environment, seconds, memoryRequests),
-      },
+      take: memory,
     },
     {
       name: 'start',
@@ -195,11 +204,7 @@ export function listCases(peers: Peers): Case[] {
         ...withAll({ subjects: MANY_SUBJECTS }, asImage),
       ],
       rounds: 1,
-      take: {
-        of: 'new',
-        sample: (contestant, environment, { seconds, memoryRequests }) =>
-          sampleMemory(contestant, environment, seconds, memoryRequests),
-      },
+      take: memory,
     },
   ];
 }

@@ -82,13 +82,12 @@ export async function startContestant(
     contestant,
     proxy,
     target: {
-      ports: proxy.ports,
+      port: proxy.port,
       paths,
       subjects,
       responseKind,
       tls: callerTls,
       newConnections,
-      ...(proxy.isForwardProxy && { origin }),
       ...(signed && { signedBy: load.issuer }),
     },
   };

@@ -20,7 +20,7 @@ export interface LoadProcess extends Listening {
 }
 
 /** Enough to keep one core busy. An agent has fewer. */
-export const CONNECTIONS = 32;
+const CONNECTIONS = 32;
 
 export async function startLoadProcess(tls: TlsKeys): Promise<LoadProcess> {
   const child = startPinned('load', process.execPath, [programFile('load-process')], {

@@ -10,16 +10,7 @@ export interface BenchResult {
 }
 
 /** Figures that are compared with those of the first contestant. */
-const COMPARED: ReadonlySet<string> = new Set([
-  'per second',
-  'CPU µs each',
-  'p50 ms',
-  'p99 ms',
-  'ready ms',
-  'CPU ms until ready',
-]);
-/** For the chart of latencies. */
-const ONLY_DRAWN: ReadonlySet<string> = new Set(['p75 ms', 'p90 ms', 'p95 ms', 'p99.9 ms']);
+const COMPARED = new Set(['per second', 'CPU µs each', 'p50 ms', 'p99 ms', 'ready ms', 'CPU ms until ready']);
 /** Above this, the load process limits the throughput, not the proxy. */
 const LOAD_BUSY_PERCENT = 95;
 
@@ -61,7 +52,7 @@ export function formatResult({ machine, versions, cases }: BenchResult): string 
 function formatCase(result: CaseResult): string {
   const rows = summarize(result);
   const shown = [...new Set(rows.flatMap(({ figures }) => [...figures.keys()]))].filter(
-    (name) => !ONLY_DRAWN.has(name) && rows.some(({ figures }) => figures.get(name)?.max !== 0),
+    (name) => rows.some(({ figures }) => figures.get(name)?.max !== 0),
   );
   const first = rows[0]?.label ?? '';
   const lines = rows.map((row) => [row.label, ...shown.flatMap((name) => cells(row, name))]);
@@ -89,7 +80,7 @@ function cells({ figures, ratios }: Row, name: string): string[] {
 }
 
 /** Three digits, because more would be noise. */
-export function short(value: number): string {
+function short(value: number): string {
   if (value >= 100) return Math.round(value).toLocaleString('en');
   return String(Number(value.toPrecision(3)));
 }

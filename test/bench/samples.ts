@@ -9,7 +9,7 @@ import { EVENTS_PER_STREAM, PERCENTILES } from './programs/protocol.ts';
 export type Sample = Readonly<Record<string, number | undefined>>;
 
 /** Requests a second of the open loop. */
-export const OPEN_RATE = 1000;
+const OPEN_RATE = 1000;
 
 /** Node and V8 finish background work. */
 const SETTLE_MS = 500;
@@ -38,12 +38,12 @@ export async function sampleClosed(
 }
 
 /** CPU time of each process of a proxy; empty without /proc. */
-function cpuOfEach({ pids }: RunningProxy): number[] {
-  return pids.flatMap(processesOf).flatMap((pid) => cpuMicroseconds(pid) ?? []);
+function cpuOfEach({ pid }: RunningProxy): number[] {
+  return processesOf(pid).flatMap((each) => cpuMicroseconds(each) ?? []);
 }
 
-function residentOf({ pids }: RunningProxy): number | undefined {
-  const each = pids.flatMap(processesOf).map(residentMib);
+function residentOf({ pid }: RunningProxy): number | undefined {
+  const each = processesOf(pid).map(residentMib);
   return each.includes(undefined) ? undefined : sumOf(each as number[]);
 }
 
@@ -51,15 +51,10 @@ function sumOf(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0);
 }
 
-/** The name of a percentile in the report. */
-export function percentileName(percent: number): string {
-  return `p${percent} ms`;
-}
-
 /** Latency at a rate that all proxies can serve. */
 export async function sampleOpen({ target }: StartedContestant, load: LoadProcess, seconds: number): Promise<Sample> {
   const { percentilesMs, maxMs } = await load.open(target, OPEN_RATE, seconds);
-  const named = PERCENTILES.map((percent, i) => [percentileName(percent), percentilesMs[i]] as const);
+  const named = PERCENTILES.map((percent, i) => [`p${percent} ms`, percentilesMs[i]] as const);
   return { ...Object.fromEntries(named), 'max ms': maxMs };
 }
 

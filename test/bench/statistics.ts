@@ -1,4 +1,4 @@
-import { createRandom } from './programs/random.ts';
+import { createRandom } from '../harness/random.ts';
 
 /** A figure of several rounds: median, minimum and maximum, and the quartiles. */
 export interface Spread {
@@ -47,13 +47,10 @@ const SEED = 1;
 export function medianInterval(values: readonly number[]): Interval {
   if (values.length === 0) throw new RangeError('cannot take the median of an empty list');
   const random = createRandom(SEED);
-  const draw = (): number => quantile(Float64Array.from(values, () => pick(values, random)).sort(), 0.5);
+  const pick = (): number => values[random.int(values.length)] as number;
+  const draw = (): number => quantile(Float64Array.from(values, pick).sort(), 0.5);
   const medians = Float64Array.from({ length: RESAMPLES }, draw).sort();
   return { median: spreadOf(values).median, low: quantile(medians, 0.025), high: quantile(medians, 0.975) };
-}
-
-function pick(values: readonly number[], random: () => number): number {
-  return values[Math.floor(random() * values.length)] as number;
 }
 
 /**

@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { print, readRun } from './base.ts';
 import { runChaos } from './run-chaos.ts';
 
 const USAGE = `Usage: npm run chaos -- [--minutes N] [--seed N]
@@ -10,23 +10,12 @@ anything is left in flight.
   --seed N      repeats the choices of a run, though not its timing
 `;
 
-process.exitCode = await main(process.argv.slice(2));
+process.exitCode = await main();
 
-async function main(args: string[]): Promise<number> {
-  const { values } = parseArgs({
-    args,
-    options: {
-      minutes: { type: 'string', default: '1' },
-      seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) },
-      help: { type: 'boolean', short: 'h' },
-    },
-  });
-  const [minutes, seed] = [Number(values.minutes), Number(values.seed)];
-  if (values.help || !(minutes > 0) || !Number.isSafeInteger(seed)) {
-    process.stdout.write(USAGE);
-    return values.help ? 0 : 2;
-  }
-  const print = (line: string): void => void process.stdout.write(`${line}\n`);
+async function main(): Promise<number> {
+  const options = readRun(USAGE, { minutes: 1 });
+  if (typeof options === 'number') return options;
+  const { minutes, seed } = options;
   print(`chaos for ${minutes} min: npm run chaos -- --minutes ${minutes} --seed ${seed}`);
   const result = await runChaos({ seed, ms: minutes * 60_000, progress: print });
   const { violations, correct, issued, reloads, store, outcomes } = result;

@@ -5,7 +5,7 @@ import {
   type TokenRequest,
 } from '../harness/fake-authorization-server.ts';
 import { type Ledger, OWN_CLIENT } from './ledger.ts';
-import type { Random } from './random.ts';
+import type { Random } from '../harness/random.ts';
 
 export interface HostileAuthorizationServer {
   readonly tokenEndpoint: string;

@@ -1,12 +1,11 @@
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { createServer as createSecureServer } from 'node:https';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { CertificateAuthority } from '../harness/certificates.ts';
-import { listen } from '../harness/http-server.ts';
+import { startToughServer, streamEvents } from './base.ts';
 import type { BackendIdentity, Ledger } from './ledger.ts';
-import type { Random } from './random.ts';
+import type { Random } from '../harness/random.ts';
 
 export interface HostileBackend extends BackendIdentity {
   readonly url: string;
@@ -33,7 +32,6 @@ type Behaviour = (request: IncomingMessage, response: ServerResponse, random: Ra
 /** Starts a backend that checks the token of each request, and then behaves as well or as badly as chance has it. */
 export async function startHostileBackend(options: HostileBackendOptions): Promise<HostileBackend> {
   const { name, credential, random, ledger, tls } = options;
-  const sockets = new Set<Duplex>();
   const check = ({ headers, rawHeaders, url = '' }: IncomingMessage): void => {
     const caller = String(headers[CALLER_HEADER] ?? 'an unknown caller');
     const authorization = valuesOf(rawHeaders, (header) => header === 'authorization');
@@ -41,38 +39,16 @@ export async function startHostileBackend(options: HostileBackendOptions): Promi
     ledger.checkArrival({ name, credential }, caller, authorization, `${url}\n${rest}`);
   };
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
-    request.on('error', () => {});
-    response.on('error', () => {});
     check(request);
     const behave = backend.misbehaves && random.chance(0.4) ? BEHAVIOURS[random.int(BEHAVIOURS.length)] : echo;
     Promise.resolve(behave?.(request, response, random)).catch(() => response.destroy());
   };
   const onUpgrade = (request: IncomingMessage, socket: Duplex): void => {
-    socket.on('error', () => socket.destroy());
     check(request);
     upgrade(socket, backend.misbehaves ? random.int(6) : 0);
   };
-  const server = tls === undefined ? createServer(onRequest) : createSecureServer(tls.issueServer(), onRequest);
-  server.on('upgrade', onUpgrade);
-  for (const event of ['connection', 'secureConnection']) {
-    server.on(event, (socket: Duplex) => {
-      sockets.add(socket);
-      socket.on('error', () => {});
-      socket.once('close', () => sockets.delete(socket));
-    });
-  }
-  server.on('clientError', (_error: Error, socket: Duplex) => socket.destroy());
-  const { port } = await listen(server);
-  const backend: HostileBackend = {
-    name,
-    credential,
-    url: tls === undefined ? `http://127.0.0.1:${port}/${name}` : `https://localhost:${port}/${name}`,
-    misbehaves: true,
-    close() {
-      server.close();
-      for (const socket of sockets) socket.destroy();
-    },
-  };
+  const { url, close } = await startToughServer(onRequest, onUpgrade, tls);
+  const backend: HostileBackend = { name, credential, url: `${url}/${name}`, misbehaves: true, close };
   return backend;
 }
 
@@ -135,12 +111,7 @@ const BEHAVIOURS: readonly Behaviour[] = [
   (request, response, random) => {
     request.resume();
     respond(response, 200, reply(request, { 'content-type': 'text/event-stream' }));
-    const timer = setInterval(() => response.write('data: tick\n\n'), 50);
-    const end = setTimeout(() => response.end(), random.int(3000));
-    response.once('close', () => {
-      clearInterval(timer);
-      clearTimeout(end);
-    });
+    streamEvents(response, 50, random.int(3000));
   },
   // More than the buffers on the way hold.
   (request, response) => {

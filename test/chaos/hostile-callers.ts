@@ -1,10 +1,11 @@
-import { Agent, type IncomingMessage, request } from 'node:http';
+import { Agent } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import { post } from './base.ts';
 import { PATHS } from './configs.ts';
 import { CALL_HEADER, CALLER_HEADER, REPLY_HEADER } from './hostile-backend.ts';
 import type { Ledger } from './ledger.ts';
-import type { Random } from './random.ts';
+import type { Random } from '../harness/random.ts';
 
 export interface Caller {
   readonly name: string;
@@ -76,28 +77,22 @@ export function createCallers({ urls, random, ledger, tunnel, count }: CallersOp
     return { ...headers, ...tricks[random.int(tricks.length)] };
   };
 
-  const ask = (caller: Caller, path: string, url = random.pick(urls), tricky = false): Promise<number> =>
-    new Promise((resolve) => {
-      const body = 'x'.repeat(random.int(3000));
-      const headers = tricky ? addTricks(headersOf(caller)) : headersOf(caller);
-      // In the form of a base URL, or of a forward proxy.
-      const target = random.chance(0.2) ? `http://localhost${path}` : path;
-      const sent = request(url, { agent, path: target, method: 'POST', headers, timeout: ACTION_MS });
-      sent.once('timeout', () => sent.destroy());
-      sent.once('error', () => resolve(0));
-      sent.once('response', (response: IncomingMessage) => {
-        const replied = response.headers[REPLY_HEADER] ?? '';
-        // Empty: a header of the caller dropped the name of the call.
-        if (replied !== '' && replied !== headers[CALL_HEADER]) {
-          ledger.report(`call ${headers[CALL_HEADER]} got the response to "${replied}"`);
-        }
-        ledger.checkText(`the response headers of ${caller.name}`, response.rawHeaders.join('\n'));
-        response.resume();
-        response.once('close', () => resolve(response.statusCode ?? 0));
-      });
-      sent.end(body);
-      if (tricky && random.chance(0.3)) setTimeout(() => sent.destroy(), random.int(200));
+  const ask = (caller: Caller, path: string, url = random.pick(urls), tricky = false): Promise<number> => {
+    const body = 'x'.repeat(random.int(3000));
+    const headers = tricky ? addTricks(headersOf(caller)) : headersOf(caller);
+    // In the form of a base URL, or of a forward proxy.
+    const target = random.chance(0.2) ? `http://localhost${path}` : path;
+    const sent = post(url, { agent, path: target, headers, timeout: ACTION_MS }, body, (response) => {
+      const replied = response.headers[REPLY_HEADER] ?? '';
+      // Empty: a header of the caller dropped the name of the call.
+      if (replied !== '' && replied !== headers[CALL_HEADER]) {
+        ledger.report(`call ${headers[CALL_HEADER]} got the response to "${replied}"`);
+      }
+      ledger.checkText(`the response headers of ${caller.name}`, response.rawHeaders.join('\n'));
     });
+    if (tricky && random.chance(0.3)) setTimeout(sent.leave, random.int(200));
+    return sent.status;
+  };
 
   /** Sends bytes on a connection of its own, leaves at a random time in a random way, and returns all that came. */
   const sendRaw = async (pieces: readonly string[], stayMs: number): Promise<string> => {
@@ -196,18 +191,8 @@ export function createCallers({ urls, random, ledger, tunnel, count }: CallersOp
       const kind = random.int(20);
       if (kind < 9) return count(String(await ask(random.pick(all), random.pick(PATHS))));
       if (kind < 11) return count(String(await ask(random.pick(all), random.pick(PATHS), undefined, true)));
-      const actions = [
-        pipeline,
-        pipeline,
-        pipeline,
-        upload,
-        upload,
-        openWebSocket,
-        openTunnel,
-        leaveEarly,
-        forge,
-      ] as const;
-      await random.pick(actions)();
+      const rare = [openWebSocket, openTunnel, leaveEarly, forge] as const;
+      await random.pick([pipeline, pipeline, pipeline, upload, upload, ...rare])();
     },
   };
 }

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { StorePrograms } from '../external/store/programs.ts';
 import { startStore } from '../external/store/store-process.ts';
 import { startTcpProxy } from '../external/store/tcp-proxy.ts';
-import type { Random } from './random.ts';
+import type { Random } from '../harness/random.ts';
 
 /** A real store that is slow, silent, stopped, killed, full, read-only, and that shows its values at the wrong places. */
 export interface HostileStore {

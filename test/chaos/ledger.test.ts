@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { type BackendIdentity, createLedger, type Ledger, OWN_CLIENT } from './ledger.ts';
-import { createRandom } from './random.ts';
+import { temporaryFolder } from '../harness/temporary-folder.ts';
+import { type BackendIdentity, createLedger, createRotatedSecret, type Ledger, OWN_CLIENT } from './ledger.ts';
+import { createRandom } from '../harness/random.ts';
 
 const RED: BackendIdentity = { name: 'red', credential: 'exchange' };
 
@@ -87,4 +90,21 @@ test('the same seed makes the same choices', () => {
   };
   assert.deepEqual(draw(7), draw(7));
   assert.notDeepEqual(draw(7), draw(8));
+});
+
+test('accepts the current client secret and the previous one, and reports an unknown one', async (t) => {
+  const folder = temporaryFolder(t);
+  const file = join(folder, 'secret');
+  const ledger = createLedger(createRandom(1), () => 0);
+  const secret = createRotatedSecret(file, ledger);
+  await secret.rotate();
+  const first = await readFile(file, 'utf8');
+  await secret.rotate();
+  const second = await readFile(file, 'utf8');
+  assert.notEqual(first, second);
+  secret.check(first);
+  secret.check(second);
+  assert.deepEqual(ledger.violations, []);
+  secret.check('made up');
+  assert.equal(ledger.violations.length, 1);
 });

@@ -1,4 +1,5 @@
-import type { Random } from './random.ts';
+import { rename, writeFile } from 'node:fs/promises';
+import type { Random } from '../harness/random.ts';
 
 /** How a backend is reached decides which token it may get. */
 export type Credential = 'exchange' | 'client_credentials' | 'none' | 'passthrough';
@@ -116,4 +117,31 @@ function problemOf(
 function jwt(claims: Record<string, unknown>, signature: string): string {
   const part = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url');
   return `${part({ alg: 'HS256', typ: 'at+jwt' })}.${part(claims)}.${signature}`;
+}
+
+/** cambist remembers a file for a second, and a request may be sent just before its secret changes. */
+const MAX_STALE_MS = 5000;
+
+/** A file whose secret changes while cambist uses it. */
+export function createRotatedSecret(file: string, ledger: Ledger) {
+  const all: string[] = [];
+  const replacedAtMs = new Map<string, number>();
+  return {
+    /** Replaces the file. */
+    async rotate(): Promise<void> {
+      const next = ledger.create({ kind: 'secret', owner: OWN_CLIENT });
+      const previous = all.at(-1);
+      all.push(next);
+      await writeFile(`${file}.draft`, next);
+      await rename(`${file}.draft`, file);
+      if (previous !== undefined) replacedAtMs.set(previous, performance.now());
+    },
+    /** Reports a secret that is unknown, or that was replaced too long ago. */
+    check(secret: string): void {
+      if (!all.includes(secret)) ledger.report('a token request has an unknown client secret');
+      const sinceMs = performance.now() - (replacedAtMs.get(secret) ?? Number.POSITIVE_INFINITY);
+      if (sinceMs > MAX_STALE_MS)
+        ledger.report(`a token request has a client secret that was replaced ${sinceMs} ms ago`);
+    },
+  };
 }

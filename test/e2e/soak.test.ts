@@ -4,7 +4,7 @@ import { reportSoak } from '../soak/report.ts';
 import { runSoak } from '../soak/run-soak.ts';
 
 test('a soak of seconds serves every kind of call, reloads nothing away, and leaves nothing open', async () => {
-  const result = await runSoak({ seed: 1, ms: 3000, rate: 40, node: process.execPath, progress: () => {} });
+  const result = await runSoak({ seed: 1, ms: 3000, rate: 40 });
   const { problems, rows } = reportSoak(result);
   assert.deepEqual(problems, []);
   assert.equal(result.samples.length, 60);

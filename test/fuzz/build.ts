@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { build, type Plugin, transform } from 'esbuild';
 import { createInstrumenter } from 'istanbul-lib-instrument';
-import { COVERAGE_VARIABLE } from './coverage.ts';
+import { COVERAGE_VARIABLE } from './worker.ts';
 
 const here = import.meta.dirname;
 const SOURCES = join(here, '../../src/');

@@ -1,7 +1,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { createRandom } from '../chaos/random.ts';
-import { createCoverage } from './coverage.ts';
-import { MAX_INPUT_BYTES, mutate } from './mutate.ts';
+import { createRandom, type Random } from '../harness/random.ts';
+
+/** Longest input. Every parser that is fuzzed has decided what to do well before that. */
+const MAX_INPUT_BYTES = 4096;
 
 /** Throws where an input breaks a promise. */
 export type Target = (data: Buffer) => void;
@@ -96,4 +97,104 @@ function fails(target: Target, input: Buffer): boolean {
   } catch {
     return true;
   }
+}
+
+/** Global variable of the counters that `build.ts` adds to the code. */
+export const COVERAGE_VARIABLE = '__cambist_fuzz__';
+
+type Counters = Record<string, number>;
+
+interface FileCoverage {
+  readonly s: Counters;
+  readonly b: Record<string, number[]>;
+}
+
+/** Reads the counters of all loaded files, and tells which inputs reach new code. */
+function createCoverage() {
+  const files = Object.values((globalThis as Record<string, unknown>)[COVERAGE_VARIABLE] ?? {}) as FileCoverage[];
+  const groups = files.flatMap(({ s, b }) => [s, ...Object.values(b)] as Counters[]);
+  const keys = groups.map((group) => Object.keys(group));
+  const best = groups.map((group) => new Uint8Array(Object.keys(group).length));
+  let seen = 0;
+
+  return {
+    /** Ways seen so far. */
+    get seen(): number {
+      return seen;
+    },
+    /** Sets all counters to 0. */
+    reset(): void {
+      for (const [index, group] of groups.entries()) for (const key of keys[index] ?? []) group[key] = 0;
+    },
+    /** Since `reset`: did the code take a way that it has not taken before, or take one more often by an order? */
+    hasNew(): boolean {
+      let isNew = false;
+      for (const [index, group] of groups.entries()) {
+        const bests = best[index] ?? new Uint8Array();
+        for (const [position, key] of (keys[index] ?? []).entries()) {
+          // 1, 2, 4, 8 … times are different: loops are ways of their own.
+          const order = 32 - Math.clz32(group[key] ?? 0);
+          if (order <= (bests[position] ?? 0)) continue;
+          if (bests[position] === 0) seen += 1;
+          bests[position] = order;
+          isNew = true;
+        }
+      }
+      return isNew;
+    },
+  };
+}
+
+/** Bytes that parsers treat in their own way. */
+const SPECIAL = Buffer.from('\0\t\n\r "#%&\'(),/:;<=>?@[\\]{|}~\x7f\x80\xc3\xff');
+
+/**
+ * Changes an input in a few random places.
+ * @param corpus other inputs, to take parts from
+ * @param words texts that the code compares with
+ */
+function mutate(input: Buffer, random: Random, corpus: readonly Buffer[], words: readonly Buffer[]): Buffer {
+  let mutated = input;
+  for (let rest = 1 + random.int(5); rest > 0; rest -= 1) mutated = mutateOnce(mutated, random, corpus, words);
+  return mutated.subarray(0, MAX_INPUT_BYTES);
+}
+
+function mutateOnce(input: Buffer, random: Random, corpus: readonly Buffer[], words: readonly Buffer[]): Buffer {
+  const at = random.int(input.length + 1);
+  const length = random.int(Math.min(input.length - at, 32) + 1);
+  switch (random.int(8)) {
+    case 0:
+      return splice(input, at, Math.min(1, input.length - at), Buffer.of(random.int(256)));
+    case 1:
+      return splice(input, at, 0, special(random));
+    case 2:
+      return splice(input, at, Math.min(1, input.length - at), special(random));
+    case 3:
+      return splice(input, at, length, Buffer.alloc(0));
+    case 4: {
+      // Repeated, up to sizes at which limits are.
+      const part = input.subarray(at, at + length);
+      return splice(input, at, 0, Buffer.concat(Array.from({ length: 2 ** random.int(8) }, () => part)));
+    }
+    case 5: {
+      const other = corpus[random.int(corpus.length)] ?? input;
+      const from = random.int(other.length + 1);
+      return splice(input, at, length, other.subarray(from, from + random.int(other.length - from + 1)));
+    }
+    case 6: {
+      const word = words[random.int(words.length)];
+      return word === undefined ? input : splice(input, at, random.chance(0.5) ? 0 : length, word);
+    }
+    default:
+      return splice(input, at, length, Buffer.from(String(random.pick([0, -1, 1, 16, 255, 65_536, 2 ** 31, 1e21]))));
+  }
+}
+
+function special(random: Random): Buffer {
+  const at = random.int(SPECIAL.length);
+  return SPECIAL.subarray(at, at + 1);
+}
+
+function splice(input: Buffer, at: number, remove: number, insert: Buffer): Buffer {
+  return Buffer.concat([input.subarray(0, at), insert, input.subarray(at + remove)]);
 }

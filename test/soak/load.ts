@@ -1,6 +1,7 @@
-import { Agent, request } from 'node:http';
+import { Agent } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Random } from '../chaos/random.ts';
+import type { Random } from '../harness/random.ts';
+import { createCounts, post as postTo } from '../chaos/base.ts';
 import { DISCONNECTS, get, post } from '../harness/disconnects.ts';
 import { connectRaw } from '../harness/http-call.ts';
 
@@ -25,6 +26,7 @@ export interface Load {
 /** Callers whose tokens stay in the cache. */
 const STEADY_CALLERS = 40;
 const TICK_MS = 1;
+const CALL = '{"jsonrpc":"2.0","id":1,"method":"tools/call"}';
 /** Paths of the two routes: plain HTTP and TLS to the backend. */
 const ROUTES = ['/one', '/two'] as const;
 const UPLOAD_BYTES = 256 * 1024;
@@ -35,23 +37,15 @@ const UNREAD_BYTES = 16 * 1024 * 1024;
 export async function startLoad({ url, random, rate, mint }: LoadOptions): Promise<Load> {
   const agent = new Agent({ keepAlive: true, maxSockets: 64 });
   const tokens = await Promise.all(Array.from({ length: STEADY_CALLERS }, (_, i) => mint(`steady-${i}`)));
-  const outcomes = new Map<string, number>();
+  const { outcomes, count } = createCounts();
   const running = new Set<Promise<void>>();
   let latencies: number[] = [];
   let newcomers = 0;
-  const count = (outcome: string): void => void outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
 
-  const call = (path: string, token: string | undefined, body?: Buffer): Promise<number> =>
-    new Promise((resolve) => {
-      const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
-      const sent = request(`${url}${path}`, { agent, method: 'POST', headers });
-      sent.once('error', () => resolve(0));
-      sent.once('response', (response) => {
-        response.resume();
-        response.once('close', () => resolve(response.statusCode ?? 0));
-      });
-      sent.end(body ?? '{"jsonrpc":"2.0","id":1,"method":"tools/call"}');
-    });
+  const call = (path: string, token: string | undefined, body: string | Buffer = CALL): Promise<number> => {
+    const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+    return postTo(url, { agent, path, headers }, body).status;
+  };
   const steady = (): string => random.pick(tokens as [string, ...string[]]);
   const route = (): string => random.pick(ROUTES);
 

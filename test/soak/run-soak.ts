@@ -1,25 +1,22 @@
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { createRandom } from '../chaos/random.ts';
+import { findLeftovers, print } from '../chaos/base.ts';
+import { createRandom } from '../harness/random.ts';
 import { type CambistProcess, startCambist } from '../harness/cambist-process.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
-import { eventually } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { openFiles, residentBytes } from '../harness/process-figures.ts';
 import { BUILT_PROGRAM } from '../harness/run-command.ts';
 import { type SoakBackends, startBackends } from './backends.ts';
 import { startLoad } from './load.ts';
-import { percentile } from './trend.ts';
+import { percentile } from './report.ts';
 
-export interface SoakOptions {
+interface SoakOptions {
   readonly seed: number;
   readonly ms: number;
   /** Actions a second. */
   readonly rate: number;
-  /** The Node that runs cambist. */
-  readonly node: string;
-  readonly progress: (line: string) => void;
 }
 
 export interface SoakSample {
@@ -56,11 +53,9 @@ const SAMPLES = 60;
 const READINGS = 10;
 const TOKEN_SECONDS = 60;
 const RELOAD_MS = 10_000;
-const DRAIN_MS = 20_000;
-const GAUGES = ['cambist_requests_in_flight', 'cambist_open_streams', 'cambist_open_tunnels'];
 
 /** Runs the built program under a mixed load at a moderate rate, and samples it. */
-export async function runSoak({ seed, ms, rate, node, progress }: SoakOptions): Promise<SoakResult> {
+export async function runSoak({ seed, ms, rate }: SoakOptions): Promise<SoakResult> {
   const authority = createCertificateAuthority();
   const backends = await startBackends(authority);
   const server = await startFakeAuthorizationServer();
@@ -74,7 +69,7 @@ export async function runSoak({ seed, ms, rate, node, progress }: SoakOptions): 
     config: configOf,
     files: { 'client-secret': 'throwaway-secret', 'ca.pem': authority.cert },
     env: ENVIRONMENT,
-    launch: async (configFile) => [node, ...NODE_FLAGS, BUILT_PROGRAM, 'run', '--config', configFile],
+    launch: async (configFile) => [process.execPath, ...NODE_FLAGS, BUILT_PROGRAM, 'run', '--config', configFile],
   });
   const reloading = setInterval(() => {
     reloads += 1;
@@ -90,11 +85,11 @@ export async function runSoak({ seed, ms, rate, node, progress }: SoakOptions): 
     for (let i = 0; i < SAMPLES; i += 1) {
       const sample = await takeSample(cambist, ms / SAMPLES, load.takeLatencies);
       samples.push({ ...sample, hours: (performance.now() - startedMs) / 3_600_000 });
-      if ((i + 1) % 10 === 0) progress(`${i + 1} of ${SAMPLES} samples: ${JSON.stringify(samples.at(-1))}`);
+      if ((i + 1) % 10 === 0) print(`${i + 1} of ${SAMPLES} samples: ${JSON.stringify(samples.at(-1))}`);
     }
     await load.stop();
     clearInterval(reloading);
-    return { samples, outcomes: load.outcomes, reloads, leftovers: await findLeftovers(cambist, idleHandles) };
+    return { samples, outcomes: load.outcomes, reloads, leftovers: await findLeft(cambist, idleHandles) };
   } finally {
     clearInterval(reloading);
     await cambist.close();
@@ -132,26 +127,11 @@ async function takeSample(
   };
 }
 
-/** With no caller left, every gauge is 0, and no connection of a caller is open. */
-async function findLeftovers(cambist: CambistProcess, idleHandles: number): Promise<string[]> {
-  const left: string[] = [];
-  const isQuiet = async (): Promise<boolean> => {
-    left.length = 0;
-    const text = await cambist.metrics();
-    for (const gauge of GAUGES) {
-      const value = sumSamples(text, gauge);
-      if (value !== 0) left.push(`${gauge} is ${value}`);
-    }
-    const callers = sumSamples(text, 'cambist_connections', { listener: 'listen' });
-    if (callers !== 0) left.push(`${callers} connections of callers`);
-    return left.length === 0;
-  };
-  await eventually('nothing is left', isQuiet, DRAIN_MS).catch(() => {});
+async function findLeft(cambist: CambistProcess, idleHandles: number): Promise<string[]> {
+  const left = await findLeftovers(cambist.metrics);
   // Idle connections to backends stay open for a while.
-  const allowed = idleHandles + 256;
   const handles = await openFiles(cambist.pid);
-  if (handles > allowed) left.push(`${handles} open files`);
-  return left;
+  return handles > idleHandles + 256 ? [...left, `${handles} open files`] : left;
 }
 
 /** Each reload changes a key that keeps the cached tokens valid. */

@@ -1,5 +1,5 @@
 import { loadavg } from 'node:os';
-import { parseArgs } from 'node:util';
+import { print, readRun } from '../chaos/base.ts';
 import { formatRows, reportSoak } from './report.ts';
 import { runSoak } from './run-soak.ts';
 
@@ -10,30 +10,16 @@ memory or open files rise, which a run of less than ten minutes cannot tell, or 
   --minutes N    how long (default: 60)
   --rate N       actions a second (default: 50)
   --seed N       repeats the choices of a run, though not its timing
-  --node FILE    the Node that runs cambist (default: the one that runs the soak)
 `;
 
-process.exitCode = await main(process.argv.slice(2));
+process.exitCode = await main();
 
-async function main(args: string[]): Promise<number> {
-  const { values } = parseArgs({
-    args,
-    options: {
-      minutes: { type: 'string', default: '60' },
-      rate: { type: 'string', default: '50' },
-      seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) },
-      node: { type: 'string', default: process.execPath },
-      help: { type: 'boolean', short: 'h' },
-    },
-  });
-  const [minutes, rate, seed] = [Number(values.minutes), Number(values.rate), Number(values.seed)];
-  if (values.help || !(minutes > 0) || !(rate > 0) || !Number.isSafeInteger(seed)) {
-    process.stdout.write(USAGE);
-    return values.help ? 0 : 2;
-  }
-  const print = (line: string): void => void process.stdout.write(`${line}\n`);
+async function main(): Promise<number> {
+  const options = readRun(USAGE, { minutes: 60, rate: 50 });
+  if (typeof options === 'number') return options;
+  const { minutes, rate, seed } = options;
   print(`soak for ${minutes} min: npm run soak -- --minutes ${minutes} --rate ${rate} --seed ${seed}`);
-  const result = await runSoak({ seed, ms: minutes * 60_000, rate, node: values.node, progress: print });
+  const result = await runSoak({ seed, ms: minutes * 60_000, rate });
   const load = loadavg()
     .map((value) => value.toFixed(1))
     .join(', ');

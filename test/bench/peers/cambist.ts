@@ -7,7 +7,7 @@ import { freePort } from '../../harness/free-port.ts';
 import { BUILT_PROGRAM } from '../../harness/run-command.ts';
 import { isReady, type Peer, running, type Setup, until } from './peer.ts';
 
-export interface CambistVariant {
+interface CambistVariant {
   readonly name: string;
   readonly logLevel: 'info' | 'warn';
   /** `main.js` of a build. The default is that in `dist`. */
@@ -17,19 +17,13 @@ export interface CambistVariant {
   readonly inbound?: true;
   /** With the shared cache, on a store of its own. */
   readonly shared?: true;
-  /** A store that is there already, for the shared cache. */
-  readonly store?: StoreProcess;
-  /** The port of its callers. The default is an available one. */
-  readonly port?: number;
-  /** A program of Node, with its arguments, that runs `main.js`. */
-  readonly runner?: readonly string[];
   /** `cache.max_entries`. */
   readonly maxEntries?: number;
 }
 
 /** cambist as shipped. The bench reads its log through a pipe, like a container runtime. */
 export function createCambist(variant: CambistVariant): Peer {
-  const { name, nodeFlags = [], runner = [], inbound, shared } = variant;
+  const { name, nodeFlags = [], inbound, shared } = variant;
   return {
     name,
     missing: () =>
@@ -39,23 +33,21 @@ export function createCambist(variant: CambistVariant): Peer {
     async start(setup) {
       const store = shared && (await startOwnStore());
       const config = join(setup.directory, 'cambist.yaml');
-      const [port, adminPort, tlsPort] = [variant.port ?? (await freePort()), await freePort(), await freePort()];
+      const [port, adminPort, tlsPort] = [await freePort(), await freePort(), await freePort()];
       const trustDir = join(setup.directory, 'trust');
       const intercept = { trust_dir: trustDir, listen: [`127.0.0.1:${tlsPort}`] };
       const more = setup.intercepted === undefined ? {} : { intercept };
-      const callers = inbound === true ? inboundFor(setup, port) : {};
       const listen = inbound === true ? await freePort() : port;
-      const listeners = addresses(listen, adminPort);
-      const cache = cacheFor(setup, variant, variant.store ?? store);
-      writeFileSync(
-        config,
-        stringify({ ...configFor(setup, variant.logLevel), cache, ...listeners, ...more, ...callers }),
-      );
+      const cache = cacheFor(setup, variant, store);
+      const listeners = { listen: `127.0.0.1:${listen}`, admin: `127.0.0.1:${adminPort}` };
+      const callers = inbound && { inbound: inboundFor(setup, port) };
+      const keys = { ...configFor(setup, variant.logLevel), cache, ...listeners, ...more, ...callers };
+      writeFileSync(config, stringify(keys));
       writeFileSync(join(setup.directory, 'client-secret'), 'a secret for the bench');
       writeFileSync(join(setup.directory, 'key'), 'a key of the bench, which is long enough for a key');
       const program = variant.program ?? setup.imageProgram ?? BUILT_PROGRAM;
       const startedMs = performance.now();
-      const child = await setup.launch([...nodeFlags, ...runner, program, 'run', '--config', config], {
+      const child = await setup.launch([...nodeFlags, program, 'run', '--config', config], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       child.stdout?.resume();
@@ -113,9 +105,5 @@ function configFor({ origin, caFile, issuer, routes, directory, intercepted }: S
 }
 
 function inboundFor({ origin, issuer }: Setup, port: number): object {
-  return { inbound: { listen: `127.0.0.1:${port}`, agent: origin, verify: { issuer, audience: 'cambist' } } };
-}
-
-function addresses(port: number, adminPort: number): object {
-  return { listen: `127.0.0.1:${port}`, admin: `127.0.0.1:${adminPort}` };
+  return { listen: `127.0.0.1:${port}`, agent: origin, verify: { issuer, audience: 'cambist' } };
 }

@@ -35,13 +35,10 @@ export interface InterceptedHost {
 }
 
 export interface RunningProxy {
-  /** Callers spread their connections over them. */
-  readonly ports: readonly number[];
-  readonly pids: readonly number[];
+  readonly port: number;
+  readonly pid: number;
   /** The time from the start of the process until it serves. */
   readonly readyMs: number;
-  /** Callers name the upstream in the request line. */
-  readonly isForwardProxy?: true;
   /** PEM: the authority of the certificate that callers get, if the proxy terminates their TLS. */
   readonly callerCa?: string;
   close(): Promise<void>;
@@ -60,7 +57,7 @@ const READY_TIMEOUT_MS = 15_000;
 const CLOSE_TIMEOUT_MS = 3_000;
 
 /** A proxy from the bench's own programs. It is ready when it has responded to a probe, as cambist is. */
-export function programPeer(
+function programPeer(
   name: string,
   program: ProgramName,
   more: (setup: Setup) => Partial<ProxyOptions> = () => ({}),
@@ -82,8 +79,22 @@ export function programPeer(
   };
 }
 
+/** Only `node:http` and `undici.dispatch`, with streaming bodies. */
+export const bareUndici = programPeer('bare undici', 'undici-proxy');
+
+/** Like `bareUndici`, but reads bodies before sending them. This is faster, but unsuitable for large bodies. */
+export const bareUndiciWhole = programPeer('bare undici, bodies whole', 'undici-proxy', () => ({ wholeBodies: true }));
+
+/** Like `bareUndici`, with a token exchange for each call. */
+export const bareExchange = programPeer('bare undici, exchange each time', 'undici-proxy', ({ issuer }) => ({
+  tokenEndpoint: `${issuer}/token`,
+}));
+
+/** The plugin that cambist uses, configured as in its README. */
+export const bareFastify = programPeer('bare @fastify/http-proxy', 'fastify-proxy');
+
 export function running(child: ChildProcess, port: number, readyMs: number): RunningProxy {
-  return { ports: [port], pids: [child.pid ?? 0], readyMs, close: () => terminate(child) };
+  return { port, pid: child.pid ?? 0, readyMs, close: () => terminate(child) };
 }
 
 /** @throws Error if the process exits without a line */

@@ -10,8 +10,6 @@ export interface Connection {
   close(): void;
 }
 
-let opened = 0;
-
 /** By authority. Parsing its certificate for each connection would cost the load process more than a handshake costs a proxy. */
 const contexts = new Map<string, SecureContext>();
 
@@ -22,10 +20,9 @@ function contextFor(ca: string): SecureContext {
 }
 
 /** Resolves with an open connection. */
-export function openConnection({ ports, tls }: Pick<Target, 'ports' | 'tls'>): Promise<Connection> {
+export function openConnection({ port, tls }: Pick<Target, 'port' | 'tls'>): Promise<Connection> {
   return new Promise((resolve, reject) => {
-    opened += 1;
-    const to = { port: ports[opened % ports.length] as number, host: '127.0.0.1', noDelay: true };
+    const to = { port, host: '127.0.0.1', noDelay: true };
     const socket: Socket =
       tls === undefined ? connect(to) : connectTls({ ...to, secureContext: contextFor(tls.ca), servername: tls.host });
     let finished: ((status: number) => void) | undefined;
@@ -58,6 +55,6 @@ export function openConnection({ ports, tls }: Pick<Target, 'ports' | 'tls'>): P
   });
 }
 
-export function openConnections(target: Pick<Target, 'ports' | 'tls'>, count: number): Promise<Connection[]> {
+export function openConnections(target: Pick<Target, 'port' | 'tls'>, count: number): Promise<Connection[]> {
   return Promise.all(Array.from({ length: count }, () => openConnection(target)));
 }

@@ -1,6 +1,6 @@
 import { type Connection, openConnection, openConnections } from './connection.ts';
 import { type OpenResult, PERCENTILES, type Target } from './protocol.ts';
-import { createRandom } from './random.ts';
+import { createRandom } from '../../harness/random.ts';
 import { requestsTo } from './requests.ts';
 
 const FIRST_CONNECTIONS = 32;
@@ -69,7 +69,7 @@ function arrivals(perSecond: number, seconds: number): Float64Array {
   const random = createRandom(1);
   let atMs = 0;
   while (atMs < 1000 * seconds) {
-    atMs -= (1000 / perSecond) * Math.log(1 - random());
+    atMs -= (1000 / perSecond) * Math.log(1 - random.next());
     times.push(atMs);
   }
   return Float64Array.from(times);

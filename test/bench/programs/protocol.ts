@@ -10,30 +10,21 @@ export type ResponseKind =
 export const EVENTS_PER_STREAM = 200;
 
 /** The measured percentiles of latency. */
-export const PERCENTILES = [50, 75, 90, 95, 99, 99.9] as const;
+export const PERCENTILES = [50, 99] as const;
 
 /** The requests to send. Paths and subjects are used in turn. */
 export interface Target {
-  /** Connections are spread over them in turn. */
-  readonly ports: readonly number[];
+  readonly port: number;
   readonly paths: readonly string[];
   /** The number of callers, each with its own token. `fresh` is a new caller for each request. */
   readonly subjects: number | 'fresh';
   readonly responseKind: ResponseKind;
   /** The issuer of the callers' tokens, if their signatures must be valid. Not with `fresh` callers. */
   readonly signedBy?: string;
-  /** The origin of the upstream, if the request line names it. */
-  readonly origin?: string;
-  /** The proxy terminates TLS for this host. */
-  readonly tls?: CallerTls | undefined;
+  /** The proxy terminates TLS for this host, with a certificate of this authority, in PEM. */
+  readonly tls?: { readonly host: string; readonly ca: string } | undefined;
   /** Each request has a connection of its own. */
   readonly newConnections?: boolean;
-}
-
-export interface CallerTls {
-  readonly host: string;
-  /** PEM: the authority of the proxy's certificate. */
-  readonly ca: string;
 }
 
 export interface TlsKeys {
@@ -42,26 +33,14 @@ export interface TlsKeys {
 }
 
 /** A command for the load process. Each has one reply, with the same `id`. */
-export type Command =
-  | { readonly id: number; readonly do: 'listen'; readonly tls: TlsKeys }
-  | { readonly id: number; readonly do: 'each'; readonly target: Target; readonly connections: number }
-  | { readonly id: number; readonly do: 'connect'; readonly target: Target; readonly connections: number }
-  | {
-      readonly id: number;
-      readonly do: 'closed';
-      readonly target: Target;
-      readonly connections: number;
-      readonly seconds: number;
-    }
-  | {
-      readonly id: number;
-      readonly do: 'open';
-      readonly target: Target;
-      readonly perSecond: number;
-      readonly seconds: number;
-    }
-  | { readonly id: number; readonly do: 'hold'; readonly target: Target; readonly count: number }
-  | { readonly id: number; readonly do: 'release' };
+export type Command = { readonly id: number } & (
+  | { readonly do: 'listen'; readonly tls: TlsKeys }
+  | { readonly do: 'each' | 'connect'; readonly target: Target; readonly connections: number }
+  | { readonly do: 'closed'; readonly target: Target; readonly connections: number; readonly seconds: number }
+  | { readonly do: 'open'; readonly target: Target; readonly perSecond: number; readonly seconds: number }
+  | { readonly do: 'hold'; readonly target: Target; readonly count: number }
+  | { readonly do: 'release' }
+);
 
 export interface Listening {
   readonly upstreamPort: number;

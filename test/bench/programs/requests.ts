@@ -56,16 +56,11 @@ function tokenOf(caller: string, { signedBy }: Target): string {
   return signedBy === undefined ? fabricateToken(caller, 'cambist') : signToken(caller, 'cambist', signedBy);
 }
 
-function hostOf({ tls, origin, ports }: Target): string {
-  if (tls !== undefined) return tls.host;
-  return origin === undefined ? `127.0.0.1:${ports[0]}` : new URL(origin).host;
-}
-
 /** A tool call of an MCP client with a session. */
 function requestBytes(target: Target, path: string, caller: string, token = fabricateToken(caller, 'cambist')): Buffer {
   const lines = [
-    `POST ${target.origin ?? ''}${path}?${target.responseKind} HTTP/1.1`,
-    `Host: ${hostOf(target)}`,
+    `POST ${path}?${target.responseKind} HTTP/1.1`,
+    `Host: ${target.tls?.host ?? `127.0.0.1:${target.port}`}`,
     'Connection: keep-alive',
     'Accept: application/json, text/event-stream',
     'Content-Type: application/json',

@@ -1,5 +1,7 @@
 /** Random choices that a seed repeats. */
 export interface Random {
+  /** A number from 0 to 1. */
+  next(): number;
   /** An integer from 0 to `below` - 1. */
   int(below: number): number;
   /** True with this probability. */
@@ -21,6 +23,7 @@ export function createRandom(seed: number): Random {
   };
   const int = (below: number): number => Math.floor(next() * below);
   return {
+    next,
     int,
     chance: (probability) => next() < probability,
     pick: (values) => values[int(values.length)] ?? values[0],
