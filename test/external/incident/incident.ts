@@ -6,8 +6,8 @@ import { type McpSetupConfig, startMcpSetup } from '../../harness/mcp-setup.ts';
 import { monitoredPort, podAddress } from '../prometheus/pod-monitor.ts';
 import { type Prometheus, startPrometheus } from '../prometheus/prometheus.ts';
 import { QUICKENED, readRuleGroups } from '../prometheus/rules.ts';
+import { startTcpProxy } from '../store/tcp-proxy.ts';
 import { type Callers, startCallers } from './callers.ts';
-import { openGate } from './gate.ts';
 import {
   condense,
   formatObservation,
@@ -85,9 +85,11 @@ async function setUp(onClose: (close: () => Promise<unknown>) => void) {
   onClose(setup.close);
   // A scenario replaces this backend, so it is looked up when closing.
   onClose(() => setup.backends.github.close());
-  const gate = await openGate(setup.authorizationServer.tokenEndpoint);
-  onClose(gate.shut);
-  config = throughGate(config, `${gate.url}${new URL(setup.authorizationServer.tokenEndpoint).pathname}`);
+  const endpoint = new URL(setup.authorizationServer.tokenEndpoint);
+  const gate = await startTcpProxy(Number(endpoint.port));
+  onClose(gate.close);
+  endpoint.port = String(gate.port);
+  config = throughGate(config, endpoint.href);
   await setup.cambist.rewriteConfig(config);
   await setup.cambist.waitForLog(({ msg }) => msg === 'config reloaded');
   const clientSecret = await readFile(join(setup.cambist.directory, 'client-secret'), 'utf8');

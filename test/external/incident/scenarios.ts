@@ -3,12 +3,13 @@ import { join } from 'node:path';
 import { startMcpBackend } from '../../harness/mcp-backend.ts';
 import type { McpSetup, McpSetupConfig, RouteName } from '../../harness/mcp-setup.ts';
 import type { LogLine } from '../../harness/process-output.ts';
-import type { Gate } from './gate.ts';
+import type { TcpProxy } from '../store/tcp-proxy.ts';
 
 /** The parts that a scenario can break. */
 export interface TestBed {
   readonly setup: McpSetup;
-  readonly gate: Gate;
+  /** Leads to the authorization server. */
+  readonly gate: TcpProxy;
   readonly clientSecret: string;
   readonly config: McpSetupConfig;
 }
@@ -31,7 +32,7 @@ export const SCENARIOS: readonly Scenario[] = [
     name: 'authorization-server',
     failure: 'The authorization server is down.',
     route: 'github',
-    break: ({ gate }) => gate.shut(),
+    break: ({ gate }) => gate.close(),
     fix: ({ gate }) => gate.reopen(),
     explains: ({ msg, error, route }) => msg === 'exchange' && error === 'ERR_STS_UNAVAILABLE' && route === 'github',
   },

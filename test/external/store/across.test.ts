@@ -4,8 +4,8 @@ import { CONSENT_REFUSAL, INTERACTION, modernCall } from '../../harness/consent.
 import { type FakeUpstream, startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { call } from '../../harness/http-call.ts';
 import { echo } from '../../harness/upstream-handlers.ts';
-import { type FleetConfig, startFleet, waitForStore } from './fleet.ts';
 import { findStore } from './programs.ts';
+import { startReplicas, waitForStore } from './replicas.ts';
 import { startStore } from './store-process.ts';
 import { startTcpProxy } from './tcp-proxy.ts';
 
@@ -19,10 +19,9 @@ test("the handle that one replica gave to the agent stands for its caller's toke
   t.after(wire.close);
   const agent: FakeUpstream = await startFakeUpstream(echo);
   t.after(agent.close);
-  const fleet = await startFleet(t, {
-    shared: { url: `redis://127.0.0.1:${wire.port}`, timeout: '5s' },
-    change: (config, { authorizationServer }): FleetConfig => ({
-      ...config,
+  const replicas = await startReplicas(t, {
+    shared: wire.port,
+    more: ({ authorizationServer }) => ({
       inbound: {
         listen: '127.0.0.1:0',
         agent: agent.url,
@@ -32,47 +31,47 @@ test("the handle that one replica gave to the agent stands for its caller's toke
       },
     }),
   });
-  for (const replica of fleet.replicas) await waitForStore(replica);
-  const token = await fleet.authorizationServer.mint({ subject: 'alice', audience: AGENT });
+  await waitForStore(replicas);
+  const token = await replicas.authorizationServer.mint({ subject: 'alice', audience: AGENT });
   const headers = { authorization: `Bearer ${token}` };
-  const first = await call(`${fleet.replicas[0]?.inboundUrl}/`, { headers });
+  const first = await call(`${replicas.apps[0]?.inbound}/`, { headers });
   assert.equal(first.status, 200);
   const handle = agent.requests.at(-1)?.authorization[0]?.replace('Bearer ', '') ?? '';
   assert.match(handle, /^cbh_/);
-  await fleet.assertServed(1, handle);
-  assert.equal(fleet.authorizationServer.requests.at(-1)?.form.get('subject_token'), token);
+  await replicas.assertServed(1, handle);
+  assert.equal(replicas.authorizationServer.requests.at(-1)?.form.get('subject_token'), token);
   // An altered handle stands for no token.
   const altered = handle.slice(0, -1) + (handle.endsWith('A') ? 'B' : 'A');
-  assert.equal((await fleet.call(1, altered)).status, 401);
-  for (const secret of [token, handle]) fleet.leaks.remember(secret);
-  fleet.leaks.assertNoLeak({ wire: wire.recorded().toString('latin1') });
+  assert.equal((await replicas.call(1, altered)).status, 401);
+  for (const secret of [token, handle]) replicas.leaks.remember(secret);
+  replicas.leaks.assertNoLeak({ wire: wire.recorded().toString('latin1') });
 });
 
 test('the consent that one replica asked for is continued at another', async (t) => {
   const store = await startStore({ programs: findStore('valkey') });
   t.after(store.close);
-  const fleet = await startFleet(t, {
-    shared: { url: `redis://127.0.0.1:${store.port}`, timeout: '5s' },
-    change: (config) => ({ ...config, interaction: INTERACTION }),
+  const replicas = await startReplicas(t, {
+    shared: store.port,
+    more: () => ({ interaction: INTERACTION }),
   });
-  for (const replica of fleet.replicas) await waitForStore(replica);
-  fleet.authorizationServer.behaviour = CONSENT_REFUSAL;
-  const token = await fleet.newCaller();
+  await waitForStore(replicas);
+  replicas.authorizationServer.behaviour = CONSENT_REFUSAL;
+  const token = await replicas.newCaller();
   const message = modernCall();
-  const asked = await fleet.call(0, token, message);
+  const asked = await replicas.call(0, token, message);
   const { result } = JSON.parse(asked.text);
   assert.equal(result.resultType, 'input_required');
-  fleet.authorizationServer.behaviour = { kind: 'issue' };
+  replicas.authorizationServer.behaviour = { kind: 'issue' };
   const { params, ...rest } = JSON.parse(message.body);
   const answer = { inputResponses: { 'cambist-consent': { action: 'accept' } }, requestState: result.requestState };
   const retry = {
     headers: message.headers,
     body: JSON.stringify({ ...rest, id: 2, params: { ...params, ...answer } }),
   };
-  const other = await fleet.call(1, await fleet.newCaller('another-user@example.com'), retry);
+  const other = await replicas.call(1, await replicas.newCaller('another-user@example.com'), retry);
   assert.doesNotMatch(other.text, /rawHeaders/, other.text);
-  const continued = await fleet.call(1, token, retry);
+  const continued = await replicas.call(1, token, retry);
   assert.equal(continued.status, 200, continued.text);
-  const forwarded = JSON.parse(String(await fleet.backend.requests.at(-1)?.body()));
+  const forwarded = JSON.parse(String(await replicas.backend.requests.at(-1)?.body()));
   assert.deepEqual(forwarded.params, params);
 });

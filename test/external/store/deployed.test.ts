@@ -9,8 +9,8 @@ import { getIn, type JsonObject } from '../../../src/kubernetes/json.ts';
 import { freePort } from '../../harness/free-port.ts';
 import { fencedBlocks } from '../../harness/markdown.ts';
 import { temporaryFolder } from '../../harness/temporary-folder.ts';
-import { startFleet, waitForStore } from './fleet.ts';
 import { findStore, STORE_KINDS } from './programs.ts';
+import { asUser, startReplicas, waitForStore } from './replicas.ts';
 import { startStore } from './store-process.ts';
 
 const run = promisify(execFile);
@@ -44,24 +44,19 @@ for (const kind of STORE_KINDS) {
     assert.match(await store.ask('CONFIG', 'GET', 'maxmemory-policy'), /volatile-ttl/);
     const password = await readFile(join(folder, 'valkey-password'), 'utf8');
     const shared = getIn(await readYaml('cambist.yaml'), ['cache', 'shared']) as JsonObject;
-    const fleet = await startFleet(t, {
+    const replicas = await startReplicas(t, {
       shared: (directory) => ({
         ...shared,
-        url: `redis://127.0.0.1:${port}`,
-        password: { file: join(directory, 'password') },
-        timeout: '5s',
+        ...asUser(`redis://127.0.0.1:${port}`, String(shared.username), directory),
       }),
       files: { password },
     });
-    fleet.leaks.remember(password);
-    for (const replica of fleet.replicas) await waitForStore(replica);
-    const token = await fleet.newCaller();
-    for (const replica of [0, 1]) await fleet.assertServed(replica, token);
-    assert.equal(fleet.exchanges(), 1);
+    await waitForStore(replicas);
+    assert.equal(await replicas.costOfCaller(), 1);
     // Neither a default user nor another key.
     await assert.rejects(run(findStore(kind).cli, ['-e', '-p', String(port), 'PING'], { env: findStore(kind).env }));
     const denied = await store.ask('ACL', 'LOG');
     assert.doesNotMatch(denied, /username\ncambist/);
-    fleet.leaks.assertNoLeak({ logs: fleet.replicas.map((replica) => replica.stdout()).join('\n') });
+    replicas.leaks.assertNoLeak({ logs: replicas.apps.map((app) => app.logText()).join('\n') });
   });
 }

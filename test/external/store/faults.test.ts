@@ -2,12 +2,21 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { CambistProcess } from '../../harness/cambist-process.ts';
+import type { RunningApp } from '../../harness/app.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { freePort } from '../../harness/free-port.ts';
-import { type Fleet, startFleet, storeStatus, waitForProblem, waitForStore } from './fleet.ts';
+
 import { findStore } from './programs.ts';
+import {
+  asUser,
+  metricOf,
+  type Replicas,
+  startReplicas,
+  storeStatus,
+  waitForProblem,
+  waitForStore,
+} from './replicas.ts';
 import { startStore } from './store-process.ts';
 import { startTcpProxy } from './tcp-proxy.ts';
 
@@ -16,39 +25,33 @@ const programs = findStore('valkey');
 /** Calls after which a breaker must have opened, and more. */
 const CALLS = 20;
 
-const replicaOf = (fleet: Fleet): CambistProcess => fleet.replicas[0] as CambistProcess;
-
 /** Each caller is served, by an exchange of each replica. */
-async function assertServesAlone(fleet: Fleet): Promise<void> {
-  const before = fleet.exchanges();
-  const token = await fleet.newCaller();
-  for (const replica of fleet.replicas.keys()) await fleet.assertServed(replica, token);
-  assert.equal(fleet.exchanges(), before + fleet.replicas.length);
+async function assertServesAlone(replicas: Replicas): Promise<void> {
+  assert.equal(await replicas.costOfCaller(), replicas.apps.length);
 }
 
 /** A caller costs one exchange again. */
-async function assertShares(fleet: Fleet): Promise<void> {
-  for (const replica of fleet.replicas) await waitForStore(replica);
-  const before = fleet.exchanges();
-  const token = await fleet.newCaller();
-  for (const replica of fleet.replicas.keys()) await fleet.assertServed(replica, token);
-  assert.equal(fleet.exchanges(), before + 1);
+async function assertShares(replicas: Replicas): Promise<void> {
+  await waitForStore(replicas);
+  assert.equal(await replicas.costOfCaller(), 1);
 }
 
+const firstOf = ({ apps }: Replicas) => apps[0] as RunningApp;
+
 /** Waits for a problem while new callers call. */
-function problemWhileCalling(fleet: Fleet, expected: string): Promise<void> {
-  return waitForProblem(replicaOf(fleet), expected, async () => {
-    await fleet.assertServed(0, await fleet.newCaller());
+function problemWhileCalling(replicas: Replicas, expected: string): Promise<void> {
+  return waitForProblem(firstOf(replicas), expected, async () => {
+    await replicas.assertServed(0, await replicas.newCaller());
   });
 }
 
 test('a store that is away stops neither a start nor a request', async (t) => {
   const port = await freePort();
-  const fleet = await startFleet(t, { shared: { url: `redis://127.0.0.1:${port}` } });
+  const replicas = await startReplicas(t, { shared: { url: `redis://127.0.0.1:${port}` } });
 
   await t.test('replicas serve alone while the store has not started yet', async () => {
-    await problemWhileCalling(fleet, 'unreachable');
-    await assertServesAlone(fleet);
+    await problemWhileCalling(replicas, 'unreachable');
+    await assertServesAlone(replicas);
   });
 
   const store = await startStore({ programs, port });
@@ -57,22 +60,19 @@ test('a store that is away stops neither a start nor a request', async (t) => {
   await t.test(
     'replicas serve alone while the store is killed, and share again when an empty one replaces it',
     async () => {
-      await assertShares(fleet);
-      const known = await fleet.newCaller();
-      for (const replica of [0, 1]) await fleet.assertServed(replica, known);
+      await assertShares(replicas);
+      const known = await replicas.newCaller();
+      for (const replica of [0, 1]) await replicas.assertServed(replica, known);
       await store.kill();
-      await problemWhileCalling(fleet, 'unreachable');
-      await assertServesAlone(fleet);
-      const before = fleet.exchanges();
+      await problemWhileCalling(replicas, 'unreachable');
+      await assertServesAlone(replicas);
+      const before = replicas.exchanges();
       // In the memory of each replica.
-      for (const replica of [0, 1]) await fleet.assertServed(replica, known);
-      assert.equal(fleet.exchanges(), before);
+      for (const replica of [0, 1]) await replicas.assertServed(replica, known);
+      assert.equal(replicas.exchanges(), before);
       await store.restartEmpty();
-      await assertShares(fleet);
-      const logged = (expected: string) =>
-        replicaOf(fleet)
-          .logs()
-          .filter(({ msg }) => msg === expected).length;
+      await assertShares(replicas);
+      const logged = (expected: string) => firstOf(replicas).logs.filter(({ msg }) => msg === expected).length;
       for (const expected of ['shared cache is unavailable; exchanging without it', 'shared cache is available'])
         await eventually(`the log has two lines "${expected}"`, () => logged(expected) >= 2);
     },
@@ -84,47 +84,47 @@ test('callers do not notice a store that responds late, not at all, or with an e
   t.after(store.close);
   const network = await startTcpProxy(store.port);
   t.after(network.close);
-  const fleet = await startFleet(t, { shared: { url: `redis://127.0.0.1:${network.port}` } });
-  for (const replica of fleet.replicas) await waitForStore(replica);
+  const replicas = await startReplicas(t, { shared: { url: `redis://127.0.0.1:${network.port}` } });
+  await waitForStore(replicas);
 
   await t.test('a slow one is waited for until its timeout, and is then not asked for a while', async () => {
     network.delayMs = 3000;
-    await problemWhileCalling(fleet, 'slow');
-    await assertAsksRarely(fleet);
+    await problemWhileCalling(replicas, 'slow');
+    await assertAsksRarely(replicas);
     network.delayMs = 0;
-    await assertShares(fleet);
+    await assertShares(replicas);
   });
 
   await t.test('one that SIGSTOP has stopped is not asked for a while', async () => {
     store.pause();
-    await problemWhileCalling(fleet, 'slow');
-    await assertAsksRarely(fleet);
+    await problemWhileCalling(replicas, 'slow');
+    await assertAsksRarely(replicas);
     store.resume();
-    await assertShares(fleet);
+    await assertShares(replicas);
   });
 
   await t.test('a full one takes no token', async () => {
     await store.ask('CONFIG', 'SET', 'maxmemory', '1');
-    await problemWhileCalling(fleet, 'full');
-    await assertServesAlone(fleet);
+    await problemWhileCalling(replicas, 'full');
+    await assertServesAlone(replicas);
     await store.ask('CONFIG', 'SET', 'maxmemory', '0');
-    await assertShares(fleet);
+    await assertShares(replicas);
   });
 
   await t.test('a read-only one takes no token', async () => {
     await store.ask('REPLICAOF', '127.0.0.1', String(await freePort()));
-    await problemWhileCalling(fleet, 'read_only');
-    await assertServesAlone(fleet);
+    await problemWhileCalling(replicas, 'read_only');
+    await assertServesAlone(replicas);
     await store.ask('REPLICAOF', 'NO', 'ONE');
-    await assertShares(fleet);
+    await assertShares(replicas);
   });
 });
 
 /** Most operations do not reach the store while its breaker is open. */
-async function assertAsksRarely(fleet: Fleet): Promise<void> {
-  const timeouts = () => replicaOf(fleet).metric('cambist_shared_cache_operations_total', { result: 'timeout' });
+async function assertAsksRarely(replicas: Replicas): Promise<void> {
+  const timeouts = () => metricOf(firstOf(replicas), 'cambist_shared_cache_operations_total', { result: 'timeout' });
   const before = await timeouts();
-  for (let index = 0; index < CALLS; index += 1) await fleet.assertServed(0, await fleet.newCaller());
+  for (let index = 0; index < CALLS; index += 1) await replicas.assertServed(0, await replicas.newCaller());
   assert.ok((await timeouts()) - before < CALLS / 2, `${await timeouts()} timeouts`);
 }
 
@@ -132,48 +132,42 @@ test('a wrong password and a missing permission are named, and both are fixed wi
   const user = { username: 'cambist', password: 'the-right-password', rules: '~cambist:* &cambist:* +@all' };
   const store = await startStore({ programs, user });
   t.after(store.close);
-  const fleet = await startFleet(t, {
-    shared: (directory) => ({
-      url: `redis://127.0.0.1:${store.port}`,
-      username: user.username,
-      password: { file: join(directory, 'password') },
-    }),
+  const replicas = await startReplicas(t, {
+    shared: (directory) => asUser(`redis://127.0.0.1:${store.port}`, user.username, directory),
     files: { password: 'a-wrong-password' },
   });
-  for (const secret of [user.password, 'a-wrong-password']) fleet.leaks.remember(secret);
+  replicas.leaks.remember(user.password);
 
   await t.test('the right password is read from the file', async () => {
-    for (const replica of fleet.replicas) await waitForProblem(replica, 'wrong_password');
-    await assertServesAlone(fleet);
-    await writeFile(join(fleet.directory, 'password'), user.password);
-    await assertShares(fleet);
+    for (const app of replicas.apps) await waitForProblem(app, 'wrong_password');
+    await assertServesAlone(replicas);
+    await writeFile(join(replicas.directory, 'password'), user.password);
+    await assertShares(replicas);
   });
 
   await t.test('a user without permission for the keys', async () => {
     await store.ask('ACL', 'SETUSER', user.username, 'resetkeys', '~other:*');
-    await problemWhileCalling(fleet, 'no_permission');
-    await assertServesAlone(fleet);
+    await problemWhileCalling(replicas, 'no_permission');
+    await assertServesAlone(replicas);
     await store.ask('ACL', 'SETUSER', user.username, '~cambist:*');
-    await assertShares(fleet);
+    await assertShares(replicas);
   });
 
-  fleet.leaks.assertNoLeak({ logs: fleet.replicas.map((replica) => replica.stdout()).join('\n') });
+  replicas.leaks.assertNoLeak({ logs: replicas.apps.map((app) => app.logText()).join('\n') });
 });
 
 test('a certificate of another authority is refused, and no password is sent', async (t) => {
   const user = { username: 'cambist', password: 'the-right-password', rules: '~cambist:* +@all' };
   const store = await startStore({ programs, user, tls: createCertificateAuthority() });
   t.after(store.close);
-  const fleet = await startFleet(t, {
+  const replicas = await startReplicas(t, {
     shared: (directory) => ({
-      url: `rediss://127.0.0.1:${store.port}`,
-      username: user.username,
-      password: { file: join(directory, 'password') },
+      ...asUser(`rediss://127.0.0.1:${store.port}`, user.username, directory),
       tls: { ca: { file: join(directory, 'ca.pem') } },
     }),
     files: { password: user.password, 'ca.pem': createCertificateAuthority().cert },
   });
-  for (const replica of fleet.replicas) await waitForProblem(replica, 'tls');
-  await assertServesAlone(fleet);
-  assert.equal((await storeStatus(replicaOf(fleet))).available, false);
+  for (const app of replicas.apps) await waitForProblem(app, 'tls');
+  await assertServesAlone(replicas);
+  assert.equal((await storeStatus(firstOf(replicas))).available, false);
 });

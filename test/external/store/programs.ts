@@ -1,6 +1,7 @@
-import { accessSync, constants, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { findProgram } from '../find-program.ts';
 
 /** The folder into which `install-stores.sh` unpacks the programs and their libraries. */
 const UNPACKED = fileURLToPath(new URL('../../../node_modules/.stores/usr/', import.meta.url));
@@ -32,10 +33,7 @@ export function anyStore(): StorePrograms | undefined {
   return kind === undefined ? undefined : findStore(kind);
 }
 
-function find(name: string): string | undefined {
-  const folders = [join(UNPACKED, 'bin'), ...(process.env.PATH ?? '').split(delimiter)];
-  return folders.map((folder) => join(folder, name)).find(isExecutable);
-}
+const find = (name: string): string | undefined => findProgram(name, join(UNPACKED, 'bin'));
 
 /** Debian has them in a folder for each architecture. */
 function libraries(): string {
@@ -47,14 +45,5 @@ function libraries(): string {
       .join(delimiter);
   } catch {
     return '';
-  }
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
   }
 }

@@ -1,4 +1,6 @@
+import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -8,87 +10,129 @@ import { openSharedCache } from '../../../src/shared-cache/shared-cache.ts';
 import { configOf, type RunningApp, startTestApp, type WrittenConfig } from '../../harness/app.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { type FakeAuthorizationServer, startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
-import { startFakeUpstream, type UpstreamHandler } from '../../harness/fake-upstream.ts';
+import { type FakeUpstream, startFakeUpstream } from '../../harness/fake-upstream.ts';
+import { type CallOptions, type CallResponse, call } from '../../harness/http-call.ts';
+import { createLeakWatch, type LeakWatch } from '../../harness/leaks.ts';
+import { type Labels, sumSamples } from '../../harness/metric-samples.ts';
 import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { echo } from '../../harness/upstream-handlers.ts';
-
-/** Longer than any test. */
-const MARKED_MS = 3_600_000;
 
 /** Several cambist that share one cache, in this process. */
 export interface Replicas {
   readonly apps: readonly RunningApp[];
+  /** Of each replica. */
+  readonly config: WrittenConfig;
+  /** The secrets, at the same path for each replica, as in the pods of one Deployment. */
+  readonly directory: string;
   readonly authorizationServer: FakeAuthorizationServer;
-  /** Calls a replica, and returns the status. */
-  call(replica: number, token: string, headers?: Readonly<Record<string, string>>): Promise<number>;
+  readonly backend: FakeUpstream;
+  /** Remembers every token and secret. */
+  readonly leaks: LeakWatch;
   /** Starts one more. */
   add(): Promise<RunningApp>;
-  /** Folder of the key. */
-  readonly directory: string;
+  /** A new caller's token. */
+  newCaller(subject?: string): Promise<string>;
+  /** Calls the backend through one replica. */
+  call(replica: number, token: string, options?: CallOptions): Promise<CallResponse>;
+  /** @throws AssertionError unless the backend got a token */
+  assertServed(replica: number, token: string): Promise<void>;
+  /** Exchanges so far. */
+  exchanges(): number;
+  /** Serves a new caller by each replica. @returns how many exchanges that costs */
+  costOfCaller(): Promise<number>;
 }
+
+type Keys = Readonly<Record<string, unknown>>;
 
 export interface ReplicaOptions {
-  readonly count: number;
-  /** `cache.shared`, without its key. */
-  readonly shared: Readonly<Record<string, unknown>>;
-  readonly handler?: UpstreamHandler;
-  /** The store is marked as complete. The first replicas would otherwise wait seconds for others. */
-  readonly isMarked?: boolean;
-  /** Overrides keys of the route. */
-  readonly route?: Readonly<Record<string, unknown>>;
+  readonly count?: number;
+  /** The port of their store, or `cache.shared` without `key`. A function receives the directory of the secrets. */
+  readonly shared: number | Keys | ((directory: string) => Keys);
+  /** More files in `directory`. */
+  readonly files?: Readonly<Record<string, string>>;
   /** More routes, and keys of the config. */
-  readonly more?: (authorizationServer: FakeAuthorizationServer) => {
-    readonly routes?: readonly Readonly<Record<string, unknown>>[];
-    readonly [key: string]: unknown;
-  };
+  readonly more?: (
+    parts: Pick<Replicas, 'authorizationServer' | 'directory'>,
+  ) => Keys & { readonly routes?: readonly Keys[] };
+  readonly handler?: typeof echo;
+  /** The store is marked as complete. The first replicas would otherwise wait seconds for others. */
+  readonly isMarked?: true;
 }
 
+/** The subject of all callers without another: no word of it may be in the store. */
+export const SUBJECT = 'somebody-with-a-long-name@example.com';
+/** Longer than any test. */
+const MARKED_MS = 3_600_000;
+/** A loaded machine detects a fault late. */
+const FAULT_MS = 20_000;
+
 export async function startReplicas(t: TestContext, options: ReplicaOptions): Promise<Replicas> {
+  const { count = 2, shared, files = {}, more, handler = echo } = options;
   const directory = temporaryFolder(t);
-  await writeFile(join(directory, 'key'), randomBytes(32).toString('base64url'));
+  const leaks = createLeakWatch();
+  const [clientSecret, key] = [randomBytes(24).toString('base64url'), randomBytes(32).toString('base64url')];
+  for (const secret of [clientSecret, key, SUBJECT, ...Object.values(files)]) leaks.remember(secret);
+  for (const [name, content] of Object.entries({ 'client-secret': clientSecret, key, ...files }))
+    await writeFile(join(directory, name), content);
   const authorizationServer = await startFakeAuthorizationServer();
   t.after(authorizationServer.close);
-  const upstream = await startFakeUpstream(options.handler ?? echo);
-  t.after(upstream.close);
-  const { routes = [], ...top } = options.more?.(authorizationServer) ?? {};
+  const backend = await startFakeUpstream(handler);
+  t.after(backend.close);
+  const { routes = [], ...top } = more?.({ authorizationServer, directory }) ?? {};
+  const at = typeof shared === 'function' ? shared(directory) : shared;
+  const store = typeof at === 'number' ? { url: `redis://127.0.0.1:${at}`, timeout: '5s' } : at;
   const config = {
     ...top,
-    cache: { shared: { key: { file: join(directory, 'key') }, ...options.shared } },
+    cache: { shared: { ...store, key: { file: join(directory, 'key') } } },
     authorization_servers: {
       local: {
         token_endpoint: authorizationServer.tokenEndpoint,
         client_id: 'cambist',
-        client_auth: { method: 'none' },
+        client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'client-secret') } },
       },
     },
-    routes: [
-      { name: 'github', match: { path: '/github' }, upstream: `${upstream.url}/mcp`, ...options.route },
-      ...routes,
-    ],
+    routes: [{ name: 'github', match: { path: '/github' }, upstream: `${backend.url}/mcp` }, ...routes],
   };
   if (options.isMarked) await mark(config);
   const apps: RunningApp[] = [];
-  const add = async (): Promise<RunningApp> => {
-    const app = await startTestApp(t, config);
-    apps.push(app);
-    return app;
-  };
-  for (let i = 0; i < options.count; i += 1) await add();
-  return {
+  const replicas: Replicas = {
     apps,
-    authorizationServer,
-    add,
+    config,
     directory,
-    async call(replica, token, headers = {}) {
-      const response = await fetch(`${apps[replica]?.url}/github`, {
-        method: 'POST',
+    authorizationServer,
+    backend,
+    leaks,
+    async add() {
+      const app = await startTestApp(t, config);
+      apps.push(app);
+      return app;
+    },
+    async newCaller(subject = SUBJECT) {
+      const token = await authorizationServer.mint({ subject, claims: { jti: randomBytes(8).toString('hex') } });
+      leaks.remember(token);
+      return token;
+    },
+    call: (replica, token, { headers, ...rest } = {}) =>
+      call(`${apps[replica]?.url}/github`, {
+        ...{ method: 'POST', body: '{}', ...rest },
         headers: { authorization: `Bearer ${token}`, ...headers },
-        body: '{}',
-      });
-      await response.arrayBuffer();
-      return response.status;
+      }),
+    async assertServed(replica, token) {
+      const response = await replicas.call(replica, token);
+      assert.equal(response.status, 200, response.text);
+      const sent = backend.requests.at(-1)?.authorization[0];
+      assert.ok(authorizationServer.requests.some(({ issued }) => sent === `Bearer ${issued}`));
+    },
+    exchanges: () => authorizationServer.requests.length,
+    async costOfCaller() {
+      const before = replicas.exchanges();
+      const token = await replicas.newCaller();
+      for (const replica of apps.keys()) await replicas.assertServed(replica, token);
+      return replicas.exchanges() - before;
     },
   };
+  for (let i = 0; i < count; i += 1) await replicas.add();
+  return replicas;
 }
 
 /** Does what a replica does once it knows all revocations. */
@@ -104,3 +148,58 @@ async function mark(config: WrittenConfig): Promise<void> {
     cache.close();
   }
 }
+
+/** The sum of all samples with these labels. */
+export async function metricOf(app: RunningApp | undefined, name: string, labels?: Labels): Promise<number> {
+  return sumSamples((await app?.metrics()) ?? '', name, labels);
+}
+
+/** The part of `/status.json` about the store. */
+export async function storeStatus({ admin }: RunningApp): Promise<{ available: boolean; problem?: string | null }> {
+  const { shared_cache: status } = JSON.parse((await call(`${admin}/status.json`)).text);
+  assert.ok(status, 'the status page lacks the shared cache');
+  return status;
+}
+
+/** Waits until the status pages and the metrics say that the store is available. */
+export async function waitForStore({ apps }: Replicas): Promise<void> {
+  for (const app of apps) {
+    await eventually('the store is available', async () => (await storeStatus(app)).available, FAULT_MS);
+    assert.equal(await metricOf(app, 'cambist_shared_cache_available'), 1);
+  }
+}
+
+/** Waits until the status page names this problem, and checks the metric. `act` causes requests to the store. */
+export async function waitForProblem(
+  app: RunningApp,
+  expected: string,
+  act: () => Promise<unknown> = async () => {},
+): Promise<void> {
+  let last: object | undefined;
+  const hasProblem = async (): Promise<boolean> => {
+    await act();
+    const status = await storeStatus(app);
+    last = status;
+    return !status.available && status.problem === expected;
+  };
+  await eventually(`the problem "${expected}"`, hasProblem, FAULT_MS).catch((error: Error) => {
+    throw new Error(`${error.message}; the status page says ${JSON.stringify(last)}`);
+  });
+  assert.equal(await metricOf(app, 'cambist_shared_cache_available'), 0);
+}
+
+/** The permissions of an ACL user in config/shared-cache.md. */
+export function documentedRules(): string {
+  const page = readFileSync('config/shared-cache.md', 'utf8');
+  const [, rules = ''] = /^ACL SETUSER cambist on >PASSWORD ([^`]+)^```$/m.exec(page) ?? [];
+  assert.ok(rules.includes('-@all'), 'the page has no rules');
+  return rules.trim().replaceAll(/\s+/g, ' ');
+}
+
+/** The keys of a store with an ACL user, whose password is in the file `password`. */
+export const asUser = (url: string, username: string, directory: string) => ({
+  url,
+  username,
+  password: { file: join(directory, 'password') },
+  timeout: '5s',
+});

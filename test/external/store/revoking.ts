@@ -4,7 +4,7 @@ import { eventually } from '../../harness/eventually.ts';
 import { call } from '../../harness/http-call.ts';
 import { echo } from '../../harness/upstream-handlers.ts';
 import { startWebSocketServer } from '../../harness/web-socket-server.ts';
-import { startReplicas } from './replicas.ts';
+import { type ReplicaOptions, startReplicas } from './replicas.ts';
 
 const LOGOUT = { 'http://schemas.openid.net/event/backchannel-logout': {} };
 const CREDENTIAL_CHANGE = 'https://schemas.openid.net/secevent/caep/event-type/credential-change';
@@ -13,29 +13,28 @@ export const RECONNECT_MS = 60_000;
 
 /**
  * Replicas that accept signals.
- * @param at the port of their store, or its keys in the config
  * @param transmitter more keys of the transmitter
- * @param isMarked false: the first replica finds a store that has lost its data, or never had any
  */
 export async function startRevoking(
   t: TestContext,
-  at: number | Readonly<Record<string, unknown>>,
+  shared: ReplicaOptions['shared'],
   count: number,
   transmitter: Readonly<Record<string, unknown>> = { delivery: 'push', backchannel_logout: true },
-  isMarked = true,
+  files: Readonly<Record<string, string>> = {},
 ) {
   const sockets = await startWebSocketServer();
   t.after(sockets.close);
   const replicas = await startReplicas(t, {
     count,
-    isMarked,
-    shared: { ...(typeof at === 'number' ? { url: `redis://127.0.0.1:${at}` } : at), timeout: '5s' },
+    shared: typeof shared === 'object' ? { timeout: '5s', ...shared } : shared,
+    files,
+    isMarked: true,
     handler(request, response) {
       if (request.url?.endsWith('/stream') !== true) return echo(request, response);
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       response.write('data: 1\n\n');
     },
-    more: ({ issuer }) => ({
+    more: ({ authorizationServer: { issuer } }) => ({
       signals: {
         ...(transmitter.delivery === 'push' && { listen: '127.0.0.1:0' }),
         transmitters: { idp: { issuer, audience: 'cambist', ...transmitter } },
@@ -55,6 +54,8 @@ export async function startRevoking(
   return {
     ...replicas,
     caller,
+    /** Calls a replica, and returns the status. */
+    call: async (replica: number, token: string) => (await replicas.call(replica, token)).status,
     /** A signed event that revokes all tokens of a user. */
     event,
     /** Ends a session, by a signal to one replica: for the session, and for tokens of its user that name none. */
@@ -72,6 +73,16 @@ export async function startRevoking(
       return (await call(`${apps[replica]?.signals}/events/idp`, { method: 'POST', headers, body })).status;
     },
   };
+}
+
+/** Waits until a call is refused. */
+export async function waitUntilRefused(call: () => Promise<number>, limitMs?: number): Promise<void> {
+  await eventually('the token is refused', async () => (await call()) === 401, limitMs);
+}
+
+/** Waits until a replica has noticed that the store is away. */
+export async function waitUntilAway(app: RunningApp | undefined): Promise<void> {
+  await eventually('it is seen', async () => (await revocationsOf(app)).in_sync === false);
 }
 
 export async function waitUntilReady(app: RunningApp): Promise<void> {

@@ -2,7 +2,7 @@ import { createServer, connect as openSocket, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { closeServer, listen } from '../../harness/http-server.ts';
 
-/** A network between cambist and a store, which delays or loses what passes. */
+/** A network between cambist and a server, which delays or loses what passes. */
 export interface TcpProxy {
   readonly port: number;
   /** Milliseconds before a piece is passed on. */
@@ -17,7 +17,10 @@ export interface TcpProxy {
   recorded(): Buffer;
   /** Breaks off every open connection. */
   cut(): void;
+  /** Breaks off every connection, and refuses new ones. */
   close(): Promise<void>;
+  /** Accepts connections again, on the same port. */
+  reopen(): Promise<unknown>;
 }
 
 export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
@@ -63,6 +66,7 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
       cut();
       await closeServer(server);
     },
+    reopen: () => listen(server, port),
   };
   return proxy;
 }
