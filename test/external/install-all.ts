@@ -1,19 +1,7 @@
 import { join } from 'node:path';
 import { runTool } from '../harness/cached-install.ts';
-import { installGoSdk, installJavaSdk, installPythonSdk } from './clients/install.ts';
-import { buildPrograms } from './cluster/programs.ts';
-import { installSuite } from './conformance/suite.ts';
-import { installDeployTools } from './deploy/tools.ts';
-import { installGoReader, installPythonReaders, installTomcat } from './framing/readers.ts';
-import { DEFAULT_REQUIREMENTS, installAgents, KAGENT_REQUIREMENTS } from './inbound/install.ts';
 import { installBaggageSdks } from './inbound/sdks.ts';
-import { installPythonLibraries } from './intercept/installs.ts';
-import { installNode24 } from './node24/install.ts';
-import { installRustClient } from './rust/install.ts';
-import { installKeycloak } from './servers/keycloak.ts';
-import { installSpring } from './servers/spring.ts';
-import { installVendorSdks } from './servers/vendor-sdks.ts';
-import { installZitadelOidc } from './servers/zitadel-oidc.ts';
+import * as installs from './installs.ts';
 
 /** `npm run install:external`: downloads and compiles what the suites of this folder need. Without it, each suite does so itself. */
 
@@ -36,30 +24,30 @@ const GROUPS: readonly (readonly Step[])[] = [
     ],
   ],
   [
-    ['the conformance suite', installSuite],
-    ['Node 24', installNode24],
-    ['the SDKs of vendors', installVendorSdks],
-    ['the agents', () => installAgents(DEFAULT_REQUIREMENTS)],
-    ['kagent', () => installAgents(KAGENT_REQUIREMENTS)],
+    ['the conformance suite', installs.installConformance],
+    ['Node 24', installs.installNode24],
+    ['the SDKs of vendors', installs.installVendorSdks],
+    ['the agents', installs.installAgents],
+    ['kagent', installs.installKagent],
     ['SDKs of OpenTelemetry', installBaggageSdks],
-    ['the Python SDK', () => installPythonSdk()],
-    ['the Python SDK 1.x', () => installPythonSdk('requirements-v1.txt')],
-    ['servers in Python', installPythonReaders],
-    ['clients in Python', installPythonLibraries],
+    ['the Python SDK', installs.installPythonSdk],
+    ['the Python SDK 1.x', installs.installPythonSdkV1],
+    ['servers in Python', installs.installPythonReaders],
+    ['clients in Python', installs.installPythonLibraries],
   ],
   [
-    ['Keycloak', installKeycloak],
-    ['Spring', installSpring],
-    ['the Java SDK', installJavaSdk],
-    ['Tomcat', installTomcat],
+    ['Keycloak', installs.installKeycloak],
+    ['Spring', installs.installSpring],
+    ['the Java SDK', installs.installJavaSdk],
+    ['Tomcat', installs.installTomcat],
   ],
   [
-    ['Kubernetes', buildPrograms],
-    ['helm and kustomize', installDeployTools],
-    ['the Go SDK', installGoSdk],
-    ['zitadel/oidc', installZitadelOidc],
-    ['a server in Go', installGoReader],
-    ['reqwest', installRustClient],
+    ['Kubernetes', installs.installKubernetes],
+    ['helm and kustomize', installs.installDeployTools],
+    ['the Go SDK', installs.installGoSdk],
+    ['zitadel/oidc', installs.installZitadelOidc],
+    ['a server in Go', installs.installGoReader],
+    ['reqwest', installs.installRustClient],
   ],
 ];
 

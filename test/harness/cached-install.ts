@@ -1,12 +1,12 @@
-import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
+import { runProgram } from './run-command.ts';
 
-/** Ignored by git, and emptied by `npm ci`. */
-const CACHE = fileURLToPath(new URL('../../node_modules/.cache/cambist-test/', import.meta.url));
+const IN_NODE_MODULES = '../../node_modules/.cache/cambist-test/';
+/** For what is large, or takes long: it survives `npm ci`. */
+export const KEPT = '../../.cache/';
 
 /** Written after a complete installation. An incomplete installation is repeated. */
 const MARK = '.installed';
@@ -15,15 +15,18 @@ const MARK = '.installed';
  * Returns a folder with dependencies of a test that are not dependencies of the project. It is created once for each content of
  * `files`, which name and pin the dependencies.
  * @param install called with the new folder, which contains copies of `files`
+ * @param cache ignored by git
  */
 export async function cachedInstall(
   name: string,
   files: readonly string[],
   install: (directory: string) => Promise<void>,
+  cache: string = IN_NODE_MODULES,
 ): Promise<string> {
   const hash = createHash('sha256');
   for (const file of files) hash.update(await readFile(file));
-  const directory = join(CACHE, `${name}-${hash.digest('hex').slice(0, 16)}`);
+  const parent = fileURLToPath(new URL(cache, import.meta.url));
+  const directory = join(parent, `${name}-${hash.digest('hex').slice(0, 16)}`);
   const mark = join(directory, MARK);
   const isComplete = await readFile(mark).then(
     () => true,
@@ -43,13 +46,70 @@ export async function cachedInstall(
  * @throws Error with the output, if the tool fails or is missing
  */
 export async function runTool(command: string, args: readonly string[], cwd: string): Promise<void> {
-  const child = spawn(command, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
-  const exited = new Promise<number | null>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', resolve);
-  }).catch((cause: unknown) => {
+  const { code, stdout, stderr } = await runProgram(command, args, { cwd }).catch((cause: unknown) => {
     throw new Error(`"${command}" is missing: install it to run this test`, { cause });
   });
-  const [code, out, err] = await Promise.all([exited, text(child.stdout), text(child.stderr)]);
-  if (code !== 0) throw new Error(`"${command} ${args.join(' ')}" failed with exit code ${code}:\n${out}${err}`);
+  if (code !== 0) throw new Error(`"${command} ${args.join(' ')}" failed with exit code ${code}:\n${stdout}${stderr}`);
+}
+
+/** Installs the packages of a folder with a `package.json` and a lock file. */
+export function installNpm(name: string, folder: string): Promise<string> {
+  const files = ['package.json', 'package-lock.json'].map((file) => join(folder, file));
+  return cachedInstall(name, files, (directory) =>
+    runTool('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--prefix', directory], directory),
+  );
+}
+
+/** Finds the program of a Node that `installNpm` has installed. */
+export async function nodeIn(directory: string): Promise<string> {
+  const modules = join(directory, 'node_modules');
+  const found = (await readdir(modules)).find((name) => /^node-(bin-)?(linux|darwin)-/.test(name));
+  if (found === undefined) throw new Error('the lock file contains no Node for this platform');
+  return join(modules, found, 'bin/node');
+}
+
+const COPY_DEPENDENCIES = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies';
+
+/** Installs the packages of a `pom.xml`. @returns their class path */
+export async function installJava(name: string, pom: string): Promise<string> {
+  const folder = await cachedInstall(name, [pom], (directory) =>
+    // -C: a wrong checksum is an error instead of a warning.
+    runTool('mvn', ['-q', '-B', '-C', COPY_DEPENDENCIES, `-DoutputDirectory=${directory}`], directory),
+  );
+  return join(folder, '*');
+}
+
+/** Compiles a program in Go from the files of a folder. @returns its path */
+export async function installGo(
+  name: string,
+  folder: string,
+  files: readonly string[],
+  cache?: string,
+): Promise<string> {
+  const sources = files.map((file) => join(folder, file));
+  const build = (directory: string) => runTool('go', ['build', '-o', 'program', '.'], directory);
+  return join(await cachedInstall(name, sources, build, cache), 'program');
+}
+
+/**
+ * Installs the packages of a file of pins into a new virtual environment, with uv: pip takes 45 seconds of processor time for
+ * 118 packages, and uv 3. Python compiles a module when it imports it.
+ * @returns its folder of programs
+ */
+export async function installPython(name: string, requirements: string, python = 'python3'): Promise<string> {
+  const directory = await cachedInstall(name, [requirements], async (folder) => {
+    const uv = join(await installUv(), 'venv/bin/uv');
+    await runTool(uv, ['venv', '--quiet', '--no-python-downloads', '--python', python, 'venv'], folder);
+    const packages = ['--no-deps', '-r', basename(requirements)];
+    await runTool(uv, ['pip', 'install', '--quiet', '--python', 'venv/bin/python', ...packages], folder);
+  });
+  return join(directory, 'venv/bin');
+}
+
+function installUv(): Promise<string> {
+  const requirements = fileURLToPath(new URL('uv/requirements.txt', import.meta.url));
+  return cachedInstall('uv', [requirements], async (folder) => {
+    await runTool('python3', ['-m', 'venv', 'venv'], folder);
+    await runTool(join(folder, 'venv/bin/pip'), ['install', '--quiet', '-r', 'requirements.txt'], folder);
+  });
 }

@@ -2,17 +2,21 @@ import { randomBytes, randomInt } from 'node:crypto';
 import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { freePort } from '../../harness/free-port.ts';
 import { BUILT_PROGRAM, type CommandResult, runProgram } from '../../harness/run-command.ts';
 import { type ServerProcess, startServer } from '../../harness/server-process.ts';
-import { buildPrograms } from './programs.ts';
+import { installKubernetes } from '../installs.ts';
+import { guideScript, type Metadata, succeeded } from './objects.ts';
 
 /** A control plane without nodes: etcd and kube-apiserver. It stores pods and does not run them. */
 export interface Cluster {
   /** Deleted by `close`. */
   readonly folder: string;
+  /** Writes a file into the working folder of scripts. */
+  write(name: string, content: string): Promise<void>;
   /** Runs kubectl, with an optional object as JSON on standard input. */
   kubectl(args: readonly string[], input?: object): Promise<CommandResult>;
   /**
@@ -20,15 +24,41 @@ export interface Cluster {
    * the files that it writes into the working folder.
    */
   shell(script: string): Promise<CommandResult>;
+  /** Runs a script that must succeed. @returns its standard output */
+  run(script: string): Promise<string>;
+  /** Runs the block of the guide that contains this text, without commands that do not exit. @returns its standard output */
+  follow(text: string): Promise<string>;
+  /** @param args of `kubectl get`: kind, name, namespace */
+  read<T>(...args: readonly string[]): Promise<T>;
+  /** Creates an object, with strict field validation. @returns the stored object */
+  create<T = unknown>(manifest: object, ...flags: readonly string[]): Promise<T>;
+  /** Creates a namespace, and its default ServiceAccount, which the controller manager would create. */
+  createNamespace(name: string, labels?: Metadata['labels']): Promise<void>;
+  createDefaultAccount(namespace: string): Promise<void>;
+  /** Creates kinds, from files of `test/harness/fixtures/crds`. */
+  addKinds(...files: readonly string[]): Promise<void>;
   close(): Promise<void>;
 }
 
+interface ClusterOptions {
+  /** Namespaces, each with the Pod Security Standard that it enforces. */
+  readonly namespaces?: Readonly<Record<string, 'restricted' | 'baseline' | 'privileged'>>;
+  /** Installs the webhook, without a pod of it. */
+  readonly webhook?: true;
+  /** See `addKinds`. */
+  readonly kinds?: readonly string[];
+  /** Folder of more programs for scripts. */
+  readonly path?: string;
+}
+
 const DEPLOY = fileURLToPath(new URL('../../../deploy/', import.meta.url));
+export const CRDS = fileURLToPath(new URL('../../harness/fixtures/crds/', import.meta.url));
 const START_TIMEOUT_MS = 120_000;
 
-/** @throws Error with the output of the program that did not start */
-export async function startCluster(): Promise<Cluster> {
-  const programs = await buildPrograms();
+/** Starts a cluster for the tests of a file. @throws Error with the output of the program that did not start */
+export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
+  const { namespaces = {}, webhook, kinds = [], path = '' } = options;
+  const programs = await installKubernetes();
   const folder = await mkdtemp(join(tmpdir(), 'cluster-'));
   const servers: ServerProcess[] = [];
   const close = async () => {
@@ -36,23 +66,60 @@ export async function startCluster(): Promise<Cluster> {
     await rm(folder, { recursive: true, force: true });
   };
   try {
-    const etcd = await startEtcd(programs.etcd, folder);
+    const etcd = await startEtcd(join(programs, 'server'), folder);
     servers.push(etcd);
-    const apiServer = await startApiServer(programs.apiServer, folder, etcd.url);
+    const apiServer = await startApiServer(join(programs, 'kube-apiserver'), folder, etcd.url);
     servers.push(apiServer);
-    const env = await commandEnvironment(folder, programs.folder, apiServer);
-    const cwd = join(folder, 'work');
-    return {
-      folder,
-      kubectl: (args, input) =>
-        runProgram('kubectl', args, { env, cwd, ...(input === undefined ? {} : { input: JSON.stringify(input) }) }),
-      shell: (script) => runProgram('bash', ['-euo', 'pipefail', '-c', script], { env, cwd }),
-      close,
-    };
+    const env = await commandEnvironment(folder, [programs, path], apiServer);
+    const cluster = commands(folder, env, close);
+    if (kinds.length > 0) await cluster.addKinds(...kinds);
+    for (const [name, standard] of Object.entries(namespaces)) {
+      await cluster.createNamespace(name, { 'pod-security.kubernetes.io/enforce': standard });
+    }
+    if (webhook) await installWebhook(cluster);
+    after(close);
+    return cluster;
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+function commands(folder: string, env: Readonly<Record<string, string>>, close: () => Promise<void>): Cluster {
+  const cwd = join(folder, 'work');
+  const cluster: Cluster = {
+    folder,
+    write: (name, content) => writeFile(join(cwd, name), content),
+    kubectl: (args, input) =>
+      runProgram('kubectl', args, { env, cwd, ...(input === undefined ? {} : { input: JSON.stringify(input) }) }),
+    shell: (script) => runProgram('bash', ['-euo', 'pipefail', '-c', script], { env, cwd }),
+    run: async (script) => succeeded(await cluster.shell(script)),
+    follow: (text) => cluster.run(guideScript(text).replace(/^.* --watch$/m, '')),
+    read: async <T>(...args: readonly string[]) =>
+      JSON.parse(succeeded(await cluster.kubectl(['get', '-o', 'json', ...args]))) as T,
+    create: async <T>(manifest: object, ...flags: readonly string[]) => {
+      const args = ['create', '--validate=strict', '-o', 'json', '-f', '-', ...flags];
+      return JSON.parse(succeeded(await cluster.kubectl(args, manifest))) as T;
+    },
+    createNamespace: async (name, labels = {}) => {
+      await cluster.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } });
+      await cluster.createDefaultAccount(name);
+    },
+    createDefaultAccount: async (namespace) => {
+      await cluster.create({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace } });
+    },
+    addKinds: async (...files) => {
+      for (const file of files) await cluster.run(`kubectl apply --server-side -f ${CRDS}${file}`);
+      await cluster.run('kubectl wait --for=condition=Established crd --all');
+    },
+    close,
+  };
+  return cluster;
+}
+
+/** Applies the manifests of `deploy/webhook/base`, with a certificate of `gen-certs`. */
+export async function installWebhook(cluster: Cluster): Promise<void> {
+  await cluster.follow('cambist gen-certs - |');
 }
 
 async function startEtcd(command: string, folder: string): Promise<ServerProcess & { url: string }> {
@@ -121,7 +188,7 @@ async function startApiServer(command: string, folder: string, etcdUrl: string):
 }
 
 /** The environment for this cluster's `kubectl` and the built `cambist`. kubectl keeps its cache in the folder too. */
-async function commandEnvironment(folder: string, programs: string, { url, ca, token }: ApiServer) {
+async function commandEnvironment(folder: string, programs: string[], { url, ca, token }: ApiServer) {
   const kubeconfig = join(folder, 'kubeconfig');
   await writeFile(kubeconfig, JSON.stringify(kubeconfigFor(url, ca, token)));
   const bin = join(folder, 'bin');
@@ -130,7 +197,7 @@ async function commandEnvironment(folder: string, programs: string, { url, ca, t
   await chmod(join(bin, 'cambist'), 0o755);
   await mkdir(join(folder, 'work'));
   await symlink(DEPLOY, join(folder, 'work', 'deploy'));
-  return { KUBECONFIG: kubeconfig, HOME: folder, PATH: [bin, programs, process.env.PATH].join(delimiter) };
+  return { KUBECONFIG: kubeconfig, HOME: folder, PATH: [bin, ...programs, process.env.PATH].join(delimiter) };
 }
 
 function kubeconfigFor(server: string, ca: string, token: string) {

@@ -1,28 +1,9 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { after, before, test } from 'node:test';
-import { type Cluster, startCluster } from './cluster.ts';
-import {
-  agentDeployment,
-  agentPod,
-  create,
-  createNamespace,
-  type Deployment,
-  namesOf,
-  type Pod,
-  readObject,
-  succeeded,
-} from './objects.ts';
+import { test } from 'node:test';
+import { startCluster } from './cluster.ts';
+import { agentDeployment, agentPod, type Deployment, namesOf, type Pod, succeeded } from './objects.ts';
 
-let cluster: Cluster;
-
-before(async () => {
-  cluster = await startCluster();
-  await createNamespace(cluster, 'agents', { 'pod-security.kubernetes.io/enforce': 'restricted' });
-});
-
-after(() => cluster?.close());
+const cluster = await startCluster({ namespaces: { agents: 'restricted' } });
 
 const labels = { app: 'agent' };
 
@@ -52,7 +33,7 @@ const FLAGS =
 
 /** Injects objects and creates them. @returns the names of the created objects */
 async function injectAndCreate(items: object[], flags: string): Promise<string[]> {
-  await writeFile(join(cluster.folder, 'work', 'list.json'), JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
+  await cluster.write('list.json', JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
   const create = 'kubectl create --validate=strict -o name -f -';
   const result = await cluster.shell(`cambist inject ${flags} list.json | ${create}`);
   // For a template, a violation of the restricted standard is only a warning.
@@ -63,7 +44,7 @@ async function injectAndCreate(items: object[], flags: string): Promise<string[]
 test('the API server accepts every kind of injected workload, under the restricted standard', async () => {
   const native = workloads('native');
   assert.equal((await injectAndCreate(native, FLAGS)).length, native.length);
-  const pod = await readObject<Pod>(cluster, ['-n', 'agents', 'pod', 'native']);
+  const pod = await cluster.read<Pod>('-n', 'agents', 'pod', 'native');
   assert.equal(pod.spec.initContainers?.[0]?.restartPolicy, 'Always');
 });
 
@@ -73,13 +54,13 @@ test('the API server accepts a classic sidecar in every workload that does not r
 });
 
 test('a running Deployment is the same after inject and uninject, defaults included', async () => {
-  await create(cluster, agentDeployment({ name: 'round-trip', namespace: 'agents' }));
-  const read = () => readObject<Deployment>(cluster, ['-n', 'agents', 'deployment', 'round-trip']);
+  await cluster.create(agentDeployment({ name: 'round-trip', namespace: 'agents' }));
+  const read = () => cluster.read<Deployment>('-n', 'agents', 'deployment', 'round-trip');
   const get = 'kubectl -n agents get deployment round-trip -o yaml';
   const before = await read();
-  succeeded(await cluster.shell(`${get} | cambist inject ${FLAGS} - | kubectl apply -f -`));
+  await cluster.run(`${get} | cambist inject ${FLAGS} - | kubectl apply -f -`);
   const injected = (await read()).spec.template.spec;
   assert.deepEqual(namesOf(injected.initContainers), ['cambist']);
-  succeeded(await cluster.shell(`${get} | cambist uninject - | kubectl apply -f -`));
+  await cluster.run(`${get} | cambist uninject - | kubectl apply -f -`);
   assert.deepEqual((await read()).spec, before.spec);
 });

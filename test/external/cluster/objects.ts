@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { fencedBlocks } from '../../harness/markdown.ts';
+import { readPagesIn } from '../../harness/pages.ts';
 import type { CommandResult } from '../../harness/run-command.ts';
-import type { Cluster } from './cluster.ts';
 
 /** The fields of a container that these tests check. */
 export interface Container {
@@ -50,27 +51,6 @@ export function failed({ code, stdout, stderr }: CommandResult): string {
   return stderr;
 }
 
-/** @param args of `kubectl get`: kind, name, namespace */
-export async function readObject<T>(cluster: Cluster, args: readonly string[]): Promise<T> {
-  return JSON.parse(succeeded(await cluster.kubectl(['get', '-o', 'json', ...args]))) as T;
-}
-
-/** Creates an object, with strict field validation. @returns the stored object */
-export async function create<T>(cluster: Cluster, manifest: object, ...flags: string[]): Promise<T> {
-  const args = ['create', '--validate=strict', '-o', 'json', '-f', '-', ...flags];
-  return JSON.parse(succeeded(await cluster.kubectl(args, manifest))) as T;
-}
-
-/** Creates a namespace, and its default ServiceAccount, which the controller manager would create. */
-export async function createNamespace(cluster: Cluster, name: string, labels: Metadata['labels'] = {}): Promise<void> {
-  await create(cluster, { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } });
-  await createDefaultAccount(cluster, name);
-}
-
-export async function createDefaultAccount(cluster: Cluster, namespace: string): Promise<void> {
-  await create(cluster, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace } });
-}
-
 export const OPTED_IN = { 'cambist.dev/inject': 'enabled' };
 
 /** A pod of an agent that meets the restricted Pod Security Standard. */
@@ -104,4 +84,18 @@ export function podOf({ metadata: { name, namespace }, spec: { template } }: Dep
 /** The names in a list, in order. */
 export function namesOf(items: readonly { readonly name: string }[] = []): string[] {
   return items.map(({ name }) => name);
+}
+
+const guide = readPagesIn('deploy');
+
+/** The shell block of the Kubernetes guide that contains this text. */
+export function guideScript(text: string): string {
+  const found = fencedBlocks(guide, 'sh').filter((block) => block.includes(text));
+  assert.equal(found.length, 1, `blocks of the guide with "${text}"`);
+  return found[0] ?? '';
+}
+
+/** The manifests or chart values in the guide's blocks of this language. */
+export function guideManifests(language: 'yaml' | 'yaml kagent' | 'yaml values'): string[] {
+  return fencedBlocks(guide, language);
 }

@@ -1,28 +1,16 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { after, test } from 'node:test';
 import { eventually } from '../../harness/eventually.ts';
-import { type Cluster, startCluster } from './cluster.ts';
-import { guideScript } from './guide.ts';
-import { agentPod, create, createNamespace, failed, namesOf, OPTED_IN, type Pod, succeeded } from './objects.ts';
-import { installWebhook, startWebhookPod, type WebhookPod } from './webhook-pod.ts';
+import { startCluster } from './cluster.ts';
+import { agentPod, failed, namesOf, OPTED_IN, type Pod, succeeded } from './objects.ts';
+import { startWebhookPod } from './webhook-pod.ts';
 
-let cluster: Cluster;
-let webhook: WebhookPod;
-
-before(async () => {
-  cluster = await startCluster();
-  for (const name of ['agents', 'free']) await createNamespace(cluster, name);
-  await installWebhook(cluster);
-  webhook = await startWebhookPod(cluster);
-  await create(cluster, agentPod('from-before'));
-  succeeded(await cluster.shell(guideScript('deploy/webhook/required.yaml')));
-  await eventually('the API server applies the policy', async () => (await attempt(agentPod('probe'))).code === 1);
-});
-
-after(async () => {
-  await webhook?.stop();
-  await cluster?.close();
-});
+const cluster = await startCluster({ namespaces: { agents: 'privileged', free: 'privileged' }, webhook: true });
+const webhook = await startWebhookPod(cluster);
+after(webhook.stop);
+await cluster.create(agentPod('from-before'));
+await cluster.follow('deploy/webhook/required.yaml');
+await eventually('the API server applies the policy', async () => (await attempt(agentPod('probe'))).code === 1);
 
 /** Creates a pod, as a dry run. */
 function attempt(pod: object) {
@@ -38,7 +26,7 @@ test('a namespace that requires cambist admits only pods with a sidecar, native 
   assert.ok(failed(await attempt(out)).includes(REQUIRED));
   for (const form of ['native', 'classic']) {
     const annotations = { 'cambist.dev/sidecar': form, 'cambist.dev/image': 'registry.example.com/cambist@sha256:0' };
-    const { spec } = await create<Pod>(cluster, agentPod(form, { labels: OPTED_IN, annotations }));
+    const { spec } = await cluster.create<Pod>(agentPod(form, { labels: OPTED_IN, annotations }));
     assert.ok([...namesOf(spec.initContainers), ...namesOf(spec.containers)].includes('cambist'));
   }
 });
@@ -66,7 +54,7 @@ test('it refuses any other container named cambist, whatever the label and the a
 });
 
 test('it refuses another image for a running sidecar; an earlier pod can be labelled and deleted', async () => {
-  await create(cluster, agentPod('running', { labels: OPTED_IN }));
+  await cluster.create(agentPod('running', { labels: OPTED_IN }));
   const set = (image: string) => cluster.kubectl(['-n', 'agents', 'set', 'image', 'pod/running', `cambist=${image}`]);
   assert.ok(failed(await set('x:1')).includes(FALSE));
   succeeded(await set('registry.example.com/cambist:0.1.1'));
@@ -75,6 +63,6 @@ test('it refuses another image for a running sidecar; an earlier pod can be labe
 });
 
 test('other namespaces do not require it', async () => {
-  const { spec } = await create<Pod>(cluster, agentPod('bystander', { namespace: 'free' }));
+  const { spec } = await cluster.create<Pod>(agentPod('bystander', { namespace: 'free' }));
   assert.deepEqual(namesOf(spec.containers), ['agent']);
 });

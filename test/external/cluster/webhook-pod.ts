@@ -8,8 +8,7 @@ import { type Labels, sumSamples } from '../../harness/metric-samples.ts';
 import { type OutputRecord, recordOutput } from '../../harness/process-output.ts';
 import { BUILT_PROGRAM } from '../../harness/run-command.ts';
 import type { Cluster } from './cluster.ts';
-import { guideScript } from './guide.ts';
-import { agentPod, type Deployment, OPTED_IN, readObject, succeeded } from './objects.ts';
+import { agentPod, type Deployment, OPTED_IN } from './objects.ts';
 
 export interface WebhookPod {
   /** Writes the current Secret into the mounted folder, as the kubelet does within a minute. */
@@ -32,17 +31,12 @@ interface Secret {
 
 const START_TIMEOUT_MS = 10_000;
 
-/** Applies the manifests of `deploy/webhook/base`, with a certificate of `gen-certs`. */
-export async function installWebhook(cluster: Cluster): Promise<void> {
-  succeeded(await cluster.shell(guideScript('cambist gen-certs - |')));
-}
-
 /**
  * Runs a pod of the webhook's Deployment as a node would: mounts the Secret, runs the container's arguments, and listens on
  * the address of the Service. The namespace `agents` and its default ServiceAccount must exist.
  */
 export async function startWebhookPod(cluster: Cluster): Promise<WebhookPod> {
-  const read = <T>(kind: string) => readObject<T>(cluster, ['-n', 'cambist-system', kind, 'cambist-webhook']);
+  const read = <T>(kind: string) => cluster.read<T>('-n', 'cambist-system', kind, 'cambist-webhook');
   const deployment = await read<Deployment>('deployment');
   const { clusterIP, ports } = (await read<Service>('service')).spec;
   const [container] = deployment.spec.template.spec.containers;

@@ -1,38 +1,18 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { type Cluster, startCluster } from './cluster.ts';
-import {
-  agentPod,
-  create,
-  createDefaultAccount,
-  createNamespace,
-  failed,
-  namesOf,
-  OPTED_IN,
-  type Pod,
-  readObject,
-  succeeded,
-} from './objects.ts';
-import { installWebhook, startWebhookPod, type WebhookPod } from './webhook-pod.ts';
+import type { RequestListener } from 'node:http';
+import { text } from 'node:stream/consumers';
+import { after, test } from 'node:test';
+import { createCertificateAuthority } from '../../harness/certificates.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { startHttpServer } from '../../harness/http-server.ts';
+import type { CommandResult } from '../../harness/run-command.ts';
+import { installWebhook, startCluster } from './cluster.ts';
+import { agentPod, failed, namesOf, OPTED_IN, type Pod, succeeded } from './objects.ts';
+import { startWebhookPod } from './webhook-pod.ts';
 
-let cluster: Cluster;
-let webhook: WebhookPod;
-
-before(async () => {
-  cluster = await startCluster();
-  await createNamespace(cluster, 'agents', { 'pod-security.kubernetes.io/enforce': 'restricted' });
-  await createNamespace(cluster, 'plain');
-  await installWebhook(cluster);
-  webhook = await startWebhookPod(cluster);
-});
-
-after(async () => {
-  await webhook?.stop();
-  await cluster?.close();
-});
-
-/** A status like that of the webhook, for a pod that it has not injected. */
-const FORGED = '{"version":"0.1.0","port":8180,"adminPort":9180}';
+const cluster = await startCluster({ namespaces: { agents: 'restricted', plain: 'privileged' }, webhook: true });
+let webhook = await startWebhookPod(cluster);
+after(() => webhook.stop());
 
 function sidecarOf({ spec }: Pod) {
   const found = [...(spec.initContainers ?? []), ...spec.containers].find(({ name }) => name === 'cambist');
@@ -47,9 +27,9 @@ test('injects a native sidecar as the first init container, and changes nothing 
     volumes: [{ name: 'scratch', emptyDir: {} }],
     automountServiceAccountToken: false,
   };
-  const plain = await create<Pod>(cluster, agentPod('not-injected', {}, spec));
-  await create(cluster, agentPod('injected', { labels: OPTED_IN }, spec));
-  const pod = await readObject<Pod>(cluster, ['-n', 'agents', 'pod', 'injected']);
+  const plain = await cluster.create<Pod>(agentPod('not-injected', {}, spec));
+  await cluster.create(agentPod('injected', { labels: OPTED_IN }, spec));
+  const pod = await cluster.read<Pod>('-n', 'agents', 'pod', 'injected');
   assert.deepEqual(namesOf(pod.spec.initContainers), ['cambist', 'set-up']);
   assert.deepEqual(namesOf(pod.spec.volumes), ['scratch', 'cambist-config']);
   assert.equal(sidecarOf(pod).restartPolicy, 'Always');
@@ -67,7 +47,7 @@ test('injects a native sidecar as the first init container, and changes nothing 
 
 test('an annotation chooses a classic sidecar, after the other containers, with a hook before its shutdown', async () => {
   const annotations = { 'cambist.dev/sidecar': 'classic' };
-  const pod = await create<Pod>(cluster, agentPod('classic', { labels: OPTED_IN, annotations }));
+  const pod = await cluster.create<Pod>(agentPod('classic', { labels: OPTED_IN, annotations }));
   assert.deepEqual(namesOf(pod.spec.containers), ['agent', 'cambist']);
   assert.equal(pod.spec.initContainers, undefined);
   const command = ['node', '-e', 'setTimeout(() => {}, 30000)'];
@@ -86,7 +66,7 @@ test("annotations choose ports, Secret, token and the agent's proxy variables", 
     'cambist.dev/log-level': 'debug',
     'cambist.dev/proxy-env': 'enabled',
   };
-  const pod = await create<Pod>(cluster, agentPod('annotated', { labels: OPTED_IN, annotations }));
+  const pod = await cluster.create<Pod>(agentPod('annotated', { labels: OPTED_IN, annotations }));
   const sidecar = sidecarOf(pod);
   assert.equal(sidecar.image, 'registry.example.com/other:2');
   assert.deepEqual(sidecar.ports, [{ name: 'cambist-admin', containerPort: 9280, protocol: 'TCP' }]);
@@ -99,7 +79,7 @@ test("annotations choose ports, Secret, token and the agent's proxy variables", 
 
 test("the pod's API token is mounted into the sidecar too, unless the pod disables it", async () => {
   const mounts = async (name: string, spec: object) => {
-    const pod = await create<Pod>(cluster, agentPod(name, { labels: OPTED_IN }, spec));
+    const pod = await cluster.create<Pod>(agentPod(name, { labels: OPTED_IN }, spec));
     return sidecarOf(pod).volumeMounts?.map(({ mountPath }) => mountPath);
   };
   const token = '/var/run/secrets/kubernetes.io/serviceaccount';
@@ -109,7 +89,7 @@ test("the pod's API token is mounted into the sidecar too, unless the pod disabl
 
 test('the API server does not call the webhook without the label, nor for kube-system and its own namespace', async () => {
   const reviews = await webhook.metric('cambist_webhook_requests_total');
-  for (const namespace of ['kube-system', 'cambist-system']) await createDefaultAccount(cluster, namespace);
+  for (const namespace of ['kube-system', 'cambist-system']) await cluster.createDefaultAccount(namespace);
   const pods = [
     agentPod('silent'),
     agentPod('out', { labels: { 'cambist.dev/inject': 'disabled' } }),
@@ -117,7 +97,7 @@ test('the API server does not call the webhook without the label, nor for kube-s
     agentPod('webhook', { namespace: 'cambist-system', labels: OPTED_IN }),
   ];
   for (const pod of pods) {
-    const stored = await create<Pod>(cluster, pod);
+    const stored = await cluster.create<Pod>(pod);
     assert.deepEqual([stored.spec.initContainers, namesOf(stored.spec.containers)], [undefined, ['agent']]);
   }
   assert.equal(await webhook.metric('cambist_webhook_requests_total'), reviews);
@@ -135,60 +115,15 @@ test('a pod that opts out by annotation beside the label is not injected, and ge
 });
 
 test('refuses a pod with the label that cannot be injected, with the reason', async () => {
-  const opted = { namespace: 'plain', labels: OPTED_IN };
-  const agent = (more: object) => ({ containers: [{ name: 'agent', image: 'agent:1', ...more }] });
-  const cases: [object, string][] = [
-    [
-      agentPod('p', opted, { hostNetwork: true }),
-      'hostNetwork is true: every process on the node could call cambist: remove hostNetwork, or use a gateway',
-    ],
-    [
-      agentPod('p', opted, { shareProcessNamespace: true }),
-      "shareProcessNamespace is true: root or user 65532 in another container could read cambist's secrets: remove shareProcessNamespace",
-    ],
-    [
-      agentPod('p', opted, { os: { name: 'windows' } }),
-      "the pod runs on Windows, and cambist's image is for Linux: use a gateway",
-    ],
-    [
-      agentPod('p', opted, agent({ ports: [{ containerPort: 8180 }] })),
-      'container "agent" uses port 8180: choose another port with cambist.dev/port and the config',
-    ],
-    [
-      agentPod('p', opted, agent({ name: 'cambist' })),
-      'a container "cambist" exists and was not injected: remove or rename it',
-    ],
-    [
-      agentPod(
-        'p',
-        { ...opted, annotations: { 'cambist.dev/status': FORGED } },
-        agent({ name: 'cambist', args: ['x'] }),
-      ),
-      'container "cambist" has a command or arguments, unlike a sidecar of cambist: remove it and the annotation cambist.dev/status',
-    ],
-    [
-      agentPod('p', { ...opted, annotations: { 'cambist.dev/prt': '1' } }),
-      'unknown annotation "cambist.dev/prt": did you mean "cambist.dev/port"?',
-    ],
-    [
-      agentPod('p', { ...opted, annotations: { 'cambist.dev/sidecar': 'classic' } }, { restartPolicy: 'Never' }),
-      'a classic sidecar would keep the pod from completing: use a native sidecar',
-    ],
-    [
-      agentPod('p', { ...opted, labels: { 'cambist.dev/inject': 'true' } }),
-      'cambist.dev/inject is "true": must be "enabled" or "disabled"',
-    ],
-  ];
-  for (const [pod, reason] of cases) {
-    const message = failed(await cluster.kubectl(['create', '-f', '-'], pod));
-    assert.ok(message.includes('admission webhook "inject.cambist.dev" denied the request: '), message);
-    assert.ok(message.includes(`cambist cannot be injected: ${reason}`), message);
-  }
-  assert.equal(succeeded(await cluster.kubectl(['-n', 'plain', 'get', 'pods', '-o', 'name'])), '');
+  const pod = agentPod('p', { namespace: 'plain', labels: OPTED_IN }, { hostNetwork: true });
+  const message = failed(await cluster.kubectl(['create', '-f', '-'], pod));
+  const reason = 'cambist cannot be injected: hostNetwork is true: every process on the node could call cambist: ';
+  assert.ok(message.includes(`admission webhook "inject.cambist.dev" denied the request: ${reason}`), message);
+  assert.equal(await cluster.run('kubectl -n plain get pods -o name'), '');
 });
 
 test('a dry run shows the injected pod and stores nothing', async () => {
-  const pod = await create<Pod>(cluster, agentPod('rehearsed', { labels: OPTED_IN }), '--dry-run=server');
+  const pod = await cluster.create<Pod>(agentPod('rehearsed', { labels: OPTED_IN }), '--dry-run=server');
   assert.equal(sidecarOf(pod).restartPolicy, 'Always');
   assert.match(failed(await cluster.kubectl(['-n', 'agents', 'get', 'pod', 'rehearsed'])), /NotFound/);
 });
@@ -196,15 +131,154 @@ test('a dry run shows the injected pod and stores nothing', async () => {
 test('server-side apply creates an injected pod, and applying the same manifest again changes nothing', async () => {
   const apply = () => cluster.kubectl(['apply', '--server-side', '-f', '-'], agentPod('applied', { labels: OPTED_IN }));
   succeeded(await apply());
-  const first = await readObject<Pod>(cluster, ['-n', 'agents', 'pod', 'applied']);
+  const first = await cluster.read<Pod>('-n', 'agents', 'pod', 'applied');
   assert.equal(sidecarOf(first).restartPolicy, 'Always');
   succeeded(await apply());
-  assert.deepEqual(await readObject<Pod>(cluster, ['-n', 'agents', 'pod', 'applied']), first);
+  assert.deepEqual(await cluster.read<Pod>('-n', 'agents', 'pod', 'applied'), first);
 });
 
 test('a copy of an injected pod keeps its sidecar unchanged', async () => {
-  const first = await create<Pod>(cluster, agentPod('original', { labels: OPTED_IN }));
+  const first = await cluster.create<Pod>(agentPod('original', { labels: OPTED_IN }));
   const { labels = {}, annotations = {} } = first.metadata;
-  const { spec } = await create<Pod>(cluster, agentPod('copy', { labels, annotations }, first.spec));
+  const { spec } = await cluster.create<Pod>(agentPod('copy', { labels, annotations }, first.spec));
   assert.deepEqual(spec, first.spec);
+});
+
+/** Creates a pod with the label, as a dry run. */
+function attempt(): Promise<CommandResult> {
+  const args = ['create', '--dry-run=server', '-o', 'json', '-f', '-'];
+  return cluster.kubectl(args, agentPod('attempt', { labels: OPTED_IN }));
+}
+
+function assertInjected(result: CommandResult): void {
+  const { spec } = JSON.parse(succeeded(result)) as Pod;
+  assert.deepEqual(namesOf(spec.initContainers), ['cambist']);
+}
+
+test('a draining webhook keeps injecting; without the webhook, only pods with the label are refused', async () => {
+  const stopped = webhook.stop();
+  await webhook.waitForLog(({ msg }) => msg === 'cambist webhook is shutting down');
+  assertInjected(await attempt());
+  await stopped;
+  const message = failed(await attempt());
+  assert.match(message, /failed calling webhook "inject\.cambist\.dev": .* connection refused/);
+  const { spec } = await cluster.create<Pod>(agentPod('bystander'));
+  assert.equal(spec.initContainers, undefined);
+  webhook = await startWebhookPod(cluster);
+  assertInjected(await attempt());
+});
+
+test('a certificate renewed by the guide is trusted, and so is the old one while a pod still serves it', async () => {
+  await cluster.follow('--trust old-ca.crt');
+  assertInjected(await attempt());
+  await webhook.stop();
+  webhook = await startWebhookPod(cluster);
+  assertInjected(await attempt());
+});
+
+test('a certificate outside caBundle is refused, until the new Secret is mounted; no restart is needed', async () => {
+  await installWebhook(cluster);
+  await eventually('the old certificate is refused', async () => {
+    const { stderr } = await attempt();
+    return stderr.includes('x509: certificate signed by unknown authority');
+  });
+  await webhook.mountSecret();
+  await webhook.waitForLog(({ msg }) => msg === 'certificate reloaded');
+  await eventually('the new one is accepted', async () => (await attempt()).code === 0);
+  assertInjected(await attempt());
+});
+
+test('manifests applied without gen-certs lose caBundle; the guide restores it', async () => {
+  await cluster.run('kubectl apply -k deploy/webhook/base');
+  await eventually('the webhook is not trusted', async () => (await attempt()).stderr.includes('x509: '));
+  await cluster.follow('--trust old-ca.crt');
+  await eventually('the webhook is trusted again, with its old certificate', async () => (await attempt()).code === 0);
+});
+
+/** An annotation for the port of the container that the other webhook adds. */
+const MESH_PORT = 'mesh.example.com/port';
+
+/** A webhook like those of service meshes and registry mirrors: it adds one container, and rewrites every image. */
+const changePod: RequestListener = async (request, response) => {
+  const { request: review } = JSON.parse(await text(request)) as { request: { uid: string; object: Pod } };
+  const { metadata, spec } = review.object;
+  const ports = [{ containerPort: Number(metadata.annotations?.[MESH_PORT] ?? 15001) }];
+  const mesh = { op: 'add', path: '/spec/containers/-', value: { name: 'mesh', image: 'mesh:1', ports } };
+  const mirrored = (spec.initContainers ?? []).map(({ image }, index) => {
+    return { op: 'replace', path: `/spec/initContainers/${index}/image`, value: image.replace(/^[^/]*/, 'mirror') };
+  });
+  const hasMesh = spec.containers.some(({ name }) => name === 'mesh');
+  const patch = hasMesh ? mirrored : [...mirrored, mesh];
+  const answer = { uid: review.uid, allowed: true, patchType: 'JSONPatch', patch: base64(JSON.stringify(patch)) };
+  const body = { apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', response: answer };
+  response.setHeader('content-type', 'application/json').end(JSON.stringify(body));
+};
+
+/** The API server calls webhooks in the order of their configurations' names: this one after cambist's. */
+function configurationOf(url: string, ca: string) {
+  return {
+    apiVersion: 'admissionregistration.k8s.io/v1',
+    kind: 'MutatingWebhookConfiguration',
+    metadata: { name: 'later' },
+    webhooks: [
+      {
+        name: 'later.example.com',
+        admissionReviewVersions: ['v1'],
+        clientConfig: { url: `${url}/`, caBundle: base64(ca) },
+        rules: [{ apiGroups: [''], apiVersions: ['v1'], operations: ['CREATE'], resources: ['pods'] }],
+        sideEffects: 'None',
+      },
+    ],
+  };
+}
+
+const base64 = (content: string) => Buffer.from(content).toString('base64');
+
+test('another webhook changes the pods after cambist', async (t) => {
+  const authority = createCertificateAuthority('another webhook');
+  const other = await startHttpServer(changePod, { tls: authority.issueServer() });
+  await cluster.create(configurationOf(other.url, authority.cert));
+  t.after(other.close);
+
+  await t.test(
+    'a container that a later webhook adds gets the proxy variables, because the API server calls cambist again',
+    async () => {
+      const annotations = { 'cambist.dev/proxy-env': 'enabled' };
+      const injected = () => webhook.metric('cambist_webhook_requests_total', { result: 'injected' });
+      const before = await injected();
+      const pod = await cluster.create<Pod>(agentPod('meshed', { namespace: 'plain', labels: OPTED_IN, annotations }));
+      assert.deepEqual(namesOf(pod.spec.containers), ['agent', 'mesh']);
+      assert.deepEqual(namesOf(pod.spec.initContainers), ['cambist']);
+      for (const { name, env = [] } of pod.spec.containers) {
+        assert.deepEqual(
+          env.map((variable) => variable.name).sort(),
+          ['HTTP_PROXY', 'NO_PROXY', 'http_proxy', 'no_proxy'],
+          name,
+        );
+      }
+      assert.equal(await injected(), before + 2);
+    },
+  );
+
+  await t.test('the second call keeps the changes of other webhooks to the sidecar', async () => {
+    const before = await webhook.metric('cambist_webhook_requests_total', { result: 'unchanged' });
+    const pod = await cluster.create<Pod>(agentPod('plain', { namespace: 'plain', labels: OPTED_IN }));
+    assert.deepEqual(namesOf(pod.spec.initContainers), ['cambist']);
+    assert.equal(pod.spec.initContainers?.[0]?.image, 'mirror/cambist:0.1.0');
+    assert.equal(await webhook.metric('cambist_webhook_requests_total', { result: 'unchanged' }), before + 1);
+  });
+
+  await t.test(
+    "refuses a pod in which a later webhook adds a container with cambist's port, with a remedy",
+    async () => {
+      const meshed = (name: string, more: object) => {
+        return agentPod(name, { namespace: 'plain', labels: OPTED_IN, annotations: { [MESH_PORT]: '8180', ...more } });
+      };
+      const message = failed(await cluster.kubectl(['create', '-f', '-'], meshed('conflicts', {})));
+      const reason = 'container "mesh" uses port 8180: choose another port with cambist.dev/port and the config';
+      assert.ok(message.includes(`cambist cannot be injected: ${reason}`), message);
+      const pod = await cluster.create<Pod>(meshed('fixed', { 'cambist.dev/port': '8280' }));
+      assert.deepEqual(namesOf(pod.spec.containers), ['agent', 'mesh']);
+    },
+  );
 });

@@ -14,10 +14,8 @@ import { runCommand } from '../../harness/run-command.ts';
 import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { post, whoami } from '../servers/agent.ts';
 import { only, type Rendered, renderChart, renderKustomization } from './render.ts';
-import { installDeployTools } from './tools.ts';
 import { VALUES } from './values.ts';
 
-const tools = await installDeployTools();
 const podSpec = (rendered: Rendered, name?: string) =>
   getIn(only(rendered, 'Deployment', name), ['spec', 'template', 'spec']) as JsonObject;
 const configOf = (rendered: Rendered) => String(getIn(only(rendered, 'ConfigMap'), ['data', 'cambist.yaml']));
@@ -31,7 +29,7 @@ test("the gateway's container equals the sidecar's, except for what a Service ne
   });
   const { gateway, ...more } = VALUES.gateway;
   const values = { ...more, gateway: { ...gateway, tokenAudience: options.tokenAudience } };
-  const spec = podSpec(await renderChart(tools, values));
+  const spec = podSpec(await renderChart(values));
   const [{ lifecycle, resources, ports, ...container } = {} as JsonObject] = objectsOf(spec.containers);
   const { resources: _, ports: sidecarPorts, restartPolicy, ...sidecar } = sidecarContainer(options, 60);
   assert.equal(restartPolicy, 'Always');
@@ -46,12 +44,12 @@ test("the gateway's container equals the sidecar's, except for what a Service ne
 test('cambist accepts the config of every rendering', async (t) => {
   const folder = temporaryFolder(t);
   for (const rendered of [
-    await renderChart(tools, VALUES.gateway),
-    await renderChart(tools, VALUES.everything),
-    await renderKustomization(tools, 'gateway/base'),
-    await renderKustomization(tools, 'gateway/example'),
-    await renderKustomization(tools, 'gateway/shared-cache'),
-    await renderChart(tools, VALUES['gateway with a shared cache']),
+    await renderChart(VALUES.gateway),
+    await renderChart(VALUES.everything),
+    await renderKustomization('gateway/base'),
+    await renderKustomization('gateway/example'),
+    await renderKustomization('gateway/shared-cache'),
+    await renderChart(VALUES['gateway with a shared cache']),
   ]) {
     const file = join(folder, 'cambist.yaml');
     await writeFile(file, configOf(rendered));
@@ -76,7 +74,7 @@ async function startRendered(t: TestContext) {
     routes: [{ name: 'github', match: { host: '127.0.0.1', path: '/github' }, upstream: backend.url }],
   };
   const { gateway, ...more } = VALUES.gateway;
-  const rendered = await renderChart(tools, { ...more, gateway: { ...gateway, config } });
+  const rendered = await renderChart({ ...more, gateway: { ...gateway, config } });
   const cambist = await startCambist({
     // Replaces the mounted folders by local ones, and the pod's ports by free ones.
     config: (directory) =>
@@ -105,7 +103,7 @@ test('a gateway with the rendered config gives an MCP client a token for the bac
 });
 
 test("the image runs the container's command with the mounted config", async () => {
-  const [container] = objectsOf(podSpec(await renderChart(tools, VALUES.gateway)).containers);
+  const [container] = objectsOf(podSpec(await renderChart(VALUES.gateway)).containers);
   assert.deepEqual([container?.command, container?.args], [undefined, undefined]);
   assert.match(
     await readFile('Dockerfile', 'utf8'),

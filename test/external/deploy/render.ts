@@ -2,11 +2,18 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { getIn, isArray, isObject, type Json, type JsonObject } from '../../../src/kubernetes/json.ts';
-import type { CommandResult } from '../../harness/run-command.ts';
+import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
+import { type CommandResult, runProgram } from '../../harness/run-command.ts';
 import { parseDocuments } from '../../integration/deploy/manifests.ts';
-import { CHART, type DeployTools } from './tools.ts';
+import { installDeployTools } from '../installs.ts';
+
+const bin = await installDeployTools();
+export const helm = (...args: string[]) => runProgram(join(bin, 'helm'), args);
+export const kustomize = (...args: string[]) => runProgram(join(bin, 'kustomize'), args);
+
+/** The path of the chart. */
+export const CHART = join(import.meta.dirname, '../../../deploy/helm/cambist');
 
 export interface Rendered {
   readonly text: string;
@@ -14,12 +21,12 @@ export interface Rendered {
 }
 
 /** Runs a helm command on the chart, with the values in a file. */
-export async function withValues(tools: DeployTools, values: object, ...args: string[]): Promise<CommandResult> {
+export async function withValues(values: object, ...args: string[]): Promise<CommandResult> {
   const folder = await mkdtemp(join(tmpdir(), 'cambist-values-'));
   try {
     const file = join(folder, 'values.yaml');
     await writeFile(file, JSON.stringify(values));
-    return await tools.helm(...args, '--values', file);
+    return await helm(...args, '--values', file);
   } finally {
     await rm(folder, { recursive: true });
   }
@@ -27,21 +34,23 @@ export async function withValues(tools: DeployTools, values: object, ...args: st
 
 /** The manifests that `helm install` would apply. */
 export async function renderChart(
-  tools: DeployTools,
   values: object,
   { release = 'cambist', namespace = 'cambist-system', chart = CHART } = {},
 ): Promise<Rendered> {
-  return rendered(await withValues(tools, values, 'template', release, chart, '--namespace', namespace));
+  return rendered(await withValues(values, 'template', release, chart, '--namespace', namespace));
 }
 
 /** The manifests that `kubectl apply -k deploy/…` would apply. */
-export async function renderKustomization(tools: DeployTools, folder: string): Promise<Rendered> {
-  return rendered(await tools.kustomize('build', fileURLToPath(new URL(`../../../deploy/${folder}`, import.meta.url))));
+export async function renderKustomization(folder: string): Promise<Rendered> {
+  return rendered(await kustomize('build', `deploy/${folder}`));
 }
 
-function rendered({ code, stdout, stderr }: CommandResult): Rendered {
+/** The output of a command that succeeded. Every manifest in it is valid, without unknown fields. */
+export function rendered({ code, stdout, stderr }: CommandResult): Rendered {
   assert.equal(code, 0, stderr);
-  return { text: stdout, manifests: parseDocuments<JsonObject>(stdout) };
+  const manifests = parseDocuments<JsonObject>(stdout);
+  for (const manifest of manifests) assert.deepEqual(problemsOfManifest(manifest), [], nameOf(manifest));
+  return { text: stdout, manifests };
 }
 
 /** The only manifest of a kind. */

@@ -73,7 +73,7 @@ export const VALUES = {
       usersSecret: 'users-of-our-own',
       certificateSecret: 'certificate-of-our-own',
       maxMemory: '2gb',
-      resources: { requests: { cpu: 1, memory: '3Gi' } },
+      resources: { requests: { cpu: 1, memory: '3Gi' }, limits: { memory: '3Gi' } },
       podAnnotations: { 'example.com/mesh': 'off' },
       nodeSelector: { 'kubernetes.io/os': 'linux' },
     },

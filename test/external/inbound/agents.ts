@@ -1,23 +1,32 @@
+import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { freePort } from '../../harness/free-port.ts';
 import { type McpSetup, startMcpSetup } from '../../harness/mcp-setup.ts';
-import { type PythonAgent, type PythonAgentOptions, startPythonAgent } from './install.ts';
+import { startServer } from '../../harness/server-process.ts';
+import { installAgents } from '../installs.ts';
 
 export interface AgentSetup extends McpSetup {
-  readonly agent: PythonAgent;
   /** The URL of the agent for its callers. */
   readonly inboundUrl: string;
 }
+
+interface AgentOptions {
+  /** Installs the packages of the agent. */
+  readonly install?: () => Promise<string>;
+  readonly env?: Readonly<Record<string, string>>;
+  /** Further keys of `inbound`. */
+  readonly inbound?: Readonly<Record<string, unknown>>;
+}
+
+/** Python compiles the modules of an agent when it starts for the first time. */
+const START_TIMEOUT_MS = 180_000;
 
 /** The audience of callers' tokens. */
 const AUDIENCE = 'my-agent';
 
 /** Starts an authorization server, MCP backends, cambist, and an agent that is reached, and reaches `github`, through cambist. */
-export async function startAgentSetup(
-  t: TestContext,
-  module: string,
-  options: PythonAgentOptions & { readonly inbound?: Readonly<Record<string, unknown>> } = {},
-): Promise<AgentSetup> {
+export async function startAgentSetup(t: TestContext, module: string, options: AgentOptions = {}): Promise<AgentSetup> {
   const port = await freePort();
   const setup = await startMcpSetup({
     change: (config) => ({
@@ -35,7 +44,35 @@ export async function startAgentSetup(
   t.after(setup.close);
   const agent = await startPythonAgent(module, port, setup.url('github'), options);
   t.after(agent.close);
-  return { ...setup, agent, inboundUrl: setup.cambist.inboundUrl };
+  return { ...setup, inboundUrl: setup.cambist.inboundUrl };
+}
+
+/** Starts an agent, `app` of a module, under OpenTelemetry's zero-code instrumentation. */
+async function startPythonAgent(
+  module: string,
+  port: number,
+  backendUrl: string,
+  { install = installAgents, env = {} }: AgentOptions,
+) {
+  const bin = await install();
+  const url = `http://127.0.0.1:${port}`;
+  const options = ['--host=127.0.0.1', `--port=${port}`, '--log-level=warning'];
+  return startServer({
+    command: join(bin, 'opentelemetry-instrument'),
+    args: [join(bin, 'uvicorn'), ...options, `${module}:app`],
+    cwd: fileURLToPath(new URL('python', import.meta.url)),
+    env: {
+      BACKEND_URL: backendUrl,
+      AGENT_URL: url,
+      PYTHONPYCACHEPREFIX: join(bin, '../../compiled'),
+      OTEL_TRACES_EXPORTER: 'none',
+      OTEL_METRICS_EXPORTER: 'none',
+      OTEL_LOGS_EXPORTER: 'none',
+      ...env,
+    },
+    readyUrl: `${url}/healthz`,
+    startTimeoutMs: START_TIMEOUT_MS,
+  });
 }
 
 function issuerOf(config: Readonly<Record<string, unknown>>): string {

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
+import { installKagent } from '../installs.ts';
 import { type AgentSetup, interleaved, startAgentSetup } from './agents.ts';
-import { KAGENT_REQUIREMENTS } from './install.ts';
 
 const USERS = ['alice', 'bob'];
 const CALLS = 100;
 /** kagent opens an MCP session for each request. */
 const WIDTH = 8;
-const requirements = KAGENT_REQUIREMENTS;
+const install = installKagent;
 
 /** One A2A message in JSON-RPC, protocol version 0.3. */
 function message(): string {
@@ -32,7 +32,7 @@ async function usersSeen({ inboundUrl, subjectToken }: AgentSetup, path: string,
 const allOf = (user: string, calls: number) => Array.from({ length: calls }, () => [user]);
 
 test('kagent’s runtime passes its caller on without code, and uses no handle after its request', async (t) => {
-  const setup = await startAgentSetup(t, 'kagent_agent', { requirements });
+  const setup = await startAgentSetup(t, 'kagent_agent', { install });
   const seen = await usersSeen(setup, '', CALLS);
   for (const user of USERS) assert.deepEqual(seen[user], allOf(user, CALLS));
   const { requests, openSessions } = setup.backends.github;
@@ -43,13 +43,13 @@ test('kagent’s runtime passes its caller on without code, and uses no handle a
 
 test('google-adk with one toolset for all users passes callers on by Authorization alone', async (t) => {
   const env = { ALLOWED_HEADERS: 'authorization' };
-  const setup = await startAgentSetup(t, 'kagent_agent', { requirements, env, inbound: { baggage: false } });
+  const setup = await startAgentSetup(t, 'kagent_agent', { install, env, inbound: { baggage: false } });
   const seen = await usersSeen(setup, '/shared', 20);
   for (const user of USERS) assert.deepEqual(seen[user], allOf(user, 20));
 });
 
 test('google-adk with one toolset, and neither header, gets 401 for every call', async (t) => {
-  const setup = await startAgentSetup(t, 'kagent_agent', { requirements, inbound: { baggage: false } });
+  const setup = await startAgentSetup(t, 'kagent_agent', { install, inbound: { baggage: false } });
   const [user = ''] = USERS;
   const token = await setup.subjectToken({ sub: user });
   await fetch(`${setup.inboundUrl}/shared`, { method: 'POST', headers: { authorization: `Bearer ${token}` } });

@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { cachedInstall, runTool } from '../../harness/cached-install.ts';
-import { installPythonPackages } from '../../harness/python-packages.ts';
+import { cachedInstall, installJava, installNpm, installPython, runTool } from '../../harness/cached-install.ts';
 import { runProgram } from '../../harness/run-command.ts';
 
 /** Passes values of baggage through the propagator of an SDK, as an agent receives and sends them. */
@@ -13,9 +12,14 @@ const here = (name: string) => fileURLToPath(new URL(`sdks/${name}`, import.meta
 export const SDKS: Readonly<Record<string, () => Promise<PassBaggage>>> = {
   'Go 1.24': async () => program(join(await installGo('1.24.0'), 'baggage')),
   'Go 1.38': async () => program(join(await installGo('1.38.0'), 'baggage')),
-  'JavaScript 1.30': async () => program(process.execPath, here('baggage.mjs'), await installJavaScript()),
-  'Python 1.20': async () => program(join(await installPython(), 'venv/bin/python'), here('baggage.py')),
-  'Java 1.10': async () => program('java', '-cp', join(await installJava(), '*'), here('Baggage.java')),
+  'JavaScript 1.30': async () =>
+    program(process.execPath, here('baggage.mjs'), await installNpm('baggage-js', here(''))),
+  'Python 1.20': async () => {
+    const python = await installPython('baggage-python', here('requirements.txt'));
+    return program(join(python, 'python'), here('baggage.py'));
+  },
+  'Java 1.10': async () =>
+    program('java', '-cp', await installJava('baggage-java', here('pom.xml')), here('Baggage.java')),
 };
 
 export async function installBaggageSdks(): Promise<void> {
@@ -29,26 +33,6 @@ function installGo(version: string): Promise<string> {
     await runTool('go', ['mod', 'edit', '-droprequire=go.opentelemetry.io/otel/trace'], folder);
     await runTool('go', ['build', '-mod=mod', '-o', 'baggage', '.'], folder);
   });
-}
-
-function installJavaScript(): Promise<string> {
-  return cachedInstall('baggage-js', ['package.json', 'package-lock.json'].map(here), (folder) =>
-    runTool('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--prefix', folder], folder),
-  );
-}
-
-function installPython(): Promise<string> {
-  return cachedInstall('baggage-python', [here('requirements.txt')], (folder) =>
-    installPythonPackages(folder, 'requirements.txt'),
-  );
-}
-
-const COPY_DEPENDENCIES = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies';
-
-function installJava(): Promise<string> {
-  return cachedInstall('baggage-java', [here('pom.xml')], (folder) =>
-    runTool('mvn', ['-q', '-B', '-C', COPY_DEPENDENCIES, `-DoutputDirectory=${folder}`], folder),
-  );
 }
 
 function program(command: string, ...args: string[]): PassBaggage {

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { installNode24 } from './install.ts';
+import { installNode24 } from '../installs.ts';
 
 const TESTS = fileURLToPath(new URL('../../', import.meta.url));
 

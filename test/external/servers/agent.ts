@@ -1,5 +1,14 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import type { ErrorCode } from '../../../src/error-catalogue.ts';
+import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
 import { type CallResponse, call } from '../../harness/http-call.ts';
+import { createLeakWatch } from '../../harness/leaks.ts';
 import { connectMcpClient } from '../../harness/mcp-client.ts';
+import { assertProblem } from '../../harness/problem.ts';
+import { runCommand } from '../../harness/run-command.ts';
 
 function authorized(token: string) {
   return { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
@@ -16,4 +25,76 @@ export async function whoami(url: string, token: string): Promise<Record<string,
 /** Sends one request that the backend receives only if the exchange succeeds. */
 export function post(url: string, token: string): Promise<CallResponse> {
   return call(url, { method: 'POST', headers: authorized(token), body: '{}' });
+}
+
+interface Finding {
+  readonly severity: 'ok' | 'warning' | 'error';
+  readonly code: string;
+  readonly what: string;
+  readonly why?: string;
+  readonly fix?: string;
+  readonly claims?: Record<string, unknown>;
+}
+
+/** A mistake in a setup, the error that callers get, and the finding of `cambist doctor`. */
+export interface Mistake {
+  readonly mistake: string;
+  readonly route: string;
+  readonly code: ErrorCode;
+  readonly finding: string;
+  /** Of the finding. */
+  readonly fix?: RegExp;
+  readonly why?: RegExp;
+  readonly what?: RegExp;
+  /** The default signs in. */
+  readonly token?: () => Promise<string>;
+}
+
+/**
+ * An agent and an operator of cambist at a real authorization server.
+ * @param files of cambist
+ * @param issue issues a caller's token
+ */
+export async function startAgent(
+  files: Readonly<Record<string, string>>,
+  config: (directory: string) => Readonly<Record<string, unknown>>,
+  issue: () => Promise<string>,
+) {
+  const cambist: CambistProcess = await startCambist({ files, config });
+  after(cambist.close);
+  await cambist.ready();
+  const leaks = createLeakWatch();
+  for (const secret of Object.values(files)) leaks.remember(secret);
+  const keep = (token: string): string => {
+    leaks.remember(token);
+    return token;
+  };
+  const signIn = async (): Promise<string> => keep(await issue());
+  const url = (route: string) => `${cambist.url}/${route}`;
+  /** The result of `cambist doctor` for one route, and the claims of the issued token. */
+  const examine = async (route: string, token: string) => {
+    const file = join(cambist.directory, 'doctor-subject-token');
+    await writeFile(file, token);
+    const args = ['doctor', '--config', cambist.configFile, '--route', route, '--subject-token-file', file];
+    const asJson = await runCommand([...args, '--json']);
+    const asText = await runCommand(args);
+    const text = [asJson, asText].map(({ stdout, stderr }) => stdout + stderr).join('\n');
+    leaks.assertNoLeak({ text, stdout: cambist.stdout(), stderr: cambist.stderr() });
+    const { findings } = JSON.parse(asJson.stdout) as { findings: Finding[] };
+    const of = (wanted: Finding['severity']) => findings.filter(({ severity }) => severity === wanted);
+    const { claims } = findings.find((finding) => finding.claims !== undefined) ?? {};
+    return { code: asJson.code, errors: of('error'), warnings: of('warning').map(({ code }) => code), claims };
+  };
+  const declareMistakes = (mistakes: readonly Mistake[]): void => {
+    for (const { mistake, route, code, finding, token = signIn, ...texts } of mistakes) {
+      test(`returns ${code} for ${mistake}, and doctor finds ${finding}`, async () => {
+        const callers = keep(await token());
+        assertProblem(await post(url(route), callers), code);
+        const { code: exitCode, errors } = await examine(route, callers);
+        assert.deepEqual([exitCode, errors.map((error) => error.code)], [1, [finding]]);
+        for (const [name, text] of Object.entries(texts)) assert.match(errors[0]?.[name as 'fix'] ?? '', text);
+      });
+    }
+  };
+  return { cambist, leaks, keep, signIn, url, examine, declareMistakes };
 }

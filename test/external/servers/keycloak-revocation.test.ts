@@ -1,178 +1,191 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { WebSocket } from 'undici';
 import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
-import { type FakeUpstream, startFakeUpstream } from '../../harness/fake-upstream.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { freePort } from '../../harness/free-port.ts';
-import { call } from '../../harness/http-call.ts';
+import { call, open } from '../../harness/http-call.ts';
 import { keepParts } from '../../harness/keep-parts.ts';
+import { createLeakWatch } from '../../harness/leaks.ts';
+import { runCommand } from '../../harness/run-command.ts';
 import { echo } from '../../harness/upstream-handlers.ts';
-import { committedRealm, type Keycloak, type Realm, startKeycloak } from './keycloak.ts';
-import { REALM, SECRET, USER } from './keycloak-realms.ts';
-import { ADMIN, RECEIVERS, type Session, SIGNALS_AUDIENCE, sessionsOf, signallingRealm } from './keycloak-sessions.ts';
+import { startWebSocketServer } from '../../harness/web-socket-server.ts';
+import { committedRealm, startKeycloak } from './keycloak.ts';
+import { REALM, SECRET } from './keycloak-realms.ts';
+import {
+  ADMIN,
+  RECEIVERS,
+  revocationRealm,
+  type Session,
+  SIGNALS_AUDIENCE,
+  sessionsOf,
+  WAYS,
+  type Way,
+} from './keycloak-sessions.ts';
 
 /** Sessions that each user has at each client. */
 const SESSIONS = 8;
 /** Longer than the slowest way takes: the introspection cache, plus the time that Keycloak takes under load. */
 const OBSERVED_MS = 6_000;
-
-/** The ways to learn of a revocation, each with the client that its users sign in to. */
-const WAYS = {
-  introspection: 'agent',
-  'logout with sid': 'agent-by-session',
-  'logout without sid': 'agent-by-user',
-  poll: 'agent',
-} as const;
-type Way = keyof typeof WAYS;
+/** Longer than Keycloak needs to send an event, with these options. */
+const LIMIT_MS = 20_000;
+const PUSHED = 'Bearer throwaway-authorization-of-keycloak';
 
 /** The number of a user's sessions whose tokens are refused, by each way. */
 type Ended = Readonly<Record<Way, 0 | 1 | typeof SESSIONS>>;
-const ONE: Ended = { introspection: 1, 'logout with sid': 1, 'logout without sid': SESSIONS, poll: 1 };
-const ALL: Ended = {
+const NONE: Ended = { introspection: 0, 'logout with sid': 0, 'logout without sid': 0, poll: 0, push: 0 };
+const LOGOUT_OF_ONE = { introspection: 1, 'logout with sid': 1, 'logout without sid': SESSIONS } as const;
+const LOGOUT_OF_ALL = {
   introspection: SESSIONS,
   'logout with sid': SESSIONS,
   'logout without sid': SESSIONS,
-  poll: SESSIONS,
-};
-const NONE: Ended = { introspection: 0, 'logout with sid': 0, 'logout without sid': 0, poll: 0 };
+} as const;
+const EVENT_FOR_ONE = { poll: 1, push: 1 } as const;
+const EVENT_FOR_ALL = { poll: SESSIONS, push: SESSIONS } as const;
 
-let keycloak: Keycloak;
-let upstream: FakeUpstream;
-let sessions: ReturnType<typeof sessionsOf>;
-const cambists = new Map<Way, CambistProcess>();
-const { keep, close } = keepParts();
-
-const ACTIONS: readonly [action: string, isForUser: boolean, Ended, () => (session: Session) => Promise<unknown>][] = [
-  ['the user signs out', false, ONE, () => sessions.signOut],
-  ['the user signs out in a browser', false, { ...ONE, poll: 0 }, () => sessions.endSessionByBrowser],
-  ['the user signs out of all devices', true, { ...ALL, poll: 0 }, () => sessions.signOutEverywhere],
-  ['an administrator ends one session', false, { ...ONE, poll: 0 }, () => sessions.endSession],
-  ['an administrator ends all sessions of a user', true, ALL, () => sessions.logOutUser],
-  ['an administrator sets a password', true, { ...NONE, poll: SESSIONS }, () => sessions.resetPassword],
-  ['an administrator disables a user', true, { ...NONE, introspection: SESSIONS }, () => sessions.disableUser],
-  ['an administrator deletes a user', true, { ...NONE, introspection: SESSIONS }, () => sessions.deleteUser],
+type Action = readonly [
+  action: string,
+  isForUser: boolean,
+  Partial<Ended>,
+  () => (session: Session) => Promise<unknown>,
+];
+const ACTIONS: readonly Action[] = [
+  ['the user signs out', false, { ...LOGOUT_OF_ONE, ...EVENT_FOR_ONE }, () => sessions.signOut],
+  ['the user signs out in a browser', false, LOGOUT_OF_ONE, () => sessions.endSessionByBrowser],
+  ['the user signs out of all devices', true, LOGOUT_OF_ALL, () => sessions.signOutEverywhere],
+  ['an administrator ends one session', false, LOGOUT_OF_ONE, () => sessions.endSession],
   [
-    'an administrator ends the sessions of all users',
+    'an administrator ends all sessions of a user',
     true,
-    { ...NONE, introspection: SESSIONS },
-    () => sessions.logOutRealm,
+    { ...LOGOUT_OF_ALL, ...EVENT_FOR_ALL },
+    () => sessions.logOutUser,
   ],
+  ['an administrator sets a password', true, EVENT_FOR_ALL, () => sessions.resetPassword],
+  ['an administrator disables a user', true, { introspection: SESSIONS }, () => sessions.disableUser],
+  ['an administrator deletes a user', true, { introspection: SESSIONS }, () => sessions.deleteUser],
+  ['an administrator ends the sessions of all users', true, { introspection: SESSIONS }, () => sessions.logOutRealm],
 ];
 
-before(async () => {
-  upstream = keep(await startFakeUpstream(echo));
-  const ports = { 'logout with sid': await freePort(), 'logout without sid': await freePort() };
-  keycloak = keep(
-    await startKeycloak([revocationRealm(await committedRealm(), ports)], {
-      KC_FEATURES: 'ssf',
-      KC_BOOTSTRAP_ADMIN_USERNAME: ADMIN.name,
-      KC_BOOTSTRAP_ADMIN_PASSWORD: ADMIN.password,
-    }),
-  );
-  sessions = sessionsOf(keycloak);
-  await sessions.allowReceivers();
-  const issuer = keycloak.issuer(REALM);
-  const stream = (await sessions.asReceiver(RECEIVERS.poll, 'POST', '/streams', {
-    delivery: { method: 'urn:ietf:rfc:8936' },
-    events_requested: ['session-revoked', 'credential-change'].map(
-      (event) => `https://schemas.openid.net/secevent/caep/event-type/${event}`,
-    ),
-  })) as { delivery: { endpoint_url: string } };
-  const signals = (transmitter: object, port?: number) => ({
-    signals: {
-      ...(port !== undefined && { listen: `127.0.0.1:${port}` }),
-      transmitters: { keycloak: { issuer, ...transmitter } },
-    },
-  });
-  const verify = { issuer, audience: 'cambist', introspection: { cache: '1s' } };
-  await start('introspection', { defaults: { subject_token: { verify } } });
-  for (const way of ['logout with sid', 'logout without sid'] as const) {
-    await start(way, signals({ audience: WAYS[way], backchannel_logout: true }, ports[way]));
-  }
-  const poll = {
-    poll_endpoint: stream.delivery.endpoint_url,
+/** How a signal arrives, and the users whose sessions the tests of these ways end. */
+const CHANNELS = [
+  ['logout with sid', 'logout'],
+  ['push', 'push'],
+  ['poll', 'poll'],
+] as const;
+
+const { keep, close } = keepParts();
+after(close);
+const leaks = createLeakWatch();
+for (const secret of [SECRET, PUSHED]) leaks.remember(secret);
+const upstream = keep(
+  await startFakeUpstream((request, response) => {
+    if (request.url !== '/stream') return echo(request, response);
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    response.write('data: 1\n\n');
+  }),
+);
+const webSockets = keep(await startWebSocketServer());
+const receivers: Record<string, string> = {};
+for (const way of ['logout with sid', 'logout without sid', 'push']) {
+  receivers[way] = `http://127.0.0.1:${await freePort()}`;
+}
+const users = ACTIONS.length + CHANNELS.length;
+const keycloak = keep(
+  await startKeycloak([revocationRealm(await committedRealm(), users, receivers)], {
+    KC_FEATURES: 'ssf',
+    KC_BOOTSTRAP_ADMIN_USERNAME: ADMIN.name,
+    KC_BOOTSTRAP_ADMIN_PASSWORD: ADMIN.password,
+    KC_SPI_SSF_TRANSMITTER__DEFAULT__ALLOW_INSECURE_PUSH_TARGETS: 'true',
+    // As the documentation of the recipe says. The default is 30 seconds.
+    KC_SPI_SSF_TRANSMITTER__DEFAULT__OUTBOX_DRAINER_INTERVAL: '500ms',
+  }),
+);
+const issuer = keycloak.issuer(REALM);
+const sessions = sessionsOf(keycloak);
+await sessions.allowReceivers();
+await sessions.createStream('push', {
+  method: 'urn:ietf:rfc:8935',
+  endpoint_url: `${receivers.push}/events/keycloak`,
+  authorization_header: PUSHED,
+});
+const poll_endpoint = await sessions.createStream('poll', { method: 'urn:ietf:rfc:8936' });
+
+const logout = { backchannel_logout: true };
+const cambists: Readonly<Record<Way, CambistProcess>> = {
+  introspection: await start('introspection'),
+  'logout with sid': await start('logout with sid', { audience: WAYS['logout with sid'], ...logout }),
+  'logout without sid': await start('logout without sid', { audience: WAYS['logout without sid'], ...logout }),
+  poll: await start('poll', {
+    audience: SIGNALS_AUDIENCE,
+    delivery: 'poll',
+    poll_endpoint,
     authorization_server: 'by-poll',
     scope: 'ssf.read ssf.manage',
-  };
-  await start('poll', signals({ audience: SIGNALS_AUDIENCE, delivery: 'poll', ...poll }));
-});
+  }),
+  push: await start('push', { audience: SIGNALS_AUDIENCE, delivery: 'push', authorization: { file: 'pushed' } }),
+};
 
-after(close);
-
-/** The recipe's realm with a user for each action, and a client for each kind of back-channel logout. */
-function revocationRealm(committed: Realm, ports: Readonly<Record<string, number>>): Realm {
-  const realm = signallingRealm(committed, 'http://127.0.0.1:9');
-  const [alice] = realm.users as { username: string }[];
-  const clients = realm.clients as { clientId: string }[];
-  const agent = (committed.clients as { clientId: string }[]).find(({ clientId }) => clientId === 'agent');
-  const loggingOut = (way: keyof typeof WAYS, withSession: boolean) => ({
-    ...agent,
-    clientId: WAYS[way],
-    attributes: {
-      'backchannel.logout.url': `http://127.0.0.1:${ports[way]}/logout/keycloak`,
-      'backchannel.logout.session.required': String(withSession),
-    },
-  });
-  return {
-    ...realm,
-    users: ACTIONS.map((_, index) => ({
-      ...alice,
-      ...named(index),
-      email: `user-${index}@example.com`,
-      clientRoles: { account: ['manage-account'] },
-    })),
-    clients: [
-      ...clients.map((client) => (client.clientId === 'agent' ? agent : client)),
-      loggingOut('logout with sid', true),
-      loggingOut('logout without sid', false),
-    ],
-  };
-}
-
-function named(index: number): { username: string } {
-  return { username: `user-${index}` };
-}
-
-async function start(way: Way, config: object): Promise<void> {
-  const cambist = await startCambist({
-    files: { secret: SECRET },
-    config: (directory) => {
-      const server = (client_id: string) => ({
-        issuer: keycloak.issuer(REALM),
-        client_id,
-        client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'secret') } },
-      });
-      return {
-        authorization_servers: {
-          keycloak: server('cambist'),
-          ...(way === 'poll' && { 'by-poll': server(RECEIVERS.poll) }),
-        },
-        routes: [
-          {
-            name: 'tools',
-            match: { path: '/' },
-            upstream: upstream.url,
-            authorization_server: 'keycloak',
-            audience: 'github-mcp',
+/** cambist that learns of revocations in one way. @param transmitter undefined: it introspects */
+async function start(way: Way, transmitter?: object): Promise<CambistProcess> {
+  const listen = receivers[way];
+  const verify = { issuer, audience: 'cambist', introspection: { cache: '1s' } };
+  const cambist = keep(
+    await startCambist({
+      files: { secret: SECRET, pushed: PUSHED },
+      config: (directory) => {
+        const server = (client_id: string) => ({
+          issuer,
+          client_id,
+          client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'secret') } },
+        });
+        const route = (path: string, url: string) => ({
+          name: path,
+          match: { path: `/${path}` },
+          upstream: url,
+          authorization_server: 'keycloak',
+          audience: 'github-mcp',
+        });
+        return {
+          authorization_servers: {
+            keycloak: server('cambist'),
+            ...(way === 'poll' && { 'by-poll': server(RECEIVERS.poll) }),
           },
-        ],
-        ...config,
-      };
-    },
-  });
-  cambists.set(way, keep(cambist));
+          ...(transmitter === undefined
+            ? { defaults: { subject_token: { verify } } }
+            : {
+                signals: {
+                  ...(listen !== undefined && { listen: new URL(listen).host }),
+                  transmitters: { keycloak: { issuer, ...transmitter } },
+                },
+              }),
+          routes: [
+            route('tools', upstream.url),
+            route('stream', `${upstream.url}/stream`),
+            route('ws', webSockets.url),
+          ],
+        };
+      },
+    }),
+  );
   await cambist.ready();
+  return cambist;
 }
 
-/** Watches tokens of one user at one cambist. @returns milliseconds until each was refused; undefined: it still works */
-async function watch(way: Way, tokens: readonly string[], startedMs: number): Promise<(number | undefined)[]> {
-  const url = cambists.get(way)?.url ?? '';
-  const refusedMs: (number | undefined)[] = tokens.map(() => undefined);
+async function statusFor({ url }: CambistProcess, { accessToken }: Session): Promise<number> {
+  return (await call(`${url}/tools`, { headers: { authorization: `Bearer ${accessToken}` } })).status;
+}
+
+/** Watches sessions of one user. @returns milliseconds until each was refused; undefined: it still works */
+async function watch(way: Way, signedIn: readonly Session[], startedMs: number): Promise<(number | undefined)[]> {
+  const refusedMs: (number | undefined)[] = signedIn.map(() => undefined);
   while (performance.now() - startedMs < OBSERVED_MS && refusedMs.includes(undefined)) {
-    for (const [index, token] of tokens.entries()) {
+    for (const [index, session] of signedIn.entries()) {
       if (refusedMs[index] !== undefined) continue;
-      const { status } = await call(url, { headers: { authorization: `Bearer ${token}` } });
+      const status = await statusFor(cambists[way], session);
       assert.ok(status === 200 || status === 401, `${way}: ${status}`);
       if (status === 401) refusedMs[index] = Math.round(performance.now() - startedMs);
     }
@@ -183,29 +196,70 @@ async function watch(way: Way, tokens: readonly string[], startedMs: number): Pr
 
 for (const [index, [action, isForUser, expected, how]] of ACTIONS.entries()) {
   test(`${action} of Keycloak: each way ends the sessions that its page says`, async (t) => {
-    const user = { name: named(index).username, password: USER.password };
+    const ways = Object.keys(WAYS) as Way[];
     const byClient = new Map<string, Session[]>();
     for (const client of new Set(Object.values(WAYS))) {
       const signedIn: Session[] = [];
-      for (let count = 0; count < SESSIONS; count += 1) signedIn.push(await sessions.signIn(user, client));
+      for (let count = 0; count < SESSIONS; count += 1) {
+        signedIn.push(await sessions.signIn(`user-${index}`, client));
+      }
       byClient.set(client, signedIn);
     }
-    const tokensOf = (way: Way) => (byClient.get(WAYS[way]) ?? []).map(({ accessToken }) => accessToken);
-    for (const way of Object.keys(WAYS) as Way[]) {
-      for (const token of tokensOf(way)) {
-        const { status } = await call(cambists.get(way)?.url ?? '', { headers: { authorization: `Bearer ${token}` } });
-        assert.equal(status, 200, way);
-      }
-    }
+    const of = (way: Way) => byClient.get(WAYS[way]) ?? [];
+    for (const way of ways) for (const each of of(way)) assert.equal(await statusFor(cambists[way], each), 200, way);
     const end = how();
     const firsts = [...byClient.values()].flatMap((signedIn) => signedIn.slice(0, 1));
     for (const session of isForUser ? firsts.slice(0, 1) : firsts) await end(session);
     const startedMs = performance.now();
-    const found = await Promise.all(
-      (Object.keys(WAYS) as Way[]).map(async (way) => [way, await watch(way, tokensOf(way), startedMs)] as const),
-    );
+    const found = await Promise.all(ways.map(async (way) => [way, await watch(way, of(way), startedMs)] as const));
     for (const [way, refusedMs] of found) t.diagnostic(`${way}: ${refusedMs.map((ms) => ms ?? 'works').join(', ')}`);
     const ended = found.map(([way, refusedMs]) => [way, refusedMs.filter((ms) => ms !== undefined).length]);
-    assert.deepEqual(Object.fromEntries(ended), expected);
+    assert.deepEqual(Object.fromEntries(ended), { ...NONE, ...expected });
   });
 }
+
+/** A session with a cached token, an open stream and an open WebSocket. */
+async function use(t: TestContext, cambist: CambistProcess, user: string, client: string) {
+  const session = await sessions.signIn(user, client);
+  leaks.remember(session.accessToken);
+  const headers = { authorization: `Bearer ${session.accessToken}` };
+  assert.equal(await statusFor(cambist, session), 200);
+  const state = { isStreamOpen: true, isSocketOpen: true };
+  const stream = await open(`${cambist.url}/stream`, { headers });
+  stream.on('error', () => {}).on('close', () => (state.isStreamOpen = false));
+  await once(stream, 'data');
+  const socket = new WebSocket(`${cambist.url.replace('http', 'ws')}/ws`, { headers });
+  await once(socket, 'open');
+  socket.addEventListener('close', () => (state.isSocketOpen = false));
+  t.after(() => {
+    stream.destroy();
+    socket.close();
+  });
+  return { session, state };
+}
+
+for (const [index, [way, channel]] of CHANNELS.entries()) {
+  test(`a signal by ${channel} ends everything of one session, and nothing of another`, async (t) => {
+    const cambist = cambists[way];
+    const user = `user-${ACTIONS.length + index}`;
+    const [one, other] = [await use(t, cambist, user, WAYS[way]), await use(t, cambist, user, WAYS[way])];
+    const dropped = await cambist.metric('cambist_cache_evictions_total', { reason: 'revoked' });
+    await sessions.signOut(one.session);
+    await eventually('the refusal', async () => (await statusFor(cambist, one.session)) === 401, LIMIT_MS);
+    await eventually('the cuts', () => !one.state.isStreamOpen && !one.state.isSocketOpen);
+    const cuts = () => cambist.metric('cambist_requests_aborted_total', { aborted_by: 'revoked' });
+    await eventually('the counts', async () => (await cuts()) === 2);
+    assert.ok((await cambist.metric('cambist_cache_evictions_total', { reason: 'revoked' })) > dropped);
+    assert.equal(await statusFor(cambist, other.session), 200);
+    assert.deepEqual(other.state, { isStreamOpen: true, isSocketOpen: true });
+    assert.ok((await cambist.metric('cambist_signals_total', { channel, result: 'applied' })) >= 1);
+    if (channel !== 'logout') assert.equal(await cambist.metric('cambist_transmitter_available'), 1);
+    leaks.assertNoLeak({ stdout: cambist.stdout(), stderr: cambist.stderr() });
+  });
+}
+
+test('doctor polls', async () => {
+  const { stdout } = await runCommand(['doctor', '--config', cambists.poll.configFile]);
+  assert.match(stdout, /transmitter "keycloak" responds to polls/);
+  leaks.assertNoLeak({ stdout });
+});

@@ -7,9 +7,25 @@ export const ADMIN = { name: 'throwaway-admin', password: 'throwaway-password-of
 export const RECEIVERS = { push: 'signals-by-push', poll: 'signals-by-poll' } as const;
 export const SIGNALS_AUDIENCE = 'cambist-signals';
 
-/** Turns Shared Signals on, with two receivers. The agent's client logs out at a URL. @param receiver URL of `signals.listen` */
-export function signallingRealm(committed: Realm, receiver: string): Realm {
-  const clients = committed.clients as readonly { clientId: string; attributes?: Record<string, string> }[];
+/** How cambist learns of a revocation, each with the client that its users sign in to. */
+export const WAYS = {
+  introspection: 'agent',
+  'logout with sid': 'agent-by-session',
+  'logout without sid': 'agent-by-user',
+  poll: 'agent',
+  push: 'agent',
+} as const;
+export type Way = keyof typeof WAYS;
+
+/**
+ * Turns Shared Signals on, with two receivers, and adds a client for each kind of back-channel logout.
+ * @param users how many there are: `user-0`, `user-1`, and so on
+ * @param receivers the URLs of `signals.listen`
+ */
+export function revocationRealm(committed: Realm, users: number, receivers: Readonly<Record<string, string>>): Realm {
+  const clients = committed.clients as readonly { clientId: string }[];
+  const agent = clients.find(({ clientId }) => clientId === 'agent');
+  const [alice] = committed.users as readonly object[];
   const receiving = (clientId: string) => ({
     clientId,
     enabled: true,
@@ -23,7 +39,15 @@ export function signallingRealm(committed: Realm, receiver: string): Realm {
       'ssf.enabled': 'true',
       'ssf.defaultSubjects': 'ALL',
       'ssf.streamAudience': SIGNALS_AUDIENCE,
-      'ssf.validPushUrls': `${receiver}/*`,
+      'ssf.validPushUrls': `${receivers.push}/*`,
+    },
+  });
+  const loggingOut = (way: Way, withSession: boolean) => ({
+    ...agent,
+    clientId: WAYS[way],
+    attributes: {
+      'backchannel.logout.url': `${receivers[way]}/logout/keycloak`,
+      'backchannel.logout.session.required': String(withSession),
     },
   });
   return {
@@ -32,20 +56,17 @@ export function signallingRealm(committed: Realm, receiver: string): Realm {
     eventsEnabled: true,
     adminEventsEnabled: true,
     eventsListeners: ['jboss-logging', 'ssf-events'],
+    users: Array.from({ length: users }, (_, index) => ({
+      ...alice,
+      username: `user-${index}`,
+      email: `user-${index}@example.com`,
+      clientRoles: { account: ['manage-account'] },
+    })),
     clients: [
-      ...clients.map((client) =>
-        client.clientId === 'agent'
-          ? {
-              ...client,
-              attributes: {
-                'backchannel.logout.url': `${receiver}/logout/keycloak`,
-                'backchannel.logout.session.required': 'true',
-              },
-            }
-          : client,
-      ),
-      receiving(RECEIVERS.push),
-      receiving(RECEIVERS.poll),
+      ...clients,
+      loggingOut('logout with sid', true),
+      loggingOut('logout without sid', false),
+      ...Object.values(RECEIVERS).map(receiving),
     ],
   };
 }
@@ -72,8 +93,8 @@ export function sessionsOf(keycloak: Keycloak) {
     return body;
   }
 
-  async function signIn(user = USER, client = 'agent'): Promise<Session> {
-    const { name: username, password } = user;
+  async function signIn(username: string, client: string): Promise<Session> {
+    const { password } = USER;
     const form = { grant_type: 'password', client_id: client, scope: 'openid', username, password };
     const { access_token = '', refresh_token = '', id_token = '' } = await requestToken(REALM, form);
     const { sid, sub: userId = '' } = decodeJwt<{ sid: string }>(access_token);
@@ -95,7 +116,16 @@ export function sessionsOf(keycloak: Keycloak) {
 
   return {
     signIn,
-    asReceiver,
+    /** Creates a stream of the events that revoke. @returns where it is polled */
+    async createStream(way: keyof typeof RECEIVERS, delivery: object): Promise<string> {
+      const { delivery: created } = (await asReceiver(RECEIVERS[way], 'POST', '/streams', {
+        delivery,
+        events_requested: ['session-revoked', 'credential-change'].map(
+          (event) => `https://schemas.openid.net/secevent/caep/event-type/${event}`,
+        ),
+      })) as { delivery: { endpoint_url: string } };
+      return created.endpoint_url;
+    },
     /** Gives the receivers the scopes for their requests. Keycloak has them only after it imported the realm. */
     async allowReceivers(): Promise<void> {
       const scopes = (await asAdmin('GET', '/client-scopes')) as { id: string; name: string }[];

@@ -1,13 +1,8 @@
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { runTool } from '../../harness/cached-install.ts';
 import { freePort } from '../../harness/free-port.ts';
 import { startServer } from '../../harness/server-process.ts';
-import { cachedFolder } from './cache.ts';
-
-const VERSION = '26.7.3';
-const ARTIFACT = `org.keycloak:keycloak-quarkus-dist:${VERSION}:zip`;
-const UNPACK = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:unpack';
+import { installKeycloak } from '../installs.ts';
 
 /** A start with other features builds the server, which takes minutes on a busy machine. Only a failing test waits this long. */
 const START_TIMEOUT_MS = 600_000;
@@ -35,20 +30,12 @@ export async function committedRealm(): Promise<Realm> {
   return JSON.parse(text) as Realm;
 }
 
-export function installKeycloak(): Promise<string> {
-  return cachedFolder('keycloak', [ARTIFACT, UNPACK], (draft) =>
-    // -C: a wrong checksum is an error instead of a warning.
-    runTool('mvn', ['-q', '-B', '-C', UNPACK, `-Dartifact=${ARTIFACT}`, `-DoutputDirectory=${draft}`], draft),
-  );
-}
-
 /**
  * Starts Keycloak from Maven Central, in development mode, with an in-memory database and these realms.
  * @param env more environment variables, such as those of the first administrator
  */
 export async function startKeycloak(realms: readonly Realm[], env: Record<string, string> = {}): Promise<Keycloak> {
-  const folder = await installKeycloak();
-  const home = join(folder, `keycloak-${VERSION}`);
+  const home = await installKeycloak();
   const imports = join(home, 'data/import');
   await rm(join(home, 'data'), { recursive: true, force: true });
   await mkdir(imports, { recursive: true });

@@ -1,35 +1,19 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, test } from 'node:test';
 import { readRecords, recordsOf } from '../../harness/audit-records.ts';
-import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
 import { keepParts } from '../../harness/keep-parts.ts';
-import { createLeakWatch } from '../../harness/leaks.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
-import { assertProblem } from '../../harness/problem.ts';
-import { post, whoami } from './agent.ts';
-import { type Diagnosis, diagnose } from './diagnose.ts';
-import { SPRING_SECRETS, type SpringServer, startSpring } from './spring.ts';
+import { post, startAgent, whoami } from './agent.ts';
+import { SPRING_SECRETS, startSpring } from './spring.ts';
 
-let server: SpringServer;
-let cambist: CambistProcess;
-let github: McpBackend;
-let docs: McpBackend;
-const leaks = createLeakWatch();
-const { keep, close } = keepParts();
-
-before(async () => {
-  server = keep(await startSpring());
-  github = keep(await startMcpBackend({ ...server, name: 'github', resource: 'github-mcp' }));
-  docs = keep(await startMcpBackend({ ...server, name: 'docs' }));
-  for (const secret of Object.values(SPRING_SECRETS)) leaks.remember(secret);
-  const actorToken = await server.workloadToken();
-  leaks.remember(actorToken);
-  cambist = keep(await startCambist({ files: { ...SPRING_SECRETS, 'actor-token': actorToken }, config }));
-  await cambist.ready();
-});
-
+const { keep: keepPart, close } = keepParts();
 after(close);
+const server = keepPart(await startSpring());
+const github = keepPart(await startMcpBackend({ ...server, name: 'github', resource: 'github-mcp' }));
+const docs = keepPart(await startMcpBackend({ ...server, name: 'docs' }));
+const files = { ...SPRING_SECRETS, 'actor-token': await server.workloadToken() };
+const { cambist, leaks, signIn, url, examine, declareMistakes } = await startAgent(files, config, server.signIn);
 
 function config(directory: string) {
   const client = (id: keyof typeof SPRING_SECRETS) => ({
@@ -57,42 +41,50 @@ function config(directory: string) {
   };
 }
 
-async function signIn(): Promise<string> {
-  const token = await server.signIn();
-  leaks.remember(token);
-  return token;
-}
-
-async function examine(route: string, token: string): Promise<Diagnosis> {
-  const { configFile, directory } = cambist;
-  const diagnosis = await diagnose({ config: configFile, route, token, directory });
-  leaks.assertNoLeak({ text: diagnosis.text, stdout: cambist.stdout(), stderr: cambist.stderr() });
-  return diagnosis;
-}
-
 test('sends each backend a token only for itself, by audience and by resource', async () => {
   const token = await signIn();
-  const first = await whoami(`${cambist.url}/github`, token);
-  const second = await whoami(`${cambist.url}/docs`, token);
+  const first = await whoami(url('github'), token);
+  const second = await whoami(url('docs'), token);
   assert.deepEqual([first.server, first.aud, first.sub], ['github', 'github-mcp', 'alice']);
   assert.deepEqual([second.server, second.aud, second.sub], ['docs', docs.url, 'alice']);
   assert.deepEqual((await examine('docs', token)).errors, []);
 });
 
-test('rejects a token that Spring issues for cambist itself, and doctor names the reason', async () => {
-  const token = await signIn();
+declareMistakes([
+  {
+    mistake: 'a token that Spring issues for cambist itself',
+    route: 'plain',
+    code: 'ERR_ISSUED_TOKEN_AUDIENCE',
+    finding: 'token_for_client',
+    fix: /OAuth2TokenCustomizer/,
+  },
+  {
+    mistake: 'a scope that the client may not request',
+    route: 'scoped',
+    code: 'ERR_EXCHANGE_REFUSED',
+    finding: 'scope_refused',
+    what: /"repo:admin"/,
+  },
+  {
+    mistake: 'an invalid subject token',
+    route: 'github',
+    code: 'ERR_SUBJECT_TOKEN_INVALID',
+    finding: 'subject_token_refused',
+    token: async () => 'not-an-issued-token',
+  },
+]);
+
+test('a backend gets no token that Spring issues for cambist itself', async () => {
   const before = github.requests.length;
-  assertProblem(await post(`${cambist.url}/plain`, token), 'ERR_ISSUED_TOKEN_AUDIENCE');
+  const token = await signIn();
+  await post(url('plain'), token);
   assert.equal(github.requests.length, before);
-  const { code, errors, claims } = await examine('plain', token);
-  assert.deepEqual([code, errors.map((error) => error.code)], [1, ['token_for_client']]);
-  assert.equal(claims?.aud, 'cambist');
-  assert.match(errors[0]?.fix ?? '', /OAuth2TokenCustomizer/);
+  assert.equal((await examine('plain', token)).claims?.aud, 'cambist');
 });
 
 test('records the chain of actors that Spring puts into an issued token', async () => {
   const token = await signIn();
-  const claims = await whoami(`${cambist.url}/delegated`, token);
+  const claims = await whoami(url('delegated'), token);
   const act = { iss: server.issuer, sub: 'workload' };
   assert.deepEqual(claims.act, act);
   const all = readRecords(join(cambist.directory, 'audit.jsonl'));
@@ -102,23 +94,4 @@ test('records the chain of actors that Spring puts into an issued token', async 
   assert.deepEqual([calls[0]?.subject?.verified, calls[0]?.subject?.claims.sub], [true, 'alice']);
   assert.deepEqual([calls[0]?.token?.aud, calls[0]?.token?.act], [['github-mcp'], act]);
   leaks.assertNoLeak({ audit: JSON.stringify(all) });
-});
-
-test('returns an error for a scope that the client may not request, and doctor names the scope', async () => {
-  const token = await signIn();
-  assertProblem(await post(`${cambist.url}/scoped`, token), 'ERR_EXCHANGE_REFUSED');
-  const { errors } = await examine('scoped', token);
-  assert.deepEqual(
-    errors.map((error) => error.code),
-    ['scope_refused'],
-  );
-  assert.match(errors[0]?.what ?? '', /"repo:admin"/);
-});
-
-test('rejects an invalid subject token', async () => {
-  assertProblem(await post(`${cambist.url}/github`, 'not-an-issued-token'), 'ERR_SUBJECT_TOKEN_INVALID');
-  assert.deepEqual(
-    (await examine('github', 'not-an-issued-token')).errors.map((error) => error.code),
-    ['subject_token_refused'],
-  );
 });

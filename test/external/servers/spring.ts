@@ -1,12 +1,7 @@
-import { cp, readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { runTool } from '../../harness/cached-install.ts';
 import { freePort } from '../../harness/free-port.ts';
 import { startServer } from '../../harness/server-process.ts';
-import { cachedFolder } from './cache.ts';
+import { installSpring } from '../installs.ts';
 
-const SOURCES = fileURLToPath(new URL('spring/', import.meta.url));
 const START_TIMEOUT_MS = 60_000;
 
 /** Must match `spring/src/main/resources/application.yaml`. */
@@ -27,14 +22,6 @@ export interface SpringServer {
   /** Gets a token for a client that acts for users. */
   workloadToken(): Promise<string>;
   close(): Promise<void>;
-}
-
-export async function installSpring(): Promise<string> {
-  return cachedFolder('spring', await contentsOf(SOURCES), async (draft) => {
-    await cp(SOURCES, draft, { recursive: true });
-    // -C: a wrong checksum is an error instead of a warning.
-    await runTool('mvn', ['-q', '-B', '-C', 'package'], draft);
-  });
 }
 
 /** Spring Authorization Server, built from Maven Central. */
@@ -62,12 +49,6 @@ export async function startSpring(): Promise<SpringServer> {
     workloadToken: () => requestToken(issuer, WORKLOAD, { grant_type: 'client_credentials' }),
     close: server.close,
   };
-}
-
-async function contentsOf(folder: string): Promise<string[]> {
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
-  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
-  return Promise.all(files.sort().map((file) => readFile(file, 'utf8')));
 }
 
 /** Signs in like a browser: authorize, submit the login form, authorize again. Then redeems the code. */

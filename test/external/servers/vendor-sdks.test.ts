@@ -7,7 +7,7 @@ import { parse } from 'yaml';
 import { parseConfig } from '../../../src/config/load.ts';
 import { assertionFrom } from '../../../src/config/used-servers.ts';
 import { buildTokenRequest, ownTarget } from '../../../src/tokens/token-request.ts';
-import { installVendorSdks } from './vendor-sdks.ts';
+import { installVendorSdks } from '../installs.ts';
 
 /** Compares the token requests of recipes with those of the vendors' own SDKs, which send nothing: their transport is the test's. */
 

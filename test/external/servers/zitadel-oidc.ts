@@ -1,12 +1,8 @@
-import { copyFile, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { runTool } from '../../harness/cached-install.ts';
+import { dirname } from 'node:path';
 import { freePort } from '../../harness/free-port.ts';
 import { startServer } from '../../harness/server-process.ts';
-import { cachedFolder } from './cache.ts';
+import { installZitadelOidc } from '../installs.ts';
 
-const SOURCES = ['go.mod', 'go.sum', 'main.go'];
 const START_TIMEOUT_MS = 30_000;
 
 /** Must match `zitadel-oidc/main.go`. */
@@ -22,24 +18,15 @@ export interface ZitadelOidc {
   close(): Promise<void>;
 }
 
-export async function installZitadelOidc(): Promise<string> {
-  const paths = SOURCES.map((name) => fileURLToPath(new URL(`zitadel-oidc/${name}`, import.meta.url)));
-  const pins = await Promise.all(paths.map((path) => readFile(path, 'utf8')));
-  return cachedFolder('zitadel-oidc', pins, async (draft) => {
-    for (const [index, path] of paths.entries()) await copyFile(path, join(draft, SOURCES[index] ?? ''));
-    await runTool('go', ['build', '-o', 'server', '.'], draft);
-  });
-}
-
 /** zitadel/oidc, built from Go modules. */
 export async function startZitadelOidc(): Promise<ZitadelOidc> {
-  const folder = await installZitadelOidc();
+  const command = await installZitadelOidc();
   const address = `127.0.0.1:${await freePort()}`;
   const issuer = `http://${address}`;
   const server = await startServer({
-    command: join(folder, 'server'),
+    command,
     args: [address],
-    cwd: folder,
+    cwd: dirname(command),
     readyUrl: `${issuer}/.well-known/openid-configuration`,
     startTimeoutMs: START_TIMEOUT_MS,
   });

@@ -38,6 +38,7 @@ const REFUSED: readonly (readonly [template: JsonObject, reason: RegExp, flags?:
   [pod({ hostNetwork: true }, ENABLED), HOST_NETWORK],
   [pod({ shareProcessNamespace: true }, ENABLED), SHARED_PROCESSES],
   [pod({ hostPID: true }, ENABLED), /remove hostPID$/],
+  [pod({ os: { name: 'windows' } }, ENABLED), /^the pod runs on Windows, .*: use a gateway$/],
   [pod({}, { labels: { 'cambist.dev/inject': 'true' } }), /is "true": must be "enabled" or "disabled"/],
   [pod({ restartPolicy: 'Never' }), /keep the pod from completing: use a native sidecar/, { sidecar: 'classic' }],
   [annotated('status', 'injected'), /^annotation cambist.dev\/status is invalid: remove it$/],

@@ -1,0 +1,124 @@
+import { existsSync } from 'node:fs';
+import { cp, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import {
+  cachedInstall,
+  installGo,
+  installJava,
+  installNpm,
+  installPython,
+  KEPT,
+  nodeIn,
+  runTool,
+} from '../harness/cached-install.ts';
+
+/** Everything that the suites of this folder install. Each throws if a tool is missing, or a registry is unreachable. */
+const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
+
+/** The official suite with its own Node, because it requires a newer Node than cambist. @returns its folder */
+export const installConformance = () => installNpm('conformance', here('conformance/suite'));
+
+export const installNode24 = async () => nodeIn(await installNpm('node24', here('node24/packages')));
+
+/** The SDKs of Auth0 and Entra. @returns the folder of their package.json */
+export const installVendorSdks = () =>
+  cachedInstall('vendor-sdks', [here('servers/vendor-sdks/package.json')], (folder) =>
+    runTool('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--silent'], folder),
+  );
+
+export const installPythonSdk = () => installPython('python-sdk', here('clients/python/requirements.txt'));
+
+/** The version that langchain-mcp-adapters, mcp-use and kagent still use. */
+export const installPythonSdkV1 = () => installPython('python-sdk', here('clients/python/requirements-v1.txt'));
+
+export const installGoSdk = () => installGo('sdk-go', here('clients/go'), ['go.mod', 'go.sum', 'main.go']);
+
+export const installJavaSdk = () => installJava('java-sdk', here('clients/java/pom.xml'));
+
+/** Agents on FastAPI and the A2A SDK. */
+export const installAgents = () => installPython('inbound-agents', here('inbound/python/requirements.txt'));
+
+export const installKagent = () => installPython('inbound-agents', here('inbound/python/requirements-kagent.txt'));
+
+/** Python 3.13 if pyenv has it, else the system's. The strict checks are switched on in any case where a program can. */
+export function findPython(): string {
+  const root = process.env.PYENV_ROOT ?? join(process.env.HOME ?? '', '.pyenv');
+  const pyenv = join(root, 'versions/3.13.0/bin/python3.13');
+  return existsSync(pyenv) ? pyenv : 'python3';
+}
+
+/** requests and httpx. */
+export const installPythonLibraries = () =>
+  installPython('python-libraries', here('intercept/programs/requirements.txt'), findPython());
+
+/** One installation for all servers in Python, which start at the same time. */
+let readers: Promise<string> | undefined;
+export function installPythonReaders(): Promise<string> {
+  readers ??= installPython('framing-python', here('framing/python/requirements.txt'));
+  return readers;
+}
+
+export const installGoReader = () => installGo('reader-go', here('framing/go'), ['go.mod', 'main.go']);
+
+export const installTomcat = () => installJava('framing-tomcat', here('framing/tomcat/pom.xml'));
+
+/** 40 seconds of compiling on two cores. @returns the path of the client */
+export async function installRustClient(): Promise<string> {
+  const sources = ['Cargo.toml', 'Cargo.lock', 'src/main.rs'].map((name) => here(`rust/${name}`));
+  const directory = await cachedInstall('rust-client', sources, async (folder) => {
+    await cp(here('rust/src'), join(folder, 'src'), { recursive: true });
+    await runTool('cargo', ['build', '--quiet', '--locked'], folder);
+  });
+  return join(directory, 'target/debug/call');
+}
+
+export const KEYCLOAK_VERSION = '26.7.3';
+const UNPACK = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:unpack';
+
+/** Keycloak from Maven Central. @returns its folder */
+export async function installKeycloak(): Promise<string> {
+  const name = `keycloak-${KEYCLOAK_VERSION}`;
+  const artifact = `org.keycloak:keycloak-quarkus-dist:${KEYCLOAK_VERSION}:zip`;
+  const unpack = (folder: string) =>
+    // -C: a wrong checksum is an error instead of a warning.
+    runTool('mvn', ['-q', '-B', '-C', UNPACK, `-Dartifact=${artifact}`, `-DoutputDirectory=${folder}`], folder);
+  return join(await cachedInstall(name, [], unpack, KEPT), name);
+}
+
+/** Spring Authorization Server, built from Maven Central. @returns its folder */
+export async function installSpring(): Promise<string> {
+  const sources = here('servers/spring');
+  const entries = await readdir(sources, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  const build = async (folder: string) => {
+    await cp(sources, folder, { recursive: true });
+    await runTool('mvn', ['-q', '-B', '-C', 'package'], folder);
+  };
+  return cachedInstall('spring', files.sort(), build, KEPT);
+}
+
+/** zitadel/oidc, built from Go modules. @returns the path of the server */
+export const installZitadelOidc = () =>
+  installGo('zitadel-oidc', here('servers/zitadel-oidc'), ['go.mod', 'go.sum', 'main.go'], KEPT);
+
+/** helm and kustomize, built from Go modules. @returns the folder of the programs */
+export async function installDeployTools(): Promise<string> {
+  const files = ['go.mod', 'go.sum'].map((name) => here(`deploy/tools/${name}`));
+  const build = (folder: string) => runTool('go', ['build', '-ldflags', '-s -w', '-o', 'bin/', 'tool'], folder);
+  return join(await cachedInstall('deploy-tools', files, build, KEPT), 'bin');
+}
+
+/** etcd (`server`), kube-apiserver and kubectl, built from Go modules. @returns the folder of the programs */
+export async function installKubernetes(): Promise<string> {
+  const files = ['go.mod', 'go.sum'].map((name) => here(`cluster/${name}`));
+  const [, version = ''] = /^\tk8s\.io\/kubernetes (v\S+)/m.exec(await readFile(files[0] ?? '', 'utf8')) ?? [];
+  const flags = [
+    // Without optimization and debug information, the build takes two thirds of the CPU time.
+    '-gcflags=all=-N -l -dwarf=false',
+    // The version would otherwise be v0.0.0, which a chart with a minimum version refuses.
+    `-ldflags=-s -w -X k8s.io/component-base/version.gitVersion=${version}`,
+  ];
+  const build = (folder: string) => runTool('go', ['build', ...flags, '-o', 'bin/', 'tool'], folder);
+  return join(await cachedInstall(`cluster-${version}`, files, build), 'bin');
+}
