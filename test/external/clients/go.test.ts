@@ -1,8 +1,7 @@
 import { after } from 'node:test';
 import { declareCallTests } from '../../harness/client-calls.ts';
 import { declareInterruptionTests } from '../../harness/client-interruptions.ts';
-import { declareUrlErrorTest, declareVisitTest } from './consent.ts';
-import { declareErrorTests, declareSignInTests, whole } from './errors.ts';
+import { declareErrorTests, declareSignInTests, declareUrlErrorTest, declareVisitTest, whole } from './declare.ts';
 import { startGoDriver } from './install.ts';
 
 const driver = await startGoDriver();

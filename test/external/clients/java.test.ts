@@ -1,6 +1,5 @@
 import { after } from 'node:test';
-import { declareBasicTests } from './basics.ts';
-import { declareErrorTests, whole } from './errors.ts';
+import { declareBasicTests, declareErrorTests, whole } from './declare.ts';
 import { startJavaDriver } from './install.ts';
 
 const driver = await startJavaDriver();

@@ -3,9 +3,14 @@ import { after } from 'node:test';
 import { describeError, type ErrorCode } from '../../../src/error-catalogue.ts';
 import { declareCallTests } from '../../harness/client-calls.ts';
 import { declareInterruptionTests } from '../../harness/client-interruptions.ts';
-import { declareBasicTests } from './basics.ts';
-import { declareUrlErrorTest, declareVisitTest } from './consent.ts';
-import { declareErrorTests, declareSignInTests, whole } from './errors.ts';
+import {
+  declareBasicTests,
+  declareErrorTests,
+  declareSignInTests,
+  declareUrlErrorTest,
+  declareVisitTest,
+  whole,
+} from './declare.ts';
 import { startFastMcpDriver, startPythonDriver, startPythonV1Driver } from './install.ts';
 
 const driver = await startPythonDriver();

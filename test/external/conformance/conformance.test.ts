@@ -1,29 +1,28 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { proxyVariables, trustVariables } from '../../../src/config/agent-variables.ts';
-import { type RunningAuthorizationServer, startAuthorizationServer } from '../../harness/authorization-server.ts';
+import { startAuthorizationServer } from '../../harness/authorization-server.ts';
 import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { freePort } from '../../harness/free-port.ts';
 import { startMcpFixture } from '../../harness/mcp-fixture/server.ts';
+import { installConformance } from '../installs.ts';
 import { differences, tally, withoutForeignHost } from './compare.ts';
-import { type ConformanceServer, startServerEverything } from './servers.ts';
-import { installSuite, REVISIONS, type Revision, runSuite, type SuiteResult } from './suite.ts';
+import { REVISIONS, type Revision, runSuite, type SuiteResult } from './suite.ts';
 
 const SECRET = randomBytes(24).toString('base64url');
-let suite: string;
-let authorizationServer: RunningAuthorizationServer;
-
-before(async () => {
-  suite = await installSuite();
-  authorizationServer = await startAuthorizationServer({
-    clients: { cambist: { method: 'client_secret_basic', secret: SECRET } },
-  });
-});
-after(() => authorizationServer.close());
+const suite = await installConformance();
+const clients = { cambist: { method: 'client_secret_basic', secret: SECRET } } as const;
+const authorizationServer = await startAuthorizationServer({ clients });
+after(authorizationServer.close);
 
 /** @param match with a host if the server refuses foreign hosts, and without a host if it does not check them */
-function startProxy({ url }: ConformanceServer, match: Match): Promise<CambistProcess> {
+function startProxy({ url }: Server, match: Match): Promise<CambistProcess> {
   authorizationServer.resources.set(url, { scopes: ['tools'], audience: url });
   return startCambist({
     config: (directory) => ({
@@ -41,6 +40,11 @@ function startProxy({ url }: ConformanceServer, match: Match): Promise<CambistPr
   });
 }
 
+/** Accepts only tokens whose audience is its own URL. */
+interface Server {
+  readonly url: string;
+}
+
 interface Match {
   host?: string;
   path: string;
@@ -49,7 +53,6 @@ interface Match {
 interface Run {
   direct: SuiteResult;
   proxied: SuiteResult;
-  exchanges: number;
 }
 
 /**
@@ -69,16 +72,26 @@ async function measure(
   return runSuite(suite, url, revision, bearer, variables);
 }
 
-async function runBoth(server: ConformanceServer, revision: Revision, match: Match): Promise<Run> {
+/**
+ * Runs the suite at a server and through cambist.
+ * @param isIntercepted it calls https, and knows cambist by variables alone. Its Node has no exception for loopback here
+ */
+async function runBoth(server: Server, revision: Revision, match: Match, isIntercepted = false): Promise<Run> {
   const proxy = await startProxy(server, match);
   try {
     await proxy.ready();
     const own = await authorizationServer.issueSubjectToken({ sub: 'alice', audience: server.url });
     const callers = await authorizationServer.issueSubjectToken({ sub: 'alice', audience: ['agent', 'cambist'] });
+    const trust = trustVariables(join(proxy.directory, 'trust'));
+    const variables = isIntercepted ? { ...proxyVariables(proxy.url), ...trust, NO_PROXY: '', no_proxy: '' } : {};
     const direct = await measure(server.url, revision, own);
-    const proxied = await measure(`${proxy.url}/mcp`, revision, callers);
+    const url = isIntercepted ? `https://${match.host}:8443/mcp` : `${proxy.url}/mcp`;
+    const proxied = await measure(url, revision, callers, variables);
+    const byBaseUrl = await proxy.metric('cambist_arrivals_total', { route: 'server', way_in: 'base_url' });
+    assert.equal(byBaseUrl === 0, isIntercepted);
     const exchanges = await proxy.metric('cambist_exchanges_total', { result: 'success' });
-    return { direct, proxied, exchanges };
+    assert.ok(exchanges > 0, 'cambist exchanges tokens');
+    return { direct, proxied };
   } finally {
     await proxy.close();
   }
@@ -94,32 +107,36 @@ function report(name: string, revision: Revision, { direct, proxied }: Run): str
   return found;
 }
 
-/** The suite calls https, and knows cambist by variables alone. Its Node reads them, and has no exception for loopback here. */
-async function runIntercepted(server: ConformanceServer, revision: Revision): Promise<Run> {
-  const host = '127.0.0.1';
-  const proxy = await startProxy(server, { host, path: '/mcp' });
-  try {
-    await proxy.ready();
-    const own = await authorizationServer.issueSubjectToken({ sub: 'alice', audience: server.url });
-    const callers = await authorizationServer.issueSubjectToken({ sub: 'alice', audience: ['agent', 'cambist'] });
-    const trustDir = join(proxy.directory, 'trust');
-    const variables = { ...proxyVariables(proxy.url), ...trustVariables(trustDir), NO_PROXY: '', no_proxy: '' };
-    const direct = await measure(server.url, revision, own);
-    const proxied = await measure(`https://${host}:8443/mcp`, revision, callers, variables);
-    assert.equal(await proxy.metric('cambist_arrivals_total', { route: 'server', way_in: 'base_url' }), 0);
-    const exchanges = await proxy.metric('cambist_exchanges_total', { result: 'success' });
-    return { direct, proxied, exchanges };
-  } finally {
-    await proxy.close();
-  }
+const PROGRAM = fileURLToPath(import.meta.resolve('@modelcontextprotocol/server-everything/dist/index.js'));
+const GATE = fileURLToPath(new URL('gate-preload.ts', import.meta.url));
+
+/** The official example server, with a bearer gate preloaded into its process. */
+async function startServerEverything(t: TestContext): Promise<Server> {
+  const { issuer, jwksUri } = authorizationServer;
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}/mcp`;
+  const env = { ...process.env, PORT: String(port), GATE_ISSUER: issuer, GATE_JWKS_URI: jwksUri, GATE_AUDIENCE: url };
+  const args = ['--import', import.meta.resolve('tsx'), '--import', GATE, PROGRAM, 'streamableHttp'];
+  const child = spawn(process.execPath, args, { env, stdio: 'ignore' });
+  const exited = once(child, 'exit');
+  t.after(async () => {
+    child.kill();
+    await exited;
+  });
+  const isUp = () =>
+    fetch(url).then(
+      ({ status }) => status === 401,
+      () => false,
+    );
+  await eventually('server-everything responds', isUp);
+  return { url };
 }
 
 for (const revision of REVISIONS) {
   test(`a server of the SDK 2.x has the same results for ${revision} through an intercepted connection`, async (t) => {
-    const { issuer, jwksUri } = authorizationServer;
-    const server = await startMcpFixture({ issuer, jwksUri });
+    const server = await startMcpFixture(authorizationServer);
     t.after(server.close);
-    const run = await runIntercepted(server, revision);
+    const run = await runBoth(server, revision, { host: '127.0.0.1', path: '/mcp' }, true);
     const [direct, proxied] = [withoutForeignHost(run.direct), withoutForeignHost(run.proxied)];
     assert.match(proxied.error, /unrecognized name/);
     assert.deepEqual(
@@ -127,26 +144,20 @@ for (const revision of REVISIONS) {
       [],
     );
     assert.ok(run.direct.passed, run.direct.output);
-    assert.ok(run.exchanges > 0, 'cambist exchanges tokens');
   });
 
   test(`a server of the SDK 2.x passes all checks of ${revision}, directly and through cambist`, async (t) => {
-    const { issuer, jwksUri } = authorizationServer;
-    const server = await startMcpFixture({ issuer, jwksUri });
+    const server = await startMcpFixture(authorizationServer);
     t.after(server.close);
     const run = await runBoth(server, revision, { host: '127.0.0.1', path: '/mcp' });
     assert.deepEqual(report('fixture', revision, run), []);
     assert.ok(run.direct.passed, run.direct.output);
     assert.ok(run.proxied.passed, run.proxied.output);
-    assert.ok(run.exchanges > 0, 'cambist exchanges tokens');
   });
 
   test(`server-everything has the same results for ${revision} directly and through cambist`, async (t) => {
-    const server = await startServerEverything(authorizationServer);
-    t.after(server.close);
-    const run = await runBoth(server, revision, { path: '/mcp' });
+    const run = await runBoth(await startServerEverything(t), revision, { path: '/mcp' });
     assert.deepEqual(report('server-everything', revision, run), []);
     assert.ok(run.direct.scenarios.size > 0, run.direct.output);
-    assert.ok(run.exchanges > 0, 'cambist exchanges tokens');
   });
 }

@@ -1,10 +1,9 @@
-import { spawn } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
-import { cachedInstall, runTool } from '../../harness/cached-install.ts';
+import { nodeIn } from '../../harness/cached-install.ts';
+import { runProgram } from '../../harness/run-command.ts';
 
 export const REVISIONS = ['2025-11-25', '2026-07-28'] as const;
 export type Revision = (typeof REVISIONS)[number];
@@ -29,20 +28,6 @@ export interface SuiteResult {
 
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
-/** Installs the official suite with its own Node, because it requires a newer Node than cambist. @returns its folder */
-export function installSuite(): Promise<string> {
-  return cachedInstall('conformance', [here('suite/package.json'), here('suite/package-lock.json')], (directory) =>
-    runTool('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--prefix', directory], directory),
-  );
-}
-
-async function suiteNode(directory: string): Promise<string> {
-  const modules = join(directory, 'node_modules');
-  const found = (await readdir(modules)).find((name) => /^node-(bin-)?(linux|darwin)-/.test(name));
-  if (found === undefined) throw new Error('the lock file contains no Node for this platform');
-  return join(modules, found, 'bin', 'node');
-}
-
 /**
  * Runs the checks that a revision requires of a server, with this bearer token.
  * @param variables of the environment, for a proxy
@@ -57,24 +42,11 @@ export async function runSuite(
   const reports = await mkdtemp(join(tmpdir(), 'conformance-'));
   const program = join(directory, 'node_modules/@modelcontextprotocol/conformance/dist/index.js');
   const args = ['server', '--url', url, '--requirements', revision, '-o', reports];
-  const child = spawn(await suiteNode(directory), ['--import', here('add-bearer.ts'), program, ...args], {
-    env: {
-      ...process.env,
-      NODE_OPTIONS: '',
-      NODE_V8_COVERAGE: '',
-      NO_COLOR: '1',
-      CONFORMANCE_BEARER: bearer,
-      ...variables,
-    },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  const env = { NODE_OPTIONS: '', NODE_V8_COVERAGE: '', NO_COLOR: '1', CONFORMANCE_BEARER: bearer, ...variables };
   try {
-    const code = new Promise<number | null>((resolve, reject) => {
-      child.once('error', reject);
-      child.once('close', resolve);
-    });
-    const [exitCode, out, err] = await Promise.all([code, text(child.stdout), text(child.stderr)]);
-    return { passed: exitCode === 0, output: out + err, scenarios: await readReports(reports) };
+    const preload = ['--import', here('add-bearer.ts')];
+    const { code, stdout, stderr } = await runProgram(await nodeIn(directory), [...preload, program, ...args], { env });
+    return { passed: code === 0, output: stdout + stderr, scenarios: await readReports(reports) };
   } finally {
     await rm(reports, { recursive: true, force: true });
   }

@@ -8,10 +8,9 @@ import { createInterface } from 'node:readline';
 import { buffer } from 'node:stream/consumers';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { cachedInstall, runTool } from '../../harness/cached-install.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { freePort } from '../../harness/free-port.ts';
-import { installPythonPackages } from '../../harness/python-packages.ts';
+import { installGoReader, installPythonReaders, installTomcat } from '../installs.ts';
 
 /** A request as a server has read it. */
 export interface Read {
@@ -25,8 +24,6 @@ export interface Reader {
   readonly url: string;
   readonly requests: Read[];
 }
-
-const COPY_DEPENDENCIES = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies';
 
 /** Java compiles its program first. */
 const START_MS = 30_000;
@@ -63,40 +60,16 @@ async function startNode(t: TestContext): Promise<Reader> {
 }
 
 async function startGo(t: TestContext): Promise<Reader> {
-  return startProgram(t, join(await installGoReader(), 'reader'), []);
-}
-
-export function installGoReader(): Promise<string> {
-  const sources = ['go/go.mod', 'go/main.go'].map(here);
-  return cachedInstall('framing-go', sources, (draft) => runTool('go', ['build', '-o', 'reader', '.'], draft));
+  return startProgram(t, await installGoReader(), []);
 }
 
 function startPython(...server: string[]): (t: TestContext) => Promise<Reader> {
-  return async (t) => {
-    const folder = await installPythonReaders();
-    return startProgram(t, join(folder, 'venv/bin/python'), [here('python/reader.py'), ...server]);
-  };
-}
-
-/** One installation for all servers in Python, which start at the same time. */
-let installed: Promise<string> | undefined;
-export function installPythonReaders(): Promise<string> {
-  installed ??= cachedInstall('framing-python', [here('python/requirements.txt')], async (folder) => {
-    await installPythonPackages(folder, 'requirements.txt');
-  });
-  return installed;
+  return async (t) =>
+    startProgram(t, join(await installPythonReaders(), 'python'), [here('python/reader.py'), ...server]);
 }
 
 async function startTomcat(t: TestContext): Promise<Reader> {
-  const folder = await installTomcat();
-  return startProgram(t, 'java', ['-XX:TieredStopAtLevel=1', '-cp', join(folder, '*'), here('tomcat/Reader.java')]);
-}
-
-export function installTomcat(): Promise<string> {
-  return cachedInstall('framing-tomcat', [here('tomcat/pom.xml')], (draft) =>
-    // -C: a wrong checksum is an error instead of a warning.
-    runTool('mvn', ['-q', '-B', '-C', COPY_DEPENDENCIES, `-DoutputDirectory=${draft}`], draft),
-  );
+  return startProgram(t, 'java', ['-XX:TieredStopAtLevel=1', '-cp', await installTomcat(), here('tomcat/Reader.java')]);
 }
 
 /** Starts a program that prints its port on the first line, and each request that it reads on a further line. */

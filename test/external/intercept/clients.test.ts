@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { startFastMcpDriver, startGoDriver, startPythonDriver } from '../clients/install.ts';
-import { installNode24 } from '../node24/install.ts';
-import { findPython, installPythonLibraries } from './installs.ts';
-import { BODY, program, runClient } from './run-program.ts';
+import { findPython, installNode24, installPythonLibraries } from '../installs.ts';
+import { curlOf, program, runClient } from './run-program.ts';
 import { MCP_URL, startInterceptSetup } from './setup.ts';
 
 /** Clients that know nothing of cambist: they get the variables of the trust folder, and an https URL that DNS does not know. */
@@ -11,10 +11,7 @@ const setup = await startInterceptSetup();
 after(setup.close);
 const { cambist, leaks, token } = setup;
 
-const CURL = ['curl', '-sS', '-o', '/dev/null', '-w', '%{http_code}', '-X', 'POST', MCP_URL, '--data', BODY].concat(
-  ['-H', `Authorization: Bearer ${token}`, '-H', 'Content-Type: application/json'],
-  ['-H', 'Accept: application/json, text/event-stream'],
-);
+const CURL = curlOf(setup, MCP_URL);
 
 /** Runs a client whose calls must succeed with an exchanged token. The backend verifies it. */
 async function assertIntercepted(command: readonly string[], expected: string): Promise<void> {
@@ -48,7 +45,7 @@ test('urllib of Python with strict verification', () =>
   assertIntercepted([findPython(), program('urllib_client.py')], '200'));
 
 test('requests and httpx', async () => {
-  await assertIntercepted([await installPythonLibraries(), program('library_clients.py')], '200 200');
+  await assertIntercepted([join(await installPythonLibraries(), 'python'), program('library_clients.py')], '200 200');
 });
 
 test("Java's HttpClient", () =>

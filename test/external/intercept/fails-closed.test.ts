@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { connectIntercepted } from '../../harness/intercepted.ts';
-import { BODY, runClient } from './run-program.ts';
+import { curlOf, runClient } from './run-program.ts';
 import { HOST, type InterceptSetup, type InterceptSetupOptions, MCP_URL, startInterceptSetup } from './setup.ts';
 
 /** The holes of another proxy: each fault must fail closed, with no token anywhere that it should not be. */
@@ -13,10 +13,8 @@ async function start(t: TestContext, options: InterceptSetupOptions = {}): Promi
   return setup;
 }
 
-function curl({ token }: InterceptSetup, url: string, ...more: readonly string[]): string[] {
-  const headers = ['-H', `Authorization: Bearer ${token}`, '-H', 'Content-Type: application/json'];
-  return ['curl', '-sS', '-w', '\n%{http_code}', '-X', 'POST', url, '--data', BODY, ...headers, ...more];
-}
+/** Prints the body as well. */
+const showing = (curl: readonly string[]) => curl.filter((word) => word !== '-o' && word !== '/dev/null');
 
 function assertNothingSent({ backend, leaks, cambist }: InterceptSetup): void {
   assert.equal(backend.requests.length, 0);
@@ -25,16 +23,16 @@ function assertNothingSent({ backend, leaks, cambist }: InterceptSetup): void {
 
 test('an inner Host of another route gets 421, and nothing is sent', async (t) => {
   const setup = await start(t);
-  const { stdout } = await runClient(setup, curl(setup, MCP_URL, '-H', 'Host: other.example.com'));
-  assert.match(stdout, /ERR_MISDIRECTED_REQUEST[\s\S]*\n421$/);
+  const { stdout } = await runClient(setup, showing(curlOf(setup, MCP_URL, '-H', 'Host: other.example.com')));
+  assert.match(stdout, /ERR_MISDIRECTED_REQUEST[\s\S]*421$/);
   assertNothingSent(setup);
 });
 
 test('an upstream whose certificate is not trusted gets an error, and no tunnel', async (t) => {
   const setup = await start(t, { untrusted: true, top: { forward_proxy: { connect: ['*:443', `${HOST}:443`] } } });
   for (let times = 0; times < 2; times += 1) {
-    const { stdout } = await runClient(setup, curl(setup, MCP_URL));
-    assert.match(stdout, /ERR_UPSTREAM_TLS[\s\S]*\n502$/);
+    const { stdout } = await runClient(setup, showing(curlOf(setup, MCP_URL)));
+    assert.match(stdout, /ERR_UPSTREAM_TLS[\s\S]*502$/);
   }
   assert.equal(await setup.cambist.metric('cambist_tunnels_total'), 0);
   assertNothingSent(setup);
@@ -44,7 +42,7 @@ test('an agent that rejects the certificate gets no tunnel afterwards', async (t
   const setup = await start(t, { top: { forward_proxy: { connect: ['*:443', `${HOST}:443`] } } });
   const untrusting = { without: ['SSL_CERT_FILE', 'CURL_CA_BUNDLE'] };
   for (let times = 0; times < 3; times += 1) {
-    const { code } = await runClient(setup, curl(setup, MCP_URL), untrusting);
+    const { code } = await runClient(setup, curlOf(setup, MCP_URL), untrusting);
     assert.equal(code, 60, 'curl does not trust the certificate');
   }
   assert.equal(await setup.cambist.metric('cambist_handshake_failures_total', { cause: 'untrusted' }), 3);
@@ -55,14 +53,14 @@ test('an agent that rejects the certificate gets no tunnel afterwards', async (t
 test('an agent that pins a certificate gets none but that of cambist', async (t) => {
   const setup = await start(t);
   const pin = ['--pinnedpubkey', 'sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='];
-  const { code } = await runClient(setup, curl(setup, MCP_URL, ...pin));
+  const { code } = await runClient(setup, curlOf(setup, MCP_URL, ...pin));
   assert.equal(code, 90, 'curl refuses the public key');
   assertNothingSent(setup);
 });
 
 test('an IP authority and a handshake without a name are closed', async (t) => {
   const setup = await start(t, { top: { forward_proxy: { connect: ['*:443'] } } });
-  const address = await runClient(setup, curl(setup, 'https://192.0.2.1/mcp'));
+  const address = await runClient(setup, curlOf(setup, 'https://192.0.2.1/mcp'));
   assert.match(address.stderr, /CONNECT tunnel failed, response 403/);
   const ca = await readFile(join(setup.trustDir, 'ca.pem'), 'utf8');
   const nameless = { authority: `${HOST}:443`, servername: '', checkServerIdentity: () => undefined };

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { startDnsServer } from '../../harness/dns-server.ts';
 import { runCommand } from '../../harness/run-command.ts';
-import { PROXY_VARIABLES, runClient } from './run-program.ts';
+import { curlOf, PROXY_VARIABLES, runClient } from './run-program.ts';
 import { HOST, startInterceptSetup } from './setup.ts';
 
 const BACKEND_ADDRESS = '127.0.0.9';
@@ -21,27 +21,18 @@ const setup = await startInterceptSetup({
   upstream: { host: HOST, address: BACKEND_ADDRESS, port: 443 },
 });
 try {
-  const curl = (url: string, ...more: string[]) => [
-    ...['curl', '-sS', '-o', '/dev/null', '-w', '%{http_code}', '-X', 'POST', url, '--data', '{}', ...more],
-    ...['-H', `Authorization: Bearer ${setup.token}`, '-H', 'Content-Type: application/json'],
-  ];
-  const run = async (...args: Parameters<typeof curl>) => {
-    const { code, stdout } = await runClient(setup, curl(...args), { without: PROXY_VARIABLES });
+  const run = async (url: string, ...more: readonly string[]) => {
+    const { code, stdout } = await runClient(setup, curlOf(setup, url, ...more), { without: PROXY_VARIABLES });
     return { code, stdout };
   };
+  const passes = ['https://passed.example.com/mcp', '--cacert', `${setup.cambist.directory}/upstream-ca.pem`] as const;
   const routed = await run(`https://${HOST}/elsewhere`);
   const called = await run(`https://${HOST}/mcp`);
   const verified = setup.backend.requests.length;
   const unrouted = await run('https://unrouted.example.com/mcp');
   // Its bytes pass untouched: curl sees the certificate of the backend.
-  const passed = await run('https://passed.example.com/mcp', '--cacert', `${setup.cambist.directory}/upstream-ca.pem`);
-  const connected = await run(
-    'https://passed.example.com/mcp',
-    '--cacert',
-    `${setup.cambist.directory}/upstream-ca.pem`,
-    '--proxy',
-    setup.cambist.url,
-  );
+  const passed = await run(...passes);
+  const connected = await run(...passes, '--proxy', setup.cambist.url);
   const doctor = await runCommand(['doctor', '--json', '--route', 'mcp', '--config', setup.cambist.configFile]);
   console.log(
     JSON.stringify({

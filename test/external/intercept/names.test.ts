@@ -29,7 +29,7 @@ test('an agent without proxy variables reaches cambist by name, and cambist the 
   assert.equal(result.hosts, true);
   assert.deepEqual(result.routed, { code: 0, stdout: '403' }, 'cambist responds where no route has the path');
   assert.equal(result.called.code, 0);
-  assert.match(result.called.stdout, /^(?:200|4(?!01)\d\d)$/, 'the backend accepted the token');
+  assert.equal(result.called.stdout, '200', 'the backend accepted the token');
   assert.equal(result.verified, 1);
   assert.equal(result.unrouted.code, 35, 'the handshake is refused');
   assert.equal(result.passed.code, 60, "curl sees the backend's certificate, which names another host");

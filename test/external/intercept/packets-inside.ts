@@ -7,9 +7,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startDnsServer } from '../../harness/dns-server.ts';
 import { BUILT_PROGRAM, runProgram } from '../../harness/run-command.ts';
-import { findPython } from './installs.ts';
+import { findPython } from '../installs.ts';
 import { OUTSIDE, startPodNetwork } from './pod-network.ts';
-import { BODY, PROXY_VARIABLES, program, runClient } from './run-program.ts';
+import { curlOf, PROXY_VARIABLES, program, runClient } from './run-program.ts';
 import { HOST, MCP_URL, startInterceptSetup } from './setup.ts';
 
 const [, , folder = ''] = process.argv;
@@ -30,11 +30,7 @@ const setup = await startInterceptSetup({
   launch: async (file) => [...AS_CAMBIST, process.execPath, BUILT_PROGRAM, 'run', '--config', file],
 });
 
-const curl = (url: string, ...more: readonly string[]): string[] => [
-  ...['curl', '-sS', '-o', '/dev/null', '-w', '%{http_code}', '-X', 'POST', url, '--data', BODY, ...more],
-  ...['-H', `Authorization: Bearer ${setup.token}`, '-H', 'Content-Type: application/json'],
-  ...['-H', 'Accept: application/json, text/event-stream'],
-];
+const curl = (url: string, ...more: readonly string[]) => curlOf(setup, url, ...more);
 
 /** Runs an agent, and counts the connections that reach the outside meanwhile. */
 async function agent(command: readonly string[], as: readonly string[] = []) {
@@ -92,21 +88,8 @@ try {
   const stopped = await agent(curl(MCP_URL));
   console.log(
     JSON.stringify({
-      ...{
-        before,
-        loaded,
-        again,
-        listed,
-        agents,
-        verified,
-        unrouted,
-        otherPort,
-        cambistItself,
-        nested,
-        untracked,
-        stopped,
-      },
-      ...{ datagrams: { ...datagrams, outside: network.arrived('udp') }, leaked },
+      ...{ before, loaded, again, listed, agents, verified, unrouted, otherPort, cambistItself, nested, untracked },
+      ...{ stopped, datagrams: { ...datagrams, outside: network.arrived('udp') }, leaked },
     }),
   );
 } finally {

@@ -7,13 +7,18 @@ import { getIn } from '../../../src/kubernetes/json.ts';
 import { runProgram } from '../../harness/run-command.ts';
 import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { container, inject, pod } from '../../unit/kubernetes/samples.ts';
-import { findPython } from './installs.ts';
+import { findPython } from '../installs.ts';
 import { program } from './run-program.ts';
 
 const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 const REDIRECT = here('../../../deploy/redirect/redirect.sh');
 const PATH = `${here('../../../.cache/nftables/bin')}:${process.env.PATH}`;
-const RULES = ['--uid', '65532', '--redirect', '443:15443'];
+const USER = ['--uid', '65532'];
+const REDIRECTION = ['--redirect', '443:15443'];
+const RULES = [...USER, ...REDIRECTION];
+/** A network with a way out that leads nowhere. */
+const NETWORK =
+  'ip link set lo up && ip link add name pod type veth peer name out && ip link set pod up && ip link set out up && ip address add 192.0.2.2/24 dev pod';
 
 /** Runs the init container's program with a kernel of its own rules. */
 function redirect(args: readonly string[], { path = PATH, as = [] as readonly string[] } = {}) {
@@ -74,8 +79,7 @@ test('redirects beside rules of iptables, of both kinds, and leaves them as they
   );
   const kinds = ['iptables-nft', 'iptables-legacy'];
   const script = [
-    'ip link set lo up && ip link add name pod type veth peer name out && ip link set pod up && ip link set out up',
-    'ip address add 192.0.2.2/24 dev pod',
+    NETWORK,
     // As a mesh has it for its own proxy. The first rule of a chain decides for that chain alone.
     ...kinds.map((kind) => `${kind} -t nat -A OUTPUT -p tcp --dport 443 -j ACCEPT`),
     `${REDIRECT} ${RULES.join(' ')}`,
@@ -94,8 +98,8 @@ for (const [kind, left] of [
 ] as const) {
   test(`of the packets of a ${kind} socket, ${left} get past the rules`, async () => {
     const script = [
-      'ip link set lo up && ip link add name pod type veth peer name out && ip link set pod up && ip link set out up',
-      'ip address add 192.0.2.2/24 dev pod && ip neigh add 192.0.2.1 lladdr 02:00:00:00:00:01 dev pod',
+      NETWORK,
+      'ip neigh add 192.0.2.1 lladdr 02:00:00:00:00:01 dev pod',
       `${REDIRECT} ${RULES.join(' ')}`,
       `${findPython()} ${program('raw_packets.py')} ${kind}`,
     ].join(' && ');
@@ -129,36 +133,28 @@ test('fails without NET_ADMIN', async () => {
 
 test('fails if the kernel has other rules than those that it loaded', async (t) => {
   const folder = temporaryFolder(t);
-  await writeFile(
-    join(folder, 'nft'),
-    `#!/bin/sh\ncase $1 in -f) exit 0 ;; *) exec ${PATH.split(':')[0]}/nft "$@" ;; esac\n`,
-  );
-  await chmod(join(folder, 'nft'), 0o755);
-  const missing = await redirect(RULES, { path: `${folder}:${PATH}` });
-  assert.equal(missing.code, 1);
-  assert.match(missing.stderr, /the rules cannot be read back.*No such file/s);
-  await writeFile(
-    join(folder, 'nft'),
-    `#!/bin/sh\ncase $1 in -f) sed s/:15443/:1/ | ${PATH.split(':')[0]}/nft -f - ;; *) exec ${PATH.split(':')[0]}/nft "$@" ;; esac\n`,
-  );
-  const other = await redirect(RULES, { path: `${folder}:${PATH}` });
-  assert.equal(other.code, 1);
-  assert.match(other.stderr, /the kernel has other rules than those that were loaded:.*redirect to :1\n/s);
+  const nft = `${PATH.split(':')[0]}/nft`;
+  for (const [load, message] of [
+    ['exit 0', /the rules cannot be read back.*No such file/s],
+    [`sed s/:15443/:1/ | ${nft} -f -`, /the kernel has other rules than those that were loaded:.*redirect to :1\n/s],
+  ] as const) {
+    await writeFile(join(folder, 'nft'), `#!/bin/sh\ncase $1 in -f) ${load} ;; *) exec ${nft} "$@" ;; esac\n`);
+    await chmod(join(folder, 'nft'), 0o755);
+    const { code, stderr } = await redirect(RULES, { path: `${folder}:${PATH}` });
+    assert.equal(code, 1);
+    assert.match(stderr, message);
+  }
 });
 
 for (const [what, args, message] of [
-  ['no user', ['--redirect', '443:15443'], /missing --uid/],
-  [
-    'root as the user of cambist',
-    ['--uid', '0', '--redirect', '443:15443'],
-    /--uid 0: let cambist run as another user/,
-  ],
-  ['a name as the user', ['--uid', 'cambist', '--redirect', '443:15443'], /invalid --uid "cambist"/],
-  ['no port', ['--uid', '65532'], /missing --redirect/],
-  ['one port alone', ['--uid', '65532', '--redirect', '443'], /invalid --redirect "443"/],
-  ['a third port', ['--uid', '65532', '--redirect', '443:15443:1'], /invalid --redirect/],
-  ['a port above 65535', ['--uid', '65532', '--redirect', '443:65536'], /invalid --redirect/],
-  ['nftables syntax', ['--uid', '65532', '--redirect', '443:1; flush ruleset'], /invalid --redirect/],
+  ['no user', REDIRECTION, /missing --uid/],
+  ['root as the user of cambist', ['--uid', '0', ...REDIRECTION], /--uid 0: let cambist run as another user/],
+  ['a name as the user', ['--uid', 'cambist', ...REDIRECTION], /invalid --uid "cambist"/],
+  ['no port', USER, /missing --redirect/],
+  ['one port alone', [...USER, '--redirect', '443'], /invalid --redirect "443"/],
+  ['a third port', [...USER, '--redirect', '443:15443:1'], /invalid --redirect/],
+  ['a port above 65535', [...USER, '--redirect', '443:65536'], /invalid --redirect/],
+  ['nftables syntax', [...USER, '--redirect', '443:1; flush ruleset'], /invalid --redirect/],
   ['a port twice', [...RULES, '--redirect', '443:15444'], /port 443 is redirected twice/],
   ['another option', [...RULES, '--port', '1'], /unknown option "--port"/],
   ['an option without value', [...RULES, '--redirect'], /missing value of --redirect/],

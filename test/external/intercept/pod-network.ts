@@ -34,8 +34,7 @@ export async function startPodNetwork(backend: string): Promise<PodNetwork> {
       .split('\n')
       .filter((each) => each === line).length;
   await eventually(`the outside listens: ${stderr()}`, () => count('ready') === 1);
-  const pid = String(outside.pid);
-  await run('ip', 'link', 'add', 'name', 'pod', 'type', 'veth', 'peer', 'name', 'out', 'netns', pid);
+  await addPair('pod', 'out', outside);
   await connectDevice([], 'pod', POD);
   const enterOutside = enter(outside);
   await connectDevice(enterOutside, 'out', OUTSIDE);
@@ -43,20 +42,7 @@ export async function startPodNetwork(backend: string): Promise<PodNetwork> {
   const nestedOutput = recordOutput(nested);
   await eventually('the nested network exists', () => nestedOutput.stdout().includes('ready'));
   const enterNested = enter(nested);
-  await run(
-    'ip',
-    'link',
-    'add',
-    'name',
-    'bridge',
-    'type',
-    'veth',
-    'peer',
-    'name',
-    'nested',
-    'netns',
-    String(nested.pid),
-  );
+  await addPair('bridge', 'nested', nested);
   await connectDevice([], 'bridge', BRIDGE);
   await connectDevice(enterNested, 'nested', NESTED);
   await run(...enterNested, 'ip', 'route', 'add', 'default', 'via', BRIDGE.ipv4);
@@ -73,6 +59,11 @@ export async function startPodNetwork(backend: string): Promise<PodNetwork> {
 
 function enter({ pid }: ChildProcess): string[] {
   return ['nsenter', '-t', String(pid), '-n'];
+}
+
+/** Connects this network to that of a process. */
+function addPair(here: string, there: string, { pid }: ChildProcess): Promise<void> {
+  return run(...`ip link add name ${here} type veth peer name ${there} netns ${pid}`.split(' '));
 }
 
 async function connectDevice(inside: readonly string[], device: string, { ipv4, ipv6 }: typeof POD): Promise<void> {

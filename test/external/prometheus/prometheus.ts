@@ -8,8 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import { soon } from '../../harness/eventually.ts';
 import type { MonitoredPort } from './pod-monitor.ts';
-import { findProgram } from './programs.ts';
-import { QUICKENED, quicken, type RuleGroup } from './rules.ts';
+import { prometheusProgram, QUICKENED, quicken, type RuleGroup } from './rules.ts';
 
 export interface Sample {
   readonly metric: Readonly<Record<string, string>>;
@@ -60,7 +59,7 @@ export async function startPrometheus({ groups, monitored, address }: Prometheus
   await writeFile(join(directory, 'rules.yaml'), stringify({ groups: quicken(groups, QUICKENED) }));
   await writeFile(join(directory, 'prometheus.yaml'), stringify(configuration(monitored, address)));
   const child = spawn(
-    findProgram('prometheus'),
+    prometheusProgram('prometheus'),
     [
       `--config.file=${join(directory, 'prometheus.yaml')}`,
       `--storage.tsdb.path=${join(directory, 'data')}`,

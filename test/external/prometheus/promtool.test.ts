@@ -6,8 +6,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { parse, stringify } from 'yaml';
 import { startFakeSetup } from '../../harness/fake-setup.ts';
-import { findProgram } from './programs.ts';
-import { QUICKENED, quicken, readRuleGroups } from './rules.ts';
+import { prometheusProgram, QUICKENED, quicken, readRuleGroups } from './rules.ts';
 
 interface RuleTests {
   readonly tests: readonly {
@@ -27,7 +26,11 @@ cpSync(RULE_TESTS, directory, { recursive: true });
 writeFileSync(join(directory, RULES_FILE), stringify({ groups }));
 
 const promtool = (...args: string[]): string =>
-  execFileSync(findProgram('promtool'), args, { cwd: directory, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+  execFileSync(prometheusProgram('promtool'), args, {
+    cwd: directory,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
 
 test('promtool accepts the rules, all of them', () => {
   const count = groups.flatMap(({ rules }) => rules).length;
@@ -64,7 +67,7 @@ test('promtool accepts /metrics after requests, refusals and failures', async (t
   await setup.call({ path: '/nowhere' });
   setup.authorizationServer.behaviour = { kind: 'response', status: 503 };
   await setup.call({ headers: await setup.bearer() });
-  const { status, stdout, stderr } = spawnSync(findProgram('promtool'), ['check', 'metrics'], {
+  const { status, stdout, stderr } = spawnSync(prometheusProgram('promtool'), ['check', 'metrics'], {
     input: await setup.cambist.metrics(),
     encoding: 'utf8',
   });

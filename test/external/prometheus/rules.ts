@@ -1,6 +1,17 @@
+import { fileURLToPath } from 'node:url';
 import { type Manifest, readManifest } from '../../integration/deploy/manifests.ts';
+import { findProgram } from '../find-program.ts';
 
-export interface AlertRule {
+/** `install-prometheus.sh` unpacks programs that are missing in the PATH. @throws Error if the program is missing */
+export function prometheusProgram(name: 'prometheus' | 'promtool'): string {
+  const unpacked = fileURLToPath(new URL('../../../node_modules/.prometheus/usr/bin', import.meta.url));
+  const found = findProgram(name, unpacked);
+  if (found === undefined)
+    throw new Error(`${name} is missing: run "bash test/external/prometheus/install-prometheus.sh"`);
+  return found;
+}
+
+interface AlertRule {
   readonly alert: string;
   readonly expr: string;
   readonly for: string;

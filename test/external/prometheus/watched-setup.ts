@@ -3,7 +3,6 @@ import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { type FakeSetup, startFakeSetup } from '../../harness/fake-setup.ts';
-import { type Load, startLoad } from './load.ts';
 import { monitoredPort, podAddress } from './pod-monitor.ts';
 import { type Prometheus, startPrometheus } from './prometheus.ts';
 import { readRuleGroups } from './rules.ts';
@@ -11,7 +10,6 @@ import { readRuleGroups } from './rules.ts';
 /** cambist under load, and a Prometheus that scrapes it as in a cluster. */
 export interface WatchedSetup {
   readonly setup: FakeSetup;
-  readonly load: Load;
   readonly prometheus: Prometheus;
   /** Replaces the route's actor token by one with this lifetime. */
   renewActorToken(ttlSeconds: number): Promise<void>;
@@ -41,18 +39,49 @@ export async function startWatchedSetup(t: TestContext): Promise<WatchedSetup> {
     },
   });
   t.after(setup.close);
-  const load = await startLoad(setup);
-  t.after(load.stop);
+  t.after(await startLoad(setup));
   const prometheus = await startPrometheus({ groups: readRuleGroups(), monitored, address });
   t.after(prometheus.close);
   return {
     setup,
-    load,
     prometheus,
     renewActorToken: async (ttlSeconds) => {
       const draft = join(setup.cambist.directory, '.actor-token');
       await writeFile(draft, await setup.authorizationServer.mint({ subject: 'agent', ttlSeconds }));
       await rename(draft, join(setup.cambist.directory, ACTOR_FILE));
     },
+  };
+}
+
+const PAUSE_MS = 100;
+/** One request in this many has a new token, which costs an exchange. */
+const NEWCOMER_EVERY = 4;
+/** Stops a forgotten load after five minutes. */
+const MAX_REQUESTS = 3_000;
+
+/**
+ * Sends ten requests a second, whatever the responses are: from a caller whose token the cache has, and from new callers.
+ * @returns stops them, and waits for the requests in flight
+ */
+async function startLoad(setup: FakeSetup): Promise<() => Promise<void>> {
+  const regular = await setup.bearer({ ttlSeconds: 3600 });
+  const underWay = new Set<Promise<unknown>>();
+  let sent = 0;
+  const timer = setInterval(() => {
+    sent += 1;
+    if (sent > MAX_REQUESTS) clearInterval(timer);
+    const request = send(sent % NEWCOMER_EVERY === 0).catch(() => undefined);
+    underWay.add(request);
+    void request.finally(() => underWay.delete(request));
+  }, PAUSE_MS);
+
+  async function send(isNewcomer: boolean): Promise<void> {
+    const headers = isNewcomer ? await setup.bearer({ subject: `caller-${sent}` }) : regular;
+    await setup.call({ headers, body: '{}' });
+  }
+
+  return async () => {
+    clearInterval(timer);
+    await Promise.all(underWay);
   };
 }

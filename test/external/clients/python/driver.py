@@ -1,8 +1,6 @@
 """Clients on the Python SDK, driven by lines of JSON on standard input; see ../driver.ts."""
 
 import contextlib
-import json
-import sys
 import warnings
 from typing import Any
 
@@ -16,17 +14,12 @@ from mcp.client.subscriptions import SubscriptionLost
 from mcp.shared.auth import OAuthClientMetadata
 from pydantic import AnyUrl
 
+import lines
+from lines import Message, main, send, text_of
 from sign_in import BrowserlessUser
-
-Message = dict[str, Any]
 
 # The SDK's own default: streams can be idle for long.
 TIMEOUT = httpx2.Timeout(30, read=300)
-
-
-def send(message: Message) -> None:
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
 
 
 class Memory:
@@ -73,18 +66,11 @@ class Agent:
         self.stopped = anyio.Event()
 
 
-class Driver:
+class Driver(lines.Driver):
     def __init__(self, tasks: anyio.abc.TaskGroup) -> None:
-        self.tasks = tasks
+        super().__init__(tasks)
         self.agents: dict[int, Agent] = {}
         self.calls: dict[int, anyio.CancelScope] = {}
-
-    async def execute(self, command: Message) -> None:
-        try:
-            result = await getattr(self, command["op"])(command)
-            send({"id": command["id"], "result": result})
-        except Exception as error:
-            send({"id": command["id"], "error": describe(error)})
 
     async def connect(self, command: Message) -> None:
         agent = Agent()
@@ -150,7 +136,7 @@ class Driver:
         with anyio.CancelScope() as scope:
             self.calls[command["id"]] = scope
             result = await client.call_tool(command["name"], command["args"], progress_callback=progress)
-            return "".join(getattr(block, "text", "") for block in result.content)
+            return text_of(result)
         raise RuntimeError("cancelled")
 
     async def cancel(self, command: Message) -> None:
@@ -178,20 +164,6 @@ class Driver:
         await agent.stopped.wait()
 
 
-def describe(error: BaseException) -> str:
-    if isinstance(error, BaseExceptionGroup):
-        return "; ".join(describe(inner) for inner in error.exceptions)
-    return f"{type(error).__name__}: {error}"
-
-
-async def main() -> None:
-    async with anyio.create_task_group() as tasks:
-        driver = Driver(tasks)
-        async for line in anyio.wrap_file(sys.stdin):
-            tasks.start_soon(driver.execute, json.loads(line))
-        tasks.cancel_scope.cancel()
-
-
 # The tests also use revisions that the SDK considers deprecated.
 warnings.simplefilter("ignore")
-anyio.run(main)
+anyio.run(main, Driver)

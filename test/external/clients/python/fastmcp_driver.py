@@ -1,7 +1,5 @@
 """Clients on FastMCP, driven by lines of JSON on standard input; see ../driver.ts."""
 
-import json
-import sys
 import warnings
 from typing import Any
 
@@ -9,9 +7,10 @@ import anyio
 from fastmcp import Client
 from fastmcp.client.auth import BearerAuth, OAuth
 from fastmcp.client.elicitation import ElicitResult
-from sign_in import BrowserlessUser
 
-Message = dict[str, Any]
+import lines
+from lines import Message, main, send, text_of
+from sign_in import BrowserlessUser
 
 
 class SignIn(OAuth):
@@ -28,11 +27,6 @@ class SignIn(OAuth):
         return await self.user.callback()
 
 
-def send(message: Message) -> None:
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
-
-
 class Visit:
     """The user's visit to a URL."""
 
@@ -46,17 +40,11 @@ class Visit:
         return ElicitResult(action="accept")
 
 
-class Driver:
-    def __init__(self) -> None:
+class Driver(lines.Driver):
+    def __init__(self, tasks: anyio.abc.TaskGroup) -> None:
+        super().__init__(tasks)
         self.clients: dict[int, Client[Any]] = {}
         self.visits: dict[int, Visit] = {}
-
-    async def execute(self, command: Message) -> None:
-        try:
-            reply: Message = {"result": await getattr(self, command["op"])(command)}
-        except Exception as error:
-            reply = {"error": describe(error)}
-        send({"id": command["id"], **reply})
 
     async def connect(self, command: Message) -> None:
         token = command["token"]
@@ -74,33 +62,16 @@ class Driver:
     async def visited(self, command: Message) -> None:
         self.visits[command["client"]].done.set()
 
-    async def session(self, _command: Message) -> None:
-        return None
-
     async def list(self, command: Message) -> list[str]:
         return [tool.name for tool in await self.clients[command["client"]].list_tools()]
 
     async def call(self, command: Message) -> str:
         result = await self.clients[command["client"]].call_tool(command["name"], command["args"])
-        return "".join(getattr(block, "text", "") for block in result.content)
+        return text_of(result)
 
     async def close(self, command: Message) -> None:
         await self.clients.pop(command["client"]).close()
 
 
-def describe(error: BaseException) -> str:
-    if isinstance(error, BaseExceptionGroup):
-        return "; ".join(describe(inner) for inner in error.exceptions)
-    return f"{type(error).__name__}: {error}"
-
-
-async def main() -> None:
-    driver = Driver()
-    async with anyio.create_task_group() as tasks:
-        async for line in anyio.wrap_file(sys.stdin):
-            tasks.start_soon(driver.execute, json.loads(line))
-        tasks.cancel_scope.cancel()
-
-
 warnings.simplefilter("ignore")
-anyio.run(main)
+anyio.run(main, Driver)
