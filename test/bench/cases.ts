@@ -22,7 +22,12 @@ export function createPeers(build: Build = {}) {
     inbound: createCambist({ ...cambist, name: 'cambist, inbound', inbound: true }),
     shared: createCambist({ ...cambist, name: 'cambist, shared cache', shared: true }),
     /** With room for a single token in memory, so that the second level is asked. */
-    secondLevel: createCambist({ ...cambist, name: 'cambist, shared cache, second level', shared: true, maxEntries: 1 }),
+    secondLevel: createCambist({
+      ...cambist,
+      name: 'cambist, shared cache, second level',
+      shared: true,
+      maxEntries: 1,
+    }),
     undici: bareUndici,
     undiciWhole: bareUndiciWhole,
     exchange: bareExchange,

@@ -51,8 +51,8 @@ export function formatResult({ machine, versions, cases }: BenchResult): string 
 
 function formatCase(result: CaseResult): string {
   const rows = summarize(result);
-  const shown = [...new Set(rows.flatMap(({ figures }) => [...figures.keys()]))].filter(
-    (name) => rows.some(({ figures }) => figures.get(name)?.max !== 0),
+  const shown = [...new Set(rows.flatMap(({ figures }) => [...figures.keys()]))].filter((name) =>
+    rows.some(({ figures }) => figures.get(name)?.max !== 0),
   );
   const first = rows[0]?.label ?? '';
   const lines = rows.map((row) => [row.label, ...shown.flatMap((name) => cells(row, name))]);

@@ -1,7 +1,7 @@
 import type { Config } from '../../src/config/config.ts';
 import { configOf } from '../harness/app.ts';
-import type { HostileBackend } from './hostile-backend.ts';
 import type { Random } from '../harness/random.ts';
+import type { HostileBackend } from './hostile-backend.ts';
 
 /** Paths that callers use. Which backend is behind one changes from config to config. */
 export const PATHS = ['/one', '/two', '/three', '/four', '/five', '/six'] as const;

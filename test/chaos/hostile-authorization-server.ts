@@ -4,8 +4,8 @@ import {
   startFakeAuthorizationServer,
   type TokenRequest,
 } from '../harness/fake-authorization-server.ts';
-import { type Ledger, OWN_CLIENT } from './ledger.ts';
 import type { Random } from '../harness/random.ts';
+import { type Ledger, OWN_CLIENT } from './ledger.ts';
 
 export interface HostileAuthorizationServer {
   readonly tokenEndpoint: string;

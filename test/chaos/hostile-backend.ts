@@ -3,9 +3,9 @@ import type { Duplex } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { CertificateAuthority } from '../harness/certificates.ts';
+import type { Random } from '../harness/random.ts';
 import { startToughServer, streamEvents } from './base.ts';
 import type { BackendIdentity, Ledger } from './ledger.ts';
-import type { Random } from '../harness/random.ts';
 
 export interface HostileBackend extends BackendIdentity {
   readonly url: string;

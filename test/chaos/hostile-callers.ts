@@ -1,11 +1,11 @@
 import { Agent } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Random } from '../harness/random.ts';
 import { post } from './base.ts';
 import { PATHS } from './configs.ts';
 import { CALL_HEADER, CALLER_HEADER, REPLY_HEADER } from './hostile-backend.ts';
 import type { Ledger } from './ledger.ts';
-import type { Random } from '../harness/random.ts';
 
 export interface Caller {
   readonly name: string;

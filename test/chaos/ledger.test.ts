@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { createRandom } from '../harness/random.ts';
 import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { type BackendIdentity, createLedger, createRotatedSecret, type Ledger, OWN_CLIENT } from './ledger.ts';
-import { createRandom } from '../harness/random.ts';
 
 const RED: BackendIdentity = { name: 'red', credential: 'exchange' };
 

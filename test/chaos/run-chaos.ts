@@ -10,6 +10,7 @@ import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { closeServer, listen } from '../harness/http-server.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
+import { createRandom, type Random } from '../harness/random.ts';
 import { createCounts, DRAIN_MS, findLeftovers } from './base.ts';
 import { type ConfigParts, createConfig, PATHS } from './configs.ts';
 import { startHostileAuthorizationServer } from './hostile-authorization-server.ts';
@@ -17,7 +18,6 @@ import { type HostileBackend, startHostileBackend } from './hostile-backend.ts';
 import { type Callers, createCallers } from './hostile-callers.ts';
 import { type HostileStore, startHostileStore } from './hostile-store.ts';
 import { type Credential, createLedger, createRotatedSecret, type Ledger, OWN_CLIENT } from './ledger.ts';
-import { createRandom, type Random } from '../harness/random.ts';
 
 interface ChaosOptions {
   readonly seed: number;

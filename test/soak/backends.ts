@@ -3,7 +3,6 @@ import type { Duplex } from 'node:stream';
 import { startToughServer, streamEvents } from '../chaos/base.ts';
 import type { CertificateAuthority } from '../harness/certificates.ts';
 
-
 export interface SoakBackends {
   readonly url: string;
   /** Speaks TLS. */
@@ -27,8 +26,7 @@ export async function startBackends(authority: CertificateAuthority): Promise<So
     if (url.includes('stream')) {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       streamEvents(response, EVENT_MS, 10 * EVENT_MS);
-    }
-    else if (!url.includes('hold') && !url.includes('unread')) {
+    } else if (!url.includes('hold') && !url.includes('unread')) {
       response.writeHead(200, { 'content-type': 'application/json', 'content-length': RESULT.length });
       response.end(RESULT);
     }

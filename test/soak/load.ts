@@ -1,9 +1,9 @@
 import { Agent } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Random } from '../harness/random.ts';
 import { createCounts, post as postTo } from '../chaos/base.ts';
 import { DISCONNECTS, get, post } from '../harness/disconnects.ts';
 import { connectRaw } from '../harness/http-call.ts';
+import type { Random } from '../harness/random.ts';
 
 export interface LoadOptions {
   readonly url: string;

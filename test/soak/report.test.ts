@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { formatRows, type Point, percentile, reportSoak, trendOf } from './report.ts';
-import type { SoakSample } from './run-soak.ts';
+import { formatRows, type Point, percentile, reportSoak, type SoakSample, trendOf } from './report.ts';
 
 /** An hour of samples. @param growth resident MiB per hour */
 function samples(growth: number, hours = 1): SoakSample[] {

@@ -1,4 +1,21 @@
-import type { SoakResult, SoakSample } from './run-soak.ts';
+export interface SoakSample {
+  readonly hours: number;
+  readonly rssMiB: number;
+  readonly heapMiB: number;
+  /** Open files and sockets. */
+  readonly handles: number;
+  readonly connections: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+}
+
+export interface SoakResult {
+  readonly samples: readonly SoakSample[];
+  readonly outcomes: ReadonlyMap<string, number>;
+  readonly reloads: number;
+  /** Anything that is still open after the last caller has left. */
+  readonly leftovers: readonly string[];
+}
 
 type Figure = Exclude<keyof SoakSample, 'hours'>;
 

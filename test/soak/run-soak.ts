@@ -1,41 +1,22 @@
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { findLeftovers, print } from '../chaos/base.ts';
-import { createRandom } from '../harness/random.ts';
 import { type CambistProcess, startCambist } from '../harness/cambist-process.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { openFiles, residentBytes } from '../harness/process-figures.ts';
+import { createRandom } from '../harness/random.ts';
 import { BUILT_PROGRAM } from '../harness/run-command.ts';
 import { type SoakBackends, startBackends } from './backends.ts';
 import { startLoad } from './load.ts';
-import { percentile } from './report.ts';
+import { percentile, type SoakResult, type SoakSample } from './report.ts';
 
 interface SoakOptions {
   readonly seed: number;
   readonly ms: number;
   /** Actions a second. */
   readonly rate: number;
-}
-
-export interface SoakSample {
-  readonly hours: number;
-  readonly rssMiB: number;
-  readonly heapMiB: number;
-  /** Open files and sockets. */
-  readonly handles: number;
-  readonly connections: number;
-  readonly p50Ms: number;
-  readonly p99Ms: number;
-}
-
-export interface SoakResult {
-  readonly samples: readonly SoakSample[];
-  readonly outcomes: ReadonlyMap<string, number>;
-  readonly reloads: number;
-  /** Anything that is still open after the last caller has left. */
-  readonly leftovers: readonly string[];
 }
 
 const MIB = 1024 * 1024;

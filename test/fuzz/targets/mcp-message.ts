@@ -13,6 +13,7 @@ export function fuzz(data: Buffer): void {
   const text = data.toString('utf8');
   const value = JSON.parse(text) as { method?: string; params?: Record<string, unknown> };
   assert.equal(value.method, message.method);
+  if (message.method === 'tools/call') assert.equal(value.params?.name, message.name);
   for (const first of ['method', 'params'] as const) assertUnique(text, first);
   // The same message, written by another program.
   assert.deepEqual(readMcpMessage(Buffer.from(JSON.stringify(value))), reading);

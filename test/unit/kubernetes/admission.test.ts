@@ -5,6 +5,7 @@ import { InvalidReview, reviewAdmission } from '../../../src/kubernetes/admissio
 import { getIn, type Json, type JsonObject, setIn } from '../../../src/kubernetes/json.ts';
 import type { PatchOperation } from '../../../src/kubernetes/json-patch.ts';
 import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
+import { fuzz } from '../../fuzz/targets/admission-review.ts';
 import { ANY_FLAGS, ANY_POD } from './any-pod.ts';
 import { applyPatch, IMAGE, pod, request } from './samples.ts';
 
@@ -118,13 +119,5 @@ test('throws InvalidReview, and no other error, for a body that is not a review 
   ]) {
     assert.throws(() => send(body), InvalidReview);
   }
-  fc.assert(
-    fc.property(fc.jsonValue(), (object) => {
-      try {
-        assert.equal(getIn(send(reviewOf(object as Json)).review, ['response', 'uid']), 'u-1');
-      } catch (error) {
-        assert.ok(error instanceof InvalidReview, String(error));
-      }
-    }),
-  );
+  fc.assert(fc.property(fc.jsonValue(), (object) => fuzz(Buffer.from(JSON.stringify(reviewOf(object as Json))))));
 });

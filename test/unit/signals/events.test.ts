@@ -17,6 +17,7 @@ import type { IsShared } from '../../../src/signals/publisher.ts';
 import { createEventSettler } from '../../../src/signals/settle-events.ts';
 import { TransmitterError } from '../../../src/signals/transmitter-client.ts';
 import { type SignalKind, verifySignal } from '../../../src/signals/verify-signal.ts';
+import { fuzz } from '../../fuzz/targets/signals.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { issuerKey } from '../tokens/issuer.ts';
 
@@ -177,14 +178,7 @@ test('reads or refuses whatever a transmitter signs, and revokes its own subject
   const type = fc.constantFrom(...REVOKING_EVENTS, 'https://example.com/x');
   fc.assert(
     fc.property(fc.dictionary(type, fc.jsonValue()), subject, fc.jsonValue(), (events, sub_id, iat) => {
-      try {
-        for (const { issuer, atMs } of readEvents({ events, sub_id, iat } as never, ISSUER).revocations) {
-          assert.equal(issuer, ISSUER);
-          assert.ok(Number.isFinite(atMs));
-        }
-      } catch (error) {
-        assert.ok(error instanceof InvalidSignal, String(error));
-      }
+      fuzz(Buffer.from(JSON.stringify({ events, sub_id, iat })));
     }),
   );
 });
