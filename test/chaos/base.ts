@@ -14,7 +14,7 @@ import { eventually } from '../harness/eventually.ts';
 import { listen } from '../harness/http-server.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
-/** What chaos and soak share: their arguments, servers that survive anything, a call, and what must not be left at the end. */
+/** Chaos and soak share their arguments, servers that survive anything, a call, and the check of leftovers. */
 
 /**
  * Reads the options of a run, which are numbers, and a seed. Prints the usage if one is wrong.
@@ -86,7 +86,7 @@ export function streamEvents(response: ServerResponse, intervalMs: number, lengt
   });
 }
 
-/** A POST. `onResponse` sees the response headers. @returns the status once the response has ended; 0 without a response */
+/** A POST. `onResponse` sees the response headers. @returns the status once the response is complete; 0 without a response */
 export function post(
   url: string,
   options: { readonly agent: Agent; readonly path: string; readonly headers: OutgoingHttpHeaders; timeout?: number },
