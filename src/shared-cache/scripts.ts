@@ -111,7 +111,7 @@ return 1
  * Reads a page of records that are not expired. The last to expire are first, so that what expires meanwhile moves no other
  * record to a page that was read. A page is found by rank, because a search by expiry walks through all pages before it. KEYS
  * names by expiry, values by name. ARGV now, offset, most records, longest record.
- * Replies the number of names of the page, and name and value of those that are not too long.
+ * Replies the number of names of the page, and name and value where neither is too long: another client may have written them.
  */
 export const RECALL: Script = {
   name: 'recall',
@@ -128,7 +128,7 @@ local page = {tostring(#names)}
 if #names == 0 then return page end
 local values = redis.call('HMGET', KEYS[2], unpack(names))
 for i, name in ipairs(names) do
-  if values[i] and #values[i] <= tonumber(ARGV[4]) then
+  if values[i] and #values[i] <= tonumber(ARGV[4]) and #name <= tonumber(ARGV[4]) then
     page[#page + 1] = name
     page[#page + 1] = values[i]
   end

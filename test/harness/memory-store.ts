@@ -115,7 +115,10 @@ export function createMemoryStore(): MemoryStore {
       current.sort(([, one], [, other]) => other - one);
       const page = current.slice(Number(offset), Number(offset) + Number(most));
       const found = page.map(([id]) => [id, records.get(name)?.get(id) ?? ''] as const);
-      return [String(page.length), ...found.filter(([, { length }]) => length > 0 && length <= Number(longest)).flat()];
+      return [
+        String(page.length),
+        ...found.filter((pair) => pair.every(({ length }) => length > 0 && length <= Number(longest))).flat(),
+      ];
     },
   };
 

@@ -53,6 +53,8 @@ async function replies(connection: StoreConnection): Promise<unknown[]> {
   await say(read());
   await say(keep({ id: 'long', record: 'short', inMs: 500 }));
   await say(keep({ id: 'long', record: 'x'.repeat(2000), inMs: 9000 }));
+  await say(keep({ id: 'n'.repeat(2000), record: 'with a long name', inMs: 9000 }));
+  await say(read(NOW, 0, 1));
   await say(read(NOW, 1, 1));
   // The expired one is forgotten, and makes room.
   await say(read(NOW + 600));
