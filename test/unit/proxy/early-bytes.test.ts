@@ -44,16 +44,14 @@ test('puts early bytes back in order, before what comes later', async (t) => {
   assert.equal(text, 'head,early,late');
 });
 
-test('closes the connection of a caller that sends too much', async (t) => {
-  const [caller, near] = await socketPair(t);
-  readEarlyBytes(near, Buffer.alloc(0));
-  caller.write(Buffer.alloc(64 * 1024 + 1));
-  await soon('the close', closed(near));
-});
-
-test('closes the connection of a caller that closes its side after early bytes', async (t) => {
-  const [caller, near] = await socketPair(t);
-  readEarlyBytes(near, Buffer.alloc(0));
-  caller.end('early');
-  await soon('the close', closed(near));
-});
+for (const [what, leave] of [
+  ['sends too much', (caller: Socket) => caller.write(Buffer.alloc(64 * 1024 + 1))],
+  ['closes its side after early bytes', (caller: Socket) => caller.end('early')],
+] as const) {
+  test(`closes the connection of a caller that ${what}`, async (t) => {
+    const [caller, near] = await socketPair(t);
+    readEarlyBytes(near, Buffer.alloc(0));
+    leave(caller);
+    await soon('the close', closed(near));
+  });
+}

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { test } from 'node:test';
 import fc from 'fast-check';
 import { headerValues, isChunkedOrPlain } from '../../../src/proxy/headers.ts';
 import {
@@ -27,80 +27,13 @@ function sent(raw: string[], rules: Partial<RequestHeaderRules> = {}): string[] 
   return headers.slice(2, -2);
 }
 
-describe('headers on their way upstream', () => {
-  test('keep order, letter case, duplicates and empty values', () => {
-    const raw = [
-      'Mcp-Session-Id',
-      's',
-      'X-Tag',
-      'a',
-      'x-TAG',
-      'b',
-      'X-Empty',
-      '',
-      'Last-Event-ID',
-      '7',
-      'traceparent',
-      '00-1',
-    ];
-    assert.deepEqual(sent(raw), raw);
-  });
-
-  test('carry the host of the upstream in place of every other host', () => {
-    assert.deepEqual(sent(['Host', 'caller', 'HOST', 'another', 'X-Forwarded-Host', 'h']), ['X-Forwarded-Host', 'h']);
-  });
-
-  test('lose hop-by-hop headers in any letter case', () => {
-    for (const name of words(`
-      Connection keep-alive Proxy-Authenticate PROXY-AUTHORIZATION Proxy-Connection TE Trailer Transfer-Encoding
-      Upgrade HTTP2-Settings Expect
-    `)) {
-      assert.deepEqual(sent([name, 'x', 'Kept', 'y']), ['Kept', 'y'], name);
-    }
-  });
-
-  test('lose all headers that Connection lists, over several lines and in any letter case', () => {
-    const raw = [
-      'Connection',
-      'X-One , x-TWO',
-      'CONNECTION',
-      'close,x-three',
-      'X-One',
-      '1',
-      'x-two',
-      '2',
-      'X-Three',
-      '3',
-      'X-Four',
-      '4',
-    ];
-    assert.deepEqual(sent(raw), ['X-Four', '4']);
-  });
-
-  test('keep Content-Length even if Connection lists it', () => {
-    assert.deepEqual(sent(['Connection', 'content-length', 'Content-Length', '2']), ['Content-Length', '2']);
-  });
-
-  test('lose withheld headers', () => {
-    const raw = ['Authorization', 'Bearer x', 'authorization', 'Bearer y', 'X-User-Token', 'z', 'X-Kept', 'k'];
-    assert.deepEqual(sent(raw, { withheld: new Set(['authorization', 'x-user-token']) }), ['X-Kept', 'k']);
-  });
-
-  test("lose every header whose value contains the caller's token", () => {
-    const raw = [
-      'X-Forwarded-Access-Token',
-      'callers-own-token',
-      'Cookie',
-      'a=1; t=callers-own-token',
-      'Cookie',
-      'a=1',
-    ];
-    assert.deepEqual(sent(raw), ['Cookie', 'a=1']);
-  });
-
-  test('carry one request id in place of those that the caller sent', () => {
-    assert.deepEqual(sent(['X-Request-Id', 'theirs', 'x-request-id', 'again']), []);
-  });
+test('loses hop-by-hop headers in any letter case on the way upstream', () => {
+  for (const name of words(`
+    Connection keep-alive Proxy-Authenticate PROXY-AUTHORIZATION Proxy-Connection TE Trailer Transfer-Encoding
+    Upgrade HTTP2-Settings Expect
+  `)) {
+    assert.deepEqual(sent([name, 'x', 'Kept', 'y']), ['Kept', 'y'], name);
+  }
 });
 
 test('finds all values of a header in any letter case, and none of a longer name', () => {
@@ -115,16 +48,15 @@ const OVERRIDES = words(`
 `);
 
 const tokens = new Set(['authorization', 'x-user-token']);
+/** With one route for each match, which may also have a credential, the header of the subject token, and other keys. */
 const withheldWith = (top: Record<string, unknown>, ...matches: Record<string, unknown>[]) => {
-  const routes = matches.map(({ credential = 'none', header, ...match }, index) => ({
-    name: `r${index}`,
-    match,
-    upstream: 'http://127.0.0.1:1',
-    credential,
+  const routes = matches.map(({ credential = 'none', header, more = {}, ...match }, index) => ({
+    ...{ name: `r${index}`, match, upstream: 'http://127.0.0.1:1', credential, ...(more as object) },
     ...(header !== undefined && { subject_token: { header } }),
   }));
   return withheldHeaders(configOf({ ...top, routes }), tokens);
 };
+const onRoutes = ({ onRoute }: ReturnType<typeof withheldHeaders>) => [...onRoute.values()].map((names) => [...names]);
 
 test('withholds token headers, proofs and the host header, in every spelling with an underscore', () => {
   const { common } = withheldWith({ host_header: 'x-kagent-host' }, { host: 'h' });
@@ -144,49 +76,17 @@ test('withholds override headers if a route matches by path, method or message',
 });
 
 test('treats names that are configured with underscores like those with dashes', () => {
-  const { onRoute, common } = withheldHeaders(
-    configOf({
-      host_header: 'x_kagent_host',
-      routes: [
-        {
-          name: 'own',
-          match: { host: 'h' },
-          upstream: 'http://127.0.0.1:1',
-          credential: 'passthrough',
-          subject_token: { header: 'x_own_token' },
-        },
-      ],
-    }),
-    new Set(['authorization', 'x_own_token']),
-  );
-  assert.deepEqual([...common], ['authorization', 'x-own-token', 'dpop', 'x-kagent-host']);
-  assert.deepEqual(
-    [...onRoute.values()].map((names) => [...names]),
-    [['x-kagent-host']],
-  );
+  const own = { host: 'h', credential: 'passthrough', header: 'x_own_token' };
+  const withheld = withheldWith({ host_header: 'x_kagent_host' }, own);
+  assert.deepEqual([...withheld.common], ['authorization', 'x-user-token', 'dpop', 'x-kagent-host']);
+  assert.deepEqual(onRoutes(withheld), [['x-user-token', 'x-kagent-host']]);
 });
 
 test('withholds the header that send names on its route, in every spelling', () => {
-  const { onRoute, common } = withheldHeaders(
-    configOf({
-      routes: [
-        {
-          name: 'key',
-          match: { host: 'h' },
-          upstream: 'http://127.0.0.1:1',
-          credential: 'secret',
-          secret: { file: '/key' },
-          send: { header: 'X_Api-Key' },
-        },
-      ],
-    }),
-    tokens,
-  );
-  assert.deepEqual(
-    [...onRoute.values()].map((names) => [...names]),
-    [[...common, 'x-api-key']],
-  );
-  assert.ok(!common.has('x-api-key'));
+  const more = { secret: { file: '/key' }, send: { header: 'X_Api-Key' } };
+  const withheld = withheldWith({}, { host: 'h', credential: 'secret', more });
+  assert.deepEqual(onRoutes(withheld), [[...withheld.common, 'x-api-key']]);
+  assert.ok(!withheld.common.has('x-api-key'));
 });
 
 test('lets the token header of a passthrough route pass on that route, but no other withheld header', () => {
@@ -203,40 +103,19 @@ test('lets the token header of a passthrough route pass on that route, but no ot
 const TOKEN = 'eyJhbGciOiJub25lIn0.e30.c2lnbmF0dXJl';
 
 /** Names with a meaning in any letter case, and arbitrary names. */
+const MEANINGFUL = words(`
+  host connection authorization x-request-id te upgrade expect content-length x-a x-b set-cookie __proto__ constructor
+`);
 const name = fc.oneof(
   fc
-    .tuple(
-      fc.constantFrom(
-        'host',
-        'connection',
-        'authorization',
-        'x-request-id',
-        'te',
-        'upgrade',
-        'expect',
-        'content-length',
-        'x-a',
-        'x-b',
-        'set-cookie',
-        '__proto__',
-        'constructor',
-      ),
-      fc.array(fc.boolean(), { minLength: 4, maxLength: 4 }),
-    )
+    .tuple(fc.constantFrom(...MEANINGFUL), fc.array(fc.boolean(), { minLength: 4, maxLength: 4 }))
     .map(([text, upper]) => [...text].map((char, i) => (upper[i % 4] === true ? char.toUpperCase() : char)).join('')),
   fc.string({ unit: 'binary-ascii', maxLength: 8 }),
+  fc.constant(`x-${TOKEN}`),
 );
+const OPTIONS = ['', 'close', 'keep-alive', 'Keep-Alive, X-A', 'x-a,,x-b ,', 'authorization, content-length', ','];
 const value = fc.oneof(
-  fc.constantFrom(
-    '',
-    'close',
-    'keep-alive',
-    'Keep-Alive, X-A',
-    'x-a,,x-b ,',
-    'authorization, content-length',
-    ',',
-    TOKEN,
-  ),
+  fc.constantFrom(...OPTIONS, TOKEN),
   fc.string({ unit: 'binary-ascii', maxLength: 20 }),
   fc.string({ maxLength: 5 }).map((text) => text + TOKEN + text),
 );
@@ -251,10 +130,11 @@ test('sends one host, one request id, no Authorization and no token of the calle
       const headers = upstreamHeaders(raw, rules);
       const names = headers.filter((_, i) => i % 2 === 0).map((header) => header.toLowerCase());
       assert.equal(headers.length % 2, 0);
+      assert.deepEqual(headers.slice(0, 2), ['host', 'up']);
       assert.equal(names.filter((header) => header === 'host').length, 1);
       assert.equal(names.filter((header) => header === 'x-request-id').length, 1);
       for (const gone of [...HOP_BY_HOP, 'authorization']) assert.ok(!names.includes(gone), gone);
-      assert.ok(!headers.some((part, i) => i % 2 === 1 && part.includes(TOKEN)));
+      assert.ok(!headers.some((part) => part.includes(TOKEN)));
     }),
     { numRuns: 2000 },
   );
@@ -274,17 +154,6 @@ test('sends all other headers upstream in order, unless Connection lists them', 
       const gone = new Set([...HOP_BY_HOP, 'host', 'x-request-id', ...listed]);
       const kept = lines.filter(([key]) => !gone.has((key as string).toLowerCase()));
       assert.deepEqual(upstreamHeaders(raw, rules).slice(2, -2), kept.flat());
-    }),
-    { numRuns: 1000 },
-  );
-});
-
-test('keeps hop-by-hop headers of the upstream from the caller', () => {
-  fc.assert(
-    fc.property(rawHeaders, (raw) => {
-      const headers = callerHeaders(raw, (_, value) => value);
-      const names = headers.filter((_, i) => i % 2 === 0).map((header) => header.toLowerCase());
-      for (const gone of HOP_BY_HOP) assert.ok(!names.includes(gone), gone);
     }),
     { numRuns: 1000 },
   );

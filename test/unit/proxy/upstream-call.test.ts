@@ -193,12 +193,6 @@ test('repeats a request with the same token and the nonce that its proof lacked'
   assert.deepEqual(told.slice(1), ['retried', 'sent authorization Bearer bound dpop proof 1']);
 });
 
-test('relays a 401 where it sent no token', () => {
-  const { told, respond } = setUp({ token: undefined });
-  respond(401);
-  assert.deepEqual(told, ['relay 401']);
-});
-
 test('reads at most 64 KiB of a response that it drops, and none once its request is complete', () => {
   const { attempt, controller, told, respond, leave } = setUp({ next: [issued('second')] });
   respond(401);
