@@ -1,7 +1,7 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/route.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
-import type { Cause } from '../observability/token-observer.ts';
+import type { CacheResult, Cause } from '../observability/token-observer.ts';
 import type { Broker, SteppedUp } from '../tokens/broker.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import { obtainSecret } from '../tokens/route-secret.ts';
@@ -55,9 +55,7 @@ export function obtainToken(
     case 'joined':
       return timed(record, lookup.pending, clock);
     case 'miss':
-      return timed(record, lookup.pending, clock).finally(() => {
-        record.cacheResult = lookup.settled();
-      });
+      return timed(record, lookup.pending, clock, lookup.settled);
   }
 }
 
@@ -76,13 +74,22 @@ export function obtainScopes(
   return pending && timed(record, pending, clock);
 }
 
-/** Adds a wait for a token to what the log line of the request tells. A request may wait again for a retry. */
-async function timed<Token>(record: RequestRecord, pending: Promise<Token>, clock: Clock): Promise<Token> {
+/**
+ * Adds a wait for a token to what the log line of the request tells. A request may wait again for a retry.
+ * @param settled returns the result of the lookup once `pending` is settled
+ */
+async function timed<Token>(
+  record: RequestRecord,
+  pending: Promise<Token>,
+  clock: Clock,
+  settled?: () => CacheResult,
+): Promise<Token> {
   const startedMs = clock.monotonicMs();
   try {
     return await pending;
   } finally {
     record.exchangeMs = (record.exchangeMs ?? 0) + clock.monotonicMs() - startedMs;
+    if (settled !== undefined) record.cacheResult = settled();
   }
 }
 
