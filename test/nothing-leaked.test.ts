@@ -3,8 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ERROR_CODES } from '../src/error-catalogue.ts';
-import { formsOf } from './harness/leaks.ts';
-import { RECORD_VARIABLE, RECORDED } from './harness/suite-record.ts';
+import { formsOf, RECORD_VARIABLE, RECORDED } from './harness/leaks.ts';
 
 /** The length of the prefix by which secrets are looked up at each position of the text. */
 const PREFIX_LENGTH = 12;

@@ -5,7 +5,7 @@ import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
-import { RECORD_VARIABLE } from './harness/suite-record.ts';
+import { RECORD_VARIABLE } from './harness/leaks.ts';
 
 const KINDS = ['unit', 'integration', 'e2e', 'harness', 'bench', 'chaos', 'soak', 'fuzz'];
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
 import { buildCommit, isSameBuild } from './other-build.ts';
 
 test('says why there is nothing to compare with, as in a shallow clone', (t) => {

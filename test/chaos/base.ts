@@ -12,6 +12,7 @@ import { parseArgs } from 'node:util';
 import type { CertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
 import { listen } from '../harness/http-server.ts';
+import type { Lifetime } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
 /** Chaos and soak share their arguments, servers that survive anything, a call, and the check of leftovers. */
@@ -45,12 +46,13 @@ export function createCounts(): { readonly outcomes: ReadonlyMap<string, number>
   return { outcomes, count: (outcome) => void outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1) };
 }
 
-/** Starts a server whose sockets may break at any time. `close` breaks them. */
+/** Starts a server whose sockets may break at any time, and break after `t`. */
 export async function startToughServer(
+  t: Lifetime,
   onRequest: (request: IncomingMessage, response: ServerResponse) => void,
   onUpgrade: (request: IncomingMessage, socket: Duplex) => void,
   authority?: CertificateAuthority,
-): Promise<{ readonly url: string; close(): void }> {
+): Promise<{ readonly url: string }> {
   const sockets = new Set<Duplex>();
   const tolerant = (incoming: IncomingMessage, response: ServerResponse): void => {
     for (const stream of [incoming, response]) stream.on('error', () => {});
@@ -67,13 +69,11 @@ export async function startToughServer(
     });
   }
   const { port } = await listen(server);
-  return {
-    url: authority === undefined ? `http://127.0.0.1:${port}` : `https://localhost:${port}`,
-    close() {
-      server.close();
-      for (const socket of sockets) socket.destroy();
-    },
-  };
+  t.after(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return { url: authority === undefined ? `http://127.0.0.1:${port}` : `https://localhost:${port}` };
 }
 
 /** Streams events for a time. */

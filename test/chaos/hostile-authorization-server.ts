@@ -4,6 +4,7 @@ import {
   startFakeAuthorizationServer,
   type TokenRequest,
 } from '../harness/fake-authorization-server.ts';
+import type { Lifetime } from '../harness/lifetime.ts';
 import type { Random } from '../harness/random.ts';
 import { type Ledger, OWN_CLIENT } from './ledger.ts';
 
@@ -13,7 +14,6 @@ export interface HostileAuthorizationServer {
   misbehaves: boolean;
   /** Tokens that it issued. */
   readonly issued: number;
-  close(): Promise<void>;
 }
 
 export interface HostileAuthorizationServerOptions {
@@ -37,15 +37,15 @@ const wallMs = Date.now;
 
 /** An authorization server that issues, refuses, hangs, breaks off, repeats what it was sent, or issues for another backend. */
 export async function startHostileAuthorizationServer(
+  t: Lifetime,
   options: HostileAuthorizationServerOptions,
 ): Promise<HostileAuthorizationServer> {
   const { random, ledger, backendOf, resources, checkSecret } = options;
-  const fake: FakeAuthorizationServer = await startFakeAuthorizationServer();
+  const fake: FakeAuthorizationServer = await startFakeAuthorizationServer(t);
   const server = {
     tokenEndpoint: fake.tokenEndpoint,
     misbehaves: true,
     issued: 0,
-    close: fake.close,
   };
 
   const issue = ({ form }: TokenRequest, resource = form.get('resource') ?? ''): Behaviour => {

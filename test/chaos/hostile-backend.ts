@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { CertificateAuthority } from '../harness/certificates.ts';
+import type { Lifetime } from '../harness/lifetime.ts';
 import type { Random } from '../harness/random.ts';
 import { startToughServer, streamEvents } from './base.ts';
 import type { BackendIdentity, Ledger } from './ledger.ts';
@@ -11,7 +12,6 @@ export interface HostileBackend extends BackendIdentity {
   readonly url: string;
   /** False: it echoes each request. */
   misbehaves: boolean;
-  close(): void;
 }
 
 export interface HostileBackendOptions extends BackendIdentity {
@@ -30,7 +30,7 @@ export const REPLY_HEADER = 'x-chaos-reply';
 type Behaviour = (request: IncomingMessage, response: ServerResponse, random: Random) => unknown;
 
 /** Starts a backend that checks the token of each request, and then behaves as well or as badly as chance has it. */
-export async function startHostileBackend(options: HostileBackendOptions): Promise<HostileBackend> {
+export async function startHostileBackend(t: Lifetime, options: HostileBackendOptions): Promise<HostileBackend> {
   const { name, credential, random, ledger, tls } = options;
   const check = ({ headers, rawHeaders, url = '' }: IncomingMessage): void => {
     const caller = String(headers[CALLER_HEADER] ?? 'an unknown caller');
@@ -47,8 +47,8 @@ export async function startHostileBackend(options: HostileBackendOptions): Promi
     check(request);
     upgrade(socket, backend.misbehaves ? random.int(6) : 0);
   };
-  const { url, close } = await startToughServer(onRequest, onUpgrade, tls);
-  const backend: HostileBackend = { name, credential, url: `${url}/${name}`, misbehaves: true, close };
+  const { url } = await startToughServer(t, onRequest, onUpgrade, tls);
+  const backend: HostileBackend = { name, credential, url: `${url}/${name}`, misbehaves: true };
   return backend;
 }
 

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { StorePrograms } from '../external/store/programs.ts';
 import { startStore } from '../external/store/store-process.ts';
 import { startTcpProxy } from '../external/store/tcp-proxy.ts';
+import type { Lifetime } from '../harness/lifetime.ts';
 import type { Random } from '../harness/random.ts';
 
 /** A real store that is slow, silent, stopped, killed, full, read-only, and that shows its values at the wrong places. */
@@ -13,7 +14,6 @@ export interface HostileStore {
   readonly faults: number;
   /** Values that it moved to other keys, changed, or kept beyond their time. */
   readonly forged: number;
-  close(): Promise<void>;
 }
 
 /** Between two faults. */
@@ -54,11 +54,11 @@ redis.call('SET', first, string.rep('x', seed % 100000), 'PX', 60000)
 return 1
 `;
 
-export async function startHostileStore(programs: StorePrograms, random: Random): Promise<HostileStore> {
-  const store = await startStore({ programs });
-  const network = await startTcpProxy(store.port);
+export async function startHostileStore(t: Lifetime, programs: StorePrograms, random: Random): Promise<HostileStore> {
+  const store = await startStore(t, { programs });
+  const network = await startTcpProxy(t, store.port);
   let isClosing = false;
-  const hostile = { port: network.port, misbehaves: false, faults: 0, forged: 0, close };
+  const hostile = { port: network.port, misbehaves: false, faults: 0, forged: 0 };
   const ask = (...command: string[]): Promise<string> => store.ask(...command).catch(() => '');
 
   /** Each starts a fault, and returns what ends it. */
@@ -117,12 +117,9 @@ export async function startHostileStore(programs: StorePrograms, random: Random)
   };
   const running = Promise.all([failing(), forging()]);
 
-  async function close(): Promise<void> {
+  t.after(() => {
     isClosing = true;
-    await running;
-    await network.close();
-    await store.close();
-  }
-
+    return running;
+  });
   return hostile;
 }

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { temporaryFolder } from '../harness/lifetime.ts';
 import { createRandom } from '../harness/random.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { type BackendIdentity, createLedger, createRotatedSecret, type Ledger, OWN_CLIENT } from './ledger.ts';
 
 const RED: BackendIdentity = { name: 'red', credential: 'exchange' };

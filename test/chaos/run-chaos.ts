@@ -1,6 +1,5 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:net';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type App, startApp } from '../../src/app.ts';
@@ -9,6 +8,7 @@ import { anyStore } from '../external/store/programs.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import { closeServer, listen } from '../harness/http-server.ts';
+import { keepParts, type Lifetime, temporaryFolder } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { createRandom, type Random } from '../harness/random.ts';
 import { createCounts, DRAIN_MS, findLeftovers } from './base.ts';
@@ -57,7 +57,8 @@ const RECOVERY_MS = 60_000;
 export async function runChaos({ seed, ms, progress }: ChaosOptions): Promise<ChaosResult> {
   const random = createRandom(seed);
   const ledger = createLedger(random, () => performance.now());
-  const participants = await startParticipants(random, ledger);
+  const lifetime = keepParts();
+  const participants = await startParticipants(lifetime, random, ledger);
   const { apps, backends, authorizationServer, parts, clock, store, rotateSecret } = participants;
   const { outcomes, count } = createCounts();
   const callers = createCallers({ urls: urlsOf(apps), random, ledger, tunnel: parts.tunnel, count });
@@ -114,7 +115,7 @@ export async function runChaos({ seed, ms, progress }: ChaosOptions): Promise<Ch
     for (const app of apps) await checkEnds(app, ledger);
   } finally {
     clearInterval(reporting);
-    await participants.close();
+    await lifetime.close();
     process.off('uncaughtException', onError);
     process.off('unhandledRejection', onError);
   }
@@ -176,11 +177,10 @@ interface Participants {
   readonly parts: ConfigParts;
   readonly clock: ReturnType<typeof skewClock>;
   rotateSecret(): Promise<void>;
-  close(): Promise<void>;
 }
 
-async function startParticipants(random: Random, ledger: Ledger): Promise<Participants> {
-  const directory = await mkdtemp(join(tmpdir(), 'cambist-chaos-'));
+async function startParticipants(t: Lifetime, random: Random, ledger: Ledger): Promise<Participants> {
+  const directory = temporaryFolder(t);
   const authority = createCertificateAuthority();
   const caFile = join(directory, 'ca.pem');
   await writeFile(caFile, authority.cert);
@@ -189,28 +189,29 @@ async function startParticipants(random: Random, ledger: Ledger): Promise<Partic
   await secrets.rotate();
   const backends = await Promise.all(
     BACKENDS.map(([name, credential, isSecure]) =>
-      startHostileBackend({ name, credential, random, ledger, ...(isSecure && { tls: authority }) }),
+      startHostileBackend(t, { name, credential, random, ledger, ...(isSecure && { tls: authority }) }),
     ),
   );
-  const authorizationServer = await startHostileAuthorizationServer({
+  const authorizationServer = await startHostileAuthorizationServer(t, {
     random,
     ledger,
     backendOf: (resource) => backends.find(({ url }) => url === resource)?.name,
     resources: () => backends.map(({ url }) => url),
     checkSecret: secrets.check,
   });
-  const tunnelEnd = await startTunnelEnd(random);
-  const { port } = tunnelEnd.address() as { port: number };
+  const port = await startTunnelEnd(t, random);
   const { tokenEndpoint } = authorizationServer;
   const programs = anyStore();
-  const store = programs && (await startHostileStore(programs, random));
+  const store = programs && (await startHostileStore(t, programs, random));
   const shared = store && (await sharedCache(store, directory, ledger));
   const parts = { tokenEndpoint, clientSecret, backends, caFile, tunnel: `localhost:${port}`, shared };
   // Before the start, so that no part of the app keeps a clock that does not jump.
   const clock = skewClock();
+  t.after(clock.restore);
   const logger = createLogger('debug', { write: (line: string) => ledger.checkText('the log', line) });
   const startReplica = (): Promise<App> => startApp(createConfig(parts, random), 'chaos', logger);
   const apps: Apps = [await startReplica(), await startReplica()];
+  t.after(() => Promise.all(apps.map((app) => app.stop(AbortSignal.abort()))));
   return {
     apps,
     store,
@@ -219,15 +220,6 @@ async function startParticipants(random: Random, ledger: Ledger): Promise<Partic
     parts,
     clock,
     rotateSecret: secrets.rotate,
-    async close() {
-      clock.restore();
-      for (const app of apps) await app.stop(AbortSignal.abort());
-      await store?.close();
-      for (const backend of backends) backend.close();
-      await authorizationServer.close();
-      await closeServer(tunnelEnd);
-      await rm(directory, { recursive: true });
-    },
   };
 }
 
@@ -240,7 +232,7 @@ async function sharedCache({ port }: HostileStore, directory: string, ledger: Le
 }
 
 /** Echoes, ends or breaks off. */
-async function startTunnelEnd(random: Random): Promise<Server> {
+async function startTunnelEnd(t: Lifetime, random: Random): Promise<number> {
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     socket.on('error', () => {});
     const kind = random.int(4);
@@ -249,8 +241,8 @@ async function startTunnelEnd(random: Random): Promise<Server> {
     if (kind === 2) setTimeout(() => socket.destroy(), 300);
     socket.pipe(socket);
   });
-  await listen(server);
-  return server;
+  t.after(() => closeServer(server));
+  return (await listen(server)).port;
 }
 
 /** Replaces `Date.now`. The monotonic clock stays right, as on a machine whose clock is set. */

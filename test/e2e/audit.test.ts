@@ -8,14 +8,13 @@ import type { AuditRecord } from '../../src/audit/record-schema.ts';
 import { parseRecords, readRecords, recordsOf } from '../harness/audit-records.ts';
 import { eventually } from '../harness/eventually.ts';
 import { type FakeSetup, type FakeSetupOptions, startFakeSetup } from '../harness/fake-setup.ts';
+import { eventStream } from '../harness/fake-upstream.ts';
 import { startOtlpReceiver } from '../harness/otlp-receiver.ts';
-import { eventStream } from '../harness/upstream-handlers.ts';
 
 const TOOL_CALL = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'search' } });
 
 async function startAudited(t: TestContext, audit: Record<string, unknown>, options: FakeSetupOptions = {}) {
-  const setup = await startFakeSetup({ ...options, change: (config) => ({ ...config, audit }) });
-  t.after(setup.close);
+  const setup = await startFakeSetup(t, { ...options, change: (config) => ({ ...config, audit }) });
   return setup;
 }
 
@@ -102,11 +101,10 @@ test('continues in a new file at SIGHUP', async (t) => {
 
 test('refuses requests while the reader of its socket is away, and serves again when it is back', async (t) => {
   const audit = (directory: string) => ({ to: `unix:${join(directory, 'audit.sock')}`, on_full: 'refuse' });
-  const setup = await startFakeSetup({
+  const setup = await startFakeSetup(t, {
     change: (config, { directory }) => ({ ...config, audit: audit(directory) }),
     ready: false,
   });
-  t.after(setup.close);
   const headers = await setup.bearer();
   assert.equal((await setup.call({ headers })).status, 503);
   const received: string[] = [];
@@ -134,8 +132,7 @@ test('serves requests and counts dropped records on a full disk, if audit.on_ful
 });
 
 test('sends records as OpenTelemetry logs', async (t) => {
-  const receiver = await startOtlpReceiver();
-  t.after(receiver.close);
+  const receiver = await startOtlpReceiver(t);
   const env = { OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: `${receiver.url}/v1/logs`, OTEL_SERVICE_NAME: 'my-agent' };
   const setup = await startAudited(t, { to: 'otlp' }, { env });
   const { requestId } = await setup.call({ headers: await setup.bearer(), body: TOOL_CALL });

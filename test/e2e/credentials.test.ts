@@ -7,9 +7,8 @@ import {
   startAuthorizationServer,
 } from '../harness/authorization-server.ts';
 import { type CambistProcess, startCambist } from '../harness/cambist-process.ts';
-import { type FakeUpstream, startFakeUpstream } from '../harness/fake-upstream.ts';
+import { type FakeUpstream, respond, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { call } from '../harness/http-call.ts';
-import { respond } from '../harness/upstream-handlers.ts';
 
 const SECRET = 'a-client-secret-of-32-characters';
 const RESOURCE = 'https://github.example.com/mcp';
@@ -48,17 +47,15 @@ async function startVerifiedScene(t: TestContext, options: VerifiedSceneOptions 
     },
   });
   t.after(server.close);
-  const upstream = await startFakeUpstream(respond(200, 'fine'));
-  t.after(upstream.close);
+  const upstream = await startFakeUpstream(t, respond(200, 'fine'));
   const route = { name: 'r', match: { path: '/r' }, upstream: upstream.url, resource: RESOURCE, ...options.route };
-  const cambist = await startCambist({
+  const cambist = await startCambist(t, {
     config: {
       authorization_servers: { real: { issuer: server.issuer, client_id: clientId, client_auth: auth } },
       routes: [Object.fromEntries(Object.entries(route).filter(([, value]) => value !== null))],
     },
     files: { secret: SECRET, ...options.files, ...(await options.late?.(server)) },
   });
-  t.after(cambist.close);
   await cambist.ready();
   const keys = createRemoteJWKSet(new URL(server.jwksUri));
   return {

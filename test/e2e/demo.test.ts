@@ -6,8 +6,7 @@ import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { soon } from '../harness/eventually.ts';
-import { freePort } from '../harness/free-port.ts';
-import { startHttpServer } from '../harness/http-server.ts';
+import { freePort, startHttpServer } from '../harness/http-server.ts';
 
 /** Only a failing test waits this long. */
 const LIMIT_MS = 300_000;

@@ -5,12 +5,11 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type RunningAuthorizationServer, startAuthorizationServer } from '../harness/authorization-server.ts';
 import { soon } from '../harness/eventually.ts';
-import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { closeServer, listen } from '../harness/http-server.ts';
 import { createLeakWatch } from '../harness/leaks.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
 import { runCommand } from '../harness/run-command.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
-import { echo } from '../harness/upstream-handlers.ts';
 
 const SECRET = 'the-client-secret-of-this-test';
 
@@ -27,8 +26,7 @@ interface Scene {
 }
 
 async function startScene(t: TestContext): Promise<Scene> {
-  const upstream = await startFakeUpstream(echo);
-  t.after(upstream.close);
+  const upstream = await startFakeUpstream(t, echo);
   const backend = `${upstream.url}/mcp`;
   const server = await startAuthorizationServer({
     clients: { cambist: { method: 'client_secret_basic', secret: SECRET } },

@@ -15,11 +15,11 @@ import {
   type SetupResponse,
   startFakeSetup,
 } from '../harness/fake-setup.ts';
+import { eventStream, neverRespond } from '../harness/fake-upstream.ts';
 import type { Fault } from '../harness/faults.ts';
-import { freePort } from '../harness/free-port.ts';
+import { assertProblem } from '../harness/http-call.ts';
+import { freePort } from '../harness/http-server.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-import { assertProblem } from '../harness/problem.ts';
-import { eventStream, neverRespond } from '../harness/upstream-handlers.ts';
 
 /** The expected response to a request, and its expected side effects. */
 interface ExpectedProblem {
@@ -221,7 +221,7 @@ const ROWS: Row[] = [
 ];
 
 test('explains each error to the caller, in the log and in the metrics, and repeats no other server', async (t) => {
-  const setup = await startFakeSetup({
+  const setup = await startFakeSetup(t, {
     change: (config, { upstream }) => ({
       ...config,
       routes: [
@@ -241,7 +241,6 @@ test('explains each error to the caller, in the log and in the metrics, and repe
       ],
     }),
   });
-  t.after(setup.close);
   const { authorizationServer, upstream, cambist } = setup;
   const usual = upstream.handler;
   const known = await setup.bearer();
@@ -286,8 +285,7 @@ test('explains each error to the caller, in the log and in the metrics, and repe
 
 test('refuses a request beyond limits.max_in_flight, which includes open streams', async (t) => {
   const stream = eventStream();
-  const setup = await startFakeSetup({ change: (config) => ({ ...config, limits: { max_in_flight: 1 } }) });
-  t.after(setup.close);
+  const setup = await startFakeSetup(t, { change: (config) => ({ ...config, limits: { max_in_flight: 1 } }) });
   setup.upstream.handler = stream.handler;
   const headers = await setup.bearer();
   const open = await setup.open({ method: 'GET', headers });
@@ -302,8 +300,7 @@ test('refuses a request beyond limits.max_in_flight, which includes open streams
 
 test('refuses requests while audit records cannot be written, if audit.on_full is refuse', async (t) => {
   const audit = { to: { file: '/dev/full' }, on_full: 'refuse' };
-  const setup = await startFakeSetup({ change: (config) => ({ ...config, audit }) });
-  t.after(setup.close);
+  const setup = await startFakeSetup(t, { change: (config) => ({ ...config, audit }) });
   const headers = await setup.bearer();
   // The destination opens. It fails with the records of the first request.
   await setup.call({ headers });
@@ -314,7 +311,7 @@ test('refuses requests while audit records cannot be written, if audit.on_full i
 
 test('refuses callers, and is not ready, before it has read which tokens are revoked', async (t) => {
   const port = await freePort();
-  const setup = await startFakeSetup({
+  const setup = await startFakeSetup(t, {
     ready: false,
     files: { key: 'the key that all replicas of this test share' },
     change: (config, { authorizationServer, directory }) => ({
@@ -326,7 +323,6 @@ test('refuses callers, and is not ready, before it has read which tokens are rev
       },
     }),
   });
-  t.after(setup.close);
   const headers = await setup.bearer();
   await provokeProblem(setup, { headers }, { code: 'ERR_REVOCATIONS_UNKNOWN' });
   await setup.cambist.waitForLog(
@@ -357,7 +353,7 @@ const UNAVAILABLE = { code: 'ERR_CREDENTIAL_UNAVAILABLE' } as const;
 
 test('starts without its credentials, is not ready until they exist, and serves other routes meanwhile', async (t) => {
   const content = 'Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4';
-  const setup = await startFakeSetup({
+  const setup = await startFakeSetup(t, {
     ready: false,
     files: { key: `-----BEGIN PRIVATE KEY-----\n${content}\n-----END PRIVATE KEY-----\n` },
     change: (config, { upstream }) => ({
@@ -381,7 +377,6 @@ test('starts without its credentials, is not ready until they exist, and serves 
       ],
     }),
   });
-  t.after(setup.close);
   setup.leaks.remember(content);
   const write = (name: string, text: string) => writeFile(join(setup.cambist.directory, name), text);
   const headers = await setup.bearer();
@@ -418,9 +413,8 @@ test('starts without its credentials, is not ready until they exist, and serves 
 });
 
 test('sends nothing to an authorization server whose certificate is untrusted', async (t) => {
-  const server = await startFakeAuthorizationServer({ tls: createCertificateAuthority().issueServer() });
-  t.after(server.close);
-  const setup = await startFakeSetup({
+  const server = await startFakeAuthorizationServer(t, { tls: createCertificateAuthority().issueServer() });
+  const setup = await startFakeSetup(t, {
     ready: false,
     change: (config) => ({
       ...config,
@@ -429,7 +423,6 @@ test('sends nothing to an authorization server whose certificate is untrusted', 
       },
     }),
   });
-  t.after(setup.close);
   const expected = { code: 'ERR_STS_UNAVAILABLE', failedExchanges: 1, tokenRequests: 0 } as const;
   await provokeProblem(setup, { headers: await setup.bearer() }, expected);
   assert.deepEqual(server.requests, []);

@@ -9,10 +9,10 @@ import type { Secret } from 'kubernetes-types/core/v1.js';
 import { parse, parseAllDocuments } from 'yaml';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
 import { readLoaded, SCHEMA_COMPILERS } from '../harness/loaded-modules.ts';
 import { recordOutput } from '../harness/process-output.ts';
 import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { callWebhook, OPTED_IN, podReview } from '../harness/webhook-client.ts';
 
 const CONFIGURATION = 'deploy/webhook/base/mutatingwebhook.yaml';

@@ -6,8 +6,8 @@ import { parseAllDocuments } from 'yaml';
 import { annotationOf } from '../../src/kubernetes/option-sources.ts';
 import { OPTION_NAMES } from '../../src/kubernetes/options.ts';
 import { AGENT_MANIFEST as DEPLOYMENT } from '../harness/injected-pod.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
 import { runCommand } from '../harness/run-command.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
 import { assertSameManifests } from '../unit/kubernetes/samples.ts';
 
 const CONFIG_MAP = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cambist}\n';

@@ -3,9 +3,8 @@ import { generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
 import type { Behaviour, TokenRequest } from '../harness/fake-authorization-server.ts';
 import { type FakeSetup, type SetupCall, type SetupResponse, startFakeSetup } from '../harness/fake-setup.ts';
-import type { UpstreamHandler } from '../harness/fake-upstream.ts';
+import { echo, failMidStream, refuseBearer, respond, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { call } from '../harness/http-call.ts';
-import { echo, failMidStream, refuseBearer, respond } from '../harness/upstream-handlers.ts';
 
 /** Responses of an authorization server that repeat the request. */
 const INDISCREET: ((request: TokenRequest) => Behaviour)[] = [
@@ -78,7 +77,7 @@ test('leaks no token or secret to logs, responses, metrics or status', async (t)
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const key = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
   const actor = `actor.${Buffer.from('{"sub":"cambist"}').toString('base64url')}.signature-of-the-actor-token`;
-  const setup = await startFakeSetup({
+  const setup = await startFakeSetup(t, {
     files: { key, actor },
     change: (config, { authorizationServer, upstream }) => ({
       ...config,
@@ -105,7 +104,6 @@ test('leaks no token or secret to logs, responses, metrics or status', async (t)
       })),
     }),
   });
-  t.after(setup.close);
   const { authorizationServer, upstream, leaks } = setup;
   leaks.remember(actor);
   for (const line of key.split('\n').filter((part) => !part.startsWith('-----') && part.length > 20))
@@ -165,7 +163,7 @@ test('leaks no token or secret to logs, responses, metrics or status', async (t)
 
 test('leaks no short or unusual secret that another server repeats', async (t) => {
   const secret = 'p4ss wörd+&=!';
-  const setup = await startFakeSetup({
+  const setup = await startFakeSetup(t, {
     files: { unusual: secret },
     change: (config) => ({
       ...config,
@@ -178,7 +176,6 @@ test('leaks no short or unusual secret that another server repeats', async (t) =
       },
     }),
   });
-  t.after(setup.close);
   const token = 'tok-a1b2c3d4';
   setup.leaks.remember(secret);
   setup.leaks.remember(token);
@@ -195,7 +192,7 @@ test('leaks no short or unusual secret that another server repeats', async (t) =
 });
 
 test("replaces a request id that contains the caller's token", async (t) => {
-  const setup = await startFakeSetup({
+  const setup = await startFakeSetup(t, {
     change: (config) => ({
       ...config,
       routes: [
@@ -204,7 +201,6 @@ test("replaces a request id that contains the caller's token", async (t) => {
       ],
     }),
   });
-  t.after(setup.close);
   setup.upstream.handler = respond(200, 'fine');
   const token = 'opaque-token-of-alice-1234567';
   setup.leaks.remember(token);

@@ -4,25 +4,22 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startCambist } from '../harness/cambist-process.ts';
-import { deferred } from '../harness/deferred.ts';
-import { eventually, soon } from '../harness/eventually.ts';
+import { deferred, eventually, soon } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { SETUP_SERVER, startFakeSetup } from '../harness/fake-setup.ts';
-import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { echo, eventStream, neverRespond, respond, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { call } from '../harness/http-call.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
 import type { LogLine } from '../harness/process-output.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
-import { echo, eventStream, neverRespond, respond } from '../harness/upstream-handlers.ts';
 
 const SHUTTING_DOWN = 'cambist is shutting down';
 const DRAINING = 'draining requests in flight; a second signal aborts them';
 
 test('starts without its authorization server, and is ready once the server is available', async (t) => {
-  const setup = await startFakeSetup({
+  const setup = await startFakeSetup(t, {
     ready: false,
     prepare: ({ authorizationServer }) => authorizationServer.close(),
   });
-  t.after(setup.close);
   const { adminUrl } = setup.cambist;
   const unready = await fetch(`${adminUrl}/readyz`);
   assert.equal(unready.status, 503);
@@ -30,8 +27,7 @@ test('starts without its authorization server, and is ready once the server is a
   assert.equal((await fetch(`${adminUrl}/livez`)).status, 200);
   assert.equal((await setup.call({ headers: await setup.bearer() })).status, 503);
 
-  const back = await startFakeAuthorizationServer({ port: setup.authorizationServer.port });
-  t.after(back.close);
+  const _back = await startFakeAuthorizationServer(t, { port: setup.authorizationServer.port });
   await setup.cambist.ready();
   const ready = await (await fetch(`${adminUrl}/readyz`)).json();
   assert.deepEqual(ready, { ready: true, checks: { [`authorization_servers.${SETUP_SERVER}`]: 'ready' } });
@@ -41,7 +37,7 @@ test('starts without its authorization server, and is ready once the server is a
 });
 
 test('uses a configured token_endpoint without discovery', async (t) => {
-  const setup = await startFakeSetup({
+  const setup = await startFakeSetup(t, {
     prepare: ({ authorizationServer }) => {
       authorizationServer.metadataBehaviour = { kind: 'reset' };
     },
@@ -51,14 +47,12 @@ test('uses a configured token_endpoint without discovery', async (t) => {
       return { ...config, authorization_servers: { local } };
     },
   });
-  t.after(setup.close);
   assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
   assert.deepEqual(setup.authorizationServer.metadataRequests, []);
 });
 
 test('loses no request of busy kept-alive connections on shutdown', async (t) => {
-  const setup = await startFakeSetup();
-  t.after(setup.close);
+  const setup = await startFakeSetup(t);
   setup.upstream.handler = echo;
   const headers = await setup.bearer();
   const agent = new Agent({ keepAlive: true });
@@ -92,8 +86,7 @@ test('loses no request of busy kept-alive connections on shutdown', async (t) =>
 });
 
 test('logs one line with the addresses and routes, and only JSON lines', async (t) => {
-  const setup = await startFakeSetup();
-  t.after(setup.close);
+  const setup = await startFakeSetup(t);
   await setup.call({ headers: await setup.bearer() });
   setup.cambist.signal('SIGTERM');
   await setup.cambist.exit;
@@ -115,8 +108,7 @@ test('logs one line with the addresses and routes, and only JSON lines', async (
 });
 
 test('SIGUSR1 opens no debugger', async (t) => {
-  const setup = await startFakeSetup();
-  t.after(setup.close);
+  const setup = await startFakeSetup(t);
   setup.cambist.signal('SIGUSR1');
   assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
   setup.cambist.signal('SIGTERM');
@@ -127,8 +119,7 @@ test('SIGUSR1 opens no debugger', async (t) => {
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   test(`${signal} finishes the request in flight, and exits with 0`, async (t) => {
     const { promise: held, resolve: release } = deferred<void>();
-    const setup = await startFakeSetup();
-    t.after(setup.close);
+    const setup = await startFakeSetup(t);
     setup.upstream.handler = async (request, response) => {
       await held;
       await respond(200, 'late but whole')(request, response);
@@ -151,8 +142,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 /** An open stream, and a request without a response. */
 async function startBusy(t: TestContext, grace: string) {
   const stream = eventStream();
-  const setup = await startFakeSetup({ change: (config) => ({ ...config, limits: { shutdown_grace: grace } }) });
-  t.after(setup.close);
+  const setup = await startFakeSetup(t, { change: (config) => ({ ...config, limits: { shutdown_grace: grace } }) });
   setup.upstream.handler = stream.handler;
   const open = await setup.open({ method: 'GET', headers: await setup.bearer() });
   const broken = assert.rejects(open.toArray(), { code: 'ECONNRESET' });
@@ -197,16 +187,14 @@ test('aborts requests on a second signal, and writes every log line', async (t) 
 });
 
 test('exits at once on a signal if no request is in flight', async (t) => {
-  const setup = await startFakeSetup();
-  t.after(setup.close);
+  const setup = await startFakeSetup(t);
   setup.cambist.signal('SIGINT');
   assert.deepEqual(await soon('the exit', setup.cambist.exit), { code: 0, signal: null });
   assert.ok(!setup.cambist.logs().some(({ msg }) => msg === DRAINING));
 });
 
 test('listens on a unix socket, and replaces one of a killed process', async (t) => {
-  const upstream = await startFakeUpstream(echo);
-  t.after(upstream.close);
+  const upstream = await startFakeUpstream(t, echo);
   const folder = temporaryFolder(t);
   const socketPath = join(folder, 'cambist.sock');
   const config = {
@@ -214,8 +202,7 @@ test('listens on a unix socket, and replaces one of a killed process', async (t)
     routes: [{ name: 'open', match: { path: '/' }, upstream: upstream.url, credential: 'none' }],
   };
   for (const end of ['SIGKILL', 'SIGTERM'] as const) {
-    const cambist = await startCambist({ config });
-    t.after(cambist.close);
+    const cambist = await startCambist(t, { config });
     assert.equal(cambist.url, `unix:${socketPath}`);
     await cambist.ready();
     assert.equal((await call('http://localhost/x', { socketPath })).status, 200);

@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { eventually } from '../harness/eventually.ts';
 import { call } from '../harness/http-call.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { BUILT_PROGRAM } from '../harness/run-command.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 const CONFIG = `version: 1
 limits: { max_in_flight: 1000 } # fits the process's limit of open files, so the log has no line about it

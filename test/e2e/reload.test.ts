@@ -1,12 +1,16 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { mkdir, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { TLSSocket } from 'node:tls';
+import { jwtVerify } from 'jose';
 import { stringify } from 'yaml';
+import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
 import { type FakeSetup, type FakeSetupConfig, fakeSetupConfig, startFakeSetup } from '../harness/fake-setup.ts';
-import { echo, eventStream } from '../harness/upstream-handlers.ts';
+import { echo, eventStream, type FakeUpstream, startFakeUpstream } from '../harness/fake-upstream.ts';
 
 function configOf({ authorizationServer, upstream, cambist }: FakeSetup): FakeSetupConfig {
   return fakeSetupConfig({ authorizationServer, upstream, directory: cambist.directory });
@@ -24,8 +28,7 @@ async function reloaded(setup: FakeSetup, times: number, result = 'success'): Pr
 }
 
 test('adds, changes and removes routes with the file, and keeps tokens and streams of unchanged ones', async (t) => {
-  const setup = await startFakeSetup();
-  t.after(setup.close);
+  const setup = await startFakeSetup(t);
   const { cambist, upstream, authorizationServer } = setup;
   const stream = eventStream();
   const headers = await setup.bearer();
@@ -60,8 +63,7 @@ test('adds, changes and removes routes with the file, and keeps tokens and strea
 });
 
 test('keeps the previous config after an invalid file, and reports every problem', async (t) => {
-  const setup = await startFakeSetup();
-  t.after(setup.close);
+  const setup = await startFakeSetup(t);
   const { cambist } = setup;
   const headers = await setup.bearer();
   const before = await cambist.metric('cambist_config_last_reload_success_timestamp_seconds');
@@ -87,8 +89,7 @@ test('keeps the previous config after an invalid file, and reports every problem
 });
 
 test('keeps the previous config while a pipe is in its place, and reloads once a file is back', async (t) => {
-  const setup = await startFakeSetup();
-  t.after(setup.close);
+  const setup = await startFakeSetup(t);
   const { cambist } = setup;
   const pipe = join(cambist.directory, 'pipe');
   execFileSync('mkfifo', [pipe]);
@@ -100,8 +101,7 @@ test('keeps the previous config while a pipe is in its place, and reloads once a
 });
 
 test('follows a ConfigMap when its ..data link changes', async (t) => {
-  const setup = await startFakeSetup();
-  t.after(setup.close);
+  const setup = await startFakeSetup(t);
   const { directory, configFile } = setup.cambist;
   const headers = await setup.bearer();
   const publish = async (version: string, config: FakeSetupConfig) => {
@@ -124,8 +124,7 @@ test('follows a ConfigMap when its ..data link changes', async (t) => {
 });
 
 test('reloads on SIGHUP, and names the keys that need a restart', async (t) => {
-  const setup = await startFakeSetup();
-  t.after(setup.close);
+  const setup = await startFakeSetup(t);
   setup.cambist.signal('SIGHUP');
   await reloaded(setup, 1);
   await setup.cambist.waitForLog(({ msg }) => msg === 'config reloaded');
@@ -147,8 +146,7 @@ test('reloads on SIGHUP, and names the keys that need a restart', async (t) => {
 });
 
 test('applies a changed log level', async (t) => {
-  const setup = await startFakeSetup();
-  t.after(setup.close);
+  const setup = await startFakeSetup(t);
   await setup.cambist.rewriteConfig({ ...configOf(setup), log: { level: 'error' } });
   await reloaded(setup, 1);
   const { requestId } = await setup.call({ path: '/nowhere' });
@@ -157,4 +155,123 @@ test('applies a changed log level', async (t) => {
   const later = await setup.call({ path: '/nowhere' });
   await setup.cambist.waitForLog(({ request_id }) => request_id === later.requestId);
   assert.ok(!setup.cambist.logs().some(({ request_id }) => request_id === requestId));
+});
+
+/** Makes cambist exchange a token. @returns the token request */
+async function exchange(setup: FakeSetup) {
+  assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
+  const request = setup.authorizationServer.requests.at(-1);
+  assert.ok(request);
+  return request;
+}
+
+function replace(setup: FakeSetup, file: string, content: string): Promise<void> {
+  return writeFile(join(setup.cambist.directory, file), content);
+}
+
+function newKey(): { pem: string; publicKey: KeyObject } {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  return { pem: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), publicKey };
+}
+
+test('uses a rotated client secret from the next exchange on', async (t) => {
+  const setup = await startFakeSetup(t);
+  const basic = (secret: string) => `Basic ${Buffer.from(`cambist:${secret}`).toString('base64')}`;
+  assert.equal((await exchange(setup)).headers.authorization, basic(setup.clientSecret));
+  await replace(setup, 'client-secret', 'rotated-secret-2\n');
+  assert.equal((await exchange(setup)).headers.authorization, basic('rotated-secret-2'));
+});
+
+test('signs the next assertion with a rotated private key', async (t) => {
+  const [first, second] = [newKey(), newKey()];
+  const setup = await startFakeSetup(t, {
+    files: { key: first.pem },
+    change: (config) => ({
+      ...config,
+      authorization_servers: {
+        local: {
+          ...config.authorization_servers.local,
+          client_auth: { method: 'private_key_jwt', private_key: { file: 'key' } },
+        },
+      },
+    }),
+  });
+  const { issuer } = setup.authorizationServer;
+  for (const { pem, publicKey } of [first, second]) {
+    await replace(setup, 'key', pem);
+    const { form } = await exchange(setup);
+    const expected = { issuer: 'cambist', subject: 'cambist', audience: issuer };
+    await jwtVerify(form.get('client_assertion') ?? '', publicKey, expected);
+  }
+});
+
+test('sends a rotated actor token with the next exchange', async (t) => {
+  const setup = await startFakeSetup(t, {
+    files: { actor: 'actor-token-1' },
+    change: (config) => ({
+      ...config,
+      routes: config.routes.map((route) => ({ ...route, actor_token: { file: 'actor' } })),
+    }),
+  });
+  for (const token of ['actor-token-1', 'actor-token-2']) {
+    await replace(setup, 'actor', token);
+    const { form } = await exchange(setup);
+    assert.equal(form.get('actor_token'), token);
+    assert.equal(form.get('actor_token_type'), 'urn:ietf:params:oauth:token-type:jwt');
+  }
+});
+
+test('trusts a rotated CA once the CA file contains it', async (t) => {
+  const [first, second] = [createCertificateAuthority('one'), createCertificateAuthority('two')];
+  let upstream = await startFakeUpstream(t, echo, { tls: first.issueServer() });
+  const setup = await startFakeSetup(t, {
+    files: { 'ca.pem': first.cert },
+    change: (config) => ({
+      ...config,
+      routes: config.routes.map((route) => ({ ...route, upstream: upstream.url, tls: { ca: { file: 'ca.pem' } } })),
+    }),
+  });
+  const headers = await setup.bearer();
+  assert.equal((await setup.call({ headers })).status, 200);
+
+  const { port } = upstream;
+  await upstream.close();
+  upstream = await startFakeUpstream(t, echo, { tls: second.issueServer(), port });
+  assert.match((await setup.call({ headers })).text, /ERR_UPSTREAM_TLS/);
+  await replace(setup, 'ca.pem', second.cert);
+  await eventually('the new CA is trusted', async () => (await setup.call({ headers })).status === 200);
+  assert.equal(setup.authorizationServer.requests.length, 1, 'the token stays cached');
+});
+
+test('presents a rotated client certificate from the next connection on', async (t) => {
+  const authority = createCertificateAuthority();
+  const [first, second] = ['client one', 'client two'].map((commonName) => authority.issueClient({ commonName }));
+  assert.ok(first && second);
+  const upstream: FakeUpstream = await startFakeUpstream(
+    t,
+    (request, response) => {
+      const { subject } = (request.message.socket as TLSSocket).getPeerCertificate();
+      response.end(subject?.CN ?? 'no certificate');
+    },
+    { tls: { ...authority.issueServer(), clientCa: authority.cert } },
+  );
+  const setup = await startFakeSetup(t, {
+    files: { 'ca.pem': authority.cert, 'cert.pem': first.cert, 'key.pem': first.key },
+    change: (config) => ({
+      ...config,
+      routes: config.routes.map((route) => ({
+        ...route,
+        upstream: upstream.url,
+        tls: { ca: { file: 'ca.pem' }, certificate: { file: 'cert.pem' }, private_key: { file: 'key.pem' } },
+      })),
+    }),
+  });
+  const headers = await setup.bearer();
+  assert.equal((await setup.call({ headers })).text, 'client one');
+  await replace(setup, 'key.pem', second.key);
+  await replace(setup, 'cert.pem', second.cert);
+  await eventually(
+    'the new certificate is presented',
+    async () => (await setup.call({ headers })).text === 'client two',
+  );
 });

@@ -1,15 +1,19 @@
 import assert from 'node:assert/strict';
 import { isAscii } from 'node:buffer';
-import { cp, readdir, readFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { cp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
+import type * as Program from '../../src/program.ts';
 import type { Launch } from '../harness/cambist-process.ts';
 import { type FakeSetupOptions, startFakeSetup } from '../harness/fake-setup.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
 import { type Loaded, readLoaded, SCHEMA_COMPILERS } from '../harness/loaded-modules.ts';
-import { codeWords, tableRows } from '../harness/markdown.ts';
+import { codeWords, tableRows } from '../harness/pages.ts';
 import { BUILT_PROGRAM, runProgram } from '../harness/run-command.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 const WITH_SPANS = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:9', OTEL_EXPORTER_OTLP_TIMEOUT: '100' };
 
@@ -82,8 +86,7 @@ test('serves, traces and verifies tokens from the build alone, without node_modu
   for (const name of ['dist', 'package.json']) await cp(name, join(elsewhere, name), { recursive: true });
   const program = join(elsewhere, 'dist/main.js');
   const launch: Launch = async (configFile) => [process.execPath, program, 'run', '--config', configFile];
-  const setup = await startFakeSetup({ launch, change: verifying, env: WITH_SPANS });
-  t.after(setup.close);
+  const setup = await startFakeSetup(t, { launch, change: verifying, env: WITH_SPANS });
   assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
 });
 
@@ -144,10 +147,9 @@ test('loads neither TLS nor HTTP/2 of Node for a config without TLS', async (t) 
   const directory = temporaryFolder(t);
   const file = join(directory, 'loaded');
   const write = `process.once('exit', () => process.getBuiltinModule('fs').writeFileSync('${file}', process.moduleLoadList.join('\\n')));`;
-  const setup = await startFakeSetup({
+  const setup = await startFakeSetup(t, {
     env: { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(write)}` },
   });
-  t.after(setup.close);
   assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
   setup.cambist.signal('SIGTERM');
   await setup.cambist.exit;
@@ -176,10 +178,55 @@ test('maps stack traces to the sources with --enable-source-maps', async () => {
 /** The modules that the built program loads for one call. */
 async function loadedBy(t: TestContext, { env, ...options }: FakeSetupOptions = {}): Promise<Loaded> {
   const directory = temporaryFolder(t);
-  const setup = await startFakeSetup({ ...options, env: { ...env, NODE_V8_COVERAGE: directory } });
-  t.after(setup.close);
+  const setup = await startFakeSetup(t, { ...options, env: { ...env, NODE_V8_COVERAGE: directory } });
   assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
   setup.cambist.signal('SIGTERM');
   await setup.cambist.exit;
   return readLoaded(directory);
+}
+
+test('makes a code cache that V8 accepts, from a start that is ready late', async (t) => {
+  const late = `const { prototype } = process.getBuiltinModule('http').Server;
+    const { emit } = prototype;
+    let left = 3;
+    prototype.emit = function (event, request, response) {
+      if (event === 'request' && request.url === '/readyz' && left-- > 0) response.writeHead(503).end();
+      else return emit.apply(this, arguments);
+    };`;
+  const { bundle, program } = await copyWithCache(t, {
+    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(late)}`,
+  });
+  assert.equal(program.compileProgram(bundle, await readFile(program.cacheFile(bundle))).cachedDataRejected, false);
+});
+
+test('starts without the code cache if it does not fit', async (t) => {
+  const { folder, bundle, program } = await copyWithCache(t);
+  const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
+  const start = (...flags: string[]) => run(process.execPath, [...flags, join(folder, 'dist/main.js'), 'version']);
+  // V8 takes a cache only with the flags that it was made with.
+  assert.equal((await start('--no-opt')).stdout.trim(), version);
+  const cache = program.cacheFile(bundle);
+  await truncate(cache, 100_000);
+  assert.equal(program.compileProgram(bundle, await readFile(cache)).cachedDataRejected, true);
+  assert.equal((await start()).stdout.trim(), version);
+  await writeFile(cache, 'no code cache');
+  assert.deepEqual(await start(), { stdout: `${version}\n`, stderr: '' });
+  await rm(cache);
+  assert.equal((await start()).stdout.trim(), version);
+});
+
+const run = promisify(execFile);
+
+/** A copy of the build, beside which the code cache is made. */
+async function copyWithCache(
+  t: TestContext,
+  env: Readonly<Record<string, string>> = {},
+): Promise<{ folder: string; bundle: string; program: typeof Program }> {
+  const folder = temporaryFolder(t);
+  for (const name of ['dist', 'package.json', 'deploy/code-cache.mjs']) {
+    await cp(name, join(folder, name), { recursive: true });
+  }
+  await run(process.execPath, [join(folder, 'deploy/code-cache.mjs')], { env: { ...process.env, ...env } });
+  const program = (await import(pathToFileURL(join(folder, 'dist/program.js')).href)) as typeof Program;
+  return { folder, bundle: join(folder, 'dist/cambist.cjs'), program };
 }

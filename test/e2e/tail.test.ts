@@ -7,14 +7,12 @@ import { type TestContext, test } from 'node:test';
 import type { DecisionRow } from '../../src/admin/decisions.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startFakeSetup } from '../harness/fake-setup.ts';
-import { freePort } from '../harness/free-port.ts';
-import { listen } from '../harness/http-server.ts';
+import { freePort, listen } from '../harness/http-server.ts';
 import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
 
 async function start(t: TestContext) {
   const admin = `127.0.0.1:${await freePort()}`;
-  const setup = await startFakeSetup({ change: (config) => ({ ...config, admin }) });
-  t.after(setup.close);
+  const setup = await startFakeSetup(t, { change: (config) => ({ ...config, admin }) });
   return setup;
 }
 

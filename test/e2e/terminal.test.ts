@@ -7,9 +7,9 @@ import { type TestContext, test } from 'node:test';
 import { eventually } from '../harness/eventually.ts';
 import { startFakeSetup } from '../harness/fake-setup.ts';
 import { call } from '../harness/http-call.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 const CONFIG = `version: 1
 listen: 127.0.0.1:0
@@ -210,15 +210,13 @@ test('exits with 2 for an unknown log format', async () => {
 });
 
 test('writes a single line although no other follows', async (t) => {
-  const setup = await startFakeSetup();
-  t.after(setup.close);
+  const setup = await startFakeSetup(t);
   const { requestId } = await setup.call();
   await setup.cambist.waitForLog(({ request_id }) => request_id === requestId);
 });
 
 test('writes every line before it exits', async (t) => {
-  const setup = await startFakeSetup();
-  t.after(setup.close);
+  const setup = await startFakeSetup(t);
   const sent: string[] = [];
   for (let i = 0; i < 20; i += 1) sent.push((await setup.call()).requestId);
   setup.cambist.signal('SIGTERM');
@@ -229,8 +227,7 @@ test('writes every line before it exits', async (t) => {
 });
 
 test('writes an uncaught error and all pending lines', async (t) => {
-  const setup = await startFakeSetup({ env: { NODE_OPTIONS: `--import ${FAULT}` } });
-  t.after(setup.close);
+  const setup = await startFakeSetup(t, { env: { NODE_OPTIONS: `--import ${FAULT}` } });
   const { requestId } = await setup.call();
   setup.cambist.signal('SIGUSR2');
   assert.equal((await setup.cambist.exit).code, 1);

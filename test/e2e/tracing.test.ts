@@ -3,27 +3,25 @@ import type { RequestListener } from 'node:http';
 import { type TestContext, test } from 'node:test';
 import { eventually, soon } from '../harness/eventually.ts';
 import { type FakeSetup, startFakeSetup } from '../harness/fake-setup.ts';
+import { refuseBearer } from '../harness/fake-upstream.ts';
 import { startHttpServer } from '../harness/http-server.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
 import { readLoaded } from '../harness/loaded-modules.ts';
 import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from '../harness/otlp-receiver.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
-import { refuseBearer } from '../harness/upstream-handlers.ts';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const CALLER_SPAN_ID = 'b7ad6b7169203331';
 const traceparent = `00-${TRACE_ID}-${CALLER_SPAN_ID}-01`;
 
 async function startTraced(t: TestContext, env: Record<string, string> = {}) {
-  const receiver = await startOtlpReceiver();
-  t.after(receiver.close);
-  const setup = await startFakeSetup({
+  const receiver = await startOtlpReceiver(t);
+  const setup = await startFakeSetup(t, {
     env: {
       OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url,
       OTEL_BSP_SCHEDULE_DELAY: '50',
       ...env,
     },
   });
-  t.after(setup.close);
   return { receiver, setup };
 }
 
@@ -37,13 +35,11 @@ function named(spans: readonly ReceivedSpan[], kind: ReceivedSpan['kind'], name:
 }
 
 test('adds the MCP message to the span of a request, but not the session id, if tracing.mcp is on', async (t) => {
-  const receiver = await startOtlpReceiver();
-  t.after(receiver.close);
-  const setup = await startFakeSetup({
+  const receiver = await startOtlpReceiver(t);
+  const setup = await startFakeSetup(t, {
     env: { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url, OTEL_BSP_SCHEDULE_DELAY: '50' },
     change: (config) => ({ ...config, tracing: { mcp: true } }),
   });
-  t.after(setup.close);
   const { authorization } = await setup.bearer();
   const headers = { authorization, 'mcp-session-id': 'session-7f3a', 'mcp-protocol-version': '2025-11-25' };
   const message = { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'search', arguments: { q: 'x' } } };

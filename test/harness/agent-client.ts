@@ -1,3 +1,14 @@
+import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js';
+import { StreamableHTTPClientTransport as TransportV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
+import {
+  type CallToolResult,
+  CreateMessageRequestSchema,
+  ElicitRequestSchema,
+  ResourceUpdatedNotificationSchema,
+} from '@modelcontextprotocol/sdk/types.js';
+
 /** The operations of an agent on a server, the same for every SDK. */
 export interface AgentClient {
   /** Undefined if the revision has no sessions. */
@@ -13,13 +24,15 @@ export interface AgentClient {
   close(): Promise<void>;
 }
 
-export interface CallHooks {
+interface CallHooks {
   onProgress?: (progress: number) => void;
   signal?: AbortSignal;
 }
 
 /** The reply of these clients' users and models to every question. */
 export const REPLY = 'forty-two';
+
+export type AgentFetch = (url: string | URL, init?: RequestInit) => Promise<Response>;
 
 /** An SDK in one of its modes. */
 export interface AgentSdk {
@@ -28,15 +41,101 @@ export interface AgentSdk {
   sessions: boolean;
   /** True if the SDK may deliver a result before earlier progress notifications. */
   progressMayLag?: boolean;
-  connect(url: string, token: string): Promise<AgentClient>;
+  connect(url: string, token: string, fetch?: AgentFetch): Promise<AgentClient>;
 }
 
-export function textOf(content: readonly { type: string }[]): string {
+const IDENTITY = { name: 'agent', version: '1.0.0' };
+const CAPABILITIES = { sampling: {}, elicitation: {} };
+const SAMPLE = { role: 'assistant', model: 'none', content: { type: 'text', text: REPLY } } as const;
+
+export const SDK_V1: AgentSdk = {
+  name: 'TypeScript SDK v1',
+  sessions: true,
+  async connect(url, token, fetch) {
+    const client = new ClientV1(IDENTITY, { capabilities: CAPABILITIES });
+    const updated: string[] = [];
+    client.setRequestHandler(CreateMessageRequestSchema, () => SAMPLE);
+    client.setRequestHandler(ElicitRequestSchema, ({ params }) => ({ action: 'accept', content: fill(params) }));
+    client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => void updated.push(params.uri));
+    const transport = new TransportV1(new URL(url), transportOptions(token, fetch));
+    // The SDK's class does not match its interface under exactOptionalPropertyTypes.
+    await client.connect(transport as Transport);
+    return {
+      updated,
+      sessionId: () => transport.sessionId,
+      listTools: async () => (await client.listTools()).tools.map(({ name }) => name),
+      call: async (name, args = {}, hooks) => {
+        const result = await client.callTool({ name, arguments: args }, undefined, hooksOf(hooks));
+        return textOf((result as CallToolResult).content);
+      },
+      watch: async (uri) => {
+        await client.subscribeResource({ uri });
+      },
+      close: async () => {
+        // A server that lost the session responds with 404.
+        await transport.terminateSession().catch(() => {});
+        await client.close();
+      },
+    };
+  },
+};
+
+/** The SDK's default: `initialize` and sessions. */
+const SDK_V2_LEGACY: AgentSdk = sdkV2('TypeScript SDK v2, legacy', 'legacy');
+/** Negotiates the revision, which is 2026-07-28 with our servers. */
+export const SDK_V2_NEGOTIATED: AgentSdk = sdkV2('TypeScript SDK v2, negotiated', 'auto');
+
+/** The TypeScript SDKs, with every protocol that they support. */
+export const SDKS: readonly AgentSdk[] = [SDK_V1, SDK_V2_LEGACY, SDK_V2_NEGOTIATED];
+
+function sdkV2(sdkName: string, mode: 'legacy' | 'auto'): AgentSdk {
+  return {
+    name: sdkName,
+    sessions: mode === 'legacy',
+    async connect(url, token, fetch) {
+      const client = new Client(IDENTITY, { capabilities: CAPABILITIES, versionNegotiation: { mode } });
+      const updated: string[] = [];
+      client.setRequestHandler('sampling/createMessage', () => SAMPLE);
+      client.setRequestHandler('elicitation/create', ({ params }) => ({ action: 'accept', content: fill(params) }));
+      client.setNotificationHandler('notifications/resources/updated', ({ params }) => void updated.push(params.uri));
+      const transport = new StreamableHTTPClientTransport(new URL(url), transportOptions(token, fetch));
+      await client.connect(transport);
+      return {
+        updated,
+        sessionId: () => transport.sessionId,
+        listTools: async () => (await client.listTools()).tools.map(({ name }) => name),
+        call: async (name, args = {}, hooks) =>
+          textOf((await client.callTool({ name, arguments: args }, hooksOf(hooks))).content),
+        watch: async (uri) => {
+          if (mode === 'legacy') await client.subscribeResource({ uri });
+          else await client.listen({ resourceSubscriptions: [uri] });
+        },
+        close: async () => {
+          if (mode === 'legacy') await transport.terminateSession().catch(() => {});
+          await client.close();
+        },
+      };
+    },
+  };
+}
+
+function transportOptions(token: string, fetch: AgentFetch | undefined) {
+  return { requestInit: { headers: { authorization: `Bearer ${token}` } }, ...(fetch !== undefined && { fetch }) };
+}
+
+function hooksOf({ onProgress, signal }: CallHooks = {}) {
+  return {
+    ...(signal !== undefined && { signal }),
+    ...(onProgress !== undefined && { onprogress: ({ progress }: { progress: number }) => onProgress(progress) }),
+  };
+}
+
+function textOf(content: readonly { type: string }[]): string {
   return content.map((block) => ('text' in block ? String(block.text) : '')).join('');
 }
 
 /** Fills in the form of an elicitation. */
-export function fill(params: object): Record<string, string> {
+function fill(params: object): Record<string, string> {
   const { properties = {} } = 'requestedSchema' in params ? (params.requestedSchema as { properties?: object }) : {};
   return Object.fromEntries(Object.keys(properties).map((property) => [property, REPLY]));
 }

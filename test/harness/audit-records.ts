@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import type { AuditRecord } from '../../src/audit/record-schema.ts';
-import { recordLogged } from './suite-record.ts';
+import { recordLogged } from './leaks.ts';
 
 type Event = AuditRecord['event'];
 type RecordOf<E extends Event> = Extract<AuditRecord, { event: E }>;

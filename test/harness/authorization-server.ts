@@ -1,34 +1,38 @@
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage, RequestListener } from 'node:http';
-import { createLocalJWKSet, exportJWK, generateKeyPair, type JWK, type JWTVerifyGetKey, SignJWT } from 'jose';
-import type { OidcContext, Provider as OidcProvider } from 'oidc-provider';
-import { type HttpServerOptions, startHttpServer } from './http-server.ts';
-import { Provider, withoutWarnings } from './oidc-provider.ts';
+import type { RequestListener } from 'node:http';
 import {
-  type AuthorizationServerSettings,
-  type ResourceRegistration,
-  registerGrants,
-  SIGNING_ALG,
-} from './token-grants.ts';
-import { TOKEN_EXCHANGE_GRANT } from './token-types.ts';
+  createLocalJWKSet,
+  exportJWK,
+  generateKeyPair,
+  type JWK,
+  type JWTPayload,
+  type JWTVerifyGetKey,
+  jwtVerify,
+  SignJWT,
+} from 'jose';
+import type { OidcAccessToken, OidcContext, Provider as OidcProvider } from 'oidc-provider';
+import { startHttpServer } from './http-server.ts';
+import { errors, Provider, withoutWarnings } from './oidc-provider.ts';
+
+/** Identifiers of RFC 8693 for its grant and for types of tokens. */
+const TOKEN_EXCHANGE_GRANT = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const ACCESS_TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:access_token';
+const ID_TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:id_token';
+const JWT_TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:jwt';
 
 export type ClientRegistration =
   | { method: 'client_secret_basic' | 'client_secret_post'; secret: string }
-  | { method: 'private_key_jwt'; publicKey: JWK }
   | { method: 'none' };
 
-export interface AuthorizationServerOptions extends HttpServerOptions {
+interface AuthorizationServerOptions {
   /** By `client_id`. */
   clients: Readonly<Record<string, ClientRegistration>>;
   /** By resource URI. `resources` of the running server can be extended. */
   resources?: Readonly<Record<string, ResourceRegistration>>;
-  settings?: Partial<AuthorizationServerSettings>;
-  /** Path of the issuer, such as `/realms/agents`. The default is an empty path. */
-  issuerPath?: string;
 }
 
 /** One request at the token endpoint, without secrets. */
-export interface TokenRequestRecord {
+interface TokenRequestRecord {
   grant: string;
   client: string | undefined;
   resource: string[];
@@ -52,7 +56,6 @@ export interface RunningAuthorizationServer {
   tokenEndpoint: string;
   jwksUri: string;
   resources: Map<string, ResourceRegistration>;
-  settings: AuthorizationServerSettings;
   requests: TokenRequestRecord[];
   /** Internal errors of the server, for diagnosing a failed test. */
   faults: Error[];
@@ -69,17 +72,10 @@ export async function startAuthorizationServer(
   const signingKey: JWK = { ...(await exportJWK(privateKey)), alg: SIGNING_ALG, use: 'sig', kid: randomUUID() };
   const { d: _private, ...verificationKey } = signingKey;
   const resources = new Map(Object.entries(options.resources ?? {}));
-  const settings: AuthorizationServerSettings = {
-    issuedTokenTtlSeconds: 300,
-    capBySubjectToken: true,
-    requireClientInSubjectAudience: true,
-    ...options.settings,
-  };
-  const path = options.issuerPath ?? '';
   // The issuer contains the port, so the server must listen before the provider is created.
   let listener: RequestListener = (_request, response) => response.writeHead(503).end();
-  const server = await startHttpServer((request, response) => listener(mount(request, path), response), options);
-  const issuer = `${server.url}${path}`;
+  const server = await startHttpServer((request, response) => listener(request, response));
+  const issuer = server.url;
   const requests: TokenRequestRecord[] = [];
   const faults: Error[] = [];
   const provider = createProvider({
@@ -88,7 +84,6 @@ export async function startAuthorizationServer(
     keys: createLocalJWKSet({ keys: [verificationKey] }),
     clients: options.clients,
     resources,
-    settings,
   });
   provider.on('grant.success', (ctx) => requests.push(record(ctx, undefined)));
   provider.on('grant.error', (ctx, error) => requests.push(record(ctx, error.message)));
@@ -99,7 +94,6 @@ export async function startAuthorizationServer(
     tokenEndpoint: `${issuer}/token`,
     jwksUri: `${issuer}/jwks`,
     resources,
-    settings,
     requests,
     faults,
     issueSubjectToken: ({ sub, audience, ttlSeconds = 600, claims = {} }) =>
@@ -122,7 +116,6 @@ interface ProviderParts {
   keys: JWTVerifyGetKey;
   clients: Readonly<Record<string, ClientRegistration>>;
   resources: ReadonlyMap<string, ResourceRegistration>;
-  settings: AuthorizationServerSettings;
 }
 
 function createProvider(parts: ProviderParts): OidcProvider {
@@ -131,7 +124,7 @@ function createProvider(parts: ProviderParts): OidcProvider {
     () =>
       new Provider(parts.issuer, {
         clients: Object.entries(parts.clients).map(([clientId, client]) => clientMetadata(clientId, client)),
-        clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'],
+        clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'none'],
         clientDefaults: { id_token_signed_response_alg: SIGNING_ALG },
         features: { devInteractions: { enabled: false }, userinfo: { enabled: false } },
         jwks: { keys: [parts.signingKey] },
@@ -151,21 +144,7 @@ function clientMetadata(clientId: string, client: ClientRegistration): Record<st
     response_types: [],
     redirect_uris: [],
     ...('secret' in client ? { client_secret: client.secret } : {}),
-    ...('publicKey' in client ? { jwks: { keys: [client.publicKey] } } : {}),
   };
-}
-
-/** Serves an issuer with a path. Clients request metadata at two locations: see RFC 8414 section 3.1 and OpenID Discovery. */
-function mount(request: IncomingMessage, path: string): IncomingMessage {
-  const url = request.url ?? '/';
-  const wellKnown = /^(\/\.well-known\/[^/?]+)(\/[^?]*)?/.exec(url);
-  const inserted = wellKnown !== null && path !== '' && wellKnown[2] === path;
-  const mounted = inserted ? `${path}${wellKnown[1]}` : url;
-  // oidc-provider derives its mount path from Express's `originalUrl`.
-  Object.assign(request, { originalUrl: mounted });
-  if (mounted.startsWith(`${path}/`)) request.url = mounted.slice(path.length);
-  else request.url = '/not-found';
-  return request;
 }
 
 function record(ctx: OidcContext, error: string | undefined): TokenRequestRecord {
@@ -181,4 +160,157 @@ function record(ctx: OidcContext, error: string | undefined): TokenRequestRecord
     actor: params.actor_token !== undefined,
     error,
   };
+}
+
+const SIGNING_ALG = 'ES256';
+
+/** A backend for which tokens may be issued. Its URI is its key in the map of resources. */
+interface ResourceRegistration {
+  scopes: readonly string[];
+  /** The logical name for the parameter `audience` (RFC 8693). */
+  audience?: string;
+}
+
+const ISSUED_TTL_SECONDS = 300;
+
+interface GrantContext {
+  provider: OidcProvider;
+  issuer: string;
+  keys: JWTVerifyGetKey;
+  resources: ReadonlyMap<string, ResourceRegistration>;
+  /** Claims that oidc-provider adds to a token before it signs the token. */
+  extraClaims: WeakMap<object, Record<string, unknown>>;
+}
+
+interface Target {
+  audience: string[];
+  scope: string | undefined;
+}
+
+const TARGET_PARAMETERS = ['resource', 'audience', 'scope'];
+const REPEATABLE = new Set(['resource', 'audience']);
+const SUBJECT_TOKEN_TYPES: readonly unknown[] = [ACCESS_TOKEN_TYPE, JWT_TOKEN_TYPE, ID_TOKEN_TYPE];
+const ISSUED_TOKEN_TYPES: readonly string[] = [ACCESS_TOKEN_TYPE, JWT_TOKEN_TYPE];
+
+/** Registers the two grants that cambist uses. Both bind the issued token to the requested resource or audience. */
+function registerGrants(context: GrantContext): void {
+  context.provider.registerGrantType(
+    TOKEN_EXCHANGE_GRANT,
+    (ctx) => exchangeToken(context, ctx),
+    new Set([
+      ...TARGET_PARAMETERS,
+      'subject_token',
+      'subject_token_type',
+      'actor_token',
+      'actor_token_type',
+      'requested_token_type',
+    ]),
+    REPEATABLE,
+  );
+  context.provider.registerGrantType(
+    'client_credentials',
+    (ctx) => issueToClient(context, ctx),
+    new Set(TARGET_PARAMETERS),
+    REPEATABLE,
+  );
+}
+
+async function exchangeToken(context: GrantContext, ctx: OidcContext): Promise<void> {
+  const params = ctx.oidc.params ?? {};
+  const client = ctx.oidc.client?.clientId ?? '';
+  const issuedTokenType = params.requested_token_type ?? ACCESS_TOKEN_TYPE;
+  if (typeof issuedTokenType !== 'string' || !ISSUED_TOKEN_TYPES.includes(issuedTokenType)) {
+    throw new errors.InvalidRequest('requested_token_type is not supported');
+  }
+  const subject = await verify(context, 'subject_token', params.subject_token, params.subject_token_type);
+  // Keycloak's rule.
+  if (![subject.aud].flat().includes(client)) {
+    throw new errors.AccessDenied('Client is not within the token audience');
+  }
+  const actor =
+    params.actor_token === undefined && params.actor_token_type === undefined
+      ? undefined
+      : await verify(context, 'actor_token', params.actor_token, params.actor_token_type);
+  const target = resolveTarget(context.resources, params);
+  const remainingSeconds = (subject.exp ?? 0) - Math.floor(Date.now() / 1000);
+  const token = new context.provider.AccessToken({
+    client: ctx.oidc.client,
+    accountId: subject.sub,
+    expiresIn: Math.min(ISSUED_TTL_SECONDS, remainingSeconds),
+  });
+  if (actor !== undefined) {
+    // RFC 8693 section 4.1: the previous actor is nested in the new one.
+    const act = subject.act === undefined ? { sub: actor.sub } : { sub: actor.sub, act: subject.act };
+    context.extraClaims.set(token, { act });
+  }
+  ctx.body = await sign(context, token, target, issuedTokenType);
+}
+
+async function issueToClient(context: GrantContext, ctx: OidcContext): Promise<void> {
+  const target = resolveTarget(context.resources, ctx.oidc.params ?? {});
+  const token = new context.provider.ClientCredentials({
+    client: ctx.oidc.client,
+    expiresIn: ISSUED_TTL_SECONDS,
+  });
+  ctx.body = await sign(context, token, target, undefined);
+}
+
+async function sign(
+  context: GrantContext,
+  token: OidcAccessToken,
+  target: Target,
+  issuedTokenType: string | undefined,
+): Promise<Record<string, unknown>> {
+  token.resourceServer = new context.provider.ResourceServer(target.audience[0] ?? '', {
+    scope: target.scope ?? '',
+    accessTokenFormat: 'jwt',
+    jwt: { sign: { alg: SIGNING_ALG } },
+  });
+  // Set after `resourceServer`, whose setter allows one audience only.
+  const [first, ...rest] = target.audience;
+  token.aud = rest.length === 0 && first !== undefined ? first : target.audience;
+  if (target.scope !== undefined) token.scope = target.scope;
+  return {
+    access_token: await token.save(),
+    expires_in: token.expiration,
+    scope: target.scope,
+    token_type: token.tokenType,
+    issued_token_type: issuedTokenType,
+  };
+}
+
+async function verify(context: GrantContext, name: string, token: unknown, type: unknown): Promise<JWTPayload> {
+  if (typeof token !== 'string') throw new errors.InvalidRequest(`${name} is missing`);
+  if (!SUBJECT_TOKEN_TYPES.includes(type)) throw new errors.InvalidRequest(`${name}_type is missing or not supported`);
+  try {
+    const options = { issuer: context.issuer, algorithms: [SIGNING_ALG], requiredClaims: ['sub', 'exp', 'aud'] };
+    return (await jwtVerify(token, context.keys, options)).payload;
+  } catch {
+    throw new errors.InvalidRequest(`${name} is invalid or expired`);
+  }
+}
+
+/** A request can contain both `resource` and `audience`. The issued token is then for all of them. */
+function resolveTarget(
+  resources: ReadonlyMap<string, ResourceRegistration>,
+  params: NonNullable<OidcContext['oidc']['params']>,
+): Target {
+  const wanted = [params.resource ?? [], params.audience ?? []].flat();
+  if (wanted.length === 0) throw new errors.InvalidTarget('resource and audience are missing');
+  const allowed = new Set<string>();
+  const allow = (resource: ResourceRegistration | undefined, what: string): void => {
+    if (resource === undefined) throw new errors.InvalidTarget(`${what} is unknown`);
+    for (const scope of resource.scopes) allowed.add(scope);
+  };
+  for (const name of [params.resource ?? []].flat()) allow(resources.get(name), 'resource');
+  for (const name of [params.audience ?? []].flat()) {
+    allow(
+      [...resources.values()].find(({ audience }) => audience === name),
+      'audience',
+    );
+  }
+  const requested = typeof params.scope === 'string' ? params.scope.split(' ') : [...allowed];
+  const refused = requested.find((scope) => !allowed.has(scope));
+  if (refused !== undefined) throw new errors.InvalidScope('scope is not allowed for this resource', refused);
+  return { audience: [...new Set(wanted)], scope: requested.length === 0 ? undefined : requested.join(' ') };
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { stringify } from 'yaml';
+import type { Lifetime } from './lifetime.ts';
 import { type Labels, sumSamples } from './metric-samples.ts';
 import { type OutputRecord, recordOutput } from './process-output.ts';
 import { BUILT_PROGRAM } from './run-command.ts';
@@ -68,7 +69,7 @@ const START_MESSAGE = 'cambist is listening';
  * Starts the built program and waits until it listens.
  * @throws Error with the output, if the program exits early or takes too long
  */
-export async function startCambist(options: CambistOptions): Promise<CambistProcess> {
+export async function startCambist(t: Lifetime, options: CambistOptions): Promise<CambistProcess> {
   const directory = await mkdtemp(join(tmpdir(), 'cambist-'));
   const configFile = join(directory, 'cambist.yaml');
   for (const [name, content] of Object.entries(options.files ?? {})) await writeFile(join(directory, name), content);
@@ -91,6 +92,7 @@ export async function startCambist(options: CambistOptions): Promise<CambistProc
     await stop(child, exit);
     await rm(directory, { recursive: true, force: true });
   };
+  t.after(close);
   const started = await output
     .waitForLog(({ msg }) => msg === START_MESSAGE, options.startTimeoutMs ?? START_TIMEOUT_MS)
     .catch(async (error: Error) => {

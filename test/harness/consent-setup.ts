@@ -2,22 +2,23 @@ import { decodeJwt } from 'jose';
 import { type ConsentSite, startConsentSite } from './consent-site.ts';
 import { type FakeAuthorizationServer, startFakeAuthorizationServer } from './fake-authorization-server.ts';
 import type { FakeSetupConfig } from './fake-setup.ts';
-import { type McpFixture, startMcpFixture } from './mcp-fixture/server.ts';
+import type { Lifetime } from './lifetime.ts';
+import { type McpBackend, startMcpBackend } from './mcp-fixture/server.ts';
 
 /** An authorization server that wants users to consent first, the site where they do, and an MCP server. */
 export interface ConsentSetup {
   readonly server: FakeAuthorizationServer;
   readonly site: ConsentSite;
-  readonly fixture: McpFixture;
+  readonly fixture: McpBackend;
   /** A config with one route for connecting and listing, which needs no user, and one for calls. */
   readonly config: FakeSetupConfig;
-  close(): Promise<void>;
 }
 
-export async function startConsentSetup(): Promise<ConsentSetup> {
-  const server = await startFakeAuthorizationServer();
+export async function startConsentSetup(t: Lifetime): Promise<ConsentSetup> {
+  const server = await startFakeAuthorizationServer(t);
   const site = await startConsentSite();
-  const fixture = await startMcpFixture(server);
+  t.after(site.close);
+  const fixture = await startMcpBackend(t, { issuer: server.issuer, jwksUri: server.jwksUri });
   server.behaviour = ({ form }) => {
     const subject = form.get('subject_token');
     const user = subject === null ? undefined : (decodeJwt(subject).sub ?? '');
@@ -47,10 +48,5 @@ export async function startConsentSetup(): Promise<ConsentSetup> {
     site,
     fixture,
     config,
-    async close() {
-      await fixture.close();
-      await site.close();
-      await server.close();
-    },
   };
 }

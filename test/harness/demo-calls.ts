@@ -1,7 +1,6 @@
 import { decodeJwt, decodeProtectedHeader } from 'jose';
-import { connectModernMcpClient, type DemoClient, type DemoFetch } from './demo-clients.ts';
-import type { BackendRequest } from './mcp-backend.ts';
-import { connectMcpClient } from './mcp-client.ts';
+import { type AgentFetch, type AgentSdk, SDK_V1, SDK_V2_NEGOTIATED } from './agent-client.ts';
+import type { BackendRequest } from './mcp-fixture/server.ts';
 import type { McpSetup, RouteName } from './mcp-setup.ts';
 
 /** One MCP request, with the token that the backend received. */
@@ -65,11 +64,8 @@ const ID_PREFIX = 'demo-';
 export async function makeCalls(setup: McpSetup, token: string): Promise<DemoFindings> {
   const calls = [
     await callDirectly(setup, 'github', token),
-    ...(await callBackend(setup, 'github', (fetch) => connectModernMcpClient(setup.url('github'), token, fetch))),
-    ...(await callBackend(setup, 'docs', (fetch) => {
-      const headers = { authorization: `Bearer ${token}` };
-      return connectMcpClient(setup.url('docs'), { headers, fetch });
-    })),
+    ...(await callBackend(setup, 'github', SDK_V2_NEGOTIATED, token)),
+    ...(await callBackend(setup, 'docs', SDK_V1, token)),
   ];
   return {
     algorithm: decodeProtectedHeader(token).alg ?? 'unknown',
@@ -97,22 +93,19 @@ async function callDirectly(setup: McpSetup, backend: RouteName, token: string):
   };
 }
 
-async function callBackend(
-  setup: McpSetup,
-  backend: RouteName,
-  connect: (fetch: DemoFetch) => Promise<DemoClient>,
-): Promise<DemoCall[]> {
+async function callBackend(setup: McpSetup, backend: RouteName, sdk: AgentSdk, token: string): Promise<DemoCall[]> {
   const sent: { id: string; revision: string; request: string }[] = [];
-  const client = await connect((url, init) => {
+  const recording: AgentFetch = (url, init) => {
     const id = `${ID_PREFIX}${backend}-${sent.length + 1}`;
     const headers = new Headers(init?.headers as Record<string, string>);
     sent.push({ id, ...describeRequest(headers, init?.body) });
     headers.set('x-request-id', id);
     return fetch(url, { ...init, headers });
-  });
+  };
+  const client = await sdk.connect(setup.url(backend), token, recording);
   try {
     await client.listTools();
-    await client.callTool('whoami');
+    await client.call('whoami');
   } finally {
     await client.close();
   }

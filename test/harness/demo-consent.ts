@@ -5,6 +5,7 @@ import { startConsentSetup } from './consent-setup.ts';
 import type { ConsentSite } from './consent-site.ts';
 import { consentAt } from './consent-visitor.ts';
 import { createPainter } from './demo-report.ts';
+import type { Lifetime } from './lifetime.ts';
 
 const USER = 'alice';
 const POLL_MS = 500;
@@ -14,11 +15,11 @@ const POLL_MS = 500;
  * @param byHand waits for a person who opens the URL, instead of visiting it
  * @returns the promises that were broken
  */
-export async function demonstrateConsent(byHand: boolean, port = '0'): Promise<string[]> {
+export async function demonstrateConsent(t: Lifetime, byHand: boolean, port = '0'): Promise<string[]> {
   const paint = createPainter(process.stdout);
-  const setup = await startConsentSetup();
+  const setup = await startConsentSetup(t);
   const { site, server } = setup;
-  const cambist = await startCambist({ config: () => ({ ...setup.config, listen: `127.0.0.1:${port}` }) });
+  const cambist = await startCambist(t, { config: () => ({ ...setup.config, listen: `127.0.0.1:${port}` }) });
   const client = new Client(
     { name: 'demo', version: '1' },
     { capabilities: { elicitation: { form: {}, url: {} } }, versionNegotiation: { mode: 'auto' } },
@@ -34,30 +35,25 @@ export async function demonstrateConsent(byHand: boolean, port = '0'): Promise<s
     console.log(`                    ${paint('green', 'consented')}        ${USER} signed in there and consented`);
     return { action: 'accept' };
   });
-  try {
-    await cambist.ready();
-    console.log(paint('bold', 'cambist: a backend of another company, which a user must allow first.\n'));
-    console.log(`The agent of ${USER} connects and lists the tools without her. Then it calls a tool twice:\n`);
-    const requestInit = { headers: { authorization: `Bearer ${await server.mint({ subject: USER })}` } };
-    await client.connect(new StreamableHTTPClientTransport(new URL(`${cambist.url}/mcp`), { requestInit }));
-    const { tools } = await client.listTools();
-    console.log(`  tools/list        ${paint('green', '200')}              ${tools.length} tools`);
-    const texts: string[] = [];
-    for (const message of ['hello', 'hello again']) {
-      const { content } = await client.callTool({ name: 'echo', arguments: { message } });
-      texts.push(...content.map((part) => (part.type === 'text' ? part.text : part.type)));
-      console.log(`  tools/call echo   ${paint('green', '200')}              ${texts.at(-1)}`);
-    }
-    console.log(
-      '\ncambist told the client where to go, in the words of MCP 2026-07-28. The client repeated its call, and the backend',
-    );
-    console.log("saw nothing of the consent. Nothing of the URL is in cambist's log.");
-    return brokenPromises(texts, opened, cambist.stdout());
-  } finally {
-    await client.close();
-    await cambist.close();
-    await setup.close();
+  t.after(() => client.close());
+  await cambist.ready();
+  console.log(paint('bold', 'cambist: a backend of another company, which a user must allow first.\n'));
+  console.log(`The agent of ${USER} connects and lists the tools without her. Then it calls a tool twice:\n`);
+  const requestInit = { headers: { authorization: `Bearer ${await server.mint({ subject: USER })}` } };
+  await client.connect(new StreamableHTTPClientTransport(new URL(`${cambist.url}/mcp`), { requestInit }));
+  const { tools } = await client.listTools();
+  console.log(`  tools/list        ${paint('green', '200')}              ${tools.length} tools`);
+  const texts: string[] = [];
+  for (const message of ['hello', 'hello again']) {
+    const { content } = await client.callTool({ name: 'echo', arguments: { message } });
+    texts.push(...content.map((part) => (part.type === 'text' ? part.text : part.type)));
+    console.log(`  tools/call echo   ${paint('green', '200')}              ${texts.at(-1)}`);
   }
+  console.log(
+    '\ncambist told the client where to go, in the words of MCP 2026-07-28. The client repeated its call, and the backend',
+  );
+  console.log("saw nothing of the consent. Nothing of the URL is in cambist's log.");
+  return brokenPromises(texts, opened, cambist.stdout());
 }
 
 async function waitForPerson(site: ConsentSite): Promise<void> {

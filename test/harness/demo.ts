@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { type DemoOptions, readDemoOptions, USAGE } from './demo-options.ts';
+import { keepParts } from './lifetime.ts';
 import { BUILT_PROGRAM } from './run-command.ts';
 
 const EXIT = { done: 0, failed: 1, usage: 2 };
@@ -32,16 +33,16 @@ async function main(args: string[]): Promise<number> {
 
 /** Loads the servers and clients of the demo only now: it takes seconds. */
 async function demonstrate(options: DemoOptions): Promise<boolean> {
-  if (options.consent) return runConsentDemo(options);
-  const { runDemo } = await import('./demo-run.ts');
-  return runDemo(options);
-}
-
-async function runConsentDemo({ port, keep }: DemoOptions): Promise<boolean> {
-  const { demonstrateConsent } = await import('./demo-consent.ts');
-  const broken = await demonstrateConsent(keep, port);
-  for (const promise of broken) console.error(`Unexpected: ${promise}.`);
-  return broken.length === 0;
+  const parts = keepParts();
+  try {
+    const broken = options.consent
+      ? await (await import('./demo-consent.ts')).demonstrateConsent(parts, options.keep, options.port)
+      : await (await import('./demo-run.ts')).runDemo(parts, options);
+    for (const promise of broken) console.error(`Unexpected: ${promise}.`);
+    return broken.length === 0;
+  } finally {
+    await parts.close();
+  }
 }
 
 function messageOf(error: unknown): string {

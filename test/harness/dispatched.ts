@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
-import { deferred } from './deferred.ts';
+import { deferred } from './eventually.ts';
 
 /** A response that has begun. */
 export interface Dispatched {

@@ -5,8 +5,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { decodeJwt, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
 import { type Fault, respondWithFault, sendResponse } from './faults.ts';
 import { type HttpServerOptions, startHttpServer } from './http-server.ts';
-import { recordSecret } from './suite-record.ts';
-import { ACCESS_TOKEN_TYPE } from './token-types.ts';
+import { recordSecret } from './leaks.ts';
+import type { Lifetime } from './lifetime.ts';
 
 const SIGNING_ALG = 'ES256';
 
@@ -84,6 +84,7 @@ export interface FakeAuthorizationServer {
 
 /** An authorization server whose behaviour, including faults, is set by the test. It verifies nothing. */
 export async function startFakeAuthorizationServer(
+  t: Lifetime,
   options: FakeAuthorizationServerOptions = {},
 ): Promise<FakeAuthorizationServer> {
   const path = options.issuerPath ?? '';
@@ -98,6 +99,7 @@ export async function startFakeAuthorizationServer(
     });
     handle(request, response).catch((error: unknown) => sendResponse(response, 500, String(error)));
   }, options);
+  t.after(server.close);
   const issuer = `${server.url}${path}`;
   const tokenEndpoint = `${issuer}/token`;
   const jwksUri = `${issuer}/jwks`;
@@ -192,7 +194,7 @@ export async function startFakeAuthorizationServer(
     received.issued = accessToken;
     return {
       access_token: accessToken,
-      issued_token_type: form.get('requested_token_type') ?? ACCESS_TOKEN_TYPE,
+      issued_token_type: form.get('requested_token_type') ?? 'urn:ietf:params:oauth:token-type:access_token',
       token_type: 'Bearer',
       expires_in: ttlSeconds,
       ...behaviour.fields,

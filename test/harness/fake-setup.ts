@@ -7,10 +7,10 @@ import {
   type MintFields,
   startFakeAuthorizationServer,
 } from './fake-authorization-server.ts';
-import { type FakeUpstream, startFakeUpstream } from './fake-upstream.ts';
+import { echo, type FakeUpstream, startFakeUpstream } from './fake-upstream.ts';
 import { type CallOptions, type CallResponse, call, open } from './http-call.ts';
 import { createLeakWatch, type LeakWatch } from './leaks.ts';
-import { echo } from './upstream-handlers.ts';
+import { keepParts, type Lifetime } from './lifetime.ts';
 
 /** A config with the keys of the file. */
 export interface FakeSetupConfig {
@@ -62,43 +62,33 @@ export interface FakeSetup {
   call(options?: SetupCall): Promise<SetupResponse>;
   /** Like `call`, but resolves with the response headers. */
   open(options?: SetupCall): Promise<IncomingMessage>;
-  close(): Promise<void>;
 }
 
 export const SETUP_ROUTE = 'tools';
 export const SETUP_SERVER = 'local';
 
-/** Starts cambist between a fake authorization server and a fake upstream. */
-export async function startFakeSetup(options: FakeSetupOptions = {}): Promise<FakeSetup> {
+/** Starts cambist between a fake authorization server and a fake upstream, and closes all after `t`. */
+export async function startFakeSetup(t: Lifetime, options: FakeSetupOptions = {}): Promise<FakeSetup> {
   const { change = (config) => config, prepare, files = {}, env, launch, ready = true } = options;
   const leaks = createLeakWatch();
   const clientSecret = randomBytes(24).toString('base64url');
   leaks.remember(clientSecret);
-  const authorizationServer = await startFakeAuthorizationServer();
-  const upstream = await startFakeUpstream(echo);
-  let cambist: CambistProcess | undefined;
-  const close = async () => {
-    await cambist?.close();
-    await upstream.close();
-    await authorizationServer.close();
-  };
-  try {
-    await prepare?.({ authorizationServer, upstream });
-    cambist = await startCambist({
-      config: (directory) => {
-        const parts = { authorizationServer, upstream, directory };
-        return change(fakeSetupConfig(parts), parts);
-      },
-      files: { 'client-secret': clientSecret, ...files },
-      ...(env === undefined ? {} : { env }),
-      ...(launch === undefined ? {} : { launch }),
-    });
-    if (ready) await cambist.ready();
-    return setup({ authorizationServer, upstream, cambist, leaks, clientSecret, close });
-  } catch (error) {
-    await close();
-    throw error;
-  }
+  const parts = keepParts();
+  t.after(parts.close);
+  const authorizationServer = await startFakeAuthorizationServer(parts);
+  const upstream = await startFakeUpstream(parts, echo);
+  await prepare?.({ authorizationServer, upstream });
+  const cambist = await startCambist(parts, {
+    config: (directory) => {
+      const parts = { authorizationServer, upstream, directory };
+      return change(fakeSetupConfig(parts), parts);
+    },
+    files: { 'client-secret': clientSecret, ...files },
+    ...(env === undefined ? {} : { env }),
+    ...(launch === undefined ? {} : { launch }),
+  });
+  if (ready) await cambist.ready();
+  return setup({ authorizationServer, upstream, cambist, leaks, clientSecret });
 }
 
 /** Shorter values are not tokens, but invalid responses of a test. */

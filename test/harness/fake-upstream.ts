@@ -1,7 +1,11 @@
-import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { createServer, type Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
+import { setTimeout as delay } from 'node:timers/promises';
+import { deferred } from './eventually.ts';
+import { sendResponse } from './faults.ts';
 import { closeServer, type HttpServerOptions, listen, startHttpServer } from './http-server.ts';
+import type { Lifetime } from './lifetime.ts';
 
 /** One received request. The body is read only by `body`. */
 export interface UpstreamRequest {
@@ -28,8 +32,9 @@ export interface FakeUpstream {
   close(): Promise<void>;
 }
 
-/** An HTTP server with a handler of the test. */
+/** An HTTP server with a handler of the test, which is closed after `t`. */
 export async function startFakeUpstream(
+  t: Lifetime,
   handler: UpstreamHandler,
   options: HttpServerOptions = {},
 ): Promise<FakeUpstream> {
@@ -38,6 +43,7 @@ export async function startFakeUpstream(
     upstream.requests.push(request);
     Promise.resolve(upstream.handler(request, response)).catch(() => response.destroy());
   }, options);
+  t.after(server.close);
   const upstream: FakeUpstream = { url: server.url, port: server.port, handler, requests: [], close: server.close };
   return upstream;
 }
@@ -64,18 +70,21 @@ function receive(message: IncomingMessage, response: ServerResponse): UpstreamRe
   };
 }
 
-export interface RawUpstream {
+interface RawUpstream {
   url: string;
   /** The bytes received on each connection, as latin1. */
   received: string[];
-  close(): Promise<void>;
 }
 
 /**
  * A server that sends these bytes after the first received bytes. `node:http` cannot send such framing.
  * @param afterwards `end` closes the connection, `reset` resets it, `keep` leaves it open
  */
-export async function startRawUpstream(bytes: string, afterwards: 'end' | 'reset' | 'keep'): Promise<RawUpstream> {
+export async function startRawUpstream(
+  t: Lifetime,
+  bytes: string,
+  afterwards: 'end' | 'reset' | 'keep',
+): Promise<RawUpstream> {
   const received: string[] = [];
   const server = createServer((socket) => {
     sockets.add(socket);
@@ -94,12 +103,135 @@ export async function startRawUpstream(bytes: string, afterwards: 'end' | 'reset
   });
   const sockets = new Set<Socket>();
   const { port } = await listen(server);
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+    return closeServer(server);
+  });
+  return { url: `http://127.0.0.1:${port}`, received };
+}
+
+/** The response body of `echo`. */
+interface Echo {
+  method: string;
+  url: string;
+  rawHeaders: string[];
+  body: string;
+}
+
+/** Responds with 200 and the received request as JSON. */
+export const echo: UpstreamHandler = async (request, response) => {
+  const { method, url, rawHeaders } = request;
+  const body = (await request.body()).toString('utf8');
+  sendResponse(response, 200, { method, url, rawHeaders, body } satisfies Echo);
+};
+
+/** Always responds the same. */
+export function respond(status: number, body: unknown = '', headers: OutgoingHttpHeaders = {}): UpstreamHandler {
+  return async (request, response) => {
+    await request.body();
+    sendResponse(response, status, body, headers);
+  };
+}
+
+/** Delays the response of another handler. */
+export function delayed(delayMs: number, then: UpstreamHandler = echo): UpstreamHandler {
+  return async (request, response) => {
+    await delay(delayMs);
+    await then(request, response);
+  };
+}
+
+/** Accepts the request and never responds. */
+export const neverRespond: UpstreamHandler = () => {};
+
+/** Responds with 401 if the predicate matches the token, and otherwise calls `then`. */
+export function refuseBearer(isRefused: (token: string) => boolean, then: UpstreamHandler = echo): UpstreamHandler {
+  return async (request, response) => {
+    const token = (request.authorization[0] ?? '').replace(/^\S+ /, '');
+    if (!isRefused(token)) return then(request, response);
+    await request.body();
+    sendResponse(response, 401, '{"error":"invalid_token"}', { 'www-authenticate': 'Bearer error="invalid_token"' });
+  };
+}
+
+/** Sends fewer bytes than its Content-Length, then closes the connection. */
+export function failMidStream(promisedBytes: number, sentBytes: number): UpstreamHandler {
+  return (_request, response) => {
+    response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': promisedBytes });
+    response.write(Buffer.alloc(sentBytes, 'x'), () => response.destroy());
+  };
+}
+
+interface Flood {
+  handler: UpstreamHandler;
+  /** The bytes written so far. Stops growing while the peer does not read. */
+  writtenBytes(): number;
+}
+
+/** Sends a body of this size, with backpressure. */
+export function flood(totalBytes: number): Flood {
+  let written = 0;
+  const chunk = Buffer.alloc(64 * 1024, 'x');
   return {
-    url: `http://127.0.0.1:${port}`,
-    received,
-    close: () => {
-      for (const socket of sockets) socket.destroy();
-      return closeServer(server);
+    writtenBytes: () => written,
+    handler: async (_request, response) => {
+      response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': totalBytes });
+      while (written < totalBytes && !response.destroyed) {
+        const next = chunk.subarray(0, Math.min(chunk.length, totalBytes - written));
+        written += next.length;
+        if (!response.write(next)) await drained(response);
+      }
+      response.end();
+    },
+  };
+}
+
+function drained(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      response.off('drain', done);
+      response.off('close', done);
+      resolve();
+    };
+    response.once('drain', done);
+    response.once('close', done);
+  });
+}
+
+interface EventStream {
+  handler: UpstreamHandler;
+  /** Settles when the client of the stream disconnects. */
+  gone: Promise<void>;
+  /** Open streams, in the order of their requests. */
+  streams: ReadonlySet<ServerResponse>;
+  /** Sends one event to every open stream. */
+  emit(data: string): void;
+  /** Writes bytes to every open stream. */
+  write(bytes: string | Buffer): void;
+  end(): void;
+}
+
+/** A stream of server-sent events, which the test emits. */
+export function eventStream(headers: OutgoingHttpHeaders = {}): EventStream {
+  const streams = new Set<ServerResponse>();
+  const { promise: gone, resolve: markGone } = deferred<void>();
+  const write = (bytes: string | Buffer): void => {
+    for (const stream of streams) stream.write(bytes);
+  };
+  return {
+    gone,
+    streams,
+    write,
+    handler: (request, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache', ...headers });
+      response.flushHeaders();
+      streams.add(response);
+      response.once('close', () => streams.delete(response));
+      void request.gone.then(markGone);
+    },
+    emit: (data) => write(`data: ${data}\n\n`),
+    end: () => {
+      for (const stream of streams) stream.end();
     },
   };
 }

@@ -2,12 +2,10 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import type { TestContext } from 'node:test';
 import type { Launch } from './cambist-process.ts';
-import { deferred } from './deferred.ts';
-import { soon } from './eventually.ts';
+import { deferred, soon } from './eventually.ts';
 import { startFakeSetup } from './fake-setup.ts';
-import type { UpstreamHandler } from './fake-upstream.ts';
+import { respond, type UpstreamHandler } from './fake-upstream.ts';
 import { POD_MAX_IN_FLIGHT, POD_MEMORY_BYTES } from './pod-limits.ts';
-import { respond } from './upstream-handlers.ts';
 
 const MIB = 1024 * 1024;
 
@@ -26,41 +24,37 @@ const BODY = 'x'.repeat(60 * 1024);
  */
 export async function floodPod(t: TestContext, launch: Launch, pidOf?: () => Promise<number>): Promise<void> {
   const limits = { max_in_flight: POD_MAX_IN_FLIGHT };
-  const setup = await startFakeSetup({ launch, change: (config) => ({ ...config, limits }) });
-  try {
-    const pid = (await pidOf?.()) ?? setup.cambist.pid;
-    const serve = respond(200, 'served');
-    const headers = await setup.bearer();
-    setup.upstream.handler = serve;
-    assert.equal((await setup.call({ headers })).status, 200, 'the first call puts the token into the cache');
-    const { handler, full, release } = holdUntilRelease(serve);
-    setup.upstream.handler = handler;
-    const refused = createGate(CALLERS - POD_MAX_IN_FLIGHT);
-    const callOne = async () => {
-      const { status } = await setup.call({ headers, body: BODY });
-      refused.pass();
-      return status;
-    };
-    const calls = Promise.all(Array.from({ length: CALLERS }, callOne));
-    await soon('all admitted calls are at the upstream', full, FLOOD_TIMEOUT_MS);
-    await soon('the other calls are refused', refused.passed, FLOOD_TIMEOUT_MS);
-    const flooded = await anonymousBytes(pid);
-    release();
-    const statuses = await soon('every call has a response', calls, FLOOD_TIMEOUT_MS);
-    assert.deepEqual(
-      [200, 503].map((status) => statuses.filter((each) => each === status).length),
-      [POD_MAX_IN_FLIGHT, CALLERS - POD_MAX_IN_FLIGHT],
-    );
-    assert.equal((await setup.call({ headers })).status, 200, 'cambist still serves');
-    for (const bytes of [flooded, await anonymousBytes(pid)]) {
-      t.diagnostic(`${Math.round(bytes / MIB)} of ${POD_MEMORY_BYTES / MIB} MiB in use`);
-      assert.ok(bytes < POD_MEMORY_BYTES, `${bytes} bytes exceed the limit of ${POD_MEMORY_BYTES}`);
-    }
-    setup.cambist.signal('SIGTERM');
-    assert.deepEqual(await setup.cambist.exit, { code: 0, signal: null });
-  } finally {
-    await setup.close();
+  const setup = await startFakeSetup(t, { launch, change: (config) => ({ ...config, limits }) });
+  const pid = (await pidOf?.()) ?? setup.cambist.pid;
+  const serve = respond(200, 'served');
+  const headers = await setup.bearer();
+  setup.upstream.handler = serve;
+  assert.equal((await setup.call({ headers })).status, 200, 'the first call puts the token into the cache');
+  const { handler, full, release } = holdUntilRelease(serve);
+  setup.upstream.handler = handler;
+  const refused = createGate(CALLERS - POD_MAX_IN_FLIGHT);
+  const callOne = async () => {
+    const { status } = await setup.call({ headers, body: BODY });
+    refused.pass();
+    return status;
+  };
+  const calls = Promise.all(Array.from({ length: CALLERS }, callOne));
+  await soon('all admitted calls are at the upstream', full, FLOOD_TIMEOUT_MS);
+  await soon('the other calls are refused', refused.passed, FLOOD_TIMEOUT_MS);
+  const flooded = await anonymousBytes(pid);
+  release();
+  const statuses = await soon('every call has a response', calls, FLOOD_TIMEOUT_MS);
+  assert.deepEqual(
+    [200, 503].map((status) => statuses.filter((each) => each === status).length),
+    [POD_MAX_IN_FLIGHT, CALLERS - POD_MAX_IN_FLIGHT],
+  );
+  assert.equal((await setup.call({ headers })).status, 200, 'cambist still serves');
+  for (const bytes of [flooded, await anonymousBytes(pid)]) {
+    t.diagnostic(`${Math.round(bytes / MIB)} of ${POD_MEMORY_BYTES / MIB} MiB in use`);
+    assert.ok(bytes < POD_MEMORY_BYTES, `${bytes} bytes exceed the limit of ${POD_MEMORY_BYTES}`);
   }
+  setup.cambist.signal('SIGTERM');
+  assert.deepEqual(await setup.cambist.exit, { code: 0, signal: null });
 }
 
 /** `passed` settles after `count` calls of `pass`. */

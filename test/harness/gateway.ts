@@ -1,8 +1,7 @@
 import type { TestContext } from 'node:test';
 import { type RunningApp, startTestApp, type WrittenConfig } from './app.ts';
 import { type FakeAuthorizationServer, startFakeAuthorizationServer } from './fake-authorization-server.ts';
-import { type FakeUpstream, startFakeUpstream, type UpstreamHandler } from './fake-upstream.ts';
-import { echo } from './upstream-handlers.ts';
+import { echo, type FakeUpstream, startFakeUpstream, type UpstreamHandler } from './fake-upstream.ts';
 
 /** cambist between a fake authorization server and a fake upstream. */
 export interface Gateway {
@@ -35,10 +34,8 @@ export interface GatewayOptions {
 
 /** Starts all three, and stops them after the test. */
 export async function startGateway(t: TestContext, options: GatewayOptions = {}): Promise<Gateway> {
-  const authorizationServer = await startFakeAuthorizationServer();
-  t.after(authorizationServer.close);
-  const upstream = await startFakeUpstream(options.handler ?? echo);
-  t.after(upstream.close);
+  const authorizationServer = await startFakeAuthorizationServer(t);
+  const upstream = await startFakeUpstream(t, options.handler ?? echo);
   const route = { name: 'github', match: { path: '/github' }, upstream: `${upstream.url}/mcp`, ...options.route };
   const config: GatewayConfig = {
     authorization_servers: {
@@ -59,8 +56,7 @@ export async function startGateway(t: TestContext, options: GatewayOptions = {})
 
 /** cambist in front of one upstream, with a route that sends no token. */
 export async function startPlainGateway(t: TestContext, options: GatewayOptions = {}) {
-  const upstream = await startFakeUpstream(options.handler ?? echo);
-  t.after(upstream.close);
+  const upstream = await startFakeUpstream(t, options.handler ?? echo);
   const app = await startTestApp(t, {
     routes: [
       {

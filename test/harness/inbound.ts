@@ -1,9 +1,8 @@
 import type { TestContext } from 'node:test';
 import { type RunningApp, startTestApp, type WrittenConfig } from './app.ts';
 import { type FakeAuthorizationServer, startFakeAuthorizationServer } from './fake-authorization-server.ts';
-import { type FakeUpstream, startFakeUpstream, type UpstreamHandler } from './fake-upstream.ts';
+import { echo, type FakeUpstream, startFakeUpstream, type UpstreamHandler } from './fake-upstream.ts';
 import { open } from './http-call.ts';
-import { echo } from './upstream-handlers.ts';
 
 /** cambist on both sides of an agent: callers reach it, and it reaches its backend, through cambist. */
 export interface InboundGateway {
@@ -39,12 +38,9 @@ export async function startInboundGateway(
   t: TestContext,
   options: InboundGatewayOptions = {},
 ): Promise<InboundGateway> {
-  const authorizationServer = await startFakeAuthorizationServer();
-  t.after(authorizationServer.close);
-  const agent = await startFakeUpstream(options.agent ?? echoOrStayOpen);
-  t.after(agent.close);
-  const backend = await startFakeUpstream(options.backend ?? echo);
-  t.after(backend.close);
+  const authorizationServer = await startFakeAuthorizationServer(t);
+  const agent = await startFakeUpstream(t, options.agent ?? echoOrStayOpen);
+  const backend = await startFakeUpstream(t, options.backend ?? echo);
   const config = {
     authorization_servers: {
       local: {

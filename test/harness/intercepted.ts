@@ -8,8 +8,8 @@ import { soon } from './eventually.ts';
 import { type Gateway, type GatewayOptions, startGateway } from './gateway.ts';
 import { connectRaw, type RawConnection, rawConnection } from './http-call.ts';
 import { listen } from './http-server.ts';
+import { temporaryFolder } from './lifetime.ts';
 import { sumSamples } from './metric-samples.ts';
-import { temporaryFolder } from './temporary-folder.ts';
 
 /** The host of the intercepted route `github`. */
 export const INTERCEPTED = 'mcp.example.com';

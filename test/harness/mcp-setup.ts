@@ -1,15 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import type { AgentClient, AgentSdk } from './agent-client.ts';
 import {
   type RunningAuthorizationServer,
   type SubjectTokenFields,
   startAuthorizationServer,
 } from './authorization-server.ts';
 import { type CambistProcess, type Launch, startCambist } from './cambist-process.ts';
-import { keepParts } from './keep-parts.ts';
 import { createLeakWatch, type LeakWatch } from './leaks.ts';
-import { type McpBackend, startMcpBackend } from './mcp-backend.ts';
-import type { AuthorizationServerSettings } from './token-grants.ts';
+import { keepParts, type Lifetime } from './lifetime.ts';
+import { type McpBackend, startMcpBackend } from './mcp-fixture/server.ts';
 
 export type RouteName = 'github' | 'docs';
 
@@ -18,9 +18,7 @@ export type McpSetupConfig = Readonly<Record<string, unknown>>;
 export interface McpSetupOptions {
   /** Changes the default config. */
   change?: (config: McpSetupConfig, directory: string) => McpSetupConfig;
-  settings?: Partial<AuthorizationServerSettings>;
   files?: Readonly<Record<string, string>>;
-  env?: Readonly<Record<string, string>>;
   launch?: Launch;
 }
 
@@ -34,75 +32,30 @@ export interface McpSetup {
   url(route: RouteName): string;
   /** Issues a caller's token. Its audiences are the agent and cambist, so the backends refuse it. */
   subjectToken(fields?: Partial<SubjectTokenFields>): Promise<string>;
-  close(): Promise<void>;
+  /** Connects as `alice`, or with the given token. */
+  connect(sdk: AgentSdk, route: RouteName, token?: string): Promise<AgentClient>;
 }
 
-export const CLIENT_ID = 'cambist';
-const SUBJECT_AUDIENCE = ['my-agent', CLIENT_ID];
-export const SCOPES: Record<RouteName, string[]> = { github: ['repo:read', 'issues:read'], docs: ['docs:read'] };
+const CLIENT_ID = 'cambist';
+const SCOPES: Record<RouteName, string[]> = { github: ['repo:read', 'issues:read'], docs: ['docs:read'] };
 
 /** Starts an authorization server, two MCP backends that accept only tokens issued for them, and cambist. */
-export async function startMcpSetup(options: McpSetupOptions = {}): Promise<McpSetup> {
-  const { change = (config) => config, settings, files = {}, env, launch } = options;
+export async function startMcpSetup(t: Lifetime, options: McpSetupOptions = {}): Promise<McpSetup> {
+  const { change = (config) => config, files = {}, launch } = options;
   const clientSecret = randomBytes(24).toString('base64url');
   const leaks = createLeakWatch();
   leaks.remember(clientSecret);
-  const { keep, close } = keepParts();
-  try {
-    const authorizationServer = keep(
-      await startAuthorizationServer({
-        clients: { [CLIENT_ID]: { method: 'client_secret_basic', secret: clientSecret } },
-        ...(settings === undefined ? {} : { settings }),
-      }),
-    );
-    const backends = {
-      github: keep(await startBackend('github', authorizationServer)),
-      docs: keep(await startBackend('docs', authorizationServer)),
-    };
-    const cambist = keep(
-      await startCambist({
-        config: (directory) => change(mcpSetupConfig(directory, authorizationServer, backends), directory),
-        files: { 'client-secret': clientSecret, ...files },
-        ...(env === undefined ? {} : { env }),
-        ...(launch === undefined ? {} : { launch }),
-      }),
-    );
-    await cambist.ready();
-    return {
-      authorizationServer,
-      backends,
-      cambist,
-      leaks,
-      url: (route) => `${cambist.url}/${route}`,
-      subjectToken: async (fields = {}) => {
-        const token = await authorizationServer.issueSubjectToken({
-          sub: 'alice',
-          audience: SUBJECT_AUDIENCE,
-          ...fields,
-        });
-        leaks.remember(token);
-        return token;
-      },
-      close,
-    };
-  } catch (error) {
-    await close();
-    throw error;
-  }
-}
-
-async function startBackend(name: RouteName, server: RunningAuthorizationServer): Promise<McpBackend> {
-  const backend = await startMcpBackend({ name, issuer: server.issuer, jwksUri: server.jwksUri });
-  server.resources.set(backend.resource, { scopes: SCOPES[name], audience: name });
-  return backend;
-}
-
-function mcpSetupConfig(
-  directory: string,
-  authorizationServer: RunningAuthorizationServer,
-  backends: Record<RouteName, McpBackend>,
-): McpSetupConfig {
-  return {
+  const parts = keepParts();
+  t.after(parts.close);
+  const clients = { [CLIENT_ID]: { method: 'client_secret_basic' as const, secret: clientSecret } };
+  const authorizationServer = parts.keep(await startAuthorizationServer({ clients }));
+  const startBackend = async (name: RouteName) => {
+    const backend = await startMcpBackend(parts, { ...authorizationServer, name });
+    authorizationServer.resources.set(backend.resource, { scopes: SCOPES[name], audience: name });
+    return backend;
+  };
+  const backends = { github: await startBackend('github'), docs: await startBackend('docs') };
+  const configOf = (directory: string): McpSetupConfig => ({
     authorization_servers: {
       local: {
         issuer: authorizationServer.issuer,
@@ -110,10 +63,28 @@ function mcpSetupConfig(
         client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'client-secret') } },
       },
     },
-    routes: Object.values(backends).map(({ name, url }) => ({
-      name,
-      match: { path: `/${name}` },
-      upstream: url,
-    })),
+    routes: Object.values(backends).map(({ name, url }) => ({ name, match: { path: `/${name}` }, upstream: url })),
+  });
+  const cambist = await startCambist(parts, {
+    config: (directory) => change(configOf(directory), directory),
+    files: { 'client-secret': clientSecret, ...files },
+    ...(launch === undefined ? {} : { launch }),
+  });
+  await cambist.ready();
+  const url = (route: RouteName) => `${cambist.url}/${route}`;
+  const subjectToken = async (fields: Partial<SubjectTokenFields> = {}) => {
+    const audience = ['my-agent', CLIENT_ID];
+    const token = await authorizationServer.issueSubjectToken({ sub: 'alice', audience, ...fields });
+    leaks.remember(token);
+    return token;
+  };
+  return {
+    authorizationServer,
+    backends,
+    cambist,
+    leaks,
+    url,
+    subjectToken,
+    connect: async (sdk, route, token) => parts.keep(await sdk.connect(url(route), token ?? (await subjectToken()))),
   };
 }

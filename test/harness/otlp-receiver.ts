@@ -1,5 +1,5 @@
 import { startHttpServer } from './http-server.ts';
-import { readMessage, type WireValue } from './protobuf.ts';
+import type { Lifetime } from './lifetime.ts';
 
 /** A received span. */
 export interface ReceivedSpan {
@@ -17,7 +17,7 @@ export interface ReceivedSpan {
 }
 
 /** A received log record. */
-export interface ReceivedLog {
+interface ReceivedLog {
   readonly event: string;
   readonly body: unknown;
   readonly resource: Readonly<Record<string, unknown>>;
@@ -30,7 +30,6 @@ export interface OtlpReceiver {
   readonly logs: readonly ReceivedLog[];
   /** All received bytes, as latin1. */
   received(): string;
-  close(): Promise<void>;
 }
 
 type Fields = ReturnType<typeof readMessage>;
@@ -39,7 +38,7 @@ const KINDS = ['other', 'internal', 'server', 'client', 'other', 'other'] as con
 const STATUS_ERROR = 2n;
 
 /** Receives traces and logs over OTLP/HTTP in protobuf, like a collector. */
-export async function startOtlpReceiver(): Promise<OtlpReceiver> {
+export async function startOtlpReceiver(t: Lifetime): Promise<OtlpReceiver> {
   const spans: ReceivedSpan[] = [];
   const logs: ReceivedLog[] = [];
   const bodies: Buffer[] = [];
@@ -57,13 +56,8 @@ export async function startOtlpReceiver(): Promise<OtlpReceiver> {
     else logs.push(...readLogs(body));
     response.writeHead(200, { 'content-type': 'application/x-protobuf' }).end();
   });
-  return {
-    url: server.url,
-    spans,
-    logs,
-    received: () => Buffer.concat(bodies).toString('latin1'),
-    close: server.close,
-  };
+  t.after(server.close);
+  return { url: server.url, spans, logs, received: () => Buffer.concat(bodies).toString('latin1') };
 }
 
 /** @see opentelemetry-proto, ExportTraceServiceRequest */
@@ -125,4 +119,53 @@ function readValue(value: Fields): unknown {
 
 function messages(fields: Fields, number: number): Fields[] {
   return (fields.get(number) ?? []).map((value: WireValue) => readMessage(value as Buffer));
+}
+
+/** The value of a field: bytes for messages and strings, otherwise a number. */
+type WireValue = Buffer | bigint;
+
+/**
+ * Returns the fields of a protobuf message by their numbers, in order.
+ * @see https://protobuf.dev/programming-guides/encoding/
+ */
+function readMessage(bytes: Buffer): Map<number, WireValue[]> {
+  const fields = new Map<number, WireValue[]>();
+  let at = 0;
+
+  function readVarint(): bigint {
+    let value = 0n;
+    for (let shift = 0n; ; shift += 7n) {
+      const byte = bytes.readUInt8(at);
+      at += 1;
+      value |= BigInt(byte & 0x7f) << shift;
+      if (byte < 0x80) return value;
+    }
+  }
+
+  function readValue(wireType: number): WireValue {
+    switch (wireType) {
+      case 0:
+        return readVarint();
+      case 1:
+        at += 8;
+        return bytes.readBigUInt64LE(at - 8);
+      case 2: {
+        const length = Number(readVarint());
+        at += length;
+        return bytes.subarray(at - length, at);
+      }
+      case 5:
+        at += 4;
+        return BigInt(bytes.readUInt32LE(at - 4));
+      default:
+        throw new Error(`unknown wire type ${wireType} at ${at}`);
+    }
+  }
+
+  while (at < bytes.length) {
+    const key = Number(readVarint());
+    const number = key >> 3;
+    fields.set(number, [...(fields.get(number) ?? []), readValue(key & 7)]);
+  }
+  return fields;
 }

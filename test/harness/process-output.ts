@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import { recordLogged } from './suite-record.ts';
+import { recordLogged } from './leaks.ts';
 
 /** A JSON log line. */
 export type LogLine = Readonly<Record<string, unknown>>;

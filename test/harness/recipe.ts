@@ -6,11 +6,10 @@ import { decodeJwt, type JWTPayload } from 'jose';
 import { parse } from 'yaml';
 import { type RunningApp, startTestApp } from './app.ts';
 import { createCertificateAuthority } from './certificates.ts';
-import { type FakeUpstream, startFakeUpstream } from './fake-upstream.ts';
+import { echo, type FakeUpstream, startFakeUpstream } from './fake-upstream.ts';
 import { type CallResponse, call } from './http-call.ts';
+import { temporaryFolder } from './lifetime.ts';
 import { type SimulatedServer, type SimulationRules, startSimulatedServer } from './simulated-server.ts';
-import { temporaryFolder } from './temporary-folder.ts';
-import { echo } from './upstream-handlers.ts';
 
 /** A config with the keys of the file. */
 export interface RecipeConfig {
@@ -49,8 +48,7 @@ export async function startRecipe(t: TestContext, name: string, rules: Simulatio
   const { origin } = new URL(address);
   const server = await startSimulatedServer(rules, address.slice(origin.length));
   t.after(server.close);
-  const upstream = await startFakeUpstream(echo);
-  t.after(upstream.close);
+  const upstream = await startFakeUpstream(t, echo);
   const files = writeFiles(t, server);
   const config = rewrite(written, (value) =>
     value.startsWith('/var/run/secrets/') ? join(files, basename(value)) : value.replace(origin, server.origin),

@@ -1,9 +1,8 @@
 import type { TestContext } from 'node:test';
 import { type RunningApp, startTestApp, type WrittenConfig } from './app.ts';
-import { startFakeUpstream } from './fake-upstream.ts';
-import { type McpFixture, startMcpFixture } from './mcp-fixture/server.ts';
+import { respond, startFakeUpstream } from './fake-upstream.ts';
+import { type McpBackend, startMcpBackend } from './mcp-fixture/server.ts';
 import { type SignInServer, startSignInServer } from './sign-in-server.ts';
-import { respond } from './upstream-handlers.ts';
 
 /** The tools for whose calls cambist or the backend refuses the request. */
 export const REFUSALS = {
@@ -22,7 +21,7 @@ export const BACKEND_SCOPE = 'repo:write';
 export interface RefusingSetup {
   readonly app: RunningApp;
   readonly server: SignInServer;
-  readonly fixture: McpFixture;
+  readonly fixture: McpBackend;
   /** The current config, for tests that change and reload it. */
   readonly config: WrittenConfig;
   /** The MCP endpoint through cambist. */
@@ -34,18 +33,14 @@ export interface RefusingSetup {
  * by 502 `ERR_UPSTREAM_UNREACHABLE`, and `scoped` by a 403 of the backend that asks for a scope.
  */
 export async function startRefusingSetup(t: TestContext): Promise<RefusingSetup> {
-  const server = await startSignInServer();
-  const fixture = await startMcpFixture(server);
+  const server = await startSignInServer(t);
+  const fixture = await startMcpBackend(t, { issuer: server.issuer, jwksUri: server.jwksUri });
   const scoped = await startFakeUpstream(
+    t,
     respond(403, 'the backend wants more scopes', {
       'www-authenticate': `Bearer error="insufficient_scope", scope="${BACKEND_SCOPE}"`,
     }),
   );
-  t.after(async () => {
-    await fixture.close();
-    await scoped.close();
-    await server.close();
-  });
   server.exchange = (form) => {
     const refusal = Object.entries(REFUSALS).find(([tool]) => form.get('resource') === `urn:test:${tool}`);
     return refusal === undefined ? { kind: 'issue' } : { kind: 'response', status: 400, body: refusal[1] };

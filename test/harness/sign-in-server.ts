@@ -8,6 +8,7 @@ import {
   type TokenRequest,
 } from './fake-authorization-server.ts';
 import { sendResponse } from './faults.ts';
+import type { Lifetime } from './lifetime.ts';
 
 /** One visit of a user to the authorization endpoint. */
 export interface SignIn {
@@ -29,10 +30,10 @@ interface Code {
 }
 
 /** Starts the server. Every user is signed in at once, without a page. The access tokens are for cambist. */
-export async function startSignInServer(): Promise<SignInServer> {
+export async function startSignInServer(t: Lifetime): Promise<SignInServer> {
   const signIns: SignIn[] = [];
   const codes = new Map<string, Code>();
-  const fake = await startFakeAuthorizationServer({
+  const fake = await startFakeAuthorizationServer(t, {
     respond(url, request, response) {
       if (url.pathname === '/authorize') authorize(url, response);
       else if (url.pathname === '/register') void register(request, response);

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { createServer, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { closeServer, listen } from './http-server.ts';
+import type { Lifetime } from './lifetime.ts';
 
 /** One received handshake. */
 export interface Handshake {
@@ -20,14 +21,13 @@ export interface WebSocketServer {
   refusal: (handshake: Handshake) => string | undefined;
   /** A text frame sent in the same write as the handshake response. */
   greeting: string | undefined;
-  close(): Promise<void>;
 }
 
 /** RFC 6455 section 1.3. */
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
 /** A WebSocket server that echoes texts. It supports only short texts in unfragmented frames. */
-export async function startWebSocketServer(): Promise<WebSocketServer> {
+export async function startWebSocketServer(t: Lifetime): Promise<WebSocketServer> {
   const sockets = new Set<Duplex>();
   const server = createServer((request, response) => {
     response.writeHead(200, { 'content-type': 'application/json' });
@@ -50,13 +50,13 @@ export async function startWebSocketServer(): Promise<WebSocketServer> {
     handshakes: [],
     refusal: () => undefined,
     greeting: undefined,
-    close: () => {
-      for (const socket of sockets) socket.destroy();
-      const closed = closeServer(server);
-      server.closeAllConnections();
-      return closed;
-    },
   };
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+    const closed = closeServer(server);
+    server.closeAllConnections();
+    return closed;
+  });
   return running;
 }
 

@@ -7,8 +7,8 @@ import { readRecords, recordsOf } from '../harness/audit-records.ts';
 import { eventually } from '../harness/eventually.ts';
 import { type GatewayOptions, startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
-import { recordSecret } from '../harness/suite-record.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
+import { recordSecret } from '../harness/leaks.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
 
 const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const TOOL_CALL = {

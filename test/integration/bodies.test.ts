@@ -4,12 +4,11 @@ import { once } from 'node:events';
 import { type ClientRequest, request } from 'node:http';
 import { type TestContext, test } from 'node:test';
 import { eventually, soon } from '../harness/eventually.ts';
-import type { UpstreamHandler } from '../harness/fake-upstream.ts';
+import { echo, respond, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { sendResponse } from '../harness/faults.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import { assertUnexpired, SHORT_LIVED, SINGLE_USE, waitForExpiry } from '../harness/short-lived-tokens.ts';
-import { echo, respond } from '../harness/upstream-handlers.ts';
 
 /** Responds with 200 and the bytes of the request body. */
 const mirror: UpstreamHandler = async (received, response) => {

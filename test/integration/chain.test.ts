@@ -2,24 +2,17 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { startTestApp } from '../harness/app.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
-import { startFakeUpstream } from '../harness/fake-upstream.ts';
-import { call } from '../harness/http-call.ts';
+import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
+import { assertProblem, call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-import { assertProblem } from '../harness/problem.ts';
-import { echo } from '../harness/upstream-handlers.ts';
 
 const TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:';
 
 /** The company's identity provider, the backend's own authorization server, and the backend. */
 async function start(t: TestContext, assertion: 'id_jag' | 'jwt' = 'id_jag') {
-  const company = await startFakeAuthorizationServer();
-  const second = await startFakeAuthorizationServer();
-  const upstream = await startFakeUpstream(echo);
-  t.after(async () => {
-    await company.close();
-    await second.close();
-    await upstream.close();
-  });
+  const company = await startFakeAuthorizationServer(t);
+  const second = await startFakeAuthorizationServer(t);
+  const upstream = await startFakeUpstream(t, echo);
   company.behaviour = ({ form }) => ({
     kind: 'issue',
     audience: form.get('audience') ?? '',

@@ -13,23 +13,20 @@ import { eventually, soon } from '../harness/eventually.ts';
 import { startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { sendResponse } from '../harness/faults.ts';
 import { startGateway } from '../harness/gateway.ts';
-import { type CallOptions, call } from '../harness/http-call.ts';
+import { assertProblem, type CallOptions, call } from '../harness/http-call.ts';
 import { startInboundGateway } from '../harness/inbound.ts';
 import { INTERCEPTED, startIntercepted } from '../harness/intercepted.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-import { assertProblem } from '../harness/problem.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
 
 const REFUSED = 'ERR_CROSS_ROUTE_REFERENCE';
 
 /** The route `evil` beside the route `github`, and one with a secret. */
 async function startTwoBackends(t: TestContext, handler: UpstreamHandler = () => {}, top = {}) {
-  const evil = await startFakeUpstream(handler);
-  t.after(evil.close);
+  const evil = await startFakeUpstream(t, handler);
   const file = join(temporaryFolder(t), 'secret');
   await writeFile(file, 'secret-of-the-route');
-  const paid = await startFakeUpstream((_request, response) => sendResponse(response, 200, 'paid'));
-  t.after(paid.close);
+  const paid = await startFakeUpstream(t, (_request, response) => sendResponse(response, 200, 'paid'));
   const gateway = await startGateway(t, {
     top,
     moreRoutes: [
@@ -235,8 +232,7 @@ test('refuses a reference of a nested route to the other route', async (t) => {
 });
 
 test('refuses a reference of an intercepted host to another one, and to another route of the same host', async (t) => {
-  const backend = await startFakeUpstream(() => {});
-  t.after(backend.close);
+  const backend = await startFakeUpstream(t, () => {});
   const other = { upstream: backend.url, credential: 'none' };
   const gateway = await startIntercepted(t, {
     moreRoutes: [

@@ -2,12 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { eventually } from '../harness/eventually.ts';
 import { type Behaviour, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
-import type { UpstreamHandler } from '../harness/fake-upstream.ts';
-import { freePort } from '../harness/free-port.ts';
+import { respond, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { type Gateway, startGateway } from '../harness/gateway.ts';
-import { call } from '../harness/http-call.ts';
-import { assertProblem } from '../harness/problem.ts';
-import { respond } from '../harness/upstream-handlers.ts';
+import { assertProblem, call } from '../harness/http-call.ts';
+import { freePort } from '../harness/http-server.ts';
 
 interface Told {
   readonly finding?: string;
@@ -253,8 +251,7 @@ test('tells that nothing listens at the upstream', async (t) => {
 });
 
 test('tells which claim of a subject token the rules of the route refuse', async (t) => {
-  const authorizationServer = await startFakeAuthorizationServer();
-  t.after(authorizationServer.close);
+  const authorizationServer = await startFakeAuthorizationServer(t);
   const verify = { issuer: authorizationServer.issuer, audience: 'agents' };
   const gateway = await startGateway(t, { route: { subject_token: { verify } } });
   const token = await authorizationServer.mint({ audience: ['account', 'my-agent'] });

@@ -13,18 +13,16 @@ import {
   type FakeAuthorizationServer,
   startFakeAuthorizationServer,
 } from '../harness/fake-authorization-server.ts';
-import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { respond, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { sendResponse } from '../harness/faults.ts';
 import { startHttpServer } from '../harness/http-server.ts';
 import { createLeakWatch } from '../harness/leaks.ts';
-import { startMcpBackend } from '../harness/mcp-backend.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
-import { respond } from '../harness/upstream-handlers.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
+import { startMcpBackend } from '../harness/mcp-fixture/server.ts';
 import { publicServer, route, runDoctor } from './doctor-run.ts';
 
 async function startServer(t: TestContext, behaviour: Behaviour = { kind: 'issue' }): Promise<FakeAuthorizationServer> {
-  const server = await startFakeAuthorizationServer();
-  t.after(server.close);
+  const server = await startFakeAuthorizationServer(t);
   server.behaviour = ({ form }) =>
     form.get('subject_token') === INVALID_TOKEN
       ? { kind: 'response', status: 400, body: { error: 'invalid_grant' } }
@@ -79,17 +77,16 @@ const accepted: Handler = (_request, response) => sendResponse(response, 200, { 
 
 test('the backend accepts the issued token: a server for MCP 2025-11-25 and 2026-07-28', async (t) => {
   const server = await startServer(t);
-  const backend = await startMcpBackend({
+  const backend = await startMcpBackend(t, {
     name: 'github',
     issuer: server.issuer,
     jwksUri: server.jwksUri,
     resource: 'backend',
   });
-  t.after(backend.close);
   const { problems, finding } = await runCall(t, { server, upstream: backend.url });
   assert.deepEqual(problems, []);
   assert.match(finding('call_accepted').what, /initialize returns 200; server\/discover returns 200/);
-  assert.equal(backend.openSessions(), 0, 'the session is ended');
+  assert.deepEqual(backend.sessionIds(), [], 'the session is ended');
 });
 
 test('the backend accepts the issued token: a server for MCP 2026-07-28 only', async (t) => {
@@ -131,9 +128,9 @@ test('keeps the name and e-mail address of the user out of its output', async (t
   const server = await startServer(t, { kind: 'issue', claims });
   const said = `Alice Example (alice-ex, alice@example.com) may not use this`;
   const upstream = await startFakeUpstream(
+    t,
     respond(403, JSON.stringify({ error: said }), { 'www-authenticate': `Bearer error_description="${said}"` }),
   );
-  t.after(upstream.close);
   const { findings } = await runCall(t, { server, upstream: upstream.url });
   const text = JSON.stringify(findings);
   assert.match(text, /may not use this/);
@@ -152,8 +149,7 @@ test('reports backend_refuses_key if the backend has the keys of another server'
 test('reports backend_refuses_scope for a 403 that asks for scopes', async (t) => {
   const server = await startServer(t);
   const challenge = { 'www-authenticate': 'Bearer error="insufficient_scope", scope="tools:write"' };
-  const backend = await startFakeUpstream(respond(403, '', challenge));
-  t.after(backend.close);
+  const backend = await startFakeUpstream(t, respond(403, '', challenge));
   const { problems, finding } = await runCall(t, { server, upstream: backend.url });
   assert.deepEqual(problems, ['error backend_refuses_scope']);
   assert.match(finding('backend_refuses_scope').what, /scope="tools:write"/);
@@ -161,12 +157,11 @@ test('reports backend_refuses_scope for a 403 that asks for scopes', async (t) =
 
 test('redacts the issued token in the words of the backend', async (t) => {
   const server = await startServer(t);
-  const backend = await startFakeUpstream((request, response) => {
+  const backend = await startFakeUpstream(t, (request, response) => {
     const [sent = ''] = request.authorization;
     const challenge = `Bearer error_description="bad audience in ${sent.replace('Bearer ', '')}"`;
     sendResponse(response, 401, `you sent ${sent}`, { 'www-authenticate': challenge });
   });
-  t.after(backend.close);
   const { problems, finding } = await runCall(t, { server, upstream: backend.url });
   assert.deepEqual(problems, ['error backend_refuses_audience']);
   assert.match(finding('backend_refuses_audience').what, /bad audience in \[redacted\]".*body: you sent \[redacted\]/);
@@ -174,11 +169,10 @@ test('redacts the issued token in the words of the backend', async (t) => {
 
 test('reports call_failed for a backend that is broken or closes the connection', async (t) => {
   const server = await startServer(t);
-  const backend = await startFakeUpstream((request, response) => {
+  const backend = await startFakeUpstream(t, (request, response) => {
     if (request.authorization.length > 0) response.destroy();
     else sendResponse(response, 200, '');
   });
-  t.after(backend.close);
   const closed = await runCall(t, { server, upstream: backend.url });
   assert.deepEqual(closed.problems, ['error call_failed']);
   assert.match(closed.finding('call_failed').fix ?? '', /backend's log/);
@@ -193,8 +187,7 @@ test('reports call_failed for a backend that is broken or closes the connection'
 test('reports call_failed for a backend that returns a web page, whatever its status', async (t) => {
   const server = await startServer(t);
   const page = respond(200, '<!doctype html><title>Welcome</title>', { 'content-type': 'text/html; charset=utf-8' });
-  const backend = await startFakeUpstream(page);
-  t.after(backend.close);
+  const backend = await startFakeUpstream(t, page);
   const { problems, finding } = await runCall(t, { server, upstream: backend.url });
   assert.deepEqual(problems, ['warning backend_not_mcp', 'error call_failed']);
   assert.match(
@@ -229,8 +222,7 @@ test('sends a proof with a bound token, and repeats the call with the nonce that
 
 test('calls no backend without --call, or without an issued token', async (t) => {
   const server = await startServer(t);
-  const backend = await startFakeUpstream(respond(401));
-  t.after(backend.close);
+  const backend = await startFakeUpstream(t, respond(401));
   const written = {
     authorization_servers: { main: publicServer(server.issuer) },
     routes: [route('github', { upstream: backend.url })],
@@ -245,12 +237,11 @@ test('calls the backend with the secret of a route, in the header of send', asyn
   const folder = temporaryFolder(t);
   const file = join(folder, 'key');
   writeFileSync(file, 'key-4f2a9c1e7b8d');
-  const upstream = await startFakeUpstream((request, response) =>
+  const upstream = await startFakeUpstream(t, (request, response) =>
     request.headers['x-api-key'] === 'key-4f2a9c1e7b8d'
       ? respond(200, { jsonrpc: '2.0', id: 1, result: {} })(request, response)
       : respond(401, 'no', {})(request, response),
   );
-  t.after(upstream.close);
   const keys = { upstream: upstream.url, credential: 'secret', secret: { file }, send: { header: 'X-API-Key' } };
   const check = async () => runDoctor(t, { routes: [route('weather', keys)] }, { call: true });
 

@@ -8,7 +8,7 @@ import { type RunningAuthorizationServer, startAuthorizationServer } from '../ha
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { sendResponse } from '../harness/faults.ts';
 import { type HttpServerOptions, startHttpServer } from '../harness/http-server.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
 import { type DoctorOptions, publicServer, route, runDoctor } from './doctor-run.ts';
 
 const BACKEND = 'https://github.example.com/mcp';

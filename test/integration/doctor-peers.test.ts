@@ -10,18 +10,16 @@ import { checkTrust } from '../../src/doctor/check-trust.ts';
 import { configOf, startTestApp } from '../harness/app.ts';
 import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
-import { startFakeUpstream } from '../harness/fake-upstream.ts';
-import { freePort } from '../harness/free-port.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
-import { respond } from '../harness/upstream-handlers.ts';
+import { respond, startFakeUpstream } from '../harness/fake-upstream.ts';
+import { freePort } from '../harness/http-server.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
 import { publicServer, route, runDoctor } from './doctor-run.ts';
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
 
 /** Runs the doctor on a server with this certificate. */
 async function runOnServer(t: TestContext, certificate: Certificate, trust: 'the CA' | 'well-known CAs') {
-  const server = await startFakeAuthorizationServer({ tls: certificate });
-  t.after(server.close);
+  const server = await startFakeAuthorizationServer(t, { tls: certificate });
   const folder = temporaryFolder(t);
   await writeFile(join(folder, 'ca.pem'), AUTHORITY.cert);
   const tls = trust === 'the CA' ? { tls: { ca: { file: join(folder, 'ca.pem') } } } : {};
@@ -52,8 +50,7 @@ test('reports nothing about a trusted certificate', async (t) => {
 });
 
 test('names a missing CA file and sends nothing', async (t) => {
-  const server = await startFakeAuthorizationServer({ tls: AUTHORITY.issueServer() });
-  t.after(server.close);
+  const server = await startFakeAuthorizationServer(t, { tls: AUTHORITY.issueServer() });
   const main = publicServer(server.issuer, { tls: { ca: { file: '/nowhere/ca.pem' } } });
   const { finding } = await runDoctor(t, { authorization_servers: { main }, routes: [route('github')] });
   assert.match(finding('credential_unavailable').what, /\/nowhere\/ca\.pem/);
@@ -61,8 +58,7 @@ test('names a missing CA file and sends nothing', async (t) => {
 });
 
 test('reports a server without a response', async (t) => {
-  const silent = await startFakeAuthorizationServer();
-  t.after(silent.close);
+  const silent = await startFakeAuthorizationServer(t);
   silent.metadataBehaviour = { kind: 'hang' };
   const main = publicServer(silent.issuer, { timeout: '200ms' });
   const hung = await runDoctor(t, { authorization_servers: { main }, routes: [route('github')] });
@@ -71,8 +67,7 @@ test('reports a server without a response', async (t) => {
 
 /** Runs the doctor on a config whose agent is here. */
 async function withAgent(t: TestContext, agent: string, more: Record<string, unknown> = {}) {
-  const { issuer, close } = await startFakeAuthorizationServer();
-  t.after(close);
+  const { issuer } = await startFakeAuthorizationServer(t);
   const result = await runDoctor(t, {
     authorization_servers: { local: publicServer(issuer) },
     routes: [route('open', { audience: undefined, credential: 'none' })],
@@ -95,8 +90,7 @@ async function portOf(t: TestContext, greeting?: string): Promise<number> {
 }
 
 test('reaches an agent that responds, on an open path, and checks the keys of its callers', async (t) => {
-  const agent = await startFakeUpstream(respond(404));
-  t.after(agent.close);
+  const agent = await startFakeUpstream(t, respond(404));
   const result = await withAgent(t, agent.url, { open: ['/public/*', '/healthz'] });
   assert.deepEqual(result.problems, []);
   assert.deepEqual(result.finding('agent_reached').about, { kind: 'agent', name: '' });
@@ -108,7 +102,7 @@ test('reaches an agent that responds, on an open path, and checks the keys of it
 });
 
 test('finds an agent that does not listen, on a port or a socket', async (t) => {
-  const agent = await startFakeUpstream(respond(200));
+  const agent = await startFakeUpstream(t, respond(200));
   await agent.close();
   for (const where of [agent.url, 'unix:/nowhere/agent.sock']) {
     const result = await withAgent(t, where);
@@ -119,8 +113,7 @@ test('finds an agent that does not listen, on a port or a socket', async (t) => 
 });
 
 test('finds an agent that fails, does not respond, or does not speak HTTP', async (t) => {
-  const failing = await startFakeUpstream(respond(503));
-  t.after(failing.close);
+  const failing = await startFakeUpstream(t, respond(503));
   assert.deepEqual((await withAgent(t, failing.url)).problems, ['warning agent_error']);
   const silent = await portOf(t);
   assert.deepEqual((await withAgent(t, `http://127.0.0.1:${silent}`)).problems, ['warning agent_silent']);

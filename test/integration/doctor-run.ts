@@ -13,8 +13,7 @@ import {
   startFakeAuthorizationServer,
   type TokenRequest,
 } from '../harness/fake-authorization-server.ts';
-import { type FakeUpstream, startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
-import { echo } from '../harness/upstream-handlers.ts';
+import { echo, type FakeUpstream, startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
 
 export interface DoctorResult {
   findings: ReportedFinding[];
@@ -42,8 +41,7 @@ export async function runDoctor(
   written: WrittenConfig,
   { token, route, call = false, aheadMs = 0 }: DoctorOptions = {},
 ): Promise<DoctorResult> {
-  const backend = await startFakeUpstream(echo);
-  t.after(backend.close);
+  const backend = await startFakeUpstream(t, echo);
   const config = configOf(JSON.parse(JSON.stringify(written).replaceAll(BACKEND, backend.url)));
   const dispatchers = createDispatchers(() => {});
   t.after(() => dispatchers.destroy());
@@ -81,15 +79,13 @@ export function route(name: string, more: Record<string, unknown> = {}): Record<
 }
 
 export async function startEcho(t: TestContext, tls?: Certificate & { clientCa?: string }): Promise<FakeUpstream> {
-  const upstream = await startFakeUpstream(echo, tls === undefined ? {} : { tls });
-  t.after(upstream.close);
+  const upstream = await startFakeUpstream(t, echo, tls === undefined ? {} : { tls });
   return upstream;
 }
 
 /** The findings on a backend of a route that exchanges tokens, as `severity code`. */
 export async function runOnProtected(t: TestContext, handler: UpstreamHandler, keys: Record<string, unknown> = {}) {
-  const server = await startFakeAuthorizationServer();
-  t.after(server.close);
+  const server = await startFakeAuthorizationServer(t);
   server.behaviour = { kind: 'response', status: 400, body: { error: 'invalid_grant' } };
   const upstream = await startEcho(t);
   upstream.handler = handler;
@@ -116,8 +112,7 @@ export async function startServer(
   t: TestContext,
   behaviour: Behaviour = { kind: 'issue' },
 ): Promise<FakeAuthorizationServer> {
-  const server = await startFakeAuthorizationServer();
-  t.after(server.close);
+  const server = await startFakeAuthorizationServer(t);
   server.behaviour = strict(behaviour);
   return server;
 }

@@ -2,12 +2,10 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { type TestContext, test } from 'node:test';
 import { calculateJwkThumbprint, decodeJwt, EmbeddedJWK, type JWTPayload, jwtVerify } from 'jose';
-import type { UpstreamHandler, UpstreamRequest } from '../harness/fake-upstream.ts';
+import { echo, type UpstreamHandler, type UpstreamRequest } from '../harness/fake-upstream.ts';
 import { sendResponse } from '../harness/faults.ts';
 import { type Gateway, startGateway } from '../harness/gateway.ts';
-import { call } from '../harness/http-call.ts';
-import { assertProblem } from '../harness/problem.ts';
-import { echo } from '../harness/upstream-handlers.ts';
+import { assertProblem, call } from '../harness/http-call.ts';
 
 const NO_PROOF = { 'www-authenticate': 'DPoP error="invalid_token"' };
 const wantsNonce = (nonce: string) => ({

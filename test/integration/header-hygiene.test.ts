@@ -3,8 +3,7 @@ import { test } from 'node:test';
 import { startTestApp } from '../harness/app.ts';
 import { startRawUpstream } from '../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
-import { call, connectRaw } from '../harness/http-call.ts';
-import { assertProblem } from '../harness/problem.ts';
+import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
 
 /** The lines of a header list, each as `name: value`. */
 function lines(raw: readonly string[] | undefined): string[] {
@@ -217,8 +216,7 @@ test('matches no route with a host if the Host header is repeated', async (t) =>
 });
 
 test('keeps header bytes outside ASCII, also before the first byte of the body', async (t) => {
-  const upstream = await startRawUpstream('HTTP/1.1 200 OK\r\nX-Odd: \xc3\xa9 \xe9\r\n\r\n', 'keep');
-  t.after(upstream.close);
+  const upstream = await startRawUpstream(t, 'HTTP/1.1 200 OK\r\nX-Odd: \xc3\xa9 \xe9\r\n\r\n', 'keep');
   const routes = [{ name: 'raw', match: { path: '/' }, upstream: upstream.url, credential: 'none' }];
   const app = await startTestApp(t, { routes });
   const connection = await connectRaw(app.url);

@@ -4,10 +4,9 @@ import { type TestContext, test } from 'node:test';
 import { connect, createServer } from 'node:tls';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually, soon } from '../harness/eventually.ts';
-import { freePort } from '../harness/free-port.ts';
 import type { GatewayOptions } from '../harness/gateway.ts';
 import { connectRaw } from '../harness/http-call.ts';
-import { listen } from '../harness/http-server.ts';
+import { freePort, listen } from '../harness/http-server.ts';
 import { INTERCEPTED, secured, startIntercepted } from '../harness/intercepted.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 

@@ -140,8 +140,7 @@ test('serves plain HTTP and refuses CONNECT inside a tunnel as without intercept
 });
 
 test('opens a WebSocket over TLS with the issued token', async (t) => {
-  const backend = await startWebSocketServer();
-  t.after(backend.close);
+  const backend = await startWebSocketServer(t);
   const { app, ca, authorization, authorizationServer } = await startIntercepted(t, {
     route: { upstream: `${backend.url}/ws` },
   });

@@ -1,15 +1,18 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
+import { rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { decodeJwt } from 'jose';
 import { startTestApp } from '../harness/app.ts';
 import { type FakeAuthorizationServer, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
-import { type FakeUpstream, startFakeUpstream } from '../harness/fake-upstream.ts';
-import { call } from '../harness/http-call.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
-import { echo } from '../harness/upstream-handlers.ts';
+import { echo, type FakeUpstream, startFakeUpstream } from '../harness/fake-upstream.ts';
+import { startGateway } from '../harness/gateway.ts';
+import { assertProblem, call } from '../harness/http-call.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
 
 const NAMES = ['red', 'blue'] as const;
 type Name = (typeof NAMES)[number];
@@ -41,10 +44,8 @@ async function start(t: TestContext, method: string) {
     return { file: join(folder, name) };
   };
   const side = async (name: Name): Promise<Side> => {
-    const server = await startFakeAuthorizationServer();
-    const upstream = await startFakeUpstream(echo);
-    t.after(server.close);
-    t.after(upstream.close);
+    const server = await startFakeAuthorizationServer(t);
+    const upstream = await startFakeUpstream(t, echo);
     return { server, upstream, subject: await server.mint({ subject: `${name}-caller` }) };
   };
   const sides = { red: await side('red'), blue: await side('blue') };
@@ -166,4 +167,186 @@ test('a caller of one server on the route of the other gets a token of the other
   const [blue] = sides.blue.server.requests;
   assert.deepEqual(sides.blue.upstream.requests[0]?.authorization, [`Bearer ${blue?.issued}`]);
   assert.notEqual(blue?.issued, red?.issued);
+});
+
+/** Every kind of route that forwards requests without a caller's token, and one that requires a token. */
+async function startOpen(t: TestContext, keys: Record<string, unknown> = {}) {
+  const gateway = await startGateway(t);
+  const { app, config, upstream, subjectToken } = gateway;
+  const file = join(tmpdir(), `cambist-cross-site-${process.pid}`);
+  await writeFile(file, subjectToken);
+  t.after(() => rm(file, { force: true }));
+  const server = { client_secret: { env: 'CROSS_SITE_SECRET' }, method: 'client_secret_basic' };
+  process.env.CROSS_SITE_SECRET = 'secret-of-the-client';
+  t.after(() => delete process.env.CROSS_SITE_SECRET);
+  const route = (name: string, own: Record<string, unknown>) => ({
+    name,
+    match: { path: `/${name}` },
+    upstream: upstream.url,
+    ...own,
+    ...keys,
+  });
+  app.reloadTo({
+    ...config,
+    authorization_servers: { local: { ...config.authorization_servers.local, client_auth: server } },
+    routes: [
+      ...config.routes,
+      route('service', { credential: 'client_credentials' }),
+      route('none', { credential: 'none' }),
+      route('passthrough', { credential: 'passthrough' }),
+      route('missing', { on_missing_subject: 'client_credentials' }),
+      route('file', { subject_token: { file } }),
+    ],
+  });
+  return gateway;
+}
+
+const OPEN = ['service', 'none', 'passthrough', 'missing', 'file'];
+
+const BROWSER: Record<string, Record<string, string>> = {
+  'a simple cross-site POST': { origin: 'https://evil.example.org', 'content-type': 'text/plain' },
+  'a cross-site GET without Origin': { 'sec-fetch-site': 'cross-site' },
+  'a page of another port': { origin: 'http://127.0.0.1:1', 'sec-fetch-site': 'same-site' },
+  'a page behind DNS rebinding': { host: 'evil.example.org', origin: 'http://evil.example.org' },
+  'a GET of a page behind DNS rebinding': { host: 'evil.example.org' },
+  'a page of the local network': { host: 'evil.local', 'sec-fetch-site': 'same-origin' },
+  'a page of a name without a dot': { host: 'evil', 'sec-fetch-site': 'same-origin' },
+};
+
+for (const [request, headers] of Object.entries(BROWSER)) {
+  test(`refuses ${request} on every route that does not require a caller's token`, async (t) => {
+    const { app, upstream, authorizationServer } = await startOpen(t);
+    for (const name of OPEN) {
+      assertProblem(await call(`${app.url}/${name}`, { headers, body: '{}' }), 'ERR_CROSS_SITE_REQUEST');
+    }
+    assert.equal(upstream.requests.length + authorizationServer.requests.length, 0);
+    const text = await app.metrics();
+    const refused = { route: 'service', error: 'ERR_CROSS_SITE_REQUEST' };
+    assert.equal(sumSamples(text, 'cambist_failures_total', refused), 1);
+  });
+
+  test(`forwards ${request} with a caller's token, and refuses it without one on a route that requires it`, async (t) => {
+    const { app, authorization } = await startOpen(t);
+    for (const name of ['github', 'passthrough', 'missing']) {
+      const { status } = await call(`${app.url}/${name}`, { headers: { ...headers, authorization }, body: '{}' });
+      assert.equal(status, 200, name);
+    }
+    assertProblem(await call(`${app.url}/github`, { headers, body: '{}' }), 'ERR_SUBJECT_TOKEN_MISSING');
+  });
+}
+
+test('forwards a request from an allowed origin, and one without browser headers', async (t) => {
+  const { app } = await startOpen(t, { allowed_origins: ['https://app.example.com'] });
+  for (const name of OPEN) {
+    for (const headers of [{}, { origin: 'https://app.example.com', 'sec-fetch-site': 'cross-site' }]) {
+      assert.equal((await call(`${app.url}/${name}`, { headers, body: '{}' })).status, 200, name);
+    }
+    const headers = { origin: 'https://app.example.org' };
+    assertProblem(await call(`${app.url}/${name}`, { headers }), 'ERR_CROSS_SITE_REQUEST');
+  }
+});
+
+test('refuses a cross-site WebSocket handshake', async (t) => {
+  const { app, upstream } = await startOpen(t);
+  const headers = {
+    connection: 'upgrade',
+    upgrade: 'websocket',
+    'sec-websocket-version': '13',
+    'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==',
+    origin: 'https://evil.example.org',
+  };
+  assertProblem(await call(`${app.url}/service`, { headers }), 'ERR_CROSS_SITE_REQUEST');
+  assert.equal(upstream.requests.length, 0);
+});
+
+const TOKEN = 'broad+token/of-the_user==';
+const OTHER = 'token-of-the-workload';
+
+/** Routes of all kinds to one upstream. Two of them have their own token header. */
+async function startMixed(t: TestContext) {
+  const gateway = await startGateway(t, { route: { subject_token: { header: 'x-user-token' } } });
+  const { app, config, upstream } = gateway;
+  const more = (name: string, keys: Record<string, unknown>) => ({
+    name,
+    match: { path: `/${name}` },
+    upstream: upstream.url,
+    ...keys,
+  });
+  app.reloadTo({
+    ...config,
+    routes: [
+      ...config.routes,
+      more('plain', {}),
+      more('service', { credential: 'client_credentials' }),
+      more('open', { credential: 'none' }),
+      more('own', { credential: 'passthrough', subject_token: { header: 'x-own-token' } }),
+    ],
+  });
+  const send = async (name: string, headers: Record<string, string>) => {
+    const { status } = await call(`${app.url}/${name}`, { headers });
+    assert.equal(status, 200);
+    return upstream.requests.at(-1) ?? assert.fail();
+  };
+  return { ...gateway, send };
+}
+
+test("drops the token header of one route, and copies of its value, on another route's requests", async (t) => {
+  const { send } = await startMixed(t);
+  for (const name of ['plain', 'service', 'open']) {
+    for (const header of ['x-user-token', 'x-own-token', 'X-User-Token']) {
+      const headers = { authorization: `Bearer ${OTHER}`, [header]: TOKEN, 'x-copy': `is ${TOKEN}`, 'x-kept': 'yes' };
+      const received = await send(name, headers);
+      assert.ok(!JSON.stringify(received.rawHeaders).includes(TOKEN), `${name} ${header}`);
+      assert.equal(received.headers['x-kept'], 'yes');
+    }
+  }
+});
+
+test('forwards its own token headers on a passthrough route, but not those of other routes', async (t) => {
+  const { send } = await startMixed(t);
+  const received = await send('own', {
+    authorization: `Bearer ${OTHER}`,
+    'x-own-token': 'own-token-of-it',
+    'x-user-token': TOKEN,
+    dpop: 'a-proof',
+  });
+  assert.deepEqual(received.authorization, [`Bearer ${OTHER}`]);
+  assert.equal(received.headers['x-own-token'], 'own-token-of-it');
+  assert.equal(received.headers.dpop, 'a-proof');
+  assert.equal(received.headers['x-user-token'], undefined);
+});
+
+/** Different encodings of the same token. */
+const ENCODINGS = {
+  unencoded: TOKEN,
+  'as a browser encodes it': encodeURIComponent(TOKEN),
+  'in lower case': encodeURIComponent(TOKEN).replace(/%../g, (escaped) => escaped.toLowerCase()),
+  'with needless escapes': TOKEN.replace('b', '%62').replace('-', '%2D'),
+};
+for (const [encoding, written] of Object.entries(ENCODINGS)) {
+  test(`refuses the caller's token in a query, and drops a cookie that contains it: ${encoding}`, async (t) => {
+    const { app, send, upstream, authorizationServer } = await startMixed(t);
+    for (const headers of [{ authorization: `Bearer ${TOKEN}` }, { 'x-user-token': TOKEN }]) {
+      for (const path of [`/plain?access_token=${written}`, `/open/${written.replace('/', '%2F')}`]) {
+        assertProblem(await call(app.url, { path, headers }), 'ERR_SUBJECT_TOKEN_INVALID');
+      }
+    }
+    assert.equal(upstream.requests.length + authorizationServer.requests.length, 0);
+    const received = await send('plain', { authorization: `Bearer ${TOKEN}`, cookie: `a=1; t=${written}` });
+    assert.equal(received.headers.cookie, undefined);
+    assert.ok(!app.logText().includes(written));
+  });
+}
+
+test('refuses a request with too many tokens to compare with the other headers', async (t) => {
+  const { app, upstream, authorizationServer } = await startMixed(t);
+  const tokens = (count: number) =>
+    Array.from({ length: count }, (_, index) => ['X-User-Token', `token-${1000 + index}`]).flat();
+  for (const path of ['/plain', '/open', '/own']) {
+    const headers = ['Authorization', `Bearer ${OTHER}`, ...tokens(16)];
+    assertProblem(await call(app.url, { path, headers }), 'ERR_SUBJECT_TOKEN_INVALID');
+  }
+  assert.equal(upstream.requests.length + authorizationServer.requests.length, 0);
+  const headers = ['Authorization', `Bearer ${OTHER}`, ...tokens(15)];
+  assert.equal((await call(`${app.url}/plain`, { headers })).status, 200);
 });

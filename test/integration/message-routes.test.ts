@@ -2,9 +2,8 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 import { startGateway } from '../harness/gateway.ts';
-import { call } from '../harness/http-call.ts';
+import { assertProblem, call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-import { assertProblem } from '../harness/problem.ts';
 import { startRefusingSetup } from '../harness/refusing-setup.ts';
 
 /** One backend with three routes: `deleting` and `listening` have their own scopes, `github` takes all other requests. */

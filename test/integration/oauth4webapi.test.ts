@@ -11,10 +11,9 @@ import {
   startFakeAuthorizationServer,
   type TokenRequest,
 } from '../harness/fake-authorization-server.ts';
-import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { call } from '../harness/http-call.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
-import { echo } from '../harness/upstream-handlers.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
 
 const SECRET = "a secret: with /+%&= and -_.~!'()* in it";
 const TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:';
@@ -66,13 +65,9 @@ async function sendBoth(
   route: Keys,
   request: (fake: FakeAuthorizationServer, subject: string, resource: string) => [grant: string, fields: string[][]],
 ): Promise<{ ours: TokenRequest; theirs: TokenRequest }> {
-  const fake = await startFakeAuthorizationServer();
-  const upstream = await startFakeUpstream(echo);
+  const fake = await startFakeAuthorizationServer(t);
+  const upstream = await startFakeUpstream(t, echo);
   const folder = temporaryFolder(t);
-  t.after(async () => {
-    await fake.close();
-    await upstream.close();
-  });
   const file = (text: string) => {
     writeFileSync(join(folder, 'credential'), text);
     return { file: join(folder, 'credential') };

@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { Agent } from 'node:http';
+import { type TestContext, test } from 'node:test';
 import type { StatusReport } from '../../src/admin/status-report.ts';
-import { eventually } from '../harness/eventually.ts';
+import { startTestApp } from '../harness/app.ts';
+import { get } from '../harness/disconnects.ts';
+import { deferred, eventually, soon } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
-import { startFakeUpstream } from '../harness/fake-upstream.ts';
-import { type GatewayConfig, startGateway } from '../harness/gateway.ts';
-import { call, connectRaw } from '../harness/http-call.ts';
+import { delayed, respond, startFakeUpstream } from '../harness/fake-upstream.ts';
+import { sendResponse } from '../harness/faults.ts';
+import { type GatewayConfig, startGateway, startPlainGateway } from '../harness/gateway.ts';
+import { assertProblem, call, connectRaw, open } from '../harness/http-call.ts';
+import { freePort } from '../harness/http-server.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-import { delayed, respond } from '../harness/upstream-handlers.ts';
 
 const withRoute = (config: GatewayConfig, change: Record<string, unknown>): GatewayConfig => ({
   ...config,
@@ -18,8 +22,7 @@ test('applies a new config to the next request, and finishes a request in flight
   const { app, upstream, authorization, config } = await startGateway(t, {
     handler: delayed(300, respond(200, 'old')),
   });
-  const other = await startFakeUpstream(respond(200, 'new'));
-  t.after(other.close);
+  const other = await startFakeUpstream(t, respond(200, 'new'));
   const headers = { authorization };
   const inFlight = call(`${app.url}/github`, { headers });
   await eventually('the old upstream has the request', () => upstream.requests.length === 1);
@@ -79,8 +82,7 @@ test('exposes the series of a new route at 0, and keeps those of a removed route
 
 test('ignores failures of requests on a previous config in the state of the authorization server', async (t) => {
   const { app, authorizationServer, authorization, config } = await startGateway(t);
-  const other = await startFakeAuthorizationServer();
-  t.after(other.close);
+  const other = await startFakeAuthorizationServer(t);
   authorizationServer.behaviour = { kind: 'response', status: 503 };
   const head = `POST /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\nContent-Length: 2\r\n`;
   const callers = await Promise.all(['a', 'b', 'c', 'd'].map(() => connectRaw(app.url)));
@@ -97,4 +99,155 @@ test('ignores failures of requests on a previous config in the state of the auth
   assert.equal(sumSamples(await app.metrics(), 'cambist_authorization_server_available'), 1);
   const status = (await (await fetch(`${app.admin}/status.json`)).json()) as StatusReport;
   assert.equal(status.authorization_servers[0]?.state, 'available');
+});
+
+/** An upstream that responds when the test calls `respond`. */
+function manualUpstream() {
+  const { promise: released, resolve: respond } = deferred<void>();
+  return {
+    respond: () => respond(),
+    handler: async (_received: unknown, response: Parameters<typeof sendResponse>[0]) => {
+      await released;
+      sendResponse(response, 200, 'done');
+    },
+  };
+}
+
+const top = { limits: { shutdown_grace: '4s' } };
+
+test('serves new requests for a moment on shutdown, then refuses them, and finishes those in flight', async (t) => {
+  const { respond, handler } = manualUpstream();
+  const { app } = await startPlainGateway(t, {
+    top,
+    handler: async (received, response) => {
+      if (received.url.endsWith('/held')) await handler(received, response);
+      else sendResponse(response, 200, 'ok');
+    },
+  });
+  const idle = await connectRaw(app.url);
+  idle.send(get('/plain'));
+  await soon('a response', idle.until('ok'));
+  const inFlight = call(`${app.url}/plain/held`);
+  const stopped = app.stop();
+  assert.equal((await call(`${app.admin}/readyz`)).status, 503);
+  const served = await call(`${app.url}/plain`, { headers: ['connection', 'keep-alive'] });
+  assert.deepEqual([served.status, served.headers.connection], [200, 'close']);
+  assert.equal(idle.socket.closed, false);
+  await soon('an idle connection is closed', idle.closed());
+  const refused = await call(`${app.url}/plain`);
+  assertProblem(refused, 'ERR_SHUTTING_DOWN');
+  assert.match(refused.headers['retry-after'] ?? '', /^\d+$/);
+  assert.equal(refused.headers.connection, 'close');
+  respond();
+  const response = await inFlight;
+  assert.deepEqual([response.status, response.text], [200, 'done']);
+  await soon('the proxy has stopped', stopped);
+  await assert.rejects(call(`${app.url}/plain`), { code: 'ECONNREFUSED' });
+  await assert.rejects(call(`${app.admin}/livez`), { code: 'ECONNREFUSED' });
+});
+
+test('serves the last request of a kept-alive connection on shutdown, and stops when no connection is left', async (t) => {
+  const { app } = await startPlainGateway(t, { handler: (_received, response) => sendResponse(response, 200, 'ok') });
+  const agent = new Agent({ keepAlive: true });
+  t.after(() => agent.destroy());
+  const kept = () => Object.values(agent.freeSockets).flat().length;
+  assert.equal((await call(`${app.url}/plain`, { agent })).status, 200);
+  await eventually('the client keeps its connection', () => kept() === 1);
+  const stopped = app.stop();
+  const last = await call(`${app.url}/plain`, { agent });
+  assert.deepEqual([last.status, last.headers.connection], [200, 'close']);
+  await soon('the proxy has stopped', stopped);
+});
+
+test('sends no response to a request pipelined behind the last one of a connection', async (t) => {
+  const { respond, handler } = manualUpstream();
+  const { app, upstream } = await startPlainGateway(t, { handler });
+  const connection = await connectRaw(app.url);
+  connection.send(get('/plain').repeat(2));
+  await eventually('the upstream has both requests', () => upstream.requests.length === 2);
+  const stopped = app.stop();
+  respond();
+  const received = await soon('the connection is closed', connection.closed());
+  assert.match(received, /^HTTP\/1\.1 200 [\s\S]*connection: close[\s\S]*done\r\n0\r\n\r\n$/i);
+  assert.equal(received.split('HTTP/1.1 ').length, 2);
+  await soon('the proxy has stopped', stopped);
+});
+
+test('does not cut off a response that its caller has not read yet, when it closes idle connections', async (t) => {
+  const body = Buffer.alloc(8 * 1024 * 1024, 'x');
+  const { app } = await startPlainGateway(t, { handler: (_received, response) => sendResponse(response, 200, body) });
+  const slow = await open(`${app.url}/plain`);
+  slow.pause();
+  const stopped = app.stop();
+  let size = 0;
+  for await (const chunk of slow) size += (chunk as Buffer).length;
+  assert.equal(size, body.length);
+  await soon('the proxy has stopped', stopped);
+});
+
+const VARIABLE = 'SHUTDOWN_REVOCATIONS_KEY';
+
+/** cambist with a shared cache that is away. */
+async function start(t: TestContext, grace: string) {
+  process.env[VARIABLE] = 'the key that all replicas of this test share';
+  t.after(() => {
+    delete process.env[VARIABLE];
+  });
+  const idp = await startFakeAuthorizationServer(t);
+  let respond = (): void => {};
+  const backend = await startFakeUpstream(t, (_request, response) => {
+    respond = () => void response.end();
+  });
+  const app = await startTestApp(t, {
+    limits: { shutdown_grace: grace },
+    cache: { shared: { url: `redis://127.0.0.1:${await freePort()}`, key: { env: VARIABLE } } },
+    signals: {
+      listen: '127.0.0.1:0',
+      transmitters: { idp: { issuer: idp.issuer, audience: 'cambist', backchannel_logout: true } },
+    },
+    routes: [{ name: 'a', match: { path: '/' }, upstream: backend.url, credential: 'none' }],
+  });
+  async function logout(): Promise<number> {
+    const claims = { jti: '1', sid: 's1', events: { 'http://schemas.openid.net/event/backchannel-logout': {} } };
+    const token = await idp.mint({ subject: 'alice', audience: 'cambist', type: 'logout+jwt', claims });
+    const body = new URLSearchParams({ logout_token: token }).toString();
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+    return (await call(`${app.signals}/logout/idp`, { method: 'POST', headers, body })).status;
+  }
+  const revocationLines = () =>
+    app.logs.filter(({ msg }) => /revocations/.test(String(msg))).map(({ level, msg }) => `${level}: ${msg}`);
+  return { app, backend, respond: () => respond(), logout, revocationLines };
+}
+
+test('tells the operator which revocations are lost when the shared cache stays away for the shutdown grace', async (t) => {
+  const { app, logout, revocationLines } = await start(t, '10ms');
+  assert.equal(await logout(), 200);
+  await app.stop();
+  // One for the session, and one for tokens of its user that name no session.
+  assert.deepEqual(revocationLines(), [
+    'warn: revocations that other replicas do not know: 2; waiting for the shared cache',
+    'error: stopping; revocations that other replicas do not know: 2',
+  ]);
+});
+
+test('waits for the shared cache also with a revocation that arrives while requests finish', async (t) => {
+  const { app, backend, respond, logout, revocationLines } = await start(t, '1h');
+  const request = call(app.url);
+  await eventually('the backend has the request', () => backend.requests.length === 1);
+  const hurry = new AbortController();
+  const stopping = app.stop(hurry.signal);
+  assert.equal(await logout(), 200);
+  respond();
+  await request;
+  const waits = 'warn: revocations that other replicas do not know: 2; waiting for the shared cache';
+  await eventually('the wait', () => revocationLines().includes(waits));
+  hurry.abort();
+  await stopping;
+  assert.deepEqual(revocationLines(), [waits, 'error: stopping; revocations that other replicas do not know: 2']);
+});
+
+test('stops without a word about revocations when other replicas miss none', async (t) => {
+  const { app, revocationLines } = await start(t, '10ms');
+  await app.stop();
+  assert.deepEqual(revocationLines(), []);
 });

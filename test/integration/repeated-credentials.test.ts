@@ -8,13 +8,11 @@ import {
   startFakeAuthorizationServer,
   type TokenRequest,
 } from '../harness/fake-authorization-server.ts';
-import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { type GatewayOptions, startGateway } from '../harness/gateway.ts';
-import { call } from '../harness/http-call.ts';
-import { assertProblem } from '../harness/problem.ts';
-import { recordSecret } from '../harness/suite-record.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
-import { echo } from '../harness/upstream-handlers.ts';
+import { assertProblem, call } from '../harness/http-call.ts';
+import { recordSecret } from '../harness/leaks.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
 
 const CLIENT_SECRET = 'fZ8tXq2LwPcM4vRb';
 const ACTOR_TOKEN = 'actor-token-3kQ9vX7b';
@@ -146,14 +144,9 @@ test("refuses the caller's own JWT even when its audience names the backend", as
 /** A chain whose two servers return what a test says. */
 async function startChain(t: TestContext) {
   const { clientSecret } = writeCredentials(t);
-  const company = await startFakeAuthorizationServer();
-  const second = await startFakeAuthorizationServer();
-  const upstream = await startFakeUpstream(echo);
-  t.after(async () => {
-    await company.close();
-    await second.close();
-    await upstream.close();
-  });
+  const company = await startFakeAuthorizationServer(t);
+  const second = await startFakeAuthorizationServer(t);
+  const upstream = await startFakeUpstream(t, echo);
   company.behaviour = { kind: 'issue', audience: second.issuer, fields: { token_type: 'N_A' } };
   const client_auth = { method: 'client_secret_post', client_secret: clientSecret };
   const app = await startTestApp(t, {

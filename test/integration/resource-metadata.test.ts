@@ -7,9 +7,8 @@ import {
 } from '@modelcontextprotocol/sdk/client/auth.js';
 import { sendResponse } from '../harness/faults.ts';
 import { type GatewayOptions, startGateway } from '../harness/gateway.ts';
-import { call } from '../harness/http-call.ts';
+import { assertProblem, call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-import { assertProblem } from '../harness/problem.ts';
 
 const WELL_KNOWN = '/.well-known/oauth-protected-resource';
 

@@ -5,12 +5,10 @@ import { type TestContext, test } from 'node:test';
 import { startTestApp } from '../harness/app.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
-import { startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
+import { echo, respond, startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { startGateway } from '../harness/gateway.ts';
-import { call } from '../harness/http-call.ts';
-import { assertProblem } from '../harness/problem.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
-import { echo, respond } from '../harness/upstream-handlers.ts';
+import { assertProblem, call } from '../harness/http-call.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
 
 const KEY = 'key-4f2a9c1e7b8d';
 
@@ -29,8 +27,7 @@ async function startSecret(t: TestContext, { handler = echo, route = {} }: Optio
   const folder = temporaryFolder(t);
   const file = join(folder, 'key');
   writeSecret(file, `${KEY}\n`);
-  const upstream = await startFakeUpstream(handler);
-  t.after(upstream.close);
+  const upstream = await startFakeUpstream(t, handler);
   const app = await startTestApp(t, {
     routes: [
       {
@@ -145,8 +142,7 @@ test('refuses web pages, because the route needs no caller', async (t) => {
 });
 
 test('requires a valid token of the caller where subject_token.verify is set', async (t) => {
-  const issuer = await startFakeAuthorizationServer();
-  t.after(issuer.close);
+  const issuer = await startFakeAuthorizationServer(t);
   const verify = { issuer: issuer.issuer, audience: 'cambist' };
   const { send, seen, upstream } = await startSecret(t, { route: { subject_token: { verify } } });
   const missing = await send();
@@ -162,8 +158,7 @@ test('requires a valid token of the caller where subject_token.verify is set', a
 });
 
 test('names the scopes of a verified token in a 401, and keeps a scope of the backend from the caller', async (t) => {
-  const issuer = await startFakeAuthorizationServer();
-  t.after(issuer.close);
+  const issuer = await startFakeAuthorizationServer(t);
   const subjectToken = { scope: 'openid agent', verify: { issuer: issuer.issuer, audience: 'cambist' } };
   const challenge = `Bearer error="insufficient_scope", scope="repo:write ${KEY}"`;
   const { send, app } = await startSecret(t, {

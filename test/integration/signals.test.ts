@@ -8,12 +8,11 @@ import { startTestApp } from '../harness/app.ts';
 import { readRecords, recordsOf } from '../harness/audit-records.ts';
 import { eventually } from '../harness/eventually.ts';
 import { type MintFields, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
-import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { call, open } from '../harness/http-call.ts';
 import { lastHandle } from '../harness/inbound.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
-import { echo } from '../harness/upstream-handlers.ts';
 
 const CAEP = 'https://schemas.openid.net/secevent/caep/event-type/';
 const LOGOUT = { 'http://schemas.openid.net/event/backchannel-logout': {} };
@@ -24,16 +23,13 @@ async function start(t: TestContext, top: Record<string, unknown> = {}) {
   const folder = temporaryFolder(t);
   const file = join(folder, 'authorization');
   await writeFile(file, `${AUTHORIZATION}\n`);
-  const idp = await startFakeAuthorizationServer();
-  t.after(idp.close);
-  const agent = await startFakeUpstream(echo);
-  t.after(agent.close);
-  const backend = await startFakeUpstream((request, response) => {
+  const idp = await startFakeAuthorizationServer(t);
+  const agent = await startFakeUpstream(t, echo);
+  const backend = await startFakeUpstream(t, (request, response) => {
     if (request.url?.endsWith('/stream') !== true) return echo(request, response);
     response.writeHead(200, { 'content-type': 'text/event-stream' });
     response.write('data: 1\n\n');
   });
-  t.after(backend.close);
   const app = await startTestApp(t, {
     authorization_servers: {
       local: { token_endpoint: idp.tokenEndpoint, client_id: 'c', client_auth: { method: 'none' } },

@@ -10,7 +10,7 @@ import { eventually } from '../harness/eventually.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
 import { createLeakWatch } from '../harness/leaks.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
 
 test('shows requests, failures and the state of the authorization server', async (t) => {
   const { app, authorization, authorizationServer, config } = await startGateway(t);

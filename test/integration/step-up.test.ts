@@ -3,12 +3,11 @@ import { type TestContext, test } from 'node:test';
 import { decodeJwt } from 'jose';
 import { eventually, soon } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
-import type { UpstreamHandler } from '../harness/fake-upstream.ts';
+import { respond, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { sendResponse } from '../harness/faults.ts';
 import { type GatewayConfig, startGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-import { respond } from '../harness/upstream-handlers.ts';
 
 const CHALLENGE = 'Bearer error="insufficient_scope", scope="repo:write"';
 
@@ -217,8 +216,7 @@ for (const [condition, serverKeys, subjectKeys] of [
 
 test('relays a 403 without its challenge for scopes if the token of the caller is from another issuer', async (t) => {
   const { app, upstream, send } = await startStepUp(t, { step_up: [] });
-  const company = await startFakeAuthorizationServer();
-  t.after(company.close);
+  const company = await startFakeAuthorizationServer(t);
   upstream.handler = respond(403, '', { 'www-authenticate': CHALLENGE });
   assert.equal((await send()).headers['www-authenticate'], CHALLENGE);
   const authorization = `Bearer ${await company.mint()}`;
@@ -228,8 +226,7 @@ test('relays a 403 without its challenge for scopes if the token of the caller i
 
 test('relays a 403 without its challenge for scopes if the caller signs in elsewhere', async (t) => {
   const { app, config, upstream } = await startStepUp(t, { step_up: [] });
-  const company = await startFakeAuthorizationServer();
-  t.after(company.close);
+  const company = await startFakeAuthorizationServer(t);
   const verify = { issuer: company.issuer };
   app.reloadTo({ ...config, routes: [{ ...config.routes[0], subject_token: { verify } }] });
   upstream.handler = respond(403, '', { 'www-authenticate': `${CHALLENGE}, Basic realm="x"` });

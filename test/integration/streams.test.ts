@@ -6,11 +6,11 @@ import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { SSEServerTransport } from '@modelcontextprotocol/sdk/server/sse.js';
 import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
 import { eventually, soon } from '../harness/eventually.ts';
+import { eventStream } from '../harness/fake-upstream.ts';
 import { sendResponse } from '../harness/faults.ts';
 import { type GatewayOptions, startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw, open } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-import { eventStream } from '../harness/upstream-handlers.ts';
 
 /** Parts of a stream that a proxy would change if it parsed and rewrote the stream. */
 const PIECES = [

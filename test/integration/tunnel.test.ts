@@ -1,12 +1,211 @@
 import assert from 'node:assert/strict';
 import { createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { ProxyAgent, request } from 'undici';
 import { startTestApp } from '../harness/app.ts';
 import { assertAllFinished, DISCONNECTS } from '../harness/disconnects.ts';
 import { eventually, soon } from '../harness/eventually.ts';
+import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
+import { type GatewayOptions, startGateway } from '../harness/gateway.ts';
 import { connectRaw } from '../harness/http-call.ts';
 import { listen } from '../harness/http-server.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
+
+/** A gateway with a route that matches a host name, for an agent that uses HTTP_PROXY. */
+function startHostRoute(t: TestContext, options: GatewayOptions = {}) {
+  return startGateway(t, { ...options, route: { match: { host: 'github-mcp.svc', path: '/mcp' }, ...options.route } });
+}
+
+const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n';
+
+test('serves HTTP inside a CONNECT to the host of a route, and routes each request by its Host', async (t) => {
+  const { app, authorization, upstream, authorizationServer } = await startHostRoute(t, {
+    moreRoutes: [{ name: 'docs', match: { host: 'docs.svc' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
+  });
+  const connection = await connectRaw(app.url);
+  connection.send('CONNECT GitHub-MCP.svc.:8080 HTTP/1.1\r\nHost: github-mcp.svc:8080\r\n\r\n');
+  await connection.until(ESTABLISHED);
+  for (const path of ['/mcp/a', '/mcp/b']) {
+    connection.send(`GET ${path} HTTP/1.1\r\nHost: github-mcp.svc\r\nAuthorization: ${authorization}\r\n\r\n`);
+    await soon('the response', connection.until(`"url":"${path}"`));
+  }
+  assert.deepEqual(
+    upstream.requests.map(({ authorization: [bearer] }) => bearer),
+    Array(2).fill(`Bearer ${authorizationServer.requests[0]?.issued}`),
+  );
+  connection.send('GET / HTTP/1.1\r\nHost: docs.svc\r\n\r\n');
+  await soon('the other route', connection.until('ERR_UPSTREAM_UNREACHABLE'));
+  connection.send('GET / HTTP/1.1\r\nHost: elsewhere\r\nConnection: close\r\n\r\n');
+  assert.match(await soon('no route', connection.closed()), /ERR_ROUTE_NOT_FOUND/);
+});
+
+test('serves a request that arrives in the same packet as the CONNECT', async (t) => {
+  const { app, authorization } = await startHostRoute(t);
+  const connection = await connectRaw(app.url);
+  const inner = `POST /mcp HTTP/1.1\r\nHost: github-mcp.svc\r\nAuthorization: ${authorization}\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello`;
+  connection.send(`CONNECT github-mcp.svc:80 HTTP/1.1\r\nHost: x\r\n\r\n${inner}`);
+  const all = await soon('the response', connection.closed());
+  assert.ok(all.startsWith(ESTABLISHED));
+  assert.match(all, /"body":"hello"/);
+});
+
+test('passes large bodies inside a CONNECT', async (t) => {
+  const { app, authorization, upstream } = await startHostRoute(t, {
+    handler: async (request, response) => {
+      const body = await request.body();
+      response.end(body);
+    },
+  });
+  const connection = await connectRaw(app.url);
+  connection.send('CONNECT github-mcp.svc:80 HTTP/1.1\r\n\r\n');
+  await connection.until(ESTABLISHED);
+  const size = 3_000_000;
+  connection.send(`POST /mcp HTTP/1.1\r\nHost: github-mcp.svc\r\nAuthorization: ${authorization}\r\n`);
+  connection.send(`Content-Length: ${size}\r\nConnection: close\r\n\r\n`);
+  for (let sent = 0; sent < size; sent += 100_000) connection.send(Buffer.alloc(100_000, 'x'));
+  const all = await soon('the response', connection.closed());
+  assert.equal(all.length - all.lastIndexOf('\r\n\r\n') > size, true);
+  assert.equal((await upstream.requests[0]?.body())?.length, size);
+});
+
+for (const [form, proxyTunnel] of [
+  ['in absolute form', false],
+  ['by CONNECT, also for http', true],
+] as const) {
+  test(`serves the proxy agent of undici ${form}`, async (t) => {
+    const { app, authorization } = await startHostRoute(t);
+    const dispatcher = new ProxyAgent({ uri: app.url, proxyTunnel });
+    t.after(() => dispatcher.close());
+    const { statusCode, body } = await request('http://github-mcp.svc/mcp/x?y', {
+      dispatcher,
+      headers: { authorization },
+    });
+    assert.equal(statusCode, 200);
+    assert.equal(((await body.json()) as { url: string }).url, '/mcp/x?y');
+  });
+}
+
+/** Short ones, in place of a host. */
+const TOKENS = ['kX7pLq2vR9', 's3cr3t-0f-alice', 'opaque_token'];
+
+test('refuses CONNECT to any other target with 403, counts and logs it, and closes the connection', async (t) => {
+  const { app, upstream } = await startHostRoute(t, {
+    moreRoutes: [{ name: 'any', match: { path: '/' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
+  });
+  const server = new URL(upstream.url).host;
+  let refused = 0;
+  for (const target of [
+    'elsewhere.example.com:443',
+    server,
+    'github-mcp.svc',
+    'x.github-mcp.svc:80',
+    '/mcp',
+    'user@github-mcp.svc:80',
+    'github-mcp.svc:80:80',
+    '*',
+    `${'a'.repeat(300)}:80`,
+    'cbh_0123456789abcdefghijk-1:443',
+    ...TOKENS.map((token) => `${token}:443`),
+  ]) {
+    const connection = await connectRaw(app.url);
+    connection.send(
+      `CONNECT ${target} HTTP/1.1\r\nHost: github-mcp.svc\r\n\r\nGET /mcp HTTP/1.1\r\nHost: github-mcp.svc\r\n\r\n`,
+    );
+    const all = await soon(target, connection.closed());
+    assert.match(all, /^HTTP\/1\.1 (403 Forbidden \(ERR_ROUTE_NOT_FOUND\)\r\n|400 Bad Request)/, target);
+    assert.equal(all.match(/HTTP\/1\.1/g)?.length, 1, target);
+    if (all.includes('403')) refused += 1;
+  }
+  assert.equal(upstream.requests.length, 0);
+  const labels = { route: '_unmatched', method: 'CONNECT', code: '403', outcome: 'refused' };
+  assert.ok(refused >= 4);
+  assert.equal(sumSamples(await app.metrics(), 'cambist_requests_total', labels), refused);
+  assert.ok(
+    app.logs.some(
+      ({ msg, method, error }) => msg === 'request' && method === 'CONNECT' && error === 'ERR_ROUTE_NOT_FOUND',
+    ),
+  );
+  assert.match(
+    app.logText(),
+    /CONNECT to \\"elsewhere\.example\.com:443\\".*add \\"elsewhere\.example\.com:443\\" to forward_proxy/,
+  );
+  assert.match(app.logText(), /CONNECT to an authority that is not a plain host:port/);
+  for (const token of ['cbh_0123456789', ...TOKENS]) {
+    assert.ok(!app.logText().toLowerCase().includes(token.toLowerCase()), 'a token in place of a host is not logged');
+  }
+});
+
+test('refuses TLS inside a tunnel to a route with a TLS alert and a log line', async (t) => {
+  const { app } = await startHostRoute(t);
+  const connection = await connectRaw(app.url);
+  connection.send('CONNECT github-mcp.svc:443 HTTP/1.1\r\n\r\n');
+  await connection.until(ESTABLISHED);
+  connection.send(Buffer.from([0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0]));
+  const all = await soon('the connection closes', connection.closed());
+  assert.deepEqual(Buffer.from(all.slice(ESTABLISHED.length), 'latin1'), Buffer.from([0x15, 3, 1, 0, 2, 2, 40]));
+  assert.match(app.logText(), /TLS to the host of a route is refused; set intercept/);
+});
+
+test('refuses a tunnel inside a tunnel', async (t) => {
+  const { app } = await startHostRoute(t);
+  const connection = await connectRaw(app.url);
+  connection.send('CONNECT github-mcp.svc:80 HTTP/1.1\r\n\r\nCONNECT github-mcp.svc:80 HTTP/1.1\r\n\r\n');
+  assert.match(await soon('the connection closes', connection.closed()), /Established\r\n\r\nHTTP\/1\.1 403 /);
+});
+
+/** An app that tunnels to a server, and the server. */
+async function startTunnelled(t: TestContext, top: Record<string, unknown> = {}) {
+  const server = await startFakeUpstream(t, echo);
+  const authority = `127.0.0.1:${server.port}`;
+  const app = await startTestApp(t, {
+    routes: [{ name: 'r', match: { host: 'r.svc' }, upstream: 'http://127.0.0.1:1', credential: 'none' }],
+    forward_proxy: { connect: [authority] },
+    ...top,
+  });
+  return { app, server, authority };
+}
+
+test('tunnels bytes to an authority of the config, adds no token or header, and counts the tunnel', async (t) => {
+  const { app, server, authority } = await startTunnelled(t);
+  const connection = await connectRaw(app.url);
+  connection.send(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\nProxy-Authorization: Basic eDp5\r\n\r\n`);
+  await connection.until(ESTABLISHED);
+  const openNow = async () => sumSamples(await app.metrics(), 'cambist_open_tunnels', { authority });
+  assert.equal(await openNow(), 1);
+  connection.send('GET /any HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+  const all = await soon('the response', connection.closed());
+  assert.match(all, /"url":"\/any"/);
+  assert.deepEqual(server.requests[0]?.rawHeaders, ['Host', 'x', 'Connection', 'close']);
+  await eventually('the tunnel is closed', async () => (await openNow()) === 0);
+  const text = await app.metrics();
+  assert.equal(sumSamples(text, 'cambist_tunnels_total', { authority }), 1);
+  assert.equal(sumSamples(text, 'cambist_requests_total', { method: 'CONNECT', code: '200', outcome: 'forwarded' }), 1);
+  assert.ok(app.logs.some(({ msg, method, status }) => msg === 'request' && method === 'CONNECT' && status === 200));
+});
+
+test('tunnels only to the exact host and port of the config', async (t) => {
+  const { app, server } = await startTunnelled(t);
+  for (const target of [
+    `localhost:${server.port}`,
+    `127.0.0.1:${server.port + 1}`,
+    `127.0.0.1:0${server.port}`,
+    '127.0.0.1',
+  ]) {
+    const connection = await connectRaw(app.url);
+    connection.send(`CONNECT ${target} HTTP/1.1\r\n\r\n`);
+    const all = await soon(target, connection.closed());
+    if (target.includes(':0')) continue;
+    assert.match(all, /ERR_ROUTE_NOT_FOUND|400 Bad Request/, target);
+  }
+});
+
+test('returns 502 when the server of a tunnel is unreachable', async (t) => {
+  const { app, server, authority } = await startTunnelled(t);
+  await server.close();
+  const connection = await connectRaw(app.url);
+  connection.send(`CONNECT ${authority} HTTP/1.1\r\n\r\n`);
+  assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 502 [\s\S]*ERR_UPSTREAM_UNREACHABLE/);
+});
 
 /** A tunnel to a server with the given behaviour, and the client at its other side. */
 async function startTunnel(t: TestContext, serve: (socket: Socket) => void, top: Record<string, unknown> = {}) {

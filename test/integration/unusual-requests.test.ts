@@ -6,9 +6,8 @@ import { test } from 'node:test';
 import { soon } from '../harness/eventually.ts';
 import { startRawUpstream } from '../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
-import { call, connectRaw } from '../harness/http-call.ts';
-import { assertProblem } from '../harness/problem.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
+import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
 
 const FORWARDED = METHODS.filter((method) => method !== 'CONNECT' && method !== 'TRACE');
 
@@ -201,8 +200,11 @@ test('serves requests on a unix socket', async (t) => {
 
 test('closes the connection after a broken response to HTTP/1.0, and keeps running', async (t) => {
   const path = join(temporaryFolder(t), 'proxy.sock');
-  const upstream = await startRawUpstream('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n', 'end');
-  t.after(upstream.close);
+  const upstream = await startRawUpstream(
+    t,
+    'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n',
+    'end',
+  );
   await startPlainGateway(t, { top: { listen: `unix:${path}` }, route: { upstream: upstream.url } });
   const socket = connect(path);
   const closed = new Promise((resolve) => socket.once('close', resolve));

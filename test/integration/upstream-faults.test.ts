@@ -3,17 +3,14 @@ import { type TestContext, test } from 'node:test';
 import { startTestApp } from '../harness/app.ts';
 import { assertAllFinished, FLOOD_BYTES, flood, get, post } from '../harness/disconnects.ts';
 import { eventually, soon } from '../harness/eventually.ts';
-import { startRawUpstream } from '../harness/fake-upstream.ts';
+import { neverRespond, respond, startRawUpstream } from '../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
-import { call, connectRaw } from '../harness/http-call.ts';
+import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-import { assertProblem } from '../harness/problem.ts';
-import { neverRespond, respond } from '../harness/upstream-handlers.ts';
 
 /** An app with an upstream that responds to every request with these bytes, then closes or resets the connection. */
 async function startRaw(t: TestContext, bytes: string, afterwards: 'end' | 'reset' = 'end') {
-  const upstream = await startRawUpstream(bytes, afterwards);
-  t.after(upstream.close);
+  const upstream = await startRawUpstream(t, bytes, afterwards);
   const routes = [{ name: 'raw', match: { path: '/' }, upstream: upstream.url, credential: 'none' }];
   return { app: await startTestApp(t, { routes }), upstream };
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -7,14 +8,13 @@ import { createServer as createTlsServer } from 'node:tls';
 import { startTestApp } from '../harness/app.ts';
 import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
 import { soon } from '../harness/eventually.ts';
-import { startFakeUpstream } from '../harness/fake-upstream.ts';
+import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { echo, eventStream, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { startGateway } from '../harness/gateway.ts';
-import { call, open } from '../harness/http-call.ts';
+import { assertProblem, call, open } from '../harness/http-call.ts';
 import { closeServer, listen } from '../harness/http-server.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-import { assertProblem } from '../harness/problem.ts';
-import { temporaryFolder } from '../harness/temporary-folder.ts';
-import { echo, eventStream } from '../harness/upstream-handlers.ts';
 
 const authority = createCertificateAuthority();
 const stranger = createCertificateAuthority('another CA');
@@ -31,8 +31,7 @@ interface Setup {
 
 async function start(t: TestContext, { server, clientCa, ca, client, timeouts }: Setup) {
   const tls = { ...server, ...(clientCa !== undefined && { clientCa }) };
-  const upstream = await startFakeUpstream(echo, { tls });
-  t.after(upstream.close);
+  const upstream = await startFakeUpstream(t, echo, { tls });
   const folder = temporaryFolder(t);
   const file = async (name: string, pem: string) => {
     await writeFile(join(folder, name), pem);
@@ -110,8 +109,7 @@ test('returns 502 when an upstream requires a client certificate and gets none o
 });
 
 test('returns ERR_UPSTREAM_TLS when an https upstream does not use TLS', async (t) => {
-  const upstream = await startFakeUpstream(echo);
-  t.after(upstream.close);
+  const upstream = await startFakeUpstream(t, echo);
   const url = upstream.url.replace('http:', 'https:');
   const app = await startTestApp(t, {
     routes: [{ name: 'plain', match: { path: '/' }, upstream: url, credential: 'none' }],
@@ -143,8 +141,7 @@ test('distinguishes an untrusted certificate from an unreachable upstream and on
   const mute = createTlsServer({ ...authority.issueServer(), SNICallback: () => {} });
   t.after(() => closeServer(mute));
   const { port } = await listen(mute);
-  const untrusted = await startFakeUpstream(echo, { tls: authority.issueServer() });
-  t.after(untrusted.close);
+  const untrusted = await startFakeUpstream(t, echo, { tls: authority.issueServer() });
   const upstreams = { mute: `https://localhost:${port}`, away: 'https://localhost:1', untrusted: untrusted.url };
   const app = await startTestApp(t, {
     routes: Object.entries(upstreams).map(([name, upstream]) => ({
@@ -168,8 +165,7 @@ test('sets no limit on connecting if timeouts.connect is 0', async (t) => {
 });
 
 test('retries a request after the TLS files change', async (t) => {
-  const upstream = await startFakeUpstream(echo, { tls: authority.issueServer() });
-  t.after(upstream.close);
+  const upstream = await startFakeUpstream(t, echo, { tls: authority.issueServer() });
   const ca = join(temporaryFolder(t), 'ca.pem');
   await writeFile(ca, authority.cert);
   const { app, authorization } = await startGateway(t, {
@@ -200,4 +196,114 @@ test('keeps the connection of a request in flight when the TLS files change', as
   stream.emit('late');
   stream.end();
   assert.equal(await soon('the first response', text(streaming)), 'data: late\n\n');
+});
+
+/** An authorization server with two listeners: an open one, and one for token requests that requires a certificate. */
+async function startGuarded(t: TestContext, client = authority.issueClient({ commonName: 'cambist' })) {
+  const folder = temporaryFolder(t);
+  const write = (name: string, pem: string) => {
+    writeFileSync(join(folder, name), pem);
+    return { file: join(folder, name) };
+  };
+  const server = authority.issueServer();
+  const open = await startFakeAuthorizationServer(t, { tls: server });
+  const guarded = await startFakeAuthorizationServer(t, { tls: { ...server, clientCa: authority.cert } });
+  const upstream = await startFakeUpstream(t, echo);
+  open.metadataBehaviour = {
+    kind: 'document',
+    fields: { mtls_endpoint_aliases: { token_endpoint: guarded.tokenEndpoint } },
+  };
+  const app = await startTestApp(t, {
+    authorization_servers: {
+      local: {
+        issuer: open.issuer,
+        client_id: 'cambist',
+        client_auth: { method: 'tls_client_auth' },
+        tls: {
+          ca: write('ca.pem', authority.cert),
+          certificate: write('tls.crt', client.cert),
+          private_key: write('tls.key', client.key),
+        },
+      },
+    },
+    routes: [{ name: 'github', match: { path: '/github' }, upstream: `${upstream.url}/mcp` }],
+  });
+  const send = async () =>
+    call(`${app.url}/github`, { headers: { authorization: `Bearer ${await open.mint()}` }, body: '{}' });
+  return { app, open, guarded, upstream, write, send };
+}
+
+test('sends the token request to the mTLS endpoint, with client_id in the form', async (t) => {
+  const { app, open, guarded, send } = await startGuarded(t);
+  assert.equal((await send()).status, 200);
+  assert.equal(open.requests.length, 0);
+  const { form, headers } = guarded.requests[0] ?? { form: new URLSearchParams(), headers: {} };
+  assert.equal(form.get('client_id'), 'cambist');
+  assert.equal(headers.authorization, undefined);
+  const expiry = sumSamples(await app.metrics(), 'cambist_credential_expiry_timestamp_seconds', {
+    credential: 'authorization server "local"',
+  });
+  assert.ok(expiry > Date.now() / 1000);
+});
+
+test('returns ERR_STS_UNAVAILABLE when the server refuses the certificate', async (t) => {
+  const { guarded, upstream, send } = await startGuarded(t, createCertificateAuthority('stranger').issueClient());
+  assertProblem(await send(), 'ERR_STS_UNAVAILABLE');
+  assert.equal(guarded.requests.length + upstream.requests.length, 0);
+});
+
+test('uses a renewed certificate for the next connection', async (t) => {
+  const { app, guarded, write, send } = await startGuarded(t, createCertificateAuthority('stranger').issueClient());
+  assertProblem(await send(), 'ERR_STS_UNAVAILABLE');
+  const renewed = authority.issueClient();
+  write('tls.crt', renewed.cert);
+  write('tls.key', renewed.key);
+  app.reopenFiles();
+  assert.equal((await send()).status, 200);
+  assert.equal(guarded.requests.length, 1);
+});
+
+test('presents to each server only its own certificate', async (t) => {
+  const folder = temporaryFolder(t);
+  const upstream = await startFakeUpstream(t, echo);
+  const sides = await Promise.all(
+    ['red', 'blue'].map(async (name) => {
+      // This server refuses certificates of other authorities.
+      const own = createCertificateAuthority(`authority of ${name}`);
+      const client = own.issueClient({ commonName: `cambist at ${name}` });
+      const server = await startFakeAuthorizationServer(t, { tls: { ...authority.issueServer(), clientCa: own.cert } });
+      const write = (file: string, pem: string) => {
+        writeFileSync(join(folder, `${name}-${file}`), pem);
+        return { file: join(folder, `${name}-${file}`) };
+      };
+      const tls = {
+        ca: write('ca.pem', authority.cert),
+        certificate: write('tls.crt', client.cert),
+        private_key: write('tls.key', client.key),
+      };
+      return { name, server, tls };
+    }),
+  );
+  const app = await startTestApp(t, {
+    authorization_servers: Object.fromEntries(
+      sides.map(({ name, server, tls }) => [
+        name,
+        { issuer: server.issuer, client_id: name, client_auth: { method: 'tls_client_auth' }, tls },
+      ]),
+    ),
+    routes: sides.map(({ name }) => ({
+      name,
+      match: { path: `/${name}` },
+      upstream: `${upstream.url}/mcp`,
+      authorization_server: name,
+    })),
+  });
+  for (const { name, server } of sides) {
+    const headers = { authorization: `Bearer ${await server.mint()}` };
+    assert.equal((await call(`${app.url}/${name}`, { headers, body: '{}' })).status, 200);
+    assert.deepEqual(
+      server.requests.map(({ form }) => form.get('client_id')),
+      [name],
+    );
+  }
 });

@@ -14,8 +14,7 @@ import { startWebSocketServer } from '../harness/web-socket-server.ts';
 const LONG_BYTES = 16 * 1024 * 1024;
 
 async function startWebSockets(t: TestContext, keys: Record<string, unknown> = {}, top: Record<string, unknown> = {}) {
-  const backend = await startWebSocketServer();
-  t.after(backend.close);
+  const backend = await startWebSocketServer(t);
   const gateway = await startGateway(t, { route: { upstream: `${backend.url}/ws`, ...keys }, top });
   const { app, authorization } = gateway;
   const connect = (headers: Record<string, string> = { authorization }, protocols: string[] = []) => {

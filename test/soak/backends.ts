@@ -2,12 +2,12 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { startToughServer, streamEvents } from '../chaos/base.ts';
 import type { CertificateAuthority } from '../harness/certificates.ts';
+import type { Lifetime } from '../harness/lifetime.ts';
 
 export interface SoakBackends {
   readonly url: string;
   /** Speaks TLS. */
   readonly secureUrl: string;
-  close(): void;
 }
 
 /** Interval of the events of a stream, which lasts for ten of them. */
@@ -17,7 +17,7 @@ const RESULT = JSON.stringify({ jsonrpc: '2.0', id: 1, result: { content: 'x'.re
 const SWITCHED = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
 
 /** Two backends that respond well. The path says how: `stream` streams events, `hold` never responds, `unread` reads late. */
-export async function startBackends(authority: CertificateAuthority): Promise<SoakBackends> {
+export async function startBackends(t: Lifetime, authority: CertificateAuthority): Promise<SoakBackends> {
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const { url = '' } = request;
     // A server of Node keeps the stream of a caller that has left until its data is read.
@@ -36,14 +36,7 @@ export async function startBackends(authority: CertificateAuthority): Promise<So
     socket.on('data', (chunk) => socket.write(chunk));
     socket.on('end', () => socket.end());
   };
-  const plain = await startToughServer(onRequest, onUpgrade);
-  const secure = await startToughServer(onRequest, onUpgrade, authority);
-  return {
-    url: plain.url,
-    secureUrl: secure.url,
-    close() {
-      plain.close();
-      secure.close();
-    },
-  };
+  const plain = await startToughServer(t, onRequest, onUpgrade);
+  const secure = await startToughServer(t, onRequest, onUpgrade, authority);
+  return { url: plain.url, secureUrl: secure.url };
 }

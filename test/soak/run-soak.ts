@@ -4,6 +4,7 @@ import { findLeftovers, print } from '../chaos/base.ts';
 import { type CambistProcess, startCambist } from '../harness/cambist-process.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { keepParts } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { openFiles, residentBytes } from '../harness/process-figures.ts';
 import { createRandom } from '../harness/random.ts';
@@ -37,16 +38,17 @@ const RELOAD_MS = 10_000;
 
 /** Runs the built program under a mixed load at a moderate rate, and samples it. */
 export async function runSoak({ seed, ms, rate }: SoakOptions): Promise<SoakResult> {
+  const lifetime = keepParts();
   const authority = createCertificateAuthority();
-  const backends = await startBackends(authority);
-  const server = await startFakeAuthorizationServer();
+  const backends = await startBackends(lifetime, authority);
+  const server = await startFakeAuthorizationServer(lifetime);
   server.behaviour = () => {
     server.requests.length = 0;
     return { kind: 'issue', ttlSeconds: TOKEN_SECONDS, fields: { expires_in: TOKEN_SECONDS } };
   };
   let reloads = 0;
   const configOf = (directory: string) => soakConfig(server.issuer, backends, directory, reloads);
-  const cambist = await startCambist({
+  const cambist = await startCambist(lifetime, {
     config: configOf,
     files: { 'client-secret': 'throwaway-secret', 'ca.pem': authority.cert },
     env: ENVIRONMENT,
@@ -73,9 +75,7 @@ export async function runSoak({ seed, ms, rate }: SoakOptions): Promise<SoakResu
     return { samples, outcomes: load.outcomes, reloads, leftovers: await findLeft(cambist, idleHandles) };
   } finally {
     clearInterval(reloading);
-    await cambist.close();
-    await server.close();
-    backends.close();
+    await lifetime.close();
   }
 }
 

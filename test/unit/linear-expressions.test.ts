@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { SyntaxKind } from 'typescript/unstable/ast';
 import { superlinearLoops } from '../harness/linear-expression.ts';
-import { tokensOf } from '../harness/prose.ts';
+import { tokensOf } from '../harness/plain-language.ts';
 
 /** Expressions that may take more than linear time, and the reason why no input from outside makes them slow. */
 const BOUNDED: Readonly<Record<string, string>> = {

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { anyStore } from '../../external/store/programs.ts';
 import { type StoreProcess, startStore } from '../../external/store/store-process.ts';
-import { freePort } from '../../harness/free-port.ts';
+import { freePort } from '../../harness/http-server.ts';
+import { keepParts } from '../../harness/lifetime.ts';
 import { BUILT_PROGRAM } from '../../harness/run-command.ts';
 import { isReady, type Peer, running, type Setup, until } from './peer.ts';
 
@@ -70,7 +71,7 @@ export function createCambist(variant: CambistVariant): Peer {
 async function startOwnStore(): Promise<StoreProcess> {
   const programs = anyStore();
   if (programs === undefined) throw new Error('no Valkey or Redis');
-  return startStore({ programs });
+  return startStore(keepParts(), { programs });
 }
 
 /** `max_age` is longer than a run, so that no cached token expires. */

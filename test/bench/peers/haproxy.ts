@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { freePort } from '../../harness/free-port.ts';
+import { freePort } from '../../harness/http-server.ts';
 import { has, startPinned } from '../processes.ts';
 import { accepts, type Peer, running, type Setup, until } from './peer.ts';
 

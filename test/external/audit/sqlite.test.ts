@@ -5,8 +5,8 @@ import { test } from 'node:test';
 import { readRecords } from '../../harness/audit-records.ts';
 import { makeCalls } from '../../harness/demo-calls.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { fencedBlocks } from '../../harness/markdown.ts';
 import { type McpSetup, startMcpSetup } from '../../harness/mcp-setup.ts';
+import { fencedBlocks } from '../../harness/pages.ts';
 import { runProgram } from '../../harness/run-command.ts';
 
 const page = readFileSync('config/audit.md', 'utf8');
@@ -32,10 +32,9 @@ for row in sqlite3.connect("audit.db").execute(sys.argv[1]): print(json.dumps(ro
 `;
 
 test('finds the tools that the agent of alice called, and their audiences, in the traffic of the demo', async (t) => {
-  const setup = await startMcpSetup({
+  const setup = await startMcpSetup(t, {
     change: (config) => ({ ...config, audit: { to: { file: 'audit.jsonl' } } }),
   });
-  t.after(setup.close);
   for (const sub of ['alice', 'bob', 'alice']) await makeCalls(setup, await setup.subjectToken({ sub }));
   const file = join(setup.cambist.directory, 'audit.jsonl');
   await eventually('all exchanges are recorded', () => {

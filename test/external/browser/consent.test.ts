@@ -6,10 +6,8 @@ import { startConsentSetup } from '../../harness/consent-setup.ts';
 import { openPage } from './browser.ts';
 
 test('a user consents in Chromium at the URL of a refused call, and the call goes on', async (t) => {
-  const setup = await startConsentSetup();
-  t.after(setup.close);
-  const cambist = await startCambist({ config: () => setup.config });
-  t.after(cambist.close);
+  const setup = await startConsentSetup(t);
+  const cambist = await startCambist(t, { config: () => setup.config });
   await cambist.ready();
   const client = new Client(
     { name: 'agent', version: '1' },

@@ -77,13 +77,12 @@ export async function startBusyScene(t: TestContext): Promise<FakeSetup> {
     calls: i < 20 ? i : 0,
   }));
   const routes = [...SPECIAL, ...healthy];
-  const setup = await startFakeSetup({
+  const setup = await startFakeSetup(t, {
     change: (config, { upstream }) => withRoutes(config, upstream.url, routes),
     prepare: ({ upstream }) => {
       upstream.handler = backend;
     },
   });
-  t.after(setup.close);
   const bearer = await setup.bearer();
   for (const { name, calls } of routes) {
     const headers = name === 'callers-without-token' ? {} : bearer;
@@ -95,14 +94,13 @@ export async function startBusyScene(t: TestContext): Promise<FakeSetup> {
 
 /** Starts cambist with one route, without any request. */
 export async function startQuietScene(t: TestContext): Promise<FakeSetup> {
-  const setup = await startFakeSetup();
-  t.after(setup.close);
+  const setup = await startFakeSetup(t);
   return setup;
 }
 
 /** Starts cambist with callers of the agent, without any request. */
 export async function startInboundScene(t: TestContext): Promise<FakeSetup> {
-  const setup = await startFakeSetup({
+  const setup = await startFakeSetup(t, {
     change: (config, { authorizationServer: { issuer } }) => ({
       ...config,
       inbound: {
@@ -112,6 +110,5 @@ export async function startInboundScene(t: TestContext): Promise<FakeSetup> {
       },
     }),
   });
-  t.after(setup.close);
   return setup;
 }

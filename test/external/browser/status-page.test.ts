@@ -3,13 +3,13 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { type FakeSetup, startFakeSetup } from '../../harness/fake-setup.ts';
-import { respond } from '../../harness/upstream-handlers.ts';
+import { respond } from '../../harness/fake-upstream.ts';
 import { type OpenPage, openPage } from './browser.ts';
 import { OVERFLOWING, TEXTS_AND_BACKGROUNDS } from './in-page.ts';
 import { startBusyScene, startInboundScene, startQuietScene } from './scenes.ts';
 
 async function startBusySetup(t: TestContext): Promise<FakeSetup> {
-  const setup = await startFakeSetup({
+  const setup = await startFakeSetup(t, {
     change: (config) => ({
       ...config,
       routes: [
@@ -23,7 +23,6 @@ async function startBusySetup(t: TestContext): Promise<FakeSetup> {
       ],
     }),
   });
-  t.after(setup.close);
   await setup.call({ headers: await setup.bearer(), body: '{}' });
   await setup.call({ path: '/away' });
   return setup;

@@ -111,8 +111,7 @@ async function connect(t: TestContext, sdk: AgentSdk) {
 }
 
 async function startConsent(t: TestContext) {
-  const setup = await startConsentSetup();
-  t.after(setup.close);
+  const setup = await startConsentSetup(t);
   const app = await startTestApp(t, setup.config);
   const consent = async (url: string) => {
     assert.match(await consentAt(url, 'alice', setup.site.ca), /Connected/);

@@ -1,6 +1,5 @@
 import { after } from 'node:test';
-import { declareCallTests } from '../../harness/client-calls.ts';
-import { declareInterruptionTests } from '../../harness/client-interruptions.ts';
+import { declareCallTests, declareInterruptionTests } from '../../harness/client-tests.ts';
 import { declareErrorTests, declareSignInTests, declareUrlErrorTest, declareVisitTest, whole } from './declare.ts';
 import { startGoDriver } from './install.ts';
 

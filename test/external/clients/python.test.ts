@@ -1,8 +1,7 @@
 import { STATUS_CODES } from 'node:http';
 import { after } from 'node:test';
 import { describeError, type ErrorCode } from '../../../src/error-catalogue.ts';
-import { declareCallTests } from '../../harness/client-calls.ts';
-import { declareInterruptionTests } from '../../harness/client-interruptions.ts';
+import { declareCallTests, declareInterruptionTests } from '../../harness/client-tests.ts';
 import {
   declareBasicTests,
   declareErrorTests,

@@ -5,7 +5,7 @@ import { delimiter, join } from 'node:path';
 import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
-import { freePort } from '../../harness/free-port.ts';
+import { freePort } from '../../harness/http-server.ts';
 import { BUILT_PROGRAM, type CommandResult, runProgram } from '../../harness/run-command.ts';
 import { type ServerProcess, startServer } from '../../harness/server-process.ts';
 import { installKubernetes } from '../installs.ts';

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { fencedBlocks } from '../../harness/markdown.ts';
-import { readPagesIn } from '../../harness/pages.ts';
+import { fencedBlocks, readPagesIn } from '../../harness/pages.ts';
 import type { CommandResult } from '../../harness/run-command.ts';
 
 /** The fields of a container that these tests check. */

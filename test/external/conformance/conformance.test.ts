@@ -9,8 +9,8 @@ import { proxyVariables, trustVariables } from '../../../src/config/agent-variab
 import { startAuthorizationServer } from '../../harness/authorization-server.ts';
 import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { freePort } from '../../harness/free-port.ts';
-import { startMcpFixture } from '../../harness/mcp-fixture/server.ts';
+import { freePort } from '../../harness/http-server.ts';
+import { startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 import { installConformance } from '../installs.ts';
 import { differences, tally, withoutForeignHost } from './compare.ts';
 import { REVISIONS, type Revision, runSuite, type SuiteResult } from './suite.ts';
@@ -22,9 +22,9 @@ const authorizationServer = await startAuthorizationServer({ clients });
 after(authorizationServer.close);
 
 /** @param match with a host if the server refuses foreign hosts, and without a host if it does not check them */
-function startProxy({ url }: Server, match: Match): Promise<CambistProcess> {
+function startProxy(t: TestContext, { url }: Server, match: Match): Promise<CambistProcess> {
   authorizationServer.resources.set(url, { scopes: ['tools'], audience: url });
-  return startCambist({
+  return startCambist(t, {
     config: (directory) => ({
       authorization_servers: {
         local: {
@@ -76,25 +76,27 @@ async function measure(
  * Runs the suite at a server and through cambist.
  * @param isIntercepted it calls https, and knows cambist by variables alone. Its Node has no exception for loopback here
  */
-async function runBoth(server: Server, revision: Revision, match: Match, isIntercepted = false): Promise<Run> {
-  const proxy = await startProxy(server, match);
-  try {
-    await proxy.ready();
-    const own = await authorizationServer.issueSubjectToken({ sub: 'alice', audience: server.url });
-    const callers = await authorizationServer.issueSubjectToken({ sub: 'alice', audience: ['agent', 'cambist'] });
-    const trust = trustVariables(join(proxy.directory, 'trust'));
-    const variables = isIntercepted ? { ...proxyVariables(proxy.url), ...trust, NO_PROXY: '', no_proxy: '' } : {};
-    const direct = await measure(server.url, revision, own);
-    const url = isIntercepted ? `https://${match.host}:8443/mcp` : `${proxy.url}/mcp`;
-    const proxied = await measure(url, revision, callers, variables);
-    const byBaseUrl = await proxy.metric('cambist_arrivals_total', { route: 'server', way_in: 'base_url' });
-    assert.equal(byBaseUrl === 0, isIntercepted);
-    const exchanges = await proxy.metric('cambist_exchanges_total', { result: 'success' });
-    assert.ok(exchanges > 0, 'cambist exchanges tokens');
-    return { direct, proxied };
-  } finally {
-    await proxy.close();
-  }
+async function runBoth(
+  t: TestContext,
+  server: Server,
+  revision: Revision,
+  match: Match,
+  isIntercepted = false,
+): Promise<Run> {
+  const proxy = await startProxy(t, server, match);
+  await proxy.ready();
+  const own = await authorizationServer.issueSubjectToken({ sub: 'alice', audience: server.url });
+  const callers = await authorizationServer.issueSubjectToken({ sub: 'alice', audience: ['agent', 'cambist'] });
+  const trust = trustVariables(join(proxy.directory, 'trust'));
+  const variables = isIntercepted ? { ...proxyVariables(proxy.url), ...trust, NO_PROXY: '', no_proxy: '' } : {};
+  const direct = await measure(server.url, revision, own);
+  const url = isIntercepted ? `https://${match.host}:8443/mcp` : `${proxy.url}/mcp`;
+  const proxied = await measure(url, revision, callers, variables);
+  const byBaseUrl = await proxy.metric('cambist_arrivals_total', { route: 'server', way_in: 'base_url' });
+  assert.equal(byBaseUrl === 0, isIntercepted);
+  const exchanges = await proxy.metric('cambist_exchanges_total', { result: 'success' });
+  assert.ok(exchanges > 0, 'cambist exchanges tokens');
+  return { direct, proxied };
 }
 
 function report(name: string, revision: Revision, { direct, proxied }: Run): string[] {
@@ -134,9 +136,8 @@ async function startServerEverything(t: TestContext): Promise<Server> {
 
 for (const revision of REVISIONS) {
   test(`a server of the SDK 2.x has the same results for ${revision} through an intercepted connection`, async (t) => {
-    const server = await startMcpFixture(authorizationServer);
-    t.after(server.close);
-    const run = await runBoth(server, revision, { host: '127.0.0.1', path: '/mcp' }, true);
+    const server = await startMcpBackend(t, { ...authorizationServer, checksHost: true });
+    const run = await runBoth(t, server, revision, { host: '127.0.0.1', path: '/mcp' }, true);
     const [direct, proxied] = [withoutForeignHost(run.direct), withoutForeignHost(run.proxied)];
     assert.match(proxied.error, /unrecognized name/);
     assert.deepEqual(
@@ -147,16 +148,15 @@ for (const revision of REVISIONS) {
   });
 
   test(`a server of the SDK 2.x passes all checks of ${revision}, directly and through cambist`, async (t) => {
-    const server = await startMcpFixture(authorizationServer);
-    t.after(server.close);
-    const run = await runBoth(server, revision, { host: '127.0.0.1', path: '/mcp' });
+    const server = await startMcpBackend(t, { ...authorizationServer, checksHost: true });
+    const run = await runBoth(t, server, revision, { host: '127.0.0.1', path: '/mcp' });
     assert.deepEqual(report('fixture', revision, run), []);
     assert.ok(run.direct.passed, run.direct.output);
     assert.ok(run.proxied.passed, run.proxied.output);
   });
 
   test(`server-everything has the same results for ${revision} directly and through cambist`, async (t) => {
-    const run = await runBoth(await startServerEverything(t), revision, { path: '/mcp' });
+    const run = await runBoth(t, await startServerEverything(t), revision, { path: '/mcp' });
     assert.deepEqual(report('server-everything', revision, run), []);
     assert.ok(run.direct.scenarios.size > 0, run.direct.output);
   });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { parse } from 'yaml';
 import { getIn, type JsonObject } from '../../../src/kubernetes/json.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 import { readManifest } from '../../integration/deploy/manifests.ts';
 import { byName, CHART, helm, nameOf, only, renderChart, withValues } from './render.ts';
 import { GATEWAY_CONFIG, VALUES } from './values.ts';

@@ -9,9 +9,9 @@ import { sidecarContainer, sidecarVolumes } from '../../../src/kubernetes/sideca
 import { startAuthorizationServer } from '../../harness/authorization-server.ts';
 import { startCambist } from '../../harness/cambist-process.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
-import { startMcpBackend } from '../../harness/mcp-backend.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
+import { startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 import { runCommand } from '../../harness/run-command.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { post, whoami } from '../servers/agent.ts';
 import { only, type Rendered, renderChart, renderKustomization } from './render.ts';
 import { VALUES } from './values.ts';
@@ -64,8 +64,7 @@ async function startRendered(t: TestContext) {
   const clients = { cambist: { method: 'client_secret_basic', secret } } as const;
   const server = await startAuthorizationServer({ clients });
   t.after(server.close);
-  const backend = await startMcpBackend({ name: 'github', issuer: server.issuer, jwksUri: server.jwksUri });
-  t.after(backend.close);
+  const backend = await startMcpBackend(t, { name: 'github', issuer: server.issuer, jwksUri: server.jwksUri });
   server.resources.set(backend.resource, { scopes: ['repo:read'], audience: 'github' });
   const file = { file: '/var/run/secrets/cambist/client-secret' };
   const client_auth = { method: 'client_secret_basic', client_secret: file };
@@ -75,7 +74,7 @@ async function startRendered(t: TestContext) {
   };
   const { gateway, ...more } = VALUES.gateway;
   const rendered = await renderChart({ ...more, gateway: { ...gateway, config } });
-  const cambist = await startCambist({
+  const cambist = await startCambist(t, {
     // Replaces the mounted folders by local ones, and the pod's ports by free ones.
     config: (directory) =>
       configOf(rendered)
@@ -83,7 +82,6 @@ async function startRendered(t: TestContext) {
         .replaceAll(/0\.0\.0\.0:(?:8180|9180)/g, '127.0.0.1:0'),
     files: { 'client-secret': secret },
   });
-  t.after(cambist.close);
   await cambist.ready();
   return { server, backend, cambist, secret };
 }

@@ -3,9 +3,8 @@ import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { fencedBlocks } from '../../harness/markdown.ts';
-import { readPagesIn } from '../../harness/pages.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
+import { fencedBlocks, readPagesIn } from '../../harness/pages.ts';
 import { CHART, helm, rendered } from './render.ts';
 
 const guide = readPagesIn('deploy');

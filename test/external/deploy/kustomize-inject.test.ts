@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import { parse, stringify } from 'yaml';
 import { getIn, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
 import { AGENT_MANIFEST } from '../../harness/injected-pod.ts';
-import { fencedBlocks } from '../../harness/markdown.ts';
+import { fencedBlocks } from '../../harness/pages.ts';
 import { BUILT_PROGRAM, runCommand } from '../../harness/run-command.ts';
 import { parseDocuments } from '../../integration/deploy/manifests.ts';
 import { assertSameManifests } from '../../unit/kubernetes/samples.ts';

@@ -9,7 +9,7 @@ import { buffer } from 'node:stream/consumers';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { eventually } from '../../harness/eventually.ts';
-import { freePort } from '../../harness/free-port.ts';
+import { freePort } from '../../harness/http-server.ts';
 import { installGoReader, installPythonReaders, installTomcat } from '../installs.ts';
 
 /** A request as a server has read it. */

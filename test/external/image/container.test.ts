@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
+import { SDK_V1 } from '../../harness/agent-client.ts';
 import { startCambist } from '../../harness/cambist-process.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { startFakeSetup } from '../../harness/fake-setup.ts';
 import { floodPod } from '../../harness/flood.ts';
-import { connectMcpClient } from '../../harness/mcp-client.ts';
 import { startMcpSetup } from '../../harness/mcp-setup.ts';
 import { startOtlpReceiver } from '../../harness/otlp-receiver.ts';
 import { POD_MEMORY_BYTES } from '../../harness/pod-limits.ts';
@@ -23,8 +23,7 @@ spec:
 
 test('exchanges, reloads and exits with 0 without root, capabilities or write access', async (t) => {
   const { name, launch } = inContainer(POD_MEMORY_BYTES);
-  const setup = await startMcpSetup({ launch });
-  t.after(setup.close);
+  const setup = await startMcpSetup(t, { launch });
   const status = await readFile(`/proc/${await pidOf(name)}/status`, 'utf8');
   assert.match(status, /^Uid:\s+65532\s+65532\s+65532\s+65532$/m);
   for (const set of ['Inh', 'Prm', 'Eff', 'Bnd', 'Amb']) assert.match(status, new RegExp(`^Cap${set}:\\s+0+$`, 'm'));
@@ -32,15 +31,14 @@ test('exchanges, reloads and exits with 0 without root, capabilities or write ac
   const mounts = await readFile(`/proc/${await pidOf(name)}/mounts`, 'utf8');
   assert.match(mounts, /^\S+ \/ \S+ ro,/m);
 
-  const headers = { authorization: `Bearer ${await setup.subjectToken()}` };
-  const client = await connectMcpClient(setup.url('github'), { headers });
-  assert.equal(await client.callTool('echo', { message: 'from the image' }), 'from the image');
+  const client = await setup.connect(SDK_V1, 'github');
+  assert.equal(await client.call('echo', { message: 'from the image' }), 'from the image');
   assert.equal(setup.backends.github.requests[0]?.claims?.aud, setup.backends.github.resource);
   const reloads = () => setup.cambist.metric('cambist_config_reloads_total', { result: 'success' });
   const before = await reloads();
   await setup.cambist.rewriteConfig(`# changed\n${await readFile(setup.cambist.configFile, 'utf8')}`);
   await eventually('the changed config is active', async () => (await reloads()) > before);
-  assert.equal(await client.callTool('echo', { message: 'again' }), 'again');
+  assert.equal(await client.call('echo', { message: 'again' }), 'again');
   await client.close();
 
   setup.cambist.signal('SIGTERM');
@@ -51,8 +49,7 @@ test('exchanges, reloads and exits with 0 without root, capabilities or write ac
 
 test('contains every command', async (t) => {
   const { name, launch } = inContainer(POD_MEMORY_BYTES);
-  const setup = await startMcpSetup({ launch, files: { 'pod.yaml': POD } });
-  t.after(setup.close);
+  const setup = await startMcpSetup(t, { launch, files: { 'pod.yaml': POD } });
   const cambist = (...args: string[]) => podman('exec', name, 'node', '/app/dist/main.js', ...args);
   assert.match(await cambist('validate'), /: valid: 2 routes/);
   assert.match(await cambist('explain', setup.url('github')), /Why no other route matches/);
@@ -82,11 +79,10 @@ test('takes the code cache of the image', async () => {
 });
 
 test('contains the parts that load on demand: tracing, token verification, signing', async (t) => {
-  const receiver = await startOtlpReceiver();
-  t.after(receiver.close);
+  const receiver = await startOtlpReceiver(t);
   const spans = [`--env=OTEL_EXPORTER_OTLP_ENDPOINT=${receiver.url}`, '--env=OTEL_BSP_SCHEDULE_DELAY=50'];
   const { launch } = inContainer(POD_MEMORY_BYTES, [...RESTRICTED, ...spans]);
-  const setup = await startFakeSetup({
+  const setup = await startFakeSetup(t, {
     launch,
     change: (config, { authorizationServer: { issuer } }) => {
       const local = { ...config.authorization_servers.local, dpop: true };
@@ -97,7 +93,6 @@ test('contains the parts that load on demand: tracing, token verification, signi
       };
     },
   });
-  t.after(setup.close);
   assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
   assert.ok(setup.authorizationServer.requests.at(-1)?.headers.dpop !== undefined);
   await eventually('the spans arrive', () => receiver.spans.length === 3);
@@ -109,8 +104,7 @@ test('checks the trust folder in its own container', async (t) => {
   const route = { name: 'r', match: { host: 'r.example.com' }, upstream: 'https://r.example.com', credential: 'none' };
   const ephemeral = { version: 1, intercept: { ...intercept, ca: 'ephemeral' }, routes: [route] };
   const config = { intercept, routes: [route] };
-  const cambist = await startCambist({ launch, config, files: { 'ephemeral.yaml': JSON.stringify(ephemeral) } });
-  t.after(cambist.close);
+  const cambist = await startCambist(t, { launch, config, files: { 'ephemeral.yaml': JSON.stringify(ephemeral) } });
   await cambist.ready();
   for (const file of ['cambist.yaml', 'ephemeral.yaml']) {
     const args = ['doctor', '--trust', '--json', '--config', `/etc/cambist/${file}`];
@@ -124,11 +118,9 @@ test('checks the trust folder in its own container', async (t) => {
 
 test('writes no file, even as root', async (t) => {
   const { name, launch } = inContainer(POD_MEMORY_BYTES, ['--cap-drop=ALL', '--user=0:0', '--cap-add=DAC_OVERRIDE']);
-  const setup = await startMcpSetup({ launch });
-  t.after(setup.close);
-  const headers = { authorization: `Bearer ${await setup.subjectToken()}` };
-  const client = await connectMcpClient(setup.url('docs'), { headers });
-  assert.equal(await client.callTool('echo', { message: 'x' }), 'x');
+  const setup = await startMcpSetup(t, { launch });
+  const client = await setup.connect(SDK_V1, 'docs');
+  assert.equal(await client.call('echo', { message: 'x' }), 'x');
   await client.close();
   const changes = (await podman('diff', name)).split('\n').filter((line) => line !== '');
   // podman itself creates mount points and files for the user.

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { freePort } from '../../harness/free-port.ts';
+import { freePort } from '../../harness/http-server.ts';
 import { type McpSetup, startMcpSetup } from '../../harness/mcp-setup.ts';
 import { startServer } from '../../harness/server-process.ts';
 import { installAgents } from '../installs.ts';
@@ -28,7 +28,7 @@ const AUDIENCE = 'my-agent';
 /** Starts an authorization server, MCP backends, cambist, and an agent that is reached, and reaches `github`, through cambist. */
 export async function startAgentSetup(t: TestContext, module: string, options: AgentOptions = {}): Promise<AgentSetup> {
   const port = await freePort();
-  const setup = await startMcpSetup({
+  const setup = await startMcpSetup(t, {
     change: (config) => ({
       ...config,
       inbound: {
@@ -41,7 +41,6 @@ export async function startAgentSetup(t: TestContext, module: string, options: A
       },
     }),
   });
-  t.after(setup.close);
   const agent = await startPythonAgent(module, port, setup.url('github'), options);
   t.after(agent.close);
   return { ...setup, inboundUrl: setup.cambist.inboundUrl };

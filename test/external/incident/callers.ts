@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
+import { type AgentClient, SDK_V1 } from '../../harness/agent-client.ts';
 import { INITIALIZE, MCP_HEADERS } from '../../harness/demo-calls.ts';
-import { connectMcpClient, type McpClient } from '../../harness/mcp-client.ts';
 import type { McpSetup, RouteName } from '../../harness/mcp-setup.ts';
 
 /** The last result of the callers of one route. */
@@ -31,13 +31,13 @@ export function startCallers(setup: McpSetup): Callers {
     repeat(() => callWithCachedToken(route)),
     repeat(async () => void seen.set(`new ${route}`, await callAsNewCaller(setup, route))),
   ]);
-  const clients = new Map<RouteName, McpClient>();
+  const clients = new Map<RouteName, AgentClient>();
   const cachedToken = setup.subjectToken({ ttlSeconds: 3600 });
 
   async function callWithCachedToken(route: RouteName): Promise<void> {
     try {
       const client = clients.get(route) ?? (await connect(route));
-      await client.callTool('whoami');
+      await client.call('whoami');
       seen.set(`cached ${route}`, 'tool call succeeds');
     } catch (error) {
       clients.delete(route);
@@ -45,9 +45,8 @@ export function startCallers(setup: McpSetup): Callers {
     }
   }
 
-  async function connect(route: RouteName): Promise<McpClient> {
-    const headers = { authorization: `Bearer ${await cachedToken}` };
-    const client = await connectMcpClient(setup.url(route), { headers });
+  async function connect(route: RouteName): Promise<AgentClient> {
+    const client = await SDK_V1.connect(setup.url(route), await cachedToken);
     clients.set(route, client);
     return client;
   }

@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { StatusReport } from '../../../src/admin/status-report.ts';
+import type { Lifetime } from '../../harness/lifetime.ts';
 import { type McpSetupConfig, startMcpSetup } from '../../harness/mcp-setup.ts';
 import { monitoredPort, podAddress } from '../prometheus/pod-monitor.ts';
 import { type Prometheus, startPrometheus } from '../prometheus/prometheus.ts';
@@ -76,18 +77,15 @@ async function setUp(onClose: (close: () => Promise<unknown>) => void) {
   const monitored = monitoredPort();
   const address = podAddress();
   let config: McpSetupConfig = {};
-  const setup = await startMcpSetup({
+  const lifetime: Lifetime = { after: (close) => onClose(async () => close()) };
+  const setup = await startMcpSetup(lifetime, {
     change: (written) => {
       config = { version: 1, listen: '127.0.0.1:0', ...written, admin: `${address}:${monitored.port}` };
       return config;
     },
   });
-  onClose(setup.close);
-  // A scenario replaces this backend, so it is looked up when closing.
-  onClose(() => setup.backends.github.close());
   const endpoint = new URL(setup.authorizationServer.tokenEndpoint);
-  const gate = await startTcpProxy(Number(endpoint.port));
-  onClose(gate.close);
+  const gate = await startTcpProxy(lifetime, Number(endpoint.port));
   endpoint.port = String(gate.port);
   config = throughGate(config, endpoint.href);
   await setup.cambist.rewriteConfig(config);
@@ -98,7 +96,7 @@ async function setUp(onClose: (close: () => Promise<unknown>) => void) {
   const prometheus = await startPrometheus({ groups: readRuleGroups(), monitored, address });
   onClose(prometheus.close);
   await prometheus.waitUntil('no alert is pending', SETTLE_TIMEOUT_MS, async () => isHealthy(prometheus));
-  const bed: TestBed = { setup, gate, clientSecret, config };
+  const bed: TestBed = { setup, lifetime, gate, clientSecret, config };
   return { bed, prometheus, callers };
 }
 

@@ -1,6 +1,7 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { startMcpBackend } from '../../harness/mcp-backend.ts';
+import type { Lifetime } from '../../harness/lifetime.ts';
+import { startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 import type { McpSetup, McpSetupConfig, RouteName } from '../../harness/mcp-setup.ts';
 import type { LogLine } from '../../harness/process-output.ts';
 import type { TcpProxy } from '../store/tcp-proxy.ts';
@@ -8,6 +9,7 @@ import type { TcpProxy } from '../store/tcp-proxy.ts';
 /** The parts that a scenario can break. */
 export interface TestBed {
   readonly setup: McpSetup;
+  readonly lifetime: Lifetime;
   /** Leads to the authorization server. */
   readonly gate: TcpProxy;
   readonly clientSecret: string;
@@ -41,7 +43,7 @@ export const SCENARIOS: readonly Scenario[] = [
     failure: 'A backend is down.',
     route: 'github',
     break: ({ setup }) => setup.backends.github.close(),
-    fix: ({ setup }) => restartBackend(setup, 'github'),
+    fix: (bed) => restartBackend(bed, 'github'),
     explains: ({ msg, error }) => msg === 'request' && error === 'ERR_UPSTREAM_UNREACHABLE',
   },
   {
@@ -75,8 +77,14 @@ export const SCENARIOS: readonly Scenario[] = [
 const secretFile = ({ setup }: TestBed): string => join(setup.cambist.directory, 'client-secret');
 
 /** Restarts the backend on its old port and name, without its old sessions. */
-async function restartBackend(setup: McpSetup, name: RouteName): Promise<void> {
+async function restartBackend({ setup, lifetime }: TestBed, name: RouteName): Promise<void> {
   const { url, resource } = setup.backends[name];
   const { issuer, jwksUri } = setup.authorizationServer;
-  setup.backends[name] = await startMcpBackend({ name, issuer, jwksUri, resource, port: Number(new URL(url).port) });
+  setup.backends[name] = await startMcpBackend(lifetime, {
+    name,
+    issuer,
+    jwksUri,
+    resource,
+    port: Number(new URL(url).port),
+  });
 }

@@ -7,8 +7,7 @@ import { curlOf, program, runClient } from './run-program.ts';
 import { MCP_URL, startInterceptSetup } from './setup.ts';
 
 /** Clients that know nothing of cambist: they get the variables of the trust folder, and an https URL that DNS does not know. */
-const setup = await startInterceptSetup();
-after(setup.close);
+const setup = await startInterceptSetup({ after });
 const { cambist, leaks, token } = setup;
 
 const CURL = curlOf(setup, MCP_URL);

@@ -1,18 +1,12 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { connectIntercepted } from '../../harness/intercepted.ts';
 import { curlOf, runClient } from './run-program.ts';
-import { HOST, type InterceptSetup, type InterceptSetupOptions, MCP_URL, startInterceptSetup } from './setup.ts';
+import { HOST, type InterceptSetup, MCP_URL, startInterceptSetup } from './setup.ts';
 
 /** The holes of another proxy: each fault must fail closed, with no token anywhere that it should not be. */
-async function start(t: TestContext, options: InterceptSetupOptions = {}): Promise<InterceptSetup> {
-  const setup = await startInterceptSetup(options);
-  t.after(setup.close);
-  return setup;
-}
-
 /** Prints the body as well. */
 const showing = (curl: readonly string[]) => curl.filter((word) => word !== '-o' && word !== '/dev/null');
 
@@ -22,14 +16,17 @@ function assertNothingSent({ backend, leaks, cambist }: InterceptSetup): void {
 }
 
 test('an inner Host of another route gets 421, and nothing is sent', async (t) => {
-  const setup = await start(t);
+  const setup = await startInterceptSetup(t);
   const { stdout } = await runClient(setup, showing(curlOf(setup, MCP_URL, '-H', 'Host: other.example.com')));
   assert.match(stdout, /ERR_MISDIRECTED_REQUEST[\s\S]*421$/);
   assertNothingSent(setup);
 });
 
 test('an upstream whose certificate is not trusted gets an error, and no tunnel', async (t) => {
-  const setup = await start(t, { untrusted: true, top: { forward_proxy: { connect: ['*:443', `${HOST}:443`] } } });
+  const setup = await startInterceptSetup(t, {
+    untrusted: true,
+    top: { forward_proxy: { connect: ['*:443', `${HOST}:443`] } },
+  });
   for (let times = 0; times < 2; times += 1) {
     const { stdout } = await runClient(setup, showing(curlOf(setup, MCP_URL)));
     assert.match(stdout, /ERR_UPSTREAM_TLS[\s\S]*502$/);
@@ -39,7 +36,7 @@ test('an upstream whose certificate is not trusted gets an error, and no tunnel'
 });
 
 test('an agent that rejects the certificate gets no tunnel afterwards', async (t) => {
-  const setup = await start(t, { top: { forward_proxy: { connect: ['*:443', `${HOST}:443`] } } });
+  const setup = await startInterceptSetup(t, { top: { forward_proxy: { connect: ['*:443', `${HOST}:443`] } } });
   const untrusting = { without: ['SSL_CERT_FILE', 'CURL_CA_BUNDLE'] };
   for (let times = 0; times < 3; times += 1) {
     const { code } = await runClient(setup, curlOf(setup, MCP_URL), untrusting);
@@ -51,7 +48,7 @@ test('an agent that rejects the certificate gets no tunnel afterwards', async (t
 });
 
 test('an agent that pins a certificate gets none but that of cambist', async (t) => {
-  const setup = await start(t);
+  const setup = await startInterceptSetup(t);
   const pin = ['--pinnedpubkey', 'sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA='];
   const { code } = await runClient(setup, curlOf(setup, MCP_URL, ...pin));
   assert.equal(code, 90, 'curl refuses the public key');
@@ -59,7 +56,7 @@ test('an agent that pins a certificate gets none but that of cambist', async (t)
 });
 
 test('an IP authority and a handshake without a name are closed', async (t) => {
-  const setup = await start(t, { top: { forward_proxy: { connect: ['*:443'] } } });
+  const setup = await startInterceptSetup(t, { top: { forward_proxy: { connect: ['*:443'] } } });
   const address = await runClient(setup, curlOf(setup, 'https://192.0.2.1/mcp'));
   assert.match(address.stderr, /CONNECT tunnel failed, response 403/);
   const ca = await readFile(join(setup.trustDir, 'ca.pem'), 'utf8');

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { startDnsServer } from '../../harness/dns-server.ts';
+import { keepParts } from '../../harness/lifetime.ts';
 import { runCommand } from '../../harness/run-command.ts';
 import { curlOf, PROXY_VARIABLES, runClient } from './run-program.ts';
 import { HOST, startInterceptSetup } from './setup.ts';
@@ -15,7 +16,8 @@ const dns = await startDnsServer({
   'mcp.example.com.search.test': BACKEND_ADDRESS,
   'passed.example.com': BACKEND_ADDRESS,
 });
-const setup = await startInterceptSetup({
+const lifetime = keepParts();
+const setup = await startInterceptSetup(lifetime, {
   intercept: { listen: ['127.0.0.1:443', '127.0.0.1:80'] },
   top: { forward_proxy: { connect: ['passed.example.com:443'] } },
   upstream: { host: HOST, address: BACKEND_ADDRESS, port: 443 },
@@ -51,6 +53,6 @@ try {
     }),
   );
 } finally {
-  await setup.close();
+  await lifetime.close();
   dns.close();
 }

@@ -3,8 +3,8 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 import { runProgram } from '../../harness/run-command.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { HOST } from './setup.ts';
 
 const INSIDE = fileURLToPath(new URL('names-inside.ts', import.meta.url));

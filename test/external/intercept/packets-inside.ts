@@ -6,6 +6,7 @@ import { createSocket } from 'node:dgram';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startDnsServer } from '../../harness/dns-server.ts';
+import { keepParts } from '../../harness/lifetime.ts';
 import { BUILT_PROGRAM, runProgram } from '../../harness/run-command.ts';
 import { findPython } from '../installs.ts';
 import { OUTSIDE, startPodNetwork } from './pod-network.ts';
@@ -24,7 +25,8 @@ const AS_CAMBIST = [
 const socket = join(folder, 'backend.sock');
 const dns = await startDnsServer({ [HOST]: OUTSIDE.ipv4, 'unrouted.example.com': OUTSIDE.ipv4 });
 const network = await startPodNetwork(socket);
-const setup = await startInterceptSetup({
+const lifetime = keepParts();
+const setup = await startInterceptSetup(lifetime, {
   intercept: { listen: ['127.0.0.1:15443', '[::1]:15443', '127.0.0.1:15080'] },
   upstream: { host: HOST, port: 443, socket },
   launch: async (file) => [...AS_CAMBIST, process.execPath, BUILT_PROGRAM, 'run', '--config', file],
@@ -93,7 +95,7 @@ try {
     }),
   );
 } finally {
-  await setup.close();
+  await lifetime.close();
   network.close();
   dns.close();
 }

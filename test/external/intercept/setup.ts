@@ -7,9 +7,9 @@ import { createServer } from 'node:tls';
 import { startAuthorizationServer } from '../../harness/authorization-server.ts';
 import { type CambistProcess, type Launch, startCambist } from '../../harness/cambist-process.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
-import { keepParts } from '../../harness/keep-parts.ts';
 import { createLeakWatch, type LeakWatch } from '../../harness/leaks.ts';
-import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
+import { keepParts, type Lifetime } from '../../harness/lifetime.ts';
+import { type McpBackend, startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 
 /** The host of the route, which DNS does not know. */
 export const HOST = 'mcp.example.com';
@@ -28,7 +28,6 @@ export interface InterceptSetup {
   readonly token: string;
   /** How the requests of a test got here. */
   arrivals(way: string): Promise<number>;
-  close(): Promise<void>;
 }
 
 export interface InterceptSetupOptions {
@@ -51,20 +50,22 @@ export interface InterceptSetupOptions {
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
 
-export async function startInterceptSetup(options: InterceptSetupOptions = {}): Promise<InterceptSetup> {
-  const { keep, close } = keepParts();
-  try {
-    const secret = randomBytes(24).toString('base64url');
-    const leaks = createLeakWatch();
-    leaks.remember(secret);
-    const clients = { cambist: { method: 'client_secret_basic', secret } } as const;
-    const server = keep(await startAuthorizationServer({ clients }));
-    const backend = keep(await startMcpBackend({ name: 'mcp', issuer: server.issuer, jwksUri: server.jwksUri }));
-    server.resources.set(backend.resource, { scopes: ['read'], audience: 'mcp' });
-    const { host = 'localhost', ...at } = options.upstream ?? {};
-    const front = keep(await startTlsFront(new URL(backend.url), host, at));
-    const port = options.upstream?.port ?? front.port;
-    const cambist = await startCambist({
+export async function startInterceptSetup(t: Lifetime, options: InterceptSetupOptions = {}): Promise<InterceptSetup> {
+  const { keep, close, after } = keepParts();
+  t.after(close);
+  const secret = randomBytes(24).toString('base64url');
+  const leaks = createLeakWatch();
+  leaks.remember(secret);
+  const clients = { cambist: { method: 'client_secret_basic', secret } } as const;
+  const server = keep(await startAuthorizationServer({ clients }));
+  const backend = await startMcpBackend({ after }, { name: 'mcp', issuer: server.issuer, jwksUri: server.jwksUri });
+  server.resources.set(backend.resource, { scopes: ['read'], audience: 'mcp' });
+  const { host = 'localhost', ...at } = options.upstream ?? {};
+  const front = keep(await startTlsFront(new URL(backend.url), host, at));
+  const port = options.upstream?.port ?? front.port;
+  const cambist = await startCambist(
+    { after },
+    {
       config: (directory) => ({
         authorization_servers: {
           local: {
@@ -88,26 +89,21 @@ export async function startInterceptSetup(options: InterceptSetupOptions = {}): 
       }),
       files: { secret, 'upstream-ca.pem': AUTHORITY.cert },
       ...(options.launch && { launch: options.launch }),
-    });
-    keep(cambist);
-    await cambist.ready();
-    const token = await server.issueSubjectToken({ sub: 'alice', audience: ['agent', 'cambist'] });
-    leaks.remember(token);
-    const trustDir = join(cambist.directory, 'trust');
-    return {
-      cambist,
-      backend,
-      trustDir,
-      variables: variablesIn(await readFile(join(trustDir, 'env'), 'utf8')),
-      leaks,
-      token,
-      arrivals: (way) => cambist.metric('cambist_arrivals_total', { route: 'mcp', way_in: way }),
-      close,
-    };
-  } catch (error) {
-    await close();
-    throw error;
-  }
+    },
+  );
+  await cambist.ready();
+  const token = await server.issueSubjectToken({ sub: 'alice', audience: ['agent', 'cambist'] });
+  leaks.remember(token);
+  const trustDir = join(cambist.directory, 'trust');
+  return {
+    cambist,
+    backend,
+    trustDir,
+    variables: variablesIn(await readFile(join(trustDir, 'env'), 'utf8')),
+    leaks,
+    token,
+    arrivals: (way) => cambist.metric('cambist_arrivals_total', { route: 'mcp', way_in: way }),
+  };
 }
 
 /** Terminates TLS before a backend. */

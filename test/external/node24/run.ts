@@ -9,7 +9,7 @@ const TESTS = fileURLToPath(new URL('../../', import.meta.url));
 
 /**
  * The tests of the bytes on the wire. How Node parses and closes connections differs between its versions. The callers that leave
- * one at a time are in this folder, because `npm test` has them all at the same time: integration/disconnects-ways-in.test.ts.
+ * one at a time are in this folder, because `npm test` has them all at the same time: integration/disconnects.test.ts.
  */
 const FILES = /^(integration\/(hostile\/|tunnel|unusual-requests)|external\/(framing|node24)\/).*\.test\.ts$/;
 

@@ -60,8 +60,7 @@ test('every alert has a case in which it fires and one in which it does not', ()
 });
 
 test('promtool accepts /metrics after requests, refusals and failures', async (t) => {
-  const setup = await startFakeSetup();
-  t.after(setup.close);
+  const setup = await startFakeSetup(t);
   await setup.call({ headers: await setup.bearer() });
   await setup.call();
   await setup.call({ path: '/nowhere' });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { echo } from '../../harness/upstream-handlers.ts';
+import { echo } from '../../harness/fake-upstream.ts';
 import { queriesOf, readDashboard } from '../../integration/deploy/dashboard.ts';
 import { monitoredPort } from './pod-monitor.ts';
 import { startWatchedSetup, type WatchedSetup } from './watched-setup.ts';

@@ -23,7 +23,7 @@ export async function startWatchedSetup(t: TestContext): Promise<WatchedSetup> {
   const monitored = monitoredPort();
   const address = podAddress();
   let actorToken = '';
-  const setup = await startFakeSetup({
+  const setup = await startFakeSetup(t, {
     prepare: async ({ authorizationServer }) => {
       actorToken = await authorizationServer.mint({ subject: 'agent', ttlSeconds: HOUR_SECONDS });
     },
@@ -38,7 +38,6 @@ export async function startWatchedSetup(t: TestContext): Promise<WatchedSetup> {
       };
     },
   });
-  t.after(setup.close);
   t.after(await startLoad(setup));
   const prometheus = await startPrometheus({ groups: readRuleGroups(), monitored, address });
   t.after(prometheus.close);

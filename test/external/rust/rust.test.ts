@@ -6,8 +6,7 @@ import { startInterceptSetup } from '../intercept/setup.ts';
 
 test('reqwest with native roots is intercepted, and fails without its trust variable', async (t) => {
   const client = await installRustClient();
-  const setup = await startInterceptSetup();
-  t.after(setup.close);
+  const setup = await startInterceptSetup(t);
   const { code, stdout, stderr } = await runClient(setup, [client]);
   assert.deepEqual({ code, stdout }, { code: 0, stdout: '200' }, stderr);
   assert.equal(await setup.arrivals('proxy'), 1);

@@ -3,11 +3,10 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
+import { SDK_V1 } from '../../harness/agent-client.ts';
 import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
-import { type CallResponse, call } from '../../harness/http-call.ts';
+import { assertProblem, type CallResponse, call } from '../../harness/http-call.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
-import { connectMcpClient } from '../../harness/mcp-client.ts';
-import { assertProblem } from '../../harness/problem.ts';
 import { runCommand } from '../../harness/run-command.ts';
 
 function authorized(token: string) {
@@ -16,8 +15,8 @@ function authorized(token: string) {
 
 /** Calls the backend's tool that returns the claims of the received token. */
 export async function whoami(url: string, token: string): Promise<Record<string, unknown>> {
-  const client = await connectMcpClient(url, { headers: authorized(token) });
-  const claims = JSON.parse(await client.callTool('whoami')) as Record<string, unknown>;
+  const client = await SDK_V1.connect(url, token);
+  const claims = JSON.parse(await client.call('whoami')) as Record<string, unknown>;
   await client.close();
   return claims;
 }
@@ -60,8 +59,7 @@ export async function startAgent(
   config: (directory: string) => Readonly<Record<string, unknown>>,
   issue: () => Promise<string>,
 ) {
-  const cambist: CambistProcess = await startCambist({ files, config });
-  after(cambist.close);
+  const cambist: CambistProcess = await startCambist({ after }, { files, config });
   await cambist.ready();
   const leaks = createLeakWatch();
   for (const secret of Object.values(files)) leaks.remember(secret);

@@ -1,17 +1,16 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before, type TestContext, test } from 'node:test';
 import { parse } from 'yaml';
 import { startCambist } from '../../harness/cambist-process.ts';
 import { type FakeAuthorizationServer, startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
-import { startFakeUpstream } from '../../harness/fake-upstream.ts';
+import { echo, startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { call } from '../../harness/http-call.ts';
-import { fencedBlocks } from '../../harness/markdown.ts';
-import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
+import { keepParts, temporaryFolder } from '../../harness/lifetime.ts';
+import { type McpBackend, startMcpBackend } from '../../harness/mcp-fixture/server.ts';
+import { fencedBlocks } from '../../harness/pages.ts';
 import { BUILT_PROGRAM, runCommand, runProgram } from '../../harness/run-command.ts';
-import { echo } from '../../harness/upstream-handlers.ts';
 import { JAVA_OPTIONS, type Keycloak, startKeycloak } from './keycloak.ts';
 
 const ADMIN_PASSWORD = 'throwaway-password-of-admin';
@@ -20,25 +19,23 @@ const USER_PASSWORD = 'throwaway-password-of-alice';
 let folder: string;
 let keycloak: Keycloak;
 const backends = new Map<string, McpBackend>();
+const lifetime = keepParts();
 
 before(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'cambist-recipe-'));
+  folder = temporaryFolder(lifetime);
   keycloak = await startKeycloak([], {
     KC_BOOTSTRAP_ADMIN_USERNAME: 'admin',
     KC_BOOTSTRAP_ADMIN_PASSWORD: ADMIN_PASSWORD,
     KC_FEATURES: 'identity-assertion-jwt',
   });
+  lifetime.keep(keycloak);
   for (const name of ['github-mcp', 'warehouse-mcp']) {
     const trust = { issuer: keycloak.issuer('agents'), jwksUri: keycloak.jwksUri('agents') };
-    backends.set(name, await startMcpBackend({ name, resource: name, ...trust }));
+    backends.set(name, await startMcpBackend(lifetime, { name, resource: name, ...trust }));
   }
 });
 
-after(async () => {
-  for (const backend of backends.values()) await backend.close();
-  await keycloak?.close();
-  await rm(folder, { recursive: true });
-});
+after(lifetime.close);
 
 /** Matches the shell blocks that call Keycloak or cambist, or that make a key. */
 const RUNNABLE = /kcadm\.sh|--subject-token-file|add_audience|openssl/;
@@ -105,8 +102,8 @@ test('the commands of the workloads page set up client credentials and a signed 
 });
 
 /** The company's identity provider: it issues an ID-JAG for the client of the second server. */
-async function startCompany(): Promise<FakeAuthorizationServer> {
-  const company = await startFakeAuthorizationServer();
+async function startCompany(t: TestContext): Promise<FakeAuthorizationServer> {
+  const company = await startFakeAuthorizationServer(t);
   company.behaviour = ({ form }) =>
     isJwt(form.get('subject_token'))
       ? {
@@ -126,12 +123,8 @@ function isJwt(token: string | null): boolean {
 }
 
 test('the commands of the ID-JAG page make Keycloak accept ID-JAGs, each of them once', async (t) => {
-  const company = await startCompany();
-  const backend = await startFakeUpstream(echo);
-  t.after(async () => {
-    await company.close();
-    await backend.close();
-  });
+  const company = await startCompany(t);
+  const backend = await startFakeUpstream(t, echo);
   const local = (text: string) =>
     text
       .replaceAll('https://idp.example.com/jwks', company.jwksUri)
@@ -147,8 +140,7 @@ test('the commands of the ID-JAG page make Keycloak accept ID-JAGs, each of them
   await writeFile(join(folder, 'token'), await company.mint({ subject: 'alice-at-company' }));
   assert.match(await follow('id-jag.md', local), new RegExp(`aud: "${backend.url}/mcp"`));
 
-  const cambist = await startCambist({ config: () => parse(recipe) as Record<string, unknown> });
-  t.after(cambist.close);
+  const cambist = await startCambist(t, { config: () => parse(recipe) as Record<string, unknown> });
   await cambist.ready();
   company.requests.length = 0;
   const authorization = `Bearer ${await company.mint({ subject: 'alice-at-company' })}`;

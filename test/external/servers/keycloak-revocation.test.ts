@@ -6,13 +6,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { WebSocket } from 'undici';
 import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { startFakeUpstream } from '../../harness/fake-upstream.ts';
-import { freePort } from '../../harness/free-port.ts';
+import { echo, startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { call, open } from '../../harness/http-call.ts';
-import { keepParts } from '../../harness/keep-parts.ts';
+import { freePort } from '../../harness/http-server.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
+import { keepParts } from '../../harness/lifetime.ts';
 import { runCommand } from '../../harness/run-command.ts';
-import { echo } from '../../harness/upstream-handlers.ts';
 import { startWebSocketServer } from '../../harness/web-socket-server.ts';
 import { committedRealm, startKeycloak } from './keycloak.ts';
 import { REALM, SECRET } from './keycloak-realms.ts';
@@ -77,24 +76,22 @@ const CHANNELS = [
   ['poll', 'poll'],
 ] as const;
 
-const { keep, close } = keepParts();
-after(close);
+const lifetime = keepParts();
+after(lifetime.close);
 const leaks = createLeakWatch();
 for (const secret of [SECRET, PUSHED]) leaks.remember(secret);
-const upstream = keep(
-  await startFakeUpstream((request, response) => {
-    if (request.url !== '/stream') return echo(request, response);
-    response.writeHead(200, { 'content-type': 'text/event-stream' });
-    response.write('data: 1\n\n');
-  }),
-);
-const webSockets = keep(await startWebSocketServer());
+const upstream = await startFakeUpstream(lifetime, (request, response) => {
+  if (request.url !== '/stream') return echo(request, response);
+  response.writeHead(200, { 'content-type': 'text/event-stream' });
+  response.write('data: 1\n\n');
+});
+const webSockets = await startWebSocketServer(lifetime);
 const receivers: Record<string, string> = {};
 for (const way of ['logout with sid', 'logout without sid', 'push']) {
   receivers[way] = `http://127.0.0.1:${await freePort()}`;
 }
 const users = ACTIONS.length + CHANNELS.length;
-const keycloak = keep(
+const keycloak = lifetime.keep(
   await startKeycloak([revocationRealm(await committedRealm(), users, receivers)], {
     KC_FEATURES: 'ssf',
     KC_BOOTSTRAP_ADMIN_USERNAME: ADMIN.name,
@@ -133,44 +130,38 @@ const cambists: Readonly<Record<Way, CambistProcess>> = {
 async function start(way: Way, transmitter?: object): Promise<CambistProcess> {
   const listen = receivers[way];
   const verify = { issuer, audience: 'cambist', introspection: { cache: '1s' } };
-  const cambist = keep(
-    await startCambist({
-      files: { secret: SECRET, pushed: PUSHED },
-      config: (directory) => {
-        const server = (client_id: string) => ({
-          issuer,
-          client_id,
-          client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'secret') } },
-        });
-        const route = (path: string, url: string) => ({
-          name: path,
-          match: { path: `/${path}` },
-          upstream: url,
-          authorization_server: 'keycloak',
-          audience: 'github-mcp',
-        });
-        return {
-          authorization_servers: {
-            keycloak: server('cambist'),
-            ...(way === 'poll' && { 'by-poll': server(RECEIVERS.poll) }),
-          },
-          ...(transmitter === undefined
-            ? { defaults: { subject_token: { verify } } }
-            : {
-                signals: {
-                  ...(listen !== undefined && { listen: new URL(listen).host }),
-                  transmitters: { keycloak: { issuer, ...transmitter } },
-                },
-              }),
-          routes: [
-            route('tools', upstream.url),
-            route('stream', `${upstream.url}/stream`),
-            route('ws', webSockets.url),
-          ],
-        };
-      },
-    }),
-  );
+  const cambist = await startCambist(lifetime, {
+    files: { secret: SECRET, pushed: PUSHED },
+    config: (directory) => {
+      const server = (client_id: string) => ({
+        issuer,
+        client_id,
+        client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'secret') } },
+      });
+      const route = (path: string, url: string) => ({
+        name: path,
+        match: { path: `/${path}` },
+        upstream: url,
+        authorization_server: 'keycloak',
+        audience: 'github-mcp',
+      });
+      return {
+        authorization_servers: {
+          keycloak: server('cambist'),
+          ...(way === 'poll' && { 'by-poll': server(RECEIVERS.poll) }),
+        },
+        ...(transmitter === undefined
+          ? { defaults: { subject_token: { verify } } }
+          : {
+              signals: {
+                ...(listen !== undefined && { listen: new URL(listen).host }),
+                transmitters: { keycloak: { issuer, ...transmitter } },
+              },
+            }),
+        routes: [route('tools', upstream.url), route('stream', `${upstream.url}/stream`), route('ws', webSockets.url)],
+      };
+    },
+  });
   await cambist.ready();
   return cambist;
 }

@@ -5,8 +5,8 @@ import { after, test } from 'node:test';
 import { exportJWK, exportPKCS8, generateKeyPair } from 'jose';
 import { parse } from 'yaml';
 import { readRecords, recordsOf } from '../../harness/audit-records.ts';
-import { keepParts } from '../../harness/keep-parts.ts';
-import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
+import { keepParts } from '../../harness/lifetime.ts';
+import { type McpBackend, startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 import { post, startAgent, whoami } from './agent.ts';
 import { committedRealm, startKeycloak } from './keycloak.ts';
 import {
@@ -24,18 +24,18 @@ const AUDIENCES = ['github-mcp', 'docs-mcp'];
 /** The URL of a backend, by which Keycloak's feature "resource-indicators" knows it. */
 const RESOURCE = 'https://github-mcp.example.com/mcp';
 
-const { keep: keepPart, close } = keepParts();
-after(close);
+const lifetime = keepParts();
+after(lifetime.close);
 const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true });
 const jwk = { ...(await exportJWK(publicKey)), alg: 'ES256', use: 'sig', kid: 'throwaway' };
 const committed = await committedRealm();
 const realms = [withResourceUrl(committed, 'github-mcp', RESOURCE), mistakenRealm(committed, jwk)];
-const keycloak = keepPart(await startKeycloak(realms, { KC_FEATURES: 'resource-indicators' }));
+const keycloak = lifetime.keep(await startKeycloak(realms, { KC_FEATURES: 'resource-indicators' }));
 const backends = new Map<string, McpBackend>();
 for (const realm of [REALM, MISTAKEN_REALM]) {
   for (const name of AUDIENCES) {
     const trust = { issuer: keycloak.issuer(realm), jwksUri: keycloak.jwksUri(realm) };
-    backends.set(`${realm}/${name}`, keepPart(await startMcpBackend({ name, resource: name, ...trust })));
+    backends.set(`${realm}/${name}`, await startMcpBackend(lifetime, { name, resource: name, ...trust }));
   }
 }
 const recipe = parse(await readFile('config/keycloak.yaml', 'utf8')) as {

@@ -2,16 +2,16 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { readRecords, recordsOf } from '../../harness/audit-records.ts';
-import { keepParts } from '../../harness/keep-parts.ts';
-import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
+import { keepParts } from '../../harness/lifetime.ts';
+import { type McpBackend, startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 import { post, startAgent, whoami } from './agent.ts';
 import { SPRING_SECRETS, startSpring } from './spring.ts';
 
-const { keep: keepPart, close } = keepParts();
-after(close);
-const server = keepPart(await startSpring());
-const github = keepPart(await startMcpBackend({ ...server, name: 'github', resource: 'github-mcp' }));
-const docs = keepPart(await startMcpBackend({ ...server, name: 'docs' }));
+const lifetime = keepParts();
+after(lifetime.close);
+const server = lifetime.keep(await startSpring());
+const github = await startMcpBackend(lifetime, { ...server, name: 'github', resource: 'github-mcp' });
+const docs = await startMcpBackend(lifetime, { ...server, name: 'docs' });
 const files = { ...SPRING_SECRETS, 'actor-token': await server.workloadToken() };
 const { cambist, leaks, signIn, url, examine, declareMistakes } = await startAgent(files, config, server.signIn);
 

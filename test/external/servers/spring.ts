@@ -1,4 +1,4 @@
-import { freePort } from '../../harness/free-port.ts';
+import { freePort } from '../../harness/http-server.ts';
 import { startServer } from '../../harness/server-process.ts';
 import { installSpring } from '../installs.ts';
 

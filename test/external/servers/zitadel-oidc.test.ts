@@ -1,19 +1,19 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { keepParts } from '../../harness/keep-parts.ts';
-import { type McpBackend, startMcpBackend } from '../../harness/mcp-backend.ts';
+import { keepParts } from '../../harness/lifetime.ts';
+import { type McpBackend, startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 import { startAgent, whoami } from './agent.ts';
 import { startZitadelOidc, ZITADEL_SECRET } from './zitadel-oidc.ts';
 
 const AUDIENCES = ['github-mcp', 'docs-mcp'];
 
-const { keep, close } = keepParts();
-after(close);
-const server = keep(await startZitadelOidc());
+const lifetime = keepParts();
+after(lifetime.close);
+const server = lifetime.keep(await startZitadelOidc());
 const backends: McpBackend[] = [];
 for (const audience of AUDIENCES) {
-  backends.push(keep(await startMcpBackend({ ...server, name: audience, resource: audience })));
+  backends.push(await startMcpBackend(lifetime, { ...server, name: audience, resource: audience }));
 }
 const { url, signIn, declareMistakes } = await startAgent({ secret: ZITADEL_SECRET }, config, server.signIn);
 

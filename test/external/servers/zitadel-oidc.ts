@@ -1,5 +1,5 @@
 import { dirname } from 'node:path';
-import { freePort } from '../../harness/free-port.ts';
+import { freePort } from '../../harness/http-server.ts';
 import { startServer } from '../../harness/server-process.ts';
 import { installZitadelOidc } from '../installs.ts';
 

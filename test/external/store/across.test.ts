@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CONSENT_REFUSAL, INTERACTION, modernCall } from '../../harness/consent.ts';
-import { type FakeUpstream, startFakeUpstream } from '../../harness/fake-upstream.ts';
+import { echo, type FakeUpstream, startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { call } from '../../harness/http-call.ts';
-import { echo } from '../../harness/upstream-handlers.ts';
 import { findStore } from './programs.ts';
 import { startReplicas, waitForStore } from './replicas.ts';
 import { startStore } from './store-process.ts';
@@ -13,12 +12,9 @@ import { startTcpProxy } from './tcp-proxy.ts';
 const AGENT = 'agent';
 
 test("the handle that one replica gave to the agent stands for its caller's token at another", async (t) => {
-  const store = await startStore({ programs: findStore('valkey') });
-  t.after(store.close);
-  const wire = await startTcpProxy(store.port);
-  t.after(wire.close);
-  const agent: FakeUpstream = await startFakeUpstream(echo);
-  t.after(agent.close);
+  const store = await startStore(t, { programs: findStore('valkey') });
+  const wire = await startTcpProxy(t, store.port);
+  const agent: FakeUpstream = await startFakeUpstream(t, echo);
   const replicas = await startReplicas(t, {
     shared: wire.port,
     more: ({ authorizationServer }) => ({
@@ -48,8 +44,7 @@ test("the handle that one replica gave to the agent stands for its caller's toke
 });
 
 test('the consent that one replica asked for is continued at another', async (t) => {
-  const store = await startStore({ programs: findStore('valkey') });
-  t.after(store.close);
+  const store = await startStore(t, { programs: findStore('valkey') });
   const replicas = await startReplicas(t, {
     shared: store.port,
     more: () => ({ interaction: INTERACTION }),

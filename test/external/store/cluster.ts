@@ -1,5 +1,6 @@
 import { eventually } from '../../harness/eventually.ts';
-import { freePort } from '../../harness/free-port.ts';
+import { freePort } from '../../harness/http-server.ts';
+import type { Lifetime } from '../../harness/lifetime.ts';
 import { type StoreOptions, type StoreProcess, startStore } from './store-process.ts';
 
 /** Three servers that share the slots. */
@@ -7,36 +8,27 @@ export interface ClusterStore {
   readonly servers: readonly StoreProcess[];
   /** Moves slots from the first server to the second while the cluster serves. */
   moveSlots(count: number): Promise<void>;
-  close(): Promise<void>;
 }
 
 const SERVERS = 3;
 const SLOTS = 16_384;
 const START_MS = 30_000;
 
-export async function startCluster(options: StoreOptions): Promise<ClusterStore> {
+export async function startCluster(t: Lifetime, options: StoreOptions): Promise<ClusterStore> {
   const servers: StoreProcess[] = [];
-  const close = async (): Promise<void> => {
-    await Promise.all(servers.map((server) => server.close()));
-  };
-  try {
-    for (let index = 0; index < SERVERS; index += 1) servers.push(await startMember(options));
-    await join(servers);
-  } catch (error) {
-    await close();
-    throw error;
-  }
-  return { servers, moveSlots: (count) => moveSlots(servers, count), close };
+  for (let index = 0; index < SERVERS; index += 1) servers.push(await startMember(t, options));
+  await join(servers);
+  return { servers, moveSlots: (count) => moveSlots(servers, count) };
 }
 
-async function startMember(options: StoreOptions): Promise<StoreProcess> {
+async function startMember(t: Lifetime, options: StoreOptions): Promise<StoreProcess> {
   const config = [
     'cluster-enabled yes',
     'cluster-config-file nodes.conf',
     // The default, ten thousand above the port, is often no port.
     `cluster-port ${await freePort()}`,
   ];
-  return startStore({ ...options, config: [...(options.config ?? []), ...config] });
+  return startStore(t, { ...options, config: [...(options.config ?? []), ...config] });
 }
 
 async function join(servers: readonly StoreProcess[]): Promise<void> {

@@ -6,9 +6,9 @@ import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { parse } from 'yaml';
 import { getIn, type JsonObject } from '../../../src/kubernetes/json.ts';
-import { freePort } from '../../harness/free-port.ts';
-import { fencedBlocks } from '../../harness/markdown.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
+import { freePort } from '../../harness/http-server.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
+import { fencedBlocks } from '../../harness/pages.ts';
 import { findStore, STORE_KINDS } from './programs.ts';
 import { asUser, startReplicas, waitForStore } from './replicas.ts';
 import { startStore } from './store-process.ts';
@@ -39,8 +39,7 @@ for (const kind of STORE_KINDS) {
     const args = (getIn(container, ['args']) as string[]).map((arg) =>
       arg === '6379' ? String(port) : arg.replace('/etc/valkey', folder),
     );
-    const store = await startStore({ programs: findStore(kind), port, args, aclFile: join(folder, 'users.acl') });
-    t.after(store.close);
+    const store = await startStore(t, { programs: findStore(kind), port, args, aclFile: join(folder, 'users.acl') });
     assert.match(await store.ask('CONFIG', 'GET', 'maxmemory-policy'), /volatile-ttl/);
     const password = await readFile(join(folder, 'valkey-password'), 'utf8');
     const shared = getIn(await readYaml('cambist.yaml'), ['cache', 'shared']) as JsonObject;

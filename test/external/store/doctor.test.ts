@@ -9,8 +9,7 @@ import { startStore } from './store-process.ts';
 
 test('doctor finds that a store works, and what is wrong with one that does not', async (t) => {
   const user = { username: 'cambist', password: 'a-password-of-the-test', rules: '~cambist:* &cambist:* +@all' };
-  const store = await startStore({ programs: findStore('valkey'), user });
-  t.after(store.close);
+  const store = await startStore(t, { programs: findStore('valkey'), user });
   process.env.STORE_TEST_PASSWORD = user.password;
   process.env.STORE_TEST_KEY = 'the key that all replicas of this test share';
   t.after(() => {
@@ -38,8 +37,7 @@ test('doctor finds that a store works, and what is wrong with one that does not'
 });
 
 test('doctor counts the kept revocations, and finds those that do not open', async (t) => {
-  const store = await startStore({ programs: findStore('valkey') });
-  t.after(store.close);
+  const store = await startStore(t, { programs: findStore('valkey') });
   const { directory, authorizationServer, logout } = await startRevoking(t, store.port, 1);
   await logout(0, 'alice', 's1');
   const config = (file: string) => ({

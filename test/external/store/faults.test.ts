@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import type { RunningApp } from '../../harness/app.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { freePort } from '../../harness/free-port.ts';
+import { freePort } from '../../harness/http-server.ts';
 
 import { findStore } from './programs.ts';
 import {
@@ -54,8 +54,7 @@ test('a store that is away stops neither a start nor a request', async (t) => {
     await assertServesAlone(replicas);
   });
 
-  const store = await startStore({ programs, port });
-  t.after(store.close);
+  const store = await startStore(t, { programs, port });
 
   await t.test(
     'replicas serve alone while the store is killed, and share again when an empty one replaces it',
@@ -80,10 +79,8 @@ test('a store that is away stops neither a start nor a request', async (t) => {
 });
 
 test('callers do not notice a store that responds late, not at all, or with an error', async (t) => {
-  const store = await startStore({ programs, config: ['maxmemory-policy noeviction'] });
-  t.after(store.close);
-  const network = await startTcpProxy(store.port);
-  t.after(network.close);
+  const store = await startStore(t, { programs, config: ['maxmemory-policy noeviction'] });
+  const network = await startTcpProxy(t, store.port);
   const replicas = await startReplicas(t, { shared: { url: `redis://127.0.0.1:${network.port}` } });
   await waitForStore(replicas);
 
@@ -130,8 +127,7 @@ async function assertAsksRarely(replicas: Replicas): Promise<void> {
 
 test('a wrong password and a missing permission are named, and both are fixed without a restart', async (t) => {
   const user = { username: 'cambist', password: 'the-right-password', rules: '~cambist:* &cambist:* +@all' };
-  const store = await startStore({ programs, user });
-  t.after(store.close);
+  const store = await startStore(t, { programs, user });
   const replicas = await startReplicas(t, {
     shared: (directory) => asUser(`redis://127.0.0.1:${store.port}`, user.username, directory),
     files: { password: 'a-wrong-password' },
@@ -158,8 +154,7 @@ test('a wrong password and a missing permission are named, and both are fixed wi
 
 test('a certificate of another authority is refused, and no password is sent', async (t) => {
   const user = { username: 'cambist', password: 'the-right-password', rules: '~cambist:* +@all' };
-  const store = await startStore({ programs, user, tls: createCertificateAuthority() });
-  t.after(store.close);
+  const store = await startStore(t, { programs, user, tls: createCertificateAuthority() });
   const replicas = await startReplicas(t, {
     shared: (directory) => ({
       ...asUser(`rediss://127.0.0.1:${store.port}`, user.username, directory),

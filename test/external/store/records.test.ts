@@ -65,8 +65,7 @@ async function replies(connection: StoreConnection): Promise<unknown[]> {
 
 for (const kind of STORE_KINDS) {
   test(`${kind}: the scripts of records do what the memory store of the unit tests does`, async (t) => {
-    const store = await startStore({ programs: findStore(kind) });
-    t.after(store.close);
+    const store = await startStore(t, { programs: findStore(kind) });
     const shared: SharedCache = {
       ...SHARED,
       server: { kind: 'standalone', node: { host: '127.0.0.1', port: store.port } },
@@ -90,8 +89,7 @@ for (const kind of STORE_KINDS) {
 
 for (const kind of STORE_KINDS) {
   test(`${kind}: keys of records that hold another type are replaced`, async (t) => {
-    const store = await startStore({ programs: findStore(kind) });
-    t.after(store.close);
+    const store = await startStore(t, { programs: findStore(kind) });
     const server = { kind: 'standalone', node: { host: '127.0.0.1', port: store.port } } as const;
     const connection = await connectStore({ ...SHARED, server }, () => {});
     t.after(connection.destroy);

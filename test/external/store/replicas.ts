@@ -10,12 +10,11 @@ import { openSharedCache } from '../../../src/shared-cache/shared-cache.ts';
 import { configOf, type RunningApp, startTestApp, type WrittenConfig } from '../../harness/app.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { type FakeAuthorizationServer, startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
-import { type FakeUpstream, startFakeUpstream } from '../../harness/fake-upstream.ts';
+import { echo, type FakeUpstream, startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { type CallOptions, type CallResponse, call } from '../../harness/http-call.ts';
 import { createLeakWatch, type LeakWatch } from '../../harness/leaks.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 import { type Labels, sumSamples } from '../../harness/metric-samples.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
-import { echo } from '../../harness/upstream-handlers.ts';
 
 /** Several cambist that share one cache, in this process. */
 export interface Replicas {
@@ -74,10 +73,8 @@ export async function startReplicas(t: TestContext, options: ReplicaOptions): Pr
   for (const secret of [clientSecret, key, SUBJECT, ...Object.values(files)]) leaks.remember(secret);
   for (const [name, content] of Object.entries({ 'client-secret': clientSecret, key, ...files }))
     await writeFile(join(directory, name), content);
-  const authorizationServer = await startFakeAuthorizationServer();
-  t.after(authorizationServer.close);
-  const backend = await startFakeUpstream(handler);
-  t.after(backend.close);
+  const authorizationServer = await startFakeAuthorizationServer(t);
+  const backend = await startFakeUpstream(t, handler);
   const { routes = [], ...top } = more?.({ authorizationServer, directory }) ?? {};
   const at = typeof shared === 'function' ? shared(directory) : shared;
   const store = typeof at === 'number' ? { url: `redis://127.0.0.1:${at}`, timeout: '5s' } : at;

@@ -45,8 +45,7 @@ for (const kind of STORE_KINDS) {
     ['altered', ['EVAL', ALTER, '2', ...NAMES]],
   ] as const) {
     test(`${kind}: running replicas write records again that were ${what}, and one that starts waits for that`, async (t) => {
-      const store = await startStore({ programs: findStore(kind) });
-      t.after(store.close);
+      const store = await startStore(t, { programs: findStore(kind) });
       const { apps, caller, call, logout, add } = await startRevoking(t, store.port, 2);
       const [alice, carol] = [await caller('alice', 's1'), await caller('carol', 's2')];
       assert.equal(await logout(0, 'alice', 's1'), 200);
@@ -63,8 +62,7 @@ for (const kind of STORE_KINDS) {
   }
 
   test(`${kind}: a replica that starts refuses older tokens while the store is full, and running ones go on`, async (t) => {
-    const store = await startStore({ programs: findStore(kind) });
-    t.after(store.close);
+    const store = await startStore(t, { programs: findStore(kind) });
     const { apps, caller, call, logout, add } = await startRevoking(t, store.port, 2);
     const [alice, carol] = [await caller('alice', 's1'), await caller('carol', 's2')];
     assert.equal(await logout(0, 'alice', 's1'), 200);
@@ -110,11 +108,9 @@ for (const topology of ['Cluster', 'Sentinel'] as const) {
 async function startTopology(t: TestContext, topology: 'Cluster' | 'Sentinel') {
   const addresses = (servers: readonly StoreProcess[]) => servers.map(({ port }) => `127.0.0.1:${port}`);
   if (topology === 'Cluster') {
-    const { servers, close } = await startCluster({ programs: findStore('valkey') });
-    t.after(close);
+    const { servers } = await startCluster(t, { programs: findStore('valkey') });
     return { servers, shared: { cluster: addresses(servers.slice(0, 2)) } };
   }
-  const { name, sentinels, primary, close } = await startSentinel({ programs: findStore('valkey') });
-  t.after(close);
+  const { name, sentinels, primary } = await startSentinel(t, { programs: findStore('valkey') });
   return { servers: [await primary()], shared: { sentinel: { name, hosts: addresses(sentinels) } } };
 }

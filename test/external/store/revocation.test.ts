@@ -9,7 +9,7 @@ import { eventually, soon } from '../../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
 import { createFakeTransmitter } from '../../harness/fake-transmitter.ts';
 import { open } from '../../harness/http-call.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 import { findStore, STORE_KINDS } from './programs.ts';
 import { asUser, documentedRules, metricOf } from './replicas.ts';
 import {
@@ -37,8 +37,7 @@ function endOf(stream: IncomingMessage): Promise<void> {
 for (const kind of STORE_KINDS) {
   test(`${kind}: a signal to one replica drops, refuses and cuts at the other, as an ACL user`, async (t) => {
     const user = { username: 'cambist', password: 'a-password-of-the-test', rules: documentedRules() };
-    const store = await startStore({ programs: findStore(kind), user });
-    t.after(store.close);
+    const store = await startStore(t, { programs: findStore(kind), user });
     const at = (directory: string) => asUser(`redis://127.0.0.1:${store.port}`, user.username, directory);
     const files = { password: user.password };
     const { apps, caller, call, logout, push } = await startRevoking(t, at, 2, undefined, files);
@@ -78,8 +77,7 @@ for (const kind of STORE_KINDS) {
 }
 
 test('a revocation waits while the store is away, and a new replica waits for it', async (t) => {
-  const store = await startStore({ programs: findStore('valkey') });
-  t.after(store.close);
+  const store = await startStore(t, { programs: findStore('valkey') });
   const { apps, caller, call, logout, add } = await startRevoking(t, store.port, 2);
   const [alice, bob] = [await caller('alice', 's1'), await caller('bob', 's2')];
   assert.equal(await logout(0, 'alice', 's1'), 200);
@@ -114,8 +112,7 @@ test('a revocation waits while the store is away, and a new replica waits for it
 });
 
 test('a logout is accepted while the store hangs, and shared when it responds again', async (t) => {
-  const store = await startStore({ programs: findStore('valkey') });
-  t.after(store.close);
+  const store = await startStore(t, { programs: findStore('valkey') });
   const { apps, caller, call, logout } = await startRevoking(t, store.port, 2);
   const alice = await caller('alice', 's1');
   assert.equal(await call(1, alice), 200);
@@ -129,8 +126,7 @@ test('a logout is accepted while the store hangs, and shared when it responds ag
 });
 
 test('a replica that stops while the store is away waits for it, and writes a logout before it ends', async (t) => {
-  const store = await startStore({ programs: findStore('valkey') });
-  t.after(store.close);
+  const store = await startStore(t, { programs: findStore('valkey') });
   const { apps, caller, call, logout, push } = await startRevoking(t, store.port, 2);
   const alice = await caller('alice', 's1');
   await store.kill();
@@ -145,8 +141,7 @@ test('a replica that stops while the store is away waits for it, and writes a lo
 });
 
 test('replicas share revocations through Sentinel, before and after a failover', async (t) => {
-  const store = await startSentinel({ programs: findStore('valkey') });
-  t.after(store.close);
+  const store = await startSentinel(t, { programs: findStore('valkey') });
   const hosts = store.sentinels.map(({ port }) => `127.0.0.1:${port}`);
   const sentinel = { sentinel: { name: store.name, hosts } };
   const { apps, caller, call, logout, add } = await startRevoking(t, sentinel, 2);
@@ -167,10 +162,8 @@ test('while the store is away, each replica gets a polled event from the transmi
   const transmitter = createFakeTransmitter();
   // As Keycloak does.
   transmitter.isHasty = true;
-  const host = await startFakeAuthorizationServer({ respond: transmitter.respond });
-  t.after(host.close);
-  const store = await startStore({ programs: findStore('valkey') });
-  t.after(store.close);
+  const host = await startFakeAuthorizationServer(t, { respond: transmitter.respond });
+  const store = await startStore(t, { programs: findStore('valkey') });
   const file = join(temporaryFolder(t), 'authorization');
   await writeFile(file, 'Bearer of-the-test');
   const poll = { delivery: 'poll', authorization: { file }, poll_endpoint: `${host.issuer}/ssf/poll` };

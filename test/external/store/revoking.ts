@@ -1,8 +1,8 @@
 import type { TestContext } from 'node:test';
 import type { RunningApp } from '../../harness/app.ts';
 import { eventually } from '../../harness/eventually.ts';
+import { echo } from '../../harness/fake-upstream.ts';
 import { call } from '../../harness/http-call.ts';
-import { echo } from '../../harness/upstream-handlers.ts';
 import { startWebSocketServer } from '../../harness/web-socket-server.ts';
 import { type ReplicaOptions, startReplicas } from './replicas.ts';
 
@@ -22,8 +22,7 @@ export async function startRevoking(
   transmitter: Readonly<Record<string, unknown>> = { delivery: 'push', backchannel_logout: true },
   files: Readonly<Record<string, string>> = {},
 ) {
-  const sockets = await startWebSocketServer();
-  t.after(sockets.close);
+  const sockets = await startWebSocketServer(t);
   const replicas = await startReplicas(t, {
     count,
     shared: typeof shared === 'object' ? { timeout: '5s', ...shared } : shared,

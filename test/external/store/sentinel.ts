@@ -1,4 +1,5 @@
 import { eventually } from '../../harness/eventually.ts';
+import type { Lifetime } from '../../harness/lifetime.ts';
 import { ADMIN_USER, type StoreOptions, type StoreProcess, startStore } from './store-process.ts';
 
 /** Two servers, one of which is the other's replica, and sentinels that watch them. */
@@ -10,7 +11,6 @@ export interface SentinelStore {
   primary(): Promise<StoreProcess>;
   /** Ends the primary by SIGKILL, and waits until the other server has taken over. */
   failOver(): Promise<void>;
-  close(): Promise<void>;
 }
 
 const NAME = 'cambist';
@@ -20,47 +20,34 @@ const QUORUM = 2;
 const DOWN_AFTER_MS = 500;
 const FAILOVER_MS = 20_000;
 
-export async function startSentinel(options: StoreOptions): Promise<SentinelStore> {
-  const started: StoreProcess[] = [];
-  const close = async (): Promise<void> => {
-    await Promise.all(started.map((process) => process.close()));
+export async function startSentinel(t: Lifetime, options: StoreOptions): Promise<SentinelStore> {
+  const start = (more: Partial<StoreOptions>): Promise<StoreProcess> => startStore(t, { ...options, ...more });
+  const first = await start({});
+  const second = await start({ config: [...(options.config ?? []), `replicaof 127.0.0.1 ${first.port}`] });
+  const servers = [first, second];
+  await eventually('the replica follows', () => isFollowed(first), FAILOVER_MS);
+  const sentinels = await Promise.all(
+    Array.from({ length: SENTINELS }, () =>
+      start({ isSentinel: true, config: sentinelConfig(first.port, options.user !== undefined) }),
+    ),
+  );
+  const primaryPort = async (sentinel: StoreProcess): Promise<number> =>
+    Number((await sentinel.ask('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', NAME)).split('\n')[1]);
+  const primary = async (): Promise<StoreProcess> => {
+    const port = await primaryPort(sentinels[0] as StoreProcess);
+    return servers.find((server) => server.port === port) ?? first;
   };
-  const start = async (more: Partial<StoreOptions>): Promise<StoreProcess> => {
-    const process = await startStore({ ...options, ...more });
-    started.push(process);
-    return process;
-  };
-  try {
-    const first = await start({});
-    const second = await start({ config: [...(options.config ?? []), `replicaof 127.0.0.1 ${first.port}`] });
-    const servers = [first, second];
-    await eventually('the replica follows', () => isFollowed(first), FAILOVER_MS);
-    const sentinels = await Promise.all(
-      Array.from({ length: SENTINELS }, () =>
-        start({ isSentinel: true, config: sentinelConfig(first.port, options.user !== undefined) }),
-      ),
+  await eventually('the sentinels know each other', () => areReady(sentinels), FAILOVER_MS);
+  const failOver = async (): Promise<void> => {
+    const old = await primary();
+    await old.kill();
+    await eventually(
+      'every sentinel names the other server',
+      async () => (await Promise.all(sentinels.map(primaryPort))).every((port) => port !== old.port),
+      FAILOVER_MS,
     );
-    const primaryPort = async (sentinel: StoreProcess): Promise<number> =>
-      Number((await sentinel.ask('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', NAME)).split('\n')[1]);
-    const primary = async (): Promise<StoreProcess> => {
-      const port = await primaryPort(sentinels[0] as StoreProcess);
-      return servers.find((server) => server.port === port) ?? first;
-    };
-    await eventually('the sentinels know each other', () => areReady(sentinels), FAILOVER_MS);
-    const failOver = async (): Promise<void> => {
-      const old = await primary();
-      await old.kill();
-      await eventually(
-        'every sentinel names the other server',
-        async () => (await Promise.all(sentinels.map(primaryPort))).every((port) => port !== old.port),
-        FAILOVER_MS,
-      );
-    };
-    return { name: NAME, servers, sentinels, primary, failOver, close };
-  } catch (error) {
-    await close();
-    throw error;
-  }
+  };
+  return { name: NAME, servers, sentinels, primary, failOver };
 }
 
 function sentinelConfig(primaryPort: number, hasUser: boolean): string[] {

@@ -17,8 +17,7 @@ for (const kind of STORE_KINDS) {
   test(`${kind}: 64 callers' requests at 4 cold replicas make one exchange, over TLS as an ACL user`, async (t) => {
     const authority = createCertificateAuthority();
     const user = { username: 'cambist', password: 'the-password-of-an-acl-user', rules: documentedRules() };
-    const store = await startStore({ programs: findStore(kind), tls: authority, user });
-    t.after(store.close);
+    const store = await startStore(t, { programs: findStore(kind), tls: authority, user });
     const replicas = await startReplicas(t, {
       count: 4,
       shared: (directory) => ({
@@ -42,12 +41,10 @@ for (const kind of STORE_KINDS) {
 }
 
 test('the others exchange when the replica that holds the lock is killed', async (t) => {
-  const store = await startStore({ programs: findStore('valkey') });
-  t.after(store.close);
+  const store = await startStore(t, { programs: findStore('valkey') });
   const replicas = await startReplicas(t, { shared: store.port });
   await waitForStore(replicas);
-  const holder = await startCambist({ config: replicas.config });
-  t.after(holder.close);
+  const holder = await startCambist(t, { config: replicas.config });
   const isUp = async () => (await holder.metric('cambist_shared_cache_available')) === 1;
   await eventually('the built program has the store', isUp, 60_000);
   const token = await replicas.newCaller();
@@ -64,10 +61,8 @@ test('the others exchange when the replica that holds the lock is killed', async
 });
 
 test('what replicas exchange with their store', async (t) => {
-  const store = await startStore({ programs: findStore('valkey') });
-  t.after(store.close);
-  const wire = await startTcpProxy(store.port);
-  t.after(wire.close);
+  const store = await startStore(t, { programs: findStore('valkey') });
+  const wire = await startTcpProxy(t, store.port);
   const replicas = await startReplicas(t, { shared: wire.port });
   await waitForStore(replicas);
 

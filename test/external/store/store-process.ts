@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { CertificateAuthority } from '../../harness/certificates.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { freePort } from '../../harness/free-port.ts';
+import { freePort } from '../../harness/http-server.ts';
+import type { Lifetime } from '../../harness/lifetime.ts';
 import type { StorePrograms } from './programs.ts';
 
 /** The user of cambist. The default user is off where there are users. */
@@ -65,10 +66,12 @@ const CLI_MS = 20_000;
 const PORT_TRIES = 3;
 
 /** Starts one server, which keeps nothing on disk. @throws Error with its output, if it exits */
-export async function startStore(options: StoreOptions): Promise<StoreProcess> {
+export async function startStore(t: Lifetime, options: StoreOptions): Promise<StoreProcess> {
   for (let tries = 1; ; tries += 1) {
     try {
-      return await startOnce(options);
+      const store = await startOnce(options);
+      t.after(store.close);
+      return store;
     } catch (error) {
       const isTaken = error instanceof Error && error.message.includes('Address already in use');
       if (!isTaken || options.port !== undefined || tries === PORT_TRIES) throw error;

@@ -1,6 +1,7 @@
 import { createServer, connect as openSocket, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { closeServer, listen } from '../../harness/http-server.ts';
+import type { Lifetime } from '../../harness/lifetime.ts';
 
 /** A network between cambist and a server, which delays or loses what passes. */
 export interface TcpProxy {
@@ -23,7 +24,7 @@ export interface TcpProxy {
   reopen(): Promise<unknown>;
 }
 
-export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
+export async function startTcpProxy(t: Lifetime, targetPort: number): Promise<TcpProxy> {
   const sockets = new Set<Socket>();
   const pieces: Buffer[] = [];
   const link = (from: Socket, to: Socket, onPiece: () => void): void => {
@@ -68,5 +69,6 @@ export async function startTcpProxy(targetPort: number): Promise<TcpProxy> {
     },
     reopen: () => listen(server, port),
   };
+  t.after(proxy.close);
   return proxy;
 }

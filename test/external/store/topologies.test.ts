@@ -28,8 +28,7 @@ async function waitUntilShared(replicas: Replicas): Promise<void> {
 }
 
 test('a failover of Sentinel costs exchanges, and the new primary is used', async (t) => {
-  const store = await startSentinel({ programs: findStore('valkey') });
-  t.after(store.close);
+  const store = await startSentinel(t, { programs: findStore('valkey') });
   const old = await store.primary();
   const hosts = store.sentinels.map(({ port }) => `127.0.0.1:${port}`);
   const replicas = await startReplicas(t, { shared: { sentinel: { name: store.name, hosts } } });
@@ -42,8 +41,7 @@ test('a failover of Sentinel costs exchanges, and the new primary is used', asyn
 });
 
 test('slots of a cluster move while callers call', async (t) => {
-  const store: ClusterStore = await startCluster({ programs: findStore('valkey') });
-  t.after(store.close);
+  const store: ClusterStore = await startCluster(t, { programs: findStore('valkey') });
   const nodes = store.servers.slice(0, 2).map(({ port }) => `127.0.0.1:${port}`);
   const replicas = await startReplicas(t, { shared: { cluster: nodes } });
   await waitUntilShared(replicas);

@@ -9,31 +9,52 @@ import {
 import { classifyInboundRequest, createMcpHandler, McpServer } from '@modelcontextprotocol/server';
 import type { JWTPayload } from 'jose';
 import { createBearerGate } from '../bearer-gate.ts';
-import { startHttpServer } from '../http-server.ts';
-import { registerConversingTools } from './conversing-tools.ts';
-import { registerInputTools, stateCodec } from './input-tools.ts';
-import { registerPlainTools } from './plain-tools.ts';
-import { registerPrompts } from './prompts.ts';
-import { registerResources } from './resources.ts';
+import { type HttpServerOptions, startHttpServer } from '../http-server.ts';
+import type { Lifetime } from '../lifetime.ts';
+import { registerConversingTools, registerInputTools, registerPrompts, stateCodec } from './asking-tools.ts';
+import { type FixtureEvents, registerPlainTools, registerResources, registerWatchTools } from './content.ts';
 import { createSessions } from './sessions.ts';
-import { type FixtureEvents, registerWatchTools } from './watch-tools.ts';
 
-export interface McpFixtureOptions {
+export interface McpBackendOptions extends HttpServerOptions {
   issuer: string;
   jwksUri: string;
+  name?: string;
+  /** The audience that tokens must have. The default is the backend's own URL. */
+  resource?: string;
+  /** Refuses requests with a foreign `Host` or `Origin`. */
+  checksHost?: boolean;
 }
 
-export interface McpFixture {
-  /** The MCP endpoint, and the audience that tokens must have. */
+/** One received HTTP request. */
+export interface BackendRequest {
+  method: string;
   url: string;
-  /** All requests with a valid token. */
-  requests: { method: string; headers: IncomingMessage['headers']; gone: Promise<void> }[];
+  headers: IncomingMessage['headers'];
+  /** Alternating names and values, as received. */
+  rawHeaders: string[];
+  /** The values of all `Authorization` headers. */
+  authorization: string[];
+  /** The claims of the bearer token; undefined if it was refused. */
+  claims: JWTPayload | undefined;
+  status: number;
+  /** Settles when the client disconnects before the response is complete. */
+  gone: Promise<void>;
+}
+
+export interface McpBackend {
+  name: string;
+  /** The MCP endpoint. */
+  url: string;
+  resource: string;
+  requests: BackendRequest[];
   /** The number of cancelled calls of `wait`. */
   cancellations(): number;
   sessionIds(): string[];
   loseSessions(): void;
   /** Notifies every subscribed client. */
   resourceUpdated(uri: string): void;
+  /** Responds with 401 to all later requests whose claims match the predicate. */
+  refuse(predicate: (claims: JWTPayload) => boolean): void;
   close(): Promise<void>;
 }
 
@@ -42,11 +63,13 @@ type StatelessResponse = Parameters<NodeMcpRequestHandler>[1];
 
 /**
  * A server of the SDK 2.x that supports all revisions and has everything that the conformance suite expects. It accepts only
- * tokens for itself. Clients can resume sessions.
+ * tokens for itself: it verifies signature, issuer, expiry and audience. Clients can resume sessions.
  */
-export async function startMcpFixture({ issuer, jwksUri }: McpFixtureOptions): Promise<McpFixture> {
-  const requests: McpFixture['requests'] = [];
+export async function startMcpBackend(t: Lifetime, options: McpBackendOptions): Promise<McpBackend> {
+  const { issuer, jwksUri, name = 'backend', checksHost = false } = options;
+  const requests: BackendRequest[] = [];
   let cancellations = 0;
+  let isRefused: (claims: JWTPayload) => boolean = () => false;
   const events: FixtureEvents = {
     resourceUpdated: (uri) => {
       sessions.resourceUpdated(uri);
@@ -58,22 +81,22 @@ export async function startMcpFixture({ issuer, jwksUri }: McpFixtureOptions): P
       cancellations += 1;
     },
   };
-  const stateless = createMcpHandler(() => createServer(events));
+  const stateless = createMcpHandler(() => createServer(name, events));
   const handleStateless = toNodeHandler(stateless);
-  const sessions = createSessions(() => createServer(events));
+  const sessions = createSessions(() => createServer(name, events));
   const isLocalHost = localhostHostValidation();
   const isLocalOrigin = localhostOriginValidation();
   let gate = createBearerGate({ issuer, jwksUri, audience: '' });
 
   async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (!isLocalHost(request, response) || !isLocalOrigin(request, response)) return;
-    const claims = await gate(request, response);
+    if (checksHost && (!isLocalHost(request, response) || !isLocalOrigin(request, response))) return;
+    const received = receive(request, response);
+    requests.push(received);
+    const claims = await gate(request, response, isRefused);
     if (claims === undefined) return;
-    const gone = new Promise<void>((resolve) => {
-      response.once('close', () => response.writableFinished || resolve());
-    });
-    requests.push({ method: request.method ?? '', headers: request.headers, gone });
-    const authorized = Object.assign(request, { auth: authInfo(claims) });
+    received.claims = claims;
+    const auth = { token: '', clientId: String(claims.client_id), scopes: [], extra: { ...claims } };
+    const authorized = Object.assign(request, { auth });
     const body = await json(request).catch(() => undefined);
     if (isLegacy(request, body)) await sessions.handle(authorized, response, body);
     else {
@@ -84,25 +107,55 @@ export async function startMcpFixture({ issuer, jwksUri }: McpFixtureOptions): P
 
   const server = await startHttpServer((request, response) => {
     serve(request, response).catch(() => response.destroy());
-  });
+  }, options);
   const url = `${server.url}/mcp`;
-  gate = createBearerGate({ issuer, jwksUri, audience: url });
+  const resource = options.resource ?? url;
+  gate = createBearerGate({ issuer, jwksUri, audience: resource });
+  const close = async (): Promise<void> => {
+    await sessions.close();
+    await stateless.close();
+    await server.close();
+  };
+  t.after(close);
   return {
+    name,
     url,
+    resource,
     requests,
     cancellations: () => cancellations,
     sessionIds: sessions.ids,
     loseSessions: sessions.lose,
     resourceUpdated: events.resourceUpdated,
-    close: async () => {
-      await sessions.close();
-      await stateless.close();
-      await server.close();
+    refuse: (predicate) => {
+      isRefused = predicate;
     },
+    close,
   };
 }
 
-function createServer(events: FixtureEvents): McpServer {
+function receive(request: IncomingMessage, response: ServerResponse): BackendRequest {
+  const { method = '', url = '', headers, rawHeaders, headersDistinct } = request;
+  const gone = new Promise<void>((resolve) => {
+    response.once('close', () => {
+      received.status = response.statusCode;
+      if (!response.writableFinished) resolve();
+    });
+  });
+  const authorization = headersDistinct.authorization ?? [];
+  const received: BackendRequest = {
+    method,
+    url,
+    headers,
+    rawHeaders,
+    authorization,
+    claims: undefined,
+    status: 0,
+    gone,
+  };
+  return received;
+}
+
+function createServer(name: string, events: FixtureEvents): McpServer {
   const server = new McpServer(
     { name: 'cambist-fixture', version: '1.0.0' },
     {
@@ -119,7 +172,7 @@ function createServer(events: FixtureEvents): McpServer {
   registerPlainTools(server);
   registerConversingTools(server);
   registerInputTools(server);
-  registerWatchTools(server, events);
+  registerWatchTools(server, name, events);
   registerResources(server);
   registerPrompts(server);
   server.server.setRequestHandler('logging/setLevel', () => ({}));
@@ -138,8 +191,4 @@ function isLegacy({ method = '', headers }: IncomingMessage, body: unknown): boo
     ...(typeof mcpMethod === 'string' && { mcpMethodHeader: mcpMethod }),
   });
   return kind === 'legacy';
-}
-
-function authInfo(claims: JWTPayload) {
-  return { token: '', clientId: String(claims.client_id), scopes: [], extra: { ...claims } };
 }

@@ -1,13 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { NodeStreamableHTTPServerTransport } from '@modelcontextprotocol/node';
-import { isInitializeRequest, type McpServer } from '@modelcontextprotocol/server';
-import { createEventStore } from './event-store.ts';
+import { type EventStore, isInitializeRequest, type McpServer } from '@modelcontextprotocol/server';
 
 /** The delay before a client resumes a closed stream. */
 const RETRY_MS = 200;
 
-export interface Sessions {
+interface Sessions {
   /** Serves a request of a revision before 2026-07-28. */
   handle(request: IncomingMessage, response: ServerResponse, body: unknown): Promise<void>;
   /** Notifies the subscribed clients. */
@@ -78,4 +77,29 @@ function refuse(response: ServerResponse, status: number, message: string): void
   response.end(
     JSON.stringify({ jsonrpc: '2.0', error: { code: status === 404 ? -32001 : -32000, message }, id: null }),
   );
+}
+
+type Message = Parameters<EventStore['storeEvent']>[1];
+
+/** Stores the events of each stream, so that a client can resume a stream by its last event id. */
+function createEventStore(): EventStore {
+  const events: { stream: string; message: Message }[] = [];
+  const at = (id: string) => Number(id) - 1;
+  return {
+    async storeEvent(stream, message) {
+      return String(events.push({ stream, message }));
+    },
+    async getStreamIdForEventId(id) {
+      return events[at(id)]?.stream;
+    },
+    async replayEventsAfter(lastId, { send }) {
+      const stream = events[at(lastId)]?.stream ?? '';
+      const rest = events.map((event, index) => ({ ...event, index })).slice(at(lastId) + 1);
+      for (const event of rest) {
+        // The event that opens a stream has an id but no message.
+        if (event.stream === stream && 'jsonrpc' in event.message) await send(String(event.index + 1), event.message);
+      }
+      return stream;
+    },
+  };
 }

@@ -3,8 +3,7 @@ import { test } from 'node:test';
 import { readReports } from '../../external/incident/report.ts';
 import { SCENARIOS } from '../../external/incident/scenarios.ts';
 import { QUICKENED, quicken, readRuleGroups } from '../../external/prometheus/rules.ts';
-import { tableRows } from '../../harness/markdown.ts';
-import { anchorsOf, readProse } from '../../harness/pages.ts';
+import { anchorsOf, readProse, tableRows } from '../../harness/pages.ts';
 import { readDashboard } from './dashboard.ts';
 import { readDeployFile } from './manifests.ts';
 

@@ -1,19 +1,35 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { parse, stringify } from 'yaml';
+import { USAGES } from '../../../src/commands/usages.ts';
+import { parseConfig } from '../../../src/config/load.ts';
+import { FINDING_CODES } from '../../../src/doctor/finding.ts';
+import { describeError, ERROR_CODES } from '../../../src/error-catalogue.ts';
+import { createCounts } from '../../../src/observability/counts.ts';
 import { LOG_FIELDS } from '../../../src/observability/log-fields.ts';
-import { codeWords, fencedBlocks, tableRows } from '../../harness/markdown.ts';
+import { createMetrics } from '../../../src/observability/metrics.ts';
+import { CACHE_RESULTS, EVICTION_REASONS } from '../../../src/observability/token-observer.ts';
+import { configOf } from '../../harness/app.ts';
+import { problemsOfManifest, problemsOfPart } from '../../harness/kubernetes-schema.ts';
+import { EMPTY_SOURCES } from '../../harness/metric-sources.ts';
 import {
   anchorsOf,
+  codeWords,
+  fencedBlocks,
   linksOf,
   listPages,
   listPagesIn,
+  readPagesIn,
   readProse,
   resolveLink,
   sentencesOf,
+  tableRows,
 } from '../../harness/pages.ts';
 import { runProgram } from '../../harness/run-command.ts';
+import { liveMetrics } from '../deploy/dashboard.ts';
+import { exampleConfigText, parseDocuments, readDeployFile } from '../deploy/manifests.ts';
 
 const MAX_LINES = 300;
 /** A longer sentence has two ideas, or hides its verb. */
@@ -171,3 +187,220 @@ for (const page of pages) {
     }
   });
 }
+
+const readme = readFileSync('README.md', 'utf8');
+const errors = readFileSync('config/errors.md', 'utf8');
+const metrics = readFileSync('config/metrics.md', 'utf8');
+const doctor = readFileSync('config/doctor.md', 'utf8');
+const servers = readFileSync('config/authorization-servers.md', 'utf8');
+
+test('config/errors.md lists every error code with its status', () => {
+  const documented = tableRows(errors, '`code`').map(([status, code]) => `${codeWords(code ?? '')[0]} ${status}`);
+  assert.deepEqual(documented.sort(), ERROR_CODES.map((code) => `${code} ${describeError(code).status}`).sort());
+});
+
+const INTROSPECTION = { authorization_server: 'idp', endpoint: 'https://idp/introspect' };
+
+test('config/metrics.md lists every metric with its labels', async () => {
+  const documented = ['request metric', 'exchange metric', 'metric of the process']
+    .flatMap((head) => tableRows(metrics, `| ${head}`))
+    .map(([name, labels]) => [name, labels].flatMap((cell) => codeWords(cell ?? '')));
+  const counts = createCounts(Date.now);
+  counts.serve(
+    configOf({
+      authorization_servers: {
+        idp: {
+          token_endpoint: 'https://idp/token',
+          client_id: 'cambist',
+          client_auth: { method: 'client_secret_post', client_secret: { file: '/secret' } },
+        },
+      },
+      routes: [
+        {
+          name: 'tools',
+          match: { path: '/' },
+          upstream: 'https://tools/mcp',
+          actor_token: { file: '/actor' },
+          subject_token: { verify: { issuer: 'https://idp', audience: 'any', introspection: INTROSPECTION } },
+          on_missing_subject: 'client_credentials',
+        },
+      ],
+      forward_proxy: { connect: ['api.example.com:443'] },
+      intercept: {},
+    }),
+  );
+  counts.tokens.credentialRead('actor token of route "tools"', 1);
+  const readiness = () => ({ ready: false, checks: { 'authorization_servers.idp': 'waiting' as const } });
+  const audit = () => ({ written: 0, dropped: 0, writable: true });
+  const text = await createMetrics('0', { ...EMPTY_SOURCES, counts, readiness, audit }).write();
+  const registered = [...liveMetrics(text)]
+    .filter(([name]) => name.startsWith('cambist_'))
+    .map(([name, labels]) => [name, ...[...labels.keys()].filter((label) => label !== 'le')]);
+  assert.deepEqual(documented.sort(), registered.sort());
+});
+
+test('README.md lists every command with the words of --help', () => {
+  const documented = tableRows(readme, '| command').map(([call, does]) => [codeWords(call ?? '')[0], does]);
+  const known = Object.entries(USAGES).map(([name, { does }]) => [name, does]);
+  assert.deepEqual(documented, known);
+});
+
+test('config/metrics.md lists every cache result and every eviction reason', () => {
+  const values = (head: string) => tableRows(metrics, `| ${head}`).flatMap(([value]) => codeWords(value ?? ''));
+  assert.deepEqual(values('cache `result`'), [...CACHE_RESULTS]);
+  assert.deepEqual(values('eviction `reason`'), [...EVICTION_REASONS]);
+});
+
+test('config/doctor.md lists every finding once', () => {
+  const tables = [...doctor.matchAll(/^\| (\w+(?: \w+)* finding) +\|/gm)].map(([, head = '']) =>
+    tableRows(doctor, `| ${head}`),
+  );
+  const documented = tables.flat().flatMap(([code]) => codeWords(code ?? ''));
+  assert.deepEqual(documented.sort(), [...FINDING_CODES].sort());
+});
+
+test('config/common-mistakes.md covers every server that has a recipe', () => {
+  const recipes = tableRows(servers, 'names the backend by').map(([server = '']) => server);
+  const covered = readFileSync('config/common-mistakes.md', 'utf8');
+  assert.deepEqual(
+    recipes.filter((server) => !covered.includes(`\n## ${server}\n`)),
+    ['two of them', 'another'],
+  );
+});
+
+test('every config in the README is valid', () => {
+  const blocks = fencedBlocks(readme, 'yaml');
+  assert.ok(blocks.length > 0);
+  for (const block of blocks) assert.deepEqual(parseConfig(block, 'README.md').problems, []);
+});
+
+test('every npm script that a page names exists', () => {
+  const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as { scripts: Record<string, string> };
+  for (const file of listPages()) {
+    const text = readFileSync(file, 'utf8');
+    for (const [, name] of text.matchAll(/npm run ([a-z0-9:-]+)/g))
+      assert.ok(name !== undefined && name in scripts, `${file}: npm run ${name}`);
+  }
+});
+
+const root = new URL('../../../', import.meta.url);
+const guide = readPagesIn('deploy');
+const blocks = [...guide.matchAll(/^```yaml *(\w*)\n(.*?)^```$/gms)].map(([, type = '', text = '']) => ({
+  type,
+  text,
+}));
+/** Blocks of kagent are tested in test/unit/kubernetes; values of the chart and files of kustomize in test/external/deploy. */
+const ownBlocks = blocks.filter(({ type }) => !['kagent', 'values', 'kustomize'].includes(type));
+
+/** The problems of a block. deploy/README.md explains the word after `yaml`. */
+function problemsOfBlock({ type, text }: { type: string; text: string }): readonly unknown[] {
+  if (type === '') return parseDocuments(text).flatMap(problemsOfManifest);
+  if (type !== 'cambist') return problemsOfPart(type, parse(text));
+  const merged = { ...(parse(exampleConfigText()) as object), ...(parse(text) as object) };
+  return parseConfig(stringify(merged), 'deploy').problems;
+}
+
+test('every YAML block of the Kubernetes pages is valid', () => {
+  assert.ok(ownBlocks.length >= 3);
+  for (const block of ownBlocks) assert.deepEqual(problemsOfBlock(block), [], block.text);
+});
+
+test('every error code in the Kubernetes pages and SECURITY.md exists', () => {
+  const text = `${guide}\n${readFileSync(new URL('SECURITY.md', root), 'utf8')}`;
+  const known: readonly string[] = ERROR_CODES;
+  for (const [code] of text.matchAll(/ERR_[A-Z_]+[A-Z]/g)) assert.ok(known.includes(code), code);
+});
+
+test('every metric in the Kubernetes pages exists', async () => {
+  const text = await createMetrics('0', EMPTY_SOURCES).write();
+  const known = [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name);
+  // Signals and the shared cache have metrics of their own.
+  const documented = readFileSync(new URL('config/metrics.md', root), 'utf8').matchAll(/^\| `(cambist_\w+)`/gm);
+  for (const [, name] of documented) known.push(name);
+  // test/unit/kubernetes tests the webhook's own metrics.
+  const named = [...guide.matchAll(/\bcambist_(?!webhook_)[a-z_]+[a-z]/g)];
+  assert.ok(named.length >= 3);
+  for (const [name] of named) assert.ok(known.includes(name), name);
+});
+
+test('every path below deploy/ that a page names exists', () => {
+  const paths = new Set([...guide.matchAll(/(?<![\w./-])deploy(?:\/[\w.-]+)+/g)].map(([path]) => path));
+  assert.ok(paths.size >= 10);
+  for (const path of paths) assert.ok(existsSync(new URL(path, root)), path);
+});
+
+test('the pages use the image of the manifests and the base of the Dockerfile', () => {
+  const image = /image: (\S*cambist:\S+)/.exec(readDeployFile('pod.yaml'))?.[1] ?? '';
+  for (const [tag] of guide.matchAll(/registry\.example\.com\/cambist:[\w.]+/g)) assert.equal(tag, image);
+  const dockerfile = readFileSync(new URL('Dockerfile', root), 'utf8');
+  for (const [base] of guide.matchAll(/node:\d[\w.-]+/g)) assert.ok(dockerfile.includes(`=${base}@sha256:`), base);
+});
+
+interface Step {
+  readonly uses?: string;
+  readonly run?: string;
+  readonly with?: Record<string, unknown>;
+}
+
+interface Workflow {
+  readonly on: string | Record<string, unknown>;
+  readonly permissions: Record<string, string>;
+  readonly jobs: Record<string, { readonly permissions?: Record<string, string>; readonly steps: readonly Step[] }>;
+}
+
+const WORKFLOWS = '.github/workflows';
+const texts = new Map(readdirSync(WORKFLOWS).map((name) => [name, readFileSync(join(WORKFLOWS, name), 'utf8')]));
+const workflows = new Map([...texts].map(([name, text]) => [name, parse(text, { strict: true }) as Workflow]));
+
+/** Everything that a workflow may write. Each job has what its steps need, and no more. */
+const WRITES: Record<string, readonly string[]> = {
+  'codeql.yml': ['analyze: security-events'],
+  'dependencies.yml': [],
+  'release.yml': ['image: contents', 'image: id-token', 'image: packages', 'package: id-token'],
+};
+
+const writable = (permissions: Record<string, string> = {}): string[] =>
+  Object.keys(permissions).filter((scope) => permissions[scope] === 'write');
+
+for (const [name, { on, permissions, jobs }] of workflows) {
+  const steps = Object.values(jobs).flatMap((job) => job.steps);
+
+  test(`${name} pins every action to a commit, and names its version`, () => {
+    const actions = steps.flatMap(({ uses }) => uses ?? []);
+    for (const uses of actions) assert.match(uses, /^[\w./-]+@[0-9a-f]{40}$/);
+    const named = [...(texts.get(name) ?? '').matchAll(/uses: ([\w./-]+@[0-9a-f]{40}) # v\d/g)].map(([, uses]) => uses);
+    assert.deepEqual(named, actions);
+  });
+
+  test(`${name} does not run code of a pull request with the rights of the repository`, () => {
+    const events = typeof on === 'string' ? [on] : Object.keys(on);
+    for (const event of events) assert.ok(['pull_request', 'push', 'schedule'].includes(event), event);
+  });
+
+  test(`${name} grants writing only to the jobs that need it, and leaves no credentials in the checkout`, () => {
+    assert.deepEqual(writable(permissions), []);
+    const writes = Object.entries(jobs).flatMap(([job, { permissions: own }]) => {
+      return writable(own).map((scope) => `${job}: ${scope}`);
+    });
+    assert.deepEqual(writes.sort(), WRITES[name]);
+    for (const step of steps) {
+      if (step.uses?.startsWith('actions/checkout@')) assert.equal(step.with?.['persist-credentials'], false);
+    }
+  });
+
+  test(`${name} runs no install script, and inserts no text of the event into a script`, () => {
+    for (const { run = '' } of steps) {
+      assert.doesNotMatch(run, /\$\{\{/);
+      if (/\bnpm ci\b/.test(run)) assert.match(run, /--ignore-scripts/);
+    }
+  });
+}
+
+test('the release publishes with provenance, and signs the digest of the image', () => {
+  const steps = Object.values(workflows.get('release.yml')?.jobs ?? {}).flatMap((job) => job.steps);
+  const scripts = steps.map(({ run = '' }) => run).join('\n');
+  assert.match(scripts, /npm publish .*--provenance/);
+  assert.match(scripts, /cosign sign --yes "\$IMAGE@\$DIGEST"/);
+  assert.match(scripts, /npm audit signatures/);
+  assert.match(scripts, /deploy\/sbom\.mjs/);
+});

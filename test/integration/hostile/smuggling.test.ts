@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { eventually, soon } from '../../harness/eventually.ts';
-import { startPlainGateway } from '../../harness/gateway.ts';
-import { call, connectRaw } from '../../harness/http-call.ts';
+import { startRawUpstream } from '../../harness/fake-upstream.ts';
+import { sendResponse } from '../../harness/faults.ts';
+import { startGateway, startPlainGateway } from '../../harness/gateway.ts';
+import { assertProblem, call, connectRaw } from '../../harness/http-call.ts';
 import { sumSamples } from '../../harness/metric-samples.ts';
 import { HEAD, REFUSED_FRAMINGS, SMUGGLED } from '../../harness/refused-framings.ts';
 
@@ -146,4 +148,125 @@ test('does not read the unread body of a refused request as the next request', a
   assert.match(text, /^HTTP\/1\.1 403 /);
   assert.match(text, /connection: close/i);
   assert.equal(upstream.requests.length, 0);
+});
+
+test('refuses an issued token that contains characters outside the token syntax', async (t) => {
+  const { app, authorization, authorizationServer, upstream } = await startGateway(t);
+  for (const token of ['a\r\nX-Injected: 1', 'a b', 'a,b', 'a\n', 'ä', 'a"b', '\u0000']) {
+    authorizationServer.behaviour = { kind: 'issue', accessToken: token };
+    assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_STS_RESPONSE_INVALID');
+  }
+  assert.equal(upstream.requests.length, 0);
+});
+
+test('passes values from the authorization server to the caller only as base64 or as a number', async (t) => {
+  const { app, authorizationServer } = await startGateway(t);
+  const ask = async () => {
+    const authorization = `Bearer ${await authorizationServer.mint()}`;
+    return call(`${app.url}/github`, { headers: { authorization } });
+  };
+  const evil = 'x"\r\nX-Injected: 1\r\n\r\n<script>';
+  const claims = JSON.stringify({ access_token: { acr: evil } });
+  authorizationServer.behaviour = { kind: 'response', status: 400, body: { error: 'interaction_required', claims } };
+  const interaction = await ask();
+  assert.equal(
+    interaction.headers['www-authenticate'],
+    `Bearer error="insufficient_claims", claims="${Buffer.from(claims).toString('base64')}"`,
+  );
+  for (const body of [{ error: evil }, { error: 'invalid_grant', error_description: evil }, evil]) {
+    authorizationServer.behaviour = { kind: 'response', status: 400, body };
+    const response = await ask();
+    assert.ok(!`${JSON.stringify(response.rawHeaders)}${response.text}`.includes('Injected'));
+  }
+  authorizationServer.behaviour = { kind: 'response', status: 503, headers: { 'retry-after': 'never "x' } };
+  assert.match((await ask()).headers['retry-after'] ?? '', /^\d+$/);
+  assert.ok(!app.logText().includes('\r\nX-Injected'));
+});
+
+test('replaces an invalid request id of a caller, and logs valid JSON', async (t) => {
+  const { app, upstream } = await startPlainGateway(t);
+  const generated = /^[0-9a-f-]{36}$/;
+  for (const id of ['a b', 'a"b', 'a\tb', 'ä', '<x>', '{"a":1}', 'a,b', '']) {
+    const connection = await connectRaw(app.url);
+    connection.send(
+      Buffer.from(
+        `GET /plain HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: ${id}\r\nConnection: close\r\n\r\n`,
+        'latin1',
+      ),
+    );
+    await soon('the response', connection.closed());
+    assert.match(String(upstream.requests.at(-1)?.headers['x-request-id']), generated, id);
+  }
+  const refused = await call(`${app.url}/none`, { headers: { 'x-request-id': '"},{"x":"' } });
+  assert.match(refused.headers['x-request-id'] as string, generated);
+  for (const line of app.logText().trim().split('\n')) JSON.parse(line);
+});
+
+test('rewrites a Location without adding headers or changing the host', async (t) => {
+  const { app, upstream } = await startPlainGateway(t);
+  for (const location of [
+    '/mcp/a%0d%0aX-Injected:%201',
+    '/mcp/\tx',
+    '/mcp//evil.example.com',
+    '/mcp/\\\\evil.example.com',
+    '/mcp/%5cevil',
+    '\\\\evil.example.com\\mcp',
+    'https:///mcp/x',
+  ]) {
+    upstream.handler = (_request, response) => sendResponse(response, 302, '', { location });
+    const { headers } = await call(`${app.url}/plain`);
+    assert.equal(headers['x-injected'], undefined);
+    const to = new URL(headers.location ?? '', app.url);
+    const direct = new URL(location, `${upstream.url}/mcp`).href;
+    // The location is below the route, or the absolute URL that the upstream meant.
+    assert.ok(
+      (to.origin === app.url && to.pathname.startsWith('/plain/')) || headers.location === direct,
+      `${location} → ${to} (${direct})`,
+    );
+  }
+});
+
+test('rewrites an SSE endpoint event to a single line', async (t) => {
+  const events = ['event: endpoint\ndata: /mcp/x\u2028event: message\n\n', 'event: endpoint\ndata: /mcp/a b\u0000\n\n'];
+  for (const event of events) {
+    const bytes = Buffer.from(event);
+    const head = `HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n${bytes.length.toString(16)}\r\n`;
+    const upstream = await startRawUpstream(t, `${head}${bytes.toString('latin1')}\r\n0\r\n\r\n`, 'keep');
+    const { app } = await startPlainGateway(t, { route: { upstream: `${upstream.url}/mcp` } });
+    const { text } = await call(`${app.url}/plain/sse`);
+    assert.match(text, /^event: endpoint\ndata: \/plain\/[!-~]+\n\n$/);
+  }
+});
+
+test('forwards unusual header values without splitting them', async (t) => {
+  const { app, upstream } = await startPlainGateway(t);
+  const connection = await connectRaw(app.url);
+  const values = ['a\tb', '"', ' \t x', '\xff\xfe', 'x'.repeat(8000)];
+  const lines = values.map((value, index) => `X-V${index}: ${value}\r\nMcp-Session-Id: ${value}\r\n`).join('');
+  connection.send(Buffer.from(`GET /plain HTTP/1.1\r\nHost: localhost\r\n${lines}Connection: close\r\n\r\n`, 'latin1'));
+  assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 200 /);
+  for (const [index, value] of values.entries()) {
+    assert.equal(upstream.requests[0]?.headers[`x-v${index}`], value.trim());
+  }
+  assert.equal(upstream.requests[0]?.rawHeaders.filter((name) => name === 'Mcp-Session-Id').length, values.length);
+});
+
+test('forwards thousands of headers or refuses the request, but never drops one silently', async (t) => {
+  const upstream = await startRawUpstream(t, 'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n', 'keep');
+  const { app } = await startPlainGateway(t, { route: { upstream: `${upstream.url}/mcp` } });
+  const many = Array.from({ length: 3000 }, () => 'a:b\r\n').join('');
+  const first = await connectRaw(app.url);
+  first.send(
+    `POST /plain HTTP/1.1\r\nHost: localhost\r\n${many}X-Last: 1\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello`,
+  );
+  assert.match(await soon('the response', first.closed()), /^HTTP\/1\.1 200 /);
+  const seen = upstream.received[0] ?? '';
+  assert.equal(seen.match(/^a: b\r$/gm)?.length, 3000);
+  assert.match(seen, /X-Last: 1[\s\S]*hello$/);
+  const second = await connectRaw(app.url);
+  second.send(
+    `GET /plain HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer first-of-two\r\n${many}Authorization: Bearer second-of-two\r\nConnection: close\r\n\r\n`,
+  );
+  assert.match(await soon('the response', second.closed()), /^HTTP\/1\.1 401 /);
+  assert.equal(upstream.received.length, 1);
 });

@@ -8,7 +8,7 @@ import { handleText } from '../../../src/inbound/handle-text.ts';
 import { call, connectRaw } from '../../harness/http-call.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
 import { lastHandle, startInboundGateway } from '../../harness/inbound.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 
 const HANDLE = /^cbh_[\w-]{43}$/;
 const STOLEN = handleText('s'.repeat(43));

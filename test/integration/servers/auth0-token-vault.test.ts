@@ -3,11 +3,10 @@ import { type TestContext, test } from 'node:test';
 import { authenticatePost, requireSubjectTokenType, singleValue } from '../../harness/client-authentication.ts';
 import { legacyCall } from '../../harness/consent.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { call } from '../../harness/http-call.ts';
-import { assertProblem } from '../../harness/problem.ts';
+import { echo, respond } from '../../harness/fake-upstream.ts';
+import { assertProblem, call } from '../../harness/http-call.ts';
 import { startRecipe } from '../../harness/recipe.ts';
 import { OAuthError, type SimulationRules } from '../../harness/simulated-server.ts';
-import { echo, respond } from '../../harness/upstream-handlers.ts';
 import { testMisconfigurations } from './misconfigurations.ts';
 
 const GRANT = 'urn:auth0:params:oauth:grant-type:token-exchange:federated-connection-access-token';

@@ -6,7 +6,7 @@ import {
   requireTokenExchange,
   singleValue,
 } from '../../harness/client-authentication.ts';
-import { assertProblem } from '../../harness/problem.ts';
+import { assertProblem } from '../../harness/http-call.ts';
 import { startRecipe } from '../../harness/recipe.ts';
 import { issued, OAuthError, type SimulationRules } from '../../harness/simulated-server.ts';
 import { foreignToken, testMisconfigurations } from './misconfigurations.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { authenticateAssertion, singleValue } from '../../harness/client-authentication.ts';
-import { assertProblem } from '../../harness/problem.ts';
+import { assertProblem } from '../../harness/http-call.ts';
 import { startRecipe } from '../../harness/recipe.ts';
 import {
   issued,

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { authenticateBasic, requireTokenExchange, verbatim } from '../../harness/client-authentication.ts';
+import { assertProblem } from '../../harness/http-call.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
-import { assertProblem } from '../../harness/problem.ts';
 import { startRecipe } from '../../harness/recipe.ts';
 import { issued, OAuthError, type SimulationRules } from '../../harness/simulated-server.ts';
 import { testMisconfigurations } from './misconfigurations.ts';

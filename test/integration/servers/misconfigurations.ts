@@ -4,7 +4,7 @@ import { type TestContext, test } from 'node:test';
 import type { JWTPayload } from 'jose';
 import type { FindingCode } from '../../../src/doctor/finding.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
-import { codeWords, tableRows } from '../../harness/markdown.ts';
+import { codeWords, tableRows } from '../../harness/pages.ts';
 import { type Recipe, startRecipe } from '../../harness/recipe.ts';
 import type { SimulationRules } from '../../harness/simulated-server.ts';
 import { runDoctor } from '../doctor-run.ts';

@@ -8,7 +8,7 @@ import {
   singleValue,
 } from '../../harness/client-authentication.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { assertProblem } from '../../harness/problem.ts';
+import { assertProblem } from '../../harness/http-call.ts';
 import { startRecipe } from '../../harness/recipe.ts';
 import {
   issued,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { authenticateAssertion, requireTokenExchange, singleValue } from '../../harness/client-authentication.ts';
-import { assertProblem } from '../../harness/problem.ts';
+import { assertProblem } from '../../harness/http-call.ts';
 import { type Recipe, startRecipe } from '../../harness/recipe.ts';
 import { issued, OAuthError, type SimulationRules } from '../../harness/simulated-server.ts';
 import { foreignToken, testMisconfigurations } from './misconfigurations.ts';

@@ -6,7 +6,7 @@ import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
 import { createPseudonyms, pickActors, pickClaims } from '../../../src/audit/recorded-claims.ts';
 import { keptBytesEach, longText } from '../../harness/heap.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 
 const asTheyAre = (_claim: string, value: string): string => value;
 

@@ -10,8 +10,8 @@ import { createFileSink, createSocketSink, createStdoutSink } from '../../../src
 import { createLogger } from '../../../src/observability/logger.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 import { startOtlpReceiver } from '../../harness/otlp-receiver.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
 
 const lines = (text: string): Buffer => Buffer.from(`${text}\n`);
 
@@ -171,8 +171,7 @@ function sinkFor(t: TestContext, url: string) {
 }
 
 test('sends each line as one log record, with its event, and reports all bytes as taken', async (t) => {
-  const receiver = await startOtlpReceiver();
-  t.after(receiver.close);
+  const receiver = await startOtlpReceiver(t);
   const sink = sinkFor(t, receiver.url);
   await sink.open();
   const records = [RECORD, { ...RECORD, event: 'exchange' }].map((record) => JSON.stringify(record));

@@ -9,7 +9,7 @@ import type { Config } from '../../../src/config/config.ts';
 import { loadConfig, parseConfig } from '../../../src/config/load.ts';
 import { createLogger } from '../../../src/observability/logger.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 
 const textOf = (name: string) =>
   `version: 1\nroutes: [{ name: ${name}, upstream: 'http://127.0.0.1:1', credential: none, match: { path: / } }]\n`;

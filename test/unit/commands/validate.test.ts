@@ -9,8 +9,8 @@ import { describeProblem, excerptOf } from '../../../src/commands/print-problems
 import { schema, validate } from '../../../src/commands/validate.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import { createAuthority } from '../../../src/transport/certificates.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 import { propertyRuns } from '../../harness/property-runs.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
 import { FULL, type Json, pathsOf, replaceAt } from '../config/mutations.ts';
 import { VALID } from '../config/sample.ts';
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { formatProblem } from '../../../src/config/config-node.ts';
 import { loadConfig } from '../../../src/config/load.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 import { ROUTE, VALID } from './sample.ts';
 
 async function problemsOfFile(file: string): Promise<string[]> {

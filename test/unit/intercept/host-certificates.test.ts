@@ -12,7 +12,7 @@ import { createOwnAddresses } from '../../../src/intercept/interception.ts';
 import { createAuthority, exportKey, nameConstraintsOf, permitsHost } from '../../../src/transport/certificates.ts';
 import { configOf } from '../../harness/app.ts';
 import { listen } from '../../harness/http-server.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 
 const HOUR_MS = 3_600_000;
 const NOW_MS = Date.now();

@@ -11,8 +11,7 @@ import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { createWebhookMetrics } from '../../../src/kubernetes/webhook-metrics.ts';
 import { changeManifest } from '../../../src/kubernetes/workloads.ts';
 import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
-import { codeWords, fencedBlocks, tableRows } from '../../harness/markdown.ts';
-import { readPagesIn } from '../../harness/pages.ts';
+import { codeWords, fencedBlocks, readPagesIn, tableRows } from '../../harness/pages.ts';
 import { request } from './samples.ts';
 
 const guide = readPagesIn('deploy');

@@ -10,7 +10,7 @@ import { type TestContext, test } from 'node:test';
 import fastify from 'fastify';
 import type { Listen } from '../../../src/config/addresses.ts';
 import { openListener } from '../../../src/listeners/listen.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 
 function appOf(t: TestContext) {
   const app = fastify();

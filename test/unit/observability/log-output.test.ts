@@ -9,7 +9,7 @@ import { logLine } from '../../../src/observability/log-line.ts';
 import { createLogOutput, type LossLine } from '../../../src/observability/log-output.ts';
 import { createLogger } from '../../../src/observability/logger.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 import { loggerWithLines } from './log-lines.ts';
 
 /** The simplest report. */

@@ -10,8 +10,7 @@ import { asCambistError, errorResponse } from '../../../src/proxy/own-response.t
 import type { RequestTracker } from '../../../src/proxy/request-tracker.ts';
 import { createResponseRelay, type ResponseRelay } from '../../../src/proxy/response-relay.ts';
 import { MAX_TEXT_BYTES } from '../../../src/transport/pump.ts';
-import { deferred } from '../../harness/deferred.ts';
-import { eventually } from '../../harness/eventually.ts';
+import { deferred, eventually } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { collectGarbage } from '../../harness/heap.ts';
 import { startHttpServer } from '../../harness/http-server.ts';

@@ -11,7 +11,7 @@ import { readCredential } from '../../../src/secrets/credential.ts';
 import { isLikeToken } from '../../../src/secrets/like-a-token.ts';
 import { oncePerSecret, Secret } from '../../../src/secrets/secret.ts';
 import { soon } from '../../harness/eventually.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 
 async function makeFile(t: TestContext, content: string | Uint8Array): Promise<string> {
   const folder = temporaryFolder(t);

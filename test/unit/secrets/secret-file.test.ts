@@ -8,7 +8,7 @@ import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promi
 import { systemClock } from '../../../src/clock/clock.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
 import { createSecretFileReader, type ReadSecretFile } from '../../../src/secrets/secret-file.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 
 const LONG_AGO = new Date('2026-01-01');
 /** More than one tick of the file system's clock. */

@@ -6,7 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { createLogger } from '../../../src/observability/logger.ts';
 import { watchFiles } from '../../../src/secrets/watch.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 
 /** Starts a watcher that looks only when it is asked to, and counts its changes. */
 function startWatching(t: TestContext, files: () => readonly string[], pollMs = 3_600_000) {

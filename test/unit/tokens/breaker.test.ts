@@ -4,7 +4,7 @@ import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { createRankedBreaker } from '../../../src/tokens/breaker.ts';
 import type { RankedRequester } from '../../../src/tokens/requester.ts';
-import { deferred } from '../../harness/deferred.ts';
+import { deferred } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { failsWith } from './sample.ts';
 

@@ -149,12 +149,9 @@ test('ignores the mutual TLS endpoint without a client certificate', () => {
 });
 
 async function setUp(t: TestContext, issuerPath = '') {
-  const fake = await startFakeAuthorizationServer({ issuerPath });
+  const fake = await startFakeAuthorizationServer(t, { issuerPath });
   const agent = new Http1Dispatcher({});
-  t.after(async () => {
-    await agent.destroy();
-    await fake.close();
-  });
+  t.after(() => agent.destroy());
   const find = (timeoutMs = 5000) =>
     discover(serverOf({ issuer: fake.issuer }), readMetadata, agent, performance.now() + timeoutMs);
   return { fake, find };

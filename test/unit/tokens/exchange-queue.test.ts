@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
 import { createExchangeQueue, createLimiter } from '../../../src/tokens/exchange-queue.ts';
 import type { RankedRequester, Requester } from '../../../src/tokens/requester.ts';
-import { deferred } from '../../harness/deferred.ts';
+import { deferred } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { failsWith, settle } from './sample.ts';
 

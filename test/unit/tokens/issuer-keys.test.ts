@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { systemClock } from '../../../src/clock/clock.ts';
 import { createIssuerKeys, createRateLimit } from '../../../src/tokens/jwks.ts';
-import { deferred } from '../../harness/deferred.ts';
+import { deferred } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { type Issuer, issuerKey, startIssuer } from './issuer.ts';
 import { failsWith, settle } from './sample.ts';

@@ -14,7 +14,7 @@ import type { ClientAssertions, TokenEndpointContext } from '../../../src/tokens
 import type { TokenRequest } from '../../../src/tokens/token-request.ts';
 import type { ExpectedResponse } from '../../../src/tokens/token-response.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 
 export const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
 export const JWT = 'urn:ietf:params:oauth:token-type:jwt';

@@ -16,7 +16,7 @@ import type { SecondLevel } from '../../../src/tokens/shared-token.ts';
 import type { TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { Grant, TokenRequest } from '../../../src/tokens/token-request.ts';
 import type { TokenResponse, TokenType } from '../../../src/tokens/token-response.ts';
-import { deferred } from '../../harness/deferred.ts';
+import { deferred } from '../../harness/eventually.ts';
 import { createFakeClock, type FakeClock } from '../../harness/fake-clock.ts';
 import { routeOf, settle, subjectOf } from './sample.ts';
 

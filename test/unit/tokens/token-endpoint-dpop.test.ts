@@ -14,12 +14,9 @@ import { endpointContext, failsWith, folderOf, serverOf, tokenRequestOf } from '
 const GRANT: Grant = { kind: 'jwt_bearer', from: 'caller', assertion: 'assertion-of-the-caller' };
 
 async function setUp(t: TestContext, fields: Partial<AuthorizationServer> = {}) {
-  const fake = await startFakeAuthorizationServer();
+  const fake = await startFakeAuthorizationServer(t);
   const agent = new Http1Dispatcher({});
-  t.after(async () => {
-    await agent.destroy();
-    await fake.close();
-  });
+  t.after(() => agent.destroy());
   const server = serverOf({ issuer: fake.issuer, dpop: true, ...fields });
   const endpoint = createTokenEndpoint(server, () => agent, endpointContext());
   return { fake, exchange: () => endpoint.exchange(tokenRequestOf({ grant: () => GRANT })) };

@@ -5,7 +5,7 @@ import { CambistError } from '../../../src/errors.ts';
 import { createTokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { Grant } from '../../../src/tokens/token-request.ts';
 import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
-import { deferred } from '../../harness/deferred.ts';
+import { deferred } from '../../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { ACCESS_TOKEN, endpointContext, failsWith, folderOf, serverOf, targetOf, tokenRequestOf } from './sample.ts';
@@ -19,12 +19,9 @@ const EXCHANGE: Grant = {
 const HOUR_MS = 3_600_000;
 
 async function setUp(t: TestContext, fields: Partial<AuthorizationServer> = {}) {
-  const fake = await startFakeAuthorizationServer();
+  const fake = await startFakeAuthorizationServer(t);
   const agent = new Http1Dispatcher({});
-  t.after(async () => {
-    await agent.destroy();
-    await fake.close();
-  });
+  t.after(() => agent.destroy());
   const clock = createFakeClock();
   const server = serverOf({ issuer: fake.issuer, ...fields });
   const endpoint = createTokenEndpoint(server, () => agent, endpointContext(clock));
@@ -55,8 +52,7 @@ test('sends the form and the client authentication to the discovered endpoint', 
 });
 
 test('uses a configured token endpoint without discovery', async (t) => {
-  const other = await startFakeAuthorizationServer();
-  t.after(() => other.close());
+  const other = await startFakeAuthorizationServer(t);
   const { fake, exchange } = await setUp(t, { tokenEndpoint: other.tokenEndpoint, issuer: undefined });
   await exchange();
   assert.equal(other.requests.length, 1);
@@ -101,8 +97,7 @@ test('repeats a failed discovery', async (t) => {
 });
 
 test('reads the metadata again after an hour, in the background, and follows a token endpoint that moved', async (t) => {
-  const other = await startFakeAuthorizationServer();
-  t.after(() => other.close());
+  const other = await startFakeAuthorizationServer(t);
   const { fake, exchange, clock } = await setUp(t);
   await exchange();
   clock.advance(HOUR_MS - 1);

@@ -13,7 +13,7 @@ import { configOf } from '../../harness/app.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 
 function jwt(expirySeconds: number): Promise<string> {
   return new SignJWT({}).setProtectedHeader({ alg: 'HS256' }).setExpirationTime(expirySeconds).sign(new Uint8Array(32));
@@ -36,8 +36,7 @@ function start(t: TestContext, config: Config, onExpiry: (seconds: number) => vo
 }
 
 test('keeps the endpoint of a server for transmitters over a reload, even of one that removes it', async (t) => {
-  const server = await startFakeAuthorizationServer();
-  t.after(server.close);
+  const server = await startFakeAuthorizationServer(t);
   const routes = [{ name: 'r', match: { path: '/r' }, upstream: 'https://mcp.example.com', credential: 'none' }];
   const folder = temporaryFolder(t);
   const file = join(folder, 'secret');

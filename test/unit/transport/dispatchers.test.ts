@@ -8,9 +8,8 @@ import { createDispatchers, type Dispatchers } from '../../../src/transport/disp
 import { type Certificate, createCertificateAuthority } from '../../harness/certificates.ts';
 import { dispatched } from '../../harness/dispatched.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
-import { startFakeUpstream } from '../../harness/fake-upstream.ts';
-import { temporaryFolder } from '../../harness/temporary-folder.ts';
-import { eventStream } from '../../harness/upstream-handlers.ts';
+import { eventStream, startFakeUpstream } from '../../harness/fake-upstream.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 
 const authority = createCertificateAuthority();
 
@@ -143,8 +142,7 @@ test('fails with ERR_CREDENTIAL_UNAVAILABLE for an invalid certificate or the ke
 /** A pool with an open stream, and a function that changes its CA file. */
 async function startRotation(t: TestContext) {
   const stream = eventStream();
-  const upstream = await startFakeUpstream(stream.handler, { tls: authority.issueServer() });
-  t.after(upstream.close);
+  const upstream = await startFakeUpstream(t, stream.handler, { tls: authority.issueServer() });
   const { dispatchers } = dispatchersOf(t);
   const tls = await tlsFiles(t, { ca: authority.cert });
   const before = await dispatchers.for(peer(tls));

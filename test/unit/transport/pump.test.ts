@@ -6,8 +6,7 @@ import { createDispatchers } from '../../../src/transport/dispatchers.ts';
 import { pump } from '../../../src/transport/pump.ts';
 import { dispatched } from '../../harness/dispatched.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { startFakeUpstream } from '../../harness/fake-upstream.ts';
-import { eventStream } from '../../harness/upstream-handlers.ts';
+import { eventStream, startFakeUpstream } from '../../harness/fake-upstream.ts';
 
 /** A stream that accepts one chunk at a time, and the next when the test says so. */
 function slowStream(): { stream: Writable; taken: string[]; take: () => void } {
@@ -108,11 +107,10 @@ const HOUR_MS = 3_600_000;
 test('allows an idle hour on a stream, and an hour until a response', async (t) => {
   const stream = eventStream();
   const waiting: ServerResponse[] = [];
-  const upstream = await startFakeUpstream((received, response) => {
+  const upstream = await startFakeUpstream(t, (received, response) => {
     if (received.url === '/stream') return stream.handler(received, response);
     waiting.push(response);
   });
-  t.after(upstream.close);
   const dispatchers = createDispatchers(() => {});
   t.after(() => dispatchers.destroy());
   const pool = await dispatchers.for({ name: 'route "github"', tls: undefined, connectMs: 5000 });

@@ -1,0 +1,281 @@
+import assert from 'node:assert/strict';
+import { connect, type Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { WebSocket } from 'undici';
+import { startTestApp } from '../harness/app.ts';
+import { createCertificateAuthority } from '../harness/certificates.ts';
+import { eventually, soon } from '../harness/eventually.ts';
+import { echo, eventStream, respond, startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
+import { startGateway } from '../harness/gateway.ts';
+import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
+import { assertUnexpired, EXPIRY_WAIT_MS, SHORT_LIVED, SINGLE_USE } from '../harness/short-lived-tokens.ts';
+import { startSlowTls } from '../harness/slow-tls.ts';
+import { startWebSocketServer } from '../harness/web-socket-server.ts';
+import { folderOf } from '../unit/tokens/sample.ts';
+
+const CONNECT = 'CONNECT r.svc:443 HTTP/1.1\r\n\r\n';
+/** The first bytes of a TLS client. */
+const CLIENT_HELLO = Buffer.from([0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0]);
+const MAX_HALF_OPEN = 2;
+
+/** An app with a low request limit, and clients that keep their side of a connection open. */
+async function startLimited(t: TestContext) {
+  const upstream = await startFakeUpstream(t, echo);
+  const app = await startTestApp(t, {
+    limits: { max_in_flight: MAX_HALF_OPEN },
+    routes: [{ name: 'r', match: { host: 'r.svc' }, upstream: upstream.url, credential: 'none' }],
+  });
+  const { hostname, port } = new URL(app.url);
+  const connectHalfOpen = (bytes: string): Socket => {
+    const socket = connect({ host: hostname, port: Number(port), allowHalfOpen: true });
+    socket.on('error', () => {});
+    socket.write(bytes);
+    t.after(() => socket.destroy());
+    return socket;
+  };
+  return { app, connectHalfOpen };
+}
+
+/** Everything received until the server closes its side. The client keeps its side open. */
+function received(socket: Socket): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  socket.on('data', (chunk) => void chunks.push(chunk));
+  return soon(
+    'the server closes its side',
+    new Promise((resolve) => socket.once('end', () => resolve(Buffer.concat(chunks)))),
+  );
+}
+
+test('frees the slot of a refused CONNECT whose client keeps the connection half open', async (t) => {
+  const { app, connectHalfOpen } = await startLimited(t);
+  for (let i = 0; i <= 2 * MAX_HALF_OPEN; i += 1) {
+    assert.match(
+      String(await received(connectHalfOpen('CONNECT evil:1 HTTP/1.1\r\nHost: evil:1\r\n\r\n'))),
+      /^HTTP\/1\.1 403 /,
+    );
+  }
+  await eventually('all are logged', () => app.logs.filter(({ msg }) => msg === 'request').length > MAX_HALF_OPEN);
+  assert.equal((await call(app.url, { headers: { host: 'r.svc' } })).status, 200);
+});
+
+test('frees the slot of a refused WebSocket whose client keeps the connection half open', async (t) => {
+  const { app, connectHalfOpen } = await startLimited(t);
+  const handshake = 'GET / HTTP/1.1\r\nHost: elsewhere\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
+  for (let i = 0; i <= 2 * MAX_HALF_OPEN; i += 1) {
+    assert.match(String(await received(connectHalfOpen(handshake))), /^HTTP\/1\.1 403 /);
+  }
+  assert.equal((await call(app.url, { headers: { host: 'r.svc' } })).status, 200);
+  await eventually('nothing is in flight', async () => {
+    return sumSamples(await app.metrics(), 'cambist_requests_in_flight') === 0;
+  });
+});
+
+test('resets a connection after refusing TLS on it, though its client keeps its side open', async (t) => {
+  const { connectHalfOpen } = await startLimited(t);
+  const socket = connectHalfOpen(CONNECT);
+  const response = received(socket);
+  await soon('the tunnel', new Promise((resolve) => socket.once('data', resolve)));
+  socket.write(CLIENT_HELLO);
+  const text = await response;
+  assert.deepEqual([...text.subarray(-7)], [0x15, 3, 1, 0, 2, 2, 40]);
+  const reset = new Promise((resolve) => socket.once('close', resolve));
+  // A closed socket responds to later bytes with a reset.
+  const writing = setInterval(() => socket.write('x'), 20);
+  t.after(() => clearInterval(writing));
+  await soon('the reset', reset);
+});
+
+const MAX_IN_FLIGHT = 3;
+
+/** A gateway with an upstream that streams without end, and a caller that pipelines requests. */
+async function startStreaming(t: TestContext, limits: Record<string, unknown> = {}) {
+  const stream = eventStream();
+  const gateway = await startGateway(t, {
+    handler: stream.handler,
+    top: { limits: { max_in_flight: MAX_IN_FLIGHT, ...limits } },
+  });
+  const { app, upstream, authorization } = gateway;
+  const pipeline = async (count: number) => {
+    const connection = await connectRaw(app.url);
+    const head = `GET /github HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n\r\n`;
+    connection.send(head.repeat(count));
+    return connection;
+  };
+  const allEnded = () =>
+    eventually('nothing is in flight', async () => {
+      const text = await app.metrics();
+      return sumSamples(text, 'cambist_requests_in_flight') + sumSamples(text, 'cambist_open_streams') === 0;
+    });
+  return { ...gateway, upstream, pipeline, allEnded };
+}
+
+test('closes all pipelined requests upstream when the caller disconnects', async (t) => {
+  const { upstream, pipeline, allEnded } = await startStreaming(t);
+  const connection = await pipeline(2);
+  await eventually('the upstream has both requests', () => upstream.requests.length === 2);
+  connection.socket.destroy();
+  await soon('both streams are closed upstream', Promise.all(upstream.requests.map(({ gone }) => gone)));
+  await allEnded();
+});
+
+test('frees the slots of pipelined requests when their caller disconnects', async (t) => {
+  const { app, upstream, authorization, pipeline, allEnded } = await startStreaming(t);
+  for (let round = 1; round <= MAX_IN_FLIGHT + 1; round += 1) {
+    const connection = await pipeline(2);
+    await eventually('the upstream has both requests', () => upstream.requests.length === 2 * round);
+    connection.socket.resetAndDestroy();
+    await allEnded();
+  }
+  upstream.handler = (_request, response) => void response.end('ok');
+  assert.equal((await call(`${app.url}/github`, { headers: { authorization } })).status, 200);
+});
+
+test('stops without waiting for pipelined requests whose caller disconnected', async (t) => {
+  const { app, upstream, pipeline } = await startStreaming(t, { shutdown_grace: '1h' });
+  const connection = await pipeline(2);
+  await eventually('the upstream has both requests', () => upstream.requests.length === 2);
+  connection.socket.destroy();
+  await soon('the stop', app.stop());
+});
+
+test('finishes pipelined requests without a token whose caller disconnected at once', async (t) => {
+  const { app, allEnded } = await startStreaming(t, { shutdown_grace: '1h' });
+  const connection = await connectRaw(app.url);
+  connection.send('GET /github HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(50));
+  connection.socket.resetAndDestroy();
+  await allEnded();
+  await soon('the stop', app.stop());
+});
+
+for (const length of [0, 10, 20_000]) {
+  test(`sends 100 Continue before the headers of its response, behind a slow response: ${length} bytes`, async (t) => {
+    let respondFirst = (): void => {};
+    const { app, authorization } = await startGateway(t, {
+      handler({ method }, response) {
+        if (method === 'GET') respondFirst = () => void response.end('first');
+        else response.end('x'.repeat(length));
+      },
+    });
+    const connection = await connectRaw(app.url);
+    const fields = `Host: localhost\r\nAuthorization: ${authorization}\r\n`;
+    connection.send(`GET /github HTTP/1.1\r\n${fields}\r\n`);
+    connection.send(`POST /github HTTP/1.1\r\n${fields}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n{}`);
+    await eventually('the second response is complete', async () =>
+      (await app.metrics()).includes('method="POST",code="200",outcome="forwarded"} 1'),
+    );
+    respondFirst();
+    const end = new RegExp(
+      `first.*?HTTP/1\\.1 100 Continue\\r\\n\\r\\nHTTP/1\\.1 200 OK\\r\\n.*\\r\\n\\r\\n.*x{${length}}`,
+      's',
+    );
+    const all = await soon('both responses', connection.until(end));
+    assert.equal(all.match(/100 Continue/g)?.length, 1);
+    connection.socket.destroy();
+  });
+}
+
+const authority = createCertificateAuthority();
+
+/** An upstream whose connections open after the given delays, and tokens that expire before the slow ones open. */
+async function startSlow(t: TestContext, handler: UpstreamHandler = echo, keys: Record<string, unknown> = {}) {
+  const arrivals: { bearer: string | undefined; atMs: number }[] = [];
+  const gateway = await startGateway(t, {
+    handler: (request, response) => {
+      arrivals.push({ bearer: request.authorization[0], atMs: Date.now() });
+      // Each attempt must open its own connection.
+      response.setHeader('connection', 'close');
+      return handler(request, response);
+    },
+  });
+  const { app, authorizationServer, upstream, config, authorization } = gateway;
+  const { slow, behind } = await behindSlowTls(t, upstream.port);
+  app.reloadTo({ ...config, routes: config.routes.map((route) => ({ ...route, ...behind, ...keys })) });
+  authorizationServer.behaviour = SHORT_LIVED;
+  const send = () => call(`${app.url}/github`, { headers: { authorization }, body: 'hello' });
+  return { ...gateway, arrivals, slow, delaysMs: slow.delaysMs, send };
+}
+
+async function behindSlowTls(t: TestContext, port: number) {
+  const slow = await startSlowTls(port, authority.issueServer());
+  t.after(slow.close);
+  const ca = folderOf(t).write('ca.pem', authority.cert);
+  return { slow, behind: { upstream: slow.url, tls: { ca: { file: ca } } } };
+}
+
+test('replaces a token that expires while the connection opens', async (t) => {
+  const { send, delaysMs, arrivals, authorizationServer, app } = await startSlow(t);
+  delaysMs.push(EXPIRY_WAIT_MS);
+  const response = await send();
+  assert.deepEqual([response.status, JSON.parse(response.text).body], [200, 'hello']);
+  assert.equal(authorizationServer.requests.length, 2);
+  assert.equal(arrivals.length, 1);
+  assertUnexpired(authorizationServer, arrivals);
+  assert.ok(!app.logs.some(({ level }) => Number(level) >= 50));
+});
+
+test('returns an error if connecting always outlasts the token', async (t) => {
+  const { send, slow, arrivals, app } = await startSlow(t);
+  slow.delaysMs.push(EXPIRY_WAIT_MS, EXPIRY_WAIT_MS);
+  // Otherwise the retry would use the connection that the first attempt opened.
+  slow.closedAtOnce = 1;
+  assertProblem(await send(), 'ERR_UPSTREAM_UNREACHABLE');
+  assert.equal(arrivals.length, 0);
+  assert.match(JSON.stringify(app.logs), /connecting to the upstream took longer than a token lives/);
+});
+
+test('sends a single-use token on a slow connection, and requests it once', async (t) => {
+  const { send, delaysMs, arrivals, authorizationServer } = await startSlow(t);
+  authorizationServer.behaviour = SINGLE_USE;
+  delaysMs.push(EXPIRY_WAIT_MS);
+  assert.equal((await send()).status, 200);
+  assert.deepEqual([authorizationServer.requests.length, arrivals.length], [1, 1]);
+});
+
+test('replaces a token that expires while the retry after a 401 connects', async (t) => {
+  let refused = false;
+  const { send, delaysMs, arrivals, authorizationServer } = await startSlow(t, (request, response) => {
+    if (refused) return echo(request, response);
+    refused = true;
+    return respond(401)(request, response);
+  });
+  delaysMs.push(0, EXPIRY_WAIT_MS);
+  const response = await send();
+  assert.deepEqual([response.status, JSON.parse(response.text).body], [200, 'hello']);
+  assert.deepEqual([authorizationServer.requests.length, arrivals.length], [3, 2]);
+  assertUnexpired(authorizationServer, arrivals);
+});
+
+test('replaces a token with more scopes that expires while the retry connects', async (t) => {
+  const challenge = { 'www-authenticate': 'Bearer error="insufficient_scope", scope="more"' };
+  let refused = false;
+  const { send, delaysMs, arrivals, authorizationServer } = await startSlow(
+    t,
+    (request, response) => {
+      if (refused) return echo(request, response);
+      refused = true;
+      return respond(403, 'more', challenge)(request, response);
+    },
+    { step_up: ['more'] },
+  );
+  delaysMs.push(0, EXPIRY_WAIT_MS);
+  assert.equal((await send()).status, 200);
+  assert.deepEqual([authorizationServer.requests.length, arrivals.length], [3, 2]);
+  assertUnexpired(authorizationServer, arrivals);
+});
+
+test('replaces a token that expires while a WebSocket handshake connects', async (t) => {
+  const backend = await startWebSocketServer(t);
+  const { slow, behind } = await behindSlowTls(t, backend.port);
+  const { app, authorization, authorizationServer } = await startGateway(t, { route: behind });
+  authorizationServer.behaviour = SHORT_LIVED;
+  slow.delaysMs.push(EXPIRY_WAIT_MS);
+  const socket = new WebSocket(`${app.url.replace('http', 'ws')}/github`, { headers: { authorization } });
+  t.after(() => socket.close());
+  await soon('the WebSocket is open', new Promise((resolve) => socket.addEventListener('open', resolve)));
+  assert.equal(authorizationServer.requests.length, 2);
+  assertUnexpired(
+    authorizationServer,
+    backend.handshakes.map(({ authorization: bearer }) => ({ bearer, atMs: Date.now() })),
+  );
+});

@@ -1,0 +1,285 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import {
+  Client,
+  Client as ClientV2,
+  StreamableHTTPClientTransport,
+  StreamableHTTPClientTransport as TransportV2,
+} from '@modelcontextprotocol/client';
+import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js';
+import { StreamableHTTPClientTransport as TransportV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
+import { UrlElicitationRequiredError } from '@modelcontextprotocol/sdk/types.js';
+import { describeError } from '../../src/error-catalogue.ts';
+import { startTestApp } from '../harness/app.ts';
+import { startConsentSetup } from '../harness/consent-setup.ts';
+import { consentAt } from '../harness/consent-visitor.ts';
+import { eventually } from '../harness/eventually.ts';
+import { startGateway } from '../harness/gateway.ts';
+import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
+import { BACKEND_SCOPE, type RefusingSetup, SCOPE, startRefusingSetup } from '../harness/refusing-setup.ts';
+import { SignInProvider } from '../harness/sign-in-provider.ts';
+
+async function start(t: TestContext) {
+  const setup = await startConsentSetup(t);
+  const app = await startTestApp(t, setup.config);
+  const token = await setup.server.mint();
+  const options = { requestInit: { headers: { authorization: `Bearer ${token}` } } };
+  return { ...setup, app, url: new URL(`${app.url}/mcp`), options };
+}
+
+const textOf = (content: unknown) => (content as { text?: string }[]).map(({ text = '' }) => text).join('');
+
+test('MCP client 2.4, 2026-07-28: the user opens the URL and consents, and the call goes on', async (t) => {
+  const { site, url, options, app } = await start(t);
+  const client = new Client(
+    { name: 'agent', version: '1' },
+    { capabilities: { elicitation: { form: {}, url: {} } }, versionNegotiation: { mode: 'auto' } },
+  );
+  t.after(() => client.close());
+  const opened: string[] = [];
+  client.setRequestHandler('elicitation/create', async ({ params }) => {
+    assert.ok(params.mode === 'url');
+    opened.push(params.url);
+    assert.match(await consentAt(params.url, 'alice', site.ca), /Connected/);
+    return { action: 'accept' };
+  });
+  await client.connect(new StreamableHTTPClientTransport(url, options));
+  assert.ok(
+    (await client.listTools()).tools.some(({ name }) => name === 'echo'),
+    'listing needs no consent',
+  );
+  const result = await client.callTool({ name: 'echo', arguments: { message: 'hi' } });
+  assert.equal(textOf(result.content), 'hi');
+  assert.equal(opened.length, 1);
+  assert.equal(textOf((await client.callTool({ name: 'echo', arguments: { message: 'again' } })).content), 'again');
+  assert.equal(opened.length, 1);
+  assert.ok(!app.logText().includes('ticket='));
+});
+
+test('MCP client 2.4: the consent of another person does not count', async (t) => {
+  const { site, url, options } = await start(t);
+  const client = new Client(
+    { name: 'agent', version: '1' },
+    { capabilities: { elicitation: { form: {}, url: {} } }, versionNegotiation: { mode: 'auto' } },
+  );
+  t.after(() => client.close());
+  let rounds = 0;
+  client.setRequestHandler('elicitation/create', async ({ params }) => {
+    assert.ok(params.mode === 'url');
+    rounds += 1;
+    if (rounds > 2) return { action: 'decline' };
+    assert.match(await consentAt(params.url, 'mallory', site.ca), /Not you/);
+    return { action: 'accept' };
+  });
+  await client.connect(new StreamableHTTPClientTransport(url, options));
+  await assert.rejects(client.callTool({ name: 'echo', arguments: { message: 'hi' } }), /ERR_CONSENT_REQUIRED/);
+  assert.equal(rounds, 3);
+});
+
+test('TypeScript SDK 1.32, 2025-11-25: the call fails with the URL, the user consents, and the next call succeeds', async (t) => {
+  const { site, url, options } = await start(t);
+  const client = new ClientV1({ name: 'agent', version: '1' }, { capabilities: { elicitation: { url: {} } } });
+  t.after(() => client.close());
+  await client.connect(new TransportV1(url, options) as Transport);
+  assert.ok((await client.listTools()).tools.length > 0);
+  const call = async () => textOf((await client.callTool({ name: 'echo', arguments: { message: 'hi' } })).content);
+  const error = await call().catch((caught: unknown) => caught);
+  assert.ok(error instanceof UrlElicitationRequiredError);
+  const [elicitation] = error.elicitations;
+  assert.match(elicitation?.message ?? '', /consent/);
+  assert.ok(error.message.endsWith(`: open ${elicitation?.url}`), error.message);
+  assert.match(await consentAt(elicitation?.url ?? '', 'alice', site.ca), /Connected/);
+  await eventually('the consent counts', () =>
+    call().then(
+      (text) => text === 'hi',
+      () => false,
+    ),
+  );
+});
+
+/** A client of one SDK that signs its user in. */
+interface SignedIn {
+  call(tool: string): Promise<string>;
+  close(): Promise<void>;
+}
+
+/** Connects, signs the user in when the SDK asks for it, and connects again. */
+async function signIn(
+  provider: SignInProvider,
+  connect: () => Promise<SignedIn>,
+  finish: (code: string) => Promise<void>,
+): Promise<SignedIn> {
+  await assert.rejects(connect, /Unauthorized/i);
+  await finish(provider.redirected.get('code') ?? '');
+  return connect();
+}
+
+function connectV2(url: string, mode: 'auto' | 'legacy'): Promise<SignedIn> {
+  const provider = new SignInProvider();
+  const transport = () => new TransportV2(new URL(url), { authProvider: provider });
+  const connect = async () => {
+    const client = new ClientV2({ name: 'agent', version: '1.0.0' }, { versionNegotiation: { mode } });
+    await client.connect(transport());
+    const call = async (name: string) => JSON.stringify(await client.callTool({ name, arguments: { message: 'hi' } }));
+    return { call, close: () => client.close() };
+  };
+  return signIn(provider, connect, () => transport().finishAuth(provider.redirected));
+}
+
+function connectV1(url: string): Promise<SignedIn> {
+  const provider = new SignInProvider();
+  const transport = () => new TransportV1(new URL(url), { authProvider: provider });
+  const connect = async () => {
+    const client = new ClientV1({ name: 'agent', version: '1.0.0' });
+    await client.connect(transport() as Transport);
+    const call = async (name: string) => JSON.stringify(await client.callTool({ name, arguments: { message: 'hi' } }));
+    return { call, close: () => client.close() };
+  };
+  return signIn(provider, connect, (code) => transport().finishAuth(code));
+}
+
+/** The error that the user of a client sees when a call fails. */
+async function shown(client: SignedIn, tool: string): Promise<string> {
+  return client.call(tool).then(
+    (result) => `no error: ${result}`,
+    (error: unknown) => String(error),
+  );
+}
+
+for (const [name, connect] of [
+  ['TypeScript SDK v1', connectV1],
+  ['TypeScript SDK v2, legacy', (url: string) => connectV2(url, 'legacy')],
+  ['TypeScript SDK v2, negotiated', (url: string) => connectV2(url, 'auto')],
+] as const) {
+  const start = async (t: TestContext): Promise<RefusingSetup & { client: SignedIn }> => {
+    const setup = await startRefusingSetup(t);
+    const client = await connect(setup.url);
+    t.after(() => client.close());
+    return { ...setup, client };
+  };
+
+  test(`${name}: signs the user in for the scopes that cambist names`, async (t) => {
+    const { client, server, url } = await start(t);
+    assert.deepEqual(server.signIns, [{ clientId: 'agent', scope: SCOPE, resource: url }]);
+    assert.match(await client.call('echo'), /hi/);
+  });
+
+  test(`${name}: shows code and detail of a 403 and a 502`, async (t) => {
+    const { client } = await start(t);
+    for (const [tool, code] of [
+      ['forbidden', 'ERR_EXCHANGE_REFUSED'],
+      ['unreachable', 'ERR_UPSTREAM_UNREACHABLE'],
+    ] as const) {
+      assert.ok((await shown(client, tool)).includes(`"message":"${code}: ${describeError(code).detail}"`), tool);
+    }
+  });
+
+  test(`${name}: signs the user in again after a 401, and shows that alone`, async (t) => {
+    const { client, server } = await start(t);
+    assert.match(await shown(client, 'signed_out'), /Unauthorized$/);
+    assert.deepEqual(
+      server.signIns.map(({ scope }) => scope),
+      [SCOPE, SCOPE],
+    );
+  });
+
+  test(`${name}: shows the backend's 403 for a scope that the user's server does not know`, async (t) => {
+    const { client, server } = await start(t);
+    assert.match(await shown(client, 'scoped'), /the backend wants more scopes/);
+    assert.equal(server.signIns.length, 1);
+  });
+
+  test(`${name}: signs the user in for a scope of the backend that the server of both knows`, async (t) => {
+    const { client, server, app, config } = await start(t);
+    app.reloadTo({ ...config, defaults: {} });
+    await shown(client, 'scoped');
+    const scopes = server.signIns.at(-1)?.scope?.split(' ') ?? [];
+    assert.deepEqual([server.signIns.length, scopes.includes(BACKEND_SCOPE)], [2, true]);
+  });
+}
+
+const MCP = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' };
+const CALL = JSON.stringify({ jsonrpc: '2.0', id: 'call-7', method: 'tools/call', params: { name: 'list' } });
+
+test('responds to an MCP POST with a JSON-RPC error that has the id of the request', async (t) => {
+  const { app, authorization, authorizationServer, upstream } = await startGateway(t);
+  const post = (headers: Record<string, string>, body = CALL) =>
+    call(`${app.url}/github`, { method: 'POST', headers: { ...MCP, ...headers }, body });
+
+  const missing = await post({});
+  assertProblem(missing, 'ERR_SUBJECT_TOKEN_MISSING');
+  assert.equal(missing.headers['www-authenticate'], 'Bearer realm="cambist"');
+  const { jsonrpc, id, error } = JSON.parse(missing.text);
+  assert.deepEqual([jsonrpc, id, error.code, error.data.status], ['2.0', 'call-7', -32010, 401]);
+  assert.match(error.message, /^ERR_SUBJECT_TOKEN_MISSING: This route/);
+
+  const chunked = await post({ 'transfer-encoding': 'chunked' });
+  assert.equal(JSON.parse(chunked.text).id, 'call-7');
+
+  const unmatched = await call(`${app.url}/elsewhere`, { method: 'POST', headers: MCP, body: CALL });
+  assertProblem(unmatched, 'ERR_ROUTE_NOT_FOUND');
+  assert.equal(JSON.parse(unmatched.text).id, 'call-7');
+
+  authorizationServer.queue.push({ kind: 'response', status: 400, body: { error: 'invalid_target' } });
+  const refused = await post({ authorization });
+  assertProblem(refused, 'ERR_EXCHANGE_REFUSED');
+  assert.equal(JSON.parse(refused.text).id, 'call-7');
+
+  await upstream.close();
+  const unreachable = await post({ authorization: `Bearer ${await authorizationServer.mint()}` });
+  assertProblem(unreachable, 'ERR_UPSTREAM_UNREACHABLE');
+  assert.equal(JSON.parse(unreachable.text).id, 'call-7');
+});
+
+test('finds the id in a message that decides the route', async (t) => {
+  const { app, authorization } = await startGateway(t, {
+    route: { match: { path: '/github', mcp_method: 'tools/call' } },
+  });
+  const post = (body: string) =>
+    call(`${app.url}/github`, { headers: { authorization, 'content-type': 'application/json' }, body });
+  const noRoute = await post('{"jsonrpc":"2.0","id":3,"method":"ping"}');
+  assertProblem(noRoute, 'ERR_ROUTE_NOT_FOUND');
+  const ambiguous = await post('{"jsonrpc":"2.0","id":4,"method":"ping","METHOD":"tools/call"}');
+  assertProblem(ambiguous, 'ERR_ROUTE_NOT_FOUND');
+  assert.deepEqual([JSON.parse(noRoute.text).id, JSON.parse(ambiguous.text).id], [3, 4]);
+});
+
+test('omits the id for a notification, and has a null id for a batch and a body that is late', async (t) => {
+  const { app } = await startGateway(t);
+  const post = async (body: string) => {
+    const response = await call(`${app.url}/github`, { method: 'POST', headers: MCP, body });
+    assertProblem(response, 'ERR_SUBJECT_TOKEN_MISSING');
+    return JSON.parse(response.text);
+  };
+  assert.ok(!('id' in (await post('{"jsonrpc":"2.0","method":"notifications/initialized"}'))));
+  assert.equal((await post(`[${CALL}]`)).id, null);
+
+  const connection = await connectRaw(app.url);
+  t.after(() => connection.socket.destroy());
+  const headers = Object.entries({ host: 'a', ...MCP, 'content-length': '100' });
+  connection.send(`POST /elsewhere HTTP/1.1\r\n${headers.map(([n, v]) => `${n}: ${v}\r\n`).join('')}\r\n{"id":5`);
+  const text = await connection.until('"request_id"');
+  assert.match(text, /^HTTP\/1\.1 403 /);
+  assert.match(text, /\{"jsonrpc":"2\.0","id":null,"error":/);
+});
+
+test('logs and counts such an error once, with its status', async (t) => {
+  const { app } = await startGateway(t);
+  await call(`${app.url}/github`, { method: 'POST', headers: MCP, body: CALL });
+  const lines = app.logs.filter(({ msg }) => msg === 'request');
+  assert.deepEqual(
+    lines.map(({ status, error }) => [status, error]),
+    [[401, 'ERR_SUBJECT_TOKEN_MISSING']],
+  );
+  assert.ok(!app.logText().includes('call-7'));
+});
+
+test('keeps problem documents for every other request', async (t) => {
+  const { app } = await startGateway(t);
+  for (const headers of [{ 'content-type': 'application/json' }, { accept: MCP.accept }]) {
+    const response = await call(`${app.url}/github`, { method: 'POST', headers, body: CALL });
+    assertProblem(response, 'ERR_SUBJECT_TOKEN_MISSING');
+    assert.equal(response.headers['content-type'], 'application/problem+json');
+  }
+});
