@@ -13,8 +13,7 @@ import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
 import { words } from '../../harness/words.ts';
-import { startReplica } from '../shared-cache/replica.ts';
-import { written } from '../shared-cache/store-waits.ts';
+import { startReplica, written } from '../shared-cache/replica.ts';
 import { routeOf, subjectOf } from '../tokens/sample.ts';
 import { setUpBroker } from '../tokens/scripted-endpoint.ts';
 

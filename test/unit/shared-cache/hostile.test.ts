@@ -3,11 +3,10 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { readEntries, toWire } from '../../../src/signals/revocation-wire.ts';
 import type { SharedEntry } from '../../../src/tokens/shared-token.ts';
-import { eventually } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
 import { exchangeOf as exchangeCredential, routeOf, serverOf } from '../tokens/sample.ts';
-import { allRecords, bearer, entryOf, issued, startReplica } from './replica.ts';
+import { allRecords, bearer, entryOf, issued, namesOf, released, removed, startReplica, written } from './replica.ts';
 
 /** An act of an attacker who owns the server. Numbers choose among what is there. */
 type Act =
@@ -97,7 +96,7 @@ const step = fc.oneof(
 
 /** The locks are free, because an attacker who plants or replays them delays a token for seconds, and no more. */
 function freeLocks(server: MemoryStore): void {
-  for (const name of [...server.values.keys()]) if (name.includes(':l:')) server.values.delete(name);
+  for (const name of namesOf(server, 'l')) server.values.delete(name);
 }
 
 test('an attacker at the server changes nothing but the number of exchanges', async (t) => {
@@ -127,7 +126,7 @@ test('an attacker at the server changes nothing but the number of exchanges', as
           assert.ok(clock.monotonicMs() - (of?.atMs ?? 0) < 100_000, 'it is not expired');
           // Its value is written in the background.
           await new Promise(setImmediate);
-          await eventually('the lock is free', () => ![...server.values.keys()].some((name) => name.includes(':l:')));
+          await released(server);
         }
       }
       for (const { store } of replicas) store.close();
@@ -144,10 +143,10 @@ test('a refused token never comes back, whatever the server does', async (t) => 
       const entry = ENTRIES.alice;
       const refused = await second.obtain(entry, async () => issued('refused'), undefined);
       const attacker = attackerOf(() => server.values);
-      await eventually('it is written', () => [...server.values.keys()].some((name) => name.includes(':t:')));
+      await written(server);
       attacker.look();
       second.refuse(entry, refused.token);
-      await eventually('it is removed', () => ![...server.values.keys()].some((name) => name.includes(':t:')));
+      await removed(server);
       for (const each of acts) attacker.do(each);
       attacker.do({ kind: 'restore' });
       freeLocks(server);

@@ -14,7 +14,8 @@ import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
 import { computeLifetime } from '../../../src/tokens/lifetime.ts';
 import { resourceDigest, tokenKey } from '../../../src/tokens/session.ts';
 import type { SecondLevel, SharedEntry } from '../../../src/tokens/shared-token.ts';
-import type { MemoryStore } from '../../harness/memory-store.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
 import { routeOf, subjectOf } from '../tokens/sample.ts';
 
 export const NEW_KEY = deriveStoreKey('the key that all replicas of the tests share');
@@ -98,6 +99,19 @@ export async function startReplica(
   };
 }
 
+/** A replica with a server of its own. */
+export async function startAlone(t: TestContext, options?: ReplicaOptions) {
+  const server = createMemoryStore();
+  return { server, ...(await startReplica(t, server, options)) };
+}
+
+/** Two replicas with one server. */
+export async function startPair(t: TestContext, options?: ReplicaOptions) {
+  const server = createMemoryStore();
+  const [one, other] = await Promise.all([startReplica(t, server, options), startReplica(t, server, options)]);
+  return { server, one, other };
+}
+
 export interface EntryOptions {
   readonly route?: Route;
   readonly token?: string;
@@ -151,3 +165,16 @@ export function exchangeOf(token: string | Error, clock?: Clock) {
 export function bearer({ token }: { readonly token: IssuedToken }): string {
   return token.authorization.reveal();
 }
+
+/** Names of the tokens in the store, or of its locks. */
+export const namesOf = ({ values }: MemoryStore, kind: 't' | 'l'): string[] =>
+  [...values.keys()].filter((name) => name.includes(`:${kind}:`));
+
+/** The token that a replica wrote is in the store. */
+export const written = (server: MemoryStore, count = 1) =>
+  eventually('tokens are written', () => namesOf(server, 't').length >= count);
+
+export const removed = (server: MemoryStore) => eventually('it is removed', () => namesOf(server, 't').length === 0);
+
+export const released = (server: MemoryStore) =>
+  eventually('the lock is free', () => namesOf(server, 'l').length === 0);

@@ -17,7 +17,7 @@ import { restoreToken, type SharedEntry } from '../../../src/tokens/shared-token
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore } from '../../harness/memory-store.ts';
 import { failsWith, routeOf } from '../tokens/sample.ts';
-import { entryOf, NEW_KEY, OLD_KEY, startReplica } from './replica.ts';
+import { entryOf, NEW_KEY, OLD_KEY, startAlone, startPair, startReplica } from './replica.ts';
 
 const clock = createFakeClock();
 const placesFor = (entry: SharedEntry) => placesOf(entry, new Secret('alice'), [NEW_KEY], 'cambist');
@@ -199,8 +199,7 @@ test('names depend on key, purpose and value, and contain none of them', () => {
 });
 
 test('a message reaches the other replicas, and not its sender', async (t) => {
-  const server = createMemoryStore();
-  const [one, other] = await Promise.all([startReplica(t, server), startReplica(t, server)]);
+  const { one, other } = await startPair(t);
   const got: unknown[] = [];
   one.messages.on('revoked', () => got.push('own'));
   other.messages.on('revoked', (payload) => got.push(payload));
@@ -210,8 +209,8 @@ test('a message reaches the other replicas, and not its sender', async (t) => {
 });
 
 test('drops a message that is altered, forged, of another key, or old', async (t) => {
-  const server = createMemoryStore();
   const clock = createFakeClock();
+  const server = createMemoryStore();
   const one = await startReplica(t, server, { clock });
   const other = await startReplica(t, server, { clock });
   const stranger = await startReplica(t, server, { clock, keys: [OLD_KEY] });
@@ -242,8 +241,7 @@ test('opens messages of replicas that still seal under the older key', async (t)
 });
 
 test('reports that a message was not sent', async (t) => {
-  const server = createMemoryStore();
-  const { messages } = await startReplica(t, server);
+  const { server, messages } = await startAlone(t);
   assert.equal(await messages.publish('revoked', 'x'.repeat(20_000)), false);
   server.fault = new Error('closed');
   assert.equal(await messages.publish('revoked', {}), false);

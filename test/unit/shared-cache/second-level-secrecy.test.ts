@@ -5,58 +5,24 @@ import { deferred, eventually } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore } from '../../harness/memory-store.ts';
 import { exchangeOf as exchangeCredential, routeOf, serverOf } from '../tokens/sample.ts';
-import { bearer, entryOf, exchangeOf, issued, NEW_KEY, OLD_KEY, startReplica } from './replica.ts';
-import { released, written } from './store-waits.ts';
-
-test('finds no token of another caller, route or session', async (t) => {
-  const server = createMemoryStore();
-  const { second } = await startReplica(t, server);
-  await second.obtain(entryOf({ session: 'one' }), exchangeOf('token'), undefined);
-  await written(server);
-  const docs = routeOf({ credential: exchangeCredential({ authorizationServer: serverOf({ clientId: 'docs' }) }) });
-  for (const entry of [
-    entryOf({ token: 'bob', session: 'one' }),
-    entryOf({ session: 'two' }),
-    entryOf({ route: docs }),
-  ]) {
-    assert.equal(bearer(await second.obtain(entry, exchangeOf('own'), undefined)), 'Bearer own-1');
-  }
-});
-
-test('a value that was moved, swapped or altered costs an exchange and replaces nothing', async (t) => {
-  const server = createMemoryStore();
-  const { second, counted } = await startReplica(t, server);
-  await second.obtain(entryOf({ token: 'alice' }), exchangeOf('alice'), undefined);
-  await second.obtain(entryOf({ token: 'bob' }), exchangeOf('bob'), undefined);
-  await eventually(
-    'both are written',
-    () => [...server.values.keys()].filter((name) => name.includes(':t:')).length === 2,
-  );
-  await released(server);
-  const names = [...server.values.keys()].filter((name) => name.includes(':t:')) as [string, string];
-  const [ofAlice, ofBob] = names.map((name) => server.values.get(name) as string) as [string, string];
-  for (const [first, second2] of [
-    [ofBob, ofAlice],
-    [ofAlice.slice(0, 22) + ofBob.slice(22), ofBob.slice(0, 22) + ofAlice.slice(22)],
-    ['garbage', ''],
-    [`${ofAlice}A`, 'x'.repeat(100_000)],
-  ] as const) {
-    server.values.set(names[0], first);
-    server.values.set(names[1], second2);
-    for (const [token, expected] of [
-      ['alice', 'Bearer own-1'],
-      ['bob', 'Bearer own-1'],
-    ] as const) {
-      assert.equal(bearer(await second.obtain(entryOf({ token }), exchangeOf('own'), undefined)), expected);
-    }
-    await released(server);
-  }
-  assert.ok(counted('lookup', 'invalid') >= 5);
-});
+import {
+  bearer,
+  entryOf,
+  exchangeOf,
+  issued,
+  NEW_KEY,
+  namesOf,
+  OLD_KEY,
+  released,
+  removed,
+  startAlone,
+  startPair,
+  startReplica,
+  written,
+} from './replica.ts';
 
 test('the store contains no token, digest, name or claim in clear', async (t) => {
-  const server = createMemoryStore();
-  const { second, messages, records } = await startReplica(t, server);
+  const { server, second, messages, records } = await startAlone(t);
   const entry = entryOf({ token: 'the-callers-token', session: 'the-session' });
   await second.obtain(entry, exchangeOf('the-issued-token'), undefined);
   await written(server);
@@ -87,24 +53,20 @@ test('opens entries of an older key, and removes them too', async (t) => {
   const unused = exchangeOf('unused');
   assert.equal(bearer(await after.second.obtain(entryOf(), unused, undefined)), 'Bearer token-1');
   assert.equal(unused.calls, 0);
-  await eventually(
-    'it is written under the new key',
-    () => [...server.values.keys()].filter((name) => name.includes(':t:')).length === 2,
-  );
+  await written(server, 2);
   await released(server);
   after.second.refuse(entryOf(), token);
-  await eventually('it is removed', () => ![...server.values.keys()].some((name) => name.includes(':t:')));
+  await removed(server);
   const gone = await startReplica(t, server, { keys: [NEW_KEY] });
   assert.equal(bearer(await gone.second.obtain(entryOf(), exchangeOf('next'), undefined)), 'Bearer next-1');
 });
 
 test('shares no token that is bound to a key of the replica', async (t) => {
-  const server = createMemoryStore();
-  const { second } = await startReplica(t, server);
+  const { server, second } = await startAlone(t);
   const bound = { ...issued('bound'), dpop: { prove: async () => '', learn: () => false } };
   await second.obtain(entryOf(), async () => bound, undefined);
   await released(server);
-  assert.ok(![...server.values.keys()].some((name) => name.includes(':t:')));
+  assert.ok(namesOf(server, 't').length === 0);
 });
 
 test('seals a token for cambist itself under the credential of its client, and shares none without', async (t) => {
@@ -112,8 +74,7 @@ test('seals a token for cambist itself under the credential of its client, and s
   t.after(() => {
     delete process.env.SHARED_CACHE_TEST_SECRET;
   });
-  const server = createMemoryStore();
-  const { second } = await startReplica(t, server);
+  const { server, second } = await startAlone(t);
   const own = (clientAuth: ReturnType<typeof serverOf>['clientAuth'], tls?: ReturnType<typeof serverOf>['tls']) => ({
     ...entryOf({
       route: routeOf({ credential: exchangeCredential({ authorizationServer: serverOf({ clientAuth, tls }) }) }),
@@ -151,8 +112,7 @@ test('after a failure of the holder, the others exchange for themselves', async 
 });
 
 test('goes on without a holder that died, and waits for none that no replica is', async (t) => {
-  const server = createMemoryStore();
-  const [one, other] = await Promise.all([startReplica(t, server), startReplica(t, server)]);
+  const { server, one, other } = await startPair(t);
   const never = exchangeOf('never');
   never.until = new Promise(() => {});
   void one.second.obtain(entryOf(), never, undefined);
@@ -160,7 +120,7 @@ test('goes on without a holder that died, and waits for none that no replica is'
   // Its process ends: nothing renews the lock, and the server does not even expire it.
   one.store.close();
   assert.equal(bearer(await other.second.obtain(entryOf(), exchangeOf('token'), undefined)), 'Bearer token-1');
-  const lock = [...server.values.keys()].find((name) => name.includes(':l:')) ?? '';
+  const lock = namesOf(server, 'l')[0] ?? '';
   server.values.clear();
   server.values.set(lock, 'forged');
   assert.equal(bearer(await other.second.obtain(entryOf(), exchangeOf('next'), undefined)), 'Bearer next-1');
@@ -168,8 +128,8 @@ test('goes on without a holder that died, and waits for none that no replica is'
 });
 
 test('when the holder dies, one replica takes its place, and the others wait for that one', async (t) => {
-  const server = createMemoryStore();
   const clock = createFakeClock();
+  const server = createMemoryStore();
   const [one, ...others] = await Promise.all(Array.from({ length: 4 }, () => startReplica(t, server, { clock })));
   const never = exchangeOf('never', clock);
   never.until = new Promise(() => {});
@@ -187,7 +147,7 @@ test('when the holder dies, one replica takes its place, and the others wait for
   exchange.until = issued;
   // The server expires its lock, which the memory store does not.
   clock.advance(800);
-  server.values.delete([...server.values.keys()].find((name) => name.includes(':l:')) ?? '');
+  server.values.delete(namesOf(server, 'l')[0] ?? '');
   await eventually('one replica exchanges', () => exchange.calls > 0);
   const taken = polls();
   const looked = () => polls().filter((count, index) => count > (taken[index] ?? 0)).length;
@@ -199,8 +159,7 @@ test('when the holder dies, one replica takes its place, and the others wait for
 });
 
 test('a missing credential of the client is the error of the exchange, not of the cache', async (t) => {
-  const server = createMemoryStore();
-  const { second, counted } = await startReplica(t, server);
+  const { second, counted } = await startAlone(t);
   const clientAuth = { method: 'private_key_jwt', privateKey: { env: 'MISSING_SHARED_CACHE_KEY' } } as const;
   const authorizationServer = serverOf({ clientAuth: clientAuth as never });
   const entry = {
@@ -212,8 +171,7 @@ test('a missing credential of the client is the error of the exchange, not of th
 });
 
 test('exchanges alone while the server is down or silent', async (t) => {
-  const server = createMemoryStore();
-  const { second, counted } = await startReplica(t, server, { timeoutMs: 50 });
+  const { server, second, counted } = await startAlone(t, { timeoutMs: 50 });
   server.fault = 'silent';
   for (let call = 1; call <= 4; call += 1) {
     assert.equal(bearer(await second.obtain(entryOf(), exchangeOf('token'), undefined)), 'Bearer token-1');

@@ -5,8 +5,18 @@ import { deferred, eventually } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore } from '../../harness/memory-store.ts';
 import { routeOf } from '../tokens/sample.ts';
-import { bearer, entryOf, exchangeOf, startReplica } from './replica.ts';
-import { released, written } from './store-waits.ts';
+import {
+  bearer,
+  entryOf,
+  exchangeOf,
+  namesOf,
+  released,
+  removed,
+  startAlone,
+  startPair,
+  startReplica,
+  written,
+} from './replica.ts';
 
 test('callers of four cold replicas share one exchange', async (t) => {
   const server = createMemoryStore();
@@ -18,8 +28,8 @@ test('callers of four cold replicas share one exchange', async (t) => {
 });
 
 test('a later replica finds the token, with the same end of its reuse', async (t) => {
-  const server = createMemoryStore();
   const clock = createFakeClock();
+  const server = createMemoryStore();
   const one = await startReplica(t, server, { clock });
   const first = await one.second.obtain(entryOf(), exchangeOf('token', clock), undefined);
   await written(server);
@@ -34,8 +44,8 @@ test('a later replica finds the token, with the same end of its reuse', async (t
 });
 
 test('nothing at the server prolongs a token', async (t) => {
-  const server = createMemoryStore();
   const clock = createFakeClock();
+  const server = createMemoryStore();
   const one = await startReplica(t, server, { clock });
   await one.second.obtain(entryOf(), exchangeOf('token', clock), undefined);
   await written(server);
@@ -47,8 +57,8 @@ test('nothing at the server prolongs a token', async (t) => {
 });
 
 test('a shorter max_age of a replica applies to tokens of others', async (t) => {
-  const server = createMemoryStore();
   const clock = createFakeClock();
+  const server = createMemoryStore();
   const one = await startReplica(t, server, { clock });
   await one.second.obtain(entryOf(), exchangeOf('token', clock), undefined);
   await written(server);
@@ -75,8 +85,7 @@ test('uses no token from the future, beyond the difference of clocks', async (t)
 });
 
 test('shares a refusal, and asks again after the caller consented', async (t) => {
-  const server = createMemoryStore();
-  const [one, other] = await Promise.all([startReplica(t, server), startReplica(t, server)]);
+  const { server, one, other } = await startPair(t);
   const refusal = new CambistError('ERR_INTERACTION_REQUIRED', 'refused', {
     claims: '{"acr":"2"}',
     authentication: { acrValues: 'mfa', maxAge: 5 },
@@ -108,9 +117,8 @@ test('shares a refusal, and asks again after the caller consented', async (t) =>
 });
 
 test('a refusal does not outlive its ten seconds, whatever the server keeps', async (t) => {
-  const server = createMemoryStore();
   const clock = createFakeClock();
-  const { second } = await startReplica(t, server, { clock });
+  const { server, second } = await startAlone(t, { clock });
   const refusal = new CambistError('ERR_EXCHANGE_REFUSED', 'refused');
   await assert.rejects(second.obtain(entryOf(), exchangeOf(refusal), undefined));
   await released(server);
@@ -119,8 +127,7 @@ test('a refusal does not outlive its ten seconds, whatever the server keeps', as
 });
 
 test('tells a URL for consent only if this config allows it', async (t) => {
-  const server = createMemoryStore();
-  const { second } = await startReplica(t, server);
+  const { server, second } = await startAlone(t);
   const consent = (hosts: string[]) => entryOf({ route: routeOf({ consent: { hosts, url: undefined } }) });
   const url = 'https://consent.example.com/start';
   const refusal = new CambistError('ERR_CONSENT_REQUIRED', 'refused', { consentUrl: () => url });
@@ -135,21 +142,19 @@ test('tells a URL for consent only if this config allows it', async (t) => {
 });
 
 test('a refused token is not returned again, even if the server brings it back', async (t) => {
-  const server = createMemoryStore();
-  const { second } = await startReplica(t, server);
+  const { server, second } = await startAlone(t);
   const { token } = await second.obtain(entryOf(), exchangeOf('bad'), undefined);
   await written(server);
   const kept = [...server.values];
   second.refuse(entryOf(), token);
-  await eventually('it is removed', () => ![...server.values.keys()].some((name) => name.includes(':t:')));
+  await removed(server);
   for (const [name, value] of kept) if (name.includes(':t:')) server.values.set(name, value);
   assert.equal(bearer(await second.obtain(entryOf(), exchangeOf('good'), undefined)), 'Bearer good-1');
 });
 
 test('a refresh takes the newer token of another replica, and else exchanges', async (t) => {
-  const server = createMemoryStore();
   const clock = createFakeClock();
-  const [one, other] = await Promise.all([startReplica(t, server, { clock }), startReplica(t, server, { clock })]);
+  const { server, one, other } = await startPair(t, { clock });
   const old = await one.second.obtain(entryOf(), exchangeOf('old', clock), undefined);
   await written(server);
   await released(server);
@@ -162,8 +167,7 @@ test('a refresh takes the newer token of another replica, and else exchanges', a
 });
 
 test('a token with more scopes serves requests for fewer, and not the reverse', async (t) => {
-  const server = createMemoryStore();
-  const { second } = await startReplica(t, server);
+  const { server, second } = await startAlone(t);
   const route = routeOf({ stepUp: ['write'] });
   await second.obtain(entryOf({ route }), exchangeOf('narrow'), undefined);
   await written(server);
@@ -176,8 +180,7 @@ test('a token with more scopes serves requests for fewer, and not the reverse', 
 });
 
 test('tells the other replicas of the end of a session, once', async (t) => {
-  const server = createMemoryStore();
-  const [one, other] = await Promise.all([startReplica(t, server), startReplica(t, server)]);
+  const { server, one, other } = await startPair(t);
   const told: string[] = [];
   one.second.onSessionEnded((key) => told.push(`one ${key}`));
   other.second.onSessionEnded((key) => told.push(`other ${key}`));
@@ -187,12 +190,11 @@ test('tells the other replicas of the end of a session, once', async (t) => {
   one.second.endSession(entry);
   await eventually('it is told', () => told.length > 0);
   assert.deepEqual(told, [`other ${entry.key}`]);
-  await eventually('its token is removed', () => ![...server.values.keys()].some((name) => name.includes(':t:')));
+  await removed(server);
 });
 
 test('does not share the token of a session that ended meanwhile', async (t) => {
-  const server = createMemoryStore();
-  const { second } = await startReplica(t, server);
+  const { server, second } = await startAlone(t);
   const exchange = exchangeOf('token');
   const { promise: issued, resolve: issue } = deferred<void>();
   exchange.until = issued;
@@ -203,17 +205,16 @@ test('does not share the token of a session that ended meanwhile', async (t) => 
   issue();
   assert.equal(bearer(await pending), 'Bearer token-1');
   await released(server);
-  assert.ok(![...server.values.keys()].some((name) => name.includes(':t:')));
+  assert.ok(namesOf(server, 't').length === 0);
 });
 
 test('a session that opens takes over a token', async (t) => {
-  const server = createMemoryStore();
-  const [one, other] = await Promise.all([startReplica(t, server), startReplica(t, server)]);
+  const { server, one, other } = await startPair(t);
   const { token } = await one.second.obtain(entryOf(), exchangeOf('token'), undefined);
   await written(server);
   one.second.give(entryOf({ session: 'opened' }), token);
   one.second.release(entryOf(), token);
-  await eventually('it moved', () => [...server.values.keys()].filter((name) => name.includes(':t:')).length === 1);
+  await eventually('it moved', () => namesOf(server, 't').length === 1);
   const unused = exchangeOf('unused');
   await eventually('it is found', async () => {
     const found = await other.second.obtain(entryOf({ session: 'opened' }), unused, undefined);

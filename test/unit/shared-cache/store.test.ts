@@ -11,7 +11,7 @@ import { labelOf, problemOf, StoreTimeoutError } from '../../../src/shared-cache
 import { eventually } from '../../harness/eventually.ts';
 import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
 import { subjectOf } from '../tokens/sample.ts';
-import { SHARED, startReplica } from './replica.ts';
+import { SHARED, startAlone, startReplica } from './replica.ts';
 
 const codeError = (code: string) => Object.assign(new Error('failed'), { code });
 
@@ -72,8 +72,7 @@ test('starts without its server, and uses it once it is there', async (t) => {
 });
 
 test('is down after three faults in a row, and not after two', async (t) => {
-  const server = createMemoryStore();
-  const { store, counted } = await startReplica(t, server);
+  const { server, store, counted } = await startAlone(t);
   const ask = () => store.use('lookup', (connection) => connection.get('a'));
   for (let round = 0; round < 3; round += 1) {
     server.fault = new Error('OOM command not allowed');
@@ -95,8 +94,7 @@ test('is down after three faults in a row, and not after two', async (t) => {
 });
 
 test('connects again after the connection was lost, and tells that messages arrive again', async (t) => {
-  const server = createMemoryStore();
-  const { store, messages } = await startReplica(t, server);
+  const { server, store, messages } = await startAlone(t);
   let times = 0;
   messages.onSubscribed(() => {
     times += 1;

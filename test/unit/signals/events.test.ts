@@ -24,55 +24,34 @@ import { issuerKey } from '../tokens/issuer.ts';
 const ISSUER = 'https://idp.example.com';
 const CAEP = 'https://schemas.openid.net/secevent/caep/event-type/';
 const ALICE = { claim: 'sub', value: 'alice' };
+const OF_ALICE = [{ subject: ALICE, session: undefined }];
+const OF_SESSION = [{ subject: undefined, session: 's1' }];
+const S1 = { format: 'opaque', id: 's1' };
 const ISS_SUB = { format: 'iss_sub', iss: ISSUER, sub: 'alice' };
 
 const subjects: [what: string, written: unknown, expected: unknown][] = [
-  ['an issuer and a subject', ISS_SUB, [{ subject: ALICE, session: undefined }]],
-  ['a draft of it', { subject_type: 'iss-sub', iss: ISSUER, sub: 'alice' }, [{ subject: ALICE, session: undefined }]],
-  ['one without a format', { iss: ISSUER, sub: 'alice' }, [{ subject: ALICE, session: undefined }]],
-  ['an opaque id', { format: 'opaque', id: 'alice' }, [{ subject: ALICE, session: undefined }]],
+  ['an issuer and a subject', ISS_SUB, OF_ALICE],
+  ['a draft of it', { subject_type: 'iss-sub', iss: ISSUER, sub: 'alice' }, OF_ALICE],
+  ['one without a format', { iss: ISSUER, sub: 'alice' }, OF_ALICE],
+  ['an opaque id', { format: 'opaque', id: 'alice' }, OF_ALICE],
   [
     'an email',
     { format: 'email', email: 'A@b.c' },
     [{ subject: { claim: 'email', value: 'a@b.c' }, session: undefined }],
   ],
-  ['a user', { format: 'complex', user: ISS_SUB }, [{ subject: ALICE, session: undefined }]],
-  [
-    'a session of a user',
-    { format: 'complex', user: ISS_SUB, session: { format: 'opaque', id: 's1' } },
-    [{ subject: ALICE, session: 's1' }],
-  ],
+  ['a user', { format: 'complex', user: ISS_SUB }, OF_ALICE],
+  ['a session of a user', { format: 'complex', user: ISS_SUB, session: S1 }, [{ subject: ALICE, session: 's1' }]],
   [
     "Keycloak's name for all sessions of a user",
     { format: 'complex', user: ISS_SUB, session: { format: 'opaque', id: 'ALL' } },
-    [{ subject: ALICE, session: undefined }],
+    OF_ALICE,
   ],
-  [
-    'a session',
-    { format: 'complex', session: { format: 'opaque', id: 's1' } },
-    [{ subject: undefined, session: 's1' }],
-  ],
-  [
-    'a device of a user',
-    { format: 'complex', user: ISS_SUB, device: { format: 'opaque', id: 'd' } },
-    [{ subject: ALICE, session: undefined }],
-  ],
-  [
-    'aliases',
-    { format: 'aliases', identifiers: [ISS_SUB, { format: 'phone_number' }] },
-    [{ subject: ALICE, session: undefined }],
-  ],
-  [
-    'a session without a format or a user',
-    { session: { format: 'opaque', id: 's1' } },
-    [{ subject: undefined, session: 's1' }],
-  ],
-  [
-    'a session that is malformed',
-    { format: 'complex', user: ISS_SUB, session: 7 },
-    [{ subject: ALICE, session: undefined }],
-  ],
-  ['a draft of an opaque id', { subject_type: 'opaque', id: 'alice' }, [{ subject: ALICE, session: undefined }]],
+  ['a session', { format: 'complex', session: S1 }, OF_SESSION],
+  ['a device of a user', { format: 'complex', user: ISS_SUB, device: { format: 'opaque', id: 'd' } }, OF_ALICE],
+  ['aliases', { format: 'aliases', identifiers: [ISS_SUB, { format: 'phone_number' }] }, OF_ALICE],
+  ['a session without a format or a user', { session: S1 }, OF_SESSION],
+  ['a session that is malformed', { format: 'complex', user: ISS_SUB, session: 7 }, OF_ALICE],
+  ['a draft of an opaque id', { subject_type: 'opaque', id: 'alice' }, OF_ALICE],
   ['a subject that is a number', { ...ISS_SUB, sub: 7 }, []],
   ['an empty subject', { ...ISS_SUB, sub: '' }, []],
   ['an email that is a number', { format: 'email', email: 7 }, []],
@@ -94,7 +73,7 @@ for (const [what, written, expected] of subjects) {
 test('reads alternatives of a complex subject, and nothing deeper', () => {
   const user = { format: 'aliases', identifiers: [ISS_SUB] };
   const nested = { format: 'aliases', identifiers: [{ format: 'complex', user }] };
-  assert.deepEqual(readSubjectId(nested, ISSUER), [{ subject: ALICE, session: undefined }]);
+  assert.deepEqual(readSubjectId(nested, ISSUER), OF_ALICE);
   const outer = { format: 'aliases', identifiers: [{ format: 'complex', user: nested }] };
   assert.deepEqual(readSubjectId(outer, ISSUER), []);
   const deep = JSON.parse(`${'{"user":'.repeat(20_000)}{}${'}'.repeat(20_000)}`);
@@ -120,7 +99,7 @@ test('reads the subject in the event, as drafts have it', () => {
 });
 
 test('ends one session of a user, or all sessions where the event says so', () => {
-  const sub_id = { format: 'complex', user: ISS_SUB, session: { format: 'opaque', id: 's1' } };
+  const sub_id = { format: 'complex', user: ISS_SUB, session: S1 };
   const of = (type: string) => readEvents({ iat: 1, sub_id, events: { [type]: {} } }, ISSUER);
   for (const [name, type, session] of [
     ['session-revoked', CAEP, 's1'],

@@ -7,7 +7,7 @@ import { createReplicas } from '../../../src/signals/replicas.ts';
 import { createRevocations } from '../../../src/tokens/revocations.ts';
 import { toSubject } from '../../../src/tokens/subject.ts';
 import { eventually } from '../../harness/eventually.ts';
-import type { MemoryStore } from '../../harness/memory-store.ts';
+import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
 import { startReplica } from '../shared-cache/replica.ts';
 
 export const ISSUER = 'https://idp.example.com';
@@ -87,6 +87,13 @@ export async function startReady(...args: Parameters<typeof start>) {
   const replica = await start(...args);
   await ready(replica);
   return replica;
+}
+
+/** Two replicas with one store, after they have read. */
+export async function startPair(t: TestContext) {
+  const server = createMemoryStore();
+  const [one, other] = await Promise.all([startReady(t, server), startReady(t, server)]);
+  return { server, one, other };
 }
 
 /** Without the record that marks the store as complete. */

@@ -9,162 +9,143 @@ import { MAX_HELD } from '../../../src/signals/settle-events.ts';
 import { TransmitterError, TransmitterTimeout, TransmitterTooLarge } from '../../../src/signals/transmitter-client.ts';
 import { createHealth } from '../../../src/signals/transmitter-health.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
-import { run, sets } from './polling.ts';
+import { type RunOptions, run, sets } from './polling.ts';
 
-test('polls at once first, then waits for events, and acknowledges those it applied', async () => {
-  const taken: string[] = [];
-  const { sent, results } = await run([sets('a', 'b'), { sets: {} }, {}], {
-    take: async (token) => void taken.push(token),
-    delayMs: 2000,
+/** `short` or `long`, what it acknowledges and refuses, the number of events if it is another, the pause after it, and a problem. */
+function transcript({ sent, pauses }: Awaited<ReturnType<typeof run>>): string[] {
+  return sent.map(({ returnImmediately, ack, setErrs, maxEvents, problem }, poll) => {
+    const refused = Object.entries(setErrs ?? {}).map(([name, { err }]) => `${name}: ${err}`);
+    return [
+      returnImmediately ? 'short' : 'long',
+      ...(ack === undefined ? [] : [`ack ${ack}`]),
+      ...refused,
+      ...(maxEvents === MAX_EVENTS ? [] : [`max ${maxEvents / MAX_EVENTS}`]),
+      pauses[poll],
+      ...(problem === undefined ? [] : [problem.problem]),
+    ].join(', ');
   });
+}
+
+type Case = readonly [
+  what: string,
+  replies: Parameters<typeof run>[0],
+  transcript: readonly string[],
+  options?: RunOptions,
+];
+
+const fails =
+  (error: Error, token = '', times = Number.POSITIVE_INFINITY) =>
+  async (taken: string): Promise<void> => {
+    if (!taken.endsWith(token) || times === 0) return;
+    times -= 1;
+    throw error;
+  };
+
+const lost = new TransmitterError('unreachable', 'gone');
+const late = new TransmitterTimeout('unreachable', 'late');
+const large = new TransmitterTooLarge('response', 'too large');
+const invalid = new InvalidSignal('invalid_audience', 'not for cambist');
+const unknownKey = new InvalidSignal('invalid_key', 'unknown key');
+const noKeys = new CambistError('ERR_STS_UNAVAILABLE', 'no keys');
+const malformed = new InvalidSignal('invalid_request', 'malformed');
+const onlyHere = { take: async () => false, isShared: () => false };
+
+const CASES: readonly Case[] = [
+  [
+    'polls at once first, then waits for events, and acknowledges those it applied',
+    [sets('a', 'b'), { sets: {} }, {}],
+    ['short, 50', 'long, ack a,b, 0', 'long, 0'],
+    { delayMs: 2000 },
+  ],
+  [
+    'asks again soon while there are events, and pauses where the transmitter responds at once',
+    [{ ...sets('a'), moreAvailable: true }, sets('b'), {}, {}],
+    ['short, 50', 'long, ack a, 50', 'long, ack b, 5000', 'long, 5000'],
+  ],
+  ['sends a long poll after an empty short one', [{}, {}, {}], ['short, 0', 'long, 5000', 'long, 5000']],
+  [
+    'pauses where a transmitter sends settled events again',
+    [sets('a'), sets('a'), sets('a')],
+    ['short, 50', 'long, ack a, 5000', 'long, ack a, 5000'],
+  ],
+  [
+    'tells the transmitter which events are invalid, and does not ask for them again',
+    [sets('a', 'b'), {}],
+    ['short, 50', 'long, ack a, b: invalid_audience, 5000'],
+    { take: fails(invalid, 'b') },
+  ],
+  [
+    'reports an event whatever its name is',
+    ['{"sets":{"__proto__":"x"}}', '{"sets":{"__proto__":"x"}}', {}],
+    ['short, 50', 'long, __proto__: invalid_request, 5000', 'long, __proto__: invalid_request, 5000'],
+    { take: fails(malformed) },
+  ],
+  [
+    'leaves events that it cannot verify yet, and asks for them again',
+    [sets('a', 'b'), sets('b'), {}],
+    ['short, 1000, keys', 'short, ack a, 50', 'long, ack b, 5000'],
+    { take: fails(noKeys, 'b', 1) },
+  ],
+  [
+    'tries an unknown key three times before it calls an event invalid',
+    [sets('a'), sets('a'), sets('a'), {}],
+    ['short, 1000, keys', 'short, 2000, keys', 'short, 50', 'long, a: invalid_key, 5000'],
+    { take: fails(unknownKey) },
+  ],
+  [
+    'refuses an event with which it failed three times',
+    [sets('a'), sets('a'), sets('a'), {}],
+    ['short, 1000, keys', 'short, 2000, keys', 'short, 50', 'long, a: invalid_request, 5000'],
+    { take: fails(new RangeError('too deep')) },
+  ],
+  [
+    'repeats what it settled until a poll succeeds',
+    [sets('a'), lost, {}, {}],
+    ['short, 50', 'long, ack a, 1000, unreachable', 'short, ack a, 0', 'long, 5000'],
+  ],
+  [
+    'backs off after failures, up to a minute',
+    Array.from({ length: 8 }, () => lost),
+    [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000].map((ms) => `short, ${ms}, unreachable`),
+  ],
+  [
+    'backs off as long as the transmitter wants, and reports a stream that it does not know',
+    [503, 401, 404, {}],
+    ['short, 40000, unreachable', 'short, 2000, unauthorized', 'short, 4000, stream', 'short, 0'],
+  ],
+  [
+    'counts a long poll that gets no response as no failure, and sends a short poll',
+    [{}, late, late, {}],
+    ['short, 0', 'long, 0', 'short, 1000, unreachable', 'short, 0'],
+  ],
+  [
+    'asks for fewer events after a response that is too large',
+    [large, large, { ...sets('a'), moreAvailable: true }, {}, {}],
+    [
+      'short, 1000, response',
+      'short, max 0.5, 2000, response',
+      'short, max 0.24, 50',
+      'long, ack a, max 0.24, 5000',
+      'long, 5000',
+    ],
+  ],
+  [
+    'acknowledges what it left at the transmitter if the response is too large with it',
+    [sets('a'), large, {}],
+    ['short, 50', 'long, max 1.02, 1000, response', 'short, ack a, max 0.5, 0'],
+    onlyHere,
+  ],
+];
+
+for (const [what, replies, expected, options] of CASES) {
+  test(what, async () => assert.deepEqual(transcript(await run(replies, options)), expected));
+}
+
+test('takes the tokens of the events, and waits longer for a long poll', async () => {
+  const taken: string[] = [];
+  const { sent } = await run([sets('a', 'b'), {}], { take: async (token) => void taken.push(token) });
   assert.deepEqual(taken, ['token of a', 'token of b']);
-  assert.deepEqual(
-    sent.map(({ returnImmediately, ack }) => [returnImmediately, ack]),
-    [
-      [true, undefined],
-      [false, ['a', 'b']],
-      [false, undefined],
-    ],
-  );
-  assert.ok(sent.every(({ maxEvents }) => maxEvents === MAX_EVENTS));
-  assert.deepEqual(results, [undefined, undefined, undefined]);
-});
-
-test('asks again soon while there are events, and where responses are delayed', async () => {
-  const delayed = await run([sets('a'), {}, {}], { delayMs: 2000 });
-  assert.deepEqual(delayed.pauses, [50, 0, 0]);
-  const { pauses } = await run([{ ...sets('a'), moreAvailable: true }, sets('b'), {}, {}]);
-  assert.deepEqual(pauses, [50, 50, 5000, 5000]);
-});
-
-test('pauses where a transmitter responds at once', async () => {
-  assert.deepEqual((await run([{}, {}, {}])).pauses, [0, 5000, 5000]);
-});
-
-test('pauses where a transmitter sends settled events again', async () => {
-  const { pauses, sent } = await run([sets('a'), sets('a'), sets('a')]);
-  assert.deepEqual(pauses, [50, 5000, 5000]);
-  assert.deepEqual(sent[2]?.ack, ['a']);
-});
-
-test('tells the transmitter which events are invalid, and does not ask for them again', async () => {
-  const take = async (token: string) => {
-    if (token.endsWith('b')) throw new InvalidSignal('invalid_audience', 'not for cambist');
-  };
-  const { sent, results } = await run([sets('a', 'b'), {}], { take });
-  assert.deepEqual(sent[1]?.ack, ['a']);
-  assert.deepEqual(sent[1]?.setErrs, { b: { err: 'invalid_audience', description: 'not for cambist' } });
-  assert.deepEqual(results, [undefined, undefined]);
-});
-
-test('reports an event whatever its name is', async () => {
-  const take = async () => {
-    throw new InvalidSignal('invalid_request', 'malformed');
-  };
-  const { sent, pauses } = await run(['{"sets":{"__proto__":"x"}}', '{"sets":{"__proto__":"x"}}', {}], { take });
-  assert.deepEqual(Object.keys(sent[1]?.setErrs ?? {}), ['__proto__']);
-  assert.deepEqual(pauses, [50, 5000, 5000]);
-});
-
-test('leaves events that it cannot verify yet, and asks for them again', async () => {
-  let tries = 0;
-  const take = async (token: string) => {
-    if (!token.endsWith('b')) return;
-    tries += 1;
-    if (tries === 1) throw new CambistError('ERR_STS_UNAVAILABLE', 'no keys');
-  };
-  const { sent, results, pauses } = await run([sets('a', 'b'), sets('b'), {}], { take });
-  assert.ok(results[0] instanceof TransmitterError && results[0].problem === 'keys');
-  assert.deepEqual(results.slice(1), [undefined, undefined]);
-  assert.equal(pauses[0], 1000);
-  assert.deepEqual(
-    sent.map(({ ack, setErrs }) => [ack, setErrs]),
-    [
-      [undefined, undefined],
-      [['a'], undefined],
-      [['b'], undefined],
-    ],
-  );
-});
-
-test('tries an unknown key three times before it calls an event invalid', async () => {
-  const take = async () => {
-    throw new InvalidSignal('invalid_key', 'unknown key');
-  };
-  const { sent, results } = await run([sets('a'), sets('a'), sets('a'), {}], { take });
-  assert.deepEqual(
-    sent.map(({ setErrs }) => setErrs),
-    [undefined, undefined, undefined, { a: { err: 'invalid_key', description: 'unknown key' } }],
-  );
-  assert.deepEqual(
-    results.map((error) => (error as TransmitterError | undefined)?.problem),
-    ['keys', 'keys', undefined, undefined],
-  );
-});
-
-test('refuses an event with which it failed three times', async () => {
-  const take = async () => {
-    throw new RangeError('too deep');
-  };
-  const { sent } = await run([sets('a'), sets('a'), sets('a'), {}], { take });
-  assert.deepEqual(
-    sent.map(({ setErrs }) => setErrs),
-    [undefined, undefined, undefined, { a: { err: 'invalid_request', description: 'it cannot be read' } }],
-  );
-});
-
-test('repeats what it settled until a poll succeeds', async () => {
-  const lost = new TransmitterError('unreachable', 'gone');
-  const { sent, results, pauses } = await run([sets('a'), lost, {}, {}]);
-  assert.deepEqual(
-    sent.map(({ ack, returnImmediately }) => [ack, returnImmediately]),
-    [
-      [undefined, true],
-      [['a'], false],
-      [['a'], true],
-      [undefined, false],
-    ],
-  );
-  assert.deepEqual(results, [undefined, lost, undefined, undefined]);
-  assert.deepEqual(pauses, [50, 1000, 0, 5000]);
-});
-
-test('backs off after failures, up to a minute, and as long as the transmitter wants', async () => {
-  const lost = () => new TransmitterError('unreachable', 'gone');
-  const { pauses } = await run(Array.from({ length: 8 }, lost));
-  assert.deepEqual(pauses, [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000]);
-  const busy = await run([503, 401, {}]);
-  assert.deepEqual(busy.pauses, [40_000, 2000, 0]);
-  assert.deepEqual(
-    busy.results.map((error) => (error as TransmitterError | undefined)?.problem),
-    ['unreachable', 'unauthorized', undefined],
-  );
-});
-
-test('counts a long poll that gets no response as no failure, and sends a short poll', async () => {
-  const late = new TransmitterTimeout('unreachable', 'late');
-  const { sent, results, pauses } = await run([{}, late, late, {}]);
-  assert.deepEqual(
-    sent.map(({ returnImmediately }) => returnImmediately),
-    [true, false, true, true],
-  );
-  assert.deepEqual(results, [undefined, late, undefined]);
-  assert.deepEqual(pauses, [0, 0, 1000, 0]);
   assert.ok((sent[1]?.timeoutMs ?? 0) > (sent[0]?.timeoutMs ?? 0));
-});
-
-test('asks for fewer events after a response that is too large', async () => {
-  const large = new TransmitterTooLarge('response', 'too large');
-  const { sent } = await run([large, large, { ...sets('a'), moreAvailable: true }, {}, {}]);
-  assert.deepEqual(
-    sent.map(({ maxEvents }) => maxEvents),
-    [MAX_EVENTS, MAX_EVENTS / 2, Math.floor(MAX_EVENTS / 4), Math.floor(MAX_EVENTS / 4), MAX_EVENTS],
-  );
-});
-
-test('reports a stream that the transmitter does not know', async () => {
-  const { results } = await run([404, {}]);
-  assert.equal((results[0] as TransmitterError).problem, 'stream');
 });
 
 test('survives every response, and takes no more events than it asked for', async () => {
@@ -217,17 +198,9 @@ test('leaves an event that only this process knows at the transmitter, until the
 test('leaves no more than a hundred events at the transmitter, so that new ones arrive', async () => {
   const names = (from: number) => Array.from({ length: MAX_EVENTS }, (_, at) => `event-${from + at}`);
   const replies = [0, MAX_EVENTS, 2 * MAX_EVENTS].map((from) => sets(...names(from)));
-  const { sent } = await run([...replies, {}], { take: async () => false, isShared: () => false });
+  const { sent } = await run([...replies, {}], onlyHere);
   assert.deepEqual(sent[3]?.ack, names(0));
   assert.equal(sent[3]?.maxEvents, MAX_EVENTS + MAX_HELD);
-});
-
-test('acknowledges what it left at the transmitter if the response is too large with it', async () => {
-  const { sent } = await run([sets('a'), new TransmitterTooLarge('response', 'too large'), {}], {
-    take: async () => false,
-    isShared: () => false,
-  });
-  assert.deepEqual(sent[2]?.ack, ['a']);
 });
 
 const MINUTE = 60_000;

@@ -1,5 +1,5 @@
 import { createPoller } from '../../../src/signals/poller.ts';
-import { unexpectedStatus } from '../../../src/signals/transmitter-client.ts';
+import { type TransmitterError, unexpectedStatus } from '../../../src/signals/transmitter-client.ts';
 import { type HttpResponse, toRequestUrl } from '../../../src/tokens/bounded-request.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 
@@ -11,11 +11,13 @@ interface Sent {
   readonly ack?: readonly string[];
   readonly setErrs?: object;
   readonly timeoutMs: number;
+  /** The error that this poll reported. */
+  problem?: TransmitterError | undefined;
 }
 
 type Reply = object | string | number | Error;
 
-interface RunOptions {
+export interface RunOptions {
   readonly take?: (token: string) => Promise<unknown>;
   readonly delayMs?: number;
   readonly isShared?: () => boolean;
@@ -51,7 +53,10 @@ export async function run(
       const isTaken = (await take(token)) !== false;
       return () => isTaken || isShared();
     },
-    onResult: (error) => void results.push(error),
+    onResult(error) {
+      results.push(error);
+      (sent.at(-1) as Sent).problem = error as TransmitterError | undefined;
+    },
     clock,
     random: () => 1,
     pause: {

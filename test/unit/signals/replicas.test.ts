@@ -7,11 +7,10 @@ import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore, spoil } from '../../harness/memory-store.ts';
 import { NEW_KEY, OLD_KEY, startReplica } from '../shared-cache/replica.ts';
 import { failsWith } from '../tokens/sample.ts';
-import { ISSUER, numberKept, ready, start, startReady, tokenOf } from './joined-replica.ts';
+import { ISSUER, numberKept, ready, start, startPair, startReady, tokenOf } from './joined-replica.ts';
 
 test('a revocation takes effect at running replicas, and at those that start later', async (t) => {
-  const server = createMemoryStore();
-  const [one, other] = await Promise.all([startReady(t, server), startReady(t, server)]);
+  const { server, one, other } = await startPair(t);
   const { messages } = await startReplica(t, server);
   let published = 0;
   messages.on('revoked', () => {
@@ -29,8 +28,7 @@ test('a revocation takes effect at running replicas, and at those that start lat
 });
 
 test('writes a revocation before it publishes it, so that a replica that starts meanwhile cannot miss it', async (t) => {
-  const server = createMemoryStore();
-  const [one, other] = await Promise.all([startReady(t, server), startReady(t, server)]);
+  const { server, one, other } = await startPair(t);
   let writtenBefore = 0;
   other.messages.on('revoked', () => {
     writtenBefore = numberKept(server);
@@ -41,8 +39,7 @@ test('writes a revocation before it publishes it, so that a replica that starts 
 });
 
 test('a revocation waits while the store is away, says so, and is shared when it is back', async (t) => {
-  const server = createMemoryStore();
-  const [one, other] = await Promise.all([startReady(t, server), startReady(t, server)]);
+  const { server, one, other } = await startPair(t);
   server.fault = new Error('closed');
   server.drop(new Error('closed'));
   one.revoke('alice');
@@ -118,8 +115,7 @@ for (const isLost of [true, false]) {
 }
 
 test('a replica learns after a reconnection what it missed, and running ones learn what the store has lost', async (t) => {
-  const server = createMemoryStore();
-  const [one, other] = await Promise.all([startReady(t, server), startReady(t, server)]);
+  const { server, one, other } = await startPair(t);
   server.withholds = true;
   one.revoke('alice');
   await one.link.settled();
@@ -253,8 +249,7 @@ test('running replicas publish a revocation that the store has no room for', asy
 });
 
 test('a replica publishes many revocations in messages that fit', async (t) => {
-  const server = createMemoryStore();
-  const [one, other] = await Promise.all([startReady(t, server), startReady(t, server)]);
+  const { server, one, other } = await startPair(t);
   for (let i = 0; i < 200; i += 1) one.revoke(`user-${i}`);
   await one.link.settled();
   assert.equal(other.revocations.size, 200);
@@ -282,17 +277,8 @@ test('a malformed message or record of a replica changes nothing', async (t) => 
   const [one, other] = await Promise.all([startReplica(t, server), start(t, server)]);
   await ready(other);
   const key = 'k'.repeat(43);
-  const malformed = [
-    null,
-    1,
-    'text',
-    [],
-    [key],
-    [key, 1, 1],
-    [key, ISSUER, 'now'],
-    ['short', ISSUER, 1],
-    [key, 'x'.repeat(3000), 1],
-  ];
+  const parts = [[key], [key, 1, 1], [key, ISSUER, 'now'], ['short', ISSUER, 1], [key, 'x'.repeat(3000), 1]];
+  const malformed = [null, 1, 'text', [], ...parts];
   await one.messages.publish('revoked', malformed);
   await one.messages.publish('revoked', { length: 1 });
   await one.messages.publish('revoked', null);

@@ -210,6 +210,18 @@ test('the end of a session drops its token only', async () => {
   assert.deepEqual(evictions, ['session_ended']);
 });
 
+test('a session that ends during its exchange caches no token, unless it is used again', async () => {
+  for (const isUsed of [false, true]) {
+    const { broker, issue, cache } = setUpBroker();
+    const waiting = bearerOf(broker.lookUp(route, one));
+    broker.endSession(route, one, 'client');
+    if (isUsed) assert.equal(broker.lookUp(route, one).result, 'joined');
+    await issue(1, 'token');
+    assert.equal(await waiting, 'Bearer token');
+    assert.equal(cache.size, isUsed ? 1 : 0);
+  }
+});
+
 test('an upstream that refuses every token costs one exchange in ten seconds, and its last token stays', async () => {
   const { broker, token, issue, evictions, clock } = await setUpToken();
   assert.equal(broker.refuse(route, ALICE, token), true);
@@ -238,6 +250,20 @@ test('a use near expiry returns the token, and starts a refresh in the backgroun
     [false, true],
   );
   assert.deepEqual(evictions, []);
+});
+
+test('uses start one refresh, and wait for it when the reuse ends first', async () => {
+  const { broker, clock, issue, requests } = await setUpToken(route, ALICE, 'first', 115);
+  for (const ms of [90_000, 0, 4000, 4000]) {
+    clock.advance(ms);
+    assert.equal(broker.lookUp(route, ALICE).result, 'hit');
+  }
+  clock.advance(2000);
+  const waiting = broker.lookUp(route, ALICE);
+  assert.equal(waiting.result, 'joined');
+  await issue(2, 'second', 115);
+  assert.equal(await bearerOf(waiting), 'Bearer second');
+  assert.equal(requests.length, 2);
 });
 
 test('drops the token after a refused refresh, and caches the refusal', async () => {

@@ -40,21 +40,6 @@ test('evicts the token of a caller that exceeds its share for another caller', (
   ]);
 });
 
-test('one caller may use the whole cache while it is the only one', () => {
-  const { cache, keep, evicted } = setUpShares();
-  for (let i = 0; i < 20; i += 1) keep('alice', `alice-${i}`);
-  assert.equal(cache.size, 20);
-  assert.deepEqual(evicted, []);
-});
-
-test('evicts the least recently used token when no caller exceeds its share', () => {
-  const { cache, keep, kept } = setUpShares();
-  for (let i = 0; i < 20; i += 1) keep(`caller-${i}`, `key-${i}`);
-  cache.find('key-0');
-  keep('another', 'another');
-  assert.deepEqual(kept('key-0', 'key-1', 'another'), ['key-0', 'another']);
-});
-
 test('counts an expired token of a caller that exceeds its share as expired', () => {
   const { clock, cache, keep, evicted, tokenFor } = setUpShares();
   cache.keep('expired', tokenFor(1000), { route: 'github', subject: 'alice' });

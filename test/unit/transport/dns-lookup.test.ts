@@ -1,15 +1,10 @@
 import assert from 'node:assert/strict';
 import type { LookupAddress, LookupOptions } from 'node:dns';
-import { createServer as createHttpsServer } from 'node:https';
-import { type AddressInfo, createServer, type LookupFunction, type Socket } from 'node:net';
+import { type AddressInfo, createServer, type LookupFunction } from 'node:net';
 import { test } from 'node:test';
-import type { TLSSocket } from 'node:tls';
 import { createConnector } from '../../../src/transport/connector.ts';
 import { createDnsLookup, parseResolverConfig, searchedNames } from '../../../src/transport/dns-lookup.ts';
-import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
 import { createSystemLookup } from '../../../src/transport/system-lookup.ts';
-import { createCertificateAuthority } from '../../harness/certificates.ts';
-import { dispatched } from '../../harness/dispatched.ts';
 import { soon } from '../../harness/eventually.ts';
 import { closeServer } from '../../harness/http-server.ts';
 
@@ -108,35 +103,6 @@ test('reads search domains and ndots', () => {
   ] as const) {
     assert.deepEqual(parseResolverConfig(text), { search: [...search], ndots }, text);
   }
-});
-
-test('connects to an IPv6 address without its brackets', async (t) => {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '::1', resolve));
-  t.after(() => closeServer(server));
-  const { port } = server.address() as { port: number };
-  const connecting = new Promise<Socket>((resolve, reject) => {
-    createConnector({}).connect(new URL(`http://[::1]:${port}`), (error, socket) =>
-      error === null ? resolve(socket) : reject(error),
-    );
-  });
-  const socket = await soon('the connection', connecting);
-  assert.equal(socket.remoteAddress, '::1');
-  socket.destroy();
-});
-
-test('verifies the certificate of an IPv6 address, and sends no server name', async (t) => {
-  const authority = createCertificateAuthority();
-  const dispatcher = new Http1Dispatcher({ ca: authority.cert, timeout: 1000 });
-  t.after(() => dispatcher.destroy());
-  const server = createHttpsServer(authority.issueServer({ hosts: ['::1'] }), (request, response) => {
-    response.end(`${request.headers.host} ${(request.socket as TLSSocket).servername}`);
-  });
-  await new Promise<void>((resolve) => server.listen(0, '::1', resolve));
-  t.after(() => closeServer(server));
-  const { port } = server.address() as AddressInfo;
-  const response = await dispatched(dispatcher, { origin: `https://[::1]:${port}`, path: '/' });
-  assert.equal(await soon('the response', response.text()), `[::1]:${port} false`);
 });
 
 /** The error of a connection that is not established in time. */
