@@ -28,31 +28,8 @@ export function errorCode(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
 }
 
-export interface CambistErrorOptions {
-  /** The caught error. It goes to the log only, redacted. */
-  cause?: unknown;
-  /** Seconds after which the caller may retry; becomes `Retry-After`. */
-  retryAfterSeconds?: number | undefined;
-  /** The claims challenge of the authorization server, as JSON; becomes `claims` of the 401 challenge. */
-  claims?: string | undefined;
-  /** The sign-in that the authorization server wants (RFC 9470 section 3); becomes parameters of the 401 challenge. */
-  authentication?: AuthenticationRequirements | undefined;
-  /** Returns the URL where the user consents. A function, so that it never prints. Only the caller concerned may see it. */
-  consentUrl?: (() => string) | undefined;
-  /** The caller's token is expired; becomes `detail` of the error, and `error_description` of the 401 challenge. */
-  expired?: boolean;
-  /** The text for the caller, in place of that of the code. */
-  detail?: string;
-  /** The audience of the issued token, as far as it may be shown, for the audit trail and `tail`. */
-  issuedAudience?: readonly string[];
-  diagnosis?: Diagnosis | undefined;
-  /** The `error` of an OAuth error response (RFC 6749 section 5.2), for the log. */
-  oauthError?: string | undefined;
-  /** HTTP status of the authorization server's failed response. Undefined without a response. */
-  serverStatus?: number | undefined;
-  /** The `id` of a JSON-RPC response to the request, where the message was read. It is not logged. */
-  responseId?: { readonly id?: string | number | null };
-}
+/** The facts of an error beside its message. `cause`: the caught error, which goes to the log only, redacted. */
+export type CambistErrorOptions = Partial<Omit<CambistError, keyof Error | 'code' | 'status'>> & { cause?: unknown };
 
 /** @see RFC 9470 section 3 */
 export interface AuthenticationRequirements {
@@ -69,34 +46,35 @@ export interface AuthenticationRequirements {
 export class CambistError extends Error {
   readonly code: ErrorCode;
   readonly status: number;
+  /** Seconds after which the caller may retry; becomes `Retry-After`. */
   readonly retryAfterSeconds: number | undefined;
+  /** The claims challenge of the authorization server, as JSON; becomes `claims` of the 401 challenge. */
   readonly claims: string | undefined;
+  /** The sign-in that the authorization server wants (RFC 9470 section 3); becomes parameters of the 401 challenge. */
   readonly authentication: AuthenticationRequirements | undefined;
+  /** Returns the URL where the user consents. A function, so that it never prints. Only the caller concerned may see it. */
   readonly consentUrl: (() => string) | undefined;
-  readonly expired: boolean;
+  /** The caller's token is expired; becomes `detail` of the error, and `error_description` of the 401 challenge. */
+  readonly expired: boolean = false;
+  /** The text for the caller, in place of that of the code. */
   readonly detail: string | undefined;
+  /** The audience of the issued token, as far as it may be shown, for the audit trail and `tail`. */
   readonly issuedAudience: readonly string[] | undefined;
+  /** The `error` of an OAuth error response (RFC 6749 section 5.2), for the log. */
   readonly oauthError: string | undefined;
+  /** HTTP status of the authorization server's failed response. Undefined without a response. */
   readonly serverStatus: number | undefined;
+  /** The `id` of a JSON-RPC response to the request, where the message was read. It is not logged. */
+  readonly responseId: { readonly id?: string | number | null } | undefined;
   /** Added by the part that knows the request and response, for the log and the status page. */
   diagnosis: Diagnosis | undefined;
-  readonly responseId: CambistErrorOptions['responseId'] | undefined;
 
-  constructor(code: ErrorCode, message: string, options: CambistErrorOptions = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+  constructor(code: ErrorCode, message: string, { cause, ...facts }: CambistErrorOptions = {}) {
+    super(message, cause === undefined ? undefined : { cause });
     this.name = 'CambistError';
     this.code = code;
     this.status = describeError(code).status;
-    this.retryAfterSeconds = options.retryAfterSeconds;
-    this.claims = options.claims;
-    this.authentication = options.authentication;
-    this.consentUrl = options.consentUrl;
-    this.expired = options.expired ?? false;
-    this.detail = options.detail;
-    this.issuedAudience = options.issuedAudience;
-    this.diagnosis = options.diagnosis ?? (options.expired ? EXPIRED : undefined);
-    this.oauthError = options.oauthError;
-    this.serverStatus = options.serverStatus;
-    this.responseId = options.responseId;
+    Object.assign(this, facts);
+    if (this.expired) this.diagnosis ??= EXPIRED;
   }
 }
