@@ -3,9 +3,7 @@ import type { AuditTrail } from './audit/audit-trail.ts';
 import { systemClock } from './clock/clock.ts';
 import type { Audit } from './config/audit.ts';
 import type { Config } from './config/config.ts';
-import type { Intercept } from './config/intercept.ts';
-import type { SharedCache } from './config/shared-cache.ts';
-import type { InboundOptions, InboundSide } from './inbound/inbound.ts';
+import type { InboundSide } from './inbound/inbound.ts';
 import type { Interception } from './intercept/interception.ts';
 import { type Counts, createCounts } from './observability/counts.ts';
 import { logDiagnosisFaults } from './observability/diagnosis-faults.ts';
@@ -23,7 +21,7 @@ import { RecentDecisions } from './proxy/recent-decisions.ts';
 import { createLineFilter } from './proxy/request-report.ts';
 import { RequestTracker } from './proxy/request-tracker.ts';
 import { createStallWatch } from './proxy/stall-watch.ts';
-import type { SharedCacheOptions, SharedCacheSide } from './shared-cache/shared-cache.ts';
+import type { SharedCacheSide } from './shared-cache/shared-cache.ts';
 import type { SignalsSide } from './signals/signals.ts';
 import { createTokenService, type TokenService } from './tokens/token-service.ts';
 import { createDispatchers, type Dispatchers } from './transport/dispatchers.ts';
@@ -54,7 +52,7 @@ export interface Parts {
   readonly diagnoses: typeof loadDiagnoses;
 }
 
-export interface PartOptions {
+interface PartOptions {
   readonly activeConfig: () => ActiveConfig;
   readonly version: string;
   readonly logger: Logger;
@@ -69,7 +67,9 @@ type TokenSide = Pick<Parts, 'tokens' | 'sharedCache' | 'signals'>;
 export async function createParts(first: Config, options: PartOptions): Promise<Parts> {
   const { version, logger, activeConfig } = options;
   const clock = systemClock;
-  const interception = first.intercept && (await intercept(first.intercept, first, logger));
+  const { intercept, routes } = first;
+  const interception =
+    intercept && (await (await import('./intercept/interception.ts')).startInterception(intercept, routes, logger));
   const audit = first.audit && (await startAudit(first.audit, version, logger));
   const diagnoses = logDiagnosisFaults(loadDiagnoses, logger);
   const counts = createCounts(clock.wallMs);
@@ -93,7 +93,9 @@ export async function createParts(first: Config, options: PartOptions): Promise<
   const sockets = createDetachedSockets();
   const inbound =
     first.inbound &&
-    (await startInbound(first, {
+    (await (
+      await import('./inbound/inbound.ts')
+    ).createInbound(first, {
       clock,
       dispatchers,
       sockets,
@@ -145,7 +147,9 @@ async function createTokenSide(
   const clock = systemClock;
   const store = first.cache.shared;
   const maxAgeMs = (): number => activeConfig().config.cache.maxAgeMs;
-  const sharedCache = store && (await startSharedCache(store, { clock, logger, maxAgeMs }));
+  const sharedCache =
+    store &&
+    (await (await import('./shared-cache/shared-cache.ts')).openSharedCache(store, { clock, logger, maxAgeMs }));
   const ownTokens = () => tokens.ownTokens;
   const signals =
     first.signals &&
@@ -166,21 +170,6 @@ async function createTokenSide(
     revocations: signals?.revocations,
   });
   return { tokens, sharedCache, signals };
-}
-
-async function startSharedCache(config: SharedCache, options: SharedCacheOptions): Promise<SharedCacheSide> {
-  const { openSharedCache } = await import('./shared-cache/shared-cache.ts');
-  return openSharedCache(config, options);
-}
-
-async function intercept(config: Intercept, { routes }: Config, logger: Logger): Promise<Interception> {
-  const { startInterception } = await import('./intercept/interception.ts');
-  return startInterception(config, routes, logger);
-}
-
-async function startInbound(first: Config, options: InboundOptions): Promise<InboundSide> {
-  const { createInbound } = await import('./inbound/inbound.ts');
-  return createInbound(first, options);
 }
 
 /** Loads the audit trail, which most configs do not use. A destination that fails at first is tried again later. */

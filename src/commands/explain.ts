@@ -25,47 +25,9 @@ import {
   type TokenRequestExplanation,
   type TokenRequests,
 } from './explain-token-request.ts';
-import { type WayExplanation, waysIn, whyNoWay } from './explain-ways.ts';
+import { waysIn, whyNoWay } from './explain-ways.ts';
 import { loadOrReport } from './print-problems.ts';
 import { USAGES } from './usages.ts';
-
-interface Explanation extends TokenRequests {
-  readonly request: {
-    readonly method: string;
-    readonly host: string | undefined;
-    readonly path: string | undefined;
-    readonly mcp_method: string | undefined;
-    readonly mcp_name: string | undefined;
-  };
-  readonly ways_in: readonly WayExplanation[];
-  /** Reason why an https URL cannot be called. */
-  readonly why_no_way: string | undefined;
-  /** The `Host` of an https request is that of its connection, so another one is refused. */
-  readonly misdirected: true | undefined;
-  readonly route: string | undefined;
-  readonly others: readonly { readonly route: string; readonly why: string }[];
-  readonly upstream: string | undefined;
-  readonly credential: Route['credential']['kind'] | undefined;
-  /** The header that carries the credential. Undefined for a token in its usual place, and for no credential of cambist's own. */
-  readonly sent_as: string | undefined;
-  /** The URLs at which users may be told to consent. Undefined: none. */
-  readonly consent: Route['consent'];
-  /** The reaction to a request without a subject token. Undefined if the route needs none. */
-  readonly on_missing_subject: 'deny' | 'client_credentials' | undefined;
-  /** `handle`: the agent sends the handle that it got in place of the caller's token. Undefined if the route needs no caller. */
-  readonly caller: 'handle' | 'handle or token' | 'token' | undefined;
-  /** Web pages that may call the route without a caller's token. Undefined if the route requires that token. */
-  readonly allowed_origins: readonly string[] | undefined;
-  /** Scopes that the upstream may request later. */
-  readonly step_up: readonly string[] | undefined;
-  /** URL of the metadata that names the issuer of callers' tokens. */
-  readonly protected_resource_metadata: string | undefined;
-  readonly cache_key: readonly string[] | undefined;
-  /** Explains how the issued token is shared with other replicas, if there is a shared cache. */
-  readonly sharing: string | undefined;
-  /** The ways in which a revocation of the caller's token reaches cambist. Undefined without any, or without a caller. */
-  readonly revoked_by: readonly string[] | undefined;
-}
 
 /** Shows which route a request takes, why it takes no other route, and the token request. */
 export const explain: Command = async (args) => {
@@ -110,7 +72,7 @@ function withoutAuthority(url: string): string {
   return rest.startsWith('/') || rest === url ? rest : `/${rest}`;
 }
 
-function explainRequest(config: Config, method: string, url: string, headers: readonly Header[]): Explanation {
+function explainRequest(config: Config, method: string, url: string, headers: readonly Header[]) {
   const isSecure = /^https:/i.test(url);
   const target = readTarget(url, headers, isSecure ? undefined : config.hostHeader);
   const facts = readFacts(method, headers);
@@ -120,10 +82,12 @@ function explainRequest(config: Config, method: string, url: string, headers: re
     .filter((other) => other !== route)
     .map((other) => ({ route: other.name, why: whyNot(other, target, route, facts) }));
   const { message } = facts;
+  const tokenRequests: TokenRequests = route === undefined ? {} : explainTokenRequests(route);
   return {
     request: { method, host: target.host, path: target.path, mcp_method: message?.method, mcp_name: message?.name },
     ways_in: waysIn(config, url),
     why_no_way: whyNoWay(config, url),
+    /** The `Host` of an https request is that of its connection, so another one is refused. */
     misdirected,
     route: route?.name,
     others,
@@ -132,7 +96,8 @@ function explainRequest(config: Config, method: string, url: string, headers: re
     sent_as: route && explainSent(route),
     consent: route?.consent,
     on_missing_subject: route?.credential.kind === 'exchange' ? route.credential.onMissingSubject : undefined,
-    caller: route === undefined ? undefined : callerOf(route, config),
+    caller: route && callerOf(route, config),
+    /** Without a caller's token. */
     allowed_origins: route === undefined || needsCaller(route) ? undefined : route.allowedOrigins,
     step_up: route === undefined || route.stepUp.length === 0 ? undefined : route.stepUp,
     protected_resource_metadata:
@@ -143,13 +108,16 @@ function explainRequest(config: Config, method: string, url: string, headers: re
         credentialHeaders: new Set(['authorization', route.subjectToken.header]),
         secure: isSecure,
       }),
-    ...(route && explainTokenRequests(route)),
+    ...tokenRequests,
     cache_key: route && explainCacheKey(route, config),
     sharing: route && explainSharing(route, config),
     revoked_by: route && revokedBy(route, config),
   };
 }
 
+type Explanation = ReturnType<typeof explainRequest>;
+
+/** The ways in which a revocation of the caller's token reaches cambist. */
 function revokedBy(route: Route, { signals, cache }: Config): string[] | undefined {
   if (!readsCaller(route)) return undefined;
   const { introspection } = route.subjectToken.verify ?? {};
@@ -163,7 +131,8 @@ function revokedBy(route: Route, { signals, cache }: Config): string[] | undefin
   return ways.length === 0 ? undefined : ways;
 }
 
-function callerOf(route: Route, { inbound }: Config): Explanation['caller'] {
+/** `handle`: the agent sends the handle that it got in place of the caller's token. */
+function callerOf(route: Route, { inbound }: Config): 'handle' | 'handle or token' | 'token' | undefined {
   if (!readsCaller(route)) return undefined;
   if (inbound === undefined) return 'token';
   return inbound.allowRawTokens ? 'handle or token' : 'handle';
