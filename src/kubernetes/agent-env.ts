@@ -9,7 +9,7 @@ import {
 import { INTERCEPT_FOLDERS } from './check-pod.ts';
 import { emptyBefore, type InjectionStatus } from './injection-status.ts';
 import { getIn, isArray, itemsOf, type Json, type JsonObject, objectsOf, quote, textOf } from './json.ts';
-import type { InjectionOptions } from './parse-options.ts';
+import type { InjectionOptions } from './options.ts';
 import type { PodLayout } from './pod-layout.ts';
 
 /** The variables of `--proxy-env`, in both spellings because clients differ in which they read. */

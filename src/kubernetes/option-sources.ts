@@ -1,7 +1,7 @@
 import { nearest } from '../config/nearest.ts';
 import { STATUS_ANNOTATION } from './injection-status.ts';
 import { getIn, isObject, type JsonObject, quote } from './json.ts';
-import { OPTION_NAMES, OPTION_TEXTS, OptionError, type OptionName, type RawOptions } from './options.ts';
+import { OPTION_NAMES, OPTIONS, OptionError, type OptionName, type RawOptions } from './options.ts';
 import type { PodLayout } from './pod-layout.ts';
 
 const PREFIX = 'cambist.dev/';
@@ -59,7 +59,7 @@ function unknownAnnotation(key: string, written: string): string {
 }
 
 export const INJECTION_FLAGS = Object.fromEntries(
-  OPTION_NAMES.map((name) => [name, { type: OPTION_TEXTS[name].placeholder === undefined ? 'boolean' : 'string' }]),
+  OPTION_NAMES.map((name) => [name, { type: OPTIONS[name].placeholder === undefined ? 'boolean' : 'string' }]),
 ) as Record<OptionName, { type: 'boolean' | 'string' }>;
 
 export function optionsFromFlags(values: Readonly<Record<string, unknown>>): RawOptions {
@@ -75,7 +75,7 @@ export function optionsFromFlags(values: Readonly<Record<string, unknown>>): Raw
 /** The part of `--help` that `inject` and `webhook` share. */
 export function describeInjection(): string {
   const rows = OPTION_NAMES.map((name) => {
-    const { placeholder, fallback, help } = OPTION_TEXTS[name];
+    const { placeholder, fallback, help } = OPTIONS[name];
     const shown = fallback === undefined || placeholder === undefined ? help : `${help} (${fallback})`;
     return [`--${name}${placeholder === undefined ? '' : ` ${placeholder}`}`, shown] as const;
   });

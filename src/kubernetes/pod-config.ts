@@ -7,9 +7,7 @@ import { parseConfig, parseConfigFor } from '../config/load.ts';
 import type { Route } from '../config/route.ts';
 import { type PodSettings, REDIRECTED, reportForPod } from './check-pod.ts';
 import { PRINTED } from './manifest-stream.ts';
-import type { RawOptions } from './options.ts';
-import type { InjectionOptions } from './parse-options.ts';
-import { quantityOf } from './parse-options.ts';
+import { type InjectionOptions, quantityOf, type RawOptions } from './options.ts';
 import type { Redirect } from './redirect.ts';
 import type { ConfigMapName, Note } from './workloads.ts';
 

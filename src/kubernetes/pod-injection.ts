@@ -17,8 +17,7 @@ import {
 } from './json.ts';
 import { toPointer } from './json-patch.ts';
 import { annotationOf, INJECT_LABEL, optionsFromAnnotations, readConsent } from './option-sources.ts';
-import { OPTIONS, OptionError, type RawOptions } from './options.ts';
-import { type InjectionOptions, parseOptions } from './parse-options.ts';
+import { type InjectionOptions, OPTIONS, OptionError, parseOptions, type RawOptions } from './options.ts';
 import type { PodConfig } from './pod-config.ts';
 import { allContainers, OWN_CONTAINERS, type PodLayout, SIDECAR_NAME } from './pod-layout.ts';
 import { collectionsOf, uninjectPod } from './pod-restoration.ts';

@@ -2,7 +2,7 @@ import type { Container, Probe, ResourceRequirements, Volume, VolumeMount } from
 import { INTERCEPT_FOLDERS } from './check-pod.ts';
 import { emptyBefore, type InjectionStatus } from './injection-status.ts';
 import { getIn, isArray, itemsOf, type Json, type JsonObject, objectsOf, quote, textOf } from './json.ts';
-import type { InjectionOptions } from './parse-options.ts';
+import type { InjectionOptions } from './options.ts';
 import { type PodLayout, SIDECAR_NAME } from './pod-layout.ts';
 
 /** The name of the admin port. PodMonitors select it by name. */

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
-import { quantityOf } from '../../src/kubernetes/parse-options.ts';
+import { quantityOf } from '../../src/kubernetes/options.ts';
 
 const read = (name: string): string => readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8');
 

@@ -4,7 +4,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { getIn, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
-import { parseOptions } from '../../../src/kubernetes/parse-options.ts';
+import { parseOptions } from '../../../src/kubernetes/options.ts';
 import { sidecarContainer, sidecarVolumes } from '../../../src/kubernetes/sidecar.ts';
 import { startAuthorizationServer } from '../../harness/authorization-server.ts';
 import { startCambist } from '../../harness/cambist-process.ts';

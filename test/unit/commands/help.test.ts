@@ -12,7 +12,7 @@ import { type CommandName, USAGES, type Usage } from '../../../src/commands/usag
 import { webhook } from '../../../src/commands/webhook.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import { describeInjection, INJECTION_FLAGS, optionsFromFlags } from '../../../src/kubernetes/option-sources.ts';
-import { OPTION_NAMES, OPTION_TEXTS } from '../../../src/kubernetes/options.ts';
+import { OPTION_NAMES, OPTIONS } from '../../../src/kubernetes/options.ts';
 
 const COMMANDS = Object.entries(USAGES) as [CommandName, Usage][];
 
@@ -190,7 +190,7 @@ test('the help has one line of at most 110 characters for each option', () => {
   const lines = describeInjection().split('\n');
   for (const line of lines) assert.ok(line.length <= 110, line);
   for (const name of OPTION_NAMES)
-    assert.ok(lines.some((line) => line.includes(`--${name}`) && line.includes(OPTION_TEXTS[name].help)));
+    assert.ok(lines.some((line) => line.includes(`--${name}`) && line.includes(OPTIONS[name].help)));
 });
 
 test('what is held has the shape of each object that process.nextTick makes', async () => {

@@ -4,8 +4,7 @@ import { test } from 'node:test';
 import { parse, stringify } from 'yaml';
 import { parseConfig } from '../../../src/config/load.ts';
 import { getIn, type Json, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
-import { OPTION_TEXTS } from '../../../src/kubernetes/options.ts';
-import { parseOptions } from '../../../src/kubernetes/parse-options.ts';
+import { OPTIONS, parseOptions } from '../../../src/kubernetes/options.ts';
 import { createPodConfig } from '../../../src/kubernetes/pod-config.ts';
 import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { createWebhookMetrics } from '../../../src/kubernetes/webhook-metrics.ts';
@@ -28,7 +27,7 @@ test('the guide lists every injection option with its default and meaning', () =
     codeWords(otherwise)[0],
     means,
   ]);
-  const known = Object.entries(OPTION_TEXTS).map(([name, { fallback, help }]) => [name, fallback, help]);
+  const known = Object.entries(OPTIONS).map(([name, { fallback, help }]) => [name, fallback, help]);
   assert.deepEqual(documented, known);
 });
 

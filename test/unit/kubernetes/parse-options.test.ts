@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { OptionError, type RawOptions } from '../../../src/kubernetes/options.ts';
-import { parseOptions, quantityOf } from '../../../src/kubernetes/parse-options.ts';
+import { OptionError, parseOptions, quantityOf, type RawOptions } from '../../../src/kubernetes/options.ts';
 
 const IMAGE = { image: 'r.example/cambist@sha256:0123456789abcdef' };
 

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { parseArgs } from 'node:util';
 import { getIn, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
 import { INJECTION_FLAGS, optionsFromFlags } from '../../../src/kubernetes/option-sources.ts';
-import { parseOptions } from '../../../src/kubernetes/parse-options.ts';
+import { parseOptions } from '../../../src/kubernetes/options.ts';
 import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
 import { parseDocuments } from '../../integration/deploy/manifests.ts';
 import { RESTRICTED } from './samples.ts';
