@@ -11,10 +11,11 @@ import { createRecentTraffic } from '../../../src/observability/recent-traffic.t
 import { configOf } from '../../harness/app.ts';
 import { loggerWithLines } from '../observability/log-lines.ts';
 
+const authorization_servers = {
+  keycloak: { token_endpoint: 'https://idp.example.com/token', client_id: 'c', client_auth: { method: 'none' } },
+};
 const config = configOf({
-  authorization_servers: {
-    keycloak: { token_endpoint: 'https://idp.example.com/token', client_id: 'c', client_auth: { method: 'none' } },
-  },
+  authorization_servers,
   routes: [
     { name: 'github', match: { path: '/github' }, upstream: 'https://github-mcp.example.com/mcp' },
     { name: 'docs', match: { path: '/docs' }, upstream: 'http://docs-mcp/mcp', credential: 'none' },
@@ -185,9 +186,7 @@ test('reports credentials by expiry, and forgets those that the config no longer
   });
   serve(
     configOf({
-      authorization_servers: {
-        keycloak: { token_endpoint: 'https://idp.example.com/token', client_id: 'c', client_auth: { method: 'none' } },
-      },
+      authorization_servers,
       routes: ['later', 'sooner', 'never'].map(route),
     }),
   );
@@ -223,9 +222,7 @@ test('reports where the requests of a route go, without keys in the URL', (t) =>
   const key = 'OTE1YzE5MjgtNTI3MC00YmQ4';
   serve(
     configOf({
-      authorization_servers: {
-        keycloak: { token_endpoint: 'https://idp.example.com/token', client_id: 'c', client_auth: { method: 'none' } },
-      },
+      authorization_servers,
       routes: [
         { name: 'a', match: { host: 'a.svc', path: '/a' }, upstream: `https://mcp.example.com/${key}/mcp` },
         {

@@ -76,21 +76,14 @@ test('exits with 1 and explains each route if none matches', async (t) => {
   assert.match(text, /^Why no route matches\n {2}github: /m);
 });
 
-test('takes the host from a Host header instead of the URL, as curl does', async (t) => {
-  const { explanation } = await json(t, '-H', 'Host: GitHub-MCP.tools.svc:80', 'http://127.0.0.1:8180/mcp');
-  assert.equal(explanation.request.host, 'github-mcp.tools.svc');
-  assert.equal(explanation.route, 'github');
-});
-
-test('prefers the host header of the config', async (t) => {
-  const args = ['-H', 'X-Kagent-Host: github-mcp.tools.svc', '-H', 'Host: other', 'http://127.0.0.1:8180/mcp'];
-  assert.equal((await json(t, ...args)).explanation.route, 'github');
-});
-
-test('accepts a path with a host header', async (t) => {
-  const { explanation } = await json(t, '-X', 'GET', '-H', 'host: github-mcp.tools.svc', '/mcp');
-  assert.deepEqual(explanation.request, { method: 'GET', host: 'github-mcp.tools.svc', path: '/mcp' });
-  assert.equal(explanation.route, 'github');
+test('takes the host from the host header of the config, else from Host as curl does, and then accepts a path', async (t) => {
+  for (const headers of [['Host: GitHub-MCP.tools.svc:80'], ['X-Kagent-Host: github-mcp.tools.svc', 'Host: other']]) {
+    for (const url of ['http://127.0.0.1:8180/mcp', '/mcp']) {
+      const { explanation } = await json(t, ...headers.flatMap((header) => ['-H', header]), '-X', 'GET', url);
+      assert.deepEqual(explanation.request, { method: 'GET', host: 'github-mcp.tools.svc', path: '/mcp' });
+      assert.equal(explanation.route, 'github');
+    }
+  }
 });
 
 test('reports an invalid path', async (t) => {

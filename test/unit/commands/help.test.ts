@@ -69,44 +69,25 @@ function messageFor(name: CommandName, ...args: string[]): string {
   return assert.fail('the arguments are valid');
 }
 
-test('suggests the nearest flag of the command', () => {
-  assert.equal(messageFor('validate', '--jsno'), 'unknown flag "--jsno": did you mean "--json"?');
-  assert.equal(
-    messageFor('doctor', '--subject-token', 'x'),
-    'unknown flag "--subject-token": did you mean "--subject-token-file"?',
-  );
-  assert.equal(
-    messageFor('doctor', '--subject-token-flie=x'),
-    'unknown flag "--subject-token-flie": did you mean "--subject-token-file"?',
-  );
-  assert.equal(messageFor('webhook', '--agnet-image', 'x'), 'unknown flag "--agnet-image"');
-  assert.equal(messageFor('inject', '--imgae', 'x'), 'unknown flag "--imgae": did you mean "--image"?');
-});
-
-test('suggests nothing if no flag is near, or for a short flag', () => {
-  assert.equal(messageFor('validate', '--port'), 'unknown flag "--port"');
-  assert.equal(messageFor('validate', '-x'), 'unknown flag "-x"');
-});
-
-test('suggests --config for an argument if the command has a config', () => {
-  const expected = 'unexpected argument "cambist.yaml": name the config file by --config';
-  assert.equal(messageFor('validate', 'cambist.yaml'), expected);
-  assert.equal(messageFor('schema', 'x'), 'unexpected argument "x", which this command does not take');
-});
-
-test('says where a command belongs', () => {
-  assert.equal(
-    messageFor('run', '--config', 'c', 'validate'),
-    'unexpected "validate": write the command before its flags',
-  );
-  for (const argument of ['doctor', 'toString']) {
-    assert.match(messageFor('validate', argument), /: name the config file by --config$/);
+test('says what is wrong with flags and arguments, and suggests what may be meant', () => {
+  for (const [name, args, message] of [
+    ['validate', '--jsno', 'unknown flag "--jsno": did you mean "--json"?'],
+    ['doctor', '--subject-token x', 'unknown flag "--subject-token": did you mean "--subject-token-file"?'],
+    ['doctor', '--subject-token-flie=x', 'unknown flag "--subject-token-flie": did you mean "--subject-token-file"?'],
+    ['webhook', '--agnet-image x', 'unknown flag "--agnet-image"'],
+    ['inject', '--imgae x', 'unknown flag "--imgae": did you mean "--image"?'],
+    ['validate', '--port', 'unknown flag "--port"'],
+    ['validate', '-x', 'unknown flag "-x"'],
+    ['validate', 'cambist.yaml', 'unexpected argument "cambist.yaml": name the config file by --config'],
+    ['validate', 'doctor', 'unexpected argument "doctor": name the config file by --config'],
+    ['validate', 'toString', 'unexpected argument "toString": name the config file by --config'],
+    ['schema', 'x', 'unexpected argument "x", which this command does not take'],
+    ['run', '--config c validate', 'unexpected "validate": write the command before its flags'],
+    ['validate', '--config', 'the flag "--config" needs a value'],
+    ['explain', '-X', 'the flag "--request" needs a value'],
+  ] as const) {
+    assert.equal(messageFor(name, ...args.split(' ')), message);
   }
-});
-
-test('names a flag without its value', () => {
-  assert.equal(messageFor('validate', '--config'), 'the flag "--config" needs a value');
-  assert.equal(messageFor('explain', '-X'), 'the flag "--request" needs a value');
   assert.match(messageFor('validate', '--config', '--json'), /--config/);
 });
 

@@ -111,35 +111,18 @@ test('the log counts errors alone, and gives a problem its place where it has on
   for (const field of ['line', 'column', 'path']) assert.ok(!(field in gone), field);
 });
 
-const { config } = parseConfig(
-  'version: 1\nlog: { level: warn }\nroutes: [{ name: a, match: { path: /a }, upstream: http://a:1, credential: none }]',
-  'cambist.yaml',
-);
-
-function withVariable(t: TestContext, value: string | undefined): void {
-  const before = process.env.CAMBIST_LOG_LEVEL;
+test('takes the log level from CAMBIST_LOG_LEVEL before the config, and refuses an invalid one', (t) => {
+  const { env } = process;
   t.after(() => {
-    if (before === undefined) delete process.env.CAMBIST_LOG_LEVEL;
-    else process.env.CAMBIST_LOG_LEVEL = before;
+    process.env = env;
   });
-  if (value === undefined) delete process.env.CAMBIST_LOG_LEVEL;
-  else process.env.CAMBIST_LOG_LEVEL = value;
-}
-
-test('takes the log level from the config', (t) => {
-  withVariable(t, undefined);
-  assert.ok(config);
+  const route = 'routes: [{ name: a, match: { path: /a }, upstream: http://a:1, credential: none }]';
+  const { config = assert.fail() } = parseConfig(`version: 1\nlog: { level: warn }\n${route}`, 'cambist.yaml');
+  const { CAMBIST_LOG_LEVEL: _, ...others } = env;
+  process.env = others;
   assert.equal(logLevelOf(config), 'warn');
-});
-
-test('CAMBIST_LOG_LEVEL overrides the config', (t) => {
-  withVariable(t, 'debug');
-  assert.ok(config);
+  process.env = { ...others, CAMBIST_LOG_LEVEL: 'debug' };
   assert.equal(logLevelOf(config), 'debug');
-});
-
-test('refuses an invalid CAMBIST_LOG_LEVEL', (t) => {
-  withVariable(t, 'loud');
-  assert.ok(config);
+  process.env = { ...others, CAMBIST_LOG_LEVEL: 'loud' };
   assert.throws(() => logLevelOf(config), UsageError);
 });

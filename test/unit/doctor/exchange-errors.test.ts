@@ -14,173 +14,110 @@ const ENTRA = {
   extra_params: { requested_token_use: 'on_behalf_of' },
 };
 
-interface Case {
-  when: string;
-  server?: Record<string, unknown>;
-  sent?: Record<string, string>;
-  subject?: JWTPayload;
-  secondLeg?: boolean;
-  hasSucceeded?: boolean;
-  status?: number;
-  error: string;
-  description?: string;
-  finding: string;
-  why?: RegExp;
-  fix: RegExp;
+/** What the server was sent and responds with. */
+interface Refused {
+  readonly error: string;
+  readonly description?: string;
+  readonly status?: number;
+  readonly server?: Record<string, unknown>;
+  readonly sent?: Record<string, string>;
+  readonly subject?: JWTPayload;
+  readonly hasSucceeded?: boolean;
 }
 
+const DENIED: Refused = { error: 'access_denied', status: 403, subject: { aud: 'account' } };
+const LACKS_CLIENT = { ...DENIED, description: 'Client is not within the token audience' };
+const NOT_IN_GROUP = { ...DENIED, description: 'user is not in group "dev"' };
+const BOTH = { resource: 'https://b.example.com/mcp', audience: 'b' };
+const DIFFERENT_HOST = { iss: 'http://keycloak:8080/realms/agents', aud: 'cambist' };
+const AADSTS900144 = "AADSTS900144: The request body must contain the following parameter: 'scope'.";
+const AADSTS500011 = 'AADSTS500011: The resource principal named https://b.example.com was not found in the tenant.';
+
 /** Errors that no imitation in `test/integration/servers` sends, or whose cause is checked here. */
-const CASES: Case[] = [
-  {
-    when: 'Keycloak: the aud of the subject token lacks the client',
-    status: 403,
-    error: 'access_denied',
-    description: 'Client is not within the token audience',
-    subject: { aud: 'account' },
-    finding: 'subject_audience_lacks_client',
-    why: /is for "account", but the server requires "cambist"/,
-    fix: /Keycloak: an audience mapper/,
-  },
-  {
-    when: 'access_denied, which may have another reason',
-    status: 403,
-    error: 'access_denied',
-    description: 'user is not in group "dev"',
-    subject: { aud: 'account' },
-    finding: 'subject_audience_lacks_client',
-    why: /is for "account": probably the server requires "cambist".*or it refuses this user/,
-    fix: /audience mapper/,
-  },
-  {
-    when: 'access_denied where others get a token',
-    status: 403,
-    error: 'access_denied',
-    description: 'user is not in group "dev"',
-    subject: { aud: 'account' },
-    hasSucceeded: true,
-    finding: 'caller_refused',
-    why: /has succeeded for a caller/,
-    fix: /groups, roles/,
-  },
-  {
-    when: 'invalid_target where others get a token',
-    sent: { resource: 'https://b.example.com/mcp', audience: 'b' },
-    error: 'invalid_target',
-    description: 'not for this user',
-    hasSucceeded: true,
-    finding: 'caller_refused',
-    fix: /groups, roles/,
-  },
-  {
-    when: 'Keycloak: the aud lacks the client in the token of this caller alone',
-    status: 403,
-    error: 'access_denied',
-    description: 'Client is not within the token audience',
-    subject: { aud: 'account' },
-    hasSucceeded: true,
-    finding: 'subject_audience_lacks_client',
-    why: /but the server requires "cambist"/,
-    fix: /Keycloak: an audience mapper/,
-  },
-  {
-    when: 'Keycloak: the token has another host name of the same realm',
-    subject: { iss: 'http://keycloak:8080/realms/agents', aud: 'cambist' },
-    error: 'invalid_request',
-    description: 'Invalid token',
-    finding: 'subject_issuer_differs',
-    why: /"http:\/\/keycloak:8080\/realms\/agents".*"https:\/\/idp\.example\.com\/realms\/agents"/,
-    fix: /hostname/,
-  },
-  {
-    when: 'authentik: a resource was sent; no description',
-    sent: { resource: 'https://b.example.com/mcp', audience: 'b' },
-    error: 'invalid_target',
-    finding: 'resource_refused',
-    fix: /resource: \[\]/,
-  },
-  {
-    when: 'authentik: the audience is unknown',
-    sent: { audience: 'b' },
-    error: 'invalid_target',
-    finding: 'target_refused',
-    fix: /route's audience/,
-  },
-  {
-    when: 'Entra: the scope is missing',
-    server: ENTRA,
-    error: 'invalid_request',
-    description: "AADSTS900144: The request body must contain the following parameter: 'scope'.",
-    finding: 'scope_format',
-    fix: /\.default/,
-  },
-  {
-    when: 'Entra: the scope is not an application id URI',
-    server: ENTRA,
-    sent: { scope: 'https://b.example.com/.default' },
-    error: 'invalid_target',
-    description: 'AADSTS500011: The resource principal named https://b.example.com was not found in the tenant.',
-    finding: 'scope_format',
-    fix: /\.default/,
-  },
-  {
-    when: 'the client may not exchange',
-    error: 'unauthorized_client',
-    description: 'grant type not allowed for this client',
-    finding: 'exchange_disabled',
-    fix: /switch/,
-  },
-  {
-    when: 'the secret is wrong',
-    status: 401,
-    error: 'invalid_client',
-    finding: 'client_refused',
-    fix: /compare client_id and secret/,
-  },
-  {
-    when: 'the client may not request the scope',
-    sent: { scope: 'repo:admin' },
-    error: 'invalid_scope',
-    finding: 'scope_refused',
-    fix: /scope/,
-  },
-  {
-    when: 'the subject token is expired or revoked',
-    error: 'invalid_grant',
-    subject: { aud: 'cambist' },
-    finding: 'subject_token_refused',
-    why: /"cambist" \(its "aud" is "cambist"\)/,
-    fix: /new one/,
-  },
-  { when: 'unknown error', error: 'server_says_no', finding: 'request_refused', fix: /log/ },
+const CASES: readonly (readonly [when: string, given: Refused, finding: string, fix: RegExp, why?: RegExp])[] = [
+  [
+    'Keycloak: the aud of the subject token lacks the client',
+    LACKS_CLIENT,
+    'subject_audience_lacks_client',
+    /Keycloak: an audience mapper/,
+    /is for "account", but the server requires "cambist"/,
+  ],
+  [
+    'access_denied, which may have another reason',
+    NOT_IN_GROUP,
+    'subject_audience_lacks_client',
+    /audience mapper/,
+    /is for "account": probably the server requires "cambist".*or it refuses this user/,
+  ],
+  [
+    'access_denied where others get a token',
+    { ...NOT_IN_GROUP, hasSucceeded: true },
+    'caller_refused',
+    /groups, roles/,
+    /has succeeded for a caller/,
+  ],
+  [
+    'invalid_target where others get a token',
+    { error: 'invalid_target', description: 'not for this user', sent: BOTH, hasSucceeded: true },
+    'caller_refused',
+    /groups, roles/,
+  ],
+  [
+    'Keycloak: the aud lacks the client in the token of this caller alone',
+    { ...LACKS_CLIENT, hasSucceeded: true },
+    'subject_audience_lacks_client',
+    /Keycloak: an audience mapper/,
+    /but the server requires "cambist"/,
+  ],
+  [
+    'Keycloak: the token has another host name of the same realm',
+    { error: 'invalid_request', description: 'Invalid token', subject: DIFFERENT_HOST },
+    'subject_issuer_differs',
+    /hostname/,
+    /"http:\/\/keycloak:8080\/realms\/agents".*"https:\/\/idp\.example\.com\/realms\/agents"/,
+  ],
+  ['authentik: a resource was sent', { error: 'invalid_target', sent: BOTH }, 'resource_refused', /resource: \[\]/],
+  [
+    'authentik: the audience is unknown',
+    { error: 'invalid_target', sent: { audience: 'b' } },
+    'target_refused',
+    /route's audience/,
+  ],
+  [
+    'Entra: the scope is missing',
+    { error: 'invalid_request', description: AADSTS900144, server: ENTRA },
+    'scope_format',
+    /\.default/,
+  ],
+  [
+    'Entra: the scope is not an application id URI',
+    {
+      ...{ error: 'invalid_target', description: AADSTS500011, server: ENTRA },
+      sent: { scope: 'https://b.example.com/.default' },
+    },
+    'scope_format',
+    /\.default/,
+  ],
+  ['the client may not exchange', { error: 'unauthorized_client' }, 'exchange_disabled', /switch/],
+  ['the secret is wrong', { error: 'invalid_client', status: 401 }, 'client_refused', /compare client_id and secret/],
+  ['the scope is refused', { error: 'invalid_scope', sent: { scope: 'repo:admin' } }, 'scope_refused', /scope/],
+  [
+    'the subject token is expired or revoked',
+    { error: 'invalid_grant', subject: { aud: 'cambist' } },
+    'subject_token_refused',
+    /new one/,
+    /"cambist" \(its "aud" is "cambist"\)/,
+  ],
+  ['unknown error', { error: 'server_says_no' }, 'request_refused', /log/],
 ];
-for (const {
-  when,
-  sent,
-  subject,
-  secondLeg = false,
-  hasSucceeded = false,
-  status = 400,
-  error,
-  description,
-  finding,
-  why,
-  fix,
-  ...more
-} of CASES) {
+for (const [when, { error, description, status = 400, sent, subject, ...given }, finding, fix, why] of CASES) {
   test(`reports ${finding}: ${when}`, () => {
     const body = { error, ...(description !== undefined && { error_description: description }) };
     const request = response(status, body, { form: new URLSearchParams(sent) });
-    const refusal = oauthErrorOf(request, []);
-    assert.ok(refusal);
-    const found = exchangeErrorFinding({
-      server: server(more.server),
-      request,
-      refusal,
-      subject,
-      secondLeg,
-      hasSucceeded,
-      show: showShortAscii,
-    });
+    const refusal = oauthErrorOf(request, []) ?? assert.fail();
+    const { hasSucceeded = false } = given;
+    const told = { secondLeg: false, hasSucceeded, show: showShortAscii };
+    const found = exchangeErrorFinding({ server: server(given.server), request, refusal, subject, ...told });
     assert.deepEqual([found.severity, found.code], ['error', finding]);
     assert.match(found.fix ?? '', fix);
     if (why !== undefined) assert.match(found.why ?? '', why);

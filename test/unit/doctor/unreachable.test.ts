@@ -109,41 +109,23 @@ test('returns the code of an error, the code of its cause, or its name', () => {
   assert.equal(codeOf('x'), 'unknown error');
 });
 
+const oauth = (error: string, error_description?: string) => ({ error, error_description });
+
 const REFUSALS: [when: string, status: number, body: unknown, finding: string][] = [
-  ['refused subject token', 400, { error: 'invalid_grant' }, 'client_accepted'],
-  [
-    'Keycloak with an invalid token',
-    400,
-    { error: 'invalid_request', error_description: 'Invalid token' },
-    'client_accepted',
-  ],
-  ['Dex with an invalid token', 401, { error: 'access_denied' }, 'client_accepted'],
-  ['refused target', 400, { error: 'invalid_target' }, 'client_accepted'],
-  [
-    'Keycloak with an unknown audience',
-    400,
-    { error: 'invalid_client', error_description: 'Audience not found' },
-    'client_accepted',
-  ],
-  ['refused client', 401, { error: 'invalid_client' }, 'client_refused'],
-  ['refused client, with status 400', 400, { error: 'invalid_client' }, 'client_refused'],
-  ['Keycloak with a wrong secret', 401, { error: 'unauthorized_client' }, 'client_refused'],
+  ['refused subject token', 400, oauth('invalid_grant'), 'client_accepted'],
+  ['Keycloak with an invalid token', 400, oauth('invalid_request', 'Invalid token'), 'client_accepted'],
+  ['Dex with an invalid token', 401, oauth('access_denied'), 'client_accepted'],
+  ['refused target', 400, oauth('invalid_target'), 'client_accepted'],
+  ['Keycloak with an unknown audience', 400, oauth('invalid_client', 'Audience not found'), 'client_accepted'],
+  ['refused client', 401, oauth('invalid_client'), 'client_refused'],
+  ['refused client, with status 400', 400, oauth('invalid_client'), 'client_refused'],
+  ['Keycloak with a wrong secret', 401, oauth('unauthorized_client'), 'client_refused'],
   ['401 without a body', 401, '', 'client_refused'],
-  ['client that may not exchange', 400, { error: 'unauthorized_client' }, 'exchange_disabled'],
-  ['server without the grant', 400, { error: 'unsupported_grant_type' }, 'exchange_disabled'],
-  ['Auth0 with a wrong secret', 401, { error: 'access_denied', error_description: 'Unauthorized' }, 'client_refused'],
-  [
-    'Entra with an unknown client',
-    400,
-    { error: 'unauthorized_client', error_description: "AADSTS700016: Application 'x' was not found" },
-    'client_refused',
-  ],
-  [
-    'older Keycloak with a client without permission',
-    403,
-    { error: 'access_denied', error_description: 'Client not allowed to exchange' },
-    'exchange_disabled',
-  ],
+  ['client that may not exchange', 400, oauth('unauthorized_client'), 'exchange_disabled'],
+  ['server without the grant', 400, oauth('unsupported_grant_type'), 'exchange_disabled'],
+  ['Auth0 with a wrong secret', 401, oauth('access_denied', 'Unauthorized'), 'client_refused'],
+  ['Entra with an unknown client', 400, oauth('unauthorized_client', "AADSTS700016: 'x' not found"), 'client_refused'],
+  ['older Keycloak', 403, oauth('access_denied', 'Client not allowed to exchange'), 'exchange_disabled'],
   ['web page instead of a token endpoint', 404, '<html>', 'server_unavailable'],
   ['firewall', 403, '<html>', 'server_unavailable'],
   ['server that accepts any token', 200, { access_token: 'x' }, 'any_subject_accepted'],

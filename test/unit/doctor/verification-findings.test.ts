@@ -32,95 +32,64 @@ const findingsOn = (
     show: showShortAscii,
   });
 
-interface Case {
-  when: string;
-  claims?: Record<string, unknown> | undefined;
-  header?: Record<string, unknown>;
-  rules?: Partial<UnverifiedToken['rules']>;
-  finds: string[];
-  says: RegExp;
+interface Given {
+  readonly claims?: Record<string, unknown> | undefined;
+  readonly header?: Record<string, unknown>;
+  readonly rules?: Partial<UnverifiedToken['rules']>;
 }
 
-const CASES: Case[] = [
-  {
-    when: 'not a JWT',
-    claims: undefined,
-    finds: ['verify_refused'],
-    says: /is not a JWT.*remove subject_token\.verify/,
-  },
-  {
-    when: 'another issuer',
-    claims: { ...GOOD, iss: 'https://other.example.com' },
-    finds: ['verify_issuer_differs'],
-    says: /"https:\/\/other\.example\.com", but subject_token\.verify requires "https:\/\/idp\.example\.com".*another server/,
-  },
-  {
-    when: 'an issuer with a trailing slash',
-    claims: { ...GOOD, iss: `${ISSUER}/` },
-    finds: ['verify_issuer_differs'],
-    says: /trailing slash/,
-  },
-  {
-    when: 'an issuer that is not a string',
-    claims: { ...GOOD, iss: 7 },
-    finds: ['verify_issuer_differs'],
-    says: /issuer ""/,
-  },
-  {
-    when: 'another audience',
-    claims: { ...GOOD, aud: ['docs', 7] },
-    finds: ['verify_audience_differs'],
-    says: /is "docs", "7", but subject_token\.verify requires "cambist", "agents".*audience mapper/,
-  },
-  { when: 'no audience', claims: { iss: ISSUER }, finds: ['verify_audience_differs'], says: /is none/ },
-  {
-    when: 'an unknown key',
-    header: { alg: 'ES256', kid: 'old' },
-    finds: ['verify_key_unknown'],
-    says: /with the key "old" \(ES256\), but the issuer has "one" \(ES256\), "two" \(RS256 and others\).*withdrawn/,
-  },
-  {
-    when: 'a key of another algorithm',
-    header: { alg: 'ES256', kid: 'two' },
-    finds: ['verify_key_unknown'],
-    says: /with the key "two" \(ES256\)/,
-  },
-  {
-    when: 'an unnamed key',
-    header: { alg: 'ES384' },
-    finds: ['verify_key_unknown'],
-    says: /with an unnamed key/,
-  },
-  {
-    when: 'a shared secret',
-    header: { alg: 'HS256' },
-    finds: ['verify_algorithm_refused'],
-    says: /"HS256".*RS256 or ES256/,
-  },
-  { when: 'no signature', header: { alg: 'none' }, finds: ['verify_algorithm_refused'], says: /"none"/ },
-  {
-    when: 'several problems',
-    claims: { ...GOOD, aud: 'docs' },
-    header: { alg: 'ES256', kid: 'old' },
-    finds: ['verify_key_unknown', 'verify_audience_differs'],
-    says: /key "old"/,
-  },
-  { when: 'a wrong signature', finds: ['verify_refused'], says: /its signature is wrong/ },
-  {
-    when: 'any audience allowed',
-    claims: { ...GOOD, aud: 'docs' },
-    rules: { audience: 'any' },
-    finds: ['verify_refused'],
-    says: /its signature is wrong/,
-  },
+const OLD_KEY = { alg: 'ES256', kid: 'old' };
+
+const CASES: readonly (readonly [when: string, given: Given, finds: string, says: RegExp])[] = [
+  ['not a JWT', { claims: undefined }, 'verify_refused', /is not a JWT.*remove subject_token\.verify/],
+  [
+    'another issuer',
+    { claims: { ...GOOD, iss: 'https://other.example.com' } },
+    'verify_issuer_differs',
+    /"https:\/\/other\.example\.com", but subject_token\.verify requires "https:\/\/idp\.example\.com".*another server/,
+  ],
+  ['a trailing slash', { claims: { ...GOOD, iss: `${ISSUER}/` } }, 'verify_issuer_differs', /trailing slash/],
+  ['an issuer that is not a string', { claims: { ...GOOD, iss: 7 } }, 'verify_issuer_differs', /issuer ""/],
+  [
+    'another audience',
+    { claims: { ...GOOD, aud: ['docs', 7] } },
+    'verify_audience_differs',
+    /is "docs", "7", but subject_token\.verify requires "cambist", "agents".*audience mapper/,
+  ],
+  ['no audience', { claims: { iss: ISSUER } }, 'verify_audience_differs', /is none/],
+  [
+    'an unknown key',
+    { header: OLD_KEY },
+    'verify_key_unknown',
+    /with the key "old" \(ES256\), but the issuer has "one" \(ES256\), "two" \(RS256 and others\).*withdrawn/,
+  ],
+  [
+    'a key of another algorithm',
+    { header: { alg: 'ES256', kid: 'two' } },
+    'verify_key_unknown',
+    /with the key "two" \(ES256\)/,
+  ],
+  ['an unnamed key', { header: { alg: 'ES384' } }, 'verify_key_unknown', /with an unnamed key/],
+  ['a shared secret', { header: { alg: 'HS256' } }, 'verify_algorithm_refused', /"HS256".*RS256 or ES256/],
+  ['no signature', { header: { alg: 'none' } }, 'verify_algorithm_refused', /"none"/],
+  [
+    'several problems',
+    { claims: { ...GOOD, aud: 'docs' }, header: OLD_KEY },
+    'verify_key_unknown, verify_audience_differs',
+    /key "old"/,
+  ],
+  ['a wrong signature', {}, 'verify_refused', /its signature is wrong/],
+  [
+    'any audience allowed',
+    { claims: { ...GOOD, aud: 'docs' }, rules: { audience: 'any' } },
+    'verify_refused',
+    /its signature is wrong/,
+  ],
 ];
-for (const { when, header, rules, finds, says, ...more } of CASES) {
-  test(`reports ${finds.join(', ')}: ${when}`, () => {
-    const findings = findingsOn('claims' in more ? more.claims : GOOD, header, rules);
-    assert.deepEqual(
-      findings.map(({ code }) => code),
-      finds,
-    );
+for (const [when, given, finds, says] of CASES) {
+  test(`reports ${finds}: ${when}`, () => {
+    const findings = findingsOn('claims' in given ? given.claims : GOOD, given.header, given.rules);
+    assert.equal(findings.map(({ code }) => code).join(', '), finds);
     for (const { severity, fix = '' } of findings) assert.ok(severity === 'error' && fix !== '');
     const [{ what, why = '', fix = '' } = assert.fail()] = findings;
     assert.match(`${what} ${why} ${fix}`, says);
