@@ -22,12 +22,16 @@ export function personalValues(claims: JWTPayload | undefined): SentValue[] {
   });
 }
 
+/** Deeper claims are left out. A chain of actors is shorter, and a token could otherwise nest too deeply to be read. */
+const MAX_DEPTH = 16;
+
 /** Drops personal claims, also from nested ones such as `act`. */
-function withoutPersonal(value: unknown): unknown {
+function withoutPersonal(value: unknown, depth = 0): unknown {
   if (typeof value !== 'object' || value === null) return value;
-  if (Array.isArray(value)) return value.map(withoutPersonal);
+  if (depth === MAX_DEPTH) return undefined;
+  if (Array.isArray(value)) return value.map((inner) => withoutPersonal(inner, depth + 1));
   const kept = Object.entries(value).filter(([name]) => !PERSONAL.includes(name));
-  return Object.fromEntries(kept.map(([name, inner]) => [name, withoutPersonal(inner)]));
+  return Object.fromEntries(kept.map(([name, inner]) => [name, withoutPersonal(inner, depth + 1)]));
 }
 
 interface IssuedExchange {

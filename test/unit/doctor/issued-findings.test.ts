@@ -77,6 +77,12 @@ const CASES: Case[] = [
   },
   { when: 'an actor that the token does not name', sent: { actor_token: 'x' }, finds: ['actor_missing'] },
   {
+    when: 'an actor that nests too deeply to be read',
+    sent: { actor_token: 'x' },
+    claims: { ...GOOD, act: JSON.parse('['.repeat(10_000) + ']'.repeat(10_000)) },
+    finds: [],
+  },
+  {
     when: 'an actor that the token names',
     sent: { actor_token: 'x' },
     claims: { ...GOOD, act: { sub: 'w' } },
