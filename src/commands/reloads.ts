@@ -8,14 +8,8 @@ import type { Logger } from '../observability/logger.ts';
 import { watchFiles } from '../secrets/watch.ts';
 import { UsageError } from './command.ts';
 
-interface Reloads {
-  /** Applies changes from now on to the app, which serves this config. An earlier change is applied at once. */
-  begin(app: App, config: Config): void;
-  close(): void;
-}
-
 /** Watches the config file. Call it before the first read, so that no change is missed. */
-export function createReloads(file: string, logger: Logger): Reloads {
+export function createReloads(file: string, logger: Logger) {
   let current: Config | undefined;
   let running: Promise<void> | undefined;
   let app: App | undefined;
@@ -41,14 +35,15 @@ export function createReloads(file: string, logger: Logger): Reloads {
   const watcher = watchFiles({ files: () => [file, ...tlsFiles(current)], onChange, logger });
   process.on('SIGHUP', onChange);
   return {
-    begin(started, config) {
+    /** Applies changes from now on to the app, which serves this config. An earlier change is applied at once. */
+    begin(started: App, config: Config): void {
       app = started;
       current = config;
       // Takes note of the files in the config before they change.
       void watcher.check();
       if (changedBefore) onChange();
     },
-    close() {
+    close(): void {
       watcher.close();
       process.off('SIGHUP', onChange);
     },

@@ -1,15 +1,10 @@
 import { EXIT } from './command.ts';
 
-interface StopSignals {
-  /** Requests a graceful shutdown. */
-  readonly first: Promise<NodeJS.Signals>;
-  readonly second: AbortSignal;
-}
-
 /** The process exits this long after the second signal, or on a third. */
 const HURRY_MS = 2000;
 
-export function stopSignals(): StopSignals {
+/** @returns the first signal, for a graceful shutdown, and what the second one aborts */
+export function stopSignals() {
   const second = new AbortController();
   const exit = (): never => process.exit(EXIT.failed);
   const first = new Promise<NodeJS.Signals>((resolve) => {

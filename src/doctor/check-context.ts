@@ -6,13 +6,13 @@ import { createTokenCache } from '../tokens/cache.ts';
 import { type Assertion, type Assertions, createAssertions } from '../tokens/chain.ts';
 import { createDpopProver } from '../tokens/dpop.ts';
 import { createEndpointClaims } from '../tokens/endpoint-claims.ts';
-import { createExchange, type Exchange } from '../tokens/exchange.ts';
+import { createExchange } from '../tokens/exchange.ts';
 import { createIntrospector } from '../tokens/introspection.ts';
 import { createClientAssertions } from '../tokens/own-tokens.ts';
 import { issuerPeer, serverPeer } from '../tokens/server-request.ts';
 import { createSubjectReader } from '../tokens/subject.ts';
-import { createSubjectSource, type SubjectSource } from '../tokens/subject-source.ts';
-import { createSubjectVerifier, type SubjectVerifier } from '../tokens/subject-verifier.ts';
+import { createSubjectSource } from '../tokens/subject-source.ts';
+import { createSubjectVerifier } from '../tokens/subject-verifier.ts';
 import { createTokenEndpoint, type TokenEndpoint, type TokenEndpointContext } from '../tokens/token-endpoint.ts';
 import type { PeerOptions } from '../transport/dispatchers.ts';
 import { type RecordedRequest, recordRequests } from './recorded-request.ts';
@@ -21,15 +21,7 @@ import { type RecordedRequest, recordRequests } from './recorded-request.ts';
 export type Pool = (peer: PeerOptions) => Dispatcher | Promise<Dispatcher>;
 
 /** The proxy's own parts for exchanges, with their requests recorded. */
-export interface CheckContext {
-  readonly requests: readonly RecordedRequest[];
-  readonly clock: Clock;
-  readonly pool: Pool;
-  endpoint(server: AuthorizationServer): TokenEndpoint;
-  readonly exchange: Exchange;
-  readonly subjects: SubjectSource;
-  readonly verifier: SubjectVerifier;
-}
+export type CheckContext = ReturnType<typeof createCheckContext>;
 
 const NO_OBSERVER: TokenObserver = {
   cacheLookedUp() {},
@@ -41,7 +33,7 @@ const NO_OBSERVER: TokenObserver = {
 };
 
 /** @param servers all servers of the config; the metadata of one must not lead to another */
-export function createCheckContext(pool: Pool, servers: readonly AuthorizationServer[], clock: Clock): CheckContext {
+export function createCheckContext(pool: Pool, servers: readonly AuthorizationServer[], clock: Clock) {
   const requests: RecordedRequest[] = [];
   const dpop = createDpopProver(clock);
   const claims = createEndpointClaims(() => servers);

@@ -26,19 +26,9 @@ const PLAIN_BYPASS = 'only HTTPS_PROXY is set: calls to http URLs bypass cambist
 
 const PROXY = /^http:\/\/127\.0\.0\.1:\d+$/;
 
-interface AgentEnv {
-  readonly variables: Readonly<Record<string, string>>;
-  /** Options for Java, which its variable may contain beside others. */
-  readonly java: string | undefined;
-  /** Init containers get them as well, if they run after cambist has started. */
-  readonly initContainers: boolean;
-}
+type AgentEnv = ReturnType<typeof agentEnv>;
 
-export function agentEnv({
-  proxyEnv,
-  intercept,
-  port,
-}: Pick<InjectionOptions, 'proxyEnv' | 'intercept' | 'port'>): AgentEnv {
+export function agentEnv({ proxyEnv, intercept, port }: Pick<InjectionOptions, 'proxyEnv' | 'intercept' | 'port'>) {
   const proxyUrl = `http://127.0.0.1:${port}`;
   const trust = INTERCEPT_FOLDERS.trust;
   const plain = proxyEnv ? Object.entries(proxyVariables(proxyUrl)).filter(([name]) => PLAIN.includes(name)) : [];
@@ -48,11 +38,13 @@ export function agentEnv({
     variables: {
       ...(isProxy ? proxyVariables(proxyUrl, schemes) : Object.fromEntries(plain)),
       ...(intercept === undefined ? {} : trustVariables(trust)),
-    },
+    } as Readonly<Record<string, string>>,
+    /** Options for Java, which its variable may contain beside others. */
     java:
       intercept === undefined
         ? undefined
         : javaOptions(trust, isProxy ? proxyUrl : undefined, schemes).JAVA_TOOL_OPTIONS,
+    /** Init containers get them as well, if they run after cambist has started. */
     initContainers: intercept !== undefined,
   };
 }

@@ -1,5 +1,4 @@
 import { stringify } from 'yaml';
-import type { TcpListen } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import type { Problem } from '../config/config-node.ts';
 import type { Inbound } from '../config/inbound.ts';
@@ -11,45 +10,24 @@ import { type InjectionOptions, quantityOf, type RawOptions } from './options.ts
 import type { Redirect } from './redirect.ts';
 import type { ConfigMapName, Note } from './workloads.ts';
 
-/** The config file that pods are injected with. */
-export interface PodConfig {
-  /** The ports of the config, for flags that are not given. */
-  readonly ports: RawOptions;
-  /** An invalid config has none. */
-  readonly intercept: InterceptFacts | undefined;
-  /** Notes the problems of the config in a pod with these options. @returns the reason to refuse the pod, if there is one */
-  check(options: InjectionOptions): readonly string[];
-  /** All problems so far, each once. */
-  problems(): readonly Problem[];
-  /** The ConfigMaps that injected pods mount, as manifests. May be empty. */
-  configMaps(notes: readonly Note[]): string;
-}
-
-/** The parts of a config on which the interception of a pod depends. */
-export interface InterceptFacts {
-  readonly hosts: readonly string[];
-  readonly listen: readonly TcpListen[];
-  /** Does `forward_proxy.connect` have any entry? */
-  readonly hasConnect: boolean;
-  /** Does a route take this `host:port`, or does an entry allow it? */
-  readonly covers: (destination: string) => boolean;
-  /** The ports of the routes' hosts beside the default ones. */
-  readonly redirects: readonly Redirect[];
-}
-
 /** Kubernetes allows a ConfigMap 1 MiB, with its metadata. */
 const MAX_BYTES = 1_000_000;
 
 /** Does a config route a `host:port`, or allow it in `forward_proxy.connect`? */
 export type Covers = (config: Config, destination: string) => boolean;
 
-export function createPodConfig(text: string, file: string, covers: Covers): PodConfig {
+/** The config file that pods are injected with. */
+export type PodConfig = ReturnType<typeof createPodConfig>;
+
+export function createPodConfig(text: string, file: string, covers: Covers) {
   const problems = new Map<string, Problem>();
   const { config } = parseConfig(text, file);
   return {
+    /** The ports of the config, for flags that are not given. */
     ports: portsOf(config),
     intercept: config === undefined ? undefined : factsOf(config, covers),
-    check(options) {
+    /** Notes the problems of the config in a pod with these options. @returns the reason to refuse the pod, if there is one */
+    check(options: InjectionOptions): readonly string[] {
       const found = parseConfigFor(text, file, (config, root, used) =>
         reportForPod(config, root, used, settingsOf(options)),
       ).problems;
@@ -59,7 +37,8 @@ export function createPodConfig(text: string, file: string, covers: Covers): Pod
       return Buffer.byteLength(text) > MAX_BYTES ? [`${file} is larger than a ConfigMap may be, 1 MiB`] : [];
     },
     problems: () => [...problems.values()],
-    configMaps: (notes) =>
+    /** The ConfigMaps that injected pods mount, as manifests. May be empty. */
+    configMaps: (notes: readonly Note[]) =>
       namesIn(notes)
         .map((name) => configMap(name, text))
         .join('---\n'),
@@ -75,13 +54,18 @@ function portsOf(config: Config | undefined): RawOptions {
   };
 }
 
-function factsOf(config: Config, covers: Covers): InterceptFacts {
+/** The parts of a config on which the interception of a pod depends. */
+export type InterceptFacts = ReturnType<typeof factsOf>;
+
+function factsOf(config: Config, covers: Covers) {
   const { routes, intercept, forwardProxy } = config;
   return {
     hosts: [...new Set(routes.flatMap(({ match }) => match.host ?? []))],
     listen: intercept?.listen ?? [],
     hasConnect: forwardProxy.connect.length > 0,
-    covers: (destination) => covers(config, destination),
+    /** Does a route take this `host:port`, or does an entry allow it? */
+    covers: (destination: string) => covers(config, destination),
+    /** The ports of the routes' hosts beside the default ones. */
     redirects: routes.flatMap(redirectFor),
   };
 }

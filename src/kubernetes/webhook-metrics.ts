@@ -1,23 +1,18 @@
-import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { Counter, Gauge, Histogram } from 'prom-client';
 import { createRegistry } from '../observability/process-metrics.ts';
 import type { Injection } from './pod-injection.ts';
 
 /** The result of a review; `invalid` for a request that is not a valid review. */
 type ReviewMetric = Injection['outcome'] | 'invalid';
 
-export interface WebhookMetrics {
-  readonly registry: Registry;
-  reviewed(result: ReviewMetric, durationMs: number): void;
-  certificateLoaded(expiresAt: Date): void;
-  certificateReloaded(result: 'success' | 'failure'): void;
-}
+export type WebhookMetrics = ReturnType<typeof createWebhookMetrics>;
 
 const RESULTS: readonly ReviewMetric[] = ['injected', 'unchanged', 'skipped', 'refused', 'invalid'];
 
 const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
 
 /** @param logLinesLost returns the number of log lines that standard output has not accepted since the start */
-export function createWebhookMetrics(version: string, logLinesLost: () => number): WebhookMetrics {
+export function createWebhookMetrics(version: string, logLinesLost: () => number) {
   const registry = createRegistry();
   const registers = [registry];
   const requests = new Counter({
@@ -62,11 +57,11 @@ export function createWebhookMetrics(version: string, logLinesLost: () => number
   }).set({ version }, 1);
   return {
     registry,
-    reviewed(result, durationMs) {
+    reviewed(result: ReviewMetric, durationMs: number): void {
       requests.inc({ result });
       duration.observe(durationMs / 1000);
     },
-    certificateLoaded: (expiresAt) => expiry.set(expiresAt.getTime() / 1000),
-    certificateReloaded: (result) => reloads.inc({ result }),
+    certificateLoaded: (expiresAt: Date): void => expiry.set(expiresAt.getTime() / 1000),
+    certificateReloaded: (result: 'success' | 'failure'): void => reloads.inc({ result }),
   };
 }

@@ -1,6 +1,7 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/route.ts';
 import { formatDuration } from '../config/units.ts';
+import type { ErrorCode } from '../error-catalogue.ts';
 import { type AuthenticationRequirements, CambistError, type Diagnosis, errorCode } from '../errors.ts';
 import { redact } from '../observability/logged-error.ts';
 import { addDiagnosis } from '../tokens/diagnosis.ts';
@@ -66,48 +67,35 @@ export async function explainUnreachable(
   return error;
 }
 
-/** Node's and OpenSSL's codes for an untrusted certificate. */
-const CERTIFICATE_CODE =
-  /^(?:CERT_|ERR_TLS_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|INVALID_CA|INVALID_PURPOSE|HOSTNAME_MISMATCH)/;
-
-/** Their codes for a failed TLS handshake. */
-const TLS_CODE = /^(?:ERR_SSL_|EPROTO)/;
-
-/** Codes of llhttp and of too long headers. */
-const MALFORMED_CODE = /^(?:HPE_|UND_ERR_HEADERS_OVERFLOW)/;
+/** Errors of a connection by the codes of Node, OpenSSL, llhttp and undici: what the message says of the upstream. */
+const CONNECTION_ERRORS: readonly (readonly [codes: RegExp, code: ErrorCode, what: string])[] = [
+  [
+    /^(?:CERT_|ERR_TLS_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|INVALID_CA|INVALID_PURPOSE|HOSTNAME_MISMATCH)/,
+    'ERR_UPSTREAM_TLS',
+    "'s TLS certificate is not trusted: set tls.ca, or fix the certificate",
+  ],
+  [
+    /^(?:ERR_SSL_|EPROTO)/,
+    'ERR_UPSTREAM_TLS',
+    ' failed the TLS handshake: its port may serve plain http, or it may require a client certificate: see tls.certificate',
+  ],
+  [/^(?:HPE_|UND_ERR_HEADERS_OVERFLOW)/, 'ERR_UPSTREAM_UNREACHABLE', ' sent a malformed response'],
+  [/^UND_ERR_INVALID_ARG$/, 'ERR_INTERNAL', ' cannot be sent this request: it is malformed'],
+  [/^/, 'ERR_UPSTREAM_UNREACHABLE', ' cannot be reached, or closed the connection'],
+];
 
 /** Turns an error of the upstream's connection into the error for the caller. */
 export function upstreamError(error: Error, { name, timeouts }: Pick<Route, 'name' | 'timeouts'>): CambistError {
   if (error instanceof CambistError) return error;
-  const code = errorCode(error) ?? '';
+  const found = errorCode(error) ?? '';
   const route = `route "${name}": the upstream`;
-  if (code === 'UND_ERR_HEADERS_TIMEOUT') {
+  if (found === 'UND_ERR_HEADERS_TIMEOUT') {
     const limit = `timeouts.response_headers, which is ${formatDuration(timeouts.responseHeadersMs)}`;
     const message = `${route} sent no response headers within ${limit}: find out why it is slow, or raise the limit`;
     return new CambistError('ERR_UPSTREAM_TIMEOUT', message, { cause: error });
   }
-  if (CERTIFICATE_CODE.test(code)) {
-    return new CambistError(
-      'ERR_UPSTREAM_TLS',
-      `${route}'s TLS certificate is not trusted: set tls.ca, or fix the certificate`,
-      {
-        cause: error,
-      },
-    );
-  }
-  if (TLS_CODE.test(code)) {
-    const fix = 'its port may serve plain http, or it may require a client certificate: see tls.certificate';
-    return new CambistError('ERR_UPSTREAM_TLS', `${route} failed the TLS handshake: ${fix}`, { cause: error });
-  }
-  if (MALFORMED_CODE.test(code)) {
-    return new CambistError('ERR_UPSTREAM_UNREACHABLE', `${route} sent a malformed response`, { cause: error });
-  }
-  if (code === 'UND_ERR_INVALID_ARG') {
-    return new CambistError('ERR_INTERNAL', `${route} cannot be sent this request: it is malformed`, { cause: error });
-  }
-  return new CambistError('ERR_UPSTREAM_UNREACHABLE', `${route} cannot be reached, or closed the connection`, {
-    cause: error,
-  });
+  const [, code, what] = CONNECTION_ERRORS.find(([codes]) => codes.test(found)) as (typeof CONNECTION_ERRORS)[number];
+  return new CambistError(code, route + what, { cause: error });
 }
 
 export function expiredTwice(route: Route): CambistError {

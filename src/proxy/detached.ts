@@ -2,16 +2,13 @@ import { type IncomingMessage, type Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 
-export interface DetachedSockets {
-  add(socket: Duplex): void;
-  /** Ends all at once; nothing is waited for. */
-  destroyAll(): void;
-}
+/** Connections that the HTTP server has let go of, and no longer closes when it closes. */
+export type DetachedSockets = ReturnType<typeof createDetachedSockets>;
 
-export function createDetachedSockets(): DetachedSockets {
+export function createDetachedSockets() {
   const open = new Set<Duplex>();
   return {
-    add(socket) {
+    add(socket: Duplex): void {
       if (open.has(socket)) return;
       open.add(socket);
       // Every reader of the connection listens for `close`.
@@ -19,7 +16,7 @@ export function createDetachedSockets(): DetachedSockets {
       socket.once('close', () => open.delete(socket));
       socket.off('end', closeUnanswered);
     },
-    destroyAll() {
+    destroyAll(): void {
       for (const socket of open) socket.destroy();
     },
   };

@@ -1,9 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { setAwaitingBody } from '../listeners/idle-connection.ts';
+import type { Logger } from '../observability/logger.ts';
 import { BodyWait, endUpload } from './body-wait.ts';
-import { createPipelining, type Pipelining } from './pipelining.ts';
 import { ProxyRequest, type Tracker, type TrackerOptions } from './proxy-request.ts';
 import type { StallWatch } from './stall-watch.ts';
 import { Tunnels } from './tunnel.ts';
@@ -16,7 +17,7 @@ export interface RequestTrackerOptions extends TrackerOptions {
 /** All requests in flight. Reports the end of each request once: in a metric, a log line and a span. */
 export class RequestTracker implements Tracker {
   readonly options: RequestTrackerOptions;
-  readonly #pipelining: Pipelining;
+  readonly #addPipelined: (request: ProxyRequest) => void;
   readonly shares = new UpstreamShares();
   readonly tunnels = new Tunnels();
   inFlight = 0;
@@ -37,14 +38,14 @@ export class RequestTracker implements Tracker {
 
   constructor(options: RequestTrackerOptions) {
     this.options = options;
-    this.#pipelining = createPipelining(options.watch, options.logger);
+    this.#addPipelined = createPipelining(options.watch, options.logger);
   }
 
   begin(incoming: IncomingMessage, response: ServerResponse, url: string): ProxyRequest {
     const request = new ProxyRequest(this, incoming, response, url);
     this.inFlight += 1;
     response.once('close', () => request.end());
-    if (response.socket === null) this.#pipelining.add(request);
+    if (response.socket === null) this.#addPipelined(request);
     return request;
   }
 
@@ -137,4 +138,45 @@ export class RequestTracker implements Tracker {
 function incomplete(limit: string): CambistError {
   const message = `${limit} is reached, and a new request took the place of this one, which was incomplete`;
   return new CambistError('ERR_OVERLOADED', `${message}: raise the limit, or run more proxies`);
+}
+
+/** Requests of one connection that may wait for their turn. Common clients send one request at a time. */
+const MAX_WAITING = 16;
+
+/** @returns takes a request whose response waits for its turn on the connection */
+function createPipelining(watch: StallWatch, logger: Pick<Logger, 'warn'>) {
+  const waiting = new WeakMap<Socket, number>();
+
+  /** @returns how many requests of the connection wait now */
+  function count(socket: Socket, change: 1 | -1): number {
+    const now = (waiting.get(socket) ?? 0) + change;
+    waiting.set(socket, now);
+    return now;
+  }
+
+  /** Node pauses the connection while long responses wait for their turn. */
+  function watchEnd(request: ProxyRequest): void {
+    const { socket } = request.incoming;
+    watch.add({
+      socket,
+      isPaused: () => socket.isPaused(),
+      isOver: () => request.isClosed,
+      stallMs: () => request.stallMs(),
+      onStall: () => request.abort('stall'),
+    });
+  }
+
+  return (request: ProxyRequest): void => {
+    const { socket } = request.incoming;
+    socket.setMaxListeners(0);
+    // Node closes no response that still waits for its turn when the connection closes.
+    socket.once('close', () => request.end());
+    request.onClosed(() => count(socket, -1));
+    if (count(socket, 1) > MAX_WAITING && !socket.destroyed) {
+      logger.warn({}, `more than ${MAX_WAITING} pipelined requests; closing the connection`);
+      socket.destroy();
+    } else {
+      watchEnd(request);
+    }
+  };
 }

@@ -67,11 +67,6 @@ function dispatch(
   return undefined;
 }
 
-interface Traced {
-  readonly headers: readonly string[];
-  readonly handler: Handler;
-}
-
 /** Headers that the span of the attempt replaces. */
 const TRACE_CONTEXT: ReadonlySet<string> = new Set(['traceparent', 'tracestate']);
 
@@ -87,7 +82,7 @@ function traced(
   isResent: boolean,
   headers: readonly string[],
   handler: Handler,
-): Traced {
+) {
   const { hostname, port, protocol } = new URL(route.upstream.origin);
   const span = request.child(method, {
     'http.request.method': method,
