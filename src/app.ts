@@ -25,7 +25,7 @@ import type { SignalsSide } from './signals/signals.ts';
 /** Interval for evicting expired and idle tokens and for reading credential expiry again. */
 const SWEEP_MS = 60_000;
 
-/** How long aborted requests may take to end after the shutdown grace. */
+/** Longest time that aborted requests take to end after the shutdown grace. */
 const ABORT_MS = 1000;
 
 /** Running servers. */

@@ -43,7 +43,6 @@ export interface Parts {
   readonly tracker: RequestTracker;
   readonly sockets: DetachedSockets;
   readonly interception: Interception | undefined;
-  /** Undefined where it is off. */
   readonly audit: AuditTrail | undefined;
   readonly inbound: InboundSide | undefined;
   readonly sharedCache: SharedCacheSide | undefined;

@@ -28,10 +28,10 @@ export const ASYMMETRIC_ALGORITHMS = [
 /** JWS algorithms with the client secret as key. */
 export const HMAC_ALGORITHMS = ['HS256', 'HS384', 'HS512'] as const;
 
-/** By name, in the order of the file. Undefined after an error. */
+/** The servers by name, in the order of the file. One with an error is undefined. */
 export type Servers = ReadonlyMap<string, AuthorizationServer | undefined>;
 
-/** For sections that refer to servers. */
+/** Sections that refer to servers are read with it. */
 export interface ServerScope extends Scope {
   readonly servers: Servers;
 }

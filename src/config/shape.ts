@@ -5,7 +5,7 @@ import { nearest } from './nearest.ts';
 
 /**
  * Checks a parsed file against the schema. Reports all errors and returns the rest, which can still be checked further.
- * Undefined if the file is not a map.
+ * @returns undefined if the file is not a map
  */
 export function checkShape(value: unknown, root: ConfigNode): ConfigFile | undefined {
   const result = configSchema.safeParse(value, { error: describeIssue });
@@ -31,7 +31,7 @@ export function checkShape(value: unknown, root: ConfigNode): ConfigFile | undef
 type Located<Issue> = Issue extends unknown ? Omit<Issue, 'path'> & { path: Path } : never;
 type Issue = Located<z.core.$ZodIssue>;
 
-/** For a union, the issues of the branch whose type fits. */
+/** A union has the issues of the branch whose type fits. */
 function flatten(issue: z.core.$ZodIssue): Issue[] {
   const path = toPath(issue.path);
   const meant =

@@ -78,7 +78,7 @@ export function resolveVerification(
   return { ...rules, ca, ...(asked !== undefined && { introspection: asked }) };
 }
 
-/** Undefined after an error. @param issuer of the tokens */
+/** @param issuer of the tokens @returns undefined after an error */
 function resolveIntrospection(
   { authorizationServer: name, endpoint, cacheMs = 0 }: Draft<typeof introspectionKeys>,
   issuer: string,

@@ -40,13 +40,13 @@ export interface Counts {
   route(name: string): Readonly<RouteCounts>;
   /** All routes so far, `UNMATCHED`, and `OF_SIGNALS` where transmitters need tokens. */
   routes(): readonly Readonly<RouteCounts>[];
-  /** Of all routes, in the order of their first occurrence. */
+  /** The counts of all routes, in the order of their first occurrence. */
   readonly responses: readonly Readonly<ResponseCount>[];
   /** Seconds per token request, by authorization server. */
   readonly exchangeDurations: ReadonlyMap<string, Histogram>;
   readonly evictions: Tally<EvictionReason>;
   readonly introspections: ReadonlyMap<string, Tally<IntrospectionResult>>;
-  /** By entry of `forward_proxy.connect`. */
+  /** The key is an entry of `forward_proxy.connect`. */
   readonly tunnels: ReadonlyMap<string, Readonly<TunnelCounts>>;
   /** TLS handshakes with agents that failed. Empty without `intercept`. */
   readonly handshakeFailures: Tally<HandshakeFailure>;

@@ -67,7 +67,7 @@ export interface StartedResponse {
   /** HTTP status, or 499 if the caller disconnected before the response. */
   readonly status: number;
   readonly outcome: Outcome;
-  /** Undefined unless the response is an error of cambist's own. */
+  /** The error of cambist that is the response. */
   readonly error: ErrorCode | undefined;
   readonly diagnosis?: Diagnosis | undefined;
   /** From the arrival of the request to the response headers. */

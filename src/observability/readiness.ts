@@ -40,7 +40,6 @@ interface CheckState {
 }
 
 export function createReadiness(logger: Logger): Readiness {
-  /** Undefined until the first config is applied. */
   let states: Map<string, CheckState> | undefined;
   let stopped = false;
 

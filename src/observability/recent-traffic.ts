@@ -17,7 +17,7 @@ const INTERVALS = 60;
 /** The traffic of the last quarter of an hour, up to now. */
 export interface Recent {
   readonly responses: ResponseClasses;
-  /** Of the last 15 seconds with responses, or of up to a minute if there were few. */
+  /** The responses of the last 15 seconds that had any, or of up to a minute if there were few. */
   readonly latest: ResponseClasses;
   /** Seconds until the response headers. Its `sum` is 0. */
   readonly durations: Histogram;

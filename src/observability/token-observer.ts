@@ -42,7 +42,6 @@ export interface ExchangeOutcome {
   /** This replaces a token that is still valid. */
   readonly refresh: boolean;
   readonly cause?: Cause | undefined;
-  /** Undefined if a token was issued. */
   readonly error: CambistError | undefined;
   /** The token is also valid at audiences that the route does not expect. */
   readonly isForOthers?: boolean;

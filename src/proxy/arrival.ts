@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { WayIn } from '../observability/proxy-observer.ts';
 
-/** How a connection got here that its agent did not open to cambist's own URL. */
+/** The way of a connection that its agent did not open to cambist's own URL. */
 export interface Arrival {
   readonly wayIn: WayIn;
   /** The host that the certificate of this connection names: no request on it is for another. Undefined without TLS. */

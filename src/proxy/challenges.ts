@@ -144,7 +144,7 @@ function scopesOf(text: string | undefined): readonly string[] {
   return [...new Set(text?.split(' ').filter((scope) => scope !== ''))];
 }
 
-/** Undefined where the parameter is missing or repeated. */
+/** @returns undefined where the parameter is missing or repeated */
 function parameterOf(parameters: readonly ChallengeParameter[], name: string): string | undefined {
   const found = parameters.filter((parameter) => parameter.name === name);
   return found.length === 1 ? found[0]?.value : undefined;
@@ -223,7 +223,7 @@ export function reasonInChallenges(values: readonly string[]): BackendReason | u
   return reasonOf(named('error'), named('error_description'));
 }
 
-/** Undefined where nothing is said. */
+/** @returns undefined where nothing is said */
 export function reasonOf(error: string, description: string): BackendReason | undefined {
   return error === '' && description === '' ? undefined : { error, description };
 }

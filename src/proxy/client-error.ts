@@ -32,7 +32,7 @@ const TLS = {
 /** The connection closed in the middle of a message. */
 const CLOSED = 'HPE_INVALID_EOF_STATE';
 
-/** For the few bytes of the response. */
+/** Longest time that the few bytes of the response take. */
 const RESPONSE_MS = 1000;
 
 /** The first byte of a TLS handshake (RFC 8446 section 5.1). */

@@ -29,7 +29,7 @@ export interface ConnectOptions {
   readonly sockets: DetachedSockets;
   /** Undefined: TLS inside CONNECT is refused. */
   readonly tlsBridge: TlsBridge | undefined;
-  /** How the far ends of tunnels are found and connected to. */
+  /** Finds the far ends of tunnels, and connects to them. */
   readonly reach: Reach;
 }
 

@@ -110,7 +110,7 @@ const CHANGING: ReadonlySet<string> = new Set(['requestState', 'inputResponses',
 /** Deeper than any arguments of a tool. Going much deeper would exhaust the stack. */
 const MAX_DEPTH = 256;
 
-/** Undefined for a message that nests too deeply. */
+/** @returns undefined for a message that nests too deeply */
 function digestOf({ method, params }: BoundMessage): string | undefined {
   if (!isWithin(params, MAX_DEPTH)) return undefined;
   const fields = Object.entries(Object(params) as Record<string, unknown>).filter(([key]) => !CHANGING.has(key));

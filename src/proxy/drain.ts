@@ -2,7 +2,7 @@ import type { Clock } from '../clock/clock.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { RequestTracker } from './request-tracker.ts';
 
-/** How long requests are still served, so that no client loses one on a connection that it reuses at this moment. */
+/** Requests are still served for this time, so that no client loses one on a connection that it reuses at this moment. */
 const LEAVE_MS = 3000;
 
 /** Interval for the question whether a connection is left. */
@@ -13,7 +13,7 @@ const LOOKS = 4;
 
 export interface DrainOptions {
   readonly clock: Clock;
-  /** For all trackers together. */
+  /** All trackers together have this time. */
   readonly graceMs: number;
   /** Ends the wait. Aborted from the start: requests in flight are expected, and not logged. */
   readonly hurry: AbortSignal | undefined;

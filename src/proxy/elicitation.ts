@@ -12,7 +12,7 @@ import type { RequestRecord } from './request-record.ts';
 
 export interface ElicitationOptions {
   readonly clock: Clock;
-  /** By default, a key of this process. */
+  /** The default is a key of this process. */
   readonly stateKeys?: StateKeys | undefined;
 }
 
@@ -80,7 +80,7 @@ function backendOf({ credential, upstream }: Route): string {
   return (URL.canParse(resource) && new URL(resource).host) || upstream.host;
 }
 
-/** Undefined for a request that may not get such a result, or whose retry cambist could not recognize. */
+/** @returns undefined for a request that may not get such a result, or whose retry cambist could not recognize */
 function inputRequired(
   bound: BoundRequest & { readonly params: Json },
   text: string,

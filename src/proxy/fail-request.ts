@@ -35,7 +35,7 @@ function respond(request: ProxyRequest, error: CambistError, instead: OwnRespons
   }
 }
 
-/** For MCP clients, the `id` may still have to be read. */
+/** MCP clients need the `id`, which may still have to be read. */
 function failureResponse(request: ProxyRequest, error: CambistError): OwnResponse | Promise<OwnResponse> {
   const { incoming, body, route } = request.record;
   if (!isMcpPost(incoming, route, error)) return problem(request, error);

@@ -65,7 +65,7 @@ function afterRefusal(
   return { kind: isSecret ? 'retry_with_new_secret' : 'retry_with_new_token', token };
 }
 
-/** Undefined where the response asks for nothing that a retry could have. */
+/** @returns undefined where the response asks for nothing that a retry could have */
 function stepUpOf(
   { prepared: { route, body } }: AttemptPlan,
   token: IssuedToken,

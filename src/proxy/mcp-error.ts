@@ -20,7 +20,7 @@ const HEADER_MISMATCH = -32020;
 
 /** Largest body that is read only for its `id`. */
 const MAX_BODY_BYTES = 64 * 1024;
-/** How long the rest of such a body is waited for. */
+/** Longest wait for the rest of such a body. */
 const BODY_WAIT_MS = 500;
 /** Such bodies that are read at the same time: 4 MiB. Requests without a route do not count to `limits.max_in_flight`. */
 const MAX_READING = 64;

@@ -39,7 +39,6 @@ export interface Tracker {
 
 export interface TrackerOptions extends ReportOptions {
   readonly activeConfig: () => ActiveConfig;
-  /** Undefined without `signals`. */
   readonly openRequests?: OpenRequests | undefined;
 }
 
@@ -68,7 +67,7 @@ export class ProxyRequest {
   readonly url: string;
   readonly incoming: IncomingMessage;
   readonly response: ServerResponse;
-  /** How its connection got here. Undefined: the agent's URL names cambist, or it sends cambist plain HTTP as a proxy. */
+  /** Undefined: the agent's URL names cambist, or it sends cambist plain HTTP as a proxy. */
   readonly arrival: Arrival | undefined;
   /** The config that was active when the request arrived. It serves the request to its end. */
   readonly active: ActiveConfig;
@@ -82,7 +81,7 @@ export class ProxyRequest {
   #isOver = false;
   #relay: ResponseRelay | undefined;
   #closeListeners: (() => void)[] | undefined;
-  /** Undefined once the request gave its place to another. */
+  /** A request that gave its place to another has none. */
   share: UpstreamShare | undefined;
 
   constructor(tracker: Tracker, incoming: IncomingMessage, response: ServerResponse, url: string) {
@@ -187,7 +186,7 @@ export class ProxyRequest {
     return this.#tracker.options.openRequests?.endIfRevoked(this) === true;
   }
 
-  /** How long the connection may stay paused without a byte in either direction, in milliseconds. */
+  /** @returns the milliseconds that the connection may stay paused without a byte in either direction */
   stallMs(): number {
     return this.record.route?.timeouts.stallMs ?? DEFAULT_STALL_MS;
   }

@@ -47,7 +47,7 @@ const PLUGIN_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTION
   NODE_METHODS.includes(method),
 );
 
-/** For Fastify's `rewriteUrl`: its router sees one URL for all requests, because routing belongs to the route table. */
+/** Fastify calls it as `rewriteUrl`: its router sees one URL for all requests, because routing belongs to the route table. */
 function toRoot(): string {
   return '/';
 }

@@ -7,7 +7,7 @@ import { headerValues, type RawHeaders } from './headers.ts';
 import type { Routed } from './steps.ts';
 
 export interface CallerToken {
-  /** Undefined on routes that exchange none, and where the caller sent none. */
+  /** Routes that exchange no caller's token have none. */
   readonly subject: Subject | undefined;
   /** Every token of the caller. None of them may reach the upstream; empty on a passthrough route. */
   readonly withheldTokens: readonly string[];

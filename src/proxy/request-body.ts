@@ -14,9 +14,9 @@ export interface BodySource {
 
 /** The body of a request on its way upstream. */
 export interface RequestBody {
-  /** For the first attempt: whole, streaming, or none. */
+  /** The first attempt sends it: whole, streaming, or none. */
   readonly content: Buffer | AsyncIterable<Buffer> | null;
-  /** For a second attempt; undefined where it was not kept. */
+  /** A second attempt sends it; undefined where it was not kept. */
   replay(): Buffer | null | undefined;
 }
 

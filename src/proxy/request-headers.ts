@@ -58,7 +58,7 @@ const nameAt = rememberNames((name): CallerName => {
 export interface WithheldHeaders {
   /** One set for most routes, so that it stays in the processor's cache with a thousand routes. */
   readonly common: ReadonlySet<string>;
-  /** For passthrough routes, and those with a credential in another header than `Authorization`. */
+  /** Passthrough routes have a set of their own, and so have those with a credential in another header than `Authorization`. */
   readonly onRoute: ReadonlyMap<Route, ReadonlySet<string>>;
 }
 

@@ -13,7 +13,7 @@ import type { Prepared } from './steps.ts';
 const NO_CONTENT = 204;
 /** A 204 must not carry it (RFC 9110 section 8.6). */
 const LENGTH: ReadonlySet<string> = new Set(['content-length']);
-/** For cambist's own proofs. A caller's proofs are for cambist (RFC 9449 section 8.2). */
+/** Only cambist's own proofs need it. A caller's proofs are for cambist (RFC 9449 section 8.2). */
 const NONCE: ReadonlySet<string> = new Set(['dpop-nonce']);
 
 /**

@@ -27,7 +27,7 @@ export interface StallWatch {
   remove(watched: Watched): void;
 }
 
-/** For connections that belong to no route. */
+/** Connections that belong to no route have it. */
 export const DEFAULT_STALL_MS = defaultDuration(DEFAULT_STALL);
 
 /** A reset is seen within this time. */

@@ -9,7 +9,7 @@ export const MAX_NESTED_BYTES = 32 * 1024;
 /** Base64 of the nested state, with the sealing and the response of the client. */
 const MAX_ADDED_BYTES = 48 * 1024;
 
-/** How many bytes more than the original request its retry after a consent may have. */
+/** The bytes that a retry after a consent may add to the original request. */
 export function addedStateBytes({ consent }: Pick<Route, 'consent'>): number {
   return consent === undefined ? 0 : MAX_ADDED_BYTES;
 }
