@@ -88,6 +88,15 @@ test('passes a piece without an endpoint event as the same buffer', () => {
   }
 });
 
+test('decodes the last line of a chunk at most, where no line names anything', (t) => {
+  const rewriter = createEndpointRewriter(rewrite);
+  const lines = ['\n', '\r', '\r\n', ': c\n', 'id: 1\n', 'x\n'];
+  const chunks = lines.map((line) => Buffer.from(line.repeat(1000)));
+  const decode = t.mock.method(Buffer.prototype, 'toString');
+  for (const chunk of chunks) rewriter.push(chunk);
+  assert.ok(decode.mock.callCount() <= chunks.length);
+});
+
 test('passes everything at once but the part of an endpoint event behind its name', () => {
   const rewriter = createEndpointRewriter(rewrite);
   const push = (text: string) => rewriter.push(Buffer.from(text)).toString();
