@@ -81,12 +81,6 @@ test('reports an address that the machine does not have', async (t) => {
   );
 });
 
-test('listens on a Unix socket', async (t) => {
-  const path = join(temporaryFolder(t), 'proxy.sock');
-  assert.equal(await openListener(appOf(t), { kind: 'unix', path }, 'listen'), `unix:${path}`);
-  assert.equal(await getOverSocket(path), 200);
-});
-
 test('replaces the socket that a killed process left behind', async (t) => {
   const path = join(temporaryFolder(t), 'proxy.sock');
   await leaveSocket(path);

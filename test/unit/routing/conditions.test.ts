@@ -52,66 +52,6 @@ test('refuses a name that a lenient server reads as the name of another route', 
     assert.equal(taken(routes, call(name)), route, name);
 });
 
-test('compares the MCP name first, then the MCP method, then the HTTP method', () => {
-  const routes = [
-    conditional('http', { methods: ['POST'] }),
-    conditional('method', { mcpMethods: ['tools/call'] }),
-    conditional('name', { mcpNames: ['delete'] }),
-    conditional('both', { mcpMethods: ['tools/call'], mcpNames: ['drop'] }),
-    conditional('drop', { mcpNames: ['drop'] }),
-  ];
-  assert.equal(taken(routes, call('delete')), 'name');
-  assert.equal(taken(routes, call('read')), 'method');
-  assert.equal(taken(routes, { method: 'tools/list', name: undefined }), 'http');
-  assert.equal(taken(routes, call('drop')), 'both');
-  assert.equal(taken(routes, { method: 'prompts/get', name: 'drop' }), 'drop');
-});
-
-test('prefers an exact name, then the longest prefix, then no name', () => {
-  const routes = [
-    conditional('any', { mcpNames: ['*'] }),
-    conditional('short', { mcpNames: ['repo_*'] }),
-    conditional('long', { mcpNames: ['repo_delete_*'] }),
-    conditional('exact', { mcpNames: ['repo_delete_all'] }),
-    plain,
-  ];
-  for (const [name, route] of [
-    ['repo_delete_all', 'exact'],
-    ['repo_delete_all2', 'long'],
-    ['repo_delete_', 'long'],
-    ['repo_delete', 'short'],
-    ['repo_', 'short'],
-    ['repo', 'any'],
-    ['', 'any'],
-  ] as const) {
-    assert.equal(taken(routes, call(name)), route, name);
-  }
-  assert.equal(taken(routes, { method: 'ping', name: undefined }), 'plain');
-});
-
-test('skips a more specific name whose other conditions do not match', () => {
-  const routes = [
-    conditional('exact', { mcpNames: ['x'], mcpMethods: ['prompts/get'] }),
-    conditional('prefix', { mcpNames: ['x*'], methods: ['PUT'] }),
-    conditional('rest', { mcpMethods: ['tools/*'] }),
-  ];
-  assert.equal(taken(routes, call('x')), 'rest');
-});
-
-test('skips a host or path if the conditions of no route match', () => {
-  const routes = [
-    conditional('deep', { methods: ['GET'] }, { host: 'h', path: '/mcp/x' }),
-    conditional('host', { methods: ['PUT'] }, { host: 'h' }),
-    conditional('wild', { mcpNames: ['w'] }, { host: '*.h' }),
-    plain,
-  ];
-  assert.equal(taken(routes, undefined, 'GET', { ...target, path: '/mcp/x' }), 'deep');
-  assert.equal(taken(routes, undefined, 'PUT', { ...target, path: '/mcp/x' }), 'host');
-  assert.equal(taken(routes, undefined, 'POST', { ...target, path: '/mcp/x' }), 'plain');
-  assert.equal(taken(routes, call('w'), 'POST', { ...target, host: 'a.h' }), 'wild');
-  assert.equal(taken(routes.slice(0, 3), undefined, 'POST'), undefined);
-});
-
 test('needs the body only for a POST that a route by message could take', () => {
   const big = { ...conditional('big', { mcpNames: ['y'] }), retryBodyLimitBytes: 100_000 };
   const table = createRouteTable([

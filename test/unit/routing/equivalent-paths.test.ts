@@ -22,32 +22,13 @@ const targetOf = (path: string): RequestTarget => parseRequestTarget(path, ['h']
 const GET = { method: 'GET', message: undefined };
 const names = (target: RequestTarget) => table.candidates(target).map(({ name }) => name);
 
-for (const path of [
-  '/%6dcp',
-  '/%6Dcp/x',
-  '//mcp',
-  '///mcp//x',
-  '/;x=1/mcp',
-  '/mcp;x=1',
-  '/mcp;x=1/admin',
-  '/mcp%3Bx',
-  '/mcp%20',
-  '/mcp%00',
-  '/mcp%00.json',
-  '/mcp%0d%0A',
-  '/mcp%09%20/admin',
-  '/mcp%2fx',
-  '/mcp/%61dmin',
-  '/mcp//admin',
-  '/mcp/%2Fadmin',
-  '/mcp/x%2f',
-  '/mcp\\admin',
-  '/mcp%5Cadmin',
-  '/\\mcp',
-  '/mcp%3fx',
-  '/mcp/admin%23x',
-  '/file%73',
-]) {
+const DISGUISED = words(`
+  /%6dcp /%6Dcp/x //mcp ///mcp//x /;x=1/mcp /mcp;x=1 /mcp;x=1/admin /mcp%3Bx /mcp%20 /mcp%00 /mcp%00.json /mcp%0d%0A
+  /mcp%09%20/admin /mcp%2fx /mcp/%61dmin /mcp//admin /mcp/%2Fadmin /mcp/x%2f /mcp%5Cadmin /mcp%3fx /mcp/admin%23x
+  /file%73
+`);
+
+for (const path of [...DISGUISED, '/mcp\\admin', '/\\mcp']) {
   test(`${path} does not bypass the routes of its plain spelling`, () => {
     const found = table.match(targetOf(path), GET);
     // A path with the same routes in both spellings may pass.
