@@ -210,15 +210,6 @@ test('reports the number, the oldest age and the next expiry by route', () => {
   });
 });
 
-test('reports only numbers and names of routes', () => {
-  const { cache, tokenFor } = setUp();
-  cache.keep('some-key', tokenFor(60_000), GITHUB);
-  assert.equal(
-    JSON.stringify(cache.report()),
-    '{"github":{"entries":1,"oldest_age_seconds":0,"next_expiry_seconds":60}}',
-  );
-});
-
 test('keeps all tokens and the order of their uses while it grows to its bound', () => {
   const { cache, evicted, tokenFor } = setUp(300);
   for (let i = 0; i < 300; i += 1) {

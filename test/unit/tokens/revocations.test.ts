@@ -1,18 +1,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { Revocation } from '../../../src/tokens/revocation-list.ts';
+import type { Revocation, RevocationEntry } from '../../../src/tokens/revocation-list.ts';
 import { createRevocations } from '../../../src/tokens/revocations.ts';
 import { toSubject } from '../../../src/tokens/subject.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
-import { failsWith } from './sample.ts';
+import { failsWith, jwtOf } from './sample.ts';
 
 const ISSUER = 'https://idp.example.com';
 const HOUR = 3_600_000;
 
-function start({ max = 100 } = {}) {
-  const clock = createFakeClock();
+function start({ max = 100, clock = createFakeClock(), isComplete = (): boolean => true } = {}) {
   const full: string[] = [];
+  const added: RevocationEntry[] = [];
   const pending: (() => void)[] = [];
   const revocations = createRevocations({
     clock,
@@ -20,14 +20,13 @@ function start({ max = 100 } = {}) {
     max,
     soon: (run) => pending.push(run),
     onFull: (issuer) => full.push(issuer),
+    onAdded: (entry) => added.push(entry),
+    isComplete,
   });
   const nowSeconds = Math.floor(clock.wallMs() / 1000);
   /** A token that was issued a minute ago. */
-  const token = (claims: Record<string, unknown>) => {
-    const all = { iss: ISSUER, sub: 'alice', iat: nowSeconds - 60, ...claims };
-    const parts = [{ alg: 'ES256' }, all].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'));
-    return toSubject(`${parts.join('.')}.c2ln`);
-  };
+  const token = (claims: Record<string, unknown> = {}) =>
+    toSubject(jwtOf({ iss: ISSUER, sub: 'alice', iat: nowSeconds - 60, ...claims }));
   const revoke = (fields: Partial<Revocation> = {}) =>
     revocations.revoke({
       issuer: ISSUER,
@@ -36,16 +35,18 @@ function start({ max = 100 } = {}) {
       atMs: clock.wallMs(),
       ...fields,
     });
+  const revokeUser = (value: string, fields: Partial<Revocation> = {}) =>
+    revoke({ subject: { claim: 'sub', value }, ...fields });
   const runPending = () => {
     for (const run of pending.splice(0)) run();
   };
-  return { clock, revocations, token, revoke, full, pending, runPending, nowSeconds };
+  return { clock, revocations, token, revoke, revokeUser, full, added, pending, runPending, nowSeconds };
 }
 
 test('revokes the older tokens of a subject, and no newer one and none of another', () => {
   const { revocations, token, revoke, nowSeconds } = start();
   assert.equal(revoke(), true);
-  assert.ok(revocations.isRevoked(token({})));
+  assert.ok(revocations.isRevoked(token()));
   assert.ok(revocations.isRevoked(token({ sid: 's1' })));
   assert.ok(revocations.isRevoked(token({ iat: undefined })));
   assert.ok(revocations.isRevoked(token({ iat: 'soon' })));
@@ -59,7 +60,7 @@ test('revokes one session, and tokens of its subject that name none', () => {
   const { revocations, token, revoke } = start();
   revoke({ session: 's1' });
   assert.ok(revocations.isRevoked(token({ sid: 's1' })));
-  assert.ok(revocations.isRevoked(token({})));
+  assert.ok(revocations.isRevoked(token()));
   assert.ok(!revocations.isRevoked(token({ sid: 's2' })));
 });
 
@@ -67,7 +68,7 @@ test('revokes a session without a subject', () => {
   const { revocations, token, revoke } = start();
   revoke({ session: 's1', subject: undefined });
   assert.ok(revocations.isRevoked(token({ sid: 's1' })));
-  assert.ok(!revocations.isRevoked(token({})));
+  assert.ok(!revocations.isRevoked(token()));
 });
 
 test('revokes by email, whatever its case', () => {
@@ -88,7 +89,7 @@ test('uses the claims of an introspection, also where they come later', () => {
 
 test('takes a token by its own name and by that of its introspection', () => {
   for (const sub of ['a pairwise name', 'alice']) {
-    const { revocations, token, revoke, pending, runPending } = start();
+    const { revocations, token, revokeUser, pending, runPending } = start();
     const told: string[][] = [];
     revocations.onRevoked((digests) => told.push([...digests]));
     const subject = token({ sub: 'alice', sid: 's1' });
@@ -97,7 +98,7 @@ test('takes a token by its own name and by that of its introspection', () => {
     // The same token on a route without introspection.
     const plain = token({ sub: 'alice', sid: 's1' });
     revocations.check(plain);
-    revoke({ subject: { claim: 'sub', value: sub } });
+    revokeUser(sub);
     assert.ok(revocations.isRevoked(subject), sub);
     assert.ok(revocations.isRevoked(plain), sub);
     assert.equal(pending.length, 1);
@@ -124,26 +125,26 @@ test('takes an opaque token by the introspection of another route, also after th
 });
 
 test('keeps the session and the time of a token whose introspection states neither', () => {
-  const { revocations, token, revoke, nowSeconds } = start();
+  const { revocations, token, revoke, revokeUser, nowSeconds } = start();
   const later = token({ sub: 'alice', sid: 's2', iat: nowSeconds + 2 });
   later.introspected = { iss: ISSUER, sub: 'alice' };
   revoke();
   assert.ok(!revocations.isRevoked(later));
   const other = token({ sub: 'bob', sid: 's2' });
   other.introspected = { iss: ISSUER, sub: 'bob' };
-  revoke({ subject: { claim: 'sub', value: 'bob' }, session: 's1' });
+  revokeUser('bob', { session: 's1' });
   assert.ok(!revocations.isRevoked(other));
   revoke({ subject: undefined, session: 's2' });
   assert.ok(revocations.isRevoked(other));
 });
 
 test('changes nothing at a replay, an older event, and one beyond the time to remember', () => {
-  const { revocations, revoke, clock } = start();
+  const { revocations, revoke, revokeUser, clock } = start();
   const atMs = clock.wallMs();
   assert.equal(revoke({ atMs }), true);
   assert.equal(revoke({ atMs }), false);
   assert.equal(revoke({ atMs: atMs - HOUR }), false);
-  assert.equal(revoke({ atMs: atMs - 25 * HOUR, subject: { claim: 'sub', value: 'bob' } }), false);
+  assert.equal(revokeUser('bob', { atMs: atMs - 25 * HOUR }), false);
   assert.equal(revocations.size, 1);
 });
 
@@ -158,14 +159,14 @@ test('forgets a revocation after its time', () => {
   const { revocations, token, revoke, clock } = start();
   revoke();
   clock.advance(24 * HOUR + 1);
-  assert.ok(!revocations.isRevoked(token({})));
+  assert.ok(!revocations.isRevoked(token()));
   revocations.sweep();
   assert.equal(revocations.size, 0);
 });
 
 test('forgets no revocation because the wall clock is set forward for a while', () => {
-  const { revocations, token, revoke, clock } = start({ max: 2 });
-  for (const value of ['alice', 'bob', 'carol']) revoke({ subject: { claim: 'sub', value } });
+  const { revocations, token, revokeUser, clock } = start({ max: 2 });
+  for (const value of ['alice', 'bob', 'carol']) revokeUser(value);
   clock.jumpWall(48 * HOUR);
   revocations.sweep();
   clock.jumpWall(-48 * HOUR);
@@ -177,7 +178,7 @@ test('forgets no revocation because the wall clock is set forward for a while', 
 
 test('checks a token again only after the next revocation', () => {
   const { revocations, token, revoke } = start();
-  const subject = token({});
+  const subject = token();
   revocations.check(subject);
   revocations.check(subject);
   revoke();
@@ -195,27 +196,27 @@ test('checks a token again when an introspection has stated its claims', () => {
 });
 
 test('admits a token without the time of its issue until it is revoked', () => {
-  const { revocations, token, revoke } = start();
+  const { revocations, token, revoke, revokeUser } = start();
   const subject = token({ iat: undefined });
   revocations.check(subject);
-  revoke({ subject: { claim: 'sub', value: 'bob' } });
+  revokeUser('bob');
   revocations.check(subject);
   revoke();
   assert.throws(() => revocations.check(subject), failsWith('ERR_SUBJECT_TOKEN_INVALID', /revoked/));
 });
 
 test('tells which tokens in use were revoked, once for several revocations', () => {
-  const { revocations, token, revoke, pending, runPending } = start();
+  const { revocations, token, revoke, revokeUser, pending, runPending } = start();
   const told: string[][] = [];
   revocations.onRevoked((digests) => told.push([...digests]));
-  const [alice, bob] = [token({}), token({ sub: 'bob' })];
+  const [alice, bob] = [token(), token({ sub: 'bob' })];
   for (const subject of [alice, bob]) revocations.check(subject);
   revoke();
-  revoke({ subject: { claim: 'sub', value: 'carol' } });
+  revokeUser('carol');
   assert.equal(pending.length, 1);
   runPending();
   assert.deepEqual(told, [[alice.digest]]);
-  revoke({ subject: { claim: 'sub', value: 'bob' } });
+  revokeUser('bob');
   runPending();
   // A token that was revoked before stays known, and is told again.
   assert.deepEqual(
@@ -225,11 +226,11 @@ test('tells which tokens in use were revoked, once for several revocations', () 
 });
 
 test('revokes a token that was issued in the moment of the revocation, or with those that made room', () => {
-  const { revocations, token, revoke, nowSeconds } = start({ max: 2 });
+  const { revocations, token, revoke, revokeUser, nowSeconds } = start({ max: 2 });
   const atMs = nowSeconds * 1000;
   revoke({ atMs });
   assert.ok(revocations.isRevoked(token({ iat: nowSeconds })));
-  for (const value of ['bob', 'carol']) revoke({ atMs, subject: { claim: 'sub', value } });
+  for (const value of ['bob', 'carol']) revokeUser(value, { atMs });
   assert.equal(revocations.fullIssuers, 1);
   assert.ok(revocations.isRevoked(token({ sub: 'unnamed', iat: nowSeconds })));
 });
@@ -249,15 +250,15 @@ test('refuses all older tokens of an issuer in place of revocations that it has 
 });
 
 test('makes room with the older half of the revocations, and none where it has room', () => {
-  const { revocations, token, revoke, full, clock, nowSeconds } = start({ max: 10 });
-  const revokeUser = (i: number) => {
+  const { revocations, token, revokeUser, full, clock, nowSeconds } = start({ max: 10 });
+  const revokeNext = (i: number) => {
     clock.advance(10_000);
-    revoke({ subject: { claim: 'sub', value: `user-${i}` } });
+    revokeUser(`user-${i}`);
   };
-  for (let i = 0; i < 10; i += 1) revokeUser(i);
-  revokeUser(0);
+  for (let i = 0; i < 10; i += 1) revokeNext(i);
+  revokeNext(0);
   assert.deepEqual(full, []);
-  revokeUser(10);
+  revokeNext(10);
   // User 0 was revoked again, so users 1 to 5 are the older half.
   assert.ok(revocations.isRevoked(token({ sub: 'unnamed', iat: nowSeconds + 59 })));
   assert.ok(!revocations.isRevoked(token({ sub: 'unnamed', iat: nowSeconds + 61 })));
@@ -318,9 +319,9 @@ test('never admits what a revocation covers, however many follow', () => {
   });
   fc.assert(
     fc.property(fc.array(event, { maxLength: 30 }), fc.integer({ min: 2, max: 6 }), (events, max) => {
-      const { revocations, token, revoke, clock, nowSeconds } = start({ max });
+      const { revocations, token, revokeUser, clock, nowSeconds } = start({ max });
       for (const { sub, sid, ago } of events) {
-        revoke({ subject: { claim: 'sub', value: sub }, session: sid, atMs: clock.wallMs() - ago * 1000 });
+        revokeUser(sub, { session: sid, atMs: clock.wallMs() - ago * 1000 });
       }
       for (const { sub, sid, ago } of events) {
         const iat = nowSeconds - ago - 1;
@@ -329,4 +330,76 @@ test('never admits what a revocation covers, however many follow', () => {
       assert.ok(!revocations.isRevoked(token({ sub: 'a', sid: 'z', iat: nowSeconds + 1 })));
     }),
   );
+});
+
+/** Two lists with one clock. */
+function startTwo(max = 100) {
+  const one = start({ max });
+  return [one, start({ clock: one.clock })] as const;
+}
+
+test('the entries of one replica revoke the same tokens at another, which tells none of them', () => {
+  const [one, other] = startTwo();
+  one.revokeUser('alice', { session: 's1' });
+  one.revokeUser('bob');
+  assert.deepEqual(one.revocations.list(), one.added);
+  assert.equal(one.added.length, 3);
+  const told: string[] = [];
+  other.revocations.onRevoked((digests) => told.push(...digests));
+  const inUse = one.token({ sid: 's1' });
+  other.revocations.check(inUse);
+  assert.equal(other.revocations.restore(one.added), 3);
+  other.runPending();
+  assert.deepEqual(told, [inUse.digest]);
+  for (const claims of [{ sid: 's1' }, {}, { sub: 'bob', sid: 's9' }, { sid: 's2' }, { sub: 'carol' }]) {
+    const token = one.token(claims);
+    assert.equal(other.revocations.isRevoked(token), one.revocations.isRevoked(token), JSON.stringify(claims));
+  }
+  assert.equal(other.revocations.restore(one.added), 0);
+  assert.deepEqual(other.added, []);
+});
+
+test('an entry names no user', () => {
+  const { revokeUser, added } = start();
+  revokeUser('alice', { session: 'the-session' });
+  assert.ok(!/alice|session/.test(JSON.stringify(added)));
+});
+
+test('an entry whose time has passed changes nothing, and is not listed', () => {
+  const [one, other] = startTwo();
+  one.revokeUser('alice');
+  one.clock.advance(24 * HOUR + 1);
+  assert.deepEqual(one.revocations.list(), []);
+  assert.equal(other.revocations.restore(one.added), 0);
+});
+
+test('an entry without a key revokes all older tokens of its issuer', () => {
+  const [one, other] = startTwo(10);
+  for (let i = 0; i < 11; i += 1) one.revokeUser(`user-${i}`);
+  const floors = one.added.filter(({ key }) => key === '');
+  assert.deepEqual(
+    floors.map(({ issuer }) => issuer),
+    [ISSUER],
+  );
+  assert.ok(one.revocations.list().some(({ key }) => key === ''));
+  other.revocations.restore(floors);
+  assert.ok(other.revocations.isRevoked(one.token({ sub: 'anybody' })));
+  assert.ok(!other.revocations.isRevoked(one.token({ iss: 'https://other.example.com' })));
+});
+
+test('a date in the future is bounded in an entry too', () => {
+  const [one, other] = startTwo();
+  one.revokeUser('alice');
+  other.revocations.restore(one.added.map((entry) => ({ ...entry, atMs: Number.MAX_VALUE })));
+  const iat = one.nowSeconds + 62;
+  assert.ok(!other.revocations.isRevoked(one.token({ iat })));
+});
+
+test('refuses every token until the kept revocations are known', () => {
+  let isComplete = false;
+  const { revocations, token: tokenOf } = start({ isComplete: () => isComplete });
+  const token = tokenOf();
+  assert.throws(() => revocations.check(token), failsWith('ERR_REVOCATIONS_UNKNOWN', /cache\.shared/));
+  isComplete = true;
+  revocations.check(token);
 });

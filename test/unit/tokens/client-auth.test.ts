@@ -1,0 +1,413 @@
+import assert from 'node:assert/strict';
+import { createHash, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
+import { type TestContext, test } from 'node:test';
+import { decodeJwt, decodeProtectedHeader, jwtVerify } from 'jose';
+import type { AuthorizationServer, ClientAuth } from '../../../src/config/authorization-server.ts';
+import { authenticateClient } from '../../../src/tokens/client-auth.ts';
+import { createCertificateAuthority } from '../../harness/certificates.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
+import { failsWith, folderOf, jwtOf, serverOf } from './sample.ts';
+
+const ISSUER = 'https://idp.example.com';
+const clock = createFakeClock();
+const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
+const p256 = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const p384 = generateKeyPairSync('ec', { namedCurve: 'P-384' });
+const p521 = generateKeyPairSync('ec', { namedCurve: 'P-521' });
+const ed25519 = generateKeyPairSync('ed25519');
+
+type Pair = { publicKey: KeyObject; privateKey: KeyObject };
+const pem = (pair: Pair, type: 'pkcs8' | 'pkcs1' | 'sec1'): string =>
+  pair.privateKey.export({ type, format: 'pem' } as { type: 'pkcs8'; format: 'pem' }).toString();
+const jwk = (pair: Pair, more: object = {}): string =>
+  JSON.stringify({ ...pair.privateKey.export({ format: 'jwk' }), ...more });
+
+type KeyAuth = Partial<Extract<ClientAuth, { method: 'private_key_jwt' }>>;
+
+const keyAuth = (file: string, fields: KeyAuth = {}): ClientAuth => ({
+  method: 'private_key_jwt',
+  privateKey: { file },
+  alg: undefined,
+  keyId: undefined,
+  certificate: undefined,
+  assertionAudience: undefined,
+  assertionLifetimeMs: 60_000,
+  ...fields,
+});
+
+const serverWith = (t: TestContext, key: string, fields?: KeyAuth) =>
+  serverOf({ clientAuth: keyAuth(folderOf(t).write('key', key), fields) });
+
+async function assertionOf(server: ReturnType<typeof serverOf>, clock = createFakeClock()): Promise<string> {
+  const { authorization, fields } = await authenticateClient(server, ISSUER, clock);
+  assert.equal(authorization, undefined);
+  const { client_assertion: assertion, ...others } = Object.fromEntries(fields);
+  assert.deepEqual(others, {
+    client_id: 'cambist',
+    client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+  });
+  assert.ok(assertion !== undefined);
+  return assertion;
+}
+
+const keys: [what: string, pair: Pair, text: string, alg: string, fields?: KeyAuth][] = [
+  ['RSA in PKCS#8', rsa, pem(rsa, 'pkcs8'), 'RS256'],
+  ['RSA in PKCS#1', rsa, pem(rsa, 'pkcs1'), 'RS256'],
+  ['RSA as JWK', rsa, jwk(rsa), 'RS256'],
+  ['RSA as JWK with its algorithm', rsa, jwk(rsa, { alg: 'PS384' }), 'PS384'],
+  ['RSA with an algorithm from the config', rsa, pem(rsa, 'pkcs8'), 'PS256', { alg: 'PS256' }],
+  ['RSA as JWK with another algorithm than the config', rsa, jwk(rsa, { alg: 'PS384' }), 'RS512', { alg: 'RS512' }],
+  ['P-256 in PKCS#8', p256, pem(p256, 'pkcs8'), 'ES256'],
+  ['P-256 in SEC1', p256, pem(p256, 'sec1'), 'ES256'],
+  ['P-256 as JWK', p256, jwk(p256), 'ES256'],
+  ['P-384 in PKCS#8', p384, pem(p384, 'pkcs8'), 'ES384'],
+  ['P-384 in SEC1', p384, pem(p384, 'sec1'), 'ES384'],
+  ['P-384 as JWK', p384, jwk(p384), 'ES384'],
+  ['P-521 in PKCS#8', p521, pem(p521, 'pkcs8'), 'ES512'],
+  ['P-521 in SEC1', p521, pem(p521, 'sec1'), 'ES512'],
+  ['P-521 as JWK', p521, jwk(p521), 'ES512'],
+  ['Ed25519 in PKCS#8', ed25519, pem(ed25519, 'pkcs8'), 'EdDSA'],
+  ['Ed25519 as JWK', ed25519, jwk(ed25519), 'EdDSA'],
+  ['Ed25519 under its own name', ed25519, pem(ed25519, 'pkcs8'), 'Ed25519', { alg: 'Ed25519' }],
+  ['a key between line breaks', p256, `\n${jwk(p256)}\n`, 'ES256'],
+];
+for (const [what, pair, text, alg, fields] of keys) {
+  test(`signs a valid assertion with ${alg}: ${what}`, async (t) => {
+    const assertion = await assertionOf(serverWith(t, text, fields));
+    assert.deepEqual(decodeProtectedHeader(assertion), { alg, typ: 'JWT' });
+    const currentDate = new Date(createFakeClock().wallMs());
+    await jwtVerify(assertion, pair.publicKey, {
+      issuer: 'cambist',
+      subject: 'cambist',
+      audience: ISSUER,
+      currentDate,
+    });
+  });
+}
+
+test('an assertion has exactly the claims of RFC 7523 and lives for a minute', async (t) => {
+  const clock = createFakeClock();
+  const { jti, ...claims } = decodeJwt(await assertionOf(serverWith(t, pem(p256, 'pkcs8')), clock));
+  const now = clock.wallMs() / 1000;
+  assert.deepEqual(claims, { iss: 'cambist', sub: 'cambist', aud: ISSUER, iat: now, nbf: now, exp: now + 60 });
+  assert.match(jti ?? '', /^[0-9a-f-]{36}$/);
+});
+
+test('each assertion has its own jti and the current time', async (t) => {
+  const clock = createFakeClock();
+  const server = serverWith(t, pem(p256, 'pkcs8'), { assertionLifetimeMs: 1500 });
+  const first = decodeJwt(await assertionOf(server, clock));
+  clock.advance(999);
+  const second = decodeJwt(await assertionOf(server, clock));
+  assert.notEqual(first.jti, second.jti);
+  assert.equal(second.iat, first.iat);
+  assert.equal((first.exp ?? 0) - (first.iat ?? 0), 2);
+});
+
+const keyIds: [what: string, more: object, fields: KeyAuth, kid: string | undefined][] = [
+  ['of the JWK', { kid: 'own' }, {}, 'own'],
+  ['of the config, even if the JWK has another', { kid: 'own' }, { keyId: 'configured' }, 'configured'],
+  ['of the config', {}, { keyId: 'configured' }, 'configured'],
+  ['is left out when the JWK has a number', { kid: 7 }, {}, undefined],
+];
+for (const [what, more, fields, kid] of keyIds) {
+  test(`key id: ${what}`, async (t) => {
+    assert.equal(decodeProtectedHeader(await assertionOf(serverWith(t, jwk(p256, more), fields))).kid, kid);
+  });
+}
+
+const encrypted = p256.privateKey
+  .export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'x' })
+  .toString();
+const weak = generateKeyPairSync('rsa', { modulusLength: 1024 });
+const pss = generateKeyPairSync('rsa-pss', { modulusLength: 2048 });
+const k1 = generateKeyPairSync('ec', { namedCurve: 'secp256k1' });
+const x25519 = generateKeyPairSync('x25519');
+const useless: [what: string, text: string, fields?: KeyAuth][] = [
+  ['RSA with an algorithm for curves', pem(rsa, 'pkcs8'), { alg: 'ES256' }],
+  ['P-256 with the algorithm of P-384', pem(p256, 'pkcs8'), { alg: 'ES384' }],
+  ['P-256 with an algorithm for RSA', jwk(p256), { alg: 'RS256' }],
+  ['Ed25519 with an algorithm for curves', pem(ed25519, 'pkcs8'), { alg: 'ES256' }],
+  ['a JWK with an encryption algorithm', jwk(rsa, { alg: 'RSA-OAEP' })],
+  ['a key with a passphrase', encrypted],
+  ['a public key', p256.publicKey.export({ type: 'spki', format: 'pem' }).toString()],
+  ['a public JWK', JSON.stringify(p256.publicKey.export({ format: 'jwk' }))],
+  ['a symmetric JWK', '{"kty":"oct","k":"c2VjcmV0"}'],
+  ['RSA with too few bits', pem(weak, 'pkcs8')],
+  ['a key restricted to PSS', pem(pss, 'pkcs8')],
+  ['a curve without an algorithm', pem(k1, 'pkcs8')],
+  ['a key that cannot sign', pem(x25519, 'pkcs8')],
+  ['truncated JSON', '{"kty":"EC","d":"c2VjcmV0'],
+  ['other text', 'c2VjcmV0LWtleQ'],
+];
+for (const [what, text, fields] of useless) {
+  test(`refuses a key without quoting it: ${what}`, async (t) => {
+    const server = serverWith(t, text, fields);
+    await assert.rejects(
+      async () => authenticateClient(server, ISSUER, createFakeClock()),
+      (error) => {
+        failsWith('ERR_CREDENTIAL_UNAVAILABLE', /private key of authorization server "main".*PKCS#8/)(error);
+        const { message, cause } = error as Error;
+        assert.ok(!message.includes('c2VjcmV0') && cause === undefined);
+        return true;
+      },
+    );
+  });
+}
+
+const JWT_BEARER = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
+const SECRET = 'a-secret-of-some-length-that-is-enough-for-the-longest-of-the-hashes';
+
+/** The form fields of a client, and the reported expiries of its credentials. */
+async function authenticate(clientAuth: ClientAuth, clock = createFakeClock()) {
+  const expiries: [string, number][] = [];
+  const credentialRead = (...expiry: [string, number]) => void expiries.push(expiry);
+  const client = await authenticateClient(serverOf({ clientAuth }), ISSUER, clock, credentialRead);
+  assert.equal(client.authorization, undefined);
+  return { form: Object.fromEntries(client.fields), expiries };
+}
+
+function secretJwt(file: string, fields: { alg?: string; assertionAudience?: string } = {}): ClientAuth {
+  return {
+    method: 'client_secret_jwt',
+    clientSecret: { file },
+    alg: 'HS256',
+    assertionAudience: undefined,
+    assertionLifetimeMs: 60_000,
+    ...fields,
+  };
+}
+
+for (const alg of ['HS256', 'HS384', 'HS512']) {
+  test(`signs an assertion with the client secret and ${alg}`, async (t) => {
+    const clock = createFakeClock();
+    const { form } = await authenticate(secretJwt(folderOf(t).write('secret', `${SECRET}\n`), { alg }), clock);
+    assert.equal(form.client_id, 'cambist');
+    assert.equal(form.client_assertion_type, JWT_BEARER);
+    assert.equal('client_secret' in form, false);
+    const { payload, protectedHeader } = await jwtVerify(form.client_assertion ?? '', Buffer.from(SECRET), {
+      currentDate: new Date(clock.wallMs()),
+    });
+    assert.equal(protectedHeader.alg, alg);
+    const { iss, sub, aud, jti, iat = 0, nbf, exp } = payload;
+    assert.deepEqual({ iss, sub, aud }, { iss: 'cambist', sub: 'cambist', aud: ISSUER });
+    assert.ok(jti);
+    assert.deepEqual([nbf, exp], [iat, iat + 60]);
+  });
+}
+
+test('signs with a short secret, for the audience of the config', async (t) => {
+  const auth = secretJwt(folderOf(t).write('secret', 'short'), { assertionAudience: 'https://idp/token' });
+  const { form } = await authenticate(auth);
+  assert.equal(decodeJwt(form.client_assertion ?? '').aud, 'https://idp/token');
+});
+
+test('refuses a secret that cannot sign without quoting it', async (t) => {
+  const auth = secretJwt(folderOf(t).write('secret', SECRET), { alg: 'HS1' });
+  await assert.rejects(authenticate(auth), (error: Error) => {
+    failsWith(
+      'ERR_CREDENTIAL_UNAVAILABLE',
+      /client secret of authorization server "main": it cannot sign with HS1/,
+    )(error);
+    return !error.message.includes(SECRET) && error.cause === undefined;
+  });
+});
+
+function assertionFile(file: string, clientAssertionType = JWT_BEARER): ClientAuth {
+  return { method: 'client_assertion', clientAssertion: { file }, from: undefined, clientAssertionType };
+}
+
+test('sends an assertion from a file with its type, and reports its expiry', async (t) => {
+  const clock = createFakeClock();
+  const exp = Math.floor(clock.wallMs() / 1000) + 300;
+  const spiffe = 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe';
+  const folder = folderOf(t);
+  const svid = jwtOf({ sub: 'spiffe://example.org/cambist', exp });
+  const file = folder.write('svid', `${svid}\n`);
+  const { form, expiries } = await authenticate(assertionFile(file, spiffe), clock);
+  assert.deepEqual(form, { client_id: 'cambist', client_assertion_type: spiffe, client_assertion: svid });
+  assert.deepEqual(expiries, [['client assertion of authorization server "main"', exp]]);
+  const next = jwtOf({ sub: 'spiffe://example.org/cambist', exp: exp + 300 });
+  folder.write('svid', next);
+  assert.equal((await authenticate(assertionFile(file, spiffe), clock)).form.client_assertion, next);
+});
+
+test('sends an assertion that is opaque or states no expiry', async (t) => {
+  for (const text of ['opaque', jwtOf({ sub: 'x' })]) {
+    const { form, expiries } = await authenticate(assertionFile(folderOf(t).write('assertion', text)));
+    assert.equal(form.client_assertion, text);
+    assert.deepEqual(expiries, []);
+  }
+});
+
+test('refuses an assertion that is expired, malformed or missing', async (t) => {
+  const clock = createFakeClock();
+  const expired = jwtOf({ exp: Math.floor(clock.wallMs() / 1000) - 6 });
+  const cases: [string, RegExp][] = [
+    [expired, /client assertion of authorization server "main": it is expired: check the process that renews it/],
+    ['two words', /contains no token/],
+    ['{"json":1}', /contains no token/],
+  ];
+  for (const [text, message] of cases) {
+    const auth = assertionFile(folderOf(t).write('assertion', text));
+    await assert.rejects(authenticate(auth, clock), failsWith('ERR_CREDENTIAL_UNAVAILABLE', message));
+  }
+  await assert.rejects(authenticate(assertionFile('/absent')), failsWith('ERR_CREDENTIAL_UNAVAILABLE', /absent/));
+});
+
+const certified = (key: string, file: string) => keyAuth(key, { certificate: { file } });
+
+test('puts the thumbprint of the certificate into the assertion, and reports its expiry', async (t) => {
+  const { cert, key } = createCertificateAuthority().issueClient();
+  const folder = folderOf(t);
+  const { form, expiries } = await authenticate(certified(folder.write('key', key), folder.write('cert', cert)));
+  const { raw, validTo } = new X509Certificate(cert);
+  const header = decodeProtectedHeader(form.client_assertion ?? '');
+  assert.deepEqual(header, {
+    alg: 'ES256',
+    typ: 'JWT',
+    'x5t#S256': createHash('sha256').update(raw).digest('base64url'),
+  });
+  assert.deepEqual(expiries, [['client certificate of authorization server "main"', Date.parse(validTo) / 1000]]);
+});
+
+test('refuses a certificate that is malformed or belongs to another key', async (t) => {
+  const { cert, key } = createCertificateAuthority().issueClient();
+  const other = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' });
+  const folder = folderOf(t);
+  const good = folder.write('key', key);
+  await assert.rejects(
+    authenticate(certified(good, folder.write('no-cert', key))),
+    failsWith(
+      'ERR_CREDENTIAL_UNAVAILABLE',
+      /client certificate of authorization server "main": the file contains no PEM certificate/,
+    ),
+  );
+  await assert.rejects(
+    authenticate(certified(folder.write('other', other.toString()), folder.write('cert', cert))),
+    failsWith('ERR_CREDENTIAL_UNAVAILABLE', /that matches the algorithm and the certificate/),
+  );
+});
+
+/** What a client sends, and the files of its credentials. */
+const CLIENTS: readonly [
+  what: string,
+  auth: (file: string) => ClientAuth,
+  fields: [string, string][],
+  id?: undefined,
+][] = [
+  ['a public client', () => ({ method: 'none' }), [['client_id', 'cambist']]],
+  ['a client with a certificate', () => ({ method: 'tls_client_auth' }), [['client_id', 'cambist']]],
+  ['a client without an id', () => ({ method: 'none' }), [], undefined],
+  [
+    'client_secret_post',
+    (file) => ({ method: 'client_secret_post', clientSecret: { file } }),
+    [
+      ['client_id', 'cambist'],
+      ['client_secret', 's3 cr&t'],
+    ],
+  ],
+];
+for (const [what, authOf, fields, ...id] of CLIENTS) {
+  test(`${what} sends ${fields.map(([name]) => name).join(' and ') || 'nothing'} in the form`, async (t) => {
+    const clientAuth = authOf(folderOf(t).write('secret', 's3 cr&t\n'));
+    const server = serverOf({ clientAuth, ...(id.length > 0 && { clientId: undefined }) });
+    assert.deepEqual(await authenticateClient(server, ISSUER, clock), { authorization: undefined, fields, sent: [] });
+  });
+}
+
+const basics: [encoding: 'form' | 'raw', id: string, secret: string, pair: string][] = [
+  ['form', 'cambist', 'secret', 'cambist:secret'],
+  ['form', 'a-b_c.d~e', 'A-Z_a.z~0', 'a-b_c.d~e:A-Z_a.z~0'],
+  ['form', 'https://id', 'a:b', 'https%3A%2F%2Fid:a%3Ab'],
+  ['form', 'a b', '+%&=/?', 'a+b:%2B%25%26%3D%2F%3F'],
+  ['form', 'client', "!'()*", 'client:%21%27%28%29%2A'],
+  ['form', 'client', 'pässwörd€', 'client:p%C3%A4ssw%C3%B6rd%E2%82%AC'],
+  ['raw', 'a b', '+%&=/:?', 'a b:+%&=/:?'],
+  ['raw', 'client', 'pässwörd€', 'client:pässwörd€'],
+];
+for (const [basicEncoding, clientId, secret, pair] of basics) {
+  test(`client_secret_basic sends "${pair}" with the encoding ${basicEncoding}`, async (t) => {
+    const file = folderOf(t).write('secret', secret);
+    const server = serverOf({
+      clientId,
+      clientAuth: { method: 'client_secret_basic', clientSecret: { file }, basicEncoding },
+    });
+    const { authorization, fields } = await authenticateClient(server, ISSUER, clock);
+    assert.deepEqual(fields, []);
+    const [scheme, value = ''] = authorization?.split(' ') ?? [];
+    assert.equal(scheme, 'Basic');
+    assert.equal(Buffer.from(value, 'base64').toString('utf8'), pair);
+  });
+}
+
+test('form-encodes a secret reversibly', async (t) => {
+  const secret = String.fromCharCode(...Array.from({ length: 94 }, (_, i) => 33 + i));
+  const file = folderOf(t).write('secret', secret);
+  const server = serverOf({
+    clientAuth: { method: 'client_secret_basic', clientSecret: { file }, basicEncoding: 'form' },
+  });
+  const { authorization = '' } = await authenticateClient(server, ISSUER, clock);
+  const [, encoded = ''] = Buffer.from(authorization.slice(6), 'base64').toString().split(':');
+  assert.equal(new URLSearchParams(`v=${encoded}`).get('v'), secret);
+});
+
+test('creates the header of client_secret_basic for each client and secret', async (t) => {
+  const folder = folderOf(t);
+  const file = folder.write('secret', 'old');
+  const clientAuth = { method: 'client_secret_basic', clientSecret: { file }, basicEncoding: 'form' } as const;
+  const one = serverOf({ clientId: 'one', clientAuth });
+  const two = serverOf({ clientId: 'two', clientAuth });
+  const credentialsOf = async (server: AuthorizationServer) => {
+    const { authorization = '', sent } = await authenticateClient(server, ISSUER, clock);
+    return [
+      Buffer.from(authorization.slice(6), 'base64').toString(),
+      sent.find(({ name }) => name === 'client_secret')?.value,
+    ];
+  };
+  assert.deepEqual(await credentialsOf(one), ['one:old', 'old']);
+  assert.deepEqual(await credentialsOf(one), ['one:old', 'old']);
+  assert.deepEqual(await credentialsOf(two), ['two:old', 'old']);
+  folder.write('secret', 'new');
+  assert.deepEqual(await credentialsOf(one), ['one:new', 'new']);
+});
+
+test('sends a secret from the environment', async (t) => {
+  process.env.CAMBIST_TEST_SECRET = 'from-env';
+  t.after(() => delete process.env.CAMBIST_TEST_SECRET);
+  const server = serverOf({
+    clientAuth: { method: 'client_secret_post', clientSecret: { env: 'CAMBIST_TEST_SECRET' } },
+  });
+  assert.equal((await authenticateClient(server, ISSUER, clock)).fields[1]?.[1], 'from-env');
+});
+
+/** Each method with a file, and what it puts into a request for a content of that file. */
+const FILES: readonly [name: string, auth: (file: string) => ClientAuth, contents: readonly string[]][] = [
+  ['client secret', (file) => ({ method: 'client_secret_post', clientSecret: { file } }), ['old', 'new']],
+  [
+    'client secret',
+    (file) => ({ method: 'client_secret_basic', clientSecret: { file }, basicEncoding: 'form' }),
+    ['old', 'new'],
+  ],
+  ['private key', keyAuth, [pem(rsa, 'pkcs8'), pem(p384, 'sec1')]],
+  ['client assertion', assertionFile, ['old', 'new']],
+];
+for (const [name, authOf, contents] of FILES) {
+  test(`reads the ${name} of ${authOf('').method} at each use, so that it can rotate, and names a missing one`, async (t) => {
+    const folder = folderOf(t);
+    const sentWith = async (content: string) => {
+      const server = serverOf({ clientAuth: authOf(folder.write('file', content)) });
+      const { authorization, fields } = await authenticateClient(server, ISSUER, clock);
+      const sent = authorization ?? fields.find(([name]) => /secret|assertion$/.test(name))?.[1] ?? '';
+      // Each assertion of a key differs, and the algorithm only with the key.
+      return sent.startsWith('eyJ') ? decodeProtectedHeader(sent).alg : sent;
+    };
+    const [old, next] = [await sentWith(contents[0] ?? ''), await sentWith(contents[1] ?? '')];
+    assert.ok(old && next && old !== next, `${old} ${next}`);
+    const missing = serverOf({ clientAuth: authOf(`${folder.path}/absent`) });
+    await assert.rejects(
+      async () => authenticateClient(missing, ISSUER, clock),
+      failsWith('ERR_CREDENTIAL_UNAVAILABLE', new RegExp(`${name} of authorization server "main".*absent`)),
+    );
+  });
+}
