@@ -2,8 +2,7 @@ import { type ChildProcess, type SpawnOptions, spawnSync } from 'node:child_proc
 import { cpSync, mkdirSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { createMemoryCgroup, type MemoryCgroup } from '../harness/memory-cgroup.ts';
-import { IMAGE_NODE_FLAGS, POD_MEMORY_BYTES } from '../harness/pod-limits.ts';
+import { createMemoryCgroup, IMAGE_NODE_FLAGS, type MemoryCgroup, POD_MEMORY_BYTES } from '../harness/flood.ts';
 import { startPinned } from './processes.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));

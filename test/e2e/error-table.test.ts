@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { describeError, type ErrorCode } from '../../src/error-catalogue.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
-import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { type Fault, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import {
   type FakeSetup,
   SETUP_ROUTE,
@@ -16,7 +16,6 @@ import {
   startFakeSetup,
 } from '../harness/fake-setup.ts';
 import { eventStream, neverRespond } from '../harness/fake-upstream.ts';
-import type { Fault } from '../harness/faults.ts';
 import { assertProblem } from '../harness/http-call.ts';
 import { freePort } from '../harness/http-server.ts';
 import { sumSamples } from '../harness/metric-samples.ts';

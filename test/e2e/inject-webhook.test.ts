@@ -7,13 +7,13 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { Secret } from 'kubernetes-types/core/v1.js';
 import { parse, parseAllDocuments } from 'yaml';
+import { recordOutput } from '../harness/cambist-process.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
+import { callWebhook, OPTED_IN, podReview } from '../harness/injected-pod.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 import { readLoaded, SCHEMA_COMPILERS } from '../harness/loaded-modules.ts';
-import { recordOutput } from '../harness/process-output.ts';
 import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
-import { callWebhook, OPTED_IN, podReview } from '../harness/webhook-client.ts';
 
 const CONFIGURATION = 'deploy/webhook/base/mutatingwebhook.yaml';
 

@@ -3,14 +3,13 @@ import { Agent } from 'node:http';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { startCambist } from '../harness/cambist-process.ts';
+import { type LogLine, startCambist } from '../harness/cambist-process.ts';
 import { deferred, eventually, soon } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { SETUP_SERVER, startFakeSetup } from '../harness/fake-setup.ts';
 import { echo, eventStream, neverRespond, respond, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { call } from '../harness/http-call.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
-import type { LogLine } from '../harness/process-output.ts';
 
 const SHUTTING_DOWN = 'cambist is shutting down';
 const DRAINING = 'draining requests in flight; a second signal aborts them';

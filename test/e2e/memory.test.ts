@@ -6,10 +6,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type Launch, startCambist } from '../harness/cambist-process.ts';
 import { SETUP_ROUTE, startFakeSetup } from '../harness/fake-setup.ts';
 import { echo, respond, startFakeUpstream } from '../harness/fake-upstream.ts';
-import { floodPod } from '../harness/flood.ts';
+import { createMemoryCgroup, floodPod, IMAGE_NODE_FLAGS, POD_MEMORY_BYTES } from '../harness/flood.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
-import { createMemoryCgroup } from '../harness/memory-cgroup.ts';
-import { IMAGE_NODE_FLAGS, POD_MEMORY_BYTES } from '../harness/pod-limits.ts';
 import { BUILT_PROGRAM } from '../harness/run-command.ts';
 
 const STEADY_MS = 100;

@@ -4,8 +4,8 @@ import type { Config } from '../../src/config/config.ts';
 import { formatProblem } from '../../src/config/config-node.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { createLogger } from '../../src/observability/logger.ts';
+import type { LogLine } from './cambist-process.ts';
 import { recordLogged } from './leaks.ts';
-import type { LogLine } from './process-output.ts';
 
 /** The app in this process, on available ports of 127.0.0.1. */
 export interface RunningApp extends App {

@@ -1,10 +1,57 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { decodeJwt } from 'jose';
-import { Agent, request } from 'undici';
+import { Agent, type Dispatcher, request } from 'undici';
 import { createCertificateAuthority } from './certificates.ts';
+import { type FakeAuthorizationServer, startFakeAuthorizationServer } from './fake-authorization-server.ts';
+import type { FakeSetupConfig } from './fake-setup.ts';
+import { clientOf } from './gateway.ts';
 import { startHttpServer } from './http-server.ts';
+import type { Lifetime } from './lifetime.ts';
+import { type McpBackend, startMcpBackend } from './mcp-fixture/server.ts';
 import { Provider, withoutWarnings } from './oidc-provider.ts';
+
+/** An authorization server that wants users to consent first, the site where they do, and an MCP server. */
+interface ConsentSetup {
+  readonly server: FakeAuthorizationServer;
+  readonly site: ConsentSite;
+  readonly fixture: McpBackend;
+  /** A config with one route for connecting and listing, which needs no user, and one for calls. */
+  readonly config: FakeSetupConfig;
+}
+
+export async function startConsentSetup(t: Lifetime): Promise<ConsentSetup> {
+  const server = await startFakeAuthorizationServer(t);
+  const site = await startConsentSite();
+  t.after(site.close);
+  const fixture = await startMcpBackend(t, { issuer: server.issuer, jwksUri: server.jwksUri });
+  server.behaviour = ({ form }) => {
+    const subject = form.get('subject_token');
+    const user = subject === null ? undefined : (decodeJwt(subject).sub ?? '');
+    if (user === undefined || site.hasConsented(user)) return { kind: 'issue' };
+    return {
+      kind: 'response',
+      status: 400,
+      body: { error: 'interaction_required', interaction_uri: site.urlFor(user) },
+    };
+  };
+  const config = {
+    interaction: { hosts: [site.host] },
+    authorization_servers: {
+      local: clientOf(server),
+    },
+    routes: [
+      { name: 'list', match: { path: '/mcp' }, upstream: fixture.url, credential: 'client_credentials' },
+      { name: 'call', match: { path: '/mcp', mcp_method: 'tools/call' }, upstream: fixture.url },
+    ],
+  };
+  return {
+    server,
+    site,
+    fixture,
+    config,
+  };
+}
 
 /** A site where users consent: oidc-provider with its pages for sign-in and consent, over https. */
 export interface ConsentSite {
@@ -20,7 +67,7 @@ export interface ConsentSite {
 
 const CLIENT = 'broker';
 
-export async function startConsentSite(): Promise<ConsentSite> {
+async function startConsentSite(): Promise<ConsentSite> {
   const authority = createCertificateAuthority();
   const tickets = new Map<string, string>();
   const consented = new Set<string>();
@@ -101,3 +148,64 @@ export async function startConsentSite(): Promise<ConsentSite> {
 }
 
 const HTML = { 'content-type': 'text/html' };
+
+interface Page {
+  readonly url: string;
+  /** For a POST. */
+  readonly form?: URLSearchParams;
+}
+
+/** Pages of a sign-in and a consent, each of which redirects. */
+const MAX_PAGES = 20;
+
+/**
+ * Visits a consent site like a user without a browser: follows redirects, keeps cookies, signs in as `user`, and consents.
+ * @param ca PEM of the site
+ * @returns the text of the last page
+ */
+export async function consentAt(url: string, user: string, ca: string): Promise<string> {
+  const dispatcher = new Agent({ connect: { ca } });
+  const cookies = new Map<string, string>();
+  let next: Page = { url };
+  try {
+    for (let page = 0; page < MAX_PAGES; page += 1) {
+      const { url: address, form }: Page = next;
+      const { statusCode, headers, body }: Dispatcher.ResponseData = await request(address, {
+        method: form === undefined ? 'GET' : 'POST',
+        headers: {
+          cookie: [...cookies].map(([name, value]) => `${name}=${value}`).join('; '),
+          ...(form !== undefined && { 'content-type': 'application/x-www-form-urlencoded' }),
+        },
+        ...(form !== undefined && { body: form.toString() }),
+        dispatcher,
+      });
+      for (const cookie of [headers['set-cookie'] ?? []].flat()) {
+        const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(cookie) ?? [];
+        if (value === '') cookies.delete(name);
+        else cookies.set(name, value);
+      }
+      const text = await body.text();
+      const location: unknown = headers.location;
+      if (typeof location === 'string') {
+        next = { url: new URL(location, address).href };
+      } else if (statusCode === 200 && /<form/.test(text)) {
+        next = { url: actionOf(text, address), form: fieldsOf(text, user) };
+      } else {
+        return text;
+      }
+    }
+  } finally {
+    await dispatcher.close();
+  }
+  throw new Error(`the consent site has more than ${MAX_PAGES} pages`);
+}
+
+function actionOf(page: string, address: string): string {
+  return new URL(/action="([^"]+)"/.exec(page)?.[1] ?? '', address).href;
+}
+
+/** oidc-provider's page for sign-in asks for a name and any password. Its page for consent has one button. */
+function fieldsOf(page: string, user: string): URLSearchParams {
+  const prompt = /name="prompt" value="([^"]+)"/.exec(page)?.[1] ?? '';
+  return new URLSearchParams({ prompt, ...(prompt === 'login' && { login: user, password: 'any' }) });
+}

@@ -1,9 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 import { startCambist } from './cambist-process.ts';
-import { startConsentSetup } from './consent-setup.ts';
-import type { ConsentSite } from './consent-site.ts';
-import { consentAt } from './consent-visitor.ts';
+import { type ConsentSite, consentAt, startConsentSetup } from './consent-site.ts';
 import { createPainter } from './demo-report.ts';
 import type { Lifetime } from './lifetime.ts';
 

@@ -1,12 +1,73 @@
+import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { decodeJwt, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
-import { type Fault, respondWithFault, sendResponse } from './faults.ts';
 import { type HttpServerOptions, startHttpServer } from './http-server.ts';
 import { recordSecret } from './leaks.ts';
 import type { Lifetime } from './lifetime.ts';
+
+/** Faulty behaviours of a server. */
+export type Fault =
+  /** Any response. An object is sent as JSON, a string unchanged. */
+  | {
+      kind: 'response';
+      status: number;
+      body?: unknown;
+      headers?: OutgoingHttpHeaders;
+      delayMs?: number;
+      /** Delays the response until the promise settles. */
+      until?: Promise<unknown>;
+    }
+  /** Accepts the request and never responds. */
+  | { kind: 'hang' }
+  /** Closes the connection without a response. */
+  | { kind: 'reset' }
+  /** 200 with JSON of at least this size. */
+  | { kind: 'huge'; bytes: number }
+  /** 200 with an endless body, one byte at a time. */
+  | { kind: 'drip'; intervalMs: number };
+
+export async function respondWithFault(fault: Fault, response: ServerResponse): Promise<void> {
+  switch (fault.kind) {
+    case 'response':
+      await fault.until;
+      if (fault.delayMs !== undefined) await delay(fault.delayMs);
+      return sendResponse(response, fault.status, fault.body ?? '', fault.headers);
+    case 'hang':
+      return;
+    case 'reset':
+      response.destroy();
+      return;
+    case 'huge':
+      return sendResponse(response, 200, { access_token: 'x'.repeat(fault.bytes), token_type: 'Bearer' });
+    case 'drip':
+      return drip(response, fault.intervalMs);
+    default:
+      fault satisfies never;
+  }
+}
+
+export function sendResponse(
+  response: ServerResponse,
+  status: number,
+  body: unknown,
+  headers: OutgoingHttpHeaders = {},
+): void {
+  if (response.destroyed) return;
+  const text = typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body);
+  const contentType = typeof body === 'string' && body.startsWith('<') ? 'text/html' : 'application/json';
+  response.writeHead(status, { 'content-type': contentType, ...headers });
+  response.end(text);
+}
+
+function drip(response: ServerResponse, intervalMs: number): void {
+  response.writeHead(200, { 'content-type': 'application/json' });
+  response.write('{"access_token":"');
+  const timer = setInterval(() => response.write('x'), intervalMs);
+  response.once('close', () => clearInterval(timer));
+}
 
 const SIGNING_ALG = 'ES256';
 
@@ -55,7 +116,7 @@ export interface MintFields {
   type?: string;
 }
 
-export interface FakeAuthorizationServerOptions extends HttpServerOptions {
+interface FakeAuthorizationServerOptions extends HttpServerOptions {
   issuerPath?: string;
   /** Handles further paths. @returns whether it responds */
   respond?: (url: URL, request: IncomingMessage, response: ServerResponse) => boolean;
@@ -223,5 +284,33 @@ function subjectOf(token: string | null): string | undefined {
     return decodeJwt(token).sub;
   } catch {
     return undefined;
+  }
+}
+
+/** Lifetime of issued tokens: long enough for a busy machine, and short enough to wait for the expiry. */
+const LIFE_SECONDS = 1.5;
+
+/** Issues tokens with `expires_in` of 1.5 seconds. */
+export const SHORT_LIVED: Behaviour = { kind: 'issue', fields: { expires_in: LIFE_SECONDS } };
+/** Issues tokens with `expires_in` of 0, so each token is used once. */
+export const SINGLE_USE: Behaviour = { kind: 'issue', fields: { expires_in: 0 } };
+
+/** Longer than the lifetime of these tokens. */
+export const EXPIRY_WAIT_MS = 2000;
+
+export function waitForExpiry(): Promise<void> {
+  return delay(EXPIRY_WAIT_MS);
+}
+
+/** Checks that every token was issued and unexpired when the upstream received it. */
+export function assertUnexpired(
+  { requests }: FakeAuthorizationServer,
+  arrivals: readonly { bearer: string | undefined; atMs: number }[],
+): void {
+  for (const { bearer, atMs } of arrivals) {
+    const request = requests.find(({ issued }) => bearer === `Bearer ${issued}`);
+    assert.ok(request !== undefined, 'the token was never issued');
+    const ageMs = atMs - request.receivedAtMs;
+    assert.ok(ageMs < 1000 * LIFE_SECONDS, `the token was ${ageMs} ms old`);
   }
 }

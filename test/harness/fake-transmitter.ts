@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { json } from 'node:stream/consumers';
-import { sendResponse } from './faults.ts';
+import { sendResponse } from './fake-authorization-server.ts';
 
 /** A poll, as the transmitter got it. */
 export interface Poll {

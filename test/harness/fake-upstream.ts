@@ -3,7 +3,7 @@ import { createServer, type Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { deferred } from './eventually.ts';
-import { sendResponse } from './faults.ts';
+import { sendResponse } from './fake-authorization-server.ts';
 import { closeServer, type HttpServerOptions, listen, startHttpServer } from './http-server.ts';
 import type { Lifetime } from './lifetime.ts';
 

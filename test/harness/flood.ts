@@ -1,11 +1,78 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { parse } from 'yaml';
+import { quantityOf } from '../../src/kubernetes/options.ts';
 import type { Launch } from './cambist-process.ts';
 import { deferred, soon } from './eventually.ts';
 import { startFakeSetup } from './fake-setup.ts';
 import { respond, type UpstreamHandler } from './fake-upstream.ts';
-import { POD_MAX_IN_FLIGHT, POD_MEMORY_BYTES } from './pod-limits.ts';
+
+export interface MemoryCgroup {
+  /** A process that writes its id to this file joins the cgroup, with all its later children. */
+  readonly procsFile: string;
+  remove(): Promise<void>;
+}
+
+/** The folder of the memory controller in each version of cgroups, and the file of the limit. */
+const VERSIONS = [
+  { root: '/sys/fs/cgroup/memory', limit: 'memory.limit_in_bytes' },
+  { root: '/sys/fs/cgroup', limit: 'memory.max' },
+] as const;
+
+/** Creates a cgroup with a memory limit; undefined if this machine does not permit it. */
+export async function createMemoryCgroup(limitBytes: number): Promise<MemoryCgroup | undefined> {
+  for (const { root, limit } of VERSIONS) {
+    const folder = join(root, `cambist-test-${process.pid}`);
+    try {
+      await mkdir(folder);
+    } catch {
+      continue;
+    }
+    try {
+      // Fails if the controller is not delegated.
+      await readFile(join(folder, limit));
+      await writeFile(join(folder, limit), String(limitBytes));
+      return { procsFile: join(folder, 'cgroup.procs'), remove: () => rmdir(folder) };
+    } catch {
+      await rmdir(folder);
+    }
+  }
+  return undefined;
+}
+
+const read = (name: string): string => readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8');
+
+interface ExamplePod {
+  spec: { initContainers: { resources: { limits: { memory: string } } }[] };
+}
+
+/** The memory limit of cambist in `deploy/pod.yaml`. */
+export const POD_MEMORY_BYTES = memoryOf(parse(read('deploy/pod.yaml')) as ExamplePod);
+
+/** `limits.max_in_flight` in `deploy/cambist.yaml`. */
+const POD_MAX_IN_FLIGHT = maxInFlightOf(read('deploy/cambist.yaml'));
+
+/** The flags of node in the image's entry point. */
+export const IMAGE_NODE_FLAGS: readonly string[] = nodeFlagsOf(read('Dockerfile'));
+
+function memoryOf({ spec }: ExamplePod): number {
+  const bytes = quantityOf(spec.initContainers[0]?.resources.limits.memory ?? '');
+  if (bytes === undefined) throw new Error('deploy/pod.yaml has no memory limit');
+  return bytes;
+}
+
+function maxInFlightOf(text: string): number {
+  const { limits } = parse(text) as { limits: { max_in_flight: number } };
+  return limits.max_in_flight;
+}
+
+function nodeFlagsOf(dockerfile: string): string[] {
+  const [, list = '[]'] = /^ENTRYPOINT (\[.*\])$/m.exec(dockerfile) ?? [];
+  return (JSON.parse(list) as string[]).slice(1, -1);
+}
 
 const MIB = 1024 * 1024;
 

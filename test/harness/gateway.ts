@@ -2,6 +2,12 @@ import type { TestContext } from 'node:test';
 import { type RunningApp, startTestApp, type WrittenConfig } from './app.ts';
 import { type FakeAuthorizationServer, startFakeAuthorizationServer } from './fake-authorization-server.ts';
 import { echo, type FakeUpstream, startFakeUpstream, type UpstreamHandler } from './fake-upstream.ts';
+import { open } from './http-call.ts';
+
+/** A public client of a fake authorization server. */
+export function clientOf({ tokenEndpoint }: FakeAuthorizationServer) {
+  return { token_endpoint: tokenEndpoint, client_id: 'cambist', client_auth: { method: 'none' } };
+}
 
 /** cambist between a fake authorization server and a fake upstream. */
 export interface Gateway {
@@ -39,11 +45,7 @@ export async function startGateway(t: TestContext, options: GatewayOptions = {})
   const route = { name: 'github', match: { path: '/github' }, upstream: `${upstream.url}/mcp`, ...options.route };
   const config: GatewayConfig = {
     authorization_servers: {
-      local: {
-        token_endpoint: authorizationServer.tokenEndpoint,
-        client_id: 'cambist',
-        client_auth: { method: 'none' },
-      },
+      local: clientOf(authorizationServer),
     },
     routes: [route, ...(options.moreRoutes ?? [])],
     ...options.top,
@@ -71,4 +73,114 @@ export async function startPlainGateway(t: TestContext, options: GatewayOptions 
     ...options.top,
   });
   return { app, upstream };
+}
+
+/** cambist on both sides of an agent: callers reach it, and it reaches its backend, through cambist. */
+export interface InboundGateway {
+  readonly app: RunningApp;
+  /** The URL that callers use. */
+  readonly url: string;
+  readonly authorizationServer: FakeAuthorizationServer;
+  readonly agent: FakeUpstream;
+  readonly backend: FakeUpstream;
+  /** A token for the agent. */
+  mint(fields?: Parameters<FakeAuthorizationServer['mint']>[0]): Promise<string>;
+  /** The current config, for tests that change and reload it. */
+  readonly config: Record<string, unknown> & { inbound: Record<string, unknown> };
+}
+
+interface InboundGatewayOptions {
+  /** Behaviour of the agent. By default `echoOrStayOpen`. */
+  readonly agent?: UpstreamHandler;
+  readonly backend?: UpstreamHandler;
+  /** Overrides keys of `inbound`. */
+  readonly inbound?: Record<string, unknown>;
+  /** Overrides keys of the route `github`. */
+  readonly route?: Record<string, unknown>;
+  readonly moreRoutes?: (backend: FakeUpstream) => Record<string, unknown>[];
+  readonly top?: WrittenConfig;
+}
+
+/** The audience of callers' tokens. */
+export const AGENT = 'agent';
+
+/** Starts everything, and stops it after the test. */
+export async function startInboundGateway(
+  t: TestContext,
+  options: InboundGatewayOptions = {},
+): Promise<InboundGateway> {
+  const authorizationServer = await startFakeAuthorizationServer(t);
+  const agent = await startFakeUpstream(t, options.agent ?? echoOrStayOpen);
+  const backend = await startFakeUpstream(t, options.backend ?? echo);
+  const config = {
+    authorization_servers: {
+      local: clientOf(authorizationServer),
+    },
+    routes: [
+      { name: 'github', match: { path: '/github' }, upstream: `${backend.url}/mcp`, ...options.route },
+      ...(options.moreRoutes?.(backend) ?? []),
+    ],
+    ...options.top,
+    inbound: {
+      listen: '127.0.0.1:0',
+      agent: agent.url,
+      verify: { issuer: authorizationServer.issuer, audience: AGENT },
+      ...options.inbound,
+    },
+  };
+  const app = await startTestApp(t, config);
+  return {
+    app,
+    url: app.inbound ?? '',
+    authorizationServer,
+    agent,
+    backend,
+    mint: (fields) => authorizationServer.mint({ audience: AGENT, ...fields }),
+    config,
+  };
+}
+
+const HELD = '/held';
+
+/** Echoes, and leaves requests of `openHandle` open. */
+export const echoOrStayOpen: UpstreamHandler = (request, response) => {
+  if (request.url !== HELD) return echo(request, response);
+  response.writeHead(200).flushHeaders();
+};
+
+/** A handle, and the request of its caller that is in flight until `close` or the end of the test. */
+interface OpenHandle {
+  readonly handle: string;
+  /** The handle as the agent got it in baggage. Empty if it got none. */
+  readonly inBaggage: string;
+  close(): void;
+}
+
+/** Sends a request of a caller that the agent leaves open. */
+export async function openHandle(
+  t: TestContext,
+  gateway: InboundGateway,
+  fields?: Parameters<InboundGateway['mint']>[0],
+): Promise<OpenHandle> {
+  const token = await gateway.mint(fields);
+  return openHandleOf(t, gateway, token);
+}
+
+/** The same for a token. */
+export async function openHandleOf(
+  t: TestContext,
+  gateway: Pick<InboundGateway, 'url' | 'agent'>,
+  token: string,
+): Promise<OpenHandle> {
+  const response = await open(`${gateway.url}${HELD}`, { headers: { authorization: `Bearer ${token}` } });
+  const close = () => void response.destroy();
+  t.after(close);
+  const [, inBaggage = ''] = /^cambist=([^,]*)/.exec(String(gateway.agent.requests.at(-1)?.headers.baggage)) ?? [];
+  return { handle: lastHandle(gateway), inBaggage, close };
+}
+
+/** The handle that the agent got with its last request. */
+export function lastHandle({ agent }: Pick<InboundGateway, 'agent'>): string {
+  const [authorization = ''] = agent.requests.at(-1)?.authorization ?? [];
+  return authorization.replace('Bearer ', '');
 }

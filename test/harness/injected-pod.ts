@@ -1,6 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import type { IncomingHttpHeaders } from 'node:http';
+import { request } from 'node:https';
+import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { TLSSocket } from 'node:tls';
 import { parse } from 'yaml';
 import { runCommand } from './run-command.ts';
 
@@ -21,7 +25,7 @@ export interface InjectedContainer {
   readonly lifecycle?: { readonly preStop: { readonly exec: { readonly command: readonly [string, ...string[]] } } };
 }
 
-export interface InjectedPod {
+interface InjectedPod {
   readonly terminationGracePeriodSeconds: number;
   readonly initContainers?: readonly InjectedContainer[];
   readonly containers: readonly InjectedContainer[];
@@ -77,3 +81,61 @@ export async function preStop({ lifecycle }: InjectedContainer): Promise<number>
   const [code] = (await once(spawn(command, args, { stdio: 'inherit' }), 'exit')) as [number];
   return code;
 }
+
+interface WebhookResponse {
+  readonly status: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly body: string;
+  /** The serial number of the server's certificate. */
+  readonly serial: string;
+}
+
+interface WebhookCall {
+  readonly url: string;
+  /** The only trusted certificate, as PEM. */
+  readonly ca: string;
+  readonly body: string;
+  readonly contentType?: string;
+  readonly method?: string;
+}
+
+/** Calls a webhook as the API server does, over verified TLS on a new connection. */
+export function callWebhook({ url, ca, body, contentType = 'application/json', method = 'POST' }: WebhookCall) {
+  return new Promise<WebhookResponse>((resolve, reject) => {
+    const headers = { 'content-type': contentType, 'content-length': Buffer.byteLength(body) };
+    const call = request(url, { method, ca, headers, agent: false, servername: 'localhost' }, (response) => {
+      const socket = response.socket as TLSSocket;
+      const serial = socket.getPeerCertificate().serialNumber;
+      const { statusCode: status = 0, headers: received } = response;
+      text(response).then((content) => resolve({ status, headers: received, body: content, serial }), reject);
+    });
+    call.on('error', reject);
+    call.end(body);
+  });
+}
+
+/** An AdmissionReview of the creation of a pod, as the API server sends it. */
+export function podReview(pod: object): string {
+  const kind = { group: '', version: 'v1', kind: 'Pod' };
+  const resource = { group: '', version: 'v1', resource: 'pods' };
+  return JSON.stringify({
+    apiVersion: 'admission.k8s.io/v1',
+    kind: 'AdmissionReview',
+    request: {
+      uid: '705ab4f5-6393-11e8-b7cc-42010a800002',
+      kind,
+      resource,
+      operation: 'CREATE',
+      namespace: 'agents',
+      object: pod,
+    },
+  });
+}
+
+/** A pod that opted in. */
+export const OPTED_IN = {
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { generateName: 'agent-', labels: { 'cambist.dev/inject': 'enabled' } },
+  spec: { containers: [{ name: 'agent', image: 'agent:1' }] },
+};

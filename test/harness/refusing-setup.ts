@@ -1,11 +1,105 @@
+import { createHash, randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { text } from 'node:stream/consumers';
 import type { TestContext } from 'node:test';
+import type {
+  OAuthClientInformationMixed,
+  OAuthClientMetadata,
+  OAuthTokens,
+} from '@modelcontextprotocol/sdk/shared/auth.js';
 import { type RunningApp, startTestApp, type WrittenConfig } from './app.ts';
+import {
+  type Behaviour,
+  type FakeAuthorizationServer,
+  sendResponse,
+  startFakeAuthorizationServer,
+  type TokenRequest,
+} from './fake-authorization-server.ts';
 import { respond, startFakeUpstream } from './fake-upstream.ts';
+import type { Lifetime } from './lifetime.ts';
 import { type McpBackend, startMcpBackend } from './mcp-fixture/server.ts';
-import { type SignInServer, startSignInServer } from './sign-in-server.ts';
+
+/** One visit of a user to the authorization endpoint. */
+interface SignIn {
+  readonly clientId: string | null;
+  readonly scope: string | null;
+  readonly resource: string | null;
+}
+
+/** A fake authorization server at which clients register and users sign in. */
+export interface SignInServer extends FakeAuthorizationServer {
+  readonly signIns: SignIn[];
+  /** The behaviour for a token exchange. */
+  exchange: (form: URLSearchParams) => Behaviour;
+}
+
+interface Code {
+  readonly challenge: string;
+  readonly scope: string | null;
+}
+
+/** Starts the server. Every user is signed in at once, without a page. The access tokens are for cambist. */
+async function startSignInServer(t: Lifetime): Promise<SignInServer> {
+  const signIns: SignIn[] = [];
+  const codes = new Map<string, Code>();
+  const fake = await startFakeAuthorizationServer(t, {
+    respond(url, request, response) {
+      if (url.pathname === '/authorize') authorize(url, response);
+      else if (url.pathname === '/register') void register(request, response);
+      else return false;
+      return true;
+    },
+  });
+  fake.metadataBehaviour = {
+    kind: 'document',
+    fields: {
+      authorization_endpoint: `${fake.issuer}/authorize`,
+      registration_endpoint: `${fake.issuer}/register`,
+      response_types_supported: ['code'],
+      grant_types_supported: ['authorization_code', 'refresh_token'],
+      code_challenge_methods_supported: ['S256'],
+      token_endpoint_auth_methods_supported: ['none'],
+      authorization_response_iss_parameter_supported: true,
+    },
+  };
+  const server: SignInServer = Object.assign(fake, { signIns, exchange: () => ({ kind: 'issue' }) as Behaviour });
+  fake.behaviour = ({ form }: TokenRequest) =>
+    form.get('grant_type') === 'authorization_code' ? redeem(form) : server.exchange(form);
+  return server;
+
+  function authorize({ searchParams }: URL, response: ServerResponse): void {
+    const get = (name: string) => searchParams.get(name);
+    signIns.push({ clientId: get('client_id'), scope: get('scope'), resource: get('resource') });
+    const code = randomUUID();
+    codes.set(code, { challenge: get('code_challenge') ?? '', scope: get('scope') });
+    const back = new URL(get('redirect_uri') ?? '');
+    const parameters = { code, state: get('state') ?? '', iss: fake.issuer };
+    for (const [name, value] of Object.entries(parameters)) back.searchParams.set(name, value);
+    response.writeHead(302, { location: back.href }).end();
+  }
+
+  function redeem(form: URLSearchParams): Behaviour {
+    const code = codes.get(form.get('code') ?? '');
+    codes.delete(form.get('code') ?? '');
+    const challenge = createHash('sha256')
+      .update(form.get('code_verifier') ?? '')
+      .digest('base64url');
+    if (code === undefined || code.challenge !== challenge) {
+      return { kind: 'response', status: 400, body: { error: 'invalid_grant' } };
+    }
+    const scope = code.scope ?? undefined;
+    return { kind: 'issue', audience: 'cambist', subject: 'alice', claims: { scope }, fields: { scope } };
+  }
+}
+
+/** Registers a public client (RFC 7591). */
+async function register(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const metadata = JSON.parse(await text(request)) as Record<string, unknown>;
+  sendResponse(response, 201, { ...metadata, client_id: 'agent', token_endpoint_auth_method: 'none' });
+}
 
 /** The tools for whose calls cambist or the backend refuses the request. */
-export const REFUSALS = {
+const REFUSALS = {
   /** 401 `ERR_SUBJECT_TOKEN_INVALID`: the authorization server refuses the caller's token. */
   signed_out: { error: 'invalid_grant' },
   /** 403 `ERR_EXCHANGE_REFUSED` */
@@ -65,4 +159,60 @@ export async function startRefusingSetup(t: TestContext): Promise<RefusingSetup>
   };
   const app = await startTestApp(t, config);
   return { app, server, fixture, config, url: `${app.url}/mcp` };
+}
+
+/** The OAuth state of one MCP client, for both TypeScript SDKs. Its user signs in without a browser. */
+export class SignInProvider {
+  readonly redirectUrl = 'http://127.0.0.1/callback';
+  readonly clientMetadata: OAuthClientMetadata = {
+    client_name: 'agent',
+    redirect_uris: ['http://127.0.0.1/callback'],
+    grant_types: ['authorization_code'],
+    response_types: ['code'],
+    token_endpoint_auth_method: 'none',
+  };
+  /** The parameters of the last redirect from the authorization server. */
+  redirected = new URLSearchParams();
+  #client: OAuthClientInformationMixed | undefined;
+  #tokens: OAuthTokens | undefined;
+  #verifier = '';
+  #discovered: unknown;
+
+  clientInformation(): OAuthClientInformationMixed | undefined {
+    return this.#client;
+  }
+
+  saveClientInformation(client: OAuthClientInformationMixed): void {
+    this.#client = client;
+  }
+
+  tokens(): OAuthTokens | undefined {
+    return this.#tokens;
+  }
+
+  saveTokens(tokens: OAuthTokens): void {
+    this.#tokens = tokens;
+  }
+
+  async redirectToAuthorization(url: URL): Promise<void> {
+    const { headers } = await fetch(url, { redirect: 'manual' });
+    this.redirected = new URL(headers.get('location') ?? '').searchParams;
+  }
+
+  saveCodeVerifier(verifier: string): void {
+    this.#verifier = verifier;
+  }
+
+  codeVerifier(): string {
+    return this.#verifier;
+  }
+
+  /** Asked by the SDK 2.x alone. */
+  discoveryState(): undefined {
+    return this.#discovered as undefined;
+  }
+
+  saveDiscoveryState(state: unknown): void {
+    this.#discovered = state;
+  }
 }

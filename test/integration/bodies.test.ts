@@ -4,11 +4,16 @@ import { once } from 'node:events';
 import { type ClientRequest, request } from 'node:http';
 import { type TestContext, test } from 'node:test';
 import { eventually, soon } from '../harness/eventually.ts';
+import {
+  assertUnexpired,
+  SHORT_LIVED,
+  SINGLE_USE,
+  sendResponse,
+  waitForExpiry,
+} from '../harness/fake-authorization-server.ts';
 import { echo, respond, type UpstreamHandler } from '../harness/fake-upstream.ts';
-import { sendResponse } from '../harness/faults.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
-import { assertUnexpired, SHORT_LIVED, SINGLE_USE, waitForExpiry } from '../harness/short-lived-tokens.ts';
 
 /** Responds with 200 and the bytes of the request body. */
 const mirror: UpstreamHandler = async (received, response) => {

@@ -8,7 +8,7 @@ import { startFakeAuthorizationServer } from '../harness/fake-authorization-serv
 import { respond, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { closeServer, listen } from '../harness/http-server.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
-import { publicServer, route, runDoctor, runOnProtected, startEcho } from './doctor-run.ts';
+import { route, runDoctor, runOnProtected, startEcho, withMain } from './doctor-run.ts';
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
 
@@ -64,11 +64,9 @@ test('sends a backend an MCP request without a token, and reports the status', a
   const server = await startFakeAuthorizationServer(t);
   const upstream = await startEcho(t);
   upstream.handler = respond(401, '', { 'www-authenticate': 'Bearer' });
-  const written = {
-    authorization_servers: { main: publicServer(server.issuer) },
-    routes: [route('github', { upstream: `${upstream.url}/mcp` })],
-  };
-  const { finding } = await runDoctor(t, written, { token: await server.mint() });
+  const { finding } = await runDoctor(t, withMain(server, route('github', { upstream: `${upstream.url}/mcp` })), {
+    token: await server.mint(),
+  });
   assert.equal(finding('backend_reached').what, `the backend ${upstream.url} returns 401 without a token`);
   const [first, ...others] = upstream.requests;
   assert.deepEqual([first?.method, first?.url], ['POST', '/mcp']);
@@ -238,11 +236,10 @@ test('accepts an authorization server that differs in the trailing slash', async
   const upstream = await startEcho(t);
   const servers = [`${server.issuer}/`];
   upstream.handler = protectedBy(METADATA, (origin) => ({ resource: `${origin}/mcp`, authorization_servers: servers }));
-  const written = {
-    authorization_servers: { main: publicServer(server.issuer) },
-    routes: [route('github', { upstream: `${upstream.url}/mcp`, audience: undefined })],
-  };
-  const { finding } = await runDoctor(t, written);
+  const { finding } = await runDoctor(
+    t,
+    withMain(server, route('github', { upstream: `${upstream.url}/mcp`, audience: undefined })),
+  );
   assert.equal(finding('backend_issuer_matches').severity, 'ok');
 });
 

@@ -7,28 +7,13 @@ import { type TestContext, test } from 'node:test';
 import { type NodeMcpRequestHandler, toNodeHandler } from '@modelcontextprotocol/node';
 import { createMcpHandler, McpServer } from '@modelcontextprotocol/server';
 import { createRemoteJWKSet, type JWTVerifyOptions, jwtVerify } from 'jose';
-import { INVALID_TOKEN } from '../../src/doctor/client-refusal.ts';
-import {
-  type Behaviour,
-  type FakeAuthorizationServer,
-  startFakeAuthorizationServer,
-} from '../harness/fake-authorization-server.ts';
+import { type FakeAuthorizationServer, sendResponse } from '../harness/fake-authorization-server.ts';
 import { respond, startFakeUpstream } from '../harness/fake-upstream.ts';
-import { sendResponse } from '../harness/faults.ts';
 import { startHttpServer } from '../harness/http-server.ts';
 import { createLeakWatch } from '../harness/leaks.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 import { startMcpBackend } from '../harness/mcp-fixture/server.ts';
-import { publicServer, route, runDoctor } from './doctor-run.ts';
-
-async function startServer(t: TestContext, behaviour: Behaviour = { kind: 'issue' }): Promise<FakeAuthorizationServer> {
-  const server = await startFakeAuthorizationServer(t);
-  server.behaviour = ({ form }) =>
-    form.get('subject_token') === INVALID_TOKEN
-      ? { kind: 'response', status: 400, body: { error: 'invalid_grant' } }
-      : behaviour;
-  return server;
-}
+import { publicServer, route, runDoctor, startServer, withMain } from './doctor-run.ts';
 
 interface CallOptions {
   server: FakeAuthorizationServer;
@@ -223,10 +208,7 @@ test('sends a proof with a bound token, and repeats the call with the nonce that
 test('calls no backend without --call, or without an issued token', async (t) => {
   const server = await startServer(t);
   const backend = await startFakeUpstream(t, respond(401));
-  const written = {
-    authorization_servers: { main: publicServer(server.issuer) },
-    routes: [route('github', { upstream: backend.url })],
-  };
+  const written = withMain(server, route('github', { upstream: backend.url }));
   await runDoctor(t, written, { token: await server.mint() });
   await runDoctor(t, written, { call: true });
   assert.ok(backend.requests.length > 0);

@@ -4,15 +4,11 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
-import { publicServer, route, runDoctor, runOnRoute, startServer, strict } from './doctor-run.ts';
+import { publicServer, route, runDoctor, runOnRoute, startServer, strict, withMain } from './doctor-run.ts';
 
 test('warns once about a missing subject token', async (t) => {
   const server = await startServer(t);
-  const written = {
-    authorization_servers: { main: publicServer(server.issuer) },
-    routes: [route('github'), route('docs')],
-  };
-  const { problems, finding } = await runDoctor(t, written);
+  const { problems, finding } = await runDoctor(t, withMain(server, route('github'), route('docs')));
   assert.deepEqual(problems, ['warning subject_token_missing']);
   assert.match(finding('subject_token_missing').what, /"github", "docs"/);
   assert.match(finding('subject_token_missing').fix ?? '', /--subject-token-file/);
@@ -20,11 +16,9 @@ test('warns once about a missing subject token', async (t) => {
 
 test('reports an expired subject token once and does not send it', async (t) => {
   const server = await startServer(t);
-  const written = {
-    authorization_servers: { main: publicServer(server.issuer) },
-    routes: [route('github'), route('docs')],
-  };
-  const { problems, finding } = await runDoctor(t, written, { token: await server.mint({ ttlSeconds: -90 }) });
+  const { problems, finding } = await runDoctor(t, withMain(server, route('github'), route('docs')), {
+    token: await server.mint({ ttlSeconds: -90 }),
+  });
   const skipped = 'warning route_not_checked';
   assert.deepEqual(problems, ['error subject_token_expired', skipped, skipped]);
   const [, seconds] = / (\d+) s ago/.exec(finding('subject_token_expired').what) ?? [];
@@ -79,11 +73,7 @@ test('reads the subject token of a route from its own file', async (t) => {
   const folder = temporaryFolder(t);
   await writeFile(join(folder, 'token'), await server.mint());
   const subject_token = { file: join(folder, 'token') };
-  const written = {
-    authorization_servers: { main: publicServer(server.issuer) },
-    routes: [route('github', { subject_token })],
-  };
-  const { problems, finding } = await runDoctor(t, written);
+  const { problems, finding } = await runDoctor(t, withMain(server, route('github', { subject_token })));
   assert.deepEqual(problems, []);
   assert.match(finding('subject_token_read').what, /from .*\/token:/);
 });
@@ -196,11 +186,10 @@ test('reports a token from the future even if the Date header is correct', async
 
 test('requests a token with client credentials, without a subject token', async (t) => {
   const server = await startServer(t);
-  const written = {
-    authorization_servers: { main: publicServer(server.issuer) },
-    routes: [route('github', { credential: 'client_credentials' })],
-  };
-  const { problems, finding } = await runDoctor(t, written);
+  const { problems, finding } = await runDoctor(
+    t,
+    withMain(server, route('github', { credential: 'client_credentials' })),
+  );
   assert.deepEqual(problems, []);
   assert.equal(finding('audience_matches').about.name, 'github');
   assert.deepEqual(

@@ -6,10 +6,10 @@ import { type TestContext, test } from 'node:test';
 import { SignJWT } from 'jose';
 import { type RunningAuthorizationServer, startAuthorizationServer } from '../harness/authorization-server.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
-import { sendResponse } from '../harness/faults.ts';
+import { sendResponse } from '../harness/fake-authorization-server.ts';
 import { type HttpServerOptions, startHttpServer } from '../harness/http-server.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
-import { type DoctorOptions, publicServer, route, runDoctor } from './doctor-run.ts';
+import { type DoctorOptions, publicServer, route, runDoctor, withMain } from './doctor-run.ts';
 
 const BACKEND = 'https://github.example.com/mcp';
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
@@ -184,10 +184,7 @@ test('verifies a subject token from a file, too', async (t) => {
   const folder = temporaryFolder(t);
   const file = join(folder, 'token');
   await writeFile(file, await forged(server, 'withdrawn'));
-  const written = {
-    authorization_servers: { main: publicServer(server.issuer) },
-    routes: [exchanging('github', { issuer: server.issuer }, { file })],
-  };
+  const written = withMain(server, exchanging('github', { issuer: server.issuer }, { file }));
   assert.deepEqual((await runDoctor(t, written)).problems, ['error verify_key_unknown']);
   await writeFile(file, await goodToken(server));
   assert.deepEqual((await runDoctor(t, written)).problems, []);
@@ -265,15 +262,13 @@ test('trusts the CA of the authorization server with the same issuer, and names 
 test('checks shared keys once, and only the keys of the selected route', async (t) => {
   const [server, gone] = [await startServer(t), await startServer(t)];
   await gone.close();
-  const written = {
-    authorization_servers: { main: publicServer(server.issuer) },
-    routes: [
-      exchanging('github', { issuer: server.issuer }),
-      exchanging('docs', { issuer: server.issuer, audience: 'any' }),
-      exchanging('files', { issuer: gone.issuer }),
-      { name: 'free', match: { path: '/free' }, upstream: 'http://127.0.0.1:9/mcp', credential: 'none' },
-    ],
-  };
+  const written = withMain(
+    server,
+    exchanging('github', { issuer: server.issuer }),
+    exchanging('docs', { issuer: server.issuer, audience: 'any' }),
+    exchanging('files', { issuer: gone.issuer }),
+    { name: 'free', match: { path: '/free' }, upstream: 'http://127.0.0.1:9/mcp', credential: 'none' },
+  );
   const token = await goodToken(server);
   const codes = async (only?: string) => {
     const { findings } = await runDoctor(t, written, { token, ...(only !== undefined && { route: only }) });

@@ -74,6 +74,11 @@ export function publicServer(issuer: string, more: Record<string, unknown> = {})
   return { issuer, client_id: 'cambist', client_auth: { method: 'none' }, timeout: '2s', ...more };
 }
 
+/** A config with one authorization server, `main`. */
+export function withMain({ issuer }: { readonly issuer: string }, ...routes: object[]): WrittenConfig {
+  return { authorization_servers: { main: publicServer(issuer) }, routes };
+}
+
 export function route(name: string, more: Record<string, unknown> = {}): Record<string, unknown> {
   return { name, match: { path: `/${name}` }, upstream: `${BACKEND}/mcp`, audience: 'backend', ...more };
 }
@@ -89,11 +94,10 @@ export async function runOnProtected(t: TestContext, handler: UpstreamHandler, k
   server.behaviour = { kind: 'response', status: 400, body: { error: 'invalid_grant' } };
   const upstream = await startEcho(t);
   upstream.handler = handler;
-  const written = {
-    authorization_servers: { main: publicServer(server.issuer) },
-    routes: [route('github', { upstream: `${upstream.url}/mcp`, ...keys })],
-  };
-  const { findings, finding } = await runDoctor(t, written);
+  const { findings, finding } = await runDoctor(
+    t,
+    withMain(server, route('github', { upstream: `${upstream.url}/mcp`, ...keys })),
+  );
   const found = findings
     .filter(({ about }) => about.kind === 'route')
     .map(({ severity, code }) => `${severity} ${code}`);
@@ -124,9 +128,5 @@ export async function runOnRoute(
   options: DoctorOptions = {},
 ) {
   const token = options.token ?? (await server.mint());
-  const written = {
-    authorization_servers: { main: publicServer(server.issuer) },
-    routes: [route('github', keys)],
-  };
-  return runDoctor(t, written, { token, ...options });
+  return runDoctor(t, withMain(server, route('github', keys)), { token, ...options });
 }

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { type TestContext, test } from 'node:test';
 import { calculateJwkThumbprint, decodeJwt, EmbeddedJWK, type JWTPayload, jwtVerify } from 'jose';
+import { sendResponse } from '../harness/fake-authorization-server.ts';
 import { echo, type UpstreamHandler, type UpstreamRequest } from '../harness/fake-upstream.ts';
-import { sendResponse } from '../harness/faults.ts';
 import { type Gateway, startGateway } from '../harness/gateway.ts';
 import { assertProblem, call } from '../harness/http-call.ts';
 

@@ -8,9 +8,8 @@ import { get } from '../harness/disconnects.ts';
 import { deferred, eventually, soon } from '../harness/eventually.ts';
 import type { Behaviour } from '../harness/fake-authorization-server.ts';
 import { echo, neverRespond, startFakeUpstream } from '../harness/fake-upstream.ts';
-import { type Gateway, startGateway } from '../harness/gateway.ts';
+import { type Gateway, startGateway, startInboundGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
-import { startInboundGateway } from '../harness/inbound.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
 /** Two backends. The first never responds. */

@@ -12,13 +12,17 @@ import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
 import { UrlElicitationRequiredError } from '@modelcontextprotocol/sdk/types.js';
 import { describeError } from '../../src/error-catalogue.ts';
 import { startTestApp } from '../harness/app.ts';
-import { startConsentSetup } from '../harness/consent-setup.ts';
-import { consentAt } from '../harness/consent-visitor.ts';
+import { consentAt, startConsentSetup } from '../harness/consent-site.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
-import { BACKEND_SCOPE, type RefusingSetup, SCOPE, startRefusingSetup } from '../harness/refusing-setup.ts';
-import { SignInProvider } from '../harness/sign-in-provider.ts';
+import {
+  BACKEND_SCOPE,
+  type RefusingSetup,
+  SCOPE,
+  SignInProvider,
+  startRefusingSetup,
+} from '../harness/refusing-setup.ts';
 
 async function start(t: TestContext) {
   const setup = await startConsentSetup(t);

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { eventually } from '../harness/eventually.ts';
+import { sendResponse } from '../harness/fake-authorization-server.ts';
 import { refuseBearer, respond, type UpstreamHandler } from '../harness/fake-upstream.ts';
-import { sendResponse } from '../harness/faults.ts';
 import { type Gateway, startGateway } from '../harness/gateway.ts';
 import { assertProblem, call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';

@@ -5,7 +5,7 @@ import {
   extractWWWAuthenticateParams,
   selectResourceURL,
 } from '@modelcontextprotocol/sdk/client/auth.js';
-import { sendResponse } from '../harness/faults.ts';
+import { sendResponse } from '../harness/fake-authorization-server.ts';
 import { type GatewayOptions, startGateway } from '../harness/gateway.ts';
 import { assertProblem, call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';

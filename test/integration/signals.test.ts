@@ -9,8 +9,8 @@ import { readRecords, recordsOf } from '../harness/audit-records.ts';
 import { eventually } from '../harness/eventually.ts';
 import { type MintFields, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
+import { lastHandle } from '../harness/gateway.ts';
 import { call, open } from '../harness/http-call.ts';
-import { lastHandle } from '../harness/inbound.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 

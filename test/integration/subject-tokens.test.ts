@@ -7,12 +7,14 @@ import { type TestContext, test } from 'node:test';
 import type { ReadinessReport } from '../../src/observability/readiness.ts';
 import { startTestApp } from '../harness/app.ts';
 import { eventually } from '../harness/eventually.ts';
-import { type MetadataBehaviour, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import {
+  type MetadataBehaviour,
+  sendResponse,
+  startFakeAuthorizationServer,
+} from '../harness/fake-authorization-server.ts';
 import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
-import { sendResponse } from '../harness/faults.ts';
-import { startGateway } from '../harness/gateway.ts';
+import { echoOrStayOpen, lastHandle, openHandleOf, startGateway } from '../harness/gateway.ts';
 import { assertProblem, call } from '../harness/http-call.ts';
-import { echoOrStayOpen, lastHandle, openHandleOf } from '../harness/inbound.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 

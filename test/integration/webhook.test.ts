@@ -15,9 +15,9 @@ import { createWebhookAdmin, createWebhookServer, renewCertificate } from '../..
 import { createLogger } from '../../src/observability/logger.ts';
 import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually, soon } from '../harness/eventually.ts';
+import { callWebhook, OPTED_IN, podReview } from '../harness/injected-pod.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-import { callWebhook, OPTED_IN, podReview } from '../harness/webhook-client.ts';
 
 const authority = createCertificateAuthority();
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 import { startCambist } from '../../harness/cambist-process.ts';
-import { startConsentSetup } from '../../harness/consent-setup.ts';
+import { startConsentSetup } from '../../harness/consent-site.ts';
 import { openPage } from './browser.ts';
 
 test('a user consents in Chromium at the URL of a refused call, and the call goes on', async (t) => {

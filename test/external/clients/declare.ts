@@ -3,11 +3,9 @@ import { type TestContext, test } from 'node:test';
 import { describeError, type ErrorCode } from '../../../src/error-catalogue.ts';
 import type { AgentSdk } from '../../harness/agent-client.ts';
 import { startTestApp } from '../../harness/app.ts';
-import { startConsentSetup } from '../../harness/consent-setup.ts';
-import { consentAt } from '../../harness/consent-visitor.ts';
+import { consentAt, startConsentSetup } from '../../harness/consent-site.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { SCOPE, startRefusingSetup } from '../../harness/refusing-setup.ts';
-import type { SignInServer } from '../../harness/sign-in-server.ts';
+import { SCOPE, type SignInServer, startRefusingSetup } from '../../harness/refusing-setup.ts';
 import type { VisitingSdk } from './driver.ts';
 
 /** Declares tests of a client that has no driver for progress, sampling and subscriptions. */

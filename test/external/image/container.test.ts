@@ -5,10 +5,9 @@ import { SDK_V1 } from '../../harness/agent-client.ts';
 import { startCambist } from '../../harness/cambist-process.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { startFakeSetup } from '../../harness/fake-setup.ts';
-import { floodPod } from '../../harness/flood.ts';
+import { floodPod, POD_MEMORY_BYTES } from '../../harness/flood.ts';
 import { startMcpSetup } from '../../harness/mcp-setup.ts';
 import { startOtlpReceiver } from '../../harness/otlp-receiver.ts';
-import { POD_MEMORY_BYTES } from '../../harness/pod-limits.ts';
 import { IMAGE, imageConfig, inContainer, LIMITS, pidOf, podman, RESTRICTED } from './podman.ts';
 
 const MIB = 1024 * 1024;

@@ -1,4 +1,4 @@
-import type { LogLine } from '../../harness/process-output.ts';
+import type { LogLine } from '../../harness/cambist-process.ts';
 import type { Experience } from './callers.ts';
 
 /** The symptoms of a failure. */

@@ -1,9 +1,9 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { LogLine } from '../../harness/cambist-process.ts';
 import type { Lifetime } from '../../harness/lifetime.ts';
 import { startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 import type { McpSetup, McpSetupConfig, RouteName } from '../../harness/mcp-setup.ts';
-import type { LogLine } from '../../harness/process-output.ts';
 import type { TcpProxy } from '../store/tcp-proxy.ts';
 
 /** The parts that a scenario can break. */

@@ -2,8 +2,8 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { recordOutput } from '../../harness/cambist-process.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { recordOutput } from '../../harness/process-output.ts';
 
 const OUTSIDE_PROGRAM = fileURLToPath(new URL('outside.mjs', import.meta.url));
 

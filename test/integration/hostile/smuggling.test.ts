@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { eventually, soon } from '../../harness/eventually.ts';
+import { sendResponse } from '../../harness/fake-authorization-server.ts';
 import { startRawUpstream } from '../../harness/fake-upstream.ts';
-import { sendResponse } from '../../harness/faults.ts';
 import { startGateway, startPlainGateway } from '../../harness/gateway.ts';
 import { assertProblem, call, connectRaw } from '../../harness/http-call.ts';
 import { sumSamples } from '../../harness/metric-samples.ts';

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { generateKeyPair, SignJWT, UnsecuredJWT } from 'jose';
 import { handleText } from '../../../src/inbound/handle-text.ts';
+import { lastHandle, startInboundGateway } from '../../harness/gateway.ts';
 import { call, connectRaw } from '../../harness/http-call.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
-import { lastHandle, startInboundGateway } from '../../harness/inbound.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
 
 const HANDLE = /^cbh_[\w-]{43}$/;

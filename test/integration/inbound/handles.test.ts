@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { decodeJwt } from 'jose';
 import { eventually } from '../../harness/eventually.ts';
+import { AGENT, type InboundGateway, openHandle, openHandleOf, startInboundGateway } from '../../harness/gateway.ts';
 import { call } from '../../harness/http-call.ts';
-import { AGENT, type InboundGateway, openHandle, openHandleOf, startInboundGateway } from '../../harness/inbound.ts';
 import { sumSamples } from '../../harness/metric-samples.ts';
 
 const codeOf = (text: string): unknown => (JSON.parse(text) as { code?: unknown }).code;

@@ -6,9 +6,9 @@ import { startApp } from '../../../src/app.ts';
 import { createLogger } from '../../../src/observability/logger.ts';
 import type { Attributes, Span } from '../../../src/observability/tracing.ts';
 import { configOf } from '../../harness/app.ts';
+import { lastHandle, openHandle, openHandleOf, startInboundGateway } from '../../harness/gateway.ts';
 import { call } from '../../harness/http-call.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
-import { lastHandle, openHandle, openHandleOf, startInboundGateway } from '../../harness/inbound.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
 
 interface AuditRecord {

@@ -1,9 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { authenticateAssertion, singleValue } from '../../harness/client-authentication.ts';
 import { assertProblem } from '../../harness/http-call.ts';
-import { startRecipe } from '../../harness/recipe.ts';
-import { issued, OAuthError, type SimulationRules } from '../../harness/simulated-server.ts';
+import {
+  authenticateAssertion,
+  issued,
+  OAuthError,
+  type SimulatedRequest,
+  type SimulatedServer,
+  type SimulationRules,
+  singleValue,
+  startRecipe,
+} from '../../harness/recipe.ts';
 import { testMisconfigurations } from './misconfigurations.ts';
 
 const TENANT = '/11111111-2222-3333-4444-555555555555';
@@ -87,71 +94,213 @@ test('returns the claims of Entra when it requires the user to interact', async 
   assert.equal(upstream.requests.length, 0);
 });
 
-test('returns the refusals of Entra for a token for another application, and for a scope in another format', async (t) => {
-  const { server, call, change } = await startRecipe(t, 'entra-obo', entra);
-  assertProblem(await call(await server.mint({ aud: 'another' })), 'ERR_SUBJECT_TOKEN_INVALID');
-  change({ scope: `api://${BACKEND}/read` });
-  assertProblem(await call(await server.mint({ aud: CAMBIST })), 'ERR_EXCHANGE_REFUSED');
-});
-
-test('returns the refusals of Entra for parameters of token exchange', async (t) => {
-  const { server, call, change } = await startRecipe(t, 'entra-obo', entra);
-  const token = await server.mint({ aud: CAMBIST });
-  change({ resource: 'https://github-mcp.example.com/mcp' });
-  assertProblem(await call(token), 'ERR_CLIENT_REFUSED');
-  change({}, { grant: 'token_exchange', extra_params: {} });
-  assertProblem(await call(token), 'ERR_CLIENT_REFUSED');
-});
-
 testMisconfigurations({ name: 'Microsoft Entra ID', recipe: 'entra-obo', rules: entra, claims: { aud: CAMBIST } }, [
-  {
-    when: 'the token of the caller is for another application',
-    token: { aud: '00000003-0000-0000-c000-000000000000' },
-    finding: 'subject_audience_lacks_client',
-    fix: new RegExp(`api://${CAMBIST}/\\.default`),
-  },
-  {
-    when: 'the scope names no application',
-    route: { scope: 'repo:read' },
-    finding: 'scope_format',
-    fix: /api:\/\/<application id of the backend>\/\.default/,
-  },
-  {
-    when: 'a resource is sent',
-    route: { resource: 'https://github-mcp.example.com/mcp' },
-    finding: 'resource_refused',
-    fix: /set resource: \[\]/,
-  },
-  {
-    when: 'the grant is token exchange',
-    server: { grant: 'token_exchange', extra_params: {} },
-    finding: 'exchange_disabled',
-    fix: /grant: jwt_bearer .* requested_token_use: on_behalf_of/,
-  },
-  {
-    when: 'the extra parameter is missing',
-    server: { extra_params: {} },
-    finding: 'on_behalf_of_missing',
-    fix: /authorization_servers\.entra\.extra_params: \{ requested_token_use: on_behalf_of \}/,
-  },
-  {
-    when: 'consent is missing',
-    token: { aud: CAMBIST, unconsented: true },
-    finding: 'consent_missing',
-    fix: /admin consent/,
-  },
-  {
-    when: 'the client assertion has the issuer as its audience',
-    server: ({ config }) => ({
-      client_auth: { ...(config.authorization_servers.entra?.client_auth as object), assertion_audience: undefined },
-    }),
-    finding: 'client_refused',
-    fix: /client_auth\.assertion_audience to the token endpoint/,
-  },
-  {
-    when: 'the user must interact',
-    token: { aud: CAMBIST, risky: true },
-    finding: 'interaction_required',
-    fix: /claims of the challenge/,
-  },
+  [
+    'the token of the caller is for another application',
+    { token: { aud: '00000003-0000-0000-c000-000000000000' } },
+    'subject_audience_lacks_client',
+    new RegExp(`api://${CAMBIST}/\\.default`),
+    'ERR_SUBJECT_TOKEN_INVALID',
+  ],
+  [
+    'the scope names no application',
+    { route: { scope: 'repo:read' } },
+    'scope_format',
+    /api:\/\/<application id of the backend>\/\.default/,
+    'ERR_EXCHANGE_REFUSED',
+  ],
+  [
+    'a resource is sent',
+    { route: { resource: 'https://github-mcp.example.com/mcp' } },
+    'resource_refused',
+    /set resource: \[\]/,
+    'ERR_CLIENT_REFUSED',
+  ],
+  [
+    'the grant is token exchange',
+    { server: { grant: 'token_exchange', extra_params: {} } },
+    'exchange_disabled',
+    /grant: jwt_bearer .* requested_token_use: on_behalf_of/,
+    'ERR_CLIENT_REFUSED',
+  ],
+  [
+    'the extra parameter is missing',
+    { server: { extra_params: {} } },
+    'on_behalf_of_missing',
+    /authorization_servers\.entra\.extra_params: \{ requested_token_use: on_behalf_of \}/,
+  ],
+  ['consent is missing', { token: { aud: CAMBIST, unconsented: true } }, 'consent_missing', /admin consent/],
+  [
+    'the client assertion has the issuer as its audience',
+    {
+      server: ({ config }) => ({
+        client_auth: { ...(config.authorization_servers.entra?.client_auth as object), assertion_audience: undefined },
+      }),
+    },
+    'client_refused',
+    /client_auth\.assertion_audience to the token endpoint/,
+  ],
+  [
+    'the user must interact',
+    { token: { aud: CAMBIST, risky: true } },
+    'interaction_required',
+    /claims of the challenge/,
+  ],
 ]);
+
+const BLUEPRINT = 'aaaaaaaa-0000-4000-8000-000000000001';
+const AGENT = 'cccccccc-0000-4000-8000-000000000003';
+/** Entra's own application for tokens that vouch for another identity. */
+const EXCHANGE = 'fb60f99c-7a34-4190-8149-302f77469936';
+
+interface State {
+  /** Client assertions that the agent identity must not use any more. */
+  readonly revoked: Set<string>;
+  /** False: the blueprint's token comes from the blueprint's home tenant. */
+  readonly home: boolean;
+}
+
+/** Entra Agent ID: https://learn.microsoft.com/entra/agent-id/agent-on-behalf-of-oauth-flow */
+const agentIdentity = (state: State = { revoked: new Set(), home: true }): SimulationRules => ({
+  tokenPath: `${TENANT}/oauth2/v2.0/token`,
+  token: (request, server) => {
+    switch (singleValue(request.form, 'grant_type')) {
+      case 'client_credentials':
+        return vouch(request, server);
+      case 'urn:ietf:params:oauth:grant-type:jwt-bearer':
+        return onBehalfOf(request, server, state);
+      default: {
+        const description = 'AADSTS82001: Agentic application is not permitted to use this grant.';
+        throw new OAuthError(400, 'unauthorized_client', description);
+      }
+    }
+  },
+});
+
+/** The blueprint's token for an agent identity. */
+async function vouch(request: SimulatedRequest, server: SimulatedServer): Promise<Record<string, unknown>> {
+  const { form } = request;
+  const { client } = await authenticateAssertion(request, server, {
+    audience: server.tokenEndpoint,
+    algorithms: ['PS256', 'RS256'],
+    maxLifeSeconds: 600,
+  });
+  if (client !== BLUEPRINT || singleValue(form, 'client_id') !== BLUEPRINT) {
+    throw new OAuthError(401, 'invalid_client', 'AADSTS700016: Application was not found.');
+  }
+  allow(form, ['scope', 'fmi_path']);
+  if (singleValue(form, 'scope') !== 'api://AzureADTokenExchange/.default') {
+    throw new OAuthError(400, 'invalid_scope', 'AADSTS70011: The provided value for scope is not valid.');
+  }
+  const path = form.get('fmi_path') ?? '';
+  const claims = { aud: EXCHANGE, sub: `/eid1/c/pub/t/x/a/y/${path === '' ? BLUEPRINT : path}`, azp: BLUEPRINT };
+  const { issued_token_type: _none, ...response } = issued(await server.mint(claims));
+  return { ...response, ext_expires_in: 300 };
+}
+
+async function onBehalfOf(
+  { form, authorization }: SimulatedRequest,
+  server: SimulatedServer,
+  { revoked, home }: State,
+): Promise<Record<string, unknown>> {
+  const type = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
+  const assertion = singleValue(form, 'client_assertion');
+  const refused = (description: string) => new OAuthError(401, 'invalid_client', description);
+  if (authorization !== undefined || singleValue(form, 'client_assertion_type') !== type)
+    throw refused('AADSTS7000215');
+  const vouched = await server.read(assertion);
+  if (vouched?.aud !== EXCHANGE || singleValue(form, 'client_id') !== AGENT || revoked.has(assertion)) {
+    throw refused('AADSTS700213: No matching federated identity record found for presented assertion subject.');
+  }
+  if (!home) throw refused('AADSTS700211: No matching federated identity record found for presented assertion issuer.');
+  if (!String(vouched.sub).endsWith(`/${AGENT}`)) {
+    throw refused('AADSTS700213: No matching federated identity record found for presented assertion subject.');
+  }
+  allow(form, ['scope', 'assertion', 'requested_token_use']);
+  if (form.get('requested_token_use') !== 'on_behalf_of') {
+    throw new OAuthError(400, 'invalid_request', "AADSTS90014: The required field 'requested_token_use' is missing.");
+  }
+  if (singleValue(form, 'scope') !== `api://${BACKEND}/.default`) {
+    throw new OAuthError(400, 'invalid_scope', 'AADSTS70011: The provided value for scope is not valid.');
+  }
+  const subject = await server.read(singleValue(form, 'assertion'));
+  if (subject?.aud !== BLUEPRINT) {
+    const description = 'AADSTS500131: Assertion audience does not match the Client app presenting the assertion.';
+    throw new OAuthError(400, 'invalid_grant', description);
+  }
+  const { issued_token_type: _none, ...response } = issued(await server.mint({ aud: BACKEND, azp: AGENT }));
+  return response;
+}
+
+const COMMON = ['grant_type', 'client_id', 'client_assertion', 'client_assertion_type'];
+
+function allow(form: URLSearchParams, names: readonly string[]): void {
+  const unknown = [...form.keys()].find((name) => !COMMON.includes(name) && !names.includes(name));
+  if (unknown !== undefined)
+    throw new OAuthError(400, 'invalid_request', `AADSTS901002: '${unknown}' is not supported.`);
+}
+
+const USER = { aud: BLUEPRINT };
+
+test('gets a token on behalf of the caller as an agent identity with its recipe', async (t) => {
+  const { server, call, received } = await startRecipe(t, 'entra-agent', agentIdentity());
+  assert.equal((await call(await server.mint(USER))).status, 200);
+  const { aud, azp } = received() as { aud: string; azp: string };
+  assert.deepEqual([aud, azp], [BACKEND, AGENT]);
+  assert.equal((await call(await server.mint({ ...USER, sub: 'bob' }))).status, 200);
+  const clients = server.requests.map(({ form }) => form.get('client_id'));
+  assert.deepEqual(clients, [BLUEPRINT, AGENT, AGENT], "the blueprint's token is cached for all callers");
+});
+
+test('replaces a refused token of the blueprint once', async (t) => {
+  const state = { revoked: new Set<string>(), home: true };
+  const { server, call } = await startRecipe(t, 'entra-agent', agentIdentity(state));
+  assert.equal((await call(await server.mint(USER))).status, 200);
+  state.revoked.add(server.requests.at(-1)?.form.get('client_assertion') ?? '');
+  assert.equal((await call(await server.mint(USER))).status, 200);
+  const clients = server.requests.map(({ form }) => form.get('client_id'));
+  assert.deepEqual(clients, [BLUEPRINT, AGENT, AGENT, BLUEPRINT, AGENT]);
+});
+
+test('sends no token of a caller when the blueprint is refused', async (t) => {
+  const { server, call, upstream, config, app } = await startRecipe(t, 'entra-agent', agentIdentity());
+  const { blueprint = {} } = config.authorization_servers;
+  app.reloadTo({
+    ...config,
+    authorization_servers: { ...config.authorization_servers, blueprint: { ...blueprint, client_id: AGENT } },
+  });
+  assertProblem(await call(await server.mint(USER)), 'ERR_CLIENT_REFUSED');
+  assert.ok(server.requests.every(({ form }) => !form.has('assertion')));
+  assert.equal(upstream.requests.length, 0);
+});
+
+test('never sends the token of the blueprint to a backend', async (t) => {
+  const { server, call, upstream } = await startRecipe(t, 'entra-agent', agentIdentity());
+  assert.equal((await call(await server.mint(USER))).status, 200);
+  const vouched = server.requests.at(-1)?.form.get('client_assertion') ?? '';
+  assert.ok(vouched !== '' && !JSON.stringify(upstream.requests.map(({ rawHeaders }) => rawHeaders)).includes(vouched));
+});
+
+testMisconfigurations(
+  { name: 'Microsoft Entra Agent ID', recipe: 'entra-agent', rules: agentIdentity(), claims: USER },
+  [
+    [
+      'the blueprint gets its token at another tenant than the agent identity',
+      { rules: agentIdentity({ revoked: new Set(), home: false }) },
+      'client_refused',
+      /tenant of the agent identity/,
+    ],
+    [
+      'the grant is token exchange',
+      { server: { grant: 'token_exchange', extra_params: {} }, route: { resource: [] } },
+      'exchange_disabled',
+      /grant: jwt_bearer/,
+    ],
+    [
+      "the caller's token is for another application",
+      { token: { aud: AGENT } },
+      'verify_audience_differs',
+      /subject_token\.verify\.audience/,
+    ],
+  ],
+);

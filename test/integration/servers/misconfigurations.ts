@@ -3,10 +3,11 @@ import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import type { JWTPayload } from 'jose';
 import type { FindingCode } from '../../../src/doctor/finding.ts';
+import type { ErrorCode } from '../../../src/error-catalogue.ts';
+import { assertProblem } from '../../harness/http-call.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
 import { codeWords, tableRows } from '../../harness/pages.ts';
-import { type Recipe, startRecipe } from '../../harness/recipe.ts';
-import type { SimulationRules } from '../../harness/simulated-server.ts';
+import { type Recipe, type SimulationRules, startRecipe } from '../../harness/recipe.ts';
 import { runDoctor } from '../doctor-run.ts';
 
 const REFERENCE = new URL('../../../config/common-mistakes.md', import.meta.url);
@@ -14,9 +15,8 @@ const REFERENCE = new URL('../../../config/common-mistakes.md', import.meta.url)
 type Keys = Record<string, unknown>;
 type Overlay = Keys | ((recipe: Recipe) => Keys);
 
-/** A mistake in the config or at the server, and the finding that doctor reports for it. */
-export interface Misconfiguration {
-  readonly when: string;
+/** A change of the recipe or its server. */
+interface Change {
   /** Keys that override those of the recipe's first route and of its server, or replace its defaults. */
   readonly route?: Overlay;
   readonly server?: Overlay;
@@ -25,9 +25,16 @@ export interface Misconfiguration {
   readonly rules?: SimulationRules;
   /** The caller's token, or the claims of a token of this server. */
   readonly token?: JWTPayload | string;
-  readonly finding: FindingCode;
-  readonly fix: RegExp;
 }
+
+/** A mistake in the config or at the server, what doctor reports of it, and the error of a call. */
+export type Misconfiguration = readonly [
+  when: string,
+  change: Change,
+  finding: FindingCode,
+  fix: RegExp,
+  code?: ErrorCode,
+];
 
 export interface Product {
   /** Its name in the reference. */
@@ -37,10 +44,21 @@ export interface Product {
   readonly rules: SimulationRules;
   /** The claims of a valid token of a caller. */
   readonly claims: JWTPayload;
+  /** An invalid token, and the error of a call with it. False: a test of its own has one. */
+  readonly invalid?: readonly [token: string, code: ErrorCode] | false;
 }
 
 /** Tests that doctor finds each mistake and its fix, and that the reference lists exactly these findings. */
 export function testMisconfigurations(product: Product, cases: readonly Misconfiguration[]): void {
+  const { invalid = ['made.up.token', 'ERR_SUBJECT_TOKEN_INVALID'] } = product;
+  if (invalid !== false) {
+    test(`refuses an invalid token at ${product.name}`, async (t) => {
+      const { call, upstream } = await startRecipe(t, product.recipe, product.rules);
+      assertProblem(await call(invalid[0]), invalid[1]);
+      assert.equal(upstream.requests.length, 0);
+    });
+  }
+
   test(`finds no error if ${product.name} is set up for its recipe`, async (t) => {
     const recipe = await startRecipe(t, product.recipe, product.rules);
     const { findings } = await runDoctor(t, recipe.config, { token: await recipe.server.mint(product.claims) });
@@ -51,29 +69,40 @@ export function testMisconfigurations(product: Product, cases: readonly Misconfi
   });
 
   for (const mistake of cases) {
-    test(`finds ${mistake.finding} with ${product.name} if ${mistake.when}`, (t) => testOne(t, product, mistake));
+    const [when, , finding, , code] = mistake;
+    const found = code === undefined ? finding : `${finding}, and returns ${code},`;
+    test(`finds ${found} with ${product.name} if ${when}`, (t) => testOne(t, product, mistake));
   }
 
   test(`lists the findings for ${product.name} in the reference`, () => {
     const section = readFileSync(REFERENCE, 'utf8').split(`\n## ${product.name}\n`)[1] ?? '';
     const listed = tableRows(section, '| mistake').flatMap(([, found]) => codeWords(found ?? ''));
-    assert.deepEqual(listed.sort(), [...new Set(cases.map(({ finding }) => finding))].sort());
+    assert.deepEqual(listed.sort(), [...new Set(cases.map(([, , finding]) => finding))].sort());
   });
 }
 
-async function testOne(t: TestContext, product: Product, mistake: Misconfiguration): Promise<void> {
-  const recipe = await startRecipe(t, product.recipe, mistake.rules ?? product.rules);
-  const { token = product.claims } = mistake;
+async function testOne(
+  t: TestContext,
+  product: Product,
+  [, change, expected, fix, code]: Misconfiguration,
+): Promise<void> {
+  const recipe = await startRecipe(t, product.recipe, change.rules ?? product.rules);
+  const { token = product.claims } = change;
   const subjectToken = typeof token === 'string' ? token : await recipe.server.mint(token);
   const keys = (overlay: Overlay) => (typeof overlay === 'function' ? overlay(recipe) : overlay);
-  const config = recipe.changed(keys(mistake.route ?? {}), keys(mistake.server ?? {}));
-  if (mistake.defaults !== undefined) config.defaults = keys(mistake.defaults);
+  const config = recipe.changed(keys(change.route ?? {}), keys(change.server ?? {}));
+  if (change.defaults !== undefined) config.defaults = keys(change.defaults);
+  if (code !== undefined) {
+    recipe.app.reloadTo(config);
+    assertProblem(await recipe.call(subjectToken), code);
+    assert.equal(recipe.upstream.requests.length, 0);
+  }
   const { findings, finding } = await runDoctor(t, config, { token: subjectToken });
   const problems = findings.filter(({ severity }) => severity !== 'ok');
-  assert.equal(problems[0]?.code, mistake.finding, JSON.stringify(problems, null, 2));
-  const others = problems.filter(({ severity, code }) => severity === 'error' && code !== mistake.finding);
+  assert.equal(problems[0]?.code, expected, JSON.stringify(problems, null, 2));
+  const others = problems.filter((problem) => problem.severity === 'error' && problem.code !== expected);
   assert.deepEqual(others, [], 'doctor reports one error for one mistake');
-  assert.match(finding(mistake.finding).fix ?? '', mistake.fix);
+  assert.match(finding(expected).fix ?? '', fix);
   const leaks = createLeakWatch();
   for (const secret of [subjectToken, recipe.server.clientSecret]) leaks.remember(secret);
   leaks.assertNoLeak({ findings: JSON.stringify(findings) });

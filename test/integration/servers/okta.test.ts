@@ -1,14 +1,20 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { decodeProtectedHeader } from 'jose';
+import { eventually } from '../../harness/eventually.ts';
 import {
+  authenticateAssertion,
   authenticateBasic,
+  issued,
+  OAuthError,
   requireSubjectTokenType,
   requireTokenExchange,
+  type SimulatedRequest,
+  type SimulatedServer,
+  type SimulationRules,
   singleValue,
-} from '../../harness/client-authentication.ts';
-import { assertProblem } from '../../harness/http-call.ts';
-import { startRecipe } from '../../harness/recipe.ts';
-import { issued, OAuthError, type SimulationRules } from '../../harness/simulated-server.ts';
+  startRecipe,
+} from '../../harness/recipe.ts';
 import { foreignToken, testMisconfigurations } from './misconfigurations.ts';
 
 /** Okta: https://developer.okta.com/docs/guides/set-up-token-exchange/main/ */
@@ -51,62 +57,241 @@ test('gets a token for the backend from Okta with its recipe', async (t) => {
   assert.equal((received() as { aud: string }).aud, 'api://github-mcp');
 });
 
-test('returns the refusals of Okta for wrong audiences, another scope and an invalid token', async (t) => {
-  const { server, call, change, upstream } = await startRecipe(t, 'okta', okta());
-  assertProblem(await call('made.up.token'), 'ERR_SUBJECT_TOKEN_INVALID');
-  const token = await server.mint({ aud: 'api://default' });
-  change({ audience: ['api://github-mcp', 'api://docs-mcp'] });
-  assertProblem(await call(token), 'ERR_CLIENT_REFUSED');
-  change({ audience: undefined });
-  assertProblem(await call(token), 'ERR_CLIENT_REFUSED');
-  change({ audience: 'api://other' });
-  assertProblem(await call(token), 'ERR_EXCHANGE_REFUSED');
-  change({ scope: 'repo:write' });
-  assertProblem(await call(token), 'ERR_EXCHANGE_REFUSED');
-  assert.equal(upstream.requests.length, 0);
+testMisconfigurations({ name: 'Okta', recipe: 'okta', rules: okta(), claims: { aud: 'api://default' } }, [
+  ['the app lacks the grant', { rules: okta({ grant: false }) }, 'exchange_disabled', /allow the client this grant/],
+  [
+    'no access policy allows the exchange',
+    { rules: okta({ policy: false }) },
+    'target_not_permitted',
+    /access policies, assign client "0oa1cambist" and add a rule with the grant Token Exchange/,
+  ],
+  ['the scope is missing', { route: { scope: undefined } }, 'scope_missing', /set the route's scope/],
+  [
+    'the scope is unknown to the authorization server',
+    { route: { scope: 'repo:write' } },
+    'scope_refused',
+    /allow this client these scopes/,
+    'ERR_EXCHANGE_REFUSED',
+  ],
+  [
+    'two audiences are requested',
+    { route: { audience: ['api://github-mcp', 'api://docs-mcp'] } },
+    'audience_count',
+    /audience to one name/,
+    'ERR_CLIENT_REFUSED',
+  ],
+  [
+    'the audience is not that of the authorization server',
+    { route: { audience: 'api://other' } },
+    'target_refused',
+    /Okta: the audience of the authorization server/,
+    'ERR_EXCHANGE_REFUSED',
+  ],
+  [
+    'the token comes from an untrusted authorization server',
+    { token: foreignToken({ aud: 'api://default' }) },
+    'subject_issuer_differs',
+    /Okta: trusted servers/,
+  ],
+]);
+
+const AGENT = 'wlp1cambist';
+const ORG_PATH = '/oauth2/v1/token';
+const CUSTOM_PATH = '/oauth2/aus1github';
+const ID_JAG = 'urn:ietf:params:oauth:token-type:id-jag';
+const STS = 'urn:okta:params:oauth:token-type:oauth-sts';
+const CONSENT_PAGE = 'https://example.okta.com/some/opaque/path';
+const RESOURCE = 'https://github-mcp.example.com/mcp';
+
+/** Authenticates the agent by its key. The assertion must be for the endpoint that it is sent to. */
+async function authenticateAgent(request: SimulatedRequest, server: SimulatedServer): Promise<void> {
+  const { client, header } = await authenticateAssertion(request, server, {
+    audience: `${server.origin}${request.path}`,
+    algorithms: ['RS256', 'ES256'],
+    maxLifeSeconds: 3600,
+    wrongAudience: new OAuthError(
+      401,
+      'invalid_client',
+      'The audience claim for client_assertion must be the endpoint invoked for the request.',
+    ),
+  });
+  if (client !== AGENT || header.kid !== 'cambist') throw new OAuthError(401, 'invalid_client');
+}
+
+/** Reads the user's ID token, which must be for the agent. */
+async function readIdToken({ form }: SimulatedRequest, server: SimulatedServer): Promise<void> {
+  requireSubjectTokenType(form, 'id_token');
+  const claims = await server.read(form.get('subject_token'));
+  if (claims?.aud !== AGENT) throw new OAuthError(400, 'invalid_grant', "'subject_token' is invalid.");
+}
+
+function requireScopes(form: URLSearchParams, allowed: readonly string[]): string {
+  const scope = singleValue(form, 'scope');
+  const others = scope.split(' ').filter((name) => !allowed.includes(name));
+  if (others.length === 0) return scope;
+  const description = `The following scopes are not allowed for this request: [${others.join(', ')}].`;
+  throw new OAuthError(400, 'invalid_scope', description);
+}
+
+/** Okta: https://developer.okta.com/docs/guides/ai-agent-token-exchange/authserver/main/ */
+const crossAppAccess: SimulationRules = {
+  tokenPath: ORG_PATH,
+  secondTokenPath: `${CUSTOM_PATH}/v1/token`,
+  metadata: (path, origin) =>
+    path.includes(CUSTOM_PATH)
+      ? {
+          status: 200,
+          body: { issuer: `${origin}${CUSTOM_PATH}`, token_endpoint: `${origin}${CUSTOM_PATH}/v1/token` },
+        }
+      : undefined,
+  async token(request, server) {
+    await authenticateAgent(request, server);
+    return request.path === ORG_PATH ? issueIdJag(request, server) : acceptIdJag(request, server);
+  },
+};
+
+/** The org authorization server. The agent's resource connection decides which resource and scopes it may request. */
+async function issueIdJag(request: SimulatedRequest, server: SimulatedServer): Promise<Record<string, unknown>> {
+  const { form } = request;
+  requireTokenExchange(form);
+  await readIdToken(request, server);
+  if (singleValue(form, 'requested_token_type') !== ID_JAG) throw new OAuthError(400, 'invalid_request');
+  const audience = singleValue(form, 'audience');
+  const resource = singleValue(form, 'resource');
+  if (audience !== `${server.origin}${CUSTOM_PATH}` || resource !== RESOURCE) {
+    throw new OAuthError(400, 'invalid_target', "The 'resource' parameter is invalid.");
+  }
+  const scope = requireScopes(form, ['repo:read', 'repo:list']);
+  const claims = { aud: audience, client_id: AGENT, resource, scope, sub_profile: 'user' };
+  return issued(await server.mint(claims, 'oauth-id-jag+jwt'), { issued_token_type: ID_JAG, token_type: 'N_A' });
+}
+
+/** The custom authorization server. */
+async function acceptIdJag({ form }: SimulatedRequest, server: SimulatedServer): Promise<Record<string, unknown>> {
+  if (singleValue(form, 'grant_type') !== 'urn:ietf:params:oauth:grant-type:jwt-bearer') {
+    throw new OAuthError(400, 'unsupported_grant_type');
+  }
+  const assertion = singleValue(form, 'assertion');
+  const jag = await server.read(assertion);
+  const issuer = `${server.origin}${CUSTOM_PATH}`;
+  const isIdJag = jag !== undefined && decodeProtectedHeader(assertion).typ === 'oauth-id-jag+jwt';
+  if (!isIdJag || jag.aud !== issuer || jag.client_id !== AGENT) {
+    throw new OAuthError(400, 'invalid_grant', 'The assertion is invalid.');
+  }
+  if (form.has('resource') && form.get('resource') !== jag.resource) throw new OAuthError(400, 'invalid_target');
+  const scope = requireScopes(form, String(jag.scope).split(' '));
+  const token = await server.mint({ iss: issuer, aud: String(jag.resource), scp: scope.split(' '), cid: AGENT });
+  return { access_token: token, token_type: 'Bearer', expires_in: 3600, scope };
+}
+
+const ID_TOKEN = { aud: AGENT };
+
+test('gets a token for the backend from Okta by Cross App Access with its recipe', async (t) => {
+  const { server, call, received } = await startRecipe(t, 'okta-xaa', crossAppAccess);
+  const idToken = await server.mint(ID_TOKEN);
+  assert.equal((await call(idToken)).status, 200);
+  const { iss, aud, scp } = received() as { iss: string; aud: string; scp: string[] };
+  assert.deepEqual([iss, aud, scp], [`${server.origin}${CUSTOM_PATH}`, RESOURCE, ['repo:read']]);
+  const [first, second] = server.requests.map(({ path, form }) => [path, form.get('resource'), form.get('scope')]);
+  assert.deepEqual(first, [ORG_PATH, RESOURCE, 'repo:read']);
+  assert.deepEqual(second, [`${CUSTOM_PATH}/v1/token`, RESOURCE, 'repo:read']);
 });
 
-testMisconfigurations({ name: 'Okta', recipe: 'okta', rules: okta(), claims: { aud: 'api://default' } }, [
-  {
-    when: 'the app lacks the grant',
-    rules: okta({ grant: false }),
-    finding: 'exchange_disabled',
-    fix: /allow the client this grant/,
-  },
-  {
-    when: 'no access policy allows the exchange',
-    rules: okta({ policy: false }),
-    finding: 'target_not_permitted',
-    fix: /access policies, assign client "0oa1cambist" and add a rule with the grant Token Exchange/,
-  },
-  {
-    when: 'the scope is missing',
-    route: { scope: undefined },
-    finding: 'scope_missing',
-    fix: /set the route's scope/,
-  },
-  {
-    when: 'the scope is unknown to the authorization server',
-    route: { scope: 'repo:write' },
-    finding: 'scope_refused',
-    fix: /allow this client these scopes/,
-  },
-  {
-    when: 'two audiences are requested',
-    route: { audience: ['api://github-mcp', 'api://docs-mcp'] },
-    finding: 'audience_count',
-    fix: /audience to one name/,
-  },
-  {
-    when: 'the audience is not that of the authorization server',
-    route: { audience: 'api://other' },
-    finding: 'target_refused',
-    fix: /Okta: the audience of the authorization server/,
-  },
-  {
-    when: 'the token comes from an untrusted authorization server',
-    token: foreignToken({ aud: 'api://default' }),
-    finding: 'subject_issuer_differs',
-    fix: /Okta: trusted servers/,
-  },
+testMisconfigurations({ name: 'Okta Cross App Access', recipe: 'okta-xaa', rules: crossAppAccess, claims: ID_TOKEN }, [
+  [
+    'no active connection leads to the resource',
+    { route: { resource: 'https://other-mcp.example.com/mcp' } },
+    'resource_refused',
+    /register the resource at the server/,
+    'ERR_EXCHANGE_REFUSED',
+  ],
+  [
+    'the connection does not list the scope',
+    { route: { scope: 'repo:admin' } },
+    'scope_refused',
+    /allow this client these scopes/,
+    'ERR_EXCHANGE_REFUSED',
+  ],
+  [
+    'the assertion is for the issuer',
+    {
+      server: ({ config, server }) => ({
+        client_auth: {
+          ...(config.authorization_servers.okta?.client_auth as object),
+          assertion_audience: server.origin,
+        },
+      }),
+    },
+    'client_refused',
+    /assertion_audience/,
+  ],
+  [
+    'the ID token is for another client',
+    { token: { aud: '0oa1other' } },
+    'verify_audience_differs',
+    /subject_token\.verify\.audience/,
+    'ERR_SUBJECT_TOKEN_INVALID',
+  ],
 ]);
+
+/** Okta: https://developer.okta.com/docs/guides/ai-agent-token-exchange/resourceserver/main/ */
+const brokeredConsent = ({ consent = true } = {}): SimulationRules => ({
+  tokenPath: ORG_PATH,
+  async token(request, server) {
+    const { form } = request;
+    await authenticateAgent(request, server);
+    requireTokenExchange(form);
+    await readIdToken(request, server);
+    if (singleValue(form, 'requested_token_type') !== STS) throw new OAuthError(400, 'invalid_request');
+    if (singleValue(form, 'resource') !== 'https://github.com') {
+      throw new OAuthError(400, 'invalid_target', "The 'resource' parameter is invalid.");
+    }
+    if (!consent) {
+      const description = 'The user must authenticate with the authorization server for the request to proceed';
+      throw new OAuthError(400, 'interaction_required', description, { interaction_uri: CONSENT_PAGE });
+    }
+    return issued('gho_of-alice', { issued_token_type: STS, refresh_token: 'ghr_of-alice', scope: 'repo profile' });
+  },
+});
+
+test('gets the token of a third party from Okta with its recipe', async (t) => {
+  const { server, call, received } = await startRecipe(t, 'okta-sts', brokeredConsent());
+  assert.equal((await call(await server.mint(ID_TOKEN))).status, 200);
+  assert.equal(received(), 'gho_of-alice');
+});
+
+test('tells the caller where to consent, and gets the token afterwards', async (t) => {
+  let consent = false;
+  const rules: SimulationRules = {
+    tokenPath: ORG_PATH,
+    token: (request, server) => brokeredConsent({ consent }).token(request, server),
+  };
+  const { server, call, received, app } = await startRecipe(t, 'okta-sts', rules);
+  const idToken = await server.mint(ID_TOKEN);
+  const refused = await call(idToken);
+  const { code, interaction_uri: uri } = JSON.parse(refused.text);
+  assert.deepEqual([refused.status, code, uri], [403, 'ERR_CONSENT_REQUIRED', CONSENT_PAGE]);
+  assert.ok(!app.logText().includes('opaque/path'));
+  consent = true;
+  // The refusal is remembered for a second.
+  await eventually('the exchange succeeds', async () => (await call(idToken)).status === 200);
+  assert.equal(received(), 'gho_of-alice');
+});
+
+testMisconfigurations(
+  { name: 'Okta brokered consent', recipe: 'okta-sts', rules: brokeredConsent(), claims: ID_TOKEN },
+  [
+    [
+      'resource is not the indicator of an active connection',
+      { route: { resource: 'https://gitlab.com' } },
+      'resource_refused',
+      /register the resource at the server/,
+    ],
+    [
+      'the user has not consented',
+      { rules: brokeredConsent({ consent: false }) },
+      'user_consent_missing',
+      /list "example\.okta\.com" in interaction\.hosts, then let the user .* open the URL/,
+    ],
+  ],
+);

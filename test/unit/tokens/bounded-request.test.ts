@@ -11,7 +11,7 @@ import {
 import { processTokenResponse } from '../../../src/tokens/token-response.ts';
 import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
-import { type Fault, respondWithFault } from '../../harness/faults.ts';
+import { type Fault, respondWithFault } from '../../harness/fake-authorization-server.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
 import { expectedResponse } from './sample.ts';
 

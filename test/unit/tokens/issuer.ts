@@ -8,8 +8,8 @@ import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import { readSubject, type Subject } from '../../../src/tokens/subject.ts';
 import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
 import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
+import { type Fault, respondWithFault, sendResponse } from '../../harness/fake-authorization-server.ts';
 import { createFakeClock, type FakeClock } from '../../harness/fake-clock.ts';
-import { type Fault, respondWithFault, sendResponse } from '../../harness/faults.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
 import { failsWith } from './sample.ts';
 

@@ -6,9 +6,9 @@ import type { TlsFiles } from '../../../src/config/kinds.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { createDispatchers, type Dispatchers } from '../../../src/transport/dispatchers.ts';
 import { type Certificate, createCertificateAuthority } from '../../harness/certificates.ts';
-import { dispatched } from '../../harness/dispatched.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
 import { eventStream, startFakeUpstream } from '../../harness/fake-upstream.ts';
+import { dispatched } from '../../harness/followed.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
 
 const authority = createCertificateAuthority();

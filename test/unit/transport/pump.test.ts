@@ -4,9 +4,9 @@ import { Writable } from 'node:stream';
 import { test } from 'node:test';
 import { createDispatchers } from '../../../src/transport/dispatchers.ts';
 import { pump } from '../../../src/transport/pump.ts';
-import { dispatched } from '../../harness/dispatched.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { eventStream, startFakeUpstream } from '../../harness/fake-upstream.ts';
+import { dispatched } from '../../harness/followed.ts';
 
 /** A stream that accepts one chunk at a time, and the next when the test says so. */
 function slowStream(): { stream: Writable; taken: string[]; take: () => void } {

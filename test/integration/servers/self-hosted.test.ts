@@ -1,0 +1,320 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { assertProblem } from '../../harness/http-call.ts';
+import { createLeakWatch } from '../../harness/leaks.ts';
+import {
+  authenticateBasic,
+  issued,
+  OAuthError,
+  requireSubjectTokenType,
+  requireTokenExchange,
+  type SimulationRules,
+  singleValue,
+  startRecipe,
+  verbatim,
+} from '../../harness/recipe.ts';
+import { foreignToken, testMisconfigurations } from './misconfigurations.ts';
+
+/** authentik: https://docs.goauthentik.io/add-secure-apps/providers/oauth2/ */
+const authentik = (exchange = true): SimulationRules => ({
+  tokenPath: '/application/o/token/',
+  async token(request, server) {
+    const { form } = request;
+    authenticateBasic(request, server);
+    requireTokenExchange(form);
+    if (!exchange) throw new OAuthError(400, 'unsupported_grant_type');
+    requireSubjectTokenType(form, 'access_token', 'jwt');
+    if (form.has('resource')) throw new OAuthError(400, 'invalid_target', 'The resource is not valid');
+    if ((await server.read(form.get('subject_token'))) === undefined) throw new OAuthError(400, 'invalid_grant');
+    const audience = singleValue(form, 'audience');
+    if (audience !== 'github-mcp') throw new OAuthError(400, 'invalid_target', 'The audience is not valid');
+    return issued(await server.mint({ aud: audience }), { expires_in: '300', id_token: 'id-token-of-the-caller' });
+  },
+  // authentik serves only OpenID metadata.
+  metadata: (path) => (path.startsWith('/.well-known/') ? { status: 404, body: '<html></html>' } : undefined),
+});
+
+test('gets a token for the backend from authentik with its recipe', async (t) => {
+  const { server, call, received } = await startRecipe(t, 'authentik', authentik());
+  assert.ok(server.issuer.endsWith('/application/o/cambist/'));
+  assert.equal((await call(await server.mint({ aud: 'agent' }))).status, 200);
+  assert.equal((received() as { aud: string }).aud, 'github-mcp');
+});
+
+testMisconfigurations({ name: 'authentik', recipe: 'authentik', rules: authentik(), claims: { aud: 'agent' } }, [
+  [
+    'the issuer lacks the path of its application',
+    { server: ({ server }) => ({ issuer: server.origin }) },
+    'metadata_not_found',
+    /check authorization_servers\.authentik\.issuer/,
+  ],
+  ['the provider lacks the grant', { rules: authentik(false) }, 'exchange_disabled', /allow the client this grant/],
+  [
+    'a resource is sent',
+    { route: { resource: 'https://github-mcp.example.com/mcp' } },
+    'resource_refused',
+    /set resource: \[\]/,
+    'ERR_EXCHANGE_REFUSED',
+  ],
+  [
+    'the audience is not a provider that trusts this one',
+    { route: { audience: 'unknown' } },
+    'target_refused',
+    /authentik: the client id of its provider/,
+    'ERR_EXCHANGE_REFUSED',
+  ],
+  [
+    'the token comes from an untrusted provider',
+    { token: foreignToken({ aud: 'agent' }) },
+    'subject_issuer_differs',
+    /authentik: federated providers/,
+  ],
+]);
+
+const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
+const PEERS = ['github-mcp'];
+
+/** Dex: https://dexidp.io/docs/guides/token-exchange/ */
+const dex: SimulationRules = {
+  tokenPath: '/token',
+  async token(request, server) {
+    const { form } = request;
+    const client = authenticateBasic(request, server);
+    requireTokenExchange(form);
+    requireSubjectTokenType(form, 'id_token');
+    if (singleValue(form, 'connector_id') !== 'company')
+      throw new OAuthError(400, 'invalid_request', 'Requested connector does not exist.');
+    if ((await server.read(form.get('subject_token'))) === undefined) throw new OAuthError(401, 'access_denied');
+    const peers = singleValue(form, 'scope')
+      .split(' ')
+      .flatMap((scope) => (scope.startsWith('audience:server:client_id:') ? [scope.slice(26)] : []));
+    if (peers.some((peer) => !PEERS.includes(peer))) {
+      throw new OAuthError(400, 'invalid_scope', 'Client can not request scope(s)');
+    }
+    // Dex ignores `resource` and `audience`.
+    const aud = peers.length === 0 ? client : [...peers, client];
+    return issued(await server.mint({ aud, azp: client }), {
+      issued_token_type: form.get('requested_token_type') === ID_TOKEN ? ID_TOKEN : issued('').issued_token_type,
+      token_type: 'bearer',
+    });
+  },
+};
+
+test('gets a token for the backend from Dex with its recipe', async (t) => {
+  const { server, call, received } = await startRecipe(t, 'dex', dex);
+  assert.equal((await call(await server.mint({ aud: 'company' }))).status, 200);
+  assert.deepEqual((received() as { aud: string[] }).aud, ['github-mcp', 'cambist']);
+});
+
+testMisconfigurations(
+  {
+    name: 'Dex',
+    recipe: 'dex',
+    rules: dex,
+    claims: { aud: 'company' },
+    invalid: ['made.up.token', 'ERR_EXCHANGE_REFUSED'],
+  },
+  [
+    [
+      'the connector id is missing',
+      { server: { extra_params: {} } },
+      'connector_id_missing',
+      /authorization_servers\.dex\.extra_params: \{ connector_id:/,
+    ],
+    [
+      'the connector is unknown',
+      { server: { extra_params: { connector_id: 'other' } } },
+      'connector_id_missing',
+      /connector that supports token exchange/,
+      'ERR_CLIENT_REFUSED',
+    ],
+    [
+      'an access token is sent',
+      { route: { subject_token: { type: 'access_token' } } },
+      'subject_token_type_refused',
+      /id_token \(Dex\)/,
+      'ERR_CLIENT_REFUSED',
+    ],
+    [
+      'the token is from another issuer than that of the connector',
+      { token: foreignToken({ aud: 'company' }) },
+      'subject_token_refused',
+      /issuer behind the connector/,
+    ],
+    [
+      'the scope names no backend',
+      { route: { scope: 'openid' } },
+      'token_for_client',
+      /audience:server:client_id:<backend>/,
+    ],
+    [
+      'the backend does not trust the client',
+      { route: { scope: 'openid audience:server:client_id:docs-mcp' } },
+      'scope_refused',
+      /trustedPeers/,
+      'ERR_EXCHANGE_REFUSED',
+    ],
+  ],
+);
+
+const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
+const LEAKED = 'refresh-token-of-alice-0123456789abcdef';
+
+/** The claims of a token that was issued to cambist itself. LemonLDAP::NG accepts no other. */
+const CLAIMS = { aud: 'cambist', client_id: 'cambist' };
+
+/** LemonLDAP::NG: https://lemonldap-ng.org/documentation/latest/idpopenidconnect.html */
+const lemonldap: SimulationRules = {
+  tokenPath: '/oauth2/token',
+  async token(request, server) {
+    const { form } = request;
+    const client = authenticateBasic(request, server, verbatim);
+    requireTokenExchange(form);
+    const subject = await server.read(form.get('subject_token'));
+    const types = ['subject_token_type', 'requested_token_type'].map((name) => form.get(name) ?? ACCESS_TOKEN);
+    const fits = types.every((type) => type === ACCESS_TOKEN) && form.getAll('audience').join() === 'github-mcp';
+    // LemonLDAP::NG gives no reason.
+    if (subject?.client_id !== client || !fits) throw new OAuthError(400, 'invalid_request');
+    if (subject.gone === true) {
+      throw new OAuthError(400, 'invalid_grant', `token ${LEAKED}`, { refresh_token: LEAKED });
+    }
+    const { issued_token_type: _none, ...response } = issued(await server.mint({ aud: ['github-mcp'] }));
+    return { ...response, refresh_token: LEAKED, id_token: LEAKED };
+  },
+  // The metadata path of RFC 8414 returns the portal with status 200.
+  metadata: (path) =>
+    path.startsWith('/.well-known/oauth-authorization-server')
+      ? { status: 200, body: '<html>portal</html>' }
+      : undefined,
+};
+
+function assertUnseen(texts: Record<string, string>): void {
+  const leaks = createLeakWatch();
+  leaks.remember(LEAKED);
+  leaks.assertNoLeak(texts);
+}
+
+test('gets a token for the backend from LemonLDAP::NG with its recipe, and drops the other tokens', async (t) => {
+  const { app, server, call, received } = await startRecipe(t, 'lemonldap', lemonldap);
+  const response = await call(await server.mint(CLAIMS));
+  assert.equal(response.status, 200);
+  assert.deepEqual((received() as { aud: string[] }).aud, ['github-mcp']);
+  assertUnseen({ log: app.logText(), response: response.text, metrics: await app.metrics() });
+});
+
+test('keeps a token in an error of LemonLDAP::NG out of the log and the response', async (t) => {
+  const { app, server, call, upstream } = await startRecipe(t, 'lemonldap', lemonldap);
+  const response = await call(await server.mint({ ...CLAIMS, gone: true }));
+  assertProblem(response, 'ERR_SUBJECT_TOKEN_INVALID');
+  assert.equal(upstream.requests.length, 0);
+  assertUnseen({ log: app.logText(), response: response.text });
+});
+
+test('returns ERR_SUBJECT_TOKEN_INVALID for two audiences and for a backend that does not list cambist', async (t) => {
+  const { server, call, change, upstream } = await startRecipe(t, 'lemonldap', lemonldap);
+  const token = await server.mint(CLAIMS);
+  for (const audience of [['github-mcp', 'docs-mcp'], 'docs-mcp']) {
+    change({ audience });
+    assertProblem(await call(token), 'ERR_SUBJECT_TOKEN_INVALID');
+  }
+  assert.equal(upstream.requests.length, 0);
+});
+
+testMisconfigurations({ name: 'LemonLDAP::NG', recipe: 'lemonldap', rules: lemonldap, claims: CLAIMS }, [
+  [
+    'the secret is sent percent-encoded',
+    {
+      rules: { ...lemonldap, clientSecret: 'a+secret/with%signs' },
+      server: ({ config }) => ({
+        client_auth: { ...(config.authorization_servers.lemonldap?.client_auth as object), basic_encoding: 'form' },
+      }),
+    },
+    'client_basic_encoding',
+    /basic_encoding: raw/,
+  ],
+  [
+    'the token was issued to another client',
+    { token: { aud: 'agent', client_id: 'agent' } },
+    'subject_of_other_client',
+    /sign its users in with client "cambist"/,
+  ],
+  [
+    'the backend does not list the client',
+    { route: { audience: 'docs-mcp' } },
+    'refused_without_reason',
+    /list "cambist" among .* client id is "docs-mcp"/,
+    'ERR_SUBJECT_TOKEN_INVALID',
+  ],
+]);
+
+const JWT = 'urn:ietf:params:oauth:token-type:jwt';
+const CAMBIST = '268000000000000001';
+const BACKEND = '268000000000000002';
+
+/** ZITADEL: https://zitadel.com/docs/guides/integrate/token-exchange */
+const zitadel: SimulationRules = {
+  tokenPath: '/oauth/v2/token',
+  async token(request, server) {
+    const { form } = request;
+    const client = authenticateBasic(request, server);
+    requireTokenExchange(form);
+    requireSubjectTokenType(form, 'access_token', 'id_token', 'jwt');
+    if (form.has('resource')) throw new OAuthError(400, 'invalid_target', 'resource parameter not supported');
+    const subject = await server.read(form.get('subject_token'));
+    const audiences = [subject?.aud ?? []].flat();
+    if (!audiences.includes(client)) throw new OAuthError(400, 'invalid_request', 'subject_token invalid');
+    // ZITADEL takes a token of type jwt as impersonation.
+    if (form.get('subject_token_type') === JWT && !form.has('actor_token')) {
+      throw new OAuthError(400, 'invalid_request', 'actor_token invalid');
+    }
+    const audience = singleValue(form, 'audience');
+    if (!audiences.includes(audience)) {
+      throw new OAuthError(400, 'invalid_target', `audience "${audience}" not found in subject or actor token`);
+    }
+    if (form.get('requested_token_type') !== JWT) return issued('opaque-token-of-zitadel');
+    return issued(await server.mint({ aud: [audience] }), { issued_token_type: JWT });
+  },
+};
+
+test('gets a JWT for the backend from ZITADEL with its recipe', async (t) => {
+  const { server, call, received } = await startRecipe(t, 'zitadel', zitadel);
+  assert.equal((await call(await server.mint({ aud: [CAMBIST, BACKEND] }))).status, 200);
+  assert.deepEqual((received() as { aud: string[] }).aud, [BACKEND]);
+});
+
+test('forwards an opaque token, which ZITADEL issues unless a JWT is requested', async (t) => {
+  const { app, config, server, call, received } = await startRecipe(t, 'zitadel', zitadel);
+  app.reloadTo({ ...config, defaults: {} });
+  assert.equal((await call(await server.mint({ aud: [CAMBIST, BACKEND] }))).status, 200);
+  assert.equal(received(), 'opaque-token-of-zitadel');
+});
+
+testMisconfigurations({ name: 'ZITADEL', recipe: 'zitadel', rules: zitadel, claims: { aud: [CAMBIST, BACKEND] } }, [
+  [
+    'a resource is sent',
+    { route: { resource: 'https://github-mcp.example.com/mcp' } },
+    'resource_refused',
+    /set resource: \[\]/,
+    'ERR_EXCHANGE_REFUSED',
+  ],
+  [
+    "the token lacks the backend's project",
+    { token: { aud: [CAMBIST] } },
+    'subject_lacks_target',
+    /urn:zitadel:iam:org:project:id:<project of the backend>:aud/,
+    'ERR_EXCHANGE_REFUSED',
+  ],
+  [
+    'the token lacks the client',
+    { token: { aud: [BACKEND] } },
+    'subject_token_refused',
+    /audience of the tokens that callers sign in for/,
+  ],
+  ['no JWT is requested', { defaults: {} }, 'token_opaque', /ZITADEL: also requested_token_type: jwt/],
+  [
+    'the type of the token is jwt',
+    { route: { subject_token: { type: 'jwt' } } },
+    'actor_token_required',
+    /ZITADEL: only if subject_token\.type is jwt/,
+  ],
+]);
