@@ -106,6 +106,32 @@ test('connects again after the connection was lost, and tells that messages arri
   assert.equal(server.connections, 2);
 });
 
+test('tells that messages arrive again once one arrives after the library replaced a connection', async (t) => {
+  const server = createMemoryStore();
+  const { connect } = server;
+  let interrupt: (() => void) | undefined;
+  let own = '';
+  server.connect = async (shared, onLost, onInterrupted) => {
+    interrupt = onInterrupted;
+    const connection = await connect(shared, onLost);
+    const subscribe: typeof connection.subscribe = (channel, listener) => {
+      if (channel.includes(':self:')) own = channel;
+      return connection.subscribe(channel, listener);
+    };
+    return { ...connection, subscribe };
+  };
+  const { messages } = await startReplica(t, server);
+  let times = 0;
+  messages.onSubscribed(() => {
+    times += 1;
+  });
+  for (const expected of [0, 1, 1]) {
+    server.deliver(own, '1');
+    assert.equal(times, expected);
+    if (expected === 0) interrupt?.();
+  }
+});
+
 test('a key that cannot be read keeps the server out of use', async (t) => {
   const server = createMemoryStore();
   let isReadable = false;
