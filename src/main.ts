@@ -33,7 +33,7 @@ async function main(args: readonly string[]): Promise<number> {
 /** @param named the command; undefined for the general help */
 async function help(named: string | undefined): Promise<number> {
   const { describeCommand, describeProgram } = await import('./commands/help.ts');
-  process.stdout.write(named === undefined ? describeProgram() : await describeCommand(await commandName(named)));
+  process.stdout.write(named === undefined ? describeProgram() : describeCommand(await commandName(named)));
   return EXIT.done;
 }
 

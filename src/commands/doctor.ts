@@ -41,18 +41,12 @@ export const doctor: Command = async (args) => {
       report?.finding(component, finding);
     },
   };
-  if (values.trust === true) await checkTrust(config, reporter);
+  if (values.trust === true) await (await import('../doctor/check-trust.ts')).checkTrust(config, reporter);
   else await check({ config, only, input, call: values.call === true }, reporter);
   const healthy = findings.every(({ severity }) => severity !== 'error');
   console.log(values.json === true ? printableJson({ file, healthy, findings }, 2) : `\n${file}: ${summary(findings)}`);
   return healthy ? EXIT.done : EXIT.failed;
 };
-
-/** Its modules are loaded only where they are used. */
-async function checkTrust(config: Config, reporter: Reporter): Promise<void> {
-  const trust = await import('../doctor/check-trust.ts');
-  await trust.checkTrust(config, reporter);
-}
 
 async function check(options: Omit<CheckOptions, 'context' | 'reporter'>, reporter: Reporter): Promise<void> {
   // Where names lead agents to cambist, /etc/hosts would lead its own checks there as well.

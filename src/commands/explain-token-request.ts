@@ -6,17 +6,10 @@ import { assertionFrom } from '../config/used-servers.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
 import { lastingCredential } from '../shared-cache/results.ts';
 import { firstLegTarget } from '../tokens/chain.ts';
-import type { FormField } from '../tokens/form-encoding.ts';
 import { buildTokenRequest, type Grant, ownTarget } from '../tokens/token-request.ts';
 
 /** A token request, with placeholders for its secrets. */
-export interface TokenRequestExplanation {
-  readonly endpoint: string;
-  readonly client_authentication: string;
-  /** The request carries a proof of possession (RFC 9449). Undefined if it does not. */
-  readonly dpop: true | undefined;
-  readonly form: readonly FormField[];
-}
+export type TokenRequestExplanation = ReturnType<typeof explainRequest>;
 
 export interface TokenRequests {
   /** Explains how the subject token is verified before any request. */
@@ -121,12 +114,13 @@ export function explainSharing({ credential }: Route, { cache }: Config): string
     : 'shared with other replicas, sealed under the credential of its client';
 }
 
-function explainRequest(server: AuthorizationServer, target: TokenTarget, grant: Grant): TokenRequestExplanation {
+function explainRequest(server: AuthorizationServer, target: TokenTarget, grant: Grant) {
   const alias = server.tls?.certificate === undefined ? '' : ', from its mtls_endpoint_aliases if present';
   return {
     endpoint: server.tokenEndpoint ?? `the token_endpoint in the metadata of ${server.issuer}${alias}`,
     client_authentication: explainClientAuth(server),
-    dpop: server.dpop ? true : undefined,
+    /** The request carries a proof of possession (RFC 9449). */
+    dpop: server.dpop ? (true as const) : undefined,
     form: buildTokenRequest(grant, target, server),
   };
 }

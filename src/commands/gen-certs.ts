@@ -65,20 +65,13 @@ function hostsOf({ name, namespace }: ServiceName): string[] {
   return [`${name}.${namespace}.svc`, `${name}.${namespace}`, `${name}.${namespace}.svc.cluster.local`];
 }
 
-/** A certificate for the webhook, its key, and the authority that signed it; all PEM. */
-interface Certificates {
-  readonly ca: string;
-  readonly cert: string;
-  readonly key: string;
-}
-
 /** Tolerates clocks that differ a little. */
 const BACKDATED_MS = 5 * 60 * 1000;
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 
-/** The authority's key is discarded, so it cannot sign another certificate. */
-function createCertificates(hosts: readonly string[], days: number): Certificates {
+/** A certificate for the webhook, its key, and the authority, whose own key is discarded: it cannot sign another certificate. */
+function createCertificates(hosts: readonly string[], days: number) {
   const now = Date.now();
   const lifetime = { notBefore: new Date(now - BACKDATED_MS), notAfter: new Date(now + days * DAY_MS) };
   // A name of its own distinguishes an old and a new authority in one bundle.
@@ -101,7 +94,11 @@ async function readTrusted(file: string): Promise<string> {
   }
 }
 
-function secretManifest(name: string, { namespace }: ServiceName, { ca, cert, key }: Certificates) {
+function secretManifest(
+  name: string,
+  { namespace }: ServiceName,
+  { ca, cert, key }: ReturnType<typeof createCertificates>,
+) {
   return {
     apiVersion: 'v1',
     kind: 'Secret',

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import { nearest } from '../config/nearest.ts';
-import { INJECTION_FLAGS } from '../kubernetes/option-sources.ts';
+import { describeInjection, INJECTION_FLAGS } from '../kubernetes/option-sources.ts';
 import { readVersion } from '../version.ts';
 import { type Command, EXIT } from './command.ts';
 import { type CommandName, USAGES, type Usage } from './usages.ts';
@@ -22,7 +22,7 @@ Exit codes: 0 success, 1 failure, 2 wrong usage.
 }
 
 /** `cambist COMMAND --help`. */
-export async function describeCommand(name: CommandName): Promise<string> {
+export function describeCommand(name: CommandName): string {
   const usage: Usage = USAGES[name];
   const { synopsis, does, about, positionals = {}, exits, example } = usage;
   const [done, failed] = exits;
@@ -35,19 +35,12 @@ export async function describeCommand(name: CommandName): Promise<string> {
     `${does.charAt(0).toUpperCase()}${does.slice(1)}.\n${about === undefined ? '' : `${about}\n`}`,
     section('Arguments', Object.entries(positionals)),
     section('Options', describeFlags(usage)),
-    await describeMore(name),
+    name === 'inject' || name === 'webhook' ? describeInjection() : '',
     section('Exit codes', codes),
     `Example:\n  ${example}\n`,
   ]
     .filter((part) => part !== '')
     .join('\n');
-}
-
-/** The options that `inject` and `webhook` share. */
-async function describeMore(name: CommandName): Promise<string> {
-  if (name !== 'inject' && name !== 'webhook') return '';
-  const { describeInjection } = await import('../kubernetes/option-sources.ts');
-  return describeInjection();
 }
 
 function describeFlags({ flags }: Usage): [string, string][] {

@@ -132,15 +132,11 @@ function count(amount: number, noun: string): string {
  */
 export const schema: Command = async (args) => {
   const { values } = parseArgs({ args: [...args], options: USAGES.schema.flags });
-  const printed = values.audit === true ? await auditSchema() : jsonSchema();
+  const isAudit = values.audit === true;
+  const printed = isAudit ? (await import('../audit/record-schema.ts')).recordJsonSchema() : jsonSchema();
   console.log(JSON.stringify(printed, null, 2));
   return EXIT.done;
 };
-
-async function auditSchema(): Promise<Record<string, unknown>> {
-  const { recordJsonSchema } = await import('../audit/record-schema.ts');
-  return recordJsonSchema();
-}
 
 export interface ConfigMapEntry {
   readonly configMap: string;

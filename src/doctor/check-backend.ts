@@ -117,9 +117,9 @@ function responseFindings(route: Route, response: ProbeResponse, paths: ConfigPa
   const trust = origin.startsWith('https:') ? ', and its certificate is trusted' : '';
   const reached = fine('backend_reached', `the backend ${origin} returns ${status} without a token${trust}`);
   if (!issuesTokens(route)) return [reached];
-  if (status === 401 && !hasBearerChallenge(response)) return [reached, challengeMissing()];
+  if (status === 401 && !hasBearerChallenge(response)) return [reached, CHALLENGE_MISSING];
   if (status < 300 && isWebPage(response)) return [reached, webPage(paths)];
-  if (status < 300 && isJsonRpc(response)) return [reached, open()];
+  if (status < 300 && isJsonRpc(response)) return [reached, OPEN];
   return [reached];
 }
 
@@ -133,19 +133,15 @@ function hasBearerChallenge({ header }: ProbeResponse): boolean {
   return challenges.some(({ scheme }) => scheme === 'bearer' || scheme === 'dpop');
 }
 
-function challengeMissing(): Finding {
-  return warning('challenge_missing', 'the 401 has no Bearer challenge in WWW-Authenticate', {
-    why: 'the backend may require another kind of credential than a bearer token (RFC 6750 section 3)',
-    fix: 'check which credential the backend requires',
-  });
-}
+const CHALLENGE_MISSING = warning('challenge_missing', 'the 401 has no Bearer challenge in WWW-Authenticate', {
+  why: 'the backend may require another kind of credential than a bearer token (RFC 6750 section 3)',
+  fix: 'check which credential the backend requires',
+});
 
-function open(): Finding {
-  return warning('backend_open', 'the backend accepts an MCP request without a token', {
-    why: 'it may check tokens later, or never: then every client that reaches it can use it',
-    fix: 'configure the backend to require a token, or set credential: none on the route',
-  });
-}
+const OPEN = warning('backend_open', 'the backend accepts an MCP request without a token', {
+  why: 'it may check tokens later, or never: then every client that reaches it can use it',
+  fix: 'configure the backend to require a token, or set credential: none on the route',
+});
 
 function webPage({ address }: ConfigPaths): Finding {
   return warning('backend_not_mcp', 'the backend returns a web page to an MCP request', {

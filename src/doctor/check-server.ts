@@ -8,9 +8,9 @@ import { CAMBIST } from '../tokens/requester.ts';
 import { toSubject } from '../tokens/subject.ts';
 import type { Grant } from '../tokens/token-request.ts';
 import type { CheckContext } from './check-context.ts';
-import { clientFinding, encodingFinding, encodingMatters, INVALID_TOKEN, unusedFinding } from './client-refusal.ts';
+import { clientFinding, encodingFinding, encodingMatters, INVALID_TOKEN } from './client-refusal.ts';
 import { clockFinding, skewOf } from './clocks.ts';
-import { type Finding, type Found, fine, problem } from './finding.ts';
+import { type Finding, type Found, fine, problem, warning } from './finding.ts';
 import { lookupOf, type MetadataUse, metadataFindings, unusableMetadata } from './metadata-findings.ts';
 import type { RecordedRequest } from './recorded-request.ts';
 import { settingsOfServer, unreachable } from './unreachable.ts';
@@ -82,7 +82,9 @@ export async function checkServer(
   const from = context.requests.length;
   const exchanged = role === 'client_credentials' ? undefined : role;
   for (const finding of await locate(server, exchanged, context)) report(finding);
-  if (usable && role === undefined) report(unusedFinding());
+  if (usable && role === undefined) {
+    report(warning('client_not_checked', 'no route requests tokens from it, so its client was not checked'));
+  }
   // A route with client_credentials shows by its own token request whether the client is accepted.
   if (usable && exchanged !== undefined) report(await tryClient(server, exchanged, context));
   const timed = context.requests.slice(from).find(({ headers }) => headers.date !== undefined);

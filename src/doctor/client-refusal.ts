@@ -1,5 +1,5 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import { type Finding, fine, problem, warning } from './finding.ts';
+import { type Finding, fine, problem } from './finding.ts';
 import { inOrder, type OAuthError, oauthErrorOf, quoting } from './oauth-error.ts';
 import { issuedTokenOf, type RecordedRequest, sentIn } from './recorded-request.ts';
 import { serverPath } from './unreachable.ts';
@@ -166,9 +166,4 @@ export function encodingFinding(server: AuthorizationServer, other: 'form' | 'ra
 export function encodingMatters(authorization: string | undefined): boolean {
   const pair = Buffer.from((authorization ?? '').replace(/^Basic /, ''), 'base64').toString('utf8');
   return !/^[A-Za-z0-9._~-]*:[A-Za-z0-9._~-]*$/.test(pair);
-}
-
-/** The config has a server that no route uses. */
-export function unusedFinding(): Finding {
-  return warning('client_not_checked', 'no route requests tokens from it, so its client was not checked');
 }

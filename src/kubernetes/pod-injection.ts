@@ -49,9 +49,6 @@ export interface Injection {
 /** The grace period of Kubernetes for a pod without its own. */
 const DEFAULT_GRACE_SECONDS = 30;
 
-/** The grace period of kagent's pods, which cannot be set. */
-const KAGENT_GRACE_SECONDS = DEFAULT_GRACE_SECONDS;
-
 /** Injects cambist into a pod or a pod template. The given template is not changed. */
 export function injectPod(template: JsonObject, request: InjectionRequest): Injection {
   const { layout, optIn, update } = request;
@@ -216,7 +213,8 @@ function gracePeriod(template: JsonObject, options: InjectionOptions, layout: Po
 }
 
 function graceOf(template: JsonObject, layout: PodLayout): number {
-  const own = layout.gracePeriod === undefined ? KAGENT_GRACE_SECONDS : getIn(template, layout.gracePeriod);
+  // That of kagent's pods cannot be set.
+  const own = layout.gracePeriod && getIn(template, layout.gracePeriod);
   return typeof own === 'number' ? own : DEFAULT_GRACE_SECONDS;
 }
 

@@ -5,11 +5,7 @@ import type { Logger } from '../observability/logger.ts';
 import { watchFiles } from '../secrets/watch.ts';
 import type { WebhookMetrics } from './webhook-metrics.ts';
 
-export interface ServerCertificate {
-  readonly cert: string;
-  readonly key: string;
-  readonly expiresAt: Date;
-}
+export type ServerCertificate = Awaited<ReturnType<typeof readCertificate>>;
 
 interface CertificateFiles {
   readonly cert: string;
@@ -20,7 +16,7 @@ interface CertificateFiles {
  * Reads both files and checks that they belong together: while a Secret is replaced, one file may be newer.
  * @throws {Error} with a message that names the file, without its content
  */
-export async function readCertificate(files: CertificateFiles): Promise<ServerCertificate> {
+export async function readCertificate(files: CertificateFiles) {
   const [cert, key] = await Promise.all([read(files.cert), read(files.key)]);
   const certificate = parse(files.cert, 'certificate', () => new X509Certificate(cert));
   const privateKey = parse(files.key, 'private key', () => createPrivateKey(key));

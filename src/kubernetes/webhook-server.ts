@@ -52,11 +52,6 @@ function largestBody(
   return Math.min(Number(length ?? (coding === undefined ? 0 : max)), max);
 }
 
-/** Probes must pass while others hold connections: a failed one restarts the container. */
-function limitWebhookAdmin(server: Server, logger: Logger): void {
-  limitConnections(server, MAX_ADMIN_CONNECTIONS, 'the admin listener', logger);
-}
-
 function limitConnections(server: Server, max: number, name: string, logger: Logger): void {
   displaceConnections(server, max, (count) => logger.warn({}, `too many connections to ${name}; dropped ${count}`));
 }
@@ -148,7 +143,8 @@ export function createWebhookAdmin(
   logger: Logger,
 ): FastifyInstance<RawServerDefault> {
   const app = fastify({ logger: false, schemaController: NO_SCHEMAS, forceCloseConnections: true });
-  limitWebhookAdmin(app.server, logger);
+  // Probes must pass while others hold connections: a failed one restarts the container.
+  limitConnections(app.server, MAX_ADMIN_CONNECTIONS, 'the admin listener', logger);
   app.get('/livez', () => ({ live: true }));
   app.get('/readyz', (_request, reply) => reply.code(isReady() ? 200 : 503).send({ ready: isReady() }));
   app.get('/metrics', async (_request, reply) => {

@@ -6,17 +6,7 @@ import type { Rewriter } from './endpoint-event.ts';
 import { headerValues } from './headers.ts';
 
 /** Relays a response to the caller as it arrives: bytes unchanged, and no faster than the caller reads. */
-export interface ResponseRelay {
-  readonly status: number;
-  header(name: string): string | undefined;
-  /** Writes the response headers and lets the body pass. */
-  start(response: ServerResponse): void;
-  data(chunk: Buffer): void;
-  end(): void;
-  /** The upstream connection failed: the caller sees a reset, never a clean end. */
-  fail(): void;
-  hasFailed(): boolean;
-}
+export type ResponseRelay = ReturnType<typeof createResponseRelay>;
 
 const NOTHING = Buffer.alloc(0);
 
@@ -33,7 +23,7 @@ export function createResponseRelay(
   headers: string[],
   keepsConnection: () => boolean,
   rewriter?: Rewriter,
-): ResponseRelay {
+) {
   let response: ServerResponse | undefined;
   /** The response headers are written. */
   let wrote = false;
@@ -81,8 +71,9 @@ export function createResponseRelay(
 
   return {
     status,
-    header: (name) => headerValues(headers, name)[0],
-    start(to) {
+    header: (name: string): string | undefined => headerValues(headers, name)[0],
+    /** Writes the response headers and lets the body pass. */
+    start(to: ServerResponse): void {
       response = to;
       if (!keepsConnection()) {
         announceClose(to.req);
@@ -97,8 +88,8 @@ export function createResponseRelay(
         to.socket?.uncork();
       });
     },
-    data: (chunk) => pass(rewriter === undefined ? chunk : rewriter.push(chunk)),
-    end() {
+    data: (chunk: Buffer): void => pass(rewriter === undefined ? chunk : rewriter.push(chunk)),
+    end(): void {
       if (rewriter !== undefined) pass(rewriter.rest());
       if (wrote) response?.end();
       else response?.end(begun.toString('latin1'), 'latin1');
@@ -106,7 +97,8 @@ export function createResponseRelay(
     },
     // Not a getter: V8 gives each object with a getter its own hidden class, which keeps the request in memory until a full collection.
     hasFailed: () => failed,
-    fail() {
+    /** The upstream connection failed: the caller sees a reset, never a clean end. */
+    fail(): void {
       failed = true;
       if (response === undefined) return;
       const { socket, req } = response;

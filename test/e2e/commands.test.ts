@@ -46,12 +46,12 @@ test('prints the general help, or that of the named command', async () => {
   }
   // The same code prints the help of each command, and unit tests have all of them. Only inject's help loads more.
   for (const name of ['run', 'inject'] as const) {
-    const stdout = await describeCommand(name);
+    const stdout = describeCommand(name);
     assert.deepEqual(await runCommand([name, '--help']), { code: 0, stdout, stderr: '' }, name);
   }
-  assert.equal((await runCommand(['help', 'doctor'])).stdout, await describeCommand('doctor'));
+  assert.equal((await runCommand(['help', 'doctor'])).stdout, describeCommand('doctor'));
   const last = await runCommand(['explain', '--json', 'http://a/', '-h']);
-  assert.equal(last.stdout, await describeCommand('explain'));
+  assert.equal(last.stdout, describeCommand('explain'));
 });
 
 test('the examples of validate and explain work with the config of the README', async (t) => {

@@ -37,7 +37,7 @@ test('the general help has one line for each command, and points to its help', (
 
 for (const [name, usage] of COMMANDS) {
   test(`the help of ${name} lists all flags and exit codes, with an example`, async () => {
-    const help = await describeCommand(name);
+    const help = describeCommand(name);
     assert.ok(help.startsWith(`Usage: ${`cambist ${name} ${usage.synopsis}`.trimEnd()}\n`));
     for (const flag of Object.keys(flagsOf(name))) assert.match(help, new RegExp(`^ {2}(-., )?--${flag}( |$)`, 'm'));
     for (const code of usage.exits.keys()) assert.match(help, new RegExp(`^ {2}${code}  `, 'm'));
