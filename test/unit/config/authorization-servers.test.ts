@@ -4,6 +4,8 @@ import { assertionFrom, usedServerNames } from '../../../src/config/used-servers
 import { configOf, problemsOf, ROUTE, routeOf, routeProblems } from './sample.ts';
 import { clientAuth, serverOf, withServer } from './server-samples.ts';
 
+const BASE = 'issuer: https://x\nclient_auth: { method: none }\n';
+
 test('fills in the defaults of an authorization server', () => {
   assert.deepEqual(serverOf('token_endpoint: https://x/token\nclient_auth: { method: none }\n'), {
     name: 'main',
@@ -44,42 +46,39 @@ test('requires an endpoint, a client id and client authentication', () => {
 });
 
 test('keeps extra parameters in order and refuses parameters of the protocol', () => {
-  const base = 'issuer: https://x\nclient_auth: { method: none }\n';
-  assert.deepEqual(serverOf(`${base}extra_params: { connector_id: ldap, options: '{"a":1}' }\n`).extraParams, [
+  assert.deepEqual(serverOf(`${BASE}extra_params: { connector_id: ldap, options: '{"a":1}' }\n`).extraParams, [
     ['connector_id', 'ldap'],
     ['options', '{"a":1}'],
   ]);
   for (const name of ['grant_type', 'client_secret', 'resource', 'scope', 'assertion', 'password']) {
-    assert.deepEqual(problemsOf(withServer(`${base}extra_params: { ${name}: hunter2 }\n`)), [
+    assert.deepEqual(problemsOf(withServer(`${BASE}extra_params: { ${name}: hunter2 }\n`)), [
       `6:21: authorization_servers.main.extra_params: "${name}" is reserved for the protocol: remove it, and use the config key for it`,
     ]);
   }
-  assert.deepEqual(problemsOf(withServer(`${base}extra_params: { "": x }\n`)), [
+  assert.deepEqual(problemsOf(withServer(`${BASE}extra_params: { "": x }\n`)), [
     '6:21: authorization_servers.main.extra_params: empty field name: write the name',
   ]);
-  assert.deepEqual(problemsOf(withServer(`${base}extra_params: { flag: true }\n`)), [
+  assert.deepEqual(problemsOf(withServer(`${BASE}extra_params: { flag: true }\n`)), [
     '6:27: authorization_servers.main.extra_params.flag: must be a string: put it in quotes',
   ]);
 });
 
 test('requires a certificate and its key together', () => {
-  const base = 'issuer: https://x\nclient_auth: { method: none }\n';
-  const { tls } = serverOf(`${base}tls: { ca: { file: /ca }, certificate: { file: /c }, private_key: { file: k } }\n`);
+  const { tls } = serverOf(`${BASE}tls: { ca: { file: /ca }, certificate: { file: /c }, private_key: { file: k } }\n`);
   assert.deepEqual(tls, { ca: '/ca', certificate: '/c', privateKey: 'k' });
-  assert.deepEqual(serverOf(`${base}tls: {}\n`).tls, { ca: undefined, certificate: undefined, privateKey: undefined });
+  assert.deepEqual(serverOf(`${BASE}tls: {}\n`).tls, { ca: undefined, certificate: undefined, privateKey: undefined });
   for (const [one, other] of [
     ['certificate', 'private_key'],
     ['private_key', 'certificate'],
   ]) {
-    assert.deepEqual(problemsOf(withServer(`${base}tls: { ${one}: { file: /x } }\n`)), [
+    assert.deepEqual(problemsOf(withServer(`${BASE}tls: { ${one}: { file: /x } }\n`)), [
       `6:10: authorization_servers.main.tls: has "${one}" without "${other}": set both, or remove it`,
     ]);
   }
 });
 
 test('refuses a timeout of 0 for token requests', () => {
-  const base = 'issuer: https://x\nclient_auth: { method: none }\n';
-  assert.deepEqual(problemsOf(withServer(`${base}timeout: 0\n`)), [
+  assert.deepEqual(problemsOf(withServer(`${BASE}timeout: 0\n`)), [
     '6:14: authorization_servers.main.timeout: must be at least 1ms',
   ]);
 });
@@ -127,9 +126,10 @@ test('takes the client certificate from the tls of the server', () => {
 
 test('reads the grant and dpop', () => {
   const lines = 'issuer: https://x\nclient_auth: { method: none }\ngrant: jwt_bearer\ndpop: true\n';
-  const [server] = configOf(`${withServer(lines)}    resource: https://r\n`).authorizationServers;
-  assert.equal(server?.grant, 'jwt_bearer');
-  assert.equal(server?.dpop, true);
+  const [{ grant, dpop } = assert.fail()] = configOf(
+    `${withServer(lines)}    resource: https://r\n`,
+  ).authorizationServers;
+  assert.deepEqual([grant, dpop], ['jwt_bearer', true]);
 });
 
 const VAULT = `authorization_servers:

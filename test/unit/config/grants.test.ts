@@ -88,49 +88,36 @@ test('sends the default resource in a chain even if defaults set an audience', (
 });
 
 test('reports errors of a chain', () => {
-  const cases: [string, string, string[]][] = [
+  const withoutIssuer = two().replace('issuer: https://idp.example.com/realms/agents', 'token_endpoint: https://i/t');
+  const to = (server: string) => `${UPSTREAM}${MAIN}chain: { ${server} }\n`;
+  const cases: [string, string, string][] = [
     [
-      `${UPSTREAM}${MAIN}chain: { authorization_server: main }\n`,
+      to('authorization_server: main'),
       two(),
-      [
-        'routes[0].chain.authorization_server: is also the authorization server of the route: name the server that issues the assertion',
-      ],
+      '.authorization_server: is also the authorization server of the route: name the server that issues the assertion',
     ],
     [
-      `${UPSTREAM}${MAIN}chain: { authorization_server: ipd }\n`,
+      to('authorization_server: ipd'),
       two(),
-      ['routes[0].chain.authorization_server: unknown authorization server: did you mean "idp"?'],
+      '.authorization_server: unknown authorization server: did you mean "idp"?',
     ],
     [
       chain(),
-      two().replace('issuer: https://idp.example.com/realms/agents', 'token_endpoint: https://idp.example.com/t'),
-      [
-        'routes[0].chain: authorization server "main" has no issuer, but the assertion needs one as its audience: set it there',
-      ],
+      withoutIssuer,
+      ': authorization server "main" has no issuer, but the assertion needs one as its audience: set it there',
     ],
-    [
-      `${chain()}audience: a\nrequested_token_type: jwt\n`,
-      two(),
-      [
-        'warning: routes[0].audience: is not sent in a chain: remove it',
-        'warning: routes[0].requested_token_type: is not sent in a chain: remove it',
-      ],
-    ],
-    [
-      `${UPSTREAM}credential: none\nchain: { authorization_server: main }\n`,
-      SERVER,
-      ['warning: routes[0].chain: has no effect with credential "none": remove it'],
-    ],
-    [
-      `${UPSTREAM}${MAIN}chain: { assertion: jwt }\n`,
-      two(),
-      ['routes[0].chain: missing key "authorization_server": server of the first leg'],
-    ],
+    [to('assertion: jwt'), two(), ': missing key "authorization_server": server of the first leg'],
   ];
-  for (const [lines, top, expected] of cases) {
-    const problems = messages(routeProblems(lines, top)).filter((line) => !line.includes('no route uses'));
-    assert.deepEqual(problems.sort(), expected.sort(), lines);
-  }
+  const problemsOn = (lines: string, top = two()) =>
+    messages(routeProblems(lines, top)).filter((line) => !line.includes('no route uses'));
+  for (const [lines, top, problem] of cases) assert.deepEqual(problemsOn(lines, top), [`routes[0].chain${problem}`]);
+  assert.deepEqual(problemsOn(`${chain()}audience: a\nrequested_token_type: jwt\n`).sort(), [
+    'warning: routes[0].audience: is not sent in a chain: remove it',
+    'warning: routes[0].requested_token_type: is not sent in a chain: remove it',
+  ]);
+  assert.deepEqual(problemsOn(`${UPSTREAM}credential: none\nchain: { authorization_server: main }\n`, SERVER), [
+    'warning: routes[0].chain: has no effect with credential "none": remove it',
+  ]);
 });
 
 test('counts the first server of a chain as used', () => {

@@ -40,51 +40,32 @@ test('reads a transmitter to poll, which needs no listener', () => {
   assert.equal(transmitter?.pollIntervalMs, 500);
 });
 
+const FILE = { delivery: 'poll', authorization: { file: '/a' } };
+const BY_SERVER = { delivery: 'poll', authorization_server: 'idp' };
+const LISTEN = { listen: '127.0.0.1:8190' };
+
 const PROBLEMS: readonly (readonly [transmitter: object, RegExp, more?: object])[] = [
   [{ delivery: 'poll' }, /idp: polls without a credential: set authorization to a file, or authorization_server/],
-  [
-    { delivery: 'poll', authorization: { file: '/a' }, authorization_server: 'idp' },
-    /authorization: is a second credential beside authorization_server: remove one/,
-  ],
-  [{ delivery: 'poll', authorization_server: 'other' }, /authorization_server: "other" is not defined under/],
-  [{ delivery: 'poll', authorization_server: 'public' }, /authorization_server: "public" has no client_auth/],
-  [{ delivery: 'poll', authorization_server: 'proving' }, /authorization_server: "proving" has dpop/],
-  [
-    { delivery: 'poll', authorization: { file: '/a' }, scope: 'x' },
-    /scope: has no effect without authorization_server/,
-  ],
-  [
-    { delivery: 'poll', authorization: { file: '/a' }, poll_endpoint: 'http://idp.example.com/poll' },
-    /poll_endpoint: must be https/,
-  ],
-  [
-    { delivery: 'poll', authorization: { file: '/a' }, poll_interval: '100ms' },
-    /poll_interval: must be at least 250ms/,
-  ],
-  [
-    { delivery: 'push', poll_interval: '10s' },
-    /poll_interval: has no effect without delivery: poll/,
-    { listen: '127.0.0.1:8190' },
-  ],
-  [
-    { delivery: 'poll', authorization: { file: '/a' } },
-    /idp: missing key "poll_endpoint": set it to the "endpoint_url"/,
-  ],
+  [{ ...FILE, ...BY_SERVER }, /authorization: is a second credential beside authorization_server: remove one/],
+  [{ ...BY_SERVER, authorization_server: 'other' }, /authorization_server: "other" is not defined under/],
+  [{ ...BY_SERVER, authorization_server: 'public' }, /authorization_server: "public" has no client_auth/],
+  [{ ...BY_SERVER, authorization_server: 'proving' }, /authorization_server: "proving" has dpop/],
+  [{ ...FILE, scope: 'x' }, /scope: has no effect without authorization_server/],
+  [{ ...FILE, poll_endpoint: 'http://idp.example.com/poll' }, /poll_endpoint: must be https/],
+  [{ ...FILE, poll_interval: '100ms' }, /poll_interval: must be at least 250ms/],
+  [{ delivery: 'push', poll_interval: '10s' }, /poll_interval: has no effect without delivery: poll/, LISTEN],
+  [FILE, /idp: missing key "poll_endpoint": set it to the "endpoint_url"/],
   ...[{ backchannel_logout: true }, { delivery: 'push' }].flatMap((way) => [
     [
       { ...way, authorization_server: 'idp' },
       /authorization_server: has no meaning without polls, because cambist sends no other requests: remove it/,
-      { listen: '127.0.0.1:8190' },
+      LISTEN,
     ] as const,
-    [{ ...way, scope: 'x' }, /scope: has no meaning without polls/, { listen: '127.0.0.1:8190' }] as const,
+    [{ ...way, scope: 'x' }, /scope: has no meaning without polls/, LISTEN] as const,
   ]),
   [{ delivery: 'push' }, /missing key "listen": a transmitter sends to cambist, so set the address for it/],
   [{ backchannel_logout: true }, /missing key "listen"/],
-  [
-    { delivery: 'poll', authorization: { file: '/a' } },
-    /signals\.listen: has no effect: no transmitter sends to cambist: remove it/,
-    { listen: '127.0.0.1:8190' },
-  ],
+  [FILE, /signals\.listen: has no effect: no transmitter sends to cambist: remove it/, LISTEN],
   [{}, /idp: never gets an event: set delivery for Shared Signals, or backchannel_logout: true/],
 ];
 for (const [transmitter, expected, more] of PROBLEMS) {
