@@ -15,7 +15,7 @@ const BOUNDED: Readonly<Record<string, string>> = {
 
 /** Expressions that are built at run time. */
 const BUILT: Readonly<Record<string, string>> = {
-  'config/matching.ts': 'it reads host names of the config, of at most 253 characters',
+  'config/match.ts': 'it reads host names of the config, of at most 253 characters',
   'kubernetes/agent-port.ts': 'it searches for a number, and has no loop',
   'proxy/endpoint-event.ts': 'it looks back over the white space before each "data", which no other one shares',
 };
