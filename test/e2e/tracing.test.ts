@@ -13,7 +13,7 @@ const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
 const CALLER_SPAN_ID = 'b7ad6b7169203331';
 const traceparent = `00-${TRACE_ID}-${CALLER_SPAN_ID}-01`;
 
-async function startTraced(t: TestContext, env: Record<string, string> = {}) {
+async function startTraced(t: TestContext, env: Record<string, string> = {}, keys: Record<string, unknown> = {}) {
   const receiver = await startOtlpReceiver(t);
   const setup = await startFakeSetup(t, {
     env: {
@@ -21,6 +21,7 @@ async function startTraced(t: TestContext, env: Record<string, string> = {}) {
       OTEL_BSP_SCHEDULE_DELAY: '50',
       ...env,
     },
+    change: (config) => ({ ...config, ...keys }),
   });
   return { receiver, setup };
 }
@@ -35,11 +36,7 @@ function named(spans: readonly ReceivedSpan[], kind: ReceivedSpan['kind'], name:
 }
 
 test('adds the MCP message to the span of a request, but not the session id, if tracing.mcp is on', async (t) => {
-  const receiver = await startOtlpReceiver(t);
-  const setup = await startFakeSetup(t, {
-    env: { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url, OTEL_BSP_SCHEDULE_DELAY: '50' },
-    change: (config) => ({ ...config, tracing: { mcp: true } }),
-  });
+  const { receiver, setup } = await startTraced(t, {}, { tracing: { mcp: true } });
   const { authorization } = await setup.bearer();
   const headers = { authorization, 'mcp-session-id': 'session-7f3a', 'mcp-protocol-version': '2025-11-25' };
   const message = { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'search', arguments: { q: 'x' } } };
