@@ -10,7 +10,8 @@ export function createPainter(stream: NodeJS.WriteStream): Paint {
   return (format, text) => (coloured ? styleText(format, text) : text);
 }
 
-const WIDTHS = { backend: 7, via: 8, revision: 11, request: 18, status: 6, cache: 5, subject: 5 };
+/** Widths of the columns before the last. */
+const WIDTHS = [7, 8, 11, 18, 6, 5, 5] as const;
 
 /** Shows the calls as a table, with a short introduction. */
 export function describeFindings({ algorithm, callerAudience, calls, exchanges }: DemoFindings, paint: Paint): string {
@@ -39,33 +40,13 @@ function describeCall(call: DemoCall, paint: Paint): string {
     isThroughCambist ? 'cambist' : 'directly',
     revision,
     request,
-    paint(status === 200 ? 'green' : 'red', String(status).padEnd(WIDTHS.status)),
-    paint(cache === 'hit' ? 'green' : 'yellow', cache.padEnd(WIDTHS.cache)),
+    paint(status === 200 ? 'green' : 'red', String(status).padEnd(WIDTHS[4])),
+    paint(cache === 'hit' ? 'green' : 'yellow', cache.padEnd(WIDTHS[5])),
     receivedSubject,
     paint('cyan', receivedAudience),
   );
 }
 
-function row(...[backend, via, revision, request, status, cache, subject, audience]: RowCells): string {
-  return [
-    `  ${backend.padEnd(WIDTHS.backend)}`,
-    via.padEnd(WIDTHS.via),
-    revision.padEnd(WIDTHS.revision),
-    request.padEnd(WIDTHS.request),
-    status.padEnd(WIDTHS.status),
-    cache.padEnd(WIDTHS.cache),
-    subject.padEnd(WIDTHS.subject),
-    audience,
-  ].join('  ');
+function row(...cells: string[]): string {
+  return `  ${cells.map((cell, index) => cell.padEnd(WIDTHS[index] ?? 0)).join('  ')}`;
 }
-
-type RowCells = [
-  backend: string,
-  via: string,
-  revision: string,
-  request: string,
-  status: string,
-  cache: string,
-  subject: string,
-  audience: string,
-];
