@@ -144,7 +144,7 @@ function payloadOf(token: string): string | undefined {
 export interface IssuedClaims {
   readonly claims: Claims;
   /**
-   * The token has the form of a JWT, although verifiers may read other claims from it, or claims where there are none. Some accept a
+   * The token has the form of a JWT, although verifiers may read other claims from it, or claims in a text without any. Some accept a
    * byte order mark, UTF-16, `NaN`, a trailing NUL, a second "aud", or dots within the payload.
    */
   readonly ambiguous: boolean;

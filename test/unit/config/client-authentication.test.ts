@@ -7,7 +7,7 @@ const SECRET = 'client_secret: { env: S }\n';
 const KEY = 'private_key: { file: /k }\n';
 const FILE = 'client_assertion: { file: /a }\n';
 
-/** What a method resolves to if the file has nothing but the named keys. */
+/** The result for a method if the file has nothing but the named keys. */
 const PLAIN_KEY = { privateKey: { file: '/k' }, alg: undefined, keyId: undefined, certificate: undefined };
 const PLAIN_ASSERTION = { assertionAudience: undefined, assertionLifetimeMs: 60_000 };
 const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';

@@ -14,7 +14,7 @@ const ENTRA = {
   extra_params: { requested_token_use: 'on_behalf_of' },
 };
 
-/** What the server was sent and responds with. */
+/** The request to the server, and its response. */
 interface Refused {
   readonly error: string;
   readonly description?: string;

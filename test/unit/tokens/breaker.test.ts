@@ -37,7 +37,7 @@ const isDown = failsWith('ERR_STS_UNAVAILABLE', /"main" is considered down/);
 /**
  * Plays the steps of a script: `+250` lets time pass. `bob:token` is an attempt of Bob with a token as its result, `bob:fault` one
  * that fails, `bob:down` one that the breaker refuses, and `bob:begin` one that `end=token` or `end=fault` ends later. `off` and
- * `on` are reports that the server is down or up, and `quiet` is no report. A step with `*3` is repeated.
+ * `on` are reports that the server is down or up, and `quiet` means that none is made. A step with `*3` is repeated.
  */
 async function play(script: string): Promise<void> {
   const clock = createFakeClock();
@@ -106,7 +106,7 @@ const SCRIPTS: Record<string, string> = {
   'one probe checks whether the server is back, and closes the breaker': 'fault*3 +250 begin down end=token token',
   'a failed probe extends the pause, up to three seconds': `fault*3 ${pauses}`,
   'a hanging probe delays the next probe by three seconds at most':
-    'fault*3 +250 begin +2999 down +1 token end=fault token',
+    'fault*3 +250 begin +2999 down +1 token +0 end=fault token',
   'a probe that took long is followed by the next at once': 'fault*3 +250 begin +5000 end=fault token',
   'a probe that fails while a later one is in flight admits no other request':
     'fault*3 +250 begin +3000 begin end=fault down end=token token',
@@ -145,7 +145,7 @@ const SCRIPTS: Record<string, string> = {
   'refusals of made-up tokens between the faults of accepted callers do not keep the breaker closed':
     'alice:fault made-up-0:ERR_SUBJECT_TOKEN_INVALID alice:fault made-up-1:ERR_SUBJECT_TOKEN_INVALID alice:fault alice:down',
   'a made-up token cannot use up the probe of accepted callers':
-    'alice:fault*3 +250 made-up-0:begin made-up-1:down bob:token end=fault',
+    'alice:fault*3 +250 made-up-0:begin made-up-1:down bob:token +0 end=fault',
   'each peer has a probe of its own while the server is down for accepted callers':
     'alice:fault*3 off made-up-0:begin new:token on alice:token quiet end=token',
   'the refusal of a made-up token does not close a breaker that accepted callers opened':

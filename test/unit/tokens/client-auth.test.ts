@@ -289,7 +289,7 @@ test('refuses a certificate that is malformed or belongs to another key', async 
   );
 });
 
-/** What a client sends, and the files of its credentials. */
+/** The request of a client, and the files of its credentials. */
 const CLIENTS: readonly [
   what: string,
   auth: (file: string) => ClientAuth,

@@ -154,7 +154,7 @@ for (const [what, flood, count, other] of PLACES) {
     assert.equal(started.length, count);
     startAll(other);
     assert.deepEqual(callersFrom(count), ['bob']);
-    // The place of another caller is no place for the flood.
+    // The flood does not get the place of another caller.
     await finish(count);
     assert.equal(started.length, count + 1);
     await finish(0);
