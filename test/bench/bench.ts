@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { type Bounds, type Case, createPeers, listCases } from './cases.ts';
 import { type Comparison, compareBuilds, SHORT, USUAL_CASES } from './compare-builds.ts';
-import { withEnvironment } from './environment.ts';
+import { withEnvironment } from './contestants.ts';
 import { describeMachine, keepCoresAwake, pinSelf } from './processes.ts';
 import { type BenchResult, formatResult } from './report.ts';
 import { type CaseResult, runCase } from './run-case.ts';

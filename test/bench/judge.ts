@@ -8,7 +8,7 @@ export const MAX_RATIO = 1.1;
 const COMPARED = ['CPU µs each', 'CPU ms until ready'] as const;
 
 /** The CPU of a case relative to another build. */
-export interface Judgement {
+interface Judgement {
   readonly name: string;
   /** Of all rounds. Undefined where the system counts no CPU time. */
   readonly ratio: Interval | undefined;

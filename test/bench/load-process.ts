@@ -1,7 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
-import { startPinned } from './processes.ts';
+import { programFile, startPinned } from './processes.ts';
 import type { ClosedResult, Command, Listening, OpenResult, Reply, Target, TlsKeys } from './programs/protocol.ts';
-import { programFile } from './programs.ts';
 
 /** The process with the callers, the upstream and the authorization server. */
 export interface LoadProcess extends Listening {

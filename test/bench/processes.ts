@@ -1,6 +1,8 @@
 import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { buildSync } from 'esbuild';
 
 /** The proxy has the first core. The load process and the bench, which reads the proxy's output, have the second. */
 export type Side = 'proxy' | 'load';
@@ -128,4 +130,33 @@ export function describeMachine(node: string): Machine {
     memoryGib: Math.round(totalmem() / 2 ** 30),
     pinned: pinning !== undefined,
   };
+}
+
+/** Below `node_modules`, so that programs find their packages. */
+const BUILT = new URL('../../node_modules/.cache/cambist-bench/', import.meta.url);
+const SOURCES = new URL('./programs/', import.meta.url);
+
+/**
+ * Builds the programs, so that they run on Node without a loader, like cambist. A loader would add memory and start time.
+ * Packages are not bundled, as in a program that follows their READMEs.
+ * @throws Error if a program cannot be built
+ */
+export function buildPrograms(): void {
+  buildSync({
+    entryPoints: PROGRAMS.map((name) => fileURLToPath(new URL(`${name}.ts`, SOURCES))),
+    outdir: fileURLToPath(BUILT),
+    bundle: true,
+    packages: 'external',
+    platform: 'node',
+    format: 'esm',
+    outExtension: { '.js': '.mjs' },
+  });
+}
+
+const PROGRAMS = ['load-process', 'undici-proxy', 'fastify-proxy'] as const;
+
+export type ProgramName = (typeof PROGRAMS)[number];
+
+export function programFile(name: ProgramName): string {
+  return fileURLToPath(new URL(`${name}.mjs`, BUILT));
 }

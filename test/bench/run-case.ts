@@ -40,17 +40,7 @@ function whyMissing({ peer, asImage }: Contestant, { node }: Environment): strin
   return peer.missing(node) ?? (asImage && whyNoImage(node));
 }
 
-interface Samplers {
-  readonly list: readonly { readonly contestant: Contestant; sample(): Promise<Sample> }[];
-  close(): Promise<void>;
-}
-
-async function prepare(
-  contestants: readonly Contestant[],
-  take: Take,
-  environment: Environment,
-  bounds: Bounds,
-): Promise<Samplers> {
+async function prepare(contestants: readonly Contestant[], take: Take, environment: Environment, bounds: Bounds) {
   if (take.of === 'new') {
     const list = contestants.map((contestant) => ({
       contestant,

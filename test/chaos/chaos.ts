@@ -17,7 +17,7 @@ async function main(): Promise<number> {
   if (typeof options === 'number') return options;
   const { minutes, seed } = options;
   print(`chaos for ${minutes} min: npm run chaos -- --minutes ${minutes} --seed ${seed}`);
-  const result = await runChaos({ seed, ms: minutes * 60_000, progress: print });
+  const result = await runChaos({ seed, ms: minutes * 60_000 });
   const { violations, correct, issued, reloads, store, outcomes } = result;
   print(`${correct} right tokens at backends, ${issued} tokens issued, ${reloads} reloads`);
   print(

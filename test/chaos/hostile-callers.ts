@@ -13,34 +13,25 @@ export interface Caller {
   token(): string;
 }
 
-export interface CallersOptions {
-  /** Addresses of the replicas. */
-  readonly urls: readonly [string, ...string[]];
-  readonly random: Random;
-  readonly ledger: Ledger;
-  /** Authority that a tunnel may lead to. */
-  readonly tunnel: string;
-  /** Counts each response by its status, and each connection that ended without one. */
-  readonly count: (outcome: string) => void;
-}
-
-export interface Callers {
-  /** One thing that a caller does, chosen by chance. */
-  act(): Promise<void>;
-  /** A plain request. @returns its status; 0 without a response */
-  ask(caller: Caller, path: string, url?: string): Promise<number>;
-  readonly all: readonly [Caller, ...Caller[]];
-  close(): void;
-}
-
 /** No action takes longer. */
 const ACTION_MS = 4000;
 
 /** A wall clock that does not jump. */
 const wallMs = Date.now;
 
+export type Callers = ReturnType<typeof createCallers>;
+
 /** Callers that behave well, badly, or leave. Some share a connection, and all share session ids. */
-export function createCallers({ urls, random, ledger, tunnel, count }: CallersOptions): Callers {
+export function createCallers(
+  /** Addresses of the replicas. */
+  urls: readonly [string, ...string[]],
+  random: Random,
+  ledger: Ledger,
+  /** Authority that a tunnel may lead to. */
+  tunnel: string,
+  /** Counts each response by its status, and each connection that ended without one. */
+  count: (outcome: string) => void,
+) {
   const agent = new Agent({ keepAlive: true, maxSockets: 16 });
   const all = ['alice', 'bob', 'carol', 'dave', 'erin'].map((name) => createCaller(name, random, ledger)) as [
     Caller,
@@ -185,9 +176,11 @@ export function createCallers({ urls, random, ledger, tunnel, count }: CallersOp
 
   return {
     all,
-    ask,
+    /** A plain request. @returns its status; 0 without a response */
+    ask: (caller: Caller, path: string, url: string) => ask(caller, path, url),
     close: () => agent.destroy(),
-    async act() {
+    /** One thing that a caller does, chosen by chance. */
+    async act(): Promise<void> {
       const kind = random.int(20);
       if (kind < 9) return count(String(await ask(random.pick(all), random.pick(PATHS))));
       if (kind < 11) return count(String(await ask(random.pick(all), random.pick(PATHS), undefined, true)));

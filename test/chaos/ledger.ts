@@ -9,7 +9,7 @@ export interface BackendIdentity {
   readonly credential: Credential;
 }
 
-export interface TokenFields {
+interface TokenFields {
   readonly kind: 'subject' | 'issued' | 'secret';
   /** The caller, or the client of cambist. */
   readonly owner: string;
@@ -19,20 +19,7 @@ export interface TokenFields {
   readonly endsAtMs?: number;
 }
 
-export interface Ledger {
-  /** A new token. `claims` make a JWT of it. */
-  create(fields: TokenFields, claims?: Record<string, unknown>): string;
-  find(token: string): TokenFields | undefined;
-  /** Checks the request of a caller when it arrives at a backend. */
-  checkArrival(backend: BackendIdentity, caller: string, authorization: readonly string[], rest: string): void;
-  /** Checks that a text contains no token at all. */
-  checkText(where: string, text: string): void;
-  /** Adds a violation of another kind. */
-  report(violation: string): void;
-  readonly violations: readonly string[];
-  /** Tokens that backends received and that were right. */
-  readonly correct: number;
-}
+export type Ledger = ReturnType<typeof createLedger>;
 
 /** Owner of what is issued to cambist's own client. */
 export const OWN_CLIENT = 'cambist';
@@ -44,7 +31,7 @@ const TOKEN = /chaos-[a-z]+-[0-9a-f]{32}|eyJ[\w-]+\.[\w-]+\.[\w-]+/g;
 const MAX_VIOLATIONS = 20;
 
 /** Remembers each token, and tells whether a backend may receive it. */
-export function createLedger(random: Random, nowMs: () => number): Ledger {
+export function createLedger(random: Random, nowMs: () => number) {
   const tokens = new Map<string, TokenFields>();
   const violations: string[] = [];
   let correct = 0;
@@ -68,20 +55,25 @@ export function createLedger(random: Random, nowMs: () => number): Ledger {
   };
 
   return {
-    violations,
-    get correct() {
+    violations: violations as readonly string[],
+    /** Tokens that backends received and that were right. */
+    get correct(): number {
       return correct;
     },
+    /** Adds a violation of another kind. */
     report,
+    /** Checks that a text contains no token at all. */
     checkText,
-    find: (token) => tokens.get(token),
-    create(fields, claims) {
+    find: (token: string) => tokens.get(token),
+    /** A new token. `claims` make a JWT of it. */
+    create(fields: TokenFields, claims?: Record<string, unknown>): string {
       const id = random.hex(32);
       const token = claims === undefined ? `chaos-${fields.kind}-${id}` : jwt(claims, id);
       tokens.set(token, fields);
       return token;
     },
-    checkArrival(backend, caller, authorization, rest) {
+    /** Checks the request of a caller when it arrives at a backend. */
+    checkArrival(backend: BackendIdentity, caller: string, authorization: readonly string[], rest: string) {
       const where = `a request of ${caller} at ${backend.name}`;
       if (backend.credential === 'passthrough') return checkOwn(where, caller, `${authorization.join(' ')} ${rest}`);
       checkText(where, rest);

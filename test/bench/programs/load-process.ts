@@ -1,9 +1,8 @@
 import { openWarmConnections, runClosedLoop, sendEach } from './closed-loop.ts';
-import type { Connection } from './connection.ts';
+import { type Connection, createOpenStreams } from './connection.ts';
 import { runOpenLoop } from './open-loop.ts';
-import { createOpenStreams } from './open-streams.ts';
 import type { Command, Reply } from './protocol.ts';
-import { startTokenServer, type TokenServer } from './token-server.ts';
+import { startTokenServer, type TokenServer } from './tokens.ts';
 import { startUpstream } from './upstream.ts';
 
 /** The load process: callers, upstream and authorization server. It executes the commands of its parent. */

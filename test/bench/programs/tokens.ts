@@ -1,4 +1,7 @@
 import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
 
 /** A typical size for access tokens with a few groups and scopes. */
 const TOKEN_BYTES = 1024;
@@ -10,7 +13,7 @@ const HEADER = encode({ alg: 'ES256', typ: 'at+jwt', kid: 'bench' });
 const KEYS = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 
 /** The keys of the authorization server. */
-export const JWKS = { keys: [{ ...KEYS.publicKey.export({ format: 'jwk' }), alg: 'ES256', use: 'sig', kid: 'bench' }] };
+const JWKS = { keys: [{ ...KEYS.publicKey.export({ format: 'jwk' }), alg: 'ES256', use: 'sig', kid: 'bench' }] };
 
 /** Creates a JWT of about 1 KB with a valid signature. */
 export function signToken(subject: string, audience: string, issuer: string): string {
@@ -33,4 +36,39 @@ export function fabricateToken(subject: string, audience: string, issuer = 'http
 
 function encode(value: unknown): string {
   return Buffer.from(JSON.stringify(value)).toString('base64url');
+}
+
+export interface TokenServer {
+  readonly issuer: string;
+  /** The number of issued tokens so far. */
+  issued(): number;
+}
+
+/** An authorization server that issues any requested token, with minimal CPU time. */
+export async function startTokenServer(): Promise<TokenServer> {
+  let issued = 0;
+  let issuer = '';
+  const server = createServer((request, response) => {
+    const respond = (body: unknown): void => {
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+    };
+    if (request.method === 'GET') {
+      respond(
+        request.url === '/jwks' ? JWKS : { issuer, token_endpoint: `${issuer}/token`, jwks_uri: `${issuer}/jwks` },
+      );
+      return;
+    }
+    void text(request).then((body) => {
+      issued += 1;
+      respond({
+        access_token: fabricateToken(`user-${issued}`, new URLSearchParams(body).get('resource') ?? ''),
+        issued_token_type: 'urn:ietf:params:oauth:token-type:access_token',
+        token_type: 'Bearer',
+        expires_in: LIFETIME_SECONDS / 2,
+      });
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return { issuer, issued: () => issued };
 }

@@ -1,7 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { Agent, type Dispatcher } from 'undici';
-import { exchange } from './bare-exchange.ts';
+import { Agent, type Dispatcher, request as requestToken } from 'undici';
 import { announce, PROBE_PATH, readOptions } from './proxy-options.ts';
 
 /**
@@ -18,9 +17,39 @@ const host = new URL(origin).host;
 
 const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'transfer-encoding', 'upgrade', 'te', 'trailer', 'expect']);
 
+const CLIENT = Buffer.from('cambist:a+secret+for+the+bench').toString('base64');
+const TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:access_token';
+
+/**
+ * A minimal token exchange (RFC 8693): sends the same request as cambist and parses the response. It has no limits, no checks
+ * and no cache.
+ * @param authorization the caller's `Authorization`
+ * @returns the `Authorization` for the upstream
+ */
+async function exchange(endpoint: string, authorization: string): Promise<string> {
+  const form = new URLSearchParams({
+    grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+    subject_token: authorization.replace('Bearer ', ''),
+    subject_token_type: TOKEN_TYPE,
+    resource: origin,
+  });
+  const response = await requestToken(endpoint, {
+    method: 'POST',
+    headers: {
+      accept: 'application/json',
+      'content-type': 'application/x-www-form-urlencoded',
+      authorization: `Basic ${CLIENT}`,
+    },
+    body: form.toString(),
+    dispatcher: agent,
+  });
+  const { access_token: token } = (await response.body.json()) as { access_token: string };
+  return `Bearer ${token}`;
+}
+
 async function exchangeAndForward(endpoint: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
   try {
-    const issued = await exchange(endpoint, request.headers.authorization ?? '', origin, agent);
+    const issued = await exchange(endpoint, request.headers.authorization ?? '');
     forward(request, response, issued);
   } catch {
     response.writeHead(502).end();

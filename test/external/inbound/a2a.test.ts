@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
-import { interleaved, startAgentSetup } from './agents.ts';
+import { interleaved, startAgentSetup, USERS } from './agents.ts';
 
-const USERS = ['alice', 'bob'];
 const CALLS = 100;
 const WIDTH = 16;
 
@@ -24,8 +23,6 @@ function replyOf(body: string): unknown {
 
 test('an agent on the official A2A SDK passes its caller on without code', async (t) => {
   const setup = await startAgentSetup(t, 'a2a_agent');
-  const tokens = new Map<string, string>();
-  for (const user of USERS) tokens.set(user, await setup.subjectToken({ sub: user }));
 
   await t.test('the agent card needs no token, and messages do', async () => {
     const card = await fetch(`${setup.inboundUrl}/.well-known/agent-card.json`);
@@ -37,11 +34,11 @@ test('an agent on the official A2A SDK passes its caller on without code', async
   });
 
   await t.test('every backend call of two users at once has the token of the right user', async () => {
-    const results = await interleaved(USERS, CALLS, WIDTH, async (user, index) => {
+    const results = await interleaved(CALLS, WIDTH, async (user, index) => {
       const response = await fetch(setup.inboundUrl, {
         method: 'POST',
         headers: {
-          authorization: `Bearer ${tokens.get(user)}`,
+          authorization: `Bearer ${setup.tokens.get(user)}`,
           'content-type': 'application/json',
           accept: 'application/json, text/event-stream',
           'a2a-version': '1.0',
@@ -51,10 +48,7 @@ test('an agent on the official A2A SDK passes its caller on without code', async
       return replyOf(await response.text());
     });
     for (const user of USERS) {
-      assert.deepEqual(
-        results[user],
-        Array.from({ length: CALLS }, () => ({ status: 200, user })),
-      );
+      assert.deepEqual(results[user], Array(CALLS).fill({ status: 200, user }));
     }
     const { requests } = setup.backends.github;
     for (const user of USERS) assert.equal(requests.filter(({ claims }) => claims?.sub === user).length, CALLS);

@@ -9,6 +9,8 @@ import { installAgents } from '../installs.ts';
 export interface AgentSetup extends McpSetup {
   /** The URL of the agent for its callers. */
   readonly inboundUrl: string;
+  /** Callers' tokens, by their users. */
+  readonly tokens: ReadonlyMap<string, string>;
 }
 
 interface AgentOptions {
@@ -43,7 +45,9 @@ export async function startAgentSetup(t: TestContext, module: string, options: A
   });
   const agent = await startPythonAgent(module, port, setup.url('github'), options);
   t.after(agent.close);
-  return { ...setup, inboundUrl: setup.cambist.inboundUrl };
+  const tokens = new Map<string, string>();
+  for (const user of USERS) tokens.set(user, await setup.subjectToken({ sub: user }));
+  return { ...setup, inboundUrl: setup.cambist.inboundUrl, tokens };
 }
 
 /** Starts an agent, `app` of a module, under OpenTelemetry's zero-code instrumentation. */
@@ -79,15 +83,16 @@ function issuerOf(config: Readonly<Record<string, unknown>>): string {
   return servers.local.issuer;
 }
 
+export const USERS = ['alice', 'bob'];
+
 /** Runs `count` calls for each user, `width` at a time. @returns the results by user */
 export async function interleaved<Result>(
-  users: readonly string[],
   count: number,
   width: number,
   call: (user: string, index: number) => Promise<Result>,
 ): Promise<Record<string, Result[]>> {
-  const queue = Array.from({ length: count }, (_, index) => users.map((user) => [user, index] as const)).flat();
-  const results: Record<string, Result[]> = Object.fromEntries(users.map((user) => [user, []]));
+  const queue = Array.from({ length: count }, (_, index) => USERS.map((user) => [user, index] as const)).flat();
+  const results: Record<string, Result[]> = Object.fromEntries(USERS.map((user) => [user, []]));
   const work = async (): Promise<void> => {
     for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
       const [user, index] = next;

@@ -10,45 +10,14 @@ const HANDLE = handleOfRequest(handleText('h'.repeat(43)), 7);
 /** Each was refused by an SDK, or has another reading at one. */
 const HOSTILE = [
   ...['x=%zz', 'x=%', 'x=%ff', 'x=%ed%a0%80', 'x=%c3%28', 'x%=1', '%ff=1', 'x=1;', 'x=1;=', 'x=1;;p', 'x=1;p=%zz'],
-  ...[
-    'x=1;%ff',
-    'x=1;(p)=1',
-    '(x)=1',
-    'x',
-    '=',
-    ';',
-    'x=a"b',
-    'x=a\\b',
-    'x = 1 ; p = 2',
-    'x=%00',
-    'x=%0a',
-    'x=%2c%3b%3d%22',
-  ],
+  ...['x=1;%ff', 'x=1;(p)=1', '(x)=1', 'x', '=', ';', 'x=a"b', 'x=a\\b', 'x = 1 ; p = 2', 'x=%00', 'x=%0a'],
+  'x=%2c%3b%3d%22',
   ...[`x=${'x'.repeat(4200)}`, `x=${'%20'.repeat(1300)}`, `x=1;p=${'y'.repeat(4090)}`, `${'k'.repeat(4094)}=1`],
   ...[`x=${'\t'.repeat(5000)}"`, `x=1${';p'.repeat(2000)}`, Array.from({ length: 300 }, (_, i) => `k${i}=1`).join()],
   Array.from({ length: 60 }, (_, i) => `k${i}=${'%c3%a9'.repeat(20)}`).join(),
 ];
 
-const PARTS = [
-  'a',
-  'cambist',
-  '=',
-  ';',
-  ',',
-  ' ',
-  '\t',
-  '%',
-  '%41',
-  '%c3%a9',
-  '%ff',
-  '+',
-  '(',
-  '!',
-  '~',
-  '1',
-  '/',
-  '@',
-];
+const PARTS = [...'a=;, \t%+(!~1/@', 'cambist', '%41', '%c3%a9', '%ff'];
 
 /** Members in any state between well-formed and random. */
 const ANY_BAGGAGE = fc.string({ unit: fc.constantFrom(...PARTS), maxLength: 40 });

@@ -2,9 +2,8 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import { installKagent } from '../installs.ts';
-import { type AgentSetup, interleaved, startAgentSetup } from './agents.ts';
+import { type AgentSetup, interleaved, startAgentSetup, USERS } from './agents.ts';
 
-const USERS = ['alice', 'bob'];
 const CALLS = 100;
 /** kagent opens an MCP session for each request. */
 const WIDTH = 8;
@@ -18,10 +17,8 @@ function message(): string {
 }
 
 /** Calls the agent as each user, and returns the users whose token the backend got. */
-async function usersSeen({ inboundUrl, subjectToken }: AgentSetup, path: string, calls: number) {
-  const tokens = new Map<string, string>();
-  for (const user of USERS) tokens.set(user, await subjectToken({ sub: user }));
-  return interleaved(USERS, calls, WIDTH, async (user) => {
+async function usersSeen({ inboundUrl, tokens }: AgentSetup, path: string, calls: number) {
+  return interleaved(calls, WIDTH, async (user) => {
     const headers = { authorization: `Bearer ${tokens.get(user)}`, 'content-type': 'application/json' };
     const response = await fetch(inboundUrl + path, { method: 'POST', headers, body: message() });
     const found = (await response.text()).matchAll(/\\*"sub\\*":\\*"(\w+)\\*"/g);
@@ -29,7 +26,7 @@ async function usersSeen({ inboundUrl, subjectToken }: AgentSetup, path: string,
   });
 }
 
-const allOf = (user: string, calls: number) => Array.from({ length: calls }, () => [user]);
+const allOf = (user: string, calls: number) => Array(calls).fill([user]);
 
 test('kagent’s runtime passes its caller on without code, and uses no handle after its request', async (t) => {
   const setup = await startAgentSetup(t, 'kagent_agent', { install });
@@ -50,8 +47,7 @@ test('google-adk with one toolset for all users passes callers on by Authorizati
 
 test('google-adk with one toolset, and neither header, gets 401 for every call', async (t) => {
   const setup = await startAgentSetup(t, 'kagent_agent', { install, inbound: { baggage: false } });
-  const [user = ''] = USERS;
-  const token = await setup.subjectToken({ sub: user });
-  await fetch(`${setup.inboundUrl}/shared`, { method: 'POST', headers: { authorization: `Bearer ${token}` } });
+  const headers = { authorization: `Bearer ${setup.tokens.get('alice')}` };
+  await fetch(`${setup.inboundUrl}/shared`, { method: 'POST', headers });
   assert.equal(setup.backends.github.requests.length, 0);
 });

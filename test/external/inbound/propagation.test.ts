@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { interleaved, startAgentSetup } from './agents.ts';
+import { interleaved, startAgentSetup, USERS } from './agents.ts';
 
-const USERS = ['alice', 'bob'];
 const CALLS = 100;
 const WIDTH = 16;
 
@@ -13,8 +12,7 @@ interface BackendCall {
 
 test('an agent on FastAPI under OpenTelemetry passes its caller on without code', async (t) => {
   const setup = await startAgentSetup(t, 'fastapi_agent');
-  const tokens = new Map<string, string>();
-  for (const user of USERS) tokens.set(user, await setup.subjectToken({ sub: user }));
+  const { tokens } = setup;
   const post = async (path: string, user: string, body = ''): Promise<unknown> => {
     const headers = { authorization: `Bearer ${tokens.get(user)}`, 'x-copy': tokens.get(user) ?? '' };
     const response = await fetch(`${setup.inboundUrl}${path}`, { method: 'POST', headers, body });
@@ -23,12 +21,7 @@ test('an agent on FastAPI under OpenTelemetry passes its caller on without code'
   };
 
   await t.test('every backend call of two users at once has the token of the right user', async () => {
-    const results = await interleaved(
-      USERS,
-      CALLS,
-      WIDTH,
-      async (user) => (await post('/chat', user)) as BackendCall[],
-    );
+    const results = await interleaved(CALLS, WIDTH, async (user) => (await post('/chat', user)) as BackendCall[]);
     for (const user of USERS) {
       const calls = results[user]?.flat() ?? [];
       assert.equal(calls.length, 3 * CALLS);
@@ -41,7 +34,7 @@ test('an agent on FastAPI under OpenTelemetry passes its caller on without code'
 
   await t.test('a call whose user cannot be told gets 401, and does not reach the backend', async () => {
     const before = setup.backends.github.requests.length;
-    const results = await interleaved(USERS, 10, WIDTH, (user) => post('/lost', user));
+    const results = await interleaved(10, WIDTH, (user) => post('/lost', user));
     for (const call of Object.values(results).flat()) assert.deepEqual(call, { status: 401, user: null });
     assert.equal(setup.backends.github.requests.length, before);
   });

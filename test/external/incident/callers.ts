@@ -12,10 +12,7 @@ export interface Experience {
   readonly new: string;
 }
 
-export interface Callers {
-  experience(route: RouteName): Experience;
-  stop(): Promise<void>;
-}
+export type Callers = ReturnType<typeof startCallers>;
 
 const ROUTES: readonly RouteName[] = ['github', 'docs'];
 /** Each of the four loops calls twice a second: about eight requests a second in all. */
@@ -24,7 +21,7 @@ const PAUSE_MS = 500;
 const PATIENCE_MS = 5_000;
 
 /** Starts two loops for each route: an agent with the official SDK that repeats a tool call, and a series of new callers. */
-export function startCallers(setup: McpSetup): Callers {
+export function startCallers(setup: McpSetup) {
   const stopping = new AbortController();
   const seen = new Map<string, string>();
   const running = ROUTES.flatMap((route) => [
@@ -59,11 +56,11 @@ export function startCallers(setup: McpSetup): Callers {
   }
 
   return {
-    experience: (route) => ({
+    experience: (route: RouteName): Experience => ({
       cached: seen.get(`cached ${route}`) ?? 'nothing yet',
       new: seen.get(`new ${route}`) ?? 'nothing yet',
     }),
-    stop: async () => {
+    stop: async (): Promise<void> => {
       stopping.abort();
       await Promise.all(running);
       for (const client of clients.values()) await client.close().catch(() => undefined);

@@ -93,7 +93,7 @@ async function setUp(onClose: (close: () => Promise<unknown>) => void) {
   const clientSecret = await readFile(join(setup.cambist.directory, 'client-secret'), 'utf8');
   const callers = startCallers(setup);
   onClose(callers.stop);
-  const prometheus = await startPrometheus({ groups: readRuleGroups(), monitored, address });
+  const prometheus = await startPrometheus(readRuleGroups(), monitored, address);
   onClose(prometheus.close);
   await prometheus.waitUntil('no alert is pending', SETTLE_TIMEOUT_MS, async () => isHealthy(prometheus));
   const bed: TestBed = { setup, lifetime, gate, clientSecret, config };

@@ -13,20 +13,11 @@ const POD = { ipv4: '192.0.2.2', ipv6: '2001:db8::2' };
 const BRIDGE = { ipv4: '198.51.100.1', ipv6: '2001:db8:1::1' };
 const NESTED = { ipv4: '198.51.100.2', ipv6: '2001:db8:1::2' };
 
-/** The network of a pod, with one way out. */
-export interface PodNetwork {
-  /** How many connections or datagrams reached port 443 outside. */
-  arrived(kind: 'tcp' | 'udp'): number;
-  /** Enters the network of a container that an agent in the pod started. The pod forwards its packets. */
-  readonly enterNested: readonly string[];
-  close(): void;
-}
-
 /**
  * Connects the network namespace of this process, the pod, to a new one.
  * @param backend a Unix socket, to which the outside passes connections to port 443
  */
-export async function startPodNetwork(backend: string): Promise<PodNetwork> {
+export async function startPodNetwork(backend: string) {
   const outside = spawn('unshare', ['-n', process.execPath, OUTSIDE_PROGRAM, backend]);
   const { stdout, stderr } = recordOutput(outside);
   const count = (line: string): number =>
@@ -49,9 +40,11 @@ export async function startPodNetwork(backend: string): Promise<PodNetwork> {
   await run(...enterOutside, 'ip', 'route', 'add', `${NESTED.ipv4}/32`, 'via', POD.ipv4);
   await writeFile('/proc/sys/net/ipv4/ip_forward', '1');
   return {
-    arrived: count,
+    /** How many connections or datagrams reached port 443 outside. */
+    arrived: (kind: 'tcp' | 'udp') => count(kind),
+    /** Enters the network of a container that an agent in the pod started. The pod forwards its packets. */
     enterNested,
-    close() {
+    close(): void {
       for (const process of [outside, nested]) process.kill();
     },
   };

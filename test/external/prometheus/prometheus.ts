@@ -4,49 +4,29 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
-import { setTimeout as delay } from 'node:timers/promises';
 import { stringify } from 'yaml';
-import { soon } from '../../harness/eventually.ts';
+import { eventually, soon } from '../../harness/eventually.ts';
 import type { MonitoredPort } from './pod-monitor.ts';
 import { prometheusProgram, QUICKENED, quicken, type RuleGroup } from './rules.ts';
 
-export interface Sample {
+interface Sample {
   readonly metric: Readonly<Record<string, string>>;
   readonly value: readonly [atSeconds: number, value: string];
 }
 
-export interface Alert {
+interface Alert {
   readonly labels: Readonly<Record<string, string>> & { readonly alertname: string };
   readonly annotations: Readonly<Record<string, string>>;
   readonly state: 'pending' | 'firing';
 }
 
-export interface Target {
+interface Target {
   readonly scrapeUrl: string;
   readonly health: string;
   readonly labels: Readonly<Record<string, string>>;
 }
 
-/** A real Prometheus that scrapes one cambist and evaluates our rules, in quickened time. */
-export interface Prometheus {
-  readonly url: string;
-  /** @throws Error if Prometheus refuses the query */
-  query(promql: string): Promise<readonly Sample[]>;
-  targets(): Promise<readonly Target[]>;
-  alerts(): Promise<readonly Alert[]>;
-  /** The names of the firing alerts, sorted. */
-  firing(): Promise<readonly string[]>;
-  /** @throws Error with the pending and firing alerts, if the condition does not hold in time */
-  waitUntil(what: string, timeoutMs: number, holds: () => Promise<boolean>): Promise<void>;
-  close(): Promise<void>;
-}
-
-export interface PrometheusOptions {
-  readonly groups: readonly RuleGroup[];
-  readonly monitored: MonitoredPort;
-  /** The pod's address. */
-  readonly address: string;
-}
+export type Prometheus = Awaited<ReturnType<typeof startPrometheus>>;
 
 const POLL_MS = 200;
 const START_TIMEOUT_MS = 20_000;
@@ -54,7 +34,11 @@ const START_TIMEOUT_MS = 20_000;
 /** The shortest quickened range of the rules contains six scrapes. */
 const SCRAPE_INTERVAL = '1s';
 
-export async function startPrometheus({ groups, monitored, address }: PrometheusOptions): Promise<Prometheus> {
+/**
+ * A real Prometheus that scrapes one cambist and evaluates our rules, in quickened time.
+ * @param address of the pod
+ */
+export async function startPrometheus(groups: readonly RuleGroup[], monitored: MonitoredPort, address: string) {
   const directory = await mkdtemp(join(tmpdir(), 'cambist-prometheus-'));
   await writeFile(join(directory, 'rules.yaml'), stringify({ groups: quicken(groups, QUICKENED) }));
   await writeFile(join(directory, 'prometheus.yaml'), stringify(configuration(monitored, address)));
@@ -121,35 +105,33 @@ function configuration(monitored: MonitoredPort, address: string): object {
   };
 }
 
-function createClient(url: string, close: () => Promise<void>): Prometheus {
+function createClient(url: string, close: () => Promise<void>) {
   async function ask<T>(path: string): Promise<T> {
     const answer = await fetch(`${url}/api/v1/${path}`);
     const body = (await answer.json()) as { status: string; error?: string; data: T };
     if (body.status !== 'success') throw new Error(`Prometheus: ${body.error}`);
     return body.data;
   }
-  const alerts = async () => (await ask<{ alerts: Alert[] }>('alerts')).alerts;
+  const alerts = async (): Promise<readonly Alert[]> => (await ask<{ alerts: Alert[] }>('alerts')).alerts;
   const firing = async () => {
     const names = (await alerts()).filter(({ state }) => state === 'firing').map(({ labels }) => labels.alertname);
     return [...new Set(names)].sort();
   };
   return {
     url,
-    query: async (promql) => (await ask<{ result: Sample[] }>(`query?query=${encodeURIComponent(promql)}`)).result,
+    /** @throws Error if Prometheus refuses the query */
+    query: async (promql: string) =>
+      (await ask<{ result: Sample[] }>(`query?query=${encodeURIComponent(promql)}`)).result,
     targets: async () => (await ask<{ activeTargets: Target[] }>('targets?state=active')).activeTargets,
     alerts,
+    /** The names of the firing alerts, sorted. */
     firing,
-    waitUntil: async (what, timeoutMs, holds) => {
-      const endMs = performance.now() + timeoutMs;
-      while (!(await holds())) {
-        if (performance.now() > endMs) {
-          const states = (await alerts()).map(({ labels, state }) => `${labels.alertname} ${state}`);
-          throw new Error(
-            `timed out after ${timeoutMs} ms waiting for: ${what}; alerts: ${states.join(', ') || 'none'}`,
-          );
-        }
-        await delay(POLL_MS);
-      }
+    /** @throws Error with the pending and firing alerts, if the condition does not hold in time */
+    waitUntil: async (what: string, timeoutMs: number, holds: () => Promise<boolean>): Promise<void> => {
+      await eventually(what, holds, timeoutMs, POLL_MS).catch(async (error: Error) => {
+        const states = (await alerts()).map(({ labels, state }) => `${labels.alertname} ${state}`);
+        throw new Error(`${error.message}; alerts: ${states.join(', ') || 'none'}`);
+      });
     },
     close,
   };

@@ -39,7 +39,7 @@ export async function startWatchedSetup(t: TestContext): Promise<WatchedSetup> {
     },
   });
   t.after(await startLoad(setup));
-  const prometheus = await startPrometheus({ groups: readRuleGroups(), monitored, address });
+  const prometheus = await startPrometheus(readRuleGroups(), monitored, address);
   t.after(prometheus.close);
   return {
     setup,
