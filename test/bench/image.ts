@@ -16,21 +16,15 @@ const ENVIRONMENT = {
 /** Joins the cgroup of the first argument, and becomes the program of the others. */
 const JOIN = 'echo $$ > "$0" && exec "$@"';
 
-/** Runs programs as the image does, one at a time. */
-export interface Image {
-  /** Runs a program with the image's flags and variables, and with the example pod's memory if this machine permits it. */
-  launch(node: string, args: readonly string[], options: SpawnOptions): Promise<ChildProcess>;
-  /** `main.js` of a copy of the build that has V8's code cache. */
-  program(node: string): string;
-  close(): Promise<void>;
-}
+export type Image = ReturnType<typeof createImage>;
 
-/** @param directory for the copy of the build */
-export function createImage(directory: string): Image {
+/** Runs programs as the image does, one at a time. @param directory for the copy of the build */
+export function createImage(directory: string) {
   let cgroup: Promise<MemoryCgroup | undefined> | undefined;
   let program: string | undefined;
   return {
-    async launch(node, args, options) {
+    /** Runs a program with the image's flags and variables, and with the example pod's memory if this machine permits it. */
+    async launch(node: string, args: readonly string[], options: SpawnOptions): Promise<ChildProcess> {
       cgroup ??= createMemoryCgroup(POD_MEMORY_BYTES);
       const procsFile = (await cgroup)?.procsFile;
       if (procsFile === undefined) process.stderr.write('no memory limit: this machine does not permit a cgroup\n');
@@ -41,7 +35,8 @@ export function createImage(directory: string): Image {
         env: { ...process.env, ...ENVIRONMENT },
       });
     },
-    program(node) {
+    /** `main.js` of a copy of the build that has V8's code cache. */
+    program(node: string): string {
       program ??= copyWithCodeCache(node, join(directory, 'image'));
       return program;
     },

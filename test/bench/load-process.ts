@@ -2,26 +2,13 @@ import type { ChildProcess } from 'node:child_process';
 import { programFile, startPinned } from './processes.ts';
 import type { ClosedResult, Command, Listening, OpenResult, Reply, Target, TlsKeys } from './programs/protocol.ts';
 
-/** The process with the callers, the upstream and the authorization server. */
-export interface LoadProcess extends Listening {
-  /** Sends each request of a target once. @throws Error if a response is not 200 */
-  each(target: Target): Promise<void>;
-  /** Opens the connections of the next `closed`, which has to be for the same target. @throws Error if a response is not 200 */
-  connect(target: Target): Promise<void>;
-  /** Sends as many requests as possible. @throws Error if a response is not 200 */
-  closed(target: Target, seconds: number): Promise<ClosedResult>;
-  /** Sends requests at a fixed rate. @throws Error if a response is not 200 */
-  open(target: Target, perSecond: number, seconds: number): Promise<OpenResult>;
-  /** Opens streams and keeps them open. */
-  hold(target: Target, count: number): Promise<void>;
-  release(): Promise<void>;
-  close(): void;
-}
+export type LoadProcess = Awaited<ReturnType<typeof startLoadProcess>>;
 
 /** Enough to keep one core busy. An agent has fewer. */
 const CONNECTIONS = 32;
 
-export async function startLoadProcess(tls: TlsKeys): Promise<LoadProcess> {
+/** The process with the callers, the upstream and the authorization server. Its calls throw if a response is not 200. */
+export async function startLoadProcess(tls: TlsKeys) {
   const child = startPinned('load', process.execPath, [programFile('load-process')], {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
@@ -35,13 +22,23 @@ export async function startLoadProcess(tls: TlsKeys): Promise<LoadProcess> {
   const listening = (await send({ do: 'listen', tls })) as Listening;
   return {
     ...listening,
-    each: async (target) => void (await checked(send({ do: 'each', target, connections: CONNECTIONS }))),
-    connect: async (target) => void (await checked(send({ do: 'connect', target, connections: CONNECTIONS }))),
-    closed: (target, seconds) =>
+    /** Sends each request of a target once. */
+    async each(target: Target): Promise<void> {
+      await checked(send({ do: 'each', target, connections: CONNECTIONS }));
+    },
+    /** Opens the connections of the next `closed`, which has to be for the same target. */
+    async connect(target: Target): Promise<void> {
+      await checked(send({ do: 'connect', target, connections: CONNECTIONS }));
+    },
+    /** Sends as many requests as possible. */
+    closed: (target: Target, seconds: number) =>
       checked<ClosedResult>(send({ do: 'closed', target, connections: CONNECTIONS, seconds })),
-    open: (target, perSecond, seconds) => checked<OpenResult>(send({ do: 'open', target, perSecond, seconds })),
-    hold: async (target, count) => void (await send({ do: 'hold', target, count })),
-    release: async () => void (await send({ do: 'release' })),
+    /** Sends requests at a fixed rate. */
+    open: (target: Target, perSecond: number, seconds: number) =>
+      checked<OpenResult>(send({ do: 'open', target, perSecond, seconds })),
+    /** Opens streams and keeps them open. */
+    hold: (target: Target, count: number) => send({ do: 'hold', target, count }),
+    release: () => send({ do: 'release' }),
     close: () => child.disconnect(),
   };
 }

@@ -10,15 +10,11 @@ const SOURCES = join(here, '../../src/');
 /** A string literal that may be a word of an input. */
 const LITERAL = /(['"`])((?:(?!\1)[ -~]){2,40})\1/g;
 
-export interface BuiltTarget {
-  /** A script for a worker thread. */
-  readonly file: string;
-  /** Texts in the sources, which mutations insert. */
-  readonly words: readonly string[];
-}
-
-/** Bundles a target with the worker's loop. Counters are added to cambist's own code only. */
-export async function buildTarget(name: string, directory: string): Promise<BuiltTarget> {
+/**
+ * Bundles a target with the worker's loop. Counters are added to cambist's own code only.
+ * @returns a script for a worker thread, and texts in the sources, which mutations insert
+ */
+export async function buildTarget(name: string, directory: string) {
   const words = new Set<string>();
   const instrument: Plugin = {
     name: 'instrument',

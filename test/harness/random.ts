@@ -1,19 +1,7 @@
-/** Random choices that a seed repeats. */
-export interface Random {
-  /** A number from 0 to 1. */
-  next(): number;
-  /** An integer from 0 to `below` - 1. */
-  int(below: number): number;
-  /** True with this probability. */
-  chance(probability: number): boolean;
-  pick<T>(values: readonly [T, ...T[]]): T;
-  /** So many hexadecimal digits. */
-  hex(digits: number): string;
-  shuffle<T>(values: readonly T[]): T[];
-}
+export type Random = ReturnType<typeof createRandom>;
 
-/** Mulberry32: small, fast, and good enough to choose faults with. */
-export function createRandom(seed: number): Random {
+/** Random choices that a seed repeats. Mulberry32: small, fast, and good enough to choose faults with. */
+export function createRandom(seed: number) {
   let state = seed >>> 0;
   const next = (): number => {
     state = (state + 0x6d2b79f5) >>> 0;
@@ -23,12 +11,16 @@ export function createRandom(seed: number): Random {
   };
   const int = (below: number): number => Math.floor(next() * below);
   return {
+    /** A number from 0 to 1. */
     next,
+    /** An integer from 0 to `below` - 1. */
     int,
-    chance: (probability) => next() < probability,
-    pick: (values) => values[int(values.length)] ?? values[0],
-    hex: (digits) => Array.from({ length: digits }, () => int(16).toString(16)).join(''),
-    shuffle: (values) => {
+    /** True with this probability. */
+    chance: (probability: number): boolean => next() < probability,
+    pick: <T>(values: readonly [T, ...T[]]): T => values[int(values.length)] ?? values[0],
+    /** So many hexadecimal digits. */
+    hex: (digits: number): string => Array.from({ length: digits }, () => int(16).toString(16)).join(''),
+    shuffle: <T>(values: readonly T[]): T[] => {
       const rest = [...values];
       return values.flatMap(() => rest.splice(int(rest.length), 1));
     },

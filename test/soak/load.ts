@@ -5,24 +5,6 @@ import { DISCONNECTS, get, post } from '../harness/disconnects.ts';
 import { connectRaw } from '../harness/http-call.ts';
 import type { Random } from '../harness/random.ts';
 
-export interface LoadOptions {
-  readonly url: string;
-  readonly random: Random;
-  /** Actions a second. */
-  readonly rate: number;
-  /** A new token of a caller. */
-  readonly mint: (caller: string) => Promise<string>;
-}
-
-export interface Load {
-  /** Milliseconds of each cached call since the previous call of this function, from the time it was due. */
-  takeLatencies(): number[];
-  /** Actions by their kind and outcome. */
-  readonly outcomes: ReadonlyMap<string, number>;
-  /** Starts no more actions, and settles when all are finished. */
-  stop(): Promise<void>;
-}
-
 /** Callers whose tokens stay in the cache. */
 const STEADY_CALLERS = 40;
 const TICK_MS = 1;
@@ -34,7 +16,14 @@ const UPLOAD_BYTES = 256 * 1024;
 const UNREAD_BYTES = 16 * 1024 * 1024;
 
 /** Starts actions at a fixed rate, whether or not earlier ones are finished. */
-export async function startLoad({ url, random, rate, mint }: LoadOptions): Promise<Load> {
+export async function startLoad(
+  url: string,
+  random: Random,
+  /** Actions a second. */
+  rate: number,
+  /** A new token of a caller. */
+  mint: (caller: string) => Promise<string>,
+) {
   const agent = new Agent({ keepAlive: true, maxSockets: 64 });
   const tokens = await Promise.all(Array.from({ length: STEADY_CALLERS }, (_, i) => mint(`steady-${i}`)));
   const { outcomes, count } = createCounts();
@@ -103,13 +92,16 @@ export async function startLoad({ url, random, rate, mint }: LoadOptions): Promi
   }, TICK_MS);
 
   return {
+    /** Actions by their kind and outcome. */
     outcomes,
-    takeLatencies() {
+    /** Milliseconds of each cached call since the previous call of this function, from the time it was due. */
+    takeLatencies(): number[] {
       const taken = latencies;
       latencies = [];
       return taken;
     },
-    async stop() {
+    /** Starts no more actions, and settles when all are finished. */
+    async stop(): Promise<void> {
       clearInterval(ticking);
       await Promise.all(running);
       agent.destroy();

@@ -62,7 +62,7 @@ export async function runSoak({ seed, ms, rate }: SoakOptions): Promise<SoakResu
     await cambist.ready();
     const idleHandles = await openFiles(cambist.pid);
     const mint = (subject: string): Promise<string> => server.mint({ subject, ttlSeconds: 7200 });
-    const load = await startLoad({ url: cambist.url, random: createRandom(seed), rate, mint });
+    const load = await startLoad(cambist.url, createRandom(seed), rate, mint);
     const samples: SoakSample[] = [];
     const startedMs = performance.now();
     for (let i = 0; i < SAMPLES; i += 1) {

@@ -3,26 +3,14 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { type AgentClient, type AgentSdk, REPLY } from '../../harness/agent-client.ts';
 
-/**
- * Clients in another language. One process has any number of clients. A command is a line of JSON with an `id`. Its reply is a line
- * with the same `id` and a `result` or an `error`. Lines with `progress` can precede the reply. Lines with a `client` and an
- * `updated` resource can arrive at any time.
- */
-export interface Driver {
-  sdk(name: string, mode: Mode, traits?: Pick<AgentSdk, 'progressMayLag'>): AgentSdk;
-  /** A client that gets its token by the OAuth flow of its SDK. The token that it is given is not used. */
-  signingIn(name: string, mode: Mode): AgentSdk;
-  /** A client that lets its user open URLs, and waits until the user is done. */
-  visiting(name: string, mode: Mode): VisitingSdk;
-  close(): Promise<void>;
-}
+export type Driver = ReturnType<typeof startDriver>;
 
 export interface VisitingSdk {
   readonly name: string;
   connect(url: string, token: string, visit: (url: string) => Promise<void>): Promise<AgentClient>;
 }
 
-export type Mode = 'legacy' | 'auto';
+type Mode = 'legacy' | 'auto';
 
 interface Message {
   id?: number;
@@ -50,8 +38,12 @@ interface Sent {
 
 const CLOSE_TIMEOUT_MS = 5_000;
 
-/** @param args arguments of the program */
-export function startDriver(program: string, args: readonly string[] = []): Driver {
+/**
+ * Clients in another language. One process has any number of clients. A command is a line of JSON with an `id`. Its reply is a line
+ * with the same `id` and a `result` or an `error`. Lines with `progress` can precede the reply. Lines with a `client` and an
+ * `updated` resource can arrive at any time.
+ */
+export function startDriver(program: string, args: readonly string[] = []) {
   const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   const waiting = new Map<number, Waiting>();
   const updates = new Map<number, string[]>();
@@ -92,9 +84,14 @@ export function startDriver(program: string, args: readonly string[] = []): Driv
     },
   });
   return {
-    sdk: (name, mode, traits = {}) => ({ ...agentSdk(name, mode, false), ...traits }),
-    signingIn: (name, mode) => agentSdk(name, mode, true),
-    visiting: (name, mode) => ({
+    sdk: (name: string, mode: Mode, traits: Pick<AgentSdk, 'progressMayLag'> = {}): AgentSdk => ({
+      ...agentSdk(name, mode, false),
+      ...traits,
+    }),
+    /** A client that gets its token by the OAuth flow of its SDK. The token that it is given is not used. */
+    signingIn: (name: string, mode: Mode) => agentSdk(name, mode, true),
+    /** A client that lets its user open URLs, and waits until the user is done. */
+    visiting: (name: string, mode: Mode): VisitingSdk => ({
       name,
       connect: (url, token, visit) => {
         count += 1;

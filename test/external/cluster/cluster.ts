@@ -11,34 +11,7 @@ import { type ServerProcess, startServer } from '../../harness/server-process.ts
 import { installKubernetes } from '../installs.ts';
 import { guideScript, type Metadata, succeeded } from './objects.ts';
 
-/** A control plane without nodes: etcd and kube-apiserver. It stores pods and does not run them. */
-export interface Cluster {
-  /** Deleted by `close`. */
-  readonly folder: string;
-  /** Writes a file into the working folder of scripts. */
-  write(name: string, content: string): Promise<void>;
-  /** Runs kubectl, with an optional object as JSON on standard input. */
-  kubectl(args: readonly string[], input?: object): Promise<CommandResult>;
-  /**
-   * Runs a script as at the root of the repository, with `kubectl` for this cluster and the built `cambist`. Later scripts see
-   * the files that it writes into the working folder.
-   */
-  shell(script: string): Promise<CommandResult>;
-  /** Runs a script that must succeed. @returns its standard output */
-  run(script: string): Promise<string>;
-  /** Runs the block of the guide that contains this text, without commands that do not exit. @returns its standard output */
-  follow(text: string): Promise<string>;
-  /** @param args of `kubectl get`: kind, name, namespace */
-  read<T>(...args: readonly string[]): Promise<T>;
-  /** Creates an object, with strict field validation. @returns the stored object */
-  create<T = unknown>(manifest: object, ...flags: readonly string[]): Promise<T>;
-  /** Creates a namespace, and its default ServiceAccount, which the controller manager would create. */
-  createNamespace(name: string, labels?: Metadata['labels']): Promise<void>;
-  createDefaultAccount(namespace: string): Promise<void>;
-  /** Creates kinds, from files of `test/harness/fixtures/crds`. */
-  addKinds(...files: readonly string[]): Promise<void>;
-  close(): Promise<void>;
-}
+export type Cluster = Awaited<ReturnType<typeof startCluster>>;
 
 interface ClusterOptions {
   /** Namespaces, each with the Pod Security Standard that it enforces. */
@@ -55,8 +28,11 @@ const DEPLOY = fileURLToPath(new URL('../../../deploy/', import.meta.url));
 export const CRDS = fileURLToPath(new URL('../../harness/fixtures/crds/', import.meta.url));
 const START_TIMEOUT_MS = 120_000;
 
-/** Starts a cluster for the tests of a file. @throws Error with the output of the program that did not start */
-export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
+/**
+ * Starts a control plane without nodes for the tests of a file: etcd and kube-apiserver. It stores pods and does not run them.
+ * @throws Error with the output of the program that did not start
+ */
+export async function startCluster(options: ClusterOptions = {}) {
   const { namespaces = {}, webhook, kinds = [], path = '' } = options;
   const programs = await installKubernetes();
   const folder = await mkdtemp(join(tmpdir(), 'cluster-'));
@@ -85,41 +61,59 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
   }
 }
 
-function commands(folder: string, env: Readonly<Record<string, string>>, close: () => Promise<void>): Cluster {
+function commands(folder: string, env: Readonly<Record<string, string>>, close: () => Promise<void>) {
   const cwd = join(folder, 'work');
-  const cluster: Cluster = {
-    folder,
-    write: (name, content) => writeFile(join(cwd, name), content),
-    kubectl: (args, input) =>
-      runProgram('kubectl', args, { env, cwd, ...(input === undefined ? {} : { input: JSON.stringify(input) }) }),
-    shell: (script) => runProgram('bash', ['-euo', 'pipefail', '-c', script], { env, cwd }),
-    run: async (script) => succeeded(await cluster.shell(script)),
-    follow: (text) => cluster.run(guideScript(text).replace(/^.* --watch$/m, '')),
-    read: async <T>(...args: readonly string[]) =>
-      JSON.parse(succeeded(await cluster.kubectl(['get', '-o', 'json', ...args]))) as T,
-    create: async <T>(manifest: object, ...flags: readonly string[]) => {
-      const args = ['create', '--validate=strict', '-o', 'json', '-f', '-', ...flags];
-      return JSON.parse(succeeded(await cluster.kubectl(args, manifest))) as T;
-    },
-    createNamespace: async (name, labels = {}) => {
-      await cluster.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } });
-      await cluster.createDefaultAccount(name);
-    },
-    createDefaultAccount: async (namespace) => {
-      await cluster.create({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace } });
-    },
-    addKinds: async (...files) => {
-      for (const file of files) await cluster.run(`kubectl apply --server-side -f ${CRDS}${file}`);
-      await cluster.run('kubectl wait --for=condition=Established crd --all');
-    },
-    close,
+  /** Runs kubectl, with an optional object as JSON on standard input. */
+  const kubectl = (args: readonly string[], input?: object): Promise<CommandResult> =>
+    runProgram('kubectl', args, { env, cwd, ...(input === undefined ? {} : { input: JSON.stringify(input) }) });
+  /**
+   * Runs a script as at the root of the repository, with `kubectl` for this cluster and the built `cambist`. Later scripts see
+   * the files that it writes into the working folder.
+   */
+  const shell = (script: string): Promise<CommandResult> =>
+    runProgram('bash', ['-euo', 'pipefail', '-c', script], { env, cwd });
+  /** Runs a script that must succeed. @returns its standard output */
+  const run = async (script: string): Promise<string> => succeeded(await shell(script));
+  /** Creates an object, with strict field validation. @returns the stored object */
+  const create = async <T>(manifest: object, ...flags: readonly string[]): Promise<T> => {
+    const args = ['create', '--validate=strict', '-o', 'json', '-f', '-', ...flags];
+    return JSON.parse(succeeded(await kubectl(args, manifest))) as T;
   };
-  return cluster;
+  const createDefaultAccount = async (namespace: string): Promise<void> => {
+    await create({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace } });
+  };
+  return {
+    /** Deleted by `close`. */
+    folder,
+    kubectl,
+    shell,
+    run,
+    create,
+    createDefaultAccount,
+    close,
+    /** Writes a file into the working folder of scripts. */
+    write: (name: string, content: string): Promise<void> => writeFile(join(cwd, name), content),
+    /** Runs the block of the guide that contains this text, without commands that do not exit. @returns its standard output */
+    follow: (text: string): Promise<string> => run(guideScript(text).replace(/^.* --watch$/m, '')),
+    /** @param args of `kubectl get`: kind, name, namespace */
+    read: async <T>(...args: readonly string[]): Promise<T> =>
+      JSON.parse(succeeded(await kubectl(['get', '-o', 'json', ...args]))) as T,
+    /** Creates a namespace, and its default ServiceAccount, which the controller manager would create. */
+    async createNamespace(name: string, labels: Metadata['labels'] = {}): Promise<void> {
+      await create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } });
+      await createDefaultAccount(name);
+    },
+    /** Creates kinds, from files of `test/harness/fixtures/crds`. */
+    async addKinds(...files: readonly string[]): Promise<void> {
+      for (const file of files) await run(`kubectl apply --server-side -f ${CRDS}${file}`);
+      await run('kubectl wait --for=condition=Established crd --all');
+    },
+  };
 }
 
 /** Applies the manifests of `deploy/webhook/base`, with a certificate of `gen-certs`. */
-export async function installWebhook(cluster: Cluster): Promise<void> {
-  await cluster.follow('cambist gen-certs - |');
+export async function installWebhook({ follow }: Pick<ReturnType<typeof commands>, 'follow'>): Promise<void> {
+  await follow('cambist gen-certs - |');
 }
 
 async function startEtcd(command: string, folder: string): Promise<ServerProcess & { url: string }> {

@@ -9,7 +9,6 @@ import {
   failed,
   guideManifests,
   namesOf,
-  OPTED_IN,
   type Pod,
   succeeded,
 } from './objects.ts';
@@ -92,22 +91,6 @@ test('packets: the restricted and the baseline standard refuse the pod, a privil
   assert.deepEqual(namesOf(spec.initContainers), ['cambist-redirect', 'cambist']);
 });
 
-test('the webhook intercepts by annotation, and the API server accepts the pod under the restricted standard', async () => {
-  for (const way of ['proxy', 'names']) {
-    const annotations = { 'cambist.dev/intercept': way, 'cambist.dev/intercept-hosts': HOSTS };
-    const pod = await cluster.create<Pod>(agentPod(`hook-${way}`, { labels: OPTED_IN, annotations }, OWN));
-    const { env = [], volumeMounts = [] } = pod.spec.containers[0] ?? {};
-    assert.ok(env.some(({ name }) => name === 'SSL_CERT_FILE'));
-    assert.equal(
-      env.some(({ name }) => name === 'HTTPS_PROXY'),
-      way === 'proxy',
-    );
-    assert.ok(namesOf(volumeMounts).includes('cambist-trust'));
-    const { hostAliases } = pod.spec as InterceptedSpec;
-    assert.equal(hostAliases?.[0]?.hostnames.length, way === 'names' ? 3 : 1);
-  }
-});
-
 /** The annotations of the Agent on the page, and what the other ways need in their place. */
 const planner = guideManifests('yaml kagent')
   .map((text) => parse(text))
@@ -125,14 +108,16 @@ for (const [way, more] of Object.entries(KAGENT_WAYS)) {
   test(`${way}: the webhook intercepts the pod that kagent's controller makes of the Agent`, async () => {
     const { labels, annotations } = planner.spec.declarative.deployment;
     // The controller copies both to the pod, and names its container "kagent".
-    const metadata = { namespace: 'privileged', labels, annotations: { ...annotations, ...more } };
+    // Only a privileged namespace accepts the init container of packets.
+    const namespace = way === 'packets' ? 'privileged' : 'agents';
+    const metadata = { namespace, labels, annotations: { ...annotations, ...more } };
     const { spec } = agentPod(`kagent-${way}`, metadata);
     const containers = [{ ...spec.containers[0], name: 'kagent' }];
     const pod = await cluster.create<Pod>({ ...agentPod(`kagent-${way}`, metadata), spec: { containers } });
     const added = way === 'packets' ? ['cambist-redirect', 'cambist'] : ['cambist'];
     assert.deepEqual(namesOf(pod.spec.initContainers), added);
     const { env = [], volumeMounts = [] } = pod.spec.containers[0] ?? {};
-    assert.ok(namesOf(volumeMounts).includes('cambist-trust'));
+    assert.ok(namesOf(volumeMounts).includes('cambist-trust') && namesOf(env).includes('SSL_CERT_FILE'));
     assert.equal(
       env.some(({ name }) => name === 'HTTPS_PROXY'),
       way === 'proxy',

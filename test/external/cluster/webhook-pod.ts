@@ -6,26 +6,20 @@ import { join } from 'node:path';
 import { type OutputRecord, recordOutput } from '../../harness/cambist-process.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { type Labels, sumSamples } from '../../harness/metric-samples.ts';
+<<<<<<< HEAD
+=======
+import { recordOutput } from '../../harness/process-output.ts';
+>>>>>>> 6397463c (Derive more types of test servers from the functions that make them)
 import { BUILT_PROGRAM } from '../../harness/run-command.ts';
 import type { Cluster } from './cluster.ts';
 import { agentPod, type Deployment, OPTED_IN } from './objects.ts';
-
-export interface WebhookPod {
-  /** Writes the current Secret into the mounted folder, as the kubelet does within a minute. */
-  mountSecret(): Promise<void>;
-  /** The sum of all samples with these labels. */
-  metric(name: string, labels?: Labels): Promise<number>;
-  readonly waitForLog: OutputRecord['waitForLog'];
-  /** Sends SIGTERM and waits for the process to exit. */
-  stop(): Promise<void>;
-}
 
 interface Service {
   readonly spec: { readonly clusterIP: string; readonly ports: readonly { readonly port: number }[] };
 }
 
+/** Files by their names, in base64. */
 interface Secret {
-  /** By file name, in base64. */
   readonly data: Readonly<Record<string, string>>;
 }
 
@@ -35,7 +29,7 @@ const START_TIMEOUT_MS = 10_000;
  * Runs a pod of the webhook's Deployment as a node would: mounts the Secret, runs the container's arguments, and listens on
  * the address of the Service. The namespace `agents` and its default ServiceAccount must exist.
  */
-export async function startWebhookPod(cluster: Cluster): Promise<WebhookPod> {
+export async function startWebhookPod(cluster: Cluster) {
   const read = <T>(kind: string) => cluster.read<T>('-n', 'cambist-system', kind, 'cambist-webhook');
   const deployment = await read<Deployment>('deployment');
   const { clusterIP, ports } = (await read<Service>('service')).spec;
@@ -58,10 +52,14 @@ export async function startWebhookPod(cluster: Cluster): Promise<WebhookPod> {
   });
   await eventually('the API server calls the webhook', () => isCalled(cluster));
   return {
+    /** Writes the current Secret into the mounted folder, as the kubelet does within a minute. */
     mountSecret,
-    metric: async (name, labels) => sumSamples(await (await fetch(`${admin}/metrics`)).text(), name, labels),
+    /** The sum of all samples with these labels. */
+    metric: async (name: string, labels?: Labels) =>
+      sumSamples(await (await fetch(`${admin}/metrics`)).text(), name, labels),
     waitForLog: output.waitForLog,
-    stop: async () => {
+    /** Sends SIGTERM and waits for the process to exit. */
+    stop: async (): Promise<void> => {
       child.kill('SIGTERM');
       await ended;
     },

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, test } from 'node:test';
 import { parse, stringify } from 'yaml';
 import { getIn, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
 import { AGENT_MANIFEST } from '../../harness/injected-pod.ts';
@@ -23,18 +23,12 @@ const configs = Object.fromEntries(
 );
 const FLAGS = ['--enable-alpha-plugins', '--enable-exec'];
 
-let folder = '';
-
-before(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'cambist-kustomize-'));
-  const program = join(folder, 'bin', 'cambist');
-  await mkdir(join(folder, 'bin'));
-  await writeFile(program, `#!/bin/sh\nexec ${process.execPath} ${BUILT_PROGRAM} "$@"\n`);
-  await chmod(program, 0o755);
-  process.env.PATH = `${join(folder, 'bin')}${delimiter}${process.env.PATH}`;
-});
-
+const folder = await mkdtemp(join(tmpdir(), 'cambist-kustomize-'));
 after(() => rm(folder, { recursive: true }));
+await mkdir(join(folder, 'bin'));
+const program = `#!/bin/sh\nexec ${process.execPath} ${BUILT_PROGRAM} "$@"\n`;
+await writeFile(join(folder, 'bin', 'cambist'), program, { mode: 0o755 });
+process.env.PATH = `${join(folder, 'bin')}${delimiter}${process.env.PATH}`;
 
 /** Writes a kustomization with the agent and its config. @returns its folder */
 async function kustomization(way: string, text: string, agent = AGENT_MANIFEST): Promise<string> {

@@ -137,19 +137,8 @@ test('sizes the heap by the memory limit of the container', async () => {
   const heapWith = async (memoryBytes: number): Promise<number> => {
     const limit = [`--memory=${memoryBytes}`, '--ulimit=nofile=4096:4096', '--ulimit=nproc=4096:4096'];
     const program = 'process.stdout.write(String(v8.getHeapStatistics().heap_size_limit))';
-    return Number(
-      await podman(
-        'run',
-        '--rm',
-        '--network=host',
-        ...limit,
-        '--entrypoint=node',
-        'cambist:test',
-        ...flags,
-        '-e',
-        program,
-      ),
-    );
+    const options = ['--rm', '--network=host', ...limit, '--entrypoint=node'];
+    return Number(await podman('run', ...options, IMAGE, ...flags, '-e', program));
   };
   for (const memoryBytes of [POD_MEMORY_BYTES, 4 * POD_MEMORY_BYTES]) {
     // Half for old objects, and three semi-spaces of 8 MiB for young ones.

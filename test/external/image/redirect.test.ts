@@ -3,13 +3,12 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { runProgram } from '../../harness/run-command.ts';
-import { LIMITS, overRoot } from './podman.ts';
+import { LIMITS, overRoot, RESTRICTED } from './podman.ts';
 
 const IMAGE = 'cambist-redirect:test';
 const MIB = 1024 * 1024;
 
 /** The restrictions of the init container in `deploy/packets.md`. */
-const RESTRICTED = ['--read-only', '--read-only-tmpfs=false', '--cap-drop=ALL', '--security-opt=no-new-privileges'];
 const ADMIN = [...RESTRICTED, '--cap-add=NET_ADMIN'];
 const RULES = ['--uid', '65532', '--redirect', '443:15443', '--redirect', '80:15080'];
 

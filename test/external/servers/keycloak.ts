@@ -13,16 +13,7 @@ export const JAVA_OPTIONS = '-XX:TieredStopAtLevel=1';
 /** A realm with the keys of its file. */
 export type Realm = Readonly<Record<string, unknown>> & { readonly realm: string };
 
-export interface Keycloak {
-  readonly url: string;
-  /** The folder of its command-line tools. */
-  readonly bin: string;
-  issuer(realm: string): string;
-  jwksUri(realm: string): string;
-  /** Signs in a user with the direct grant. @returns the access token */
-  signIn(realm: string, client: string, user: { name: string; password: string }): Promise<string>;
-  close(): Promise<void>;
-}
+export type Keycloak = Awaited<ReturnType<typeof startKeycloak>>;
 
 /** Reads the realm of the documentation. */
 export async function committedRealm(): Promise<Realm> {
@@ -34,7 +25,7 @@ export async function committedRealm(): Promise<Realm> {
  * Starts Keycloak from Maven Central, in development mode, with an in-memory database and these realms.
  * @param env more environment variables, such as those of the first administrator
  */
-export async function startKeycloak(realms: readonly Realm[], env: Record<string, string> = {}): Promise<Keycloak> {
+export async function startKeycloak(realms: readonly Realm[], env: Record<string, string> = {}) {
   const home = await installKeycloak();
   const imports = join(home, 'data/import');
   await rm(join(home, 'data'), { recursive: true, force: true });
@@ -61,10 +52,13 @@ export async function startKeycloak(realms: readonly Realm[], env: Record<string
   const issuer = (realm: string) => `${url}/realms/${realm}`;
   return {
     url,
+    /** The folder of its command-line tools. */
     bin: join(home, 'bin'),
     issuer,
-    jwksUri: (realm) => `${issuer(realm)}/protocol/openid-connect/certs`,
-    signIn: (realm, client, user) => signIn(`${issuer(realm)}/protocol/openid-connect/token`, client, user),
+    jwksUri: (realm: string) => `${issuer(realm)}/protocol/openid-connect/certs`,
+    /** Signs in a user with the direct grant. @returns the access token */
+    signIn: (realm: string, client: string, user: { name: string; password: string }) =>
+      signIn(`${issuer(realm)}/protocol/openid-connect/token`, client, user),
     close: server.close,
   };
 }

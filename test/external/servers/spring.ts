@@ -14,18 +14,8 @@ export const SPRING_SECRETS = {
   'cambist-customized': 'throwaway-secret-of-customized',
 } as const;
 
-export interface SpringServer {
-  issuer: string;
-  jwksUri: string;
-  /** Signs in a user at the agent. @returns the access token */
-  signIn(): Promise<string>;
-  /** Gets a token for a client that acts for users. */
-  workloadToken(): Promise<string>;
-  close(): Promise<void>;
-}
-
 /** Spring Authorization Server, built from Maven Central. */
-export async function startSpring(): Promise<SpringServer> {
+export async function startSpring() {
   const folder = await installSpring();
   const port = await freePort();
   const issuer = `http://127.0.0.1:${port}`;
@@ -45,7 +35,9 @@ export async function startSpring(): Promise<SpringServer> {
   return {
     issuer,
     jwksUri: `${issuer}/oauth2/jwks`,
+    /** Signs in a user at the agent. @returns the access token */
     signIn: () => signIn(issuer),
+    /** Gets a token for a client that acts for users. */
     workloadToken: () => requestToken(issuer, WORKLOAD, { grant_type: 'client_credentials' }),
     close: server.close,
   };

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { before, test } from 'node:test';
+import { test } from 'node:test';
 import { parse } from 'yaml';
 import { parseConfig } from '../../../src/config/load.ts';
 import { assertionFrom } from '../../../src/config/used-servers.ts';
@@ -28,11 +28,7 @@ interface MsalSdk {
   };
 }
 
-let load: NodeJS.Require;
-
-before(async () => {
-  load = createRequire(join(await installVendorSdks(), 'package.json'));
-});
+const load = createRequire(join(await installVendorSdks(), 'package.json'));
 
 const SUBJECT = 'eyJhbGciOiJub25lIn0.e30.of-the-caller';
 const ASSERTION = 'eyJhbGciOiJub25lIn0.e30.client-assertion';

@@ -10,16 +10,8 @@ export const ZITADEL_SECRET = 'throwaway+secret%2Fof cambist';
 /** The service user of zitadel/oidc's example. */
 const SERVICE_USER = { name: 'sid1', secret: 'verysecret' };
 
-export interface ZitadelOidc {
-  issuer: string;
-  jwksUri: string;
-  /** Returns a caller's token. */
-  signIn(): Promise<string>;
-  close(): Promise<void>;
-}
-
 /** zitadel/oidc, built from Go modules. */
-export async function startZitadelOidc(): Promise<ZitadelOidc> {
+export async function startZitadelOidc() {
   const command = await installZitadelOidc();
   const address = `127.0.0.1:${await freePort()}`;
   const issuer = `http://${address}`;
