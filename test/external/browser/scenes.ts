@@ -98,6 +98,16 @@ export async function startQuietScene(t: TestContext): Promise<FakeSetup> {
   return setup;
 }
 
+/** Starts cambist with one backend that responds and one that does not, and calls each once. */
+export async function startSmallScene(t: TestContext): Promise<FakeSetup> {
+  const routes = [{ name: 'away', calls: 1, keys: { upstream: 'http://127.0.0.1:1/mcp', credential: 'none' } }];
+  const setup = await startFakeSetup({ change: (config, { upstream }) => withRoutes(config, upstream.url, routes) });
+  t.after(setup.close);
+  await setup.call({ headers: await setup.bearer(), body: '{}' });
+  await setup.call({ path: '/away' });
+  return setup;
+}
+
 /** Starts cambist with callers of the agent, without any request. */
 export async function startInboundScene(t: TestContext): Promise<FakeSetup> {
   const setup = await startFakeSetup(t, {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
 import { SHIPPED } from '../../harness/shipped-packages.ts';
-import { imageConfig, overRoot } from './podman.ts';
+import { type Entry, entriesOf, imageConfig } from './podman.ts';
 
 const MIB = 1024 * 1024;
 
@@ -10,20 +10,7 @@ const MIB = 1024 * 1024;
 const MAX_APP_BYTES = 12 * MIB;
 const MAX_IMAGE_BYTES = 150 * MIB;
 
-interface Entry {
-  /** Relative to the root, without a leading slash. */
-  readonly path: string;
-  readonly mode: string;
-  readonly owner: string;
-  readonly bytes: number;
-}
-
-const entries = (await overRoot('tar --list --verbose --numeric-owner'))
-  .split('\n')
-  .flatMap((line): Entry[] => {
-    const [, mode, owner, bytes, path] = /^(\S{10})\s+(\S+)\s+(\d+)\s+\S+ \S+ (.*?)(?: -> .*)?$/.exec(line) ?? [];
-    return path === undefined ? [] : [{ mode: mode ?? '', owner: owner ?? '', bytes: Number(bytes), path }];
-  })
+const entries = (await entriesOf())
   // podman creates these in every container.
   .filter(({ path }) => !/^(?:dev|proc|sys|run|etc\/(?:hosts|hostname|resolv\.conf|mtab))(?:\/|$)/.test(path));
 

@@ -26,7 +26,7 @@ export async function podman(...args: readonly string[]): Promise<string> {
 }
 
 /** Runs a shell command whose standard input is the image's root file system as a tar archive. */
-export async function overRoot(commandLine: string, image = IMAGE): Promise<string> {
+async function overRoot(commandLine: string, image: string): Promise<string> {
   const id = (await podman('create', ...LIMITS, image)).trim();
   try {
     const exported = 'set -o pipefail; podman export "$0" | ';
@@ -76,4 +76,22 @@ export function inContainer(
 /** The process id of a container on this machine. */
 export async function pidOf(name: string): Promise<number> {
   return Number(await podman('inspect', '--format', '{{.State.Pid}}', name));
+}
+
+/** A file, folder or link of an image. */
+export interface Entry {
+  /** Relative to the root, without a leading slash. */
+  readonly path: string;
+  readonly mode: string;
+  readonly owner: string;
+  readonly bytes: number;
+}
+
+export async function entriesOf(image = IMAGE): Promise<Entry[]> {
+  const lines = (await overRoot('tar --list --verbose --numeric-owner', image)).split('\n');
+  return lines.flatMap((line) => {
+    const [, mode = '', owner = '', bytes, path] =
+      /^(\S{10})\s+(\S+)\s+(\d+)\s+\S+ \S+ (.*?)(?: -> .*)?$/.exec(line) ?? [];
+    return path === undefined ? [] : [{ mode, owner, bytes: Number(bytes), path }];
+  });
 }

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { runProgram } from '../../harness/run-command.ts';
-import { LIMITS, overRoot, RESTRICTED } from './podman.ts';
+import { entriesOf, LIMITS, RESTRICTED } from './podman.ts';
 
 const IMAGE = 'cambist-redirect:test';
 const MIB = 1024 * 1024;
@@ -42,11 +42,7 @@ test('fails without NET_ADMIN, and without arguments', async (t) => {
 });
 
 test('contains nft, a shell, their libraries and one script', async (t) => {
-  const lines = (await overRoot('tar --list --verbose --numeric-owner', IMAGE)).split('\n');
-  const files = lines.flatMap((line) => {
-    const [, bytes, path] = /^-\S{9}\s+\S+\s+(\d+)\s+\S+ \S+ (.*)$/.exec(line) ?? [];
-    return path === undefined ? [] : [{ path, bytes: Number(bytes) }];
-  });
+  const files = (await entriesOf(IMAGE)).filter(({ mode }) => mode.startsWith('-'));
   const programs = files.map(({ path }) => path).filter((path) => /^(?:usr\/)?s?bin\//.test(path));
   assert.deepEqual(programs.sort(), ['usr/bin/cambist-redirect', 'usr/bin/dash', 'usr/sbin/nft']);
   const total = files.reduce((sum, { bytes }) => sum + bytes, 0);
