@@ -8,24 +8,6 @@ import type { Lifetime } from '../harness/lifetime.ts';
 import type { Random } from '../harness/random.ts';
 import { type Ledger, OWN_CLIENT } from './ledger.ts';
 
-export interface HostileAuthorizationServer {
-  readonly tokenEndpoint: string;
-  /** False: it issues what it is asked for. */
-  misbehaves: boolean;
-  /** Tokens that it issued. */
-  readonly issued: number;
-}
-
-export interface HostileAuthorizationServerOptions {
-  readonly random: Random;
-  readonly ledger: Ledger;
-  /** The backend with this resource. */
-  readonly backendOf: (resource: string) => string | undefined;
-  readonly resources: () => readonly string[];
-  /** Checks the client secret of a token request. */
-  readonly checkSecret: (secret: string) => void;
-}
-
 /** Received requests that the fake keeps. A long run must not fill the memory with them. */
 const MAX_KEPT_REQUESTS = 500;
 
@@ -38,20 +20,26 @@ const wallMs = Date.now;
 /** An authorization server that issues, refuses, hangs, breaks off, repeats what it was sent, or issues for another backend. */
 export async function startHostileAuthorizationServer(
   t: Lifetime,
-  options: HostileAuthorizationServerOptions,
-): Promise<HostileAuthorizationServer> {
-  const { random, ledger, backendOf, resources, checkSecret } = options;
+  random: Random,
+  ledger: Ledger,
+  /** By their resources. */
+  backends: ReadonlyMap<string, string>,
+  /** Checks the client secret of a token request. */
+  checkSecret: (secret: string) => void,
+) {
   const fake: FakeAuthorizationServer = await startFakeAuthorizationServer(t);
   const server = {
     tokenEndpoint: fake.tokenEndpoint,
+    /** False: it issues what it is asked for. */
     misbehaves: true,
+    /** Tokens that it issued. */
     issued: 0,
   };
 
   const issue = ({ form }: TokenRequest, resource = form.get('resource') ?? ''): Behaviour => {
     const subject = form.get('subject_token');
     const found = subject === null ? undefined : ledger.find(subject);
-    const backend = backendOf(resource);
+    const backend = backends.get(resource);
     if (backend === undefined) return refuse('invalid_target');
     if (subject !== null && found?.kind !== 'subject') return refuse('invalid_grant');
     server.issued += 1;
@@ -81,39 +69,26 @@ export async function startHostileAuthorizationServer(
   };
 
   const misbehave = (request: TokenRequest): Behaviour => {
-    const { form } = request;
-    switch (random.int(14)) {
-      case 0:
-      case 1:
-        return repeat(request);
-      case 2:
-      case 3:
-        return issue(request, random.pick(resources() as [string, ...string[]]));
-      case 4:
-        return refuse('invalid_grant');
-      case 5:
-        return refuse('invalid_target');
-      case 6:
-        return { kind: 'response', status: 500, body: form.toString() };
-      case 7:
-        return { kind: 'response', status: 429, headers: { 'retry-after': '1' }, body: { error: 'slow_down' } };
-      case 8:
-        return { kind: 'reset' };
-      case 9:
-        return { kind: 'hang' };
-      case 10:
-        return { kind: 'huge', bytes: 2_000_000 };
-      case 11:
-        return { kind: 'drip', intervalMs: 50 };
-      case 12:
-        return { kind: 'response', status: 307, headers: { location: `${fake.tokenEndpoint}?${form}` } };
-      default:
-        return {
-          kind: 'response',
-          status: 400,
-          body: { error: 'invalid_request', error_description: form.toString() },
-        };
-    }
+    const form = request.form.toString();
+    const wrong = () => issue(request, random.pick([...backends.keys()] as [string, ...string[]]));
+    const error = { error: 'invalid_request', error_description: form };
+    const ways: readonly [() => Behaviour, ...(() => Behaviour)[]] = [
+      () => repeat(request),
+      () => repeat(request),
+      wrong,
+      wrong,
+      () => refuse('invalid_grant'),
+      () => refuse('invalid_target'),
+      () => ({ kind: 'response', status: 500, body: form }),
+      () => ({ kind: 'response', status: 429, headers: { 'retry-after': '1' }, body: { error: 'slow_down' } }),
+      () => ({ kind: 'reset' }),
+      () => ({ kind: 'hang' }),
+      () => ({ kind: 'huge', bytes: 2_000_000 }),
+      () => ({ kind: 'drip', intervalMs: 50 }),
+      () => ({ kind: 'response', status: 307, headers: { location: `${fake.tokenEndpoint}?${form}` } }),
+      () => ({ kind: 'response', status: 400, body: error }),
+    ];
+    return random.pick(ways)();
   };
 
   fake.behaviour = (request) => {

@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -8,18 +8,7 @@ import type { Random } from '../harness/random.ts';
 import { startToughServer, streamEvents } from './base.ts';
 import type { BackendIdentity, Ledger } from './ledger.ts';
 
-export interface HostileBackend extends BackendIdentity {
-  readonly url: string;
-  /** False: it echoes each request. */
-  misbehaves: boolean;
-}
-
-export interface HostileBackendOptions extends BackendIdentity {
-  readonly random: Random;
-  readonly ledger: Ledger;
-  /** Given: speaks TLS. */
-  readonly tls?: CertificateAuthority;
-}
+export type HostileBackend = Awaited<ReturnType<typeof startHostileBackend>>;
 
 /** Request headers: name of the caller, and name of the call. */
 export const CALLER_HEADER = 'x-chaos-caller';
@@ -30,8 +19,14 @@ export const REPLY_HEADER = 'x-chaos-reply';
 type Behaviour = (request: IncomingMessage, response: ServerResponse, random: Random) => unknown;
 
 /** Starts a backend that checks the token of each request, and then behaves as well or as badly as chance has it. */
-export async function startHostileBackend(t: Lifetime, options: HostileBackendOptions): Promise<HostileBackend> {
-  const { name, credential, random, ledger, tls } = options;
+export async function startHostileBackend(
+  t: Lifetime,
+  { name, credential }: BackendIdentity,
+  random: Random,
+  ledger: Ledger,
+  /** Undefined: it speaks no TLS. */
+  tls: CertificateAuthority | undefined,
+) {
   const check = ({ headers, rawHeaders, url = '' }: IncomingMessage): void => {
     const caller = String(headers[CALLER_HEADER] ?? 'an unknown caller');
     const authorization = valuesOf(rawHeaders, (header) => header === 'authorization');
@@ -48,7 +43,8 @@ export async function startHostileBackend(t: Lifetime, options: HostileBackendOp
     upgrade(socket, backend.misbehaves ? random.int(6) : 0);
   };
   const { url } = await startToughServer(t, onRequest, onUpgrade, tls);
-  const backend: HostileBackend = { name, credential, url: `${url}/${name}`, misbehaves: true };
+  /** `misbehaves: false`: it echoes each request. */
+  const backend = { name, credential, url: `${url}/${name}`, misbehaves: true };
   return backend;
 }
 
@@ -57,16 +53,11 @@ function valuesOf(rawHeaders: readonly string[], wanted: (name: string) => boole
 }
 
 /** Headers of a response to this request. */
-function reply(request: IncomingMessage, more: Record<string, string | number> = {}): Record<string, string | number> {
+function reply(request: IncomingMessage, more: OutgoingHttpHeaders = {}): OutgoingHttpHeaders {
   return { 'content-type': 'text/plain', [REPLY_HEADER]: String(request.headers[CALL_HEADER] ?? ''), ...more };
 }
 
-function respond(
-  response: ServerResponse,
-  status: number,
-  headers: Record<string, string | number>,
-  body?: string,
-): void {
+function respond(response: ServerResponse, status: number, headers: OutgoingHttpHeaders, body?: string): void {
   response.writeHead(status, headers);
   if (body !== undefined) response.end(body);
 }

@@ -5,16 +5,7 @@ import { startTcpProxy } from '../external/store/tcp-proxy.ts';
 import type { Lifetime } from '../harness/lifetime.ts';
 import type { Random } from '../harness/random.ts';
 
-/** A real store that is slow, silent, stopped, killed, full, read-only, and that shows its values at the wrong places. */
-export interface HostileStore {
-  readonly port: number;
-  /** False: it serves. */
-  misbehaves: boolean;
-  /** Faults so far. */
-  readonly faults: number;
-  /** Values that it moved to other keys, changed, or kept beyond their time. */
-  readonly forged: number;
-}
+export type HostileStore = Awaited<ReturnType<typeof startHostileStore>>;
 
 /** Between two faults. */
 const CALM_MS = 3000;
@@ -54,11 +45,19 @@ redis.call('SET', first, string.rep('x', seed % 100000), 'PX', 60000)
 return 1
 `;
 
-export async function startHostileStore(t: Lifetime, programs: StorePrograms, random: Random): Promise<HostileStore> {
+/** A real store that is slow, silent, stopped, killed, full, read-only, and that shows its values at the wrong places. */
+export async function startHostileStore(t: Lifetime, programs: StorePrograms, random: Random) {
   const store = await startStore(t, { programs });
   const network = await startTcpProxy(t, store.port);
   let isClosing = false;
-  const hostile = { port: network.port, misbehaves: false, faults: 0, forged: 0 };
+  const hostile = {
+    port: network.port,
+    /** False: it serves. */
+    misbehaves: false,
+    faults: 0,
+    /** Values that it moved to other keys, changed, or kept beyond their time. */
+    forged: 0,
+  };
   const ask = (...command: string[]): Promise<string> => store.ask(...command).catch(() => '');
 
   /** Each starts a fault, and returns what ends it. */

@@ -11,10 +11,10 @@ import { closeServer, listen } from '../harness/http-server.ts';
 import { keepParts, type Lifetime, temporaryFolder } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 import { createRandom, type Random } from '../harness/random.ts';
-import { createCounts, DRAIN_MS, findLeftovers } from './base.ts';
-import { type ConfigParts, createConfig, PATHS } from './configs.ts';
+import { createCounts, DRAIN_MS, findLeftovers, print } from './base.ts';
+import { createConfig, PATHS } from './configs.ts';
 import { startHostileAuthorizationServer } from './hostile-authorization-server.ts';
-import { type HostileBackend, startHostileBackend } from './hostile-backend.ts';
+import { startHostileBackend } from './hostile-backend.ts';
 import { type Callers, createCallers } from './hostile-callers.ts';
 import { type HostileStore, startHostileStore } from './hostile-store.ts';
 import { type Credential, createLedger, createRotatedSecret, type Ledger, OWN_CLIENT } from './ledger.ts';
@@ -22,20 +22,6 @@ import { type Credential, createLedger, createRotatedSecret, type Ledger, OWN_CL
 interface ChaosOptions {
   readonly seed: number;
   readonly ms: number;
-  /** Told every ten seconds. */
-  readonly progress: (line: string) => void;
-}
-
-interface ChaosResult {
-  readonly violations: readonly string[];
-  /** Right tokens that backends received. */
-  readonly correct: number;
-  readonly issued: number;
-  readonly reloads: number;
-  /** Faults and forgeries of the store, and how often a replica found a token there. Undefined: this machine has none. */
-  readonly store: (Pick<HostileStore, 'faults' | 'forged'> & { readonly hits: number }) | undefined;
-  /** Responses by status, and other ends. */
-  readonly outcomes: ReadonlyMap<string, number>;
 }
 
 const BACKENDS: readonly (readonly [name: string, credential: Credential, isSecure: boolean])[] = [
@@ -54,14 +40,14 @@ const PROGRESS_MS = 10_000;
 const RECOVERY_MS = 60_000;
 
 /** Lets every peer of cambist misbehave at random, checks each token that a backend gets, and that cambist recovers. */
-export async function runChaos({ seed, ms, progress }: ChaosOptions): Promise<ChaosResult> {
+export async function runChaos({ seed, ms }: ChaosOptions) {
   const random = createRandom(seed);
   const ledger = createLedger(random, () => performance.now());
   const lifetime = keepParts();
   const participants = await startParticipants(lifetime, random, ledger);
   const { apps, backends, authorizationServer, parts, clock, store, rotateSecret } = participants;
   const { outcomes, count } = createCounts();
-  const callers = createCallers({ urls: urlsOf(apps), random, ledger, tunnel: parts.tunnel, count });
+  const callers = createCallers(urlsOf(apps), random, ledger, parts.tunnel, count);
   const onError = (error: unknown): void =>
     ledger.report(`unhandled: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
   process.on('uncaughtException', onError);
@@ -101,7 +87,7 @@ export async function runChaos({ seed, ms, progress }: ChaosOptions): Promise<Ch
     while (!isOver()) await callers.act();
   };
   const reporting = setInterval(
-    () => progress(`${Math.round((endMs - performance.now()) / 1000)} s left, ${ledger.correct} right tokens`),
+    () => print(`${Math.round((endMs - performance.now()) / 1000)} s left, ${ledger.correct} right tokens`),
     PROGRESS_MS,
   );
   try {
@@ -121,9 +107,11 @@ export async function runChaos({ seed, ms, progress }: ChaosOptions): Promise<Ch
   }
   return {
     violations: ledger.violations,
+    /** Right tokens that backends received. */
     correct: ledger.correct,
     issued: authorizationServer.issued,
     reloads,
+    /** Undefined: this machine has none. */
     store: store && { faults: store.faults, forged: store.forged, hits },
     outcomes,
   };
@@ -168,18 +156,7 @@ async function checkEnds(app: App, ledger: Ledger): Promise<void> {
   await soon('the stop', app.stop(), DRAIN_MS).catch((error: Error) => ledger.report(error.message));
 }
 
-interface Participants {
-  /** Replicas, which share the store. */
-  readonly apps: Apps;
-  readonly store: HostileStore | undefined;
-  readonly backends: readonly HostileBackend[];
-  readonly authorizationServer: Awaited<ReturnType<typeof startHostileAuthorizationServer>>;
-  readonly parts: ConfigParts;
-  readonly clock: ReturnType<typeof skewClock>;
-  rotateSecret(): Promise<void>;
-}
-
-async function startParticipants(t: Lifetime, random: Random, ledger: Ledger): Promise<Participants> {
+async function startParticipants(t: Lifetime, random: Random, ledger: Ledger) {
   const directory = temporaryFolder(t);
   const authority = createCertificateAuthority();
   const caFile = join(directory, 'ca.pem');
@@ -189,16 +166,11 @@ async function startParticipants(t: Lifetime, random: Random, ledger: Ledger): P
   await secrets.rotate();
   const backends = await Promise.all(
     BACKENDS.map(([name, credential, isSecure]) =>
-      startHostileBackend(t, { name, credential, random, ledger, ...(isSecure && { tls: authority }) }),
+      startHostileBackend(t, { name, credential }, random, ledger, isSecure ? authority : undefined),
     ),
   );
-  const authorizationServer = await startHostileAuthorizationServer(t, {
-    random,
-    ledger,
-    backendOf: (resource) => backends.find(({ url }) => url === resource)?.name,
-    resources: () => backends.map(({ url }) => url),
-    checkSecret: secrets.check,
-  });
+  const named = new Map(backends.map(({ url, name }) => [url, name]));
+  const authorizationServer = await startHostileAuthorizationServer(t, random, ledger, named, secrets.check);
   const port = await startTunnelEnd(t, random);
   const { tokenEndpoint } = authorizationServer;
   const programs = anyStore();

@@ -4,11 +4,7 @@ import { startToughServer, streamEvents } from '../chaos/base.ts';
 import type { CertificateAuthority } from '../harness/certificates.ts';
 import type { Lifetime } from '../harness/lifetime.ts';
 
-export interface SoakBackends {
-  readonly url: string;
-  /** Speaks TLS. */
-  readonly secureUrl: string;
-}
+export type SoakBackends = Awaited<ReturnType<typeof startBackends>>;
 
 /** Interval of the events of a stream, which lasts for ten of them. */
 const EVENT_MS = 100;
@@ -17,7 +13,7 @@ const RESULT = JSON.stringify({ jsonrpc: '2.0', id: 1, result: { content: 'x'.re
 const SWITCHED = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n';
 
 /** Two backends that respond well. The path says how: `stream` streams events, `hold` never responds, `unread` reads late. */
-export async function startBackends(t: Lifetime, authority: CertificateAuthority): Promise<SoakBackends> {
+export async function startBackends(t: Lifetime, authority: CertificateAuthority) {
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const { url = '' } = request;
     // A server of Node keeps the stream of a caller that has left until its data is read.

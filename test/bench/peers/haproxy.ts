@@ -1,25 +1,7 @@
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { freePort } from '../../harness/http-server.ts';
-import { has, startPinned } from '../processes.ts';
-import { accepts, type Peer, running, type Setup, until } from './peer.ts';
+import { configuredPeer, type Setup } from './peer.ts';
 
 /** One thread, shared upstream connections, no log. */
-export const haproxy: Peer = {
-  name: 'haproxy',
-  missing: () => (has('haproxy') ? undefined : 'not installed (apt-get install haproxy)'),
-  async start(setup) {
-    const port = await freePort();
-    const config = join(setup.directory, 'haproxy.cfg');
-    writeFileSync(config, configFor(setup, port));
-    const startedMs = performance.now();
-    const child = startPinned('proxy', 'haproxy', ['-db', '-q', '-f', config], {
-      stdio: ['ignore', 'ignore', 'inherit'],
-    });
-    await until(child, () => accepts(port));
-    return running(child, port, performance.now() - startedMs);
-  },
-};
+export const haproxy = configuredPeer('haproxy', 'haproxy', (config) => ['-db', '-q', '-f', config], configFor);
 
 function configFor({ origin, caFile }: Setup, port: number): string {
   const { host } = new URL(origin);

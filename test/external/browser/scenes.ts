@@ -93,24 +93,22 @@ export async function startBusyScene(t: TestContext): Promise<FakeSetup> {
 }
 
 /** Starts cambist with one route, without any request. */
-export async function startQuietScene(t: TestContext): Promise<FakeSetup> {
-  const setup = await startFakeSetup(t);
-  return setup;
+export function startQuietScene(t: TestContext): Promise<FakeSetup> {
+  return startFakeSetup(t);
 }
 
 /** Starts cambist with one backend that responds and one that does not, and calls each once. */
 export async function startSmallScene(t: TestContext): Promise<FakeSetup> {
   const routes = [{ name: 'away', calls: 1, keys: { upstream: 'http://127.0.0.1:1/mcp', credential: 'none' } }];
-  const setup = await startFakeSetup({ change: (config, { upstream }) => withRoutes(config, upstream.url, routes) });
-  t.after(setup.close);
+  const setup = await startFakeSetup(t, { change: (config, { upstream }) => withRoutes(config, upstream.url, routes) });
   await setup.call({ headers: await setup.bearer(), body: '{}' });
   await setup.call({ path: '/away' });
   return setup;
 }
 
 /** Starts cambist with callers of the agent, without any request. */
-export async function startInboundScene(t: TestContext): Promise<FakeSetup> {
-  const setup = await startFakeSetup(t, {
+export function startInboundScene(t: TestContext): Promise<FakeSetup> {
+  return startFakeSetup(t, {
     change: (config, { authorizationServer: { issuer } }) => ({
       ...config,
       inbound: {
@@ -120,5 +118,4 @@ export async function startInboundScene(t: TestContext): Promise<FakeSetup> {
       },
     }),
   });
-  return setup;
 }

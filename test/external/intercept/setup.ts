@@ -5,30 +5,17 @@ import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
 import { createServer } from 'node:tls';
 import { startAuthorizationServer } from '../../harness/authorization-server.ts';
-import { type CambistProcess, type Launch, startCambist } from '../../harness/cambist-process.ts';
+import { type Launch, startCambist } from '../../harness/cambist-process.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
-import { createLeakWatch, type LeakWatch } from '../../harness/leaks.ts';
+import { createLeakWatch } from '../../harness/leaks.ts';
 import { keepParts, type Lifetime } from '../../harness/lifetime.ts';
-import { type McpBackend, startMcpBackend } from '../../harness/mcp-fixture/server.ts';
+import { startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 
 /** The host of the route, which DNS does not know. */
 export const HOST = 'mcp.example.com';
 export const MCP_URL = `https://${HOST}/mcp`;
 
-/** cambist with `intercept`, between an authorization server and an MCP backend with TLS that verifies its tokens. */
-export interface InterceptSetup {
-  readonly cambist: CambistProcess;
-  readonly backend: McpBackend;
-  readonly trustDir: string;
-  /** The variables in the trust folder: all that an agent gets. */
-  readonly variables: Readonly<Record<string, string>>;
-  /** Watches for the client secret and the caller's token. */
-  readonly leaks: LeakWatch;
-  /** A caller's token, which the backend refuses. */
-  readonly token: string;
-  /** How the requests of a test got here. */
-  arrivals(way: string): Promise<number>;
-}
+export type InterceptSetup = Awaited<ReturnType<typeof startInterceptSetup>>;
 
 export interface InterceptSetupOptions {
   /** Further keys of `intercept`. */
@@ -50,7 +37,8 @@ export interface InterceptSetupOptions {
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
 
-export async function startInterceptSetup(t: Lifetime, options: InterceptSetupOptions = {}): Promise<InterceptSetup> {
+/** cambist with `intercept`, between an authorization server and an MCP backend with TLS that verifies its tokens. */
+export async function startInterceptSetup(t: Lifetime, options: InterceptSetupOptions = {}) {
   const { keep, close, after } = keepParts();
   t.after(close);
   const secret = randomBytes(24).toString('base64url');
@@ -99,10 +87,14 @@ export async function startInterceptSetup(t: Lifetime, options: InterceptSetupOp
     cambist,
     backend,
     trustDir,
+    /** The variables in the trust folder: all that an agent gets. */
     variables: variablesIn(await readFile(join(trustDir, 'env'), 'utf8')),
+    /** Watches for the client secret and the caller's token. */
     leaks,
+    /** A caller's token, which the backend refuses. */
     token,
-    arrivals: (way) => cambist.metric('cambist_arrivals_total', { route: 'mcp', way_in: way }),
+    /** How the requests of a test got here. */
+    arrivals: (way: string) => cambist.metric('cambist_arrivals_total', { route: 'mcp', way_in: way }),
   };
 }
 
@@ -125,7 +117,7 @@ async function startTlsFront(
 }
 
 /** Reads `NAME='value'` lines. No value of a test contains a quote. */
-function variablesIn(text: string): Record<string, string> {
+function variablesIn(text: string): Readonly<Record<string, string>> {
   return Object.fromEntries(
     [...text.matchAll(/^([A-Za-z_]+)='([^']*)'$/gm)].map(([, name = '', value = '']) => [name, value]),
   );

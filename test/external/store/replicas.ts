@@ -10,36 +10,13 @@ import { openSharedCache } from '../../../src/shared-cache/shared-cache.ts';
 import { configOf, type RunningApp, startTestApp, type WrittenConfig } from '../../harness/app.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { type FakeAuthorizationServer, startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
-import { echo, type FakeUpstream, startFakeUpstream } from '../../harness/fake-upstream.ts';
+import { echo, startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { type CallOptions, type CallResponse, call } from '../../harness/http-call.ts';
-import { createLeakWatch, type LeakWatch } from '../../harness/leaks.ts';
+import { createLeakWatch } from '../../harness/leaks.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
 import { type Labels, sumSamples } from '../../harness/metric-samples.ts';
 
-/** Several cambist that share one cache, in this process. */
-export interface Replicas {
-  readonly apps: readonly RunningApp[];
-  /** Of each replica. */
-  readonly config: WrittenConfig;
-  /** The secrets, at the same path for each replica, as in the pods of one Deployment. */
-  readonly directory: string;
-  readonly authorizationServer: FakeAuthorizationServer;
-  readonly backend: FakeUpstream;
-  /** Remembers every token and secret. */
-  readonly leaks: LeakWatch;
-  /** Starts one more. */
-  add(): Promise<RunningApp>;
-  /** A new caller's token. */
-  newCaller(subject?: string): Promise<string>;
-  /** Calls the backend through one replica. */
-  call(replica: number, token: string, options?: CallOptions): Promise<CallResponse>;
-  /** @throws AssertionError unless the backend got a token */
-  assertServed(replica: number, token: string): Promise<void>;
-  /** Exchanges so far. */
-  exchanges(): number;
-  /** Serves a new caller by each replica. @returns how many exchanges that costs */
-  costOfCaller(): Promise<number>;
-}
+export type Replicas = Awaited<ReturnType<typeof startReplicas>>;
 
 type Keys = Readonly<Record<string, unknown>>;
 
@@ -50,9 +27,9 @@ export interface ReplicaOptions {
   /** More files in `directory`. */
   readonly files?: Readonly<Record<string, string>>;
   /** More routes, and keys of the config. */
-  readonly more?: (
-    parts: Pick<Replicas, 'authorizationServer' | 'directory'>,
-  ) => Keys & { readonly routes?: readonly Keys[] };
+  readonly more?: (parts: { readonly authorizationServer: FakeAuthorizationServer }) => Keys & {
+    readonly routes?: readonly Keys[];
+  };
   readonly handler?: typeof echo;
   /** The store is marked as complete. The first replicas would otherwise wait seconds for others. */
   readonly isMarked?: true;
@@ -65,7 +42,8 @@ const MARKED_MS = 3_600_000;
 /** A loaded machine detects a fault late. */
 const FAULT_MS = 20_000;
 
-export async function startReplicas(t: TestContext, options: ReplicaOptions): Promise<Replicas> {
+/** Several cambist that share one cache, in this process. */
+export async function startReplicas(t: TestContext, options: ReplicaOptions) {
   const { count = 2, shared, files = {}, more, handler = echo } = options;
   const directory = temporaryFolder(t);
   const leaks = createLeakWatch();
@@ -75,7 +53,7 @@ export async function startReplicas(t: TestContext, options: ReplicaOptions): Pr
     await writeFile(join(directory, name), content);
   const authorizationServer = await startFakeAuthorizationServer(t);
   const backend = await startFakeUpstream(t, handler);
-  const { routes = [], ...top } = more?.({ authorizationServer, directory }) ?? {};
+  const { routes = [], ...top } = more?.({ authorizationServer }) ?? {};
   const at = typeof shared === 'function' ? shared(directory) : shared;
   const store = typeof at === 'number' ? { url: `redis://127.0.0.1:${at}`, timeout: '5s' } : at;
   const config = {
@@ -92,36 +70,45 @@ export async function startReplicas(t: TestContext, options: ReplicaOptions): Pr
   };
   if (options.isMarked) await mark(config);
   const apps: RunningApp[] = [];
-  const replicas: Replicas = {
-    apps,
-    config,
+  const replicas = {
+    apps: apps as readonly RunningApp[],
+    /** Of each replica. */
+    config: config as WrittenConfig,
+    /** The secrets, at the same path for each replica, as in the pods of one Deployment. */
     directory,
     authorizationServer,
     backend,
+    /** Remembers every token and secret. */
     leaks,
-    async add() {
+    /** Starts one more. */
+    async add(): Promise<RunningApp> {
       const app = await startTestApp(t, config);
       apps.push(app);
       return app;
     },
-    async newCaller(subject = SUBJECT) {
+    /** A new caller's token. */
+    async newCaller(subject = SUBJECT): Promise<string> {
       const token = await authorizationServer.mint({ subject, claims: { jti: randomBytes(8).toString('hex') } });
       leaks.remember(token);
       return token;
     },
-    call: (replica, token, { headers, ...rest } = {}) =>
+    /** Calls the backend through one replica. */
+    call: (replica: number, token: string, { headers, ...rest }: CallOptions = {}): Promise<CallResponse> =>
       call(`${apps[replica]?.url}/github`, {
         ...{ method: 'POST', body: '{}', ...rest },
         headers: { authorization: `Bearer ${token}`, ...headers },
       }),
-    async assertServed(replica, token) {
+    /** @throws AssertionError unless the backend got a token */
+    async assertServed(replica: number, token: string): Promise<void> {
       const response = await replicas.call(replica, token);
       assert.equal(response.status, 200, response.text);
       const sent = backend.requests.at(-1)?.authorization[0];
       assert.ok(authorizationServer.requests.some(({ issued }) => sent === `Bearer ${issued}`));
     },
-    exchanges: () => authorizationServer.requests.length,
-    async costOfCaller() {
+    /** Exchanges so far. */
+    exchanges: (): number => authorizationServer.requests.length,
+    /** Serves a new caller by each replica. @returns how many exchanges that costs */
+    async costOfCaller(): Promise<number> {
       const before = replicas.exchanges();
       const token = await replicas.newCaller();
       for (const replica of apps.keys()) await replicas.assertServed(replica, token);

@@ -2,17 +2,6 @@ import { eventually } from '../../harness/eventually.ts';
 import type { Lifetime } from '../../harness/lifetime.ts';
 import { ADMIN_USER, type StoreOptions, type StoreProcess, startStore } from './store-process.ts';
 
-/** Two servers, one of which is the other's replica, and sentinels that watch them. */
-export interface SentinelStore {
-  readonly name: string;
-  readonly servers: readonly StoreProcess[];
-  readonly sentinels: readonly StoreProcess[];
-  /** The server to which the sentinels send clients. */
-  primary(): Promise<StoreProcess>;
-  /** Ends the primary by SIGKILL, and waits until the other server has taken over. */
-  failOver(): Promise<void>;
-}
-
 const NAME = 'cambist';
 const SENTINELS = 3;
 const QUORUM = 2;
@@ -20,7 +9,8 @@ const QUORUM = 2;
 const DOWN_AFTER_MS = 500;
 const FAILOVER_MS = 20_000;
 
-export async function startSentinel(t: Lifetime, options: StoreOptions): Promise<SentinelStore> {
+/** Two servers, one of which is the other's replica, and sentinels that watch them. */
+export async function startSentinel(t: Lifetime, options: StoreOptions) {
   const start = (more: Partial<StoreOptions>): Promise<StoreProcess> => startStore(t, { ...options, ...more });
   const first = await start({});
   const second = await start({ config: [...(options.config ?? []), `replicaof 127.0.0.1 ${first.port}`] });
@@ -33,11 +23,13 @@ export async function startSentinel(t: Lifetime, options: StoreOptions): Promise
   );
   const primaryPort = async (sentinel: StoreProcess): Promise<number> =>
     Number((await sentinel.ask('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', NAME)).split('\n')[1]);
+  /** The server to which the sentinels send clients. */
   const primary = async (): Promise<StoreProcess> => {
     const port = await primaryPort(sentinels[0] as StoreProcess);
     return servers.find((server) => server.port === port) ?? first;
   };
   await eventually('the sentinels know each other', () => areReady(sentinels), FAILOVER_MS);
+  /** Ends the primary by SIGKILL, and waits until the other server has taken over. */
   const failOver = async (): Promise<void> => {
     const old = await primary();
     await old.kill();
@@ -47,7 +39,7 @@ export async function startSentinel(t: Lifetime, options: StoreOptions): Promise
       FAILOVER_MS,
     );
   };
-  return { name: NAME, servers, sentinels, primary, failOver };
+  return { name: NAME, sentinels, primary, failOver };
 }
 
 function sentinelConfig(primaryPort: number, hasUser: boolean): string[] {

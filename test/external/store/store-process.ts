@@ -10,18 +10,12 @@ import { freePort } from '../../harness/http-server.ts';
 import type { Lifetime } from '../../harness/lifetime.ts';
 import type { StorePrograms } from './programs.ts';
 
-/** The user of cambist. The default user is off where there are users. */
-export interface StoreUser {
-  readonly username: string;
-  readonly password: string;
-}
-
 export interface StoreOptions {
   readonly programs: StorePrograms;
   /** Given: the server speaks TLS alone. */
   readonly tls?: CertificateAuthority;
-  /** Given: the rules of an ACL user, as `~cambist:* +@all`. */
-  readonly user?: StoreUser & { readonly rules: string };
+  /** The ACL user of cambist, with its rules, as `~cambist:* +@all`. The default user is off then. */
+  readonly user?: { readonly username: string; readonly password: string; readonly rules: string };
   /** Lines of its config. */
   readonly config?: readonly string[];
   /** Arguments, which override its config. */
@@ -33,30 +27,12 @@ export interface StoreOptions {
   readonly isSentinel?: boolean;
 }
 
-export interface StoreProcess {
-  readonly port: number;
-  readonly pid: number;
-  /** Contains its config and its data. */
-  readonly directory: string;
-  /** Runs a command as an administrator. @throws Error with the error of the store */
-  ask(...command: readonly string[]): Promise<string>;
-  /** Runs `valkey-cli` or `redis-cli` with these arguments. */
-  cli(...args: readonly string[]): Promise<string>;
-  /** SIGSTOP: its connections stay open, and nothing responds. */
-  pause(): void;
-  resume(): void;
-  /** SIGKILL. */
-  kill(): Promise<void>;
-  /** Starts it again on the same port, without its data. */
-  restartEmpty(): Promise<void>;
-  output(): string;
-  close(): Promise<void>;
-}
+export type StoreProcess = Awaited<ReturnType<typeof startStore>>;
 
 const run = promisify(execFile);
 
 /** A password of the harness alone. */
-const ADMIN: StoreUser = { username: 'harness', password: 'harness-admin-password' };
+const ADMIN = { username: 'harness', password: 'harness-admin-password' };
 
 const ADMIN_LINE = `user ${ADMIN.username} on >${ADMIN.password} ~* &* +@all`;
 
@@ -66,7 +42,7 @@ const CLI_MS = 20_000;
 const PORT_TRIES = 3;
 
 /** Starts one server, which keeps nothing on disk. @throws Error with its output, if it exits */
-export async function startStore(t: Lifetime, options: StoreOptions): Promise<StoreProcess> {
+export async function startStore(t: Lifetime, options: StoreOptions) {
   for (let tries = 1; ; tries += 1) {
     try {
       const store = await startOnce(options);
@@ -79,7 +55,7 @@ export async function startStore(t: Lifetime, options: StoreOptions): Promise<St
   }
 }
 
-async function startOnce(options: StoreOptions): Promise<StoreProcess> {
+async function startOnce(options: StoreOptions) {
   const { programs, tls, user, aclFile, args = [] } = options;
   const hasUsers = user !== undefined || aclFile !== undefined;
   const port = options.port ?? (await freePort());
@@ -139,20 +115,20 @@ async function startOnce(options: StoreOptions): Promise<StoreProcess> {
   }
   return {
     port,
-    get pid() {
-      return child.pid ?? 0;
-    },
-    directory,
+    /** Runs a command as an administrator. @throws Error with the error of the store */
     ask,
+    /** Runs `valkey-cli` or `redis-cli` with these arguments. */
     cli,
+    /** SIGSTOP: its connections stay open, and nothing responds. */
     pause: () => void child.kill('SIGSTOP'),
     resume: () => void child.kill('SIGCONT'),
+    /** SIGKILL. */
     kill,
-    restartEmpty: async () => {
+    /** Starts it again on the same port, without its data. */
+    restartEmpty: async (): Promise<void> => {
       await kill();
       await launch();
     },
-    output: () => output,
     close,
   };
 }
