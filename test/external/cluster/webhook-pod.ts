@@ -3,13 +3,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type OutputRecord, recordOutput } from '../../harness/cambist-process.ts';
+import { recordOutput } from '../../harness/cambist-process.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { type Labels, sumSamples } from '../../harness/metric-samples.ts';
-<<<<<<< HEAD
-=======
-import { recordOutput } from '../../harness/process-output.ts';
->>>>>>> 6397463c (Derive more types of test servers from the functions that make them)
 import { BUILT_PROGRAM } from '../../harness/run-command.ts';
 import type { Cluster } from './cluster.ts';
 import { agentPod, type Deployment, OPTED_IN } from './objects.ts';
