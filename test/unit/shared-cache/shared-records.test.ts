@@ -117,6 +117,7 @@ test('opens records of an older key, and none of another', async (t) => {
     isFull: false,
     isMarked: false,
   });
+  assert.equal(after.counted('recall', 'invalid'), 1);
 });
 
 test('knows whether the server has lost its data', async (t) => {

@@ -83,22 +83,6 @@ test('a key is stable for a subject, session id and resource, and does not conta
   assert.ok(!key.includes(alice.token.reveal()));
 });
 
-test('a key depends on the subject, session id and resource, also when they are missing', () => {
-  const alice = subjectOf('alice');
-  const keys = [
-    tokenKey({ subject: alice, id: 'one' }, RESOURCE),
-    tokenKey({ subject: alice, id: 'two' }, RESOURCE),
-    tokenKey({ subject: alice, id: undefined }, RESOURCE),
-    tokenKey({ subject: alice, id: '' }, RESOURCE),
-    tokenKey({ subject: alice, id: 'null' }, RESOURCE),
-    tokenKey({ subject: subjectOf('bob'), id: 'one' }, RESOURCE),
-    tokenKey({ subject: undefined, id: undefined }, RESOURCE),
-    tokenKey({ subject: undefined, id: alice.digest }, RESOURCE),
-    tokenKey({ subject: alice, id: 'one' }, 'other'),
-  ];
-  assert.equal(new Set(keys).size, keys.length);
-});
-
 test('a subject key depends on the subject and the resource', () => {
   const keys = [
     subjectKey(subjectOf('alice'), RESOURCE),
@@ -111,9 +95,10 @@ test('a subject key depends on the subject and the resource', () => {
 
 test('no two sessions have the same key, whatever ids a client invents', () => {
   const subjects = [subjectOf('alice'), subjectOf('bob'), undefined];
+  const ids = [undefined, 'null', subjects[0]?.digest];
   const session = fc.record({
     subject: fc.constantFrom(...subjects),
-    id: fc.option(fc.string({ unit: fc.constantFrom('a', ':', '#', '"', ',', '\\') }), { nil: undefined }),
+    id: fc.oneof(fc.string({ unit: fc.constantFrom('a', ':', '#', '"', ',', '\\') }), fc.constantFrom(...ids)),
     resource: fc.constantFrom(RESOURCE, 'other'),
   });
   fc.assert(

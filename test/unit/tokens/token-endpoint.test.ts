@@ -111,7 +111,7 @@ test('reads the metadata again after an hour, in the background, and follows a t
 
 for (const behaviour of [{ kind: 'response', status: 503 }, { kind: 'hang' }, { kind: 'reset' }] as const) {
   test(`keeps the known endpoint when reading the metadata again fails (${behaviour.kind})`, async (t) => {
-    const { fake, exchange, clock } = await setUp(t, { timeoutMs: 300 });
+    const { fake, exchange, clock } = await setUp(t, { timeoutMs: 1000 });
     await exchange();
     clock.advance(HOUR_MS);
     fake.metadataBehaviour = behaviour;
