@@ -138,15 +138,6 @@ export const schema: Command = async (args) => {
   return EXIT.done;
 };
 
-export interface ConfigMapEntry {
-  readonly configMap: string;
-  /** Key in its `data`. */
-  readonly key: string;
-  readonly text: string;
-  /** Moves a problem of `text` to its place in the manifest. */
-  locate(problem: Problem): Problem;
-}
-
 /** The name that the manifests of cambist use. Under another key, a config is recognized by its routes. */
 const CONFIG_KEY = 'cambist.yaml';
 const HAS_ROUTES = /^[ \t]*"?routes"?[ \t]*:/m;
@@ -155,7 +146,7 @@ const HAS_ROUTES = /^[ \t]*"?routes"?[ \t]*:/m;
  * Finds the cambist configs in Kubernetes manifests: YAML with any number of documents, JSON, and Lists.
  * @returns undefined if the text is not a manifest
  */
-export function configMapEntries(text: string): readonly ConfigMapEntry[] | undefined {
+export function configMapEntries(text: string) {
   // Spares the second parser for most configs.
   if (!/^["']?kind["']?\s*:|"kind"\s*:/m.test(text)) return undefined;
   const lines = new LineCounter();
@@ -177,7 +168,9 @@ function objectsIn(node: unknown): YAMLMap[] {
   return isSeq(items) ? items.items.flatMap(objectsIn) : [node];
 }
 
-function entriesOf(object: YAMLMap, text: string, lines: LineCounter): ConfigMapEntry[] {
+type ConfigMapEntry = ReturnType<typeof entriesOf>[number];
+
+function entriesOf(object: YAMLMap, text: string, lines: LineCounter) {
   if (object.get('kind') !== 'ConfigMap') return [];
   const data = object.get('data', true);
   const configMap = String(object.getIn(['metadata', 'name']) ?? '');
@@ -186,6 +179,7 @@ function entriesOf(object: YAMLMap, text: string, lines: LineCounter): ConfigMap
     const key = isScalar(name) ? String(name.value) : '';
     if (!isScalar(value) || typeof value.value !== 'string') return [];
     if (key !== CONFIG_KEY && !HAS_ROUTES.test(value.value)) return [];
+    // `locate` moves a problem of the text to its place in the manifest.
     return [{ configMap, key, text: value.value, locate: locator(value, text, lines) }];
   });
 }

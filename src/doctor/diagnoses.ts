@@ -49,13 +49,8 @@ export function verification({ rules, token, failure }: FailedVerification): Dia
 }
 
 /** Explains why a backend refuses an issued token, as `doctor --call` does. */
-export function refusedToken({
-  authorization,
-  error,
-  description,
-  date,
-  receivedAtMs,
-}: RefusedToken): Diagnosis | undefined {
+export function refusedToken(refused: RefusedToken): Diagnosis | undefined {
+  const { authorization, error, description, date, receivedAtMs } = refused;
   return diagnosisOf(
     tokenRefusal({
       words: `${error} ${description}`,

@@ -1,18 +1,12 @@
 import { createLocalJWKSet, type JSONWebKeySet, type JWK } from 'jose';
 import { ASYMMETRIC_ALGORITHMS } from '../config/authorization-server.ts';
-import { type Finding, fine, problem, shortAscii } from './finding.ts';
+import { type FindingCode, fine, problem, shortAscii } from './finding.ts';
 import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';
 
 export interface UsableKey {
   /** Its `kid`. Undefined if it has none. */
   readonly name: string | undefined;
   readonly algorithms: readonly string[];
-}
-
-interface KeySetReading {
-  readonly finding: Finding;
-  /** Empty if the finding is an error. */
-  readonly keys: readonly UsableKey[];
 }
 
 const CONFIG_PATH = 'subject_token.verify.jwks_uri';
@@ -22,44 +16,43 @@ const CONFIG_PATH = 'subject_token.verify.jwks_uri';
  * @param configured true if the address comes from the config, false if from the issuer's metadata
  * @see RFC 7517 section 5
  */
-export async function readKeySet(request: RecordedRequest, configured: boolean): Promise<KeySetReading> {
+export async function readKeySet(request: RecordedRequest, configured: boolean) {
   const { url, status, error } = request;
   const where = configured
     ? `check ${CONFIG_PATH}`
     : `fix the "jwks_uri" of the issuer's metadata, or set ${CONFIG_PATH}`;
-  const unusable = (finding: Finding) => ({ finding, keys: [] });
+  const unusable = (code: FindingCode, what: string, why: string, fix = where) => {
+    return { finding: problem(code, what, { why, fix }), keys: [] };
+  };
   if (status !== 200) {
     return unusable(
-      problem('keys_unavailable', `the request for keys at ${url} returned ${status ?? 'nothing'}`, {
-        why: 'cambist requests keys without a token and follows no redirects',
-        fix: where,
-      }),
+      'keys_unavailable',
+      `the request for keys at ${url} returned ${status ?? 'nothing'}`,
+      'cambist requests keys without a token and follows no redirects',
     );
   }
   if (error !== undefined) {
     return unusable(
-      problem('keys_unavailable', `the response with the keys at ${url} is incomplete`, {
-        why: 'it was aborted, took too long, or is larger than any key set',
-        fix: where,
-      }),
+      'keys_unavailable',
+      `the response with the keys at ${url} is incomplete`,
+      'it was aborted, took too long, or is larger than any key set',
     );
   }
   const members = membersOf(request);
   if (members === undefined) {
     return unusable(
-      problem('keys_unusable', `${url} returns 200, but not a key set`, {
-        why: 'a key set is JSON with a list of "keys", each an object (RFC 7517)',
-        fix: where,
-      }),
+      'keys_unusable',
+      `${url} returns 200, but not a key set`,
+      'a key set is JSON with a list of "keys", each an object (RFC 7517)',
     );
   }
   const keys = (await Promise.all(members.map(readKey))).filter((key) => key !== undefined);
   if (keys.length === 0) {
     return unusable(
-      problem('keys_unusable', `none of the ${members.length} keys at ${url} can verify tokens`, {
-        why: 'verification requires a public RSA, EC or OKP key for signatures; encryption keys and shared secrets do not count',
-        fix: `configure the issuer to sign with RS256 or ES256, or ${where}`,
-      }),
+      'keys_unusable',
+      `none of the ${members.length} keys at ${url} can verify tokens`,
+      'verification requires a public RSA, EC or OKP key for signatures; encryption keys and shared secrets do not count',
+      `configure the issuer to sign with RS256 or ES256, or ${where}`,
     );
   }
   return {

@@ -69,13 +69,8 @@ export async function runChecks(options: CheckOptions): Promise<void> {
 }
 
 /** Checks the servers of the routes, or all of the config. */
-async function checkServers({
-  config,
-  only,
-  routes,
-  context,
-  begin,
-}: Run): Promise<Map<AuthorizationServer, ServerHealth>> {
+async function checkServers(run: Run): Promise<Map<AuthorizationServer, ServerHealth>> {
+  const { config, only, routes, context, begin } = run;
   const roles = rolesOf(routes);
   const servers = new Map<AuthorizationServer, ServerHealth>();
   for (const server of only === undefined ? config.authorizationServers : roles.keys()) {

@@ -34,14 +34,11 @@ export function conflicts(
 /** @returns which other containers use cambist's ports, or the name of its admin port */
 export function portConflicts(
   template: JsonObject,
-  {
-    port,
-    adminPort,
-    inbound,
-  }: Pick<InjectionOptions, 'port' | 'adminPort'> & { readonly inbound?: InboundPorts | undefined },
+  own: Pick<InjectionOptions, 'port' | 'adminPort'> & { readonly inbound?: InboundPorts | undefined },
   layout: PodLayout,
   interceptPorts: readonly number[],
 ): string[] {
+  const { port, adminPort, inbound } = own;
   const others = allContainers(template, layout).filter(({ name }) => name !== SIDECAR_NAME);
   return others.flatMap((container) => {
     const name = quote(textOf(container.name) ?? '');

@@ -55,12 +55,9 @@ export function interceptConflicts(
   template: JsonObject,
   layout: PodLayout,
   { names, redirect, ports }: InterceptPlan,
-  {
-    port,
-    adminPort,
-    inbound,
-  }: Pick<InjectionOptions, 'port' | 'adminPort'> & { readonly inbound: InboundPorts | undefined },
+  own: Pick<InjectionOptions, 'port' | 'adminPort'> & { readonly inbound: InboundPorts | undefined },
 ): string[] {
+  const { port, adminPort, inbound } = own;
   const taken = [port, adminPort, inbound?.inbound, inbound?.agent].find(
     (one) => one !== undefined && ports.includes(one),
   );

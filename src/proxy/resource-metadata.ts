@@ -18,12 +18,8 @@ export interface ClientRequest {
   readonly secure?: boolean;
 }
 
-export function clientOf({
-  url,
-  incoming,
-  active,
-  arrival,
-}: Pick<ProxyRequest, 'url' | 'incoming' | 'active' | 'arrival'>): ClientRequest {
+export function clientOf(request: Pick<ProxyRequest, 'url' | 'incoming' | 'active' | 'arrival'>): ClientRequest {
+  const { url, incoming, active, arrival } = request;
   const secure = arrival?.host !== undefined;
   return { url, rawHeaders: incoming.rawHeaders, credentialHeaders: active.credentialHeaders, secure };
 }
