@@ -11,7 +11,7 @@ import {
   SignJWT,
 } from 'jose';
 import type { OidcAccessToken, OidcContext, Provider as OidcProvider } from 'oidc-provider';
-import { startHttpServer } from './http-server.ts';
+import { type HttpServerOptions, startHttpServer } from './http-server.ts';
 import { errors, Provider, withoutWarnings } from './oidc-provider.ts';
 
 /** Identifiers of RFC 8693 for its grant and for types of tokens. */
@@ -24,7 +24,7 @@ export type ClientRegistration =
   | { method: 'client_secret_basic' | 'client_secret_post'; secret: string }
   | { method: 'none' };
 
-interface AuthorizationServerOptions {
+interface AuthorizationServerOptions extends HttpServerOptions {
   /** By `client_id`. */
   clients: Readonly<Record<string, ClientRegistration>>;
   /** By resource URI. `resources` of the running server can be extended. */
@@ -74,7 +74,7 @@ export async function startAuthorizationServer(
   const resources = new Map(Object.entries(options.resources ?? {}));
   // The issuer contains the port, so the server must listen before the provider is created.
   let listener: RequestListener = (_request, response) => response.writeHead(503).end();
-  const server = await startHttpServer((request, response) => listener(request, response));
+  const server = await startHttpServer((request, response) => listener(request, response), options);
   const issuer = server.url;
   const requests: TokenRequestRecord[] = [];
   const faults: Error[] = [];
