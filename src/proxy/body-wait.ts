@@ -12,12 +12,12 @@ const LEAST_BYTES = 16 * 1024;
 export class BodyWait implements Watched {
   readonly request: ProxyRequest;
   /** Ends the wait. */
-  readonly refuse: (error: CambistError) => void;
+  readonly reject: (error: CambistError) => void;
   readonly leastBytes = LEAST_BYTES;
 
-  constructor(request: ProxyRequest, refuse: (error: CambistError) => void) {
+  constructor(request: ProxyRequest, reject: (error: CambistError) => void) {
     this.request = request;
-    this.refuse = refuse;
+    this.reject = reject;
   }
 
   get socket() {
@@ -37,7 +37,7 @@ export class BodyWait implements Watched {
   }
 
   onStall(): void {
-    this.refuse(incompleteBody(this.stallMs()));
+    this.reject(incompleteBody(this.stallMs()));
   }
 }
 

@@ -82,7 +82,7 @@ export class RequestTracker implements Tracker {
     if (oldest === undefined) return this.displaceUpload();
     this.#stopWaiting(oldest);
     this.#displaced.add(oldest.request);
-    oldest.refuse(incomplete('limits.max_in_flight'));
+    oldest.reject(incomplete('limits.max_in_flight'));
     return true;
   }
 
