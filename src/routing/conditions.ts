@@ -23,16 +23,6 @@ export interface KnownFacts extends RequestFacts {
 /** A POST without a message. */
 export const NO_MESSAGE: KnownFacts = { method: 'POST', message: undefined };
 
-/** The routes with conditions of one host and one path. */
-export interface ConditionalRoutes {
-  add(route: Route): void;
-  readonly routes: readonly Route[];
-  /** Size in bytes of the largest body to read before a route can be chosen. Undefined if these facts suffice. */
-  bodyNeeded(facts: RequestFacts): number | undefined;
-  /** Finds the most specific route that matches: by MCP name first, then by MCP method, then by HTTP method. */
-  find(facts: KnownFacts): Route | undefined;
-}
-
 /** Entries by exact name, by prefix, and one for all other names. */
 interface Ranked<T> {
   readonly exact: Map<string, T>;
@@ -48,14 +38,17 @@ type ByMcpMethod = Ranked<ByHttpMethod>;
 /** The only method of requests that carry MCP messages. */
 const MESSAGE_METHOD = 'POST';
 
-export function createConditionalRoutes(): ConditionalRoutes {
+/** The routes with conditions of one host and one path. */
+export type ConditionalRoutes = ReturnType<typeof createConditionalRoutes>;
+
+export function createConditionalRoutes() {
   const byName = ranked<ByMcpMethod>();
   const routes: Route[] = [];
   let bodyLimitBytes: number | undefined;
 
   return {
     routes,
-    add(route) {
+    add(route: Route): void {
       const { methods, mcpMethods, mcpNames } = route.match.conditions ?? {};
       routes.push(route);
       if (mcpMethods !== undefined || mcpNames !== undefined) {
@@ -69,9 +62,11 @@ export function createConditionalRoutes(): ConditionalRoutes {
         }
       }
     },
-    bodyNeeded: ({ method, message }) =>
+    /** Size in bytes of the largest body to read before a route can be chosen. Undefined if these facts suffice. */
+    bodyNeeded: ({ method, message }: RequestFacts): number | undefined =>
       message === 'unread' && method === MESSAGE_METHOD ? bodyLimitBytes : undefined,
-    find: ({ method, message }) =>
+    /** Finds the most specific route that matches: by MCP name first, then by MCP method, then by HTTP method. */
+    find: ({ method, message }: KnownFacts): Route | undefined =>
       search(byName, message?.name, (byMcpMethod) =>
         search(byMcpMethod, message?.method, (byHttpMethod) => search(byHttpMethod, method, (route) => route)),
       ),

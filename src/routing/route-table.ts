@@ -145,18 +145,14 @@ function findWildcard<Query, Found>(
   return undefined;
 }
 
-interface PathTable {
-  add(prefix: string, route: Route): void;
-  /** Visits the entries whose prefix matches the path in whole segments, the longest first. */
-  find<Query, Found>(path: string, visit: Visit<Query, Found>, query: Query): Found | undefined;
-}
+type PathTable = ReturnType<typeof createPathTable>;
 
-function createPathTable(): PathTable {
+function createPathTable() {
   const entries = new Map<string, PathEntry>();
   /** Length of the longest prefix. It bounds the number of lookups for a path of a thousand segments. */
   let longest = 0;
   return {
-    add(prefix, route) {
+    add(prefix: string, route: Route): void {
       const key = prefix === '/' ? '' : prefix;
       let entry = entries.get(key);
       if (entry === undefined) {
@@ -170,7 +166,8 @@ function createPathTable(): PathTable {
       }
       longest = Math.max(longest, key.length);
     },
-    find(path, visit, query) {
+    /** Visits the entries whose prefix matches the path in whole segments, the longest first. */
+    find<Query, Found>(path: string, visit: Visit<Query, Found>, query: Query): Found | undefined {
       if (entries.size === 0) return undefined;
       let end = path.length <= longest ? path.length : path.lastIndexOf('/', longest);
       while (end >= 0) {

@@ -7,20 +7,6 @@ import type { StoreParts } from './store.ts';
 /** `session_ended`: an MCP session. `revoked`: tokens of a subject or session. */
 export type MessageTopic = 'session_ended' | 'revoked';
 
-/** Messages between replicas, sealed under the shared key. One that was altered, forged or kept for long is dropped. */
-export interface SharedMessages {
-  /**
-   * Sends a message to the other replicas. Never rejects.
-   * @param payload anything that JSON can express, at most 11 KiB
-   * @returns false if the server did not take it. The sender decides whether to repeat it
-   */
-  publish(topic: MessageTopic, payload: unknown): Promise<boolean>;
-  /** Receives the messages of other replicas, at most once each. Listeners must accept a repeated message. */
-  on(topic: MessageTopic, listener: (payload: unknown) => void): void;
-  /** Called each time that messages arrive again: at the first connection, and after each fault. Earlier ones were lost. */
-  onSubscribed(listener: () => void): void;
-}
-
 /** Longest message in characters, sealed. */
 const MAX_LENGTH = 16 * 1024;
 /** A replayed message is dropped after this time. Its effects can be repeated without harm before. */
@@ -28,7 +14,10 @@ const MAX_AGE_MS = 60_000;
 /** Time limit, because no request waits for a message. */
 const PUBLISH_MS = 1000;
 
-export function createMessages({ store, keys, counts, clock, prefix }: StoreParts): SharedMessages {
+/** Messages between replicas, sealed under the shared key. One that was altered, forged or kept for long is dropped. */
+export type SharedMessages = ReturnType<typeof createMessages>;
+
+export function createMessages({ store, keys, counts, clock, prefix }: StoreParts) {
   const channel = `${prefix}:messages`;
   const self = randomBytes(12).toString('base64url');
   const listeners = new Map<string, ((payload: unknown) => void)[]>();
@@ -67,7 +56,12 @@ export function createMessages({ store, keys, counts, clock, prefix }: StorePart
   }
 
   return {
-    async publish(topic, payload) {
+    /**
+     * Sends a message to the other replicas. Never rejects.
+     * @param payload anything that JSON can express, at most 11 KiB
+     * @returns false if the server did not take it. The sender decides whether to repeat it
+     */
+    async publish(topic: MessageTopic, payload: unknown): Promise<boolean> {
       const message = await sealed(topic, payload);
       if (message === undefined) return false;
       const sent = await store.use('publish', (server) => server.publish(channel, message), PUBLISH_MS);
@@ -75,9 +69,11 @@ export function createMessages({ store, keys, counts, clock, prefix }: StorePart
       counts.operation('publish', 'ok');
       return true;
     },
-    on(topic, listener) {
+    /** Receives the messages of other replicas, at most once each. Listeners must accept a repeated message. */
+    on(topic: MessageTopic, listener: (payload: unknown) => void): void {
       listeners.set(topic, [...(listeners.get(topic) ?? []), listener]);
     },
+    /** Called each time that messages arrive again: at the first connection, and after each fault. Earlier ones were lost. */
     onSubscribed: store.onUp,
   };
 }

@@ -19,20 +19,16 @@ export interface StoreKey {
 /** The keys of `cache.shared.key`. The first one seals, all of them open. */
 export type StoreKeyList = readonly [StoreKey, ...StoreKey[]];
 
-/** Reads the secrets at each use, so that they can rotate. */
-export interface StoreKeys {
-  /** @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE, also if a secret is too short */
-  read(): Promise<StoreKeyList>;
-  /** The keys that were read last. Undefined before the first successful reading. */
-  readonly current: StoreKeyList | undefined;
-}
-
 const KEY_BYTES = 32;
 
-export function createStoreKeys(sources: readonly CredentialSource[]): StoreKeys {
+/** Reads the secrets at each use, so that they can rotate. */
+export type StoreKeys = ReturnType<typeof createStoreKeys>;
+
+export function createStoreKeys(sources: readonly CredentialSource[]) {
   let current: StoreKeyList | undefined;
   return {
-    async read() {
+    /** @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE, also if a secret is too short */
+    async read(): Promise<StoreKeyList> {
       const [first, ...others] = await Promise.all(
         sources.map(async (source) => derive(await readKey(source, 'cache.shared.key'))),
       );
@@ -40,6 +36,7 @@ export function createStoreKeys(sources: readonly CredentialSource[]): StoreKeys
       current = [first, ...others];
       return current;
     },
+    /** The keys that were read last. Undefined before the first successful reading. */
     get current() {
       return current;
     },

@@ -65,18 +65,6 @@ export interface SearcherOptions extends UsableRules {
   readonly counts: Pick<StoreCounts, 'operation'>;
 }
 
-/** Looks for the token of an entry at the server, and waits for the exchange of another replica. */
-export interface Searcher {
-  /**
-   * @param lock the value that this replica's lock would have
-   * @param replaced the token that is to be replaced. It is not found
-   * @returns undefined where this replica exchanges for itself
-   */
-  search(places: Places, lock: LockValue, replaced: IssuedToken | undefined): Promise<Found | undefined>;
-  /** Tells whether a result is from the store. */
-  isShared(result: IssuedToken | CambistError): boolean;
-}
-
 /** Without a renewal for this long, the holder of a lock has died, and did not just fail. It renews three times as often. */
 const SILENT_MS = 500;
 /** A lock that is not renewed for this long has no holder, whatever its lifetime. */
@@ -100,7 +88,10 @@ interface Search {
 
 type Seen = Found | { readonly kind: 'locked'; readonly lock: LockValue };
 
-export function createSearcher(options: SearcherOptions): Searcher {
+/** Looks for the token of an entry at the server, and waits for the exchange of another replica. */
+export type Searcher = ReturnType<typeof createSearcher>;
+
+export function createSearcher(options: SearcherOptions) {
   const { store, counts, clock } = options;
   const shared = new WeakSet<IssuedToken | CambistError>();
 
@@ -182,14 +173,20 @@ export function createSearcher(options: SearcherOptions): Searcher {
   }
 
   return {
-    async search(places, lock, replaced) {
+    /**
+     * @param lock the value that this replica's lock would have
+     * @param replaced the token that is to be replaced. It is not found
+     * @returns undefined where this replica exchanges for itself
+     */
+    async search(places: Places, lock: LockValue, replaced: IssuedToken | undefined): Promise<Found | undefined> {
       const unwantedToken = unwantedAt(places.first, replaced);
       const found = await search({ places, lock, replaced, unwantedToken, unwantedRefusal: '' });
       if (found?.kind === 'token') shared.add(found.token.token);
       if (found?.kind === 'refusal') shared.add(found.error);
       return found;
     },
-    isShared: (result) => shared.has(result),
+    /** Tells whether a result is from the store. */
+    isShared: (result: IssuedToken | CambistError): boolean => shared.has(result),
   };
 }
 

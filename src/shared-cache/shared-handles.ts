@@ -6,29 +6,14 @@ import { ACQUIRE } from './scripts.ts';
 import { MAX_SEALED_LENGTH, nameOf, open, type StoreKey, seal } from './seal.ts';
 import type { StoreParts } from './store.ts';
 
-/** The handles of `inbound`, which are the same at every replica, and which every replica can resolve. */
-export interface SharedHandles {
-  /** The digest of the handle of a token, once the key was read. */
-  digestOf(token: string): string | undefined;
-  /**
-   * Lets other replicas resolve a handle. Never rejects.
-   * @param text the handle
-   * @param expiresAtMs epoch milliseconds
-   * @returns undefined if it was shared a moment ago
-   */
-  share(text: string, token: Secret, expiresAtMs: number): Promise<void> | undefined;
-  /**
-   * Resolves a handle of another replica. Never rejects.
-   * @returns the token, and the digest that its handle must have
-   */
-  find(text: string): Promise<{ readonly token: Secret; readonly digest: string } | undefined>;
-}
-
 /** A handle that is in use is written again after this time, because the server may have lost it. */
 const SHARED_AGAIN_MS = 60_000;
 const MAX_KNOWN = 10_000;
 
-export function createSharedHandles({ store, keys, counts, clock, prefix }: StoreParts): SharedHandles {
+/** The handles of `inbound`, which are the same at every replica, and which every replica can resolve. */
+export type SharedHandles = ReturnType<typeof createSharedHandles>;
+
+export function createSharedHandles({ store, keys, counts, clock, prefix }: StoreParts) {
   const known = new LRUCache<string, true>({
     max: MAX_KNOWN,
     ttl: SHARED_AGAIN_MS,
@@ -62,15 +47,26 @@ export function createSharedHandles({ store, keys, counts, clock, prefix }: Stor
   }
 
   return {
-    digestOf(token) {
+    /** The digest of the handle of a token, once the key was read. */
+    digestOf(token: string): string | undefined {
       const [key] = keys.current ?? [];
       return key && digestUnder(key, token);
     },
-    share(text, token, expiresAtMs) {
+    /**
+     * Lets other replicas resolve a handle. Never rejects.
+     * @param text the handle
+     * @param expiresAtMs epoch milliseconds
+     * @returns undefined if it was shared a moment ago
+     */
+    share(text: string, token: Secret, expiresAtMs: number): Promise<void> | undefined {
       const lifetimeMs = Math.floor(expiresAtMs - clock.wallMs());
       return known.has(text) || lifetimeMs < 1 ? undefined : write(text, token, lifetimeMs);
     },
-    async find(text) {
+    /**
+     * Resolves a handle of another replica. Never rejects.
+     * @returns the token, and the digest that its handle must have
+     */
+    async find(text: string): Promise<{ readonly token: Secret; readonly digest: string } | undefined> {
       for (const key of keys.current ?? []) {
         const token = await read(text, key);
         if (token === undefined) continue;

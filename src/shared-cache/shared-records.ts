@@ -24,25 +24,6 @@ export interface OpenedRecord {
   readonly isCurrent: boolean;
 }
 
-/** Records that replicas keep until they expire, such as revocations. Sealed under the shared key. */
-export interface SharedRecords {
-  /**
-   * Keeps a record. Never rejects.
-   * @param id a record with the same id is replaced, unless it opens and expires later
-   * @param payload anything that JSON can express, at most 8 KiB
-   * @param expiresAtMs epoch milliseconds
-   */
-  keep(id: string, payload: unknown, expiresAtMs: number): Promise<KeepResult>;
-  /** Marks the server as complete. Never rejects. @param expiresAtMs epoch milliseconds */
-  mark(expiresAtMs: number): Promise<KeepResult>;
-  /**
-   * Reads all records that are not expired, in no order. Rejects only with an error of `onPage`.
-   * @param onPage gets a few records at a time, with time for requests in between
-   * @returns undefined while they cannot be read
-   */
-  readAll(onPage: (records: readonly OpenedRecord[]) => void): Promise<RecordSummary | undefined>;
-}
-
 interface RecordsOptions extends Pick<StoreParts, 'keys' | 'clock' | 'prefix'> {
   readonly store: Pick<Store, 'use'>;
   readonly counts: Pick<StoreCounts, 'operation'>;
@@ -81,7 +62,10 @@ interface Content {
   readonly isMark?: true;
 }
 
-export function createRecords({ store, keys, counts, clock, prefix }: RecordsOptions): SharedRecords {
+/** Records that replicas keep until they expire, such as revocations. Sealed under the shared key. */
+export type SharedRecords = ReturnType<typeof createRecords>;
+
+export function createRecords({ store, keys, counts, clock, prefix }: RecordsOptions) {
   /** Both are in one slot of a cluster. */
   const name = `${prefix}:{records}`;
   const names = [name, `${name}:values`];
@@ -166,9 +150,22 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
   }
 
   return {
-    keep: (id, payload, expiresAtMs) => keep(`record ${id}`, { expiresAtMs, payload }),
-    mark: (expiresAtMs) => keep(MARK, { expiresAtMs, isMark: true }),
-    async readAll(onPage) {
+    /**
+     * Keeps a record. Never rejects.
+     * @param id a record with the same id is replaced, unless it opens and expires later
+     * @param payload anything that JSON can express, at most 8 KiB
+     * @param expiresAtMs epoch milliseconds
+     */
+    keep: (id: string, payload: unknown, expiresAtMs: number): Promise<KeepResult> =>
+      keep(`record ${id}`, { expiresAtMs, payload }),
+    /** Marks the server as complete. Never rejects. @param expiresAtMs epoch milliseconds */
+    mark: (expiresAtMs: number): Promise<KeepResult> => keep(MARK, { expiresAtMs, isMark: true }),
+    /**
+     * Reads all records that are not expired, in no order. Rejects only with an error of `onPage`.
+     * @param onPage gets a few records at a time, with time for requests in between
+     * @returns undefined while they cannot be read
+     */
+    async readAll(onPage: (records: readonly OpenedRecord[]) => void): Promise<RecordSummary | undefined> {
       let [size, count, unreadable, isMarked] = [0, 0, 0, false];
       for (let offset = 0; offset < MAX_RECORDS; offset += PAGE) {
         const page = await readPage(offset);

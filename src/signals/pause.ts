@@ -1,22 +1,19 @@
 import { setTimeout } from 'node:timers/promises';
 
 /** A wait that can end early. */
-export interface Pause {
-  wait(ms: number): Promise<void>;
-  /** Ends the wait, and every later one. */
-  end(): void;
-}
+export type Pause = ReturnType<typeof createPause>;
 
-export function createPause(): Pause {
+export function createPause() {
   const over = new AbortController();
   return {
-    async wait(ms) {
+    async wait(ms: number): Promise<void> {
       try {
         await setTimeout(ms, undefined, { signal: over.signal });
       } catch (error) {
         if (!over.signal.aborted) throw error;
       }
     },
-    end: () => over.abort(),
+    /** Ends the wait, and every later one. */
+    end: (): void => over.abort(),
   };
 }

@@ -16,12 +16,6 @@ import {
   TransmitterTooLarge,
 } from './transmitter-client.ts';
 
-/** Polls a transmitter for events until it is stopped (RFC 8936). */
-export interface Poller {
-  start(): void;
-  stop(): void;
-}
-
 interface PollerOptions extends Omit<PollSenderOptions, 'settler'> {
   /** Pause between polls at a transmitter that does not delay its responses. */
   readonly intervalMs: number;
@@ -39,7 +33,10 @@ const BUSY_PAUSE_MS = 50;
 const FIRST_RETRY_MS = 1000;
 const MAX_RETRY_MS = 60_000;
 
-export function createPoller(options: PollerOptions): Poller {
+/** Polls a transmitter for events until it is stopped (RFC 8936). */
+export type Poller = ReturnType<typeof createPoller>;
+
+export function createPoller(options: PollerOptions) {
   const { intervalMs, onResult, random = Math.random } = options;
   const pause = options.pause ?? createPause();
   const settler = createEventSettler(options);
@@ -81,8 +78,8 @@ export function createPoller(options: PollerOptions): Poller {
   }
 
   return {
-    start: () => void run(),
-    stop() {
+    start: (): void => void run(),
+    stop(): void {
       isStopped = true;
       pause.end();
     },
@@ -92,18 +89,6 @@ export function createPoller(options: PollerOptions): Poller {
 function backOff(failures: number, error: unknown, random: number): number {
   const pauseMs = Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(failures - 1, 10)) * (0.5 + random / 2);
   return Math.max(pauseMs, error instanceof TransmitterError ? (error.retryAfterSeconds ?? 0) * 1000 : 0);
-}
-
-/** Sends polls to a transmitter. */
-interface PollSender {
-  /**
-   * Sends one poll, with the results of earlier events. It is a long one after a success.
-   * @returns undefined where a long poll shows nothing about the transmitter, so that a short one must follow
-   * @throws {TransmitterError}
-   */
-  send(): Promise<Polled | undefined>;
-  /** Makes the next poll a short one, which shows whether the transmitter is there. */
-  failed(): void;
 }
 
 interface Polled extends PolledSets {
@@ -129,7 +114,8 @@ const LONG_POLL_MS = 30_000;
 /** A response without events within this time was not delayed. */
 const DELAYED_MS = 1000;
 
-function createPollSender({ name, client, url, clock, settler }: PollSenderOptions): PollSender {
+/** Sends polls to a transmitter. */
+function createPollSender({ name, client, url, clock, settler }: PollSenderOptions) {
   let maxEvents = MAX_EVENTS;
   /** The last poll got a response. The next one may then be a long one. */
   let isReachable = false;
@@ -153,7 +139,12 @@ function createPollSender({ name, client, url, clock, settler }: PollSenderOptio
   }
 
   return {
-    async send() {
+    /**
+     * Sends one poll, with the results of earlier events. It is a long one after a success.
+     * @returns undefined where a long poll shows nothing about the transmitter, so that a short one must follow
+     * @throws {TransmitterError}
+     */
+    async send(): Promise<Polled | undefined> {
       const isLong = isReachable;
       const startedMs = clock.monotonicMs();
       const { response, max } = await post(isLong);
@@ -166,7 +157,8 @@ function createPollSender({ name, client, url, clock, settler }: PollSenderOptio
       const isQuiet = polled.sets.length === 0 && isLong && clock.monotonicMs() - startedMs < DELAYED_MS;
       return { ...polled, isQuiet };
     },
-    failed() {
+    /** Makes the next poll a short one, which shows whether the transmitter is there. */
+    failed(): void {
       isReachable = false;
     },
   };

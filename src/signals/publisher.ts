@@ -9,18 +9,6 @@ import { batchesOf, idOf, toWire } from './revocation-wire.ts';
 /** Returns true once the shared cache has everything that was published before. */
 export type IsShared = () => boolean;
 
-/** Writes revocations to the shared cache, and publishes them to the running replicas. Retries until both succeed. */
-export interface Publisher {
-  publish(entry: RevocationEntry): void;
-  /** Settles once the shared cache has everything that was published before this call, or an attempt failed. Never rejects. */
-  settled(): Promise<IsShared>;
-  /** Settles once the shared cache has everything. */
-  allShared(): Promise<void>;
-  /** Number of revocations that the shared cache does not have yet. */
-  readonly unshared: number;
-  close(): void;
-}
-
 export interface PublisherOptions {
   readonly messages: Pick<SharedMessages, 'publish'>;
   /** Writes the entries of one message. Never rejects. */
@@ -44,7 +32,10 @@ const MAX_UNSHARED = 2 * MAX_REVOCATIONS;
 const SETTLE_MS = 5000;
 const RETRY_MS = 500;
 
-export function createPublisher({ messages, write, logger }: PublisherOptions): Publisher {
+/** Writes revocations to the shared cache, and publishes them to the running replicas. Retries until both succeed. */
+export type Publisher = ReturnType<typeof createPublisher>;
+
+export function createPublisher({ messages, write, logger }: PublisherOptions) {
   /** The oldest first. */
   const unshared = new Map<string, Waiting>();
   const waiters = new Set<Waiter>();
@@ -116,7 +107,7 @@ export function createPublisher({ messages, write, logger }: PublisherOptions): 
   }
 
   return {
-    publish(entry) {
+    publish(entry: RevocationEntry): void {
       const id = idOf(entry);
       sequence += 1;
       unshared.delete(id);
@@ -124,18 +115,21 @@ export function createPublisher({ messages, write, logger }: PublisherOptions): 
       if (unshared.size > MAX_UNSHARED) unshared.delete(unshared.keys().next().value as string);
       if (!isPublishing) void shareAll();
     },
-    async settled() {
+    /** Settles once the shared cache has everything that was published before this call, or an attempt failed. Never rejects. */
+    async settled(): Promise<IsShared> {
       const upTo = sequence;
       if (isPublishing && !isSharedUpTo(upTo)) await nextAttempt(upTo, SETTLE_MS);
       return () => isSharedUpTo(upTo);
     },
-    async allShared() {
+    /** Settles once the shared cache has everything. */
+    async allShared(): Promise<void> {
       while (unshared.size > 0) await nextAttempt(sequence);
     },
+    /** Number of revocations that the shared cache does not have yet. */
     get unshared() {
       return unshared.size;
     },
-    close() {
+    close(): void {
       isClosed = true;
       clearTimeout(retry);
     },

@@ -10,22 +10,6 @@ import { idOf, readEntries } from './revocation-wire.ts';
 /** The list of this replica, which learns the stored revocations. */
 export type KnownRevocations = Pick<Revocations, 'restore' | 'list'>;
 
-/** Reconciles this replica with the shared cache: at the start, after each reconnection, and regularly. */
-export interface Reconciler {
-  /** Reads now, or joins the reading in progress. Never rejects. @returns false if it failed, and will be retried */
-  refresh(): Promise<boolean>;
-  /** The subscription began again, so that earlier messages may be lost. */
-  resubscribed(): void;
-  /** This replica knows what the shared cache has. */
-  readonly isCurrent: boolean;
-  readonly isComplete: boolean;
-  /** Settles when it has. */
-  readonly completed: Promise<void>;
-  /** The mark was missing, and this replica waits for others to write. */
-  readonly isWaiting: boolean;
-  close(): void;
-}
-
 export interface ReconcilerOptions {
   readonly records: Pick<SharedRecords, 'readAll' | 'mark'>;
   readonly known: () => KnownRevocations;
@@ -51,7 +35,10 @@ const REFRESH_MS = 60_000;
 const PAUSE_FACTOR = 50;
 const RETRY_MS = 500;
 
-export function createReconciler(options: ReconcilerOptions): Reconciler {
+/** Reconciles this replica with the shared cache: at the start, after each reconnection, and regularly. */
+export type Reconciler = ReturnType<typeof createReconciler>;
+
+export function createReconciler(options: ReconcilerOptions) {
   const { records, known, publisher, clock, logger, rememberMs, issuers, random, waitMs, onRead } = options;
   const pause = createPause();
   let isStale = true;
@@ -151,6 +138,7 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
     }
   }
 
+  /** Reads now, or joins the reading in progress. Never rejects. @returns false if it failed, and will be retried */
   function refresh(): Promise<boolean> {
     running ??= reconcileUntilCurrent().then((succeeded) => {
       running = undefined;
@@ -165,22 +153,26 @@ export function createReconciler(options: ReconcilerOptions): Reconciler {
 
   return {
     refresh,
-    resubscribed() {
+    /** The subscription began again, so that earlier messages may be lost. */
+    resubscribed(): void {
       isStale = true;
       readsAgain = running !== undefined;
       void refresh();
     },
+    /** This replica knows what the shared cache has. */
     get isCurrent() {
       return !isStale && isReadable;
     },
     get isComplete() {
       return isComplete;
     },
+    /** Settles when it has. */
     completed,
+    /** The mark was missing, and this replica waits for others to write. */
     get isWaiting() {
       return isWaiting;
     },
-    close() {
+    close(): void {
       isClosed = true;
       clearTimeout(timer);
       pause.end();

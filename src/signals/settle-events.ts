@@ -3,23 +3,6 @@ import { InvalidSignal } from './events.ts';
 import type { IsShared } from './publisher.ts';
 import { type PolledSets, TransmitterError } from './transmitter-client.ts';
 
-/** The results of polled events, for the transmitter. */
-export interface EventSettler {
-  /** The results for the next request. They stay until `delivered`. */
-  results(): object;
-  delivered(): void;
-  /**
-   * Applies events.
-   * @returns whether one of them is new
-   * @throws {TransmitterError} `keys`, after all events, for the first error that is not the event's fault
-   */
-  settle(sets: PolledSets['sets']): Promise<boolean>;
-  /** Events that were applied here and stay at the transmitter. */
-  readonly held: number;
-  /** Acknowledges the events that stay at the transmitter. */
-  release(): void;
-}
-
 export interface EventSettlerOptions {
   readonly name: string;
   /**
@@ -41,7 +24,10 @@ interface Settled {
   readonly setErrs: Map<string, { readonly err: string; readonly description: string }>;
 }
 
-export function createEventSettler({ name, take }: EventSettlerOptions): EventSettler {
+/** The results of polled events, for the transmitter. */
+export type EventSettler = ReturnType<typeof createEventSettler>;
+
+export function createEventSettler({ name, take }: EventSettlerOptions) {
   let settled = nothingSettled();
   /** The events of the last response that were settled. */
   let previous: ReadonlySet<string> = new Set();
@@ -67,14 +53,20 @@ export function createEventSettler({ name, take }: EventSettlerOptions): EventSe
   }
 
   return {
-    results() {
+    /** The results for the next request. They stay until `delivered`. */
+    results(): object {
       release((isShared) => isShared());
       return bodyOf(settled);
     },
-    delivered() {
+    delivered(): void {
       settled = nothingSettled();
     },
-    async settle(sets) {
+    /**
+     * Applies events.
+     * @returns whether one of them is new
+     * @throws {TransmitterError} `keys`, after all events, for the first error that is not the event's fault
+     */
+    async settle(sets: PolledSets['sets']): Promise<boolean> {
       const { ack, setErrs } = settled;
       const untaken = sets.filter(([jti]) => !held.has(jti));
       const isNew = sets.some(([jti]) => !previous.has(jti) && !held.has(jti));
@@ -105,10 +97,12 @@ export function createEventSettler({ name, take }: EventSettlerOptions): EventSe
       }
       return isNew;
     },
+    /** Events that were applied here and stay at the transmitter. */
     get held() {
       return held.size;
     },
-    release: () => release(() => true),
+    /** Acknowledges the events that stay at the transmitter. */
+    release: (): void => release(() => true),
   };
 }
 

@@ -65,13 +65,6 @@ export function unexpectedStatus(what: string, { status, retryAfter }: HttpRespo
   return new TransmitterError('unreachable', message, retryAfterSeconds === undefined ? {} : { retryAfterSeconds });
 }
 
-export interface TransmitterClient {
-  /** Sends JSON. @throws {TransmitterError} {TransmitterTimeout} {TransmitterTooLarge} */
-  post(url: RequestUrl, body: object, timeoutMs: number): Promise<HttpResponse>;
-  /** The error of a response whose status is not the expected one. @param what was requested */
-  unexpected(what: string, response: HttpResponse): TransmitterError;
-}
-
 /** No complete response arrived in time. */
 export class TransmitterTimeout extends TransmitterError {}
 /** The response is larger than the limit. */
@@ -86,10 +79,9 @@ export interface ClientOptions {
   readonly clock: Pick<Clock, 'wallMs'>;
 }
 
-export function createTransmitterClient(
-  transmitter: Transmitter,
-  { dispatcher, tokens, clock }: ClientOptions,
-): TransmitterClient {
+export type TransmitterClient = ReturnType<typeof createTransmitterClient>;
+
+export function createTransmitterClient(transmitter: Transmitter, { dispatcher, tokens, clock }: ClientOptions) {
   const { name, client, authorization } = transmitter;
   const label = `transmitter "${name}"`;
 
@@ -134,8 +126,11 @@ export function createTransmitterClient(
   }
 
   return {
-    unexpected: (what, response) => unexpectedStatus(`${label}: ${what}`, response, clock.wallMs()),
-    post: (url, body, timeoutMs) => {
+    /** The error of a response whose status is not the expected one. @param what was requested */
+    unexpected: (what: string, response: HttpResponse): TransmitterError =>
+      unexpectedStatus(`${label}: ${what}`, response, clock.wallMs()),
+    /** Sends JSON. @throws {TransmitterError} {TransmitterTimeout} {TransmitterTooLarge} */
+    post: (url: RequestUrl, body: object, timeoutMs: number): Promise<HttpResponse> => {
       const headers = {
         accept: 'application/json',
         'content-type': 'application/json',

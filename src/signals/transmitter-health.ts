@@ -23,20 +23,6 @@ export interface TransmitterStatus {
   readonly last_poll_at?: string;
 }
 
-/** Knows whether one transmitter works. */
-export interface TransmitterHealth {
-  failed(part: Part, error: unknown): void;
-  worked(part: Part): void;
-  signalled(): void;
-  polled(): void;
-  /** Epoch milliseconds, after the first signal. */
-  readonly lastSignalMs: number | undefined;
-  readonly isAvailable: boolean;
-  status(): TransmitterStatus;
-  /** Forgets failures that are too old to say anything. */
-  sweep(): void;
-}
-
 interface Failure {
   readonly problem: TransmitterProblem;
   readonly cause: string;
@@ -47,11 +33,14 @@ interface Failure {
 /** A signal that could not be verified is sent again within minutes. If it is not, the next one may be hours away. */
 const KEYS_FAILURE_MS = 10 * 60_000;
 
+/** Knows whether one transmitter works. */
+export type TransmitterHealth = ReturnType<typeof createHealth>;
+
 export function createHealth(
   name: string,
   channels: readonly string[],
   { clock, logger }: { readonly clock: Clock; readonly logger: Logger },
-): TransmitterHealth {
+) {
   const failures = new Map<Part, Failure>();
   let lastSignalMs: number | undefined;
   let lastPollMs: number | undefined;
@@ -64,12 +53,13 @@ export function createHealth(
     if (failures.delete(part) && failures.size === 0) logger.info({ transmitter: name }, 'transmitter is available');
   }
 
+  /** Forgets failures that are too old to say anything. */
   function sweep(): void {
     for (const [part, failure] of failures) if (isOld(part, failure)) drop(part);
   }
 
   return {
-    failed(part, error) {
+    failed(part: Part, error: unknown): void {
       sweep();
       const isExpected = error instanceof TransmitterError;
       const problem = isExpected ? error.problem : 'internal';
@@ -84,23 +74,24 @@ export function createHealth(
       if (isExpected) logger.warn(fields, 'transmitter is unavailable; revocations may arrive late');
       else logger.error(fields, 'unexpected error; revocations may arrive late');
     },
-    worked(part) {
+    worked(part: Part): void {
       sweep();
       drop(part);
     },
-    signalled() {
+    signalled(): void {
       lastSignalMs = clock.wallMs();
     },
-    polled() {
+    polled(): void {
       lastPollMs = clock.wallMs();
     },
+    /** Epoch milliseconds, after the first signal. */
     get lastSignalMs() {
       return lastSignalMs;
     },
     get isAvailable() {
       return first() === undefined;
     },
-    status() {
+    status(): TransmitterStatus {
       const failure = first();
       return {
         name,
@@ -135,16 +126,12 @@ type SignalResult = (typeof SIGNAL_RESULTS)[number];
 
 const POLL_RESULTS = ['success', 'failure'] as const;
 
-export interface SignalCounts {
-  received(transmitter: string, channel: Channel, result: SignalResult): void;
-  polled(transmitter: string, result: (typeof POLL_RESULTS)[number]): void;
-  families(revocations: () => number, health: ReadonlyMap<string, ShownHealth>): MetricFamily[];
-}
-
 type ShownHealth = Pick<TransmitterHealth, 'isAvailable' | 'lastSignalMs'>;
 
+export type SignalCounts = ReturnType<typeof createSignalCounts>;
+
 /** @param channels of each transmitter */
-export function createSignalCounts(channels: Readonly<Record<string, readonly Channel[]>>): SignalCounts {
+export function createSignalCounts(channels: Readonly<Record<string, readonly Channel[]>>) {
   const polls = new Map<string, Tally<(typeof POLL_RESULTS)[number]>>();
   const results = new Map<string, { transmitter: string; channel: Channel; tally: Tally<SignalResult> }>();
   for (const [transmitter, used] of Object.entries(channels)) {
@@ -154,15 +141,15 @@ export function createSignalCounts(channels: Readonly<Record<string, readonly Ch
     }
   }
   return {
-    received(transmitter, channel, result) {
+    received(transmitter: string, channel: Channel, result: SignalResult): void {
       const entry = results.get(`${channel} ${transmitter}`);
       if (entry !== undefined) add(entry.tally, result);
     },
-    polled(transmitter, result) {
+    polled(transmitter: string, result: (typeof POLL_RESULTS)[number]): void {
       const tally = polls.get(transmitter);
       if (tally !== undefined) add(tally, result);
     },
-    families: (revocations, health) => [
+    families: (revocations: () => number, health: ReadonlyMap<string, ShownHealth>): MetricFamily[] => [
       counter('cambist_signals_total', 'Signals of transmitters about revoked tokens, by result.', () =>
         [...results.values()].flatMap(({ transmitter, channel, tally }) =>
           samplesOf(tally, (result) => ({ transmitter, channel, result })),

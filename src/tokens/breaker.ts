@@ -15,23 +15,7 @@ const FIRST_PAUSE_MS = 250;
  * once, and lets one request at a time through as a probe. If all those faults were responses to a single caller, that
  * caller's requests may be their cause: other callers are still let through.
  */
-export interface Breaker {
-  /**
-   * Runs one attempt.
-   * @param caller identifies the caller; undefined for cambist itself
-   * @param probing lets the attempt through only as a probe, even while this breaker is closed
-   * @throws {CambistError} ERR_STS_UNAVAILABLE when the breaker is open, and the errors of the attempt
-   */
-  run<T>(caller: string | undefined, attempt: () => Promise<T>, probing?: boolean): Promise<T>;
-  /** Tells whether the breaker lets this caller through as a probe only. */
-  isOpenFor(caller: string | undefined): boolean;
-  /** @throws {CambistError} ERR_STS_UNAVAILABLE during a pause that the server named in `Retry-After` */
-  checkPause(): void;
-  /** Closes the breaker after a response to a request that did not pass through it. */
-  close(): void;
-  /** False from the fault that opens the breaker, or names a pause, to the next response. */
-  readonly available: boolean;
-}
+export type Breaker = ReturnType<typeof createBreaker>;
 
 /**
  * @param name of the authorization server, for messages
@@ -43,7 +27,7 @@ export function createBreaker(
   clock: Clock,
   onChange: (available: boolean) => void = () => {},
   onResponse: () => void = () => {},
-): Breaker {
+) {
   let faults = 0;
   /** The caller of the last fault, and the faults in a row that were responses to this caller alone. */
   let lastCaller: string | undefined;
@@ -97,6 +81,7 @@ export function createBreaker(
     onResponse();
   }
 
+  /** Tells whether the breaker lets this caller through as a probe only. */
   function isOpenFor(caller: string | undefined): boolean {
     const isAboutOther = faultsOfLast >= TOLERATED_FAULTS && caller !== lastCaller;
     return faults >= TOLERATED_FAULTS && !isAboutOther;
@@ -104,15 +89,24 @@ export function createBreaker(
 
   return {
     isOpenFor,
-    checkPause: () => refuseBefore(namedUntilMs, clock.monotonicMs()),
-    close() {
+    /** @throws {CambistError} ERR_STS_UNAVAILABLE during a pause that the server named in `Retry-After` */
+    checkPause: (): void => refuseBefore(namedUntilMs, clock.monotonicMs()),
+    /** Closes the breaker after a response to a request that did not pass through it. */
+    close(): void {
       recordResponse();
       pausedUntilMs = Number.NEGATIVE_INFINITY;
     },
+    /** False from the fault that opens the breaker, or names a pause, to the next response. */
     get available() {
       return available;
     },
-    async run(caller, attempt, probing = false) {
+    /**
+     * Runs one attempt.
+     * @param caller identifies the caller; undefined for cambist itself
+     * @param probing lets the attempt through only as a probe, even while this breaker is closed
+     * @throws {CambistError} ERR_STS_UNAVAILABLE when the breaker is open, and the errors of the attempt
+     */
+    async run<T>(caller: string | undefined, attempt: () => Promise<T>, probing = false): Promise<T> {
       const startedMs = clock.monotonicMs();
       const isProbe = probing || isOpenFor(caller);
       refuseBefore(isProbe ? Math.max(namedUntilMs, pausedUntilMs) : namedUntilMs, startedMs);
@@ -170,15 +164,6 @@ function isResponse(error: unknown): boolean {
   return error instanceof CambistError && !NO_RESPONSE.has(error.code);
 }
 
-/**
- * A breaker for the callers that a server has accepted, and one for the unknown callers of each peer. Requests with made-up
- * tokens can make a server slow or make it fail; they open the breaker of their own peer's unknown callers only.
- */
-interface RankedBreaker {
-  /** @throws {CambistError} ERR_STS_UNAVAILABLE when a breaker refuses the attempt, and the errors of the attempt */
-  run<T>(requester: RankedRequester, attempt: () => Promise<T>): Promise<T>;
-}
-
 /** Far more than the peers that have unknown callers at a time. */
 const MAX_PEERS = 1000;
 /** Faults of unknown callers count as an outage when no caller has had a response for this long. */
@@ -188,11 +173,7 @@ const QUIET_MS = 10_000;
  * @param name of the authorization server, for messages
  * @param onChange is called when the server is considered down, and when it responds again
  */
-export function createRankedBreaker(
-  name: string,
-  clock: Clock,
-  onChange: (available: boolean) => void = () => {},
-): RankedBreaker {
+export function createRankedBreaker(name: string, clock: Clock, onChange: (available: boolean) => void = () => {}) {
   const shared = createBreaker(name, clock, note, responded);
   const peers = new LRUCache<string, Breaker>({ max: MAX_PEERS });
   let available = true;
@@ -236,6 +217,8 @@ export function createRankedBreaker(
   }
 
   return {
-    run: ({ caller, peer, accepted }, attempt) => (accepted ? shared.run(caller, attempt) : runUnknown(peer, attempt)),
+    /** @throws {CambistError} ERR_STS_UNAVAILABLE when a breaker refuses the attempt, and the errors of the attempt */
+    run: <T>({ caller, peer, accepted }: RankedRequester, attempt: () => Promise<T>): Promise<T> =>
+      accepted ? shared.run(caller, attempt) : runUnknown(peer, attempt),
   };
 }

@@ -28,25 +28,21 @@ export function firstLegTarget(chain: Chain, target: TokenTarget): TokenTarget {
 }
 
 /** The assertions of chains. Each is reused while it is valid, and concurrent callers share one request. */
-export interface Assertions {
-  /**
-   * @param request gets a new assertion
-   * @returns the assertion, and whether it was cached
-   */
-  obtain(
-    key: string,
-    route: string,
-    request: () => Promise<Assertion>,
-  ): Promise<{ assertion: Assertion; reused: boolean }>;
-  /** Drops the assertion of a key that a server refused; with `assertion`, unless another has replaced it. */
-  drop(key: string, assertion?: Assertion): void;
-}
+export type Assertions = ReturnType<typeof createAssertions>;
 
-export function createAssertions(cache: TokenCache<Assertion>): Assertions {
+export function createAssertions(cache: TokenCache<Assertion>) {
   const inFlight = new Map<string, Promise<Assertion>>();
 
   return {
-    async obtain(key, route, request) {
+    /**
+     * @param request gets a new assertion
+     * @returns the assertion, and whether it was cached
+     */
+    async obtain(
+      key: string,
+      route: string,
+      request: () => Promise<Assertion>,
+    ): Promise<{ assertion: Assertion; reused: boolean }> {
       const cached = cache.find(key);
       if (cached !== undefined) return { assertion: cached.token, reused: true };
       let pending = inFlight.get(key);
@@ -61,6 +57,7 @@ export function createAssertions(cache: TokenCache<Assertion>): Assertions {
       }
       return { assertion: await pending, reused: false };
     },
-    drop: (key, assertion) => cache.drop(key, 'refused', assertion),
+    /** Drops the assertion of a key that a server refused; with `assertion`, unless another has replaced it. */
+    drop: (key: string, assertion?: Assertion): void => cache.drop(key, 'refused', assertion),
   };
 }

@@ -12,23 +12,18 @@ interface ProvenRequest {
   readonly accessToken?: string;
 }
 
-/**
- * Proves possession of one key, which lives as long as the process, and keeps the newest nonce of each server.
- * @see RFC 9449
- */
-export interface DpopProver {
-  /** Creates a proof for one request. A server accepts it once. */
-  prove(request: ProvenRequest): Promise<string>;
-  /** Keeps the `DPoP-Nonce` of a response in place of the previous nonce. @returns whether there was a usable nonce */
-  learn(nonceFrom: string, nonce: string | undefined): boolean;
-}
-
 /** Servers whose nonces are kept. A server whose nonce is forgotten asks for one again. */
 const MAX_NONCES = 1000;
 /** RFC 9449 section 8.1; the length limit is our own. */
 const NONCE = /^[\x21\x23-\x5b\x5d-\x7e]{1,1024}$/;
 
-export function createDpopProver(clock: Clock): DpopProver {
+/**
+ * Proves possession of one key, which lives as long as the process, and keeps the newest nonce of each server.
+ * @see RFC 9449
+ */
+export type DpopProver = ReturnType<typeof createDpopProver>;
+
+export function createDpopProver(clock: Clock) {
   let pair: { privateKey: KeyObject; jwk: { kty: string; crv: string; x: string; y: string } } | undefined;
   const nonces = new LRUCache<string, string>({ max: MAX_NONCES });
 
@@ -43,7 +38,8 @@ export function createDpopProver(clock: Clock): DpopProver {
   }
 
   return {
-    async prove({ method, url, nonceFrom, accessToken }) {
+    /** Creates a proof for one request. A server accepts it once. */
+    async prove({ method, url, nonceFrom, accessToken }: ProvenRequest): Promise<string> {
       // Loaded at first use, like the key.
       const { SignJWT } = await import('jose/jwt/sign');
       const { privateKey, jwk } = key();
@@ -59,7 +55,8 @@ export function createDpopProver(clock: Clock): DpopProver {
         .setIssuedAt(Math.floor(clock.wallMs() / 1000))
         .sign(privateKey);
     },
-    learn(nonceFrom, nonce) {
+    /** Keeps the `DPoP-Nonce` of a response in place of the previous nonce. @returns whether there was a usable nonce */
+    learn(nonceFrom: string, nonce: string | undefined): boolean {
       if (nonce === undefined || !NONCE.test(nonce)) return false;
       nonces.set(nonceFrom, nonce);
       return true;

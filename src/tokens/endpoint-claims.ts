@@ -1,26 +1,18 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { CambistError } from '../errors.ts';
 
-/**
- * The token endpoints that authorization servers name in their metadata. No two issuers may name the same one: otherwise the
- * metadata of one server could send its callers' tokens and our credentials to another server.
- */
-export interface EndpointClaims {
-  /**
-   * Notes the endpoints that a server's metadata names.
-   * @throws {CambistError} ERR_STS_METADATA_INVALID when another server owns one of them: by its host, the config, or the first claim
-   */
-  claim(server: AuthorizationServer, endpoints: readonly string[]): void;
-  /** Does a server still own the endpoints that it named last? */
-  holds(server: AuthorizationServer): boolean;
-}
-
 interface Claim {
   readonly issuer: string | undefined;
   readonly endpoints: readonly URL[];
   /** The last check, which stands until a claim or the config changes. */
   checked: { readonly version: number; readonly servers: readonly AuthorizationServer[]; readonly holds: boolean };
 }
+
+/**
+ * The token endpoints that authorization servers name in their metadata. No two issuers may name the same one: otherwise the
+ * metadata of one server could send its callers' tokens and our credentials to another server.
+ */
+export type EndpointClaims = ReturnType<typeof createEndpointClaims>;
 
 /**
  * @param servers all servers of the config
@@ -31,7 +23,7 @@ export function createEndpointClaims(
   servers: () => readonly AuthorizationServer[],
   what = 'token endpoint',
   key = 'token_endpoint',
-): EndpointClaims {
+) {
   /** The key is the server's name. */
   const claims = new Map<string, Claim>();
   let version = 0;
@@ -75,7 +67,11 @@ export function createEndpointClaims(
   }
 
   return {
-    claim(server, endpoints) {
+    /**
+     * Notes the endpoints that a server's metadata names.
+     * @throws {CambistError} ERR_STS_METADATA_INVALID when another server owns one of them: by its host, the config, or the first claim
+     */
+    claim(server: AuthorizationServer, endpoints: readonly string[]): void {
       const urls = endpoints.map((endpoint) => new URL(endpoint));
       const [conflict] = urls.flatMap((url) => conflictOf(server, url) ?? []);
       // A refused claim does not count, so that it takes nothing from the server that was first.
@@ -86,7 +82,8 @@ export function createEndpointClaims(
       const checked = { version, servers: servers(), holds: true };
       claims.set(server.name, { issuer: server.issuer, endpoints: urls, checked });
     },
-    holds(server) {
+    /** Does a server still own the endpoints that it named last? */
+    holds(server: AuthorizationServer): boolean {
       const claim = claimOf(server);
       return claim !== undefined && check(server, claim);
     },

@@ -4,15 +4,6 @@ import { CambistError } from '../errors.ts';
 import { createRankedBreaker } from './breaker.ts';
 import type { RankedRequester, Requester } from './requester.ts';
 
-/** Limits the token requests that are in flight to one authorization server. The others wait for a turn. */
-interface Limiter {
-  /**
-   * Runs work at once, or in its turn.
-   * @throws {CambistError} ERR_STS_UNAVAILABLE when no turn came in time, or too many requests are waiting
-   */
-  run<T>(requester: RankedRequester, work: () => Promise<T>): Promise<T>;
-}
-
 /** More than a healthy server needs, and few enough for one that is starting. */
 const MAX_IN_FLIGHT = 64;
 /** Accepted callers leave 8 places to unknown ones, and the reverse, however slow their requests are. */
@@ -48,7 +39,7 @@ interface Turn {
  * @param name of the authorization server, for messages
  * @param maxWaitMs longest wait for a turn
  */
-export function createLimiter(name: string, maxWaitMs: number): Limiter {
+export function createLimiter(name: string, maxWaitMs: number) {
   const inFlight = { accepted: 0, unknown: 0 };
   let waiting = 0;
   const acceptedCallers = createGroup('accepted');
@@ -148,7 +139,11 @@ export function createLimiter(name: string, maxWaitMs: number): Limiter {
   }
 
   return {
-    async run(requester, work) {
+    /**
+     * Runs work at once, or in its turn.
+     * @throws {CambistError} ERR_STS_UNAVAILABLE when no turn came in time, or too many requests are waiting
+     */
+    async run<T>(requester: RankedRequester, work: () => Promise<T>): Promise<T> {
       const group = groupOf(requester);
       const line: Line = group.lines.get(requester.caller) ?? { inFlight: 0, waiting: new Set() };
       group.lines.set(requester.caller, line);
@@ -177,17 +172,11 @@ function moveToEnd<Key, Value>(map: Map<Key, Value>, key: Key, value: Value): vo
   map.set(key, value);
 }
 
-/** Token requests to one authorization server: how many at once, in which order, and none while it is down. */
-export interface ExchangeQueue {
-  /**
-   * Runs a token request at once, in its turn, or not at all.
-   * @throws {CambistError} ERR_STS_UNAVAILABLE when the server is down or overloaded, and the errors of the work
-   */
-  run<T>(requester: Requester, work: () => Promise<T>): Promise<T>;
-}
-
 /** Callers that are remembered as accepted, about 100 bytes each. The least recently used caller is forgotten first. */
 const MAX_ACCEPTED = 10_000;
+
+/** Token requests to one authorization server: how many at once, in which order, and none while it is down. */
+export type ExchangeQueue = ReturnType<typeof createExchangeQueue>;
 
 /**
  * Any process that reaches the listener can send made-up tokens, and only the authorization server recognizes them. Callers that
@@ -201,7 +190,7 @@ export function createExchangeQueue(
   maxWaitMs: number,
   clock: Clock,
   onChange: (available: boolean) => void,
-): ExchangeQueue {
+) {
   const limiter = createLimiter(name, maxWaitMs);
   const breaker = createRankedBreaker(name, clock, onChange);
   /** Created at the first token, because it allocates all its entries at once. */
@@ -212,7 +201,11 @@ export function createExchangeQueue(
   }
 
   return {
-    async run(requester, work) {
+    /**
+     * Runs a token request at once, in its turn, or not at all.
+     * @throws {CambistError} ERR_STS_UNAVAILABLE when the server is down or overloaded, and the errors of the work
+     */
+    async run<T>(requester: Requester, work: () => Promise<T>): Promise<T> {
       const ranked = rank(requester);
       const { caller } = ranked;
       const result = await limiter.run(ranked, () =>

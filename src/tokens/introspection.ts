@@ -118,25 +118,6 @@ function label(serverName: string): string {
   return `the introspection endpoint of authorization server "${serverName}"`;
 }
 
-export interface Introspector {
-  /**
-   * Finds the endpoint, and reads the client credential.
-   * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID, ERR_CREDENTIAL_UNAVAILABLE
-   */
-  prepare(introspection: Introspection): Promise<void>;
-  /**
-   * Asks about a token. Concurrent callers with the same token and rules share one request.
-   * @param peer address that the caller connects from
-   * @throws {CambistError} the codes of `prepare` and of `processIntrospection`
-   */
-  introspect(
-    subject: Subject,
-    rules: SubjectVerification,
-    introspection: Introspection,
-    peer: string | undefined,
-  ): Promise<Introspected>;
-}
-
 export interface IntrospectorOptions {
   readonly dispatcher: (server: AuthorizationServer) => Dispatcher | Promise<Dispatcher>;
   readonly clock: Clock;
@@ -151,7 +132,9 @@ interface Endpoint {
   readonly locate: () => RequestUrl | Promise<RequestUrl>;
 }
 
-export function createIntrospector(options: IntrospectorOptions): Introspector {
+export type Introspector = ReturnType<typeof createIntrospector>;
+
+export function createIntrospector(options: IntrospectorOptions) {
   const { clock, dispatcher, clientAssertions, observer, servers } = options;
   const endpoints = new Map<string, Endpoint>();
   const inFlight = new Map<string, Promise<Introspected>>();
@@ -225,7 +208,11 @@ export function createIntrospector(options: IntrospectorOptions): Introspector {
   }
 
   return {
-    async prepare(introspection) {
+    /**
+     * Finds the endpoint, and reads the client credential.
+     * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID, ERR_CREDENTIAL_UNAVAILABLE
+     */
+    async prepare(introspection: Introspection): Promise<void> {
       const { authorizationServer: server } = introspection;
       const url = await endpointOf(introspection).locate();
       const from = assertionFrom(server);
@@ -234,7 +221,17 @@ export function createIntrospector(options: IntrospectorOptions): Introspector {
       else await clientAssertions.prepare(from);
       await dispatcher(server);
     },
-    introspect(subject, rules, introspection, peer) {
+    /**
+     * Asks about a token. Concurrent callers with the same token and rules share one request.
+     * @param peer address that the caller connects from
+     * @throws {CambistError} the codes of `prepare` and of `processIntrospection`
+     */
+    introspect(
+      subject: Subject,
+      rules: SubjectVerification,
+      introspection: Introspection,
+      peer: string | undefined,
+    ): Promise<Introspected> {
       const key = `${subject.digest}:${JSON.stringify(rules)}`;
       let pending = inFlight.get(key);
       if (pending === undefined) {

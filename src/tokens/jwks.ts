@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTHeaderParameters, type JWTVerifyGetKey } from 'jose';
+import { createLocalJWKSet, errors, type FlattenedJWSInput, type JSONWebKeySet, type JWTHeaderParameters } from 'jose';
 import { LRUCache } from 'lru-cache';
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
@@ -32,19 +32,6 @@ interface KeySource {
   readonly allowInsecureHttp: boolean;
 }
 
-export interface IssuerKeys {
-  /**
-   * Fetches the keys unless they are cached.
-   * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID
-   */
-  prepare(): Promise<void>;
-  /**
-   * Finds the key of a token, for jose's `jwtVerify`. An unknown key makes it fetch the keys again.
-   * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID, and {JWKSNoMatchingKey}
-   */
-  readonly find: JWTVerifyGetKey;
-}
-
 /** Keys are fetched again after this time. Cached keys stay in use while that fails. */
 const KEYS_LIFETIME_MS = 10 * 60 * 1000;
 /** Issuers have a handful. A token without a key id, which may be made up, tries each key that it could be signed with. */
@@ -61,6 +48,8 @@ const UNKNOWN_KEY_BURST = 5;
 /** Unknown keys that are remembered, so that one of them does not use up the burst. */
 const MAX_UNKNOWN_KEYS = 1000;
 
+export type IssuerKeys = ReturnType<typeof createIssuerKeys>;
+
 /**
  * Fetches and caches the keys of an issuer.
  *
@@ -68,11 +57,7 @@ const MAX_UNKNOWN_KEYS = 1000;
  * @param dispatcher gives the connection pool
  * @see RFC 7517 section 5
  */
-export function createIssuerKeys(
-  source: KeySource,
-  dispatcher: () => Dispatcher | Promise<Dispatcher>,
-  clock: Clock,
-): IssuerKeys {
+export function createIssuerKeys(source: KeySource, dispatcher: () => Dispatcher | Promise<Dispatcher>, clock: Clock) {
   const name = `issuer "${source.issuer}"`;
   const breaker = createBreaker(source.issuer, clock);
   const mayFetchUnknown = createRateLimit(UNKNOWN_KEY_BURST, UNKNOWN_KEY_INTERVAL_MS, clock);
@@ -124,6 +109,10 @@ export function createIssuerKeys(
     return fetching;
   }
 
+  /**
+   * Fetches the keys unless they are cached.
+   * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID
+   */
   async function prepare(): Promise<void> {
     if (keys === undefined) await fetchOnce();
   }
@@ -147,7 +136,11 @@ export function createIssuerKeys(
 
   return {
     prepare,
-    async find(header, token) {
+    /**
+     * Finds the key of a token, for jose's `jwtVerify`. An unknown key makes it fetch the keys again.
+     * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID, and {JWKSNoMatchingKey}
+     */
+    async find(header: JWTHeaderParameters, token: FlattenedJWSInput) {
       await prepare();
       await renewExpired();
       const cached = keys;

@@ -8,31 +8,28 @@ import { ownTokenRequest, type TokenRequest } from './token-request.ts';
 type EndpointOf = (server: AuthorizationServer) => TokenEndpoint;
 
 /** Tokens for requests that cambist makes for itself, and for no route. */
-export interface OwnTokens {
-  /**
-   * Gets a token by client credentials, unless one is cached.
-   * @param purpose for the log and the metrics, in place of a route
-   * @returns the value of an `Authorization` header
-   * @throws {CambistError} the codes of `TokenEndpoint.exchange`
-   */
-  obtain(server: AuthorizationServer, scope: string | undefined, purpose: string): Promise<string>;
-  /** Drops a token that was refused. */
-  drop(server: AuthorizationServer, scope: string | undefined): void;
-}
+export type OwnTokens = ReturnType<typeof createOwnTokens>;
 
 /** @param assertions keeps the tokens as well: both are for cambist itself, and reach no backend */
-export function createOwnTokens(endpoint: EndpointOf, assertions: Assertions): OwnTokens {
+export function createOwnTokens(endpoint: EndpointOf, assertions: Assertions) {
   const keyOf = (server: AuthorizationServer, scope = '') => `${clientKey(server)} ${scope}`;
 
   return {
-    async obtain(server, scope, purpose) {
+    /**
+     * Gets a token by client credentials, unless one is cached.
+     * @param purpose for the log and the metrics, in place of a route
+     * @returns the value of an `Authorization` header
+     * @throws {CambistError} the codes of `TokenEndpoint.exchange`
+     */
+    async obtain(server: AuthorizationServer, scope: string | undefined, purpose: string): Promise<string> {
       const request = ownTokenRequest(purpose, scope, 'token');
       const { assertion } = await assertions.obtain(keyOf(server, scope), purpose, () =>
         requestOwn(endpoint(server), request),
       );
       return `Bearer ${assertion.assertion.reveal()}`;
     },
-    drop: (server, scope) => assertions.drop(keyOf(server, scope)),
+    /** Drops a token that was refused. */
+    drop: (server: AuthorizationServer, scope: string | undefined): void => assertions.drop(keyOf(server, scope)),
   };
 }
 

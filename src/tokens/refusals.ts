@@ -35,17 +35,9 @@ export function isCachedError(error: unknown): error is CambistError {
 }
 
 /** Refusals by `subjectKey`. They are bounded, and the least recently used one gives way. */
-export interface Refusals {
-  find(key: string): CambistError | undefined;
-  keep(key: string, error: CambistError): void;
-  drop(key: string): void;
-  dropAll(isDropped: (key: string) => boolean): void;
-  sweep(): void;
-  /** Changes the bound. The most recently used refusals stay. */
-  resize(maxEntries: number): void;
-}
+export type Refusals = ReturnType<typeof createRefusals>;
 
-export function createRefusals(maxEntries: number, clock: Clock): Refusals {
+export function createRefusals(maxEntries: number, clock: Clock) {
   const create = (max: number) =>
     new LRUCache<string, CambistError>({
       max,
@@ -59,17 +51,18 @@ export function createRefusals(maxEntries: number, clock: Clock): Refusals {
   let refusals: ReturnType<typeof create> | undefined;
 
   return {
-    find: (key) => refusals?.get(key),
-    keep(key, error) {
+    find: (key: string): CambistError | undefined => refusals?.get(key),
+    keep(key: string, error: CambistError): void {
       refusals ??= create(limit);
       refusals.set(key, error, { ttl: refusalLifetimeMs(error) });
     },
-    drop: (key) => void refusals?.delete(key),
-    dropAll(isDropped) {
+    drop: (key: string): void => void refusals?.delete(key),
+    dropAll(isDropped: (key: string) => boolean): void {
       for (const key of [...(refusals?.keys() ?? [])]) if (isDropped(key)) refusals?.delete(key);
     },
-    sweep: () => void refusals?.purgeStale(),
-    resize(max) {
+    sweep: (): void => void refusals?.purgeStale(),
+    /** Changes the bound. The most recently used refusals stay. */
+    resize(max: number): void {
       limit = max;
       const previous = refusals;
       refusals = undefined;

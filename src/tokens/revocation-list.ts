@@ -73,23 +73,6 @@ export interface RevocationEntry {
   readonly atMs: number;
 }
 
-/** Revocations by key, bounded. Only those that are in force count. */
-interface RevocationList {
-  /** @returns whether it changed something: not if it is known, or too old */
-  add(entry: RevocationEntry): boolean;
-  /** A date in the future would refuse tokens that do not exist yet, so it counts as one minute ahead at most. */
-  dated(atMs: number): number;
-  /** Is a token with these names revoked? */
-  covers(names: readonly Names[]): boolean;
-  /** The oldest addition first. */
-  all(): RevocationEntry[];
-  /** Drops revocations whose time has passed. */
-  sweep(): void;
-  readonly size: number;
-  /** Issuers whose older tokens are all refused. */
-  readonly fullIssuers: number;
-}
-
 interface RevocationListOptions {
   readonly clock: Clock;
   readonly rememberMs: number;
@@ -112,7 +95,8 @@ interface Entry extends Term {
   readonly issuer: string;
 }
 
-export function createRevocationList({ clock, rememberMs, max, onFull }: RevocationListOptions): RevocationList {
+/** Revocations by key, bounded. Only those that are in force count. */
+export function createRevocationList({ clock, rememberMs, max, onFull }: RevocationListOptions) {
   /** The oldest addition first. */
   const entries = new Map<string, Entry>();
   /** Older tokens of these issuers are all refused. Each configured issuer has one entry at most. */
@@ -157,21 +141,25 @@ export function createRevocationList({ clock, rememberMs, max, onFull }: Revocat
     return true;
   }
 
+  /** Drops revocations whose time has passed. */
   function sweep(): void {
     for (const [key, entry] of entries) if (isOver(entry)) entries.delete(key);
     for (const [issuer, floor] of floors) if (isOver(floor)) floors.delete(issuer);
   }
 
   return {
-    add({ key, issuer, atMs: toldMs }) {
+    /** @returns whether it changed something: not if it is known, or too old */
+    add({ key, issuer, atMs: toldMs }: RevocationEntry): boolean {
       const atMs = dated(toldMs);
       const lifetimeMs = leftMs(atMs);
       if (lifetimeMs <= 0) return false;
       const entry = { issuer, atMs, untilMs: clock.monotonicMs() + lifetimeMs };
       return key === '' ? raiseFloor(issuer, entry) : addEntry(key, entry);
     },
+    /** A date in the future would refuse tokens that do not exist yet, so it counts as one minute ahead at most. */
     dated,
-    covers: (names) =>
+    /** Is a token with these names revoked? */
+    covers: (names: readonly Names[]): boolean =>
       names.some(({ issuer, keys, issuedAtMs }) => {
         const floor = floors.get(issuer);
         if (floor !== undefined && issuedAtMs <= floor.atMs) return true;
@@ -180,7 +168,8 @@ export function createRevocationList({ clock, rememberMs, max, onFull }: Revocat
           return entry !== undefined && issuedAtMs <= entry.atMs && !isOver(entry);
         });
       }),
-    all() {
+    /** The oldest addition first. */
+    all(): RevocationEntry[] {
       const list: RevocationEntry[] = [];
       for (const [issuer, floor] of floors) if (!isOver(floor)) list.push({ key: '', issuer, atMs: floor.atMs });
       for (const [key, entry] of entries) {
@@ -192,6 +181,7 @@ export function createRevocationList({ clock, rememberMs, max, onFull }: Revocat
     get size() {
       return entries.size;
     },
+    /** Issuers whose older tokens are all refused. */
     get fullIssuers() {
       return floors.size;
     },

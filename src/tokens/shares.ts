@@ -2,21 +2,10 @@
 const SHARE = 0.1;
 
 /** The entries of a bounded cache by owner. An owner that fills the cache evicts its own entries. */
-export interface Shares {
-  add(owner: string, key: string): void;
-  /** Marks an entry as the most recently used of its owner. */
-  use(owner: string, key: string): void;
-  remove(owner: string, key: string): void;
-  /**
-   * The least recently used entry of `owner`, or else of another owner, that exceeds its share.
-   * @param mayGo false for an entry in use, which then counts as the most recently used
-   * @returns undefined when no owner does
-   */
-  firstToGiveWay(owner: string | undefined, mayGo?: (key: string) => boolean): string | undefined;
-}
+export type Shares = ReturnType<typeof createShares>;
 
 /** @param maxEntries bound of the cache. A single owner may use all of it while no other owner needs room. */
-export function createShares(maxEntries: number): Shares {
+export function createShares(maxEntries: number) {
   const share = Math.max(1, maxEntries * SHARE);
   /** Keys, the least recently used first. Most owners have a single one, which is kept without a set: 170 bytes less each. */
   const keysByOwner = new Map<string, string | Set<string>>();
@@ -24,7 +13,7 @@ export function createShares(maxEntries: number): Shares {
   const greedy = new Set<string>();
 
   return {
-    add(owner, key) {
+    add(owner: string, key: string): void {
       const known = keysByOwner.get(owner);
       if (known === undefined || known === key) {
         keysByOwner.set(owner, key);
@@ -34,11 +23,12 @@ export function createShares(maxEntries: number): Shares {
       keysByOwner.set(owner, keys.add(key));
       if (keys.size > share) greedy.add(owner);
     },
-    use(owner, key) {
+    /** Marks an entry as the most recently used of its owner. */
+    use(owner: string, key: string): void {
       const keys = keysByOwner.get(owner);
       if (typeof keys === 'object' && keys.size > 1 && keys.delete(key)) keys.add(key);
     },
-    remove(owner, key) {
+    remove(owner: string, key: string): void {
       const keys = keysByOwner.get(owner);
       if (typeof keys === 'object') {
         keys.delete(key);
@@ -46,7 +36,12 @@ export function createShares(maxEntries: number): Shares {
         if (keys.size === 0) keysByOwner.delete(owner);
       } else if (keys === key) keysByOwner.delete(owner);
     },
-    firstToGiveWay(owner, mayGo = () => true) {
+    /**
+     * The least recently used entry of `owner`, or else of another owner, that exceeds its share.
+     * @param mayGo false for an entry in use, which then counts as the most recently used
+     * @returns undefined when no owner does
+     */
+    firstToGiveWay(owner: string | undefined, mayGo: (key: string) => boolean = () => true): string | undefined {
       const own = owner !== undefined && greedy.has(owner) ? [owner] : [];
       for (const loser of [...own, ...greedy]) {
         const key = firstOf(keysByOwner.get(loser) as Set<string>, mayGo);

@@ -27,13 +27,6 @@ import { createSubjectVerifier, type SubjectVerifier } from './subject-verifier.
 import { createTokenEndpoint, type TokenEndpoint, type TokenEndpointContext } from './token-endpoint.ts';
 import { readClaims } from './token-text.ts';
 
-/** The token endpoints of a config's servers. An unchanged server keeps its state over a reload. */
-interface TokenEndpoints {
-  of(server: AuthorizationServer): TokenEndpoint;
-  /** Drops all other servers. */
-  serve(servers: Iterable<AuthorizationServer>): void;
-}
-
 interface TokenEndpointsContext extends Omit<TokenEndpointContext, 'claims'> {
   /** All servers of the config. */
   readonly servers: () => readonly AuthorizationServer[];
@@ -41,11 +34,14 @@ interface TokenEndpointsContext extends Omit<TokenEndpointContext, 'claims'> {
   readonly serverBegun: (name: string) => void;
 }
 
+/** The token endpoints of a config's servers. An unchanged server keeps its state over a reload. */
+type TokenEndpoints = ReturnType<typeof createTokenEndpoints>;
+
 /** @param dispatcher gives the connection pool of a server */
 function createTokenEndpoints(
   dispatcher: (server: AuthorizationServer) => Dispatcher | Promise<Dispatcher>,
   { serverBegun, servers: configured, ...context }: TokenEndpointsContext,
-): TokenEndpoints {
+) {
   const claims = createEndpointClaims(configured);
   let endpoints = new Map<string, TokenEndpoint>();
   /** A request that began before a reload may still use a previous server, whose availability no longer counts. */
@@ -66,13 +62,14 @@ function createTokenEndpoints(
   }
 
   return {
-    of(server) {
+    of(server: AuthorizationServer): TokenEndpoint {
       const key = keyOf(server);
       const endpoint = endpoints.get(key) ?? create(server, key);
       endpoints.set(key, endpoint);
       return endpoint;
     },
-    serve(servers) {
+    /** Drops all other servers. */
+    serve(servers: Iterable<AuthorizationServer>): void {
       served = new Set([...servers].map(keyOf));
       endpoints = new Map([...endpoints].filter(([key]) => served.has(key)));
     },

@@ -5,12 +5,6 @@ import { withoutBrackets } from '../config/addresses.ts';
 /** Connects to an origin, with TLS if it is https. */
 export type Connect = (origin: URL, connected: buildConnector.Callback) => void;
 
-interface Connector {
-  readonly connect: Connect;
-  /** Destroys the sockets that are still connecting. Their callbacks get the error. */
-  destroy(error: Error): void;
-}
-
 export type ConnectorOptions = buildConnector.BuildOptions & {
   /** Returns why a connection that has just opened must not be used. Asked before TLS. Undefined: it may be used. */
   readonly refuse?: ((socket: Socket) => Error | undefined) | undefined;
@@ -20,12 +14,12 @@ export type ConnectorOptions = buildConnector.BuildOptions & {
 type SocketConnector = (...options: Parameters<buildConnector.connector>) => Socket;
 
 /** @param options for TLS and sockets, and the timeout for connecting */
-export function createConnector({ refuse, ...options }: ConnectorOptions): Connector {
+export function createConnector({ refuse, ...options }: ConnectorOptions) {
   const connectSocket = buildConnector(options) as SocketConnector;
   const connecting = new Set<Socket>();
   const hasPath = options.socketPath !== undefined;
   return {
-    connect({ host, hostname, protocol, port }, connected) {
+    connect({ host, hostname, protocol, port }: URL, connected: buildConnector.Callback): void {
       // Only URLs put brackets around an IPv6 address.
       const name = withoutBrackets(hostname);
       try {
@@ -53,7 +47,8 @@ export function createConnector({ refuse, ...options }: ConnectorOptions): Conne
         connected(error as Error, null);
       }
     },
-    destroy(error) {
+    /** Destroys the sockets that are still connecting. Their callbacks get the error. */
+    destroy(error: Error): void {
       for (const socket of connecting) socket.destroy(error);
     },
   };

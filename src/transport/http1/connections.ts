@@ -4,16 +4,6 @@ import type { Connect } from '../connector.ts';
 import { type Connection, createConnection } from './connection.ts';
 import { readFrom, type Sockets } from './sockets.ts';
 
-export interface Connections {
-  /** Opens a connection that carries one request after another. */
-  open(opened: Opened): void;
-  /** Opens a connection for one request, by which it may switch to another protocol. */
-  openExclusive(opened: Opened): void;
-  count(): number;
-  /** Closes the open connections. Those that are still connecting are closed by the owner of the sockets. */
-  destroy(reason: Error): void;
-}
-
 /** Called once. */
 export type Opened = (...result: [Error, null] | [null, Connection]) => void;
 
@@ -27,7 +17,9 @@ interface ConnectionsOptions {
   readonly onRemoved: () => void;
 }
 
-export function createConnections(origin: URL, options: ConnectionsOptions): Connections {
+export type Connections = ReturnType<typeof createConnections>;
+
+export function createConnections(origin: URL, options: ConnectionsOptions) {
   const { sockets, onIdle, onError, onRemoved } = options;
   const connections = new Set<Connection>();
   let connecting = 0;
@@ -71,21 +63,16 @@ export function createConnections(origin: URL, options: ConnectionsOptions): Con
   }
 
   return {
-    open: (opened) => open(sockets.connect, createReusable, opened),
-    openExclusive: (opened) => open(sockets.connectStream, createExclusive, opened),
-    count: () => connections.size + connecting,
-    destroy(reason) {
+    /** Opens a connection that carries one request after another. */
+    open: (opened: Opened): void => open(sockets.connect, createReusable, opened),
+    /** Opens a connection for one request, by which it may switch to another protocol. */
+    openExclusive: (opened: Opened): void => open(sockets.connectStream, createExclusive, opened),
+    count: (): number => connections.size + connecting,
+    /** Closes the open connections. Those that are still connecting are closed by the owner of the sockets. */
+    destroy(reason: Error): void {
       for (const connection of connections) connection.destroy(reason);
     },
   };
-}
-
-export interface IdleConnections {
-  /** @param untilMs as `performance.now()` */
-  add(connection: Connection, untilMs: number): void;
-  /** Takes the most recently used connection, so that surplus ones expire. */
-  take(nowMs: number): Connection | undefined;
-  closeAll(): void;
 }
 
 /** Interval for closing expired connections. */
@@ -96,7 +83,9 @@ interface Idle {
   readonly untilMs: number;
 }
 
-export function createIdleConnections(): IdleConnections {
+export type IdleConnections = ReturnType<typeof createIdleConnections>;
+
+export function createIdleConnections() {
   let idle: Idle[] = [];
   let sweeper: NodeJS.Timeout | undefined;
 
@@ -115,17 +104,19 @@ export function createIdleConnections(): IdleConnections {
   }
 
   return {
-    add(connection, untilMs) {
+    /** @param untilMs as `performance.now()` */
+    add(connection: Connection, untilMs: number): void {
       idle.push({ connection, untilMs });
       sweeper ??= setInterval(sweep, SWEEP_MS).unref();
     },
-    take(nowMs) {
+    /** Takes the most recently used connection, so that surplus ones expire. */
+    take(nowMs: number): Connection | undefined {
       for (let last = idle.pop(); last !== undefined; last = idle.pop()) {
         if (isUsable(last, nowMs)) return last.connection;
       }
       return undefined;
     },
-    closeAll() {
+    closeAll(): void {
       for (const { connection } of idle) connection.destroy(new errors.ClientClosedError());
       sweep();
     },

@@ -6,16 +6,6 @@ import { createConnections, createIdleConnections } from './connections.ts';
 import { createSockets, type Sockets } from './sockets.ts';
 import { UpstreamRequest } from './upstream-request.ts';
 
-/** The connections to one origin: as many as there are concurrent requests. */
-export interface Http1Pool {
-  /** Sends a request on an idle connection, or on a new one. */
-  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void;
-  /** Lets requests in flight finish. Settles when all connections are closed. */
-  close(): Promise<void>;
-  /** Fails all requests. Sockets that are still connecting are closed by their owner. */
-  destroy(reason: Error): void;
-}
-
 interface Http1PoolOptions {
   readonly sockets: Sockets;
   /** A connection failed to open. */
@@ -34,7 +24,10 @@ interface Waiting {
   isConnecting: boolean;
 }
 
-export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmpty }: Http1PoolOptions): Http1Pool {
+/** The connections to one origin: as many as there are concurrent requests. */
+export type Http1Pool = ReturnType<typeof createHttp1Pool>;
+
+export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmpty }: Http1PoolOptions) {
   const connections = createConnections(origin, {
     sockets,
     onIdle(connection, idleMs) {
@@ -129,7 +122,8 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
   }
 
   return {
-    dispatch(options, handler) {
+    /** Sends a request on an idle connection, or on a new one. */
+    dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
       const request = new UpstreamRequest(options, handler);
       if (options.upgrade) {
         openExclusive(request);
@@ -138,7 +132,8 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
       waiting.push({ request, isConnecting: false });
       schedule();
     },
-    close() {
+    /** Lets requests in flight finish. Settles when all connections are closed. */
+    close(): Promise<void> {
       isClosing = true;
       idle.closeAll();
       closed ??= new Promise((resolve) => {
@@ -147,7 +142,8 @@ export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmp
       });
       return closed;
     },
-    destroy(reason) {
+    /** Fails all requests. Sockets that are still connecting are closed by their owner. */
+    destroy(reason: Error): void {
       for (const { request } of waiting.splice(0)) request.fail(reason);
       for (const request of exclusive) request.fail(reason);
       connections.destroy(reason);

@@ -19,18 +19,6 @@ interface Callbacks {
   end(keepsAlive: boolean): number;
 }
 
-/** A parser for the responses of one connection. Must not be called from a callback. */
-interface Llhttp {
-  execute(chunk: Buffer): Executed;
-  /** The connection was closed. Completes a response without a length. */
-  finish(): void;
-  /** Continues after a callback returned `paused`. Otherwise does nothing. */
-  resume(): void;
-  /** Describes the error after any other code than `ok`, `paused` and `pausedUpgrade`. */
-  fault(code: number): Fault;
-  free(): void;
-}
-
 export interface Fault {
   /** An example is `HPE_INVALID_VERSION`. */
   readonly code: string;
@@ -95,14 +83,14 @@ let currentStart = 0;
  * upstream cannot be read as two here. The build is not part of undici's public API, so `package.json` pins one release, and
  * `undici-internals.test.ts` checks the build.
  */
-export function createLlhttp(callbacks: Callbacks): Llhttp {
+export function createLlhttp(callbacks: Callbacks) {
   exports ??= load();
   const { llhttp_alloc, llhttp_execute, llhttp_finish, llhttp_free, llhttp_resume } = exports;
   const { llhttp_errno_name, llhttp_get_error_pos, llhttp_get_error_reason } = exports;
   const parser = llhttp_alloc(RESPONSE);
 
   return {
-    execute(chunk) {
+    execute(chunk: Buffer): Executed {
       current = callbacks;
       let at = 0;
       // Runs at least once: a parser that was paused at the end of a response has yet to report that end.
@@ -114,13 +102,19 @@ export function createLlhttp(callbacks: Callbacks): Llhttp {
       } while (at < chunk.length);
       return { code: CODES.ok, end: chunk.length };
     },
-    finish() {
+    /** The connection was closed. Completes a response without a length. */
+    finish(): void {
       current = callbacks;
       llhttp_finish(parser);
     },
-    resume: () => llhttp_resume(parser),
-    fault: (code) => ({ code: textAt(llhttp_errno_name(code)), reason: textAt(llhttp_get_error_reason(parser)) }),
-    free: () => llhttp_free(parser),
+    /** Continues after a callback returned `paused`. Otherwise does nothing. */
+    resume: (): void => llhttp_resume(parser),
+    /** Describes the error after any other code than `ok`, `paused` and `pausedUpgrade`. */
+    fault: (code: number): Fault => ({
+      code: textAt(llhttp_errno_name(code)),
+      reason: textAt(llhttp_get_error_reason(parser)),
+    }),
+    free: (): void => llhttp_free(parser),
   };
 }
 

@@ -19,24 +19,6 @@ export interface ResponseEvents {
   end(keepsAlive: boolean): void;
 }
 
-/** Parses the responses of one connection. Of its methods, only `pause` may be called from an event. */
-export interface ResponseParser {
-  /**
-   * Parses a chunk, up to a pause or to the start of another protocol.
-   * @returns how many bytes were parsed
-   * @throws {errors.HTTPParserError} for a malformed or unexpected response
-   * @throws {errors.HeadersOverflowError}
-   */
-  read(chunk: Buffer): number;
-  /** The connection was closed. Completes a response without a length. */
-  finish(): void;
-  /** No event follows the current one until `resume`. */
-  pause(): void;
-  resume(): void;
-  /** Frees the parser, which must not be used afterwards. */
-  free(): void;
-}
-
 /** Size of the pieces in which headers are decoded. Substrings keep the whole piece in memory. */
 const TEXT_BYTES = 2048;
 
@@ -48,11 +30,14 @@ const MAX_HEADERS = 1000;
 /** Interim responses before one response. Each copies the rest of the chunk. */
 const MAX_INTERIM = 32;
 
+/** Parses the responses of one connection. Of its methods, only `pause` may be called from an event. */
+export type ResponseParser = ReturnType<typeof createResponseParser>;
+
 /**
  * @param maxHeaderBytes limit for reason phrase, names and values of a response and its interim responses together, and again for
  *   the trailers
  */
-export function createResponseParser(events: ResponseEvents, maxHeaderBytes: number): ResponseParser {
+export function createResponseParser(events: ResponseEvents, maxHeaderBytes: number) {
   let chunk: Buffer = NO_BYTES;
   let text = '';
   let textStart = 0;
@@ -158,7 +143,13 @@ export function createResponseParser(events: ResponseEvents, maxHeaderBytes: num
   }
 
   return {
-    read(bytes) {
+    /**
+     * Parses a chunk, up to a pause or to the start of another protocol.
+     * @returns how many bytes were parsed
+     * @throws {errors.HTTPParserError} for a malformed or unexpected response
+     * @throws {errors.HeadersOverflowError}
+     */
+    read(bytes: Buffer): number {
       let { code, end } = execute(bytes);
       while (code === CODES.paused && isBetween) {
         llhttp.resume();
@@ -172,14 +163,17 @@ export function createResponseParser(events: ResponseEvents, maxHeaderBytes: num
       const fault = llhttp.fault(code);
       throw malformed(fault.code, fault.reason);
     },
+    /** The connection was closed. Completes a response without a length. */
     finish: llhttp.finish,
-    pause() {
+    /** No event follows the current one until `resume`. */
+    pause(): void {
       isPaused = true;
     },
-    resume() {
+    resume(): void {
       isPaused = false;
       llhttp.resume();
     },
+    /** Frees the parser, which must not be used afterwards. */
     free: llhttp.free,
   };
 }

@@ -1,14 +1,5 @@
 import type { Socket } from 'node:net';
-import { type Connect, type ConnectorOptions, createConnector } from '../connector.ts';
-
-export interface Sockets {
-  /** Connects a socket that passes what it reads to the function set by `readFrom`. It emits no `data`. */
-  readonly connect: Connect;
-  /** Connects an ordinary socket, which another owner can take over. */
-  readonly connectStream: Connect;
-  /** Destroys the sockets that are still connecting. Their callbacks get the error. */
-  destroy(error: Error): void;
-}
+import { type ConnectorOptions, createConnector } from '../connector.ts';
 
 /** Receives bytes that the next read overwrites. */
 export type Read = (bytes: Buffer) => void;
@@ -28,17 +19,22 @@ const ONREAD = {
   },
 };
 
+export type Sockets = ReturnType<typeof createSockets>;
+
 /** @param options for TLS, and the timeout for connecting */
-export function createSockets(options: ConnectorOptions): Sockets {
+export function createSockets(options: ConnectorOptions) {
   // Without this, a socket closes as soon as its upstream ends, before buffered bytes are read. TLS sees the end even while paused.
   const halfOpen: object = { allowHalfOpen: true };
   const sharedBuffer: object = { onread: ONREAD };
   const connector = createConnector({ ...options, ...halfOpen, ...sharedBuffer });
   const streamConnector = createConnector({ ...options, ...halfOpen });
   return {
+    /** Connects a socket that passes what it reads to the function set by `readFrom`. It emits no `data`. */
     connect: connector.connect,
+    /** Connects an ordinary socket, which another owner can take over. */
     connectStream: streamConnector.connect,
-    destroy(error) {
+    /** Destroys the sockets that are still connecting. Their callbacks get the error. */
+    destroy(error: Error): void {
       connector.destroy(error);
       streamConnector.destroy(error);
     },
@@ -60,25 +56,18 @@ export interface SocketConsumer {
   resume(): void;
 }
 
-/** Passes the bytes of a socket on, and buffers them while paused. */
-export interface SocketReader {
-  /** Passes bytes that the socket does not emit as `data`. @param bytes may be overwritten afterwards */
-  push(bytes: Buffer): void;
-  pause(): void;
-  /** Continues on the next tick. @param isWanted asked then, because the consumer may have paused again or ended */
-  resume(isWanted: () => boolean): void;
-  /** Stops reading. The socket belongs to another owner from here on. */
-  detach(): void;
-}
-
 const NO_BYTES = Buffer.alloc(0);
 
-export function createSocketReader(socket: Socket, consumer: SocketConsumer): SocketReader {
+/** Passes the bytes of a socket on, and buffers them while paused. */
+export type SocketReader = ReturnType<typeof createSocketReader>;
+
+export function createSocketReader(socket: Socket, consumer: SocketConsumer) {
   let isPaused = false;
   /** Bytes that arrived during a pause. TLS may deliver some although the socket is paused. */
   let buffered: Buffer = NO_BYTES;
   let hasEnded = false;
 
+  /** Passes bytes that the socket does not emit as `data`. @param bytes may be overwritten afterwards */
   function push(bytes: Buffer): void {
     if (isPaused) {
       buffered = Buffer.concat([buffered, bytes]);
@@ -108,17 +97,19 @@ export function createSocketReader(socket: Socket, consumer: SocketConsumer): So
 
   return {
     push,
-    pause() {
+    pause(): void {
       isPaused = true;
       socket.pause();
     },
-    resume(isWanted) {
+    /** Continues on the next tick. @param isWanted asked then, because the consumer may have paused again or ended */
+    resume(isWanted: () => boolean): void {
       // The caller may be inside a callback of this consumer or of another one.
       process.nextTick(() => {
         if (isPaused && isWanted()) readOn();
       });
     },
-    detach() {
+    /** Stops reading. The socket belongs to another owner from here on. */
+    detach(): void {
       hasEnded = false;
       socket.off('data', push).off('end', end);
     },
