@@ -15,25 +15,13 @@ interface BodyNeeded {
 }
 
 /** Finds the route of a request, at a cost that does not grow with the number of routes. */
-export interface RouteTable {
-  /**
-   * Returns undefined if no route matches, and if the plain spelling of the path has other candidates. The request is refused
-   * in both cases.
-   * @param facts by default those of a POST without a message
-   */
-  match(target: RequestTarget, facts?: KnownFacts): Route | undefined;
-  match(target: RequestTarget, facts: RequestFacts): Route | BodyNeeded | undefined;
-  /** Every route that a request with this host and path could take, depending on its other facts. The most specific comes first. */
-  candidates(target: RequestTarget): readonly Route[];
-  /** Does a route name this host, exactly or by a wildcard? */
-  namesHost(host: string): boolean;
-}
+export type RouteTable = ReturnType<typeof createRouteTable>;
 
 /**
  * Builds the table. An exact host wins over the longest wildcard, and any host over none. For the same host, the longest path
  * wins; for the same path, `conditions.ts` decides. If no conditions of a host and path match, the search continues with the next.
  */
-export function createRouteTable(routes: readonly Route[]): RouteTable {
+export function createRouteTable(routes: readonly Route[]) {
   const exact = new Map<string, PathTable>();
   const wildcard = new Map<string, PathTable>();
   const anyHost = createPathTable();
@@ -53,6 +41,11 @@ export function createRouteTable(routes: readonly Route[]): RouteTable {
     return anyHost.find(path, visit, query);
   }
 
+  /**
+   * Returns undefined if no route matches, and if the plain spelling of the path has other candidates. The request is refused
+   * in both cases.
+   * @param facts by default those of a POST without a message
+   */
   function match(target: RequestTarget, facts?: KnownFacts): Route | undefined;
   function match(target: RequestTarget, facts: RequestFacts): Route | BodyNeeded | undefined;
   function match(target: RequestTarget, facts: RequestFacts = NO_MESSAGE): Route | BodyNeeded | undefined {
@@ -63,6 +56,7 @@ export function createRouteTable(routes: readonly Route[]): RouteTable {
     return isAmbiguous(target, { method, message }, found) ? undefined : found;
   }
 
+  /** Every route that a request with this host and path could take, depending on its other facts. The most specific comes first. */
   function candidates(target: RequestTarget): Route[] {
     const found: Route[] = [];
     find(target, collect, found);
@@ -96,7 +90,8 @@ export function createRouteTable(routes: readonly Route[]): RouteTable {
   return {
     match,
     candidates,
-    namesHost: (host) => exact.has(host) || suffixes(host).some((suffix) => wildcard.has(suffix)),
+    /** Does a route name this host, exactly or by a wildcard? */
+    namesHost: (host: string): boolean => exact.has(host) || suffixes(host).some((suffix) => wildcard.has(suffix)),
   };
 }
 

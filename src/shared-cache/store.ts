@@ -17,28 +17,6 @@ export interface StoreState {
   readonly sinceMs: number;
 }
 
-/** The server of the shared cache. Every fault of it is an undefined result. */
-export interface Store {
-  /**
-   * Runs an operation within the time limit of a request. Never rejects.
-   * @param limitMs for work that no request waits for
-   * @returns undefined if it failed, if it was late, and at once while the server is considered down
-   */
-  use<T>(
-    operation: Operation,
-    work: (connection: StoreConnection) => Promise<T>,
-    limitMs?: number,
-  ): Promise<{ readonly value: T } | undefined>;
-  /** Receives the messages of a channel. Called before `start`. */
-  subscribe(channel: string, listener: (message: string) => void): void;
-  /** Called each time that the subscriptions are in force again. Messages before that were lost. */
-  onUp(listener: () => void): void;
-  readonly state: StoreState;
-  /** Connects, and again after each fault. Settles after the first attempt, or a second. */
-  start(): Promise<void>;
-  close(): void;
-}
-
 /** Everything that reads and writes at the server needs these. */
 export interface StoreParts {
   readonly store: Store;
@@ -72,7 +50,10 @@ const SETUP_MS = 2000;
 /** Interval of the heartbeat, a message to the server and back. */
 const HEARTBEAT_MS = 5000;
 
-export function createStore({ shared, connect, clock, counts, prepare, onChange }: StoreOptions): Store {
+/** The server of the shared cache. Every fault of it is an undefined result. */
+export type Store = ReturnType<typeof createStore>;
+
+export function createStore({ shared, connect, clock, counts, prepare, onChange }: StoreOptions) {
   const { prefix, timeoutMs } = shared;
   /** A name of this process alone, for its probe and for messages to itself. */
   const own = `${prefix}:self:${randomBytes(12).toString('base64url')}`;
@@ -145,6 +126,11 @@ export function createStore({ shared, connect, clock, counts, prepare, onChange 
     tellUp();
   }
 
+  /**
+   * Runs an operation within the time limit of a request. Never rejects.
+   * @param limitMs for work that no request waits for
+   * @returns undefined if it failed, if it was late, and at once while the server is considered down
+   */
   async function use<T>(
     operation: Operation,
     work: (connection: StoreConnection) => Promise<T>,
@@ -188,15 +174,18 @@ export function createStore({ shared, connect, clock, counts, prepare, onChange 
 
   return {
     use,
-    subscribe: (channel, listener) => void channels.set(channel, listener),
-    onUp: (listener) => void upListeners.push(listener),
+    /** Receives the messages of a channel. Called before `start`. */
+    subscribe: (channel: string, listener: (message: string) => void): void => void channels.set(channel, listener),
+    /** Called each time that the subscriptions are in force again. Messages before that were lost. */
+    onUp: (listener: () => void): void => void upListeners.push(listener),
     get state() {
       return state;
     },
-    async start() {
+    /** Connects, and again after each fault. Settles after the first attempt, or a second. */
+    async start(): Promise<void> {
       await inTime(attempt(), START_MS).catch(() => {});
     },
-    close() {
+    close(): void {
       isClosed = true;
       clearInterval(heart);
       clearTimeout(retry);

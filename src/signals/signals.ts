@@ -4,35 +4,14 @@ import { displaceConnections } from '../listeners/limit-connections.ts';
 import { openListener } from '../listeners/listen.ts';
 import { logAcceptErrors, withinOpenFiles } from '../listeners/open-files.ts';
 import type { Logger } from '../observability/logger.ts';
-import type { MetricFamily } from '../observability/metric-families.ts';
-import type { ConnectionCounts } from '../observability/metrics.ts';
 import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
 import type { OwnTokens } from '../tokens/own-tokens.ts';
-import { createRevocations, type Revocations } from '../tokens/revocations.ts';
+import { createRevocations } from '../tokens/revocations.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
 import { createReceiver } from './receiver.ts';
 import { createReplicas, type ReplicaStatus } from './replicas.ts';
 import { channelsOf, createSource, type Source } from './source.ts';
 import { createSignalCounts, type TransmitterStatus } from './transmitter-health.ts';
-
-/** The receiver of signals, and the revocations that they cause. */
-export interface SignalsSide {
-  readonly revocations: Revocations;
-  /** Opens the listener, if there is one, and starts to poll transmitters. @returns the address of the listener */
-  open(socketMode: number): Promise<string | undefined>;
-  /** Settles once the shared cache has every revocation. Never rejects. */
-  allShared(): Promise<void>;
-  close(): Promise<void>;
-  /** Forgets revocations and failures that are too old. */
-  sweep(): void;
-  readonly families: readonly MetricFamily[];
-  readonly connections: (() => ConnectionCounts) | undefined;
-  /** Fetches the keys of a transmitter. @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID */
-  prepare(transmitter: Transmitter): Promise<void>;
-  /** Reads the stored revocations, with `cache.shared`. @throws {CambistError} ERR_REVOCATIONS_UNKNOWN */
-  readonly readKept: (() => Promise<void>) | undefined;
-  status(): SignalsStatus;
-}
 
 /** Signals in `/status.json`. */
 export interface SignalsStatus {
@@ -54,7 +33,10 @@ export interface SignalsOptions {
 /** Transmitters are few, and their requests take milliseconds. */
 const MAX_CONNECTIONS = 256;
 
-export function createSignals(config: Signals, options: SignalsOptions): SignalsSide {
+/** The receiver of signals, and the revocations that they cause. */
+export type SignalsSide = ReturnType<typeof createSignals>;
+
+export function createSignals(config: Signals, options: SignalsOptions) {
   const { clock, logger, sharedCache } = options;
   const { listen, rememberMs, transmitters } = config;
   const issuers = transmitters.map(({ issuer }) => issuer);
@@ -95,7 +77,8 @@ export function createSignals(config: Signals, options: SignalsOptions): Signals
 
   return {
     revocations,
-    async open(socketMode) {
+    /** Opens the listener, if there is one, and starts to poll transmitters. @returns the address of the listener */
+    async open(socketMode: number): Promise<string | undefined> {
       const address =
         server === undefined || listen === undefined
           ? undefined
@@ -103,21 +86,25 @@ export function createSignals(config: Signals, options: SignalsOptions): Signals
       for (const { poller } of sources.values()) poller?.start();
       return address;
     },
-    allShared: async () => replicas?.allShared(),
-    async close() {
+    /** Settles once the shared cache has every revocation. Never rejects. */
+    allShared: async (): Promise<void> => replicas?.allShared(),
+    async close(): Promise<void> {
       for (const { poller } of sources.values()) poller?.stop();
       replicas?.close();
       await server?.close();
     },
-    sweep() {
+    /** Forgets revocations and failures that are too old. */
+    sweep(): void {
       revocations.sweep();
       for (const health of healths.values()) health.sweep();
     },
     families: [...counts.families(() => revocations.size, healths), ...(replicas?.families ?? [])],
     connections: connections && (() => connections.counts),
-    prepare: (transmitter) => sourceOf(transmitter).keys.prepare(),
+    /** Fetches the keys of a transmitter. @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID */
+    prepare: (transmitter: Transmitter): Promise<void> => sourceOf(transmitter).keys.prepare(),
+    /** Reads the stored revocations, with `cache.shared`. @throws {CambistError} ERR_REVOCATIONS_UNKNOWN */
     readKept: replicas?.prepare,
-    status: () => ({
+    status: (): SignalsStatus => ({
       revocations: revocations.size,
       full_issuers: revocations.fullIssuers,
       transmitters: [...healths.values()].map((health) => health.status()),

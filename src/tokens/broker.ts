@@ -36,50 +36,6 @@ export type Lookup =
     }
   | { readonly result: 'negative'; readonly error: CambistError };
 
-/** Finds the token for a subject and a route: in the cache, from an exchange in flight, or by a new exchange. */
-export interface Broker {
-  /**
-   * Finds the token for a session on a route. Synchronous, because every request passes here.
-   * @param cause is called when the lookup starts an exchange
-   * @throws {CambistError} ERR_SUBJECT_TOKEN_MISSING
-   */
-  lookUp(route: Route, session: Session, cause?: () => Cause): Lookup;
-  /**
-   * Reports that a backend refused a token with 401, so that the next lookup does not return it again.
-   * @returns false when the token replaced another refused token a moment ago. It then stays in the cache, and a new exchange
-   *   would be useless.
-   */
-  refuse(route: Route, session: Session, token: IssuedToken): boolean;
-  /**
-   * Reports that a backend wants scopes that a token lacks. One exchange then requests them as well. Its token replaces the
-   * session's token.
-   * @returns undefined when the route may not add them, when the token has them all, and when they were refused a moment ago
-   */
-  stepUp(
-    route: Route,
-    session: Session,
-    token: IssuedToken,
-    wanted: readonly string[],
-    cause?: () => Cause,
-  ): Promise<SteppedUp> | undefined;
-  /**
-   * Reports that a request without a session id opened a session, which takes over the request's token. During the cooldown the
-   * token also stays available to requests without a session id, because each of them may open a session.
-   */
-  openSession(route: Route, session: Session, id: string, token: IssuedToken): void;
-  /** Reports that the caller has consented, so that its next lookup asks again. */
-  consented(route: Route, session: Session): void;
-  /**
-   * Reports that a session is over. Tokens that only this session used are dropped.
-   * @param by the client, or the upstream, whose reports have a cooldown because it may repeat them for every request
-   */
-  endSession(route: Route, session: Session, by: 'client' | 'upstream'): void;
-  /** Drops everything of these subject tokens. Exchanges in flight for them leave nothing in the cache. */
-  dropSubjects(digests: ReadonlySet<string>): void;
-  /** Settles when the exchanges that are in flight now are finished. Never rejects. */
-  settled(): Promise<unknown>;
-}
-
 export interface SteppedUp {
   readonly token: IssuedToken;
   readonly added: readonly string[];
@@ -103,7 +59,10 @@ const UPSTREAM_COOLDOWN_MS = 10_000;
 /** Minimum delay before retrying a failed refresh. */
 const REFRESH_COOLDOWN_MS = 3000;
 
-export function createBroker({ cache, exchange, clock, observer, second }: BrokerOptions): Broker {
+/** Finds the token for a subject and a route: in the cache, from an exchange in flight, or by a new exchange. */
+export type Broker = ReturnType<typeof createBroker>;
+
+export function createBroker({ cache, exchange, clock, observer, second }: BrokerOptions) {
   const flights = createFlights(cache, exchange, second);
   const refused = new WeakSet<IssuedToken>();
   const mayRefuse = createCooldown(UPSTREAM_COOLDOWN_MS, clock);
@@ -149,7 +108,12 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
   second?.onSessionEnded(endAt);
 
   return {
-    lookUp(route, session, cause) {
+    /**
+     * Finds the token for a session on a route. Synchronous, because every request passes here.
+     * @param cause is called when the lookup starts an exchange
+     * @throws {CambistError} ERR_SUBJECT_TOKEN_MISSING
+     */
+    lookUp(route: Route, session: Session, cause?: () => Cause): Lookup {
       const request = requestFor(route, session, cause);
       const lookup: Lookup = request === undefined ? { result: 'bypass' } : find(request);
       if (lookup.result === 'miss' && second !== undefined) {
@@ -160,7 +124,12 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
       }
       return lookup;
     },
-    refuse(route, session, token) {
+    /**
+     * Reports that a backend refused a token with 401, so that the next lookup does not return it again.
+     * @returns false when the token replaced another refused token a moment ago. It then stays in the cache, and a new exchange
+     *   would be useless.
+     */
+    refuse(route: Route, session: Session, token: IssuedToken): boolean {
       const request = requestFor(route, session);
       const cached = request && cache.find(request.key)?.token;
       if (request !== undefined && cached !== undefined && isSameToken(cached, token)) {
@@ -171,7 +140,18 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
       if (request !== undefined) second?.refuse(entryOf(request), token);
       return true;
     },
-    stepUp(route, session, token, wanted, cause) {
+    /**
+     * Reports that a backend wants scopes that a token lacks. One exchange then requests them as well. Its token replaces the
+     * session's token.
+     * @returns undefined when the route may not add them, when the token has them all, and when they were refused a moment ago
+     */
+    stepUp(
+      route: Route,
+      session: Session,
+      token: IssuedToken,
+      wanted: readonly string[],
+      cause?: () => Cause,
+    ): Promise<SteppedUp> | undefined {
       const plain = requestFor(route, session, cause);
       if (plain?.session.subject === undefined || hasOwnSubject(route)) return undefined;
       const cached = cache.find(plain.key)?.token;
@@ -188,7 +168,11 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
       const pending = flights.find(flightKey(request))?.pending ?? flights.start(request).pending;
       return pending.then((wider) => ({ token: wider, added }));
     },
-    openSession(route, session, id, token) {
+    /**
+     * Reports that a request without a session id opened a session, which takes over the request's token. During the cooldown the
+     * token also stays available to requests without a session id, because each of them may open a session.
+     */
+    openSession(route: Route, session: Session, id: string, token: IssuedToken): void {
       const request = requestFor(route, session);
       if (request?.session.subject === undefined || hasOwnSubject(route) || refused.has(token)) return;
       if (cache.find(request.key)?.token === token && mayOpen(request.key)) {
@@ -199,14 +183,19 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
       cache.give(key, token, ownerOf(request));
       second?.give(entryOf({ ...request, key, added: flights.addedTo(token) }), token);
     },
-    consented(route, session) {
+    /** Reports that the caller has consented, so that its next lookup asks again. */
+    consented(route: Route, session: Session): void {
       const request = requestFor(route, session);
       const subject = request?.session.subject;
       if (request === undefined || subject === undefined) return;
       cache.refusals.drop(subjectKey(subject, request.resource));
       second?.consented(entryOf(request));
     },
-    endSession(route, session, by) {
+    /**
+     * Reports that a session is over. Tokens that only this session used are dropped.
+     * @param by the client, or the upstream, whose reports have a cooldown because it may repeat them for every request
+     */
+    endSession(route: Route, session: Session, by: 'client' | 'upstream'): void {
       const request = requestFor(route, session);
       if (request?.session.id === undefined) return;
       if (!flights.hasFor(request.key) && cache.find(request.key) === undefined) return;
@@ -214,10 +203,12 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
       endAt(request.key);
       second?.endSession(entryOf(request));
     },
-    dropSubjects(digests) {
+    /** Drops everything of these subject tokens. Exchanges in flight for them leave nothing in the cache. */
+    dropSubjects(digests: ReadonlySet<string>): void {
       cache.dropSubjects(digests);
       flights.keepNone((key) => digests.has(subjectOf(key)));
     },
+    /** Settles when the exchanges that are in flight now are finished. Never rejects. */
     settled: flights.settled,
   };
 }

@@ -12,32 +12,6 @@ import {
 import { revokedToken, type Subject } from './subject.ts';
 import type { Claims } from './token-text.ts';
 
-export interface Revocations {
-  /**
-   * Adds a revocation. A replayed one, and one that is older than all tokens that matter, changes nothing.
-   * @returns whether it changed something
-   */
-  revoke(revocation: Revocation): boolean;
-  /** Is a subject's token revoked? Its claims may be unverified, because they only make cambist stricter. */
-  isRevoked(subject: Subject): boolean;
-  /**
-   * Refuses a revoked token. A token that passed is checked again only after the next revocation.
-   * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, ERR_REVOCATIONS_UNKNOWN
-   */
-  check(subject: Subject): void;
-  /** Adds revocations of other replicas. @returns how many of them changed something */
-  restore(entries: Iterable<RevocationEntry>): number;
-  /** Everything in force, the oldest addition first. */
-  list(): RevocationEntry[];
-  /** @param listener gets the digests of revoked tokens that were in use, soon after they were revoked */
-  onRevoked(listener: (digests: ReadonlySet<string>) => void): void;
-  /** Drops revocations whose time has passed. Called regularly. */
-  sweep(): void;
-  readonly size: number;
-  /** Issuers whose older tokens are all refused, because the list was full. */
-  readonly fullIssuers: number;
-}
-
 interface RevocationsOptions {
   readonly clock: Clock;
   /** A revocation is kept for this time after the event. */
@@ -61,7 +35,9 @@ const MAX_KNOWN_TOKENS = 20_000;
 /** A search of all known tokens takes up to 15 ms. `check` is exact, so no request waits for a search. */
 const SEARCH_INTERVAL_MS = 100;
 
-export function createRevocations(options: RevocationsOptions): Revocations {
+export type Revocations = ReturnType<typeof createRevocations>;
+
+export function createRevocations(options: RevocationsOptions) {
   const { clock, rememberMs, max = MAX_REVOCATIONS } = options;
   const { soon = (run) => void setTimeout(run, SEARCH_INTERVAL_MS).unref() } = options;
   const { onFull = () => {}, onAdded = () => {}, isComplete = () => true } = options;
@@ -118,12 +94,17 @@ export function createRevocations(options: RevocationsOptions): Revocations {
     return before?.epoch === epoch && before.introspected === subject.introspected;
   }
 
+  /** Is a subject's token revoked? Its claims may be unverified, because they only make cambist stricter. */
   function isRevoked(subject: Subject): boolean {
     return !hasPassed(subject) && list.covers(identityOf(subject).names);
   }
 
   return {
-    revoke(revocation) {
+    /**
+     * Adds a revocation. A replayed one, and one that is older than all tokens that matter, changes nothing.
+     * @returns whether it changed something
+     */
+    revoke(revocation: Revocation): boolean {
       const { issuer } = revocation;
       const atMs = list.dated(revocation.atMs);
       const added = keysOfRevocation(revocation)
@@ -134,14 +115,20 @@ export function createRevocations(options: RevocationsOptions): Revocations {
       changed();
       return true;
     },
-    restore(entries) {
+    /** Adds revocations of other replicas. @returns how many of them changed something */
+    restore(entries: Iterable<RevocationEntry>): number {
       const count = [...entries].filter(list.add).length;
       if (count > 0) changed();
       return count;
     },
+    /** Everything in force, the oldest addition first. */
     list: list.all,
     isRevoked,
-    check(subject) {
+    /**
+     * Refuses a revoked token. A token that passed is checked again only after the next revocation.
+     * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, ERR_REVOCATIONS_UNKNOWN
+     */
+    check(subject: Subject): void {
       if (hasPassed(subject)) return;
       if (isRevoked(subject)) {
         throw revokedToken('the subject token is revoked: its user or session was signed out');
@@ -154,11 +141,14 @@ export function createRevocations(options: RevocationsOptions): Revocations {
       }
       passed.set(subject, { epoch, introspected: subject.introspected });
     },
-    onRevoked: (listener) => void listeners.push(listener),
+    /** @param listener gets the digests of revoked tokens that were in use, soon after they were revoked */
+    onRevoked: (listener: (digests: ReadonlySet<string>) => void): void => void listeners.push(listener),
+    /** Drops revocations whose time has passed. Called regularly. */
     sweep: list.sweep,
     get size() {
       return list.size;
     },
+    /** Issuers whose older tokens are all refused, because the list was full. */
     get fullIssuers() {
       return list.fullIssuers;
     },

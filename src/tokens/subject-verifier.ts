@@ -17,24 +17,6 @@ const MAX_VERIFIED = 10_000;
 /** The cache holds this many characters of introspection results. Other entries count as one. */
 const MAX_VERIFIED_LENGTH = 32 * 1024 * 1024;
 
-/** Verifies subject tokens by the rules of a route, and remembers the results. */
-export interface SubjectVerifier {
-  /**
-   * Fetches what a route needs, unless it is cached: keys, or the introspection endpoint.
-   * @throws {CambistError} ERR_STS_UNAVAILABLE, or ERR_CREDENTIAL_UNAVAILABLE when the CA file cannot be read
-   */
-  prepare(rules: SubjectVerification): Promise<void>;
-  /**
-   * Returns undefined at once for a token that was verified recently. With introspection, the subject then has the claims that
-   * the authorization server stated.
-   * @param peer returns the address that the caller connects from
-   * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, or ERR_STS_UNAVAILABLE when keys or introspection are unavailable
-   */
-  verify(subject: Subject, rules: SubjectVerification, peer?: () => string | undefined): undefined | Promise<void>;
-  /** Forgets the results for some tokens. */
-  forget(digests: ReadonlySet<string>): void;
-}
-
 /** `true` for a token that was verified by keys alone. */
 type Result = true | Introspected | { readonly refusal: CambistError };
 
@@ -43,6 +25,9 @@ const nameOf = oncePer((rules: SubjectVerification) => JSON.stringify(rules));
 
 /** Loaded at first use, because most configs verify no tokens. */
 const loadCheck = () => import('./subject-check.ts');
+
+/** Verifies subject tokens by the rules of a route, and remembers the results. */
+export type SubjectVerifier = ReturnType<typeof createSubjectVerifier>;
 
 /**
  * @param dispatcher gives the connection pool for the keys; `ca` is a PEM file
@@ -57,7 +42,7 @@ export function createSubjectVerifier(
   load: () => Promise<Pick<typeof import('./subject-check.ts'), 'createSubjectCheck'>> = loadCheck,
   diagnoses?: LoadDiagnoses,
   introspector?: () => Promise<Introspector>,
-): SubjectVerifier {
+) {
   let checking: SubjectCheck | undefined;
   /** Created at first use, because it allocates all its entries at once. */
   let verified: LRUCache<string, Result> | undefined;
@@ -130,12 +115,22 @@ export function createSubjectVerifier(
   }
 
   return {
-    async prepare(rules) {
+    /**
+     * Fetches what a route needs, unless it is cached: keys, or the introspection endpoint.
+     * @throws {CambistError} ERR_STS_UNAVAILABLE, or ERR_CREDENTIAL_UNAVAILABLE when the CA file cannot be read
+     */
+    async prepare(rules: SubjectVerification): Promise<void> {
       const { introspection, jwksUri } = rules;
       if (introspection === undefined || jwksUri !== undefined) await (await loaded()).prepare(rules);
       if (introspection !== undefined) await (await loadIntrospector()).prepare(introspection);
     },
-    verify(subject, rules, peer) {
+    /**
+     * Returns undefined at once for a token that was verified recently. With introspection, the subject then has the claims that
+     * the authorization server stated.
+     * @param peer returns the address that the caller connects from
+     * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, or ERR_STS_UNAVAILABLE when keys or introspection are unavailable
+     */
+    verify(subject: Subject, rules: SubjectVerification, peer?: () => string | undefined): undefined | Promise<void> {
       const key = `${subject.digest}:${nameOf(rules)}`;
       const known = verified?.get(key);
       if (known === true) return undefined;
@@ -144,7 +139,8 @@ export function createSubjectVerifier(
       learn(subject, known);
       return undefined;
     },
-    forget(digests) {
+    /** Forgets the results for some tokens. */
+    forget(digests: ReadonlySet<string>): void {
       for (const key of [...(verified?.keys() ?? [])]) {
         if (digests.has(key.slice(0, key.indexOf(':')))) verified?.delete(key);
       }

@@ -21,20 +21,6 @@ import { buildTokenRequest, type Grant, type TokenRequest } from './token-reques
 import { asksForNonce, type ExpectedResponse, processTokenResponse } from './token-response.ts';
 import { parseJsonObject } from './token-text.ts';
 
-export interface TokenEndpoint {
-  /**
-   * Discovers the endpoint and reads the client credential, so that a problem shows before the first request.
-   * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_CREDENTIAL_UNAVAILABLE
-   */
-  prepare(): Promise<void>;
-  /**
-   * Requests a token when its turn comes: builds the request, authenticates the client, sends, and processes the response.
-   * @throws {CambistError} ERR_STS_UNAVAILABLE when the server is unreachable, down or overloaded; ERR_CREDENTIAL_UNAVAILABLE;
-   *   and the codes of `processTokenResponse` and `acceptToken`
-   */
-  exchange(request: TokenRequest): Promise<AcceptedToken>;
-}
-
 /** Gets client assertions from another authorization server, which vouches for cambist there (RFC 7523 section 2.2). */
 export interface ClientAssertions {
   /** @param routeName the route that needs the assertion first, for the log and the metrics */
@@ -78,12 +64,14 @@ interface Attempt {
   response?: FailedTokenRequest['response'];
 }
 
+export type TokenEndpoint = ReturnType<typeof createTokenEndpoint>;
+
 /** @param dispatcher gives the connection pool, which may have to read TLS files first */
 export function createTokenEndpoint(
   server: AuthorizationServer,
   dispatcher: () => Dispatcher | Promise<Dispatcher>,
   context: TokenEndpointContext,
-): TokenEndpoint {
+) {
   const { clock, dpop, claims, observer, diagnoses, clientAssertions } = context;
   const from = assertionFrom(server);
   const queue = createExchangeQueue(server.name, server.timeoutMs, clock, (available) =>
@@ -206,12 +194,21 @@ export function createTokenEndpoint(
   }
 
   return {
-    async prepare() {
+    /**
+     * Discovers the endpoint and reads the client credential, so that a problem shows before the first request.
+     * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_CREDENTIAL_UNAVAILABLE
+     */
+    async prepare(): Promise<void> {
       const url = await locate();
       await (from === undefined ? authenticate(url) : clientAssertions.prepare(from));
       await dispatcher();
     },
-    exchange: (request) =>
+    /**
+     * Requests a token when its turn comes: builds the request, authenticates the client, sends, and processes the response.
+     * @throws {CambistError} ERR_STS_UNAVAILABLE when the server is unreachable, down or overloaded; ERR_CREDENTIAL_UNAVAILABLE;
+     *   and the codes of `processTokenResponse` and `acceptToken`
+     */
+    exchange: (request: TokenRequest): Promise<AcceptedToken> =>
       queue.run(request.requester, () =>
         observeExchange(server.name, request, observer, clock, () => exchangeNow(request)),
       ),

@@ -9,7 +9,7 @@ import type { TokenObserver } from '../observability/token-observer.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { oncePer } from '../secrets/secret.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
-import { type Broker, createBroker } from './broker.ts';
+import { createBroker } from './broker.ts';
 import { createTokenCache, type RouteCacheReport } from './cache.ts';
 import { type Assertion, createAssertions } from './chain.ts';
 import type { LoadDiagnoses } from './diagnosis.ts';
@@ -17,13 +17,13 @@ import { createDpopProver } from './dpop.ts';
 import { createEndpointClaims } from './endpoint-claims.ts';
 import { createExchange } from './exchange.ts';
 import type { Introspector, IntrospectorOptions } from './introspection.ts';
-import { createClientAssertions, createOwnTokens, type OwnTokens } from './own-tokens.ts';
+import { createClientAssertions, createOwnTokens } from './own-tokens.ts';
 import type { Revocations } from './revocations.ts';
 import { issuerPeer, serverPeer } from './server-request.ts';
 import type { SecondLevel } from './shared-token.ts';
 import { createSubjectReader } from './subject.ts';
-import { createSubjectSource, type SubjectSource } from './subject-source.ts';
-import { createSubjectVerifier, type SubjectVerifier } from './subject-verifier.ts';
+import { createSubjectSource } from './subject-source.ts';
+import { createSubjectVerifier } from './subject-verifier.ts';
 import { createTokenEndpoint, type TokenEndpoint, type TokenEndpointContext } from './token-endpoint.ts';
 import { readClaims } from './token-text.ts';
 
@@ -122,25 +122,12 @@ interface TokenServiceOptions {
 }
 
 /** Everything between a caller's token and an issued token, for the config in force. */
-export interface TokenService {
-  readonly broker: Broker;
-  readonly subjects: SubjectSource;
-  readonly verifier: SubjectVerifier;
-  readonly ownTokens: OwnTokens;
-  cacheSize(): number;
-  cacheReport(): Record<string, RouteCacheReport>;
-  /** Discovers what the authorization server needs before its first exchange. */
-  prepare(server: AuthorizationServer): Promise<unknown>;
-  /** Applies a config to the next requests. */
-  serve(config: Config): void;
-  /** Drops expired and idle tokens, and reads again when cambist's own credentials expire. */
-  sweep(): void;
-}
+export type TokenService = ReturnType<typeof createTokenService>;
 
 export function createTokenService(
   first: Config,
   { dispatchers, clock, observer, serverBegun, diagnoses, second, revocations }: TokenServiceOptions,
-): TokenService {
+) {
   let config = first;
   const cache = createTokenCache(first.cache.maxEntries, clock, observer.tokenEvicted);
   /** The results of the first legs of chains. They never reach a backend, so they do not count as issued tokens. */
@@ -206,10 +193,12 @@ export function createTokenService(
     subjects: createSubjectSource({ reader, verifier, clock, credentialRead, revocations }),
     verifier,
     ownTokens: createOwnTokens(endpoints.of, chainAssertions),
-    cacheSize: () => cache.size,
-    cacheReport: () => cache.report(),
-    prepare: (server) => endpoints.of(server).prepare(),
-    serve(next) {
+    cacheSize: (): number => cache.size,
+    cacheReport: (): Record<string, RouteCacheReport> => cache.report(),
+    /** Discovers what the authorization server needs before its first exchange. */
+    prepare: (server: AuthorizationServer): Promise<unknown> => endpoints.of(server).prepare(),
+    /** Applies a config to the next requests. */
+    serve(next: Config): void {
       const { maxEntries, maxAgeMs } = next.cache;
       for (const tokens of [cache, assertions]) {
         if (maxEntries !== config.cache.maxEntries) tokens.resize(maxEntries);
@@ -219,7 +208,8 @@ export function createTokenService(
       serveEndpoints(next);
       readOwnExpiries();
     },
-    sweep() {
+    /** Drops expired and idle tokens, and reads again when cambist's own credentials expire. */
+    sweep(): void {
       cache.sweep();
       assertions.sweep();
       readOwnExpiries();

@@ -34,30 +34,17 @@ interface TlsMaterial {
   readonly key?: string;
 }
 
-/** Connection pools, one for each way of connecting. Peers that connect in the same way share a pool. */
-export interface Dispatchers {
-  /**
-   * The pool for a peer. It verifies TLS, follows no redirect, retries nothing, and has only the timeout for connecting.
-   * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE where a TLS file cannot be read, or is invalid
-   */
-  for(peer: PeerOptions): Dispatcher | Promise<Dispatcher>;
-  /** The next request of each peer reads its TLS files again. Requests in flight finish on the pool that they started on. */
-  rereadTls(): void;
-  /** Closes all pools and fails their requests. */
-  destroy(): Promise<void>;
-}
-
 /** The options for finding and connecting to all peers. */
 export type Reach = Pick<ConnectorOptions, 'refuse'> & { readonly lookup?: LookupFunction };
+
+/** Connection pools, one for each way of connecting. Peers that connect in the same way share a pool. */
+export type Dispatchers = ReturnType<typeof createDispatchers>;
 
 /**
  * @param onCertificate called when a client certificate was read, with its expiry in epoch seconds
  * @param reach by default, the system resolves names
  */
-export function createDispatchers(
-  onCertificate: (peer: string, expiresAtSeconds: number) => void,
-  reach: Reach = {},
-): Dispatchers {
+export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds: number) => void, reach: Reach = {}) {
   /** The pools of peers without TLS files. */
   const plain = new Map<string, Dispatcher>();
   /** The pools of peers with TLS files, which may change. */
@@ -102,7 +89,11 @@ export function createDispatchers(
   }
 
   return {
-    for(peer) {
+    /**
+     * The pool for a peer. It verifies TLS, follows no redirect, retries nothing, and has only the timeout for connecting.
+     * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE where a TLS file cannot be read, or is invalid
+     */
+    for(peer: PeerOptions): Dispatcher | Promise<Dispatcher> {
       const { tls } = peer;
       const key = keyOf(peer);
       if (tls !== undefined) {
@@ -116,7 +107,8 @@ export function createDispatchers(
       }
       return pool;
     },
-    rereadTls() {
+    /** The next request of each peer reads its TLS files again. Requests in flight finish on the pool that they started on. */
+    rereadTls(): void {
       rereads += 1;
       // A peer that made no request since the last reread belongs to a previous config, or will read its files again.
       for (const key of stale) withFiles.delete(key);
@@ -124,7 +116,8 @@ export function createDispatchers(
       retireUnused();
       for (const key of withFiles.keys()) stale.add(key);
     },
-    async destroy() {
+    /** Closes all pools and fails their requests. */
+    async destroy(): Promise<void> {
       await Promise.all([...byMaterial.values(), ...retired].map((pool) => pool.destroy()));
     },
   };

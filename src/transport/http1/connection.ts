@@ -13,16 +13,6 @@ import {
   sendStreamed,
 } from './write-request.ts';
 
-/** One connection to an upstream. It carries one request at a time. */
-export interface Connection {
-  /** Sends a request. @returns false where the request ended before its first byte was sent: the connection is still idle */
-  send(request: UpstreamRequest): boolean;
-  /** Receives bytes that were read from the socket. They may be overwritten afterwards. */
-  read(bytes: Buffer): void;
-  isOpen(): boolean;
-  destroy(error: Error): void;
-}
-
 interface ConnectionEvents {
   /**
    * The connection can carry another request as soon as everything received so far was read: bytes that follow the response are
@@ -39,12 +29,15 @@ const MAX_HEADER_BYTES = 64 * 1024;
 
 const SWITCHING_PROTOCOLS = 101;
 
+/** One connection to an upstream. It carries one request at a time. */
+export type Connection = ReturnType<typeof createConnection>;
+
 /**
  * @param socket is connected. If it reads into a shared buffer, it emits no `data`, and `read` is called instead
  * @param host of the origin, for example `mcp.example.com:8443`
  * @see RFC 9112
  */
-export function createConnection(socket: Socket, host: string, { onIdle, onClose }: ConnectionEvents): Connection {
+export function createConnection(socket: Socket, host: string, { onIdle, onClose }: ConnectionEvents) {
   let request: UpstreamRequest | undefined;
   let isSent = true;
   let hasResponseStarted = false;
@@ -187,7 +180,8 @@ export function createConnection(socket: Socket, host: string, { onIdle, onClose
   socket.on('error', fail).on('close', close);
 
   return {
-    send(next) {
+    /** Sends a request. @returns false where the request ended before its first byte was sent: the connection is still idle */
+    send(next: UpstreamRequest): boolean {
       try {
         const encoded = encodeRequest(next.options, host);
         if (!next.start(carrier)) return false;
@@ -201,9 +195,10 @@ export function createConnection(socket: Socket, host: string, { onIdle, onClose
       }
       return true;
     },
+    /** Receives bytes that were read from the socket. They may be overwritten afterwards. */
     read: reader.push,
     // TLS reports a write as done one turn of the event loop after the response may have arrived.
-    isOpen: () => !socket.destroyed && socket.writableLength === 0,
+    isOpen: (): boolean => !socket.destroyed && socket.writableLength === 0,
     destroy: fail,
   };
 }
