@@ -5,7 +5,7 @@ import type { ExpectedAudience } from '../config/targets.ts';
 import { assertionFrom } from '../config/used-servers.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
 import { lastingCredential } from '../shared-cache/results.ts';
-import { firstLegTarget } from '../tokens/chain.ts';
+import { firstLegTarget } from '../tokens/own-tokens.ts';
 import { buildTokenRequest, type Grant, ownTarget } from '../tokens/token-request.ts';
 
 /** A token request, with placeholders for its secrets. */

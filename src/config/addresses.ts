@@ -13,14 +13,8 @@ export function withoutBrackets(host: string): string {
 
 /** Names that `/etc/hosts` of common distributions gives to loopback. */
 const NAMES: ReadonlySet<string> = new Set([
-  'localhost',
-  'localhost.localdomain',
-  'localhost4',
-  'localhost4.localdomain4',
-  'localhost6',
-  'localhost6.localdomain6',
-  'ip6-localhost',
-  'ip6-loopback',
+  ...['localhost', 'localhost.localdomain', 'localhost4', 'localhost4.localdomain4', 'localhost6'],
+  ...['localhost6.localdomain6', 'ip6-localhost', 'ip6-loopback'],
 ]);
 
 /** Includes IPv4-mapped IPv6 addresses. Linux connects unspecified addresses to loopback. */

@@ -2,11 +2,11 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { errorCode } from '../errors.ts';
 import type { Config } from './config.ts';
-import type { ConfigNode, Problem, ProblemList } from './config-node.ts';
+import type { ConfigNode, Problem } from './config-node.ts';
 import { readDocument } from './document.ts';
 import { resolveConfig } from './resolve.ts';
 import { checkShape } from './shape.ts';
-import { createSources, type Sources, type UsedSources } from './sources.ts';
+import { createSources, type UsedSources } from './sources.ts';
 
 export interface LoadedConfig {
   readonly config: Config | undefined;
@@ -35,11 +35,6 @@ export function parseConfigFor(text: string, file: string, check: Check): Loaded
   return finish(parsed);
 }
 
-/** A config with the text of its file, for source excerpts. The text is empty if the file is unreadable. */
-interface LoadedFile extends LoadedConfig {
-  readonly text: string;
-}
-
 export interface LoadOptions {
   /** Reports missing environment variables as errors, for the process that needs them. */
   readonly needsVariables?: boolean;
@@ -47,8 +42,11 @@ export interface LoadOptions {
   readonly isReload?: boolean;
 }
 
-/** Reads a config file. Warns about secret, key and certificate files in it that do not exist. */
-export async function loadConfig(file: string, options: LoadOptions = {}): Promise<LoadedFile> {
+/** Reads a config file, with its text for source excerpts, which is empty if the file is unreadable. Warns about secret, key and certificate files in it that do not exist. */
+export async function loadConfig(
+  file: string,
+  options: LoadOptions = {},
+): Promise<LoadedConfig & { readonly text: string }> {
   const read =
     options.isReload === true && (await isUnreloadable(file)) ? { problem: PIPE } : await readConfigText(file);
   if ('problem' in read) {
@@ -69,13 +67,7 @@ export async function checkConfig(
   return finish(parsed);
 }
 
-interface Parsed {
-  readonly config: Config | undefined;
-  readonly list: ProblemList;
-  readonly sources: Sources;
-}
-
-function parse(text: string, file: string): Parsed {
+function parse(text: string, file: string) {
   const { value, problems: list } = readDocument(text, file);
   const sources = createSources(file);
   const shape = value === undefined ? undefined : checkShape(value, list.root);
@@ -84,7 +76,7 @@ function parse(text: string, file: string): Parsed {
   return { config, list, sources };
 }
 
-function finish({ config, list }: Parsed): LoadedConfig {
+function finish({ config, list }: ReturnType<typeof parse>): LoadedConfig {
   const problems = list.sorted();
   const isValid = problems.every(({ severity }) => severity !== 'error');
   return { config: isValid ? config : undefined, problems };

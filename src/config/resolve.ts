@@ -30,7 +30,10 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
   if (listen !== undefined && admin !== undefined && collide(listen, admin)) {
     root.at(file.admin === undefined ? 'listen' : 'admin').error('listen and admin have the same address: change one');
   }
-  warnOfUnusedMode(file, [listen, admin, inbound?.listen, signals?.listen], root);
+  const isSocket = [listen, admin, inbound?.listen, signals?.listen].some((each) => each?.kind === 'unix');
+  if (file.socket_mode !== undefined && !isSocket && !root.broken) {
+    root.at('socket_mode').warn('has no effect: no listener is a Unix socket', 'key');
+  }
   const ownDefaults = readOwnKeys(file.defaults ?? {}, root.at('defaults'), scope);
   const defaults = merge(usualKeys(root, scope), ownDefaults);
   const context = { defaults, scope, interactionHosts: interaction?.hosts ?? [] };
@@ -42,7 +45,10 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
   refuseTies(drafts);
   refuseSharedHeaders(read, drafts, defaults.subjectToken?.header, root);
   warnOfTunnels(file, drafts, root);
-  warnOfNoInterception(intercept, drafts, root);
+  if (intercept !== undefined && drafts.every(({ match }) => match !== undefined && match.host === undefined)) {
+    const why = 'has no effect: no route has match.host, and only the hosts of routes are intercepted';
+    root.at('intercept').warn(why, 'key');
+  }
   // A route with an error may use a server.
   if (!root.broken) warnOfUnusedServers(servers, { routes, inbound, signals }, root);
   for (const { route, node } of drafts) {
@@ -67,19 +73,6 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
     authorizationServers,
     routes,
   };
-}
-
-function warnOfUnusedMode(file: ConfigFile, listeners: readonly (Listen | undefined)[], root: ConfigNode): void {
-  if (file.socket_mode !== undefined && !root.broken && listeners.every((listen) => listen?.kind !== 'unix')) {
-    root.at('socket_mode').warn('has no effect: no listener is a Unix socket', 'key');
-  }
-}
-
-function warnOfNoInterception(intercept: unknown, drafts: readonly RouteDraft[], root: ConfigNode): void {
-  if (intercept === undefined || drafts.some(({ match }) => match === undefined || match.host !== undefined)) return;
-  root
-    .at('intercept')
-    .warn('has no effect: no route has match.host, and only the hosts of routes are intercepted', 'key');
 }
 
 /** In the order of the file. Servers that others issue client assertions for are read after the others. */

@@ -13,24 +13,7 @@ import {
   valueKey,
   type Written,
 } from './key.ts';
-import {
-  choice,
-  duration,
-  fileSource,
-  flag,
-  headerNameSchema,
-  list,
-  nonEmptyText,
-  oneOrMany,
-  oneOrManySchema,
-  scopes,
-  size,
-  text,
-  tls,
-  tokenFile,
-  tokenType,
-  word,
-} from './kinds.ts';
+import * as kind from './kinds.ts';
 import { nearest } from './nearest.ts';
 import { readExpectAudience, readOrigin, readResource, readSingleScope } from './targets.ts';
 import { readHttpUrl } from './urls.ts';
@@ -39,7 +22,7 @@ import { checkKeysUrl, type SubjectKeys, subjectToken } from './verification.ts'
 /** The name of an authorization server. An unknown one is an error. */
 function serverName(description: string, without: string, page?: string) {
   const rules = { without, ...(page !== undefined && { page }) };
-  return valueKey(nonEmptyText, 'name', description, rules, (written: string, node, { servers }: ServerScope) => {
+  return valueKey(kind.nonEmptyText, 'name', description, rules, (written: string, node, { servers }: ServerScope) => {
     if (servers.has(written)) return written;
     const names = [...servers.keys()];
     const meant = nearest(written, names);
@@ -55,18 +38,24 @@ export const DEFAULT_CONNECT = '5s';
 export const DEFAULT_STALL = '60s';
 
 const timeoutKeys = {
-  connect: duration('Time to connect to the upstream. 0 means no timeout.', { default: DEFAULT_CONNECT, max: '24h' }),
-  response_headers: duration('Time from the request to the response headers. 0 means no timeout.', {
+  connect: kind.duration('Time to connect to the upstream. 0 means no timeout.', {
+    default: DEFAULT_CONNECT,
+    max: '24h',
+  }),
+  response_headers: kind.duration('Time from the request to the response headers. 0 means no timeout.', {
     default: 0,
     max: '24h',
   }),
   // No 0: without this bound, callers that have left could stay in flight.
-  stall: duration('How long an upload may wait for the upstream without a byte in either direction, from 1s to 24h.', {
-    default: DEFAULT_STALL,
-    min: '1s',
-    max: '24h',
-    page: 'routing.md#callers-that-leave',
-  }),
+  stall: kind.duration(
+    'How long an upload may wait for the upstream without a byte in either direction, from 1s to 24h.',
+    {
+      default: DEFAULT_STALL,
+      min: '1s',
+      max: '24h',
+      page: 'routing.md#callers-that-leave',
+    },
+  ),
 };
 
 const timeouts = section('Timeouts for the upstream. Responses and event streams have none.', timeoutKeys);
@@ -74,9 +63,9 @@ const timeouts = section('Timeouts for the upstream. Responses and event streams
 const expectAudience = valueKey(
   z.union(
     [
-      nonEmptyText,
-      z.array(nonEmptyText),
-      z.strictObject({ only: oneOrMany('The `aud` must contain nothing but these.').schema }),
+      kind.nonEmptyText,
+      z.array(kind.nonEmptyText),
+      z.strictObject({ only: kind.oneOrMany('The `aud` must contain nothing but these.').schema }),
     ],
     { error: 'must be an audience, a list of audiences, any, or { only: … }' },
   ),
@@ -96,7 +85,7 @@ const send = optional(
     'Where the credential goes: an issued token, or the secret of `credential: secret`.',
     {
       header: valueKey(
-        headerNameSchema,
+        kind.headerNameSchema,
         'header name',
         'Header that carries the credential to the upstream.',
         { default: SEND_HEADER, examples: ['X-API-Key'], page: 'third-party.md#where-the-credential-goes' },
@@ -105,7 +94,7 @@ const send = optional(
           return written;
         },
       ),
-      scheme: word(
+      scheme: kind.word(
         /^[!#$%&'*+.^_`|~0-9A-Za-z-]*$/,
         'must be one word, such as Bearer, or an empty text for none',
         'Word before the credential. By default, `Bearer` in `Authorization`, and none in another header. An empty text sends none.',
@@ -140,30 +129,38 @@ const keys = {
     'Name of the authorization server that issues the token. Optional if there is only one.',
     'the only one',
   ),
-  credential: choice(
+  credential: kind.choice(
     ['exchange', 'client_credentials', 'secret', 'passthrough', 'none'],
     'Credential for the upstream: a token exchanged for the caller’s, one of cambist’s own client, a secret from a file, the caller’s own token, or none.',
     { default: 'exchange', page: 'tokens.md#credentials' },
   ),
-  secret: fileSource('File of an API key or a personal token, for `credential: secret`. Read again when it rotates.', {
-    page: 'third-party.md#api-keys',
-  }),
+  secret: kind.fileSource(
+    'File of an API key or a personal token, for `credential: secret`. Read again when it rotates.',
+    {
+      page: 'third-party.md#api-keys',
+    },
+  ),
   send,
   resource: valueKey(
-    oneOrManySchema,
+    kind.oneOrManySchema,
     'URI or list',
     'RFC 8707 `resource`: absolute URIs, sent as written. By default, the URI of the upstream, unless `audience` is set. `[]` sends none.',
     { without: "the upstream's", page: 'tokens.md#how-the-backend-is-named' },
     readResource,
   ),
-  audience: oneOrMany('RFC 8693 `audience`: logical names of the backend, sent as written.', {
+  audience: kind.oneOrMany('RFC 8693 `audience`: logical names of the backend, sent as written.', {
     page: 'tokens.md#how-the-backend-is-named',
   }),
-  scope: scopes('Requested scopes, separated by spaces. An empty text requests none, even if `defaults` has some.'),
-  requested_token_type: tokenType('RFC 8693 `requested_token_type`: a short name or a full URN. Not sent by default.', {
-    without: 'not sent',
-  }),
-  connection: text('Account provider whose token a vault holds, for the grant `token_vault`.', {
+  scope: kind.scopes(
+    'Requested scopes, separated by spaces. An empty text requests none, even if `defaults` has some.',
+  ),
+  requested_token_type: kind.tokenType(
+    'RFC 8693 `requested_token_type`: a short name or a full URN. Not sent by default.',
+    {
+      without: 'not sent',
+    },
+  ),
+  connection: kind.text('Account provider whose token a vault holds, for the grant `token_vault`.', {
     examples: ['google-oauth2'],
     page: 'third-party.md#token-vault',
   }),
@@ -174,16 +171,16 @@ const keys = {
       'The workload’s own token, sent as RFC 8693 `actor_token` (delegation).',
       {
         file: required(
-          tokenFile('File of the token, read again when it rotates. A projected service-account token works.', {
+          kind.tokenFile('File of the token, read again when it rotates. A projected service-account token works.', {
             without: 'none',
           }),
         ),
-        type: tokenType('Sent as `actor_token_type`: a short name or a full URN.', { default: 'jwt' }),
+        type: kind.tokenType('Sent as `actor_token_type`: a short name or a full URN.', { default: 'jwt' }),
       },
       { finish: ({ file, type }) => ({ source: file, type }) },
     ),
   ),
-  on_missing_subject: choice(
+  on_missing_subject: kind.choice(
     ['deny', 'client_credentials'],
     'For a request without a subject token: 401, or a token of cambist’s own client.',
     { default: 'deny' },
@@ -193,13 +190,17 @@ const keys = {
       authorization_server: required(
         serverName('Server of the first leg, which issues the assertion.', 'none', 'tokens.md#chains'),
       ),
-      assertion: choice(['id_jag', 'jwt'], 'Assertion of the first leg: an ID-JAG, or a JWT for identity chaining.', {
-        default: 'id_jag',
-      }),
+      assertion: kind.choice(
+        ['id_jag', 'jwt'],
+        'Assertion of the first leg: an ID-JAG, or a JWT for identity chaining.',
+        {
+          default: 'id_jag',
+        },
+      ),
     }),
   ),
   consent_url: valueKey(
-    nonEmptyText,
+    kind.nonEmptyText,
     'https URL',
     'https URL where a user consents or connects an account, if the authorization server requires it without naming a URL.',
     { examples: ['https://app.example.com/connect/github'], page: 'third-party.md#consent' },
@@ -207,25 +208,28 @@ const keys = {
   ),
   timeouts,
   // Each request in flight may keep a body of this size in memory.
-  retry_body_limit: size(
+  retry_body_limit: kind.size(
     'Largest request body that is kept for one retry after an upstream 401, at most 16MiB. On a route with `mcp_method` or `mcp_name` also the largest message, at most 1MiB.',
     { default: '64KiB', max: '16MiB' },
   ),
-  step_up: list(
+  step_up: kind.list(
     'Scopes that an upstream may request by 403 `insufficient_scope`. cambist then adds them to the token and retries the request.',
     { examples: [['repo:write']], form: 'list of scopes', page: 'tokens.md#step-up' },
     readSingleScope,
-    nonEmptyText,
+    kind.nonEmptyText,
   ),
-  allowed_origins: list(
+  allowed_origins: kind.list(
     'Origins of web pages that may call the route without a caller’s token. Others get 403.',
     { examples: [['https://app.example.com']], form: 'list of origins', page: 'routing.md#requests-from-browsers' },
     readOrigin,
   ),
-  tls: tls('TLS files for the upstream.'),
-  allow_insecure_http: flag('Allow plain http to any host. The issued token then crosses the network unencrypted.', {
-    default: false,
-  }),
+  tls: kind.tls('TLS files for the upstream.'),
+  allow_insecure_http: kind.flag(
+    'Allow plain http to any host. The issued token then crosses the network unencrypted.',
+    {
+      default: false,
+    },
+  ),
 };
 
 export const ROUTE_KEYS = keys;

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import type { Dispatcher } from 'undici';
-import { MAX_TEXT_BYTES } from '../transport/pump.ts';
+import { MAX_TEXT_BYTES } from '../transport/http1/write-request.ts';
 import { announceClose } from './closing.ts';
 import type { Rewriter } from './endpoint-event.ts';
 import { headerValues } from './headers.ts';

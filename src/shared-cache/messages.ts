@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { CLOCK_SKEW_MS } from '../tokens/shared-token.ts';
-import { parseJsonObject } from '../tokens/token-text.ts';
-import { open, seal } from './seal.ts';
+import { type Context, openWith, seal } from './seal.ts';
 import type { StoreParts } from './store.ts';
 
 /** `session_ended`: an MCP session. `revoked`: tokens of a subject or session. */
@@ -19,25 +18,18 @@ export type SharedMessages = ReturnType<typeof createMessages>;
 
 export function createMessages({ store, keys, counts, clock, prefix }: StoreParts) {
   const channel = `${prefix}:messages`;
+  const context: Context = ['message', channel];
   const self = randomBytes(12).toString('base64url');
   const listeners = new Map<string, ((payload: unknown) => void)[]>();
 
   function receive(message: string): void {
-    const { from, topic, atMs, payload } = parseJsonObject(opened(message) ?? '') ?? {};
+    const sealed = message.length > MAX_LENGTH ? undefined : message;
+    const { from, topic, atMs, payload } = openWith(keys.current ?? [], sealed, context)?.content ?? {};
     if (from === self) return;
     const isFresh = typeof atMs === 'number' && Math.abs(clock.wallMs() - atMs) <= MAX_AGE_MS + CLOCK_SKEW_MS;
     const known = typeof topic === 'string' && isFresh ? listeners.get(topic) : undefined;
     counts.operation('receive', known === undefined ? 'invalid' : 'ok');
     for (const listener of known ?? []) listener(payload);
-  }
-
-  function opened(message: string): string | undefined {
-    if (message.length > MAX_LENGTH) return undefined;
-    for (const key of keys.current ?? []) {
-      const text = open(message, undefined, key, ['message', channel]);
-      if (text !== undefined) return text;
-    }
-    return undefined;
   }
 
   store.subscribe(channel, receive);
@@ -47,7 +39,7 @@ export function createMessages({ store, keys, counts, clock, prefix }: StorePart
     try {
       const [key] = await keys.read();
       const text = JSON.stringify({ from: self, topic, atMs: clock.wallMs(), payload });
-      const message = seal(text, undefined, key, ['message', channel]);
+      const message = seal(text, undefined, key, context);
       return message.length > MAX_LENGTH ? undefined : message;
     } catch {
       counts.operation('publish', 'error');

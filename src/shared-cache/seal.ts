@@ -1,6 +1,7 @@
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
 import { type CredentialSource, readKey } from '../secrets/credential.ts';
 import { oncePerSecret, type Secret } from '../secrets/secret.ts';
+import { parseJsonObject } from '../tokens/token-text.ts';
 
 /** The keys that one shared secret gives. Each has one purpose, so that no value of one can serve for another. */
 export interface StoreKey {
@@ -111,6 +112,15 @@ export function open(sealed: unknown, secret: Secret | undefined, key: StoreKey,
   } catch {
     return undefined;
   }
+}
+
+/** Opens a text that was sealed without a secret, under one of the keys. */
+export function openWith(keys: readonly StoreKey[], sealed: unknown, context: Context) {
+  for (const key of keys) {
+    const text = open(sealed, undefined, key, context);
+    if (text !== undefined) return { key, content: parseJsonObject(text) ?? {} };
+  }
+  return undefined;
 }
 
 /** @see RFC 5869 */

@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
-import { type JsonObject, parseJsonObject } from '../tokens/token-text.ts';
+import type { JsonObject } from '../tokens/token-text.ts';
 import { KEEP, RECALL } from './scripts.ts';
-import { type Context, nameOf, open, type StoreKey, type StoreKeyList, seal } from './seal.ts';
+import { nameOf, openWith, type StoreKey, type StoreKeyList, seal } from './seal.ts';
 import type { Store, StoreParts } from './store.ts';
 import type { Operation, StoreCounts } from './store-counts.ts';
 
@@ -187,12 +187,4 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
   function isOver({ expiresAtMs }: JsonObject): boolean {
     return typeof expiresAtMs !== 'number' || expiresAtMs <= clock.wallMs();
   }
-}
-
-function openWith(keys: StoreKeyList, sealed: unknown, context: Context) {
-  for (const key of keys) {
-    const text = open(sealed, undefined, key, context);
-    if (text !== undefined) return { key, content: parseJsonObject(text) ?? {} };
-  }
-  return undefined;
 }

@@ -4,17 +4,8 @@ import { counter, gauge, histogram, type MetricFamily, sample, samplesOf } from 
 /** A use of the shared cache. */
 export type Operation = (typeof OPERATIONS)[number];
 const OPERATIONS = [
-  'lookup',
-  'wait',
-  'keep',
-  'drop',
-  'handle',
-  'publish',
-  'receive',
-  'record',
-  'recall',
-  'heartbeat',
-] as const;
+  ...(['lookup', 'wait', 'keep', 'drop', 'handle', 'publish', 'receive', 'record', 'recall', 'heartbeat'] as const),
+];
 
 /**
  * `hit`: a token, a refusal or a handle. `invalid`: a value that cannot be opened, is over, or fails a check. `locked`: another

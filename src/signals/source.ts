@@ -8,13 +8,12 @@ import type { OwnTokens } from '../tokens/own-tokens.ts';
 import type { Revocations } from '../tokens/revocations.ts';
 import { issuerPeer } from '../tokens/server-request.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
-import { InvalidSignal } from './events.ts';
+import { InvalidSignal, verifySignal } from './events.ts';
 import { createPoller, type Poller } from './poller.ts';
 import type { IsShared } from './publisher.ts';
 import type { Replicas } from './replicas.ts';
 import { createTransmitterClient, TransmitterError } from './transmitter-client.ts';
 import { type Channel, createHealth, type SignalCounts, type TransmitterHealth } from './transmitter-health.ts';
-import { verifySignal } from './verify-signal.ts';
 
 export interface Source {
   readonly keys: IssuerKeys;

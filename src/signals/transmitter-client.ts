@@ -3,13 +3,14 @@ import type { Clock } from '../clock/clock.ts';
 import type { Transmitter } from '../config/signals.ts';
 import { formatDuration } from '../config/units.ts';
 import type { ErrorCode } from '../error-catalogue.ts';
-import { CambistError } from '../errors.ts';
+import { CambistError, type CambistErrorOptions } from '../errors.ts';
 import { OF_SIGNALS } from '../observability/expected.ts';
 import { readCredential } from '../secrets/credential.ts';
 import {
   type BoundedRequest,
   boundedRequest,
   type HttpResponse,
+  isPassing,
   isTimeout,
   type RequestUrl,
   ResponseTooLargeError,
@@ -49,7 +50,7 @@ const CODES: Readonly<Partial<Record<TransmitterProblem, ErrorCode>>> = {
 export class TransmitterError extends CambistError {
   readonly problem: TransmitterProblem;
 
-  constructor(problem: TransmitterProblem, message: string, options?: { cause?: unknown; retryAfterSeconds?: number }) {
+  constructor(problem: TransmitterProblem, message: string, options?: CambistErrorOptions) {
     super(CODES[problem] ?? 'ERR_STS_UNAVAILABLE', message, options);
     this.problem = problem;
   }
@@ -60,9 +61,9 @@ export function unexpectedStatus(what: string, { status, retryAfter }: HttpRespo
   const message = `${what} returned status ${status}`;
   if (status === 401 || status === 403) return new TransmitterError('unauthorized', message);
   if (status === 404 || status === 409) return new TransmitterError('stream', message);
-  if (status < 500 && status !== 429 && status !== 408) return new TransmitterError('response', message);
+  if (!isPassing(status)) return new TransmitterError('response', message);
   const retryAfterSeconds = readRetryAfter(retryAfter, wallMs);
-  return new TransmitterError('unreachable', message, retryAfterSeconds === undefined ? {} : { retryAfterSeconds });
+  return new TransmitterError('unreachable', message, { retryAfterSeconds });
 }
 
 /** No complete response arrived in time. */

@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import type { Dispatcher } from 'undici';
+import { CambistError } from '../errors.ts';
 import type { RawHandler } from '../transport/http1/upstream-request.ts';
 import { isHeader } from '../transport/http1/write-request.ts';
 
@@ -127,6 +128,17 @@ function singleValue(rawHeaders: readonly string[], name: string): string | unde
 function joined(chunks: readonly Buffer[]): Buffer {
   const [first] = chunks;
   return first !== undefined && chunks.length === 1 ? first : Buffer.concat(chunks);
+}
+
+/** Tells whether a later request may succeed. */
+export function isPassing(status: number): boolean {
+  return status >= 500 || status === 429 || status === 408;
+}
+
+/** The error of a response whose status may pass. @param what the server and status, for messages */
+export function passingError(what: string, { status, retryAfter }: HttpResponse, wallMs: number): CambistError {
+  const retryAfterSeconds = readRetryAfter(retryAfter, wallMs);
+  return new CambistError('ERR_STS_UNAVAILABLE', what, { serverStatus: status, retryAfterSeconds });
 }
 
 /** Longest `Retry-After` that is honoured. */

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
 import type { ErrorCode } from '../error-catalogue.ts';
 import { CambistError } from '../errors.ts';
-import type { RankedRequester } from './requester.ts';
+import type { RankedRequester } from './token-request.ts';
 
 /** The breaker opens at this number of faults in a row. */
 const TOLERATED_FAULTS = 3;

@@ -4,8 +4,7 @@ import type { TokenObserver } from '../observability/token-observer.ts';
 import { type CredentialSource, currentCredential } from '../secrets/credential.ts';
 import { oncePer, oncePerSecret, type Secret } from '../secrets/secret.ts';
 import { readAssertion, signWithKey, signWithSecret } from './client-assertion.ts';
-import { type FormField, formEncode } from './form-encoding.ts';
-import { type SentValue, sentInBasic } from './sent-values.ts';
+import { type FormField, formEncode, type SentValue, sentInBasic } from './sent-values.ts';
 
 /** The part of a token request that client authentication adds. */
 export interface ClientAuthentication {

@@ -3,7 +3,14 @@ import type { Clock } from '../clock/clock.ts';
 import { isLoopback, mayUsePlainHttp } from '../config/addresses.ts';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { CambistError } from '../errors.ts';
-import { boundedRequest, type HttpResponse, isTimeout, type RequestUrl, toRequestUrl } from './bounded-request.ts';
+import {
+  boundedRequest,
+  type HttpResponse,
+  isPassing,
+  isTimeout,
+  type RequestUrl,
+  toRequestUrl,
+} from './bounded-request.ts';
 import type { MetadataAttempt } from './diagnosis.ts';
 import type { EndpointClaims } from './endpoint-claims.ts';
 import { BEYOND_KEYS_TIMEOUT, beyondTimeout, serverLabel } from './server-request.ts';
@@ -158,9 +165,6 @@ export function discoverJwksUri(rules: IssuerRules, dispatcher: Dispatcher, unti
   return fetchMetadata(peer, dispatcher, untilMs, (response) => readJwksUri(response, rules));
 }
 
-/** These statuses may pass, as 5xx may. Every other status means that there is no metadata at the URL. */
-const PASSING: ReadonlySet<number> = new Set([408, 429]);
-
 interface MetadataPeer {
   readonly name: string;
   readonly issuer: string;
@@ -197,7 +201,7 @@ async function fetchMetadata<T>(
         if (!(error instanceof CambistError)) throw error;
         failure ??= new CambistError(error.code, `${error.message} (metadata at ${url})`);
       }
-    } else if (status >= 500 || PASSING.has(status)) {
+    } else if (isPassing(status)) {
       passing ??= unavailable(name, `the request for its metadata at ${url} returned status ${status}`);
     } else {
       missing.push(`${url} (${status})`);

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
 import { createRankedBreaker } from './breaker.ts';
-import type { RankedRequester, Requester } from './requester.ts';
+import type { RankedRequester, Requester } from './token-request.ts';
 
 /** More than a healthy server needs, and few enough for one that is starting. */
 const MAX_IN_FLIGHT = 64;

@@ -6,15 +6,13 @@ import type { Cause, TokenObserver } from '../observability/token-observer.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { oncePerSecret, Secret } from '../secrets/secret.ts';
 import type { AcceptedToken } from './accept-token.ts';
-import { type Assertion, type Assertions, firstLegTarget } from './chain.ts';
-import type { DpopProver } from './dpop.ts';
-import { type IssuedToken, toIssuedToken } from './issued-token.ts';
-import { requesterOf } from './requester.ts';
+import { type DpopProver, type IssuedToken, toIssuedToken } from './issued-token.ts';
+import { type Assertions, firstLegTarget } from './own-tokens.ts';
 import { digestsOf } from './sent-values.ts';
 import { type ResourceDigest, subjectKey } from './session.ts';
 import type { Subject } from './subject.ts';
 import type { TokenEndpoint } from './token-endpoint.ts';
-import type { Grant, TokenRequest } from './token-request.ts';
+import { type Assertion, type Grant, requesterOf, type TokenRequest } from './token-request.ts';
 import { readClaims } from './token-text.ts';
 
 interface ExchangeRequest {

@@ -6,15 +6,14 @@ import type { Introspection, SubjectVerification } from '../config/verification.
 import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import { isFor } from './audience.ts';
-import type { HttpResponse } from './bounded-request.ts';
-import { boundedRequest, type RequestUrl, readRetryAfter } from './bounded-request.ts';
+import { boundedRequest, type HttpResponse, isPassing, passingError, type RequestUrl } from './bounded-request.ts';
 import { authenticateClient } from './client-auth.ts';
 import { createEndpointLocator, discover, readIntrospectionEndpoint } from './discovery.ts';
 import { createEndpointClaims } from './endpoint-claims.ts';
 import { createExchangeQueue, type ExchangeQueue } from './exchange-queue.ts';
-import type { FormField } from './form-encoding.ts';
+import type { FormField } from './sent-values.ts';
 import { failedRequest, formRequest } from './server-request.ts';
-import type { Subject } from './subject.ts';
+import { holderOf, type Subject } from './subject.ts';
 import type { ClientAssertions } from './token-endpoint.ts';
 import { EXPIRY_LEEWAY_MS, type JsonObject, parseJsonObject } from './token-text.ts';
 
@@ -38,18 +37,13 @@ const MAX_LENGTH = 64 * 1024;
  * @see RFC 7662 sections 2.2 and 2.3
  */
 export function processIntrospection(
-  { status, retryAfter, text }: HttpResponse,
+  response: HttpResponse,
   serverName: string,
   { issuer, audience }: SubjectVerification,
   wallMs: number,
 ): Introspected {
-  if (status >= 500 || status === 429 || status === 408) {
-    const retryAfterSeconds = readRetryAfter(retryAfter, wallMs);
-    throw new CambistError('ERR_STS_UNAVAILABLE', `${label(serverName)} returned status ${status}`, {
-      serverStatus: status,
-      ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
-    });
-  }
+  const { status, text } = response;
+  if (isPassing(status)) throw passingError(`${label(serverName)} returned status ${status}`, response, wallMs);
   if (status === 400 || status === 401 || status === 403) {
     throw new CambistError(
       'ERR_CLIENT_REFUSED',
@@ -64,7 +58,7 @@ export function processIntrospection(
   const nbf = instant(body.nbf, 'nbf', serverName, status);
   if (body.iss !== undefined && body.iss !== issuer) throw refused(serverName, 'is of another issuer');
   if (!isFor(body, audience)) throw refused(serverName, 'is for another audience');
-  if (isBound(body)) throw refused(serverName, 'is bound to a key or a certificate of its holder');
+  if (holderOf(body) !== undefined) throw refused(serverName, 'is bound to a key or a certificate of its holder');
   if (exp !== undefined && exp + EXPIRY_LEEWAY_MS <= wallMs) throw refused(serverName, 'is expired', true);
   if (nbf !== undefined && nbf - EXPIRY_LEEWAY_MS > wallMs) throw refused(serverName, 'is not valid yet');
   return { claims: { ...body, iss: issuer }, expiresAtMs: exp, length: text.length };
@@ -77,12 +71,6 @@ function instant(value: unknown, name: string, serverName: string, status: numbe
     throw unusable(serverName, status, `its "${name}" is not a number`);
   }
   return value * 1000;
-}
-
-/** Only the holder of the key or the certificate can use such a token (RFC 9449 section 6.2, RFC 8705 section 3.2). */
-function isBound({ cnf }: JsonObject): boolean {
-  const confirmation = Object(cnf) as JsonObject;
-  return confirmation.jkt !== undefined || confirmation['x5t#S256'] !== undefined;
 }
 
 function refused(serverName: string, why: string, expired = false): CambistError {

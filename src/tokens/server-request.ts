@@ -5,7 +5,7 @@ import { oncePer } from '../secrets/secret.ts';
 import type { PeerOptions } from '../transport/dispatchers.ts';
 import { type BoundedRequest, isTimeout, type RequestUrl, ResponseTooLargeError } from './bounded-request.ts';
 import type { ClientAuthentication } from './client-auth.ts';
-import { encodeForm, type FormField } from './form-encoding.ts';
+import { encodeForm, type FormField } from './sent-values.ts';
 
 /** The name of a server in messages. */
 export function serverLabel(server: AuthorizationServer): string {

@@ -4,7 +4,7 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
 import { Secret } from '../secrets/secret.ts';
-import { type Claims, EXPIRY_LEEWAY_MS, isB64Token, readClaims } from './token-text.ts';
+import { type Claims, EXPIRY_LEEWAY_MS, isB64Token, type JsonObject, readClaims } from './token-text.ts';
 
 /** The caller's token of one request. */
 export interface Subject {
@@ -87,11 +87,17 @@ export function claimsOf({ introspected, token }: Pick<Subject, 'introspected' |
   return introspected ?? readClaims(token.reveal());
 }
 
+/** What only the holder of a bound token has (RFC 9449 section 6, RFC 8705 section 3). */
+export function holderOf({ cnf }: JsonObject): string | undefined {
+  const { jkt, 'x5t#S256': thumbprint } = Object(cnf) as JsonObject;
+  if (jkt !== undefined) return 'key (DPoP)';
+  return thumbprint === undefined ? undefined : 'certificate (mutual TLS)';
+}
+
 function readUsableExpiry(token: string): number | undefined {
   const claims = readClaims(token);
-  const confirmation = Object(claims?.cnf) as Record<string, unknown>;
-  if (confirmation.jkt !== undefined) throw bound('is bound to a key (DPoP)');
-  if (confirmation['x5t#S256'] !== undefined) throw bound('is bound to a certificate (mutual TLS)');
+  const holder = claims && holderOf(claims);
+  if (holder !== undefined) throw bound(`is bound to a ${holder}`);
   return readExpiry(claims);
 }
 

@@ -1,11 +1,56 @@
+import { hash } from 'node:crypto';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import type { ConsentRules, TokenTarget } from '../config/route.ts';
+import type { ConsentRules, Route, TokenTarget } from '../config/route.ts';
 import type { Cause } from '../observability/token-observer.ts';
-import type { FormField } from './form-encoding.ts';
-import { CAMBIST, type Requester } from './requester.ts';
-import type { SentValue } from './sent-values.ts';
-import type { Subject } from './subject.ts';
+import type { Secret } from '../secrets/secret.ts';
+import type { HasLifetime } from './lifetime.ts';
+import type { FormField, SentValue } from './sent-values.ts';
+import { claimsOf, type Subject } from './subject.ts';
 import type { Claims } from './token-text.ts';
+
+/** The party that a token request is for. It decides where the request waits, and never which token is issued. */
+export interface Requester {
+  /** Digest that identifies the caller; undefined when the token is for cambist itself. */
+  readonly caller: string | undefined;
+  /** Address that the caller connects from; undefined on a Unix socket. */
+  readonly peer: string | undefined;
+}
+
+/** A requester whose history at one authorization server is known. */
+export interface RankedRequester extends Requester {
+  /** The server has issued a token for this caller before. Always true for cambist itself. */
+  readonly accepted: boolean;
+}
+
+/** cambist itself: no caller is involved. */
+export const CAMBIST: Requester = { caller: undefined, peer: undefined };
+
+/**
+ * Identifies the party that a token request is made for.
+ *
+ * A verified subject token identifies its caller by `iss` and `sub`, so a renewed token is still the same caller. Nothing in
+ * an unverified token can be trusted, so there the token itself is the identity.
+ * @param subject undefined where the token is for cambist itself
+ */
+export function requesterOf(route: Route, subject: Subject | undefined, peer: string | undefined): Requester {
+  const { file, verify } = route.subjectToken;
+  if (subject === undefined || file !== undefined) return CAMBIST;
+  return { caller: (verify && verifiedIdentity(subject)) ?? subject.digest, peer };
+}
+
+/** Digest of the user that a verified token names. JSON starts with a bracket, so it never equals the digest of a token. */
+function verifiedIdentity(subject: Subject): string | undefined {
+  const { iss, sub } = claimsOf(subject) ?? {};
+  if (typeof iss !== 'string' || typeof sub !== 'string') return undefined;
+  return hash('sha256', JSON.stringify([iss, sub]), 'base64url');
+}
+
+/** The result of a chain's first leg. The second leg exchanges it for a token. It never reaches a backend. */
+export interface Assertion extends HasLifetime {
+  readonly assertion: Secret;
+  /** Digests of the values that the first leg sent. The second server's token must repeat none of them. */
+  readonly sent: ReadonlySet<string>;
+}
 
 export interface TokenRequest {
   readonly routeName: string;

@@ -1,8 +1,7 @@
 import type { ErrorCode } from '../error-catalogue.ts';
 import { CambistError } from '../errors.ts';
 import { redact } from '../observability/logged-error.ts';
-import type { HttpResponse } from './bounded-request.ts';
-import { readRetryAfter } from './bounded-request.ts';
+import { type HttpResponse, isPassing, passingError } from './bounded-request.ts';
 import { type InteractionFacts, interactionOf, urlsIn } from './interaction.ts';
 import { findRepeated, hideCredentials, type SentValue } from './sent-values.ts';
 import { isB64Token, isJsonObject, type JsonObject, parseJsonObject, textOf } from './token-text.ts';
@@ -165,14 +164,10 @@ export function processTokenResponse(
   const { status } = response;
   const { serverName } = expected;
   const body = parseJsonObject(response.text);
-  const isPassing = status >= 400 && PASSING_ERRORS.has(textOf(body?.error));
-  if (status >= 500 || status === 429 || status === 408 || isPassing) {
-    const retryAfterSeconds = readRetryAfter(response.retryAfter, wallMs);
-    const what = isPassing ? `${status}, ${textOf(body?.error)}` : `${status}`;
-    throw new CambistError('ERR_STS_UNAVAILABLE', `authorization server "${serverName}" returned status ${what}`, {
-      serverStatus: status,
-      ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
-    });
+  const saysSo = status >= 400 && PASSING_ERRORS.has(textOf(body?.error));
+  if (isPassing(status) || saysSo) {
+    const what = saysSo ? `${status}, ${textOf(body?.error)}` : `${status}`;
+    throw passingError(`authorization server "${serverName}" returned status ${what}`, response, wallMs);
   }
   if (status >= 400) {
     // Without an error it is unknown what was refused, and whether the authorization server was reached at all. Google's is an object.

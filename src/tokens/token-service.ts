@@ -11,13 +11,12 @@ import { oncePer } from '../secrets/secret.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
 import { createBroker } from './broker.ts';
 import { createTokenCache, type RouteCacheReport } from './cache.ts';
-import { type Assertion, createAssertions } from './chain.ts';
 import type { LoadDiagnoses } from './diagnosis.ts';
-import { createDpopProver } from './dpop.ts';
 import { createEndpointClaims } from './endpoint-claims.ts';
 import { createExchange } from './exchange.ts';
 import type { Introspector, IntrospectorOptions } from './introspection.ts';
-import { createClientAssertions, createOwnTokens } from './own-tokens.ts';
+import { createDpopProver } from './issued-token.ts';
+import { createAssertions, createClientAssertions, createOwnTokens } from './own-tokens.ts';
 import type { Revocations } from './revocations.ts';
 import { issuerPeer, serverPeer } from './server-request.ts';
 import type { SecondLevel } from './shared-token.ts';
@@ -25,6 +24,7 @@ import { createSubjectReader } from './subject.ts';
 import { createSubjectSource } from './subject-source.ts';
 import { createSubjectVerifier } from './subject-verifier.ts';
 import { createTokenEndpoint, type TokenEndpoint, type TokenEndpointContext } from './token-endpoint.ts';
+import type { Assertion } from './token-request.ts';
 import { readClaims } from './token-text.ts';
 
 interface TokenEndpointsContext extends Omit<TokenEndpointContext, 'claims'> {

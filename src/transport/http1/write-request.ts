@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
+import type { Writable } from 'node:stream';
 import { type Dispatcher, errors } from 'undici';
 import { type KnownName, rememberNames } from '../known-names.ts';
-import { type Backpressure, type Content, MAX_TEXT_BYTES, pump } from '../pump.ts';
 
 /** The content of a request: none, buffered, streamed, or a text with a character for each byte. */
 export type RequestContent = Content | string;
@@ -203,4 +203,55 @@ async function sendChunks(socket: Socket, content: AsyncIterable<Buffer>, backpr
 /** Compares a header's name with one in lower case. Most names differ in length. */
 export function isHeader(name: string, lowerCase: string): boolean {
   return name.length === lowerCase.length && name.toLowerCase() === lowerCase;
+}
+
+/** The content of a request: none, buffered, or streamed. */
+export type Content = Buffer | AsyncIterable<Buffer> | null;
+
+/**
+ * Content up to this size is fastest as a string with a character for each byte, together with the headers before it. Node writes
+ * such a string from its stack, up to 16 KiB. Separate pieces take half a microsecond more.
+ */
+export const MAX_TEXT_BYTES = 8 * 1024;
+
+export interface Backpressure {
+  blocked(): void;
+  unblocked(): void;
+}
+
+/**
+ * Writes streamed content no faster than the stream accepts it. Does not end the stream.
+ * @param write writes one chunk. @returns whether more may follow at once
+ * @returns false where the stream has closed meanwhile
+ */
+export async function pump(
+  content: AsyncIterable<Buffer>,
+  stream: Writable,
+  { blocked, unblocked }: Backpressure,
+  write = (chunk: Buffer): boolean => stream.write(chunk),
+): Promise<boolean> {
+  for await (const chunk of content) {
+    if (isClosed(stream)) return false;
+    if (write(chunk)) continue;
+    blocked();
+    await drained(stream);
+    unblocked();
+  }
+  return !isClosed(stream);
+}
+
+function isClosed({ destroyed, closed }: Writable): boolean {
+  return destroyed || closed;
+}
+
+function drained(stream: Writable): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      stream.off('drain', done);
+      stream.off('close', done);
+      resolve();
+    };
+    stream.on('drain', done);
+    stream.on('close', done);
+  });
 }

@@ -9,7 +9,7 @@ import { drain, settledWithin } from '../../../src/proxy/drain.ts';
 import { asCambistError, errorResponse } from '../../../src/proxy/own-response.ts';
 import type { RequestTracker } from '../../../src/proxy/request-tracker.ts';
 import { createResponseRelay, type ResponseRelay } from '../../../src/proxy/response-relay.ts';
-import { MAX_TEXT_BYTES } from '../../../src/transport/pump.ts';
+import { MAX_TEXT_BYTES } from '../../../src/transport/http1/write-request.ts';
 import { deferred, eventually } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { collectGarbage } from '../../harness/heap.ts';

@@ -11,12 +11,13 @@ import {
   readEvents,
   readLogout,
   readSubjectId,
+  type SignalKind,
   VERIFICATION_EVENT,
+  verifySignal,
 } from '../../../src/signals/events.ts';
 import type { IsShared } from '../../../src/signals/publisher.ts';
 import { createEventSettler } from '../../../src/signals/settle-events.ts';
 import { TransmitterError } from '../../../src/signals/transmitter-client.ts';
-import { type SignalKind, verifySignal } from '../../../src/signals/verify-signal.ts';
 import { fuzz } from '../../fuzz/targets/signals.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { issuerKey } from '../tokens/issuer.ts';

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { createRankedBreaker } from '../../../src/tokens/breaker.ts';
-import type { RankedRequester } from '../../../src/tokens/requester.ts';
+import type { RankedRequester } from '../../../src/tokens/token-request.ts';
 import { deferred } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { failsWith } from './sample.ts';

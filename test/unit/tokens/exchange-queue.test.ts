@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CambistError } from '../../../src/errors.ts';
 import { createExchangeQueue, createLimiter } from '../../../src/tokens/exchange-queue.ts';
-import type { RankedRequester, Requester } from '../../../src/tokens/requester.ts';
+import type { RankedRequester, Requester } from '../../../src/tokens/token-request.ts';
 import { deferred } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { failsWith, settle } from './sample.ts';

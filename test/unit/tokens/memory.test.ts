@@ -5,11 +5,12 @@ import { CambistError } from '../../../src/errors.ts';
 import { acceptToken } from '../../../src/tokens/accept-token.ts';
 import { createBroker } from '../../../src/tokens/broker.ts';
 import { createTokenCache } from '../../../src/tokens/cache.ts';
-import { type Assertion, createAssertions } from '../../../src/tokens/chain.ts';
-import { createDpopProver } from '../../../src/tokens/dpop.ts';
 import { createExchange } from '../../../src/tokens/exchange.ts';
+import { createDpopProver } from '../../../src/tokens/issued-token.ts';
+import { createAssertions } from '../../../src/tokens/own-tokens.ts';
 import { readSubject } from '../../../src/tokens/subject.ts';
 import type { TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
+import type { Assertion } from '../../../src/tokens/token-request.ts';
 import { collectGarbage } from '../../harness/heap.ts';
 import { NO_OBSERVER, routeOf } from './sample.ts';
 

@@ -6,15 +6,14 @@ import type { ExchangeOutcome, TokenObserver } from '../../../src/observability/
 import { acceptToken } from '../../../src/tokens/accept-token.ts';
 import { type Broker, createBroker, type Lookup } from '../../../src/tokens/broker.ts';
 import { createTokenCache, type TokenCache } from '../../../src/tokens/cache.ts';
-import { type Assertion, createAssertions } from '../../../src/tokens/chain.ts';
-import { createDpopProver } from '../../../src/tokens/dpop.ts';
 import { createExchange } from '../../../src/tokens/exchange.ts';
-import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
+import { createDpopProver, type IssuedToken } from '../../../src/tokens/issued-token.ts';
 import { observeExchange } from '../../../src/tokens/observe-exchange.ts';
+import { createAssertions } from '../../../src/tokens/own-tokens.ts';
 import type { Session } from '../../../src/tokens/session.ts';
 import type { SecondLevel } from '../../../src/tokens/shared-token.ts';
 import type { TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
-import type { Grant, TokenRequest } from '../../../src/tokens/token-request.ts';
+import type { Assertion, Grant, TokenRequest } from '../../../src/tokens/token-request.ts';
 import type { TokenResponse, TokenType } from '../../../src/tokens/token-response.ts';
 import { deferred } from '../../harness/eventually.ts';
 import { createFakeClock, type FakeClock } from '../../harness/fake-clock.ts';

@@ -5,8 +5,8 @@ import { inspect } from 'node:util';
 import fc from 'fast-check';
 import type { SubjectVerification } from '../../../src/config/verification.ts';
 import type { CambistError } from '../../../src/errors.ts';
-import { requesterOf } from '../../../src/tokens/requester.ts';
 import { checkExpiry, createSubjectReader, readSubject } from '../../../src/tokens/subject.ts';
+import { requesterOf } from '../../../src/tokens/token-request.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { failsWith, jwtOf, routeOf, subjectOf, subjectTokenOf } from './sample.ts';
 

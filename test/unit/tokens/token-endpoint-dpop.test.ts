@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { type TestContext, test } from 'node:test';
 import { decodeJwt, decodeProtectedHeader, EmbeddedJWK, jwtVerify } from 'jose';
 import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
-import { createDpopProver } from '../../../src/tokens/dpop.ts';
+import { createDpopProver } from '../../../src/tokens/issued-token.ts';
 import { createTokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { Grant } from '../../../src/tokens/token-request.ts';
 import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
 import type { TokenTarget } from '../../../src/config/route.ts';
-import { encodeForm, formDecode, formEncode } from '../../../src/tokens/form-encoding.ts';
+import { encodeForm, formDecode, formEncode } from '../../../src/tokens/sent-values.ts';
 import { buildTokenRequest, type Grant } from '../../../src/tokens/token-request.ts';
 import { ACCESS_TOKEN, JWT, serverOf, targetOf } from './sample.ts';
 

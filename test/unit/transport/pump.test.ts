@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http';
 import { Writable } from 'node:stream';
 import { test } from 'node:test';
 import { createDispatchers } from '../../../src/transport/dispatchers.ts';
-import { pump } from '../../../src/transport/pump.ts';
+import { pump } from '../../../src/transport/http1/write-request.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { eventStream, startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { dispatched } from '../../harness/followed.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { setTimeout as delay } from 'node:timers/promises';
-import { MAX_TEXT_BYTES } from '../../../../src/transport/pump.ts';
+import { MAX_TEXT_BYTES } from '../../../../src/transport/http1/write-request.ts';
 import { ARRIVED_MS, responseOf, testWays } from '../../../harness/bare-upstream.ts';
 import { eventually } from '../../../harness/eventually.ts';
 import { SERVED } from '../../../harness/followed.ts';
