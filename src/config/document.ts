@@ -63,8 +63,7 @@ function isInBrackets(document: Document.Parsed, offset: number): boolean {
   let found = false;
   visit(document, {
     Collection(_key, { flow, range }) {
-      if (flow === true && range != null && range[0] < offset && offset < range[2]) found = true;
-      return found ? visit.BREAK : undefined;
+      found ||= flow === true && range != null && range[0] < offset && offset < range[2];
     },
   });
   return found;
@@ -101,14 +100,11 @@ interface Fault {
 
 /** In the order of the text. Of several at one place, the most telling one comes first. */
 function faultsOf({ errors, warnings }: Document.Parsed): Fault[] {
+  // A value that goes on in the next line is the cause of a map within a line.
+  const telling = ({ code }: Fault): number => (code === 'MULTILINE_IMPLICIT_KEY' ? 1 : 0);
   return [...errors, ...warnings]
     .map(({ code, pos }) => ({ code, offset: pos[0] }))
     .sort((a, b) => a.offset - b.offset || telling(b) - telling(a));
-}
-
-/** A value that goes on in the next line is the cause of a map within a line. */
-function telling({ code }: Fault): number {
-  return code === 'MULTILINE_IMPLICIT_KEY' ? 1 : 0;
 }
 
 /** As in `listen:127.0.0.1:8180`, which is one word in YAML. A URL does not match. */

@@ -65,7 +65,7 @@ export type Draft<All extends Keys> = {
   readonly [Name in keyof All & string as Property<Name, All[Name]>]?: ValueOf<All[Name]> | undefined;
 };
 
-/** The value of a key with these rules: defined where it has a default. */
+/** Defined where there is a default. */
 type Filled<Value, Rules extends About> = Rules extends { readonly default: unknown } ? Value : Value | undefined;
 
 /** A key that is one value. Undefined without a default where it is not in the file. */

@@ -3,7 +3,7 @@ import type { Clock } from '../clock/clock.ts';
 import type { EvictionReason } from '../observability/token-observer.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { type HasLifetime, shortenLifetime } from './lifetime.ts';
-import { createRefusals, type Refusals } from './refusals.ts';
+import { createRefusals } from './refusals.ts';
 import { createShares, type Shares } from './shares.ts';
 
 /** A token with a shorter lifetime is not cached. */
@@ -39,40 +39,14 @@ export interface RouteCacheReport {
 }
 
 /** Issued tokens by `tokenKey`, and refusals by `subjectKey`. Both are bounded, and evict the least recently used entry. */
-export interface TokenCache<Token extends HasLifetime = IssuedToken> {
-  /** Finds a token that may still be sent. Counts as a use. */
-  find(key: string): CachedToken<Token> | undefined;
-  /** Caches a token as long as it may be reused. */
-  keep(key: string, token: Token, owner: CacheOwner): void;
-  /** Caches a token like `keep`, unless the key has one already. */
-  give(key: string, token: Token, owner: CacheOwner): void;
-  /** Removes this token from a key. It moves to another key, so this does not count as an eviction. */
-  release(key: string, token: Token): void;
-  /** Evicts the token of a key; with `token`, only this token. */
-  drop(key: string, reason: EvictionReason, token?: Token): void;
-  readonly refusals: Refusals;
-  /** Evicts expired and idle tokens. Called regularly, so that they do not stay until the cache is full. */
-  sweep(): void;
-  /** The number of cached tokens that are not expired. */
-  readonly size: number;
-  report(): Record<string, RouteCacheReport>;
-  /** Evicts everything of these subject tokens. */
-  dropSubjects(digests: ReadonlySet<string>): void;
-  /** Changes the bound. The most recently used tokens stay. */
-  resize(maxEntries: number): void;
-  /**
-   * Applies a shorter `cache.max_age` to the cached tokens.
-   * @param random from 0 to 1, for the jitter of refreshes
-   */
-  limitAge(maxAgeMs: number, random: () => number): void;
-}
+export type TokenCache<Token extends HasLifetime = IssuedToken> = ReturnType<typeof createTokenCache<Token>>;
 
 /** @param onEvicted is called for each token that leaves the cache without a replacement */
 export function createTokenCache<Token extends HasLifetime = IssuedToken>(
   maxEntries: number,
   clock: Clock,
   onEvicted: (reason: EvictionReason) => void,
-): TokenCache<Token> {
+) {
   /** A token expires by either clock. The library's own `ttl` supports one clock, and costs a lookup for each request. */
   const isExpired = ({ token: { lifetime } }: CachedToken<Token>, nowMs = clock.monotonicMs()): boolean =>
     lifetime.reusableUntilMs <= nowMs || lifetime.expiresAtMs <= clock.wallMs();
@@ -95,6 +69,7 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
   let tokens = createTokens(Math.min(limit, FIRST_ENTRIES));
   const refusals = createRefusals(limit, clock);
 
+  /** Caches a token as long as it may be reused. */
   function keep(key: string, token: Token, { route, subject }: CacheOwner): void {
     const now = clock.monotonicMs();
     if (token.lifetime.reusableUntilMs - now < MIN_LIFETIME_MS) return;
@@ -137,6 +112,7 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
     return undefined;
   }
 
+  /** Evicts the token of a key; with `token`, only this token. */
   function drop(key: string, reason: EvictionReason, token?: Token): void {
     const cached = peek(key);
     if (cached === undefined || (token !== undefined && cached.token !== token)) return;
@@ -154,6 +130,7 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
     return [...tokens.values()].filter((cached) => !isExpired(cached, nowMs));
   }
 
+  /** Evicts expired and idle tokens. Called regularly, so that they do not stay until the cache is full. */
   function sweep(): void {
     refusals.sweep();
     evictAll('expired', (cached) => isExpired(cached));
@@ -163,7 +140,8 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
   }
 
   return {
-    find(key) {
+    /** Finds a token that may still be sent. Counts as a use. */
+    find(key: string): CachedToken<Token> | undefined {
       const cached = tokens.get(key);
       if (cached === undefined) return undefined;
       const now = clock.monotonicMs();
@@ -176,31 +154,40 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
       return cached;
     },
     keep,
-    give(key, token, owner) {
+    /** Caches a token like `keep`, unless the key has one already. */
+    give(key: string, token: Token, owner: CacheOwner): void {
       if (peek(key) === undefined) keep(key, token, owner);
     },
-    release(key, token) {
+    /** Removes this token from a key. It moves to another key, so this does not count as an eviction. */
+    release(key: string, token: Token): void {
       if (peek(key)?.token === token) tokens.delete(key);
     },
     drop,
     refusals,
-    dropSubjects(digests) {
+    /** Evicts everything of these subject tokens. */
+    dropSubjects(digests: ReadonlySet<string>): void {
       const isOf = (key: string): boolean => digests.has(subjectOf(key));
       for (const key of [...tokens.keys()]) if (isOf(key)) evict(key, 'revoked');
       refusals.dropAll(isOf);
     },
     sweep,
+    /** The number of cached tokens that are not expired. */
     get size() {
       return current().length;
     },
-    report: () => reportOf(current(), clock.monotonicMs()),
-    resize(max) {
+    report: (): Record<string, RouteCacheReport> => reportOf(current(), clock.monotonicMs()),
+    /** Changes the bound. The most recently used tokens stay. */
+    resize(max: number): void {
       limit = max;
       shares = undefined;
       if (tokens.max > limit) moveTo(limit);
       refusals.resize(limit);
     },
-    limitAge(maxAgeMs, random) {
+    /**
+     * Applies a shorter `cache.max_age` to the cached tokens.
+     * @param random from 0 to 1, for the jitter of refreshes
+     */
+    limitAge(maxAgeMs: number, random: () => number): void {
       // The same token may have several keys.
       const shortened = new Set<Token>();
       tokens.forEach((cached) => {

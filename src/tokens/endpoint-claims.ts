@@ -4,8 +4,6 @@ import { CambistError } from '../errors.ts';
 interface Claim {
   readonly issuer: string | undefined;
   readonly endpoints: readonly URL[];
-  /** The last check, which stands until a claim or the config changes. */
-  checked: { readonly version: number; readonly servers: readonly AuthorizationServer[]; readonly holds: boolean };
 }
 
 /**
@@ -26,7 +24,9 @@ export function createEndpointClaims(
 ) {
   /** The key is the server's name. */
   const claims = new Map<string, Claim>();
-  let version = 0;
+  /** The results of `holds`, until a claim or the config changes. */
+  let checked = new Map<Claim, boolean>();
+  let checkedServers: readonly AuthorizationServer[] | undefined;
 
   function claimOf({ name, issuer }: AuthorizationServer): Claim | undefined {
     const claim = claims.get(name);
@@ -58,11 +58,10 @@ export function createEndpointClaims(
   }
 
   function check(server: AuthorizationServer, claim: Claim): boolean {
-    const { checked } = claim;
-    const all = servers();
-    if (checked.version === version && checked.servers === all) return checked.holds;
-    const holds = claim.endpoints.every((endpoint) => conflictOf(server, endpoint) === undefined);
-    claim.checked = { version, servers: all, holds };
+    if (checkedServers !== servers()) checked = new Map();
+    checkedServers = servers();
+    const holds = checked.get(claim) ?? claim.endpoints.every((endpoint) => conflictOf(server, endpoint) === undefined);
+    checked.set(claim, holds);
     return holds;
   }
 
@@ -78,9 +77,8 @@ export function createEndpointClaims(
       if (conflict !== undefined) {
         throw new CambistError('ERR_STS_METADATA_INVALID', `authorization server "${server.name}": ${conflict}`);
       }
-      version += 1;
-      const checked = { version, servers: servers(), holds: true };
-      claims.set(server.name, { issuer: server.issuer, endpoints: urls, checked });
+      checked = new Map();
+      claims.set(server.name, { issuer: server.issuer, endpoints: urls });
     },
     /** Does a server still own the endpoints that it named last? */
     holds(server: AuthorizationServer): boolean {
