@@ -87,7 +87,7 @@ export function claimsOf({ introspected, token }: Pick<Subject, 'introspected' |
   return introspected ?? readClaims(token.reveal());
 }
 
-/** What only the holder of a bound token has (RFC 9449 section 6, RFC 8705 section 3). */
+/** The thing that only the holder of a bound token has (RFC 9449 section 6, RFC 8705 section 3). */
 export function holderOf({ cnf }: JsonObject): string | undefined {
   const { jkt, 'x5t#S256': thumbprint } = Object(cnf) as JsonObject;
   if (jkt !== undefined) return 'key (DPoP)';
