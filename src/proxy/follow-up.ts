@@ -2,7 +2,7 @@ import type { AuthenticationRequirements } from '../errors.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import { asksForNonce, authenticationWanted, insufficientScope } from './challenges.ts';
 import { headerValues, type RawHeaders } from './headers.ts';
-import { isMadeFromCallers } from './issued-token.ts';
+import { isMadeFromCallers } from './obtain-token.ts';
 import type { AttemptPlan } from './steps.ts';
 
 export type FollowUp = { readonly kind: 'relay' } | StepUp | AfterRefusal;

@@ -5,7 +5,7 @@ import { assertSameSite } from './cross-site.ts';
 import { failRequest } from './fail-request.ts';
 import { findRoute, receive } from './find-route.ts';
 import { wantsStream } from './headers.ts';
-import { obtainToken, sessionOf } from './issued-token.ts';
+import { obtainToken, sessionOf } from './obtain-token.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import type { CallerToken, ReadCaller } from './read-caller-token.ts';
 import { readBody } from './request-body.ts';

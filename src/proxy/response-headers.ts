@@ -6,7 +6,7 @@ import { callerReference, crossRoute } from './caller-reference.ts';
 import { metadataUrls, withoutScopeChallenges, withResourceMetadata } from './challenges.ts';
 import { createEndpointRewriter, type Rewriter } from './endpoint-event.ts';
 import { connectionOptions, headerValues, type RawHeaders, wantsStream } from './headers.ts';
-import { isMadeFromCallers } from './issued-token.ts';
+import { isMadeFromCallers } from './obtain-token.ts';
 import { clientOf, describesItself, issuerOf, metadataUrl } from './resource-metadata.ts';
 import type { Prepared } from './steps.ts';
 

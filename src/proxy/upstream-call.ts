@@ -22,7 +22,7 @@ import type { Rewriter } from './endpoint-event.ts';
 import { failRequest } from './fail-request.ts';
 import { type AfterRefusal, followUpOf, type StepUp } from './follow-up.ts';
 import { headerValues, isChunkedOrPlain, type RawHeaders } from './headers.ts';
-import { followSession, noteLostSession, type ObtainTokenOptions, obtainScopes, obtainToken } from './issued-token.ts';
+import { followSession, noteLostSession, type ObtainTokenOptions, obtainScopes, obtainToken } from './obtain-token.ts';
 import { asCambistError } from './own-response.ts';
 import { isStreamed } from './request-body.ts';
 import { responseHeaders, streamRewriter } from './response-headers.ts';
