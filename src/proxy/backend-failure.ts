@@ -48,7 +48,7 @@ export async function explainRefusal(
   const authorization = response.token.authorization.reveal();
   const refused = { ...reason, date: response.date, receivedAtMs, authorization };
   const error = refusedToken(route, ending, refused);
-  // The catalogue knows issued tokens only.
+  // Diagnoses know issued tokens only.
   if (route.credential.kind !== 'secret') {
     await addDiagnosis(error, diagnoses, (catalogue) => catalogue.refusedToken(refused));
   }

@@ -31,7 +31,7 @@ export function receive(request: ProxyRequest): Received {
   const raw = request.incoming.rawHeaders;
   const hosts = headerValues(raw, 'host');
   const { arrival } = request;
-  // On an intercepted TLS connection, the check of its host refuses them with 421.
+  // On intercepted TLS, another check refuses a wrong host with 421.
   if (arrival?.host === undefined) assertHost(hosts);
   if (targetAuthority(request.url) !== undefined && !isValidHost(targetAuthority(request.url) ?? '')) {
     throw new CambistError(

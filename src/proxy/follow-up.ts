@@ -15,7 +15,7 @@ export interface StepUp {
   readonly content: Buffer | null;
 }
 
-/** The step after a 401 to a token. The caller never gets this 401. */
+/** The step after a 401 to a token, which is never relayed. */
 export type AfterRefusal = {
   readonly token: IssuedToken;
 } & (
@@ -54,7 +54,7 @@ function afterRefusal(
     return {
       kind: 'fail',
       token,
-      ending: 'because its proof lacked a nonce, and the request is too large to be sent again',
+      ending: 'because its proof lacked a nonce, and the request cannot be sent again',
     };
   }
   // A backend that asks for a sign-in accepted the token. Another one made from the same caller's token would be no better.

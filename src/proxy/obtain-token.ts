@@ -40,7 +40,7 @@ export function obtainToken(
   const { record } = request;
   const lookup = broker.lookUp(route, session, () => causeOf(record));
   record.cacheResult = lookup.result;
-  // A retry looks up a token again.
+  // Counted once, because a retry looks up a token again.
   if (session.subject === undefined && route.credential.kind === 'exchange' && !record.hasOwnToken) {
     record.hasOwnToken = true;
     observer.ownTokenUsed(route);
@@ -75,7 +75,7 @@ export function obtainScopes(
 }
 
 /**
- * Adds a wait for a token to what the log line of the request tells. A request may wait again for a retry.
+ * Adds a wait for a token to the request's record. A request may wait again for a retry.
  * @param settled returns the result of the lookup once `pending` is settled
  */
 async function timed<Token>(

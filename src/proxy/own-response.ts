@@ -64,7 +64,7 @@ export interface WantedToken {
   readonly resourceMetadata?: string | undefined;
 }
 
-/** A challenge has it that has nothing else to say: RFC 6750 section 3 wants a parameter. */
+/** The parameter of a challenge that has no other: RFC 6750 section 3 wants one. */
 const REALM: [name: string, value: string] = ['realm', 'cambist'];
 
 function challenge(error: CambistError, { scope, resourceMetadata }: WantedToken): string {

@@ -31,7 +31,7 @@ export type Pipeline = (request: ProxyRequest, switched?: Switched) => Promise<v
  */
 export function createPipeline(options: PipelineOptions): Pipeline {
   return async (request, switched) => {
-    // Ended by the close of its connection.
+    // It is not served, because its connection closes.
     if (followsClose(request.incoming)) return;
     try {
       // Receive: read the target, and refuse what cannot be forwarded as it is.

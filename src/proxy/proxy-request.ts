@@ -58,7 +58,7 @@ export interface OpenRequests {
 const SWITCHING_PROTOCOLS = 101;
 
 /**
- * One request from its receipt to its end: the places that it takes, its response, and what ends it. The facts for its reports
+ * One request from its receipt to its end: the limits that it counts to, its response, and what ends it. The facts for its reports
  * are in its record.
  */
 export class ProxyRequest {
@@ -75,7 +75,7 @@ export class ProxyRequest {
   abortUpstream: (() => void) | undefined;
   /** The caller's token was revoked. */
   isRevoked = false;
-  /** An error waits for its response. */
+  /** An error response is being made. */
   isFailing = false;
   readonly #tracker: Tracker;
   #isOver = false;
@@ -107,7 +107,7 @@ export class ProxyRequest {
     return this.#isOver || this.isRevoked;
   }
 
-  /** False once a response has begun, an error waits for its response, or the request ended. */
+  /** False once a response has begun, an error response is being made, or the request ended. */
   get mayFail(): boolean {
     return !this.#isOver && !this.response.headersSent && !this.isFailing;
   }
@@ -176,7 +176,7 @@ export class ProxyRequest {
     if (session.subject !== undefined) this.callerFound(session.subject);
   }
 
-  /** Notes a caller whose token the route does not read itself. @throws {CambistError} as `sessionFound` */
+  /** Notes a caller, so that a revocation ends the request. @throws {CambistError} as `sessionFound` */
   callerFound(subject: Subject): void {
     this.#tracker.options.openRequests?.add(this, subject);
   }

@@ -7,19 +7,20 @@ import { headerValues, type RawHeaders } from './headers.ts';
 import type { Routed } from './steps.ts';
 
 export interface CallerToken {
-  /** Routes that exchange no caller's token have none. */
+  /** Undefined where the route reads no token, or the caller sent none. */
   readonly subject: Subject | undefined;
   /** Every token of the caller. None of them may reach the upstream; empty on a passthrough route. */
   readonly withheldTokens: readonly string[];
   readonly rawHeaders: RawHeaders;
 }
 
+/** With `inbound`, handles stand for callers' tokens, and another function reads them. */
 export type ReadCaller = (routed: Routed, subjects: SubjectSource) => CallerToken | Promise<CallerToken>;
 
 /**
  * Reads the caller's token. Synchronous where the token is known to be valid.
- * @param rawHeaders of the request, with a token in place of what stands for it
- * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, ERR_CREDENTIAL_UNAVAILABLE, ERR_STS_UNAVAILABLE
+ * @param rawHeaders of the request, with tokens in place of handles
+ * @throws {CambistError} ERR_SUBJECT_TOKEN_MISSING, ERR_SUBJECT_TOKEN_INVALID, ERR_CREDENTIAL_UNAVAILABLE, ERR_STS_UNAVAILABLE
  */
 export function readCallerToken(
   { request, route, path }: Routed,

@@ -19,7 +19,7 @@ export interface Decision {
   readonly cacheResult: CacheResult | undefined;
   readonly exchangeMs: number | undefined;
   readonly stepUp: readonly string[] | undefined;
-  /** The issued token has it that was sent, or refused for its audience. */
+  /** Audience and scope of the token that was sent, or refused for its audience. */
   readonly granted: Granted | undefined;
 }
 

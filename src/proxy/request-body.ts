@@ -50,7 +50,7 @@ function namesMessages({ audit, tracing }: Config): boolean {
 
 /**
  * Reads the body of a request. A body with a small Content-Length is read whole: that is faster, and it can be sent again. Any
- * other body streams, and a copy is kept while it is small. A streaming body is waited for, because a token that was obtained
+ * other body streams, and a copy is kept while it is small. Its first bytes are awaited, because a token that was obtained
  * earlier would only age.
  * @param keepBytes size of the largest body that is kept for a second attempt; 0 keeps none
  * @throws {CambistError} ERR_UPSTREAM_UNREACHABLE where the caller leaves meanwhile, and the errors of `waitForBody`
@@ -126,7 +126,7 @@ export async function readWhole(source: BodySource, limitBytes: number): Promise
   const request = source.incoming;
   const length = Number(request.headers['content-length']);
   if (length > limitBytes) return undefined;
-  // A body that arrived with the headers is readable a moment later, and most bodies do. Node notes later that it is complete.
+  // Most bodies arrive with the headers. They are readable a moment later, before Node notes that they are complete.
   await undefined;
   if (request.readableLength === length || (request.complete && request.readableLength <= limitBytes)) {
     const body = request.read();

@@ -15,7 +15,7 @@ export interface RequestHeaderRules {
 }
 
 /**
- * Builds the headers that the upstream gets, without `Authorization`, which the dispatcher adds.
+ * Builds the headers that the upstream gets, without the issued token, which `send.ts` adds.
  * @see RFC 9110 section 7.6.1
  */
 export function upstreamHeaders(raw: RawHeaders, rules: RequestHeaderRules): string[] {

@@ -45,7 +45,7 @@ export class RequestRecord {
   hasOwnToken = false;
   /** Time spent waiting for tokens that were not cached. */
   exchangeMs: number | undefined;
-  /** The scopes that the upstream asked for and got. */
+  /** The scopes that a step-up added. */
   stepUp: readonly string[] | undefined;
   /** The scopes that the upstream asked for and did not get. Redacted. */
   scopesMissing: string | undefined;
@@ -73,7 +73,7 @@ export class RequestRecord {
     this.startedMs = startedMs;
   }
 
-  /** Notes a caller before its token is known not to be revoked. With `verify`, it is verified. */
+  /** Notes a caller before the check for revocation. With `verify`, its token is verified. */
   callerRead(subject: Subject): void {
     this.session = { subject, id: undefined };
   }

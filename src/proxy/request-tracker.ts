@@ -14,7 +14,7 @@ export interface RequestTrackerOptions extends TrackerOptions {
   readonly watch: StallWatch;
 }
 
-/** All requests in flight. Reports the end of each request once: in a metric, a log line and a span. */
+/** All requests in flight. */
 export class RequestTracker implements Tracker {
   readonly options: RequestTrackerOptions;
   readonly #addPipelined: (request: ProxyRequest) => void;

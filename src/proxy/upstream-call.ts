@@ -37,7 +37,7 @@ const MAX_DISCARDED_BYTES = 64 * 1024;
 /** The marks of a retry with the second token. */
 const SECOND_TOKEN = { hasSecondToken: true, hasNonce: false };
 
-const BODY_NOT_KEPT = 'and the request is too large to be sent again';
+const BODY_NOT_KEPT = 'and the request cannot be sent again';
 
 export interface UpstreamCallOptions extends ObtainTokenOptions, DiagnosisOptions, ElicitationOptions {
   readonly dispatchers: Dispatchers;
@@ -85,7 +85,7 @@ class Attempt implements RawHandler {
     const { prepared, token } = this.#plan;
     prepared.request.record.token = token;
     const sending = sendAttempt(this.#plan, this.#switched !== undefined, this.#options.dispatchers, this);
-    if (sending !== undefined) this.#await(sending);
+    if (sending !== undefined) this.#failIfRejected(sending);
   }
 
   // Right before the first byte: the caller may have left, and its token or the issued one may be valid no more.
@@ -103,7 +103,7 @@ class Attempt implements RawHandler {
     controller.abort(new Error('the attempt may not start'));
     if (isOver) return;
     if (this.#replacesExpired) this.#fail(expiredTwice(route));
-    else this.#await(this.#sendWithNewToken({ ...this.#plan, replacesExpired: true }));
+    else this.#failIfRejected(this.#sendWithNewToken({ ...this.#plan, replacesExpired: true }));
   }
 
   // A WebSocket: bytes pass from now on.
@@ -135,8 +135,8 @@ class Attempt implements RawHandler {
     );
     const next = followUpOf(this.#plan, status, headers, hasFreshNonce === true);
     if (next.kind === 'relay') this.#relayResponse(controller, status, headers);
-    else if (next.kind === 'step_up') this.#await(this.#stepUp(controller, headers, next));
-    else this.#await(this.#afterRefusal(controller, headers, next));
+    else if (next.kind === 'step_up') this.#failIfRejected(this.#stepUp(controller, headers, next));
+    else this.#failIfRejected(this.#afterRefusal(controller, headers, next));
   }
 
   #relayResponse(controller: Controller, status: number, received: RawHeaders): void {
@@ -232,7 +232,7 @@ class Attempt implements RawHandler {
   }
 
   /** Fails the request if the step fails. */
-  #await(step: Promise<void>): void {
+  #failIfRejected(step: Promise<void>): void {
     step.catch((error: unknown) => this.#fail(error));
   }
 
@@ -260,7 +260,7 @@ class Attempt implements RawHandler {
   onResponseEnd(): void {
     const { request } = this.#plan.prepared;
     if (this.#state === 'waiting') this.#isComplete = true;
-    // Nothing is left to abort. Making an error for it would cost more than admitting the request.
+    // Nothing is left to abort, and making an error for the abort is costly.
     if (request.abortUpstream === this.#abort) request.abortUpstream = undefined;
     this.#refused?.end();
     this.#endRelay();

@@ -224,7 +224,7 @@ const CASES: readonly [name: string, response: Case, next: object][] = [
   [
     'fails where a request for a nonce cannot be repeated',
     { status: 401, headers: NONCE, hasFreshNonce: true, isTooLarge: true },
-    fail('because its proof lacked a nonce, and the request is too large to be sent again'),
+    fail('because its proof lacked a nonce, and the request cannot be sent again'),
   ],
   ['passes on a wish for another sign-in', { status: 401, headers: SIGN_IN }, signIn],
   ['passes it on after a new token too', { status: 401, headers: SIGN_IN, hasSecondToken: true }, signIn],
