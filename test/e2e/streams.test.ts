@@ -103,7 +103,7 @@ async function drain(message: IncomingMessage): Promise<number> {
  */
 const IDLE_MS = 4_000;
 
-const FAST_TIMERS = new URL('../../harness/fast-timers.ts', import.meta.url).href;
+const FAST_TIMERS = new URL('../harness/fast-timers.ts', import.meta.url).href;
 
 /** Raises the timeouts, because they elapse a hundred times faster, too. */
 function withLongTimeouts(config: FakeSetupConfig): FakeSetupConfig {
