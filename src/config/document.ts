@@ -116,12 +116,12 @@ function causeOf(faults: readonly Fault[], text: string): { offset: number; mess
   for (const { code, offset } of faults) {
     const start = text.lastIndexOf('\n', offset - 1) + 1;
     const isIndentation = code === 'TAB_AS_INDENT' && text.slice(start, offset).trim() === '';
-    if (isIndentation) return { offset: start, message: TAB };
+    if (isIndentation) return { offset: start, message: 'tab in the indentation: indent with spaces' };
   }
   const first = faults[0];
   if (first !== undefined && /^(?:MULTILINE_IMPLICIT_KEY|MISSING_CHAR)$/.test(first.code)) {
     GLUED_KEY.lastIndex = first.offset;
-    if (GLUED_KEY.test(text)) return { offset: first.offset, message: MISSING_SPACE };
+    if (GLUED_KEY.test(text)) return { offset: first.offset, message: 'missing space after the ":" of this key' };
   }
   VARIABLE.lastIndex = (first?.offset ?? 0) - 1;
   const offset = VARIABLE.lastIndex;
@@ -220,18 +220,12 @@ const MESSAGES: Partial<Record<ErrorCode, string>> = {
   RESOURCE_EXHAUSTION: 'nested too deeply for a config file',
 };
 
-const TAB = 'tab in the indentation: indent with spaces';
-
 const VARIABLE_IN_BRACES =
   'variable in braces: cambist replaces no variables, and within { } or [ ] this is not valid YAML: after "env", ' +
   'write the bare name, as in { env: NAME }; put any other value in quotes';
 
-const MISSING_SPACE = 'missing space after the ":" of this key';
-
-const MISSING_COMMA = 'missing comma or closing quote after this value';
-
 /** @param inBrackets whether the error is within { } or [ ], as all errors in JSON are */
 function syntaxMessage(code: ErrorCode, inBrackets = false): string {
-  if (inBrackets && code === 'MULTILINE_IMPLICIT_KEY') return MISSING_COMMA;
+  if (inBrackets && code === 'MULTILINE_IMPLICIT_KEY') return 'missing comma or closing quote after this value';
   return MESSAGES[code] ?? 'not valid YAML or JSON: check the brackets, quotes and indentation around it';
 }

@@ -1,4 +1,4 @@
-import { collide, isLocal, type Listen, reaches } from './addresses.ts';
+import { collide, isLocal, reaches } from './addresses.ts';
 import {
   type AuthorizationServer,
   authorizationServer,
@@ -53,7 +53,9 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
   if (!root.broken) warnOfUnusedServers(servers, { routes, inbound, signals }, root);
   for (const { route, node } of drafts) {
     if (route === undefined) continue;
-    if (listen !== undefined) warnOfLoop(listen, route, node);
+    if (listen !== undefined && reaches(listen, route.upstream.origin)) {
+      node.at('upstream').warn('is the address of cambist itself, so requests would loop: set the URL of the backend');
+    }
     if (file.inbound !== undefined) warnOfLostCallers(route, node);
     if (![listen, ...(intercept?.listen ?? [])].every((each) => each === undefined || isLocal(each))) {
       warnOfOpenSecret(route, node);
@@ -212,12 +214,6 @@ function warnOfUnseenRevocations({ signals }: Pick<Config, 'signals'>, routes: r
         'key',
       );
   }
-}
-
-/** A request in a loop matches a route again and again, until `limits.max_in_flight` refuses it. */
-function warnOfLoop(listen: Listen, { upstream }: Route, node: ConfigNode): void {
-  if (!reaches(listen, upstream.origin)) return;
-  node.at('upstream').warn('is the address of cambist itself, so requests would loop: set the URL of the backend');
 }
 
 /** Agents send these before they have a caller. */

@@ -33,7 +33,7 @@ type Issue = Located<z.core.$ZodIssue>;
 
 /** A union has the issues of the branch whose type fits. */
 function flatten(issue: z.core.$ZodIssue): Issue[] {
-  const path = toPath(issue.path);
+  const path = issue.path.map((segment) => (typeof segment === 'number' ? segment : String(segment)));
   const meant =
     issue.code === 'invalid_union'
       ? issue.errors.find((branch) => branch.length > 0 && branch.every((inner) => inner.path.length > 0))
@@ -135,10 +135,6 @@ function valueAt(value: unknown, path: Path): unknown {
 
 function isMap(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function toPath(path: readonly PropertyKey[]): Path {
-  return path.map((segment) => (typeof segment === 'number' ? segment : String(segment)));
 }
 
 /** Marks a missing key, which is reported at the map that lacks it. */

@@ -11,18 +11,13 @@ export interface WrittenSource extends WrittenFile {
   env?: string | undefined;
 }
 
-export interface UsedSources {
-  readonly files: readonly { readonly full: string; readonly node: ConfigNode }[];
-  /** Files that cambist writes. */
-  readonly outputs: readonly { readonly full: string; readonly node: ConfigNode }[];
-  readonly variables: readonly { readonly named: string; readonly node: ConfigNode }[];
-}
-
 export type Sources = ReturnType<typeof createSources>;
+export type UsedSources = Sources['used'];
 
 /** Reads the sources of secrets, keys and certificates, and remembers them for `reportMissing`. */
 export function createSources(configFile: string) {
   const base = dirname(configFile);
+  /** Files that cambist writes. */
   const outputs: { full: string; node: ConfigNode }[] = [];
   const found: { full: string; written: string; node: ConfigNode; minLength: number }[] = [];
   const variables: { name: string; named: string; node: ConfigNode; minLength: number }[] = [];
@@ -87,8 +82,15 @@ export function createSources(configFile: string) {
     }
   }
 
-  const used: UsedSources = { files: found, outputs, variables };
-  return { base, file, output, folder: resolved, credential, reportMissing, used };
+  return {
+    base,
+    file,
+    output,
+    folder: resolved,
+    credential,
+    reportMissing,
+    used: { files: found, outputs, variables },
+  };
 }
 
 /** @returns what is wrong with a file, and the fix */
