@@ -24,7 +24,6 @@ Compares cambist with other proxies. All run at the same time and are measured i
 const FULL: Bounds = { rounds: 6, seconds: 1, warmSeconds: 1, memoryRequests: 1_000_000 };
 const QUICK: Bounds = { rounds: 1, seconds: 0.3, warmSeconds: 0.2, memoryRequests: 10_000 };
 
-/** The work that the arguments ask for. */
 type Job =
   | { readonly do: 'help' }
   | ({ readonly do: 'compare' } & Comparison)

@@ -5,7 +5,6 @@ import { nginx } from './peers/nginx.ts';
 import { bareExchange, bareFastify, bareUndici, bareUndiciWhole, type Peer } from './peers/peer.ts';
 import { type Sample, sampleClosed, sampleMemory, sampleOpen, sampleStart } from './samples.ts';
 
-/** A build of cambist, and how Node runs it. */
 interface Build {
   /** `main.js`. The default is that in `dist`. */
   readonly program?: string;
@@ -37,7 +36,6 @@ export function createPeers(build: Build = {}) {
   };
 }
 
-/** The length of a run. */
 export interface Bounds {
   readonly rounds: number;
   /** The time of one contestant in one round. */
@@ -46,10 +44,8 @@ export interface Bounds {
   readonly memoryRequests: number;
 }
 
-/** One comparison. */
 export interface Case {
   readonly name: string;
-  /** A short description. */
   readonly about: string;
   /** The others are compared with the first. */
   readonly contestants: readonly Contestant[];

@@ -22,7 +22,6 @@ export const USUAL_CASES: readonly string[] = ['call', 'uncached', 'start'];
 const STEADY_FLAGS = ['--hash-seed=1', '--random-seed=1', '--no-allocation-site-pretenuring'];
 
 export interface Comparison {
-  /** A git revision, or `main.js` of a build. */
   readonly against: string;
   readonly names: readonly string[];
   readonly bounds: Bounds;

@@ -10,7 +10,6 @@ import type { ResponseKind, Target } from './programs/protocol.ts';
 
 /** A proxy with the settings of a case. */
 export interface Contestant {
-  /** The name in the report. */
   readonly label: string;
   readonly peer: Peer;
   readonly responseKind?: ResponseKind;
@@ -33,7 +32,6 @@ export interface Contestant {
   readonly openStreams?: number;
 }
 
-/** The environment of all contestants. */
 export interface Environment {
   readonly load: LoadProcess;
   /** For files of proxies. */
@@ -54,7 +52,6 @@ export interface StartedContestant {
 
 let started = 0;
 
-/** Starts a contestant. */
 export async function startContestant(
   contestant: Contestant,
   { load, directory, caFile, node, image, intercepted }: Environment,

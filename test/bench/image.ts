@@ -6,7 +6,6 @@ import { createMemoryCgroup, IMAGE_NODE_FLAGS, type MemoryCgroup, POD_MEMORY_BYT
 import { startPinned } from './processes.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-/** The variables of the Dockerfile. */
 const ENVIRONMENT = {
   NODE_ENV: 'production',
   MALLOC_ARENA_MAX: '1',

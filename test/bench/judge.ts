@@ -1,7 +1,6 @@
 import type { CaseResult } from './run-case.ts';
 import { type Interval, medianInterval, pairedRatios } from './statistics.ts';
 
-/** A build may take this much of the other build's CPU. */
 export const MAX_RATIO = 1.1;
 
 /** The figures that are compared: of a call, or of a start. */

@@ -28,7 +28,6 @@ interface VerifiedScene {
 interface VerifiedSceneOptions {
   clientId?: string;
   client?: ClientRegistration;
-  /** `client_auth` of the config. */
   auth?: Record<string, unknown>;
   files?: Record<string, string>;
   /** Files that depend on the running authorization server. They are written before cambist starts. */

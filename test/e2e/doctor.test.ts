@@ -14,14 +14,10 @@ import { runCommand } from '../harness/run-command.ts';
 const SECRET = 'the-client-secret-of-this-test';
 
 interface Scene {
-  /** URL of a running backend. */
   backend: string;
-  /** Path of a config file. */
   config: string;
   server: RunningAuthorizationServer;
-  /** Writes a file beside the config. @returns its path */
   write(name: string, content: string): Promise<string>;
-  /** Runs the doctor on the config. */
   doctor(...args: string[]): ReturnType<typeof runCommand>;
 }
 

@@ -20,7 +20,6 @@ import { assertProblem } from '../harness/http-call.ts';
 import { freePort } from '../harness/http-server.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
-/** The expected response to a request, and its expected side effects. */
 interface ExpectedProblem {
   code: ErrorCode;
   /** The default is `tools`; undefined if no route matches. */
@@ -29,11 +28,8 @@ interface ExpectedProblem {
   challenge?: string;
   /** `Retry-After` of a 503. The default accepts any number of seconds. Absent for other statuses. */
   retryAfter?: string;
-  /** Exchanges that fail with this code. */
   failedExchanges?: number;
-  /** Requests at the token endpoint. */
   tokenRequests?: number;
-  /** Requests that reach the upstream. */
   upstreamRequests?: number;
 }
 

@@ -17,7 +17,6 @@ import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
 
 const CONFIGURATION = 'deploy/webhook/base/mutatingwebhook.yaml';
 
-/** Starts the built program as a webhook on free ports. */
 async function startWebhook(t: TestContext, flags: readonly string[], env: Readonly<Record<string, string>> = {}) {
   const folder = temporaryFolder(t);
   const authority = createCertificateAuthority();

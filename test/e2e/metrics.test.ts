@@ -8,7 +8,6 @@ import { SETUP_ROUTE, SETUP_SERVER, startFakeSetup } from '../harness/fake-setup
 import { echo, eventStream, neverRespond, refuseBearer } from '../harness/fake-upstream.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
-/** The series of a text, without their values. */
 function seriesOf(text: string): string[] {
   const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
   return lines.map((line) => line.slice(0, line.lastIndexOf(' ')));

@@ -9,12 +9,9 @@ import { recordLogged } from './leaks.ts';
 
 /** The app in this process, on available ports of 127.0.0.1. */
 export interface RunningApp extends App {
-  /** The URL for the agent, without a trailing slash. */
   readonly url: string;
   readonly logs: readonly LogLine[];
-  /** The complete log as text. */
   logText(): string;
-  /** Returns the text of `/metrics`. */
   metrics(): Promise<string>;
   /** Reloads the config. @returns the changed keys that require a restart */
   reloadTo(written: WrittenConfig): readonly string[];

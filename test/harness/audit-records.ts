@@ -23,7 +23,6 @@ export function parseRecords(text: string): AuditRecord[] {
     });
 }
 
-/** The records of a file. Empty while there is no file. */
 export function readRecords(path: string): AuditRecord[] {
   try {
     return parseRecords(readFileSync(path, 'utf8'));
@@ -33,7 +32,6 @@ export function readRecords(path: string): AuditRecord[] {
   }
 }
 
-/** The records of one kind. */
 export function recordsOf<E extends Event>(event: E, all: readonly AuditRecord[]): RecordOf<E>[] {
   return all.filter((record): record is RecordOf<E> => record.event === event);
 }

@@ -31,7 +31,6 @@ interface AuthorizationServerOptions extends HttpServerOptions {
   resources?: Readonly<Record<string, ResourceRegistration>>;
 }
 
-/** One request at the token endpoint, without secrets. */
 interface TokenRequestRecord {
   grant: string;
   client: string | undefined;

@@ -121,16 +121,13 @@ export function http1Dispatcher(
   return dispatcher;
 }
 
-/** An upstream, and a dispatcher whose requests go to it. */
 export interface Link extends BareUpstream {
   readonly dispatcher: Http1Dispatcher;
-  /** Sends a request. */
   send(options?: RequestOptions, reactions?: Reactions): Followed;
   /** Sends a request, and waits until it is complete or failed. */
   ask(options?: RequestOptions, reactions?: Reactions): Promise<Followed>;
   /** Everything that the upstream received on its connection with this number. */
   received(nth?: number): string;
-  /** Waits until the connection with this number is closed. */
   closed(nth?: number): Promise<void>;
 }
 

@@ -14,7 +14,6 @@ import { BUILT_PROGRAM } from './run-command.ts';
 export type LogLine = Readonly<Record<string, unknown>>;
 
 export interface OutputRecord {
-  /** The complete output so far. */
   stdout(): string;
   stderr(): string;
   /** The lines of standard output that contain a JSON object. */
@@ -33,7 +32,6 @@ interface Waiter {
 
 const LOG_TIMEOUT_MS = 20_000;
 
-/** Records the output of a process. */
 export function recordOutput(child: ChildProcess): OutputRecord {
   const out: string[] = [];
   const err: string[] = [];
@@ -149,7 +147,6 @@ const POLL_INTERVAL_MS = 20;
 const DRAIN_TIMEOUT_MS = 500;
 const CLOSE_TIMEOUT_MS = 8_000;
 
-/** The message of the log line with the addresses. */
 const START_MESSAGE = 'cambist is listening';
 
 /**

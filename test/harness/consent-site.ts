@@ -16,7 +16,6 @@ interface ConsentSetup {
   readonly server: FakeAuthorizationServer;
   readonly site: ConsentSite;
   readonly fixture: McpBackend;
-  /** A config with one route for connecting and listing, which needs no user, and one for calls. */
   readonly config: FakeSetupConfig;
 }
 

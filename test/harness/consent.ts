@@ -1,7 +1,6 @@
 /** The URL at which users consent in tests without a consent site. It is never opened. */
 export const CONSENT_URL = 'https://consent.example.com/some/opaque/path?ticket=t-1';
 
-/** Refuses like Okta: the user must consent first. */
 export const CONSENT_REFUSAL = {
   kind: 'response',
   status: 400,
@@ -20,7 +19,6 @@ export interface CallFields {
   readonly id?: number | string;
   readonly method?: string;
   readonly params?: Readonly<Record<string, unknown>>;
-  /** Client capabilities. */
   readonly capabilities?: object;
 }
 

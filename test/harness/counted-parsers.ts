@@ -1,4 +1,3 @@
-/** The HTTP/1 parsers in the memory of WebAssembly. */
 export interface CountedParsers {
   inUse(): number;
   memoryBytes(): number;

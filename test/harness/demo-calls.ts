@@ -3,7 +3,6 @@ import { type AgentFetch, type AgentSdk, SDK_V1, SDK_V2_NEGOTIATED } from './age
 import type { BackendRequest } from './mcp-fixture/server.ts';
 import type { McpSetup, RouteName } from './mcp-setup.ts';
 
-/** One MCP request, with the token that the backend received. */
 export interface DemoCall {
   backend: RouteName;
   /** False if the request went to the backend directly. */
@@ -12,14 +11,12 @@ export interface DemoCall {
   /** The JSON-RPC method, and the name of the tool. */
   request: string;
   status: number;
-  /** The `cache` field of the log line: `hit` or `miss`. */
   cache: string;
   receivedSubject: string;
   receivedAudience: string;
 }
 
 export interface DemoFindings {
-  /** The algorithm that signs all tokens. */
   algorithm: string;
   callerAudience: string;
   calls: DemoCall[];

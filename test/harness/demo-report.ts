@@ -4,7 +4,6 @@ import type { DemoCall, DemoFindings } from './demo-calls.ts';
 type Format = Parameters<typeof styleText>[0];
 type Paint = (format: Format, text: string) => string;
 
-/** Colours text on a terminal, unless NO_COLOR is set (https://no-color.org). */
 export function createPainter(stream: NodeJS.WriteStream): Paint {
   const coloured = stream.isTTY && (process.env.NO_COLOR ?? '') === '';
   return (format, text) => (coloured ? styleText(format, text) : text);
@@ -13,7 +12,6 @@ export function createPainter(stream: NodeJS.WriteStream): Paint {
 /** Widths of the columns before the last. */
 const WIDTHS = [7, 8, 11, 18, 6, 5, 5] as const;
 
-/** Shows the calls as a table, with a short introduction. */
 export function describeFindings({ algorithm, callerAudience, calls, exchanges }: DemoFindings, paint: Paint): string {
   const forwarded = calls.filter(({ isThroughCambist }) => isThroughCambist);
   return [

@@ -20,7 +20,6 @@ import { type McpSetup, type McpSetupConfig, startMcpSetup } from './mcp-setup.t
 /** The lifetime of the caller's token with `--keep`. */
 const KEPT_TOKEN_TTL_SECONDS = 8 * 3600;
 
-/** The route of the user's own backend. */
 const OWN_ROUTE = 'mine';
 
 /** Shows what cambist does with the calls of an agent. @returns the promises that were broken */
@@ -129,7 +128,6 @@ const WHOAMI = {
   }),
 };
 
-/** Everything that the agent was given, as text, and the result of its calls. */
 interface AgentReport {
   readonly given: string;
   /** The user whose token the backend received. */
@@ -179,14 +177,12 @@ function inboundFor(agent: DemoAgent, issuer: string, audience: string): Record<
   };
 }
 
-/** Calls the agent as alice does. */
 async function callAgent({ cambist }: McpSetup, token: string): Promise<AgentReport> {
   const headers = { authorization: `Bearer ${token}`, 'x-forwarded-access-token': token };
   const response = await fetch(`${cambist.inboundUrl}/chat`, { method: 'POST', headers, body: 'Which user am I?' });
   return (await response.json()) as AgentReport;
 }
 
-/** Shows everything that the agent was given. */
 function describeAgent({ given, user, statusWithout }: AgentReport, paint: ReturnType<typeof createPainter>): string {
   return [
     paint('bold', 'The agent holds nothing: callers reach it through cambist, which keeps their tokens.'),

@@ -1,7 +1,6 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 
-/** A DNS server that knows IPv4 addresses of these names, and no others. */
 export interface DnsServer {
   /** The names that were asked for, in lower case. */
   readonly asked: readonly string[];

@@ -35,7 +35,6 @@ export async function soon<T>(what: string, promise: Promise<T>, limitMs = LIMIT
   }
 }
 
-/** A promise that the test settles. */
 export function deferred<T>(): { promise: Promise<T>; resolve(value: T): void; reject(error: unknown): void } {
   let resolve: (value: T) => void = () => {};
   let reject: (error: unknown) => void = () => {};

@@ -71,7 +71,6 @@ function drip(response: ServerResponse, intervalMs: number): void {
 
 const SIGNING_ALG = 'ES256';
 
-/** The behaviour for a token request. */
 export type Behaviour =
   | {
       kind: 'issue';
@@ -93,17 +92,14 @@ export type Behaviour =
     }
   | Fault;
 
-/** The behaviour for a metadata request. */
 export type MetadataBehaviour =
   /** `fields` override those of the document. `undefined` removes a field. */
   { kind: 'document'; fields?: Record<string, unknown> } | Fault;
 
-/** One request at the token endpoint. */
 export interface TokenRequest {
   form: URLSearchParams;
   headers: IncomingHttpHeaders;
   receivedAtMs: number;
-  /** The issued token. */
   issued?: string;
 }
 

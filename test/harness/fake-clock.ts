@@ -1,8 +1,6 @@
 import type { Clock } from '../../src/clock/clock.ts';
 
-/** A clock that only a test advances. */
 export interface FakeClock extends Clock {
-  /** Advances both clocks. */
   advance(ms: number): void;
   /** Sets the wall clock back or forth. The monotonic clock does not change. */
   jumpWall(ms: number): void;

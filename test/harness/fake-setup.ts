@@ -12,7 +12,6 @@ import { type CallOptions, type CallResponse, call, open } from './http-call.ts'
 import { createLeakWatch, type LeakWatch } from './leaks.ts';
 import { keepParts, type Lifetime } from './lifetime.ts';
 
-/** A config with the keys of the file. */
 export interface FakeSetupConfig {
   authorization_servers: Record<string, Record<string, unknown>>;
   routes: Record<string, unknown>[];
@@ -22,7 +21,6 @@ export interface FakeSetupConfig {
 export interface FakeSetupParts {
   authorizationServer: FakeAuthorizationServer;
   upstream: FakeUpstream;
-  /** Contains the config and `files`. */
   directory: string;
 }
 
@@ -44,7 +42,6 @@ export interface SetupCall extends Omit<CallOptions, 'headers'> {
 }
 
 export interface SetupResponse extends CallResponse {
-  /** The sent `x-request-id`. */
   requestId: string;
 }
 
@@ -58,7 +55,6 @@ export interface FakeSetup {
   subjectToken(fields?: MintFields): Promise<string>;
   /** The header of a caller with a new subject token. */
   bearer(fields?: MintFields): Promise<{ authorization: string }>;
-  /** Sends a request with a unique request id. The default is a POST to the route `tools`. */
   call(options?: SetupCall): Promise<SetupResponse>;
   /** Like `call`, but resolves with the response headers. */
   open(options?: SetupCall): Promise<IncomingMessage>;

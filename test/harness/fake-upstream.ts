@@ -7,14 +7,12 @@ import { sendResponse } from './fake-authorization-server.ts';
 import { closeServer, type HttpServerOptions, listen, startHttpServer } from './http-server.ts';
 import type { Lifetime } from './lifetime.ts';
 
-/** One received request. The body is read only by `body`. */
 export interface UpstreamRequest {
   method: string;
   url: string;
   headers: IncomingHttpHeaders;
   /** Alternating names and values, as received. */
   rawHeaders: string[];
-  /** The values of all `Authorization` headers. */
   authorization: string[];
   message: IncomingMessage;
   body(): Promise<Buffer>;
@@ -72,7 +70,6 @@ function receive(message: IncomingMessage, response: ServerResponse): UpstreamRe
 
 interface RawUpstream {
   url: string;
-  /** The bytes received on each connection, as latin1. */
   received: string[];
 }
 
@@ -110,7 +107,6 @@ export async function startRawUpstream(
   return { url: `http://127.0.0.1:${port}`, received };
 }
 
-/** The response body of `echo`. */
 interface Echo {
   method: string;
   url: string;
@@ -125,7 +121,6 @@ export const echo: UpstreamHandler = async (request, response) => {
   sendResponse(response, 200, { method, url, rawHeaders, body } satisfies Echo);
 };
 
-/** Always responds the same. */
 export function respond(status: number, body: unknown = '', headers: OutgoingHttpHeaders = {}): UpstreamHandler {
   return async (request, response) => {
     await request.body();
@@ -200,13 +195,10 @@ function drained(response: ServerResponse): Promise<void> {
 
 interface EventStream {
   handler: UpstreamHandler;
-  /** Settles when the client of the stream disconnects. */
   gone: Promise<void>;
   /** Open streams, in the order of their requests. */
   streams: ReadonlySet<ServerResponse>;
-  /** Sends one event to every open stream. */
   emit(data: string): void;
-  /** Writes bytes to every open stream. */
   write(bytes: string | Buffer): void;
   end(): void;
 }

@@ -3,7 +3,6 @@ import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { deferred, soon } from './eventually.ts';
 
-/** A request and everything that its handler was told. */
 export interface Followed {
   /** In order: `start`, `response 200`, `data` (once for all parts), `end`, `error NAME`, `upgrade 101`. */
   readonly events: string[];
@@ -110,7 +109,6 @@ function withResolver(): { promise: Promise<void>; resolve: () => void } {
   return { promise, resolve };
 }
 
-/** A response that has begun. */
 interface Dispatched {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;

@@ -9,7 +9,6 @@ export function clientOf({ tokenEndpoint }: FakeAuthorizationServer) {
   return { token_endpoint: tokenEndpoint, client_id: 'cambist', client_auth: { method: 'none' } };
 }
 
-/** cambist between a fake authorization server and a fake upstream. */
 export interface Gateway {
   readonly app: RunningApp;
   readonly authorizationServer: FakeAuthorizationServer;
@@ -38,7 +37,6 @@ export interface GatewayOptions {
   readonly moreRoutes?: Record<string, unknown>[];
 }
 
-/** Starts all three, and stops them after the test. */
 export async function startGateway(t: TestContext, options: GatewayOptions = {}): Promise<Gateway> {
   const authorizationServer = await startFakeAuthorizationServer(t);
   const upstream = await startFakeUpstream(t, options.handler ?? echo);
@@ -78,7 +76,6 @@ export async function startPlainGateway(t: TestContext, options: GatewayOptions 
 /** cambist on both sides of an agent: callers reach it, and it reaches its backend, through cambist. */
 export interface InboundGateway {
   readonly app: RunningApp;
-  /** The URL that callers use. */
   readonly url: string;
   readonly authorizationServer: FakeAuthorizationServer;
   readonly agent: FakeUpstream;
@@ -90,7 +87,6 @@ export interface InboundGateway {
 }
 
 interface InboundGatewayOptions {
-  /** Behaviour of the agent. By default `echoOrStayOpen`. */
   readonly agent?: UpstreamHandler;
   readonly backend?: UpstreamHandler;
   /** Overrides keys of `inbound`. */
@@ -104,7 +100,6 @@ interface InboundGatewayOptions {
 /** The audience of callers' tokens. */
 export const AGENT = 'agent';
 
-/** Starts everything, and stops it after the test. */
 export async function startInboundGateway(
   t: TestContext,
   options: InboundGatewayOptions = {},

@@ -12,7 +12,6 @@ import { describeError, type ErrorCode } from '../../src/error-catalogue.ts';
 import { CambistError, detailOf } from '../../src/errors.ts';
 
 export interface CallOptions {
-  /** Keeps connections. Without one, each call has its own. */
   agent?: Agent;
   readonly method?: string;
   /** An array of alternating names and values keeps duplicates and letter case. */
@@ -69,11 +68,9 @@ function withHost(headers: OutgoingHttpHeaders | readonly string[], url: string)
 export interface RawConnection {
   readonly socket: Socket;
   send(text: string | Buffer): void;
-  /** The text received so far. */
   received(): string;
   /** Waits for a text, and returns everything received. @throws Error if the connection closes first */
   until(text: string | RegExp): Promise<string>;
-  /** Waits until the connection is closed or reset, and returns everything received. */
   closed(): Promise<string>;
 }
 

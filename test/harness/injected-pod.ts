@@ -48,7 +48,6 @@ spec:
 
 const AGENT = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'agent' } };
 
-/** The spec of a pod with a container "agent", after `cambist inject` with these flags. */
 export async function injectPod(flags: readonly string[], spec: object = {}): Promise<InjectedPod> {
   const pod = { ...AGENT, spec: { containers: [{ name: 'agent', image: 'agent:1' }], ...spec } };
   const args = ['inject', '--image', 'cambist:0.1.0', ...flags, '-'];

@@ -18,7 +18,6 @@ export const ESTABLISHED = 'HTTP/1.1 200 Connection Established\r\n\r\n';
 
 export interface InterceptedGateway extends Gateway {
   readonly trustDir: string;
-  /** PEM of the authority. */
   readonly ca: string;
   /** Opens a tunnel. @param authority `mcp.example.com:443` by default */
   tunnel(authority?: string, headers?: string): Promise<RawConnection>;

@@ -12,7 +12,6 @@ interface CustomResource {
   readonly spec: { readonly versions: readonly { readonly name: string; readonly schema: Schema }[] };
 }
 
-/** The type of a manifest. */
 export interface KindOfManifest {
   readonly apiVersion?: unknown;
   readonly kind?: unknown;

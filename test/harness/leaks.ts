@@ -13,7 +13,6 @@ export function recordLogged(text: string): void {
   append(RECORDED.logged, `${text}\n`);
 }
 
-/** Records a token, secret or key of a test. */
 export function recordSecret(secret: string): void {
   append(RECORDED.secrets, `${JSON.stringify(secret)}\n`);
 }

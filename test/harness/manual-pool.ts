@@ -8,13 +8,11 @@ import type { Sockets } from '../../src/transport/http1/sockets.ts';
 /** A connection whose upstream end is played by the test. */
 export interface UpstreamEnd {
   readonly socket: Duplex;
-  /** Targets of the received requests. */
   readonly targets: string[];
   /** Responds to the last request with its target as body. */
   respond(): void;
 }
 
-/** A connection that the pool waits for. */
 export interface PendingConnection {
   readonly isStream: boolean;
   succeed(): UpstreamEnd;
@@ -24,7 +22,6 @@ export interface PendingConnection {
 /** A pool whose connections open when the test opens them. */
 export interface ManualPool {
   readonly pool: Http1Pool;
-  /** Sends requests to the pool. */
   readonly dispatcher: Dispatcher;
   /** Connections that are still connecting. */
   readonly pending: PendingConnection[];

@@ -11,17 +11,13 @@ export interface MemoryStore {
   readonly values: Map<string, string>;
   /** Names of records by set, with their expiry. */
   readonly sets: Map<string, Map<string, number>>;
-  /** Records by name. */
   readonly records: Map<string, Map<string, string>>;
-  /** Every published message. */
   readonly messages: { readonly channel: string; readonly message: string }[];
   /** The fault of each operation and connection from now on. `silent`: no reply. */
   fault: Error | 'silent' | undefined;
   /** Delivers no messages, but says that it does. */
   withholds: boolean;
-  /** Number of operations so far. */
   operations: number;
-  /** Number of connections so far. */
   connections: number;
   /** Ends every open connection with an error. */
   drop(error: Error): void;

@@ -1,7 +1,6 @@
 import { startHttpServer } from './http-server.ts';
 import type { Lifetime } from './lifetime.ts';
 
-/** A received span. */
 export interface ReceivedSpan {
   readonly traceId: string;
   readonly spanId: string;
@@ -16,7 +15,6 @@ export interface ReceivedSpan {
   readonly resource: Readonly<Record<string, unknown>>;
 }
 
-/** A received log record. */
 interface ReceivedLog {
   readonly event: string;
   readonly body: unknown;

@@ -14,7 +14,6 @@ import { type CallResponse, call } from './http-call.ts';
 import { startHttpServer } from './http-server.ts';
 import { temporaryFolder } from './lifetime.ts';
 
-/** A token request, as received. */
 export interface SimulatedRequest {
   readonly form: URLSearchParams;
   readonly path: string;
@@ -29,7 +28,6 @@ interface SimulatedResponse {
 
 /** The rules of a simulated authorization server. It is as strict as the real product. */
 export interface SimulationRules {
-  /** Path of the token endpoint. */
   readonly tokenPath: string;
   /** Path of the token endpoint of a second issuer on the same host. */
   readonly secondTokenPath?: string;
@@ -46,7 +44,6 @@ export interface SimulatedServer {
   readonly issuer: string;
   readonly tokenEndpoint: string;
   readonly clientSecret: string;
-  /** The public key for assertions that cambist signs. */
   clientKey: KeyObject | undefined;
   readonly requests: readonly SimulatedRequest[];
   /** Issues a token. @param type `typ` of its header */
@@ -215,7 +212,6 @@ export function singleValue(form: URLSearchParams, name: string): string {
   return value;
 }
 
-/** Refuses other grants than token exchange. */
 export function requireTokenExchange(form: URLSearchParams): void {
   if (singleValue(form, 'grant_type') !== 'urn:ietf:params:oauth:grant-type:token-exchange') {
     throw new OAuthError(400, 'unsupported_grant_type');
@@ -247,7 +243,6 @@ export interface Recipe {
   readonly server: SimulatedServer;
   readonly upstream: FakeUpstream;
   readonly config: RecipeConfig;
-  /** Calls the first route. */
   call(token: string): Promise<CallResponse>;
   /** The claims of the token that the upstream received last, or the token itself if it is opaque. */
   received(): JWTPayload | string | undefined;
@@ -306,7 +301,6 @@ export async function startRecipe(t: TestContext, name: string, rules: Simulatio
 /** Of all clients, because generating an RSA key takes a third of a second of CPU time. */
 let clientKeys: KeyPairKeyObjectResult | undefined;
 
-/** Writes the client's secret, key and certificate, and the workload's token. */
 function writeFiles(t: TestContext, server: SimulatedServer): string {
   const folder = temporaryFolder(t);
   clientKeys ??= generateKeyPairSync('rsa', { modulusLength: 2048 });

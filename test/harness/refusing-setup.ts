@@ -118,7 +118,6 @@ export interface RefusingSetup {
   readonly fixture: McpBackend;
   /** The current config, for tests that change and reload it. */
   readonly config: WrittenConfig;
-  /** The MCP endpoint through cambist. */
   readonly url: string;
 }
 

@@ -10,7 +10,6 @@ export const BUILT_PROGRAM = fileURLToPath(new URL('../../dist/main.js', import.
 delete process.env.NODE_V8_COVERAGE;
 
 export interface CommandResult {
-  /** Null if a signal terminated the process. */
   code: number | null;
   stdout: string;
   stderr: string;
@@ -18,7 +17,6 @@ export interface CommandResult {
 
 export interface CommandOptions {
   env?: Readonly<Record<string, string>>;
-  /** Standard input. */
   input?: string;
   cwd?: string;
 }
@@ -28,7 +26,6 @@ export function runCommand(args: readonly string[], options: CommandOptions = {}
   return runProgram(process.execPath, [BUILT_PROGRAM, ...args], options);
 }
 
-/** Runs a program. */
 export async function runProgram(
   program: string,
   args: readonly string[],

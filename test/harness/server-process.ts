@@ -4,7 +4,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, request } from 'undici';
 
 export interface ServerProcess {
-  /** The complete output so far. */
   output(): string;
   close(): Promise<void>;
 }

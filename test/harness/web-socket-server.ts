@@ -4,7 +4,6 @@ import type { Duplex } from 'node:stream';
 import { closeServer, listen } from './http-server.ts';
 import type { Lifetime } from './lifetime.ts';
 
-/** One received handshake. */
 export interface Handshake {
   url: string;
   headers: IncomingHttpHeaders;

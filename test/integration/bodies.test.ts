@@ -15,7 +15,6 @@ import { echo, respond, type UpstreamHandler } from '../harness/fake-upstream.ts
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 
-/** Responds with 200 and the bytes of the request body. */
 const mirror: UpstreamHandler = async (received, response) => {
   sendResponse(response, 200, await received.body(), { 'content-type': 'application/octet-stream' });
 };

@@ -12,7 +12,6 @@ import { route, runDoctor, runOnProtected, startEcho, withMain } from './doctor-
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
 
-/** The finding on a backend, for a route that needs no token. */
 async function runOnBackend(t: TestContext, upstream: string, keys: Record<string, unknown> = {}) {
   const { findings } = await runDoctor(t, { routes: [route('free', { upstream, credential: 'none', ...keys })] });
   const [{ severity, code, what, why = '', fix = '' } = assert.fail()] = findings;

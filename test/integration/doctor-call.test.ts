@@ -21,7 +21,6 @@ interface CallOptions {
   keys?: Record<string, unknown>;
 }
 
-/** Runs `doctor --call` on one route. */
 async function runCall(t: TestContext, { server, upstream, keys = {} }: CallOptions) {
   const main = publicServer(server.issuer, keys);
   const token = await server.mint();

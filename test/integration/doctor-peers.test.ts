@@ -65,7 +65,6 @@ test('reports a server without a response', async (t) => {
   assert.equal(hung.problems[0], 'error connection_timeout');
 });
 
-/** Runs the doctor on a config whose agent is here. */
 async function withAgent(t: TestContext, agent: string, more: Record<string, unknown> = {}) {
   const { issuer } = await startFakeAuthorizationServer(t);
   const result = await runDoctor(t, {

@@ -24,9 +24,7 @@ export interface DoctorResult {
 
 export interface DoctorOptions {
   token?: string;
-  /** Checks this route only. */
   route?: string;
-  /** Calls each backend with the issued token. */
   call?: boolean;
   /** Milliseconds that this machine's clock is ahead. */
   aheadMs?: number;
@@ -35,7 +33,6 @@ export interface DoctorOptions {
 /** Placeholder in a config for the address of a running backend. */
 const BACKEND = 'http://127.0.0.1:9';
 
-/** Runs the doctor on a config in this process. */
 export async function runDoctor(
   t: TestContext,
   written: WrittenConfig,
@@ -74,7 +71,6 @@ export function publicServer(issuer: string, more: Record<string, unknown> = {})
   return { issuer, client_id: 'cambist', client_auth: { method: 'none' }, timeout: '2s', ...more };
 }
 
-/** A config with one authorization server, `main`. */
 export function withMain({ issuer }: { readonly issuer: string }, ...routes: object[]): WrittenConfig {
   return { authorization_servers: { main: publicServer(issuer) }, routes };
 }

@@ -5,7 +5,6 @@ import { startRawUpstream } from '../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
 
-/** The lines of a header list, each as `name: value`. */
 function lines(raw: readonly string[] | undefined): string[] {
   const all: string[] = [];
   for (let i = 0; i < (raw?.length ?? 0); i += 2) all.push(`${raw?.[i]}: ${raw?.[i + 1]}`);

@@ -102,7 +102,6 @@ test('TypeScript SDK 1.32, 2025-11-25: the call fails with the URL, the user con
   );
 });
 
-/** A client of one SDK that signs its user in. */
 interface SignedIn {
   call(tool: string): Promise<string>;
   close(): Promise<void>;

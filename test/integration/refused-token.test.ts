@@ -7,7 +7,6 @@ import { type Gateway, startGateway } from '../harness/gateway.ts';
 import { assertProblem, call } from '../harness/http-call.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
-/** Responds with 200 and the bytes of the request body. */
 const mirror: UpstreamHandler = async (received, response) => sendResponse(response, 200, await received.body());
 
 /** Makes the upstream refuse the first issued token, as if it had been revoked. */

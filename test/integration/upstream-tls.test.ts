@@ -21,7 +21,6 @@ const stranger = createCertificateAuthority('another CA');
 
 interface Setup {
   readonly server: Certificate;
-  /** PEM of the authority that must have signed client certificates. */
   readonly clientCa?: string;
   /** PEM texts for the route's `tls`. */
   readonly ca?: string;

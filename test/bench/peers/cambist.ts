@@ -14,7 +14,6 @@ interface CambistVariant {
   /** `main.js` of a build. The default is that in `dist`. */
   readonly program?: string;
   readonly nodeFlags?: readonly string[];
-  /** Measures the way of callers to the agent. */
   readonly inbound?: true;
   /** With the shared cache, on a store of its own. */
   readonly shared?: true;

@@ -2,7 +2,6 @@ import type { TestContext } from 'node:test';
 import { type FakeSetup, type FakeSetupConfig, startFakeSetup } from '../../harness/fake-setup.ts';
 import type { UpstreamHandler } from '../../harness/fake-upstream.ts';
 
-/** A route of the scene, and the calls to it. */
 interface SceneRoute {
   readonly name: string;
   readonly calls: number;

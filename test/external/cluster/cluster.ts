@@ -20,7 +20,6 @@ interface ClusterOptions {
   readonly webhook?: true;
   /** See `addKinds`. */
   readonly kinds?: readonly string[];
-  /** Folder of more programs for scripts. */
   readonly path?: string;
 }
 
@@ -74,7 +73,6 @@ function commands(folder: string, env: Readonly<Record<string, string>>, close: 
     runProgram('bash', ['-euo', 'pipefail', '-c', script], { env, cwd });
   /** Runs a script that must succeed. @returns its standard output */
   const run = async (script: string): Promise<string> => succeeded(await shell(script));
-  /** Creates an object, with strict field validation. @returns the stored object */
   const create = async <T>(manifest: object, ...flags: readonly string[]): Promise<T> => {
     const args = ['create', '--validate=strict', '-o', 'json', '-f', '-', ...flags];
     return JSON.parse(succeeded(await kubectl(args, manifest))) as T;
@@ -83,7 +81,6 @@ function commands(folder: string, env: Readonly<Record<string, string>>, close: 
     await create({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace } });
   };
   return {
-    /** Deleted by `close`. */
     folder,
     kubectl,
     shell,
@@ -91,14 +88,12 @@ function commands(folder: string, env: Readonly<Record<string, string>>, close: 
     create,
     createDefaultAccount,
     close,
-    /** Writes a file into the working folder of scripts. */
     write: (name: string, content: string): Promise<void> => writeFile(join(cwd, name), content),
     /** Runs the block of the guide that contains this text, without commands that do not exit. @returns its standard output */
     follow: (text: string): Promise<string> => run(guideScript(text).replace(/^.* --watch$/m, '')),
     /** @param args of `kubectl get`: kind, name, namespace */
     read: async <T>(...args: readonly string[]): Promise<T> =>
       JSON.parse(succeeded(await kubectl(['get', '-o', 'json', ...args]))) as T,
-    /** Creates a namespace, and its default ServiceAccount, which the controller manager would create. */
     async createNamespace(name: string, labels: Metadata['labels'] = {}): Promise<void> {
       await create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } });
       await createDefaultAccount(name);
@@ -139,7 +134,6 @@ async function startEtcd(command: string, folder: string): Promise<ServerProcess
 
 interface ApiServer extends ServerProcess {
   readonly url: string;
-  /** PEM. */
   readonly ca: string;
   /** The token of a cluster administrator. */
   readonly token: string;

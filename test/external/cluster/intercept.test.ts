@@ -21,7 +21,6 @@ const cluster = await startCluster({
 const webhook = await startWebhookPod(cluster);
 after(webhook.stop);
 
-/** The fields of an intercepted pod. */
 interface InterceptedSpec {
   readonly hostAliases?: readonly { readonly ip: string; readonly hostnames: readonly string[] }[];
   readonly securityContext?: { readonly sysctls?: readonly { readonly name: string; readonly value: string }[] };

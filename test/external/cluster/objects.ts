@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { fencedBlocks, readPagesIn } from '../../harness/pages.ts';
 import type { CommandResult } from '../../harness/run-command.ts';
 
-/** The fields of a container that these tests check. */
 export interface Container {
   readonly name: string;
   readonly image: string;
@@ -80,7 +79,6 @@ export function podOf({ metadata: { name, namespace }, spec: { template } }: Dep
   return { apiVersion: 'v1', kind: 'Pod', metadata, spec: template.spec };
 }
 
-/** The names in a list, in order. */
 export function namesOf(items: readonly { readonly name: string }[] = []): string[] {
   return items.map(({ name }) => name);
 }
@@ -94,7 +92,6 @@ export function guideScript(text: string): string {
   return found[0] ?? '';
 }
 
-/** The manifests or chart values in the guide's blocks of this language. */
 export function guideManifests(language: 'yaml' | 'yaml kagent' | 'yaml values'): string[] {
   return fencedBlocks(guide, language);
 }

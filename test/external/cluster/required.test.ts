@@ -12,7 +12,6 @@ await cluster.create(agentPod('from-before'));
 await cluster.follow('deploy/webhook/required.yaml');
 await eventually('the API server applies the policy', async () => (await attempt(agentPod('probe'))).code === 1);
 
-/** Creates a pod, as a dry run. */
 function attempt(pod: object) {
   return cluster.kubectl(['create', '--dry-run=server', '-f', '-'], pod);
 }

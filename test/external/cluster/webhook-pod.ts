@@ -14,7 +14,6 @@ interface Service {
   readonly spec: { readonly clusterIP: string; readonly ports: readonly { readonly port: number }[] };
 }
 
-/** Files by their names, in base64. */
 interface Secret {
   readonly data: Readonly<Record<string, string>>;
 }

@@ -144,7 +144,6 @@ test('a copy of an injected pod keeps its sidecar unchanged', async () => {
   assert.deepEqual(spec, first.spec);
 });
 
-/** Creates a pod with the label, as a dry run. */
 function attempt(): Promise<CommandResult> {
   const args = ['create', '--dry-run=server', '-o', 'json', '-f', '-'];
   return cluster.kubectl(args, agentPod('attempt', { labels: OPTED_IN }));

@@ -8,7 +8,6 @@ import { runProgram } from '../../harness/run-command.ts';
 export const REVISIONS = ['2025-11-25', '2026-07-28'] as const;
 export type Revision = (typeof REVISIONS)[number];
 
-/** A check in the suite's report. */
 export interface Check {
   id: string;
   name: string;
@@ -22,7 +21,6 @@ export interface SuiteResult {
   passed: boolean;
   /** The suite's own summary. */
   output: string;
-  /** The checks of each scenario, in order. */
   scenarios: ReadonlyMap<string, readonly Check[]>;
 }
 

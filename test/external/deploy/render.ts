@@ -12,7 +12,6 @@ const bin = await installDeployTools();
 export const helm = (...args: string[]) => runProgram(join(bin, 'helm'), args);
 export const kustomize = (...args: string[]) => runProgram(join(bin, 'kustomize'), args);
 
-/** The path of the chart. */
 export const CHART = join(import.meta.dirname, '../../../deploy/helm/cambist');
 
 export interface Rendered {
@@ -20,7 +19,6 @@ export interface Rendered {
   readonly manifests: readonly JsonObject[];
 }
 
-/** Runs a helm command on the chart, with the values in a file. */
 export async function withValues(values: object, ...args: string[]): Promise<CommandResult> {
   const folder = await mkdtemp(join(tmpdir(), 'cambist-values-'));
   try {
@@ -32,7 +30,6 @@ export async function withValues(values: object, ...args: string[]): Promise<Com
   }
 }
 
-/** The manifests that `helm install` would apply. */
 export async function renderChart(
   values: object,
   { release = 'cambist', namespace = 'cambist-system', chart = CHART } = {},
@@ -40,7 +37,6 @@ export async function renderChart(
   return rendered(await withValues(values, 'template', release, chart, '--namespace', namespace));
 }
 
-/** The manifests that `kubectl apply -k deploy/…` would apply. */
 export async function renderKustomization(folder: string): Promise<Rendered> {
   return rendered(await kustomize('build', `deploy/${folder}`));
 }
@@ -53,7 +49,6 @@ export function rendered({ code, stdout, stderr }: CommandResult): Rendered {
   return { text: stdout, manifests };
 }
 
-/** The only manifest of a kind. */
 export function only({ manifests }: Rendered, kind: string, name?: string): JsonObject {
   const found = manifests.filter((one) => one.kind === kind && (name ?? nameOf(one)) === nameOf(one));
   const [first] = found;
@@ -72,7 +67,6 @@ const HELM_LABELS: readonly string[] = [
   'helm.sh/chart',
 ];
 
-/** All manifests by kind and name, without helm's labels. */
 export function byName({ manifests }: Rendered): Record<string, Json> {
   return Object.fromEntries(manifests.map((one) => [`${one.kind} ${nameOf(one)}`, withoutHelmLabels(one)]));
 }

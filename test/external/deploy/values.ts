@@ -15,7 +15,6 @@ const SHARED_CONFIG = parse(
 const image = { repository: 'registry.example.com/cambist' };
 const CA_BUNDLE = Buffer.from('a certificate').toString('base64');
 
-/** Values for each way to install. */
 export const VALUES = {
   'webhook with cert-manager': { image, webhook: { enabled: true, certManager: true } },
   'webhook with a Secret': { image, webhook: { enabled: true, caBundle: CA_BUNDLE } },

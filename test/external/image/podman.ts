@@ -3,7 +3,6 @@ import { chmod } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import type { Launch } from '../../harness/cambist-process.ts';
 
-/** The image that build.sh builds. */
 export const IMAGE = 'cambist:test';
 
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024;
@@ -73,12 +72,10 @@ export function inContainer(
   };
 }
 
-/** The process id of a container on this machine. */
 export async function pidOf(name: string): Promise<number> {
   return Number(await podman('inspect', '--format', '{{.State.Pid}}', name));
 }
 
-/** A file, folder or link of an image. */
 export interface Entry {
   /** Relative to the root, without a leading slash. */
   readonly path: string;

@@ -6,14 +6,12 @@ import { interleaved, startAgentSetup, USERS } from './agents.ts';
 const CALLS = 100;
 const WIDTH = 16;
 
-/** One A2A message in JSON-RPC, protocol version 1.0. */
 function message(method: string): string {
   const parts = [{ text: 'Who am I?' }];
   const params = { message: { messageId: randomUUID(), role: 'ROLE_USER', parts } };
   return JSON.stringify({ jsonrpc: '2.0', id: 1, method, params });
 }
 
-/** The text that the agent returned. */
 function replyOf(body: string): unknown {
   const data = body.startsWith('{') ? body : (/^data: (.*)$/m.exec(body)?.[1] ?? body);
   const text = /"text": ?("(?:[^"\\]|\\.)*")/.exec(data)?.[1];

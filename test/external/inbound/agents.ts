@@ -7,24 +7,20 @@ import { startServer } from '../../harness/server-process.ts';
 import { installAgents } from '../installs.ts';
 
 export interface AgentSetup extends McpSetup {
-  /** The URL of the agent for its callers. */
   readonly inboundUrl: string;
   /** Callers' tokens, by their users. */
   readonly tokens: ReadonlyMap<string, string>;
 }
 
 interface AgentOptions {
-  /** Installs the packages of the agent. */
   readonly install?: () => Promise<string>;
   readonly env?: Readonly<Record<string, string>>;
-  /** Further keys of `inbound`. */
   readonly inbound?: Readonly<Record<string, unknown>>;
 }
 
 /** Python compiles the modules of an agent when it starts for the first time. */
 const START_TIMEOUT_MS = 180_000;
 
-/** The audience of callers' tokens. */
 const AUDIENCE = 'my-agent';
 
 /** Starts an authorization server, MCP backends, cambist, and an agent that is reached, and reaches `github`, through cambist. */

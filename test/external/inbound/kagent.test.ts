@@ -9,7 +9,6 @@ const CALLS = 100;
 const WIDTH = 8;
 const install = installKagent;
 
-/** One A2A message in JSON-RPC, protocol version 0.3. */
 function message(): string {
   const parts = [{ kind: 'text', text: 'Who am I?' }];
   const params = { message: { kind: 'message', messageId: randomUUID(), role: 'user', parts } };

@@ -157,7 +157,6 @@ async function isHealthy(prometheus: Prometheus): Promise<boolean> {
   return up.length === 1 && (await prometheus.alerts()).length === 0;
 }
 
-/** Minutes in the quickened time of the rules. */
 function minutesSince(startMs: number): number {
   return Math.round(((performance.now() - startMs) / 60_000) * QUICKENED);
 }

@@ -1,7 +1,6 @@
 import type { LogLine } from '../../harness/cambist-process.ts';
 import type { Experience } from './callers.ts';
 
-/** The symptoms of a failure. */
 export interface Observation {
   readonly failure: string;
   readonly alerts: readonly { readonly name: string; readonly summary: string }[];
@@ -38,7 +37,6 @@ export function condense(line: LogLine, directory: string): string {
 
 const FENCE = /^```text incident ([a-z-]+)\n([\s\S]*?)^```$/gm;
 
-/** The blocks of a Markdown text, by the names of their scenarios. */
 export function readReports(markdown: string): Map<string, string> {
   return new Map([...markdown.matchAll(FENCE)].map(([, name = '', text = '']) => [name, text.trimEnd()]));
 }

@@ -16,12 +16,9 @@ export interface TestBed {
   readonly config: McpSetupConfig;
 }
 
-/** One failure, and its fix. */
 export interface Scenario {
-  /** The name of its block in deploy/incident.md. */
   readonly name: string;
   readonly failure: string;
-  /** The route whose callers are observed. */
   readonly route: RouteName;
   break(bed: TestBed): Promise<unknown>;
   fix(bed: TestBed): Promise<unknown>;

@@ -4,7 +4,6 @@ import { type InterceptSetup, MCP_URL } from './setup.ts';
 
 export const program = (name: string): string => fileURLToPath(new URL(`programs/${name}`, import.meta.url));
 
-/** The first message of an MCP client. */
 export const BODY = JSON.stringify({
   jsonrpc: '2.0',
   id: 1,

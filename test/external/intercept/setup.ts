@@ -18,9 +18,7 @@ export const MCP_URL = `https://${HOST}/mcp`;
 export type InterceptSetup = Awaited<ReturnType<typeof startInterceptSetup>>;
 
 export interface InterceptSetupOptions {
-  /** Further keys of `intercept`. */
   readonly intercept?: Readonly<Record<string, unknown>>;
-  /** Further keys of the config. */
   readonly top?: Readonly<Record<string, unknown>>;
   /** The upstream's certificate is of an authority that the route does not trust. */
   readonly untrusted?: boolean;

@@ -124,7 +124,6 @@ function createClient(url: string, close: () => Promise<void>) {
       (await ask<{ result: Sample[] }>(`query?query=${encodeURIComponent(promql)}`)).result,
     targets: async () => (await ask<{ activeTargets: Target[] }>('targets?state=active')).activeTargets,
     alerts,
-    /** The names of the firing alerts, sorted. */
     firing,
     /** @throws Error with the pending and firing alerts, if the condition does not hold in time */
     waitUntil: async (what: string, timeoutMs: number, holds: () => Promise<boolean>): Promise<void> => {

@@ -15,7 +15,6 @@ interface RuleTests {
 }
 
 const RULE_TESTS = new URL('./rules/', import.meta.url);
-/** The name in the test files. */
 const RULES_FILE = 'cambist.rules.yaml';
 
 const groups = readRuleGroups();

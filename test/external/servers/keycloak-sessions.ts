@@ -71,9 +71,7 @@ export function revocationRealm(committed: Realm, users: number, receivers: Read
   };
 }
 
-/** One sign-in of the user. */
 export interface Session {
-  /** Where the user signed in. */
   readonly client: string;
   readonly accessToken: string;
   readonly refreshToken: string;

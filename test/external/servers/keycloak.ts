@@ -10,12 +10,10 @@ const START_TIMEOUT_MS = 600_000;
 /** The processes are short-lived, so the optimizing compiler would cost more time than it saves. */
 export const JAVA_OPTIONS = '-XX:TieredStopAtLevel=1';
 
-/** A realm with the keys of its file. */
 export type Realm = Readonly<Record<string, unknown>> & { readonly realm: string };
 
 export type Keycloak = Awaited<ReturnType<typeof startKeycloak>>;
 
-/** Reads the realm of the documentation. */
 export async function committedRealm(): Promise<Realm> {
   const text = await readFile(new URL('../../../config/keycloak-realm.json', import.meta.url), 'utf8');
   return JSON.parse(text) as Realm;

@@ -35,9 +35,7 @@ export async function startSpring() {
   return {
     issuer,
     jwksUri: `${issuer}/oauth2/jwks`,
-    /** Signs in a user at the agent. @returns the access token */
     signIn: () => signIn(issuer),
-    /** Gets a token for a client that acts for users. */
     workloadToken: () => requestToken(issuer, WORKLOAD, { grant_type: 'client_credentials' }),
     close: server.close,
   };

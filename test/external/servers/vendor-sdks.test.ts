@@ -33,7 +33,6 @@ const load = createRequire(join(await installVendorSdks(), 'package.json'));
 const SUBJECT = 'eyJhbGciOiJub25lIn0.e30.of-the-caller';
 const ASSERTION = 'eyJhbGciOiJub25lIn0.e30.client-assertion';
 
-/** The config of a recipe. */
 function recipe(name: string) {
   const text = readFileSync(new URL(`../../../config/${name}.yaml`, import.meta.url), 'utf8');
   const { config } = parseConfig(text, name);

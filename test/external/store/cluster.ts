@@ -3,7 +3,6 @@ import { freePort } from '../../harness/http-server.ts';
 import type { Lifetime } from '../../harness/lifetime.ts';
 import { type StoreOptions, type StoreProcess, startStore } from './store-process.ts';
 
-/** Three servers that share the slots. */
 export interface ClusterStore {
   readonly servers: readonly StoreProcess[];
   /** Moves slots from the first server to the second while the cluster serves. */

@@ -10,7 +10,6 @@ export type StoreKind = 'valkey' | 'redis';
 
 export const STORE_KINDS: readonly StoreKind[] = ['valkey', 'redis'];
 
-/** The programs of one kind of store. */
 export interface StorePrograms {
   readonly kind: StoreKind;
   readonly server: string;

@@ -86,13 +86,11 @@ export async function startReplicas(t: TestContext, options: ReplicaOptions) {
       apps.push(app);
       return app;
     },
-    /** A new caller's token. */
     async newCaller(subject = SUBJECT): Promise<string> {
       const token = await authorizationServer.mint({ subject, claims: { jti: randomBytes(8).toString('hex') } });
       leaks.remember(token);
       return token;
     },
-    /** Calls the backend through one replica. */
     call: (replica: number, token: string, { headers, ...rest }: CallOptions = {}): Promise<CallResponse> =>
       call(`${apps[replica]?.url}/github`, {
         ...{ method: 'POST', body: '{}', ...rest },
@@ -105,7 +103,6 @@ export async function startReplicas(t: TestContext, options: ReplicaOptions) {
       const sent = backend.requests.at(-1)?.authorization[0];
       assert.ok(authorizationServer.requests.some(({ issued }) => sent === `Bearer ${issued}`));
     },
-    /** Exchanges so far. */
     exchanges: (): number => authorizationServer.requests.length,
     /** Serves a new caller by each replica. @returns how many exchanges that costs */
     async costOfCaller(): Promise<number> {

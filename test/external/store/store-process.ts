@@ -16,13 +16,10 @@ export interface StoreOptions {
   readonly tls?: CertificateAuthority;
   /** The ACL user of cambist, with its rules, as `~cambist:* +@all`. The default user is off then. */
   readonly user?: { readonly username: string; readonly password: string; readonly rules: string };
-  /** Lines of its config. */
   readonly config?: readonly string[];
-  /** Arguments, which override its config. */
   readonly args?: readonly string[];
   /** Its file of ACL users, to which the harness adds its own. */
   readonly aclFile?: string;
-  /** The port of an earlier server. */
   readonly port?: number;
   readonly isSentinel?: boolean;
 }
@@ -117,7 +114,6 @@ async function startOnce(options: StoreOptions) {
     port,
     /** Runs a command as an administrator. @throws Error with the error of the store */
     ask,
-    /** Runs `valkey-cli` or `redis-cli` with these arguments. */
     cli,
     /** SIGSTOP: its connections stay open, and nothing responds. */
     pause: () => void child.kill('SIGSTOP'),

@@ -17,7 +17,6 @@ import { IMAGE, text } from './content.ts';
 
 const RECONNECT_MS = 100;
 
-/** Tools that send requests to the client during a call, as in revisions before 2026-07-28. */
 export function registerConversingTools(server: McpServer): void {
   server.registerTool(
     'test_sampling',
@@ -217,7 +216,6 @@ function say(text: string) {
   return { role: 'user' as const, content: { type: 'text' as const, text } };
 }
 
-/** The prompts that the conformance suite expects. */
 export function registerPrompts(server: McpServer): void {
   const messages = (...all: Message[]) => ({ messages: all });
   server.registerPrompt('test_simple_prompt', { description: 'Has no arguments.' }, () =>

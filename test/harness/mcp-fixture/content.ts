@@ -32,7 +32,6 @@ export function embedded(uri: string, mimeType: string, value: string): ContentB
   return { type: 'resource', resource: { uri, mimeType, text: value } };
 }
 
-/** The resources that the conformance suite reads. */
 export function registerResources(server: McpServer): void {
   server.registerResource('static-text', 'test://static-text', { mimeType: 'text/plain' }, ({ href: uri }) => ({
     contents: [{ uri, mimeType: 'text/plain', text: 'This is the content of the static text resource.' }],
@@ -59,7 +58,6 @@ export function registerResources(server: McpServer): void {
   }));
 }
 
-/** Events beside the responses. */
 export interface FixtureEvents {
   /** Notifies every subscribed client. */
   resourceUpdated(uri: string): void;

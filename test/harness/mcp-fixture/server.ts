@@ -25,14 +25,12 @@ export interface McpBackendOptions extends HttpServerOptions {
   checksHost?: boolean;
 }
 
-/** One received HTTP request. */
 export interface BackendRequest {
   method: string;
   url: string;
   headers: IncomingMessage['headers'];
   /** Alternating names and values, as received. */
   rawHeaders: string[];
-  /** The values of all `Authorization` headers. */
   authorization: string[];
   /** The claims of the bearer token; undefined if it was refused. */
   claims: JWTPayload | undefined;
@@ -43,11 +41,9 @@ export interface BackendRequest {
 
 export interface McpBackend {
   name: string;
-  /** The MCP endpoint. */
   url: string;
   resource: string;
   requests: BackendRequest[];
-  /** The number of cancelled calls of `wait`. */
   cancellations(): number;
   sessionIds(): string[];
   loseSessions(): void;

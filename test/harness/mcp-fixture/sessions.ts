@@ -12,7 +12,6 @@ interface Sessions {
   /** Notifies the subscribed clients. */
   resourceUpdated(uri: string): void;
   ids(): string[];
-  /** Forgets all sessions, like a restarted server. */
   lose(): void;
   close(): Promise<void>;
 }

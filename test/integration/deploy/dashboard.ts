@@ -32,7 +32,6 @@ export interface Dashboard {
 
 export const readDashboard = (): Dashboard => JSON.parse(readDeployFile('grafana/cambist.json')) as Dashboard;
 
-/** Every query of the dashboard, with the name of its panel. */
 export function queriesOf(dashboard: Dashboard): { from: string; expr: string }[] {
   const panels = dashboard.panels.flatMap(({ title, targets = [] }) =>
     targets.map(({ expr }) => ({ from: `panel "${title}"`, expr })),
@@ -46,7 +45,6 @@ export function queriesOf(dashboard: Dashboard): { from: string; expr: string }[
 /** For each label of a metric, the values in its samples. */
 export type LabelValues = ReadonlyMap<string, ReadonlySet<string>>;
 
-/** The metrics in the text of /metrics, by the name in their `# TYPE` line. */
 export function liveMetrics(text: string): ReadonlyMap<string, LabelValues> {
   const metrics = new Map<string, Map<string, Set<string>>>();
   let current = new Map<string, Set<string>>();

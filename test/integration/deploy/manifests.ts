@@ -11,7 +11,6 @@ export interface Probe {
   readonly httpGet: { readonly path: string; readonly port: string | number };
 }
 
-/** The fields of a container that these tests read. The schema check covers the others. */
 export interface Container {
   readonly name: string;
   readonly image: string;
@@ -67,7 +66,6 @@ export const readDeployFile = (name: string): string => readFileSync(new URL(nam
 /** The config file of the example, which kustomize puts into a ConfigMap. */
 const EXAMPLE_CONFIG = 'cambist.yaml';
 
-/** The file names of all manifests in deploy/. */
 export const manifestFiles = (): string[] =>
   readdirSync(folder).filter((name) => name.endsWith('.yaml') && name !== EXAMPLE_CONFIG);
 
@@ -79,12 +77,10 @@ export function parseDocuments<T = Manifest>(text: string, version: '1.1' | '1.2
   });
 }
 
-/** The only manifest of a file in deploy/. */
 export function readManifest<T extends Manifest>(name: string): T {
   const [manifest, ...more] = parseDocuments<T>(readDeployFile(name));
   if (manifest === undefined || more.length > 0) throw new Error(`${name} does not contain exactly one document`);
   return manifest;
 }
 
-/** The text of the example's config file. */
 export const exampleConfigText = (): string => readDeployFile(EXAMPLE_CONFIG);

@@ -100,7 +100,6 @@ test('every field says in which lines it is, and what it means', () => {
   for (const [name, lines, meaning] of rows) assert.ok(lines !== '' && meaning !== '', name);
 });
 
-/** The folders of src, in the order of src/README.md. */
 const listed = tableRows(readFileSync('src/README.md', 'utf8'), '| folder')
   .flatMap(([names]) => codeWords(names ?? ''))
   .filter((name) => !name.endsWith('.ts'));

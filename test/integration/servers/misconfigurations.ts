@@ -15,13 +15,11 @@ const REFERENCE = new URL('../../../config/common-mistakes.md', import.meta.url)
 type Keys = Record<string, unknown>;
 type Overlay = Keys | ((recipe: Recipe) => Keys);
 
-/** A change of the recipe or its server. */
 interface Change {
   /** Keys that override those of the recipe's first route and of its server, or replace its defaults. */
   readonly route?: Overlay;
   readonly server?: Overlay;
   readonly defaults?: Overlay;
-  /** The rules of the misconfigured server. */
   readonly rules?: SimulationRules;
   /** The caller's token, or the claims of a token of this server. */
   readonly token?: JWTPayload | string;
@@ -37,9 +35,7 @@ export type Misconfiguration = readonly [
 ];
 
 export interface Product {
-  /** Its name in the reference. */
   readonly name: string;
-  /** The file name of its recipe without `.yaml`. */
   readonly recipe: string;
   readonly rules: SimulationRules;
   /** The claims of a valid token of a caller. */

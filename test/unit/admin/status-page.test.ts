@@ -16,7 +16,6 @@ function pageOf(report: StatusReport): string {
   return statusPage({ ...SAMPLE_PAGE, report });
 }
 
-/** The visible text of a page. */
 function readable(page: string): string {
   return page
     .replace(/<[^>]*>/g, ' ')

@@ -59,11 +59,8 @@ export const TOOLS = `${CONFIG.slice(0, CONFIG.indexOf('  - name: github'))}  - 
     allowed_origins: ['https://app.example.com']
 `;
 
-/** The folder of the config files. */
 export let folder = '';
-/** The file with CONFIG. */
 export let file = '';
-/** The file with TOOLS. */
 export let tools = '';
 
 /** Runs `explain` with CONFIG, unless the arguments name another file. */

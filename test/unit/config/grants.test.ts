@@ -17,7 +17,6 @@ function exchangeOf(lines: string, top: string) {
   return credential;
 }
 
-/** Problems without their positions. */
 const messages = (problems: string[]): string[] => problems.map((problem) => problem.replace(/^\d+:\d+: /, ''));
 
 test('sends a resource with jwt_bearer only if the file sets one', () => {

@@ -180,7 +180,6 @@ test('warns where no route has a host', () => {
 
 const auditOf = (lines: string) => configOf(`${VALID}audit: ${lines}\n`).audit;
 
-/** Problems without their positions. */
 const problems = (lines: string): string[] =>
   problemsOf(`${VALID}audit: ${lines}\n`).map((problem) => problem.replace(/^\d+:\d+: /, ''));
 

@@ -1,7 +1,6 @@
 import { formatProblem } from '../../../src/config/config-node.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 
-/** Parts of a valid config, as lines. */
 export const SERVER = `authorization_servers:
   main:
     issuer: https://idp.example.com/realms/agents
@@ -24,7 +23,6 @@ export function problemsOf(text: string): string[] {
   return parseConfig(text, 'c').problems.map((problem) => formatProblem(problem).slice('c:'.length));
 }
 
-/** The config of a valid text. */
 export function configOf(text: string) {
   const { config, problems } = parseConfig(text, 'c');
   if (config === undefined) throw new Error(problems.map(formatProblem).join('\n'));

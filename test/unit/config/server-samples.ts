@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { configOf, ROUTE } from './sample.ts';
 
-/** A config with one authorization server of these lines. */
 export function withServer(lines: string): string {
   return `version: 1\nauthorization_servers:\n  main:\n${lines.replaceAll(/^(?=.)/gm, '    ')}${ROUTE}`;
 }

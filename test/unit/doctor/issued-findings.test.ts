@@ -18,7 +18,6 @@ interface Case {
   subject?: JWTPayload;
   sent?: Record<string, string>;
   repeated?: string;
-  /** Codes of warnings and errors. */
   finds: string[];
   fix?: RegExp;
 }

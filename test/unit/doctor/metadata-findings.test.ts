@@ -22,7 +22,6 @@ const LOOKUP = {
 
 const unusable = (...requests: ReturnType<typeof at>[]) => unusableMetadata(LOOKUP, requests, 'no usable metadata');
 
-/** The findings on a document with these fields, as `severity code`. */
 function findingsOn(
   fields: Record<string, unknown>,
   { uses = [EXCHANGE] as MetadataUse[], keys = {} as Record<string, unknown> } = {},

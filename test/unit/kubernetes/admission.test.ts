@@ -11,7 +11,6 @@ import { applyPatch, IMAGE, pod, request } from './samples.ts';
 
 const ENABLED = { labels: { 'cambist.dev/inject': 'enabled' } };
 
-/** A review as the API server sends it. */
 function reviewOf(object: Json, more: JsonObject = {}): JsonObject {
   const kind = { group: '', version: 'v1', kind: 'Pod' };
   const request = { uid: 'u-1', kind, operation: 'CREATE', namespace: 'agents', object, oldObject: null, ...more };

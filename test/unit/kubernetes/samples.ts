@@ -64,13 +64,11 @@ export function assertSameManifests(actual: string, expected: string, message?: 
   }
 }
 
-/** The container with this name, among the init containers and the containers. */
 export function container(template: JsonObject, name = 'cambist'): JsonObject | undefined {
   const lists = ['initContainers', 'containers'].map((list) => getIn(template, ['spec', list]));
   return lists.flatMap(objectsOf).find((candidate) => candidate.name === name);
 }
 
-/** The environment of a container, as values by name. */
 export function environment(template: JsonObject, name: string): Record<string, unknown> {
   const variables = objectsOf(container(template, name)?.env);
   return Object.fromEntries(variables.map((variable) => [String(variable.name), variable.value]));

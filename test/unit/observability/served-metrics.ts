@@ -59,7 +59,6 @@ export function served(cacheSize = 0, report: ReadinessReport = { ready: true, c
   return { ...counts, write };
 }
 
-/** The series of a text, without their values. */
 export function seriesOf(text: string): string[] {
   return text
     .split('\n')

@@ -33,7 +33,6 @@ export const SHARED: SharedCache = {
   timeoutMs: 2000,
 };
 
-/** One replica of a test. */
 export interface Replica {
   readonly second: SecondLevel;
   readonly messages: SharedMessages;
@@ -105,7 +104,6 @@ export async function startAlone(t: TestContext, options?: ReplicaOptions) {
   return { server, ...(await startReplica(t, server, options)) };
 }
 
-/** Two replicas with one server. */
 export async function startPair(t: TestContext, options?: ReplicaOptions) {
   const server = createMemoryStore();
   const [one, other] = await Promise.all([startReplica(t, server, options), startReplica(t, server, options)]);
@@ -119,7 +117,6 @@ export interface EntryOptions {
   readonly added?: readonly string[];
 }
 
-/** The entry of a caller on a route. */
 export function entryOf({ route = routeOf(), token = 'alice', session, added = [] }: EntryOptions = {}): SharedEntry {
   const subject = subjectOf(token);
   const resource = resourceDigest(route);
@@ -148,7 +145,6 @@ export function issued(token: string, clock: Clock = systemClock): IssuedToken {
   };
 }
 
-/** An exchange that counts its calls. */
 export function exchangeOf(token: string | Error, clock?: Clock) {
   const exchange = Object.assign(
     async (): Promise<IssuedToken> => {

@@ -20,7 +20,6 @@ interface JoinOptions {
   readonly random?: () => number;
 }
 
-/** A replica with the revocations that it knows. */
 export async function start(
   t: TestContext,
   server: MemoryStore,
@@ -89,7 +88,6 @@ export async function startReady(...args: Parameters<typeof start>) {
   return replica;
 }
 
-/** Two replicas with one store, after they have read. */
 export async function startPair(t: TestContext) {
   const server = createMemoryStore();
   const [one, other] = await Promise.all([startReady(t, server), startReady(t, server)]);

@@ -9,7 +9,6 @@ const route = routeOf({
 });
 const alice = { ...ALICE, id: 's-1' };
 
-/** A broker whose session has a token with the route's own scope. */
 async function setUpNarrow() {
   const { token: narrow, ...setup } = await setUpToken(route, alice, 'narrow', 115);
   const stepUp = (wanted: readonly string[], from = narrow) => setup.broker.stepUp(route, alice, from, wanted);

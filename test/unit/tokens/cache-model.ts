@@ -14,13 +14,11 @@ interface Caller {
   readonly subject: Subject;
 }
 
-/** An issued token in the model. */
 interface ModelToken {
   readonly text: string;
   readonly issued: IssuedToken | undefined;
   readonly caller: string;
   readonly resource: string;
-  /** Keys that may find the token. */
   readonly keys: Set<string>;
   /** Expiry on the monotonic clock and on the wall clock. */
   readonly expiresAtMs: number;
@@ -156,7 +154,6 @@ export function assertInvariants(model: Model, real: Real): void {
 const REFUSAL_MS = 10_000;
 const REFRESH_COOLDOWN_MS = 3000;
 
-/** One lookup in the model. */
 interface ModelLookup {
   readonly key: string;
   readonly caller: string;
