@@ -60,7 +60,7 @@ function afterRefusal(
   // A backend that asks for a sign-in accepted the token. Another one made from the same caller's token would be no better.
   const authentication = isMadeFromCallers(prepared) ? authenticationWanted(challenges) : undefined;
   if (authentication !== undefined) return { kind: 'sign_in', token, authentication };
-  if (hasSecondToken) return { kind: 'fail', token, ending: 'and the next one as well' };
+  if (hasSecondToken) return { kind: 'fail', token, ending: 'and a request gets at most two' };
   const isSecret = prepared.route.credential.kind === 'secret';
   return { kind: isSecret ? 'retry_with_new_secret' : 'retry_with_new_token', token };
 }

@@ -10,7 +10,7 @@ type Handler = Dispatcher.DispatchHandler;
 
 /**
  * Sends one attempt of a request: its headers and body, the issued token and, where the token is bound to a key, a DPoP proof.
- * @returns undefined where it was sent at once. The promise rejects where there is no proof or no pool.
+ * @returns undefined if the request was sent at once. The promise rejects if it has no proof or no pool.
  * @see RFC 6750 section 2.1, RFC 9449 section 7.1
  */
 export function sendAttempt(

@@ -33,7 +33,7 @@ export interface AttemptPlan {
   readonly content: RequestBody['content'];
   /** An earlier attempt reached the upstream. */
   readonly isRetry?: boolean;
-  /** The upstream refused the first token, or it lacked scopes. There is no third. */
+  /** The first token was refused, or lacked scopes. A request gets at most two. */
   readonly hasSecondToken?: boolean;
   /** The DPoP proof carries the nonce that the upstream asked for. */
   readonly hasNonce?: boolean;

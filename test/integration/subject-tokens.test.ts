@@ -275,7 +275,7 @@ test('gives the agent a handle and the claims of an opaque caller', async (t) =>
   assert.match([...given].join(), /^Bearer cbh_[\w-]{43}$/);
 });
 
-test('removes the handle of a caller whose token is no longer active, also while its request is in flight', async (t) => {
+test('removes the handle of a caller whose token became inactive, even during its request', async (t) => {
   const { app, agent, backend, state } = await start(t);
   const url = app.inbound ?? '';
   const { handle } = await openHandleOf(t, { url, agent }, OPAQUE);

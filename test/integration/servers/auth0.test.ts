@@ -185,7 +185,7 @@ test('gets the token of another company from Auth0 with its recipe', async (t) =
 
 test('connects and lists without a user', async (t) => {
   const { call: list, received, server } = await startVault(t);
-  assert.equal((await list('of-nobody')).status, 200);
+  assert.equal((await list('of-no-account')).status, 200);
   assert.equal(received(), 'token-of-the-workload');
   assert.equal(server.requests.length, 0);
 });

@@ -202,11 +202,15 @@ const CASES: readonly [name: string, response: Case, next: object][] = [
   ['gets a new token after a 401', { status: 401 }, newToken],
   ['gets a new token even where the request cannot be repeated', { status: 401, isTooLarge: true }, newToken],
   ['reads a refused secret again', { status: 401, credential: 'secret' }, newSecret],
-  ['fails after two tokens were refused', { status: 401, hasSecondToken: true }, fail('and the next one as well')],
+  [
+    'fails after two tokens were refused',
+    { status: 401, hasSecondToken: true },
+    fail('and a request gets at most two'),
+  ],
   [
     'fails after two secrets were refused',
     { status: 401, hasSecondToken: true, credential: 'secret' },
-    fail('and the next one as well'),
+    fail('and a request gets at most two'),
   ],
   ['repeats a proof that lacked a nonce', { status: 401, headers: NONCE, hasFreshNonce: true }, nonce],
   [

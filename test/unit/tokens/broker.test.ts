@@ -18,7 +18,7 @@ import { ALICE, BOB, bearerOf, refusalOf, setUpBroker, setUpToken } from './scri
 /** Times, evictions, and what callers and sessions share are compared with a model: see cache-model.test.ts. */
 
 const route = routeOf();
-const nobody: Session = { subject: undefined, id: undefined };
+const anonymous: Session = { subject: undefined, id: undefined };
 const own = routeOf({
   credential: { kind: 'client_credentials', authorizationServer: serverOf(), target: targetOf() },
 });
@@ -143,20 +143,20 @@ test('bypasses routes that send no issued token', () => {
 
 test('refuses a request without a subject token, unless the route allows client credentials', async () => {
   const { broker, request, issue } = setUpBroker();
-  assert.throws(() => broker.lookUp(route, nobody), failsWith('ERR_SUBJECT_TOKEN_MISSING', /route "github"/));
+  assert.throws(() => broker.lookUp(route, anonymous), failsWith('ERR_SUBJECT_TOKEN_MISSING', /route "github"/));
   const lenient = routeOf({ credential: exchangeOf({ onMissingSubject: 'client_credentials' }) });
   const first = bearerOf(broker.lookUp(lenient, { subject: undefined, id: 'some-session' }));
   assert.deepEqual((await request(1)).grant, { kind: 'client_credentials' });
   await issue(1, 'own');
   assert.equal(await first, 'Bearer own');
-  assert.equal(await bearerOf(broker.lookUp(lenient, nobody)), 'Bearer own');
+  assert.equal(await bearerOf(broker.lookUp(lenient, anonymous)), 'Bearer own');
   broker.lookUp(lenient, ALICE);
   assert.equal((await request(2)).grant.kind, 'token_exchange');
 });
 
 test('all callers and sessions share a token of cambist itself', async () => {
   const { broker, requests } = await setUpToken(own, { ...ALICE, id: 'one' }, 'own');
-  for (const session of [ALICE, BOB, nobody, { ...BOB, id: 'two' }]) {
+  for (const session of [ALICE, BOB, anonymous, { ...BOB, id: 'two' }]) {
     assert.equal(await bearerOf(broker.lookUp(own, session)), 'Bearer own');
   }
   assert.equal(requests.length, 1);
