@@ -79,21 +79,21 @@ export function readEvents(claims: JWTPayload, issuer: string): Signal {
  */
 export function readLogout(claims: JWTPayload, issuer: string): Signal {
   const { events, nonce, sub, sid, iat } = claims;
-  if (!eventEntries(events).some(([type]) => type === LOGOUT_EVENT)) throw invalid('it has no logout event');
-  if (nonce !== undefined) throw invalid('it has a nonce, so it may be an ID token');
+  if (!eventEntries(events).some(([type]) => type === LOGOUT_EVENT)) throw malformed('it has no logout event');
+  if (nonce !== undefined) throw malformed('it has a nonce, so it may be an ID token');
   const subject = sub === undefined ? undefined : ({ claim: 'sub', value: nameOf(sub, 'sub') } as const);
   const session = sid === undefined ? undefined : nameOf(sid, 'sid');
-  if (subject === undefined && session === undefined) throw invalid('it has neither sub nor sid');
+  if (subject === undefined && session === undefined) throw malformed('it has neither sub nor sid');
   const atMs = instantOf(iat) ?? 0;
   return { events: ['backchannel-logout'], revocations: [{ issuer, subject, session, atMs }] };
 }
 
 function eventEntries(events: unknown): [type: string, event: Record<string, unknown>][] {
-  if (!isJsonObject(events)) throw invalid('it has no events');
+  if (!isJsonObject(events)) throw malformed('it has no events');
   const entries = Object.entries(events);
-  if (entries.length === 0 || entries.length > MAX_EVENTS_OF_TOKEN) throw invalid('it has no event, or too many');
+  if (entries.length === 0 || entries.length > MAX_EVENTS_OF_TOKEN) throw malformed('it has no event, or too many');
   return entries.map(([type, event]) => {
-    if (!isJsonObject(event)) throw invalid('an event is not an object');
+    if (!isJsonObject(event)) throw malformed('an event is not an object');
     return [type, event];
   });
 }
@@ -111,22 +111,17 @@ function instantOf(value: unknown): number | undefined {
 }
 
 function nameOf(value: unknown, claim: string): string {
-  if (typeof value === 'string' && value !== '' && value.length <= 1024) return value;
-  throw invalid(`its ${claim} is malformed`);
+  if (isName(value)) return value;
+  throw malformed(`its ${claim} is malformed`);
 }
 
-function invalid(why: string): InvalidSignal {
+export function malformed(why: string): InvalidSignal {
   return new InvalidSignal('invalid_request', why);
 }
 
 /** The part of an event's subject that tokens have. */
-interface EventSubject {
-  readonly subject: Revocation['subject'];
-  readonly session: string | undefined;
-}
+type EventSubject = Pick<Revocation, 'subject' | 'session'>;
 
-/** Longest identifier that is read. No accepted token has a longer one. */
-const MAX_LENGTH = 1024;
 /** Keycloak's id of all sessions of a user. */
 const ALL_SESSIONS = 'ALL';
 /** Most alternatives of one subject. */
@@ -137,20 +132,16 @@ const MAX_DEPTH = 4;
 /**
  * Reads a subject identifier (RFC 9493, and the complex subjects of Shared Signals).
  * @param issuer of the transmitter, which speaks for its own subjects alone
+ * @param depth how many more levels are read
  * @returns one entry for each name of the subject; empty where no token can say that it is meant
  */
-export function readSubjectId(written: unknown, issuer: string): EventSubject[] {
-  return readNested(written, issuer, MAX_DEPTH);
-}
-
-/** @param depth how many more levels are read */
-function readNested(written: unknown, issuer: string, depth: number): EventSubject[] {
+export function readSubjectId(written: unknown, issuer: string, depth = MAX_DEPTH): EventSubject[] {
   if (!isJsonObject(written) || depth === 0) return [];
   switch (written.format) {
     case 'aliases':
-      return listOf(written.identifiers)
+      return (Array.isArray(written.identifiers) ? written.identifiers.slice(0, MAX_ALIASES) : [])
         .filter((each) => isJsonObject(each) && each.format !== 'aliases')
-        .flatMap((each) => readNested(each, issuer, depth - 1));
+        .flatMap((each) => readSubjectId(each, issuer, depth - 1));
     case 'complex':
       return complexSubject(written, issuer, depth);
     // Keycloak and drafts of Shared Signals leave the format out.
@@ -166,7 +157,7 @@ function readNested(written: unknown, issuer: string, depth: number): EventSubje
 /** `user` and `session`. Other members narrow the subject to a device or a tenant, which no token says: the user counts. */
 function complexSubject(written: Record<string, unknown>, issuer: string, depth: number): EventSubject[] {
   const users = isJsonObject(written.user)
-    ? readNested({ format: guessed(written.user), ...written.user }, issuer, depth - 1)
+    ? readSubjectId({ format: guessed(written.user), ...written.user }, issuer, depth - 1)
     : [];
   const session = sessionOf(written.session);
   // A session that cannot be read may be any session of the user.
@@ -201,12 +192,11 @@ function sessionOf(written: unknown): string | undefined {
   return isName(id) ? id : undefined;
 }
 
+/** No accepted token has a longer identifier. */
+const MAX_LENGTH = 1024;
+
 function isName(value: unknown): value is string {
   return typeof value === 'string' && value !== '' && value.length <= MAX_LENGTH;
-}
-
-function listOf(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value.slice(0, MAX_ALIASES) : [];
 }
 
 export type SignalKind = 'event' | 'logout';
@@ -246,10 +236,8 @@ export async function verifySignal(
     throw new InvalidSignal(errOf(error), reasonOf(error));
   }
   const { iat, jti } = claims;
-  if (typeof jti !== 'string' || typeof iat !== 'number')
-    throw new InvalidSignal('invalid_request', 'its jti or iat is malformed');
-  if (iat > clock.wallMs() / 1000 + MAX_AHEAD_SECONDS)
-    throw new InvalidSignal('invalid_request', 'its iat is in the future');
+  if (typeof jti !== 'string' || typeof iat !== 'number') throw malformed('its jti or iat is malformed');
+  if (iat > clock.wallMs() / 1000 + MAX_AHEAD_SECONDS) throw malformed('its iat is in the future');
   return kind === 'logout' ? readLogout(claims, issuer) : readEvents(claims, issuer);
 }
 
@@ -257,7 +245,7 @@ export async function verifySignal(
 function checkType(typ: unknown, kind: SignalKind): void {
   const type = typeof typ === 'string' ? typ.toLowerCase().replace(/^application\//, '') : '';
   const accepted = kind === 'event' ? ['secevent+jwt'] : ['logout+jwt', 'jwt', ''];
-  if (!accepted.includes(type)) throw new InvalidSignal('invalid_request', 'its typ is not that of such a token');
+  if (!accepted.includes(type)) throw malformed('its typ is not that of such a token');
 }
 
 /** @see RFC 8935 section 2.4 */

@@ -16,12 +16,6 @@ export interface PublisherOptions {
   readonly logger: Logger;
 }
 
-/** Waits for an attempt that includes everything up to a sequence number. */
-interface Waiter {
-  readonly upTo: number;
-  readonly resolve: () => void;
-}
-
 interface Waiting extends RevocationEntry {
   readonly sequence: number;
 }
@@ -38,7 +32,8 @@ export type Publisher = ReturnType<typeof createPublisher>;
 export function createPublisher({ messages, write, logger }: PublisherOptions) {
   /** The oldest first. */
   const unshared = new Map<string, Waiting>();
-  const waiters = new Set<Waiter>();
+  /** The sequence number that each waits for: an attempt must include everything up to it. */
+  const waiters = new Map<() => void, number>();
   let sequence = 0;
   let isPublishing = false;
   let isFailureLogged = false;
@@ -79,11 +74,7 @@ export function createPublisher({ messages, write, logger }: PublisherOptions) {
   }
 
   function settle(isSettled: (upTo: number) => boolean): void {
-    for (const waiter of waiters) {
-      if (!isSettled(waiter.upTo)) continue;
-      waiters.delete(waiter);
-      waiter.resolve();
-    }
+    for (const [resolve, upTo] of waiters) if (isSettled(upTo)) resolve();
   }
 
   function logChange(succeeded: boolean): void {
@@ -99,11 +90,13 @@ export function createPublisher({ messages, write, logger }: PublisherOptions) {
 
   /** @param limitMs undefined: waits for as long as it takes */
   async function nextAttempt(upTo: number, limitMs?: number): Promise<void> {
-    const { promise, resolve } = withResolver();
-    const waiter = { upTo, resolve };
-    waiters.add(waiter);
-    await (limitMs === undefined ? promise : inTime(promise, limitMs).catch(() => {}));
-    waiters.delete(waiter);
+    let settled = (): void => {};
+    const attempted = new Promise<void>((resolve) => {
+      settled = resolve;
+    });
+    waiters.set(settled, upTo);
+    await (limitMs === undefined ? attempted : inTime(attempted, limitMs).catch(() => {}));
+    waiters.delete(settled);
   }
 
   return {
@@ -134,12 +127,4 @@ export function createPublisher({ messages, write, logger }: PublisherOptions) {
       clearTimeout(retry);
     },
   };
-}
-
-function withResolver(): { readonly promise: Promise<void>; readonly resolve: () => void } {
-  let resolve = (): void => {};
-  const promise = new Promise<void>((done) => {
-    resolve = done;
-  });
-  return { promise, resolve };
 }

@@ -3,15 +3,8 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import type { Transmitter } from '../config/signals.ts';
 import { NO_SCHEMAS } from '../listeners/listen.ts';
 import { readCredential } from '../secrets/credential.ts';
-import { InvalidSignal } from './events.ts';
-import type { IsShared } from './publisher.ts';
-
-/**
- * Takes a token of a transmitter, and applies it.
- * @returns false if only this process knows it
- * @throws {InvalidSignal} {CambistError}
- */
-export type TakeSignal = (transmitter: Transmitter, channel: 'push' | 'logout', token: string) => Promise<IsShared>;
+import { InvalidSignal, malformed } from './events.ts';
+import type { Source } from './source.ts';
 
 /** A signal has one token of a few hundred bytes. */
 const MAX_BODY_BYTES = 64 * 1024;
@@ -25,13 +18,8 @@ const FORM_TYPE = 'application/x-www-form-urlencoded';
 /**
  * Creates the listener for transmitters: `POST /events/NAME` (RFC 8935) and `POST /logout/NAME` (OpenID Connect Back-Channel
  * Logout 1.0). It says nothing about any caller.
- * @param onRefused called for each request that is not accepted, with the reason
  */
-export function createReceiver(
-  transmitters: readonly Transmitter[],
-  take: TakeSignal,
-  onRefused: (transmitter: Transmitter, channel: 'push' | 'logout', error: unknown) => void,
-): FastifyInstance {
+export function createReceiver(sources: ReadonlyMap<Transmitter, Source>): FastifyInstance {
   const app = fastify({
     logger: false,
     schemaController: NO_SCHEMAS,
@@ -54,23 +42,27 @@ export function createReceiver(
   app.addHook('onSend', async (_request, reply) => {
     reply.headers({ connection: 'close', 'cache-control': 'no-store' });
   });
-  for (const transmitter of transmitters) {
-    if (transmitter.delivery === 'push') {
-      app.post(`/events/${transmitter.name}`, (request, reply) => push(transmitter, request, reply));
+  for (const [transmitter, source] of sources) {
+    const { name, delivery, backchannelLogout } = transmitter;
+    if (delivery === 'push') {
+      app.post(`/events/${name}`, (request, reply) => push(transmitter, source, request, reply));
     }
-    if (transmitter.backchannelLogout) {
-      app.post(`/logout/${transmitter.name}`, (request, reply) => logout(transmitter, request, reply));
-    }
+    if (backchannelLogout) app.post(`/logout/${name}`, (request, reply) => logout(source, request, reply));
   }
 
-  async function push(transmitter: Transmitter, request: FastifyRequest, reply: FastifyReply) {
+  async function push(
+    transmitter: Transmitter,
+    { take, refused }: Source,
+    request: FastifyRequest,
+    reply: FastifyReply,
+  ) {
     try {
       await authenticate(transmitter, request.headers.authorization);
-      if (!isType(request, SET_TYPE)) throw new InvalidSignal('invalid_request', `the content type is not ${SET_TYPE}`);
-      const isShared = await take(transmitter, 'push', String(request.body).trim());
+      if (!isType(request, SET_TYPE)) throw malformed(`the content type is not ${SET_TYPE}`);
+      const isShared = await take('push', String(request.body).trim());
       return isShared() ? reply.code(202).send() : unavailable(reply);
     } catch (error) {
-      onRefused(transmitter, 'push', error);
+      refused('push', error);
       if (!(error instanceof InvalidSignal)) return unavailable(reply);
       if (error.err !== 'authentication_failed') return refuse(reply, 400, error.err, error.message);
       // RFC 9110 section 15.5.2. The response does not name the configured scheme: a value without a scheme would be the secret itself.
@@ -78,18 +70,16 @@ export function createReceiver(
     }
   }
 
-  async function logout(transmitter: Transmitter, request: FastifyRequest, reply: FastifyReply) {
+  async function logout({ take, refused }: Source, request: FastifyRequest, reply: FastifyReply) {
     try {
-      if (!isType(request, FORM_TYPE))
-        throw new InvalidSignal('invalid_request', `the content type is not ${FORM_TYPE}`);
+      if (!isType(request, FORM_TYPE)) throw malformed(`the content type is not ${FORM_TYPE}`);
       const [token, ...more] = new URLSearchParams(String(request.body)).getAll('logout_token');
-      if (token === undefined || more.length > 0)
-        throw new InvalidSignal('invalid_request', 'the form must have exactly one logout_token');
+      if (token === undefined || more.length > 0) throw malformed('the form must have exactly one logout_token');
       // Providers do not repeat a logout, so it counts as done even if only this process knows it.
-      await take(transmitter, 'logout', token);
+      await take('logout', token);
       return reply.code(200).send();
     } catch (error) {
-      onRefused(transmitter, 'logout', error);
+      refused('logout', error);
       if (!(error instanceof InvalidSignal)) return unavailable(reply);
       return reply
         .code(400)

@@ -18,18 +18,9 @@ export interface ReplicaStatus {
 }
 
 /** Shares revocations with the other replicas through the shared cache, which has all of them. */
-export interface Replicas extends Pick<Publisher, 'publish' | 'settled' | 'allShared'> {
-  /** Begins to subscribe and to read. Called once, before anything else. */
-  join(revocations: KnownRevocations): void;
-  readonly isComplete: boolean;
-  /** Settles when it has. @throws {CambistError} ERR_REVOCATIONS_UNKNOWN at first, which says why this takes time */
-  prepare(): Promise<void>;
-  status(): ReplicaStatus;
-  readonly families: readonly MetricFamily[];
-  close(): void;
-}
+export type Replicas = ReturnType<typeof createReplicas>;
 
-export interface ReplicasOptions {
+interface ReplicasOptions {
   readonly shared: Pick<SharedCacheSide, 'messages' | 'records' | 'status'>;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -45,7 +36,7 @@ const WAIT_MS = 5000;
 /** A readiness check that takes longer says why. */
 const CHECK_MS = 500;
 
-export function createReplicas(options: ReplicasOptions): Replicas {
+export function createReplicas(options: ReplicasOptions) {
   const { shared, logger, rememberMs, random = Math.random, waitMs = WAIT_MS } = options;
   const { messages, records } = shared;
   let revocations: KnownRevocations | undefined;
@@ -81,7 +72,8 @@ export function createReplicas(options: ReplicasOptions): Replicas {
   const isInSync = (): boolean => reconciler.isCurrent && shared.status().available;
 
   return {
-    join(joined) {
+    /** Begins to subscribe and to read. Called once, before anything else. */
+    join(joined: KnownRevocations): void {
       revocations = joined;
       messages.on('revoked', (payload) => {
         const count = joined.restore(readEntries(payload));
@@ -97,16 +89,17 @@ export function createReplicas(options: ReplicasOptions): Replicas {
     get isComplete() {
       return reconciler.isComplete;
     },
-    async prepare() {
+    /** Settles when it is complete. @throws {CambistError} ERR_REVOCATIONS_UNKNOWN at first, which says why this takes time */
+    async prepare(): Promise<void> {
       if (reconciler.isComplete || (await inTime(reconciler.refresh(), CHECK_MS).catch(() => false))) return;
       // After one failed check, the next one waits, so that the replica is ready as soon as possible.
       if (hasFailed) return reconciler.completed;
       hasFailed = true;
       throw unknown(shared.status(), reconciler);
     },
-    status: () => ({ unshared: publisher.unshared, in_sync: isInSync(), full: isFull }),
+    status: (): ReplicaStatus => ({ unshared: publisher.unshared, in_sync: isInSync(), full: isFull }),
     families: familiesOf(publisher, isInSync),
-    close() {
+    close(): void {
       publisher.close();
       reconciler.close();
     },

@@ -25,8 +25,6 @@ interface Settled {
 }
 
 /** The results of polled events, for the transmitter. */
-export type EventSettler = ReturnType<typeof createEventSettler>;
-
 export function createEventSettler({ name, take }: EventSettlerOptions) {
   let settled = nothingSettled();
   /** The events of the last response that were settled. */

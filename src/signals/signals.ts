@@ -1,16 +1,12 @@
-import type { Clock } from '../clock/clock.ts';
 import type { Signals, Transmitter } from '../config/signals.ts';
 import { displaceConnections } from '../listeners/limit-connections.ts';
 import { openListener } from '../listeners/listen.ts';
 import { logAcceptErrors, withinOpenFiles } from '../listeners/open-files.ts';
-import type { Logger } from '../observability/logger.ts';
 import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
-import type { OwnTokens } from '../tokens/own-tokens.ts';
 import { createRevocations } from '../tokens/revocations.ts';
-import type { Dispatchers } from '../transport/dispatchers.ts';
 import { createReceiver } from './receiver.ts';
 import { createReplicas, type ReplicaStatus } from './replicas.ts';
-import { channelsOf, createSource, type Source } from './source.ts';
+import { channelsOf, createSource, type Source, type SourceOptions } from './source.ts';
 import { createSignalCounts, type TransmitterStatus } from './transmitter-health.ts';
 
 /** Signals in `/status.json`. */
@@ -22,11 +18,7 @@ export interface SignalsStatus {
   readonly replicas?: ReplicaStatus;
 }
 
-export interface SignalsOptions {
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly dispatchers: Dispatchers;
-  readonly ownTokens: () => OwnTokens;
+export interface SignalsOptions extends Pick<SourceOptions, 'clock' | 'logger' | 'dispatchers' | 'ownTokens'> {
   readonly sharedCache: SharedCacheSide | undefined;
 }
 
@@ -53,20 +45,7 @@ export function createSignals(config: Signals, options: SignalsOptions) {
   const parts = { ...options, revocations, replicas, counts };
   const sources = new Map(transmitters.map((each) => [each, createSource(each, parts)]));
 
-  function sourceOf(transmitter: Transmitter): Source {
-    const found = sources.get(transmitter);
-    if (found === undefined) throw new Error('unknown transmitter');
-    return found;
-  }
-
-  const server =
-    listen === undefined
-      ? undefined
-      : createReceiver(
-          transmitters,
-          (transmitter, channel, token) => sourceOf(transmitter).take(channel, token),
-          (transmitter, channel, error) => sourceOf(transmitter).refused(channel, error),
-        );
+  const server = listen === undefined ? undefined : createReceiver(sources);
   const connections =
     server &&
     displaceConnections(server.server, withinOpenFiles(MAX_CONNECTIONS), (count) => {
@@ -101,7 +80,7 @@ export function createSignals(config: Signals, options: SignalsOptions) {
     families: [...counts.families(() => revocations.size, healths), ...(replicas?.families ?? [])],
     connections: connections && (() => connections.counts),
     /** Fetches the keys of a transmitter. @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID */
-    prepare: (transmitter: Transmitter): Promise<void> => sourceOf(transmitter).keys.prepare(),
+    prepare: async (transmitter: Transmitter): Promise<void> => (sources.get(transmitter) as Source).keys.prepare(),
     /** Reads the stored revocations, with `cache.shared`. @throws {CambistError} ERR_REVOCATIONS_UNKNOWN */
     readKept: replicas?.prepare,
     status: (): SignalsStatus => ({

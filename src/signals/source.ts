@@ -2,31 +2,19 @@ import type { Clock } from '../clock/clock.ts';
 import type { Transmitter } from '../config/signals.ts';
 import { CambistError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
-import { toRequestUrl } from '../tokens/bounded-request.ts';
-import { createIssuerKeys, type IssuerKeys } from '../tokens/jwks.ts';
+import { createIssuerKeys } from '../tokens/jwks.ts';
 import type { OwnTokens } from '../tokens/own-tokens.ts';
 import type { Revocations } from '../tokens/revocations.ts';
 import { issuerPeer } from '../tokens/server-request.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
 import { InvalidSignal, verifySignal } from './events.ts';
-import { createPoller, type Poller } from './poller.ts';
+import { createPoller } from './poller.ts';
 import type { IsShared } from './publisher.ts';
 import type { Replicas } from './replicas.ts';
-import { createTransmitterClient, TransmitterError } from './transmitter-client.ts';
-import { type Channel, createHealth, type SignalCounts, type TransmitterHealth } from './transmitter-health.ts';
+import { createPoll, TransmitterError } from './transmitter-client.ts';
+import { type Channel, createHealth, type SignalCounts } from './transmitter-health.ts';
 
-export interface Source {
-  readonly keys: IssuerKeys;
-  readonly health: TransmitterHealth;
-  readonly poller: Poller | undefined;
-  /**
-   * Applies a signal, and shares it with the other replicas.
-   * @returns whether the shared cache has it. Until then, the transmitter should send it again
-   * @throws {InvalidSignal} {CambistError}
-   */
-  take(channel: Channel, token: string): Promise<IsShared>;
-  refused(channel: Channel, error: unknown): void;
-}
+export type Source = ReturnType<typeof createSource>;
 
 export interface SourceOptions {
   readonly clock: Clock;
@@ -38,7 +26,7 @@ export interface SourceOptions {
   readonly counts: SignalCounts;
 }
 
-export function createSource(transmitter: Transmitter, options: SourceOptions): Source {
+export function createSource(transmitter: Transmitter, options: SourceOptions) {
   const { clock, logger, dispatchers, ownTokens, revocations, replicas, counts } = options;
   const { name } = transmitter;
   const dispatcher = () => dispatchers.for(issuerPeer(transmitter));
@@ -50,8 +38,7 @@ export function createSource(transmitter: Transmitter, options: SourceOptions): 
       ? undefined
       : createPoller({
           name,
-          client: createTransmitterClient(transmitter, { dispatcher, tokens: ownTokens, clock }),
-          url: toRequestUrl(pollEndpoint),
+          poll: createPoll(transmitter, pollEndpoint, { dispatcher, tokens: ownTokens, clock }),
           intervalMs: pollIntervalMs,
           take: (token) =>
             take('poll', token).catch((error: unknown) => {
@@ -67,6 +54,11 @@ export function createSource(transmitter: Transmitter, options: SourceOptions): 
           clock,
         });
 
+  /**
+   * Applies a signal, and shares it with the other replicas.
+   * @returns whether the shared cache has it. Until then, the transmitter should send it again
+   * @throws {InvalidSignal} {CambistError}
+   */
   async function take(channel: Channel, token: string): Promise<IsShared> {
     const signal = await verifySignal(token, channel === 'logout' ? 'logout' : 'event', transmitter, keys, clock);
     const applied = signal.revocations.filter((revocation) => revocations.revoke(revocation)).length;

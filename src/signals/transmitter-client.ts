@@ -7,14 +7,13 @@ import { CambistError, type CambistErrorOptions } from '../errors.ts';
 import { OF_SIGNALS } from '../observability/expected.ts';
 import { readCredential } from '../secrets/credential.ts';
 import {
-  type BoundedRequest,
   boundedRequest,
   type HttpResponse,
   isPassing,
   isTimeout,
-  type RequestUrl,
   ResponseTooLargeError,
   readRetryAfter,
+  toRequestUrl,
 } from '../tokens/bounded-request.ts';
 import type { OwnTokens } from '../tokens/own-tokens.ts';
 import { parseJsonObject } from '../tokens/token-text.ts';
@@ -56,16 +55,6 @@ export class TransmitterError extends CambistError {
   }
 }
 
-/** The error of a response whose status is not the expected one. */
-export function unexpectedStatus(what: string, { status, retryAfter }: HttpResponse, wallMs: number): TransmitterError {
-  const message = `${what} returned status ${status}`;
-  if (status === 401 || status === 403) return new TransmitterError('unauthorized', message);
-  if (status === 404 || status === 409) return new TransmitterError('stream', message);
-  if (!isPassing(status)) return new TransmitterError('response', message);
-  const retryAfterSeconds = readRetryAfter(retryAfter, wallMs);
-  return new TransmitterError('unreachable', message, { retryAfterSeconds });
-}
-
 /** No complete response arrived in time. */
 export class TransmitterTimeout extends TransmitterError {}
 /** The response is larger than the limit. */
@@ -80,11 +69,16 @@ export interface ClientOptions {
   readonly clock: Pick<Clock, 'wallMs'>;
 }
 
-export type TransmitterClient = ReturnType<typeof createTransmitterClient>;
+/** Polls a transmitter. @throws {TransmitterError} {TransmitterTimeout} {TransmitterTooLarge} */
+export type Poll = (body: { readonly maxEvents: number }, timeoutMs: number) => Promise<PolledSets>;
 
-export function createTransmitterClient(transmitter: Transmitter, { dispatcher, tokens, clock }: ClientOptions) {
-  const { name, client, authorization } = transmitter;
+export function createPoll(
+  { name, client, authorization }: Transmitter,
+  endpoint: string,
+  { dispatcher, tokens, clock }: ClientOptions,
+): Poll {
   const label = `transmitter "${name}"`;
+  const url = toRequestUrl(endpoint);
 
   async function authorize(): Promise<string | undefined> {
     try {
@@ -98,9 +92,17 @@ export function createTransmitterClient(transmitter: Transmitter, { dispatcher, 
     throw new TransmitterError('credential', `${label}: its authorization file does not contain a header value`);
   }
 
-  async function send(request: Omit<BoundedRequest, 'untilMs'>, timeoutMs: number): Promise<HttpResponse> {
+  async function send(body: object, authorizedBy: string | undefined, timeoutMs: number): Promise<HttpResponse> {
+    const headers = {
+      accept: 'application/json',
+      'content-type': 'application/json',
+      // The language of the descriptions of errors (RFC 8936 section 2.6).
+      ...('setErrs' in body && { 'content-language': 'en' }),
+      ...(authorizedBy !== undefined && { authorization: authorizedBy }),
+    };
+    const content = { method: 'POST', url, headers, body: Buffer.from(JSON.stringify(body)) } as const;
     try {
-      return await boundedRequest(await dispatcher(), { ...request, untilMs: performance.now() + timeoutMs });
+      return await boundedRequest(await dispatcher(), { ...content, untilMs: performance.now() + timeoutMs });
     } catch (cause) {
       if (cause instanceof ResponseTooLargeError) {
         throw new TransmitterTooLarge('response', `${label}: ${cause.message}`, { cause });
@@ -117,37 +119,17 @@ export function createTransmitterClient(transmitter: Transmitter, { dispatcher, 
   }
 
   /** A token may be revoked, so one that is refused is replaced once. */
-  async function sendAuthorized(request: Omit<BoundedRequest, 'untilMs'>, timeoutMs: number): Promise<HttpResponse> {
+  async function sendAuthorized(body: object, timeoutMs: number): Promise<HttpResponse> {
     const value = await authorize();
-    const first = await send(withAuthorization(request, value), timeoutMs);
+    const first = await send(body, value, timeoutMs);
     if (first.status !== 401 || client === undefined) return first;
     tokens().drop(client.authorizationServer, client.scope);
     const next = await authorize();
-    return next === value ? first : send(withAuthorization(request, next), timeoutMs);
+    return next === value ? first : send(body, next, timeoutMs);
   }
 
-  return {
-    /** The error of a response whose status is not the expected one. @param what was requested */
-    unexpected: (what: string, response: HttpResponse): TransmitterError =>
-      unexpectedStatus(`${label}: ${what}`, response, clock.wallMs()),
-    /** Sends JSON. @throws {TransmitterError} {TransmitterTimeout} {TransmitterTooLarge} */
-    post: (url: RequestUrl, body: object, timeoutMs: number): Promise<HttpResponse> => {
-      const headers = {
-        accept: 'application/json',
-        'content-type': 'application/json',
-        // The language of the descriptions of errors (RFC 8936 section 2.6).
-        ...('setErrs' in body && { 'content-language': 'en' }),
-      };
-      return sendAuthorized({ method: 'POST', url, headers, body: Buffer.from(JSON.stringify(body)) }, timeoutMs);
-    },
-  };
-}
-
-function withAuthorization<Request extends Pick<BoundedRequest, 'headers'>>(
-  request: Request,
-  authorization: string | undefined,
-): Request {
-  return authorization === undefined ? request : { ...request, headers: { ...request.headers, authorization } };
+  return async (body, timeoutMs) =>
+    readPollResponse(await sendAuthorized(body, timeoutMs), label, body.maxEvents, clock.wallMs());
 }
 
 export interface PolledSets {
@@ -162,11 +144,12 @@ const MAX_JTI_LENGTH = 1024;
 /**
  * Reads the response to a poll. Pure.
  * @param max number of sets to read; the next poll gets the others
- * @throws {TransmitterError} `response`
+ * @throws {TransmitterError}
  * @see RFC 8936 section 2.2
  */
-export function readPollResponse({ text }: HttpResponse, label: string, max: number): PolledSets {
-  const body = parseJsonObject(text);
+export function readPollResponse(response: HttpResponse, label: string, max: number, wallMs: number): PolledSets {
+  if (response.status !== 200) throw unexpectedStatus(label, response, wallMs);
+  const body = parseJsonObject(response.text);
   if (body === undefined) throw invalid(label, 'the response to a poll is not a JSON object');
   const { sets = {}, moreAvailable } = body;
   if (typeof sets !== 'object' || sets === null || Array.isArray(sets))
@@ -183,4 +166,13 @@ export function readPollResponse({ text }: HttpResponse, label: string, max: num
 
 function invalid(label: string, why: string): TransmitterError {
   return new TransmitterError('response', `${label}: ${why}`);
+}
+
+function unexpectedStatus(label: string, { status, retryAfter }: HttpResponse, wallMs: number): TransmitterError {
+  const message = `${label}: the request for events returned status ${status}`;
+  if (status === 401 || status === 403) return new TransmitterError('unauthorized', message);
+  if (status === 404 || status === 409) return new TransmitterError('stream', message);
+  if (!isPassing(status)) return new TransmitterError('response', message);
+  const retryAfterSeconds = readRetryAfter(retryAfter, wallMs);
+  return new TransmitterError('unreachable', message, { retryAfterSeconds });
 }

@@ -10,7 +10,7 @@ const ISSUER = 'https://idp.example.com';
 /** A response to a poll. It is read or refused. */
 function readPolled(text: string): void {
   try {
-    readPollResponse({ status: 200, retryAfter: undefined, text }, 'idp', 2);
+    readPollResponse({ status: 200, retryAfter: undefined, text }, 'idp', 2, 0);
   } catch (error) {
     if (!(error instanceof TransmitterError)) throw error;
   }

@@ -7,16 +7,14 @@ import { InvalidSignal } from '../../../src/signals/events.ts';
 import { createPoller, MAX_EVENTS } from '../../../src/signals/poller.ts';
 import { MAX_HELD } from '../../../src/signals/settle-events.ts';
 import {
+  readPollResponse,
   TransmitterError,
   TransmitterTimeout,
   TransmitterTooLarge,
-  unexpectedStatus,
 } from '../../../src/signals/transmitter-client.ts';
 import { createHealth } from '../../../src/signals/transmitter-health.ts';
-import { type HttpResponse, toRequestUrl } from '../../../src/tokens/bounded-request.ts';
+import type { HttpResponse } from '../../../src/tokens/bounded-request.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
-
-const URL = toRequestUrl('https://idp.example.com/poll');
 
 interface Sent {
   readonly maxEvents: number;
@@ -50,17 +48,13 @@ async function run(
   const left = [...replies];
   const poller = createPoller({
     name: 'idp',
-    client: {
-      async post(_url, body, timeoutMs) {
-        sent.push({ ...(JSON.parse(JSON.stringify(body)) as Omit<Sent, 'timeoutMs'>), timeoutMs });
-        clock.advance(delayMs);
-        const reply = left.shift();
-        if (reply instanceof Error) throw reply;
-        return responseOf(reply ?? {});
-      },
-      unexpected: (what, response) => unexpectedStatus(what, response, 0),
+    async poll(body, timeoutMs) {
+      sent.push({ ...(JSON.parse(JSON.stringify(body)) as Omit<Sent, 'timeoutMs'>), timeoutMs });
+      clock.advance(delayMs);
+      const reply = left.shift();
+      if (reply instanceof Error) throw reply;
+      return readPollResponse(responseOf(reply ?? {}), 'idp', body.maxEvents, 0);
     },
-    url: URL,
     intervalMs: 5000,
     async take(token) {
       const isTaken = (await take(token)) !== false;
