@@ -14,6 +14,9 @@ import { type CallResponse, call } from './http-call.ts';
 import { startHttpServer } from './http-server.ts';
 import { temporaryFolder } from './lifetime.ts';
 
+/** The backend of a recipe whose authorization server takes `resource`. */
+export const RESOURCE = 'https://github-mcp.example.com/mcp';
+
 export interface SimulatedRequest {
   readonly form: URLSearchParams;
   readonly path: string;
@@ -246,13 +249,7 @@ export interface Recipe {
   call(token: string): Promise<CallResponse>;
   /** The claims of the token that the upstream received last, or the token itself if it is opaque. */
   received(): JWTPayload | string | undefined;
-  /** Returns the recipe with other keys of its first route and its authorization server. */
-  changed(route: Keys, server?: Keys): RecipeConfig;
-  /** Reloads the recipe with these keys. */
-  change(route: Keys, server?: Keys): void;
 }
-
-type Keys = Record<string, unknown>;
 
 const FOLDER = new URL('../../config/', import.meta.url);
 
@@ -260,8 +257,8 @@ const FOLDER = new URL('../../config/', import.meta.url);
 export async function startRecipe(t: TestContext, name: string, rules: SimulationRules): Promise<Recipe> {
   const text = readFileSync(new URL(`${name}.yaml`, FOLDER), 'utf8');
   const written: RecipeConfig = parse(text);
-  const [serverName, entry] = Object.entries(written.authorization_servers)[0] ?? ['', {}];
-  const address = String(entry.issuer ?? entry.token_endpoint);
+  const entry = Object.values(written.authorization_servers)[0];
+  const address = String(entry?.issuer ?? entry?.token_endpoint);
   const { origin } = new URL(address);
   const server = await startSimulatedServer(rules, address.slice(origin.length));
   t.after(server.close);
@@ -272,17 +269,6 @@ export async function startRecipe(t: TestContext, name: string, rules: Simulatio
   );
   for (const route of config.routes) route.upstream = `${upstream.url}${new URL(String(route.upstream)).pathname}`;
   const app = await startTestApp(t, config);
-  const changed: Recipe['changed'] = (route, keys = {}) => {
-    const [first = {}, ...others] = config.routes;
-    return {
-      ...config,
-      authorization_servers: {
-        ...config.authorization_servers,
-        [serverName]: { ...config.authorization_servers[serverName], ...keys },
-      },
-      routes: [{ ...first, ...route }, ...others],
-    };
-  };
   return {
     app,
     server,
@@ -293,8 +279,6 @@ export async function startRecipe(t: TestContext, name: string, rules: Simulatio
       const bearer = upstream.requests.at(-1)?.authorization[0]?.replace(/^Bearer /, '');
       return bearer?.startsWith('ey') ? decodeJwt(bearer) : bearer;
     },
-    changed,
-    change: (route, keys) => void app.reloadTo(changed(route, keys)),
   };
 }
 

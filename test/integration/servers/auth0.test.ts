@@ -14,7 +14,7 @@ import {
   singleValue,
   startRecipe,
 } from '../../harness/recipe.ts';
-import { testMisconfigurations } from './misconfigurations.ts';
+import { testProduct } from './product.ts';
 
 const API = 'https://github-mcp.example.com';
 
@@ -44,53 +44,32 @@ const auth0 = ({ exchange = true, grant = true } = {}): SimulationRules => ({
   },
 });
 
-test('gets a token for the API from Auth0 with its recipe', async (t) => {
-  const { server, call, received } = await startRecipe(t, 'auth0', auth0());
-  assert.ok(server.issuer.endsWith('/'));
-  assert.equal((await call(await server.mint({ aud: 'agent' }))).status, 200);
-  assert.equal((received() as { aud: string }).aud, API);
-});
-
-testMisconfigurations({ name: 'Auth0', recipe: 'auth0', rules: auth0(), claims: { aud: 'agent' } }, [
+testProduct({ name: 'Auth0', recipe: 'auth0', rules: auth0() }, { aud: 'agent' }, { aud: API }, [
   [
-    'the issuer lacks its trailing slash',
-    { server: ({ server }) => ({ issuer: server.issuer.slice(0, -1) }) },
     'issuer_mismatch',
+    { server: ({ issuer }) => ({ issuer: issuer.slice(0, -1) }) },
     /set authorization_servers\.auth0\.issuer to "http.*\/"/,
   ],
+  ['exchange_disabled', { rules: auth0({ exchange: false }) }, /allow the client this grant/],
   [
-    'custom token exchange is not allowed for the application',
-    { rules: auth0({ exchange: false }) },
-    'exchange_disabled',
-    /allow the client this grant/,
-  ],
-  [
-    'the type of the token has no token exchange profile',
-    { route: { subject_token: { type: 'access_token' } } },
     'subject_token_type_refused',
+    { route: { subject_token: { type: 'access_token' } } },
     /custom URN of a token exchange profile \(Auth0\)/,
     'ERR_CLIENT_REFUSED',
   ],
   [
-    'a token type is requested',
-    { route: { requested_token_type: 'access_token' } },
     'requested_token_type_refused',
+    { route: { requested_token_type: 'access_token' } },
     /leave the route's requested_token_type out/,
     'ERR_CLIENT_REFUSED',
   ],
   [
-    'the audience is not an API',
-    { route: { audience: 'https://unknown.example.com' } },
     'audience_unknown',
+    { route: { audience: 'https://unknown.example.com' } },
     /an API with the identifier "https:\/\/unknown\.example\.com"/,
     'ERR_EXCHANGE_REFUSED',
   ],
-  [
-    'the application is not authorized for the API',
-    { rules: auth0({ grant: false }) },
-    'target_not_permitted',
-    /authorize client "cambist-at-auth0" for the API/,
-  ],
+  ['target_not_permitted', { rules: auth0({ grant: false }) }, /authorize client "cambist-at-auth0" for the API/],
 ]);
 
 const GRANT = 'urn:auth0:params:oauth:grant-type:token-exchange:federated-connection-access-token';
@@ -249,32 +228,17 @@ test('returns the refusals of Auth0', async (t) => {
   assert.equal(upstream.requests.length, 0);
 });
 
-testMisconfigurations(
-  {
-    name: 'Auth0 Token Vault',
-    recipe: 'auth0-token-vault',
-    rules: tokenVault(),
-    claims: { aud: VAULT_API },
-    invalid: false,
-  },
+testProduct(
+  { name: 'Auth0 Token Vault', recipe: 'auth0-token-vault', rules: tokenVault(), invalid: false },
+  { aud: VAULT_API },
+  undefined,
   [
+    ['exchange_disabled', { rules: tokenVault(vaultOf({ grant: false })) }, /allow the client this grant/],
     [
-      'the client lacks the grant Token Vault',
-      { rules: tokenVault(vaultOf({ grant: false })) },
-      'exchange_disabled',
-      /allow the client this grant/,
-    ],
-    [
-      'the connection is not enabled for Token Vault',
-      { rules: tokenVault(vaultOf({ enabled: false })) },
       'connection_refused_by_vault',
+      { rules: tokenVault(vaultOf({ enabled: false })) },
       /Connected Accounts for Token Vault/,
     ],
-    [
-      'the user has not connected the account',
-      { rules: tokenVault(vaultOf({ accounts: new Map() })) },
-      'user_consent_missing',
-      /consent_url/,
-    ],
+    ['user_consent_missing', { rules: tokenVault(vaultOf({ accounts: new Map() })) }, /consent_url/],
   ],
 );

@@ -5,13 +5,14 @@ import {
   authenticateAssertion,
   issued,
   OAuthError,
+  RESOURCE,
   type SimulatedRequest,
   type SimulatedServer,
   type SimulationRules,
   singleValue,
   startRecipe,
 } from '../../harness/recipe.ts';
-import { testMisconfigurations } from './misconfigurations.ts';
+import { testProduct } from './product.ts';
 
 const TENANT = '/11111111-2222-3333-4444-555555555555';
 const CAMBIST = 'aaaaaaaa-0000-4000-8000-000000000001';
@@ -78,12 +79,6 @@ const entra: SimulationRules = {
   },
 };
 
-test('gets a token on behalf of the caller from Entra with its recipe', async (t) => {
-  const { server, call, received } = await startRecipe(t, 'entra-obo', entra);
-  assert.equal((await call(await server.mint({ aud: CAMBIST }))).status, 200);
-  assert.equal((received() as { aud: string }).aud, BACKEND);
-});
-
 test('returns the claims of Entra when it requires the user to interact', async (t) => {
   const { server, call, upstream } = await startRecipe(t, 'entra-obo', entra);
   const response = await call(await server.mint({ aud: CAMBIST, risky: true }));
@@ -94,58 +89,38 @@ test('returns the claims of Entra when it requires the user to interact', async 
   assert.equal(upstream.requests.length, 0);
 });
 
-testMisconfigurations({ name: 'Microsoft Entra ID', recipe: 'entra-obo', rules: entra, claims: { aud: CAMBIST } }, [
+testProduct({ name: 'Microsoft Entra ID', recipe: 'entra-obo', rules: entra }, { aud: CAMBIST }, { aud: BACKEND }, [
   [
-    'the token of the caller is for another application',
-    { token: { aud: '00000003-0000-0000-c000-000000000000' } },
     'subject_audience_lacks_client',
+    { token: { aud: '00000003-0000-0000-c000-000000000000' } },
     new RegExp(`api://${CAMBIST}/\\.default`),
     'ERR_SUBJECT_TOKEN_INVALID',
   ],
   [
-    'the scope names no application',
-    { route: { scope: 'repo:read' } },
     'scope_format',
+    { route: { scope: 'repo:read' } },
     /api:\/\/<application id of the backend>\/\.default/,
     'ERR_EXCHANGE_REFUSED',
   ],
+  ['resource_refused', { route: { resource: RESOURCE } }, /set resource: \[\]/, 'ERR_CLIENT_REFUSED'],
   [
-    'a resource is sent',
-    { route: { resource: 'https://github-mcp.example.com/mcp' } },
-    'resource_refused',
-    /set resource: \[\]/,
-    'ERR_CLIENT_REFUSED',
-  ],
-  [
-    'the grant is token exchange',
-    { server: { grant: 'token_exchange', extra_params: {} } },
     'exchange_disabled',
+    { server: { grant: 'token_exchange', extra_params: {} } },
     /grant: jwt_bearer .* requested_token_use: on_behalf_of/,
     'ERR_CLIENT_REFUSED',
   ],
   [
-    'the extra parameter is missing',
-    { server: { extra_params: {} } },
     'on_behalf_of_missing',
+    { server: { extra_params: {} } },
     /authorization_servers\.entra\.extra_params: \{ requested_token_use: on_behalf_of \}/,
   ],
-  ['consent is missing', { token: { aud: CAMBIST, unconsented: true } }, 'consent_missing', /admin consent/],
+  ['consent_missing', { token: { aud: CAMBIST, unconsented: true } }, /admin consent/],
   [
-    'the client assertion has the issuer as its audience',
-    {
-      server: ({ config }) => ({
-        client_auth: { ...(config.authorization_servers.entra?.client_auth as object), assertion_audience: undefined },
-      }),
-    },
     'client_refused',
+    { clientAuth: { assertion_audience: undefined } },
     /client_auth\.assertion_audience to the token endpoint/,
   ],
-  [
-    'the user must interact',
-    { token: { aud: CAMBIST, risky: true } },
-    'interaction_required',
-    /claims of the challenge/,
-  ],
+  ['interaction_required', { token: { aud: CAMBIST, risky: true } }, /claims of the challenge/],
 ]);
 
 const BLUEPRINT = 'aaaaaaaa-0000-4000-8000-000000000001';
@@ -281,26 +256,12 @@ test('never sends the token of the blueprint to a backend', async (t) => {
   assert.ok(vouched !== '' && !JSON.stringify(upstream.requests.map(({ rawHeaders }) => rawHeaders)).includes(vouched));
 });
 
-testMisconfigurations(
-  { name: 'Microsoft Entra Agent ID', recipe: 'entra-agent', rules: agentIdentity(), claims: USER },
+testProduct({ name: 'Microsoft Entra Agent ID', recipe: 'entra-agent', rules: agentIdentity() }, USER, undefined, [
+  ['client_refused', { rules: agentIdentity({ revoked: new Set(), home: false }) }, /tenant of the agent identity/],
   [
-    [
-      'the blueprint gets its token at another tenant than the agent identity',
-      { rules: agentIdentity({ revoked: new Set(), home: false }) },
-      'client_refused',
-      /tenant of the agent identity/,
-    ],
-    [
-      'the grant is token exchange',
-      { server: { grant: 'token_exchange', extra_params: {} }, route: { resource: [] } },
-      'exchange_disabled',
-      /grant: jwt_bearer/,
-    ],
-    [
-      "the caller's token is for another application",
-      { token: { aud: AGENT } },
-      'verify_audience_differs',
-      /subject_token\.verify\.audience/,
-    ],
+    'exchange_disabled',
+    { server: { grant: 'token_exchange', extra_params: {} }, route: { resource: [] } },
+    /grant: jwt_bearer/,
   ],
-);
+  ['verify_audience_differs', { token: { aud: AGENT } }, /subject_token\.verify\.audience/],
+]);

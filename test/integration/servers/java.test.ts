@@ -1,16 +1,14 @@
-import assert from 'node:assert/strict';
-import { test } from 'node:test';
 import {
   authenticateBasic,
   issued,
   OAuthError,
+  RESOURCE,
   requireSubjectTokenType,
   requireTokenExchange,
   type SimulationRules,
   singleValue,
-  startRecipe,
 } from '../../harness/recipe.ts';
-import { foreignToken, testMisconfigurations } from './misconfigurations.ts';
+import { foreignToken, testProduct } from './product.ts';
 
 const CLIENTS = ['cambist', 'github-mcp', 'docs-mcp', 'unmapped-mcp'];
 const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
@@ -51,66 +49,39 @@ const keycloak: SimulationRules = {
   },
 };
 
-test('gets a token for the called backend from Keycloak with its recipe', async (t) => {
-  const { server, call, received } = await startRecipe(t, 'keycloak', keycloak);
-  const response = await call(await server.mint({ aud: ['agent', 'cambist'] }));
-  assert.equal(response.status, 200);
-  assert.deepEqual(received(), { ...(received() as object), aud: 'github-mcp', azp: 'cambist', sub: 'alice' });
-});
-
-testMisconfigurations(
-  { name: 'Keycloak 26', recipe: 'keycloak', rules: keycloak, claims: { aud: ['agent', 'cambist'] } },
+testProduct(
+  { name: 'Keycloak 26', recipe: 'keycloak', rules: keycloak },
+  { aud: ['agent', 'cambist'] },
+  { aud: 'github-mcp', azp: 'cambist', sub: 'alice' },
   [
     [
-      'the client is not in the audience of the token',
-      { token: { aud: 'agent' } },
       'subject_audience_lacks_client',
+      { token: { aud: 'agent' } },
       /add "cambist" .*an audience mapper/,
       'ERR_EXCHANGE_REFUSED',
     ],
     [
-      'the audience lacks a mapper',
-      { route: { audience: 'unmapped-mcp' } },
       'audience_mapper_missing',
+      { route: { audience: 'unmapped-mcp' } },
       /give client "cambist" an audience mapper .* for "unmapped-mcp"/,
       'ERR_EXCHANGE_REFUSED',
     ],
+    ['audience_unknown', { route: { audience: 'unknown' } }, /client named "unknown"/, 'ERR_EXCHANGE_REFUSED'],
     [
-      'the audience is not a client',
-      { route: { audience: 'unknown' } },
-      'audience_unknown',
-      /client named "unknown"/,
-      'ERR_EXCHANGE_REFUSED',
-    ],
-    [
-      'the backend is named by resource',
-      { route: { audience: undefined, resource: 'https://github-mcp.example.com/mcp' } },
       'audience_wrong',
+      { route: { audience: undefined, resource: RESOURCE } },
       /ignores resource \(Keycloak\), set the route's audience/,
       'ERR_ISSUED_TOKEN_AUDIENCE',
     ],
+    ['exchange_disabled', { server: { client_id: 'off' } }, /"Standard token exchange" on for client "off"/],
     [
-      'token exchange is disabled for the client',
-      { server: { client_id: 'off' } },
-      'exchange_disabled',
-      /"Standard token exchange" on for client "off"/,
-    ],
-    [
-      'a JWT is requested by its type',
-      { route: { requested_token_type: 'jwt' } },
       'requested_token_type_refused',
+      { route: { requested_token_type: 'jwt' } },
       /leave the route's requested_token_type out/,
     ],
-    [
-      'the token has another host name of the realm as its issuer',
-      { token: foreignToken({ aud: 'cambist' }) },
-      'subject_issuer_differs',
-      /hostname setting/,
-    ],
+    ['subject_issuer_differs', { token: foreignToken({ aud: 'cambist' }) }, /hostname setting/],
   ],
 );
-
-const RESOURCE = 'https://github-mcp.example.com/mcp';
 
 /**
  * Spring Authorization Server: https://docs.spring.io/spring-authorization-server/reference/
@@ -134,46 +105,23 @@ const spring = (customized: boolean, registered = true): SimulationRules => ({
   },
 });
 
-test('gets a token for the backend from a customized Spring server with its recipe', async (t) => {
-  const { server, call, received } = await startRecipe(t, 'spring', spring(true));
-  assert.equal((await call(await server.mint({ aud: 'agent' }))).status, 200);
-  assert.deepEqual((received() as { aud: string[] }).aud, [RESOURCE]);
-});
-
-testMisconfigurations(
-  { name: 'Spring Authorization Server', recipe: 'spring', rules: spring(true), claims: { aud: 'agent' } },
+testProduct(
+  { name: 'Spring Authorization Server', recipe: 'spring', rules: spring(true) },
+  { aud: 'agent' },
+  { aud: [RESOURCE] },
   [
-    [
-      'no customizer puts the backend into the token',
-      { rules: spring(false) },
-      'token_for_client',
-      /OAuth2TokenCustomizer/,
-      'ERR_ISSUED_TOKEN_AUDIENCE',
-    ],
-    [
-      'the client is registered without the grant',
-      { rules: spring(true, false) },
-      'exchange_disabled',
-      /allow the client this grant/,
-    ],
-    [
-      'the client lacks the scope',
-      { route: { scope: 'repo:write' } },
-      'scope_refused',
-      /allow this client these scopes/,
-      'ERR_EXCHANGE_REFUSED',
-    ],
-    [
-      'the token comes from another server',
-      { token: foreignToken({ aud: 'agent' }) },
-      'subject_issuer_differs',
-      /use a token of this server/,
-    ],
+    ['token_for_client', { rules: spring(false) }, /OAuth2TokenCustomizer/, 'ERR_ISSUED_TOKEN_AUDIENCE'],
+    ['exchange_disabled', { rules: spring(true, false) }, /allow the client this grant/],
+    ['scope_refused', { route: { scope: 'repo:write' } }, /allow this client these scopes/, 'ERR_EXCHANGE_REFUSED'],
+    ['subject_issuer_differs', { token: foreignToken({ aud: 'agent' }) }, /use a token of this server/],
   ],
 );
 
-/** PingFederate: https://docs.pingidentity.com/pingfederate/latest/ (token exchange grant type) */
-const pingFederate: SimulationRules = {
+/**
+ * PingFederate: https://docs.pingidentity.com/pingfederate/latest/ (token exchange grant type)
+ * @param actorTokenType the type that the policy maps
+ */
+const pingFederate = (actorTokenType = 'jwt'): SimulationRules => ({
   tokenPath: '/as/token.oauth2',
   async token(request, server) {
     const { form } = request;
@@ -183,7 +131,7 @@ const pingFederate: SimulationRules = {
     if (singleValue(form, 'actor_token') !== 'token-of-the-workload') {
       throw new OAuthError(400, 'invalid_request', 'The actor_token is not valid');
     }
-    if (singleValue(form, 'actor_token_type') !== 'urn:ietf:params:oauth:token-type:jwt') {
+    if (singleValue(form, 'actor_token_type') !== `urn:ietf:params:oauth:token-type:${actorTokenType}`) {
       throw new OAuthError(400, 'invalid_request', 'Unsupported actor_token_type');
     }
     const target = form.get('resource') ?? form.get('audience');
@@ -193,44 +141,27 @@ const pingFederate: SimulationRules = {
     }
     return issued(await server.mint({ aud: target, act: { sub: client } }));
   },
-};
-
-test('gets a token with the workload as actor from PingFederate with its recipe', async (t) => {
-  const { server, call, received } = await startRecipe(t, 'pingfederate', pingFederate);
-  assert.equal((await call(await server.mint({ aud: 'agent' }))).status, 200);
-  const { aud, act } = received() as { aud: string; act: unknown };
-  assert.deepEqual({ aud, act }, { aud: RESOURCE, act: { sub: 'cambist' } });
 });
 
-testMisconfigurations({ name: 'PingFederate', recipe: 'pingfederate', rules: pingFederate, claims: { aud: 'agent' } }, [
+const ofWorkload = { aud: RESOURCE, act: { sub: 'cambist' } };
+
+testProduct({ name: 'PingFederate', recipe: 'pingfederate', rules: pingFederate() }, { aud: 'agent' }, ofWorkload, [
   [
-    'the policy requires an actor token',
-    { defaults: {} },
     'actor_token_required',
+    { defaults: {} },
     /actor_token\.file .*PingFederate: Actor Token Required/,
     'ERR_CLIENT_REFUSED',
   ],
+  ['actor_token_refused', { rules: pingFederate('access_token') }, /actor_token\.type/],
   [
-    'the type of the actor token has no processor',
-    {
-      defaults: ({ config }) => ({
-        actor_token: { ...(config.defaults?.actor_token as object), type: 'access_token' },
-      }),
-    },
-    'actor_token_refused',
-    /actor_token\.type/,
-  ],
-  [
-    'the resource has no access token manager',
-    { route: { resource: 'https://other.example.com' } },
     'resource_refused',
+    { route: { resource: 'https://other.example.com' } },
     /PingFederate: among the resource URIs of its access token manager/,
     'ERR_EXCHANGE_REFUSED',
   ],
   [
-    'the type of the subject token has no processor',
-    { route: { subject_token: { type: 'id_token' } } },
     'subject_token_type_refused',
+    { route: { subject_token: { type: 'id_token' } } },
     /a processor policy maps \(PingFederate\)/,
   ],
 ]);

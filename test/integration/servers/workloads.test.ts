@@ -1,18 +1,15 @@
-import assert from 'node:assert/strict';
-import { test } from 'node:test';
 import { decodeJwt } from 'jose';
 import {
   authenticateAssertion,
   issued,
   OAuthError,
-  type Recipe,
+  RESOURCE,
   requireSubjectTokenType,
   requireTokenExchange,
   type SimulationRules,
   singleValue,
-  startRecipe,
 } from '../../harness/recipe.ts';
-import { foreignToken, testMisconfigurations } from './misconfigurations.ts';
+import { foreignToken, testProduct } from './product.ts';
 
 const PROVIDER =
   '//iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/agents/providers/company';
@@ -88,99 +85,53 @@ function claimsIn(token: string) {
   }
 }
 
-test('gets a federated token from Google with its recipe, without a client', async (t) => {
-  const { server, call, received } = await startRecipe(t, 'google-sts', google());
-  assert.equal((await call(await server.mint({ aud: 'pool' }))).status, 200);
-  assert.equal(received(), 'ya29.d.federated-token-of-google');
-});
-
 process.env.UNWANTED_SECRET = 'a-secret-that-google-does-not-want';
 
-testMisconfigurations(
+testProduct(
   {
     name: 'Google STS',
     recipe: 'google-sts',
     rules: google(),
-    claims: { aud: 'pool' },
     invalid: [foreignToken(), 'ERR_SUBJECT_TOKEN_INVALID'],
   },
+  { aud: 'pool' },
+  'ya29.d.federated-token-of-google',
   [
     [
-      'the client authenticates',
+      'client_not_supported',
       {
         server: {
           client_id: 'cambist',
           client_auth: { method: 'client_secret_basic', client_secret: { env: 'UNWANTED_SECRET' } },
         },
       },
-      'client_not_supported',
       /client_auth: \{ method: none \}, and leave client_id out/,
     ],
+    ['client_not_supported', { server: { client_id: 'cambist' } }, /leave client_id out/, 'ERR_CLIENT_REFUSED'],
     [
-      'a client id is sent',
-      { server: { client_id: 'cambist' } },
-      'client_not_supported',
-      /leave client_id out/,
-      'ERR_CLIENT_REFUSED',
-    ],
-    [
-      'the audience is not a resource name',
-      { route: { audience: 'agents' } },
       'audience_format',
+      { route: { audience: 'agents' } },
       /audience: \/\/iam\.googleapis\.com\/projects\/<number>/,
       'ERR_CLIENT_REFUSED',
     ],
+    ['audience_unknown', { route: { audience: BY_PROJECT_ID } }, /number of the project/, 'ERR_EXCHANGE_REFUSED'],
+    ['resource_refused', { route: { resource: RESOURCE } }, /set resource: \[\]/],
+    ['scope_missing', { route: { scope: undefined } }, /auth\/cloud-platform/],
     [
-      'the project is named by its id',
-      { route: { audience: BY_PROJECT_ID } },
-      'audience_unknown',
-      /number of the project/,
-      'ERR_EXCHANGE_REFUSED',
-    ],
-    [
-      'a resource is sent',
-      { route: { resource: 'https://github-mcp.example.com/mcp' } },
-      'resource_refused',
-      /set resource: \[\]/,
-    ],
-    ['the scope is missing', { route: { scope: undefined } }, 'scope_missing', /auth\/cloud-platform/],
-    [
-      'the requested token type is missing',
-      { defaults: { subject_token: { type: 'jwt' } } },
       'requested_token_type_required',
+      { defaults: { subject_token: { type: 'jwt' } } },
       /access_token \(Google\)/,
       'ERR_CLIENT_REFUSED',
     ],
     [
-      'the type of the token is access_token',
-      { route: { subject_token: { type: 'access_token' } } },
       'subject_token_type_refused',
+      { route: { subject_token: { type: 'access_token' } } },
       /jwt \(tokendings, Google\)/,
     ],
-    [
-      'the audience of the token is not allowed by the provider',
-      { token: { aud: 'agent' } },
-      'subject_audience_refused',
-      /allowed audiences of the provider/,
-    ],
-    [
-      'the provider is for another issuer',
-      { token: foreignToken({ aud: 'pool' }) },
-      'subject_issuer_differs',
-      /Google: the issuer of the provider/,
-    ],
-    [
-      'the keys of the issuer are unreachable',
-      { rules: google(false) },
-      'subject_issuer_unreachable',
-      /reachable for the server, or upload the keys/,
-    ],
-    [
-      'the attribute condition is false',
-      { token: { aud: 'pool', contractor: true } },
-      'target_not_permitted',
-      /condition of the provider/,
-    ],
+    ['subject_audience_refused', { token: { aud: 'agent' } }, /allowed audiences of the provider/],
+    ['subject_issuer_differs', { token: foreignToken({ aud: 'pool' }) }, /Google: the issuer of the provider/],
+    ['subject_issuer_unreachable', { rules: google(false) }, /reachable for the server, or upload the keys/],
+    ['target_not_permitted', { token: { aud: 'pool', contractor: true } }, /condition of the provider/],
   ],
 );
 
@@ -228,65 +179,40 @@ const tokendings: SimulationRules = {
   },
 };
 
-test('gets a token for the backend from tokendings with its recipe', async (t) => {
-  const { server, call, received } = await startRecipe(t, 'tokendings', tokendings);
-  assert.equal((await call(await server.mint({ aud: 'prod:agents:my-agent' }))).status, 200);
-  assert.equal((received() as { aud: string }).aud, BACKEND);
-});
-
-testMisconfigurations(
-  {
-    name: 'tokendings (NAIS)',
-    recipe: 'tokendings',
-    rules: tokendings,
-    claims: { aud: 'prod:agents:my-agent' },
-  },
+testProduct(
+  { name: 'tokendings (NAIS)', recipe: 'tokendings', rules: tokendings },
+  { aud: 'prod:agents:my-agent' },
+  { aud: BACKEND },
   [
     [
-      'the lifetime of the assertion is too long',
-      { server: assertion({ assertion_lifetime: '3m' }) },
       'client_refused',
+      { clientAuth: { assertion_lifetime: '3m' } },
       /assertion_lifetime \(tokendings accepts 120s at most\)/,
       'ERR_CLIENT_REFUSED',
     ],
     [
-      'the assertion has another audience',
-      { server: assertion({ assertion_audience: 'https://elsewhere.example.com' }) },
       'client_refused',
+      { clientAuth: { assertion_audience: 'https://elsewhere.example.com' } },
       /assertion_audience to the token endpoint or to the issuer/,
       'ERR_CLIENT_REFUSED',
     ],
     [
-      'the type of the token is access_token',
-      { route: { subject_token: { type: 'access_token' } } },
       'subject_token_type_refused',
+      { route: { subject_token: { type: 'access_token' } } },
       /jwt \(tokendings, Google\)/,
     ],
     [
-      'the backend does not authorize the application',
-      { route: { audience: 'prod:tools:closed' } },
       'target_not_permitted',
+      { route: { audience: 'prod:tools:closed' } },
       /add client "prod:agents:my-agent" to spec\.accessPolicy\.inbound\.rules of the application "prod:tools:closed"/,
       'ERR_EXCHANGE_REFUSED',
     ],
     [
-      'the audience is not an application',
-      { route: { audience: 'prod:tools:unknown' } },
       'audience_unknown',
+      { route: { audience: 'prod:tools:unknown' } },
       /enable tokenx for the application "prod:tools:unknown"/,
       'ERR_EXCHANGE_REFUSED',
     ],
-    [
-      'the token comes from an unknown issuer',
-      { token: foreignToken() },
-      'subject_issuer_differs',
-      /let it trust that issuer/,
-    ],
+    ['subject_issuer_differs', { token: foreignToken() }, /let it trust that issuer/],
   ],
 );
-
-function assertion(keys: object) {
-  return ({ config }: Recipe) => ({
-    client_auth: { ...(config.authorization_servers.tokendings?.client_auth as object), ...keys },
-  });
-}

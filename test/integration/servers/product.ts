@@ -6,47 +6,56 @@ import type { FindingCode } from '../../../src/doctor/finding.ts';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import { assertProblem } from '../../harness/http-call.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
-import { codeWords, tableRows } from '../../harness/pages.ts';
-import { type Recipe, type SimulationRules, startRecipe } from '../../harness/recipe.ts';
+import { tableRows } from '../../harness/pages.ts';
+import { type Recipe, type SimulatedServer, type SimulationRules, startRecipe } from '../../harness/recipe.ts';
 import { runDoctor } from '../doctor-run.ts';
 
 const REFERENCE = new URL('../../../config/common-mistakes.md', import.meta.url);
 
 type Keys = Record<string, unknown>;
-type Overlay = Keys | ((recipe: Recipe) => Keys);
 
 interface Change {
-  /** Keys that override those of the recipe's first route and of its server, or replace its defaults. */
-  readonly route?: Overlay;
-  readonly server?: Overlay;
-  readonly defaults?: Overlay;
+  /** Keys that override those of the first route, of the server or of its `client_auth`, or that replace the defaults. */
+  readonly route?: Keys;
+  readonly server?: Keys | ((server: SimulatedServer) => Keys);
+  readonly clientAuth?: Keys;
+  readonly defaults?: Keys;
   readonly rules?: SimulationRules;
   /** The caller's token, or the claims of a token of this server. */
   readonly token?: JWTPayload | string;
 }
 
-/** A mistake in the config or at the server, what doctor reports of it, and the error of a call. */
-export type Misconfiguration = readonly [
-  when: string,
-  change: Change,
-  finding: FindingCode,
-  fix: RegExp,
-  code?: ErrorCode,
-];
+/** What doctor reports, of which mistake in the config or at the server, and the error of a call. */
+type Misconfiguration = readonly [finding: FindingCode, change: Change, fix: RegExp, code?: ErrorCode];
 
-export interface Product {
+interface Product {
   readonly name: string;
   readonly recipe: string;
   readonly rules: SimulationRules;
-  /** The claims of a valid token of a caller. */
-  readonly claims: JWTPayload;
   /** An invalid token, and the error of a call with it. False: a test of its own has one. */
   readonly invalid?: readonly [token: string, code: ErrorCode] | false;
 }
 
-/** Tests that doctor finds each mistake and its fix, and that the reference lists exactly these findings. */
-export function testMisconfigurations(product: Product, cases: readonly Misconfiguration[]): void {
+/**
+ * Tests the recipe of a product, that doctor finds each mistake and its fix, and that the reference lists just these.
+ * @param claims those of a valid token of a caller
+ * @param received the token that the backend gets for it, or some of its claims; undefined: another test shows this
+ */
+export function testProduct(
+  product: Product,
+  claims: JWTPayload,
+  received: string | JWTPayload | undefined,
+  cases: readonly Misconfiguration[],
+): void {
   const { invalid = ['made.up.token', 'ERR_SUBJECT_TOKEN_INVALID'] } = product;
+  if (received !== undefined) {
+    test(`gets a token for the backend from ${product.name} with its recipe`, async (t) => {
+      const { server, call, ...recipe } = await startRecipe(t, product.recipe, product.rules);
+      assert.equal((await call(await server.mint(claims))).status, 200);
+      const got = recipe.received();
+      assert.deepEqual(got, typeof received === 'string' ? received : { ...(got as JWTPayload), ...received });
+    });
+  }
   if (invalid !== false) {
     test(`refuses an invalid token at ${product.name}`, async (t) => {
       const { call, upstream } = await startRecipe(t, product.recipe, product.rules);
@@ -57,37 +66,38 @@ export function testMisconfigurations(product: Product, cases: readonly Misconfi
 
   test(`finds no error if ${product.name} is set up for its recipe`, async (t) => {
     const recipe = await startRecipe(t, product.recipe, product.rules);
-    const { findings } = await runDoctor(t, recipe.config, { token: await recipe.server.mint(product.claims) });
+    const { findings } = await runDoctor(t, recipe.config, { token: await recipe.server.mint(claims) });
     assert.deepEqual(
       findings.filter(({ severity }) => severity === 'error'),
       [],
     );
   });
 
-  for (const mistake of cases) {
-    const [when, , finding, , code] = mistake;
+  const section = readFileSync(REFERENCE, 'utf8').split(`\n## ${product.name}\n`)[1] ?? '';
+  const listed = tableRows(section, '| mistake').map(([mistake = '', found = '']) => ({ mistake, found }));
+  for (const misconfiguration of cases) {
+    const [finding, change, , code] = misconfiguration;
     const found = code === undefined ? finding : `${finding}, and returns ${code},`;
-    test(`finds ${found} with ${product.name} if ${when}`, (t) => testOne(t, product, mistake));
+    const mistake = listed.find((row) => row.found === `\`${finding}\``)?.mistake;
+    test(`finds ${found} with ${product.name}: ${mistake}`, (t) =>
+      testOne(t, product, { token: claims, ...change }, misconfiguration));
   }
 
   test(`lists the findings for ${product.name} in the reference`, () => {
-    const section = readFileSync(REFERENCE, 'utf8').split(`\n## ${product.name}\n`)[1] ?? '';
-    const listed = tableRows(section, '| mistake').flatMap(([, found]) => codeWords(found ?? ''));
-    assert.deepEqual(listed.sort(), [...new Set(cases.map(([, , finding]) => finding))].sort());
+    const findings = new Set(cases.map(([finding]) => `\`${finding}\``));
+    assert.deepEqual(listed.map(({ found }) => found).sort(), [...findings].sort());
   });
 }
 
 async function testOne(
   t: TestContext,
   product: Product,
-  [, change, expected, fix, code]: Misconfiguration,
+  { token, ...change }: Change & { token: JWTPayload | string },
+  [expected, , fix, code]: Misconfiguration,
 ): Promise<void> {
   const recipe = await startRecipe(t, product.recipe, change.rules ?? product.rules);
-  const { token = product.claims } = change;
   const subjectToken = typeof token === 'string' ? token : await recipe.server.mint(token);
-  const keys = (overlay: Overlay) => (typeof overlay === 'function' ? overlay(recipe) : overlay);
-  const config = recipe.changed(keys(change.route ?? {}), keys(change.server ?? {}));
-  if (change.defaults !== undefined) config.defaults = keys(change.defaults);
+  const config = changedConfig(recipe, change);
   if (code !== undefined) {
     recipe.app.reloadTo(config);
     assertProblem(await recipe.call(subjectToken), code);
@@ -102,6 +112,22 @@ async function testOne(
   const leaks = createLeakWatch();
   for (const secret of [subjectToken, recipe.server.clientSecret]) leaks.remember(secret);
   leaks.assertNoLeak({ findings: JSON.stringify(findings) });
+}
+
+function changedConfig({ config, server }: Recipe, { route, server: keys = {}, clientAuth, defaults }: Change) {
+  const [first, ...others] = config.routes;
+  const [[name, entry] = ['', {}], ...more] = Object.entries(config.authorization_servers);
+  const changed = {
+    ...entry,
+    ...(typeof keys === 'function' ? keys(server) : keys),
+    ...(clientAuth && { client_auth: { ...(entry.client_auth as object), ...clientAuth } }),
+  };
+  return {
+    ...config,
+    authorization_servers: { [name]: changed, ...Object.fromEntries(more) },
+    routes: [{ ...first, ...route }, ...others],
+    defaults: defaults ?? config.defaults,
+  };
 }
 
 /** A token of another issuer, with an invalid signature. */
