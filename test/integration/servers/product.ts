@@ -25,7 +25,7 @@ interface Change {
   readonly token?: JWTPayload | string;
 }
 
-/** What doctor reports, of which mistake in the config or at the server, and the error of a call. */
+/** A finding of doctor, the mistake in the config or at the server, and the error of a call. */
 type Misconfiguration = readonly [finding: FindingCode, change: Change, fix: RegExp, code?: ErrorCode];
 
 interface Product {
