@@ -5,8 +5,8 @@ import { callerTraceId, headerTokens } from '../proxy/caller-tokens.ts';
 import { readMcpCall } from '../proxy/mcp-call.ts';
 import type { RequestRecord } from '../proxy/request-record.ts';
 import { toForwardedSubject } from '../tokens/subject.ts';
-import type { ExchangeAuditRecord, Identity, IssuedTokenRecord, RequestAuditRecord } from './record-schema.ts';
-import { type TokenFacts, type Witnesses, witnesses } from './token-facts.ts';
+import type { ExchangeAuditRecord, Identity, RequestAuditRecord } from './record-schema.ts';
+import { type TokenFacts, witnesses } from './token-facts.ts';
 
 export function requestRecord(record: RequestRecord, { tools }: Audit, facts: TokenFacts): RequestAuditRecord {
   const { id, incoming, active, span, route, authority, responseStart, error, cacheResult, stepUp, body } = record;
@@ -33,7 +33,7 @@ export function requestRecord(record: RequestRecord, { tools }: Audit, facts: To
   };
 }
 
-function identitiesOf(record: RequestRecord, facts: TokenFacts): Witnesses & { token: IssuedTokenRecord | undefined } {
+function identitiesOf(record: RequestRecord, facts: TokenFacts) {
   const { route, session, token } = record;
   const subject = session?.subject;
   const caller = subject

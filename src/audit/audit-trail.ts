@@ -3,7 +3,7 @@ import { CambistError } from '../errors.ts';
 import type { AuditCounts } from '../observability/counts.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ExchangeOutcome } from '../observability/token-observer.ts';
-import type { RequestAudit } from '../proxy/request-report.ts';
+import type { RequestRecord } from '../proxy/request-record.ts';
 import { exchangeRecord, requestRecord } from './audit-records.ts';
 import { createRecordQueue, MAX_PENDING_LENGTH } from './record-queue.ts';
 import type { AuditRecord } from './record-schema.ts';
@@ -11,25 +11,13 @@ import { createPseudonyms } from './recorded-claims.ts';
 import { createFileSink, createSocketSink, createStdoutSink, type RecordSink } from './sinks.ts';
 import { createTokenFacts } from './token-facts.ts';
 
-export interface AuditTrail extends RequestAudit {
-  exchangeFinished(outcome: ExchangeOutcome): void;
-  /**
-   * Opens the destination and reads the key of the pseudonyms.
-   * @throws {CambistError} ERR_AUDIT_UNAVAILABLE, ERR_CREDENTIAL_UNAVAILABLE
-   */
-  prepare(): Promise<void>;
-  sweep(): void;
-  /** Opens a file again, because it may have been rotated. */
-  reopen(): void;
-  counts(): AuditCounts;
-  close(hurry: AbortSignal | undefined): Promise<void>;
-}
+export type AuditTrail = Awaited<ReturnType<typeof createAuditTrail>>;
 
 /** Longest wait for the last records. */
 const CLOSE_MS = 5000;
 
 /** @throws {Error} where the SDK of OpenTelemetry cannot be loaded */
-export async function createAuditTrail(config: Audit, version: string, logger: Logger): Promise<AuditTrail> {
+export async function createAuditTrail(config: Audit, version: string, logger: Logger) {
   const pseudonyms = createPseudonyms(config.pseudonymize);
   const facts = createTokenFacts(config.claims, pseudonyms);
   const refuses = config.onFull === 'refuse';
@@ -56,7 +44,7 @@ export async function createAuditTrail(config: Audit, version: string, logger: L
   }
 
   return {
-    assertWritable() {
+    assertWritable(): void {
       if (refuses && isUnwritable()) {
         throw new CambistError(
           'ERR_AUDIT_UNAVAILABLE',
@@ -64,15 +52,19 @@ export async function createAuditTrail(config: Audit, version: string, logger: L
         );
       }
     },
-    requestDecided(record) {
+    requestDecided(record: RequestRecord): void {
       // Refused because nothing can be written. The metrics count it.
       if (record.error?.code === 'ERR_AUDIT_UNAVAILABLE') return;
       // Anyone can send requests without a route, and nothing bounds their number while none is refused for this.
       if (refuses && record.route === undefined && record.authority === undefined && isUnwritable()) return;
       queue.push(toLine(requestRecord(record, config, facts)));
     },
-    exchangeFinished: (outcome) => queue.push(toLine(exchangeRecord(outcome, facts))),
-    async prepare() {
+    exchangeFinished: (outcome: ExchangeOutcome) => queue.push(toLine(exchangeRecord(outcome, facts))),
+    /**
+     * Opens the destination and reads the key of the pseudonyms.
+     * @throws {CambistError} ERR_AUDIT_UNAVAILABLE, ERR_CREDENTIAL_UNAVAILABLE
+     */
+    async prepare(): Promise<void> {
       await readKey();
       try {
         await sink.open();
@@ -81,18 +73,19 @@ export async function createAuditTrail(config: Audit, version: string, logger: L
         throw new CambistError('ERR_AUDIT_UNAVAILABLE', `audit.to: ${nameOf(config.to)} cannot be opened`, { cause });
       }
     },
-    sweep() {
+    sweep(): void {
       readKey().catch((error: unknown) => {
         logger.warn({ err: error }, 'reading the key for audit pseudonyms failed; keeping the previous one');
       });
     },
+    /** Opens a file again, because it may have been rotated. */
     reopen: () => sink.reopen(),
-    counts: () => ({
+    counts: (): AuditCounts => ({
       written: queue.written,
       dropped: queue.dropped,
       writable: !(refuses ? isUnwritable() : queue.isBlocked),
     }),
-    async close(hurry) {
+    async close(hurry: AbortSignal | undefined): Promise<void> {
       const { dropped } = queue;
       await queue.close(CLOSE_MS, hurry);
       const lost = queue.dropped - dropped;

@@ -1,16 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { RecordSink } from './sinks.ts';
 
-interface RecordQueue {
-  push(line: string): void;
-  /** The destination fails, or is slower than the records come. */
-  readonly isBlocked: boolean;
-  readonly written: number;
-  readonly dropped: number;
-  /** Waits until the destination has all records, for at most this time. Drops the rest. */
-  close(timeoutMs: number, hurry: AbortSignal | undefined): Promise<void>;
-}
-
 export interface QueueOptions {
   /** Never drops a record while it is open. The caller then has to send none while the queue is blocked. */
   readonly keepsAll: boolean;
@@ -41,7 +31,7 @@ const FAULT_DELAY_MS = 500;
  * Sends records in the order in which they came: at once to a destination that takes them without waiting, else those of a turn of
  * the event loop together. A record that the destination has not taken is sent again.
  */
-export function createRecordQueue(sink: RecordSink, options: QueueOptions): RecordQueue {
+export function createRecordQueue(sink: RecordSink, options: QueueOptions) {
   let lines: string[] = [];
   let pendingLength = 0;
   let sending: Batch | undefined;
@@ -131,7 +121,7 @@ export function createRecordQueue(sink: RecordSink, options: QueueOptions): Reco
   }
 
   return {
-    push(line) {
+    push(line: string): void {
       if (isClosed || (!options.keepsAll && pendingLength > MAX_PENDING_LENGTH)) {
         dropped += 1;
         unreported += 1;
@@ -141,7 +131,8 @@ export function createRecordQueue(sink: RecordSink, options: QueueOptions): Reco
       if (sink.isSynchronous) void drain();
       else schedule();
     },
-    get isBlocked() {
+    /** The destination fails, or is slower than the records come. */
+    get isBlocked(): boolean {
       return hasFault || pendingLength > BLOCKED_LENGTH;
     },
     get written() {
@@ -150,7 +141,8 @@ export function createRecordQueue(sink: RecordSink, options: QueueOptions): Reco
     get dropped() {
       return dropped;
     },
-    async close(timeoutMs, hurry) {
+    /** Waits until the destination has all records, for at most this time. Drops the rest. */
+    async close(timeoutMs: number, hurry: AbortSignal | undefined): Promise<void> {
       const untilMs = performance.now() + timeoutMs;
       const isOver = (): boolean => performance.now() >= untilMs || hurry?.aborted === true;
       while (pendingLength > 0 && !isOver()) {

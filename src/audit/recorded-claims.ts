@@ -25,26 +25,22 @@ const MAX_ACTORS = 8;
 /** Claims that identify an actor even where they are not configured. */
 const ACTOR_CLAIMS = ['iss', 'sub'];
 
-/** Picks the configured claims of a token. Objects other than `act`, and values that look like tokens, are left out. */
-export function pickClaims(
-  claims: TokenClaims | undefined,
-  names: readonly string[],
-  pseudonymize: Pseudonymize,
-): ActorClaims {
-  return pick(claims ?? {}, names, pseudonymize, MAX_ACTORS);
-}
-
 /** The chain of actors of a token, or undefined where it has none. */
 export function pickActors(
-  claims: TokenClaims | undefined,
+  { act }: TokenClaims,
   names: readonly string[],
   pseudonymize: Pseudonymize,
 ): ActorClaims | undefined {
-  const { act } = pick(claims ?? {}, ['act', ...names], pseudonymize, MAX_ACTORS);
-  return act as ActorClaims | undefined;
+  return actors(act, names, pseudonymize, MAX_ACTORS);
 }
 
-function pick(claims: TokenClaims, names: readonly string[], pseudonymize: Pseudonymize, depth: number): ActorClaims {
+/** Picks the configured claims of a token. Objects other than `act`, and values that look like tokens, are left out. */
+export function pickClaims(
+  claims: TokenClaims,
+  names: readonly string[],
+  pseudonymize: Pseudonymize,
+  depth = MAX_ACTORS,
+): ActorClaims {
   const entries = names.flatMap((name): [string, ClaimValue][] => {
     if (!Object.hasOwn(claims, name)) return [];
     const value =
@@ -64,7 +60,7 @@ function actors(
   if (typeof act !== 'object' || act === null || Array.isArray(act)) return undefined;
   if (depth === 0) return { truncated: true };
   const all = new Set([...ACTOR_CLAIMS, ...names, 'act']);
-  return pick(act as TokenClaims, [...all], pseudonymize, depth - 1);
+  return pickClaims(act as TokenClaims, [...all], pseudonymize, depth - 1);
 }
 
 function plain(name: string, value: unknown, pseudonymize: Pseudonymize): ClaimValue | undefined {
@@ -75,10 +71,10 @@ function plain(name: string, value: unknown, pseudonymize: Pseudonymize): ClaimV
 
 function scalar(name: string, value: unknown, pseudonymize: Pseudonymize): string | number | boolean | undefined {
   if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') return undefined;
-  const shown = pseudonymize(name, String(value));
-  if (shown === undefined) return undefined;
-  if (shown !== String(value) || typeof value !== 'string') return shown === String(value) ? value : shown;
-  return boundedText(value);
+  const text = String(value);
+  const shown = pseudonymize(name, text);
+  if (shown !== text) return shown;
+  return typeof value === 'string' ? boundedText(value) : value;
 }
 
 /** Shortens a long text. Undefined for one that looks like a token. */
@@ -88,32 +84,28 @@ export function boundedText(text: string): string | undefined {
 }
 
 /** Replaces claims by an HMAC of their values. */
-export interface Pseudonyms {
-  readonly pseudonymize: Pseudonymize;
-  /** False until the key is read. Claims that need it are left out until then. */
-  readonly isReady: boolean;
-  /**
-   * Reads the key. An unreadable key leaves the previous one in use.
-   * @returns whether the key has changed
-   * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE
-   */
-  readKey(): Promise<boolean>;
-}
+export type Pseudonyms = ReturnType<typeof createPseudonyms>;
 
 /** @param config undefined: every claim is recorded as it is */
-export function createPseudonyms(config: Audit['pseudonymize']): Pseudonyms {
+export function createPseudonyms(config: Audit['pseudonymize']) {
   const claims = new Set(config?.claims);
   let key: Secret | undefined;
 
   return {
-    pseudonymize(claim, value) {
+    pseudonymize(claim: string, value: string): string | undefined {
       if (!claims.has(claim)) return value;
       return key && `hmac:${createHmac('sha256', key.reveal()).update(value).digest('base64url')}`;
     },
-    get isReady() {
+    /** False until the key is read. Claims that need it are left out until then. */
+    get isReady(): boolean {
       return config === undefined || key !== undefined;
     },
-    async readKey() {
+    /**
+     * Reads the key. An unreadable key leaves the previous one in use.
+     * @returns whether the key has changed
+     * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE
+     */
+    async readKey(): Promise<boolean> {
       if (config === undefined) return false;
       const read = await readPseudonymKey(config.key);
       const hasChanged = read.reveal() !== key?.reveal();

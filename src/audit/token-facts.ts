@@ -23,19 +23,12 @@ interface IssuedFacts extends SubjectFacts {
 type AuditedSubject = Pick<Subject, 'token' | 'digest' | 'introspected'>;
 
 /** The parts of tokens that records have. Each token is decoded once. */
-export interface TokenFacts {
-  subject(token: AuditedSubject): SubjectFacts;
-  issued(token: IssuedToken): IssuedFacts;
-  fromClaims(claims: TokenClaims | undefined): IssuedFacts;
-  actor(claims: TokenClaims): ActorClaims;
-  /** Decodes every token again, for another key. */
-  forget(): void;
-}
+export type TokenFacts = ReturnType<typeof createTokenFacts>;
 
 /** Callers whose requests alternate. */
 const MAX_SUBJECTS = 10_000;
 
-export function createTokenFacts(names: readonly string[], { pseudonymize }: Pseudonyms): TokenFacts {
+export function createTokenFacts(names: readonly string[], { pseudonymize }: Pseudonyms) {
   const subjects = new LRUCache<string, SubjectFacts>({ max: MAX_SUBJECTS });
   /** The key is the claims of an introspection, because the next one may state others. */
   let introspections = new WeakMap<object, SubjectFacts>();
@@ -62,7 +55,7 @@ export function createTokenFacts(names: readonly string[], { pseudonymize }: Pse
   }
 
   return {
-    subject(subject) {
+    subject(subject: AuditedSubject): SubjectFacts {
       const { introspected, digest } = subject;
       let facts = introspected === undefined ? subjects.get(digest) : introspections.get(introspected);
       if (facts === undefined) {
@@ -72,7 +65,7 @@ export function createTokenFacts(names: readonly string[], { pseudonymize }: Pse
       }
       return facts;
     },
-    issued(token) {
+    issued(token: IssuedToken): IssuedFacts {
       let facts = issued.get(token);
       if (facts === undefined) {
         facts = fromClaims(readClaims(bareToken(token.authorization.reveal())));
@@ -84,8 +77,9 @@ export function createTokenFacts(names: readonly string[], { pseudonymize }: Pse
       return facts;
     },
     fromClaims,
-    actor: (claims) => pickClaims(claims, names, pseudonymize),
-    forget() {
+    actor: (claims: TokenClaims) => pickClaims(claims, names, pseudonymize),
+    /** Decodes every token again, for another key. */
+    forget(): void {
       subjects.clear();
       introspections = new WeakMap();
       issued = new WeakMap();
@@ -93,22 +87,15 @@ export function createTokenFacts(names: readonly string[], { pseudonymize }: Pse
   };
 }
 
-/** The best witness of who the subject is, and the caller's own claims beside it. */
-export interface Witnesses {
-  readonly subject?: Identity;
-  /** The caller's unverified claims, beside those of the issued token. */
-  readonly caller?: Identity;
-  readonly actor?: Identity;
-}
-
 /**
  * Chooses between the claims of the caller's token and of the issued token. An unverified token is hearsay. The authorization
  * server has verified it before it issued another, so that token's claims count then.
+ * @returns the best witness of who the subject is, and beside it the caller's own unverified claims
  */
 export function witnesses(
   caller: { readonly facts: SubjectFacts; readonly isVerified: boolean } | undefined,
   issued: IssuedFacts | undefined,
-): Witnesses {
+) {
   const fromCaller = caller?.facts.claims && identity(caller.isVerified, 'caller_token', caller.facts.claims);
   const fromIssued =
     caller !== undefined && issued?.namesSubject === true && issued.claims !== undefined
@@ -119,11 +106,7 @@ export function witnesses(
       ? identity(true, 'issued_token', issued.actors)
       : caller?.facts.actors && identity(caller.isVerified, 'caller_token', caller.facts.actors);
   const subject = caller?.isVerified === true ? fromCaller : (fromIssued ?? fromCaller);
-  return {
-    ...(subject !== undefined && { subject }),
-    ...(fromCaller !== undefined && subject !== fromCaller && { caller: fromCaller }),
-    ...(actor !== undefined && { actor }),
-  };
+  return { subject, caller: subject === fromCaller ? undefined : fromCaller, actor };
 }
 
 function identity(verified: boolean, from: Identity['from'], claims: ActorClaims): Identity {
