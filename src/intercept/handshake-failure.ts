@@ -28,27 +28,23 @@ const ALL = 'SSL_CERT_FILE, NODE_EXTRA_CA_CERTS, REQUESTS_CA_BUNDLE, CURL_CA_BUN
 /** Node verifies a certificate after the handshake, and sends no alert. */
 const WITHOUT_ALERT = 'NODE_EXTRA_CA_CERTS for Node, else SSL_CERT_FILE';
 
+/** The messages of the log. If the agent may lack a variable, the message ends in its name, or in these names where it is unknown. */
+const MESSAGES: Readonly<Record<HandshakeFailure, readonly [message: string, variables?: string]>> = {
+  untrusted: ['the agent rejected the certificate of this host; set ', ALL],
+  closed: ['the agent closed a TLS connection before its first request; it may lack ', WITHOUT_ALERT],
+  server_name: ['the agent named another host in its TLS handshake, or none; the connection was closed'],
+  unrouted: ['no route names this host, and forward_proxy.connect does not allow it; the connection was closed'],
+  timeout: ['the TLS handshake with the agent timed out; the connection was closed'],
+  excluded: ['the certificate of intercept.ca excludes this host; restart the pod to intercept it'],
+  protocol: ['the TLS handshake with the agent failed; it must offer TLS 1.2 and HTTP/1.1'],
+  internal: ['no certificate could be signed for this host; the connection was closed'],
+};
+
 /** The message of the log for a failed handshake. It never contains the agent's own words. */
-export function describeFailure(cause: HandshakeFailure, userAgent: string | undefined): string {
-  const variable = VARIABLES.find(([client]) => userAgent !== undefined && client.test(userAgent))?.[1];
-  switch (cause) {
-    case 'untrusted':
-      return `the agent rejected the certificate of this host; set ${variable ?? ALL}`;
-    case 'closed':
-      return `the agent closed a TLS connection before its first request; it may lack ${variable ?? WITHOUT_ALERT}`;
-    case 'server_name':
-      return 'the agent named another host in its TLS handshake, or none; the connection was closed';
-    case 'unrouted':
-      return 'no route names this host, and forward_proxy.connect does not allow it; the connection was closed';
-    case 'timeout':
-      return 'the TLS handshake with the agent timed out; the connection was closed';
-    case 'excluded':
-      return 'the certificate of intercept.ca excludes this host; restart the pod to intercept it';
-    case 'protocol':
-      return 'the TLS handshake with the agent failed; it must offer TLS 1.2 and HTTP/1.1';
-    case 'internal':
-      return 'no certificate could be signed for this host; the connection was closed';
-  }
+export function describeFailure(cause: HandshakeFailure, userAgent = ''): string {
+  const [message, variables] = MESSAGES[cause];
+  if (variables === undefined) return message;
+  return message + (VARIABLES.find(([client]) => client.test(userAgent))?.[1] ?? variables);
 }
 
 /** Descriptions of fatal alerts (RFC 8446 section 6.2). OpenSSL sends its own for the other causes. */

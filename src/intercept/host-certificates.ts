@@ -24,10 +24,7 @@ const CIPHERS = DEFAULT_CIPHERS.split(':')
   .join(':');
 
 /** Certificates for hosts, made when they are first needed. */
-export interface HostCertificates {
-  /** @param host a name, or an address without brackets @throws {Error} where the key cannot sign */
-  contextFor(host: string): SecureContext;
-}
+export type HostCertificates = ReturnType<typeof createHostCertificates>;
 
 interface Issued {
   readonly context: SecureContext;
@@ -36,10 +33,7 @@ interface Issued {
 }
 
 /** One key serves all hosts, because only their names differ. Signing is synchronous, so a host gets one certificate at a time. */
-export function createHostCertificates(
-  authority: CertificateAuthority,
-  { nowMs }: { readonly nowMs: () => number } = { nowMs: Date.now },
-): HostCertificates {
+export function createHostCertificates(authority: CertificateAuthority, nowMs = Date.now) {
   const { publicKey, privateKey } = generateKeys();
   const key = exportKey(privateKey);
   const chain = isRoot(authority.cert) ? '' : authority.cert;
@@ -62,7 +56,8 @@ export function createHostCertificates(
   }
 
   return {
-    contextFor(host) {
+    /** @param host a name, or an address without brackets @throws {Error} where the key cannot sign */
+    contextFor(host: string): SecureContext {
       const now = nowMs();
       const known = issued.get(host);
       if (known !== undefined && isReusable(known, now)) return known.context;

@@ -27,23 +27,15 @@ export function excludedRoutes(authority: string, routes: readonly Route[]): Rou
   );
 }
 
-/**
- * The authority that agents of this machine trust now.
- * @returns PEM, or undefined if the file cannot be read
- */
-async function trustedAuthority({ ca, trustDir }: Intercept): Promise<string | undefined> {
-  const file = ca.kind === 'files' ? ca.certificate : join(trustDir, TRUST_FILES.authority);
-  return readFile(file, 'utf8').catch(() => undefined);
-}
-
-/** Warns of hosts that the authority in use may not sign for. @param text of the config file */
+/** Warns of hosts that the authority that agents of this machine trust now may not sign for. @param text of the config file */
 export async function excludedHostProblems(
   { routes }: Config,
-  intercept: Intercept,
+  { ca, trustDir }: Intercept,
   text: string,
   file: string,
 ): Promise<readonly Problem[]> {
-  const authority = await trustedAuthority(intercept);
+  const trusted = ca.kind === 'files' ? ca.certificate : join(trustDir, TRUST_FILES.authority);
+  const authority = await readFile(trusted, 'utf8').catch(() => undefined);
   if (authority === undefined) return [];
   const { problems } = readDocument(text, file);
   for (const route of excludedRoutes(authority, routes)) {

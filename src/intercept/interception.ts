@@ -20,22 +20,7 @@ import { createTlsBridge } from './terminate-tls.ts';
 import { writeCertificates, writeVariables } from './write-trust-folder.ts';
 
 /** Interception of TLS from agents, for the life of the process. */
-export interface Interception {
-  /** Keeps connections to upstreams and authorization servers from leading back to cambist. With `listen`, DNS alone resolves them. */
-  readonly reach: Reach;
-  createTlsBridge(observer: ProxyObserver): TlsBridge;
-  /** Opens `intercept.listen`. @throws {Error} with the address and the reason */
-  open(options: Omit<InterceptListenersOptions, 'failed' | 'reach'>): Promise<InterceptListeners>;
-  /**
-   * Logs the routes of a config whose hosts the authority may not sign for.
-   * @returns the keys that take effect with another authority
-   */
-  serve(routes: readonly Route[]): string[];
-  /** Writes the URL of the proxy for agents, and refuses upstream connections to it. @param listen as `openListener` returns it */
-  announce(listen: string): Promise<void>;
-  /** Refuses connections to another listener of cambist. @param address as `openListener` returns it */
-  refuse(address: string): void;
-}
+export type Interception = Awaited<ReturnType<typeof startInterception>>;
 
 /**
  * Opens the certificate authority and writes the files by which agents trust it.
@@ -45,7 +30,7 @@ export async function startInterception(
   { ca, trustDir, listen: addresses }: Intercept,
   routes: readonly Route[],
   logger: Logger,
-): Promise<Interception> {
+) {
   const authority = await openInterceptAuthority(ca, interceptedHosts(routes));
   const constraints = nameConstraintsOf(authority.cert);
   if (constraints === undefined) {
@@ -56,28 +41,36 @@ export async function startInterception(
   });
   const permits = constraints === undefined ? () => true : rememberPermitted(constraints);
   const own = createOwnAddresses();
-  const reach = { refuse: own.refuse, ...(addresses.length > 0 && { lookup: createDnsLookup() }) };
+  const reach: Reach = { refuse: own.refuse, ...(addresses.length > 0 && { lookup: createDnsLookup() }) };
   return {
+    /** Keeps connections to upstreams and authorization servers from leading back to cambist. With `listen`, DNS alone resolves them. */
     reach,
-    createTlsBridge(observer) {
+    createTlsBridge(observer: ProxyObserver): TlsBridge {
       const failed = createReportFailure(observer, logger);
       return createTlsBridge({ certificates: createHostCertificates(authority), permits, failed });
     },
-    async open(options) {
+    /** Opens `intercept.listen`. @throws {Error} with the address and the reason */
+    async open(options: Omit<InterceptListenersOptions, 'failed' | 'reach'>): Promise<InterceptListeners> {
       const failed = createReportFailure(options.observer, logger);
       const listeners = await openInterceptListeners(addresses, { ...options, failed, reach }, logger);
       for (const address of listeners.addresses) own.add(address);
       return listeners;
     },
-    serve(served) {
+    /**
+     * Logs the routes of a config whose hosts the authority may not sign for.
+     * @returns the keys that take effect with another authority
+     */
+    serve(served: readonly Route[]): string[] {
       const excluded = excludedRoutes(authority.cert, served);
       if (excluded.length === 0) return [];
       const hosts = excluded.map(({ match }) => match.host);
       logger.warn({ hosts }, 'the certificate of intercept.ca excludes these hosts; restart the pod to intercept them');
       return excluded.map(({ name }) => `routes.${name}.match.host`);
     },
+    /** Refuses connections to another listener of cambist. @param address as `openListener` returns it */
     refuse: own.add,
-    announce(listen) {
+    /** Writes the URL of the proxy for agents, and refuses upstream connections to it. @param listen as `openListener` returns it */
+    announce(listen: string): Promise<void> {
       own.add(listen);
       return writeVariables(trustDir, agentUrl(listen));
     },
@@ -105,27 +98,17 @@ function agentUrl(listen: string): string | undefined {
 }
 
 /** The addresses of cambist's own listeners. A request to one of them would come back. */
-interface OwnAddresses {
-  /** @param address `http://host:port`; a Unix socket is ignored */
-  add(address: string): void;
-  /** Returns the reason to refuse a new connection: it leads back to cambist. */
-  refuse(socket: Socket): Error | undefined;
-}
-
-interface Address {
-  readonly host: string;
-  readonly port: number;
-}
-
-export function createOwnAddresses(): OwnAddresses {
-  const own: Address[] = [];
+export function createOwnAddresses() {
+  const own: { readonly host: string; readonly port: number }[] = [];
   return {
-    add(address) {
+    /** @param address `http://host:port`; a Unix socket is ignored */
+    add(address: string): void {
       if (!address.startsWith('http:')) return;
       const { hostname, port } = new URL(address);
       own.push({ host: withoutBrackets(hostname), port: Number(port || 80) });
     },
-    refuse({ localAddress, remoteAddress = '', remotePort }) {
+    /** Returns the reason to refuse a new connection: it leads back to cambist. */
+    refuse({ localAddress, remoteAddress = '', remotePort }: Socket): Error | undefined {
       const remote = plain(remoteAddress);
       const isOwn = own.some(({ host, port }) => {
         if (port !== remotePort) return false;

@@ -129,24 +129,19 @@ function passThrough(
   socket.once('close', () => far.destroy());
 }
 
-export interface InterceptListeners {
-  /** `http://host:port` each. */
-  readonly addresses: readonly string[];
-  connections(): number;
-  close(): Promise<void>;
-}
+export type InterceptListeners = Awaited<ReturnType<typeof openInterceptListeners>>;
 
 export interface InterceptListenersOptions extends RedirectedOptions {
   /** Reads the requests of all listeners. */
   readonly http: HttpServer;
 }
 
-/** @throws {Error} with the address and the reason */
+/** @returns the addresses, each as `http://host:port` @throws {Error} with the address and the reason */
 export async function openInterceptListeners(
   addresses: readonly TcpListen[],
   options: InterceptListenersOptions,
   logger: Logger,
-): Promise<InterceptListeners> {
+) {
   const { activeConfig, http } = options;
   const max = () => activeConfig().config.limits.maxConnections;
   const onDropped = (count: number): void => {
@@ -168,7 +163,7 @@ export async function openInterceptListeners(
       servers.push(server);
       opened.push(await open(server, address));
     }
-    const connections = () => limits.reduce((sum, { counts }) => sum + counts.open, 0);
+    const connections = (): number => limits.reduce((sum, { counts }) => sum + counts.open, 0);
     return { addresses: opened, connections, close };
   } catch (error) {
     await close();

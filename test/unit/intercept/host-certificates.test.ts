@@ -62,7 +62,7 @@ test('prefers AES-128 to AES-256, and accepts a client that has AES-256 alone', 
 });
 
 test('makes a certificate for a name, valid for a day that began an hour ago', async (t) => {
-  const { contextFor } = createHostCertificates(authority, { nowMs: () => NOW_MS });
+  const { contextFor } = createHostCertificates(authority, () => NOW_MS);
   const certificate = await certificateFor(t, contextFor('mcp.example.com'), 'mcp.example.com');
   assert.equal(certificate.subjectAltName, 'DNS:mcp.example.com');
   assert.equal(certificate.checkHost('other.example.com'), undefined);
@@ -87,7 +87,7 @@ test('makes the certificate of a host once, and of each host its own', () => {
 
 test('makes another certificate after half a lifetime, or if the clock is set to before the certificate', () => {
   let nowMs = NOW_MS;
-  const { contextFor } = createHostCertificates(authority, { nowMs: () => nowMs });
+  const { contextFor } = createHostCertificates(authority, () => nowMs);
   const first = contextFor('a.example.com');
   for (const reusedAtMs of [-HOUR_MS, 12 * HOUR_MS - 1]) {
     nowMs = NOW_MS + reusedAtMs;
