@@ -24,33 +24,7 @@ export type RemovalReason = (typeof REMOVAL_REASONS)[number];
 export const REMOVAL_REASONS = ['expired', 'capacity', 'revoked'] as const;
 
 /** The handles of this process. Bounded, and fair among callers. */
-export interface Handles {
-  /**
-   * The handle of a token, which is not evicted before `release`. The same token has the same handle.
-   * @param subject verified, and not expired
-   * @throws {CambistError} ERR_OVERLOADED where every handle belongs to a request in flight
-   */
-  hold(subject: Subject): HeldHandle;
-  /** Called once for each `hold`, when its request is complete. */
-  release(held: HeldHandle): void;
-  /** The handle with a text, unless it is unknown or expired. Counts as a use. */
-  find(text: string): Handle | undefined;
-  /**
-   * Keeps a handle that another replica gave. No request is in flight with it here.
-   * @param subject verified, and not expired
-   * @throws {CambistError} ERR_OVERLOADED as `hold`
-   */
-  adopt(text: string, subject: Subject): Handle;
-  sweep(): void;
-  readonly size: number;
-  /** Changes the bound. The most recently used handles stay. */
-  resize(maxEntries: number): void;
-  /** Removes the handle of a token that became invalid, even if a request in flight uses it. */
-  drop(subject: Subject): void;
-  /** Removes the handles of revoked tokens, even those of requests in flight. */
-  removeRevoked(isRevoked: (subject: Subject) => boolean): void;
-  clear(): void;
-}
+export type Handles = ReturnType<typeof createHandles>;
 
 interface Entry extends Handle {
   /** The caller at the last request, because introspection may state other claims and another expiry each time. */
@@ -71,7 +45,7 @@ export function createHandles(
   clock: Clock,
   onRemoved: (reason: RemovalReason) => void,
   sharedDigest: (token: string) => string | undefined = () => undefined,
-): Handles {
+) {
   /** Only this process has it, so that a handle is worthless anywhere else. */
   const key = randomBytes(32);
   /** The least recently used first. */
@@ -106,14 +80,7 @@ export function createHandles(
   function create(subject: Subject, text: string): Entry {
     const caller = callerOf(subject);
     while (byText.size >= max) if (!evictFor(caller)) throw full();
-    const entry: Entry = {
-      text,
-      subject,
-      caller,
-      expiresAtMs: 0,
-      expiresAtMonotonicMs: 0,
-      requests: new Set(),
-    };
+    const entry: Entry = { text, subject, caller, expiresAtMs: 0, expiresAtMonotonicMs: 0, requests: new Set() };
     update(entry, subject);
     byText.set(entry.text, entry);
     // A handle of an earlier key does not take the place of the current one.
@@ -149,6 +116,7 @@ export function createHandles(
     onRemoved(reason);
   }
 
+  /** Removes the handles of revoked tokens, even those of requests in flight. */
   function removeRevoked(isRevoked: (subject: Subject) => boolean): void {
     for (const entry of [...byText.values()]) if (isRevoked(entry.subject)) remove(entry, 'revoked');
   }
@@ -160,7 +128,12 @@ export function createHandles(
   }
 
   return {
-    hold(subject) {
+    /**
+     * The handle of a token, which is not evicted before `release`. The same token has the same handle.
+     * @param subject verified, and not expired
+     * @throws {CambistError} ERR_OVERLOADED where every handle belongs to a request in flight
+     */
+    hold(subject: Subject): HeldHandle {
       const entry = byToken.get(subject.digest) ?? entryOf(subject, textFor(subject));
       update(entry, subject);
       lastRequest += 1;
@@ -168,7 +141,8 @@ export function createHandles(
       use(entry);
       return { handle: entry, request: lastRequest };
     },
-    release({ handle, request }) {
+    /** Called once for each `hold`, when its request is complete. */
+    release({ handle, request }: HeldHandle): void {
       const entry = byText.get(handle.text);
       // After `clear` the same text may belong to another entry.
       if (entry !== handle) return;
@@ -177,38 +151,46 @@ export function createHandles(
       if (isExpired(entry)) remove(entry, 'expired');
       else use(entry);
     },
-    find(text) {
+    /** The handle with a text, unless it is unknown or expired. Counts as a use. */
+    find(text: string): Handle | undefined {
       const entry = byText.get(text);
       if (entry === undefined || isExpired(entry)) return undefined;
       // One in flight is used again when it is released.
       if (entry.requests.size === 0) use(entry);
       return entry;
     },
-    adopt(text, subject) {
+    /**
+     * Keeps a handle that another replica gave. No request is in flight with it here.
+     * @param subject verified, and not expired
+     * @throws {CambistError} ERR_OVERLOADED as `hold`
+     */
+    adopt(text: string, subject: Subject): Handle {
       const entry = entryOf(subject, text);
       use(entry);
       return entry;
     },
-    sweep() {
+    sweep(): void {
       const done = [...byText.values()].filter((entry) => entry.requests.size === 0 && isExpired(entry));
       for (const entry of done) remove(entry, 'expired');
       if (byText.size < max) shares = undefined;
     },
-    get size() {
+    get size(): number {
       return byText.size;
     },
-    resize(next) {
+    /** Changes the bound. The most recently used handles stay. */
+    resize(next: number): void {
       if (next === max) return;
       max = next;
       shares = undefined;
       while (byText.size > max && evictFor(undefined));
     },
-    drop({ digest }) {
+    /** Removes the handle of a token that became invalid, even if a request in flight uses it. */
+    drop({ digest }: Subject): void {
       // Most tokens that are refused never had a handle.
       if (byToken.has(digest)) removeRevoked((subject) => subject.digest === digest);
     },
     removeRevoked,
-    clear() {
+    clear(): void {
       byText.clear();
       byToken.clear();
       shares = undefined;

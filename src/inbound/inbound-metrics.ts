@@ -4,19 +4,11 @@ import { EXPECTED_RESPONSES } from '../observability/expected.ts';
 import { counter, gauge, histogram, type MetricFamily, sample, samplesOf } from '../observability/metric-families.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
 import type { RecentFailures } from '../observability/recent-failures.ts';
-import { countResponse, createRouteCounts, type RouteCounts, responseCount } from '../observability/route-counts.ts';
+import { createRouteCounts, createRouteObserver, responseCount } from '../observability/route-counts.ts';
 import { INBOUND } from './agent-route.ts';
 import { REMOVAL_REASONS, type RemovalReason } from './handles.ts';
 
-export interface InboundCounts {
-  readonly proxy: ProxyObserver;
-  handleRemoved(reason: RemovalReason): void;
-  /** The agent used a handle whose request is over. */
-  detachedUse(result: DetachedResult): void;
-  readonly route: Readonly<RouteCounts>;
-  readonly detached: Readonly<Tally<DetachedResult>>;
-  readonly removals: Readonly<Tally<RemovalReason>>;
-}
+export type InboundCounts = ReturnType<typeof createInboundCounts>;
 
 /** The fate of a request with a handle whose request is over. */
 export type DetachedResult = (typeof DETACHED_RESULTS)[number];
@@ -38,33 +30,17 @@ const ERRORS: readonly ErrorCode[] = [
 ];
 
 /** @param recentFailures remembers errors for the status page */
-export function createInboundCounts(recentFailures: Pick<RecentFailures, 'note'>): InboundCounts {
+export function createInboundCounts(recentFailures: Pick<RecentFailures, 'note'>) {
   const counts = createRouteCounts(INBOUND);
   const removals: Tally<RemovalReason> = expect({}, REMOVAL_REASONS);
   for (const [code, outcome] of EXPECTED_RESPONSES) responseCount(counts, 'POST', code, outcome);
   expect(counts.failures, ERRORS);
   const detached: Tally<DetachedResult> = expect({}, DETACHED_RESULTS);
   const proxy: ProxyObserver = {
-    requestRouted() {
-      counts.inFlight += 1;
-    },
-    responseStarted(_route, response) {
-      countResponse(counts, response);
-      const { error, diagnosis } = response;
-      if (error !== undefined) recentFailures.note(INBOUND, error, diagnosis);
-    },
-    requestFinished() {
-      counts.inFlight -= 1;
-    },
-    requestAborted: (_route, by) => add(counts.aborted, by),
-    streamOpened() {
-      counts.openStreams += 1;
-    },
-    streamClosed() {
-      counts.openStreams -= 1;
-    },
-    upstreamRetried: (_route, reason) => add(counts.retries, reason),
-    ownTokenUsed() {},
+    ...createRouteObserver(
+      () => counts,
+      (_route, error, diagnosis) => recentFailures.note(INBOUND, error, diagnosis),
+    ),
     // The config of callers allows no tunnels, and terminates no TLS.
     tunnelOpened() {},
     tunnelClosed() {},
@@ -76,8 +52,9 @@ export function createInboundCounts(recentFailures: Pick<RecentFailures, 'note'>
     route: counts,
     detached,
     removals,
-    handleRemoved: (reason) => add(removals, reason),
-    detachedUse: (result) => add(detached, result),
+    handleRemoved: (reason: RemovalReason) => add(removals, reason),
+    /** The agent used a handle whose request is over. */
+    detachedUse: (result: DetachedResult) => add(detached, result),
   };
 }
 

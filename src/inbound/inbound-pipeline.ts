@@ -12,7 +12,7 @@ import type { Subject } from '../tokens/subject.ts';
 import { agentHeaders } from './agent-headers.ts';
 import { handleOfRequest } from './handle-text.ts';
 import type { Handle, Handles, HeldHandle } from './handles.ts';
-import { createInboundRules, type InboundRules, isOpen } from './rules.ts';
+import { type InboundRules, inboundRules, isOpen } from './rules.ts';
 import { type VerifyCallerOptions, verifyCaller } from './verify-caller.ts';
 
 export interface InboundPipelineOptions extends UpstreamCallOptions, VerifyCallerOptions {
@@ -26,7 +26,6 @@ const MAX_WHOLE_BODY_BYTES = 64 * 1024;
 
 /** The life of a request from a caller to the agent, step by step. It never rejects: an error becomes the response. */
 export function createInboundPipeline(options: InboundPipelineOptions): Pipeline {
-  const rulesUnder = createInboundRules();
   return async (request, switched) => {
     // The request is over, because its connection is closed.
     if (followsClose(request.incoming)) return;
@@ -34,7 +33,7 @@ export function createInboundPipeline(options: InboundPipelineOptions): Pipeline
       // Receive: read the target, and refuse what cannot be forwarded as it is.
       const received = receive(request);
       assertFewHeaders(request.incoming);
-      const rules = rulesUnder(request.active);
+      const rules = inboundRules(request.active);
       const needsToken = !isOpen(received.target, rules.inbound.open);
 
       // Respond to requests for the metadata that says where callers get their tokens.

@@ -1,20 +1,16 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Config } from '../config/config.ts';
 import type { Inbound } from '../config/inbound.ts';
-import type { Upstream } from '../config/urls.ts';
 import { limitConnections } from '../listeners/limit-connections.ts';
 import { openListener } from '../listeners/listen.ts';
 import { logAcceptErrors, reachedLimit } from '../listeners/open-files.ts';
 import type { Logger } from '../observability/logger.ts';
-import type { MetricFamily } from '../observability/metric-families.ts';
-import type { ConnectionCounts } from '../observability/metrics.ts';
 import type { RecentFailures } from '../observability/recent-failures.ts';
-import { createRecentTraffic, type RecentTraffic } from '../observability/recent-traffic.ts';
+import { createRecentTraffic } from '../observability/recent-traffic.ts';
 import type { Tracing } from '../observability/tracing.ts';
 import type { DetachedSockets } from '../proxy/detached.ts';
 import type { OpenRequests } from '../proxy/proxy-request.ts';
 import { createProxyServer } from '../proxy/proxy-server.ts';
-import type { ReadCaller } from '../proxy/read-caller-token.ts';
 import type { RecentDecisions } from '../proxy/recent-decisions.ts';
 import type { RequestAudit } from '../proxy/request-report.ts';
 import { RequestTracker } from '../proxy/request-tracker.ts';
@@ -26,33 +22,16 @@ import type { TokenService } from '../tokens/token-service.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
 import { activateInbound, INBOUND } from './agent-route.ts';
 import { createHandles, type Handle } from './handles.ts';
-import { createInboundCounts, type InboundCounts, inboundFamilies } from './inbound-metrics.ts';
+import { createInboundCounts, inboundFamilies } from './inbound-metrics.ts';
 import { createInboundPipeline } from './inbound-pipeline.ts';
 import { createHandleReader } from './read-caller.ts';
 import { createForeignHandles } from './verify-caller.ts';
 
 /** The listener for callers of the agent, and the handles that the agent gets. */
-export interface InboundSide {
-  open(): Promise<string>;
-  close(): Promise<void>;
-  readonly tracker: RequestTracker;
-  readonly readCaller: ReadCaller;
-  readonly families: readonly MetricFamily[];
-  readonly connections: () => ConnectionCounts;
-  /** Applies a config to the next requests. Another `inbound.verify` invalidates all handles. */
-  serve(config: Config): void;
-  sweep(): void;
-  readonly status: InboundSource;
-}
+export type InboundSide = Awaited<ReturnType<typeof createInbound>>;
 
-export interface InboundSource {
-  /** The requests of callers, sampled like those of the routes. */
-  readonly traffic: Pick<RecentTraffic, 'sample' | 'of' | 'intervals'>;
-  readonly counts: Pick<InboundCounts, 'route' | 'detached'>;
-  /** The address of the agent. */
-  agent(): Upstream;
-  handles(): number;
-}
+/** The numbers of the status page. The requests of callers are sampled like those of the routes. */
+export type InboundSource = InboundSide['status'];
 
 export interface InboundOptions extends Pick<TokenService, 'broker' | 'verifier'> {
   readonly clock: Clock;
@@ -71,7 +50,7 @@ export interface InboundOptions extends Pick<TokenService, 'broker' | 'verifier'
 }
 
 /** @param first has an `inbound` section. A config without one, after a reload, leaves the previous section in force */
-export async function createInbound(first: Config, options: InboundOptions): Promise<InboundSide> {
+export async function createInbound(first: Config, options: InboundOptions) {
   const { clock, dispatchers, logger, sockets, broker, verifier, revocations } = options;
   let { inbound } = first as Config & { readonly inbound: Inbound };
   let active = activateInbound(first, inbound);
@@ -120,12 +99,13 @@ export async function createInbound(first: Config, options: InboundOptions): Pro
 
   return {
     open: () => openListener(server, inbound.listen, 'inbound.listen', first.socketMode),
-    close: async () => server.close(),
+    close: async (): Promise<void> => server.close(),
     tracker,
     connections: () => connections.counts,
     readCaller: createHandleReader(handles, () => inbound, counts.detachedUse, findForeign),
     families: inboundFamilies(counts, () => handles.size),
-    serve(config) {
+    /** Applies a config to the next requests. Another `inbound.verify` invalidates all handles. */
+    serve(config: Config): void {
       const before = JSON.stringify(inbound.verify);
       inbound = config.inbound ?? inbound;
       active = activateInbound({ ...config, inbound }, inbound);

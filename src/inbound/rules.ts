@@ -2,44 +2,31 @@ import type { Inbound, OpenPath } from '../config/inbound.ts';
 import type { ActiveConfig } from '../proxy/active-config.ts';
 import { OVERRIDES, withDashes } from '../proxy/request-headers.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
+import { oncePer } from '../secrets/secret.ts';
 import { claimsOf } from '../tokens/subject.ts';
 import type { Claims } from '../tokens/token-text.ts';
 import { BAGGAGE } from './baggage.ts';
 import type { Handle } from './handles.ts';
 
-export interface InboundRules {
-  readonly inbound: Inbound;
-  /** Lower-case names, with dashes for underscores, of the headers that no caller can send. */
-  readonly reserved: ReadonlySet<string>;
-  /** The claims that the agent gets, as alternating header names and values. */
-  claimsFor(handle: Handle): readonly string[];
-}
+export type InboundRules = ReturnType<typeof inboundRules>;
 
 const NONE: readonly string[] = [];
 
-/** Makes the rules of a config once. */
-export function createInboundRules(): (active: ActiveConfig) => InboundRules {
-  const known = new WeakMap<ActiveConfig, InboundRules>();
-  return (active) => {
-    let rules = known.get(active);
-    if (rules === undefined) {
-      rules = rulesOf(active);
-      known.set(active, rules);
-    }
-    return rules;
-  };
-}
-
-function rulesOf({ config: { inbound }, withheld }: ActiveConfig): InboundRules {
+/** The rules of a config with an `inbound` section. */
+export const inboundRules = oncePer(({ config: { inbound }, withheld }: ActiveConfig) => {
   if (inbound === undefined) throw new Error('the config has no inbound section');
   /** The key is the claims of the last introspection, or else the handle: a token always states the same. */
   const claims = new WeakMap<object, readonly string[]>();
   const names = inbound.claims.map(([header]) => withDashes(header));
   return {
     inbound,
-    // With an override header, a request could take an open path and reach what another path is for.
+    /**
+     * Lower-case names, with dashes for underscores, of the headers that no caller can send. With an override header, a request
+     * could take an open path and reach what another path is for.
+     */
     reserved: new Set([...withheld.common, BAGGAGE, ...names, ...(inbound.open.length > 0 ? OVERRIDES : [])]),
-    claimsFor(handle) {
+    /** The claims that the agent gets, as alternating header names and values. */
+    claimsFor(handle: Handle): readonly string[] {
       if (names.length === 0) return NONE;
       const key = handle.subject.introspected ?? handle;
       let headers = claims.get(key);
@@ -50,7 +37,7 @@ function rulesOf({ config: { inbound }, withheld }: ActiveConfig): InboundRules 
       return headers;
     },
   };
-}
+});
 
 /** A header cannot carry control characters, and its reader trims spaces: it would take " admin" for "admin". */
 const NOT_KEPT = /\p{Cc}|^\s|\s$/u;

@@ -16,8 +16,8 @@ import { expiringCredentials } from './expiring-credentials.ts';
 import { HANDSHAKE_FAILURES, type HandshakeFailure, type ProxyObserver } from './proxy-observer.ts';
 import { createRecentFailures, type RecentFailures } from './recent-failures.ts';
 import {
-  countResponse,
   createRouteCounts,
+  createRouteObserver,
   type ResponseCount,
   type RouteCounts,
   responseCount,
@@ -167,29 +167,7 @@ export function createCounts(nowMs: () => number): Counts {
       reloads.last = { atMs: nowMs(), result };
     },
     proxy: {
-      requestRouted({ name }) {
-        route(name).inFlight += 1;
-      },
-      responseStarted(routed, response) {
-        countResponse(route(routed?.name ?? UNMATCHED), response, noteKind);
-        const { error, diagnosis } = response;
-        if (error !== undefined) recentFailures.note(routed?.name, error, diagnosis);
-      },
-      requestFinished({ name }) {
-        route(name).inFlight -= 1;
-      },
-      requestAborted: ({ name }, by) => add(route(name).aborted, by),
-      streamOpened({ name }) {
-        route(name).openStreams += 1;
-      },
-      streamClosed({ name }) {
-        route(name).openStreams -= 1;
-      },
-      ownTokenUsed({ name }) {
-        const counts = route(name);
-        counts.ownTokens = (counts.ownTokens ?? 0) + 1;
-      },
-      upstreamRetried: ({ name }, reason) => add(route(name).retries, reason),
+      ...createRouteObserver((routed) => route(routed?.name ?? UNMATCHED), recentFailures.note, noteKind),
       tunnelOpened(authority) {
         tunnel(authority).opened += 1;
         tunnel(authority).open += 1;

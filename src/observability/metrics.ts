@@ -72,7 +72,7 @@ function trafficFamilies({ responses, routes, tunnels, handshakeFailures }: Coun
     counter(
       'cambist_upstream_retries_total',
       'Requests sent upstream again, with another token or because the upstream had not processed them.',
-      () => matched(routes()).flatMap(({ route, retries }) => samplesOf(retries, (reason) => ({ route, reason }))),
+      () => matched(routes()).map(({ route, retries }) => sample({ route, reason: 'token' }, retries)),
     ),
     counter('cambist_tunnels_total', 'Tunnels opened to authorities of forward_proxy.connect.', () =>
       [...tunnels].map(([authority, { opened }]) => sample({ authority }, opened)),

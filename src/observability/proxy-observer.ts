@@ -25,11 +25,6 @@ export type AbortedBy = (typeof ABORTED_BY)[number];
  */
 export const ABORTED_BY = ['upstream', 'caller', 'stall', 'shutdown', 'revoked', 'cross_route'] as const;
 
-/** The reason for sending a request upstream again. */
-export type RetryReason =
-  /** The upstream refused the token or its proof. */
-  'token';
-
 /** The ways by which a request gets here. */
 export const WAYS_IN = ['base_url', 'proxy', 'redirect'] as const;
 
@@ -84,7 +79,8 @@ export interface ProxyObserver {
   streamClosed(route: Route): void;
   /** A request without a caller's token ran with a token of cambist itself. */
   ownTokenUsed(route: Route): void;
-  upstreamRetried(route: Route, reason: RetryReason): void;
+  /** A request is sent upstream again, because the token or its proof was refused. */
+  upstreamRetried(route: Route): void;
   /** @param entry of `forward_proxy.connect` */
   tunnelOpened(entry: string): void;
   tunnelClosed(entry: string): void;

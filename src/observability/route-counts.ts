@@ -1,4 +1,5 @@
 import { STATUS_CODES } from 'node:http';
+import type { Route } from '../config/route.ts';
 import type { ErrorCode } from '../error-catalogue.ts';
 import { add, createHistogram, expect, type Histogram, observe, type Tally, total } from './counters.ts';
 import type { ExchangeResult } from './expected.ts';
@@ -7,11 +8,11 @@ import {
   type AbortedBy,
   CALLER_GONE,
   type Outcome,
-  type RetryReason,
   type StartedResponse,
   WAYS_IN,
   type WayIn,
 } from './proxy-observer.ts';
+import type { RecentFailures } from './recent-failures.ts';
 import { CACHE_RESULTS, type CacheResult } from './token-observer.ts';
 
 /** Counts of the requests of one route since the process started. */
@@ -28,7 +29,7 @@ export interface RouteCounts {
   readonly failures: Tally<ErrorCode>;
   readonly arrivals: Tally<WayIn>;
   readonly aborted: Tally<AbortedBy>;
-  readonly retries: Tally<RetryReason>;
+  retries: number;
   readonly cache: Tally<CacheResult>;
   /** Requests without a caller's token that ran with a token of cambist itself. Undefined on routes that need a caller's token. */
   ownTokens: number | undefined;
@@ -58,7 +59,7 @@ export function createRouteCounts(route: string): RouteCounts {
     failures: {},
     arrivals: expect({}, WAYS_IN),
     aborted: expect({}, ABORTED_BY),
-    retries: expect({}, ['token']),
+    retries: 0,
     cache: expect({}, CACHE_RESULTS),
     ownTokens: undefined,
     exchanges: new Map(),
@@ -108,8 +109,7 @@ export function responseCount(
   return kind;
 }
 
-/** @param added called with the count of a kind that did not occur before */
-export function countResponse(
+function countResponse(
   counts: RouteCounts,
   { method, wayIn, status, outcome, error, durationMs }: StartedResponse,
   added?: (kind: ResponseCount) => void,
@@ -119,4 +119,44 @@ export function countResponse(
   observe(counts.durations, durationMs / 1000);
   if (outcome === 'forwarded' && status >= 500) counts.backendErrors += 1;
   if (error !== undefined) add(counts.failures, error);
+}
+
+/**
+ * Counts the requests of routes.
+ * @param of returns the counts of a route, or those of requests without a route
+ * @param failed called with each error of cambist itself
+ * @param added called with the count of a kind of response that did not occur before
+ */
+export function createRouteObserver(
+  of: (route: Route | undefined) => RouteCounts,
+  failed: RecentFailures['note'],
+  added?: (kind: ResponseCount) => void,
+) {
+  return {
+    requestRouted(route: Route): void {
+      of(route).inFlight += 1;
+    },
+    responseStarted(route: Route | undefined, response: StartedResponse): void {
+      countResponse(of(route), response, added);
+      const { error, diagnosis } = response;
+      if (error !== undefined) failed(route?.name, error, diagnosis);
+    },
+    requestFinished(route: Route): void {
+      of(route).inFlight -= 1;
+    },
+    requestAborted: (route: Route, by: AbortedBy) => add(of(route).aborted, by),
+    streamOpened(route: Route): void {
+      of(route).openStreams += 1;
+    },
+    streamClosed(route: Route): void {
+      of(route).openStreams -= 1;
+    },
+    ownTokenUsed(route: Route): void {
+      const counts = of(route);
+      counts.ownTokens = (counts.ownTokens ?? 0) + 1;
+    },
+    upstreamRetried(route: Route): void {
+      of(route).retries += 1;
+    },
+  };
 }

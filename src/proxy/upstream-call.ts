@@ -223,7 +223,7 @@ class Attempt implements RawHandler {
 
   /** Plans another attempt, and counts it. */
   #planRetry(changes: Partial<AttemptPlan>): AttemptPlan {
-    this.#options.observer.upstreamRetried(this.#plan.prepared.route, 'token');
+    this.#options.observer.upstreamRetried(this.#plan.prepared.route);
     return { ...this.#plan, isRetry: true, replacesExpired: false, ...changes };
   }
 

@@ -49,11 +49,11 @@ test('keeps all counts on reload', async () => {
 test('keeps the counters of a removed route, and continues them for a new route of its name', async () => {
   const metrics = served();
   const retries = async () => sumSamples(await metrics.write(), 'cambist_upstream_retries_total', { route: 'github' });
-  metrics.proxy.upstreamRetried(github, 'token');
+  metrics.proxy.upstreamRetried(github);
   metrics.serve({ ...config, routes: config.routes.slice(1) });
   assert.equal(await retries(), 1);
   metrics.serve(structuredClone(config));
-  metrics.proxy.upstreamRetried(structuredClone(github), 'token');
+  metrics.proxy.upstreamRetried(structuredClone(github));
   assert.equal(await retries(), 2);
 });
 
@@ -98,7 +98,7 @@ test('counts streams, retries, evictions and cache lookups', async () => {
   metrics.proxy.streamOpened(github);
   metrics.proxy.streamOpened(github);
   metrics.proxy.streamClosed(github);
-  metrics.proxy.upstreamRetried(github, 'token');
+  metrics.proxy.upstreamRetried(github);
   metrics.proxy.requestAborted(github, 'upstream');
   metrics.tokens.cacheLookedUp('github', 'joined');
   metrics.tokens.tokenEvicted('capacity');
