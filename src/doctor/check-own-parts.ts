@@ -147,7 +147,7 @@ export async function checkSharedCache(shared: SharedCache, withSignals: boolean
   if (failure !== undefined) found(credentialFinding(failure));
   const { probeStore } = await import('../shared-cache/probe-store.ts');
   const result = await probeStore(shared, withSignals);
-  if ('problem' in result) {
+  if (result.problem !== undefined) {
     const { cause, fix } = result;
     const why = `${result.problem}: ${cause}`;
     found(

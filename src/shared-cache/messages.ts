@@ -34,19 +34,6 @@ export function createMessages({ store, keys, counts, clock, prefix }: StorePart
 
   store.subscribe(channel, receive);
 
-  /** @returns undefined if it was not sent */
-  async function sealed(topic: MessageTopic, payload: unknown): Promise<string | undefined> {
-    try {
-      const [key] = await keys.read();
-      const text = JSON.stringify({ from: self, topic, atMs: clock.wallMs(), payload });
-      const message = seal(text, undefined, key, context);
-      return message.length > MAX_LENGTH ? undefined : message;
-    } catch {
-      counts.operation('publish', 'error');
-      return undefined;
-    }
-  }
-
   return {
     /**
      * Sends a message to the other replicas. Never rejects.
@@ -54,8 +41,14 @@ export function createMessages({ store, keys, counts, clock, prefix }: StorePart
      * @returns false if the server did not take it. The sender decides whether to repeat it
      */
     async publish(topic: MessageTopic, payload: unknown): Promise<boolean> {
-      const message = await sealed(topic, payload);
-      if (message === undefined) return false;
+      const [key] = await keys.read().catch(() => []);
+      if (key === undefined) {
+        counts.operation('publish', 'error');
+        return false;
+      }
+      const text = JSON.stringify({ from: self, topic, atMs: clock.wallMs(), payload });
+      const message = seal(text, undefined, key, context);
+      if (message.length > MAX_LENGTH) return false;
       const sent = await store.use('publish', (server) => server.publish(channel, message), PUBLISH_MS);
       if (sent === undefined) return false;
       counts.operation('publish', 'ok');

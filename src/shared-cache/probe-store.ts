@@ -5,16 +5,7 @@ import { ACQUIRE, KEEP } from './scripts.ts';
 import { createStoreKeys } from './seal.ts';
 import { createRecords, type RecordSummary } from './shared-records.ts';
 import { type ConnectStore, connectStore, type StoreConnection } from './store-connection.ts';
-import { FIXES, inTime, labelOf, problemOf, type StoreProblem } from './store-problems.ts';
-
-/** The result of a try: the time of one operation, or the problem. */
-export type ProbeResult =
-  | {
-      readonly durationMs: number;
-      /** The records, if they were requested and the key can be read. */
-      readonly records: RecordSummary | undefined;
-    }
-  | { readonly problem: StoreProblem; readonly cause: string; readonly fix: string };
+import { FIXES, inTime, labelOf, problemOf } from './store-problems.ts';
 
 /** Longest time that a step of a probe may take. */
 const STEP_MS = 5000;
@@ -22,13 +13,11 @@ const STEP_MS = 5000;
 /**
  * Connects as a replica does, and tries everything that it needs: a write, a script, a subscription and a message.
  * @param withRecords tries to keep a record too, and reads those that replicas keep
+ * @returns the time of one operation, and the records if the key can be read; or the problem
  */
-export async function probeStore(
-  shared: SharedCache,
-  withRecords: boolean,
-  connect: ConnectStore = connectStore,
-): Promise<ProbeResult> {
+export async function probeStore(shared: SharedCache, withRecords: boolean, connect: ConnectStore = connectStore) {
   const name = `${shared.prefix}:{doctor:${randomBytes(12).toString('base64url')}}`;
+  const ofRecord = [`${name}e`, `${name}v`];
   try {
     const connection = await connect(shared, () => {});
     try {
@@ -38,9 +27,8 @@ export async function probeStore(
       const durationMs = performance.now() - startedMs;
       await step(connection.subscribe(name, () => {}));
       await step(connection.publish(name, '1'));
-      if (withRecords) await keepOne(connection, name);
-      const names = [name, ...(withRecords ? recordNames(name) : [])];
-      await step(connection.delete(names));
+      if (withRecords) await keepOne(connection, ofRecord);
+      await step(connection.delete([name, ...ofRecord]));
       return { durationMs, records: withRecords ? await readRecords(connection, shared) : undefined };
     } finally {
       connection.destroy();
@@ -55,14 +43,10 @@ function step<T>(work: Promise<T>): Promise<T> {
   return inTime(work, STEP_MS);
 }
 
-function recordNames(name: string): string[] {
-  return [`${name}e`, `${name}v`];
-}
-
-async function keepOne(connection: StoreConnection, name: string): Promise<void> {
+async function keepOne(connection: StoreConnection, names: readonly string[]): Promise<void> {
   const nowMs = systemClock.wallMs();
   const args = ['1', '1', nowMs + STEP_MS, nowMs, STEP_MS, 1, 1, ''].map(String);
-  await step(connection.run(KEEP, recordNames(name), args));
+  await step(connection.run(KEEP, names, args));
 }
 
 /** @throws {Error} of the server. A missing key is a finding of its own, and gives undefined */

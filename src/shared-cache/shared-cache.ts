@@ -2,13 +2,11 @@ import { randomBytes } from 'node:crypto';
 import type { Clock } from '../clock/clock.ts';
 import type { SharedCache } from '../config/shared-cache.ts';
 import type { Logger } from '../observability/logger.ts';
-import type { MetricFamily } from '../observability/metric-families.ts';
-import type { SecondLevel } from '../tokens/shared-token.ts';
-import { createMessages, type SharedMessages } from './messages.ts';
+import { createMessages } from './messages.ts';
 import { createStoreKeys } from './seal.ts';
 import { createSecondLevel } from './second-level.ts';
-import { createSharedHandles, type SharedHandles } from './shared-handles.ts';
-import { createRecords, type SharedRecords } from './shared-records.ts';
+import { createSharedHandles } from './shared-handles.ts';
+import { createRecords } from './shared-records.ts';
 import { createStore, type StoreState } from './store.ts';
 import { type ConnectStore, connectStore } from './store-connection.ts';
 import { createStoreCounts } from './store-counts.ts';
@@ -22,19 +20,9 @@ export interface SharedCacheStatus {
   readonly since: string;
 }
 
-export interface SharedCacheSide {
-  readonly secondLevel: SecondLevel;
-  readonly messages: SharedMessages;
-  readonly records: SharedRecords;
-  readonly handles: SharedHandles;
-  /** AES-256 keys of the states of consent. The first one seals, all of them open. */
-  stateKeys(): readonly Buffer[];
-  readonly families: readonly MetricFamily[];
-  status(): SharedCacheStatus;
-  close(): void;
-}
+export type SharedCacheSide = Awaited<ReturnType<typeof openSharedCache>>;
 
-export interface SharedCacheOptions {
+interface SharedCacheOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly maxAgeMs: () => number;
@@ -43,7 +31,7 @@ export interface SharedCacheOptions {
 }
 
 /** Connects to the shared cache. A server that is down delays the start by a second at most. Connecting is retried until it succeeds. */
-export async function openSharedCache(shared: SharedCache, options: SharedCacheOptions): Promise<SharedCacheSide> {
+export async function openSharedCache(shared: SharedCache, options: SharedCacheOptions) {
   const { clock, logger, maxAgeMs, connect = connectStore } = options;
   const { prefix } = shared;
   const counts = createStoreCounts();
@@ -53,18 +41,18 @@ export async function openSharedCache(shared: SharedCache, options: SharedCacheO
   const parts = { store, keys, counts, clock, prefix };
   const messages = createMessages(parts);
   const secondLevel = createSecondLevel({ ...parts, messages, maxAgeMs, random: Math.random });
-  const records = createRecords(parts);
   /** Until the key can be read, a state works at this replica alone. */
   const ownKeys = [randomBytes(32)];
   await store.start();
   return {
     secondLevel,
     messages,
-    records,
+    records: createRecords(parts),
     handles: createSharedHandles(parts),
-    stateKeys: () => keys.current?.map(({ states }) => states) ?? ownKeys,
-    families: counts.families,
-    status: () => statusOf(store.state),
+    /** AES-256 keys of the states of consent. The first one seals, all of them open. */
+    stateKeys: (): readonly Buffer[] => keys.current?.map(({ states }) => states) ?? ownKeys,
+    families: counts.families(() => store.state.isAvailable),
+    status: (): SharedCacheStatus => statusOf(store.state),
     close: store.close,
   };
 }

@@ -91,14 +91,6 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
     return { size: Number(size), texts, keys: list };
   }
 
-  /** At least one slice, which may be empty. */
-  async function* openSlices({ texts, keys: list }: Page): AsyncGenerator<Opened, void> {
-    for (let at = 0; at === 0 || at < texts.length; at += 2 * OPENED_AT_ONCE) {
-      if (at > 0) await setImmediate();
-      yield openAll(texts.slice(at, at + 2 * OPENED_AT_ONCE), list);
-    }
-  }
-
   function openAll(texts: readonly unknown[], list: StoreKeyList): Opened {
     const records: OpenedRecord[] = [];
     let [unreadable, isMarked] = [0, false];
@@ -170,7 +162,9 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
       for (let offset = 0; offset < MAX_RECORDS; offset += PAGE) {
         const page = await readPage(offset);
         if (page === undefined) return undefined;
-        for await (const opened of openSlices(page)) {
+        for (let at = 0; at < page.texts.length; at += 2 * OPENED_AT_ONCE) {
+          if (at > 0) await setImmediate();
+          const opened = openAll(page.texts.slice(at, at + 2 * OPENED_AT_ONCE), page.keys);
           onPage(opened.records);
           count += opened.records.length;
           unreadable += opened.unreadable;

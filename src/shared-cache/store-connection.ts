@@ -7,7 +7,7 @@ import {
   type RedisClientOptions,
   SocketClosedUnexpectedlyError,
 } from '@redis/client';
-import type { SharedCache, StoreNode } from '../config/shared-cache.ts';
+import type { SharedCache } from '../config/shared-cache.ts';
 import { type CredentialSource, readCredential } from '../secrets/credential.ts';
 import { ACQUIRE, FINISH, FORGET, KEEP, RECALL, RENEW, type Script } from './scripts.ts';
 import { inTime } from './store-problems.ts';
@@ -77,8 +77,7 @@ const SCRIPTS = Object.fromEntries(
 
 /** Connects with credentials and certificates as the files have them now. @throws {Error} if that fails */
 export const connectStore: ConnectStore = async (shared, onLost, onInterrupted = () => {}) => {
-  const options = await clientOptions(shared);
-  const { client, subscriber } = createClients(shared, options);
+  const { client, subscriber } = await createClients(shared);
   let isOver = false;
   const lose = (error: unknown): void => {
     if (isOver) return;
@@ -132,50 +131,7 @@ function isInterruption(error: unknown): boolean {
 }
 
 /** A subscribed connection of one server takes no other commands. The other two clients open a connection of their own for it. */
-function createClients({ server }: SharedCache, options: RedisClientOptions): { client: Client; subscriber: Client } {
-  const { sentinelCredentials, ...node } = options as typeof options & WithSentinel;
-  const { scripts, RESP, ...connection } = node;
-  switch (server.kind) {
-    case 'standalone': {
-      const own = { ...node, socket: { ...node.socket, ...addressOf(server.node) } } as RedisClientOptions;
-      const create = () => createClient(own) as unknown as Client;
-      return { client: create(), subscriber: create() };
-    }
-    case 'cluster': {
-      const rootNodes = server.nodes.map((root) => ({ socket: { ...node.socket, ...addressOf(root) } }));
-      const cluster = { rootNodes, defaults: connection, scripts, RESP };
-      const client = createCluster(cluster as Parameters<typeof createCluster>[0]) as unknown as Client;
-      return { client, subscriber: client };
-    }
-    case 'sentinel': {
-      const sentinel = {
-        name: server.name,
-        sentinelRootNodes: server.nodes.map((root) => ({ ...root })),
-        nodeClientOptions: connection,
-        sentinelClientOptions: { ...connection, ...NO_CREDENTIALS, ...sentinelCredentials },
-        scanInterval: SENTINEL_SCAN_MS,
-        maxCommandRediscovers: 1,
-        scripts,
-        RESP,
-      };
-      const client = createSentinel(sentinel as Parameters<typeof createSentinel>[0]) as unknown as Client;
-      return { client, subscriber: client };
-    }
-  }
-}
-
-interface Credentials {
-  username?: string | undefined;
-  password?: string | undefined;
-}
-
-interface WithSentinel {
-  readonly sentinelCredentials?: Credentials;
-}
-
-const NO_CREDENTIALS: Credentials = { username: undefined, password: undefined };
-
-async function clientOptions(shared: SharedCache): Promise<RedisClientOptions> {
+async function createClients(shared: SharedCache): Promise<{ client: Client; subscriber: Client }> {
   const { server, username, password, tls } = shared;
   const isStandalone = server.kind === 'standalone';
   const files = tls && {
@@ -184,28 +140,48 @@ async function clientOptions(shared: SharedCache): Promise<RedisClientOptions> {
     ...(tls.certificate !== undefined && { cert: await textOf({ file: tls.certificate }, 'tls.certificate') }),
     ...(tls.privateKey !== undefined && { key: await textOf({ file: tls.privateKey }, 'tls.private_key') }),
   };
-  return {
-    // The older protocol, which every server and proxy has. Nothing here needs the newer one.
-    RESP: 2,
-    ...(await credentials(username, password, 'password')),
+  const socket = { connectTimeout: CONNECT_MS, ...(isStandalone && { reconnectStrategy: false }), ...files };
+  const anonymous = {
     disableOfflineQueue: true,
     disableClientInfo: true,
     commandsQueueMaxLength: MAX_QUEUED,
     // Otherwise a server could send the connection elsewhere.
     maintNotifications: 'disabled',
-    socket: { connectTimeout: CONNECT_MS, ...(isStandalone && { reconnectStrategy: false }), ...files },
-    scripts: SCRIPTS,
-    ...(server.kind === 'sentinel' && {
-      sentinelCredentials: await credentials(server.username, server.password, 'sentinel.password'),
-    }),
-  } as unknown as RedisClientOptions;
+    socket,
+  };
+  const connection = { ...anonymous, ...(await credentials(username, password, 'password')) };
+  // The older protocol, which every server and proxy has. Nothing here needs the newer one.
+  const common = { scripts: SCRIPTS, RESP: 2 };
+  switch (server.kind) {
+    case 'standalone': {
+      const own = { ...connection, ...common, socket: { ...socket, ...server.node } } as RedisClientOptions;
+      const create = () => createClient(own) as unknown as Client;
+      return { client: create(), subscriber: create() };
+    }
+    case 'cluster': {
+      const rootNodes = server.nodes.map((node) => ({ socket: { ...socket, ...node } }));
+      const cluster = { rootNodes, defaults: connection, ...common };
+      const client = createCluster(cluster as unknown as Parameters<typeof createCluster>[0]) as unknown as Client;
+      return { client, subscriber: client };
+    }
+    case 'sentinel': {
+      const own = await credentials(server.username, server.password, 'sentinel.password');
+      const sentinel = {
+        name: server.name,
+        sentinelRootNodes: server.nodes,
+        nodeClientOptions: connection,
+        sentinelClientOptions: { ...anonymous, ...own },
+        scanInterval: SENTINEL_SCAN_MS,
+        maxCommandRediscovers: 1,
+        ...common,
+      };
+      const client = createSentinel(sentinel as unknown as Parameters<typeof createSentinel>[0]) as unknown as Client;
+      return { client, subscriber: client };
+    }
+  }
 }
 
-async function credentials(
-  username: string | undefined,
-  password: CredentialSource | undefined,
-  name: string,
-): Promise<Credentials> {
+async function credentials(username: string | undefined, password: CredentialSource | undefined, name: string) {
   return {
     ...(username !== undefined && { username }),
     ...(password !== undefined && { password: await textOf(password, name) }),
@@ -214,10 +190,6 @@ async function credentials(
 
 async function textOf(source: CredentialSource, name: string): Promise<string> {
   return (await readCredential(source, `cache.shared.${name}`)).reveal();
-}
-
-function addressOf({ host, port }: StoreNode) {
-  return { host, port };
 }
 
 /** A client that was never connected throws. */

@@ -14,29 +14,22 @@ const OPERATIONS = [
 export type OperationResult = (typeof RESULTS)[number];
 const RESULTS = ['hit', 'miss', 'locked', 'invalid', 'ok', 'timeout', 'error', 'skipped'] as const;
 
-export interface StoreCounts {
-  operation(operation: Operation, result: OperationResult): void;
-  /** The duration of an operation that was not late. */
-  duration(ms: number): void;
-  available: boolean;
-  readonly families: readonly MetricFamily[];
-}
+export type StoreCounts = ReturnType<typeof createStoreCounts>;
 
 /** Seconds. The server is near, and a request waits 100 ms at most unless `timeout` says otherwise. */
 const BOUNDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1];
 
-export function createStoreCounts(): StoreCounts {
+export function createStoreCounts() {
   const byOperation = new Map<Operation, Tally<OperationResult>>(
     OPERATIONS.map((operation) => [operation, expect({}, RESULTS)]),
   );
   const durations = createHistogram(BOUNDS);
-  const counts: StoreCounts = {
-    available: false,
-    operation(operation, result) {
-      add(byOperation.get(operation) as Tally<OperationResult>, result);
-    },
-    duration: (ms) => observe(durations, ms / 1000),
-    families: [
+  return {
+    operation: (operation: Operation, result: OperationResult): void =>
+      add(byOperation.get(operation) as Tally<OperationResult>, result),
+    /** The duration of an operation that was not late. */
+    duration: (ms: number): void => observe(durations, ms / 1000),
+    families: (isAvailable: () => boolean): readonly MetricFamily[] => [
       counter('cambist_shared_cache_operations_total', 'Operations at the shared cache, by result.', () =>
         [...byOperation].flatMap(([operation, results]) => samplesOf(results, (result) => ({ operation, result }))),
       ),
@@ -46,9 +39,8 @@ export function createStoreCounts(): StoreCounts {
       gauge(
         'cambist_shared_cache_available',
         'Whether the shared cache is used: 0 while its server is considered down.',
-        () => [sample({}, counts.available ? 1 : 0)],
+        () => [sample({}, isAvailable() ? 1 : 0)],
       ),
     ],
   };
-  return counts;
 }

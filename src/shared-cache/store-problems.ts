@@ -2,21 +2,9 @@ import { formatDuration } from '../config/units.ts';
 import { CambistError } from '../errors.ts';
 
 /** Why the shared cache is not used. */
-export type StoreProblem = (typeof STORE_PROBLEMS)[number];
-const STORE_PROBLEMS = [
-  'unreachable',
-  'slow',
-  'tls',
-  'wrong_password',
-  'no_permission',
-  'read_only',
-  'full',
-  'not_ready',
-  'credential',
-  'other',
-] as const;
+export type StoreProblem = keyof typeof FIXES;
 
-export const FIXES: Readonly<Record<StoreProblem, string>> = {
+export const FIXES = {
   unreachable: 'start the server, and check the address in cache.shared and network policies between here and there',
   slow: 'check the load of the server and the network to it, or raise cache.shared.timeout',
   tls: 'check tls.ca in cache.shared, and the certificate and the name of the server',
@@ -28,7 +16,7 @@ export const FIXES: Readonly<Record<StoreProblem, string>> = {
   credential:
     'provide the files and variables that cache.shared names, readable for this user, and keys of 32 characters or more',
   other: "see the server's own log",
-};
+} as const;
 
 /** The server did not reply within the time limit. */
 export class StoreTimeoutError extends Error {

@@ -81,7 +81,6 @@ export function createStore({ shared, connect, clock, counts, prepare, onChange 
   function change(next: Omit<StoreState, 'sinceMs'>): void {
     const isSame = next.isAvailable === state.isAvailable && next.problem === state.problem;
     state = { ...next, sinceMs: isSame ? state.sinceMs : clock.wallMs() };
-    counts.available = next.isAvailable;
     if (!isSame) onChange(state);
   }
 

@@ -18,25 +18,18 @@ import {
 import type { OwnTokens } from '../tokens/own-tokens.ts';
 import { parseJsonObject } from '../tokens/token-text.ts';
 
-export type TransmitterProblem =
-  | 'unreachable'
-  | 'unauthorized'
-  | 'credential'
-  | 'stream'
-  | 'response'
-  | 'keys'
-  /** A defect of cambist. */
-  | 'internal';
+export type TransmitterProblem = keyof typeof FIXES;
 
-export const FIXES: Readonly<Record<TransmitterProblem, string>> = {
+export const FIXES = {
   unreachable: 'start the transmitter, and check network policies and its address between here and there',
   unauthorized: 'check authorization, or authorization_server and scope, of the transmitter in signals.transmitters',
   credential: 'mount the file of authorization, or check the client of authorization_server',
   stream: 'create a stream for polls at the transmitter, and set poll_endpoint to its "endpoint_url"',
   response: 'check poll_endpoint, and gateways in front of the transmitter',
   keys: 'check jwks_uri, and that the keys of the issuer can be fetched from here',
+  /** A defect of cambist. */
   internal: 'report it, with the log line',
-};
+} as const;
 
 const CODES: Readonly<Partial<Record<TransmitterProblem, ErrorCode>>> = {
   internal: 'ERR_INTERNAL',

@@ -92,7 +92,7 @@ export async function startReplica(
     counts,
     states,
     counted(operation, result) {
-      const text = counts.families[0]?.text() ?? '';
+      const text = counts.families(() => true)[0]?.text() ?? '';
       return Number(text.split(`operation="${operation}",result="${result}"} `)[1]?.split('\n')[0] ?? 0);
     },
   };
