@@ -11,17 +11,10 @@ import {
   type RequestUrl,
   toRequestUrl,
 } from './bounded-request.ts';
-import type { MetadataAttempt } from './diagnosis.ts';
+import { addDiagnosis, type LoadDiagnoses, type MetadataAttempt } from './diagnosis.ts';
 import type { EndpointClaims } from './endpoint-claims.ts';
 import { BEYOND_KEYS_TIMEOUT, beyondTimeout, serverLabel } from './server-request.ts';
 import type { JsonObject } from './token-text.ts';
-
-/** The part of an authorization server's metadata that cambist uses. */
-export interface ServerMetadata {
-  readonly tokenEndpoint: string;
-  /** The separate endpoint for clients with a certificate, where both exist (RFC 8705 section 5). */
-  readonly mtlsTokenEndpoint?: string;
-}
 
 /**
  * The URLs of an issuer's metadata, in order of preference.
@@ -36,32 +29,28 @@ export function metadataUrls(issuer: string): readonly string[] {
   ];
 }
 
-/**
- * Reads the metadata of an authorization server. Pure.
- * @throws {CambistError} ERR_STS_METADATA_INVALID if the document is unusable or belongs to another issuer
- * @see RFC 8414 section 3.3: `issuer` must be identical; RFC 8705 section 5: `mtls_endpoint_aliases`
- */
-export function readMetadata(response: HttpResponse, server: AuthorizationServer, issuer: string): ServerMetadata {
-  const rules = { ...server, name: serverLabel(server), issuer };
-  const document = readDocument(response, rules);
-  const endpoint = (from: JsonObject) => readEndpoint(from, 'token_endpoint', rules);
-  const tokenEndpoint = endpoint(document);
-  const aliases = objectOf(document.mtls_endpoint_aliases);
-  if (server.tls?.certificate === undefined || aliases.token_endpoint === undefined) return { tokenEndpoint };
-  return { tokenEndpoint, mtlsTokenEndpoint: endpoint(aliases) };
+type EndpointField = 'token_endpoint' | 'introspection_endpoint';
+
+/** An endpoint of a server, and all endpoints of its metadata that belong to it alone. */
+interface FoundEndpoint {
+  readonly endpoint: string;
+  readonly claimed: readonly string[];
 }
 
 /**
- * Reads the introspection endpoint of a server from its metadata, for clients with a certificate the separate one. Pure.
- * @throws {CambistError} ERR_STS_METADATA_INVALID
- * @see RFC 8414 section 2
+ * Reads an endpoint of a server from its metadata, for clients with a certificate the separate one. Pure.
+ * @throws {CambistError} ERR_STS_METADATA_INVALID if the document is unusable or belongs to another issuer
+ * @see RFC 8414 section 3.3: `issuer` must be identical; RFC 8705 section 5: `mtls_endpoint_aliases`
  */
-export function readIntrospectionEndpoint(response: HttpResponse, server: AuthorizationServer, issuer: string): string {
-  const rules = { ...server, name: serverLabel(server), issuer };
+export function readMetadata(response: HttpResponse, server: AuthorizationServer, field: EndpointField): FoundEndpoint {
+  const rules = { ...server, name: serverLabel(server), issuer: server.issuer ?? '' };
   const document = readDocument(response, rules);
   const aliases = objectOf(document.mtls_endpoint_aliases);
-  const isSeparate = server.tls?.certificate !== undefined && aliases.introspection_endpoint !== undefined;
-  return readEndpoint(isSeparate ? aliases : document, 'introspection_endpoint', rules);
+  const isSeparate = server.tls?.certificate !== undefined && aliases[field] !== undefined;
+  const endpoint = readEndpoint(isSeparate ? aliases : document, field, rules);
+  // A server has a token endpoint in any case, and may have introspection for clients with a certificate alone.
+  const isTwo = isSeparate && field === 'token_endpoint';
+  return { endpoint, claimed: isTwo ? [readEndpoint(document, field, rules), endpoint] : [endpoint] };
 }
 
 interface IssuerRules {
@@ -108,7 +97,7 @@ function readDocument({ status, text }: HttpResponse, { name, issuer }: IssuerRu
 
 function readEndpoint(
   document: JsonObject,
-  field: 'token_endpoint' | 'jwks_uri' | 'introspection_endpoint',
+  field: EndpointField | 'jwks_uri',
   { name, issuer, allowInsecureHttp }: IssuerRules,
 ): string {
   const endpoint = document[field];
@@ -141,22 +130,30 @@ function invalid(name: string, why: string): CambistError {
 }
 
 /**
- * Fetches the metadata of an authorization server, and reads it.
+ * Fetches the metadata of an authorization server, and reads an endpoint from it.
  * @param untilMs deadline of a bounded request, for all URLs together
- * @param seen receives each request, so that a failure can be explained
+ * @param diagnoses explain a failure
  * @throws {CambistError} ERR_STS_METADATA_INVALID if no URL has a usable document of this issuer, ERR_STS_UNAVAILABLE if a later
  *   attempt may succeed
  */
-export function discover<T>(
+export async function discover(
   server: AuthorizationServer,
-  read: (response: HttpResponse, server: AuthorizationServer, issuer: string) => T,
+  field: EndpointField,
   dispatcher: Dispatcher,
   untilMs: number,
-  seen?: MetadataAttempt[],
-): Promise<T> {
-  const { issuer = '' } = server;
-  const peer = { name: serverLabel(server), issuer, beyondLimit: beyondTimeout(server) };
-  return fetchMetadata(peer, dispatcher, untilMs, (response) => read(response, server, issuer), seen);
+  diagnoses?: LoadDiagnoses,
+): Promise<FoundEndpoint> {
+  const peer = { name: serverLabel(server), issuer: server.issuer ?? '', beyondLimit: beyondTimeout(server) };
+  const read = (response: HttpResponse) => readMetadata(response, server, field);
+  const attempts: MetadataAttempt[] = [];
+  try {
+    return await fetchMetadata(peer, dispatcher, untilMs, read, attempts);
+  } catch (error) {
+    await addDiagnosis(error, diagnoses, (catalogue, { message }) =>
+      catalogue.discovery({ server, attempts, message }),
+    );
+    throw error;
+  }
 }
 
 /** Finds the URL of an issuer's keys. @throws {CambistError} ERR_STS_METADATA_INVALID, ERR_STS_UNAVAILABLE */
@@ -229,20 +226,15 @@ const METADATA_LIFETIME_MS = 60 * 60 * 1000;
 /** Minimum delay before reading the metadata again after a failure. */
 const METADATA_COOLDOWN_MS = 60 * 1000;
 
-/** An endpoint of a server, and all endpoints of its metadata that belong to it alone. */
-export interface FoundEndpoint {
-  readonly endpoint: string;
-  readonly claimed: readonly string[];
-}
-
 interface LocatorOptions {
   readonly server: AuthorizationServer;
-  /** Where it is not configured, `discover` finds it. */
+  readonly field: EndpointField;
+  /** Where it is not configured, the metadata has it. */
   readonly configured: string | undefined;
   readonly dispatcher: (server: AuthorizationServer) => Dispatcher | Promise<Dispatcher>;
-  readonly discover: (pool: Dispatcher, untilMs: number) => Promise<FoundEndpoint>;
   readonly claims: EndpointClaims;
   readonly clock: Clock;
+  readonly diagnoses?: LoadDiagnoses | undefined;
 }
 
 /**
@@ -251,15 +243,16 @@ interface LocatorOptions {
  * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID
  */
 export function createEndpointLocator(options: LocatorOptions): () => RequestUrl | Promise<RequestUrl> {
-  const { server, dispatcher, discover, claims, clock } = options;
+  const { server, field, dispatcher, claims, clock, diagnoses } = options;
   const configured = options.configured === undefined ? undefined : toRequestUrl(options.configured);
   let discovered: RequestUrl | undefined;
   let renewAtMs = 0;
   let discovering: Promise<RequestUrl> | undefined;
 
-  async function readMetadata(): Promise<RequestUrl> {
+  async function discoverNow(): Promise<RequestUrl> {
     const pool = await dispatcher(server);
-    const { endpoint, claimed } = await discover(pool, performance.now() + server.timeoutMs);
+    const untilMs = performance.now() + server.timeoutMs;
+    const { endpoint, claimed } = await discover(server, field, pool, untilMs, diagnoses);
     claims.claim(server, claimed);
     discovered = toRequestUrl(endpoint);
     renewAtMs = clock.monotonicMs() + METADATA_LIFETIME_MS;
@@ -268,7 +261,7 @@ export function createEndpointLocator(options: LocatorOptions): () => RequestUrl
 
   /** Concurrent requests share one discovery. */
   function discoverOnce(): Promise<RequestUrl> {
-    discovering ??= readMetadata().finally(() => {
+    discovering ??= discoverNow().finally(() => {
       discovering = undefined;
     });
     return discovering;

@@ -8,7 +8,7 @@ import type { TokenObserver } from '../observability/token-observer.ts';
 import { isFor } from './audience.ts';
 import { boundedRequest, type HttpResponse, isPassing, passingError, type RequestUrl } from './bounded-request.ts';
 import { authenticateClient } from './client-auth.ts';
-import { createEndpointLocator, discover, readIntrospectionEndpoint } from './discovery.ts';
+import { createEndpointLocator } from './discovery.ts';
 import { createEndpointClaims } from './endpoint-claims.ts';
 import { createExchangeQueue, type ExchangeQueue } from './exchange-queue.ts';
 import type { FormField } from './sent-values.ts';
@@ -135,12 +135,9 @@ export function createIntrospector(options: IntrospectorOptions) {
       queue: createExchangeQueue(server.name, server.timeoutMs, clock, () => {}),
       locate: createEndpointLocator({
         server,
+        field: 'introspection_endpoint',
         configured: endpoint,
         dispatcher,
-        async discover(pool, untilMs) {
-          const found = await discover(server, readIntrospectionEndpoint, pool, untilMs);
-          return { endpoint: found, claimed: [found] };
-        },
         claims,
         clock,
       }),

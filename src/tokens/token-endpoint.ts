@@ -7,8 +7,8 @@ import type { TokenObserver } from '../observability/token-observer.ts';
 import { type AcceptedToken, acceptToken, type LifetimeSettings } from './accept-token.ts';
 import { boundedRequest, type HttpResponse, type RequestUrl } from './bounded-request.ts';
 import { authenticateClient, type ClientAuthentication } from './client-auth.ts';
-import { addDiagnosis, type FailedTokenRequest, type LoadDiagnoses, type MetadataAttempt } from './diagnosis.ts';
-import { createEndpointLocator, discover, type FoundEndpoint, readMetadata } from './discovery.ts';
+import { addDiagnosis, type FailedTokenRequest, type LoadDiagnoses } from './diagnosis.ts';
+import { createEndpointLocator } from './discovery.ts';
 import type { EndpointClaims } from './endpoint-claims.ts';
 import { createExchangeQueue } from './exchange-queue.ts';
 import type { DpopProver } from './issued-token.ts';
@@ -77,11 +77,12 @@ export function createTokenEndpoint(
   );
   const locate = createEndpointLocator({
     server,
+    field: 'token_endpoint',
     configured: server.tokenEndpoint,
     dispatcher,
-    discover: (pool, untilMs) => discoverTokenEndpoint(server, pool, untilMs, diagnoses),
     claims,
     clock,
+    diagnoses,
   });
   /** Targets for which a caller's token has been exchanged, so that a refusal is told from a wrong config. */
   const succeeded = new WeakSet<TokenTarget>();
@@ -235,24 +236,4 @@ function expectedResponse(
     sent: earlier === undefined ? sent : [...sent, ...earlier.values],
     sentEarlier: earlier?.digests,
   };
-}
-
-/** @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID, with the cause where `diagnoses` find it */
-async function discoverTokenEndpoint(
-  server: AuthorizationServer,
-  pool: Dispatcher,
-  untilMs: number,
-  diagnoses: LoadDiagnoses | undefined,
-): Promise<FoundEndpoint> {
-  const attempts: MetadataAttempt[] = [];
-  try {
-    const metadata = await discover(server, readMetadata, pool, untilMs, attempts);
-    const { tokenEndpoint, mtlsTokenEndpoint = tokenEndpoint } = metadata;
-    return { endpoint: mtlsTokenEndpoint, claimed: [tokenEndpoint, mtlsTokenEndpoint] };
-  } catch (error) {
-    await addDiagnosis(error, diagnoses, (catalogue, { message }) =>
-      catalogue.discovery({ server, attempts, message }),
-    );
-    throw error;
-  }
 }

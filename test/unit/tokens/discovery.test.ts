@@ -35,13 +35,13 @@ for (const [issuer, ...urls] of places) {
 const document = (fields: object = {}): string =>
   JSON.stringify({ issuer: ISSUER, token_endpoint: TOKEN_ENDPOINT, ...fields });
 const read = (text: string, { status = 200 } = {}) =>
-  readMetadata({ status, retryAfter: undefined, text }, serverOf(), ISSUER);
+  readMetadata({ status, retryAfter: undefined, text }, serverOf({ issuer: ISSUER }), 'token_endpoint');
+const only = (endpoint: string) => ({ endpoint, claimed: [endpoint] });
 
 test('reads the token endpoint from the metadata', () => {
-  assert.deepEqual(read(document()), { tokenEndpoint: TOKEN_ENDPOINT });
-  assert.deepEqual(read(document({ token_endpoint: `${TOKEN_ENDPOINT}?p=1` })), {
-    tokenEndpoint: `${TOKEN_ENDPOINT}?p=1`,
-  });
+  for (const endpoint of [TOKEN_ENDPOINT, `${TOKEN_ENDPOINT}?p=1`]) {
+    assert.deepEqual(read(document({ token_endpoint: endpoint })), only(endpoint));
+  }
 });
 
 const unusable: [what: string, text: string, message: RegExp, status?: number][] = [
@@ -100,15 +100,15 @@ for (const [issuer, endpoint, problem, allowInsecureHttp = false] of endpoints) 
     const server = serverOf({ issuer, allowInsecureHttp });
     const response = { status: 200, retryAfter: undefined, text: DOCUMENT_OF(issuer, endpoint) };
     if (problem === undefined) {
-      assert.deepEqual(readMetadata(response, server, issuer), { tokenEndpoint: endpoint });
+      assert.deepEqual(readMetadata(response, server, 'token_endpoint'), only(endpoint));
       return;
     }
     const refusal = failsWith('ERR_STS_METADATA_INVALID', problem);
-    assert.throws(() => readMetadata(response, server, issuer), refusal);
-    assert.throws(() => readMetadata(response, server, issuer), /set "token_endpoint"/);
+    assert.throws(() => readMetadata(response, server, 'token_endpoint'), refusal);
+    assert.throws(() => readMetadata(response, server, 'token_endpoint'), /set "token_endpoint"/);
     const aliases = { issuer, token_endpoint: `${issuer}/token`, mtls_endpoint_aliases: { token_endpoint: endpoint } };
     const withAliases = { ...response, text: JSON.stringify(aliases) };
-    assert.throws(() => readMetadata(withAliases, { ...server, tls: TLS }, issuer), refusal);
+    assert.throws(() => readMetadata(withAliases, { ...server, tls: TLS }, 'token_endpoint'), refusal);
     const keys = { ...response, text: JSON.stringify({ issuer, jwks_uri: endpoint }) };
     const read = () => readJwksUri(keys, { name: 'issuer "x"', issuer, allowInsecureHttp });
     assert.throws(read, refusal);
@@ -121,17 +121,17 @@ const MTLS_ENDPOINT = 'https://mtls.idp.example.com/token';
 const readWithCertificate = (aliases: unknown) =>
   readMetadata(
     { status: 200, retryAfter: undefined, text: document({ mtls_endpoint_aliases: aliases }) },
-    serverOf({ tls: TLS }),
-    ISSUER,
+    serverOf({ issuer: ISSUER, tls: TLS }),
+    'token_endpoint',
   );
 
 test('uses the mutual TLS endpoint with a client certificate', () => {
   assert.deepEqual(readWithCertificate({ token_endpoint: MTLS_ENDPOINT }), {
-    tokenEndpoint: TOKEN_ENDPOINT,
-    mtlsTokenEndpoint: MTLS_ENDPOINT,
+    endpoint: MTLS_ENDPOINT,
+    claimed: [TOKEN_ENDPOINT, MTLS_ENDPOINT],
   });
   for (const aliases of [undefined, null, 'x', {}, { revocation_endpoint: MTLS_ENDPOINT }]) {
-    assert.deepEqual(readWithCertificate(aliases), { tokenEndpoint: TOKEN_ENDPOINT });
+    assert.deepEqual(readWithCertificate(aliases), only(TOKEN_ENDPOINT));
   }
   for (const token_endpoint of [7, '/token', 'http://mtls.idp.example.com/token']) {
     assert.throws(
@@ -142,10 +142,9 @@ test('uses the mutual TLS endpoint with a client certificate', () => {
 });
 
 test('ignores the mutual TLS endpoint without a client certificate', () => {
-  assert.deepEqual(read(document({ mtls_endpoint_aliases: { token_endpoint: MTLS_ENDPOINT } })), {
-    tokenEndpoint: TOKEN_ENDPOINT,
-  });
-  assert.deepEqual(read(document({ mtls_endpoint_aliases: { token_endpoint: 7 } })), { tokenEndpoint: TOKEN_ENDPOINT });
+  for (const token_endpoint of [MTLS_ENDPOINT, 7]) {
+    assert.deepEqual(read(document({ mtls_endpoint_aliases: { token_endpoint } })), only(TOKEN_ENDPOINT));
+  }
 });
 
 async function setUp(t: TestContext, issuerPath = '') {
@@ -153,7 +152,7 @@ async function setUp(t: TestContext, issuerPath = '') {
   const agent = new Http1Dispatcher({});
   t.after(() => agent.destroy());
   const find = (timeoutMs = 5000) =>
-    discover(serverOf({ issuer: fake.issuer }), readMetadata, agent, performance.now() + timeoutMs);
+    discover(serverOf({ issuer: fake.issuer }), 'token_endpoint', agent, performance.now() + timeoutMs);
   return { fake, find };
 }
 
@@ -168,14 +167,14 @@ const DOCUMENT: MetadataBehaviour = { kind: 'document' };
 for (const issuerPath of ['', '/realms/agents']) {
   test(`finds the metadata of the issuer path "${issuerPath}" at the URL of RFC 8414 in one request`, async (t) => {
     const { fake, find } = await setUp(t, issuerPath);
-    assert.deepEqual(await find(), { tokenEndpoint: fake.tokenEndpoint });
+    assert.deepEqual(await find(), only(fake.tokenEndpoint));
     assert.deepEqual(fake.metadataRequests, [`/.well-known/oauth-authorization-server${issuerPath}`]);
   });
 
   test(`finds the metadata of the issuer path "${issuerPath}" at the URL of OpenID`, async (t) => {
     const { fake, find } = await setUp(t, issuerPath);
     respondByUrl(fake, NOT_FOUND, DOCUMENT);
-    assert.deepEqual(await find(), { tokenEndpoint: fake.tokenEndpoint });
+    assert.deepEqual(await find(), only(fake.tokenEndpoint));
     assert.equal(fake.metadataRequests[1], `${issuerPath}/.well-known/openid-configuration`);
   });
 }
@@ -191,7 +190,7 @@ for (const [what, behaviour] of detours) {
   test(`uses the second URL when the first returns ${what}`, async (t) => {
     const { fake, find } = await setUp(t);
     respondByUrl(fake, behaviour, DOCUMENT);
-    assert.deepEqual(await find(), { tokenEndpoint: fake.tokenEndpoint });
+    assert.deepEqual(await find(), only(fake.tokenEndpoint));
     assert.equal(fake.metadataRequests.length, 2);
   });
 }
