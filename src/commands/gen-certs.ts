@@ -40,9 +40,7 @@ export const genCerts: Command = async (args) => {
       return EXIT.done;
     }
     const bundle = made.ca + trusted;
-    const { text, notes } = await changeFiles(positionals, () => (stream) => {
-      return stream.change((manifest) => setCaBundle(manifest, service, bundle));
-    });
+    const { text, notes } = await changeFiles(positionals, () => (manifest) => setCaBundle(manifest, service, bundle));
     if (notes.length === 0) {
       throw new ManifestError(`no webhook calls service "${service.name}" in namespace "${service.namespace}"`);
     }

@@ -7,7 +7,7 @@ import { parseConfig } from '../config/load.ts';
 import { errorCode } from '../errors.ts';
 import { POD_FOLDERS } from '../kubernetes/check-pod.ts';
 import { type Command, EXIT, UsageError } from './command.ts';
-import { describeProblem, showsColour } from './print-problems.ts';
+import { printProblems } from './print-problems.ts';
 import { USAGES } from './usages.ts';
 
 /** Values by flag, as written. */
@@ -48,8 +48,7 @@ export const init: Command = async (args) => {
   const text = newConfig(choices);
   const { config, problems } = parseConfig(text, file);
   if (config === undefined) {
-    const colour = showsColour(process.stderr);
-    for (const problem of problems) console.error(describeProblem(problem, text, colour));
+    printProblems(problems, text);
     return failed(`${file} is not written: correct the values`);
   }
   const failure = await writeNew(file, text);

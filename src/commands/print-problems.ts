@@ -31,6 +31,12 @@ export function describeProblem(problem: Problem, text: string, colour: boolean)
   ].join('\n');
 }
 
+/** Prints problems on standard error. @param text the text of the file */
+export function printProblems(problems: readonly Problem[], text: string): void {
+  const colour = showsColour(process.stderr);
+  for (const problem of problems) console.error(describeProblem(problem, text, colour));
+}
+
 /** Loads a config file. Prints its problems if it is invalid. @returns undefined if it is invalid */
 export async function loadOrReport(
   file: string,
@@ -38,8 +44,7 @@ export async function loadOrReport(
 ): Promise<{ config: Config; problems: readonly Problem[] } | undefined> {
   const { config, problems, text } = await loadConfig(file, options);
   if (config !== undefined) return { config, problems };
-  const colour = showsColour(process.stderr);
-  for (const problem of problems) console.error(describeProblem(problem, text, colour));
+  printProblems(problems, text);
   return undefined;
 }
 

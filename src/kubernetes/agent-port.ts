@@ -12,13 +12,8 @@ import {
   setIn,
   textOf,
 } from './json.ts';
+import type { InboundPorts } from './options.ts';
 import { type PodLayout, SIDECAR_NAME } from './pod-layout.ts';
-
-/** The port that callers use, which cambist takes over, and the port that the agent moves to. */
-export interface InboundPorts {
-  readonly inbound: number;
-  readonly agent: number;
-}
 
 export interface Move {
   readonly template: JsonObject;

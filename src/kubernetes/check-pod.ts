@@ -4,10 +4,7 @@ import type { ConfigNode } from '../config/config-node.ts';
 import type { Intercept } from '../config/intercept.ts';
 import type { Route } from '../config/route.ts';
 import type { UsedSources } from '../config/sources.ts';
-
-/** The ways by which an agent's connections get to cambist. */
-export const INTERCEPT_WAYS = ['proxy', 'names', 'packets'] as const;
-export type InterceptWay = (typeof INTERCEPT_WAYS)[number];
+import { type InjectionOptions, type InterceptWay, quantityOf, whyNoAlias } from './options.ts';
 
 export const INTERCEPT_FOLDERS = {
   /** The trust folder, which the agent's containers can read. */
@@ -61,17 +58,6 @@ function checkNames(routes: readonly Route[], root: ConfigNode): void {
   }
 }
 
-/** @returns why a host cannot be an entry of `hostAliases` */
-export function whyNoAlias(host: string): string | undefined {
-  if (host.startsWith('*')) {
-    return 'is a wildcard, and hostAliases takes whole names only: name each host, or use --intercept proxy';
-  }
-  if (host.startsWith('[') || /^[\d.]+$/.test(host)) {
-    return 'is an address, which no name leads to: use --intercept proxy or packets';
-  }
-  return host.includes('_') ? 'contains "_", which hostAliases refuses: use --intercept proxy or packets' : undefined;
-}
-
 function checkNamesListen(listen: Intercept['listen'], node: ConfigNode): void {
   if (!listen.some(isReached)) {
     node.error(`names lead to ${LOOPBACK}: add listen: ['${LOOPBACK}:443', '${LOOPBACK}:80']`, { child: 'listen' });
@@ -117,23 +103,6 @@ function checkFolders({ ca, trustDir }: Intercept, node: ConfigNode): void {
   }
 }
 
-/** The pod that a config is for, as `cambist inject` makes it. */
-export interface PodSettings {
-  /** The Secret is mounted. */
-  readonly hasSecret: boolean;
-  /** The projected service account token is mounted. */
-  readonly hasToken: boolean;
-  readonly port: number;
-  readonly adminPort: number;
-  /** The port that callers use, and the one that the agent moves to. Undefined: the agent is not moved. */
-  readonly inbound: { readonly inbound: number; readonly agent: number } | undefined;
-  /** Without it, the agent's connections are not intercepted. */
-  readonly intercept: InterceptWay | undefined;
-  readonly gracePeriodSeconds: number;
-  /** Without it there is no limit. */
-  readonly memoryLimitBytes: number | undefined;
-}
-
 /** The folders of the sidecar's volumes. */
 export const POD_FOLDERS = {
   secret: '/var/run/secrets/cambist',
@@ -146,11 +115,11 @@ const ROOMY_BYTES = 512 * 1024 * 1024;
 const MAX_IN_FLIGHT_OF_SMALL_POD = 1000;
 
 /** Reports what would fail in the pod although the config is valid. */
-export function reportForPod(config: Config, root: ConfigNode, used: UsedSources, pod: PodSettings): void {
+export function reportForPod(config: Config, root: ConfigNode, used: UsedSources, pod: InjectionOptions): void {
   checkListen(config.listen, root.at('listen'), pod.port);
   checkAdmin(config.admin, root.at('admin'), pod.adminPort);
   checkInbound(config.inbound, root, pod.inbound);
-  checkIntercept(config, root, pod.intercept);
+  checkIntercept(config, root, pod.intercept?.way);
   for (const { named, node } of used.variables) {
     const file = `${POD_FOLDERS.secret}/${node.path.includes('client_secret') ? 'client-secret' : 'KEY'}`;
     node.error(`${named} is not set in the sidecar: write { file: ${file} }, and name the Secret with --secret`);
@@ -158,13 +127,13 @@ export function reportForPod(config: Config, root: ConfigNode, used: UsedSources
   for (const { full, node } of used.files) checkFile(full, node, pod);
   for (const { node } of used.outputs) node.error('the file system of the sidecar is read-only: write stdout');
   const { maxInFlight, shutdownGraceMs } = config.limits;
-  const { memoryLimitBytes, gracePeriodSeconds } = pod;
-  if (memoryLimitBytes !== undefined && memoryLimitBytes < ROOMY_BYTES && maxInFlight > MAX_IN_FLIGHT_OF_SMALL_POD) {
+  const memoryLimitBytes = quantityOf(pod.memoryLimit ?? '') ?? Number.POSITIVE_INFINITY;
+  if (memoryLimitBytes < ROOMY_BYTES && maxInFlight > MAX_IN_FLIGHT_OF_SMALL_POD) {
     root
       .at('limits', 'max_in_flight')
       .warn(`${maxInFlight} requests may need more than the memory limit: set 1000, or set --memory-limit to 512Mi`);
   }
-  if (shutdownGraceMs >= 1000 * gracePeriodSeconds) {
+  if (shutdownGraceMs >= 1000 * pod.terminationGracePeriodSeconds) {
     root
       .at('limits', 'shutdown_grace')
       .error("leaves the agent no time within the pod's grace period: shorten it, or raise --termination-grace-period");
@@ -191,7 +160,7 @@ function checkAdmin(admin: Listen, node: ConfigNode, port: number): void {
   }
 }
 
-function checkInbound(inbound: Config['inbound'], root: ConfigNode, ports: PodSettings['inbound']): void {
+function checkInbound(inbound: Config['inbound'], root: ConfigNode, ports: InjectionOptions['inbound']): void {
   const node = root.at('inbound');
   if (inbound === undefined) {
     if (ports !== undefined)
@@ -215,13 +184,14 @@ function checkInbound(inbound: Config['inbound'], root: ConfigNode, ports: PodSe
   }
 }
 
-function checkFile(full: string, node: ConfigNode, { hasSecret, hasToken }: PodSettings): void {
+function checkFile(full: string, node: ConfigNode, { secret, tokenAudience }: InjectionOptions): void {
   const isIn = (folder: string): boolean => full.startsWith(`${folder}/`);
   if (isIn(POD_FOLDERS.serviceAccount)) return;
   if (isIn(POD_FOLDERS.secret)) {
-    if (!hasSecret) node.error('is in a Secret, but none is mounted: name it with --secret');
+    if (secret === undefined) node.error('is in a Secret, but none is mounted: name it with --secret');
   } else if (isIn(POD_FOLDERS.token)) {
-    if (!hasToken) node.error('is a projected token, but none is mounted: name its audience with --token-audience');
+    if (tokenAudience === undefined)
+      node.error('is a projected token, but none is mounted: name its audience with --token-audience');
   } else {
     node.error(`is not mounted in the sidecar: put it into the Secret, and write ${POD_FOLDERS.secret}/KEY`);
   }

@@ -1,10 +1,9 @@
 import { MAX_AGENT_VARIABLES } from './agent-env.ts';
-import type { InboundPorts } from './agent-port.ts';
 import { STATUS_ANNOTATION } from './injection-status.ts';
 import { type InterceptPlan, interceptConflicts } from './intercept-plan.ts';
 import { getIn, isArray, itemsOf, type JsonObject, objectsOf, type Path, quote, textOf } from './json.ts';
 import { annotationOf } from './option-sources.ts';
-import type { InjectionOptions } from './options.ts';
+import type { InboundPorts, InjectionOptions } from './options.ts';
 import { allContainers, initContainersOf, OWN_CONTAINERS, type PodLayout, SIDECAR_NAME } from './pod-layout.ts';
 import { ADMIN_PORT_NAME, SIDECAR_USER, VOLUME_NAMES } from './sidecar.ts';
 

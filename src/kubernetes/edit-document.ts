@@ -75,10 +75,7 @@ export const READING = {
   customTags: (tags) => [...tags, VERBATIM],
 } as const satisfies ParseOptions & SchemaOptions & DocumentOptions;
 
-const BYTE_ORDER_MARK = '\uFEFF';
-
-/** The edited text; or the offset in the stream of the value that cannot be changed in place. */
-type EditedDocument = { readonly text: string } | { readonly obstacle: number };
+export const BYTE_ORDER_MARK = '\uFEFF';
 
 /**
  * Applies operations to a document and writes it again. Comments, order, quotes and plain values stay; white space may change.
@@ -86,6 +83,7 @@ type EditedDocument = { readonly text: string } | { readonly obstacle: number };
  * @param source its part of the stream
  * @param stream the whole text
  * @param expected the content of the document after the operations
+ * @returns the edited text; or the offset in the stream of the value that cannot be changed in place
  */
 export function editDocument(
   document: Document.Parsed,
@@ -93,16 +91,16 @@ export function editDocument(
   stream: string,
   operations: readonly PatchOperation[],
   expected: Json,
-): EditedDocument {
+): string | number {
   const style = jsonIn(document, stream) === undefined ? styleOf(document, stream) : JSON_STYLE;
   for (const operation of operations) {
     const obstacle = applyOperation(document, operation);
-    if (obstacle !== undefined) return { obstacle: offsetOf(obstacle, document.range[0]) };
+    if (obstacle !== undefined) return offsetOf(obstacle, document.range[0]);
   }
   const written = write(document, source, style);
   const content = written === undefined ? undefined : contentOf(written);
-  if (written !== undefined && sameJson(content, expected)) return { text: written };
-  return { obstacle: offsetOf(lastOn(document, differingPath(content, expected)), document.range[0]) };
+  if (written !== undefined && sameJson(content, expected)) return written;
+  return offsetOf(lastOn(document, differingPath(content, expected)), document.range[0]);
 }
 
 /** The place of a document's value in its stream, if the value is an object in JSON. */

@@ -1,7 +1,7 @@
 import * as z from 'zod';
-import { INTERCEPT_WAYS } from './check-pod.ts';
 import { getIn, isEmpty, type Json, type JsonObject, type Path, sameJson, setIn, textOf } from './json.ts';
 import { toPointer } from './json-patch.ts';
+import { INTERCEPT_WAYS } from './options.ts';
 import type { PodLayout } from './pod-layout.ts';
 
 /**

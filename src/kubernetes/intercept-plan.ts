@@ -1,10 +1,9 @@
 import type { HostAlias, Sysctl } from 'kubernetes-types/core/v1.js';
 import { withoutBrackets } from '../config/addresses.ts';
-import type { InboundPorts } from './agent-port.ts';
 import type { InjectionStatus } from './injection-status.ts';
 import { getIn, isEmpty, itemsOf, type Json, type JsonObject, objectsOf, quote, setIn, textOf } from './json.ts';
 import { annotationOf } from './option-sources.ts';
-import type { InjectionOptions, InterceptOptions } from './options.ts';
+import type { InboundPorts, InjectionOptions, InterceptOptions } from './options.ts';
 import type { InterceptFacts } from './pod-config.ts';
 import type { PodLayout } from './pod-layout.ts';
 import { DEFAULT_REDIRECTS, rawSocketNotes, redirectConflicts, redirectContainer } from './redirect.ts';

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { arrayBuffer } from 'node:stream/consumers';
 import { type Document, LineCounter, parseAllDocuments } from 'yaml';
 import { errorCode } from '../errors.ts';
-import { editDocument, jsonIn, MAX_ALIASES, oddBreaks, READING } from './edit-document.ts';
+import { BYTE_ORDER_MARK, editDocument, jsonIn, MAX_ALIASES, oddBreaks, READING } from './edit-document.ts';
 import { getIn, type Json, textOf as stringOf } from './json.ts';
 import { diffJson } from './json-patch.ts';
 import type { Note } from './workloads.ts';
@@ -10,32 +10,9 @@ import type { Note } from './workloads.ts';
 /** A manifest that is not valid YAML or cannot be edited. The message names the file and the line. */
 export class ManifestError extends Error {}
 
-/** @param index the position of the document in the stream */
-type ManifestChange = (manifest: Json, index: number) => { manifest: Json; notes: Note[] };
+export type ManifestChange = (manifest: Json) => { manifest: Json; notes: Note[] };
 
-/** The manifests of a text. */
-export interface ManifestStream {
-  readonly name: string;
-  readonly text: string;
-  readonly manifests: readonly Json[];
-  /** Changes each manifest, once. A document that does not change keeps its text. @throws {ManifestError} */
-  change(change: ManifestChange): ChangedStream;
-}
-
-export interface ChangedStream {
-  readonly documents: readonly ChangedDocument[];
-  readonly notes: Note[];
-}
-
-interface ChangedDocument {
-  readonly source: string;
-  readonly text: string;
-  /** Before and after the change. An empty document has none. */
-  readonly before: Json | undefined;
-  readonly after: Json | undefined;
-}
-
-export function textOf({ documents }: ChangedStream): string {
+export function textOf({ documents }: ReturnType<ReturnType<typeof readStream>['change']>): string {
   return documents.map(({ text }) => text).join('');
 }
 
@@ -44,7 +21,7 @@ export function textOf({ documents }: ChangedStream): string {
  * @param name the file's name, for messages
  * @throws {ManifestError}
  */
-export function readStream(text: string, name: string): ManifestStream {
+export function readStream(text: string, name: string) {
   const lineCounter = new LineCounter();
   const documents: Document.Parsed[] = parseAllDocuments(text, { ...READING, lineCounter });
   const placeOf = (offset: number): string => `${name}:${lineCounter.linePos(offset).line}`;
@@ -56,12 +33,32 @@ export function readStream(text: string, name: string): ManifestStream {
     return { document, manifest: readDocument(document, name, placeOf(document.range[0])) };
   });
   return {
-    name,
-    text,
     manifests: read.flatMap(({ manifest }) => manifest ?? []),
-    change: (change) => changeDocuments({ text, documents: read, placeOf }, change),
+    /** Changes each manifest, once. A document that does not change keeps its text. @throws {ManifestError} */
+    change(change: ManifestChange) {
+      const notes: Note[] = [];
+      let start = 0;
+      const changed = read.map(({ document, manifest: before }, index) => {
+        const end = index === read.length - 1 ? text.length : endOfDocument(text, document);
+        const source = text.slice(start, end);
+        start = end;
+        // An empty document.
+        if (before === undefined) return { source, text: source, before };
+        const { manifest, notes: more } = change(before);
+        notes.push(...more);
+        const operations = diffJson(before, manifest);
+        if (operations.length === 0) return { source, text: source, before };
+        const edited = editDocument(document, source, text, operations, manifest);
+        if (typeof edited === 'number') throw new ManifestError(`${placeOf(edited)}: ${OBSTACLE}`);
+        return { source, text: edited, before };
+      });
+      return { documents: changed.length === 0 ? [{ source: text, text, before: undefined }] : changed, notes };
+    },
   };
 }
+
+const OBSTACLE =
+  'cannot change this value in place: replace aliases and merge keys with copies, and write numbers in decimal';
 
 /** Finds it at the start of a line, except the first. Some readers ignore it there, for others it belongs to the key that follows. */
 const HIDDEN_MARK = /(?<=^\uFEFF|\n)\uFEFF/;
@@ -83,42 +80,6 @@ function findOddBreak(text: string, documents: readonly Document.Parsed[]): RegE
 function oddBreakProblem(character: string): string {
   const code = character.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0');
   return `kubectl ends the line at the character U+${code}: remove it, or write it as an escape in double quotes`;
-}
-
-interface ReadDocument {
-  readonly document: Document.Parsed;
-  /** An empty document has none. */
-  readonly manifest: Json | undefined;
-}
-
-interface ReadDocuments {
-  readonly text: string;
-  readonly documents: readonly ReadDocument[];
-  /** The file and the line of an offset, for messages. */
-  readonly placeOf: (offset: number) => string;
-}
-
-const OBSTACLE =
-  'cannot change this value in place: replace aliases and merge keys with copies, and write numbers in decimal';
-
-function changeDocuments({ text, documents, placeOf }: ReadDocuments, change: ManifestChange): ChangedStream {
-  const notes: Note[] = [];
-  let start = 0;
-  const changed = documents.map(({ document, manifest: before }, index): ChangedDocument => {
-    const end = index === documents.length - 1 ? text.length : endOfDocument(text, document);
-    const source = text.slice(start, end);
-    start = end;
-    if (before === undefined) return { source, text: source, before, after: undefined };
-    const { manifest, notes: more } = change(before, index);
-    notes.push(...more);
-    const operations = diffJson(before, manifest);
-    const edited =
-      operations.length === 0 ? { text: source } : editDocument(document, source, text, operations, manifest);
-    if ('obstacle' in edited) throw new ManifestError(`${placeOf(edited.obstacle)}: ${OBSTACLE}`);
-    return { source, text: edited.text, before, after: manifest };
-  });
-  const empty = { source: text, text, before: undefined, after: undefined };
-  return { documents: changed.length === 0 ? [empty] : changed, notes };
 }
 
 /** A document whose last value is empty ends before its line break. */
@@ -150,7 +111,6 @@ const [[MARK, INJECT]] = Object.entries(PRINTED) as [[string, string]];
 /** Ends a document whose successor has a marker of its own, so that a removal knows which marker to take along. */
 const END = '...\n';
 const START = '---\n';
-const BYTE_ORDER_MARK = '\uFEFF';
 
 /** A directive belongs to the marker that follows it. Only comments and blank lines precede it. */
 const DIRECTIVE = /^(?:[ \t\r]*(?:#[^\n]*)?\n)*%/;
@@ -207,10 +167,10 @@ function isPrinted(manifest: Json | undefined): boolean {
  */
 export async function changeFiles(
   files: readonly string[],
-  prepare: (manifests: readonly Json[]) => (stream: ManifestStream) => ChangedStream,
+  prepare: (manifests: readonly Json[]) => ManifestChange,
   { dropsPrinted = false } = {},
 ): Promise<{ text: string; notes: Note[] }> {
-  const streams: ManifestStream[] = [];
+  const streams: ReturnType<typeof readStream>[] = [];
   const dropped: Note[] = [];
   for (const file of files) {
     const name = file === '-' ? 'standard input' : file;
@@ -220,7 +180,7 @@ export async function changeFiles(
     streams.push(readStream(text, name));
   }
   const change = prepare(streams.flatMap(({ manifests }) => manifests));
-  const changed = streams.map(change);
+  const changed = streams.map((stream) => stream.change(change));
   return {
     text: changed.map(textOf).reduce(joinStreams, ''),
     notes: [...dropped, ...changed.flatMap(({ notes }) => notes)],

@@ -1,8 +1,6 @@
 import { LOG_LEVELS } from '../config/config.ts';
 import { readHostPattern } from '../config/match.ts';
 import { parseDuration } from '../config/units.ts';
-import type { InboundPorts } from './agent-port.ts';
-import { INTERCEPT_WAYS, type InterceptWay, whyNoAlias } from './check-pod.ts';
 import { quote } from './json.ts';
 
 /**
@@ -129,6 +127,10 @@ function optionReaders(raw: RawOptions, nameOf: (name: OptionName) => string) {
   };
 }
 
+/** The ways by which an agent's connections get to cambist. */
+export const INTERCEPT_WAYS = ['proxy', 'names', 'packets'] as const;
+export type InterceptWay = (typeof INTERCEPT_WAYS)[number];
+
 /** The way by which the agent's connections get to cambist. */
 export interface InterceptOptions {
   readonly way: InterceptWay;
@@ -136,6 +138,12 @@ export interface InterceptOptions {
   readonly hosts: readonly string[];
   /** The image that redirects packets. Set where the way needs it. */
   readonly redirectImage: string | undefined;
+}
+
+/** The port that callers use, which cambist takes over, and the port that the agent moves to. */
+export interface InboundPorts {
+  readonly inbound: number;
+  readonly agent: number;
 }
 
 /** The pod's author chooses how many there are. */
@@ -157,6 +165,17 @@ function readInterceptHosts(text: string | undefined, way: InterceptWay): string
     if ('value' in reading) hosts.push(reading.value);
   }
   return hosts;
+}
+
+/** @returns why a host cannot be an entry of `hostAliases` */
+export function whyNoAlias(host: string): string | undefined {
+  if (host.startsWith('*')) {
+    return 'is a wildcard, and hostAliases takes whole names only: name each host, or use --intercept proxy';
+  }
+  if (host.startsWith('[') || /^[\d.]+$/.test(host)) {
+    return 'is an address, which no name leads to: use --intercept proxy or packets';
+  }
+  return host.includes('_') ? 'contains "_", which hostAliases refuses: use --intercept proxy or packets' : undefined;
 }
 
 /** The options of an injection, checked and with defaults. */

@@ -4,9 +4,9 @@ import type { Problem } from '../config/config-node.ts';
 import type { Inbound } from '../config/inbound.ts';
 import { parseConfig, parseConfigFor } from '../config/load.ts';
 import type { Route } from '../config/route.ts';
-import { type PodSettings, REDIRECTED, reportForPod } from './check-pod.ts';
+import { REDIRECTED, reportForPod } from './check-pod.ts';
 import { PRINTED } from './manifest-stream.ts';
-import { type InjectionOptions, quantityOf, type RawOptions } from './options.ts';
+import type { InjectionOptions, RawOptions } from './options.ts';
 import type { Redirect } from './redirect.ts';
 import type { ConfigMapName, Note } from './workloads.ts';
 
@@ -23,13 +23,14 @@ export function createPodConfig(text: string, file: string, covers: Covers) {
   const problems = new Map<string, Problem>();
   const { config } = parseConfig(text, file);
   return {
+    text,
     /** The ports of the config, for flags that are not given. */
     ports: portsOf(config),
     intercept: config === undefined ? undefined : factsOf(config, covers),
     /** Notes the problems of the config in a pod with these options. @returns the reason to refuse the pod, if there is one */
     check(options: InjectionOptions): readonly string[] {
       const found = parseConfigFor(text, file, (config, root, used) =>
-        reportForPod(config, root, used, settingsOf(options)),
+        reportForPod(config, root, used, options),
       ).problems;
       for (const problem of found) problems.set(JSON.stringify(problem), problem);
       const errors = found.filter(({ severity }) => severity === 'error').length;
@@ -82,20 +83,6 @@ function redirectFor({ match, upstream }: Route): Redirect[] {
 function inboundPorts({ listen, agent }: Inbound): RawOptions {
   if (listen.kind === 'unix' || agent.socketPath !== undefined) return {};
   return { inbound: String(listen.port), 'agent-port': new URL(agent.origin).port || '80' };
-}
-
-function settingsOf(options: InjectionOptions): PodSettings {
-  const { secret, tokenAudience, port, adminPort, inbound, intercept, memoryLimit } = options;
-  return {
-    hasSecret: secret !== undefined,
-    hasToken: tokenAudience !== undefined,
-    port,
-    adminPort,
-    inbound,
-    intercept: intercept?.way,
-    gracePeriodSeconds: options.terminationGracePeriodSeconds,
-    memoryLimitBytes: memoryLimit === undefined ? undefined : quantityOf(memoryLimit),
-  };
 }
 
 function namesIn(notes: readonly Note[]): ConfigMapName[] {

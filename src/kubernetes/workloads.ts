@@ -24,8 +24,6 @@ export type PodChange = (
   layout: PodLayout,
   /** The namespace in the manifest. */
   namespace: string | undefined,
-  /** The object in the manifest. Empty unless the manifest is a List. */
-  object: Path,
 ) => {
   readonly template: JsonObject;
   readonly outcome: Note['outcome'];
@@ -53,15 +51,11 @@ const LOCATIONS: Readonly<Record<string, PodLocation>> = {
 };
 
 /** Changes the pods in a manifest, and in the items of a List. An object without a pod is returned unchanged, with a note. */
-export function changeManifest(
-  manifest: Json,
-  change: PodChange,
-  object: Path = [],
-): { manifest: Json; notes: Note[] } {
+export function changeManifest(manifest: Json, change: PodChange): { manifest: Json; notes: Note[] } {
   if (!isObject(manifest)) return { manifest, notes: [note(manifest, 'skipped', 'not a Kubernetes object')] };
   const { items } = manifest;
   if (textOf(manifest.kind)?.endsWith('List') && isArray(items)) {
-    const changed = items.map((item, index) => changeManifest(item, change, [...object, 'items', index]));
+    const changed = items.map((item) => changeManifest(item, change));
     return {
       manifest: { ...manifest, items: changed.map((item) => item.manifest) },
       notes: changed.flatMap(({ notes }) => notes),
@@ -77,7 +71,7 @@ export function changeManifest(
   const found = getIn(manifest, path);
   if (!isObject(found)) return { manifest, notes: [note(manifest, 'skipped', `has no ${path.join('.')}`)] };
   const namespace = textOf(getIn(manifest, ['metadata', 'namespace']));
-  const { template, outcome, reasons, configMap } = change(found, layout, namespace, object);
+  const { template, outcome, reasons, configMap } = change(found, layout, namespace);
   const changed = outcome === 'injected' || outcome === 'restored';
   const next = path.length === 0 ? template : setIn(manifest, path, template);
   const told = note(manifest, outcome, ...reasons);
