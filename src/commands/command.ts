@@ -14,6 +14,17 @@ export function configFile(option: string | undefined): string {
   return option ?? process.env.CAMBIST_CONFIG ?? DEFAULT_CONFIG;
 }
 
+/** A number with its noun, whose plural ends in s. */
+export function counted(amount: number, noun: string): string {
+  return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
+}
+
+/** Counts the problems of a severity. @returns undefined if there are none */
+export function countOf<T>(found: readonly { readonly severity: T }[], wanted: T, noun: string): string | undefined {
+  const amount = found.filter(({ severity }) => severity === wanted).length;
+  return amount === 0 ? undefined : counted(amount, noun);
+}
+
 /** The message of anything that was thrown. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

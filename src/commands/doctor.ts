@@ -11,7 +11,7 @@ import { type CheckOptions, type Reporter, runChecks } from '../doctor/run-check
 import { printable, printableJson } from '../observability/printable.ts';
 import { createDispatchers } from '../transport/dispatchers.ts';
 import { createDnsLookup } from '../transport/dns-lookup.ts';
-import { type Command, configFile, EXIT, UsageError } from './command.ts';
+import { type Command, configFile, countOf, EXIT, UsageError } from './command.ts';
 import { loadOrReport, showsColour } from './print-problems.ts';
 import { USAGES } from './usages.ts';
 
@@ -152,9 +152,8 @@ function timeOf(name: string, value: unknown): string {
 
 /** The last line: the number of problems and warnings. */
 export function summary(findings: readonly Finding[]): string {
-  const errors = findings.filter(({ severity }) => severity === 'error').length;
-  const warnings = findings.filter(({ severity }) => severity === 'warning').length;
-  const look = warnings === 0 ? '' : `; ${warnings} ${warnings === 1 ? 'warning' : 'warnings'}`;
-  if (errors > 0) return `${errors} ${errors === 1 ? 'problem' : 'problems'}${look}`;
-  return `no problem found${look}`;
+  const warnings = countOf(findings, 'warning', 'warning');
+  return (
+    (countOf(findings, 'error', 'problem') ?? 'no problem found') + (warnings === undefined ? '' : `; ${warnings}`)
+  );
 }

@@ -11,17 +11,9 @@ import { buildTokenRequest, type Grant, ownTarget } from '../tokens/token-reques
 /** A token request, with placeholders for its secrets. */
 export type TokenRequestExplanation = ReturnType<typeof explainRequest>;
 
-export interface TokenRequests {
-  /** Explains how the subject token is verified before any request. */
-  readonly subject_token_check?: string | undefined;
-  /** The first request of a chain. */
-  readonly assertion_request?: TokenRequestExplanation | undefined;
-  readonly token_request?: TokenRequestExplanation | undefined;
-  /** Check of the issued token's `aud`. */
-  readonly issued_token_check?: string | undefined;
-}
-
-export function explainTokenRequests(route: Route): TokenRequests {
+/** Explains the checks of the subject token and of the issued token's `aud`, and the requests between them. */
+export function explainTokenRequests(route: Route | undefined) {
+  if (route === undefined) return {};
   const { credential, subjectToken } = route;
   if (!('authorizationServer' in credential)) return { subject_token_check: explainCheck(route) };
   const { authorizationServer: server, target } = credential;

@@ -23,7 +23,6 @@ import {
   explainSharing,
   explainTokenRequests,
   type TokenRequestExplanation,
-  type TokenRequests,
 } from './explain-token-request.ts';
 import { waysIn, whyNoWay } from './explain-ways.ts';
 import { loadOrReport } from './print-problems.ts';
@@ -82,7 +81,6 @@ function explainRequest(config: Config, method: string, url: string, headers: re
     .filter((other) => other !== route)
     .map((other) => ({ route: other.name, why: whyNot(other, target, route, facts) }));
   const { message } = facts;
-  const tokenRequests: TokenRequests = route === undefined ? {} : explainTokenRequests(route);
   return {
     request: { method, host: target.host, path: target.path, mcp_method: message?.method, mcp_name: message?.name },
     ways_in: waysIn(config, url),
@@ -108,7 +106,7 @@ function explainRequest(config: Config, method: string, url: string, headers: re
         credentialHeaders: new Set(['authorization', route.subjectToken.header]),
         secure: isSecure,
       }),
-    ...tokenRequests,
+    ...explainTokenRequests(route),
     cache_key: route && explainCacheKey(route, config),
     sharing: route && explainSharing(route, config),
     revoked_by: route && revokedBy(route, config),

@@ -26,17 +26,13 @@ export function describeCommand(name: CommandName): string {
   const usage: Usage = USAGES[name];
   const { synopsis, does, about, positionals = {}, exits, example } = usage;
   const [done, failed] = exits;
-  const codes = [['0', done], ...(failed === undefined ? [] : [['1', failed]]), ['2', 'wrong usage']] as [
-    string,
-    string,
-  ][];
   return [
     `Usage: ${`cambist ${name} ${synopsis}`.trimEnd()}\n`,
     `${does.charAt(0).toUpperCase()}${does.slice(1)}.\n${about === undefined ? '' : `${about}\n`}`,
     section('Arguments', Object.entries(positionals)),
     section('Options', describeFlags(usage)),
     name === 'inject' || name === 'webhook' ? describeInjection() : '',
-    section('Exit codes', codes),
+    section('Exit codes', Object.entries({ 0: done, ...(failed && { 1: failed }), 2: 'wrong usage' })),
     `Example:\n  ${example}\n`,
   ]
     .filter((part) => part !== '')

@@ -48,12 +48,6 @@ export async function loadOrReport(
   return undefined;
 }
 
-/** A line of a config file that is safe to show, and the column that the caret points to. */
-interface SourceExcerpt {
-  readonly text: string;
-  readonly column: number;
-}
-
 /** Replaces everything that may be a secret. */
 const MASK = '…';
 
@@ -73,25 +67,15 @@ const MAX_LINE_LENGTH = 1000;
 /** Maximum length of the shown text, about the width of a terminal. */
 const MAX_SHOWN_LENGTH = 100;
 
-interface KnownKeys {
-  readonly all: ReadonlySet<string>;
-  /** Their values must be a source, such as a `file`, or are sent as written. In their place, a value may be the secret itself. */
-  readonly secret: ReadonlySet<string>;
-}
-
-let knownKeys: KnownKeys | undefined;
+let knownKeys: ReturnType<typeof keysIn> | undefined;
 
 /**
  * Masks all values in a line of a config file, except for those that cannot be secret.
  * @param column of the problem, 1-based
  * @param told path and message of the problem; an unknown key is shown if they contain it
- * @returns undefined if the line has no key that can be shown
+ * @returns the line and the column that the caret points to; undefined if the line has no key that can be shown
  */
-export function excerptOf(
-  line: string,
-  column: number,
-  told: { readonly path: string; readonly message: string } = { path: '', message: '' },
-): SourceExcerpt | undefined {
+export function excerptOf(line: string, column: number, told: Pick<Problem, 'path' | 'message'>) {
   if (line.length > MAX_LINE_LENGTH) return undefined;
   knownKeys ??= keysIn(jsonSchema());
   const known = knownKeys;
@@ -123,12 +107,12 @@ export function excerptOf(
   return hasKey ? clipped(text.trimEnd(), caret ?? text.trimEnd().length + 1) : undefined;
 }
 
-function isTold(key: string, { path, message }: { readonly path: string; readonly message: string }): boolean {
+function isTold(key: string, { path, message }: Pick<Problem, 'path' | 'message'>): boolean {
   return path.split(/[.[\]]+/).includes(key) || message.includes(`unknown key "${key}"`);
 }
 
 /** Cuts a long text to the part around the caret. */
-function clipped(text: string, column: number): SourceExcerpt {
+function clipped(text: string, column: number) {
   if (text.length <= MAX_SHOWN_LENGTH) return { text, column };
   const start = Math.max(0, Math.min(column - MAX_SHOWN_LENGTH / 2, text.length - MAX_SHOWN_LENGTH));
   const part = text.slice(start, start + MAX_SHOWN_LENGTH);
@@ -149,7 +133,11 @@ interface SchemaPart {
   readonly items?: SchemaPart;
 }
 
-function keysIn(schema: unknown): KnownKeys {
+/**
+ * @returns all keys, and the secret ones, whose values must be a source, such as a `file`, or are sent as written: in their place, a
+ * value may be the secret itself
+ */
+function keysIn(schema: unknown) {
   const all = new Set<string>();
   const secret = new Set(['extra_params']);
   const visit = (node: unknown): void => {

@@ -5,13 +5,13 @@ import { byPosition, type Problem } from '../config/config-node.ts';
 import { readDocument } from '../config/document.ts';
 import { checkConfig, type LoadedConfig, readConfigText } from '../config/load.ts';
 import { printable, printableJson } from '../observability/printable.ts';
-import { type Command, configFile, EXIT } from './command.ts';
+import { type Command, configFile, counted, countOf, EXIT } from './command.ts';
 import { describeProblem, showsColour } from './print-problems.ts';
 import { USAGES } from './usages.ts';
 
-/** A validated config, and the ConfigMap that contains it. */
+/** A validated config, and the ConfigMap that contains it, if one does. */
 interface Validated extends LoadedConfig {
-  readonly entry: ConfigMapEntry | undefined;
+  readonly entry?: ConfigMapEntry;
 }
 
 /**
@@ -23,8 +23,7 @@ export const validate: Command = async (args) => {
   const file = configFile(values.config);
   const read = await readConfigText(file);
   const text = 'text' in read ? read.text : '';
-  const validated =
-    'text' in read ? await validateText(text, file) : [{ ...failed(file, read.problem), entry: undefined }];
+  const validated = 'text' in read ? await validateText(text, file) : [failed(file, read.problem)];
   const valid = validated.every(({ config }) => config !== undefined);
   if (values.json) {
     console.log(printableJson(report(file, valid, validated), 2));
@@ -42,11 +41,9 @@ export const validate: Command = async (args) => {
 
 async function validateText(text: string, file: string): Promise<Validated[]> {
   const entries = configMapEntries(text);
-  if (entries === undefined) return [{ ...(await check(text, file)), entry: undefined }];
+  if (entries === undefined) return [await check(text, file)];
   if (entries.length === 0) {
-    return [
-      { ...failed(file, 'a manifest without a config: expected a ConfigMap with "cambist.yaml"'), entry: undefined },
-    ];
+    return [failed(file, 'a manifest without a config: expected a ConfigMap with "cambist.yaml"')];
   }
   return Promise.all(
     entries.map(async (entry) => {
@@ -86,7 +83,7 @@ function contestedEndpointProblems({ authorizationServers }: Config, text: strin
   return problems.sorted();
 }
 
-function failed(file: string, message: string): LoadedConfig {
+function failed(file: string, message: string): Validated {
   return { config: undefined, problems: [{ severity: 'error', file, line: 0, column: 0, path: '', message }] };
 }
 
@@ -112,18 +109,12 @@ function counts(config: Config | undefined) {
 }
 
 function summary(config: Config | undefined, problems: readonly Problem[]): string {
-  const errors = problems.filter(({ severity }) => severity === 'error').length;
-  const warnings = problems.length - errors;
-  const found = [errors > 0 ? count(errors, 'error') : '', warnings > 0 ? count(warnings, 'warning') : ''];
-  const parts = found.filter((part) => part !== '').join(', ');
+  const found = (['error', 'warning'] as const).map((severity) => countOf(problems, severity, severity));
+  const parts = found.filter((part) => part !== undefined).join(', ');
   if (config === undefined) return parts;
   const { routes, authorizationServers } = config;
-  const valid = `valid: ${count(routes.length, 'route')}, ${count(authorizationServers.length, 'authorization server')}`;
+  const valid = `valid: ${counted(routes.length, 'route')}, ${counted(authorizationServers.length, 'authorization server')}`;
   return parts === '' ? valid : `${valid}; ${parts}`;
-}
-
-function count(amount: number, noun: string): string {
-  return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
 }
 
 /**

@@ -5,16 +5,7 @@ import type { Injection } from './pod-injection.ts';
 /** A request body that is not a valid AdmissionReview. The message says why. */
 export class InvalidReview extends Error {}
 
-export interface ReviewResult {
-  /** The AdmissionReview for the API server. */
-  readonly review: JsonObject;
-  readonly outcome: Injection['outcome'];
-  /** The log says which pod it is, and why it has this outcome. */
-  readonly uid: string;
-  readonly namespace: string | undefined;
-  readonly pod: string | undefined;
-  readonly reasons: readonly string[];
-}
+export type ReviewResult = ReturnType<typeof reviewAdmission>;
 
 const API_VERSION = 'admission.k8s.io/v1';
 
@@ -30,10 +21,11 @@ const MAX_NAME_LENGTH = 253;
 /**
  * Reviews the creation of a pod. A pod that opted in and cannot be injected is refused, because without its sidecar it would
  * fail, or send the caller's token to a backend. Every other request is allowed without a change.
+ * @returns the AdmissionReview for the API server, and for the log which pod it is, and why it has this outcome
  * @throws {InvalidReview}
  * @see https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/
  */
-export function reviewAdmission(body: Json, inject: (pod: JsonObject) => Injection): ReviewResult {
+export function reviewAdmission(body: Json, inject: (pod: JsonObject) => Injection) {
   if (!isObject(body) || body.apiVersion !== API_VERSION || body.kind !== 'AdmissionReview') {
     throw new InvalidReview(`not an AdmissionReview of ${API_VERSION}`);
   }
@@ -42,7 +34,8 @@ export function reviewAdmission(body: Json, inject: (pod: JsonObject) => Injecti
   if (uid === undefined || uid === '') throw new InvalidReview('request.uid is missing');
   const namespace = textOf(getIn(request, ['namespace']))?.slice(0, MAX_NAME_LENGTH);
   if (!isPodCreation(request)) {
-    return result({ uid, namespace, pod: undefined }, {}, skipped('the request does not create a pod'));
+    const reasons = ['the request does not create a pod'];
+    return result({ uid, namespace, pod: undefined }, {}, { outcome: 'skipped', reasons, template: {} });
   }
   const object = getIn(request, ['object']);
   if (!isObject(object)) throw new InvalidReview('request.object is not a pod');
@@ -57,15 +50,11 @@ function isPodCreation(request: Json | undefined): boolean {
   );
 }
 
-function skipped(reason: string): Injection {
-  return { outcome: 'skipped', reasons: [reason], template: {} };
-}
-
 function result(
-  about: Pick<ReviewResult, 'uid' | 'namespace' | 'pod'>,
+  about: { uid: string; namespace: string | undefined; pod: string | undefined },
   before: JsonObject,
   { outcome, template, reasons: allReasons }: Injection,
-): ReviewResult {
+) {
   const reasons = allReasons.slice(0, MAX_REASONS);
   const response: JsonObject = {
     uid: about.uid,

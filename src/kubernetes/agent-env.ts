@@ -8,7 +8,7 @@ import {
 } from '../config/agent-variables.ts';
 import { INTERCEPT_FOLDERS } from './check-pod.ts';
 import { emptyBefore, type InjectionStatus } from './injection-status.ts';
-import { getIn, isArray, itemsOf, type Json, type JsonObject, objectsOf, quote, textOf } from './json.ts';
+import { getIn, isArray, itemsOf, type Json, type JsonObject, objectsOf, quote, setIn, textOf } from './json.ts';
 import type { InjectionOptions } from './options.ts';
 import type { PodLayout } from './pod-layout.ts';
 
@@ -92,16 +92,12 @@ function addTo(env: Json | undefined, { variables, java }: AgentEnv) {
   const kept = [...Object.keys(variables), ...trusting].filter(
     (name) => name === name.toUpperCase() && present.has(name),
   );
-  const forJava = java === undefined ? undefined : addJavaOptions(env, java);
-  if (forJava?.kept !== undefined) kept.push(forJava.kept);
-  const list = [
-    ...(forJava?.merged ?? itemsOf(env)),
-    ...added.map(([name, value]) => ({ name, value }) satisfies EnvVar),
-    ...(forJava?.variable === undefined ? [] : [forJava.variable]),
-  ];
-  const names = [...added.map(([name]) => name), ...(forJava?.variable === undefined ? [] : [forJava.variable.name])];
-  const isMerged = forJava?.merged !== undefined;
-  return { list: names.length > 0 || isMerged ? list : env, kept, added: names, isMerged };
+  const set = [...itemsOf(env), ...added.map(([name, value]) => ({ name, value }) satisfies EnvVar)];
+  const forJava = addJavaOptions(set, java);
+  if (forJava.kept !== undefined) kept.push(forJava.kept);
+  const names = [...added.map(([name]) => name), ...(forJava.isNew ? [VARIABLE] : [])];
+  const isMerged = forJava.isMerged === true;
+  return { list: names.length > 0 || isMerged ? forJava.list : env, kept, added: names, isMerged };
 }
 
 /** Adds what was set later, on other containers. */
@@ -150,27 +146,22 @@ function isOurs(name: string, value: string, java: string | undefined): boolean 
 /** Java reads all its options from this variable, so others may be there already. */
 const VARIABLE = 'JAVA_TOOL_OPTIONS';
 
-interface JavaChange {
-  /** The variable to add, where the container has none. */
-  readonly variable?: { readonly name: string; readonly value: string };
-  /** The list with the options in a variable that the container has. */
-  readonly merged?: readonly Json[];
-  /** Why nothing changes: what the container sets already. */
-  readonly kept?: string;
-}
-
 /** Adds options of Java to a list of variables. Options that the container sets itself stay, and with them all others. */
-function addJavaOptions(env: Json | undefined, options: string): JavaChange {
-  const list = itemsOf(env);
+function addJavaOptions(list: readonly Json[], options: string | undefined) {
+  if (options === undefined) return { list };
   // The last one counts.
   const index = list.findLastIndex(isVariable);
-  if (index < 0) return { variable: { name: VARIABLE, value: options } };
+  if (index < 0) return { list: [...list, { name: VARIABLE, value: options } satisfies EnvVar], isNew: true };
   const value = getIn(list, [index, 'value']);
-  if (typeof value !== 'string') return { kept: VARIABLE };
+  if (typeof value !== 'string') return { list, kept: VARIABLE };
   const own = new Set(propertiesIn(value));
   const present = propertiesIn(options).find((property) => own.has(property));
-  if (present !== undefined) return { kept: `${present} in ${VARIABLE}` };
-  return { merged: list.with(index, { ...objectsOf([list[index] ?? {}])[0], value: `${value} ${options}` }) };
+  if (present !== undefined) return { list, kept: `${present} in ${VARIABLE}` };
+  return { list: withValue(list, index, `${value} ${options}`), isMerged: true };
+}
+
+function withValue(list: readonly Json[], index: number, value: string): readonly Json[] {
+  return list.with(index, setIn(list[index], ['value'], value));
 }
 
 /** Removes options that were added to a variable of the container. */
@@ -179,7 +170,11 @@ function removeJavaOptions(env: readonly Json[], options: string): readonly Json
   const value = textOf(getIn(env, [index, 'value']));
   const added = ` ${options}`;
   if (value?.includes(added) !== true) return env;
-  return env.with(index, { ...objectsOf([env[index] ?? {}])[0], value: value.replace(added, () => '') });
+  return withValue(
+    env,
+    index,
+    value.replace(added, () => ''),
+  );
 }
 
 function isVariable(one: Json): boolean {

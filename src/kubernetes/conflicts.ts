@@ -1,7 +1,7 @@
 import { MAX_AGENT_VARIABLES } from './agent-env.ts';
 import { STATUS_ANNOTATION } from './injection-status.ts';
 import { type InterceptPlan, interceptConflicts } from './intercept-plan.ts';
-import { getIn, isArray, itemsOf, type JsonObject, objectsOf, type Path, quote, textOf } from './json.ts';
+import { getIn, isArray, itemsOf, type JsonObject, objectsOf, quote, textOf } from './json.ts';
 import { annotationOf } from './option-sources.ts';
 import type { InboundPorts, InjectionOptions } from './options.ts';
 import { allContainers, initContainersOf, OWN_CONTAINERS, type PodLayout, SIDECAR_NAME } from './pod-layout.ts';
@@ -120,24 +120,17 @@ const ADDED_VARIABLES = MAX_CONTAINERS * MAX_AGENT_VARIABLES + 2;
 /** @returns why the pod is too large to process; empty if it is not */
 export function exceededLimits(template: JsonObject, layout: PodLayout, isInjected: boolean): string[] {
   const containers = allContainers(template, layout);
-  const total = (key: string): number => containers.reduce((sum, container) => sum + lengthOf(container, [key]), 0);
+  const total = (key: string): number => containers.reduce((sum, container) => sum + itemsOf(container[key]).length, 0);
+  const annotations = Object.keys(getIn(template, layout.annotations) ?? {});
   const counts: readonly [what: string, count: number, limit: number, added: number][] = [
     ['containers', containers.length, MAX_CONTAINERS, 1],
-    ['volumes', lengthOf(template, layout.volumes), MAX_VOLUMES, VOLUME_NAMES.length],
+    ['volumes', itemsOf(getIn(template, layout.volumes)).length, MAX_VOLUMES, VOLUME_NAMES.length],
     ['environment variables', total('env'), MAX_VARIABLES, ADDED_VARIABLES],
     ['container ports', total('ports'), MAX_PORTS, 1],
     ['volume mounts', total('volumeMounts'), MAX_MOUNTS, MAX_CONTAINERS + 2],
-    ['annotations', annotationCount(template, layout), MAX_ANNOTATIONS, 1],
+    ['annotations', annotations.length, MAX_ANNOTATIONS, 1],
   ];
   return counts
     .filter(([, count, limit, added]) => count > limit + (isInjected ? added : 0))
     .map(([what, count, limit]) => `the pod has ${count} ${what}: the limit is ${limit}`);
-}
-
-function annotationCount(template: JsonObject, { annotations }: PodLayout): number {
-  return Object.keys(getIn(template, annotations) ?? {}).length;
-}
-
-function lengthOf(value: JsonObject, path: Path): number {
-  return itemsOf(getIn(value, path)).length;
 }

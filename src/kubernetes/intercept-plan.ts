@@ -3,7 +3,7 @@ import { withoutBrackets } from '../config/addresses.ts';
 import type { InjectionStatus } from './injection-status.ts';
 import { getIn, isEmpty, itemsOf, type Json, type JsonObject, objectsOf, quote, setIn, textOf } from './json.ts';
 import { annotationOf } from './option-sources.ts';
-import type { InboundPorts, InjectionOptions, InterceptOptions } from './options.ts';
+import type { InboundPorts, InjectionOptions } from './options.ts';
 import type { InterceptFacts } from './pod-config.ts';
 import type { PodLayout } from './pod-layout.ts';
 import { DEFAULT_REDIRECTS, rawSocketNotes, redirectConflicts, redirectContainer } from './redirect.ts';
@@ -12,32 +12,21 @@ import { mountConflicts } from './sidecar.ts';
 /** The addresses at which cambist listens for names, if its config is unknown. */
 const NAMES_PORTS = [443, 80];
 
-/** The changes of an injection by which the agent's connections get to cambist. */
-export interface InterceptPlan {
-  readonly way: InterceptOptions['way'];
-  readonly names: NamesPlan | undefined;
-  /** Runs before the sidecar. */
-  readonly redirect: JsonObject | undefined;
-  /** The ports that cambist listens on for this way. */
-  readonly ports: readonly number[];
-}
+export type InterceptPlan = NonNullable<ReturnType<typeof planIntercept>>;
 
-/** @param facts undefined: the config is unknown */
-export function planIntercept(
-  { intercept, imagePullPolicy }: InjectionOptions,
-  facts: InterceptFacts | undefined,
-): InterceptPlan | undefined {
+/**
+ * Plans the changes of an injection by which the agent's connections get to cambist.
+ * @param facts undefined: the config is unknown
+ * @returns the ports that cambist listens on for this way, the names that lead to it, and the container that redirects packets
+ */
+export function planIntercept({ intercept, imagePullPolicy }: InjectionOptions, facts: InterceptFacts | undefined) {
   if (intercept === undefined) return undefined;
   const { way, hosts, redirectImage } = intercept;
   if (way === 'names') {
     const ports = distinct(facts?.listen.map(({ port }) => port) ?? NAMES_PORTS);
     const addresses = ['127.0.0.1', ...(facts?.listen.some(({ host }) => isIpv6Loopback(host)) ? ['::1'] : [])];
-    return {
-      way,
-      ports,
-      names: { ports, addresses, hosts: distinct([...(facts?.hosts ?? []), ...hosts]) },
-      redirect: undefined,
-    };
+    const names = { ports, addresses, hosts: distinct([...(facts?.hosts ?? []), ...hosts]) };
+    return { way, ports, names, redirect: undefined };
   }
   if (way === 'packets') {
     const redirects = [
@@ -46,7 +35,7 @@ export function planIntercept(
     const redirect = redirectContainer(redirectImage ?? '', redirects, imagePullPolicy);
     return { way, ports: distinct(redirects.map(({ to }) => to)), names: undefined, redirect };
   }
-  return { way, ports: [], names: undefined, redirect: undefined };
+  return { way, ports: [] as number[], names: undefined, redirect: undefined };
 }
 
 /** @returns why the pod cannot be intercepted, each with a remedy */
@@ -160,16 +149,12 @@ const PORT_START = 'net.ipv4.ip_unprivileged_port_start';
 /** The lowest port that needs no privileges where nothing else is set. */
 const FIRST_FREE_PORT = 1024;
 
-export interface NamesPlan {
-  readonly hosts: readonly string[];
-  readonly addresses: readonly string[];
-  readonly ports: readonly number[];
-}
+type NamesPlan = NonNullable<InterceptPlan['names']>;
 
 type NamesRecord = Pick<NonNullable<InjectionStatus['intercept']>, 'aliases' | 'sysctl'>;
 
 /** @returns why the names cannot lead to cambist, each with a remedy */
-export function namesConflicts(template: JsonObject, layout: PodLayout, { hosts, addresses, ports }: NamesPlan) {
+function namesConflicts(template: JsonObject, layout: PodLayout, { hosts, addresses, ports }: NamesPlan) {
   if (layout.hostAliases === undefined || layout.sysctls === undefined) {
     return ["kagent's Agent has no field for hostAliases: use the webhook, or the way proxy"];
   }
@@ -188,7 +173,7 @@ export function namesConflicts(template: JsonObject, layout: PodLayout, { hosts,
 }
 
 /** Leads the names to cambist. The names and sysctls of the pod stay. */
-export function leadNames(template: JsonObject, layout: PodLayout, plan: NamesPlan) {
+function leadNames(template: JsonObject, layout: PodLayout, plan: NamesPlan) {
   const { hostAliases = [], sysctls = [] } = layout;
   let result = template;
   const aliases: NonNullable<NamesRecord['aliases']>[number][] = [];

@@ -217,7 +217,10 @@ export function parseOptions(raw: RawOptions, nameOf = (name: OptionName): strin
         : fail('termination-grace-period', 'must be a duration such as 60s or 2m'),
     proxyEnv: oneOf('proxy-env', ['enabled', 'disabled']) === 'enabled',
     /** Undefined: callers connect to the agent itself. */
-    inbound: optional('inbound', (name) => inboundPorts(port(name), raw['agent-port'] && port('agent-port'))),
+    inbound: optional('inbound', (name): InboundPorts => {
+      const inbound = port(name);
+      return { inbound, agent: raw['agent-port'] ? port('agent-port') : inbound + 1 };
+    }),
     /** Undefined: the agent calls cambist's URLs itself. */
     intercept: optional('intercept', () => readIntercept(read)),
   };
@@ -238,10 +241,6 @@ function readIntercept({ oneOf, optional, text, image, fail }: OptionReaders): I
   if (typeof hosts === 'string') return fail('intercept-hosts', hosts);
   if (way !== 'packets') return { way, hosts, redirectImage: undefined };
   return { way, hosts, redirectImage: image('redirect-image', 'the image cambist-redirect') };
-}
-
-function inboundPorts(inbound: number, agent: number | '' | undefined): InboundPorts {
-  return { inbound, agent: agent || inbound + 1 };
 }
 
 /** No two of the ports may be the same. */

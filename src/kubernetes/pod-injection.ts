@@ -86,8 +86,7 @@ export function injectPod(template: JsonObject, request: InjectionRequest): Inje
   if (found.length > 0) return leave('refused', ...found);
   const move = options.inbound && moveAgent(original, layout, options.inbound);
   if (move !== undefined && !('record' in move)) return leave('refused', ...move);
-  const changes = { options, plan, move };
-  const { result, notes: told } = addSidecar(original, template, changes, request);
+  const { result, notes: told } = addSidecar(original, template, { options, plan, move }, request);
   const limits = plan === undefined ? [] : interceptNotes(original, layout, plan, options.sidecar, config?.intercept);
   const notes = [...told, ...limits];
   const mounted = config === undefined ? {} : { configMap: options.configMap };
@@ -111,17 +110,11 @@ function hasSidecar(template: JsonObject, layout: PodLayout): boolean {
   return allContainers(template, layout).some(({ name }) => name === SIDECAR_NAME);
 }
 
-interface SidecarChanges {
-  readonly options: InjectionOptions;
-  readonly plan: InterceptPlan | undefined;
-  readonly move: Move | undefined;
-}
-
 /** @param current the pod as it is now: a sidecar or volume that it already has keeps its position */
 function addSidecar(
   original: JsonObject,
   current: JsonObject,
-  { options, plan, move }: SidecarChanges,
+  { options, plan, move }: { options: InjectionOptions; plan: InterceptPlan | undefined; move: Move | undefined },
   { layout, version }: InjectionRequest,
 ) {
   const grace = gracePeriod(original, options, layout);

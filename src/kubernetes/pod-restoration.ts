@@ -13,24 +13,13 @@ import { toPointer } from './json-patch.ts';
 import { OWN_CONTAINERS, type PodLayout } from './pod-layout.ts';
 import { removeTrustMounts, VOLUME_NAMES } from './sidecar.ts';
 
-interface Restoration {
-  readonly outcome: 'restored' | 'unchanged' | 'refused';
-  readonly template: JsonObject;
-  readonly reasons: readonly string[];
-}
-
 /** Removes an injection from a pod, and restores the values that it replaced. The given template is not changed. */
-export function uninjectPod(template: JsonObject, layout: PodLayout): Restoration {
+export function uninjectPod(template: JsonObject, layout: PodLayout) {
   const status = readStatus(template, layout);
-  if (status === undefined) return { outcome: 'unchanged', template, reasons: ['not injected'] };
-  if (status === 'invalid') {
-    return { outcome: 'refused', template, reasons: [INVALID_STATUS] };
-  }
-  return {
-    outcome: 'restored',
-    template: prune(template, withoutSidecar(template, layout, status), layout, status),
-    reasons: [],
-  };
+  if (status === undefined) return { outcome: 'unchanged', template, reasons: ['not injected'] } as const;
+  if (status === 'invalid') return { outcome: 'refused', template, reasons: [INVALID_STATUS] } as const;
+  const restored = prune(template, withoutSidecar(template, layout, status), layout, status);
+  return { outcome: 'restored', template: restored, reasons: [] } as const;
 }
 
 function withoutSidecar(template: JsonObject, layout: PodLayout, status: InjectionStatus): JsonObject {

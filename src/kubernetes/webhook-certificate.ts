@@ -43,7 +43,7 @@ export function watchCertificate(
       metrics.certificateReloaded('failure');
       logger.error(
         { err: loggedError(error) },
-        `certificate reload failed; keeping the previous certificate: ${reason(error)}`,
+        `certificate reload failed; keeping the previous certificate: ${error instanceof Error ? error.message : 'unknown reason'}`,
       );
     }
   };
@@ -72,8 +72,4 @@ function parse<T>(file: string, what: string, read: () => T): T {
   } catch {
     throw new Error(`file "${file}" is not a ${what} in PEM`);
   }
-}
-
-function reason(error: unknown): string {
-  return error instanceof Error ? error.message : 'unknown reason';
 }
