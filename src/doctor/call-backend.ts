@@ -4,7 +4,6 @@ import { reasonInChallenges } from '../proxy/challenges.ts';
 import { type IssuedToken, valueFor } from '../tokens/issued-token.ts';
 import { hideCredentials, sentInAuthorization } from '../tokens/sent-values.ts';
 import { bareToken, readClaims } from '../tokens/token-text.ts';
-import { upstreamPeer } from '../transport/dispatchers.ts';
 import type { Pool } from './check-context.ts';
 import { type Finding, fine, problem, shortAscii, showShortAscii } from './finding.ts';
 import { personalValues } from './issued-findings.ts';
@@ -15,6 +14,7 @@ import {
   type McpMessage,
   type ProbeResponse,
   type ProbeTarget,
+  probeTarget,
   sendMessage,
 } from './mcp-probe.ts';
 import { tokenRefusal } from './token-refusal.ts';
@@ -25,11 +25,8 @@ const PATIENCE_MS = 10_000;
 
 /** Calls the backend of a route with the issued token: `initialize`, then `server/discover`. One of them must succeed. */
 export async function callBackend(route: Route, token: IssuedToken, pool: Pool): Promise<Finding> {
-  const { origin, path } = route.upstream;
-  const peer = upstreamPeer(route);
   try {
-    const dispatcher = await pool(peer);
-    const target = { dispatcher, origin, path: path || '/', connectMs: peer.connectMs, patienceMs: PATIENCE_MS };
+    const target = await probeTarget(route, pool, PATIENCE_MS);
     const responses = [await call(target, INITIALIZE, token, route), await call(target, DISCOVER, token, route)];
     if (responses.some((response) => isSuccess(response) && !isWebPage(response))) {
       const statuses = responses.map(({ method, status }) => `${method} returns ${status}`);
@@ -37,11 +34,19 @@ export async function callBackend(route: Route, token: IssuedToken, pool: Pool):
     }
     const said = responses.map((response) => describe(response, token));
     const refused = responses.find(({ status }) => status === 401 || status === 403);
-    if (refused === undefined) return failed(said);
+    if (refused === undefined) {
+      return problem('call_failed', `the backend does not accept an MCP request: ${said.join('; ')}`, {
+        fix: 'set upstream of the route to the URL of the MCP endpoint, often with the path /mcp',
+      });
+    }
     return route.credential.kind === 'secret' ? refusedSecret(said) : refusedFinding(refused, said, token);
   } catch (error) {
     const code = codeOf(error);
-    const { code: cause, why, fix } = await unreachable({ url: origin, error, ...settingsOfUpstream(route) });
+    const {
+      code: cause,
+      why,
+      fix,
+    } = await unreachable({ url: route.upstream.origin, error, ...settingsOfUpstream(route) });
     // Only a backend that was reached has a line about the call in its log.
     const isReached = code === 'TimeoutError' || cause === 'connection_failed';
     return problem('call_failed', `the call with the ${nounOf(route)} failed (${shortAscii(code)})`, {
@@ -107,12 +112,6 @@ function describe(response: CallResponse, { authorization }: IssuedToken): strin
   return parts.join(', ');
 }
 
-function failed(said: readonly string[]): Finding {
-  return problem('call_failed', `the backend does not accept an MCP request: ${said.join('; ')}`, {
-    fix: 'set upstream of the route to the URL of the MCP endpoint, often with the path /mcp',
-  });
-}
-
 function refusedFinding(refused: CallResponse, said: readonly string[], token: IssuedToken): Finding {
   const finding = tokenRefusal({
     words: wordsOf(refused),
@@ -125,9 +124,6 @@ function refusedFinding(refused: CallResponse, said: readonly string[], token: I
 
 /** The backend's error code and explanation. */
 function wordsOf({ header, text }: CallResponse): string {
-  const { error, description } = reasonInChallenges([header('www-authenticate') ?? '']) ?? {
-    error: '',
-    description: '',
-  };
+  const { error = '', description = '' } = reasonInChallenges([header('www-authenticate') ?? '']) ?? {};
   return [error, description, text].join(' ');
 }

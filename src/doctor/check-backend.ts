@@ -1,8 +1,8 @@
 import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { parseChallenges } from '../proxy/challenges.ts';
+import { toRequestUrl } from '../tokens/bounded-request.ts';
 import { parseJsonObject } from '../tokens/token-text.ts';
-import { upstreamPeer } from '../transport/dispatchers.ts';
 import type { CheckContext } from './check-context.ts';
 import { credentialFinding } from './check-server.ts';
 import { skewOf } from './clocks.ts';
@@ -14,6 +14,7 @@ import {
   isWebPage,
   type ProbeResponse,
   type ProbeTarget,
+  probeTarget,
   sendMessage,
   sendProbe,
 } from './mcp-probe.ts';
@@ -41,13 +42,11 @@ export interface BackendCheck {
  * protected resource metadata with the route.
  */
 export async function checkBackend(route: Route, { pool, clock }: CheckContext): Promise<BackendCheck> {
-  const { origin, path } = route.upstream;
-  const peer = upstreamPeer(route);
+  const { origin } = route.upstream;
   const settings = settingsOfUpstream(route);
   const { paths } = settings;
   try {
-    const dispatcher = await pool(peer);
-    const target = { dispatcher, origin, path: path || '/', connectMs: peer.connectMs, patienceMs: PATIENCE_MS };
+    const target = await probeTarget(route, pool, PATIENCE_MS);
     const sentAtMs = clock.wallMs();
     const response = await probe(target);
     const skewMs = skewOf({ sentAtMs, respondedAtMs: clock.wallMs(), date: response.header('date') });
@@ -55,9 +54,13 @@ export async function checkBackend(route: Route, { pool, clock }: CheckContext):
     if (response.status === 400 && origin.startsWith('http:') && (await readPeerCertificate(origin)) !== undefined) {
       return { findings: [tlsRequired(origin, paths)], skewMs };
     }
-    const findings = responseFindings(route, response, paths);
-    if (findings.some(({ severity }) => severity === 'error')) return { findings, skewMs };
-    return { findings: [...findings, ...(await resourceMetadataFindings(route, target, response))], skewMs };
+    const refused = refusal(route, response, paths);
+    if (refused !== undefined) return { findings: [refused], skewMs };
+    const findings = [
+      ...responseFindings(route, response, paths),
+      ...(await metadataFindings(route, target, response)),
+    ];
+    return { findings, skewMs };
   } catch (error) {
     if (error instanceof CambistError) return { findings: [credentialFinding(error)] };
     if (codeOf(error) === 'TimeoutError') return { findings: [silent(origin, paths)] };
@@ -85,47 +88,40 @@ function isUnderstood({ status }: ProbeResponse): boolean {
   return status === 401 || (status >= 200 && status < 300);
 }
 
-function responseFindings(route: Route, response: ProbeResponse, paths: ConfigPaths): Finding[] {
+/** @returns undefined if the status is that of an MCP endpoint */
+function refusal({ upstream: { origin, path } }: Route, response: ProbeResponse, paths: ConfigPaths) {
   const { status } = response;
-  const { origin, path } = route.upstream;
   const url = `${origin}${path || '/'}`;
   if (status === 404 || status === 405) {
-    return [
-      problem('backend_endpoint_missing', `the backend returns ${status} to an MCP request at ${url}`, {
-        why: 'the address has no MCP endpoint',
-        fix: `set ${paths.address} to the URL of the MCP endpoint, often with the path /mcp`,
-      }),
-    ];
+    return problem('backend_endpoint_missing', `the backend returns ${status} to an MCP request at ${url}`, {
+      why: 'the address has no MCP endpoint',
+      fix: `set ${paths.address} to the URL of the MCP endpoint, often with the path /mcp`,
+    });
   }
   if (status >= 300 && status < 400) {
     const location = shortAscii(response.header('location') ?? '');
-    return [
-      problem('backend_redirects', `the backend redirects ${url} to "${location}" (${status})`, {
-        why: 'cambist relays redirects, and clients drop their token when they follow one',
-        fix: `set ${paths.address} to the address that the backend redirects to`,
-      }),
-    ];
+    return problem('backend_redirects', `the backend redirects ${url} to "${location}" (${status})`, {
+      why: 'cambist relays redirects, and clients drop their token when they follow one',
+      fix: `set ${paths.address} to the address that the backend redirects to`,
+    });
   }
-  if (status >= 500) {
-    return [
-      problem('backend_error', `the backend returns ${status} at ${url}`, {
-        why: 'it is faulty or not ready, or a gateway in front of it cannot reach it',
-        fix: "check the backend's log for this moment",
-      }),
-    ];
-  }
+  if (status < 500) return undefined;
+  return problem('backend_error', `the backend returns ${status} at ${url}`, {
+    why: 'it is faulty or not ready, or a gateway in front of it cannot reach it',
+    fix: "check the backend's log for this moment",
+  });
+}
+
+function responseFindings(route: Route, response: ProbeResponse, paths: ConfigPaths): Finding[] {
+  const { status } = response;
+  const { origin } = route.upstream;
   const trust = origin.startsWith('https:') ? ', and its certificate is trusted' : '';
   const reached = fine('backend_reached', `the backend ${origin} returns ${status} without a token${trust}`);
-  if (!issuesTokens(route)) return [reached];
+  if (!('authorizationServer' in route.credential)) return [reached];
   if (status === 401 && !hasBearerChallenge(response)) return [reached, CHALLENGE_MISSING];
   if (status < 300 && isWebPage(response)) return [reached, webPage(paths)];
   if (status < 300 && isJsonRpc(response)) return [reached, OPEN];
   return [reached];
-}
-
-/** Tells whether cambist sends an issued token on this route. */
-function issuesTokens({ credential }: Route): boolean {
-  return credential.kind === 'exchange' || credential.kind === 'client_credentials';
 }
 
 function hasBearerChallenge({ header }: ProbeResponse): boolean {
@@ -159,31 +155,23 @@ function silent(origin: string, { address }: ConfigPaths): Finding {
 
 const WELL_KNOWN = '/.well-known/oauth-protected-resource';
 
-/** The fields of protected resource metadata that the doctor compares (RFC 9728 section 2). */
-interface ResourceMetadata {
-  readonly resource: string;
-  readonly issuers: readonly string[];
-}
+type ResourceMetadata = NonNullable<ReturnType<typeof readMetadata>>;
 
 /**
  * Reads the protected resource metadata of a backend and compares it with the route. Reports nothing if the backend has none,
  * or the route sends no issued token.
  * @param challenged the backend's response to a request without a token
  */
-async function resourceMetadataFindings(
-  route: Route,
-  target: ProbeTarget,
-  challenged: ProbeResponse,
-): Promise<Finding[]> {
+async function metadataFindings(route: Route, target: ProbeTarget, challenged: ProbeResponse): Promise<Finding[]> {
   const { credential } = route;
-  if (credential.kind !== 'exchange' && credential.kind !== 'client_credentials') return [];
+  if (!('authorizationServer' in credential)) return [];
   for (const path of metadataPaths(target.path, challenged)) {
     const metadata = await fetchMetadata(target, path);
     if (metadata === undefined) continue;
     const issuer = credential.authorizationServer.issuer;
     return [
       resourceFinding(metadata, credential.target.resource, route.name),
-      ...(issuer === undefined ? [] : issuerFindings(metadata, issuer)),
+      ...(issuer === undefined || metadata.issuers.length === 0 ? [] : [issuerFinding(metadata, issuer)]),
     ];
   }
   return [];
@@ -197,12 +185,8 @@ async function resourceMetadataFindings(
 function metadataPaths(path: string, { header }: ProbeResponse): readonly string[] {
   const parameters = (parseChallenges(header('www-authenticate') ?? '') ?? []).flatMap((one) => one.parameters);
   const named = parameters.find(({ name }) => name === 'resource_metadata')?.value;
-  const fromChallenge = named !== undefined && URL.canParse(named) ? [pathOf(new URL(named))] : [];
+  const fromChallenge = named !== undefined && URL.canParse(named) ? [toRequestUrl(named).path] : [];
   return [...new Set([...fromChallenge, `${WELL_KNOWN}${path === '/' ? '' : path}`, WELL_KNOWN])];
-}
-
-function pathOf({ pathname, search }: URL): string {
-  return pathname + search;
 }
 
 async function fetchMetadata(target: ProbeTarget, path: string): Promise<ResourceMetadata | undefined> {
@@ -211,8 +195,8 @@ async function fetchMetadata(target: ProbeTarget, path: string): Promise<Resourc
   return response?.status === 200 ? readMetadata(response.text) : undefined;
 }
 
-/** @returns undefined if the text is not protected resource metadata */
-function readMetadata(text: string): ResourceMetadata | undefined {
+/** @returns the fields that the doctor compares (RFC 9728 section 2); undefined if the text is not protected resource metadata */
+function readMetadata(text: string) {
   const { resource, authorization_servers: servers } = parseJsonObject(text) ?? {};
   if (typeof resource !== 'string') return undefined;
   return { resource, issuers: Array.isArray(servers) ? servers.filter((one) => typeof one === 'string') : [] };
@@ -232,16 +216,13 @@ function resourceFinding({ resource }: ResourceMetadata, requested: readonly str
   });
 }
 
-function issuerFindings({ issuers }: ResourceMetadata, issuer: string): Finding[] {
-  if (issuers.length === 0) return [];
+function issuerFinding({ issuers }: ResourceMetadata, issuer: string): Finding {
   if (issuers.some((one) => one === issuer || differInSlash(one, issuer))) {
-    return [fine('backend_issuer_matches', `the backend's metadata lists the authorization server "${issuer}"`)];
+    return fine('backend_issuer_matches', `the backend's metadata lists the authorization server "${issuer}"`);
   }
   const what = `the backend's metadata lists the authorization server ${listed(issuers)}, but the route uses "${issuer}"`;
-  return [
-    problem('backend_issuer_differs', what, {
-      why: 'the backend may refuse tokens of any other issuer',
-      fix: "use the backend's authorization server for the route, or add the route's to the backend",
-    }),
-  ];
+  return problem('backend_issuer_differs', what, {
+    why: 'the backend may refuse tokens of any other issuer',
+    fix: "use the backend's authorization server for the route, or add the route's to the backend",
+  });
 }

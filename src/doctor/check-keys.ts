@@ -45,8 +45,7 @@ export async function checkKeys(
   }
   if (forKeys === undefined) {
     const allowInsecure = 'allow_insecure_http: true beside subject_token';
-    const { allowInsecureHttp } = rules;
-    const lookup = { issuer, path: at, endpoint: 'jwks_uri', allowInsecure, allowInsecureHttp } as const;
+    const lookup = { ...rules, path: at, endpoint: 'jwks_uri', allowInsecure } as const;
     found(unusableMetadata(lookup, requests, failure?.message ?? ''));
     return undefined;
   }
@@ -72,16 +71,10 @@ function configPathsOf(
   at: string,
 ): ConfigPaths {
   const discovered = located ? `${at}.jwks_uri or the issuer's metadata` : `${at}.issuer or jwks_uri`;
+  const address = jwksUri === undefined ? discovered : `${at}.jwks_uri`;
   const server = servers.find((candidate) => candidate.issuer === issuer);
-  return {
-    address: jwksUri === undefined ? discovered : `${at}.jwks_uri`,
-    timeout: undefined,
-    ca:
-      server === undefined
-        ? `tls.ca of an authorization server with the issuer "${issuer}"`
-        : `${serverPath(server)}.tls.ca`,
-    certificate: undefined,
-  };
+  if (server !== undefined) return { address, ca: `${serverPath(server)}.tls.ca` };
+  return { address, ca: `tls.ca of an authorization server with the issuer "${issuer}"` };
 }
 
 /** Polls a transmitter once, as the proxy does, and acknowledges no event. Transmitters that only send are not checked. */

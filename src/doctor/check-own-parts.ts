@@ -1,5 +1,6 @@
+import { once } from 'node:events';
 import { constants, statfs } from 'node:fs/promises';
-import { request } from 'node:http';
+import { type IncomingMessage, request } from 'node:http';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { withBrackets } from '../config/addresses.ts';
@@ -7,6 +8,7 @@ import type { Audit } from '../config/audit.ts';
 import type { Inbound } from '../config/inbound.ts';
 import type { SharedCache, StoreNode } from '../config/shared-cache.ts';
 import { isAccessible } from '../config/sources.ts';
+import { errorCode } from '../errors.ts';
 import { readPseudonymKey } from '../secrets/credential.ts';
 import type { RecordSummary } from '../shared-cache/shared-records.ts';
 import { credentialFinding, failureOf } from './check-server.ts';
@@ -23,32 +25,30 @@ const FIX =
   'start the agent where inbound.agent says, or correct inbound.agent: agents often read their port from PORT';
 
 /** Sends the agent a GET without a token, for an open path if there is one. */
-export function checkAgent({ agent, open }: Inbound, found: Found): Promise<void> {
+export async function checkAgent({ agent, open }: Inbound, found: Found): Promise<void> {
   const path = open.find(({ isPrefix }) => !isPrefix)?.path ?? '/';
   const { origin, socketPath } = agent;
   const where = socketPath === undefined ? origin : `unix:${socketPath}`;
-  return new Promise((resolve) => {
-    const settle = (finding: Finding): void => {
-      sent.destroy();
-      found(finding);
-      resolve();
-    };
-    const sent = request(`${origin}${path}`, {
-      agent: false,
-      timeout: PATIENCE_MS,
-      ...(socketPath !== undefined && { socketPath }),
-    });
-    sent.once('response', ({ statusCode = 0 }) => settle(responded(where, path, statusCode)));
-    sent.once('timeout', () =>
-      settle(
-        warning('agent_silent', `the agent at ${where} did not respond to GET ${path} in time`, {
-          why: 'it is overloaded, or something else listens there',
-          fix: "check the agent's log, and inbound.agent",
-        }),
-      ),
-    );
-    sent.on('error', (error) => settle(failed(where, codeOf(error))));
-    sent.end();
+  const options = { agent: false, timeout: PATIENCE_MS, ...(socketPath !== undefined && { socketPath }) };
+  const sent = request(`${origin}${path}`, options);
+  sent.once('timeout', () => sent.destroy(SILENT));
+  sent.end();
+  try {
+    const [{ statusCode = 0 }] = (await once(sent, 'response')) as [IncomingMessage];
+    found(responded(where, path, statusCode));
+  } catch (error) {
+    found(error === SILENT ? silent(where, path) : failed(where, codeOf(error)));
+  } finally {
+    sent.on('error', () => {}).destroy();
+  }
+}
+
+const SILENT = new Error('it did not respond in time');
+
+function silent(where: string, path: string): Finding {
+  return warning('agent_silent', `the agent at ${where} did not respond to GET ${path} in time`, {
+    why: 'it is overloaded, or something else listens there',
+    fix: "check the agent's log, and inbound.agent",
   });
 }
 
@@ -116,24 +116,20 @@ async function isFull(path: string): Promise<boolean> {
   return blocks > 0 && bavail === 0;
 }
 
-function checkSocket(path: string): Promise<Finding> {
-  return new Promise((resolve) => {
-    const socket = connect({ path, timeout: PATIENCE_MS });
-    const settle = (finding: Finding): void => {
-      socket.destroy();
-      resolve(finding);
-    };
-    const refused = (why: string): void =>
-      settle(
-        problem('audit_unreachable', `the Unix socket "${path}" of audit.to accepts no connection`, {
-          why,
-          fix: 'start the program that reads the records, and mount its socket where cambist runs',
-        }),
-      );
-    socket.once('connect', () => settle(fine('audit_reached', `the Unix socket "${path}" accepts records`)));
-    socket.once('timeout', () => refused('it did not respond in time'));
-    socket.once('error', (error: NodeJS.ErrnoException) => refused(error.code ?? 'the connection failed'));
-  });
+async function checkSocket(path: string): Promise<Finding> {
+  const socket = connect({ path });
+  socket.setTimeout(PATIENCE_MS, () => socket.destroy(SILENT));
+  try {
+    await once(socket, 'connect');
+    return fine('audit_reached', `the Unix socket "${path}" accepts records`);
+  } catch (error) {
+    return problem('audit_unreachable', `the Unix socket "${path}" of audit.to accepts no connection`, {
+      why: errorCode(error) ?? (error as Error).message,
+      fix: 'start the program that reads the records, and mount its socket where cambist runs',
+    });
+  } finally {
+    socket.destroy();
+  }
 }
 
 /**

@@ -36,22 +36,15 @@ export function rolesOf(routes: readonly Route[]): ReadonlyMap<AuthorizationServ
     if (credential.kind !== 'exchange') continue;
     const { authorizationServer: server, chain, target } = credential;
     const subjectTokenType = subjectToken.type;
+    const last = { target, subjectTokenType, expect: 'token' } as const;
     if (chain === undefined) {
-      add(server, { grant: server.grant, idJag: undefined, target, subjectTokenType, expect: 'token' });
+      add(server, { ...last, grant: server.grant, idJag: undefined });
       continue;
     }
     const isIdJag = chain.assertion === 'id_jag';
-    const first = firstLegTarget(chain, target);
-    const idJag = isIdJag ? 'issuer' : undefined;
-    add(chain.authorizationServer, {
-      grant: 'token_exchange',
-      idJag,
-      target: first,
-      subjectTokenType,
-      expect: 'assertion',
-    });
-    const receiver = isIdJag ? 'receiver' : undefined;
-    add(server, { grant: 'jwt_bearer', idJag: receiver, target, subjectTokenType, expect: 'token' });
+    const first = { target: firstLegTarget(chain, target), subjectTokenType, expect: 'assertion' } as const;
+    add(chain.authorizationServer, { ...first, grant: 'token_exchange', idJag: isIdJag ? 'issuer' : undefined });
+    add(server, { ...last, grant: 'jwt_bearer', idJag: isIdJag ? 'receiver' : undefined });
   }
   return roles;
 }
@@ -146,23 +139,17 @@ async function probe(
   role: ServerRole,
   { endpoint, requests }: CheckContext,
 ): Promise<RecordedRequest | CambistError> {
+  const { grant: kind, subjectTokenType } = role;
   const grant: Grant =
-    role.grant === 'jwt_bearer'
-      ? { kind: 'jwt_bearer', assertion: INVALID_TOKEN, from: 'caller' }
-      : role.grant === 'token_vault'
-        ? { kind: 'token_vault', subjectToken: INVALID_TOKEN, subjectTokenType: role.subjectTokenType }
-        : {
-            kind: 'token_exchange',
-            subjectToken: INVALID_TOKEN,
-            subjectTokenType: role.subjectTokenType,
-            actor: undefined,
-          };
+    kind === 'jwt_bearer'
+      ? { kind, assertion: INVALID_TOKEN, from: 'caller' }
+      : { kind, subjectToken: INVALID_TOKEN, subjectTokenType, actor: undefined };
   const from = requests.length;
   const failure = await failureOf(() =>
     endpoint(server).exchange({
       routeName: 'doctor',
       requester: CAMBIST,
-      grantKind: grant.kind,
+      grantKind: kind,
       grant: () => grant,
       target: role.target,
       expect: role.expect,
@@ -203,26 +190,23 @@ export async function checkIntrospection(
   const keysFailure = await failureOf(() => verifier.prepare(rules));
   const failure =
     keysFailure ?? (await failureOf(async () => verifier.verify(toSubject(MADE_UP), { ...rules, jwksUri: undefined })));
-  if (failure?.code === 'ERR_SUBJECT_TOKEN_INVALID') {
-    found(fine('introspection_works', `authorization server "${name}" says that a made-up token is not active`));
-    return true;
-  }
+  const isRefused = failure?.code === 'ERR_SUBJECT_TOKEN_INVALID';
+  const works = `authorization server "${name}" says that a made-up token is not active`;
+  found(isRefused ? fine('introspection_works', works) : introspectionFailed(name, failure));
+  return isRefused;
+}
+
+function introspectionFailed(name: string, failure: CambistError | undefined): Finding {
   if (failure === undefined) {
-    found(
-      problem('introspection_unusable', `authorization server "${name}" says that a made-up token is active`, {
-        fix: 'check introspection.endpoint: the endpoint must tell active tokens from others',
-      }),
-    );
-  } else if (failure.code === 'ERR_CREDENTIAL_UNAVAILABLE') found(credentialFinding(failure));
-  else {
-    found(
-      problem('introspection_unusable', `subject tokens cannot be introspected: ${failure.message}`, {
-        fix:
-          failure.code === 'ERR_CLIENT_REFUSED'
-            ? `allow the client of authorization_servers.${name} to introspect tokens, and check its client_auth`
-            : `check introspection.endpoint, and that authorization server "${name}" can be reached from here`,
-      }),
-    );
+    return problem('introspection_unusable', `authorization server "${name}" says that a made-up token is active`, {
+      fix: 'check introspection.endpoint: the endpoint must tell active tokens from others',
+    });
   }
-  return false;
+  if (failure.code === 'ERR_CREDENTIAL_UNAVAILABLE') return credentialFinding(failure);
+  return problem('introspection_unusable', `subject tokens cannot be introspected: ${failure.message}`, {
+    fix:
+      failure.code === 'ERR_CLIENT_REFUSED'
+        ? `allow the client of authorization_servers.${name} to introspect tokens, and check its client_auth`
+        : `check introspection.endpoint, and that authorization server "${name}" can be reached from here`,
+  });
 }

@@ -121,37 +121,26 @@ export async function verifySubject(
   const { issuer, audience } = rules;
   const keys = keysBySource.get(keySourceOf(rules));
   if (keys === undefined) {
-    found(
-      warning('route_not_checked', 'no exchange was tried', {
-        why: `${rules.introspection === undefined ? 'the keys' : 'keys or introspection'} of issuer "${issuer}" are unavailable, so the subject token cannot be verified`,
-      }),
-    );
+    const missing = rules.introspection === undefined ? 'the keys' : 'keys or introspection';
+    const why = `${missing} of issuer "${issuer}" are unavailable, so the subject token cannot be verified`;
+    found(warning('route_not_checked', 'no exchange was tried', { why }));
     return false;
   }
   const failure = await failureOf(async () => verifier.verify(subject, rules));
-  if (failure !== undefined && rules.introspection !== undefined) {
-    found(
-      problem('introspection_refused', failure.message, {
-        fix: 'obtain a new token, and compare its issuer and audience with subject_token.verify',
-      }),
-    );
+  if (failure === undefined) {
+    const audiences = audience === 'any' ? '' : `, for ${listed(audience)}`;
+    const how = rules.introspection === undefined ? 'signed by' : 'active, of';
+    found(fine('subject_token_verified', `the subject token is ${how} issuer "${issuer}"${audiences}`));
+    return true;
+  }
+  const verdict = failure.message;
+  if (rules.introspection !== undefined) {
+    const fix = 'obtain a new token, and compare its issuer and audience with subject_token.verify';
+    found(problem('introspection_refused', verdict, { fix }));
     return false;
   }
-  if (failure !== undefined) {
-    const token = subject.token.reveal();
-    const findings = verificationFindings({
-      rules,
-      token,
-      claims: readClaims(token),
-      keys,
-      verdict: failure.message,
-      show: showShortAscii,
-    });
-    for (const finding of findings) found(finding);
-    return false;
-  }
-  const audiences = audience === 'any' ? '' : `, for ${listed(audience)}`;
-  const how = rules.introspection === undefined ? 'signed by' : 'active, of';
-  found(fine('subject_token_verified', `the subject token is ${how} issuer "${issuer}"${audiences}`));
-  return true;
+  const token = subject.token.reveal();
+  const refused = { rules, token, claims: readClaims(token), keys, verdict, show: showShortAscii };
+  verificationFindings(refused).forEach(found);
+  return false;
 }

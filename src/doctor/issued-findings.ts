@@ -69,14 +69,15 @@ export function issuedFindings(issued: IssuedExchange): Finding[] {
           fix: 'configure the server to issue JWT access tokens to this client (ZITADEL: also requested_token_type: jwt)',
         })
       : { ...fine('token_issued', 'a token was issued, with these claims among others'), claims: shownClaims(claims) };
-  return [
-    first,
-    ...(repeated === undefined ? [] : [unchangedFinding(repeated)]),
-    ...audienceFindings(issued),
-    ...timeFindings(issued),
-    ...actorFindings(issued),
-    ...scopeFindings(issued),
+  const others = [
+    repeated === undefined ? [] : unchangedFinding(repeated),
+    audienceFindings(issued),
+    notYetValidFinding(issued),
+    lifetimeFinding(issued),
+    actorFinding(issued),
+    scopeFinding(issued),
   ];
+  return [first, ...others.flat().filter((finding) => finding !== undefined)];
 }
 
 const AMBIGUOUS = problem('token_ambiguous', 'the token has the form of a JWT, but its audience cannot be checked', {
@@ -96,43 +97,41 @@ function unchangedFinding(repeated: string): Finding {
   });
 }
 
-function audienceFindings({ claims, target, server, request, show }: IssuedExchange): Finding[] {
+function audienceFindings({ claims, target, server, request, show }: IssuedExchange) {
   const { expectAudience } = target;
-  if (claims === undefined) return [];
+  if (claims === undefined) return undefined;
   const named = [claims.aud ?? []].flat();
   const said = named.length === 0 ? 'it has no "aud"' : `its "aud" is ${listed(named, show)}`;
   if (expectAudience === 'any') {
-    return [
-      warning('audience_not_checked', `${said}, which is not checked`, {
-        why: 'expect_audience is any',
-        fix: 'set expect_audience to the "aud" that the backend expects',
-      }),
-    ];
+    return warning('audience_not_checked', `${said}, which is not checked`, {
+      why: 'expect_audience is any',
+      fix: 'set expect_audience to the "aud" that the backend expects',
+    });
   }
   const accepted = 'only' in expectAudience ? expectAudience.only : expectAudience;
   const others = named.filter((name) => !accepted.includes(name));
   if (others.length < named.length) {
-    if ('only' in expectAudience && others.length > 0) return [notOnlyFinding(listed(others, show))];
+    if ('only' in expectAudience && others.length > 0) return notOnlyFinding(listed(others, show));
     const matches = fine('audience_matches', `${said}, which includes the backend's audience`);
-    return others.length === 0 ? [matches] : [matches, broadFinding(listed(others, show))];
+    return others.length === 0 ? matches : [matches, broadFinding(listed(others, show))];
   }
   const wanted = listed(accepted);
   if (named.every((name) => name === server.clientId) && named.length > 0) {
-    return [
-      problem('token_for_client', `the token is for client "${server.clientId}", not for the backend (${wanted})`, {
+    return problem(
+      'token_for_client',
+      `the token is for client "${server.clientId}", not for the backend (${wanted})`,
+      {
         why: 'the server ignores resource and audience: Spring Authorization Server by default, Dex always',
         fix: 'configure the server to set "aud" from the request (Spring: an OAuth2TokenCustomizer) after checking that this client may request it; at Dex name the backend in the route\'s scope, as audience:server:client_id:<backend>',
-      }),
-    ];
+      },
+    );
   }
-  return [
-    problem('audience_wrong', `${said}, which does not include the backend's audience (${wanted})`, {
-      why: 'the route would return 502 ERR_ISSUED_TOKEN_AUDIENCE',
-      fix: request.form.has('audience')
-        ? "configure the server to add it (Keycloak: an audience mapper on this client); or, if the backend has another name for itself, set the route's expect_audience to that name"
-        : "if the server ignores resource (Keycloak), set the route's audience to its own name of the backend, with an audience mapper for it on this client; or, if the backend has another name for itself, set the route's expect_audience to that name",
-    }),
-  ];
+  return problem('audience_wrong', `${said}, which does not include the backend's audience (${wanted})`, {
+    why: 'the route would return 502 ERR_ISSUED_TOKEN_AUDIENCE',
+    fix: request.form.has('audience')
+      ? "configure the server to add it (Keycloak: an audience mapper on this client); or, if the backend has another name for itself, set the route's expect_audience to that name"
+      : "if the server ignores resource (Keycloak), set the route's audience to its own name of the backend, with an audience mapper for it on this client; or, if the backend has another name for itself, set the route's expect_audience to that name",
+  });
 }
 
 const ONE_AUDIENCE =
@@ -152,47 +151,43 @@ function notOnlyFinding(others: string): Finding {
   });
 }
 
-function timeFindings({ claims, request, subject }: IssuedExchange): Finding[] {
-  const nowSeconds = (request.respondedAtMs ?? request.sentAtMs) / 1000;
-  const { expires_in: expiresIn } = jsonBodyOf(request);
-  const findings: Finding[] = [];
-  const notBefore = claims?.nbf;
-  if (typeof notBefore === 'number' && notBefore > nowSeconds + SKEW_SECONDS) {
-    const seconds = Math.round(notBefore - nowSeconds);
-    findings.push(
-      problem('token_not_yet_valid', `the token is not valid for another ${seconds} s ("nbf")`, {
-        why: "the server's clock is ahead, and a backend with a correct clock refuses the token",
-        fix: 'synchronize both machines with NTP',
-      }),
-    );
-  }
-  const byResponse = expiresIn === undefined || expiresIn === null ? Number.NaN : Number(expiresIn);
-  const byToken = typeof claims?.exp === 'number' ? claims.exp - nowSeconds : Number.NaN;
-  const lifetimes = [byResponse, byToken].filter((seconds) => !Number.isNaN(seconds));
-  if (lifetimes.length === 0) {
-    findings.push(
-      warning('lifetime_unknown', 'neither the response nor the token says when it expires', {
-        why: 'cambist reuses such a token for 60 s',
-        fix: 'configure the server to send expires_in',
-      }),
-    );
-    return findings;
-  }
-  const seconds = Math.round(Math.min(...lifetimes));
-  const subjectSeconds = typeof subject?.exp === 'number' ? subject.exp - nowSeconds : undefined;
-  findings.push(lifetimeFinding(seconds, subjectSeconds));
-  return findings;
+/** Epoch seconds at which the token arrived. */
+function arrivedAt({ request }: IssuedExchange): number {
+  return (request.respondedAtMs ?? request.sentAtMs) / 1000;
 }
 
-/** @param subjectSeconds until the subject token expires; a server may cap the issued token by it */
-function lifetimeFinding(seconds: number, subjectSeconds: number | undefined): Finding {
+function notYetValidFinding(issued: IssuedExchange) {
+  const notBefore = issued.claims?.nbf;
+  const seconds = typeof notBefore === 'number' ? notBefore - arrivedAt(issued) : 0;
+  if (seconds <= SKEW_SECONDS) return undefined;
+  return problem('token_not_yet_valid', `the token is not valid for another ${Math.round(seconds)} s ("nbf")`, {
+    why: "the server's clock is ahead, and a backend with a correct clock refuses the token",
+    fix: 'synchronize both machines with NTP',
+  });
+}
+
+/** A server may cap the issued token by the subject token. */
+function lifetimeFinding(issued: IssuedExchange): Finding {
+  const nowSeconds = arrivedAt(issued);
+  const { expires_in: expiresIn } = jsonBodyOf(issued.request);
+  const left = (claims: JWTPayload | undefined) =>
+    typeof claims?.exp === 'number' ? claims.exp - nowSeconds : Number.NaN;
+  const stated = [expiresIn === undefined || expiresIn === null ? Number.NaN : Number(expiresIn), left(issued.claims)];
+  const lifetimes = stated.filter((seconds) => !Number.isNaN(seconds));
+  if (lifetimes.length === 0) {
+    return warning('lifetime_unknown', 'neither the response nor the token says when it expires', {
+      why: 'cambist reuses such a token for 60 s',
+      fix: 'configure the server to send expires_in',
+    });
+  }
+  const seconds = Math.round(Math.min(...lifetimes));
   if (seconds <= 0) {
     return problem('token_expired', 'the token had expired before it arrived', {
       why: 'the clocks differ, or the server issues tokens without a lifetime',
       fix: 'synchronize both machines with NTP, and check the token lifetime of this client at the server',
     });
   }
-  if (subjectSeconds !== undefined && Math.abs(seconds - subjectSeconds) <= SKEW_SECONDS) {
+  if (Math.abs(seconds - left(issued.subject)) <= SKEW_SECONDS) {
     return fine('lifetime', `it expires in ${seconds} s, with the subject token`);
   }
   if (seconds >= SHORT_LIFETIME_SECONDS) return fine('lifetime', `it expires in ${seconds} s`);
@@ -202,29 +197,25 @@ function lifetimeFinding(seconds: number, subjectSeconds: number | undefined): F
   });
 }
 
-function actorFindings({ request, claims }: IssuedExchange): Finding[] {
-  if (!request.form.has('actor_token') || claims === undefined) return [];
+function actorFinding({ request, claims }: IssuedExchange) {
+  if (!request.form.has('actor_token') || claims === undefined) return undefined;
   if (claims.act !== undefined)
-    return [fine('actor_named', `it names the actor: act ${shortAscii(JSON.stringify(withoutPersonal(claims.act)))}`)];
-  return [
-    warning('actor_missing', 'an actor token was sent, but the issued token names no actor ("act")', {
-      why: "some servers (Keycloak's standard exchange) ignore actor_token",
-      fix: 'remove actor_token from the route if the server ignores it',
-    }),
-  ];
+    return fine('actor_named', `it names the actor: act ${shortAscii(JSON.stringify(withoutPersonal(claims.act)))}`);
+  return warning('actor_missing', 'an actor token was sent, but the issued token names no actor ("act")', {
+    why: "some servers (Keycloak's standard exchange) ignore actor_token",
+    fix: 'remove actor_token from the route if the server ignores it',
+  });
 }
 
-function scopeFindings({ request, target }: IssuedExchange): Finding[] {
+function scopeFinding({ request, target }: IssuedExchange) {
   const { scope: granted } = jsonBodyOf(request);
   // RFC 6749 section 5.1: the response omits the scope if it is identical to the requested one.
-  if (typeof granted !== 'string' || target.scope === undefined) return [];
+  if (typeof granted !== 'string' || target.scope === undefined) return undefined;
   const missing = target.scope
     .split(' ')
     .filter((scope) => !granted.split(' ').includes(scope) && !scope.endsWith('/.default'));
-  if (missing.length === 0) return [];
-  return [
-    warning('scope_reduced', `these requested scopes were not granted: ${listed(missing)}`, {
-      fix: 'allow this client and user these scopes at the server, or request fewer',
-    }),
-  ];
+  if (missing.length === 0) return undefined;
+  return warning('scope_reduced', `these requested scopes were not granted: ${listed(missing)}`, {
+    fix: 'allow this client and user these scopes at the server, or request fewer',
+  });
 }

@@ -1,15 +1,16 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import type { Dispatcher } from 'undici';
+import type { Route } from '../config/route.ts';
 import { parseJsonObject } from '../tokens/token-text.ts';
+import { upstreamPeer } from '../transport/dispatchers.ts';
+import type { Pool } from './check-context.ts';
 
-export interface ProbeTarget {
-  readonly dispatcher: Dispatcher;
-  readonly origin: string;
-  readonly path: string;
-  /** Time to connect, in addition to `patienceMs`. */
-  readonly connectMs: number;
-  /** Time for the response headers, and again for the body. */
-  readonly patienceMs: number;
+export type ProbeTarget = Awaited<ReturnType<typeof probeTarget>>;
+
+/** @param patienceMs time for the response headers, in addition to that to connect, and again for the body */
+export async function probeTarget(route: Route, pool: Pool, patienceMs: number) {
+  const { origin, path } = route.upstream;
+  const peer = upstreamPeer(route);
+  return { dispatcher: await pool(peer), origin, path: path || '/', connectMs: peer.connectMs, patienceMs };
 }
 
 /** A request to a backend. It never carries more than the doctor gives it: no header of a caller. */
@@ -27,45 +28,38 @@ export interface ProbeResponse {
   readonly text: string;
 }
 
+export type McpMessage = ReturnType<typeof mcpMessage>;
+
 /** An MCP request that every server of its protocol version understands. */
-export interface McpMessage {
-  readonly method: 'initialize' | 'server/discover';
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
+function mcpMessage(method: 'initialize' | 'server/discover', params: object, headers: Record<string, string> = {}) {
+  return {
+    method,
+    headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream', ...headers },
+    body: JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }),
+  };
 }
 
-const MCP_HEADERS = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' };
 const CLIENT_INFO = { name: 'cambist-doctor', version: '1' };
 
 /** Servers up to MCP 2025-11-25 expect this. */
-export const INITIALIZE: McpMessage = {
-  method: 'initialize',
-  headers: MCP_HEADERS,
-  body: JSON.stringify({
-    jsonrpc: '2.0',
-    id: 1,
-    method: 'initialize',
-    params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: CLIENT_INFO },
-  }),
+export const INITIALIZE = mcpMessage('initialize', {
+  protocolVersion: '2025-11-25',
+  capabilities: {},
+  clientInfo: CLIENT_INFO,
+});
+
+const META = {
+  'io.modelcontextprotocol/protocolVersion': '2026-07-28',
+  'io.modelcontextprotocol/clientInfo': CLIENT_INFO,
+  'io.modelcontextprotocol/clientCapabilities': {},
 };
 
 /** Servers from MCP 2026-07-28 expect this. */
-export const DISCOVER: McpMessage = {
-  method: 'server/discover',
-  headers: { ...MCP_HEADERS, 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'server/discover' },
-  body: JSON.stringify({
-    jsonrpc: '2.0',
-    id: 1,
-    method: 'server/discover',
-    params: {
-      _meta: {
-        'io.modelcontextprotocol/protocolVersion': '2026-07-28',
-        'io.modelcontextprotocol/clientInfo': CLIENT_INFO,
-        'io.modelcontextprotocol/clientCapabilities': {},
-      },
-    },
-  }),
-};
+export const DISCOVER = mcpMessage(
+  'server/discover',
+  { _meta: META },
+  { 'mcp-protocol-version': '2026-07-28', 'mcp-method': 'server/discover' },
+);
 
 /** Limit for a response body. Longer bodies are not MCP responses to these messages. */
 const MAX_BODY_BYTES = 64 * 1024;

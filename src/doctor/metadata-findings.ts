@@ -69,41 +69,42 @@ export function metadataFindings(
   const endpoint = shortAscii(String(document.token_endpoint));
   return [
     fine('metadata_found', `metadata found at ${found.url}; the token endpoint is ${endpoint}`),
-    ...grantFindings(document, use),
-    ...authMethodFindings(document, server),
-  ];
+    use && grantFinding(document, use),
+    use && idJagFinding(document, use),
+    authMethodFinding(document, server),
+  ].filter((finding) => finding !== undefined);
 }
 
-function grantFindings(document: Readonly<Record<string, unknown>>, use: MetadataUse | undefined): Finding[] {
-  if (use === undefined) return [];
-  const findings: Finding[] = [];
-  const grantType = GRANT_TYPES[use.grant];
-  if (listOf(document.grant_types_supported)?.includes(grantType) === false) {
-    findings.push(
-      warning('grant_not_advertised', `the metadata does not list the grant ${grantType}`, {
-        why: 'some servers list it only if it is enabled for the whole server, and some never do',
-        fix: 'enable token exchange at the server, or set grant to one that it lists',
-      }),
-    );
-  }
-  if (use.idJag === undefined) return findings;
-  const { field, value, fix } = ID_JAG[use.idJag];
-  if (listOf(document[field])?.includes(value) === false) {
-    findings.push(warning('id_jag_not_advertised', `the metadata does not list ${value} in ${field}`, { fix }));
-  }
-  return findings;
+type Document = Readonly<Record<string, unknown>>;
+
+function grantFinding(document: Document, { grant }: MetadataUse): Finding | undefined {
+  const grantType = GRANT_TYPES[grant];
+  if (listOf(document.grant_types_supported)?.includes(grantType) !== false) return undefined;
+  return warning('grant_not_advertised', `the metadata does not list the grant ${grantType}`, {
+    why: 'some servers list it only if it is enabled for the whole server, and some never do',
+    fix: 'enable token exchange at the server, or set grant to one that it lists',
+  });
 }
 
-function authMethodFindings(document: Readonly<Record<string, unknown>>, server: AuthorizationServer): Finding[] {
+function idJagFinding(document: Document, { idJag }: MetadataUse): Finding | undefined {
+  if (idJag === undefined) return undefined;
+  const { field, value, fix } = ID_JAG[idJag];
+  if (listOf(document[field])?.includes(value) !== false) return undefined;
+  return warning('id_jag_not_advertised', `the metadata does not list ${value} in ${field}`, { fix });
+}
+
+function authMethodFinding(document: Document, server: AuthorizationServer): Finding | undefined {
   const listed = listOf(document.token_endpoint_auth_methods_supported);
   const accepted = authMethodNames(server);
-  if (listed === undefined || accepted.some((method) => listed.includes(method))) return [];
-  return [
-    warning('auth_method_not_advertised', `the metadata does not list the client authentication "${accepted[0]}"`, {
+  if (listed === undefined || accepted.some((method) => listed.includes(method))) return undefined;
+  return warning(
+    'auth_method_not_advertised',
+    `the metadata does not list the client authentication "${accepted[0]}"`,
+    {
       why: `it lists ${shortAscii(listed.join(', '))}`,
       fix: `set ${serverPath(server)}.client_auth.method to one of these`,
-    }),
-  ];
+    },
+  );
 }
 
 /**
@@ -178,22 +179,17 @@ export function differInSlash(one: string, other: string): boolean {
   return one.replace(/\/$/, '') === other.replace(/\/$/, '');
 }
 
-const INSECURE = {
+const ENDPOINTS = {
   token_endpoint: {
-    code: 'token_endpoint_insecure',
-    what: 'the metadata names a plain http token endpoint',
+    insecure: 'a plain http token endpoint',
     why: 'the client secret and tokens would cross the network unencrypted',
+    loopback: 'a token endpoint on loopback',
   },
   jwks_uri: {
-    code: 'jwks_uri_insecure',
-    what: 'the metadata names keys at a plain http URL',
+    insecure: 'keys at a plain http URL',
     why: 'an attacker on the network could replace the keys',
+    loopback: 'keys on loopback',
   },
-} as const;
-
-const ON_LOOPBACK = {
-  token_endpoint: { code: 'token_endpoint_loopback', what: 'the metadata names a token endpoint on loopback' },
-  jwks_uri: { code: 'jwks_uri_loopback', what: 'the metadata names keys on loopback' },
 } as const;
 
 function unusableEndpoint(lookup: MetadataLookup, request: MetadataResponse, verdict: string): Finding {
@@ -203,20 +199,18 @@ function unusableEndpoint(lookup: MetadataLookup, request: MetadataResponse, ver
   const named = shortAscii(String(endpoint));
   switch (url && endpointProblem(url, issuer, allowInsecureHttp)) {
     case 'insecure': {
-      const { code, what, why } = INSECURE[field];
+      const { insecure, why } = ENDPOINTS[field];
       const trusted = issuer.startsWith('http:') ? `, or set ${allowInsecure} if that network is trusted` : '';
-      return problem(code, `${what}: ${named}`, {
+      return problem(`${field}_insecure`, `the metadata names ${insecure}: ${named}`, {
         why: `${why}; a server behind a TLS proxy often does not know that it is reached over https`,
         fix: `configure the server to publish its https address, or set ${path}.${field}${trusted}`,
       });
     }
-    case 'loopback': {
-      const { code, what } = ON_LOOPBACK[field];
-      return problem(code, `${what}: ${named}`, {
+    case 'loopback':
+      return problem(`${field}_loopback`, `the metadata names ${ENDPOINTS[field].loopback}: ${named}`, {
         why: 'the issuer is on another host, so this address leads to another program beside cambist',
         fix: `configure the server to publish its own address, or set ${path}.${field}`,
       });
-    }
     default:
       return problem('metadata_unusable', `the metadata at ${request.url} is unusable: ${verdict}`, {
         fix: `set ${path}.${field} to skip discovery`,

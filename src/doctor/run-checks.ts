@@ -31,15 +31,13 @@ export interface CheckOptions {
   readonly reporter: Reporter;
 }
 
-/** Starts the section of a component. @returns the receiver of its findings */
-type Begin = (component: Component, title: string) => Found;
-
 interface Run extends CheckOptions {
   readonly routes: readonly Route[];
   /** The rules for subject tokens, and for callers of the agent: once for all that share their keys, by the source of these. */
   readonly rules: ReadonlyMap<string, SubjectVerification>;
   readonly keyChecks: Map<string, { findings: readonly Finding[]; keys: readonly UsableKey[] | undefined }>;
-  readonly begin: Begin;
+  /** Starts the section of a component. @returns the receiver of its findings */
+  readonly begin: (component: Component, title: string) => Found;
 }
 
 /**
@@ -142,18 +140,19 @@ async function checkIntrospections({ rules: all, context, begin }: Run, keys: Ma
 
 /** Checks the caller's token, and each route with what is known of its servers, keys and backend. */
 async function checkRoutes(
-  { routes, input, call, context, begin }: Run,
+  run: Run,
   backends: ReadonlyMap<Route, Promise<BackendCheck>>,
   servers: Prerequisites['servers'],
   keys: Prerequisites['keys'],
 ): Promise<void> {
-  const exchanging = routes.filter(
+  const { call, context, begin } = run;
+  const exchanging = run.routes.filter(
     (route) =>
       usesCallerToken(route) && usedServers(route.credential).every((server) => servers.get(server)?.usable === true),
   );
   const isClockChecked = [...servers.values()].some(({ clock }) => clock !== 'unknown');
   const aheadMs = async () => (isClockChecked ? 0 : aheadOf(await Promise.all(backends.values())));
-  const subject = await checkCallerToken(exchanging, input, context, begin, aheadMs);
+  const subject = await checkCallerToken(exchanging, run, aheadMs);
   for (const [route, backend] of backends) {
     const title = `route "${route.name}": ${route.upstream.origin}${route.upstream.path}`;
     const found = begin({ kind: 'route', name: route.name }, title);
@@ -184,9 +183,7 @@ async function checkOwnParts({ config, begin }: Run): Promise<void> {
 /** Checks the caller's token once. @param routes those that exchange it */
 async function checkCallerToken(
   routes: readonly Route[],
-  input: SubjectTokenInput | undefined,
-  context: CheckContext,
-  begin: Begin,
+  { input, context, begin }: Run,
   aheadMs: () => Promise<number>,
 ): Promise<Prerequisites['subject']> {
   const [first] = routes;

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { connect, type PeerCertificate as NodeCertificate } from 'node:tls';
+import { connect, type PeerCertificate } from 'node:tls';
 import { withoutBrackets } from '../config/addresses.ts';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { Route } from '../config/route.ts';
@@ -9,18 +9,9 @@ import { type Finding, problem, shortAscii } from './finding.ts';
 
 const TIMEOUT_MS = 3000;
 
-/** Fields of a server's certificate. They are unverified: the certificate is read after its verification failed. */
-interface PeerCertificate {
-  /** Names and addresses that it is valid for, as in `DNS:idp.example.com`. */
-  readonly names: string;
-  readonly issuer: string;
-  /** The times look like `Nov 25 03:00:00 2026 GMT`. */
-  readonly validFrom: string;
-  readonly validTo: string;
-}
-
 /**
  * Reads a server's certificate, to explain why it is not trusted. Sends nothing over the connection and closes it at once.
+ * Its fields are unverified.
  * @returns undefined if the server presents no certificate
  */
 export function readPeerCertificate(url: string): Promise<PeerCertificate | undefined> {
@@ -39,27 +30,17 @@ export function readPeerCertificate(url: string): Promise<PeerCertificate | unde
       socket.destroy();
       resolve(certificate);
     };
-    socket.once('secureConnect', () => finish(describe(socket.getPeerCertificate())));
-    socket.once('timeout', () => finish(undefined));
-    socket.once('error', () => finish(undefined));
-    socket.once('close', () => finish(undefined));
+    socket.once('secureConnect', () => {
+      const certificate = socket.getPeerCertificate();
+      // Node returns an empty object for a missing certificate.
+      finish(certificate.issuer === undefined ? undefined : certificate);
+    });
+    for (const event of ['timeout', 'error', 'close']) socket.once(event, () => finish(undefined));
   });
 }
 
-function describe(certificate: NodeCertificate): PeerCertificate | undefined {
-  const { subject, issuer, subjectaltname, valid_from: validFrom, valid_to: validTo } = certificate;
-  // Node returns an empty object for a missing certificate.
-  if (issuer === undefined) return undefined;
-  return {
-    names: subjectaltname ?? `CN=${nameIn(subject)}`,
-    issuer: nameIn(issuer),
-    validFrom,
-    validTo,
-  };
-}
-
-function nameIn(name: NodeCertificate['issuer']): string {
-  const [first = '(unnamed)'] = [name.CN, name.O, name.OU].flat().filter((part) => part !== undefined);
+function nameIn({ CN, O, OU }: PeerCertificate['issuer']): string {
+  const [first = '(unnamed)'] = [CN, O, OU].flat().filter((part) => part !== undefined);
   return first;
 }
 
@@ -165,7 +146,8 @@ export function tlsRequired(url: string, { address }: ConfigPaths): Finding {
 }
 
 function untrusted({ paths, ca, certificate }: FailedConnection, host: string, code: string): Finding {
-  const by = certificate === undefined ? '' : `; its certificate is issued by "${shortAscii(certificate.issuer)}"`;
+  const by =
+    certificate === undefined ? '' : `; its certificate is issued by "${shortAscii(nameIn(certificate.issuer))}"`;
   return problem('certificate_untrusted', `the certificate of ${host} is not trusted (${code})${by}`, {
     why:
       ca === undefined
@@ -176,7 +158,8 @@ function untrusted({ paths, ca, certificate }: FailedConnection, host: string, c
 }
 
 function wrongName({ paths, certificate }: FailedConnection, hostname: string): Finding {
-  const names = certificate === undefined ? 'other names' : `"${shortAscii(certificate.names)}"`;
+  const named = certificate && (certificate.subjectaltname ?? `CN=${nameIn(certificate.subject)}`);
+  const names = named === undefined ? 'other names' : `"${shortAscii(named)}"`;
   return problem('certificate_wrong_name', `the certificate is not valid for ${hostname}, but for ${names}`, {
     why: 'the address uses a name that the certificate lacks, such as an in-cluster name or an IP address',
     fix: `use a name of the certificate in ${paths.address}, or add ${hostname} to the certificate`,
@@ -185,7 +168,7 @@ function wrongName({ paths, certificate }: FailedConnection, hostname: string): 
 
 function outsideValidity({ certificate }: FailedConnection, host: string, code: string): Finding {
   const expired = code === 'CERT_HAS_EXPIRED';
-  const limit = expired ? certificate?.validTo : certificate?.validFrom;
+  const limit = expired ? certificate?.valid_to : certificate?.valid_from;
   const since = limit === undefined ? '' : ` ${expired ? 'on' : 'before'} ${shortAscii(limit)}`;
   return problem(
     expired ? 'certificate_expired' : 'certificate_not_yet_valid',
@@ -207,11 +190,11 @@ export interface ConfigPaths {
   /** A path looks like `routes.github.upstream`. */
   readonly address: string;
   /** The config has no timeout for some peers. */
-  readonly timeout: string | undefined;
+  readonly timeout?: string | undefined;
   /** Path of the trusted CA. */
   readonly ca: string;
   /** Path of cambist's client certificate. Undefined if cambist presents none to this peer. */
-  readonly certificate: string | undefined;
+  readonly certificate?: string | undefined;
 }
 
 export function serverPath(server: AuthorizationServer): string {

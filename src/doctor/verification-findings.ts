@@ -31,11 +31,8 @@ export function verificationFindings(unverified: UnverifiedToken): Finding[] {
     ];
   }
   if (claims.iss !== rules.issuer) return [issuerDiffers(rules, claims, show)];
-  const findings = [
-    keyFinding(unverified),
-    isFor(claims, rules.audience) ? undefined : audienceDiffers(rules, claims, show),
-  ];
-  const reasons = findings.filter((finding) => finding !== undefined);
+  const differs = isFor(claims, rules.audience) ? undefined : audienceDiffers(rules, claims, show);
+  const reasons = [keyFinding(unverified), differs].filter((finding) => finding !== undefined);
   if (reasons.length > 0) return reasons;
   return [
     problem('verify_refused', verdict, {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { PeerCertificate } from 'node:tls';
 import { createTextReport, summary } from '../../../src/commands/doctor.ts';
 import { checkUnseenRevocations } from '../../../src/doctor/check-keys.ts';
 import { clientFinding, encodingFinding, encodingMatters } from '../../../src/doctor/client-refusal.ts';
@@ -9,11 +10,11 @@ import { configOf } from '../../harness/app.ts';
 import { response, server } from './samples.ts';
 
 const CERTIFICATE = {
-  names: 'DNS:idp.internal',
-  issuer: 'Example Corp CA',
-  validFrom: 'Jan  1 00:00:00 2027 GMT',
-  validTo: 'Jan  1 00:00:00 2026 GMT',
-};
+  subjectaltname: 'DNS:idp.internal',
+  issuer: { CN: 'Example Corp CA' },
+  valid_from: 'Jan  1 00:00:00 2027 GMT',
+  valid_to: 'Jan  1 00:00:00 2026 GMT',
+} as PeerCertificate;
 
 const PATHS = {
   address: 'authorization_servers.main.issuer or token_endpoint',
