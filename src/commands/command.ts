@@ -19,7 +19,7 @@ export function counted(amount: number, noun: string): string {
   return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
 }
 
-/** Counts the problems of a severity. @returns undefined if there are none */
+/** Counts the problems of a severity. @returns undefined for 0 */
 export function countOf<T>(found: readonly { readonly severity: T }[], wanted: T, noun: string): string | undefined {
   const amount = found.filter(({ severity }) => severity === wanted).length;
   return amount === 0 ? undefined : counted(amount, noun);
