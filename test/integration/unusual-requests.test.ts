@@ -35,41 +35,6 @@ test('returns 403 for TRACE, and for every other method without a route', async 
   assert.equal((await call(`${app.url}/plain`, { method: 'PROPFIND' })).status, 200);
 });
 
-test("returns 400 for a method that Node's parser does not know", async (t) => {
-  const { app, upstream } = await startPlainGateway(t);
-  for (const method of ['BREW', 'get', 'PRI']) {
-    const connection = await connectRaw(app.url);
-    connection.send(`${method} /plain HTTP/1.1\r\nhost: x\r\n\r\n`);
-    assert.match(await connection.closed(), /^HTTP\/1\.1 400 /, method);
-  }
-  assert.equal(upstream.requests.length, 0);
-});
-
-test('forwards a path with unusual characters and broken percent-encodings unchanged', async (t) => {
-  const { app, upstream } = await startPlainGateway(t);
-  for (const rest of [
-    '/%',
-    '/%zz/%0',
-    '/%E2%82%ac%00',
-    '/a%2Fb',
-    '/"<>^`{|}',
-    '/[x];y=1,2',
-    '//double///',
-    '?a=%&b=+#'.slice(0, -1),
-  ]) {
-    const { status } = await call(app.url, { path: `/plain${rest}` });
-    assert.equal(status, 200, rest);
-    assert.equal(upstream.requests.at(-1)?.url, `/mcp${rest}`);
-  }
-});
-
-test('forwards a long URL', async (t) => {
-  const { app, upstream } = await startPlainGateway(t);
-  const path = `/plain?q=${'x'.repeat(16_000)}`;
-  assert.equal((await call(app.url, { path })).status, 200);
-  assert.equal(upstream.requests[0]?.url, path.replace('/plain', '/mcp'));
-});
-
 test('forwards headers that Fastify would interpret', async (t) => {
   const { app, upstream } = await startPlainGateway(t);
   const headers = { 'accept-version': '7.x', 'accept-encoding': 'br', upgrade: 'h2c', connection: 'upgrade' };
@@ -77,13 +42,6 @@ test('forwards headers that Fastify would interpret', async (t) => {
   assert.equal(upstream.requests[0]?.headers['accept-version'], '7.x');
   assert.equal(upstream.requests[0]?.headers['accept-encoding'], 'br');
   assert.equal(upstream.requests[0]?.headers.upgrade, undefined);
-});
-
-test('routes an absolute-form target by its own host', async (t) => {
-  const { app, upstream } = await startPlainGateway(t, { route: { match: { host: 'docs-mcp.svc', path: '/mcp' } } });
-  const { status } = await call(app.url, { path: 'http://Docs-MCP.svc:8080/mcp/x?y', headers: { host: 'other' } });
-  assert.equal(status, 200);
-  assert.equal(upstream.requests[0]?.url, '/mcp/x?y');
 });
 
 test('prefers the configured host header to Host, and does not forward it', async (t) => {
@@ -101,58 +59,22 @@ test('prefers the configured host header to Host, and does not forward it', asyn
 });
 
 test('returns 431 for oversized headers and 400 for invalid HTTP, and keeps serving', async (t) => {
-  const { app } = await startPlainGateway(t, { top: { limits: { max_header_size: '4KiB' } } });
+  const { app, upstream } = await startPlainGateway(t, { top: { limits: { max_header_size: '4KiB' } } });
   const large = await connectRaw(app.url);
   large.send(`GET /plain HTTP/1.1\r\nHost: localhost\r\nX: ${'x'.repeat(8000)}\r\n\r\n`);
   assert.match(await soon('the response', large.closed()), /^HTTP\/1\.1 431 /);
   for (const bytes of [
     '\x16\x03\x01\x02\x00\x01\x00\x01\xfc',
     'GET / HTTP/9.9\r\n\r\n',
-    'BREW / HTTP/1.1\r\n\r\n',
     'GET /\tx HTTP/1.1\r\n\r\n',
+    ...['BREW', 'get', 'PRI'].map((method) => `${method} /plain HTTP/1.1\r\nHost: x\r\n\r\n`),
   ]) {
     const garbage = await connectRaw(app.url);
     garbage.send(bytes);
     assert.match(await soon('the response', garbage.closed()), /^HTTP\/1\.1 400 /, JSON.stringify(bytes));
   }
+  assert.equal(upstream.requests.length, 0);
   assert.equal((await call(`${app.url}/plain`)).status, 200);
-});
-
-test('returns 400 for a request with two lengths or an invalid one', async (t) => {
-  const { app, upstream } = await startPlainGateway(t);
-  for (const headers of [
-    'Content-Length: 5\r\nTransfer-Encoding: chunked',
-    'Content-Length: 5\r\nContent-Length: 6',
-    'Content-Length: +5',
-    'Transfer-Encoding: chunked, identity',
-  ]) {
-    const connection = await connectRaw(app.url);
-    connection.send(`POST /plain HTTP/1.1\r\nHost: localhost\r\n${headers}\r\n\r\n0\r\n\r\n`);
-    assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 400 /, headers);
-  }
-  assert.equal(upstream.requests.length, 0);
-});
-
-test('returns 403 for a request with more than one Host, also on a route for every host', async (t) => {
-  const { app, upstream } = await startPlainGateway(t);
-  for (const target of ['/plain', 'http://h/plain']) {
-    const connection = await connectRaw(app.url);
-    connection.send(`GET ${target} HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
-    assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 403 /, target);
-  }
-  assert.equal(upstream.requests.length, 0);
-});
-
-test('returns 403 for a Host that is not a host and port, also on a route for every host', async (t) => {
-  const { app, upstream } = await startPlainGateway(t);
-  for (const host of ['a b', 'a@b', 'a/b', 'a?b', 'a#b', 'a:b', 'a:1:2', '[::1', 'a\\b', 'h\u00e9', 'http://h']) {
-    for (const target of ['/plain', 'http://h/plain']) {
-      const connection = await connectRaw(app.url);
-      connection.send(`GET ${target} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
-      assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 403 /, `${host} ${target}`);
-    }
-  }
-  assert.equal(upstream.requests.length, 0);
 });
 
 test('forwards a request with an unusual but valid Host on a route for every host', async (t) => {
