@@ -36,6 +36,7 @@ function guarded(guard: Guard, next: UpstreamHandler = echo): UpstreamHandler {
     seen.add(payload.jti ?? '');
     const isValid =
       isFresh &&
+      Math.abs((payload.iat ?? 0) - Date.now() / 1000) < 60 &&
       payload.htm === request.method &&
       payload.htu === `http://${request.headers.host}${request.url.replace(/\?.*/, '')}` &&
       payload.ath === createHash('sha256').update(token).digest('base64url') &&
@@ -151,13 +152,6 @@ test('exchanges again when a bound token is refused, and sends a proof for the n
   guard.nonce = 'two';
   assert.equal((await send()).status, 200);
   assert.equal(authorizationServer.requests.length, 2);
-});
-
-test('refuses a bound token if dpop is not set, and sends no request upstream', async (t) => {
-  const { app, upstream, authorization, authorizationServer } = await startGateway(t);
-  authorizationServer.behaviour = { kind: 'issue', fields: { token_type: 'DPoP' } };
-  assertProblem(await call(`${app.url}/github`, { headers: { authorization } }), 'ERR_STS_RESPONSE_INVALID');
-  assert.equal(upstream.requests.length, 0);
 });
 
 test('keeps the key over every reload', async (t) => {

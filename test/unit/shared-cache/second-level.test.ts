@@ -43,19 +43,6 @@ test('a later replica finds the token, with the same end of its reuse', async (t
   assert.equal(other.counted('lookup', 'hit'), 1);
 });
 
-test('nothing at the server prolongs a token', async (t) => {
-  const clock = createFakeClock();
-  const server = createMemoryStore();
-  const one = await startReplica(t, server, { clock });
-  await one.second.obtain(entryOf(), exchangeOf('token', clock), undefined);
-  await written(server);
-  // The memory store keeps values forever, as a server whose owner removed their expiry.
-  clock.advance(86_000);
-  const other = await startReplica(t, server, { clock });
-  assert.equal(bearer(await other.second.obtain(entryOf(), exchangeOf('next', clock), undefined)), 'Bearer next-1');
-  assert.equal(other.counted('lookup', 'invalid'), 1);
-});
-
 test('a shorter max_age of a replica applies to tokens of others', async (t) => {
   const clock = createFakeClock();
   const server = createMemoryStore();
@@ -139,17 +126,6 @@ test('tells a URL for consent only if this config allows it', async (t) => {
   const other = await second.obtain(consent(['other.example.com']), unused, undefined).catch((error) => error);
   assert.equal((other as CambistError).code, 'ERR_CONSENT_REQUIRED');
   assert.equal((other as CambistError).consentUrl, undefined);
-});
-
-test('a refused token is not returned again, even if the server brings it back', async (t) => {
-  const { server, second } = await startAlone(t);
-  const { token } = await second.obtain(entryOf(), exchangeOf('bad'), undefined);
-  await written(server);
-  const kept = [...server.values];
-  second.refuse(entryOf(), token);
-  await removed(server);
-  for (const [name, value] of kept) if (name.includes(':t:')) server.values.set(name, value);
-  assert.equal(bearer(await second.obtain(entryOf(), exchangeOf('good'), undefined)), 'Bearer good-1');
 });
 
 test('a refresh takes the newer token of another replica, and else exchanges', async (t) => {

@@ -56,49 +56,6 @@ test('a revocation waits while the store is away, says so, and is shared when it
   assert.equal(one.lines.filter((line) => line.startsWith('the revocations that waited were')).length, 1);
 });
 
-test('says when nothing waits any more', async (t) => {
-  const server = createMemoryStore();
-  const one = await startReady(t, server);
-  await one.link.allShared();
-  server.fault = new Error('closed');
-  server.drop(new Error('closed'));
-  one.revoke('alice');
-  let isShared = false;
-  void one.link.allShared().then(() => {
-    isShared = true;
-  });
-  assert.ok(!(await one.link.settled())());
-  assert.equal(isShared, false);
-  server.fault = undefined;
-  await eventually('it is shared', () => isShared);
-  assert.ok((await one.link.settled())());
-  assert.equal(numberKept(server), 1);
-});
-
-test('a failed write is retried until it succeeds, without a new reading of all', async (t) => {
-  const server = createMemoryStore();
-  const { records } = await startReplica(t, server);
-  const did = { keep: 0, readAll: 0 };
-  let isRefused = true;
-  const one = await start(t, server, {
-    keep: async (...args) => {
-      did.keep += 1;
-      return isRefused ? 'failed' : records.keep(...args);
-    },
-    readAll: async (onPage) => {
-      did.readAll += 1;
-      return records.readAll(onPage);
-    },
-  });
-  await eventually('it is in sync', () => one.link.status().in_sync);
-  const before = did.readAll;
-  one.revoke('alice');
-  await eventually('it is retried', () => did.keep >= 2);
-  isRefused = false;
-  await eventually('it is kept', () => one.link.status().unshared === 0);
-  assert.equal(did.readAll, before);
-});
-
 for (const isLost of [true, false]) {
   test(`a store that ${isLost ? 'comes back empty' : 'has lost one record'} gets all revocations again`, async (t) => {
     const server = createMemoryStore();

@@ -19,9 +19,6 @@ import { ALICE, BOB, bearerOf, refusalOf, setUpBroker, setUpToken } from './scri
 
 const route = routeOf();
 const anonymous: Session = { subject: undefined, id: undefined };
-const own = routeOf({
-  credential: { kind: 'client_credentials', authorizationServer: serverOf(), target: targetOf() },
-});
 const one: Session = { ...ALICE, id: 'one' };
 
 test('exchanges a token once, and then returns it from the cache', async () => {
@@ -53,17 +50,6 @@ test('exchanges the subject token with its type for the target of the route', as
   assert.deepEqual(server, serverOf());
 });
 
-for (const result of ['Bearer token', 'ERR_STS_UNAVAILABLE'] as const) {
-  test(`fifty concurrent callers share one exchange with the result ${result}`, async () => {
-    const { broker, requests, lookups, issue, fail } = setUpBroker();
-    const all = Array.from({ length: 50 }, () => bearerOf(broker.lookUp(route, ALICE)));
-    await (result === 'Bearer token' ? issue(1, 'token') : fail(1, refusalOf(result)));
-    assert.deepEqual(new Set(await Promise.all(all)), new Set([result]));
-    assert.equal(requests.length, 1);
-    assert.equal(lookups.filter((lookup) => lookup === 'github joined').length, 49);
-  });
-}
-
 test('survives a failure that no caller waits for', async () => {
   const { broker, fail } = setUpBroker();
   broker.lookUp(route, ALICE);
@@ -79,15 +65,6 @@ test('starts a new exchange after one that failed at once', async () => {
   const next = bearerOf(broker.lookUp(route, ALICE));
   await issue(1, 'token');
   assert.equal(await next, 'Bearer token');
-});
-
-test('never returns the issued token of another subject token, whatever the session id', async () => {
-  const { broker, issue } = setUpBroker();
-  for (const [number, session] of [ALICE, BOB].entries()) {
-    const lookup = bearerOf(broker.lookUp(route, { ...session, id: 'session' }));
-    await issue(number + 1, `token-${number}`);
-    assert.equal(await lookup, `Bearer token-${number}`);
-  }
 });
 
 test('turns an unknown error into ERR_INTERNAL', async () => {
@@ -154,14 +131,6 @@ test('refuses a request without a subject token, unless the route allows client 
   assert.equal((await request(2)).grant.kind, 'token_exchange');
 });
 
-test('all callers and sessions share a token of cambist itself', async () => {
-  const { broker, requests } = await setUpToken(own, { ...ALICE, id: 'one' }, 'own');
-  for (const session of [ALICE, BOB, anonymous, { ...BOB, id: 'two' }]) {
-    assert.equal(await bearerOf(broker.lookUp(own, session)), 'Bearer own');
-  }
-  assert.equal(requests.length, 1);
-});
-
 test('reads the actor token at each exchange, and reports its expiry', async (t) => {
   const { broker, request, credentials } = setUpBroker();
   const folder = folderOf(t);
@@ -187,27 +156,6 @@ test('sends no request when the actor token is unreadable', async (t) => {
   const delegating = routeOf({ credential: exchangeOf({ actorToken: { source, type: ACCESS_TOKEN } }) });
   assert.equal(await bearerOf(broker.lookUp(delegating, ALICE)), 'ERR_CREDENTIAL_UNAVAILABLE');
   assert.equal(requests.length, 0);
-});
-
-test('a new session takes over the token of the request that opened it', async () => {
-  const { broker, token, requests, evictions, cache } = await setUpToken();
-  broker.openSession(route, ALICE, 'one', token);
-  assert.equal(broker.lookUp(route, one).result, 'hit');
-  assert.equal(broker.lookUp(route, ALICE).result, 'miss');
-  assert.equal(requests.length, 1);
-  assert.equal(cache.size, 1);
-  assert.deepEqual(evictions, []);
-});
-
-test('the end of a session drops its token only', async () => {
-  const { broker, issue, evictions } = await setUpToken(route, one);
-  broker.lookUp(route, ALICE);
-  await issue(2);
-  broker.endSession(route, ALICE, 'client');
-  broker.endSession(route, one, 'client');
-  assert.equal(broker.lookUp(route, one).result, 'miss');
-  assert.equal(broker.lookUp(route, ALICE).result, 'hit');
-  assert.deepEqual(evictions, ['session_ended']);
 });
 
 test('a session that ends during its exchange caches no token, unless it is used again', async () => {
@@ -250,20 +198,6 @@ test('a use near expiry returns the token, and starts a refresh in the backgroun
     [false, true],
   );
   assert.deepEqual(evictions, []);
-});
-
-test('uses start one refresh, and wait for it when the reuse ends first', async () => {
-  const { broker, clock, issue, requests } = await setUpToken(route, ALICE, 'first', 115);
-  for (const ms of [90_000, 0, 4000, 4000]) {
-    clock.advance(ms);
-    assert.equal(broker.lookUp(route, ALICE).result, 'hit');
-  }
-  clock.advance(2000);
-  const waiting = broker.lookUp(route, ALICE);
-  assert.equal(waiting.result, 'joined');
-  await issue(2, 'second', 115);
-  assert.equal(await bearerOf(waiting), 'Bearer second');
-  assert.equal(requests.length, 2);
 });
 
 test('drops the token after a refused refresh, and caches the refusal', async () => {

@@ -49,34 +49,6 @@ test('finds a token by its key until its reuse ends', () => {
   assert.deepEqual(evicted, ['expired']);
 });
 
-for (const ms of [0, -1, 0.9, -100_000]) {
-  test(`does not cache a token that may be reused for ${ms} ms`, () => {
-    const { cache, tokenFor, clock } = setUp();
-    cache.keep('a', tokenFor(ms), GITHUB);
-    clock.advance(1e9);
-    assert.equal(cache.find('a'), undefined);
-    assert.equal(cache.size, 0);
-  });
-}
-
-test('does not find a token that is expired by the wall clock alone', () => {
-  const { clock, cache, evicted, tokenFor } = setUp();
-  cache.keep('a', tokenFor(100_000, { expiresAtMs: clock.wallMs() + 200_000 }), GITHUB);
-  clock.jumpWall(199_999);
-  assert.notEqual(cache.find('a'), undefined);
-  clock.jumpWall(1);
-  assert.equal(cache.find('a'), undefined);
-  assert.deepEqual(evicted, ['expired']);
-});
-
-test('a wall clock that is set back extends no lifetime', () => {
-  const { clock, cache, tokenFor } = setUp();
-  cache.keep('a', tokenFor(1000, { expiresAtMs: clock.wallMs() + 1000 }), GITHUB);
-  clock.jumpWall(-HOUR_MS);
-  clock.advance(1000);
-  assert.equal(cache.find('a'), undefined);
-});
-
 test('replaces a token without an eviction', () => {
   const { cache, evicted, tokenFor } = setUp();
   cache.keep('a', tokenFor(1000), GITHUB);
@@ -85,14 +57,6 @@ test('replaces a token without an eviction', () => {
   assert.equal(cache.find('a')?.token, next);
   assert.equal(cache.size, 1);
   assert.deepEqual(evicted, []);
-});
-
-test('keeps a token when its replacement may not be reused', () => {
-  const { cache, tokenFor } = setUp();
-  const token = tokenFor(1000);
-  cache.keep('a', token, GITHUB);
-  cache.keep('a', tokenFor(0), GITHUB);
-  assert.equal(cache.find('a')?.token, token);
 });
 
 test('evicts the least recently used token of a full cache', () => {
@@ -119,20 +83,6 @@ test('counts an expired token that a full cache evicts as expired', () => {
   assert.deepEqual(evicted, ['expired', 'expired', 'capacity']);
 });
 
-test('moves a token to another key with its lifetime and without an eviction', () => {
-  const { clock, cache, evicted, tokenFor } = setUp();
-  const token = tokenFor(1000);
-  cache.keep('a', token, GITHUB);
-  clock.advance(500);
-  cache.release('a', token);
-  cache.give('b', token, GITHUB);
-  assert.equal(cache.find('a'), undefined);
-  assert.equal(cache.find('b')?.token, token);
-  clock.advance(500);
-  assert.equal(cache.find('b'), undefined);
-  assert.deepEqual(evicted, ['expired']);
-});
-
 test('moving a token replaces no other token', () => {
   const { cache, tokenFor } = setUp();
   const [old, next, other] = [tokenFor(1000), tokenFor(1000), tokenFor(1000)];
@@ -142,15 +92,6 @@ test('moving a token replaces no other token', () => {
   cache.give('b', old, GITHUB);
   assert.equal(cache.find('a')?.token, next);
   assert.equal(cache.find('b')?.token, other);
-});
-
-test('gives a key a new token while it may be reused', () => {
-  const { cache, tokenFor } = setUp();
-  const token = tokenFor(1000);
-  cache.give('b', token, GITHUB);
-  assert.equal(cache.find('b')?.token, token);
-  cache.give('c', tokenFor(0), GITHUB);
-  assert.equal(cache.find('c'), undefined);
 });
 
 test('does not count a token that is expired by the wall clock, and replaces it', () => {
@@ -188,17 +129,6 @@ test('drops a token with a reason; a given token only while it is cached', () =>
   cache.drop('a', 'session_ended');
   cache.drop('a', 'session_ended');
   assert.deepEqual(evicted, ['refused', 'session_ended']);
-});
-
-test('caches a refusal for ten seconds from its arrival, and not from its last use', () => {
-  const { clock, cache } = setUp();
-  const error = refusalOf();
-  cache.refusals.keep('a', error);
-  clock.advance(9000);
-  assert.equal(cache.refusals.find('a'), error);
-  assert.equal(cache.refusals.find('b'), undefined);
-  clock.advance(1001);
-  assert.equal(cache.refusals.find('a'), undefined);
 });
 
 test('bounds refusals like tokens', () => {
@@ -266,19 +196,6 @@ test('a smaller bound keeps the most recently used tokens with their lifetime', 
   );
   clock.advance(6001);
   assert.equal(cache.size, 0);
-});
-
-test('a larger bound keeps all tokens and refusals', () => {
-  const { clock, cache, tokenFor } = setUp(1);
-  cache.keep('a', tokenFor(100_000), GITHUB);
-  cache.refusals.keep('r', refusalOf());
-  clock.advance(5000);
-  cache.resize(2);
-  cache.keep('b', tokenFor(100_000), GITHUB);
-  assert.equal(cache.size, 2);
-  assert.notEqual(cache.refusals.find('r'), undefined);
-  clock.advance(5100);
-  assert.equal(cache.refusals.find('r'), undefined);
 });
 
 test('a refusal expires in time if the bound changes in its last millisecond', () => {

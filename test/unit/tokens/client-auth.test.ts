@@ -85,14 +85,6 @@ for (const [what, pair, text, alg, fields] of keys) {
   });
 }
 
-test('an assertion has exactly the claims of RFC 7523 and lives for a minute', async (t) => {
-  const clock = createFakeClock();
-  const { jti, ...claims } = decodeJwt(await assertionOf(serverWith(t, pem(p256, 'pkcs8')), clock));
-  const now = clock.wallMs() / 1000;
-  assert.deepEqual(claims, { iss: 'cambist', sub: 'cambist', aud: ISSUER, iat: now, nbf: now, exp: now + 60 });
-  assert.match(jti ?? '', /^[0-9a-f-]{36}$/);
-});
-
 test('each assertion has its own jti and the current time', async (t) => {
   const clock = createFakeClock();
   const server = serverWith(t, pem(p256, 'pkcs8'), { assertionLifetimeMs: 1500 });
@@ -289,33 +281,6 @@ test('refuses a certificate that is malformed or belongs to another key', async 
   );
 });
 
-/** The request of a client, and the files of its credentials. */
-const CLIENTS: readonly [
-  what: string,
-  auth: (file: string) => ClientAuth,
-  fields: [string, string][],
-  id?: undefined,
-][] = [
-  ['a public client', () => ({ method: 'none' }), [['client_id', 'cambist']]],
-  ['a client with a certificate', () => ({ method: 'tls_client_auth' }), [['client_id', 'cambist']]],
-  ['a client without an id', () => ({ method: 'none' }), [], undefined],
-  [
-    'client_secret_post',
-    (file) => ({ method: 'client_secret_post', clientSecret: { file } }),
-    [
-      ['client_id', 'cambist'],
-      ['client_secret', 's3 cr&t'],
-    ],
-  ],
-];
-for (const [what, authOf, fields, ...id] of CLIENTS) {
-  test(`${what} sends ${fields.map(([name]) => name).join(' and ') || 'nothing'} in the form`, async (t) => {
-    const clientAuth = authOf(folderOf(t).write('secret', 's3 cr&t\n'));
-    const server = serverOf({ clientAuth, ...(id.length > 0 && { clientId: undefined }) });
-    assert.deepEqual(await authenticateClient(server, ISSUER, clock), { authorization: undefined, fields, sent: [] });
-  });
-}
-
 const basics: [encoding: 'form' | 'raw', id: string, secret: string, pair: string][] = [
   ['form', 'cambist', 'secret', 'cambist:secret'],
   ['form', 'a-b_c.d~e', 'A-Z_a.z~0', 'a-b_c.d~e:A-Z_a.z~0'],
@@ -341,17 +306,6 @@ for (const [basicEncoding, clientId, secret, pair] of basics) {
   });
 }
 
-test('form-encodes a secret reversibly', async (t) => {
-  const secret = String.fromCharCode(...Array.from({ length: 94 }, (_, i) => 33 + i));
-  const file = folderOf(t).write('secret', secret);
-  const server = serverOf({
-    clientAuth: { method: 'client_secret_basic', clientSecret: { file }, basicEncoding: 'form' },
-  });
-  const { authorization = '' } = await authenticateClient(server, ISSUER, clock);
-  const [, encoded = ''] = Buffer.from(authorization.slice(6), 'base64').toString().split(':');
-  assert.equal(new URLSearchParams(`v=${encoded}`).get('v'), secret);
-});
-
 test('creates the header of client_secret_basic for each client and secret', async (t) => {
   const folder = folderOf(t);
   const file = folder.write('secret', 'old');
@@ -370,15 +324,6 @@ test('creates the header of client_secret_basic for each client and secret', asy
   assert.deepEqual(await credentialsOf(two), ['two:old', 'old']);
   folder.write('secret', 'new');
   assert.deepEqual(await credentialsOf(one), ['one:new', 'new']);
-});
-
-test('sends a secret from the environment', async (t) => {
-  process.env.CAMBIST_TEST_SECRET = 'from-env';
-  t.after(() => delete process.env.CAMBIST_TEST_SECRET);
-  const server = serverOf({
-    clientAuth: { method: 'client_secret_post', clientSecret: { env: 'CAMBIST_TEST_SECRET' } },
-  });
-  assert.equal((await authenticateClient(server, ISSUER, clock)).fields[1]?.[1], 'from-env');
 });
 
 /** Each method with a file, and what it puts into a request for a content of that file. */

@@ -84,16 +84,6 @@ test('reads interaction_uri of a listed host', () => {
   assert.ok(!message.includes('opaque'), message);
 });
 
-test('passes on no URL of another host, and names the host for the operator', () => {
-  const body = { error: 'interaction_required', interaction_uri: URL };
-  for (const consent of [undefined, { hosts: ['other.okta.com'], url: undefined }]) {
-    const { code, consentUrl, message } = refusal(body, { consent });
-    assert.deepEqual([code, consentUrl], ['ERR_CONSENT_REQUIRED', undefined]);
-    assert.match(message, /host "example\.okta\.com" is not in interaction\.hosts/);
-    assert.ok(!message.includes('opaque'));
-  }
-});
-
 test("uses the route's consent_url where the server names no usable URL", () => {
   const bodies = [
     { error: 'interaction_required' },

@@ -131,16 +131,11 @@ test('asks as its client about an opaque token, and learns who the caller is', a
   assert.deepEqual(results, ['active']);
 });
 
-test('finds the endpoint in the metadata', async (t) => {
-  const { paths, rules, verifier, verify } = await start(t, { endpoint: false });
+test('finds the endpoint in the metadata, reads it again after an hour, and keeps the known endpoint if that fails', async (t) => {
+  const { paths, rules, verifier, verify, clock, state } = await start(t, { endpoint: false });
   await verifier.prepare(rules);
   await verify('opaque-token');
   assert.deepEqual(paths, ['/.well-known/oauth-authorization-server', '/ask']);
-});
-
-test('reads the metadata again after an hour, and keeps the known endpoint if that fails', async (t) => {
-  const { paths, verify, clock, state } = await start(t, { endpoint: false });
-  await verify('opaque-token');
   clock.advance(3_600_000);
   state.metadataStatus = 500;
   await verify('another-token');

@@ -78,15 +78,6 @@ test('revokes by email, whatever its case', () => {
   assert.ok(!revocations.isRevoked(token({ sub: 'alice@example.com' })));
 });
 
-test('uses the claims of an introspection, also where they come later', () => {
-  const { revocations, revoke } = start();
-  const subject = toSubject('opaque');
-  revocations.check(subject);
-  revoke();
-  subject.introspected = { iss: ISSUER, sub: 'alice', iat: 1 };
-  assert.ok(revocations.isRevoked(subject));
-});
-
 test('takes a token by its own name and by that of its introspection', () => {
   for (const sub of ['a pairwise name', 'alice']) {
     const { revocations, token, revokeUser, pending, runPending } = start();

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { type TestContext, test } from 'node:test';
-import { decodeJwt, decodeProtectedHeader, EmbeddedJWK, jwtVerify } from 'jose';
+import { decodeJwt } from 'jose';
 import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
 import { createDpopProver } from '../../../src/tokens/issued-token.ts';
 import { createTokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
@@ -25,16 +24,6 @@ async function setUp(t: TestContext, fields: Partial<AuthorizationServer> = {}) 
 const proofOf = (request: TokenRequest | undefined): string => String(request?.headers.dpop);
 const wantsNonce = (nonce: string) =>
   ({ kind: 'response', status: 400, body: { error: 'use_dpop_nonce' }, headers: { 'dpop-nonce': nonce } }) as const;
-
-test('sends a proof with a token request, and accepts a bound token', async (t) => {
-  const { fake, exchange } = await setUp(t);
-  fake.behaviour = { kind: 'issue', fields: { token_type: 'DPoP' } };
-  assert.equal((await exchange()).tokenType, 'DPoP');
-  const { payload } = await jwtVerify(proofOf(fake.requests[0]), EmbeddedJWK, { typ: 'dpop+jwt' });
-  assert.equal(payload.htm, 'POST');
-  assert.equal(payload.htu, fake.tokenEndpoint);
-  assert.equal('ath' in payload, false);
-});
 
 test('retries with the nonce that the server requires, and keeps it', async (t) => {
   const { fake, exchange } = await setUp(t);
@@ -116,34 +105,6 @@ test('refuses a token that repeats a proof, also the proof before a retry', asyn
 });
 
 const REQUEST = { method: 'POST', url: 'https://idp.example.com/token', nonceFrom: 'idp' };
-
-test('a proof names its request and contains its public key', async () => {
-  const clock = createFakeClock();
-  const proof = await createDpopProver(clock).prove({ ...REQUEST, url: 'https://idp.example.com/token?a=1#b' });
-  const { payload, protectedHeader } = await jwtVerify(proof, EmbeddedJWK, { typ: 'dpop+jwt', algorithms: ['ES256'] });
-  const { jti, ...claims } = payload;
-  assert.ok(jti);
-  assert.deepEqual(claims, {
-    htm: 'POST',
-    htu: 'https://idp.example.com/token',
-    iat: Math.floor(clock.wallMs() / 1000),
-  });
-  assert.deepEqual(Object.keys(protectedHeader.jwk ?? {}).sort(), ['crv', 'kty', 'x', 'y']);
-});
-
-test('binds a proof to a token', async () => {
-  const proof = await createDpopProver(createFakeClock()).prove({ ...REQUEST, accessToken: 'issued' });
-  assert.equal(decodeJwt(proof).ath, createHash('sha256').update('issued').digest('base64url'));
-});
-
-test('all proofs use one key, and each has its own jti', async () => {
-  const prover = createDpopProver(createFakeClock());
-  const proofs = await Promise.all([prover.prove(REQUEST), prover.prove(REQUEST)]);
-  assert.deepEqual(...(proofs.map((proof) => decodeProtectedHeader(proof).jwk) as [unknown, unknown]));
-  assert.notEqual(...(proofs.map((proof) => decodeJwt(proof).jti) as [unknown, unknown]));
-  const other = await createDpopProver(createFakeClock()).prove(REQUEST);
-  assert.notDeepEqual(decodeProtectedHeader(other).jwk, decodeProtectedHeader(proofs[0]).jwk);
-});
 
 test('uses the newest nonce of a server in proofs for this server only', async () => {
   const prover = createDpopProver(createFakeClock());

@@ -30,27 +30,6 @@ async function setUp(t: TestContext, fields: Partial<AuthorizationServer> = {}) 
   return { fake, clock, endpoint, exchange, server };
 }
 
-test('sends the form and the client authentication to the discovered endpoint', async (t) => {
-  const file = folderOf(t).write('secret', 's3cret');
-  const { fake, exchange, clock } = await setUp(t, {
-    clientAuth: { method: 'client_secret_basic', clientSecret: { file }, basicEncoding: 'form' },
-  });
-  const { sent, lifetime, accessToken, tokenType, isForOthers } = await exchange();
-  const [request] = fake.requests;
-  assert.ok(['subject', 's3cret'].every((value) => sent.some((one) => one.value === value)));
-  assert.equal(lifetime.sentAtMs, clock.monotonicMs());
-  assert.deepEqual([accessToken, tokenType, isForOthers], [request?.issued, 'Bearer', false]);
-  assert.equal(request?.headers.authorization, `Basic ${Buffer.from('cambist:s3cret').toString('base64')}`);
-  assert.equal(request?.headers['content-type'], 'application/x-www-form-urlencoded');
-  assert.equal(request?.headers.accept, 'application/json');
-  assert.deepEqual(Object.fromEntries(request?.form ?? []), {
-    grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
-    subject_token: 'subject',
-    subject_token_type: ACCESS_TOKEN,
-    resource: 'https://github.example.com/mcp',
-  });
-});
-
 test('uses a configured token endpoint without discovery', async (t) => {
   const other = await startFakeAuthorizationServer(t);
   const { fake, exchange } = await setUp(t, { tokenEndpoint: other.tokenEndpoint, issuer: undefined });
