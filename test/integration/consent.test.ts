@@ -120,16 +120,6 @@ test('a client without request state is held off for a moment only', async (t) =
   await eventually('the consent counts', async () => (await setup.send(legacyCall())).text.includes('rawHeaders'));
 });
 
-test('asks no further when the user declines', async (t) => {
-  const setup = await startConsent(t);
-  const message = modernCall();
-  const state = await stateOf(setup, message);
-  for (const action of ['decline', 'cancel']) {
-    const response = await setup.send(retryOf(message, state, action));
-    assertProblem(response, 'ERR_CONSENT_REQUIRED');
-  }
-});
-
 test('asks again when the user has not consented yet', async (t) => {
   const setup = await startConsent(t);
   const message = modernCall();
@@ -216,18 +206,6 @@ test('passes on no URL of a host that is not listed', async (t) => {
   assert.ok(!setup.app.logText().includes('opaque/path'));
 });
 
-test("uses the route's consent_url where the server names none", async (t) => {
-  const page = 'https://app.example.com/connect?provider=github';
-  const setup = await startConsent(t, { route: { consent_url: page }, top: {} });
-  setup.authorizationServer.behaviour = {
-    kind: 'response',
-    status: 401,
-    body: { error: 'federated_connection_refresh_token_not_found', error_description: 'not found' },
-  };
-  const { error } = JSON.parse((await setup.send(legacyCall())).text);
-  assert.equal(error.data.elicitations[0].url, page);
-});
-
 test('shows the URL to the caller that it concerns, and to no other', async (t) => {
   const { app, authorizationServer, authorization } = await startConsent(t);
   authorizationServer.behaviour = ({ form }) =>
@@ -265,33 +243,6 @@ test('accepts a retry whose body is chunked', async (t) => {
   const { status } = await setup.send(retryOf(message, state), { 'transfer-encoding': 'chunked' });
   assert.equal(status, 200);
   assert.deepEqual(JSON.parse(await forwarded(setup)).params, JSON.parse(message.body).params);
-});
-
-test('gives a backend its own state back, and the input that it asked for', async (t) => {
-  const setup = await startConsent(t);
-  const inputResponses = { 'of-the-backend': { action: 'accept', content: { a: 1 } } };
-  const original = modernCall({ params: { name: 'list', requestState: 'backend-state"\\', inputResponses } });
-  const state = await stateOf(setup, original);
-  setup.consent();
-  // The client sends only what was asked for last.
-  assert.equal((await setup.send(retryOf(original, state))).status, 200);
-  assert.deepEqual(JSON.parse(await forwarded(setup)).params, JSON.parse(original.body).params);
-
-  const bare = JSON.parse(retryOf(original, state).body);
-  delete bare.params.inputResponses;
-  assert.equal((await setup.send({ ...original, body: JSON.stringify(bare) })).status, 200);
-  assert.deepEqual(JSON.parse(await forwarded(setup)).params, JSON.parse(original.body).params);
-});
-
-test("passes a backend's own state untouched, and cambist's prefix in arguments", async (t) => {
-  const setup = await startConsent(t);
-  setup.consent();
-  const own = modernCall({ params: { name: 'list', requestState: 'of-the-backend', inputResponses: { a: {} } } });
-  const argument = modernCall({ params: { name: 'list', arguments: { requestState: 'cambist-consent.1.abc' } } });
-  for (const message of [own, argument]) {
-    assert.equal((await setup.send(message)).status, 200);
-    assert.equal(await forwarded(setup), message.body);
-  }
 });
 
 test('refuses a state that is altered, of another caller or of another request', async (t) => {

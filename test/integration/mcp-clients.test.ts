@@ -267,17 +267,6 @@ test('omits the id for a notification, and has a null id for a batch and a body 
   assert.match(text, /\{"jsonrpc":"2\.0","id":null,"error":/);
 });
 
-test('logs and counts such an error once, with its status', async (t) => {
-  const { app } = await startGateway(t);
-  await call(`${app.url}/github`, { method: 'POST', headers: MCP, body: CALL });
-  const lines = app.logs.filter(({ msg }) => msg === 'request');
-  assert.deepEqual(
-    lines.map(({ status, error }) => [status, error]),
-    [[401, 'ERR_SUBJECT_TOKEN_MISSING']],
-  );
-  assert.ok(!app.logText().includes('call-7'));
-});
-
 test('keeps problem documents for every other request', async (t) => {
   const { app } = await startGateway(t);
   for (const headers of [{ 'content-type': 'application/json' }, { accept: MCP.accept }]) {

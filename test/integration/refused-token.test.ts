@@ -257,20 +257,9 @@ test('forwards a token that is also valid elsewhere, and warns once for each rou
   assert.deepEqual(more, []);
 });
 
-test('does not warn about a token for the backend alone', async (t) => {
-  const { send, warnings } = await start(t, ['github']);
-  assert.equal((await send('one')).status, 200);
-  assert.deepEqual(warnings(), []);
-});
-
 test('refuses a token that is also valid elsewhere if expect_audience.only is set', async (t) => {
   const { send, upstream, app } = await start(t, ['github', 'docs'], { only: 'github' });
   assertProblem(await send('one'), 'ERR_ISSUED_TOKEN_AUDIENCE');
   assert.equal(upstream.requests.length, 0);
   assert.match(app.logText(), /expect_audience\.only/);
-});
-
-test('forwards a token for the backend alone if expect_audience.only is set', async (t) => {
-  const { send } = await start(t, ['github'], { only: 'github' });
-  assert.equal((await send('one')).status, 200);
 });

@@ -74,24 +74,6 @@ test('uses the wider token for every request of a caller without session ids, an
   assert.deepEqual(scopes().slice(2), ['repo:read', 'repo:read repo:write']);
 });
 
-test('drops the wider token when the session is deleted', async (t) => {
-  const { send, scopes, app, authorization, upstream } = await startStepUp(t);
-  const session = { 'mcp-session-id': 's-1' };
-  await send(session);
-  upstream.handler = (_request, response) => sendResponse(response, 200, '');
-  await call(`${app.url}/github`, { method: 'DELETE', headers: { authorization, ...session } });
-  assert.equal(sumSamples(await app.metrics(), 'cambist_cache_entries'), 0);
-  await send(session);
-  assert.deepEqual(scopes(), ['repo:read', 'repo:read repo:write', 'repo:read']);
-});
-
-test('makes one wider exchange for concurrent requests', async (t) => {
-  const { send, scopes } = await startStepUp(t);
-  const responses = await Promise.all(Array.from({ length: 20 }, () => send()));
-  assert.deepEqual(new Set(responses.map(({ status }) => status)), new Set([200]));
-  assert.deepEqual(scopes(), ['repo:read', 'repo:read repo:write']);
-});
-
 for (const [condition, keys, challenge] of [
   ['the route allows no step-up', { step_up: [] }, CHALLENGE],
   ['the route allows another scope only', { step_up: ['x'] }, CHALLENGE],

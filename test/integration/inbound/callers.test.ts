@@ -30,18 +30,6 @@ test('gives the agent a handle in place of the token, in Authorization and as fi
   assert.ok(!response.text.includes(token));
 });
 
-test('gives the same handle for the same token, and another for another', async (t) => {
-  const gateway = await startInboundGateway(t);
-  const handles: string[] = [];
-  const [one, other] = [await gateway.mint(), await gateway.mint()];
-  for (const token of [one, one, other]) {
-    await call(gateway.url, { headers: { authorization: `Bearer ${token}` } });
-    handles.push(lastHandle(gateway));
-  }
-  assert.equal(handles[0], handles[1]);
-  assert.notEqual(handles[0], handles[2]);
-});
-
 test('drops copies of the token, the caller’s claim headers and its cambist baggage', async (t) => {
   const gateway = await startInboundGateway(t, { inbound: { claims: { 'x-user-id': 'sub', 'x-groups': 'groups' } } });
   const token = await gateway.mint({ subject: 'alice', claims: { groups: ['a', 'b'] } });
@@ -128,15 +116,6 @@ test('refuses a token in the URL as well, a repeated token and another scheme', 
   ];
   for (const request of requests) assert.equal((await call(gateway.url, request)).status, 401);
   assert.equal(gateway.agent.requests.length, 0);
-});
-
-test('verifies a known token without the keys of the issuer', async (t) => {
-  const gateway = await startInboundGateway(t);
-  const token = await gateway.mint();
-  const send = () => call(gateway.url, { headers: { authorization: `Bearer ${token}` } });
-  assert.equal((await send()).status, 200);
-  await gateway.authorizationServer.close();
-  assert.equal((await send()).status, 200);
 });
 
 test('drops headers that override method or path, if a path is open', async (t) => {
