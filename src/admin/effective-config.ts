@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import type { Config } from '../config/config.ts';
+import { oncePer } from '../secrets/secret.ts';
 import { HIDDEN, hideKeys } from './hide-keys.ts';
 
 /** Routes whose config a person reads on a page. */
@@ -69,16 +70,13 @@ function maskedContent({ file }: Config, missing: ReadonlySet<string>): Content 
   return mask(file.content) as Content;
 }
 
-const filesOfConfigs = new WeakMap<Config, ReadonlySet<string>>();
+const filesOf = oncePer(
+  ({ file: { content, folder } }: Config) => new Set(filesIn(content).map((path) => resolve(folder, path))),
+);
 
 async function missingFiles(config: Config): Promise<ReadonlySet<string>> {
-  let files = filesOfConfigs.get(config);
-  if (files === undefined) {
-    files = new Set(filesIn(config.file.content).map((path) => resolve(config.file.folder, path)));
-    filesOfConfigs.set(config, files);
-  }
   const missing = new Set<string>();
-  await Promise.all([...files].map((file) => access(file).catch(() => missing.add(file))));
+  await Promise.all([...filesOf(config)].map((file) => access(file).catch(() => missing.add(file))));
   return missing;
 }
 

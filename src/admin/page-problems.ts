@@ -1,7 +1,6 @@
-import type { AuditCounts } from '../observability/counts.ts';
 import { fixOf } from '../observability/recent-failures.ts';
 import { allErrors, answered } from '../observability/response-classes.ts';
-import type { ReplicaStatus } from '../signals/replicas.ts';
+import type { SignalsStatus } from '../signals/signals.ts';
 import { codes, count, counted, html, type Markup, sentence } from './page-parts.ts';
 import type { RouteStatus } from './route-status.ts';
 import type { FailureStatus, StatusReport } from './status-report.ts';
@@ -19,102 +18,62 @@ const CALLERS = '_inbound';
 const AGENT_FIX = 'See the log of the agent.';
 const FULL_FIX = 'Lower signals.remember to the longest lifetime of a token.';
 const UNSHARED_FIX = 'Fix the shared cache. cambist retries until it has written the revocations that wait.';
-const ALL_SHARED: ReplicaStatus = { unshared: 0, in_sync: true, full: false };
 const BACKEND_FIX = "See the backend's own log.";
 
 /** The first requests of a client may ask for documents that do not exist. */
 const FEW_RESPONSES = 3;
 
-export function problemsOf({
-  missing,
-  shared_cache: shared,
-  signals,
-  authorization_servers: servers,
-  config,
-  routes,
-  failures,
-  inbound,
-  audit,
-}: StatusReport): Problem[] {
-  return [
-    ...missing.map(({ check, status, cause, fix }) => ({
-      text: html`<code>${check}</code> is not ready yet: <code>${status}</code>. ${sentence(cause)}`,
-      fix: sentence(fix),
-    })),
-    ...servers
-      .filter(({ state }) => state === 'down')
-      .map(({ name }) => ({
-        text: html`Authorization server <strong>${name}</strong> is down.`,
-        fix: fixOf('ERR_STS_UNAVAILABLE'),
-      })),
-    ...(shared?.problem === undefined
-      ? []
-      : [
-          {
-            text: html`The shared cache is unavailable: <code>${shared.problem}</code>. Each replica exchanges for itself.`,
-            fix: sentence(shared.fix),
-          },
-        ]),
-    ...auditProblem(audit),
-    ...signalProblems(signals),
-    ...agentProblem(inbound, failures),
-    ...routes.flatMap((route) => routeProblem(route, failures)),
-    ...(config.last_reload?.result === 'failure'
-      ? [{ text: html`The last config reload failed. The previous config stays in use.`, fix: RELOAD_FIX }]
-      : []),
-    ...(config.waits_for_restart.length > 0
-      ? [
-          {
-            text: html`Changed in the config file, but not in effect: ${codes(config.waits_for_restart)}.`,
-            fix: RESTART_FIX,
-          },
-        ]
-      : []),
-  ];
+/** Yields the problems that need attention. */
+export function* problemsOf(report: StatusReport): Generator<Problem> {
+  const { missing, shared_cache: shared, audit, signals, inbound, config, routes, failures } = report;
+  for (const { check, status, cause, fix } of missing) {
+    const text = html`<code>${check}</code> is not ready yet: <code>${status}</code>. ${sentence(cause)}`;
+    yield { text, fix: sentence(fix) };
+  }
+  for (const { name, state } of report.authorization_servers) {
+    const text = html`Authorization server <strong>${name}</strong> is down.`;
+    if (state === 'down') yield { text, fix: fixOf('ERR_STS_UNAVAILABLE') };
+  }
+  if (shared?.problem !== undefined) {
+    const text = html`The shared cache is unavailable: <code>${shared.problem}</code>. Each replica exchanges for itself.`;
+    yield { text, fix: sentence(shared.fix) };
+  }
+  if (audit?.writable === false) {
+    const lost = audit.dropped === 0 ? '' : `: ${count(audit.dropped)} were dropped`;
+    yield { text: html`Audit records cannot be written${lost}.`, fix: fixOf('ERR_AUDIT_UNAVAILABLE') };
+  }
+  if (signals !== undefined) yield* signalProblems(signals);
+  yield* agentProblem(inbound, failures);
+  for (const route of routes) yield* routeProblem(route, failures);
+  if (config.last_reload?.result === 'failure') {
+    yield { text: html`The last config reload failed. The previous config stays in use.`, fix: RELOAD_FIX };
+  }
+  if (config.waits_for_restart.length > 0) {
+    const text = html`Changed in the config file, but not in effect: ${codes(config.waits_for_restart)}.`;
+    yield { text, fix: RESTART_FIX };
+  }
 }
 
-function auditProblem(audit: AuditCounts | undefined): Problem[] {
-  if (audit === undefined || audit.writable) return [];
-  const lost = audit.dropped === 0 ? '' : `: ${count(audit.dropped)} were dropped`;
-  return [{ text: html`Audit records cannot be written${lost}.`, fix: fixOf('ERR_AUDIT_UNAVAILABLE') }];
-}
-
-/** Transmitters whose signals do not arrive, and a list that is full. */
-function signalProblems(signals: StatusReport['signals']): Problem[] {
-  const failing = (signals?.transmitters ?? []).filter(({ available }) => !available);
-  const full = signals?.full_issuers ?? 0;
-  return [
-    ...failing.map(({ name, problem, cause, fix }) => ({
-      text: html`Signals of transmitter <strong>${name}</strong> may not arrive: <code>${problem ?? ''}</code>. ${sentence(cause)}`,
-      fix: sentence(fix),
-    })),
-    ...(full > 0
-      ? [
-          {
-            text: html`There are too many revocations. All older tokens of ${counted(full, 'issuer')} are refused.`,
-            fix: FULL_FIX,
-          },
-        ]
-      : []),
-    ...replicaProblems(signals?.replicas),
-  ];
-}
-
-function replicaProblems({ unshared, in_sync, full }: ReplicaStatus = ALL_SHARED): Problem[] {
-  return [
-    ...(unshared === 0
-      ? []
-      : [
-          {
-            text: html`Other replicas do not know of ${counted(unshared, 'revocation')}, and serve the callers until they do.`,
-            fix: UNSHARED_FIX,
-          },
-        ]),
-    ...(in_sync
-      ? []
-      : [{ text: html`This replica does not learn of revocations that other replicas receive.`, fix: UNSHARED_FIX }]),
-    ...(full ? [{ text: html`The shared cache has no room for more revocations.`, fix: FULL_FIX }] : []),
-  ];
+/** Transmitters whose signals do not arrive, a list that is full, and replicas that do not agree. */
+function* signalProblems({ transmitters, full_issuers: full, replicas }: SignalsStatus): Generator<Problem> {
+  for (const { name, problem, cause, fix, available } of transmitters) {
+    const text = html`Signals of transmitter <strong>${name}</strong> may not arrive: <code>${problem}</code>. ${sentence(cause)}`;
+    if (!available) yield { text, fix: sentence(fix) };
+  }
+  if (full > 0) {
+    const text = html`There are too many revocations. All older tokens of ${counted(full, 'issuer')} are refused.`;
+    yield { text, fix: FULL_FIX };
+  }
+  if (replicas === undefined) return;
+  if (replicas.unshared > 0) {
+    const revocations = counted(replicas.unshared, 'revocation');
+    const text = html`Other replicas do not know of ${revocations}, and serve the callers until they do.`;
+    yield { text, fix: UNSHARED_FIX };
+  }
+  if (!replicas.in_sync) {
+    yield { text: html`This replica does not learn of revocations that other replicas receive.`, fix: UNSHARED_FIX };
+  }
+  if (replicas.full) yield { text: html`The shared cache has no room for more revocations.`, fix: FULL_FIX };
 }
 
 /** Callers that cambist refuses do not count. */

@@ -17,7 +17,7 @@ import {
   table,
   time,
 } from './page-parts.ts';
-import type { RouteState, RouteStatus } from './route-status.ts';
+import type { Figures, RecentFigures, RouteState, RouteStatus } from './route-status.ts';
 import type { Charts, FailureStatus, InboundStatus, StatusReport } from './status-report.ts';
 
 const MOODS: Readonly<Record<RouteState, Mood>> = {
@@ -101,24 +101,18 @@ ${groups.map(([group, ...columns]) => html`<th role="columnheader" colspan="${co
 }
 
 function routeRows(route: RouteStatus, chart: Charts['responses'], failures: readonly FailureStatus[]): Markup {
-  const { name, state, status, recent, in_flight: inFlight, open_streams: streams } = route;
+  const { name, state, status, recent } = route;
   const { responses } = recent;
   const word = state === 'only_4xx' && status !== undefined ? `only ${status}` : WORDS[state];
   const other = responses.other === 0 ? '' : ` +${count(responses.other)} other`;
   const cells = [
     cell('Requests', count(recent.requests), 'first'),
     cell('Cached', percent(recent.served_from_cache, recent.needed_token)),
-    cell('In flight', inFlight),
-    cell('Streams', streams),
+    ...openCells(route),
     cell('2xx', `${count(responses['2xx'])}${other}`, 'first'),
     cell('3xx', responses['3xx']),
     cell('4xx', responses['4xx'], responses['4xx'] > 0 ? 'warn' : ''),
-    cell('5xx', backendFailures(responses), backendFailures(responses) > 0 ? 'bad' : ''),
-    cell('own 4xx', responses.refused, 'first'),
-    cell('own 5xx', responses.failed, responses.failed > 0 ? 'bad' : ''),
-    cell('p50', duration(recent.p50_ms), 'first'),
-    cell('p95', duration(recent.p95_ms)),
-    cell('p99', duration(recent.p99_ms)),
+    ...lastCells(recent),
   ];
   return html`<tbody role="rowgroup" id="route-${name}">
 <tr role="row" class="figures"><th role="rowheader" scope="rowgroup">${name}</th><td role="cell" class="state">${pill(MOODS[state], word)}</td><td role="cell" class="chart">${responseBars(paired(chart))}</td>
@@ -126,6 +120,23 @@ ${cells}</tr>
 <tr role="row" class="about"><td role="cell" colspan="${columnsOf(GROUPS)}">${where(route)}${lastFailure(name, failures)}</td></tr>
 </tbody>
 `;
+}
+
+function openCells({ in_flight: inFlight, open_streams: streams }: Figures): Markup[] {
+  return [cell('In flight', inFlight), cell('Streams', streams)];
+}
+
+/** Errors, and response times. */
+function lastCells({ responses, p50_ms: p50, p95_ms: p95, p99_ms: p99 }: RecentFigures): Markup[] {
+  const backend = backendFailures(responses);
+  return [
+    cell('5xx', backend, backend > 0 ? 'bad' : ''),
+    cell('own 4xx', responses.refused, 'first'),
+    cell('own 5xx', responses.failed, responses.failed > 0 ? 'bad' : ''),
+    cell('p50', duration(p50), 'first'),
+    cell('p95', duration(p95)),
+    cell('p99', duration(p99)),
+  ];
 }
 
 /** @param value a zero is dimmed, because a column of zeros hides the others */
@@ -195,19 +206,12 @@ const CALLER_GROUPS: Groups = [
 /** The requests of callers, in the form of a route. Nothing without `inbound`. */
 export function inboundTable(inbound: InboundStatus | undefined, chart: Charts['inbound']): Markup | undefined {
   if (inbound === undefined) return undefined;
-  const { agent, state, recent, handles, detached, in_flight: inFlight, open_streams: streams } = inbound;
-  const { responses } = recent;
+  const { agent, state, recent, handles, detached } = inbound;
   const cells = [
     cell('Requests', count(recent.requests), 'first'),
-    cell('In flight', inFlight),
-    cell('Streams', streams),
-    cell('4xx', responses['4xx'], 'first'),
-    cell('5xx', backendFailures(responses), backendFailures(responses) > 0 ? 'bad' : ''),
-    cell('own 4xx', responses.refused, 'first'),
-    cell('own 5xx', responses.failed, responses.failed > 0 ? 'bad' : ''),
-    cell('p50', duration(recent.p50_ms), 'first'),
-    cell('p95', duration(recent.p95_ms)),
-    cell('p99', duration(recent.p99_ms)),
+    ...openCells(inbound),
+    cell('4xx', recent.responses['4xx'], 'first'),
+    ...lastCells(recent),
   ];
   return html`<section id="inbound" aria-labelledby="inbound-title"><h2 id="inbound-title">Callers of the agent</h2>
 <table class="routes" role="table">${groupedHead('Agent', CALLER_GROUPS)}

@@ -12,6 +12,7 @@ import {
   type ResponseClasses,
 } from '../observability/response-classes.ts';
 import { neededToken, type RouteCounts, servedFromCache } from '../observability/route-counts.ts';
+import { oncePer } from '../secrets/secret.ts';
 import { hideKeys } from './hide-keys.ts';
 
 /** Numbers since the process started. */
@@ -85,29 +86,14 @@ export function routeStatus(route: Route, counts: Readonly<RouteCounts>, recent:
   };
 }
 
-type Destination = Pick<
-  RouteStatus,
-  'name' | 'match' | 'upstream' | 'credential' | 'audience' | 'authorization_servers'
->;
-
-/** A route never changes. */
-const destinations = new WeakMap<Route, Destination>();
-
-function destinationOf(route: Route): Destination {
-  const known = destinations.get(route);
-  if (known !== undefined) return known;
-  const { name, match, upstream, credential } = route;
-  const destination = {
-    name,
-    match: matchOf(match),
-    upstream: hideKeys(upstream.origin + upstream.path),
-    credential: credential.kind,
-    audience: audienceOf(credential),
-    authorization_servers: usedServerNames(credential),
-  };
-  destinations.set(route, destination);
-  return destination;
-}
+const destinationOf = oncePer(({ name, match, upstream, credential }: Route) => ({
+  name,
+  match: matchOf(match),
+  upstream: hideKeys(upstream.origin + upstream.path),
+  credential: credential.kind,
+  audience: audienceOf(credential),
+  authorization_servers: usedServerNames(credential),
+}));
 
 function matchOf({ host, path, conditions }: Match): MatchStatus {
   const { methods, mcpMethods, mcpNames } = conditions ?? {};

@@ -19,7 +19,7 @@ export interface PageContent {
 /** Renders the status page. It is complete without its script, which fetches it again and applies what changed. */
 export function statusPage(content: PageContent): string {
   const { report, charts } = content;
-  const problems = problemsOf(report);
+  const problems = [...problemsOf(report)];
   return html`<!doctype html>
 <html lang="en">
 <head>

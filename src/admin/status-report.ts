@@ -115,12 +115,7 @@ interface StatusSources {
 }
 
 /** Builds the report for the active config. */
-export interface Status {
-  /** @param waiting keys whose change needs a restart */
-  serve(config: Config, waiting: readonly string[]): void;
-  report(): StatusReport;
-  charts(): Charts;
-}
+export type Status = ReturnType<typeof createStatus>;
 
 /** The last quarter of an hour, one entry for each interval. The last interval is the current one. */
 export interface Charts {
@@ -133,7 +128,7 @@ export interface Charts {
 
 const MAX_DATE_SECONDS = 8.64e12;
 
-export function createStatus(sources: StatusSources): Status {
+export function createStatus(sources: StatusSources) {
   const { version, counts, traffic, readiness, cacheEntries, inbound, nowMs, sharedCache, signals, audit } = sources;
   const startedAt = isoTime(nowMs());
   let served: { config: Config; version: string; waiting: readonly string[] } | undefined;
@@ -157,11 +152,12 @@ export function createStatus(sources: StatusSources): Status {
   }
 
   return {
-    serve(config, waiting) {
+    /** @param waiting keys whose change needs a restart */
+    serve(config: Config, waiting: readonly string[]): void {
       served = { config, version: versionOf(config), waiting };
       traffic.serve([...routeNames(config), UNMATCHED]);
     },
-    charts() {
+    charts(): Charts {
       const all = [...routeNames(served?.config), UNMATCHED];
       const callers = inbound?.();
       return {
@@ -171,7 +167,7 @@ export function createStatus(sources: StatusSources): Status {
         inbound: callers === undefined ? [] : callers.traffic.intervals([callers.counts.route.route]),
       };
     },
-    report() {
+    report(): StatusReport {
       const { ready, checks } = readiness.report();
       const config = served?.config;
       const routes = config?.routes ?? [];

@@ -75,18 +75,22 @@ export function inboundFamilies(
       'Time from the arrival of a request from a caller to its response headers.',
       () => [[{}, route.durations]],
     ),
-    gauge('cambist_inbound_requests_in_flight', 'Requests from callers in flight, open streams included.', () => [
-      sample({}, route.inFlight),
-    ]),
-    gauge('cambist_inbound_open_streams', 'Open streams of server-sent events, and WebSockets, to callers.', () => [
-      sample({}, route.openStreams),
-    ]),
+    gauge(
+      'cambist_inbound_requests_in_flight',
+      'Requests from callers in flight, open streams included.',
+      () => route.inFlight,
+    ),
+    gauge(
+      'cambist_inbound_open_streams',
+      'Open streams of server-sent events, and WebSockets, to callers.',
+      () => route.openStreams,
+    ),
     counter(
       'cambist_inbound_requests_aborted_total',
       'Requests from callers that ended before their response was complete, by the party that ended them.',
       () => samplesOf(route.aborted, (by) => ({ aborted_by: by })),
     ),
-    gauge('cambist_inbound_handles', 'Handles in memory.', () => [sample({}, handles())]),
+    gauge('cambist_inbound_handles', 'Handles in memory.', handles),
     counter(
       'cambist_inbound_detached_requests_total',
       'Requests of the agent with a handle whose request from the caller is over, by result.',

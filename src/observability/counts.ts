@@ -14,7 +14,7 @@ import {
 } from './expected.ts';
 import { expiringCredentials } from './expiring-credentials.ts';
 import { HANDSHAKE_FAILURES, type HandshakeFailure, type ProxyObserver } from './proxy-observer.ts';
-import { createRecentFailures, type RecentFailures } from './recent-failures.ts';
+import { createRecentFailures } from './recent-failures.ts';
 import {
   createRouteCounts,
   createRouteObserver,
@@ -34,32 +34,7 @@ import {
  * Everything that cambist counts. A request adds to plain numbers, which the metrics and the status page read on demand. Counts
  * of removed routes and servers stay, because a counter never decreases. The state of removed servers and credentials does not.
  */
-export interface Counts {
-  readonly proxy: ProxyObserver;
-  readonly tokens: TokenObserver;
-  route(name: string): Readonly<RouteCounts>;
-  /** All routes so far, `UNMATCHED`, and `OF_SIGNALS` where transmitters need tokens. */
-  routes(): readonly Readonly<RouteCounts>[];
-  /** The counts of all routes, in the order of their first occurrence. */
-  readonly responses: readonly Readonly<ResponseCount>[];
-  /** Seconds per token request, by authorization server. */
-  readonly exchangeDurations: ReadonlyMap<string, Histogram>;
-  readonly evictions: Tally<EvictionReason>;
-  readonly introspections: ReadonlyMap<string, Tally<IntrospectionResult>>;
-  /** The key is an entry of `forward_proxy.connect`. */
-  readonly tunnels: ReadonlyMap<string, Readonly<TunnelCounts>>;
-  /** TLS handshakes with agents that failed. Empty without `intercept`. */
-  readonly handshakeFailures: Tally<HandshakeFailure>;
-  readonly recentFailures: RecentFailures;
-  readonly available: ReadonlyMap<string, boolean>;
-  /** Expiry of the credentials of cambist, in epoch seconds. */
-  readonly credentials: ReadonlyMap<string, number>;
-  readonly reloads: Readonly<Reloads>;
-  /** Adds everything that can occur under a config, with the count 0. */
-  serve(config: Config): void;
-  /** @param waitingKeys changed keys that need a restart. After a failure, those of the active config count */
-  reloaded(result: ReloadResult, waitingKeys?: number): void;
-}
+export type Counts = ReturnType<typeof createCounts>;
 
 interface TunnelCounts {
   opened: number;
@@ -79,16 +54,21 @@ export type ReloadResult = 'success' | 'failure';
 const EXCHANGE_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
 /** @param nowMs epoch milliseconds */
-export function createCounts(nowMs: () => number): Counts {
+export function createCounts(nowMs: () => number) {
   const routes = new Map<string, RouteCounts>();
+  /** The counts of all routes, in the order of their first occurrence. */
   const responses: ResponseCount[] = [];
+  /** Seconds per token request, by authorization server. */
   const exchangeDurations = new Map<string, Histogram>();
-  const evictions = expect({}, EVICTION_REASONS);
+  const evictions: Tally<EvictionReason> = expect({}, EVICTION_REASONS);
   const introspections = new Map<string, Tally<IntrospectionResult>>();
+  /** The key is an entry of `forward_proxy.connect`. */
   const tunnels = new Map<string, TunnelCounts>();
+  /** TLS handshakes with agents that failed. Empty without `intercept`. */
   const handshakeFailures: Tally<HandshakeFailure> = {};
   const recentFailures = createRecentFailures(nowMs);
   const available = new Map<string, boolean>();
+  /** Expiry of the credentials of cambist, in epoch seconds. */
   const credentials = new Map<string, number>();
   let namedCredentials: ReadonlySet<string> = new Set();
   /** A change of `signals` needs a restart, so these are the servers of the first config. */
@@ -101,7 +81,7 @@ export function createCounts(nowMs: () => number): Counts {
   };
 
   const route = (name: string): RouteCounts => entry(routes, name, createRouteCounts);
-  const exchangesOf = (counts: RouteCounts, server: string) => entry(counts.exchanges, server, () => ({}));
+  const tally = <Name extends string>(map: Map<string, Tally<Name>>, key: string) => entry(map, key, () => ({}));
   const durationsOf = (server: string): Histogram =>
     entry(exchangeDurations, server, () => createHistogram(EXCHANGE_BOUNDS));
   const tunnel = (authority: string): TunnelCounts => entry(tunnels, authority, () => ({ opened: 0, open: 0 }));
@@ -120,12 +100,13 @@ export function createCounts(nowMs: () => number): Counts {
 
   function expectExchanges(counts: RouteCounts, servers: readonly string[]): void {
     for (const server of servers) {
-      expect(exchangesOf(counts, server), EXCHANGE_RESULTS);
+      expect(tally(counts.exchanges, server), EXCHANGE_RESULTS);
       durationsOf(server);
     }
   }
 
   return {
+    /** All routes so far, `UNMATCHED`, and `OF_SIGNALS` where transmitters need tokens. */
     routes: () => [...routes.values()],
     route,
     responses,
@@ -138,7 +119,8 @@ export function createCounts(nowMs: () => number): Counts {
     available,
     credentials,
     reloads,
-    serve(config) {
+    /** Adds everything that can occur under a config, with the count 0. */
+    serve(config: Config): void {
       for (const served of config.routes) expectRoute(served);
       const unmatched = route(UNMATCHED);
       responseCount(unmatched, 'POST', 403, 'refused', noteKind);
@@ -146,10 +128,7 @@ export function createCounts(nowMs: () => number): Counts {
       for (const authority of config.forwardProxy.connect) tunnel(authority);
       if (config.intercept !== undefined) expect(handshakeFailures, HANDSHAKE_FAILURES);
       for (const { name } of introspectingServers(config)) {
-        expect(
-          entry(introspections, name, () => ({})),
-          INTROSPECTION_RESULTS,
-        );
+        expect(tally(introspections, name), INTROSPECTION_RESULTS);
       }
       signalling ??= signallingServers(config).map(({ name }) => name);
       if (signalling.length > 0) expectExchanges(route(OF_SIGNALS), signalling);
@@ -161,7 +140,8 @@ export function createCounts(nowMs: () => number): Counts {
       namedCredentials = new Set(expiringCredentials(config).map(({ name }) => name));
       reloads.loadedAtMs = nowMs();
     },
-    reloaded(result, waitingKeys = reloads.waitingKeys) {
+    /** @param waitingKeys changed keys that need a restart. After a failure, those of the active config count */
+    reloaded(result: ReloadResult, waitingKeys = reloads.waitingKeys): void {
       add(reloads.results, result);
       reloads.waitingKeys = waitingKeys;
       reloads.last = { atMs: nowMs(), result };
@@ -176,25 +156,21 @@ export function createCounts(nowMs: () => number): Counts {
         tunnel(authority).open -= 1;
       },
       handshakeFailed: (cause) => add(handshakeFailures, cause),
-    },
+    } satisfies ProxyObserver,
     tokens: {
       cacheLookedUp: (name, result) => add(route(name).cache, result),
       exchangeFinished({ route: name, authorizationServer, error, durationMs }) {
-        add(exchangesOf(route(name), authorizationServer), error?.code ?? '');
+        add(tally(route(name).exchanges, authorizationServer), error?.code ?? '');
         observe(durationsOf(authorizationServer), durationMs / 1000);
       },
-      introspected: (server, result) =>
-        add(
-          entry(introspections, server, () => ({})),
-          result,
-        ),
+      introspected: (server, result) => add(tally(introspections, server), result),
       tokenEvicted: (reason) => add(evictions, reason),
-      availabilityChanged: (server, isUp) => available.set(server, isUp),
+      availabilityChanged: (server, isUp) => void available.set(server, isUp),
       credentialRead(credential, endsAtSeconds) {
         // A request from before a reload may read a credential that the config no longer names.
         if (namedCredentials.has(credential)) credentials.set(credential, endsAtSeconds);
       },
-    },
+    } satisfies TokenObserver,
   };
 }
 

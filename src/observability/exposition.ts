@@ -2,19 +2,16 @@ import { setImmediate } from 'node:timers/promises';
 import type { Registry } from 'prom-client';
 import type { MetricFamily } from './metric-families.ts';
 
-export interface Exposition {
-  readonly contentType: string;
-  write(): Promise<string>;
-}
+export type Exposition = ReturnType<typeof createExposition>;
 
 /**
  * Shows the metrics of a registry and then our own. With a thousand routes, writing all of them takes as long as a thousand
  * requests, so other work gets its turn after each metric.
  */
-export function createExposition(registry: Registry, families: readonly MetricFamily[]): Exposition {
+export function createExposition(registry: Registry, families: readonly MetricFamily[]) {
   return {
     contentType: registry.contentType,
-    async write() {
+    async write(): Promise<string> {
       const texts: string[] = [];
       for (const { name } of registry.getMetricsAsArray()) {
         texts.push(await registry.getSingleMetricAsString(name));

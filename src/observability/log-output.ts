@@ -2,18 +2,7 @@ import { writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { errorCode } from '../errors.ts';
 
-export interface LogOutput {
-  write(lines: string): void;
-  /**
-   * Writes complete lines at once, after those of the log.
-   * @returns false where the reader is slow. They are then not accepted, and the caller may offer them again
-   * @throws {Error} where nothing can be written
-   */
-  offer(lines: string): boolean;
-  /** Writes the pending lines before it returns, for the end of a process. Drops them after a second. */
-  flushSync(): void;
-  linesLost(): number;
-}
+export type LogOutput = ReturnType<typeof createLogOutput>;
 
 /**
  * Returns the line to write in place of dropped lines.
@@ -41,7 +30,7 @@ const FLUSH_TIMEOUT_MS = 1000;
  * @param fd a descriptor that does not block
  * @param batchLength in characters; 1 writes each line at once
  */
-export function createLogOutput(fd: number, batchLength: number, lossLine: LossLine): LogOutput {
+export function createLogOutput(fd: number, batchLength: number, lossLine: LossLine) {
   /** Read at once, because a closed terminal is not recognized as one. */
   const isTerminal = isatty(fd);
   let lines = '';
@@ -124,7 +113,7 @@ export function createLogOutput(fd: number, batchLength: number, lossLine: LossL
   }
 
   return {
-    write(text) {
+    write(text: string): void {
       if (isBroken || pendingLength > MAX_PENDING_LENGTH) {
         lost += countLines(text);
         return;
@@ -141,7 +130,12 @@ export function createLogOutput(fd: number, batchLength: number, lossLine: LossL
         }, BATCH_INTERVAL_MS).unref();
       }
     },
-    offer(text) {
+    /**
+     * Writes complete lines at once, after those of the log.
+     * @returns false where the reader is slow. They are then not accepted, and the caller may offer them again
+     * @throws {Error} where nothing can be written
+     */
+    offer(text: string): boolean {
       closeBatch();
       writeOrRetry();
       if (isBroken) throw new Error('the reader of standard output is gone');
@@ -153,7 +147,8 @@ export function createLogOutput(fd: number, batchLength: number, lossLine: LossL
       writeOrRetry();
       return true;
     },
-    flushSync() {
+    /** Writes the pending lines before it returns, for the end of a process. Drops them after a second. */
+    flushSync(): void {
       closeBatch();
       const untilMs = performance.now() + FLUSH_TIMEOUT_MS;
       for (let delayMs = writePending(); delayMs > 0; delayMs = writePending()) {

@@ -13,12 +13,20 @@ interface Sample {
 
 type Labels = Readonly<Record<string, string | number>>;
 
-export function counter(name: string, help: string, read: () => readonly Sample[]): MetricFamily {
-  return { name, text: () => familyText(name, 'counter', help, read().map(toLine(name))) };
-}
+export const counter = familyOf('counter');
+export const gauge = familyOf('gauge');
 
-export function gauge(name: string, help: string, read: () => readonly Sample[]): MetricFamily {
-  return { name, text: () => familyText(name, 'gauge', help, read().map(toLine(name))) };
+/** @returns creates a metric. A number is its only sample, without labels */
+function familyOf(type: 'counter' | 'gauge') {
+  return (name: string, help: string, read: () => number | readonly Sample[]): MetricFamily => ({
+    name,
+    text() {
+      const found = read();
+      const samples = typeof found === 'number' ? [sample({}, found)] : found;
+      const lines = samples.map(({ labels, value }) => line(name, labelText(labels), value));
+      return familyText(name, type, help, lines);
+    },
+  });
 }
 
 export function histogram(name: string, help: string, read: () => readonly [Labels, Histogram][]): MetricFamily {
@@ -37,10 +45,6 @@ export function samplesOf<Name extends string>(tally: Tally<Name>, labelsOf: (na
 /** @see https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format */
 function familyText(name: string, type: string, help: string, lines: readonly string[]): string {
   return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...lines].join('\n');
-}
-
-function toLine(name: string): (sample: Sample) => string {
-  return ({ labels, value }) => line(name, labelText(labels), value);
 }
 
 function line(name: string, labels: string, value: number): string {

@@ -89,12 +89,8 @@ function trafficFamilies({ responses, routes, tunnels, handshakeFailures }: Coun
 function tokenFamilies({ counts, cacheEntries, cacheMaxEntries }: MetricSources): MetricFamily[] {
   const { routes, evictions, introspections, exchangeDurations, available, credentials } = counts;
   return [
-    gauge('cambist_cache_entries', 'Entries of the cache, one for each session and resource.', () => [
-      sample({}, cacheEntries()),
-    ]),
-    gauge('cambist_cache_max_entries', 'Maximum number of issued tokens in the cache.', () => [
-      sample({}, cacheMaxEntries()),
-    ]),
+    gauge('cambist_cache_entries', 'Entries of the cache, one for each session and resource.', cacheEntries),
+    gauge('cambist_cache_max_entries', 'Maximum number of issued tokens in the cache.', cacheMaxEntries),
     counter('cambist_cache_evictions_total', 'Issued tokens that left the cache, by reason.', () =>
       samplesOf(evictions, (reason) => ({ reason })),
     ),
@@ -142,25 +138,27 @@ function tokenFamilies({ counts, cacheEntries, cacheMaxEntries }: MetricSources)
 
 function ownFamilies({ counts: { reloads }, readiness, logLinesLost, audit }: MetricSources): MetricFamily[] {
   return [
-    gauge('cambist_ready', '1 if /readyz returns 200, else 0.', () => [sample({}, Number(readiness().ready))]),
+    gauge('cambist_ready', '1 if /readyz returns 200, else 0.', () => Number(readiness().ready)),
     gauge('cambist_readiness_check', '1 if the readiness check has passed once, else 0.', () =>
       Object.entries(readiness().checks).map(([check, status]) => sample({ check }, Number(status === 'ready'))),
     ),
     counter('cambist_config_reloads_total', 'Attempts to reload the config, by result.', () =>
       samplesOf(reloads.results, (result) => ({ result })),
     ),
-    gauge('cambist_config_last_reload_successful', '1 if the last reload succeeded, else 0.', () => [
-      sample({}, Number(reloads.last?.result !== 'failure')),
-    ]),
-    gauge('cambist_config_last_reload_success_timestamp_seconds', 'Time when the active config was loaded.', () => [
-      sample({}, reloads.loadedAtMs / 1000),
-    ]),
-    gauge('cambist_config_keys_waiting_for_restart', 'Changed keys of the active config that need a restart.', () => [
-      sample({}, reloads.waitingKeys),
-    ]),
-    counter('cambist_log_lines_lost_total', 'Log lines that standard output did not accept.', () => [
-      sample({}, logLinesLost()),
-    ]),
+    gauge('cambist_config_last_reload_successful', '1 if the last reload succeeded, else 0.', () =>
+      Number(reloads.last?.result !== 'failure'),
+    ),
+    gauge(
+      'cambist_config_last_reload_success_timestamp_seconds',
+      'Time when the active config was loaded.',
+      () => reloads.loadedAtMs / 1000,
+    ),
+    gauge(
+      'cambist_config_keys_waiting_for_restart',
+      'Changed keys of the active config that need a restart.',
+      () => reloads.waitingKeys,
+    ),
+    counter('cambist_log_lines_lost_total', 'Log lines that standard output did not accept.', logLinesLost),
     counter('cambist_audit_records_total', 'Audit records, by result.', () => {
       const counts = audit();
       if (counts === undefined) return [];
@@ -168,7 +166,7 @@ function ownFamilies({ counts: { reloads }, readiness, logLinesLost, audit }: Me
     }),
     gauge('cambist_audit_writable', '1, or 0 while audit records cannot be written.', () => {
       const counts = audit();
-      return counts === undefined ? [] : [sample({}, Number(counts.writable))];
+      return counts === undefined ? [] : Number(counts.writable);
     }),
   ];
 }

@@ -1,5 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Context, ROOT_CONTEXT, type Span as SdkSpan, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
+import {
+  type Context,
+  defaultTextMapGetter,
+  defaultTextMapSetter,
+  ROOT_CONTEXT,
+  type Span as SdkSpan,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+} from '@opentelemetry/api';
 import { setGlobalErrorHandler, W3CTraceContextPropagator } from '@opentelemetry/core';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
 import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
@@ -8,17 +17,6 @@ import type { Attributes, Span, Tracing, TracingFaults } from './tracing.ts';
 
 /** Longest wait for the last spans at shutdown. A running collector needs less, and there is no retry. */
 const SHUTDOWN_MS = 1000;
-
-const TO_LIST = {
-  set(list: string[], name: string, value: string): void {
-    list.push(name, value);
-  },
-};
-
-const FROM_RECORD = {
-  get: (carrier: Readonly<Record<string, string>>, name: string) => carrier[name],
-  keys: (carrier: Readonly<Record<string, string>>) => Object.keys(carrier),
-};
 
 /**
  * Starts tracing with the OpenTelemetry SDK over OTLP/HTTP. The SDK reads endpoint, headers, sampler, batches and resource from
@@ -42,9 +40,9 @@ export function startOpenTelemetry(version: string, faults: TracingFaults): Trac
       traceId: span.spanContext().traceId,
       child: (childName, childAttributes) => begin(childName, SpanKind.CLIENT, childAttributes, context),
       headers() {
-        const list: string[] = [];
-        propagator.inject(context, list, TO_LIST);
-        return list;
+        const carrier = {};
+        propagator.inject(context, carrier, defaultTextMapSetter);
+        return Object.entries<string>(carrier).flat();
       },
       rename: (newName) => void span.updateName(newName),
       set: (more) => void span.setAttributes(more),
@@ -58,11 +56,7 @@ export function startOpenTelemetry(version: string, faults: TracingFaults): Trac
 
   return {
     beginRequest(method, traceparent, tracestate) {
-      const carrier = {
-        ...(traceparent !== undefined && { traceparent }),
-        ...(tracestate !== undefined && { tracestate }),
-      };
-      const parent = propagator.extract(ROOT_CONTEXT, carrier, FROM_RECORD);
+      const parent = propagator.extract(ROOT_CONTEXT, { traceparent, tracestate }, defaultTextMapGetter);
       return begin(method, SpanKind.SERVER, { 'http.request.method': method, 'url.scheme': 'http' }, parent);
     },
     async shutdown() {

@@ -17,15 +17,7 @@ export interface ReadinessReport {
 }
 
 /** Runs each readiness check until it has succeeded once. */
-export interface Readiness {
-  /** Replaces the checks. A check that succeeded under the same key stays ready. */
-  require(checks: ReadonlyMap<string, ReadinessCheck>): void;
-  report(): ReadinessReport;
-  /** Why a check fails. Undefined if the cause is unknown. @param check its name */
-  diagnosisOf(check: string): Diagnosis | undefined;
-  /** Reports not ready from now on, because the process is shutting down. */
-  stop(): void;
-}
+export type Readiness = ReturnType<typeof createReadiness>;
 
 const FIRST_RETRY_MS = 250;
 const MAX_RETRY_MS = 5000;
@@ -39,7 +31,7 @@ interface CheckState {
   timer: NodeJS.Timeout | undefined;
 }
 
-export function createReadiness(logger: Logger): Readiness {
+export function createReadiness(logger: Logger) {
   let states: Map<string, CheckState> | undefined;
   let stopped = false;
 
@@ -74,7 +66,8 @@ export function createReadiness(logger: Logger): Readiness {
   }
 
   return {
-    require(checks) {
+    /** Replaces the checks. A check that succeeded under the same key stays ready. */
+    require(checks: ReadonlyMap<string, ReadinessCheck>): void {
       if (stopped) return;
       const before = states ?? new Map<string, CheckState>();
       for (const [key, state] of before) if (!checks.has(key)) abandon(state);
@@ -86,15 +79,17 @@ export function createReadiness(logger: Logger): Readiness {
         if (known === undefined) void attempt(state, FIRST_RETRY_MS);
       }
     },
-    report() {
+    report(): ReadinessReport {
       const entries = [...(states?.values() ?? [])].map(({ check, status }) => [check.name, status] as const);
       const ready = states !== undefined && !stopped && entries.every(([, status]) => status === 'ready');
       return { ready, checks: Object.fromEntries(entries) };
     },
-    diagnosisOf(name) {
+    /** Why a check fails. Undefined if the cause is unknown. @param name of the check */
+    diagnosisOf(name: string): Diagnosis | undefined {
       return [...(states?.values() ?? [])].find(({ check }) => check.name === name)?.diagnosis;
     },
-    stop() {
+    /** Reports not ready from now on, because the process is shutting down. */
+    stop(): void {
       stopped = true;
       for (const state of states?.values() ?? []) abandon(state);
     },

@@ -12,19 +12,16 @@ interface RecentFailure {
   readonly diagnosis: Diagnosis | undefined;
 }
 
-export interface RecentFailures {
-  note(route: string | undefined, error: ErrorCode, diagnosis?: Diagnosis): void;
-  list(): RecentFailure[];
-}
+export type RecentFailures = ReturnType<typeof createRecentFailures>;
 
 /** A person looks through no more. */
 const MAX_KINDS = 50;
 
 /** Remembers the most recent kinds of failure. A flood of one kind does not displace the others. */
-export function createRecentFailures(nowMs: () => number): RecentFailures {
+export function createRecentFailures(nowMs: () => number) {
   const kinds = new Map<string, RecentFailure>();
   return {
-    note(route, error, diagnosis) {
+    note(route: string | undefined, error: ErrorCode, diagnosis?: Diagnosis): void {
       const key = `${error} ${route}`;
       const before = kinds.get(key);
       const count = (before?.count ?? 0) + 1;

@@ -30,17 +30,7 @@ export interface Recent {
  * Samples the counts of routes, so that the status page can show the last quarter of an hour. Requests cost nothing for it. A
  * route without requests has no history. Another one takes 6 KiB.
  */
-export interface RecentTraffic {
-  sample(): void;
-  /** Forgets the history of all other routes. A route that returns starts without one. */
-  serve(routes: readonly string[]): void;
-  /** @param routes names; several are added up */
-  of(routes: readonly string[]): Recent;
-  /** Responses of each interval, the oldest first. The last interval is the current one. */
-  intervals(routes: readonly string[]): ResponseClasses[];
-  /** A quantile of the durations in each interval, in seconds. Undefined in an interval without responses. */
-  quantiles(routes: readonly string[], rank: number): (number | undefined)[];
-}
+export type RecentTraffic = ReturnType<typeof createRecentTraffic>;
 
 /** Numbers of an interval: responses by class, use of the cache, and durations by bucket. */
 const NEEDED_AT = RESPONSE_CLASSES.length;
@@ -57,7 +47,7 @@ interface History {
 }
 
 /** @param wallMs epoch milliseconds */
-export function createRecentTraffic(counts: Pick<Counts, 'route' | 'routes'>, wallMs: () => number): RecentTraffic {
+export function createRecentTraffic(counts: Pick<Counts, 'route' | 'routes'>, wallMs: () => number) {
   const histories = new Map<string, History>();
   const current = new Float64Array(WIDTH);
   const window = new Float64Array((INTERVALS + 1) * WIDTH);
@@ -89,7 +79,7 @@ export function createRecentTraffic(counts: Pick<Counts, 'route' | 'routes'>, wa
   }
 
   return {
-    sample() {
+    sample(): void {
       const elapsed = elapsedIntervals();
       const skipped = Array.from({ length: elapsed - 1 }, (_, i) => (at + 1 + i) % INTERVALS);
       for (const route of counts.routes()) {
@@ -97,7 +87,8 @@ export function createRecentTraffic(counts: Pick<Counts, 'route' | 'routes'>, wa
       }
       at = (at + elapsed) % INTERVALS;
     },
-    serve(routes) {
+    /** Forgets the history of all other routes. A route that returns starts without one. */
+    serve(routes: readonly string[]): void {
       served = new Set(routes);
       for (const name of histories.keys()) if (!served.has(name)) histories.delete(name);
       for (const name of routes) {
@@ -105,7 +96,8 @@ export function createRecentTraffic(counts: Pick<Counts, 'route' | 'routes'>, wa
         if (!histories.has(name) && hasResponses(route)) read(route, begin(name).last);
       }
     },
-    of(names) {
+    /** @param names of routes, which are added up */
+    of(names: readonly string[]): Recent {
       if (!fillWindow(names)) return NOTHING;
       const sums = new Float64Array(WIDTH);
       for (let from = 0; from < window.length; from += WIDTH) addTo(sums, 0, window.subarray(from, from + WIDTH));
@@ -117,11 +109,13 @@ export function createRecentTraffic(counts: Pick<Counts, 'route' | 'routes'>, wa
         servedFromCache: sums[SERVED_AT] ?? 0,
       };
     },
-    intervals(names) {
+    /** Responses of each interval, the oldest first. The last interval is the current one. */
+    intervals(names: readonly string[]): ResponseClasses[] {
       fillWindow(names);
       return Array.from({ length: INTERVALS + 1 }, (_, at) => classesAt(window, at));
     },
-    quantiles(names, rank) {
+    /** A quantile of the durations in each interval, in seconds. Undefined in an interval without responses. */
+    quantiles(names: readonly string[], rank: number): (number | undefined)[] {
       fillWindow(names);
       return Array.from({ length: INTERVALS + 1 }, (_, at) => {
         const buckets = [...window.subarray(at * WIDTH + BUCKETS_AT, (at + 1) * WIDTH)];

@@ -4,26 +4,19 @@ import type { Secret } from '../secrets/secret.ts';
 import type { Span } from './tracing.ts';
 
 /** Result of a cache lookup. `shared`: another replica had the token. `bypass` on a route that needs no token. */
-export type CacheResult = 'hit' | 'shared' | 'miss' | 'joined' | 'negative' | 'bypass';
-export const CACHE_RESULTS: readonly CacheResult[] = ['hit', 'shared', 'miss', 'joined', 'negative', 'bypass'];
+export type CacheResult = (typeof CACHE_RESULTS)[number];
+export const CACHE_RESULTS = ['hit', 'shared', 'miss', 'joined', 'negative', 'bypass'] as const;
 
 /**
  * Why a token left the cache: the cache was full; the token expired; the upstream refused it, or the authorization server its
  * refresh; its session closed; it was unused for an hour; the caller's token was revoked.
  */
-export type EvictionReason = 'capacity' | 'expired' | 'refused' | 'session_ended' | 'idle' | 'revoked';
-export const EVICTION_REASONS: readonly EvictionReason[] = [
-  'capacity',
-  'expired',
-  'refused',
-  'session_ended',
-  'idle',
-  'revoked',
-];
+export type EvictionReason = (typeof EVICTION_REASONS)[number];
+export const EVICTION_REASONS = ['capacity', 'expired', 'refused', 'session_ended', 'idle', 'revoked'] as const;
 
 /** `refused`: the token is inactive, or breaks the rules of `verify`. `failure`: the server gave no usable response. */
-export type IntrospectionResult = 'active' | 'refused' | 'failure';
-export const INTROSPECTION_RESULTS: readonly IntrospectionResult[] = ['active', 'refused', 'failure'];
+export type IntrospectionResult = (typeof INTROSPECTION_RESULTS)[number];
+export const INTROSPECTION_RESULTS = ['active', 'refused', 'failure'] as const;
 
 /** The request that an exchange was made for. The issued token does not depend on it. */
 export interface Cause {

@@ -344,16 +344,16 @@ test('shows each transmitter, and nothing without signals', () => {
 });
 
 test('names the transmitters that fail, with cause and fix, and a list that is full', () => {
-  const problems = problemsOf(reportOf({ revocations: 1, full_issuers: 2, transmitters: [FAILING] }));
+  const problems = [...problemsOf(reportOf({ revocations: 1, full_issuers: 2, transmitters: [FAILING] }))];
   const text = problems.map((problem) => `${problem.text.text} ${problem.fix}`).join('\n');
   assert.match(text, /transmitter <strong>idp<\/strong> may not arrive: <code>stream<\/code>/);
   assert.match(text, /\[&quot;&lt;other&gt;&quot;\] returned status 404\. Set poll_endpoint to its "endpoint_url"\./);
   assert.match(text, /All older tokens of 2 issuers are refused\. Lower signals\.remember/);
-  const one = problemsOf(reportOf({ revocations: 1, full_issuers: 1, transmitters: [] }));
+  const one = [...problemsOf(reportOf({ revocations: 1, full_issuers: 1, transmitters: [] }))];
   assert.match(one[0]?.text.text ?? '', /All older tokens of 1 issuer are refused/);
   assert.match(
     signalsTable({ revocations: 1, full_issuers: 0, transmitters: [FAILING] })?.text ?? '',
     /1 revocation in/,
   );
-  assert.deepEqual(problemsOf(reportOf({ revocations: 1, full_issuers: 0, transmitters: [] })), []);
+  assert.deepEqual([...problemsOf(reportOf({ revocations: 1, full_issuers: 0, transmitters: [] }))], []);
 });
