@@ -77,8 +77,6 @@ export function createCheckContext(pool: Pool, servers: readonly AuthorizationSe
   const verifier = createSubjectVerifier(
     (rules) => recordedPool(issuerPeer(rules)),
     clock,
-    undefined,
-    undefined,
     async () => introspector,
   );
   const subjects = createSubjectSource({

@@ -64,14 +64,12 @@ export function createSecretFileReader(clock: Clock = systemClock): ReadSecretFi
     const content = await readStart(handle);
     if (content.length > MAX_SECRET_BYTES) return 'too_large';
     const secret = new Secret(content.toString('utf8').replace(/(?<![\r\n])[\r\n]+$/, ''));
-    if (changedAtMs(stats) + SETTLED_MS <= nowMs) remember(file, { stats, secret, checkedAtMs });
+    if (changedAtMs(stats) + SETTLED_MS <= nowMs) {
+      remembered.set(file, { stats, secret, checkedAtMs });
+      // This may forget a later read too early, which is harmless.
+      setTimeout(() => remembered.delete(file), REMEMBERED_MS).unref();
+    }
     return secret;
-  }
-
-  function remember(file: string, found: Remembered): void {
-    remembered.set(file, found);
-    // This may forget a later read too early, which is harmless.
-    setTimeout(() => remembered.delete(file), REMEMBERED_MS).unref();
   }
 
   return (file, mustCheck = false) => {
@@ -93,14 +91,7 @@ export function createSecretFileReader(clock: Clock = systemClock): ReadSecretFi
 /** False also on an error, which opening the file then reports. */
 async function isUnchanged(file: string, before: BigIntStats): Promise<boolean> {
   const now = await stat(file, { bigint: true }).catch(() => undefined);
-  return (
-    now !== undefined &&
-    now.mtimeNs === before.mtimeNs &&
-    now.ctimeNs === before.ctimeNs &&
-    now.ino === before.ino &&
-    now.size === before.size &&
-    now.dev === before.dev
-  );
+  return (['mtimeNs', 'ctimeNs', 'ino', 'size', 'dev'] as const).every((fact) => now?.[fact] === before[fact]);
 }
 
 function changedAtMs({ mtimeMs, ctimeMs }: BigIntStats): number {

@@ -31,23 +31,18 @@ interface FileState {
 
 const MISSING: FileState = { stats: 'missing', content: 'missing' };
 
-interface FileWatcher {
-  /** Checks for changes now. Settles after `onChange`, if it was called. */
-  check(): Promise<void>;
-  close(): void;
-}
-
 /**
  * Watches the content of files by looking at them regularly, because not every file system sends events, and no event tells that the
  * target of a link changed. It does not keep the process alive.
  */
-export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }: WatchOptions): FileWatcher {
+export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }: WatchOptions) {
   // Synchronously: the caller reads the files next, and a change right after that counts.
   let known = new Map(files().map((file) => [file, stateNow(file)]));
   let isClosed = false;
   let hasFailed = false;
   let checking = Promise.resolve();
 
+  /** Checks for changes now. Settles after `onChange`, if it was called. */
   function check(): Promise<void> {
     checking = checking.then(compare).catch((error: unknown) => {
       if (!hasFailed) logger.warn({ err: error }, 'checking for changed files failed; trying again');
@@ -77,7 +72,7 @@ export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }
   const poll = setInterval(check, pollMs).unref();
   return {
     check,
-    close() {
+    close(): void {
       isClosed = true;
       clearInterval(poll);
     },

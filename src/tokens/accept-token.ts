@@ -18,7 +18,7 @@ export interface LifetimeSettings {
 /** The part of a token request that decides which token is accepted. */
 type AcceptedFor = Pick<TokenRequest, 'target' | 'routeName' | 'subjectExpiresAtMs' | 'expect'>;
 
-export interface AcceptedClaims extends HasLifetime {
+interface AcceptedClaims extends HasLifetime {
   /** The token is also valid at audiences that the route does not expect. */
   readonly isForOthers: boolean;
   readonly claims: Claims;

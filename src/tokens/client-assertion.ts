@@ -125,7 +125,7 @@ async function readCertificate(
   source: Parameters<typeof readCredential>[0],
   server: AuthorizationServer,
   credentialRead: CredentialRead,
-): Promise<Certificate> {
+) {
   const what = `client certificate of authorization server "${server.name}"`;
   const secret = await readCredential(source, what);
   try {
@@ -137,18 +137,11 @@ async function readCertificate(
   }
 }
 
-interface Certificate {
-  readonly x509: X509Certificate;
-  /** `x5t#S256` */
-  readonly thumbprint: string;
-  /** Epoch seconds. */
-  readonly expiresAtSeconds: number;
-}
-
-const certificateOf = oncePerSecret((pem): Certificate => {
+const certificateOf = oncePerSecret((pem) => {
   const x509 = new X509Certificate(pem);
   return {
     x509,
+    /** `x5t#S256` */
     thumbprint: createHash('sha256').update(x509.raw).digest('base64url'),
     expiresAtSeconds: Date.parse(x509.validTo) / 1000,
   };
@@ -156,14 +149,8 @@ const certificateOf = oncePerSecret((pem): Certificate => {
 
 const macKeyOf = oncePerSecret((secret) => createSecretKey(Buffer.from(secret, 'utf8')));
 
-interface ImportedKey {
-  readonly key: KeyObject;
-  readonly alg: string;
-  readonly keyId: string | undefined;
-}
-
 /** Parsing a PEM key costs several times as much as signing with it. */
-const privateKeyOf = oncePerSecret((text): ImportedKey => {
+const privateKeyOf = oncePerSecret((text) => {
   if (!text.trimStart().startsWith('{')) {
     const key = createPrivateKey(text);
     return { key, alg: algorithmOf(key), keyId: undefined };
@@ -178,17 +165,10 @@ const privateKeyOf = oncePerSecret((text): ImportedKey => {
   };
 });
 
+const ALGORITHM_OF_CURVE: Readonly<Record<string, string>> = { secp384r1: 'ES384', secp521r1: 'ES512' };
+
 /** The usual algorithm for a type of key. RFC 8725 leaves the choice to the holder of the key. */
-function algorithmOf(key: KeyObject): string {
-  switch (key.asymmetricKeyType) {
-    case 'rsa':
-      return 'RS256';
-    case 'ec':
-      return (
-        { prime256v1: 'ES256', secp384r1: 'ES384', secp521r1: 'ES512' }[key.asymmetricKeyDetails?.namedCurve ?? ''] ??
-        'ES256'
-      );
-    default:
-      return 'EdDSA';
-  }
+function algorithmOf({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): string {
+  if (asymmetricKeyType === 'rsa') return 'RS256';
+  return asymmetricKeyType === 'ec' ? (ALGORITHM_OF_CURVE[asymmetricKeyDetails?.namedCurve ?? ''] ?? 'ES256') : 'EdDSA';
 }

@@ -54,15 +54,13 @@ export function createExchange({ endpoint, assertions, dpop, credentialRead }: E
       return requestToken(request, 'client_credentials', () => ({ kind: 'client_credentials' }));
     }
     if (credential.chain !== undefined) return runChain({ ...request, chain: credential.chain, subject });
-    if (credential.authorizationServer.grant === 'jwt_bearer') {
-      const grant = { kind: 'jwt_bearer', from: 'caller' } as const;
-      return requestToken(request, 'jwt_bearer', () => ({ ...grant, assertion: subject.token.reveal() }));
-    }
-    if (credential.authorizationServer.grant === 'token_vault') {
-      const grant = { kind: 'token_vault', subjectTokenType: request.route.subjectToken.type } as const;
-      return requestToken(request, 'token_vault', () => ({ ...grant, subjectToken: subject.token.reveal() }));
-    }
-    return requestToken(request, 'token_exchange', () => exchangeGrant(request.route, subject));
+    const { grant: kind } = credential.authorizationServer;
+    return requestToken(request, kind, () => {
+      const token = subject.token.reveal();
+      if (kind === 'jwt_bearer') return { kind, assertion: token, from: 'caller' };
+      if (kind === 'token_exchange') return exchangeGrant(request.route, subject);
+      return { kind, subjectToken: token, subjectTokenType: request.route.subjectToken.type };
+    });
   }
 
   function requestToken(

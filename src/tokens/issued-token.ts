@@ -76,18 +76,7 @@ export interface IssuedToken extends HasLifetime {
   readonly authorization: Secret;
   readonly granted: Granted;
   /** Present when the token is bound to our key: each request with it then needs a proof. */
-  readonly dpop?: DpopBinding;
-}
-
-/**
- * Proves possession of the key that a token is bound to.
- * @see RFC 9449 section 7.1
- */
-interface DpopBinding {
-  /** @param path with or without query; @returns the value of the `DPoP` header */
-  prove(method: string, origin: string, path: string): Promise<string>;
-  /** Keeps the `DPoP-Nonce` of a response for the next proof. @returns whether there was a usable nonce */
-  learn(origin: string, nonce: string | undefined): boolean;
+  readonly dpop?: ReturnType<typeof bindToken>;
 }
 
 /** The value of the header that the route's `send` names. */
@@ -110,12 +99,18 @@ export function toIssuedToken(
   return { authorization: new Secret(`DPoP ${accessToken}`), granted, lifetime, dpop: bindToken(accessToken, prover) };
 }
 
-function bindToken(accessToken: string, prover: DpopProver): DpopBinding {
+/**
+ * Proves possession of the key that a token is bound to.
+ * @see RFC 9449 section 7.1
+ */
+function bindToken(accessToken: string, prover: DpopProver) {
   const nonceFrom = (origin: string) => `upstream ${origin}`;
   const token = new Secret(accessToken);
   return {
-    prove: (method, origin, path) =>
+    /** @param path with or without query; @returns the value of the `DPoP` header */
+    prove: (method: string, origin: string, path: string): Promise<string> =>
       prover.prove({ method, url: origin + path, nonceFrom: nonceFrom(origin), accessToken: token.reveal() }),
-    learn: (origin, nonce) => prover.learn(nonceFrom(origin), nonce),
+    /** Keeps the nonce of a response for the next proof. @returns whether there was a usable nonce */
+    learn: (origin: string, nonce: string | undefined): boolean => prover.learn(nonceFrom(origin), nonce),
   };
 }

@@ -1,24 +1,20 @@
 import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
-import type { AcceptedClaims } from './accept-token.ts';
+import type { AcceptedToken } from './accept-token.ts';
 import type { TokenRequest } from './token-request.ts';
-import type { Claims } from './token-text.ts';
-
-/** The parts of an accepted token that reports use. */
-type ObservedToken = Pick<AcceptedClaims, 'isForOthers' | 'claims'> & { readonly actor?: Claims };
 
 /**
  * Runs an exchange in a span, and reports its outcome.
  * @throws {CambistError} the error of the exchange; ERR_INTERNAL for any other error
  */
-export async function observeExchange<T extends ObservedToken>(
+export async function observeExchange(
   serverName: string,
   { routeName, grantKind, refresh, cause, target, subject, isSubjectVerified = false }: TokenRequest,
   observer: TokenObserver,
   clock: Clock,
-  exchange: () => Promise<T>,
-): Promise<T> {
+  exchange: () => Promise<AcceptedToken>,
+): Promise<AcceptedToken> {
   const startedMs = clock.monotonicMs();
   const span = cause?.span?.child('exchange', {
     'cambist.route': routeName,
@@ -27,7 +23,7 @@ export async function observeExchange<T extends ObservedToken>(
     'cambist.refresh': refresh,
   });
   let failure: CambistError | undefined;
-  let token: T | undefined;
+  let token: AcceptedToken | undefined;
   try {
     token = await exchange();
     return token;

@@ -93,10 +93,8 @@ function digest(value: unknown): string {
 /** Keys that are remembered at a time. A flood of keys only makes the oldest cooldowns end early. */
 const MAX_KEYS = 10_000;
 
-/** Admits an event for a key, and no other event for that key until its cooldown ends. */
-type Cooldown = (key: string) => boolean;
-
-export function createCooldown(cooldownMs: number, clock: Clock): Cooldown {
+/** @returns a function that admits an event for a key, and no other event for that key until its cooldown ends */
+export function createCooldown(cooldownMs: number, clock: Clock): (key: string) => boolean {
   /** Monotonic milliseconds at which each cooldown ends. All last equally long, so they end in the order of their start. */
   const endsAtMs = new Map<string, number>();
 
@@ -129,16 +127,6 @@ export function scopesToAdd(
   return missing.length > 0 && missing.every((scope) => stepUp.includes(scope)) ? missing : undefined;
 }
 
-/** The same credential with more scopes. */
-function withScopes<Credential extends { readonly target: { readonly scope: string | undefined } }>(
-  credential: Credential,
-  scopes: readonly string[],
-): Credential {
-  const own = credential.target.scope;
-  const scope = [...(own === undefined ? [] : [own]), ...scopes].join(' ');
-  return { ...credential, target: { ...credential.target, scope } };
-}
-
 /** A request for a token, and the key that its token is cached under. */
 export interface KeyedRequest {
   readonly route: Route;
@@ -155,7 +143,9 @@ export interface KeyedRequest {
 export function withAddedScopes(request: KeyedRequest, added: readonly string[]): KeyedRequest {
   if (added.length === 0) return request;
   const resource = `${request.resource} ${added.join(' ')}`;
-  return { ...request, credential: withScopes(request.credential, added), resource, added };
+  const { credential } = request;
+  const scope = [credential.target.scope ?? [], added].flat().join(' ');
+  return { ...request, credential: { ...credential, target: { ...credential.target, scope } }, resource, added };
 }
 
 /** A session id comes from a header and contains no line break, so it cannot be confused with added scopes. */

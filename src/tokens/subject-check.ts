@@ -9,23 +9,12 @@ import type { Subject } from './subject.ts';
 import { EXPIRY_LEEWAY_MS, isJsonObject, textOf } from './token-text.ts';
 
 /** Verifies subject tokens: the signature by the issuer's keys, and the claims by the rules of a route. */
-export interface SubjectCheck {
-  /**
-   * Fetches the keys that a route needs, unless they are cached.
-   * @throws {CambistError} ERR_STS_UNAVAILABLE, or ERR_CREDENTIAL_UNAVAILABLE when the CA file cannot be read
-   */
-  prepare(rules: SubjectVerification): Promise<void>;
-  /**
-   * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, and the codes of `prepare`
-   * @see RFC 7519 section 7.2, RFC 8725
-   */
-  check(subject: Subject, rules: SubjectVerification): Promise<void>;
-}
+export type SubjectCheck = ReturnType<typeof createSubjectCheck>;
 
 export function createSubjectCheck(
   dispatcher: (rules: SubjectVerification) => Dispatcher | Promise<Dispatcher>,
   clock: Clock,
-): SubjectCheck {
+) {
   const keysOf = new Map<string, IssuerKeys>();
 
   function keysFor(rules: SubjectVerification): IssuerKeys {
@@ -35,6 +24,10 @@ export function createSubjectCheck(
     return known;
   }
 
+  /**
+   * @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID, and the codes of `prepare`
+   * @see RFC 7519 section 7.2, RFC 8725
+   */
   async function check(subject: Subject, rules: SubjectVerification): Promise<void> {
     const options = {
       issuer: rules.issuer,
@@ -58,7 +51,7 @@ export function createSubjectCheck(
     }
   }
 
-  return { prepare: (rules) => keysFor(rules).prepare(), check };
+  return { prepare: (rules: SubjectVerification) => keysFor(rules).prepare(), check };
 }
 
 /** Types of messages that an issuer signs for its clients, with the same keys. A client that receives one could use it as a token. */

@@ -35,13 +35,8 @@ interface SubjectSourceOptions {
   readonly revocations?: Revocations | undefined;
 }
 
-export function createSubjectSource({
-  reader,
-  verifier,
-  clock,
-  credentialRead,
-  revocations,
-}: SubjectSourceOptions): SubjectSource {
+export function createSubjectSource(options: SubjectSourceOptions): SubjectSource {
+  const { reader, verifier, clock, credentialRead, revocations } = options;
   /** Each file has a subject. Unchanged content stays the same subject, so its lookups are as fast as those of a caller's token. */
   const fromFiles = new Map<string, Subject>();
 

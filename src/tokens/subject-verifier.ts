@@ -31,17 +31,17 @@ export type SubjectVerifier = ReturnType<typeof createSubjectVerifier>;
 
 /**
  * @param dispatcher gives the connection pool for the keys; `ca` is a PEM file
+ * @param introspector loads the part that asks authorization servers
+ * @param diagnoses explain why a token is refused
  * @param load may fail, for example without free file descriptors; the next use then tries again. Node 20 itself caches a failed
  *   import, Node 24 does not
- * @param diagnoses explain why a token is refused
- * @param introspector loads the part that asks authorization servers
  */
 export function createSubjectVerifier(
   dispatcher: (rules: SubjectVerification) => Dispatcher | Promise<Dispatcher>,
   clock: Clock,
-  load: () => Promise<Pick<typeof import('./subject-check.ts'), 'createSubjectCheck'>> = loadCheck,
+  introspector: () => Promise<Introspector>,
   diagnoses?: LoadDiagnoses,
-  introspector?: () => Promise<Introspector>,
+  load: () => Promise<Pick<typeof import('./subject-check.ts'), 'createSubjectCheck'>> = loadCheck,
 ) {
   let checking: SubjectCheck | undefined;
   /** Created at first use, because it allocates all its entries at once. */
@@ -52,11 +52,6 @@ export function createSubjectVerifier(
     const { createSubjectCheck } = await load();
     checking ??= createSubjectCheck(dispatcher, clock);
     return checking;
-  }
-
-  async function loadIntrospector(): Promise<Introspector> {
-    if (introspector === undefined) throw new Error('no introspection here');
-    return introspector();
   }
 
   function remember(key: string, result: Result, ttl = VERIFIED_LIFETIME_MS): void {
@@ -89,7 +84,7 @@ export function createSubjectVerifier(
     key: string,
   ): Promise<void> {
     try {
-      const result = await (await loadIntrospector()).introspect(subject, rules, introspection, peer?.());
+      const result = await (await introspector()).introspect(subject, rules, introspection, peer?.());
       const { expiresAtMs = Number.POSITIVE_INFINITY } = result;
       remember(key, result, Math.min(introspection.cacheMs, expiresAtMs - clock.wallMs()));
       learn(subject, result);
@@ -122,7 +117,7 @@ export function createSubjectVerifier(
     async prepare(rules: SubjectVerification): Promise<void> {
       const { introspection, jwksUri } = rules;
       if (introspection === undefined || jwksUri !== undefined) await (await loaded()).prepare(rules);
-      if (introspection !== undefined) await (await loadIntrospector()).prepare(introspection);
+      if (introspection !== undefined) await (await introspector()).prepare(introspection);
     },
     /**
      * Returns undefined at once for a token that was verified recently. With introspection, the subject then has the claims that

@@ -1,5 +1,4 @@
 import { hash } from 'node:crypto';
-import type { JWTPayload } from 'jose';
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
@@ -45,7 +44,8 @@ export function readSubject(header: string, values: readonly string[], known?: E
   if (DPOP.test(value)) throw bound('has the scheme DPoP');
   const hasScheme = BEARER.test(value);
   // A caller with another credential must not get cambist's own token, as a caller without a credential may.
-  if (header === 'authorization' && !hasScheme) throw missing();
+  if (header === 'authorization' && !hasScheme)
+    throw new CambistError('ERR_SUBJECT_TOKEN_MISSING', 'the scheme of the Authorization header is not Bearer');
   const token = (hasScheme ? value.replace(BEARER, '') : value).trim();
   if (!isB64Token(token)) throw invalid(`the header "${header}" contains no well-formed bearer token`);
   return toSubject(token, known);
@@ -60,7 +60,7 @@ export function toSubject(token: string, known?: ExpiryCache): Subject {
   const digest = hash('sha256', token, 'base64url');
   let expiresAtMs = known?.get(digest);
   if (expiresAtMs === undefined) {
-    expiresAtMs = readUsableExpiry(token) ?? Number.POSITIVE_INFINITY;
+    expiresAtMs = readUsableExpiry(token);
     known?.set(digest, expiresAtMs);
   }
   return {
@@ -94,11 +94,15 @@ export function holderOf({ cnf }: JsonObject): string | undefined {
   return thumbprint === undefined ? undefined : 'certificate (mutual TLS)';
 }
 
-function readUsableExpiry(token: string): number | undefined {
-  const claims = readClaims(token);
-  const holder = claims && holderOf(claims);
+/** Epoch milliseconds. Infinite where the token does not state it. */
+function readUsableExpiry(token: string): number {
+  const claims = readClaims(token) ?? {};
+  const holder = holderOf(claims);
   if (holder !== undefined) throw bound(`is bound to a ${holder}`);
-  return readExpiry(claims);
+  const { exp }: { exp?: unknown } = claims;
+  if (exp === undefined) return Number.POSITIVE_INFINITY;
+  if (typeof exp !== 'number' || !Number.isFinite(exp)) throw invalid('the "exp" of the subject token is not a number');
+  return exp * 1000;
 }
 
 /** @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID when the token is expired by its own `exp` */
@@ -131,19 +135,8 @@ export function createSubjectReader(): SubjectReader {
   };
 }
 
-function readExpiry(claims: JWTPayload | undefined): number | undefined {
-  const exp: unknown = claims?.exp;
-  if (exp === undefined) return undefined;
-  if (typeof exp !== 'number' || !Number.isFinite(exp)) throw invalid('the "exp" of the subject token is not a number');
-  return exp * 1000;
-}
-
 function bound(how: string): CambistError {
   return invalid(`the subject token ${how}, so only its holder can use it: let the agent obtain a plain bearer token`);
-}
-
-function missing(): CambistError {
-  return new CambistError('ERR_SUBJECT_TOKEN_MISSING', 'the scheme of the Authorization header is not Bearer');
 }
 
 function invalid(message: string): CambistError {

@@ -158,13 +158,7 @@ export function createTokenService(
     observer,
     servers: () => config.authorizationServers,
   });
-  const verifier = createSubjectVerifier(
-    (rules) => dispatchers.for(issuerPeer(rules)),
-    clock,
-    undefined,
-    diagnoses,
-    introspector,
-  );
+  const verifier = createSubjectVerifier((rules) => dispatchers.for(issuerPeer(rules)), clock, introspector, diagnoses);
   const exchange = createExchange({
     endpoint: endpoints.of,
     assertions: chainAssertions,

@@ -108,8 +108,6 @@ async function start(t: TestContext, { endpoint = true, asserted = false } = {})
   const verifier = createSubjectVerifier(
     () => agent,
     clock,
-    undefined,
-    undefined,
     async () => introspector,
   );
   const verify = async (token: string, wanted = rules) => verifier.verify(subjectFrom(token), wanted);

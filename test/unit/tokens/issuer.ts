@@ -13,6 +13,8 @@ import { createFakeClock, type FakeClock } from '../../harness/fake-clock.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
 import { failsWith } from './sample.ts';
 
+export const noIntrospection = async () => assert.fail('no introspection here');
+
 /** A key of the issuer. Its id is optional. */
 export interface IssuerKey {
   readonly kid: string | undefined;
@@ -74,7 +76,7 @@ export async function startIssuer(t: TestContext, first = issuerKey('one'), ...o
   });
   const clock = createFakeClock();
   const pool = () => agent;
-  const verifier = createSubjectVerifier(pool, clock);
+  const verifier = createSubjectVerifier(pool, clock, noIntrospection);
   const rules: Issuer['rules'] = (fields = {}) => ({
     issuer: server.url,
     audience: ['cambist'],

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
 import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
-import { issuerKey, startIssuer, subjectFrom } from './issuer.ts';
+import { issuerKey, noIntrospection, startIssuer, subjectFrom } from './issuer.ts';
 import { failsWith, jwtOf } from './sample.ts';
 
 for (const alg of ['ES256', 'RS256', 'EdDSA'] as const) {
@@ -165,7 +165,7 @@ test('fails to prepare keys that are unavailable or belong to another issuer', a
 test('tries again after the verifier failed to load, and fetches the keys once', async (t) => {
   const issuer = await startIssuer(t);
   let failures = 1;
-  const verifier = createSubjectVerifier(issuer.pool, issuer.clock, () =>
+  const verifier = createSubjectVerifier(issuer.pool, issuer.clock, noIntrospection, undefined, () =>
     failures-- > 0 ? Promise.reject(new Error('too many open files')) : import('../../../src/tokens/subject-check.ts'),
   );
   const rules = issuer.rules();
