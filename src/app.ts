@@ -73,7 +73,7 @@ export async function startApp(written: Config, version: string, logger: Logger,
   let active = activate(first);
   const activeConfig = (): ActiveConfig => active;
   const parts = await createParts(first, { activeConfig, version, logger, tracing });
-  const { counts, dispatchers, tokens, tracker, sockets, interception, audit, inbound } = parts;
+  const { counts, dispatchers, certificates, tokens, tracker, sockets, interception, audit, inbound } = parts;
   const pipeline = createPipeline({
     ...tokens,
     clock: systemClock,
@@ -85,7 +85,7 @@ export async function startApp(written: Config, version: string, logger: Logger,
     stateKeys: parts.sharedCache?.stateKeys,
   });
   const tlsBridge = interception?.createTlsBridge(counts.proxy);
-  const { app: proxy, enter } = await createProxyServer({
+  const { app: proxy, enter } = await createProxyServer(first.listen, {
     activeConfig,
     tracker,
     pipeline,
@@ -133,6 +133,7 @@ export async function startApp(written: Config, version: string, logger: Logger,
     reopenFiles() {
       dispatchers.rereadTls();
       audit?.reopen();
+      void certificates.reread();
     },
     async stop(hurry) {
       endRegularWork();
@@ -149,16 +150,16 @@ export async function startApp(written: Config, version: string, logger: Logger,
  * @param openRedirected opens `intercept.listen`
  */
 async function openListeners(
-  { first, interception, inbound, signals }: Parts,
+  { first, interception, inbound, signals, certificates }: Parts,
   servers: Servers,
   openRedirected: () => Promise<InterceptListeners | undefined>,
 ) {
   let redirected: InterceptListeners | undefined;
   try {
-    const listen = await openListener(servers.proxy, first.listen, 'listen', first.socketMode);
+    const listen = await openListener(servers.proxy, first.listen, 'listen', first.socketMode, certificates);
     await interception?.announce(listen);
     redirected = await openRedirected();
-    const admin = await openListener(servers.admin, first.admin, 'admin', first.socketMode);
+    const admin = await openListener(servers.admin, first.admin, 'admin', first.socketMode, certificates);
     interception?.refuse(admin);
     const addresses = {
       listen,

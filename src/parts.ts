@@ -5,6 +5,7 @@ import type { Audit } from './config/audit.ts';
 import type { Config } from './config/config.ts';
 import type { InboundSide } from './inbound/inbound.ts';
 import type { Interception } from './intercept/interception.ts';
+import { createListenerCertificates, type ListenerCertificates } from './listeners/tls.ts';
 import { type Counts, createCounts } from './observability/counts.ts';
 import { logDiagnosisFaults } from './observability/diagnosis-faults.ts';
 import { createLogLevelControl, type LogLevelControl } from './observability/log-level.ts';
@@ -35,6 +36,7 @@ export interface Parts {
   readonly logger: Logger;
   readonly counts: Counts;
   readonly dispatchers: Dispatchers;
+  readonly certificates: ListenerCertificates;
   readonly tokens: TokenService;
   readonly readiness: Readiness;
   readonly traffic: RecentTraffic;
@@ -74,7 +76,16 @@ export async function createParts(first: Config, options: PartOptions): Promise<
   const counts = createCounts(clock.wallMs);
   const observer = withAudit(createTokenLog(logger, counts.tokens), audit);
   const dispatchers = createDispatchers(observer.credentialRead, interception?.reach);
-  const side = await createTokenSide(first, { logger, activeConfig, counts, observer, dispatchers, diagnoses });
+  const certificates = createListenerCertificates(logger);
+  const side = await createTokenSide(first, {
+    logger,
+    activeConfig,
+    counts,
+    observer,
+    dispatchers,
+    certificates,
+    diagnoses,
+  });
   const { tokens, sharedCache, signals } = side;
   const revocations = signals?.revocations;
   const watch = createStallWatch(clock);
@@ -97,6 +108,7 @@ export async function createParts(first: Config, options: PartOptions): Promise<
     ).createInbound(first, {
       clock,
       dispatchers,
+      certificates,
       sockets,
       watch,
       recentFailures: counts.recentFailures,
@@ -124,6 +136,7 @@ export async function createParts(first: Config, options: PartOptions): Promise<
     first,
     logger,
     dispatchers,
+    certificates,
     ...side,
     tracker,
     sockets,
@@ -134,14 +147,14 @@ export async function createParts(first: Config, options: PartOptions): Promise<
   };
 }
 
-interface TokenSideOptions extends Pick<Parts, 'logger' | 'counts' | 'dispatchers' | 'diagnoses'> {
+interface TokenSideOptions extends Pick<Parts, 'logger' | 'counts' | 'dispatchers' | 'certificates' | 'diagnoses'> {
   readonly activeConfig: () => ActiveConfig;
   readonly observer: TokenObserver;
 }
 
 async function createTokenSide(
   first: Config,
-  { logger, activeConfig, counts, observer, dispatchers, diagnoses }: TokenSideOptions,
+  { logger, activeConfig, counts, observer, dispatchers, certificates, diagnoses }: TokenSideOptions,
 ): Promise<TokenSide> {
   const clock = systemClock;
   const store = first.cache.shared;
@@ -156,6 +169,7 @@ async function createTokenSide(
       clock,
       logger,
       dispatchers,
+      certificates,
       ownTokens,
       sharedCache,
     });

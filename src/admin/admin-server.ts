@@ -2,13 +2,14 @@ import { setImmediate } from 'node:timers/promises';
 import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import type { AuditTrail } from '../audit/audit-trail.ts';
 import { systemClock } from '../clock/clock.ts';
-import { isForeignName, isPublicName } from '../config/addresses.ts';
+import { isForeignName, isPublicName, type ListenerTls } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import type { InboundSide } from '../inbound/inbound.ts';
 import { type ConnectionLimit, displaceConnections } from '../listeners/limit-connections.ts';
 import { NO_SCHEMAS } from '../listeners/listen.ts';
 import { logAcceptErrors, withinOpenFiles } from '../listeners/open-files.ts';
 import { isLocalSender } from '../listeners/this-machine.ts';
+import { serverOptions, tlsOf } from '../listeners/tls.ts';
 import type { Counts } from '../observability/counts.ts';
 import type { Exposition } from '../observability/exposition.ts';
 import type { LogLevelControl } from '../observability/log-level.ts';
@@ -43,6 +44,7 @@ interface AdminSources {
   readonly status: Pick<Status, 'report' | 'charts'>;
   readonly activeConfig: () => Config;
   readonly logLevel: LogLevelControl;
+  readonly tls?: ListenerTls | undefined;
   /**
    * @param after number of the last decision that the reader knows
    * @param most number of the last decisions to report
@@ -77,6 +79,7 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
     schemaController: NO_SCHEMAS,
     requestTimeout: REQUEST_TIMEOUT_MS,
     forceCloseConnections: true,
+    ...serverOptions(sources.tls, {}),
   });
   // A web page can point its own host name at our address (DNS rebinding) and then read what its browser reads.
   app.addHook('onRequest', async (request, reply) => {
@@ -199,6 +202,7 @@ export function createAdminListener(
     decisions: (after, most) => reportDecisions(decisions, after, systemClock, most),
     activeConfig,
     logLevel,
+    tls: tlsOf(activeConfig().admin),
   });
   const connections = displaceConnections(server.server, withinOpenFiles(MAX_ADMIN_CONNECTIONS), (count) => {
     logger.warn({}, `too many connections to the admin listener; dropped ${count}`);

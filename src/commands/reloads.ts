@@ -1,6 +1,6 @@
 import type { App } from '../app.ts';
 import type { Config } from '../config/config.ts';
-import { isLogLevel, LOG_LEVELS, type LogLevel } from '../config/config.ts';
+import { isLogLevel, LOG_LEVELS, type LogLevel, tlsListeners } from '../config/config.ts';
 import { formatProblem, type Problem } from '../config/config-node.ts';
 import type { TlsFiles } from '../config/kinds.ts';
 import { loadConfig } from '../config/load.ts';
@@ -74,7 +74,10 @@ function tlsFiles(config: Config | undefined): string[] {
   const all: readonly (TlsFiles | undefined)[] = [...config.routes, ...config.authorizationServers].map(
     ({ tls }) => tls,
   );
-  return all.flatMap((tls) => [tls?.ca, tls?.certificate, tls?.privateKey]).filter((path) => path !== undefined);
+  return [
+    ...all.flatMap((tls) => [tls?.ca, tls?.certificate, tls?.privateKey]),
+    ...tlsListeners(config).flatMap(({ tls }) => [tls.certificate, tls.privateKey, tls.clientCa]),
+  ].filter((path) => path !== undefined);
 }
 
 /** Logs each problem at its severity, with its position if it has one. */

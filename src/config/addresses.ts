@@ -1,5 +1,5 @@
 import { BlockList, isIPv4 } from 'node:net';
-import { type ConfigNode, formatPath, type Reading, valueOrReport } from './config-node.ts';
+import type { Reading } from './config-node.ts';
 
 /** A host as URLs and `Host` have it: an IPv6 address in brackets. @param host a name, or an address without brackets */
 export function withBrackets(host: string): string {
@@ -83,6 +83,16 @@ export interface TcpListen {
   readonly kind: 'tcp';
   readonly host: string;
   readonly port: number;
+  readonly tls?: ListenerTls;
+}
+
+/** TLS of a listener. Each file is PEM, and read again when it changes. */
+export interface ListenerTls {
+  readonly certificate: string;
+  readonly privateKey: string;
+  readonly clientCa: string | undefined;
+  /** Undefined without `clientCa`. */
+  readonly clientCertificate: 'required' | 'optional' | undefined;
 }
 
 export type Listen = TcpListen | { readonly kind: 'unix'; readonly path: string };
@@ -130,33 +140,16 @@ export function collide(one: Listen, other: Listen): boolean {
   return isEveryAddress(one.host) || isEveryAddress(other.host) || plain(one.host) === plain(other.host);
 }
 
-/**
- * Reads the address of a listener, and reports one that another listener has.
- * @param listeners those that have been read, by key
- */
-export function readFreeListen(
-  text: string,
-  node: ConfigNode,
-  { listeners }: { readonly listeners: Map<string, Listen> },
-): Listen | undefined {
-  const own = valueOrReport(readListen(text), node);
-  if (own === undefined) return undefined;
-  for (const [key, other] of listeners) {
-    if (collide(own, other)) node.error(`has the same address as ${key}: change one`);
-  }
-  listeners.set(formatPath(node.path), own);
-  return own;
-}
-
 /** Names of loopback in a URL. Other names of this machine are unknown here. */
 const LOOPBACK: ReadonlySet<string> = new Set(['127.0.0.1', '[::1]', 'localhost']);
 
-/** Tells whether plain http to this origin reaches the listener. False if that is unknown. */
+/** Tells whether requests to this origin reach the listener. False if that is unknown. */
 export function reaches(listen: Listen, origin: string): boolean {
   const { protocol, hostname, port } = new URL(origin);
-  if (listen.kind === 'unix' || protocol !== 'http:' || !LOOPBACK.has(hostname)) return false;
-  const host = withoutBrackets(hostname);
-  return collide(listen, { kind: 'tcp', host, port: Number(port || 80) });
+  if (listen.kind === 'unix' || !LOOPBACK.has(hostname)) return false;
+  const usual = protocol === 'https:' ? 443 : 80;
+  if ((listen.tls === undefined) !== (usual === 80)) return false;
+  return collide(listen, { kind: 'tcp', host: withoutBrackets(hostname), port: Number(port || usual) });
 }
 
 /** Can only this machine or pod connect to the listener? */

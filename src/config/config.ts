@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import type { ListenerTls } from './addresses.ts';
 import { audit } from './audit.ts';
 import { type AuthorizationServer, authorizationServer } from './authorization-server.ts';
 import { readEach } from './config-node.ts';
@@ -16,7 +17,8 @@ import {
   valueKey,
   type Written,
 } from './key.ts';
-import { address, choice, count, duration, flag, headerName, list, size } from './kinds.ts';
+import { choice, count, duration, flag, headerName, list, size } from './kinds.ts';
+import { address } from './listen.ts';
 import { readConnectAuthority, readHostPattern, readInteractionHost } from './match.ts';
 import { routeSchema, type WrittenRoute } from './resolve-route.ts';
 import type { Route } from './route.ts';
@@ -114,7 +116,7 @@ export const KEYS = {
     z.string({ error: SOCKET_MODE_FORM }).regex(/^0?[67][0-7]{2}$/, { error: SOCKET_MODE_FORM }),
     'octal text',
     'Permissions of the Unix sockets of all listeners, octal, in quotes.',
-    { default: '0660', examples: ['0600'], restart: 'change', page: 'routing.md#unix-sockets' },
+    { default: '0660', examples: ['0600'], restart: 'change', page: 'listeners.md#unix-sockets' },
     (written: string) => Number.parseInt(written, 8),
   ),
   admin_hosts: list(
@@ -233,6 +235,14 @@ export interface Config
   };
   readonly authorizationServers: readonly AuthorizationServer[];
   readonly routes: readonly Route[];
+}
+
+/** The listeners with TLS, by their keys. */
+export function tlsListeners({ listen, admin, inbound, signals }: Config): { name: string; tls: ListenerTls }[] {
+  const all = { listen, admin, 'inbound.listen': inbound?.listen, 'signals.listen': signals?.listen };
+  return Object.entries(all).flatMap(([name, address]) =>
+    address?.kind === 'tcp' && address.tls !== undefined ? [{ name, tls: address.tls }] : [],
+  );
 }
 
 /** The changed keys that take effect at the next restart. */

@@ -4,7 +4,8 @@ import type { ServerScope } from './authorization-server.ts';
 import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
 import { readHeaderName } from './header-names.ts';
 import { optional, type Place, required, section, type ValueOf, valueKey, withFallback } from './key.ts';
-import { choice, flag, freeAddress, headerNameSchema, list, nonEmptyText, oneOrMany, text } from './kinds.ts';
+import { choice, flag, headerNameSchema, list, nonEmptyText, oneOrMany, text } from './kinds.ts';
+import { address } from './listen.ts';
 import { readPathPrefix } from './match.ts';
 import type { Upstream } from './urls.ts';
 import { readHttpUrl } from './urls.ts';
@@ -101,7 +102,7 @@ export const inbound = optional(
     'The agent gets handles in place of its callers’ tokens.',
     {
       listen: required(
-        freeAddress('Address that callers connect to: `host:port` or `unix:/path`.', {
+        address('Address that callers connect to: `host:port` or `unix:/path`.', {
           examples: ['0.0.0.0:8080'],
           restart: 'change',
           page: 'inbound.md',

@@ -14,7 +14,8 @@ import {
   type Written,
   withFallback,
 } from './key.ts';
-import { address, folder, pemFile } from './kinds.ts';
+import { folder, pemFile } from './kinds.ts';
+import { addressSchema } from './listen.ts';
 
 /** The source of the certificate authority whose certificates intercepted connections get. */
 export type InterceptAuthority =
@@ -87,7 +88,7 @@ export const intercept = optional(
       }),
       listen: withFallback(
         valueKey(
-          z.array(address('Address: `host:port`.').schema).max(100),
+          z.array(addressSchema.meta({ description: 'Address: `host:port`.' })).max(100),
           'list of addresses',
           'Addresses where connections arrive that names or packets lead here, instead of a proxy variable.',
           { examples: [['127.0.0.1:443', '127.0.0.1:80']], page: 'intercept.md#without-proxy-variables' },

@@ -1,7 +1,6 @@
 import * as z from 'zod';
 import type { CredentialSource } from '../secrets/credential.ts';
-import { LISTEN_FORM, readFreeListen, readListen } from './addresses.ts';
-import { type ConfigNode, formatPath, type Reading, readEach, valueOrReport } from './config-node.ts';
+import { type ConfigNode, type Reading, readEach } from './config-node.ts';
 import { readHeaderName } from './header-names.ts';
 import {
   type About,
@@ -108,21 +107,6 @@ export function list<Entry, const Rules extends About>(
   const each = (written: readonly (string | undefined)[], node: ConfigNode): readonly Entry[] =>
     readEach(written, node, read);
   return withFallback(valueKey(z.array(entry).max(100), 'list', description, rules, each), []);
-}
-
-export function address<const Rules extends About>(description: string, rules = {} as Rules) {
-  const schema = z.string(LISTEN_FORM).min(1, { error: 'must not be empty' });
-  const read = (written: string, node: ConfigNode, { listeners }: Scope) => {
-    const own = valueOrReport(readListen(written), node);
-    if (own !== undefined) listeners.set(formatPath(node.path), own);
-    return own;
-  };
-  return valueKey(schema, 'address', description, rules, read);
-}
-
-/** The address of another listener, which must differ from those that have been read. */
-export function freeAddress<const Rules extends About>(description: string, rules: Rules) {
-  return valueKey(nonEmptyText, 'address', description, rules, readFreeListen);
 }
 
 /** RFC 9110 section 5.1. */

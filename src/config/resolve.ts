@@ -1,4 +1,4 @@
-import { collide, isLocal, reaches } from './addresses.ts';
+import { isLocal, reaches } from './addresses.ts';
 import {
   type AuthorizationServer,
   authorizationServer,
@@ -27,8 +27,10 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
   const scope: ServerScope = { sources, servers, listeners: new Map() };
   const { interaction, limits, ...read } = readAll(KEYS, { ...file, authorization_servers: undefined }, root, scope);
   const { listen, admin, inbound, signals, intercept, forwardProxy } = read;
-  if (listen !== undefined && admin !== undefined && collide(listen, admin)) {
-    root.at(file.admin === undefined ? 'listen' : 'admin').error('listen and admin have the same address: change one');
+  if (admin?.kind === 'tcp' && admin.tls?.clientCertificate === 'required') {
+    root
+      .at('admin', 'tls')
+      .error('requires client certificates, which probes do not have: set client_certificate: optional');
   }
   const isSocket = [listen, admin, inbound?.listen, signals?.listen].some((each) => each?.kind === 'unix');
   if (file.socket_mode !== undefined && !isSocket && !root.broken) {

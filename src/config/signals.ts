@@ -1,7 +1,8 @@
 import type { AuthorizationServer, ServerScope } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
 import { mapKey, optional, type Place, required, section, type ValueOf, type Values, type Written } from './key.ts';
-import { choice, duration, fileSource, flag, freeAddress, oneOrMany, text } from './kinds.ts';
+import { choice, duration, fileSource, flag, oneOrMany, text } from './kinds.ts';
+import { address } from './listen.ts';
 import { readScope } from './targets.ts';
 import { checkUrl } from './urls.ts';
 import { checkKeysUrl, serverNamed, serverOf } from './verification.ts';
@@ -121,7 +122,7 @@ export const signals = optional(
   section(
     'Revocation: Shared Signals and back-channel logout.',
     {
-      listen: freeAddress(
+      listen: address(
         'Address that transmitters connect to: `host:port` or `unix:/path`. Required for push and back-channel logout.',
         { examples: ['0.0.0.0:8190'] },
       ),

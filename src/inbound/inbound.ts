@@ -4,6 +4,7 @@ import type { Inbound } from '../config/inbound.ts';
 import { limitConnections } from '../listeners/limit-connections.ts';
 import { openListener } from '../listeners/listen.ts';
 import { logAcceptErrors, reachedLimit } from '../listeners/open-files.ts';
+import type { ListenerCertificates } from '../listeners/tls.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { RecentFailures } from '../observability/recent-failures.ts';
 import { createRecentTraffic } from '../observability/recent-traffic.ts';
@@ -38,6 +39,7 @@ export interface InboundOptions extends Pick<TokenService, 'broker' | 'verifier'
   readonly dispatchers: Dispatchers;
   readonly logger: Logger;
   readonly sockets: DetachedSockets;
+  readonly certificates: ListenerCertificates;
   readonly watch: StallWatch;
   readonly keepLine: () => boolean;
   readonly tracing: Tracing | undefined;
@@ -80,7 +82,7 @@ export async function createInbound(first: Config, options: InboundOptions) {
     revocations,
   });
   revocations?.onRevoked(() => handles.removeRevoked(revocations.isRevoked));
-  const { app: server } = await createProxyServer({
+  const { app: server } = await createProxyServer(inbound.listen, {
     activeConfig,
     tracker,
     pipeline,
@@ -98,7 +100,7 @@ export async function createInbound(first: Config, options: InboundOptions) {
   logAcceptErrors(server.server, 'inbound.listen', logger);
 
   return {
-    open: () => openListener(server, inbound.listen, 'inbound.listen', first.socketMode),
+    open: () => openListener(server, inbound.listen, 'inbound.listen', first.socketMode, options.certificates),
     close: async (): Promise<void> => server.close(),
     tracker,
     connections: () => connections.counts,

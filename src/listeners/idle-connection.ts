@@ -1,11 +1,35 @@
 import type { Server } from 'node:http';
+import type { Server as HttpsServer } from 'node:https';
 import type { Socket } from 'node:net';
 
-/** The sockets with which HTTP is spoken inside the TLS of a connection. */
+export function isSecure(server: object): server is HttpsServer {
+  return 'setSecureContext' in server;
+}
+
+/** The event with which a server gets a connection to speak HTTP on. Emitting it hands over a connection of another listener. */
+export function connectionEvent(server: Server): 'connection' | 'secureConnection' {
+  return isSecure(server) ? 'secureConnection' : 'connection';
+}
+
+/** The sockets inside the TLS of connections. */
 const secured = new WeakMap<Socket, Socket>();
 
 export function setSecured(connection: Socket, secure: Socket): void {
   secured.set(connection, secure);
+}
+
+/** The socket with which HTTP is spoken. TLS may be within TLS, as for an agent that sends CONNECT by TLS. */
+function innermost(connection: Socket): Socket {
+  const inside = secured.get(connection);
+  return inside === undefined ? connection : innermost(inside);
+}
+
+/** Connections to a listener with TLS whose handshake is not complete. */
+const handshaking = new WeakSet<Socket>();
+
+export function setHandshaking(connection: Socket, isHandshaking: boolean): void {
+  if (isHandshaking) handshaking.add(connection);
+  else handshaking.delete(connection);
 }
 
 /**
@@ -15,7 +39,7 @@ export function setSecured(connection: Socket, secure: Socket): void {
 export function idleConnections(server: Server): (connection: Socket) => boolean {
   const waiting = new Set(socketsOf(server, 'idle'));
   return (connection) => {
-    const socket: Socket & { _httpMessage?: object | null } = secured.get(connection) ?? connection;
+    const socket: Socket & { _httpMessage?: object | null } = innermost(connection);
     if (socket.bytesRead === 0) return true;
     // Node's list also has the connections whose request was received, and whose response is yet to be sent. Node sets this to null
     // after each response. Undefined is not idle, so that a version of Node that keeps responses elsewhere loses no request.
@@ -31,11 +55,12 @@ export function setAwaitingBody(socket: Socket, isAwaiting: boolean): void {
   else awaitingBody.delete(socket);
 }
 
-/** Tells which connections can be closed, because the headers or the awaited body of their only request are incomplete. */
+/** Tells which connections can be closed, because the handshake, the headers or the awaited body of their only request are incomplete. */
 export function incompleteConnections(server: Server): (connection: Socket) => boolean {
   const receiving = new Set(socketsOf(server, 'active'));
   return (connection) => {
-    const socket: Socket & { _httpMessage?: object | null } = secured.get(connection) ?? connection;
+    const socket: Socket & { _httpMessage?: object | null } = innermost(connection);
+    if (handshaking.has(connection)) return true;
     return receiving.has(socket) && (awaitingBody.has(socket) || (socket._httpMessage ?? null) === null);
   };
 }
@@ -68,7 +93,7 @@ const JOIN_MS = 20;
 export function createIdleCloser(server: Server): () => void {
   const sockets = new Set<Socket>();
   let timer: NodeJS.Timeout | undefined;
-  server.on('connection', (socket) => {
+  server.on(connectionEvent(server), (socket: Socket) => {
     // The server gets a connection again after a request that offered another protocol.
     if (sockets.has(socket)) return;
     sockets.add(socket);

@@ -5,6 +5,8 @@ import { dirname } from 'node:path';
 import type { FastifyInstance, FastifyServerOptions } from 'fastify';
 import { type Listen, withBrackets } from '../config/addresses.ts';
 import { errorCode } from '../errors.ts';
+import { isSecure } from './idle-connection.ts';
+import { type ListenerCertificates, tlsOf } from './tls.ts';
 
 /** A caller whose host disappears sends no end. TCP probes find its connection dead after about a minute of silence. */
 export const KEEP_ALIVE_PROBES = { keepAlive: true, keepAliveInitialDelay: 60_000 };
@@ -13,6 +15,7 @@ export const KEEP_ALIVE_PROBES = { keepAlive: true, keepAliveInitialDelay: 60_00
  * Opens a listener.
  * @param what the config key, for messages
  * @param socketMode permissions of a Unix socket
+ * @param certificates for an address with TLS
  * @returns its address, as in `http://127.0.0.1:8180` or `unix:/path`, with the actual port in place of port 0
  * @throws {Error} with the address and the reason
  */
@@ -21,7 +24,10 @@ export async function openListener(
   listen: Listen,
   what: string,
   socketMode = 0o660,
+  certificates?: ListenerCertificates,
 ): Promise<string> {
+  const tls = tlsOf(listen);
+  if (tls !== undefined && isSecure(app.server)) await certificates?.serve(app.server, tls, what);
   try {
     if (listen.kind === 'unix') {
       await removeStaleSocket(listen.path);
@@ -54,7 +60,7 @@ function hasIPv6(): Promise<boolean> {
 /** The URL of an open TCP listener, with the actual port in place of port 0. */
 export function listenUrl(server: Server): string {
   const { address, port } = server.address() as AddressInfo;
-  return `http://${withBrackets(address)}:${port}`;
+  return `${isSecure(server) ? 'https' : 'http'}://${withBrackets(address)}:${port}`;
 }
 
 /** Opens a Unix socket that has its permissions from the start, so that no other process connects before they are set. */

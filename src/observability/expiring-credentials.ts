@@ -1,5 +1,5 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import type { Config } from '../config/config.ts';
+import { type Config, tlsListeners } from '../config/config.ts';
 import type { TlsFiles } from '../config/kinds.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
 
@@ -10,7 +10,8 @@ interface ExpiringCredential {
   readonly kind: 'token' | 'certificate';
 }
 
-export function expiringCredentials({ routes, authorizationServers, intercept }: Config): ExpiringCredential[] {
+export function expiringCredentials(config: Config): ExpiringCredential[] {
+  const { routes, authorizationServers, intercept } = config;
   const ofRoutes = routes.flatMap(({ name, credential, subjectToken, tls }) => {
     const actor = credential.kind === 'exchange' ? credential.actorToken?.source : undefined;
     const own = credential.kind === 'exchange' ? subjectToken.file : undefined;
@@ -22,7 +23,15 @@ export function expiringCredentials({ routes, authorizationServers, intercept }:
     ];
   });
   const ca = intercept?.ca.kind === 'files' ? { file: intercept.ca.certificate } : undefined;
-  return [...ofRoutes, ...authorizationServers.flatMap(ofServer), ...certificate('certificate of intercept.ca', ca)];
+  const ofListeners = tlsListeners(config).flatMap(({ name, tls }) =>
+    certificate(`certificate of ${name}`, { file: tls.certificate }),
+  );
+  return [
+    ...ofRoutes,
+    ...authorizationServers.flatMap(ofServer),
+    ...certificate('certificate of intercept.ca', ca),
+    ...ofListeners,
+  ];
 }
 
 function ofServer({ name, clientAuth, tls }: AuthorizationServer): ExpiringCredential[] {

@@ -43,7 +43,9 @@ export const TLS_HANDSHAKE = 0x16;
  */
 export function createClientErrorHandler(logger: Pick<Logger, 'warn'>) {
   return (error: ClientError, socket: Socket): void => {
-    if (error.code === 'ECONNRESET' || !socket.writable || hasBegunResponse(socket)) {
+    const handshake = /^ERR_(?:SSL|TLS)_/.test(error.code ?? '');
+    if (handshake) logger.warn({ error: error.code }, handshakeMessage(error.code));
+    if (handshake || error.code === 'ECONNRESET' || !socket.writable || hasBegunResponse(socket)) {
       socket.destroy();
       return;
     }
@@ -56,6 +58,13 @@ export function createClientErrorHandler(logger: Pick<Logger, 'warn'>) {
     const giveUp = setTimeout(() => socket.destroy(), RESPONSE_MS);
     socket.once('close', () => clearTimeout(giveUp));
   };
+}
+
+/** No response is possible before the handshake is complete. */
+function handshakeMessage(code: string | undefined): string {
+  if (code === 'ERR_SSL_HTTP_REQUEST')
+    return 'received plain HTTP on a listener with TLS: let the client call an https:// URL';
+  return 'TLS handshake with a client failed; closing its connection';
 }
 
 function responseTo({ code = '', rawPacket }: ClientError): ErrorResponse {

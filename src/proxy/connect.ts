@@ -2,6 +2,7 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { CambistError } from '../errors.ts';
+import { connectionEvent } from '../listeners/idle-connection.ts';
 import { redact } from '../observability/logged-error.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { WayIn } from '../observability/proxy-observer.ts';
@@ -108,7 +109,7 @@ export function serveConnect(
   function enter(socket: Socket, wayIn: WayIn, host: string | undefined): void {
     inside.add(socket);
     setArrival(socket, wayIn, host);
-    server.emit('connection', socket);
+    server.emit(connectionEvent(server), socket);
   }
 
   function tunnel(request: ProxyRequest, socket: Socket, head: Buffer, to: Authority, allowed: AllowedTunnel): void {

@@ -1,6 +1,7 @@
 import { type IncomingMessage, type Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { connectionEvent } from '../listeners/idle-connection.ts';
 
 /** Connections that the HTTP server has let go of, and no longer closes when it closes. */
 export type DetachedSockets = ReturnType<typeof createDetachedSockets>;
@@ -28,7 +29,7 @@ export function createDetachedSockets() {
  */
 export function closeUnansweredAtEnd(server: Server): void {
   // The server gets a connection again after a request that offered another protocol.
-  server.on('connection', (socket) => socket.off('end', closeUnanswered).on('end', closeUnanswered));
+  server.on(connectionEvent(server), (socket: Duplex) => socket.off('end', closeUnanswered).on('end', closeUnanswered));
 }
 
 function closeUnanswered(this: HttpSocket): void {

@@ -1,9 +1,11 @@
 import { METHODS as NODE_METHODS } from 'node:http';
 import httpProxy from '@fastify/http-proxy';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import type { Listen } from '../config/addresses.ts';
 import { CambistError } from '../errors.ts';
 import { createIdleCloser } from '../listeners/idle-connection.ts';
 import { KEEP_ALIVE_PROBES, NO_SCHEMAS } from '../listeners/listen.ts';
+import { serverOptions, tlsOf } from '../listeners/tls.ts';
 import { createClientErrorHandler } from './client-error.ts';
 import { type ConnectOptions, serveConnect } from './connect.ts';
 import { closeUnansweredAtEnd } from './detached.ts';
@@ -17,7 +19,7 @@ import { serveUpgrades, type UpgradeOptions } from './upgrade.ts';
  * The server that the agent connects to. Requests, WebSocket handshakes and CONNECT lead into one pipeline.
  * @returns the server, and a function that takes a connection of another listener
  */
-export async function createProxyServer(options: ConnectOptions & UpgradeOptions) {
+export async function createProxyServer(listen: Listen, options: ConnectOptions & UpgradeOptions) {
   const { activeConfig, tracker, pipeline, logger } = options;
   const app = fastify({
     logger: false,
@@ -26,7 +28,10 @@ export async function createProxyServer(options: ConnectOptions & UpgradeOptions
     exposeHeadRoutes: false,
     return503OnClosing: false,
     forceCloseConnections: true,
-    http: { maxHeaderSize: activeConfig().config.limits.maxHeaderSizeBytes, ...KEEP_ALIVE_PROBES },
+    ...serverOptions(tlsOf(listen), {
+      maxHeaderSize: activeConfig().config.limits.maxHeaderSizeBytes,
+      ...KEEP_ALIVE_PROBES,
+    }),
     clientErrorHandler: createClientErrorHandler(logger),
   });
   // Node would silently drop headers beyond a count, and with them parts of the request. Their total size is bounded.

@@ -1,5 +1,6 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
+import { connectionEvent } from '../listeners/idle-connection.ts';
 import { type DetachedSockets, isResponding, responseOn } from './detached.ts';
 import { headerValues } from './headers.ts';
 import type { Pipeline } from './pipeline.ts';
@@ -27,7 +28,7 @@ export function serveUpgrades(server: Server, { tracker, pipeline, sockets }: Up
     }
     if (!isWebSocket(request)) {
       socket.unshift(Buffer.concat([withoutUpgrade(request), head]));
-      server.emit('connection', socket);
+      server.emit(connectionEvent(server), socket);
       return;
     }
     sockets.add(socket);

@@ -1,7 +1,9 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import type { ListenerTls } from '../config/addresses.ts';
 import type { Transmitter } from '../config/signals.ts';
 import { NO_SCHEMAS } from '../listeners/listen.ts';
+import { serverOptions } from '../listeners/tls.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { InvalidSignal, malformed } from './events.ts';
 import type { Source } from './source.ts';
@@ -19,17 +21,17 @@ const FORM_TYPE = 'application/x-www-form-urlencoded';
  * Creates the listener for transmitters: `POST /events/NAME` (RFC 8935) and `POST /logout/NAME` (OpenID Connect Back-Channel
  * Logout 1.0). It says nothing about any caller.
  */
-export function createReceiver(sources: ReadonlyMap<Transmitter, Source>): FastifyInstance {
+export function createReceiver(sources: ReadonlyMap<Transmitter, Source>, tls?: ListenerTls): FastifyInstance {
   const app = fastify({
     logger: false,
     schemaController: NO_SCHEMAS,
     bodyLimit: MAX_BODY_BYTES,
     // Node's default interval for finding slow requests is 30 seconds.
-    http: {
+    ...serverOptions(tls, {
       headersTimeout: REQUEST_TIMEOUT_MS,
       requestTimeout: REQUEST_TIMEOUT_MS,
       connectionsCheckingInterval: CHECK_INTERVAL_MS,
-    },
+    }),
     requestTimeout: REQUEST_TIMEOUT_MS,
     forceCloseConnections: true,
   });

@@ -2,6 +2,7 @@ import type { Signals, Transmitter } from '../config/signals.ts';
 import { displaceConnections } from '../listeners/limit-connections.ts';
 import { openListener } from '../listeners/listen.ts';
 import { logAcceptErrors, withinOpenFiles } from '../listeners/open-files.ts';
+import { type ListenerCertificates, tlsOf } from '../listeners/tls.ts';
 import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
 import { createRevocations } from '../tokens/revocations.ts';
 import { createReceiver } from './receiver.ts';
@@ -20,6 +21,7 @@ export interface SignalsStatus {
 
 export interface SignalsOptions extends Pick<SourceOptions, 'clock' | 'logger' | 'dispatchers' | 'ownTokens'> {
   readonly sharedCache: SharedCacheSide | undefined;
+  readonly certificates?: ListenerCertificates;
 }
 
 /** Transmitters are few, and their requests take milliseconds. */
@@ -45,7 +47,7 @@ export function createSignals(config: Signals, options: SignalsOptions) {
   const parts = { ...options, revocations, replicas, counts };
   const sources = new Map(transmitters.map((each) => [each, createSource(each, parts)]));
 
-  const server = listen === undefined ? undefined : createReceiver(sources);
+  const server = listen === undefined ? undefined : createReceiver(sources, tlsOf(listen));
   const connections =
     server &&
     displaceConnections(server.server, withinOpenFiles(MAX_CONNECTIONS), (count) => {
@@ -61,7 +63,7 @@ export function createSignals(config: Signals, options: SignalsOptions) {
       const address =
         server === undefined || listen === undefined
           ? undefined
-          : await openListener(server, listen, 'signals.listen', socketMode);
+          : await openListener(server, listen, 'signals.listen', socketMode, options.certificates);
       for (const { poller } of sources.values()) poller?.start();
       return address;
     },

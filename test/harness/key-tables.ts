@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { KEYS } from '../../src/config/config.ts';
 import type { Keys } from '../../src/config/key.ts';
+import { LISTENER_KEYS } from '../../src/config/listen.ts';
 import { ROUTE } from '../../src/config/resolve-route.ts';
 import { ROUTE_KEYS } from '../../src/config/route-keys.ts';
 
@@ -12,6 +13,7 @@ const { name, match, upstream } = ROUTE;
 /** The pages with tables of keys, and the keys of each table, in their order. */
 const TABLES: Readonly<Record<string, readonly Keys[]>> = {
   'README.md': [KEYS, SERVER, SERVER.client_auth?.keys ?? {}, { name, match, upstream }, ROUTE_KEYS],
+  'listeners.md': [LISTENER_KEYS],
   'signals.md': [KEYS.signals.keys ?? {}],
 };
 

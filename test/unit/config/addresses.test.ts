@@ -41,7 +41,7 @@ test('refuses an invalid address', () => {
 
 test('refuses the same address for listen and admin', () => {
   const both = (listen: string, admin: string) => problemsOf(`${VALID}listen: "${listen}"\nadmin: "${admin}"\n`);
-  const clash = ['14:8: admin: listen and admin have the same address: change one'];
+  const clash = ['14:8: admin: has the same address as listen: change one'];
   assert.deepEqual(both('127.0.0.1:80', '127.0.0.1:80'), clash);
   assert.deepEqual(both('127.0.0.1:80', 'localhost:80'), clash);
   assert.deepEqual(both('127.0.0.1:80', '0.0.0.0:80'), clash);
@@ -52,7 +52,7 @@ test('refuses the same address for listen and admin', () => {
   assert.deepEqual(both('unix:/a', 'unix:/b'), []);
   assert.deepEqual(both('unix:/a', '127.0.0.1:80'), []);
   assert.deepEqual(problemsOf(`${VALID}listen: 127.0.0.1:9180\n`), [
-    '13:9: listen: listen and admin have the same address: change one',
+    '1:1: admin: has the same address as listen: change one',
   ]);
 });
 
@@ -199,3 +199,23 @@ for (const host of words(`
     assert.equal(isLoopback(new URL(`http://${host}:8080/`).hostname), false);
   });
 }
+
+test('reads an address with TLS', () => {
+  const files = 'certificate: { file: ./tls.crt }, private_key: { file: ./tls.key }';
+  const tls = (keys: string, address = '127.0.0.1:8443') =>
+    `${VALID}listen: { address: "${address}", tls: { ${keys} } }\n`;
+  const { listen } = configOf(tls(`${files}, client_ca: { file: ./ca.pem }`));
+  assert.deepEqual(listen.kind === 'tcp' && [listen.port, listen.tls?.clientCertificate], [8443, 'required']);
+  for (const [text, problem] of [
+    [tls(`${files}, client_certificate: optional`), /client_certificate: has no meaning without client_ca/],
+    [tls(files, 'unix:/run/a.sock'), /listen\.tls: has no meaning for a Unix socket/],
+    [tls('certificate: { file: ./tls.crt }'), /listen\.tls: missing key "private_key"/],
+    [
+      `${VALID}admin: { address: "127.0.0.1:1", tls: { ${files}, client_ca: { file: ./ca } } }\n`,
+      /admin\.tls: requires client cert/,
+    ],
+    [`${VALID}listen: 8443\n`, /listen: must be host:port/],
+  ] as const) {
+    assert.match(problemsOf(text).join('\n'), problem);
+  }
+});

@@ -1,0 +1,114 @@
+import { X509Certificate } from 'node:crypto';
+import type { ServerOptions } from 'node:http';
+import type { Server as HttpsServer } from 'node:https';
+import type { Socket } from 'node:net';
+import type { SecureContextOptions, TLSSocket } from 'node:tls';
+import type { Listen, ListenerTls } from '../config/addresses.ts';
+import { loggedError } from '../observability/logged-error.ts';
+import type { Logger } from '../observability/logger.ts';
+import { readCredential, unavailable } from '../secrets/credential.ts';
+import { setHandshaking, setSecured } from './idle-connection.ts';
+
+/** Longest handshake. Node's default is two minutes. */
+const HANDSHAKE_MS = 10_000;
+
+/**
+ * Fastify's options for the server of a listener. With TLS it is one of `node:https`, which does all that one of `node:http` does, and
+ * refuses every handshake until it gets its certificate. Without a type for both, Fastify's own types would spread through cambist.
+ */
+export function serverOptions(tls: ListenerTls | undefined, http: ServerOptions): { readonly http: ServerOptions } {
+  if (tls === undefined) return { http };
+  const https = {
+    ...http,
+    handshakeTimeout: HANDSHAKE_MS,
+    requestCert: tls.clientCa !== undefined,
+    // An optional certificate is checked after the handshake.
+    rejectUnauthorized: tls.clientCertificate === 'required',
+  };
+  return { https } as unknown as { readonly http: ServerOptions };
+}
+
+/** Undefined: the listener speaks plain HTTP. */
+export function tlsOf(listen: Listen | undefined): ListenerTls | undefined {
+  return listen?.kind === 'tcp' ? listen.tls : undefined;
+}
+
+/** The TLS files of the listeners. */
+export type ListenerCertificates = ReturnType<typeof createListenerCertificates>;
+
+export function createListenerCertificates(logger: Pick<Logger, 'error'>) {
+  const served: { readonly name: string; readonly apply: () => Promise<void> }[] = [];
+
+  return {
+    /**
+     * Gives a server its certificate, before it listens.
+     * @param name the config key of the listener
+     * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE where a file cannot be read, or is invalid
+     */
+    async serve(server: HttpsServer, tls: ListenerTls, name: string): Promise<void> {
+      const apply = async (): Promise<void> => server.setSecureContext(await readFiles(tls, name));
+      await apply();
+      followConnections(server);
+      served.push({ name, apply });
+    },
+    /** Reads all files again, for the next connections. A listener keeps its certificate where that fails. */
+    async reread(): Promise<void> {
+      for (const { name, apply } of served) {
+        await apply().catch((error: unknown) => {
+          logger.error({ err: loggedError(error) }, `${name}: TLS files are invalid; keeping the previous ones`);
+        });
+      }
+    },
+  };
+}
+
+async function readFiles({ certificate, privateKey, clientCa }: ListenerTls, name: string) {
+  const read = async (file: string, what: string) => (await readCredential({ file }, `${what} of ${name}`)).reveal();
+  const cert = await read(certificate, 'certificate');
+  const key = await read(privateKey, 'private key');
+  const ca = clientCa === undefined ? undefined : await read(clientCa, 'client CA');
+  const { createSecureContext } = process.getBuiltinModule('node:tls');
+  const { SSL_OP_NO_TICKET } = process.getBuiltinModule('node:constants');
+  const context: SecureContextOptions = {
+    cert,
+    key,
+    minVersion: 'TLSv1.2',
+    // A resumed session would skip the check of the client's certificate.
+    ...(ca !== undefined && { ca, secureOptions: SSL_OP_NO_TICKET }),
+  };
+  try {
+    createSecureContext(context);
+    if (ca !== undefined) new X509Certificate(ca);
+    return context;
+  } catch (cause) {
+    const rule = 'each must be PEM, and the key must belong to the certificate';
+    throw unavailable(`invalid TLS files of ${name}: ${rule}`, cause);
+  }
+}
+
+/** Notes which connections of a server have finished their handshake, and refuses invalid certificates of clients. */
+function followConnections(server: HttpsServer): void {
+  /** By the address of the peer, until the handshake is complete: Node has no way from one socket to the other. */
+  const handshaking = new Map<string, Socket>();
+  const peerOf = ({ remoteAddress, remotePort }: Socket) => `${remoteAddress} ${remotePort}`;
+
+  server.on('connection', (connection: Socket) => {
+    const peer = peerOf(connection);
+    handshaking.set(peer, connection);
+    setHandshaking(connection, true);
+    connection.once('close', () => {
+      if (handshaking.get(peer) === connection) handshaking.delete(peer);
+    });
+  });
+  server.prependListener('secureConnection', (secure: TLSSocket) => {
+    const peer = peerOf(secure);
+    const connection = handshaking.get(peer);
+    // Otherwise the connection came by another way, such as from inside a CONNECT.
+    if (connection === undefined) return;
+    handshaking.delete(peer);
+    setHandshaking(connection, false);
+    setSecured(connection, secure);
+    // With `optional`, Node leaves this to us.
+    if (secure.getPeerX509Certificate() !== undefined && !secure.authorized) secure.destroy();
+  });
+}

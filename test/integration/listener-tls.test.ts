@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { type RequestOptions, request } from 'node:https';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { type TestContext, test } from 'node:test';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
+import { eventually } from '../harness/eventually.ts';
+import { startPlainGateway } from '../harness/gateway.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
+
+const authority = createCertificateAuthority();
+const stranger = createCertificateAuthority('another CA');
+
+interface Setup {
+  /** Beside the certificate and its key. */
+  readonly tls?: Readonly<Record<string, unknown>>;
+  readonly top?: Readonly<Record<string, unknown>>;
+}
+
+/** cambist with TLS on `listen`, and functions to replace its files. */
+async function start(t: TestContext, { tls = {}, top }: Setup = {}) {
+  const folder = temporaryFolder(t);
+  const file = (name: string): string => join(folder, name);
+  const write = ({ cert, key }: Certificate): void => {
+    writeFileSync(file('tls.crt'), cert);
+    writeFileSync(file('tls.key'), key);
+  };
+  write(authority.issueServer());
+  writeFileSync(file('clients.pem'), authority.cert);
+  const files = { certificate: { file: file('tls.crt') }, private_key: { file: file('tls.key') } };
+  const listen = { address: '127.0.0.1:0', tls: { ...files, ...tls } };
+  const gateway = await startPlainGateway(t, { top: { listen, ...top } });
+  return { ...gateway, folder, file, write, files };
+}
+
+/** @returns the status, or the error */
+async function get(url: string, options: RequestOptions = {}): Promise<number | string> {
+  return new Promise((resolve) => {
+    const sent = request(`${url}/plain`, { agent: false, ca: authority.cert, ...options }, (response) => {
+      resolve(response.statusCode ?? 0);
+      response.resume();
+    });
+    sent.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
+    sent.end();
+  });
+}
+
+async function connected(t: TestContext, url: string, options: object = {}): Promise<TLSSocket> {
+  const socket = connectTls({ port: Number(new URL(url).port), host: '127.0.0.1', ca: authority.cert, ...options });
+  t.after(() => socket.destroy());
+  await once(socket, 'secureConnect');
+  return socket;
+}
+
+test('serves https, and says why a client that speaks plain HTTP or TLS 1.1 gets nothing', async (t) => {
+  const { app } = await start(t);
+  assert.match(app.url, /^https:/);
+  assert.equal(await get(app.url), 200);
+  assert.equal(typeof (await get(app.url, { minVersion: 'TLSv1.1', maxVersion: 'TLSv1.1' })), 'string');
+  const plain = connect(Number(new URL(app.url).port), '127.0.0.1');
+  plain.end('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
+  await text(plain).catch(() => undefined);
+  await eventually('the log line', () => /received plain HTTP on a listener with TLS/.test(app.logText()));
+});
+
+for (const clientCertificate of ['required', 'optional']) {
+  test(`a client certificate that is ${clientCertificate} must be valid`, async (t) => {
+    const folder = temporaryFolder(t);
+    const ca = join(folder, 'ca.pem');
+    writeFileSync(ca, authority.cert);
+    const { app } = await start(t, { tls: { client_ca: { file: ca }, client_certificate: clientCertificate } });
+    const withoutOne = await get(app.url);
+    if (clientCertificate === 'optional') assert.equal(withoutOne, 200);
+    else assert.equal(typeof withoutOne, 'string');
+    assert.equal(await get(app.url, authority.issueClient()), 200);
+    const invalid = {
+      'of another authority': stranger.issueClient(),
+      'of a server': authority.issueServer(),
+      expired: authority.issueClient({ validFromSeconds: -7200, validUntilSeconds: -3600 }),
+      'not yet valid': authority.issueClient({ validFromSeconds: 1800 }),
+    };
+    for (const [name, certificate] of Object.entries(invalid)) {
+      assert.equal(typeof (await get(app.url, certificate)), 'string', name);
+    }
+  });
+}
+
+test('a session is not resumed where clients have certificates', async (t) => {
+  for (const [isMutual, version] of [
+    [false, 'TLSv1.3'],
+    [true, 'TLSv1.3'],
+    [true, 'TLSv1.2'],
+  ] as const) {
+    const folder = temporaryFolder(t);
+    const ca = join(folder, 'ca.pem');
+    writeFileSync(ca, authority.cert);
+    const { app } = await start(t, { tls: isMutual ? { client_ca: { file: ca } } : {} });
+    const options = { ...authority.issueClient(), maxVersion: version };
+    const first = await connected(t, app.url, options);
+    const sessions = [first.getSession()];
+    first.on('session', (ticket) => sessions.push(ticket));
+    first.write('GET /plain HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    await once(first, 'data');
+    first.destroy();
+    const second = await connected(t, app.url, { ...options, session: sessions.at(-1) });
+    assert.equal(second.isSessionReused(), !isMutual, `${isMutual} ${version}`);
+  }
+});
+
+test('new connections get a certificate that has changed, and an invalid one changes nothing', async (t) => {
+  const { app, write } = await start(t);
+  const next = createCertificateAuthority('the next CA');
+  write(next.issueServer());
+  app.reopenFiles();
+  await eventually('the new certificate', async () => (await get(app.url, { ca: next.cert })) === 200);
+  write({ cert: authority.issueServer().cert, key: next.issueServer().key });
+  app.reopenFiles();
+  await eventually('the log line', () =>
+    /listen: TLS files are invalid; keeping the previous ones/.test(app.logText()),
+  );
+  assert.equal(await get(app.url, { ca: next.cert }), 200);
+  assert.match(
+    await app.metrics(),
+    /cambist_credential_expiry_timestamp_seconds\{credential="certificate of listen"\} \d/,
+  );
+});
+
+test('a handshake that does not finish gives way to a new connection', async (t) => {
+  const { app } = await start(t, { top: { limits: { max_in_flight: 1, max_connections: 2 } } });
+  const port = Number(new URL(app.url).port);
+  const slow = [1, 2].map(() => connect(port, '127.0.0.1'));
+  t.after(() => slow.forEach((socket) => void socket.destroy()));
+  for (const socket of slow) {
+    await once(socket, 'connect');
+    socket.write(Buffer.from([0x16, 3, 1, 0, 200]));
+    socket.on('error', () => {});
+  }
+  await eventually('a response', async () => (await get(app.url)) === 200);
+});
+
+test('a request that offers another protocol is served', async (t) => {
+  const { app } = await start(t);
+  const agent = await connected(t, app.url);
+  agent.write('GET /plain HTTP/1.1\r\nHost: localhost\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n');
+  const [response] = await once(agent, 'data');
+  assert.match(String(response), /^HTTP\/1.1 200/);
+});
