@@ -3,42 +3,26 @@ import { CambistError } from '../errors.ts';
 import { failRequest } from './fail-request.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import { discardRest, isReadingPaused } from './request-body.ts';
-import type { StallWatch, Watched } from './stall-watch.ts';
+import type { StallWatch } from './stall-watch.ts';
 
 /** A caller that sends less of a body within `timeouts.stall` occupies cambist on purpose. */
 const LEAST_BYTES = 16 * 1024;
 
 /** A request that waits for its body before it is forwarded. */
-export class BodyWait implements Watched {
-  readonly request: ProxyRequest;
-  /** Ends the wait. */
-  readonly reject: (error: CambistError) => void;
-  readonly leastBytes = LEAST_BYTES;
+export type BodyWait = ReturnType<typeof createBodyWait>;
 
-  constructor(request: ProxyRequest, reject: (error: CambistError) => void) {
-    this.request = request;
-    this.reject = reject;
-  }
-
-  get socket() {
-    return this.request.incoming.socket;
-  }
-
-  isPaused(): boolean {
-    return true;
-  }
-
-  isOver(): boolean {
-    return false;
-  }
-
-  stallMs(): number {
-    return this.request.stallMs();
-  }
-
-  onStall(): void {
-    this.reject(incompleteBody(this.stallMs()));
-  }
+/** @param reject ends the wait */
+export function createBodyWait(request: ProxyRequest, reject: (error: CambistError) => void) {
+  return {
+    request,
+    reject,
+    socket: request.incoming.socket,
+    leastBytes: LEAST_BYTES,
+    isPaused: () => true,
+    isOver: () => false,
+    stallMs: () => request.stallMs(),
+    onStall: () => reject(incompleteBody(request.stallMs())),
+  };
 }
 
 /** @param stallMs in which too little arrived */

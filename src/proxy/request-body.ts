@@ -71,32 +71,8 @@ export function takeBody(source: BodySource, keepBytes: number): RequestBody | P
 async function takeWhole(source: BodySource, limitBytes: number): Promise<RequestBody> {
   const { incoming } = source;
   if (incoming.headers['transfer-encoding'] === undefined) return takeBody(source, limitBytes);
-  return source.waitForBody(takeChunks(incoming, limitBytes));
-}
-
-async function takeChunks(request: IncomingMessage, limitBytes: number): Promise<RequestBody> {
-  const rest = (request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
-  const chunks: Buffer[] = [];
-  let size = 0;
-  try {
-    while (size <= limitBytes) {
-      const { value, done } = await rest.next();
-      if (done === true) return wholeBody(Buffer.concat(chunks));
-      chunks.push(value);
-      size += value.length;
-    }
-  } catch (cause) {
-    throw callerGone(cause);
-  }
-  async function* pass(): AsyncGenerator<Buffer> {
-    try {
-      yield* chunks.splice(0);
-      yield* { [Symbol.asyncIterator]: () => rest };
-    } finally {
-      discardRest(request);
-    }
-  }
-  return { content: pass(), replay: () => undefined };
+  const body = await readWhole(source, limitBytes);
+  return body === undefined ? stream(incoming, 0) : wholeBody(body);
 }
 
 /**
@@ -119,7 +95,7 @@ export function wholeBody(content: Buffer | undefined): RequestBody {
 
 /**
  * Reads a body whole.
- * @returns undefined where it is larger than the limit; the rest is then not read
+ * @returns undefined where it is larger than the limit; all of it can then still be read
  * @throws {CambistError} ERR_UPSTREAM_UNREACHABLE where the caller leaves meanwhile, and the errors of `waitForBody`
  */
 export async function readWhole(source: BodySource, limitBytes: number): Promise<Buffer | undefined> {
@@ -144,12 +120,11 @@ function readRest(request: IncomingMessage, limitBytes: number): Promise<Buffer 
   return new Promise((resolve, reject) => {
     const take = (chunk: Buffer): void => {
       size += chunk.length;
-      if (size <= limitBytes) {
-        chunks.push(chunk);
-        return;
-      }
+      chunks.push(chunk);
+      if (size <= limitBytes) return;
       request.off('data', take);
       request.pause();
+      request.unshift(Buffer.concat(chunks.splice(0)));
       resolve(undefined);
     };
     request.on('data', take);

@@ -4,7 +4,7 @@ import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { setAwaitingBody } from '../listeners/idle-connection.ts';
 import type { Logger } from '../observability/logger.ts';
-import { BodyWait, endUpload } from './body-wait.ts';
+import { type BodyWait, createBodyWait, endUpload } from './body-wait.ts';
 import { ProxyRequest, type Tracker, type TrackerOptions } from './proxy-request.ts';
 import type { StallWatch } from './stall-watch.ts';
 import { Tunnels } from './tunnel.ts';
@@ -22,11 +22,9 @@ export class RequestTracker implements Tracker {
   readonly tunnels = new Tunnels();
   inFlight = 0;
   openStreams = 0;
-  /** Each response closes its connection from now on. */
   isLeaving = false;
   isDraining = false;
   closeIdle: (() => void) | undefined;
-  /** Requests that end from now on were aborted by the shutdown. */
   isClosing = false;
   /** The oldest first. */
   readonly #waiting = new Set<BodyWait>();
@@ -49,7 +47,6 @@ export class RequestTracker implements Tracker {
     return request;
   }
 
-  /** @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED, ERR_AUDIT_UNAVAILABLE */
   assertCapacity(maxInFlight: number): void {
     this.options.audit?.assertWritable();
     if (this.isDraining) throw new CambistError('ERR_SHUTTING_DOWN', 'the proxy is shutting down');
@@ -61,7 +58,7 @@ export class RequestTracker implements Tracker {
   /** The request gives way to a new one while it waits for its body, and is refused if too little of the body arrives. */
   waitForBody<T>(request: ProxyRequest, reading: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      const wait = new BodyWait(request, reject);
+      const wait = createBodyWait(request, reject);
       this.#waiting.add(wait);
       this.options.watch.add(wait);
       // Behind another response, the connection is in use.
