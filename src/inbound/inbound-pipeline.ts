@@ -6,7 +6,7 @@ import { findRoute, receive } from '../proxy/find-route.ts';
 import type { Pipeline } from '../proxy/pipeline.ts';
 import type { ProxyRequest } from '../proxy/proxy-request.ts';
 import { takeBody } from '../proxy/request-body.ts';
-import { ownMetadata } from '../proxy/resource-metadata.ts';
+import { admitMetadataRequest } from '../proxy/resource-metadata.ts';
 import { callUpstream, type UpstreamCallOptions } from '../proxy/upstream-call.ts';
 import type { Subject } from '../tokens/subject.ts';
 import { agentHeaders } from './agent-headers.ts';
@@ -37,7 +37,7 @@ export function createInboundPipeline(options: InboundPipelineOptions): Pipeline
       const needsToken = !isOpen(received.target, rules.inbound.open);
 
       // Respond to requests for the metadata that says where callers get their tokens.
-      const metadata = needsToken ? ownMetadata(received) : undefined;
+      const metadata = needsToken ? admitMetadataRequest(received) : undefined;
       if (metadata !== undefined) return request.respond(metadata);
 
       // Find the route: all lead to the agent.
@@ -49,7 +49,7 @@ export function createInboundPipeline(options: InboundPipelineOptions): Pipeline
       const verifying = needsToken ? verifyCaller(routed, options) : undefined;
       const subject = verifying instanceof Promise ? await verifying : verifying;
       const session = { subject, id: undefined };
-      request.sessionFound(session);
+      request.admitSession(session);
       const held = subject && hold(request, subject, options.handles);
 
       // Let other replicas resolve the handle, before the agent gets it.
@@ -59,7 +59,7 @@ export function createInboundPipeline(options: InboundPipelineOptions): Pipeline
       // Read the body: a small one as a whole, which is faster; a large one streams.
       const taking = takeBody(request, MAX_WHOLE_BODY_BYTES);
       const body = taking instanceof Promise ? await taking : taking;
-      request.bodyTaken(body);
+      request.admitToUpstream(body);
 
       // Send with the handle in place of the token, and relay the response.
       const headers = agentHeaders(routed, rules.reserved, held && replacementOf(held, rules));

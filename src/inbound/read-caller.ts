@@ -45,7 +45,7 @@ export function createHandleReader(
   ): ReturnType<ReadCaller> {
     const { rawHeaders } = routed.request.incoming;
     if (text !== undefined && handle === undefined) throw invalid('has a handle that is unknown or expired');
-    if (handle !== undefined) routed.request.callerFound(handle.subject);
+    if (handle !== undefined) routed.request.admitCaller(handle.subject);
     if (handlesIn(routed.path).length > 0) throw invalid('has a handle in its URL');
     const rules = inbound();
     if (!rules.allowRawTokens) refuseRawTokens(routed, handle);

@@ -121,7 +121,7 @@ function passThrough(
     () => {
       observer.tunnelOpened(entry);
       socket.once('close', () => observer.tunnelClosed(entry));
-      join(socket, far, { watch: tracker.options.watch, stallMs: DEFAULT_STALL_MS });
+      join(socket, far, tracker.options.watch, DEFAULT_STALL_MS);
     },
     fail,
   );

@@ -186,13 +186,11 @@ export class RefusedResponse {
     this.date = headerValues(headers, 'date')[0];
     this.#fromChallenge = reasonInChallenges(headerValues(headers, 'www-authenticate'));
     const isJson = /[/+]json\b/i.test(headerValues(headers, 'content-type')[0] ?? '');
-    if (this.#fromChallenge === undefined && isJson) this.#body = this.#collect();
-  }
-
-  #collect(): Promise<string> {
-    return new Promise((resolve) => {
-      this.#settle = resolve;
-    });
+    if (this.#fromChallenge === undefined && isJson) {
+      this.#body = new Promise((resolve) => {
+        this.#settle = resolve;
+      });
+    }
   }
 
   data(chunk: Buffer): void {

@@ -132,8 +132,7 @@ export function withoutScopeChallenges(
   const texts = challenges.map(({ begin }, index) => value.slice(begin, challenges[index + 1]?.begin));
   const kept = texts.filter((_, index) => {
     const parameters = challenges[index]?.parameters ?? [];
-    const errors = parameters.filter(({ name }) => name === 'error');
-    if (!errors.some((error) => /^insufficient_scope$/i.test(error.value))) return true;
+    if (!parameters.some(({ name, value }) => name === 'error' && /^insufficient_scope$/i.test(value))) return true;
     return mayKeep(scopesOf(parameterOf(parameters, 'scope')));
   });
   if (kept.length === texts.length) return value;

@@ -1,33 +1,19 @@
-import type { ServerResponse } from 'node:http';
+import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Logger } from '../observability/logger.ts';
 
 /** Node's error for bytes that it could not parse as a request. */
 type ClientError = Error & { readonly code?: string; readonly rawPacket?: unknown };
 
-interface ErrorResponse {
-  readonly status: number;
-  readonly reason: string;
-  readonly message: string;
-}
+/** The status of the response, and the message of the log. */
+type ErrorResponse = readonly [status: number, message: string];
 
 const RESPONSES: Readonly<Record<string, ErrorResponse>> = {
-  HPE_HEADER_OVERFLOW: {
-    status: 431,
-    reason: 'Request Header Fields Too Large',
-    message: 'request headers are larger than limits.max_header_size',
-  },
-  ERR_HTTP_REQUEST_TIMEOUT: {
-    status: 408,
-    reason: 'Request Timeout',
-    message: 'timed out reading request headers',
-  },
+  HPE_HEADER_OVERFLOW: [431, 'request headers are larger than limits.max_header_size'],
+  ERR_HTTP_REQUEST_TIMEOUT: [408, 'timed out reading request headers'],
 };
-const MALFORMED = { status: 400, reason: 'Bad Request', message: 'received bytes that are not a valid HTTP request' };
-const TLS = {
-  ...MALFORMED,
-  message: 'received TLS on a plain http listener: let the agent call an http:// URL',
-};
+const MALFORMED: ErrorResponse = [400, 'received bytes that are not a valid HTTP request'];
+const TLS: ErrorResponse = [400, 'received TLS on a plain http listener: let the agent call an http:// URL'];
 
 /** The connection closed in the middle of a message. */
 const CLOSED = 'HPE_INVALID_EOF_STATE';
@@ -49,10 +35,10 @@ export function createClientErrorHandler(logger: Pick<Logger, 'warn'>) {
       socket.destroy();
       return;
     }
-    const { status, reason, message } = responseTo(error);
+    const [status, message] = responseTo(error);
     // A caller that leaves is not refused. If its request was complete, that request has a log line of its own.
     if (error.code !== CLOSED) logger.warn({ status }, message);
-    const response = `HTTP/1.1 ${status} ${reason}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`;
+    const response = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n`;
     socket.end(response, () => socket.destroy());
     // Over TLS, a write to a connection that was reset may neither finish nor fail.
     const giveUp = setTimeout(() => socket.destroy(), RESPONSE_MS);

@@ -130,7 +130,7 @@ export function serveConnect(
         request.tunnelled(allowed.entry);
         socket.write(ESTABLISHED);
         putBack();
-        join(socket, far, { watch: tracker.options.watch, stallMs: request.stallMs() });
+        join(socket, far, tracker.options.watch, request.stallMs());
       },
       (cause) => {
         const message = `forward_proxy: "${authority}" cannot be reached`;

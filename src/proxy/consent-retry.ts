@@ -1,7 +1,7 @@
 import { CambistError } from '../errors.ts';
 import type { Session } from '../tokens/session.ts';
 import { editMembers, endOfString, jsonMembers, parseJsonObject, skipSpace } from '../tokens/token-text.ts';
-import { openState, ownStateKeys } from './consent-state.ts';
+import { type NestedState, openState, ownStateKeys } from './consent-state.ts';
 import { CONSENT_INPUT, type ElicitationOptions } from './elicitation.ts';
 import { type ResponseId, responseIdOf } from './mcp-error.ts';
 import { type RequestBody, wholeBody } from './request-body.ts';
@@ -89,7 +89,7 @@ function onlyParams(text: string): number | undefined {
 }
 
 /** A client need not send `inputResponses`, in whose place the backend's would go. */
-function withMissing(text: string, at: number, { inputResponses }: { readonly inputResponses?: string }): string {
+function withMissing(text: string, at: number, { inputResponses }: NestedState): string {
   if (inputResponses === undefined || jsonMembers(text, at).some(({ key }) => key === 'inputResponses')) return text;
   const separator = jsonMembers(text, at).length === 0 ? '' : ',';
   return `${text.slice(0, at + 1)}"inputResponses":${inputResponses}${separator}${text.slice(at + 1)}`;

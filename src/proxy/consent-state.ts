@@ -5,8 +5,8 @@ import { parseJsonObject } from '../tokens/token-text.ts';
 
 /** The backend's own fields of the original request, as JSON texts. A retry after a consent gives them back. */
 export interface NestedState {
-  readonly requestState?: string;
-  readonly inputResponses?: string;
+  readonly requestState?: string | undefined;
+  readonly inputResponses?: string | undefined;
 }
 
 /** The message for which the user must consent. Its retry must equal it in both. */

@@ -119,10 +119,7 @@ function nestedState(text: string): NestedState | undefined {
   const requestState = textOf('requestState');
   const inputResponses = textOf('inputResponses');
   if (Buffer.byteLength((requestState ?? '') + (inputResponses ?? '')) > MAX_NESTED_BYTES) return undefined;
-  return {
-    ...(requestState !== undefined && { requestState }),
-    ...(inputResponses !== undefined && { inputResponses }),
-  };
+  return { requestState, inputResponses };
 }
 
 function respond(requestId: string, id: string | number, more: Json): OwnResponse {

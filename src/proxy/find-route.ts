@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Route } from '../config/route.ts';
+import type { ErrorCode } from '../error-catalogue.ts';
 import { CambistError } from '../errors.ts';
-import type { McpMessage } from '../routing/conditions.ts';
 import { headerDisagreement, readMcpMessage } from '../routing/mcp-message.ts';
 import {
   isValidHost,
@@ -133,37 +133,36 @@ function upstreamMetadata(received: Received): Routed | undefined {
 }
 
 function noRoute(target: RequestTarget, table: RouteTable, body?: Buffer): CambistError {
-  return new CambistError('ERR_ROUTE_NOT_FOUND', `no route takes the request: ${whyNoRoute(target, table)}`, {
-    ...(body !== undefined && { responseId: responseIdOf(body) }),
-  });
-}
-
-/** A message that a route depends on, and the body that contained it. The body goes upstream unchanged. */
-interface ReadMessage {
-  readonly message: McpMessage;
-  readonly body: Buffer;
+  const message = `no route takes the request: ${whyNoRoute(target, table)}`;
+  return new CambistError('ERR_ROUTE_NOT_FOUND', message, body && { responseId: responseIdOf(body) });
 }
 
 /**
  * Reads the message that the route of a request depends on.
  * @param limitBytes size of the largest body to read
+ * @returns the message, and the body that contained it, which goes upstream unchanged
  * @throws {CambistError} ERR_MESSAGE_TOO_LARGE, ERR_HEADER_MISMATCH, ERR_REQUEST_TIMEOUT, ERR_OVERLOADED, and ERR_ROUTE_NOT_FOUND for a body that the backend may read
  *   differently
  */
-async function readMessage(source: BodySource, limitBytes: number): Promise<ReadMessage> {
+async function readMessage(source: BodySource, limitBytes: number) {
   const raw = source.incoming.rawHeaders;
   const encoded = encodingProblem(raw);
-  if (encoded !== undefined) throw unreadable(encoded);
+  if (encoded !== undefined) throw refused('ERR_ROUTE_NOT_FOUND', `this one is refused: ${encoded}`);
   const body = await readWhole(source, limitBytes);
-  if (body === undefined) throw tooLarge(limitBytes);
+  if (body === undefined) {
+    const fix = 'raise retry_body_limit of the routes with this host and path, or send a smaller message';
+    throw refused('ERR_MESSAGE_TOO_LARGE', `the body is larger than ${limitBytes} bytes: ${fix}`);
+  }
   const reading = readMcpMessage(body);
-  if ('wrong' in reading) throw unreadable(reading.wrong, body);
+  if ('wrong' in reading) throw refused('ERR_ROUTE_NOT_FOUND', `this one is refused: ${reading.wrong}`, body);
   const disagreement = headerDisagreement(reading, {
     versions: headerValues(raw, 'mcp-protocol-version'),
     methods: headerValues(raw, 'mcp-method'),
     names: headerValues(raw, 'mcp-name'),
   });
-  if (disagreement !== undefined) throw mismatch(disagreement, body);
+  if (disagreement !== undefined) {
+    throw refused('ERR_HEADER_MISMATCH', `the request is refused: ${disagreement}`, body);
+  }
   return { message: reading.message, body };
 }
 
@@ -185,21 +184,7 @@ function encodingProblem(raw: RawHeaders): string | undefined {
   return undefined;
 }
 
-function tooLarge(limitBytes: number): CambistError {
-  return new CambistError(
-    'ERR_MESSAGE_TOO_LARGE',
-    `the route depends on the message, and the body is larger than ${limitBytes} bytes: raise retry_body_limit of the ` +
-      'routes with this host and path, or send a smaller message',
-  );
-}
-
-function unreadable(why: string, body?: Buffer): CambistError {
-  return new CambistError('ERR_ROUTE_NOT_FOUND', `the route depends on the message, and this one is refused: ${why}`, {
-    ...(body !== undefined && { responseId: responseIdOf(body) }),
-  });
-}
-
-function mismatch(why: string, body: Buffer): CambistError {
-  const message = `the route depends on the message, and the request is refused: ${why}`;
-  return new CambistError('ERR_HEADER_MISMATCH', message, { responseId: responseIdOf(body) });
+function refused(code: ErrorCode, why: string, body?: Buffer): CambistError {
+  const message = `the route depends on the message, and ${why}`;
+  return new CambistError(code, message, body && { responseId: responseIdOf(body) });
 }

@@ -16,6 +16,16 @@ export function headerValues(raw: RawHeaders, name: string): readonly string[] {
   return values ?? NONE;
 }
 
+/** The headers but those with these names. @param names lower case */
+export function without(headers: RawHeaders, names: ReadonlySet<string>): string[] {
+  const kept: string[] = [];
+  for (let i = 0; i < headers.length; i += 2) {
+    const name = headers[i] as string;
+    if (!names.has(name.toLowerCase())) kept.push(name, headers[i + 1] as string);
+  }
+  return kept;
+}
+
 /** Does the client of a GET accept nothing but an event stream? */
 export function wantsStream(raw: RawHeaders): boolean {
   return /^\s*text\/event-stream\b[^,]*$/i.test(headerValues(raw, 'accept').join());

@@ -1,6 +1,6 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import { describeError } from '../error-catalogue.ts';
-import { type AuthenticationRequirements, CambistError, detailOf } from '../errors.ts';
+import { CambistError, detailOf } from '../errors.ts';
 import { announceClose } from './closing.ts';
 import { discardRest } from './request-body.ts';
 
@@ -65,41 +65,30 @@ export interface WantedToken {
 }
 
 /** The parameter of a challenge that has no other: RFC 6750 section 3 wants one. */
-const REALM: [name: string, value: string] = ['realm', 'cambist'];
+const REALM = 'realm="cambist"';
 
 function challenge(error: CambistError, { scope, resourceMetadata }: WantedToken): string {
-  const parameters = [
-    ...errorParameters(error),
-    ...(scope === undefined ? [] : [['scope', scope]]),
-    ...(resourceMetadata === undefined ? [] : [['resource_metadata', resourceMetadata]]),
-  ];
-  if (parameters.length === 0) parameters.push(REALM);
-  return `Bearer ${parameters.map(([name, value]) => `${name}="${value}"`).join(', ')}`;
-}
-
-/** @see RFC 9470 section 3 */
-function authenticationParameters({ acrValues, maxAge }: AuthenticationRequirements): [name: string, value: string][] {
-  return [
-    ['error', 'insufficient_user_authentication'],
-    ...(acrValues === undefined ? [] : [['acr_values', acrValues] as [string, string]]),
-    ...(maxAge === undefined ? [] : [['max_age', String(maxAge)] as [string, string]]),
-  ];
+  const all = { ...errorParameters(error), scope, resource_metadata: resourceMetadata };
+  const parameters = Object.entries(all).filter(([, value]) => value !== undefined);
+  return `Bearer ${parameters.map(([name, value]) => `${name}="${value}"`).join(', ') || REALM}`;
 }
 
 /** The words of RFC 6750 section 3. */
-const EXPIRED: [name: string, value: string] = ['error_description', 'The access token expired'];
+const EXPIRED = 'The access token expired';
 
-function errorParameters(error: CambistError): [name: string, value: string][] {
-  switch (error.code) {
+/** @see RFC 6750 section 3, RFC 9470 section 3 */
+function errorParameters({ code, authentication, claims = '', expired }: CambistError) {
+  switch (code) {
     case 'ERR_SUBJECT_TOKEN_MISSING':
-      return [];
-    case 'ERR_INTERACTION_REQUIRED':
-      if (error.authentication !== undefined) return authenticationParameters(error.authentication);
-      return [
-        ['error', 'insufficient_claims'],
-        ['claims', Buffer.from(error.claims ?? '').toString('base64')],
-      ];
+      return {};
+    case 'ERR_INTERACTION_REQUIRED': {
+      if (authentication === undefined) {
+        return { error: 'insufficient_claims', claims: Buffer.from(claims).toString('base64') };
+      }
+      const { acrValues, maxAge } = authentication;
+      return { error: 'insufficient_user_authentication', acr_values: acrValues, max_age: maxAge };
+    }
     default:
-      return [['error', 'invalid_token'], ...(error.expired ? [EXPIRED] : [])];
+      return { error: 'invalid_token', error_description: expired ? EXPIRED : undefined };
   }
 }

@@ -10,7 +10,7 @@ import type { ProxyRequest } from './proxy-request.ts';
 import type { CallerToken, ReadCaller } from './read-caller-token.ts';
 import { readBody } from './request-body.ts';
 import { unencoded, upstreamHeaders } from './request-headers.ts';
-import { ownMetadata } from './resource-metadata.ts';
+import { admitMetadataRequest } from './resource-metadata.ts';
 import type { Routed, Switched } from './steps.ts';
 import { callUpstream, type UpstreamCallOptions } from './upstream-call.ts';
 
@@ -38,7 +38,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       const received = receive(request);
 
       // Respond to requests for the metadata of a resource that cambist protects.
-      const metadata = ownMetadata(received);
+      const metadata = admitMetadataRequest(received);
       if (metadata !== undefined) return request.respond(metadata);
 
       // Find the route. Some routes depend on the MCP message in the body, which is then read here.
@@ -57,15 +57,15 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       // Read the body: a small one as a whole, so that it can be sent again; a large one streams.
       const taking = readBody(request, routed.route, routed.wholeBody);
       let body = taking instanceof Promise ? await taking : taking;
-      request.bodyTaken(body);
+      request.admitToUpstream(body);
       const session = sessionOf(request, subject);
-      request.sessionFound(session);
+      request.admitSession(session);
       const headers = headersOf(routed, caller);
 
       // Take the state of a consent out of a retry, which is not for the backend.
       if (routed.route.consent !== undefined && mayCarryState(body)) {
         body = await resumeAfterConsent(routed, session, body, headers, options);
-        request.bodyTaken(body);
+        request.admitToUpstream(body);
       }
 
       // Obtain the issued token. This follows the body, because a slow body may outlast a token.

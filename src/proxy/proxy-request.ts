@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Route } from '../config/route.ts';
 import type { CambistError } from '../errors.ts';
-import type { AbortedBy, Outcome } from '../observability/proxy-observer.ts';
+import type { AbortedBy } from '../observability/proxy-observer.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 import type { Session } from '../tokens/session.ts';
 import type { Subject } from '../tokens/subject.ts';
@@ -164,20 +164,20 @@ export class ProxyRequest {
   }
 
   /** Counts the request to its upstream. @throws {CambistError} ERR_OVERLOADED */
-  bodyTaken(body: RequestBody): void {
+  admitToUpstream(body: RequestBody): void {
     this.record.body = body;
     const { route } = this.record;
     if (this.share === undefined && route !== undefined) this.#join(route.upstream.origin, `route "${route.name}"`);
   }
 
   /** @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID where its token was revoked meanwhile */
-  sessionFound(session: Session): void {
+  admitSession(session: Session): void {
     this.record.session = session;
-    if (session.subject !== undefined) this.callerFound(session.subject);
+    if (session.subject !== undefined) this.admitCaller(session.subject);
   }
 
-  /** Notes a caller, so that a revocation ends the request. @throws {CambistError} as `sessionFound` */
-  callerFound(subject: Subject): void {
+  /** Notes a caller, so that a revocation ends the request. @throws {CambistError} as `admitSession` */
+  admitCaller(subject: Subject): void {
     this.#tracker.options.openRequests?.add(this, subject);
   }
 
@@ -202,8 +202,8 @@ export class ProxyRequest {
   respond(response: OwnResponse, error?: CambistError): void {
     if (this.#isOver || this.response.headersSent) return;
     this.record.error = error;
-    const outcome = error === undefined ? 'responded' : failureOutcome(response);
-    reportResponse(this.record, response.status, outcome, this.#tracker.options);
+    const failure = response.status < 500 ? 'refused' : 'failed';
+    reportResponse(this.record, response.status, error === undefined ? 'responded' : failure, this.#tracker.options);
     writeResponse(this.incoming, this.response, response, this.#tracker.isLeaving);
   }
 
@@ -259,8 +259,4 @@ export class ProxyRequest {
     if (this.#relay === undefined) return undefined;
     return this.#relay.hasFailed() ? 'upstream' : 'caller';
   }
-}
-
-function failureOutcome({ status }: OwnResponse): Outcome {
-  return status < 500 ? 'refused' : 'failed';
 }

@@ -6,22 +6,7 @@ import type { Granted } from '../tokens/audience.ts';
 import type { RequestRecord, ResponseStart } from './request-record.ts';
 
 /** The facts about a request that no caller chose. */
-export interface Decision {
-  /** Consecutive numbers from 1. */
-  readonly number: number;
-  /** Monotonic milliseconds at the beginning of the response. */
-  readonly atMs: number;
-  readonly route: Route | undefined;
-  readonly status: number;
-  readonly outcome: Outcome;
-  readonly durationMs: number;
-  readonly error: ErrorCode | undefined;
-  readonly cacheResult: CacheResult | undefined;
-  readonly exchangeMs: number | undefined;
-  readonly stepUp: readonly string[] | undefined;
-  /** Audience and scope of the token that was sent, or refused for its audience. */
-  readonly granted: Granted | undefined;
-}
+export type Decision = Readonly<Slot>;
 
 /** Number of requests that are remembered. A power of two. */
 export const REMEMBERED_DECISIONS = 1024;
@@ -30,8 +15,10 @@ export const REMEMBERED_DECISIONS = 1024;
  * A place for one decision. It is filled again and again with numbers and with references to old objects, so that a request neither
  * allocates memory for it nor gives the garbage collector work. The numbers with a fraction begin as one, which V8 stores in place.
  */
-class Slot implements Decision {
+class Slot {
+  /** Consecutive numbers from 1. */
   number = 0;
+  /** Monotonic milliseconds at the beginning of the response. */
   atMs = 0.5;
   route: Route | undefined;
   status = 0;
@@ -41,6 +28,7 @@ class Slot implements Decision {
   cacheResult: CacheResult | undefined;
   exchangeMs: number | undefined;
   stepUp: readonly string[] | undefined;
+  /** Audience and scope of the token that was sent, or refused for its audience. */
   granted: Granted | undefined;
 }
 

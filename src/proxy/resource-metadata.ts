@@ -25,12 +25,12 @@ export function clientOf(request: Pick<ProxyRequest, 'url' | 'incoming' | 'activ
 }
 
 /**
- * Responds to a request for the metadata of a resource that cambist issues tokens for. Undefined for every other request, and
- * where the operator wrote a route for the metadata.
+ * Admits a request for the metadata of a resource that cambist issues tokens for.
+ * @returns the response. Undefined for every other request, and where the operator wrote a route for the metadata
  * @throws {CambistError} ERR_ROUTE_NOT_FOUND, ERR_OVERLOADED, ERR_SHUTTING_DOWN
  * @see RFC 9728 section 3.1
  */
-export function ownMetadata({ request, target }: Received): OwnResponse | undefined {
+export function admitMetadataRequest({ request, target }: Received): OwnResponse | undefined {
   const resource = describedResource(target);
   if (resource === undefined) return undefined;
   const { table } = request.active;

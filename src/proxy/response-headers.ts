@@ -5,7 +5,7 @@ import { claimsOf } from '../tokens/subject.ts';
 import { callerReference, crossRoute } from './caller-reference.ts';
 import { metadataUrls, withoutScopeChallenges, withResourceMetadata } from './challenges.ts';
 import { createEndpointRewriter, type Rewriter } from './endpoint-event.ts';
-import { connectionOptions, headerValues, type RawHeaders, wantsStream } from './headers.ts';
+import { connectionOptions, headerValues, type RawHeaders, wantsStream, without } from './headers.ts';
 import { isMadeFromCallers } from './obtain-token.ts';
 import { clientOf, describesItself, issuerOf, metadataUrl } from './resource-metadata.ts';
 import type { Prepared } from './steps.ts';
@@ -217,13 +217,4 @@ export function streamRewriter(prepared: Prepared, status: number, headers: stri
     if (url === undefined) throw crossRoute(route, 'endpoint event is malformed');
     return callerReference(url, prepared, 'endpoint event');
   });
-}
-
-export function without(headers: string[], names: ReadonlySet<string>): string[] {
-  const kept: string[] = [];
-  for (let i = 0; i < headers.length; i += 2) {
-    const name = headers[i] as string;
-    if (!names.has(name.toLowerCase())) kept.push(name, headers[i + 1] as string);
-  }
-  return kept;
 }

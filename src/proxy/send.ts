@@ -4,6 +4,7 @@ import { errorCode } from '../errors.ts';
 import type { Span } from '../observability/tracing.ts';
 import { valueFor } from '../tokens/issued-token.ts';
 import { type Dispatchers, upstreamPeer } from '../transport/dispatchers.ts';
+import { headerValues, without } from './headers.ts';
 import type { AttemptPlan } from './steps.ts';
 
 type Handler = Dispatcher.DispatchHandler;
@@ -69,6 +70,7 @@ function dispatch(
 
 /** Headers that the span of the attempt replaces. */
 const TRACE_CONTEXT: ReadonlySet<string> = new Set(['traceparent', 'tracestate']);
+const TRACE_STATE: ReadonlySet<string> = new Set(['tracestate']);
 
 /**
  * Wraps one attempt in a span, which becomes the upstream's trace context and ends with the response.
@@ -97,19 +99,9 @@ function traced(
 
 /** Without the caller's `tracestate` where it was dropped: it may have contained the caller's token. */
 function inContext(headers: readonly string[], span: Span): string[] {
-  const kept: string[] = [];
-  let state = false;
-  for (let i = 0; i < headers.length; i += 2) {
-    const name = headers[i] as string;
-    const key = name.toLowerCase();
-    if (key === 'tracestate') state = true;
-    if (!TRACE_CONTEXT.has(key)) kept.push(name, headers[i + 1] as string);
-  }
   const own = span.headers();
-  for (let i = 0; i < own.length; i += 2) {
-    if (state || own[i] !== 'tracestate') kept.push(own[i] as string, own[i + 1] as string);
-  }
-  return kept;
+  const hasState = headerValues(headers, 'tracestate').length > 0;
+  return [...without(headers, TRACE_CONTEXT), ...(hasState ? own : without(own, TRACE_STATE))];
 }
 
 function ending(handler: Handler, span: Span): Handler {

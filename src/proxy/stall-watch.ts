@@ -21,11 +21,7 @@ export interface Watched {
 }
 
 /** Detects callers that left while their connection is paused, and bounds how long a connection may stay paused. */
-export interface StallWatch {
-  add(watched: Watched): void;
-  /** Without it, a watch that is over is removed at the next check. */
-  remove(watched: Watched): void;
-}
+export type StallWatch = ReturnType<typeof createStallWatch>;
 
 /** Connections that belong to no route have it. */
 export const DEFAULT_STALL_MS = defaultDuration(DEFAULT_STALL);
@@ -40,7 +36,7 @@ interface Progress {
 }
 
 /** One timer serves all connections. It runs only while there is a connection to watch. */
-export function createStallWatch(clock: Pick<Clock, 'monotonicMs'>): StallWatch {
+export function createStallWatch(clock: Pick<Clock, 'monotonicMs'>) {
   /** Undefined: the connection was not paused at the last check. */
   const watches = new Map<Watched, Progress | undefined>();
   let timer: NodeJS.Timeout | undefined;
@@ -73,10 +69,11 @@ export function createStallWatch(clock: Pick<Clock, 'monotonicMs'>): StallWatch 
   }
 
   return {
-    add(watched) {
+    add(watched: Watched): void {
       watches.set(watched, undefined);
       timer ??= setInterval(check, CHECK_MS).unref();
     },
-    remove: (watched) => void watches.delete(watched),
+    /** Without it, a watch that is over is removed at the next check. */
+    remove: (watched: Watched) => void watches.delete(watched),
   };
 }

@@ -9,7 +9,7 @@ import type { StallWatch } from './stall-watch.ts';
  * other, while the other direction continues. An error on one side resets the other. A connection that waits for its peer, or
  * that is closed on one side, may stay silent for the stall timeout.
  */
-export function join(one: Socket, other: Socket, { watch, stallMs }: JoinOptions): void {
+export function join(one: Socket, other: Socket, watch: StallWatch, stallMs: number): void {
   one.pipe(other);
   other.pipe(one);
   endTogether(one, other);
@@ -23,11 +23,6 @@ export function join(one: Socket, other: Socket, { watch, stallMs }: JoinOptions
       onStall: () => breakOff(socket),
     });
   }
-}
-
-interface JoinOptions {
-  readonly watch: StallWatch;
-  readonly stallMs: number;
 }
 
 function endTogether(one: Duplex, other: Duplex): void {

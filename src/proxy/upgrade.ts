@@ -46,7 +46,7 @@ export function serveUpgrades(server: Server, { tracker, pipeline, sockets }: Up
       }
       putBack();
       request.switched(headers);
-      join(socket, upstream as Socket, { watch: tracker.options.watch, stallMs: request.stallMs() });
+      join(socket, upstream as Socket, tracker.options.watch, request.stallMs());
       return true;
     };
   }

@@ -37,7 +37,7 @@ for (const [side, isCaller] of [
       test(`closes both connections when a ${side} with ${state} ${way}`, async (t) => {
         const [caller, one] = await socketPair(t);
         const [backend, other] = await socketPair(t);
-        join(one, other, { watch: createStallWatch(systemClock), stallMs: 100 });
+        join(one, other, createStallWatch(systemClock), 100);
         const leaving = isCaller ? caller : backend;
         prepare(leaving);
         await new Promise((resolve) => setTimeout(resolve, 100));
