@@ -23,30 +23,23 @@ export function explainTokenRequests(route: Route | undefined) {
   }
   const { chain, actorToken } = credential;
   const subject = subjectName(route);
-  const exchange: Grant = {
-    kind: 'token_exchange',
-    subjectToken: subject,
-    subjectTokenType: subjectToken.type,
-    actor: actorToken && { token: '<actor token>', type: actorToken.type },
-  };
+  const given = { subjectToken: subject, subjectTokenType: subjectToken.type };
+  const actor = actorToken && { token: '<actor token>', type: actorToken.type };
+  const exchange: Grant = { kind: 'token_exchange', ...given, actor };
   const issuer = assertionFrom(server);
-  const assertion = chain === undefined ? subject : '<assertion from the previous request>';
-  const isBearer = chain !== undefined || server.grant === 'jwt_bearer';
-  const vault: Grant = { kind: 'token_vault', subjectToken: subject, subjectTokenType: subjectToken.type };
+  const own: Grant = server.grant === 'token_vault' ? { kind: 'token_vault', ...given } : exchange;
+  const grant: Grant =
+    chain !== undefined
+      ? { kind: 'jwt_bearer', assertion: '<assertion from the previous request>', from: 'chain' }
+      : server.grant === 'jwt_bearer'
+        ? { kind: 'jwt_bearer', assertion: subject, from: 'caller' }
+        : own;
   return {
     subject_token_check: explainCheck(route),
     assertion_request: chain
       ? explainRequest(chain.authorizationServer, firstLegTarget(chain, target), exchange)
       : issuer && explainRequest(issuer.authorizationServer, ownTarget(issuer.scope), { kind: 'client_credentials' }),
-    token_request: explainRequest(
-      server,
-      target,
-      isBearer
-        ? { kind: 'jwt_bearer', assertion, from: chain === undefined ? 'caller' : 'chain' }
-        : server.grant === 'token_vault'
-          ? vault
-          : exchange,
-    ),
+    token_request: explainRequest(server, target, grant),
     issued_token_check,
   };
 }
@@ -70,29 +63,18 @@ function placeOf(source: CredentialSource): string {
 }
 
 /** The parts of the cache key of a route's issued token. */
-export function explainCacheKey(route: Route, config: Config): string[] | undefined {
-  switch (route.credential.kind) {
-    case 'none':
-    case 'passthrough':
-    case 'secret':
-      return undefined;
-    case 'client_credentials':
-      return [
-        'the resource: authorization server and its tls, client, resource, audience, scope, extra parameters, expect_audience, step_up',
-      ];
-    case 'exchange': {
-      const { header, file } = route.subjectToken;
-      const resource =
-        'the resource: authorization server and its tls, client, grant, resource, audience, scope, types, actor, chain, extra parameters, ' +
-        'expect_audience, step_up';
-      if (file !== undefined) return ["cambist's own token, from a file", resource];
-      return [
-        `the caller's token, from the header "${header}"`,
-        `the session id, from the header "${config.session.header}", if present`,
-        resource,
-      ];
-    }
-  }
+export function explainCacheKey({ credential, subjectToken }: Route, config: Config): string[] | undefined {
+  if (!('authorizationServer' in credential)) return undefined;
+  const isExchange = credential.kind === 'exchange';
+  const named = isExchange ? 'grant, resource, audience, scope, types, actor, chain' : 'resource, audience, scope';
+  const resource = `the resource: authorization server and its tls, client, ${named}, extra parameters, expect_audience, step_up`;
+  if (!isExchange) return [resource];
+  if (subjectToken.file !== undefined) return ["cambist's own token, from a file", resource];
+  return [
+    `the caller's token, from the header "${subjectToken.header}"`,
+    `the session id, from the header "${config.session.header}", if present`,
+    resource,
+  ];
 }
 
 /** Explains how the issued token is shared with other replicas, if there are a shared cache and such a token. */

@@ -10,7 +10,6 @@ import { type Command, EXIT, UsageError } from './command.ts';
 import { printProblems } from './print-problems.ts';
 import { USAGES } from './usages.ts';
 
-/** Values by flag, as written. */
 type Answers = Partial<Record<keyof typeof QUESTIONS, string>>;
 
 interface Question {
@@ -161,7 +160,6 @@ function programName(): string {
 
 export interface ConfigChoices {
   readonly route: string;
-  /** URL of the backend. */
   readonly backend: string;
   readonly issuer: string;
   readonly clientId: string;

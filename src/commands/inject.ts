@@ -125,7 +125,6 @@ export const uninject: Command = async (args) => {
   return changeAll(positionals, () => ({ change, configs: [] }), { dropsPrinted: true });
 };
 
-/** The file in the sidecar's config folder. */
 const KEY = 'cambist.yaml';
 
 interface StreamConfig {

@@ -122,7 +122,6 @@ function refusedFinding(refused: CallResponse, said: readonly string[], token: I
   return { ...finding, what: `${finding.what}: ${said.join('; ')}` };
 }
 
-/** The backend's error code and explanation. */
 function wordsOf({ header, text }: CallResponse): string {
   const { error = '', description = '' } = reasonInChallenges([header('www-authenticate') ?? '']) ?? {};
   return [error, description, text].join(' ');

@@ -7,7 +7,7 @@ import { metadataUrls } from '../tokens/discovery.ts';
 import { createOwnTokens } from '../tokens/own-tokens.ts';
 import { issuerPeer, KEYS_TIMEOUT_MS } from '../tokens/server-request.ts';
 import { assertionsOfOne, type CheckContext } from './check-context.ts';
-import { credentialFinding, failureOf } from './check-server.ts';
+import { attempt, credentialFinding } from './check-server.ts';
 import { type Found, fine, listed, problem, warning } from './finding.ts';
 import { readKeySet, type UsableKey } from './key-set.ts';
 import { unusableMetadata } from './metadata-findings.ts';
@@ -28,7 +28,7 @@ export async function checkKeys(
   at = 'subject_token.verify',
 ): Promise<readonly UsableKey[] | undefined> {
   const from = recorded.length;
-  const failure = await failureOf(() => verifier.prepare(rules));
+  const { failure } = await attempt(() => verifier.prepare(rules));
   const requests = recorded.slice(from);
   if (failure?.code === 'ERR_CREDENTIAL_UNAVAILABLE') {
     found(credentialFinding(failure));

@@ -11,7 +11,7 @@ import { isAccessible } from '../config/sources.ts';
 import { errorCode } from '../errors.ts';
 import { readPseudonymKey } from '../secrets/credential.ts';
 import type { RecordSummary } from '../shared-cache/shared-records.ts';
-import { credentialFinding, failureOf } from './check-server.ts';
+import { attempt, credentialFinding } from './check-server.ts';
 import { type Finding, type Found, fine, problem, warning } from './finding.ts';
 import { codeOf } from './unreachable.ts';
 
@@ -74,7 +74,7 @@ function failed(where: string, code: string): Finding {
 /** Checks the key and the destination of the audit trail. Writes no record. */
 export async function checkAudit({ to, pseudonymize }: Audit, found: Found): Promise<void> {
   if (pseudonymize !== undefined) {
-    const failure = await failureOf(() => readPseudonymKey(pseudonymize.key));
+    const { failure } = await attempt(() => readPseudonymKey(pseudonymize.key));
     if (failure !== undefined) found(credentialFinding(failure));
   }
   switch (to.kind) {
@@ -139,7 +139,7 @@ async function checkSocket(path: string): Promise<Finding> {
 export async function checkSharedCache(shared: SharedCache, withSignals: boolean, found: Found): Promise<void> {
   // Loaded here, because most configs have no shared cache.
   const { createStoreKeys } = await import('../shared-cache/seal.ts');
-  const failure = await failureOf(createStoreKeys(shared.keys).read);
+  const { failure } = await attempt(createStoreKeys(shared.keys).read);
   if (failure !== undefined) found(credentialFinding(failure));
   const { probeStore } = await import('../shared-cache/probe-store.ts');
   const result = await probeStore(shared, withSignals);

@@ -2,7 +2,6 @@ import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { Route, TokenCredential } from '../config/route.ts';
 import { usedServers } from '../config/used-servers.ts';
 import type { CambistError } from '../errors.ts';
-import type { IssuedToken } from '../tokens/issued-token.ts';
 import { firstLegTarget } from '../tokens/own-tokens.ts';
 import { obtainSecret } from '../tokens/route-secret.ts';
 import { findRepeated, type SentValue } from '../tokens/sent-values.ts';
@@ -11,7 +10,7 @@ import type { Subject } from '../tokens/subject.ts';
 import { readClaims, readIssuedClaims } from '../tokens/token-text.ts';
 import { callBackend } from './call-backend.ts';
 import type { CheckContext } from './check-context.ts';
-import { credentialFinding, failureOf, type ServerHealth, unreachableServer } from './check-server.ts';
+import { attempt, credentialFinding, type ServerHealth, unreachableServer } from './check-server.ts';
 import { type KeysBySource, readRouteSubject, usesCallerToken, verifySubject } from './check-subject.ts';
 import { unavailableFinding } from './client-refusal.ts';
 import { clockFinding, skewByIssue } from './clocks.ts';
@@ -21,14 +20,12 @@ import { issuedFindings, personalValues } from './issued-findings.ts';
 import { oauthErrorOf } from './oauth-error.ts';
 import { issuedTokenOf, type RecordedRequest, sentIn } from './recorded-request.ts';
 
-/** The results of the checks that routes depend on. */
 export interface Prerequisites {
   /** The check of a route adds the clock differences that its exchange shows. */
   readonly servers: Map<AuthorizationServer, ServerHealth>;
   readonly keys: KeysBySource;
   /** The caller's token. `missing`: not provided; `unusable`: reported already. */
   readonly subject: Subject | 'missing' | 'unusable';
-  /** Calls the backend with the issued token. */
   readonly call: boolean;
 }
 
@@ -54,10 +51,7 @@ export async function checkRoute(
   if (subject === 'none') return;
   const from = context.requests.length;
   const wanted = { route, credential, subject, resource: route.name, refresh: false };
-  let token: IssuedToken | undefined;
-  const failure = await failureOf(async () => {
-    token = await context.exchange(wanted);
-  });
+  const { value: token, failure } = await attempt(() => context.exchange(wanted));
   const requests = context.requests.slice(from).filter(({ method }) => method === 'POST');
   for (const finding of await judge(credential, requests, subject, failure)) found(finding);
   const issued = requests.findLast((request) => issuedTokenOf(request) !== undefined);
@@ -66,12 +60,9 @@ export async function checkRoute(
   found(await callBackend(route, token, context.pool));
 }
 
-/** Reads the secret of a route, and calls the backend with it. */
 async function checkSecret(route: Route, call: boolean, context: CheckContext, found: Found): Promise<void> {
-  let token: IssuedToken | undefined;
-  const failure = await failureOf(async () => {
-    token = await obtainSecret({ ...route, subjectToken: { ...route.subjectToken, verify: undefined } }, NO_CALLER);
-  });
+  const unverified = { ...route, subjectToken: { ...route.subjectToken, verify: undefined } };
+  const { value: token, failure } = await attempt(() => obtainSecret(unverified, NO_CALLER));
   if (failure !== undefined) return found(credentialFinding(failure));
   found(
     fine('secret_read', `the secret can be read; it is sent in the header "${route.send?.header ?? 'Authorization'}"`),
@@ -137,30 +128,17 @@ async function judge(
   const claims = subject && readClaims(subject.token.reveal());
   const chain = credential.kind === 'exchange' ? credential.chain : undefined;
   const secondLeg = chain !== undefined && server === credential.authorizationServer;
+  const exchange = { server, request: last, subject: claims, show: showShortAscii };
   const refusal = oauthErrorOf(last, [...sentIn(last), ...personalValues(claims)]);
-  if (refusal !== undefined)
-    return [
-      exchangeErrorFinding({
-        server,
-        request: last,
-        refusal,
-        subject: claims,
-        secondLeg,
-        hasSucceeded: false,
-        show: showShortAscii,
-      }),
-    ];
+  if (refusal !== undefined) return [exchangeErrorFinding({ ...exchange, refusal, secondLeg, hasSucceeded: false })];
   const token = issuedTokenOf(last);
   if (token === undefined)
     return [failure === undefined || last.status >= 500 ? unavailableFinding(last) : unusableResponse(failure)];
   const findings = issuedFindings({
-    server,
+    ...exchange,
     target: chain !== undefined && !secondLeg ? firstLegTarget(chain, credential.target) : credential.target,
-    request: last,
     ...readIssuedClaims(token),
-    subject: claims,
     repeated: findRepeated(token, [...requests.flatMap(sentIn), ...sentByCaller(subject)]),
-    show: showShortAscii,
   });
   const explained = failure === undefined || findings.some(({ severity }) => severity === 'error');
   return explained ? findings : [...findings, unusableResponse(failure)];

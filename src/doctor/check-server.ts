@@ -95,7 +95,7 @@ async function locate(
   context: CheckContext,
 ): Promise<Finding[]> {
   const from = context.requests.length;
-  const failure = await failureOf(() => context.endpoint(server).prepare());
+  const { failure } = await attempt(() => context.endpoint(server).prepare());
   const requests = context.requests.slice(from);
   if (failure === undefined) return metadataFindings(server, role, requests);
   if (failure.code === 'ERR_CREDENTIAL_UNAVAILABLE') {
@@ -145,7 +145,7 @@ async function probe(
       ? { kind, assertion: INVALID_TOKEN, from: 'caller' }
       : { kind, subjectToken: INVALID_TOKEN, subjectTokenType, actor: undefined };
   const from = requests.length;
-  const failure = await failureOf(() =>
+  const { failure } = await attempt(() =>
     endpoint(server).exchange({
       routeName: 'doctor',
       requester: CAMBIST,
@@ -163,12 +163,11 @@ async function probe(
 }
 
 /** Returns a CambistError that `work` throws. Any other error is a bug and is thrown on. */
-export async function failureOf(work: () => Promise<unknown>): Promise<CambistError | undefined> {
+export async function attempt<T>(work: () => Promise<T>): Promise<{ value?: T; failure?: CambistError }> {
   try {
-    await work();
-    return undefined;
+    return { value: await work() };
   } catch (error) {
-    if (error instanceof CambistError) return error;
+    if (error instanceof CambistError) return { failure: error };
     throw error;
   }
 }
@@ -187,9 +186,10 @@ export async function checkIntrospection(
   { verifier }: CheckContext,
   found: Found,
 ): Promise<boolean> {
-  const keysFailure = await failureOf(() => verifier.prepare(rules));
-  const failure =
-    keysFailure ?? (await failureOf(async () => verifier.verify(toSubject(MADE_UP), { ...rules, jwksUri: undefined })));
+  const { failure } = await attempt(async () => {
+    await verifier.prepare(rules);
+    await verifier.verify(toSubject(MADE_UP), { ...rules, jwksUri: undefined });
+  });
   const isRefused = failure?.code === 'ERR_SUBJECT_TOKEN_INVALID';
   const works = `authorization server "${name}" says that a made-up token is not active`;
   found(isRefused ? fine('introspection_works', works) : introspectionFailed(name, failure));

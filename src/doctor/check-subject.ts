@@ -6,7 +6,7 @@ import type { Subject } from '../tokens/subject.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
 import { readClaims } from '../tokens/token-text.ts';
 import type { CheckContext } from './check-context.ts';
-import { failureOf } from './check-server.ts';
+import { attempt } from './check-server.ts';
 import { type Finding, type Found, fine, listed, problem, shortAscii, showShortAscii, warning } from './finding.ts';
 import type { UsableKey } from './key-set.ts';
 import { verificationFindings } from './verification-findings.ts';
@@ -48,12 +48,9 @@ export async function readRouteSubject(
 ): Promise<Subject | undefined> {
   const { subjectToken } = route;
   const { file } = subjectToken;
-  let subject: Subject | undefined;
   const values = input === undefined ? [] : [`Bearer ${input.token}`];
   const unverified = { ...route, subjectToken: { ...subjectToken, verify: undefined } };
-  const failure = await failureOf(async () => {
-    subject = await subjects(unverified, {}, values);
-  });
+  const { value: subject, failure } = await attempt(async () => subjects(unverified, {}, values));
   const source = file === undefined ? (input?.source ?? '') : sourceName(file);
   if (subject !== undefined) {
     const claims = readClaims(subject.token.reveal());
@@ -126,7 +123,7 @@ export async function verifySubject(
     found(warning('route_not_checked', 'no exchange was tried', { why }));
     return false;
   }
-  const failure = await failureOf(async () => verifier.verify(subject, rules));
+  const { failure } = await attempt(async () => verifier.verify(subject, rules));
   if (failure === undefined) {
     const audiences = audience === 'any' ? '' : `, for ${listed(audience)}`;
     const how = rules.introspection === undefined ? 'signed by' : 'active, of';

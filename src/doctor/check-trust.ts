@@ -48,20 +48,17 @@ function checkHosts({ routes }: Config, { certificate }: TrustFolder, found: Fou
   found(warning('trust_hosts_excluded', what, { fix: 'use an authority that may sign for these hosts' }));
 }
 
-interface TrustFolder {
-  readonly dir: string;
-  /** PEM. */
-  readonly certificate: string;
-  readonly variables: Readonly<Record<string, string>>;
-}
+type TrustFolder = NonNullable<Awaited<ReturnType<typeof readTrustFolder>>>;
 
 /** @returns undefined if cambist has not written it here */
-async function readTrustFolder(dir: string): Promise<TrustFolder | undefined> {
+async function readTrustFolder(dir: string) {
   const certificate = await readFile(join(dir, TRUST_FILES.authority), 'utf8').catch(() => undefined);
   if (certificate === undefined || splitCertificates(certificate).length === 0) return undefined;
   const env = await readFile(join(dir, TRUST_FILES.variables), 'utf8').catch(() => '');
   const lines = [...env.matchAll(/^(\w+)='((?:[^']|'\\'')*)'$/gm)];
-  const variables = Object.fromEntries(lines.map(([, name, value = '']) => [name, value.replaceAll("'\\''", "'")]));
+  const variables: Record<string, string> = Object.fromEntries(
+    lines.map(([, name, value = '']) => [name, value.replaceAll("'\\''", "'")]),
+  );
   return { dir, certificate, variables };
 }
 

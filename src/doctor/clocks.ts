@@ -40,7 +40,6 @@ function outside(statedMs: number, fromMs: number, toMs: number): number {
   return Math.min(0, statedMs + 999 - fromMs);
 }
 
-/** Explains the effect of a clock difference on tokens. */
 export function clockFinding(skewMs: number, source: 'the Date header' | '"iat" of the issued token'): Finding {
   if (Math.abs(skewMs) <= MAX_SKEW_MS) return fine('clock_agrees', `the clocks agree, by ${source}`);
   const seconds = Math.round(Math.abs(skewMs) / 1000);

@@ -45,7 +45,6 @@ interface IssuedExchange {
   readonly subject: JWTPayload | undefined;
   /** Name of the request's value that the token contains. */
   readonly repeated: string | undefined;
-  /** Writes a claim of the issued token for the place where it is shown. */
   readonly show: ShowClaim;
 }
 

@@ -90,7 +90,6 @@ function counted(number: number): string {
   return number === 1 ? 'one key' : `${number} keys`;
 }
 
-/** Lists keys and their algorithms for use in a sentence. */
 export function describeKeys(keys: readonly UsableKey[]): string {
   const named = keys.map(({ name, algorithms }) => {
     const [first = '', ...more] = algorithms;

@@ -174,7 +174,6 @@ function issuerMismatch({ issuer, path }: MetadataLookup, request: MetadataRespo
   );
 }
 
-/** Tells whether two issuers differ in the trailing slash only. */
 export function differInSlash(one: string, other: string): boolean {
   return one.replace(/\/$/, '') === other.replace(/\/$/, '');
 }

@@ -84,7 +84,6 @@ export function jsonBodyOf({ text }: Pick<RecordedRequest, 'text'>): Readonly<Js
   return parseJsonObject(text) ?? {};
 }
 
-/** Everything that a token request carried. */
 export function sentIn({ form, authorization }: RecordedRequest): SentValue[] {
   const credentials = /^Basic (.*)$/.exec(authorization ?? '')?.[1];
   return [...sentInForm([...form]), ...(credentials === undefined ? [] : sentInBasic(credentials))];

@@ -66,7 +66,6 @@ export async function runChecks(options: CheckOptions): Promise<void> {
   if (only === undefined) await checkOwnParts(run);
 }
 
-/** Checks the servers of the routes, or all of the config. */
 async function checkServers(run: Run): Promise<Map<AuthorizationServer, ServerHealth>> {
   const { config, only, routes, context, begin } = run;
   const roles = rolesOf(routes);
@@ -138,7 +137,6 @@ async function checkIntrospections({ rules: all, context, begin }: Run, keys: Ma
   }
 }
 
-/** Checks the caller's token, and each route with what is known of its servers, keys and backend. */
 async function checkRoutes(
   run: Run,
   backends: ReadonlyMap<Route, Promise<BackendCheck>>,
@@ -167,7 +165,6 @@ function aheadOf(backends: readonly BackendCheck[]): number {
   return behind.length === 0 ? 0 : Math.max(0, Math.min(...behind));
 }
 
-/** Checks what belongs to no route: the agent, the shared cache and the audit trail. */
 async function checkOwnParts({ config, begin }: Run): Promise<void> {
   const { inbound, audit, signals, cache } = config;
   if (inbound !== undefined) {

@@ -2,7 +2,6 @@ import { decodeProtectedHeader } from 'jose';
 import { readClaims } from '../tokens/token-text.ts';
 import { type Finding, type FindingCode, listed, problem, type ShowClaim } from './finding.ts';
 
-/** An issued token that a backend refuses. */
 interface TokenRefusal {
   /** The backend's error code and explanation. */
   readonly words: string;
@@ -97,7 +96,6 @@ function provingWords(words: string): string {
   return sentences.map((one) => (/\bor\b/i.test(one) ? codesOf(one).join(' ') : one)).join('.');
 }
 
-/** The properties of the token that a backend may refuse. */
 function describeToken(token: string, show: ShowClaim): string {
   const claims = readClaims(token);
   if (claims === undefined) return 'the token is opaque, and the backend may require a JWT';

@@ -191,7 +191,6 @@ export interface ConfigPaths {
   readonly address: string;
   /** The config has no timeout for some peers. */
   readonly timeout?: string | undefined;
-  /** Path of the trusted CA. */
   readonly ca: string;
   /** Path of cambist's client certificate. Undefined if cambist presents none to this peer. */
   readonly certificate?: string | undefined;

@@ -21,7 +21,6 @@ const BYPASS = [
   'Node.js without NODE_USE_ENV_PROXY=1, Java, aiohttp and Go clients with a transport of their own ignore it',
 ];
 
-/** A note for the way `proxy` without `--proxy-env`. */
 const PLAIN_BYPASS = 'only HTTPS_PROXY is set: calls to http URLs bypass cambist, unless proxy-env is enabled as well';
 
 const PROXY = /^http:\/\/127\.0\.0\.1:\d+$/;
@@ -49,7 +48,6 @@ export function agentEnv({ proxyEnv, intercept, port }: Pick<InjectionOptions, '
   };
 }
 
-/** The most variables that an injection sets on one container. */
 export const MAX_AGENT_VARIABLES =
   Object.keys({ ...proxyVariables('http://127.0.0.1:1'), ...trustVariables(INTERCEPT_FOLDERS.trust) }).length + 1;
 
@@ -164,7 +162,6 @@ function withValue(list: readonly Json[], index: number, value: string): readonl
   return list.with(index, setIn(list[index], ['value'], value));
 }
 
-/** Removes options that were added to a variable of the container. */
 function removeJavaOptions(env: readonly Json[], options: string): readonly Json[] {
   const index = env.findLastIndex(isVariable);
   const value = textOf(getIn(env, [index, 'value']));
@@ -181,7 +178,6 @@ function isVariable(one: Json): boolean {
   return getIn(one, ['name']) === VARIABLE;
 }
 
-/** The names of the properties in the options of Java. */
 function propertiesIn(options: string): string[] {
   return [...options.matchAll(/-D([\w.]+)=/g)].flatMap(([, name]) => name ?? []);
 }

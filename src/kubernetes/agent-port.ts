@@ -1,17 +1,6 @@
 import type { EnvVar } from 'kubernetes-types/core/v1.js';
 import { type MoveRecord, PORT_PATHS } from './injection-status.ts';
-import {
-  getIn,
-  isEmpty,
-  itemsOf,
-  type Json,
-  type JsonObject,
-  objectsOf,
-  type Path,
-  quote,
-  setIn,
-  textOf,
-} from './json.ts';
+import { getIn, isEmpty, itemsOf, type Json, type JsonObject, objectsOf, quote, setIn, textOf } from './json.ts';
 import type { InboundPorts } from './options.ts';
 import { type PodLayout, SIDECAR_NAME } from './pod-layout.ts';
 
@@ -74,7 +63,7 @@ function findAgent(template: JsonObject, { containers }: PodLayout, inbound: num
   const candidates = itemsOf(getIn(template, containers)).flatMap((one, index) => {
     const name = textOf(getIn(one, ['name']));
     if (name === undefined || name === SIDECAR_NAME) return [];
-    return [{ container: one as JsonObject, path: [...containers, index] satisfies Path }];
+    return [{ container: one as JsonObject, path: [...containers, index] }];
   });
   const declaring = candidates.filter(({ container }) => declares(container, inbound));
   const [agent, ...others] = declaring.length > 0 ? declaring : candidates;

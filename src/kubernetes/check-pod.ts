@@ -103,7 +103,6 @@ function checkFolders({ ca, trustDir }: Intercept, node: ConfigNode): void {
   }
 }
 
-/** The folders of the sidecar's volumes. */
 export const POD_FOLDERS = {
   secret: '/var/run/secrets/cambist',
   token: '/var/run/secrets/tokens',

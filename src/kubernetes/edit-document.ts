@@ -47,13 +47,7 @@ export function oddBreaks(text: string): RegExpExecArray[] {
 const ODD_BREAK = /[\u0085\u2028\u2029]|\r(?!\n)/g;
 
 /** The text of a plain scalar. Written as it was read, it means the same to every reader. */
-class Verbatim {
-  readonly text: string;
-
-  constructor(text: string) {
-    this.text = text;
-  }
-}
+class Verbatim extends String {}
 
 const VERBATIM: ScalarTag = {
   tag: 'tag:cambist.dev,2026:verbatim',
@@ -62,7 +56,7 @@ const VERBATIM: ScalarTag = {
   test: /(?!)/,
   identify: (value) => value instanceof Verbatim,
   resolve: (text) => text,
-  stringify: ({ value }) => (value as Verbatim).text,
+  stringify: ({ value }) => String(value),
 };
 
 /** Reads YAML 1.1 with merge keys, as kubectl does. A timestamp is a string, because JSON has no type for it. */
@@ -261,7 +255,6 @@ function offsetOf(node: unknown, otherwise: number): number {
   return (isNode(node) && node.range?.[0]) || otherwise;
 }
 
-/** The path of the first value that differs. */
 function differingPath(left: Json | undefined, right: Json | undefined): string[] {
   if (!isObjectOrArray(left) || !isObjectOrArray(right)) return [];
   const keys = [...Object.keys(right), ...Object.keys(left)];

@@ -31,7 +31,6 @@ const PORT_PATH = z
 
 const STATUS = z.strictObject({
   version: z.string(),
-  /** The ports of `listen` and `admin`. */
   port: z.number(),
   adminPort: z.number(),
   /** The pod's grace period before and after; null if it had none. */
@@ -40,7 +39,6 @@ const STATUS = z.strictObject({
   env: z.record(z.string(), z.array(z.string())).optional(),
   /** The options of Java in these variables, and the containers whose own variable got them added. */
   java: z.strictObject({ options: z.string(), merged: z.array(z.string()).readonly() }).optional(),
-  /** The way by which the agent's connections get to cambist. */
   intercept: z
     .strictObject({
       way: z.enum(INTERCEPT_WAYS),

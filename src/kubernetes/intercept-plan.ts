@@ -3,7 +3,7 @@ import { withoutBrackets } from '../config/addresses.ts';
 import type { InjectionStatus } from './injection-status.ts';
 import { getIn, isEmpty, itemsOf, type Json, type JsonObject, objectsOf, quote, setIn, textOf } from './json.ts';
 import { annotationOf } from './option-sources.ts';
-import type { InboundPorts, InjectionOptions } from './options.ts';
+import type { InjectionOptions } from './options.ts';
 import type { InterceptFacts } from './pod-config.ts';
 import type { PodLayout } from './pod-layout.ts';
 import { DEFAULT_REDIRECTS, rawSocketNotes, redirectConflicts, redirectContainer } from './redirect.ts';
@@ -24,7 +24,10 @@ export function planIntercept({ intercept, imagePullPolicy }: InjectionOptions, 
   const { way, hosts, redirectImage } = intercept;
   if (way === 'names') {
     const ports = distinct(facts?.listen.map(({ port }) => port) ?? NAMES_PORTS);
-    const addresses = ['127.0.0.1', ...(facts?.listen.some(({ host }) => isIpv6Loopback(host)) ? ['::1'] : [])];
+    const addresses = [
+      '127.0.0.1',
+      ...(facts?.listen.some(({ host }) => withoutBrackets(host) === '::1') ? ['::1'] : []),
+    ];
     const names = { ports, addresses, hosts: distinct([...(facts?.hosts ?? []), ...hosts]) };
     return { way, ports, names, redirect: undefined };
   }
@@ -43,9 +46,8 @@ export function interceptConflicts(
   template: JsonObject,
   layout: PodLayout,
   { names, redirect, ports }: InterceptPlan,
-  own: Pick<InjectionOptions, 'port' | 'adminPort'> & { readonly inbound: InboundPorts | undefined },
+  { port, adminPort, inbound }: InjectionOptions,
 ): string[] {
-  const { port, adminPort, inbound } = own;
   const taken = [port, adminPort, inbound?.inbound, inbound?.agent].find(
     (one) => one !== undefined && ports.includes(one),
   );
@@ -67,7 +69,6 @@ export function applyIntercept(template: JsonObject, layout: PodLayout, { way, n
   return { template: led.template, record };
 }
 
-/** The limits of this way for this pod. */
 export function interceptNotes(
   template: JsonObject,
   layout: PodLayout,
@@ -82,10 +83,6 @@ export function interceptNotes(
       ? ['a classic sidecar may start after the agent, which must wait for the trust folder and retry its calls']
       : []),
   ];
-}
-
-function isIpv6Loopback(host: string): boolean {
-  return withoutBrackets(host) === '::1';
 }
 
 function distinct<T>(values: readonly T[]): T[] {

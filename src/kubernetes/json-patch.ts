@@ -10,7 +10,6 @@ export function toPointer(path: Path): string {
   return path.map((step) => `/${String(step).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
 }
 
-/** The keys and indexes of a JSON Pointer. */
 export function fromPointer(pointer: string): string[] {
   return pointer
     .split('/')

@@ -3,18 +3,7 @@ import { type Move, moveAgent } from './agent-port.ts';
 import { conflicts, exceededLimits, invalidSidecar, portConflicts, unsupported } from './conflicts.ts';
 import { INVALID_STATUS, type InjectionStatus, readStatus, writeStatus } from './injection-status.ts';
 import { applyIntercept, type InterceptPlan, interceptNotes, planIntercept } from './intercept-plan.ts';
-import {
-  getIn,
-  isEmpty,
-  itemsOf,
-  type Json,
-  type JsonObject,
-  type Path,
-  quote,
-  sameJson,
-  setIn,
-  textOf,
-} from './json.ts';
+import { getIn, isEmpty, itemsOf, type Json, type JsonObject, type Path, quote, sameJson, setIn } from './json.ts';
 import { toPointer } from './json-patch.ts';
 import { annotationOf, INJECT_LABEL, optionsFromAnnotations, readConsent } from './option-sources.ts';
 import { type InjectionOptions, OPTIONS, OptionError, parseOptions, type RawOptions } from './options.ts';
@@ -226,8 +215,8 @@ function insert(
 }
 
 function isOwn(item: Json): boolean {
-  const name = textOf(getIn(item, ['name'])) ?? '';
-  return OWN_CONTAINERS.includes(name) || VOLUME_NAMES.some((volume) => volume === name);
+  const name = getIn(item, ['name']);
+  return [...OWN_CONTAINERS, ...VOLUME_NAMES].some((own) => own === name);
 }
 
 /** The values that were empty, or null, before the injection filled them, by JSON Pointer. */

@@ -24,10 +24,8 @@ export type PodChange = (
   layout: PodLayout,
   /** The namespace in the manifest. */
   namespace: string | undefined,
-) => {
+) => Pick<Note, 'outcome' | 'reasons'> & {
   readonly template: JsonObject;
-  readonly outcome: Note['outcome'];
-  readonly reasons: readonly string[];
   /** Name of the ConfigMap that the pod mounts. */
   readonly configMap?: string;
 };
