@@ -27,19 +27,18 @@ export function explainTokenRequests(route: Route | undefined) {
   const actor = actorToken && { token: '<actor token>', type: actorToken.type };
   const exchange: Grant = { kind: 'token_exchange', ...given, actor };
   const issuer = assertionFrom(server);
-  const own: Grant = server.grant === 'token_vault' ? { kind: 'token_vault', ...given } : exchange;
-  const grant: Grant =
-    chain !== undefined
-      ? { kind: 'jwt_bearer', assertion: '<assertion from the previous request>', from: 'chain' }
-      : server.grant === 'jwt_bearer'
-        ? { kind: 'jwt_bearer', assertion: subject, from: 'caller' }
-        : own;
+  const fromChain: Grant = { kind: 'jwt_bearer', assertion: '<assertion from the previous request>', from: 'chain' };
+  const grants: Record<AuthorizationServer['grant'], Grant> = {
+    token_exchange: exchange,
+    token_vault: { kind: 'token_vault', ...given },
+    jwt_bearer: { kind: 'jwt_bearer', assertion: subject, from: 'caller' },
+  };
   return {
     subject_token_check: explainCheck(route),
     assertion_request: chain
       ? explainRequest(chain.authorizationServer, firstLegTarget(chain, target), exchange)
       : issuer && explainRequest(issuer.authorizationServer, ownTarget(issuer.scope), { kind: 'client_credentials' }),
-    token_request: explainRequest(server, target, grant),
+    token_request: explainRequest(server, target, chain ? fromChain : grants[server.grant]),
     issued_token_check,
   };
 }

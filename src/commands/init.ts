@@ -10,7 +10,7 @@ import { type Command, EXIT, UsageError } from './command.ts';
 import { printProblems } from './print-problems.ts';
 import { USAGES } from './usages.ts';
 
-type Answers = Partial<Record<keyof typeof QUESTIONS, string>>;
+type Answers = ReturnType<typeof parseArgs<{ options: typeof USAGES.init.flags }>>['values'];
 
 interface Question {
   readonly text: string;
@@ -31,11 +31,10 @@ const NAMES = Object.keys(QUESTIONS) as (keyof typeof QUESTIONS)[];
 
 /** Writes a config file from flags, and from what is typed on a terminal. Never overwrites a file. */
 export const init: Command = async (args) => {
-  const { values } = parseArgs({ args: [...args], options: USAGES.init.flags });
-  const { config: file } = values;
+  const { values: answers } = parseArgs({ args: [...args], options: USAGES.init.flags });
+  const { config: file } = answers;
   // Before the questions, and again when the file is written.
   if (existsSync(file)) return failed(exists(file));
-  const answers: Answers = { ...values };
   const open = NAMES.filter((name) => answers[name] === undefined);
   const required = open.filter((name) => !('fallback' in QUESTIONS[name]));
   if (required.length > 0) {
@@ -43,7 +42,7 @@ export const init: Command = async (args) => {
       throw new UsageError(`init needs ${required.map((name) => `--${name}`).join(', ')}`);
     if (!(await ask(open, answers))) return failed('\nthe questions were not answered; nothing is written');
   }
-  const choices = choicesOf(answers, values);
+  const choices = choicesOf(answers);
   const text = newConfig(choices);
   const { config, problems } = parseConfig(text, file);
   if (config === undefined) {
@@ -65,23 +64,20 @@ function exists(file: string): string {
   return `${file} exists and is left unchanged: delete it, or name another file with --config`;
 }
 
-function choicesOf(
-  answers: Answers,
-  values: { route: string; scope?: string; 'secret-env'?: string; 'secret-file'?: string; pod?: boolean },
-): ConfigChoices {
-  const { 'secret-env': env, 'secret-file': secretFile } = values;
+function choicesOf(answers: Answers): ConfigChoices {
+  const { 'secret-env': env, 'secret-file': secretFile } = answers;
   if (env !== undefined && secretFile !== undefined)
     throw new UsageError('--secret-env and --secret-file exclude each other');
-  const pod = values.pod === true;
+  const pod = answers.pod === true;
   if (pod && env !== undefined) throw new UsageError('--pod needs the secret as a file: leave out --secret-env');
   const file = secretFile ?? (pod ? SECRET_IN_POD : undefined);
   return {
-    route: values.route,
+    route: answers.route,
     backend: answers.backend ?? '',
     issuer: answers.issuer ?? '',
     clientId: answers['client-id'] ?? QUESTIONS['client-id'].fallback,
     audience: answers.audience === '' ? undefined : answers.audience,
-    scope: values.scope,
+    scope: answers.scope,
     secret: file === undefined ? { env: env ?? 'CAMBIST_CLIENT_SECRET' } : { file },
     pod,
   };

@@ -106,7 +106,7 @@ function compareClocks(
   found: Found,
 ): void {
   const clock = health.get(server)?.clock;
-  const skew = skewByIssue(readClaims(issuedTokenOf(issued) ?? '') ?? {}, { ...issued, date: undefined });
+  const skew = skewByIssue(readClaims(issuedTokenOf(issued) ?? '') ?? {}, issued);
   if (skew === undefined || clock === 'differs') return;
   const finding = clockFinding(skew, '"iat" of the issued token');
   if (clock === 'agrees' && finding.severity !== 'error') return;

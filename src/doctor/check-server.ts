@@ -79,8 +79,8 @@ export async function checkServer(
   }
   // A route with client_credentials shows by its own token request whether the client is accepted.
   if (usable && exchanged !== undefined) report(await tryClient(server, exchanged, context));
-  const timed = context.requests.slice(from).find(({ headers }) => headers.date !== undefined);
-  const skew = timed && skewOf({ ...timed, date: timed.headers.date });
+  const timed = context.requests.slice(from).find(({ date }) => date !== undefined);
+  const skew = timed && skewOf(timed);
   if (skew === undefined) return { usable, clock: 'unknown' };
   // The checks go on with a wrong clock.
   const finding = clockFinding(skew, 'the Date header');

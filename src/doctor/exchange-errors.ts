@@ -15,7 +15,7 @@ import {
   withoutReason,
 } from './exchange-causes.ts';
 import { type Finding, problem } from './finding.ts';
-import { type Cause, type FailedExchange, inOrder, isEntra, quoting } from './oauth-error.ts';
+import { type FailedExchange, inOrder, isEntra, quoting } from './oauth-error.ts';
 
 /**
  * Explains why a server refused an exchange, and how to fix it, without the server's words. Error messages of real servers are
@@ -44,8 +44,8 @@ const NOT_PERMITTED = { code: 'target_not_permitted', what: 'no token for {audie
 
 const COUNTED = /\b(?:missing|required|repeated|multiple|single|one)\b/i;
 
-/** The most specific comes first and takes precedence. */
-const CAUSES: readonly (Cause | KnownCause)[] = [
+/** The most specific comes first and takes precedence. A function returns nothing if it is another cause. */
+const CAUSES: readonly (KnownCause | ((failed: FailedExchange) => Finding | undefined))[] = [
   // A refusal by a gateway, or an address without a token endpoint. Some servers refuse the client without a body.
   ({ request, refusal: { error, description, status } }) =>
     error === '' && description === '' && status !== 401 ? unavailableFinding(request) : undefined,

@@ -56,7 +56,10 @@ export async function readKeySet(request: RecordedRequest, configured: boolean) 
     );
   }
   return {
-    finding: fine('keys_found', `${counted(keys.length)} at ${url} for verification: ${describeKeys(keys)}`),
+    finding: fine(
+      'keys_found',
+      `${keys.length === 1 ? 'one key' : `${keys.length} keys`} at ${url} for verification: ${describeKeys(keys)}`,
+    ),
     keys,
   };
 }
@@ -84,10 +87,6 @@ async function readKey(jwk: JWK): Promise<UsableKey | undefined> {
   }
   if (algorithms.length === 0) return undefined;
   return { name: typeof jwk.kid === 'string' ? jwk.kid : undefined, algorithms };
-}
-
-function counted(number: number): string {
-  return number === 1 ? 'one key' : `${number} keys`;
 }
 
 export function describeKeys(keys: readonly UsableKey[]): string {

@@ -30,9 +30,6 @@ export function quoting(finding: Finding, { shown }: OAuthError): Finding {
   return { ...finding, what: `${finding.what}: ${shown}` };
 }
 
-/** Recognizes one cause of a failed exchange. Undefined if it is another cause. */
-export type Cause = (failed: FailedExchange) => Finding | undefined;
-
 /** These statuses describe the state of the server, not a fault of the request. */
 const BUSY: ReadonlySet<number> = new Set([408, 429]);
 

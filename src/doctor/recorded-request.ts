@@ -1,4 +1,3 @@
-import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { type SentValue, sentInBasic, sentInForm } from '../tokens/sent-values.ts';
 import { type JsonObject, parseJsonObject } from '../tokens/token-text.ts';
@@ -14,8 +13,8 @@ export interface RecordedRequest {
   readonly sentAtMs: number;
   readonly respondedAtMs: number | undefined;
   readonly status: number | undefined;
-  /** Response headers, except those that occur twice. */
-  readonly headers: Readonly<Record<string, string>>;
+  /** The header `Date` of the response. */
+  readonly date: string | undefined;
   readonly text: string;
   readonly error: unknown;
 }
@@ -36,7 +35,7 @@ export function recordRequests(pool: Dispatcher, requests: RecordedRequest[], no
       sentAtMs: nowMs(),
       respondedAtMs: undefined,
       status: undefined,
-      headers: {},
+      date: undefined,
       text: '',
       error: undefined,
     };
@@ -49,7 +48,7 @@ export function recordRequests(pool: Dispatcher, requests: RecordedRequest[], no
       onResponseStart(controller, status, headers, message) {
         request.respondedAtMs = nowMs();
         request.status = status;
-        request.headers = singleHeaders(headers);
+        request.date = headerOf(headers, 'date');
         handler.onResponseStart?.(controller, status, headers, message);
       },
       onResponseData(controller, chunk) {
@@ -68,15 +67,9 @@ export function recordRequests(pool: Dispatcher, requests: RecordedRequest[], no
   });
 }
 
-function headerOf(headers: Dispatcher.DispatchOptions['headers'], name: string): string | undefined {
+function headerOf(headers: object | null | undefined, name: string): string | undefined {
   const value: unknown = Object(headers)[name];
   return typeof value === 'string' ? value : undefined;
-}
-
-function singleHeaders(headers: IncomingHttpHeaders): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(headers).flatMap(([name, value]) => (typeof value === 'string' ? [[name, value]] : [])),
-  );
 }
 
 /** The response body as a JSON object, or an empty object if it is not one. */

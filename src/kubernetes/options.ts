@@ -131,15 +131,6 @@ function optionReaders(raw: RawOptions, nameOf: (name: OptionName) => string) {
 export const INTERCEPT_WAYS = ['proxy', 'names', 'packets'] as const;
 export type InterceptWay = (typeof INTERCEPT_WAYS)[number];
 
-/** The way by which the agent's connections get to cambist. */
-export interface InterceptOptions {
-  readonly way: InterceptWay;
-  /** Hosts that are intercepted beside those of the config. */
-  readonly hosts: readonly string[];
-  /** The image that redirects packets. Set where the way needs it. */
-  readonly redirectImage: string | undefined;
-}
-
 /** The port that callers use, which cambist takes over, and the port that the agent moves to. */
 export interface InboundPorts {
   readonly inbound: number;
@@ -196,9 +187,7 @@ export function parseOptions(raw: RawOptions, nameOf = (name: OptionName): strin
   const options = {
     image,
     imagePullPolicy: optional('image-pull-policy', (name) => oneOf(name, ['Always', 'IfNotPresent', 'Never'])),
-    /** Contains `cambist.yaml`. */
     configMap: objectName('config-map'),
-    /** Its keys become files. */
     secret: optional('secret', objectName),
     tokenAudience: optional('token-audience', (name) =>
       match(name, /^[!-~]{1,512}$/, 'must be an audience without spaces'),
@@ -235,7 +224,8 @@ function atMost({ quantity, fail }: OptionReaders, request: OptionName, limit: s
   return isMore ? fail(request, `must not exceed the limit ${limit}`) : value;
 }
 
-function readIntercept({ oneOf, optional, text, image, fail }: OptionReaders): InterceptOptions {
+/** @returns the way, the hosts that are intercepted beside those of the config, and the image that redirects packets, for its way */
+function readIntercept({ oneOf, optional, text, image, fail }: OptionReaders) {
   const way = oneOf('intercept', INTERCEPT_WAYS);
   const hosts = readInterceptHosts(optional('intercept-hosts', text), way);
   if (typeof hosts === 'string') return fail('intercept-hosts', hosts);

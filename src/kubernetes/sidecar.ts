@@ -1,5 +1,5 @@
 import type { Container, Probe, ResourceRequirements, Volume, VolumeMount } from 'kubernetes-types/core/v1.js';
-import { INTERCEPT_FOLDERS } from './check-pod.ts';
+import { INTERCEPT_FOLDERS, POD_FOLDERS } from './check-pod.ts';
 import { emptyBefore, type InjectionStatus } from './injection-status.ts';
 import { getIn, isArray, itemsOf, type Json, type JsonObject, objectsOf, quote, textOf } from './json.ts';
 import type { InjectionOptions } from './options.ts';
@@ -12,18 +12,18 @@ export const ADMIN_PORT_NAME = 'cambist-admin';
 const INBOUND_PORT_NAME = 'cambist-inbound';
 
 /** The trust folder, which the agent's containers can read. */
-export const TRUST_VOLUME = 'cambist-trust';
+const TRUST_VOLUME = 'cambist-trust';
 
 /** The private key of the certificate authority, for cambist alone. It outlives a restart of the container. */
-export const AUTHORITY_VOLUME = 'cambist-ca';
+const AUTHORITY_VOLUME = 'cambist-ca';
 
-export const VOLUME_NAMES = [
+export const VOLUME_NAMES: readonly string[] = [
   'cambist-config',
   'cambist-secret',
   'cambist-token',
   TRUST_VOLUME,
   AUTHORITY_VOLUME,
-] as const;
+];
 
 /** The user of the Dockerfile. */
 export const SIDECAR_USER = 65532;
@@ -42,10 +42,7 @@ const DRAIN_SECONDS = 30;
 /** cambist waits at least this long for the agent, even if the pod's grace period leaves no time. */
 const MIN_WAIT_SECONDS = 5;
 
-/**
- * Returns the container.
- * @param gracePeriodSeconds the grace period of the pod; a classic sidecar leaves all of it to the agent, except its own drain
- */
+/** @param gracePeriodSeconds the grace period of the pod; a classic sidecar leaves all of it to the agent, except its own drain */
 export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: number): JsonObject {
   const { image, imagePullPolicy, sidecar, logLevel, adminPort, secret, tokenAudience, inbound, intercept } = options;
   const user = intercept?.way === 'packets' ? EXEMPT_USER : SIDECAR_USER;
@@ -85,13 +82,9 @@ export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: 
     // Whole folders, because a file mounted by subPath does not change when its source does.
     volumeMounts: [
       { name: 'cambist-config', mountPath: '/etc/cambist', readOnly: true },
-      ...(secret === undefined
-        ? []
-        : [{ name: 'cambist-secret', mountPath: '/var/run/secrets/cambist', readOnly: true }]),
-      ...(tokenAudience === undefined
-        ? []
-        : [{ name: 'cambist-token', mountPath: '/var/run/secrets/tokens', readOnly: true }]),
-      ...(intercept === undefined ? [] : sidecarMounts()),
+      ...(secret ? [{ name: 'cambist-secret', mountPath: POD_FOLDERS.secret, readOnly: true }] : []),
+      ...(tokenAudience ? [{ name: 'cambist-token', mountPath: POD_FOLDERS.token, readOnly: true }] : []),
+      ...(intercept === undefined ? [] : INTERCEPT_MOUNTS),
     ],
   } satisfies Container;
 }
@@ -103,40 +96,31 @@ function waitFor(seconds: number): JsonObject {
 
 export function sidecarVolumes({ configMap, secret, tokenAudience, intercept }: InjectionOptions): JsonObject[] {
   const token = { audience: tokenAudience ?? '', expirationSeconds: TOKEN_LIFE_SECONDS, path: 'cambist' };
+  const projected = { sources: [{ serviceAccountToken: token }] };
   return [
     { name: 'cambist-config', configMap: { name: configMap } },
     ...(secret === undefined ? [] : [{ name: 'cambist-secret', secret: { secretName: secret } }]),
-    ...(tokenAudience === undefined
-      ? []
-      : [{ name: 'cambist-token', projected: { sources: [{ serviceAccountToken: token }] } }]),
-    ...(intercept === undefined ? [] : interceptVolumes()),
+    ...(tokenAudience === undefined ? [] : [{ name: 'cambist-token', projected }]),
+    ...(intercept === undefined ? [] : INTERCEPT_VOLUMES),
   ] satisfies Volume[];
 }
 
 function resourcesOf({ cpuRequest, memoryRequest, cpuLimit, memoryLimit }: InjectionOptions): JsonObject {
-  const limits = {
-    ...(cpuLimit === undefined ? {} : { cpu: cpuLimit }),
-    ...(memoryLimit === undefined ? {} : { memory: memoryLimit }),
-  };
+  const limits = { ...(cpuLimit && { cpu: cpuLimit }), ...(memoryLimit && { memory: memoryLimit }) };
   const requests = { cpu: cpuRequest, memory: memoryRequest };
   return (Object.keys(limits).length === 0 ? { requests } : { requests, limits }) satisfies ResourceRequirements;
 }
 
 /** Both are in memory: no disk of the node keeps the key. Bundle and truststore take half a megabyte, twice while they are replaced. */
-export function interceptVolumes() {
-  return [
-    { name: TRUST_VOLUME, emptyDir: { medium: 'Memory', sizeLimit: '8Mi' } },
-    { name: AUTHORITY_VOLUME, emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
-  ] satisfies Volume[];
-}
+const INTERCEPT_VOLUMES = [
+  { name: TRUST_VOLUME, emptyDir: { medium: 'Memory', sizeLimit: '8Mi' } },
+  { name: AUTHORITY_VOLUME, emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
+];
 
-/** The mounts of cambist's own container. */
-export function sidecarMounts() {
-  return [
-    { name: TRUST_VOLUME, mountPath: INTERCEPT_FOLDERS.trust },
-    { name: AUTHORITY_VOLUME, mountPath: INTERCEPT_FOLDERS.authority },
-  ] satisfies VolumeMount[];
-}
+const INTERCEPT_MOUNTS = [
+  { name: TRUST_VOLUME, mountPath: INTERCEPT_FOLDERS.trust },
+  { name: AUTHORITY_VOLUME, mountPath: INTERCEPT_FOLDERS.authority },
+];
 
 const AGENT_MOUNT = { name: TRUST_VOLUME, mountPath: INTERCEPT_FOLDERS.trust, readOnly: true } satisfies VolumeMount;
 

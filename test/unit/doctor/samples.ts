@@ -33,7 +33,7 @@ export function response(
     sentAtMs: NOW_MS,
     respondedAtMs: NOW_MS + 500,
     status,
-    headers: {},
+    date: undefined,
     text: typeof body === 'string' ? body : JSON.stringify(body),
     error: undefined,
     ...fields,
