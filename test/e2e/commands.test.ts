@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { promisify, stripVTControlCharacters } from 'node:util';
@@ -54,14 +54,6 @@ test('prints the general help, or that of the named command', async () => {
   assert.equal(last.stdout, describeCommand('explain'));
 });
 
-test('the examples of validate and explain work with the config of the README', async (t) => {
-  const file = await configFile(t, fencedBlocks(readFileSync('README.md', 'utf8'), 'yaml')[0] ?? '');
-  for (const { example } of [USAGES.validate, USAGES.explain]) {
-    const { code, stdout, stderr } = await runCommand(example.split(' ').slice(1), { cwd: dirname(file) });
-    assert.equal(code, 0, `${example}\n${stdout}${stderr}`);
-  }
-});
-
 test('prints the version of the package', async () => {
   const { version } = JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')) as {
     version: string;
@@ -76,7 +68,7 @@ test('schema prints the committed JSON Schema', async () => {
   assert.deepEqual(JSON.parse(stdout), JSON.parse(committed));
 });
 
-/** The messages of flags and arguments are in the tests of units. */
+/** The tests of units have the messages of flags and arguments. */
 const MISUSES: [args: string[], message: RegExp][] = [
   [['servve'], /unknown command "servve"/],
   [['vaildate'], /unknown command "vaildate": did you mean "validate"\?/],
@@ -93,12 +85,7 @@ const MISUSES: [args: string[], message: RegExp][] = [
     /the URL must begin with http:\/\/ or https:\/\/, or be a path that begins with \/\n/,
   ],
   [['--port', '1'], /unknown flag "--port"\n/],
-  [['--cofnig', 'x'], /unknown flag "--cofnig": did you mean "--config"\?\n/],
-  [['webhook', '--crt', 'x'], /unknown flag "--crt": did you mean "--cert"\?\n/],
-  [['version', '--jsno'], /unknown flag "--jsno"\n/],
   [['explain'], /one URL/],
-  [['explain', 'http://a', 'http://b'], /one URL/],
-  [['explain', '-H', 'no-colon', 'http://a'], /name: value/],
 ];
 for (const [args, message] of MISUSES) {
   test(`exits with 2 and points to the help: cambist ${args.join(' ')}`, async () => {
@@ -116,21 +103,17 @@ test('run names the missing config file', async () => {
   assert.match(stderr, /^\/nowhere\/cambist\.yaml: no such file: .*--config.*CAMBIST_CONFIG/);
 });
 
-test('run and validate report every problem of an invalid config', async (t) => {
+test('run reports every problem of an invalid config', async (t) => {
   const file = await configFile(t, 'version: 1\nlistn: x\nroutes:\n  - name: A\n    match: { path: mcp }\n');
-  for (const command of ['run', 'validate']) {
-    const { code, stdout, stderr } = await runCommand([command, '--config', file]);
-    assert.equal(code, 1);
-    const output = command === 'run' ? stderr : stdout;
-    for (const place of [
-      `${file}:2:1: unknown key "listn": did you mean "listen"?`,
-      ':4:11: ',
-      ':5:20: ',
-      '"upstream"',
-    ]) {
-      assert.ok(output.includes(place), `${command} does not report ${place}: ${output}`);
-    }
-    if (command === 'run') assert.equal(stdout, '');
+  const { code, stdout, stderr } = await runCommand(['run', '--config', file]);
+  assert.deepEqual([code, stdout], [1, '']);
+  for (const place of [
+    `${file}:2:1: unknown key "listn": did you mean "listen"?`,
+    ':4:11: ',
+    ':5:20: ',
+    '"upstream"',
+  ]) {
+    assert.ok(stderr.includes(place), `${place}: ${stderr}`);
   }
 });
 
@@ -162,23 +145,7 @@ test('validate prints text, or JSON with --json', async (t) => {
   const human = await runCommand(['validate', '--config', file], { env });
   assert.deepEqual(human, { code: 0, stdout: `${file}: valid: 2 routes, 1 authorization server\n`, stderr: '' });
   const machine = await runCommand(['validate', '--json'], { env: { ...env, CAMBIST_CONFIG: file } });
-  assert.deepEqual(JSON.parse(machine.stdout), {
-    file,
-    valid: true,
-    routes: 2,
-    authorization_servers: 1,
-    problems: [],
-  });
-
-  const bad = await configFile(t, 'version: 1\nroutes: []\n');
-  const { code, stdout } = await runCommand(['validate', '--json', '--config', bad]);
-  const report = JSON.parse(stdout) as { valid: boolean; problems: Record<string, unknown>[] };
-  assert.deepEqual([code, report.valid], [1, false]);
-  const [problem] = report.problems;
-  assert.deepEqual(
-    [problem?.severity, problem?.file, problem?.line, problem?.column, problem?.path],
-    ['error', bad, 2, 9, 'routes'],
-  );
+  assert.equal(JSON.parse(machine.stdout).valid, true);
 });
 
 test('validate reads standard input', async (t) => {
@@ -195,60 +162,29 @@ test('a closed standard output changes neither the exit code nor standard error'
   assert.equal(stderr, 'code 0\n');
 });
 
-test('explain shows the route, the upstream and the token request, but no secret', async (t) => {
-  const file = await configFile(t, CONFIG);
-  const url = 'http://github.tools.svc/mcp/x?q=1';
-  const { code, stdout, stderr } = await runCommand(['explain', '--config', file, url], { env });
-  assert.deepEqual([code, stderr], [0, '']);
-  for (const line of [
-    'Route "github"',
-    '  upstream     https://github-mcp.example.com/base/x?q=1',
-    '  grant_type=urn:ietf:params:oauth:grant-type:token-exchange',
-    '  resource=https://github-mcp.example.com/base',
-    '  scope=repo:read',
-    '  docs: its path /docs is not a prefix of /mcp/x in whole segments',
-  ]) {
-    assert.ok(stdout.split('\n').includes(line), `${line}\n${stdout}`);
-  }
-  assert.ok(!stdout.includes(SECRET));
-});
-
-test('explain prints JSON with --json, and exits with 1 if no route matches', async (t) => {
-  const file = await configFile(t, CONFIG);
-  const explain = async (...args: string[]) => {
-    const { code, stdout } = await runCommand(['explain', '--json', '--config', file, ...args], { env });
-    return { code, output: JSON.parse(stdout) as Record<string, unknown> };
-  };
-  const routed = await explain('-X', 'GET', '-H', 'Host: a.b.tools.svc:8180', '/mcp');
-  assert.equal(routed.code, 0);
-  assert.deepEqual(routed.output.request, { method: 'GET', host: 'a.b.tools.svc', path: '/mcp' });
-  assert.deepEqual([routed.output.route, routed.output.credential], ['github', 'exchange']);
-  assert.equal(routed.output.upstream, 'https://github-mcp.example.com/base');
-  const { form } = routed.output.token_request as { form: [string, string][] };
-  assert.deepEqual(
-    form.map(([name]) => name),
-    ['grant_type', 'subject_token', 'subject_token_type', 'resource', 'scope'],
-  );
-  const lost = await explain('http://example.com/mcp');
+test('explain prints text, or JSON with --json, and exits with 1 if no route matches', async (t) => {
+  const explain = ['explain', '--config', await configFile(t, CONFIG)];
+  const routed = await runCommand([...explain, 'http://github.tools.svc/mcp/x?q=1'], { env });
+  assert.deepEqual([routed.code, routed.stderr], [0, '']);
+  assert.match(routed.stdout, /^Route "github"\n[\s\S]*^ {2}resource=https:\/\/github-mcp\.example\.com\/base$/m);
+  assert.ok(!routed.stdout.includes(SECRET));
+  const lost = await runCommand([...explain, '--json', 'http://example.com/mcp'], { env });
   assert.equal(lost.code, 1);
-  assert.equal(lost.output.route, undefined);
-  assert.deepEqual(lost.output.others, [
-    { route: 'github', why: 'its host *.tools.svc is not example.com' },
-    { route: 'docs', why: 'its path /docs is not a prefix of /mcp in whole segments' },
-  ]);
+  assert.equal(JSON.parse(lost.stdout).others.length, 2);
 });
 
 const readme = readFileSync('README.md', 'utf8');
 
-test('accepts the config of the README in the checks that it recommends', async (t) => {
+test('accepts the config of the README in its checks, and in the examples of validate and explain', async (t) => {
   const directory = temporaryFolder(t);
   writeFileSync(join(directory, 'cambist.yaml'), fencedBlocks(readme, 'yaml')[0] ?? '');
   const lines = fencedBlocks(readme, 'sh').flatMap((block) => block.split('\n'));
   const checks = lines.filter((line) => /^node dist\/main\.js (?:validate|explain)/.test(line));
   assert.equal(checks.length, 2);
-  for (const line of checks) {
-    const { code, stdout, stderr } = await runCommand(line.split(' ').slice(2), { cwd: directory });
-    assert.equal(code, 0, `${line}\n${stdout}${stderr}`);
+  const examples = [USAGES.validate, USAGES.explain].map(({ example }) => example.split(' ').slice(1));
+  for (const args of [...checks.map((line) => line.split(' ').slice(2)), ...examples]) {
+    const { code, stdout, stderr } = await runCommand(args, { cwd: directory });
+    assert.equal(code, 0, `${args}\n${stdout}${stderr}`);
   }
 });
 
@@ -293,36 +229,32 @@ test('init writes a valid config from flags, and names the next commands', async
   assert.match(valid.stdout, /valid: 1 route, 1 authorization server/);
 });
 
-test('init overwrites nothing', async (t) => {
-  const cwd = temporaryFolder(t);
-  await writeFile(join(cwd, 'cambist.yaml'), 'mine');
-  const { code, stderr } = await runCommand(['init', ...FLAGS], { cwd });
-  assert.equal(code, 1);
-  assert.match(stderr, /cambist\.yaml exists and is left unchanged/);
-  assert.equal(await readFile(join(cwd, 'cambist.yaml'), 'utf8'), 'mine');
-});
-
-test('init writes no invalid file, and shows what is wrong', async (t) => {
-  const cwd = temporaryFolder(t);
-  const invalid = ['--backend', 'http://mcp.example.com/mcp', ...FLAGS.slice(2)];
-  const { code, stderr } = await runCommand(['init', ...invalid], { cwd });
-  assert.equal(code, 1);
-  assert.match(stderr, /upstream: must be https/);
-  assert.match(stderr, /cambist\.yaml is not written/);
-  await assert.rejects(readFile(join(cwd, 'cambist.yaml')), { code: 'ENOENT' });
-});
-
-test('init says that the folder of the file does not exist', async (t) => {
-  const { code, stderr } = await runCommand(['init', ...FLAGS, '--config', 'none/c.yaml'], { cwd: temporaryFolder(t) });
-  assert.equal(code, 1);
-  assert.match(stderr, /^none\/c\.yaml cannot be written: its folder does not exist: create the folder first$/m);
-});
-
-test('init names the missing flags where it cannot ask', async (t) => {
-  const { code, stderr } = await runCommand(['init'], { cwd: temporaryFolder(t) });
-  assert.equal(code, 2);
-  assert.match(stderr, /init needs --backend, --issuer/);
-});
+for (const [what, args, code, message] of [
+  ['overwrites nothing', [...FLAGS, '--config', 'mine'], 1, /mine exists and is left unchanged/],
+  [
+    'writes no invalid file',
+    ['--backend', 'http://mcp.example.com/mcp', ...FLAGS.slice(2)],
+    1,
+    /upstream: must be https[\s\S]*cambist\.yaml is not written/,
+  ],
+  [
+    'does not create the folder of the file',
+    [...FLAGS, '--config', 'none/c.yaml'],
+    1,
+    /^none\/c\.yaml cannot be written: its folder does not exist: create the folder first$/m,
+  ],
+  ['names the missing flags where it cannot ask', [], 2, /init needs --backend, --issuer/],
+] as const) {
+  test(`init ${what}`, async (t) => {
+    const cwd = temporaryFolder(t);
+    await writeFile(join(cwd, 'mine'), 'mine');
+    const result = await runCommand(['init', ...args], { cwd });
+    assert.equal(result.code, code);
+    assert.match(result.stderr, message);
+    assert.deepEqual(readdirSync(cwd), ['mine']);
+    assert.equal(await readFile(join(cwd, 'mine'), 'utf8'), 'mine');
+  });
+}
 
 const notLinux = process.platform === 'linux' ? false : 'needs the "script" of util-linux';
 

@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { describeError, type ErrorCode } from '../../src/error-catalogue.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
-import { eventually } from '../harness/eventually.ts';
 import { type Fault, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import {
   type FakeSetup,
@@ -15,15 +14,12 @@ import {
   type SetupResponse,
   startFakeSetup,
 } from '../harness/fake-setup.ts';
-import { eventStream, neverRespond } from '../harness/fake-upstream.ts';
 import { assertProblem } from '../harness/http-call.ts';
 import { freePort } from '../harness/http-server.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
 interface ExpectedProblem {
   code: ErrorCode;
-  /** The default is `tools`; undefined if no route matches. */
-  route?: string | undefined;
   /** `WWW-Authenticate` without the metadata URL. Required for 401, and absent otherwise. */
   challenge?: string;
   /** `Retry-After` of a 503. The default accepts any number of seconds. Absent for other statuses. */
@@ -50,10 +46,9 @@ async function provokeUnlogged(
   expected: ExpectedProblem,
 ): Promise<{ response: SetupResponse; checkLog: () => Promise<void> }> {
   const { code, failedExchanges = 0, tokenRequests = failedExchanges, upstreamRequests = 0 } = expected;
-  const route = 'route' in expected ? expected.route : SETUP_ROUTE;
   const { status } = describeError(code);
   const outcome = status < 500 ? 'refused' : 'failed';
-  const requestLabels = { route: route ?? '_unmatched', code: String(status), outcome };
+  const requestLabels = { route: SETUP_ROUTE, code: String(status), outcome };
   const exchangeLabels = { authorization_server: SETUP_SERVER, result: 'failure', error: code };
   const asked = setup.authorizationServer.requests.length;
   const forwarded = setup.upstream.requests.length;
@@ -77,7 +72,7 @@ async function provokeUnlogged(
     );
     assert.deepEqual(
       { route: line.route, status: line.status, outcome: line.outcome, error: line.error },
-      { route, status, outcome, error: code },
+      { route: SETUP_ROUTE, status, outcome, error: code },
       'the log line of the request',
     );
     assert.equal(line.level, status < 500 || code === 'ERR_OVERLOADED' ? 'warn' : 'error');
@@ -130,17 +125,10 @@ interface Row extends ExpectedProblem {
 }
 
 const respond = (status: number, body: unknown, headers = {}): Fault => ({ kind: 'response', status, body, headers });
-const LIST = '{"jsonrpc":"2.0","id":1,"method":"tools/list"}';
 const INVALID_TOKEN = 'Bearer error="invalid_token"';
 
 /** The integration tests have every code. These show each status, and that only the caller's own part of it gets out. */
 const ROWS: Row[] = [
-  {
-    when: '400 for a message without the headers that its revision requires',
-    call: { path: '/messages', headers: { 'mcp-protocol-version': '2026-07-28' }, body: LIST },
-    code: 'ERR_HEADER_MISMATCH',
-    route: undefined,
-  },
   {
     when: '401 for a request without a token',
     call: { headers: { authorization: [] } },
@@ -155,34 +143,10 @@ const ROWS: Row[] = [
     failedExchanges: 1,
   },
   {
-    when: '403 for TRACE, because its response would contain the issued token',
-    call: { method: 'TRACE' },
-    code: 'ERR_ROUTE_NOT_FOUND',
-    route: undefined,
-  },
-  {
-    when: '403 for a path that leaves its route',
-    call: { path: '/tools/%2e%2e/x' },
-    code: 'ERR_ROUTE_NOT_FOUND',
-    route: undefined,
-  },
-  {
     when: '403 for a refused backend',
     fault: respond(400, { error: 'invalid_target', error_description: CANARY }),
     code: 'ERR_EXCHANGE_REFUSED',
     failedExchanges: 1,
-  },
-  {
-    when: '408 for a body that does not arrive',
-    call: { path: '/slow', headers: { 'content-length': '10' } },
-    code: 'ERR_REQUEST_TIMEOUT',
-    route: 'slow',
-  },
-  {
-    when: '413 for a message that is too large to be read for its route',
-    call: { path: '/messages', body: LIST.padEnd(1025, ' ') },
-    code: 'ERR_MESSAGE_TOO_LARGE',
-    route: undefined,
   },
   {
     when: '502 for a token response in HTML',
@@ -198,15 +162,6 @@ const ROWS: Row[] = [
     upstreamRequests: 1,
   },
   {
-    when: '504 when the backend sends no headers in time',
-    call: { path: '/slow', body: '{}' },
-    upstream: neverRespond,
-    code: 'ERR_UPSTREAM_TIMEOUT',
-    route: 'slow',
-    tokenRequests: 1,
-    upstreamRequests: 1,
-  },
-  {
     when: '503 when the authorization server asks for a pause',
     fault: respond(429, CANARY, { 'retry-after': '40' }),
     code: 'ERR_STS_UNAVAILABLE',
@@ -216,26 +171,7 @@ const ROWS: Row[] = [
 ];
 
 test('explains each error to the caller, in the log and in the metrics, and repeats no other server', async (t) => {
-  const setup = await startFakeSetup(t, {
-    change: (config, { upstream }) => ({
-      ...config,
-      routes: [
-        ...config.routes,
-        {
-          name: 'messages',
-          match: { path: '/messages', mcp_method: 'tools/*' },
-          upstream: `${upstream.url}/mcp`,
-          retry_body_limit: '1KiB',
-        },
-        {
-          name: 'slow',
-          match: { path: '/slow' },
-          upstream: `${upstream.url}/mcp`,
-          timeouts: { stall: '1s', response_headers: '1s' },
-        },
-      ],
-    }),
-  });
+  const setup = await startFakeSetup(t);
   const { authorizationServer, upstream, cambist } = setup;
   const usual = upstream.handler;
   const known = await setup.bearer();
@@ -278,21 +214,6 @@ test('explains each error to the caller, in the log and in the metrics, and repe
   });
 });
 
-test('refuses a request beyond limits.max_in_flight, which includes open streams', async (t) => {
-  const stream = eventStream();
-  const setup = await startFakeSetup(t, { change: (config) => ({ ...config, limits: { max_in_flight: 1 } }) });
-  setup.upstream.handler = stream.handler;
-  const headers = await setup.bearer();
-  const open = await setup.open({ method: 'GET', headers });
-  assert.equal(open.statusCode, 200);
-  await provokeProblem(setup, { headers }, { code: 'ERR_OVERLOADED' });
-  open.on('error', () => {});
-  open.destroy();
-  await stream.gone;
-  setup.upstream.handler = (_request, response) => void response.end();
-  await eventually('requests are accepted again', async () => (await setup.call({ headers })).status === 200);
-});
-
 test('refuses requests while audit records cannot be written, if audit.on_full is refuse', async (t) => {
   const audit = { to: { file: '/dev/full' }, on_full: 'refuse' };
   const setup = await startFakeSetup(t, { change: (config) => ({ ...config, audit }) });
@@ -331,7 +252,7 @@ test('refuses callers, and is not ready, before it has read which tokens are rev
     signals: { replicas: unknown };
   };
   const missing = status.missing.find(({ check }) => check === 'cache.shared');
-  assert.match(missing?.cause ?? '', /which tokens are revoked: unreachable/);
+  assert.match(missing?.cause ?? '', /which tokens are revoked: (?:unreachable|no response)/);
   assert.match(missing?.fix ?? '', /start the server/);
   assert.deepEqual(status.signals.replicas, { unshared: 0, in_sync: false, full: false });
 });

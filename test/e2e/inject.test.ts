@@ -3,8 +3,6 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
-import { annotationOf } from '../../src/kubernetes/option-sources.ts';
-import { OPTION_NAMES } from '../../src/kubernetes/options.ts';
 import { AGENT_MANIFEST as DEPLOYMENT } from '../harness/injected-pod.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 import { runCommand } from '../harness/run-command.ts';
@@ -73,13 +71,6 @@ test('prints no manifest if one object is refused, and the reason on standard er
   assert.match(stderr, /^cambist: 1 of 2 objects refused: no manifest is printed$/m);
 });
 
-test('refuses a document that uninject could not restore, and names its line', async () => {
-  const input = DEPLOYMENT.replace('    spec:\n', '    spec:\n      terminationGracePeriodSeconds: 036\n');
-  const { code, stdout, stderr } = await runCommand(['inject', ...FLAGS, '-'], { input });
-  assert.deepEqual([code, stdout], [1, '']);
-  assert.match(stderr, /^cambist: standard input:10: cannot change this value in place: .* write numbers in decimal$/m);
-});
-
 test('refuses an invalid option, and names its flag', async () => {
   const { code, stderr } = await runCommand(['inject', '--image', 'i', '--port', 'x', '-'], { input: DEPLOYMENT });
   assert.equal(code, 1);
@@ -96,29 +87,6 @@ test('names a file that cannot be read, is not UTF-8, or is invalid YAML', async
   const wrong = await runCommand(['uninject', '-'], { input: 'a: [\n' });
   assert.equal(wrong.code, 1);
   assert.match(wrong.stderr, /^cambist: standard input:2:1: /);
-});
-
-test('exits with 2 for wrong usage', async () => {
-  for (const args of [
-    ['inject', ...FLAGS],
-    ['uninject'],
-    ['inject', '--imag', 'x', '-'],
-    ['gen-certs', '--trust', 'x'],
-  ]) {
-    const { code, stdout } = await runCommand(args);
-    assert.deepEqual([code, stdout], [2, ''], args.join(' '));
-  }
-});
-
-test('inject --help and webhook --help list every flag and every annotation', async () => {
-  for (const command of ['inject', 'webhook']) {
-    const { code, stdout } = await runCommand([command, '--help']);
-    assert.equal(code, 0);
-    for (const name of OPTION_NAMES) {
-      assert.ok(stdout.includes(`  --${name}`), name);
-      assert.ok(stdout.includes(annotationOf(name)), name);
-    }
-  }
 });
 
 const POD_CONFIG = `version: 1

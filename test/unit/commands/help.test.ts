@@ -167,11 +167,13 @@ test('reads options from flags; a flag without a value enables its option', () =
   });
 });
 
-test('the help has one line of at most 110 characters for each option', () => {
+test('the help has one line of at most 110 characters for each option, and names its annotation', () => {
   const lines = describeInjection().split('\n');
   for (const line of lines) assert.ok(line.length <= 110, line);
-  for (const name of OPTION_NAMES)
+  for (const name of OPTION_NAMES) {
     assert.ok(lines.some((line) => line.includes(`--${name}`) && line.includes(OPTIONS[name].help)));
+    assert.ok(lines.includes(`  cambist.dev/${name}`));
+  }
 });
 
 test('what is held has the shape of each object that process.nextTick makes', async () => {
