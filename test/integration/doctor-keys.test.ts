@@ -121,13 +121,6 @@ test('finds the keys, verifies the token and exchanges it', async (t) => {
   assert.match(finding('subject_token_verified').what, /, for "cambist"$/);
 });
 
-test('checks the keys without a subject token', async (t) => {
-  const server = await startServer(t);
-  const { problems, finding } = await runWithVerify(t, server);
-  assert.deepEqual(problems, ['warning subject_token_missing']);
-  assert.equal(finding('keys_found').severity, 'ok');
-});
-
 const WRONG: [which: string, make: (server: RunningAuthorizationServer) => Promise<string>, ...expected: string[]][] = [
   [
     'for another audience',

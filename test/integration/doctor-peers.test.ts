@@ -43,20 +43,6 @@ test('names the CA file if it contains another CA', async (t) => {
   assert.match(why ?? '', /ca\.pem/);
 });
 
-test('reports nothing about a trusted certificate', async (t) => {
-  const { findings, problems } = await runOnServer(t, AUTHORITY.issueServer(), 'the CA');
-  assert.equal(findings[0]?.code, 'metadata_found');
-  assert.ok(!problems.some((problem) => problem.includes('certificate')));
-});
-
-test('names a missing CA file and sends nothing', async (t) => {
-  const server = await startFakeAuthorizationServer(t, { tls: AUTHORITY.issueServer() });
-  const main = publicServer(server.issuer, { tls: { ca: { file: '/nowhere/ca.pem' } } });
-  const { finding } = await runDoctor(t, { authorization_servers: { main }, routes: [route('github')] });
-  assert.match(finding('credential_unavailable').what, /\/nowhere\/ca\.pem/);
-  assert.deepEqual(server.metadataRequests, []);
-});
-
 test('reports a server without a response', async (t) => {
   const silent = await startFakeAuthorizationServer(t);
   silent.metadataBehaviour = { kind: 'hang' };
@@ -238,8 +224,4 @@ test('checks the folder of a running cambist, until a file of it breaks', async 
   assert.deepEqual([broken?.about.name, broken?.severity], ['Java', 'error']);
   await writeFile(join(folder, 'trust/ca.pem'), 'not a certificate');
   assert.deepEqual((await checkTrustOf({ intercept })).codes, ['trust_folder_missing']);
-});
-
-test('checks nothing without intercept', async () => {
-  assert.deepEqual((await checkTrustOf({})).codes, ['trust_folder_missing']);
 });

@@ -14,6 +14,7 @@ import {
 import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { call } from '../harness/http-call.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
+import { words } from '../harness/words.ts';
 
 const SECRET = "a secret: with /+%&= and -_.~!'()* in it";
 const TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:';
@@ -122,14 +123,7 @@ function jwtOf(jwt: string) {
 }
 
 /** Headers that depend on the HTTP client. */
-const CLIENT_HEADERS = new Set([
-  'host',
-  'connection',
-  'content-length',
-  'user-agent',
-  'accept-encoding',
-  'accept-language',
-]);
+const CLIENT_HEADERS = new Set(words('host connection content-length user-agent accept-encoding accept-language'));
 
 function headersOf({ headers }: TokenRequest): Record<string, unknown> {
   const ours = Object.entries(headers).filter(([name]) => !CLIENT_HEADERS.has(name) && !name.startsWith('sec-'));

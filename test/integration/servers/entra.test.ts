@@ -12,6 +12,7 @@ import {
   singleValue,
   startRecipe,
 } from '../../harness/recipe.ts';
+import { words } from '../../harness/words.ts';
 import { testProduct } from './product.ts';
 
 const TENANT = '/11111111-2222-3333-4444-555555555555';
@@ -19,15 +20,9 @@ const CAMBIST = 'aaaaaaaa-0000-4000-8000-000000000001';
 const BACKEND = 'bbbbbbbb-0000-4000-8000-000000000002';
 const CLAIMS = '{"access_token":{"polids":{"essential":true,"values":["9ab03e19-ed42-4168-b6b7-7001fb3e933a"]}}}';
 /** The parameters that Entra documents for this grant. Entra ignores some others, but cambist must not need them. */
-const KNOWN = [
-  'grant_type',
-  'assertion',
-  'requested_token_use',
-  'scope',
-  'client_id',
-  'client_assertion',
-  'client_assertion_type',
-];
+const KNOWN = words(`
+  grant_type assertion requested_token_use scope client_id client_assertion client_assertion_type
+`);
 
 /** Entra ID: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-on-behalf-of-flow */
 const entra: SimulationRules = {

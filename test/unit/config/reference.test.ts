@@ -11,6 +11,7 @@ import { parseRequestTarget, upstreamPath } from '../../../src/routing/request-t
 import { createRouteTable } from '../../../src/routing/route-table.ts';
 import { PAGES, withKeyTables } from '../../harness/key-tables.ts';
 import { readPagesIn } from '../../harness/pages.ts';
+import { words } from '../../harness/words.ts';
 import { configOf, problemsOf, ROUTE, SERVER } from './sample.ts';
 
 const FOLDER = new URL('../../../config/', import.meta.url);
@@ -80,13 +81,7 @@ test('finds every key of the schema in the index, with its default', () => {
 });
 
 /** Keys with keys of their own that have a row as well. */
-const CONTAINERS = new Set([
-  'authorization_servers',
-  'authorization_servers.*.client_auth',
-  'defaults',
-  'routes',
-  'signals',
-]);
+const CONTAINERS = new Set(words('authorization_servers authorization_servers.*.client_auth defaults routes signals'));
 
 test('has the tables of keys that npm run schema writes', () => {
   for (const page of PAGES) assert.equal(readFileSync(new URL(page, FOLDER), 'utf8'), withKeyTables(page), page);

@@ -91,10 +91,3 @@ for (const [what, text] of Object.entries(STREAMS)) {
     assert.deepEqual(manifests, [before, ...readStream(text, 'f').manifests]);
   });
 }
-
-// Work that grows with the square of the text takes minutes here and exceeds the time limit of a test file.
-test('finds a directive in time that grows in proportion to the text', () => {
-  for (const text of [`#${' #'.repeat(500_000)}`, '# a b\n'.repeat(200_000), `${' '.repeat(1_000_000)}#`]) {
-    assert.equal(joinPrinted('a: b\n', text), `a: b\n---\n${text}`);
-  }
-});

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parse, stringify } from 'yaml';
+import { Pair, parse, stringify, YAMLMap, YAMLSeq } from 'yaml';
 import type { Json } from '../../../src/kubernetes/json.ts';
 import { ManifestError, readStream, textOf } from '../../../src/kubernetes/manifest-stream.ts';
 import { injected, STREAM } from './manifest-samples.ts';
@@ -82,18 +82,30 @@ kind: List
   assertSameManifests(restoreText(text), list);
 });
 
-// Work that grows with the square of the pods takes minutes here and exceeds the time limit of a test file.
-test('work on a List grows in proportion to its pods', () => {
-  const items = Array.from({ length: 150 }, (_, index) => ({
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { name: `p${index}` },
-    spec: { containers: [{ name: 'a', image: 'i' }] },
-  }));
-  const list = stringify({ apiVersion: 'v1', kind: 'List', items }, { aliasDuplicateObjects: false });
-  const { text, notes } = injected(list);
-  assert.equal(notes.length, 150);
-  assertSameManifests(restoreText(text), list);
+test('work on a List grows in proportion to its pods', (t) => {
+  const counts = [
+    ...[YAMLMap, YAMLSeq].flatMap(({ prototype }) => [
+      t.mock.method(prototype, 'get'),
+      t.mock.method(prototype, 'toJSON'),
+    ]),
+    t.mock.method(Pair.prototype, 'toString'),
+  ];
+  const stepsFor = (pods: number): number => {
+    for (const { mock } of counts) mock.resetCalls();
+    const items = Array.from({ length: pods }, (_, index) => ({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: `p${index}` },
+      spec: { containers: [{ name: 'a', image: 'i' }] },
+    }));
+    const list = stringify({ apiVersion: 'v1', kind: 'List', items }, { aliasDuplicateObjects: false });
+    const { text, notes } = injected(list);
+    assert.equal(notes.length, pods);
+    assertSameManifests(restoreText(text), list);
+    return counts.reduce((sum, { mock }) => sum + mock.callCount(), 0);
+  };
+  const [once, twice] = [stepsFor(10), stepsFor(20)];
+  assert.ok(twice < 2.5 * once, `${once} and ${twice} steps`);
 });
 
 test('refuses to change a value that an alias or a merge key shares with another one', () => {
