@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import { connect as connectTcp, createServer } from 'node:net';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { soon } from './eventually.ts';
 import { type Gateway, type GatewayOptions, startGateway } from './gateway.ts';
 import { connectRaw, type RawConnection, rawConnection } from './http-call.ts';
-import { listen } from './http-server.ts';
 import { temporaryFolder } from './lifetime.ts';
 import { sumSamples } from './metric-samples.ts';
 
@@ -32,8 +30,6 @@ export interface TlsOptions extends ConnectionOptions {
   readonly authority?: string;
   /** Headers of the CONNECT, as lines. */
   readonly headers?: string;
-  /** URL of a relay to the app. */
-  readonly via?: string;
 }
 
 export interface SecureConnection extends RawConnection {
@@ -62,7 +58,7 @@ export async function startIntercepted(
     trustDir,
     ca,
     tunnel: (authority, headers) => openTunnel(gateway.app.url, authority, headers),
-    connectTls: ({ via = gateway.app.url, ...more } = {}) => connectIntercepted(via, ca, more),
+    connectTls: (tls) => connectIntercepted(gateway.app.url, ca, tls),
   };
 }
 
@@ -82,7 +78,7 @@ export async function openTunnel(url: string, authority = `${INTERCEPTED}:443`, 
 export async function connectIntercepted(
   url: string,
   ca: string,
-  { authority, headers, ...more }: Omit<TlsOptions, 'via'> = {},
+  { authority, headers, ...more }: TlsOptions = {},
 ): Promise<SecureConnection> {
   const { socket } = await openTunnel(url, authority, headers);
   socket.removeAllListeners('data');
@@ -105,28 +101,6 @@ export async function secured(socket: TLSSocket): Promise<SecureConnection> {
     }),
   );
   return { ...connection, socket };
-}
-
-/** Relays a connection, and sends each byte of the client in a packet of its own. @returns its URL */
-export async function startByteRelay(t: TestContext, url: string): Promise<string> {
-  const target = new URL(url);
-  const server = createServer({ noDelay: true }, (client) => {
-    const far = connectTcp({ host: target.hostname, port: Number(target.port), noDelay: true });
-    for (const socket of [client, far]) socket.on('error', () => socket.destroy());
-    far.pipe(client);
-    void (async () => {
-      for await (const chunk of client as AsyncIterable<Buffer>) {
-        for (const byte of chunk) {
-          far.write(Buffer.of(byte));
-          await new Promise((resolve) => setImmediate(resolve));
-        }
-      }
-      far.end();
-    })().catch(() => far.destroy());
-  });
-  const { port } = await listen(server);
-  t.after(() => server.close());
-  return `http://127.0.0.1:${port}`;
 }
 
 /** A request whose response closes the connection. */

@@ -17,7 +17,6 @@ import {
   get,
   INTERCEPTED,
   secured,
-  startByteRelay,
   startIntercepted,
 } from '../harness/intercepted.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
@@ -35,13 +34,6 @@ test('the certificate names only the host, and is valid for 24 hours from an hou
   assert.equal(sumSamples(await gateway.app.metrics(), 'cambist_connections', { listener: 'listen' }), 1);
 });
 
-test('makes one certificate for all connections to a host', async (t) => {
-  const gateway = await startIntercepted(t);
-  const certificates = await Promise.all([1, 2, 3].map(() => gateway.connectTls()));
-  const serials = certificates.map(({ socket }) => socket.getPeerCertificate().serialNumber);
-  assert.equal(new Set(serials).size, 1);
-});
-
 for (const [what, options, cause, alert] of [
   ['another server name', { servername: 'other.example.com' }, 'server_name', /unrecognized name/],
   ['a server name below its own', { servername: `x.${INTERCEPTED}` }, 'server_name', /unrecognized name/],
@@ -57,14 +49,6 @@ for (const [what, options, cause, alert] of [
     assertNothingSent(gateway);
   });
 }
-
-test('accepts a ClientHello that arrives byte by byte', async (t) => {
-  const gateway = await startIntercepted(t);
-  const relay = await startByteRelay(t, gateway.app.url);
-  const connection = await gateway.connectTls({ via: relay });
-  connection.send(get(gateway));
-  assert.match(await soon('the response', connection.closed()), /^HTTP\/1\.1 200 /);
-});
 
 test('resumes a session only for the same host', async (t) => {
   const gateway = await startIntercepted(t, {

@@ -95,16 +95,6 @@ test('logs failed requests but no successful ones if log.sample is 0', async (t)
   );
 });
 
-test('applies a new log.sample after a reload', async (t) => {
-  const { app, config, authorization } = await startGateway(t, { top: { log: { sample: 0 } } });
-  await call(`${app.url}/github`, { headers: { authorization } });
-  app.reloadTo({ ...config, log: { sample: 1 } });
-  await call(`${app.url}/github`, { headers: { authorization, 'x-request-id': 'kept' } });
-  await eventually('the request is logged', () =>
-    app.logs.some(({ msg, request_id }) => msg === 'request' && request_id === 'kept'),
-  );
-});
-
 test('logs once when an authorization server becomes unavailable, and once when it recovers', async (t) => {
   const { app, authorizationServer } = await startGateway(t);
   const newCaller = async () => {

@@ -179,14 +179,6 @@ async function readPieces(t: TestContext, pieces: readonly Buffer[]) {
   return { read, bytes: Buffer.concat(chunks) };
 }
 
-test('reads a ClientHello, and gives every byte to the next reader', async (t) => {
-  const hello = await clientHello('mcp.example.com');
-  const more = Buffer.concat([hello, Buffer.from('more')]);
-  const { read, bytes } = await readPieces(t, [more]);
-  assert.deepEqual(read, { kind: 'hello', serverName: 'mcp.example.com' });
-  assert.deepEqual(bytes, more);
-});
-
 test('reads a ClientHello that arrives byte by byte', async (t) => {
   const hello = await clientHello('mcp.example.com');
   const { read, bytes } = await readPieces(

@@ -242,13 +242,6 @@ test('logs each exchange, with the error of a failed one', () => {
   });
 });
 
-test('names the request that an exchange was made for', () => {
-  const { log, lines } = setUp();
-  const cause = { peer: '10.0.0.1', requestId: 'r-1', traceId: '0af7651916cd43dd8448eb211c80319c', span: undefined };
-  log.exchangeFinished({ ...outcome, cause });
-  assert.deepEqual([lines[0]?.request_id, lines[0]?.trace_id], ['r-1', '0af7651916cd43dd8448eb211c80319c']);
-});
-
 test('warns of a token for other audiences once for each route', () => {
   const { log, lines } = setUp();
   for (const route of ['github', 'github', 'docs']) log.exchangeFinished({ ...outcome, route, isForOthers: true });
@@ -261,18 +254,6 @@ test('warns of a token for other audiences once for each route', () => {
     ],
   );
   assert.match(String(warnings[0]?.msg), /also valid at other audiences/);
-});
-
-test('logs when an authorization server goes down and when it responds again', () => {
-  const { log, lines } = setUp();
-  for (const available of [false, true]) log.availabilityChanged('keycloak', available);
-  assert.deepEqual(
-    lines.map(({ level, authorization_server }) => [level, authorization_server]),
-    [
-      ['warn', 'keycloak'],
-      ['info', 'keycloak'],
-    ],
-  );
 });
 
 test('logs a full cache once a minute, not for each eviction', () => {
