@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { isLogLevel, LOG_LEVELS } from '../config/config.ts';
+import { LOG_LEVELS } from '../config/config.ts';
 import { isLocalSender } from '../listeners/this-machine.ts';
 import type { LogLevelControl } from '../observability/log-level.ts';
 import { readHost } from '../routing/request-target.ts';
@@ -45,7 +45,7 @@ const INVALID = `the body must be {"level":"…"} with one of ${LOG_LEVELS.join(
 
 function readLevel(body: unknown) {
   if (typeof body !== 'object' || body === null || !('level' in body) || Object.keys(body).length > 1) return undefined;
-  return isLogLevel(body.level) ? body.level : undefined;
+  return LOG_LEVELS.find((level) => level === body.level);
 }
 
 /** Refuses other machines, and web pages of another origin, also after DNS rebinding. */

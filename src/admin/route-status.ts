@@ -1,7 +1,7 @@
 import type { Config } from '../config/config.ts';
 import type { Match } from '../config/match.ts';
 import type { Credential, Route } from '../config/route.ts';
-import { usedServerNames } from '../config/used-servers.ts';
+import { usedServers } from '../config/used-servers.ts';
 import { countOf, type Histogram, quantileOf } from '../observability/counters.ts';
 import type { Recent } from '../observability/recent-traffic.ts';
 import {
@@ -92,7 +92,7 @@ const destinationOf = oncePer(({ name, match, upstream, credential }: Route) => 
   upstream: hideKeys(upstream.origin + upstream.path),
   credential: credential.kind,
   audience: audienceOf(credential),
-  authorization_servers: usedServerNames(credential),
+  authorization_servers: usedServers(credential).map(({ name: server }) => server),
 }));
 
 function matchOf({ host, path, conditions }: Match): MatchStatus {

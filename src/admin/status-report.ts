@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Config } from '../config/config.ts';
-import { usedServerNames } from '../config/used-servers.ts';
+import { usedServers } from '../config/used-servers.ts';
 import { describeError, type ErrorCode } from '../error-catalogue.ts';
 import type { InboundSource } from '../inbound/inbound.ts';
 import { countOf } from '../observability/counters.ts';
@@ -134,7 +134,7 @@ export function createStatus(sources: StatusSources) {
   let served: { config: Config; version: string; waiting: readonly string[] } | undefined;
 
   function servers(config: Config, checks: Readonly<Record<string, string>>): ServerStatus[] {
-    const used = new Set(config.routes.flatMap(({ credential }) => usedServerNames(credential)));
+    const used = new Set(config.routes.flatMap(({ credential }) => usedServers(credential).map(({ name }) => name)));
     return [...used].map((name) => {
       const found = (checks[`authorization_servers.${name}`] ?? 'ready') === 'ready';
       const durations = counts.exchangeDurations.get(name);

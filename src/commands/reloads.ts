@@ -1,6 +1,6 @@
 import type { App } from '../app.ts';
 import type { Config } from '../config/config.ts';
-import { isLogLevel, LOG_LEVELS, type LogLevel, tlsListeners } from '../config/config.ts';
+import { LOG_LEVELS, type LogLevel, tlsListeners } from '../config/config.ts';
 import { formatProblem, type Problem } from '../config/config-node.ts';
 import type { TlsFiles } from '../config/kinds.ts';
 import { loadConfig } from '../config/load.ts';
@@ -95,8 +95,9 @@ export function logProblems(logger: Logger, problems: readonly Problem[]): void 
  * @throws {UsageError} if the variable is invalid
  */
 export function logLevelOf(config: Config): LogLevel {
-  const level = process.env.CAMBIST_LOG_LEVEL;
-  if (level === undefined) return config.log.level;
-  if (!isLogLevel(level)) throw new UsageError(`invalid CAMBIST_LOG_LEVEL: must be one of ${LOG_LEVELS.join(', ')}`);
+  const written = process.env.CAMBIST_LOG_LEVEL;
+  if (written === undefined) return config.log.level;
+  const level = LOG_LEVELS.find((each) => each === written);
+  if (level === undefined) throw new UsageError(`invalid CAMBIST_LOG_LEVEL: must be one of ${LOG_LEVELS.join(', ')}`);
   return level;
 }

@@ -22,12 +22,8 @@ export function formatProblem(problem: Problem): string {
 /** Keys and list indexes from the root of a config file to a node. */
 export type Path = readonly (string | number)[];
 
-export interface Position {
-  /** 1-based. */
-  readonly line: number;
-  /** 1-based. */
-  readonly column: number;
-}
+/** Both are 1-based. */
+export type Position = Pick<Problem, 'line' | 'column'>;
 
 /** Finds the position of a node or of its key. For a missing node, the position of the nearest ancestor. */
 type Locate = (path: Path, what: 'key' | 'value') => Position;

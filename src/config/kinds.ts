@@ -153,8 +153,7 @@ const INLINE_FILE = 'must not be in the config itself: write { file: /path/to/it
 
 const path = z
   .string()
-  .min(1, { error: 'must be the path of a file' })
-  .regex(/^[^\0]*$/, { error: 'must be the path of a file' })
+  .regex(/^[^\0]+$/, { error: 'must be the path of a file' })
   .meta({ description: 'Path of the file, absolute or relative to the folder of the config file.' });
 
 const variable = z

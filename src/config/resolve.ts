@@ -13,12 +13,7 @@ import { type RouteDraft, resolveRoute } from './resolve-route.ts';
 import { needsCaller, type Route } from './route.ts';
 import { merge, readOwnKeys, usualKeys } from './route-keys.ts';
 import type { Sources } from './sources.ts';
-import {
-  introspectingServers,
-  routesUnawareOfDisabledUsers,
-  signallingServers,
-  usedServerNames,
-} from './used-servers.ts';
+import { introspectingServers, routesUnawareOfDisabledUsers, signallingServers, usedServers } from './used-servers.ts';
 import { DEFAULT_SUBJECT_HEADER } from './verification.ts';
 
 /** Makes the config from a file whose shape has been checked. Undefined after an error, which is reported to `root`. */
@@ -196,7 +191,10 @@ function warnOfUnusedServers(
   root: ConfigNode,
 ): void {
   const others = [...introspectingServers(config), ...signallingServers(config)].map(({ name }) => name);
-  const used = new Set([...config.routes.flatMap(({ credential }) => usedServerNames(credential)), ...others]);
+  const used = new Set([
+    ...config.routes.flatMap(({ credential }) => usedServers(credential).map(({ name }) => name)),
+    ...others,
+  ]);
   for (const name of servers.keys()) {
     if (used.has(name)) continue;
     root

@@ -8,18 +8,16 @@ export const DURATION = /^(?:0|[1-9]\d{0,8}(?:ms|s|m|h))$/;
 export const SIZE = /^(?:0|[1-9]\d{0,9}(?:KiB|MiB|GiB)?)$/;
 
 /** Milliseconds of a duration in the config file. Undefined if it is malformed. */
-export function parseDuration(text: string | number): number | undefined {
-  return DURATION.test(String(text)) ? amountOf(text, { ...MS, '': 1 }) : undefined;
-}
+export const parseDuration = amounts(DURATION, { ...MS, '': 1 });
 
 /** Bytes of a size in the config file. Undefined if it is malformed. */
-export function parseSize(text: string | number): number | undefined {
-  return SIZE.test(String(text)) ? amountOf(text, BYTES) : undefined;
-}
+export const parseSize = amounts(SIZE, BYTES);
 
-function amountOf(text: string | number, units: Readonly<Record<string, number>>): number | undefined {
-  const [, count, unit = ''] = /^(\d+)(\D*)$/.exec(String(text)) ?? [];
-  return Number(count) * (units[unit] ?? Number.NaN);
+function amounts(form: RegExp, units: Readonly<Record<string, number>>) {
+  return (text: string | number): number | undefined => {
+    const [, count, unit = ''] = /^(\d+)(\D*)$/.exec(String(text)) ?? [];
+    return form.test(String(text)) ? Number(count) * (units[unit] ?? Number.NaN) : undefined;
+  };
 }
 
 /** Milliseconds of a default. @throws {TypeError} where it is malformed */

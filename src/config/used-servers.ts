@@ -38,10 +38,6 @@ export function signallingServers({ signals }: Pick<Config, 'signals'>): Authori
   );
 }
 
-export function usedServerNames(credential: Credential): string[] {
-  return usedServers(credential).map(({ name }) => name);
-}
-
 /**
  * The names of the routes that serve disabled and deleted users of this issuer until cached tokens expire: Keycloak sends no signal
  * about them, and these routes do not introspect. Empty where the issuer is not a Keycloak.

@@ -1,6 +1,6 @@
 import type { Config } from '../config/config.ts';
 import type { Route } from '../config/route.ts';
-import { introspectingServers, signallingServers, usedServerNames } from '../config/used-servers.ts';
+import { introspectingServers, signallingServers, usedServers } from '../config/used-servers.ts';
 import { ERROR_CODES } from '../error-catalogue.ts';
 import { add, createHistogram, expect, type Histogram, observe, type Tally } from './counters.ts';
 import {
@@ -92,7 +92,7 @@ export function createCounts(nowMs: () => number) {
     const counts = route(name);
     if (credential.kind === 'exchange' && credential.onMissingSubject === 'client_credentials') counts.ownTokens ??= 0;
     for (const [code, outcome] of EXPECTED_RESPONSES) responseCount(counts, 'POST', code, outcome, noteKind);
-    const asked = usedServerNames(credential);
+    const asked = usedServers(credential).map(({ name }) => name);
     const plain = credential.kind === 'secret' ? SECRET_ERRORS : PLAIN_ERRORS;
     expect(counts.failures, asked.length === 0 ? plain : ERROR_CODES);
     expectExchanges(counts, asked);
@@ -132,7 +132,10 @@ export function createCounts(nowMs: () => number) {
       }
       signalling ??= signallingServers(config).map(({ name }) => name);
       if (signalling.length > 0) expectExchanges(route(OF_SIGNALS), signalling);
-      const asked = new Set([...config.routes.flatMap(({ credential }) => usedServerNames(credential)), ...signalling]);
+      const asked = new Set([
+        ...config.routes.flatMap(({ credential }) => usedServers(credential).map(({ name }) => name)),
+        ...signalling,
+      ]);
       for (const name of available.keys()) if (!asked.has(name)) available.delete(name);
       for (const name of asked) entry(available, name, () => true);
       // The credentials of the new config report their expiry again when they are read.

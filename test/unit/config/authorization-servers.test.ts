@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { assertionFrom, usedServerNames } from '../../../src/config/used-servers.ts';
+import { assertionFrom, usedServers } from '../../../src/config/used-servers.ts';
 import { configOf, problemsOf, ROUTE, routeOf, routeProblems } from './sample.ts';
 import { clientAuth, serverOf, withServer } from './server-samples.ts';
 
@@ -184,7 +184,7 @@ test('reads the server that issues a client assertion, which may follow in the f
   const from = agent && assertionFrom(agent);
   assert.deepEqual([from?.authorizationServer.name, from?.scope], ['blueprint', 'api://AzureADTokenExchange/.default']);
   assert.deepEqual(
-    config.routes.map(({ credential }) => usedServerNames(credential)),
+    config.routes.map(({ credential }) => usedServers(credential).map(({ name }) => name)),
     [['blueprint', 'agent']],
   );
   assert.deepEqual(problemsOf(servers('{ authorization_server: blueprint, scope: x }')), []);
