@@ -111,6 +111,7 @@ const fastifyTlsLate = replacing('late', /^node:https?2?$/, ({ path, importer })
 
 /** Packages that most starts do not need. Each script is read when one of its packages is first imported. */
 const SCRIPTS_APART = {
+  grpc: ['@grpc/grpc-js'],
   redis: ['@redis/client'],
   opentelemetry: [
     '@opentelemetry/api',
@@ -185,6 +186,8 @@ for (const [script, names] of Object.entries(SCRIPTS_APART)) {
     },
     outfile: `dist/${script}.cjs`,
     format: 'cjs',
+    // gRPC needs it only for services of its own, which cambist does not offer.
+    external: ['@grpc/proto-loader'],
   });
 }
 

@@ -213,7 +213,8 @@ async function shutDown(
   redirected: InterceptListeners | undefined,
 ) {
   const { graceMs, hurry } = leaving;
-  const { readiness, tracker, inbound, signals, sockets, dispatchers, logger, audit, sharedCache, tokens } = parts;
+  const { readiness, tracker, inbound, signals, sockets, dispatchers, logger, audit, sharedCache, spiffe, tokens } =
+    parts;
   const { proxy, admin } = servers;
   readiness.stop();
   // While the agent serves its callers, it needs its backends.
@@ -231,6 +232,7 @@ async function shutDown(
   await admin.close();
   await dispatchers.destroy();
   sharedCache?.close();
+  spiffe?.close();
   // The exchanges that are left fail now. Each gets an audit record.
   await settledWithin(tokens.broker.settled(), ABORT_MS, undefined);
   await audit?.close(hurry);

@@ -17,6 +17,7 @@ import type { TokenObserver } from './observability/token-observer.ts';
 import type { Tracing } from './observability/tracing.ts';
 import type { ActiveConfig } from './proxy/active-config.ts';
 import { createDetachedSockets, type DetachedSockets } from './proxy/detached.ts';
+import { settledWithin } from './proxy/drain.ts';
 import { createOpenRequests } from './proxy/open-requests.ts';
 import { RecentDecisions } from './proxy/recent-decisions.ts';
 import { createLineFilter } from './proxy/request-report.ts';
@@ -24,11 +25,15 @@ import { RequestTracker } from './proxy/request-tracker.ts';
 import { createStallWatch } from './proxy/stall-watch.ts';
 import type { SharedCacheSide } from './shared-cache/shared-cache.ts';
 import type { SignalsSide } from './signals/signals.ts';
+import type { WorkloadApi } from './spiffe/workload-api.ts';
 import { createTokenService, type TokenService } from './tokens/token-service.ts';
 import { createDispatchers, type Dispatchers } from './transport/dispatchers.ts';
 
 /** Loaded at the first failure. */
 const loadDiagnoses = () => import('./doctor/diagnoses.ts');
+
+/** Longest time that the start waits for the first SVID. */
+const FIRST_SVID_MS = 5000;
 
 /** The parts of a running app that outlive a reload. */
 export interface Parts {
@@ -49,6 +54,7 @@ export interface Parts {
   readonly inbound: InboundSide | undefined;
   readonly sharedCache: SharedCacheSide | undefined;
   readonly signals: SignalsSide | undefined;
+  readonly spiffe: WorkloadApi | undefined;
   readonly decisions: RecentDecisions;
   readonly diagnoses: typeof loadDiagnoses;
 }
@@ -71,6 +77,7 @@ export async function createParts(first: Config, options: PartOptions): Promise<
   const { intercept, routes } = first;
   const interception =
     intercept && (await (await import('./intercept/interception.ts')).startInterception(intercept, routes, logger));
+  const spiffe = first.spiffe && (await startSpiffe(first.spiffe.socket, logger));
   const audit = first.audit && (await startAudit(first.audit, version, logger));
   const diagnoses = logDiagnosisFaults(loadDiagnoses, logger);
   const counts = createCounts(clock.wallMs);
@@ -143,6 +150,7 @@ export async function createParts(first: Config, options: PartOptions): Promise<
     interception,
     audit,
     inbound,
+    spiffe,
     ...shown,
   };
 }
@@ -183,6 +191,14 @@ async function createTokenSide(
     revocations: signals?.revocations,
   });
   return { tokens, sharedCache, signals };
+}
+
+/** Most agents send the first SVID within a second. Without one, cambist is not ready. */
+async function startSpiffe(address: string, logger: Logger): Promise<WorkloadApi> {
+  const { createWorkloadApi } = await import('./spiffe/workload-api.ts');
+  const spiffe = createWorkloadApi({ address, clock: systemClock, logger });
+  await settledWithin(spiffe.ready, FIRST_SVID_MS, undefined);
+  return spiffe;
 }
 
 /** Loads the audit trail, which most configs do not use. A destination that fails at first is tried again later. */

@@ -20,6 +20,7 @@ import type { RecentDecisions } from '../proxy/recent-decisions.ts';
 import { isValidHost, readHost } from '../routing/request-target.ts';
 import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
 import type { SignalsSide } from '../signals/signals.ts';
+import type { WorkloadApi } from '../spiffe/workload-api.ts';
 import type { RouteCacheReport } from '../tokens/cache.ts';
 import type { TokenService } from '../tokens/token-service.ts';
 import { type DecisionReport, reportDecisions, SHOWN_DECISIONS } from './decisions.ts';
@@ -167,13 +168,27 @@ interface AdminParts {
   readonly inbound: Pick<InboundSide, 'connections' | 'families'> | undefined;
   readonly sharedCache: Pick<SharedCacheSide, 'families'> | undefined;
   readonly signals: Pick<SignalsSide, 'connections' | 'families'> | undefined;
+  readonly spiffe: Pick<WorkloadApi, 'status'> | undefined;
 }
 
 /** Scrapes, probes and people share these. A probe must pass while others hold connections: a failed one restarts the container. */
 const MAX_ADMIN_CONNECTIONS = 256;
 
 export function createAdminListener(
-  { counts, readiness, tokens, status, logLevel, logger, audit, inbound, signals, decisions, sharedCache }: AdminParts,
+  {
+    counts,
+    readiness,
+    tokens,
+    status,
+    logLevel,
+    logger,
+    audit,
+    inbound,
+    signals,
+    decisions,
+    sharedCache,
+    spiffe,
+  }: AdminParts,
   activeConfig: () => Config,
   version: string,
   proxyConnections: ConnectionLimit,
@@ -185,6 +200,7 @@ export function createAdminListener(
     readiness: readiness.report,
     logLinesLost: logger.linesLost,
     audit: () => audit?.counts(),
+    spiffe: spiffe?.status,
     limits: () => activeConfig().limits,
     connections: {
       listen: () => proxyConnections.counts,

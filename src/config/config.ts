@@ -17,7 +17,7 @@ import {
   valueKey,
   type Written,
 } from './key.ts';
-import { choice, count, duration, flag, headerName, list, size } from './kinds.ts';
+import { choice, count, duration, flag, headerName, list, size, word } from './kinds.ts';
 import { address } from './listen.ts';
 import { readConnectAuthority, readHostPattern, readInteractionHost } from './match.ts';
 import { routeSchema, type WrittenRoute } from './resolve-route.ts';
@@ -29,10 +29,6 @@ import { signals } from './signals.ts';
 /** From the fewest lines to the most. */
 export const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
-
-export function isLogLevel(value: unknown): value is LogLevel {
-  return (LOG_LEVELS as readonly unknown[]).includes(value);
-}
 
 const SOCKET_MODE_FORM = 'must be octal permissions in quotes, as in "0660" or "0600"';
 
@@ -182,6 +178,22 @@ export const KEYS = {
   inbound,
   signals,
   intercept,
+  spiffe: optional(
+    section(
+      'Identity of cambist by the SPIFFE Workload API.',
+      {
+        socket: required(
+          word(
+            /^unix:\/\/\/[!-~]{1,100}$/,
+            'must be "unix://" and the absolute path of a socket, as in unix:///run/spire/agent/public/api.sock',
+            'Unix socket of the SPIFFE agent.',
+            { form: '`unix:///path`', examples: ['unix:///run/spire/agent/public/api.sock'], page: 'spiffe.md' },
+          ),
+        ),
+      },
+      { restart: 'change' },
+    ),
+  ),
   defaults: valueKey(
     schemaOf(ROUTE_KEYS),
     '[route keys](#keys-route)',

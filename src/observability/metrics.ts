@@ -1,4 +1,5 @@
 import type { Config } from '../config/config.ts';
+import type { WorkloadApi } from '../spiffe/workload-api.ts';
 import { countOf } from './counters.ts';
 import type { AuditCounts, Counts } from './counts.ts';
 import { OF_SIGNALS, UNMATCHED } from './expected.ts';
@@ -20,6 +21,7 @@ export interface MetricSources {
   readonly readiness: () => ReadinessReport;
   readonly logLinesLost: () => number;
   readonly audit: () => AuditCounts | undefined;
+  readonly spiffe?: WorkloadApi['status'] | undefined;
   readonly limits: () => Config['limits'];
   readonly connections: Readonly<Record<string, () => ConnectionCounts>>;
   /** The metrics of parts that are not always in use. */
@@ -33,6 +35,7 @@ export function createMetrics(version: string, sources: MetricSources): Expositi
     ...tokenFamilies(sources),
     ...ownFamilies(sources),
     ...limitFamilies(sources),
+    ...(sources.spiffe === undefined ? [] : spiffeFamilies(sources.spiffe)),
     ...(sources.more ?? []),
     gauge('cambist_build_info', 'Always 1. The label has the version.', () => [sample({ version }, 1)]),
   ]);
@@ -193,6 +196,18 @@ function limitFamilies({ limits, connections }: MetricSources): MetricFamily[] {
       'Connections closed because the listener had too many.',
       perListener(({ dropped }) => dropped),
     ),
+  ];
+}
+
+function spiffeFamilies(status: WorkloadApi['status']): MetricFamily[] {
+  return [
+    gauge('cambist_spiffe_up', '1, or 0 while the SPIFFE agent is unavailable or sends an invalid SVID.', () => [
+      sample({}, Number(status().isUp)),
+    ]),
+    gauge('cambist_spiffe_certificate_expiry_timestamp_seconds', 'Expiry of the X.509-SVID.', () => {
+      const { expiresAtMs } = status();
+      return expiresAtMs === undefined ? [] : [sample({}, expiresAtMs / 1000)];
+    }),
   ];
 }
 

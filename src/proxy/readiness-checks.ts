@@ -13,6 +13,7 @@ export interface CheckedParts {
   readonly signals?:
     | { prepare(transmitter: Transmitter): Promise<void>; readonly readKept?: (() => Promise<void>) | undefined }
     | undefined;
+  readonly spiffe?: { prepare(): Promise<void> } | undefined;
 }
 
 /**
@@ -32,6 +33,7 @@ export function readinessChecks(
   // Without it, requests are served and records are dropped.
   const { audit, signals } = inForce;
   if (parts.audit !== undefined && audit?.onFull === 'refuse') check('audit', audit, parts.audit.prepare);
+  if (parts.spiffe !== undefined) check('spiffe', undefined, parts.spiffe.prepare);
   for (const server of neededServers(config)) {
     check(`authorization_servers.${server.name}`, server, () => tokens.prepare(server));
   }

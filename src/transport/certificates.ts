@@ -120,7 +120,7 @@ export interface CertificateAuthority {
 
 interface CertificateRequest extends Lifetime {
   readonly commonName: string;
-  /** Host names and addresses of a server; a client has none. */
+  /** Host names and addresses of a server; a client has none, or its SPIFFE ID. */
   readonly hosts: readonly string[];
   readonly purpose: 'server' | 'client';
   readonly publicKey: KeyObject;
@@ -251,6 +251,7 @@ function parsed<Value>(parse: () => Value, problem: string): Value {
 }
 
 function generalName(host: string): GeneralName {
+  if (host.startsWith('spiffe://')) return new GeneralName({ uniformResourceIdentifier: host });
   return new GeneralName(isIP(host) === 0 ? { dNSName: host } : { iPAddress: host });
 }
 

@@ -8,7 +8,7 @@ export interface Certificate {
 }
 
 export interface CertificateOptions {
-  /** Host names and addresses of the server. */
+  /** Host names and addresses of the server, or the SPIFFE ID of a workload. */
   hosts?: readonly string[];
   commonName?: string;
   /** Seconds from now; both negative for an expired certificate. */
@@ -46,7 +46,7 @@ export function createCertificateAuthority(commonName = 'cambist test CA'): Cert
   return {
     cert: authority.cert,
     issueServer: (options = {}) => issue('server', options.hosts ?? ['localhost', '127.0.0.1'], options),
-    issueClient: (options = {}) => issue('client', [], options),
+    issueClient: (options = {}) => issue('client', options.hosts ?? [], options),
   };
 }
 

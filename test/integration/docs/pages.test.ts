@@ -231,7 +231,8 @@ test('config/metrics.md lists every metric with its labels', async () => {
   counts.tokens.credentialRead('actor token of route "tools"', 1);
   const readiness = () => ({ ready: false, checks: { 'authorization_servers.idp': 'waiting' as const } });
   const audit = () => ({ written: 0, dropped: 0, writable: true });
-  const text = await createMetrics('0', { ...EMPTY_SOURCES, counts, readiness, audit }).write();
+  const spiffe = () => ({ isUp: true, expiresAtMs: 0 });
+  const text = await createMetrics('0', { ...EMPTY_SOURCES, counts, readiness, audit, spiffe }).write();
   const registered = [...liveMetrics(text)]
     .filter(([name]) => name.startsWith('cambist_'))
     .map(([name, labels]) => [name, ...[...labels.keys()].filter((label) => label !== 'le')]);

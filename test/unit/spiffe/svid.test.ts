@@ -1,0 +1,243 @@
+import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
+import { describe, test } from 'node:test';
+import { inspect } from 'node:util';
+import fc from 'fast-check';
+import { InvalidSvid, readJwtSvid, readX509Update } from '../../../src/spiffe/svid.ts';
+import { createCertificateAuthority } from '../../harness/certificates.ts';
+import { der, jwtSvid, keyDer, message, svidParts, varint, x509SvidResponse } from '../../harness/spiffe-agent.ts';
+
+const ID = 'spiffe://example.org/ns/team-a/sa/gateway';
+const authority = createCertificateAuthority('example.org');
+const other = createCertificateAuthority('other.example');
+const leaf = authority.issueClient({ hosts: [ID] });
+const good = svidParts(ID, leaf, authority.cert);
+const now = Date.now();
+
+const read = (response: Buffer) => readX509Update(response, now);
+const expiring = (validFromSeconds: number, validUntilSeconds: number) =>
+  authority.issueClient({ hosts: [ID], validFromSeconds, validUntilSeconds });
+
+describe('an X.509-SVID', () => {
+  test('is the first of a response, with the bundles of all trust domains', () => {
+    const second = svidParts(
+      'spiffe://example.org/b',
+      authority.issueClient({ hosts: ['spiffe://example.org/b'] }),
+      other.cert,
+    );
+    const update = read(
+      x509SvidResponse([good, second], [['spiffe://other.example', der(other.cert, authority.cert)]]),
+    );
+    assert.equal(update.svid.spiffeId.id, ID);
+    assert.equal(update.svid.certificate, new X509Certificate(leaf.cert).toString());
+    assert.equal(update.svid.privateKey.reveal(), leaf.key);
+    assert.equal(update.svid.expiresAtMs, Date.parse(new X509Certificate(leaf.cert).validTo));
+    assert.deepEqual([...update.bundles.keys()].sort(), ['example.org', 'other.example']);
+    assert.deepEqual(update.bundles.get('example.org'), [new X509Certificate(authority.cert).toString()]);
+    assert.equal(update.bundles.get('other.example')?.length, 2);
+    assert.deepEqual(update.refused, []);
+  });
+
+  test('has its intermediate certificates after the leaf', () => {
+    const update = read(x509SvidResponse([{ ...good, certificates: der(leaf.cert, authority.cert) }]));
+    assert.equal(update.svid.certificate.match(/BEGIN CERTIFICATE/g)?.length, 2);
+    assert.ok(update.svid.certificate.startsWith(new X509Certificate(leaf.cert).toString()));
+  });
+
+  test('never prints its key', () => {
+    const { svid } = read(x509SvidResponse([good]));
+    assert.doesNotMatch(`${inspect(svid, { depth: 9 })}${JSON.stringify(svid)}`, /PRIVATE KEY/);
+  });
+
+  test('comes with unknown fields of every type, which are ignored', () => {
+    const unknown = [
+      varint(8 * 9),
+      varint(300),
+      varint(8 * 9 + 1),
+      Buffer.alloc(8),
+      varint(8 * 9 + 5),
+      Buffer.alloc(4),
+    ];
+    const update = read(Buffer.concat([...unknown, x509SvidResponse([good]), message([99, 'later'])]));
+    assert.equal(update.svid.spiffeId.id, ID);
+  });
+});
+
+const workload = 'spiffe://example.org/a';
+const pem = Buffer.from(`\n${authority.cert}`);
+/** A sequence of 256 bytes or more, as a certificate would be. */
+const sequence = (content: Buffer): Buffer => {
+  const header = Buffer.from([0x30, 0x82, 0, 0]);
+  header.writeUInt16BE(content.length, 2);
+  return Buffer.concat([header, content]);
+};
+
+const REFUSED: readonly (readonly [what: string, response: Buffer, problem: RegExp])[] = [
+  ['an empty response', Buffer.alloc(0), /no SVID/],
+  ['only bundles', x509SvidResponse([], [['spiffe://other.example', der(other.cert)]]), /no SVID/],
+  ['random bytes', Buffer.from('hello, world'), /malformed/],
+  ['a length beyond the end', Buffer.from([0x0a, 0x7f, 1, 2]), /malformed/],
+  ['an endless number', Buffer.from([0x0a, ...Array(20).fill(0xff)]), /malformed/],
+  ['a group', Buffer.from([0x0b, 0x0c]), /malformed/],
+  ['too many fields', Buffer.concat(Array(10_001).fill(Buffer.from([0x42, 0]))), /malformed/],
+  [
+    'an empty SVID',
+    x509SvidResponse([{ spiffeId: '', certificates: Buffer.alloc(0), key: Buffer.alloc(0), bundle: Buffer.alloc(0) }]),
+    /no SPIFFE ID/,
+  ],
+  ['no certificate', x509SvidResponse([{ ...good, certificates: Buffer.alloc(0) }]), /no SPIFFE ID/],
+  ['no key', x509SvidResponse([{ ...good, key: Buffer.alloc(0) }]), /private key is malformed/],
+  ['no bundle', x509SvidResponse([{ ...good, bundle: Buffer.alloc(0) }]), /bundle .* invalid or empty/],
+  [
+    'a certificate without an end',
+    x509SvidResponse([{ ...good, certificates: good.certificates.subarray(0, -1) }]),
+    /certificate is malformed/,
+  ],
+  [
+    'bytes after a certificate',
+    x509SvidResponse([{ ...good, certificates: Buffer.concat([good.certificates, Buffer.from([0])]) }]),
+    /certificate is malformed/,
+  ],
+  [
+    'a certificate in PEM',
+    x509SvidResponse([{ ...good, certificates: Buffer.from(leaf.cert) }]),
+    /certificate is malformed/,
+  ],
+  ['PEM inside of a sequence', x509SvidResponse([{ ...good, bundle: sequence(pem) }]), /bundle .* invalid/],
+  [
+    'too many certificates',
+    x509SvidResponse([{ ...good, certificates: der(...Array(11).fill(leaf.cert)) }]),
+    /certificate is malformed/,
+  ],
+  [
+    'too many authorities',
+    x509SvidResponse([{ ...good, bundle: der(...Array(101).fill(authority.cert)) }]),
+    /bundle .* invalid/,
+  ],
+  ['another SPIFFE ID', x509SvidResponse([{ ...good, spiffeId: workload }]), /another SPIFFE ID/],
+  ['no SPIFFE ID', x509SvidResponse([{ ...good, certificates: der(authority.issueClient().cert) }]), /no SPIFFE ID/],
+  [
+    'the SPIFFE ID of a trust domain',
+    x509SvidResponse([
+      svidParts('spiffe://example.org', authority.issueClient({ hosts: ['spiffe://example.org'] }), authority.cert),
+    ]),
+    /no SPIFFE ID/,
+  ],
+  [
+    'two SPIFFE IDs',
+    x509SvidResponse([svidParts(ID, authority.issueClient({ hosts: [ID, workload] }), authority.cert)]),
+    /no SPIFFE ID/,
+  ],
+  ['an authority as the SVID', x509SvidResponse([{ ...good, certificates: der(authority.cert) }]), /no SPIFFE ID/],
+  [
+    'the key of another certificate',
+    x509SvidResponse([{ ...good, key: keyDer(authority.issueClient().key) }]),
+    /does not belong/,
+  ],
+  ['a key in PEM', x509SvidResponse([{ ...good, key: Buffer.from(leaf.key) }]), /private key is malformed/],
+  ['a certificate that is expired', x509SvidResponse([svidParts(ID, expiring(-60, -1), authority.cert)]), /expired/],
+  [
+    'a certificate that is not valid yet',
+    x509SvidResponse([svidParts(ID, expiring(60, 120), authority.cert)]),
+    /not valid yet/,
+  ],
+  ['a workload in its bundle', x509SvidResponse([{ ...good, bundle: der(leaf.cert) }]), /bundle .* invalid/],
+  [
+    'a workload as a trust domain',
+    x509SvidResponse([good], [['spiffe://other.example/a', der(other.cert)]]),
+    /invalid trust domain/,
+  ],
+  ['an invalid trust domain', x509SvidResponse([good], [['Other Example', der(other.cert)]]), /invalid trust domain/],
+  [
+    'too many trust domains',
+    x509SvidResponse(
+      [good],
+      Array.from({ length: 1001 }, (_, i) => [`spiffe://td-${i}`, der(other.cert)]),
+    ),
+    /more than 1000/,
+  ],
+];
+
+describe('a response is refused with', () => {
+  for (const [what, response, problem] of REFUSED) {
+    test(what, () => {
+      assert.throws(
+        () => read(response),
+        (error) => error instanceof InvalidSvid && problem.test(error.message),
+      );
+    });
+  }
+});
+
+describe('a federated bundle', () => {
+  for (const [what, bundle] of [
+    ['is empty', Buffer.alloc(0)],
+    ['is malformed', Buffer.from('no certificate')],
+    ['has the certificate of a workload', der(other.cert, leaf.cert)],
+  ] as const) {
+    test(`that ${what} is refused alone`, () => {
+      const federated = [
+        ['spiffe://bad.example', bundle],
+        ['spiffe://other.example', der(other.cert)],
+      ] as const;
+      const update = read(x509SvidResponse([good], federated));
+      assert.deepEqual([...update.bundles.keys()].sort(), ['example.org', 'other.example']);
+      assert.deepEqual(update.refused, ['spiffe://bad.example']);
+    });
+  }
+
+  test('never replaces that of the own trust domain', () => {
+    const update = read(x509SvidResponse([good], [['spiffe://example.org', der(other.cert)]]));
+    assert.deepEqual(update.bundles.get('example.org'), [new X509Certificate(authority.cert).toString()]);
+  });
+});
+
+test('no bytes make reading fail in another way', () => {
+  const valid = x509SvidResponse([good], [['spiffe://other.example', der(other.cert)]]);
+  const changed = fc
+    .array(fc.tuple(fc.nat(valid.length - 1), fc.nat(255)), { maxLength: 5 })
+    .map((changes) => changes.reduce((bytes, [at, value]) => bytes.fill(value, at, at + 1), Buffer.from(valid)));
+  fc.assert(
+    fc.property(fc.oneof(changed, fc.uint8Array({ maxLength: 200 }).map(Buffer.from)), (bytes) => {
+      try {
+        assert.equal(read(bytes).svid.spiffeId.id, ID);
+      } catch (error) {
+        assert.ok(error instanceof InvalidSvid, String(error));
+      }
+    }),
+  );
+});
+
+const AUDIENCE = 'https://idp.example.com';
+const claims = { sub: ID, aud: [AUDIENCE, 'more'], exp: Math.floor(now / 1000) + 300 };
+const token = (change: Readonly<Record<string, unknown>> = {}): Buffer => {
+  return message([1, message([1, ID], [2, jwtSvid({ ...claims, ...change })])]);
+};
+
+describe('a JWT-SVID', () => {
+  test('is the first of a response', () => {
+    const response = Buffer.concat([token({ aud: AUDIENCE }), token({ sub: 'spiffe://example.org/b' })]);
+    const svid = readJwtSvid(response, AUDIENCE, now);
+    assert.equal(svid.token.reveal(), jwtSvid({ ...claims, aud: AUDIENCE }));
+    assert.equal(svid.expiresAtMs, claims.exp * 1000);
+  });
+
+  const refused: readonly (readonly [what: string, response: Buffer])[] = [
+    ['no token', Buffer.alloc(0)],
+    ['an empty token', message([1, message([1, ID])])],
+    ['a malformed response', Buffer.from([0x0a, 0x7f])],
+    ['a malformed token', message([1, message([1, ID], [2, 'a.b.c'])])],
+    ['a token with a line end', message([1, message([1, ID], [2, `${jwtSvid(claims)}\r\nx: y`])])],
+    ['a token that is too long', token({ more: 'x'.repeat(16_384) })],
+    ['another audience', token({ aud: 'https://idp.example.com/' })],
+    ['no audience', token({ aud: undefined })],
+    ['another subject', token({ sub: workload })],
+    ['a SPIFFE ID that is invalid', message([1, message([1, 'me'], [2, jwtSvid({ ...claims, sub: 'me' })])])],
+    ['no expiry', token({ exp: undefined })],
+    ['an expiry in words', token({ exp: 'never' })],
+    ['an expiry in the past', token({ exp: Math.floor(now / 1000) - 1 })],
+  ];
+  for (const [what, response] of refused) {
+    test(`is refused with ${what}`, () => assert.throws(() => readJwtSvid(response, AUDIENCE, now), InvalidSvid));
+  }
+});
