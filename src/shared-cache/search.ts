@@ -60,7 +60,7 @@ export type Found =
   | { readonly kind: 'refusal'; readonly error: CambistError }
   | { readonly kind: 'ours' };
 
-export interface SearcherOptions extends UsableRules {
+interface SearcherOptions extends UsableRules {
   readonly store: Pick<Store, 'use'>;
   readonly counts: Pick<StoreCounts, 'operation'>;
 }
@@ -89,18 +89,15 @@ interface Search {
 type Seen = Found | { readonly kind: 'locked'; readonly lock: LockValue };
 
 /** Looks for the token of an entry at the server, and waits for the exchange of another replica. */
-export type Searcher = ReturnType<typeof createSearcher>;
-
 export function createSearcher(options: SearcherOptions) {
   const { store, counts, clock } = options;
   const shared = new WeakSet<IssuedToken | CambistError>();
 
   async function search(wanted: Search): Promise<Found | undefined> {
-    const first = await Promise.all([
+    const [now, ...older] = await Promise.all([
       lookUp(wanted, 'lookup'),
       ...wanted.places.others.map((place) => peek(wanted, place)),
     ]);
-    const [now, ...older] = first;
     const known = older.find((token) => token !== undefined);
     if (known !== undefined && now?.kind !== 'token') {
       return { kind: 'token', token: known, isLocked: now?.kind === 'ours' };

@@ -10,15 +10,9 @@ import { createRecords } from './shared-records.ts';
 import { createStore, type StoreState } from './store.ts';
 import { type ConnectStore, connectStore } from './store-connection.ts';
 import { createStoreCounts } from './store-counts.ts';
-import { FIXES, labelOf, type StoreProblem } from './store-problems.ts';
+import { FIXES, labelOf } from './store-problems.ts';
 
-export interface SharedCacheStatus {
-  readonly available: boolean;
-  /** Missing while it is available. */
-  readonly problem?: StoreProblem;
-  readonly fix?: string;
-  readonly since: string;
-}
+export type SharedCacheStatus = ReturnType<typeof statusOf>;
 
 export type SharedCacheSide = Awaited<ReturnType<typeof openSharedCache>>;
 
@@ -65,9 +59,10 @@ function logChange({ isAvailable, problem, error }: StoreState, logger: Logger):
   }
 }
 
-function statusOf({ isAvailable, problem, sinceMs }: StoreState): SharedCacheStatus {
+function statusOf({ isAvailable, problem, sinceMs }: StoreState) {
   return {
     available: isAvailable,
+    // Missing while it is available.
     ...(problem !== undefined && { problem, fix: FIXES[problem] }),
     since: new Date(sinceMs).toISOString(),
   };

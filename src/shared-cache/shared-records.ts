@@ -42,19 +42,6 @@ const LIMIT_MS = 1000;
 /** The id of the record that marks the server as complete. */
 const MARK = 'mark';
 
-interface Page {
-  readonly size: number;
-  /** Alternating names and sealed records. Names of records that are too long are missing. */
-  readonly texts: readonly unknown[];
-  readonly keys: StoreKeyList;
-}
-
-interface Opened {
-  readonly records: readonly OpenedRecord[];
-  readonly unreadable: number;
-  readonly isMarked: boolean;
-}
-
 /** The content of a sealed record. Its expiry is sealed as well, so that nothing at the server prolongs it. */
 interface Content {
   readonly expiresAtMs: number;
@@ -81,7 +68,8 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
     }
   }
 
-  async function readPage(offset: number): Promise<Page | undefined> {
+  /** Its texts are alternating names and sealed records. Names of records that are too long are missing. */
+  async function readPage(offset: number) {
     const list = await readKeys('recall');
     if (list === undefined) return undefined;
     const args = [clock.wallMs(), offset, PAGE, MAX_LENGTH].map(String);
@@ -91,7 +79,7 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
     return { size: Number(size), texts, keys: list };
   }
 
-  function openAll(texts: readonly unknown[], list: StoreKeyList): Opened {
+  function openAll(texts: readonly unknown[], list: StoreKeyList) {
     const records: OpenedRecord[] = [];
     let [unreadable, isMarked] = [0, false];
     for (let at = 0; at + 1 < texts.length; at += 2) {

@@ -8,15 +8,6 @@ import { createPublisher, type Publisher } from './publisher.ts';
 import { createReconciler, type KnownRevocations, type Reconciler } from './reconciler.ts';
 import { idOf, readEntries, toWire } from './revocation-wire.ts';
 
-export interface ReplicaStatus {
-  /** Revocations that are not written to the shared cache yet. */
-  readonly unshared: number;
-  /** This replica knows the revocations of the others. */
-  readonly in_sync: boolean;
-  /** The shared cache has no room for more revocations. */
-  readonly full: boolean;
-}
-
 /** Shares revocations with the other replicas through the shared cache, which has all of them. */
 export type Replicas = ReturnType<typeof createReplicas>;
 
@@ -97,7 +88,8 @@ export function createReplicas(options: ReplicasOptions) {
       hasFailed = true;
       throw unknown(shared.status(), reconciler);
     },
-    status: (): ReplicaStatus => ({ unshared: publisher.unshared, in_sync: isInSync(), full: isFull }),
+    /** `unshared`: revocations that the shared cache does not have yet. `full`: it has no room for more. */
+    status: () => ({ unshared: publisher.unshared, in_sync: isInSync(), full: isFull }),
     families: familiesOf(publisher, isInSync),
     close(): void {
       publisher.close();

@@ -6,9 +6,9 @@ import { type ListenerCertificates, tlsOf } from '../listeners/tls.ts';
 import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
 import { createRevocations } from '../tokens/revocations.ts';
 import { createReceiver } from './receiver.ts';
-import { createReplicas, type ReplicaStatus } from './replicas.ts';
-import { channelsOf, createSource, type Source, type SourceOptions } from './source.ts';
-import { createSignalCounts, type TransmitterStatus } from './transmitter-health.ts';
+import { createReplicas, type Replicas } from './replicas.ts';
+import { createSource, type Source, type SourceOptions } from './source.ts';
+import { signalFamilies, type TransmitterStatus } from './transmitter-health.ts';
 
 /** Signals in `/status.json`. */
 export interface SignalsStatus {
@@ -16,7 +16,7 @@ export interface SignalsStatus {
   /** Issuers whose older tokens are all refused, because there are too many revocations. */
   readonly full_issuers: number;
   readonly transmitters: readonly TransmitterStatus[];
-  readonly replicas?: ReplicaStatus;
+  readonly replicas?: ReturnType<Replicas['status']>;
 }
 
 export interface SignalsOptions extends Pick<SourceOptions, 'clock' | 'logger' | 'dispatchers' | 'ownTokens'> {
@@ -43,8 +43,7 @@ export function createSignals(config: Signals, options: SignalsOptions) {
     ...(replicas && { onAdded: replicas.publish, isComplete: () => replicas.isComplete }),
   });
   replicas?.join(revocations);
-  const counts = createSignalCounts(Object.fromEntries(transmitters.map((each) => [each.name, channelsOf(each)])));
-  const parts = { ...options, revocations, replicas, counts };
+  const parts = { ...options, revocations, replicas };
   const sources = new Map(transmitters.map((each) => [each, createSource(each, parts)]));
 
   const server = listen === undefined ? undefined : createReceiver(sources, tlsOf(listen));
@@ -79,7 +78,7 @@ export function createSignals(config: Signals, options: SignalsOptions) {
       revocations.sweep();
       for (const health of healths.values()) health.sweep();
     },
-    families: [...counts.families(() => revocations.size, healths), ...(replicas?.families ?? [])],
+    families: [...signalFamilies(healths, () => revocations.size), ...(replicas?.families ?? [])],
     connections: connections && (() => connections.counts),
     /** Fetches the keys of a transmitter. @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID */
     prepare: async (transmitter: Transmitter): Promise<void> => (sources.get(transmitter) as Source).keys.prepare(),

@@ -12,7 +12,7 @@ import { createPoller } from './poller.ts';
 import type { IsShared } from './publisher.ts';
 import type { Replicas } from './replicas.ts';
 import { createPoll, TransmitterError } from './transmitter-client.ts';
-import { type Channel, createHealth, type SignalCounts } from './transmitter-health.ts';
+import { type Channel, createHealth } from './transmitter-health.ts';
 
 export type Source = ReturnType<typeof createSource>;
 
@@ -23,11 +23,10 @@ export interface SourceOptions {
   readonly ownTokens: () => OwnTokens;
   readonly revocations: Pick<Revocations, 'revoke'>;
   readonly replicas: Pick<Replicas, 'settled'> | undefined;
-  readonly counts: SignalCounts;
 }
 
 export function createSource(transmitter: Transmitter, options: SourceOptions) {
-  const { clock, logger, dispatchers, ownTokens, revocations, replicas, counts } = options;
+  const { clock, logger, dispatchers, ownTokens, revocations, replicas } = options;
   const { name } = transmitter;
   const dispatcher = () => dispatchers.for(issuerPeer(transmitter));
   const keys = createIssuerKeys({ ...transmitter, allowInsecureHttp: false }, dispatcher, clock);
@@ -46,10 +45,9 @@ export function createSource(transmitter: Transmitter, options: SourceOptions) {
               throw error;
             }),
           onResult(error) {
-            counts.polled(name, error === undefined ? 'success' : 'failure');
-            if (error !== undefined) return health.failed('poll', error);
-            health.polled();
-            health.worked('poll');
+            health.polled(error === undefined ? 'success' : 'failure');
+            if (error === undefined) health.worked('poll');
+            else health.failed('poll', error);
           },
           clock,
         });
@@ -65,7 +63,7 @@ export function createSource(transmitter: Transmitter, options: SourceOptions) {
     const result = applied > 0 ? 'applied' : signal.revocations.length > 0 ? 'unchanged' : 'ignored';
     health.signalled();
     health.worked('keys');
-    counts.received(name, channel, result);
+    health.received(channel, result);
     logger.info({ transmitter: name, channel, events: signal.events, result }, 'signal received');
     // Once the shared cache has it, other replicas do not depend on this process. A repeated signal may still wait for that.
     return replicas === undefined || signal.revocations.length === 0 ? () => true : replicas.settled();
@@ -73,7 +71,7 @@ export function createSource(transmitter: Transmitter, options: SourceOptions) {
 
   function refused(channel: Channel, error: unknown): void {
     const result = error instanceof InvalidSignal ? 'refused' : 'failed';
-    counts.received(name, channel, result);
+    health.received(channel, result);
     logger.warn({ transmitter: name, channel, result, err: error }, 'signal not accepted');
     if (result === 'refused') return;
     const problem =

@@ -1,5 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
-import { add, expect, type Tally } from '../observability/counters.ts';
+import { add, expect } from '../observability/counters.ts';
 import type { Logger } from '../observability/logger.ts';
 import { counter, gauge, type MetricFamily, sample, samplesOf } from '../observability/metric-families.ts';
 import { FIXES, TransmitterError, type TransmitterProblem } from './transmitter-client.ts';
@@ -38,9 +38,11 @@ export type TransmitterHealth = ReturnType<typeof createHealth>;
 
 export function createHealth(
   name: string,
-  channels: readonly string[],
+  channels: readonly Channel[],
   { clock, logger }: { readonly clock: Clock; readonly logger: Logger },
 ) {
+  const signals = new Map(channels.map((channel) => [channel, expect({}, SIGNAL_RESULTS)]));
+  const polls = expect({}, channels.includes('poll') ? POLL_RESULTS : []);
   const failures = new Map<Part, Failure>();
   let lastSignalMs: number | undefined;
   let lastPollMs: number | undefined;
@@ -59,6 +61,10 @@ export function createHealth(
   }
 
   return {
+    signals,
+    polls,
+    /** Counts a signal. */
+    received: (channel: Channel, result: SignalResult): void => add(signals.get(channel) ?? {}, result),
     failed(part: Part, error: unknown): void {
       sweep();
       const isExpected = error instanceof TransmitterError;
@@ -81,8 +87,9 @@ export function createHealth(
     signalled(): void {
       lastSignalMs = clock.wallMs();
     },
-    polled(): void {
-      lastPollMs = clock.wallMs();
+    polled(result: (typeof POLL_RESULTS)[number]): void {
+      add(polls, result);
+      if (result === 'success') lastPollMs = clock.wallMs();
     },
     /** Epoch milliseconds, after the first signal. */
     get lastSignalMs() {
@@ -126,45 +133,26 @@ type SignalResult = (typeof SIGNAL_RESULTS)[number];
 
 const POLL_RESULTS = ['success', 'failure'] as const;
 
-type ShownHealth = Pick<TransmitterHealth, 'isAvailable' | 'lastSignalMs'>;
-
-export type SignalCounts = ReturnType<typeof createSignalCounts>;
-
-/** @param channels of each transmitter */
-export function createSignalCounts(channels: Readonly<Record<string, readonly Channel[]>>) {
-  const polls = new Map<string, Tally<(typeof POLL_RESULTS)[number]>>();
-  const results = new Map<string, { transmitter: string; channel: Channel; tally: Tally<SignalResult> }>();
-  for (const [transmitter, used] of Object.entries(channels)) {
-    if (used.includes('poll')) polls.set(transmitter, expect({}, POLL_RESULTS));
-    for (const channel of used) {
-      results.set(`${channel} ${transmitter}`, { transmitter, channel, tally: expect({}, SIGNAL_RESULTS) });
-    }
-  }
-  return {
-    received(transmitter: string, channel: Channel, result: SignalResult): void {
-      const entry = results.get(`${channel} ${transmitter}`);
-      if (entry !== undefined) add(entry.tally, result);
-    },
-    polled(transmitter: string, result: (typeof POLL_RESULTS)[number]): void {
-      const tally = polls.get(transmitter);
-      if (tally !== undefined) add(tally, result);
-    },
-    families: (revocations: () => number, health: ReadonlyMap<string, ShownHealth>): MetricFamily[] => [
-      counter('cambist_signals_total', 'Signals of transmitters about revoked tokens, by result.', () =>
-        [...results.values()].flatMap(({ transmitter, channel, tally }) =>
-          samplesOf(tally, (result) => ({ transmitter, channel, result })),
-        ),
+/** @param health of each transmitter */
+export function signalFamilies(
+  health: ReadonlyMap<string, TransmitterHealth>,
+  revocations: () => number,
+): MetricFamily[] {
+  return [
+    counter('cambist_signals_total', 'Signals of transmitters about revoked tokens, by result.', () =>
+      [...health].flatMap(([transmitter, { signals }]) =>
+        [...signals].flatMap(([channel, tally]) => samplesOf(tally, (result) => ({ transmitter, channel, result }))),
       ),
-      counter('cambist_signal_polls_total', 'Requests to transmitters for signals, by result.', () =>
-        [...polls].flatMap(([transmitter, tally]) => samplesOf(tally, (result) => ({ transmitter, result }))),
-      ),
-      gauge('cambist_transmitter_available', 'Whether signals of a transmitter can arrive, as far as known.', () =>
-        [...health].map(([transmitter, { isAvailable }]) => sample({ transmitter }, isAvailable ? 1 : 0)),
-      ),
-      gauge('cambist_signal_last_timestamp_seconds', 'Time of the last valid signal. 0 before the first.', () =>
-        [...health].map(([transmitter, { lastSignalMs = 0 }]) => sample({ transmitter }, lastSignalMs / 1000)),
-      ),
-      gauge('cambist_revocations', 'Revocations in force.', () => [sample({}, revocations())]),
-    ],
-  };
+    ),
+    counter('cambist_signal_polls_total', 'Requests to transmitters for signals, by result.', () =>
+      [...health].flatMap(([transmitter, { polls }]) => samplesOf(polls, (result) => ({ transmitter, result }))),
+    ),
+    gauge('cambist_transmitter_available', 'Whether signals of a transmitter can arrive, as far as known.', () =>
+      [...health].map(([transmitter, { isAvailable }]) => sample({ transmitter }, isAvailable ? 1 : 0)),
+    ),
+    gauge('cambist_signal_last_timestamp_seconds', 'Time of the last valid signal. 0 before the first.', () =>
+      [...health].map(([transmitter, { lastSignalMs = 0 }]) => sample({ transmitter }, lastSignalMs / 1000)),
+    ),
+    gauge('cambist_revocations', 'Revocations in force.', () => [sample({}, revocations())]),
+  ];
 }

@@ -80,7 +80,8 @@ export function boundedRequest(
         if (timeout !== undefined) controller.abort(timeout);
       },
       onResponseStart({ rawHeaders }, status) {
-        start = readStart(status, rawHeaders as string[]);
+        const header = (name: string) => singleValue(rawHeaders as string[], name);
+        start = { status, retryAfter: header('retry-after'), dpopNonce: header('dpop-nonce') };
       },
       onResponseData(_, chunk) {
         size += chunk.length;
@@ -92,7 +93,9 @@ export function boundedRequest(
       onResponseEnd() {
         clearTimeout(timer);
         const { status, retryAfter, dpopNonce } = start;
-        resolve({ status, retryAfter, dpopNonce, text: joined(chunks).toString('utf8') });
+        // Most responses arrive in one chunk, which need not be copied.
+        const content = chunks.length === 1 ? chunks[0] : Buffer.concat(chunks);
+        resolve({ status, retryAfter, dpopNonce, text: String(content) });
       },
       onResponseError(_, error) {
         clearTimeout(timer);
@@ -104,16 +107,7 @@ export function boundedRequest(
   });
 }
 
-/** @param rawHeaders names and values in turn */
-function readStart(status: number, rawHeaders: readonly string[]): Omit<HttpResponse, 'text'> {
-  return {
-    status,
-    retryAfter: singleValue(rawHeaders, 'retry-after'),
-    dpopNonce: singleValue(rawHeaders, 'dpop-nonce'),
-  };
-}
-
-/** Reads a header. One that is repeated counts as missing. */
+/** Reads a header. One that is repeated counts as missing. @param rawHeaders names and values in turn */
 function singleValue(rawHeaders: readonly string[], name: string): string | undefined {
   let value: string | undefined;
   for (let i = 0; i < rawHeaders.length; i += 2) {
@@ -122,12 +116,6 @@ function singleValue(rawHeaders: readonly string[], name: string): string | unde
     value = rawHeaders[i + 1];
   }
   return value;
-}
-
-/** Most responses arrive in one chunk, which need not be copied. */
-function joined(chunks: readonly Buffer[]): Buffer {
-  const [first] = chunks;
-  return first !== undefined && chunks.length === 1 ? first : Buffer.concat(chunks);
 }
 
 /** Tells whether a later request may succeed. */

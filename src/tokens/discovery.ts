@@ -143,11 +143,11 @@ export async function discover(
   untilMs: number,
   diagnoses?: LoadDiagnoses,
 ): Promise<FoundEndpoint> {
-  const peer = { name: serverLabel(server), issuer: server.issuer ?? '', beyondLimit: beyondTimeout(server) };
+  const peer = { name: serverLabel(server), issuer: server.issuer ?? '' };
   const read = (response: HttpResponse) => readMetadata(response, server, field);
   const attempts: MetadataAttempt[] = [];
   try {
-    return await fetchMetadata(peer, dispatcher, untilMs, read, attempts);
+    return await fetchMetadata(peer, beyondTimeout(server), dispatcher, untilMs, read, attempts);
   } catch (error) {
     await addDiagnosis(error, diagnoses, (catalogue, { message }) =>
       catalogue.discovery({ server, attempts, message }),
@@ -158,19 +158,13 @@ export async function discover(
 
 /** Finds the URL of an issuer's keys. @throws {CambistError} ERR_STS_METADATA_INVALID, ERR_STS_UNAVAILABLE */
 export function discoverJwksUri(rules: IssuerRules, dispatcher: Dispatcher, untilMs: number): Promise<string> {
-  const peer = { ...rules, beyondLimit: BEYOND_KEYS_TIMEOUT };
-  return fetchMetadata(peer, dispatcher, untilMs, (response) => readJwksUri(response, rules));
+  return fetchMetadata(rules, BEYOND_KEYS_TIMEOUT, dispatcher, untilMs, (response) => readJwksUri(response, rules));
 }
 
-interface MetadataPeer {
-  readonly name: string;
-  readonly issuer: string;
-  /** The limit that a response exceeded, and how to fix it. */
-  readonly beyondLimit: string;
-}
-
+/** @param beyondLimit the limit that a response exceeded, and how to fix it */
 async function fetchMetadata<T>(
-  { name, issuer, beyondLimit }: MetadataPeer,
+  { name, issuer }: Pick<IssuerRules, 'name' | 'issuer'>,
+  beyondLimit: string,
   dispatcher: Dispatcher,
   untilMs: number,
   read: (response: HttpResponse) => T,

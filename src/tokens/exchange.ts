@@ -124,10 +124,7 @@ export function createExchange({ endpoint, assertions, dpop, credentialRead }: E
     return readActor(route.name, actorToken).then((actor) => ({ ...grant, actor }));
   }
 
-  async function readActor(
-    routeName: string,
-    { source, type }: ActorTokenSource,
-  ): Promise<NonNullable<Extract<Grant, { kind: 'token_exchange' }>['actor']>> {
+  async function readActor(routeName: string, { source, type }: ActorTokenSource) {
     const name = `actor token of route "${routeName}"`;
     const token = await readCredential(source, name);
     const claims = actorClaims(token);

@@ -347,7 +347,7 @@ test('says when the last signal and the last poll were', () => {
   const { clock, health } = start();
   health.signalled();
   clock.advance(MINUTE);
-  health.polled();
+  health.polled('success');
   const { last_signal_at: signal, last_poll_at: poll } = health.status();
   assert.equal(Date.parse(poll ?? '') - Date.parse(signal ?? ''), MINUTE);
   assert.equal(health.lastSignalMs, clock.wallMs() - MINUTE);
