@@ -66,11 +66,8 @@ export function table(
   empty: string,
   more?: Markup,
 ): Markup {
-  if (rows.length === 0) {
-    return html`<section id="${id}" aria-labelledby="${id}-title"><h2 id="${id}-title">${title}</h2><p class="empty">${empty}</p></section>`;
-  }
-  return html`<section id="${id}" aria-labelledby="${id}-title"><h2 id="${id}-title">${title}</h2>
-${rowsTable(columns, rows)}${more}</section>`;
+  const content = rows.length === 0 ? html`<p class="empty">${empty}</p>` : html`\n${rowsTable(columns, rows)}${more}`;
+  return html`<section id="${id}" aria-labelledby="${id}-title"><h2 id="${id}-title">${title}</h2>${content}</section>`;
 }
 
 /** The roles keep it a table for screen readers where a narrow page shows it as cards. */

@@ -175,17 +175,12 @@ function tokenText(
 }
 
 /** The last 5xx of cambist on the route, and the last refusal of a caller if that is more recent. */
-function lastFailure(name: string, failures: readonly FailureStatus[]): Markup | undefined {
+function lastFailure(name: string, failures: readonly FailureStatus[]): Markup {
   const own = failures.filter(({ route }) => route === name);
-  const failed = own.findIndex(({ status }) => status >= 500);
-  const refused = own.findIndex(({ status }) => status < 500);
-  const lines = [
-    failed === -1 ? undefined : failureLine('Last failure', 'bad', own[failed]),
-    refused === -1 || (failed !== -1 && refused > failed)
-      ? undefined
-      : failureLine('Last refusal', 'warn', own[refused]),
-  ];
-  return html`${lines.filter((line) => line !== undefined)}`;
+  const [latest] = own;
+  const failed = own.find(({ status }) => status >= 500);
+  const refused = latest === failed ? undefined : latest;
+  return html`${failureLine('Last failure', 'bad', failed)}${failureLine('Last refusal', 'warn', refused)}`;
 }
 
 function failureLine(label: string, kind: Mood, failure: FailureStatus | undefined): Markup | undefined {

@@ -1,6 +1,6 @@
 import { LOG_LEVELS } from '../config/config.ts';
 import type { LogLevelControl } from '../observability/log-level.ts';
-import { backendFailures } from '../observability/response-classes.ts';
+import { backendFailures, type ResponseClasses } from '../observability/response-classes.ts';
 import { bars, responseBars } from './charts.ts';
 import type { DecisionRow } from './decisions.ts';
 import { codes, count, duration, html, type Markup, type Mood, percent, pill, table, time } from './page-parts.ts';
@@ -80,10 +80,12 @@ ${problems.slice(0, MAX_PROBLEMS).map(({ text, fix }) => html`<li>${text} ${fix}
 
 function tiles({ totals, recent, cache, shared_cache: shared }: StatusReport, { responses, p95Ms }: Charts): Markup {
   const { '4xx': clientErrors, refused, failed } = recent.responses;
-  const tile = (name: string, value: string, more: string, chart: Markup): Markup => html`<div class="tile">
+  const tile = (name: string, value: string, more: string, content: Markup): Markup => html`<div class="tile">
 <h3>${name}</h3><p class="value">${value}</p><p class="more">${more}</p>
-${chart}</div>
+${content}</div>
 `;
+  const chart = (kind: Parameters<typeof bars>[0], of: (one: ResponseClasses) => number) =>
+    bars(kind, responses.map(of));
   const inTotal = (name: keyof typeof totals): string => `${count(totals[name])} since the start`;
   const streams = `, ${count(totals.open_streams)} ${totals.open_streams === 1 ? 'stream' : 'streams'}`;
   return html`<section id="tiles" aria-labelledby="tiles-title"><h2 id="tiles-title">Last 15 minutes</h2><div class="tiles">
@@ -92,25 +94,19 @@ ${tile(
   'Errors of cambist',
   count(failed),
   `5xx; ${inTotal('failed')}`,
-  bars(
-    'server',
-    responses.map((one) => one.failed),
-  ),
+  chart('server', (one) => one.failed),
 )}
 ${tile(
   'Errors of backends',
   count(backendFailures(recent.responses)),
   `5xx or none; and ${count(clientErrors)} with 4xx`,
-  bars('server', responses.map(backendFailures)),
+  chart('server', backendFailures),
 )}
 ${tile(
   'Refused to callers',
   count(refused),
   `4xx; ${inTotal('refused')}`,
-  bars(
-    'refused',
-    responses.map((one) => one.refused),
-  ),
+  chart('refused', (one) => one.refused),
 )}
 ${tile(
   'Response time, p95',

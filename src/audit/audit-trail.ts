@@ -67,7 +67,7 @@ export async function createAuditTrail(config: Audit, version: string, logger: L
     async prepare(): Promise<void> {
       await readKey();
       try {
-        await sink.open();
+        await sink.open?.();
         wasOpened = true;
       } catch (cause) {
         throw new CambistError('ERR_AUDIT_UNAVAILABLE', `audit.to: ${nameOf(config.to)} cannot be opened`, { cause });
@@ -79,7 +79,7 @@ export async function createAuditTrail(config: Audit, version: string, logger: L
       });
     },
     /** Opens a file again, because it may have been rotated. */
-    reopen: () => sink.reopen(),
+    reopen: () => sink.reopen?.(),
     counts: (): AuditCounts => ({
       written: queue.written,
       dropped: queue.dropped,

@@ -16,7 +16,7 @@ const CLOSE_MS = 1000;
  * and retries before it fails. A record that failed is sent again, so the collector may get it twice.
  * @see https://opentelemetry.io/docs/specs/otel/protocol/exporter/
  */
-export function createOtlpSink(version: string): RecordSink {
+export function createOtlpSink(version: string) {
   const exporter = new OTLPLogExporter();
   const resource = telemetryResource(version);
   const instrumentationScope = { name: 'cambist.audit', version };
@@ -42,8 +42,7 @@ export function createOtlpSink(version: string): RecordSink {
 
   return {
     isSynchronous: false,
-    async open() {},
-    send(lines) {
+    send(lines): Promise<number> {
       const records = lines.toString().trimEnd().split('\n').map(toLogRecord);
       return new Promise((resolve, reject) => {
         exporter.export(records, ({ code, error }) => {
@@ -52,9 +51,8 @@ export function createOtlpSink(version: string): RecordSink {
         });
       });
     },
-    reopen() {},
     async close() {
       await Promise.race([exporter.shutdown(), delay(CLOSE_MS, undefined, { ref: false })]);
     },
-  };
+  } satisfies RecordSink;
 }

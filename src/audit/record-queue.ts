@@ -151,7 +151,7 @@ export function createRecordQueue(sink: RecordSink, options: QueueOptions) {
       }
       isClosed = true;
       dropped += lines.length + (sending?.count ?? 0);
-      await sink.close();
+      await sink.close?.();
     },
   };
 }

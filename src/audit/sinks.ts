@@ -14,7 +14,7 @@ const CHECK_INTERVAL_MS = 1000;
  * or no file. Truncation works as well, because every write goes to the end of the file. Writes are synchronous: one in flight when
  * the process is killed would be lost.
  */
-export function createFileSink(path: string): RecordSink {
+export function createFileSink(path: string) {
   let fd: number | undefined;
   let checkAtMs = 0;
 
@@ -50,7 +50,7 @@ export function createFileSink(path: string): RecordSink {
     async close() {
       close();
     },
-  };
+  } satisfies RecordSink;
 }
 
 /** @returns the number of bytes written: 0 for a full pipe */
@@ -88,7 +88,7 @@ export interface RecordSink {
    * Opens the destination, so that a problem shows before the first record. Harmless where it is open.
    * @throws {Error} where it cannot be opened
    */
-  open(): Promise<void>;
+  open?(): Promise<unknown>;
   /**
    * Writes complete lines.
    * @returns the number of bytes that the destination has taken. Fewer than all: it is slow, and takes the rest later
@@ -97,9 +97,9 @@ export interface RecordSink {
   send(lines: Buffer): number | Promise<number>;
   /** `send` returns without waiting, so a record can be on its way before its response is. */
   readonly isSynchronous: boolean;
-  /** Opens the destination again before the next record, because it may have been rotated. */
-  reopen(): void;
-  close(): Promise<void>;
+  /** Opens the destination again before the next record, because it may have been rotated. Missing where it cannot be. */
+  reopen?(): void;
+  close?(): Promise<void>;
 }
 
 const CONNECT_TIMEOUT_MS = 5000;
@@ -110,7 +110,7 @@ const SEND_TIMEOUT_MS = 10_000;
  * Sends records to a Unix socket, as a stream of lines. It connects when it has a record, and again after the reader has closed
  * the connection. Records whose sending failed are sent again as a whole, so a reader may see some of them twice.
  */
-export function createSocketSink(path: string): RecordSink {
+export function createSocketSink(path: string) {
   let socket: Socket | undefined;
   let connecting: Promise<Socket> | undefined;
 
@@ -138,9 +138,7 @@ export function createSocketSink(path: string): RecordSink {
 
   return {
     isSynchronous: false,
-    async open() {
-      await connected();
-    },
+    open: connected,
     async send(lines) {
       const reader = await connected();
       await within(SEND_TIMEOUT_MS, reader, 'the reader took no record in time', (done) => {
@@ -148,12 +146,10 @@ export function createSocketSink(path: string): RecordSink {
       });
       return lines.length;
     },
-    // The reader decides when its socket is another one.
-    reopen() {},
     async close() {
       socket?.destroy();
     },
-  };
+  } satisfies RecordSink;
 }
 
 /** Waits for a step of a socket. Closes the socket where it fails or takes too long. */
@@ -190,9 +186,6 @@ function within(
 export function createStdoutSink(logger: Logger): RecordSink {
   return {
     isSynchronous: true,
-    async open() {},
     send: (lines) => (logger.offer(lines.toString()) ? lines.length : 0),
-    reopen() {},
-    async close() {},
   };
 }

@@ -160,10 +160,7 @@ const NOTHING: Recent = {
 
 function classesAt(numbers: Float64Array, interval: number): Record<ResponseClass, number> {
   const classes = noResponses();
-  for (let i = 0; i < RESPONSE_CLASSES.length; i += 1) {
-    const name = RESPONSE_CLASSES[i];
-    if (name !== undefined) classes[name] = numbers[interval * WIDTH + i] ?? 0;
-  }
+  for (const [i, name] of RESPONSE_CLASSES.entries()) classes[name] = numbers[interval * WIDTH + i] ?? 0;
   return classes;
 }
 
@@ -189,10 +186,7 @@ function hasResponses({ responses }: RouteCounts): boolean {
 
 function read(route: RouteCounts, numbers: Float64Array): void {
   const classes = classify(route);
-  for (let i = 0; i < RESPONSE_CLASSES.length; i += 1) {
-    const name = RESPONSE_CLASSES[i];
-    if (name !== undefined) numbers[i] = classes[name];
-  }
+  for (const [i, name] of RESPONSE_CLASSES.entries()) numbers[i] = classes[name];
   numbers[NEEDED_AT] = neededToken(route);
   numbers[SERVED_AT] = servedFromCache(route);
   numbers.set(route.durations.buckets, BUCKETS_AT);

@@ -75,24 +75,16 @@ export function plainName(name: string): string | undefined {
 
 const ASCII = /^[\x20-\x7e]*$/;
 
-interface MessageHeaders {
-  /** `MCP-Protocol-Version` */
-  readonly versions: readonly string[];
-  /** `Mcp-Method` */
-  readonly methods: readonly string[];
-  /** `Mcp-Name` */
-  readonly names: readonly string[];
-}
-
 /**
  * Compares `Mcp-Method` and `Mcp-Name` with the message, because a gateway or the backend may rely on the headers. Both may be
  * missing in notifications, and in requests of revisions before 2026-07-28.
+ * @param versions all values of `MCP-Protocol-Version`, as the other two are of their headers
  * @returns the disagreement, if any
  * @see MCP 2026-07-28, Streamable HTTP, "Standard Request Headers"
  */
 export function headerDisagreement(
   { message, isRequest }: Exclude<MessageReading, { wrong: string }>,
-  { versions, methods, names }: MessageHeaders,
+  { versions, methods, names }: Readonly<Record<'versions' | 'methods' | 'names', readonly string[]>>,
 ): string | undefined {
   if (methods.length > 1 || names.length > 1) return 'it has Mcp-Method or Mcp-Name more than once';
   const isRequired = isRequest && versions.some(requiresHeaders);

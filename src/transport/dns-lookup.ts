@@ -15,7 +15,6 @@ interface Resolver {
   resolve6(name: string): Promise<string[]>;
 }
 
-const RESOLV_CONF = '/etc/resolv.conf';
 const MAX_SEARCH_DOMAINS = 32;
 const MAX_NDOTS = 15;
 
@@ -30,7 +29,7 @@ const ABSENT: ReadonlySet<string> = new Set(['ENOTFOUND', 'ENODATA']);
  * @param resolver a resolver of tests
  */
 export function createDnsLookup(
-  config: ResolverConfig = readResolverConfig(RESOLV_CONF),
+  config: ResolverConfig = readResolverConfig(),
   resolver: Resolver = new promises.Resolver(QUERY),
 ): LookupFunction {
   return (hostname, options, callback) => {
@@ -87,10 +86,10 @@ export function searchedNames(hostname: string, { search, ndots }: ResolverConfi
 }
 
 /** Reads search domains and `ndots`. Node's resolver reads the name servers itself. */
-function readResolverConfig(file: string): ResolverConfig {
+function readResolverConfig(): ResolverConfig {
   let text = '';
   try {
-    text = readFileSync(file, 'utf8');
+    text = readFileSync('/etc/resolv.conf', 'utf8');
   } catch {
     // A machine without the file has no search domains.
   }

@@ -4,7 +4,7 @@ import { type Dispatcher, errors } from 'undici';
 import { type KnownName, rememberNames } from '../known-names.ts';
 
 /** The content of a request: none, buffered, streamed, or a text with a character for each byte. */
-export type RequestContent = Content | string;
+export type RequestContent = Buffer | AsyncIterable<Buffer> | string | null;
 
 export interface EncodedRequest {
   /** Request line and headers, with a character for each byte. */
@@ -204,9 +204,6 @@ async function sendChunks(socket: Socket, content: AsyncIterable<Buffer>, backpr
 export function isHeader(name: string, lowerCase: string): boolean {
   return name.length === lowerCase.length && name.toLowerCase() === lowerCase;
 }
-
-/** The content of a request: none, buffered, or streamed. */
-export type Content = Buffer | AsyncIterable<Buffer> | null;
 
 /**
  * Content up to this size is fastest as a string with a character for each byte, together with the headers before it. Node writes

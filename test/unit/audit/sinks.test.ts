@@ -173,7 +173,6 @@ function sinkFor(t: TestContext, url: string) {
 test('sends each line as one log record, with its event, and reports all bytes as taken', async (t) => {
   const receiver = await startOtlpReceiver(t);
   const sink = sinkFor(t, receiver.url);
-  await sink.open();
   const records = [RECORD, { ...RECORD, event: 'exchange' }].map((record) => JSON.stringify(record));
   const lines = Buffer.from(`${records.join('\n')}\n`);
   assert.equal(await sink.send(lines), lines.length);
