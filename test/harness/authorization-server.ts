@@ -14,15 +14,11 @@ import type { OidcAccessToken, OidcContext, Provider as OidcProvider } from 'oid
 import { type HttpServerOptions, startHttpServer } from './http-server.ts';
 import { errors, Provider, withoutWarnings } from './oidc-provider.ts';
 
-/** Identifiers of RFC 8693 for its grant and for types of tokens. */
+/** Identifiers of RFC 8693 for its grant and for the type of all tokens. */
 const TOKEN_EXCHANGE_GRANT = 'urn:ietf:params:oauth:grant-type:token-exchange';
 const ACCESS_TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:access_token';
-const ID_TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:id_token';
-const JWT_TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:jwt';
 
-export type ClientRegistration =
-  | { method: 'client_secret_basic' | 'client_secret_post'; secret: string }
-  | { method: 'none' };
+type ClientRegistration = { method: 'client_secret_basic'; secret: string } | { method: 'none' };
 
 interface AuthorizationServerOptions extends HttpServerOptions {
   /** By `client_id`. */
@@ -32,13 +28,7 @@ interface AuthorizationServerOptions extends HttpServerOptions {
 }
 
 interface TokenRequestRecord {
-  grant: string;
-  client: string | undefined;
   resource: string[];
-  audience: string[];
-  scope: string | undefined;
-  requestedTokenType: string | undefined;
-  actor: boolean;
   /** The OAuth error of the response; undefined if a token was issued. */
   error: string | undefined;
 }
@@ -56,8 +46,6 @@ export interface RunningAuthorizationServer {
   jwksUri: string;
   resources: Map<string, ResourceRegistration>;
   requests: TokenRequestRecord[];
-  /** Internal errors of the server, for diagnosing a failed test. */
-  faults: Error[];
   /** Issues a token like that of a user who signed in. */
   issueSubjectToken(fields: SubjectTokenFields): Promise<string>;
   close(): Promise<void>;
@@ -76,7 +64,6 @@ export async function startAuthorizationServer(
   const server = await startHttpServer((request, response) => listener(request, response), options);
   const issuer = server.url;
   const requests: TokenRequestRecord[] = [];
-  const faults: Error[] = [];
   const provider = createProvider({
     issuer,
     signingKey,
@@ -86,7 +73,6 @@ export async function startAuthorizationServer(
   });
   provider.on('grant.success', (ctx) => requests.push(record(ctx, undefined)));
   provider.on('grant.error', (ctx, error) => requests.push(record(ctx, error.message)));
-  provider.on('server_error', (_ctx, error) => faults.push(error));
   listener = provider.callback();
   return {
     issuer,
@@ -94,7 +80,6 @@ export async function startAuthorizationServer(
     jwksUri: `${issuer}/jwks`,
     resources,
     requests,
-    faults,
     issueSubjectToken: ({ sub, audience, ttlSeconds = 600, claims = {} }) =>
       new SignJWT(claims)
         .setProtectedHeader({ alg: SIGNING_ALG, typ: 'at+jwt', kid: signingKey.kid ?? '' })
@@ -118,20 +103,18 @@ interface ProviderParts {
 }
 
 function createProvider(parts: ProviderParts): OidcProvider {
-  const extraClaims = new WeakMap<object, Record<string, unknown>>();
   const provider = withoutWarnings(
     () =>
       new Provider(parts.issuer, {
         clients: Object.entries(parts.clients).map(([clientId, client]) => clientMetadata(clientId, client)),
-        clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'none'],
+        clientAuthMethods: ['client_secret_basic', 'none'],
         clientDefaults: { id_token_signed_response_alg: SIGNING_ALG },
         features: { devInteractions: { enabled: false }, userinfo: { enabled: false } },
         jwks: { keys: [parts.signingKey] },
-        extraTokenClaims: (_ctx: OidcContext, token: object) => extraClaims.get(token),
       }),
   );
   provider.silent = true;
-  registerGrants({ ...parts, provider, extraClaims });
+  registerExchange({ ...parts, provider });
   return provider;
 }
 
@@ -139,7 +122,7 @@ function clientMetadata(clientId: string, client: ClientRegistration): Record<st
   return {
     client_id: clientId,
     token_endpoint_auth_method: client.method,
-    grant_types: [TOKEN_EXCHANGE_GRANT, 'client_credentials'],
+    grant_types: [TOKEN_EXCHANGE_GRANT],
     response_types: [],
     redirect_uris: [],
     ...('secret' in client ? { client_secret: client.secret } : {}),
@@ -147,18 +130,7 @@ function clientMetadata(clientId: string, client: ClientRegistration): Record<st
 }
 
 function record(ctx: OidcContext, error: string | undefined): TokenRequestRecord {
-  const params = ctx.oidc.params ?? {};
-  const one = (value: string | string[] | undefined) => (Array.isArray(value) ? value.join(' ') : value);
-  return {
-    grant: one(params.grant_type) ?? '',
-    client: ctx.oidc.client?.clientId,
-    resource: [params.resource ?? []].flat(),
-    audience: [params.audience ?? []].flat(),
-    scope: one(params.scope),
-    requestedTokenType: one(params.requested_token_type),
-    actor: params.actor_token !== undefined,
-    error,
-  };
+  return { resource: [ctx.oidc.params?.resource ?? []].flat(), error };
 }
 
 const SIGNING_ALG = 'ES256';
@@ -177,8 +149,6 @@ interface GrantContext {
   issuer: string;
   keys: JWTVerifyGetKey;
   resources: ReadonlyMap<string, ResourceRegistration>;
-  /** Claims that oidc-provider adds to a token before it signs the token. */
-  extraClaims: WeakMap<object, Record<string, unknown>>;
 }
 
 interface Target {
@@ -186,50 +156,24 @@ interface Target {
   scope: string | undefined;
 }
 
-const TARGET_PARAMETERS = ['resource', 'audience', 'scope'];
-const REPEATABLE = new Set(['resource', 'audience']);
-const SUBJECT_TOKEN_TYPES: readonly unknown[] = [ACCESS_TOKEN_TYPE, JWT_TOKEN_TYPE, ID_TOKEN_TYPE];
-const ISSUED_TOKEN_TYPES: readonly string[] = [ACCESS_TOKEN_TYPE, JWT_TOKEN_TYPE];
-
-/** Registers the two grants that cambist uses. Both bind the issued token to the requested resource or audience. */
-function registerGrants(context: GrantContext): void {
+/** The issued token is bound to the requested resource or audience. */
+function registerExchange(context: GrantContext): void {
   context.provider.registerGrantType(
     TOKEN_EXCHANGE_GRANT,
     (ctx) => exchangeToken(context, ctx),
-    new Set([
-      ...TARGET_PARAMETERS,
-      'subject_token',
-      'subject_token_type',
-      'actor_token',
-      'actor_token_type',
-      'requested_token_type',
-    ]),
-    REPEATABLE,
-  );
-  context.provider.registerGrantType(
-    'client_credentials',
-    (ctx) => issueToClient(context, ctx),
-    new Set(TARGET_PARAMETERS),
-    REPEATABLE,
+    new Set(['resource', 'audience', 'scope', 'subject_token', 'subject_token_type']),
+    new Set(['resource', 'audience']),
   );
 }
 
 async function exchangeToken(context: GrantContext, ctx: OidcContext): Promise<void> {
   const params = ctx.oidc.params ?? {};
   const client = ctx.oidc.client?.clientId ?? '';
-  const issuedTokenType = params.requested_token_type ?? ACCESS_TOKEN_TYPE;
-  if (typeof issuedTokenType !== 'string' || !ISSUED_TOKEN_TYPES.includes(issuedTokenType)) {
-    throw new errors.InvalidRequest('requested_token_type is not supported');
-  }
-  const subject = await verify(context, 'subject_token', params.subject_token, params.subject_token_type);
+  const subject = await verify(context, params.subject_token, params.subject_token_type);
   // Keycloak's rule.
   if (![subject.aud].flat().includes(client)) {
     throw new errors.AccessDenied('Client is not within the token audience');
   }
-  const actor =
-    params.actor_token === undefined && params.actor_token_type === undefined
-      ? undefined
-      : await verify(context, 'actor_token', params.actor_token, params.actor_token_type);
   const target = resolveTarget(context.resources, params);
   const remainingSeconds = (subject.exp ?? 0) - Math.floor(Date.now() / 1000);
   const token = new context.provider.AccessToken({
@@ -237,29 +181,10 @@ async function exchangeToken(context: GrantContext, ctx: OidcContext): Promise<v
     accountId: subject.sub,
     expiresIn: Math.min(ISSUED_TTL_SECONDS, remainingSeconds),
   });
-  if (actor !== undefined) {
-    // RFC 8693 section 4.1: the previous actor is nested in the new one.
-    const act = subject.act === undefined ? { sub: actor.sub } : { sub: actor.sub, act: subject.act };
-    context.extraClaims.set(token, { act });
-  }
-  ctx.body = await sign(context, token, target, issuedTokenType);
+  ctx.body = await sign(context, token, target);
 }
 
-async function issueToClient(context: GrantContext, ctx: OidcContext): Promise<void> {
-  const target = resolveTarget(context.resources, ctx.oidc.params ?? {});
-  const token = new context.provider.ClientCredentials({
-    client: ctx.oidc.client,
-    expiresIn: ISSUED_TTL_SECONDS,
-  });
-  ctx.body = await sign(context, token, target, undefined);
-}
-
-async function sign(
-  context: GrantContext,
-  token: OidcAccessToken,
-  target: Target,
-  issuedTokenType: string | undefined,
-): Promise<Record<string, unknown>> {
+async function sign(context: GrantContext, token: OidcAccessToken, target: Target): Promise<Record<string, unknown>> {
   token.resourceServer = new context.provider.ResourceServer(target.audience[0] ?? '', {
     scope: target.scope ?? '',
     accessTokenFormat: 'jwt',
@@ -274,18 +199,18 @@ async function sign(
     expires_in: token.expiration,
     scope: target.scope,
     token_type: token.tokenType,
-    issued_token_type: issuedTokenType,
+    issued_token_type: ACCESS_TOKEN_TYPE,
   };
 }
 
-async function verify(context: GrantContext, name: string, token: unknown, type: unknown): Promise<JWTPayload> {
-  if (typeof token !== 'string') throw new errors.InvalidRequest(`${name} is missing`);
-  if (!SUBJECT_TOKEN_TYPES.includes(type)) throw new errors.InvalidRequest(`${name}_type is missing or not supported`);
+async function verify(context: GrantContext, token: unknown, type: unknown): Promise<JWTPayload> {
+  if (typeof token !== 'string') throw new errors.InvalidRequest('subject_token is missing');
+  if (type !== ACCESS_TOKEN_TYPE) throw new errors.InvalidRequest('subject_token_type is missing or not supported');
   try {
     const options = { issuer: context.issuer, algorithms: [SIGNING_ALG], requiredClaims: ['sub', 'exp', 'aud'] };
     return (await jwtVerify(token, context.keys, options)).payload;
   } catch {
-    throw new errors.InvalidRequest(`${name} is invalid or expired`);
+    throw new errors.InvalidRequest('subject_token is invalid or expired');
   }
 }
 

@@ -40,9 +40,6 @@ declare module 'oidc-provider' {
     readonly AccessToken: new (
       fields: Readonly<Record<string, unknown>>,
     ) => OidcAccessToken;
-    readonly ClientCredentials: new (
-      fields: Readonly<Record<string, unknown>>,
-    ) => OidcAccessToken;
     readonly ResourceServer: new (
       identifier: string,
       info: ResourceServerInfo,
@@ -55,7 +52,7 @@ declare module 'oidc-provider' {
       duplicates: ReadonlySet<string>,
     ): void;
     on(event: 'grant.success', listener: (ctx: OidcContext) => void): void;
-    on(event: 'grant.error' | 'server_error', listener: (ctx: OidcContext, error: Error) => void): void;
+    on(event: 'grant.error', listener: (ctx: OidcContext, error: Error) => void): void;
   }
 
   interface OidcErrorConstructor {
