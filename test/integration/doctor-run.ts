@@ -15,13 +15,6 @@ import {
 } from '../harness/fake-authorization-server.ts';
 import { echo, type FakeUpstream, startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
 
-export interface DoctorResult {
-  findings: ReportedFinding[];
-  /** Errors and warnings, as `error code` or `warning code`. */
-  problems: string[];
-  finding(code: string): ReportedFinding;
-}
-
 export interface DoctorOptions {
   token?: string;
   route?: string;
@@ -37,7 +30,7 @@ export async function runDoctor(
   t: TestContext,
   written: WrittenConfig,
   { token, route, call = false, aheadMs = 0 }: DoctorOptions = {},
-): Promise<DoctorResult> {
+) {
   const backend = await startFakeUpstream(t, echo);
   const config = configOf(JSON.parse(JSON.stringify(written).replaceAll(BACKEND, backend.url)));
   const dispatchers = createDispatchers(() => {});
@@ -57,8 +50,9 @@ export async function runDoctor(
   });
   return {
     findings,
+    /** Errors and warnings, as `error code` or `warning code`. */
     problems: findings.filter(({ severity }) => severity !== 'ok').map(({ severity, code }) => `${severity} ${code}`),
-    finding(code) {
+    finding(code: string) {
       const found = findings.find((finding) => finding.code === code);
       if (found === undefined) throw new Error(`no ${code} among ${findings.map((finding) => finding.code)}`);
       return found;

@@ -9,7 +9,6 @@ import { claimHeaders, isOpen } from '../../../src/inbound/rules.ts';
 import { verifyCaller } from '../../../src/inbound/verify-caller.ts';
 import type { Routed } from '../../../src/proxy/steps.ts';
 import { parseRequestTarget } from '../../../src/routing/request-target.ts';
-import { percentDecoded } from '../../../src/secrets/like-a-token.ts';
 import { createSubjectReader } from '../../../src/tokens/subject.ts';
 import { fuzz } from '../../fuzz/targets/handles.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
@@ -193,11 +192,6 @@ test('refuses a missing, repeated or misplaced token without a check', () => {
 });
 
 const HANDLE = handleText('A'.repeat(43));
-
-/** As OpenTelemetry for Python reads a header. */
-function _names(header: string): string[] {
-  return header.split(',').map((member) => percentDecoded((member.split('=')[0] ?? '').replaceAll('+', ' ')).trim());
-}
 
 test('puts the handle first and keeps other members', () => {
   assert.equal(withHandle([], HANDLE, []), `cambist=${HANDLE}`);

@@ -6,9 +6,6 @@ import type { RequestRecord } from '../../../src/proxy/request-record.ts';
 import { logRequest } from '../../../src/proxy/request-report.ts';
 import { loggerWithLines } from '../observability/log-lines.ts';
 
-const TRACE_ID = '0af7651916cd43dd8448eb211c80319c';
-const _TRACEPARENT = `00-${TRACE_ID}-b7ad6b7169203331-01`;
-
 const active = { credentialHeaders: new Set(['authorization']) };
 
 /** A request that got a response, as far as its log line depends on it. */

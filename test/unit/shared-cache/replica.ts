@@ -3,17 +3,17 @@ import { type Clock, systemClock } from '../../../src/clock/clock.ts';
 import type { Route, TokenCredential } from '../../../src/config/route.ts';
 import type { SharedCache } from '../../../src/config/shared-cache.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
-import { createMessages, type SharedMessages } from '../../../src/shared-cache/messages.ts';
+import { createMessages } from '../../../src/shared-cache/messages.ts';
 import { deriveStoreKey, type StoreKeyList, type StoreKeys } from '../../../src/shared-cache/seal.ts';
 import { createSecondLevel } from '../../../src/shared-cache/second-level.ts';
-import { createSharedHandles, type SharedHandles } from '../../../src/shared-cache/shared-handles.ts';
+import { createSharedHandles } from '../../../src/shared-cache/shared-handles.ts';
 import { createRecords, type SharedRecords } from '../../../src/shared-cache/shared-records.ts';
-import { createStore, type Store, type StoreState } from '../../../src/shared-cache/store.ts';
-import { createStoreCounts, type StoreCounts } from '../../../src/shared-cache/store-counts.ts';
+import { createStore, type StoreState } from '../../../src/shared-cache/store.ts';
+import { createStoreCounts } from '../../../src/shared-cache/store-counts.ts';
 import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
 import { computeLifetime } from '../../../src/tokens/lifetime.ts';
 import { resourceDigest, tokenKey } from '../../../src/tokens/session.ts';
-import type { SecondLevel, SharedEntry } from '../../../src/tokens/shared-token.ts';
+import type { SharedEntry } from '../../../src/tokens/shared-token.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
 import { routeOf, subjectOf } from '../tokens/sample.ts';
@@ -33,18 +33,6 @@ export const SHARED: SharedCache = {
   timeoutMs: 2000,
 };
 
-export interface Replica {
-  readonly second: SecondLevel;
-  readonly messages: SharedMessages;
-  readonly records: SharedRecords;
-  readonly handles: SharedHandles;
-  readonly store: Store;
-  readonly counts: StoreCounts;
-  readonly states: StoreState[];
-  /** The number of operations with a result. */
-  counted(operation: string, result: string): number;
-}
-
 /** All records, with the summary. */
 export async function allRecords(records: SharedRecords) {
   const payloads: unknown[] = [];
@@ -60,11 +48,7 @@ export interface ReplicaOptions {
   readonly maxAgeMs?: number;
 }
 
-export async function startReplica(
-  t: TestContext,
-  server: MemoryStore,
-  options: ReplicaOptions = {},
-): Promise<Replica> {
+export async function startReplica(t: TestContext, server: MemoryStore, options: ReplicaOptions = {}) {
   const { clock = systemClock, keys: list = [NEW_KEY], maxAgeMs = 300_000 } = options;
   const counts = createStoreCounts();
   const states: StoreState[] = [];
@@ -91,7 +75,8 @@ export async function startReplica(
     store,
     counts,
     states,
-    counted(operation, result) {
+    /** The number of operations with a result. */
+    counted(operation: string, result: string): number {
       const text = counts.families(() => true)[0]?.text() ?? '';
       return Number(text.split(`operation="${operation}",result="${result}"} `)[1]?.split('\n')[0] ?? 0);
     },

@@ -2,14 +2,13 @@ import assert from 'node:assert/strict';
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import type { TestContext } from 'node:test';
 import { SignJWT } from 'jose';
-import type { Dispatcher } from 'undici';
 import type { SubjectVerification } from '../../../src/config/verification.ts';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import { readSubject, type Subject } from '../../../src/tokens/subject.ts';
 import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
 import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
 import { type Fault, respondWithFault, sendResponse } from '../../harness/fake-authorization-server.ts';
-import { createFakeClock, type FakeClock } from '../../harness/fake-clock.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
 import { failsWith } from './sample.ts';
 
@@ -35,31 +34,12 @@ function newPair(alg: string) {
   return generateKeyPairSync('ec', { namedCurve: 'P-256' });
 }
 
-export interface Issuer {
-  readonly url: string;
-  readonly clock: FakeClock;
-  /** The keys at `/jwks`. */
-  keys: IssuerKey[];
-  /** Returned instead of the keys. */
-  fault: Fault | undefined;
-  /** Requested paths. */
-  readonly paths: string[];
-  /** The `verify` rules of a route. */
-  rules(fields?: Partial<SubjectVerification>): SubjectVerification;
-  /** Signs a token for `cambist` that lives for ten minutes. A claim that is undefined is left out. */
-  sign(key: IssuerKey, claims?: Record<string, unknown>, header?: Record<string, unknown>): Promise<string>;
-  /** Signs such a token by the first key. */
-  token(claims?: Record<string, unknown>, header?: Record<string, unknown>): Promise<string>;
-  verify(token?: string | Promise<string>, rules?: SubjectVerification): Promise<void>;
-  /** Asserts that `verify` fails. */
-  refuses(token: string | Promise<string>, message?: RegExp, code?: ErrorCode): Promise<void>;
-  verifier: ReturnType<typeof createSubjectVerifier>;
-  /** For a test that creates its own verifier. */
-  readonly pool: () => Dispatcher;
-}
+export type Issuer = Awaited<ReturnType<typeof startIssuer>>;
+
+type Claims = Record<string, unknown>;
 
 /** Starts an issuer that publishes its keys, and a verifier that uses them. */
-export async function startIssuer(t: TestContext, first = issuerKey('one'), ...others: IssuerKey[]): Promise<Issuer> {
+export async function startIssuer(t: TestContext, first = issuerKey('one'), ...others: IssuerKey[]) {
   const paths: string[] = [];
   const server = await startHttpServer((request, response) => {
     paths.push(request.url ?? '');
@@ -77,7 +57,8 @@ export async function startIssuer(t: TestContext, first = issuerKey('one'), ...o
   const clock = createFakeClock();
   const pool = () => agent;
   const verifier = createSubjectVerifier(pool, clock, noIntrospection);
-  const rules: Issuer['rules'] = (fields = {}) => ({
+  /** The `verify` rules of a route. */
+  const rules = (fields: Partial<SubjectVerification> = {}): SubjectVerification => ({
     issuer: server.url,
     audience: ['cambist'],
     jwksUri: `${server.url}/jwks`,
@@ -86,25 +67,36 @@ export async function startIssuer(t: TestContext, first = issuerKey('one'), ...o
     ...fields,
   });
   const usual = rules();
-  const issuer: Issuer = {
+  /** Signs a token for `cambist` that lives for ten minutes. A claim that is undefined is left out. */
+  const sign = (key: IssuerKey, claims: Claims = {}, header: Claims = {}) => {
+    const now = Math.floor(clock.wallMs() / 1000);
+    const payload = { iss: server.url, aud: 'cambist', sub: 'alice', exp: now + 600, ...claims };
+    return new SignJWT(payload)
+      .setProtectedHeader({ alg: key.alg, ...(key.kid !== undefined && { kid: key.kid }), ...header })
+      .sign(key.privateKey);
+  };
+  /** Signs such a token by the first key. */
+  const token = (claims?: Claims, header?: Claims) => sign(first, claims, header);
+  const verify = async (given: string | Promise<string> = token(), wanted = usual): Promise<void> =>
+    verifier.verify(subjectFrom(await given), wanted);
+  const issuer = {
     url: server.url,
     clock,
+    /** The keys at `/jwks`. */
     keys: [first, ...others],
-    fault: undefined,
+    /** Returned instead of the keys. */
+    fault: undefined as Fault | undefined,
+    /** Requested paths. */
     paths,
     rules,
-    sign(key, claims = {}, header = {}) {
-      const now = Math.floor(clock.wallMs() / 1000);
-      const payload = { iss: server.url, aud: 'cambist', sub: 'alice', exp: now + 600, ...claims };
-      return new SignJWT(payload)
-        .setProtectedHeader({ alg: key.alg, ...(key.kid !== undefined && { kid: key.kid }), ...header })
-        .sign(key.privateKey);
-    },
-    token: (...given) => issuer.sign(first, ...given),
-    verify: async (token = issuer.token(), wanted = usual) => verifier.verify(subjectFrom(await token), wanted),
-    refuses: (token, message, code = 'ERR_SUBJECT_TOKEN_INVALID') =>
-      assert.rejects(issuer.verify(token), failsWith(code, message)),
+    sign,
+    token,
+    verify,
+    /** Asserts that `verify` fails. */
+    refuses: (given: string | Promise<string>, message?: RegExp, code: ErrorCode = 'ERR_SUBJECT_TOKEN_INVALID') =>
+      assert.rejects(verify(given), failsWith(code, message)),
     verifier,
+    /** For a test that creates its own verifier. */
     pool,
   };
   return issuer;
