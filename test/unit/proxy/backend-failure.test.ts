@@ -5,7 +5,8 @@ import type { ProxyObserver } from '../../../src/observability/proxy-observer.ts
 import type { CacheResult } from '../../../src/observability/token-observer.ts';
 import { RefusedResponse, upstreamError } from '../../../src/proxy/backend-failure.ts';
 import { stalledUpload } from '../../../src/proxy/body-wait.ts';
-import { createUnknownMethodReader, obtainToken } from '../../../src/proxy/obtain-token.ts';
+import { createUnknownMethodReader } from '../../../src/proxy/mcp-session.ts';
+import { obtainToken } from '../../../src/proxy/obtain-token.ts';
 import type { ProxyRequest } from '../../../src/proxy/proxy-request.ts';
 import type { Routed } from '../../../src/proxy/steps.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
