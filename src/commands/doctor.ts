@@ -18,7 +18,6 @@ import { USAGES } from './usages.ts';
 /**
  * Checks the authorization servers and backends of a config, and performs one exchange for each route. With `--call` it also
  * calls each backend with the issued token. With `--trust` it checks nothing but the trust folder of `intercept`.
- * The exit code is 1 if a check fails. A check that cannot be performed is a warning.
  */
 export const doctor: Command = async (args) => {
   const { values } = parseArgs({ args: [...args], options: USAGES.doctor.flags });

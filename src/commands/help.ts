@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { nearest } from '../config/nearest.ts';
-import { describeInjection, INJECTION_FLAGS } from '../kubernetes/option-sources.ts';
+import { annotationOf, INJECTION_FLAGS } from '../kubernetes/option-sources.ts';
+import { OPTION_NAMES, OPTIONS } from '../kubernetes/options.ts';
 import { readVersion } from '../version.ts';
 import { type Command, EXIT } from './command.ts';
 import { type CommandName, USAGES, type Usage } from './usages.ts';
@@ -46,6 +47,21 @@ function describeFlags({ flags }: Usage): [string, string][] {
     const more = `${multiple ? '; can be repeated' : ''}${fallback === undefined ? '' : ` (${fallback})`}`;
     return [`${shorter}--${name}${value}`, `${help}${more}`];
   });
+}
+
+/** The part that `inject` and `webhook` share. */
+export function describeInjection(): string {
+  const rows = OPTION_NAMES.map((name): [string, string] => {
+    const { placeholder, fallback, help } = OPTIONS[name];
+    if (placeholder === undefined) return [`--${name}`, help];
+    return [`--${name} ${placeholder}`, fallback === undefined ? help : `${help} (${fallback})`];
+  });
+  return `${section('Injection options, with their defaults', rows)}
+Each option is also an annotation of the pod, which overrides the flag. "none" unsets an optional value.
+${OPTION_NAMES.map((name) => `  ${annotationOf(name)}`).join('\n')}
+(cambist.dev/proxy-env is "enabled" or "disabled".)
+The label cambist.dev/inject: disabled on the pod or the workload opts out.
+`;
 }
 
 function section(title: string, rows: readonly (readonly [string, string])[]): string {

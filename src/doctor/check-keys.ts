@@ -27,9 +27,7 @@ export async function checkKeys(
   found: Found,
   at = 'subject_token.verify',
 ): Promise<readonly UsableKey[] | undefined> {
-  const from = recorded.length;
-  const { failure } = await attempt(() => verifier.prepare(rules));
-  const requests = recorded.slice(from);
+  const { failure, requests } = await attempt(() => verifier.prepare(rules), recorded);
   if (failure?.code === 'ERR_CREDENTIAL_UNAVAILABLE') {
     found(credentialFinding(failure));
     return undefined;

@@ -27,40 +27,34 @@ export interface Prerequisites {
   /** The caller's token. `missing`: not provided; `unusable`: reported already. */
   readonly subject: Subject | 'missing' | 'unusable';
   readonly call: boolean;
+  readonly context: CheckContext;
 }
 
 /** Performs the exchange that a request on the route would cause, and checks the issued token. */
-export async function checkRoute(
-  route: Route,
-  prerequisites: Prerequisites,
-  context: CheckContext,
-  found: Found,
-): Promise<void> {
+export async function checkRoute(route: Route, prerequisites: Prerequisites, found: Found): Promise<void> {
   const { credential } = route;
+  const { servers, call, context } = prerequisites;
   if (credential.kind === 'passthrough' || credential.kind === 'none') {
     return found(fine('route_needs_no_token', `credential: ${credential.kind}, so there is nothing to exchange`));
   }
-  if (credential.kind === 'secret') return checkSecret(route, prerequisites.call, context, found);
-  const { servers } = prerequisites;
+  if (credential.kind === 'secret') return checkSecret(route, prerequisites, found);
   const unusable = usedServers(credential).find((server) => servers.get(server)?.usable !== true);
   if (unusable !== undefined) {
     const why = `authorization server "${unusable.name}" must be fixed first`;
     return found(warning('route_not_checked', 'no exchange was tried', { why }));
   }
-  const subject = await subjectOf(route, prerequisites, context, found);
+  const subject = await subjectOf(route, prerequisites, found);
   if (subject === 'none') return;
-  const from = context.requests.length;
   const wanted = { route, credential, subject, resource: route.name, refresh: false };
-  const { value: token, failure } = await attempt(() => context.exchange(wanted));
-  const requests = context.requests.slice(from).filter(({ method }) => method === 'POST');
+  const { value: token, failure, requests: sent } = await attempt(() => context.exchange(wanted), context.requests);
+  const requests = sent.filter(({ method }) => method === 'POST');
   for (const finding of await judge(credential, requests, subject, failure)) found(finding);
   const issued = requests.findLast((request) => issuedTokenOf(request) !== undefined);
   if (issued !== undefined) compareClocks(serverOf(credential, issued), issued, servers, found);
-  if (!prerequisites.call || token === undefined) return;
-  found(await callBackend(route, token, context.pool));
+  if (call && token !== undefined) found(await callBackend(route, token, context.pool));
 }
 
-async function checkSecret(route: Route, call: boolean, context: CheckContext, found: Found): Promise<void> {
+async function checkSecret(route: Route, { call, context }: Prerequisites, found: Found): Promise<void> {
   const unverified = { ...route, subjectToken: { ...route.subjectToken, verify: undefined } };
   const { value: token, failure } = await attempt(() => obtainSecret(unverified, NO_CALLER));
   if (failure !== undefined) return found(credentialFinding(failure));
@@ -74,12 +68,7 @@ async function checkSecret(route: Route, call: boolean, context: CheckContext, f
 const NO_CALLER: Session = { subject: undefined, id: undefined };
 
 /** @returns undefined if the exchange uses no subject token, `none` if there must be one and it is not usable */
-async function subjectOf(
-  route: Route,
-  { subject, keys }: Prerequisites,
-  context: CheckContext,
-  found: Found,
-): Promise<Subject | undefined | 'none'> {
+async function subjectOf(route: Route, { subject, keys, context }: Prerequisites, found: Found) {
   const { credential, subjectToken } = route;
   if (credential.kind !== 'exchange') return undefined;
   let used: Subject | undefined;

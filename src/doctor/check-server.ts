@@ -5,7 +5,7 @@ import type { SubjectVerification } from '../config/verification.ts';
 import { CambistError } from '../errors.ts';
 import { firstLegTarget } from '../tokens/own-tokens.ts';
 import { toSubject } from '../tokens/subject.ts';
-import { CAMBIST, type Grant } from '../tokens/token-request.ts';
+import { CAMBIST, type Grant, type TokenRequest } from '../tokens/token-request.ts';
 import type { CheckContext } from './check-context.ts';
 import { clientFinding, encodingFinding, encodingMatters, INVALID_TOKEN } from './client-refusal.ts';
 import { clockFinding, skewOf } from './clocks.ts';
@@ -89,14 +89,8 @@ export async function checkServer(
 }
 
 /** Finds the token endpoint and reads the credential, as the proxy does at startup. */
-async function locate(
-  server: AuthorizationServer,
-  role: ServerRole | undefined,
-  context: CheckContext,
-): Promise<Finding[]> {
-  const from = context.requests.length;
-  const { failure } = await attempt(() => context.endpoint(server).prepare());
-  const requests = context.requests.slice(from);
+async function locate(server: AuthorizationServer, role: ServerRole | undefined, context: CheckContext) {
+  const { failure, requests } = await attempt(() => context.endpoint(server).prepare(), context.requests);
   if (failure === undefined) return metadataFindings(server, role, requests);
   if (failure.code === 'ERR_CREDENTIAL_UNAVAILABLE') {
     return [...metadataFindings(server, role, requests), credentialFinding(failure)];
@@ -134,42 +128,39 @@ async function tryClient(server: AuthorizationServer, role: ServerRole, context:
   return accepted ? encodingFinding(server, other) : finding;
 }
 
-async function probe(
-  server: AuthorizationServer,
-  role: ServerRole,
-  { endpoint, requests }: CheckContext,
-): Promise<RecordedRequest | CambistError> {
+async function probe(server: AuthorizationServer, role: ServerRole, context: CheckContext) {
   const { grant: kind, subjectTokenType } = role;
   const grant: Grant =
     kind === 'jwt_bearer'
       ? { kind, assertion: INVALID_TOKEN, from: 'caller' }
       : { kind, subjectToken: INVALID_TOKEN, subjectTokenType, actor: undefined };
-  const from = requests.length;
-  const { failure } = await attempt(() =>
-    endpoint(server).exchange({
-      routeName: 'doctor',
-      requester: CAMBIST,
-      grantKind: kind,
-      grant: () => grant,
-      target: role.target,
-      expect: role.expect,
-      consent: undefined,
-      subjectExpiresAtMs: undefined,
-      refresh: false,
-    }),
-  );
-  const request = requests.slice(from).findLast(({ method }) => method === 'POST');
+  const wanted: TokenRequest = {
+    routeName: 'doctor',
+    requester: CAMBIST,
+    grantKind: kind,
+    grant: () => grant,
+    target: role.target,
+    expect: role.expect,
+    consent: undefined,
+    subjectExpiresAtMs: undefined,
+    refresh: false,
+  };
+  const { failure, requests } = await attempt(() => context.endpoint(server).exchange(wanted), context.requests);
+  const request = requests.findLast(({ method }) => method === 'POST');
   return request ?? failure ?? new CambistError('ERR_INTERNAL', 'no request was sent');
 }
 
-/** Returns a CambistError that `work` throws. Any other error is a bug and is thrown on. */
-export async function attempt<T>(work: () => Promise<T>): Promise<{ value?: T; failure?: CambistError }> {
+/** Returns a CambistError that `work` throws, and the requests that it adds. Any other error is a bug and is thrown on. */
+export async function attempt<T>(work: () => Promise<T>, recorded: readonly RecordedRequest[] = []) {
+  const from = recorded.length;
+  const result: { value?: T; failure?: CambistError } = {};
   try {
-    return { value: await work() };
+    result.value = await work();
   } catch (error) {
-    if (error instanceof CambistError) return { failure: error };
-    throw error;
+    if (!(error instanceof CambistError)) throw error;
+    result.failure = error;
   }
+  return { ...result, requests: recorded.slice(from) };
 }
 
 /** No server has issued this token. */

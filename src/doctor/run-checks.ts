@@ -155,7 +155,7 @@ async function checkRoutes(
     const title = `route "${route.name}": ${route.upstream.origin}${route.upstream.path}`;
     const found = begin({ kind: 'route', name: route.name }, title);
     for (const finding of (await backend).findings) found(finding);
-    await checkRoute(route, { servers, keys, subject, call }, context, found);
+    await checkRoute(route, { servers, keys, subject, call, context }, found);
   }
 }
 

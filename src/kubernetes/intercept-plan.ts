@@ -108,10 +108,7 @@ const HTTPS = /https:\/\/(?:[^\s/?#@"'`<>]{1,512}@)?([\w.-]{1,254}(?::\d{1,5})?)
 /** A pod's author chooses how many URLs its variables contain. */
 const MAX_ENTRIES = 10;
 
-/**
- * Says which entries in `forward_proxy.connect` the agent needs, as far as its variables tell.
- * @param facts undefined: the config is unknown
- */
+/** Says which entries in `forward_proxy.connect` the agent needs, as far as its variables tell. */
 function connectNotes(template: JsonObject, layout: PodLayout, facts: InterceptFacts | undefined): string[] {
   const found = new Set<string>();
   layout.changeContainers(template, 'env', (_container, env) => {

@@ -71,21 +71,3 @@ export function optionsFromFlags(values: Readonly<Record<string, unknown>>): Raw
   }
   return options;
 }
-
-/** The part of `--help` that `inject` and `webhook` share. */
-export function describeInjection(): string {
-  const rows = OPTION_NAMES.map((name) => {
-    const { placeholder, fallback, help } = OPTIONS[name];
-    const shown = fallback === undefined || placeholder === undefined ? help : `${help} (${fallback})`;
-    return [`--${name}${placeholder === undefined ? '' : ` ${placeholder}`}`, shown] as const;
-  });
-  const width = Math.max(...rows.map(([flag]) => flag.length));
-  return `Injection options, with their defaults:
-${rows.map(([flag, help]) => `  ${flag.padEnd(width)}  ${help}`).join('\n')}
-
-Each option is also an annotation of the pod, which overrides the flag. "none" unsets an optional value.
-${OPTION_NAMES.map((name) => `  ${annotationOf(name)}`).join('\n')}
-(cambist.dev/proxy-env is "enabled" or "disabled".)
-The label cambist.dev/inject: disabled on the pod or the workload opts out.
-`;
-}

@@ -85,10 +85,7 @@ const OBJECT_NAME = /^(?=.{1,253}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](
 
 type OptionReaders = ReturnType<typeof optionReaders>;
 
-/**
- * Functions that read an option by name, with its default. Each throws an `OptionError` if the value is invalid.
- * @param nameOf returns the name of an option at its source, for messages
- */
+/** Functions that read an option by name, with its default. Each throws an `OptionError` if the value is invalid. */
 function optionReaders(raw: RawOptions, nameOf: (name: OptionName) => string) {
   const text = (name: OptionName): string | undefined => raw[name] ?? OPTIONS[name].fallback;
   /** @param wanted what is valid @param value shown in place of the option's own value */

@@ -1,6 +1,6 @@
 import type { Container } from 'kubernetes-types/core/v1.js';
 import { REDIRECTED } from './check-pod.ts';
-import { getIn, isArray, isObject, type Json, type JsonObject, quote, textOf } from './json.ts';
+import { getIn, isArray, type Json, type JsonObject, quote, textOf } from './json.ts';
 import { allContainers, OWN_CONTAINERS, type PodLayout, REDIRECT_NAME } from './pod-layout.ts';
 import { EXEMPT_USER } from './sidecar.ts';
 
@@ -44,21 +44,14 @@ export function redirectConflicts(template: JsonObject, layout: PodLayout): stri
   if (layout.initContainers === undefined) {
     return ["kagent's Agent has no field for init containers: use the webhook, or the way proxy"];
   }
-  const ofPod = getIn(template, ['spec', 'securityContext', 'runAsUser']);
-  return allContainers(template, layout).flatMap((container) => {
-    const name = textOf(container.name) ?? '';
-    const { runAsUser = ofPod, privileged, capabilities } = securityOf(container);
-    if (OWN_CONTAINERS.includes(name)) return [];
-    const added = getIn(capabilities, ['add']);
+  return securityOf(template, layout).flatMap(({ name, user, privileged, added }) => {
     const mayChange = POWERFUL.some((one) => has(added, one));
     return [
-      ...(runAsUser === EXEMPT_USER
-        ? [`container ${quote(name)} runs as user ${EXEMPT_USER}, whose packets pass cambist: set another runAsUser`]
+      ...(user === EXEMPT_USER
+        ? [`container ${name} runs as user ${EXEMPT_USER}, whose packets pass cambist: set another runAsUser`]
         : []),
       ...(privileged === true || mayChange
-        ? [
-            `container ${quote(name)} may change the rules: remove privileged, and the capabilities ${POWERFUL.join(', ')}`,
-          ]
+        ? [`container ${name} may change the rules: remove privileged, and the capabilities ${POWERFUL.join(', ')}`]
         : []),
     ];
   });
@@ -69,15 +62,10 @@ export function redirectConflicts(template: JsonObject, layout: PodLayout): stri
  * @returns which containers can open such a socket
  */
 export function rawSocketNotes(template: JsonObject, layout: PodLayout): string[] {
-  const ofPod = getIn(template, ['spec', 'securityContext']);
-  const names = allContainers(template, layout).flatMap((container) => {
-    const own = securityOf(container);
-    const name = textOf(container.name) ?? '';
-    const [user, nonRoot] = ['runAsUser', 'runAsNonRoot'].map((key) => own[key] ?? getIn(ofPod, [key]));
-    const [added, dropped] = ['add', 'drop'].map((key) => getIn(own.capabilities, [key]));
+  const names = securityOf(template, layout).flatMap(({ name, user, nonRoot, added, dropped }) => {
     const mayBeRoot = nonRoot !== true && (user === undefined || user === 0);
     const isHeld = has(added, 'NET_RAW') || (mayBeRoot && !has(dropped, 'NET_RAW') && !has(dropped, 'ALL'));
-    return isHeld && !OWN_CONTAINERS.includes(name) ? [quote(name)] : [];
+    return isHeld ? [name] : [];
   });
   if (names.length === 0) return [];
   const who = names.length === 1 ? `container ${names[0]} has` : `containers ${names.join(', ')} have`;
@@ -89,6 +77,13 @@ function has(list: Json | undefined, capability: string): boolean {
   return isArray(list) && list.some((one) => textOf(one)?.toUpperCase().replace(/^CAP_/, '') === capability);
 }
 
-function securityOf(container: JsonObject): JsonObject {
-  return isObject(container.securityContext) ? container.securityContext : {};
+/** The rights of the agent's containers. The user is that of the pod, unless the container says otherwise. */
+function securityOf(template: JsonObject, layout: PodLayout) {
+  const ofPod = getIn(template, ['spec', 'securityContext']);
+  const agents = allContainers(template, layout).filter(({ name }) => !OWN_CONTAINERS.includes(textOf(name) ?? ''));
+  return agents.map(({ name, securityContext: own }) => {
+    const [user, nonRoot] = ['runAsUser', 'runAsNonRoot'].map((key) => getIn(own, [key]) ?? getIn(ofPod, [key]));
+    const [added, dropped] = ['add', 'drop'].map((key) => getIn(own, ['capabilities', key]));
+    return { name: quote(textOf(name) ?? ''), user, nonRoot, privileged: getIn(own, ['privileged']), added, dropped };
+  });
 }

@@ -50,7 +50,8 @@ const LOCATIONS: Readonly<Record<string, PodLocation>> = {
 
 /** Changes the pods in a manifest, and in the items of a List. An object without a pod is returned unchanged, with a note. */
 export function changeManifest(manifest: Json, change: PodChange): { manifest: Json; notes: Note[] } {
-  if (!isObject(manifest)) return { manifest, notes: [note(manifest, 'skipped', 'not a Kubernetes object')] };
+  const skip = (reason: string) => ({ manifest, notes: [note(manifest, 'skipped', reason)] });
+  if (!isObject(manifest)) return skip('not a Kubernetes object');
   const { items } = manifest;
   if (textOf(manifest.kind)?.endsWith('List') && isArray(items)) {
     const changed = items.map((item) => changeManifest(item, change));
@@ -60,14 +61,12 @@ export function changeManifest(manifest: Json, change: PodChange): { manifest: J
     };
   }
   const location = locatePod(manifest);
-  if (typeof location === 'string') return { manifest, notes: [note(manifest, 'skipped', location)] };
+  if (typeof location === 'string') return skip(location);
   const { path, layout } = location;
   // A workload opts out by its own label, or by that of its pods.
-  if (readConsent(manifest, POD).consent === 'disabled') {
-    return { manifest, notes: [note(manifest, 'skipped', `opted out: ${INJECT_LABEL} is "disabled"`)] };
-  }
+  if (readConsent(manifest, POD).consent === 'disabled') return skip(`opted out: ${INJECT_LABEL} is "disabled"`);
   const found = getIn(manifest, path);
-  if (!isObject(found)) return { manifest, notes: [note(manifest, 'skipped', `has no ${path.join('.')}`)] };
+  if (!isObject(found)) return skip(`has no ${path.join('.')}`);
   const namespace = textOf(getIn(manifest, ['metadata', 'namespace']));
   const { template, outcome, reasons, configMap } = change(found, layout, namespace);
   const changed = outcome === 'injected' || outcome === 'restored';

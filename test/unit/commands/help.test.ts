@@ -4,14 +4,14 @@ import { test } from 'node:test';
 import { parseArgs } from 'node:util';
 import fc from 'fast-check';
 import { genCerts } from '../../../src/commands/gen-certs.ts';
-import { describeCommand, describeProgram, usageMessage } from '../../../src/commands/help.ts';
+import { describeCommand, describeInjection, describeProgram, usageMessage } from '../../../src/commands/help.ts';
 import { type ConfigChoices, newConfig, SECRET_IN_POD } from '../../../src/commands/init.ts';
 import { inject, uninject } from '../../../src/commands/inject.ts';
 import { heldTicks, holdTickShape } from '../../../src/commands/run.ts';
 import { type CommandName, USAGES, type Usage } from '../../../src/commands/usages.ts';
 import { webhook } from '../../../src/commands/webhook.ts';
 import { parseConfig } from '../../../src/config/load.ts';
-import { describeInjection, INJECTION_FLAGS, optionsFromFlags } from '../../../src/kubernetes/option-sources.ts';
+import { INJECTION_FLAGS, optionsFromFlags } from '../../../src/kubernetes/option-sources.ts';
 import { OPTION_NAMES, OPTIONS } from '../../../src/kubernetes/options.ts';
 
 const COMMANDS = Object.entries(USAGES) as [CommandName, Usage][];
