@@ -100,10 +100,9 @@ export function createSecondLevel(options: SecondLevelOptions): SecondLevel {
     void store.use(operation, work, BACKGROUND_MS).then((reply) => reply && counts.operation(operation, 'ok'));
   }
 
-  /** Does something at all places of an entry. */
-  async function everywhere(entry: SharedEntry, work: (place: Place, places: Places) => void): Promise<void> {
+  async function everywhere(entry: SharedEntry, work: (place: Place) => void): Promise<void> {
     const places = await find(entry, 'drop');
-    if (places !== undefined) for (const place of [places.first, ...places.others]) work(place, places);
+    if (places !== undefined) for (const place of [places.first, ...places.others]) work(place);
   }
 
   function forget(entry: SharedEntry, token: IssuedToken): void {

@@ -4,11 +4,10 @@ import type { ActorTokenSource } from '../config/route-keys.ts';
 import { CambistError } from '../errors.ts';
 import type { Cause, TokenObserver } from '../observability/token-observer.ts';
 import { readCredential } from '../secrets/credential.ts';
-import { oncePerSecret, Secret } from '../secrets/secret.ts';
+import { oncePerSecret } from '../secrets/secret.ts';
 import type { AcceptedToken } from './accept-token.ts';
 import { type DpopProver, type IssuedToken, toIssuedToken } from './issued-token.ts';
-import { type Assertions, firstLegTarget } from './own-tokens.ts';
-import { digestsOf } from './sent-values.ts';
+import { type Assertions, firstLegTarget, requestAssertion } from './own-tokens.ts';
 import { type ResourceDigest, subjectKey } from './session.ts';
 import type { Subject } from './subject.ts';
 import type { TokenEndpoint } from './token-endpoint.ts';
@@ -91,18 +90,16 @@ export function createExchange({ endpoint, assertions, dpop, credentialRead }: E
     }
   }
 
-  async function firstLeg(request: ChainRequest): Promise<Assertion> {
+  function firstLeg(request: ChainRequest): Promise<Assertion> {
     const { route, credential, subject, chain } = request;
-    const { accessToken, lifetime, sent } = await endpoint(chain.authorizationServer).exchange(
-      tokenRequest(request, {
-        grantKind: 'token_exchange',
-        grant: () => exchangeGrant(route, subject),
-        target: firstLegTarget(chain, credential.target),
-        expect: 'assertion',
-        earlier: undefined,
-      }),
-    );
-    return { assertion: new Secret(accessToken), lifetime, sent: digestsOf(sent) };
+    const leg = tokenRequest(request, {
+      grantKind: 'token_exchange',
+      grant: () => exchangeGrant(route, subject),
+      target: firstLegTarget(chain, credential.target),
+      expect: 'assertion',
+      earlier: undefined,
+    });
+    return requestAssertion(endpoint(chain.authorizationServer), leg);
   }
 
   /** Sends an assertion to the second server. The issued token must not be the caller's own token either. */

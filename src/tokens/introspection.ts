@@ -106,7 +106,7 @@ function label(serverName: string): string {
   return `the introspection endpoint of authorization server "${serverName}"`;
 }
 
-export interface IntrospectorOptions {
+interface IntrospectorOptions {
   readonly dispatcher: (server: AuthorizationServer) => Dispatcher | Promise<Dispatcher>;
   readonly clock: Clock;
   readonly clientAssertions: ClientAssertions;

@@ -3,6 +3,7 @@ import { createLocalJWKSet, errors, type FlattenedJWSInput, type JSONWebKeySet, 
 import { LRUCache } from 'lru-cache';
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
+import type { SubjectVerification } from '../config/verification.ts';
 import { CambistError } from '../errors.ts';
 import { boundedRequest, toRequestUrl } from './bounded-request.ts';
 import { createBreaker } from './breaker.ts';
@@ -25,12 +26,8 @@ export function createRateLimit(burst: number, intervalMs: number, clock: Clock)
   };
 }
 
-interface KeySource {
-  readonly issuer: string;
-  /** Where it is not configured, the issuer's metadata has it. */
-  readonly jwksUri: string | undefined;
-  readonly allowInsecureHttp: boolean;
-}
+/** Where `jwksUri` is not configured, the issuer's metadata has it. */
+type KeySource = Pick<SubjectVerification, 'issuer' | 'jwksUri' | 'allowInsecureHttp'>;
 
 /** Keys are fetched again after this time. Cached keys stay in use while that fails. */
 const KEYS_LIFETIME_MS = 10 * 60 * 1000;

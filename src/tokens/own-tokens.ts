@@ -77,7 +77,7 @@ export function createOwnTokens(endpoint: EndpointOf, assertions: Assertions) {
     async obtain(server: AuthorizationServer, scope: string | undefined, purpose: string): Promise<string> {
       const request = ownTokenRequest(purpose, scope, 'token');
       const { assertion } = await assertions.obtain(keyOf(server, scope), purpose, () =>
-        requestOwn(endpoint(server), request),
+        requestAssertion(endpoint(server), request),
       );
       return `Bearer ${assertion.assertion.reveal()}`;
     },
@@ -91,7 +91,7 @@ export function createClientAssertions(endpoint: EndpointOf, assertions: Asserti
     obtain: (server, from, routeName) => {
       const request = ownTokenRequest(routeName, from.scope, 'assertion');
       return assertions.obtain(clientKey(server), routeName, () =>
-        requestOwn(endpoint(from.authorizationServer), request),
+        requestAssertion(endpoint(from.authorizationServer), request),
       );
     },
     drop: (server, assertion) => assertions.drop(clientKey(server), assertion),
@@ -99,7 +99,8 @@ export function createClientAssertions(endpoint: EndpointOf, assertions: Asserti
   };
 }
 
-async function requestOwn(endpoint: TokenEndpoint, request: TokenRequest): Promise<Assertion> {
+/** Requests a token that reaches no backend. @throws {CambistError} the codes of `TokenEndpoint.exchange` */
+export async function requestAssertion(endpoint: TokenEndpoint, request: TokenRequest): Promise<Assertion> {
   const { accessToken, lifetime, sent } = await endpoint.exchange(request);
   return { assertion: new Secret(accessToken), lifetime, sent: digestsOf(sent) };
 }

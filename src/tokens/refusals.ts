@@ -35,8 +35,6 @@ export function isCachedError(error: unknown): error is CambistError {
 }
 
 /** Refusals by `subjectKey`. They are bounded, and the least recently used one gives way. */
-export type Refusals = ReturnType<typeof createRefusals>;
-
 export function createRefusals(maxEntries: number, clock: Clock) {
   const create = (max: number) =>
     new LRUCache<string, CambistError>({

@@ -134,7 +134,6 @@ export function createSubjectVerifier(
       learn(subject, known);
       return undefined;
     },
-    /** Forgets the results for some tokens. */
     forget(digests: ReadonlySet<string>): void {
       for (const key of [...(verified?.keys() ?? [])]) {
         if (digests.has(key.slice(0, key.indexOf(':')))) verified?.delete(key);

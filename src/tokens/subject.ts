@@ -63,23 +63,16 @@ export function toSubject(token: string, known?: ExpiryCache): Subject {
     expiresAtMs = readUsableExpiry(token);
     known?.set(digest, expiresAtMs);
   }
-  return {
-    token: new Secret(token),
-    digest,
-    expiresAtMs: expiresAtMs === Number.POSITIVE_INFINITY ? undefined : expiresAtMs,
-    introspected: undefined,
-    lastKey: undefined,
-  };
+  return subjectWith(token, digest, expiresAtMs === Number.POSITIVE_INFINITY ? undefined : expiresAtMs);
 }
 
 /** A subject whose token is forwarded as it is: the backend judges its expiry and its holder. */
 export function toForwardedSubject(token: string): Subject {
-  return {
-    token: new Secret(token),
-    digest: hash('sha256', token, 'base64url'),
-    expiresAtMs: undefined,
-    introspected: undefined,
-  };
+  return subjectWith(token, hash('sha256', token, 'base64url'), undefined);
+}
+
+function subjectWith(token: string, digest: string, expiresAtMs: number | undefined): Subject {
+  return { token: new Secret(token), digest, expiresAtMs, introspected: undefined, lastKey: undefined };
 }
 
 /** The claims of a subject: what its authorization server says, or else what the token states itself. */

@@ -14,7 +14,7 @@ import { createTokenCache, type RouteCacheReport } from './cache.ts';
 import type { LoadDiagnoses } from './diagnosis.ts';
 import { createEndpointClaims } from './endpoint-claims.ts';
 import { createExchange } from './exchange.ts';
-import type { Introspector, IntrospectorOptions } from './introspection.ts';
+import type { Introspector } from './introspection.ts';
 import { createDpopProver } from './issued-token.ts';
 import { createAssertions, createClientAssertions, createOwnTokens } from './own-tokens.ts';
 import type { Revocations } from './revocations.ts';
@@ -132,6 +132,7 @@ export function createTokenService(
   const cache = createTokenCache(first.cache.maxEntries, clock, observer.tokenEvicted);
   /** The results of the first legs of chains. They never reach a backend, so they do not count as issued tokens. */
   const assertions = createTokenCache<Assertion>(first.cache.maxEntries, clock, () => {});
+  const servers = () => config.authorizationServers;
   const forServer = (server: AuthorizationServer) => dispatchers.for(serverPeer(server));
   const dpop = createDpopProver(clock);
   const chainAssertions = createAssertions(assertions);
@@ -145,19 +146,19 @@ export function createTokenService(
     random: Math.random,
     serverBegun,
     diagnoses,
-    servers: () => config.authorizationServers,
+    servers,
   });
   /** A change of `signals` needs a restart. They are not in `neededServers`, because callers can be served without them. */
   const signalling = signallingServers(first);
   const serveEndpoints = (needed: Config) => endpoints.serve([...neededServers(needed), ...signalling]);
   serveEndpoints(first);
-  const introspector = loadedAtFirstUse({
-    dispatcher: forServer,
-    clock,
-    clientAssertions,
-    observer,
-    servers: () => config.authorizationServers,
-  });
+  let introspecting: Introspector | undefined;
+  /** Loaded at first use, because most configs need no introspection. */
+  async function introspector(): Promise<Introspector> {
+    const parts = { dispatcher: forServer, clock, clientAssertions, observer, servers };
+    introspecting ??= (await import('./introspection.ts')).createIntrospector(parts);
+    return introspecting;
+  }
   const verifier = createSubjectVerifier((rules) => dispatchers.for(issuerPeer(rules)), clock, introspector, diagnoses);
   const exchange = createExchange({
     endpoint: endpoints.of,
@@ -208,15 +209,6 @@ export function createTokenService(
       assertions.sweep();
       readOwnExpiries();
     },
-  };
-}
-
-/** Most configs need no introspection. */
-function loadedAtFirstUse(options: IntrospectorOptions): () => Promise<Introspector> {
-  let introspector: Introspector | undefined;
-  return async () => {
-    introspector ??= (await import('./introspection.ts')).createIntrospector(options);
-    return introspector;
   };
 }
 
