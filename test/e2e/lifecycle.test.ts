@@ -35,21 +35,6 @@ test('starts without its authorization server, and is ready once the server is a
   assert.equal(notReady.length, 1, 'the log reports it once');
 });
 
-test('uses a configured token_endpoint without discovery', async (t) => {
-  const setup = await startFakeSetup(t, {
-    prepare: ({ authorizationServer }) => {
-      authorizationServer.metadataBehaviour = { kind: 'reset' };
-    },
-    change: (config, { authorizationServer }) => {
-      const { issuer: _issuer, ...server } = config.authorization_servers.local ?? {};
-      const local = { ...server, token_endpoint: authorizationServer.tokenEndpoint };
-      return { ...config, authorization_servers: { local } };
-    },
-  });
-  assert.equal((await setup.call({ headers: await setup.bearer() })).status, 200);
-  assert.deepEqual(setup.authorizationServer.metadataRequests, []);
-});
-
 test('loses no request of busy kept-alive connections on shutdown', async (t) => {
   const setup = await startFakeSetup(t);
   setup.upstream.handler = echo;

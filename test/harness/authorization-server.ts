@@ -138,8 +138,6 @@ const SIGNING_ALG = 'ES256';
 /** A backend for which tokens may be issued. Its URI is its key in the map of resources. */
 interface ResourceRegistration {
   scopes: readonly string[];
-  /** The logical name for the parameter `audience` (RFC 8693). */
-  audience?: string;
 }
 
 const ISSUED_TTL_SECONDS = 300;
@@ -152,17 +150,16 @@ interface GrantContext {
 }
 
 interface Target {
-  audience: string[];
+  audience: string;
   scope: string | undefined;
 }
 
-/** The issued token is bound to the requested resource or audience. */
+/** The issued token is bound to the requested resource. */
 function registerExchange(context: GrantContext): void {
   context.provider.registerGrantType(
     TOKEN_EXCHANGE_GRANT,
     (ctx) => exchangeToken(context, ctx),
-    new Set(['resource', 'audience', 'scope', 'subject_token', 'subject_token_type']),
-    new Set(['resource', 'audience']),
+    new Set(['resource', 'scope', 'subject_token', 'subject_token_type']),
   );
 }
 
@@ -185,14 +182,11 @@ async function exchangeToken(context: GrantContext, ctx: OidcContext): Promise<v
 }
 
 async function sign(context: GrantContext, token: OidcAccessToken, target: Target): Promise<Record<string, unknown>> {
-  token.resourceServer = new context.provider.ResourceServer(target.audience[0] ?? '', {
+  token.resourceServer = new context.provider.ResourceServer(target.audience, {
     scope: target.scope ?? '',
     accessTokenFormat: 'jwt',
     jwt: { sign: { alg: SIGNING_ALG } },
   });
-  // Set after `resourceServer`, whose setter allows one audience only.
-  const [first, ...rest] = target.audience;
-  token.aud = rest.length === 0 && first !== undefined ? first : target.audience;
   if (target.scope !== undefined) token.scope = target.scope;
   return {
     access_token: await token.save(),
@@ -214,27 +208,14 @@ async function verify(context: GrantContext, token: unknown, type: unknown): Pro
   }
 }
 
-/** A request can contain both `resource` and `audience`. The issued token is then for all of them. */
 function resolveTarget(
   resources: ReadonlyMap<string, ResourceRegistration>,
-  params: NonNullable<OidcContext['oidc']['params']>,
+  { resource, scope }: NonNullable<OidcContext['oidc']['params']>,
 ): Target {
-  const wanted = [params.resource ?? [], params.audience ?? []].flat();
-  if (wanted.length === 0) throw new errors.InvalidTarget('resource and audience are missing');
-  const allowed = new Set<string>();
-  const allow = (resource: ResourceRegistration | undefined, what: string): void => {
-    if (resource === undefined) throw new errors.InvalidTarget(`${what} is unknown`);
-    for (const scope of resource.scopes) allowed.add(scope);
-  };
-  for (const name of [params.resource ?? []].flat()) allow(resources.get(name), 'resource');
-  for (const name of [params.audience ?? []].flat()) {
-    allow(
-      [...resources.values()].find(({ audience }) => audience === name),
-      'audience',
-    );
-  }
-  const requested = typeof params.scope === 'string' ? params.scope.split(' ') : [...allowed];
-  const refused = requested.find((scope) => !allowed.has(scope));
+  const registered = typeof resource === 'string' ? resources.get(resource) : undefined;
+  if (registered === undefined) throw new errors.InvalidTarget('resource is missing or unknown');
+  const requested = typeof scope === 'string' ? scope.split(' ') : registered.scopes;
+  const refused = requested.find((name) => !registered.scopes.includes(name));
   if (refused !== undefined) throw new errors.InvalidScope('scope is not allowed for this resource', refused);
-  return { audience: [...new Set(wanted)], scope: requested.length === 0 ? undefined : requested.join(' ') };
+  return { audience: String(resource), scope: requested.length === 0 ? undefined : requested.join(' ') };
 }

@@ -51,7 +51,7 @@ export async function startMcpSetup(t: Lifetime, options: McpSetupOptions = {}):
   const authorizationServer = parts.keep(await startAuthorizationServer({ clients }));
   const startBackend = async (name: RouteName) => {
     const backend = await startMcpBackend(parts, { ...authorizationServer, name });
-    authorizationServer.resources.set(backend.resource, { scopes: SCOPES[name], audience: name });
+    authorizationServer.resources.set(backend.resource, { scopes: SCOPES[name] });
     return backend;
   };
   const backends = { github: await startBackend('github'), docs: await startBackend('docs') };

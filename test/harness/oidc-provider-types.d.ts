@@ -23,7 +23,6 @@ declare module 'oidc-provider' {
   }
 
   export interface OidcAccessToken {
-    aud?: string | readonly string[];
     scope?: string;
     expiresIn?: number;
     resourceServer: unknown;
@@ -45,12 +44,7 @@ declare module 'oidc-provider' {
       info: ResourceServerInfo,
     ) => object;
     callback(): (request: IncomingMessage, response: ServerResponse) => void;
-    registerGrantType(
-      name: string,
-      handler: GrantHandler,
-      parameters: ReadonlySet<string>,
-      duplicates: ReadonlySet<string>,
-    ): void;
+    registerGrantType(name: string, handler: GrantHandler, parameters: ReadonlySet<string>): void;
     on(event: 'grant.success', listener: (ctx: OidcContext) => void): void;
     on(event: 'grant.error', listener: (ctx: OidcContext, error: Error) => void): void;
   }

@@ -178,7 +178,9 @@ test("keeps the caller's request id if it is valid, and generates one otherwise"
     ['X-Request-Id', 'has a space'],
     ['X-Request-Id', 'x'.repeat(65)],
     ['X-Request-Id', 'one', 'X-Request-Id', 'two'],
-    ['X-Request-Id', 'callers-own-token', 'Authorization', 'Bearer callers-own-token'],
+    ...['callers-own-token', 'id:callers-own-token', 'callers-own-token.1'].map((id) => {
+      return ['X-Request-Id', id, 'Authorization', 'Bearer callers-own-token'];
+    }),
   ]) {
     assert.match(await idFor(headers), generated, JSON.stringify(headers).slice(0, 60));
   }

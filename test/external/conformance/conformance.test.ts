@@ -23,7 +23,7 @@ after(authorizationServer.close);
 
 /** @param match with a host if the server refuses foreign hosts, and without a host if it does not check them */
 function startProxy(t: TestContext, { url }: Server, match: Match): Promise<CambistProcess> {
-  authorizationServer.resources.set(url, { scopes: ['tools'], audience: url });
+  authorizationServer.resources.set(url, { scopes: ['tools'] });
   return startCambist(t, {
     config: (directory) => ({
       authorization_servers: {

@@ -65,7 +65,7 @@ async function startRendered(t: TestContext) {
   const server = await startAuthorizationServer({ clients });
   t.after(server.close);
   const backend = await startMcpBackend(t, { name: 'github', issuer: server.issuer, jwksUri: server.jwksUri });
-  server.resources.set(backend.resource, { scopes: ['repo:read'], audience: 'github' });
+  server.resources.set(backend.resource, { scopes: ['repo:read'] });
   const file = { file: '/var/run/secrets/cambist/client-secret' };
   const client_auth = { method: 'client_secret_basic', client_secret: file };
   const config = {

@@ -45,7 +45,7 @@ export async function startInterceptSetup(t: Lifetime, options: InterceptSetupOp
   const clients = { cambist: { method: 'client_secret_basic', secret } } as const;
   const server = keep(await startAuthorizationServer({ clients }));
   const backend = await startMcpBackend({ after }, { name: 'mcp', issuer: server.issuer, jwksUri: server.jwksUri });
-  server.resources.set(backend.resource, { scopes: ['read'], audience: 'mcp' });
+  server.resources.set(backend.resource, { scopes: ['read'] });
   const { host = 'localhost', ...at } = options.upstream ?? {};
   const front = keep(await startTlsFront(new URL(backend.url), host, at));
   const port = options.upstream?.port ?? front.port;
