@@ -7,6 +7,7 @@ import { headerValues, type RawHeaders } from '../proxy/headers.ts';
 import { type ReadCaller, readCallerToken } from '../proxy/read-caller-token.ts';
 import type { Routed } from '../proxy/steps.ts';
 import type { SubjectSource } from '../tokens/subject-source.ts';
+import { isHeader } from '../transport/http1/write-request.ts';
 import { BAGGAGE, handleMembers, withoutSecrets } from './baggage.ts';
 import { handlesIn, type ReadHandle, readHandle } from './handle-text.ts';
 import type { Handle, Handles } from './handles.ts';
@@ -72,7 +73,7 @@ function handleTexts(raw: RawHeaders): string[] {
     const value = raw[i + 1] as string;
     if (handlesIn(raw[i] as string).length > 0) throw invalid('has a handle in the name of a header');
     texts.push(...handlesIn(value));
-    if (isNamed(raw[i], BAGGAGE))
+    if (isHeader(raw[i] as string, BAGGAGE))
       texts.push(...handleMembers(value).map((member) => readHandle(member)?.text ?? member));
   }
   return texts;
@@ -105,7 +106,7 @@ function usesOf({ request, route }: Routed, handle: Handle, { baggage }: Inbound
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const [name, value] = [rawHeaders[i] as string, rawHeaders[i + 1] as string];
     if (names.has(name.toLowerCase())) direct.push(standsFor(withoutScheme(value), handle));
-    else if (baggage && isNamed(name, BAGGAGE)) {
+    else if (baggage && isHeader(name, BAGGAGE)) {
       indirect.push(...handleMembers(value).map((member) => standsFor(member, handle)));
     }
   }
@@ -173,10 +174,6 @@ function credentialHeaders({ credential, subjectToken }: Route): readonly string
 /** An agent may write any scheme, or none. */
 function withoutScheme(value: string): string {
   return value.trim().replace(/^[a-z0-9-]+ +/i, '');
-}
-
-function isNamed(name: string | undefined, lowerCase: string): boolean {
-  return name?.length === lowerCase.length && name.toLowerCase() === lowerCase;
 }
 
 function missing({ name }: Route): CambistError {

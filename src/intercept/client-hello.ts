@@ -142,31 +142,20 @@ export type FirstBytes = Exclude<ClientHello, { readonly kind: 'incomplete' }>;
 export function readFirstBytes(socket: Socket, take: (hello: FirstBytes) => void): void {
   // One buffer, and no larger than what arrived: thousands of connections may wait, and a chunk may be a single byte.
   let read: Buffer = Buffer.alloc(0);
-  const look = (): FirstBytes | undefined => {
+  const look = (): void => {
     const bytes = socket.read() as Buffer | null;
-    if (bytes === null) return undefined;
+    if (bytes === null) return;
     read = read.length === 0 ? bytes : Buffer.concat([read, bytes]);
     const hello = readClientHello(read);
-    return hello.kind === 'incomplete' ? undefined : hello;
-  };
-  const finish = (hello: FirstBytes): void => {
+    if (hello.kind === 'incomplete') return;
+    socket.off('readable', look);
+    socket.off('end', close);
     socket.unshift(read);
     take(hello);
   };
-  // Usually the whole ClientHello is there already.
-  const first = look();
-  if (first !== undefined) {
-    finish(first);
-    return;
-  }
-  const lookAgain = (): void => {
-    const hello = look();
-    if (hello === undefined) return;
-    socket.off('readable', lookAgain);
-    socket.off('end', close);
-    finish(hello);
-  };
   const close = (): void => void socket.destroy();
-  socket.on('readable', lookAgain);
+  socket.on('readable', look);
   socket.once('end', close);
+  // Usually the whole ClientHello is there already.
+  look();
 }
