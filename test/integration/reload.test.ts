@@ -70,15 +70,6 @@ test('keeps connections to upstreams over a reload', async (t) => {
   assert.equal(ports.size, 1);
 });
 
-test('exposes the series of a new route at 0, and keeps those of a removed route', async (t) => {
-  const { app, authorization, config } = await startGateway(t);
-  await call(`${app.url}/github`, { headers: { authorization } });
-  app.reloadTo(withRoute(config, { name: 'other' }));
-  const text = await app.metrics();
-  assert.match(text, /^cambist_requests_in_flight\{route="other"\} 0$/m);
-  assert.equal(sumSamples(text, 'cambist_requests_total', { route: 'github', outcome: 'forwarded' }), 1);
-});
-
 test('ignores failures of requests on a previous config in the state of the authorization server', async (t) => {
   const { app, authorizationServer, authorization, config } = await startGateway(t);
   const other = await startFakeAuthorizationServer(t);

@@ -194,15 +194,6 @@ for (const flags of WAYS) {
       assert.match(reasons.join(), /container "agent" mounts a volume at \/run\/cambist\/trust: use another folder/);
     }
   });
-
-  test(`${flags.intercept}: is refused with hostNetwork`, () => {
-    const { outcome, reasons } = inject(
-      pod({ hostNetwork: true }, { labels: { 'cambist.dev/inject': 'enabled' } }),
-      flags,
-    );
-    assert.equal(outcome, 'refused');
-    assert.match(reasons.join(), /hostNetwork is true/);
-  });
 }
 
 for (const [template, flags, reason] of REFUSED) {
