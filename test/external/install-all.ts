@@ -43,6 +43,7 @@ const GROUPS: readonly (readonly Step[])[] = [
   ],
   [
     ['Kubernetes', installs.installKubernetes],
+    ['SPIRE', installs.installSpire],
     ['helm and kustomize', installs.installDeployTools],
     ['the Go SDK', installs.installGoSdk],
     ['zitadel/oidc', installs.installZitadelOidc],

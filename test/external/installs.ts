@@ -109,16 +109,22 @@ export async function installDeployTools(): Promise<string> {
   return join(await cachedInstall('deploy-tools', files, build, KEPT), 'bin');
 }
 
+/** Without optimization and debug information, a build takes two thirds of the CPU time. */
+const QUICKLY = '-gcflags=all=-N -l -dwarf=false';
+
+/** SPIRE's server and agent, built from Go modules. Its SQLite needs a C compiler. @returns the folder of the programs */
+export async function installSpire(): Promise<string> {
+  const files = ['go.mod', 'go.sum'].map((name) => here(`spire/${name}`));
+  const build = (folder: string) => runTool('go', ['build', QUICKLY, '-ldflags=-s -w', '-o', 'bin/', 'tool'], folder);
+  return join(await cachedInstall('spire', files, build, KEPT), 'bin');
+}
+
 /** etcd (`server`), kube-apiserver and kubectl, built from Go modules. @returns the folder of the programs */
 export async function installKubernetes(): Promise<string> {
   const files = ['go.mod', 'go.sum'].map((name) => here(`cluster/${name}`));
   const [, version = ''] = /^\tk8s\.io\/kubernetes (v\S+)/m.exec(await readFile(files[0] ?? '', 'utf8')) ?? [];
-  const flags = [
-    // Without optimization and debug information, the build takes two thirds of the CPU time.
-    '-gcflags=all=-N -l -dwarf=false',
-    // The version would otherwise be v0.0.0, which a chart with a minimum version refuses.
-    `-ldflags=-s -w -X k8s.io/component-base/version.gitVersion=${version}`,
-  ];
+  // The version would otherwise be v0.0.0, which a chart with a minimum version refuses.
+  const flags = [QUICKLY, `-ldflags=-s -w -X k8s.io/component-base/version.gitVersion=${version}`];
   const build = (folder: string) => runTool('go', ['build', ...flags, '-o', 'bin/', 'tool'], folder);
   return join(await cachedInstall(`cluster-${version}`, files, build), 'bin');
 }

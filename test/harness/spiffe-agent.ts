@@ -75,7 +75,7 @@ export interface FakeSpiffeAgent {
   /** The current response: sent to each open stream, and to each further one. An error ends them. */
   send(response: Buffer | GrpcError): void;
   /** Responses to FetchJWTSVID. */
-  onJwt(respond: (request: Buffer) => Buffer | GrpcError): void;
+  onJwt(respond: (request: Buffer) => Buffer | GrpcError | Promise<Buffer>): void;
   start(): Promise<void>;
   /** Closes the socket and all connections. */
   stop(): void;
@@ -89,7 +89,7 @@ export async function startSpiffeAgent(t: { after(run: () => void): void }): Pro
   const jwtRequests: Buffer[] = [];
   let streams = 0;
   let current: Buffer | GrpcError = { code: status.PERMISSION_DENIED, details: 'no identity issued' };
-  let respondJwt: (request: Buffer) => Buffer | GrpcError = () => ({ code: status.UNAVAILABLE, details: 'no token' });
+  let respondJwt: Parameters<FakeSpiffeAgent['onJwt']>[0] = () => ({ code: status.UNAVAILABLE, details: 'no token' });
   let server: Server | undefined;
 
   const hasHeader = (call: { metadata: { get(key: string): unknown[] } }): boolean =>
@@ -105,9 +105,10 @@ export async function startSpiffeAgent(t: { after(run: () => void): void }): Pro
   const fetchJwt: handleUnaryCall<Buffer, Buffer> = (call, callback) => {
     if (!hasHeader(call)) return callback({ code: status.INVALID_ARGUMENT, details: 'no header' });
     jwtRequests.push(call.request);
-    const response = respondJwt(call.request);
-    if (Buffer.isBuffer(response)) callback(null, response);
-    else callback(response);
+    void Promise.resolve(respondJwt(call.request)).then((response) => {
+      if (Buffer.isBuffer(response)) callback(null, response);
+      else callback(response);
+    });
   };
   const deliver = (call: Parameters<typeof fetchX509>[0]): void => {
     if (Buffer.isBuffer(current)) return void call.write(current);

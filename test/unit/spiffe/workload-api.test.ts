@@ -227,11 +227,21 @@ test('drops the tokens of its previous identity, and those in flight', async (t)
   await soon('the first SVID', api.ready);
   agent.onJwt(() => token(300));
   const first = await api.jwtSvid(AUDIENCE);
+  const { promise, resolve } = deferred<Buffer>();
+  agent.onJwt(() => promise);
+  const inFlight = api.jwtSvid('in flight');
   agent.send(response(OTHER_ID));
   await eventually('the other identity', () => api.svid()?.spiffeId.id === OTHER_ID);
-  agent.onJwt(() => token(300, OTHER_ID));
-  assert.notEqual(await api.jwtSvid(AUDIENCE), first);
-  assert.deepEqual(agent.jwtRequests[1], message([1, AUDIENCE], [2, OTHER_ID]));
+  resolve(token(300, ID, { aud: 'in flight' }));
+  const late = await inFlight;
+  for (const [audience, previous] of [
+    [AUDIENCE, first],
+    ['in flight', late],
+  ] as const) {
+    agent.onJwt(() => token(300, OTHER_ID, { aud: audience }));
+    assert.notEqual(await api.jwtSvid(audience), previous);
+    assert.deepEqual(agent.jwtRequests.at(-1), message([1, audience], [2, OTHER_ID]));
+  }
 });
 
 test('closes its connection', async (t) => {

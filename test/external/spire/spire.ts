@@ -1,0 +1,157 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { eventually } from '../../harness/eventually.ts';
+import { freePort } from '../../harness/http-server.ts';
+import { type Lifetime, temporaryFolder } from '../../harness/lifetime.ts';
+import { runProgram } from '../../harness/run-command.ts';
+import { installSpire } from '../installs.ts';
+
+/** A real SPIRE server. */
+export interface SpireServer {
+  readonly trustDomain: string;
+  /** Runs a command of spire-server. @returns its standard output @throws Error with its output, if it fails */
+  run(...command: readonly string[]): Promise<string>;
+  /** Creates an entry for this user's processes. @returns its id */
+  register(path: string, ...options: readonly string[]): Promise<string>;
+  startAgent(t: Lifetime): Promise<SpireAgent>;
+}
+
+export interface SpireAgent {
+  /** Of the Workload API. */
+  readonly address: string;
+  /** Starts it again, with the key of its node from the first start. */
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** A busy machine takes its time. */
+const START_MS = 60_000;
+
+export async function startSpireServer(t: Lifetime, trustDomain: string): Promise<SpireServer> {
+  const programs = await installSpire();
+  const folder = temporaryFolder(t);
+  const port = await freePort();
+  const socket = join(folder, 'server.sock');
+  const config = `
+server {
+  bind_address = "127.0.0.1"
+  bind_port = "${port}"
+  socket_path = "${socket}"
+  trust_domain = "${trustDomain}"
+  data_dir = "${folder}"
+  log_level = "WARN"
+}
+plugins {
+  DataStore "sql" { plugin_data { database_type = "sqlite3" connection_string = "${folder}/db.sqlite3" } }
+  NodeAttestor "join_token" { plugin_data {} }
+  KeyManager "memory" { plugin_data {} }
+}
+`;
+  await writeFile(join(folder, 'server.conf'), config);
+  const server = join(programs, 'spire-server');
+  const run = async (...command: readonly string[]): Promise<string> => {
+    const { code, stdout, stderr } = await runProgram(server, [...command, '-socketPath', socket]);
+    if (code !== 0) throw new Error(`spire-server ${command.join(' ')} failed:\n${stdout}${stderr}`);
+    return stdout;
+  };
+  await startProcess(t, server, ['run', '-config', join(folder, 'server.conf')], () => run('healthcheck'));
+  const node = `spiffe://${trustDomain}/node`;
+  return {
+    trustDomain,
+    run,
+    async register(path, ...options) {
+      const identity = ['-parentID', node, '-spiffeID', `spiffe://${trustDomain}${path}`];
+      const selector = ['-selector', `unix:uid:${process.getuid?.()}`];
+      const output = await run('entry', 'create', ...identity, ...selector, ...options, '-output', 'json');
+      return JSON.parse(output).results[0].entry.id;
+    },
+    async startAgent(t) {
+      const { value } = JSON.parse(await run('token', 'generate', '-spiffeID', node, '-output', 'json'));
+      return startSpireAgent(t, { programs, trustDomain, port, bundle: await run('bundle', 'show'), joinToken: value });
+    },
+  };
+}
+
+interface AgentOptions {
+  readonly programs: string;
+  readonly trustDomain: string;
+  readonly port: number;
+  readonly bundle: string;
+  readonly joinToken: string;
+}
+
+async function startSpireAgent(t: Lifetime, options: AgentOptions): Promise<SpireAgent> {
+  const { programs, trustDomain, port, bundle, joinToken } = options;
+  const folder = temporaryFolder(t);
+  const [socket, data] = [join(folder, 'agent.sock'), join(folder, 'data')];
+  const config = `
+agent {
+  data_dir = "${data}"
+  log_level = "WARN"
+  server_address = "127.0.0.1"
+  server_port = "${port}"
+  socket_path = "${socket}"
+  trust_bundle_path = "${folder}/bundle.pem"
+  trust_domain = "${trustDomain}"
+  experimental { sync_interval = "1s" }
+}
+plugins {
+  NodeAttestor "join_token" { plugin_data {} }
+  KeyManager "disk" { plugin_data { directory = "${data}" } }
+  WorkloadAttestor "unix" { plugin_data {} }
+}
+`;
+  await mkdir(data);
+  await writeFile(join(folder, 'agent.conf'), config);
+  await writeFile(join(folder, 'bundle.pem'), bundle);
+  const program = join(programs, 'spire-agent');
+  const healthy = async (): Promise<void> => {
+    const { code, stderr } = await runProgram(program, ['healthcheck', '-socketPath', socket]);
+    if (code !== 0) throw new Error(stderr);
+  };
+  const args = ['run', '-config', join(folder, 'agent.conf'), '-joinToken', joinToken];
+  let stop = await startProcess(t, program, args, healthy);
+  return {
+    address: `unix://${socket}`,
+    async start() {
+      stop = await startProcess(t, program, args, healthy);
+    },
+    stop: () => stop(),
+  };
+}
+
+/** Starts a program, and waits until it is healthy. @returns stops it @throws Error with its output */
+async function startProcess(
+  t: Lifetime,
+  program: string,
+  args: readonly string[],
+  healthy: () => Promise<unknown>,
+): Promise<() => Promise<void>> {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+    });
+  }
+  const stop = () => stopProcess(child);
+  t.after(stop);
+  const isHealthy = (): Promise<boolean> => {
+    if (child.exitCode !== null) throw new Error(`${program} exited:\n${output}`);
+    return healthy().then(
+      () => true,
+      () => false,
+    );
+  };
+  await eventually(`${program} is healthy`, isHealthy, START_MS, 200);
+  return stop;
+}
+
+async function stopProcess(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, 'exit');
+  child.kill('SIGKILL');
+  await exited;
+}
