@@ -1,6 +1,5 @@
 import type { Contestant, Environment, StartedContestant } from './contestants.ts';
 import { createCambist } from './peers/cambist.ts';
-import { haproxy } from './peers/haproxy.ts';
 import { nginx } from './peers/nginx.ts';
 import { bareExchange, bareFastify, bareUndici, bareUndiciWhole, type Peer } from './peers/peer.ts';
 import { type Sample, sampleClosed, sampleMemory, sampleOpen, sampleStart } from './samples.ts';
@@ -32,7 +31,6 @@ export function createPeers(build: Build = {}) {
     exchange: bareExchange,
     fastify: bareFastify,
     nginx,
-    haproxy,
   };
 }
 
@@ -76,7 +74,7 @@ const open: Take = { of: 'warm', sample: (started, { load }, { seconds }) => sam
 
 export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
   const { cambist, quiet, inbound, shared, secondLevel } = peers;
-  const { undici, undiciWhole, exchange, fastify, nginx, haproxy } = peers;
+  const { undici, undiciWhole, exchange, fastify, nginx } = peers;
   const plain = (...some: Peer[]): Contestant[] => some.map((peer) => ({ label: peer.name, peer }));
   const withAll = (added: Partial<Contestant>, contestants: Contestant[]): Contestant[] =>
     contestants.map((contestant) => ({ ...contestant, ...added }));
@@ -87,13 +85,13 @@ export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
     {
       name: 'call',
       about: 'a small MCP call with a token of 1 KB, whose issued token is cached',
-      contestants: plain(cambist, quiet, undici, undiciWhole, fastify, nginx, haproxy),
+      contestants: plain(cambist, quiet, undici, undiciWhole, fastify, nginx),
       take: closed,
     },
     {
       name: 'tls',
       about: 'the same, with TLS to the upstream',
-      contestants: withAll({ tls: true }, plain(cambist, undici, fastify, nginx, haproxy)),
+      contestants: withAll({ tls: true }, plain(cambist, undici, fastify, nginx)),
       take: closed,
     },
     {
@@ -112,7 +110,7 @@ export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
     {
       name: 'latency',
       about: 'the same call at 1,000 requests a second; latency counts from the scheduled time',
-      contestants: plain(cambist, undici, fastify, nginx, haproxy),
+      contestants: plain(cambist, undici, fastify, nginx),
       take: open,
     },
     {
@@ -194,7 +192,7 @@ export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
       name: 'start',
       about: 'a new process: time until ready, idle memory, first call',
       // The goals of a start compare the image with bare undici.
-      contestants: [...asImage, ...plain(undici, cambist, fastify, nginx, haproxy)],
+      contestants: [...asImage, ...plain(undici, cambist, fastify, nginx)],
       take: { of: 'new', sample: sampleStart },
     },
     {

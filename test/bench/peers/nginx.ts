@@ -1,5 +1,8 @@
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { configuredPeer, type Setup } from './peer.ts';
+import { freePort } from '../../harness/http-server.ts';
+import { has, startPinned } from '../processes.ts';
+import { accepts, type Peer, running, type Setup, until } from './peer.ts';
 
 /** As cambist and Node have them. Versions of nginx before 1.23.4 have no TLS 1.3 by default. */
 const PROTOCOLS = 'TLSv1.2 TLSv1.3';
@@ -7,12 +10,22 @@ const PROTOCOLS = 'TLSv1.2 TLSv1.3';
 const CIPHERS = 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256';
 
 /** One worker, keep-alive to the upstream, no buffering, no log: the minimum for this work. */
-export const nginx = configuredPeer(
-  'nginx',
-  'nginx-light',
-  (config, { directory }) => ['-p', directory, '-c', config, '-e', 'stderr'],
-  configFor,
-);
+export const nginx: Peer = {
+  name: 'nginx',
+  missing: () => (has('nginx') ? undefined : 'not installed (apt-get install nginx-light)'),
+  async start(setup) {
+    const { directory, intercepted } = setup;
+    const port = await freePort();
+    const config = join(directory, 'nginx.conf');
+    writeFileSync(config, configFor(setup, port));
+    const startedMs = performance.now();
+    const args = ['-p', directory, '-c', config, '-e', 'stderr'];
+    const child = startPinned('proxy', 'nginx', args, { stdio: ['ignore', 'ignore', 'inherit'] });
+    await until(child, () => accepts(port));
+    const callerCa = intercepted && { callerCa: readFileSync(intercepted.caFile, 'utf8') };
+    return { ...running(child, port, performance.now() - startedMs), ...callerCa };
+  },
+};
 
 function configFor({ origin, caFile, directory, intercepted }: Setup, port: number): string {
   const { protocol, host } = new URL(origin);

@@ -1,12 +1,10 @@
 import type { ChildProcess, SpawnOptions } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { connect } from 'node:net';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
-import { freePort } from '../../harness/http-server.ts';
-import { has, type ProgramName, programFile, startPinned } from '../processes.ts';
+import { type ProgramName, programFile } from '../processes.ts';
 import { PROBE_PATH, type ProxyOptions } from '../programs/proxy-options.ts';
 
 /** The settings of a proxy. */
@@ -95,30 +93,6 @@ export const bareExchange = programPeer('bare undici, exchange each time', 'undi
 /** The plugin that cambist uses, configured as in its README. */
 export const bareFastify = programPeer('bare @fastify/http-proxy', 'fastify-proxy');
 
-/** A program with a config file. It is ready when it accepts connections. */
-export function configuredPeer(
-  name: string,
-  install: string,
-  args: (configFile: string, setup: Setup) => readonly string[],
-  configFor: (setup: Setup, port: number) => string,
-): Peer {
-  return {
-    name,
-    missing: () => (has(name) ? undefined : `not installed (apt-get install ${install})`),
-    async start(setup) {
-      const port = await freePort();
-      const config = join(setup.directory, `${name}.conf`);
-      writeFileSync(config, configFor(setup, port));
-      const startedMs = performance.now();
-      const child = startPinned('proxy', name, args(config, setup), { stdio: ['ignore', 'ignore', 'inherit'] });
-      await until(child, () => accepts(port));
-      const { intercepted } = setup;
-      const callerCa = intercepted && { callerCa: readFileSync(intercepted.caFile, 'utf8') };
-      return { ...running(child, port, performance.now() - startedMs), ...callerCa };
-    },
-  };
-}
-
 export function running(child: ChildProcess, port: number, readyMs: number): RunningProxy {
   return { port, pid: child.pid ?? 0, readyMs, close: () => terminate(child) };
 }
@@ -133,7 +107,7 @@ function firstLine(child: ChildProcess): Promise<string> {
 }
 
 /** Does the port accept connections? */
-function accepts(port: number): Promise<boolean> {
+export function accepts(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');
     socket.once('connect', () => {
