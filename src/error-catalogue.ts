@@ -47,7 +47,7 @@ const CATALOGUE = {
     phase: 'subject',
     title: 'Subject token missing',
     detail: 'This route exchanges the caller\'s token, but the request has none: send "Authorization: Bearer …".',
-    fix: "Make the agent send its caller's token in the route's subject header, or set on_missing_subject.",
+    fix: "Make the agent send its caller's token in the route's subject header. For handshakes and lists alone, set unattended.",
   },
   ERR_SUBJECT_TOKEN_INVALID: {
     status: 401,

@@ -94,9 +94,12 @@ function explainRequest(config: Config, method: string, url: string, headers: re
     sent_as: route && explainSent(route),
     consent: route?.consent,
     on_missing_subject: route?.credential.kind === 'exchange' ? route.credential.onMissingSubject : undefined,
+    /** Handshakes and lists without a caller's token. */
+    unattended: route?.unattended,
     caller: route && callerOf(route, config),
     /** Without a caller's token. */
-    allowed_origins: route === undefined || needsCaller(route) ? undefined : route.allowedOrigins,
+    allowed_origins:
+      route === undefined || (needsCaller(route) && route.unattended === undefined) ? undefined : route.allowedOrigins,
     step_up: route === undefined || route.stepUp.length === 0 ? undefined : route.stepUp,
     protected_resource_metadata:
       route &&
@@ -185,13 +188,18 @@ function describe(explanation: Explanation): string {
 /** The facts about a route, each with its label. Those that are undefined are not shown. */
 function factsOf(explanation: Explanation): (readonly [label: string, text: string | undefined])[] {
   const { caller, consent, allowed_origins: origins } = explanation;
-  const isOwn = explanation.on_missing_subject === 'client_credentials';
+  const own = "cambist's own token (client_credentials)";
+  const unattended = { client_credentials: own, none: 'sent without a token' };
   return [
     ['upstream', explanation.upstream],
     ['credential', explanation.credential],
     ['sent as', explanation.sent_as],
     ['consent at', consent && describeConsent(consent)],
-    ['no token', isOwn ? "cambist's own token (client_credentials)" : undefined],
+    ['no token', explanation.on_missing_subject === 'client_credentials' ? own : undefined],
+    [
+      'unattended',
+      explanation.unattended && `handshakes and lists without a caller: ${unattended[explanation.unattended]}`,
+    ],
     ['caller', caller?.startsWith('handle') === true ? `${caller}, in Authorization or baggage` : undefined],
     ['web pages', origins && (origins.join(', ') || "none without a caller's token")],
     ['step-up', explanation.step_up?.join(' ')],

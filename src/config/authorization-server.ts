@@ -99,9 +99,8 @@ function readFrom(
 ): AssertionFrom | undefined {
   const authorizationServer = servers.get(name);
   if (!servers.has(name)) {
-    node
-      .at('authorization_server')
-      .error('must name another authorization server whose own client_auth has no "from": check the name');
+    const why = 'must name another authorization server whose own client_auth has no "from": check the name';
+    node.at('authorization_server').error(why);
   }
   return authorizationServer && { authorizationServer, scope };
 }
@@ -253,9 +252,8 @@ export const authorizationServer = section('An authorization server, and cambist
       }
     }
     if (allowInsecureHttp && token_endpoint === undefined && issuer?.startsWith('https:')) {
-      node
-        .at('allow_insecure_http')
-        .warn('has no effect: an https issuer must name https endpoints: remove it, or set "token_endpoint"');
+      const why = 'has no effect: an https issuer must name https endpoints: remove it, or set "token_endpoint"';
+      node.at('allow_insecure_http').warn(why);
     }
     const method = client_auth?.method;
     if (client_id === undefined && method !== undefined && method !== 'none' && !node.at('client_id').broken) {
@@ -267,9 +265,8 @@ export const authorizationServer = section('An authorization server, and cambist
     const { client_assertion: file, from: other } = client_auth ?? {};
     const isBroken = node.at('client_auth').broken;
     if (method === 'client_assertion' && (file === undefined) === (other === undefined) && !isBroken) {
-      node
-        .at('client_auth')
-        .error('method "client_assertion" needs one of "client_assertion" and "from": set one of them');
+      const why = 'method "client_assertion" needs one of "client_assertion" and "from": set one of them';
+      node.at('client_auth').error(why);
     }
   },
 });

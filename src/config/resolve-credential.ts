@@ -16,7 +16,7 @@ export function resolveCredential(
   node: ConfigNode,
   servers: Servers,
 ): Credential | undefined {
-  const { credential: kind, onMissingSubject } = keys;
+  const { credential: kind, onMissingSubject, unattended } = keys;
   warnOfUnusedKeys(kind, written, node);
   if (kind === 'none' || kind === 'passthrough') return { kind };
   if (kind === 'secret') return secretOf(keys, node);
@@ -27,7 +27,7 @@ export function resolveCredential(
   const target =
     grant === 'token_vault' ? vaultTarget(keys, node) : targetOf(keys, canonicalUri(upstream), grant, node);
   if (authorizationServer === undefined) return undefined;
-  if (kind === 'client_credentials' || onMissingSubject === 'client_credentials') {
+  if ([kind, onMissingSubject, unattended].includes('client_credentials')) {
     if (authorizationServer.clientAuth.method === 'none') {
       node.warn(
         'requests a token for cambist itself without client authentication, which most servers refuse: set client_auth',
@@ -37,6 +37,9 @@ export function resolveCredential(
   if (kind === 'client_credentials') return { kind, authorizationServer, target };
   const chain = chainKeys && chainOf(chainKeys, authorizationServer, servers, node.at('chain'));
   if (chainKeys !== undefined && chain === undefined) return undefined;
+  if (unattended !== undefined && keys.subjectToken?.file === undefined) {
+    checkUnattended(keys, authorizationServer.grant, node.at('unattended'));
+  }
   warnOfUnsent(written, chain === undefined ? authorizationServer.grant : 'chain', node);
   return { kind, authorizationServer, target, actorToken: keys.actorToken, chain, onMissingSubject };
 }
@@ -50,6 +53,20 @@ function secretOf({ secret }: RouteKeys, node: ConfigNode): Credential | undefin
 }
 
 type Grant = AuthorizationServer['grant'] | 'chain';
+
+function checkUnattended({ unattended, onMissingSubject }: RouteKeys, grant: Grant, node: ConfigNode) {
+  if (onMissingSubject === 'client_credentials') {
+    node.error(
+      'conflicts with on_missing_subject: client_credentials, which serves other requests as well: remove one',
+    );
+  } else if (unattended === 'client_credentials' && grant === 'token_vault') {
+    node.error('a vault has no token for cambist itself: write none');
+  } else {
+    const why =
+      'a server that binds a session to its credential refuses calls in a session that was opened without a caller: make it stateless, or remove the key';
+    node.warn(why, 'key');
+  }
+}
 
 /**
  * @param uri of the upstream: the default `resource`, unless the route sets an audience
@@ -140,7 +157,8 @@ function warnOfUnsent(written: WrittenRouteKeys, grant: Grant, node: ConfigNode)
 
 const FOR_ISSUED_TOKENS = ['authorization_server', 'resource', 'audience', 'scope', 'expect_audience'];
 const FOR_EXCHANGES = [
-  ...['connection', 'requested_token_type', 'actor_token', 'on_missing_subject', 'step_up', 'chain', 'consent_url'],
+  ...['connection', 'requested_token_type', 'actor_token', 'chain', 'step_up', 'consent_url'],
+  ...['on_missing_subject', 'unattended'],
 ];
 const FOR_ANY_CREDENTIAL = [...FOR_ISSUED_TOKENS, ...FOR_EXCHANGES, 'retry_body_limit', 'send', 'secret'];
 

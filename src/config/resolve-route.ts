@@ -82,15 +82,19 @@ export function resolveRoute(written: WrittenRoute, node: ConfigNode, context: R
     node.at('send').error('has no effect on tokens that are bound to a key: remove it, or dpop of the server');
   }
   const consent = consentOf(credential, subjectToken, keys, context.interactionHosts);
-  if (own.consentUrl !== undefined && credential.kind === 'exchange' && consent === undefined) {
-    node.at('consent_url').warn("has no effect with a subject token of cambist's own: remove it", 'key');
+  const isOwnSubject = credential.kind === 'exchange' && subjectToken.file !== undefined;
+  for (const key of ['consent_url', 'unattended'] as const) {
+    if (isOwnSubject && ownKeys[key] !== undefined) {
+      node.at(key).warn("has no effect with a subject token of cambist's own: remove it", 'key');
+    }
   }
-  if (own.allowedOrigins !== undefined && needsCaller({ credential, subjectToken })) {
+  const unattended = credential.kind === 'exchange' && !isOwnSubject ? keys.unattended : undefined;
+  if (own.allowedOrigins !== undefined && unattended === undefined && needsCaller({ credential, subjectToken })) {
     node.at('allowed_origins').warn("has no effect, because the route needs a caller's token anyway: remove it", 'key');
   }
   const { timeouts, retryBodyLimitBytes, stepUp, allowedOrigins, tls } = keys;
   const send = credential.kind === 'passthrough' || credential.kind === 'none' ? undefined : keys.send;
-  const kept = { send, timeouts, retryBodyLimitBytes, stepUp, allowedOrigins, tls };
+  const kept = { send, timeouts, retryBodyLimitBytes, stepUp, allowedOrigins, tls, unattended };
   return { ...draft, route: { name, match, upstream, subjectToken, credential, consent, ...kept } };
 }
 
@@ -105,8 +109,7 @@ function checkMessageLimit(limitBytes: number, ownBytes: number | undefined, nod
   } else if (limitBytes > (parseSize(MAX_MESSAGE) ?? 0)) {
     const from = ownBytes === undefined ? ' from defaults' : '';
     node.error(
-      `matches by mcp_method or mcp_name, so retry_body_limit${from} must be at most ${MAX_MESSAGE} here: lower it, ` +
-        'or remove mcp_method and mcp_name',
+      `matches by mcp_method or mcp_name, so retry_body_limit${from} must be at most ${MAX_MESSAGE} here: lower it, or remove mcp_method and mcp_name`,
     );
   }
 }

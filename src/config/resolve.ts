@@ -197,9 +197,8 @@ function warnOfUnusedServers(
   ]);
   for (const name of servers.keys()) {
     if (used.has(name)) continue;
-    root
-      .at('authorization_servers', name)
-      .warn('no route uses this authorization server: remove it, or name it in a route', 'key');
+    const why = 'no route uses this authorization server: remove it, or name it in a route';
+    root.at('authorization_servers', name).warn(why, 'key');
   }
 }
 
@@ -207,37 +206,23 @@ function warnOfUnseenRevocations({ signals }: Pick<Config, 'signals'>, routes: r
   for (const { name, issuer } of signals?.transmitters ?? []) {
     const unaware = routesUnawareOfDisabledUsers(issuer, routes);
     if (unaware.length === 0) continue;
-    root
-      .at('signals', 'transmitters', name)
-      .warn(
-        `Keycloak sends no signal about disabled and deleted users, so routes serve them until cached tokens expire: set subject_token.verify.introspection for ${unaware.map((name) => `"${name}"`).join(', ')}`,
-        'key',
-      );
+    const why = `Keycloak sends no signal about disabled and deleted users, so routes serve them until cached tokens expire: set subject_token.verify.introspection for ${unaware.map((name) => `"${name}"`).join(', ')}`;
+    root.at('signals', 'transmitters', name).warn(why, 'key');
   }
 }
 
-/** Agents send these before they have a caller. */
-const CALLERLESS = /^(?:initialize|notifications\/initialized|ping|server\/discover|[a-z/]+\/list)$/;
-
 /** With `inbound`, every other request without a caller may be one whose handle the agent lost. */
-function warnOfLostCallers({ credential, match }: Route, node: ConfigNode): void {
+function warnOfLostCallers({ credential }: Route, node: ConfigNode): void {
   if (credential.kind !== 'exchange' || credential.onMissingSubject === 'deny') return;
-  if (match.conditions?.mcpMethods?.every((method) => CALLERLESS.test(method)) === true) return;
-  node
-    .at('on_missing_subject')
-    .warn(
-      'with inbound, a call whose handle the agent loses gets the token of cambist itself in place of a 401: remove it, ' +
-        'or limit the route to handshakes and lists by mcp_method',
-    );
+  const why =
+    'with inbound, a call whose handle the agent loses gets the token of cambist itself in place of a 401: set unattended, which is for handshakes and lists alone';
+  node.at('on_missing_subject').warn(why);
 }
 
 /** Such a route uses its secret for every client that can connect. */
 function warnOfOpenSecret(route: Route, node: ConfigNode): void {
   if (route.credential.kind !== 'secret' || needsCaller(route)) return;
-  node
-    .at('credential')
-    .warn(
-      'every client that reaches cambist can use the secret, and it does not listen on loopback alone: set subject_token.verify, ' +
-        'or listen on 127.0.0.1',
-    );
+  const why =
+    'every client that reaches cambist can use the secret, and it does not listen on loopback alone: set subject_token.verify, or listen on 127.0.0.1';
+  node.at('credential').warn(why);
 }

@@ -49,12 +49,7 @@ const timeoutKeys = {
   // No 0: without this bound, callers that have left could stay in flight.
   stall: kind.duration(
     'How long an upload may wait for the upstream without a byte in either direction, from 1s to 24h.',
-    {
-      default: DEFAULT_STALL,
-      min: '1s',
-      max: '24h',
-      page: 'routing.md#callers-that-leave',
-    },
+    { default: DEFAULT_STALL, min: '1s', max: '24h', page: 'routing.md#callers-that-leave' },
   ),
 };
 
@@ -136,9 +131,7 @@ const keys = {
   ),
   secret: kind.fileSource(
     'File of an API key or a personal token, for `credential: secret`. Read again when it rotates.',
-    {
-      page: 'third-party.md#api-keys',
-    },
+    { page: 'third-party.md#api-keys' },
   ),
   send,
   resource: valueKey(
@@ -156,9 +149,7 @@ const keys = {
   ),
   requested_token_type: kind.tokenType(
     'RFC 8693 `requested_token_type`: a short name or a full URN. Not sent by default.',
-    {
-      without: 'not sent',
-    },
+    { without: 'not sent' },
   ),
   connection: kind.text('Account provider whose token a vault holds, for the grant `token_vault`.', {
     examples: ['google-oauth2'],
@@ -185,6 +176,11 @@ const keys = {
     'For a request without a subject token: 401, or a token of cambist’s own client.',
     { default: 'deny' },
   ),
+  unattended: kind.choice(
+    ['client_credentials', 'none'],
+    'For handshakes and lists of MCP without a caller’s token: a token of cambist’s own client, or none. Other requests need a caller.',
+    { without: '401', page: 'tokens.md#handshakes-and-lists-without-a-caller' },
+  ),
   chain: optional(
     section('Exchange in two legs: an assertion from another server, then a token from the server of the route.', {
       authorization_server: required(
@@ -193,9 +189,7 @@ const keys = {
       assertion: kind.choice(
         ['id_jag', 'jwt'],
         'Assertion of the first leg: an ID-JAG, or a JWT for identity chaining.',
-        {
-          default: 'id_jag',
-        },
+        { default: 'id_jag' },
       ),
     }),
   ),
@@ -226,9 +220,7 @@ const keys = {
   tls: kind.tls('TLS files for the upstream.'),
   allow_insecure_http: kind.flag(
     'Allow plain http to any host. The issued token then crosses the network unencrypted.',
-    {
-      default: false,
-    },
+    { default: false },
   ),
 };
 

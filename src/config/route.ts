@@ -74,7 +74,7 @@ export interface ConsentRules {
   readonly url: string | undefined;
 }
 
-type KeptKeys = 'timeouts' | 'retryBodyLimitBytes' | 'stepUp' | 'allowedOrigins' | 'tls';
+type KeptKeys = 'timeouts' | 'retryBodyLimitBytes' | 'stepUp' | 'allowedOrigins' | 'tls' | 'unattended';
 
 export interface Route extends Pick<RouteKeys, KeptKeys> {
   readonly name: string;
@@ -96,7 +96,13 @@ export function readsCaller(route: Pick<Route, 'credential' | 'subjectToken'>): 
   return credential.kind === 'passthrough' || needsCaller(route);
 }
 
-/** Tells whether a request without a caller's token gets 401. Other routes forward it, with or without cambist's own token. */
+/** Tells whether some requests without a caller's token get a token of cambist's own client. */
+export function usesOwnToken({ credential, unattended }: Pick<Route, 'credential' | 'unattended'>): boolean {
+  if (credential.kind !== 'exchange') return false;
+  return [credential.onMissingSubject, unattended].includes('client_credentials');
+}
+
+/** Tells whether a request without a caller's token gets 401, unless it is `unattended`. Other routes forward it, with or without cambist's own token. */
 export function needsCaller({ credential, subjectToken }: Pick<Route, 'credential' | 'subjectToken'>): boolean {
   if (credential.kind === 'secret') return subjectToken.verify !== undefined;
   return credential.kind === 'exchange' && credential.onMissingSubject === 'deny' && subjectToken.file === undefined;

@@ -175,17 +175,14 @@ export const subjectToken = optional(
           );
         }
         if (scope !== undefined && file !== undefined) {
-          node
-            .at('scope')
-            .warn('has no effect with "file": remove it, because the callers of this route need no token', 'key');
+          const why = 'has no effect with "file": remove it, because the callers of this route need no token';
+          node.at('scope').warn(why, 'key');
         }
         // MCP 2026-07-28, Authorization, "Refresh Tokens": no resource needs it.
         if (scope?.split(/\s+/).includes('offline_access') === true) {
-          node
-            .at('scope')
-            .warn(
-              'tells clients to request "offline_access": remove it, because clients that want a refresh token add it themselves',
-            );
+          const why =
+            'tells clients to request "offline_access": remove it, because clients that want a refresh token add it themselves';
+          node.at('scope').warn(why);
         }
       },
     },

@@ -1,5 +1,5 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import type { Route, TokenCredential } from '../config/route.ts';
+import { type Route, type TokenCredential, usesOwnToken } from '../config/route.ts';
 import { usedServers } from '../config/used-servers.ts';
 import type { CambistError } from '../errors.ts';
 import { firstLegTarget } from '../tokens/own-tokens.ts';
@@ -73,7 +73,7 @@ async function subjectOf(route: Route, { subject, keys, context }: Prerequisites
   if (credential.kind !== 'exchange') return undefined;
   let used: Subject | undefined;
   if (usesCallerToken(route)) {
-    if (subject === 'missing') return credential.onMissingSubject === 'client_credentials' ? undefined : 'none';
+    if (subject === 'missing') return usesOwnToken(route) ? undefined : 'none';
     if (subject === 'unusable') {
       found(warning('route_not_checked', 'no exchange was tried', { why: 'the subject token is unusable' }));
       return 'none';

@@ -156,6 +156,10 @@ async function checkRoutes(
     const found = begin({ kind: 'route', name: route.name }, title);
     for (const finding of (await backend).findings) found(finding);
     await checkRoute(route, { servers, keys, subject, call, context }, found);
+    if (subject === 'missing' || route.unattended !== 'client_credentials') continue;
+    const unattended = `route "${route.name}", handshakes and lists without a caller`;
+    const again = begin({ kind: 'route', name: route.name }, unattended);
+    await checkRoute(route, { servers, keys, subject: 'missing', call, context }, again);
   }
 }
 

@@ -40,5 +40,6 @@ function agentRoute({ agent, verify }: Inbound): Route {
     stepUp: [],
     allowedOrigins: [],
     tls: undefined,
+    unattended: undefined,
   };
 }

@@ -51,8 +51,11 @@ export function createHandleReader(
     const rules = inbound();
     if (!rules.allowRawTokens) refuseRawTokens(routed, handle);
     if (handle === undefined) {
-      if (!rules.allowRawTokens && needsCaller(routed.route)) throw missing(routed.route);
-      return readCallerToken(routed, subjects, rawHeaders);
+      const lost = rules.allowRawTokens || !needsCaller(routed.route) ? undefined : missing(routed.route);
+      if (lost !== undefined && routed.route.unattended === undefined) throw lost;
+      const caller = readCallerToken(routed, subjects, rawHeaders);
+      if (lost === undefined || caller instanceof Promise) return caller;
+      return { ...caller, missing: lost };
     }
     const uses = usesOf(routed, handle, rules);
     if (uses.length > 0 && isDetached(handle, uses)) {

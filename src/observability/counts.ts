@@ -1,5 +1,5 @@
 import type { Config } from '../config/config.ts';
-import type { Route } from '../config/route.ts';
+import { type Route, usesOwnToken } from '../config/route.ts';
 import { introspectingServers, signallingServers, usedServers } from '../config/used-servers.ts';
 import { ERROR_CODES } from '../error-catalogue.ts';
 import { add, createHistogram, expect, type Histogram, observe, type Tally } from './counters.ts';
@@ -88,9 +88,10 @@ export function createCounts(nowMs: () => number) {
 
   const noteKind = (kind: ResponseCount): void => void responses.push(kind);
 
-  function expectRoute({ name, credential }: Route): void {
+  function expectRoute(one: Route): void {
+    const { name, credential } = one;
     const counts = route(name);
-    if (credential.kind === 'exchange' && credential.onMissingSubject === 'client_credentials') counts.ownTokens ??= 0;
+    if (usesOwnToken(one)) counts.ownTokens ??= 0;
     for (const [code, outcome] of EXPECTED_RESPONSES) responseCount(counts, 'POST', code, outcome, noteKind);
     const asked = usedServers(credential).map(({ name }) => name);
     const plain = credential.kind === 'secret' ? SECRET_ERRORS : PLAIN_ERRORS;

@@ -17,9 +17,9 @@ import type { Routed } from './steps.ts';
  * @throws {CambistError} ERR_CROSS_SITE_REQUEST
  * @see https://pkg.go.dev/net/http#CrossOriginProtection, which uses the same headers
  */
-export function assertSameSite({ request, route }: Routed, subject: Subject | undefined): void {
+export function assertSameSite({ request, route, unattended }: Routed, subject: Subject | undefined): void {
   const raw = request.incoming.rawHeaders;
-  if (needsCaller(route) || hasCallerToken(route, subject, raw)) return;
+  if ((unattended === undefined && needsCaller(route)) || hasCallerToken(route, subject, raw)) return;
   const authority = addressedAuthority(request.url, headerValues(raw, 'host'));
   const host = readHost(authority);
   if (host !== undefined && isForeignName(host) && !request.active.table.namesHost(host)) {
@@ -53,6 +53,6 @@ function isOriginOf(origin: string, authority: string | undefined): boolean {
 function crossSite({ name }: Route, why: string): CambistError {
   return new CambistError(
     'ERR_CROSS_SITE_REQUEST',
-    `route "${name}" needs no caller's token, and refused the request because ${why}`,
+    `route "${name}" needs no caller's token for the request, and refused it because ${why}`,
   );
 }

@@ -103,7 +103,9 @@ export function findRoute(received: Received): Routed | Promise<Routed> {
   if (found === undefined) throw noRoute(target, table);
   if (!('bodyLimitBytes' in found)) return routed(received, found, upstreamPath(found, target), undefined);
   request.assertCapacity();
-  return readMessage(request, found.bodyLimitBytes).then(({ message, body }) => {
+  return readMessage(request, found.bodyLimitBytes).then((reading) => {
+    if ('why' in reading) throw refused(reading);
+    const { message, body } = reading;
     const route = table.match(target, { method, message });
     if (route === undefined) throw noRoute(target, table, body);
     return routed(received, route, upstreamPath(route, target), body);
@@ -137,32 +139,34 @@ function noRoute(target: RequestTarget, table: RouteTable, body?: Buffer): Cambi
   return new CambistError('ERR_ROUTE_NOT_FOUND', message, body && { responseId: responseIdOf(body) });
 }
 
+/** A message that a request depends on, and the body that contained it, which goes upstream unchanged; or why it is refused. */
+export type ReadMessage = { readonly message: McpMessage; readonly body: Buffer } | RefusedMessage;
+
+interface RefusedMessage {
+  readonly code: ErrorCode;
+  readonly why: string;
+  readonly body?: Buffer;
+}
+
 /**
- * Reads the message that the route of a request depends on.
+ * Reads the message in a body. Refuses one that the backend may read differently.
  * @param limitBytes size of the largest body to read
- * @returns the message, and the body that contained it, which goes upstream unchanged
- * @throws {CambistError} ERR_MESSAGE_TOO_LARGE, ERR_HEADER_MISMATCH, ERR_REQUEST_TIMEOUT, ERR_OVERLOADED, and ERR_ROUTE_NOT_FOUND for a body that the backend may read
- *   differently
+ * @throws {CambistError} ERR_REQUEST_TIMEOUT, ERR_OVERLOADED
  */
-async function readMessage(source: BodySource, limitBytes: number) {
+export async function readMessage(source: BodySource, limitBytes: number, known?: Buffer): Promise<ReadMessage> {
   const raw = source.incoming.rawHeaders;
   const encoded = encodingProblem(raw);
-  if (encoded !== undefined) throw refused('ERR_ROUTE_NOT_FOUND', `this one is refused: ${encoded}`);
-  const body = await readWhole(source, limitBytes);
-  if (body === undefined) {
-    const fix = 'raise retry_body_limit of the routes with this host and path, or send a smaller message';
-    throw refused('ERR_MESSAGE_TOO_LARGE', `the body is larger than ${limitBytes} bytes: ${fix}`);
-  }
+  if (encoded !== undefined) return { code: 'ERR_ROUTE_NOT_FOUND', why: encoded };
+  const body = known ?? (await readWhole(source, limitBytes));
+  if (body === undefined) return { code: 'ERR_MESSAGE_TOO_LARGE', why: `its body is larger than ${limitBytes} bytes` };
   const reading = readMcpMessage(body);
-  if ('wrong' in reading) throw refused('ERR_ROUTE_NOT_FOUND', `this one is refused: ${reading.wrong}`, body);
+  if ('wrong' in reading) return { code: 'ERR_ROUTE_NOT_FOUND', why: reading.wrong, body };
   const disagreement = headerDisagreement(reading, {
     versions: headerValues(raw, 'mcp-protocol-version'),
     methods: headerValues(raw, 'mcp-method'),
     names: headerValues(raw, 'mcp-name'),
   });
-  if (disagreement !== undefined) {
-    throw refused('ERR_HEADER_MISMATCH', `the request is refused: ${disagreement}`, body);
-  }
+  if (disagreement !== undefined) return { code: 'ERR_HEADER_MISMATCH', why: disagreement, body };
   return { message: reading.message, body };
 }
 
@@ -184,7 +188,11 @@ function encodingProblem(raw: RawHeaders): string | undefined {
   return undefined;
 }
 
-function refused(code: ErrorCode, why: string, body?: Buffer): CambistError {
-  const message = `the route depends on the message, and ${why}`;
+function refused({ code, why, body }: RefusedMessage): CambistError {
+  const isTooLarge = code === 'ERR_MESSAGE_TOO_LARGE';
+  const fix = isTooLarge
+    ? ': raise retry_body_limit of the routes with this host and path, or send a smaller message'
+    : '';
+  const message = `the route depends on the message, and the request is refused: ${why}${fix}`;
   return new CambistError(code, message, body && { responseId: responseIdOf(body) });
 }

@@ -56,12 +56,15 @@ function routesOfBackend({ request, target, route }: Prepared): readonly Route[]
  */
 export function noteLostSession({ request, target, route, session }: Prepared): void {
   if (session.id === undefined) return;
-  const other = request.active.table.candidates(target).find((sibling) => actsAs(sibling) !== actsAs(route));
+  const party = session.unattended ?? actsAs(route);
+  const other = request.active.table
+    .candidates(target)
+    .find((each) => [actsAs(each), each.unattended ?? party].some((one) => one !== party));
   if (other === undefined) return;
   request.record.diagnosis = {
     finding: 'session_unknown',
     cause: `the backend does not know the session: it expired, or the session belongs to the other credential of route "${other.name}"`,
-    fix: 'if this follows each new session, the server binds a session to the credential that opened it: send all its messages by one route, or make the server stateless',
+    fix: 'if this follows each new session, the server binds a session to the credential that opened it: send all its messages by one route without unattended, or make the server stateless',
   };
 }
 

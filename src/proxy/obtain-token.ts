@@ -8,7 +8,6 @@ import type { Session } from '../tokens/session.ts';
 import type { Subject } from '../tokens/subject.ts';
 import { callerTraceId } from './caller-tokens.ts';
 import { headerValues } from './headers.ts';
-import type { ProxyRequest } from './proxy-request.ts';
 import type { RequestRecord } from './request-record.ts';
 import type { Prepared, Routed } from './steps.ts';
 
@@ -19,9 +18,9 @@ export interface ObtainTokenOptions {
 }
 
 /** The session of a request: its subject, narrowed by the session id that the client sent. */
-export function sessionOf({ incoming, active }: ProxyRequest, subject: Subject | undefined): Session {
-  const ids = headerValues(incoming.rawHeaders, active.config.session.header);
-  return { subject, id: ids.length === 0 ? undefined : ids.join(',') };
+export function sessionOf({ request, unattended }: Routed, subject: Subject | undefined): Session {
+  const ids = headerValues(request.incoming.rawHeaders, request.active.config.session.header);
+  return { subject, id: ids.length === 0 ? undefined : ids.join(','), unattended };
 }
 
 /**
@@ -38,7 +37,8 @@ export function obtainToken(
   const lookup = broker.lookUp(route, session, () => causeOf(record));
   record.cacheResult = lookup.result;
   // Counted once, because a retry looks up a token again.
-  if (session.subject === undefined && route.credential.kind === 'exchange' && !record.hasOwnToken) {
+  const isOwn = session.subject === undefined && route.credential.kind === 'exchange' && lookup.result !== 'bypass';
+  if (isOwn && !record.hasOwnToken) {
     record.hasOwnToken = true;
     observer.ownTokenUsed(route);
   }

@@ -12,6 +12,7 @@ import { readBody } from './request-body.ts';
 import { unencoded, upstreamHeaders } from './request-headers.ts';
 import { admitMetadataRequest } from './resource-metadata.ts';
 import type { Routed, Switched } from './steps.ts';
+import { admitUnattended } from './unattended.ts';
 import { callUpstream, type UpstreamCallOptions } from './upstream-call.ts';
 
 export interface PipelineOptions extends UpstreamCallOptions {
@@ -43,13 +44,20 @@ export function createPipeline(options: PipelineOptions): Pipeline {
 
       // Find the route. Some routes depend on the MCP message in the body, which is then read here.
       const finding = findRoute(received);
-      const routed = finding instanceof Promise ? await finding : finding;
+      let routed = finding instanceof Promise ? await finding : finding;
       request.admit(routed);
 
       // Read the caller's token, which never goes upstream except on a passthrough route.
       const reading = options.readCaller(routed, options.subjects);
       const caller = reading instanceof Promise ? await reading : reading;
       const { subject } = caller;
+
+      // Without a caller, some routes take handshakes and lists. The body says what it is, and is read here.
+      if (subject === undefined && routed.route.unattended !== undefined) {
+        const admitted = await admitUnattended(routed, caller);
+        if ('status' in admitted) return request.respond(admitted);
+        routed = admitted;
+      }
 
       // Refuse what a web page made a browser send, where no token of the caller is required.
       assertSameSite(routed, subject);
@@ -58,7 +66,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       const taking = readBody(request, routed.route, routed.wholeBody);
       let body = taking instanceof Promise ? await taking : taking;
       request.admitToUpstream(body);
-      const session = sessionOf(request, subject);
+      const session = sessionOf(routed, subject);
       request.admitSession(session);
       const headers = headersOf(routed, caller);
 

@@ -12,6 +12,8 @@ export interface CallerToken {
   /** Every token of the caller. None of them may reach the upstream; empty on a passthrough route. */
   readonly withheldTokens: readonly string[];
   readonly rawHeaders: RawHeaders;
+  /** The error for a request that needs a caller, where the reader knows more of it. */
+  readonly missing?: CambistError;
 }
 
 /** With `inbound`, handles stand for callers' tokens, and another function reads them. */

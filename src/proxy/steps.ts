@@ -16,6 +16,8 @@ export interface Routed extends Received {
   readonly path: string;
   /** The whole body, where the route depended on the message in it. */
   readonly wholeBody: Buffer | undefined;
+  /** The credential of a handshake or a list without a caller. Undefined: all other requests. */
+  readonly unattended?: Route['unattended'];
 }
 
 export interface Prepared extends Routed {

@@ -14,6 +14,8 @@ export interface Session {
   readonly subject: Subject | undefined;
   /** Value of `session.header`; undefined when the client sent none. */
   readonly id: string | undefined;
+  /** The credential of a handshake or a list without a caller. */
+  readonly unattended?: Route['unattended'];
 }
 
 /** Identifies the part of a route that shapes its token. Routes with the same digest share cached tokens. */
@@ -158,7 +160,7 @@ const digestOf = oncePer(resourceDigest);
 /** @returns undefined when the route sends no issued token */
 export function requestFor(route: Route, session: Session, cause?: () => Cause): KeyedRequest | undefined {
   const { credential } = route;
-  if (!('authorizationServer' in credential)) return undefined;
+  if (!('authorizationServer' in credential) || session.unattended === 'none') return undefined;
   const owner = sessionFor(credential, session, route);
   const resource = digestOf(route);
   return { route, credential, session: owner, resource, key: keptTokenKey(owner, resource), cause, added: [] };
@@ -182,7 +184,7 @@ function sessionFor(credential: TokenCredential, session: Session, route: Route)
   if (credential.kind === 'client_credentials') return OWN_SESSION;
   if (session.subject !== undefined)
     return hasOwnSubject(route) ? { subject: session.subject, id: undefined } : session;
-  if (credential.onMissingSubject === 'client_credentials') return OWN_SESSION;
+  if ([credential.onMissingSubject, session.unattended].includes('client_credentials')) return OWN_SESSION;
   throw new CambistError('ERR_SUBJECT_TOKEN_MISSING', `route "${route.name}": the request has no subject token`);
 }
 

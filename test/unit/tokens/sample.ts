@@ -95,6 +95,7 @@ export function routeOf(fields: Partial<Route> = {}): Route {
     stepUp: [],
     allowedOrigins: [],
     tls: undefined,
+    unattended: undefined,
     ...fields,
   };
 }
