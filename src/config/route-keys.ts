@@ -179,7 +179,7 @@ const keys = {
   unattended: kind.choice(
     ['client_credentials', 'none'],
     'For handshakes and lists of MCP without a caller’s token: a token of cambist’s own client, or none. Other requests need a caller.',
-    { without: '401', page: 'tokens.md#handshakes-and-lists-without-a-caller' },
+    { without: '401', page: 'unattended.md' },
   ),
   chain: optional(
     section('Exchange in two legs: an assertion from another server, then a token from the server of the route.', {

@@ -55,7 +55,7 @@ export function createHandleReader(
       if (lost !== undefined && routed.route.unattended === undefined) throw lost;
       const caller = readCallerToken(routed, subjects, rawHeaders);
       if (lost === undefined || caller instanceof Promise) return caller;
-      return { ...caller, missing: lost };
+      return { subject: undefined, withheldTokens: caller.withheldTokens, rawHeaders, missing: lost };
     }
     const uses = usesOf(routed, handle, rules);
     if (uses.length > 0 && isDetached(handle, uses)) {

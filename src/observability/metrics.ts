@@ -125,7 +125,7 @@ function tokenFamilies({ counts, cacheEntries, cacheMaxEntries }: MetricSources)
     ),
     counter(
       'cambist_own_token_requests_total',
-      "Requests without a caller's token that ran with a token of cambist itself, by on_missing_subject.",
+      "Requests without a caller's token that ran with a token of cambist itself, by on_missing_subject or unattended.",
       () =>
         matched(routes()).flatMap(({ route, ownTokens }) =>
           ownTokens === undefined ? [] : [sample({ route }, ownTokens)],

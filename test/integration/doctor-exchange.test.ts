@@ -188,6 +188,24 @@ test('requests a token with client credentials, without a subject token', async 
   );
 });
 
+test("checks the token of handshakes and lists without a caller as well, with and without a caller's token", async (t) => {
+  const server = await startServer(t);
+  const written = (unattended: string) => withMain(server, route('github', { unattended }));
+  const grants = () => server.requests.splice(0).flatMap(({ form }) => form.get('grant_type')?.split(':').at(-1) ?? []);
+  const token = await server.mint();
+  assert.deepEqual((await runDoctor(t, written('client_credentials'), { token })).problems, []);
+  assert.deepEqual(grants().slice(-2), ['token-exchange', 'client_credentials']);
+  const missing = await runDoctor(t, written('client_credentials'));
+  assert.deepEqual(missing.problems, ['warning subject_token_missing']);
+  assert.deepEqual(grants().slice(-1), ['client_credentials']);
+  await runDoctor(t, written('none'), { token });
+  assert.ok(!grants().includes('client_credentials'));
+  const probe = { kind: 'response', status: 400, body: { error: 'invalid_grant' } } as const;
+  const refusal = { kind: 'response', status: 400, body: { error: 'unauthorized_client' } } as const;
+  server.queue = [probe, { kind: 'issue' }, refusal];
+  assert.deepEqual((await runDoctor(t, written('client_credentials'), { token })).problems, ['error exchange_disabled']);
+});
+
 test('checks both servers of a chain and reports the failed exchange', async (t) => {
   const idp = await startServer(t);
   const second = await startServer(t, { kind: 'response', status: 400, body: { error: 'invalid_scope' } });

@@ -162,7 +162,7 @@ test('returns 413 for a message above the limit, with a length and chunked, and 
     assertProblem(await send(sized(16_000_000), framing), 'ERR_MESSAGE_TOO_LARGE');
   }
   assert.equal(upstream.requests.length + authorizationServer.requests.length, 0);
-  assert.match(app.logText(), /the body is larger than 65536 bytes: raise retry_body_limit/);
+  assert.match(app.logText(), /its body is larger than 65536 bytes: raise retry_body_limit/);
   const refused = { route: '_unmatched', code: '413', outcome: 'refused' };
   assert.equal(sumSamples(await app.metrics(), 'cambist_requests_total', refused), 4);
   assert.equal((await send(sized(65_536))).status, 200);

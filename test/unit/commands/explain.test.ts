@@ -45,6 +45,19 @@ test('says when a request without a token is sent as cambist itself', async (t) 
   assert.doesNotMatch(denied.text, /no token/);
 });
 
+test('says how handshakes and lists without a caller are sent', async (t) => {
+  t.after(() => writeFile(tools, TOOLS));
+  for (const [unattended, how] of [
+    ['client_credentials', "cambist's own token \\(client_credentials\\)"],
+    ['none', 'sent without a token'],
+  ]) {
+    await writeFile(tools, TOOLS.replace('    step_up:', `    unattended: ${unattended}\n    step_up:`));
+    const { text } = await run(t, '--config', tools, 'http://127.0.0.1:8180/tools');
+    assert.match(text, new RegExp(`^ {2}unattended {3}handshakes and lists without a caller: ${how}$`, 'm'));
+    assert.match(text, /^ {2}web pages {4}none without a caller's token$/m);
+  }
+});
+
 test('says that the caller is a handle with inbound, on routes that need one', async (t) => {
   const inbound =
     "inbound: { listen: 0.0.0.0:80, agent: 'http://127.0.0.1:81', verify: { issuer: 'https://i.example', audience: a } }";

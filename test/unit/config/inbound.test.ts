@@ -104,9 +104,6 @@ test('warns if a call whose handle the agent loses gets the token of cambist its
   );
   assert.match(own ?? '', /warning: routes\[0\]\.on_missing_subject: with inbound, a call whose handle /);
   assert.deepEqual(others, []);
-  const listing =
-    '    match: { path: /github, mcp_method: [initialize, tools/list] }\n    on_missing_subject: client_credentials\n';
-  assert.deepEqual(problemsOf(fileOf(BASE).replace('    match: { path: /github }\n', listing)), []);
 });
 
 test('warns if hosts outside the pod could use handles', () => {

@@ -179,11 +179,43 @@ test('warns of a key without effect for the credential on a route, but not in de
 
 test('warns of client credentials without client authentication', () => {
   const server = 'authorization_servers: { main: { issuer: "https://x", client_auth: { method: none } } }\n';
-  for (const lines of ['credential: client_credentials\n', 'on_missing_subject: client_credentials\n']) {
-    assert.deepEqual(routeProblems(UPSTREAM + lines, server), [
+  for (const key of ['credential', 'on_missing_subject', 'unattended']) {
+    assert.equal(
+      routeProblems(`${UPSTREAM}${key}: client_credentials\n`, server)[0],
       '4:5: warning: routes[0]: requests a token for cambist itself without client authentication, which most servers refuse: set client_auth',
-    ]);
+    );
   }
+});
+
+test('warns that unattended mixes two credentials in a session, and refuses it where it cannot work', () => {
+  const unattended = (value: string, more = '', top?: string) =>
+    routeProblems(`${UPSTREAM}unattended: ${value}\n${more}`, top);
+  const own = 'client_credentials';
+  for (const value of [own, 'none']) {
+    const [warning, ...others] = unattended(value);
+    assert.match(
+      warning ?? '',
+      /^13:5: warning: routes\[0\]\.unattended: a server that binds a session to its credential/,
+    );
+    assert.deepEqual(others, []);
+    assert.equal(routeOf(`${UPSTREAM}unattended: ${value}\n`).unattended, value);
+    const both = /^13:17: routes\[0\]\.unattended: conflicts with on_missing_subject: client_credentials/;
+    assert.match(unattended(value, `on_missing_subject: ${own}\n`).join(), both);
+    assert.match(unattended(value, '', `${SERVER}defaults: { on_missing_subject: ${own} }\n`).join(), /conflicts with/);
+    assert.deepEqual(unattended(value, 'subject_token: { file: /run/token }\n'), [
+      "13:5: warning: routes[0].unattended: has no effect with a subject token of cambist's own: remove it",
+    ]);
+    for (const credential of ['none', 'passthrough', own]) {
+      assert.deepEqual(unattended(value, `credential: ${credential}\n`, credential === own ? SERVER : '').length, 1);
+      assert.equal(routeOf(`${UPSTREAM}unattended: ${value}\ncredential: ${credential}\n`).unattended, undefined);
+    }
+  }
+  const vault = SERVER.replace('    client_auth:', '    grant: token_vault\n    client_auth:');
+  assert.match(unattended(own, 'connection: x\n', vault).join(), /a vault has no token for cambist itself: write none/);
+  assert.match(unattended('none', 'connection: x\n', vault).join(), /warning: .* binds a session/);
+  assert.match(unattended('deny').join(), /must be one of client_credentials, none/);
+  assert.equal(routeOf(UPSTREAM).unattended, undefined);
+  assert.deepEqual(unattended('none', 'allowed_origins: [https://app.example.com]\n').length, 1);
 });
 
 test('warns of a scope for callers that asks for a refresh token', () => {

@@ -1,0 +1,326 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { Client as ClientV2, StreamableHTTPClientTransport as TransportV2 } from '@modelcontextprotocol/client';
+import { Client as ClientV1 } from '@modelcontextprotocol/sdk/client/index.js';
+import { StreamableHTTPClientTransport as TransportV1 } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
+import { startTestApp } from '../harness/app.ts';
+import { eventually } from '../harness/eventually.ts';
+import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { respond } from '../harness/fake-upstream.ts';
+import { clientOf, type GatewayOptions, startGateway, startInboundGateway } from '../harness/gateway.ts';
+import { assertProblem, type CallOptions, call } from '../harness/http-call.ts';
+import { startMcpBackend } from '../harness/mcp-fixture/server.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
+
+const HANDSHAKES_AND_LISTS = [
+  ...['initialize', 'notifications/initialized', 'server/discover', 'ping'],
+  ...['tools/list', 'prompts/list', 'resources/list', 'resources/templates/list'],
+];
+
+const message = (method: string, params?: Record<string, unknown>) =>
+  JSON.stringify({ jsonrpc: '2.0', id: 1, method, params });
+const LIST = message('tools/list');
+const CALL = message('tools/call', { name: 'drop', arguments: {} });
+
+/** A route with `unattended`. Requests go to the path below it. */
+async function start(t: TestContext, { route, ...options }: GatewayOptions = {}) {
+  const gateway = await startGateway(t, { ...options, route: { unattended: 'client_credentials', ...route } });
+  const { app, authorizationServer, upstream } = gateway;
+  const send = (body: string | Buffer | undefined, headers: Record<string, string> = {}, more: CallOptions = {}) =>
+    call(`${app.url}/github`, { ...(body !== undefined && { body }), headers, ...more });
+  const grants = () => authorizationServer.requests.map(({ form }) => form.get('grant_type')?.split(':').at(-1));
+  /** Nothing was sent anywhere. */
+  const assertUnsent = (what?: string) =>
+    assert.equal(authorizationServer.requests.length + upstream.requests.length, 0, what);
+  return { ...gateway, send, grants, assertUnsent };
+}
+
+test('sends handshakes and lists without a caller with a token of cambist itself, byte by byte', async (t) => {
+  const { send, grants, upstream, app } = await start(t);
+  for (const method of HANDSHAKES_AND_LISTS) {
+    const body = ` ${message(method, { cursor: 'ä' })}\n`;
+    for (const framing of [{}, { 'transfer-encoding': 'chunked' }] as Record<string, string>[]) {
+      assert.equal((await send(body, framing)).status, 200, method);
+      assert.equal((await upstream.requests.at(-1)?.body())?.toString(), body);
+      assert.match(String(upstream.requests.at(-1)?.authorization), /^Bearer /);
+    }
+  }
+  assert.deepEqual(grants(), ['client_credentials']);
+  const lines = () => app.logs.filter(({ msg }) => msg === 'request');
+  const count = HANDSHAKES_AND_LISTS.length * 2;
+  await eventually('the requests are logged', () => lines().length === count);
+  assert.ok(lines().every(({ grant, status }) => grant === 'client_credentials' && status === 200));
+  assert.equal(sumSamples(await app.metrics(), 'cambist_own_token_requests_total', { route: 'github' }), count);
+});
+
+test('sends them without any token with none, and never a credential of the agent', async (t) => {
+  const { send, grants, upstream, app, authorization } = await start(t, {
+    route: { unattended: 'none', subject_token: { header: 'x-user-token' }, send: { header: 'X-API-Key' } },
+  });
+  const headers = { authorization, 'x-api-key': 'made-up-by-the-agent', cookie: `t=${authorization.slice(7)}` };
+  assert.equal((await send(LIST, headers)).status, 200);
+  assert.equal(upstream.requests.length, 1);
+  for (const name of Object.keys(headers)) assert.equal(upstream.requests[0]?.headers[name], undefined, name);
+  assert.deepEqual(grants(), []);
+  await eventually('the request is logged', () => app.logs.some(({ msg }) => msg === 'request'));
+  const { cache, grant } = app.logs.find(({ msg }) => msg === 'request') ?? {};
+  assert.deepEqual([cache, grant], ['bypass', undefined]);
+  assert.doesNotMatch(await app.metrics(), /^cambist_own_token_requests_total\{/m);
+});
+
+test("uses the caller's token where there is one, also for handshakes and lists", async (t) => {
+  for (const unattended of ['client_credentials', 'none']) {
+    const { send, grants, authorization } = await start(t, { route: { unattended } });
+    for (const body of [message('initialize'), LIST, CALL]) {
+      assert.equal((await send(body, { authorization })).status, 200);
+    }
+    assert.deepEqual(grants(), ['token-exchange']);
+  }
+});
+
+test("refuses an invalid token of the caller, which never falls back to cambist's own", async (t) => {
+  const { send, assertUnsent, authorizationServer, upstream } = await start(t);
+  const expired = await authorizationServer.mint({ ttlSeconds: -600 });
+  for (const [authorization, code] of [
+    [`Bearer ${expired}`, 'ERR_SUBJECT_TOKEN_INVALID'],
+    ['Bearer', 'ERR_SUBJECT_TOKEN_INVALID'],
+    ['Bearer a b', 'ERR_SUBJECT_TOKEN_INVALID'],
+    ['DPoP abcdefgh', 'ERR_SUBJECT_TOKEN_INVALID'],
+    ['Basic dXNlcjpwYXNz', 'ERR_SUBJECT_TOKEN_MISSING'],
+  ] as const) {
+    assertProblem(await send(LIST, { authorization }), code);
+  }
+  assertUnsent();
+  authorizationServer.behaviour = { kind: 'response', status: 400, body: { error: 'invalid_grant' } };
+  assertProblem(await send(LIST, { authorization: 'Bearer refused-by-the-server' }), 'ERR_SUBJECT_TOKEN_INVALID');
+  assert.equal(authorizationServer.requests.length, 1);
+  assert.equal(upstream.requests.length, 0);
+});
+
+/** Requests that need a caller, and the reason in the log. */
+const ATTENDED: Record<
+  string,
+  [body: string | Buffer | undefined, headers: Record<string, string>, why: RegExp, method?: string]
+> = {
+  'a tool call': [CALL, {}, /neither a handshake nor a list/],
+  'a tool call whose Mcp-Method is tools/list': [CALL, { 'mcp-method': 'tools/list' }, /Mcp-Method is not the method/],
+  'a list whose Mcp-Method is tools/call': [LIST, { 'mcp-method': 'tools/call' }, /Mcp-Method is not the method/],
+  'a list of 2026-07-28 without Mcp-Method': [LIST, { 'mcp-protocol-version': '2026-07-28' }, /has no Mcp-Method/],
+  'a batch of a list and a call': [`[${LIST},${CALL}]`, {}, /is a batch/],
+  'a batch of lists': [`[${LIST}]`, {}, /is a batch/],
+  'a second method after a list': ['{"method":"tools/list","id":1,"method":"tools/call"}', {}, /has a key twice/],
+  'a second method before a list': ['{"method":"tools/call","id":1,"method":"tools/list"}', {}, /has a key twice/],
+  'a method in another case': ['{"Method":"tools/call","method":"tools/list","id":1}', {}, /has a key twice/],
+  'a method with a space': ['{"method":"tools/list ","id":1}', {}, /white space at an end/],
+  'another list': [message('tasks/list'), {}, /neither a handshake nor a list/],
+  'a response to the server': ['{"jsonrpc":"2.0","id":1,"result":{}}', {}, /neither a handshake nor a list/],
+  'a compressed list': [LIST, { 'content-encoding': 'gzip' }, /is compressed/],
+  'a list in another charset': [LIST, { 'content-type': 'application/json; charset=utf-7' }, /another charset/],
+  'a list in UTF-16': [Buffer.from(LIST, 'utf16le'), {}, /not valid JSON in UTF-8/],
+  'a list of more than 64 KiB': [`${LIST}${' '.repeat(65_536)}`, {}, /larger than 65536 bytes/],
+  'a chunked list of more than 64 KiB': [
+    `${LIST}${' '.repeat(65_536)}`,
+    { 'transfer-encoding': 'chunked' },
+    /larger than/,
+  ],
+  'text that is not JSON': ['a=b', {}, /not valid JSON/],
+  'a POST without a body': ['', {}, /not valid JSON/],
+  'a list by PUT': [LIST, {}, /method is not POST/, 'PUT'],
+  'a GET that is not of a session': [undefined, {}, /method is not POST/],
+  'a DELETE that is not of a session': [undefined, {}, /method is not POST/, 'DELETE'],
+  'a WebSocket handshake': [
+    undefined,
+    {
+      ...{ connection: 'upgrade', upgrade: 'websocket', 'sec-websocket-version': '13' },
+      'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==',
+    },
+    /method is not POST/,
+  ],
+};
+
+for (const [request, [body, headers, why, method]] of Object.entries(ATTENDED)) {
+  test(`needs a caller for ${request}`, async (t) => {
+    for (const unattended of ['client_credentials', 'none']) {
+      const { send, assertUnsent, app } = await start(t, { route: { unattended } });
+      const response = await send(body, headers, method === undefined ? {} : { method });
+      assertProblem(response, 'ERR_SUBJECT_TOKEN_MISSING');
+      assert.match(String(response.headers['www-authenticate']), /^Bearer/);
+      assertUnsent();
+      assert.match(app.logText(), why);
+    }
+  });
+}
+
+test('forwards with a caller whatever needs one, unread', async (t) => {
+  const { send, authorization, upstream } = await start(t);
+  for (const [request, [body, headers, , method]] of Object.entries(ATTENDED)) {
+    if (headers.upgrade !== undefined) continue;
+    const { status } = await send(body, { ...headers, authorization }, method === undefined ? {} : { method });
+    assert.equal(status, 200, request);
+  }
+  assert.equal(upstream.requests.length, Object.keys(ATTENDED).length - 1);
+});
+
+test('returns 405 to GET and DELETE of a session without a caller', async (t) => {
+  const { send, assertUnsent, authorization } = await start(t);
+  const session = { 'mcp-session-id': 's-1' };
+  const requests: [method: string, headers: Record<string, string>][] = [
+    ['GET', session],
+    ['DELETE', session],
+    ['GET', { accept: 'text/event-stream' }],
+    ['GET', { accept: 'application/json, Text/Event-Stream', ...session }],
+  ];
+  for (const [method, headers] of requests) {
+    const { status, headers: returned, text } = await send(undefined, headers, { method });
+    assert.deepEqual([status, returned.allow, text], [405, 'POST', '']);
+  }
+  assertUnsent();
+  for (const [method, headers] of requests) {
+    assert.equal((await send(undefined, { ...headers, authorization }, { method })).status, 200);
+  }
+});
+
+test('refuses a web page that sends a list without a caller', async (t) => {
+  const { send, assertUnsent, app, authorization } = await start(t, {
+    route: { allowed_origins: ['https://app.example.com'] },
+  });
+  const simple = { 'content-type': 'text/plain' };
+  for (const headers of [
+    { origin: 'https://evil.example.org', ...simple },
+    { 'sec-fetch-site': 'cross-site', ...simple },
+    { host: 'evil.example.org' },
+  ] as Record<string, string>[]) {
+    assertProblem(await send(LIST, headers), 'ERR_CROSS_SITE_REQUEST');
+    assertUnsent();
+    assertProblem(await send(CALL, headers), 'ERR_SUBJECT_TOKEN_MISSING');
+  }
+  assertUnsent();
+  assert.match(app.logText(), /a web page of another origin sent it/);
+  assert.equal((await send(LIST, { origin: 'https://app.example.com', 'sec-fetch-site': 'cross-site' })).status, 200);
+  assert.equal((await send(LIST, { origin: 'https://evil.example.org', authorization })).status, 200);
+});
+
+test('relays the 404 of a session that the backend does not know, and names the other credential', async (t) => {
+  const { send, app, authorization } = await start(t, { handler: respond(404, 'Session not found') });
+  for (const headers of [{}, { authorization }] as Record<string, string>[]) {
+    assert.equal((await send(LIST, { 'mcp-session-id': 'stale', ...headers })).status, 404);
+  }
+  const lines = () => app.logs.filter(({ msg }) => msg === 'request');
+  await eventually('both are logged', () => lines().length === 2);
+  for (const { finding, cause } of lines()) {
+    assert.equal(finding, 'session_unknown');
+    assert.match(String(cause), /other credential of route "github"/);
+  }
+});
+
+test('replaces an own token that the backend refuses, and never asks the caller to sign in', async (t) => {
+  const { send, grants, upstream } = await start(t);
+  assert.equal((await send(LIST)).status, 200);
+  upstream.handler = respond(401, '', { 'www-authenticate': 'Bearer error="invalid_token"' });
+  assertProblem(await send(LIST), 'ERR_UPSTREAM_REFUSED_TOKEN');
+  assert.deepEqual(grants(), ['client_credentials', 'client_credentials']);
+});
+
+test('leads a client to sign in where a backend wants a token and the route sends none', async (t) => {
+  const { send, app } = await start(t, {
+    route: { unattended: 'none' },
+    handler: respond(401, '', { 'www-authenticate': 'Bearer resource_metadata="https://mcp.example.com/metadata"' }),
+  });
+  const { status, headers } = await send(LIST);
+  assert.equal(status, 401);
+  assert.doesNotMatch(String(headers['www-authenticate']), /mcp\.example\.com/);
+  assert.equal(app.logs.filter(({ level }) => level === 'error').length, 0);
+});
+
+test('takes the route by the message first, and then a list without a caller', async (t) => {
+  const { config, app, send, grants } = await start(t);
+  const [github] = config.routes;
+  const match = { path: '/github', mcp_method: 'tools/*' };
+  app.reloadTo({
+    ...config,
+    routes: [
+      { ...github, unattended: undefined },
+      { ...github, name: 'tools', match },
+    ],
+  });
+  assert.equal((await send(LIST)).status, 200);
+  assertProblem(await send(CALL), 'ERR_SUBJECT_TOKEN_MISSING');
+  assertProblem(await send(message('ping')), 'ERR_SUBJECT_TOKEN_MISSING');
+  assert.deepEqual(grants(), ['client_credentials']);
+});
+
+test('takes a list without a handle with inbound, and tells the agent that a call lacks one', async (t) => {
+  const { backend, app, authorizationServer } = await startInboundGateway(t, {
+    route: { unattended: 'client_credentials' },
+  });
+  const send = (body: string, headers: Record<string, string> = {}) => call(`${app.url}/github`, { body, headers });
+  assert.equal((await send(LIST)).status, 200);
+  assert.equal(backend.requests.length, 1);
+  const refused = await send(CALL);
+  assert.equal(refused.status, 401);
+  assert.match(refused.text, /ERR_SUBJECT_TOKEN_MISSING/);
+  assert.match(refused.text, /This request has no handle/);
+  const raw = await send(LIST, { authorization: `Bearer ${await authorizationServer.mint()}` });
+  assertProblem(raw, 'ERR_HANDLE_INVALID');
+  assert.equal(backend.requests.length, 1);
+});
+
+/** A client whose requests have a caller's token only while one is set. */
+async function startClient(t: TestContext) {
+  const server = await startFakeAuthorizationServer(t);
+  const fixture = await startMcpBackend(t, { issuer: server.issuer, jwksUri: server.jwksUri });
+  server.behaviour = ({ form }) => ({ kind: 'issue', ...(form.has('subject_token') ? {} : { subject: 'cambist' }) });
+  const app = await startTestApp(t, {
+    authorization_servers: { local: clientOf(server) },
+    routes: [{ name: 'tools', match: { path: '/mcp' }, upstream: fixture.url, unattended: 'client_credentials' }],
+  });
+  const caller = { token: undefined as string | undefined };
+  const statuses: number[] = [];
+  const options = {
+    fetch: async (target: string | URL, init?: RequestInit) => {
+      const headers = new Headers(init?.headers);
+      if (caller.token !== undefined) headers.set('authorization', `Bearer ${caller.token}`);
+      const response = await fetch(target, { ...init, headers });
+      statuses.push(response.status);
+      return response;
+    },
+  };
+  const subjects = () => [...new Set(fixture.requests.map(({ claims }) => claims?.sub))];
+  return { server, fixture, caller, statuses, options, subjects, url: new URL(`${app.url}/mcp`) };
+}
+
+test('TypeScript SDK 1.32, with a session: connects and lists without a caller, and calls with one', async (t) => {
+  const { server, caller, statuses, options, subjects, url } = await startClient(t);
+  const client = new ClientV1({ name: 'agent', version: '1' });
+  t.after(() => client.close());
+  const transport = new TransportV1(url, options);
+  await client.connect(transport as Transport);
+  assert.ok(transport.sessionId !== undefined);
+  assert.ok((await client.listTools()).tools.some(({ name }) => name === 'echo'));
+  await client.listPrompts();
+  await eventually('the stream is refused', () => statuses.includes(405));
+  const echo = () => client.callTool({ name: 'echo', arguments: { message: 'hi' } });
+  await assert.rejects(echo(), /ERR_SUBJECT_TOKEN_MISSING/);
+  assert.deepEqual(subjects(), ['cambist']);
+  caller.token = await server.mint({ subject: 'alice' });
+  assert.deepEqual((await echo()).content, [{ type: 'text', text: 'hi' }]);
+  assert.deepEqual(subjects(), ['cambist', 'alice']);
+  caller.token = undefined;
+  await transport.terminateSession();
+});
+
+test('MCP client 2.4, 2026-07-28: connects and lists without a caller, and calls with one', async (t) => {
+  const { server, fixture, caller, options, subjects, url } = await startClient(t);
+  const client = new ClientV2({ name: 'agent', version: '1' }, { versionNegotiation: { mode: 'auto' } });
+  t.after(() => client.close());
+  await client.connect(new TransportV2(url, options));
+  assert.ok((await client.listTools()).tools.some(({ name }) => name === 'echo'));
+  assert.deepEqual(fixture.sessionIds(), []);
+  const echo = () => client.callTool({ name: 'echo', arguments: { message: 'hi' } });
+  await assert.rejects(echo(), /ERR_SUBJECT_TOKEN_MISSING|Unauthorized/);
+  assert.deepEqual(subjects(), ['cambist']);
+  caller.token = await server.mint({ subject: 'alice' });
+  assert.deepEqual((await echo()).content, [{ type: 'text', text: 'hi' }]);
+  assert.deepEqual(subjects(), ['cambist', 'alice']);
+});
