@@ -1,7 +1,7 @@
 import type { Inbound } from '../config/inbound.ts';
 import type { Route } from '../config/route.ts';
 import { needsCaller, readsCaller } from '../config/route.ts';
-import { CambistError } from '../errors.ts';
+import { CambistError, type CambistErrorOptions } from '../errors.ts';
 import { containsToken } from '../proxy/caller-tokens.ts';
 import { headerValues, type RawHeaders } from '../proxy/headers.ts';
 import { type ReadCaller, readCallerToken } from '../proxy/read-caller-token.ts';
@@ -51,11 +51,12 @@ export function createHandleReader(
     const rules = inbound();
     if (!rules.allowRawTokens) refuseRawTokens(routed, handle);
     if (handle === undefined) {
-      const lost = rules.allowRawTokens || !needsCaller(routed.route) ? undefined : missing(routed.route);
-      if (lost !== undefined && routed.route.unattended === undefined) throw lost;
+      const isLost = !rules.allowRawTokens && needsCaller(routed.route);
+      if (isLost && routed.route.unattended === undefined) throw missing(routed.route);
       const caller = readCallerToken(routed, subjects, rawHeaders);
-      if (lost === undefined || caller instanceof Promise) return caller;
-      return { subject: undefined, withheldTokens: caller.withheldTokens, rawHeaders, missing: lost };
+      if (!isLost || caller instanceof Promise) return caller;
+      const { withheldTokens } = caller;
+      return { subject: undefined, withheldTokens, rawHeaders, missing: (facts) => missing(routed.route, facts) };
     }
     const uses = usesOf(routed, handle, rules);
     if (uses.length > 0 && isDetached(handle, uses)) {
@@ -179,7 +180,7 @@ function withoutScheme(value: string): string {
   return value.trim().replace(/^[a-z0-9-]+ +/i, '');
 }
 
-function missing({ name }: Route): CambistError {
+function missing({ name }: Route, facts: CambistErrorOptions = {}): CambistError {
   return new CambistError('ERR_SUBJECT_TOKEN_MISSING', `route "${name}": the request of the agent has no handle`, {
     detail:
       'This request has no handle, so its user is unknown: forward the Authorization header or the baggage of the request that is being served.',
@@ -191,6 +192,7 @@ function missing({ name }: Route): CambistError {
         'let the agent forward Authorization, or instrument it with OpenTelemetry and OTEL_PROPAGATORS=tracecontext,baggage. Code in a thread ' +
         'or a queue of its own loses both, and must take them along',
     },
+    ...facts,
   });
 }
 

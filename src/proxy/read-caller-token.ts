@@ -1,5 +1,5 @@
 import { needsCaller } from '../config/route.ts';
-import { CambistError } from '../errors.ts';
+import { CambistError, type CambistErrorOptions } from '../errors.ts';
 import type { Subject } from '../tokens/subject.ts';
 import type { SubjectSource } from '../tokens/subject-source.ts';
 import { containsToken, headerTokens, MAX_TOKENS } from './caller-tokens.ts';
@@ -12,8 +12,8 @@ export interface CallerToken {
   /** Every token of the caller. None of them may reach the upstream; empty on a passthrough route. */
   readonly withheldTokens: readonly string[];
   readonly rawHeaders: RawHeaders;
-  /** The error for a request that needs a caller, where the reader knows more of it. */
-  readonly missing?: CambistError;
+  /** Makes the error for a request that needs a caller, where the reader knows more of it. */
+  readonly missing?: (facts: CambistErrorOptions) => CambistError;
 }
 
 /** With `inbound`, handles stand for callers' tokens, and another function reads them. */

@@ -34,8 +34,8 @@ export async function admitUnattended(routed: Routed, { missing }: CallerToken):
   }
   const why = 'why' in reading ? reading.why : 'its message is neither a handshake nor a list';
   const message = `route "${route.name}": the request has no caller's token, which it needs because ${why}`;
-  const body = 'body' in reading ? reading.body : undefined;
-  throw missing ?? new CambistError('ERR_SUBJECT_TOKEN_MISSING', message, body && { responseId: responseIdOf(body) });
+  const facts = 'body' in reading && reading.body !== undefined ? { responseId: responseIdOf(reading.body) } : {};
+  throw missing?.(facts) ?? new CambistError('ERR_SUBJECT_TOKEN_MISSING', message, facts);
 }
 
 /** Opens, resumes or ends the session of a client. Servers without sessions have a stream as well. */

@@ -203,7 +203,9 @@ test("checks the token of handshakes and lists without a caller as well, with an
   const probe = { kind: 'response', status: 400, body: { error: 'invalid_grant' } } as const;
   const refusal = { kind: 'response', status: 400, body: { error: 'unauthorized_client' } } as const;
   server.queue = [probe, { kind: 'issue' }, refusal];
-  assert.deepEqual((await runDoctor(t, written('client_credentials'), { token })).problems, ['error exchange_disabled']);
+  assert.deepEqual((await runDoctor(t, written('client_credentials'), { token })).problems, [
+    'error exchange_disabled',
+  ]);
 });
 
 test('checks both servers of a chain and reports the failed exchange', async (t) => {

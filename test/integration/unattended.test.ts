@@ -254,13 +254,15 @@ test('takes a list without a handle with inbound, and tells the agent that a cal
   const { backend, app, authorizationServer } = await startInboundGateway(t, {
     route: { unattended: 'client_credentials' },
   });
-  const send = (body: string, headers: Record<string, string> = {}) => call(`${app.url}/github`, { body, headers });
+  const send = (body: string, headers: Record<string, string> = {}) =>
+    call(`${app.url}/github`, { body, headers: { 'content-type': 'application/json', ...headers } });
   assert.equal((await send(LIST)).status, 200);
   assert.equal(backend.requests.length, 1);
   const refused = await send(CALL);
   assert.equal(refused.status, 401);
   assert.match(refused.text, /ERR_SUBJECT_TOKEN_MISSING/);
   assert.match(refused.text, /This request has no handle/);
+  assert.equal(JSON.parse(refused.text).id, 1);
   const raw = await send(LIST, { authorization: `Bearer ${await authorizationServer.mint()}` });
   assertProblem(raw, 'ERR_HANDLE_INVALID');
   assert.equal(backend.requests.length, 1);
