@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Route } from '../config/route.ts';
 import type { ErrorCode } from '../error-catalogue.ts';
 import { CambistError } from '../errors.ts';
+import type { McpMessage } from '../routing/conditions.ts';
 import { headerDisagreement, readMcpMessage } from '../routing/mcp-message.ts';
 import {
   isValidHost,
@@ -140,7 +141,7 @@ function noRoute(target: RequestTarget, table: RouteTable, body?: Buffer): Cambi
 }
 
 /** A message that a request depends on, and the body that contained it, which goes upstream unchanged; or why it is refused. */
-export type ReadMessage = { readonly message: McpMessage; readonly body: Buffer } | RefusedMessage;
+type ReadMessage = { readonly message: McpMessage; readonly body: Buffer } | RefusedMessage;
 
 interface RefusedMessage {
   readonly code: ErrorCode;
