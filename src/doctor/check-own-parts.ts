@@ -3,6 +3,8 @@ import { constants, statfs } from 'node:fs/promises';
 import { type IncomingMessage, request } from 'node:http';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { systemClock } from '../clock/clock.ts';
 import { withBrackets } from '../config/addresses.ts';
 import type { Audit } from '../config/audit.ts';
 import type { Inbound } from '../config/inbound.ts';
@@ -12,7 +14,7 @@ import { errorCode } from '../errors.ts';
 import { readPseudonymKey } from '../secrets/credential.ts';
 import type { RecordSummary } from '../shared-cache/shared-records.ts';
 import { attempt, credentialFinding } from './check-server.ts';
-import { type Finding, type Found, fine, problem, warning } from './finding.ts';
+import { type Finding, type Found, fine, problem, shortAscii, warning } from './finding.ts';
 import { codeOf } from './unreachable.ts';
 
 /** The agent may take this long to accept a connection and to respond, and the reader of a socket to accept. */
@@ -69,6 +71,24 @@ function failed(where: string, code: string): Finding {
   }
   const why = ['ECONNREFUSED', 'ENOENT'].includes(code) ? `nothing listens there (${code})` : code;
   return problem('agent_unreachable', `the agent at ${where} cannot be reached`, { why, fix: FIX });
+}
+
+/** Waits for an SVID. */
+export async function checkSpiffe(address: string, found: Found): Promise<void> {
+  // Loaded here, because most configs have no SPIFFE agent.
+  const { createWorkloadApi } = await import('../spiffe/workload-api.ts');
+  const api = createWorkloadApi({ address, clock: systemClock, logger: { info() {}, warn() {} } });
+  await Promise.race([api.ready, delay(PATIENCE_MS, undefined, { ref: false })]);
+  const { failure } = await attempt(api.prepare);
+  const [svid, trustDomains] = [api.svid(), [...api.bundles().keys()]];
+  api.close();
+  if (svid === undefined) {
+    const why = shortAscii((failure?.cause as Error | undefined)?.message ?? 'it did not respond in time');
+    found(problem('spiffe_unavailable', failure?.message ?? 'no SVID', { why }));
+  } else {
+    const until = new Date(svid.expiresAtMs).toISOString();
+    found(fine('spiffe_reached', `it issues ${svid.spiffeId.id} until ${until}, for ${trustDomains.join(', ')}`));
+  }
 }
 
 /** Checks the key and the destination of the audit trail. Writes no record. */

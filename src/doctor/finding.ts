@@ -50,6 +50,8 @@ const CODES = [
   // shared cache
   'shared_cache_reached shared_cache_slow shared_cache_unavailable revocations_shared revocations_not_shared',
   'revocations_unreadable revocations_full',
+  // SPIFFE agent
+  'spiffe_reached spiffe_unavailable',
   // audit trail
   'audit_reached audit_unreachable',
   // trust folder of `intercept`
@@ -89,6 +91,7 @@ export interface Component {
     | 'route'
     | 'agent'
     | 'shared_cache'
+    | 'spiffe'
     | 'audit'
     | 'trust';
   readonly name: string;

@@ -7,7 +7,7 @@ import { keySourceOf } from '../tokens/subject-check.ts';
 import { type BackendCheck, checkBackend } from './check-backend.ts';
 import type { CheckContext } from './check-context.ts';
 import { checkKeys, checkTransmitter, checkUnseenRevocations } from './check-keys.ts';
-import { checkAgent, checkAudit, checkSharedCache, storeServersOf } from './check-own-parts.ts';
+import { checkAgent, checkAudit, checkSharedCache, checkSpiffe, storeServersOf } from './check-own-parts.ts';
 import { checkRoute, type Prerequisites } from './check-route.ts';
 import { checkIntrospection, checkServer, rolesOf, type ServerHealth } from './check-server.ts';
 import { missingSubject, readRouteSubject, type SubjectTokenInput, usesCallerToken } from './check-subject.ts';
@@ -170,13 +170,16 @@ function aheadOf(backends: readonly BackendCheck[]): number {
 }
 
 async function checkOwnParts({ config, begin }: Run): Promise<void> {
-  const { inbound, audit, signals, cache } = config;
+  const { inbound, audit, signals, cache, spiffe } = config;
   if (inbound !== undefined) {
     await checkAgent(inbound, begin({ kind: 'agent', name: '' }, 'agent, which callers reach through inbound.listen'));
   }
   if (cache.shared !== undefined) {
     const title = `shared cache: ${storeServersOf(cache.shared)}`;
     await checkSharedCache(cache.shared, signals !== undefined, begin({ kind: 'shared_cache', name: '' }, title));
+  }
+  if (spiffe !== undefined) {
+    await checkSpiffe(spiffe.socket, begin({ kind: 'spiffe', name: '' }, `SPIFFE agent: ${spiffe.socket}`));
   }
   if (audit !== undefined) await checkAudit(audit, begin({ kind: 'audit', name: '' }, 'audit trail'));
 }

@@ -9,10 +9,12 @@ import type { ReportedFinding } from '../../src/commands/doctor.ts';
 import { checkTrust } from '../../src/doctor/check-trust.ts';
 import { configOf, startTestApp } from '../harness/app.ts';
 import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
+import { eventually } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { respond, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { freePort } from '../harness/http-server.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
+import { startSpiffeAgent, svidParts, x509SvidResponse } from '../harness/spiffe-agent.ts';
 import { publicServer, route, runDoctor } from './doctor-run.ts';
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
@@ -189,6 +191,30 @@ test('finds that replicas cannot share revocations', async (t) => {
   });
   const codes = findings.filter(({ about }) => about.kind === 'shared_cache').map(({ code }) => code);
   assert.deepEqual(codes, ['shared_cache_unavailable', 'revocations_not_shared']);
+});
+
+test('waits for an SVID from the SPIFFE agent', async (t) => {
+  const agent = await startSpiffeAgent(t);
+  const config = {
+    spiffe: { socket: agent.address },
+    routes: [route('open', { audience: undefined, credential: 'none' })],
+  };
+  const unknown = await runDoctor(t, config);
+  assert.deepEqual(unknown.problems, ['error spiffe_unavailable']);
+  const { what, why } = unknown.finding('spiffe_unavailable');
+  assert.match(what, /has no identity for this process: register an entry/);
+  assert.equal(why, 'PERMISSION_DENIED: no identity issued');
+
+  const id = 'spiffe://example.org/cambist';
+  const authority = createCertificateAuthority('example.org');
+  agent.send(x509SvidResponse([svidParts(id, authority.issueClient({ hosts: [id] }), authority.cert)]));
+  const known = await runDoctor(t, config);
+  assert.deepEqual(known.problems, []);
+  assert.match(
+    known.finding('spiffe_reached').what,
+    /^it issues spiffe:\/\/example\.org\/cambist until .*, for example\.org$/,
+  );
+  await eventually('the stream is closed', () => agent.open === 0);
 });
 
 const INTERCEPTED_ROUTE = {
