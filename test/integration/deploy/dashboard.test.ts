@@ -7,10 +7,12 @@ import { ERROR_CODES } from '../../../src/error-catalogue.ts';
 import { createWebhookMetrics } from '../../../src/kubernetes/webhook-metrics.ts';
 import { readRuleGroups } from '../../external/prometheus/rules.ts';
 import { startTestApp } from '../../harness/app.ts';
+import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { startGateway } from '../../harness/gateway.ts';
 import { call } from '../../harness/http-call.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
 import { listPagesIn } from '../../harness/pages.ts';
+import { startSpiffeAgent, svidParts, x509SvidResponse } from '../../harness/spiffe-agent.ts';
 import {
   groupingLabelsOf,
   type LabelValues,
@@ -153,8 +155,12 @@ async function scrape(t: TestContext): Promise<ReadonlyMap<string, LabelValues>>
   return live;
 }
 
-/** A cambist that learns of revocations. */
-function startRevoking(t: TestContext, secret: string) {
+/** A cambist that learns of revocations, and has a SPIFFE agent. */
+async function startRevoking(t: TestContext, secret: string) {
+  const spiffe = await startSpiffeAgent(t);
+  const authority = createCertificateAuthority();
+  const certificate = authority.issueClient({ hosts: ['spiffe://example.org/a'] });
+  spiffe.send(x509SvidResponse([svidParts('spiffe://example.org/a', certificate, authority.cert)]));
   const issuer = 'https://127.0.0.1:9';
   return startTestApp(t, {
     authorization_servers: {
@@ -170,6 +176,7 @@ function startRevoking(t: TestContext, secret: string) {
       verify: { issuer, audience: 'agent', introspection: {} },
     },
     cache: { shared: { url: 'redis://127.0.0.1:9', key: { file: secret } } },
+    spiffe: { socket: spiffe.address },
     signals: {
       listen: '127.0.0.1:0',
       transmitters: {
