@@ -7,6 +7,7 @@ import type { InterceptListeners } from './intercept/redirected.ts';
 import { limitConnections } from './listeners/limit-connections.ts';
 import { openListener } from './listeners/listen.ts';
 import { fitConnections, logAcceptErrors, reachedLimit } from './listeners/open-files.ts';
+import { tlsOf } from './listeners/tls.ts';
 import { total } from './observability/counters.ts';
 import { UNMATCHED } from './observability/expected.ts';
 import type { LogLevelControl } from './observability/log-level.ts';
@@ -74,6 +75,11 @@ export async function startApp(written: Config, version: string, logger: Logger,
   const activeConfig = (): ActiveConfig => active;
   const parts = await createParts(first, { activeConfig, version, logger, tracing });
   const { counts, dispatchers, certificates, tokens, tracker, sockets, interception, audit, inbound } = parts;
+  const hasClients = tlsOf(first.listen)?.clientCa !== undefined;
+  const identify =
+    first.agents === undefined && !hasClients
+      ? undefined
+      : (await import('./identity/identify.ts')).createIdentify({ verifier: tokens.verifier, clock: systemClock });
   const pipeline = createPipeline({
     ...tokens,
     clock: systemClock,
@@ -81,6 +87,7 @@ export async function startApp(written: Config, version: string, logger: Logger,
     observer: counts.proxy,
     watch: tracker.options.watch,
     diagnoses: parts.diagnoses,
+    identify,
     readCaller: inbound?.readCaller ?? readCallerToken,
     stateKeys: parts.sharedCache?.stateKeys,
   });
@@ -91,6 +98,7 @@ export async function startApp(written: Config, version: string, logger: Logger,
     pipeline,
     sockets,
     logger,
+    identify,
     tlsBridge,
     reach: interception?.reach ?? {},
   });

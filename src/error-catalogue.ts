@@ -42,6 +42,20 @@ const CATALOGUE = {
     detail: 'Mcp-Method or Mcp-Name is missing, or is not the method or name of the message in the body.',
     fix: 'Update the MCP client: its headers must repeat its message. If a gateway in front of cambist changes either, correct the gateway.',
   },
+  ERR_AGENT_UNKNOWN: {
+    status: 401,
+    phase: 'route',
+    title: 'Agent unknown',
+    detail: 'This proxy serves known agents only, and this request has no valid identity of one.',
+    fix: 'The log says what is wrong with the identity. Make the agent send its own token or certificate, and name the agent under agents.known.',
+  },
+  ERR_AGENT_NOT_ALLOWED: {
+    status: 403,
+    phase: 'route',
+    title: 'Agent not allowed',
+    detail: 'The route does not serve this agent.',
+    fix: "Add the agent's name to agents of the route, if it may use the route.",
+  },
   ERR_SUBJECT_TOKEN_MISSING: {
     status: 401,
     phase: 'subject',

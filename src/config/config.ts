@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import type { ListenerTls } from './addresses.ts';
+import { agents } from './agents.ts';
 import { audit } from './audit.ts';
 import { type AuthorizationServer, authorizationServer } from './authorization-server.ts';
 import { readEach } from './config-node.ts';
@@ -146,6 +147,7 @@ export const KEYS = {
       ),
     }),
   ),
+  agents,
   host_header: headerName('Header whose host replaces that of the request, if present, such as `x-kagent-host`.', {
     examples: ['x-kagent-host'],
   }),

@@ -92,9 +92,9 @@ export function resolveRoute(written: WrittenRoute, node: ConfigNode, context: R
   if (own.allowedOrigins !== undefined && unattended === undefined && needsCaller({ credential, subjectToken })) {
     node.at('allowed_origins').warn("has no effect, because the route needs a caller's token anyway: remove it", 'key');
   }
-  const { timeouts, retryBodyLimitBytes, stepUp, allowedOrigins, tls } = keys;
+  const { agents, timeouts, retryBodyLimitBytes, stepUp, allowedOrigins, tls } = keys;
   const send = credential.kind === 'passthrough' || credential.kind === 'none' ? undefined : keys.send;
-  const kept = { send, timeouts, retryBodyLimitBytes, stepUp, allowedOrigins, tls, unattended };
+  const kept = { agents, send, timeouts, retryBodyLimitBytes, stepUp, allowedOrigins, tls, unattended };
   return { ...draft, route: { name, match, upstream, subjectToken, credential, consent, ...kept } };
 }
 

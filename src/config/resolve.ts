@@ -1,4 +1,5 @@
 import { isLocal, reaches } from './addresses.ts';
+import { agentHeaders } from './agents.ts';
 import {
   type AuthorizationServer,
   authorizationServer,
@@ -40,6 +41,7 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
   const routes = drafts.flatMap(({ route }) => route ?? []);
   refuseSameNames(drafts);
   refuseTies(drafts);
+  checkAgents(read, drafts);
   refuseSharedHeaders(read, drafts, defaults.subjectToken?.header, root);
   warnOfTunnels(file, drafts, root);
   if (intercept !== undefined && drafts.every(({ match }) => match !== undefined && match.host === undefined)) {
@@ -108,7 +110,7 @@ function sharedLimits(limits: NonNullable<Draft<typeof KEYS>['limits']>, upstrea
 
 /** Refuses a header with more than one role. @param defaultSubject header of the subject token from `defaults` */
 function refuseSharedHeaders(
-  { session, hostHeader }: Draft<typeof KEYS>,
+  { session, hostHeader, agents }: Draft<typeof KEYS>,
   drafts: readonly RouteDraft[],
   defaultSubject: string | undefined,
   root: ConfigNode,
@@ -123,6 +125,7 @@ function refuseSharedHeaders(
   for (const [role, taken, node] of [
     ['session', session?.header, root.at('session', 'header')],
     ['host', hostHeader, root.at('host_header')],
+    ...agentHeaders(agents).map((name) => ['agent', name, root.at('agents')] as const),
   ] as const) {
     if (taken === undefined) continue;
     // The built-in default has no position in the file, so the other header is reported.
@@ -138,6 +141,22 @@ function refuseSharedHeaders(
     for (const { route, node: owner } of drafts) {
       if (route?.send?.header.toLowerCase() !== taken || owner.at('send').broken) continue;
       owner.at('send').error('puts the credential into the session header or the host header: use another header');
+    }
+  }
+}
+
+/** Reports routes that refer to agents or their tokens without any. */
+function checkAgents({ agents }: Draft<typeof KEYS>, drafts: readonly RouteDraft[]): void {
+  const known = agents?.known.map(({ name }) => name) ?? [];
+  for (const { route, node } of drafts) {
+    for (const [index, name] of (route?.agents ?? []).entries()) {
+      if (known.includes(name) || node.at('agents').broken) continue;
+      const fix = known.length === 0 ? 'name it under agents.known' : `known agents are ${known.join(', ')}`;
+      node.at('agents', index).error(`unknown agent: ${fix}`);
+    }
+    const isActor = route?.credential.kind === 'exchange' && route.credential.actorToken?.source === 'agent';
+    if (isActor && agents?.token === undefined) {
+      node.at('actor_token').error('needs the token of an agent: set agents.token, or file instead of from');
     }
   }
 }

@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import type { CredentialSource } from '../secrets/credential.ts';
 import type { ServerScope } from './authorization-server.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { checkCredentialHeader } from './header-names.ts';
@@ -161,14 +162,18 @@ const keys = {
     section(
       'The workload’s own token, sent as RFC 8693 `actor_token` (delegation).',
       {
-        file: required(
-          kind.tokenFile('File of the token, read again when it rotates. A projected service-account token works.', {
-            without: 'none',
-          }),
-        ),
+        file: kind.tokenFile('File of the token, read again when it rotates. A projected service-account token works.'),
+        from: kind.choice(['agent'], '`agent`: the token of the agent that sent the request, in place of a file.', {
+          page: 'agents.md#delegation',
+        }),
         type: kind.tokenType('Sent as `actor_token_type`: a short name or a full URN.', { default: 'jwt' }),
       },
-      { finish: ({ file, type }) => ({ source: file, type }) },
+      {
+        finish({ file, from, type }, { node }): ActorTokenSource | undefined {
+          if ((file === undefined) === (from === undefined)) node.error('needs either "file" or "from": set one');
+          return { source: file ?? 'agent', type };
+        },
+      },
     ),
   ),
   on_missing_subject: kind.choice(
@@ -192,6 +197,12 @@ const keys = {
         { default: 'id_jag' },
       ),
     }),
+  ),
+  agents: kind.list(
+    'Agents that may use the route, by their names in `agents.known`. By default, all known agents.',
+    { examples: [['billing']], form: 'list of names', without: 'all', page: 'agents.md' },
+    (written) => ({ value: written }),
+    kind.nonEmptyText,
   ),
   consent_url: valueKey(
     kind.nonEmptyText,
@@ -235,7 +246,12 @@ export type RouteKeys = Omit<All, 'subjectToken'> & { readonly subjectToken: Sub
 export type OwnRouteKeys = Partial<Omit<RouteKeys, 'timeouts'>> & { readonly timeouts: Partial<RouteKeys['timeouts']> };
 
 export type ChainKeys = NonNullable<All['chain']>;
-export type ActorTokenSource = NonNullable<All['actorToken']>;
+/** The token of the agent, or the file of cambist's own. */
+export interface ActorTokenSource {
+  readonly source: CredentialSource | 'agent';
+  /** Full URN. */
+  readonly type: string;
+}
 export type Timeouts = ValueOf<typeof timeouts>;
 
 export function readOwnKeys(written: WrittenRouteKeys, node: ConfigNode, scope: ServerScope): OwnRouteKeys {

@@ -74,7 +74,7 @@ export interface ConsentRules {
   readonly url: string | undefined;
 }
 
-type KeptKeys = 'timeouts' | 'retryBodyLimitBytes' | 'stepUp' | 'allowedOrigins' | 'tls' | 'unattended';
+type KeptKeys = 'agents' | 'timeouts' | 'retryBodyLimitBytes' | 'stepUp' | 'allowedOrigins' | 'tls' | 'unattended';
 
 export interface Route extends Pick<RouteKeys, KeptKeys> {
   readonly name: string;
@@ -87,6 +87,11 @@ export interface Route extends Pick<RouteKeys, KeptKeys> {
   readonly consent: ConsentRules | undefined;
   /** Undefined: `Authorization`, with the scheme of the token. */
   readonly send: RouteKeys['send'];
+}
+
+/** The file of the actor token. Undefined where there is none, or it is the token of the agent. */
+export function actorFile({ actorToken }: Extract<Credential, { kind: 'exchange' }>): CredentialSource | undefined {
+  return actorToken === undefined || actorToken.source === 'agent' ? undefined : actorToken.source;
 }
 
 /** Tells whether a route exchanges, forwards or verifies the token of a caller, where there is one. */

@@ -1,3 +1,4 @@
+import type { CredentialSource } from '../secrets/credential.ts';
 import type { AuthorizationServer, Servers } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
 import { type Draft, optional, required, section, type ValueOf, type Values, valueKey } from './key.ts';
@@ -41,6 +42,8 @@ export interface SubjectVerification {
   /** PEM file of the CA for metadata and keys: the one of the authorization server with the same issuer. */
   readonly ca: string | undefined;
   readonly allowInsecureHttp: boolean;
+  /** Sent with requests to `jwksUri`. */
+  readonly jwksToken?: CredentialSource | undefined;
   /** Undefined: the token must be a JWT, which is verified by the keys. With it, keys count only where `jwksUri` is set. */
   readonly introspection?: Introspection | undefined;
 }

@@ -14,6 +14,7 @@ export function activateInbound(config: Config, inbound: Inbound): ActiveConfig 
   const { maxInFlight } = config.limits;
   return activate({
     ...config,
+    agents: undefined,
     hostHeader: undefined,
     forwardProxy: { connect: [] },
     intercept: undefined,
@@ -41,5 +42,6 @@ function agentRoute({ agent, verify }: Inbound): Route {
     allowedOrigins: [],
     tls: undefined,
     unattended: undefined,
+    agents: [],
   };
 }

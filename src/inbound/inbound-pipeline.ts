@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { CambistError } from '../errors.ts';
+import { clientCertificate } from '../listeners/client-certificates.ts';
 import { followsClose } from '../proxy/closing.ts';
 import { failRequest } from '../proxy/fail-request.ts';
 import { findRoute, receive } from '../proxy/find-route.ts';
@@ -17,6 +18,8 @@ import { type VerifyCallerOptions, verifyCaller } from './verify-caller.ts';
 
 export interface InboundPipelineOptions extends UpstreamCallOptions, VerifyCallerOptions {
   readonly handles: Handles;
+  /** Clients have certificates. */
+  readonly checksClients: boolean;
   /** Lets other replicas resolve a handle, if they share anything. Never rejects. */
   readonly share?: ((handle: Handle) => Promise<void> | undefined) | undefined;
 }
@@ -33,6 +36,7 @@ export function createInboundPipeline(options: InboundPipelineOptions): Pipeline
       // Receive: read the target, and refuse what cannot be forwarded as it is.
       const received = receive(request);
       assertFewHeaders(request.incoming);
+      if (options.checksClients) clientCertificate(request.incoming.socket, options.clock.wallMs());
       const rules = inboundRules(request.active);
       const needsToken = !isOpen(received.target, rules.inbound.open);
 

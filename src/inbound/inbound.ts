@@ -4,7 +4,7 @@ import type { Inbound } from '../config/inbound.ts';
 import { limitConnections } from '../listeners/limit-connections.ts';
 import { openListener } from '../listeners/listen.ts';
 import { logAcceptErrors, reachedLimit } from '../listeners/open-files.ts';
-import type { ListenerCertificates } from '../listeners/tls.ts';
+import { type ListenerCertificates, tlsOf } from '../listeners/tls.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { RecentFailures } from '../observability/recent-failures.ts';
 import { createRecentTraffic } from '../observability/recent-traffic.ts';
@@ -79,6 +79,7 @@ export async function createInbound(first: Config, options: InboundOptions) {
     handles,
     rules,
     share,
+    checksClients: tlsOf(inbound.listen)?.clientCa !== undefined,
     revocations,
   });
   revocations?.onRevoked(() => handles.removeRevoked(revocations.isRevoked));

@@ -7,6 +7,7 @@ import type { Listen, ListenerTls } from '../config/addresses.ts';
 import { loggedError } from '../observability/logged-error.ts';
 import type { Logger } from '../observability/logger.ts';
 import { readCredential, unavailable } from '../secrets/credential.ts';
+import { type ClientTrust, setClient } from './client-certificates.ts';
 import { setHandshaking, setSecured } from './idle-connection.ts';
 
 /** Longest handshake. Node's default is two minutes. */
@@ -46,9 +47,14 @@ export function createListenerCertificates(logger: Pick<Logger, 'error'>) {
      * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE where a file cannot be read, or is invalid
      */
     async serve(server: HttpsServer, tls: ListenerTls, name: string): Promise<void> {
-      const apply = async (): Promise<void> => server.setSecureContext(await readFiles(tls, name));
+      const trust: ClientTrust = { issuers: [] };
+      const apply = async (): Promise<void> => {
+        const { context, issuers } = await readFiles(tls, name);
+        server.setSecureContext(context);
+        if (!isSame(issuers, trust.issuers)) trust.issuers = issuers;
+      };
       await apply();
-      followConnections(server);
+      followConnections(server, trust);
       served.push({ name, apply });
     },
     /** Reads all files again, for the next connections. A listener keeps its certificate where that fails. */
@@ -78,16 +84,25 @@ async function readFiles({ certificate, privateKey, clientCa }: ListenerTls, nam
   };
   try {
     createSecureContext(context);
-    if (ca !== undefined) new X509Certificate(ca);
-    return context;
+    return { context, issuers: ca === undefined ? [] : certificatesIn(ca) };
   } catch (cause) {
     const rule = 'each must be PEM, and the key must belong to the certificate';
     throw unavailable(`invalid TLS files of ${name}: ${rule}`, cause);
   }
 }
 
+function certificatesIn(pem: string): X509Certificate[] {
+  const found = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  if (found.length === 0) throw new Error('the client CA has no certificate');
+  return found.map((each) => new X509Certificate(each));
+}
+
+function isSame(one: readonly X509Certificate[], other: readonly X509Certificate[]): boolean {
+  return one.length === other.length && one.every(({ raw }, index) => other[index]?.raw.equals(raw) === true);
+}
+
 /** Notes which connections of a server have finished their handshake, and refuses invalid certificates of clients. */
-function followConnections(server: HttpsServer): void {
+function followConnections(server: HttpsServer, trust: ClientTrust): void {
   /** By the address of the peer, until the handshake is complete: Node has no way from one socket to the other. */
   const handshaking = new Map<string, Socket>();
   const peerOf = ({ remoteAddress, remotePort }: Socket) => `${remoteAddress} ${remotePort}`;
@@ -110,5 +125,6 @@ function followConnections(server: HttpsServer): void {
     setSecured(connection, secure);
     // With `optional`, Node leaves this to us.
     if (secure.getPeerX509Certificate() !== undefined && !secure.authorized) secure.destroy();
+    else setClient(secure, trust);
   });
 }

@@ -1,6 +1,7 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { type Config, tlsListeners } from '../config/config.ts';
 import type { TlsFiles } from '../config/kinds.ts';
+import { actorFile } from '../config/route.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
 
 interface ExpiringCredential {
@@ -13,7 +14,7 @@ interface ExpiringCredential {
 export function expiringCredentials(config: Config): ExpiringCredential[] {
   const { routes, authorizationServers, intercept } = config;
   const ofRoutes = routes.flatMap(({ name, credential, subjectToken, tls }) => {
-    const actor = credential.kind === 'exchange' ? credential.actorToken?.source : undefined;
+    const actor = credential.kind === 'exchange' ? actorFile(credential) : undefined;
     const own = credential.kind === 'exchange' ? subjectToken.file : undefined;
     return [
       ...token(`actor token of route "${name}"`, actor),

@@ -49,6 +49,7 @@ export const LOG_FIELDS = [
   'listen',
   'intercepting',
   'admin',
+  'agent',
   'inbound',
   'signals',
   'signal',

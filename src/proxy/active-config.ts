@@ -1,3 +1,4 @@
+import { agentHeaders } from '../config/agents.ts';
 import type { Config } from '../config/config.ts';
 import { createRouteTable } from '../routing/route-table.ts';
 import type { CredentialHeaders } from './caller-tokens.ts';
@@ -11,6 +12,7 @@ export function activate(config: Config) {
   const credentialHeaders: CredentialHeaders = new Set([
     'authorization',
     ...config.routes.map(({ subjectToken }) => subjectToken.header),
+    ...agentHeaders(config.agents),
   ]);
   return {
     config,

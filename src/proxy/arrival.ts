@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
@@ -8,6 +9,8 @@ export interface Arrival {
   readonly wayIn: WayIn;
   /** The host that the certificate of this connection names: no request on it is for another. Undefined without TLS. */
   readonly host: string | undefined;
+  /** The CONNECT that the connection came in. Its agent sends all requests on the connection. */
+  readonly connect?: IncomingMessage | undefined;
   /** Set by the first request. */
   isUsed: boolean;
 }
@@ -19,8 +22,13 @@ export interface Arrived {
   [ARRIVAL]?: Arrival;
 }
 
-export function setArrival(socket: Duplex & Arrived, wayIn: WayIn, host: string | undefined): void {
-  socket[ARRIVAL] = { wayIn, host, isUsed: false };
+export function setArrival(
+  socket: Duplex & Arrived,
+  wayIn: WayIn,
+  host: string | undefined,
+  connect?: IncomingMessage,
+): void {
+  socket[ARRIVAL] = { wayIn, host, connect, isUsed: false };
 }
 
 export interface TlsArrival {

@@ -2,6 +2,7 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { CambistError } from '../errors.ts';
+import type { Agent, Identify } from '../identity/identify.ts';
 import { connectionEvent } from '../listeners/idle-connection.ts';
 import { redact } from '../observability/logged-error.ts';
 import type { Logger } from '../observability/logger.ts';
@@ -21,6 +22,7 @@ import { type DetachedSockets, isResponding, responseOn } from './detached.ts';
 import { failRequest } from './fail-request.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import type { RequestTracker } from './request-tracker.ts';
+import { senderOf } from './sender.ts';
 import { connectFarEnd, join, readEarlyBytes } from './tunnel.ts';
 
 export interface ConnectOptions {
@@ -32,6 +34,8 @@ export interface ConnectOptions {
   readonly tlsBridge: TlsBridge | undefined;
   /** Finds the far ends of tunnels, and connects to them. */
   readonly reach: Reach;
+  /** Exists where agents or clients have an identity. */
+  readonly identify?: Identify | undefined;
 }
 
 /** As long as Node waits for the headers of a request. */
@@ -50,7 +54,7 @@ const HANDSHAKE_FAILURE = Buffer.from([0x15, 3, 1, 0, 2, 2, 40]);
  */
 export function serveConnect(
   server: Server,
-  { activeConfig, tracker, logger, sockets, tlsBridge, reach }: ConnectOptions,
+  { activeConfig, tracker, logger, sockets, tlsBridge, reach, identify }: ConnectOptions,
 ): EnterServer {
   const inside = new WeakSet<Duplex>();
 
@@ -60,26 +64,40 @@ export function serveConnect(
       socket.destroy();
       return;
     }
+    if (identify === undefined) {
+      take(request, socket, head, undefined);
+      return;
+    }
+    const { agents } = activeConfig().config;
+    (async () => senderOf(identify, agents, request))().then(
+      (agent) => take(request, socket, head, agent),
+      (error: unknown) => fail(request, socket, error),
+    );
+  });
+
+  function take(request: IncomingMessage, socket: Socket, head: Buffer, agent: Agent | undefined): void {
     const { config, table } = activeConfig();
     const authority = readAuthority(request.url ?? '');
     const isRouted = authority !== undefined && table.namesHost(authority.host);
     const allowed =
       authority === undefined || isRouted ? undefined : allowedTunnel(config.forwardProxy.connect, authority);
     if (allowed !== undefined && authority !== undefined) {
-      tunnel(begin(request, socket), socket, head, authority, allowed);
+      tunnel(begin(request, socket, agent), socket, head, authority, allowed);
     } else if (isRouted && !inside.has(socket)) {
       serveInside(request, socket, head, authority, config.limits.maxInFlight);
     } else {
-      fail(request, socket, notAllowed(request.url ?? '', authority, isRouted));
+      fail(request, socket, notAllowed(request.url ?? '', authority, isRouted), agent);
     }
-  });
-
-  function begin(request: IncomingMessage, socket: Duplex): ProxyRequest {
-    return tracker.begin(request, responseOn(request, socket), request.url ?? '');
   }
 
-  function fail(request: IncomingMessage, socket: Duplex, error: unknown): void {
-    failRequest(begin(request, socket), error);
+  function begin(request: IncomingMessage, socket: Duplex, agent: Agent | undefined): ProxyRequest {
+    const begun = tracker.begin(request, responseOn(request, socket), request.url ?? '');
+    begun.record.agent = agent?.name;
+    return begun;
+  }
+
+  function fail(request: IncomingMessage, socket: Duplex, error: unknown, agent?: Agent): void {
+    failRequest(begin(request, socket, agent), error);
   }
 
   function serveInside(request: IncomingMessage, socket: Socket, head: Buffer, to: Authority, max: number): void {
@@ -94,27 +112,28 @@ export function serveConnect(
     onFirstBytes(socket, (bytes) => {
       socket.unshift(bytes);
       if (bytes[0] !== TLS_HANDSHAKE) {
-        enter(socket, 'proxy', undefined);
+        enter(socket, 'proxy', undefined, request);
       } else if (tlsBridge === undefined) {
         logger.warn({ authority: to.host }, 'TLS to the host of a route is refused; set intercept to terminate it');
         socket.end(HANDSHAKE_FAILURE, () => socket.destroy());
       } else {
         const userAgent = request.headers['user-agent'];
         const arrival = { host: to.host, wayIn: 'proxy', userAgent } as const;
-        tlsBridge.accept(socket, arrival, (secure) => enter(secure, 'proxy', to.host));
+        tlsBridge.accept(socket, arrival, (secure) => enter(secure, 'proxy', to.host, request));
       }
     });
   }
 
-  function enter(socket: Socket, wayIn: WayIn, host: string | undefined): void {
+  function enter(socket: Socket, wayIn: WayIn, host: string | undefined, connect?: IncomingMessage): void {
     inside.add(socket);
-    setArrival(socket, wayIn, host);
+    setArrival(socket, wayIn, host, connect);
     server.emit(connectionEvent(server), socket);
   }
 
   function tunnel(request: ProxyRequest, socket: Socket, head: Buffer, to: Authority, allowed: AllowedTunnel): void {
     const authority = `${to.host}:${to.port}`;
     try {
+      if (request.record.agent !== undefined) request.agentFound(request.record.agent);
       request.admitTunnel(authority);
     } catch (error) {
       failRequest(request, error);
@@ -147,8 +166,9 @@ export function serveConnect(
 /**
  * Hands a connection to the HTTP server, which serves no CONNECT on it.
  * @param host that the certificate of the connection names; undefined without TLS
+ * @param connect the CONNECT that the connection came in
  */
-export type EnterServer = (socket: Socket, wayIn: WayIn, host: string | undefined) => void;
+export type EnterServer = (socket: Socket, wayIn: WayIn, host: string | undefined, connect?: IncomingMessage) => void;
 
 /** Waits for the first bytes of a client. Closes a connection that stays silent. */
 export function onFirstBytes(socket: Socket, take: (bytes: Buffer) => void): void {

@@ -46,7 +46,7 @@ function failureResponse(request: ProxyRequest, error: CambistError): OwnRespons
 
 function problem(request: ProxyRequest, error: CambistError): OwnResponse {
   const { id, route } = request.record;
-  const isChallenge = error.status === 401 && route !== undefined;
+  const isChallenge = error.status === 401 && error.code !== 'ERR_AGENT_UNKNOWN' && route !== undefined;
   return errorResponse(
     error,
     id,

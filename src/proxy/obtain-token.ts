@@ -4,7 +4,7 @@ import type { CacheResult, Cause } from '../observability/token-observer.ts';
 import type { Broker, SteppedUp } from '../tokens/broker.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import { obtainSecret } from '../tokens/route-secret.ts';
-import type { Session } from '../tokens/session.ts';
+import type { Actor, Session } from '../tokens/session.ts';
 import type { Subject } from '../tokens/subject.ts';
 import { callerTraceId } from './caller-tokens.ts';
 import { headerValues } from './headers.ts';
@@ -18,9 +18,9 @@ export interface ObtainTokenOptions {
 }
 
 /** The session of a request: its subject, narrowed by the session id that the client sent. */
-export function sessionOf({ request, unattended }: Routed, subject: Subject | undefined): Session {
+export function sessionOf({ request, unattended }: Routed, subject: Subject | undefined, actor?: Actor): Session {
   const ids = headerValues(request.incoming.rawHeaders, request.active.config.session.header);
-  return { subject, id: ids.length === 0 ? undefined : ids.join(','), unattended };
+  return { subject, id: ids.length === 0 ? undefined : ids.join(','), unattended, actor };
 }
 
 /**

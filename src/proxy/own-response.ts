@@ -81,6 +81,8 @@ function errorParameters({ code, authentication, claims = '', expired }: Cambist
   switch (code) {
     case 'ERR_SUBJECT_TOKEN_MISSING':
       return {};
+    case 'ERR_AGENT_UNKNOWN':
+      return { realm: 'agent' };
     case 'ERR_INTERACTION_REQUIRED': {
       if (authentication === undefined) {
         return { error: 'insufficient_claims', claims: Buffer.from(claims).toString('base64') };

@@ -1,3 +1,4 @@
+import type { Identify } from '../identity/identify.ts';
 import type { SubjectSource } from '../tokens/subject-source.ts';
 import { followsClose } from './closing.ts';
 import { mayCarryState, resumeAfterConsent } from './consent.ts';
@@ -11,6 +12,7 @@ import type { CallerToken, ReadCaller } from './read-caller-token.ts';
 import { readBody } from './request-body.ts';
 import { unencoded, upstreamHeaders } from './request-headers.ts';
 import { admitMetadataRequest } from './resource-metadata.ts';
+import { actorOn, agentOf, assertAllowed, assertNoAgent } from './sender.ts';
 import type { Routed, Switched } from './steps.ts';
 import { admitUnattended } from './unattended.ts';
 import { callUpstream, type UpstreamCallOptions } from './upstream-call.ts';
@@ -18,6 +20,8 @@ import { callUpstream, type UpstreamCallOptions } from './upstream-call.ts';
 export interface PipelineOptions extends UpstreamCallOptions {
   readonly subjects: SubjectSource;
   readonly readCaller: ReadCaller;
+  /** Exists where agents or clients have an identity. */
+  readonly identify?: Identify | undefined;
 }
 
 /**
@@ -38,6 +42,11 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       // Receive: read the target, and refuse what cannot be forwarded as it is.
       const received = receive(request);
 
+      // Identify the agent, where the config names those that may use the proxy.
+      const identifying = options.identify && agentOf(request, options.identify);
+      const agent = identifying instanceof Promise ? await identifying : identifying;
+      if (agent !== undefined) request.agentFound(agent.name);
+
       // Respond to requests for the metadata of a resource that cambist protects.
       const metadata = admitMetadataRequest(received);
       if (metadata !== undefined) return request.respond(metadata);
@@ -46,11 +55,13 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       const finding = findRoute(received);
       let routed = finding instanceof Promise ? await finding : finding;
       request.admit(routed);
+      if (agent !== undefined) assertAllowed(routed.route, agent);
 
       // Read the caller's token, which never goes upstream except on a passthrough route.
       const reading = options.readCaller(routed, options.subjects);
       const caller = reading instanceof Promise ? await reading : reading;
       const { subject } = caller;
+      if (agent !== undefined) assertNoAgent(subject, request.active.config.agents);
 
       // Without a caller, some routes take handshakes and lists. The body says what it is, and is read here.
       if (subject === undefined && routed.route.unattended !== undefined) {
@@ -66,7 +77,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       const taking = readBody(request, routed.route, routed.wholeBody);
       let body = taking instanceof Promise ? await taking : taking;
       request.admitToUpstream(body);
-      const session = sessionOf(routed, subject);
+      const session = sessionOf(routed, subject, agent && actorOn(routed.route, agent));
       request.admitSession(session);
       const headers = headersOf(routed, caller);
 

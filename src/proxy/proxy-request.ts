@@ -7,6 +7,7 @@ import type { RequestTarget } from '../routing/request-target.ts';
 import type { Session } from '../tokens/session.ts';
 import type { Subject } from '../tokens/subject.ts';
 import type { ActiveConfig } from './active-config.ts';
+import type { AgentShares } from './agent-shares.ts';
 import { ARRIVAL, type Arrival, type Arrived } from './arrival.ts';
 import { callerRequestId } from './caller-tokens.ts';
 import { type OwnResponse, writeResponse } from './own-response.ts';
@@ -21,6 +22,7 @@ import { assertShare, type UpstreamShare, type UpstreamShares } from './upstream
 export interface Tracker {
   readonly options: TrackerOptions;
   readonly shares: UpstreamShares;
+  readonly agentShares: AgentShares;
   /** Each response closes its connection from now on. */
   readonly isLeaving: boolean;
   /** Requests that end from now on were aborted by the shutdown. */
@@ -120,6 +122,12 @@ export class ProxyRequest {
   /** @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED, ERR_AUDIT_UNAVAILABLE */
   assertCapacity(): void {
     this.#tracker.assertCapacity(this.active.config.limits.maxInFlight);
+  }
+
+  /** Counts the request to the agent that sent it. @throws {CambistError} ERR_OVERLOADED */
+  agentFound(agent: string): void {
+    this.record.agent = agent;
+    this.#tracker.agentShares.join(this, agent);
   }
 
   /** Counts the request to its route. @throws {CambistError} as `assertCapacity` */

@@ -1,4 +1,5 @@
 import type { Config } from '../config/config.ts';
+import { actorFile } from '../config/route.ts';
 import type { Transmitter } from '../config/signals.ts';
 import type { ReadinessCheck } from '../observability/readiness.ts';
 import { readCredential } from '../secrets/credential.ts';
@@ -55,7 +56,7 @@ export function readinessChecks(
       check(`routes.${name}.secret`, credential.source, () => readCredential(credential.source, secretName(route)));
     }
     if (credential.kind !== 'exchange') continue;
-    const actor = credential.actorToken?.source;
+    const actor = actorFile(credential);
     if (actor !== undefined) {
       check(`routes.${name}.actor_token`, actor, () => readCredential(actor, `actor token of route "${name}"`));
     }

@@ -18,6 +18,7 @@ export function requestLine(level: LineLevel, record: RequestRecord, totalMs: nu
     textField(',"request_id":', id) +
     numberField(',"total_ms":', totalMs) +
     textField(',"trace_id":', traceId) +
+    textField(',"agent":', record.agent) +
     commonFields(record) +
     numberField(',"duration_ms":', record.responseStart?.durationMs) +
     textField(',"cache":', cacheResult) +

@@ -32,6 +32,8 @@ export class RequestRecord {
   /** Monotonic milliseconds. */
   readonly startedMs: number;
   route: Route | undefined;
+  /** Name of the agent that sent the request. Undefined where the config names none. */
+  agent: string | undefined;
   authority: string | undefined;
   /** The session that a token was looked up for. */
   session: Session | undefined;

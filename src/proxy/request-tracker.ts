@@ -4,6 +4,7 @@ import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { setAwaitingBody } from '../listeners/idle-connection.ts';
 import type { Logger } from '../observability/logger.ts';
+import { AgentShares } from './agent-shares.ts';
 import { type BodyWait, createBodyWait, endUpload } from './body-wait.ts';
 import { ProxyRequest, type Tracker, type TrackerOptions } from './proxy-request.ts';
 import type { StallWatch } from './stall-watch.ts';
@@ -19,6 +20,7 @@ export class RequestTracker implements Tracker {
   readonly options: RequestTrackerOptions;
   readonly #addPipelined: (request: ProxyRequest) => void;
   readonly shares = new UpstreamShares();
+  readonly agentShares = new AgentShares();
   readonly tunnels = new Tunnels();
   inFlight = 0;
   openStreams = 0;

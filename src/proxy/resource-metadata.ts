@@ -20,7 +20,7 @@ export interface ClientRequest {
 
 export function clientOf(request: Pick<ProxyRequest, 'url' | 'incoming' | 'active' | 'arrival'>): ClientRequest {
   const { url, incoming, active, arrival } = request;
-  const secure = arrival?.host !== undefined;
+  const secure = arrival?.host !== undefined || 'encrypted' in incoming.socket;
   return { url, rawHeaders: incoming.rawHeaders, credentialHeaders: active.credentialHeaders, secure };
 }
 

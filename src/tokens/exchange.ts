@@ -4,11 +4,11 @@ import type { ActorTokenSource } from '../config/route-keys.ts';
 import { CambistError } from '../errors.ts';
 import type { Cause, TokenObserver } from '../observability/token-observer.ts';
 import { readCredential } from '../secrets/credential.ts';
-import { oncePerSecret } from '../secrets/secret.ts';
+import { oncePerSecret, type Secret } from '../secrets/secret.ts';
 import type { AcceptedToken } from './accept-token.ts';
 import { type DpopProver, type IssuedToken, toIssuedToken } from './issued-token.ts';
 import { type Assertions, firstLegTarget, requestAssertion } from './own-tokens.ts';
-import { type ResourceDigest, subjectKey } from './session.ts';
+import { type Actor, type ResourceDigest, subjectKey } from './session.ts';
 import type { Subject } from './subject.ts';
 import type { TokenEndpoint } from './token-endpoint.ts';
 import { type Assertion, type Grant, requesterOf, type TokenRequest } from './token-request.ts';
@@ -19,6 +19,7 @@ interface ExchangeRequest {
   readonly credential: TokenCredential;
   /** A token for cambist itself has no subject. */
   readonly subject: Subject | undefined;
+  readonly actor?: Actor | undefined;
   readonly resource: ResourceDigest;
   /** True for a request in the background, while the current token is still valid. */
   readonly refresh: boolean;
@@ -57,7 +58,7 @@ export function createExchange({ endpoint, assertions, dpop, credentialRead }: E
     return requestToken(request, kind, () => {
       const token = subject.token.reveal();
       if (kind === 'jwt_bearer') return { kind, assertion: token, from: 'caller' };
-      if (kind === 'token_exchange') return exchangeGrant(request.route, subject);
+      if (kind === 'token_exchange') return exchangeGrant(request, subject);
       return { kind, subjectToken: token, subjectTokenType: request.route.subjectToken.type };
     });
   }
@@ -91,10 +92,10 @@ export function createExchange({ endpoint, assertions, dpop, credentialRead }: E
   }
 
   function firstLeg(request: ChainRequest): Promise<Assertion> {
-    const { route, credential, subject, chain } = request;
+    const { credential, subject, chain } = request;
     const leg = tokenRequest(request, {
       grantKind: 'token_exchange',
-      grant: () => exchangeGrant(route, subject),
+      grant: () => exchangeGrant(request, subject),
       target: firstLegTarget(chain, credential.target),
       expect: 'assertion',
       earlier: undefined,
@@ -109,7 +110,7 @@ export function createExchange({ endpoint, assertions, dpop, credentialRead }: E
     return requestToken(request, grant.kind, () => grant, { values: [subjectToken], digests: sent });
   }
 
-  function exchangeGrant(route: Route, subject: Subject): Grant | Promise<Grant> {
+  function exchangeGrant({ route, actor }: ExchangeRequest, subject: Subject): Grant | Promise<Grant> {
     const actorToken = route.credential.kind === 'exchange' ? route.credential.actorToken : undefined;
     const grant = {
       kind: 'token_exchange',
@@ -118,19 +119,28 @@ export function createExchange({ endpoint, assertions, dpop, credentialRead }: E
       actor: undefined,
     } as const;
     if (actorToken === undefined) return grant;
-    return readActor(route.name, actorToken).then((actor) => ({ ...grant, actor }));
+    return readActor(route.name, actorToken, actor).then((sent) => ({ ...grant, actor: sent }));
   }
 
-  async function readActor(routeName: string, { source, type }: ActorTokenSource) {
+  async function readActor(routeName: string, { source, type }: ActorTokenSource, agent: Actor | undefined) {
     const name = `actor token of route "${routeName}"`;
-    const token = await readCredential(source, name);
+    const token = source === 'agent' ? tokenOf(agent, name) : await readCredential(source, name);
     const claims = actorClaims(token);
     const exp: unknown = claims?.exp;
-    if (typeof exp === 'number') credentialRead(name, exp);
+    if (source !== 'agent' && typeof exp === 'number') credentialRead(name, exp);
     return { token: token.reveal(), type, claims };
   }
 
   return async (request) => toIssuedToken(await obtainToken(request), dpop);
+}
+
+/** @throws {CambistError} ERR_AGENT_UNKNOWN */
+function tokenOf(agent: Actor | undefined, name: string): Secret {
+  if (agent !== undefined) return agent.token;
+  throw new CambistError(
+    'ERR_AGENT_UNKNOWN',
+    `${name}: the agent is known without a token: make it send its own token`,
+  );
 }
 
 /** The fields of a token request in which the two legs of a chain differ. */

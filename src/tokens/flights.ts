@@ -42,10 +42,10 @@ export function createFlights(cache: TokenCache, exchange: Exchange, second: Sec
   /** @param key of its flight */
   async function obtain(request: KeyedRequest, replaced: IssuedToken | undefined, key: string): Promise<IssuedToken> {
     const { route, credential, resource, cause } = request;
-    const { subject } = request.session;
+    const { subject, actor } = request.session;
     const refresh = replaced !== undefined;
     try {
-      const run = () => exchange({ route, credential, subject, resource, refresh, cause: cause?.() });
+      const run = () => exchange({ route, credential, subject, actor, resource, refresh, cause: cause?.() });
       const { token, added } =
         second === undefined
           ? { token: await run(), added: request.added }

@@ -5,6 +5,7 @@ import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import type { SubjectVerification } from '../config/verification.ts';
 import { CambistError } from '../errors.ts';
+import { readCredential } from '../secrets/credential.ts';
 import { boundedRequest, toRequestUrl } from './bounded-request.ts';
 import { createBreaker } from './breaker.ts';
 import { discoverJwksUri, notFetched, unavailable } from './discovery.ts';
@@ -27,7 +28,7 @@ export function createRateLimit(burst: number, intervalMs: number, clock: Clock)
 }
 
 /** Where `jwksUri` is not configured, the issuer's metadata has it. */
-type KeySource = Pick<SubjectVerification, 'issuer' | 'jwksUri' | 'allowInsecureHttp'>;
+type KeySource = Pick<SubjectVerification, 'issuer' | 'jwksUri' | 'jwksToken' | 'allowInsecureHttp'>;
 
 /** Keys are fetched again after this time. Cached keys stay in use while that fails. */
 const KEYS_LIFETIME_MS = 10 * 60 * 1000;
@@ -70,9 +71,10 @@ export function createIssuerKeys(source: KeySource, dispatcher: () => Dispatcher
     const untilMs = performance.now() + KEYS_TIMEOUT_MS;
     try {
       const pool = await dispatcher();
-      const { issuer, jwksUri, allowInsecureHttp } = source;
+      const { issuer, jwksUri, allowInsecureHttp, jwksToken } = source;
       const url = jwksUri ?? (await discoverJwksUri({ name, issuer, allowInsecureHttp }, pool, untilMs));
-      const headers = { accept: 'application/json' };
+      const own = jwksToken && (await readCredential(jwksToken, `token for the keys of ${name}`));
+      const headers = { accept: 'application/json', ...(own && { authorization: `Bearer ${own.reveal().trim()}` }) };
       const { status, text } = await boundedRequest(pool, { method: 'GET', url: toRequestUrl(url), headers, untilMs });
       if (status !== 200) throw unavailable(name, `the request for its keys returned status ${status}`);
       const set = JSON.parse(text) as JSONWebKeySet;

@@ -3,15 +3,24 @@ import type { Clock } from '../clock/clock.ts';
 import type { Route, TokenCredential } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import type { Cause } from '../observability/token-observer.ts';
-import { oncePer } from '../secrets/secret.ts';
+import { oncePer, type Secret } from '../secrets/secret.ts';
 import type { CacheOwner } from './cache.ts';
 import type { SharedEntry } from './shared-token.ts';
 import type { Subject } from './subject.ts';
+
+/** A party that acts for the subject, with its own token (RFC 8693 section 1.1). */
+export interface Actor {
+  readonly token: Secret;
+  /** Digest of its issuer and subject, which its next token has as well. */
+  readonly id: string;
+}
 
 /** A subject token and the client's session id. The id only narrows the token: another subject with the same id is another session. */
 export interface Session {
   /** A token for cambist itself has no subject. */
   readonly subject: Subject | undefined;
+  /** The agent that sent the request, on a route whose actor it is. */
+  readonly actor?: Actor | undefined;
   /** Value of `session.header`; undefined when the client sent none. */
   readonly id: string | undefined;
   /** The credential of a handshake or a list without a caller. */
@@ -157,18 +166,24 @@ export function flightKey({ key, added }: KeyedRequest): string {
 
 const digestOf = oncePer(resourceDigest);
 
+/** Whose token it is belongs to what is issued: the token says who acts. */
+function resourceOf(route: Route, { actor }: Session): ResourceDigest {
+  return actor === undefined ? digestOf(route) : `${digestOf(route)}.${actor.id}`;
+}
+
 /** @returns undefined when the route sends no issued token */
 export function requestFor(route: Route, session: Session, cause?: () => Cause): KeyedRequest | undefined {
   const { credential } = route;
   if (!('authorizationServer' in credential) || session.unattended === 'none') return undefined;
   const owner = sessionFor(credential, session, route);
-  const resource = digestOf(route);
+  const resource = resourceOf(route, owner);
   return { route, credential, session: owner, resource, key: keptTokenKey(owner, resource), cause, added: [] };
 }
 
 /** The token of a request, as the second level sees it. Its keys do not contain the added scopes. */
-export function entryOf({ route, credential, session: { subject }, key, added }: KeyedRequest): SharedEntry {
-  const group = subject === undefined ? key : subjectKey(subject, digestOf(route));
+export function entryOf({ route, credential, session, key, added }: KeyedRequest): SharedEntry {
+  const { subject } = session;
+  const group = subject === undefined ? key : subjectKey(subject, resourceOf(route, session));
   return { route, credential, subject, key, group, added };
 }
 
@@ -182,8 +197,7 @@ const OWN_SESSION: Session = { subject: undefined, id: undefined };
 /** The session that owns the token. */
 function sessionFor(credential: TokenCredential, session: Session, route: Route): Session {
   if (credential.kind === 'client_credentials') return OWN_SESSION;
-  if (session.subject !== undefined)
-    return hasOwnSubject(route) ? { subject: session.subject, id: undefined } : session;
+  if (session.subject !== undefined) return hasOwnSubject(route) ? { ...session, id: undefined } : session;
   if ([credential.onMissingSubject, session.unattended].includes('client_credentials')) return OWN_SESSION;
   throw new CambistError('ERR_SUBJECT_TOKEN_MISSING', `route "${route.name}": the request has no subject token`);
 }

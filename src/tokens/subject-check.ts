@@ -73,9 +73,10 @@ function isOtherKind({ protectedHeader, payload }: JWTVerifyResult): boolean {
 }
 
 /** Identifies the keys of some rules, and the server that is asked. Rules that differ in other ways share their keys. */
-export function keySourceOf({ issuer, jwksUri, ca, allowInsecureHttp, introspection }: SubjectVerification): string {
+export function keySourceOf(rules: SubjectVerification): string {
+  const { issuer, jwksUri, ca, allowInsecureHttp, jwksToken, introspection } = rules;
   const asked = introspection && [introspection.authorizationServer.name, introspection.endpoint];
-  return JSON.stringify([issuer, jwksUri, ca, allowInsecureHttp, asked]);
+  return JSON.stringify([issuer, jwksUri, ca, allowInsecureHttp, jwksToken, asked]);
 }
 
 /** Verifies a JWT as jose's `jwtVerify`, also where several keys of the issuer match. */

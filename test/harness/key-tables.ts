@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { AGENT_TOKEN_KEYS } from '../../src/config/agents.ts';
 import { KEYS } from '../../src/config/config.ts';
 import type { Keys } from '../../src/config/key.ts';
 import { LISTENER_KEYS } from '../../src/config/listen.ts';
@@ -12,7 +13,9 @@ const { name, match, upstream } = ROUTE;
 
 /** The pages with tables of keys, and the keys of each table, in their order. */
 const TABLES: Readonly<Record<string, readonly Keys[]>> = {
-  'README.md': [KEYS, SERVER, SERVER.client_auth?.keys ?? {}, { name, match, upstream }, ROUTE_KEYS],
+  'README.md': [KEYS, SERVER, { name, match, upstream }, ROUTE_KEYS],
+  'agents.md': [KEYS.agents.keys ?? {}, AGENT_TOKEN_KEYS],
+  'authorization-servers.md': [SERVER.client_auth?.keys ?? {}],
   'listeners.md': [LISTENER_KEYS],
   'signals.md': [KEYS.signals.keys ?? {}],
 };
@@ -22,7 +25,8 @@ export const PAGES = Object.keys(TABLES);
 /** Keys with keys of their own that have another table. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
   signals: '[keys](signals.md#keys)',
-  client_auth: '[keys](#keys-client-authentication)',
+  agents: '[keys](agents.md#keys)',
+  client_auth: '[keys](authorization-servers.md#keys-client-authentication)',
 };
 
 function rowsOf(keys: Keys, path: string): string[] {

@@ -19,10 +19,11 @@ const reference = readPagesIn('config');
 
 /** The section of the index with the keys of each part of the file. */
 const SECTIONS: readonly (readonly [path: string, section: string, page?: string])[] = [
-  ['authorization_servers.*.client_auth.', 'Keys: client authentication'],
+  ['authorization_servers.*.client_auth.', 'Keys: client authentication', 'authorization-servers.md'],
   ['authorization_servers.*.', 'Keys: authorization server'],
   ['routes.*.', 'Keys: route'],
   ['signals.', 'Keys', 'signals.md'],
+  ['agents.', 'Keys', 'agents.md'],
   ['', 'Keys: top level'],
 ];
 
@@ -81,7 +82,9 @@ test('finds every key of the schema in the index, with its default', () => {
 });
 
 /** Keys with keys of their own that have a row as well. */
-const CONTAINERS = new Set(words('authorization_servers authorization_servers.*.client_auth defaults routes signals'));
+const CONTAINERS = new Set(
+  words('agents authorization_servers authorization_servers.*.client_auth defaults routes signals'),
+);
 
 test('has the tables of keys that npm run schema writes', () => {
   for (const page of PAGES) assert.equal(readFileSync(new URL(page, FOLDER), 'utf8'), withKeyTables(page), page);

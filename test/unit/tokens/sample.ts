@@ -94,6 +94,7 @@ export function routeOf(fields: Partial<Route> = {}): Route {
     retryBodyLimitBytes: 65_536,
     stepUp: [],
     allowedOrigins: [],
+    agents: [],
     tls: undefined,
     unattended: undefined,
     ...fields,

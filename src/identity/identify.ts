@@ -1,0 +1,142 @@
+import { hash } from 'node:crypto';
+import type { Socket } from 'node:net';
+import type { Clock } from '../clock/clock.ts';
+import { type Agents, type AgentTokens, identitiesOf, tokenIdentity } from '../config/agents.ts';
+import { CambistError } from '../errors.ts';
+import { clientCertificate } from '../listeners/client-certificates.ts';
+import { shortened } from '../observability/shortened.ts';
+import { oncePer } from '../secrets/secret.ts';
+import { spiffeIdOf } from '../spiffe/spiffe-id.ts';
+import type { Actor } from '../tokens/session.ts';
+import { checkExpiry, claimsOf, createSubjectReader, type Subject } from '../tokens/subject.ts';
+import type { SubjectVerifier } from '../tokens/subject-verifier.ts';
+import { readForwardedId } from './forwarded.ts';
+
+/** The agent that sent a request. */
+export interface Agent {
+  /** As in `agents.known`. */
+  readonly name: string;
+  /** Undefined where it is known by its certificate alone. */
+  readonly actor: Actor | undefined;
+}
+
+/** Returns every line of a header. @param name lower case */
+type Values = (name: string) => readonly string[];
+
+interface IdentifyOptions {
+  readonly verifier: Pick<SubjectVerifier, 'verify'>;
+  readonly clock: Clock;
+}
+
+/**
+ * Finds the agent that sent a request, by its token and its certificate, or the certificate that a proxy forwards. All of them are
+ * checked again at each request. Synchronous where the token is known to be valid.
+ * @param agents undefined: only the client certificate of the connection is checked
+ * @throws {CambistError} ERR_AGENT_UNKNOWN, ERR_STS_UNAVAILABLE, ERR_CREDENTIAL_UNAVAILABLE
+ */
+export type Identify = ReturnType<typeof createIdentify>;
+
+export function createIdentify({ verifier, clock }: IdentifyOptions) {
+  const reader = createSubjectReader();
+
+  /** The verified token of the agent. Undefined where it sent none. */
+  function readToken(tokens: readonly AgentTokens[], connection: Socket, values: Values) {
+    const [header, ...others] = headersOf(tokens).filter((name) => values(name).length > 0);
+    if (header === undefined) return undefined;
+    if (others.length > 0) throw unknown('it has several tokens of agents');
+    const subject = asAgent(() => reader(connection, header, values(header)));
+    if (subject === undefined) return undefined;
+    const issuer = claimsOf(subject)?.iss;
+    const rules = tokens.find((each) => each.header === header && each.issuer === issuer);
+    if (rules === undefined) throw unknown('the issuer of its token is not in agents.token');
+    asAgent(() => checkExpiry(subject, clock));
+    const verifying = asAgent(() => verifier.verify(subject, rules));
+    return verifying === undefined ? subject : verifying.then(() => subject, throwAsAgent);
+  }
+
+  return (agents: Agents | undefined, connection: Socket, values: Values): Agent | undefined | Promise<Agent> => {
+    const certificate = clientCertificate(connection, clock.wallMs());
+    if (agents === undefined) return undefined;
+    const own = certificate && spiffeIdOf(certificate)?.id;
+    const byCertificate = certificateIdentity(agents, own, values);
+    const token = readToken(agents.token ?? [], connection, values);
+    if (token instanceof Promise) return token.then((subject) => known(agents, byCertificate, subject));
+    return known(agents, byCertificate, token);
+  };
+}
+
+const headersOf = oncePer((tokens: readonly AgentTokens[]) => [...new Set(tokens.map(({ header }) => header))]);
+
+/** The SPIFFE ID of the agent. That of a proxy gives way to the one that it forwards. */
+function certificateIdentity(
+  { certificate, forwarded }: Agents,
+  own: string | undefined,
+  values: Values,
+): string | undefined {
+  const lines =
+    forwarded !== undefined && own !== undefined && forwarded.from.includes(own) ? values(forwarded.header) : [];
+  if (lines.length > 0) return readForwardedId(lines) ?? refuse(`${forwarded?.header} does not name exactly one agent`);
+  return certificate ? own : undefined;
+}
+
+/** Names of agents by their identities. */
+const agentNames = oncePer(({ known, token = [] }: Agents): ReadonlyMap<string, string> => {
+  return new Map(
+    known.flatMap((agent) => identitiesOf(agent, token).map((identity) => [identity, agent.name] as const)),
+  );
+});
+
+function known(agents: Agents, byCertificate: string | undefined, subject: Subject | undefined): Agent {
+  const { actor, identity } = subject === undefined ? NO_TOKEN : actorOf(subject);
+  const identities = [byCertificate, identity].filter((each) => each !== undefined);
+  const [name, other] = identities.map((each) => agentNames(agents).get(each) ?? unlisted(each));
+  if (name === undefined) throw unknown('it has neither a token nor a certificate of an agent');
+  if (other !== undefined && other !== name) throw unknown(`its certificate is of "${name}", its token of "${other}"`);
+  return { name, actor };
+}
+
+const NO_TOKEN = { actor: undefined, identity: undefined };
+
+const actorOf = oncePer((subject: Subject): { readonly actor: Actor; readonly identity: string } => {
+  const { iss, sub } = claimsOf(subject) ?? {};
+  const identity = tokenIdentity(String(iss), String(sub));
+  return { identity, actor: { token: subject.token, id: hash('sha256', identity, 'base64url') } };
+});
+
+/** Is the token of a caller one of an agent? It must not stand in for a user. */
+export function isAgentToken(subject: Subject, { token = [] }: Agents): boolean {
+  const { iss, aud } = claimsOf(subject) ?? {};
+  const audiences = [aud].flat();
+  return token.some(
+    ({ issuer, audience }) => issuer === iss && audiences.some((each) => audience.includes(each as string)),
+  );
+}
+
+/** Longest part of an identity in a message. */
+const MAX_SHOWN = 200;
+
+function unlisted(identity: string): never {
+  throw unknown(`agents.known does not list "${shortened(identity.replace('\n', ' '), MAX_SHOWN)}"`);
+}
+
+function refuse(why: string): never {
+  throw unknown(why);
+}
+
+function unknown(why: string): CambistError {
+  return new CambistError('ERR_AGENT_UNKNOWN', `the request is not of a known agent: ${why}`);
+}
+
+function asAgent<Result>(work: () => Result): Result {
+  try {
+    return work();
+  } catch (error) {
+    return throwAsAgent(error);
+  }
+}
+
+/** The rules are those of callers' tokens, and so are the errors. */
+function throwAsAgent(error: unknown): never {
+  if (!(error instanceof CambistError) || error.status !== 401) throw error;
+  throw unknown(error.message.replace('the subject token', 'its token'));
+}

@@ -1,0 +1,79 @@
+import type { X509Certificate } from 'node:crypto';
+import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import { CambistError } from '../errors.ts';
+
+/** The issuers of client certificates that a listener trusts. Another list takes the place of this one when the file changes. */
+export interface ClientTrust {
+  issuers: readonly X509Certificate[];
+}
+
+/** The client of a connection, whose certificate was verified in the handshake. */
+interface Client {
+  /** Its own certificate, then those that it sent with it. */
+  readonly chain: readonly X509Certificate[];
+  readonly trust: ClientTrust;
+  verified: Verified;
+}
+
+interface Verified {
+  readonly issuers: ClientTrust['issuers'];
+  /** Epoch milliseconds of the first expiry between the certificate and its issuer. 0 if none of the issuers leads to it. */
+  readonly untilMs: number;
+}
+
+/** Longest chain of certificates that is followed. */
+const MAX_CHAIN = 10;
+
+const clients = new WeakMap<Socket, Client>();
+
+/**
+ * Returns the certificate of the client of a connection. Each request asks, because the certificate may have expired since the
+ * handshake, and its issuer may have been removed from the file. A change of the clock counts as well.
+ * @returns undefined if the client has none
+ * @throws {CambistError} ERR_AGENT_UNKNOWN
+ */
+export function clientCertificate(socket: Socket, nowMs: number): X509Certificate | undefined {
+  const client = clients.get(socket);
+  if (client === undefined) return undefined;
+  const { chain, trust } = client;
+  if (client.verified.issuers !== trust.issuers) client.verified = verify(chain, trust.issuers);
+  if (nowMs < client.verified.untilMs) return chain[0];
+  const why = client.verified.untilMs === 0 ? 'is not trusted any more' : 'is expired';
+  throw new CambistError('ERR_AGENT_UNKNOWN', `the client certificate of the connection ${why}`);
+}
+
+function verify(chain: readonly X509Certificate[], issuers: ClientTrust['issuers']): Verified {
+  const [own, ...others] = chain;
+  let untilMs = Infinity;
+  let current = own;
+  for (let left = MAX_CHAIN; current !== undefined && left > 0; left -= 1) {
+    const certificate = current;
+    const isIssuer = (each: X509Certificate): boolean =>
+      each.ca && certificate.checkIssued(each) && certificate.verify(each.publicKey);
+    untilMs = Math.min(untilMs, Date.parse(certificate.validTo));
+    const issuer = issuers.find(isIssuer);
+    if (issuer !== undefined) return { issuers, untilMs: Math.min(untilMs, Date.parse(issuer.validTo)) };
+    current = others.find((each) => each !== certificate && isIssuer(each));
+  }
+  return { issuers, untilMs: 0 };
+}
+
+/** The certificate of a client, and those that it sent with it. The last one may be its own issuer. */
+function chainOf(certificate: X509Certificate): X509Certificate[] {
+  const chain = [certificate];
+  let next = certificate.issuerCertificate;
+  while (next !== undefined && chain.length < MAX_CHAIN) {
+    chain.push(next);
+    next = next.issuerCertificate;
+  }
+  return chain;
+}
+
+/** Notes the client of a connection, after the handshake has verified its certificate. */
+export function setClient(socket: TLSSocket, trust: ClientTrust): void {
+  const certificate = socket.getPeerX509Certificate();
+  if (certificate === undefined) return;
+  const chain = chainOf(certificate);
+  clients.set(socket, { chain, trust, verified: verify(chain, trust.issuers) });
+}

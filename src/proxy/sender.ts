@@ -1,0 +1,48 @@
+import type { IncomingMessage } from 'node:http';
+import type { Agents } from '../config/agents.ts';
+import type { Route } from '../config/route.ts';
+import { CambistError } from '../errors.ts';
+import { type Agent, type Identify, isAgentToken } from '../identity/identify.ts';
+import type { Actor } from '../tokens/session.ts';
+import type { Subject } from '../tokens/subject.ts';
+import { headerValues } from './headers.ts';
+import type { ProxyRequest } from './proxy-request.ts';
+
+/** Finds the agent that sent a message. Undefined where the config names none. @throws {CambistError} as `Identify` */
+export function senderOf(
+  identify: Identify,
+  agents: Agents | undefined,
+  { socket, rawHeaders }: IncomingMessage,
+): Agent | undefined | Promise<Agent> {
+  return identify(agents, socket, (name) => headerValues(rawHeaders, name));
+}
+
+/** The same for a request. Within a CONNECT, it is the agent that sent the CONNECT. */
+export function agentOf({ incoming, arrival, active }: ProxyRequest, identify: Identify) {
+  return senderOf(identify, active.config.agents, arrival?.connect ?? incoming);
+}
+
+/**
+ * Checks that the agent may use the route, and that the caller's token is not one of an agent.
+ * @throws {CambistError} ERR_AGENT_NOT_ALLOWED
+ */
+export function assertAllowed({ name, agents }: Route, agent: Agent): void {
+  if (agents.length === 0 || agents.includes(agent.name)) return;
+  throw new CambistError(
+    'ERR_AGENT_NOT_ALLOWED',
+    `route "${name}" does not serve agent "${agent.name}": see its agents`,
+  );
+}
+
+/** An agent must not stand in for a user. @throws {CambistError} ERR_SUBJECT_TOKEN_INVALID */
+export function assertNoAgent(subject: Subject | undefined, agents: Agents | undefined): void {
+  if (subject === undefined || agents === undefined || !isAgentToken(subject, agents)) return;
+  const message = "the caller's token is one of an agent: send the token of the user";
+  throw new CambistError('ERR_SUBJECT_TOKEN_INVALID', message);
+}
+
+/** The party that acts for the caller, on a route that names it to the authorization server. */
+export function actorOn({ credential }: Route, agent: Agent | undefined): Actor | undefined {
+  const isAgent = credential.kind === 'exchange' && credential.actorToken?.source === 'agent';
+  return isAgent ? agent?.actor : undefined;
+}

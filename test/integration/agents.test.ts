@@ -1,0 +1,221 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { Agent, type RequestOptions, request } from 'node:https';
+import { join } from 'node:path';
+import { json } from 'node:stream/consumers';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { createCertificateAuthority } from '../harness/certificates.ts';
+import { eventually } from '../harness/eventually.ts';
+import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { startGateway } from '../harness/gateway.ts';
+import { assertProblem, call } from '../harness/http-call.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
+
+/** A gateway for two agents, which it knows by their service account tokens. */
+async function start(
+  t: TestContext,
+  route: Record<string, unknown> = {},
+  agents: Record<string, unknown> = {},
+  top: Record<string, unknown> = {},
+) {
+  const cluster = await startFakeAuthorizationServer(t);
+  const token = { header: 'x-agent-token', issuer: cluster.issuer, audience: 'cambist' };
+  const known = {
+    billing: { service_account: 'team-a/billing' },
+    support: { service_account: 'team-b/support' },
+  };
+  const gateway = await startGateway(t, { route, top: { agents: { token, known, ...agents }, ...top } });
+  const tokenOf = (account: string, fields = {}) =>
+    cluster.mint({ subject: `system:serviceaccount:${account}`, ...fields });
+  const billing = await tokenOf('team-a:billing');
+  const support = await tokenOf('team-b:support');
+  const send = (headers: Record<string, string | string[]>, path = '/github') =>
+    call(`${gateway.app.url}${path}`, { headers: { authorization: gateway.authorization, ...headers } as never });
+  return { ...gateway, cluster, tokenOf, billing, support, send };
+}
+
+test('serves known agents, and drops their tokens', async (t) => {
+  const { send, billing, support, upstream, app } = await start(t);
+  for (const token of [billing, `Bearer ${support}`]) {
+    assert.equal((await send({ 'x-agent-token': token })).status, 200);
+  }
+  assert.deepEqual(
+    upstream.requests.map(({ headers }) => headers['x-agent-token']),
+    [undefined, undefined],
+  );
+  assert.match(app.logText(), /"agent":"billing"/);
+});
+
+test('refuses every token that is not one of a known agent', async (t) => {
+  const { send, billing, tokenOf, cluster, subjectToken, authorizationServer, app } = await start(t);
+  const invalid = {
+    missing: {},
+    'of another agent': { 'x-agent-token': await tokenOf('team-a:other') },
+    'for another audience': { 'x-agent-token': await tokenOf('team-a:billing', { audience: 'other' }) },
+    'without exp': { 'x-agent-token': await tokenOf('team-a:billing', { ttlSeconds: Infinity }) },
+    expired: { 'x-agent-token': await tokenOf('team-a:billing', { ttlSeconds: -600 }) },
+    'signed by another issuer': {
+      'x-agent-token': await authorizationServer.mint({
+        subject: 'system:serviceaccount:team-a:billing',
+        claims: { iss: cluster.issuer },
+      }),
+    },
+    "the caller's": { 'x-agent-token': subjectToken },
+    malformed: { 'x-agent-token': 'x y z' },
+    repeated: { 'x-agent-token': [billing, billing] },
+  };
+  for (const [name, headers] of Object.entries(invalid)) {
+    const response = await send(headers as Record<string, string>);
+    assertProblem(response, 'ERR_AGENT_UNKNOWN');
+    assert.equal(response.headers['www-authenticate'], 'Bearer realm="agent"', name);
+  }
+  assert.equal(app.logs.filter(({ error }) => error === 'ERR_AGENT_UNKNOWN').length, Object.keys(invalid).length);
+});
+
+test('metadata, WebSocket and CONNECT need an agent as well', async (t) => {
+  const { send, billing } = await start(t);
+  const metadata = '/.well-known/oauth-protected-resource/github';
+  assertProblem(await send({}, metadata), 'ERR_AGENT_UNKNOWN');
+  assert.notEqual((await send({ 'x-agent-token': billing }, metadata)).status, 401);
+});
+
+test('a route serves the agents that it lists', async (t) => {
+  const { send, billing, support } = await start(t, { agents: ['billing'] });
+  assert.equal((await send({ 'x-agent-token': billing })).status, 200);
+  assertProblem(await send({ 'x-agent-token': support }), 'ERR_AGENT_NOT_ALLOWED');
+});
+
+test("the token of an agent does not count in the caller's place", async (t) => {
+  const { send, billing, cluster } = await start(t);
+  const response = await send({ 'x-agent-token': billing, authorization: `Bearer ${billing}` });
+  assertProblem(response, 'ERR_SUBJECT_TOKEN_INVALID');
+  assert.equal(cluster.requests.length, 0);
+});
+
+test('sends the token of the agent as actor_token, and keeps the tokens of agents apart', async (t) => {
+  const { send, billing, support, tokenOf, authorizationServer } = await start(t, { actor_token: { from: 'agent' } });
+  const renewed = await tokenOf('team-a:billing');
+  for (const token of [billing, billing, renewed, support, support]) {
+    assert.equal((await send({ 'x-agent-token': token })).status, 200);
+  }
+  assert.deepEqual(
+    authorizationServer.requests.map(({ form }) => form.get('actor_token')),
+    [billing, support],
+  );
+});
+
+const SUPPORT = 'spiffe://example.org/ns/team-b/sa/support';
+const PROXY = 'spiffe://example.org/ns/mesh/sa/gateway';
+
+const authority = createCertificateAuthority();
+
+const withId = (uri: string, options = {}) => authority.issueClient({ hosts: [uri], ...options });
+
+/** A gateway with mutual TLS for agents with SPIFFE IDs, behind a proxy of the mesh. */
+async function startMutual(t: TestContext) {
+  const folder = temporaryFolder(t);
+  const file = (name: string, text: string) => {
+    writeFileSync(join(folder, name), text);
+    return { file: join(folder, name) };
+  };
+  const { cert, key } = authority.issueServer();
+  const tls = {
+    certificate: file('tls.crt', cert),
+    private_key: file('tls.key', key),
+    client_ca: file('ca.pem', authority.cert),
+    client_certificate: 'optional',
+  };
+  const gateway = await start(
+    t,
+    {},
+    {
+      certificate: true,
+      forwarded: { from: [PROXY] },
+      known: { billing: { service_account: 'team-a/billing' }, support: { spiffe_id: SUPPORT } },
+    },
+    { listen: { address: '127.0.0.1:0', tls } },
+  );
+  /** @returns the status and the error code */
+  async function get(options: RequestOptions, headers: Record<string, string | string[]> = {}) {
+    const sent = request(`${gateway.app.url}/github`, {
+      agent: false,
+      ca: authority.cert,
+      ...options,
+      headers: { authorization: gateway.authorization, ...headers },
+    });
+    sent.end();
+    const [response] = await once(sent, 'response');
+    const { code } = (await json(response)) as { readonly code?: string };
+    return [response.statusCode, code];
+  }
+  return { ...gateway, get, replaceCa: (text: string) => file('ca.pem', text) };
+}
+
+const OK = [200, undefined];
+const UNKNOWN = [401, 'ERR_AGENT_UNKNOWN'];
+
+test('knows agents by the SPIFFE ID of their certificate, beside those with a token', async (t) => {
+  const { get, billing, support } = await startMutual(t);
+  assert.deepEqual(await get(withId(SUPPORT)), OK);
+  assert.deepEqual(await get({}, { 'x-agent-token': billing }), OK);
+  for (const [name, options, headers] of [
+    ['another trust domain', withId(SUPPORT.replace('example.org', 'example.com'))],
+    ['not listed', withId(`${SUPPORT}/other`)],
+    ['two URIs', authority.issueClient({ hosts: [SUPPORT, `${SUPPORT}/b`] })],
+    ['no URI', authority.issueClient()],
+    ['the proxy itself', withId(PROXY)],
+    ['identities that disagree', withId(SUPPORT), { 'x-agent-token': billing }],
+    ['an invalid token beside a valid certificate', withId(SUPPORT), { 'x-agent-token': 'malformed' }],
+    ['an unknown token beside a valid certificate', withId(SUPPORT), { 'x-agent-token': support }],
+  ] as const) {
+    assert.deepEqual(await get(options, headers ?? {}), UNKNOWN, name);
+  }
+});
+
+test('believes a forwarded certificate only from a listed proxy', async (t) => {
+  const { get, upstream } = await startMutual(t);
+  const forwarded = (value: string | string[]) => ({ 'x-forwarded-client-cert': value });
+  const clear = `By=spiffe://example.org/x;Hash=ab;Subject="CN=a, O=\\"b\\"";URI=${SUPPORT};DNS=a.example.org`;
+  assert.deepEqual(await get(withId(PROXY), forwarded(clear)), OK);
+  assert.deepEqual(await get(withId(SUPPORT), forwarded(`URI=${PROXY}`)), OK);
+  assert.deepEqual(
+    upstream.requests.map(({ headers }) => headers['x-forwarded-client-cert']),
+    [undefined, undefined],
+  );
+  assert.deepEqual(await get(withId(`${PROXY}/other`), forwarded(clear)), UNKNOWN);
+  assert.deepEqual(await get({}, forwarded(clear)), UNKNOWN);
+  for (const value of [
+    [clear, clear],
+    `${clear},${clear}`,
+    `${clear};URI=${SUPPORT}`,
+    `URI=${SUPPORT},`,
+    `URI=spiffe://example.com/a`,
+    'URI=https://example.org/a',
+    'Hash=ab',
+    '',
+  ]) {
+    assert.deepEqual(await get(withId(PROXY), forwarded(value)), UNKNOWN, String(value));
+  }
+});
+
+test('a certificate counts until it expires, and while its issuer is trusted', async (t) => {
+  const { get, app, replaceCa } = await startMutual(t);
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  t.after(() => agent.destroy());
+  const brief = { ...withId(SUPPORT, { validUntilSeconds: 2 }), agent };
+  assert.deepEqual(await get(brief), OK);
+  await delay(2000);
+  assert.deepEqual(await get(brief), UNKNOWN);
+  const kept = { ...withId(SUPPORT), agent: new Agent({ keepAlive: true, maxSockets: 1 }) };
+  t.after(() => kept.agent.destroy());
+  assert.deepEqual(await get(kept), OK);
+  const next = createCertificateAuthority('the next CA');
+  replaceCa(next.cert + authority.cert);
+  app.reopenFiles();
+  assert.deepEqual(await get(kept), OK);
+  replaceCa(next.cert);
+  app.reopenFiles();
+  await eventually('the connection is refused', async () => (await get(kept))[0] === 401);
+});
