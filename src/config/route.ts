@@ -89,7 +89,7 @@ export interface Route extends Pick<RouteKeys, KeptKeys> {
   readonly send: RouteKeys['send'];
 }
 
-/** The file of the actor token. Undefined where there is none, or it is the token of the agent. */
+/** The file of the actor token. Undefined without an actor token, and where it is the token of the agent. */
 export function actorFile({ actorToken }: Extract<Credential, { kind: 'exchange' }>): CredentialSource | undefined {
   return actorToken === undefined || actorToken.source === 'agent' ? undefined : actorToken.source;
 }

@@ -42,7 +42,7 @@ export function assertNoAgent(subject: Subject | undefined, agents: Agents | und
 }
 
 /** The party that acts for the caller, on a route that names it to the authorization server. */
-export function actorOn({ credential }: Route, agent: Agent | undefined): Actor | undefined {
+export function actorOn({ credential }: Route, agent: Agent): Actor | undefined {
   const isAgent = credential.kind === 'exchange' && credential.actorToken?.source === 'agent';
-  return isAgent ? agent?.actor : undefined;
+  return isAgent ? agent.actor : undefined;
 }
