@@ -121,7 +121,7 @@ export function createWorkloadApi({ address, clock, logger, retryMs = RETRY_MS }
     call.on('error', () => {});
     call.on('status', (ended: StatusObject) => {
       if (isClosed) return;
-      if (ended.code === status.PERMISSION_DENIED) change(undefined);
+      if (ended.code === status.PERMISSION_DENIED && current !== undefined) change(undefined);
       lost(invalid === undefined ? failedCall(address, ended) : invalidUpdate(address, invalid));
     });
   }
