@@ -60,10 +60,10 @@ export function readX509Update(message: Buffer, nowMs: number): X509Update {
   if (svid.spiffeId.id !== spiffeId) throw new InvalidSvid('the certificate has another SPIFFE ID than the response');
   const bundles = new Map<string, readonly string[]>();
   const refused: string[] = [];
-  for (const [text, der] of response.federatedBundles) {
-    const id = parseSpiffeId(text);
+  for (const { trustDomainId, bundle } of response.federatedBundles) {
+    const id = parseSpiffeId(trustDomainId);
     if (id?.path !== '') throw new InvalidSvid('the response names an invalid trust domain');
-    const authorities = readAuthorities(der);
+    const authorities = readAuthorities(bundle);
     if (authorities === undefined) refused.push(id.id);
     else bundles.set(id.trustDomain, authorities);
   }

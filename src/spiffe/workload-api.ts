@@ -33,15 +33,9 @@ export interface WorkloadApi {
   readonly ready: Promise<void>;
   /** @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE without a valid certificate */
   prepare(): Promise<void>;
-  status(): WorkloadApiStatus;
+  /** `isUp`: the agent is connected, and what it sent is valid. `expiresAtMs` is that of the current certificate. */
+  status(): { readonly isUp: boolean; readonly expiresAtMs: number | undefined };
   close(): void;
-}
-
-export interface WorkloadApiStatus {
-  /** Is the agent connected, and is what it sent valid? */
-  readonly isUp: boolean;
-  /** Expiry of the current certificate. */
-  readonly expiresAtMs: number | undefined;
 }
 
 type WriteLine = (fields: { readonly err?: unknown }, message: string) => void;

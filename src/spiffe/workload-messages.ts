@@ -1,20 +1,3 @@
-/** An X.509-SVID as it is in a message, unchecked. */
-interface X509SvidMessage {
-  readonly spiffeId: string;
-  /** DER, concatenated. The leaf comes first. */
-  readonly certificates: Buffer;
-  /** DER, PKCS #8. */
-  readonly privateKey: Buffer;
-  /** DER, concatenated. */
-  readonly bundle: Buffer;
-}
-
-interface X509SvidResponse {
-  /** The first one, which is the default identity. */
-  readonly svid: X509SvidMessage | undefined;
-  readonly federatedBundles: readonly (readonly [trustDomainId: string, bundle: Buffer])[];
-}
-
 /** Far above any real message. Small fields would otherwise take many times the memory of the message. */
 const MAX_FIELDS = 10_000;
 const EMPTY = Buffer.alloc(0);
@@ -72,8 +55,12 @@ function textOf(fields: Fields, number: number): string {
   return bytesOf(fields, number).toString('latin1');
 }
 
-/** @throws {RangeError} if the message is malformed */
-export function readX509SvidResponse(message: Buffer): X509SvidResponse {
+/**
+ * Reads the default identity, which is the first SVID, and the bundles of federated trust domains. Certificates are DER, concatenated,
+ * and the leaf comes first. The private key is PKCS #8.
+ * @throws {RangeError} if the message is malformed
+ */
+export function readX509SvidResponse(message: Buffer) {
   const response = readFields(message);
   const [first] = response.get(1) ?? [];
   const svid = first && readFields(first);
@@ -84,10 +71,10 @@ export function readX509SvidResponse(message: Buffer): X509SvidResponse {
       privateKey: bytesOf(svid, 3),
       bundle: bytesOf(svid, 4),
     },
-    federatedBundles: (response.get(3) ?? []).map((entry) => {
-      const fields = readFields(entry);
-      return [textOf(fields, 1), bytesOf(fields, 2)];
-    }),
+    federatedBundles: (response.get(3) ?? []).map(readFields).map((entry) => ({
+      trustDomainId: textOf(entry, 1),
+      bundle: bytesOf(entry, 2),
+    })),
   };
 }
 

@@ -235,6 +235,7 @@ describe('a JWT-SVID', () => {
     ['a SPIFFE ID that is invalid', message([1, message([1, 'me'], [2, jwtSvid({ ...claims, sub: 'me' })])])],
     ['no expiry', token({ exp: undefined })],
     ['an expiry in words', token({ exp: 'never' })],
+    ['an expiry as text', token({ exp: String(claims.exp) })],
     ['an expiry in the past', token({ exp: Math.floor(now / 1000) - 1 })],
   ];
   for (const [what, response] of refused) {
