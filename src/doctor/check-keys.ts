@@ -1,15 +1,18 @@
+import type { AgentTokens } from '../config/agents.ts';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { Route } from '../config/route.ts';
 import type { Transmitter } from '../config/signals.ts';
 import { routesUnawareOfDisabledUsers } from '../config/used-servers.ts';
 import type { SubjectVerification } from '../config/verification.ts';
+import { readCredential } from '../secrets/credential.ts';
 import { metadataUrls } from '../tokens/discovery.ts';
 import { createOwnTokens } from '../tokens/own-tokens.ts';
 import { issuerPeer, KEYS_TIMEOUT_MS } from '../tokens/server-request.ts';
+import { readClaims } from '../tokens/token-text.ts';
 import { assertionsOfOne, type CheckContext } from './check-context.ts';
 import { attempt, credentialFinding } from './check-server.ts';
-import { type Found, fine, listed, problem, warning } from './finding.ts';
-import { readKeySet, type UsableKey } from './key-set.ts';
+import { type Found, fine, listed, problem, shortAscii, warning } from './finding.ts';
+import { isOfAgents, readKeySet, type UsableKey } from './key-set.ts';
 import { unusableMetadata } from './metadata-findings.ts';
 import type { RecordedRequest } from './recorded-request.ts';
 import { type ConfigPaths, serverPath, unreachable } from './unreachable.ts';
@@ -44,12 +47,41 @@ export async function checkKeys(
   if (forKeys === undefined) {
     const allowInsecure = 'allow_insecure_http: true beside subject_token';
     const lookup = { ...rules, path: at, endpoint: 'jwks_uri', allowInsecure } as const;
-    found(unusableMetadata(lookup, requests, failure?.message ?? ''));
+    const finding = unusableMetadata(lookup, requests, failure?.message ?? '');
+    const isRefused = isOfAgents(at) && requests.some(({ status }) => status === 401 || status === 403);
+    found(isRefused ? { ...finding, ...METADATA_REFUSED } : finding);
     return undefined;
   }
-  const { finding, keys } = await readKeySet(forKeys, jwksUri !== undefined);
+  const { finding, keys } = await readKeySet(forKeys, { at, configured: jwksUri !== undefined });
   found(finding);
   return finding.severity === 'ok' ? keys : undefined;
+}
+
+const METADATA_REFUSED = {
+  why: 'an API server of Kubernetes shows its metadata to service accounts only',
+  fix: `set jwks_uri to https://kubernetes.default.svc/openid/v1/jwks, and jwks_token to the file of cambist's own service account token`,
+};
+
+/**
+ * Compares the issuer of agents' tokens with that of cambist's own service account token: one cluster issued both. With a configured
+ * `jwks_uri`, no metadata names the issuer.
+ */
+export async function checkAgentIssuer({ issuer, jwksToken }: AgentTokens, at: string, found: Found): Promise<void> {
+  if (jwksToken === undefined) return;
+  const { value } = await attempt(() => readCredential(jwksToken, 'token'));
+  const own = value && readClaims(value.reveal().trim())?.iss;
+  if (typeof own !== 'string' || own === issuer) return;
+  const named = shortAscii(own);
+  found(
+    warning(
+      'issuer_mismatch',
+      `the token in ${at}.jwks_token has the issuer "${named}", but ${at}.issuer is "${issuer}"`,
+      {
+        why: "a cluster's tokens have one issuer, and tokens of agents with another get 401",
+        fix: `set ${at}.issuer to "${named}", unless the agents run in another cluster`,
+      },
+    ),
+  );
 }
 
 /** The request without a response that prevented the keys from being fetched. @param forKeys the request for the keys themselves */
@@ -70,6 +102,7 @@ function configPathsOf(
 ): ConfigPaths {
   const discovered = located ? `${at}.jwks_uri or the issuer's metadata` : `${at}.issuer or jwks_uri`;
   const address = jwksUri === undefined ? discovered : `${at}.jwks_uri`;
+  if (isOfAgents(at)) return { address, ca: `${at}.tls.ca` };
   const server = servers.find((candidate) => candidate.issuer === issuer);
   if (server !== undefined) return { address, ca: `${serverPath(server)}.tls.ca` };
   return { address, ca: `tls.ca of an authorization server with the issuer "${issuer}"` };

@@ -50,6 +50,8 @@ const CODES = [
   // shared cache
   'shared_cache_reached shared_cache_slow shared_cache_unavailable revocations_shared revocations_not_shared',
   'revocations_unreadable revocations_full',
+  // TLS of listeners
+  'listener_certificate listener_files_invalid client_ca_read client_ca_invalid',
   // SPIFFE agent
   'spiffe_reached spiffe_unavailable',
   // audit trail
@@ -90,6 +92,7 @@ export interface Component {
     | 'subject_token'
     | 'route'
     | 'agent'
+    | 'listener'
     | 'shared_cache'
     | 'spiffe'
     | 'audit'

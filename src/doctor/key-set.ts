@@ -9,18 +9,20 @@ export interface UsableKey {
   readonly algorithms: readonly string[];
 }
 
-const CONFIG_PATH = 'subject_token.verify.jwks_uri';
-
 /**
  * Reads the response to the request for an issuer's keys. A key is usable if jose uses it, as in the running proxy.
+ * @param at path of the rules in the config
  * @param configured true if the address comes from the config, false if from the issuer's metadata
  * @see RFC 7517 section 5
  */
-export async function readKeySet(request: RecordedRequest, configured: boolean) {
+export async function readKeySet(
+  request: RecordedRequest,
+  { at, configured }: { readonly at: string; readonly configured: boolean },
+) {
   const { url, status, error } = request;
   const where = configured
-    ? `check ${CONFIG_PATH}`
-    : `fix the "jwks_uri" of the issuer's metadata, or set ${CONFIG_PATH}`;
+    ? `check ${at}.jwks_uri`
+    : `fix the "jwks_uri" of the issuer's metadata, or set ${at}.jwks_uri`;
   const unusable = (code: FindingCode, what: string, why: string, fix = where) => {
     return { finding: problem(code, what, { why, fix }), keys: [] };
   };
@@ -28,7 +30,7 @@ export async function readKeySet(request: RecordedRequest, configured: boolean) 
     return unusable(
       'keys_unavailable',
       `the request for keys at ${url} returned ${status ?? 'nothing'}`,
-      'cambist requests keys without a token and follows no redirects',
+      ...whyNot200(status, at),
     );
   }
   if (error !== undefined) {
@@ -62,6 +64,28 @@ export async function readKeySet(request: RecordedRequest, configured: boolean) 
     ),
     keys,
   };
+}
+
+/** Reasons and fixes of an API server of Kubernetes. */
+const KEYS_REFUSED = {
+  401: [
+    'an API server shows its keys to service accounts only, and does not accept this token',
+    "set jwks_token to the file of cambist's own service account token, with automountServiceAccountToken: true",
+  ],
+  403: [
+    'the service account of the token, or of requests without one, may not read the keys of the cluster',
+    "bind the ClusterRole system:service-account-issuer-discovery to cambist's service account, and set jwks_token",
+  ],
+} as const;
+
+function whyNot200(status: number | undefined, at: string): readonly [why: string, fix?: string] {
+  if (isOfAgents(at) && (status === 401 || status === 403)) return KEYS_REFUSED[status];
+  return ['cambist requests keys without a token and follows no redirects'];
+}
+
+/** @param at path of the rules in the config */
+export function isOfAgents(at: string): boolean {
+  return at.startsWith('agents.');
 }
 
 /** @returns undefined if the proxy would reject the key set; one malformed member is enough */

@@ -1,12 +1,13 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import type { Config } from '../config/config.ts';
+import { type Config, tlsListeners } from '../config/config.ts';
 import type { Route } from '../config/route.ts';
 import { signallingServers, usedServers } from '../config/used-servers.ts';
 import type { SubjectVerification } from '../config/verification.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
 import { type BackendCheck, checkBackend } from './check-backend.ts';
 import type { CheckContext } from './check-context.ts';
-import { checkKeys, checkTransmitter, checkUnseenRevocations } from './check-keys.ts';
+import { checkAgentIssuer, checkKeys, checkTransmitter, checkUnseenRevocations } from './check-keys.ts';
+import { checkListener } from './check-listener.ts';
 import { checkAgent, checkAudit, checkSharedCache, checkSpiffe, storeServersOf } from './check-own-parts.ts';
 import { checkRoute, type Prerequisites } from './check-route.ts';
 import { checkIntrospection, checkServer, rolesOf, type ServerHealth } from './check-server.ts';
@@ -60,6 +61,7 @@ export async function runChecks(options: CheckOptions): Promise<void> {
   };
   const servers = await checkServers(run);
   const keys = await checkVerificationKeys(run);
+  if (only === undefined) await checkAgentTokens(run);
   if (only === undefined) await checkTransmitters(run);
   await checkIntrospections(run, keys);
   await checkRoutes(run, backends, servers, keys);
@@ -110,6 +112,20 @@ async function checkKeysOnce(
   }
   check.findings.forEach(found);
   return check.keys;
+}
+
+async function checkAgentTokens(run: Run): Promise<void> {
+  const { token = [] } = run.config.agents ?? {};
+  for (const [index, rules] of token.entries()) {
+    const { issuer } = rules;
+    const at = token.length === 1 ? 'agents.token' : `agents.token[${index}]`;
+    const found = run.begin(
+      { kind: 'issuer', name: issuer },
+      `keys of issuer "${issuer}", which verify tokens of agents`,
+    );
+    await checkKeysOnce(rules, run, found, at);
+    await checkAgentIssuer(rules, at, found);
+  }
 }
 
 async function checkTransmitters(run: Run): Promise<void> {
@@ -169,8 +185,12 @@ function aheadOf(backends: readonly BackendCheck[]): number {
   return behind.length === 0 ? 0 : Math.max(0, Math.min(...behind));
 }
 
-async function checkOwnParts({ config, begin }: Run): Promise<void> {
+async function checkOwnParts({ config, context, begin }: Run): Promise<void> {
   const { inbound, audit, signals, cache, spiffe } = config;
+  for (const { name, tls } of tlsListeners(config)) {
+    const found = begin({ kind: 'listener', name }, `TLS of ${name}`);
+    await checkListener(tls, name, context.clock.wallMs(), found);
+  }
   if (inbound !== undefined) {
     await checkAgent(inbound, begin({ kind: 'agent', name: '' }, 'agent, which callers reach through inbound.listen'));
   }

@@ -272,3 +272,50 @@ test('checks shared keys once, and only the keys of the selected route', async (
   assert.deepEqual(await codes('files'), ['connection_refused']);
   assert.deepEqual(await codes('free'), []);
 });
+
+/** Runs the doctor on a gateway whose agents have tokens of this cluster. */
+function runWithAgents(t: TestContext, token: Record<string, unknown>) {
+  const known = { billing: { service_account: 'team-a/billing' } };
+  return runDoctor(t, {
+    agents: { token: { header: 'x-agent-token', audience: 'cambist', ...token }, known },
+    routes: [route('open', { audience: undefined, credential: 'none' })],
+  });
+}
+
+test('checks the keys that verify tokens of agents, by the CA and the token of agents.token', async (t) => {
+  const cluster = await startServer(t, { tls: AUTHORITY.issueServer() });
+  const folder = temporaryFolder(t);
+  await writeFile(join(folder, 'ca.pem'), AUTHORITY.cert);
+  await writeFile(join(folder, 'token'), await goodToken(cluster));
+  const { issuer, jwksUri: jwks_uri } = cluster;
+  const jwks_token = { file: join(folder, 'token') };
+  const tls = { ca: { file: join(folder, 'ca.pem') } };
+  const trusted = await runWithAgents(t, { issuer, jwks_uri, jwks_token, tls });
+  assert.deepEqual(trusted.problems, []);
+  assert.deepEqual(trusted.finding('keys_found').about, { kind: 'issuer', name: issuer });
+  const untrusted = await runWithAgents(t, { issuer, jwks_uri });
+  assert.deepEqual(untrusted.problems, ['error certificate_untrusted']);
+  assert.match(untrusted.finding('certificate_untrusted').fix ?? '', /set agents\.token\.tls\.ca to \{ file: /);
+  const missing = await runWithAgents(t, { issuer, jwks_uri, tls, jwks_token: { file: join(folder, 'none') } });
+  assert.deepEqual(missing.problems, ['error credential_unavailable']);
+  const other = await runWithAgents(t, { issuer: `${issuer}/other`, jwks_uri, jwks_token, tls });
+  assert.deepEqual(other.problems, ['warning issuer_mismatch']);
+  assert.ok(other.finding('issuer_mismatch').fix?.startsWith(`set agents.token.issuer to "${issuer}"`));
+});
+
+test('explains why an API server does not show its keys', async (t) => {
+  const gone = await startServer(t);
+  await gone.close();
+  const away = await runWithAgents(t, { issuer: gone.issuer, jwks_uri: gone.jwksUri });
+  assert.match(away.finding('connection_refused').fix ?? '', /host and port of agents\.token\.jwks_uri,/);
+  let status = 403;
+  const cluster = await startHttpServer((_request, response) => sendResponse(response, status, { kind: 'Status' }));
+  t.after(cluster.close);
+  const keys = { issuer: cluster.url, jwks_uri: `${cluster.url}/openid/v1/jwks` };
+  const forbidden = (await runWithAgents(t, keys)).finding('keys_unavailable');
+  assert.match(forbidden.fix ?? '', /^bind the ClusterRole system:service-account-issuer-discovery to /);
+  status = 401;
+  assert.match((await runWithAgents(t, keys)).finding('keys_unavailable').fix ?? '', /^set jwks_token to /);
+  const metadata = (await runWithAgents(t, { issuer: cluster.url })).finding('metadata_not_found');
+  assert.match(metadata.fix ?? '', /^set jwks_uri to https:.*, and jwks_token to /);
+});

@@ -193,6 +193,24 @@ test('finds that replicas cannot share revocations', async (t) => {
   assert.deepEqual(codes, ['shared_cache_unavailable', 'revocations_not_shared']);
 });
 
+test('checks the TLS of each listener', async (t) => {
+  const folder = temporaryFolder(t);
+  const { cert, key } = AUTHORITY.issueServer();
+  writeFileSync(join(folder, 'tls.crt'), cert);
+  writeFileSync(join(folder, 'tls.key'), key);
+  const tls = { certificate: { file: join(folder, 'tls.crt') }, private_key: { file: join(folder, 'tls.key') } };
+  const { findings } = await runDoctor(t, {
+    listen: { address: '127.0.0.1:0', tls },
+    admin: { address: '127.0.0.1:0', tls: { ...tls, private_key: { file: join(folder, 'none') } } },
+    routes: [route('open', { audience: undefined, credential: 'none' })],
+  });
+  const found = findings.filter(({ about }) => about.kind === 'listener');
+  assert.deepEqual(
+    found.map(({ about, code }) => `${about.name} ${code}`),
+    ['listen listener_certificate', 'admin credential_unavailable'],
+  );
+});
+
 test('waits for an SVID from the SPIFFE agent', async (t) => {
   const agent = await startSpiffeAgent(t);
   const config = {

@@ -164,7 +164,7 @@ const EC = publicKey.export({ format: 'jwk' });
 const RSA = generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey.export({ format: 'jwk' });
 
 const read = (body: unknown, { status = 200, error = undefined as unknown, configured = true } = {}) =>
-  readKeySet(response(status, body, { method: 'GET', url: URL, error }), configured);
+  readKeySet(response(status, body, { method: 'GET', url: URL, error }), { at: 'subject_token.verify', configured });
 
 test('lists keys by name and algorithm', async () => {
   const { finding, keys } = await read({
