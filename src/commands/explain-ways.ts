@@ -1,6 +1,7 @@
-import type { TcpListen } from '../config/addresses.ts';
+import type { Listen, TcpListen } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import { reachableUrlHost } from '../listeners/this-machine.ts';
+import { tlsOf } from '../listeners/tls.ts';
 import { addressedAuthority, readHost } from '../routing/request-target.ts';
 import { createRouteTable } from '../routing/route-table.ts';
 
@@ -15,25 +16,23 @@ export interface WayExplanation {
  * @param url a path is that of a URL of cambist
  */
 export function waysIn({ listen, intercept, routes }: Config, url: string): WayExplanation[] {
+  const own = schemeOf(listen);
   const address =
-    listen.kind === 'unix' ? `unix:${listen.path}` : `http://${reachableUrlHost(listen.host)}:${listen.port}`;
+    listen.kind === 'unix' ? `unix:${listen.path}` : `${own}://${reachableUrlHost(listen.host)}:${listen.port}`;
   const isTcp = listen.kind === 'tcp';
   const { scheme, host } = partsOf(url);
   if (scheme === undefined) return [{ way: 'base_url', how: `the agent calls ${address}` }];
   const isRouted = host !== undefined && createRouteTable(routes).namesHost(host);
   const redirected = isRouted ? redirects(intercept?.listen ?? [], url) : [];
+  const sendsHost = isTcp && address === originOf(url) ? '' : ' and sends this Host';
+  const direct =
+    scheme === own ? [{ way: 'base_url', how: `the agent connects to ${address}${sendsHost}` } as const] : [];
   if (scheme === 'http') {
-    return [
-      {
-        way: 'base_url',
-        how: `the agent connects to ${address}${isTcp && address === originOf(url) ? '' : ' and sends this Host'}`,
-      },
-      ...(isTcp ? [{ way: 'proxy', how: `HTTP_PROXY=${address}` } as const] : []),
-      ...redirected,
-    ];
+    return [...direct, ...(isTcp ? [{ way: 'proxy', how: `HTTP_PROXY=${address}` } as const] : []), ...redirected];
   }
-  if (!isRouted) return [];
+  if (!isRouted) return direct;
   return [
+    ...direct,
     ...(isTcp && intercept !== undefined
       ? [{ way: 'proxy', how: `HTTPS_PROXY=${address}, and the agent trusts ${intercept.trustDir}` } as const]
       : []),
@@ -60,7 +59,7 @@ function redirects(addresses: readonly TcpListen[], url: string): WayExplanation
 /** Reason why a request to an https URL cannot arrive, other than by `exec`. Undefined where it can. */
 export function whyNoWay({ listen, intercept, routes }: Config, url: string): string | undefined {
   const { scheme, host } = partsOf(url);
-  if (scheme !== 'https') return undefined;
+  if (scheme !== 'https' || schemeOf(listen) === 'https') return undefined;
   if (host === undefined || !createRouteTable(routes).namesHost(host)) {
     return 'no match.host names this host, and cambist terminates TLS only for those';
   }
@@ -70,11 +69,15 @@ export function whyNoWay({ listen, intercept, routes }: Config, url: string): st
     : undefined;
 }
 
+function schemeOf(listen: Listen): 'http' | 'https' {
+  return tlsOf(listen) === undefined ? 'http' : 'https';
+}
+
 function partsOf(url: string): { scheme: string | undefined; host: string | undefined } {
   const scheme = /^(https?):\/\//i.exec(url)?.[1]?.toLowerCase();
   return { scheme, host: scheme === undefined ? undefined : readHost(addressedAuthority(url, [])) };
 }
 
 function originOf(url: string): string | undefined {
-  return /^http:\/\/[^/?#]*/i.exec(url)?.[0].toLowerCase();
+  return /^https?:\/\/[^/?#]*/i.exec(url)?.[0].toLowerCase();
 }

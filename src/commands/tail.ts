@@ -1,11 +1,16 @@
+import { X509Certificate } from 'node:crypto';
 import { request } from 'node:http';
+import { request as requestTls } from 'node:https';
 import { json } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { TLSSocket } from 'node:tls';
 import { parseArgs } from 'node:util';
 import type { DecisionReport, DecisionRow } from '../admin/decisions.ts';
 import { type Listen, readListen } from '../config/addresses.ts';
 import { reachableHost } from '../listeners/this-machine.ts';
+import { tlsOf } from '../listeners/tls.ts';
 import { printable, printableJson } from '../observability/printable.ts';
+import { readCredential } from '../secrets/credential.ts';
 import { type Command, configFile, EXIT, messageOf, UsageError } from './command.ts';
 import { loadOrReport } from './print-problems.ts';
 import { USAGES } from './usages.ts';
@@ -80,10 +85,19 @@ async function fetchDecisions(admin: Listen, after: number): Promise<DecisionRep
     throw new Error('admin has port 0: set the port in the config, or add --admin');
   const target =
     admin.kind === 'unix' ? { socketPath: admin.path } : { host: reachableHost(admin.host), port: admin.port };
+  const certificate = await configuredCertificate(admin);
+  const send = certificate === undefined ? request : requestTls;
   return new Promise((resolve, reject) => {
     // The listener may have a name that it does not accept as the Host of these requests.
     const headers = { host: 'localhost' };
-    const sent = request({ ...target, path, headers, agent: false, timeout: TIMEOUT_MS }, (response) => {
+    // The certificate has names for clients in the network, and is compared with that of the config.
+    const options = { ...target, path, headers, agent: false, timeout: TIMEOUT_MS, rejectUnauthorized: false };
+    const sent = send(options, (response) => {
+      if (certificate !== undefined && !presents(response.socket as TLSSocket, certificate)) {
+        reject(new Error(`what listens at ${name} has another certificate than the file in admin.tls`));
+        response.destroy();
+        return;
+      }
       const isDone = response.statusCode === 200;
       if (!isDone) reject(new Error(`the admin listener at ${name} returned status ${response.statusCode}`));
       let size = 0;
@@ -101,6 +115,18 @@ async function fetchDecisions(admin: Listen, after: number): Promise<DecisionRep
     sent.once('error', ({ message }) => reject(new Error(`cannot reach the admin listener at ${name}: ${message}`)));
     sent.end();
   });
+}
+
+/** The certificate of the listener. Undefined: it speaks plain HTTP. */
+async function configuredCertificate(admin: Listen): Promise<X509Certificate | undefined> {
+  const file = tlsOf(admin)?.certificate;
+  return file === undefined
+    ? undefined
+    : new X509Certificate((await readCredential({ file }, 'certificate of admin')).reveal());
+}
+
+function presents(socket: TLSSocket, certificate: X509Certificate): boolean {
+  return socket.getPeerX509Certificate()?.raw.equals(certificate.raw) === true;
 }
 
 /** Another server may listen there. */

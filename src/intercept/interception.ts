@@ -90,7 +90,7 @@ function rememberPermitted(constraints: NameConstraints): (host: string) => bool
   };
 }
 
-/** The URL by which agents of the same pod reach a listener. Undefined for a Unix socket. */
+/** The URL by which agents of the same pod reach a listener. Undefined for a Unix socket, and with TLS, for which proxy variables do not serve. */
 function agentUrl(listen: string): string | undefined {
   if (!listen.startsWith('http:')) return undefined;
   const url = new URL(listen);
@@ -101,11 +101,11 @@ function agentUrl(listen: string): string | undefined {
 export function createOwnAddresses() {
   const own: { readonly host: string; readonly port: number }[] = [];
   return {
-    /** @param address `http://host:port`; a Unix socket is ignored */
+    /** @param address `http://host:port` or `https://host:port`; a Unix socket is ignored */
     add(address: string): void {
-      if (!address.startsWith('http:')) return;
-      const { hostname, port } = new URL(address);
-      own.push({ host: withoutBrackets(hostname), port: Number(port || 80) });
+      if (!address.startsWith('http')) return;
+      const { hostname, port, protocol } = new URL(address);
+      own.push({ host: withoutBrackets(hostname), port: Number(port || (protocol === 'https:' ? 443 : 80)) });
     },
     /** Returns the reason to refuse a new connection: it leads back to cambist. */
     refuse({ localAddress, remoteAddress = '', remotePort }: Socket): Error | undefined {

@@ -144,6 +144,8 @@ function checkListen(listen: Listen, node: ConfigNode, port: number): void {
     node.error("is a Unix socket, which the agent's container does not have: write 127.0.0.1:8180");
   } else if (listen.port !== port) {
     node.error(`has port ${listen.port}, but the sidecar is injected with port ${port}: use the same port`);
+  } else if (listen.tls !== undefined) {
+    node.error(`has TLS, but the agent connects to http://127.0.0.1:${port}, within the pod: remove tls`);
   } else if (!isLocal(listen)) {
     node.warn(`other pods can connect here: write 127.0.0.1:${listen.port}, unless they should`);
   }
@@ -154,6 +156,8 @@ function checkAdmin(admin: Listen, node: ConfigNode, port: number): void {
     node.error('is a Unix socket, but the probes of the kubelet need a port: write 0.0.0.0:9180');
   } else if (admin.port !== port) {
     node.error(`has port ${admin.port}, but the sidecar is injected with admin port ${port}: use the same port`);
+  } else if (admin.tls !== undefined) {
+    node.error('has TLS, but the probes of the sidecar use plain http: remove tls');
   } else if (!isEveryAddress(admin.host)) {
     node.error(`the kubelet and Prometheus cannot connect to ${admin.host}: write 0.0.0.0:${admin.port}`);
   }

@@ -1,14 +1,18 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { DecisionRow } from '../../src/admin/decisions.ts';
+import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startFakeSetup } from '../harness/fake-setup.ts';
 import { freePort, listen } from '../harness/http-server.ts';
 import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
+
+const authority = createCertificateAuthority();
 
 async function start(t: TestContext) {
   const admin = `127.0.0.1:${await freePort()}`;
@@ -90,6 +94,31 @@ test('reports a server that is not the admin listener, and prints nothing of its
     const expected = `cambist tail: what listens at 127.0.0.1:${port} is not the admin listener of cambist: check the address\n`;
     assert.deepEqual([code, stdout, stderr], [1, '', expected], body);
   }
+});
+
+test('reads an admin listener with TLS, and trusts the configured certificate alone', async (t) => {
+  const [own, other] = [authority.issueServer(), authority.issueServer()];
+  const tls = { certificate: { file: 'tls.crt' }, private_key: { file: 'tls.key' } };
+  const admin = `127.0.0.1:${await freePort()}`;
+  const setup = await startFakeSetup(t, {
+    change: (config) => ({ ...config, admin: { address: admin, tls } }),
+    files: { 'tls.crt': own.cert, 'tls.key': own.key, 'other.crt': other.cert },
+    ready: false,
+  });
+  await setup.call({ path: '/nowhere' });
+  const { configFile, directory } = setup.cambist;
+  const { code, stdout } = await runCommand(['tail', '--config', configFile]);
+  assert.equal(code, 0);
+  assert.match(stdout, / 403 ERR_ROUTE_NOT_FOUND /);
+  const written = (await readFile(configFile, 'utf8')).replace('tls.crt', 'other.crt');
+  const another = join(directory, 'another.yaml');
+  await writeFile(another, written);
+  const refused = await runCommand(['tail', '--config', another]);
+  assert.deepEqual([refused.code, refused.stdout], [1, '']);
+  assert.equal(
+    refused.stderr,
+    `cambist tail: what listens at ${admin} has another certificate than the file in admin.tls\n`,
+  );
 });
 
 test('reads no more than 16 MiB of a response', async (t) => {

@@ -38,6 +38,22 @@ test('an https URL needs intercept, or exec', () => {
   assert.match(whyNoWay(onSocket, 'https://mcp.example.com/') ?? '', /Unix socket/);
 });
 
+test('an https URL is called by base URL where listen has TLS', () => {
+  const tls = 'tls: { certificate: { file: /c }, private_key: { file: /k } }';
+  const secure = configOf(
+    `version: 1\nlisten: { address: "0.0.0.0:8443", ${tls} }\n${route('{ host: mcp.example.com }')}`,
+  );
+  assert.deepEqual(waysIn(secure, 'https://mcp.example.com/')[0], {
+    way: 'base_url',
+    how: 'the agent connects to https://127.0.0.1:8443 and sends this Host',
+  });
+  assert.deepEqual(namesOf(secure, 'https://elsewhere.example.com/'), ['base_url']);
+  assert.equal(whyNoWay(secure, 'https://elsewhere.example.com/'), undefined);
+  assert.deepEqual(waysIn(secure, 'http://mcp.example.com/'), [
+    { way: 'proxy', how: 'HTTP_PROXY=https://127.0.0.1:8443' },
+  ]);
+});
+
 test('an https URL of no match.host cannot arrive', () => {
   const byPath = configOf(`version: 1\n${route('{ path: / }')}`);
   assert.deepEqual(namesOf(byPath, 'https://mcp.example.com/'), []);

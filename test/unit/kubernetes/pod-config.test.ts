@@ -12,8 +12,8 @@ import { container, pod, request } from './samples.ts';
 const SECRET = '/var/run/secrets/cambist/client-secret';
 
 interface Parts {
-  listen?: string;
-  admin?: string;
+  listen?: string | object;
+  admin?: string | object;
   secret?: object;
   more?: Record<string, unknown>;
   route?: Record<string, unknown>;
@@ -50,7 +50,7 @@ test('accepts a config for a sidecar, and takes the ports from it', () => {
   assert.deepEqual(problemsOf({ listen: '[::1]:8000', admin: '[::]:9000' }), []);
 });
 
-const inbound = (listen: string, agent: string) => ({
+const inbound = (listen: string | object, agent: string) => ({
   more: {
     inbound: { listen, agent, verify: { issuer: 'https://idp.example.com', audience: 'agent' } },
   },
@@ -104,6 +104,13 @@ test('takes the hosts, the addresses and the ports of an interception from the c
   ]);
 });
 
+const SERVER_TLS = { certificate: { file: `${SECRET}.crt` }, private_key: { file: `${SECRET}.key` } };
+
+test('accepts TLS for the callers of the agent', () => {
+  const listen = { address: '0.0.0.0:8080', tls: SERVER_TLS };
+  assert.deepEqual(problemsOf(inbound(listen, 'http://127.0.0.1:9000')), []);
+});
+
 const AGENT = 'http://127.0.0.1:8081';
 const CASES: readonly (readonly [given: readonly [Parts, RawOptions?], problem: RegExp])[] = [
   [
@@ -111,6 +118,14 @@ const CASES: readonly (readonly [given: readonly [Parts, RawOptions?], problem: 
     /^admin: the kubelet and Prometheus cannot connect to 127\.0\.0\.1: write 0\.0\.0\.0:9180$/,
   ],
   [[{ admin: 'unix:/run/a' }], /^admin: is a Unix socket, but the probes/],
+  [
+    [{ admin: { address: '0.0.0.0:9180', tls: SERVER_TLS } }],
+    /^admin: has TLS, but the probes of the sidecar use plain http: remove tls$/,
+  ],
+  [
+    [{ listen: { address: '127.0.0.1:8180', tls: SERVER_TLS } }],
+    /^listen: has TLS, but the agent connects to http:\/\/127\.0\.0\.1:8180, within the pod: remove tls$/,
+  ],
   [[{}, { secret: 'cambist', 'admin-port': '9000' }], /^admin: has port 9180/],
   [[{ listen: 'unix:/run/a' }], /^listen: is a Unix socket/],
   [[{}, { secret: 'cambist', port: '9000' }], /^listen: has port 8180, but the sidecar is injected with port 9000/],
