@@ -3,6 +3,7 @@ import { createAdminListener } from './admin/admin-server.ts';
 import { systemClock } from './clock/clock.ts';
 import type { Config } from './config/config.ts';
 import { restartKeys } from './config/config.ts';
+import type { DecisionSide } from './decisions/decisions.ts';
 import type { InterceptListeners } from './intercept/redirected.ts';
 import { limitConnections } from './listeners/limit-connections.ts';
 import { openListener } from './listeners/listen.ts';
@@ -17,7 +18,7 @@ import type { Tracing } from './observability/tracing.ts';
 import { createParts, type Parts } from './parts.ts';
 import { type ActiveConfig, activate } from './proxy/active-config.ts';
 import { type DrainOptions, drain, settledWithin } from './proxy/drain.ts';
-import { createPipeline } from './proxy/pipeline.ts';
+import { createPipeline, type PipelineOptions } from './proxy/pipeline.ts';
 import { createProxyServer } from './proxy/proxy-server.ts';
 import { readCallerToken } from './proxy/read-caller-token.ts';
 import { readinessChecks } from './proxy/readiness-checks.ts';
@@ -39,6 +40,8 @@ export interface App {
   readonly admin: string;
   /** The address that callers of the agent connect to. Undefined: they connect to the agent itself. */
   readonly inbound: string | undefined;
+  /** The address that a data plane asks for decisions. Undefined: it does not. */
+  readonly decisions: string | undefined;
   /** The address that transmitters of signals connect to. Undefined: they do not. */
   readonly signals: string | undefined;
   /** Serves another config from the next request on. @returns the keys whose change needs a restart */
@@ -60,6 +63,7 @@ export interface App {
 }
 
 interface Servers {
+  readonly decisions: DecisionSide | undefined;
   readonly proxy: FastifyInstance;
   readonly admin: FastifyInstance;
 }
@@ -75,12 +79,12 @@ export async function startApp(written: Config, version: string, logger: Logger,
   const activeConfig = (): ActiveConfig => active;
   const parts = await createParts(first, { activeConfig, version, logger, tracing });
   const { counts, dispatchers, certificates, tokens, tracker, sockets, interception, audit, inbound } = parts;
-  const hasClients = tlsOf(first.listen)?.clientCa !== undefined;
+  const hasClients = [first.listen, first.decisions?.http.listen].some((each) => tlsOf(each)?.clientCa !== undefined);
   const identify =
     first.agents === undefined && !hasClients
       ? undefined
       : (await import('./identity/identify.ts')).createIdentify({ verifier: tokens.verifier, clock: systemClock });
-  const pipeline = createPipeline({
+  const pipelineOptions: PipelineOptions = {
     ...tokens,
     clock: systemClock,
     dispatchers,
@@ -90,7 +94,14 @@ export async function startApp(written: Config, version: string, logger: Logger,
     identify,
     readCaller: inbound?.readCaller ?? readCallerToken,
     stateKeys: parts.sharedCache?.stateKeys,
-  });
+  };
+  const pipeline = createPipeline(pipelineOptions);
+  const decisions =
+    first.decisions &&
+    (await import('./decisions/decisions.ts')).createDecisions(
+      { ...first, decisions: first.decisions },
+      { pipeline: pipelineOptions, activeConfig, tracker, certificates, logger },
+    );
   const tlsBridge = interception?.createTlsBridge(counts.proxy);
   const { app: proxy, enter } = await createProxyServer(first.listen, {
     activeConfig,
@@ -108,7 +119,11 @@ export async function startApp(written: Config, version: string, logger: Logger,
     onDropped: (count) => logger.warn({}, `${reachedLimit(active.config.limits)}; dropped ${count} connections`),
   });
   logAcceptErrors(proxy.server, 'listen', logger);
-  const servers: Servers = { proxy, admin: createAdminListener(parts, () => active.config, version, connections) };
+  const servers: Servers = {
+    proxy,
+    decisions,
+    admin: createAdminListener(parts, () => active.config, version, connections),
+  };
   const { addresses, redirected } = await openListeners(parts, servers, async () => {
     if (tlsBridge === undefined) return undefined;
     return interception?.open({
@@ -146,7 +161,10 @@ export async function startApp(written: Config, version: string, logger: Logger,
     async stop(hurry) {
       endRegularWork();
       const open = () =>
-        connections.counts.open + (inbound?.connections().open ?? 0) + (redirected?.connections() ?? 0);
+        connections.counts.open +
+        (inbound?.connections().open ?? 0) +
+        (decisions?.connections().open ?? 0) +
+        (redirected?.connections() ?? 0);
       const graceMs = active.config.limits.shutdownGraceMs;
       await shutDown(parts, { graceMs, hurry, connections: open }, servers, redirected);
     },
@@ -174,12 +192,13 @@ async function openListeners(
       intercepting: redirected?.addresses ?? [],
       admin,
       inbound: await inbound?.open(),
+      decisions: await servers.decisions?.open(),
       signals: await signals?.open(first.socketMode),
     };
     return { addresses, redirected };
   } catch (error) {
     await redirected?.close();
-    await Promise.all([servers.proxy.close(), servers.admin.close()]);
+    await Promise.all([servers.proxy.close(), servers.decisions?.close(), servers.admin.close()]);
     throw error;
   }
 }
@@ -223,7 +242,7 @@ async function shutDown(
   const { graceMs, hurry } = leaving;
   const { readiness, tracker, inbound, signals, sockets, dispatchers, logger, audit, sharedCache, spiffe, tokens } =
     parts;
-  const { proxy, admin } = servers;
+  const { proxy, decisions, admin } = servers;
   readiness.stop();
   // While the agent serves its callers, it needs its backends.
   const trackers = inbound === undefined ? [tracker] : [inbound.tracker, tracker];
@@ -234,7 +253,7 @@ async function shutDown(
   if (signals !== undefined) await shareRevocations(signals, untilMs - systemClock.monotonicMs(), hurry, logger);
   for (const each of trackers) each.isClosing = true;
   sockets.destroyAll();
-  await Promise.all([inbound?.close(), signals?.close(), proxy.close()]);
+  await Promise.all([inbound?.close(), signals?.close(), proxy.close(), decisions?.close()]);
   // An aborted request ends with its connection, before its upstream connection is destroyed.
   await settledWithin(Promise.all(trackers.map((each) => each.drain())), ABORT_MS, undefined);
   await admin.close();

@@ -4,6 +4,7 @@ import { agents } from './agents.ts';
 import { audit } from './audit.ts';
 import { type AuthorizationServer, authorizationServer } from './authorization-server.ts';
 import { readEach } from './config-node.ts';
+import { decisions } from './decisions.ts';
 import { inbound } from './inbound.ts';
 import { intercept } from './intercept.ts';
 import {
@@ -178,6 +179,7 @@ export const KEYS = {
     ),
   }),
   inbound,
+  decisions,
   signals,
   intercept,
   spiffe: optional(
@@ -252,8 +254,20 @@ export interface Config
 }
 
 /** The listeners with TLS, by their keys. */
-export function tlsListeners({ listen, admin, inbound, signals }: Config): { name: string; tls: ListenerTls }[] {
-  const all = { listen, admin, 'inbound.listen': inbound?.listen, 'signals.listen': signals?.listen };
+export function tlsListeners({
+  listen,
+  admin,
+  inbound,
+  signals,
+  decisions,
+}: Config): { name: string; tls: ListenerTls }[] {
+  const all = {
+    listen,
+    admin,
+    'inbound.listen': inbound?.listen,
+    'signals.listen': signals?.listen,
+    'decisions.http.listen': decisions?.http.listen,
+  };
   return Object.entries(all).flatMap(([name, address]) =>
     address?.kind === 'tcp' && address.tls !== undefined ? [{ name, tls: address.tls }] : [],
   );

@@ -22,13 +22,15 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
   const servers = resolveServers(file, root, sources);
   const scope: ServerScope = { sources, servers, listeners: new Map() };
   const { interaction, limits, ...read } = readAll(KEYS, { ...file, authorization_servers: undefined }, root, scope);
-  const { listen, admin, inbound, signals, intercept, forwardProxy } = read;
+  const { listen, admin, inbound, signals, decisions, intercept, forwardProxy } = read;
   if (admin?.kind === 'tcp' && admin.tls?.clientCertificate === 'required') {
     root
       .at('admin', 'tls')
       .error('requires client certificates, which probes do not have: set client_certificate: optional');
   }
-  const isSocket = [listen, admin, inbound?.listen, signals?.listen].some((each) => each?.kind === 'unix');
+  const isSocket = [listen, admin, inbound?.listen, signals?.listen, decisions?.http.listen].some(
+    (each) => each?.kind === 'unix',
+  );
   if (file.socket_mode !== undefined && !isSocket && !root.broken) {
     root.at('socket_mode').warn('has no effect: no listener is a Unix socket', 'key');
   }

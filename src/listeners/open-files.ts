@@ -28,8 +28,9 @@ export function withinOpenFiles(max: number, files = openFiles()): number {
  * where the file sets the key: the default is above the usual limit of open files.
  */
 export function fitConnections(config: Config, logger: Pick<Logger, 'warn'>, files = openFiles()): Config {
-  const { limits, inbound, intercept } = config;
-  const listeners = 1 + (inbound === undefined ? 0 : 1) + (intercept?.listen.length ?? 0);
+  const { limits, inbound, decisions, intercept } = config;
+  const listeners =
+    1 + (inbound === undefined ? 0 : 1) + (decisions === undefined ? 0 : 1) + (intercept?.listen.length ?? 0);
   const most = Math.max(1, Math.floor((files * SHARE_OF_CALLERS) / listeners));
   if (limits.maxConnections <= most) return config;
   if (config.file.content.limits?.max_connections !== undefined) {

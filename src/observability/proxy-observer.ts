@@ -26,11 +26,11 @@ export type AbortedBy = (typeof ABORTED_BY)[number];
 export const ABORTED_BY = ['upstream', 'caller', 'stall', 'shutdown', 'revoked', 'cross_route'] as const;
 
 /** The ways by which a request gets here. */
-export const WAYS_IN = ['base_url', 'proxy', 'redirect'] as const;
+export const WAYS_IN = ['base_url', 'proxy', 'redirect', 'decision'] as const;
 
 /**
  * `base_url`: the agent's URLs name cambist. `proxy`: cambist is the agent's HTTP proxy. `redirect`: the agent connected to the
- * host itself, and names or packets led it here.
+ * host itself, and names or packets led it here. `decision`: a data plane asked, and forwards the request itself.
  */
 export type WayIn = (typeof WAYS_IN)[number];
 

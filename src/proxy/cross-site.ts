@@ -22,7 +22,9 @@ export function assertSameSite({ request, route, unattended }: Routed, subject: 
   if ((unattended === undefined && needsCaller(route)) || hasCallerToken(route, subject, raw)) return;
   const authority = addressedAuthority(request.url, headerValues(raw, 'host'));
   const host = readHost(authority);
-  if (host !== undefined && isForeignName(host) && !request.active.table.namesHost(host)) {
+  // The Host of a decision is a name of the data plane.
+  const isDecision = request.arrival?.wayIn === 'decision';
+  if (!isDecision && host !== undefined && isForeignName(host) && !request.active.table.namesHost(host)) {
     throw crossSite(
       route,
       'its Host is a name that no match.host has: use 127.0.0.1 or localhost, or add the name to match.host of the route',
@@ -34,7 +36,7 @@ export function assertSameSite({ request, route, unattended }: Routed, subject: 
   const isOwn =
     sites.length > 0
       ? sites.every((site) => site === 'same-origin' || site === 'none')
-      : origins.every((origin) => isOriginOf(origin, authority));
+      : origins.every((origin) => !isDecision && isOriginOf(origin, authority));
   if (!isOwn) {
     throw crossSite(route, 'a web page of another origin sent it: add the origin to allowed_origins of the route');
   }

@@ -1,4 +1,5 @@
 import type { Identify } from '../identity/identify.ts';
+import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { SubjectSource } from '../tokens/subject-source.ts';
 import { followsClose } from './closing.ts';
 import { mayCarryState, resumeAfterConsent } from './consent.ts';
@@ -7,13 +8,14 @@ import { failRequest } from './fail-request.ts';
 import { findRoute, receive } from './find-route.ts';
 import { wantsStream } from './headers.ts';
 import { obtainToken, sessionOf } from './obtain-token.ts';
+import type { OwnResponse } from './own-response.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import type { CallerToken, ReadCaller } from './read-caller-token.ts';
 import { readBody } from './request-body.ts';
 import { unencoded, upstreamHeaders } from './request-headers.ts';
 import { admitMetadataRequest } from './resource-metadata.ts';
 import { actorOn, agentOf, assertAllowed, assertNoAgent } from './sender.ts';
-import type { Routed, Switched } from './steps.ts';
+import type { Received, Routed, Switched } from './steps.ts';
 import { admitUnattended } from './unattended.ts';
 import { callUpstream, type UpstreamCallOptions } from './upstream-call.ts';
 
@@ -22,6 +24,15 @@ export interface PipelineOptions extends UpstreamCallOptions {
   readonly readCaller: ReadCaller;
   /** Exists where agents or clients have an identity. */
   readonly identify?: Identify | undefined;
+}
+
+/** The steps that differ where a data plane asks, and forwards the request itself. */
+export interface Deciding {
+  /** A response that needs no route. */
+  respondFirst(received: Received): OwnResponse | undefined;
+  findRoute(received: Received): Routed | Promise<Routed>;
+  /** The response that lets the request pass. */
+  allow(routed: Routed, caller: CallerToken, token: IssuedToken | undefined): OwnResponse;
 }
 
 /**
@@ -34,7 +45,7 @@ export type Pipeline = (request: ProxyRequest, switched?: Switched) => Promise<v
  * The life of a request, step by step. Steps that usually need no waiting return their result itself, because each `await`
  * costs a turn of the microtask queue.
  */
-export function createPipeline(options: PipelineOptions): Pipeline {
+export function createPipeline(options: PipelineOptions, deciding?: Deciding): Pipeline {
   return async (request, switched) => {
     // It is not served, because its connection closes.
     if (followsClose(request.incoming)) return;
@@ -48,11 +59,11 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       if (agent !== undefined) request.agentFound(agent.name);
 
       // Respond to requests for the metadata of a resource that cambist protects.
-      const metadata = admitMetadataRequest(received);
+      const metadata = deciding === undefined ? admitMetadataRequest(received) : deciding.respondFirst(received);
       if (metadata !== undefined) return request.respond(metadata);
 
       // Find the route. Some routes depend on the MCP message in the body, which is then read here.
-      const finding = findRoute(received);
+      const finding = deciding === undefined ? findRoute(received) : deciding.findRoute(received);
       let routed = finding instanceof Promise ? await finding : finding;
       request.admit(routed);
       if (agent !== undefined) assertAllowed(routed.route, agent);
@@ -79,7 +90,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       request.admitToUpstream(body);
       const session = sessionOf(routed, subject, agent && actorOn(routed.route, agent));
       request.admitSession(session);
-      const headers = headersOf(routed, caller);
+      const headers = deciding === undefined ? headersOf(routed, caller) : [];
 
       // Take the state of a consent out of a retry, which is not for the backend.
       if (routed.route.consent !== undefined && mayCarryState(body)) {
@@ -90,6 +101,9 @@ export function createPipeline(options: PipelineOptions): Pipeline {
       // Obtain the issued token. This follows the body, because a slow body may outlast a token.
       const obtaining = obtainToken(routed, session, options);
       const token = obtaining instanceof Promise ? await obtaining : obtaining;
+
+      // Let the data plane send it, where one asks.
+      if (deciding !== undefined) return request.allow(deciding.allow(routed, caller, token), token);
 
       // Send, retry where the upstream refuses the token, and relay the response.
       const { target, route, path, wholeBody } = routed;

@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Route } from '../config/route.ts';
+import type { ErrorCode } from '../error-catalogue.ts';
 import type { CambistError } from '../errors.ts';
-import type { AbortedBy } from '../observability/proxy-observer.ts';
+import type { AbortedBy, Outcome } from '../observability/proxy-observer.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
+import type { IssuedToken } from '../tokens/issued-token.ts';
 import type { Session } from '../tokens/session.ts';
 import type { Subject } from '../tokens/subject.ts';
 import type { ActiveConfig } from './active-config.ts';
@@ -75,6 +77,8 @@ export class ProxyRequest {
   readonly active: ActiveConfig;
   target: RequestTarget | undefined;
   abortUpstream: (() => void) | undefined;
+  /** Gives responses of cambist's own the form that a data plane understands. */
+  shape: ((response: OwnResponse, code: ErrorCode | undefined) => OwnResponse) | undefined;
   /** The caller's token was revoked. */
   isRevoked = false;
   /** An error response is being made. */
@@ -206,12 +210,23 @@ export class ProxyRequest {
     relay.start(this.response);
   }
 
+  /** Lets a data plane forward the request with a token. */
+  allow(response: OwnResponse, token: IssuedToken | undefined): void {
+    this.record.token = token;
+    this.#respond(response, 'forwarded', undefined);
+  }
+
   /** Responds without an upstream, unless a response has begun. @param error given by `fail-request.ts` alone */
   respond(response: OwnResponse, error?: CambistError): void {
-    if (this.#isOver || this.response.headersSent) return;
-    this.record.error = error;
     const failure = response.status < 500 ? 'refused' : 'failed';
-    reportResponse(this.record, response.status, error === undefined ? 'responded' : failure, this.#tracker.options);
+    this.#respond(response, error === undefined ? 'responded' : failure, error);
+  }
+
+  #respond(made: OwnResponse, outcome: Outcome, error: CambistError | undefined): void {
+    if (this.#isOver || this.response.headersSent) return;
+    const response = this.shape === undefined ? made : this.shape(made, error?.code);
+    this.record.error = error;
+    reportResponse(this.record, response.status, outcome, this.#tracker.options);
     writeResponse(this.incoming, this.response, response, this.#tracker.isLeaving);
   }
 

@@ -1,4 +1,4 @@
-import { METHODS as NODE_METHODS } from 'node:http';
+import { type IncomingMessage, METHODS as NODE_METHODS, type ServerResponse } from 'node:http';
 import httpProxy from '@fastify/http-proxy';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { Listen } from '../config/addresses.ts';
@@ -20,7 +20,36 @@ import { serveUpgrades, type UpgradeOptions } from './upgrade.ts';
  * @returns the server, and a function that takes a connection of another listener
  */
 export async function createProxyServer(listen: Listen, options: ConnectOptions & UpgradeOptions) {
-  const { activeConfig, tracker, pipeline, logger } = options;
+  const { tracker, pipeline } = options;
+  const app = createApp(listen, options);
+  tracker.closeIdle = createIdleCloser(app.server);
+  await registerProxy(app, tracker, pipeline);
+  // Node would respond with 417 to an unknown expectation, which the backend may know.
+  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
+  closeUnansweredAtEnd(app.server);
+  const enter = serveConnect(app.server, options);
+  serveUpgrades(app.server, options);
+  return { app, enter };
+}
+
+type AppOptions = Pick<ConnectOptions, 'activeConfig' | 'logger'>;
+
+/** A server that hands over every request with its body unread. */
+export function createHttpServer(
+  listen: Listen,
+  options: AppOptions,
+  take: (incoming: IncomingMessage, response: ServerResponse, url: string) => void,
+): FastifyInstance {
+  const app = createApp(listen, options);
+  for (const method of PLUGIN_METHODS) app.addHttpMethod(method, { hasBody: false, overrideExisting: true });
+  app.setNotFoundHandler((request, reply) => {
+    reply.hijack();
+    take(request.raw, reply.raw, request.originalUrl);
+  });
+  return app;
+}
+
+function createApp(listen: Listen, { activeConfig, logger }: AppOptions): FastifyInstance {
   const app = fastify({
     logger: false,
     schemaController: NO_SCHEMAS,
@@ -36,14 +65,7 @@ export async function createProxyServer(listen: Listen, options: ConnectOptions 
   });
   // Node would silently drop headers beyond a count, and with them parts of the request. Their total size is bounded.
   app.server.maxHeadersCount = 0;
-  tracker.closeIdle = createIdleCloser(app.server);
-  await registerProxy(app, tracker, pipeline);
-  // Node would respond with 417 to an unknown expectation, which the backend may know.
-  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
-  closeUnansweredAtEnd(app.server);
-  const enter = serveConnect(app.server, options);
-  serveUpgrades(app.server, options);
-  return { app, enter };
+  return app;
 }
 
 /** The methods that MCP, REST and browsers use. Each route of the plugin costs start time, so it gets no others. */

@@ -31,6 +31,7 @@ async function startReloads(t: TestContext, serve: (config: Config) => void) {
     intercepting: [],
     admin: '',
     inbound: undefined,
+    decisions: undefined,
     signals: undefined,
     reload(config) {
       serve(config);

@@ -1,0 +1,53 @@
+import { optional, required, section, type ValueOf } from './key.ts';
+import { choice, fileSource } from './kinds.ts';
+import { address } from './listen.ts';
+
+const http = section(
+  'Decisions by HTTP, for Envoy, Traefik, Caddy, nginx and HAProxy.',
+  {
+    listen: required(
+      address('Address that the data plane asks: `host:port` or `unix:/path`.', {
+        examples: ['unix:/run/cambist/decisions.sock'],
+        restart: 'change',
+        page: 'decisions.md',
+        without: 'required in `decisions.http`',
+      }),
+    ),
+    secret: fileSource('File of the secret that the data plane sends in `x-cambist-decision-secret`.', {
+      page: 'decisions.md#who-may-ask',
+    }),
+  },
+  {
+    check({ listen, secret }, { node }) {
+      if (listen === undefined || listen.kind === 'unix' || secret !== undefined || node.at('secret').broken) return;
+      if (listen.tls?.clientCertificate === 'required') return;
+      node
+        .at('listen')
+        .error(
+          'hands out tokens to every client that reaches it: use a Unix socket, require client certificates ' +
+            '(tls.client_ca), or set secret',
+        );
+    },
+  },
+);
+
+export const decisions = optional(
+  section(
+    'Decisions for a data plane that forwards the requests itself.',
+    {
+      http: required(http),
+      routes_by: choice(
+        ['name', 'match'],
+        'How the route is found. `name`: the data plane names it. `match`: by the host, path and message that the data plane reports.',
+        { default: 'name', page: 'decisions.md#which-route' },
+      ),
+      preflights: choice(['refuse', 'allow'], 'CORS preflights, which have no token. `allow`: without a credential.', {
+        default: 'refuse',
+        page: 'decisions.md#preflights',
+      }),
+    },
+    { restart: 'presence' },
+  ),
+);
+
+export type Decisions = NonNullable<ValueOf<typeof decisions>>;

@@ -1,0 +1,126 @@
+import type { Route } from '../config/route.ts';
+import { CambistError } from '../errors.ts';
+import { containsToken } from '../proxy/caller-tokens.ts';
+import { findRoute } from '../proxy/find-route.ts';
+import { headerValues } from '../proxy/headers.ts';
+import type { OwnResponse } from '../proxy/own-response.ts';
+import type { Deciding } from '../proxy/pipeline.ts';
+import type { ProxyRequest } from '../proxy/proxy-request.ts';
+import type { CallerToken } from '../proxy/read-caller-token.ts';
+import { OVERRIDES, withDashes } from '../proxy/request-headers.ts';
+import type { Received, Routed } from '../proxy/steps.ts';
+import { upstreamPath } from '../routing/request-target.ts';
+import { type IssuedToken, valueFor } from '../tokens/issued-token.ts';
+
+/** Envoy removes the headers that this one lists from the request that it forwards. */
+const REMOVAL = 'x-envoy-auth-headers-to-remove';
+
+/** The steps of a request that differ where cambist only decides about it. */
+export function createDeciding(routeNameOf: (received: Received) => string | undefined): Deciding {
+  return {
+    respondFirst(received) {
+      const { request } = received;
+      const { config } = request.active;
+      if (config.decisions?.preflights !== 'allow' || !isPreflight(received)) return undefined;
+      const headers = { 'cache-control': 'no-store', [REMOVAL]: [...request.active.withheld.common].join(',') };
+      return { status: 200, headers, body: '' };
+    },
+    findRoute(received) {
+      const name = routeNameOf(received);
+      const { target, request } = received;
+      if (name === undefined) {
+        if (isPartial(request)) assertNoMessage(received);
+        return checked(findRoute(received));
+      }
+      const route = request.active.config.routes.find((each) => each.name === name);
+      if (route === undefined)
+        throw new CambistError('ERR_ROUTE_NOT_FOUND', `the data plane names an unknown route "${name}"`);
+      assertTakes(route, request.incoming.method);
+      return checked({ request, target, route, path: upstreamPath(route, target), wholeBody: undefined });
+    },
+    allow,
+  };
+}
+
+/** Envoy sends the beginning of a body that is larger than its limit, if it is told to (`allow_partial_message`). */
+function isPartial({ incoming }: ProxyRequest): boolean {
+  return headerValues(incoming.rawHeaders, 'x-envoy-auth-partial-body').some((value) => value !== 'false');
+}
+
+/** The beginning of a body does not tell which message the backend reads. */
+function assertNoMessage({ target, request }: Received): void {
+  const { table } = request.active;
+  const { method = '' } = request.incoming;
+  const found = table.match(target, { method, message: 'unread' });
+  if (found !== undefined && 'bodyLimitBytes' in found) throw partial();
+}
+
+function partial(): CambistError {
+  const message =
+    'the route depends on the message, and the data plane sent only a part of it: let it send whole bodies';
+  return new CambistError('ERR_MESSAGE_TOO_LARGE', message);
+}
+
+/** A name stands for one route, and the data plane has not looked at its conditions. */
+function assertTakes({ name, match: { conditions } }: Route, method: string | undefined): void {
+  if (conditions?.mcpMethods !== undefined || conditions?.mcpNames !== undefined) {
+    throw new CambistError(
+      'ERR_ROUTE_NOT_FOUND',
+      `route "${name}" depends on the message: set decisions.routes_by to match`,
+    );
+  }
+  if (conditions?.methods !== undefined && !conditions.methods.includes(method ?? '')) {
+    throw new CambistError('ERR_ROUTE_NOT_FOUND', `route "${name}" does not take the method of the request`);
+  }
+}
+
+function checked(found: Routed | Promise<Routed>): Routed | Promise<Routed> {
+  return found instanceof Promise ? found.then(assertDecidable) : assertDecidable(found);
+}
+
+/** Some credentials need more than one header that is known before the request is sent. */
+function assertDecidable(routed: Routed): Routed {
+  const { name, credential, consent, unattended } = routed.route;
+  if (unattended !== undefined && isPartial(routed.request)) throw partial();
+  const isBound = 'authorizationServer' in credential && credential.authorizationServer.dpop;
+  const why = isBound
+    ? 'its tokens are bound to a key, with a proof for each request (dpop)'
+    : consent !== undefined && 'it asks users for consent in a second request (consent_url, interaction)';
+  if (why === false) return routed;
+  throw new CambistError(
+    'ERR_ROUTE_NOT_FOUND',
+    `route "${name}" cannot be used by decisions, because ${why}: use it through listen`,
+  );
+}
+
+function isPreflight({ request: { incoming } }: Received): boolean {
+  const has = (name: string): boolean => headerValues(incoming.rawHeaders, name).length > 0;
+  return incoming.method === 'OPTIONS' && has('origin') && has('access-control-request-method');
+}
+
+/** The response that lets the request pass, with the credential in the header of its route. */
+function allow({ request, route }: Routed, caller: CallerToken, token: IssuedToken | undefined): OwnResponse {
+  const carrier = token === undefined ? undefined : (route.send?.header.toLowerCase() ?? 'authorization');
+  const value = token && (route.send === undefined ? token.authorization.reveal() : valueFor(route.send, token));
+  const { common, onRoute } = request.active.withheld;
+  const withheld = onRoute.get(route) ?? common;
+  const removed = new Set([...withheld, ...OVERRIDES].flatMap((name) => [name, name.replaceAll('-', '_')]));
+  const { rawHeaders } = caller;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = (rawHeaders[i] as string).toLowerCase();
+    if (withheld.has(withDashes(name)) || containsToken(rawHeaders[i + 1] as string, caller.withheldTokens))
+      removed.add(name);
+  }
+  // Envoy would remove the header that it has just set.
+  if (carrier !== undefined) removed.delete(carrier);
+  return {
+    status: 200,
+    headers: {
+      ...(carrier !== undefined && value !== undefined && { [carrier]: value }),
+      [REMOVAL]: [...removed].join(','),
+      'cache-control': 'no-store',
+      'x-request-id': request.record.id,
+    },
+    body: '',
+  };
+}

@@ -1,0 +1,88 @@
+import type { IncomingMessage } from 'node:http';
+import { CambistError } from '../errors.ts';
+import { headerValues, type RawHeaders } from '../proxy/headers.ts';
+
+/** The three ways in which a data plane asks by HTTP. */
+export type Dialect = 'ext-authz' | 'forward-auth' | 'auth-request';
+
+/** A request as the data plane reports it. */
+export interface Reported {
+  readonly dialect: Dialect;
+  /** Undefined: the route is found by host and path. */
+  readonly routeName: string | undefined;
+  readonly method: string;
+  /** Path and query, undecoded. */
+  readonly url: string;
+  readonly rawHeaders: RawHeaders;
+}
+
+/** The header with the secret of a data plane. */
+export const SECRET_HEADER = 'x-cambist-decision-secret';
+
+/** The headers in which two of the dialects report the request. */
+const REPORTS = {
+  'forward-auth': { method: 'x-forwarded-method', url: 'x-forwarded-uri', host: 'x-forwarded-host' },
+  'auth-request': { method: 'x-original-method', url: 'x-original-uri', host: 'x-original-host' },
+} as const;
+
+const BY_NAME = /^\/(ext-authz|forward-auth|auth-request)\/([a-z0-9-]+)(?=$|[/?])/;
+const BY_MATCH = /^\/(ext-authz|forward-auth|auth-request)(?=$|[/?])/;
+
+/**
+ * Reads which request a data plane asks about.
+ * @param named the path names the route, before the path of the request itself
+ * @throws {CambistError} ERR_ROUTE_NOT_FOUND where the request is not reported, or in two ways
+ */
+export function readReport(incoming: IncomingMessage, url: string, named: boolean): Reported {
+  const [prefix = '', dialect, routeName] = (named ? BY_NAME : BY_MATCH).exec(url) ?? [];
+  if (dialect === undefined) {
+    const form = named
+      ? '/ext-authz/ROUTE, /forward-auth/ROUTE or /auth-request/ROUTE'
+      : '/ext-authz, /forward-auth or /auth-request';
+    throw unclear(`its path does not begin with ${form}`);
+  }
+  const { method = '', rawHeaders } = incoming;
+  if (dialect === 'ext-authz') {
+    const rest = url.slice(prefix.length);
+    // Envoy puts the prefix before the path as it came.
+    return { dialect, routeName, method, url: rest.startsWith('/') ? rest : `/${rest}`, rawHeaders: own(rawHeaders) };
+  }
+  const names = REPORTS[dialect as 'forward-auth' | 'auth-request'];
+  const host = onlyValue(rawHeaders, names.host);
+  const headers = own(rawHeaders);
+  return {
+    dialect: dialect as Dialect,
+    routeName,
+    method: onlyValue(rawHeaders, names.method) ?? missing(names.method),
+    url: onlyValue(rawHeaders, names.url) ?? missing(names.url),
+    rawHeaders: host === undefined ? headers : ['host', host, ...withoutHost(headers)],
+  };
+}
+
+/** The headers of the request itself. */
+function own(raw: RawHeaders): RawHeaders {
+  return filterHeaders(raw, (name) => name !== SECRET_HEADER);
+}
+
+function withoutHost(raw: RawHeaders): RawHeaders {
+  return filterHeaders(raw, (name) => name !== 'host');
+}
+
+function filterHeaders(raw: RawHeaders, keep: (name: string) => boolean): string[] {
+  return raw.filter((_, at) => keep((raw[at - (at % 2)] as string).toLowerCase()));
+}
+
+/** A second line may be one that the client sent itself. */
+function onlyValue(raw: RawHeaders, name: string): string | undefined {
+  const values = headerValues(raw, name);
+  if (values.length > 1) throw unclear(`it has ${name} twice: let the data plane replace the header of the client`);
+  return values[0];
+}
+
+function missing(name: string): never {
+  throw unclear(`${name} is missing: let the data plane set it`);
+}
+
+function unclear(why: string): CambistError {
+  return new CambistError('ERR_ROUTE_NOT_FOUND', `the data plane does not say which request it asks about: ${why}`);
+}

@@ -1,0 +1,201 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { eventually } from '../harness/eventually.ts';
+import { startGateway } from '../harness/gateway.ts';
+import { call } from '../harness/http-call.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
+
+const SECRET = 'a-secret-of-the-data-plane';
+
+interface Setup {
+  readonly decisions?: Record<string, unknown>;
+  readonly route?: Record<string, unknown>;
+  readonly moreRoutes?: Record<string, unknown>[];
+}
+
+/** cambist as the decision service of a data plane. */
+async function start(t: TestContext, { decisions = {}, ...options }: Setup = {}) {
+  const file = join(temporaryFolder(t), 'secret');
+  writeFileSync(file, SECRET);
+  const http = { listen: '127.0.0.1:0', secret: { file } };
+  const gateway = await startGateway(t, { ...options, top: { decisions: { http, ...decisions } } });
+  const ask = (path: string, headers: Record<string, string> = {}, method = 'GET', body?: string) =>
+    call(`${gateway.app.decisions}${path}`, {
+      method,
+      headers: { 'x-cambist-decision-secret': SECRET, authorization: gateway.authorization, ...headers },
+      ...(body !== undefined && { body }),
+    });
+  return { ...gateway, ask };
+}
+
+/** What each dialect sends for a GET of /github/x?a=1. */
+const DIALECTS = {
+  'ext-authz': { path: '/ext-authz/github/github/x?a=1', headers: {} },
+  'forward-auth': {
+    path: '/forward-auth/github',
+    headers: { 'x-forwarded-method': 'GET', 'x-forwarded-uri': '/github/x?a=1', 'x-forwarded-host': 'mcp.example.com' },
+  },
+  'auth-request': {
+    path: '/auth-request/github',
+    headers: { 'x-original-method': 'GET', 'x-original-uri': '/github/x?a=1' },
+  },
+};
+
+for (const [dialect, { path, headers }] of Object.entries(DIALECTS)) {
+  test(`${dialect}: allows with the issued token, and refuses without a caller`, async (t) => {
+    const { ask, authorizationServer, upstream } = await start(t);
+    for (const _ of [1, 2]) {
+      const allowed = await ask(path, headers);
+      assert.equal(allowed.status, 200);
+      assert.equal(allowed.headers.authorization, `Bearer ${authorizationServer.requests[0]?.issued}`);
+      assert.equal(allowed.headers['cache-control'], 'no-store');
+      const removed = String(allowed.headers['x-envoy-auth-headers-to-remove']).split(',');
+      assert.ok(!removed.includes('authorization'));
+      for (const name of ['dpop', 'x-original-url', 'x_original_url', 'x-http-method-override']) {
+        assert.ok(removed.includes(name), name);
+      }
+    }
+    assert.equal(authorizationServer.requests.length, 1);
+    const refused = await ask(path, { ...headers, authorization: '' });
+    assert.equal(refused.status, 401);
+    assert.match(String(refused.headers['www-authenticate']), /^Bearer /);
+    assert.equal(refused.headers.authorization, undefined);
+    if (dialect === 'auth-request') assert.equal(refused.headers['x-cambist-error'], 'ERR_SUBJECT_TOKEN_MISSING');
+    assert.equal(upstream.requests.length, 0);
+  });
+}
+
+test('the secret is required, and a client without it learns nothing', async (t) => {
+  const { ask, app } = await start(t);
+  for (const secret of ['', 'wrong', `${SECRET}x`]) {
+    const response = await ask('/ext-authz/github', { 'x-cambist-decision-secret': secret });
+    assert.deepEqual([response.status, String(response.body), response.headers.authorization], [403, '', undefined]);
+  }
+  assert.match(app.logText(), /refused a decision/);
+  assert.doesNotMatch(app.logText(), new RegExp(SECRET));
+});
+
+test('a decision by name is for that route alone', async (t) => {
+  const { ask, authorizationServer } = await start(t, {
+    moreRoutes: [
+      { name: 'by-tool', match: { path: '/tools', mcp_name: 'read' }, upstream: 'http://127.0.0.1:1/mcp' },
+      { name: 'reads', match: { path: '/reads', methods: ['GET'] }, upstream: 'http://127.0.0.1:1/mcp' },
+      { name: 'open', match: { path: '/open' }, upstream: 'http://127.0.0.1:1/mcp', credential: 'none' },
+      { name: 'raw', match: { path: '/raw' }, upstream: 'http://127.0.0.1:1/mcp', credential: 'passthrough' },
+    ],
+  });
+  // The data plane chose the route, whatever the path is.
+  for (const path of ['/docs/x', '/github/../docs', '', '?a=1']) {
+    assert.equal((await ask(`/ext-authz/github${path}`)).status, 200, path);
+  }
+  assert.equal((await ask('/ext-authz/reads/reads')).status, 200);
+  for (const [path, method] of [
+    ['/ext-authz/unknown/github', 'GET'],
+    ['/ext-authz/GITHUB/github', 'GET'],
+    ['/ext-authz', 'GET'],
+    ['/github', 'GET'],
+    ['/ext-authz/by-tool/tools', 'POST'],
+    ['/ext-authz/reads/reads', 'DELETE'],
+    ['/forward-auth/github', 'GET'],
+  ] as const) {
+    const response = await ask(path, {}, method);
+    assert.deepEqual([response.status, response.headers.authorization], [403, undefined], path);
+  }
+  const open = await ask('/ext-authz/open/open');
+  assert.deepEqual([open.status, open.headers.authorization], [200, undefined]);
+  assert.ok(String(open.headers['x-envoy-auth-headers-to-remove']).split(',').includes('authorization'));
+  const raw = await ask('/ext-authz/raw/raw');
+  assert.equal(raw.headers.authorization, undefined);
+  assert.ok(!String(raw.headers['x-envoy-auth-headers-to-remove']).split(',').includes('authorization'));
+  assert.equal(authorizationServer.requests.length, 2);
+});
+
+test('by match, the reported host, path and message choose the route', async (t) => {
+  const tools = (name: string) => ({ path: '/tools', mcp_method: 'tools/call', mcp_name: name });
+  const { ask, authorizationServer } = await start(t, {
+    decisions: { routes_by: 'match' },
+    moreRoutes: [
+      { name: 'reads', match: tools('read'), upstream: 'http://127.0.0.1:1/mcp', scope: 'read' },
+      { name: 'writes', match: tools('write'), upstream: 'http://127.0.0.1:1/mcp', scope: 'write' },
+    ],
+  });
+  const headers = (name: string) => ({
+    'content-type': 'application/json',
+    'mcp-method': 'tools/call',
+    'mcp-name': name,
+  });
+  const call = (name: string) => JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name } });
+  assert.equal((await ask('/ext-authz/github/x')).status, 200);
+  assert.equal((await ask('/ext-authz/github/../tools')).status, 403);
+  for (const name of ['read', 'write']) {
+    assert.equal((await ask('/ext-authz/tools', headers(name), 'POST', call(name))).status, 200);
+  }
+  assert.deepEqual(
+    authorizationServer.requests.map(({ form }) => form.get('scope')),
+    [null, 'read', 'write'],
+  );
+  const partial = { ...headers('read'), 'x-envoy-auth-partial-body': 'true' };
+  assert.equal((await ask('/ext-authz/tools', partial, 'POST', call('read'))).status, 413);
+  assert.equal((await ask('/ext-authz/tools', headers('write'), 'POST', call('read'))).status, 400);
+  assert.equal((await ask('/ext-authz/tools', headers('read'), 'POST')).status, 403);
+});
+
+test('removes copies of the token and other spellings of its headers', async (t) => {
+  const { ask, subjectToken } = await start(t, { route: { send: { header: 'X-Api-Key' } } });
+  const response = await ask('/ext-authz/github/x', {
+    'x-copy': `a ${subjectToken} b`,
+    x_original_method: 'PUT',
+    X_API_KEY: 'forged',
+  });
+  const removed = String(response.headers['x-envoy-auth-headers-to-remove']).split(',');
+  for (const name of ['authorization', 'x-copy', 'x_original_method', 'x_api_key'])
+    assert.ok(removed.includes(name), name);
+  assert.ok(!removed.includes('x-api-key'));
+  assert.equal(typeof response.headers['x-api-key'], 'string');
+});
+
+test('takes preflights only where the config allows them', async (t) => {
+  const preflight = { origin: 'https://app.example.com', 'access-control-request-method': 'POST', authorization: '' };
+  const refusing = await start(t);
+  assert.equal((await refusing.ask('/ext-authz/github/x', preflight, 'OPTIONS')).status, 401);
+  const { ask } = await start(t, { decisions: { preflights: 'allow' } });
+  const allowed = await ask('/ext-authz/github/x', preflight, 'OPTIONS');
+  assert.deepEqual([allowed.status, allowed.headers.authorization], [200, undefined]);
+  assert.ok(String(allowed.headers['x-envoy-auth-headers-to-remove']).includes('authorization'));
+  assert.equal((await ask('/ext-authz/github/x', { authorization: '' }, 'OPTIONS')).status, 401);
+  assert.equal((await ask('/ext-authz/github/x', { ...preflight }, 'POST')).status, 401);
+});
+
+test('a request that is reported twice, or not at all, is refused', async (t) => {
+  const { app, authorization } = await start(t);
+  const headers = { 'x-cambist-decision-secret': SECRET, authorization, 'x-forwarded-method': 'GET' };
+  for (const uri of [undefined, ['/github', '/docs']]) {
+    const response = await call(`${app.decisions}/forward-auth/github`, {
+      headers: { ...headers, ...(uri !== undefined && { 'x-forwarded-uri': uri }) } as never,
+    });
+    assert.equal(response.status, 403);
+  }
+});
+
+test('refuses web pages without a token by Origin and Sec-Fetch-Site, not by Host', async (t) => {
+  const { ask } = await start(t, { route: { credential: 'client_credentials' } });
+  const host = {
+    'x-forwarded-method': 'GET',
+    'x-forwarded-uri': '/',
+    'x-forwarded-host': 'mcp.example.com',
+    authorization: '',
+  };
+  assert.equal((await ask('/forward-auth/github', host)).status, 200);
+  assert.equal((await ask('/forward-auth/github', { ...host, origin: 'https://mcp.example.com' })).status, 403);
+  assert.equal((await ask('/forward-auth/github', { ...host, 'sec-fetch-site': 'cross-site' })).status, 403);
+});
+
+test('counts, logs and records a decision as a forwarded request', async (t) => {
+  const { ask, app } = await start(t);
+  await ask('/ext-authz/github/x');
+  assert.match(await app.metrics(), /cambist_arrivals_total\{route="github",way_in="decision"\} 1/);
+  await eventually('the log line', () => app.logText().includes('"msg":"request"'));
+  assert.match(app.logText(), /"route":"github","method":"GET","way_in":"decision","status":200,"outcome":"forwarded"/);
+});
