@@ -14,7 +14,7 @@ const http = section(
       }),
     ),
     secret: fileSource('File of the secret that the data plane sends in `x-cambist-decision-secret`.', {
-      page: 'decisions.md#who-may-ask',
+      page: 'decisions.md#access',
     }),
   },
   {
@@ -39,7 +39,7 @@ export const decisions = optional(
       routes_by: choice(
         ['name', 'match'],
         'How the route is found. `name`: the data plane names it. `match`: by the host, path and message that the data plane reports.',
-        { default: 'name', page: 'decisions.md#which-route' },
+        { default: 'name', page: 'decisions.md#the-route-of-a-request' },
       ),
       preflights: choice(['refuse', 'allow'], 'CORS preflights, which have no token. `allow`: without a credential.', {
         default: 'refuse',
