@@ -137,6 +137,7 @@ export async function createParts(first: Config, options: PartOptions): Promise<
     sharedCache: sharedCache?.status,
     signals: signals?.status,
     audit: audit?.counts,
+    agentLoad: (agent) => tracker.agentShares.of(agent),
   });
   const shown = { counts, readiness, traffic, status, logLevel: createLogLevelControl(logger), decisions, diagnoses };
   return {

@@ -32,6 +32,7 @@ export interface DecisionRow {
   readonly outcome: Outcome;
   readonly error?: ErrorCode | undefined;
   readonly duration_ms: number;
+  readonly agent?: string | undefined;
   readonly route?: string | undefined;
   /** Why the route took the request. */
   readonly matched?: string | undefined;
@@ -63,7 +64,7 @@ export function reportDecisions(
 }
 
 function toRow(decision: Decision, wallOffsetMs: number): DecisionRow {
-  const { number, atMs, route, status, outcome, durationMs, error, cacheResult, exchangeMs, granted } = decision;
+  const { number, atMs, agent, route, status, outcome, durationMs, error, cacheResult, exchangeMs, granted } = decision;
   return {
     number,
     time: new Date(atMs + wallOffsetMs).toISOString(),
@@ -71,6 +72,7 @@ function toRow(decision: Decision, wallOffsetMs: number): DecisionRow {
     outcome,
     error,
     duration_ms: rounded(durationMs),
+    agent,
     route: route?.name,
     matched: route && whyMatched(route.match),
     cache: cacheResult,

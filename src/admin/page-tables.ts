@@ -18,7 +18,7 @@ import {
   time,
 } from './page-parts.ts';
 import type { Figures, RecentFigures, RouteState, RouteStatus } from './route-status.ts';
-import type { Charts, FailureStatus, InboundStatus, StatusReport } from './status-report.ts';
+import type { AgentStatus, Charts, FailureStatus, InboundStatus, StatusReport } from './status-report.ts';
 
 const MOODS: Readonly<Record<RouteState, Mood>> = {
   idle: 'idle',
@@ -42,7 +42,7 @@ const WORDS: Readonly<Record<RouteState, string>> = {
 const ARROW = '→';
 
 /** Rendering more would keep requests waiting, and a person looks through no more. */
-const MAX_ROUTES = 200;
+const MAX_ROWS = 200;
 
 const RANK: readonly Mood[] = ['bad', 'warn', 'good', 'idle'];
 
@@ -51,7 +51,7 @@ function mostNotable(routes: readonly RouteStatus[]): readonly RouteStatus[] {
   const rank = ({ state }: RouteStatus): number => RANK.indexOf(MOODS[state]);
   return routes
     .toSorted((one, other) => rank(one) - rank(other) || other.recent.requests - one.recent.requests)
-    .slice(0, MAX_ROUTES);
+    .slice(0, MAX_ROWS);
 }
 
 type Groups = readonly (readonly [group: string, ...columns: string[]])[];
@@ -75,7 +75,7 @@ export function routesTable(
   if (routes.length === 0) {
     return html`<section id="routes" aria-labelledby="routes-title">${heading}<p class="empty">No routes.</p></section>`;
   }
-  const shown = routes.length > MAX_ROUTES ? mostNotable(routes) : routes;
+  const shown = routes.length > MAX_ROWS ? mostNotable(routes) : routes;
   const rest =
     shown.length === routes.length
       ? undefined
@@ -218,6 +218,31 @@ Used after their request: <span${detached.refused > 0 ? html` class="warn"` : un
 </tbody></table></section>`;
 }
 
+const AGENT_COLUMNS = ['Agent', '#Requests since the start', '#401', '#403', '#In flight', '#Connections'];
+
+/** The agents with the most requests come first. Nothing without `agents`. */
+export function agentsTable(agents: readonly AgentStatus[] | undefined): Markup | undefined {
+  if (agents === undefined) return undefined;
+  const shown = agents.toSorted((one, other) => other.requests - one.requests).slice(0, MAX_ROWS);
+  const rows = shown.map(
+    ({ name, requests, unauthorized, forbidden, in_flight: inFlight, connections }) => html`<tr role="row">
+<th role="rowheader" scope="row">${name}</th>
+${[
+  cell('Requests', requests),
+  cell('401', unauthorized, unauthorized > 0 ? 'warn' : ''),
+  cell('403', forbidden, forbidden > 0 ? 'warn' : ''),
+  cell('In flight', inFlight),
+  cell('Connections', connections),
+]}
+</tr>
+`,
+  );
+  const more = agents.length - shown.length;
+  const rest =
+    more > 0 ? html`<p class="more">and ${count(more)} more in <a href="status.json">/status.json</a></p>` : undefined;
+  return table('agents', 'Agents', AGENT_COLUMNS, rows, '', rest);
+}
+
 const TRANSMITTER_COLUMNS = ['Transmitter', 'State', 'Channels', 'Last signal', 'Last poll'];
 
 export function signalsTable(signals: StatusReport['signals']): Markup | undefined {
@@ -263,10 +288,10 @@ export function decisionsTable(rows: readonly DecisionRow[] | undefined): Markup
 }
 
 function decisionRow(row: DecisionRow): Markup {
-  const { route, matched, status, error, outcome, cache, exchange_ms: exchangeMs, requested, granted } = row;
+  const { agent, route, matched, status, error, outcome, cache, exchange_ms: exchangeMs, requested, granted } = row;
   const mood = status >= 500 ? 'bad' : status >= 400 ? 'warn' : 'good';
   return html`<tr role="row">
-<th role="rowheader" scope="row">${route ?? 'no route'}${matched === undefined ? undefined : html`<p class="more">${matched}</p>`}</th>
+<th role="rowheader" scope="row">${route ?? 'no route'}${matched === undefined ? undefined : html`<p class="more">${matched}</p>`}${agent === undefined ? undefined : html`<p class="more">agent ${agent}</p>`}</th>
 <td role="cell" data-label="Response" class="whole"><span class="response">${pill(mood, String(status))} <code>${error ?? outcome}</code></span></td>
 <td role="cell" data-label="Time" class="whole">${time(row.time)}</td>
 <td role="cell" data-label="Cache">${cache ?? NONE}</td>

@@ -5,7 +5,7 @@ import { bars, responseBars } from './charts.ts';
 import type { DecisionRow } from './decisions.ts';
 import { codes, count, duration, html, type Markup, type Mood, percent, pill, table, time } from './page-parts.ts';
 import { type Problem, problemsOf, reasonOf } from './page-problems.ts';
-import { decisionsTable, inboundTable, routesTable, signalsTable } from './page-tables.ts';
+import { agentsTable, decisionsTable, inboundTable, routesTable, signalsTable } from './page-tables.ts';
 import type { Charts, FailureStatus, ServerStatus, StatusReport } from './status-report.ts';
 
 export interface PageContent {
@@ -41,6 +41,7 @@ export function statusPage(content: PageContent): string {
 ${attention(problems)}
 ${tiles(report, charts)}
 ${routesTable(report.routes, charts.route, report.failures)}
+${agentsTable(report.agents)}
 ${inboundTable(report.inbound, charts.inbound)}
 ${authorizationServers(report.authorization_servers)}
 ${signalsTable(report.signals)}

@@ -4,7 +4,7 @@ import type { Config } from '../config/config.ts';
 import { usedServers } from '../config/used-servers.ts';
 import { describeError, type ErrorCode } from '../error-catalogue.ts';
 import type { InboundSource } from '../inbound/inbound.ts';
-import { countOf } from '../observability/counters.ts';
+import { countOf, total } from '../observability/counters.ts';
 import type { AuditCounts, Counts, ReloadResult } from '../observability/counts.ts';
 import { UNMATCHED } from '../observability/expected.ts';
 import type { Readiness } from '../observability/readiness.ts';
@@ -50,9 +50,26 @@ export interface StatusReport {
   readonly signals?: SignalsStatus | undefined;
   readonly authorization_servers: readonly ServerStatus[];
   readonly routes: readonly RouteStatus[];
+  /** The agents in the config. */
+  readonly agents?: readonly AgentStatus[] | undefined;
   readonly inbound?: InboundStatus | undefined;
   readonly failures: readonly FailureStatus[];
   readonly credentials: readonly { readonly name: string; readonly expires_at: string }[];
+}
+
+export interface AgentStatus extends AgentLoad {
+  readonly name: string;
+  readonly requests: number;
+  /** Responses with 401. */
+  readonly unauthorized: number;
+  /** Responses with 403. */
+  readonly forbidden: number;
+}
+
+/** The share of an agent in the limits. */
+interface AgentLoad {
+  readonly in_flight: number;
+  readonly connections: number;
 }
 
 export interface InboundStatus extends Figures {
@@ -111,6 +128,7 @@ interface StatusSources {
   readonly audit?: (() => AuditCounts) | undefined;
   /** Returns undefined without `inbound`. */
   readonly inbound?: () => InboundSource | undefined;
+  readonly agentLoad: (agent: string) => AgentLoad;
   readonly nowMs: () => number;
 }
 
@@ -129,7 +147,8 @@ export interface Charts {
 const MAX_DATE_SECONDS = 8.64e12;
 
 export function createStatus(sources: StatusSources) {
-  const { version, counts, traffic, readiness, cacheEntries, inbound, nowMs, sharedCache, signals, audit } = sources;
+  const { version, counts, traffic, readiness, cacheEntries, inbound, nowMs, sharedCache, signals, audit, agentLoad } =
+    sources;
   const startedAt = isoTime(nowMs());
   let served: { config: Config; version: string; waiting: readonly string[] } | undefined;
 
@@ -149,6 +168,22 @@ export function createStatus(sources: StatusSources) {
         ...(durations && percentiles(durations)),
       };
     });
+  }
+
+  /** Undefined without `agents`. */
+  function agents(config: Config | undefined): AgentStatus[] | undefined {
+    if (config?.agents === undefined) return undefined;
+    const all = new Map(
+      config.agents.known.map(({ name }) => [name, { name, requests: 0, unauthorized: 0, forbidden: 0 }]),
+    );
+    for (const [name, { classes, unauthorized, forbidden }] of counts.routes().flatMap((route) => [...route.agents])) {
+      const sum = all.get(name);
+      if (sum === undefined) continue;
+      sum.requests += total(classes);
+      sum.unauthorized += unauthorized;
+      sum.forbidden += forbidden;
+    }
+    return [...all.values()].map((sum) => ({ ...sum, ...agentLoad(sum.name) }));
   }
 
   return {
@@ -198,6 +233,7 @@ export function createStatus(sources: StatusSources) {
         audit: audit?.(),
         authorization_servers: config === undefined ? [] : servers(config, checks),
         routes: routes.map((route) => routeStatus(route, counts.route(route.name), traffic.of([route.name]))),
+        agents: agents(config),
         inbound: inboundStatus(inbound?.(), config),
         failures: counts.recentFailures.list().map(({ route, error, count, lastMs, diagnosis }) => ({
           route,

@@ -9,7 +9,8 @@ import type { ExchangeAuditRecord, Identity, RequestAuditRecord } from './record
 import { type TokenFacts, witnesses } from './token-facts.ts';
 
 export function requestRecord(record: RequestRecord, { tools }: Audit, facts: TokenFacts): RequestAuditRecord {
-  const { id, incoming, active, span, route, authority, responseStart, error, cacheResult, stepUp, body } = record;
+  const { id, incoming, active, span, agent, route, authority, responseStart, error, cacheResult, stepUp, body } =
+    record;
   const { credentialHeaders } = active;
   const traceId = span?.traceId ?? callerTraceId(incoming.rawHeaders, credentialHeaders);
   const mcp = tools ? readMcpCall(incoming, body, credentialHeaders) : undefined;
@@ -19,6 +20,7 @@ export function requestRecord(record: RequestRecord, { tools }: Audit, facts: To
     time: new Date().toISOString(),
     request_id: id,
     trace_id: traceId,
+    agent,
     route: route?.name,
     tunnel: authority,
     http_method: methodLabel(incoming.method ?? ''),

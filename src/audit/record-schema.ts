@@ -73,6 +73,7 @@ const request = z
     event: z.literal('request'),
     request_id: z.string(),
     trace_id: z.string().optional(),
+    agent: name.meta({ description: 'Name of the agent that sent it, in the config.' }).optional(),
     route: name.optional(),
     tunnel: z.string().meta({ description: 'Destination of a CONNECT tunnel.' }).optional(),
     http_method: z.string(),

@@ -23,7 +23,7 @@ const MAX_BYTES = 16 * 1024 * 1024;
 /** Shows the last decisions of a running cambist, and follows them. */
 export const tail: Command = async (args) => {
   const { values } = parseArgs({ args: [...args], options: USAGES.tail.flags });
-  const wanted = wantedBy(values.route, values.code);
+  const wanted = wantedBy(values);
   const admin = values.admin === undefined ? await configured(values) : given(values.admin);
   if (admin === undefined) return EXIT.failed;
   const print = (row: DecisionRow): void => console.log(values.json === true ? printableJson(row) : toText(row));
@@ -67,13 +67,20 @@ async function configured({ config: file, route }: { readonly config?: string; r
   return admin;
 }
 
-/** @param code a status as 502, a class as 5xx, or an error code */
-function wantedBy(route: string | undefined, code: string | undefined): (row: DecisionRow) => boolean {
+interface Wanted {
+  readonly agent?: string;
+  readonly route?: string;
+  /** A status as 502, a class as 5xx, or an error code. */
+  readonly code?: string;
+}
+
+function wantedBy({ agent, route, code }: Wanted): (row: DecisionRow) => boolean {
   if (code !== undefined && !/^(?:[1-5](?:\d\d|xx)|ERR_[A-Z_]+)$/.test(code)) {
     throw new UsageError('--code takes a status (403), a class of statuses (5xx) or an error code (ERR_…)');
   }
   const status = code?.startsWith('ERR_') === false ? code.replace('xx', '') : undefined;
   return (row) =>
+    (agent === undefined || row.agent === agent) &&
     (route === undefined || row.route === route) &&
     (code === undefined || row.error === code || (status !== undefined && String(row.status).startsWith(status)));
 }
@@ -140,13 +147,26 @@ function otherServer(name: string): Error {
 }
 
 function toText(row: DecisionRow): string {
-  const { time, status, outcome, error, route = '(no route)', matched, cache, exchange_ms, requested, granted } = row;
+  const {
+    time,
+    status,
+    outcome,
+    error,
+    agent,
+    route = '(no route)',
+    matched,
+    cache,
+    exchange_ms,
+    requested,
+    granted,
+  } = row;
   const parts = [
     time,
     String(status),
     error ?? outcome,
     route,
     ...(matched === undefined ? [] : [`(${matched})`]),
+    ...(agent === undefined ? [] : [`agent=${agent}`]),
     ...(cache === undefined ? [] : [`cache=${cache}`]),
     ...(exchange_ms === undefined ? [] : [`exchange=${Math.round(exchange_ms)}ms`]),
     ...describe('asked', requested),

@@ -140,14 +140,15 @@ secrets as run. Without a caller's token it skips the exchanges that need one.`,
     example: 'cambist doctor --config cambist.yaml --subject-token-file token',
   },
   tail: {
-    synopsis: '[--config FILE] [--admin ADDRESS] [--route NAME] [--code CODE] [--follow] [--json]',
+    synopsis: '[--config FILE] [--admin ADDRESS] [--agent NAME] [--route NAME] [--code CODE] [--follow] [--json]',
     does: 'shows the last decisions of a running cambist',
-    about: `Shows the last requests: their status, their route and why it took them, the result in the cache, the time of the
-exchange, and audience and scope as requested and as issued. Names no caller. Reads the admin listener of the config,
-from the same machine or pod. With --admin, it needs no config.`,
+    about: `Shows the last requests: their status, their route and why it took them, their agent, the result in the cache, the
+time of the exchange, and audience and scope as requested and as issued. Names no caller. Reads the admin listener of
+the config, from the same machine or pod. With --admin, it needs no config.`,
     flags: {
       config: CONFIG,
       admin: value('ADDRESS', 'the admin listener, as host:port or unix:/path, in place of the one in the config'),
+      agent: value('NAME', 'shows only this agent'),
       route: value('NAME', 'shows only this route'),
       code: value('CODE', 'shows only this status (403), class (5xx) or error code (ERR_STS_UNAVAILABLE)'),
       follow: { type: 'boolean', short: 'f', help: 'also shows further requests, until it is interrupted' },

@@ -22,6 +22,7 @@ export const EXCHANGE_RESULTS: readonly ExchangeResult[] = ['', ...errorCodesOf(
 
 /** Errors of a route that requests no token. It can still read a caller's token, and a client certificate for its backend. */
 export const PLAIN_ERRORS: readonly ErrorCode[] = [
+  'ERR_AGENT_NOT_ALLOWED',
   'ERR_CROSS_SITE_REQUEST',
   'ERR_SUBJECT_TOKEN_INVALID',
   'ERR_REVOCATIONS_UNKNOWN',

@@ -46,6 +46,11 @@ function trafficFamilies({ responses, routes, tunnels, handshakeFailures }: Coun
     counter('cambist_requests_total', 'Requests, by route, method, HTTP status and outcome.', () =>
       responses.map(({ count, route, method, code, outcome }) => sample({ route, method, code, outcome }, count)),
     ),
+    counter('cambist_agent_requests_total', 'Requests of known agents, by route and class of the HTTP status.', () =>
+      requested(routes()).flatMap(({ route, agents }) =>
+        [...agents].flatMap(([agent, { classes }]) => samplesOf(classes, (code) => ({ agent, route, code }))),
+      ),
+    ),
     counter('cambist_arrivals_total', 'Requests, by route and the way that they got here.', () =>
       requested(routes()).flatMap(({ route, arrivals }) => samplesOf(arrivals, (way) => ({ route, way_in: way }))),
     ),

@@ -59,6 +59,8 @@ export type HandshakeFailure = (typeof HANDSHAKE_FAILURES)[number];
 export interface StartedResponse {
   readonly method: string;
   readonly wayIn: WayIn;
+  /** Name of the agent that sent the request. Undefined where none is known. */
+  readonly agent?: string | undefined;
   /** HTTP status, or 499 if the caller disconnected before the response. */
   readonly status: number;
   readonly outcome: Outcome;

@@ -35,6 +35,18 @@ export interface RouteCounts {
   ownTokens: number | undefined;
   /** Token requests by authorization server and result. */
   readonly exchanges: Map<string, Tally<ExchangeResult>>;
+  /** Responses by name of the agent. Empty without `agents` in the config. */
+  readonly agents: Map<string, AgentCounts>;
+}
+
+/** Responses of one route to one agent. */
+export interface AgentCounts {
+  /** By class of the status, as in `2xx`. */
+  readonly classes: Tally<string>;
+  /** Those with 401. */
+  unauthorized: number;
+  /** Those with 403. */
+  forbidden: number;
 }
 
 export interface ResponseCount {
@@ -63,6 +75,7 @@ export function createRouteCounts(route: string): RouteCounts {
     cache: expect({}, CACHE_RESULTS),
     ownTokens: undefined,
     exchanges: new Map(),
+    agents: new Map(),
   };
 }
 
@@ -111,7 +124,7 @@ export function responseCount(
 
 function countResponse(
   counts: RouteCounts,
-  { method, wayIn, status, outcome, error, durationMs }: StartedResponse,
+  { method, wayIn, agent, status, outcome, error, durationMs }: StartedResponse,
   added?: (kind: ResponseCount) => void,
 ): void {
   responseCount(counts, methodLabel(method), codeLabel(status), outcome, added).count += 1;
@@ -119,6 +132,15 @@ function countResponse(
   observe(counts.durations, durationMs / 1000);
   if (outcome === 'forwarded' && status >= 500) counts.backendErrors += 1;
   if (error !== undefined) add(counts.failures, error);
+  if (agent !== undefined) countForAgent(counts, agent, status);
+}
+
+function countForAgent({ agents }: RouteCounts, agent: string, status: number): void {
+  const counts = agents.get(agent) ?? { classes: {}, unauthorized: 0, forbidden: 0 };
+  agents.set(agent, counts);
+  add(counts.classes, `${Math.floor(status / 100)}xx`);
+  if (status === 401) counts.unauthorized += 1;
+  if (status === 403) counts.forbidden += 1;
 }
 
 /**

@@ -42,6 +42,11 @@ export class AgentShares {
     }
   }
 
+  /** The share of an agent in the limits. */
+  of(agent: string): { readonly in_flight: number; readonly connections: number } {
+    return { in_flight: this.#inFlight.get(agent) ?? 0, connections: this.#connections.get(agent) ?? 0 };
+  }
+
   #own(socket: Socket, agent: string): void {
     const owner = this.#owners.get(socket);
     if (owner === agent || owner === SHARED) return;

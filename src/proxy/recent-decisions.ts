@@ -21,6 +21,7 @@ class Slot {
   /** Monotonic milliseconds at the beginning of the response. */
   atMs = 0.5;
   route: Route | undefined;
+  agent: string | undefined;
   status = 0;
   outcome: Outcome = 'cancelled';
   durationMs = 0.5;
@@ -43,6 +44,7 @@ export class RecentDecisions {
     slot.number = this.last;
     slot.atMs = atMs;
     slot.route = record.route;
+    slot.agent = record.agent;
     slot.status = status;
     slot.outcome = outcome;
     slot.durationMs = durationMs;

@@ -48,13 +48,14 @@ export function reportResponse(
 ): void {
   const nowMs = clock.monotonicMs();
   const durationMs = nowMs - record.startedMs;
-  const { route, incoming, error, wayIn } = record;
+  const { route, incoming, error, wayIn, agent } = record;
   record.responseStart = { status, outcome, durationMs };
   decisions.note(record, record.responseStart, nowMs);
   const method = incoming.method ?? '';
   observer.responseStarted(route, {
     method,
     wayIn,
+    agent,
     status,
     outcome,
     error: error?.code,
@@ -127,7 +128,7 @@ function nameSpan({ span, incoming }: RequestRecord, route: Route): void {
 
 /** A 5xx response makes the span an error, a 4xx does not. */
 function endSpan(record: RequestRecord): void {
-  const { span, responseStart, error, cacheResult, id, stepUp, abortedBy, active } = record;
+  const { span, responseStart, error, cacheResult, id, stepUp, abortedBy, active, agent } = record;
   if (span === undefined) return;
   if (active.config.tracing.mcp) span.set(mcpAttributes(record));
   const status = responseStart?.status;
@@ -139,6 +140,7 @@ function endSpan(record: RequestRecord): void {
       'cambist.cache': cacheResult,
       'cambist.error': error?.code,
       'cambist.request_id': id,
+      'cambist.agent': agent,
       'cambist.step_up': stepUp !== undefined ? true : undefined,
     },
     failed,

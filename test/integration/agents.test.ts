@@ -6,12 +6,17 @@ import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { DecisionReport } from '../../src/admin/decisions.ts';
+import type { StatusReport } from '../../src/admin/status-report.ts';
+import { tail } from '../../src/commands/tail.ts';
+import { readRecords, recordsOf } from '../harness/audit-records.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { assertProblem, call } from '../harness/http-call.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
 
 /** A gateway for two agents, which it knows by their service account tokens. */
 async function start(
@@ -85,6 +90,67 @@ test('a route serves the agents that it lists', async (t) => {
   const { send, billing, support } = await start(t, { agents: ['billing'] });
   assert.equal((await send({ 'x-agent-token': billing })).status, 200);
   assertProblem(await send({ 'x-agent-token': support }), 'ERR_AGENT_NOT_ALLOWED');
+});
+
+test('metrics, audit records, decisions and the status page name the agent', async (t) => {
+  const file = join(temporaryFolder(t), 'audit.jsonl');
+  const gateway = await start(t, { agents: ['billing'] }, {}, { audit: { to: { file } } });
+  const { send, billing, support, app } = gateway;
+  await send({ 'x-agent-token': billing });
+  await send({ 'x-agent-token': billing, authorization: '' });
+  await send({ 'x-agent-token': support });
+  await send({ 'x-agent-token': support }, '/elsewhere');
+  await send({ 'x-agent-token': 'malformed' });
+  const expected = [
+    ['billing', 'github', 200],
+    ['billing', 'github', 401],
+    ['support', 'github', 403],
+    ['support', undefined, 403],
+    [undefined, undefined, 401],
+  ];
+
+  const metrics = await app.metrics();
+  const counted = (name: string, labels: Record<string, string>) => sumSamples(metrics, name, labels);
+  for (const [agent, route, code] of [
+    ['billing', 'github', '2xx'],
+    ['billing', 'github', '4xx'],
+    ['support', 'github', '4xx'],
+    ['support', '_unmatched', '4xx'],
+  ] as const) {
+    assert.equal(counted('cambist_agent_requests_total', { agent, route, code }), 1, `${agent} ${route} ${code}`);
+  }
+  assert.equal(counted('cambist_agent_requests_total', {}), 4);
+  const unknown = { route: '_unmatched', error: 'ERR_AGENT_UNKNOWN' };
+  assert.equal(counted('cambist_failures_total', unknown), 1);
+
+  const records = recordsOf('request', readRecords(file));
+  assert.deepEqual(
+    records.map(({ agent, route, status }) => [agent, route, status]),
+    expected,
+  );
+  const { decisions } = JSON.parse((await call(`${app.admin}/decisions`)).text) as DecisionReport;
+  assert.deepEqual(
+    decisions.map(({ agent, route, status }) => [agent, route, status]),
+    expected,
+  );
+  const lines = t.mock.method(console, 'log', () => undefined);
+  await tail(['--admin', new URL(app.admin).host, '--agent', 'billing', '--code', '401']);
+  const printed = lines.mock.calls.map(({ arguments: [line] }) => String(line));
+  lines.mock.restore();
+  assert.equal(printed.length, 1);
+  assert.match(String(printed[0]), / 401 ERR_SUBJECT_TOKEN_MISSING github \(any host, path \/github\) agent=billing$/);
+
+  const report = JSON.parse((await call(`${app.admin}/status.json`)).text) as StatusReport;
+  assert.deepEqual(
+    report.agents?.map(({ name, requests, unauthorized, forbidden, in_flight: inFlight }) => {
+      return [name, requests, unauthorized, forbidden, inFlight];
+    }),
+    [
+      ['billing', 2, 1, 0, 0],
+      ['support', 2, 0, 2, 0],
+    ],
+  );
+  assert.match((await call(`${app.admin}/`)).text, /<p class="more">agent billing<\/p>/);
 });
 
 test("the token of an agent does not count in the caller's place", async (t) => {

@@ -8,6 +8,7 @@ import { createWebhookMetrics } from '../../../src/kubernetes/webhook-metrics.ts
 import { readRuleGroups } from '../../external/prometheus/rules.ts';
 import { startTestApp } from '../../harness/app.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
+import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
 import { startGateway } from '../../harness/gateway.ts';
 import { call } from '../../harness/http-call.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
@@ -121,7 +122,7 @@ const queries = [
   ...readRuleGroups().flatMap(({ rules }) => rules.map(({ alert, expr }) => ({ from: alert, expr }))),
 ];
 
-/** The metrics of a cambist that has exchanged a token, with an actor token that expires. */
+/** The metrics of a cambist that has exchanged a token for a known agent, with an actor token that expires. */
 async function scrape(t: TestContext): Promise<ReadonlyMap<string, LabelValues>> {
   const folder = temporaryFolder(t);
   const file = join(folder, 'actor');
@@ -133,10 +134,13 @@ async function scrape(t: TestContext): Promise<ReadonlyMap<string, LabelValues>>
     verify: { issuer: 'https://idp.example.com', audience: 'agent' },
     allow_raw_tokens: true,
   };
+  const cluster = await startFakeAuthorizationServer(t);
+  const agentToken = { header: 'x-agent-token', issuer: cluster.issuer, audience: 'cambist' };
   const gateway = await startGateway(t, {
     route: { actor_token: { file, type: 'jwt' }, on_missing_subject: 'client_credentials' },
     top: {
       inbound,
+      agents: { token: agentToken, known: { batch: { subject: 'batch' } } },
       forward_proxy: { connect: ['api.example.com:443'] },
       audit: { to: { file: join(folder, 'audit.jsonl') } },
       intercept: { trust_dir: folder },
@@ -144,9 +148,13 @@ async function scrape(t: TestContext): Promise<ReadonlyMap<string, LabelValues>>
       cache: { shared: { url: 'redis://127.0.0.1:9', key: { file } } },
     },
   });
-  const { authorization } = gateway;
-  const { status } = await call(`${gateway.app.url}/github`, { method: 'POST', headers: { authorization } });
+  const headers = {
+    authorization: gateway.authorization,
+    'x-agent-token': await cluster.mint({ subject: 'batch', audience: 'cambist' }),
+  };
+  const { status } = await call(`${gateway.app.url}/github`, { method: 'POST', headers });
   assert.equal(status, 200);
+  await call(`${gateway.app.url}/elsewhere`, { headers });
   const revoking = await startRevoking(t, file);
   const live = new Map(liveMetrics(await gateway.app.metrics()));
   for (const [name, labels] of liveMetrics(await revoking.metrics())) {

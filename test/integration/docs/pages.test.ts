@@ -229,6 +229,8 @@ test('config/metrics.md lists every metric with its labels', async () => {
     }),
   );
   counts.tokens.credentialRead('actor token of route "tools"', 1);
+  const refused = { method: 'POST', wayIn: 'base_url', status: 403, outcome: 'refused', durationMs: 1 } as const;
+  counts.proxy.responseStarted(undefined, { ...refused, agent: 'billing', error: 'ERR_ROUTE_NOT_FOUND' });
   const readiness = () => ({ ready: false, checks: { 'authorization_servers.idp': 'waiting' as const } });
   const audit = () => ({ written: 0, dropped: 0, writable: true });
   const spiffe = () => ({ isUp: true, expiresAtMs: 0 });

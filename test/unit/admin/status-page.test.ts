@@ -303,6 +303,17 @@ test('shows the last five requests, and the others on demand', () => {
   assert.deepEqual(routesIn(more), ['route-1', 'route-0']);
 });
 
+test('shows the agents, those with the most requests first', () => {
+  assert.ok(!pageOf(SAMPLE_STATUS).includes('id="agents"'));
+  const none = { unauthorized: 0, forbidden: 0, in_flight: 0, connections: 0 };
+  const agents = Array.from({ length: 201 }, (_, i) => ({ ...none, name: `agent-${i}`, requests: i }));
+  const text = readable(
+    pageOf({ ...SAMPLE_STATUS, agents: [...agents, { ...none, name: 'busy', requests: 1000, forbidden: 7 }] }),
+  );
+  assert.match(text, /Agent Requests since the start 401 403 In flight Connections busy 1,000 0 7 0 0 agent-200 200 /);
+  assert.match(text, / agent-2 2 0 0 0 0 and 2 more in \/status.json/);
+});
+
 test('says whether the shared cache is available', () => {
   const since = SAMPLE_STATUS.started_at;
   const textOf = (shared?: StatusReport['shared_cache']) =>

@@ -31,7 +31,16 @@ function setUp(t: TestContext) {
   t.after(() => readiness.stop());
   const counts = createCounts(nowMs);
   const traffic = createRecentTraffic(counts, nowMs);
-  const source = createStatus({ version: '1.2.3', counts, traffic, readiness, cacheEntries: () => 7, nowMs });
+  const agentLoad = () => ({ in_flight: 2, connections: 3 });
+  const source = createStatus({
+    version: '1.2.3',
+    counts,
+    traffic,
+    readiness,
+    cacheEntries: () => 7,
+    nowMs,
+    agentLoad,
+  });
   /** As `/status.json` shows it. */
   const report = (): StatusReport => JSON.parse(JSON.stringify(source.report()));
   const status = { ...source, report };
@@ -96,6 +105,33 @@ test('reports requests, responses and cache hits, by route and in total', (t) =>
   counts.proxy.requestFinished(github);
   counts.proxy.streamClosed(docs);
   assert.deepEqual([status.report().totals.in_flight, status.report().totals.open_streams], [0, 0]);
+});
+
+test('reports the requests of each known agent, over all routes', (t) => {
+  const { counts, status, serve } = setUp(t);
+  serve(config);
+  assert.equal(status.report().agents, undefined);
+  const agents = {
+    token: { header: 'x-agent-token', issuer: 'https://cluster.example.com', audience: 'cambist' },
+    known: { billing: { subject: 'b' }, support: { subject: 's' } },
+  };
+  serve({
+    ...config,
+    agents: configOf({
+      agents,
+      routes: [{ name: 'docs', match: { path: '/' }, upstream: 'http://docs-mcp', credential: 'none' }],
+    }).agents,
+  });
+  const ofBilling = { agent: 'billing' };
+  counts.proxy.responseStarted(github, { ...response(), ...ofBilling });
+  counts.proxy.responseStarted(docs, { ...REFUSED, ...ofBilling });
+  counts.proxy.responseStarted(docs, { ...REFUSED, ...ofBilling, status: 403 });
+  counts.proxy.responseStarted(undefined, { ...REFUSED, agent: 'removed by a reload' });
+  const load = { in_flight: 2, connections: 3 };
+  assert.deepEqual(status.report().agents, [
+    { name: 'billing', requests: 3, unauthorized: 1, forbidden: 1, ...load },
+    { name: 'support', requests: 0, unauthorized: 0, forbidden: 0, ...load },
+  ]);
 });
 
 test('counts 5xx of a backend, whatever the status, and a backend that cannot be reached, and not as own errors', (t) => {

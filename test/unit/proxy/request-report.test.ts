@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { describeError, ERROR_CODES, type ErrorCode } from '../../../src/error-catalogue.ts';
 import { CambistError } from '../../../src/errors.ts';
 import type { RequestRecord } from '../../../src/proxy/request-record.ts';
-import { logRequest } from '../../../src/proxy/request-report.ts';
+import { logRequest, type ReportOptions, reportEnd } from '../../../src/proxy/request-report.ts';
 import { loggerWithLines } from '../observability/log-lines.ts';
 
 const active = { credentialHeaders: new Set(['authorization']) };
@@ -72,4 +72,13 @@ test('logs at error where the operator has to act, and at warn otherwise', () =>
     const { status } = describeError(code);
     assert.equal(levelOf(code), status < 500 || passing.includes(code) ? 'warn' : 'error', code);
   }
+});
+
+test('names the agent in the span', () => {
+  const ended: Record<string, unknown>[] = [];
+  const span = { end: (attributes: Record<string, unknown>) => void ended.push(attributes) };
+  const ofAgent = record({}, [], { agent: 'billing', active: { ...active, config: { tracing: {} } }, span } as never);
+  const options = { clock: { monotonicMs: () => 1 }, logger: loggerWithLines().logger, keepLine: () => true };
+  reportEnd(ofAgent, options as unknown as ReportOptions);
+  assert.equal(ended[0]?.['cambist.agent'], 'billing');
 });
