@@ -10,6 +10,7 @@ import { spiffeIdOf } from '../spiffe/spiffe-id.ts';
 import type { Actor } from '../tokens/session.ts';
 import { checkExpiry, claimsOf, createSubjectReader, type Subject } from '../tokens/subject.ts';
 import type { SubjectVerifier } from '../tokens/subject-verifier.ts';
+import type { Claims } from '../tokens/token-text.ts';
 import { readForwardedId } from './forwarded.ts';
 
 /** The agent that sent a request. */
@@ -99,13 +100,14 @@ const NO_TOKEN = { actor: undefined, identity: undefined };
 
 const actorOf = oncePer((subject: Subject): { readonly actor: Actor; readonly identity: string } => {
   const { iss, sub } = claimsOf(subject) ?? {};
-  const identity = tokenIdentity(String(iss), String(sub));
+  if (typeof sub !== 'string') throw unknown('its token has no sub');
+  const identity = tokenIdentity(String(iss), sub);
   return { identity, actor: { token: subject.token, id: hash('sha256', identity, 'base64url') } };
 });
 
-/** Is the token of a caller one of an agent? It must not stand in for a user. */
-export function isAgentToken(subject: Subject, { token = [] }: Agents): boolean {
-  const { iss, aud } = claimsOf(subject) ?? {};
+/** Are these the claims of an agent's token? */
+export function isOfAgent(claims: Claims, { token = [] }: Agents): boolean {
+  const { iss, aud } = claims ?? {};
   const audiences = [aud].flat();
   return token.some(
     ({ issuer, audience }) => issuer === iss && audiences.some((each) => audience.includes(each as string)),

@@ -103,9 +103,10 @@ function isSame(one: readonly X509Certificate[], other: readonly X509Certificate
 
 /** Notes which connections of a server have finished their handshake, and refuses invalid certificates of clients. */
 function followConnections(server: HttpsServer, trust: ClientTrust): void {
-  /** By the address of the peer, until the handshake is complete: Node has no way from one socket to the other. */
+  /** By the addresses of both ends, until the handshake is complete: Node has no way from one socket to the other. */
   const handshaking = new Map<string, Socket>();
-  const peerOf = ({ remoteAddress, remotePort }: Socket) => `${remoteAddress} ${remotePort}`;
+  const peerOf = ({ remoteAddress, remotePort, localAddress }: Socket) =>
+    `${remoteAddress} ${remotePort} ${localAddress}`;
 
   server.on('connection', (connection: Socket) => {
     const peer = peerOf(connection);

@@ -9,15 +9,18 @@ export type ActiveConfig = Readonly<ReturnType<typeof activate>>;
 
 /** Derives what can be known before a request arrives. */
 export function activate(config: Config) {
+  const identities = agentHeaders(config.agents);
   const credentialHeaders: CredentialHeaders = new Set([
     'authorization',
     ...config.routes.map(({ subjectToken }) => subjectToken.header),
-    ...agentHeaders(config.agents),
+    ...identities,
   ]);
   return {
     config,
     table: createRouteTable(config.routes),
     withheld: withheldHeaders(config, credentialHeaders),
     credentialHeaders,
+    /** Lower-case names of the headers that identify agents. */
+    agentHeaders: identities,
   };
 }

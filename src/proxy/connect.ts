@@ -69,9 +69,10 @@ export function serveConnect(
       return;
     }
     const { agents } = activeConfig().config;
+    // Nothing would take back the counts of a connection that has closed meanwhile.
     (async () => senderOf(identify, agents, request))().then(
-      (agent) => take(request, socket, head, agent),
-      (error: unknown) => fail(request, socket, error),
+      (agent) => socket.destroyed || take(request, socket, head, agent),
+      (error: unknown) => socket.destroyed || fail(request, socket, error),
     );
   });
 

@@ -68,11 +68,11 @@ export function createPipeline(options: PipelineOptions, deciding?: Deciding): P
       request.admit(routed);
       if (agent !== undefined) assertAllowed(routed.route, agent);
 
-      // Read the caller's token, which never goes upstream except on a passthrough route.
+      // Read the caller's token, which never goes upstream except on a passthrough route. An agent's never does.
       const reading = options.readCaller(routed, options.subjects);
       const caller = reading instanceof Promise ? await reading : reading;
       const { subject } = caller;
-      if (agent !== undefined) assertNoAgent(subject, request.active.config.agents);
+      if (agent !== undefined) assertNoAgent(routed, caller);
 
       // Without a caller, some routes take handshakes and lists. The body says what it is, and is read here.
       if (subject === undefined && routed.route.unattended !== undefined) {

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Route } from '../config/route.ts';
 import type { ErrorCode } from '../error-catalogue.ts';
-import type { CambistError } from '../errors.ts';
+import { CambistError } from '../errors.ts';
 import type { AbortedBy, Outcome } from '../observability/proxy-observer.ts';
 import type { RequestTarget } from '../routing/request-target.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
@@ -128,14 +128,21 @@ export class ProxyRequest {
     this.#tracker.assertCapacity(this.active.config.limits.maxInFlight);
   }
 
+  /** Counts of a request that ended while a step waited would never be taken back. @throws {CambistError} */
+  #assertOpen(): void {
+    if (this.#isOver) throw new CambistError('ERR_UPSTREAM_UNREACHABLE', 'the caller left before its request was sent');
+  }
+
   /** Counts the request to the agent that sent it. @throws {CambistError} ERR_OVERLOADED */
   agentFound(agent: string): void {
+    this.#assertOpen();
     this.record.agent = agent;
     this.#tracker.agentShares.join(this, agent);
   }
 
   /** Counts the request to its route. @throws {CambistError} as `assertCapacity` */
   admit({ route, target }: { readonly route: Route; readonly target: RequestTarget }): void {
+    this.#assertOpen();
     this.target = target;
     reportRoute(this.record, route, this.#tracker.options);
     this.assertCapacity();
@@ -177,6 +184,7 @@ export class ProxyRequest {
 
   /** Counts the request to its upstream. @throws {CambistError} ERR_OVERLOADED */
   admitToUpstream(body: RequestBody): void {
+    this.#assertOpen();
     this.record.body = body;
     const { route } = this.record;
     if (this.share === undefined && route !== undefined) this.#join(route.upstream.origin, `route "${route.name}"`);

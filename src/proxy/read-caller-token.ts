@@ -9,7 +9,7 @@ import type { Routed } from './steps.ts';
 export interface CallerToken {
   /** Undefined where the route reads no token, or the caller sent none. */
   readonly subject: Subject | undefined;
-  /** Every token of the caller. None of them may reach the upstream; empty on a passthrough route. */
+  /** Tokens that must not reach the upstream: every one, or on a passthrough route those of the agent. */
   readonly withheldTokens: readonly string[];
   readonly rawHeaders: RawHeaders;
   /** Makes the error for a request that needs a caller, where the reader knows more of it. */
@@ -35,9 +35,10 @@ export function readCallerToken(
   if (authorization.length > 1) throw ambiguous('more than one Authorization header');
   const sent = headerTokens(rawHeaders, request.active.credentialHeaders);
   if (sent.length > MAX_TOKENS) throw ambiguous(`more than ${MAX_TOKENS} tokens`);
-  const withheldTokens = route.credential.kind === 'passthrough' ? [] : sent;
-  if (containsToken(path, withheldTokens)) throw ambiguous("the caller's token in the URL as well");
-  if (route.credential.kind === 'passthrough') request.record.forwarded = rawHeaders;
+  const isForwarded = route.credential.kind === 'passthrough';
+  const withheldTokens = isForwarded ? headerTokens(rawHeaders, request.active.agentHeaders) : sent;
+  if (containsToken(path, withheldTokens)) throw ambiguous('a token in the URL as well');
+  if (isForwarded) request.record.forwarded = rawHeaders;
   if (route.credential.kind !== 'exchange' && !needsCaller(route)) {
     return { subject: undefined, withheldTokens, rawHeaders };
   }

@@ -14,7 +14,7 @@ import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { startGateway } from '../harness/gateway.ts';
-import { assertProblem, call } from '../harness/http-call.ts';
+import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
@@ -79,7 +79,7 @@ test('refuses every token that is not one of a known agent', async (t) => {
   assert.equal(app.logs.filter(({ error }) => error === 'ERR_AGENT_UNKNOWN').length, Object.keys(invalid).length);
 });
 
-test('metadata, WebSocket and CONNECT need an agent as well', async (t) => {
+test('metadata needs an agent as well', async (t) => {
   const { send, billing } = await start(t);
   const metadata = '/.well-known/oauth-protected-resource/github';
   assertProblem(await send({}, metadata), 'ERR_AGENT_UNKNOWN');
@@ -284,4 +284,101 @@ test('a certificate counts until it expires, and while its issuer is trusted', a
   replaceCa(next.cert);
   app.reopenFiles();
   await eventually('the connection is refused', async () => (await get(kept))[0] === 401);
+});
+
+test('refuses a WebSocket and a CONNECT without an agent', async (t) => {
+  const { app, billing } = await start(t);
+  const webSocket = { upgrade: 'websocket', connection: 'upgrade', 'sec-websocket-key': 'a'.repeat(22) };
+  assertProblem(await call(`${app.url}/github`, { headers: webSocket }), 'ERR_AGENT_UNKNOWN');
+  for (const [header, status] of [
+    ['', 401],
+    [`X-Agent-Token: ${billing}\r\n`, 403],
+  ] as const) {
+    const connection = await connectRaw(app.url);
+    connection.send(`CONNECT other.example.com:443 HTTP/1.1\r\nHost: other.example.com:443\r\n${header}\r\n`);
+    assert.match(await connection.closed(), new RegExp(`^HTTP/1.1 ${status} `));
+  }
+});
+
+test('requests inside a CONNECT have its agent, whatever their own headers say', async (t) => {
+  const { app, billing, support, upstream, authorization } = await start(t, {
+    match: { host: 'github.example.com' },
+    agents: ['billing'],
+  });
+  for (const [outer, inner, status] of [
+    [billing, support, 200],
+    [support, billing, 403],
+  ] as const) {
+    const connection = await connectRaw(app.url);
+    const host = 'github.example.com';
+    connection.send(`CONNECT ${host}:80 HTTP/1.1\r\nHost: ${host}:80\r\nX-Agent-Token: ${outer}\r\n\r\n`);
+    await connection.until('Established\r\n\r\n');
+    const lines = [`Host: ${host}`, `X-Agent-Token: ${inner}`, `Authorization: ${authorization}`, 'Connection: close'];
+    connection.send(`GET /github HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`);
+    assert.match(await connection.closed(), new RegExp(`HTTP/1.1 ${status} `));
+  }
+  assert.equal(upstream.requests.length, 1);
+  assert.equal(upstream.requests[0]?.headers['x-agent-token'], undefined);
+});
+
+test('tells the agents of pipelined requests apart', async (t) => {
+  const { app, billing, support, authorization } = await start(t, { agents: ['billing'] });
+  const connection = await connectRaw(app.url);
+  const requests = [billing, support, billing, ''].map((token) =>
+    [
+      'GET /github HTTP/1.1',
+      `Host: ${new URL(app.url).host}`,
+      ...(token === '' ? [] : [`X-Agent-Token: ${token}`]),
+      `Authorization: ${authorization}`,
+      '\r\n',
+    ].join('\r\n'),
+  );
+  connection.send(requests.join(''));
+  // The last response closes the connection.
+  const statuses = (await connection.closed()).match(/(?<=HTTP\/1\.1 )\d+/g);
+  assert.deepEqual(statuses, ['200', '403', '200', '401']);
+});
+
+test("no spelling or copy of an agent's token goes upstream", async (t) => {
+  for (const credential of ['exchange', 'none', 'passthrough']) {
+    const { send, billing, support, upstream, authorization } = await start(t, { credential });
+    const copies = {
+      x_agent_token: support,
+      'x-copy': `token=${billing}`,
+      cookie: `agent=${encodeURIComponent(`Bearer ${billing}`)}`,
+      'x-basic': `Basic ${Buffer.from(`agent:${billing}`).toString('base64')}`,
+    };
+    assert.equal((await send({ 'x-agent-token': billing, ...copies })).status, 200, credential);
+    const sent = upstream.requests[0]?.headers ?? {};
+    for (const name of ['x-agent-token', ...Object.keys(copies)]) assert.equal(sent[name], undefined, name);
+    if (credential === 'passthrough') assert.equal(sent.authorization, authorization);
+    const inUrl = await send({ 'x-agent-token': billing }, `/github?token=${billing}`);
+    assertProblem(inUrl, 'ERR_SUBJECT_TOKEN_INVALID');
+    if (credential !== 'none') {
+      const asCaller = await send({ 'x-agent-token': billing, authorization: `Bearer ${support}` });
+      assertProblem(asCaller, 'ERR_SUBJECT_TOKEN_INVALID');
+    }
+    assert.equal(upstream.requests.length, 1);
+  }
+});
+
+test('an agent that leaves while its token is verified leaves nothing behind', async (t) => {
+  const { app, billing, cluster } = await start(t, {}, {}, { limits: { max_connections: 2 } });
+  let release = (_: unknown): void => {};
+  const until = new Promise((resolve) => {
+    release = resolve;
+  });
+  cluster.metadataBehaviour = { kind: 'response', status: 500, until };
+  for (const line of ['CONNECT other.example.com:443', 'GET /github', 'GET /github']) {
+    const connection = await connectRaw(app.url);
+    connection.send(`${line} HTTP/1.1\r\nHost: localhost\r\nX-Agent-Token: ${billing}\r\n\r\n`);
+    await delay(100);
+    connection.socket.destroy();
+    await delay(100);
+  }
+  cluster.metadataBehaviour = { kind: 'document' };
+  release(undefined);
+  await delay(200);
+  assert.match(await app.metrics(), /^cambist_requests_in_flight\{route="github"\} 0$/m);
+  assert.doesNotMatch(await app.metrics(), /^cambist_requests_in_flight\{.*\} [1-9]/m);
 });
