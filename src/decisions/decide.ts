@@ -10,6 +10,7 @@ import type { CallerToken } from '../proxy/read-caller-token.ts';
 import { OVERRIDES, withDashes } from '../proxy/request-headers.ts';
 import type { Received, Routed } from '../proxy/steps.ts';
 import { upstreamPath } from '../routing/request-target.ts';
+import { oncePer } from '../secrets/secret.ts';
 import { type IssuedToken, valueFor } from '../tokens/issued-token.ts';
 
 /** Envoy removes the headers that this one lists from the request that it forwards. */
@@ -98,26 +99,53 @@ function isPreflight({ request: { incoming } }: Received): boolean {
   return incoming.method === 'OPTIONS' && has('origin') && has('access-control-request-method');
 }
 
+/** Names in both spellings that backends read as one header. The same for each request of a route. */
+const removalOf = oncePer(
+  (withheld: ReadonlySet<string>): ReadonlySet<string> =>
+    new Set([...withheld, ...OVERRIDES].flatMap((name) => [name, name.replaceAll('-', '_')])),
+);
+
+/** The lists as text, by the header that carries the credential. */
+const removalTexts = oncePer((_withheld: ReadonlySet<string>) => new Map<string | undefined, string>());
+
+/** Without the header that Envoy sets: it would remove that one as well. */
+function usualRemoval(withheld: ReadonlySet<string>, carrier: string | undefined): string {
+  const texts = removalTexts(withheld);
+  const known = texts.get(carrier);
+  if (known !== undefined) return known;
+  const text = [...removalOf(withheld)].filter((name) => name !== carrier).join(',');
+  texts.set(carrier, text);
+  return text;
+}
+
+/** Headers of this request that carry a copy of the caller's token. */
+function copiesIn(
+  { rawHeaders, withheldTokens }: CallerToken,
+  withheld: ReadonlySet<string>,
+  carrier?: string,
+): string {
+  const names = removalOf(withheld);
+  let copies = '';
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = (rawHeaders[i] as string).toLowerCase();
+    if (name === carrier) continue;
+    // Spellings that mix both are listed where they occur.
+    const isOther = names.has(withDashes(name)) && !names.has(name);
+    if (isOther || containsToken(rawHeaders[i + 1] as string, withheldTokens)) copies += `,${name}`;
+  }
+  return copies;
+}
+
 /** The response that lets the request pass, with the credential in the header of its route. */
 function allow({ request, route }: Routed, caller: CallerToken, token: IssuedToken | undefined): OwnResponse {
   const carrier = token === undefined ? undefined : (route.send?.header.toLowerCase() ?? 'authorization');
   const value = token && (route.send === undefined ? token.authorization.reveal() : valueFor(route.send, token));
-  const { common, onRoute } = request.active.withheld;
-  const withheld = onRoute.get(route) ?? common;
-  const removed = new Set([...withheld, ...OVERRIDES].flatMap((name) => [name, name.replaceAll('-', '_')]));
-  const { rawHeaders } = caller;
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = (rawHeaders[i] as string).toLowerCase();
-    if (withheld.has(withDashes(name)) || containsToken(rawHeaders[i + 1] as string, caller.withheldTokens))
-      removed.add(name);
-  }
-  // Envoy would remove the header that it has just set.
-  if (carrier !== undefined) removed.delete(carrier);
+  const withheld = request.active.withheld.onRoute.get(route) ?? request.active.withheld.common;
   return {
     status: 200,
     headers: {
       ...(carrier !== undefined && value !== undefined && { [carrier]: value }),
-      [REMOVAL]: [...removed].join(','),
+      [REMOVAL]: usualRemoval(withheld, carrier) + copiesIn(caller, withheld, carrier),
       'cache-control': 'no-store',
       'x-request-id': request.record.id,
     },

@@ -9,7 +9,7 @@ import type { ListenerCertificates } from '../listeners/tls.ts';
 import { loggedError } from '../observability/logged-error.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ActiveConfig } from '../proxy/active-config.ts';
-import { setArrival } from '../proxy/arrival.ts';
+import { ARRIVAL, type Arrived, setArrival } from '../proxy/arrival.ts';
 import { failRequest } from '../proxy/fail-request.ts';
 import { headerValues } from '../proxy/headers.ts';
 import type { OwnResponse } from '../proxy/own-response.ts';
@@ -17,9 +17,10 @@ import { createPipeline, type PipelineOptions } from '../proxy/pipeline.ts';
 import type { ProxyRequest } from '../proxy/proxy-request.ts';
 import { createHttpServer } from '../proxy/proxy-server.ts';
 import type { RequestTracker } from '../proxy/request-tracker.ts';
-import { type CredentialSource, readCredential } from '../secrets/credential.ts';
+import { currentCredential } from '../secrets/credential.ts';
+import { oncePerSecret, type Secret } from '../secrets/secret.ts';
 import { createDeciding } from './decide.ts';
-import { type Dialect, readReport, SECRET_HEADER } from './report.ts';
+import { type Dialect, type Reported, readReport, SECRET_HEADER } from './report.ts';
 
 interface DecisionOptions {
   readonly pipeline: PipelineOptions;
@@ -41,9 +42,7 @@ export function createDecisions(first: Config & { readonly decisions: Decisions 
     options.pipeline,
     createDeciding(({ request }) => names.get(request)),
   );
-  const app = createHttpServer(listen, { activeConfig, logger }, (incoming, response, url) => {
-    void decide(incoming, response, url);
-  });
+  const app = createHttpServer(listen, { activeConfig, logger }, take);
   const connections = limitConnections(app.server, {
     max: () => activeConfig().config.limits.maxConnections,
     http: app.server,
@@ -52,15 +51,31 @@ export function createDecisions(first: Config & { readonly decisions: Decisions 
   });
   logAcceptErrors(app.server, 'decisions.http.listen', logger);
 
-  async function decide(incoming: IncomingMessage, response: ServerResponse, url: string): Promise<void> {
+  function take(incoming: IncomingMessage, response: ServerResponse, url: string): void {
     const { secret } = current().http;
-    if (secret !== undefined && !(await hasSecret(incoming, secret))) {
-      response.writeHead(403, { 'content-length': 0, 'cache-control': 'no-store' }).end();
-      incoming.resume();
+    if (secret === undefined) {
+      decide(incoming, response, url);
       return;
     }
-    setArrival(incoming.socket, 'decision', undefined);
-    let report: ReturnType<typeof readReport>;
+    (async () => currentCredential(secret, 'secret of decisions.http'))().then(
+      (expected) => {
+        if (hasSecret(incoming, expected)) decide(incoming, response, url);
+        else refuse(incoming, response, `${SECRET_HEADER} is missing or is not the configured secret`);
+      },
+      (error: unknown) => refuse(incoming, response, 'the secret of decisions.http cannot be read', error),
+    );
+  }
+
+  /** A client without the secret learns nothing, not even which routes there are. */
+  function refuse(incoming: IncomingMessage, response: ServerResponse, why: string, error?: unknown): void {
+    logger.warn(error === undefined ? {} : { err: loggedError(error) }, `refused a decision: ${why}`);
+    response.writeHead(403, { 'content-length': 0, 'cache-control': 'no-store' }).end();
+    incoming.resume();
+  }
+
+  function decide(incoming: IncomingMessage, response: ServerResponse, url: string): void {
+    if ((incoming.socket as Arrived)[ARRIVAL] === undefined) setArrival(incoming.socket, 'decision', undefined);
+    let report: Reported;
     try {
       report = readReport(incoming, url, current().routesBy === 'name');
     } catch (error) {
@@ -69,24 +84,11 @@ export function createDecisions(first: Config & { readonly decisions: Decisions 
     }
     // From here on, the request is the one that the data plane reports.
     incoming.method = report.method;
-    incoming.rawHeaders = [...report.rawHeaders];
+    incoming.rawHeaders = report.rawHeaders;
     const request = tracker.begin(incoming, response, report.url);
     request.shape = shapes[report.dialect];
     if (report.routeName !== undefined) names.set(request, report.routeName);
-    await pipeline(request);
-  }
-
-  /** A client without the secret learns nothing, not even which routes there are. */
-  async function hasSecret({ rawHeaders }: IncomingMessage, secret: CredentialSource): Promise<boolean> {
-    try {
-      const expected = await readCredential(secret, 'secret of decisions.http');
-      const [sent = '', ...more] = headerValues(rawHeaders, SECRET_HEADER);
-      if (more.length === 0 && isSame(sent, expected.reveal().trim())) return true;
-      logger.warn({}, `refused a decision: ${SECRET_HEADER} is missing or is not the configured secret`);
-    } catch (error) {
-      logger.error({ err: loggedError(error) }, 'refused a decision: the secret of decisions.http cannot be read');
-    }
-    return false;
+    void pipeline(request);
   }
 
   return {
@@ -96,9 +98,13 @@ export function createDecisions(first: Config & { readonly decisions: Decisions 
   };
 }
 
+const digestOf = (text: string) => hash('sha256', text, 'buffer');
+const expectedDigest = oncePerSecret((secret) => digestOf(secret.trim()));
+
 /** Compares in constant time: the digests have one length. */
-function isSame(one: string, other: string): boolean {
-  return timingSafeEqual(hash('sha256', one, 'buffer'), hash('sha256', other, 'buffer'));
+function hasSecret({ rawHeaders }: IncomingMessage, expected: Secret): boolean {
+  const [sent, ...more] = headerValues(rawHeaders, SECRET_HEADER);
+  return sent !== undefined && more.length === 0 && timingSafeEqual(digestOf(sent), expectedDigest(expected));
 }
 
 /** nginx takes 401 and 403 for a refusal, and everything else for a fault. It drops the body. */

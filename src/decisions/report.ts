@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { CambistError } from '../errors.ts';
 import { headerValues, type RawHeaders } from '../proxy/headers.ts';
+import { isHeader } from '../transport/http1/write-request.ts';
 
 /** The three ways in which a data plane asks by HTTP. */
 export type Dialect = 'ext-authz' | 'forward-auth' | 'auth-request';
@@ -13,7 +14,7 @@ export interface Reported {
   readonly method: string;
   /** Path and query, undecoded. */
   readonly url: string;
-  readonly rawHeaders: RawHeaders;
+  readonly rawHeaders: string[];
 }
 
 /** The header with the secret of a data plane. */
@@ -49,27 +50,24 @@ export function readReport(incoming: IncomingMessage, url: string, named: boolea
   }
   const names = REPORTS[dialect as 'forward-auth' | 'auth-request'];
   const host = onlyValue(rawHeaders, names.host);
-  const headers = own(rawHeaders);
   return {
     dialect: dialect as Dialect,
     routeName,
     method: onlyValue(rawHeaders, names.method) ?? missing(names.method),
     url: onlyValue(rawHeaders, names.url) ?? missing(names.url),
-    rawHeaders: host === undefined ? headers : ['host', host, ...withoutHost(headers)],
+    rawHeaders: host === undefined ? own(rawHeaders) : ['host', host, ...own(rawHeaders, 'host')],
   };
 }
 
-/** The headers of the request itself. */
-function own(raw: RawHeaders): RawHeaders {
-  return filterHeaders(raw, (name) => name !== SECRET_HEADER);
-}
-
-function withoutHost(raw: RawHeaders): RawHeaders {
-  return filterHeaders(raw, (name) => name !== 'host');
-}
-
-function filterHeaders(raw: RawHeaders, keep: (name: string) => boolean): string[] {
-  return raw.filter((_, at) => keep((raw[at - (at % 2)] as string).toLowerCase()));
+/** The headers of the request itself. @param more also left out */
+function own(raw: RawHeaders, more?: string): string[] {
+  const kept: string[] = [];
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i] as string;
+    if (isHeader(name, SECRET_HEADER) || (more !== undefined && isHeader(name, more))) continue;
+    kept.push(name, raw[i + 1] as string);
+  }
+  return kept;
 }
 
 /** A second line may be one that the client sent itself. */

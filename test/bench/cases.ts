@@ -18,6 +18,7 @@ export function createPeers(build: Build = {}) {
     quiet: createCambist({ ...cambist, name: 'cambist, log: warn', logLevel: 'warn' }),
     /** The way of callers to the agent. */
     inbound: createCambist({ ...cambist, name: 'cambist, inbound', inbound: true }),
+    decisions: createCambist({ ...cambist, name: 'cambist, decisions', decisions: true }),
     shared: createCambist({ ...cambist, name: 'cambist, shared cache', shared: true }),
     /** With room for a single token in memory, so that the second level is asked. */
     secondLevel: createCambist({
@@ -73,7 +74,7 @@ const memory: Take = {
 const open: Take = { of: 'warm', sample: (started, { load }, { seconds }) => sampleOpen(started, load, seconds) };
 
 export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
-  const { cambist, quiet, inbound, shared, secondLevel } = peers;
+  const { cambist, quiet, inbound, decisions, shared, secondLevel } = peers;
   const { undici, undiciWhole, exchange, fastify, nginx } = peers;
   const plain = (...some: Peer[]): Contestant[] => some.map((peer) => ({ label: peer.name, peer }));
   const withAll = (added: Partial<Contestant>, contestants: Contestant[]): Contestant[] =>
@@ -179,6 +180,12 @@ export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
       name: 'inbound',
       about: 'a call from a caller to the agent, with a known token of 1 KB that the agent gets a handle for',
       contestants: withAll({ signed: true }, plain(inbound, undici)),
+      take: closed,
+    },
+    {
+      name: 'decision',
+      about: 'a cached decision by HTTP (ext_authz), beside a cached call',
+      contestants: plain(decisions, cambist),
       take: closed,
     },
     {

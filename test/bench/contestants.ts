@@ -73,8 +73,8 @@ export async function startContestant(
     imageProgram: contestant.asImage && image.program(node),
     intercepted: contestant.intercepted && intercepted,
   });
-  const paths = Array.from({ length: called }, (_, i) => `/r${i}`);
-  const { callerCa } = proxy;
+  const { callerCa, decisions } = proxy;
+  const paths = Array.from({ length: called }, (_, i) => `${decisions?.prefix ?? ''}/r${i}`);
   const callerTls = callerCa === undefined ? undefined : { host: intercepted.host, ca: callerCa };
   const { newConnections = false } = contestant;
   return {
@@ -87,6 +87,7 @@ export async function startContestant(
       responseKind,
       tls: callerTls,
       newConnections,
+      decisionSecret: decisions?.secret,
       ...(signed && { signedBy: load.issuer }),
     },
   };

@@ -15,6 +15,8 @@ interface CambistVariant {
   readonly program?: string;
   readonly nodeFlags?: readonly string[];
   readonly inbound?: true;
+  /** The load asks for decisions, as a data plane does. */
+  readonly decisions?: true;
   /** With the shared cache, on a store of its own. */
   readonly shared?: true;
   /** `cache.max_entries`. */
@@ -23,7 +25,7 @@ interface CambistVariant {
 
 /** cambist as shipped. The bench reads its log through a pipe, like a container runtime. */
 export function createCambist(variant: CambistVariant): Peer {
-  const { name, nodeFlags = [], inbound, shared } = variant;
+  const { name, nodeFlags = [], inbound, decisions, shared } = variant;
   return {
     name,
     missing: () =>
@@ -37,13 +39,21 @@ export function createCambist(variant: CambistVariant): Peer {
       const trustDir = join(setup.directory, 'trust');
       const intercept = { trust_dir: trustDir, listen: [`127.0.0.1:${tlsPort}`] };
       const more = setup.intercepted === undefined ? {} : { intercept };
-      const listen = inbound === true ? await freePort() : port;
+      const listen = inbound === true || decisions === true ? await freePort() : port;
       const cache = cacheFor(setup, variant, store);
       const listeners = { listen: `127.0.0.1:${listen}`, admin: `127.0.0.1:${adminPort}` };
       const callers = inbound && { inbound: inboundFor(setup, port) };
-      const keys = { ...configFor(setup, variant.logLevel), cache, ...listeners, ...more, ...callers };
+      const keys = {
+        ...configFor(setup, variant.logLevel),
+        cache,
+        ...listeners,
+        ...more,
+        ...callers,
+        ...(decisions && { decisions: decisionsFor(setup, port) }),
+      };
       writeFileSync(config, stringify(keys));
       writeFileSync(join(setup.directory, 'client-secret'), 'a secret for the bench');
+      writeFileSync(join(setup.directory, 'decision-secret'), DECISION_SECRET);
       writeFileSync(join(setup.directory, 'key'), 'a key of the bench, which is long enough for a key');
       const program = variant.program ?? setup.imageProgram ?? BUILT_PROGRAM;
       const startedMs = performance.now();
@@ -57,6 +67,7 @@ export function createCambist(variant: CambistVariant): Peer {
       const proxy = running(child, isIntercepted ? tlsPort : port, readyMs);
       return {
         ...proxy,
+        ...(decisions && { decisions: { prefix: '/ext-authz/r0', secret: DECISION_SECRET } }),
         ...(isIntercepted && { callerCa: readFileSync(join(trustDir, 'ca.pem'), 'utf8') }),
         close: async () => {
           await proxy.close();
@@ -102,6 +113,12 @@ function configFor({ origin, caFile, issuer, routes, directory, intercepted }: S
       ...(caFile === undefined ? {} : { tls: { ca: { file: caFile } } }),
     })),
   };
+}
+
+const DECISION_SECRET = 'a secret of the data plane';
+
+function decisionsFor({ directory }: Setup, port: number): object {
+  return { http: { listen: `127.0.0.1:${port}`, secret: { file: join(directory, 'decision-secret') } } };
 }
 
 function inboundFor({ origin, issuer }: Setup, port: number): object {

@@ -23,6 +23,8 @@ export interface Target {
   readonly signedBy?: string;
   /** The proxy terminates TLS for this host, with a certificate of this authority, in PEM. */
   readonly tls?: { readonly host: string; readonly ca: string } | undefined;
+  /** Requests ask for decisions, with this secret. */
+  readonly decisionSecret?: string | undefined;
   /** Each request has a connection of its own. */
   readonly newConnections?: boolean;
 }

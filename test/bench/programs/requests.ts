@@ -58,6 +58,9 @@ function tokenOf(caller: string, { signedBy }: Target): string {
 
 /** A tool call of an MCP client with a session. */
 function requestBytes(target: Target, path: string, caller: string, token = fabricateToken(caller, 'cambist')): Buffer {
+  const { decisionSecret } = target;
+  // Envoy sends no body by default.
+  const body = decisionSecret === undefined ? BODY : '';
   const lines = [
     `POST ${path}?${target.responseKind} HTTP/1.1`,
     `Host: ${target.tls?.host ?? `127.0.0.1:${target.port}`}`,
@@ -70,7 +73,8 @@ function requestBytes(target: Target, path: string, caller: string, token = fabr
     'Accept-Language: *',
     'User-Agent: node',
     'Accept-Encoding: gzip, deflate',
-    `Content-Length: ${BODY.length}`,
+    ...(decisionSecret === undefined ? [] : [`X-Cambist-Decision-Secret: ${decisionSecret}`]),
+    `Content-Length: ${body.length}`,
   ];
-  return Buffer.from(`${lines.join('\r\n')}\r\n\r\n${BODY}`, 'latin1');
+  return Buffer.from(`${lines.join('\r\n')}\r\n\r\n${body}`, 'latin1');
 }
