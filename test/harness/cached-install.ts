@@ -96,14 +96,19 @@ export async function installGo(
  * 118 packages, and uv 3. Python compiles a module when it imports it.
  * @returns its folder of programs
  */
-export async function installPython(name: string, requirements: string, python = 'python3'): Promise<string> {
-  const directory = await cachedInstall(name, [requirements], async (folder) => {
+export async function installPython(
+  name: string,
+  requirements: string,
+  python = 'python3',
+  cache?: string,
+): Promise<string> {
+  const install = async (folder: string) => {
     const uv = join(await installUv(), 'venv/bin/uv');
     await runTool(uv, ['venv', '--quiet', '--no-python-downloads', '--python', python, 'venv'], folder);
     const packages = ['--no-deps', '-r', basename(requirements)];
     await runTool(uv, ['pip', 'install', '--quiet', '--python', 'venv/bin/python', ...packages], folder);
-  });
-  return join(directory, 'venv/bin');
+  };
+  return join(await cachedInstall(name, [requirements], install, cache), 'venv/bin');
 }
 
 function installUv(): Promise<string> {

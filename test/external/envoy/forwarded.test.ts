@@ -1,0 +1,143 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { Agent, request } from 'node:https';
+import { join } from 'node:path';
+import { json } from 'node:stream/consumers';
+import { type TestContext, test } from 'node:test';
+import { createCertificateAuthority } from '../../harness/certificates.ts';
+import { startGateway } from '../../harness/gateway.ts';
+import { freePort } from '../../harness/http-server.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
+import { socketAddress, startEnvoy, typed } from './envoy.ts';
+
+const BILLING = 'spiffe://example.org/ns/team-a/sa/billing';
+const SUPPORT = 'spiffe://example.org/ns/team-b/sa/support';
+const PROXY = 'spiffe://example.org/ns/mesh/sa/gateway';
+
+const authority = createCertificateAuthority();
+
+/**
+ * cambist behind Envoy, with mutual TLS on both sides.
+ * @param details `forward_client_cert_details` of Envoy
+ */
+async function start(t: TestContext, details: string) {
+  const folder = temporaryFolder(t);
+  const file = async (name: string, text: string) => {
+    await writeFile(join(folder, name), text);
+    return join(folder, name);
+  };
+  const ca = await file('ca.pem', authority.cert);
+  const own = authority.issueServer();
+  const gateway = await startGateway(t, {
+    route: { agents: ['billing'] },
+    top: {
+      listen: {
+        address: '127.0.0.1:0',
+        tls: {
+          certificate: { file: await file('cambist.crt', own.cert) },
+          private_key: { file: await file('cambist.key', own.key) },
+          client_ca: { file: ca },
+        },
+      },
+      agents: {
+        forwarded: { from: [PROXY] },
+        known: { billing: { spiffe_id: BILLING }, support: { spiffe_id: SUPPORT } },
+      },
+    },
+  });
+  const port = await freePort();
+  const server = authority.issueServer();
+  const client = authority.issueClient({ hosts: [PROXY] });
+  const pair = async (name: string, { cert, key }: typeof server) => ({
+    certificate_chain: { filename: await file(`${name}.crt`, cert) },
+    private_key: { filename: await file(`${name}.key`, key) },
+  });
+  const tls = async (kind: string, certificate: object, fields: object = {}) => ({
+    name: 'envoy.transport_sockets.tls',
+    typed_config: typed(`transport_sockets.tls.v3.${kind}TlsContext`, {
+      common_tls_context: { tls_certificates: [certificate], validation_context: { trusted_ca: { filename: ca } } },
+      ...fields,
+    }),
+  });
+  const manager = typed('filters.network.http_connection_manager.v3.HttpConnectionManager', {
+    stat_prefix: 'agents',
+    forward_client_cert_details: details,
+    set_current_client_cert_details: { uri: true },
+    route_config: {
+      virtual_hosts: [
+        { name: 'all', domains: ['*'], routes: [{ match: { prefix: '/' }, route: { cluster: 'cambist' } }] },
+      ],
+    },
+    http_filters: [{ name: 'envoy.filters.http.router', typed_config: typed('filters.http.router.v3.Router', {}) }],
+  });
+  await startEnvoy(t, {
+    listeners: [
+      {
+        address: socketAddress(port),
+        filter_chains: [
+          {
+            transport_socket: await tls('Downstream', await pair('envoy', server)),
+            filters: [{ name: 'envoy.filters.network.http_connection_manager', typed_config: manager }],
+          },
+        ],
+      },
+    ],
+    clusters: [
+      {
+        name: 'cambist',
+        connect_timeout: '5s',
+        load_assignment: {
+          cluster_name: 'cambist',
+          endpoints: [
+            { lb_endpoints: [{ endpoint: { address: socketAddress(Number(new URL(gateway.app.url).port)) } }] },
+          ],
+        },
+        transport_socket: await tls('Upstream', await pair('client', client)),
+      },
+    ],
+  });
+
+  /** Sends a request of a client to Envoy. @returns the status and the error code */
+  async function get(id: string | undefined, forged?: string) {
+    const agent = new Agent({ ca: authority.cert, ...(id !== undefined && authority.issueClient({ hosts: [id] })) });
+    const headers = {
+      authorization: gateway.authorization,
+      ...(forged !== undefined && { 'x-forwarded-client-cert': forged }),
+    };
+    const sent = request(`https://127.0.0.1:${port}/github`, { agent, headers }).end();
+    const [response] = await once(sent, 'response');
+    agent.destroy();
+    const { code } = (await json(response)) as { readonly code?: string };
+    return [response.statusCode, code];
+  }
+  return { ...gateway, get };
+}
+
+const OK = [200, undefined];
+const UNKNOWN = [401, 'ERR_AGENT_UNKNOWN'];
+
+test('knows the agents behind an Envoy that replaces the header', async (t) => {
+  const { get, upstream, app } = await start(t, 'SANITIZE_SET');
+  assert.deepEqual(await get(BILLING), OK);
+  assert.deepEqual(await get(SUPPORT), [403, 'ERR_AGENT_NOT_ALLOWED']);
+  assert.deepEqual(await get(BILLING, `URI=${SUPPORT}`), OK);
+  assert.deepEqual(await get(SUPPORT, `URI=${BILLING}`), [403, 'ERR_AGENT_NOT_ALLOWED']);
+  for (const id of [undefined, PROXY, BILLING.replace('example.org', 'example.com')]) {
+    assert.deepEqual(await get(id, `URI=${BILLING}`), UNKNOWN, id);
+  }
+  assert.deepEqual(
+    upstream.requests.map(({ headers }) => headers['x-forwarded-client-cert']),
+    [undefined, undefined],
+  );
+  assert.match(app.logText(), /"agent":"support"/);
+});
+
+test('refuses a header that an Envoy appended to, and one that it passed on', async (t) => {
+  const { get, upstream } = await start(t, 'APPEND_FORWARD');
+  assert.deepEqual(await get(BILLING), OK);
+  for (const forged of [`URI=${BILLING}`, `URI=${SUPPORT}`, `Subject="`, ',', `Hash=ab;URI="${BILLING}`]) {
+    assert.deepEqual(await get(BILLING, forged), UNKNOWN, forged);
+  }
+  assert.equal(upstream.requests.length, 1);
+});
