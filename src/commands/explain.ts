@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import type { Config } from '../config/config.ts';
 import type { Route } from '../config/route.ts';
-import { needsCaller, readsCaller } from '../config/route.ts';
+import { needsCaller, readsCaller, whyUndecidable } from '../config/route.ts';
 import { printable, printableJson } from '../observability/printable.ts';
 import { metadataUrl } from '../proxy/resource-metadata.ts';
 import type { KnownFacts } from '../routing/conditions.ts';
@@ -113,6 +113,7 @@ function explainRequest(config: Config, method: string, url: string, headers: re
     cache_key: route && explainCacheKey(route, config),
     sharing: route && explainSharing(route, config),
     revoked_by: route && revokedBy(route, config),
+    decision: route && decisionOn(route, config),
   };
 }
 
@@ -130,6 +131,17 @@ function revokedBy(route: Route, { signals, cache }: Config): string[] | undefin
   const others = told.length > 0 && cache.shared !== undefined ? ['other replicas'] : [];
   const ways = [...asked, ...told, ...others];
   return ways.length === 0 ? undefined : ways;
+}
+
+/** The response to a data plane that asks about a request on the route. */
+function decisionOn(route: Route, { decisions }: Config): string | undefined {
+  if (decisions === undefined) return undefined;
+  const why = whyUndecidable(route, decisions.routesBy === 'name');
+  if (why !== undefined) return `refused, because ${why}`;
+  const isPlain = route.credential.kind === 'none' || route.credential.kind === 'passthrough';
+  const path = decisions.routesBy === 'name' ? `/${route.name}` : '';
+  const credential = isPlain ? 'without a credential' : `with ${route.send?.header ?? 'Authorization'}`;
+  return `200 ${credential}, asked at /ext-authz${path}, /forward-auth${path} or /auth-request${path}`;
 }
 
 /** `handle`: the agent sends the handle that it got in place of the caller's token. */
@@ -206,6 +218,7 @@ function factsOf(explanation: Explanation): (readonly [label: string, text: stri
     ['metadata', explanation.protected_resource_metadata],
     ['subject', explanation.subject_token_check],
     ['revoked by', explanation.revoked_by?.join(', ')],
+    ['decision', explanation.decision],
   ];
 }
 

@@ -11,7 +11,7 @@ import { type ConfigNode, formatPath } from './config-node.ts';
 import { type Draft, readAll } from './key.ts';
 import { combinationsOf, readConnectAuthority } from './match.ts';
 import { type RouteDraft, resolveRoute } from './resolve-route.ts';
-import { needsCaller, type Route } from './route.ts';
+import { needsCaller, type Route, whyUndecidable } from './route.ts';
 import { merge, readOwnKeys, usualKeys } from './route-keys.ts';
 import type { Sources } from './sources.ts';
 import { introspectingServers, routesUnawareOfDisabledUsers, signallingServers, usedServers } from './used-servers.ts';
@@ -58,6 +58,8 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
       node.at('upstream').warn('is the address of cambist itself, so requests would loop: set the URL of the backend');
     }
     if (file.inbound !== undefined) warnOfLostCallers(route, node);
+    const undecidable = decisions && whyUndecidable(route, decisions.routesBy === 'name');
+    if (undecidable !== undefined) node.warn(`no decision uses this route, because ${undecidable}`, 'key');
     if (![listen, ...(intercept?.listen ?? [])].every((each) => each === undefined || isLocal(each))) {
       warnOfOpenSecret(route, node);
     }

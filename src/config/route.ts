@@ -89,6 +89,21 @@ export interface Route extends Pick<RouteKeys, KeptKeys> {
   readonly send: RouteKeys['send'];
 }
 
+/**
+ * Why no decision for a data plane uses the route. Undefined: it can be used.
+ * @param isNamed the data plane names the route, and cambist does not look at the message
+ */
+export function whyUndecidable({ credential, consent, match }: Route, isNamed: boolean): string | undefined {
+  if ('authorizationServer' in credential && credential.authorizationServer.dpop) {
+    return 'its tokens are bound to a key, with a proof for each request (dpop): use it through listen';
+  }
+  if (consent !== undefined) {
+    return 'it asks users for consent in a second request (consent_url, interaction): use it through listen';
+  }
+  const readsMessage = match.conditions?.mcpMethods !== undefined || match.conditions?.mcpNames !== undefined;
+  return readsMessage && isNamed ? 'it depends on the message: set decisions.routes_by to match' : undefined;
+}
+
 /** The file of the actor token. Undefined without an actor token, and where it is the token of the agent. */
 export function actorFile({ actorToken }: Extract<Credential, { kind: 'exchange' }>): CredentialSource | undefined {
   return actorToken === undefined || actorToken.source === 'agent' ? undefined : actorToken.source;

@@ -1,8 +1,9 @@
-import type { Route } from '../config/route.ts';
+import { type Route, whyUndecidable } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { containsToken } from '../proxy/caller-tokens.ts';
 import { findRoute } from '../proxy/find-route.ts';
 import { headerValues } from '../proxy/headers.ts';
+import { responseIdOf } from '../proxy/mcp-error.ts';
 import type { OwnResponse } from '../proxy/own-response.ts';
 import type { Deciding } from '../proxy/pipeline.ts';
 import type { ProxyRequest } from '../proxy/proxy-request.ts';
@@ -62,36 +63,23 @@ function partial(): CambistError {
   return new CambistError('ERR_MESSAGE_TOO_LARGE', message);
 }
 
-/** A name stands for one route, and the data plane has not looked at its conditions. */
-function assertTakes({ name, match: { conditions } }: Route, method: string | undefined): void {
-  if (conditions?.mcpMethods !== undefined || conditions?.mcpNames !== undefined) {
-    throw new CambistError(
-      'ERR_ROUTE_NOT_FOUND',
-      `route "${name}" depends on the message: set decisions.routes_by to match`,
-    );
-  }
-  if (conditions?.methods !== undefined && !conditions.methods.includes(method ?? '')) {
-    throw new CambistError('ERR_ROUTE_NOT_FOUND', `route "${name}" does not take the method of the request`);
-  }
+/** A name stands for one route, and the data plane has not looked at its methods. */
+function assertTakes({ name, match }: Route, method = ''): void {
+  if (match.conditions?.methods === undefined || match.conditions.methods.includes(method)) return;
+  throw new CambistError('ERR_ROUTE_NOT_FOUND', `route "${name}" does not take the method of the request`);
 }
 
 function checked(found: Routed | Promise<Routed>): Routed | Promise<Routed> {
   return found instanceof Promise ? found.then(assertDecidable) : assertDecidable(found);
 }
 
-/** Some credentials need more than one header that is known before the request is sent. */
 function assertDecidable(routed: Routed): Routed {
-  const { name, credential, consent, unattended } = routed.route;
-  if (unattended !== undefined && isPartial(routed.request)) throw partial();
-  const isBound = 'authorizationServer' in credential && credential.authorizationServer.dpop;
-  const why = isBound
-    ? 'its tokens are bound to a key, with a proof for each request (dpop)'
-    : consent !== undefined && 'it asks users for consent in a second request (consent_url, interaction)';
-  if (why === false) return routed;
-  throw new CambistError(
-    'ERR_ROUTE_NOT_FOUND',
-    `route "${name}" cannot be used by decisions, because ${why}: use it through listen`,
-  );
+  const { route, request, wholeBody } = routed;
+  if (route.unattended !== undefined && isPartial(request)) throw partial();
+  const why = whyUndecidable(route, request.active.config.decisions?.routesBy === 'name');
+  if (why === undefined) return routed;
+  const facts = wholeBody === undefined ? {} : { responseId: responseIdOf(wholeBody) };
+  throw new CambistError('ERR_ROUTE_NOT_FOUND', `no decision uses route "${route.name}", because ${why}`, facts);
 }
 
 function isPreflight({ request: { incoming } }: Received): boolean {

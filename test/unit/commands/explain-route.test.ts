@@ -92,3 +92,15 @@ test('reports an invalid path', async (t) => {
   assert.match(text, /path \(not usable\)/);
   assert.match(text, /the request path is invalid/);
 });
+
+test('says what a data plane that asks for a decision gets', async (t) => {
+  const deciding = join(folder, 'deciding.yaml');
+  for (const [by, asked] of [
+    ['name', '/ext-authz/github, /forward-auth/github or /auth-request/github'],
+    ['match', '/ext-authz, /forward-auth or /auth-request'],
+  ]) {
+    await writeFile(deciding, `${CONFIG}decisions: { http: { listen: 'unix:/run/d.sock' }, routes_by: ${by} }\n`);
+    const { text } = await run(t, '--config', deciding, 'http://github-mcp.tools.svc/mcp');
+    assert.match(text, new RegExp(`^ {2}decision {5}200 with Authorization, asked at ${asked}$`, 'm'));
+  }
+});
