@@ -1,12 +1,15 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Config } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import type { ActiveConfig } from './active-config.ts';
+import type { Arrival } from './arrival.ts';
 
 interface CountedRequest {
   readonly active: ActiveConfig;
   readonly incoming: IncomingMessage;
-  readonly response: ServerResponse;
+  readonly arrival: Arrival | undefined;
+  closeAfterResponse(): void;
   onClosed(listener: () => void): void;
 }
 
@@ -24,30 +27,23 @@ export class AgentShares {
 
   /** Counts a request, and its connection, to its agent. @throws {CambistError} ERR_OVERLOADED */
   join(request: CountedRequest, agent: string): void {
-    const { agents, limits } = request.active.config;
+    const { incoming, arrival, active } = request;
     add(this.#inFlight, agent, 1);
     request.onClosed(() => add(this.#inFlight, agent, -1));
-    this.#own(request.incoming.socket, agent);
-    if ((agents?.known.length ?? 0) < 2) return;
-    assertShare(this.#inFlight.get(agent), limits.maxInFlight, `agent "${agent}" has 80 % of limits.max_in_flight`);
-    try {
-      assertShare(
-        this.#connections.get(agent),
-        limits.maxConnections,
-        `agent "${agent}" has 80 % of limits.max_connections`,
-      );
-    } catch (error) {
-      request.response.once('finish', () => request.incoming.socket.destroySoon());
-      throw error;
+    // Decisions come on connections of a data plane.
+    if (arrival?.wayIn !== 'decision') {
+      try {
+        this.connect((arrival?.connect ?? incoming).socket, agent, active.config);
+      } catch (error) {
+        request.closeAfterResponse();
+        throw error;
+      }
     }
+    assertShare(this.#inFlight, agent, active.config, 'maxInFlight');
   }
 
-  /** The share of an agent in the limits. */
-  of(agent: string): { readonly in_flight: number; readonly connections: number } {
-    return { in_flight: this.#inFlight.get(agent) ?? 0, connections: this.#connections.get(agent) ?? 0 };
-  }
-
-  #own(socket: Socket, agent: string): void {
+  /** Counts a connection to its agent. @throws {CambistError} ERR_OVERLOADED where the connection is new, and one too many */
+  connect(socket: Socket, agent: string, config: Config): void {
     const owner = this.#owners.get(socket);
     if (owner === agent || owner === SHARED) return;
     this.#owners.set(socket, owner === undefined ? agent : SHARED);
@@ -59,6 +55,12 @@ export class AgentShares {
     socket.once('close', () => {
       if (this.#owners.get(socket) === agent) add(this.#connections, agent, -1);
     });
+    assertShare(this.#connections, agent, config, 'maxConnections');
+  }
+
+  /** The share of an agent in the limits. */
+  of(agent: string): { readonly in_flight: number; readonly connections: number } {
+    return { in_flight: this.#inFlight.get(agent) ?? 0, connections: this.#connections.get(agent) ?? 0 };
   }
 }
 
@@ -68,7 +70,16 @@ function add(counts: Map<string, number>, agent: string, change: 1 | -1): void {
   else counts.set(agent, count);
 }
 
-function assertShare(held = 0, max: number, what: string): void {
-  if (held <= Math.max(1, Math.floor(MAX_SHARE * max))) return;
-  throw new CambistError('ERR_OVERLOADED', `${what}: raise the limit, or find out why the agent needs so much`);
+const LIMITS = { maxInFlight: 'limits.max_in_flight', maxConnections: 'limits.max_connections' } as const;
+
+function assertShare(
+  counts: ReadonlyMap<string, number>,
+  agent: string,
+  { agents, limits }: Config,
+  limit: keyof typeof LIMITS,
+): void {
+  const isOnly = agents === undefined || agents.known.length < 2;
+  if (isOnly || (counts.get(agent) ?? 0) <= Math.max(1, Math.floor(MAX_SHARE * limits[limit]))) return;
+  const message = `agent "${agent}" has 80 % of ${LIMITS[limit]}`;
+  throw new CambistError('ERR_OVERLOADED', `${message}: raise the limit, or find out why the agent needs so much`);
 }

@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { Config } from '../config/config.ts';
 import { CambistError } from '../errors.ts';
 import type { Agent, Identify } from '../identity/identify.ts';
 import { connectionEvent } from '../listeners/idle-connection.ts';
@@ -85,7 +86,7 @@ export function serveConnect(
     if (allowed !== undefined && authority !== undefined) {
       tunnel(begin(request, socket, agent), socket, head, authority, allowed);
     } else if (isRouted && !inside.has(socket)) {
-      serveInside(request, socket, head, authority, config.limits.maxInFlight);
+      serveInside(request, socket, head, authority, config, agent);
     } else {
       fail(request, socket, notAllowed(request.url ?? '', authority, isRouted), agent);
     }
@@ -101,11 +102,19 @@ export function serveConnect(
     failRequest(begin(request, socket, agent), error);
   }
 
-  function serveInside(request: IncomingMessage, socket: Socket, head: Buffer, to: Authority, max: number): void {
+  function serveInside(
+    request: IncomingMessage,
+    socket: Socket,
+    head: Buffer,
+    to: Authority,
+    config: Config,
+    agent: Agent | undefined,
+  ): void {
     try {
-      tracker.assertCapacity(max);
+      if (agent !== undefined) tracker.agentShares.connect(socket, agent.name, config);
+      tracker.assertCapacity(config.limits.maxInFlight);
     } catch (error) {
-      fail(request, socket, error);
+      fail(request, socket, error, agent);
       return;
     }
     socket.write(ESTABLISHED);

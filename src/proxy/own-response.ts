@@ -47,9 +47,9 @@ export function writeResponse(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
   { status, reason = STATUS_CODES[status] as string, headers, body }: OwnResponse,
-  isLeaving: boolean,
+  isLast: boolean,
 ): void {
-  const keepsConnection = incoming.complete && !isLeaving;
+  const keepsConnection = incoming.complete && !isLast;
   if (!keepsConnection) announceClose(incoming);
   const connection = keepsConnection ? {} : { connection: 'close' };
   outgoing.writeHead(status, reason, { ...headers, ...connection, 'content-length': Buffer.byteLength(body) });

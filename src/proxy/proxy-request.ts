@@ -85,6 +85,7 @@ export class ProxyRequest {
   isFailing = false;
   readonly #tracker: Tracker;
   #isOver = false;
+  #isLast = false;
   #relay: ResponseRelay | undefined;
   #closeListeners: (() => void)[] | undefined;
   /** A request that gave its place to another has none. */
@@ -118,9 +119,13 @@ export class ProxyRequest {
     return !this.#isOver && !this.response.headersSent && !this.isFailing;
   }
 
-  /** The proxy shuts down, so the connection closes after the response. */
+  /** The connection closes after the response, because the proxy shuts down or the agent has too many. */
   get isLastOfConnection(): boolean {
-    return this.#tracker.isLeaving;
+    return this.#isLast || this.#tracker.isLeaving;
+  }
+
+  closeAfterResponse(): void {
+    this.#isLast = true;
   }
 
   /** @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED, ERR_AUDIT_UNAVAILABLE */
@@ -235,7 +240,7 @@ export class ProxyRequest {
     const response = this.shape === undefined ? made : this.shape(made, error?.code);
     this.record.error = error;
     reportResponse(this.record, response.status, outcome, this.#tracker.options);
-    writeResponse(this.incoming, this.response, response, this.#tracker.isLeaving);
+    writeResponse(this.incoming, this.response, response, this.isLastOfConnection);
   }
 
   /** The connection becomes a WebSocket. @param headers of the upstream's 101 response, as the caller gets them */

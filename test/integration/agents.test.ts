@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
+import { Agent as PlainAgent } from 'node:http';
 import { Agent, type RequestOptions, request } from 'node:https';
 import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
@@ -13,10 +14,13 @@ import { readRecords, recordsOf } from '../harness/audit-records.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { neverRespond, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
+
+const BILLING = { service_account: 'team-a/billing' };
 
 /** A gateway for two agents, which it knows by their service account tokens. */
 async function start(
@@ -28,7 +32,7 @@ async function start(
   const cluster = await startFakeAuthorizationServer(t);
   const token = { header: 'x-agent-token', issuer: cluster.issuer, audience: 'cambist' };
   const known = {
-    billing: { service_account: 'team-a/billing' },
+    billing: BILLING,
     support: { service_account: 'team-b/support' },
   };
   const gateway = await startGateway(t, { route, top: { agents: { token, known, ...agents }, ...top } });
@@ -172,6 +176,121 @@ test('sends the token of the agent as actor_token, and keeps the tokens of agent
   );
 });
 
+/** A connection of the caller's own, which is kept alive. */
+function keepAlive(t: TestContext) {
+  const agent = new PlainAgent({ keepAlive: true, maxSockets: 1 });
+  t.after(() => agent.destroy());
+  return { agent, close: () => agent.destroy() };
+}
+
+test('an agent with many requests in flight leaves room for another', async (t) => {
+  const hung = await startFakeUpstream(t, neverRespond);
+  const limits = { max_in_flight: 5, max_in_flight_per_upstream: 5 };
+  const forward_proxy = { connect: [`127.0.0.1:${hung.port}`] };
+  const gateway = await start(t, {}, {}, { limits, forward_proxy });
+  const { send, billing, support, app, authorization, upstream, config } = gateway;
+  const connect = async (token: string) => {
+    const connection = await connectRaw(app.url);
+    connection.send(`CONNECT 127.0.0.1:${hung.port} HTTP/1.1\r\nx-agent-token: ${token}\r\n\r\n`);
+    return connection;
+  };
+  const { handler } = upstream;
+  upstream.handler = neverRespond;
+  const leaving = new AbortController();
+  const options = { headers: { authorization, 'x-agent-token': billing }, signal: leaving.signal };
+  const held = [1, 2, 3].map(() => call(`${app.url}/github`, options).catch(() => 'closed'));
+  await eventually('the backend has the requests', () => upstream.requests.length === 3);
+  await (await connect(billing)).until('200 Connection Established');
+  upstream.handler = handler;
+
+  assertProblem(await send({ 'x-agent-token': billing }), 'ERR_OVERLOADED');
+  assert.match(app.logText(), /agent \\"billing\\" has 80 % of limits\.max_in_flight/);
+  assert.match(await (await connect(billing)).closed(), /^HTTP\/1\.1 503 [\s\S]*ERR_OVERLOADED/);
+  assert.equal((await send({ 'x-agent-token': support })).status, 200);
+  const tunnel = await connect(support);
+  await tunnel.until('200 Connection Established');
+  tunnel.socket.destroy();
+
+  app.reloadTo({ ...config, agents: { ...(config.agents as object), known: { billing: BILLING } } });
+  await eventually('the only agent gets all', async () => (await send({ 'x-agent-token': billing })).status === 200);
+  app.reloadTo(config);
+  assertProblem(await send({ 'x-agent-token': billing }), 'ERR_OVERLOADED');
+  leaving.abort();
+  await Promise.all(held);
+  await eventually('its requests are finished', async () => (await send({ 'x-agent-token': billing })).status === 200);
+});
+
+test('an agent with many connections leaves room for another', async (t) => {
+  const { app, authorization, billing, support, tokenOf, config } = await start(
+    t,
+    {},
+    {},
+    { limits: { max_connections: 5 } },
+  );
+  const get = ({ agent }: { readonly agent: PlainAgent }, token: string) =>
+    call(`${app.url}/github`, { agent, headers: { authorization, 'x-agent-token': token } });
+  const four = Array.from({ length: 4 }, () => keepAlive(t));
+  for (const connection of four) assert.equal((await get(connection, billing)).status, 200);
+
+  for (let i = 0; i < 3; i += 1) {
+    // Verification of a new token takes a moment, after which the request is complete.
+    const refused = await get(keepAlive(t), i < 2 ? billing : await tokenOf('team-a:billing', { ttlSeconds: 77 }));
+    assertProblem(refused, 'ERR_OVERLOADED');
+    assert.equal(refused.headers.connection, 'close');
+    for (const connection of four) assert.equal((await get(connection, billing)).status, 200);
+  }
+  assert.match(app.logText(), /agent \\"billing\\" has 80 % of limits\.max_connections/);
+  assert.equal((await get(keepAlive(t), support)).status, 200);
+
+  app.reloadTo({ ...config, limits: { max_connections: 2 } });
+  for (const connection of four) assert.equal((await get(connection, billing)).status, 200);
+  app.reloadTo(config);
+  four[0]?.close();
+  await eventually('another takes its place', async () => (await get(keepAlive(t), billing)).status === 200);
+});
+
+test('a CONNECT counts as a connection of its agent before anything follows in it', async (t) => {
+  const route = { match: { host: 'tools.example.com' } };
+  const { app, authorization, billing, support } = await start(t, route, {}, { limits: { max_connections: 5 } });
+  const connect = async (token: string) => {
+    const connection = await connectRaw(app.url);
+    connection.send(`CONNECT tools.example.com:80 HTTP/1.1\r\nx-agent-token: ${token}\r\n\r\n`);
+    return connection;
+  };
+  const four = await Promise.all([billing, billing, billing, billing].map(connect));
+  for (const connection of four) await connection.until('200 Connection Established');
+  assert.match(await (await connect(billing)).closed(), /^HTTP\/1\.1 503 [\s\S]*ERR_OVERLOADED/);
+  assert.equal(app.logs.filter(({ agent, status }) => agent === 'billing' && status === 503).length, 1);
+  await (await connect(support)).until('200 Connection Established');
+  for (const connection of four) {
+    connection.send(`GET /a HTTP/1.1\r\nhost: tools.example.com\r\nauthorization: ${authorization}\r\n\r\n`);
+    await connection.until('HTTP/1.1 200 OK');
+  }
+});
+
+test('a connection with requests of two agents counts to none', async (t) => {
+  const { app, authorization, billing, support } = await start(t, {}, {}, { limits: { max_connections: 3 } });
+  const get = ({ agent }: { readonly agent: PlainAgent }, token: string) =>
+    call(`${app.url}/github`, { agent, headers: { authorization, 'x-agent-token': token } });
+  const connections = async () => {
+    const { agents = [] } = JSON.parse((await call(`${app.admin}/status.json`)).text) as StatusReport;
+    return agents.map(({ connections: each }) => each);
+  };
+  const proxy = keepAlive(t);
+  const own = keepAlive(t);
+  await get(proxy, billing);
+  await get(own, billing);
+  assert.deepEqual(await connections(), [2, 0]);
+  await get(proxy, support);
+  assert.deepEqual(await connections(), [1, 0]);
+  for (const token of [billing, support, billing]) assert.equal((await get(proxy, token)).status, 200);
+  assert.equal((await get(keepAlive(t), billing)).status, 200);
+  assert.deepEqual(await connections(), [2, 0]);
+  proxy.close();
+  own.close();
+  await eventually('the closed connections no longer count', async () => String(await connections()) === '1,0');
+});
+
 const SUPPORT = 'spiffe://example.org/ns/team-b/sa/support';
 const PROXY = 'spiffe://example.org/ns/mesh/sa/gateway';
 
@@ -199,7 +318,7 @@ async function startMutual(t: TestContext) {
     {
       certificate: true,
       forwarded: { from: [PROXY] },
-      known: { billing: { service_account: 'team-a/billing' }, support: { spiffe_id: SUPPORT } },
+      known: { billing: BILLING, support: { spiffe_id: SUPPORT } },
     },
     { listen: { address: '127.0.0.1:0', tls } },
   );
