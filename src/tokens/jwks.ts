@@ -34,6 +34,8 @@ type KeySource = Pick<SubjectVerification, 'issuer' | 'jwksUri' | 'jwksToken' | 
 const KEYS_LIFETIME_MS = 10 * 60 * 1000;
 /** Issuers have a handful. A token without a key id, which may be made up, tries each key that it could be signed with. */
 const MAX_KEYS = 100;
+/** Kubernetes serves its keys as the first type alone (RFC 7517 section 8.5.2), and other issuers as the second. */
+const KEY_TYPES = 'application/jwk-set+json, application/json';
 /** Minimum delay between two attempts to renew expired keys. */
 const RENEWAL_COOLDOWN_MS = 30_000;
 
@@ -74,7 +76,7 @@ export function createIssuerKeys(source: KeySource, dispatcher: () => Dispatcher
       const { issuer, jwksUri, allowInsecureHttp, jwksToken } = source;
       const url = jwksUri ?? (await discoverJwksUri({ name, issuer, allowInsecureHttp }, pool, untilMs));
       const own = jwksToken && (await readCredential(jwksToken, `token for the keys of ${name}`));
-      const headers = { accept: 'application/json', ...(own && { authorization: `Bearer ${own.reveal().trim()}` }) };
+      const headers = { accept: KEY_TYPES, ...(own && { authorization: `Bearer ${own.reveal().trim()}` }) };
       const { status, text } = await boundedRequest(pool, { method: 'GET', url: toRequestUrl(url), headers, untilMs });
       if (status !== 200) throw unavailable(name, `the request for its keys returned status ${status}`);
       const set = JSON.parse(text) as JSONWebKeySet;

@@ -43,10 +43,19 @@ export async function startCluster(options: ClusterOptions = {}) {
   try {
     const etcd = await startEtcd(join(programs, 'server'), folder);
     servers.push(etcd);
-    const apiServer = await startApiServer(join(programs, 'kube-apiserver'), folder, etcd.url);
-    servers.push(apiServer);
+    const apiServer = await prepareApiServer(join(programs, 'kube-apiserver'), folder, etcd.url);
+    servers.push(await apiServer.start());
     const env = await commandEnvironment(folder, [programs, path], apiServer);
-    const cluster = commands(folder, env, close);
+    const cluster = {
+      ...commands(folder, env, close),
+      apiServer,
+      /** Starts the API server again. It signs tokens with a new key, and accepts those of the previous one. */
+      async rotateSigningKey(): Promise<void> {
+        await servers.pop()?.close();
+        await apiServer.addSigningKey();
+        servers.push(await apiServer.start());
+      },
+    };
     if (kinds.length > 0) await cluster.addKinds(...kinds);
     for (const [name, standard] of Object.entries(namespaces)) {
       await cluster.createNamespace(name, { 'pod-security.kubernetes.io/enforce': standard });
@@ -132,14 +141,16 @@ async function startEtcd(command: string, folder: string): Promise<ServerProcess
   return { ...server, url };
 }
 
-interface ApiServer extends ServerProcess {
+interface ApiServer {
   readonly url: string;
   readonly ca: string;
+  start(): Promise<ServerProcess>;
+  addSigningKey(): Promise<void>;
   /** The token of a cluster administrator. */
   readonly token: string;
 }
 
-async function startApiServer(command: string, folder: string, etcdUrl: string): Promise<ApiServer> {
+async function prepareApiServer(command: string, folder: string, etcdUrl: string): Promise<ApiServer> {
   const authority = createCertificateAuthority('cluster');
   const { cert, key } = authority.issueServer();
   const token = randomBytes(16).toString('hex');
@@ -149,9 +160,11 @@ async function startApiServer(command: string, folder: string, etcdUrl: string):
   await writeFile(file('tokens.csv'), `${token},admin,admin,system:masters\n`);
   const port = await freePort();
   const url = `https://127.0.0.1:${port}`;
-  const server = await startServer({
-    command,
-    args: [
+  // Addresses of Services are loopback addresses. A program that listens on one replaces kube-proxy and a pod.
+  const services = `127.${randomInt(16, 255)}.0.0/16`;
+  const signers = ['tls'];
+  const start = () => {
+    const args = [
       `--etcd-servers=${etcdUrl}`,
       '--bind-address=127.0.0.1',
       `--secure-port=${port}`,
@@ -162,17 +175,21 @@ async function startApiServer(command: string, folder: string, etcdUrl: string):
       `--token-auth-file=${file('tokens.csv')}`,
       '--authorization-mode=RBAC',
       '--service-account-issuer=https://kubernetes.default.svc',
-      `--service-account-key-file=${file('tls.crt')}`,
-      `--service-account-signing-key-file=${file('tls.key')}`,
-      // Addresses of Services are loopback addresses. A program that listens on one replaces kube-proxy and a pod.
-      `--service-cluster-ip-range=127.${randomInt(16, 255)}.0.0/16`,
-    ],
-    cwd: folder,
-    readyUrl: `${url}/readyz`,
-    ca: authority.cert,
-    startTimeoutMs: START_TIMEOUT_MS,
-  });
-  return { ...server, url, ca: authority.cert, token };
+      ...signers.map((name) => `--service-account-key-file=${file(`${name}.crt`)}`),
+      `--service-account-signing-key-file=${file(`${signers.at(-1)}.key`)}`,
+      `--service-cluster-ip-range=${services}`,
+    ];
+    const ready = { readyUrl: `${url}/readyz`, ca: authority.cert, startTimeoutMs: START_TIMEOUT_MS };
+    return startServer({ command, args, cwd: folder, ...ready });
+  };
+  const addSigningKey = async (): Promise<void> => {
+    const name = `signer-${signers.length}`;
+    const next = authority.issueServer();
+    await writeFile(file(`${name}.crt`), next.cert);
+    await writeFile(file(`${name}.key`), next.key);
+    signers.push(name);
+  };
+  return { url, ca: authority.cert, token, start, addSigningKey };
 }
 
 /** The environment for this cluster's `kubectl` and the built `cambist`. kubectl keeps its cache in the folder too. */

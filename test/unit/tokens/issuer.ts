@@ -44,6 +44,8 @@ export async function startIssuer(t: TestContext, first = issuerKey('one'), ...o
   const server = await startHttpServer((request, response) => {
     paths.push(request.url ?? '');
     if (issuer.fault !== undefined) void respondWithFault(issuer.fault, response);
+    // As Kubernetes does, which serves its keys as this type alone.
+    else if (request.headers.accept === 'application/json' && request.url === '/jwks') sendResponse(response, 406, '');
     else if (request.url === '/jwks') sendResponse(response, 200, { keys: issuer.keys.map(({ jwk }) => jwk) });
     else if (request.url?.startsWith('/.well-known/') === true) {
       sendResponse(response, 200, { issuer: server.url, jwks_uri: `${server.url}/jwks` });
