@@ -10,6 +10,7 @@ const COMMANDS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   explain: async () => (await import('./commands/explain.ts')).explain,
   doctor: async () => (await import('./commands/doctor.ts')).doctor,
   tail: async () => (await import('./commands/tail.ts')).tail,
+  snippet: async () => (await import('./commands/snippet.ts')).snippet,
   inject: async () => (await import('./commands/inject.ts')).inject,
   uninject: async () => (await import('./commands/inject.ts')).uninject,
   webhook: async () => (await import('./commands/webhook.ts')).webhook,

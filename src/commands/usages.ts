@@ -157,6 +157,17 @@ the config, from the same machine or pod. With --admin, it needs no config.`,
     exits: ['the decisions were printed', 'the config is invalid, or the admin listener cannot be reached'],
     example: 'cambist tail --config cambist.yaml --code 5xx --follow',
   },
+  snippet: {
+    synopsis: '[--config FILE] [--route NAME] KIND',
+    does: 'prints the config of a data plane that asks cambist for decisions',
+    about: `A whole config that runs as it is but for addresses and names: with what cambist sends, what it needs to see, and no way
+past it. Contains no secret, only the file that has it. Sends nothing. Standard error names the routes that are left
+out, because a data plane cannot use them.`,
+    positionals: { KIND: 'envoy' },
+    flags: { config: CONFIG, route: value('NAME', 'only this route') },
+    exits: ['the config is on standard output', 'the config is invalid, has no decisions, or no route for them'],
+    example: 'cambist snippet --config cambist.yaml envoy > envoy.yaml',
+  },
   inject: {
     synopsis: '[--config FILE] [options] FILE...',
     does: 'adds cambist to the pods of Kubernetes manifests',

@@ -1,5 +1,6 @@
 import { type Route, whyUndecidable } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
+import type { ActiveConfig } from '../proxy/active-config.ts';
 import { containsToken } from '../proxy/caller-tokens.ts';
 import { findRoute } from '../proxy/find-route.ts';
 import { headerValues } from '../proxy/headers.ts';
@@ -93,6 +94,15 @@ const removalOf = oncePer(
     new Set([...withheld, ...OVERRIDES].flatMap((name) => [name, name.replaceAll('-', '_')])),
 );
 
+/** Lower-case names of the headers that the backend must not get from the caller. */
+export function removedHeaders(active: ActiveConfig, route: Route): ReadonlySet<string> {
+  return removalOf(withheldOn(active, route));
+}
+
+function withheldOn({ withheld: { common, onRoute } }: ActiveConfig, route: Route): ReadonlySet<string> {
+  return onRoute.get(route) ?? common;
+}
+
 /** The lists as text, by the header that carries the credential. */
 const removalTexts = oncePer((_withheld: ReadonlySet<string>) => new Map<string | undefined, string>());
 
@@ -128,7 +138,7 @@ function copiesIn(
 function allow({ request, route }: Routed, caller: CallerToken, token: IssuedToken | undefined): OwnResponse {
   const carrier = token === undefined ? undefined : (route.send?.header.toLowerCase() ?? 'authorization');
   const value = token && (route.send === undefined ? token.authorization.reveal() : valueFor(route.send, token));
-  const withheld = request.active.withheld.onRoute.get(route) ?? request.active.withheld.common;
+  const withheld = withheldOn(request.active, route);
   return {
     status: 200,
     headers: {

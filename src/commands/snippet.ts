@@ -1,0 +1,43 @@
+import { parseArgs } from 'node:util';
+import { nearest } from '../config/nearest.ts';
+import { whyUndecidable } from '../config/route.ts';
+import { snippetFacts } from '../decisions/snippet-facts.ts';
+import { SNIPPETS, type SnippetKind } from '../decisions/snippets.ts';
+import { printable } from '../observability/printable.ts';
+import { type Command, configFile, EXIT, UsageError } from './command.ts';
+import { loadOrReport } from './print-problems.ts';
+import { USAGES } from './usages.ts';
+
+/** Prints the config of a data plane that asks cambist for decisions. */
+export const snippet: Command = async (args) => {
+  const options = USAGES.snippet.flags;
+  const { values, positionals } = parseArgs({ args: [...args], allowPositionals: true, options });
+  const [kind, ...more] = positionals;
+  const kinds = Object.keys(SNIPPETS).join(', ');
+  if (kind === undefined || more.length > 0) throw new UsageError(`snippet takes one kind of data plane: ${kinds}`);
+  if (!isKind(kind)) {
+    const meant = nearest(kind, Object.keys(SNIPPETS));
+    throw new UsageError(
+      `unknown kind "${kind}": ${meant === undefined ? `use ${kinds}` : `did you mean "${meant}"?`}`,
+    );
+  }
+  const loaded = await loadOrReport(configFile(values.config));
+  if (loaded === undefined) return EXIT.failed;
+  const { config } = loaded;
+  const found = snippetFacts(config, values.route);
+  if ('problem' in found) {
+    console.error(`cambist: ${printable(found.problem)}`);
+    return EXIT.failed;
+  }
+  const isNamed = found.facts.routesBy === 'name';
+  for (const route of values.route === undefined ? config.routes : []) {
+    const why = whyUndecidable(route, isNamed);
+    if (why !== undefined) console.error(`left out route "${route.name}", because ${why}`);
+  }
+  process.stdout.write(SNIPPETS[kind](found.facts));
+  return EXIT.done;
+};
+
+function isKind(text: string): text is SnippetKind {
+  return Object.hasOwn(SNIPPETS, text);
+}

@@ -1,0 +1,237 @@
+import { isIP } from 'node:net';
+import { isEveryAddress, type Listen, withoutBrackets } from '../config/addresses.ts';
+import type { TlsFiles } from '../config/kinds.ts';
+import { SECRET_HEADER } from './report.ts';
+import type { SnippetFacts, SnippetRoute } from './snippet-facts.ts';
+
+const TYPE = 'type.googleapis.com/envoy.extensions';
+
+/** The bootstrap of an Envoy that asks by ext_authz over HTTP. */
+export function envoy(facts: SnippetFacts): string {
+  const { routes, routesBy, decisions, listen, secretFile } = facts;
+  const [only] = routes;
+  const isNamed = routesBy === 'name';
+  // Envoy reads no message: one of its routes stands for all that share a path, and cambist tells them apart.
+  const forwarded = isNamed ? routes : routes.filter((route, at) => routes.findIndex(isSame(route)) === at);
+  // Where routes need a service each, the service for all others names no route, and cambist refuses.
+  const common = isNamed ? (routes.length === 1 ? `/ext-authz/${only?.name}` : '/no-route') : '/ext-authz';
+  const isEach = isNamed && routes.length > 1;
+  return `# Envoy asks cambist about each request, and forwards it with the issued token in place of the caller's.
+${isEach ? '# Needs an Envoy with check_settings.http_service (1.40 has it). Older ones: one listener for each route (--route NAME).\n' : ''}static_resources:
+${secretFile === undefined ? '' : secret(secretFile)}  listeners:
+    - name: agents
+      address: { socket_address: { address: 0.0.0.0, port_value: 8080 } }
+      filter_chains:
+        - filters:
+            - name: envoy.filters.network.http_connection_manager
+              typed_config:
+                '@type': ${TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager
+                stat_prefix: agents
+                # Clients cannot set X-Forwarded-* and x-envoy-* headers.
+                use_remote_address: true
+                # Envoy, cambist and the backend read one path.
+                normalize_path: true
+                merge_slashes: true
+                path_with_escaped_slashes_action: REJECT_REQUEST
+                request_headers_timeout: 10s
+                # Event streams may be silent for long.
+                stream_idle_timeout: 3600s
+                upgrade_configs: [{ upgrade_type: websocket }]
+                http_filters:
+                  - name: envoy.filters.http.ext_authz
+                    typed_config:
+                      '@type': ${TYPE}.filters.http.ext_authz.v3.ExtAuthz
+                      # Nothing passes while cambist does not respond.
+                      failure_mode_allow: false
+                      status_on_error: { code: ServiceUnavailable }
+                      # All: cambist removes every copy of the caller's token.
+                      allowed_headers: { patterns: [{ safe_regex: { regex: '.*' } }] }
+                      disallowed_headers:
+                        patterns: [${unsent(facts).map(exactly).join(', ')}]
+                      http_service:
+${indent(24, service(common, routes, facts))}
+                  - name: envoy.filters.http.router
+                    typed_config: { '@type': ${TYPE}.filters.http.router.v3.Router, suppress_envoy_headers: true }
+                route_config:
+                  request_headers_to_remove: [${SECRET_HEADER}]
+                  virtual_hosts:
+                    - name: backends
+                      domains: ['*']
+                      routes:
+                        # cambist tells clients where to get a token.
+                        - match: { path_separated_prefix: /.well-known/oauth-protected-resource }
+                          route: { cluster: cambist_listen }
+                          typed_per_filter_config:
+                            envoy.filters.http.ext_authz: { '@type': ${TYPE}.filters.http.ext_authz.v3.ExtAuthzPerRoute, disabled: true }
+${forwarded.map((route) => indent(24, forward(route, facts, isEach))).join('\n')}
+  clusters:
+${cluster('cambist_decisions', targetOf(decisions), secretFile === undefined ? '' : injectSecret)}
+${cluster('cambist_listen', targetOf(listen))}
+${forwarded.map((route) => cluster(route.name, upstreamOf(route))).join('\n')}
+`;
+}
+
+const isSame =
+  ({ host, path, methods }: SnippetRoute) =>
+  (other: SnippetRoute): boolean =>
+    other.host === host && other.path === path && String(other.methods) === String(methods);
+
+/** Headers that stay away from cambist. Envoy itself drops a client's `x-forwarded-client-cert`. */
+function unsent({ forwardedHeader }: SnippetFacts): string[] {
+  const forged =
+    forwardedHeader === undefined || forwardedHeader === 'x-forwarded-client-cert' ? [] : [forwardedHeader];
+  return ['connection', 'upgrade', 'expect', 'te', SECRET_HEADER, ...forged];
+}
+
+const exactly = (name: string): string => `{ exact: ${quoted(name)} }`;
+
+/** The question to cambist. The backend gets only the listed headers of the response. */
+function service(prefix: string, routes: readonly SnippetRoute[], { timeoutSeconds }: SnippetFacts): string {
+  const names = new Set(routes.flatMap(({ credentialHeader }) => credentialHeader ?? []));
+  const patterns = [...names, 'x-request-id'].map(exactly).join(', ');
+  return `path_prefix: ${prefix}
+server_uri: { uri: 'http://cambist', cluster: cambist_decisions, timeout: ${timeoutSeconds}s }
+# Without this list, the backend would get the caller's own token.
+authorization_response: { allowed_upstream_headers: { patterns: [${patterns}] } }`;
+}
+
+function forward(route: SnippetRoute, facts: SnippetFacts, isEach: boolean): string {
+  const { name, host, path, methods, upstream } = route;
+  const prefix = path === '/' ? 'prefix: /' : `path_separated_prefix: ${quoted(path)}`;
+  const conditions = [
+    ...(host === undefined ? [] : [headerMatch(':authority', hostPattern(host))]),
+    ...(methods === undefined ? [] : [headerMatch(':method', methods.join('|'))]),
+  ];
+  const match = conditions.length === 0 ? '' : `, headers: [${conditions.join(', ')}]`;
+  const own = isEach ? `\nhttp_service:\n${indent(2, service(`/ext-authz/${name}`, [route], facts))}` : '';
+  const body = '\nwith_request_body: { max_request_bytes: 1048576, pack_as_bytes: true }';
+  const settings = `${own}${route.needsBody ? body : ''}`;
+  const checked = `
+  typed_per_filter_config:
+    envoy.filters.http.ext_authz:
+      '@type': ${TYPE}.filters.http.ext_authz.v3.ExtAuthzPerRoute
+      check_settings:${indent(8, settings)}`;
+  return `- match: { ${prefix}${match} }
+  route:
+    cluster: ${name}
+    timeout: 0s
+    host_rewrite_literal: ${quoted(upstream.host)}
+    regex_rewrite: ${rewrite(route)}${settings === '' ? '' : checked}`;
+}
+
+function headerMatch(name: string, regex: string): string {
+  return `{ name: '${name}', string_match: { safe_regex: { regex: ${quoted(regex)} } } }`;
+}
+
+/** The port and the case of a host do not count. */
+function hostPattern(host: string): string {
+  const name = host.startsWith('*.') ? `[^:]+${escaped(host.slice(1))}` : escaped(host);
+  return `(?i)${name}\\.?(:\\d+)?`;
+}
+
+/** The path of the upstream replaces the path of the route, as in `upstreamPath` of `routing/request-target.ts`. */
+function rewrite({ path, upstream }: SnippetRoute): string {
+  const target = upstream.path === '' ? '/' : upstream.path;
+  const prefix = path === '/' ? '' : escaped(path);
+  const end = target.endsWith('/') ? '/?' : '';
+  const regex = prefix === '' && end === '' ? '^/$|^' : `^${prefix}${end}`;
+  return `{ pattern: { regex: ${quoted(regex)} }, substitution: ${quoted(target)} }`;
+}
+
+interface Target {
+  readonly address: string;
+  /** Undefined: plain. */
+  readonly tls: { readonly host: string; readonly files: Partial<TlsFiles> } | undefined;
+}
+
+/** A listener of cambist. Envoy has files of its own for TLS. */
+function targetOf(listen: Listen): Target {
+  if (listen.kind === 'unix') return { address: `pipe: { path: ${quoted(listen.path)} }`, tls: undefined };
+  const host = isEveryAddress(listen.host) ? '127.0.0.1' : listen.host;
+  const own = { certificate: '/etc/envoy/client.pem', privateKey: '/etc/envoy/client-key.pem' };
+  const files = { ca: '/etc/envoy/cambist-ca.pem', ...(listen.tls?.clientCa !== undefined && own) };
+  return { address: socketAddress(host, listen.port), tls: listen.tls && { host, files } };
+}
+
+function upstreamOf({ upstream, tls }: SnippetRoute): Target {
+  const { protocol, hostname, port } = new URL(upstream.origin);
+  const isSecure = protocol === 'https:';
+  const host = withoutBrackets(hostname);
+  const address =
+    upstream.socketPath === undefined
+      ? socketAddress(host, Number(port || (isSecure ? 443 : 80)))
+      : `pipe: { path: ${quoted(upstream.socketPath)} }`;
+  return { address, tls: isSecure ? { host, files: tls ?? {} } : undefined };
+}
+
+function socketAddress(host: string, port: number): string {
+  return `socket_address: { address: ${quoted(host)}, port_value: ${port} }`;
+}
+
+function cluster(name: string, { address, tls }: Target, more = ''): string {
+  const type = address.startsWith('pipe') ? 'STATIC' : 'STRICT_DNS';
+  return `    - name: ${name}
+      type: ${type}
+      load_assignment:
+        cluster_name: ${name}
+        endpoints: [{ lb_endpoints: [{ endpoint: { address: { ${address} } } }] }]${tls === undefined ? '' : transport(tls)}${more}`;
+}
+
+/** The name of the server is checked too. */
+function transport({ host, files }: NonNullable<Target['tls']>): string {
+  const { ca = '/etc/ssl/certs/ca-certificates.crt', certificate, privateKey } = files;
+  const isAddress = isIP(host) !== 0;
+  const own =
+    certificate === undefined
+      ? ''
+      : `
+            tls_certificates: [{ certificate_chain: { filename: ${quoted(certificate)} }, private_key: { filename: ${quoted(privateKey ?? '')} } }]`;
+  return `
+      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          '@type': ${TYPE}.transport_sockets.tls.v3.UpstreamTlsContext${isAddress ? '' : `\n          sni: ${quoted(host)}`}
+          common_tls_context:
+            validation_context:
+              trusted_ca: { filename: ${quoted(ca)} }
+              match_typed_subject_alt_names: [{ san_type: ${isAddress ? 'IP_ADDRESS' : 'DNS'}, matcher: { exact: ${quoted(host)} } }]${own}`;
+}
+
+function secret(file: string): string {
+  return `  secrets:
+    - name: cambist_secret
+      generic_secret: { secret: { filename: ${quoted(file)} } }
+`;
+}
+
+const injectSecret = `
+      typed_extension_protocol_options:
+        envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+          '@type': ${TYPE}.upstreams.http.v3.HttpProtocolOptions
+          explicit_http_config: { http_protocol_options: {} }
+          http_filters:
+            - name: envoy.filters.http.credential_injector
+              typed_config:
+                '@type': ${TYPE}.filters.http.credential_injector.v3.CredentialInjector
+                overwrite: true
+                credential:
+                  name: envoy.http.injected_credentials.generic
+                  typed_config:
+                    '@type': ${TYPE}.http.injected_credentials.generic.v3.Generic
+                    credential: { name: cambist_secret }
+                    header: ${SECRET_HEADER}
+            - name: envoy.filters.http.upstream_codec
+              typed_config: { '@type': ${TYPE}.filters.http.upstream_codec.v3.UpstreamCodec }`;
+
+function escaped(text: string): string {
+  return text.replace(/[.*+?()[\]{}|^$\\]/g, '\\$&');
+}
+
+/** A scalar of JSON is one of YAML. */
+function quoted(text: string): string {
+  return JSON.stringify(text);
+}
+
+function indent(by: number, text: string): string {
+  return text.replace(/^(?=.)/gm, ' '.repeat(by));
+}

@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parse } from 'yaml';
+import { snippet } from '../../../src/commands/snippet.ts';
+import { type SnippetFacts, snippetFacts } from '../../../src/decisions/snippet-facts.ts';
+import { SNIPPETS } from '../../../src/decisions/snippets.ts';
+import { configOf, type WrittenConfig } from '../../harness/app.ts';
+
+const server = (timeout: string) => ({
+  token_endpoint: 'https://idp.example.com/token',
+  client_id: 'cambist',
+  client_auth: { method: 'none' },
+  timeout,
+});
+const SOCKET = { http: { listen: 'unix:/run/cambist/decisions.sock' } };
+const upstream = 'https://mcp.example.com/mcp';
+const GITHUB = { name: 'github', match: { path: '/github' }, upstream };
+
+function read(routes: readonly unknown[], top: WrittenConfig = {}, only?: string) {
+  const config = configOf({ authorization_servers: { main: server('7s') }, decisions: SOCKET, routes, ...top });
+  return snippetFacts(config, only);
+}
+
+function factsOf(...args: Parameters<typeof read>): SnippetFacts {
+  const found = read(...args);
+  return 'facts' in found ? found.facts : assert.fail(found.problem);
+}
+
+test('knows headers, time limit and order of the routes', () => {
+  const facts = factsOf([
+    { name: 'all', match: { path: '/' }, upstream, credential: 'none' },
+    { ...GITHUB, send: { header: 'X-Api-Key' }, subject_token: { header: 'X-User-Token' } },
+    { name: 'host', match: { host: '*.example.com' }, upstream, unattended: 'none' },
+    { name: 'reads', match: { path: '/github', methods: ['GET'] }, upstream },
+  ]);
+  assert.deepEqual(
+    facts.routes.map(({ name }) => name),
+    ['host', 'reads', 'github', 'all'],
+  );
+  assert.equal(facts.timeoutSeconds, 8);
+  const [host, reads, github, all] = facts.routes;
+  assert.deepEqual([host?.needsBody, reads?.needsBody, reads?.methods], [true, false, ['GET']]);
+  assert.deepEqual([github?.callerHeader, github?.credentialHeader], ['x-user-token', 'x-api-key']);
+  for (const name of ['authorization', 'x-user-token', 'x_user_token', 'dpop', 'x-original-url'])
+    assert.ok(github?.removed.includes(name), name);
+  assert.deepEqual([all?.credentialHeader, all?.removed.includes('authorization')], [undefined, true]);
+});
+
+const byTool = (name: string, tool: string, url: string) => ({
+  name,
+  match: { path: '/tools', mcp_name: tool },
+  upstream: url,
+});
+
+test('says why there is no snippet', () => {
+  const match = { decisions: { ...SOCKET, routes_by: 'match' } };
+  const other = 'https://other.example.com/mcp';
+  const dpop = { authorization_servers: { main: { ...server('1s'), dpop: true } } };
+  for (const [found, problem] of [
+    [read([GITHUB], { decisions: undefined }), /^the config has no decisions/],
+    [read([GITHUB], {}, 'gitub'), /^no route has the name "gitub"$/],
+    [read([GITHUB], match, 'github'), /^--route needs decisions\.routes_by: name/],
+    [read([GITHUB], dpop), /^route "github" cannot be used, because its tokens are bound to a key/],
+    [read([byTool('read', 'read', upstream)]), /because it depends on the message/],
+    [
+      read([byTool('read', 'read', upstream), byTool('rest', '*', other)], match),
+      /^routes "read" and "rest" differ by/,
+    ],
+    [
+      read([byTool('read', 'read', upstream), { ...GITHUB, match: { path: '/' }, upstream: other }], match),
+      /and "github"/,
+    ],
+  ] as const) {
+    assert.match('problem' in found ? found.problem : '', problem);
+  }
+});
+
+test('leaves out the routes that a data plane cannot use', () => {
+  const { routes } = factsOf([GITHUB, byTool('read', 'read', upstream)]);
+  assert.deepEqual(
+    routes.map(({ name }) => name),
+    ['github'],
+  );
+});
+
+for (const [kind, write] of Object.entries(SNIPPETS)) {
+  test(`${kind}: names the file of the secret, and not the secret`, () => {
+    const http = { listen: '0.0.0.0:8183', secret: { file: '/run/secrets/decisions' } };
+    const text = write(factsOf([GITHUB], { decisions: { http } }));
+    assert.match(text, /\/run\/secrets\/decisions/);
+    assert.doesNotMatch(text, /0\.0\.0\.0:8183|null|undefined/);
+  });
+}
+
+interface Bootstrap {
+  static_resources: { listeners: [{ filter_chains: [{ filters: [{ typed_config: Manager }] }] }] };
+}
+interface Manager {
+  http_filters: [{ typed_config: Record<string, unknown> & { http_service: { path_prefix: string } } }];
+  route_config: { virtual_hosts: [{ routes: { match: Record<string, unknown>; route: { cluster: string } }[] }] };
+}
+
+function managerOf(facts: SnippetFacts): Manager {
+  const { static_resources } = parse(SNIPPETS.envoy(facts)) as Bootstrap;
+  return static_resources.listeners[0].filter_chains[0].filters[0].typed_config;
+}
+
+test('envoy: one route is asked about by its name, several by their own, and the rest by none', () => {
+  const docs = { ...GITHUB, name: 'docs', match: { path: '/docs' } };
+  const byMatch = { decisions: { ...SOCKET, routes_by: 'match' } };
+  for (const [facts, prefix] of [
+    [factsOf([GITHUB, docs], {}, 'github'), '/ext-authz/github'],
+    [factsOf([GITHUB, docs]), '/no-route'],
+    [factsOf([GITHUB, docs], byMatch), '/ext-authz'],
+  ] as const) {
+    const [{ typed_config: filter }] = managerOf(facts).http_filters;
+    assert.equal(filter.http_service.path_prefix, prefix);
+    assert.equal(filter.failure_mode_allow, false);
+    assert.deepEqual(filter.status_on_error, { code: 'ServiceUnavailable' });
+  }
+});
+
+test('envoy: routes that differ by message share one', () => {
+  const routes = [byTool('read', 'read', upstream), byTool('write', 'write', upstream)];
+  const facts = factsOf(routes, { decisions: { ...SOCKET, routes_by: 'match' } });
+  const [{ routes: written }] = managerOf(facts).route_config.virtual_hosts;
+  assert.deepEqual(
+    written.map(({ route }) => route.cluster),
+    ['cambist_listen', 'read'],
+  );
+});
+
+test('envoy: cambist never sees the header in which a proxy forwards certificates, if clients could set it', () => {
+  const facts = factsOf([GITHUB]);
+  assert.match(SNIPPETS.envoy({ ...facts, forwardedHeader: 'x-client' }), /patterns: \[.*\{ exact: "x-client" \}\]/);
+});
+
+test('names the kinds of data plane', async () => {
+  await assert.rejects(snippet([]), /snippet takes one kind of data plane: envoy/);
+  await assert.rejects(snippet(['enovy']), /unknown kind "enovy": did you mean "envoy"\?/);
+  await assert.rejects(snippet(['x']), /unknown kind "x": use envoy/);
+});
