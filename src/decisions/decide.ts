@@ -8,6 +8,7 @@ import { responseIdOf } from '../proxy/mcp-error.ts';
 import type { OwnResponse } from '../proxy/own-response.ts';
 import type { Deciding } from '../proxy/pipeline.ts';
 import type { ProxyRequest } from '../proxy/proxy-request.ts';
+import { traceNotTaken } from '../proxy/proxy-server.ts';
 import type { CallerToken } from '../proxy/read-caller-token.ts';
 import { OVERRIDES, withDashes } from '../proxy/request-headers.ts';
 import type { Received, Routed } from '../proxy/steps.ts';
@@ -23,6 +24,7 @@ export function createDeciding(routeNameOf: (received: Received) => string | und
   return {
     respondFirst(received) {
       const { request } = received;
+      if (request.incoming.method === 'TRACE') throw traceNotTaken();
       const { config } = request.active;
       if (config.decisions?.preflights !== 'allow' || !isPreflight(received)) return undefined;
       const headers = { 'cache-control': 'no-store', [REMOVAL]: [...request.active.withheld.common].join(',') };
@@ -126,7 +128,7 @@ function copiesIn(
   let copies = '';
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = (rawHeaders[i] as string).toLowerCase();
-    if (name === carrier) continue;
+    if (name === carrier || name === 'host') continue;
     // Spellings that mix both are listed where they occur.
     const isOther = names.has(withDashes(name)) && !names.has(name);
     if (isOther || containsToken(rawHeaders[i + 1] as string, withheldTokens)) copies += `,${name}`;

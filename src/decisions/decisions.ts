@@ -114,11 +114,11 @@ const shapes: Readonly<
   'ext-authz': undefined,
   'forward-auth': undefined,
   'auth-request': (response, code) =>
-    code === undefined
+    response.status === 200
       ? response
       : {
           ...response,
           status: response.status === 401 ? 401 : 403,
-          headers: { ...response.headers, 'x-cambist-error': code },
+          headers: { ...response.headers, ...(code !== undefined && { 'x-cambist-error': code }) },
         },
 };

@@ -50,11 +50,14 @@ export function readReport(incoming: IncomingMessage, url: string, named: boolea
   }
   const names = REPORTS[dialect as 'forward-auth' | 'auth-request'];
   const host = onlyValue(rawHeaders, names.host);
+  const target = onlyValue(rawHeaders, names.url) ?? missing(names.url);
+  // An absolute URL would name another host.
+  if (!target.startsWith('/')) throw unclear(`${names.url} does not begin with "/"`);
   return {
     dialect: dialect as Dialect,
     routeName,
     method: onlyValue(rawHeaders, names.method) ?? missing(names.method),
-    url: onlyValue(rawHeaders, names.url) ?? missing(names.url),
+    url: target,
     rawHeaders: host === undefined ? own(rawHeaders) : ['host', host, ...own(rawHeaders, 'host')],
   };
 }

@@ -116,6 +116,6 @@ async function registerProxy(app: FastifyInstance, tracker: RequestTracker, pipe
 }
 
 /** The response to TRACE repeats the request, and with it the issued token (RFC 9110 section 9.3.8). */
-function traceNotTaken(): CambistError {
+export function traceNotTaken(): CambistError {
   return new CambistError('ERR_ROUTE_NOT_FOUND', 'no route takes TRACE, whose response would contain the issued token');
 }

@@ -98,6 +98,7 @@ test('a decision by name is for that route alone', async (t) => {
     ['/github', 'GET'],
     ['/ext-authz/by-tool/tools', 'POST'],
     ['/ext-authz/reads/reads', 'DELETE'],
+    ['/ext-authz/github/github', 'TRACE'],
     ['/forward-auth/github', 'GET'],
   ] as const) {
     const response = await ask(path, {}, method);
@@ -166,6 +167,20 @@ test('takes preflights only where the config allows them', async (t) => {
   assert.ok(String(allowed.headers['x-envoy-auth-headers-to-remove']).includes('authorization'));
   assert.equal((await ask('/ext-authz/github/x', { authorization: '' }, 'OPTIONS')).status, 401);
   assert.equal((await ask('/ext-authz/github/x', { ...preflight }, 'POST')).status, 401);
+});
+
+test('auth-request has no statuses but 200, 401 and 403', async (t) => {
+  const { ask, authorizationServer } = await start(t, { route: { unattended: 'none' } });
+  const report = (method: string) => ({ 'x-original-method': method, 'x-original-uri': '/github' });
+  authorizationServer.behaviour = { kind: 'response', status: 500 };
+  const failed = await ask('/auth-request/github', report('POST'));
+  assert.deepEqual([failed.status, failed.headers['x-cambist-error']], [403, 'ERR_STS_UNAVAILABLE']);
+  const stream = await ask('/auth-request/github', {
+    ...report('GET'),
+    authorization: '',
+    accept: 'text/event-stream',
+  });
+  assert.equal(stream.status, 403);
 });
 
 test('a request that is reported twice, or not at all, is refused', async (t) => {

@@ -49,6 +49,8 @@ test('refuses what does not say which request it is about', () => {
     ['/ext-authzx/github', true, []],
     ['/forward-auth/github', true, []],
     ['/auth-request/github', true, ['X-Original-URI', '/a']],
+    ['/auth-request/github', true, ['X-Original-URI', 'http://docs/a', 'X-Original-Method', 'GET']],
+    ['/auth-request/github', true, ['X-Original-URI', '', 'X-Original-Method', 'GET']],
     ['/auth-request/github', true, ['X-Original-URI', '/a', 'X-Original-URI', '/b', 'X-Original-Method', 'GET']],
   ] as const) {
     assert.throws(() => readReport(incoming([...raw]), url, named), { code: 'ERR_ROUTE_NOT_FOUND' }, url);
