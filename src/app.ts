@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify';
 import { createAdminListener } from './admin/admin-server.ts';
 import { systemClock } from './clock/clock.ts';
+import { clientCertificateRule } from './config/addresses.ts';
 import type { Config } from './config/config.ts';
 import { restartKeys } from './config/config.ts';
 import type { DecisionSide } from './decisions/decisions.ts';
@@ -79,7 +80,9 @@ export async function startApp(written: Config, version: string, logger: Logger,
   const activeConfig = (): ActiveConfig => active;
   const parts = await createParts(first, { activeConfig, version, logger, tracing });
   const { counts, dispatchers, certificates, tokens, tracker, sockets, interception, audit, inbound } = parts;
-  const hasClients = [first.listen, first.decisions?.http.listen].some((each) => tlsOf(each)?.clientCa !== undefined);
+  const hasClients = [first.listen, first.decisions?.http.listen].some(
+    (each) => clientCertificateRule(tlsOf(each)) !== undefined,
+  );
   const identify =
     first.agents === undefined && !hasClients
       ? undefined

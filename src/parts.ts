@@ -82,8 +82,12 @@ export async function createParts(first: Config, options: PartOptions): Promise<
   const diagnoses = logDiagnosisFaults(loadDiagnoses, logger);
   const counts = createCounts(clock.wallMs);
   const observer = withAudit(createTokenLog(logger, counts.tokens), audit);
-  const dispatchers = createDispatchers(observer.credentialRead, interception?.reach);
-  const certificates = createListenerCertificates(logger);
+  const dispatchers = createDispatchers(observer.credentialRead, interception?.reach, spiffe);
+  const certificates = createListenerCertificates(logger, spiffe);
+  spiffe?.changed(() => {
+    dispatchers.rereadTls();
+    void certificates.reread();
+  });
   const side = await createTokenSide(first, {
     logger,
     activeConfig,

@@ -1,5 +1,6 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { Config } from '../config/config.ts';
+import { hasCertificate } from '../config/kinds.ts';
 import type { Route, TokenTarget } from '../config/route.ts';
 import type { ExpectedAudience } from '../config/targets.ts';
 import { assertionFrom } from '../config/used-servers.ts';
@@ -24,7 +25,8 @@ export function explainTokenRequests(route: Route | undefined) {
   const { chain, actorToken } = credential;
   const subject = subjectName(route);
   const given = { subjectToken: subject, subjectTokenType: subjectToken.type };
-  const actor = actorToken && { token: '<actor token>', type: actorToken.type };
+  const isSvid = typeof actorToken?.source === 'object' && 'spiffe' in actorToken.source;
+  const actor = actorToken && { token: isSvid ? '<JWT-SVID>' : '<actor token>', type: actorToken.type };
   const exchange: Grant = { kind: 'token_exchange', ...given, actor };
   const issuer = assertionFrom(server);
   const fromChain: Grant = { kind: 'jwt_bearer', assertion: '<assertion from the previous request>', from: 'chain' };
@@ -58,6 +60,7 @@ export function explainSent({ credential, send }: Route): string | undefined {
 }
 
 function placeOf(source: CredentialSource): string {
+  if ('spiffe' in source) return `the SPIFFE agent for ${source.audience}`;
   return 'file' in source ? source.file : source.env;
 }
 
@@ -68,7 +71,7 @@ export function explainCacheKey({ credential, subjectToken }: Route, config: Con
   const named = isExchange ? 'grant, resource, audience, scope, types, actor, chain' : 'resource, audience, scope';
   const resource = `the resource: authorization server and its tls, client, ${named}, extra parameters, expect_audience, step_up`;
   if (!isExchange) return [resource];
-  if (subjectToken.file !== undefined) return ["cambist's own token, from a file", resource];
+  if (subjectToken.own !== undefined) return [`cambist's own token, from ${placeOf(subjectToken.own)}`, resource];
   return [
     `the caller's token, from the header "${subjectToken.header}"`,
     `the session id, from the header "${config.session.header}", if present`,
@@ -88,7 +91,7 @@ export function explainSharing({ credential }: Route, { cache }: Config): string
 }
 
 function explainRequest(server: AuthorizationServer, target: TokenTarget, grant: Grant) {
-  const alias = server.tls?.certificate === undefined ? '' : ', from its mtls_endpoint_aliases if present';
+  const alias = !hasCertificate(server.tls) ? '' : ', from its mtls_endpoint_aliases if present';
   return {
     endpoint: server.tokenEndpoint ?? `the token_endpoint in the metadata of ${server.issuer}${alias}`,
     client_authentication: explainClientAuth(server),
@@ -98,8 +101,9 @@ function explainRequest(server: AuthorizationServer, target: TokenTarget, grant:
   };
 }
 
-function subjectName({ subjectToken: { header, file } }: Route): string {
-  return file === undefined ? `<token from the header "${header}">` : '<token from the file>';
+function subjectName({ subjectToken: { header, own } }: Route): string {
+  if (own === undefined) return `<token from the header "${header}">`;
+  return 'spiffe' in own ? '<JWT-SVID>' : '<token from the file>';
 }
 
 function explainCheck({ subjectToken: { verify } }: Route): string | undefined {
@@ -128,13 +132,18 @@ function explainClientAuth(server: AuthorizationServer): string {
       return `client_id=${clientId} and client_assertion=<JWT made now with the secret, ${auth.alg}> in the form`;
     case 'private_key_jwt':
       return `client_id=${clientId} and client_assertion=<JWT signed now> in the form`;
-    case 'client_assertion':
+    case 'client_assertion': {
       if (auth.from !== undefined) {
         const { authorizationServer, scope } = auth.from;
         return `client_id=${clientId} and client_assertion=<token of authorization server "${authorizationServer.name}" for ${scope}> in the form`;
       }
-      return `client_id=${clientId} and client_assertion=<from the file>, of type ${auth.clientAssertionType}, in the form`;
+      const assertion =
+        auth.clientAssertion !== undefined && 'spiffe' in auth.clientAssertion
+          ? `JWT-SVID for ${auth.clientAssertion.audience}`
+          : 'from the file';
+      return `client_id=${clientId} and client_assertion=<${assertion}>, of type ${auth.clientAssertionType}, in the form`;
+    }
     case 'tls_client_auth':
-      return `client_id=${clientId} in the form, and the client certificate of the connection`;
+      return `client_id=${clientId} in the form, and the ${server.tls?.spiffe ? 'X.509-SVID' : 'client certificate'} of the connection`;
   }
 }

@@ -126,7 +126,8 @@ async function fetchDecisions(admin: Listen, after: number): Promise<DecisionRep
 
 /** The certificate of the listener. Undefined: it speaks plain HTTP. */
 async function configuredCertificate(admin: Listen): Promise<X509Certificate | undefined> {
-  const file = tlsOf(admin)?.certificate;
+  const tls = tlsOf(admin);
+  const file = tls === 'spiffe' ? undefined : tls?.certificate;
   return file === undefined
     ? undefined
     : new X509Certificate((await readCredential({ file }, 'certificate of admin')).reveal());

@@ -86,13 +86,21 @@ export interface TcpListen {
   readonly tls?: ListenerTls;
 }
 
-/** TLS of a listener. Each file is PEM, and read again when it changes. */
-export interface ListenerTls {
+/** TLS of a listener: its files, or the SVID of cambist. */
+export type ListenerTls = ListenerFiles | 'spiffe';
+
+/** Each file is PEM, and read again when it changes. */
+export interface ListenerFiles {
   readonly certificate: string;
   readonly privateKey: string;
   readonly clientCa: string | undefined;
   /** Undefined without `clientCa`. */
   readonly clientCertificate: 'required' | 'optional' | undefined;
+}
+
+/** Do clients need a certificate? Undefined: none is requested. */
+export function clientCertificateRule(tls: ListenerTls | undefined): ListenerFiles['clientCertificate'] {
+  return tls === 'spiffe' ? 'required' : tls?.clientCertificate;
 }
 
 export type Listen = TcpListen | { readonly kind: 'unix'; readonly path: string };

@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { parseSpiffeId } from '../spiffe/spiffe-id.ts';
+import { clientCertificateRule } from './addresses.ts';
 import { type ConfigNode, formatPath, readEach } from './config-node.ts';
 import { checkCredentialHeader } from './header-names.ts';
 import { mapKey, optional, required, section, type ValueOf, valueKey } from './key.ts';
@@ -152,7 +153,7 @@ export const agents = optional(
           node.error('names no way to know an agent: set token, or certificate: true');
         }
         const listen = scope.listeners.get('listen');
-        const hasClients = listen?.kind === 'tcp' && listen.tls?.clientCa !== undefined;
+        const hasClients = listen?.kind === 'tcp' && clientCertificateRule(listen.tls) !== undefined;
         for (const key of ['certificate', 'forwarded'] as const) {
           if (!written[key] || hasClients || node.broken) continue;
           node.at(key).error('needs certificates of clients: set tls.client_ca of listen', 'key');

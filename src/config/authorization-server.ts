@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import type { CredentialSource } from '../secrets/credential.ts';
 import type { ConfigNode } from './config-node.ts';
 import {
   type Key,
@@ -14,7 +15,7 @@ import {
   type Written,
   withFallback,
 } from './key.ts';
-import { choice, credentialSource, duration, fileSource, flag, nonEmptyText, text, tls } from './kinds.ts';
+import { choice, credentialSource, duration, fileSource, flag, nonEmptyText, spiffeAgent, text, tls } from './kinds.ts';
 import { ABSOLUTE_URI } from './units.ts';
 import { checkUrl } from './urls.ts';
 
@@ -60,11 +61,13 @@ const clientSecret = required(
   credentialSource('Client secret, for `client_secret_basic`, `client_secret_post` and `client_secret_jwt`.'),
 );
 
+const assertionAudience = text(
+  '`aud` of the assertion, always one string. Some servers want their token endpoint. By default, the issuer, or the token endpoint if there is no issuer.',
+  { without: 'the issuer, else the token endpoint' },
+);
+
 const assertionKeys = {
-  assertion_audience: text(
-    '`aud` of the assertion, always one string. Some servers want their token endpoint. By default, the issuer, or the token endpoint if there is no issuer.',
-    { without: 'the issuer, else the token endpoint' },
-  ),
+  assertion_audience: assertionAudience,
   // An assertion with a longer life is worth stealing, and servers refuse it.
   assertion_lifetime: duration('Time from `iat` to `exp` of the assertion, at most 10m.', {
     default: '60s',
@@ -74,41 +77,58 @@ const assertionKeys = {
 };
 
 const fromKeys = {
-  authorization_server: required(
-    text('Name of the server that issues the assertion by client credentials.', {
-      form: 'name',
-      page: 'authorization-servers.md#an-assertion-of-another-server',
-      without: 'none',
-    }),
-  ),
+  authorization_server: text('Name of the server that issues the assertion by client credentials.', {
+    form: 'name',
+    page: 'authorization-servers.md#an-assertion-of-another-server',
+  }),
   // Entra's audience for tokens that vouch for another identity.
   scope: text('Scope of the assertion.', { default: 'api://AzureADTokenExchange/.default' }),
+  spiffe: valueKey(
+    z.literal(true, { error: 'must be true' }),
+    '`true`',
+    'The SVID of cambist: a JWT-SVID as assertion, or the X.509-SVID as certificate of `tls_client_auth`.',
+    { page: 'spiffe.md#authorization-servers' },
+    (_written: true, node, scope) => spiffeAgent(node, scope),
+  ),
 };
 
-const from: Key<Written<typeof fromKeys>, AssertionFrom | undefined> = optional(
+/** The agent that issues the SVID of cambist, by its socket. */
+interface SvidFrom {
+  readonly spiffe: string;
+}
+
+const from: Key<Written<typeof fromKeys>, AssertionFrom | SvidFrom | undefined> = optional(
   section(
-    'For `client_assertion`: another authorization server issues the assertion, as for agent identities of Entra.',
+    'The source of the assertion in place of a file: another authorization server, as for agent identities of Entra, or a SPIFFE agent.',
     fromKeys,
     { finish: readFrom },
   ),
 );
 
 function readFrom(
-  { authorizationServer: name, scope }: Values<typeof fromKeys>,
+  { authorizationServer: name, scope, spiffe }: Values<typeof fromKeys>,
   { node, scope: { servers } }: Place<ServerScope>,
-): AssertionFrom | undefined {
+  written: Written<typeof fromKeys>,
+): AssertionFrom | SvidFrom | undefined {
+  if ((name === undefined) === (written.spiffe === undefined)) {
+    if (!node.broken) node.error('needs either "authorization_server" or "spiffe": set one of them');
+    return undefined;
+  }
+  if (name === undefined) return spiffe === undefined ? undefined : { spiffe };
   const authorizationServer = servers.get(name);
   if (!servers.has(name)) {
-    const why = 'must name another authorization server whose own client_auth has no "from": check the name';
+    const why = 'must name another authorization server whose own client_auth names no third one: check the name';
     node.at('authorization_server').error(why);
   }
   return authorizationServer && { authorizationServer, scope };
 }
 
-const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
+const JWT_BEARER = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
+/** draft-ietf-oauth-spiffe-client-auth section 3.1 */
+export const JWT_SPIFFE = 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe';
 
 function readAssertionType(written: string, node: ConfigNode): string {
-  if (!ABSOLUTE_URI.test(written)) node.error(`must be a full URN, as in ${ASSERTION_TYPE}`);
+  if (!ABSOLUTE_URI.test(written)) node.error(`must be a full URN, as in ${JWT_BEARER}`);
   return written;
 }
 
@@ -141,22 +161,20 @@ const METHODS = {
   },
   client_assertion: {
     client_assertion: fileSource(
-      'JWT for `client_assertion` that another program renews, such as a projected token or a SPIFFE JWT-SVID. An expired one is refused.',
+      'JWT for `client_assertion` that another program renews, such as a projected token. An expired one is refused.',
       { without: 'required' },
     ),
     from,
-    client_assertion_type: withFallback(
-      valueKey(
-        nonEmptyText,
-        'URN',
-        'Type URN of the client assertion. By default, RFC 7523 `jwt-bearer`. For a JWT-SVID, `urn:ietf:params:oauth:client-assertion-type:jwt-spiffe`.',
-        { without: `\`${ASSERTION_TYPE}\`` },
-        readAssertionType,
-      ),
-      ASSERTION_TYPE,
+    client_assertion_type: valueKey(
+      nonEmptyText,
+      'URN',
+      'Type URN of the client assertion. By default, RFC 7523 `jwt-bearer`, and with `from.spiffe` `urn:ietf:params:oauth:client-assertion-type:jwt-spiffe`.',
+      { without: `\`${JWT_BEARER}\`` },
+      readAssertionType,
     ),
+    assertion_audience: assertionAudience,
   },
-  tls_client_auth: {},
+  tls_client_auth: { from },
   none: {},
 } as const;
 
@@ -167,7 +185,19 @@ const clientAuth = variants(
   METHODS,
 );
 
-export type ClientAuth = ValueOf<typeof clientAuth>;
+type WrittenAuth = ValueOf<typeof clientAuth>;
+
+export type ClientAuth =
+  | Exclude<WrittenAuth, { readonly method: 'client_assertion' | 'tls_client_auth' }>
+  /** The certificate is that of the server's `tls`. */
+  | { readonly method: 'tls_client_auth' }
+  | {
+      readonly method: 'client_assertion';
+      /** A file, or a JWT-SVID. Undefined: another server issues the assertion. */
+      readonly clientAssertion: CredentialSource | undefined;
+      readonly from: AssertionFrom | undefined;
+      readonly clientAssertionType: string;
+    };
 
 /** Claims of an assertion that cambist signs. */
 export type AssertionRules = Values<typeof assertionKeys>;
@@ -237,7 +267,8 @@ const serverKeys = {
   ),
 };
 
-export interface AuthorizationServer extends Values<typeof serverKeys> {
+export interface AuthorizationServer extends Omit<Values<typeof serverKeys>, 'clientAuth'> {
+  readonly clientAuth: ClientAuth;
   /** Its key in the file, and its label in metrics. */
   readonly name: string;
 }
@@ -259,14 +290,40 @@ export const authorizationServer = section('An authorization server, and cambist
     if (client_id === undefined && method !== undefined && method !== 'none' && !node.at('client_id').broken) {
       node.error(`missing key "client_id": method "${method}" needs it`);
     }
-    if (method === 'tls_client_auth' && files?.certificate === undefined && !node.at('tls').broken) {
-      node.error('missing key "tls": method "tls_client_auth" needs its certificate and private_key');
-    }
-    const { client_assertion: file, from: other } = client_auth ?? {};
+    const { client_assertion: file, from: other, assertion_audience: audience } = client_auth ?? {};
     const isBroken = node.at('client_auth').broken;
+    const isSvid = other?.spiffe !== undefined;
+    if (method === 'tls_client_auth' && !isSvid && files?.certificate === undefined && !node.at('tls').broken) {
+      const fix = other === undefined ? 'or set client_auth.from to { spiffe: true }' : 'and no client_auth.from';
+      node.error(`missing key "tls": method "tls_client_auth" needs its certificate and private_key, ${fix}`);
+    }
+    if (method === 'tls_client_auth' && isSvid && files?.certificate !== undefined) {
+      node.at('tls', 'certificate').error('conflicts with client_auth.from, whose certificate is the SVID: remove one');
+    }
+    if (method === 'client_assertion' && audience !== undefined && !isSvid && !isBroken) {
+      const why = 'has no meaning without from: { spiffe: true }: remove it, because the audience is in the assertion';
+      node.at('client_auth', 'assertion_audience').error(why, 'key');
+    }
     if (method === 'client_assertion' && (file === undefined) === (other === undefined) && !isBroken) {
       const why = 'method "client_assertion" needs one of "client_assertion" and "from": set one of them';
       node.at('client_auth').error(why);
     }
+  },
+  finish({ clientAuth: auth, ...server }): Omit<AuthorizationServer, 'name'> {
+    if (auth.method === 'tls_client_auth') {
+      const { method, from } = auth;
+      const { ca, certificate, privateKey } = server.tls ?? {};
+      const tls = from === undefined ? server.tls : { ca, certificate, privateKey, spiffe: true };
+      return { ...server, tls, clientAuth: { method } };
+    }
+    if (auth.method !== 'client_assertion') return { ...server, clientAuth: auth };
+    const { method, from, clientAssertion, clientAssertionType: type } = auth;
+    if (from === undefined || 'scope' in from) {
+      return { ...server, clientAuth: { method, clientAssertion, from, clientAssertionType: type ?? JWT_BEARER } };
+    }
+    const audience = auth.assertionAudience ?? server.issuer ?? server.tokenEndpoint ?? '';
+    const svid = { ...from, audience };
+    const clientAssertionType = type ?? JWT_SPIFFE;
+    return { ...server, clientAuth: { method, clientAssertion: svid, from: undefined, clientAssertionType } };
   },
 });

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import type { ListenerTls } from './addresses.ts';
+import type { ListenerFiles } from './addresses.ts';
 import { agents } from './agents.ts';
 import { audit } from './audit.ts';
 import { type AuthorizationServer, authorizationServer } from './authorization-server.ts';
@@ -253,14 +253,14 @@ export interface Config
   readonly routes: readonly Route[];
 }
 
-/** The listeners with TLS, by their keys. */
+/** The listeners with TLS files, by their keys. */
 export function tlsListeners({
   listen,
   admin,
   inbound,
   signals,
   decisions,
-}: Config): { name: string; tls: ListenerTls }[] {
+}: Config): { name: string; tls: ListenerFiles }[] {
   const all = {
     listen,
     admin,
@@ -269,7 +269,7 @@ export function tlsListeners({
     'decisions.http.listen': decisions?.http.listen,
   };
   return Object.entries(all).flatMap(([name, address]) =>
-    address?.kind === 'tcp' && address.tls !== undefined ? [{ name, tls: address.tls }] : [],
+    address?.kind === 'tcp' && typeof address.tls === 'object' ? [{ name, tls: address.tls }] : [],
   );
 }
 

@@ -1,3 +1,4 @@
+import { clientCertificateRule } from './addresses.ts';
 import { optional, required, section, type ValueOf } from './key.ts';
 import { choice, fileSource } from './kinds.ts';
 import { address } from './listen.ts';
@@ -20,7 +21,7 @@ const http = section(
   {
     check({ listen, secret }, { node }) {
       if (listen === undefined || listen.kind === 'unix' || secret !== undefined || node.at('secret').broken) return;
-      if (listen.tls?.clientCertificate === 'required') return;
+      if (clientCertificateRule(listen.tls) === 'required') return;
       node
         .at('listen')
         .error(

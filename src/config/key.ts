@@ -10,6 +10,8 @@ z.config({ jitless: true });
 export interface Scope {
   readonly sources: Sources;
   readonly listeners: Map<string, Listen>;
+  /** The socket of the SPIFFE agent. */
+  readonly spiffe: string | undefined;
 }
 
 /** A key of the file: its schema, its place in the docs, and how the written value becomes a value of the config. */

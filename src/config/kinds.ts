@@ -203,6 +203,35 @@ export function folder<const Rules extends About>(description: string, rules = {
   );
 }
 
+/** Reports that an SVID needs the agent. @returns its socket */
+export function spiffeAgent(node: ConfigNode, { spiffe }: Scope): string | undefined {
+  if (spiffe === undefined && !node.broken) node.error('needs an SVID of cambist: set spiffe.socket');
+  return spiffe;
+}
+
+interface WrittenSvid {
+  readonly file?: CredentialSource | undefined;
+  readonly from?: string | undefined;
+  readonly audience?: string | undefined;
+}
+
+/** Keys of a token that is a JWT-SVID of cambist. */
+export const jwtSvidAudience = text('`aud` of the JWT-SVID, for `from: spiffe`.', { page: 'spiffe.md#tokens' });
+
+/** The token of a file, or a JWT-SVID. Undefined after an error, and where there is neither. */
+export function ownToken({ file, from, audience }: WrittenSvid, node: ConfigNode, scope: Scope) {
+  if (file !== undefined && from !== undefined) node.error('has both "file" and "from": remove one');
+  if (from !== 'spiffe') {
+    if (audience !== undefined) node.at('audience').error('has no meaning without from: spiffe: remove it', 'key');
+    return file;
+  }
+  if (audience === undefined && !node.at('audience').broken) {
+    node.error('missing key "audience": a JWT-SVID is for the server that receives it');
+  }
+  const spiffe = spiffeAgent(node.at('from'), scope);
+  return spiffe === undefined || audience === undefined ? undefined : { spiffe, audience };
+}
+
 /** A PEM file. Its path is the value. */
 export function pemFile<const Rules extends About>(description: string, rules = {} as Rules) {
   const read = ({ file }: WrittenFile, node: ConfigNode, { sources }: Scope) =>
@@ -216,7 +245,15 @@ const tlsKeys = {
   private_key: pemFile('PEM: private key of `certificate`. Set both or neither.'),
 };
 
-export type TlsFiles = Values<typeof tlsKeys>;
+export interface TlsFiles extends Values<typeof tlsKeys> {
+  /** The certificate and its key are those of cambist's SVID. */
+  readonly spiffe?: boolean;
+}
+
+/** Tells whether connections present a certificate of cambist. */
+export function hasCertificate(tls: TlsFiles | undefined): boolean {
+  return tls?.certificate !== undefined || tls?.spiffe === true;
+}
 
 export function tls(description: string): Key<Written<typeof tlsKeys>, TlsFiles | undefined> {
   return optional(

@@ -1,10 +1,10 @@
 import * as z from 'zod';
-import { collide, LISTEN_FORM, type Listen, readListen } from './addresses.ts';
+import { collide, LISTEN_FORM, type Listen, type ListenerTls, readListen } from './addresses.ts';
 import { type ConfigNode, formatPath, valueOrReport } from './config-node.ts';
-import { type About, optional, required, type Scope, section, valueKey, type Written } from './key.ts';
-import { choice, pemFile } from './kinds.ts';
+import { type About, required, type Scope, section, valueKey, type Written } from './key.ts';
+import { choice, pemFile, spiffeAgent } from './kinds.ts';
 
-const tls = section(
+const files = section(
   'TLS of the listener.',
   {
     certificate: required(pemFile('PEM: certificate of the listener, with its chain.')),
@@ -36,8 +36,22 @@ const endpoint = valueKey(addressSchema, 'address', 'Address: `host:port` or `un
   valueOrReport(readListen(text), node),
 );
 
+/** The keys of `tls`. */
+export const LISTENER_TLS_KEYS = files.keys ?? {};
+
+const tls = valueKey(
+  z.union([z.literal('spiffe'), files.schema]),
+  'map or `spiffe`',
+  'TLS of the listener, by the keys below. `spiffe`: the SVID of cambist is its certificate, and clients need an SVID.',
+  { page: 'spiffe.md#listeners' },
+  (written: 'spiffe' | Parameters<typeof files.read>[0], node, scope): ListenerTls | undefined => {
+    if (written !== 'spiffe') return files.read(written, node, scope);
+    return spiffeAgent(node, scope) === undefined ? undefined : written;
+  },
+);
+
 /** An address with TLS. */
-export const LISTENER_KEYS = { address: required(endpoint), tls: optional(tls) };
+export const LISTENER_KEYS = { address: required(endpoint), tls };
 
 const listener = section('An address, and TLS.', LISTENER_KEYS, {
   finish({ address, ...secure }, { node }): Listen | undefined {

@@ -37,7 +37,7 @@ export function resolveCredential(
   if (kind === 'client_credentials') return { kind, authorizationServer, target };
   const chain = chainKeys && chainOf(chainKeys, authorizationServer, servers, node.at('chain'));
   if (chainKeys !== undefined && chain === undefined) return undefined;
-  if (unattended !== undefined && keys.subjectToken?.file === undefined) {
+  if (unattended !== undefined && keys.subjectToken?.own === undefined) {
     checkUnattended(keys, authorizationServer.grant, node.at('unattended'));
   }
   warnOfUnsent(written, chain === undefined ? authorizationServer.grant : 'chain', node);
@@ -177,8 +177,8 @@ function warnOfUnusedKeys(kind: Credential['kind'], written: WrittenRouteKeys, n
     node.at(key).warn(`has no effect with credential "${kind}": remove it`, 'key');
   }
   if (kind === 'exchange') return;
-  for (const key of ['file', 'scope', 'verify'] as const) {
-    if (written.subject_token?.[key] === undefined || (kind === 'secret' && key !== 'file')) continue;
+  for (const key of ['file', 'from', 'scope', 'verify'] as const) {
+    if (written.subject_token?.[key] === undefined || (kind === 'secret' && key !== 'file' && key !== 'from')) continue;
     node.at('subject_token', key).warn(`has no effect with credential "${kind}": remove it`, 'key');
   }
 }

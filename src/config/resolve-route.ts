@@ -82,7 +82,7 @@ export function resolveRoute(written: WrittenRoute, node: ConfigNode, context: R
     node.at('send').error('has no effect on tokens that are bound to a key: remove it, or dpop of the server');
   }
   const consent = consentOf(credential, subjectToken, keys, context.interactionHosts);
-  const isOwnSubject = credential.kind === 'exchange' && subjectToken.file !== undefined;
+  const isOwnSubject = credential.kind === 'exchange' && subjectToken.own !== undefined;
   for (const key of ['consent_url', 'unattended'] as const) {
     if (isOwnSubject && ownKeys[key] !== undefined) {
       node.at(key).warn("has no effect with a subject token of cambist's own: remove it", 'key');
@@ -127,15 +127,19 @@ function resolveSubject(
   { servers }: ServerScope,
   node: ConfigNode,
 ): SubjectTokenSource {
-  const { header = DEFAULT_SUBJECT_HEADER, type, file, scope, verify } = keys ?? {};
+  const { header = DEFAULT_SUBJECT_HEADER, type, own, scope, verify } = keys ?? {};
   const first = credential.kind === 'exchange' ? (credential.chain ?? credential) : undefined;
   // An ID-JAG is issued for an ID token.
   const usualType =
-    first !== undefined && 'assertion' in first && first.assertion === 'id_jag' ? 'id_token' : 'access_token';
+    first !== undefined && 'assertion' in first && first.assertion === 'id_jag'
+      ? 'id_token'
+      : own !== undefined && 'spiffe' in own
+        ? 'jwt'
+        : 'access_token';
   const subject = {
     header,
     type: type ?? TOKEN_TYPE_PREFIX + usualType,
-    file,
+    own,
     scope: scope === '' ? undefined : scope,
   };
   if (verify === undefined || (first === undefined && credential.kind !== 'secret'))
@@ -151,13 +155,13 @@ function resolveSubject(
   return { ...subject, verify: resolveVerification(rules, servers, node.at('subject_token', 'verify')) };
 }
 
-/** A URL is for one caller. With a subject token from a file, all callers share the token. */
+/** A URL is for one caller. With a subject token of cambist's own, all callers share the token. */
 function consentOf(
   credential: Route['credential'],
-  { file }: SubjectTokenSource,
+  { own }: SubjectTokenSource,
   { consentUrl }: RouteKeys,
   hosts: readonly string[],
 ): ConsentRules | undefined {
-  if (credential.kind !== 'exchange' || file !== undefined) return undefined;
+  if (credential.kind !== 'exchange' || own !== undefined) return undefined;
   return consentUrl === undefined && hosts.length === 0 ? undefined : { hosts, url: consentUrl };
 }

@@ -1,4 +1,4 @@
-import { isLocal, reaches } from './addresses.ts';
+import { clientCertificateRule, isLocal, reaches } from './addresses.ts';
 import { agentHeaders } from './agents.ts';
 import {
   type AuthorizationServer,
@@ -20,13 +20,13 @@ import { DEFAULT_SUBJECT_HEADER } from './verification.ts';
 /** Makes the config from a file whose shape has been checked. Undefined after an error, which is reported to `root`. */
 export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sources): Config | undefined {
   const servers = resolveServers(file, root, sources);
-  const scope: ServerScope = { sources, servers, listeners: new Map() };
+  const spiffe = file.spiffe?.socket;
+  const scope: ServerScope = { sources, servers, listeners: new Map(), spiffe };
   const { interaction, limits, ...read } = readAll(KEYS, { ...file, authorization_servers: undefined }, root, scope);
   const { listen, admin, inbound, signals, decisions, intercept, forwardProxy } = read;
-  if (admin?.kind === 'tcp' && admin.tls?.clientCertificate === 'required') {
-    root
-      .at('admin', 'tls')
-      .error('requires client certificates, which probes do not have: set client_certificate: optional');
+  if (admin?.kind === 'tcp' && clientCertificateRule(admin.tls) === 'required') {
+    const fix = admin.tls === 'spiffe' ? 'use files' : 'set client_certificate: optional';
+    root.at('admin', 'tls').error(`requires client certificates, which probes do not have: ${fix}`);
   }
   const isSocket = [listen, admin, inbound?.listen, signals?.listen, decisions?.http.listen].some(
     (each) => each?.kind === 'unix',
@@ -86,9 +86,9 @@ function resolveServers(file: ConfigFile, root: ConfigNode, sources: Sources): S
   const entries = Object.entries(file.authorization_servers ?? {});
   const read = (isLate: boolean, servers: Servers) =>
     entries
-      .filter(([, written]) => (written?.client_auth?.from !== undefined) === isLate)
+      .filter(([, written]) => (written?.client_auth?.from?.authorization_server !== undefined) === isLate)
       .map(([name, written]): [string, AuthorizationServer | undefined] => {
-        const scope: ServerScope = { sources, servers, listeners: new Map() };
+        const scope: ServerScope = { sources, servers, listeners: new Map(), spiffe: file.spiffe?.socket };
         const server = written && authorizationServer.read(written, node.at(name), scope);
         return [name, server && { name, ...server }];
       });

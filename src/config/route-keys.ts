@@ -163,15 +163,19 @@ const keys = {
       'The workload’s own token, sent as RFC 8693 `actor_token` (delegation).',
       {
         file: kind.tokenFile('File of the token, read again when it rotates. A projected service-account token works.'),
-        from: kind.choice(['agent'], '`agent`: the token of the agent that sent the request, in place of a file.', {
-          page: 'agents.md#delegation',
-        }),
+        from: kind.choice(
+          ['agent', 'spiffe'],
+          'In place of a file: the token of the `agent` that sent the request, or a JWT-SVID of cambist.',
+          { page: 'agents.md#delegation' },
+        ),
+        audience: kind.jwtSvidAudience,
         type: kind.tokenType('Sent as `actor_token_type`: a short name or a full URN.', { default: 'jwt' }),
       },
       {
-        finish({ file, from, type }, { node }): ActorTokenSource | undefined {
-          if ((file === undefined) === (from === undefined)) node.error('needs either "file" or "from": set one');
-          return { source: file ?? 'agent', type };
+        finish({ type, ...own }, { node, scope }): ActorTokenSource | undefined {
+          if (own.file === undefined && own.from === undefined) node.error('needs either "file" or "from": set one');
+          const source = own.from === 'agent' ? 'agent' : kind.ownToken(own, node, scope);
+          return source && { source, type };
         },
       },
     ),
@@ -246,7 +250,7 @@ export type RouteKeys = Omit<All, 'subjectToken'> & { readonly subjectToken: Sub
 export type OwnRouteKeys = Partial<Omit<RouteKeys, 'timeouts'>> & { readonly timeouts: Partial<RouteKeys['timeouts']> };
 
 export type ChainKeys = NonNullable<All['chain']>;
-/** The token of the agent, or the file of cambist's own. */
+/** The token of the agent, or cambist's own. */
 export interface ActorTokenSource {
   readonly source: CredentialSource | 'agent';
   /** Full URN. */

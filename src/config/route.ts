@@ -21,12 +21,12 @@ export interface TokenTarget {
 }
 
 export interface SubjectTokenSource {
-  /** Lower-case header name. It is never forwarded on other routes, and unused with `file`. */
+  /** Lower-case header name. It is never forwarded on other routes, and unused with `own`. */
   readonly header: string;
   /** Full URN, the `subject_token_type`. */
   readonly type: string;
   /** A token for work that has no caller, instead of a header. Read again when it changes. */
-  readonly file: CredentialSource | undefined;
+  readonly own: CredentialSource | undefined;
   /** Scopes that clients should request for the token, joined by single spaces. Safe in a quoted string, and never empty. */
   readonly scope: string | undefined;
   /** Undefined: only the authorization server checks the token. */
@@ -104,15 +104,15 @@ export function whyUndecidable({ credential, consent, match }: Route, isNamed: b
   return readsMessage && isNamed ? 'it depends on the message: set decisions.routes_by to match' : undefined;
 }
 
-/** The file of the actor token. Undefined without an actor token, and where it is the token of the agent. */
-export function actorFile({ actorToken }: Extract<Credential, { kind: 'exchange' }>): CredentialSource | undefined {
+/** cambist's own actor token. Undefined without an actor token, and where it is the token of the agent. */
+export function ownActor({ actorToken }: Extract<Credential, { kind: 'exchange' }>): CredentialSource | undefined {
   return actorToken === undefined || actorToken.source === 'agent' ? undefined : actorToken.source;
 }
 
 /** Tells whether a route exchanges, forwards or verifies the token of a caller, where there is one. */
 export function readsCaller(route: Pick<Route, 'credential' | 'subjectToken'>): boolean {
   const { credential, subjectToken } = route;
-  if (credential.kind === 'exchange') return subjectToken.file === undefined;
+  if (credential.kind === 'exchange') return subjectToken.own === undefined;
   return credential.kind === 'passthrough' || needsCaller(route);
 }
 
@@ -125,5 +125,5 @@ export function usesOwnToken({ credential, unattended }: Pick<Route, 'credential
 /** Tells whether a request without a caller's token gets 401, unless it is `unattended`. Other routes forward it, with or without cambist's own token. */
 export function needsCaller({ credential, subjectToken }: Pick<Route, 'credential' | 'subjectToken'>): boolean {
   if (credential.kind === 'secret') return subjectToken.verify !== undefined;
-  return credential.kind === 'exchange' && credential.onMissingSubject === 'deny' && subjectToken.file === undefined;
+  return credential.kind === 'exchange' && credential.onMissingSubject === 'deny' && subjectToken.own === undefined;
 }

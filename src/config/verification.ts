@@ -2,7 +2,18 @@ import type { CredentialSource } from '../secrets/credential.ts';
 import type { AuthorizationServer, Servers } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
 import { type Draft, optional, required, section, type ValueOf, type Values, valueKey } from './key.ts';
-import { duration, headerName, oneOrManySchema, scopes, text, tokenFile, tokenType } from './kinds.ts';
+import {
+  choice,
+  duration,
+  headerName,
+  jwtSvidAudience,
+  oneOrManySchema,
+  ownToken,
+  scopes,
+  text,
+  tokenFile,
+  tokenType,
+} from './kinds.ts';
 import { readAudiences } from './targets.ts';
 import { checkUrl } from './urls.ts';
 
@@ -157,13 +168,15 @@ export const subjectToken = optional(
       // The default depends on the credential of the route.
       type: optional(
         tokenType(
-          'Sent as `subject_token_type`: a short name or a full URN. In a chain by ID-JAG, the default is `id_token`.',
+          'Sent as `subject_token_type`: a short name or a full URN. In a chain by ID-JAG, the default is `id_token`; with `from: spiffe`, `jwt`.',
           { default: 'access_token' },
         ),
       ),
       file: tokenFile('File with a token instead of a header, for work that has no caller.', {
         page: 'tokens.md#subject-tokens',
       }),
+      from: choice(['spiffe'], '`spiffe`: a JWT-SVID of cambist instead of a header, for work that has no caller.'),
+      audience: jwtSvidAudience,
       scope: scopes(
         'Scopes that a caller’s token should have, separated by spaces. Named in 401 responses and in the metadata of the resource. Not checked.',
         { examples: ['api://cambist/.default'], page: 'routing.md#metadata-for-clients' },
@@ -171,14 +184,15 @@ export const subjectToken = optional(
       verify: optional(verify),
     },
     {
-      check(_values, { node }, { header, file, scope }) {
-        if (header !== undefined && file !== undefined) {
+      check(_values, { node }, { header, file, from, scope }) {
+        const own = file === undefined ? from && 'from' : 'file';
+        if (header !== undefined && own !== undefined) {
           node.error(
-            'has both "header" and "file": keep "header" for the caller\'s token, or "file" for cambist\'s own',
+            `has both "header" and "${own}": keep "header" for the caller's token, or "${own}" for cambist's own`,
           );
         }
-        if (scope !== undefined && file !== undefined) {
-          const why = 'has no effect with "file": remove it, because the callers of this route need no token';
+        if (scope !== undefined && own !== undefined) {
+          const why = `has no effect with "${own}": remove it, because the callers of this route need no token`;
           node.at('scope').warn(why, 'key');
         }
         // MCP 2026-07-28, Authorization, "Refresh Tokens": no resource needs it.
@@ -187,6 +201,9 @@ export const subjectToken = optional(
             'tells clients to request "offline_access": remove it, because clients that want a refresh token add it themselves';
           node.at('scope').warn(why);
         }
+      },
+      finish({ file, from, audience, ...others }, { node, scope }) {
+        return { ...others, own: ownToken({ file, from, audience }, node, scope) };
       },
     },
   ),

@@ -1,5 +1,5 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import type { ListenerTls } from '../config/addresses.ts';
+import type { ListenerFiles } from '../config/addresses.ts';
 import { splitCertificates } from '../intercept/system-roots.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { attempt, credentialFinding } from './check-server.ts';
@@ -14,7 +14,7 @@ const LATE = 0.1;
  * Checks the TLS files of a listener: its certificate and key, and the issuers of client certificates.
  * @param at path of the listener in the config
  */
-export async function checkListener(tls: ListenerTls, at: string, nowMs: number, found: Found): Promise<void> {
+export async function checkListener(tls: ListenerFiles, at: string, nowMs: number, found: Found): Promise<void> {
   const { failure, value } = await attempt(() => readFiles(tls, at));
   if (failure !== undefined) found(credentialFinding(failure));
   if (value === undefined) return;
@@ -22,7 +22,7 @@ export async function checkListener(tls: ListenerTls, at: string, nowMs: number,
   if (value.ca !== undefined) checkClientCa(value.ca, `${at}.tls.client_ca`, nowMs, found);
 }
 
-async function readFiles({ certificate, privateKey, clientCa }: ListenerTls, at: string) {
+async function readFiles({ certificate, privateKey, clientCa }: ListenerFiles, at: string) {
   const read = async (file: string, what: string) => (await readCredential({ file }, `${what} of ${at}`)).reveal();
   return {
     certificate: await read(certificate, 'certificate'),

@@ -22,7 +22,7 @@ export type KeysBySource = ReadonlyMap<string, readonly UsableKey[]>;
 
 /** Tells whether a route exchanges the token of its caller, not one from a file. */
 export function usesCallerToken({ credential, subjectToken }: Route): boolean {
-  return credential.kind === 'exchange' && subjectToken.file === undefined;
+  return credential.kind === 'exchange' && subjectToken.own === undefined;
 }
 
 export function missingSubject(routes: readonly Route[]): Finding {
@@ -47,11 +47,11 @@ export async function readRouteSubject(
   aheadMs: () => Promise<number> = async () => 0,
 ): Promise<Subject | undefined> {
   const { subjectToken } = route;
-  const { file } = subjectToken;
+  const { own } = subjectToken;
   const values = input === undefined ? [] : [`Bearer ${input.token}`];
   const unverified = { ...route, subjectToken: { ...subjectToken, verify: undefined } };
   const { value: subject, failure } = await attempt(async () => subjects(unverified, {}, values));
-  const source = file === undefined ? (input?.source ?? '') : sourceName(file);
+  const source = own === undefined ? (input?.source ?? '') : sourceName(own);
   if (subject !== undefined) {
     const claims = readClaims(subject.token.reveal());
     found(subjectFinding(source, claims, clock.wallMs()));
@@ -59,7 +59,7 @@ export async function readRouteSubject(
     return subject;
   }
   // The proxy's own message does not say when the token expired.
-  const claims = file === undefined && input !== undefined ? readClaims(input.token) : undefined;
+  const claims = own === undefined && input !== undefined ? readClaims(input.token) : undefined;
   let seen = subjectFinding(source, claims, clock.wallMs());
   if (seen.code === 'subject_token_expired') {
     const ahead = await aheadMs();
@@ -104,6 +104,7 @@ const WITHOUT_SUB = warning('subject_token_without_sub', 'the subject token name
 });
 
 function sourceName(source: CredentialSource): string {
+  if ('spiffe' in source) return 'the SPIFFE agent';
   return 'file' in source ? source.file : `environment variable ${source.env}`;
 }
 

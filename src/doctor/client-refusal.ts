@@ -144,7 +144,7 @@ function clientFix(server: AuthorizationServer): string {
     case 'client_assertion':
       return `check that the server trusts the issuer of the assertion, its "sub" and its "aud", and that client_assertion_type is correct`;
     case 'tls_client_auth':
-      return `check that the client is registered with the subject of ${serverPath(server)}.tls.certificate, and that the server requests certificates at this address`;
+      return `check that the client is registered with ${server.tls?.spiffe ? 'the SPIFFE ID of cambist' : `the subject of ${serverPath(server)}.tls.certificate`}, and that the server requests certificates at this address`;
   }
 }
 

@@ -1,4 +1,4 @@
-import type { AuthorizationServer } from '../config/authorization-server.ts';
+import { type AuthorizationServer, JWT_SPIFFE } from '../config/authorization-server.ts';
 import { endpointProblem } from '../tokens/discovery.ts';
 import { type Finding, fine, problem, shortAscii, warning } from './finding.ts';
 import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';
@@ -40,8 +40,6 @@ const ID_JAG = {
     fix: 'enable ID-JAGs as a grant at this server, or set chain.assertion: jwt if it accepts other assertions',
   },
 } as const;
-
-const JWT_SPIFFE = 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe';
 
 export function lookupOf(server: AuthorizationServer): MetadataLookup {
   const path = serverPath(server);

@@ -28,7 +28,7 @@ function agentRoute({ agent, verify }: Inbound): Route {
     name: INBOUND,
     match: { host: undefined, path: '/', conditions: undefined },
     upstream: agent,
-    subjectToken: { header: DEFAULT_SUBJECT_HEADER, type: '', file: undefined, verify, scope: undefined },
+    subjectToken: { header: DEFAULT_SUBJECT_HEADER, type: '', own: undefined, verify, scope: undefined },
     credential: { kind: 'none' },
     send: undefined,
     consent: undefined,

@@ -1,4 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
+import { clientCertificateRule } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import type { Inbound } from '../config/inbound.ts';
 import { limitConnections } from '../listeners/limit-connections.ts';
@@ -79,7 +80,7 @@ export async function createInbound(first: Config, options: InboundOptions) {
     handles,
     rules,
     share,
-    checksClients: tlsOf(inbound.listen)?.clientCa !== undefined,
+    checksClients: clientCertificateRule(tlsOf(inbound.listen)) !== undefined,
     revocations,
   });
   revocations?.onRevoked(() => handles.removeRevoked(revocations.isRevoked));

@@ -2,10 +2,14 @@ import type { X509Certificate } from 'node:crypto';
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { CambistError } from '../errors.ts';
+import { spiffeIdOf } from '../spiffe/spiffe-id.ts';
 
-/** The issuers of client certificates that a listener trusts. Another list takes the place of this one when the file changes. */
+/** The issuers of client certificates, or those of SVIDs by their trust domains. */
+export type Issuers = readonly X509Certificate[] | ReadonlyMap<string, readonly X509Certificate[]>;
+
+/** The issuers that a listener trusts. Others take the place of these when the file or a bundle changes. */
 export interface ClientTrust {
-  issuers: readonly X509Certificate[];
+  issuers: Issuers;
 }
 
 /** The client of a connection, whose certificate was verified in the handshake. */
@@ -17,7 +21,7 @@ interface Client {
 }
 
 interface Verified {
-  readonly issuers: ClientTrust['issuers'];
+  readonly issuers: Issuers;
   /** Epoch milliseconds of the first expiry between the certificate and its issuer. 0 if none of the issuers leads to it. */
   readonly untilMs: number;
 }
@@ -43,8 +47,9 @@ export function clientCertificate(socket: Socket, nowMs: number): X509Certificat
   throw new CambistError('ERR_AGENT_UNKNOWN', `the client certificate of the connection ${why}`);
 }
 
-function verify(chain: readonly X509Certificate[], issuers: ClientTrust['issuers']): Verified {
+function verify(chain: readonly X509Certificate[], issuers: Issuers): Verified {
   const [own, ...others] = chain;
+  const trusted = own === undefined ? [] : issuersOf(own, issuers);
   let untilMs = Infinity;
   let current = own;
   for (let left = MAX_CHAIN; current !== undefined && left > 0; left -= 1) {
@@ -52,11 +57,20 @@ function verify(chain: readonly X509Certificate[], issuers: ClientTrust['issuers
     const isIssuer = (each: X509Certificate): boolean =>
       each.ca && certificate.checkIssued(each) && certificate.verify(each.publicKey);
     untilMs = Math.min(untilMs, Date.parse(certificate.validTo));
-    const issuer = issuers.find(isIssuer);
+    const issuer = trusted.find(isIssuer);
     if (issuer !== undefined) return { issuers, untilMs: Math.min(untilMs, Date.parse(issuer.validTo)) };
     current = others.find((each) => each !== certificate && isIssuer(each));
   }
   return { issuers, untilMs: 0 };
+}
+
+/**
+ * A trust domain vouches for its own identities alone, not for those of a trust domain that it is federated with.
+ * @see https://github.com/spiffe/spiffe/blob/main/standards/X509-SVID.md section 5.1
+ */
+function issuersOf(own: X509Certificate, issuers: Issuers): readonly X509Certificate[] {
+  if ('find' in issuers) return issuers;
+  return issuers.get(spiffeIdOf(own)?.trustDomain ?? '') ?? [];
 }
 
 /** The certificate of a client, and those that it sent with it. The last one may be its own issuer. */
@@ -70,10 +84,15 @@ function chainOf(certificate: X509Certificate): X509Certificate[] {
   return chain;
 }
 
-/** Notes the client of a connection, after the handshake has verified its certificate. */
-export function setClient(socket: TLSSocket, trust: ClientTrust): void {
+/**
+ * Notes the client of a connection, after the handshake has verified its certificate.
+ * @returns false if the trusted issuers do not lead to it
+ */
+export function setClient(socket: TLSSocket, trust: ClientTrust): boolean {
   const certificate = socket.getPeerX509Certificate();
-  if (certificate === undefined) return;
+  if (certificate === undefined) return true;
   const chain = chainOf(certificate);
-  clients.set(socket, { chain, trust, verified: verify(chain, trust.issuers) });
+  const verified = verify(chain, trust.issuers);
+  clients.set(socket, { chain, trust, verified });
+  return verified.untilMs > 0;
 }

@@ -3,11 +3,12 @@ import type { ServerOptions } from 'node:http';
 import type { Server as HttpsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { SecureContextOptions, TLSSocket } from 'node:tls';
-import type { Listen, ListenerTls } from '../config/addresses.ts';
+import { clientCertificateRule, type Listen, type ListenerFiles, type ListenerTls } from '../config/addresses.ts';
 import { loggedError } from '../observability/logged-error.ts';
 import type { Logger } from '../observability/logger.ts';
 import { readCredential, unavailable } from '../secrets/credential.ts';
-import { type ClientTrust, setClient } from './client-certificates.ts';
+import type { WorkloadApi } from '../spiffe/workload-api.ts';
+import { type ClientTrust, type Issuers, setClient } from './client-certificates.ts';
 import { setHandshaking, setSecured } from './idle-connection.ts';
 
 /** Longest handshake. Node's default is two minutes. */
@@ -22,9 +23,9 @@ export function serverOptions(tls: ListenerTls | undefined, http: ServerOptions)
   const https = {
     ...http,
     handshakeTimeout: HANDSHAKE_MS,
-    requestCert: tls.clientCa !== undefined,
+    requestCert: clientCertificateRule(tls) !== undefined,
     // An optional certificate is checked after the handshake.
-    rejectUnauthorized: tls.clientCertificate === 'required',
+    rejectUnauthorized: clientCertificateRule(tls) === 'required',
   };
   return { https } as unknown as { readonly http: ServerOptions };
 }
@@ -34,10 +35,13 @@ export function tlsOf(listen: Listen | undefined): ListenerTls | undefined {
   return listen?.kind === 'tcp' ? listen.tls : undefined;
 }
 
-/** The TLS files of the listeners. */
+/** The certificates of the listeners. */
 export type ListenerCertificates = ReturnType<typeof createListenerCertificates>;
 
-export function createListenerCertificates(logger: Pick<Logger, 'error'>) {
+type Svids = Pick<WorkloadApi, 'svid' | 'bundles'>;
+
+/** @param svids for listeners with `tls: spiffe` */
+export function createListenerCertificates(logger: Pick<Logger, 'error'>, svids?: Svids) {
   const served: { readonly name: string; readonly apply: () => Promise<void> }[] = [];
 
   return {
@@ -49,7 +53,7 @@ export function createListenerCertificates(logger: Pick<Logger, 'error'>) {
     async serve(server: HttpsServer, tls: ListenerTls, name: string): Promise<void> {
       const trust: ClientTrust = { issuers: [] };
       const apply = async (): Promise<void> => {
-        const { context, issuers } = await readFiles(tls, name);
+        const { context, issuers } = tls === 'spiffe' ? ofSvid(svids) : await readFiles(tls, name);
         server.setSecureContext(context);
         if (!isSame(issuers, trust.issuers)) trust.issuers = issuers;
       };
@@ -57,7 +61,7 @@ export function createListenerCertificates(logger: Pick<Logger, 'error'>) {
       followConnections(server, trust);
       served.push({ name, apply });
     },
-    /** Reads all files again, for the next connections. A listener keeps its certificate where that fails. */
+    /** Reads all files again, and takes the current SVID, for the next connections. A listener keeps its certificate where that fails. */
     async reread(): Promise<void> {
       for (const { name, apply } of served) {
         await apply().catch((error: unknown) => {
@@ -68,19 +72,33 @@ export function createListenerCertificates(logger: Pick<Logger, 'error'>) {
   };
 }
 
-async function readFiles({ certificate, privateKey, clientCa }: ListenerTls, name: string) {
+/** TLS with client certificates. A resumed session would skip their check. */
+function withClients(ca: string | string[]): SecureContextOptions {
+  return { ca, secureOptions: process.getBuiltinModule('node:constants').SSL_OP_NO_TICKET };
+}
+
+/** The server refuses every handshake without an SVID. */
+function ofSvid(svids: Svids | undefined): { readonly context: SecureContextOptions; readonly issuers: Issuers } {
+  const [svid, bundles] = [svids?.svid(), [...(svids?.bundles() ?? [])]];
+  const issuers = new Map(bundles.map(([domain, pems]) => [domain, pems.map((pem) => new X509Certificate(pem))]));
+  if (svid === undefined) return { context: {}, issuers };
+  const { certificate: cert, privateKey } = svid;
+  // The issuers of each trust domain are told apart after the handshake.
+  const trusted = withClients(bundles.flatMap(([, pems]) => pems));
+  return { context: { cert, key: privateKey.reveal(), minVersion: 'TLSv1.2', ...trusted }, issuers };
+}
+
+async function readFiles({ certificate, privateKey, clientCa }: ListenerFiles, name: string) {
   const read = async (file: string, what: string) => (await readCredential({ file }, `${what} of ${name}`)).reveal();
   const cert = await read(certificate, 'certificate');
   const key = await read(privateKey, 'private key');
   const ca = clientCa === undefined ? undefined : await read(clientCa, 'client CA');
   const { createSecureContext } = process.getBuiltinModule('node:tls');
-  const { SSL_OP_NO_TICKET } = process.getBuiltinModule('node:constants');
   const context: SecureContextOptions = {
     cert,
     key,
     minVersion: 'TLSv1.2',
-    // A resumed session would skip the check of the client's certificate.
-    ...(ca !== undefined && { ca, secureOptions: SSL_OP_NO_TICKET }),
+    ...(ca !== undefined && withClients(ca)),
   };
   try {
     createSecureContext(context);
@@ -97,7 +115,9 @@ function certificatesIn(pem: string): X509Certificate[] {
   return found.map((each) => new X509Certificate(each));
 }
 
-function isSame(one: readonly X509Certificate[], other: readonly X509Certificate[]): boolean {
+/** Bundles count as another list at each change, which makes the connections verify their clients again. */
+function isSame(one: Issuers, other: Issuers): boolean {
+  if (!('every' in one && 'every' in other)) return false;
   return one.length === other.length && one.every(({ raw }, index) => other[index]?.raw.equals(raw) === true);
 }
 
@@ -125,7 +145,7 @@ function followConnections(server: HttpsServer, trust: ClientTrust): void {
     setHandshaking(connection, false);
     setSecured(connection, secure);
     // With `optional`, Node leaves this to us.
-    if (secure.getPeerX509Certificate() !== undefined && !secure.authorized) secure.destroy();
-    else setClient(secure, trust);
+    const isInvalid = secure.getPeerX509Certificate() !== undefined && !secure.authorized;
+    if (isInvalid || !setClient(secure, trust)) secure.destroy();
   });
 }

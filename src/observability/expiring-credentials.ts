@@ -1,7 +1,7 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { type Config, tlsListeners } from '../config/config.ts';
 import type { TlsFiles } from '../config/kinds.ts';
-import { actorFile } from '../config/route.ts';
+import { ownActor } from '../config/route.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
 
 interface ExpiringCredential {
@@ -14,8 +14,8 @@ interface ExpiringCredential {
 export function expiringCredentials(config: Config): ExpiringCredential[] {
   const { routes, authorizationServers, intercept } = config;
   const ofRoutes = routes.flatMap(({ name, credential, subjectToken, tls }) => {
-    const actor = credential.kind === 'exchange' ? actorFile(credential) : undefined;
-    const own = credential.kind === 'exchange' ? subjectToken.file : undefined;
+    const actor = credential.kind === 'exchange' ? ownActor(credential) : undefined;
+    const own = credential.kind === 'exchange' ? subjectToken.own : undefined;
     return [
       ...token(`actor token of route "${name}"`, actor),
       ...token(`subject token of route "${name}"`, own),

@@ -43,7 +43,7 @@ export function assertSameSite({ request, route, unattended }: Routed, subject: 
 }
 
 function hasCallerToken({ credential, subjectToken }: Route, subject: Subject | undefined, raw: RawHeaders): boolean {
-  if (credential.kind === 'exchange') return subject !== undefined && subjectToken.file === undefined;
+  if (credential.kind === 'exchange') return subject !== undefined && subjectToken.own === undefined;
   if (credential.kind !== 'passthrough') return false;
   return headerValues(raw, subjectToken.header).some((value) => value.trim() !== '');
 }

@@ -99,5 +99,5 @@ function causeOf({ id, span, incoming, active }: RequestRecord): Cause {
 /** Is the issued token made from the caller's own token, which another sign-in can replace? */
 export function isMadeFromCallers({ route, session }: Pick<Prepared, 'route' | 'session'>): boolean {
   const { credential, subjectToken } = route;
-  return credential.kind === 'exchange' && session.subject !== undefined && subjectToken.file === undefined;
+  return credential.kind === 'exchange' && session.subject !== undefined && subjectToken.own === undefined;
 }

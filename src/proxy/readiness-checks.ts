@@ -1,5 +1,5 @@
 import type { Config } from '../config/config.ts';
-import { actorFile } from '../config/route.ts';
+import { ownActor } from '../config/route.ts';
 import type { Transmitter } from '../config/signals.ts';
 import type { ReadinessCheck } from '../observability/readiness.ts';
 import { readCredential } from '../secrets/credential.ts';
@@ -48,7 +48,7 @@ export function readinessChecks(
   if (callers !== undefined) check('inbound.verify', callers, () => tokens.verifier.prepare(callers));
   for (const route of config.routes) {
     const { name, tls, credential } = route;
-    const { verify, file } = route.subjectToken;
+    const { verify, own } = route.subjectToken;
     if (tls !== undefined) check(`routes.${name}.tls`, tls, async () => dispatchers.for(upstreamPeer(route)));
     if (verify !== undefined)
       check(`routes.${name}.subject_token.verify`, verify, () => tokens.verifier.prepare(verify));
@@ -56,12 +56,12 @@ export function readinessChecks(
       check(`routes.${name}.secret`, credential.source, () => readCredential(credential.source, secretName(route)));
     }
     if (credential.kind !== 'exchange') continue;
-    const actor = actorFile(credential);
+    const actor = ownActor(credential);
     if (actor !== undefined) {
       check(`routes.${name}.actor_token`, actor, () => readCredential(actor, `actor token of route "${name}"`));
     }
-    if (file !== undefined) {
-      check(`routes.${name}.subject_token`, file, () => readCredential(file, `subject token of route "${name}"`));
+    if (own !== undefined) {
+      check(`routes.${name}.subject_token`, own, () => readCredential(own, `subject token of route "${name}"`));
     }
   }
   return checks;

@@ -118,9 +118,9 @@ export function resourceMetadata(routes: readonly Route[], path: string, client:
 }
 
 /** The scopes that a caller's token should have at a route that exchanges or verifies it. */
-function scopeOf({ credential, subjectToken: { file, scope, verify } }: Route): string | undefined {
+function scopeOf({ credential, subjectToken: { own, scope, verify } }: Route): string | undefined {
   const usesCallersToken = credential.kind === 'exchange' || verify !== undefined;
-  return usesCallersToken && file === undefined ? scope : undefined;
+  return usesCallersToken && own === undefined ? scope : undefined;
 }
 
 /** The token that a caller of a route needs. @param path of the resource */

@@ -3,7 +3,29 @@ import { Secret } from './secret.ts';
 import { createSecretFileReader, MAX_SECRET_BYTES, type SecretFile } from './secret-file.ts';
 
 /** The source of a secret, key or token. A file is read again when it changes, so that rotation needs no restart. */
-export type CredentialSource = { readonly file: string } | { readonly env: string };
+export type CredentialSource = { readonly file: string } | { readonly env: string } | JwtSvidSource;
+
+type FileOrVariable = Exclude<CredentialSource, JwtSvidSource>;
+
+/** A JWT-SVID of cambist. */
+export interface JwtSvidSource {
+  /** The socket of the SPIFFE agent. */
+  readonly spiffe: string;
+  readonly audience: string;
+}
+
+type JwtSvidReader = (audience: string) => Promise<Secret>;
+
+/** The SPIFFE agents that cambist is connected to, by their sockets. */
+const spiffeAgents = new Map<string, JwtSvidReader>();
+
+/** @returns removes it */
+export function addSpiffeAgent(socket: string, read: JwtSvidReader): () => void {
+  spiffeAgents.set(socket, read);
+  return () => {
+    if (spiffeAgents.get(socket) === read) spiffeAgents.delete(socket);
+  };
+}
 
 /** A key has at least this many characters. A shorter one could be found by trying, and with it the names of entries, or the values behind pseudonyms. */
 export const MIN_KEY_LENGTH = 32;
@@ -25,13 +47,21 @@ export async function readCredential(source: CredentialSource, what: string, mus
 
 /** Like `readCredential`, and synchronous unless a file has to be read or checked. It throws or rejects with the same errors. */
 export function currentCredential(source: CredentialSource, what: string, mustCheck = false): Secret | Promise<Secret> {
+  if ('spiffe' in source) return readJwtSvid(source, what);
   if ('env' in source) return notEmpty(readEnvironment(source.env, what), source, what);
   const found = readSecretFile(source.file, mustCheck);
   if (!(found instanceof Promise)) return notEmpty(found, source, what);
   return readFile(found, source.file, what).then((secret) => notEmpty(secret, source, what));
 }
 
-function notEmpty(secret: Secret, source: CredentialSource, what: string): Secret {
+/** A JWT-SVID is never empty. */
+function readJwtSvid({ spiffe, audience }: JwtSvidSource, what: string): Promise<Secret> {
+  const read = spiffeAgents.get(spiffe);
+  if (read === undefined) throw unavailable(`${what}: spiffe.socket has changed: restart cambist`);
+  return read(audience);
+}
+
+function notEmpty(secret: Secret, source: FileOrVariable, what: string): Secret {
   if (secret.reveal() !== '') return secret;
   const place = 'env' in source ? `environment variable "${source.env}"` : `file "${source.file}"`;
   throw unavailable(`${what}: ${place} is empty: write the value into it`);

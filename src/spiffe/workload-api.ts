@@ -1,7 +1,7 @@
 import { Client, credentials, Metadata, type StatusObject, status } from '@grpc/grpc-js';
 import type { Clock } from '../clock/clock.ts';
 import type { CambistError } from '../errors.ts';
-import { unavailable } from '../secrets/credential.ts';
+import { addSpiffeAgent, unavailable } from '../secrets/credential.ts';
 import {
   type InvalidSvid,
   type JwtSvid,
@@ -210,6 +210,7 @@ export function createWorkloadApi({ address, clock, logger, retryMs = RETRY_MS }
     });
   }
 
+  const remove = addSpiffeAgent(address, async (audience) => (await jwtSvid(audience)).token);
   follow();
   return {
     svid,
@@ -226,6 +227,7 @@ export function createWorkloadApi({ address, clock, logger, retryMs = RETRY_MS }
     status: () => ({ isUp: failure === undefined, expiresAtMs: current?.svid.expiresAtMs }),
     close() {
       isClosed = true;
+      remove();
       endAttempt();
       client.close();
     },

@@ -80,7 +80,7 @@ export async function signWithKey(
 }
 
 /**
- * Reads an assertion from a file that another program renews.
+ * Reads an assertion: a JWT-SVID, or a file that another program renews.
  * @param credentialRead is called with the expiry of the assertion
  * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE when it is missing, malformed or expired
  */

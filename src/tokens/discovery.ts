@@ -2,6 +2,7 @@ import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import { isLoopback, mayUsePlainHttp } from '../config/addresses.ts';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
+import { hasCertificate } from '../config/kinds.ts';
 import { CambistError } from '../errors.ts';
 import {
   boundedRequest,
@@ -46,7 +47,7 @@ export function readMetadata(response: HttpResponse, server: AuthorizationServer
   const rules = { ...server, name: serverLabel(server), issuer: server.issuer ?? '' };
   const document = readDocument(response, rules);
   const aliases = objectOf(document.mtls_endpoint_aliases);
-  const isSeparate = server.tls?.certificate !== undefined && aliases[field] !== undefined;
+  const isSeparate = hasCertificate(server.tls) && aliases[field] !== undefined;
   const endpoint = readEndpoint(isSeparate ? aliases : document, field, rules);
   // A server has a token endpoint in any case, and may have introspection for clients with a certificate alone.
   const isTwo = isSeparate && field === 'token_endpoint';

@@ -204,5 +204,5 @@ function sessionFor(credential: TokenCredential, session: Session, route: Route)
 
 /** A subject token from a file is cambist's own. All sessions that callers open on it are one. */
 export function hasOwnSubject(route: Route): boolean {
-  return route.subjectToken.file !== undefined;
+  return route.subjectToken.own !== undefined;
 }

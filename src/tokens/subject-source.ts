@@ -37,12 +37,12 @@ interface SubjectSourceOptions {
 
 export function createSubjectSource(options: SubjectSourceOptions): SubjectSource {
   const { reader, verifier, clock, credentialRead, revocations } = options;
-  /** Each file has a subject. Unchanged content stays the same subject, so its lookups are as fast as those of a caller's token. */
-  const fromFiles = new Map<string, Subject>();
+  /** Each source has a subject. Unchanged content stays the same subject, so its lookups are as fast as those of a caller's token. */
+  const ownSubjects = new Map<string, Subject>();
 
-  async function fromFile(route: Route, source: CredentialSource): Promise<Subject> {
+  async function readOwn(route: Route, source: CredentialSource): Promise<Subject> {
     const name = `subject token of route "${route.name}"`;
-    const subject = await readSubjectFile(source, name, fromFiles);
+    const subject = await readOwnSubject(source, name, ownSubjects);
     if (subject.expiresAtMs !== undefined) {
       credentialRead(name, subject.expiresAtMs / 1000);
       if (subject.expiresAtMs + EXPIRY_LEEWAY_MS <= clock.wallMs()) {
@@ -62,8 +62,8 @@ export function createSubjectSource(options: SubjectSourceOptions): SubjectSourc
   }
 
   return (route, connection, values, request) => {
-    const { header, file, verify } = route.subjectToken;
-    if (file !== undefined) return fromFile(route, file);
+    const { header, own, verify } = route.subjectToken;
+    if (own !== undefined) return readOwn(route, own);
     const subject = reader(connection, header, values);
     if (subject === undefined) return undefined;
     checkExpiry(subject, clock);
@@ -87,7 +87,7 @@ function addressOf(connection: object): string | undefined {
   return remoteAddress;
 }
 
-async function readSubjectFile(source: CredentialSource, name: string, known: Map<string, Subject>): Promise<Subject> {
+async function readOwnSubject(source: CredentialSource, name: string, known: Map<string, Subject>): Promise<Subject> {
   const text = (await readCredential(source, name)).reveal().trim();
   const place = JSON.stringify(source);
   const previous = known.get(place);

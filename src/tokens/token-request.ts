@@ -33,8 +33,8 @@ export const CAMBIST: Requester = { caller: undefined, peer: undefined };
  * @param subject undefined where the token is for cambist itself
  */
 export function requesterOf(route: Route, subject: Subject | undefined, peer: string | undefined): Requester {
-  const { file, verify } = route.subjectToken;
-  if (subject === undefined || file !== undefined) return CAMBIST;
+  const { own, verify } = route.subjectToken;
+  if (subject === undefined || own !== undefined) return CAMBIST;
   return { caller: (verify && verifiedIdentity(subject)) ?? subject.digest, peer };
 }
 

@@ -5,6 +5,7 @@ import type { TlsFiles } from '../config/kinds.ts';
 import type { Route } from '../config/route.ts';
 import { readCredential, unavailable } from '../secrets/credential.ts';
 import { oncePer } from '../secrets/secret.ts';
+import type { WorkloadApi } from '../spiffe/workload-api.ts';
 import type { ConnectorOptions } from './connector.ts';
 import { Http1Dispatcher } from './http1/dispatcher.ts';
 import { systemLookup } from './system-lookup.ts';
@@ -37,14 +38,21 @@ interface TlsMaterial {
 /** The options for finding and connecting to all peers. */
 export type Reach = Pick<ConnectorOptions, 'refuse'> & { readonly lookup?: LookupFunction };
 
+type Svids = Pick<WorkloadApi, 'svid' | 'prepare'>;
+
 /** Connection pools, one for each way of connecting. Peers that connect in the same way share a pool. */
 export type Dispatchers = ReturnType<typeof createDispatchers>;
 
 /**
  * @param onCertificate called when a client certificate was read, with its expiry in epoch seconds
  * @param reach by default, the system resolves names
+ * @param svids for peers to which cambist presents its SVID
  */
-export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds: number) => void, reach: Reach = {}) {
+export function createDispatchers(
+  onCertificate: (peer: string, expiresAtSeconds: number) => void,
+  reach: Reach = {},
+  svids?: Svids,
+) {
   /** The pools of peers without TLS files. */
   const plain = new Map<string, Dispatcher>();
   /** The pools of peers with TLS files, which may change. */
@@ -58,8 +66,9 @@ export function createDispatchers(onCertificate: (peer: string, expiresAtSeconds
 
   async function read(peer: PeerOptions, tls: TlsFiles, key: string): Promise<Dispatcher> {
     const startedAt = rereads;
-    const material = await readTlsMaterial(tls, peer.name);
-    if (material.cert !== undefined) onCertificate(peer.name, certificateExpirySeconds(material.cert));
+    const material = await readTlsMaterial(tls, peer.name, svids);
+    // The expiry of the SVID has a metric of its own.
+    if (material.cert !== undefined && !tls.spiffe) onCertificate(peer.name, certificateExpirySeconds(material.cert));
     const pool = poolFor(peer, material);
     // Material read before the last change serves only the request that waits for it.
     if (startedAt !== rereads) return pool;
@@ -127,15 +136,23 @@ function createPool({ connectMs, socketPath }: PeerOptions, options: TlsMaterial
   return new Http1Dispatcher({ ...options, timeout: connectMs, ...(socketPath !== undefined && { socketPath }) });
 }
 
-async function readTlsMaterial(tls: TlsFiles, peer: string): Promise<TlsMaterial> {
+async function readTlsMaterial(tls: TlsFiles, peer: string, svids: Svids | undefined): Promise<TlsMaterial> {
   const read = async (file: string, what: string) => (await readCredential({ file }, `${what} of ${peer}`)).reveal();
   const material = {
+    ...(tls.spiffe && (await currentSvid(svids, peer))),
     ...(tls.ca !== undefined && { ca: await read(tls.ca, 'CA certificate') }),
     ...(tls.certificate !== undefined && { cert: await read(tls.certificate, 'client certificate') }),
     ...(tls.privateKey !== undefined && { key: await read(tls.privateKey, 'client key') }),
   };
   checkTlsMaterial(material, peer);
   return material;
+}
+
+async function currentSvid(svids: Svids | undefined, peer: string): Promise<TlsMaterial> {
+  await svids?.prepare();
+  const svid = svids?.svid();
+  if (svid === undefined) throw unavailable(`${peer}: cambist has no SVID: restart it with spiffe in the config`);
+  return { cert: svid.certificate, key: svid.privateKey.reveal() };
 }
 
 /** Otherwise a CA file without a certificate would silently trust nothing, and a wrong key would fail only on connecting. */

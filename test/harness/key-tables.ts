@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { AGENT_TOKEN_KEYS } from '../../src/config/agents.ts';
 import { KEYS } from '../../src/config/config.ts';
 import type { Keys } from '../../src/config/key.ts';
-import { LISTENER_KEYS } from '../../src/config/listen.ts';
+import { LISTENER_KEYS, LISTENER_TLS_KEYS } from '../../src/config/listen.ts';
 import { ROUTE } from '../../src/config/resolve-route.ts';
 import { ROUTE_KEYS } from '../../src/config/route-keys.ts';
 
@@ -16,7 +16,7 @@ const TABLES: Readonly<Record<string, readonly Keys[]>> = {
   'README.md': [KEYS, SERVER, { name, match, upstream }, ROUTE_KEYS],
   'agents.md': [KEYS.agents.keys ?? {}, AGENT_TOKEN_KEYS],
   'authorization-servers.md': [SERVER.client_auth?.keys ?? {}],
-  'listeners.md': [LISTENER_KEYS],
+  'listeners.md': [LISTENER_KEYS, LISTENER_TLS_KEYS],
   'signals.md': [KEYS.signals.keys ?? {}],
 };
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { isLoopback, isPublicName, readListen } from '../../../src/config/addresses.ts';
+import { clientCertificateRule, isLoopback, isPublicName, readListen } from '../../../src/config/addresses.ts';
 import { words } from '../../harness/words.ts';
 import { configOf, problemsOf, routeOf, SERVER, VALID } from './sample.ts';
 
@@ -200,15 +200,27 @@ for (const host of words(`
   });
 }
 
+const SPIFFE = 'spiffe: { socket: unix:///agent.sock }\n';
+
 test('reads an address with TLS', () => {
   const files = 'certificate: { file: ./tls.crt }, private_key: { file: ./tls.key }';
   const tls = (keys: string, address = '127.0.0.1:8443') =>
     `${VALID}listen: { address: "${address}", tls: { ${keys} } }\n`;
   const { listen } = configOf(tls(`${files}, client_ca: { file: ./ca.pem }`));
-  assert.deepEqual(listen.kind === 'tcp' && [listen.port, listen.tls?.clientCertificate], [8443, 'required']);
+  assert.deepEqual(listen.kind === 'tcp' && [listen.port, clientCertificateRule(listen.tls)], [8443, 'required']);
+  const svid = configOf(`${SPIFFE}${VALID}listen: { address: "127.0.0.1:8443", tls: spiffe }\n`).listen;
+  assert.deepEqual(svid, { kind: 'tcp', host: '127.0.0.1', port: 8443, tls: 'spiffe' });
   for (const [text, problem] of [
     [tls(`${files}, client_certificate: optional`), /client_certificate: has no meaning without client_ca/],
     [tls(files, 'unix:/run/a.sock'), /listen\.tls: has no meaning for a Unix socket/],
+    [
+      `${VALID}listen: { address: "127.0.0.1:1", tls: spiffe }\n`,
+      /listen\.tls: needs an SVID of cambist: set spiffe.socket/,
+    ],
+    [
+      `${SPIFFE}${VALID}admin: { address: "127.0.0.1:1", tls: spiffe }\n`,
+      /admin\.tls: requires client certificates, which probes do not have: use files/,
+    ],
     [tls('certificate: { file: ./tls.crt }'), /listen\.tls: missing key "private_key"/],
     [
       `${VALID}admin: { address: "127.0.0.1:1", tls: { ${files}, client_ca: { file: ./ca } } }\n`,

@@ -119,7 +119,9 @@ test('takes the client certificate from the tls of the server', () => {
       problemsOf(withServer(`${clientAuth('method: tls_client_auth\n')}${lines}`)).map((line) =>
         line.replace(/^[\d:]+ /, ''),
       ),
-      ['authorization_servers.main: missing key "tls": method "tls_client_auth" needs its certificate and private_key'],
+      [
+        'authorization_servers.main: missing key "tls": method "tls_client_auth" needs its certificate and private_key, or set client_auth.from to { spiffe: true }',
+      ],
     );
   }
 });
@@ -191,7 +193,7 @@ test('reads the server that issues a client assertion, which may follow in the f
 });
 
 test('refuses an unknown server, itself, and a server that has such an issuer as well', () => {
-  const wrong = /must name another authorization server whose own client_auth has no "from"/;
+  const wrong = /must name another authorization server whose own client_auth names no third one/;
   assert.match(problemsOf(servers('{ authorization_server: other }')).join(), wrong);
   assert.match(problemsOf(servers('{ authorization_server: agent }')).join(), wrong);
   const circle = '{ method: client_assertion, from: { authorization_server: agent } }';

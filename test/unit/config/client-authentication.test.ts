@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { problemsOf } from './sample.ts';
+import { configOf, problemsOf } from './sample.ts';
 import { clientAuth, serverOf, withServer } from './server-samples.ts';
 
 const SECRET = 'client_secret: { env: S }\n';
@@ -95,6 +95,14 @@ test('refuses a method without its keys, with keys of another method, or with in
       '.alg: must be an algorithm for a shared secret: one of HS256, HS384, HS512',
     ],
     [`client_assertion\n${FILE}client_assertion_type: spiffe\n`, '9:30', /type: must be a full URN, as in urn:ietf/],
+    [
+      `client_assertion\n${FILE}assertion_audience: https://a\n`,
+      '9:7',
+      /has no meaning without from: { spiffe: true }/,
+    ],
+    ['client_assertion\nfrom: { spiffe: true }\n', '8:23', /needs an SVID of cambist: set spiffe.socket/],
+    ['tls_client_auth\nfrom: { authorization_server: main, spiffe: true }\n', '8:13', /needs either/],
+    ['client_assertion\nfrom: {}\n', '8:13', /needs either "authorization_server" or "spiffe"/],
     ['client_assertion\n', '7:7', /needs one of "client_assertion" and "from"/],
   ];
   for (const [lines, place, expected] of cases) {
@@ -104,4 +112,31 @@ test('refuses a method without its keys, with keys of another method, or with in
     else assert.match(problem.slice(at.length), expected);
     assert.deepEqual([problem.slice(0, at.length), more], [at, []]);
   }
+});
+
+test('takes an SVID of cambist as client assertion, or as client certificate', () => {
+  const top = 'spiffe: { socket: unix:///agent.sock }\n';
+  const main = (lines: string, more = '') =>
+    configOf(top + withServer(clientAuth(lines) + more)).authorizationServers[0];
+  const svid = 'method: client_assertion\nfrom: { spiffe: true }\n';
+  const { issuer: audience } = main(svid) ?? {};
+  const expected = {
+    method: 'client_assertion',
+    clientAssertion: { spiffe: 'unix:///agent.sock', audience },
+    from: undefined,
+    clientAssertionType: 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe',
+  };
+  assert.deepEqual(main(svid)?.clientAuth, expected);
+  const bearer = main(`${svid}client_assertion_type: ${ASSERTION_TYPE}\nassertion_audience: other\n`);
+  assert.deepEqual(bearer?.clientAuth, {
+    ...expected,
+    clientAssertion: { ...expected.clientAssertion, audience: 'other' },
+    clientAssertionType: ASSERTION_TYPE,
+  });
+  const mutual = 'method: tls_client_auth\nfrom: { spiffe: true }\n';
+  const { clientAuth: auth, tls } = main(mutual, 'tls: { ca: { file: /ca } }\n') ?? {};
+  assert.deepEqual(auth, { method: 'tls_client_auth' });
+  assert.deepEqual(tls, { ca: '/ca', certificate: undefined, privateKey: undefined, spiffe: true });
+  const files = 'tls: { certificate: { file: /c }, private_key: { file: /k } }\n';
+  assert.match(problemsOf(top + withServer(clientAuth(mutual) + files)).join(), /conflicts with client_auth.from/);
 });

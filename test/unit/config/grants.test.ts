@@ -128,13 +128,37 @@ test('reads a subject token from a file instead of a header', () => {
   assert.deepEqual(subjectToken, {
     header: 'authorization',
     type: `${TOKEN_TYPE}jwt`,
-    file: { file: 'token' },
+    own: { file: 'token' },
     scope: undefined,
     verify: undefined,
   });
   assert.deepEqual(messages(routeProblems(`${UPSTREAM}subject_token: { file: token, header: x-token }\n`)), [
     'routes[0].subject_token: has both "header" and "file": keep "header" for the caller\'s token, or "file" for cambist\'s own',
   ]);
+});
+
+const SVID = 'from: spiffe, audience: https://idp.example.com';
+
+test('reads a subject token and an actor token from the SPIFFE agent', () => {
+  const keys = `${UPSTREAM}subject_token: { ${SVID} }\nactor_token: { ${SVID} }\n`;
+  const own = { spiffe: 'unix:///agent.sock', audience: 'https://idp.example.com' };
+  const { subjectToken, credential } = routeOf(keys, `${SERVER}spiffe: { socket: unix:///agent.sock }\n`);
+  assert.deepEqual([subjectToken.own, subjectToken.type], [own, `${TOKEN_TYPE}jwt`]);
+  assert.deepEqual(credential.kind === 'exchange' && credential.actorToken, { source: own, type: `${TOKEN_TYPE}jwt` });
+  const problemsOf = (lines: string) => messages(routeProblems(UPSTREAM + lines));
+  for (const key of ['subject_token', 'actor_token']) {
+    assert.deepEqual(problemsOf(`${key}: { ${SVID} }\n`), [
+      `routes[0].${key}.from: needs an SVID of cambist: set spiffe.socket`,
+    ]);
+    const problems = problemsOf(`${key}: { from: spiffe }\n`);
+    assert.match(problems.join(), /missing key "audience": a JWT-SVID is for the server that receives it/);
+    assert.match(problemsOf(`${key}: { file: a, ${SVID} }\n`).join(), /has both "file" and "from": remove one/);
+    assert.match(
+      problemsOf(`${key}: { file: a, audience: b }\n`).join(),
+      /audience: has no meaning without from: spiffe/,
+    );
+  }
+  assert.match(problemsOf(`subject_token: { header: x-token, ${SVID} }\n`).join(), /has both "header" and "from"/);
 });
 
 test('reads verify, with defaults for audience and keys', () => {

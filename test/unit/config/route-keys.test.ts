@@ -82,7 +82,7 @@ test('fills in the defaults of a route', () => {
   assert.deepEqual(subjectToken, {
     header: 'authorization',
     type: 'urn:ietf:params:oauth:token-type:access_token',
-    file: undefined,
+    own: undefined,
     scope: undefined,
     verify: undefined,
   });

@@ -135,7 +135,7 @@ test('sends the subject token as the assertion with the grant jwt_bearer', async
 });
 
 test('all sessions on a subject token from a file are one', async () => {
-  const ours = routeOf({ subjectToken: subjectTokenOf({ file: { file: '/token' } }) });
+  const ours = routeOf({ subjectToken: subjectTokenOf({ own: { file: '/token' } }) });
   const { broker, token, requests } = await setUpToken(ours, { ...ALICE, id: 'one' });
   assert.equal(broker.lookUp(ours, { ...ALICE, id: 'two' }).result, 'hit');
   broker.openSession(ours, ALICE, 'three', token);

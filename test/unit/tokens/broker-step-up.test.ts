@@ -73,7 +73,7 @@ test('does not step up when a scope is not allowed, or present already', async (
 
 test('never adds scopes to a token of cambist itself', async () => {
   const { broker, narrow } = await setUpNarrow();
-  const own = routeOf({ ...route, subjectToken: { ...route.subjectToken, file: { file: '/token' } } });
+  const own = routeOf({ ...route, subjectToken: { ...route.subjectToken, own: { file: '/token' } } });
   const credential = { ...exchangeOf(), kind: 'client_credentials' } as ReturnType<typeof exchangeOf>;
   const fallback = routeOf({ ...route, credential: exchangeOf({ onMissingSubject: 'client_credentials' }) });
   for (const [on, session] of [

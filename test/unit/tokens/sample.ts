@@ -74,7 +74,7 @@ export function subjectTokenOf(fields: Partial<SubjectTokenSource> = {}): Subjec
   return {
     header: 'authorization',
     type: ACCESS_TOKEN,
-    file: undefined,
+    own: undefined,
     scope: undefined,
     verify: undefined,
     ...fields,

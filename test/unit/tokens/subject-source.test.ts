@@ -92,7 +92,7 @@ test('reads a token file at each use, and returns the same subject for the same 
   const { source, folder, expiries, nowSeconds } = await setUp(t);
   const token = (name: string) => jwtOf({ sub: name, exp: nowSeconds + 60 });
   const file = folder.write('token', `${token('one')}\n`);
-  const route = routeOf({ subjectToken: subjectTokenOf({ file: { file } }) });
+  const route = routeOf({ subjectToken: subjectTokenOf({ own: { file } }) });
   const first = await source(route, CONNECTION, ['Bearer of-another-caller']);
   assert.equal(first?.token.reveal(), token('one'));
   assert.equal(await source(route, CONNECTION, []), first);
@@ -117,7 +117,7 @@ test('reports a problem with a token file as ERR_CREDENTIAL_UNAVAILABLE', async 
   ];
   for (const [text, message] of cases) {
     const file = folder.write('token', text);
-    const route = routeOf({ subjectToken: subjectTokenOf({ file: { file }, verify: issuer.rules() }) });
+    const route = routeOf({ subjectToken: subjectTokenOf({ own: { file }, verify: issuer.rules() }) });
     await assert.rejects(
       Promise.resolve(source(route, CONNECTION, [])),
       failsWith('ERR_CREDENTIAL_UNAVAILABLE', message),
@@ -128,7 +128,7 @@ test('reports a problem with a token file as ERR_CREDENTIAL_UNAVAILABLE', async 
 test('verifies a token from a file, and reports a fault of the issuer as such', async (t) => {
   const { source, folder, key, issuer } = await setUp(t);
   const file = folder.write('token', await issuer.sign(key));
-  const route = routeOf({ subjectToken: subjectTokenOf({ file: { file }, verify: issuer.rules() }) });
+  const route = routeOf({ subjectToken: subjectTokenOf({ own: { file }, verify: issuer.rules() }) });
   issuer.fault = { kind: 'reset' };
   await assert.rejects(Promise.resolve(source(route, CONNECTION, [])), failsWith('ERR_STS_UNAVAILABLE'));
   issuer.fault = undefined;

@@ -203,7 +203,7 @@ test('the peer of a caller is where its connection comes from', () => {
 });
 
 test('a token from a file, and no token, are cambist itself', () => {
-  const own = routeOf({ subjectToken: subjectTokenOf({ file: { file: '/token' } }) });
+  const own = routeOf({ subjectToken: subjectTokenOf({ own: { file: '/token' } }) });
   for (const requester of [requesterOf(own, subjectOf('agent'), PEER), requesterOf(routeOf(), undefined, PEER)]) {
     assert.deepEqual(requester, { caller: undefined, peer: undefined });
   }
