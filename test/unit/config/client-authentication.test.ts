@@ -101,7 +101,6 @@ test('refuses a method without its keys, with keys of another method, or with in
       /has no meaning without from: { spiffe: true }/,
     ],
     ['client_assertion\nfrom: { spiffe: true }\n', '8:23', /needs an SVID of cambist: set spiffe.socket/],
-    ['tls_client_auth\nfrom: { authorization_server: main, spiffe: true }\n', '8:13', /needs either/],
     ['client_assertion\nfrom: {}\n', '8:13', /needs either "authorization_server" or "spiffe"/],
     ['client_assertion\n', '7:7', /needs one of "client_assertion" and "from"/],
   ];
@@ -139,4 +138,9 @@ test('takes an SVID of cambist as client assertion, or as client certificate', (
   assert.deepEqual(tls, { ca: '/ca', certificate: undefined, privateKey: undefined, spiffe: true });
   const files = 'tls: { certificate: { file: /c }, private_key: { file: /k } }\n';
   assert.match(problemsOf(top + withServer(clientAuth(mutual) + files)).join(), /conflicts with client_auth.from/);
+  const both = mutual.replace('true', 'true, authorization_server: main');
+  assert.match(
+    problemsOf(top + withServer(clientAuth(both))).join(),
+    /needs either "authorization_server" or "spiffe"/,
+  );
 });
