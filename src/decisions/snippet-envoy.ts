@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { isEveryAddress, type Listen, withoutBrackets } from '../config/addresses.ts';
+import { clientCertificateRule, isEveryAddress, type Listen, withoutBrackets } from '../config/addresses.ts';
 import type { TlsFiles } from '../config/kinds.ts';
 import { SECRET_HEADER } from './report.ts';
 import type { SnippetFacts, SnippetRoute } from './snippet-facts.ts';
@@ -149,7 +149,7 @@ function targetOf(listen: Listen): Target {
   if (listen.kind === 'unix') return { address: `pipe: { path: ${quoted(listen.path)} }`, tls: undefined };
   const host = isEveryAddress(listen.host) ? '127.0.0.1' : listen.host;
   const own = { certificate: '/etc/envoy/client.pem', privateKey: '/etc/envoy/client-key.pem' };
-  const files = { ca: '/etc/envoy/cambist-ca.pem', ...(listen.tls?.clientCa !== undefined && own) };
+  const files = { ca: '/etc/envoy/cambist-ca.pem', ...(clientCertificateRule(listen.tls) !== undefined && own) };
   return { address: socketAddress(host, listen.port), tls: listen.tls && { host, files } };
 }
 
