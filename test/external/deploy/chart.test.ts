@@ -29,6 +29,8 @@ const gateway = (more: object) => ({ ...VALUES.gateway, gateway: { ...VALUES.gat
 const webhook = (more: object) => ({ ...VALUES.gateway, webhook: { enabled: true, certManager: true, ...more } });
 const config = (more: object) => gateway({ config: { ...GATEWAY_CONFIG, ...more } });
 
+const AGENT = { billing: { service_account: 'team-a/billing' } };
+
 const MISTAKES: readonly [what: string, values: object, said: RegExp][] = [
   ['no image', { gateway: VALUES.gateway.gateway }, /'\/image\/repository': minLength/],
   ['nothing enabled', { image: VALUES.gateway.image }, /nothing to install: set webhook\.enabled, gateway\.enabled/],
@@ -49,6 +51,21 @@ const MISTAKES: readonly [what: string, values: object, said: RegExp][] = [
     /'\/gateway\/networkPolicy\/clients': minItems/,
   ],
   ['no list of clients', gateway({ networkPolicy: { clients: null } }), /networkPolicy': missing property 'clients'/],
+  [
+    'no certificate of the gateway',
+    gateway({ tls: { admin: true } }),
+    /set gateway\.tls\.secret or gateway\.tls\.issuerRef/,
+  ],
+  [
+    'agents in two places',
+    gateway({ agents: { known: AGENT }, config: { ...GATEWAY_CONFIG, agents: { certificate: true, known: AGENT } } }),
+    /in gateway\.agents\.known and in gateway\.config\.agents/,
+  ],
+  [
+    'a typing error in an agent',
+    gateway({ agents: { known: { billing: { serviceaccount: 'a/b' } } } }),
+    /'\/gateway\/agents\/known\/billing'/,
+  ],
   ['no certificate', webhook({ certManager: false }), /'\/webhook\/caBundle': minLength/],
   ['one replica', webhook({ replicas: 1 }), /'\/webhook\/replicas': minimum: got 1, want 2/],
   [
@@ -128,10 +145,44 @@ test('the config is rendered unchanged, with large numbers and the default ports
   const written = (rendered: Awaited<ReturnType<typeof renderChart>>) =>
     parse(String(getIn(only(rendered, 'ConfigMap'), ['data', 'cambist.yaml']))) as unknown;
   const everything = await renderChart(VALUES.everything);
-  assert.deepEqual(written(everything), VALUES.everything.gateway.config);
+  const { listen: everyAddress, admin: probed, ...config } = VALUES.everything.gateway.config;
+  const tls = (name: string) => ({ file: `/var/run/secrets/tls/${name}` });
+  const files = { certificate: tls('tls.crt'), private_key: tls('tls.key') };
+  const clients = { client_ca: tls('ca.crt'), client_certificate: 'optional' };
+  assert.deepEqual(written(everything), {
+    ...config,
+    listen: { address: everyAddress, tls: { ...files, ...clients } },
+    admin: { address: probed, tls: files },
+    agents: { certificate: true, known: VALUES.everything.gateway.agents.known },
+  });
   assert.equal(getIn(only(everything, 'ConfigMap'), ['data', 'ca.pem']), VALUES.everything.gateway.files['ca.pem']);
   const { listen, admin, version, ...rest } = GATEWAY_CONFIG;
   assert.deepEqual(written(await renderChart(gateway({ config: rest }))), { ...rest, version, listen, admin });
+});
+
+test('agents and TLS of the values are those of the overlay of kustomize', async () => {
+  const rendered = await renderChart(VALUES['gateway with agents']);
+  const written: unknown = parse(String(getIn(only(rendered, 'ConfigMap'), ['data', 'cambist.yaml'])));
+  assert.deepEqual(written, parse(await readFile('deploy/gateway/agents/cambist.yaml', 'utf8')));
+});
+
+test('probes and Prometheus use the scheme of the admin port, and cert-manager writes the Secret', async () => {
+  const everything = await renderChart(VALUES.everything);
+  const container = getIn(only(everything, 'Deployment', 'exchange-gateway'), [
+    ...'spec template spec containers'.split(' '),
+    0,
+  ]);
+  const scheme = (probe: string) => getIn(container, [probe, 'httpGet', 'scheme']);
+  assert.deepEqual(['startupProbe', 'readinessProbe', 'livenessProbe'].map(scheme), ['HTTPS', 'HTTPS', 'HTTPS']);
+  const secret = getIn(only(everything, 'Certificate', 'exchange-gateway').spec, ['secretName']);
+  assert.equal(secret, 'exchange-gateway-tls');
+  const monitor = only(everything, 'PodMonitor', 'exchange-gateway').spec;
+  assert.deepEqual(getIn(monitor, ['podMetricsEndpoints', 0, 'tlsConfig']), {
+    serverName: 'exchange-gateway.cambist-system.svc',
+    ca: { secret: { name: secret, key: 'ca.crt' } },
+  });
+  const { text } = await renderChart(VALUES.gateway);
+  assert.doesNotMatch(text, /scheme: HTTPS/);
 });
 
 test('only the store and the gateway know each other, also with TLS', async () => {

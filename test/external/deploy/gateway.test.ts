@@ -48,6 +48,8 @@ test('cambist accepts the config of every rendering', async (t) => {
     await renderChart(VALUES.everything),
     await renderKustomization('gateway/base'),
     await renderKustomization('gateway/example'),
+    await renderKustomization('gateway/agents'),
+    await renderChart(VALUES['gateway with agents']),
     await renderKustomization('gateway/shared-cache'),
     await renderChart(VALUES['gateway with a shared cache']),
   ]) {

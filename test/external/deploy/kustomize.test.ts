@@ -40,6 +40,7 @@ test('without cert-manager both differ only in caBundle, which gen-certs fills i
 
 for (const [folder, values] of [
   ['gateway/base', VALUES.gateway],
+  ['gateway/agents', VALUES['gateway with agents']],
   ['gateway/shared-cache', VALUES['gateway with a shared cache']],
 ] as const) {
   test(`the chart and deploy/${folder} install the same`, async () => {

@@ -12,6 +12,14 @@ const SHARED_CONFIG = parse(
   readFileSync(new URL('../../../deploy/gateway/shared-cache/cambist.yaml', import.meta.url), 'utf8'),
 ) as JsonObject;
 
+/** The config of a gateway with TLS that knows its agents. The values of the chart have the two sections. */
+const {
+  listen: _listen,
+  agents,
+  ...AGENTS_CONFIG
+} = parse(readFileSync(new URL('../../../deploy/gateway/agents/cambist.yaml', import.meta.url), 'utf8')) as JsonObject;
+const { known } = agents as JsonObject;
+
 const image = { repository: 'registry.example.com/cambist' };
 const CA_BUNDLE = Buffer.from('a certificate').toString('base64');
 
@@ -23,6 +31,16 @@ export const VALUES = {
     image,
     gateway: { enabled: true, secret: 'cambist', replicas: 3, config: SHARED_CONFIG },
     valkey: { enabled: true },
+  },
+  'gateway with agents': {
+    image,
+    gateway: {
+      enabled: true,
+      secret: 'cambist',
+      tls: { secret: 'cambist-gateway-tls' },
+      agents: { known },
+      config: AGENTS_CONFIG,
+    },
   },
   everything: {
     image: { ...image, tag: '0.1.0', digest: `sha256:${'0'.repeat(64)}`, pullPolicy: 'Always' },
@@ -48,6 +66,13 @@ export const VALUES = {
       enabled: true,
       secret: 'cambist',
       tokenAudience: 'https://idp.example.com/realms/agents',
+      tls: {
+        issuerRef: { name: 'internal', kind: 'ClusterIssuer' },
+        clientCa: '/var/run/secrets/tls/ca.crt',
+        clientCertificate: 'optional',
+        admin: true,
+      },
+      agents: { known: { billing: { spiffe_id: 'spiffe://example.org/billing' } }, issuer: '' },
       autoscaling: { enabled: true },
       files: { 'ca.pem': 'a certificate\nof two lines\n' },
       env: [{ name: 'OTEL_EXPORTER_OTLP_ENDPOINT', value: 'http://collector.monitoring.svc:4318' }],

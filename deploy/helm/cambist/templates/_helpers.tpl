@@ -37,7 +37,7 @@ labels:
 {{- define "cambist.pod" -}}
 {{- $root := index . 0 -}}
 serviceAccountName: {{ include "cambist.name" . }}
-automountServiceAccountToken: false
+automountServiceAccountToken: {{ and (eq (index . 1) "gateway") (eq (include "cambist.readsClusterKeys" $root) "true") }}
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
@@ -68,6 +68,52 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* The Secret with the certificate of the gateway. Empty: the gateway has no TLS. */}}
+{{- define "cambist.gatewayTls" -}}
+{{- with .Values.gateway.tls -}}
+{{ .secret | default (empty .issuerRef | ternary "" (printf "%s-tls" (include "cambist.name" (list $ "gateway")))) }}
+{{- end }}
+{{- end }}
+
+{{/* "true" if the gateway verifies tokens by the keys of the cluster, which it reads with its own service account token. */}}
+{{- define "cambist.readsClusterKeys" -}}
+{{- with .Values.gateway.agents -}}{{ if and .known .issuer }}true{{ end }}{{- end }}
+{{- end }}
+
+{{/* The content of cambist.yaml. */}}
+{{- define "cambist.gatewayConfig" -}}
+{{- $config := deepCopy .Values.gateway.config }}
+{{- $tls := .Values.gateway.tls }}
+{{- if include "cambist.gatewayTls" . }}
+{{- $folder := "/var/run/secrets/tls" }}
+{{- $files := dict "certificate" (dict "file" (print $folder "/tls.crt")) "private_key" (dict "file" (print $folder "/tls.key")) }}
+{{- if $tls.admin }}
+{{- $_ := set $config "admin" (dict "address" $config.admin "tls" $files) }}
+{{- end }}
+{{- $clients := dict }}
+{{- if $tls.clientCa }}
+{{- $clients = dict "client_ca" (dict "file" $tls.clientCa) "client_certificate" $tls.clientCertificate }}
+{{- end }}
+{{- $_ := set $config "listen" (dict "address" $config.listen "tls" (merge $clients $files)) }}
+{{- end }}
+{{- with .Values.gateway.agents }}
+{{- if .known }}
+{{- $agents := dict "known" .known }}
+{{- if .issuer }}
+{{- $folder := "/var/run/secrets/kubernetes.io/serviceaccount" }}
+{{- $keys := dict "jwks_uri" "https://kubernetes.default.svc/openid/v1/jwks" "jwks_token" (dict "file" (print $folder "/token")) }}
+{{- $ca := dict "tls" (dict "ca" (dict "file" (print $folder "/ca.crt"))) }}
+{{- $_ := set $agents "token" (merge (pick . "header" "audience" "issuer") $keys $ca) }}
+{{- end }}
+{{- if $tls.clientCa }}
+{{- $_ := set $agents "certificate" true }}
+{{- end }}
+{{- $_ := set $config "agents" $agents }}
+{{- end }}
+{{- end }}
+{{- toYaml $config }}
 {{- end }}
 
 {{- define "cambist.containerSecurity" -}}
@@ -114,6 +160,16 @@ spec:
     - port: cambist-admin
       path: /metrics
       interval: {{ $monitor.interval }}
+      {{- $root := index . 0 }}
+      {{- if and (eq (index . 1) "gateway") $root.Values.gateway.tls.admin }}
+      scheme: https
+      tlsConfig:
+        serverName: {{ include "cambist.name" . }}.{{ $root.Release.Namespace }}.svc
+        ca:
+          secret:
+            name: {{ include "cambist.gatewayTls" $root }}
+            key: ca.crt
+      {{- end }}
 {{- end }}
 
 {{/* The NetworkPolicy rule for clients that read the metrics. */}}
