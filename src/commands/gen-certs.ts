@@ -11,7 +11,7 @@ import { createAuthority, exportKey, generateKeys, issueCertificate } from '../t
 import { type Command, EXIT, UsageError } from './command.ts';
 import { USAGES } from './usages.ts';
 
-/** Creates the webhook's certificate. Prints the manifests with `caBundle` filled in, and the Secret after them. */
+/** Creates the certificate of the webhook, or of another service. Prints the manifests with `caBundle` filled in, and the Secret after them. */
 export const genCerts: Command = async (args) => {
   const options = USAGES['gen-certs'].flags;
   const { values, positionals } = parseArgs({ args: [...args], allowPositionals: true, options });
@@ -33,7 +33,7 @@ export const genCerts: Command = async (args) => {
   }
   try {
     const trusted = values.trust === undefined ? '' : await readTrusted(values.trust);
-    const made = createCertificates(hostsOf(service), days);
+    const made = createCertificates(service, days);
     const secret = stringify(secretManifest(values.secret, service, made), { lineWidth: 0 });
     if (bare) {
       process.stdout.write(secret);
@@ -68,13 +68,14 @@ const BACKDATED_MS = 5 * 60 * 1000;
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 
-/** A certificate for the webhook, its key, and the authority, whose own key is discarded: it cannot sign another certificate. */
-function createCertificates(hosts: readonly string[], days: number) {
+/** A certificate for a service, its key, and the authority, whose own key is discarded: it cannot sign another certificate. */
+function createCertificates(service: ServiceName, days: number) {
+  const hosts = hostsOf(service);
   const now = Date.now();
   const lifetime = { notBefore: new Date(now - BACKDATED_MS), notAfter: new Date(now + days * DAY_MS) };
   // A name of its own distinguishes an old and a new authority in one bundle.
   const authority = createAuthority({
-    commonName: `cambist webhook CA ${randomBytes(4).toString('hex')}`,
+    commonName: `${service.name} CA ${randomBytes(4).toString('hex')}`,
     ...lifetime,
   });
   const { publicKey, privateKey } = generateKeys();
@@ -94,13 +95,13 @@ async function readTrusted(file: string): Promise<string> {
 
 function secretManifest(
   name: string,
-  { namespace }: ServiceName,
+  { name: service, namespace }: ServiceName,
   { ca, cert, key }: ReturnType<typeof createCertificates>,
 ) {
   return {
     apiVersion: 'v1',
     kind: 'Secret',
-    metadata: { name, namespace, labels: { 'app.kubernetes.io/name': 'cambist-webhook' } },
+    metadata: { name, namespace, labels: { 'app.kubernetes.io/name': service } },
     type: 'kubernetes.io/tls',
     stringData: { 'tls.crt': cert, 'tls.key': key, 'ca.crt': ca },
   } satisfies Secret;

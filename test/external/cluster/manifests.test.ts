@@ -16,7 +16,7 @@ import {
   succeeded,
 } from './objects.ts';
 
-const agentOfGuide = guideManifests('yaml kagent').find((text) => text.includes('kind: Agent')) ?? '';
+const agentOfGuide = guideManifests('yaml kagent').find((text) => text.includes('name: developer')) ?? '';
 
 /** The fields of kagent's Agent that these tests check. */
 interface Agent {
@@ -34,6 +34,7 @@ for (const [source, ...flags] of [
   ['deploy', '-n', 'agents', '-k'],
   ['deploy/podmonitor.yaml', '-n', 'agents', '-f'],
   ['deploy/prometheusrule.yaml', '-n', 'agents', '-f'],
+  ['deploy/gateway/agents', '-n', 'agents', '-k'],
   ['deploy/gateway/shared-cache', '-n', 'agents', '-k'],
   ['deploy/webhook/base', '-k'],
   ['deploy/webhook/cert-manager', '-k'],

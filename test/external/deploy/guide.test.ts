@@ -17,17 +17,18 @@ const commands = fencedBlocks(guide, 'sh').flatMap((block) =>
 
 test('every command of the pages that installs the chart renders, with the values of the pages', async (t) => {
   const folder = temporaryFolder(t);
-  const [webhook = '', gateway = '', replicas = ''] = fencedBlocks(guide, 'yaml values');
+  const [webhook = '', gateway = '', agents = '', replicas = ''] = fencedBlocks(guide, 'yaml values');
   const files = {
     'webhook.yaml': webhook,
     'gateway.yaml': gateway,
+    'agents.yaml': agents,
     'replicas.yaml': replicas,
     'valkey-ca.pem': 'a certificate',
     'ca.base64': Buffer.from('a certificate').toString('base64'),
   };
   for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
   const installing = commands.filter((command) => command.includes(' deploy/helm/cambist '));
-  assert.equal(installing.length, 7);
+  assert.equal(installing.length, 8);
   for (const command of installing) {
     const args = command
       .replace(/^helm (?:template|upgrade(?: --install)?) /, 'template ')
