@@ -68,9 +68,13 @@ function choicesOf(answers: Answers): ConfigChoices {
   const { 'secret-env': env, 'secret-file': secretFile } = answers;
   if (env !== undefined && secretFile !== undefined)
     throw new UsageError('--secret-env and --secret-file exclude each other');
+  const { gateway } = answers;
   const pod = answers.pod === true;
-  if (pod && env !== undefined) throw new UsageError('--pod needs the secret as a file: leave out --secret-env');
-  const file = secretFile ?? (pod ? SECRET_IN_POD : undefined);
+  if (pod && gateway !== undefined) throw new UsageError('--pod and --gateway exclude each other');
+  const inPod = pod || gateway !== undefined;
+  if (inPod && env !== undefined)
+    throw new UsageError(`--${pod ? 'pod' : 'gateway'} needs the secret as a file: leave out --secret-env`);
+  const file = secretFile ?? (inPod ? SECRET_IN_POD : undefined);
   return {
     route: answers.route,
     backend: answers.backend ?? '',
@@ -80,6 +84,7 @@ function choicesOf(answers: Answers): ConfigChoices {
     scope: answers.scope,
     secret: file === undefined ? { env: env ?? 'CAMBIST_CLIENT_SECRET' } : { file },
     pod,
+    gateway,
   };
 }
 
@@ -134,9 +139,11 @@ async function writeNew(file: string, text: string): Promise<string | undefined>
 }
 
 /** The commands that come next, as this program was called. */
-function nextSteps(file: string, { route, secret, pod }: ConfigChoices): string {
+function nextSteps(file: string, { route, secret, pod, gateway }: ConfigChoices): string {
   const program = programName();
   const written = `${file} is written and valid.`;
+  if (gateway !== undefined)
+    return `${written} Next, copy it to cambist.yaml in a copy of deploy/gateway/agents, and follow deploy/gateway-agents.md.`;
   if (pod) {
     return `${written} Next, with the client secret in the file client-secret:
   kubectl create secret generic cambist --from-file=client-secret
@@ -164,16 +171,20 @@ export interface ConfigChoices {
   readonly scope: string | undefined;
   readonly secret: { readonly env: string } | { readonly file: string };
   readonly pod: boolean;
+  /** The service account of the first agent of a gateway. Undefined: cambist runs beside its only agent. */
+  readonly gateway: string | undefined;
 }
 
 /** `cambist inject --secret` mounts the Secret here. */
 export const SECRET_IN_POD = `${POD_FOLDERS.secret}/client-secret`;
 
 /** Writes a config file with comments. The values are quoted as YAML needs it, and not checked. */
-export function newConfig({ route, backend, issuer, clientId, audience, scope, secret, pod }: ConfigChoices): string {
-  const admin = pod
-    ? '# Metrics, health checks and the status page. The kubelet and Prometheus connect from outside the pod.\nadmin: 0.0.0.0:9180'
-    : '# Metrics, health checks and the status page.\nadmin: 127.0.0.1:9180';
+export function newConfig(choices: ConfigChoices): string {
+  const { route, backend, issuer, clientId, audience, scope, secret, pod, gateway } = choices;
+  const admin =
+    pod || gateway !== undefined
+      ? '# Metrics, health checks and the status page. The kubelet and Prometheus connect from outside the pod.\nadmin: 0.0.0.0:9180'
+      : '# Metrics, health checks and the status page.\nadmin: 127.0.0.1:9180';
   const limits = pod
     ? '\nlimits:\n  # Fits into the memory limit that "cambist inject" sets, 256 MiB.\n  max_in_flight: 1000\n'
     : '';
@@ -184,15 +195,16 @@ export function newConfig({ route, backend, issuer, clientId, audience, scope, s
           '# name, set resource or audience.',
         ]
       : ["# The authorization server's name of the backend.", `audience: ${inline(audience)}`];
+  const { listen, agents, url, match, limited } =
+    gateway === undefined ? ofSidecar(choices) : ofGateway(gateway, choices);
   const source = 'env' in secret ? `{ env: ${inline(secret.env)} }` : `{ file: ${inline(secret.file)} }`;
   const scoped = scope === undefined ? [] : [`scope: ${inline(scope)}`];
   return `# Made by "cambist init". config/README.md explains every key.
 version: 1
 
-# Where the agent connects. On loopback, only ${pod ? 'containers of this pod' : 'this machine'} can.
-listen: 127.0.0.1:8180
+${listen}
 ${admin}
-
+${agents}
 authorization_servers:
   # Any name: it is a label in the log and in metrics.
   main:
@@ -206,11 +218,56 @@ authorization_servers:
       client_secret: ${source}
 ${limits}
 routes:
-  # The agent calls http://127.0.0.1:8180/${route} in place of the backend's URL.
+  # The agent calls ${url}/${route} in place of the backend's URL.
   - name: ${inline(route)}
-    match: { path: ${inline(`/${route}`)} }
+    match: { ${match}path: ${inline(`/${route}`)} }
     upstream: ${inline(backend)}
-${[...named, ...scoped].map((line) => `    ${line}\n`).join('')}`;
+${[...limited, ...named, ...scoped].map((line) => `    ${line}\n`).join('')}`;
+}
+
+function ofSidecar({ pod }: ConfigChoices) {
+  const listen = `# Where the agent connects. On loopback, only ${pod ? 'containers of this pod' : 'this machine'} can.
+listen: 127.0.0.1:8180`;
+  return { listen, agents: '', url: 'http://127.0.0.1:8180', match: '', limited: [] };
+}
+
+/** The name of the Service in the manifests of the gateway. */
+const GATEWAY_HOST = 'cambist-gateway.agents.svc';
+
+/** @param account of the first agent, as `namespace/name` */
+function ofGateway(account: string, { issuer }: ConfigChoices) {
+  const name = account.replace(/^.*\//s, '').replaceAll('.', '-');
+  const folder = POD_FOLDERS.serviceAccount;
+  const listen = `# Where agents connect. The certificate is that of a Secret of type kubernetes.io/tls.
+listen:
+  address: 0.0.0.0:8180
+  tls:
+    certificate: { file: /var/run/secrets/tls/tls.crt }
+    private_key: { file: /var/run/secrets/tls/tls.key }`;
+  const agents = `
+agents:
+  # Each agent has a token of its service account, for this audience.
+  token:
+    header: x-agent-token
+    audience: cambist
+    # The issuer of the cluster: kubectl get --raw /.well-known/openid-configuration
+    issuer: https://kubernetes.default.svc.cluster.local
+    jwks_uri: https://kubernetes.default.svc/openid/v1/jwks
+    jwks_token: { file: ${folder}/token }
+    tls: { ca: { file: ${folder}/ca.crt } }
+  known:
+    ${inline(name)}: { service_account: ${inline(account)} }
+
+defaults:
+  subject_token:
+    # Refuses made-up tokens before they cost a request to the authorization server.
+    verify: { issuer: ${inline(issuer)} }
+`;
+  const limited = [
+    '# The agents that may use this route. Without this key, every known agent may.',
+    `agents: [${inline(name)}]`,
+  ];
+  return { listen, agents, url: `https://${GATEWAY_HOST}:8180`, match: `host: ${GATEWAY_HOST}, `, limited };
 }
 
 /** Characters that have no meaning in YAML within a word, in block and flow style. */

@@ -243,6 +243,12 @@ for (const [what, args, code, message] of [
     1,
     /^none\/c\.yaml cannot be written: its folder does not exist: create the folder first$/m,
   ],
+  [
+    'refuses a service account without its namespace',
+    [...FLAGS, '--gateway', 'billing'],
+    1,
+    /must be namespace\/name[\s\S]*cambist\.yaml is not written/,
+  ],
   ['names the missing flags where it cannot ask', [], 2, /init needs --backend, --issuer/],
 ] as const) {
   test(`init ${what}`, async (t) => {

@@ -100,6 +100,7 @@ const CHOICES: ConfigChoices = {
   scope: undefined,
   secret: { env: 'CAMBIST_CLIENT_SECRET' },
   pod: false,
+  gateway: undefined,
 };
 
 const configOf = (choices: Partial<ConfigChoices>) => {
@@ -130,6 +131,20 @@ test('for a pod, opens the admin port for probes and takes the secret from a fil
   const [server] = authorizationServers;
   assert.ok(server?.clientAuth.method === 'client_secret_basic');
   assert.deepEqual(server.clientAuth.clientSecret, { file: SECRET_IN_POD });
+});
+
+test('for a gateway, serves TLS and limits the route to the agent with the service account', () => {
+  const { listen, admin, agents, routes } = configOf({ gateway: 'team-a/billing.v2', secret: { file: SECRET_IN_POD } });
+  assert.ok(listen.kind === 'tcp' && listen.tls !== undefined);
+  assert.equal(admin.kind === 'tcp' && admin.host, '0.0.0.0');
+  assert.deepEqual(
+    agents?.known.map(({ name, serviceAccount }) => [name, serviceAccount]),
+    [['billing-v2', 'team-a/billing.v2']],
+  );
+  const [route] = routes;
+  assert.deepEqual(route?.agents, ['billing-v2']);
+  assert.equal(route?.match.host, 'cambist-gateway.agents.svc');
+  assert.equal(route?.subjectToken.verify?.issuer, CHOICES.issuer);
 });
 
 test('quotes values so that none adds a key or a line', () => {
