@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { isEveryAddress, isLocal, type Listen, type TcpListen } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import type { ConfigNode } from '../config/config-node.ts';
@@ -104,6 +105,7 @@ function checkFolders({ ca, trustDir }: Intercept, node: ConfigNode): void {
 }
 
 export const POD_FOLDERS = {
+  config: '/etc/cambist',
   secret: '/var/run/secrets/cambist',
   token: '/var/run/secrets/tokens',
   serviceAccount: '/var/run/secrets/kubernetes.io/serviceaccount',
@@ -123,7 +125,10 @@ export function reportForPod(config: Config, root: ConfigNode, used: UsedSources
     const file = `${POD_FOLDERS.secret}/${node.path.includes('client_secret') ? 'client-secret' : 'KEY'}`;
     node.error(`${named} is not set in the sidecar: write { file: ${file} }, and name the Secret with --secret`);
   }
-  for (const { full, node } of used.files) checkFile(full, node, pod);
+  for (const { full, written, node } of used.files) {
+    if (!isInConfigMap(written) || !isPublic(node)) checkFile(full, node, pod);
+    else node.warn(`is not in a ConfigMap that cambist prints: add it there as the key "${basename(written)}"`);
+  }
   for (const { node } of used.outputs) node.error('the file system of the sidecar is read-only: write stdout');
   const { maxInFlight, shutdownGraceMs } = config.limits;
   const memoryLimitBytes = quantityOf(pod.memoryLimit ?? '') ?? Number.POSITIVE_INFINITY;
@@ -185,6 +190,16 @@ function checkInbound(inbound: Config['inbound'], root: ConfigNode, ports: Injec
   if (port !== ports.agent) {
     node.at('agent').error(`must be http://127.0.0.1:${ports.agent}, because the agent moves to this port`);
   }
+}
+
+/** The ConfigMap is mounted as a whole, so each of its keys is a file beside the config. */
+function isInConfigMap(written: string): boolean {
+  return written.startsWith(`${POD_FOLDERS.config}/`) || /^(?:\.\/)?[^/]+$/.test(written);
+}
+
+/** Certificates are public, and the other files are secrets. */
+function isPublic({ path }: ConfigNode): boolean {
+  return ['ca', 'client_ca', 'certificate'].includes(String(path.at(-2)));
 }
 
 function checkFile(full: string, node: ConfigNode, { secret, tokenAudience }: InjectionOptions): void {

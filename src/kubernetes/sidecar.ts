@@ -54,7 +54,7 @@ export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: 
     // The mark of a native sidecar: it starts before the agent, runs beside it, and stops after it.
     ...(sidecar === 'native' ? { restartPolicy: 'Always' } : {}),
     env: [
-      { name: 'CAMBIST_CONFIG', value: '/etc/cambist/cambist.yaml' },
+      { name: 'CAMBIST_CONFIG', value: `${POD_FOLDERS.config}/cambist.yaml` },
       ...(logLevel === undefined ? [] : [{ name: 'CAMBIST_LOG_LEVEL', value: logLevel }]),
     ],
     ports: [
@@ -81,7 +81,7 @@ export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: 
     },
     // Whole folders, because a file mounted by subPath does not change when its source does.
     volumeMounts: [
-      { name: 'cambist-config', mountPath: '/etc/cambist', readOnly: true },
+      { name: 'cambist-config', mountPath: POD_FOLDERS.config, readOnly: true },
       ...(secret ? [{ name: 'cambist-secret', mountPath: POD_FOLDERS.secret, readOnly: true }] : []),
       ...(tokenAudience ? [{ name: 'cambist-token', mountPath: POD_FOLDERS.token, readOnly: true }] : []),
       ...(intercept === undefined ? [] : INTERCEPT_MOUNTS),

@@ -212,6 +212,16 @@ test('accepts a projected token with its audience', () => {
   assert.deepEqual(problemsOf({ route }, { secret: 'cambist', 'token-audience': 'https://idp.example.com' }), []);
 });
 
+test('takes certificates from the ConfigMap, and no secrets', () => {
+  for (const file of ['/etc/cambist/ca.pem', './ca.pem', 'ca.pem']) {
+    assert.deepEqual(problemsOf({ route: { tls: { ca: { file } } } }), [
+      'warning: routes[0].tls.ca.file: is not in a ConfigMap that cambist prints: add it there as the key "ca.pem"',
+    ]);
+  }
+  const key = { certificate: { file: '/etc/cambist/tls.crt' }, private_key: { file: '/etc/cambist/tls.key' } };
+  assert.match(problemsOf({ route: { tls: key } }).join('\n'), /private_key\.file: is not mounted/);
+});
+
 test('refuses a config that a ConfigMap cannot hold', () => {
   const config = createPodConfig(`${written({})}${' '.repeat(1_000_000)}`, 'cambist.yaml', () => false);
   const [reason] = config.check(parseOptions({ image: 'cambist:1', secret: 'cambist' }));
