@@ -49,6 +49,7 @@ const GROUPS: readonly (readonly Step[])[] = [
     ['the Go SDK', installs.installGoSdk],
     ['zitadel/oidc', installs.installZitadelOidc],
     ['a server in Go', installs.installGoReader],
+    ['a client in Go', installs.installMtlsClient],
     ['reqwest', installs.installRustClient],
   ],
 ];

