@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { decodeJwt } from 'jose';
+import { startTestApp } from '../../harness/app.ts';
 import { readRecords, recordsOf } from '../../harness/audit-records.ts';
+import { echo, startFakeUpstream } from '../../harness/fake-upstream.ts';
+import { call } from '../../harness/http-call.ts';
 import { keepParts } from '../../harness/lifetime.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 import { post, startAgent, whoami } from './agent.ts';
@@ -94,4 +98,47 @@ test('records the chain of actors that Spring puts into an issued token', async 
   assert.deepEqual([calls[0]?.subject?.verified, calls[0]?.subject?.claims.sub], [true, 'alice']);
   assert.deepEqual([calls[0]?.token?.aud, calls[0]?.token?.act], [['github-mcp'], act]);
   leaks.assertNoLeak({ audit: JSON.stringify(all) });
+});
+
+test('says in the issued token which agent of a gateway acts', async (t) => {
+  const upstream = await startFakeUpstream(t, echo);
+  const app = await startTestApp(t, {
+    authorization_servers: { customized: config(cambist.directory).authorization_servers.customized },
+    agents: {
+      token: {
+        header: 'x-agent-token',
+        issuer: server.issuer,
+        audience: ['workload', 'other-workload'],
+        jwks_uri: server.jwksUri,
+      },
+      known: { billing: { subject: 'workload' }, support: { subject: 'other-workload' } },
+    },
+    routes: [
+      {
+        name: 'delegated',
+        match: { path: '/' },
+        upstream: upstream.url,
+        audience: 'github-mcp',
+        actor_token: { from: 'agent' },
+      },
+    ],
+  });
+  const authorization = `Bearer ${await signIn()}`;
+  const [billing, renewed, support] = [
+    await server.workloadToken(),
+    await server.workloadToken(),
+    await server.workloadToken('other-workload'),
+  ];
+  for (const token of [billing, renewed, support, billing]) {
+    const { status } = await call(app.url, { headers: { authorization, 'x-agent-token': token } });
+    assert.equal(status, 200);
+  }
+  const received = upstream.requests.map(({ headers }) => String(headers.authorization).replace('Bearer ', ''));
+  assert.deepEqual(
+    received.map((token) => (decodeJwt(token).act as { readonly sub: string }).sub),
+    ['workload', 'workload', 'other-workload', 'workload'],
+  );
+  // The agent is part of the cache key, and its token is not.
+  assert.equal(new Set(received).size, 2);
+  assert.deepEqual(new Set(received.map((token) => decodeJwt(token).sub)), new Set(['alice']));
 });

@@ -5,7 +5,6 @@ import { installSpring } from '../installs.ts';
 const START_TIMEOUT_MS = 60_000;
 
 /** Must match `spring/src/main/resources/application.yaml`. */
-const WORKLOAD = 'workload:throwaway-secret-of-workload';
 const AGENT = 'agent:throwaway-secret-of-agent';
 const USER = { username: 'alice', password: 'throwaway-password-of-alice' };
 const CALLBACK = 'http://127.0.0.1:9/callback';
@@ -36,7 +35,8 @@ export async function startSpring() {
     issuer,
     jwksUri: `${issuer}/oauth2/jwks`,
     signIn: () => signIn(issuer),
-    workloadToken: () => requestToken(issuer, WORKLOAD, { grant_type: 'client_credentials' }),
+    workloadToken: (client: 'workload' | 'other-workload' = 'workload') =>
+      requestToken(issuer, `${client}:throwaway-secret-of-${client}`, { grant_type: 'client_credentials' }),
     close: server.close,
   };
 }
