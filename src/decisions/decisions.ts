@@ -119,6 +119,10 @@ const shapes: Readonly<
       : {
           ...response,
           status: response.status === 401 ? 401 : 403,
-          headers: { ...response.headers, ...(code !== undefined && { 'x-cambist-error': code }) },
+          headers: {
+            ...response.headers,
+            'x-cambist-status': String(response.status),
+            ...(code !== undefined && { 'x-cambist-error': code }),
+          },
         },
 };

@@ -1,9 +1,13 @@
 import { envoy } from './snippet-envoy.ts';
 import type { SnippetFacts } from './snippet-facts.ts';
+import { haproxy } from './snippet-haproxy.ts';
+import { nginx } from './snippet-nginx.ts';
 
 /** The config of each data plane: a whole file that runs as it is but for addresses and names. */
 export const SNIPPETS = {
   envoy,
+  haproxy,
+  nginx,
 } as const satisfies Readonly<Record<string, (facts: SnippetFacts) => string>>;
 
 export type SnippetKind = keyof typeof SNIPPETS;

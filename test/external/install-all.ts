@@ -16,6 +16,7 @@ const GROUPS: readonly (readonly Step[])[] = [
     script('prometheus/install-prometheus.sh'),
     script('intercept/install-nftables.sh'),
     script('framing/install-nginx.sh'),
+    script('dataplanes/install-haproxy.sh'),
     script('browser/install-chromium.sh'),
     script('image/install-podman.sh'),
     [

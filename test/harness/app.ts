@@ -1,4 +1,3 @@
-import type { TestContext } from 'node:test';
 import { type App, startApp } from '../../src/app.ts';
 import type { Config } from '../../src/config/config.ts';
 import { formatProblem } from '../../src/config/config-node.ts';
@@ -6,6 +5,7 @@ import { parseConfig } from '../../src/config/load.ts';
 import { createLogger } from '../../src/observability/logger.ts';
 import type { LogLine } from './cambist-process.ts';
 import { recordLogged } from './leaks.ts';
+import type { Lifetime } from './lifetime.ts';
 
 /** The app in this process, on available ports of 127.0.0.1. */
 export interface RunningApp extends App {
@@ -31,7 +31,7 @@ export function configOf(written: WrittenConfig): Config {
 }
 
 /** Starts the app, and stops it after the test. */
-export async function startTestApp(t: TestContext, written: WrittenConfig): Promise<RunningApp> {
+export async function startTestApp(t: Lifetime, written: WrittenConfig): Promise<RunningApp> {
   const lines: string[] = [];
   const logger = createLogger('info', { write: (line: string) => void lines.push(line) });
   const app = await startApp(configOf(written), 'test', logger);

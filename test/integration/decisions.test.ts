@@ -62,7 +62,12 @@ for (const [dialect, { path, headers }] of Object.entries(DIALECTS)) {
     assert.equal(refused.status, 401);
     assert.match(String(refused.headers['www-authenticate']), /^Bearer /);
     assert.equal(refused.headers.authorization, undefined);
-    if (dialect === 'auth-request') assert.equal(refused.headers['x-cambist-error'], 'ERR_SUBJECT_TOKEN_MISSING');
+    if (dialect === 'auth-request') {
+      assert.equal(refused.headers['x-cambist-error'], 'ERR_SUBJECT_TOKEN_MISSING');
+      authorizationServer.behaviour = { kind: 'response', status: 503 };
+      const later = await ask(path, { ...headers, authorization: `Bearer ${await authorizationServer.mint()}` });
+      assert.deepEqual([later.status, later.headers['x-cambist-status']], [403, '503']);
+    }
     assert.equal(upstream.requests.length, 0);
   });
 }

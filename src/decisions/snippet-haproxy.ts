@@ -1,0 +1,151 @@
+import { clientCertificateRule, type Listen } from '../config/addresses.ts';
+import { SECRET_HEADER } from './report.ts';
+import type { SnippetFacts, SnippetRoute } from './snippet-facts.ts';
+import { addressOf, backendOf, onePerPath, rewrites, schemeOf } from './snippet-parts.ts';
+
+/** Dot segments, plain or escaped: the backend may read a path outside that of the route. */
+const DOT_SEGMENTS = String.raw`(^|/|\\|%2f|%5c)(\.|%2e){1,2}($|/|;|\\|%2f|%5c|%3b)`;
+
+/** The config of HAProxy with an action in Lua that asks cambist. */
+export function haproxy(facts: SnippetFacts): string {
+  const { listen, forwardedHeader, routesBy } = facts;
+  const routes = onePerPath(facts.routes);
+  return `# HAProxy asks cambist about each request, and puts the issued token in place of the caller's. Needs HAProxy 2.6 or later with Lua.
+# file: haproxy.cfg
+global
+  lua-load /etc/haproxy/cambist.lua
+  # Tokens are large headers.
+  tune.bufsize 65536
+${schemeOf(facts.decisions) === 'https' ? '  httpclient.ssl.verify required\n  httpclient.ssl.ca-file /etc/haproxy/cambist-ca.pem\n' : ''}
+defaults
+  mode http
+  timeout connect 5s
+  timeout http-request 10s
+  # Event streams and WebSockets may be silent for long.
+  timeout client 1h
+  timeout server 1h
+  timeout tunnel 1h
+
+frontend agents
+  # With TLS: bind :8443 ssl crt FILE
+  bind :8080
+  acl metadata path -m beg /.well-known/oauth-protected-resource
+  # The backend may read these as a path outside of the route's.
+  http-request deny deny_status 400 if { path -m reg -i '${DOT_SEGMENTS}' }
+  http-request del-header x-forwarded- -m beg
+  http-request del-header x-original- -m beg
+  http-request del-header forwarded
+${forwardedHeader === undefined ? '' : `  http-request del-header ${forwardedHeader}\n`}${routes.map(chosen).join('')}  http-request deny deny_status 404 unless metadata || { var(txn.route) -m found }
+  http-request lua.cambist unless metadata
+  # Without a decision, no request passes. Errors in Lua end here as well.
+  http-request deny deny_status 503 unless metadata || { var(txn.allowed) -m bool }
+  http-request set-header X-Forwarded-For %[src]
+  http-request set-header X-Forwarded-Host %[req.hdr(host)]
+  http-request set-header X-Forwarded-Proto https if { ssl_fc }
+  http-request set-header X-Forwarded-Proto http unless { ssl_fc }
+  use_backend cambist_listen if metadata
+  use_backend backend_%[var(txn.route)]
+
+backend cambist_listen
+  server cambist ${serverOf(listen)}${trust(listen)}
+${routes.map(backend).join('')}
+# file: cambist.lua
+${lua(facts, routesBy === 'name')}`;
+}
+
+function serverOf(listen: Listen): string {
+  return listen.kind === 'unix' ? `unix@${listen.path}` : addressOf(listen);
+}
+
+function trust(listen: Listen): string {
+  if (listen.kind === 'unix' || listen.tls === undefined) return '';
+  const client = clientCertificateRule(listen.tls) === undefined ? '' : ' crt /etc/haproxy/client.pem';
+  return ` ssl verify required verifyhost ${listen.host} ca-file /etc/haproxy/cambist-ca.pem${client}`;
+}
+
+/** The first route that fits. */
+function chosen({ name, host, path }: SnippetRoute): string {
+  const paths = path === '/' ? ['path -m beg /'] : [`path ${path}`, `path -m beg ${path}/`];
+  const onHost = host === undefined ? '' : ` { req.hdr(host),host_only -m ${hostMatch(host)} }`;
+  return paths
+    .map(
+      (each) => `  http-request set-var(txn.route) str(${name}) if !{ var(txn.route) -m found }${onHost} { ${each} }\n`,
+    )
+    .join('');
+}
+
+function hostMatch(host: string): string {
+  return host.startsWith('*.') ? `end -i ${host.slice(1)}` : `str -i ${host}`;
+}
+
+function backend(route: SnippetRoute): string {
+  const { name, upstream, tls } = route;
+  const { secure, hostname, address } = backendOf(route);
+  const client = tls?.certificate === undefined ? '' : ` crt ${tls.certificate}`;
+  const trusted = ` ssl verify required verifyhost ${hostname} sni str(${hostname}) ca-file ${tls?.ca ?? '@system-ca'}${client}`;
+  return `
+backend backend_${name}
+${rewrites(route, '\\1')
+  .map(([pattern, replacement]) => `  http-request replace-path '${pattern}' '${replacement}'\n`)
+  .join('')}  http-request set-header Host ${upstream.host}
+  server backend ${upstream.socketPath === undefined ? address : `unix@${upstream.socketPath}`}${secure ? trusted : ''}
+`;
+}
+
+function lua({ decisions, secretFile, timeoutSeconds, routes }: SnippetFacts, isNamed: boolean): string {
+  const carriers = [...new Set(routes.flatMap(({ credentialHeader }) => credentialHeader ?? []))];
+  const origin = decisions.kind === 'unix' ? 'http://cambist' : `${schemeOf(decisions)}://${addressOf(decisions)}`;
+  const url = isNamed ? `"${origin}/forward-auth/" .. txn:get_var("txn.route")` : `"${origin}/forward-auth"`;
+  const secret = `
+-- Read before HAProxy gives up its rights.
+local file = assert(io.open("${secretFile}"))
+local secret = file:read("a"):gsub("%s+$", "")
+file:close()
+`;
+  return `-- The names of headers are in lower case here.
+local CREDENTIALS = { ${carriers.map((name) => `"${name}"`).join(', ')} }
+-- They are about the connection or the body, and cambist gets neither.
+local UNSENT = {
+  "connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+}
+local SHOWN = { "cache-control", "content-type", "retry-after", "www-authenticate", "x-request-id" }
+${secretFile === undefined ? '' : secret}
+local function ask(txn)
+  local headers = txn.http:req_get_headers()
+  headers["x-forwarded-host"] = headers["host"]
+  for _, name in ipairs(UNSENT) do headers[name] = nil end
+  headers["x-forwarded-method"] = { txn.f:method() }
+  headers["x-forwarded-uri"] = { txn.f:pathq() }
+  headers["x-forwarded-proto"] = { txn.f:ssl_fc() == 1 and "https" or "http" }
+${secretFile === undefined ? '' : `  headers["${SECRET_HEADER}"] = { secret }\n`}  return core.httpclient():get({
+    url = ${url},
+${decisions.kind === 'unix' ? `    dst = "unix@${decisions.path}",\n` : ''}    headers = headers,
+    timeout = ${timeoutSeconds * 1000},
+  })
+end
+
+local function refuse(txn, response)
+  local reply = txn:reply({ status = 503 })
+  if response ~= nil and response.status ~= nil and response.status >= 400 then
+    reply = txn:reply({ status = response.status, reason = response.reason, body = response.body })
+    for _, name in ipairs(SHOWN) do
+      for _, value in pairs(response.headers[name] or {}) do reply:add_header(name, value) end
+    end
+  end
+  txn:done(reply)
+end
+
+core.register_action("cambist", { "http-req" }, function(txn)
+  local response = ask(txn)
+  local removed = response.status == 200 and response.headers["x-envoy-auth-headers-to-remove"]
+  if not removed then return refuse(txn, response) end
+  for name in removed[0]:gmatch("[^,]+") do txn.http:req_del_header(name) end
+  for _, name in ipairs(CREDENTIALS) do
+    local credential = response.headers[name]
+    if credential then txn.http:req_set_header(name, credential[0]) end
+  end
+  txn.http:req_set_header("x-request-id", response.headers["x-request-id"][0])
+  txn:set_var("txn.allowed", true)
+end)
+`;
+}

@@ -1,0 +1,194 @@
+import { clientCertificateRule, type Listen } from '../config/addresses.ts';
+import type { SnippetFacts, SnippetRoute } from './snippet-facts.ts';
+import { addressOf, backendOf, droppedOn, onePerPath, prefixOf, rewrites, schemeOf } from './snippet-parts.ts';
+
+/** The config of nginx with `auth_request`. */
+export function nginx(facts: SnippetFacts): string {
+  const hosts = [...new Set(facts.routes.map(({ host }) => host))];
+  return `# nginx asks cambist about each request, and puts the issued token in place of the caller's.
+# Its workers must be able to write to cambist's Unix socket, if cambist has one.
+worker_processes auto;
+events {}
+
+http {
+  upstream cambist {
+    server ${serverOf(facts.decisions)};
+    keepalive 32;
+  }
+  # Has the metadata of protected resources.
+  upstream cambist_listen {
+    server ${serverOf(facts.listen)};
+  }
+${facts.routes.map(backend).join('')}
+  map $http_upgrade $connection_upgrade {
+    default upgrade;
+    '' '';
+  }
+  # Tokens are large headers.
+  large_client_header_buffers 8 32k;
+  # A backend may read a header with an underscore as another header: drop it.
+  underscores_in_headers off;
+  ignore_invalid_headers on;
+${hosts.map((host) => server(facts, host)).join('')}}
+`;
+}
+
+function serverOf(listen: Listen): string {
+  return listen.kind === 'unix' ? `unix:${listen.path}` : addressOf(listen);
+}
+
+function backend({ name, upstream }: SnippetRoute): string {
+  const { socketPath } = upstream;
+  const address = socketPath === undefined ? backendOf({ upstream }).address : `unix:${socketPath}`;
+  return `  upstream backend_${name} {
+    server ${address};
+    keepalive 32;
+  }
+`;
+}
+
+function server(facts: SnippetFacts, host: string | undefined): string {
+  const { decisions, listen, secretFile, forwardedHeader, routesBy, timeoutSeconds } = facts;
+  const routes = facts.routes.filter((route) => route.host === host);
+  const carriers = [...new Set(routes.flatMap(({ credentialHeader }) => credentialHeader ?? []))];
+  const question = routesBy === 'name' ? '/auth-request/$cambist_route' : '/auth-request';
+  const secret = `      # One line: proxy_set_header X-Cambist-Decision-Secret "…"; with the content of ${secretFile}
+      include /etc/nginx/cambist-secret.conf;
+`;
+  return `
+  server {
+    # With TLS: listen 443 ssl, ssl_certificate, ssl_certificate_key.
+    listen 8080${host === undefined ? ' default_server' : ''};
+    server_name ${host ?? '_'};
+    client_max_body_size 16m;
+
+    # Without a decision, no request passes.
+    auth_request /.cambist;
+    auth_request_set $cambist_error $upstream_http_x_cambist_error;
+    auth_request_set $cambist_status $upstream_http_x_cambist_status;
+    auth_request_set $cambist_retry_after $upstream_http_retry_after;
+    auth_request_set $cambist_request_id $upstream_http_x_request_id;
+${carriers.map((name) => `    auth_request_set ${credentialIn(name)} $upstream_http_${underscored(name)};\n`).join('')}
+    location = /.cambist {
+      internal;
+      proxy_pass ${schemeOf(decisions)}://cambist${question};
+${trust(decisions)}      proxy_http_version 1.1;
+      proxy_pass_request_body off;
+      proxy_set_header Connection "";
+      proxy_set_header Content-Length "";
+      proxy_set_header Host cambist;
+      proxy_set_header X-Original-Method $request_method;
+      proxy_set_header X-Original-URI $request_uri;
+      proxy_set_header X-Original-Host $host:$server_port;
+      proxy_set_header X-Forwarded-Proto $scheme;
+${forwardedHeader === undefined ? '' : `      proxy_set_header ${forwardedHeader} "";\n`}${secretFile === undefined ? '' : secret}      proxy_connect_timeout 2s;
+      proxy_read_timeout ${timeoutSeconds}s;
+      # The response has the issued token, for this request alone.
+      proxy_buffer_size 32k;
+      proxy_buffers 8 32k;
+      proxy_cache off;
+      proxy_store off;
+    }
+
+    # nginx drops the body of a refusal. The caller gets its code.
+    error_page 401 = @cambist_401;
+    error_page 403 = @cambist_403;
+    error_page 500 = @cambist_down;
+    location @cambist_401 {
+      default_type application/problem+json;
+      return 401 ${problem(401)};
+    }
+    location @cambist_403 {
+      default_type application/problem+json;
+      add_header Retry-After $cambist_retry_after always;
+      # The caller may try again.
+      if ($cambist_status ~ "^(429|5..)$") {
+        return 503 ${problem(503)};
+      }
+      return 403 ${problem(403)};
+    }
+    location @cambist_down {
+      default_type application/problem+json;
+      add_header Retry-After 1 always;
+      return 503 '{"title":"No decision","status":503,"detail":"cambist does not respond."}';
+    }
+
+    location ^~ /.well-known/oauth-protected-resource {
+      auth_request off;
+      proxy_pass ${schemeOf(listen)}://cambist_listen;
+${trust(listen)}      proxy_set_header Host $host:$server_port;
+      proxy_set_header X-Forwarded-Proto $scheme;
+    }
+${onePerPath(routes).map(location).join('')}
+    location / {
+      return 404;
+    }
+  }
+`;
+}
+
+function problem(status: number): string {
+  return `'{"type":"urn:cambist:error:$cambist_error","title":"Refused by cambist","status":${status},"detail":"$cambist_error","code":"$cambist_error","request_id":"$cambist_request_id"}'`;
+}
+
+/** The files with which nginx trusts a listener of cambist, and shows who it is. */
+function trust(listen: Listen): string {
+  if (listen.kind === 'unix' || listen.tls === undefined) return '';
+  return `      proxy_ssl_verify on;
+      proxy_ssl_name ${listen.host};
+      proxy_ssl_trusted_certificate /etc/nginx/cambist-ca.pem;
+${clientCertificateRule(listen.tls) === undefined ? '' : clientCertificate('/etc/nginx/client.pem', '/etc/nginx/client.key')}`;
+}
+
+function clientCertificate(certificate: string, key: string): string {
+  return `      proxy_ssl_certificate ${certificate};
+      proxy_ssl_certificate_key ${key};
+`;
+}
+
+function location(route: SnippetRoute): string {
+  const { name, upstream, tls, credentialHeader } = route;
+  const { secure, hostname } = backendOf(route);
+  const tlsLines = `      proxy_ssl_verify on;
+      proxy_ssl_verify_depth 4;
+      proxy_ssl_server_name on;
+      proxy_ssl_name ${hostname};
+      proxy_ssl_trusted_certificate ${tls?.ca ?? '/etc/ssl/certs/ca-certificates.crt'};
+${tls?.certificate === undefined ? '' : clientCertificate(tls.certificate, tls.privateKey ?? '')}`;
+  const credential = `      proxy_set_header ${credentialHeader} ${credentialIn(credentialHeader ?? '')};\n`;
+  const dropped = droppedOn(route).filter((each) => !each.includes('_'));
+  return `
+    location ~ "^${prefixOf(route)}(?:/|\\z)" {
+      set $cambist_route ${name};
+${rewriteLines(route)}      break;
+      proxy_pass ${secure ? 'https' : 'http'}://backend_${name};
+${secure ? tlsLines : ''}      proxy_http_version 1.1;
+${credentialHeader === undefined ? '' : credential}${dropped.map((each) => `      proxy_set_header ${each} "";\n`).join('')}      proxy_set_header Host ${upstream.host};
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection $connection_upgrade;
+      proxy_set_header X-Forwarded-For $remote_addr;
+      proxy_set_header X-Forwarded-Host $host:$server_port;
+      proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header X-Request-Id $cambist_request_id;
+      # Event streams and WebSockets.
+      proxy_buffering off;
+      proxy_read_timeout 1h;
+    }
+`;
+}
+
+/** One rule at least: without any, nginx would forward the path as the client wrote it. */
+function rewriteLines(route: SnippetRoute): string {
+  const rules = rewrites(route, '$1');
+  return (rules.length > 0 ? rules : [['^(/.*)$', '$1'] as const])
+    .map(([pattern, replacement]) => `      rewrite "(?s)${pattern.replace(/\$$/, '\\z')}" "${replacement}";\n`)
+    .join('');
+}
+
+function underscored(name: string): string {
+  return name.replaceAll('-', '_');
+}
+
+function credentialIn(name: string): string {
+  return `$cambist_credential_${underscored(name)}`;
+}
