@@ -1,19 +1,21 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { Config } from '../config/config.ts';
 import { hasCertificate } from '../config/kinds.ts';
-import type { Route, TokenTarget } from '../config/route.ts';
+import { type Route, sendsAgentToken, type TokenTarget } from '../config/route.ts';
+import type { ActorTokenSource } from '../config/route-keys.ts';
 import type { ExpectedAudience } from '../config/targets.ts';
 import { assertionFrom } from '../config/used-servers.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
 import { lastingCredential } from '../shared-cache/results.ts';
 import { firstLegTarget } from '../tokens/own-tokens.ts';
 import { buildTokenRequest, type Grant, ownTarget } from '../tokens/token-request.ts';
+import { explainAgentToken } from './explain-agent.ts';
 
 /** A token request, with placeholders for its secrets. */
 export type TokenRequestExplanation = ReturnType<typeof explainRequest>;
 
 /** Explains the checks of the subject token and of the issued token's `aud`, and the requests between them. */
-export function explainTokenRequests(route: Route | undefined) {
+export function explainTokenRequests(route: Route | undefined, { agents }: Config) {
   if (route === undefined) return {};
   const { credential, subjectToken } = route;
   if (!('authorizationServer' in credential)) return { subject_token_check: explainCheck(route) };
@@ -25,8 +27,7 @@ export function explainTokenRequests(route: Route | undefined) {
   const { chain, actorToken } = credential;
   const subject = subjectName(route);
   const given = { subjectToken: subject, subjectTokenType: subjectToken.type };
-  const isSvid = typeof actorToken?.source === 'object' && 'spiffe' in actorToken.source;
-  const actor = actorToken && { token: isSvid ? '<JWT-SVID>' : '<actor token>', type: actorToken.type };
+  const actor = actorToken && { token: actorName(actorToken, agents), type: actorToken.type };
   const exchange: Grant = { kind: 'token_exchange', ...given, actor };
   const issuer = assertionFrom(server);
   const fromChain: Grant = { kind: 'jwt_bearer', assertion: '<assertion from the previous request>', from: 'chain' };
@@ -65,7 +66,8 @@ function placeOf(source: CredentialSource): string {
 }
 
 /** The parts of the cache key of a route's issued token. */
-export function explainCacheKey({ credential, subjectToken }: Route, config: Config): string[] | undefined {
+export function explainCacheKey(route: Route, config: Config): string[] | undefined {
+  const { credential, subjectToken } = route;
   if (!('authorizationServer' in credential)) return undefined;
   const isExchange = credential.kind === 'exchange';
   const named = isExchange ? 'grant, resource, audience, scope, types, actor, chain' : 'resource, audience, scope';
@@ -75,6 +77,7 @@ export function explainCacheKey({ credential, subjectToken }: Route, config: Con
   return [
     `the caller's token, from the header "${subjectToken.header}"`,
     `the session id, from the header "${config.session.header}", if present`,
+    ...(sendsAgentToken(route) ? ['the agent, by issuer and subject of its token'] : []),
     resource,
   ];
 }
@@ -99,6 +102,11 @@ function explainRequest(server: AuthorizationServer, target: TokenTarget, grant:
     dpop: server.dpop ? (true as const) : undefined,
     form: buildTokenRequest(grant, target, server),
   };
+}
+
+function actorName({ source }: ActorTokenSource, agents: Config['agents']): string {
+  if (source === 'agent') return explainAgentToken(agents);
+  return 'spiffe' in source ? '<JWT-SVID>' : '<actor token>';
 }
 
 function subjectName({ subjectToken: { header, own } }: Route): string {

@@ -17,6 +17,7 @@ import {
 import { createRouteTable } from '../routing/route-table.ts';
 import { whyNot } from '../routing/why-routed.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
+import { explainAgent } from './explain-agent.ts';
 import {
   explainCacheKey,
   explainSent,
@@ -41,9 +42,10 @@ export const explain: Command = async (args) => {
   const loaded = await loadOrReport(configFile(values.config));
   if (loaded === undefined) return EXIT.failed;
   const { config } = loaded;
-  const explanation = explainRequest(config, values.request, url, headers);
+  const explanation = explainRequest(config, values.request, url, headers, values.agent);
   console.log(values.json === true ? printableJson(explanation, 2) : describe(explanation));
-  return explanation.route === undefined ? EXIT.failed : EXIT.done;
+  const isRefused = explanation.route === undefined || explanation.agent?.refused !== undefined;
+  return isRefused ? EXIT.failed : EXIT.done;
 };
 
 type Header = readonly [name: string, value: string];
@@ -71,7 +73,13 @@ function withoutAuthority(url: string): string {
   return rest.startsWith('/') || rest === url ? rest : `/${rest}`;
 }
 
-function explainRequest(config: Config, method: string, url: string, headers: readonly Header[]) {
+function explainRequest(
+  config: Config,
+  method: string,
+  url: string,
+  headers: readonly Header[],
+  agent: string | undefined,
+) {
   const isSecure = /^https:/i.test(url);
   const target = readTarget(url, headers, isSecure ? undefined : config.hostHeader);
   const facts = readFacts(method, headers);
@@ -89,6 +97,7 @@ function explainRequest(config: Config, method: string, url: string, headers: re
     misdirected,
     route: route?.name,
     others,
+    agent: route && explainAgent(route, config, agent),
     upstream: route && route.upstream.origin + upstreamPath(route, target),
     credential: route?.credential.kind,
     sent_as: route && explainSent(route),
@@ -109,7 +118,7 @@ function explainRequest(config: Config, method: string, url: string, headers: re
         credentialHeaders: new Set(['authorization', route.subjectToken.header]),
         secure: isSecure,
       }),
-    ...explainTokenRequests(route),
+    ...explainTokenRequests(route, config),
     cache_key: route && explainCacheKey(route, config),
     sharing: route && explainSharing(route, config),
     revoked_by: route && revokedBy(route, config),
@@ -176,6 +185,8 @@ function describe(explanation: Explanation): string {
     ? 'Misdirected: the request gets 421 ERR_MISDIRECTED_REQUEST, because its Host is not that of its TLS connection.'
     : 'No route: the request gets 403 ERR_ROUTE_NOT_FOUND.';
   lines.push(route === undefined ? found : `Route "${route}"`);
+  const { agent } = explanation;
+  if (agent?.refused !== undefined) lines.push(`Refused: agent "${agent.name}" gets ${agent.refused} here.`);
   for (const [label, text] of factsOf(explanation)) {
     if (text !== undefined) lines.push(`  ${label.padEnd(13)}${text}`);
   }
@@ -199,10 +210,13 @@ function describe(explanation: Explanation): string {
 
 /** The facts about a route, each with its label. Those that are undefined are not shown. */
 function factsOf(explanation: Explanation): (readonly [label: string, text: string | undefined])[] {
-  const { caller, consent, allowed_origins: origins } = explanation;
+  const { agent, caller, consent, allowed_origins: origins } = explanation;
   const own = "cambist's own token (client_credentials)";
   const unattended = { client_credentials: own, none: 'sent without a token' };
   return [
+    ['agents', agent && `only ${agent.served.join(', ')}`],
+    ['known by', agent?.known_by.join('; ')],
+    ['agent', agent?.identities && `${agent.name}: ${agent.identities.join('; ')}`],
     ['upstream', explanation.upstream],
     ['credential', explanation.credential],
     ['sent as', explanation.sent_as],

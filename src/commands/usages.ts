@@ -96,7 +96,7 @@ are masked. The file may be a Kubernetes manifest with the config in a ConfigMap
     example: 'cambist validate --config cambist.yaml',
   },
   explain: {
-    synopsis: "[--config FILE] [--json] [-X METHOD] [-H 'NAME: VALUE']... URL",
+    synopsis: "[--config FILE] [--json] [--agent NAME] [-X METHOD] [-H 'NAME: VALUE']... URL",
     does: 'shows which route a request takes, and its token request',
     about: `Also shows why no other route takes it, by which ways it could arrive, the upstream URL, and the parts of the cache key.
 Sends nothing and shows no secret.`,
@@ -104,6 +104,7 @@ Sends nothing and shows no secret.`,
     flags: {
       config: CONFIG,
       json: JSON_OUTPUT,
+      agent: value('NAME', 'the agent that sends the request, as in agents.known'),
       request: { ...value('METHOD', 'the method of the request'), short: 'X', default: 'POST' },
       header: {
         ...value("'NAME: VALUE'", 'a header of the request; Mcp-Method and Mcp-Name describe its message'),
@@ -111,7 +112,7 @@ Sends nothing and shows no secret.`,
         multiple: true,
       },
     },
-    exits: ['a route takes the request', 'no route takes it, or the config is invalid'],
+    exits: ['a route takes the request', 'no route takes it or serves the agent, or the config is invalid'],
     example: 'cambist explain --config cambist.yaml http://127.0.0.1:8180/mine',
   },
   doctor: {

@@ -11,7 +11,7 @@ import { type ConfigNode, formatPath } from './config-node.ts';
 import { type Draft, readAll } from './key.ts';
 import { combinationsOf, readConnectAuthority } from './match.ts';
 import { type RouteDraft, resolveRoute } from './resolve-route.ts';
-import { needsCaller, type Route, whyUndecidable } from './route.ts';
+import { needsCaller, type Route, sendsAgentToken, whyUndecidable } from './route.ts';
 import { merge, readOwnKeys, usualKeys } from './route-keys.ts';
 import type { Sources } from './sources.ts';
 import { introspectingServers, routesUnawareOfDisabledUsers, signallingServers, usedServers } from './used-servers.ts';
@@ -158,8 +158,7 @@ function checkAgents({ agents }: Draft<typeof KEYS>, drafts: readonly RouteDraft
       const fix = known.length === 0 ? 'name it under agents.known' : `known agents are ${known.join(', ')}`;
       node.at('agents', index).error(`unknown agent: ${fix}`);
     }
-    const isActor = route?.credential.kind === 'exchange' && route.credential.actorToken?.source === 'agent';
-    if (isActor && agents?.token === undefined) {
+    if (route !== undefined && sendsAgentToken(route) && agents?.token === undefined) {
       node.at('actor_token').error('needs the token of an agent: set agents.token, or file instead of from');
     }
   }

@@ -109,6 +109,11 @@ export function ownActor({ actorToken }: Extract<Credential, { kind: 'exchange' 
   return actorToken === undefined || actorToken.source === 'agent' ? undefined : actorToken.source;
 }
 
+/** Tells whether the actor token of a route is that of the agent. */
+export function sendsAgentToken({ credential }: Pick<Route, 'credential'>): boolean {
+  return credential.kind === 'exchange' && credential.actorToken?.source === 'agent';
+}
+
 /** Tells whether a route exchanges, forwards or verifies the token of a caller, where there is one. */
 export function readsCaller(route: Pick<Route, 'credential' | 'subjectToken'>): boolean {
   const { credential, subjectToken } = route;

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { Agents } from '../config/agents.ts';
-import type { Route } from '../config/route.ts';
+import { type Route, sendsAgentToken } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { type Agent, type Identify, isOfAgent } from '../identity/identify.ts';
 import { oncePer } from '../secrets/secret.ts';
@@ -55,7 +55,6 @@ export function assertNoAgent({ request, route }: Routed, { subject, rawHeaders 
 const ownClaims = oncePer(({ token }: Subject) => readClaims(token.reveal()));
 
 /** The party that acts for the caller, on a route that names it to the authorization server. */
-export function actorOn({ credential }: Route, agent: Agent): Actor | undefined {
-  const isAgent = credential.kind === 'exchange' && credential.actorToken?.source === 'agent';
-  return isAgent ? agent.actor : undefined;
+export function actorOn(route: Route, agent: Agent): Actor | undefined {
+  return sendsAgentToken(route) ? agent.actor : undefined;
 }

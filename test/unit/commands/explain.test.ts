@@ -205,3 +205,53 @@ test('prints no character of the config that controls or reorders the line', asy
     'a\u009b2J\u202eb\nc',
   );
 });
+
+test('says as which agent a request may be sent, and how cambist knows it', async (t) => {
+  const gateway = join(folder, 'agents.yaml');
+  const agents = `listen:
+  address: 127.0.0.1:8443
+  tls: { certificate: { file: a }, private_key: { file: b }, client_ca: { file: c } }
+agents:
+  token: { header: x-agent-token, issuer: https://cluster.example.com, audience: cambist }
+  certificate: true
+  forwarded: { from: ['spiffe://example.org/proxy'] }
+  known:
+    billing: { service_account: team-a/billing, spiffe_id: spiffe://example.org/billing }
+    support: { subject: support }
+    certified: { spiffe_id: spiffe://example.org/certified }
+`;
+  const delegating = '    agents: [billing, certified]\n    actor_token: { from: agent }';
+  await writeFile(gateway, CONFIG.replace(/ {4}actor_token: .*/, delegating) + agents);
+  const url = 'http://github-mcp.tools.svc/mcp';
+  const plain = await run(t, '--config', gateway, url);
+  assert.equal(plain.code, 0);
+  for (const line of [
+    '  agents       only billing, certified',
+    '  known by     token of https://cluster.example.com in the header "x-agent-token"; client certificate; x-forwarded-client-cert of spiffe://example.org/proxy',
+    '  actor_token=<token of the agent from the header "x-agent-token">',
+    '  the agent, by issuer and subject of its token',
+  ]) {
+    assert.ok(plain.text.includes(`\n${line}\n`), `${line}: ${plain.text}`);
+  }
+  const billing = await run(t, '--config', gateway, '--agent', 'billing', url);
+  assert.equal(billing.code, 0);
+  const sub = 'system:serviceaccount:team-a:billing';
+  const identities = `spiffe://example.org/billing; https://cluster.example.com ${sub}`;
+  assert.ok(billing.text.includes(`\n  agent        billing: ${identities}\n`), billing.text);
+  for (const [agent, refused] of [
+    ['support', '403 ERR_AGENT_NOT_ALLOWED'],
+    ['certified', '401 ERR_AGENT_UNKNOWN'],
+  ] as const) {
+    const { code, text } = await run(t, '--config', gateway, '--agent', agent, url);
+    assert.equal(code, 1);
+    assert.ok(text.includes(`Route "github"\nRefused: agent "${agent}" gets ${refused} here.\n`), text);
+  }
+  const { code, explanation } = await json(t, '--config', gateway, '--agent', 'support', 'http://x/docs');
+  assert.deepEqual([code, explanation.agent.refused], [0, undefined]);
+  assert.deepEqual(explanation.agent.served, ['billing', 'support', 'certified']);
+  await assert.rejects(
+    run(t, '--config', gateway, '--agent', 'other', url),
+    /known agents are billing, support, certified/,
+  );
+  await assert.rejects(run(t, '--agent', 'billing', url), /known agents are none/);
+});
