@@ -109,6 +109,19 @@ export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
       take: closed,
     },
     {
+      name: 'listen-tls',
+      about:
+        'the same, with TLS on the listener, without and with certificates of callers: on open connections, and with a handshake for each call',
+      contestants: (['tls', 'mutual'] as const).flatMap((listens) => {
+        const kind = listens === 'tls' ? 'TLS' : 'mutual TLS';
+        return [cambist, nginx].flatMap((peer): Contestant[] => [
+          { label: `${peer.name}, ${kind}`, peer, listens },
+          { label: `${peer.name}, ${kind}, handshake each time`, peer, listens, newConnections: true },
+        ]);
+      }),
+      take: closed,
+    },
+    {
       name: 'latency',
       about: 'the same call at 1,000 requests a second; latency counts from the scheduled time',
       contestants: plain(cambist, undici, fastify, nginx),

@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type CertificateAuthority, createCertificateAuthority } from '../harness/certificates.ts';
+import { type Certificate, type CertificateAuthority, createCertificateAuthority } from '../harness/certificates.ts';
 import { createImage, type Image } from './image.ts';
 import { type LoadProcess, startLoadProcess } from './load-process.ts';
 import type { InterceptedHost, Peer, RunningProxy } from './peers/peer.ts';
@@ -22,6 +22,8 @@ export interface Contestant {
   readonly tls?: true;
   /** The proxy terminates the callers' TLS and connects by TLS. */
   readonly intercepted?: true;
+  /** The proxy's own listener has TLS. `mutual`: callers have certificates. */
+  readonly listens?: 'tls' | 'mutual';
   /** Each call has a connection of its own. */
   readonly newConnections?: true;
   /** The tokens of the callers have valid signatures. */
@@ -39,6 +41,8 @@ export interface Environment {
   readonly caFile: string;
   /** The host whose TLS proxies terminate, with a certificate for those that have no authority. */
   readonly intercepted: InterceptedHost;
+  /** The certificate of callers. */
+  readonly caller: Certificate;
   /** The Node that runs the proxies. */
   readonly node: string;
   readonly image: Image;
@@ -54,7 +58,7 @@ let started = 0;
 
 export async function startContestant(
   contestant: Contestant,
-  { load, directory, caFile, node, image, intercepted }: Environment,
+  { load, directory, caFile, node, image, intercepted, caller }: Environment,
 ): Promise<StartedContestant> {
   const { peer, responseKind = 'json', subjects = 1, routes = 1, called = routes, signed = false } = contestant;
   const tls = contestant.tls ?? contestant.intercepted ?? false;
@@ -72,10 +76,14 @@ export async function startContestant(
       contestant.asImage ? image.launch(node, args, options) : startPinned('proxy', node, args, options),
     imageProgram: contestant.asImage && image.program(node),
     intercepted: contestant.intercepted && intercepted,
+    listenTls: contestant.listens && { ...intercepted, isMutual: contestant.listens === 'mutual' },
   });
   const { callerCa, decisions } = proxy;
   const paths = Array.from({ length: called }, (_, i) => `${decisions?.prefix ?? ''}/r${i}`);
-  const callerTls = callerCa === undefined ? undefined : { host: intercepted.host, ca: callerCa };
+  const callerTls =
+    callerCa === undefined
+      ? undefined
+      : { host: intercepted.host, ca: callerCa, ...(contestant.listens === 'mutual' && caller) };
   const { newConnections = false } = contestant;
   return {
     contestant,
@@ -123,7 +131,7 @@ export async function withEnvironment<T>(node: string, use: (environment: Enviro
   const intercepted = writeCertificate(authority, directory, caFile);
   const image = createImage(directory);
   try {
-    return await use({ load, directory, caFile, node, image, intercepted });
+    return await use({ load, directory, caFile, node, image, intercepted, caller: authority.issueClient() });
   } finally {
     load.close();
     await image.close();

@@ -41,7 +41,7 @@ export function createCambist(variant: CambistVariant): Peer {
       const more = setup.intercepted === undefined ? {} : { intercept };
       const listen = inbound === true || decisions === true ? await freePort() : port;
       const cache = cacheFor(setup, variant, store);
-      const listeners = { listen: `127.0.0.1:${listen}`, admin: `127.0.0.1:${adminPort}` };
+      const listeners = { listen: listenFor(setup, `127.0.0.1:${listen}`), admin: `127.0.0.1:${adminPort}` };
       const callers = inbound && { inbound: inboundFor(setup, port) };
       const keys = {
         ...configFor(setup, variant.logLevel),
@@ -68,6 +68,7 @@ export function createCambist(variant: CambistVariant): Peer {
       return {
         ...proxy,
         ...(decisions && { decisions: { prefix: '/ext-authz/r0', secret: DECISION_SECRET } }),
+        ...(setup.listenTls && { callerCa: readFileSync(setup.listenTls.caFile, 'utf8') }),
         ...(isIntercepted && { callerCa: readFileSync(join(trustDir, 'ca.pem'), 'utf8') }),
         close: async () => {
           await proxy.close();
@@ -76,6 +77,13 @@ export function createCambist(variant: CambistVariant): Peer {
       };
     },
   };
+}
+
+function listenFor({ listenTls }: Setup, address: string): object | string {
+  if (listenTls === undefined) return address;
+  const { certFile, keyFile, caFile, isMutual } = listenTls;
+  const tls = { certificate: { file: certFile }, private_key: { file: keyFile } };
+  return { address, tls: { ...tls, ...(isMutual && { client_ca: { file: caFile } }) } };
 }
 
 async function startOwnStore(): Promise<StoreProcess> {

@@ -14,7 +14,7 @@ export const nginx: Peer = {
   name: 'nginx',
   missing: () => (has('nginx') ? undefined : 'not installed (apt-get install nginx-light)'),
   async start(setup) {
-    const { directory, intercepted } = setup;
+    const { directory } = setup;
     const port = await freePort();
     const config = join(directory, 'nginx.conf');
     writeFileSync(config, configFor(setup, port));
@@ -22,20 +22,23 @@ export const nginx: Peer = {
     const args = ['-p', directory, '-c', config, '-e', 'stderr'];
     const child = startPinned('proxy', 'nginx', args, { stdio: ['ignore', 'ignore', 'inherit'] });
     await until(child, () => accepts(port));
-    const callerCa = intercepted && { callerCa: readFileSync(intercepted.caFile, 'utf8') };
+    const tls = setup.intercepted ?? setup.listenTls;
+    const callerCa = tls && { callerCa: readFileSync(tls.caFile, 'utf8') };
     return { ...running(child, port, performance.now() - startedMs), ...callerCa };
   },
 };
 
-function configFor({ origin, caFile, directory, intercepted }: Setup, port: number): string {
+function configFor({ origin, caFile, directory, intercepted, listenTls }: Setup, port: number): string {
   const { protocol, host } = new URL(origin);
   const verify =
     caFile === undefined
       ? ''
       : `proxy_ssl_protocols ${PROTOCOLS}; proxy_ssl_verify on; proxy_ssl_trusted_certificate ${caFile};`;
+  const tls = intercepted ?? listenTls;
+  const clients = listenTls?.isMutual ? `ssl_client_certificate ${listenTls.caFile}; ssl_verify_client on;` : '';
   const terminate =
-    intercepted &&
-    `ssl_protocols ${PROTOCOLS}; ssl_prefer_server_ciphers on; ssl_conf_command Ciphersuites ${CIPHERS}; ssl_session_tickets off; ssl_certificate ${intercepted.certFile}; ssl_certificate_key ${intercepted.keyFile};`;
+    tls &&
+    `ssl_protocols ${PROTOCOLS}; ssl_prefer_server_ciphers on; ssl_conf_command Ciphersuites ${CIPHERS}; ssl_session_tickets off; ssl_certificate ${tls.certFile}; ssl_certificate_key ${tls.keyFile}; ${clients}`;
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
     (kind) => `${kind}_temp_path ${join(directory, kind)};`,
   );
@@ -45,7 +48,7 @@ http {
   access_log off; keepalive_requests 100000000; ${temporary.join(' ')}
   upstream backend { server ${host}; keepalive 2048; keepalive_requests 100000000; }
   server {
-    listen 127.0.0.1:${port} ${intercepted === undefined ? '' : 'ssl '}backlog=1024; ${terminate ?? ''}
+    listen 127.0.0.1:${port} ${tls === undefined ? '' : 'ssl '}backlog=1024; ${terminate ?? ''}
     location / {
       proxy_pass ${protocol}//backend; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host ${host};
       proxy_buffering off; proxy_request_buffering off; proxy_read_timeout 1h; proxy_ssl_name localhost; ${verify}

@@ -24,8 +24,11 @@ export interface Setup {
   readonly imageProgram: string | undefined;
   /** The proxy terminates TLS of its callers for this host. */
   readonly intercepted: InterceptedHost | undefined;
+  /** The proxy's own listener has TLS. */
+  readonly listenTls: (InterceptedHost & { readonly isMutual: boolean }) | undefined;
 }
 
+/** Callers by TLS name it. */
 export interface InterceptedHost {
   readonly host: string;
   /** PEM files, for a proxy without an authority of its own. */

@@ -11,12 +11,13 @@ export interface Connection {
   close(): void;
 }
 
-/** By authority. Parsing its certificate for each connection would cost the load process more than a handshake costs a proxy. */
+/** By target. Parsing its certificate for each connection would cost the load process more than a handshake costs a proxy. */
 const contexts = new Map<string, SecureContext>();
 
-function contextFor(ca: string): SecureContext {
-  const context = contexts.get(ca) ?? createSecureContext({ ca });
-  contexts.set(ca, context);
+function contextFor({ ca, cert, key }: NonNullable<Target['tls']>): SecureContext {
+  const name = `${ca}${cert}`;
+  const context = contexts.get(name) ?? createSecureContext({ ca, ...(cert && { cert }), ...(key && { key }) });
+  contexts.set(name, context);
   return context;
 }
 
@@ -25,7 +26,7 @@ export function openConnection({ port, tls }: Pick<Target, 'port' | 'tls'>): Pro
   return new Promise((resolve, reject) => {
     const to = { port, host: '127.0.0.1', noDelay: true };
     const socket: Socket =
-      tls === undefined ? connect(to) : connectTls({ ...to, secureContext: contextFor(tls.ca), servername: tls.host });
+      tls === undefined ? connect(to) : connectTls({ ...to, secureContext: contextFor(tls), servername: tls.host });
     let finished: ((status: number) => void) | undefined;
     let started: (() => void) | undefined;
     const end = (status: number): void => {

@@ -21,8 +21,8 @@ export interface Target {
   readonly responseKind: ResponseKind;
   /** The issuer of the callers' tokens, if their signatures must be valid. Not with `fresh` callers. */
   readonly signedBy?: string;
-  /** The proxy terminates TLS for this host, with a certificate of this authority, in PEM. */
-  readonly tls?: { readonly host: string; readonly ca: string } | undefined;
+  /** The proxy terminates TLS for this host, with a certificate of this authority, in PEM. Callers may have one as well. */
+  readonly tls?: ({ readonly host: string; readonly ca: string } & Partial<TlsKeys>) | undefined;
   /** Requests ask for decisions, with this secret. */
   readonly decisionSecret?: string | undefined;
   /** Each request has a connection of its own. */
