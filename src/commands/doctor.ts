@@ -5,6 +5,7 @@ import { systemClock } from '../clock/clock.ts';
 import type { Config } from '../config/config.ts';
 import type { Route } from '../config/route.ts';
 import { createCheckContext } from '../doctor/check-context.ts';
+import { openSpiffe } from '../doctor/check-own-parts.ts';
 import type { SubjectTokenInput } from '../doctor/check-subject.ts';
 import type { Component, Finding, Severity } from '../doctor/finding.ts';
 import { type CheckOptions, type Reporter, runChecks } from '../doctor/run-checks.ts';
@@ -47,15 +48,21 @@ export const doctor: Command = async (args) => {
   return healthy ? EXIT.done : EXIT.failed;
 };
 
-async function check(options: Omit<CheckOptions, 'context' | 'reporter'>, reporter: Reporter): Promise<void> {
+async function check(
+  options: Omit<CheckOptions, 'context' | 'spiffe' | 'reporter'>,
+  reporter: Reporter,
+): Promise<void> {
+  const agent = options.config.spiffe?.socket;
+  const spiffe = agent === undefined ? undefined : await openSpiffe(agent);
   // Where names lead agents to cambist, /etc/hosts would lead its own checks there as well.
   const byName = (options.config.intercept?.listen.length ?? 0) > 0;
-  const dispatchers = createDispatchers(() => {}, byName ? { lookup: createDnsLookup() } : {});
+  const dispatchers = createDispatchers(() => {}, byName ? { lookup: createDnsLookup() } : {}, spiffe);
   const context = createCheckContext(dispatchers.for, options.config.authorizationServers, systemClock);
   try {
-    await runChecks({ ...options, context, reporter });
+    await runChecks({ ...options, context, spiffe, reporter });
   } finally {
     await dispatchers.destroy();
+    spiffe?.close();
   }
 }
 

@@ -13,6 +13,7 @@ import { isAccessible } from '../config/sources.ts';
 import { errorCode } from '../errors.ts';
 import { readPseudonymKey } from '../secrets/credential.ts';
 import type { RecordSummary } from '../shared-cache/shared-records.ts';
+import type { WorkloadApi } from '../spiffe/workload-api.ts';
 import { attempt, credentialFinding } from './check-server.ts';
 import { type Finding, type Found, fine, problem, shortAscii, warning } from './finding.ts';
 import { codeOf } from './unreachable.ts';
@@ -73,15 +74,18 @@ function failed(where: string, code: string): Finding {
   return problem('agent_unreachable', `the agent at ${where} cannot be reached`, { why, fix: FIX });
 }
 
-/** Waits for an SVID. */
-export async function checkSpiffe(address: string, found: Found): Promise<void> {
+/** Connects to the SPIFFE agent, whose SVIDs other checks use, and waits for the first one. */
+export async function openSpiffe(address: string): Promise<WorkloadApi> {
   // Loaded here, because most configs have no SPIFFE agent.
   const { createWorkloadApi } = await import('../spiffe/workload-api.ts');
   const api = createWorkloadApi({ address, clock: systemClock, logger: { info() {}, warn() {} } });
   await Promise.race([api.ready, delay(PATIENCE_MS, undefined, { ref: false })]);
+  return api;
+}
+
+export async function checkSpiffe(api: WorkloadApi, found: Found): Promise<void> {
   const { failure } = await attempt(api.prepare);
   const [svid, trustDomains] = [api.svid(), [...api.bundles().keys()]];
-  api.close();
   if (svid === undefined) {
     const why = shortAscii((failure?.cause as Error | undefined)?.message ?? 'it did not respond in time');
     found(problem('spiffe_unavailable', failure?.message ?? 'no SVID', { why }));

@@ -3,6 +3,7 @@ import { type Config, tlsListeners } from '../config/config.ts';
 import type { Route } from '../config/route.ts';
 import { signallingServers, usedServers } from '../config/used-servers.ts';
 import type { SubjectVerification } from '../config/verification.ts';
+import type { WorkloadApi } from '../spiffe/workload-api.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
 import { type BackendCheck, checkBackend } from './check-backend.ts';
 import type { CheckContext } from './check-context.ts';
@@ -29,6 +30,8 @@ export interface CheckOptions {
   /** Calls each backend with the issued token. */
   readonly call: boolean;
   readonly context: CheckContext;
+  /** Exists with `spiffe` in the config. */
+  readonly spiffe: WorkloadApi | undefined;
   readonly reporter: Reporter;
 }
 
@@ -185,8 +188,8 @@ function aheadOf(backends: readonly BackendCheck[]): number {
   return behind.length === 0 ? 0 : Math.max(0, Math.min(...behind));
 }
 
-async function checkOwnParts({ config, context, begin }: Run): Promise<void> {
-  const { inbound, audit, signals, cache, spiffe } = config;
+async function checkOwnParts({ config, context, spiffe, begin }: Run): Promise<void> {
+  const { inbound, audit, signals, cache } = config;
   for (const { name, tls } of tlsListeners(config)) {
     const found = begin({ kind: 'listener', name }, `TLS of ${name}`);
     await checkListener(tls, name, context.clock.wallMs(), found);
@@ -199,7 +202,7 @@ async function checkOwnParts({ config, context, begin }: Run): Promise<void> {
     await checkSharedCache(cache.shared, signals !== undefined, begin({ kind: 'shared_cache', name: '' }, title));
   }
   if (spiffe !== undefined) {
-    await checkSpiffe(spiffe.socket, begin({ kind: 'spiffe', name: '' }, `SPIFFE agent: ${spiffe.socket}`));
+    await checkSpiffe(spiffe, begin({ kind: 'spiffe', name: '' }, `SPIFFE agent: ${config.spiffe?.socket}`));
   }
   if (audit !== undefined) await checkAudit(audit, begin({ kind: 'audit', name: '' }, 'audit trail'));
 }

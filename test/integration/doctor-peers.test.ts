@@ -14,8 +14,8 @@ import { startFakeAuthorizationServer } from '../harness/fake-authorization-serv
 import { respond, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { freePort } from '../harness/http-server.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
-import { startSpiffeAgent, svidParts, x509SvidResponse } from '../harness/spiffe-agent.ts';
-import { publicServer, route, runDoctor } from './doctor-run.ts';
+import { jwtSvid, message, startSpiffeAgent, svidParts, x509SvidResponse } from '../harness/spiffe-agent.ts';
+import { publicServer, route, runDoctor, strict } from './doctor-run.ts';
 
 const AUTHORITY = createCertificateAuthority('Example Corp CA');
 
@@ -233,6 +233,26 @@ test('waits for an SVID from the SPIFFE agent', async (t) => {
     /^it issues spiffe:\/\/example\.org\/cambist until .*, for example\.org$/,
   );
   await eventually('the stream is closed', () => agent.open === 0);
+});
+
+test('exchanges with the SVIDs of the SPIFFE agent', async (t) => {
+  const id = 'spiffe://example.org/cambist';
+  const agent = await startSpiffeAgent(t);
+  const authority = createCertificateAuthority('example.org');
+  agent.send(x509SvidResponse([svidParts(id, authority.issueClient({ hosts: [id] }), authority.cert)]));
+  const server = await startFakeAuthorizationServer(t);
+  server.behaviour = strict({ kind: 'issue' });
+  const claims = { sub: id, aud: server.issuer, exp: Math.floor(Date.now() / 1000) + 300 };
+  agent.onJwt(() => message([1, message([1, id], [2, jwtSvid(claims)])]));
+  const client_auth = { method: 'client_assertion', from: { spiffe: true } };
+  const doctor = await runDoctor(t, {
+    spiffe: { socket: agent.address },
+    authorization_servers: { local: { issuer: server.issuer, client_id: id, client_auth } },
+    routes: [route('work', { subject_token: { from: 'spiffe', audience: server.issuer } })],
+  });
+  assert.match(doctor.finding('subject_token_read').what, /^the subject token from the SPIFFE agent: /);
+  assert.equal(doctor.finding('token_issued').severity, 'ok');
+  assert.equal(server.requests.at(-1)?.form.get('client_assertion'), jwtSvid(claims));
 });
 
 const INTERCEPTED_ROUTE = {

@@ -2,6 +2,7 @@ import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/clock/clock.ts';
 import type { ReportedFinding } from '../../src/commands/doctor.ts';
 import { createCheckContext } from '../../src/doctor/check-context.ts';
+import { openSpiffe } from '../../src/doctor/check-own-parts.ts';
 import { INVALID_TOKEN } from '../../src/doctor/client-refusal.ts';
 import { runChecks } from '../../src/doctor/run-checks.ts';
 import { createDispatchers } from '../../src/transport/dispatchers.ts';
@@ -33,7 +34,8 @@ export async function runDoctor(
 ) {
   const backend = await startFakeUpstream(t, echo);
   const config = configOf(JSON.parse(JSON.stringify(written).replaceAll(BACKEND, backend.url)));
-  const dispatchers = createDispatchers(() => {});
+  const spiffe = config.spiffe && (await openSpiffe(config.spiffe.socket));
+  const dispatchers = createDispatchers(() => {}, {}, spiffe);
   t.after(() => dispatchers.destroy());
   const findings: ReportedFinding[] = [];
   const clock = { ...systemClock, wallMs: () => systemClock.wallMs() + aheadMs };
@@ -43,11 +45,13 @@ export async function runDoctor(
     call,
     input: token === undefined ? undefined : { source: 'the test', token },
     context: createCheckContext(dispatchers.for, config.authorizationServers, clock),
+    spiffe,
     reporter: {
       section() {},
       finding: (about, finding) => void findings.push({ about, ...finding }),
     },
   });
+  spiffe?.close();
   return {
     findings,
     /** Errors and warnings, as `error code` or `warning code`. */

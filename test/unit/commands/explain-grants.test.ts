@@ -6,6 +6,7 @@ import { ACTOR_TOKEN, folder, json, run, SECRET } from './explained.ts';
 
 const GRANTS = `
 version: 1
+spiffe: { socket: unix:///agent.sock }
 authorization_servers:
   idp:
     issuer: https://login.example.com
@@ -26,6 +27,14 @@ authorization_servers:
     client_id: cambist
     client_auth: { method: tls_client_auth }
     tls: { certificate: { file: c }, private_key: { file: k } }
+  spiffe:
+    issuer: https://spiffe.example.com
+    client_id: cambist
+    client_auth: { method: client_assertion, from: { spiffe: true } }
+  mutual:
+    issuer: https://mutual.example.com
+    client_id: cambist
+    client_auth: { method: tls_client_auth, from: { spiffe: true } }
 routes:
   - name: chained
     match: { path: /chained }
@@ -45,6 +54,16 @@ routes:
     upstream: https://work.example.com
     authorization_server: workload
     subject_token: { file: actor-token }
+  - name: svid
+    match: { path: /svid }
+    upstream: https://svid.example.com
+    authorization_server: spiffe
+    subject_token: { from: spiffe, audience: sts }
+  - name: actor
+    match: { path: /actor }
+    upstream: https://actor.example.com
+    authorization_server: mutual
+    actor_token: { from: spiffe, audience: sts }
 `;
 
 async function explained(t: TestContext, path: string) {
@@ -101,4 +120,16 @@ test('shows a subject token from a file, and the DPoP proof', async (t) => {
   assert.match(explanation.token_request.client_authentication, /<from the file>, of type urn:ietf/);
   assert.equal(explanation.cache_key.length, 2);
   assert.ok(text.includes('  DPoP: <proof made now>'));
+});
+
+test('shows which token or certificate is an SVID', async (t) => {
+  const { token_request: work, cache_key } = (await explained(t, '/svid')).explanation;
+  assert.deepEqual(work.form[1], ['subject_token', '<JWT-SVID>']);
+  const shown = /client_assertion=<JWT-SVID for https:\/\/spiffe\.example\.com>, of type urn:ietf:.*:jwt-spiffe,/;
+  assert.match(work.client_authentication, shown);
+  assert.equal(cache_key[0], "cambist's own token, from the SPIFFE agent for sts");
+  const { token_request: actor } = (await explained(t, '/actor')).explanation;
+  assert.ok(JSON.stringify(actor.form).includes('["actor_token","<JWT-SVID>"]'));
+  assert.equal(actor.client_authentication, 'client_id=cambist in the form, and the X.509-SVID of the connection');
+  assert.match(actor.endpoint, /from its mtls_endpoint_aliases if present/);
 });
