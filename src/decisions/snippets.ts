@@ -1,3 +1,4 @@
+import { caddy } from './snippet-caddy.ts';
 import { envoy } from './snippet-envoy.ts';
 import type { SnippetFacts } from './snippet-facts.ts';
 import { haproxy } from './snippet-haproxy.ts';
@@ -5,6 +6,7 @@ import { nginx } from './snippet-nginx.ts';
 
 /** The config of each data plane: a whole file that runs as it is but for addresses and names. */
 export const SNIPPETS = {
+  caddy,
   envoy,
   haproxy,
   nginx,

@@ -46,6 +46,7 @@ const GROUPS: readonly (readonly Step[])[] = [
   [
     ['Kubernetes', installs.installKubernetes],
     ['SPIRE', installs.installSpire],
+    ['Caddy', installs.installCaddy],
     ['helm and kustomize', installs.installDeployTools],
     ['the Go SDK', installs.installGoSdk],
     ['zitadel/oidc', installs.installZitadelOidc],

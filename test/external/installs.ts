@@ -128,6 +128,13 @@ export async function installSpire(): Promise<string> {
   return join(await cachedInstall('spire', files, build, KEPT), 'bin');
 }
 
+/** Caddy, built from Go modules. @returns its path */
+export async function installCaddy(): Promise<string> {
+  const files = ['go.mod', 'go.sum'].map((name) => here(`dataplanes/caddy/${name}`));
+  const build = (folder: string) => runTool('go', ['build', QUICKLY, '-ldflags=-s -w', '-o', 'bin/', 'tool'], folder);
+  return join(await cachedInstall('caddy', files, build, KEPT), 'bin/caddy');
+}
+
 /** etcd (`server`), kube-apiserver and kubectl, built from Go modules. @returns the folder of the programs */
 export async function installKubernetes(): Promise<string> {
   const files = ['go.mod', 'go.sum'].map((name) => here(`cluster/${name}`));
