@@ -118,7 +118,7 @@ const MAX_DESCRIBED = 50;
  * @param listen the proxy's address, as in `http://127.0.0.1:8180` or `unix:/path`
  */
 export function describeRoutes({ routes, intercept }: Pick<Config, 'routes' | 'intercept'>, listen: string): string[] {
-  const scheme = intercept === undefined ? 'http' : 'https';
+  const scheme = intercept === undefined && !listen.startsWith('https:') ? 'http' : 'https';
   const described = routes.slice(0, MAX_DESCRIBED).map((route) => describeRoute(route, listen, scheme));
   const others = routes.length - described.length;
   return others === 0 ? described : [...described, `and ${others} more: see the status page`];

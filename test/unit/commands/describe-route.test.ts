@@ -7,9 +7,9 @@ const SERVER = { issuer: 'https://idp.example.com', client_id: 'cambist', client
 
 const LISTEN = 'http://127.0.0.1:8180';
 
-function described(route: Record<string, unknown>, more: Record<string, unknown> = {}): string {
+function described(route: Record<string, unknown>, more: Record<string, unknown> = {}, listen = LISTEN): string {
   const routes = [{ name: 'r', match: { path: '/r' }, upstream: 'https://mcp.example.com/mcp', ...route }];
-  const [text = ''] = describeRoutes(configOf({ authorization_servers: { main: SERVER }, routes, ...more }), LISTEN);
+  const [text = ''] = describeRoutes(configOf({ authorization_servers: { main: SERVER }, routes, ...more }), listen);
   return text;
 }
 
@@ -31,6 +31,11 @@ for (const [route, text] of [
     else assert.match(described(route), text);
   });
 }
+
+test('names the https URL of a host at a listener with TLS', () => {
+  const match = { host: 'cambist-gateway.agents.svc', path: '/r' };
+  assert.match(described({ match }, {}, 'https://0.0.0.0:8180'), /^r: https:\/\/cambist-gateway\.agents\.svc\/r →/);
+});
 
 test('names the https URL of a host whose connections are intercepted', () => {
   const intercept = { trust_dir: '/run/trust' };
