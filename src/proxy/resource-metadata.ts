@@ -163,7 +163,7 @@ function clientOrigin({ url, rawHeaders, secure = false }: ClientRequest): strin
   return `${scheme.toLowerCase()}://${authority.toLowerCase()}`;
 }
 
-/** cambist listens on plain http. A TLS terminator in front says so. A wrong value misleads only the client that sent it. */
+/** Without TLS on the listener, a terminator in front may say that the client used https. A wrong value misleads only the client that sent it. */
 function forwardedScheme(rawHeaders: RawHeaders): 'http' | 'https' {
   const values = headerValues(rawHeaders, 'x-forwarded-proto');
   return values.length === 1 && values[0]?.trim().toLowerCase() === 'https' ? 'https' : 'http';
