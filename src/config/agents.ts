@@ -156,7 +156,7 @@ export const agents = optional(
         const hasClients = listen?.kind === 'tcp' && clientCertificateRule(listen.tls) !== undefined;
         for (const key of ['certificate', 'forwarded'] as const) {
           if (!written[key] || hasClients || node.broken) continue;
-          node.at(key).error('needs certificates of clients: set tls.client_ca of listen', 'key');
+          node.at(key).error('needs certificates of clients: set tls.client_ca of listen, or tls: spiffe', 'key');
         }
         if (known.length === 0 && !node.at('known').broken) {
           node.at('known').error('has no agent, so every request would get 401: name one');

@@ -26,7 +26,7 @@ const http = section(
         .at('listen')
         .error(
           'hands out tokens to every client that reaches it: use a Unix socket, require client certificates ' +
-            '(tls.client_ca), or set secret',
+            '(tls.client_ca, or tls: spiffe), or set secret',
         );
     },
   },

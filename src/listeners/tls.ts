@@ -58,7 +58,7 @@ export function createListenerCertificates(logger: Pick<Logger, 'error'>, svids?
         if (!isSame(issuers, trust.issuers)) trust.issuers = issuers;
       };
       await apply();
-      followConnections(server, trust);
+      followConnections(server, trust, () => tls !== 'spiffe' || svids?.svid() !== undefined);
       served.push({ name, apply });
     },
     /** Reads all files again, and takes the current SVID, for the next connections. A listener keeps its certificate where that fails. */
@@ -121,8 +121,11 @@ function isSame(one: Issuers, other: Issuers): boolean {
   return one.length === other.length && one.every(({ raw }, index) => other[index]?.raw.equals(raw) === true);
 }
 
-/** Notes which connections of a server have finished their handshake, and refuses invalid certificates of clients. */
-function followConnections(server: HttpsServer, trust: ClientTrust): void {
+/**
+ * Notes which connections of a server have finished their handshake, and refuses invalid certificates of clients.
+ * @param isValid tells whether the certificate of the server has not expired
+ */
+function followConnections(server: HttpsServer, trust: ClientTrust, isValid: () => boolean): void {
   /** By the addresses of both ends, until the handshake is complete: Node has no way from one socket to the other. */
   const handshaking = new Map<string, Socket>();
   const peerOf = ({ remoteAddress, remotePort, localAddress }: Socket) =>
@@ -145,7 +148,7 @@ function followConnections(server: HttpsServer, trust: ClientTrust): void {
     setHandshaking(connection, false);
     setSecured(connection, secure);
     // With `optional`, Node leaves this to us.
-    const isInvalid = secure.getPeerX509Certificate() !== undefined && !secure.authorized;
-    if (isInvalid || !setClient(secure, trust)) secure.destroy();
+    const isRefused = secure.getPeerX509Certificate() !== undefined && !secure.authorized;
+    if (isRefused || !setClient(secure, trust) || !isValid()) secure.destroy();
   });
 }

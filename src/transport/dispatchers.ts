@@ -107,7 +107,8 @@ export function createDispatchers(
       const key = keyOf(peer);
       if (tls !== undefined) {
         const known = withFiles.get(key);
-        return known === undefined || stale.has(key) ? read(peer, tls, key) : known;
+        const isExpired = tls.spiffe === true && svids?.svid() === undefined;
+        return known === undefined || stale.has(key) || isExpired ? read(peer, tls, key) : known;
       }
       let pool = plain.get(key);
       if (pool === undefined) {

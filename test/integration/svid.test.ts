@@ -144,6 +144,13 @@ test('keeps its SVID while the agent is gone, and stops using it when the agent 
   assert.equal(await result(workload(BILLING)), 'refused');
 });
 
+test('stops serving connections when its SVID expires', async (t) => {
+  const { result } = await start(t, update(own.issueServer({ hosts: [ID], validUntilSeconds: 3 })));
+  const unchecked = { ...workload(BILLING), rejectUnauthorized: false };
+  assert.equal(await result(unchecked), 200);
+  await eventually('the expiry', async () => (await result(unchecked)) === 'refused');
+});
+
 test('refuses every handshake until the first SVID, and is not ready', async (t) => {
   const { app, result, deliver } = await start(t, WITHDRAWN);
   assert.equal(await result(workload(BILLING)), 'refused');
@@ -204,6 +211,19 @@ test('authenticates by its X.509-SVID, and by the next one after a rotation', as
   assert.equal(forms()[0]?.get('client_id'), 'cambist');
   agent.send(WITHDRAWN);
   await eventually('no certificate', async () => (await send()).text.includes('ERR_CREDENTIAL_UNAVAILABLE'));
+});
+
+test('sends no token request with an expired SVID', async (t) => {
+  const ca = join(temporaryFolder(t), 'ca.pem');
+  writeFileSync(ca, stranger.cert);
+  const client_auth = { method: 'tls_client_auth', from: { spiffe: true } };
+  const { app, send } = await startExchanging(t, workload(ID, own, { validUntilSeconds: 3 }), {
+    tls: { ...stranger.issueServer(), clientCa: own.cert },
+    server: { client_auth, tls: { ca: { file: ca } } },
+  });
+  assert.equal((await send()).status, 200);
+  await eventually('the expiry', async () => (await send()).text.includes('ERR_CREDENTIAL_UNAVAILABLE'));
+  assert.match(app.logText(), /let the SVID expire/);
 });
 
 test('authenticates by a JWT-SVID, which it requests once', async (t) => {
