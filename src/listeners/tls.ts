@@ -41,7 +41,7 @@ export type ListenerCertificates = ReturnType<typeof createListenerCertificates>
 type Svids = Pick<WorkloadApi, 'svid' | 'bundles'>;
 
 /** @param svids for listeners with `tls: spiffe` */
-export function createListenerCertificates(logger: Pick<Logger, 'error'>, svids?: Svids) {
+export function createListenerCertificates(logger: Pick<Logger, 'error' | 'warn'>, svids?: Svids) {
   const served: { readonly name: string; readonly apply: () => Promise<void> }[] = [];
 
   return {
@@ -58,7 +58,12 @@ export function createListenerCertificates(logger: Pick<Logger, 'error'>, svids?
         if (!isSame(issuers, trust.issuers)) trust.issuers = issuers;
       };
       await apply();
-      followConnections(server, trust, () => tls !== 'spiffe' || svids?.svid() !== undefined);
+      followConnections(server, (secure) => {
+        const why =
+          whyRefused(secure, trust) ?? (tls === 'spiffe' && !svids?.svid() ? 'the own SVID is expired' : undefined);
+        if (why !== undefined) logger.warn({}, `${name}: refused a TLS client: ${why}`);
+        return why === undefined;
+      });
       served.push({ name, apply });
     },
     /** Reads all files again, and takes the current SVID, for the next connections. A listener keeps its certificate where that fails. */
@@ -121,11 +126,15 @@ function isSame(one: Issuers, other: Issuers): boolean {
   return one.length === other.length && one.every(({ raw }, index) => other[index]?.raw.equals(raw) === true);
 }
 
-/**
- * Notes which connections of a server have finished their handshake, and refuses invalid certificates of clients.
- * @param isValid tells whether the certificate of the server has not expired
- */
-function followConnections(server: HttpsServer, trust: ClientTrust, isValid: () => boolean): void {
+/** Notes the client of a connection. @returns why its certificate is invalid */
+function whyRefused(secure: TLSSocket, trust: ClientTrust): string | undefined {
+  // With `optional`, Node leaves this to us.
+  const isInvalid = secure.getPeerX509Certificate() !== undefined && !secure.authorized;
+  return isInvalid || !setClient(secure, trust) ? 'no trusted issuer vouches for its certificate' : undefined;
+}
+
+/** Notes which connections of a server have finished their handshake, and closes those that are not admitted. */
+function followConnections(server: HttpsServer, admits: (secure: TLSSocket) => boolean): void {
   /** By the addresses of both ends, until the handshake is complete: Node has no way from one socket to the other. */
   const handshaking = new Map<string, Socket>();
   const peerOf = ({ remoteAddress, remotePort, localAddress }: Socket) =>
@@ -147,8 +156,6 @@ function followConnections(server: HttpsServer, trust: ClientTrust, isValid: () 
     handshaking.delete(peer);
     setHandshaking(connection, false);
     setSecured(connection, secure);
-    // With `optional`, Node leaves this to us.
-    const isRefused = secure.getPeerX509Certificate() !== undefined && !secure.authorized;
-    if (isRefused || !setClient(secure, trust) || !isValid()) secure.destroy();
+    if (!admits(secure)) secure.destroy();
   });
 }

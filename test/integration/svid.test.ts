@@ -88,7 +88,7 @@ function kept(t: TestContext, certificate: Certificate): RequestOptions {
 }
 
 test('an SVID of a client is valid by the bundle of its own trust domain alone', async (t) => {
-  const { result } = await start(t);
+  const { app, result } = await start(t);
   assert.equal(await result(workload(BILLING)), 200);
   assert.equal(await result(workload(`${PARTNER}/client`, partner)), 200);
   for (const [name, options] of Object.entries({
@@ -104,6 +104,7 @@ test('an SVID of a client is valid by the bundle of its own trust domain alone',
   })) {
     assert.equal(await result(options), 'refused', name);
   }
+  assert.match(app.logText(), /listen: refused a TLS client: no trusted issuer vouches for its certificate/);
 });
 
 test('connections stay when the SVID and bundles change, and each request is verified by the current ones', async (t) => {
