@@ -9,12 +9,16 @@ import { installEnvoy } from '../installs.ts';
 const START_MS = 60_000;
 
 /** Starts Envoy with static resources, as in its bootstrap. */
-export async function startEnvoy(t: Lifetime, resources: Readonly<Record<string, unknown>>): Promise<void> {
+export function startEnvoy(t: Lifetime, resources: Readonly<Record<string, unknown>>): Promise<void> {
+  return runEnvoy(t, `static_resources: ${JSON.stringify(resources)}\n`);
+}
+
+/** Starts Envoy with a bootstrap in YAML, which has no admin address. */
+export async function runEnvoy(t: Lifetime, bootstrap: string): Promise<void> {
   const folder = temporaryFolder(t);
   const admin = await freePort();
-  const config = { admin: { address: socketAddress(admin) }, static_resources: resources };
-  const path = join(folder, 'envoy.json');
-  await writeFile(path, JSON.stringify(config));
+  const path = join(folder, 'envoy.yaml');
+  await writeFile(path, `${bootstrap}admin: ${JSON.stringify({ address: socketAddress(admin) })}\n`);
   const { close } = await startServer({
     command: await installEnvoy(),
     args: ['--config-path', path, '--log-level', 'warning', '--disable-hot-restart', '--concurrency', '1'],
