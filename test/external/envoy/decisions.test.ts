@@ -344,7 +344,7 @@ for (const [title, server, client, status] of [
   });
 }
 
-test('passes event streams as they come, and their end', async (t) => {
+test('passes event streams as they come, and the disconnect of the client', async (t) => {
   const stream = eventStream();
   const { url, authorization, upstream } = await start(t, { handler: stream.handler });
   const response = await open(`${url}/github`, { headers: { authorization, accept: 'text/event-stream' } });
