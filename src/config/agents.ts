@@ -152,10 +152,16 @@ export const agents = optional(
         if (written.token === undefined && certificate !== true && forwarded === undefined && !node.broken) {
           node.error('names no way to know an agent: set token, or certificate: true');
         }
-        const listen = scope.listeners.get('listen');
-        const hasClients = listen?.kind === 'tcp' && clientCertificateRule(listen.tls) !== undefined;
-        for (const key of ['certificate', 'forwarded'] as const) {
-          if (!written[key] || hasClients || node.broken) continue;
+        // A data plane that asks for decisions forwards certificates as well, and has none of an agent.
+        const hasClients = (key: string): boolean => {
+          const listen = scope.listeners.get(key);
+          return listen?.kind === 'tcp' && clientCertificateRule(listen.tls) !== undefined;
+        };
+        for (const [key, listeners] of [
+          ['certificate', ['listen']],
+          ['forwarded', ['listen', 'decisions.http.listen']],
+        ] as const) {
+          if (!written[key] || listeners.some(hasClients) || node.broken) continue;
           node.at(key).error('needs certificates of clients: set tls.client_ca of listen, or tls: spiffe', 'key');
         }
         if (known.length === 0 && !node.at('known').broken) {

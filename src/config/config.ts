@@ -148,7 +148,6 @@ export const KEYS = {
       ),
     }),
   ),
-  agents,
   host_header: headerName('Header whose host replaces that of the request, if present, such as `x-kagent-host`.', {
     examples: ['x-kagent-host'],
   }),
@@ -181,6 +180,7 @@ export const KEYS = {
   inbound,
   decisions,
   signals,
+  agents,
   intercept,
   spiffe: optional(
     section(

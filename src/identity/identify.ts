@@ -33,6 +33,7 @@ interface IdentifyOptions {
  * Finds the agent that sent a request, by its token and its certificate, or the certificate that a proxy forwards. All of them are
  * checked again at each request. Synchronous where the token is known to be valid.
  * @param agents undefined: only the client certificate of the connection is checked
+ * @param isDataPlane the connection is of a data plane that asks for decisions: its own certificate is not the agent's
  * @throws {CambistError} ERR_AGENT_UNKNOWN, ERR_STS_UNAVAILABLE, ERR_CREDENTIAL_UNAVAILABLE
  */
 export type Identify = ReturnType<typeof createIdentify>;
@@ -55,11 +56,17 @@ export function createIdentify({ verifier, clock }: IdentifyOptions) {
     return verifying === undefined ? subject : verifying.then(() => subject, throwAsAgent);
   }
 
-  return (agents: Agents | undefined, connection: Socket, values: Values): Agent | undefined | Promise<Agent> => {
+  return (
+    agents: Agents | undefined,
+    connection: Socket,
+    values: Values,
+    isDataPlane = false,
+  ): Agent | undefined | Promise<Agent> => {
     const certificate = clientCertificate(connection, clock.wallMs());
     if (agents === undefined) return undefined;
     const own = certificate && spiffeIdOf(certificate)?.id;
-    const byCertificate = certificateIdentity(agents, own, values);
+    const byCertificate =
+      forwardedIdentity(agents, own, values) ?? (agents.certificate && !isDataPlane ? own : undefined);
     const token = readToken(agents.token ?? [], connection, values);
     if (token instanceof Promise) return token.then((subject) => known(agents, byCertificate, subject));
     return known(agents, byCertificate, token);
@@ -68,16 +75,12 @@ export function createIdentify({ verifier, clock }: IdentifyOptions) {
 
 const headersOf = oncePer((tokens: readonly AgentTokens[]) => [...new Set(tokens.map(({ header }) => header))]);
 
-/** The SPIFFE ID of the agent. That of a proxy gives way to the one that it forwards. */
-function certificateIdentity(
-  { certificate, forwarded }: Agents,
-  own: string | undefined,
-  values: Values,
-): string | undefined {
+/** The SPIFFE ID that a listed proxy forwards. Its own gives way to this one. */
+function forwardedIdentity({ forwarded }: Agents, own: string | undefined, values: Values): string | undefined {
   const lines =
     forwarded !== undefined && own !== undefined && forwarded.from.includes(own) ? values(forwarded.header) : [];
-  if (lines.length > 0) return readForwardedId(lines) ?? refuse(`${forwarded?.header} does not name exactly one agent`);
-  return certificate ? own : undefined;
+  if (lines.length === 0) return undefined;
+  return readForwardedId(lines) ?? refuse(`${forwarded?.header} does not name exactly one agent`);
 }
 
 /** Names of agents by their identities. */

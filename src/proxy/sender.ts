@@ -18,13 +18,14 @@ export function senderOf(
   identify: Identify,
   agents: Agents | undefined,
   { socket, rawHeaders }: IncomingMessage,
+  isDataPlane = false,
 ): Agent | undefined | Promise<Agent> {
-  return identify(agents, socket, (name) => headerValues(rawHeaders, name));
+  return identify(agents, socket, (name) => headerValues(rawHeaders, name), isDataPlane);
 }
 
 /** The same for a request. Within a CONNECT, it is the agent that sent the CONNECT. */
 export function agentOf({ incoming, arrival, active }: ProxyRequest, identify: Identify) {
-  return senderOf(identify, active.config.agents, arrival?.connect ?? incoming);
+  return senderOf(identify, active.config.agents, arrival?.connect ?? incoming, arrival?.wayIn === 'decision');
 }
 
 /** Checks that the agent may use the route. @throws {CambistError} ERR_AGENT_NOT_ALLOWED */

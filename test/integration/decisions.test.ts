@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
+import { request } from 'node:https';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { call } from '../harness/http-call.ts';
@@ -218,4 +221,42 @@ test('counts, logs and records a decision as a forwarded request', async (t) => 
   assert.match(await app.metrics(), /cambist_arrivals_total\{route="github",way_in="decision"\} 1/);
   await eventually('the log line', () => app.logText().includes('"msg":"request"'));
   assert.match(app.logText(), /"route":"github","method":"GET","way_in":"decision","status":200,"outcome":"forwarded"/);
+});
+
+test("the certificate of a data plane is not an agent's, and the one that it forwards is", async (t) => {
+  const folder = temporaryFolder(t);
+  const file = (name: string, text: string) => {
+    writeFileSync(join(folder, name), text);
+    return { file: join(folder, name) };
+  };
+  const authority = createCertificateAuthority();
+  const { cert, key } = authority.issueServer();
+  const tls = { certificate: file('a', cert), private_key: file('b', key), client_ca: file('c', authority.cert) };
+  const [plane, agent] = ['spiffe://example.org/plane', 'spiffe://example.org/agent'];
+  const listener = { address: '127.0.0.1:0', tls };
+  const gateway = await startGateway(t, {
+    top: {
+      listen: listener,
+      decisions: { http: { listen: listener } },
+      agents: {
+        certificate: true,
+        forwarded: { from: [plane] },
+        known: { one: { spiffe_id: agent }, plane: { spiffe_id: plane } },
+      },
+    },
+  });
+  const client = { ca: authority.cert, agent: false, ...authority.issueClient({ hosts: [plane] }) };
+  const statusOf = async (headers: Record<string, string>) => {
+    const sent = request(`${gateway.app.decisions}/ext-authz/github`, {
+      ...client,
+      headers: { authorization: gateway.authorization, ...headers },
+    });
+    sent.end();
+    const [response] = await once(sent, 'response');
+    response.resume();
+    return response.statusCode;
+  };
+  assert.equal(await statusOf({}), 401);
+  assert.equal(await statusOf({ 'x-forwarded-client-cert': `URI=${agent}` }), 200);
+  assert.match(gateway.app.logText(), /"agent":"one"/);
 });
