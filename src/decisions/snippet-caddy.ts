@@ -1,7 +1,7 @@
 import { clientCertificateRule, type Listen } from '../config/addresses.ts';
 import { SECRET_HEADER } from './report.ts';
 import type { SnippetFacts, SnippetRoute } from './snippet-facts.ts';
-import { addressOf, backendOf, droppedOn, onePerPath, prefixOf, rewrites, schemeOf } from './snippet-parts.ts';
+import { addressOf, backendOf, droppedOn, nameOf, onePerPath, prefixOf, rewrites, schemeOf } from './snippet-parts.ts';
 
 /** The Caddyfile of a Caddy that asks as `forward_auth` does. */
 export function caddy(facts: SnippetFacts): string {
@@ -49,7 +49,7 @@ function trust(listen: Listen, depth: number): string {
   const hasCertificate = clientCertificateRule(listen.tls) !== undefined;
   const lines = [
     'tls_trust_pool file /etc/caddy/cambist-ca.pem',
-    `tls_server_name ${listen.host}`,
+    `tls_server_name ${nameOf(listen)}`,
     ...(hasCertificate ? ['tls_client_auth /etc/caddy/client.pem /etc/caddy/client.key'] : []),
   ];
   return lines.map((line) => `${'\t'.repeat(depth)}${line}\n`).join('');

@@ -1,7 +1,7 @@
 import { clientCertificateRule, type Listen } from '../config/addresses.ts';
 import { SECRET_HEADER } from './report.ts';
 import type { SnippetFacts, SnippetRoute } from './snippet-facts.ts';
-import { addressOf, backendOf, onePerPath, rewrites, schemeOf } from './snippet-parts.ts';
+import { addressOf, backendOf, nameOf, onePerPath, rewrites, schemeOf } from './snippet-parts.ts';
 
 /** Dot segments, plain or escaped: the backend may read a path outside that of the route. */
 const DOT_SEGMENTS = String.raw`(^|/|\\|%2f|%5c)(\.|%2e){1,2}($|/|;|\\|%2f|%5c|%3b)`;
@@ -60,7 +60,7 @@ function serverOf(listen: Listen): string {
 function trust(listen: Listen): string {
   if (listen.kind === 'unix' || listen.tls === undefined) return '';
   const client = clientCertificateRule(listen.tls) === undefined ? '' : ' crt /etc/haproxy/client.pem';
-  return ` ssl verify required verifyhost ${listen.host} ca-file /etc/haproxy/cambist-ca.pem${client}`;
+  return ` ssl verify required verifyhost ${nameOf(listen)} ca-file /etc/haproxy/cambist-ca.pem${client}`;
 }
 
 /** The first route that fits. */

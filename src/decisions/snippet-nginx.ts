@@ -1,10 +1,10 @@
 import { clientCertificateRule, type Listen } from '../config/addresses.ts';
 import type { SnippetFacts, SnippetRoute } from './snippet-facts.ts';
-import { addressOf, backendOf, droppedOn, onePerPath, prefixOf, rewrites, schemeOf } from './snippet-parts.ts';
+import { addressOf, backendOf, droppedOn, nameOf, onePerPath, prefixOf, rewrites, schemeOf } from './snippet-parts.ts';
 
 /** The config of nginx with `auth_request`. */
 export function nginx(facts: SnippetFacts): string {
-  const hosts = [...new Set(facts.routes.map(({ host }) => host))];
+  const hosts = new Set([undefined, ...facts.routes.map(({ host }) => host)]);
   return `# nginx asks cambist about each request, and puts the issued token in place of the caller's.
 # Its workers must be able to write to cambist's Unix socket, if cambist has one.
 worker_processes auto;
@@ -29,7 +29,7 @@ ${facts.routes.map(backend).join('')}
   # A backend may read a header with an underscore as another header: drop it.
   underscores_in_headers off;
   ignore_invalid_headers on;
-${hosts.map((host) => server(facts, host)).join('')}}
+${[...hosts].map((host) => server(facts, host)).join('')}}
 `;
 }
 
@@ -49,7 +49,7 @@ function backend({ name, upstream }: SnippetRoute): string {
 
 function server(facts: SnippetFacts, host: string | undefined): string {
   const { decisions, listen, secretFile, forwardedHeader, routesBy, timeoutSeconds } = facts;
-  const routes = facts.routes.filter((route) => route.host === host);
+  const routes = onePerPath(facts.routes.filter((route) => isServed(route, host)).map((route) => ({ ...route, host })));
   const carriers = [...new Set(routes.flatMap(({ credentialHeader }) => credentialHeader ?? []))];
   const question = routesBy === 'name' ? '/auth-request/$cambist_route' : '/auth-request';
   const secret = `      # One line: proxy_set_header X-Cambist-Decision-Secret "…"; with the content of ${secretFile}
@@ -119,12 +119,17 @@ ${forwardedHeader === undefined ? '' : `      proxy_set_header ${forwardedHeader
 ${trust(listen)}      proxy_set_header Host $host:$server_port;
       proxy_set_header X-Forwarded-Proto $scheme;
     }
-${onePerPath(routes).map(location).join('')}
+${routes.map(location).join('')}
     location / {
       return 404;
     }
   }
 `;
+}
+
+/** Is a route for requests to this host? The one of nginx that no name fits is undefined. */
+function isServed({ host: own }: SnippetRoute, host: string | undefined): boolean {
+  return own === undefined || own === host || (own.startsWith('*.') && host?.endsWith(own.slice(1)) === true);
 }
 
 function problem(status: number): string {
@@ -135,7 +140,7 @@ function problem(status: number): string {
 function trust(listen: Listen): string {
   if (listen.kind === 'unix' || listen.tls === undefined) return '';
   return `      proxy_ssl_verify on;
-      proxy_ssl_name ${listen.host};
+      proxy_ssl_name ${nameOf(listen)};
       proxy_ssl_trusted_certificate /etc/nginx/cambist-ca.pem;
 ${clientCertificateRule(listen.tls) === undefined ? '' : clientCertificate('/etc/nginx/client.pem', '/etc/nginx/client.key')}`;
 }

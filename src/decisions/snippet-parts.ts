@@ -17,6 +17,11 @@ export function addressOf({ host, port }: Extract<Listen, { kind: 'tcp' }>): str
   return `${withBrackets(host)}:${port}`;
 }
 
+/** The name in the listener's certificate, as far as its address tells. */
+export function nameOf({ host }: Extract<Listen, { kind: 'tcp' }>): string {
+  return isEveryAddress(host) ? 'cambist' : host;
+}
+
 export function schemeOf(listen: Listen): 'http' | 'https' {
   return listen.kind === 'tcp' && listen.tls !== undefined ? 'https' : 'http';
 }

@@ -3,6 +3,7 @@ import { envoy } from './snippet-envoy.ts';
 import type { SnippetFacts } from './snippet-facts.ts';
 import { haproxy } from './snippet-haproxy.ts';
 import { nginx } from './snippet-nginx.ts';
+import { traefik } from './snippet-traefik.ts';
 
 /** The config of each data plane: a whole file that runs as it is but for addresses and names. */
 export const SNIPPETS = {
@@ -10,6 +11,7 @@ export const SNIPPETS = {
   envoy,
   haproxy,
   nginx,
+  traefik,
 } as const satisfies Readonly<Record<string, (facts: SnippetFacts) => string>>;
 
 export type SnippetKind = keyof typeof SNIPPETS;

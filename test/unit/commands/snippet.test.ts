@@ -140,3 +140,35 @@ test('names the kinds of data plane', async () => {
   await assert.rejects(snippet(['enovy']), /unknown kind "enovy": did you mean "envoy"\?/);
   await assert.rejects(snippet(['x']), /unknown kind "x": use .*envoy/);
 });
+
+test('nginx: a route without a host is served on every host, and a host alone on its own', () => {
+  const host = { ...GITHUB, name: 'host', match: { path: '/own', host: '*.example.com' } };
+  const text = SNIPPETS.nginx(factsOf([host, GITHUB]));
+  const servers = text.split('  server {\n').slice(1);
+  assert.deepEqual(
+    servers.map((server) => [
+      /server_name (.*);/.exec(server)?.[1],
+      server.match(/set \$cambist_route (.*);/g)?.length,
+    ]),
+    [
+      ['_', 1],
+      ['*.example.com', 2],
+    ],
+  );
+});
+
+test('traefik: each route is asked about by its own name, and the issued token replaces the header', () => {
+  const facts = factsOf([{ ...GITHUB, send: { header: 'X-Api-Key' } }], {
+    decisions: { http: { listen: '127.0.0.1:8183', secret: { file: '/run/secret' } } },
+  });
+  const [, main = '', dynamic = ''] = SNIPPETS.traefik(facts).split(/^# file: .*\n/m);
+  assert.equal(parse(main).entryPoints.agents.http.aliasHeadersStrategy, 'delete');
+  const { routers, middlewares } = parse(dynamic).http;
+  assert.deepEqual(routers.github.middlewares, ['cambist-before', 'github-ask', 'github-drop', 'github-path-1']);
+  const { forwardAuth } = middlewares['github-ask'];
+  assert.equal(forwardAuth.address, 'http://127.0.0.1:8183/forward-auth/github');
+  assert.deepEqual([forwardAuth.trustForwardHeader, forwardAuth.authResponseHeaders], [false, ['x-api-key']]);
+  const dropped = middlewares['github-drop'].headers.customRequestHeaders;
+  for (const name of ['authorization', 'dpop', 'x-cambist-decision-secret']) assert.equal(dropped[name], '', name);
+  assert.equal(dropped['x-api-key'], undefined);
+});
