@@ -4,9 +4,10 @@ import { writeFileSync } from 'node:fs';
 import { Agent as PlainAgent } from 'node:http';
 import { Agent, type RequestOptions, request } from 'node:https';
 import { join } from 'node:path';
-import { json } from 'node:stream/consumers';
+import { json, text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { connect as connectTls } from 'node:tls';
 import type { DecisionReport } from '../../src/admin/decisions.ts';
 import type { StatusReport } from '../../src/admin/status-report.ts';
 import { tail } from '../../src/commands/tail.ts';
@@ -500,4 +501,33 @@ test('an agent that leaves while its token is verified leaves nothing behind', a
   await delay(200);
   assert.match(await app.metrics(), /^cambist_requests_in_flight\{route="github"\} 0$/m);
   assert.doesNotMatch(await app.metrics(), /^cambist_requests_in_flight\{.*\} [1-9]/m);
+});
+
+test('no session of an agent is resumed by another, or without a certificate', async (t) => {
+  const { app, authorization } = await startMutual(t);
+  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    /** @returns the status, and what could resume the session */
+    const visit = async (options: object) => {
+      const to = { port: Number(new URL(app.url).port), host: '127.0.0.1', ca: authority.cert, maxVersion };
+      const socket = connectTls({ ...to, ...options });
+      const sessions: unknown[] = [];
+      socket.on('session', (session) => sessions.push(session));
+      let isReused: boolean | undefined;
+      socket.once('secureConnect', () => {
+        isReused = socket.isSessionReused();
+      });
+      const received = text(socket);
+      const lines = ['GET /github HTTP/1.1', 'Host: localhost', `Authorization: ${authorization}`, 'Connection: close'];
+      socket.write(`${lines.join('\r\n')}\r\n\r\n`);
+      const status = (await received).slice(9, 12);
+      assert.equal(isReused, false);
+      return { status, session: sessions.at(-1) };
+    };
+    const { status, session } = await visit(withId(SUPPORT));
+    assert.equal(status, '200');
+    assert.ok(Buffer.isBuffer(session));
+    assert.equal((await visit({ session })).status, '401');
+    assert.equal((await visit({ ...withId(PROXY), session })).status, '401');
+    assert.equal((await visit({ ...withId(SUPPORT), session })).status, '200');
+  }
 });
