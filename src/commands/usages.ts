@@ -168,7 +168,7 @@ the config, from the same machine or pod. With --admin, it needs no config.`,
     about: `A whole config that runs as it is but for addresses and names: with what cambist sends, what it needs to see, and no way
 past it. Contains no secret, only the file that has it. Sends nothing. Standard error names the routes that are left
 out, because a data plane cannot use them.`,
-    positionals: { KIND: 'envoy, nginx, haproxy or caddy' },
+    positionals: { KIND: 'envoy, envoy-gateway, istio, nginx, haproxy, caddy or traefik' },
     flags: { config: CONFIG, route: value('NAME', 'only this route') },
     exits: ['the config is on standard output', 'the config is invalid, has no decisions, or no route for them'],
     example: 'cambist snippet --config cambist.yaml envoy > envoy.yaml',

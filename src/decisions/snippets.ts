@@ -1,7 +1,9 @@
 import { caddy } from './snippet-caddy.ts';
 import { envoy } from './snippet-envoy.ts';
+import { envoyGateway } from './snippet-envoy-gateway.ts';
 import type { SnippetFacts } from './snippet-facts.ts';
 import { haproxy } from './snippet-haproxy.ts';
+import { istio } from './snippet-istio.ts';
 import { nginx } from './snippet-nginx.ts';
 import { traefik } from './snippet-traefik.ts';
 
@@ -9,7 +11,9 @@ import { traefik } from './snippet-traefik.ts';
 export const SNIPPETS = {
   caddy,
   envoy,
+  'envoy-gateway': envoyGateway,
   haproxy,
+  istio,
   nginx,
   traefik,
 } as const satisfies Readonly<Record<string, (facts: SnippetFacts) => string>>;

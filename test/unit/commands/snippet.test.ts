@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parse } from 'yaml';
+import { parse, parseAllDocuments } from 'yaml';
 import { snippet } from '../../../src/commands/snippet.ts';
 import { type SnippetFacts, snippetFacts } from '../../../src/decisions/snippet-facts.ts';
 import { SNIPPETS } from '../../../src/decisions/snippets.ts';
@@ -133,6 +133,40 @@ test('envoy: routes that differ by message share one', () => {
 test('envoy: cambist never sees the header in which a proxy forwards certificates, if clients could set it', () => {
   const facts = factsOf([GITHUB]);
   assert.match(SNIPPETS.envoy({ ...facts, forwardedHeader: 'x-client' }), /patterns: \[.*\{ exact: "x-client" \}\]/);
+});
+
+test('envoy-gateway, istio: each route fails closed, is named, and gets the issued token', () => {
+  const facts = factsOf([GITHUB, { ...GITHUB, name: 'docs', match: { path: '/docs' }, send: { header: 'X-Api-Key' } }]);
+  const read = (text: string) => parseAllDocuments(text).map((each) => each.toJS() as Record<string, unknown>);
+  const gateway = read(SNIPPETS['envoy-gateway'](facts)).map(
+    ({ spec }) => (spec as { extAuth: Record<string, unknown> }).extAuth,
+  );
+  const [mesh, ...policies] = read(SNIPPETS.istio(facts));
+  assert.ok(policies.every(({ spec }) => JSON.stringify((spec as { rules: unknown }).rules) === '[{}]'));
+  const providers = (mesh?.extensionProviders as { envoyExtAuthzHttp: Record<string, unknown> }[]) ?? [];
+  const found = [
+    ...gateway.map(({ failOpen, statusOnError, timeout, http, headersToExtAuth }) => [
+      failOpen,
+      String(statusOnError),
+      timeout,
+      (http as { path: string }).path,
+      (http as { headersToBackend: string[] }).headersToBackend,
+      (headersToExtAuth as string[]).includes('authorization'),
+    ]),
+    ...providers.map(({ envoyExtAuthzHttp: provider }) => [
+      provider.failOpen,
+      provider.statusOnError,
+      provider.timeout,
+      provider.pathPrefix,
+      provider.headersToUpstreamOnAllow,
+      (provider.includeRequestHeadersInCheck as string[]).includes('authorization'),
+    ]),
+  ];
+  const each = [
+    [false, '503', '8s', '/ext-authz/github', ['authorization', 'x-request-id'], true],
+    [false, '503', '8s', '/ext-authz/docs', ['x-api-key', 'x-request-id'], true],
+  ];
+  assert.deepEqual(found, [...each, ...each]);
 });
 
 test('names the kinds of data plane', async () => {

@@ -1,0 +1,70 @@
+import { isEveryAddress, isLocal } from '../config/addresses.ts';
+import { SECRET_HEADER } from './report.ts';
+import type { SnippetFacts, SnippetRoute } from './snippet-facts.ts';
+
+/** Beside the headers with credentials. Istio has no pattern for all headers. */
+const SENT = [
+  'accept',
+  'content-type',
+  'origin',
+  'baggage',
+  'cookie',
+  'traceparent',
+  'mcp-*',
+  'sec-fetch-*',
+  'access-control-request-*',
+  'x-*',
+];
+
+/** Mesh config and policies: the sidecar of each backend asks about every request to it. */
+export function istio(facts: SnippetFacts): string {
+  const isNamed = facts.routesBy === 'name';
+  return `# file: mesh-config.yaml
+# Merge into the mesh config (meshConfig of IstioOperator or of the chart).
+extensionProviders:
+${facts.routes.map((route) => provider(route, facts, isNamed ? `/ext-authz/${route.name}` : '/ext-authz')).join('\n')}
+---
+# file: policies.yaml
+${facts.routes.map(policy).join('---\n')}`;
+}
+
+function provider(route: SnippetRoute, facts: SnippetFacts, prefix: string): string {
+  const { decisions, secretFile, timeoutSeconds, routes } = facts;
+  const port = decisions.kind === 'tcp' ? decisions.port : 8183;
+  const host =
+    decisions.kind === 'unix' || isLocal(decisions) || isEveryAddress(decisions.host)
+      ? 'cambist.agents.svc.cluster.local'
+      : decisions.host;
+  const credentials = new Set(routes.flatMap(({ removed }) => removed.filter((name) => !name.includes('_'))));
+  const names = [...credentials].filter((name) => !name.startsWith('x-'));
+  const body = `
+      includeRequestBodyInCheck: { maxRequestBytes: 1048576, packAsBytes: true }`;
+  const secret = `
+      # The content of ${JSON.stringify(secretFile)} in cambist's config.
+      includeAdditionalHeadersInCheck: { ${SECRET_HEADER}: "" }`;
+  return `  - name: cambist-${route.name}
+    envoyExtAuthzHttp:
+      service: ${host}
+      port: ${port}
+      pathPrefix: ${prefix}
+      timeout: ${timeoutSeconds}s
+      # Nothing passes while cambist does not respond.
+      failOpen: false
+      statusOnError: "503"
+      includeRequestHeadersInCheck: ${JSON.stringify([...names, ...SENT])}
+      # Without this list, the backend would get the caller's own token.
+      headersToUpstreamOnAllow: ${JSON.stringify([...(route.credentialHeader === undefined ? [] : [route.credentialHeader]), 'x-request-id'])}${route.needsBody ? body : ''}${secretFile === undefined ? '' : secret}`;
+}
+
+/** Without paths in its rule: a request that no rule matches would pass without a decision. */
+function policy({ name }: SnippetRoute): string {
+  return `apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: cambist-${name}, namespace: tools }
+spec:
+  selector: { matchLabels: { app: ${name} } }
+  action: CUSTOM
+  provider: { name: cambist-${name} }
+  rules: [{}]
+`;
+}
