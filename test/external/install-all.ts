@@ -47,6 +47,7 @@ const GROUPS: readonly (readonly Step[])[] = [
     ['Kubernetes', installs.installKubernetes],
     ['SPIRE', installs.installSpire],
     ['Caddy', installs.installCaddy],
+    ['Traefik', installs.installTraefik],
     ['helm and kustomize', installs.installDeployTools],
     ['the Go SDK', installs.installGoSdk],
     ['zitadel/oidc', installs.installZitadelOidc],

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
-import { cp, readdir, readFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
@@ -12,6 +13,8 @@ import {
   nodeIn,
   runTool,
 } from '../harness/cached-install.ts';
+
+import { runProgram } from '../harness/run-command.ts';
 
 /** Everything that the suites of this folder install. Each throws if a tool is missing, or a registry is unreachable. */
 const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
@@ -134,6 +137,29 @@ export async function installCaddy(): Promise<string> {
   const build = (folder: string) => runTool('go', ['build', QUICKLY, '-ldflags=-s -w', '-o', 'bin/', 'tool'], folder);
   return join(await cachedInstall('caddy', files, build, KEPT), 'bin/caddy');
 }
+
+/**
+ * Traefik, built from Go modules. Its list of providers of DNS challenges is replaced, because some of their modules are no longer
+ * available. @returns its path
+ */
+export async function installTraefik(): Promise<string> {
+  const files = ['go.mod', 'go.sum', 'dns.go', 'ext.go'].map((name) => here(`dataplanes/traefik/${name}`));
+  const build = async (folder: string) => {
+    await mkdir(join(folder, 'ext'));
+    await rename(join(folder, 'ext.go'), join(folder, 'ext/ext.go'));
+    await writeFile(join(folder, 'ext/go.mod'), 'module github.com/traefik/traefik/dynamic/ext\n\ngo 1.24\n');
+    const { stdout } = await runProgram('go', ['mod', 'download', '-json', LEGO], { cwd: tmpdir() });
+    await cp(JSON.parse(stdout).Dir, join(folder, 'lego'), { recursive: true });
+    await runTool('chmod', ['-R', 'u+w', 'lego'], folder);
+    await rename(join(folder, 'dns.go'), join(folder, 'lego/providers/dns/zz_gen_dns_providers.go'));
+    await runTool('go', ['build', QUICKLY, '-ldflags=-s -w', '-o', 'bin/', 'tool'], folder);
+    await rm(join(folder, 'lego'), { recursive: true });
+  };
+  return join(await cachedInstall('traefik', files, build, KEPT), 'bin/traefik');
+}
+
+/** The version that go.mod replaces by a folder. */
+const LEGO = 'github.com/go-acme/lego/v5@v5.4.1';
 
 /** etcd (`server`), kube-apiserver and kubectl, built from Go modules. @returns the folder of the programs */
 export async function installKubernetes(): Promise<string> {

@@ -57,8 +57,9 @@ export async function startDataPlane(t: Lifetime, plane: DataPlane, text: string
     `${plane.kind} listens`,
     () => {
       if (child.exitCode !== null) throw new Error(`${program} exited:\n${output}`);
-      return fetch(url).then(
-        () => true,
+      // Traefik listens before it knows its routes.
+      return fetch(`${url}/github`).then(
+        ({ status }) => status !== 404,
         () => false,
       );
     },
