@@ -4,6 +4,7 @@ import { systemClock } from './clock/clock.ts';
 import { clientCertificateRule } from './config/addresses.ts';
 import type { Config } from './config/config.ts';
 import { restartKeys } from './config/config.ts';
+import { decisionListeners } from './config/decisions.ts';
 import type { DecisionSide } from './decisions/decisions.ts';
 import type { InterceptListeners } from './intercept/redirected.ts';
 import { limitConnections } from './listeners/limit-connections.ts';
@@ -41,8 +42,9 @@ export interface App {
   readonly admin: string;
   /** The address that callers of the agent connect to. Undefined: they connect to the agent itself. */
   readonly inbound: string | undefined;
-  /** The address that a data plane asks for decisions. Undefined: it does not. */
+  /** The addresses that a data plane asks for decisions. Undefined: it does not. */
   readonly decisions: string | undefined;
+  readonly decisionsByGrpc: string | undefined;
   /** The address that transmitters of signals connect to. Undefined: they do not. */
   readonly signals: string | undefined;
   /** Serves another config from the next request on. @returns the keys whose change needs a restart */
@@ -80,7 +82,7 @@ export async function startApp(written: Config, version: string, logger: Logger,
   const activeConfig = (): ActiveConfig => active;
   const parts = await createParts(first, { activeConfig, version, logger, tracing });
   const { counts, dispatchers, certificates, tokens, tracker, sockets, interception, audit, inbound } = parts;
-  const hasClients = [first.listen, first.decisions?.http.listen].some(
+  const hasClients = [first.listen, ...Object.values(decisionListeners(first.decisions))].some(
     (each) => clientCertificateRule(tlsOf(each)) !== undefined,
   );
   const identify =
@@ -101,10 +103,19 @@ export async function startApp(written: Config, version: string, logger: Logger,
   const pipeline = createPipeline(pipelineOptions);
   const decisions =
     first.decisions &&
-    (await import('./decisions/decisions.ts')).createDecisions(
+    (await (
+      await import('./decisions/decisions.ts')
+    ).createDecisions(
       { ...first, decisions: first.decisions },
-      { pipeline: pipelineOptions, activeConfig, tracker, certificates, logger },
-    );
+      {
+        pipeline: pipelineOptions,
+        activeConfig,
+        tracker,
+        certificates,
+        isReady: () => parts.readiness.report().ready,
+        logger,
+      },
+    ));
   const tlsBridge = interception?.createTlsBridge(counts.proxy);
   const { app: proxy, enter } = await createProxyServer(first.listen, {
     activeConfig,
@@ -166,7 +177,7 @@ export async function startApp(written: Config, version: string, logger: Logger,
       const open = () =>
         connections.counts.open +
         (inbound?.connections().open ?? 0) +
-        (decisions?.connections().open ?? 0) +
+        (decisions?.connections() ?? 0) +
         (redirected?.connections() ?? 0);
       const graceMs = active.config.limits.shutdownGraceMs;
       await shutDown(parts, { graceMs, hurry, connections: open }, servers, redirected);
@@ -190,12 +201,14 @@ async function openListeners(
     redirected = await openRedirected();
     const admin = await openListener(servers.admin, first.admin, 'admin', first.socketMode, certificates);
     interception?.refuse(admin);
+    const decisions = await servers.decisions?.open();
     const addresses = {
       listen,
       intercepting: redirected?.addresses ?? [],
       admin,
       inbound: await inbound?.open(),
-      decisions: await servers.decisions?.open(),
+      decisions: decisions?.http,
+      decisionsByGrpc: decisions?.grpc,
       signals: await signals?.open(first.socketMode),
     };
     return { addresses, redirected };

@@ -148,9 +148,14 @@ function decisionOn(route: Route, { decisions }: Config): string | undefined {
   const why = whyUndecidable(route, decisions.routesBy === 'name');
   if (why !== undefined) return `refused, because ${why}`;
   const isPlain = route.credential.kind === 'none' || route.credential.kind === 'passthrough';
-  const path = decisions.routesBy === 'name' ? `/${route.name}` : '';
+  const isNamed = decisions.routesBy === 'name';
+  const path = isNamed ? `/${route.name}` : '';
+  const ways = [
+    ...(decisions.http === undefined ? [] : [`at /ext-authz${path}, /forward-auth${path} or /auth-request${path}`]),
+    ...(decisions.grpc === undefined ? [] : [isNamed ? 'by gRPC with the name in context_extensions' : 'by gRPC']),
+  ];
   const credential = isPlain ? 'without a credential' : `with ${route.send?.header ?? 'Authorization'}`;
-  return `200 ${credential}, asked at /ext-authz${path}, /forward-auth${path} or /auth-request${path}`;
+  return `200 ${credential}, asked ${ways.join(', or ')}`;
 }
 
 /** `handle`: the agent sends the handle that it got in place of the caller's token. */

@@ -159,7 +159,7 @@ export const agents = optional(
         };
         for (const [key, listeners] of [
           ['certificate', ['listen']],
-          ['forwarded', ['listen', 'decisions.http.listen']],
+          ['forwarded', ['listen', 'decisions.http.listen', 'decisions.grpc.listen']],
         ] as const) {
           if (!written[key] || listeners.some(hasClients) || node.broken) continue;
           node.at(key).error('needs certificates of clients: set tls.client_ca of listen, or tls: spiffe', 'key');

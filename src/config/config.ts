@@ -4,7 +4,7 @@ import { agents } from './agents.ts';
 import { audit } from './audit.ts';
 import { type AuthorizationServer, authorizationServer } from './authorization-server.ts';
 import { readEach } from './config-node.ts';
-import { decisions } from './decisions.ts';
+import { decisionListeners, decisions } from './decisions.ts';
 import { inbound } from './inbound.ts';
 import { intercept } from './intercept.ts';
 import {
@@ -266,7 +266,7 @@ export function tlsListeners({
     admin,
     'inbound.listen': inbound?.listen,
     'signals.listen': signals?.listen,
-    'decisions.http.listen': decisions?.http.listen,
+    ...decisionListeners(decisions),
   };
   return Object.entries(all).flatMap(([name, address]) =>
     address?.kind === 'tcp' && typeof address.tls === 'object' ? [{ name, tls: address.tls }] : [],

@@ -1,42 +1,53 @@
-import { clientCertificateRule } from './addresses.ts';
+import { clientCertificateRule, type Listen } from './addresses.ts';
 import { optional, required, section, type ValueOf } from './key.ts';
 import { choice, fileSource } from './kinds.ts';
 import { address } from './listen.ts';
 
-const http = section(
-  'Decisions by HTTP, for Envoy, Traefik, Caddy, nginx and HAProxy.',
-  {
-    listen: required(
-      address('Address that the data plane asks: `host:port` or `unix:/path`.', {
-        examples: ['unix:/run/cambist/decisions.sock'],
-        restart: 'change',
-        page: 'decisions.md',
-        without: 'required in `decisions.http`',
+/** A listener that only the data plane can use. */
+function listener(name: 'http' | 'grpc', description: string, example: string) {
+  return section(
+    description,
+    {
+      listen: required(
+        address('Address that the data plane asks: `host:port` or `unix:/path`.', {
+          examples: [example],
+          restart: 'change',
+          page: 'decisions.md',
+          without: `required in \`decisions.${name}\``,
+        }),
+      ),
+      secret: fileSource('File of the secret that the data plane sends in `x-cambist-decision-secret`.', {
+        page: 'decisions.md#access',
       }),
-    ),
-    secret: fileSource('File of the secret that the data plane sends in `x-cambist-decision-secret`.', {
-      page: 'decisions.md#access',
-    }),
-  },
-  {
-    check({ listen, secret }, { node }) {
-      if (listen === undefined || listen.kind === 'unix' || secret !== undefined || node.at('secret').broken) return;
-      if (clientCertificateRule(listen.tls) === 'required') return;
-      node
-        .at('listen')
-        .error(
-          'hands out tokens to every client that reaches it: use a Unix socket, require client certificates ' +
-            '(tls.client_ca, or tls: spiffe), or set secret',
-        );
     },
-  },
-);
+    {
+      restart: 'presence',
+      check({ listen, secret }, { node }) {
+        if (listen === undefined || listen.kind === 'unix' || secret !== undefined || node.at('secret').broken) return;
+        if (clientCertificateRule(listen.tls) === 'required') return;
+        node
+          .at('listen')
+          .error(
+            'hands out tokens to every client that reaches it: use a Unix socket, require client certificates ' +
+              '(tls.client_ca, or tls: spiffe), or set secret',
+          );
+      },
+    },
+  );
+}
 
 export const decisions = optional(
   section(
     'Decisions for a data plane that forwards the requests itself.',
     {
-      http: required(http),
+      http: optional(
+        listener(
+          'http',
+          'Decisions by HTTP, for Envoy, Traefik, Caddy, nginx and HAProxy.',
+          'unix:/run/cambist/decisions.sock',
+        ),
+      ),
+      grpc: optional(listener('grpc', 'Decisions by gRPC, for Envoy.', 'unix:/run/cambist/decisions-grpc.sock')),
       routes_by: choice(
         ['name', 'match'],
         'How the route is found. `name`: the data plane names it. `match`: by the host, path and message that the data plane reports.',
@@ -47,8 +58,23 @@ export const decisions = optional(
         page: 'decisions.md#preflights',
       }),
     },
-    { restart: 'presence' },
+    {
+      restart: 'presence',
+      check({ http, grpc }, { node }) {
+        if (http !== undefined || grpc !== undefined || node.at('http').broken || node.at('grpc').broken) return;
+        node.error('has no listener: set http or grpc');
+      },
+    },
   ),
 );
 
 export type Decisions = NonNullable<ValueOf<typeof decisions>>;
+
+/** The listeners of decisions, by their keys. */
+export function decisionListeners(decisions: Partial<Decisions> | undefined): Record<string, Listen> {
+  const { http, grpc } = decisions ?? {};
+  return {
+    ...(http && { 'decisions.http.listen': http.listen }),
+    ...(grpc && { 'decisions.grpc.listen': grpc.listen }),
+  };
+}

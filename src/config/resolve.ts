@@ -8,6 +8,7 @@ import {
 } from './authorization-server.ts';
 import { type Config, type ConfigFile, KEYS } from './config.ts';
 import { type ConfigNode, formatPath } from './config-node.ts';
+import { decisionListeners } from './decisions.ts';
 import { type Draft, readAll } from './key.ts';
 import { combinationsOf, readConnectAuthority } from './match.ts';
 import { type RouteDraft, resolveRoute } from './resolve-route.ts';
@@ -28,9 +29,8 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
     const fix = admin.tls === 'spiffe' ? 'use files' : 'set client_certificate: optional';
     root.at('admin', 'tls').error(`requires client certificates, which probes do not have: ${fix}`);
   }
-  const isSocket = [listen, admin, inbound?.listen, signals?.listen, decisions?.http.listen].some(
-    (each) => each?.kind === 'unix',
-  );
+  const others = Object.values(decisionListeners(decisions));
+  const isSocket = [listen, admin, inbound?.listen, signals?.listen, ...others].some((each) => each?.kind === 'unix');
   if (file.socket_mode !== undefined && !isSocket && !root.broken) {
     root.at('socket_mode').warn('has no effect: no listener is a Unix socket', 'key');
   }

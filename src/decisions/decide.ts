@@ -15,12 +15,13 @@ import type { Received, Routed } from '../proxy/steps.ts';
 import { upstreamPath } from '../routing/request-target.ts';
 import { oncePer } from '../secrets/secret.ts';
 import { type IssuedToken, valueFor } from '../tokens/issued-token.ts';
+import type { Reported } from './report.ts';
 
 /** Envoy removes the headers that this one lists from the request that it forwards. */
-const REMOVAL = 'x-envoy-auth-headers-to-remove';
+export const REMOVAL = 'x-envoy-auth-headers-to-remove';
 
 /** The steps of a request that differ where cambist only decides about it. */
-export function createDeciding(routeNameOf: (received: Received) => string | undefined): Deciding {
+export function createDeciding(reportOf: (request: ProxyRequest) => Reported | undefined): Deciding {
   return {
     respondFirst(received) {
       const { request } = received;
@@ -31,39 +32,40 @@ export function createDeciding(routeNameOf: (received: Received) => string | und
       return { status: 200, headers, body: '' };
     },
     findRoute(received) {
-      const name = routeNameOf(received);
       const { target, request } = received;
+      const report = reportOf(request);
+      const name = report?.routeName;
+      const problem = bodyProblem(request, report);
       if (name === undefined) {
-        if (isPartial(request)) assertNoMessage(received);
-        return checked(findRoute(received));
+        if (problem !== undefined) assertNoMessage(received, problem);
+        return checked(findRoute(received), problem);
       }
       const route = request.active.config.routes.find((each) => each.name === name);
       if (route === undefined)
         throw new CambistError('ERR_ROUTE_NOT_FOUND', `the data plane names an unknown route "${name}"`);
       assertTakes(route, request.incoming.method);
-      return checked({ request, target, route, path: upstreamPath(route, target), wholeBody: undefined });
+      return checked({ request, target, route, path: upstreamPath(route, target), wholeBody: undefined }, problem);
     },
     allow,
   };
 }
 
-/** Envoy sends the beginning of a body that is larger than its limit, if it is told to (`allow_partial_message`). */
-function isPartial({ incoming }: ProxyRequest): boolean {
-  return headerValues(incoming.rawHeaders, 'x-envoy-auth-partial-body').some((value) => value !== 'false');
+/** Why the body does not tell which message the backend reads. */
+function bodyProblem({ incoming }: ProxyRequest, report: Reported | undefined): CambistError | undefined {
+  const rule = 'the route depends on the message, and the data plane';
+  // Envoy sends the beginning of a body that is larger than its limit, if it is told to (`allow_partial_message`).
+  if (headerValues(incoming.rawHeaders, 'x-envoy-auth-partial-body').some((value) => value !== 'false')) {
+    return new CambistError('ERR_MESSAGE_TOO_LARGE', `${rule} sent only a part of it: let it send whole bodies`);
+  }
+  if (report?.isText !== true) return undefined;
+  return new CambistError('ERR_ROUTE_NOT_FOUND', `${rule} replaces bytes in it: set pack_as_bytes in Envoy`);
 }
 
-/** The beginning of a body does not tell which message the backend reads. */
-function assertNoMessage({ target, request }: Received): void {
+function assertNoMessage({ target, request }: Received, problem: CambistError): void {
   const { table } = request.active;
   const { method = '' } = request.incoming;
   const found = table.match(target, { method, message: 'unread' });
-  if (found !== undefined && 'bodyLimitBytes' in found) throw partial();
-}
-
-function partial(): CambistError {
-  const message =
-    'the route depends on the message, and the data plane sent only a part of it: let it send whole bodies';
-  return new CambistError('ERR_MESSAGE_TOO_LARGE', message);
+  if (found !== undefined && 'bodyLimitBytes' in found) throw problem;
 }
 
 /** A name stands for one route, and the data plane has not looked at its methods. */
@@ -72,13 +74,14 @@ function assertTakes({ name, match }: Route, method = ''): void {
   throw new CambistError('ERR_ROUTE_NOT_FOUND', `route "${name}" does not take the method of the request`);
 }
 
-function checked(found: Routed | Promise<Routed>): Routed | Promise<Routed> {
-  return found instanceof Promise ? found.then(assertDecidable) : assertDecidable(found);
+function checked(found: Routed | Promise<Routed>, problem: CambistError | undefined): Routed | Promise<Routed> {
+  const check = (routed: Routed): Routed => assertDecidable(routed, problem);
+  return found instanceof Promise ? found.then(check) : check(found);
 }
 
-function assertDecidable(routed: Routed): Routed {
+function assertDecidable(routed: Routed, problem: CambistError | undefined): Routed {
   const { route, request, wholeBody } = routed;
-  if (route.unattended !== undefined && isPartial(request)) throw partial();
+  if (route.unattended !== undefined && problem !== undefined) throw problem;
   const why = whyUndecidable(route, request.active.config.decisions?.routesBy === 'name');
   if (why === undefined) return routed;
   const facts = wholeBody === undefined ? {} : { responseId: responseIdOf(wholeBody) };

@@ -1,8 +1,10 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { FastifyInstance } from 'fastify';
+import type { Listen } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import type { Decisions } from '../config/decisions.ts';
-import { limitConnections } from '../listeners/limit-connections.ts';
+import { type ConnectionLimitOptions, limitConnections } from '../listeners/limit-connections.ts';
 import { openListener } from '../listeners/listen.ts';
 import { logAcceptErrors, reachedLimit } from '../listeners/open-files.ts';
 import type { ListenerCertificates } from '../listeners/tls.ts';
@@ -27,83 +29,134 @@ interface DecisionOptions {
   readonly activeConfig: () => ActiveConfig;
   readonly tracker: RequestTracker;
   readonly certificates: ListenerCertificates;
+  readonly isReady: () => boolean;
   readonly logger: Logger;
 }
 
-/** The listener that decides for a data plane, which forwards the requests itself. */
-export type DecisionSide = ReturnType<typeof createDecisions>;
+/** The listeners that decide for a data plane, which forwards the requests itself. */
+export type DecisionSide = Awaited<ReturnType<typeof createDecisions>>;
 
-export function createDecisions(first: Config & { readonly decisions: Decisions }, options: DecisionOptions) {
-  const { activeConfig, tracker, certificates, logger } = options;
-  const { listen } = first.decisions.http;
+/** Loads the module of gRPC only if the config has it. */
+export async function createDecisions(first: Config & { readonly decisions: Decisions }, options: DecisionOptions) {
+  const { activeConfig, tracker, certificates, isReady, logger } = options;
   const current = () => activeConfig().config.decisions ?? first.decisions;
-  const names = new WeakMap<ProxyRequest, string>();
+  const isNamed = () => current().routesBy === 'name';
+  const reports = new WeakMap<ProxyRequest, Reported>();
   const pipeline = createPipeline(
     options.pipeline,
-    createDeciding(({ request }) => names.get(request)),
+    createDeciding((request) => reports.get(request)),
   );
-  const app = createHttpServer(listen, { activeConfig, logger }, take);
-  const connections = limitConnections(app.server, {
-    max: () => activeConfig().config.limits.maxConnections,
-    http: app.server,
-    onDropped: (count) =>
-      logger.warn({}, `${reachedLimit(activeConfig().config.limits)}; dropped ${count} connections of the data plane`),
-  });
-  logAcceptErrors(app.server, 'decisions.http.listen', logger);
+  const { http, grpc } = first.decisions;
+  const listeners = [http && createHttp(http.listen), grpc && (await createGrpc(grpc))].filter(
+    (each) => each !== undefined,
+  );
 
-  function take(incoming: IncomingMessage, response: ServerResponse, url: string): void {
-    const { secret } = current().http;
-    if (secret === undefined) {
-      decide(incoming, response, url);
-      return;
-    }
-    (async () => currentCredential(secret, 'secret of decisions.http'))().then(
-      (expected) => {
-        if (hasSecret(incoming, expected)) decide(incoming, response, url);
-        else refuse(incoming, response, `${SECRET_HEADER} is missing or is not the configured secret`);
-      },
-      (error: unknown) => refuse(incoming, response, 'the secret of decisions.http cannot be read', error),
-    );
+  function createHttp(listen: Listen) {
+    const app = createHttpServer(listen, { activeConfig, logger }, (incoming, response, url) => {
+      const decideByHttp = (): void => {
+        const report = () => readReport(incoming, url, isNamed());
+        decide(incoming, response, url, report, undefined);
+      };
+      admit('http', headerValues(incoming.rawHeaders, SECRET_HEADER), decideByHttp, () => {
+        response.writeHead(403, { 'content-length': 0, 'cache-control': 'no-store' }).end();
+        incoming.resume();
+      });
+    });
+    return limited('http', listen, app, app.server);
+  }
+
+  async function createGrpc(section: NonNullable<Decisions['grpc']>) {
+    const { app, isIdle } = (await import('./grpc.ts')).createGrpc(first, section, {
+      admit: (...access) => admit('grpc', ...access),
+      decide,
+      isNamed,
+      isReady,
+      isLeaving: () => tracker.isLeaving,
+    });
+    return limited('grpc', section.listen, app, () => [isIdle]);
+  }
+
+  function limited(name: Name, listen: Listen, app: FastifyInstance, unused: ConnectionLimitOptions['http']) {
+    const limits = () => activeConfig().config.limits;
+    const { counts } = limitConnections(app.server, {
+      max: () => limits().maxConnections,
+      http: unused,
+      onDropped: (count) =>
+        logger.warn({}, `${reachedLimit(limits())}; dropped ${count} connections of the data plane`),
+    });
+    const key = `decisions.${name}.listen`;
+    logAcceptErrors(app.server, key, logger);
+    return { name, app, counts, open: () => openListener(app, listen, key, first.socketMode, certificates) };
   }
 
   /** A client without the secret learns nothing, not even which routes there are. */
-  function refuse(incoming: IncomingMessage, response: ServerResponse, why: string, error?: unknown): void {
-    logger.warn(error === undefined ? {} : { err: loggedError(error) }, `refused a decision: ${why}`);
-    response.writeHead(403, { 'content-length': 0, 'cache-control': 'no-store' }).end();
-    incoming.resume();
+  function admit(name: Name, sent: readonly string[], decide: () => void, refuse: () => void): void {
+    // The listener stays open until a restart, so a reload does not take its secret away.
+    const secret = current()[name]?.secret ?? first.decisions[name]?.secret;
+    if (secret === undefined) {
+      decide();
+      return;
+    }
+    const refuseBecause = (why: string, error?: unknown): void => {
+      logger.warn(error === undefined ? {} : { err: loggedError(error) }, `refused a decision: ${why}`);
+      refuse();
+    };
+    (async () => currentCredential(secret, `secret of decisions.${name}`))().then(
+      (expected) => {
+        if (isSecret(sent, expected)) decide();
+        else refuseBecause(`${SECRET_HEADER} is missing or is not the configured secret`);
+      },
+      (error: unknown) => refuseBecause(`the secret of decisions.${name} cannot be read`, error),
+    );
   }
 
-  function decide(incoming: IncomingMessage, response: ServerResponse, url: string): void {
+  /** @param shape of the response. By default, that of the dialect */
+  function decide(
+    incoming: IncomingMessage,
+    response: ServerResponse,
+    url: string,
+    read: () => Reported & { readonly dialect?: Dialect },
+    shape: ProxyRequest['shape'],
+  ): void {
     if ((incoming.socket as Arrived)[ARRIVAL] === undefined) setArrival(incoming.socket, 'decision', undefined);
-    let report: Reported;
+    let report: ReturnType<typeof read>;
     try {
-      report = readReport(incoming, url, current().routesBy === 'name');
+      report = read();
     } catch (error) {
-      failRequest(tracker.begin(incoming, response, url), error);
+      const request = tracker.begin(incoming, response, url);
+      request.shape = shape;
+      failRequest(request, error);
       return;
     }
     // From here on, the request is the one that the data plane reports.
     incoming.method = report.method;
     incoming.rawHeaders = report.rawHeaders;
     const request = tracker.begin(incoming, response, report.url);
-    request.shape = shapes[report.dialect];
-    if (report.routeName !== undefined) names.set(request, report.routeName);
+    request.shape = shape ?? (report.dialect && shapes[report.dialect]);
+    reports.set(request, report);
     void pipeline(request);
   }
 
   return {
-    open: () => openListener(app, listen, 'decisions.http.listen', first.socketMode, certificates),
-    close: async (): Promise<void> => app.close(),
-    connections: () => connections.counts,
+    async open(): Promise<Partial<Record<Name, string>>> {
+      const opened: Partial<Record<Name, string>> = {};
+      for (const { name, open } of listeners) opened[name] = await open();
+      return opened;
+    },
+    close: async (): Promise<void> => {
+      await Promise.all(listeners.map(({ app }) => app.close()));
+    },
+    connections: () => listeners.reduce((sum, { counts }) => sum + counts.open, 0),
   };
 }
+
+type Name = 'http' | 'grpc';
 
 const digestOf = (text: string) => hash('sha256', text, 'buffer');
 const expectedDigest = oncePerSecret((secret) => digestOf(secret.trim()));
 
 /** Compares in constant time: the digests have one length. */
-function hasSecret({ rawHeaders }: IncomingMessage, expected: Secret): boolean {
-  const [sent, ...more] = headerValues(rawHeaders, SECRET_HEADER);
+function isSecret([sent, ...more]: readonly string[], expected: Secret): boolean {
   return sent !== undefined && more.length === 0 && timingSafeEqual(digestOf(sent), expectedDigest(expected));
 }
 

@@ -8,13 +8,14 @@ export type Dialect = 'ext-authz' | 'forward-auth' | 'auth-request';
 
 /** A request as the data plane reports it. */
 export interface Reported {
-  readonly dialect: Dialect;
   /** Undefined: the route is found by host and path. */
   readonly routeName: string | undefined;
   readonly method: string;
   /** Path and query, undecoded. */
   readonly url: string;
   readonly rawHeaders: string[];
+  /** The body is text, in which Envoy replaced the bytes that are none. */
+  readonly isText?: boolean;
 }
 
 /** The header with the secret of a data plane. */
@@ -34,7 +35,11 @@ const BY_MATCH = /^\/(ext-authz|forward-auth|auth-request)(?=$|[/?])/;
  * @param named the path names the route, before the path of the request itself
  * @throws {CambistError} ERR_ROUTE_NOT_FOUND where the request is not reported, or in two ways
  */
-export function readReport(incoming: IncomingMessage, url: string, named: boolean): Reported {
+export function readReport(
+  incoming: IncomingMessage,
+  url: string,
+  named: boolean,
+): Reported & { readonly dialect: Dialect } {
   const [prefix = '', dialect, routeName] = (named ? BY_NAME : BY_MATCH).exec(url) ?? [];
   if (dialect === undefined) {
     const form = named
@@ -63,7 +68,7 @@ export function readReport(incoming: IncomingMessage, url: string, named: boolea
 }
 
 /** The headers of the request itself. @param more also left out */
-function own(raw: RawHeaders, more?: string): string[] {
+export function own(raw: RawHeaders, more?: string): string[] {
   const kept: string[] = [];
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string;
@@ -84,6 +89,6 @@ function missing(name: string): never {
   throw unclear(`${name} is missing: let the data plane set it`);
 }
 
-function unclear(why: string): CambistError {
+export function unclear(why: string): CambistError {
   return new CambistError('ERR_ROUTE_NOT_FOUND', `the data plane does not say which request it asks about: ${why}`);
 }

@@ -40,7 +40,7 @@ export interface SnippetRoute extends Pick<Route, 'name' | 'upstream' | 'tls'> {
 /** @returns a problem where the config does not allow such a data plane */
 export function snippetFacts(config: Config, only?: string): { facts: SnippetFacts } | { problem: string } {
   const { decisions } = config;
-  if (decisions === undefined) return { problem: 'the config has no decisions: add decisions.http' };
+  if (decisions?.http === undefined) return { problem: 'the config has no decisions by HTTP: add decisions.http' };
   const { routesBy, http } = decisions;
   if (only !== undefined && routesBy === 'match')
     return { problem: '--route needs decisions.routes_by: name, because cambist finds the route itself' };

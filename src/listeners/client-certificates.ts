@@ -96,3 +96,9 @@ export function setClient(socket: TLSSocket, trust: ClientTrust): boolean {
   clients.set(socket, { chain, trust, verified });
   return verified.untilMs > 0;
 }
+
+/** Gives a connection that stands for another one the client of that. */
+export function copyClient(from: Socket, to: Socket): void {
+  const client = clients.get(from);
+  if (client !== undefined) clients.set(to, client);
+}

@@ -19,7 +19,7 @@ export function setSecured(connection: Socket, secure: Socket): void {
 }
 
 /** The socket with which HTTP is spoken. TLS may be within TLS, as for an agent that sends CONNECT by TLS. */
-function innermost(connection: Socket): Socket {
+export function innermost(connection: Socket): Socket {
   const inside = secured.get(connection);
   return inside === undefined ? connection : innermost(inside);
 }

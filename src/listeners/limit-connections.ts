@@ -6,9 +6,10 @@ export interface ConnectionLimit {
   readonly counts: { readonly open: number; readonly dropped: number };
 }
 
-interface ConnectionLimitOptions {
+export interface ConnectionLimitOptions {
   readonly max: () => number;
-  readonly http: HttpServer;
+  /** The server that speaks HTTP/1.1, or which connections may be closed: those of the first kind first. */
+  readonly http: HttpServer | (() => readonly ((connection: Socket) => boolean)[]);
   /** Called at most every ten seconds, with the number of connections dropped since the last call. */
   readonly onDropped: (count: number) => void;
 }
@@ -35,7 +36,8 @@ export function limitConnections(server: Server, { max, http, onDropped }: Conne
   let nextLookMs = 0;
 
   function look(): void {
-    for (const mayGo of [idleConnections(http), incompleteConnections(http)]) {
+    const kinds = typeof http === 'function' ? http() : [idleConnections(http), incompleteConnections(http)];
+    for (const mayGo of kinds) {
       for (const socket of open) {
         if (mayGo(socket)) seenIdle.set(socket, socket.bytesRead);
       }

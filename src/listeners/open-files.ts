@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { Server } from 'node:net';
 import type { Config } from '../config/config.ts';
+import { decisionListeners } from '../config/decisions.ts';
 import { errorCode } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 
@@ -30,7 +31,10 @@ export function withinOpenFiles(max: number, files = openFiles()): number {
 export function fitConnections(config: Config, logger: Pick<Logger, 'warn'>, files = openFiles()): Config {
   const { limits, inbound, decisions, intercept } = config;
   const listeners =
-    1 + (inbound === undefined ? 0 : 1) + (decisions === undefined ? 0 : 1) + (intercept?.listen.length ?? 0);
+    1 +
+    (inbound === undefined ? 0 : 1) +
+    Object.keys(decisionListeners(decisions)).length +
+    (intercept?.listen.length ?? 0);
   const most = Math.max(1, Math.floor((files * SHARE_OF_CALLERS) / listeners));
   if (limits.maxConnections <= most) return config;
   if (config.file.content.limits?.max_connections !== undefined) {

@@ -260,3 +260,10 @@ test("the certificate of a data plane is not an agent's, and the one that it for
   assert.equal(await statusOf({ 'x-forwarded-client-cert': `URI=${agent}` }), 200);
   assert.match(gateway.app.logText(), /"agent":"one"/);
 });
+
+test('a secret that a reload removes stays required until the restart', async (t) => {
+  const { app, ask, config } = await start(t);
+  app.reloadTo({ ...config, decisions: { http: { listen: `unix:${temporaryFolder(t)}/s` } } });
+  assert.equal((await ask('/ext-authz/github', { 'x-cambist-decision-secret': '' })).status, 403);
+  assert.equal((await ask('/ext-authz/github')).status, 200);
+});

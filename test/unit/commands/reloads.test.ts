@@ -32,6 +32,7 @@ async function startReloads(t: TestContext, serve: (config: Config) => void) {
     admin: '',
     inbound: undefined,
     decisions: undefined,
+    decisionsByGrpc: undefined,
     signals: undefined,
     reload(config) {
       serve(config);

@@ -21,6 +21,9 @@ test('requires a listener of decisions that only the data plane can use', () => 
   ]) {
     assert.doesNotMatch(withHttp(http), /error|hands out/, http);
   }
+  const grpc = 'grpc: { listen: "127.0.0.1:8184" }';
+  assert.match(problemsOf(`${VALID}decisions: { ${grpc} }\n`).join('\n'), /decisions\.grpc\.listen: hands out tokens/);
+  assert.match(problemsOf(`${VALID}decisions: { routes_by: match }\n`).join('\n'), /has no listener: set http or grpc/);
   assert.match(withHttp('secret: { file: ./secret }'), /missing key "listen"/);
   assert.match(withHttp('listen: "unix:/a", secret: text'), /must not be in the config itself/);
   assert.match(withHttp('listen: "127.0.0.1:8180", secret: { file: ./s }'), /has the same address as listen/);

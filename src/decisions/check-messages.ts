@@ -1,0 +1,119 @@
+import { bytesOf, EMPTY, type Fields, readFields, textOf, writeBytes, writeNumber } from '../protobuf.ts';
+import type { OwnResponse } from '../proxy/own-response.ts';
+import { isHeader } from '../transport/http1/write-request.ts';
+import { REMOVAL } from './decide.ts';
+import { own, type Reported, unclear } from './report.ts';
+
+/** The request that a data plane asks about by gRPC. */
+export interface CheckRequest {
+  readonly method: string;
+  /** Path and query, undecoded. */
+  readonly url: string;
+  readonly isSecure: boolean;
+  readonly body: Buffer;
+  /** @throws {CambistError} ERR_ROUTE_NOT_FOUND where the request is malformed, or names no route */
+  report(isNamed: boolean, maxHeaderBytes: number): Reported;
+}
+
+const TOKEN = /^[!#$%&'*+.^_`|~\w-]+$/;
+/** Visible characters: Node's parser of HTTP accepts no others. */
+const TARGET = /^\/[!-~\x80-\xff]*$/;
+const VALUE = /^[\t -~\x80-\xff]*$/;
+const ROUTE_NAME = /^[a-z0-9-]+$/;
+
+/**
+ * Reads an `envoy.service.auth.v3.CheckRequest`.
+ * @throws {RangeError} if the message is malformed
+ * @see https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/auth/v3/attribute_context.proto
+ */
+export function readCheckRequest(message: Buffer): CheckRequest {
+  const attributes = within(readFields(message), 1);
+  const http = within(within(attributes, 4), 2);
+  const method = textOf(http, 2);
+  const url = textOf(http, 4);
+  const raw = bytesOf(http, 12);
+  const text = bytesOf(http, 11);
+  const isText = raw.length === 0 && text.length > 0;
+  return {
+    method,
+    url,
+    isSecure: textOf(http, 6) === 'https',
+    body: isText ? text : raw,
+    report(isNamed, maxHeaderBytes) {
+      if (method === 'CONNECT' || !TOKEN.test(method) || !TARGET.test(url))
+        throw unclear('its method or path is invalid');
+      const rawHeaders = readHeaders(http, maxHeaderBytes);
+      const routeName = isNamed ? readRouteName(attributes) : undefined;
+      return { routeName, method, url, rawHeaders, isText };
+    },
+  };
+}
+
+function within(fields: Fields, number: number): Fields {
+  return readFields(bytesOf(fields, number));
+}
+
+/** A name and a value. `raw_value` is the value as it was received. */
+function readEntry(message: Buffer): [name: string, value: string] {
+  const fields = readFields(message);
+  return [textOf(fields, 1), fields.has(3) ? textOf(fields, 3) : textOf(fields, 2)];
+}
+
+/** The map joins headers of one name with commas. The list, which `encode_raw_headers` asks for, keeps them apart. */
+function readHeaders(http: Fields, maxBytes: number): string[] {
+  const entries = http.has(13) ? within(http, 13).get(1) : http.get(3);
+  const host = textOf(http, 5);
+  const headers = host === '' ? [] : ['host', host];
+  let size = 0;
+  for (const entry of entries ?? []) {
+    const [name, value] = readEntry(entry);
+    size += name.length + value.length;
+    if (size > maxBytes) throw unclear('its headers are larger than limits.max_header_size');
+    // The pseudo-headers of HTTP/2 are the method, path and host. The framing is that of this body.
+    if (name.startsWith(':') || isFraming(name) || (host !== '' && isHeader(name, 'host'))) continue;
+    if (!TOKEN.test(name) || !VALUE.test(value)) throw unclear('one of its headers is invalid');
+    headers.push(name, value);
+  }
+  return own(headers);
+}
+
+function isFraming(name: string): boolean {
+  return isHeader(name, 'content-length') || isHeader(name, 'transfer-encoding');
+}
+
+/** The operator's own name of the route: no client can write here. */
+function readRouteName(attributes: Fields): string {
+  const names = (attributes.get(10) ?? []).map(readEntry).filter(([key]) => key === 'route');
+  const [[, name = ''] = [], ...more] = names;
+  if (more.length > 0 || !ROUTE_NAME.test(name)) throw unclear('context_extensions has no route, or an invalid one');
+  return name;
+}
+
+const OVERWRITE_IF_EXISTS_OR_ADD = 2;
+/** `append`, for data planes that do not know `append_action`. */
+const REPLACES = Buffer.concat([writeBytes(2, EMPTY), writeNumber(3, OVERWRITE_IF_EXISTS_OR_ADD)]);
+/** `google.rpc.Code` */
+const PERMISSION_DENIED = 7;
+const OK = writeBytes(1, EMPTY);
+const DENIED = writeBytes(1, writeNumber(1, PERMISSION_DENIED));
+/** For the data plane itself. */
+const NOT_FORWARDED: ReadonlySet<string> = new Set([REMOVAL, 'cache-control']);
+
+/** Writes an `envoy.service.auth.v3.CheckResponse`. */
+export function writeCheckResponse({ status, headers, body }: OwnResponse): Buffer {
+  const removed = status === 200 ? headers[REMOVAL] : undefined;
+  if (removed === undefined) {
+    const parts = [writeBytes(1, writeNumber(1, status)), ...writeHeaders(headers), writeBytes(3, body)];
+    return Buffer.concat([DENIED, writeBytes(2, Buffer.concat(parts))]);
+  }
+  const forwarded = Object.fromEntries(Object.entries(headers).filter(([name]) => !NOT_FORWARDED.has(name)));
+  const names = removed.split(',').map((name) => writeBytes(5, name));
+  return Buffer.concat([OK, writeBytes(3, Buffer.concat([...writeHeaders(forwarded), ...names]))]);
+}
+
+function writeHeaders(headers: OwnResponse['headers']): Buffer[] {
+  return Object.entries(headers).map(([name, value]) => {
+    const header = writeBytes(1, Buffer.concat([writeBytes(1, name), writeBytes(2, value)]));
+    return writeBytes(2, Buffer.concat([header, REPLACES]));
+  });
+}

@@ -1,0 +1,195 @@
+import type { Server as HttpServer } from 'node:http';
+import {
+  constants,
+  createSecureServer,
+  createServer,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import type { Socket } from 'node:net';
+import fastify, { type FastifyInstance } from 'fastify';
+import type { Listen } from '../config/addresses.ts';
+import { connectionEvent, innermost } from '../listeners/idle-connection.ts';
+import { KEEP_ALIVE_PROBES, NO_SCHEMAS } from '../listeners/listen.ts';
+import { serverOptions, tlsOf } from '../listeners/tls.ts';
+
+/** Status codes of gRPC. */
+export const GRPC = {
+  cancelled: 1,
+  invalidArgument: 3,
+  notFound: 5,
+  permissionDenied: 7,
+  resourceExhausted: 8,
+  unimplemented: 12,
+  internal: 13,
+} as const;
+
+/** Ends a call with a status that is not OK. */
+export class GrpcError extends Error {
+  override readonly name = 'GrpcError';
+  readonly code: number;
+
+  /** @param message in ASCII, without `%` */
+  constructor(code: number, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export interface GrpcCall {
+  readonly headers: IncomingHttpHeaders;
+  readonly connection: Socket;
+  /** Reads the message of the client. @throws {GrpcError} */
+  read(): Promise<Buffer>;
+  /** @param listener is called where the client cancels, its deadline passes, or the connection closes */
+  onClosed(listener: () => void): void;
+}
+
+/** @returns the response @throws {GrpcError} */
+type Method = (call: GrpcCall) => Promise<Buffer>;
+
+interface GrpcServerOptions {
+  /** By their paths, as in `/package.Service/Method`. */
+  readonly methods: Readonly<Record<string, Method>>;
+  readonly maxConcurrent: number;
+  /** Each connection closes after the response from now on. */
+  readonly isLeaving: () => boolean;
+}
+
+/** gRPC's usual limit. */
+const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
+/** Longest pause of a client within a message. */
+const READ_MS = 10_000;
+/** A flag for compression, and the length. */
+const PREFIX_LENGTH = 5;
+const CONTENT_TYPE = 'application/grpc';
+
+/**
+ * A server for calls of gRPC with one message each way, on HTTP/2 alone.
+ * @returns the server, and which of its connections have no call
+ * @see https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+ */
+export function createGrpcServer(listen: Listen, { methods, maxConcurrent, isLeaving }: GrpcServerOptions) {
+  const own = { ...KEEP_ALIVE_PROBES, settings: { maxConcurrentStreams: maxConcurrent } };
+  const { http, https } = serverOptions(tlsOf(listen), own) as { readonly http?: object; readonly https?: object };
+  const server = https === undefined ? createServer(http ?? own) : createSecureServer(https);
+  /** The calls in flight of each connection. */
+  const calls = new Map<Socket, number>();
+  const sessions = new Map<ServerHttp2Session, Socket>();
+  let connecting: Socket | undefined;
+
+  // Node has no way from a session to its connection. The session is made as soon as the connection is there.
+  server.prependListener(connectionEvent(server as unknown as HttpServer), (socket: Socket) => {
+    connecting = socket;
+  });
+  server.on('session', (session) => {
+    const socket = connecting as Socket;
+    sessions.set(session, socket);
+    calls.set(socket, 0);
+    session.once('close', () => {
+      sessions.delete(session);
+      calls.delete(socket);
+    });
+  });
+  server.on('stream', (stream, headers) => {
+    // A client that resets the call is no fault.
+    stream.on('error', () => {});
+    const connection = stream.session && sessions.get(stream.session as ServerHttp2Session);
+    if (connection === undefined) {
+      stream.destroy();
+      return;
+    }
+    count(connection, 1);
+    stream.once('close', () => count(connection, -1));
+    void serve(stream, headers, connection);
+  });
+
+  function count(connection: Socket, change: 1 | -1): void {
+    const now = calls.get(connection);
+    if (now !== undefined) calls.set(connection, now + change);
+  }
+
+  async function serve(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, connection: Socket): Promise<void> {
+    const path = String(headers[':path']);
+    const type = headers['content-type'];
+    if (headers[':method'] !== 'POST' || type === undefined || !/^application\/grpc(?:[+;]|$)/.test(type)) {
+      stream.respond({ ':status': 415 }, { endStream: true });
+      stream.close(constants.NGHTTP2_NO_ERROR);
+      return;
+    }
+    try {
+      const method = Object.hasOwn(methods, path) ? methods[path] : undefined;
+      if (method === undefined) throw new GrpcError(GRPC.unimplemented, 'unknown method');
+      const response = await method({
+        headers,
+        connection,
+        read: () => readMessage(stream),
+        onClosed: (listener) => stream.once('close', listener),
+      });
+      if (stream.destroyed) return;
+      stream.respond({ ':status': 200, 'content-type': CONTENT_TYPE }, { waitForTrailers: true });
+      stream.once('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
+      stream.end(framed(response));
+    } catch (error) {
+      if (stream.destroyed) return;
+      const { code, message } = error instanceof GrpcError ? error : { code: GRPC.internal, message: 'internal error' };
+      const status = { 'grpc-status': String(code), 'grpc-message': message };
+      stream.respond({ ':status': 200, 'content-type': CONTENT_TYPE, ...status }, { endStream: true });
+      stream.close(constants.NGHTTP2_NO_ERROR);
+    }
+    // Sends GOAWAY, and lets the calls in flight finish.
+    if (isLeaving()) stream.session?.close();
+  }
+
+  const connections = new Set<Socket>();
+  server.on('connection', (connection: Socket) => {
+    connections.add(connection);
+    connection.once('close', () => connections.delete(connection));
+  });
+  const closeAllConnections = (): void => {
+    for (const session of sessions.keys()) session.destroy();
+    for (const connection of connections) connection.destroy();
+  };
+  Object.assign(server, { closeAllConnections });
+  const app: FastifyInstance = fastify({
+    logger: false,
+    schemaController: NO_SCHEMAS,
+    forceCloseConnections: true,
+    // Fastify opens and closes it, and gets no requests.
+    serverFactory: () => server as unknown as HttpServer,
+  });
+  // Fastify closes no server that it did not open itself, such as one on a Unix socket.
+  app.addHook('onClose', (_app, done) => {
+    closeAllConnections();
+    server.close(() => done());
+  });
+  /** A connection without a session has sent nothing, or has not finished its handshake. */
+  const isIdle = (connection: Socket): boolean => (calls.get(innermost(connection)) ?? 0) === 0;
+  return { app, isIdle };
+}
+
+/** Reads exactly one message. */
+async function readMessage(stream: ServerHttp2Stream): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  stream.setTimeout(READ_MS, () => stream.close(constants.NGHTTP2_CANCEL));
+  for await (const chunk of stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > MAX_MESSAGE_BYTES + PREFIX_LENGTH)
+      throw new GrpcError(GRPC.resourceExhausted, 'the message is larger than 4 MiB');
+    chunks.push(chunk);
+  }
+  stream.setTimeout(0);
+  const bytes = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
+  if (bytes.length < PREFIX_LENGTH || bytes.readUInt32BE(1) !== bytes.length - PREFIX_LENGTH)
+    throw new GrpcError(GRPC.invalidArgument, 'the call has not exactly one message');
+  if (bytes[0] !== 0) throw new GrpcError(GRPC.unimplemented, 'compressed messages are not supported');
+  return bytes.subarray(PREFIX_LENGTH);
+}
+
+function framed(message: Buffer): Buffer {
+  const prefix = Buffer.alloc(PREFIX_LENGTH);
+  prefix.writeUInt32BE(message.length, 1);
+  return Buffer.concat([prefix, message]);
+}

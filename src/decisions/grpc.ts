@@ -1,0 +1,113 @@
+import { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { Duplex } from 'node:stream';
+import type { Config } from '../config/config.ts';
+import type { Decisions } from '../config/decisions.ts';
+import { copyClient } from '../listeners/client-certificates.ts';
+import { bytesOf, readFields, writeNumber } from '../protobuf.ts';
+import type { OwnResponse } from '../proxy/own-response.ts';
+import { readCheckRequest, writeCheckResponse } from './check-messages.ts';
+import { createGrpcServer, GRPC, type GrpcCall, GrpcError } from './grpc-server.ts';
+import { type Reported, SECRET_HEADER } from './report.ts';
+
+interface GrpcOptions {
+  /** Calls one of the functions: the first if the secret is the configured one. */
+  readonly admit: (sent: readonly string[], decide: () => void, refuse: () => void) => void;
+  /** Responds by `capture`, unless the connection closes. */
+  readonly decide: (
+    incoming: IncomingMessage,
+    response: ServerResponse,
+    url: string,
+    read: () => Reported,
+    capture: (response: OwnResponse) => OwnResponse,
+  ) => void;
+  readonly isNamed: () => boolean;
+  readonly isReady: () => boolean;
+  readonly isLeaving: () => boolean;
+}
+
+const AUTHORIZATION = 'envoy.service.auth.v3.Authorization';
+const SERVING = 1;
+const NOT_SERVING = 2;
+
+/** The listener of decisions by gRPC. */
+export function createGrpc(
+  { limits }: Config,
+  { listen }: NonNullable<Decisions['grpc']>,
+  { admit, decide, isNamed, isReady, isLeaving }: GrpcOptions,
+) {
+  /** A client without the secret learns nothing. */
+  function authorize({ headers }: GrpcCall): Promise<void> {
+    const secret = headers[SECRET_HEADER];
+    return new Promise((resolve, reject) =>
+      admit(typeof secret === 'string' ? [secret] : [], resolve, () =>
+        reject(new GrpcError(GRPC.permissionDenied, 'access denied')),
+      ),
+    );
+  }
+
+  async function check(call: GrpcCall): Promise<Buffer> {
+    await authorize(call);
+    const asked = understood(await call.read(), readCheckRequest);
+    const { method, url, body, isSecure } = asked;
+    const socket = new CheckSocket(call.connection, isSecure) as Duplex as Socket;
+    copyClient(call.connection, socket);
+    // The steps of the pipeline take the messages of `node:http`.
+    const incoming = new IncomingMessage(socket);
+    const headers = { 'content-length': String(body.length) };
+    Object.assign(incoming, { method, url, httpVersionMajor: 1, httpVersionMinor: 1, headers, complete: true });
+    if (body.length > 0) incoming.push(body);
+    incoming.push(null);
+    const response = new ServerResponse(incoming);
+    response.assignSocket(socket);
+    response.once('finish', () => socket.destroy());
+    return new Promise((resolve, reject) => {
+      socket.once('close', () => reject(new GrpcError(GRPC.cancelled, 'the request was aborted')));
+      call.onClosed(() => socket.destroy());
+      const read = (): Reported => asked.report(isNamed(), limits.maxHeaderSizeBytes);
+      decide(incoming, response, url, read, (made) => {
+        resolve(writeCheckResponse(made));
+        return { status: made.status, headers: {}, body: '' };
+      });
+    });
+  }
+
+  /** Without the secret, which probes do not have. */
+  async function health(call: GrpcCall): Promise<Buffer> {
+    const service = understood(await call.read(), (message) => bytesOf(readFields(message), 1).toString());
+    if (service !== '' && service !== AUTHORIZATION) throw new GrpcError(GRPC.notFound, 'unknown service');
+    return writeNumber(1, isReady() ? SERVING : NOT_SERVING);
+  }
+
+  const methods = { [`/${AUTHORIZATION}/Check`]: check, '/grpc.health.v1.Health/Check': health };
+  return createGrpcServer(listen, { methods, maxConcurrent: limits.maxInFlight, isLeaving });
+}
+
+function understood<T>(message: Buffer, read: (message: Buffer) => T): T {
+  try {
+    return read(message);
+  } catch (error) {
+    if (error instanceof RangeError) throw new GrpcError(GRPC.invalidArgument, 'malformed message');
+    throw error;
+  }
+}
+
+/** Stands for the connection of one check. It closes with the check, and drops what is written to it. */
+class CheckSocket extends Duplex {
+  readonly remoteAddress: string | undefined;
+  readonly bytesRead = 0;
+  readonly bytesWritten = 0;
+
+  /** @param isSecure the client of the data plane sent its request by TLS */
+  constructor({ remoteAddress }: Socket, isSecure: boolean) {
+    super();
+    this.remoteAddress = remoteAddress;
+    if (isSecure) Object.assign(this, { encrypted: true });
+  }
+
+  override _read(): void {}
+
+  override _write(_chunk: unknown, _encoding: BufferEncoding, done: () => void): void {
+    done();
+  }
+}

@@ -1,0 +1,112 @@
+import { type CallOptions, type ChannelOptions, Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { bytesOf, readFields, textOf } from '../../src/protobuf.ts';
+import { message } from './spiffe-agent.ts';
+
+/** A request that a data plane asks about. */
+export interface Check {
+  readonly method?: string;
+  readonly path?: string;
+  readonly host?: string;
+  readonly scheme?: string;
+  readonly headers?: readonly (readonly [name: string, value: string])[];
+  /** Sends the headers as a list with `raw_value`, as with `encode_raw_headers`. */
+  readonly isRaw?: boolean;
+  readonly body?: string;
+  readonly rawBody?: string | Buffer;
+  readonly context?: readonly (readonly [name: string, value: string])[];
+}
+
+export interface CheckResult {
+  /** `google.rpc.Status` */
+  readonly isAllowed: boolean;
+  /** Of a refusal. */
+  readonly status: number | undefined;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly removed: readonly string[];
+  readonly body: string;
+}
+
+const field = (number: number, value: string | Buffer | undefined) =>
+  value === undefined ? [] : ([[number, value]] as const);
+
+export function checkRequest(check: Check): Buffer {
+  const { method = 'GET', path = '/github/x?a=1', host = 'mcp.example.com', scheme = 'http', headers = [] } = check;
+  const { isRaw = false, body, rawBody, context = [['route', 'github']] } = check;
+  const entries = headers.map(([name, value]) => message([1, name], [isRaw ? 3 : 2, Buffer.from(value, 'latin1')]));
+  const http = message(
+    [2, method],
+    ...(isRaw ? [] : entries.map((entry) => [3, entry] as const)),
+    [4, path],
+    [5, host],
+    [6, scheme],
+    ...field(11, body),
+    ...field(12, rawBody),
+    ...(isRaw ? [[13, message(...entries.map((entry) => [1, entry] as const))] as const] : []),
+  );
+  const extensions = context.map(([key, value]) => [10, message([1, key], [2, value])] as const);
+  return message([1, message([4, message([2, http])], ...extensions)]);
+}
+
+function result(response: Buffer): CheckResult {
+  const fields = readFields(response);
+  const isAllowed = bytesOf(fields, 1).length === 0 && fields.has(3);
+  const inner = readFields(bytesOf(fields, isAllowed ? 3 : 2));
+  const headers = (inner.get(2) ?? []).map((option) => {
+    const header = readFields(bytesOf(readFields(option), 1));
+    return [textOf(header, 1), textOf(header, 2)] as const;
+  });
+  return {
+    isAllowed,
+    status: isAllowed ? undefined : readVarint(bytesOf(inner, 1)),
+    headers: Object.fromEntries(headers),
+    removed: isAllowed ? (inner.get(5) ?? []).map(String) : [],
+    body: isAllowed ? '' : bytesOf(inner, 3).toString(),
+  };
+}
+
+/** `HttpStatus` has one number. */
+function readVarint(field: Buffer): number {
+  return field.subarray(1).reduce((sum, byte, index) => sum + (byte & 127) * 128 ** index, 0);
+}
+
+/** A client of gRPC. @param address as in `http://127.0.0.1:8183` or `unix:/path` */
+export function startCheckClient(
+  t: { after(run: () => void): void },
+  address: string,
+  options: ChannelOptions = {},
+  channel = credentials.createInsecure(),
+) {
+  const client = new Client(address.replace(/^https?:\/\//, ''), channel, {
+    'grpc.use_local_subchannel_pool': 1,
+    'grpc.enable_http_proxy': 0,
+    ...options,
+  });
+  t.after(() => client.close());
+  const asIs = (bytes: Buffer): Buffer => bytes;
+
+  function send(path: string, request: Buffer, metadata: Record<string, string>, more: CallOptions = {}) {
+    const sent = new Metadata();
+    for (const [name, value] of Object.entries(metadata)) sent.set(name, value);
+    return new Promise<Buffer>((resolve, reject) => {
+      client.makeUnaryRequest(
+        path,
+        asIs,
+        asIs,
+        request,
+        sent,
+        more,
+        (error: ServiceError | null, response?: Buffer) => {
+          if (error === null) resolve(response as Buffer);
+          else reject(error);
+        },
+      );
+    });
+  }
+
+  return {
+    send,
+    check: async (check: Check, metadata: Record<string, string> = {}, more: CallOptions = {}): Promise<CheckResult> =>
+      result(await send('/envoy.service.auth.v3.Authorization/Check', checkRequest(check), metadata, more)),
+    health: async (service = '') => readVarint(await send('/grpc.health.v1.Health/Check', message([1, service]), {})),
+  };
+}

@@ -1,0 +1,301 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { connect as connectHttp2 } from 'node:http2';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { credentials, status } from '@grpc/grpc-js';
+import { createCertificateAuthority } from '../harness/certificates.ts';
+import { type Check, checkRequest, startCheckClient } from '../harness/check-client.ts';
+import { eventually } from '../harness/eventually.ts';
+import { startGateway } from '../harness/gateway.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
+
+const SECRET = 'a-secret-of-the-data-plane';
+const WITH_SECRET = { 'x-cambist-decision-secret': SECRET };
+const CHECK = '/envoy.service.auth.v3.Authorization/Check';
+
+interface Setup {
+  readonly decisions?: Record<string, unknown>;
+  readonly route?: Record<string, unknown>;
+  readonly moreRoutes?: Record<string, unknown>[];
+  readonly top?: Record<string, unknown>;
+}
+
+/** cambist as the decision service of a data plane that asks by gRPC. */
+async function start(t: TestContext, { decisions = {}, top = {}, ...options }: Setup = {}) {
+  const file = join(temporaryFolder(t), 'secret');
+  writeFileSync(file, SECRET);
+  const grpc = { listen: '127.0.0.1:0', secret: { file } };
+  const gateway = await startGateway(t, { ...options, top: { decisions: { grpc, ...decisions }, ...top } });
+  const client = startCheckClient(t, gateway.app.decisionsByGrpc ?? '');
+  /** With the caller's token, unless the test gives its own headers. */
+  const ask = (check: Check = {}) =>
+    client.check({ ...check, headers: check.headers ?? [['authorization', gateway.authorization]] }, WITH_SECRET);
+  return { ...gateway, client, ask };
+}
+
+const hasCode = (code: status) => (error: unknown) => (error as { readonly code?: number }).code === code;
+
+for (const isRaw of [false, true]) {
+  test(`allows with the issued token, and refuses without a caller: ${isRaw ? 'raw headers' : 'a map'}`, async (t) => {
+    const { ask, authorization, authorizationServer, upstream, subjectToken } = await start(t);
+    const headers = [
+      [':path', '/docs'],
+      ['authorization', authorization],
+      ['content-length', '17'],
+      ['X-Copy', `a ${subjectToken} b`],
+    ] as const;
+    for (const _ of [1, 2]) {
+      const allowed = await ask({ headers, isRaw });
+      assert.equal(allowed.isAllowed, true);
+      assert.equal(allowed.headers.authorization, `Bearer ${authorizationServer.requests[0]?.issued}`);
+      assert.deepEqual(Object.keys(allowed.headers).sort(), ['authorization', 'x-request-id']);
+      assert.ok(!allowed.removed.includes('authorization'));
+      for (const name of ['dpop', 'x_original_url', 'x-http-method-override', 'x-copy']) {
+        assert.ok(allowed.removed.includes(name), name);
+      }
+    }
+    assert.equal(authorizationServer.requests.length, 1);
+    const refused = await ask({ headers: [], isRaw });
+    assert.deepEqual([refused.isAllowed, refused.status, refused.removed], [false, 401, []]);
+    assert.match(String(refused.headers['www-authenticate']), /^Bearer /);
+    assert.match(refused.body, /ERR_SUBJECT_TOKEN_MISSING/);
+    assert.equal(refused.headers.authorization, undefined);
+    assert.equal(upstream.requests.length, 0);
+  });
+}
+
+test('refuses duplicate credentials, joined with commas or apart', async (t) => {
+  const { ask, authorization, subjectToken } = await start(t, { route: { subject_token: { header: 'X-Token' } } });
+  const token: Check['headers'] = [['x-token', subjectToken]];
+  assert.equal((await ask({ headers: token })).isAllowed, true);
+  for (const headers of [
+    [['x-token', `${subjectToken},${subjectToken}`]],
+    [['x-token', `${authorization}, ${authorization}`]],
+    [...token, ...token],
+    [...token, ['authorization', authorization], ['authorization', authorization]],
+  ] as const) {
+    for (const isRaw of [false, true]) {
+      assert.equal((await ask({ headers, isRaw })).status, 401, JSON.stringify(headers.map(([name]) => name)));
+    }
+  }
+});
+
+test('the secret is required, and a client without it learns nothing', async (t) => {
+  const { client, app } = await start(t);
+  for (const metadata of [{}, { 'x-cambist-decision-secret': 'wrong' }]) {
+    await assert.rejects(client.check({}, metadata), hasCode(status.PERMISSION_DENIED));
+    await assert.rejects(client.send(CHECK, Buffer.from('malformed'), metadata), hasCode(status.PERMISSION_DENIED));
+  }
+  // A header of the request that is asked about does not count.
+  await assert.rejects(
+    client.check({ headers: [['x-cambist-decision-secret', SECRET]] }),
+    hasCode(status.PERMISSION_DENIED),
+  );
+  assert.match(app.logText(), /refused a decision/);
+  assert.doesNotMatch(app.logText(), new RegExp(SECRET));
+});
+
+test('the route comes from context_extensions alone', async (t) => {
+  const { ask, authorization } = await start(t, {
+    moreRoutes: [{ name: 'reads', match: { path: '/reads', methods: ['GET'] }, upstream: 'http://127.0.0.1:1/mcp' }],
+  });
+  assert.equal((await ask({ path: '/docs' })).isAllowed, true);
+  for (const check of [
+    { context: [] },
+    { context: [['other', 'github']] },
+    { context: [['route', '']] },
+    { context: [['route', 'unknown']] },
+    { context: [['route', 'a\nb']] },
+    {
+      context: [
+        ['route', 'github'],
+        ['route', 'github'],
+      ],
+    },
+    { context: [], headers: [['x-cambist-route', 'github']] },
+    { context: [['route', 'reads']], method: 'DELETE' },
+    { method: 'TRACE' },
+    { method: 'CONNECT' },
+    { method: 'GET x' },
+    { path: '' },
+    { path: 'http://other.example.com/github' },
+    { path: '/github\r\n' },
+    { host: 'a b' },
+    {
+      headers: [
+        ['authorization', authorization],
+        ['x-a', 'b\r\nc'],
+      ],
+    },
+    {
+      headers: [
+        ['authorization', authorization],
+        ['x a', 'b'],
+      ],
+    },
+    {
+      headers: [
+        ['authorization', authorization],
+        ['x-a', 'b'.repeat(40_000)],
+      ],
+    },
+  ] as readonly Check[]) {
+    const response = await ask(check);
+    assert.deepEqual([response.isAllowed, response.status, response.headers.authorization], [false, 403, undefined]);
+  }
+});
+
+test('by match, the reported host, path and message choose the route', async (t) => {
+  const tools = (name: string) => ({ path: '/tools', mcp_method: 'tools/call', mcp_name: name });
+  const { ask, authorization, authorizationServer } = await start(t, {
+    decisions: { routes_by: 'match' },
+    moreRoutes: [{ name: 'reads', match: tools('read'), upstream: 'http://127.0.0.1:1/mcp', scope: 'read' }],
+  });
+  const rawBody = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'read' } });
+  const headers: Check['headers'] = [
+    ['authorization', authorization],
+    ['content-type', 'application/json'],
+  ];
+  const asked = { method: 'POST', path: '/tools', context: [], headers };
+  assert.equal((await ask({ ...asked, rawBody })).isAllowed, true);
+  assert.equal(authorizationServer.requests[0]?.form.get('scope'), 'read');
+  // Envoy writes bytes that are not UTF-8 as "!" in text.
+  assert.equal((await ask({ ...asked, body: rawBody })).status, 403);
+  const partial = { ...asked, headers: [...headers, ['x-envoy-auth-partial-body', 'true']] as const };
+  assert.equal((await ask({ ...partial, rawBody })).status, 413);
+  assert.equal((await ask(asked)).status, 403);
+  assert.equal((await ask({ ...asked, path: '/github/../tools', rawBody })).status, 403);
+  // No route depends on the message here.
+  assert.equal((await ask({ ...asked, path: '/github/x', body: rawBody })).isAllowed, true);
+  assert.equal((await ask({ ...asked, path: '/github/x', rawBody: Buffer.alloc(200_000) })).isAllowed, true);
+});
+
+test('preflights pass without a credential only where the config allows them', async (t) => {
+  const { ask } = await start(t, { decisions: { preflights: 'allow' } });
+  const headers: Check['headers'] = [
+    ['origin', 'https://app.example.com'],
+    ['access-control-request-method', 'POST'],
+  ];
+  const allowed = await ask({ method: 'OPTIONS', headers });
+  assert.deepEqual([allowed.isAllowed, allowed.headers], [true, {}]);
+  assert.ok(allowed.removed.includes('authorization'));
+  assert.equal((await ask({ method: 'POST', headers })).isAllowed, false);
+});
+
+test('reports the health of cambist without a secret', async (t) => {
+  const { client, app } = await start(t);
+  await eventually('readiness', async () => (await client.health()) === 1);
+  assert.equal(await client.health('envoy.service.auth.v3.Authorization'), 1);
+  await assert.rejects(client.health('other'), hasCode(status.NOT_FOUND));
+  const stopping = app.stop();
+  assert.equal(await client.health(), 2);
+  await stopping;
+});
+
+test('refuses calls that are malformed, too large, compressed or unknown', async (t) => {
+  const { client, app, ask } = await start(t);
+  const request = checkRequest({});
+  for (const [path, sent, code] of [
+    [CHECK, request.subarray(0, -1), status.INVALID_ARGUMENT],
+    [CHECK, Buffer.alloc(5 * 1024 * 1024), status.RESOURCE_EXHAUSTED],
+    ['/envoy.service.auth.v3.Authorization/Other', request, status.UNIMPLEMENTED],
+    ['/constructor', request, status.UNIMPLEMENTED],
+    ['/grpc.health.v1.Health/Watch', request, status.UNIMPLEMENTED],
+  ] as const) {
+    await assert.rejects(client.send(path, sent, WITH_SECRET), hasCode(code), path);
+  }
+  const compressing = startCheckClient(t, app.decisionsByGrpc ?? '', { 'grpc.default_compression_algorithm': 2 });
+  await assert.rejects(compressing.send(CHECK, request, WITH_SECRET), hasCode(status.UNIMPLEMENTED));
+  const plain = connectHttp2(app.decisionsByGrpc ?? '');
+  t.after(() => plain.destroy());
+  const stream = plain.request({ ':path': CHECK, ...WITH_SECRET });
+  const code = await new Promise((resolve) => stream.once('response', (headers) => resolve(headers[':status'])));
+  assert.equal(code, 415);
+  assert.equal((await ask()).isAllowed, true);
+});
+
+test('an exchange that outlives the check is cached for the next one', async (t) => {
+  const { client, ask, authorizationServer, authorization } = await start(t);
+  authorizationServer.behaviour = { kind: 'issue', delayMs: 700 };
+  const headers: Check['headers'] = [['authorization', authorization]];
+  await assert.rejects(
+    client.check({ headers }, WITH_SECRET, { deadline: Date.now() + 300 }),
+    hasCode(status.DEADLINE_EXCEEDED),
+  );
+  assert.equal((await ask()).isAllowed, true);
+  assert.equal(authorizationServer.requests.length, 1);
+});
+
+test('a secret that a reload removes stays required until the restart', async (t) => {
+  const { app, config, client, ask } = await start(t);
+  for (const decisions of [{ grpc: { listen: `unix:${temporaryFolder(t)}/s` } }, undefined]) {
+    assert.ok(app.reloadTo({ ...config, decisions }).length > 0);
+    await assert.rejects(client.check({}), hasCode(status.PERMISSION_DENIED));
+    assert.equal((await ask()).isAllowed, true);
+  }
+});
+
+test('takes a Unix socket, and client certificates', async (t) => {
+  const folder = temporaryFolder(t);
+  const socket = join(folder, 'grpc.sock');
+  const { app, authorization } = await start(t, { decisions: { grpc: { listen: `unix:${socket}` } } });
+  const headers: Check['headers'] = [['authorization', authorization]];
+  assert.equal((await startCheckClient(t, app.decisionsByGrpc ?? '').check({ headers })).isAllowed, true);
+
+  const authority = createCertificateAuthority();
+  const file = (name: string, text: string) => {
+    writeFileSync(join(folder, name), text);
+    return { file: join(folder, name) };
+  };
+  const server = authority.issueServer();
+  const tls = {
+    certificate: file('crt', server.cert),
+    private_key: file('key', server.key),
+    client_ca: file('ca', authority.cert),
+  };
+  const secure = await start(t, { decisions: { grpc: { listen: { address: '127.0.0.1:0', tls } } } });
+  const own = authority.issueClient({ hosts: ['spiffe://example.org/ns/mesh/sa/gateway'] });
+  const ask = (key?: string, cert?: string) => {
+    const channel = credentials.createSsl(
+      Buffer.from(authority.cert),
+      key === undefined ? null : Buffer.from(key),
+      cert === undefined ? null : Buffer.from(cert),
+    );
+    const client = startCheckClient(t, secure.app.decisionsByGrpc ?? '', {}, channel);
+    return client.check({ headers: [['authorization', secure.authorization]] });
+  };
+  assert.equal((await ask(own.key, own.cert)).isAllowed, true);
+  await assert.rejects(ask(), hasCode(status.UNAVAILABLE));
+});
+
+test('lets calls in flight finish at shutdown', async (t) => {
+  const { ask, app, authorizationServer } = await start(t);
+  authorizationServer.behaviour = { kind: 'issue', delayMs: 700 };
+  const asked = ask();
+  await eventually('the exchange', () => authorizationServer.requests.length === 1);
+  const stopping = app.stop();
+  assert.equal((await asked).isAllowed, true);
+  await stopping;
+});
+
+test('an idle connection gives way to a new one at the limit', async (t) => {
+  const { ask, app, authorization } = await start(t, { top: { limits: { max_connections: 2 } } });
+  const idle = connectHttp2(app.decisionsByGrpc ?? '');
+  idle.on('error', () => {});
+  await new Promise((resolve) => idle.once('connect', resolve));
+  assert.equal((await ask()).isAllowed, true);
+  const third = startCheckClient(t, app.decisionsByGrpc ?? '');
+  const headers: Check['headers'] = [['authorization', authorization]];
+  assert.equal((await third.check({ headers }, WITH_SECRET)).isAllowed, true);
+  await eventually('the idle connection is closed', () => idle.closed || idle.destroyed);
+});
+
+test('counts, logs and records a decision as a forwarded request', async (t) => {
+  const { ask, app } = await start(t);
+  await ask();
+  assert.match(await app.metrics(), /cambist_arrivals_total\{route="github",way_in="decision"\} 1/);
+  await eventually('the log line', () => app.logText().includes('"msg":"request"'));
+  assert.match(app.logText(), /"route":"github","method":"GET","way_in":"decision","status":200,"outcome":"forwarded"/);
+  assert.doesNotMatch(app.logText(), /aborted_by/);
+});
