@@ -93,7 +93,7 @@ export function createGrpcServer(listen: Listen, { methods, maxConcurrent, isLea
     });
   });
   server.on('stream', (stream, headers) => {
-    // A client that resets the call is no fault.
+    // A client may reset a call.
     stream.on('error', () => {});
     const connection = stream.session && sessions.get(stream.session as ServerHttp2Session);
     if (connection === undefined) {

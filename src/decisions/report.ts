@@ -14,7 +14,7 @@ export interface Reported {
   /** Path and query, undecoded. */
   readonly url: string;
   readonly rawHeaders: string[];
-  /** The body is text, in which Envoy replaced the bytes that are none. */
+  /** The body is text, in which Envoy replaced invalid bytes. */
   readonly isText?: boolean;
 }
 

@@ -119,7 +119,7 @@ for (const isRaw of [true, false]) {
     assert.equal(refused.headers['content-type'], 'application/problem+json');
     assert.ok([400, 401].includes((await ask([...own, ...own])).status));
     assert.equal(upstream.requests.length, 2);
-    assert.ok(!JSON.stringify(upstream.requests).includes(subjectToken));
+    assert.ok(!JSON.stringify(upstream.requests.map(({ headers }) => headers)).includes(subjectToken));
     await app.stop();
     assert.equal((await ask(own)).status, 503);
     assert.equal(upstream.requests.length, 2);
