@@ -40,8 +40,8 @@ export class GrpcError extends Error {
 export interface GrpcCall {
   readonly headers: IncomingHttpHeaders;
   readonly connection: Socket;
-  /** Reads the message of the client. @throws {GrpcError} */
-  read(): Promise<Buffer>;
+  /** Reads the message of the client. @param maxBytes 4 MiB by default @throws {GrpcError} */
+  read(maxBytes?: number): Promise<Buffer>;
   /** @param listener is called where the client cancels, its deadline passes, or the connection closes */
   onClosed(listener: () => void): void;
 }
@@ -67,14 +67,14 @@ const CONTENT_TYPE = 'application/grpc';
 
 /**
  * A server for calls of gRPC with one message each way, on HTTP/2 alone.
- * @returns the server, and which of its connections have no call
+ * @returns the server, and which of its connections have no complete call
  * @see https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
  */
 export function createGrpcServer(listen: Listen, { methods, maxConcurrent, isLeaving }: GrpcServerOptions) {
   const own = { ...KEEP_ALIVE_PROBES, settings: { maxConcurrentStreams: maxConcurrent } };
   const { http, https } = serverOptions(tlsOf(listen), own) as { readonly http?: object; readonly https?: object };
   const server = https === undefined ? createServer(http ?? own) : createSecureServer(https);
-  /** The calls in flight of each connection. */
+  /** The calls in flight of each connection whose message is complete. */
   const calls = new Map<Socket, number>();
   const sessions = new Map<ServerHttp2Session, Socket>();
   let connecting: Socket | undefined;
@@ -100,8 +100,6 @@ export function createGrpcServer(listen: Listen, { methods, maxConcurrent, isLea
       stream.destroy();
       return;
     }
-    count(connection, 1);
-    stream.once('close', () => count(connection, -1));
     void serve(stream, headers, connection);
   });
 
@@ -124,7 +122,15 @@ export function createGrpcServer(listen: Listen, { methods, maxConcurrent, isLea
       const response = await method({
         headers,
         connection,
-        read: () => readMessage(stream),
+        async read(maxBytes = MAX_MESSAGE_BYTES) {
+          const message = await readMessage(stream, maxBytes);
+          // Until then, the connection may give way to a new one.
+          if (!stream.destroyed) {
+            count(connection, 1);
+            stream.once('close', () => count(connection, -1));
+          }
+          return message;
+        },
         onClosed: (listener) => stream.once('close', listener),
       });
       if (stream.destroyed) return;
@@ -170,14 +176,13 @@ export function createGrpcServer(listen: Listen, { methods, maxConcurrent, isLea
 }
 
 /** Reads exactly one message. */
-async function readMessage(stream: ServerHttp2Stream): Promise<Buffer> {
+async function readMessage(stream: ServerHttp2Stream, maxBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   stream.setTimeout(READ_MS, () => stream.close(constants.NGHTTP2_CANCEL));
   for await (const chunk of stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     size += chunk.length;
-    if (size > MAX_MESSAGE_BYTES + PREFIX_LENGTH)
-      throw new GrpcError(GRPC.resourceExhausted, 'the message is larger than 4 MiB');
+    if (size > maxBytes + PREFIX_LENGTH) throw new GrpcError(GRPC.resourceExhausted, 'the message is too large');
     chunks.push(chunk);
   }
   stream.setTimeout(0);

@@ -27,6 +27,8 @@ interface GrpcOptions {
 }
 
 const AUTHORIZATION = 'envoy.service.auth.v3.Authorization';
+/** A health check only has the name of a service. */
+const MAX_HEALTH_BYTES = 1024;
 const SERVING = 1;
 const NOT_SERVING = 2;
 
@@ -74,7 +76,9 @@ export function createGrpc(
 
   /** Without the secret, which probes do not have. */
   async function health(call: GrpcCall): Promise<Buffer> {
-    const service = understood(await call.read(), (message) => bytesOf(readFields(message), 1).toString());
+    const service = understood(await call.read(MAX_HEALTH_BYTES), (message) =>
+      bytesOf(readFields(message), 1).toString(),
+    );
     if (service !== '' && service !== AUTHORIZATION) throw new GrpcError(GRPC.notFound, 'unknown service');
     return writeNumber(1, isReady() ? SERVING : NOT_SERVING);
   }

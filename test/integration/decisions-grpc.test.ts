@@ -201,6 +201,7 @@ test('refuses calls that are malformed, too large, compressed or unknown', async
     [CHECK, Buffer.alloc(5 * 1024 * 1024), status.RESOURCE_EXHAUSTED],
     ['/envoy.service.auth.v3.Authorization/Other', request, status.UNIMPLEMENTED],
     ['/constructor', request, status.UNIMPLEMENTED],
+    ['/grpc.health.v1.Health/Check', Buffer.alloc(2000), status.RESOURCE_EXHAUSTED],
     ['/grpc.health.v1.Health/Watch', request, status.UNIMPLEMENTED],
   ] as const) {
     await assert.rejects(client.send(path, sent, WITH_SECRET), hasCode(code), path);
@@ -284,6 +285,10 @@ test('an idle connection gives way to a new one at the limit', async (t) => {
   const idle = connectHttp2(app.decisionsByGrpc ?? '');
   idle.on('error', () => {});
   await new Promise((resolve) => idle.once('connect', resolve));
+  // A call without a message does not occupy it.
+  const type = { 'content-type': 'application/grpc' };
+  const silent = idle.request({ ':method': 'POST', ':path': '/grpc.health.v1.Health/Check', ...type });
+  silent.on('error', () => {});
   assert.equal((await ask()).isAllowed, true);
   const third = startCheckClient(t, app.decisionsByGrpc ?? '');
   const headers: Check['headers'] = [['authorization', authorization]];
