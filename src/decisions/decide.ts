@@ -46,7 +46,13 @@ export function createDeciding(reportOf: (request: ProxyRequest) => Reported | u
       assertTakes(route, request.incoming.method);
       return checked({ request, target, route, path: upstreamPath(route, target), wholeBody: undefined }, problem);
     },
-    allow,
+    allow(routed, caller, token) {
+      const names = copiesIn(routed, caller);
+      const { dialect = 'ext-authz' } = reportOf(routed.request) ?? {};
+      // Other data planes drop headers by the names in their config.
+      if (names.length > 0 && dialect !== 'ext-authz') throw copied(names[0]);
+      return allowed(routed, token, names);
+    },
   };
 }
 
@@ -121,34 +127,33 @@ function usualRemoval(withheld: ReadonlySet<string>, carrier: string | undefined
   return text;
 }
 
-/** Headers of this request that carry a copy of the caller's token. */
-function copiesIn(
-  { rawHeaders, withheldTokens }: CallerToken,
-  withheld: ReadonlySet<string>,
-  carrier?: string,
-): string {
-  const names = removalOf(withheld);
-  let copies = '';
+/** Headers that the usual list lacks: with a copy of a token, or in a spelling that mixes both. Lower case. */
+function copiesIn({ request, route }: Routed, { rawHeaders, withheldTokens }: CallerToken): readonly string[] {
+  const usual = removedHeaders(request.active, route);
+  const names: string[] = [];
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = (rawHeaders[i] as string).toLowerCase();
-    if (name === carrier || name === 'host') continue;
-    // Spellings that mix both are listed where they occur.
-    const isOther = names.has(withDashes(name)) && !names.has(name);
-    if (isOther || containsToken(rawHeaders[i + 1] as string, withheldTokens)) copies += `,${name}`;
+    if (name === 'host' || usual.has(name)) continue;
+    if (usual.has(withDashes(name)) || containsToken(rawHeaders[i + 1] as string, withheldTokens)) names.push(name);
   }
-  return copies;
+  return names;
+}
+
+function copied(name: string | undefined): CambistError {
+  const message = `the header "${name}" carries a credential as well, which the data plane does not drop: send each token once`;
+  return new CambistError('ERR_SUBJECT_TOKEN_INVALID', message);
 }
 
 /** The response that lets the request pass, with the credential in the header of its route. */
-function allow({ request, route }: Routed, caller: CallerToken, token: IssuedToken | undefined): OwnResponse {
+function allowed({ request, route }: Routed, token: IssuedToken | undefined, removed: readonly string[]): OwnResponse {
   const carrier = token === undefined ? undefined : (route.send?.header.toLowerCase() ?? 'authorization');
   const value = token && (route.send === undefined ? token.authorization.reveal() : valueFor(route.send, token));
-  const withheld = withheldOn(request.active, route);
+  const usual = usualRemoval(withheldOn(request.active, route), carrier);
   return {
     status: 200,
     headers: {
       ...(carrier !== undefined && value !== undefined && { [carrier]: value }),
-      [REMOVAL]: usualRemoval(withheld, carrier) + copiesIn(caller, withheld, carrier),
+      [REMOVAL]: [usual, ...removed].join(','),
       'cache-control': 'no-store',
       'x-request-id': request.record.id,
     },

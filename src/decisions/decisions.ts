@@ -115,11 +115,11 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
     incoming: IncomingMessage,
     response: ServerResponse,
     url: string,
-    read: () => Reported & { readonly dialect?: Dialect },
+    read: () => Reported,
     shape: ProxyRequest['shape'],
   ): void {
     if ((incoming.socket as Arrived)[ARRIVAL] === undefined) setArrival(incoming.socket, 'decision', undefined);
-    let report: ReturnType<typeof read>;
+    let report: Reported;
     try {
       report = read();
     } catch (error) {

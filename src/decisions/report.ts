@@ -8,6 +8,8 @@ export type Dialect = 'ext-authz' | 'forward-auth' | 'auth-request';
 
 /** A request as the data plane reports it. */
 export interface Reported {
+  /** Undefined: by gRPC. */
+  readonly dialect?: Dialect;
   /** Undefined: the route is found by host and path. */
   readonly routeName: string | undefined;
   readonly method: string;
@@ -35,11 +37,7 @@ const BY_MATCH = /^\/(ext-authz|forward-auth|auth-request)(?=$|[/?])/;
  * @param named the path names the route, before the path of the request itself
  * @throws {CambistError} ERR_ROUTE_NOT_FOUND where the request is not reported, or in two ways
  */
-export function readReport(
-  incoming: IncomingMessage,
-  url: string,
-  named: boolean,
-): Reported & { readonly dialect: Dialect } {
+export function readReport(incoming: IncomingMessage, url: string, named: boolean): Reported {
   const [prefix = '', dialect, routeName] = (named ? BY_NAME : BY_MATCH).exec(url) ?? [];
   if (dialect === undefined) {
     const form = named

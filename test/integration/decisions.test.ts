@@ -165,6 +165,23 @@ test('removes copies of the token and other spellings of its headers', async (t)
   assert.equal(typeof response.headers['x-api-key'], 'string');
 });
 
+test('refuses a copy of the token where the data plane drops headers by name alone', async (t) => {
+  const { ask, subjectToken } = await start(t);
+  const report = {
+    'x-forwarded-method': 'GET',
+    'x-forwarded-uri': '/',
+    'x-original-method': 'GET',
+    'x-original-uri': '/',
+  };
+  for (const path of ['/forward-auth/github', '/auth-request/github']) {
+    assert.equal((await ask(path, report)).status, 200);
+    for (const copy of [{ 'x-copy': subjectToken }, { cookie: `a=${subjectToken}` }, { 'x_original-url': '/a' }]) {
+      const response = await ask(path, { ...report, ...(copy as Record<string, string>) });
+      assert.deepEqual([response.status, response.headers.authorization], [401, undefined]);
+    }
+  }
+});
+
 test('takes preflights only where the config allows them', async (t) => {
   const preflight = { origin: 'https://app.example.com', 'access-control-request-method': 'POST', authorization: '' };
   const refusing = await start(t);
