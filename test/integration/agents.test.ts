@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { Agent as PlainAgent } from 'node:http';
 import { Agent, type RequestOptions, request } from 'node:https';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { json, text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
@@ -248,6 +249,26 @@ test('an agent with many connections leaves room for another', async (t) => {
   app.reloadTo(config);
   four[0]?.close();
   await eventually('another takes its place', async () => (await get(keepAlive(t), billing)).status === 200);
+});
+
+test('thousands of connections of one agent keep no other agent out', async (t) => {
+  const limits = { max_in_flight: 100, max_connections: 500 };
+  const { app, authorization, billing, support, send } = await start(t, {}, {}, { limits });
+  assert.equal((await send({ 'x-agent-token': billing })).status, 200);
+  const sockets = Array.from({ length: 3000 }, (_, index) => {
+    const socket = connect(Number(new URL(app.url).port), '127.0.0.1')
+      .on('error', () => {})
+      .resume();
+    const head = `GET /github HTTP/1.1\r\nHost: a\r\nAuthorization: ${authorization}\r\nX-Agent-Token: ${billing}\r\n`;
+    // Silent, incomplete and complete requests.
+    socket.write(['', head, `${head}\r\n`][index % 3] as string);
+    return socket;
+  });
+  t.after(() => sockets.forEach((socket) => void socket.destroy()));
+  await eventually('the flood is over', async () => !sockets.some((socket) => socket.connecting));
+  for (let i = 0; i < 20; i += 1) assert.equal((await send({ 'x-agent-token': support })).status, 200);
+  for (const socket of sockets) socket.destroy();
+  await eventually('the agent is served again', async () => (await send({ 'x-agent-token': billing })).status === 200);
 });
 
 test('a CONNECT counts as a connection of its agent before anything follows in it', async (t) => {

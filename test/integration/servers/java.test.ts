@@ -1,3 +1,9 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { decodeJwt, type JWTPayload } from 'jose';
+import { startTestApp } from '../../harness/app.ts';
+import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
+import { call } from '../../harness/http-call.ts';
 import {
   authenticateBasic,
   issued,
@@ -7,6 +13,7 @@ import {
   requireTokenExchange,
   type SimulationRules,
   singleValue,
+  startRecipe,
 } from '../../harness/recipe.ts';
 import { foreignToken, testProduct } from './product.ts';
 
@@ -117,18 +124,22 @@ testProduct(
   ],
 );
 
+const isWorkload = (token: string): boolean => token === 'token-of-the-workload';
+
 /**
  * PingFederate: https://docs.pingidentity.com/pingfederate/latest/ (token exchange grant type)
  * @param actorTokenType the type that the policy maps
+ * @param isActor the processor of actor tokens
  */
-const pingFederate = (actorTokenType = 'jwt'): SimulationRules => ({
+const pingFederate = (actorTokenType = 'jwt', isActor = isWorkload): SimulationRules => ({
   tokenPath: '/as/token.oauth2',
   async token(request, server) {
     const { form } = request;
     const client = authenticateBasic(request, server);
     requireTokenExchange(form);
     requireSubjectTokenType(form, 'access_token', 'jwt', 'saml2');
-    if (singleValue(form, 'actor_token') !== 'token-of-the-workload') {
+    const actor = singleValue(form, 'actor_token');
+    if (!isActor(actor)) {
       throw new OAuthError(400, 'invalid_request', 'The actor_token is not valid');
     }
     if (singleValue(form, 'actor_token_type') !== `urn:ietf:params:oauth:token-type:${actorTokenType}`) {
@@ -139,8 +150,25 @@ const pingFederate = (actorTokenType = 'jwt'): SimulationRules => ({
     if ((await server.read(form.get('subject_token'))) === undefined) {
       throw new OAuthError(400, 'invalid_request', 'The subject token is not valid');
     }
-    return issued(await server.mint({ aud: target, act: { sub: client } }));
+    const act = { sub: isWorkload(actor) ? client : decodeJwt(actor).sub };
+    return issued(await server.mint({ aud: target, act }));
   },
+});
+
+test('names the agent of a gateway to PingFederate, and no other', async (t) => {
+  const cluster = await startFakeAuthorizationServer(t);
+  const isAgent = (token: string): boolean => decodeJwt(token).iss === cluster.issuer;
+  const { config, server, received } = await startRecipe(t, 'pingfederate', pingFederate('jwt', isAgent));
+  const token = { header: 'x-agent-token', issuer: cluster.issuer, audience: 'cambist' };
+  const known = { billing: { subject: 'billing' }, support: { subject: 'support' } };
+  const defaults = { ...config.defaults, actor_token: { from: 'agent' } };
+  const app = await startTestApp(t, { ...config, defaults, agents: { token, known } });
+  const authorization = `Bearer ${await server.mint({ aud: 'agent' })}`;
+  for (const subject of ['billing', 'support', 'billing']) {
+    const headers = { authorization, 'x-agent-token': await cluster.mint({ subject }) };
+    assert.equal((await call(`${app.url}/github`, { headers })).status, 200);
+    assert.deepEqual((received() as JWTPayload).act, { sub: subject });
+  }
 });
 
 const ofWorkload = { aud: RESOURCE, act: { sub: 'cambist' } };
