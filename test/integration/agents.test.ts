@@ -321,7 +321,7 @@ const authority = createCertificateAuthority();
 const withId = (uri: string, options = {}) => authority.issueClient({ hosts: [uri], ...options });
 
 /** A gateway with mutual TLS for agents with SPIFFE IDs, behind a proxy of the mesh. */
-async function startMutual(t: TestContext) {
+async function startMutual(t: TestContext, route: Record<string, unknown> = {}) {
   const folder = temporaryFolder(t);
   const file = (name: string, text: string) => {
     writeFileSync(join(folder, name), text);
@@ -336,7 +336,7 @@ async function startMutual(t: TestContext) {
   };
   const gateway = await start(
     t,
-    {},
+    route,
     {
       certificate: true,
       forwarded: { from: [PROXY] },
@@ -379,6 +379,14 @@ test('knows agents by the SPIFFE ID of their certificate, beside those with a to
   ] as const) {
     assert.deepEqual(await get(options, headers ?? {}), UNKNOWN, name);
   }
+});
+
+test('a route that names the agent to the server needs its token', async (t) => {
+  const { get, billing, authorizationServer, app } = await startMutual(t, { actor_token: { from: 'agent' } });
+  assert.deepEqual(await get(withId(SUPPORT)), UNKNOWN);
+  assert.match(app.logText(), /the agent is known without a token: make it send its own token/);
+  assert.equal(authorizationServer.requests.length, 0);
+  assert.deepEqual(await get({}, { 'x-agent-token': billing }), OK);
 });
 
 test('believes a forwarded certificate only from a listed proxy', async (t) => {

@@ -11,7 +11,7 @@ test('writes numbers and lengths as the encoding says', () => {
   assert.equal(readFields(long).get(300)?.[0]?.length, 70_000);
 });
 
-test('a check that is cut anywhere is malformed, or has less in it', () => {
+test('a check that ends early anywhere is malformed, or has less in it', () => {
   const whole = checkRequest({ headers: [['authorization', 'Bearer abc']], rawBody: 'body' });
   for (let length = 1; length < whole.length; length++) {
     assert.throws(() => readCheckRequest(whole.subarray(0, length)), RangeError, String(length));
