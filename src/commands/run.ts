@@ -45,8 +45,9 @@ export const run: Command = async (args) => {
     return EXIT.failed;
   }
   const { listen, admin, inbound, intercepting } = app;
+  const asked = [app.decisions, app.decisionsByGrpc].filter((address) => address !== undefined);
   const routes = describeRoutes(config, listen);
-  const more = intercepting.length === 0 ? {} : { intercepting };
+  const more = { ...(intercepting.length > 0 && { intercepting }), ...(asked.length > 0 && { decisions: asked }) };
   logger.info(
     { version, listen, ...more, admin, inbound, signals: app.signals, config: file, routes },
     'cambist is listening',

@@ -52,6 +52,7 @@ export const LOG_FIELDS = [
   'admin',
   'inbound',
   'signals',
+  'decisions',
   'signal',
   'grace_ms',
   'in_flight',
