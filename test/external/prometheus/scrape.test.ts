@@ -44,6 +44,10 @@ const EMPTY_IN_HEALTH = [
   'panel "Available shared cache"',
   'panel "Operations at the shared cache"',
   'panel "Time of operations at the shared cache"',
+  // Its second query is of `spiffe`.
+  `panel "Time until cambist's credentials expire"`,
+  // Off without `agents`.
+  'panel "Requests of agents"',
   'an annotation',
 ];
 
