@@ -4,9 +4,13 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { exportJWK, exportPKCS8, generateKeyPair } from 'jose';
 import { parse } from 'yaml';
+import { startTestApp } from '../../harness/app.ts';
 import { readRecords, recordsOf } from '../../harness/audit-records.ts';
+import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
+import { call } from '../../harness/http-call.ts';
 import { keepParts } from '../../harness/lifetime.ts';
 import { type McpBackend, startMcpBackend } from '../../harness/mcp-fixture/server.ts';
+import { sumSamples } from '../../harness/metric-samples.ts';
 import { post, startAgent, whoami } from './agent.ts';
 import { committedRealm, startKeycloak } from './keycloak.ts';
 import {
@@ -211,6 +215,27 @@ test('doctor reports that Keycloak ignores an actor token', async () => {
   assert.equal((await whoami(url('delegated'), token)).act, undefined);
   const { code, warnings } = await examine('delegated', token);
   assert.deepEqual([code, warnings], [0, ['actor_missing']]);
+});
+
+test('Keycloak ignores the token of an agent as well, and each agent has a token of its own', async (t) => {
+  const cluster = await startFakeAuthorizationServer(t);
+  const { authorization_servers, routes } = config(cambist.directory);
+  const delegated = { ...routes.find(({ name }) => name === 'delegated'), actor_token: { from: 'agent' } };
+  const app = await startTestApp(t, {
+    authorization_servers: { keycloak: authorization_servers.keycloak },
+    routes: [delegated],
+    agents: {
+      token: { header: 'x-agent-token', issuer: cluster.issuer, audience: 'cambist' },
+      known: { billing: { subject: 'billing' }, support: { subject: 'support' } },
+    },
+  });
+  const authorization = `Bearer ${await signIn()}`;
+  for (const subject of ['billing', 'billing', 'support']) {
+    const headers = { authorization, 'x-agent-token': await cluster.mint({ subject }) };
+    // The backend accepts the issued token: it misses no sign-in.
+    assert.notEqual((await call(`${app.url}/delegated`, { headers, method: 'GET' })).status, 401);
+  }
+  assert.equal(sumSamples(await app.metrics(), 'cambist_exchanges_total', { result: 'success' }), 2);
 });
 
 test('with that feature, client credentials fail for a known resource', async () => {
