@@ -13,7 +13,8 @@ export function explainAgent(route: Route, { agents }: Config, name: string | un
   const known = agents?.known ?? [];
   const agent = known.find((each) => each.name === name);
   if (name !== undefined && agent === undefined) {
-    const names = known.map((each) => each.name).join(', ') || 'none';
+    if (agents === undefined) throw new UsageError('--agent: the config has no agents: add them, or remove --agent');
+    const names = known.map((each) => each.name).join(', ');
     throw new UsageError(`--agent: agents.known has no "${name}": known agents are ${names}`);
   }
   if (agents === undefined) return undefined;

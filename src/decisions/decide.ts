@@ -1,7 +1,7 @@
 import { type Route, whyUndecidable } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import type { ActiveConfig } from '../proxy/active-config.ts';
-import { containsToken } from '../proxy/caller-tokens.ts';
+import { containsToken, headerTokens } from '../proxy/caller-tokens.ts';
 import { findRoute } from '../proxy/find-route.ts';
 import { headerValues } from '../proxy/headers.ts';
 import { responseIdOf } from '../proxy/mcp-error.ts';
@@ -28,7 +28,10 @@ export function createDeciding(reportOf: (request: ProxyRequest) => Reported | u
       if (request.incoming.method === 'TRACE') throw traceNotTaken();
       const { config } = request.active;
       if (config.decisions?.preflights !== 'allow' || !isPreflight(received)) return undefined;
-      const headers = { 'cache-control': 'no-store', [REMOVAL]: [...request.active.withheld.common].join(',') };
+      const headers = {
+        'cache-control': 'no-store',
+        [REMOVAL]: usualRemoval(request.active.withheld.common, undefined),
+      };
       return { status: 200, headers, body: '' };
     },
     findRoute(received) {
@@ -94,9 +97,11 @@ function assertDecidable(routed: Routed, problem: CambistError | undefined): Rou
   throw new CambistError('ERR_ROUTE_NOT_FOUND', `no decision uses route "${route.name}", because ${why}`, facts);
 }
 
-function isPreflight({ request: { incoming } }: Received): boolean {
+/** A browser sends no credential with a preflight. A request with one is not a preflight, and needs a decision of its own. */
+function isPreflight({ request: { incoming, active } }: Received): boolean {
   const has = (name: string): boolean => headerValues(incoming.rawHeaders, name).length > 0;
-  return incoming.method === 'OPTIONS' && has('origin') && has('access-control-request-method');
+  const isMarked = incoming.method === 'OPTIONS' && has('origin') && has('access-control-request-method');
+  return isMarked && headerTokens(incoming.rawHeaders, active.credentialHeaders).length === 0;
 }
 
 /** Names in both spellings that backends read as one header. The same for each request of a route. */

@@ -186,10 +186,18 @@ test('takes preflights only where the config allows them', async (t) => {
   const preflight = { origin: 'https://app.example.com', 'access-control-request-method': 'POST', authorization: '' };
   const refusing = await start(t);
   assert.equal((await refusing.ask('/ext-authz/github/x', preflight, 'OPTIONS')).status, 401);
-  const { ask } = await start(t, { decisions: { preflights: 'allow' } });
+  const { ask, authorization } = await start(t, { decisions: { preflights: 'allow' } });
   const allowed = await ask('/ext-authz/github/x', preflight, 'OPTIONS');
   assert.deepEqual([allowed.status, allowed.headers.authorization], [200, undefined]);
   assert.ok(String(allowed.headers['x-envoy-auth-headers-to-remove']).includes('authorization'));
+  assert.ok(String(allowed.headers['x-envoy-auth-headers-to-remove']).includes('x_http_method_override'));
+  const withToken = await ask(
+    '/ext-authz/github/x',
+    { ...preflight, authorization, 'x-copy': authorization },
+    'OPTIONS',
+  );
+  assert.match(String(withToken.headers.authorization), /^Bearer /);
+  assert.ok(String(withToken.headers['x-envoy-auth-headers-to-remove']).includes('x-copy'));
   assert.equal((await ask('/ext-authz/github/x', { authorization: '' }, 'OPTIONS')).status, 401);
   assert.equal((await ask('/ext-authz/github/x', { ...preflight }, 'POST')).status, 401);
 });

@@ -52,7 +52,7 @@ const byTool = (name: string, tool: string, url: string) => ({
   upstream: url,
 });
 
-test('says why there is no snippet', () => {
+test('explains why it prints no snippet', () => {
   const match = { decisions: { ...SOCKET, routes_by: 'match' } };
   const other = 'https://other.example.com/mcp';
   const dpop = { authorization_servers: { main: { ...server('1s'), dpop: true } } };
