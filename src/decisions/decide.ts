@@ -15,58 +15,57 @@ import type { Received, Routed } from '../proxy/steps.ts';
 import { upstreamPath } from '../routing/request-target.ts';
 import { oncePer } from '../secrets/secret.ts';
 import { type IssuedToken, valueFor } from '../tokens/issued-token.ts';
-import type { Reported } from './report.ts';
+import { rememberNames } from '../transport/known-names.ts';
 
 /** Envoy removes the headers that this one lists from the request that it forwards. */
 export const REMOVAL = 'x-envoy-auth-headers-to-remove';
 
 /** The steps of a request that differ where cambist only decides about it. */
-export function createDeciding(reportOf: (request: ProxyRequest) => Reported | undefined): Deciding {
-  return {
-    respondFirst(received) {
-      const { request } = received;
-      if (request.incoming.method === 'TRACE') throw traceNotTaken();
-      const { config } = request.active;
-      if (config.decisions?.preflights !== 'allow' || !isPreflight(received)) return undefined;
-      const headers = {
-        'cache-control': 'no-store',
-        [REMOVAL]: usualRemoval(request.active.withheld.common, undefined),
-      };
-      return { status: 200, headers, body: '' };
-    },
-    findRoute(received) {
-      const { target, request } = received;
-      const report = reportOf(request);
-      const name = report?.routeName;
-      const problem = bodyProblem(request, report);
-      if (name === undefined) {
-        if (problem !== undefined) assertNoMessage(received, problem);
-        return checked(findRoute(received), problem);
-      }
-      const route = request.active.config.routes.find((each) => each.name === name);
-      if (route === undefined)
-        throw new CambistError('ERR_ROUTE_NOT_FOUND', `the data plane names an unknown route "${name}"`);
-      assertTakes(route, request.incoming.method);
-      return checked({ request, target, route, path: upstreamPath(route, target), wholeBody: undefined }, problem);
-    },
-    allow(routed, caller, token) {
-      const names = copiesIn(routed, caller);
-      const { dialect = 'ext-authz' } = reportOf(routed.request) ?? {};
-      // Other data planes drop headers by the names in their config.
-      if (names.length > 0 && dialect !== 'ext-authz') throw copied(names[0]);
-      return allowed(routed, token, names);
-    },
-  };
-}
+export const DECIDING: Deciding = {
+  respondFirst(received) {
+    const { request } = received;
+    if (request.incoming.method === 'TRACE') throw traceNotTaken();
+    const { config } = request.active;
+    if (config.decisions?.preflights !== 'allow' || !isPreflight(received)) return undefined;
+    const headers = {
+      'cache-control': 'no-store',
+      [REMOVAL]: usualRemoval(request.active.withheld.common, undefined),
+    };
+    return { status: 200, headers, body: '' };
+  },
+  findRoute(received) {
+    const { target, request } = received;
+    const name = request.reported?.routeName;
+    const problem = bodyProblem(request);
+    if (name === undefined) {
+      if (problem !== undefined) assertNoMessage(received, problem);
+      return checked(findRoute(received), problem);
+    }
+    const route = routesByName(request.active.config.routes).get(name);
+    if (route === undefined)
+      throw new CambistError('ERR_ROUTE_NOT_FOUND', `the data plane names an unknown route "${name}"`);
+    assertTakes(route, request.incoming.method);
+    return checked({ request, target, route, path: upstreamPath(route, target), wholeBody: undefined }, problem);
+  },
+  allow(routed, caller, token) {
+    const names = copiesIn(routed, caller);
+    const { dialect = 'ext-authz' } = routed.request.reported ?? {};
+    // Other data planes drop headers by the names in their config.
+    if (names.length > 0 && dialect !== 'ext-authz') throw copied(names[0]);
+    return allowed(routed, token, names);
+  },
+};
+
+const routesByName = oncePer((routes: readonly Route[]) => new Map(routes.map((route) => [route.name, route])));
 
 /** Why the body does not tell which message the backend reads. */
-function bodyProblem({ incoming }: ProxyRequest, report: Reported | undefined): CambistError | undefined {
+function bodyProblem({ incoming, reported }: ProxyRequest): CambistError | undefined {
   const rule = 'the route depends on the message, and the data plane';
   // Envoy sends the beginning of a body that is larger than its limit, if it is told to (`allow_partial_message`).
   if (headerValues(incoming.rawHeaders, 'x-envoy-auth-partial-body').some((value) => value !== 'false')) {
     return new CambistError('ERR_MESSAGE_TOO_LARGE', `${rule} sent only a part of it: let it send whole bodies`);
   }
-  if (report?.isText !== true) return undefined;
+  if (reported?.isText !== true) return undefined;
   return new CambistError('ERR_ROUTE_NOT_FOUND', `${rule} replaces bytes in it: set pack_as_bytes in Envoy`);
 }
 
@@ -132,14 +131,19 @@ function usualRemoval(withheld: ReadonlySet<string>, carrier: string | undefined
   return text;
 }
 
+const nameAt = rememberNames((name) => {
+  const key = name.toLowerCase();
+  return { name, key, dashed: withDashes(key) };
+});
+
 /** Headers that the usual list lacks: with a copy of a token, or in a spelling that mixes both. Lower case. */
 function copiesIn({ request, route }: Routed, { rawHeaders, withheldTokens }: CallerToken): readonly string[] {
   const usual = removedHeaders(request.active, route);
   const names: string[] = [];
   for (let i = 0; i < rawHeaders.length; i += 2) {
-    const name = (rawHeaders[i] as string).toLowerCase();
-    if (name === 'host' || usual.has(name)) continue;
-    if (usual.has(withDashes(name)) || containsToken(rawHeaders[i + 1] as string, withheldTokens)) names.push(name);
+    const { key, dashed } = nameAt(i, rawHeaders[i] as string);
+    if (key === 'host' || usual.has(key)) continue;
+    if (usual.has(dashed) || containsToken(rawHeaders[i + 1] as string, withheldTokens)) names.push(key);
   }
   return names;
 }
@@ -158,7 +162,7 @@ function allowed({ request, route }: Routed, token: IssuedToken | undefined, rem
     status: 200,
     headers: {
       ...(carrier !== undefined && value !== undefined && { [carrier]: value }),
-      [REMOVAL]: [usual, ...removed].join(','),
+      [REMOVAL]: removed.length === 0 ? usual : [usual, ...removed].join(','),
       'cache-control': 'no-store',
       'x-request-id': request.record.id,
     },

@@ -1,23 +1,15 @@
 import type { IncomingMessage } from 'node:http';
 import { CambistError } from '../errors.ts';
 import { headerValues, type RawHeaders } from '../proxy/headers.ts';
+import type { Dialect, ReportedBy } from '../proxy/proxy-request.ts';
 import { isHeader } from '../transport/http1/write-request.ts';
 
-/** The three ways in which a data plane asks by HTTP. */
-export type Dialect = 'ext-authz' | 'forward-auth' | 'auth-request';
-
 /** A request as the data plane reports it. */
-export interface Reported {
-  /** Undefined: by gRPC. */
-  readonly dialect?: Dialect;
-  /** Undefined: the route is found by host and path. */
-  readonly routeName: string | undefined;
+export interface Reported extends ReportedBy {
   readonly method: string;
   /** Path and query, undecoded. */
   readonly url: string;
   readonly rawHeaders: string[];
-  /** The body is text, in which Envoy replaced invalid bytes. */
-  readonly isText?: boolean;
 }
 
 /** The header with the secret of a data plane. */

@@ -59,6 +59,19 @@ export interface OpenRequests {
   endIfRevoked(request: ProxyRequest): boolean;
 }
 
+/** How a data plane reported a request that it forwards itself. */
+export interface ReportedBy {
+  /** Undefined: by gRPC. */
+  readonly dialect?: Dialect;
+  /** Undefined: the route is found by host and path. */
+  readonly routeName: string | undefined;
+  /** The body is text, in which Envoy replaced invalid bytes. */
+  readonly isText?: boolean;
+}
+
+/** The three ways in which a data plane asks by HTTP. */
+export type Dialect = 'ext-authz' | 'forward-auth' | 'auth-request';
+
 const SWITCHING_PROTOCOLS = 101;
 
 /**
@@ -79,6 +92,8 @@ export class ProxyRequest {
   abortUpstream: (() => void) | undefined;
   /** Gives responses of cambist's own the form that a data plane understands. */
   shape: ((response: OwnResponse, code: ErrorCode | undefined) => OwnResponse) | undefined;
+  /** Undefined: the client sent the request to cambist. A property, because a WeakMap costs a tenth of a decision. */
+  reported: ReportedBy | undefined;
   /** The caller's token was revoked. */
   isRevoked = false;
   /** An error response is being made. */

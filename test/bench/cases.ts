@@ -1,7 +1,7 @@
 import type { Contestant, Environment, StartedContestant } from './contestants.ts';
 import { createCambist } from './peers/cambist.ts';
 import { nginx } from './peers/nginx.ts';
-import { bareExchange, bareFastify, bareUndici, bareUndiciWhole, type Peer } from './peers/peer.ts';
+import { bareDecision, bareExchange, bareFastify, bareUndici, bareUndiciWhole, type Peer } from './peers/peer.ts';
 import { type Sample, sampleClosed, sampleMemory, sampleOpen, sampleStart } from './samples.ts';
 
 interface Build {
@@ -31,6 +31,7 @@ export function createPeers(build: Build = {}) {
     undiciWhole: bareUndiciWhole,
     exchange: bareExchange,
     fastify: bareFastify,
+    bareDecision,
     nginx,
   };
 }
@@ -75,7 +76,7 @@ const open: Take = { of: 'warm', sample: (started, { load }, { seconds }) => sam
 
 export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
   const { cambist, quiet, inbound, decisions, shared, secondLevel } = peers;
-  const { undici, undiciWhole, exchange, fastify, nginx } = peers;
+  const { undici, undiciWhole, exchange, fastify, bareDecision, nginx } = peers;
   const plain = (...some: Peer[]): Contestant[] => some.map((peer) => ({ label: peer.name, peer }));
   const withAll = (added: Partial<Contestant>, contestants: Contestant[]): Contestant[] =>
     contestants.map((contestant) => ({ ...contestant, ...added }));
@@ -198,7 +199,7 @@ export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
     {
       name: 'decision',
       about: 'a cached decision by HTTP (ext_authz), beside a cached call',
-      contestants: plain(decisions, cambist),
+      contestants: plain(decisions, cambist, bareDecision),
       take: closed,
     },
     {

@@ -7,7 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startGateway } from '../harness/gateway.ts';
-import { call } from '../harness/http-call.ts';
+import { call, connectRaw } from '../harness/http-call.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 
 const SECRET = 'a-secret-of-the-data-plane';
@@ -291,4 +291,22 @@ test('a secret that a reload removes stays required until the restart', async (t
   app.reloadTo({ ...config, decisions: { http: { listen: `unix:${temporaryFolder(t)}/s` } } });
   assert.equal((await ask('/ext-authz/github', { 'x-cambist-decision-secret': '' })).status, 403);
   assert.equal((await ask('/ext-authz/github')).status, 200);
+});
+
+test('keeps the connection of a data plane, with and without a secret', async (t) => {
+  const { app } = await start(t);
+  const socket = `unix:${temporaryFolder(t)}/s`;
+  const open = await startGateway(t, { top: { decisions: { http: { listen: socket } } } });
+  for (const [url, { authorization }] of [
+    [app.decisions, open],
+    [socket, open],
+  ] as const) {
+    const connection = await connectRaw(String(url));
+    for (const [i, credential] of [authorization, '', authorization].entries()) {
+      const headers = `x-cambist-decision-secret: ${SECRET}\r\nauthorization: ${credential}\r\ncontent-length: 0`;
+      connection.send(`POST /ext-authz/github HTTP/1.1\r\nhost: a\r\n${headers}\r\n\r\n`);
+      await connection.until(new RegExp(`(?:HTTP/1.1[^]*){${i + 1}}\r\n\r\n`));
+    }
+    assert.doesNotMatch(connection.received(), /connection: close/i);
+  }
 });

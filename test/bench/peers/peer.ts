@@ -98,6 +98,9 @@ export const bareExchange = programPeer('bare undici, exchange each time', 'undi
 /** The plugin that cambist uses, configured as in its README. */
 export const bareFastify = programPeer('bare @fastify/http-proxy', 'fastify-proxy');
 
+/** Decides without a look at the request. */
+export const bareDecision = programPeer('bare node:http, decisions', 'bare-decision');
+
 export function running(child: ChildProcess, port: number, readyMs: number): RunningProxy {
   return { port, pid: child.pid ?? 0, readyMs, close: () => terminate(child) };
 }
