@@ -163,7 +163,9 @@ const bytesOf = oncePerSecret((secret) => Buffer.from(secret.trim()));
 function isSecret([sent = '', ...more]: readonly string[], secret: Secret): boolean {
   const expected = bytesOf(secret);
   const bytes = Buffer.from(sent, 'latin1');
-  return more.length === 0 && bytes.length === expected.length && timingSafeEqual(bytes, expected);
+  // A file of white space alone has no secret.
+  if (more.length > 0 || expected.length === 0 || bytes.length !== expected.length) return false;
+  return timingSafeEqual(bytes, expected);
 }
 
 /** nginx takes 401 and 403 for a refusal, and everything else for a fault. It drops the body. */

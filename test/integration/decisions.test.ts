@@ -85,6 +85,18 @@ test('the secret is required, and a client without it learns nothing', async (t)
   assert.doesNotMatch(app.logText(), new RegExp(SECRET));
 });
 
+test('refuses every client while the file of the secret has only white space', async (t) => {
+  const file = join(temporaryFolder(t), 'secret');
+  writeFileSync(file, ' \n');
+  const { app, authorization } = await startGateway(t, {
+    top: { decisions: { http: { listen: '127.0.0.1:0', secret: { file } } } },
+  });
+  for (const secret of [{}, { 'x-cambist-decision-secret': '' }]) {
+    const response = await call(`${app.decisions}/ext-authz/github`, { headers: { authorization, ...secret } });
+    assert.equal(response.status, 403);
+  }
+});
+
 test('a decision by name is for that route alone', async (t) => {
   const { ask, authorizationServer } = await start(t, {
     moreRoutes: [
