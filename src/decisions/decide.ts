@@ -2,7 +2,7 @@ import { type Route, whyUndecidable } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import type { ActiveConfig } from '../proxy/active-config.ts';
 import { containsToken, headerTokens } from '../proxy/caller-tokens.ts';
-import { findRoute } from '../proxy/find-route.ts';
+import { matchRoute } from '../proxy/find-route.ts';
 import { headerValues } from '../proxy/headers.ts';
 import { responseIdOf } from '../proxy/mcp-error.ts';
 import type { OwnResponse } from '../proxy/own-response.ts';
@@ -12,7 +12,6 @@ import { traceNotTaken } from '../proxy/proxy-server.ts';
 import type { CallerToken } from '../proxy/read-caller-token.ts';
 import { OVERRIDES, withDashes } from '../proxy/request-headers.ts';
 import type { Received, Routed } from '../proxy/steps.ts';
-import { upstreamPath } from '../routing/request-target.ts';
 import { oncePer } from '../secrets/secret.ts';
 import { type IssuedToken, valueFor } from '../tokens/issued-token.ts';
 import { rememberNames } from '../transport/known-names.ts';
@@ -39,13 +38,13 @@ export const DECIDING: Deciding = {
     const problem = bodyProblem(request);
     if (name === undefined) {
       if (problem !== undefined) assertNoMessage(received, problem);
-      return checked(findRoute(received), problem);
+      return checked(matchRoute(received), problem);
     }
     const route = routesByName(request.active.config.routes).get(name);
     if (route === undefined)
       throw new CambistError('ERR_ROUTE_NOT_FOUND', `the data plane names an unknown route "${name}"`);
     assertTakes(route, request.incoming.method);
-    return checked({ request, target, route, path: upstreamPath(route, target), wholeBody: undefined }, problem);
+    return checked({ request, target, route, path: request.url, wholeBody: undefined }, problem);
   },
   allow(routed, caller, token) {
     const names = copiesIn(routed, caller);
@@ -91,7 +90,8 @@ function assertDecidable(routed: Routed, problem: CambistError | undefined): Rou
   const { route, request, wholeBody } = routed;
   if (route.unattended !== undefined && problem !== undefined) throw problem;
   const why = whyUndecidable(route, request.active.config.decisions?.routesBy === 'name');
-  if (why === undefined) return routed;
+  // The data plane forwards the path as it came.
+  if (why === undefined) return { ...routed, path: request.url };
   const facts = wholeBody === undefined ? {} : { responseId: responseIdOf(wholeBody) };
   throw new CambistError('ERR_ROUTE_NOT_FOUND', `no decision uses route "${route.name}", because ${why}`, facts);
 }
@@ -136,14 +136,18 @@ const nameAt = rememberNames((name) => {
   return { name, key, dashed: withDashes(key) };
 });
 
-/** Headers that the usual list lacks: with a copy of a token, or in a spelling that mixes both. Lower case. */
+/** Headers that the usual list lacks: with a copy of a token or a handle, or in a spelling that mixes both. Lower case. */
 function copiesIn({ request, route }: Routed, { rawHeaders, withheldTokens }: CallerToken): readonly string[] {
   const usual = removedHeaders(request.active, route);
+  const { rawHeaders: sent } = request.incoming;
+  /** Of the headers that were sent, `inbound` leaves out those with handles. */
+  const kept = rawHeaders === sent ? undefined : new Set(rawHeaders);
   const names: string[] = [];
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const { key, dashed } = nameAt(i, rawHeaders[i] as string);
+  for (let i = 0; i < sent.length; i += 2) {
+    const { key, dashed } = nameAt(i, sent[i] as string);
+    const value = sent[i + 1] as string;
     if (key === 'host' || usual.has(key)) continue;
-    if (usual.has(dashed) || containsToken(rawHeaders[i + 1] as string, withheldTokens)) names.push(key);
+    if (usual.has(dashed) || containsToken(value, withheldTokens) || kept?.has(value) === false) names.push(key);
   }
   return names;
 }

@@ -50,6 +50,8 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
   function createHttp(listen: Listen) {
     const app = createHttpServer(listen, { activeConfig, logger }, (incoming, response, url) => {
       const decideByHttp = (): void => {
+        // Nothing would take back the counts of a connection that has closed meanwhile.
+        if (incoming.socket.destroyed) return;
         const report = () => readReport(incoming, url, isNamed());
         decide(incoming, response, url, report, undefined);
       };

@@ -43,7 +43,9 @@ export function receive(request: ProxyRequest): Received {
   if (arrival !== undefined && (arrival.host !== undefined || arrival.wayIn === 'redirect')) {
     return { request, target: interceptedTarget(request, arrival, hosts) };
   }
-  const named = config.hostHeader === undefined ? [] : headerValues(raw, config.hostHeader);
+  // A data plane chooses the backend of a decision, and does not read the header.
+  const isNamed = config.hostHeader !== undefined && arrival?.wayIn !== 'decision';
+  const named = isNamed ? headerValues(raw, config.hostHeader) : [];
   return { request, target: parseRequestTarget(request.url, hosts, named) };
 }
 
@@ -89,16 +91,19 @@ function assertForwardable({ httpVersionMajor, headers }: IncomingMessage): void
   }
 }
 
+/** Finds the route of a request, or of the resource whose metadata it asks for. @throws {CambistError} as `matchRoute` */
+export function findRoute(received: Received): Routed | Promise<Routed> {
+  return upstreamMetadata(received) ?? matchRoute(received);
+}
+
 /**
- * Finds the route of a request. Asynchronous only where the route depends on the message in the body.
+ * Finds the route that matches a request. Asynchronous only where the route depends on the message in the body.
  * @throws {CambistError} ERR_ROUTE_NOT_FOUND, ERR_HEADER_MISMATCH, ERR_MESSAGE_TOO_LARGE, ERR_REQUEST_TIMEOUT, ERR_OVERLOADED,
  *   ERR_SHUTTING_DOWN
  */
-export function findRoute(received: Received): Routed | Promise<Routed> {
+export function matchRoute(received: Received): Routed | Promise<Routed> {
   const { request, target } = received;
   const { table } = request.active;
-  const metadata = upstreamMetadata(received);
-  if (metadata !== undefined) return metadata;
   const method = request.incoming.method ?? '';
   const found = table.match(target, { method, message: 'unread' });
   if (found === undefined) throw noRoute(target, table);

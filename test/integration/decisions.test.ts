@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
+import { request as plainRequest } from 'node:http';
 import { request } from 'node:https';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
-import { startGateway } from '../harness/gateway.ts';
+import { openHandle, startGateway, startInboundGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
 
 const SECRET = 'a-secret-of-the-data-plane';
 
@@ -16,14 +19,15 @@ interface Setup {
   readonly decisions?: Record<string, unknown>;
   readonly route?: Record<string, unknown>;
   readonly moreRoutes?: Record<string, unknown>[];
+  readonly top?: Record<string, unknown>;
 }
 
 /** cambist as the decision service of a data plane. */
-async function start(t: TestContext, { decisions = {}, ...options }: Setup = {}) {
+async function start(t: TestContext, { decisions = {}, top, ...options }: Setup = {}) {
   const file = join(temporaryFolder(t), 'secret');
   writeFileSync(file, SECRET);
   const http = { listen: '127.0.0.1:0', secret: { file } };
-  const gateway = await startGateway(t, { ...options, top: { decisions: { http, ...decisions } } });
+  const gateway = await startGateway(t, { ...options, top: { ...top, decisions: { http, ...decisions } } });
   const ask = (path: string, headers: Record<string, string> = {}, method = 'GET', body?: string) =>
     call(`${gateway.app.decisions}${path}`, {
       method,
@@ -161,6 +165,67 @@ test('by match, the reported host, path and message choose the route', async (t)
   assert.equal((await ask('/ext-authz/tools', partial, 'POST', call('read'))).status, 413);
   assert.equal((await ask('/ext-authz/tools', headers('write'), 'POST', call('read'))).status, 400);
   assert.equal((await ask('/ext-authz/tools', headers('read'), 'POST')).status, 403);
+});
+
+test('by match, a client cannot ask for the token of a route that the data plane does not use', async (t) => {
+  const { ask, authorizationServer } = await start(t, {
+    decisions: { routes_by: 'match' },
+    top: { host_header: 'x-backend-host' },
+    route: { scope: 'github' },
+    moreRoutes: [
+      { name: 'rest', match: { path: '/' }, upstream: 'http://127.0.0.1:1/mcp', scope: 'rest' },
+      { name: 'other', match: { host: 'other.example.com' }, upstream: 'http://127.0.0.1:1/mcp', scope: 'other' },
+    ],
+  });
+  assert.equal((await ask('/ext-authz/github', { 'x-backend-host': 'other.example.com' })).status, 200);
+  assert.equal((await ask('/ext-authz/.well-known/oauth-protected-resource/github')).status, 200);
+  assert.deepEqual(
+    authorizationServer.requests.map(({ form }) => form.get('scope')),
+    ['github', 'rest'],
+  );
+});
+
+test('refuses a token in the URL that the data plane forwards', async (t) => {
+  const { ask, subjectToken } = await start(t);
+  for (const path of [`/${subjectToken}`, `/x?a=${subjectToken}`]) {
+    const response = await ask(`/ext-authz/github${path}`);
+    assert.deepEqual([response.status, response.headers.authorization], [401, undefined]);
+  }
+});
+
+test('removes every header with the handle of a caller', async (t) => {
+  const http = { listen: `unix:${temporaryFolder(t)}/socket` };
+  const gateway = await startInboundGateway(t, { top: { decisions: { http } } });
+  const { handle, inBaggage } = await openHandle(t, gateway);
+  const asked = plainRequest({
+    socketPath: http.listen.slice('unix:'.length),
+    path: '/ext-authz/github',
+    headers: { authorization: `Bearer ${handle}`, baggage: `a=b,cambist=${inBaggage}`, 'x-copy': handle, 'x-a': 'b' },
+  });
+  asked.end();
+  const [response] = await once(asked, 'response');
+  response.resume();
+  assert.equal(response.statusCode, 200);
+  const removed = response.headers['x-envoy-auth-headers-to-remove'].split(',');
+  assert.deepEqual(
+    ['baggage', 'x-copy', 'x-a'].map((name) => removed.includes(name)),
+    [true, true, false],
+  );
+});
+
+test('a data plane that leaves while the secret is read leaves no count behind', async (t) => {
+  const { app } = await start(t);
+  const address = new URL(app.decisions ?? '');
+  for (let count = 0; count < 20; count++) {
+    const socket = connect(Number(address.port), address.hostname);
+    await once(socket, 'connect');
+    socket.write(`GET /ext-authz/github HTTP/1.1\r\nHost: a\r\nX-Cambist-Decision-Secret: ${SECRET}\r\n\r\n`);
+    socket.resetAndDestroy();
+  }
+  await eventually(
+    'no request in flight',
+    async () => sumSamples(await app.metrics(), 'cambist_requests_in_flight') === 0,
+  );
 });
 
 test('removes copies of the token and other spellings of its headers', async (t) => {
