@@ -137,8 +137,8 @@ function whyRefused(secure: TLSSocket, trust: ClientTrust): string | undefined {
 function followConnections(server: HttpsServer, admits: (secure: TLSSocket) => boolean): void {
   /** By the addresses of both ends, until the handshake is complete: Node has no way from one socket to the other. */
   const handshaking = new Map<string, Socket>();
-  const peerOf = ({ remoteAddress, remotePort, localAddress }: Socket) =>
-    `${remoteAddress} ${remotePort} ${localAddress}`;
+  const peerOf = ({ remoteAddress, remotePort, localAddress, localPort }: Socket) =>
+    `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
 
   server.on('connection', (connection: Socket) => {
     const peer = peerOf(connection);

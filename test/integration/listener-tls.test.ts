@@ -10,6 +10,7 @@ import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startPlainGateway } from '../harness/gateway.ts';
+import { freePort } from '../harness/http-server.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 
 const authority = createCertificateAuthority();
@@ -140,6 +141,20 @@ test('a handshake that does not finish gives way to a new connection', async (t)
     socket.on('error', () => {});
   }
   await eventually('a response', async () => (await get(app.url)) === 200);
+});
+
+test('tells its connections from those of intercept.listen with the same port of the client', async (t) => {
+  const intercept = { trust_dir: temporaryFolder(t), listen: ['127.0.0.1:0'] };
+  const { app } = await start(t, { top: { intercept } });
+  const localPort = await freePort();
+  const open = (url = '') => connect({ host: '127.0.0.1', port: Number(new URL(url).port), localPort });
+  const first = open(app.url);
+  await once(first, 'connect');
+  const second = open(app.intercepting[0]);
+  second.end('GET /plain HTTP/1.1\r\nHost: elsewhere\r\nConnection: close\r\n\r\n');
+  assert.match(await text(second), /^HTTP\/1\.1 403 /);
+  assert.equal(first.destroyed, false);
+  first.destroy();
 });
 
 test('a request that offers another protocol is served', async (t) => {
