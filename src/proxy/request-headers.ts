@@ -78,7 +78,7 @@ export function withheldHeaders(config: Config, tokenHeaders: ReadonlySet<string
   const { routes, hostHeader } = config;
   const always = [
     ...(hostHeader === undefined ? [] : [withDashes(hostHeader)]),
-    ...(routes.some(matchesMoreThanHost) ? OVERRIDES : []),
+    ...(routes.some(dependsOnRequest) ? OVERRIDES : []),
   ];
   const credentials = [...tokenHeaders, 'dpop'].map(withDashes);
   const common = new Set([...credentials, ...always]);
@@ -92,9 +92,9 @@ export function withheldHeaders(config: Config, tokenHeaders: ReadonlySet<string
   return { common, onRoute };
 }
 
-/** With an override header a request could take one route and reach what another route is for. */
-function matchesMoreThanHost({ match }: Route): boolean {
-  return match.path !== '/' || match.conditions !== undefined;
+/** With an override header a request could take one route and reach what another route, or a caller, is for. */
+function dependsOnRequest({ match, unattended }: Route): boolean {
+  return match.path !== '/' || match.conditions !== undefined || unattended !== undefined;
 }
 
 /** A passthrough route sends the caller's token and proof, but not the tokens of other routes. */

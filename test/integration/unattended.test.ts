@@ -69,6 +69,12 @@ test('sends them without any token with none, and never a credential of the agen
   assert.doesNotMatch(await app.metrics(), /^cambist_own_token_requests_total\{/m);
 });
 
+test('a header that overrides the method does not reach the backend', async (t) => {
+  const { send, upstream } = await start(t, { route: { match: { path: '/' } } });
+  assert.equal((await send(LIST, { 'x-http-method-override': 'DELETE' })).status, 200);
+  assert.equal(upstream.requests[0]?.headers['x-http-method-override'], undefined);
+});
+
 test("uses the caller's token where there is one, also for handshakes and lists", async (t) => {
   for (const unattended of ['client_credentials', 'none']) {
     const { send, grants, authorization } = await start(t, { route: { unattended } });
