@@ -47,7 +47,11 @@ export interface App {
   readonly decisionsByGrpc: string | undefined;
   /** The address that transmitters of signals connect to. Undefined: they do not. */
   readonly signals: string | undefined;
-  /** Serves another config from the next request on. @returns the keys whose change needs a restart */
+  /**
+   * Serves another config from the next request on.
+   * @returns the keys whose change needs a restart
+   * @throws {Error} where the previous config stays active
+   */
   reload(config: Config): readonly string[];
   /** Counts a config that was rejected. */
   reloadFailed(): void;
@@ -156,6 +160,9 @@ export async function startApp(written: Config, version: string, logger: Logger,
   return {
     ...addresses,
     reload(next) {
+      // Until a restart, nothing would identify agents, and routes would serve every client.
+      if ((next.agents === undefined) !== (first.agents === undefined))
+        throw new Error('agents: a reload can neither add nor remove the section: restart cambist');
       const config = fitConnections(next, logger);
       active = activate(config);
       const closed = tracker.tunnels.closeRouted(active.table);

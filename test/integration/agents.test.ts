@@ -92,6 +92,17 @@ test('metadata needs an agent as well', async (t) => {
   assert.notEqual((await send({ 'x-agent-token': billing }, metadata)).status, 401);
 });
 
+test('a reload that adds or removes agents changes nothing', async (t) => {
+  const [{ app, config, send }, plain] = [await start(t), await startGateway(t)];
+  const { agents, ...others } = config;
+  assert.throws(() => app.reloadTo(others), /agents: .*restart cambist/);
+  assertProblem(await send({}), 'ERR_AGENT_UNKNOWN');
+  const routes = [{ ...plain.config.routes[0], scope: 'new' }];
+  assert.throws(() => plain.app.reloadTo({ ...plain.config, agents, routes }), /agents: .*restart cambist/);
+  await call(`${plain.app.url}/github`, { headers: { authorization: plain.authorization } });
+  assert.equal(plain.authorizationServer.requests[0]?.form.get('scope'), null);
+});
+
 test('a route serves the agents that it lists', async (t) => {
   const { send, billing, support } = await start(t, { agents: ['billing'] });
   assert.equal((await send({ 'x-agent-token': billing })).status, 200);
