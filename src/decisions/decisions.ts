@@ -8,7 +8,6 @@ import { type ConnectionLimitOptions, limitConnections } from '../listeners/limi
 import { openListener } from '../listeners/listen.ts';
 import { logAcceptErrors, reachedLimit } from '../listeners/open-files.ts';
 import type { ListenerCertificates } from '../listeners/tls.ts';
-import { loggedError } from '../observability/logged-error.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ActiveConfig } from '../proxy/active-config.ts';
 import { ARRIVAL, type Arrived, setArrival } from '../proxy/arrival.ts';
@@ -98,7 +97,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
       return;
     }
     const refuseBecause = (why: string, error?: unknown): void => {
-      logger.warn(error === undefined ? {} : { err: loggedError(error) }, `refused a decision: ${why}`);
+      logger.warn(error === undefined ? {} : { err: error }, `refused a decision: ${why}`);
       refuse();
     };
     const compare = (expected: Secret): void => {

@@ -1,6 +1,5 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { loggedError } from '../observability/logged-error.ts';
 import type { Logger } from '../observability/logger.ts';
 import { watchFiles } from '../secrets/watch.ts';
 import type { WebhookMetrics } from './webhook-metrics.ts';
@@ -42,7 +41,7 @@ export function watchCertificate(
     } catch (error) {
       metrics.certificateReloaded('failure');
       logger.error(
-        { err: loggedError(error) },
+        { err: error },
         `certificate reload failed; keeping the previous certificate: ${error instanceof Error ? error.message : 'unknown reason'}`,
       );
     }

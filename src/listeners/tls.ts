@@ -4,7 +4,6 @@ import type { Server as HttpsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { SecureContextOptions, TLSSocket } from 'node:tls';
 import { clientCertificateRule, type Listen, type ListenerFiles, type ListenerTls } from '../config/addresses.ts';
-import { loggedError } from '../observability/logged-error.ts';
 import type { Logger } from '../observability/logger.ts';
 import { readCredential, unavailable } from '../secrets/credential.ts';
 import type { WorkloadApi } from '../spiffe/workload-api.ts';
@@ -70,7 +69,7 @@ export function createListenerCertificates(logger: Pick<Logger, 'error' | 'warn'
     async reread(): Promise<void> {
       for (const { name, apply } of served) {
         await apply().catch((error: unknown) => {
-          logger.error({ err: loggedError(error) }, `${name}: TLS files are invalid; keeping the previous ones`);
+          logger.error({ err: error }, `${name}: TLS files are invalid; keeping the previous ones`);
         });
       }
     },
@@ -129,8 +128,10 @@ function isSame(one: Issuers, other: Issuers): boolean {
 /** Notes the client of a connection. @returns why its certificate is invalid */
 function whyRefused(secure: TLSSocket, trust: ClientTrust): string | undefined {
   // With `optional`, Node leaves this to us.
-  const isInvalid = secure.getPeerX509Certificate() !== undefined && !secure.authorized;
-  return isInvalid || !setClient(secure, trust) ? 'no trusted issuer vouches for its certificate' : undefined;
+  if (secure.getPeerX509Certificate() !== undefined && !secure.authorized) {
+    return `its certificate is not accepted: ${secure.authorizationError}`;
+  }
+  return setClient(secure, trust) ? undefined : 'no trusted issuer vouches for its certificate';
 }
 
 /** Notes which connections of a server have finished their handshake, and closes those that are not admitted. */

@@ -1,5 +1,6 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import type { Logger } from '../observability/logger.ts';
 
 /** Node's error for bytes that it could not parse as a request. */
@@ -29,9 +30,9 @@ export const TLS_HANDSHAKE = 0x16;
  */
 export function createClientErrorHandler(logger: Pick<Logger, 'warn'>) {
   return (error: ClientError, socket: Socket): void => {
-    const handshake = /^ERR_(?:SSL|TLS)_/.test(error.code ?? '');
-    if (handshake) logger.warn({ error: error.code }, handshakeMessage(error.code));
-    if (handshake || error.code === 'ECONNRESET' || !socket.writable || hasBegunResponse(socket)) {
+    const handshake = handshakeFailure(error, socket);
+    if (handshake !== undefined) logger.warn(...handshake);
+    if (handshake !== undefined || error.code === 'ECONNRESET' || !socket.writable || hasBegunResponse(socket)) {
       socket.destroy();
       return;
     }
@@ -46,11 +47,19 @@ export function createClientErrorHandler(logger: Pick<Logger, 'warn'>) {
   };
 }
 
-/** No response is possible before the handshake is complete. */
-function handshakeMessage(code: string | undefined): string {
-  if (code === 'ERR_SSL_HTTP_REQUEST')
-    return 'received plain HTTP on a listener with TLS: let the client call an https:// URL';
-  return 'TLS handshake with a client failed; closing its connection';
+const HANDSHAKES: Readonly<Record<string, string>> = {
+  ERR_SSL_HTTP_REQUEST: 'received plain HTTP on a listener with TLS: let the client call an https:// URL',
+  ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE:
+    'refused a TLS client: it sent no certificate, and the listener requires one',
+};
+
+/** The log line for a failed handshake. No response is possible before it is complete. */
+function handshakeFailure({ code = '' }: ClientError, socket: Socket & Partial<Pick<TLSSocket, 'authorizationError'>>) {
+  const refused = socket.authorizationError;
+  // Where Node refuses the certificate of a client, the error says that the connection closed.
+  if (refused) return [{ error: String(refused) }, 'refused a TLS client: its certificate is not accepted'] as const;
+  if (!/^ERR_(?:SSL|TLS)_/.test(code)) return undefined;
+  return [{ error: code }, HANDSHAKES[code] ?? 'TLS handshake with a client failed; closing its connection'] as const;
 }
 
 function responseTo({ code = '', rawPacket }: ClientError): ErrorResponse {

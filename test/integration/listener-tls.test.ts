@@ -78,14 +78,23 @@ for (const clientCertificate of ['required', 'optional']) {
     if (clientCertificate === 'optional') assert.equal(withoutOne, 200);
     else assert.equal(typeof withoutOne, 'string');
     assert.equal(await get(app.url, authority.issueClient()), 200);
+    if (clientCertificate === 'required') {
+      await eventually('the log line', () => /refused a TLS client: it sent no certificate/.test(app.logText()));
+    }
     const invalid = {
-      'of another authority': stranger.issueClient(),
-      'of a server': authority.issueServer(),
-      expired: authority.issueClient({ validFromSeconds: -7200, validUntilSeconds: -3600 }),
-      'not yet valid': authority.issueClient({ validFromSeconds: 1800 }),
+      UNABLE_TO_VERIFY_LEAF_SIGNATURE: stranger.issueClient(),
+      INVALID_PURPOSE: authority.issueServer(),
+      CERT_HAS_EXPIRED: authority.issueClient({ validFromSeconds: -7200, validUntilSeconds: -3600 }),
+      CERT_NOT_YET_VALID: authority.issueClient({ validFromSeconds: 1800 }),
     };
-    for (const [name, certificate] of Object.entries(invalid)) {
-      assert.equal(typeof (await get(app.url, certificate)), 'string', name);
+    for (const [reason, certificate] of Object.entries(invalid)) {
+      assert.equal(typeof (await get(app.url, certificate)), 'string', reason);
+      await eventually(`the log line of ${reason}`, () =>
+        app
+          .logText()
+          .split('\n')
+          .some((line) => line.includes('refused a TLS client') && line.includes(reason)),
+      );
     }
   });
 }
@@ -123,6 +132,7 @@ test('new connections get a certificate that has changed, and an invalid one cha
   await eventually('the log line', () =>
     /listen: TLS files are invalid; keeping the previous ones/.test(app.logText()),
   );
+  assert.match(app.logText(), /"message":"invalid TLS files of listen: each must be PEM/);
   assert.equal(await get(app.url, { ca: next.cert }), 200);
   assert.match(
     await app.metrics(),
