@@ -162,12 +162,14 @@ export const agents = optional(
           ['forwarded', ['listen', 'decisions.http.listen', 'decisions.grpc.listen']],
         ] as const) {
           if (!written[key] || listeners.some(hasClients) || node.broken) continue;
-          node.at(key).error('needs certificates of clients: set tls.client_ca of listen, or tls: spiffe', 'key');
+          const places = listeners.join(', ').replace(/, (?=[^,]*$)/, ' or ');
+          node.at(key).error(`needs certificates of clients: set tls.client_ca, or tls: spiffe, for ${places}`, 'key');
         }
         if (known.length === 0 && !node.at('known').broken) {
           node.at('known').error('has no agent, so every request would get 401: name one');
         }
-        checkIdentities(known, token ?? [], node.at('known'));
+        const hasCertificates = certificate === true || forwarded !== undefined || node.at('forwarded').broken;
+        checkIdentities(known, node.at('token').broken ? undefined : (token ?? []), hasCertificates, node.at('known'));
       },
     },
   ),
@@ -200,20 +202,29 @@ export function tokenIdentity(issuer: string, subject: string): string {
   return `${issuer}\n${subject}`;
 }
 
-function checkIdentities(known: readonly KnownAgent[], tokens: readonly AgentTokens[], node: ConfigNode): void {
-  const issuers = new Set(tokens.map(({ issuer }) => issuer));
+/** @param tokens undefined where they have an error */
+function checkIdentities(
+  known: readonly KnownAgent[],
+  tokens: readonly AgentTokens[] | undefined,
+  hasCertificates: boolean,
+  node: ConfigNode,
+): void {
+  const issuers = tokens && new Set(tokens.map(({ issuer }) => issuer));
   const owners = new Map<string, string>();
   for (const agent of known) {
     const entry = node.at(agent.name);
     const isByToken = agent.subject !== undefined || agent.serviceAccount !== undefined;
-    if (isByToken && agent.issuer === undefined && issuers.size > 1) {
+    if (isByToken && agent.issuer === undefined && issuers !== undefined && issuers.size > 1) {
       entry.error('missing key "issuer": agents.token names several issuers, so name the one of this agent');
-    } else if (agent.issuer !== undefined && !issuers.has(agent.issuer)) {
+    } else if (agent.issuer !== undefined && issuers?.has(agent.issuer) === false) {
       entry.at('issuer').error('is not the issuer of any agents.token: correct it');
-    } else if (isByToken && issuers.size === 0) {
+    } else if (isByToken && issuers?.size === 0) {
       entry.error('is known by its token, and agents has no token: add agents.token');
+    } else if (!isByToken && agent.spiffeId !== undefined && !hasCertificates) {
+      const why = 'is known by its certificate, and no certificate counts';
+      entry.error(`${why}: set agents.certificate or agents.forwarded`);
     }
-    for (const identity of identitiesOf(agent, tokens)) {
+    for (const identity of identitiesOf(agent, tokens ?? [])) {
       const owner = owners.get(identity);
       if (owner !== undefined)
         entry.error(`has an identity of ${formatPath([...node.path, owner])}: remove it from one`);

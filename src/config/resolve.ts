@@ -1,5 +1,4 @@
 import { clientCertificateRule, isLocal, reaches } from './addresses.ts';
-import { agentHeaders } from './agents.ts';
 import {
   type AuthorizationServer,
   authorizationServer,
@@ -44,7 +43,7 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
   refuseSameNames(drafts);
   refuseTies(drafts);
   checkAgents(read, drafts);
-  refuseSharedHeaders(read, drafts, defaults.subjectToken?.header, root);
+  refuseSharedHeaders(file, read, drafts, defaults.subjectToken?.header, root);
   warnOfTunnels(file, drafts, root);
   if (intercept !== undefined && drafts.every(({ match }) => match !== undefined && match.host === undefined)) {
     const why = 'has no effect: no route has match.host, and only the hosts of routes are intercepted';
@@ -114,6 +113,7 @@ function sharedLimits(limits: NonNullable<Draft<typeof KEYS>['limits']>, upstrea
 
 /** Refuses a header with more than one role. @param defaultSubject header of the subject token from `defaults` */
 function refuseSharedHeaders(
+  file: ConfigFile,
   { session, hostHeader, agents }: Draft<typeof KEYS>,
   drafts: readonly RouteDraft[],
   defaultSubject: string | undefined,
@@ -129,7 +129,11 @@ function refuseSharedHeaders(
   for (const [role, taken, node] of [
     ['session', session?.header, root.at('session', 'header')],
     ['host', hostHeader, root.at('host_header')],
-    ...agentHeaders(agents).map((name) => ['agent', name, root.at('agents')] as const),
+    ...(agents?.token ?? []).map(({ header }, index) => {
+      const entry = Array.isArray(file.agents?.token) ? [index] : [];
+      return ['agent', header, root.at('agents', 'token', ...entry, 'header')] as const;
+    }),
+    ['agent', agents?.forwarded?.header, root.at('agents', 'forwarded', 'header')],
   ] as const) {
     if (taken === undefined) continue;
     // The built-in default has no position in the file, so the other header is reported.

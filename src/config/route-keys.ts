@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { ServerScope } from './authorization-server.ts';
-import { type ConfigNode, valueOrReport } from './config-node.ts';
+import { type ConfigNode, readEach, valueOrReport } from './config-node.ts';
 import { checkCredentialHeader } from './header-names.ts';
 import {
   optional,
@@ -13,6 +13,7 @@ import {
   type Values,
   valueKey,
   type Written,
+  withFallback,
 } from './key.ts';
 import * as kind from './kinds.ts';
 import { nearest } from './nearest.ts';
@@ -202,11 +203,16 @@ const keys = {
       ),
     }),
   ),
-  agents: kind.list(
-    'Agents that may use the route, by their names in `agents.known`. By default, all known agents.',
-    { examples: [['billing']], form: 'list of names', without: 'all', page: 'agents.md' },
-    (written) => ({ value: written }),
-    kind.nonEmptyText,
+  // An empty list must not be taken for a missing one, which serves all.
+  agents: withFallback(
+    valueKey(
+      z.array(kind.nonEmptyText).min(1).max(100),
+      'list of names',
+      'Agents that may use the route, by their names in `agents.known`. By default, all known agents.',
+      { examples: [['billing']], without: 'all', page: 'agents.md' },
+      (written: readonly (string | undefined)[], node) => readEach(written, node, (value) => ({ value })),
+    ),
+    [],
   ),
   consent_url: valueKey(
     kind.nonEmptyText,

@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { problemsOf, SERVER } from './sample.ts';
+
+const TOKEN = 'token: { header: x-agent-token, issuer: "https://cluster.example.com", audience: cambist }';
+const KNOWN = 'known: { billing: { subject: billing }, support: { subject: support } }';
+const BY_CERTIFICATE = 'known: { support: { spiffe_id: "spiffe://example.org/support" } }';
+const TLS = 'tls: { certificate: { file: ./a }, private_key: { file: ./b }, client_ca: { file: ./c } }';
+
+/** The problems of a config with this `agents`, on a route with these keys. */
+function problems(agents: string, route = '', top = ''): string[] {
+  const written = `version: 1\n${SERVER}agents: { ${agents} }\n${top}routes:\n`;
+  const all = problemsOf(`${written}  - { name: a, match: { path: /a }, upstream: "https://a.example.com"${route} }\n`);
+  return all.map((each) => each.replace(/^\d+:\d+: /, '')).filter((each) => !each.startsWith('warning'));
+}
+
+const CASES: readonly (readonly [string, readonly [string, string?, string?], readonly string[]])[] = [
+  ['accepts agents with tokens', [`${TOKEN}, ${KNOWN}`, ', agents: [billing]'], []],
+  ['accepts several agents of a route', [`${TOKEN}, ${KNOWN}`, ', agents: [billing, support]'], []],
+  [
+    'refuses a route without any agent, which would otherwise serve all',
+    [`${TOKEN}, ${KNOWN}`, ', agents: []'],
+    ['routes[0].agents: must not be empty'],
+  ],
+  [
+    'refuses an unknown agent',
+    [`${TOKEN}, ${KNOWN}`, ', agents: [biling]'],
+    ['routes[0].agents[0]: unknown agent: known agents are billing, support'],
+  ],
+  [
+    "refuses the header of the caller's token",
+    [`${TOKEN.replace('x-agent-token', 'authorization')}, ${KNOWN}`],
+    ['agents.token.header: is already the subject token header: use another header'],
+  ],
+  [
+    'names the entry of a list',
+    [`token: [${TOKEN.slice('token: '.length).replace('x-agent-token', 'authorization')}], ${KNOWN}`],
+    ['agents.token[0].header: is already the subject token header: use another header'],
+  ],
+  [
+    'reports no error that follows from one of the token',
+    [`${TOKEN.replace(', audience: cambist', '')}, ${KNOWN}`],
+    ['agents.token: missing key "audience": add it'],
+  ],
+  [
+    'refuses an agent with a token where no token is configured',
+    [`certificate: true, ${KNOWN}`, '', `listen: { address: "127.0.0.1:8443", ${TLS} }\n`],
+    [
+      'agents.known.billing: is known by its token, and agents has no token: add agents.token',
+      'agents.known.support: is known by its token, and agents has no token: add agents.token',
+    ],
+  ],
+  [
+    'refuses an agent with a certificate alone where no certificate counts',
+    [`${TOKEN}, ${BY_CERTIFICATE}`],
+    [
+      'agents.known.support: is known by its certificate, and no certificate counts: set agents.certificate or agents.forwarded',
+    ],
+  ],
+  [
+    'names every listener whose clients may have certificates',
+    [`forwarded: { from: ["spiffe://example.org/proxy"] }, ${BY_CERTIFICATE}`],
+    [
+      'agents.forwarded: needs certificates of clients: set tls.client_ca, or tls: spiffe, for listen, decisions.http.listen or decisions.grpc.listen',
+    ],
+  ],
+  [
+    'refuses agents by certificate without client certificates',
+    [`certificate: true, ${BY_CERTIFICATE}`],
+    ['agents.certificate: needs certificates of clients: set tls.client_ca, or tls: spiffe, for listen'],
+  ],
+];
+
+for (const [name, given, expected] of CASES) {
+  test(name, () => assert.deepEqual(problems(...given), expected));
+}
