@@ -40,8 +40,7 @@ export function readCheckRequest(message: Buffer): CheckRequest {
     isSecure: textOf(http, 6) === 'https',
     body: isText ? text : raw,
     report(isNamed, maxHeaderBytes) {
-      if (method === 'CONNECT' || !TOKEN.test(method) || !TARGET.test(url))
-        throw unclear('its method or path is invalid');
+      if (!TARGET.test(url)) throw unclear('its path is invalid');
       const rawHeaders = readHeaders(http, maxHeaderBytes);
       const routeName = isNamed ? readRouteName(attributes) : undefined;
       return { routeName, method, url, rawHeaders, isText };

@@ -1,5 +1,5 @@
 import { timingSafeEqual } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type IncomingMessage, METHODS as NODE_METHODS, type ServerResponse } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import type { Listen } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
@@ -21,7 +21,7 @@ import type { RequestTracker } from '../proxy/request-tracker.ts';
 import { currentCredential } from '../secrets/credential.ts';
 import { oncePerSecret, type Secret } from '../secrets/secret.ts';
 import { DECIDING } from './decide.ts';
-import { type Reported, readReport, SECRET_HEADER } from './report.ts';
+import { type Reported, readReport, SECRET_HEADER, unclear } from './report.ts';
 
 interface DecisionOptions {
   readonly pipeline: PipelineOptions;
@@ -128,6 +128,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
     let report: Reported;
     try {
       report = read();
+      if (!METHODS.has(report.method)) throw unclear('its method is unknown, or CONNECT');
     } catch (error) {
       const request = tracker.begin(incoming, response, url);
       request.shape = shape;
@@ -157,6 +158,9 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
 }
 
 type Name = 'http' | 'grpc';
+
+/** Those that Node reads from a request to the proxy, but for CONNECT. */
+const METHODS: ReadonlySet<string> = new Set(NODE_METHODS.filter((method) => method !== 'CONNECT'));
 
 const bytesOf = oncePerSecret((secret) => Buffer.from(secret.trim()));
 

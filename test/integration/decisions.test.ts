@@ -293,6 +293,16 @@ test('auth-request has no statuses but 200, 401 and 403', async (t) => {
   assert.equal(stream.status, 403);
 });
 
+test('refuses a method that no server takes, and logs nothing of it', async (t) => {
+  const { ask, app, subjectToken } = await start(t);
+  for (const method of ['CONNECT', 'get', 'GET x', subjectToken]) {
+    const report = { 'x-forwarded-method': method, 'x-forwarded-uri': '/' };
+    assert.equal((await ask('/forward-auth/github', report)).status, 403);
+  }
+  await eventually('the log lines', () => app.logs.filter(({ msg }) => msg === 'request').length === 4);
+  assert.ok(!app.logText().includes(subjectToken));
+});
+
 test('a request that is reported twice, or not at all, is refused', async (t) => {
   const { app, authorization } = await start(t);
   const headers = { 'x-cambist-decision-secret': SECRET, authorization, 'x-forwarded-method': 'GET' };
