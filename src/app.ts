@@ -118,6 +118,7 @@ export async function startApp(written: Config, version: string, logger: Logger,
         certificates,
         isReady: () => parts.readiness.report().ready,
         logger,
+        counts,
       },
     ));
   const tlsBridge = interception?.createTlsBridge(counts.proxy);

@@ -43,6 +43,7 @@ ${tiles(report, charts)}
 ${routesTable(report.routes, charts.route, report.failures)}
 ${agentsTable(report.agents)}
 ${inboundTable(report.inbound, charts.inbound)}
+${dataPlanes(report.data_planes)}
 ${authorizationServers(report.authorization_servers)}
 ${signalsTable(report.signals)}
 ${failures(report.failures)}
@@ -126,6 +127,30 @@ function sharedCache(shared: StatusReport['shared_cache']): Markup | undefined {
   if (shared === undefined) return undefined;
   const state = shared.available ? pill('good', 'available') : pill('bad', 'unavailable');
   return html`<p class="more">shared cache: ${state}</p>`;
+}
+
+function dataPlanes(planes: StatusReport['data_planes']): Markup | undefined {
+  if (planes === undefined) return undefined;
+  const rows = planes.map(
+    ({
+      protocol,
+      results: { allowed = 0, refused = 0, failed = 0, cancelled = 0, denied = 0 },
+      ...times
+    }) => html`<tr role="row">
+<th role="rowheader" scope="row">${protocol}</th>
+<td role="cell" data-label="Allowed" class="figure">${count(allowed)}</td>
+<td role="cell" data-label="Refused" class="figure">${count(refused)}</td>
+<td role="cell" data-label="Failed" class="figure${failed > 0 ? ' bad' : ''}">${count(failed)}</td>
+<td role="cell" data-label="Cancelled" class="figure${cancelled > 0 ? ' bad' : ''}">${count(cancelled)}</td>
+<td role="cell" data-label="No secret" class="figure${denied > 0 ? ' bad' : ''}">${count(denied)}</td>
+<td role="cell" data-label="p50" class="figure">${duration(times.p50_ms)}</td>
+<td role="cell" data-label="p95" class="figure">${duration(times.p95_ms)}</td>
+<td role="cell" data-label="p99" class="figure">${duration(times.p99_ms)}</td>
+</tr>
+`,
+  );
+  const columns = ['Protocol', '#Allowed', '#Refused', '#Failed', '#Cancelled', '#No secret', '#p50', '#p95', '#p99'];
+  return table('data-planes', 'Decisions for data planes, since the start', columns, rows, '');
 }
 
 const SERVER_MOOD: Readonly<Record<ServerStatus['state'], Mood>> = {

@@ -6,6 +6,7 @@ import { describeError, type ErrorCode } from '../error-catalogue.ts';
 import type { InboundSource } from '../inbound/inbound.ts';
 import { countOf, total } from '../observability/counters.ts';
 import type { AuditCounts, Counts, ReloadResult } from '../observability/counts.ts';
+import type { DecisionCounts, DecisionProtocol } from '../observability/decision-counts.ts';
 import { UNMATCHED } from '../observability/expected.ts';
 import type { Readiness } from '../observability/readiness.ts';
 import { fixOf } from '../observability/recent-failures.ts';
@@ -53,6 +54,8 @@ export interface StatusReport {
   /** The agents in the config. */
   readonly agents?: readonly AgentStatus[] | undefined;
   readonly inbound?: InboundStatus | undefined;
+  /** By protocol. */
+  readonly data_planes?: readonly DataPlaneStatus[] | undefined;
   readonly failures: readonly FailureStatus[];
   readonly credentials: readonly { readonly name: string; readonly expires_at: string }[];
 }
@@ -64,6 +67,12 @@ export interface AgentStatus extends AgentLoad {
   readonly unauthorized: number;
   /** Responses with 403. */
   readonly forbidden: number;
+}
+
+/** Decisions since the start. */
+export interface DataPlaneStatus extends Pick<RecentFigures, 'p50_ms' | 'p95_ms' | 'p99_ms'> {
+  readonly protocol: DecisionProtocol;
+  readonly results: DecisionCounts['results'];
 }
 
 /** The share of an agent in the limits. */
@@ -235,6 +244,7 @@ export function createStatus(sources: StatusSources) {
         routes: routes.map((route) => routeStatus(route, counts.route(route.name), traffic.of([route.name]))),
         agents: agents(config),
         inbound: inboundStatus(inbound?.(), config),
+        data_planes: dataPlanes(counts.decisions),
         failures: counts.recentFailures.list().map(({ route, error, count, lastMs, diagnosis }) => ({
           route,
           error,
@@ -271,6 +281,12 @@ function inboundStatus(source: InboundSource | undefined, config: Config | undef
     detached: { refused: counts.detached.refused ?? 0, allowed: counts.detached.allowed ?? 0 },
     ...figures([counts.route]),
   };
+}
+
+/** Undefined without `decisions`. */
+function dataPlanes(all: Counts['decisions']): DataPlaneStatus[] | undefined {
+  if (all.size === 0) return undefined;
+  return [...all].map(([protocol, { results, durations }]) => ({ protocol, results, ...percentiles(durations) }));
 }
 
 /** A digest that is short enough to compare by eye. It covers the config with its defaults, which contains no secrets. */

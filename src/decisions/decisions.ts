@@ -8,6 +8,7 @@ import { type ConnectionLimitOptions, limitConnections } from '../listeners/limi
 import { openListener } from '../listeners/listen.ts';
 import { logAcceptErrors, reachedLimit } from '../listeners/open-files.ts';
 import type { ListenerCertificates } from '../listeners/tls.ts';
+import type { Counts } from '../observability/counts.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ActiveConfig } from '../proxy/active-config.ts';
 import { ARRIVAL, type Arrived, setArrival } from '../proxy/arrival.ts';
@@ -30,6 +31,7 @@ interface DecisionOptions {
   readonly certificates: ListenerCertificates;
   readonly isReady: () => boolean;
   readonly logger: Logger;
+  readonly counts: Counts;
 }
 
 /** The listeners that decide for a data plane, which forwards the requests itself. */
@@ -37,7 +39,7 @@ export type DecisionSide = Awaited<ReturnType<typeof createDecisions>>;
 
 /** Loads the module of gRPC only if the config has it. */
 export async function createDecisions(first: Config & { readonly decisions: Decisions }, options: DecisionOptions) {
-  const { activeConfig, tracker, certificates, isReady, logger } = options;
+  const { activeConfig, tracker, certificates, isReady, logger, counts } = options;
   const current = () => activeConfig().config.decisions ?? first.decisions;
   const isNamed = () => current().routesBy === 'name';
   const pipeline = createPipeline(options.pipeline, DECIDING);
@@ -52,7 +54,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
         // Nothing would take back the counts of a connection that has closed meanwhile.
         if (incoming.socket.destroyed) return;
         const report = () => readReport(incoming, url, isNamed());
-        decide(incoming, response, url, report, undefined);
+        decide('http', incoming, response, url, report, undefined);
       };
       const refuse = (): void => {
         response.writeHead(403, { 'content-length': 0, 'cache-control': 'no-store' }).end();
@@ -67,7 +69,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
   async function createGrpc(section: NonNullable<Decisions['grpc']>) {
     const { app, isIdle } = (await import('./grpc.ts')).createGrpc(first, section, {
       admit: (...access) => admit('grpc', ...access),
-      decide,
+      decide: (...asked) => decide('grpc', ...asked),
       isNamed,
       isReady,
       isLeaving: () => tracker.isLeaving,
@@ -77,7 +79,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
 
   function limited(name: Name, listen: Listen, app: FastifyInstance, unused: ConnectionLimitOptions['http']) {
     const limits = () => activeConfig().config.limits;
-    const { counts } = limitConnections(app.server, {
+    const { counts: connections } = limitConnections(app.server, {
       max: () => limits().maxConnections,
       http: unused,
       onDropped: (count) =>
@@ -85,7 +87,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
     });
     const key = `decisions.${name}.listen`;
     logAcceptErrors(app.server, key, logger);
-    return { name, app, counts, open: () => openListener(app, listen, key, first.socketMode, certificates) };
+    return { name, app, connections, open: () => openListener(app, listen, key, first.socketMode, certificates) };
   }
 
   /** A client without the secret learns nothing, not even which routes there are. */
@@ -98,6 +100,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
     }
     const refuseBecause = (why: string, error?: unknown): void => {
       logger.warn(error === undefined ? {} : { err: error }, `refused a decision: ${why}`);
+      counts.decided(name);
       refuse();
     };
     const compare = (expected: Secret): void => {
@@ -118,6 +121,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
 
   /** @param shape of the response. By default, that of the dialect */
   function decide(
+    protocol: Name,
     incoming: IncomingMessage,
     response: ServerResponse,
     url: string,
@@ -125,12 +129,17 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
     shape: ProxyRequest['shape'],
   ): void {
     if ((incoming.socket as Arrived)[ARRIVAL] === undefined) setArrival(incoming.socket, 'decision', undefined);
+    const begin = (asked: string): ProxyRequest => {
+      const request = tracker.begin(incoming, response, asked);
+      request.onClosed(() => counts.decided(protocol, request.record.responseStart));
+      return request;
+    };
     let report: Reported;
     try {
       report = read();
       if (!METHODS.has(report.method)) throw unclear('its method is unknown, or CONNECT');
     } catch (error) {
-      const request = tracker.begin(incoming, response, url);
+      const request = begin(url);
       request.shape = shape;
       failRequest(request, error);
       return;
@@ -138,7 +147,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
     // From here on, the request is the one that the data plane reports.
     incoming.method = report.method;
     incoming.rawHeaders = report.rawHeaders;
-    const request = tracker.begin(incoming, response, report.url);
+    const request = begin(report.url);
     request.shape = shape ?? (report.dialect && shapes[report.dialect]);
     request.reported = report;
     void pipeline(request);
@@ -153,7 +162,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
     close: async (): Promise<void> => {
       await Promise.all(listeners.map(({ app }) => app.close()));
     },
-    connections: () => listeners.reduce((sum, { counts }) => sum + counts.open, 0),
+    connections: () => listeners.reduce((sum, { connections }) => sum + connections.open, 0),
   };
 }
 

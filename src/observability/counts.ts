@@ -3,6 +3,7 @@ import { type Route, usesOwnToken } from '../config/route.ts';
 import { introspectingServers, signallingServers, usedServers } from '../config/used-servers.ts';
 import { ERROR_CODES } from '../error-catalogue.ts';
 import { add, createHistogram, expect, type Histogram, observe, type Tally } from './counters.ts';
+import { createDecisionCounts, type DecisionCounts, type DecisionProtocol, resultOf } from './decision-counts.ts';
 import {
   EXCHANGE_RESULTS,
   EXPECTED_RESPONSES,
@@ -13,7 +14,12 @@ import {
   UNMATCHED_ERRORS,
 } from './expected.ts';
 import { expiringCredentials } from './expiring-credentials.ts';
-import { HANDSHAKE_FAILURES, type HandshakeFailure, type ProxyObserver } from './proxy-observer.ts';
+import {
+  HANDSHAKE_FAILURES,
+  type HandshakeFailure,
+  type ProxyObserver,
+  type StartedResponse,
+} from './proxy-observer.ts';
 import { createRecentFailures } from './recent-failures.ts';
 import {
   createRouteCounts,
@@ -66,6 +72,8 @@ export function createCounts(nowMs: () => number) {
   const tunnels = new Map<string, TunnelCounts>();
   /** TLS handshakes with agents that failed. Empty without `intercept`. */
   const handshakeFailures: Tally<HandshakeFailure> = {};
+  /** The questions of data planes. Empty without `decisions`. */
+  const decisions = new Map<DecisionProtocol, DecisionCounts>();
   const recentFailures = createRecentFailures(nowMs);
   const available = new Map<string, boolean>();
   /** Expiry of the credentials of cambist, in epoch seconds. */
@@ -85,6 +93,8 @@ export function createCounts(nowMs: () => number) {
   const durationsOf = (server: string): Histogram =>
     entry(exchangeDurations, server, () => createHistogram(EXCHANGE_BOUNDS));
   const tunnel = (authority: string): TunnelCounts => entry(tunnels, authority, () => ({ opened: 0, open: 0 }));
+
+  const ofDecisions = (protocol: DecisionProtocol): DecisionCounts => entry(decisions, protocol, createDecisionCounts);
 
   const noteKind = (kind: ResponseCount): void => void responses.push(kind);
 
@@ -116,6 +126,7 @@ export function createCounts(nowMs: () => number) {
     introspections,
     tunnels,
     handshakeFailures,
+    decisions,
     recentFailures,
     available,
     credentials,
@@ -128,6 +139,8 @@ export function createCounts(nowMs: () => number) {
       expect(unmatched.failures, UNMATCHED_ERRORS);
       for (const authority of config.forwardProxy.connect) tunnel(authority);
       if (config.intercept !== undefined) expect(handshakeFailures, HANDSHAKE_FAILURES);
+      if (config.decisions?.http !== undefined) ofDecisions('http');
+      if (config.decisions?.grpc !== undefined) ofDecisions('grpc');
       for (const { name } of introspectingServers(config)) {
         expect(tally(introspections, name), INTROSPECTION_RESULTS);
       }
@@ -149,6 +162,12 @@ export function createCounts(nowMs: () => number) {
       add(reloads.results, result);
       reloads.waitingKeys = waitingKeys;
       reloads.last = { atMs: nowMs(), result };
+    },
+    /** @param response undefined where the data plane did not send the secret */
+    decided(protocol: DecisionProtocol, response?: Pick<StartedResponse, 'outcome' | 'durationMs'>): void {
+      const { results, durations } = ofDecisions(protocol);
+      add(results, response === undefined ? 'denied' : resultOf(response.outcome));
+      if (response !== undefined) observe(durations, response.durationMs / 1000);
     },
     proxy: {
       ...createRouteObserver((routed) => route(routed?.name ?? UNMATCHED), recentFailures.note, noteKind),

@@ -41,7 +41,7 @@ export function createMetrics(version: string, sources: MetricSources): Expositi
   ]);
 }
 
-function trafficFamilies({ responses, routes, tunnels, handshakeFailures }: Counts): MetricFamily[] {
+function trafficFamilies({ responses, routes, tunnels, handshakeFailures, decisions }: Counts): MetricFamily[] {
   return [
     counter('cambist_requests_total', 'Requests, by route, method, HTTP status and outcome.', () =>
       responses.map(({ count, route, method, code, outcome }) => sample({ route, method, code, outcome }, count)),
@@ -90,6 +90,12 @@ function trafficFamilies({ responses, routes, tunnels, handshakeFailures }: Coun
     ),
     counter('cambist_handshake_failures_total', 'TLS handshakes with agents that failed, by cause.', () =>
       samplesOf(handshakeFailures, (cause) => ({ cause })),
+    ),
+    counter('cambist_decisions_total', 'Decisions for data planes, by protocol and result.', () =>
+      [...decisions].flatMap(([protocol, { results }]) => samplesOf(results, (result) => ({ protocol, result }))),
+    ),
+    histogram('cambist_decision_duration_seconds', 'Time from the question of a data plane to its response.', () =>
+      [...decisions].map(([protocol, { durations }]) => [{ protocol }, durations]),
     ),
   ];
 }

@@ -335,6 +335,24 @@ test('counts, logs and records a decision as a forwarded request', async (t) => 
   assert.match(app.logText(), /"route":"github","method":"GET","way_in":"decision","status":200,"outcome":"forwarded"/);
 });
 
+test('counts decisions by their results', async (t) => {
+  const { ask, app, authorizationServer } = await start(t);
+  await ask('/ext-authz/github/x');
+  await ask('/ext-authz/github/x', { authorization: '' });
+  await ask('/elsewhere');
+  await ask('/ext-authz/github/x', { 'x-cambist-decision-secret': '' });
+  authorizationServer.behaviour = { kind: 'response', status: 503 };
+  await ask('/ext-authz/github/x', { authorization: `Bearer ${await authorizationServer.mint()}` });
+  await eventually('all counts', async () => {
+    const counted = [
+      ...(await app.metrics()).matchAll(/^cambist_decisions_total\{protocol="http",result="(\w+)"\} (\d+)$/gm),
+    ];
+    const results = Object.fromEntries(counted.map(([, result, times]) => [result, Number(times)]));
+    return JSON.stringify(results) === '{"allowed":1,"refused":2,"failed":1,"cancelled":0,"denied":1}';
+  });
+  assert.match(await app.metrics(), /^cambist_decision_duration_seconds_count\{protocol="http"\} 4$/m);
+});
+
 test("the certificate of a data plane is not an agent's, and the one that it forwards is", async (t) => {
   const folder = temporaryFolder(t);
   const file = (name: string, text: string) => {

@@ -46,6 +46,9 @@ const EMPTY_IN_HEALTH = [
   'panel "Time of operations at the shared cache"',
   // Its second query is of `spiffe`.
   `panel "Time until cambist's credentials expire"`,
+  // Off without `decisions`.
+  'panel "Decisions"',
+  'panel "Time of decisions"',
   // Off without `agents`.
   'panel "Requests of agents"',
   'an annotation',

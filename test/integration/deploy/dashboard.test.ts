@@ -33,7 +33,7 @@ const GRID_COLUMNS = 24;
 
 const withQueries = panels.filter(({ type }) => type !== 'row');
 
-test('the rows check cambist, the authorization server, a backend, the callers, the store and revocations, in that order', () => {
+test('the rows check cambist, the authorization server, a backend, the callers, the store, revocations and decisions, in that order', () => {
   const rows = panels.filter(({ type }) => type === 'row');
   const titles = [
     'Is cambist the cause?',
@@ -42,6 +42,7 @@ test('the rows check cambist, the authorization server, a backend, the callers, 
     'Do callers reach the agent?',
     'Does the shared cache work?',
     'Do revocations arrive?',
+    'Do data planes get their decisions?',
   ];
   assert.deepEqual(
     rows.map(({ title }) => title),
@@ -140,6 +141,7 @@ async function scrape(t: TestContext): Promise<ReadonlyMap<string, LabelValues>>
     route: { actor_token: { file, type: 'jwt' }, on_missing_subject: 'client_credentials' },
     top: {
       inbound,
+      decisions: { http: { listen: `unix:${join(folder, 'http')}` }, grpc: { listen: `unix:${join(folder, 'grpc')}` } },
       agents: { token: agentToken, known: { batch: { subject: 'batch' } } },
       forward_proxy: { connect: ['api.example.com:443'] },
       audit: { to: { file: join(folder, 'audit.jsonl') } },

@@ -201,7 +201,7 @@ test('config/errors.md lists every error code with its status', () => {
 const INTROSPECTION = { authorization_server: 'idp', endpoint: 'https://idp/introspect' };
 
 test('config/metrics.md lists every metric with its labels', async () => {
-  const documented = ['request metric', 'exchange metric', 'metric of the process']
+  const documented = ['request metric', 'exchange metric', 'decision metric', 'metric of the process']
     .flatMap((head) => tableRows(metrics, `| ${head}`))
     .map(([name, labels]) => [name, labels].flatMap((cell) => codeWords(cell ?? '')));
   const counts = createCounts(Date.now);
@@ -226,6 +226,7 @@ test('config/metrics.md lists every metric with its labels', async () => {
       ],
       forward_proxy: { connect: ['api.example.com:443'] },
       intercept: {},
+      decisions: { http: { listen: 'unix:/decisions.sock' } },
     }),
   );
   counts.tokens.credentialRead('actor token of route "tools"', 1);

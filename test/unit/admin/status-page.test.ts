@@ -314,6 +314,15 @@ test('shows the agents, those with the most requests first', () => {
   assert.match(text, / agent-2 2 0 0 0 0 and 2 more in \/status.json/);
 });
 
+test('shows decisions for data planes by protocol', () => {
+  assert.ok(!pageOf(SAMPLE_STATUS).includes('id="data-planes"'));
+  const results = { allowed: 1000, refused: 3, failed: 2, cancelled: 1, denied: 7 };
+  const text = readable(
+    pageOf({ ...SAMPLE_STATUS, data_planes: [{ protocol: 'http', results, p50_ms: 0.5, p95_ms: 12, p99_ms: 220 }] }),
+  );
+  assert.match(text, /No secret p50 p95 p99 http 1,000 3 2 1 7 0\.5 ms 12 ms 220 ms/);
+});
+
 test('says whether the shared cache is available', () => {
   const since = SAMPLE_STATUS.started_at;
   const textOf = (shared?: StatusReport['shared_cache']) =>
