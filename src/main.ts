@@ -9,6 +9,7 @@ const COMMANDS: Readonly<Record<CommandName, () => Promise<Command>>> = {
   validate: async () => (await import('./commands/validate.ts')).validate,
   explain: async () => (await import('./commands/explain.ts')).explain,
   doctor: async () => (await import('./commands/doctor.ts')).doctor,
+  revoke: async () => (await import('./commands/revoke.ts')).revoke,
   tail: async () => (await import('./commands/tail.ts')).tail,
   snippet: async () => (await import('./commands/snippet.ts')).snippet,
   inject: async () => (await import('./commands/inject.ts')).inject,

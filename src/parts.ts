@@ -3,6 +3,7 @@ import type { AuditTrail } from './audit/audit-trail.ts';
 import { systemClock } from './clock/clock.ts';
 import type { Audit } from './config/audit.ts';
 import type { Config } from './config/config.ts';
+import { verifications } from './config/used-servers.ts';
 import type { InboundSide } from './inbound/inbound.ts';
 import type { Interception } from './intercept/interception.ts';
 import { createListenerCertificates, type ListenerCertificates } from './listeners/tls.ts';
@@ -96,6 +97,7 @@ export async function createParts(first: Config, options: PartOptions): Promise<
     dispatchers,
     certificates,
     diagnoses,
+    audit,
   });
   const { tokens, sharedCache, signals } = side;
   const revocations = signals?.revocations;
@@ -160,14 +162,15 @@ export async function createParts(first: Config, options: PartOptions): Promise<
   };
 }
 
-interface TokenSideOptions extends Pick<Parts, 'logger' | 'counts' | 'dispatchers' | 'certificates' | 'diagnoses'> {
+interface TokenSideOptions
+  extends Pick<Parts, 'logger' | 'counts' | 'dispatchers' | 'certificates' | 'diagnoses' | 'audit'> {
   readonly activeConfig: () => ActiveConfig;
   readonly observer: TokenObserver;
 }
 
 async function createTokenSide(
   first: Config,
-  { logger, activeConfig, counts, observer, dispatchers, certificates, diagnoses }: TokenSideOptions,
+  { logger, activeConfig, counts, observer, dispatchers, certificates, diagnoses, audit }: TokenSideOptions,
 ): Promise<TokenSide> {
   const clock = systemClock;
   const store = first.cache.shared;
@@ -185,6 +188,8 @@ async function createTokenSide(
       certificates,
       ownTokens,
       sharedCache,
+      verified: () => verifications(activeConfig().config).map(({ issuer }) => issuer),
+      onRevoked: (revocation, result) => audit?.revoked(revocation, result),
     });
   const tokens = createTokenService(first, {
     dispatchers,

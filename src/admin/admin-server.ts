@@ -24,6 +24,7 @@ import type { WorkloadApi } from '../spiffe/workload-api.ts';
 import type { RouteCacheReport } from '../tokens/cache.ts';
 import type { TokenService } from '../tokens/token-service.ts';
 import { type DecisionReport, reportDecisions, SHOWN_DECISIONS } from './decisions.ts';
+import { addRevoke } from './post-revoke.ts';
 import { addLogLevel } from './put-log-level.ts';
 import type { Status } from './status-report.ts';
 
@@ -46,6 +47,8 @@ interface AdminSources {
   readonly activeConfig: () => Config;
   readonly logLevel: LogLevelControl;
   readonly tls?: ListenerTls | undefined;
+  /** Undefined: `signals.revoke` is not configured. */
+  readonly revoke?: SignalsSide['revoke'];
   /**
    * @param after number of the last decision that the reader knows
    * @param most number of the last decisions to report
@@ -123,6 +126,7 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
     return reply.header('cache-control', 'no-store').send(decisions(Number(after)));
   });
   addLogLevel(app, logLevel, hosts);
+  if (sources.revoke !== undefined) addRevoke(app, sources.revoke, hosts);
   app.get('/', async (request, reply) => {
     const local =
       whyNotLocal(request) === undefined
@@ -167,7 +171,7 @@ interface AdminParts {
   readonly decisions: RecentDecisions;
   readonly inbound: Pick<InboundSide, 'connections' | 'families'> | undefined;
   readonly sharedCache: Pick<SharedCacheSide, 'families'> | undefined;
-  readonly signals: Pick<SignalsSide, 'connections' | 'families'> | undefined;
+  readonly signals: Pick<SignalsSide, 'connections' | 'families' | 'revoke'> | undefined;
   readonly spiffe: Pick<WorkloadApi, 'status'> | undefined;
 }
 
@@ -219,6 +223,7 @@ export function createAdminListener(
     activeConfig,
     logLevel,
     tls: tlsOf(activeConfig().admin),
+    revoke: signals?.revoke,
   });
   const connections = displaceConnections(server.server, withinOpenFiles(MAX_ADMIN_CONNECTIONS), (count) => {
     logger.warn({}, `too many connections to the admin listener; dropped ${count}`);

@@ -8,8 +8,8 @@ import { readHost } from '../routing/request-target.ts';
 const MAX_BODY_BYTES = 256;
 
 /**
- * Adds `GET /log-level` and `PUT /log-level`. The latter is the only request to the admin listener that changes something. It is
- * for programs on this machine and for the status page, never for other web pages.
+ * Adds `GET /log-level` and `PUT /log-level`. Besides `POST /revoke`, the latter is the only request to the admin listener that changes
+ * something. It is for programs on this machine and for the status page, never for other web pages.
  * @param hosts public names of the admin listener, in lower case
  */
 export function addLogLevel(app: FastifyInstance, control: LogLevelControl, hosts: () => readonly string[]): void {
@@ -49,9 +49,9 @@ function readLevel(body: unknown) {
 }
 
 /** Refuses other machines, and web pages of another origin, also after DNS rebinding. */
-function whyRefused({ server, socket, headers }: FastifyRequest, hosts: readonly string[]): string | undefined {
+export function whyRefused({ server, socket, headers }: FastifyRequest, hosts: readonly string[]): string | undefined {
   if (!isLocalSender(socket.remoteAddress, server.server.address()))
-    return 'the log level can be changed from loopback only';
+    return 'the request is possible from loopback only';
   const host = readHost(headers.host);
   if (host === undefined || !(isLoopbackHost(host) || hosts.includes(host))) {
     return 'the Host of the request must be a loopback address, localhost, or a name in admin_hosts';

@@ -4,8 +4,10 @@ import type { ExchangeOutcome } from '../observability/token-observer.ts';
 import { callerTraceId, headerTokens } from '../proxy/caller-tokens.ts';
 import { readMcpCall } from '../proxy/mcp-call.ts';
 import type { RequestRecord } from '../proxy/request-record.ts';
+import type { Revocation } from '../tokens/revocation-list.ts';
 import { toForwardedSubject } from '../tokens/subject.ts';
-import type { ExchangeAuditRecord, Identity, RequestAuditRecord } from './record-schema.ts';
+import type { ExchangeAuditRecord, Identity, RequestAuditRecord, RevocationAuditRecord } from './record-schema.ts';
+import { type Pseudonyms, pickClaims } from './recorded-claims.ts';
 import { type TokenFacts, witnesses } from './token-facts.ts';
 
 export function requestRecord(record: RequestRecord, { tools }: Audit, facts: TokenFacts): RequestAuditRecord {
@@ -90,6 +92,16 @@ export function exchangeRecord(outcome: ExchangeOutcome, facts: TokenFacts): Exc
     },
     token: issued?.token ?? (error?.issuedAudience && { aud: [...error.issuedAudience] }),
   };
+}
+
+/** The claims of whose tokens are revoked are those of the command, whatever `audit.claims` names. */
+export function revocationRecord(
+  { issuer: iss, subject, session: sid }: Revocation,
+  result: RevocationAuditRecord['result'],
+  pseudonymize: Pseudonyms['pseudonymize'],
+): RevocationAuditRecord {
+  const claims = pickClaims({ iss, sub: subject?.value, sid }, ['iss', 'sub', 'sid'], pseudonymize);
+  return { kind: 'audit', event: 'revocation', time: new Date().toISOString(), result, claims };
 }
 
 function rounded(ms: number): number {

@@ -4,9 +4,10 @@ import type { AuditCounts } from '../observability/counts.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ExchangeOutcome } from '../observability/token-observer.ts';
 import type { RequestRecord } from '../proxy/request-record.ts';
-import { exchangeRecord, requestRecord } from './audit-records.ts';
+import type { Revocation } from '../tokens/revocation-list.ts';
+import { exchangeRecord, requestRecord, revocationRecord } from './audit-records.ts';
 import { createRecordQueue, MAX_PENDING_LENGTH } from './record-queue.ts';
-import type { AuditRecord } from './record-schema.ts';
+import type { AuditRecord, RevocationAuditRecord } from './record-schema.ts';
 import { createPseudonyms } from './recorded-claims.ts';
 import { createFileSink, createSocketSink, createStdoutSink, type RecordSink } from './sinks.ts';
 import { createTokenFacts } from './token-facts.ts';
@@ -59,6 +60,8 @@ export async function createAuditTrail(config: Audit, version: string, logger: L
       if (refuses && record.route === undefined && record.authority === undefined && isUnwritable()) return;
       queue.push(toLine(requestRecord(record, config, facts)));
     },
+    revoked: (revocation: Revocation, result: RevocationAuditRecord['result']) =>
+      queue.push(toLine(revocationRecord(revocation, result, pseudonyms.pseudonymize))),
     exchangeFinished: (outcome: ExchangeOutcome) => queue.push(toLine(exchangeRecord(outcome, facts))),
     /**
      * Opens the destination and reads the key of the pseudonyms.

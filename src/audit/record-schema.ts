@@ -112,12 +112,21 @@ const exchange = z
   })
   .meta({ id: 'Exchange', description: 'A token request to an authorization server.' });
 
+const revocation = z
+  .strictObject({
+    ...common,
+    event: z.literal('revocation'),
+    result: z.enum(['applied', 'unchanged']).meta({ description: '`unchanged`: these tokens were revoked before.' }),
+    claims: claims.meta({ description: 'Whose tokens: `iss`, `sub`, and `sid` for one session.' }),
+  })
+  .meta({ id: 'Revocation', description: 'Tokens that an operator revoked with `cambist revoke`.' });
+
 const lost = z
   .strictObject({ ...common, event: z.literal('lost'), records: count })
   .meta({ id: 'Lost', description: 'Records were dropped before this one.' });
 
 /** Schema of audit records. `config/audit.schema.json` publishes it. */
-const recordSchema = z.discriminatedUnion('event', [request, exchange, lost]).meta({
+const recordSchema = z.discriminatedUnion('event', [request, exchange, revocation, lost]).meta({
   $id: 'https://cambist.dev/config/v1/audit.schema.json',
   title: 'cambist audit record',
   description: 'One line of the audit trail of cambist.',
@@ -128,6 +137,7 @@ export type IssuedTokenRecord = Readonly<z.infer<typeof issuedToken>>;
 export type AuditRecord = z.infer<typeof recordSchema>;
 export type RequestAuditRecord = z.infer<typeof request>;
 export type ExchangeAuditRecord = z.infer<typeof exchange>;
+export type RevocationAuditRecord = z.infer<typeof revocation>;
 
 /** The JSON Schema (draft 2020-12) of audit records. */
 export function recordJsonSchema(): Record<string, unknown> {

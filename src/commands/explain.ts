@@ -137,6 +137,7 @@ function revokedBy(route: Route, { signals, cache }: Config): string[] | undefin
     ...(delivery === undefined ? [] : [`Shared Signals of ${name} (${delivery})`]),
     ...(backchannelLogout ? [`back-channel logout of ${name}`] : []),
   ]);
+  if (signals?.revoke !== undefined) told.push('cambist revoke');
   const others = told.length > 0 && cache.shared !== undefined ? ['other replicas'] : [];
   const ways = [...asked, ...told, ...others];
   return ways.length === 0 ? undefined : ways;

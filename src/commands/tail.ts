@@ -1,24 +1,14 @@
-import { X509Certificate } from 'node:crypto';
-import { request } from 'node:http';
-import { request as requestTls } from 'node:https';
-import { json } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { TLSSocket } from 'node:tls';
 import { parseArgs } from 'node:util';
 import type { DecisionReport, DecisionRow } from '../admin/decisions.ts';
 import { type Listen, readListen } from '../config/addresses.ts';
-import { reachableHost } from '../listeners/this-machine.ts';
-import { tlsOf } from '../listeners/tls.ts';
 import { printable, printableJson } from '../observability/printable.ts';
-import { readCredential } from '../secrets/credential.ts';
+import { nameOfListen, otherServer, requestAdmin } from './admin-request.ts';
 import { type Command, configFile, EXIT, messageOf, UsageError } from './command.ts';
 import { loadOrReport } from './print-problems.ts';
 import { USAGES } from './usages.ts';
 
 const POLL_INTERVAL_MS = 300;
-const TIMEOUT_MS = 5000;
-/** Several times the size of the largest report. */
-const MAX_BYTES = 16 * 1024 * 1024;
 
 /** Shows the last decisions of a running cambist, and follows them. */
 export const tail: Command = async (args) => {
@@ -86,65 +76,16 @@ function wantedBy({ agent, route, code }: Wanted): (row: DecisionRow) => boolean
 }
 
 async function fetchDecisions(admin: Listen, after: number): Promise<DecisionReport> {
-  const path = `/decisions?after=${after}`;
-  const name = admin.kind === 'unix' ? `unix:${admin.path}` : `${admin.host}:${admin.port}`;
-  if (admin.kind === 'tcp' && admin.port === 0)
-    throw new Error('admin has port 0: set the port in the config, or add --admin');
-  const target =
-    admin.kind === 'unix' ? { socketPath: admin.path } : { host: reachableHost(admin.host), port: admin.port };
-  const certificate = await configuredCertificate(admin);
-  const send = certificate === undefined ? request : requestTls;
-  return new Promise((resolve, reject) => {
-    // The listener may have a name that it does not accept as the Host of these requests.
-    const headers = { host: 'localhost' };
-    // The certificate has names for clients in the network, and is compared with that of the config.
-    const options = { ...target, path, headers, agent: false, timeout: TIMEOUT_MS, rejectUnauthorized: false };
-    const sent = send(options, (response) => {
-      if (certificate !== undefined && !presents(response.socket as TLSSocket, certificate)) {
-        reject(new Error(`what listens at ${name} has another certificate than the file in admin.tls`));
-        response.destroy();
-        return;
-      }
-      const isDone = response.statusCode === 200;
-      if (!isDone) reject(new Error(`the admin listener at ${name} returned status ${response.statusCode}`));
-      let size = 0;
-      response.on('data', (chunk: Buffer) => {
-        size += chunk.length;
-        if (size > MAX_BYTES) response.destroy(otherServer(name));
-      });
-      json(response).then(
-        (report) => (isReport(report) ? resolve(report) : reject(otherServer(name))),
-        // The message of a SyntaxError quotes the response, which could control the terminal.
-        (error) => reject(error instanceof SyntaxError ? otherServer(name) : error),
-      );
-    });
-    sent.once('timeout', () => sent.destroy(new Error('no response in time')));
-    sent.once('error', ({ message }) => reject(new Error(`cannot reach the admin listener at ${name}: ${message}`)));
-    sent.end();
-  });
-}
-
-/** The certificate of the listener. Undefined: it speaks plain HTTP. */
-async function configuredCertificate(admin: Listen): Promise<X509Certificate | undefined> {
-  const tls = tlsOf(admin);
-  const file = tls === 'spiffe' ? undefined : tls?.certificate;
-  return file === undefined
-    ? undefined
-    : new X509Certificate((await readCredential({ file }, 'certificate of admin')).reveal());
-}
-
-function presents(socket: TLSSocket, certificate: X509Certificate): boolean {
-  return socket.getPeerX509Certificate()?.raw.equals(certificate.raw) === true;
+  const { status, body } = await requestAdmin(admin, { path: `/decisions?after=${after}` });
+  if (status !== 200) throw new Error(`the admin listener at ${nameOfListen(admin)} returned status ${status}`);
+  if (!isReport(body)) throw otherServer(admin);
+  return body;
 }
 
 /** Another server may listen there. */
 function isReport(report: unknown): report is DecisionReport {
   const { last, missed, decisions } = Object(report) as Partial<DecisionReport>;
   return typeof last === 'number' && typeof missed === 'number' && Array.isArray(decisions);
-}
-
-function otherServer(name: string): Error {
-  return new Error(`what listens at ${name} is not the admin listener of cambist: check the address`);
 }
 
 function toText(row: DecisionRow): string {

@@ -144,6 +144,21 @@ secrets as run. Without a caller's token it skips the exchanges that need one.`,
     ],
     example: 'cambist doctor --config cambist.yaml --subject-token-file token',
   },
+  revoke: {
+    synopsis: '[--config FILE] --issuer URL --subject SUB [--session SID]',
+    does: "ends a user's tokens at a running cambist, or those of one session",
+    about: `Does what a back-channel logout of the issuer does: older tokens are refused, and their open streams end. Needs
+signals.revoke in the config, and runs where the running cambist does, on its files.`,
+    flags: {
+      config: CONFIG,
+      issuer: value('URL', "the issuer of the user's tokens, as in a transmitter or a verify of the config"),
+      subject: value('SUB', 'the user: "sub" of the tokens'),
+      session: value('SID', 'one session of the user: "sid" of the tokens; otherwise all'),
+    },
+    exits: ['cambist refuses these tokens now', 'it does not, or the config is invalid'],
+    example:
+      'cambist revoke --config cambist.yaml --issuer https://idp.example.com/realms/agents --subject 248289761001',
+  },
   tail: {
     synopsis: '[--config FILE] [--admin ADDRESS] [--agent NAME] [--route NAME] [--code CODE] [--follow] [--json]',
     does: 'shows the last decisions of a running cambist',

@@ -1,7 +1,18 @@
+import { MIN_KEY_LENGTH } from '../secrets/credential.ts';
 import type { AuthorizationServer, ServerScope } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
-import { mapKey, optional, type Place, required, section, type ValueOf, type Values, type Written } from './key.ts';
-import { choice, duration, fileSource, flag, oneOrMany, text } from './kinds.ts';
+import {
+  mapKey,
+  optional,
+  type Place,
+  required,
+  section,
+  type ValueOf,
+  type Values,
+  type Written,
+  withFallback,
+} from './key.ts';
+import { choice, credentialSource, duration, fileSource, flag, oneOrMany, text } from './kinds.ts';
 import { address } from './listen.ts';
 import { readScope } from './targets.ts';
 import { checkUrl } from './urls.ts';
@@ -118,6 +129,19 @@ const transmitter = section('An issuer that says whose tokens are revoked.', tra
   },
 });
 
+const revoke = section('Revocation by an operator, with `cambist revoke`.', {
+  secret: required(
+    credentialSource(
+      'Key of at least 32 characters, which `cambist revoke` reads too. The agent must not be able to read it.',
+      { page: 'signals.md#by-an-operator' },
+      MIN_KEY_LENGTH,
+    ),
+  ),
+});
+
+/** Revocation by an operator. */
+export type Revoke = ValueOf<typeof revoke>;
+
 export const signals = optional(
   section(
     'Revocation: Shared Signals and back-channel logout.',
@@ -131,19 +155,22 @@ export const signals = optional(
         min: '1m',
         max: '720h',
       }),
-      transmitters: required(
+      transmitters: withFallback(
         mapKey(
           /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/,
           'the name of a transmitter must consist of lower-case letters, digits and hyphens, at most 63',
           'Transmitters by name. Their URLs, metrics and logs use the name.',
           transmitter,
         ),
+        {},
       ),
+      revoke: optional(revoke),
     },
     {
       restart: 'change',
       check({ transmitters = [] }, { node }, written) {
-        if (Object.keys(written.transmitters ?? {}).length === 0 && !node.at('transmitters').broken) {
+        const isEmpty = Object.keys(written.transmitters ?? {}).length === 0 && written.revoke === undefined;
+        if (isEmpty && !node.at('transmitters').broken && !node.at('revoke').broken) {
           node.error('has no transmitter: name one under transmitters, or remove signals');
         }
         const needsListener = transmitters.some((one) => one.delivery === 'push' || one.backchannelLogout);

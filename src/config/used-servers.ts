@@ -22,13 +22,16 @@ export function assertionFrom({ clientAuth }: AuthorizationServer): AssertionFro
   return clientAuth.method === 'client_assertion' ? clientAuth.from : undefined;
 }
 
+/** The rules by which callers' tokens are verified. */
+export function verifications({ routes, inbound }: Pick<Config, 'routes' | 'inbound'>): SubjectVerification[] {
+  return [...routes.map(({ subjectToken }) => subjectToken.verify), inbound?.verify].filter(
+    (each) => each !== undefined,
+  );
+}
+
 /** The authorization servers that are asked about subject tokens. */
-export function introspectingServers({ routes, inbound }: Pick<Config, 'routes' | 'inbound'>): AuthorizationServer[] {
-  const rules: (SubjectVerification | undefined)[] = [
-    ...routes.map(({ subjectToken }) => subjectToken.verify),
-    inbound?.verify,
-  ];
-  return rules.flatMap((verify) => verify?.introspection?.authorizationServer ?? []);
+export function introspectingServers(config: Pick<Config, 'routes' | 'inbound'>): AuthorizationServer[] {
+  return verifications(config).flatMap(({ introspection }) => introspection?.authorizationServer ?? []);
 }
 
 /** The authorization servers whose tokens requests to transmitters have, and the issuers of their client assertions. */

@@ -17,7 +17,7 @@ export interface ReconcilerOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly rememberMs: number;
-  readonly issuers: readonly string[];
+  readonly issuers: () => readonly string[];
   readonly random: () => number;
   /** Longest wait for other replicas to write, where the mark is missing. */
   readonly waitMs: number;
@@ -120,7 +120,7 @@ export function createReconciler(options: ReconcilerOptions) {
   /** Revocations that found no room are unknown to a replica that received no message of them, so any older token may be revoked. */
   function refuseOlder(): void {
     const atMs = clock.wallMs();
-    known().restore(issuers.map((issuer) => ({ key: '', issuer, atMs })));
+    known().restore(issuers().map((issuer) => ({ key: '', issuer, atMs })));
     logger.error({}, 'the shared cache is full of revocations; refusing all older tokens: lower signals.remember');
   }
 

@@ -16,7 +16,7 @@ interface ReplicasOptions {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly rememberMs: number;
-  readonly issuers: readonly string[];
+  readonly issuers: () => readonly string[];
   readonly random?: () => number;
   /** Longest wait for other replicas to write, after the server lost its data. */
   readonly waitMs?: number;

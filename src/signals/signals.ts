@@ -5,6 +5,7 @@ import { logAcceptErrors, withinOpenFiles } from '../listeners/open-files.ts';
 import { type ListenerCertificates, tlsOf } from '../listeners/tls.ts';
 import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
 import { createRevocations } from '../tokens/revocations.ts';
+import { createOperator, type OperatorOptions } from './operator.ts';
 import { createReceiver } from './receiver.ts';
 import { createReplicas, type Replicas } from './replicas.ts';
 import { createSource, type Source, type SourceOptions } from './source.ts';
@@ -22,6 +23,9 @@ export interface SignalsStatus {
 export interface SignalsOptions extends Pick<SourceOptions, 'clock' | 'logger' | 'dispatchers' | 'ownTokens'> {
   readonly sharedCache: SharedCacheSide | undefined;
   readonly certificates?: ListenerCertificates;
+  /** The issuers that routes and `inbound` verify. */
+  readonly verified: () => readonly string[];
+  readonly onRevoked: OperatorOptions['onRevoked'];
 }
 
 /** Transmitters are few, and their requests take milliseconds. */
@@ -33,7 +37,7 @@ export type SignalsSide = ReturnType<typeof createSignals>;
 export function createSignals(config: Signals, options: SignalsOptions) {
   const { clock, logger, sharedCache } = options;
   const { listen, rememberMs, transmitters } = config;
-  const issuers = transmitters.map(({ issuer }) => issuer);
+  const issuers = () => [...new Set([...transmitters.map(({ issuer }) => issuer), ...options.verified()])];
   const replicas = sharedCache && createReplicas({ shared: sharedCache, clock, logger, rememberMs, issuers });
   const revocations = createRevocations({
     clock,
@@ -44,6 +48,7 @@ export function createSignals(config: Signals, options: SignalsOptions) {
   });
   replicas?.join(revocations);
   const parts = { ...options, revocations, replicas };
+  const operator = config.revoke && createOperator(config.revoke, { ...parts, issuers });
   const sources = new Map(transmitters.map((each) => [each, createSource(each, parts)]));
 
   const server = listen === undefined ? undefined : createReceiver(sources, tlsOf(listen));
@@ -78,7 +83,13 @@ export function createSignals(config: Signals, options: SignalsOptions) {
       revocations.sweep();
       for (const health of healths.values()) health.sweep();
     },
-    families: [...signalFamilies(healths, () => revocations.size), ...(replicas?.families ?? [])],
+    families: [
+      ...signalFamilies(healths, () => revocations.size),
+      ...(operator === undefined ? [] : [operator.family]),
+      ...(replicas?.families ?? []),
+    ],
+    /** Revokes by a token of `cambist revoke`. Undefined: not configured. */
+    revoke: operator?.revoke,
     connections: connections && (() => connections.counts),
     /** Fetches the keys of a transmitter. @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID */
     prepare: async (transmitter: Transmitter): Promise<void> => (sources.get(transmitter) as Source).keys.prepare(),

@@ -5,6 +5,7 @@ import { type TestContext, test } from 'node:test';
 import { systemClock } from '../../src/clock/clock.ts';
 import { createLogger } from '../../src/observability/logger.ts';
 import { openSharedCache } from '../../src/shared-cache/shared-cache.ts';
+import { signRevocation } from '../../src/signals/operator.ts';
 import { createSignals, type SignalsStatus } from '../../src/signals/signals.ts';
 import { toSubject } from '../../src/tokens/subject.ts';
 import { createDispatchers } from '../../src/transport/dispatchers.ts';
@@ -209,6 +210,7 @@ async function startReplica(t: TestContext, server: MemoryStore, { issuer }: Fak
     signals: {
       listen: '127.0.0.1:0',
       transmitters: { idp: { issuer, audience: 'cambist', delivery: 'push', backchannel_logout: true } },
+      revoke: { secret: { env: VARIABLE } },
     },
     routes: [{ name: 'a', match: { path: '/' }, upstream: 'http://127.0.0.1:9', credential: 'none' }],
   });
@@ -227,6 +229,8 @@ async function startReplica(t: TestContext, server: MemoryStore, { issuer }: Fak
     dispatchers,
     sharedCache,
     ownTokens: () => assert.fail(),
+    verified: () => [],
+    onRevoked: () => {},
   });
   t.after(signals.close);
   const url = await signals.open(0o600);
@@ -270,6 +274,22 @@ test('accepts a signal once the other replicas know of it', async (t) => {
   // One for the session, and one for tokens of its user that name no session.
   assert.equal(kept(), 2);
   assert.deepEqual([await token('s1'), await token('s2')].map(other.revocations.isRevoked), [true, false]);
+});
+
+test('a revocation by an operator reaches the other replicas, at once or when the store is back', async (t) => {
+  const { idp, server, one, other, token } = await startReplicas(t);
+  const revoke = async (session: string) => {
+    const operand = { issuer: idp.issuer, subject: 'alice', session };
+    return one.revoke?.(await signRevocation({ secret: { env: VARIABLE } }, operand));
+  };
+  assert.deepEqual(await revoke('s1'), { result: 'applied', known_by: 'all' });
+  assert.deepEqual([await token('s1'), await token('s2')].map(other.revocations.isRevoked), [true, false]);
+  server.fault = new Error('closed');
+  server.drop(new Error('closed'));
+  assert.deepEqual(await revoke('s2'), { result: 'applied', known_by: 'this_so_far' });
+  server.fault = undefined;
+  const subject = await token('s2');
+  await eventually('the other one knows', () => other.revocations.isRevoked(subject));
 });
 
 test('accepts a logout while the store is away, and shares it later', async (t) => {

@@ -37,7 +37,7 @@ export async function start(
     clock,
     logger: createLogger('info', { write: (line: string) => void lines.push(JSON.parse(line).msg) }),
     rememberMs: DAY,
-    issuers: [ISSUER],
+    issuers: () => [ISSUER],
     waitMs,
     random,
   });

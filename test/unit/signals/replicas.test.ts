@@ -267,7 +267,7 @@ for (const [readingMs, pauseMs] of [
       clock,
       logger: createLogger('info', { write: () => {} }),
       rememberMs: 3_600_000,
-      issuers: [ISSUER],
+      issuers: () => [ISSUER],
       random: () => 0.5,
       waitMs: 0,
       onRead: () => {},

@@ -1,0 +1,34 @@
+import type { FastifyInstance } from 'fastify';
+import { InvalidSignal } from '../signals/events.ts';
+import type { SignalsSide } from '../signals/signals.ts';
+import { whyRefused } from './put-log-level.ts';
+
+const MAX_BODY_BYTES = 8 * 1024;
+const TYPE = 'application/logout+jwt';
+
+/**
+ * Adds `POST /revoke`, which takes the logout token of `cambist revoke`. The agent reaches this listener too, and has no key to sign one.
+ * @param hosts public names of the admin listener, in lower case
+ */
+export function addRevoke(
+  app: FastifyInstance,
+  revoke: NonNullable<SignalsSide['revoke']>,
+  hosts: () => readonly string[],
+): void {
+  app.addContentTypeParser(TYPE, { parseAs: 'string' }, (_request, body, done) => done(null, body));
+  app.post('/revoke', {
+    bodyLimit: MAX_BODY_BYTES,
+    onRequest: async (request, reply) => {
+      const problem = whyRefused(request, hosts());
+      if (problem !== undefined) await reply.code(403).send({ error: problem });
+    },
+    errorHandler: (_error, _request, reply) =>
+      reply.code(400).send({ error: `the body must be a token, of type ${TYPE}` }),
+    handler: (request, reply) =>
+      revoke(String(request.body)).catch((error: unknown) =>
+        error instanceof InvalidSignal
+          ? reply.code(403).send({ error: `the token is refused: ${error.message}` })
+          : reply.code(503).send({ error: 'the secret of signals.revoke cannot be read: see the log' }),
+      ),
+  });
+}
