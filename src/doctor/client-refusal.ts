@@ -20,7 +20,7 @@ export function clientFinding(server: AuthorizationServer, request: RecordedRequ
   }
   const refusal = oauthErrorOf(request, sentIn(request));
   if (refusal === undefined) return unavailableFinding(request);
-  const cause = clientRefusal(server, refusal);
+  const cause = clientRefusal(server, refusal, request);
   if (cause !== undefined) return quoting(cause, refusal);
   // Not a token endpoint, or one behind a gateway that refuses everything.
   if (refusal.error === '') return unavailableFinding(request);
@@ -28,10 +28,14 @@ export function clientFinding(server: AuthorizationServer, request: RecordedRequ
 }
 
 /** Explains a refusal of cambist's client, without the server's words. Undefined if the server refused something else. */
-export function clientRefusal(server: AuthorizationServer, refusal: OAuthError): Finding | undefined {
+export function clientRefusal(
+  server: AuthorizationServer,
+  refusal: OAuthError,
+  { form }: Pick<RecordedRequest, 'form'>,
+): Finding | undefined {
   if (isClientUnsupported(refusal)) return unsupported(server);
   if (isClientRefused(refusal)) return refused(server, refusal);
-  if (isExchangeDisabled(refusal)) return disabled(server, refusal);
+  if (isExchangeDisabled(refusal)) return disabled(server, refusal, form.get('grant_type') === 'client_credentials');
   return undefined;
 }
 
@@ -63,7 +67,7 @@ function isClientUnsupported({ error, description }: OAuthError): boolean {
 
 /** Tells whether the server refused the client, not the token. Keycloak returns `invalid_client` for an unknown audience, too. */
 function isClientRefused({ status, error, description }: OAuthError): boolean {
-  if (/audience not found/i.test(description)) return false;
+  if (/audience not found/i.test(description) || NO_SERVICE_ACCOUNT.test(description)) return false;
   if (error === 'invalid_client' || ENTRA_CLIENT.test(description)) return true;
   if (error === 'invalid_request' && ABOUT_ASSERTION.test(description)) return true;
   if (status !== 401 || error === 'invalid_grant') return false;
@@ -71,20 +75,31 @@ function isClientRefused({ status, error, description }: OAuthError): boolean {
   return error !== 'access_denied' || /^unauthorized$/i.test(description);
 }
 
-/** Tells whether the server knows the client but does not let it exchange tokens. */
+/** Keycloak returns 401 for client credentials that are off, as for a wrong secret. */
+const NO_SERVICE_ACCOUNT = /not enabled to retrieve service account/i;
+
+/** Tells whether the server knows the client but does not let it use the grant. */
 function isExchangeDisabled(refusal: OAuthError): boolean {
   const { status, error } = refusal;
   if (error === 'unsupported_grant_type') return true;
-  if (/not allowed to exchange/i.test(refusal.description)) return true;
+  if (/not allowed to exchange/i.test(refusal.description) || NO_SERVICE_ACCOUNT.test(refusal.description)) return true;
   if (inOrder(refusal, /exchange/i, /not|n't/i, /enabled|allowed|supported/i)) return true;
   return error === 'unauthorized_client' && status !== 401;
 }
 
-function disabled(server: AuthorizationServer, { error, description }: OAuthError): Finding {
+/** @param isOwn cambist requested a token of its own client */
+function disabled(server: AuthorizationServer, { error, description }: OAuthError, isOwn: boolean): Finding {
+  const client = `client "${server.clientId ?? ''}"`;
+  if (isOwn) {
+    return problem('exchange_disabled', `${client} may not use client credentials`, {
+      why: 'the server does not support the grant client_credentials, or not for this client',
+      fix: 'allow the client this grant at the server (Keycloak: switch its service account on), or remove client_credentials from the routes',
+    });
+  }
   const keycloak = /standard token exchange/i.test(description) || server.issuer?.includes('/realms/') === true;
   const entra = /AADSTS\d/.test(description) && server.grant === 'token_exchange';
   const grant = server.grant === 'jwt_bearer' ? 'the jwt-bearer grant' : 'token exchange';
-  return problem('exchange_disabled', `client "${server.clientId ?? ''}" may not use ${grant}`, {
+  return problem('exchange_disabled', `${client} may not use ${grant}`, {
     why:
       error === 'unsupported_grant_type'
         ? 'the server does not support this grant, or not at this endpoint'

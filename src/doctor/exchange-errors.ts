@@ -208,7 +208,7 @@ const CAUSES: readonly (KnownCause | ((failed: FailedExchange) => Finding | unde
     what: 'the subject_token_type {subject_token_type} is refused',
     fix: "set the route's subject_token.type to a type that the server accepts: access_token (Keycloak, Okta), id_token (Dex), jwt (tokendings, Google), the custom URN of a token exchange profile (Auth0), one that a processor policy maps (PingFederate)",
   },
-  ({ server, refusal }) => clientRefusal(server, refusal),
+  ({ server, refusal, request }) => clientRefusal(server, refusal, request),
   {
     code: 'audience_count',
     is: (refusal, form) =>

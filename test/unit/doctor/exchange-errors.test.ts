@@ -98,6 +98,19 @@ const CASES: readonly (readonly [when: string, given: Refused, finding: string, 
     'scope_format',
     /\.default/,
   ],
+  ...[
+    { error: 'unsupported_grant_type' },
+    { error: 'unauthorized_client', status: 401, description: 'Client not enabled to retrieve service account' },
+  ].map(
+    (refused) =>
+      [
+        `the client may not use client credentials: ${refused.error}`,
+        { ...refused, sent: { grant_type: 'client_credentials' } },
+        'exchange_disabled',
+        /allow the client this grant at the server \(Keycloak: switch its service account on\)/,
+        /the grant client_credentials/,
+      ] as const,
+  ),
   ['the client may not exchange', { error: 'unauthorized_client' }, 'exchange_disabled', /switch/],
   ['the secret is wrong', { error: 'invalid_client', status: 401 }, 'client_refused', /compare client_id and secret/],
   ['the scope is refused', { error: 'invalid_scope', sent: { scope: 'repo:admin' } }, 'scope_refused', /scope/],
