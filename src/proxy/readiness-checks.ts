@@ -46,6 +46,11 @@ export function readinessChecks(
   if (receiver?.readKept !== undefined) check('cache.shared', signals, receiver.readKept);
   const callers = config.inbound?.verify;
   if (callers !== undefined) check('inbound.verify', callers, () => tokens.verifier.prepare(callers));
+  const agentTokens = config.agents?.token ?? [];
+  for (const [index, rules] of agentTokens.entries()) {
+    const name = agentTokens.length === 1 ? 'agents.token' : `agents.token[${index}]`;
+    check(name, rules, () => tokens.verifier.prepare(rules));
+  }
   for (const route of config.routes) {
     const { name, tls, credential } = route;
     const { verify, own } = route.subjectToken;
