@@ -88,7 +88,7 @@ function trafficFamilies({ responses, routes, tunnels, handshakeFailures, decisi
     gauge('cambist_open_tunnels', 'Open tunnels.', () =>
       [...tunnels].map(([authority, { open }]) => sample({ authority }, open)),
     ),
-    counter('cambist_handshake_failures_total', 'TLS handshakes with agents that failed, by cause.', () =>
+    counter('cambist_handshake_failures_total', 'Intercepted TLS handshakes with agents that failed, by cause.', () =>
       samplesOf(handshakeFailures, (cause) => ({ cause })),
     ),
     counter('cambist_decisions_total', 'Decisions for data planes, by protocol and result.', () =>
