@@ -192,7 +192,10 @@ function describe(explanation: Explanation): string {
     : 'No route: the request gets 403 ERR_ROUTE_NOT_FOUND.';
   lines.push(route === undefined ? found : `Route "${route}"`);
   const { agent } = explanation;
-  if (agent?.refused !== undefined) lines.push(`Refused: agent "${agent.name}" gets ${agent.refused} here.`);
+  if (agent?.refused !== undefined) {
+    const why = agent.refused.endsWith('ERR_AGENT_UNKNOWN') ? ': the route needs its token, and it has none' : '';
+    lines.push(`Refused: agent "${agent.name}" gets ${agent.refused} here${why}.`);
+  }
   for (const [label, text] of factsOf(explanation)) {
     if (text !== undefined) lines.push(`  ${label.padEnd(13)}${text}`);
   }

@@ -48,8 +48,9 @@ export function createIdentify({ verifier, clock }: IdentifyOptions) {
     if (others.length > 0) throw unknown('it has several tokens of agents');
     const subject = asAgent(() => reader(connection, header, values(header)));
     if (subject === undefined) return undefined;
-    const issuer = claimsOf(subject)?.iss;
-    const rules = tokens.find((each) => each.header === header && each.issuer === issuer);
+    const claims = claimsOf(subject);
+    if (claims === undefined) throw unknown('its token is not a JWT');
+    const rules = tokens.find((each) => each.header === header && each.issuer === claims.iss);
     if (rules === undefined) throw unknown('the issuer of its token is not in agents.token');
     asAgent(() => checkExpiry(subject, clock));
     const verifying = asAgent(() => verifier.verify(subject, rules));
@@ -67,9 +68,10 @@ export function createIdentify({ verifier, clock }: IdentifyOptions) {
     const own = certificate && spiffeIdOf(certificate)?.id;
     const byCertificate =
       forwardedIdentity(agents, own, values) ?? (agents.certificate && !isDataPlane ? own : undefined);
+    const find = (subject: Subject | undefined): Agent =>
+      known(agents, byCertificate, subject, () => droppedHeader(agents, own, values));
     const token = readToken(agents.token ?? [], connection, values);
-    if (token instanceof Promise) return token.then((subject) => known(agents, byCertificate, subject));
-    return known(agents, byCertificate, token);
+    return token instanceof Promise ? token.then(find) : find(token);
   };
 }
 
@@ -83,6 +85,13 @@ function forwardedIdentity({ forwarded }: Agents, own: string | undefined, value
   return readForwardedId(lines) ?? refuse(`${forwarded?.header} does not name exactly one agent`);
 }
 
+/** The end of a message about an unknown agent. Its identity may have been forwarded, but by no listed proxy. */
+function droppedHeader({ forwarded }: Agents, own: string | undefined, values: Values): string {
+  if (forwarded === undefined || values(forwarded.header).length === 0) return '';
+  if (own !== undefined && forwarded.from.includes(own)) return '';
+  return `; ${forwarded.header} was dropped, because agents.forwarded.from does not list the client`;
+}
+
 /** Names of agents by their identities. */
 const agentNames = oncePer(({ known, token = [] }: Agents): ReadonlyMap<string, string> => {
   return new Map(
@@ -90,11 +99,17 @@ const agentNames = oncePer(({ known, token = [] }: Agents): ReadonlyMap<string, 
   );
 });
 
-function known(agents: Agents, byCertificate: string | undefined, subject: Subject | undefined): Agent {
+function known(
+  agents: Agents,
+  byCertificate: string | undefined,
+  subject: Subject | undefined,
+  more: () => string,
+): Agent {
   const { actor, identity } = subject === undefined ? NO_TOKEN : actorOf(subject);
   const identities = [byCertificate, identity].filter((each) => each !== undefined);
-  const [name, other] = identities.map((each) => agentNames(agents).get(each) ?? unlisted(each));
-  if (name === undefined) throw unknown('it has neither a token nor a certificate of an agent');
+  const [name, other] = identities.map((each) => agentNames(agents).get(each) ?? unlisted(each, more()));
+  if (name === undefined)
+    throw unknown(`it has neither a token of an agent nor a certificate with a SPIFFE ID${more()}`);
   if (other !== undefined && other !== name) throw unknown(`its certificate is of "${name}", its token of "${other}"`);
   return { name, actor };
 }
@@ -120,8 +135,10 @@ export function isOfAgent(claims: Claims, { token = [] }: Agents): boolean {
 /** Longest part of an identity in a message. */
 const MAX_SHOWN = 200;
 
-function unlisted(identity: string): never {
-  throw unknown(`agents.known does not list "${shortened(identity.replace('\n', ' '), MAX_SHOWN)}"`);
+function unlisted(identity: string, more: string): never {
+  const [issuer = '', ...subject] = identity.split('\n').map((part) => shortened(part, MAX_SHOWN));
+  const what = subject.length === 0 ? `spiffe_id "${issuer}"` : `subject "${subject.join(' ')}" of issuer "${issuer}"`;
+  throw unknown(`agents.known has no ${what}${more}`);
 }
 
 function refuse(why: string): never {

@@ -15,7 +15,7 @@ import { tail } from '../../src/commands/tail.ts';
 import { readRecords, recordsOf } from '../harness/audit-records.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
-import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { type MetadataBehaviour, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { neverRespond, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
@@ -30,8 +30,10 @@ async function start(
   route: Record<string, unknown> = {},
   agents: Record<string, unknown> = {},
   top: Record<string, unknown> = {},
+  metadata: MetadataBehaviour = { kind: 'document' },
 ) {
   const cluster = await startFakeAuthorizationServer(t);
+  cluster.metadataBehaviour = metadata;
   const token = { header: 'x-agent-token', issuer: cluster.issuer, audience: 'cambist' };
   const known = {
     billing: BILLING,
@@ -75,6 +77,7 @@ test('refuses every token that is not one of a known agent', async (t) => {
     },
     "the caller's": { 'x-agent-token': subjectToken },
     malformed: { 'x-agent-token': 'x y z' },
+    opaque: { 'x-agent-token': 'opaque' },
     repeated: { 'x-agent-token': [billing, billing] },
   };
   for (const [name, headers] of Object.entries(invalid)) {
@@ -83,6 +86,23 @@ test('refuses every token that is not one of a known agent', async (t) => {
     assert.equal(response.headers['www-authenticate'], 'Bearer realm="agent"', name);
   }
   assert.equal(app.logs.filter(({ error }) => error === 'ERR_AGENT_UNKNOWN').length, Object.keys(invalid).length);
+  assert.match(
+    app.logText(),
+    /agents\.known has no subject \\"system:serviceaccount:team-a:other\\" of issuer \\"http/,
+  );
+  assert.match(app.logText(), /: its token is not a JWT/);
+  assert.doesNotMatch(app.logText(), /does not list the client/);
+});
+
+test('is not ready until it has fetched the keys that verify agents', async (t) => {
+  const { cluster, app } = await start(t, {}, {}, {}, { kind: 'response', status: 500 });
+  const readiness = async () => (await call(`${app.admin}/readyz`)).text;
+  await eventually('the attempt has failed', async () =>
+    /"agents.token":"ERR_STS_UNAVAILABLE"/.test(await readiness()),
+  );
+  assert.match(app.logText(), /"check":"agents.token".*its metadata at .* returned status 500/);
+  cluster.metadataBehaviour = { kind: 'document' };
+  await eventually('cambist is ready', async () => /"ready":true/.test(await readiness()));
 });
 
 test('metadata needs an agent as well', async (t) => {
@@ -404,7 +424,7 @@ test('a route that names the agent to the server needs its token', async (t) => 
 });
 
 test('believes a forwarded certificate only from a listed proxy', async (t) => {
-  const { get, upstream } = await startMutual(t);
+  const { get, upstream, app } = await startMutual(t);
   const forwarded = (value: string | string[]) => ({ 'x-forwarded-client-cert': value });
   const clear = `By=spiffe://example.org/x;Hash=ab;Subject="CN=a, O=\\"b\\"";URI=${SUPPORT};DNS=a.example.org`;
   assert.deepEqual(await get(withId(PROXY), forwarded(clear)), OK);
@@ -413,8 +433,14 @@ test('believes a forwarded certificate only from a listed proxy', async (t) => {
     upstream.requests.map(({ headers }) => headers['x-forwarded-client-cert']),
     [undefined, undefined],
   );
-  assert.deepEqual(await get(withId(`${PROXY}/other`), forwarded(clear)), UNKNOWN);
-  assert.deepEqual(await get({}, forwarded(clear)), UNKNOWN);
+  const dropped = 'x-forwarded-client-cert was dropped, because agents.forwarded.from does not list the client';
+  for (const [options, why] of [
+    [withId(`${PROXY}/other`), `agents.known has no spiffe_id \\"${PROXY}/other\\"`],
+    [{}, 'it has neither a token of an agent nor a certificate with a SPIFFE ID'],
+  ] as const) {
+    assert.deepEqual(await get(options, forwarded(clear)), UNKNOWN);
+    assert.ok(app.logText().includes(`the request is not of a known agent: ${why}; ${dropped}`), why);
+  }
   for (const value of [
     [clear, clear],
     `${clear},${clear}`,

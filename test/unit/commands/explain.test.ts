@@ -239,12 +239,12 @@ agents:
   const identities = `spiffe://example.org/billing; https://cluster.example.com ${sub}`;
   assert.ok(billing.text.includes(`\n  agent        billing: ${identities}\n`), billing.text);
   for (const [agent, refused] of [
-    ['support', '403 ERR_AGENT_NOT_ALLOWED'],
-    ['certified', '401 ERR_AGENT_UNKNOWN'],
+    ['support', '403 ERR_AGENT_NOT_ALLOWED here'],
+    ['certified', '401 ERR_AGENT_UNKNOWN here: the route needs its token, and it has none'],
   ] as const) {
     const { code, text } = await run(t, '--config', gateway, '--agent', agent, url);
     assert.equal(code, 1);
-    assert.ok(text.includes(`Route "github"\nRefused: agent "${agent}" gets ${refused} here.\n`), text);
+    assert.ok(text.includes(`Route "github"\nRefused: agent "${agent}" gets ${refused}.\n`), text);
   }
   const { code, explanation } = await json(t, '--config', gateway, '--agent', 'support', 'http://x/docs');
   assert.deepEqual([code, explanation.agent.refused], [0, undefined]);
