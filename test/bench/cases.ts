@@ -74,6 +74,19 @@ const memory: Take = {
 };
 const open: Take = { of: 'warm', sample: (started, { load }, { seconds }) => sampleOpen(started, load, seconds) };
 
+/** TLS on the listener, which bare undici has from `node:https`. */
+function listenCases(contestants: (added: Partial<Contestant>) => Contestant[]): Case[] {
+  return (['tls', 'mutual'] as const).flatMap((listens): Case[] => {
+    const about = `the same, with ${listens === 'tls' ? 'TLS' : 'TLS and certificates of callers'} on the listener`;
+    const name = `listen-${listens}`;
+    const eachTime = contestants({ listens, newConnections: true });
+    return [
+      { name, about, contestants: contestants({ listens }), take: closed },
+      { name: `${name}-each`, about: `${about}, and a handshake for each call`, contestants: eachTime, take: closed },
+    ];
+  });
+}
+
 export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
   const { cambist, quiet, inbound, decisions, shared, secondLevel } = peers;
   const { undici, undiciWhole, exchange, fastify, bareDecision, nginx } = peers;
@@ -109,19 +122,7 @@ export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
       ],
       take: closed,
     },
-    {
-      name: 'listen-tls',
-      about:
-        'the same, with TLS on the listener, without and with certificates of callers: on open connections, and with a handshake for each call',
-      contestants: (['tls', 'mutual'] as const).flatMap((listens) => {
-        const kind = listens === 'tls' ? 'TLS' : 'mutual TLS';
-        return [cambist, nginx].flatMap((peer): Contestant[] => [
-          { label: `${peer.name}, ${kind}`, peer, listens },
-          { label: `${peer.name}, ${kind}, handshake each time`, peer, listens, newConnections: true },
-        ]);
-      }),
-      take: closed,
-    },
+    ...listenCases((added) => withAll(added, plain(cambist, undici, nginx))),
     {
       name: 'latency',
       about: 'the same call at 1,000 requests a second; latency counts from the scheduled time',

@@ -71,15 +71,28 @@ function programPeer(
     name,
     missing: () => undefined,
     async start(setup) {
-      const { origin, caFile } = setup;
-      const options: ProxyOptions = { origin, ...more(setup), ...(caFile && { ca: readFileSync(caFile, 'utf8') }) };
+      const { origin, caFile, listenTls } = setup;
+      const read = (file: string): string => readFileSync(file, 'utf8');
+      const callerCa = listenTls && { callerCa: read(listenTls.caFile) };
+      const options: ProxyOptions = {
+        origin,
+        ...more(setup),
+        ...(caFile && { ca: read(caFile) }),
+        ...(listenTls && {
+          listenTls: {
+            cert: read(listenTls.certFile),
+            key: read(listenTls.keyFile),
+            ...(listenTls.isMutual && { ca: read(listenTls.caFile) }),
+          },
+        }),
+      };
       const startedMs = performance.now();
       const child = await setup.launch([programFile(program), JSON.stringify(options)], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });
       const port = Number((await firstLine(child)).split(' ')[1]);
-      await until(child, () => isReady(port));
-      return running(child, port, performance.now() - startedMs);
+      await until(child, () => (listenTls === undefined ? isReady(port) : accepts(port)));
+      return { ...running(child, port, performance.now() - startedMs), ...callerCa };
     },
   };
 }

@@ -8,6 +8,8 @@ export interface ProxyOptions {
   readonly wholeBodies?: boolean;
   /** Exchanges the caller's token for each call at this endpoint. Only for `undici-proxy`. */
   readonly tokenEndpoint?: string;
+  /** TLS of the listener in PEM format. `ca`: callers need certificates of this authority. Only for `undici-proxy`. */
+  readonly listenTls?: { readonly cert: string; readonly key: string; readonly ca?: string };
 }
 
 export function readOptions(): ProxyOptions {

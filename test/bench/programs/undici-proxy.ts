@@ -1,13 +1,15 @@
+import { constants } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { Agent, type Dispatcher, request as requestToken } from 'undici';
 import { announce, PROBE_PATH, readOptions } from './proxy-options.ts';
 
 /**
- * A minimal streaming proxy on Node: `node:http` in front, `undici.dispatch` behind. It has streaming bodies with backpressure,
+ * A minimal streaming proxy on Node: `node:http` in front (`node:https` with TLS on the listener), `undici.dispatch` behind. It has streaming bodies with backpressure,
  * cancellation, and drops hop-by-hop headers. It has no routes, metrics or log. It exchanges tokens only with `tokenEndpoint`.
  */
-const { origin, ca, wholeBodies = false, tokenEndpoint } = readOptions();
+const { origin, ca, wholeBodies = false, tokenEndpoint, listenTls } = readOptions();
 const agent = new Agent({
   headersTimeout: 0,
   bodyTimeout: 0,
@@ -118,9 +120,14 @@ function responseHeaders(raw: readonly Buffer[]): string[] {
   return headers;
 }
 
-const server = createServer((request, response) => {
+function serve(request: IncomingMessage, response: ServerResponse): void {
   if (request.url === PROBE_PATH) response.end();
   else if (tokenEndpoint === undefined) forward(request, response);
   else void exchangeAndForward(tokenEndpoint, request, response);
-});
+}
+
+/** As cambist has it: callers with certificates resume no sessions. */
+const mutual = listenTls?.ca === undefined ? {} : { requestCert: true, secureOptions: constants.SSL_OP_NO_TICKET };
+
+const server = listenTls === undefined ? createServer(serve) : createTlsServer({ ...listenTls, ...mutual }, serve);
 server.listen(0, '127.0.0.1', () => announce((server.address() as AddressInfo).port));
