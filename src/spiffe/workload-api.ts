@@ -47,6 +47,10 @@ export interface WorkloadApiOptions {
   readonly logger: { readonly info: WriteLine; readonly warn: WriteLine };
   /** Delay before the first attempt to reconnect. Tests shorten it. */
   readonly retryMs?: number;
+  /** Longest wait for the first response. Tests shorten it. */
+  readonly patienceMs?: number;
+  /** Interval of the pings that detect an agent which hangs later. Tests shorten it. */
+  readonly pingMs?: number;
 }
 
 const SERVICE = '/SpiffeWorkloadAPI';
@@ -55,6 +59,9 @@ const SECURITY_HEADER = { 'workload.spiffe.io': 'true' };
 const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
 const RETRY_MS = 1000;
 const MAX_RETRY_MS = 15_000;
+const PATIENCE_MS = 15_000;
+/** Agents in Go close a connection with more pings than one in five minutes. */
+const PING_MS = 6 * 60_000;
 const JWT_TIMEOUT_MS = 5000;
 /** Delay after a failed attempt to replace a token that is still valid. */
 const JWT_RETRY_MS = 5000;
@@ -68,11 +75,14 @@ interface KeptJwt {
 }
 
 /** Connects to the agent, and again after each failure, until it is closed. */
-export function createWorkloadApi({ address, clock, logger, retryMs = RETRY_MS }: WorkloadApiOptions): WorkloadApi {
+export function createWorkloadApi(options: WorkloadApiOptions): WorkloadApi {
+  const { address, clock, logger, retryMs = RETRY_MS, patienceMs = PATIENCE_MS, pingMs = PING_MS } = options;
   const client = new Client(address, credentials.createInsecure(), {
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
     'grpc.initial_reconnect_backoff_ms': retryMs,
     'grpc.max_reconnect_backoff_ms': retryMs,
+    'grpc.keepalive_time_ms': pingMs,
+    'grpc.keepalive_timeout_ms': patienceMs,
     'grpc.use_local_subchannel_pool': 1,
     'grpc.enable_http_proxy': 0,
   });
@@ -98,7 +108,9 @@ export function createWorkloadApi({ address, clock, logger, retryMs = RETRY_MS }
     const call = client.makeServerStreamRequest(`${SERVICE}/FetchX509SVID`, asIs, asIs, Buffer.alloc(0), metadata);
     let invalid: Error | undefined;
     endAttempt = () => call.cancel();
+    const patience = setTimeout(endAttempt, patienceMs);
     call.on('data', (message: Buffer) => {
+      clearTimeout(patience);
       if (invalid !== undefined) return;
       let update: X509Update;
       try {
@@ -114,6 +126,7 @@ export function createWorkloadApi({ address, clock, logger, retryMs = RETRY_MS }
     // The event `status` follows, once for each call.
     call.on('error', () => {});
     call.on('status', (ended: StatusObject) => {
+      clearTimeout(patience);
       if (isClosed) return;
       if (ended.code === status.PERMISSION_DENIED && current !== undefined) change(undefined);
       lost(invalid === undefined ? failedCall(address, ended) : invalidUpdate(address, invalid));

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
+import { connect, createServer, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import { CambistError } from '../../../src/errors.ts';
-import { createWorkloadApi, type WorkloadApi } from '../../../src/spiffe/workload-api.ts';
+import { createWorkloadApi, type WorkloadApi, type WorkloadApiOptions } from '../../../src/spiffe/workload-api.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { deferred, eventually, soon } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
 import {
   der,
   type FakeSpiffeAgent,
@@ -37,7 +40,11 @@ interface Setup {
   readonly lines: string[];
 }
 
-async function start(t: TestContext, first: Parameters<FakeSpiffeAgent['send']>[0] = response()): Promise<Setup> {
+async function start(
+  t: TestContext,
+  first: Parameters<FakeSpiffeAgent['send']>[0] = response(),
+  options: Partial<WorkloadApiOptions> = {},
+): Promise<Setup> {
   const agent = await startSpiffeAgent(t);
   agent.send(first);
   const clock = createFakeClock(Date.now());
@@ -48,7 +55,8 @@ async function start(t: TestContext, first: Parameters<FakeSpiffeAgent['send']>[
       err instanceof Error ? `: ${err.message} (${err.cause instanceof Error ? err.cause.message : ''})` : '';
     lines.push(`${text}${cause}`);
   };
-  const api = createWorkloadApi({ address: agent.address, clock, logger: { info: write, warn: write }, retryMs: 20 });
+  const { address } = agent;
+  const api = createWorkloadApi({ address, clock, logger: { info: write, warn: write }, retryMs: 20, ...options });
   t.after(api.close);
   return { agent, api, clock, lines };
 }
@@ -128,6 +136,38 @@ test('keeps the certificate while the agent is gone, until it expires, and says 
   assert.notEqual(certificate(api), first);
   assert.equal(lines.at(-1), 'SPIFFE agent is available');
   assert.equal(lines.length, 3);
+});
+
+test('says when the agent accepts connections and does not respond, at the start and later', async (t) => {
+  const folder = temporaryFolder(t);
+  const address = `unix://${join(folder, 'agent.sock')}`;
+  const sockets = new Set<Socket>();
+  let hangs = true;
+  const { agent, api, lines } = await start(t, response(), { address, patienceMs: 300, pingMs: 100 });
+  const server = createServer((from) => {
+    const to = connect(agent.address.slice('unix://'.length));
+    for (const [one, other] of [
+      [from, to],
+      [to, from],
+    ] as const) {
+      sockets.add(one);
+      one
+        .on('data', (bytes) => hangs || other.write(bytes))
+        .on('error', () => {})
+        .on('close', () => other.destroy());
+    }
+  });
+  t.after(() => server.close());
+  server.listen(join(folder, 'agent.sock'));
+  await eventually('a call without a response', () => lines.some((line) => line.includes('(CANCELLED')));
+  assert.ok(lines.every((line) => line.startsWith('no SVID from the SPIFFE agent; retrying: ')));
+
+  hangs = false;
+  for (const socket of sockets) socket.destroy();
+  await eventually('the first SVID', () => api.status().isUp);
+  hangs = true;
+  await eventually('the agent is lost', () => !api.status().isUp);
+  assert.match(lines.at(-1) ?? '', /^lost the SPIFFE agent; keeping the SVID until it expires: .*UNAVAILABLE/);
 });
 
 for (const [what, bad, reason] of [
