@@ -57,6 +57,11 @@ const MISTAKES: readonly [what: string, values: object, said: RegExp][] = [
     /set gateway\.tls\.secret or gateway\.tls\.issuerRef/,
   ],
   [
+    'no SVID for the listener',
+    gateway({ spiffe: { listener: true } }),
+    /set gateway\.spiffe\.socket, and remove gateway\.tls/,
+  ],
+  [
     'agents in two places',
     gateway({ agents: { known: AGENT }, config: { ...GATEWAY_CONFIG, agents: { certificate: true, known: AGENT } } }),
     /in gateway\.agents\.known and in gateway\.config\.agents/,
@@ -164,6 +169,19 @@ test('agents and TLS of the values are those of the overlay of kustomize', async
   const rendered = await renderChart(VALUES['gateway with agents']);
   const written: unknown = parse(String(getIn(only(rendered, 'ConfigMap'), ['data', 'cambist.yaml'])));
   assert.deepEqual(written, parse(await readFile('deploy/gateway/agents/cambist.yaml', 'utf8')));
+});
+
+test('mounts the socket of the SPIFFE agent, and takes the SVID as certificate', async () => {
+  const rendered = await renderChart(VALUES['gateway with SVIDs']);
+  const written = parse(String(getIn(only(rendered, 'ConfigMap'), ['data', 'cambist.yaml']))) as JsonObject;
+  assert.deepEqual(
+    [written.spiffe, written.listen, getIn(written, ['agents', 'certificate'])],
+    [{ socket: 'unix:///spiffe-workload-api/spire-agent.sock' }, { address: '0.0.0.0:8180', tls: 'spiffe' }, true],
+  );
+  const { text } = rendered;
+  assert.match(text, /mountPath: \/spiffe-workload-api\n/);
+  assert.match(text, /csi: ?\{ ?driver: csi\.spiffe\.io, readOnly: true ?\}/);
+  assert.match(text, /targetPort: https/);
 });
 
 test('probes and Prometheus use the scheme of the admin port, and cert-manager writes the Secret', async () => {

@@ -17,11 +17,12 @@ const commands = fencedBlocks(guide, 'sh').flatMap((block) =>
 
 test('every command of the pages that installs the chart renders, with the values of the pages', async (t) => {
   const folder = temporaryFolder(t);
-  const [webhook = '', gateway = '', agents = '', replicas = ''] = fencedBlocks(guide, 'yaml values');
+  const [webhook = '', gateway = '', agents = '', svids = '', replicas = ''] = fencedBlocks(guide, 'yaml values');
   const files = {
     'webhook.yaml': webhook,
     'gateway.yaml': gateway,
     'agents.yaml': agents,
+    'svids.yaml': svids,
     'replicas.yaml': replicas,
     'valkey-ca.pem': 'a certificate',
     'ca.base64': Buffer.from('a certificate').toString('base64'),
@@ -41,6 +42,8 @@ test('every command of the pages that installs the chart renders, with the value
       );
     assert.match(rendered(await helm(...args)).text, /kind: Deployment/);
   }
+  const both = ['gateway.yaml', 'svids.yaml'].flatMap((file) => ['--values', join(folder, file)]);
+  assert.match(rendered(await helm('template', 'cambist', CHART, ...both)).text, /csi\.spiffe\.io/);
 });
 
 test('every folder that a command applies with kustomize has a kustomization', () => {

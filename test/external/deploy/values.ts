@@ -42,6 +42,16 @@ export const VALUES = {
       config: AGENTS_CONFIG,
     },
   },
+  'gateway with SVIDs': {
+    image,
+    gateway: {
+      enabled: true,
+      secret: 'cambist',
+      spiffe: { socket: 'spire-agent.sock', listener: true },
+      agents: { known: { billing: { spiffe_id: 'spiffe://example.org/billing' } }, issuer: '' },
+      config: GATEWAY_CONFIG,
+    },
+  },
   everything: {
     image: { ...image, tag: '0.1.0', digest: `sha256:${'0'.repeat(64)}`, pullPolicy: 'Always' },
     imagePullSecrets: [{ name: 'registry' }],

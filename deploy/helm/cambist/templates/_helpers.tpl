@@ -77,6 +77,10 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{- define "cambist.scheme" -}}
+{{ or (include "cambist.gatewayTls" .) .Values.gateway.spiffe.listener | empty | ternary "http" "https" }}
+{{- end }}
+
 {{/* "true" if the gateway verifies tokens by the keys of the cluster, which it reads with its own service account token. */}}
 {{- define "cambist.readsClusterKeys" -}}
 {{- with .Values.gateway.agents -}}{{ if and .known .issuer }}true{{ end }}{{- end }}
@@ -98,6 +102,13 @@ imagePullSecrets:
 {{- end }}
 {{- $_ := set $config "listen" (dict "address" $config.listen "tls" (merge $clients $files)) }}
 {{- end }}
+{{- $spiffe := .Values.gateway.spiffe }}
+{{- with $spiffe.socket }}
+{{- $_ := set $config "spiffe" (dict "socket" (print "unix:///spiffe-workload-api/" .)) }}
+{{- end }}
+{{- if $spiffe.listener }}
+{{- $_ := set $config "listen" (dict "address" $config.listen "tls" "spiffe") }}
+{{- end }}
 {{- with .Values.gateway.agents }}
 {{- if .known }}
 {{- $agents := dict "known" .known }}
@@ -107,7 +118,7 @@ imagePullSecrets:
 {{- $ca := dict "tls" (dict "ca" (dict "file" (print $folder "/ca.crt"))) }}
 {{- $_ := set $agents "token" (merge (pick . "header" "audience" "issuer") $keys $ca) }}
 {{- end }}
-{{- if $tls.clientCa }}
+{{- if or $tls.clientCa $spiffe.listener }}
 {{- $_ := set $agents "certificate" true }}
 {{- end }}
 {{- $_ := set $config "agents" $agents }}
