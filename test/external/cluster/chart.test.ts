@@ -18,7 +18,8 @@ import {
 } from './objects.ts';
 import { startWebhookPod } from './webhook-pod.ts';
 
-const [webhookValues = '', gatewayValues = '', agentsValues = '', _svids, replicasValues = ''] = guideManifests('yaml values');
+const [webhookValues = '', gatewayValues = '', agentsValues = '', _svids, replicasValues = ''] =
+  guideManifests('yaml values');
 
 const cluster = await startCluster({ namespaces: { agents: 'restricted' }, path: await installDeployTools() });
 const { follow, run, write } = cluster;
