@@ -13,24 +13,33 @@ import { printable, printableJson } from '../observability/printable.ts';
 import { createDispatchers } from '../transport/dispatchers.ts';
 import { createDnsLookup } from '../transport/dns-lookup.ts';
 import { type Command, configFile, countOf, EXIT, UsageError } from './command.ts';
+import { throughOptions } from './doctor-through.ts';
 import { loadOrReport, showsColour } from './print-problems.ts';
 import { USAGES } from './usages.ts';
 
 /**
  * Checks the authorization servers and backends of a config, and performs one exchange for each route. With `--call` it also
- * calls each backend with the issued token. With `--trust` it checks nothing but the trust folder of `intercept`.
+ * calls each backend with the issued token. With `--trust` it checks nothing but the trust folder of `intercept`, and with `--through`
+ * nothing but a data plane.
  */
 export const doctor: Command = async (args) => {
   const { values } = parseArgs({ args: [...args], options: USAGES.doctor.flags });
-  const other = (['route', 'subject-token-file', 'call'] as const).find((name) => values[name] !== undefined);
-  if (values.trust === true && other !== undefined) throw new UsageError(`--trust takes no --${other}`);
+  const { trust, through } = values;
+  const refuse = (flag: string, names: readonly (keyof typeof values)[]) => {
+    const other = names.find((name) => values[name] !== undefined);
+    if (other !== undefined) throw new UsageError(`${flag} takes no --${other}`);
+  };
+  if (trust === true) refuse('--trust', ['route', 'subject-token-file', 'call', 'through']);
+  if (through === undefined) refuse('doctor without --through', ['echo', 'agent-token-file', 'stopped']);
+  else refuse('--through', ['call']);
   const file = configFile(values.config);
   const loaded = await loadOrReport(file);
   if (loaded === undefined) return EXIT.failed;
   const { config } = loaded;
   const only = values.route === undefined ? undefined : routeNamed(values.route, config);
-  const tokenFile = values['subject-token-file'];
-  const input = tokenFile === undefined ? undefined : await readSubjectTokenFile(tokenFile);
+  const [input, ...more] = await readTokenFiles(values['subject-token-file']);
+  if (more.length > 0 && through === undefined)
+    throw new UsageError('only --through takes a second --subject-token-file');
   const findings: ReportedFinding[] = [];
   const report =
     values.json === true ? undefined : createTextReport((line) => console.log(line), showsColour(process.stdout));
@@ -41,8 +50,22 @@ export const doctor: Command = async (args) => {
       report?.finding(component, finding);
     },
   };
-  if (values.trust === true) await (await import('../doctor/check-trust.ts')).checkTrust(config, reporter);
-  else await check({ config, only, input, call: values.call === true }, reporter);
+  if (trust === true) await (await import('../doctor/check-trust.ts')).checkTrust(config, reporter);
+  else if (through !== undefined) {
+    const [agent] = await readTokenFiles(values['agent-token-file']);
+    const options = throughOptions({
+      config,
+      route: only,
+      tokens: [input, ...more].flatMap((each) => each?.token ?? []),
+      agentToken: agent?.token,
+      url: through,
+      echo: values.echo,
+      isStopped: values.stopped === true,
+    });
+    const about = { kind: 'route', name: options.route.name } as const;
+    reporter.section(about, `data plane ${options.url}, route "${about.name}"`);
+    await (await import('../doctor/check-through.ts')).checkThrough(options, (one) => reporter.finding(about, one));
+  } else await check({ config, only, input, call: values.call === true }, reporter);
   const healthy = findings.every(({ severity }) => severity !== 'error');
   console.log(values.json === true ? printableJson({ file, healthy, findings }, 2) : `\n${file}: ${summary(findings)}`);
   return healthy ? EXIT.done : EXIT.failed;
@@ -75,12 +98,18 @@ function routeNamed(name: string, { routes }: Config): Route {
 /** No server accepts a longer header. A pipe or device may be endless. */
 const MAX_BYTES = 64 * 1024;
 
+async function readTokenFiles(files: readonly string[] = []): Promise<SubjectTokenInput[]> {
+  const inputs: SubjectTokenInput[] = [];
+  for (const file of files) inputs.push(await readTokenFile(file));
+  return inputs;
+}
+
 /**
- * Reads a caller's token: the bare token, or the header line that it was copied from.
+ * Reads a token: the bare token, or the header line that it was copied from.
  * @param file `-` is standard input, for containers that no file can be copied into
  * @throws {UsageError} if the file is unreadable or too long
  */
-async function readSubjectTokenFile(file: string): Promise<SubjectTokenInput> {
+async function readTokenFile(file: string): Promise<SubjectTokenInput> {
   const source = file === '-' ? 'standard input' : file;
   const written = await readBounded(file === '-' ? process.stdin : createReadStream(file), source);
   return { source, token: written.trim().replace(/^(?:authorization: *)?bearer +/i, '') };

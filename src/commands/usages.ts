@@ -116,22 +116,30 @@ Sends nothing and shows no secret.`,
     example: 'cambist explain --config cambist.yaml http://127.0.0.1:8180/mine',
   },
   doctor: {
-    synopsis: '[--config FILE] [--subject-token-file FILE] [--route NAME] [--call] [--trust] [--json]',
+    synopsis: '[--config FILE] [--subject-token-file FILE]... [--route NAME] [--call] [--through URL] [options]',
     does: 'checks authorization servers and backends and explains failures',
     about: `Checks TLS, metadata, clock, client authentication and the keys for subject_token.verify. For each route it checks the
 backend without a token, performs one exchange, and checks that the issued token is for the backend. Needs the same
-secrets as run. Without a caller's token it skips the exchanges that need one.`,
+secrets as run. Without a caller's token it skips the exchanges that need one. --through checks a data plane
+instead: it sends tokens through it to an echo.`,
     flags: {
       config: CONFIG,
-      'subject-token-file': value(
-        'FILE',
-        "contains a caller's token, as the agent's user gets it, at most 64 KiB; - is standard input",
-      ),
+      'subject-token-file': {
+        ...value('FILE', "contains a caller's token, at most 64 KiB; - is standard input"),
+        multiple: true,
+      },
       route: value('NAME', 'checks only this route'),
       call: {
         type: 'boolean',
         help: 'also calls each backend with the issued token: MCP initialize and server/discover',
       },
+      through: value('URL', 'checks only the data plane where agents call the route, with one or two tokens'),
+      echo: value('ADDRESS', 'where the echo listens; otherwise at the upstream of the route'),
+      'agent-token-file': {
+        ...value('FILE', 'contains the token of an agent, which --through sends as well'),
+        multiple: true,
+      },
+      stopped: { type: 'boolean', help: 'with --through, while cambist is stopped: checks that nothing passes' },
       trust: {
         type: 'boolean',
         help: 'checks only the trust folder of intercept',

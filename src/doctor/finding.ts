@@ -43,6 +43,9 @@ const CODES = [
   'call_accepted call_failed backend_refuses_audience backend_refuses_issuer backend_refuses_type',
   'backend_refuses_algorithm backend_refuses_key backend_refuses_scope backend_refuses_lifetime',
   'backend_wants_sign_in backend_refuses_token',
+  // requests through a data plane
+  'through_proved echo_unavailable echo_not_reached caller_token_forwarded issued_token_missing issued_token_shared',
+  'undecided_request_passed duplicate_token_passed client_chose_route cambist_not_stopped',
   // requests, in the log alone
   'session_unknown',
   // agent of `inbound`

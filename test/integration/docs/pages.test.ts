@@ -190,7 +190,7 @@ for (const page of pages) {
 const readme = readFileSync('README.md', 'utf8');
 const errors = readFileSync('config/errors.md', 'utf8');
 const metrics = readFileSync('config/metrics.md', 'utf8');
-const doctor = readFileSync('config/doctor.md', 'utf8');
+const doctor = ['doctor', 'doctor-through'].map((name) => readFileSync(`config/${name}.md`, 'utf8')).join('\n');
 const servers = readFileSync('config/authorization-servers.md', 'utf8');
 
 test('config/errors.md lists every error code with its status', () => {
@@ -254,7 +254,7 @@ test('config/metrics.md lists every cache result and every eviction reason', () 
   assert.deepEqual(values('eviction `reason`'), [...EVICTION_REASONS]);
 });
 
-test('config/doctor.md lists every finding once', () => {
+test('config/doctor.md and config/doctor-through.md list every finding once', () => {
   const tables = [...doctor.matchAll(/^\| (\w+(?: \w+)* finding) +\|/gm)].map(([, head = '']) =>
     tableRows(doctor, `| ${head}`),
   );

@@ -1,0 +1,95 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { findProgram } from '../find-program.ts';
+import { installCaddy, installEnvoy, installTraefik } from '../installs.ts';
+import { type DataPlane, filesOf } from './data-plane.ts';
+
+const HAPROXY = fileURLToPath(new URL('../../../node_modules/.haproxy', import.meta.url));
+
+export const caddy: DataPlane = {
+  kind: 'caddy',
+  asksSockets: true,
+  downStatus: 503,
+  async prepare({ text, folder, port }) {
+    const file = join(folder, 'Caddyfile');
+    const config = text
+      .replace('{\n', '{\n\tadmin off\n\tpersist_config off\n')
+      .replace('\n:8080 {', `\n:${port} {\n\tbind 127.0.0.1\n`);
+    await writeFile(file, config);
+    return [await installCaddy(), 'run', '--adapter', 'caddyfile', '--config', file];
+  },
+};
+
+export const haproxy: DataPlane = {
+  kind: 'haproxy',
+  asksSockets: true,
+  downStatus: 503,
+  async prepare({ text, folder, port }) {
+    const { 'haproxy.cfg': config = '', 'cambist.lua': lua = '' } = filesOf(text);
+    await writeFile(join(folder, 'cambist.lua'), lua);
+    await writeFile(
+      join(folder, 'haproxy.cfg'),
+      config
+        .replace('/etc/haproxy/cambist.lua', join(folder, 'cambist.lua'))
+        .replace('bind :8080', `bind 127.0.0.1:${port}`),
+    );
+    const program = findProgram('haproxy', join(HAPROXY, 'usr/sbin')) ?? 'haproxy';
+    return ['env', `LD_LIBRARY_PATH=${HAPROXY}/lib`, program, '-db', '-f', join(folder, 'haproxy.cfg')];
+  },
+};
+
+export const nginx: DataPlane = {
+  kind: 'nginx',
+  asksSockets: true,
+  downStatus: 503,
+  async prepare({ text, folder, port, secret }) {
+    const secretFile = join(folder, 'secret.conf');
+    await writeFile(secretFile, `proxy_set_header X-Cambist-Decision-Secret "${secret}";\n`);
+    const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+      .map((name) => `  ${name}_temp_path ${folder}/${name};\n`)
+      .join('');
+    const config = text
+      .replaceAll('listen 8080', `listen 127.0.0.1:${port}`)
+      .replace('/etc/nginx/cambist-secret.conf', secretFile)
+      .replace('http {\n', `http {\n  access_log off;\n${temporary}`);
+    await writeFile(join(folder, 'nginx.conf'), config);
+    const main = `daemon off; master_process off; pid ${folder}/pid;`;
+    return ['nginx', '-p', folder, '-c', join(folder, 'nginx.conf'), '-e', 'stderr', '-g', main];
+  },
+};
+
+export const traefik: DataPlane = {
+  kind: 'traefik',
+  asksSockets: false,
+  // Traefik takes no other status for a fault of the service that it asks.
+  downStatus: 500,
+  async prepare({ text, folder, port, secret }) {
+    const { 'traefik.yaml': main = '', 'cambist.yaml': dynamic = '' } = filesOf(text);
+    const file = join(folder, 'cambist.yaml');
+    await writeFile(file, dynamic);
+    await writeFile(
+      join(folder, 'traefik.yaml'),
+      main.replace(':8080', `127.0.0.1:${port}`).replace('/etc/traefik/cambist.yaml', file),
+    );
+    const program = await installTraefik();
+    return ['env', `CAMBIST_DECISION_SECRET=${secret}`, program, `--configFile=${join(folder, 'traefik.yaml')}`];
+  },
+};
+
+export const envoy: DataPlane = {
+  kind: 'envoy',
+  asksSockets: true,
+  downStatus: 503,
+  async prepare({ text, folder, port }) {
+    const file = join(folder, 'envoy.yaml');
+    await writeFile(
+      file,
+      text
+        .replace('address: 0.0.0.0, port_value: 8080', `address: 127.0.0.1, port_value: ${port}`)
+        .replaceAll('/etc/envoy/', `${folder}/`),
+    );
+    const options = ['--log-level', 'warning', '--disable-hot-restart', '--concurrency', '1'];
+    return [await installEnvoy(), '--config-path', file, ...options];
+  },
+};

@@ -1,0 +1,206 @@
+import assert from 'node:assert/strict';
+import { type IncomingMessage, request as send } from 'node:http';
+import { type TestContext, test } from 'node:test';
+import { checkThrough, type ThroughOptions } from '../../../src/doctor/check-through.ts';
+import type { Finding } from '../../../src/doctor/finding.ts';
+import { configOf } from '../../harness/app.ts';
+import { freePort, startHttpServer } from '../../harness/http-server.ts';
+
+const CALLERS = ['caller-one-token', 'caller-two-token'];
+
+interface Plane {
+  /** The issued token. A number is the status of a refusal. */
+  readonly decide?: (request: IncomingMessage, token: string | undefined) => string | number | undefined;
+  /** Changes the request for the backend. */
+  readonly change?: (to: { path: string; headers: string[] }, request: IncomingMessage) => unknown;
+}
+
+/** cambist and a good data plane: only the two callers get a token. */
+function decide({ rawHeaders, method, url = '' }: IncomingMessage, token: string | undefined): string | number {
+  const lines = rawHeaders.filter((name) => name.toLowerCase() === 'authorization').length;
+  if (!url.startsWith('/github')) return 404;
+  return lines === 1 && CALLERS.includes(token ?? '') && method === 'GET' ? `issued-to-${token?.slice(0, 10)}` : 401;
+}
+
+const AGENT_TOKEN = 'the-token-of-an-agent';
+
+/** Runs the doctor through a data plane. @returns problems as `code: what`, and the proof */
+async function run(
+  t: TestContext,
+  plane: Plane = {},
+  more: Partial<Omit<ThroughOptions, 'route'>> & { route?: object; decisions?: object } = {},
+) {
+  const port = await freePort();
+  const { route = {}, decisions = {}, ...options } = more;
+  const config = configOf({
+    authorization_servers: {
+      main: { token_endpoint: 'https://idp/token', client_id: 'c', client_auth: { method: 'none' } },
+    },
+    decisions: { http: { listen: 'unix:/run/cambist/decisions.sock' }, ...decisions },
+    routes: [
+      { name: 'github', match: { path: '/github' }, upstream: 'https://github.example.com/mcp', ...route },
+      { name: 'docs', match: { path: '/docs' }, upstream: 'https://docs.example.com/mcp' },
+    ],
+  });
+  const { url, close } = await startHttpServer((request, response) => {
+    const token = /^Bearer (.*)/.exec(request.headers.authorization ?? '')?.[1];
+    const decision = plane.decide === undefined ? decide(request, token) : plane.decide(request, token);
+    if (typeof decision === 'number') return void response.writeHead(decision).end();
+    const withheld = ['authorization', 'dpop', 'x-agent-token', 'x-copy'];
+    const headers = request.rawHeaders.flatMap((name, at, all) =>
+      at % 2 === 0 && !withheld.includes(name.toLowerCase()) ? [name, all[at + 1] ?? ''] : [],
+    );
+    const to = {
+      path: request.url ?? '',
+      headers: [...headers, ...(decision === undefined ? [] : ['Authorization', `Bearer ${decision}`])],
+    };
+    plane.change?.(to, request);
+    const sent = send({ port, method: request.method, ...to }, (received) => received.pipe(response));
+    sent.once('error', () => response.writeHead(502).end()).end();
+  });
+  t.after(close);
+  const findings: Finding[] = [];
+  const [first] = config.routes;
+  assert.ok(first);
+  await checkThrough(
+    {
+      config,
+      route: first,
+      url: new URL(url),
+      echo: { kind: 'tcp', host: '127.0.0.1', port },
+      tokens: CALLERS,
+      agentToken: undefined,
+      isStopped: false,
+      ...options,
+    },
+    (finding) => findings.push(finding),
+  );
+  for (const secret of [...CALLERS, AGENT_TOKEN, 'issued-to-']) assert.ok(!JSON.stringify(findings).includes(secret));
+  return findings.map(({ code, what }) => `${code}: ${what}`).join('\n');
+}
+
+test('proves what a good data plane does', async (t) => {
+  assert.match(
+    await run(t),
+    /^through_proved: of \d+ requests, \d+ pass, with the token issued to their caller and no other/,
+  );
+});
+
+const asOf = (index: number) => `issued-to-${CALLERS[index]?.slice(0, 10)}`;
+
+const MISTAKES: Record<string, [plane: Plane, found: RegExp, more?: Parameters<typeof run>[2]]> = {
+  'a token in the query': [
+    { change: (to) => Object.assign(to, { path: `${to.path}&was=${CALLERS[0]}` }) },
+    /^caller_token_forwarded: .*: a request of caller 1 \(the URL\)/,
+  ],
+  'a made-up token in another header': [
+    { change: ({ headers }, { headers: { dpop } }) => void (dpop !== undefined && headers.push('DPoP', String(dpop))) },
+    /^caller_token_forwarded: .*: a request of caller 1 \(dpop\)/,
+  ],
+  "the agent's token": [
+    { change: ({ headers }, { headers: { 'x-agent-token': token } }) => void headers.push('x-a', String(token)) },
+    /^caller_token_forwarded: /,
+    { agentToken: AGENT_TOKEN },
+  ],
+  'no issued token': [
+    { change: ({ headers }) => void headers.splice(headers.indexOf('Authorization'), 2) },
+    /^issued_token_missing: .*: a request of caller 1; a request of caller 2/,
+  ],
+  'one token for all callers': [
+    {
+      decide: (request, token) =>
+        typeof decide(request, token) === 'number' ? decide(request, token) : 'issued-to-all',
+    },
+    /^issued_token_shared: .*: a request of caller 2 has the token of caller 1$/,
+  ],
+  'tokens of each other in pipelined requests': [
+    {
+      decide: (request, token) =>
+        token === CALLERS[1] && request.headers.connection === undefined ? asOf(0) : decide(request, token),
+    },
+    /^issued_token_shared: /,
+  ],
+  'two tokens': [
+    { decide: (request, token) => (token?.includes(CALLERS[0] ?? '') ? asOf(0) : decide(request, token)) },
+    /^duplicate_token_passed: .*: a token twice; two tokens; two tokens in one line$/,
+  ],
+  'a method without a check': [
+    { decide: (request, token) => (request.method === 'PUT' ? undefined : decide(request, token)) },
+    /^undecided_request_passed: .*: PUT without a token$/,
+  ],
+  'a path in upper case without a check': [
+    { decide: (request, token) => (request.url?.startsWith('/GITHUB') ? asOf(0) : decide(request, token)) },
+    /undecided_request_passed: .*: GET \/GITHUB without a token$/m,
+  ],
+  'a mark that is dropped': [
+    {
+      decide: (request, token) => (request.method === 'POST' ? undefined : decide(request, token)),
+      change: (to) => {
+        to.path = '/mcp';
+      },
+    },
+    /^undecided_request_passed: .*: POST without a token$/,
+  ],
+  'a preflight with a token': [
+    { decide: (request, token) => (request.headers.origin === undefined ? decide(request, token) : asOf(0)) },
+    /^issued_token_shared: .*: a preflight has the token of caller 1$/,
+    { decisions: { preflights: 'allow' } },
+  ],
+  'a preflight where it is refused': [
+    { decide: (request, token) => (request.headers.origin === undefined ? decide(request, token) : undefined) },
+    /^undecided_request_passed: .*: a preflight$/,
+  ],
+  'a content cache': [
+    {
+      decide: (request, token) =>
+        token === undefined && request.url?.startsWith('/github?') ? 200 : decide(request, token),
+    },
+    /^undecided_request_passed: .*: a request without a token: 200, from a cache or another backend/,
+  ],
+  'a route by a header': [
+    {
+      decide: (request, token) =>
+        token === CALLERS[0] && request.headers['x-original-uri'] === '/docs'
+          ? 'issued-for-docs'
+          : decide(request, token),
+    },
+    /^client_chose_route: .*: x-original-uri: \/docs$/,
+  ],
+  'a refusal by a header': [
+    { decide: (request, token) => (request.headers['x-route'] === 'docs' ? 403 : decide(request, token)) },
+    /^client_chose_route: .*: x-route: docs: 403$/,
+  ],
+  'another backend': [{ decide: () => 200 }, /^echo_not_reached: .*: a request of caller 1: 200$/],
+  'a cambist that runs': [{}, /cambist_not_stopped: /, { isStopped: true }],
+  'a data plane that is stopped too': [
+    {},
+    /^echo_not_reached: .*: a request of caller 1: ECONNREFUSED/,
+    { isStopped: true, url: new URL('http://127.0.0.1:9/') },
+  ],
+  'an echo that cannot listen': [{}, /^echo_unavailable: /, { echo: { kind: 'unix', path: '/nowhere/echo.sock' } }],
+};
+
+for (const [name, [plane, found, more]] of Object.entries(MISTAKES)) {
+  test(`finds ${name}`, async (t) => {
+    assert.match(await run(t, plane, more), found);
+  });
+}
+
+test('accepts a preflight without a credential where it is allowed', async (t) => {
+  const plane: Plane = {
+    decide: (request, token) => (request.headers.origin === undefined ? decide(request, token) : undefined),
+  };
+  assert.match(await run(t, plane, { decisions: { preflights: 'allow' } }), /^through_proved/);
+});
+
+test('accepts requests without a token on a route without a credential, but no token at its backend', async (t) => {
+  const open: Plane = { decide: ({ url = '' }) => (url.startsWith('/github') ? undefined : 404) };
+  assert.match(await run(t, open, { route: { credential: 'none' } }), /^through_proved/);
+});
+
+test('finds what passes while cambist is stopped', async (t) => {
+  const closed: Plane = { decide: () => 503 };
+  assert.match(await run(t, closed, { isStopped: true }), /^through_proved: .*: callers get 503$|callers get 503$/);
+  const open: Plane = { decide: () => undefined };
+  assert.match(await run(t, open, { isStopped: true }), /^undecided_request_passed: /);
+});
