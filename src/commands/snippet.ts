@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import { nearest } from '../config/nearest.ts';
 import { whyUndecidable } from '../config/route.ts';
 import { snippetFacts } from '../decisions/snippet-facts.ts';
-import { SNIPPETS, type SnippetKind } from '../decisions/snippets.ts';
+import { SNIPPETS, type SnippetKind, whyUnable } from '../decisions/snippets.ts';
 import { printable } from '../observability/printable.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
 import { loadOrReport } from './print-problems.ts';
@@ -25,10 +25,9 @@ export const snippet: Command = async (args) => {
   if (loaded === undefined) return EXIT.failed;
   const { config } = loaded;
   const found = snippetFacts(config, values.route);
-  if ('problem' in found) {
-    console.error(`cambist: ${printable(found.problem)}`);
-    return EXIT.failed;
-  }
+  if ('problem' in found) return refuse(found.problem);
+  const unable = whyUnable(kind, found.facts);
+  if (unable !== undefined) return refuse(unable);
   const isNamed = found.facts.routesBy === 'name';
   for (const route of values.route === undefined ? config.routes : []) {
     const why = whyUndecidable(route, isNamed);
@@ -37,6 +36,11 @@ export const snippet: Command = async (args) => {
   process.stdout.write(SNIPPETS[kind](found.facts));
   return EXIT.done;
 };
+
+function refuse(problem: string): number {
+  console.error(`cambist: ${printable(problem)}`);
+  return EXIT.failed;
+}
 
 function isKind(text: string): text is SnippetKind {
   return Object.hasOwn(SNIPPETS, text);

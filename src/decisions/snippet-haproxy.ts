@@ -13,6 +13,7 @@ export function haproxy(facts: SnippetFacts): string {
   return `# HAProxy asks cambist about each request, and puts the issued token in place of the caller's. Needs HAProxy 2.6 or later with Lua.
 # file: haproxy.cfg
 global
+  # Set user and group: HAProxy stays root otherwise.${facts.decisions.kind === 'unix' ? " The group is that of cambist's Unix socket." : ''}
   lua-load /etc/haproxy/cambist.lua
   # Tokens are large headers.
   tune.bufsize 65536

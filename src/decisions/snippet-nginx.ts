@@ -6,8 +6,7 @@ import { addressOf, backendOf, droppedOn, nameOf, onePerPath, prefixOf, rewrites
 export function nginx(facts: SnippetFacts): string {
   const hosts = new Set([undefined, ...facts.routes.map(({ host }) => host)]);
   return `# nginx asks cambist about each request, and puts the issued token in place of the caller's.
-# Its workers must be able to write to cambist's Unix socket, if cambist has one.
-worker_processes auto;
+${facts.decisions.kind === 'unix' ? "# Workers need the group of cambist's Unix socket, as in: user www-data cambist;\n" : ''}worker_processes auto;
 events {}
 
 http {

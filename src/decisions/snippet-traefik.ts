@@ -6,9 +6,8 @@ import { addressOf, backendOf, droppedOn, onePerPath, rewrites, schemeOf } from 
 /** The static and the dynamic config of a Traefik with `forwardAuth`. */
 export function traefik(facts: SnippetFacts): string {
   const routes = onePerPath(facts.routes);
-  const isReachable = facts.decisions.kind === 'tcp' && facts.listen.kind === 'tcp';
   return `# Traefik asks cambist about each request, and puts the issued token in place of the caller's. Needs Traefik 3.7 or later.
-${isReachable ? '' : '# It cannot ask a Unix socket: give cambist a host and port, with a secret or client certificates, and print this again.\n'}# file: traefik.yaml
+# file: traefik.yaml
 entryPoints:
   agents:
     # With TLS: http.tls. Without forwardedHeaders.trustedIPs, clients cannot set X-Forwarded-* headers.

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { parse, parseAllDocuments } from 'yaml';
 import { snippet } from '../../../src/commands/snippet.ts';
 import { type SnippetFacts, snippetFacts } from '../../../src/decisions/snippet-facts.ts';
-import { SNIPPETS } from '../../../src/decisions/snippets.ts';
+import { SNIPPETS, type SnippetKind, whyUnable } from '../../../src/decisions/snippets.ts';
 import { configOf, type WrittenConfig } from '../../harness/app.ts';
 
 const server = (timeout: string) => ({
@@ -167,6 +167,28 @@ test('envoy-gateway, istio: each route fails closed, is named, and gets the issu
     [false, '503', '8s', '/ext-authz/docs', ['x-api-key', 'x-request-id'], true],
   ];
   assert.deepEqual(found, [...each, ...each]);
+});
+
+test('explains why a data plane cannot ask at a listener', () => {
+  const port = { http: { listen: '127.0.0.1:8183', secret: { file: '/secret' } } };
+  const files = { certificate: { file: '/c' }, private_key: { file: '/k' }, client_ca: { file: '/a' } };
+  const mutual = { http: { listen: { address: '127.0.0.1:8183', tls: files } } };
+  const listen = 'unix:/run/cambist/proxy.sock';
+  const cases: readonly (readonly [WrittenConfig, readonly string[]])[] = [
+    [{ decisions: SOCKET }, ['envoy-gateway', 'istio', 'traefik']],
+    [{ decisions: port }, []],
+    [{ decisions: port, listen }, ['envoy-gateway', 'istio', 'traefik']],
+    [{ decisions: mutual }, ['haproxy']],
+  ];
+  for (const [top, unable] of cases) {
+    const facts = factsOf([GITHUB], top);
+    const found = (Object.keys(SNIPPETS) as SnippetKind[]).filter((kind) => whyUnable(kind, facts) !== undefined);
+    assert.deepEqual(found, unable);
+  }
+  assert.match(
+    whyUnable('haproxy', factsOf([GITHUB], { decisions: mutual })) ?? '',
+    /has no certificate: use a Unix socket/,
+  );
 });
 
 test('names the kinds of data plane', async () => {
