@@ -45,6 +45,7 @@ const GROUPS: readonly (readonly Step[])[] = [
   ],
   [
     ['Kubernetes', installs.installKubernetes],
+    ['containerd', installs.installContainerd],
     ['SPIRE', installs.installSpire],
     ['Caddy', installs.installCaddy],
     ['Traefik', installs.installTraefik],

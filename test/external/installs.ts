@@ -161,7 +161,7 @@ export async function installTraefik(): Promise<string> {
 /** The version that go.mod replaces by a folder. */
 const LEGO = 'github.com/go-acme/lego/v5@v5.4.1';
 
-/** etcd (`server`), kube-apiserver and kubectl, built from Go modules. @returns the folder of the programs */
+/** The programs of Kubernetes and etcd (`server`), built from Go modules. @returns the folder of the programs */
 export async function installKubernetes(): Promise<string> {
   const files = ['go.mod', 'go.sum'].map((name) => here(`cluster/${name}`));
   const [, version = ''] = /^\tk8s\.io\/kubernetes (v\S+)/m.exec(await readFile(files[0] ?? '', 'utf8')) ?? [];
@@ -169,4 +169,11 @@ export async function installKubernetes(): Promise<string> {
   const flags = [QUICKLY, `-ldflags=-s -w -X k8s.io/component-base/version.gitVersion=${version}`];
   const build = (folder: string) => runTool('go', ['build', ...flags, '-o', 'bin/', 'tool'], folder);
   return join(await cachedInstall(`cluster-${version}`, files, build), 'bin');
+}
+
+/** containerd, built from Go modules. @returns the folder of the programs */
+export async function installContainerd(): Promise<string> {
+  const files = ['go.mod', 'go.sum'].map((name) => here(`node/${name}`));
+  const build = (folder: string) => runTool('go', ['build', QUICKLY, '-ldflags=-s -w', '-o', 'bin/', 'tool'], folder);
+  return join(await cachedInstall('containerd', files, build, KEPT), 'bin');
 }

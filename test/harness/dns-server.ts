@@ -12,16 +12,17 @@ const A = 1;
 const NO_SUCH_NAME = 3;
 
 export async function startDnsServer(
-  names: Readonly<Record<string, string>>,
+  names: Readonly<Record<string, string>> | ((name: string) => Promise<string | undefined>),
   { address = '127.0.0.1', port = 53 } = {},
 ): Promise<DnsServer> {
   const socket = createSocket('udp4');
   const asked: string[] = [];
-  socket.on('message', (query, from) => {
+  socket.on('message', async (query, from) => {
     const { name, end } = readName(query);
     asked.push(name);
-    const found = query.readUInt16BE(end) === A ? names[name] : undefined;
-    socket.send(response(query.subarray(0, end + 4), found, names[name] !== undefined), from.port, from.address);
+    const address = typeof names === 'function' ? await names(name) : names[name];
+    const found = query.readUInt16BE(end) === A ? address : undefined;
+    socket.send(response(query.subarray(0, end + 4), found, address !== undefined), from.port, from.address);
   });
   socket.bind(port, address);
   await once(socket, 'listening');

@@ -21,15 +21,18 @@ export interface HttpServerOptions {
   tls?: ServerTls;
   /** The default, 0, is any available port. */
   port?: number;
+  /** Listens on this address, and has this origin as URL. By default, listens on loopback. */
+  at?: { address: string; origin: string };
 }
 
 /** Starts a server on loopback. `close` also closes its connections. */
 export async function startHttpServer(listener: RequestListener, options: HttpServerOptions = {}): Promise<HttpServer> {
-  const { tls, port = 0 } = options;
+  const { tls, port = 0, at } = options;
   const server = tls === undefined ? createServer(listener) : createTlsServer(tlsOptions(tls), listener);
-  const address = await listen(server, port);
+  const address = await listen(server, port, at?.address);
+  const local = tls === undefined ? `http://127.0.0.1:${address.port}` : `https://localhost:${address.port}`;
   return {
-    url: tls === undefined ? `http://127.0.0.1:${address.port}` : `https://localhost:${address.port}`,
+    url: at?.origin ?? local,
     port: address.port,
     close: () => {
       const closed = closeServer(server);
@@ -44,10 +47,10 @@ function tlsOptions(tls: ServerTls): { key: string; cert: string; ca?: string; r
   return clientCa === undefined ? { key, cert } : { key, cert, ca: clientCa, requestCert: true };
 }
 
-export function listen(server: NetServer, port = 0): Promise<AddressInfo> {
+export function listen(server: NetServer, port = 0, host = '127.0.0.1'): Promise<AddressInfo> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, '127.0.0.1', () => resolve(server.address() as AddressInfo));
+    server.listen(port, host, () => resolve(server.address() as AddressInfo));
   });
 }
 

@@ -21,6 +21,18 @@ interface ClusterOptions {
   /** See `addKinds`. */
   readonly kinds?: readonly string[];
   readonly path?: string;
+  /** For a cluster whose pods run. By default, the API server listens on loopback, and Services have loopback addresses. */
+  readonly network?: Network;
+}
+
+interface Network {
+  /** The address of the API server. */
+  readonly address: string;
+  /** The addresses of Services. */
+  readonly services: string;
+  /** The names and addresses of the API server for pods. */
+  readonly hosts: readonly string[];
+  readonly issuer: string;
 }
 
 const DEPLOY = fileURLToPath(new URL('../../../deploy/', import.meta.url));
@@ -32,7 +44,7 @@ const START_TIMEOUT_MS = 120_000;
  * @throws Error with the output of the program that did not start
  */
 export async function startCluster(options: ClusterOptions = {}) {
-  const { namespaces = {}, webhook, kinds = [], path = '' } = options;
+  const { namespaces = {}, webhook, kinds = [], path = '', network } = options;
   const programs = await installKubernetes();
   const folder = await mkdtemp(join(tmpdir(), 'cluster-'));
   const servers: ServerProcess[] = [];
@@ -43,12 +55,13 @@ export async function startCluster(options: ClusterOptions = {}) {
   try {
     const etcd = await startEtcd(join(programs, 'server'), folder);
     servers.push(etcd);
-    const apiServer = await prepareApiServer(join(programs, 'kube-apiserver'), folder, etcd.url);
+    const apiServer = await prepareApiServer(join(programs, 'kube-apiserver'), folder, etcd.url, network);
     servers.push(await apiServer.start());
     const env = await commandEnvironment(folder, [programs, path], apiServer);
     const cluster = {
       ...commands(folder, env, close),
       apiServer,
+      programs,
       /** Starts the API server again. It signs tokens with a new key, and accepts those of the previous one. */
       async rotateSigningKey(): Promise<void> {
         await servers.pop()?.close();
@@ -150,31 +163,38 @@ interface ApiServer {
   readonly token: string;
 }
 
-async function prepareApiServer(command: string, folder: string, etcdUrl: string): Promise<ApiServer> {
+async function prepareApiServer(
+  command: string,
+  folder: string,
+  etcdUrl: string,
+  network: Network | undefined,
+): Promise<ApiServer> {
   const authority = createCertificateAuthority('cluster');
-  const { cert, key } = authority.issueServer();
+  const { address = '127.0.0.1', hosts = [], issuer = 'https://kubernetes.default.svc' } = network ?? {};
+  const { cert, key } = authority.issueServer({ hosts: [address, ...hosts] });
   const token = randomBytes(16).toString('hex');
   const file = (name: string) => join(folder, name);
   await writeFile(file('tls.crt'), cert);
   await writeFile(file('tls.key'), key);
+  await writeFile(file('ca.crt'), authority.cert);
   await writeFile(file('tokens.csv'), `${token},admin,admin,system:masters\n`);
   const port = await freePort();
-  const url = `https://127.0.0.1:${port}`;
-  // Addresses of Services are loopback addresses. A program that listens on one replaces kube-proxy and a pod.
-  const services = `127.${randomInt(16, 255)}.0.0/16`;
+  const url = `https://${address}:${port}`;
+  // Without nodes, a program that listens on a loopback address replaces kube-proxy and a pod.
+  const services = network?.services ?? `127.${randomInt(16, 255)}.0.0/16`;
   const signers = ['tls'];
   const start = () => {
     const args = [
       `--etcd-servers=${etcdUrl}`,
-      '--bind-address=127.0.0.1',
+      `--bind-address=${address}`,
       `--secure-port=${port}`,
-      '--advertise-address=127.0.0.1',
-      '--endpoint-reconciler-type=none',
+      `--advertise-address=${address}`,
+      ...(network === undefined ? ['--endpoint-reconciler-type=none'] : []),
       `--tls-cert-file=${file('tls.crt')}`,
       `--tls-private-key-file=${file('tls.key')}`,
       `--token-auth-file=${file('tokens.csv')}`,
       '--authorization-mode=RBAC',
-      '--service-account-issuer=https://kubernetes.default.svc',
+      `--service-account-issuer=${issuer}`,
       ...signers.map((name) => `--service-account-key-file=${file(`${name}.crt`)}`),
       `--service-account-signing-key-file=${file(`${signers.at(-1)}.key`)}`,
       `--service-cluster-ip-range=${services}`,

@@ -39,7 +39,7 @@ export interface Deployment {
 
 /** Asserts that a command succeeded. @returns its standard output */
 export function succeeded({ code, stdout, stderr }: CommandResult): string {
-  assert.equal(code, 0, stderr);
+  assert.equal(code, 0, stderr + stdout);
   return stdout;
 }
 

@@ -3,6 +3,13 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 folder=$PWD/.cache/podman
+# Two suites use the images.
+exec 9>"$folder/build.lock"
+flock 9
+# A build takes a minute of processor time.
+inputs=$(find Dockerfile package.json package-lock.json tsconfig.json src deploy/*.mjs deploy/*.sh deploy/redirect -type f -print0 |
+  sort --zero-terminated | xargs --null sha256sum | sha256sum)
+if [[ $(cat "$folder/built" 2>/dev/null) == "$inputs" ]]; then exit 0; fi
 bash test/external/image/make-base.sh
 # Without a digest: it would be that of the real image.
 base=$(sed -n 's/^ARG NODE_IMAGE=\([^@]*\).*/\1/p' Dockerfile)
@@ -22,3 +29,4 @@ build() {
 }
 build --tag cambist:test
 build --target redirect --tag cambist-redirect:test
+echo "$inputs" >"$folder/built"

@@ -1,0 +1,2 @@
+/** `npm run test:node`: all of these share one node. */
+import './first-call.test.ts';

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { decodeJwt } from 'jose';
+import { stringify } from 'yaml';
+import { fencedBlocks } from '../../harness/pages.ts';
+import { agentDeployment } from '../cluster/objects.ts';
+import { AGENT_IMAGE, github, idp, node, run } from './node.ts';
+
+const page = readFileSync('deploy/sidecar.md', 'utf8');
+const [shortest = '', check = '', withToken = ''] = fencedBlocks(page, 'sh');
+
+test('the shortest way of the page leads to the first call', async (t) => {
+  t.after(() => run('kubectl delete namespace agents'));
+  await run('kubectl create namespace agents');
+  await node.write('client-secret', 'a-secret\n');
+  await node.write('token', await idp.mint());
+  const { spec, ...deployment } = agentDeployment({ name: 'agent' });
+  const [agent] = spec.template.spec.containers;
+  Object.assign(agent ?? {}, { image: AGENT_IMAGE });
+  await node.write('agent.yaml', stringify({ ...deployment, spec }));
+  // The page names the command that waits for the pod.
+  const commands = shortest.trim().split('\n').toSpliced(-1, 0, 'kubectl -n agents rollout status deployment/agent');
+  assert.equal(commands.length, 6);
+  assert.match(await run(commands.join('\n')), /no problem found/);
+
+  const [first = '', second = ''] = check.replaceAll('pod/agent', 'deployment/agent').split(/(?<=port-forward .*\n)/);
+  const checks = first.trim().split('\n');
+  const forward = checks.pop()?.replace(/ #.*/, '') ?? '';
+  const output = await run(checks.join('\n'));
+  assert.match(output, /valid: 1 route, 1 authorization server/);
+  assert.match(output, /no problem found/);
+  assert.match(await run(withToken.replaceAll('pod/agent', 'deployment/agent')), /no problem found/);
+  const curls = await run(`${forward} >forward.log & trap "kill $!" EXIT
+    until curl -s http://127.0.0.1:9180/livez; do sleep 0.1; done
+    ${second} curl -s http://127.0.0.1:8180/github -H "Authorization: Bearer $(cat token)"`);
+  for (const seen of [/200 OK.*"ready":true/s, /401.*ERR_SUBJECT_TOKEN_MISSING/s, /^cambist_exchanges_total/m]) {
+    assert.match(curls, seen);
+  }
+  const bearer = github.requests.at(-1)?.authorization[0]?.replace('Bearer ', '') ?? '';
+  assert.equal(decodeJwt(bearer).aud, 'github-mcp');
+});

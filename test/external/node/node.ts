@@ -1,0 +1,143 @@
+import { copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after } from 'node:test';
+import { Agent, request } from 'undici';
+import { createCertificateAuthority } from '../../harness/certificates.ts';
+import { startDnsServer } from '../../harness/dns-server.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
+import { echo, respond, startFakeUpstream, type UpstreamHandler } from '../../harness/fake-upstream.ts';
+import { type ServerOptions, startServer } from '../../harness/server-process.ts';
+import { startCluster } from '../cluster/cluster.ts';
+import { installContainerd, installDeployTools } from '../installs.ts';
+import { containerdConfig, kubeletConfig, kubeProxyConfig, podNetwork } from './node-config.ts';
+
+/** A node of Kubernetes in the namespaces of `inside.sh`, with servers outside of the cluster. All tests of a run share it. */
+
+/** `inside.sh` gives these addresses to the node, and to servers outside. */
+const NODE = '10.99.0.1';
+const ADDRESSES: Readonly<Record<string, string>> = {
+  node: NODE,
+  'idp.example.com': '10.99.0.2',
+  'github-mcp.example.com': '10.99.0.3',
+  'ledger-mcp.example.com': '10.99.0.4',
+};
+const SERVICES = '10.96.0.0/16';
+const KUBERNETES = '10.96.0.1';
+const START_TIMEOUT_MS = 60_000;
+
+/** The image of the Dockerfile. */
+export const PLAIN_IMAGE = 'localhost/cambist:test';
+/** The same one with `CA`, as the pages name it. */
+export const IMAGE = 'registry.example.com/cambist:0.1.0';
+export const AGENT_IMAGE = 'localhost/agent:test';
+const OTHER_IMAGES = [
+  'registry.example.com/cambist-redirect:0.1.0',
+  'docker.io/curlimages/curl:8.17.0',
+  'docker.io/valkey/valkey:8.1',
+];
+
+const authority = createCertificateAuthority('outside');
+/** Issued the certificates of the servers outside. */
+export const CA = authority.cert;
+
+export const node = await startNode();
+export const { run, kubectl } = node;
+/** Outside of the cluster: an authorization server, and backends that echo to callers with a token. */
+export const idp = await startFakeAuthorizationServer(
+  { after },
+  { ...at('idp.example.com'), issuerPath: '/realms/agents' },
+);
+idp.behaviour = ({ form }) =>
+  form.get('subject_token')?.split('.').length === 3
+    ? { kind: 'issue' }
+    : { kind: 'response', status: 400, body: { error: 'invalid_grant' } };
+export const github = await startBackend('github-mcp.example.com');
+export const ledger = await startBackend('ledger-mcp.example.com');
+
+function startBackend(name: string) {
+  const refuse = respond(401, '', { 'www-authenticate': 'Bearer' });
+  const handler: UpstreamHandler = (request, response) =>
+    request.authorization.length > 0 ? echo(request, response) : refuse(request, response);
+  return startFakeUpstream({ after }, handler, at(name));
+}
+
+function at(name: string) {
+  const tls = authority.issueServer({ hosts: [name] });
+  return { tls, port: 443, at: { address: ADDRESSES[name] ?? '', origin: `https://${name}` } };
+}
+
+async function startNode() {
+  const [containerd, deployTools] = [await installContainerd(), await installDeployTools()];
+  const cluster = await startCluster({
+    network: {
+      address: NODE,
+      services: SERVICES,
+      hosts: [KUBERNETES, 'kubernetes.default.svc', 'kubernetes.default.svc.cluster.local'],
+      issuer: 'https://kubernetes.default.svc.cluster.local',
+    },
+    path: `${deployTools}:${containerd}`,
+  });
+  const { folder, programs, run } = cluster;
+  const file = (name: string): string => join(folder, name);
+  const kubeconfig = `--kubeconfig=${file('kubeconfig')}`;
+  const start = (command: string, args: readonly string[], readyUrl: string, more: Partial<ServerOptions> = {}) =>
+    startServer({ command, args, readyUrl, cwd: folder, startTimeoutMs: START_TIMEOUT_MS, ...more });
+  /** Starts a part of the control plane. */
+  const control = (name: string, port: number, ...args: readonly string[]) => {
+    const tls = [`--tls-cert-file=${file('local.crt')}`, `--tls-private-key-file=${file('local.key')}`];
+    const all = [kubeconfig, '--leader-elect=false', ...tls, ...args];
+    return start(join(programs, name), all, `https://127.0.0.1:${port}/healthz`, { ca: CA });
+  };
+
+  const local = authority.issueServer();
+  await Promise.all([mkdir(file('cni')), mkdir(file('image'))]);
+  for (const [name, content] of Object.entries({
+    'cni/node.conflist': podNetwork(),
+    'containerd.toml': containerdConfig(folder, AGENT_IMAGE),
+    'kubelet.json': kubeletConfig(NODE),
+    'kube-proxy.json': kubeProxyConfig(file('kubeconfig')),
+    'local.crt': local.cert,
+    'local.key': local.key,
+    'image/ca.pem': CA,
+    'image/Containerfile': `FROM ${PLAIN_IMAGE}\nCOPY ca.pem /\nENV NODE_EXTRA_CA_CERTS=/ca.pem\n`,
+  })) {
+    await writeFile(file(name), content);
+  }
+  await copyFile(join(import.meta.dirname, 'docker.sh'), file('bin/docker'));
+  const env = { PATH: `${containerd}:${process.env.PATH}` };
+  await Promise.all([
+    start('containerd', ['--config', file('containerd.toml')], 'http://127.0.0.1:1338/v1/metrics', { env }),
+    control('kube-scheduler', 10259),
+    control(
+      'kube-controller-manager',
+      10257,
+      `--service-account-private-key-file=${file('tls.key')}`,
+      `--root-ca-file=${file('ca.crt')}`,
+    ),
+    startDnsServer(lookUp, { address: NODE }),
+  ]);
+  await run(
+    `docker build -t ${IMAGE} . && docker push ${[IMAGE, PLAIN_IMAGE, AGENT_IMAGE, ...OTHER_IMAGES].join(' ')}`,
+  );
+  const kubelet = [kubeconfig, `--config=${file('kubelet.json')}`, '--hostname-override=node', `--node-ip=${NODE}`];
+  await Promise.all([
+    start(join(programs, 'kubelet'), kubelet, 'http://127.0.0.1:10248/healthz'),
+    start(join(programs, 'kube-proxy'), [`--config=${file('kube-proxy.json')}`], 'http://127.0.0.1:10256/healthz'),
+  ]);
+  await eventually('the node exists', async () => (await cluster.kubectl(['get', 'node', 'node'])).code === 0);
+  await run('kubectl wait --for=condition=Ready node node --timeout=60s');
+  return cluster;
+
+  /** Replaces CoreDNS. */
+  async function lookUp(name: string): Promise<string | undefined> {
+    const [, service, namespace] = /^([^.]+)\.([^.]+)\.svc\.cluster\.local$/.exec(name) ?? [];
+    if (service === undefined) return ADDRESSES[name];
+    const { url, ca, token } = cluster.apiServer;
+    const { body } = await request(`${url}/api/v1/namespaces/${namespace}/services/${service}`, {
+      headers: { authorization: `Bearer ${token}` },
+      dispatcher: new Agent({ connect: { ca } }),
+    });
+    return ((await body.json()) as { readonly spec?: { readonly clusterIP: string } }).spec?.clusterIP;
+  }
+}
