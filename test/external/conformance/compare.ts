@@ -14,8 +14,11 @@ const VOLATILE: readonly [RegExp, string][] = [
   [/"event":\{"id":"\d+"/g, '"event":{"id":"<number>"'],
   // The number of periodic messages varies. Each scenario checks the required messages itself.
   [/"messagesValidated":\d+/g, '"messagesValidated":"<number>"'],
-  // A header of the hop, not of the server.
+  // Headers of the hop, not of the server.
   [/"keep-alive":"timeout=\d+",?/g, ''],
+  [/"connection":"keep-alive",?/g, ''],
+  // deploy/dataplanes/envoy.md names it.
+  [/"server":"envoy",?/g, ''],
   // The SDK's server sends a length if all events of a stream are ready when it sends the headers.
   [/"content-length":"\d+",("content-type":"text\/event-stream")/g, '$1'],
   [/("content-type":"text\/event-stream"[^{}]*)"transfer-encoding":"chunked",/g, '$1'],
