@@ -10,10 +10,11 @@ export type Fields = ReadonlyMap<number, readonly Buffer[]>;
 
 /**
  * Reads a message in the encoding of Protocol Buffers.
+ * @param numbers gets the values of numbers and flags, by their fields
  * @throws {RangeError} if it is malformed
  * @see https://protobuf.dev/programming-guides/encoding/
  */
-export function readFields(message: Buffer): Fields {
+export function readFields(message: Buffer, numbers?: Map<number, number>): Fields {
   const found = new Map<number, Buffer[]>();
   let position = 0;
   const bytes = (length: number): Buffer => {
@@ -39,8 +40,10 @@ export function readFields(message: Buffer): Fields {
       const known = found.get(number);
       if (known === undefined) found.set(number, [value]);
       else known.push(value);
-    } else if (type === VARINT) varint();
-    else bytes(FIXED_LENGTHS[type] ?? Number.POSITIVE_INFINITY);
+    } else if (type === VARINT) {
+      const value = varint();
+      numbers?.set(number, value);
+    } else bytes(FIXED_LENGTHS[type] ?? Number.POSITIVE_INFINITY);
   }
   return found;
 }

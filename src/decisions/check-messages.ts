@@ -5,7 +5,7 @@ import { REMOVAL } from './decide.ts';
 import { own, type Reported, unclear } from './report.ts';
 
 /** The request that a data plane asks about by gRPC. */
-export interface CheckRequest {
+export interface AskedRequest {
   readonly method: string;
   /** Path and query, undecoded. */
   readonly url: string;
@@ -15,56 +15,77 @@ export interface CheckRequest {
   report(isNamed: boolean, maxHeaderBytes: number): Reported;
 }
 
+interface Parts {
+  readonly method: string;
+  readonly url: string;
+  readonly scheme: string;
+  /** Empty: it is among the headers. */
+  readonly host: string;
+  readonly headers: readonly Buffer[];
+  readonly body: Buffer;
+  readonly isText?: boolean;
+  /** Reads the operator's own name of the route. */
+  readonly routeName: () => string | undefined;
+}
+
 const TOKEN = /^[!#$%&'*+.^_`|~\w-]+$/;
 /** Visible characters: Node's parser of HTTP accepts no others. */
 const TARGET = /^\/[!-~\x80-\xff]*$/;
 const VALUE = /^[\t -~\x80-\xff]*$/;
-const ROUTE_NAME = /^[a-z0-9-]+$/;
+export const ROUTE_NAME = /^[a-z0-9-]+$/;
 
 /**
  * Reads an `envoy.service.auth.v3.CheckRequest`.
  * @throws {RangeError} if the message is malformed
  * @see https://www.envoyproxy.io/docs/envoy/latest/api-v3/service/auth/v3/attribute_context.proto
  */
-export function readCheckRequest(message: Buffer): CheckRequest {
+export function readCheckRequest(message: Buffer): AskedRequest {
   const attributes = within(readFields(message), 1);
   const http = within(within(attributes, 4), 2);
-  const method = textOf(http, 2);
-  const url = textOf(http, 4);
   const raw = bytesOf(http, 12);
   const text = bytesOf(http, 11);
   const isText = raw.length === 0 && text.length > 0;
+  return askedRequest({
+    method: textOf(http, 2),
+    url: textOf(http, 4),
+    scheme: textOf(http, 6),
+    host: textOf(http, 5),
+    // The map joins headers of one name with commas. The list, which `encode_raw_headers` asks for, keeps them apart.
+    headers: (http.has(13) ? within(http, 13).get(1) : http.get(3)) ?? [],
+    body: isText ? text : raw,
+    isText,
+    routeName: () => readRouteName(attributes),
+  });
+}
+
+export function askedRequest({ method, url, scheme, host, headers, body, isText, routeName }: Parts): AskedRequest {
   return {
     method,
     url,
-    isSecure: textOf(http, 6) === 'https',
-    body: isText ? text : raw,
+    isSecure: scheme === 'https',
+    body,
     report(isNamed, maxHeaderBytes) {
       if (!TARGET.test(url)) throw unclear('its path is invalid');
-      const rawHeaders = readHeaders(http, maxHeaderBytes);
-      const routeName = isNamed ? readRouteName(attributes) : undefined;
-      return { routeName, method, url, rawHeaders, isText };
+      const rawHeaders = readHeaders(headers, host, maxHeaderBytes);
+      return { routeName: isNamed ? routeName() : undefined, method, url, rawHeaders, isText: isText === true };
     },
   };
 }
 
-function within(fields: Fields, number: number): Fields {
+export function within(fields: Fields, number: number): Fields {
   return readFields(bytesOf(fields, number));
 }
 
 /** A name and a value. `raw_value` is the value as it was received. */
-function readEntry(message: Buffer): [name: string, value: string] {
+export function readEntry(message: Buffer): [name: string, value: string] {
   const fields = readFields(message);
   return [textOf(fields, 1), fields.has(3) ? textOf(fields, 3) : textOf(fields, 2)];
 }
 
-/** The map joins headers of one name with commas. The list, which `encode_raw_headers` asks for, keeps them apart. */
-function readHeaders(http: Fields, maxBytes: number): string[] {
-  const entries = http.has(13) ? within(http, 13).get(1) : http.get(3);
-  const host = textOf(http, 5);
+function readHeaders(entries: readonly Buffer[], host: string, maxBytes: number): string[] {
   const headers = host === '' ? [] : ['host', host];
   let size = 0;
-  for (const entry of entries ?? []) {
+  for (const entry of entries) {
     const [name, value] = readEntry(entry);
     size += name.length + value.length;
     if (size > maxBytes) throw unclear('its headers are larger than limits.max_header_size');
@@ -98,21 +119,35 @@ const DENIED = writeBytes(1, writeNumber(1, PERMISSION_DENIED));
 /** For the data plane itself. */
 const NOT_FORWARDED: ReadonlySet<string> = new Set([REMOVAL, 'cache-control']);
 
-/** Writes an `envoy.service.auth.v3.CheckResponse`. */
-export function writeCheckResponse({ status, headers, body }: OwnResponse): Buffer {
-  const removed = status === 200 ? headers[REMOVAL] : undefined;
-  if (removed === undefined) {
-    const parts = [writeBytes(1, writeNumber(1, status)), ...writeHeaders(headers), writeBytes(3, body)];
-    return Buffer.concat([DENIED, writeBytes(2, Buffer.concat(parts))]);
-  }
-  const forwarded = Object.fromEntries(Object.entries(headers).filter(([name]) => !NOT_FORWARDED.has(name)));
-  const names = removed.split(',').map((name) => writeBytes(5, name));
-  return Buffer.concat([OK, writeBytes(3, Buffer.concat([...writeHeaders(forwarded), ...names]))]);
+/** @returns the headers that the backend must not get. Undefined: the request is refused */
+export function removedBy({ status, headers }: OwnResponse): readonly string[] | undefined {
+  return status === 200 ? headers[REMOVAL]?.split(',') : undefined;
 }
 
-function writeHeaders(headers: OwnResponse['headers']): Buffer[] {
-  return Object.entries(headers).map(([name, value]) => {
-    const header = writeBytes(1, Buffer.concat([writeBytes(1, name), writeBytes(2, value)]));
-    return writeBytes(2, Buffer.concat([header, REPLACES]));
+/** The headers of the response that lets a request pass, which are for the backend. */
+export function forwardedBy({ headers }: OwnResponse): OwnResponse['headers'] {
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => !NOT_FORWARDED.has(name)));
+}
+
+/** Writes an `envoy.service.auth.v3.CheckResponse`. */
+export function writeCheckResponse(made: OwnResponse): Buffer {
+  const removed = removedBy(made);
+  if (removed === undefined) {
+    const parts = [
+      writeBytes(1, writeNumber(1, made.status)),
+      ...writeHeaders(2, made.headers),
+      writeBytes(3, made.body),
+    ];
+    return Buffer.concat([DENIED, writeBytes(2, Buffer.concat(parts))]);
+  }
+  const names = removed.map((name) => writeBytes(5, name));
+  return Buffer.concat([OK, writeBytes(3, Buffer.concat([...writeHeaders(2, forwardedBy(made)), ...names]))]);
+}
+
+/** @param number of the field. @param value `RAW_VALUE` where the data plane reads only that */
+export function writeHeaders(number: number, headers: OwnResponse['headers'], value = 2): Buffer[] {
+  return Object.entries(headers).map(([name, text]) => {
+    const header = writeBytes(1, Buffer.concat([writeBytes(1, name), writeBytes(value, text)]));
+    return writeBytes(number, Buffer.concat([header, REPLACES]));
   });
 }

@@ -73,6 +73,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
       isNamed,
       isReady,
       isLeaving: () => tracker.isLeaving,
+      afterDecision: { ...options.pipeline, logger },
     });
     return limited('grpc', section.listen, app, () => [isIdle]);
   }
@@ -127,7 +128,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
     url: string,
     read: () => Reported,
     shape: ProxyRequest['shape'],
-  ): void {
+  ): ProxyRequest {
     if ((incoming.socket as Arrived)[ARRIVAL] === undefined) setArrival(incoming.socket, 'decision', undefined);
     const begin = (asked: string): ProxyRequest => {
       const request = tracker.begin(incoming, response, asked);
@@ -142,7 +143,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
       const request = begin(url);
       request.shape = shape;
       failRequest(request, error);
-      return;
+      return request;
     }
     // From here on, the request is the one that the data plane reports.
     incoming.method = report.method;
@@ -151,6 +152,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
     request.shape = shape ?? (report.dialect && shapes[report.dialect]);
     request.reported = report;
     void pipeline(request);
+    return request;
   }
 
   return {

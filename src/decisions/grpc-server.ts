@@ -21,6 +21,7 @@ export const GRPC = {
   notFound: 5,
   permissionDenied: 7,
   resourceExhausted: 8,
+  failedPrecondition: 9,
   unimplemented: 12,
   internal: 13,
 } as const;
@@ -40,14 +41,16 @@ export class GrpcError extends Error {
 export interface GrpcCall {
   readonly headers: IncomingHttpHeaders;
   readonly connection: Socket;
-  /** Reads the message of the client. @param maxBytes 4 MiB by default @throws {GrpcError} */
+  /** Reads the only message of the client. @param maxBytes 4 MiB by default @throws {GrpcError} */
   read(maxBytes?: number): Promise<Buffer>;
+  /** Reads each message as it comes, until the client sends no more. @throws {GrpcError} */
+  messages(): AsyncIterable<Buffer>;
   /** @param listener is called where the client cancels, its deadline passes, or the connection closes */
   onClosed(listener: () => void): void;
 }
 
-/** @returns the response @throws {GrpcError} */
-type Method = (call: GrpcCall) => Promise<Buffer>;
+/** Makes the responses, after which the call ends. @throws {GrpcError} */
+type Method = (call: GrpcCall) => AsyncIterable<Buffer>;
 
 interface GrpcServerOptions {
   /** By their paths, as in `/package.Service/Method`. */
@@ -66,7 +69,7 @@ const PREFIX_LENGTH = 5;
 const CONTENT_TYPE = 'application/grpc';
 
 /**
- * A server for calls of gRPC with one message each way, on HTTP/2 alone.
+ * A server for calls of gRPC, on HTTP/2 alone.
  * @returns the server, and which of its connections have no complete call
  * @see https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
  */
@@ -116,32 +119,44 @@ export function createGrpcServer(listen: Listen, { methods, maxConcurrent, isLea
       stream.close(constants.NGHTTP2_NO_ERROR);
       return;
     }
+    let ending: Record<string, string> = { 'grpc-status': '0' };
+    const messages = (maxBytes = MAX_MESSAGE_BYTES): AsyncIterable<Buffer> =>
+      readMessages(stream, maxBytes, () => {
+        // Until then, the connection may give way to a new one.
+        if (stream.destroyed) return;
+        count(connection, 1);
+        stream.once('close', () => count(connection, -1));
+      });
     try {
       const method = Object.hasOwn(methods, path) ? methods[path] : undefined;
       if (method === undefined) throw new GrpcError(GRPC.unimplemented, 'unknown method');
-      const response = await method({
+      const call: GrpcCall = {
         headers,
         connection,
-        async read(maxBytes = MAX_MESSAGE_BYTES) {
-          const message = await readMessage(stream, maxBytes);
-          // Until then, the connection may give way to a new one.
-          if (!stream.destroyed) {
-            count(connection, 1);
-            stream.once('close', () => count(connection, -1));
-          }
-          return message;
-        },
+        read: (maxBytes) => onlyOf(messages(maxBytes)),
+        messages,
         onClosed: (listener) => stream.once('close', listener),
-      });
-      if (stream.destroyed) return;
-      stream.respond({ ':status': 200, 'content-type': CONTENT_TYPE }, { waitForTrailers: true });
-      stream.once('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
-      stream.end(framed(response));
+      };
+      for await (const response of method(call)) {
+        if (stream.destroyed) return;
+        if (!stream.headersSent) {
+          stream.respond({ ':status': 200, 'content-type': CONTENT_TYPE }, { waitForTrailers: true });
+          stream.once('wantTrailers', () => stream.sendTrailers(ending));
+        }
+        stream.write(framed(response));
+      }
     } catch (error) {
-      if (stream.destroyed) return;
       const { code, message } = error instanceof GrpcError ? error : { code: GRPC.internal, message: 'internal error' };
-      const status = { 'grpc-status': String(code), 'grpc-message': message };
-      stream.respond({ ':status': 200, 'content-type': CONTENT_TYPE, ...status }, { endStream: true });
+      ending = { 'grpc-status': String(code), 'grpc-message': message };
+    }
+    if (stream.destroyed) return;
+    if (stream.headersSent) {
+      stream.end();
+      // A client that does not end its call as well loses it.
+      stream.resume();
+      stream.setTimeout(READ_MS);
+    } else {
+      stream.respond({ ':status': 200, 'content-type': CONTENT_TYPE, ...ending }, { endStream: true });
       stream.close(constants.NGHTTP2_NO_ERROR);
     }
     // Sends GOAWAY, and lets the calls in flight finish.
@@ -175,22 +190,61 @@ export function createGrpcServer(listen: Listen, { methods, maxConcurrent, isLea
   return { app, isIdle };
 }
 
-/** Reads exactly one message. */
-async function readMessage(stream: ServerHttp2Stream, maxBytes: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
+/** @param onFirst called when the first message is complete */
+async function* readMessages(
+  stream: ServerHttp2Stream,
+  maxBytes: number,
+  onFirst: () => void,
+): AsyncGenerator<Buffer, void, undefined> {
+  let chunks: Buffer[] = [];
   let size = 0;
-  stream.setTimeout(READ_MS, () => stream.close(constants.NGHTTP2_CANCEL));
+  /** So many bytes are worth a look. */
+  let wanted = PREFIX_LENGTH;
+  let isFirst = true;
+  stream.once('timeout', () => stream.close(constants.NGHTTP2_CANCEL));
+  stream.setTimeout(READ_MS);
   for await (const chunk of stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > maxBytes + PREFIX_LENGTH) throw new GrpcError(GRPC.resourceExhausted, 'the message is too large');
     chunks.push(chunk);
+    size += chunk.length;
+    while (size >= wanted) {
+      const bytes = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
+      chunks = [bytes];
+      const length = bytes.readUInt32BE(1);
+      if (length > maxBytes) throw new GrpcError(GRPC.resourceExhausted, 'the message is too large');
+      if (bytes[0] !== 0) throw new GrpcError(GRPC.unimplemented, 'compressed messages are not supported');
+      wanted = PREFIX_LENGTH + length;
+      if (size < wanted) break;
+      // The client may be silent between messages, but not within one.
+      stream.setTimeout(0);
+      if (isFirst) onFirst();
+      isFirst = false;
+      chunks = [bytes.subarray(wanted)];
+      size -= wanted;
+      yield bytes.subarray(PREFIX_LENGTH, wanted);
+      wanted = PREFIX_LENGTH;
+    }
+    if (size > 0) stream.setTimeout(READ_MS);
   }
-  stream.setTimeout(0);
-  const bytes = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
-  if (bytes.length < PREFIX_LENGTH || bytes.readUInt32BE(1) !== bytes.length - PREFIX_LENGTH)
-    throw new GrpcError(GRPC.invalidArgument, 'the call has not exactly one message');
-  if (bytes[0] !== 0) throw new GrpcError(GRPC.unimplemented, 'compressed messages are not supported');
-  return bytes.subarray(PREFIX_LENGTH);
+  if (size > 0 || isFirst) throw new GrpcError(GRPC.invalidArgument, 'the call ends within a message');
+}
+
+async function onlyOf(messages: AsyncIterable<Buffer>): Promise<Buffer> {
+  let only: Buffer | undefined;
+  for await (const message of messages) {
+    if (only !== undefined) throw new GrpcError(GRPC.invalidArgument, 'the call has more than one message');
+    only = message;
+  }
+  return only as Buffer;
+}
+
+/** @throws {GrpcError} where a message is malformed */
+export function understood<T>(message: Buffer, read: (message: Buffer) => T): T {
+  try {
+    return read(message);
+  } catch (error) {
+    if (error instanceof RangeError) throw new GrpcError(GRPC.invalidArgument, 'malformed message');
+    throw error;
+  }
 }
 
 function framed(message: Buffer): Buffer {

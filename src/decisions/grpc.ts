@@ -6,8 +6,10 @@ import type { Decisions } from '../config/decisions.ts';
 import { copyClient } from '../listeners/client-certificates.ts';
 import { bytesOf, readFields, writeNumber } from '../protobuf.ts';
 import type { OwnResponse } from '../proxy/own-response.ts';
-import { readCheckRequest, writeCheckResponse } from './check-messages.ts';
-import { createGrpcServer, GRPC, type GrpcCall, GrpcError } from './grpc-server.ts';
+import type { ProxyRequest } from '../proxy/proxy-request.ts';
+import { type AskedRequest, readCheckRequest, writeCheckResponse } from './check-messages.ts';
+import { createGrpcServer, GRPC, type GrpcCall, GrpcError, understood } from './grpc-server.ts';
+import { createProcessor, type Decided, type ProcessorOptions } from './processor.ts';
 import { type Reported, SECRET_HEADER } from './report.ts';
 
 interface GrpcOptions {
@@ -20,13 +22,16 @@ interface GrpcOptions {
     url: string,
     read: () => Reported,
     capture: (response: OwnResponse) => OwnResponse,
-  ) => void;
+  ) => ProxyRequest;
   readonly isNamed: () => boolean;
   readonly isReady: () => boolean;
   readonly isLeaving: () => boolean;
+  readonly afterDecision: ProcessorOptions;
 }
 
 const AUTHORIZATION = 'envoy.service.auth.v3.Authorization';
+const PROCESSOR = 'envoy.service.ext_proc.v3.ExternalProcessor';
+const SERVICES: ReadonlySet<string> = new Set(['', AUTHORIZATION, PROCESSOR]);
 /** A health check only has the name of a service. */
 const MAX_HEALTH_BYTES = 1024;
 const SERVING = 1;
@@ -36,7 +41,7 @@ const NOT_SERVING = 2;
 export function createGrpc(
   { limits }: Config,
   { listen }: NonNullable<Decisions['grpc']>,
-  { admit, decide, isNamed, isReady, isLeaving }: GrpcOptions,
+  { admit, decide, isNamed, isReady, isLeaving, afterDecision }: GrpcOptions,
 ) {
   /** A client without the secret learns nothing. */
   function authorize({ headers }: GrpcCall): Promise<void> {
@@ -48,9 +53,7 @@ export function createGrpc(
     );
   }
 
-  async function check(call: GrpcCall): Promise<Buffer> {
-    await authorize(call);
-    const asked = understood(await call.read(), readCheckRequest);
+  async function ask(call: GrpcCall, asked: AskedRequest): Promise<Decided> {
     const { method, url, body, isSecure } = asked;
     const socket = new CheckSocket(call.connection, isSecure) as Duplex as Socket;
     copyClient(call.connection, socket);
@@ -60,40 +63,49 @@ export function createGrpc(
     Object.assign(incoming, { method, url, httpVersionMajor: 1, httpVersionMinor: 1, headers, complete: true });
     if (body.length > 0) incoming.push(body);
     incoming.push(null);
-    const response = new ServerResponse(incoming);
-    response.assignSocket(socket);
-    response.once('finish', () => socket.destroy());
-    return new Promise((resolve, reject) => {
+    const outgoing = new ServerResponse(incoming);
+    outgoing.assignSocket(socket);
+    outgoing.once('finish', () => socket.destroy());
+    const read = (): Reported => asked.report(isNamed(), limits.maxHeaderSizeBytes);
+    let request: ProxyRequest | undefined;
+    const response = await new Promise<OwnResponse>((resolve, reject) => {
       socket.once('close', () => reject(new GrpcError(GRPC.cancelled, 'the request was aborted')));
       call.onClosed(() => socket.destroy());
-      const read = (): Reported => asked.report(isNamed(), limits.maxHeaderSizeBytes);
-      decide(incoming, response, url, read, (made) => {
-        resolve(writeCheckResponse(made));
+      request = decide(incoming, outgoing, url, read, (made) => {
+        resolve(made);
         return { status: made.status, headers: {}, body: '' };
       });
     });
+    return { response, request: request as ProxyRequest };
+  }
+
+  async function* check(call: GrpcCall): AsyncGenerator<Buffer> {
+    await authorize(call);
+    const { response } = await ask(call, understood(await call.read(), readCheckRequest));
+    yield writeCheckResponse(response);
   }
 
   /** Without the secret, which probes do not have. */
-  async function health(call: GrpcCall): Promise<Buffer> {
+  async function* health(call: GrpcCall): AsyncGenerator<Buffer> {
     const service = understood(await call.read(MAX_HEALTH_BYTES), (message) =>
       bytesOf(readFields(message), 1).toString(),
     );
-    if (service !== '' && service !== AUTHORIZATION) throw new GrpcError(GRPC.notFound, 'unknown service');
-    return writeNumber(1, isReady() ? SERVING : NOT_SERVING);
+    if (!SERVICES.has(service)) throw new GrpcError(GRPC.notFound, 'unknown service');
+    yield writeNumber(1, isReady() ? SERVING : NOT_SERVING);
   }
 
-  const methods = { [`/${AUTHORIZATION}/Check`]: check, '/grpc.health.v1.Health/Check': health };
+  const process = createProcessor(ask, afterDecision);
+  async function* processAll(call: GrpcCall): AsyncGenerator<Buffer> {
+    await authorize(call);
+    yield* process(call);
+  }
+
+  const methods = {
+    [`/${AUTHORIZATION}/Check`]: check,
+    [`/${PROCESSOR}/Process`]: processAll,
+    '/grpc.health.v1.Health/Check': health,
+  };
   return createGrpcServer(listen, { methods, maxConcurrent: limits.maxInFlight, isLeaving });
-}
-
-function understood<T>(message: Buffer, read: (message: Buffer) => T): T {
-  try {
-    return read(message);
-  } catch (error) {
-    if (error instanceof RangeError) throw new GrpcError(GRPC.invalidArgument, 'malformed message');
-    throw error;
-  }
 }
 
 /** Stands for the connection of one check. It closes with the check, and drops what is written to it. */

@@ -36,7 +36,7 @@ function respond(request: ProxyRequest, error: CambistError, instead: OwnRespons
 }
 
 /** MCP clients need the `id`, which may still have to be read. */
-function failureResponse(request: ProxyRequest, error: CambistError): OwnResponse | Promise<OwnResponse> {
+export function failureResponse(request: ProxyRequest, error: CambistError): OwnResponse | Promise<OwnResponse> {
   const { incoming, body, route } = request.record;
   if (!isMcpPost(incoming, route, error)) return problem(request, error);
   const toError = (id: ResponseId): OwnResponse => toJsonRpc(problem(request, error), id);

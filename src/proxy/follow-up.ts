@@ -28,12 +28,17 @@ export type AfterRefusal = {
 
 const RELAY: FollowUp = { kind: 'relay' };
 
+/** The facts of an attempt that a decision goes by. */
+type Attempted = Pick<AttemptPlan, 'token' | 'hasSecondToken' | 'hasNonce'> & {
+  readonly prepared: Pick<AttemptPlan['prepared'], 'route' | 'session' | 'body'>;
+};
+
 /**
  * Decides what follows a response. A request gets another token once: after a 401, or with more scopes after a 403 that asks for
  * them. Each token gets one retry with a nonce that its DPoP proof lacked.
  * @param hasFreshNonce the response has a nonce for the next proof
  */
-export function followUpOf(plan: AttemptPlan, status: number, headers: RawHeaders, hasFreshNonce: boolean): FollowUp {
+export function followUpOf(plan: Attempted, status: number, headers: RawHeaders, hasFreshNonce: boolean): FollowUp {
   const { token, hasSecondToken } = plan;
   if (token === undefined) return RELAY;
   if (status === 401) return afterRefusal(plan, token, headerValues(headers, 'www-authenticate'), hasFreshNonce);
@@ -42,7 +47,7 @@ export function followUpOf(plan: AttemptPlan, status: number, headers: RawHeader
 }
 
 function afterRefusal(
-  { prepared, hasSecondToken, hasNonce }: AttemptPlan,
+  { prepared, hasSecondToken, hasNonce }: Attempted,
   token: IssuedToken,
   challenges: readonly string[],
   hasFreshNonce: boolean,
@@ -67,7 +72,7 @@ function afterRefusal(
 
 /** @returns undefined where the response asks for nothing that a retry could have */
 function stepUpOf(
-  { prepared: { route, body } }: AttemptPlan,
+  { prepared: { route, body } }: Attempted,
   token: IssuedToken,
   headers: RawHeaders,
 ): StepUp | undefined {

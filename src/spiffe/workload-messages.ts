@@ -16,10 +16,12 @@ export function readX509SvidResponse(message: Buffer) {
       privateKey: bytesOf(svid, 3),
       bundle: bytesOf(svid, 4),
     },
-    federatedBundles: (response.get(3) ?? []).map(readFields).map((entry) => ({
-      trustDomainId: textOf(entry, 1),
-      bundle: bytesOf(entry, 2),
-    })),
+    federatedBundles: (response.get(3) ?? [])
+      .map((bytes) => readFields(bytes))
+      .map((entry) => ({
+        trustDomainId: textOf(entry, 1),
+        bundle: bytesOf(entry, 2),
+      })),
   };
 }
 
