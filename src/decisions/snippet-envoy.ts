@@ -4,20 +4,34 @@ import type { TlsFiles } from '../config/kinds.ts';
 import { SECRET_HEADER } from './report.ts';
 import type { SnippetFacts, SnippetRoute } from './snippet-facts.ts';
 
-const TYPE = 'type.googleapis.com/envoy.extensions';
+export const TYPE = 'type.googleapis.com/envoy.extensions';
 
-/** The bootstrap of an Envoy that asks by ext_authz over HTTP. */
-export function envoy(facts: SnippetFacts): string {
+/** How Envoy asks about requests. */
+export interface Asking {
+  /** For operators. */
+  readonly note: string;
+  /** The filter of the listener. */
+  readonly filter: string;
+  /** Its name, and the type of its settings on routes. */
+  readonly name: string;
+  readonly onRoute: string;
+  /** Its settings on a route. Empty: the usual ones. */
+  settings(route: SnippetRoute): string;
+  /** Of each route to a backend. */
+  readonly retry: string;
+  /** Of the protocols to cambist and to the backends. */
+  readonly toCambist: string;
+  readonly toBackend: string;
+}
+
+/** The bootstrap of an Envoy that asks cambist. */
+export function envoy(facts: SnippetFacts, asking: Asking): string {
   const { routes, routesBy, decisions, listen, secretFile } = facts;
-  const [only] = routes;
   const isNamed = routesBy === 'name';
   // Envoy reads no message: one of its routes stands for all that share a path, and cambist tells them apart.
   const forwarded = isNamed ? routes : routes.filter((route, at) => routes.findIndex(isSame(route)) === at);
-  // Where routes need a service each, the service for all others names no route, and cambist refuses.
-  const common = isNamed ? (routes.length === 1 ? `/ext-authz/${only?.name}` : '/no-route') : '/ext-authz';
-  const isEach = isNamed && routes.length > 1;
   return `# Envoy asks cambist about each request, and forwards it with the issued token in place of the caller's.
-${isEach ? '# Needs an Envoy with check_settings.http_service (1.40 has it). Older ones: one listener for each route (--route NAME).\n' : ''}static_resources:
+${asking.note}static_resources:
 ${secretFile === undefined ? '' : secret(secretFile)}  listeners:
     - name: agents
       address: { socket_address: { address: 0.0.0.0, port_value: 8080 } }
@@ -38,18 +52,7 @@ ${secretFile === undefined ? '' : secret(secretFile)}  listeners:
                 stream_idle_timeout: 3600s
                 upgrade_configs: [{ upgrade_type: websocket }]
                 http_filters:
-                  - name: envoy.filters.http.ext_authz
-                    typed_config:
-                      '@type': ${TYPE}.filters.http.ext_authz.v3.ExtAuthz
-                      # Nothing passes while cambist does not respond.
-                      failure_mode_allow: false
-                      status_on_error: { code: ServiceUnavailable }
-                      # All: cambist removes every copy of the caller's token.
-                      allowed_headers: { patterns: [{ safe_regex: { regex: '.*' } }] }
-                      disallowed_headers:
-                        patterns: [${unsent(facts).map(exactly).join(', ')}]
-                      http_service:
-${indent(24, service(common, routes, facts))}
+${indent(18, asking.filter)}
                   - name: envoy.filters.http.router
                     typed_config: { '@type': ${TYPE}.filters.http.router.v3.Router, suppress_envoy_headers: true }
                 route_config:
@@ -62,12 +65,12 @@ ${indent(24, service(common, routes, facts))}
                         - match: { path_separated_prefix: /.well-known/oauth-protected-resource }
                           route: { cluster: cambist_listen }
                           typed_per_filter_config:
-                            envoy.filters.http.ext_authz: { '@type': ${TYPE}.filters.http.ext_authz.v3.ExtAuthzPerRoute, disabled: true }
-${forwarded.map((route) => indent(24, forward(route, facts, isEach))).join('\n')}
+                            ${asking.name}: { '@type': ${asking.onRoute}, disabled: true }
+${forwarded.map((route) => indent(24, forward(route, asking))).join('\n')}
   clusters:
-${cluster('cambist_decisions', targetOf(decisions), secretFile === undefined ? '' : injectSecret)}
+${cluster('cambist_decisions', targetOf(decisions), asking.toCambist)}
 ${cluster('cambist_listen', targetOf(listen))}
-${forwarded.map((route) => cluster(route.name, upstreamOf(route))).join('\n')}
+${forwarded.map((route) => cluster(route.name, upstreamOf(route), asking.toBackend)).join('\n')}
 `;
 }
 
@@ -83,7 +86,47 @@ function unsent({ forwardedHeader }: SnippetFacts): string[] {
   return ['connection', 'upgrade', 'expect', 'te', SECRET_HEADER, ...forged];
 }
 
-const exactly = (name: string): string => `{ exact: ${quoted(name)} }`;
+export const exactly = (name: string): string => `{ exact: ${quoted(name)} }`;
+
+/** Each route of Envoy names its own. */
+export const isNamedOnRoutes = ({ routesBy, routes }: SnippetFacts): boolean =>
+  routesBy === 'name' && routes.length > 1;
+
+/** By ext_authz over HTTP. */
+export function byExtAuthz(facts: SnippetFacts): Asking {
+  const { routes, routesBy, secretFile } = facts;
+  const isEach = isNamedOnRoutes(facts);
+  // Where routes need a service each, the service for all others names no route, and cambist refuses.
+  const common = routesBy === 'match' ? '/ext-authz' : isEach ? '/no-route' : `/ext-authz/${routes[0]?.name}`;
+  return {
+    note: isEach
+      ? '# Needs an Envoy with check_settings.http_service (1.40 has it). Older ones: one listener for each route (--route NAME).\n'
+      : '',
+    filter: `- name: envoy.filters.http.ext_authz
+  typed_config:
+    '@type': ${TYPE}.filters.http.ext_authz.v3.ExtAuthz
+    # Nothing passes while cambist does not respond.
+    failure_mode_allow: false
+    status_on_error: { code: ServiceUnavailable }
+    # All: cambist removes every copy of the caller's token.
+    allowed_headers: { patterns: [{ safe_regex: { regex: '.*' } }] }
+    disallowed_headers:
+      patterns: [${unsent(facts).map(exactly).join(', ')}]
+    http_service:
+${indent(6, service(common, routes, facts))}`,
+    name: 'envoy.filters.http.ext_authz',
+    onRoute: `${TYPE}.filters.http.ext_authz.v3.ExtAuthzPerRoute`,
+    settings(route) {
+      const own = isEach ? `\nhttp_service:\n${indent(2, service(`/ext-authz/${route.name}`, [route], facts))}` : '';
+      const body = '\nwith_request_body: { max_request_bytes: 1048576, pack_as_bytes: true }';
+      const settings = `${own}${route.needsBody ? body : ''}`;
+      return settings === '' ? '' : `check_settings:${indent(2, settings)}`;
+    },
+    retry: '',
+    toCambist: secretFile === undefined ? '' : protocol('http_protocol_options', injectSecret),
+    toBackend: '',
+  };
+}
 
 /** The question to cambist. The backend gets only the listed headers of the response. */
 function service(prefix: string, routes: readonly SnippetRoute[], { timeoutSeconds }: SnippetFacts): string {
@@ -95,7 +138,7 @@ server_uri: { uri: 'http://cambist', cluster: cambist_decisions, timeout: ${time
 authorization_response: { allowed_upstream_headers: { patterns: [${patterns}] } }`;
 }
 
-function forward(route: SnippetRoute, facts: SnippetFacts, isEach: boolean): string {
+function forward(route: SnippetRoute, { name: filter, onRoute, settings, retry }: Asking): string {
   const { name, host, path, methods, upstream } = route;
   const prefix = path === '/' ? 'prefix: /' : `path_separated_prefix: ${quoted(path)}`;
   const conditions = [
@@ -103,20 +146,18 @@ function forward(route: SnippetRoute, facts: SnippetFacts, isEach: boolean): str
     ...(methods === undefined ? [] : [headerMatch(':method', methods.join('|'))]),
   ];
   const match = conditions.length === 0 ? '' : `, headers: [${conditions.join(', ')}]`;
-  const own = isEach ? `\nhttp_service:\n${indent(2, service(`/ext-authz/${name}`, [route], facts))}` : '';
-  const body = '\nwith_request_body: { max_request_bytes: 1048576, pack_as_bytes: true }';
-  const settings = `${own}${route.needsBody ? body : ''}`;
+  const own = settings(route);
   const checked = `
   typed_per_filter_config:
-    envoy.filters.http.ext_authz:
-      '@type': ${TYPE}.filters.http.ext_authz.v3.ExtAuthzPerRoute
-      check_settings:${indent(8, settings)}`;
+    ${filter}:
+      '@type': ${onRoute}
+${indent(6, own)}`;
   return `- match: { ${prefix}${match} }
   route:
     cluster: ${name}
     timeout: 0s
     host_rewrite_literal: ${quoted(upstream.host)}
-    regex_rewrite: ${rewrite(route)}${settings === '' ? '' : checked}`;
+    regex_rewrite: ${rewrite(route)}${retry}${own === '' ? '' : checked}`;
 }
 
 function headerMatch(name: string, regex: string): string {
@@ -204,34 +245,38 @@ function secret(file: string): string {
 `;
 }
 
-const injectSecret = `
+/** @param filters run on each request to the cluster */
+export function protocol(options: 'http_protocol_options' | 'http2_protocol_options', filters: string): string {
+  return `
       typed_extension_protocol_options:
         envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
           '@type': ${TYPE}.upstreams.http.v3.HttpProtocolOptions
-          explicit_http_config: { http_protocol_options: {} }
-          http_filters:
-            - name: envoy.filters.http.credential_injector
-              typed_config:
-                '@type': ${TYPE}.filters.http.credential_injector.v3.CredentialInjector
-                overwrite: true
-                credential:
-                  name: envoy.http.injected_credentials.generic
-                  typed_config:
-                    '@type': ${TYPE}.http.injected_credentials.generic.v3.Generic
-                    credential: { name: cambist_secret }
-                    header: ${SECRET_HEADER}
+          explicit_http_config: { ${options}: {} }
+          http_filters:${filters === '' ? '' : `\n${indent(12, filters)}`}
             - name: envoy.filters.http.upstream_codec
               typed_config: { '@type': ${TYPE}.filters.http.upstream_codec.v3.UpstreamCodec }`;
+}
+
+export const injectSecret = `- name: envoy.filters.http.credential_injector
+  typed_config:
+    '@type': ${TYPE}.filters.http.credential_injector.v3.CredentialInjector
+    overwrite: true
+    credential:
+      name: envoy.http.injected_credentials.generic
+      typed_config:
+        '@type': ${TYPE}.http.injected_credentials.generic.v3.Generic
+        credential: { name: cambist_secret }
+        header: ${SECRET_HEADER}`;
 
 function escaped(text: string): string {
   return text.replace(/[.*+?()[\]{}|^$\\]/g, '\\$&');
 }
 
 /** A scalar of JSON is one of YAML. */
-function quoted(text: string): string {
+export function quoted(text: string): string {
   return JSON.stringify(text);
 }
 
-function indent(by: number, text: string): string {
+export function indent(by: number, text: string): string {
   return text.replace(/^(?=.)/gm, ' '.repeat(by));
 }

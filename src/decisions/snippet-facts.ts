@@ -9,6 +9,8 @@ import { removedHeaders } from './decide.ts';
 export interface SnippetFacts {
   /** Where the data plane asks for decisions. */
   readonly decisions: Listen;
+  /** The data plane asks by gRPC, because the config has no decisions by HTTP. */
+  readonly isGrpc: boolean;
   /** Where cambist serves the metadata of protected resources. */
   readonly listen: Listen;
   /** File of the secret for `x-cambist-decision-secret`. Undefined: none is needed. */
@@ -40,7 +42,9 @@ export interface SnippetRoute extends Pick<Route, 'name' | 'upstream' | 'tls'> {
 /** @returns a problem where the config does not allow such a data plane */
 export function snippetFacts(config: Config, only?: string): { facts: SnippetFacts } | { problem: string } {
   const { decisions } = config;
-  if (decisions?.http === undefined) return { problem: 'the config has no decisions by HTTP: add decisions.http' };
+  const section = decisions?.http ?? decisions?.grpc;
+  if (decisions === undefined || section === undefined)
+    return { problem: 'the config has no decisions: add decisions.http' };
   const { routesBy, http } = decisions;
   if (only !== undefined && routesBy === 'match')
     return { problem: '--route needs decisions.routes_by: name, because cambist finds the route itself' };
@@ -59,9 +63,10 @@ export function snippetFacts(config: Config, only?: string): { facts: SnippetFac
   const removed = (route: Route): string[] => [...removedHeaders(active, route)];
   return {
     facts: {
-      decisions: http.listen,
+      decisions: section.listen,
+      isGrpc: http === undefined,
       listen: config.listen,
-      secretFile: http.secret !== undefined && 'file' in http.secret ? http.secret.file : undefined,
+      secretFile: section.secret !== undefined && 'file' in section.secret ? section.secret.file : undefined,
       routesBy,
       forwardedHeader: config.agents?.forwarded?.header,
       timeoutSeconds: Math.ceil(Math.max(...routes.map(longestMs)) / 1000) + 1,

@@ -1,7 +1,8 @@
 import { clientCertificateRule } from '../config/addresses.ts';
 import { caddy } from './snippet-caddy.ts';
-import { envoy } from './snippet-envoy.ts';
+import { byExtAuthz, envoy } from './snippet-envoy.ts';
 import { envoyGateway } from './snippet-envoy-gateway.ts';
+import { byExtProc } from './snippet-envoy-grpc.ts';
 import type { SnippetFacts } from './snippet-facts.ts';
 import { haproxy } from './snippet-haproxy.ts';
 import { istio } from './snippet-istio.ts';
@@ -11,7 +12,7 @@ import { traefik } from './snippet-traefik.ts';
 /** The config of each data plane: a whole file that runs as it is but for addresses and names. */
 export const SNIPPETS = {
   caddy,
-  envoy,
+  envoy: (facts) => envoy(facts, facts.isGrpc ? byExtProc(facts) : byExtAuthz(facts)),
   'envoy-gateway': envoyGateway,
   haproxy,
   istio,
@@ -22,7 +23,8 @@ export const SNIPPETS = {
 export type SnippetKind = keyof typeof SNIPPETS;
 
 /** Explains why a data plane cannot ask at the listener of the config. */
-export function whyUnable(kind: SnippetKind, { decisions, listen }: SnippetFacts): string | undefined {
+export function whyUnable(kind: SnippetKind, { decisions, listen, isGrpc }: SnippetFacts): string | undefined {
+  if (isGrpc && kind !== 'envoy') return `${kind} needs decisions by HTTP: add decisions.http`;
   if (kind === 'haproxy' && decisions.kind === 'tcp' && clientCertificateRule(decisions.tls) === 'required') {
     return "HAProxy's HTTP client has no certificate: use a Unix socket, or set decisions.http.secret in place of tls.client_ca";
   }
