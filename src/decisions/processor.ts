@@ -100,8 +100,9 @@ export function createProcessor(
       const removed = removedBy(response);
       if (removed === undefined) return yield writeImmediate(response);
       const { token, route } = forwarded.request.record;
-      if (route !== undefined) observer.upstreamRetried(route);
-      forwarded.hasSecondToken ||= request.record.token !== token;
+      const hasOther = request.record.token !== token;
+      if (route !== undefined && hasOther) observer.upstreamRetried(route);
+      forwarded.hasSecondToken ||= hasOther;
       forwarded.request = request;
       yield writeAllowed('request_headers', response, removed);
     }

@@ -28,8 +28,10 @@ ${indent(4, settings(facts, metadata))}${forged.length === 0 ? '' : indent(4, hi
     },
     // Once, and with the next token: cambist drops the refused one before.
     retry: '\n    retry_policy: { retry_on: retriable-status-codes, retriable_status_codes: [401], num_retries: 1 }',
-    toCambist: protocol('http2_protocol_options', secretFile === undefined ? '' : injectSecret),
-    toBackend: protocol(
+    // Each request holds calls open until its response begins.
+    toCambist: `${breakers('max_requests: 20000')}${protocol('http2_protocol_options', secretFile === undefined ? '' : injectSecret)}`,
+    // By default, three at a time.
+    toBackend: `${breakers('max_retries: 1024')}${protocol(
       'http_protocol_options',
       `# Named apart from the filter of the listener, whose settings on routes are not for this one.
 - name: cambist_attempts
@@ -37,7 +39,7 @@ ${indent(4, settings(facts, metadata))}${forged.length === 0 ? '' : indent(4, hi
     '@type': ${TYPE}.filters.http.ext_proc.v3.ExternalProcessor
 ${indent(4, settings(facts, '[{ key: x-cambist-filter, value: upstream }]'))}
     metadata_options: { forwarding_namespaces: { untyped: [cambist] } }`,
-    ),
+    )}`,
   };
 }
 
@@ -50,4 +52,8 @@ failure_mode_allow: false
 status_on_error: { code: ServiceUnavailable }
 # A change that Envoy does not allow is an error.
 mutation_rules: { allow_envoy: true, disallow_is_error: true }`;
+}
+
+function breakers(threshold: string): string {
+  return `\n      circuit_breakers: { thresholds: [{ ${threshold} }] }`;
 }

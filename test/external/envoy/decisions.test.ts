@@ -11,7 +11,13 @@ import { configOf, startTestApp } from '../../harness/app.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
-import { echo, eventStream, type FakeUpstream, startFakeUpstream } from '../../harness/fake-upstream.ts';
+import {
+  echo,
+  eventStream,
+  type FakeUpstream,
+  startFakeUpstream,
+  type UpstreamHandler,
+} from '../../harness/fake-upstream.ts';
 import { clientOf, type GatewayOptions, startGateway } from '../../harness/gateway.ts';
 import { type CallOptions, call, connectRaw, open } from '../../harness/http-call.ts';
 import { freePort } from '../../harness/http-server.ts';
@@ -20,9 +26,13 @@ import { startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 import { startWebSocketServer } from '../../harness/web-socket-server.ts';
 import { runEnvoy } from './envoy.ts';
 
+type By = 'http' | 'grpc';
+
 interface Setup extends Pick<GatewayOptions, 'handler' | 'route'> {
-  /** Keys of `decisions.http`. Default: a Unix socket. */
-  readonly http?: (folder: string) => Record<string, unknown>;
+  /** The listener that Envoy asks. Default: http. */
+  readonly by?: By;
+  /** Its keys. Default: a Unix socket. */
+  readonly keys?: (folder: string) => Record<string, unknown>;
   readonly decisions?: Record<string, unknown>;
   readonly top?: Record<string, unknown>;
   readonly moreRoutes?: (docs: FakeUpstream) => Record<string, unknown>[];
@@ -32,19 +42,28 @@ interface Setup extends Pick<GatewayOptions, 'handler' | 'route'> {
 
 /** cambist, and an Envoy with its snippet. Afterwards, no backend may have got a caller's token. */
 async function start(t: TestContext, setup: Setup = {}) {
-  const { http = socketIn, decisions = {}, top: more, moreRoutes, change = (text) => text, ...options } = setup;
+  const {
+    by = 'http',
+    keys = socketIn,
+    decisions = {},
+    top: more,
+    moreRoutes,
+    change = (text) => text,
+    ...options
+  } = setup;
   const folder = temporaryFolder(t);
   const docs = await startFakeUpstream(t, echo);
   const top = {
     listen: `unix:${join(folder, 'listen.sock')}`,
-    decisions: { http: http(folder), ...decisions },
+    decisions: { [by]: keys(folder), ...decisions },
     ...more,
   };
   const gateway = await startGateway(t, { ...options, top, ...(moreRoutes && { moreRoutes: moreRoutes(docs) }) });
   const found = snippetFacts(configOf(gateway.config));
   assert.ok('facts' in found);
   const asked = found.facts.decisions;
-  const chosen = asked.kind === 'tcp' ? { ...asked, port: Number(new URL(gateway.app.decisions ?? '').port) } : asked;
+  const address = by === 'http' ? gateway.app.decisions : gateway.app.decisionsByGrpc;
+  const chosen = asked.kind === 'tcp' ? { ...asked, port: Number(new URL(address ?? '').port) } : asked;
   const port = await freePort();
   const bootstrap = SNIPPETS.envoy({ ...found.facts, decisions: chosen })
     .replace('address: 0.0.0.0, port_value: 8080', `address: 127.0.0.1, port_value: ${port}`)
@@ -68,6 +87,15 @@ async function start(t: TestContext, setup: Setup = {}) {
   return { ...gateway, docs, url, folder, mint, ask };
 }
 
+type Start = (t: TestContext, setup?: Setup) => ReturnType<typeof start>;
+
+/** By ext_authz over HTTP, and by ext_proc over gRPC. */
+function testBoth(title: string, run: (t: TestContext, start: Start, by: By) => Promise<void>): void {
+  for (const by of ['http', 'grpc'] as const) {
+    test(`${title}, by ${by}`, (t) => run(t, (context, setup) => start(context, { by, ...setup }), by));
+  }
+}
+
 const socketIn = (folder: string) => ({ listen: `unix:${join(folder, 'decisions.sock')}` });
 
 /** The issued token that a backend got last. */
@@ -81,7 +109,7 @@ const DOCS = (docs: FakeUpstream) => [
   { name: 'docs', match: { path: '/docs' }, upstream: `${docs.url}/v1/`, send: { header: 'X-Api-Key' } },
 ];
 
-test('forwards with the issued token, cold and cached, and with no other credential', async (t) => {
+testBoth('forwards with the issued token, cold and cached, and with no other credential', async (t, start) => {
   const { ask, upstream, authorization, authorizationServer, subjectToken } = await start(t);
   for (const _ of [1, 2]) {
     const { status } = await ask('/github/x?a=1', {
@@ -111,7 +139,7 @@ test('forwards with the issued token, cold and cached, and with no other credent
   assert.equal(authorizationServer.requests.length, 1);
 });
 
-test('two callers on one connection get a token each', async (t) => {
+testBoth('two callers on one connection get a token each', async (t, start) => {
   const { ask, upstream, mint } = await start(t);
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   t.after(() => agent.destroy());
@@ -121,7 +149,7 @@ test('two callers on one connection get a token each', async (t) => {
   }
 });
 
-test('a refusal keeps its status, body and challenge, which leads to the metadata', async (t) => {
+testBoth('a refusal keeps its status, body and challenge, which leads to the metadata', async (t, start) => {
   const server = await startFakeAuthorizationServer(t);
   const { ask, upstream, url } = await start(t, {
     top: { authorization_servers: { local: { ...clientOf(server), issuer: server.issuer } } },
@@ -140,7 +168,7 @@ test('a refusal keeps its status, body and challenge, which leads to the metadat
   assert.equal(upstream.requests.length, 0);
 });
 
-test('the metadata of a protected resource comes from cambist', async (t) => {
+testBoth('the metadata of a protected resource comes from cambist', async (t, start) => {
   const authority = { issuer: 'https://idp.example.com' };
   const { ask, url } = await start(t, {
     route: { subject_token: { verify: { issuer: authority.issuer, audience: 'cambist' } } },
@@ -154,7 +182,7 @@ test('the metadata of a protected resource comes from cambist', async (t) => {
     assert.ok([401, 404].includes((await ask(path, { headers: {} })).status), path);
 });
 
-test('refuses two Authorization headers, in every form', async (t) => {
+testBoth('refuses two Authorization headers, in every form', async (t, start) => {
   const { url, upstream, authorization, mint } = await start(t);
   const other = await mint('bob');
   for (const lines of [
@@ -173,18 +201,19 @@ test('refuses two Authorization headers, in every form', async (t) => {
   assert.equal(upstream.requests.length, 0);
 });
 
-test('waits for a slow authorization server, and refuses when it fails', async (t) => {
+testBoth('waits for a slow authorization server, and refuses when it fails', async (t, start, by) => {
   const { ask, upstream, authorizationServer, mint } = await start(t);
   authorizationServer.queue.push({ kind: 'issue', delayMs: 700 });
   assert.equal((await ask('/github')).status, 200);
   authorizationServer.behaviour = { kind: 'reset' };
-  // Envoy takes every 5xx for a fault of cambist, and drops its body.
   const { status, text } = await ask('/github', { headers: { authorization: await mint('bob') } });
-  assert.deepEqual([status, text], [503, '']);
+  // By HTTP, Envoy takes every 5xx for a fault of cambist, and drops its body.
+  if (by === 'http') assert.deepEqual([status, text], [503, '']);
+  else assert.match(text, /"code":"ERR_STS_/);
   assert.equal(upstream.requests.length, 1);
 });
 
-test('nothing passes while cambist is stopped', async (t) => {
+testBoth('nothing passes while cambist is stopped', async (t, start) => {
   const { ask, app, upstream, config } = await start(t);
   assert.equal((await ask('/github')).status, 200);
   await app.stop(AbortSignal.abort());
@@ -196,7 +225,7 @@ test('nothing passes while cambist is stopped', async (t) => {
   assert.equal((await ask('/github')).status, 200);
 });
 
-test('the token is for the backend that Envoy chooses, however the path is written', async (t) => {
+testBoth('the token is for the backend that Envoy chooses, however the path is written', async (t, start, by) => {
   const { ask, upstream, docs, authorizationServer } = await start(t, { moreRoutes: DOCS });
   const paths = {
     '/docs/x': '/v1/x',
@@ -212,8 +241,9 @@ test('the token is for the backend that Envoy chooses, however the path is writt
     assert.deepEqual([url, authorization], [received, []], path);
     assert.deepEqual(decodeJwt(String(headers?.['x-api-key'])).aud, `${docs.url}/v1`);
   }
+  // By gRPC, cambist refuses what no route of Envoy names.
   for (const path of ['/github%2f..%2fdocs', '/docs%5cx', '/docs/..%2fgithub', '/dOcs', '/', '/docsx'])
-    assert.ok([400, 404].includes((await ask(path)).status), path);
+    assert.ok([400, by === 'http' ? 404 : 403].includes((await ask(path)).status), path);
   assert.equal((await ask('/docs/../github/x')).status, 200);
   assert.equal(upstream.requests.at(-1)?.url, '/mcp/x');
   assert.deepEqual(decodeJwt(lastToken(upstream)).aud, `${upstream.url}/mcp`);
@@ -221,7 +251,7 @@ test('the token is for the backend that Envoy chooses, however the path is writt
   assert.equal(authorizationServer.requests.length, 2);
 });
 
-test('a client cannot choose the route, nor bring the credential of another header', async (t) => {
+testBoth('a client cannot choose the route, nor bring the credential of another header', async (t, start) => {
   const { ask, authorization, docs, upstream } = await start(t, { moreRoutes: DOCS });
   const headers = {
     authorization,
@@ -239,11 +269,12 @@ test('a client cannot choose the route, nor bring the credential of another head
   assert.equal(upstream.requests.length, 0);
 });
 
-test('a route that Envoy has no name for is refused', async (t) => {
+testBoth('a route that Envoy has no name for is refused', async (t, start) => {
   const { ask, docs } = await start(t, {
     moreRoutes: DOCS,
     // As if the operator had added a route, and forgotten its question.
-    change: (text) => text.replace('path_prefix: /ext-authz/docs', 'path_prefix: /no-route'),
+    change: (text) =>
+      text.replace('path_prefix: /ext-authz/docs', 'path_prefix: /no-route').replace('value: docs', 'value: no-route'),
   });
   assert.equal((await ask('/docs')).status, 403);
   assert.equal(docs.requests.length, 0);
@@ -272,7 +303,7 @@ function toolCall(authorization: string, name: string, body = callOf(name)) {
   return { method: 'POST', headers: { ...headers, 'content-length': String(Buffer.byteLength(body)) }, body };
 }
 
-test('by match, each tool gets its own scope, from whole bodies', async (t) => {
+testBoth('by match, each tool gets its own scope, from whole bodies', async (t, start) => {
   const { ask, authorization, docs, authorizationServer } = await start(t, BY_MESSAGE);
   for (const name of ['read', 'write']) {
     assert.equal((await ask('/tools', toolCall(authorization, name))).status, 200);
@@ -287,21 +318,23 @@ test('by match, each tool gets its own scope, from whole bodies', async (t) => {
   assert.deepEqual([docs.requests.length, authorizationServer.requests.length], [2, 3]);
 });
 
-test('refuses the part of a body that an operator lets through', async (t) => {
+testBoth('refuses the part of a body that an operator lets through', async (t, start, by) => {
   const { ask, authorization, docs } = await start(t, {
     ...BY_MESSAGE,
     change: (text) =>
-      text.replaceAll('max_request_bytes: 1048576', 'allow_partial_message: true, max_request_bytes: 64'),
+      text
+        .replaceAll('max_request_bytes: 1048576', 'allow_partial_message: true, max_request_bytes: 64')
+        .replaceAll('BUFFERED', 'BUFFERED_PARTIAL'),
   });
   const { status, text } = await ask('/tools', toolCall(authorization, 'read', callOf('read', 'x'.repeat(100))));
-  assert.equal(status, 413);
-  assert.match(text, /ERR_MESSAGE_TOO_LARGE/);
+  assert.equal(status, by === 'http' ? 413 : 403);
+  assert.match(text, by === 'http' ? /ERR_MESSAGE_TOO_LARGE/ : /ERR_ROUTE_NOT_FOUND/);
   assert.equal(docs.requests.length, 0);
 });
 
-test('sends the secret from its file, in place of one that a client sends', async (t) => {
+testBoth('sends the secret from its file, in place of one that a client sends', async (t, start) => {
   const { ask, upstream, authorization } = await start(t, {
-    http: (folder) => {
+    keys: (folder) => {
       writeFileSync(join(folder, 'secret'), 'a-secret-of-the-data-plane\n');
       return { listen: '127.0.0.1:0', secret: { file: join(folder, 'secret') } };
     },
@@ -319,9 +352,9 @@ for (const [title, server, client, status] of [
   ['asks no cambist with the certificate of another authority', stranger, authority, 503],
   ['gets nothing from cambist without the right certificate', authority, stranger, 503],
 ] as const) {
-  test(title, async (t) => {
+  testBoth(title, async (t, start) => {
     const { ask, upstream } = await start(t, {
-      http: (folder) => {
+      keys: (folder) => {
         const write = (name: string, text: string) => {
           writeFileSync(join(folder, name), text);
           return { file: join(folder, name) };
@@ -344,7 +377,7 @@ for (const [title, server, client, status] of [
   });
 }
 
-test('passes event streams as they come, and the disconnect of the client', async (t) => {
+testBoth('passes event streams as they come, and the disconnect of the client', async (t, start) => {
   const stream = eventStream();
   const { url, authorization, upstream } = await start(t, { handler: stream.handler });
   const response = await open(`${url}/github`, { headers: { authorization, accept: 'text/event-stream' } });
@@ -361,7 +394,7 @@ test('passes event streams as they come, and the disconnect of the client', asyn
   await stream.gone;
 });
 
-test('passes WebSockets, with the issued token in the handshake', async (t) => {
+testBoth('passes WebSockets, with the issued token in the handshake', async (t, start) => {
   const backend = await startWebSocketServer(t);
   const { url, authorization, authorizationServer } = await start(t, { route: { upstream: `${backend.url}/ws` } });
   const opened = async (value: string) => {
@@ -378,7 +411,7 @@ test('passes WebSockets, with the issued token in the handshake', async (t) => {
   assert.equal(handshake?.authorization, `Bearer ${authorizationServer.requests[0]?.issued}`);
 });
 
-test('an MCP client lists and calls tools, and shows why it was refused', async (t) => {
+testBoth('an MCP client lists and calls tools, and shows why it was refused', async (t, start) => {
   const server = await startFakeAuthorizationServer(t);
   const backend = await startMcpBackend(t, { issuer: server.issuer, jwksUri: server.jwksUri });
   const { url } = await start(t, {
@@ -400,4 +433,125 @@ test('an MCP client lists and calls tools, and shows why it was refused', async 
   assert.ok(backend.requests.every(({ rawHeaders }) => !rawHeaders.join().includes(token)));
   server.behaviour = { kind: 'response', status: 400, body: { error: 'invalid_target' } };
   await assert.rejects(connect(await server.mint({ subject: 'bob' })), /ERR_EXCHANGE_REFUSED/);
+});
+
+/** Refuses these tokens, and each further one while there are `more`. */
+function refusing(more = 0) {
+  const refused = new Set<string>();
+  const handler: UpstreamHandler = async (request, response) => {
+    const [token = ''] = request.authorization;
+    if (refused.size < more) refused.add(token);
+    await request.body();
+    if (refused.has(token)) response.writeHead(401, { 'www-authenticate': 'Bearer resource_metadata="https://evil"' });
+    response.end(token);
+  };
+  return { handler, refused };
+}
+
+test('after a 401, Envoy sends the request again with a new token', async (t) => {
+  const { handler } = refusing(1);
+  const { ask, upstream, authorizationServer, authorization, app } = await start(t, { by: 'grpc', handler });
+  const message = { method: 'POST', body: 'x'.repeat(100_000), headers: { authorization, 'x-kept': 'yes' } };
+  for (const requests of [2, 3]) {
+    assert.equal((await ask('/github/x', message)).status, 200);
+    assert.equal(upstream.requests.length, requests);
+    const received = upstream.requests.at(-1);
+    assert.equal(String(await received?.body()), message.body);
+    assert.equal(received?.headers['x-kept'], 'yes');
+    assert.equal(lastToken(upstream), authorizationServer.requests[1]?.issued);
+  }
+  assert.equal(authorizationServer.requests.length, 2);
+  assert.match(await app.metrics(), /cambist_upstream_retries_total\{route="github",reason="token"\} 1/);
+});
+
+test('a backend that refuses each token is a fault of the backend, and its challenge stays away from the client', async (t) => {
+  const { handler } = refusing(10);
+  const { ask, upstream, app } = await start(t, { by: 'grpc', handler });
+  const { status, headers, text } = await ask('/github');
+  assert.equal(status, 502);
+  assert.equal(headers['www-authenticate'], undefined);
+  assert.match(text, /"code":"ERR_UPSTREAM_REFUSED_TOKEN"/);
+  assert.equal(new Set(upstream.requests.map(({ authorization: [token] }) => token)).size, 2);
+  await eventually('the log line', () => app.logText().includes('the backend refused a token'));
+});
+
+test('a request that Envoy cannot send again fails, and the next one has a new token', async (t) => {
+  const { handler, refused } = refusing(1);
+  const change = (text: string) => text.replaceAll('num_retries: 1', 'num_retries: 0');
+  const { ask, upstream, authorizationServer } = await start(t, { by: 'grpc', handler, change });
+  assert.equal((await ask('/github')).status, 502);
+  assert.equal((await ask('/github')).status, 200);
+  assert.deepEqual([upstream.requests.length, authorizationServer.requests.length], [2, 2]);
+  assert.ok(!refused.has(`Bearer ${lastToken(upstream)}`));
+});
+
+test('a backend that wants another sign-in keeps its token, and the client learns of it', async (t) => {
+  const challenge = 'Bearer error="insufficient_user_authentication", acr_values="gold"';
+  const handler: UpstreamHandler = (_request, response) => {
+    response.writeHead(401, { 'www-authenticate': challenge }).end();
+  };
+  const { ask, authorizationServer } = await start(t, { by: 'grpc', handler });
+  const { status, headers, text } = await ask('/github');
+  assert.equal(status, 401);
+  assert.match(String(headers['www-authenticate']), /acr_values="gold"/);
+  assert.match(text, /ERR_INTERACTION_REQUIRED/);
+  await ask('/github');
+  assert.equal(authorizationServer.requests.length, 1);
+});
+
+test('many callers whose tokens are refused at once get a token each', async (t) => {
+  const { handler, refused } = refusing();
+  const { ask, upstream, mint } = await start(t, { by: 'grpc', handler });
+  const callers = await Promise.all(
+    ['a', 'b', 'c', 'd', 'e', 'f'].map(async (name) => [name, await mint(name)] as const),
+  );
+  const askAll = () =>
+    Promise.all(
+      callers.map(async ([name, authorization]) => {
+        const { status, text } = await ask('/github', { headers: { authorization } });
+        assert.deepEqual([status, decodeJwt(text.replace('Bearer ', '')).sub], [200, name]);
+      }),
+    );
+  await askAll();
+  for (const { authorization } of upstream.requests) refused.add(String(authorization));
+  await askAll();
+  assert.equal(upstream.requests.length, 3 * callers.length);
+});
+
+test('no attempt is sent where cambist knows no decision about it', async (t) => {
+  const off = (text: string) => text.replaceAll(/overrides: \{ grpc_initial_metadata.*\}/g, 'disabled: true');
+  const { ask, upstream, docs } = await start(t, { by: 'grpc', change: off, moreRoutes: DOCS });
+  for (const path of ['/github', '/docs']) assert.equal((await ask(path)).status, 503);
+  assert.deepEqual([upstream.requests.length, docs.requests.length], [0, 0]);
+});
+
+for (const isRestarted of [true, false]) {
+  test(`no retry is sent while cambist ${isRestarted ? 'knows nothing of the request after a restart' : 'is stopped'}`, async (t) => {
+    let stop = async (): Promise<void> => {};
+    const { ask, app, upstream, config } = await start(t, {
+      by: 'grpc',
+      async handler(_request, response) {
+        await stop();
+        response.writeHead(401).end();
+      },
+    });
+    stop = async () => {
+      await app.stop(AbortSignal.abort());
+      if (isRestarted) await startTestApp(t, config);
+    };
+    assert.equal((await ask('/github')).status, 503);
+    assert.equal(upstream.requests.length, 1);
+  });
+}
+
+test('a retry whose token comes too late is not sent', async (t) => {
+  const { handler } = refusing(1);
+  const { ask, upstream, authorizationServer } = await start(t, {
+    by: 'grpc',
+    handler,
+    change: (text) => text.replaceAll(/message_timeout: \d+s/g, 'message_timeout: 1s'),
+  });
+  authorizationServer.queue.push({ kind: 'issue' }, { kind: 'issue', delayMs: 2000 });
+  assert.equal((await ask('/github')).status, 504);
+  assert.equal(upstream.requests.length, 1);
 });
