@@ -46,7 +46,7 @@ export interface ProcessingMessage {
   readonly bodyMode: number | undefined;
   /** The data plane ignores the responses. */
   readonly isObserved: boolean;
-  /** The name of an earlier decision about the request. Empty: there is none. */
+  /** The name of an earlier decision about the request. Empty: no earlier decision. */
   readonly decision: string;
 }
 
