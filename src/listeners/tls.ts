@@ -108,7 +108,7 @@ async function readFiles({ certificate, privateKey, clientCa }: ListenerFiles, n
     createSecureContext(context);
     return { context, issuers: ca === undefined ? [] : certificatesIn(ca) };
   } catch (cause) {
-    const rule = 'each must be PEM, and the key must belong to the certificate';
+    const rule = 'each must be PEM, and the key must belong to the certificate: cambist doctor says which is wrong';
     throw unavailable(`invalid TLS files of ${name}: ${rule}`, cause);
   }
 }

@@ -33,7 +33,7 @@ export function assertAllowed({ name, agents }: Route, agent: Agent): void {
   if (agents.length === 0 || agents.includes(agent.name)) return;
   throw new CambistError(
     'ERR_AGENT_NOT_ALLOWED',
-    `route "${name}" does not serve agent "${agent.name}": see its agents`,
+    `route "${name}" does not serve agent "${agent.name}": list it in the route's agents if it may use the route`,
   );
 }
 
