@@ -17,7 +17,7 @@ global
   lua-load /etc/haproxy/cambist.lua
   # Tokens are large headers.
   tune.bufsize 65536
-${schemeOf(facts.decisions) === 'https' ? '  httpclient.ssl.verify required\n  httpclient.ssl.ca-file /etc/haproxy/cambist-ca.pem\n' : ''}
+
 defaults
   mode http
   timeout connect 5s
@@ -46,7 +46,7 @@ ${forwardedHeader === undefined ? '' : `  http-request del-header ${forwardedHea
   http-request set-header X-Forwarded-Proto http unless { ssl_fc }
   use_backend cambist_listen if metadata
   use_backend backend_%[var(txn.route)]
-
+${securely(facts.decisions)}
 backend cambist_listen
   server cambist ${serverOf(listen)}${trust(listen)}
 ${routes.map(backend).join('')}
@@ -61,7 +61,20 @@ function serverOf(listen: Listen): string {
 function trust(listen: Listen): string {
   if (listen.kind === 'unix' || listen.tls === undefined) return '';
   const client = clientCertificateRule(listen.tls) === undefined ? '' : ' crt /etc/haproxy/client.pem';
-  return ` ssl verify required verifyhost ${nameOf(listen)} ca-file /etc/haproxy/cambist-ca.pem${client}`;
+  return ` ssl verify required verifyhost ${nameOf(listen, true)} ca-file /etc/haproxy/cambist-ca.pem${client}`;
+}
+
+const SOCKET = '/run/haproxy/cambist-decisions.sock';
+
+/** The client in Lua shows no certificate, but a server of HAProxy does. */
+function securely(decisions: Listen): string {
+  if (schemeOf(decisions) === 'http') return '';
+  return `
+# Adds TLS to the questions of cambist.lua. A program that can write to the socket gets tokens. With "user" in global, add it to bind.
+listen cambist_decisions
+  bind unix@${SOCKET} mode 600
+  server cambist ${serverOf(decisions)}${trust(decisions)}
+`;
 }
 
 /** The first route that fits. */
@@ -95,7 +108,9 @@ ${rewrites(route, '\\1')
 
 function lua({ decisions, secretFile, timeoutSeconds, routes }: SnippetFacts, isNamed: boolean): string {
   const carriers = [...new Set(routes.flatMap(({ credentialHeader }) => credentialHeader ?? []))];
-  const origin = decisions.kind === 'unix' ? 'http://cambist' : `${schemeOf(decisions)}://${addressOf(decisions)}`;
+  const socket = decisions.kind === 'unix' ? decisions.path : schemeOf(decisions) === 'https' ? SOCKET : undefined;
+  const origin =
+    decisions.kind === 'unix' || socket !== undefined ? 'http://cambist' : `http://${addressOf(decisions)}`;
   const url = isNamed ? `"${origin}/forward-auth/" .. txn:get_var("txn.route")` : `"${origin}/forward-auth"`;
   const secret = `
 -- Read before HAProxy gives up its rights.
@@ -120,14 +135,15 @@ local function ask(txn)
   headers["x-forwarded-proto"] = { txn.f:ssl_fc() == 1 and "https" or "http" }
 ${secretFile === undefined ? '' : `  headers["${SECRET_HEADER}"] = { secret }\n`}  return core.httpclient():get({
     url = ${url},
-${decisions.kind === 'unix' ? `    dst = "unix@${decisions.path}",\n` : ''}    headers = headers,
+${socket === undefined ? '' : `    dst = "unix@${socket}",\n`}    headers = headers,
     timeout = ${timeoutSeconds * 1000},
   })
 end
 
 local function refuse(txn, response)
   local reply = txn:reply({ status = 503 })
-  if response ~= nil and response.status ~= nil and response.status >= 400 then
+  -- Without this header, the response is not of a decision.
+  if response ~= nil and response.headers ~= nil and response.headers["x-request-id"] then
     reply = txn:reply({ status = response.status, reason = response.reason, body = response.body })
     for _, name in ipairs(SHOWN) do
       for _, value in pairs(response.headers[name] or {}) do reply:add_header(name, value) end

@@ -139,7 +139,7 @@ function problem(status: number): string {
 function trust(listen: Listen): string {
   if (listen.kind === 'unix' || listen.tls === undefined) return '';
   return `      proxy_ssl_verify on;
-      proxy_ssl_name ${nameOf(listen)};
+      proxy_ssl_name ${nameOf(listen, true)};
       proxy_ssl_trusted_certificate /etc/nginx/cambist-ca.pem;
 ${clientCertificateRule(listen.tls) === undefined ? '' : clientCertificate('/etc/nginx/client.pem', '/etc/nginx/client.key')}`;
 }

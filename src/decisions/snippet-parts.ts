@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { isEveryAddress, type Listen, withBrackets } from '../config/addresses.ts';
 import type { SnippetRoute } from './snippet-facts.ts';
 
@@ -17,9 +18,9 @@ export function addressOf({ host, port }: Extract<Listen, { kind: 'tcp' }>): str
   return `${withBrackets(host)}:${port}`;
 }
 
-/** The name in the listener's certificate, as far as its address tells. */
-export function nameOf({ host }: Extract<Listen, { kind: 'tcp' }>): string {
-  return isEveryAddress(host) ? 'cambist' : host;
+/** The name in the listener's certificate, as far as its address tells. @param isName not an address, which nginx and HAProxy do not compare */
+export function nameOf({ host }: Extract<Listen, { kind: 'tcp' }>, isName = false): string {
+  return isEveryAddress(host) || (isName && isIP(host) !== 0) ? 'cambist' : host;
 }
 
 export function schemeOf(listen: Listen): 'http' | 'https' {

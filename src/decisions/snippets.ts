@@ -1,4 +1,3 @@
-import { clientCertificateRule } from '../config/addresses.ts';
 import { caddy } from './snippet-caddy.ts';
 import { byExtAuthz, envoy } from './snippet-envoy.ts';
 import { envoyGateway } from './snippet-envoy-gateway.ts';
@@ -25,9 +24,6 @@ export type SnippetKind = keyof typeof SNIPPETS;
 /** Explains why a data plane cannot ask at the listener of the config. */
 export function whyUnable(kind: SnippetKind, { decisions, listen, isGrpc }: SnippetFacts): string | undefined {
   if (isGrpc && kind !== 'envoy') return `${kind} needs decisions by HTTP: add decisions.http`;
-  if (kind === 'haproxy' && decisions.kind === 'tcp' && clientCertificateRule(decisions.tls) === 'required') {
-    return "HAProxy's HTTP client has no certificate: use a Unix socket, or set decisions.http.secret in place of tls.client_ca";
-  }
   const needsPort = kind === 'traefik' || kind === 'envoy-gateway' || kind === 'istio';
   if (!needsPort || (decisions.kind === 'tcp' && listen.kind === 'tcp')) return undefined;
   return `${kind} cannot connect to a Unix socket: give decisions.http.listen and listen a host and port, with a secret or client certificates for decisions`;

@@ -178,17 +178,13 @@ test('explains why a data plane cannot ask at a listener', () => {
     [{ decisions: SOCKET }, ['envoy-gateway', 'istio', 'traefik']],
     [{ decisions: port }, []],
     [{ decisions: port, listen }, ['envoy-gateway', 'istio', 'traefik']],
-    [{ decisions: mutual }, ['haproxy']],
+    [{ decisions: mutual }, []],
   ];
   for (const [top, unable] of cases) {
     const facts = factsOf([GITHUB], top);
     const found = (Object.keys(SNIPPETS) as SnippetKind[]).filter((kind) => whyUnable(kind, facts) !== undefined);
     assert.deepEqual(found, unable);
   }
-  assert.match(
-    whyUnable('haproxy', factsOf([GITHUB], { decisions: mutual })) ?? '',
-    /has no certificate: use a Unix socket/,
-  );
 });
 
 test('names the kinds of data plane', async () => {
