@@ -76,10 +76,7 @@ export function routesTable(
     return html`<section id="routes" aria-labelledby="routes-title">${heading}<p class="empty">No routes.</p></section>`;
   }
   const shown = routes.length > MAX_ROWS ? mostNotable(routes) : routes;
-  const rest =
-    shown.length === routes.length
-      ? undefined
-      : html`<p class="more">and ${count(routes.length - shown.length)} more in <a href="status.json">/status.json</a>. Those with problems and with the most requests come first.</p>`;
+  const rest = restOf(routes, shown, '. Those with problems and with the most requests come first.');
   return html`<section id="routes" aria-labelledby="routes-title">${heading}
 <p class="legend">Last 15 minutes. A bar is half a minute: <span class="key passed">up, below 400</span>
 <span class="key client">down, 4xx of the backend</span> <span class="key server">5xx</span>
@@ -147,22 +144,18 @@ function cell(label: string, value: string | number, kind = ''): Markup {
 }
 
 /** Shows the way from the match to the upstream, and the token for it. */
-function where({ match, upstream, audience, credential, authorization_servers: servers }: RouteStatus): Markup {
+function where(route: RouteStatus): Markup {
+  const { match, upstream } = route;
   const conditions = [match.methods, match.mcp_method, match.mcp_name].filter((part) => part !== undefined);
   const conditionText = conditions.map((part) => [part].flat().join(', ')).join(' · ');
   return html`<p class="where"><code><span class="dim">${match.host}</span>${match.path}</code>${
     match.host === undefined ? html` <span class="dim">on any host</span>` : undefined
   }${conditionText === '' ? undefined : html` <code>${conditionText}</code>`}
 <span class="arrow" role="img" aria-label="goes to">${ARROW}</span> <code>${upstream}</code>
-<span class="token">${tokenText(credential, audience, servers, upstream)}</span></p>`;
+<span class="token">${tokenText(route)}</span></p>`;
 }
 
-function tokenText(
-  credential: RouteStatus['credential'],
-  audience: readonly string[],
-  servers: readonly string[],
-  upstream: string,
-): Markup {
+function tokenText({ credential, audience, authorization_servers: servers, upstream }: RouteStatus): Markup {
   if (credential === 'none') return html`<span class="dim">no token</span>`;
   if (credential === 'passthrough') return html`<span class="dim">the caller's own token</span>`;
   if (credential === 'secret') return html`<span class="dim">a secret from a file</span>`;
@@ -237,10 +230,12 @@ ${[
 </tr>
 `,
   );
-  const more = agents.length - shown.length;
-  const rest =
-    more > 0 ? html`<p class="more">and ${count(more)} more in <a href="status.json">/status.json</a></p>` : undefined;
-  return table('agents', 'Agents', AGENT_COLUMNS, rows, '', rest);
+  return table('agents', 'Agents', AGENT_COLUMNS, rows, '', restOf(agents, shown));
+}
+
+function restOf(all: readonly unknown[], { length }: readonly unknown[], order = ''): Markup | undefined {
+  if (length === all.length) return undefined;
+  return html`<p class="more">and ${count(all.length - length)} more in <a href="status.json">/status.json</a>${order}</p>`;
 }
 
 const TRANSMITTER_COLUMNS = ['Transmitter', 'State', 'Channels', 'Last signal', 'Last poll'];
@@ -259,13 +254,8 @@ export function signalsTable(signals: StatusReport['signals']): Markup | undefin
 </tr>
 `;
   });
-  return table(
-    'signals',
-    `Transmitters, with ${counted(signals.revocations, 'revocation')} in force`,
-    TRANSMITTER_COLUMNS,
-    rows,
-    '',
-  );
+  const title = `Transmitters, with ${counted(signals.revocations, 'revocation')} in force`;
+  return table('signals', title, TRANSMITTER_COLUMNS, rows, '');
 }
 
 const DECISION_COLUMNS = ['Route', 'Response', 'Time', 'Cache', '#Exchange', 'Requested', 'Issued'];

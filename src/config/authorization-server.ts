@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import type { CredentialSource } from '../secrets/credential.ts';
+import { ASYMMETRIC_ALGORITHMS, algorithm, HMAC_ALGORITHMS } from './algorithms.ts';
 import type { ConfigNode } from './config-node.ts';
 import {
   type Key,
@@ -19,16 +20,6 @@ import { choice, credentialSource, duration, fileSource, flag, nonEmptyText, spi
 import { ABSOLUTE_URI } from './units.ts';
 import { checkUrl } from './urls.ts';
 
-/**
- * JWS algorithms with a key pair (RFC 7518 section 3.1, RFC 8037, RFC 9864), for cambist's assertions and for verifying tokens.
- */
-export const ASYMMETRIC_ALGORITHMS = [
-  ...(['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'] as const),
-];
-
-/** JWS algorithms with the client secret as key. */
-export const HMAC_ALGORITHMS = ['HS256', 'HS384', 'HS512'] as const;
-
 /** The servers by name, in the order of the file. One with an error is undefined. */
 export type Servers = ReadonlyMap<string, AuthorizationServer | undefined>;
 
@@ -41,20 +32,6 @@ export interface ServerScope extends Scope {
 export interface AssertionFrom {
   readonly authorizationServer: AuthorizationServer;
   readonly scope: string;
-}
-
-/** One key of the file, of which each method takes its own algorithms. */
-function algorithm(known: readonly string[], of: string) {
-  return valueKey(
-    z.enum([...ASYMMETRIC_ALGORITHMS, ...HMAC_ALGORITHMS]),
-    '`RS256` … `PS512`, `ES256` … `EdDSA`, `Ed25519`; with a secret `HS256` `HS384` `HS512`',
-    'JWS algorithm of the assertion. By default, derived from the key.',
-    { without: 'from the key; with a secret `HS256`' },
-    (written: string, node) => {
-      if (!known.includes(written)) node.error(`must be an algorithm for ${of}: one of ${known.join(', ')}`);
-      return written;
-    },
-  );
 }
 
 const clientSecret = required(
@@ -92,12 +69,10 @@ const fromKeys = {
   ),
 };
 
-/** The agent that issues the SVID of cambist, by its socket. */
-interface SvidFrom {
-  readonly spiffe: string;
-}
+/** Another server, or the socket of the agent that issues the SVID of cambist. */
+type From = AssertionFrom | { readonly spiffe: string } | undefined;
 
-const from: Key<Written<typeof fromKeys>, AssertionFrom | SvidFrom | undefined> = optional(
+const from: Key<Written<typeof fromKeys>, From> = optional(
   section(
     'The source of the assertion in place of a file: another authorization server, as for agent identities of Entra, or a SPIFFE agent.',
     fromKeys,
@@ -109,7 +84,7 @@ function readFrom(
   { authorizationServer: name, scope, spiffe }: Values<typeof fromKeys>,
   { node, scope: { servers } }: Place<ServerScope>,
   written: Written<typeof fromKeys>,
-): AssertionFrom | SvidFrom | undefined {
+): From {
   if ((name === undefined) === (written.spiffe === undefined)) {
     if (!node.broken) node.error('needs either "authorization_server" or "spiffe": set one of them');
     return undefined;
@@ -213,17 +188,13 @@ function readExtraParams(
   written: Readonly<Record<string, string | undefined>>,
   node: ConfigNode,
 ): readonly (readonly [name: string, value: string])[] {
-  const params: [string, string][] = [];
-  for (const [name, value] of Object.entries(written)) {
-    if (PROTOCOL_PARAMS.has(name)) {
-      node.error(`"${name}" is reserved for the protocol: remove it, and use the config key for it`, { child: name });
-    } else if (name === '') {
-      node.error('empty field name: write the name', { child: name });
-    } else if (value !== undefined) {
-      params.push([name, value]);
-    }
-  }
-  return params;
+  return Object.entries(written).flatMap(([name, value]) => {
+    const isReserved = PROTOCOL_PARAMS.has(name);
+    const reserved = `"${name}" is reserved for the protocol: remove it, and use the config key for it`;
+    if (!isReserved && name !== '') return value === undefined ? [] : [[name, value] as const];
+    node.error(isReserved ? reserved : 'empty field name: write the name', { child: name });
+    return [];
+  });
 }
 
 const serverKeys = {

@@ -1,7 +1,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import type { ListenerFiles } from '../config/addresses.ts';
 import { splitCertificates } from '../intercept/system-roots.ts';
-import { readCredential } from '../secrets/credential.ts';
+import { readFiles } from '../listeners/tls.ts';
 import { attempt, credentialFinding } from './check-server.ts';
 import { type FindingCode, type Found, fine, problem, shortAscii, warning } from './finding.ts';
 
@@ -22,22 +22,13 @@ export async function checkListener(tls: ListenerFiles, at: string, nowMs: numbe
   if (value.ca !== undefined) checkClientCa(value.ca, `${at}.tls.client_ca`, nowMs, found);
 }
 
-async function readFiles({ certificate, privateKey, clientCa }: ListenerFiles, at: string) {
-  const read = async (file: string, what: string) => (await readCredential({ file }, `${what} of ${at}`)).reveal();
-  return {
-    certificate: await read(certificate, 'certificate'),
-    key: await read(privateKey, 'private key'),
-    ca: clientCa === undefined ? undefined : await read(clientCa, 'client CA'),
-  };
-}
-
 function checkCertificate(
-  { certificate, key }: { readonly certificate: string; readonly key: string },
+  { cert, key }: { readonly cert: string; readonly key: string },
   at: string,
   nowMs: number,
   found: Found,
 ): void {
-  const own = parsed(() => new X509Certificate(certificate));
+  const own = parsed(() => new X509Certificate(cert));
   const privateKey = parsed(() => createPrivateKey(key));
   if (own === undefined || privateKey === undefined) {
     const what =

@@ -1,5 +1,5 @@
 import { createLocalJWKSet, type JSONWebKeySet, type JWK } from 'jose';
-import { ASYMMETRIC_ALGORITHMS } from '../config/authorization-server.ts';
+import { ASYMMETRIC_ALGORITHMS } from '../config/algorithms.ts';
 import { type FindingCode, fine, problem, shortAscii } from './finding.ts';
 import { jsonBodyOf, type RecordedRequest } from './recorded-request.ts';
 

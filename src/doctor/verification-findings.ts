@@ -1,5 +1,5 @@
 import { decodeProtectedHeader, type JWTPayload } from 'jose';
-import { ASYMMETRIC_ALGORITHMS } from '../config/authorization-server.ts';
+import { ASYMMETRIC_ALGORITHMS } from '../config/algorithms.ts';
 import type { SubjectVerification } from '../config/verification.ts';
 import { isFor } from '../tokens/audience.ts';
 import { textOf } from '../tokens/token-text.ts';

@@ -32,6 +32,10 @@ export function setHandshaking(connection: Socket, isHandshaking: boolean): void
   else handshaking.delete(connection);
 }
 
+export function isHandshaking(connection: Socket): boolean {
+  return handshaking.has(connection);
+}
+
 /**
  * Tells which connections can be closed without loss. They have sent nothing at all, or wait for the next request: none is in
  * flight or partly received, and every response was sent. Upgraded connections and tunnels are never idle.
@@ -60,7 +64,7 @@ export function incompleteConnections(server: Server): (connection: Socket) => b
   const receiving = new Set(socketsOf(server, 'active'));
   return (connection) => {
     const socket: Socket & { _httpMessage?: object | null } = innermost(connection);
-    if (handshaking.has(connection)) return true;
+    if (isHandshaking(connection)) return true;
     return receiving.has(socket) && (awaitingBody.has(socket) || (socket._httpMessage ?? null) === null);
   };
 }

@@ -8,7 +8,7 @@ import type { Logger } from '../observability/logger.ts';
 import { readCredential, unavailable } from '../secrets/credential.ts';
 import type { WorkloadApi } from '../spiffe/workload-api.ts';
 import { type ClientTrust, type Issuers, setClient } from './client-certificates.ts';
-import { setHandshaking, setSecured } from './idle-connection.ts';
+import { isHandshaking, setHandshaking, setSecured } from './idle-connection.ts';
 
 /** Longest handshake. Node's default is two minutes. */
 const HANDSHAKE_MS = 10_000;
@@ -52,7 +52,7 @@ export function createListenerCertificates(logger: Pick<Logger, 'error' | 'warn'
     async serve(server: HttpsServer, tls: ListenerTls, name: string): Promise<void> {
       const trust: ClientTrust = { issuers: [] };
       const apply = async (): Promise<void> => {
-        const { context, issuers } = tls === 'spiffe' ? ofSvid(svids) : await readFiles(tls, name);
+        const { context, issuers } = tls === 'spiffe' ? ofSvid(svids) : await ofFiles(tls, name);
         server.setSecureContext(context);
         if (!isSame(issuers, trust.issuers)) trust.issuers = issuers;
       };
@@ -92,11 +92,18 @@ function ofSvid(svids: Svids | undefined): { readonly context: SecureContextOpti
   return { context: { cert, key: privateKey.reveal(), minVersion: 'TLSv1.2', ...trusted }, issuers };
 }
 
-async function readFiles({ certificate, privateKey, clientCa }: ListenerFiles, name: string) {
+/** @param name of the listener @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE */
+export async function readFiles({ certificate, privateKey, clientCa }: ListenerFiles, name: string) {
   const read = async (file: string, what: string) => (await readCredential({ file }, `${what} of ${name}`)).reveal();
-  const cert = await read(certificate, 'certificate');
-  const key = await read(privateKey, 'private key');
-  const ca = clientCa === undefined ? undefined : await read(clientCa, 'client CA');
+  return {
+    cert: await read(certificate, 'certificate'),
+    key: await read(privateKey, 'private key'),
+    ca: clientCa === undefined ? undefined : await read(clientCa, 'client CA'),
+  };
+}
+
+async function ofFiles(files: ListenerFiles, name: string) {
+  const { cert, key, ca } = await readFiles(files, name);
   const { createSecureContext } = process.getBuiltinModule('node:tls');
   const context: SecureContextOptions = {
     cert,
@@ -136,25 +143,13 @@ function whyRefused(secure: TLSSocket, trust: ClientTrust): string | undefined {
 
 /** Notes which connections of a server have finished their handshake, and closes those that are not admitted. */
 function followConnections(server: HttpsServer, admits: (secure: TLSSocket) => boolean): void {
-  /** By the addresses of both ends, until the handshake is complete: Node has no way from one socket to the other. */
-  const handshaking = new Map<string, Socket>();
-  const peerOf = ({ remoteAddress, remotePort, localAddress, localPort }: Socket) =>
-    `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
-
-  server.on('connection', (connection: Socket) => {
-    const peer = peerOf(connection);
-    handshaking.set(peer, connection);
-    setHandshaking(connection, true);
-    connection.once('close', () => {
-      if (handshaking.get(peer) === connection) handshaking.delete(peer);
-    });
-  });
-  server.prependListener('secureConnection', (secure: TLSSocket) => {
-    const peer = peerOf(secure);
-    const connection = handshaking.get(peer);
-    // Otherwise the connection came by another way, such as from inside a CONNECT.
-    if (connection === undefined) return;
-    handshaking.delete(peer);
+  server.on('connection', (connection: Socket) => setHandshaking(connection, true));
+  // Node has no public name for the connection below. Without it, none is admitted.
+  server.prependListener('secureConnection', (secure: TLSSocket & { readonly _parent?: Socket | null }) => {
+    const connection = secure._parent;
+    if (connection === undefined) secure.destroy();
+    // Otherwise another listener handed it over, or it comes from within a CONNECT.
+    if (!connection || !isHandshaking(connection)) return;
     setHandshaking(connection, false);
     setSecured(connection, secure);
     if (!admits(secure)) secure.destroy();

@@ -1,6 +1,6 @@
 import { errors, type JWTPayload } from 'jose';
 import type { Clock } from '../clock/clock.ts';
-import { ASYMMETRIC_ALGORITHMS } from '../config/authorization-server.ts';
+import { ASYMMETRIC_ALGORITHMS } from '../config/algorithms.ts';
 import type { Transmitter } from '../config/signals.ts';
 import { CambistError } from '../errors.ts';
 import type { IssuerKeys } from '../tokens/jwks.ts';

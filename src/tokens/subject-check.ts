@@ -1,7 +1,7 @@
 import { errors, type JWTVerifyGetKey, type JWTVerifyResult, jwtVerify } from 'jose';
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
-import { ASYMMETRIC_ALGORITHMS } from '../config/authorization-server.ts';
+import { ASYMMETRIC_ALGORITHMS } from '../config/algorithms.ts';
 import type { SubjectVerification } from '../config/verification.ts';
 import { CambistError } from '../errors.ts';
 import { createIssuerKeys, type IssuerKeys } from './jwks.ts';
