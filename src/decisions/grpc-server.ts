@@ -8,6 +8,7 @@ import {
   type ServerHttp2Stream,
 } from 'node:http2';
 import type { Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import fastify, { type FastifyInstance } from 'fastify';
 import type { Listen } from '../config/addresses.ts';
 import { connectionEvent, innermost } from '../listeners/idle-connection.ts';
@@ -64,6 +65,8 @@ interface GrpcServerOptions {
 const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
 /** Longest pause of a client within a message. */
 const READ_MS = 10_000;
+/** For the last responses at shutdown. */
+const CLOSE_MS = 500;
 /** A flag for compression, and the length. */
 const PREFIX_LENGTH = 5;
 const CONTENT_TYPE = 'application/grpc';
@@ -80,6 +83,8 @@ export function createGrpcServer(listen: Listen, { methods, maxConcurrent, isLea
   /** The calls in flight of each connection whose message is complete. */
   const calls = new Map<Socket, number>();
   const sessions = new Map<ServerHttp2Session, Socket>();
+  /** The calls that wait for a further message. */
+  const waiting = new Set<ServerHttp2Stream>();
   let connecting: Socket | undefined;
 
   // Node has no way from a session to its connection. The session is made as soon as the connection is there.
@@ -120,20 +125,39 @@ export function createGrpcServer(listen: Listen, { methods, maxConcurrent, isLea
       return;
     }
     let ending: Record<string, string> = { 'grpc-status': '0' };
-    const messages = (maxBytes = MAX_MESSAGE_BYTES): AsyncIterable<Buffer> =>
-      readMessages(stream, maxBytes, () => {
-        // Until then, the connection may give way to a new one.
-        if (stream.destroyed) return;
-        count(connection, 1);
-        stream.once('close', () => count(connection, -1));
-      });
+    let isBegun = false;
+    /** Until then, the connection may give way to a new one. */
+    const begin = (): void => {
+      stream.setTimeout(0);
+      if (isBegun || stream.destroyed) return;
+      isBegun = true;
+      count(connection, 1);
+      stream.once('close', () => count(connection, -1));
+    };
+    async function read(maxBytes = MAX_MESSAGE_BYTES): Promise<Buffer> {
+      const message = await onlyOf(readMessages(stream, maxBytes));
+      begin();
+      return message;
+    }
+    async function* messages(): AsyncGenerator<Buffer, void> {
+      try {
+        for await (const message of readMessages(stream, MAX_MESSAGE_BYTES)) {
+          waiting.delete(stream);
+          begin();
+          yield message;
+          waiting.add(stream);
+        }
+      } finally {
+        waiting.delete(stream);
+      }
+    }
     try {
       const method = Object.hasOwn(methods, path) ? methods[path] : undefined;
       if (method === undefined) throw new GrpcError(GRPC.unimplemented, 'unknown method');
       const call: GrpcCall = {
         headers,
         connection,
-        read: (maxBytes) => onlyOf(messages(maxBytes)),
+        read,
         messages,
         onClosed: (listener) => stream.once('close', listener),
       };
@@ -180,6 +204,12 @@ export function createGrpcServer(listen: Listen, { methods, maxConcurrent, isLea
     // Fastify opens and closes it, and gets no requests.
     serverFactory: () => server as unknown as HttpServer,
   });
+  app.addHook('preClose', async () => {
+    // The methods end their calls. An aborted call would abort the request that the data plane has sent meanwhile.
+    for (const stream of waiting) stream.push(null);
+    const closing = [...sessions.keys()].map((session) => new Promise<void>((resolve) => session.close(resolve)));
+    await Promise.race([Promise.all(closing), delay(CLOSE_MS, undefined, { ref: false })]);
+  });
   // Fastify closes no server that it did not open itself, such as one on a Unix socket.
   app.addHook('onClose', (_app, done) => {
     closeAllConnections();
@@ -190,17 +220,13 @@ export function createGrpcServer(listen: Listen, { methods, maxConcurrent, isLea
   return { app, isIdle };
 }
 
-/** @param onFirst called when the first message is complete */
-async function* readMessages(
-  stream: ServerHttp2Stream,
-  maxBytes: number,
-  onFirst: () => void,
-): AsyncGenerator<Buffer, void, undefined> {
+/** A client that is silent before the end of a message loses its call. */
+async function* readMessages(stream: ServerHttp2Stream, maxBytes: number): AsyncGenerator<Buffer, void> {
   let chunks: Buffer[] = [];
   let size = 0;
   /** So many bytes are worth a look. */
   let wanted = PREFIX_LENGTH;
-  let isFirst = true;
+  let count = 0;
   stream.once('timeout', () => stream.close(constants.NGHTTP2_CANCEL));
   stream.setTimeout(READ_MS);
   for await (const chunk of stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
@@ -214,18 +240,15 @@ async function* readMessages(
       if (bytes[0] !== 0) throw new GrpcError(GRPC.unimplemented, 'compressed messages are not supported');
       wanted = PREFIX_LENGTH + length;
       if (size < wanted) break;
-      // The client may be silent between messages, but not within one.
-      stream.setTimeout(0);
-      if (isFirst) onFirst();
-      isFirst = false;
       chunks = [bytes.subarray(wanted)];
       size -= wanted;
+      count += 1;
       yield bytes.subarray(PREFIX_LENGTH, wanted);
       wanted = PREFIX_LENGTH;
     }
     if (size > 0) stream.setTimeout(READ_MS);
   }
-  if (size > 0 || isFirst) throw new GrpcError(GRPC.invalidArgument, 'the call ends within a message');
+  if (size > 0 || count === 0) throw new GrpcError(GRPC.invalidArgument, 'the call ends within a message');
 }
 
 async function onlyOf(messages: AsyncIterable<Buffer>): Promise<Buffer> {

@@ -103,8 +103,23 @@ export function startCheckClient(
     });
   }
 
+  /** A call with a message for each one that the server responds to. */
+  function open(path: string, metadata: Record<string, string>) {
+    const sent = new Metadata();
+    for (const [name, value] of Object.entries(metadata)) sent.set(name, value);
+    const call = client.makeBidiStreamRequest(path, asIs, asIs, sent);
+    const responses: Buffer[] = [];
+    const ended = new Promise<number>((resolve) => {
+      call.on('status', ({ code }) => resolve(code));
+    });
+    call.on('error', () => {});
+    call.on('data', (response: Buffer) => responses.push(response));
+    return { call, responses, ended };
+  }
+
   return {
     send,
+    open,
     check: async (check: Check, metadata: Record<string, string> = {}, more: CallOptions = {}): Promise<CheckResult> =>
       result(await send('/envoy.service.auth.v3.Authorization/Check', checkRequest(check), metadata, more)),
     health: async (service = '') => readVarint(await send('/grpc.health.v1.Health/Check', message([1, service]), {})),

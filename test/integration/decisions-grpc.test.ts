@@ -285,10 +285,13 @@ test('an idle connection gives way to a new one at the limit', async (t) => {
   const idle = connectHttp2(app.decisionsByGrpc ?? '');
   idle.on('error', () => {});
   await new Promise((resolve) => idle.once('connect', resolve));
-  // A call without a message does not occupy it.
+  // A call without a message, or without an end, does not occupy it.
   const type = { 'content-type': 'application/grpc' };
   const silent = idle.request({ ':method': 'POST', ':path': '/grpc.health.v1.Health/Check', ...type });
   silent.on('error', () => {});
+  const unfinished = idle.request({ ':method': 'POST', ':path': '/grpc.health.v1.Health/Check', ...type });
+  unfinished.on('error', () => {});
+  unfinished.write(Buffer.alloc(5));
   assert.equal((await ask()).isAllowed, true);
   const third = startCheckClient(t, app.decisionsByGrpc ?? '');
   const headers: Check['headers'] = [['authorization', authorization]];

@@ -9,7 +9,7 @@ import { snippetFacts } from '../../../src/decisions/snippet-facts.ts';
 import { SNIPPETS } from '../../../src/decisions/snippets.ts';
 import { configOf, startTestApp } from '../../harness/app.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
-import { eventually } from '../../harness/eventually.ts';
+import { deferred, eventually } from '../../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
 import {
   echo,
@@ -554,4 +554,21 @@ test('a retry whose token comes too late is not sent', async (t) => {
   authorizationServer.queue.push({ kind: 'issue' }, { kind: 'issue', delayMs: 2000 });
   assert.equal((await ask('/github')).status, 504);
   assert.equal(upstream.requests.length, 1);
+});
+
+test('a request that waits for its backend outlives a shutdown of cambist', async (t) => {
+  const received = deferred<void>();
+  const release = deferred<void>();
+  const { ask } = await start(t, {
+    by: 'grpc',
+    async handler(_request, response) {
+      received.resolve();
+      await release.promise;
+      response.end();
+    },
+  }).then((started) => {
+    void received.promise.then(() => started.app.stop()).then(release.resolve);
+    return started;
+  });
+  assert.equal((await ask('/github')).status, 200);
 });

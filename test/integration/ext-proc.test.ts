@@ -1,0 +1,264 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { status } from '@grpc/grpc-js';
+import fc from 'fast-check';
+import { readProcessing } from '../../src/decisions/process-messages.ts';
+import { bytesOf, type Fields, readFields, textOf, writeNumber } from '../../src/protobuf.ts';
+import { startCheckClient } from '../harness/check-client.ts';
+import { eventually } from '../harness/eventually.ts';
+import { startGateway } from '../harness/gateway.ts';
+import { temporaryFolder } from '../harness/lifetime.ts';
+import { message } from '../harness/spiffe-agent.ts';
+
+const PROCESS = '/envoy.service.ext_proc.v3.ExternalProcessor/Process';
+const SECRET = 'a-secret-of-the-data-plane';
+/** Numbers of the messages in a request. Those of a response are less by one. */
+const KINDS = {
+  request_headers: 2,
+  response_headers: 3,
+  request_body: 4,
+  response_body: 5,
+  request_trailers: 6,
+} as const;
+const BUFFERED = 2;
+
+interface Sent {
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly isWhole?: boolean;
+  /** Undefined: without `protocol_config`. */
+  readonly bodyMode?: number | undefined;
+  readonly more?: Buffer;
+}
+
+function headersMessage(
+  kind: 'request_headers' | 'response_headers',
+  { headers, isWhole, more, ...rest }: Sent,
+): Buffer {
+  const bodyMode = 'bodyMode' in rest ? rest.bodyMode : 0;
+  const map = message(
+    ...Object.entries(headers ?? {}).map(([name, value]) => [1, message([1, name], [3, value])] as const),
+  );
+  const content = Buffer.concat([message([1, map]), writeNumber(3, isWhole === false ? 0 : 1)]);
+  return Buffer.concat([
+    message([KINDS[kind], content]),
+    ...(bodyMode === undefined ? [] : [message([11, writeNumber(1, bodyMode)])]),
+    more ?? Buffer.alloc(0),
+  ]);
+}
+
+const bodyMessage = (body: string) => message([KINDS.request_body, message([1, body])]);
+const responseMessage = (code: string) => headersMessage('response_headers', { headers: { ':status': code } });
+
+async function start(t: TestContext, { top = {}, moreRoutes = [] as Record<string, unknown>[], decisions = {} } = {}) {
+  const file = join(temporaryFolder(t), 'secret');
+  writeFileSync(file, SECRET);
+  const grpc = { listen: '127.0.0.1:0', secret: { file } };
+  const gateway = await startGateway(t, { top: { decisions: { grpc, ...decisions }, ...top }, moreRoutes });
+  const client = startCheckClient(t, gateway.app.decisionsByGrpc ?? '');
+  const usual = { 'x-cambist-decision-secret': SECRET, 'x-cambist-route': 'github' };
+  const open = (metadata: Record<string, string> = usual) => {
+    const { call, responses, ended } = client.open(PROCESS, metadata);
+    let code: number | undefined;
+    void ended.then((known) => {
+      code = known;
+    });
+    return {
+      call,
+      ended,
+      /** @returns the fields of the response, or the status that ends the call */
+      async ask(sent: Buffer) {
+        const before = responses.length;
+        call.write(sent);
+        await eventually('a response', () => responses.length > before || code !== undefined);
+        return responses.length > before ? { fields: readFields(responses.at(-1) as Buffer) } : { code };
+      },
+    };
+  };
+  const headers = {
+    ':method': 'POST',
+    ':path': '/github/x',
+    ':authority': 'mcp.example.com',
+    ':scheme': 'https',
+    authorization: gateway.authorization,
+  };
+  return { ...gateway, open, usual, headers };
+}
+
+type Asked = Awaited<ReturnType<ReturnType<Awaited<ReturnType<typeof start>>['open']>['ask']>>;
+
+/** The headers that a response sets and removes. */
+function mutationIn({ fields }: Asked, kind: 'request_headers' | 'request_body') {
+  assert.ok(fields?.has(KINDS[kind] - 1), 'the request passes');
+  const mutation = readFields(
+    bytesOf(readFields(bytesOf(readFields(bytesOf(fields as Fields, KINDS[kind] - 1)), 1)), 2),
+  );
+  const set = (mutation.get(1) ?? []).map((option) => readFields(bytesOf(readFields(option), 1)));
+  return {
+    set: Object.fromEntries(set.map((header) => [textOf(header, 1), textOf(header, 3)])),
+    removed: (mutation.get(2) ?? []).map(String),
+  };
+}
+
+/** The body of the response by which the data plane responds itself. */
+function immediateIn({ fields }: Asked): string {
+  assert.ok(fields?.has(7), 'the request is refused');
+  return bytesOf(readFields(bytesOf(fields as Fields, 7)), 3).toString();
+}
+
+test('decides about headers, and about a body that follows them', async (t) => {
+  const { open, headers, authorizationServer } = await start(t);
+  const first = open();
+  const { set, removed } = mutationIn(
+    await first.ask(headersMessage('request_headers', { headers })),
+    'request_headers',
+  );
+  assert.equal(set.authorization, `Bearer ${authorizationServer.requests[0]?.issued}`);
+  assert.ok(removed.includes('dpop') && !removed.includes('authorization'));
+  assert.ok((await first.ask(responseMessage('200'))).fields?.has(KINDS.response_headers - 1));
+  assert.equal(await first.ended, status.OK);
+
+  const second = open();
+  const waiting = await second.ask(headersMessage('request_headers', { headers, isWhole: false, bodyMode: BUFFERED }));
+  assert.equal(bytesOf(waiting.fields ?? new Map(), KINDS.request_headers - 1).length, 0);
+  assert.equal(mutationIn(await second.ask(bodyMessage('x')), 'request_body').set.authorization, set.authorization);
+  assert.equal(authorizationServer.requests.length, 1);
+});
+
+test('refuses a data plane that would not wait for the decision or the body, and says why in the log', async (t) => {
+  const { open, headers, app, usual } = await start(t);
+  for (const [sent, reason, metadata] of [
+    [headersMessage('request_headers', { headers, bodyMode: undefined }), /protocol_config/],
+    ...[1, 3, 4, 5].map(
+      (bodyMode) => [headersMessage('request_headers', { headers, bodyMode }), /request_body_mode/] as const,
+    ),
+    [bodyMessage('x'), /request_header_mode/],
+    [message([KINDS.request_trailers, '']), /request_header_mode/],
+    [message([99, '']), /request_header_mode/],
+    [Buffer.concat([headersMessage('request_headers', { headers }), bodyMessage('x')]), /request_header_mode/],
+    [
+      headersMessage('request_headers', { headers }),
+      /x-cambist-route is missing/,
+      { ...usual, 'x-cambist-route': 'A B' },
+    ],
+    [
+      headersMessage('request_headers', { headers: { ...headers, 'x-cambist-route': 'github', ':path': 'x' } }),
+      /path is invalid/,
+    ],
+  ] as const) {
+    assert.match(immediateIn(await open(metadata).ask(sent)), /ERR_ROUTE_NOT_FOUND/);
+    await eventually(String(reason), () => reason.test(app.logText()));
+  }
+  const observed = open();
+  assert.deepEqual(await observed.ask(headersMessage('request_headers', { headers, more: writeNumber(10, 1) })), {
+    code: status.FAILED_PRECONDITION,
+  });
+  await eventually('the log line', () => app.logText().includes('observability_mode'));
+});
+
+test('a call never ends with OK before its decision', async (t) => {
+  const { open, headers } = await start(t);
+  const buffered = headersMessage('request_headers', { headers, isWhole: false, bodyMode: BUFFERED });
+  for (const sent of [[], [buffered]]) {
+    const { call, ask, ended } = open();
+    for (const each of sent) await ask(each);
+    call.end();
+    assert.notEqual(await ended, status.OK);
+  }
+  for (const [then, code] of [
+    [buffered, status.FAILED_PRECONDITION],
+    [message([KINDS.request_trailers, '']), status.FAILED_PRECONDITION],
+    [Buffer.from('malformed'), status.INVALID_ARGUMENT],
+  ] as const) {
+    const { ask } = open();
+    await ask(buffered);
+    assert.deepEqual(await ask(then), { code });
+  }
+  // Envoy responds itself, where the body is too large for it.
+  const large = open();
+  await large.ask(buffered);
+  assert.ok((await large.ask(responseMessage('413'))).fields?.has(KINDS.response_headers - 1));
+});
+
+test('after its decision, a call takes nothing but the response', async (t) => {
+  const { open, headers } = await start(t);
+  for (const then of [
+    bodyMessage('x'),
+    message([KINDS.request_trailers, '']),
+    headersMessage('request_headers', { headers }),
+  ]) {
+    const { ask } = open();
+    mutationIn(await ask(headersMessage('request_headers', { headers })), 'request_headers');
+    assert.deepEqual(await ask(then), { code: status.FAILED_PRECONDITION });
+  }
+  const { call, ask, ended } = open();
+  await ask(headersMessage('request_headers', { headers }));
+  call.end();
+  assert.equal(await ended, status.OK);
+});
+
+test('an attempt without a decision is refused, whatever metadata it has', async (t) => {
+  const { open, headers, usual, app } = await start(t);
+  const upstream = { ...usual, 'x-cambist-filter': 'upstream' };
+  const named = (id: string) =>
+    message([
+      8,
+      message([1, message([1, 'cambist'], [2, message([1, message([1, 'decision'], [2, message([3, id])])])])]),
+    ]);
+  for (const more of [Buffer.alloc(0), named(''), named('guessed'), named('__proto__')]) {
+    const refused = await open(upstream).ask(headersMessage('request_headers', { headers, more }));
+    assert.deepEqual(refused, { code: status.FAILED_PRECONDITION });
+  }
+  assert.match(app.logText(), /refused a call of ext_proc/);
+  assert.deepEqual(await open({ 'x-cambist-route': 'github' }).ask(headersMessage('request_headers', { headers })), {
+    code: status.PERMISSION_DENIED,
+  });
+});
+
+test('a route by message without the body of the message is refused', async (t) => {
+  const match = { path: '/tools', mcp_method: 'tools/call', mcp_name: 'read' };
+  const { open, headers } = await start(t, {
+    decisions: { routes_by: 'match' },
+    moreRoutes: [{ name: 'reads', match, upstream: 'http://127.0.0.1:1/mcp', scope: 'read' }],
+  });
+  const tool = {
+    ...headers,
+    ':path': '/tools',
+    'content-type': 'application/json',
+    'mcp-protocol-version': '2026-07-28',
+    'mcp-method': 'tools/call',
+    'mcp-name': 'read',
+  };
+  immediateIn(await open().ask(headersMessage('request_headers', { headers: tool, isWhole: false })));
+  const buffered = open();
+  await buffered.ask(headersMessage('request_headers', { headers: tool, isWhole: false, bodyMode: BUFFERED }));
+  const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'read' } });
+  assert.ok(mutationIn(await buffered.ask(bodyMessage(body)), 'request_body').set.authorization);
+});
+
+test('requests in flight at the data plane outlive a shutdown', async (t) => {
+  const { open, headers, app } = await start(t);
+  const { ask, ended } = open();
+  mutationIn(await ask(headersMessage('request_headers', { headers })), 'request_headers');
+  await app.stop();
+  assert.equal(await ended, status.OK);
+});
+
+test('a message in any bytes is read, or malformed', () => {
+  const whole = headersMessage('request_headers', { headers: { ':path': '/x' }, bodyMode: BUFFERED, isWhole: false });
+  const { kind, headers, bodyMode, isWhole, isObserved } = readProcessing(whole);
+  assert.deepEqual(
+    [kind, headers.length, bodyMode, isWhole, isObserved],
+    ['request_headers', 1, BUFFERED, false, false],
+  );
+  const readOrMalformed = (bytes: Buffer): void => {
+    try {
+      readProcessing(bytes);
+    } catch (error) {
+      assert.ok(error instanceof RangeError);
+    }
+  };
+  for (let length = 0; length < whole.length; length++) readOrMalformed(whole.subarray(0, length));
+  fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => readOrMalformed(Buffer.from(bytes))));
+});
