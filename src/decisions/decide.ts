@@ -29,6 +29,7 @@ export const DECIDING: Deciding = {
     const headers = {
       'cache-control': 'no-store',
       [REMOVAL]: usualRemoval(request.active.withheld.common, undefined),
+      'x-request-id': request.record.id,
     };
     return { status: 200, headers, body: '' };
   },

@@ -3,6 +3,7 @@ import { clientCertificateRule, isEveryAddress, type Listen, withoutBrackets } f
 import type { TlsFiles } from '../config/kinds.ts';
 import { SECRET_HEADER } from './report.ts';
 import type { SnippetFacts, SnippetRoute } from './snippet-facts.ts';
+import { FORWARDED } from './snippet-parts.ts';
 
 export const TYPE = 'type.googleapis.com/envoy.extensions';
 
@@ -41,7 +42,7 @@ ${secretFile === undefined ? '' : secret(secretFile)}  listeners:
               typed_config:
                 '@type': ${TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager
                 stat_prefix: agents
-                # Clients cannot set X-Forwarded-* and x-envoy-* headers.
+                # Clients cannot set x-forwarded-for, x-forwarded-proto and x-envoy-*.
                 use_remote_address: true
                 # Envoy, cambist and the backend read one path.
                 normalize_path: true
@@ -56,7 +57,8 @@ ${indent(18, asking.filter)}
                   - name: envoy.filters.http.router
                     typed_config: { '@type': ${TYPE}.filters.http.router.v3.Router, suppress_envoy_headers: true }
                 route_config:
-                  request_headers_to_remove: [${SECRET_HEADER}]
+                  # Nor these, which Envoy leaves as they are.
+                  request_headers_to_remove: [${[SECRET_HEADER, 'x-forwarded-host', ...FORWARDED].join(', ')}]
                   virtual_hosts:
                     - name: backends
                       domains: ['*']

@@ -266,6 +266,7 @@ test('takes preflights only where the config allows them', async (t) => {
   const { ask, authorization } = await start(t, { decisions: { preflights: 'allow' } });
   const allowed = await ask('/ext-authz/github/x', preflight, 'OPTIONS');
   assert.deepEqual([allowed.status, allowed.headers.authorization], [200, undefined]);
+  assert.match(String(allowed.headers['x-request-id']), /^[\w-]{36}$/);
   assert.ok(String(allowed.headers['x-envoy-auth-headers-to-remove']).includes('authorization'));
   assert.ok(String(allowed.headers['x-envoy-auth-headers-to-remove']).includes('x_http_method_override'));
   const withToken = await ask(

@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { Agent } from 'node:http';
 import { join } from 'node:path';
 import { after, before, beforeEach, suite, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { decodeJwt } from 'jose';
 import { snippetFacts } from '../../../src/decisions/snippet-facts.ts';
 import { SNIPPETS } from '../../../src/decisions/snippets.ts';
@@ -64,7 +65,7 @@ function setUp(plane: DataPlane, isByMatch: boolean) {
     state.config = {
       listen: `127.0.0.1:${await freePort()}`,
       authorization_servers: { local: { ...clientOf(state.authorizationServer), issuer } },
-      decisions: { http, routes_by: isByMatch ? 'match' : 'name' },
+      decisions: { http, ...(isByMatch && { routes_by: 'match', preflights: 'allow' }) },
       routes: [
         route('github', `${state.github.url}/mcp`),
         route('docs', `${state.docs.url}/docs-mcp`),
@@ -131,7 +132,9 @@ export function testDataPlane(plane: DataPlane): void {
   suite(plane.kind, () => {
     const setup = setUp(plane, false);
     testDecisions(setup, plane);
-    testTraffic(setup);
+    testTraffic(setup, plane);
+    testBodies(setup, plane);
+    testChanges(setup, plane);
   });
   suite(`${plane.kind}, which asks over TCP, with routes by match`, () => {
     testDecisions(setUp(plane, true), plane);
@@ -231,6 +234,20 @@ function testDecisions(s: Setup, plane: DataPlane): void {
     s.assertNothingLeaked();
   });
 
+  test('lets a preflight pass only where the config says so, and without a credential', async () => {
+    const isAllowed = 'preflights' in (s.config.decisions as object);
+    const asked = { origin: 'https://app.example.com', 'access-control-request-method': 'POST' };
+    for (const [headers, allowed] of [
+      [asked, isAllowed],
+      [{ ...asked, authorization: 'Basic YWxpY2U6YSBwYXNzd29yZA==' }, false],
+      [{ origin: asked.origin }, false],
+    ] as const) {
+      const { status } = await s.send('/github', undefined, { method: 'OPTIONS', headers });
+      assert.equal(status === 200, allowed, `${status} ${JSON.stringify(headers)}`);
+    }
+    assert.ok(s.github.requests.every(({ authorization }) => authorization.length === 0));
+  });
+
   test('takes no word of the client for its own', async () => {
     const token = await s.token();
     for (const headers of [
@@ -256,7 +273,7 @@ function testDecisions(s: Setup, plane: DataPlane): void {
 }
 
 /** All kinds of requests and responses. */
-function testTraffic(s: Setup): void {
+function testTraffic(s: Setup, plane: DataPlane): void {
   test('sends a credential in the header of its route, and none where the route has none', async () => {
     const token = await s.token();
     assert.equal((await s.send('/keyed', token, { headers: { 'x-api-key': 'forged' } })).status, 200);
@@ -287,9 +304,10 @@ function testTraffic(s: Setup): void {
     const response = await s.send('/github', await s.token());
     s.authorizationServer.behaviour = { kind: 'issue' };
     assert.equal(response.status, 503);
+    assert.equal(s.github.requests.length, 0);
+    if (plane.dropsFaults) return;
     assert.match(response.text, /ERR_STS_UNAVAILABLE/);
     assert.ok(Number(response.headers['retry-after']) >= 1);
-    assert.equal(s.github.requests.length, 0);
   });
 
   test('refuses two values of Authorization', async () => {
@@ -359,4 +377,92 @@ function testTraffic(s: Setup): void {
       );
     });
   }
+}
+
+/** Valid in no encoding but that of bytes. */
+const BYTES = Buffer.from(Array.from({ length: 2 ** 20 }, (_, i) => i % 256));
+
+/** Bodies of all kinds. */
+function testBodies(s: Setup, plane: DataPlane): void {
+  for (const framing of ['with a length', 'in chunks']) {
+    test(`passes every byte of a body ${framing}`, async () => {
+      const length = { 'content-length': String(BYTES.length) };
+      const headers = framing === 'in chunks' ? { 'transfer-encoding': 'chunked' } : length;
+      const response = await s.send('/github', await s.token(), { method: 'POST', body: BYTES, headers });
+      assert.equal(response.status, 200, response.text);
+      assert.ok(BYTES.equals((await s.github.requests.at(-1)?.body()) ?? assert.fail()));
+      s.assertNothingLeaked();
+    });
+  }
+
+  const limit = plane.bodyLimit;
+  if (limit === undefined) return;
+  test('refuses a body above its limit, and passes one at the limit', async () => {
+    const token = await s.token();
+    for (const [length, status] of [
+      [limit, 200],
+      [limit + 1, 413],
+    ] as const) {
+      const headers = { 'content-length': String(length) };
+      const response = await s.send('/github', token, { method: 'POST', body: Buffer.alloc(length, 'x'), headers });
+      assert.equal(response.status, status);
+    }
+    assert.equal(s.github.requests.length, 1);
+  });
+}
+
+const CALLERS = 20;
+
+/** Changes of cambist while clients call. */
+function testChanges(s: Setup, plane: DataPlane): void {
+  /** Clients that call as fast as they get responses. @returns how often they got each status */
+  async function callMeanwhile(change: () => Promise<void>): Promise<Map<number, number>> {
+    const tokens = await Promise.all(['alice', 'bob'].map(s.token));
+    const statuses = new Map<number, number>();
+    let isOver = false;
+    const callers = Array.from({ length: CALLERS }, async (_, i) => {
+      const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+      while (!isOver) {
+        const { status } = await s.send('/github', tokens[i % 2], { agent, method: 'POST', body: '{}' });
+        statuses.set(status, (statuses.get(status) ?? 0) + 1);
+      }
+      agent.destroy();
+    });
+    const calling = Promise.all(callers);
+    const called = (status: number, times: number) =>
+      eventually(`${times} times ${status}`, () => (statuses.get(status) ?? 0) >= times);
+    await called(200, CALLERS);
+    await change();
+    const passed = statuses.get(200) ?? 0;
+    await called(200, passed + CALLERS);
+    isOver = true;
+    await calling;
+    assert.ok(s.github.requests.every(({ authorization }) => authorization.length === 1));
+    s.assertNothingLeaked();
+    return statuses;
+  }
+
+  test('fails no request while routes change', async () => {
+    const { routes } = s.config as { routes: readonly Record<string, unknown>[] };
+    const more = { name: 'more', match: { path: '/more' }, upstream: `${s.docs.url}/more` };
+    const statuses = await callMeanwhile(async () => {
+      for (let i = 0; i < 10; i += 1) {
+        const scope = i % 2 === 0 ? 'read' : undefined;
+        const changed = routes.map((route) => (route.name === 'github' && scope ? { ...route, scope } : route));
+        s.app.reloadTo({ ...s.config, routes: i % 2 === 0 ? [more, ...changed] : changed });
+        await delay(50);
+      }
+    });
+    assert.deepEqual([...statuses.keys()], [200]);
+  });
+
+  test('lets no request pass without a decision while cambist restarts', async () => {
+    const statuses = await callMeanwhile(async () => {
+      await s.stop();
+      await delay(200);
+      await s.restart();
+    });
+    assert.ok([...statuses.keys()].every((status) => status === 200 || status >= 500));
+    assert.ok(statuses.has(plane.downStatus));
+  });
 }

@@ -12,6 +12,10 @@ export interface DataPlane {
   readonly asksSockets: boolean;
   /** The status while cambist is down. */
   readonly downStatus: number;
+  /** The client gets no reason for a 5xx of cambist. */
+  readonly dropsFaults?: true;
+  /** The largest body that the snippet lets pass. */
+  readonly bodyLimit?: number;
   /** Writes the snippet into the folder, with addresses that are free. @returns the command that runs it */
   prepare(snippet: Snippet): Promise<readonly [string, ...string[]]>;
 }

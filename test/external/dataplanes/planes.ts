@@ -43,6 +43,7 @@ export const nginx: DataPlane = {
   kind: 'nginx',
   asksSockets: true,
   downStatus: 503,
+  bodyLimit: 16 * 2 ** 20,
   async prepare({ text, folder, port, secret }) {
     const secretFile = join(folder, 'secret.conf');
     await writeFile(secretFile, `proxy_set_header X-Cambist-Decision-Secret "${secret}";\n`);
@@ -81,6 +82,7 @@ export const envoy: DataPlane = {
   kind: 'envoy',
   asksSockets: true,
   downStatus: 503,
+  dropsFaults: true,
   async prepare({ text, folder, port }) {
     const file = join(folder, 'envoy.yaml');
     await writeFile(

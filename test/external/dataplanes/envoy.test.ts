@@ -1,0 +1,4 @@
+import { testDataPlane } from './cases.ts';
+import { envoy } from './planes.ts';
+
+testDataPlane(envoy);
