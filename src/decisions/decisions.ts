@@ -75,6 +75,11 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
       isLeaving: () => tracker.isLeaving,
       afterDecision: { ...options.pipeline, logger },
     });
+    app.server.on('sessionError', (error: NodeJS.ErrnoException) => {
+      // Others are connections that the data plane lost.
+      if (error.code !== 'ERR_HTTP2_ERROR') return;
+      logger.warn({ err: error }, 'decisions.grpc: received bytes that are not HTTP/2: set HTTP/2 in the data plane');
+    });
     return limited('grpc', section.listen, app, () => [isIdle]);
   }
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { connect as connectHttp2 } from 'node:http2';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { credentials, status } from '@grpc/grpc-js';
@@ -306,4 +307,12 @@ test('counts, logs and records a decision as a forwarded request', async (t) => 
   await eventually('the log line', () => app.logText().includes('"msg":"request"'));
   assert.match(app.logText(), /"route":"github","method":"GET","way_in":"decision","status":200,"outcome":"forwarded"/);
   assert.doesNotMatch(app.logText(), /aborted_by/);
+});
+
+test('says that a client does not speak HTTP/2', async (t) => {
+  const { app } = await start(t);
+  const socket = connect(Number(new URL(app.decisionsByGrpc ?? '').port), '127.0.0.1');
+  t.after(() => socket.destroy());
+  socket.on('error', () => {}).write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
+  await eventually('the log line', () => /decisions\.grpc: received bytes that are not HTTP\/2/.test(app.logText()));
 });
