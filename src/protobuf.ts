@@ -1,7 +1,7 @@
 /** Far above any real message. Small fields would otherwise take many times the memory of the message. */
 const MAX_FIELDS = 10_000;
 export const EMPTY = Buffer.alloc(0);
-/** The type of texts, bytes and messages, which is every field that is read. Of the others, the length is enough. */
+/** The type of texts, bytes and messages. */
 const WITH_LENGTH = 2;
 const VARINT = 0;
 const FIXED_LENGTHS: Readonly<Record<number, number>> = { 1: 8, 5: 4 };

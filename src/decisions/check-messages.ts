@@ -116,7 +116,7 @@ const REPLACES = Buffer.concat([writeBytes(2, EMPTY), writeNumber(3, OVERWRITE_I
 const PERMISSION_DENIED = 7;
 const OK = writeBytes(1, EMPTY);
 const DENIED = writeBytes(1, writeNumber(1, PERMISSION_DENIED));
-/** For the data plane itself. */
+/** Headers for the data plane, which the backend does not get. */
 const NOT_FORWARDED: ReadonlySet<string> = new Set([REMOVAL, 'cache-control']);
 
 /** @returns the headers that the backend must not get. Undefined: the request is refused */

@@ -57,7 +57,7 @@ export function readReport(incoming: IncomingMessage, url: string, named: boolea
   };
 }
 
-/** The headers of the request itself. @param more also left out */
+/** Returns the headers of the request itself. @param more the name of a header that is left out as well */
 export function own(raw: RawHeaders, more?: string): string[] {
   const kept: string[] = [];
   for (let i = 0; i < raw.length; i += 2) {

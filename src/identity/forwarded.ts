@@ -3,7 +3,7 @@ import { parseSpiffeId } from '../spiffe/spiffe-id.ts';
 /** Longest header that is read. Envoy's own has a few hundred characters, and one with a whole certificate a few thousand. */
 const MAX_LENGTH = 16 * 1024;
 
-/** `Key=value`, of which a value with a separator in it is quoted. */
+/** `Key=value`. A value that contains a separator is quoted. */
 const FIELD = /^([A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^",;]*)(;|$)/;
 
 /**

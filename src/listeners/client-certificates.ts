@@ -7,7 +7,7 @@ import { spiffeIdOf } from '../spiffe/spiffe-id.ts';
 /** The issuers of client certificates, or those of SVIDs by their trust domains. */
 export type Issuers = readonly X509Certificate[] | ReadonlyMap<string, readonly X509Certificate[]>;
 
-/** The issuers that a listener trusts. Others take the place of these when the file or a bundle changes. */
+/** The issuers that a listener trusts. A change of the file or of a bundle replaces them. */
 export interface ClientTrust {
   issuers: Issuers;
 }
@@ -26,7 +26,7 @@ interface Verified {
   readonly untilMs: number;
 }
 
-/** Longest chain of certificates that is followed. */
+/** Length of the longest chain of certificates that is followed. */
 const MAX_CHAIN = 10;
 
 const clients = new WeakMap<Socket, Client>();
@@ -97,7 +97,7 @@ export function setClient(socket: TLSSocket, trust: ClientTrust): boolean {
   return verified.untilMs > 0;
 }
 
-/** Gives a connection that stands for another one the client of that. */
+/** Copies the client of a connection to the object that stands for the connection. */
 export function copyClient(from: Socket, to: Socket): void {
   const client = clients.get(from);
   if (client !== undefined) clients.set(to, client);

@@ -14,8 +14,8 @@ import { isHandshaking, setHandshaking, setSecured } from './idle-connection.ts'
 const HANDSHAKE_MS = 10_000;
 
 /**
- * Fastify's options for the server of a listener. With TLS it is one of `node:https`, which does all that one of `node:http` does, and
- * refuses every handshake until it gets its certificate. Without a type for both, Fastify's own types would spread through cambist.
+ * Fastify's options for the server of a listener. With TLS, the server is one of `node:https`. It does all that one of `node:http` does,
+ * and refuses every handshake until it has a certificate. Both have one type here, or Fastify's types would spread through cambist.
  */
 export function serverOptions(tls: ListenerTls | undefined, http: ServerOptions): { readonly http: ServerOptions } {
   if (tls === undefined) return { http };

@@ -12,7 +12,7 @@ export interface SpiffeId {
 /** SPIFFE ID section 2.3. */
 const MAX_ID_LENGTH = 2048;
 const MAX_TRUST_DOMAIN_LENGTH = 255;
-/** A segment consists of dots alone only from the third dot on. */
+/** A segment of dots alone has at least three. */
 const ID = /^spiffe:\/\/([a-z0-9._-]+)((?:\/(?!\.{1,2}(?:\/|$))[a-zA-Z0-9._-]+)*)$/;
 
 /**
