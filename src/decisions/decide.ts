@@ -100,8 +100,10 @@ function assertDecidable(routed: Routed, problem: CambistError | undefined): Rou
 /** A browser sends no credential with a preflight. A request with one is not a preflight, and needs a decision of its own. */
 function isPreflight({ request: { incoming, active } }: Received): boolean {
   const has = (name: string): boolean => headerValues(incoming.rawHeaders, name).length > 0;
-  const isMarked = incoming.method === 'OPTIONS' && has('origin') && has('access-control-request-method');
-  return isMarked && headerTokens(incoming.rawHeaders, active.credentialHeaders).length === 0;
+  if (incoming.method !== 'OPTIONS' || !has('origin') || !has('access-control-request-method')) return false;
+  // A data plane adds the certificate of the agent.
+  const names = [...active.credentialHeaders].filter((name) => name !== active.config.agents?.forwarded?.header);
+  return headerTokens(incoming.rawHeaders, names).length === 0;
 }
 
 /** Names in both spellings that backends read as one header. The same for each request of a route. */

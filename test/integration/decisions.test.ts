@@ -368,7 +368,7 @@ test("the certificate of a data plane is not an agent's, and the one that it for
   const gateway = await startGateway(t, {
     top: {
       listen: listener,
-      decisions: { http: { listen: listener } },
+      decisions: { http: { listen: listener }, preflights: 'allow' },
       agents: {
         certificate: true,
         forwarded: { from: [plane] },
@@ -377,9 +377,10 @@ test("the certificate of a data plane is not an agent's, and the one that it for
     },
   });
   const client = { ca: authority.cert, agent: false, ...authority.issueClient({ hosts: [plane] }) };
-  const statusOf = async (headers: Record<string, string>) => {
+  const statusOf = async (headers: Record<string, string>, method = 'GET') => {
     const sent = request(`${gateway.app.decisions}/ext-authz/github`, {
       ...client,
+      method,
       headers: { authorization: gateway.authorization, ...headers },
     });
     sent.end();
@@ -389,6 +390,8 @@ test("the certificate of a data plane is not an agent's, and the one that it for
   };
   assert.equal(await statusOf({}), 401);
   assert.equal(await statusOf({ 'x-forwarded-client-cert': `URI=${agent}` }), 200);
+  const preflight = { authorization: '', origin: 'https://app.example.com', 'access-control-request-method': 'POST' };
+  assert.equal(await statusOf({ ...preflight, 'x-forwarded-client-cert': `URI=${agent}` }, 'OPTIONS'), 200);
   assert.match(gateway.app.logText(), /"agent":"one"/);
 });
 
