@@ -5,13 +5,13 @@ import type { Upstream } from '../config/urls.ts';
 import { CambistError } from '../errors.ts';
 import {
   addressedAuthority,
+  describedResource,
   parseRequestTarget,
   type RequestTarget,
   readHost,
   upstreamPath,
 } from '../routing/request-target.ts';
 import { headerValues } from './headers.ts';
-import { describedResource } from './resource-metadata.ts';
 import type { Routed } from './steps.ts';
 
 /** Longer than any URL that servers accept. */

@@ -5,6 +5,7 @@ import { CambistError } from '../errors.ts';
 import type { McpMessage } from '../routing/conditions.ts';
 import { headerDisagreement, readMcpMessage } from '../routing/mcp-message.ts';
 import {
+  describedResource,
   isValidHost,
   parseRequestTarget,
   type RequestTarget,
@@ -19,7 +20,7 @@ import { headerValues, type RawHeaders } from './headers.ts';
 import { responseIdOf } from './mcp-error.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import { type BodySource, readWhole } from './request-body.ts';
-import { describedResource, isMetadataRoute, upstreamMetadataPath } from './resource-metadata.ts';
+import { isMetadataRoute, upstreamMetadataPath } from './resource-metadata.ts';
 import type { Received, Routed } from './steps.ts';
 
 /**

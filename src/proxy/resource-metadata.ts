@@ -1,14 +1,12 @@
+import { WELL_KNOWN } from '../config/match.ts';
 import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
-import { type RequestTarget, upstreamPath } from '../routing/request-target.ts';
+import { describedResource, type RequestTarget, upstreamPath } from '../routing/request-target.ts';
 import { type CredentialHeaders, containsToken, headerTokens } from './caller-tokens.ts';
 import { headerValues, type RawHeaders } from './headers.ts';
 import type { OwnResponse, WantedToken } from './own-response.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import type { Received } from './steps.ts';
-
-/** Prefix of the path of a resource's metadata (RFC 9728 section 3.1). */
-const WELL_KNOWN = '/.well-known/oauth-protected-resource';
 
 export interface ClientRequest {
   readonly url: string;
@@ -54,19 +52,6 @@ export function admitMetadataRequest({ request, target }: Received): OwnResponse
     'x-request-id': request.record.id,
   };
   return { status: 200, headers, body };
-}
-
-/** The resource whose metadata a request asks for. Undefined for every other request. */
-export function describedResource(target: RequestTarget): RequestTarget | undefined {
-  const path = pathOfDescribed(target.path);
-  return path === undefined ? undefined : { ...target, path, plainPath: pathOfDescribed(target.plainPath) };
-}
-
-function pathOfDescribed(path: string | undefined): string | undefined {
-  if (path?.startsWith(WELL_KNOWN) !== true) return undefined;
-  const rest = path.slice(WELL_KNOWN.length);
-  if (rest === '') return '/';
-  return rest.startsWith('/') ? rest : undefined;
 }
 
 function metadataPath(path: string): string {

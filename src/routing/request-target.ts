@@ -1,3 +1,4 @@
+import { describedPath, plainPath } from '../config/match.ts';
 import type { Route } from '../config/route.ts';
 
 /** The target of a request: the host that it was sent to, and the path and query that it requests. */
@@ -89,32 +90,10 @@ function checkedPath(path: string): string | undefined {
   return path.includes('%') && DISGUISED.test(path) ? undefined : path;
 }
 
-/** Parts that servers drop or read differently: escapes, path parameters, backslashes and empty segments. */
-const NOT_PLAIN = /[%;\\]|\/\//;
-/** Escapes of printable ASCII except `%`, which would turn the text after it into an escape. */
-const PRINTABLE_ESCAPE = /%(?:2[1-46-9a-f]|[3-6][0-9a-f]|7[0-9a-e])/gi;
-/** Some servers end a segment at path parameters, at what looks like a query or a fragment, or at a NUL. */
-const SEGMENT_END = /[;?#]|%00/;
-/** Escaped white space, which some servers trim. */
-const BLANK_ESCAPES = new Set(['%20', '%09', '%0a', '%0d']);
-
-function plainPath(path: string): string | undefined {
-  if (!NOT_PLAIN.test(path)) return undefined;
-  const segments = path
-    .replace(PRINTABLE_ESCAPE, (escaped) => String.fromCharCode(Number.parseInt(escaped.slice(1), 16)))
-    .split(/[/\\]/)
-    .map(plainSegment);
-  const plain = segments.filter((segment, index) => index === 0 || index === segments.length - 1 || segment !== '');
-  const joined = plain.join('/');
-  return joined === path ? undefined : joined;
-}
-
-/** Not a regular expression for escapes at the end, because it would take quadratic time. */
-function plainSegment(segment: string): string {
-  const cut = segment.search(SEGMENT_END);
-  let end = cut === -1 ? segment.length : cut;
-  while (end >= 3 && BLANK_ESCAPES.has(segment.slice(end - 3, end).toLowerCase())) end -= 3;
-  return segment.slice(0, end);
+/** The resource whose metadata a request asks for. Undefined for every other request. */
+export function describedResource(target: RequestTarget): RequestTarget | undefined {
+  const path = describedPath(target.path);
+  return path === undefined ? undefined : { ...target, path, plainPath: describedPath(target.plainPath) };
 }
 
 /** The last authority that was parsed. The next request usually names it again. */

@@ -22,23 +22,16 @@ export type RouteTable = ReturnType<typeof createRouteTable>;
  * wins; for the same path, `conditions.ts` decides. If no conditions of a host and path match, the search continues with the next.
  */
 export function createRouteTable(routes: readonly Route[]) {
-  const exact = new Map<string, PathTable>();
-  const wildcard = new Map<string, PathTable>();
-  const anyHost = createPathTable();
+  const { at, find, namesHost } = createPlaces((): PathEntry => ({ unconditional: undefined, conditional: undefined }));
   for (const route of routes) {
-    const { host, path } = route.match;
-    if (host === undefined) anyHost.add(path, route);
-    else if (host.startsWith('*.')) tableFor(wildcard, host.slice(1)).add(path, route);
-    else tableFor(exact, host).add(path, route);
-  }
-
-  function find<Query, Found>({ host, path }: RequestTarget, visit: Visit<Query, Found>, query: Query) {
-    if (path === undefined) return undefined;
-    if (host !== undefined) {
-      const found = exact.get(host)?.find(path, visit, query) ?? findWildcard(wildcard, host, path, visit, query);
-      if (found !== undefined) return found;
+    const { host, path, conditions } = route.match;
+    const entry = at(host, path);
+    if (conditions === undefined) {
+      entry.unconditional = route;
+    } else {
+      entry.conditional ??= createConditionalRoutes();
+      entry.conditional.add(route);
     }
-    return anyHost.find(path, visit, query);
   }
 
   /**
@@ -87,12 +80,7 @@ export function createRouteTable(routes: readonly Route[]) {
     return plain === undefined || find(target, choose, { method, message: { ...message, name: plain } }) !== found;
   }
 
-  return {
-    match,
-    candidates,
-    /** Does a route name this host, exactly or by a wildcard? */
-    namesHost: (host: string): boolean => exact.has(host) || suffixes(host).some((suffix) => wildcard.has(suffix)),
-  };
+  return { match, candidates, namesHost };
 }
 
 interface PathEntry {
@@ -101,7 +89,7 @@ interface PathEntry {
 }
 
 /** Called for one entry after the other, until it returns a value. */
-type Visit<Query, Found> = (entry: PathEntry, query: Query) => Found | undefined;
+type Visit<Entry, Query, Found> = (entry: Entry, query: Query) => Found | undefined;
 
 function choose({ unconditional, conditional }: PathEntry, facts: RequestFacts): Route | BodyNeeded | undefined {
   if (conditional === undefined) return unconditional;
@@ -118,6 +106,36 @@ function collect({ unconditional, conditional }: PathEntry, found: Route[]): tru
   return true;
 }
 
+/** Entries by host and path. */
+export function createPlaces<Entry>(create: () => Entry) {
+  const exact = new Map<string, PathTable<Entry>>();
+  const wildcard = new Map<string, PathTable<Entry>>();
+  const anyHost = createPathTable(create);
+
+  function tableFor(host: string | undefined): PathTable<Entry> {
+    if (host === undefined) return anyHost;
+    const [tables, key] = host.startsWith('*.') ? [wildcard, host.slice(1)] : [exact, host];
+    const table = tables.get(key) ?? createPathTable(create);
+    tables.set(key, table);
+    return table;
+  }
+
+  return {
+    at: (host: string | undefined, path: string): Entry => tableFor(host).at(path),
+    /** Visits the entries that a target matches: an exact host first, then the longest wildcard, then no host. */
+    find<Query, Found>({ host, path }: RequestTarget, visit: Visit<Entry, Query, Found>, query: Query) {
+      if (path === undefined) return undefined;
+      if (host !== undefined) {
+        const found = exact.get(host)?.find(path, visit, query) ?? findWildcard(wildcard, host, path, visit, query);
+        if (found !== undefined) return found;
+      }
+      return anyHost.find(path, visit, query);
+    },
+    /** Does an entry name this host, exactly or by a wildcard? */
+    namesHost: (host: string): boolean => exact.has(host) || suffixes(host).some((suffix) => wildcard.has(suffix)),
+  };
+}
+
 /** `.tools.svc` and `.svc` for `github.tools.svc`. The longest comes first, so that `*.tools.svc` wins over `*.svc`. */
 function suffixes(host: string): string[] {
   const found: string[] = [];
@@ -125,11 +143,11 @@ function suffixes(host: string): string[] {
   return found;
 }
 
-function findWildcard<Query, Found>(
-  tables: ReadonlyMap<string, PathTable>,
+function findWildcard<Entry, Query, Found>(
+  tables: ReadonlyMap<string, PathTable<Entry>>,
   host: string,
   path: string,
-  visit: Visit<Query, Found>,
+  visit: Visit<Entry, Query, Found>,
   query: Query,
 ): Found | undefined {
   if (tables.size === 0) return undefined;
@@ -140,29 +158,22 @@ function findWildcard<Query, Found>(
   return undefined;
 }
 
-type PathTable = ReturnType<typeof createPathTable>;
+type PathTable<Entry> = ReturnType<typeof createPathTable<Entry>>;
 
-function createPathTable() {
-  const entries = new Map<string, PathEntry>();
+function createPathTable<Entry>(create: () => Entry) {
+  const entries = new Map<string, Entry>();
   /** Length of the longest prefix. It bounds the number of lookups for a path of a thousand segments. */
   let longest = 0;
   return {
-    add(prefix: string, route: Route): void {
+    at(prefix: string): Entry {
       const key = prefix === '/' ? '' : prefix;
-      let entry = entries.get(key);
-      if (entry === undefined) {
-        entry = { unconditional: undefined, conditional: undefined };
-        entries.set(key, entry);
-      }
-      if (route.match.conditions === undefined) entry.unconditional = route;
-      else {
-        entry.conditional ??= createConditionalRoutes();
-        entry.conditional.add(route);
-      }
+      const entry = entries.get(key) ?? create();
+      entries.set(key, entry);
       longest = Math.max(longest, key.length);
+      return entry;
     },
     /** Visits the entries whose prefix matches the path in whole segments, the longest first. */
-    find<Query, Found>(path: string, visit: Visit<Query, Found>, query: Query): Found | undefined {
+    find<Query, Found>(path: string, visit: Visit<Entry, Query, Found>, query: Query): Found | undefined {
       if (entries.size === 0) return undefined;
       let end = path.length <= longest ? path.length : path.lastIndexOf('/', longest);
       while (end >= 0) {
@@ -174,13 +185,4 @@ function createPathTable() {
       return undefined;
     },
   };
-}
-
-function tableFor(tables: Map<string, PathTable>, key: string): PathTable {
-  let table = tables.get(key);
-  if (table === undefined) {
-    table = createPathTable();
-    tables.set(key, table);
-  }
-  return table;
 }

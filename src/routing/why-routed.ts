@@ -1,4 +1,4 @@
-import type { Conditions, Match } from '../config/match.ts';
+import { type Conditions, hostMatches, type Match, pathMatches } from '../config/match.ts';
 import type { Route } from '../config/route.ts';
 import { type KnownFacts, NO_MESSAGE } from './conditions.ts';
 import type { RequestTarget } from './request-target.ts';
@@ -46,16 +46,6 @@ function matchesPattern(patterns: readonly string[], value: string | undefined):
   return patterns.some((pattern) =>
     pattern.endsWith('*') ? value.startsWith(pattern.slice(0, -1)) : value === pattern,
   );
-}
-
-function hostMatches(pattern: string, host: string | undefined): boolean {
-  if (host === undefined) return false;
-  if (!pattern.startsWith('*.')) return host === pattern;
-  return host.length > pattern.length - 1 && host.endsWith(pattern.slice(1));
-}
-
-function pathMatches(prefix: string, path: string): boolean {
-  return prefix === '/' || path === prefix || path.startsWith(`${prefix}/`);
 }
 
 /** An exact host ranks above a wildcard, a longer wildcard above a shorter one, and any host above none. */

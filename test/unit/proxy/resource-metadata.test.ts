@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Route } from '../../../src/config/route.ts';
-import { describedResource, metadataUrl, resourceMetadata } from '../../../src/proxy/resource-metadata.ts';
+import { metadataUrl, resourceMetadata } from '../../../src/proxy/resource-metadata.ts';
+import { describedResource } from '../../../src/routing/request-target.ts';
 import { parseRequestTarget } from '../../../src/routing/request-target.ts';
 import { configOf } from '../../harness/app.ts';
 
