@@ -14,6 +14,13 @@ const CATALOGUE = {
     detail: 'No route of this proxy matches the host, path, method and message of this request.',
     fix: 'Run "cambist explain" to see why no route matches. Then add a route, or correct the URL that the agent calls.',
   },
+  ERR_ROUTES_INVALID: {
+    status: 503,
+    phase: 'route',
+    title: 'Routes invalid',
+    detail: 'The routes of the team that owns this host and path have an error: report it to that team.',
+    fix: 'Fix the file that the log names: "cambist validate" shows every problem in it. The routes of other teams are not affected.',
+  },
   ERR_MISDIRECTED_REQUEST: {
     status: 421,
     phase: 'route',

@@ -75,9 +75,9 @@ type TokenSide = Pick<Parts, 'tokens' | 'sharedCache' | 'signals'>;
 export async function createParts(first: Config, options: PartOptions): Promise<Parts> {
   const { version, logger, activeConfig } = options;
   const clock = systemClock;
-  const { intercept, routes } = first;
+  const { intercept } = first;
   const interception =
-    intercept && (await (await import('./intercept/interception.ts')).startInterception(intercept, routes, logger));
+    intercept && (await (await import('./intercept/interception.ts')).startInterception(intercept, first, logger));
   const spiffe = first.spiffe && (await startSpiffe(first.spiffe.socket, logger));
   const audit = first.audit && (await startAudit(first.audit, version, logger));
   const diagnoses = logDiagnosisFaults(loadDiagnoses, logger);

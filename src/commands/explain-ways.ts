@@ -2,8 +2,8 @@ import type { Listen, TcpListen } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import { reachableUrlHost } from '../listeners/this-machine.ts';
 import { tlsOf } from '../listeners/tls.ts';
+import { createConfigTable } from '../routing/region-table.ts';
 import { addressedAuthority, readHost } from '../routing/request-target.ts';
-import { createRouteTable } from '../routing/route-table.ts';
 
 export interface WayExplanation {
   /** The URL is as an agent's setting has it. */
@@ -15,14 +15,15 @@ export interface WayExplanation {
  * The ways by which a request to a URL could arrive. For an https URL, cambist must terminate TLS, so its host needs a route.
  * @param url a path is that of a URL of cambist
  */
-export function waysIn({ listen, intercept, routes }: Config, url: string): WayExplanation[] {
+export function waysIn(config: Config, url: string): WayExplanation[] {
+  const { listen, intercept } = config;
   const own = schemeOf(listen);
   const address =
     listen.kind === 'unix' ? `unix:${listen.path}` : `${own}://${reachableUrlHost(listen.host)}:${listen.port}`;
   const isTcp = listen.kind === 'tcp';
   const { scheme, host } = partsOf(url);
   if (scheme === undefined) return [{ way: 'base_url', how: `the agent calls ${address}` }];
-  const isRouted = host !== undefined && createRouteTable(routes).namesHost(host);
+  const isRouted = host !== undefined && createConfigTable(config).namesHost(host);
   const redirected = isRouted ? redirects(intercept?.listen ?? [], url) : [];
   const sendsHost = isTcp && address === originOf(url) ? '' : ' and sends this Host';
   const direct =
@@ -57,10 +58,11 @@ function redirects(addresses: readonly TcpListen[], url: string): WayExplanation
 }
 
 /** Reason why a request to an https URL cannot arrive, other than by `exec`. Undefined where it can. */
-export function whyNoWay({ listen, intercept, routes }: Config, url: string): string | undefined {
+export function whyNoWay(config: Config, url: string): string | undefined {
+  const { listen, intercept } = config;
   const { scheme, host } = partsOf(url);
   if (scheme !== 'https' || schemeOf(listen) === 'https') return undefined;
-  if (host === undefined || !createRouteTable(routes).namesHost(host)) {
+  if (host === undefined || !createConfigTable(config).namesHost(host)) {
     return 'no match.host names this host, and cambist terminates TLS only for those';
   }
   if (intercept === undefined) return 'the config has no intercept, so TLS to this host is refused';

@@ -6,6 +6,7 @@ import { printable, printableJson } from '../observability/printable.ts';
 import { metadataUrl } from '../proxy/resource-metadata.ts';
 import type { KnownFacts } from '../routing/conditions.ts';
 import { decodeName } from '../routing/mcp-message.ts';
+import { createConfigTable } from '../routing/region-table.ts';
 import {
   addressedAuthority,
   isValidHost,
@@ -14,7 +15,6 @@ import {
   readHost,
   upstreamPath,
 } from '../routing/request-target.ts';
-import { createRouteTable } from '../routing/route-table.ts';
 import { whyNot } from '../routing/why-routed.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
 import { explainAgent } from './explain-agent.ts';
@@ -84,10 +84,16 @@ function explainRequest(
   const target = readTarget(url, headers, isSecure ? undefined : config.hostHeader);
   const facts = readFacts(method, headers);
   const misdirected = isSecure && target.host !== readHost(addressedAuthority(url, [])) ? true : undefined;
-  const route = misdirected ? undefined : createRouteTable(config.routes).match(target, facts);
+  const table = createConfigTable(config);
+  const owner = table.ownerOf(target);
+  const isClosed = config.teams.some(({ grants, isOpen }) => grants.name === owner && !isOpen);
+  const route = misdirected || isClosed ? undefined : table.match(target, facts);
   const others = config.routes
     .filter((other) => other !== route)
-    .map((other) => ({ route: other.name, why: whyNot(other, target, route, facts) }));
+    .map((other) => ({
+      route: other.name,
+      why: other.team === owner ? whyNot(other, target, route, facts) : whyNotOwned(owner, other),
+    }));
   const { message } = facts;
   return {
     request: { method, host: target.host, path: target.path, mcp_method: message?.method, mcp_name: message?.name },
@@ -96,6 +102,9 @@ function explainRequest(
     /** The `Host` of an https request is that of its connection, so another one is refused. */
     misdirected,
     route: route?.name,
+    /** Whose region the request is in. */
+    team: owner,
+    closed: isClosed || undefined,
     others,
     agent: route && explainAgent(route, config, agent),
     upstream: route && route.upstream.origin + upstreamPath(route, target),
@@ -127,6 +136,12 @@ function explainRequest(
 }
 
 type Explanation = ReturnType<typeof explainRequest>;
+
+function whyNotOwned(owner: string | undefined, { team }: Route): string {
+  return owner === undefined
+    ? `the request is not in the region of "${team}"`
+    : `the request is in the region of "${owner}", which has routes of its own`;
+}
 
 /** The ways in which a revocation of the caller's token reaches cambist. */
 function revokedBy(route: Route, { signals, cache }: Config): string[] | undefined {
@@ -183,14 +198,17 @@ function readFacts(method: string, headers: readonly Header[]): KnownFacts {
 function describe(explanation: Explanation): string {
   const { request, route, others, assertion_request, token_request, issued_token_check, cache_key, sharing } =
     explanation;
-  const { ways_in: ways, why_no_way: whyNot, misdirected } = explanation;
+  const { ways_in: ways, why_no_way: whyNot, misdirected, team, closed } = explanation;
   const message = request.mcp_method === undefined ? '' : `, ${request.mcp_method} ${request.mcp_name ?? ''}`.trimEnd();
   const path = request.path ?? '(not usable)';
   const lines = [`${request.method} host ${request.host ?? '(none)'}, path ${path}${message}`, ''];
   const found = misdirected
     ? 'Misdirected: the request gets 421 ERR_MISDIRECTED_REQUEST, because its Host is not that of its TLS connection.'
-    : 'No route: the request gets 403 ERR_ROUTE_NOT_FOUND.';
+    : closed
+      ? `Closed: the request gets 503 ERR_ROUTES_INVALID, because a file of "${team}" is invalid or cannot be read.`
+      : 'No route: the request gets 403 ERR_ROUTE_NOT_FOUND.';
   lines.push(route === undefined ? found : `Route "${route}"`);
+  if (team !== undefined) lines.push(`The request is in the region of "${team}".`);
   const { agent } = explanation;
   if (agent?.refused !== undefined) {
     const why = agent.refused.endsWith('ERR_AGENT_UNKNOWN') ? ': the route needs its token, and it has none' : '';

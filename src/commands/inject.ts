@@ -10,7 +10,7 @@ import { uninjectPod } from '../kubernetes/pod-restoration.ts';
 import { changeManifest, type Note, type PodChange } from '../kubernetes/workloads.ts';
 import { printable } from '../observability/printable.ts';
 import { allowedTunnel, readAuthority } from '../proxy/connect-authority.ts';
-import { createRouteTable } from '../routing/route-table.ts';
+import { createConfigTable } from '../routing/region-table.ts';
 import { readVersion } from '../version.ts';
 import { type Command, EXIT, UsageError } from './command.ts';
 import { printProblems } from './print-problems.ts';
@@ -56,10 +56,10 @@ export const inject: Command = async (args) => {
   return code;
 };
 
-const covers: Covers = ({ routes, forwardProxy }, destination) => {
+const covers: Covers = (config, destination) => {
   const authority = readAuthority(destination);
-  if (authority === undefined || createRouteTable(routes).namesHost(authority.host)) return true;
-  return allowedTunnel(forwardProxy.connect, authority) !== undefined;
+  if (authority === undefined || createConfigTable(config).namesHost(authority.host)) return true;
+  return allowedTunnel(config.forwardProxy.connect, authority) !== undefined;
 };
 
 /** The change of a manifest, and the configs by which its pods are checked. */

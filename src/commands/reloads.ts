@@ -1,9 +1,12 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { App } from '../app.ts';
+import { systemClock } from '../clock/clock.ts';
 import type { Config } from '../config/config.ts';
-import { LOG_LEVELS, type LogLevel, tlsListeners } from '../config/config.ts';
+import { LOG_LEVELS, type LogLevel, tlsListeners, withTeams } from '../config/config.ts';
 import { formatProblem, type Problem } from '../config/config-node.ts';
 import type { TlsFiles } from '../config/kinds.ts';
 import { loadConfig } from '../config/load.ts';
+import type { Team } from '../config/teams.ts';
 import type { Logger } from '../observability/logger.ts';
 import { watchFiles } from '../secrets/watch.ts';
 import { UsageError } from './command.ts';
@@ -11,9 +14,10 @@ import { UsageError } from './command.ts';
 /** Watches the config file. Call it before the first read, so that no change is missed. */
 export function createReloads(file: string, logger: Logger) {
   let current: Config | undefined;
-  let running: Promise<void> | undefined;
+  let running = Promise.resolve();
   let app: App | undefined;
   let changedBefore = false;
+  const folders = new Map<string, ReturnType<typeof watchFiles>>();
 
   // One after the other, so that the last change wins.
   const onChange = (): void => {
@@ -22,9 +26,10 @@ export function createReloads(file: string, logger: Logger) {
       return;
     }
     const served = app;
-    running = (running ?? Promise.resolve())
+    running = running
       .then(async () => {
-        current = (await reload(file, served, logger)) ?? current;
+        current = (await reload(file, served, logger, current?.teams)) ?? current;
+        watchTeams();
         await watcher.check();
       })
       .catch((error: unknown) => {
@@ -32,6 +37,54 @@ export function createReloads(file: string, logger: Logger) {
         logger.error({ config: file, err: error }, 'config reload failed; keeping the previous config');
       });
   };
+  /** A folder has a watcher of its own, so that one that never comes to rest does not stop the reloads of others. */
+  function watchTeams(): void {
+    const names = new Set(current?.teams.map(({ grants }) => grants.name));
+    for (const [name, folder] of folders) {
+      if (names.has(name)) continue;
+      folder.close();
+      folders.delete(name);
+    }
+    for (const name of names) {
+      if (folders.has(name)) continue;
+      const files = () => watchedFiles(current?.teams.find(({ grants }) => grants.name === name));
+      folders.set(name, watchFiles({ files, onChange: () => onTeamChange(name), logger }));
+      // The folder may have changed since it was read.
+      onTeamChange(name);
+    }
+  }
+
+  /** Reads a folder beside other reloads. It rests in proportion, because parsing blocks all requests. */
+  const reading = new Map<string, Promise<void>>();
+  function onTeamChange(name: string): void {
+    const next = (reading.get(name) ?? Promise.resolve())
+      .then(async () => {
+        const startMs = systemClock.monotonicMs();
+        const read = await teamNamed(name)?.reread();
+        running = running.then(() => {
+          if (read !== undefined) applyTeam(read);
+        });
+        await running;
+        await delay(REST * (systemClock.monotonicMs() - startMs), undefined, { ref: false });
+      })
+      .catch((error: unknown) => logger.error({ err: error }, 'reading routes of a team failed; keeping them'));
+    reading.set(name, next);
+  }
+
+  const teamNamed = (name: string) => current?.teams.find(({ grants }) => grants.name === name);
+
+  function applyTeam(read: Team): void {
+    const before = teamNamed(read.grants.name);
+    // It is the same object if nothing changed. A reload of the main file may have replaced its entry meanwhile.
+    if (app === undefined || current === undefined || before?.grants !== read.grants || before === read) return;
+    current = withTeams(
+      current,
+      current.teams.map((each) => (each === before ? read : each)),
+    );
+    app.reload(current);
+    logTeam(logger, read);
+  }
+
   const watcher = watchFiles({ files: () => [file, ...tlsFiles(current)], onChange, logger });
   process.on('SIGHUP', onChange);
   return {
@@ -39,20 +92,27 @@ export function createReloads(file: string, logger: Logger) {
     begin(started: App, config: Config): void {
       app = started;
       current = config;
+      watchTeams();
       // Takes note of the files in the config before they change.
       void watcher.check();
       if (changedBefore) onChange();
     },
     close(): void {
       watcher.close();
+      for (const folder of folders.values()) folder.close();
       process.off('SIGHUP', onChange);
     },
   };
 }
 
 /** @returns the new config, or undefined if the previous one stays active */
-async function reload(file: string, app: App, logger: Logger): Promise<Config | undefined> {
-  const { config, problems } = await loadConfig(file, { needsVariables: true, isReload: true });
+async function reload(
+  file: string,
+  app: App,
+  logger: Logger,
+  teams: readonly Team[] | undefined,
+): Promise<Config | undefined> {
+  const { config, problems } = await loadConfig(file, { needsVariables: true, isReload: true, teams });
   app.reopenFiles();
   logProblems(logger, problems);
   if (config === undefined) {
@@ -65,7 +125,26 @@ async function reload(file: string, app: App, logger: Logger): Promise<Config | 
   const waiting = app.reload(config);
   if (waiting.length > 0) logger.warn({ keys: waiting }, 'config reloaded in part; these keys need a restart');
   logger.info({ config: file, routes: config.routes.length }, 'config reloaded');
+  for (const team of config.teams) if (!team.isOpen) logTeam(logger, team);
   return config;
+}
+
+/** Ten times what a reading takes is left to requests. */
+const REST = 10;
+
+/** The folder changes with the names in it, and with the link that Kubernetes replaces. */
+function watchedFiles(team: Team | undefined): string[] {
+  return team === undefined ? [] : [team.grants.folder, ...team.files.map(({ path }) => path)];
+}
+
+/** Logs the problems of a team's files, and whether its region is open. */
+export function logTeam(logger: Logger, { grants: { name }, files, isOpen, routes }: Team): void {
+  logProblems(
+    logger,
+    files.flatMap(({ problems }) => problems),
+  );
+  if (isOpen) logger.info({ team: name, routes: routes.length }, 'routes of a team loaded');
+  else logger.error({ team: name }, 'the routes of a team are invalid; its requests get 503 until they are fixed');
 }
 
 /** TLS files belong to connections and are watched. Secrets, keys and tokens are checked when they are used. */

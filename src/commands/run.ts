@@ -12,7 +12,7 @@ import { startTracing } from '../observability/start-tracing.ts';
 import { readVersion } from '../version.ts';
 import { type Command, configFile, EXIT, messageOf, UsageError } from './command.ts';
 import { loadOrReport, showsColour } from './print-problems.ts';
-import { createReloads, logLevelOf, logProblems } from './reloads.ts';
+import { createReloads, logLevelOf, logProblems, logTeam } from './reloads.ts';
 import { stopSignals } from './stop-signals.ts';
 import { USAGES } from './usages.ts';
 
@@ -32,6 +32,7 @@ export const run: Command = async (args) => {
   const version = readVersion();
   logger.level = logLevelOf(config);
   logProblems(logger, problems);
+  for (const team of config.teams) logTeam(logger, team);
   const signals = stopSignals();
   exitOnUncaughtError(logger);
 

@@ -87,11 +87,18 @@ cambist are removed from its environment. $CAMBIST_LOG_LEVEL overrides the level
     example: 'cambist exec --config cambist.yaml -- python agent.py',
   },
   validate: {
-    synopsis: '[--config FILE] [--json]',
+    synopsis: '[--config FILE] [--routes FOLDER --as NAME] [--json]',
     does: 'reports every problem in the config file at once',
     about: `Prints each as file:line:column: key: what is wrong, and how to fix it, with the source line. Values that may be secret
-are masked. The file may be a Kubernetes manifest with the config in a ConfigMap. Sends nothing.`,
-    flags: { config: CONFIG, json: JSON_OUTPUT },
+are masked. The file may be a Kubernetes manifest with the config in a ConfigMap. Also checks the folders of routes_from.
+A team checks its own with --routes and --as, against the config or a file with its entry of routes_from alone. Sends
+nothing.`,
+    flags: {
+      config: CONFIG,
+      routes: value('FOLDER', 'checks only this folder, with the files of a team'),
+      as: value('NAME', 'the entry of routes_from for --routes'),
+      json: JSON_OUTPUT,
+    },
     exits: ['the file is valid, possibly with warnings', 'the file has errors'],
     example: 'cambist validate --config cambist.yaml',
   },

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { isMap, isScalar, isSeq, LineCounter, parseAllDocuments, type Scalar, type YAMLMap } from 'yaml';
 import { type Config, jsonSchema } from '../config/config.ts';
@@ -5,9 +6,10 @@ import { byPosition, type Problem } from '../config/config-node.ts';
 import { readDocument } from '../config/document.ts';
 import { checkConfig, type LoadedConfig, readConfigText } from '../config/load.ts';
 import { printable, printableJson } from '../observability/printable.ts';
-import { type Command, configFile, counted, countOf, EXIT } from './command.ts';
+import { type Command, configFile, counted, countOf, EXIT, UsageError } from './command.ts';
 import { describeProblem, showsColour } from './print-problems.ts';
 import { USAGES } from './usages.ts';
+import { teamProblems, validateTeam } from './validate-team.ts';
 
 /** A validated config, and the ConfigMap that contains it, if one does. */
 interface Validated extends LoadedConfig {
@@ -21,16 +23,26 @@ interface Validated extends LoadedConfig {
 export const validate: Command = async (args) => {
   const { values } = parseArgs({ args: [...args], options: USAGES.validate.flags });
   const file = configFile(values.config);
+  const { routes: folder, as: name } = values;
+  if ((folder === undefined) !== (name === undefined)) throw new UsageError('--routes and --as belong together');
   const read = await readConfigText(file);
   const text = 'text' in read ? read.text : '';
-  const validated = 'text' in read ? await validateText(text, file) : [failed(file, read.problem)];
-  const valid = validated.every(({ config }) => config !== undefined);
+  const validated: readonly Validated[] =
+    'problem' in read
+      ? [failed(file, read.problem)]
+      : folder === undefined || name === undefined
+        ? await validateText(text, file)
+        : [await validateTeam(text, file, resolve(folder), name)];
+  const valid = validated.every(({ config, problems }) => config !== undefined && problems.every(isWarning));
   if (values.json) {
     console.log(printableJson(report(file, valid, validated), 2));
   } else {
     const colour = showsColour(process.stdout);
     for (const { config, problems, entry } of validated) {
-      for (const problem of problems) console.log(describeProblem(problem, text, colour));
+      for (const problem of problems) {
+        const own = problem.file === file ? { text } : await readConfigText(problem.file);
+        console.log(describeProblem(problem, 'text' in own ? own.text : '', colour));
+      }
       console.log(
         `${file}${entry === undefined ? '' : ` (${printable(nameOf(entry))})`}: ${summary(config, problems)}`,
       );
@@ -48,7 +60,8 @@ async function validateText(text: string, file: string): Promise<Validated[]> {
   return Promise.all(
     entries.map(async (entry) => {
       const { config, problems } = await check(entry.text, file);
-      return { config, problems: problems.map(entry.locate), entry };
+      const locate = (problem: Problem) => (problem.file === file ? entry.locate(problem) : problem);
+      return { config, problems: problems.map(locate), entry };
     }),
   );
 }
@@ -60,13 +73,16 @@ async function validateText(text: string, file: string): Promise<Validated[]> {
 async function check(text: string, file: string): Promise<LoadedConfig> {
   const { config, problems } = await checkConfig(text, file);
   if (config === undefined) return { config, problems };
+  const ofTeams = config.teams.flatMap(teamProblems);
   const found = [...problems, ...contestedEndpointProblems(config, text, file)];
   if (config.intercept !== undefined) {
     const { excludedHostProblems } = await import('../intercept/hosts.ts');
     found.push(...(await excludedHostProblems(config, config.intercept, text, file)));
   }
-  return { config, problems: found.toSorted(byPosition) };
+  return { config, problems: [...found.toSorted(byPosition), ...ofTeams] };
 }
+
+const isWarning = ({ severity }: Problem): boolean => severity === 'warning';
 
 /** If the metadata of two issuers names the same token endpoint, the first one read keeps it. */
 function contestedEndpointProblems({ authorizationServers }: Config, text: string, file: string): readonly Problem[] {
@@ -95,10 +111,10 @@ function report(file: string, valid: boolean, validated: readonly Validated[]) {
   const problems = validated.flatMap((one) => one.problems);
   const [only] = validated;
   if (only?.entry === undefined) return { file, valid, ...counts(only?.config), problems };
-  const configs = validated.map(({ config, entry }) => ({
+  const configs = validated.map(({ config, entry, problems }) => ({
     config_map: entry?.configMap,
     key: entry?.key,
-    valid: config !== undefined,
+    valid: config !== undefined && problems.every(isWarning),
     ...counts(config),
   }));
   return { file, valid, configs, problems };
@@ -111,7 +127,7 @@ function counts(config: Config | undefined) {
 function summary(config: Config | undefined, problems: readonly Problem[]): string {
   const found = (['error', 'warning'] as const).map((severity) => countOf(problems, severity, severity));
   const parts = found.filter((part) => part !== undefined).join(', ');
-  if (config === undefined) return parts;
+  if (config === undefined || !problems.every(isWarning)) return parts;
   const { routes, authorizationServers } = config;
   const valid = `valid: ${counted(routes.length, 'route')}, ${counted(authorizationServers.length, 'authorization server')}`;
   return parts === '' ? valid : `${valid}; ${parts}`;

@@ -26,7 +26,7 @@ export type Path = readonly (string | number)[];
 export type Position = Pick<Problem, 'line' | 'column'>;
 
 /** Finds the position of a node or of its key. For a missing node, the position of the nearest ancestor. */
-type Locate = (path: Path, what: 'key' | 'value') => Position;
+export type Locate = (path: Path, what: 'key' | 'value') => Position;
 
 /** The part of a node that a problem points at: its value, its key, or the key of a child. */
 type NodePart = 'value' | 'key' | { readonly child: string };

@@ -27,6 +27,7 @@ import type { Route } from './route.ts';
 import { ROUTE_KEYS, type WrittenRouteKeys } from './route-keys.ts';
 import { sharedCache } from './shared-cache.ts';
 import { signals } from './signals.ts';
+import { routesFrom, type Team } from './teams.ts';
 
 /** From the fewest lines to the most. */
 export const LOG_LEVELS = ['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const;
@@ -205,15 +206,14 @@ export const KEYS = {
     {},
     (written: WrittenRouteKeys) => written,
   ),
-  routes: required(
-    valueKey(
-      z.array(routeSchema).min(1),
-      'list of [routes](#keys-route)',
-      'Backends, in any order.',
-      {},
-      (written: readonly (WrittenRoute | undefined)[]) => written,
-    ),
+  routes: valueKey(
+    z.array(routeSchema).min(1),
+    'list of [routes](#keys-route)',
+    'Backends, in any order.',
+    { without: 'required, unless teams have all of them' },
+    (written: readonly (WrittenRoute | undefined)[]) => written,
   ),
+  routes_from: routesFrom,
 };
 
 /** Schema of the file. Reading the values checks what a JSON Schema cannot express. */
@@ -250,7 +250,16 @@ export interface Config
     readonly cappedByFiles?: number | undefined;
   };
   readonly authorizationServers: readonly AuthorizationServer[];
+  /** Those of the main file, and those of teams. */
   readonly routes: readonly Route[];
+  /** The owners of regions. */
+  readonly teams: readonly Team[];
+}
+
+/** The config with the routes of its teams as they are now. */
+export function withTeams(config: Config, teams: readonly Team[]): Config {
+  const own = config.routes.filter(({ team }) => team === undefined);
+  return { ...config, routes: [...own, ...teams.flatMap(({ routes }) => routes)], teams };
 }
 
 /** The listeners with TLS files, by their keys. */
@@ -285,6 +294,7 @@ function changedKeys(keys: Keys, before: unknown, after: unknown, path: string):
       (values) => (values as Record<string, unknown> | undefined)?.[propertyOf(name, key)],
     );
     const { restart } = key.about;
+    if (restart === undefined && key.keys === undefined) return [];
     const hasChanged = JSON.stringify(old) !== JSON.stringify(current);
     if (restart === 'change') return hasChanged ? [path + name] : [];
     if (restart === 'presence' && (old === undefined) !== (current === undefined)) return [path + name];

@@ -14,7 +14,7 @@ import {
   type YAMLMap,
 } from 'yaml';
 import { oncePer } from '../secrets/secret.ts';
-import { createProblemList, type Path, type Position, type ProblemList } from './config-node.ts';
+import { createProblemList, type Locate, type Path, type Position, type ProblemList } from './config-node.ts';
 
 /** A config file is about eight levels deep. The parser recurses, and thousands of levels would overflow the stack. */
 const MAX_DEPTH = 100;
@@ -25,37 +25,40 @@ const MAX_ALIASES = 10_000;
 export interface ConfigDocument {
   readonly value: unknown;
   readonly problems: ProblemList;
+  /** Finds positions for further problems. */
+  readonly locate: Locate;
 }
 
 /** Reads YAML 1.2, which includes JSON. Never throws. */
 export function readDocument(text: string, file: string): ConfigDocument {
   const lines = new LineCounter();
   const [document, second] = compose(text, lines);
-  const problems = createProblemList(file, (path, what) => positionOf(document, lines, path, what));
+  const locate: Locate = (path, what) => positionOf(document, lines, path, what);
+  const problems = createProblemList(file, locate);
   const fail = (offset: number, message: string) => problems.errorAt(position(lines, offset), message);
 
   if (document === undefined) {
     fail(0, `nested more than ${MAX_DEPTH} levels deep: a config file needs about eight`);
-    return { value: undefined, problems };
+    return { value: undefined, problems, locate };
   }
   const faults = faultsOf(document);
   const cause = causeOf(faults, text);
   if (cause !== undefined) {
     fail(cause.offset, cause.message);
-    return { value: undefined, problems };
+    return { value: undefined, problems, locate };
   }
   // The library does not know the structure of the rest, so later errors may only follow from the first.
   const fault = faults[0] ?? (second && { code: 'MULTIPLE_DOCS' as const, offset: second.range[0] });
   if (fault !== undefined) {
     fail(fault.offset, syntaxMessage(fault.code, isInBrackets(document, fault.offset)));
-    return { value: undefined, problems };
+    return { value: undefined, problems, locate };
   }
   if (document.contents === null || (isScalar(document.contents) && document.contents.value === null)) {
     fail(0, 'the file is empty: start from config/cambist.yaml');
-    return { value: undefined, problems };
+    return { value: undefined, problems, locate };
   }
   const valid = checkNode(document.contents, document, fail);
-  return { value: valid ? toValue(document, fail) : undefined, problems };
+  return { value: valid ? toValue(document, fail) : undefined, problems, locate };
 }
 
 /** Whether a place is within { } or [ ]. */

@@ -191,9 +191,13 @@ function readSource<Source extends WrittenSource>(minLength = 0) {
 
 /** A token in a file, of which the path alone is written. */
 export function tokenFile<const Rules extends About>(description: string, rules = {} as Rules) {
-  return valueKey(nonEmptyText, 'file', description, rules, (written: string, node, { sources }): CredentialSource => {
-    return { file: sources.file(written, node) };
-  });
+  return valueKey(
+    nonEmptyText,
+    'file',
+    description,
+    rules,
+    (written: string, node, { sources }): CredentialSource => sources.fileSource(written, node),
+  );
 }
 
 export function folder<const Rules extends About>(description: string, rules = {} as Rules) {
@@ -248,6 +252,8 @@ const tlsKeys = {
 export interface TlsFiles extends Values<typeof tlsKeys> {
   /** The certificate and its key are those of cambist's SVID. */
   readonly spiffe?: boolean;
+  /** No link may lead out of these folders. */
+  readonly within?: readonly string[];
 }
 
 /** Tells whether connections present a certificate of cambist. */

@@ -1,12 +1,14 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { errorCode } from '../errors.ts';
-import type { Config } from './config.ts';
+import { type Config, withTeams } from './config.ts';
 import type { ConfigNode, Problem } from './config-node.ts';
 import { readDocument } from './document.ts';
+import { warnOfPlaceholders } from './placeholders.ts';
 import { resolveConfig } from './resolve.ts';
 import { checkShape } from './shape.ts';
 import { createSources, type UsedSources } from './sources.ts';
+import type { Team } from './teams.ts';
 
 export interface LoadedConfig {
   readonly config: Config | undefined;
@@ -40,6 +42,8 @@ export interface LoadOptions {
   readonly needsVariables?: boolean;
   /** Refuses a pipe or a device, which is read once, at the start: reading it again could wait for ever. */
   readonly isReload?: boolean;
+  /** The teams as they were read before. Their unchanged files are not parsed again. */
+  readonly teams?: readonly Team[] | undefined;
 }
 
 /** Reads a config file, with its text for source excerpts, which is empty if the file is unreadable. Warns about secret, key and certificate files in it that do not exist. */
@@ -60,11 +64,15 @@ export async function loadConfig(
 export async function checkConfig(
   text: string,
   file: string,
-  { needsVariables = false }: LoadOptions = {},
+  { needsVariables = false, teams = [] }: LoadOptions = {},
 ): Promise<LoadedConfig> {
   const parsed = parse(text, file);
   await parsed.sources.reportMissing(needsVariables);
-  return finish(parsed);
+  const { config, problems } = finish(parsed);
+  if (config === undefined || config.teams.length === 0) return { config, problems };
+  const before = new Map(teams.map((team) => [team.grants.folder, team]));
+  const read = await Promise.all(config.teams.map((team) => team.reread(before.get(team.grants.folder))));
+  return { config: withTeams(config, read), problems };
 }
 
 function parse(text: string, file: string) {
@@ -124,24 +132,4 @@ const WHY_UNREADABLE = new Map([
 function whyUnreadable(error: unknown): string {
   const code = errorCode(error) ?? 'unknown error';
   return WHY_UNREADABLE.get(code) ?? `cannot be read (${code}): check the path`;
-}
-
-/** A variable as in a shell, a template engine or other configs. */
-const PLACEHOLDER = /\$\{[A-Za-z_]/;
-
-/**
- * Warns of texts that contain a variable, because cambist sends them as written.
- * @param value a checked file, without cycles
- */
-export function warnOfPlaceholders(value: unknown, node: ConfigNode): void {
-  if (typeof value === 'string') {
-    if (!PLACEHOLDER.test(value)) return;
-    node.warn(
-      'contains a variable in braces, which cambist does not replace: write the value itself, or replace the variable before cambist reads the file',
-    );
-  } else if (Array.isArray(value)) {
-    for (const [index, entry] of value.entries()) warnOfPlaceholders(entry, node.at(index));
-  } else if (typeof value === 'object' && value !== null) {
-    for (const [key, entry] of Object.entries(value)) warnOfPlaceholders(entry, node.at(key));
-  }
 }

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import type { ServerScope } from './authorization-server.ts';
+import type { ServerScope, Servers } from './authorization-server.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { required, schemaOf, valueKey, type Written } from './key.ts';
 import { text } from './kinds.ts';
@@ -11,21 +11,15 @@ import { parseSize, TOKEN_TYPE_PREFIX } from './units.ts';
 import { readHttpUrl, type Upstream } from './urls.ts';
 import { DEFAULT_SUBJECT_HEADER, resolveVerification } from './verification.ts';
 
-const name = valueKey(
-  z
-    .string()
-    .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/, {
-      error: 'must consist of lower-case letters, digits and hyphens, and start and end with a letter or digit',
-    })
-    .max(63, { error: 'must be at most 63 characters long' }),
-  '`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`',
-  'Name of the route, for metrics and logs. Unique, at most 63 characters.',
-  {},
-  (written: string) => written,
-);
+export function routeName(description: string) {
+  const form = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
+  const error = 'must consist of lower-case letters, digits and hyphens, and start and end with a letter or digit';
+  const schema = z.string().regex(form, { error }).max(63, { error: 'must be at most 63 characters long' });
+  return valueKey(schema, '`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`', description, {}, (written: string) => written);
+}
 
 export const ROUTE = {
-  name: required(name),
+  name: required(routeName('Name of the route, for metrics and logs. Unique, at most 63 characters.')),
   match: required(matchKey),
   upstream: required(
     text('URL of the backend. Its path replaces the matched prefix. It has no query; that of a request is kept.', {
@@ -43,9 +37,11 @@ export const routeSchema = schemaOf(ROUTE).meta({
 });
 
 /** Parts of the config that a route refers to. */
-interface RouteContext {
+export interface RouteContext {
   readonly defaults: RouteKeys;
   readonly scope: ServerScope;
+  /** The servers that subject tokens may be verified at. */
+  readonly verifiers: Servers;
   /** From `interaction.hosts`. */
   readonly interactionHosts: readonly string[];
 }
@@ -58,6 +54,8 @@ export interface RouteDraft {
   /** From the route itself, not from `defaults`. */
   readonly subjectHeader: string | undefined;
   readonly route: Route | undefined;
+  /** Set where routes of several files are compared. */
+  readonly file?: string;
 }
 
 export function resolveRoute(written: WrittenRoute, node: ConfigNode, context: RouteContext): RouteDraft {
@@ -77,7 +75,7 @@ export function resolveRoute(written: WrittenRoute, node: ConfigNode, context: R
   if (name === undefined || match === undefined || upstream === undefined || credential === undefined) {
     return { ...draft, route: undefined };
   }
-  const subjectToken = resolveSubject(keys, credential, scope, node);
+  const subjectToken = resolveSubject(keys, credential, context.verifiers, node);
   if (keys.send !== undefined && 'authorizationServer' in credential && credential.authorizationServer.dpop) {
     node.at('send').error('has no effect on tokens that are bound to a key: remove it, or dpop of the server');
   }
@@ -124,7 +122,7 @@ function resolveUpstream(url: string, keys: RouteKeys, node: ConfigNode): Upstre
 function resolveSubject(
   { subjectToken: keys }: RouteKeys,
   credential: Route['credential'],
-  { servers }: ServerScope,
+  servers: Servers,
   node: ConfigNode,
 ): SubjectTokenSource {
   const { header = DEFAULT_SUBJECT_HEADER, type, own, scope, verify } = keys ?? {};

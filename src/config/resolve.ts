@@ -5,17 +5,18 @@ import {
   type ServerScope,
   type Servers,
 } from './authorization-server.ts';
+import { checkAgents, checkTeams, refuseSameNames, refuseSharedHeaders, refuseTies } from './check-routes.ts';
 import { type Config, type ConfigFile, KEYS } from './config.ts';
 import { type ConfigNode, formatPath } from './config-node.ts';
 import { decisionListeners } from './decisions.ts';
 import { type Draft, readAll } from './key.ts';
-import { combinationsOf, readConnectAuthority } from './match.ts';
+import { readConnectAuthority } from './match.ts';
 import { type RouteDraft, resolveRoute } from './resolve-route.ts';
-import { needsCaller, type Route, sendsAgentToken, whyUndecidable } from './route.ts';
+import { needsCaller, type Route, whyUndecidable } from './route.ts';
 import { merge, readOwnKeys, usualKeys } from './route-keys.ts';
 import type { Sources } from './sources.ts';
+import { unreadTeam } from './team-files.ts';
 import { introspectingServers, routesUnawareOfDisabledUsers, signallingServers, usedServers } from './used-servers.ts';
-import { DEFAULT_SUBJECT_HEADER } from './verification.ts';
 
 /** Makes the config from a file whose shape has been checked. Undefined after an error, which is reported to `root`. */
 export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sources): Config | undefined {
@@ -34,8 +35,12 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
     root.at('socket_mode').warn('has no effect: no listener is a Unix socket', 'key');
   }
   const ownDefaults = readOwnKeys(file.defaults ?? {}, root.at('defaults'), scope);
-  const defaults = merge(usualKeys(root, scope), ownDefaults);
-  const context = { defaults, scope, interactionHosts: interaction?.hosts ?? [] };
+  const usual = usualKeys(root, scope);
+  const defaults = merge(usual, ownDefaults);
+  const context = { defaults, scope, verifiers: servers, interactionHosts: interaction?.hosts ?? [] };
+  if (file.routes === undefined && file.routes_from === undefined && !root.at('routes').broken) {
+    root.error('missing key "routes": backends');
+  }
   const drafts = (file.routes ?? []).flatMap((route, index) =>
     route === undefined ? [] : [resolveRoute(route, root.at('routes', index), context)],
   );
@@ -43,6 +48,8 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
   refuseSameNames(drafts);
   refuseTies(drafts);
   checkAgents(read, drafts);
+  const { routesFrom = [] } = read;
+  checkTeams(routesFrom, read, drafts, root);
   refuseSharedHeaders(file, read, drafts, defaults.subjectToken?.header, root);
   warnOfTunnels(file, drafts, root);
   if (intercept !== undefined && drafts.every(({ match }) => match !== undefined && match.host === undefined)) {
@@ -50,7 +57,7 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
     root.at('intercept').warn(why, 'key');
   }
   // A route with an error may use a server.
-  if (!root.broken) warnOfUnusedServers(servers, { routes, inbound, signals }, root);
+  if (!root.broken) warnOfUnusedServers(servers, { routes, inbound, signals, routesFrom }, root);
   for (const { route, node } of drafts) {
     if (route === undefined) continue;
     if (listen !== undefined && reaches(listen, route.upstream.origin)) {
@@ -67,15 +74,17 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
   warnOfUnseenRevocations({ signals }, routes, root);
   const origins = new Set(routes.map(({ upstream }) => upstream.origin));
   if (root.broken || limits === undefined) return undefined;
-  const upstreams = origins.size + (forwardProxy?.connect.length ?? 0);
+  // A team may have any number of upstreams.
+  const upstreams = origins.size + (forwardProxy?.connect.length ?? 0) + 2 * routesFrom.length;
   // Without an error, every part could be read.
   const { $schema, version, defaults: _, ...parts } = read as Required<typeof read>;
   return {
-    ...(parts as Omit<Config, 'file' | 'limits' | 'authorizationServers' | 'routes'>),
+    ...(parts as Omit<Config, 'file' | 'limits' | 'authorizationServers' | 'routes' | 'teams'>),
     file: { content: file, folder: sources.base },
     limits: sharedLimits(limits, upstreams),
     authorizationServers,
     routes,
+    teams: routesFrom.map((grants) => unreadTeam(grants, { ...context, read, usual })),
   };
 }
 
@@ -111,92 +120,6 @@ function sharedLimits(limits: NonNullable<Draft<typeof KEYS>['limits']>, upstrea
   };
 }
 
-/** Refuses a header with more than one role. @param defaultSubject header of the subject token from `defaults` */
-function refuseSharedHeaders(
-  file: ConfigFile,
-  { session, hostHeader, agents }: Draft<typeof KEYS>,
-  drafts: readonly RouteDraft[],
-  defaultSubject: string | undefined,
-  root: ConfigNode,
-): void {
-  const subjects = [
-    ...drafts.map(({ subjectHeader, node }) => ({ name: subjectHeader, node })),
-    { name: defaultSubject, node: root.at('defaults') },
-  ];
-  if (hostHeader !== undefined && hostHeader === session?.header) {
-    root.at('host_header').error('is also the session header: use another header');
-  }
-  for (const [role, taken, node] of [
-    ['session', session?.header, root.at('session', 'header')],
-    ['host', hostHeader, root.at('host_header')],
-    ...(agents?.token ?? []).map(({ header }, index) => {
-      const entry = Array.isArray(file.agents?.token) ? [index] : [];
-      return ['agent', header, root.at('agents', 'token', ...entry, 'header')] as const;
-    }),
-    ['agent', agents?.forwarded?.header, root.at('agents', 'forwarded', 'header')],
-  ] as const) {
-    if (taken === undefined) continue;
-    // The built-in default has no position in the file, so the other header is reported.
-    if (defaultSubject === undefined && taken === DEFAULT_SUBJECT_HEADER) {
-      node.error('is already the subject token header: use another header');
-    }
-    for (const { name, node: owner } of subjects) {
-      if (name !== taken) continue;
-      owner
-        .at('subject_token', 'header')
-        .error(`is both the subject token header and the ${role} header: change one of them`);
-    }
-    for (const { route, node: owner } of drafts) {
-      if (route?.send?.header.toLowerCase() !== taken || owner.at('send').broken) continue;
-      owner.at('send').error('puts the credential into the session header or the host header: use another header');
-    }
-  }
-}
-
-/** Reports routes that refer to agents or their tokens without any. */
-function checkAgents({ agents }: Draft<typeof KEYS>, drafts: readonly RouteDraft[]): void {
-  const known = agents?.known.map(({ name }) => name) ?? [];
-  for (const { route, node } of drafts) {
-    for (const [index, name] of (route?.agents ?? []).entries()) {
-      if (known.includes(name) || node.at('agents').broken) continue;
-      const fix = known.length === 0 ? 'name it under agents.known' : `known agents are ${known.join(', ')}`;
-      node.at('agents', index).error(`unknown agent: ${fix}`);
-    }
-    if (route !== undefined && sendsAgentToken(route) && agents?.token === undefined) {
-      node.at('actor_token').error('needs the token of an agent: set agents.token, or file instead of from');
-    }
-  }
-}
-
-function refuseSameNames(drafts: readonly RouteDraft[]) {
-  const first = new Map<string, RouteDraft>();
-  for (const draft of drafts) {
-    if (draft.name === undefined) continue;
-    const earlier = first.get(draft.name);
-    if (earlier === undefined) first.set(draft.name, draft);
-    else draft.node.at('name').error(`is also the name of ${formatPath(earlier.node.path)}: choose another name`);
-  }
-}
-
-function refuseTies(drafts: readonly RouteDraft[]) {
-  const first = new Map<string, RouteDraft>();
-  for (const draft of drafts) {
-    if (draft.match === undefined) continue;
-    let earlier: RouteDraft | undefined;
-    for (const combination of combinationsOf(draft.match)) {
-      earlier ??= first.get(combination);
-      if (!first.has(combination)) first.set(combination, draft);
-    }
-    if (earlier === undefined) continue;
-    const other = formatPath(earlier.node.at('match').path);
-    const fix =
-      draft.match.conditions === undefined
-        ? 'change the host or the path of one'
-        : 'change the host, the path or a condition of one';
-    draft.node.at('match').error(`matches the same requests as ${other}: ${fix}`);
-  }
-}
-
 /** No tunnel leads to the host of a route, whatever the list says. */
 function warnOfTunnels(file: ConfigFile, drafts: readonly RouteDraft[], root: ConfigNode): void {
   for (const [index, written = ''] of (file.forward_proxy?.connect ?? []).entries()) {
@@ -213,11 +136,12 @@ function warnOfTunnels(file: ConfigFile, drafts: readonly RouteDraft[], root: Co
 
 function warnOfUnusedServers(
   servers: Servers,
-  config: Pick<Config, 'routes' | 'inbound' | 'signals'>,
+  config: Pick<Config, 'routes' | 'inbound' | 'signals' | 'routesFrom'>,
   root: ConfigNode,
 ): void {
   const others = [...introspectingServers(config), ...signallingServers(config)].map(({ name }) => name);
   const used = new Set([
+    ...config.routesFrom.flatMap(({ authorizationServers }) => authorizationServers),
     ...config.routes.flatMap(({ credential }) => usedServers(credential).map(({ name }) => name)),
     ...others,
   ]);

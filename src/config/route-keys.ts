@@ -121,13 +121,15 @@ function readConsentUrl(written: string, node: ConfigNode): string {
   return written;
 }
 
+export const CREDENTIALS = ['exchange', 'client_credentials', 'secret', 'passthrough', 'none'] as const;
+
 const keys = {
   authorization_server: serverName(
     'Name of the authorization server that issues the token. Optional if there is only one.',
     'the only one',
   ),
   credential: kind.choice(
-    ['exchange', 'client_credentials', 'secret', 'passthrough', 'none'],
+    CREDENTIALS,
     'Credential for the upstream: a token exchanged for the caller’s, one of cambist’s own client, a secret from a file, the caller’s own token, or none.',
     { default: 'exchange', page: 'tokens.md#credentials' },
   ),

@@ -77,7 +77,10 @@ export interface ConsentRules {
 type KeptKeys = 'agents' | 'timeouts' | 'retryBodyLimitBytes' | 'stepUp' | 'allowedOrigins' | 'tls' | 'unattended';
 
 export interface Route extends Pick<RouteKeys, KeptKeys> {
+  /** `TEAM/NAME` for one of a team. */
   readonly name: string;
+  /** The team that owns it. Undefined: it is in the main file. */
+  readonly team?: string;
   readonly match: Match;
   readonly upstream: Upstream;
   /** Source of the caller's token. Set on every route, because no route may forward it by accident. */

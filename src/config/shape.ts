@@ -3,29 +3,46 @@ import { type ConfigFile, configSchema } from './config.ts';
 import type { ConfigNode, Path } from './config-node.ts';
 import { nearest } from './nearest.ts';
 
+/** The schema of a kind of file. */
+export interface FileShape {
+  readonly schema: z.ZodType;
+  /** What a file that is not a map lacks. */
+  readonly start: string;
+  /** Why a key is unknown that exists elsewhere. */
+  whyUnknown(key: string): string | undefined;
+}
+
+const CONFIG: FileShape = {
+  schema: configSchema,
+  start: 'version: 1',
+  whyUnknown: (key) => (Object.hasOwn(REMOVED, key) ? `is no longer a key: ${REMOVED[key]}` : undefined),
+};
+
 /**
  * Checks a parsed file against the schema. Reports all errors and returns the rest, which can still be checked further.
  * @returns undefined if the file is not a map
  */
-export function checkShape(value: unknown, root: ConfigNode): ConfigFile | undefined {
-  const result = configSchema.safeParse(value, { error: describeIssue });
+export function checkShape(value: unknown, root: ConfigNode): ConfigFile | undefined;
+export function checkShape<Content>(value: unknown, root: ConfigNode, shape: FileShape): Content | undefined;
+export function checkShape(value: unknown, root: ConfigNode, shape = CONFIG): unknown {
+  const result = shape.schema.safeParse(value, { error: describeIssue });
   if (result.success) return result.data;
   if (!isMap(value)) {
-    root.error('must be a map that starts with "version: 1"');
+    root.error(`must be a map that starts with "${shape.start}"`);
     return undefined;
   }
   const valid = structuredClone(value);
   const issues = result.error.issues.flatMap(flatten);
   for (const issue of issues) {
-    if (issue.code === 'unrecognized_keys') reportUnknownKeys(issue.path, issue.keys, valid, root);
+    if (issue.code === 'unrecognized_keys') reportUnknownKeys(issue.path, issue.keys, valid, root, shape);
   }
   for (const issue of issues) {
     if (issue.code === 'unrecognized_keys') continue;
-    report(issue, root);
+    report(issue, root, shape.schema);
     remove(valid, issue.path);
   }
   // All invalid parts have been removed, so the rest has the shape of the schema.
-  return valid as ConfigFile;
+  return valid;
 }
 
 type Located<Issue> = Issue extends unknown ? Omit<Issue, 'path'> & { path: Path } : never;
@@ -42,11 +59,11 @@ function flatten(issue: z.core.$ZodIssue): Issue[] {
   return meant.flatMap((inner) => flatten({ ...inner, path: [...path, ...inner.path] }));
 }
 
-function report(issue: Issue, root: ConfigNode) {
+function report(issue: Issue, root: ConfigNode, whole: z.ZodType) {
   const node = root.at(...issue.path);
   if (issue.message === MISSING) {
     const key = String(issue.path.at(-1));
-    const about = firstClause(schemaAt(issue.path)?.meta()?.description);
+    const about = firstClause(schemaAt(whole, issue.path)?.meta()?.description);
     if (node.broken) return;
     root.at(...issue.path.slice(0, -1)).error(`missing key "${key}": ${about ?? 'add it'}`);
     node.markBroken();
@@ -75,17 +92,17 @@ const REMOVED: Readonly<Record<string, string>> = {
   http2: 'remove it, because cambist speaks HTTP/1.1 to backends, which every MCP server speaks',
 };
 
-function reportUnknownKeys(path: Path, keys: readonly string[], valid: unknown, root: ConfigNode) {
+function reportUnknownKeys(path: Path, keys: readonly string[], valid: unknown, root: ConfigNode, shape: FileShape) {
   const parent = valueAt(valid, path);
   const node = root.at(...path);
-  const schema = schemaAt(path);
+  const schema = schemaAt(shape.schema, path);
   const known = schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
   const isSource = known.every((name) => OF_SOURCES.has(name));
   for (const key of keys) {
     if (isMap(parent)) delete parent[key];
-    const removed = Object.hasOwn(REMOVED, key) ? REMOVED[key] : undefined;
-    if (removed !== undefined) {
-      node.error(`"${key}" is no longer a key: ${removed}`, { child: key });
+    const why = shape.whyUnknown(key);
+    if (why !== undefined) {
+      node.error(`"${key}" ${why}`, { child: key });
       continue;
     }
     const meant = nearest(
@@ -100,8 +117,8 @@ function reportUnknownKeys(path: Path, keys: readonly string[], valid: unknown, 
 }
 
 /** The schema of a node. Undefined within a union. */
-function schemaAt(path: Path): z.ZodType | undefined {
-  const schema = path.reduce<unknown>((parent, segment) => childOf(unwrap(parent), segment), configSchema);
+function schemaAt(whole: z.ZodType, path: Path): z.ZodType | undefined {
+  const schema = path.reduce<unknown>((parent, segment) => childOf(unwrap(parent), segment), whole);
   const found = unwrap(schema);
   return found instanceof z.ZodType ? found : undefined;
 }

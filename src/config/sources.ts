@@ -1,6 +1,7 @@
 import { access, constants, readFile, stat } from 'node:fs/promises';
-import { dirname, isAbsolute, join } from 'node:path';
+import { dirname, isAbsolute, join, resolve, sep } from 'node:path';
 import type { CredentialSource } from '../secrets/credential.ts';
+import { placeWithin } from '../secrets/within.ts';
 import type { ConfigNode } from './config-node.ts';
 
 export interface WrittenFile {
@@ -14,8 +15,11 @@ export interface WrittenSource extends WrittenFile {
 export type Sources = ReturnType<typeof createSources>;
 export type UsedSources = Sources['used'];
 
-/** Reads the sources of secrets, keys and certificates, and remembers them for `reportMissing`. */
-export function createSources(configFile: string) {
+/**
+ * Reads the sources of secrets, keys and certificates, and remembers them for `reportMissing`.
+ * @param within all files must be in one of these folders, and no link may lead out of it
+ */
+export function createSources(configFile: string, within?: readonly string[]) {
   const base = dirname(configFile);
   /** Files that cambist writes. */
   const outputs: { full: string; node: ConfigNode }[] = [];
@@ -26,7 +30,11 @@ export function createSources(configFile: string) {
   const resolved = (path: string): string => (isAbsolute(path) ? path : join(base, path));
 
   function file(path: string, node: ConfigNode, minLength = 0): string {
-    const full = resolved(path);
+    const full = within === undefined ? resolved(path) : resolve(base, path);
+    const isInside = within?.some((folder) => full.startsWith(`${resolve(folder)}${sep}`)) ?? true;
+    if (!isInside) {
+      node.error('is in no folder that the entry names in files: move it, or let the operator grant its folder');
+    }
     found.push({ full, written: path, node, minLength });
     return full;
   }
@@ -38,12 +46,16 @@ export function createSources(configFile: string) {
     return full;
   }
 
+  function fileSource(path: string, node: ConfigNode, minLength = 0): CredentialSource {
+    return { file: file(path, node, minLength), ...(within !== undefined && { within }) };
+  }
+
   /** Reads `{ file }` or `{ env }`. @param minLength in characters, which a key must have */
   function credential(written: WrittenSource, node: ConfigNode, minLength = 0): CredentialSource | undefined {
     if (written.file !== undefined && written.env !== undefined) {
       node.error('has both "file" and "env": remove one');
     } else if (written.file !== undefined) {
-      return { file: file(written.file, node.at('file'), minLength) };
+      return fileSource(written.file, node.at('file'), minLength);
     } else if (written.env !== undefined) {
       const name = written.env;
       // An unusual name could be the secret itself, written in the wrong place.
@@ -69,10 +81,16 @@ export function createSources(configFile: string) {
       else node.warn(`${named} is not set here: set it where cambist runs`);
     }
     for (const { full, written, node, minLength } of found) {
+      // A team learns nothing about other files.
+      if (within !== undefined && node.broken) continue;
       // A path without a slash could be the secret itself, written in the wrong place.
       const named = written.includes('/') ? `file "${full}"` : 'the file';
       const fault = await faultOf(full, minLength);
       if (fault !== undefined) node.warn(`${named} ${fault}`);
+      // A missing file has its warning.
+      if (within !== undefined && (await placeWithin(full, within).catch(() => full)) === undefined) {
+        node.error(`${named} is a link that leads out of the folders in files: replace it by the file itself`);
+      }
     }
     for (const { full, node } of outputs) {
       const parent = dirname(full);
@@ -85,6 +103,7 @@ export function createSources(configFile: string) {
   return {
     base,
     file,
+    fileSource,
     output,
     folder: resolved,
     credential,

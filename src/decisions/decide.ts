@@ -12,6 +12,7 @@ import { traceNotTaken } from '../proxy/proxy-server.ts';
 import type { CallerToken } from '../proxy/read-caller-token.ts';
 import { OVERRIDES, withDashes } from '../proxy/request-headers.ts';
 import type { Received, Routed } from '../proxy/steps.ts';
+import { closed } from '../routing/region-table.ts';
 import { oncePer } from '../secrets/secret.ts';
 import { type IssuedToken, valueFor } from '../tokens/issued-token.ts';
 import { rememberNames } from '../transport/known-names.ts';
@@ -41,7 +42,10 @@ export const DECIDING: Deciding = {
       if (problem !== undefined) assertNoMessage(received, problem);
       return checked(matchRoute(received), problem);
     }
-    const route = routesByName(request.active.config.routes).get(name);
+    const { routes, teams } = request.active.config;
+    const owner = teams.find(({ grants }) => name.startsWith(`${grants.name}/`));
+    if (owner?.isOpen === false) throw closed(owner);
+    const route = routesByName(routes).get(name);
     if (route === undefined)
       throw new CambistError('ERR_ROUTE_NOT_FOUND', `the data plane names an unknown route "${name}"`);
     assertTakes(route, request.incoming.method);

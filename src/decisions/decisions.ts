@@ -53,7 +53,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
       const decideByHttp = (): void => {
         // Nothing would take back the counts of a connection that has closed meanwhile.
         if (incoming.socket.destroyed) return;
-        const report = () => readReport(incoming, url, isNamed());
+        const report = () => readReport(incoming, url, isNamed(), activeConfig().config.teams);
         decide('http', incoming, response, url, report, undefined);
       };
       const refuse = (): void => {

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import type { Team } from '../config/teams.ts';
 import { CambistError } from '../errors.ts';
 import { headerValues, type RawHeaders } from '../proxy/headers.ts';
 import type { Dialect, ReportedBy } from '../proxy/proxy-request.ts';
@@ -22,15 +23,25 @@ const REPORTS = {
 } as const;
 
 const BY_NAME = /^\/(ext-authz|forward-auth|auth-request)\/([a-z0-9-]+)(?=$|[/?])/;
+/** The name of a team's route, which begins with that of the team. */
+const OF_TEAM = /^\/(ext-authz|forward-auth|auth-request)\/([a-z0-9-]+\/[a-z0-9-]+)(?=$|[/?])/;
 const BY_MATCH = /^\/(ext-authz|forward-auth|auth-request)(?=$|[/?])/;
 
 /**
  * Reads which request a data plane asks about.
  * @param named the path names the route, before the path of the request itself
+ * @param teams their names, which no route of the main file has
  * @throws {CambistError} ERR_ROUTE_NOT_FOUND where the request is not reported, or in two ways
  */
-export function readReport(incoming: IncomingMessage, url: string, named: boolean): Reported {
-  const [prefix = '', dialect, routeName] = (named ? BY_NAME : BY_MATCH).exec(url) ?? [];
+export function readReport(
+  incoming: IncomingMessage,
+  url: string,
+  named: boolean,
+  teams: readonly Pick<Team, 'grants'>[] = [],
+): Reported {
+  const found = (named ? BY_NAME : BY_MATCH).exec(url);
+  const isOfTeam = teams.some(({ grants }) => grants.name === found?.[2]);
+  const [prefix = '', dialect, routeName] = (isOfTeam ? OF_TEAM.exec(url) : found) ?? [];
   if (dialect === undefined) {
     const form = named
       ? '/ext-authz/ROUTE, /forward-auth/ROUTE or /auth-request/ROUTE'

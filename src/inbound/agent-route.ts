@@ -20,6 +20,7 @@ export function activateInbound(config: Config, inbound: Inbound): ActiveConfig 
     intercept: undefined,
     limits: { ...config.limits, maxInFlightPerUpstream: maxInFlight },
     routes: [agentRoute(inbound)],
+    teams: [],
   });
 }
 

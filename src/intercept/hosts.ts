@@ -9,10 +9,10 @@ import type { Intercept } from '../config/intercept.ts';
 import type { Route } from '../config/route.ts';
 import { nameConstraintsOf, permitsHost } from '../transport/certificates.ts';
 
-/** The hosts that routes match, as certificates name them: addresses without brackets. */
-export function interceptedHosts(routes: readonly Route[]): string[] {
+/** The hosts that routes match, and those of teams, as certificates name them: addresses without brackets. */
+export function interceptedHosts({ routes, teams }: Pick<Config, 'routes' | 'teams'>): string[] {
   const hosts = routes.map(({ match }) => match.host).filter((host) => host !== undefined);
-  return [...new Set(hosts.map(withoutBrackets))];
+  return [...new Set([...hosts, ...teams.flatMap(({ grants }) => grants.hosts)].map(withoutBrackets))];
 }
 
 /**

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import type { NameConstraints } from '@peculiar/asn1-x509';
 import { LRUCache } from 'lru-cache';
 import { isEveryAddress, withoutBrackets } from '../config/addresses.ts';
+import type { Config } from '../config/config.ts';
 import type { Intercept } from '../config/intercept.ts';
 import type { Route } from '../config/route.ts';
 import { isLoopbackPeer, reachableUrlHost } from '../listeners/this-machine.ts';
@@ -28,10 +29,10 @@ export type Interception = Awaited<ReturnType<typeof startInterception>>;
  */
 export async function startInterception(
   { ca, trustDir, listen: addresses }: Intercept,
-  routes: readonly Route[],
+  config: Pick<Config, 'routes' | 'teams'>,
   logger: Logger,
 ) {
-  const authority = await openInterceptAuthority(ca, interceptedHosts(routes));
+  const authority = await openInterceptAuthority(ca, interceptedHosts(config));
   const constraints = nameConstraintsOf(authority.cert);
   if (constraints === undefined) {
     logger.warn({}, 'the certificate of intercept.ca has no name constraints; its key can impersonate every host');

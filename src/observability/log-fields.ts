@@ -39,6 +39,7 @@ export const LOG_FIELDS = [
   'path',
   'errors',
   'routes',
+  'team',
   'keys',
   'transmitter',
   'channel',

@@ -1,6 +1,6 @@
 import { agentHeaders } from '../config/agents.ts';
 import type { Config } from '../config/config.ts';
-import { createRouteTable } from '../routing/route-table.ts';
+import { createConfigTable } from '../routing/region-table.ts';
 import type { CredentialHeaders } from './caller-tokens.ts';
 import { withheldHeaders } from './request-headers.ts';
 
@@ -13,11 +13,13 @@ export function activate(config: Config) {
   const credentialHeaders: CredentialHeaders = new Set([
     'authorization',
     ...config.routes.map(({ subjectToken }) => subjectToken.header),
+    // While a region is closed, its callers' tokens go to no other backend either.
+    ...config.teams.map(({ subjectHeader }) => subjectHeader),
     ...identities,
   ]);
   return {
     config,
-    table: createRouteTable(config.routes),
+    table: createConfigTable(config),
     withheld: withheldHeaders(config, credentialHeaders),
     credentialHeaders,
     /** Lower-case names of the headers that identify agents. */

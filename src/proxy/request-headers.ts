@@ -75,10 +75,10 @@ export const OVERRIDES: readonly string[] = [
 
 /** @param tokenHeaders lower-case names of the headers that may carry a caller's token */
 export function withheldHeaders(config: Config, tokenHeaders: ReadonlySet<string>): WithheldHeaders {
-  const { routes, hostHeader } = config;
+  const { routes, teams, hostHeader } = config;
   const always = [
     ...(hostHeader === undefined ? [] : [withDashes(hostHeader)]),
-    ...(routes.some(dependsOnRequest) ? OVERRIDES : []),
+    ...(teams.length > 0 || routes.some(dependsOnRequest) ? OVERRIDES : []),
   ];
   const credentials = [...tokenHeaders, 'dpop'].map(withDashes);
   const common = new Set([...credentials, ...always]);

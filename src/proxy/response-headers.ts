@@ -1,3 +1,4 @@
+import type { Config } from '../config/config.ts';
 import { HOP_BY_HOP } from '../config/header-names.ts';
 import { readHost } from '../routing/request-target.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
@@ -152,8 +153,13 @@ const REFRESH = /^[ \t]*(\d+)[ \t]*(?:[;,][ \t]*(?:url[ \t]*=[ \t]*)?([^ \t].*)?
 
 /** Do clients know other routes by the same host? Not where the route is for the backend's own host. */
 function sharesOrigin({ request, route: { match, upstream }, target }: Prepared): boolean {
-  if (request.active.config.routes.length === 1) return false;
+  if (isOnlyRoute(request.active.config)) return false;
   return match.host === undefined || target.host !== readHost(upstream.host);
+}
+
+/** A team may have no routes for a moment. */
+function isOnlyRoute({ routes, teams }: Config): boolean {
+  return routes.length === 1 && teams.length === 0;
 }
 
 /** A cookie that clients send on this route alone. @param path of the route */
@@ -209,7 +215,7 @@ export function streamRewriter(prepared: Prepared, status: number, headers: stri
   const isEncoded = headerValues(headers, 'content-encoding').some((coding) => !/^identity$/i.test(coding));
   // Clients in Python and Java decode the stream as the charset says, in any spelling (RFC 2231).
   if (isEncoded || types.some((type) => /charset/i.test(type.replace(UTF_8, '')))) {
-    if (request.active.config.routes.length === 1) return undefined;
+    if (isOnlyRoute(request.active.config)) return undefined;
     throw crossRoute(route, 'event stream is encoded, or not in UTF-8, so its endpoint cannot be checked');
   }
   headers.splice(0, headers.length, ...without(headers, LENGTH));

@@ -80,7 +80,13 @@ export function createRouteTable(routes: readonly Route[]) {
     return plain === undefined || find(target, choose, { method, message: { ...message, name: plain } }) !== found;
   }
 
-  return { match, candidates, namesHost };
+  return {
+    match,
+    candidates,
+    namesHost,
+    /** The team whose region has a request. Undefined: none. */
+    ownerOf: (_target: RequestTarget): string | undefined => undefined,
+  };
 }
 
 interface PathEntry {

@@ -76,6 +76,8 @@ export function whyNoRoute(target: RequestTarget, table: RouteTable): string {
   if (table.candidates(target).length > 0) {
     return 'the routes with its host and path want another method or message, or some servers read its path or name differently';
   }
+  const owner = table.ownerOf(target);
+  if (owner !== undefined) return `it is in the region of "${owner}", none of whose routes has its host and path`;
   if (host !== undefined && table.namesHost(host)) return 'no route with its host has its path';
   return 'no route has its host, and no route without a host has its path';
 }

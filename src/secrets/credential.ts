@@ -3,7 +3,13 @@ import { Secret } from './secret.ts';
 import { createSecretFileReader, MAX_SECRET_BYTES, type SecretFile } from './secret-file.ts';
 
 /** The source of a secret, key or token. A file is read again when it changes, so that rotation needs no restart. */
-export type CredentialSource = { readonly file: string } | { readonly env: string } | JwtSvidSource;
+export type CredentialSource = FileSource | { readonly env: string } | JwtSvidSource;
+
+interface FileSource {
+  readonly file: string;
+  /** No link may lead out of these folders. */
+  readonly within?: readonly string[];
+}
 
 type FileOrVariable = Exclude<CredentialSource, JwtSvidSource>;
 
@@ -49,7 +55,7 @@ export async function readCredential(source: CredentialSource, what: string, mus
 export function currentCredential(source: CredentialSource, what: string, mustCheck = false): Secret | Promise<Secret> {
   if ('spiffe' in source) return readJwtSvid(source, what);
   if ('env' in source) return notEmpty(readEnvironment(source.env, what), source, what);
-  const found = readSecretFile(source.file, mustCheck);
+  const found = readSecretFile(source.file, mustCheck, source.within);
   if (!(found instanceof Promise)) return notEmpty(found, source, what);
   return readFile(found, source.file, what).then((secret) => notEmpty(secret, source, what));
 }

@@ -1,13 +1,12 @@
-import { type BigIntStats, constants } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { setImmediate as endOfTurn } from 'node:timers/promises';
 import { type Clock, systemClock } from '../clock/clock.ts';
 import { Secret } from './secret.ts';
+import { OPEN_FLAGS, openWithin, readStart } from './within.ts';
 
 /** Largest file of a secret, key or token. A certificate chain is much smaller. */
 export const MAX_SECRET_BYTES = 256 * 1024;
-/** Without O_NONBLOCK, opening a pipe blocks one of Node's few threads until a writer comes. Windows has no such flag. */
-const OPEN_FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
 /**
  * Two changes within one tick of the file system's clock give a file the same times, and a tick of FAT is two seconds. A file
  * that changed more recently than this is therefore read at each use.
@@ -24,9 +23,14 @@ export type SecretFile = Secret | 'not_a_file' | 'too_large';
 /**
  * Reads the content of a file. Returns the same `Secret` object while the file is unchanged, and synchronously after a recent check.
  * @param mustCheck checks the file even if the last check was recent
+ * @param within folders that no link may lead out of
  * @throws {Error} from the file system, if the file cannot be read
  */
-export type ReadSecretFile = (file: string, mustCheck?: boolean) => Secret | Promise<SecretFile>;
+export type ReadSecretFile = (
+  file: string,
+  mustCheck?: boolean,
+  within?: readonly string[],
+) => Secret | Promise<SecretFile>;
 
 interface Remembered {
   readonly stats: BigIntStats;
@@ -39,50 +43,51 @@ export function createSecretFileReader(clock: Clock = systemClock): ReadSecretFi
   const remembered = new Map<string, Remembered>();
   const pending = new Map<string, Promise<SecretFile>>();
 
-  async function load(file: string): Promise<SecretFile> {
-    const known = remembered.get(file);
+  async function load(file: string, within: readonly string[] | undefined, key: string): Promise<SecretFile> {
+    const known = remembered.get(key);
     const checkedAtMs = clock.monotonicMs();
     if (known !== undefined && (await isUnchanged(file, known.stats))) {
       known.checkedAtMs = checkedAtMs;
       return known.secret;
     }
-    remembered.delete(file);
-    const handle = await open(file, OPEN_FLAGS);
+    remembered.delete(key);
+    const handle = within === undefined ? await open(file, OPEN_FLAGS) : await openWithin(file, within);
     try {
-      return await read(file, handle);
+      return await read(key, handle);
     } finally {
       await handle.close();
     }
   }
 
-  async function read(file: string, handle: FileHandle): Promise<SecretFile> {
+  async function read(key: string, handle: FileHandle): Promise<SecretFile> {
     const nowMs = clock.wallMs();
     const checkedAtMs = clock.monotonicMs();
     const stats = await handle.stat({ bigint: true });
     // Reading a device or a pipe may never end.
     if (!stats.isFile()) return 'not_a_file';
-    const content = await readStart(handle);
+    const content = await readStart(handle, MAX_SECRET_BYTES);
     if (content.length > MAX_SECRET_BYTES) return 'too_large';
     const secret = new Secret(content.toString('utf8').replace(/(?<![\r\n])[\r\n]+$/, ''));
     if (changedAtMs(stats) + SETTLED_MS <= nowMs) {
-      remembered.set(file, { stats, secret, checkedAtMs });
+      remembered.set(key, { stats, secret, checkedAtMs });
       // This may forget a later read too early, which is harmless.
-      setTimeout(() => remembered.delete(file), REMEMBERED_MS).unref();
+      setTimeout(() => remembered.delete(key), REMEMBERED_MS).unref();
     }
     return secret;
   }
 
-  return (file, mustCheck = false) => {
-    const known = remembered.get(file);
+  return (file, mustCheck = false, within = undefined) => {
+    const key = within === undefined ? file : JSON.stringify([file, within]);
+    const known = remembered.get(key);
     if (!mustCheck && known !== undefined && clock.monotonicMs() < known.checkedAtMs + CHECKED_MS) return known.secret;
-    let loading = pending.get(file);
+    let loading = pending.get(key);
     if (loading === undefined) {
       // Calls in one turn of the event loop share a read, which starts after the last of them.
       loading = endOfTurn().then(() => {
-        pending.delete(file);
-        return load(file);
+        pending.delete(key);
+        return load(file, within, key);
       });
-      pending.set(file, loading);
+      pending.set(key, loading);
     }
     return loading;
   };
@@ -96,16 +101,4 @@ async function isUnchanged(file: string, before: BigIntStats): Promise<boolean> 
 
 function changedAtMs({ mtimeMs, ctimeMs }: BigIntStats): number {
   return Number(mtimeMs > ctimeMs ? mtimeMs : ctimeMs);
-}
-
-/** Reads one byte more than the limit, to detect a larger file. */
-async function readStart(handle: FileHandle): Promise<Buffer> {
-  const buffer = Buffer.allocUnsafe(MAX_SECRET_BYTES + 1);
-  let length = 0;
-  while (length < buffer.length) {
-    const { bytesRead } = await handle.read(buffer, length);
-    if (bytesRead === 0) break;
-    length += bytesRead;
-  }
-  return buffer.subarray(0, length);
 }

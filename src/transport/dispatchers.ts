@@ -138,7 +138,9 @@ function createPool({ connectMs, socketPath }: PeerOptions, options: TlsMaterial
 }
 
 async function readTlsMaterial(tls: TlsFiles, peer: string, svids: Svids | undefined): Promise<TlsMaterial> {
-  const read = async (file: string, what: string) => (await readCredential({ file }, `${what} of ${peer}`)).reveal();
+  const place = tls.within === undefined ? {} : { within: tls.within };
+  const read = async (file: string, what: string) =>
+    (await readCredential({ file, ...place }, `${what} of ${peer}`)).reveal();
   const material = {
     ...(tls.spiffe && (await currentSvid(svids, peer))),
     ...(tls.ca !== undefined && { ca: await read(tls.ca, 'CA certificate') }),

@@ -5,6 +5,7 @@ import type { Keys } from '../../src/config/key.ts';
 import { LISTENER_KEYS, LISTENER_TLS_KEYS } from '../../src/config/listen.ts';
 import { ROUTE } from '../../src/config/resolve-route.ts';
 import { ROUTE_KEYS } from '../../src/config/route-keys.ts';
+import { TEAM_KEYS } from '../../src/config/teams.ts';
 
 const FOLDER = new URL('../../config/', import.meta.url);
 
@@ -18,6 +19,7 @@ const TABLES: Readonly<Record<string, readonly Keys[]>> = {
   'authorization-servers.md': [SERVER.client_auth?.keys ?? {}],
   'listeners.md': [LISTENER_KEYS, LISTENER_TLS_KEYS],
   'signals.md': [KEYS.signals.keys ?? {}],
+  'teams.md': [TEAM_KEYS],
 };
 
 export const PAGES = Object.keys(TABLES);

@@ -6,6 +6,7 @@ import { CambistError } from '../../src/errors.ts';
 test('the error codes and their statuses are stable', () => {
   assert.deepEqual(Object.fromEntries(ERROR_CODES.map((code) => [code, describeError(code).status])), {
     ERR_ROUTE_NOT_FOUND: 403,
+    ERR_ROUTES_INVALID: 503,
     ERR_AGENT_NOT_ALLOWED: 403,
     ERR_AGENT_UNKNOWN: 401,
     ERR_MISDIRECTED_REQUEST: 421,

@@ -188,7 +188,7 @@ test('lists each host of the routes once, and addresses without brackets', () =>
   const hosts = ['a.example.com', undefined, '*.tools.svc', '[::1]', '10.0.0.1'];
   const same = { name: 'same', match: { host: 'a.example.com', path: '/b' }, upstream: 'http://127.0.0.1:1' };
   const routes = [...routesOf(hosts), ...configOf({ routes: [{ ...same, credential: 'none' }] }).routes];
-  assert.deepEqual(interceptedHosts(routes), ['a.example.com', '*.tools.svc', '::1', '10.0.0.1']);
+  assert.deepEqual(interceptedHosts({ routes, teams: [] }), ['a.example.com', '*.tools.svc', '::1', '10.0.0.1']);
 });
 
 for (const [constraints, host, excluded] of [

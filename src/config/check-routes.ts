@@ -1,0 +1,125 @@
+import type { ConfigFile, KEYS } from './config.ts';
+import { type ConfigNode, formatPath } from './config-node.ts';
+import type { Draft } from './key.ts';
+import { combinationsOf, describedPath, plainPath } from './match.ts';
+import type { RouteDraft } from './resolve-route.ts';
+import { sendsAgentToken } from './route.ts';
+import { type Grants, isInside } from './teams.ts';
+import { DEFAULT_SUBJECT_HEADER } from './verification.ts';
+
+/** Refuses a header with more than one role. @param defaultSubject header of the subject token from `defaults` */
+export function refuseSharedHeaders(
+  file: ConfigFile,
+  { session, hostHeader, agents }: Draft<typeof KEYS>,
+  drafts: readonly RouteDraft[],
+  defaultSubject: string | undefined,
+  root: ConfigNode,
+): void {
+  const subjects = [
+    ...drafts.map(({ subjectHeader, node }) => ({ name: subjectHeader, node })),
+    { name: defaultSubject, node: root.at('defaults') },
+  ];
+  if (hostHeader !== undefined && hostHeader === session?.header) {
+    root.at('host_header').error('is also the session header: use another header');
+  }
+  for (const [role, taken, node] of [
+    ['session', session?.header, root.at('session', 'header')],
+    ['host', hostHeader, root.at('host_header')],
+    ...(agents?.token ?? []).map(({ header }, index) => {
+      const entry = Array.isArray(file.agents?.token) ? [index] : [];
+      return ['agent', header, root.at('agents', 'token', ...entry, 'header')] as const;
+    }),
+    ['agent', agents?.forwarded?.header, root.at('agents', 'forwarded', 'header')],
+  ] as const) {
+    if (taken === undefined) continue;
+    // The built-in default has no position in the file, so the other header is reported.
+    if (defaultSubject === undefined && taken === DEFAULT_SUBJECT_HEADER) {
+      node.error('is already the subject token header: use another header');
+    }
+    for (const { name, node: owner } of subjects) {
+      if (name !== taken) continue;
+      owner
+        .at('subject_token', 'header')
+        .error(`is both the subject token header and the ${role} header: change one of them`);
+    }
+    for (const { route, node: owner } of drafts) {
+      if (route?.send?.header.toLowerCase() !== taken || owner.at('send').broken) continue;
+      owner.at('send').error('puts the credential into the session header or the host header: use another header');
+    }
+  }
+}
+
+/** Reports routes that refer to agents or their tokens without any. */
+export function checkAgents({ agents }: Draft<typeof KEYS>, drafts: readonly RouteDraft[]): void {
+  const known = agents?.known.map(({ name }) => name) ?? [];
+  for (const { route, node } of drafts) {
+    for (const [index, name] of (route?.agents ?? []).entries()) {
+      if (known.includes(name) || node.at('agents').broken) continue;
+      const fix = known.length === 0 ? 'name it under agents.known' : `known agents are ${known.join(', ')}`;
+      node.at('agents', index).error(`unknown agent: ${fix}`);
+    }
+    if (route !== undefined && sendsAgentToken(route) && agents?.token === undefined) {
+      node.at('actor_token').error('needs the token of an agent: set agents.token, or file instead of from');
+    }
+  }
+}
+
+function placeOf({ node, file }: RouteDraft, ...below: string[]): string {
+  return (file === undefined ? '' : `${file}: `) + formatPath([...node.path, ...below]);
+}
+
+export function refuseSameNames(drafts: readonly RouteDraft[]) {
+  const first = new Map<string, RouteDraft>();
+  for (const draft of drafts) {
+    if (draft.name === undefined) continue;
+    const earlier = first.get(draft.name);
+    if (earlier === undefined) first.set(draft.name, draft);
+    else draft.node.at('name').error(`is also the name of ${placeOf(earlier)}: choose another name`);
+  }
+}
+
+export function refuseTies(drafts: readonly RouteDraft[]) {
+  const first = new Map<string, RouteDraft>();
+  for (const draft of drafts) {
+    if (draft.match === undefined) continue;
+    let earlier: RouteDraft | undefined;
+    for (const combination of combinationsOf(draft.match)) {
+      earlier ??= first.get(combination);
+      if (!first.has(combination)) first.set(combination, draft);
+    }
+    if (earlier === undefined) continue;
+    const other = placeOf(earlier, 'match');
+    const fix =
+      draft.match.conditions === undefined
+        ? 'change the host or the path of one'
+        : 'change the host, the path or a condition of one';
+    draft.node.at('match').error(`matches the same requests as ${other}: ${fix}`);
+  }
+}
+
+/** Reports routes inside the regions of teams, names that both have, and agents that a team is granted and that are unknown. */
+export function checkTeams(
+  teams: readonly Grants[],
+  { agents }: Draft<typeof KEYS>,
+  drafts: readonly RouteDraft[],
+  root: ConfigNode,
+): void {
+  const known = new Set(agents?.known.map(({ name }) => name));
+  for (const [index, team] of teams.entries()) {
+    for (const [at, name] of team.agents.entries()) {
+      const node = root.at('routes_from', index, 'agents', at);
+      if (!known.has(name) && !root.at('agents').broken && !root.at('routes_from').broken)
+        node.error('unknown agent: name it under agents.known');
+    }
+  }
+  for (const { node, name, match } of drafts) {
+    if (teams.some((team) => team.name === name)) {
+      node.at('name').error('is also the name of an entry of routes_from: choose another name');
+    }
+    if (match === undefined) continue;
+    const paths = [match.path, plainPath(match.path), describedPath(match.path)].filter((path) => path !== undefined);
+    const owner = teams.find((team) => paths.some((path) => isInside(team, match.host, path)));
+    if (owner === undefined) continue;
+    node.at('match').error(`is inside the region of "${owner.name}" in routes_from: move the route, or the region`);
+  }
+}

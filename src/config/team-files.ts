@@ -1,0 +1,215 @@
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay, setImmediate as endOfTurn } from 'node:timers/promises';
+import { systemClock } from '../clock/clock.ts';
+import { errorCode } from '../errors.ts';
+import { openWithin, readStart } from '../secrets/within.ts';
+import { refuseSameNames, refuseTies } from './check-routes.ts';
+import { createProblemList, type Locate, type Problem } from './config-node.ts';
+import { readDocument } from './document.ts';
+import { warnOfPlaceholders } from './placeholders.ts';
+import type { RouteDraft } from './resolve-route.ts';
+import { checkShape } from './shape.ts';
+import { createSources } from './sources.ts';
+import { isOfMainFile, resolveTeamRoutes, type TeamContext, teamSchema, type WrittenTeamFile } from './team-routes.ts';
+import type { Grants, Team, TeamFile } from './teams.ts';
+import { DEFAULT_SUBJECT_HEADER } from './verification.ts';
+
+/** Far more than a team needs. Each is looked at twice a second. */
+const MAX_FILES = 1000;
+
+/** Parsing a file blocks all requests, for about 2 ms a KiB. */
+const MAX_FILE_BYTES = 256 * 1024;
+
+/** All files of a folder. */
+const MAX_FOLDER_BYTES = 16 * 1024 * 1024;
+
+/** Kubernetes replaces a folder within a moment. */
+const RETRY_MS = 100;
+
+/** The clock of a file system advances in steps, so a younger file may change without a trace. */
+const SETTLED_MS = 3000;
+
+/** A file as it was parsed. */
+interface Parsed {
+  readonly stats: string;
+  readonly text: string;
+  readonly content: WrittenTeamFile | undefined;
+  /** Of the text and its shape. */
+  readonly problems: readonly Problem[];
+}
+
+/** A file as it was read with a main file. */
+interface ReadFile extends TeamFile {
+  readonly parsed: Parsed | undefined;
+  readonly context: TeamContext;
+  /** Those of the file alone. */
+  readonly ownProblems: readonly Problem[];
+  readonly drafts: readonly RouteDraft[];
+}
+
+type Unchecked = Omit<ReadFile, 'isValid' | 'sinceMs'>;
+
+/** A team whose folder was not read yet. Its region is closed. */
+export function unreadTeam(grants: Grants, context: TeamContext): Team {
+  return teamOf(grants, context, undefined);
+}
+
+function teamOf(grants: Grants, context: TeamContext, read: readonly ReadFile[] | undefined): Team {
+  const isRead = read !== undefined;
+  const files = read ?? [];
+  const isOpen = read?.every(({ isValid }) => isValid) ?? false;
+  return {
+    grants,
+    files,
+    isOpen,
+    subjectHeader: context.defaults.subjectToken?.header ?? DEFAULT_SUBJECT_HEADER,
+    routes: isOpen ? files.flatMap(({ drafts }) => drafts.flatMap(({ route }) => route ?? [])) : [],
+    async reread(previous) {
+      const known = (previous?.files ?? files) as readonly ReadFile[];
+      let read = await readFolder(grants, context, known);
+      // A file may be missing while the folder is being replaced.
+      if (read.some(({ parsed }) => parsed === undefined)) {
+        await delay(RETRY_MS);
+        read = await readFolder(grants, context, known);
+      }
+      const isSame = read.length === files.length && read.every((each, index) => each === files[index]);
+      return isSame && isRead ? this : teamOf(grants, context, checked(read, known));
+    },
+  };
+}
+
+async function readFolder(grants: Grants, context: TeamContext, before: readonly ReadFile[]): Promise<Unchecked[]> {
+  const known = new Map(before.map((file) => [file.path, file]));
+  const read: Unchecked[] = [];
+  let bytes = 0;
+  try {
+    for (const path of await filesIn(grants.folder)) {
+      const file = await readTeamFile(path, grants, context, known.get(path));
+      read.push(file);
+      bytes += file.parsed?.text.length ?? 0;
+      if (bytes > MAX_FOLDER_BYTES) throw new Error('has more than 16 MiB of routes: divide the team');
+    }
+  } catch (error) {
+    read.push(unreadable(grants.folder, context, error, known.get(grants.folder)));
+  }
+  return read;
+}
+
+/** In the order of their names. */
+async function filesIn(folder: string): Promise<string[]> {
+  const names = (await readdir(folder)).filter((name) => name.endsWith('.yaml') && !name.startsWith('.'));
+  if (names.length > MAX_FILES) throw new Error(`has more than ${MAX_FILES} files: join some of them`);
+  return names.sort().map((name) => join(folder, name));
+}
+
+async function readTeamFile(
+  path: string,
+  grants: Grants,
+  context: TeamContext,
+  before: ReadFile | undefined,
+): Promise<Unchecked> {
+  let parsed: Parsed;
+  try {
+    parsed = await parseFile(path, grants.folder, before?.parsed);
+  } catch (error) {
+    return unreadable(path, context, error, before);
+  }
+  if (before !== undefined && parsed === before.parsed && context === before.context) return before;
+  const list = createProblemList(path, locateIn(parsed.text));
+  const sources = createSources(path, grants.files);
+  const drafts =
+    parsed.content === undefined ? [] : resolveTeamRoutes(parsed.content, list.root, grants, sources, context);
+  warnOfPlaceholders(parsed.content, list.root);
+  await sources.reportMissing(false);
+  const ownProblems = [...parsed.problems, ...list.sorted()];
+  // Without the nodes, which keep the parsed text in memory.
+  const kept = drafts.map((draft) => ({ ...draft, node: NOWHERE.at(...draft.node.path) }));
+  return { path, parsed, context, drafts: kept, problems: [], ownProblems };
+}
+
+const NOWHERE = createProblemList('', () => ({ line: 0, column: 0 })).root;
+
+/** Parses the text at the first problem: it takes a hundred times its memory. */
+function locateIn(text: string): Locate {
+  let locate: Locate | undefined;
+  return (path, what) => {
+    locate ??= readDocument(text, '').locate;
+    return locate(path, what);
+  };
+}
+
+/** The same object while the text is the same. */
+async function parseFile(path: string, folder: string, before: Parsed | undefined): Promise<Parsed> {
+  const found = await stat(path);
+  const stats = `${found.dev} ${found.ino} ${found.size} ${found.mtimeMs} ${found.ctimeMs}`;
+  if (stats === before?.stats && systemClock.wallMs() - found.ctimeMs > SETTLED_MS) return before;
+  const text = await readText(path, folder);
+  if (before !== undefined && text === before.text) return before;
+  // Requests are served between two files.
+  await endOfTurn();
+  const { value, problems } = readDocument(text, path);
+  const content = value === undefined ? undefined : checkShape<WrittenTeamFile>(value, problems.root, SHAPE);
+  return { stats, text, content, problems: problems.sorted() };
+}
+
+const SHAPE = {
+  schema: teamSchema,
+  start: 'routes:',
+  whyUnknown: (key: string) =>
+    isOfMainFile(key) ? 'is not a key for routes of a team: remove it, or ask the operator of cambist' : undefined,
+};
+
+async function readText(path: string, folder: string): Promise<string> {
+  const handle = await openWithin(path, [folder]);
+  try {
+    if (!(await handle.stat()).isFile()) throw new Error('is not a file: remove it');
+    const bytes = await readStart(handle, MAX_FILE_BYTES);
+    if (bytes.length > MAX_FILE_BYTES) throw new Error('is larger than 256 KiB: divide it');
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } finally {
+    await handle.close();
+  }
+}
+
+const WHY_UNREADABLE: Readonly<Record<string, string>> = {
+  ENOENT: 'does not exist: mount it',
+  ENOTDIR: 'is not a folder: name the folder with the files',
+  EACCES: 'permission denied: let this user read it',
+  ERR_ENCODING_INVALID_ENCODED_DATA: 'is not UTF-8: save it as UTF-8',
+};
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function unreadable(path: string, context: TeamContext, error: unknown, before: ReadFile | undefined): Unchecked {
+  const code = errorCode(error) ?? '';
+  const message = WHY_UNREADABLE[code] ?? (code === '' ? messageOf(error) : `cannot be read (${code}): check it`);
+  const isKnown = before?.parsed === undefined && before?.context === context;
+  if (isKnown && before.ownProblems[0]?.message === message) return before;
+  const problem = { severity: 'error', file: path, line: 0, column: 0, path: '', message } as const;
+  return { path, parsed: undefined, context, drafts: [], problems: [], ownProblems: [problem] };
+}
+
+/** Adds the problems that a file has with those before it. */
+function checked(read: readonly Unchecked[], before: readonly ReadFile[]): ReadFile[] {
+  const known = new Map(before.map((file) => [file.path, file]));
+  const lists = read.map(({ path, parsed }) => createProblemList(path, locateIn(parsed?.text ?? '')));
+  const drafts = read.flatMap((file, index) =>
+    file.drafts.map((draft) => ({
+      ...draft,
+      node: lists[index]?.root.at(...draft.node.path) ?? draft.node,
+      file: file.path,
+    })),
+  );
+  refuseSameNames(drafts);
+  refuseTies(drafts);
+  return read.map((file, index) => {
+    const problems = [...file.ownProblems, ...(lists[index]?.sorted() ?? [])];
+    const isValid = problems.every(({ severity }) => severity !== 'error');
+    const earlier = known.get(file.path);
+    const sinceMs = earlier?.isValid === isValid ? earlier.sinceMs : systemClock.wallMs();
+    return { ...file, problems, isValid, sinceMs };
+  });
+}
