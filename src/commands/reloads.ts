@@ -2,10 +2,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { App } from '../app.ts';
 import { systemClock } from '../clock/clock.ts';
 import type { Config } from '../config/config.ts';
-import { LOG_LEVELS, type LogLevel, tlsListeners, withTeams } from '../config/config.ts';
+import { LOG_LEVELS, type LogLevel, tlsListeners } from '../config/config.ts';
 import { formatProblem, type Problem } from '../config/config-node.ts';
 import type { TlsFiles } from '../config/kinds.ts';
-import { loadConfig } from '../config/load.ts';
+import { loadConfig, withTeams } from '../config/load.ts';
 import type { Team } from '../config/teams.ts';
 import type { Logger } from '../observability/logger.ts';
 import { watchFiles } from '../secrets/watch.ts';
@@ -46,10 +46,9 @@ export function createReloads(file: string, logger: Logger) {
       folders.delete(name);
     }
     for (const name of names) {
-      if (folders.has(name)) continue;
-      const files = () => watchedFiles(current?.teams.find(({ grants }) => grants.name === name));
-      folders.set(name, watchFiles({ files, onChange: () => onTeamChange(name), logger }));
-      // The folder may have changed since it was read.
+      const files = () => watchedFiles(teamNamed(name));
+      if (!folders.has(name)) folders.set(name, watchFiles({ files, onChange: () => onTeamChange(name), logger }));
+      // The folder may have changed since the main file was read.
       onTeamChange(name);
     }
   }
@@ -61,10 +60,9 @@ export function createReloads(file: string, logger: Logger) {
       .then(async () => {
         const startMs = systemClock.monotonicMs();
         const read = await teamNamed(name)?.reread();
-        running = running.then(() => {
-          if (read !== undefined) applyTeam(read);
-        });
-        await running;
+        const applying = running.then(() => read && applyTeam(read));
+        running = applying.catch(() => undefined);
+        await applying;
         await delay(REST * (systemClock.monotonicMs() - startMs), undefined, { ref: false });
       })
       .catch((error: unknown) => logger.error({ err: error }, 'reading routes of a team failed; keeping them'));
@@ -77,11 +75,10 @@ export function createReloads(file: string, logger: Logger) {
     const before = teamNamed(read.grants.name);
     // It is the same object if nothing changed. A reload of the main file may have replaced its entry meanwhile.
     if (app === undefined || current === undefined || before?.grants !== read.grants || before === read) return;
-    current = withTeams(
-      current,
-      current.teams.map((each) => (each === before ? read : each)),
-    );
-    app.reload(current);
+    const teams = current.teams.map((each) => (each === before ? read : each));
+    const next = withTeams(current, teams);
+    app.reload(next);
+    current = next;
     logTeam(logger, read);
   }
 

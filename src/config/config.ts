@@ -256,12 +256,6 @@ export interface Config
   readonly teams: readonly Team[];
 }
 
-/** The config with the routes of its teams as they are now. */
-export function withTeams(config: Config, teams: readonly Team[]): Config {
-  const own = config.routes.filter(({ team }) => team === undefined);
-  return { ...config, routes: [...own, ...teams.flatMap(({ routes }) => routes)], teams };
-}
-
 /** The listeners with TLS files, by their keys. */
 export function tlsListeners({
   listen,

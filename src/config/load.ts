@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { errorCode } from '../errors.ts';
-import { type Config, withTeams } from './config.ts';
+import type { Config } from './config.ts';
 import type { ConfigNode, Problem } from './config-node.ts';
 import { readDocument } from './document.ts';
 import { warnOfPlaceholders } from './placeholders.ts';
@@ -73,6 +73,12 @@ export async function checkConfig(
   const before = new Map(teams.map((team) => [team.grants.folder, team]));
   const read = await Promise.all(config.teams.map((team) => team.reread(before.get(team.grants.folder))));
   return { config: withTeams(config, read), problems };
+}
+
+/** The config with the routes of its teams as they are now. */
+export function withTeams(config: Config, teams: readonly Team[]): Config {
+  const own = config.routes.filter(({ team }) => team === undefined);
+  return { ...config, routes: [...own, ...teams.flatMap(({ routes }) => routes)], teams };
 }
 
 function parse(text: string, file: string) {

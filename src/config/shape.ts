@@ -6,7 +6,7 @@ import { nearest } from './nearest.ts';
 /** The schema of a kind of file. */
 export interface FileShape {
   readonly schema: z.ZodType;
-  /** What a file that is not a map lacks. */
+  /** The beginning of such a file. */
   readonly start: string;
   /** Why a key is unknown that exists elsewhere. */
   whyUnknown(key: string): string | undefined;

@@ -32,7 +32,7 @@ const SETTLED_MS = 3000;
 
 /** A file as it was parsed. */
 interface Parsed {
-  readonly stats: string;
+  stats: string;
   readonly text: string;
   readonly content: WrittenTeamFile | undefined;
   /** Of the text and its shape. */
@@ -145,7 +145,10 @@ async function parseFile(path: string, folder: string, before: Parsed | undefine
   const stats = `${found.dev} ${found.ino} ${found.size} ${found.mtimeMs} ${found.ctimeMs}`;
   if (stats === before?.stats && systemClock.wallMs() - found.ctimeMs > SETTLED_MS) return before;
   const text = await readText(path, folder);
-  if (before !== undefined && text === before.text) return before;
+  if (before !== undefined && text === before.text) {
+    before.stats = stats;
+    return before;
+  }
   // Requests are served between two files.
   await endOfTurn();
   const { value, problems } = readDocument(text, path);

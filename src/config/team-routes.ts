@@ -42,7 +42,7 @@ export function isOfMainFile(key: string): boolean {
   return key in ROUTE;
 }
 
-/** What the routes of all teams are read with. */
+/** The parts of the main file that routes of teams are read with. */
 export interface TeamContext extends RouteContext {
   readonly read: Draft<typeof KEYS>;
   /** The defaults of a route without any key. */

@@ -133,7 +133,7 @@ const entry = section(
 /** The keys of an entry. */
 export const TEAM_KEYS = entry.keys ?? {};
 
-/** What a team may use, and where it keeps its routes. */
+/** The things that a team may use, and where it keeps its routes. */
 export type Grants = NonNullable<ValueOf<typeof entry>>;
 
 /** At most this many teams. */

@@ -1,7 +1,8 @@
 import { type App, startApp } from '../../src/app.ts';
 import type { Config } from '../../src/config/config.ts';
 import { formatProblem } from '../../src/config/config-node.ts';
-import { parseConfig } from '../../src/config/load.ts';
+import { checkConfig, type LoadedConfig, parseConfig } from '../../src/config/load.ts';
+import type { Team } from '../../src/config/teams.ts';
 import { createLogger } from '../../src/observability/logger.ts';
 import type { LogLine } from './cambist-process.ts';
 import { recordLogged } from './leaks.ts';
@@ -24,8 +25,19 @@ const FREE_PORT = '127.0.0.1:0';
 
 /** @throws Error with all problems of the config, if it has errors */
 export function configOf(written: WrittenConfig): Config {
-  const text = JSON.stringify({ version: 1, listen: FREE_PORT, admin: FREE_PORT, ...written });
-  const { config, problems } = parseConfig(text, 'test.yaml');
+  return configIn(parseConfig(textOf(written), 'test.yaml'));
+}
+
+/** The config with the routes of its teams as they are now. @param teams as they were before */
+export async function readConfigOf(written: WrittenConfig, teams: readonly Team[] = []): Promise<Config> {
+  return configIn(await checkConfig(textOf(written), 'test.yaml', { teams }));
+}
+
+function textOf(written: WrittenConfig): string {
+  return JSON.stringify({ version: 1, listen: FREE_PORT, admin: FREE_PORT, ...written });
+}
+
+function configIn({ config, problems }: LoadedConfig): Config {
   if (config === undefined) throw new Error(problems.map(formatProblem).join('\n'));
   return config;
 }

@@ -24,6 +24,7 @@ const SECTIONS: readonly (readonly [path: string, section: string, page?: string
   ['routes.*.', 'Keys: route'],
   ['signals.', 'Keys', 'signals.md'],
   ['agents.', 'Keys', 'agents.md'],
+  ['routes_from.*.', 'Keys', 'teams.md'],
   ['', 'Keys: top level'],
 ];
 
@@ -103,7 +104,7 @@ const isUnexpected = (problem: string) => !/ warning: routes\[\d+\]\.unattended:
 /** `yaml` is a whole config. `yaml fragment` is top-level keys of one. Other words name the product that reads the block. */
 const BLOCK = /^```(yaml[^\n]*)\n(.*?)^```$/gms;
 
-const PRODUCTS = new Set(['yaml dex', 'yaml spring', 'yaml nais', 'yaml envoy']);
+const PRODUCTS = new Set(['yaml dex', 'yaml spring', 'yaml nais', 'yaml envoy', 'yaml team']);
 
 test('accepts every YAML block in the reference', () => {
   const blocks = [...reference.matchAll(BLOCK)].filter(([, kind = '']) => !PRODUCTS.has(kind));

@@ -1,0 +1,410 @@
+import assert from 'node:assert/strict';
+import { mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { formatProblem } from '../../../src/config/config-node.ts';
+import { loadConfig } from '../../../src/config/load.ts';
+import type { Team } from '../../../src/config/teams.ts';
+import { readCredential } from '../../../src/secrets/credential.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
+import { problemsOf } from './sample.ts';
+
+const SERVER = { issuer: 'https://idp.example.com', client_id: 'cambist', client_auth: { method: 'none' } };
+
+const ENTRY = {
+  name: 'billing',
+  paths: ['/billing'],
+  authorization_servers: ['main'],
+  upstreams: ['https://*.billing.example.com'],
+};
+
+const ROUTE = {
+  name: 'ledger',
+  match: { path: '/billing/ledger' },
+  upstream: 'https://ledger.billing.example.com/mcp',
+};
+
+const mainOf = (entries: readonly object[], more: object = {}) =>
+  JSON.stringify({
+    version: 1,
+    authorization_servers: { main: SERVER, 'of-others': { ...SERVER, issuer: 'https://other.example.com' } },
+    routes_from: entries,
+    routes: [{ name: 'rest', match: { path: '/' }, upstream: 'https://rest.example.com', credential: 'none' }],
+    ...more,
+  });
+
+/** A main file and the folder of a team. */
+async function teamFolder(t: TestContext, entry: object = {}, more: object = {}) {
+  const base = temporaryFolder(t);
+  const folder = join(base, 'billing');
+  await mkdir(folder);
+  await writeFile(join(base, 'cambist.yaml'), mainOf([{ ...ENTRY, folder, ...entry }], more));
+  const write = (name: string, routes: readonly unknown[]) => writeFile(join(folder, name), JSON.stringify({ routes }));
+  async function read() {
+    const { config, problems } = await loadConfig(join(base, 'cambist.yaml'));
+    const errors = problems.filter(({ severity }) => severity === 'error');
+    if (config === undefined) assert.fail(errors.map(formatProblem).join('\n'));
+    const [team] = config.teams;
+    return { config, team: team ?? assert.fail() };
+  }
+  const errors = async (): Promise<string[]> =>
+    (await read()).team.files.flatMap(({ problems }) =>
+      problems.filter(({ severity }) => severity === 'error').map(({ path, message }) => `${path}: ${message}`),
+    );
+  return { base, folder, write, read, errors };
+}
+
+test('reads the routes of a folder, named after the team', async (t) => {
+  const { folder, write, read } = await teamFolder(t);
+  await write('b.yaml', [{ ...ROUTE, name: 'second', match: { path: '/billing/second' } }]);
+  await write('a.yaml', [ROUTE]);
+  await write('.hidden.yaml', ['nonsense']);
+  await writeFile(join(folder, 'README.md'), 'nothing');
+  const { config, team } = await read();
+  assert.deepEqual(
+    config.routes.map(({ name, team: owner }) => [name, owner]),
+    [
+      ['rest', undefined],
+      ['billing/ledger', 'billing'],
+      ['billing/second', 'billing'],
+    ],
+  );
+  assert.ok(team.isOpen);
+  const [, ledger] = config.routes;
+  assert.deepEqual(ledger?.credential.kind === 'exchange' && ledger.credential.target, {
+    resource: ['https://ledger.billing.example.com/mcp'],
+    audience: [],
+    scope: undefined,
+    requestedTokenType: undefined,
+    expectAudience: ['https://ledger.billing.example.com/mcp'],
+  });
+});
+
+/** Keys that a team tries, and the one that is refused. */
+const REFUSED: readonly [what: string, route: object, key: string][] = [
+  ['a path beside the region', { match: { path: '/billingx' } }, 'match'],
+  ['a path above the region', { match: { path: '/' } }, 'match'],
+  ['a path in another case', { match: { path: '/Billing' } }, 'match'],
+  ['an escaped path', { match: { path: '/billing/%61' } }, 'match'],
+  ['path parameters', { match: { path: '/billing/x;y' } }, 'match'],
+  ['a host without a grant', { match: { host: 'a.example.com', path: '/billing' } }, 'match'],
+  ['another suffix of the upstream', { upstream: 'https://x.billing.example.com.evil.com' }, 'upstream'],
+  ['an upstream in user information', { upstream: 'https://x.billing.example.com@evil.com' }, 'upstream'],
+  ['another port of the upstream', { upstream: 'https://x.billing.example.com:8443' }, 'upstream'],
+  ['another scheme', { upstream: 'http://x.billing.example.com', allow_insecure_http: true }, 'upstream'],
+  ['the upstream without a label', { upstream: 'https://billing.example.com' }, 'upstream'],
+  ['a trailing dot', { upstream: 'https://x.billing.example.com.' }, 'upstream'],
+  ['an address', { upstream: 'https://127.0.0.1' }, 'upstream'],
+  ['a number as address', { upstream: 'https://2130706433' }, 'upstream'],
+  ['an address in brackets', { upstream: 'https://[::1]' }, 'upstream'],
+  ['another server', { authorization_server: 'of-others' }, 'authorization_server'],
+  ['the token of the caller', { credential: 'passthrough' }, 'credential'],
+  ["cambist's own token", { credential: 'client_credentials' }, 'credential'],
+  ["cambist's own token without a caller", { on_missing_subject: 'client_credentials' }, 'credential'],
+  ["cambist's own token for lists", { unattended: 'client_credentials' }, 'credential'],
+  ['a secret', { credential: 'secret', secret: { file: '/etc/cambist/client-secret' } }, 'secret.file'],
+  ['a secret by a path upwards', { secret: { file: '../../../etc/passwd' } }, 'secret.file'],
+  ['a CA', { tls: { ca: { file: '/etc/ssl/ca.pem' } } }, 'tls.ca.file'],
+  ['a certificate', { tls: { certificate: { file: '/c' }, private_key: { file: '/k' } } }, 'tls.certificate.file'],
+  ['an actor token', { actor_token: { file: '/var/run/secrets/token' } }, 'actor_token.file'],
+  ['the token of the agent', { actor_token: { from: 'agent' } }, 'actor_token'],
+  ['another audience', { audience: 'other' }, 'audience'],
+  ['another resource', { resource: 'https://other.example.com' }, 'resource'],
+  ['no resource', { resource: [] }, 'resource'],
+  ['a scope', { scope: 'admin' }, 'scope'],
+  ['a scope by step-up', { step_up: ['admin'] }, 'step_up'],
+  ['any audience', { expect_audience: 'any' }, 'expect_audience'],
+  ['another expected audience', { expect_audience: ['other'] }, 'expect_audience'],
+  ['only another expected audience', { expect_audience: { only: 'other' } }, 'expect_audience'],
+];
+
+for (const [what, route, key] of REFUSED) {
+  test(`refuses ${what} in a route of a team`, async (t) => {
+    const { write, read, errors } = await teamFolder(t);
+    await write('a.yaml', [{ ...ROUTE, ...route }]);
+    const found = await errors();
+    assert.ok(
+      found.some((error) => error.startsWith(`routes[0].${key}: `)),
+      found.join('\n'),
+    );
+    const { config, team } = await read();
+    assert.deepEqual([team.isOpen, team.routes, config.routes.length], [false, [], 1]);
+  });
+}
+
+const OF_MAIN_FILE = {
+  subject_token: { header: 'x-agent-token' },
+  chain: { authorization_server: 'main' },
+  consent_url: 'https://evil.example.com',
+  connection: 'github',
+  requested_token_type: 'refresh_token',
+  retry_body_limit: '16MiB',
+};
+
+test('refuses the keys of a route that only the main file may have', async (t) => {
+  const { write, errors } = await teamFolder(t);
+  await write('a.yaml', [{ ...ROUTE, ...OF_MAIN_FILE, added_later: 1 }]);
+  const found = await errors();
+  for (const key of Object.keys(OF_MAIN_FILE)) {
+    assert.ok(
+      found.some((error) => error.startsWith(`routes[0]: "${key}" is not a key for routes of a team`)),
+      key,
+    );
+  }
+  assert.ok(found.some((error) => error.startsWith('routes[0]: unknown key "added_later"')));
+});
+
+test('refuses everything but routes in a file', async (t) => {
+  const { folder, errors } = await teamFolder(t);
+  for (const text of ['defaults: {}\nroutes: []', 'routes: 1', '[]', '', 'routes: [', 'a: &a [*a]', '\0']) {
+    await writeFile(join(folder, 'a.yaml'), text);
+    assert.notEqual((await errors()).length, 0, text);
+  }
+});
+
+const GRANTED = {
+  hosts: ['*.billing.example.com'],
+  audiences: ['billing-mcp'],
+  resources: ['https://*.billing.example.com'],
+  scopes: ['read', 'write'],
+  credentials: ['exchange', 'client_credentials', 'secret', 'passthrough'],
+  agents: ['billing'],
+};
+
+const AGENTS = {
+  agents: {
+    token: { header: 'x-agent-token', issuer: 'https://agents.example.com', audience: 'cambist' },
+    known: { billing: { subject: 'a' }, support: { subject: 'b' } },
+  },
+};
+
+test('accepts what the entry grants, and serves its agents alone', async (t) => {
+  const { write, read, errors } = await teamFolder(t, GRANTED, AGENTS);
+  const routes = [
+    { audience: 'billing-mcp', scope: 'read', step_up: ['write'] },
+    { resource: 'https://other.billing.example.com/x', expect_audience: { only: ['billing-mcp'] } },
+    { credential: 'client_credentials', agents: ['billing'] },
+    { credential: 'passthrough' },
+  ].map((route, index) => ({
+    ...ROUTE,
+    name: `r${index}`,
+    match: { host: 'x.BILLING.example.com', path: `/billing/${index}` },
+    ...route,
+  }));
+  await write('a.yaml', routes);
+  assert.deepEqual(await errors(), []);
+  const { team } = await read();
+  assert.deepEqual(
+    team.routes.map(({ agents }) => agents),
+    routes.map(() => ['billing']),
+  );
+  await write('a.yaml', [{ ...routes[0], agents: ['support'] }]);
+  assert.match((await errors()).join(), /^routes\[0\]\.agents: is not in agents/);
+  await write('a.yaml', [{ ...routes[0], match: { host: 'billing.example.com', path: '/billing' } }]);
+  assert.match((await errors()).join(), /^routes\[0\]\.match: is outside the region/);
+});
+
+test('takes from defaults only what concerns no grant', async (t) => {
+  const defaults = {
+    scope: 'all',
+    audience: 'everyone',
+    resource: 'https://everyone.example.com',
+    expect_audience: 'any',
+    credential: 'passthrough',
+    on_missing_subject: 'client_credentials',
+    authorization_server: 'of-others',
+    step_up: ['admin'],
+    subject_token: { header: 'x-user-token' },
+    timeouts: { connect: '1s' },
+  };
+  const { write, read, errors } = await teamFolder(t, {}, { defaults });
+  await write('a.yaml', [ROUTE]);
+  assert.deepEqual(await errors(), []);
+  const [route] = (await read()).team.routes;
+  const credential = route?.credential.kind === 'exchange' ? route.credential : assert.fail();
+  assert.equal(credential.authorizationServer.name, 'main');
+  assert.equal(credential.onMissingSubject, 'deny');
+  assert.deepEqual([credential.target.scope, credential.target.audience], [undefined, []]);
+  assert.deepEqual(credential.target.resource, ['https://ledger.billing.example.com/mcp']);
+  assert.deepEqual([route?.stepUp, route?.subjectToken.header, route?.timeouts.connectMs], [[], 'x-user-token', 1000]);
+});
+
+test("refuses cambist's own subject token of defaults without client_credentials", async (t) => {
+  const { write, errors } = await teamFolder(t, {}, { defaults: { subject_token: { file: '/token' } } });
+  await write('a.yaml', [ROUTE]);
+  assert.match((await errors()).join(), /^routes\[0\]\.credential: needs "client_credentials"/);
+});
+
+test('reads files below the granted folders alone, whatever links lead to', async (t) => {
+  const base = temporaryFolder(t);
+  const granted = join(base, 'secrets');
+  await mkdir(join(granted, '..data'), { recursive: true });
+  await writeFile(join(granted, '..data', 'key'), 'own');
+  await writeFile(join(base, 'foreign'), 'foreign');
+  await symlink(join('..data', 'key'), join(granted, 'key'));
+  await symlink(join('..', 'foreign'), join(granted, 'link'));
+  const { write, errors, read } = await teamFolder(t, { files: [granted], credentials: ['secret'] });
+  const withSecret = (file: string) => write('a.yaml', [{ ...ROUTE, credential: 'secret', secret: { file } }]);
+  await withSecret(join(granted, 'link'));
+  assert.match((await errors()).join(), /^routes\[0\]\.secret\.file: .* is a link that leads out/);
+  await withSecret(`${granted}/../foreign`);
+  assert.match((await errors()).join(), /^routes\[0\]\.secret\.file: is in no folder/);
+  await withSecret(join(granted, 'key'));
+  assert.deepEqual(await errors(), []);
+  const [route] = (await read()).team.routes;
+  const source = route?.credential.kind === 'secret' ? route.credential.source : assert.fail();
+  assert.equal((await readCredential(source, 'secret')).reveal(), 'own');
+  await rm(join(granted, 'key'));
+  await symlink(join('..', 'foreign'), join(granted, 'key'));
+  await assert.rejects(readCredential(source, 'secret', true), { code: 'ERR_CREDENTIAL_UNAVAILABLE' });
+});
+
+test('refuses a file of routes that is a link out of the folder, a folder, or too large', async (t) => {
+  const { base, folder, write, errors, read } = await teamFolder(t);
+  await writeFile(join(base, 'foreign.yaml'), JSON.stringify({ routes: [ROUTE] }));
+  const bad = join(folder, 'a.yaml');
+  await symlink(join(base, 'foreign.yaml'), bad);
+  assert.match((await errors()).join(), /leads out of its folder/);
+  await rm(bad);
+  await mkdir(bad);
+  assert.match((await errors()).join(), /is not a file/);
+  await rm(bad, { recursive: true });
+  await writeFile(bad, `routes: []\n#${'x'.repeat(256 * 1024)}`);
+  assert.match((await errors()).join(), /is larger than 256 KiB/);
+  await rm(bad);
+  await Promise.all(Array.from({ length: 1001 }, (_, index) => write(`${index}.yaml`, [])));
+  assert.match((await errors()).join(), /has more than 1000 files/);
+  await rm(folder, { recursive: true });
+  assert.match((await errors()).join(), /does not exist/);
+  await mkdir(folder);
+  assert.ok((await read()).team.isOpen, 'an empty folder is valid');
+});
+
+test('names the other file of two with the same name or the same match', async (t) => {
+  const { folder, write, errors } = await teamFolder(t);
+  await write('a.yaml', [ROUTE]);
+  await write('b.yaml', [ROUTE]);
+  assert.deepEqual(await errors(), [
+    `routes[0].name: is also the name of ${join(folder, 'a.yaml')}: routes[0]: choose another name`,
+    `routes[0].match: matches the same requests as ${join(folder, 'a.yaml')}: routes[0].match: change the host or the path of one`,
+  ]);
+});
+
+test('parses a changed file alone, and follows the swap of a mounted ConfigMap', async (t) => {
+  const { folder, read } = await teamFolder(t);
+  const fill = async (name: string, path: string): Promise<void> => {
+    await mkdir(join(folder, name));
+    await writeFile(join(folder, name, 'a.yaml'), JSON.stringify({ routes: [ROUTE] }));
+    await writeFile(
+      join(folder, name, 'b.yaml'),
+      JSON.stringify({ routes: [{ ...ROUTE, name: 'b', match: { path } }] }),
+    );
+  };
+  const swap = async (name: string): Promise<void> => {
+    await symlink(name, join(folder, '..data_tmp'));
+    await rename(join(folder, '..data_tmp'), join(folder, '..data'));
+  };
+  await fill('..1', '/billing/1');
+  await swap('..1');
+  for (const name of ['a.yaml', 'b.yaml']) await symlink(join('..data', name), join(folder, name));
+  const { team } = await read();
+  assert.equal(await team.reread(), team);
+  await fill('..2', '/billing/2');
+  await swap('..2');
+  await rm(join(folder, '..1'), { recursive: true });
+  const next = await team.reread();
+  assert.deepEqual(
+    next.routes.map(({ match }) => match.path),
+    ['/billing/ledger', '/billing/2'],
+  );
+  assert.equal(parsedOf(next), parsedOf(team), 'the same text is not parsed again');
+});
+
+/** The first file of a team as it was parsed. */
+function parsedOf(team: Team | undefined): unknown {
+  return (team?.files[0] as { parsed?: unknown } | undefined)?.parsed ?? assert.fail();
+}
+
+test('keeps the parsed files when only the main file changes', async (t) => {
+  const { base, write, read } = await teamFolder(t);
+  await write('a.yaml', [ROUTE]);
+  const { team } = await read();
+  const file = join(base, 'cambist.yaml');
+  await writeFile(file, (await readFile(file, 'utf8')).replace('"billing"', '"renamed"'));
+  const { config } = await loadConfig(file, { teams: [team] });
+  assert.deepEqual(
+    config?.routes.map(({ name }) => name),
+    ['rest', 'renamed/ledger'],
+  );
+  assert.equal(parsedOf(config?.teams[0]), parsedOf(team));
+});
+
+const folder = '/teams';
+const errorsOf = (entries: readonly object[], more: object = {}) =>
+  problemsOf(mainOf(entries, more)).filter((problem) => !problem.includes('warning: '));
+
+test('refuses regions that overlap', () => {
+  const overlaps = (one: object, two: object) => {
+    const found = errorsOf([
+      { ...ENTRY, folder, paths: undefined, ...one },
+      { ...ENTRY, folder, paths: undefined, ...two, name: 'second' },
+    ]);
+    const expected = /: routes_from\[1\]: its region overlaps that of "billing"/;
+    assert.ok(
+      found.every((problem) => expected.test(problem)),
+      found.join('\n'),
+    );
+    return found.length > 0;
+  };
+  assert.ok(overlaps({ paths: ['/a'] }, { paths: ['/a/b'] }));
+  assert.ok(!overlaps({ paths: ['/a'] }, { paths: ['/ab'] }));
+  assert.ok(overlaps({ hosts: ['*.a.com'] }, { hosts: ['x.y.a.com'] }));
+  assert.ok(overlaps({ hosts: ['*.x.a.com'] }, { hosts: ['*.a.com'] }));
+  assert.ok(!overlaps({ hosts: ['*.a.com'] }, { hosts: ['a.com'] }));
+  assert.ok(overlaps({ hosts: ['A.com'] }, { hosts: ['a.COM.'] }));
+  assert.ok(overlaps({ hosts: ['a.com'] }, { paths: ['/a'] }), 'a path on any host');
+  assert.ok(!overlaps({ hosts: ['a.com'], paths: ['/a'] }, { hosts: ['b.com'], paths: ['/a'] }));
+  assert.ok(overlaps({ hosts: ['a.com'], paths: ['/a/b'] }, { hosts: ['*.com'], paths: ['/a'] }));
+});
+
+test('refuses a route of the main file inside a region, and names that both have', () => {
+  const inside = (match: object, entry: object = {}) => {
+    const route = { name: 'own', match, upstream: 'https://own.example.com', credential: 'none' };
+    return errorsOf([{ ...ENTRY, folder, ...entry }], { routes: [route] }).length > 0;
+  };
+  assert.ok(inside({ path: '/billing' }));
+  assert.ok(inside({ path: '/billing/x', host: 'a.com' }));
+  assert.ok(inside({ path: '/%62illing' }));
+  assert.ok(inside({ path: '/.well-known/oauth-protected-resource/billing' }));
+  assert.ok(!inside({ path: '/' }));
+  assert.ok(!inside({ path: '/billings' }));
+  const hosts = { hosts: ['*.b.com'] };
+  assert.ok(inside({ path: '/billing', host: '*.x.b.com' }, hosts));
+  assert.ok(!inside({ path: '/billing' }, hosts));
+  assert.ok(!inside({ path: '/', host: '*.b.com' }, hosts));
+  const named = { name: 'billing', match: { path: '/x' }, upstream: 'https://own.example.com', credential: 'none' };
+  assert.match(errorsOf([{ ...ENTRY, folder }], { routes: [named] }).join(), /is also the name of an entry/);
+});
+
+test('refuses an entry without a region, or with grants that do not exist', () => {
+  const rows: [object, RegExp][] = [
+    [{ paths: undefined }, /has no region/],
+    [{ paths: ['/%62'] }, /paths\[0\]: has a spelling/],
+    [{ paths: ['/a/..'] }, /paths\[0\]: must not contain "\."/],
+    [{ upstreams: ['https://a.com/x'] }, /upstreams\[0\]: must be a scheme and a host/],
+    [{ upstreams: ['https://u@a.com'] }, /upstreams\[0\]: must be a scheme/],
+    [{ upstreams: ['https://*'] }, /upstreams\[0\]: must be a scheme/],
+    [{ upstreams: ['https://*.0.0.1'] }, /upstreams\[0\]: must be a scheme/],
+    [{ authorization_servers: ['none'] }, /authorization_servers\[0\]: unknown authorization server/],
+    [{ agents: ['none'] }, /agents\[0\]: unknown agent/],
+    [{ credentials: ['all'] }, /credentials\[0\]: must be one of/],
+  ];
+  for (const [entry, expected] of rows) assert.match(errorsOf([{ ...ENTRY, folder, ...entry }]).join(), expected);
+  assert.match(
+    errorsOf([
+      { ...ENTRY, folder },
+      { ...ENTRY, folder, paths: ['/other'] },
+    ]).join(),
+    /routes_from\[1\]\.name: is also the name/,
+  );
+});
