@@ -90,9 +90,9 @@ cambist are removed from its environment. $CAMBIST_LOG_LEVEL overrides the level
     synopsis: '[--config FILE] [--routes FOLDER --as NAME] [--json]',
     does: 'reports every problem in the config file at once',
     about: `Prints each as file:line:column: key: what is wrong, and how to fix it, with the source line. Values that may be secret
-are masked. The file may be a Kubernetes manifest with the config in a ConfigMap. Also checks the folders of routes_from.
-A team checks its own with --routes and --as, against the config or a file with its entry of routes_from alone. Sends
-nothing.`,
+are masked. The file may be a Kubernetes manifest with the config in a ConfigMap. Also checks the folders of
+routes_from. A team checks its own with --routes and --as, against the config, or a file with its entry of routes_from
+alone. Sends nothing.`,
     flags: {
       config: CONFIG,
       routes: value('FOLDER', 'checks only this folder, with the files of a team'),

@@ -123,6 +123,9 @@ const entry = section(
       if (paths === undefined && hosts === undefined && !node.broken) {
         node.error('has no region: set paths or hosts, or both');
       }
+      // Without the key, a region has all of them.
+      if (paths?.length === 0) node.at('paths').error('must not be empty');
+      if (hosts?.length === 0) node.at('hosts').error('must not be empty');
       for (const [index, name] of (authorizationServers ?? []).entries()) {
         if (!scope.servers.has(name)) node.at('authorization_servers', index).error('unknown authorization server');
       }

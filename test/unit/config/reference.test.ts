@@ -84,7 +84,7 @@ test('finds every key of the schema in the index, with its default', () => {
 
 /** Keys with keys of their own that have a row as well. */
 const CONTAINERS = new Set(
-  words('agents authorization_servers authorization_servers.*.client_auth defaults routes signals'),
+  words('agents authorization_servers authorization_servers.*.client_auth defaults routes routes_from signals'),
 );
 
 test('has the tables of keys that npm run schema writes', () => {

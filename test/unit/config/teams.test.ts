@@ -389,6 +389,8 @@ test('refuses a route of the main file inside a region, and names that both have
 test('refuses an entry without a region, or with grants that do not exist', () => {
   const rows: [object, RegExp][] = [
     [{ paths: undefined }, /has no region/],
+    [{ paths: [] }, /paths: must not be empty/],
+    [{ hosts: [] }, /hosts: must not be empty/],
     [{ paths: ['/%62'] }, /paths\[0\]: has a spelling/],
     [{ paths: ['/a/..'] }, /paths\[0\]: must not contain "\."/],
     [{ upstreams: ['https://a.com/x'] }, /upstreams\[0\]: must be a scheme and a host/],

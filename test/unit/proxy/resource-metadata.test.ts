@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Route } from '../../../src/config/route.ts';
 import { metadataUrl, resourceMetadata } from '../../../src/proxy/resource-metadata.ts';
-import { describedResource } from '../../../src/routing/request-target.ts';
-import { parseRequestTarget } from '../../../src/routing/request-target.ts';
+import { describedResource, parseRequestTarget } from '../../../src/routing/request-target.ts';
 import { configOf } from '../../harness/app.ts';
 
 const WELL_KNOWN = '/.well-known/oauth-protected-resource';
