@@ -9,6 +9,7 @@ import { openListener } from '../listeners/listen.ts';
 import { logAcceptErrors, reachedLimit } from '../listeners/open-files.ts';
 import type { ListenerCertificates } from '../listeners/tls.ts';
 import type { Counts } from '../observability/counts.ts';
+import type { DecisionProtocol } from '../observability/decision-counts.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ActiveConfig } from '../proxy/active-config.ts';
 import { ARRIVAL, type Arrived, setArrival } from '../proxy/arrival.ts';
@@ -61,7 +62,9 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
         incoming.resume();
       };
       // Node notes a moment later that the request is complete. A response to an incomplete one closes the connection.
-      queueMicrotask(() => admit('http', headerValues(incoming.rawHeaders, SECRET_HEADER), decideByHttp, refuse));
+      queueMicrotask(() =>
+        admit('http', 'http', headerValues(incoming.rawHeaders, SECRET_HEADER), decideByHttp, refuse),
+      );
     });
     return limited('http', listen, app, app.server);
   }
@@ -69,7 +72,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
   async function createGrpc(section: NonNullable<Decisions['grpc']>) {
     const { app, isIdle } = (await import('./grpc.ts')).createGrpc(first, section, {
       admit: (...access) => admit('grpc', ...access),
-      decide: (...asked) => decide('grpc', ...asked),
+      decide,
       isNamed,
       isReady,
       isLeaving: () => tracker.isLeaving,
@@ -97,7 +100,13 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
   }
 
   /** A client without the secret learns nothing, not even which routes there are. */
-  function admit(name: Name, sent: readonly string[], decide: () => void, refuse: () => void): void {
+  function admit(
+    name: Name,
+    protocol: DecisionProtocol,
+    sent: readonly string[],
+    decide: () => void,
+    refuse: () => void,
+  ): void {
     // The listener stays open until a restart, so a reload does not take its secret away.
     const secret = current()[name]?.secret ?? first.decisions[name]?.secret;
     if (secret === undefined) {
@@ -106,7 +115,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
     }
     const refuseBecause = (why: string, error?: unknown): void => {
       logger.warn(error === undefined ? {} : { err: error }, `refused a decision: ${why}`);
-      counts.decided(name);
+      counts.decided(protocol);
       refuse();
     };
     const compare = (expected: Secret): void => {
@@ -127,7 +136,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
 
   /** @param shape of the response. By default, that of the dialect */
   function decide(
-    protocol: Name,
+    protocol: DecisionProtocol,
     incoming: IncomingMessage,
     response: ServerResponse,
     url: string,

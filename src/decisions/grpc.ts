@@ -4,6 +4,7 @@ import { Duplex } from 'node:stream';
 import type { Config } from '../config/config.ts';
 import type { Decisions } from '../config/decisions.ts';
 import { copyClient } from '../listeners/client-certificates.ts';
+import type { DecisionProtocol } from '../observability/decision-counts.ts';
 import { bytesOf, readFields, writeNumber } from '../protobuf.ts';
 import type { OwnResponse } from '../proxy/own-response.ts';
 import type { ProxyRequest } from '../proxy/proxy-request.ts';
@@ -14,9 +15,10 @@ import { type Reported, SECRET_HEADER } from './report.ts';
 
 interface GrpcOptions {
   /** Calls one of the functions: the first if the secret is the configured one. */
-  readonly admit: (sent: readonly string[], decide: () => void, refuse: () => void) => void;
+  readonly admit: (protocol: DecisionProtocol, sent: readonly string[], decide: () => void, refuse: () => void) => void;
   /** Responds by `capture`, unless the connection closes. */
   readonly decide: (
+    protocol: DecisionProtocol,
     incoming: IncomingMessage,
     response: ServerResponse,
     url: string,
@@ -44,16 +46,16 @@ export function createGrpc(
   { admit, decide, isNamed, isReady, isLeaving, afterDecision }: GrpcOptions,
 ) {
   /** A client without the secret learns nothing. */
-  function authorize({ headers }: GrpcCall): Promise<void> {
+  function authorize({ headers }: GrpcCall, protocol: DecisionProtocol): Promise<void> {
     const secret = headers[SECRET_HEADER];
     return new Promise((resolve, reject) =>
-      admit(typeof secret === 'string' ? [secret] : [], resolve, () =>
+      admit(protocol, typeof secret === 'string' ? [secret] : [], resolve, () =>
         reject(new GrpcError(GRPC.permissionDenied, 'access denied')),
       ),
     );
   }
 
-  async function ask(call: GrpcCall, asked: AskedRequest): Promise<Decided> {
+  async function ask(call: GrpcCall, asked: AskedRequest, protocol: DecisionProtocol): Promise<Decided> {
     const { method, url, body, isSecure } = asked;
     const socket = new CheckSocket(call.connection, isSecure) as Duplex as Socket;
     copyClient(call.connection, socket);
@@ -71,7 +73,7 @@ export function createGrpc(
     const response = await new Promise<OwnResponse>((resolve, reject) => {
       socket.once('close', () => reject(new GrpcError(GRPC.cancelled, 'the request was aborted')));
       call.onClosed(() => socket.destroy());
-      request = decide(incoming, outgoing, url, read, (made) => {
+      request = decide(protocol, incoming, outgoing, url, read, (made) => {
         resolve(made);
         return { status: made.status, headers: {}, body: '' };
       });
@@ -80,8 +82,8 @@ export function createGrpc(
   }
 
   async function* check(call: GrpcCall): AsyncGenerator<Buffer> {
-    await authorize(call);
-    const { response } = await ask(call, understood(await call.read(), readCheckRequest));
+    await authorize(call, 'grpc');
+    const { response } = await ask(call, understood(await call.read(), readCheckRequest), 'grpc');
     yield writeCheckResponse(response);
   }
 
@@ -94,9 +96,9 @@ export function createGrpc(
     yield writeNumber(1, isReady() ? SERVING : NOT_SERVING);
   }
 
-  const process = createProcessor(ask, afterDecision);
+  const process = createProcessor((call, asked) => ask(call, asked, 'ext_proc'), afterDecision);
   async function* processAll(call: GrpcCall): AsyncGenerator<Buffer> {
-    await authorize(call);
+    await authorize(call, 'ext_proc');
     yield* process(call);
   }
 

@@ -140,7 +140,8 @@ export function createCounts(nowMs: () => number) {
       for (const authority of config.forwardProxy.connect) tunnel(authority);
       if (config.intercept !== undefined) expect(handshakeFailures, HANDSHAKE_FAILURES);
       if (config.decisions?.http !== undefined) ofDecisions('http');
-      if (config.decisions?.grpc !== undefined) ofDecisions('grpc');
+      if (config.decisions?.grpc !== undefined)
+        for (const protocol of ['grpc', 'ext_proc'] as const) ofDecisions(protocol);
       for (const { name } of introspectingServers(config)) {
         expect(tally(introspections, name), INTROSPECTION_RESULTS);
       }

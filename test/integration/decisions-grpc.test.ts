@@ -179,7 +179,7 @@ test('preflights pass without a credential only where the config allows them', a
     ['access-control-request-method', 'POST'],
   ];
   const allowed = await ask({ method: 'OPTIONS', headers });
-  assert.deepEqual([allowed.isAllowed, allowed.headers], [true, {}]);
+  assert.deepEqual([allowed.isAllowed, Object.keys(allowed.headers)], [true, ['x-request-id']]);
   assert.ok(allowed.removed.includes('authorization'));
   assert.equal((await ask({ method: 'POST', headers })).isAllowed, false);
 });
@@ -304,6 +304,8 @@ test('counts, logs and records a decision as a forwarded request', async (t) => 
   const { ask, app } = await start(t);
   await ask();
   assert.match(await app.metrics(), /cambist_arrivals_total\{route="github",way_in="decision"\} 1/);
+  const counted = /^cambist_decisions_total\{protocol="grpc",result="allowed"\} 1$/m;
+  await eventually('the decision is counted', async () => counted.test(await app.metrics()));
   await eventually('the log line', () => app.logText().includes('"msg":"request"'));
   assert.match(app.logText(), /"route":"github","method":"GET","way_in":"decision","status":200,"outcome":"forwarded"/);
   assert.doesNotMatch(app.logText(), /aborted_by/);

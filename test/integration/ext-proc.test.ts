@@ -108,7 +108,7 @@ function immediateIn({ fields }: Asked): string {
 }
 
 test('decides about headers, and about a body that follows them', async (t) => {
-  const { open, headers, authorizationServer } = await start(t);
+  const { open, headers, authorizationServer, app } = await start(t);
   const first = open();
   const { set, removed } = mutationIn(
     await first.ask(headersMessage('request_headers', { headers })),
@@ -124,6 +124,9 @@ test('decides about headers, and about a body that follows them', async (t) => {
   assert.equal(bytesOf(waiting.fields ?? new Map(), KINDS.request_headers - 1).length, 0);
   assert.equal(mutationIn(await second.ask(bodyMessage('x')), 'request_body').set.authorization, set.authorization);
   assert.equal(authorizationServer.requests.length, 1);
+  const counted = /^cambist_decisions_total\{protocol="ext_proc",result="allowed"\} 2$/m;
+  await eventually('both are counted', async () => counted.test(await app.metrics()));
+  assert.match(await app.metrics(), /^cambist_decisions_total\{protocol="grpc",result="allowed"\} 0$/m);
 });
 
 test('refuses a data plane that would not wait for the decision or the body, and says why in the log', async (t) => {
