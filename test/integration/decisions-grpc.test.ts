@@ -10,6 +10,7 @@ import { type Check, checkRequest, startCheckClient } from '../harness/check-cli
 import { eventually } from '../harness/eventually.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
+import { startSpiffeAgent, svidParts, x509SvidResponse } from '../harness/spiffe-agent.ts';
 
 const SECRET = 'a-secret-of-the-data-plane';
 const WITH_SECRET = { 'x-cambist-decision-secret': SECRET };
@@ -318,3 +319,53 @@ test('says that a client does not speak HTTP/2', async (t) => {
   socket.on('error', () => {}).write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
   await eventually('the log line', () => /decisions\.grpc: received bytes that are not HTTP\/2/.test(app.logText()));
 });
+
+for (const isSpiffe of [false, true]) {
+  test(`the agent is the one that the data plane forwards, ${isSpiffe ? 'over tls: spiffe' : 'with client_ca'}`, async (t) => {
+    const folder = temporaryFolder(t);
+    const file = (name: string, text: string) => {
+      writeFileSync(join(folder, name), text);
+      return { file: join(folder, name) };
+    };
+    const authority = createCertificateAuthority();
+    const [own, plane, known] = ['cambist', 'plane', 'agent'].map((name) => `spiffe://example.org/${name}`) as [
+      string,
+      string,
+      string,
+    ];
+    const server = authority.issueServer({ hosts: [own] });
+    const workloads = await startSpiffeAgent(t);
+    workloads.send(x509SvidResponse([svidParts(own, server, authority.cert)]));
+    const files = {
+      certificate: file('crt', server.cert),
+      private_key: file('key', server.key),
+      client_ca: file('ca', authority.cert),
+    };
+    const listen = { address: '127.0.0.1:0', tls: isSpiffe ? 'spiffe' : files };
+    const { app, authorization } = await startGateway(t, {
+      top: {
+        ...(isSpiffe && { spiffe: { socket: workloads.address } }),
+        listen,
+        decisions: { grpc: { listen } },
+        agents: {
+          certificate: true,
+          forwarded: { from: [plane] },
+          known: { one: { spiffe_id: known }, plane: { spiffe_id: plane } },
+        },
+      },
+    });
+    const statusOf = async (client: string, headers: Check['headers'] = []) => {
+      const { key, cert } = authority.issueClient({ hosts: [client] });
+      const options = { checkServerIdentity: () => undefined };
+      const channel = credentials.createSsl(Buffer.from(authority.cert), Buffer.from(key), Buffer.from(cert), options);
+      const asking = startCheckClient(t, app.decisionsByGrpc ?? '', {}, channel);
+      return (await asking.check({ headers: [['authorization', authorization], ...headers] })).status ?? 200;
+    };
+    const forwarded: Check['headers'] = [['x-forwarded-client-cert', `URI=${known}`]];
+    assert.equal(await statusOf(plane, forwarded), 200);
+    assert.match(app.logText(), /"agent":"one"/);
+    // A certificate of a data plane, or of another client, is not that of an agent.
+    assert.equal(await statusOf(plane), 401);
+    assert.equal(await statusOf(known, forwarded), 401);
+  });
+}
