@@ -1,5 +1,6 @@
 import type { Contestant, Environment, StartedContestant } from './contestants.ts';
 import { createCambist } from './peers/cambist.ts';
+import { createEnvoy } from './peers/envoy.ts';
 import { nginx } from './peers/nginx.ts';
 import { bareDecision, bareExchange, bareFastify, bareUndici, bareUndiciWhole, type Peer } from './peers/peer.ts';
 import { type Sample, sampleClosed, sampleMemory, sampleOpen, sampleStart } from './samples.ts';
@@ -13,12 +14,16 @@ interface Build {
 /** All contestants, with the variants of cambist from one build. */
 export function createPeers(build: Build = {}) {
   const cambist = { name: 'cambist', logLevel: 'info', ...build } as const;
+  const decisions = createCambist({ ...cambist, name: 'cambist, decisions', decisions: 'http' });
   return {
     cambist: createCambist(cambist),
     quiet: createCambist({ ...cambist, name: 'cambist, log: warn', logLevel: 'warn' }),
     /** The way of callers to the agent. */
     inbound: createCambist({ ...cambist, name: 'cambist, inbound', inbound: true }),
-    decisions: createCambist({ ...cambist, name: 'cambist, decisions', decisions: true }),
+    decisions,
+    decisionsByGrpc: createCambist({ ...cambist, name: 'cambist, decisions by gRPC', decisions: 'grpc' }),
+    envoy: createEnvoy(decisions, false),
+    askingEnvoy: createEnvoy(decisions, true),
     shared: createCambist({ ...cambist, name: 'cambist, shared cache', shared: true }),
     /** With room for a single token in memory, so that the second level is asked. */
     secondLevel: createCambist({
@@ -88,7 +93,7 @@ function listenCases(contestants: (added: Partial<Contestant>) => Contestant[]):
 }
 
 export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
-  const { cambist, quiet, inbound, decisions, shared, secondLevel } = peers;
+  const { cambist, quiet, inbound, decisions, decisionsByGrpc, envoy, askingEnvoy, shared, secondLevel } = peers;
   const { undici, undiciWhole, exchange, fastify, bareDecision, nginx } = peers;
   const plain = (...some: Peer[]): Contestant[] => some.map((peer) => ({ label: peer.name, peer }));
   const withAll = (added: Partial<Contestant>, contestants: Contestant[]): Contestant[] =>
@@ -199,9 +204,16 @@ export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
     },
     {
       name: 'decision',
-      about: 'a cached decision by HTTP (ext_authz), beside a cached call',
-      contestants: plain(decisions, cambist, bareDecision),
+      about: 'a cached decision by HTTP and by gRPC (ext_authz), beside a cached call',
+      contestants: plain(decisions, cambist, bareDecision, decisionsByGrpc),
       take: closed,
+    },
+    {
+      name: 'envoy',
+      about:
+        'a call through Envoy at 1,000 requests a second, with and without a cached decision, on one core with cambist',
+      contestants: plain(askingEnvoy, envoy),
+      take: open,
     },
     {
       name: 'handles',

@@ -96,6 +96,7 @@ export async function startContestant(
       tls: callerTls,
       newConnections,
       decisionSecret: decisions?.secret,
+      grpcRoute: decisions?.grpcRoute,
       ...(signed && { signedBy: load.issuer }),
     },
   };

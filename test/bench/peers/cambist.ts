@@ -16,7 +16,7 @@ interface CambistVariant {
   readonly nodeFlags?: readonly string[];
   readonly inbound?: true;
   /** The load asks for decisions, as a data plane does. */
-  readonly decisions?: true;
+  readonly decisions?: 'http' | 'grpc';
   /** With the shared cache, on a store of its own. */
   readonly shared?: true;
   /** `cache.max_entries`. */
@@ -39,7 +39,7 @@ export function createCambist(variant: CambistVariant): Peer {
       const trustDir = join(setup.directory, 'trust');
       const intercept = { trust_dir: trustDir, listen: [`127.0.0.1:${tlsPort}`] };
       const more = setup.intercepted === undefined ? {} : { intercept };
-      const listen = inbound === true || decisions === true ? await freePort() : port;
+      const listen = inbound === true || decisions !== undefined ? await freePort() : port;
       const cache = cacheFor(setup, variant, store);
       const listeners = { listen: listenFor(setup, `127.0.0.1:${listen}`), admin: `127.0.0.1:${adminPort}` };
       const callers = inbound && { inbound: inboundFor(setup, port) };
@@ -49,7 +49,7 @@ export function createCambist(variant: CambistVariant): Peer {
         ...listeners,
         ...more,
         ...callers,
-        ...(decisions && { decisions: decisionsFor(setup, port) }),
+        ...(decisions && { decisions: decisionsFor(setup, decisions, port) }),
       };
       writeFileSync(config, stringify(keys));
       writeFileSync(join(setup.directory, 'client-secret'), 'a secret for the bench');
@@ -67,7 +67,8 @@ export function createCambist(variant: CambistVariant): Peer {
       const proxy = running(child, isIntercepted ? tlsPort : port, readyMs);
       return {
         ...proxy,
-        ...(decisions && { decisions: { prefix: '/ext-authz/r0', secret: DECISION_SECRET } }),
+        ...(decisions === 'http' && { decisions: { prefix: '/ext-authz/r0', secret: DECISION_SECRET } }),
+        ...(decisions === 'grpc' && { decisions: { prefix: '', secret: DECISION_SECRET, grpcRoute: 'r0' } }),
         ...(setup.listenTls && { callerCa: readFileSync(setup.listenTls.caFile, 'utf8') }),
         ...(isIntercepted && { callerCa: readFileSync(join(trustDir, 'ca.pem'), 'utf8') }),
         close: async () => {
@@ -125,8 +126,8 @@ function configFor({ origin, caFile, issuer, routes, directory, intercepted }: S
 
 const DECISION_SECRET = 'a secret of the data plane';
 
-function decisionsFor({ directory }: Setup, port: number): object {
-  return { http: { listen: `127.0.0.1:${port}`, secret: { file: join(directory, 'decision-secret') } } };
+function decisionsFor({ directory }: Setup, by: 'http' | 'grpc', port: number): object {
+  return { [by]: { listen: `127.0.0.1:${port}`, secret: { file: join(directory, 'decision-secret') } } };
 }
 
 function inboundFor({ origin, issuer }: Setup, port: number): object {

@@ -42,8 +42,8 @@ export interface RunningProxy {
   readonly pid: number;
   /** The time from the start of the process until it serves. */
   readonly readyMs: number;
-  /** The proxy is asked for decisions: the beginning of every path, and its secret. */
-  readonly decisions?: { readonly prefix: string; readonly secret: string };
+  /** The proxy is asked for decisions: the beginning of every path, its secret, and by gRPC its route. */
+  readonly decisions?: { readonly prefix: string; readonly secret: string; readonly grpcRoute?: string };
   /** PEM: the authority of the certificate that callers get, if the proxy terminates their TLS. */
   readonly callerCa?: string;
   close(): Promise<void>;

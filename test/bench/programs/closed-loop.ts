@@ -1,5 +1,5 @@
-import { type Connection, openConnection, openConnections } from './connection.ts';
-import type { ClosedResult, Target } from './protocol.ts';
+import { openConnection, openConnections } from './connection.ts';
+import type { ClosedResult, Connection, Target } from './protocol.ts';
 import { requestsTo } from './requests.ts';
 
 /**

@@ -1,15 +1,9 @@
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls, createSecureContext, type SecureContext } from 'node:tls';
+import { openGrpcConnection } from './grpc-connection.ts';
 import { createMessageReader } from './message-reader.ts';
-import type { Target } from './protocol.ts';
+import type { Connection, Target } from './protocol.ts';
 import { requestsTo } from './requests.ts';
-
-/** A connection to a proxy, for one request at a time. */
-export interface Connection {
-  /** @param onEnd receives the status; 0 if the connection failed. @param onHeaders called before, with the response headers */
-  send(request: Buffer, onEnd: (status: number) => void, onHeaders?: () => void): void;
-  close(): void;
-}
 
 /** By target. Parsing its certificate for each connection would cost the load process more than a handshake costs a proxy. */
 const contexts = new Map<string, SecureContext>();
@@ -21,8 +15,11 @@ function contextFor({ ca, cert, key }: NonNullable<Target['tls']>): SecureContex
   return context;
 }
 
+type To = Pick<Target, 'port' | 'tls' | 'grpcRoute' | 'decisionSecret'>;
+
 /** Resolves with an open connection. */
-export function openConnection({ port, tls }: Pick<Target, 'port' | 'tls'>): Promise<Connection> {
+export async function openConnection({ port, tls, grpcRoute, decisionSecret = '' }: To): Promise<Connection> {
+  if (grpcRoute !== undefined) return openGrpcConnection(port, decisionSecret);
   return new Promise((resolve, reject) => {
     const to = { port, host: '127.0.0.1', noDelay: true };
     const socket: Socket =
@@ -57,7 +54,7 @@ export function openConnection({ port, tls }: Pick<Target, 'port' | 'tls'>): Pro
   });
 }
 
-export function openConnections(target: Pick<Target, 'port' | 'tls'>, count: number): Promise<Connection[]> {
+export function openConnections(target: To, count: number): Promise<Connection[]> {
   return Promise.all(Array.from({ length: count }, () => openConnection(target)));
 }
 

@@ -1,7 +1,7 @@
 import { openWarmConnections, runClosedLoop, sendEach } from './closed-loop.ts';
-import { type Connection, createOpenStreams } from './connection.ts';
+import { createOpenStreams } from './connection.ts';
 import { runOpenLoop } from './open-loop.ts';
-import type { Command, Reply } from './protocol.ts';
+import type { Command, Connection, Reply } from './protocol.ts';
 import { startTokenServer, type TokenServer } from './tokens.ts';
 import { startUpstream } from './upstream.ts';
 

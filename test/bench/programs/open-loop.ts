@@ -1,6 +1,6 @@
 import { createRandom } from '../../harness/random.ts';
-import { type Connection, openConnection, openConnections } from './connection.ts';
-import { type OpenResult, PERCENTILES, type Target } from './protocol.ts';
+import { openConnection, openConnections } from './connection.ts';
+import { type Connection, type OpenResult, PERCENTILES, type Target } from './protocol.ts';
 import { requestsTo } from './requests.ts';
 
 const FIRST_CONNECTIONS = 32;

@@ -25,6 +25,8 @@ export interface Target {
   readonly tls?: ({ readonly host: string; readonly ca: string } & Partial<TlsKeys>) | undefined;
   /** Requests ask for decisions, with this secret. */
   readonly decisionSecret?: string | undefined;
+  /** They ask by gRPC, about this route. */
+  readonly grpcRoute?: string | undefined;
   /** Each request has a connection of its own. */
   readonly newConnections?: boolean;
 }
@@ -32,6 +34,13 @@ export interface Target {
 export interface TlsKeys {
   readonly key: string;
   readonly cert: string;
+}
+
+/** A connection to a proxy, for one request at a time. */
+export interface Connection {
+  /** @param onEnd receives the status; 0 if the connection failed. @param onHeaders called before, with the response headers */
+  send(request: Buffer, onEnd: (status: number) => void, onHeaders?: () => void): void;
+  close(): void;
 }
 
 /** A command for the load process. Each has one reply, with the same `id`. */

@@ -1,3 +1,4 @@
+import { checkMessage } from './grpc-connection.ts';
 import type { Target } from './protocol.ts';
 import { fabricateToken, signToken } from './tokens.ts';
 
@@ -58,11 +59,10 @@ function tokenOf(caller: string, { signedBy }: Target): string {
 
 /** A tool call of an MCP client with a session. */
 function requestBytes(target: Target, path: string, caller: string, token = fabricateToken(caller, 'cambist')): Buffer {
-  const { decisionSecret } = target;
+  const { decisionSecret, grpcRoute } = target;
   // Envoy sends no body by default.
   const body = decisionSecret === undefined ? BODY : '';
   const lines = [
-    `POST ${path}?${target.responseKind} HTTP/1.1`,
     `Host: ${target.tls?.host ?? `127.0.0.1:${target.port}`}`,
     'Connection: keep-alive',
     'Accept: application/json, text/event-stream',
@@ -76,5 +76,7 @@ function requestBytes(target: Target, path: string, caller: string, token = fabr
     ...(decisionSecret === undefined ? [] : [`X-Cambist-Decision-Secret: ${decisionSecret}`]),
     `Content-Length: ${body.length}`,
   ];
-  return Buffer.from(`${lines.join('\r\n')}\r\n\r\n${body}`, 'latin1');
+  const url = `${path}?${target.responseKind}`;
+  if (grpcRoute !== undefined) return checkMessage(grpcRoute, 'POST', url, lines);
+  return Buffer.from(`${[`POST ${url} HTTP/1.1`, ...lines].join('\r\n')}\r\n\r\n${body}`, 'latin1');
 }
