@@ -78,3 +78,12 @@ export function decisionListeners(decisions: Partial<Decisions> | undefined): Re
     ...(grpc && { 'decisions.grpc.listen': grpc.listen }),
   };
 }
+
+/** The secrets that data planes send, by their keys. */
+export function decisionSecrets({ http, grpc }: Partial<Decisions> = {}) {
+  const all = [
+    ['decisions.http.secret', http?.secret],
+    ['decisions.grpc.secret', grpc?.secret],
+  ] as const;
+  return all.flatMap(([key, secret]) => (secret === undefined ? [] : [{ key, secret }]));
+}

@@ -1,8 +1,10 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { type Config, tlsListeners } from '../config/config.ts';
+import { decisionSecrets } from '../config/decisions.ts';
 import type { Route } from '../config/route.ts';
 import { signallingServers, usedServers } from '../config/used-servers.ts';
 import type { SubjectVerification } from '../config/verification.ts';
+import { readCredential } from '../secrets/credential.ts';
 import type { WorkloadApi } from '../spiffe/workload-api.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
 import { type BackendCheck, checkBackend } from './check-backend.ts';
@@ -11,7 +13,14 @@ import { checkAgentIssuer, checkKeys, checkTransmitter, checkUnseenRevocations }
 import { checkListener } from './check-listener.ts';
 import { checkAgent, checkAudit, checkSharedCache, checkSpiffe, storeServersOf } from './check-own-parts.ts';
 import { checkRoute, type Prerequisites } from './check-route.ts';
-import { checkIntrospection, checkServer, rolesOf, type ServerHealth } from './check-server.ts';
+import {
+  attempt,
+  checkIntrospection,
+  checkServer,
+  credentialFinding,
+  rolesOf,
+  type ServerHealth,
+} from './check-server.ts';
 import { missingSubject, readRouteSubject, type SubjectTokenInput, usesCallerToken } from './check-subject.ts';
 import type { Component, Finding, Found } from './finding.ts';
 import type { UsableKey } from './key-set.ts';
@@ -190,6 +199,10 @@ function aheadOf(backends: readonly BackendCheck[]): number {
 
 async function checkOwnParts({ config, context, spiffe, begin }: Run): Promise<void> {
   const { inbound, audit, signals, cache } = config;
+  for (const { key, secret } of decisionSecrets(config.decisions)) {
+    const { failure } = await attempt(() => readCredential(secret, key));
+    if (failure !== undefined) begin({ kind: 'listener', name: key }, key)(credentialFinding(failure));
+  }
   for (const { name, tls } of tlsListeners(config)) {
     const found = begin({ kind: 'listener', name }, `TLS of ${name}`);
     await checkListener(tls, name, context.clock.wallMs(), found);

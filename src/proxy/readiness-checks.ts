@@ -1,4 +1,5 @@
 import type { Config } from '../config/config.ts';
+import { decisionSecrets } from '../config/decisions.ts';
 import { ownActor } from '../config/route.ts';
 import type { Transmitter } from '../config/signals.ts';
 import type { ReadinessCheck } from '../observability/readiness.ts';
@@ -51,6 +52,9 @@ export function readinessChecks(
     const name = agentTokens.length === 1 ? 'agents.token' : `agents.token[${index}]`;
     check(name, rules, () => tokens.verifier.prepare(rules));
   }
+  // Without it, every decision is refused.
+  for (const { key, secret } of decisionSecrets(config.decisions))
+    check(key, secret, () => readCredential(secret, key));
   for (const route of config.routes) {
     const { name, tls, credential } = route;
     const { verify, own } = route.subjectToken;

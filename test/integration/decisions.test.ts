@@ -101,6 +101,18 @@ test('refuses every client while the file of the secret has only white space', a
   }
 });
 
+test('is not ready until it has read the secret once', async (t) => {
+  const file = join(temporaryFolder(t), 'secret');
+  const { app } = await startGateway(t, {
+    top: { decisions: { http: { listen: '127.0.0.1:0', secret: { file } } } },
+  });
+  const readiness = async () => (await call(`${app.admin}/readyz`)).text;
+  const failed = /"decisions.http.secret":"ERR_CREDENTIAL_UNAVAILABLE"/;
+  await eventually('the attempt has failed', async () => failed.test(await readiness()));
+  writeFileSync(file, SECRET);
+  await eventually('cambist is ready', async () => /"ready":true/.test(await readiness()));
+});
+
 test('a decision by name is for that route alone', async (t) => {
   const { ask, authorizationServer } = await start(t, {
     moreRoutes: [

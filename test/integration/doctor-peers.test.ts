@@ -53,6 +53,19 @@ test('reports a server without a response', async (t) => {
   assert.equal(hung.problems[0], 'error connection_timeout');
 });
 
+test('finds a secret of decisions that cannot be read', async (t) => {
+  const file = join(temporaryFolder(t), 'secret');
+  const run = () =>
+    runDoctor(t, {
+      routes: [route('open', { audience: undefined, credential: 'none' })],
+      decisions: { http: { listen: '127.0.0.1:0', secret: { file } } },
+    });
+  const { finding } = await run();
+  assert.match(finding('credential_unavailable').what, /^decisions\.http\.secret: file ".*" cannot be read/);
+  await writeFile(file, 'secret');
+  assert.ok(!(await run()).problems.some((problem) => problem.includes('credential')));
+});
+
 async function withAgent(t: TestContext, agent: string, more: Record<string, unknown> = {}) {
   const { issuer } = await startFakeAuthorizationServer(t);
   const result = await runDoctor(t, {
