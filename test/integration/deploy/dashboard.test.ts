@@ -224,7 +224,7 @@ test('every metric in a document, a rule or the dashboard is in a live /metrics'
   for (const document of documents()) {
     // The changelog names metrics that are gone.
     const [text = ''] = readFileSync(document, 'utf8').split('\n### Removed ');
-    // The webhook is a separate program. test/unit/kubernetes tests its metrics. A finding of `doctor` is no metric.
+    // The webhook is a separate program. test/unit/kubernetes tests its metrics. Findings of `doctor` are not metrics.
     for (const [name] of text.matchAll(/\bcambist_(?!webhook_|not_stopped\b)[a-z_]*[a-z]\b/g)) {
       assert.ok(live.has(typeName(live, name)), `${document}: ${name}`);
     }
