@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Team } from '../config/teams.ts';
 import { CambistError } from '../errors.ts';
+import type { Dialect, ReportedBy } from '../proxy/arrival.ts';
 import { headerValues, type RawHeaders } from '../proxy/headers.ts';
-import type { Dialect, ReportedBy } from '../proxy/proxy-request.ts';
 import { isHeader } from '../transport/http1/write-request.ts';
 
 /** A request as the data plane reports it. */

@@ -31,6 +31,19 @@ export function setArrival(
   socket[ARRIVAL] = { wayIn, host, connect, isUsed: false };
 }
 
+/** How a data plane reported a request that it forwards itself. */
+export interface ReportedBy {
+  /** Undefined: by gRPC. */
+  readonly dialect?: Dialect;
+  /** Undefined: the route is found by host and path. */
+  readonly routeName: string | undefined;
+  /** The body is text, in which Envoy replaced invalid bytes. */
+  readonly isText?: boolean;
+}
+
+/** The three ways in which a data plane asks by HTTP. */
+export type Dialect = 'ext-authz' | 'forward-auth' | 'auth-request';
+
 export interface TlsArrival {
   /** The host that the agent connects to, in the form of routes: lower case, an IPv6 address in brackets. */
   readonly host: string;

@@ -10,7 +10,7 @@ import type { Session } from '../tokens/session.ts';
 import type { Subject } from '../tokens/subject.ts';
 import type { ActiveConfig } from './active-config.ts';
 import type { AgentShares } from './agent-shares.ts';
-import { ARRIVAL, type Arrival, type Arrived } from './arrival.ts';
+import { ARRIVAL, type Arrival, type Arrived, type ReportedBy } from './arrival.ts';
 import { callerRequestId } from './caller-tokens.ts';
 import { type OwnResponse, writeResponse } from './own-response.ts';
 import type { RequestBody } from './request-body.ts';
@@ -58,19 +58,6 @@ export interface OpenRequests {
   /** Ends a request whose caller's token was revoked since it was noted. @returns whether it did */
   endIfRevoked(request: ProxyRequest): boolean;
 }
-
-/** How a data plane reported a request that it forwards itself. */
-export interface ReportedBy {
-  /** Undefined: by gRPC. */
-  readonly dialect?: Dialect;
-  /** Undefined: the route is found by host and path. */
-  readonly routeName: string | undefined;
-  /** The body is text, in which Envoy replaced invalid bytes. */
-  readonly isText?: boolean;
-}
-
-/** The three ways in which a data plane asks by HTTP. */
-export type Dialect = 'ext-authz' | 'forward-auth' | 'auth-request';
 
 const SWITCHING_PROTOCOLS = 101;
 
