@@ -189,6 +189,7 @@ async function startRevoking(t: TestContext, secret: string) {
     spiffe: { socket: spiffe.address },
     signals: {
       listen: '127.0.0.1:0',
+      revoke: { secret: { file: secret } },
       transmitters: {
         idp: { issuer, audience: 'cambist', delivery: 'push', backchannel_logout: true },
         polled: {
