@@ -119,7 +119,13 @@ function createClient({ protocol, hostname, port }: URL) {
         ? tls.connect(isIP(host) === 0 ? { ...address, servername: host } : address)
         : connect(address);
       socket.setTimeout(PATIENCE_MS, () => socket.destroy()).on('error', () => socket.destroy());
-      socket.resume().write(texts.join(''));
+      let received = '';
+      socket.setEncoding('latin1').on('data', (part: string) => {
+        received = (received + part).slice(0, MAX_LENGTH);
+        // Envoy waits a second before it closes.
+        if (received.split('HTTP/1.').length > probes.length) socket.destroy();
+      });
+      socket.write(texts.join(''));
       await new Promise((resolve) => socket.once('close', resolve));
     },
     close: () => agent.destroy(),

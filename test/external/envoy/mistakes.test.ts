@@ -1,0 +1,3 @@
+import { testMistakes } from '../dataplanes/mistakes.ts';
+
+testMistakes('envoy');
