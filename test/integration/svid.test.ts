@@ -47,7 +47,7 @@ function update(certificate: Certificate, bundles: Bundles = {}): Buffer {
   return x509SvidResponse([parts], theirs.length === 0 ? [] : [[PARTNER, der(...theirs)]]);
 }
 
-const server = () => own.issueServer({ hosts: [ID] });
+const server = () => own.issueServer({ hosts: [ID, '127.0.0.1'] });
 const workload = (id: string, authority = own, options = {}) => authority.issueClient({ hosts: [id], ...options });
 
 /** @param first what the agent sends from the start. Without it, the agent knows no identity of cambist. */
@@ -69,8 +69,7 @@ async function start(t: TestContext, first: Buffer | typeof WITHDRAWN = update(s
 /** @returns the status and the error code, or the error of the connection; and the certificate of cambist */
 async function send(url: string, options: RequestOptions) {
   return new Promise<{ readonly result: unknown; readonly peer: string | undefined }>((resolve) => {
-    const checks = { ca: own.cert, checkServerIdentity: () => undefined };
-    const sent = request(`${url}/plain`, { agent: false, ...checks, ...options }, async (response) => {
+    const sent = request(`${url}/plain`, { agent: false, ca: own.cert, ...options }, async (response) => {
       const { fingerprint256: peer } = (response.socket as TLSSocket).getPeerCertificate();
       const { code } = (await json(response).catch(() => ({}))) as { readonly code?: string };
       resolve({ result: code ?? response.statusCode, peer });
@@ -117,7 +116,7 @@ test('connections stay when the SVID and bundles change, and each request is ver
 
   const next = createCertificateAuthority('SPIFFE');
   const both = { own: [own.cert, next.cert] };
-  const certificate = next.issueServer({ hosts: [ID] });
+  const certificate = next.issueServer({ hosts: [ID, '127.0.0.1'] });
   const fresh = { ...workload(BILLING, next), ca: next.cert };
   await deliver(update(certificate, both), async () => (await result(fresh)) === 200);
   assert.deepEqual(await get(billing), before);
@@ -146,7 +145,7 @@ test('keeps its SVID while the agent is gone, and stops using it when the agent 
 });
 
 test('stops serving connections when its SVID expires', async (t) => {
-  const { result } = await start(t, update(own.issueServer({ hosts: [ID], validUntilSeconds: 3 })));
+  const { result } = await start(t, update(own.issueServer({ hosts: [ID, '127.0.0.1'], validUntilSeconds: 3 })));
   const unchecked = { ...workload(BILLING), rejectUnauthorized: false };
   assert.equal(await result(unchecked), 200);
   await eventually('the expiry', async () => (await result(unchecked)) === 'refused');
