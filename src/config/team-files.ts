@@ -24,6 +24,9 @@ const MAX_FILE_BYTES = 256 * 1024;
 /** All files of a folder. */
 const MAX_FOLDER_BYTES = 16 * 1024 * 1024;
 
+/** Files of a folder that are read at the same time. */
+const AT_ONCE = 16;
+
 /** Kubernetes replaces a folder within a moment. */
 const RETRY_MS = 100;
 
@@ -84,10 +87,12 @@ async function readFolder(grants: Grants, context: TeamContext, before: readonly
   const read: Unchecked[] = [];
   let bytes = 0;
   try {
-    for (const path of await filesIn(grants.folder)) {
-      const file = await readTeamFile(path, grants, context, known.get(path));
-      read.push(file);
-      bytes += file.parsed?.text.length ?? 0;
+    const paths = await filesIn(grants.folder);
+    while (read.length < paths.length) {
+      const next = paths.slice(read.length, read.length + AT_ONCE);
+      const files = await Promise.all(next.map((path) => readTeamFile(path, grants, context, known.get(path))));
+      read.push(...files);
+      for (const { parsed } of files) bytes += parsed?.text.length ?? 0;
       if (bytes > MAX_FOLDER_BYTES) throw new Error('has more than 16 MiB of routes: divide the team');
     }
   } catch (error) {
@@ -116,6 +121,7 @@ async function readTeamFile(
     return unreadable(path, context, error, before);
   }
   if (before !== undefined && parsed === before.parsed && context === before.context) return before;
+  await nextTurn();
   const list = createProblemList(path, locateIn(parsed.text));
   const sources = createSources(path, grants.files);
   const drafts =
@@ -139,6 +145,14 @@ function locateIn(text: string): Locate {
   };
 }
 
+let turn: Promise<unknown> = Promise.resolve();
+
+/** Requests are served between two files, also where they are of different teams. */
+function nextTurn(): Promise<unknown> {
+  turn = turn.then(() => endOfTurn());
+  return turn;
+}
+
 /** The same object while the text is the same. */
 async function parseFile(path: string, folder: string, before: Parsed | undefined): Promise<Parsed> {
   const found = await stat(path);
@@ -149,8 +163,7 @@ async function parseFile(path: string, folder: string, before: Parsed | undefine
     before.stats = stats;
     return before;
   }
-  // Requests are served between two files.
-  await endOfTurn();
+  await nextTurn();
   const { value, problems } = readDocument(text, path);
   const content = value === undefined ? undefined : checkShape<WrittenTeamFile>(value, problems.root, SHAPE);
   return { stats, text, content, problems: problems.sorted() };
@@ -166,9 +179,12 @@ const SHAPE = {
 async function readText(path: string, folder: string): Promise<string> {
   const handle = await openWithin(path, [folder]);
   try {
-    if (!(await handle.stat()).isFile()) throw new Error('is not a file: remove it');
-    const bytes = await readStart(handle, MAX_FILE_BYTES);
-    if (bytes.length > MAX_FILE_BYTES) throw new Error('is larger than 256 KiB: divide it');
+    const found = await handle.stat();
+    if (!found.isFile()) throw new Error('is not a file: remove it');
+    if (found.size > MAX_FILE_BYTES) throw new Error('is larger than 256 KiB: divide it');
+    const bytes = await readStart(handle, found.size);
+    if (bytes.length !== found.size)
+      throw new Error('changed while it was read: write it to another place and rename it');
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } finally {
     await handle.close();

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { unlink, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { App } from '../../../src/app.ts';
@@ -19,10 +19,11 @@ function parseLine(line: string): Record<string, unknown> {
 }
 
 /** An app that notes what it is told to serve, behind a config file that it is told of. */
-async function startReloads(t: TestContext, serve: (config: Config) => void) {
+async function startReloads(t: TestContext, serve: (config: Config) => void, text = textOf('first')) {
   const folder = temporaryFolder(t);
   const file = join(folder, 'cambist.yaml');
-  await writeFile(file, textOf('first'));
+  await writeFile(file, text);
+  const configs: Config[] = [];
   const lines: string[] = [];
   const served: (string | undefined)[] = [];
   let failures = 0;
@@ -36,6 +37,7 @@ async function startReloads(t: TestContext, serve: (config: Config) => void) {
     signals: undefined,
     reload(config) {
       serve(config);
+      configs.push(config);
       served.push(config.routes[0]?.name);
       return [];
     },
@@ -57,6 +59,7 @@ async function startReloads(t: TestContext, serve: (config: Config) => void) {
   return {
     file,
     served,
+    configs,
     failures: () => failures,
     logText: () => lines.join(''),
     logLines: () => lines.map(parseLine),
@@ -127,4 +130,84 @@ test('takes the log level from CAMBIST_LOG_LEVEL before the config, and refuses 
   assert.equal(logLevelOf(config), 'debug');
   process.env = { ...others, CAMBIST_LOG_LEVEL: 'loud' };
   assert.throws(() => logLevelOf(config), UsageError);
+});
+
+/** A gateway of two teams, which have a folder each. */
+async function startTeams(t: TestContext) {
+  const base = temporaryFolder(t);
+  const folders = ['one', 'two'].map((name) => join(base, name));
+  const entries = folders.map((folder, index) => ({
+    name: ['one', 'two'][index],
+    folder,
+    paths: [`/${index}`],
+    upstreams: ['https://backend.example.com'],
+  }));
+  const write = (index: number, route: string | undefined, name = 'a.yaml') =>
+    writeFile(
+      join(folders[index] ?? assert.fail(), name),
+      route === undefined
+        ? 'routes: ['
+        : `routes: [{ name: ${route}, match: { path: /${index} }, upstream: 'https://backend.example.com', credential: none }]`,
+    );
+  for (const folder of folders) await mkdir(folder);
+  await write(0, 'first');
+  await write(1, 'first');
+  const started = await startReloads(t, () => {}, JSON.stringify({ version: 1, routes_from: entries }));
+  const names = () => started.configs.at(-1)?.routes.map(({ name }) => name) ?? [];
+  return { ...started, folders, write, names };
+}
+
+test('closes the region of a team whose file becomes invalid, and opens it again, while the main file is invalid', async (t) => {
+  const { file, write, names, configs, failures, logText } = await startTeams(t);
+  await writeFile(file, 'version: 2');
+  await eventually('the main file is refused', () => failures() > 0);
+  await write(0, undefined);
+  await eventually('the region is closed', () => configs.at(-1)?.teams[0]?.isOpen === false);
+  assert.deepEqual(names(), ['two/first']);
+  await eventually('the log says so', () => /one.a\.yaml:1:\d+: .*the routes of a team are invalid/s.test(logText()));
+  await write(0, 'fixed');
+  await eventually('the region is open', () => names().includes('one/fixed'));
+  assert.deepEqual(names(), ['one/fixed', 'two/first']);
+});
+
+test('applies the change of a team while the folder of another never comes to rest', async (t) => {
+  const { write, names, configs } = await startTeams(t);
+  let writes = 0;
+  const burst = setInterval(() => void write(0, `r${writes++}`).catch(() => undefined), 10);
+  t.after(() => clearInterval(burst));
+  await eventually('there were many changes', () => writes > 50);
+  await write(1, 'second');
+  await eventually('the other team is served', () => names().includes('two/second'));
+  clearInterval(burst);
+  await write(0, 'last');
+  await eventually('the last change is served', () => names().includes('one/last'));
+  assert.ok(configs.length < writes, `${configs.length} reloads of ${writes} changes`);
+});
+
+test('follows files that come and go, folders that come and go, and entries of the main file', async (t) => {
+  const { file, folders, write, names, configs } = await startTeams(t);
+  const [one = ''] = folders;
+  await write(0, 'later', 'b.yaml');
+  await unlink(join(one, 'a.yaml'));
+  await eventually('the files are served', () => names().includes('one/later'));
+  await rename(one, `${one}-away`);
+  await eventually('the region is closed', () => configs.at(-1)?.teams[0]?.isOpen === false);
+  await rename(`${one}-away`, one);
+  await eventually('the region is open', () => names().includes('one/later'));
+  const { version, routes_from: entries } = JSON.parse(await readFile(file, 'utf8')) as Record<string, unknown[]>;
+  await writeFile(file, JSON.stringify({ version, routes_from: entries?.slice(1) }));
+  await eventually('the team is gone', () => configs.at(-1)?.teams.length === 1);
+  await write(1, 'second');
+  await eventually('the other team is served', () => names().includes('two/second'));
+});
+
+test('applies a change that arrives while the main file is read', async (t) => {
+  const { file, write, names, configs } = await startTeams(t);
+  for (let round = 0; round < 5; round += 1) {
+    await writeFile(file, `${await readFile(file, 'utf8')} `);
+    process.emit('SIGHUP');
+    await write(0, `round${round}`);
+    await eventually('both are served', () => names().includes(`one/round${round}`));
+  }
+  assert.ok(configs.every(({ teams }) => teams.length === 2));
 });
