@@ -1,7 +1,6 @@
 import { parseArgs } from 'node:util';
 import { nearest } from '../config/nearest.ts';
-import { whyUndecidable } from '../config/route.ts';
-import { snippetFacts } from '../decisions/snippet-facts.ts';
+import { snippetFacts, whyLeftOut } from '../decisions/snippet-facts.ts';
 import { SNIPPETS, type SnippetKind, whyUnable } from '../decisions/snippets.ts';
 import { printable } from '../observability/printable.ts';
 import { type Command, configFile, EXIT, UsageError } from './command.ts';
@@ -30,7 +29,7 @@ export const snippet: Command = async (args) => {
   if (unable !== undefined) return refuse(unable);
   const isNamed = found.facts.routesBy === 'name';
   for (const route of values.route === undefined ? config.routes : []) {
-    const why = whyUndecidable(route, isNamed);
+    const why = whyLeftOut(route, isNamed);
     if (why !== undefined) console.error(`left out route "${route.name}", because ${why}`);
   }
   process.stdout.write(SNIPPETS[kind](found.facts));

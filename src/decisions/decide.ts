@@ -42,12 +42,19 @@ export const DECIDING: Deciding = {
       if (problem !== undefined) assertNoMessage(received, problem);
       return checked(matchRoute(received), problem);
     }
-    const { routes, teams } = request.active.config;
-    const owner = teams.find(({ grants }) => name.startsWith(`${grants.name}/`));
-    if (owner?.isOpen === false) throw closed(owner);
-    const route = routesByName(routes).get(name);
+    const { config, table } = request.active;
+    const route = routesByName(config.routes).get(name);
+    const owner = table.ownerOf(target);
+    const concerned = config.teams.find(
+      ({ grants, isOpen }) => !isOpen && (grants.name === owner || name.startsWith(`${grants.name}/`)),
+    );
+    if (concerned !== undefined) throw closed(concerned);
     if (route === undefined)
       throw new CambistError('ERR_ROUTE_NOT_FOUND', `the data plane names an unknown route "${name}"`);
+    if (owner !== undefined && owner !== route.team) {
+      const why = `the data plane names route "${name}" for a request in the region of "${owner}"`;
+      throw new CambistError('ERR_ROUTE_NOT_FOUND', why);
+    }
     assertTakes(route, request.incoming.method);
     return checked({ request, target, route, path: request.url, wholeBody: undefined }, problem);
   },

@@ -39,6 +39,12 @@ export interface SnippetRoute extends Pick<Route, 'name' | 'upstream' | 'tls'> {
   readonly needsBody: boolean;
 }
 
+/** Why no snippet has the route. Undefined: it may have it. */
+export function whyLeftOut(route: Route, isNamed: boolean): string | undefined {
+  if (route.team !== undefined) return 'its team changes it without the data plane: write that part by hand';
+  return whyUndecidable(route, isNamed);
+}
+
 /** @returns a problem where the config does not allow such a data plane */
 export function snippetFacts(config: Config, only?: string): { facts: SnippetFacts } | { problem: string } {
   const { decisions } = config;
@@ -50,11 +56,11 @@ export function snippetFacts(config: Config, only?: string): { facts: SnippetFac
     return { problem: '--route needs decisions.routes_by: name, because cambist finds the route itself' };
   const found = only === undefined ? config.routes : config.routes.filter(({ name }) => name === only);
   if (found.length === 0) return { problem: `no route has the name "${only}"` };
-  const routes = found.filter((route) => whyUndecidable(route, routesBy === 'name') === undefined).sort(bySpecificity);
+  const routes = found.filter((route) => whyLeftOut(route, routesBy === 'name') === undefined).sort(bySpecificity);
   if (routes.length === 0) {
     const [first] = found;
     return {
-      problem: `route "${first?.name}" cannot be used, because ${first && whyUndecidable(first, routesBy === 'name')}`,
+      problem: `route "${first?.name}" cannot be used, because ${first && whyLeftOut(first, routesBy === 'name')}`,
     };
   }
   const split = routesBy === 'match' ? splitByMessage(routes) : undefined;

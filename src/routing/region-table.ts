@@ -47,7 +47,8 @@ function withRegions(main: RouteTable, teams: readonly Team[]): RouteTable {
       tableFor(target)?.match(target, facts)) as RouteTable['match'],
     candidates: (target) => tableFor(target)?.candidates(target) ?? [],
     namesHost: (host) => main.namesHost(host) || regions.namesHost(host),
-    ownerOf: (target) => ownerOf(target)?.grants.name,
+    ownerOf: ({ plainPath, ...target }) =>
+      (ownerOf(target) ?? (plainPath === undefined ? undefined : ownerOf({ ...target, path: plainPath })))?.grants.name,
   };
 }
 

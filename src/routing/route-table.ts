@@ -84,7 +84,7 @@ export function createRouteTable(routes: readonly Route[]) {
     match,
     candidates,
     namesHost,
-    /** The team whose region has a request. Undefined: none. */
+    /** The team whose region has a request, as some server may read it. Undefined: none. */
     ownerOf: (_target: RequestTarget): string | undefined => undefined,
   };
 }

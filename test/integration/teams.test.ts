@@ -148,9 +148,14 @@ test('finds the route of a team by name, and refuses one whose region is closed'
   await write('billing', 'nonsense');
   await apply();
   assertProblem(await ask('/ext-authz/billing/ledger/x'), 'ERR_ROUTES_INVALID');
+  assertProblem(await ask('/ext-authz/github/billing/x'), 'ERR_ROUTES_INVALID');
   await write('billing', routesOf(setup));
   await apply();
   assert.equal((await ask('/ext-authz/billing/ledger/x')).status, 200);
+  for (const path of ['/billing/ledger', '/%62illing/x', '/.well-known/oauth-protected-resource/billing']) {
+    assertProblem(await ask(`/ext-authz/github${path}`), 'ERR_ROUTE_NOT_FOUND');
+  }
+  assert.equal((await ask('/ext-authz/github/other')).status, 200);
   assertProblem(await ask('/ext-authz/billing'), 'ERR_ROUTE_NOT_FOUND');
   assertProblem(await ask('/ext-authz/billing/none'), 'ERR_ROUTE_NOT_FOUND');
 });
