@@ -86,8 +86,13 @@ function explainRequest(
   const misdirected = isSecure && target.host !== readHost(addressedAuthority(url, [])) ? true : undefined;
   const table = createConfigTable(config);
   const owner = table.ownerOf(target);
-  const isClosed = config.teams.some(({ grants, isOpen }) => grants.name === owner && !isOpen);
-  const route = misdirected || isClosed ? undefined : table.match(target, facts);
+  let route: Route | undefined;
+  let isClosed = false;
+  try {
+    route = misdirected ? undefined : table.match(target, facts);
+  } catch {
+    isClosed = true;
+  }
   const others = config.routes
     .filter((other) => other !== route)
     .map((other) => ({

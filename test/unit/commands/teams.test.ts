@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { UsageError } from '../../../src/commands/command.ts';
+import { explain } from '../../../src/commands/explain.ts';
+import { snippet } from '../../../src/commands/snippet.ts';
+import { validate } from '../../../src/commands/validate.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
+
+const ENTRY = { name: 'billing', paths: ['/billing'], authorization_servers: ['main'], agents: ['billing'] };
+const UPSTREAMS = ['https://*.billing.example.com'];
+const MAIN = {
+  version: 1,
+  listen: { address: '0.0.0.0:8180' },
+  authorization_servers: {
+    main: {
+      issuer: 'https://idp.example.com',
+      client_id: 'cambist',
+      client_auth: { method: 'client_secret_basic', client_secret: { file: '/nowhere/secret' } },
+    },
+  },
+  agents: {
+    token: { header: 'x-agent-token', issuer: 'https://agents.example.com', audience: 'cambist' },
+    known: { billing: { subject: 'billing' } },
+  },
+  decisions: { http: { listen: 'unix:/run/cambist/decisions.sock' } },
+  routes: [{ name: 'rest', match: { path: '/' }, upstream: 'https://rest.example.com', credential: 'none' }],
+};
+const routes = (upstream: string) =>
+  `routes:\n  - name: ledger\n    match: { path: /billing/ledger }\n    upstream: ${upstream}\n`;
+
+/** A main file, a file with the entry alone, and the folder of the team. */
+async function start(t: TestContext, upstream = 'https://x.billing.example.com') {
+  const base = temporaryFolder(t);
+  const folder = join(base, 'billing');
+  await mkdir(folder);
+  await writeFile(join(folder, 'a.yaml'), routes(upstream));
+  const entries = { routes_from: [{ ...ENTRY, folder, upstreams: UPSTREAMS }] };
+  await writeFile(join(base, 'main.yaml'), JSON.stringify({ ...MAIN, ...entries }));
+  await writeFile(join(base, 'entry.yaml'), JSON.stringify(entries));
+  const lines: string[] = [];
+  const note = (line: string) => void lines.push(line.replaceAll(`${base}/`, ''));
+  for (const method of ['log', 'error'] as const) t.mock.method(console, method, note);
+  t.mock.method(process.stdout, 'write', () => true);
+  return { base, folder, lines, main: join(base, 'main.yaml'), entry: join(base, 'entry.yaml') };
+}
+
+test('validate reads the folders of all teams', async (t) => {
+  const { main, lines, folder } = await start(t);
+  assert.equal(await validate(['--config', main]), 0);
+  assert.match(lines.at(-1) ?? '', /^main\.yaml: valid: 2 routes/);
+  await writeFile(join(folder, 'a.yaml'), routes('https://other.example.com'));
+  assert.equal(await validate(['--config', main]), 1);
+  assert.match(
+    lines.at(-2) ?? '',
+    /^billing\/a\.yaml:4:5: routes\[0\]\.upstream: is not in upstreams of routes_from "billing".*\n {2}4 \| {5}upstream: …?/,
+  );
+  assert.match(lines.at(-1) ?? '', /^main\.yaml: 1 error/);
+  assert.equal(await validate(['--config', main, '--json']), 1);
+  assert.equal(JSON.parse(lines.at(-1) ?? '').valid, false);
+});
+
+test('validate warns of a folder that is only mounted where cambist runs', async (t) => {
+  const { base, main, lines } = await start(t);
+  const entry = { ...ENTRY, folder: join(base, 'none'), upstreams: UPSTREAMS };
+  await writeFile(main, JSON.stringify({ ...MAIN, routes_from: [entry] }));
+  assert.equal(await validate(['--config', main]), 0);
+  assert.ok(lines.includes('none: warning: does not exist: mount it'), lines.join('\n'));
+});
+
+test('validate --routes checks the folder of a team by the main file, or by its entry alone, without secrets', async (t) => {
+  const { main, entry, folder, lines } = await start(t);
+  const check = (config: string) => validate(['--config', config, '--routes', folder, '--as', 'billing']);
+  for (const config of [main, entry]) {
+    await writeFile(join(folder, 'a.yaml'), routes('https://x.billing.example.com'));
+    assert.equal(await check(config), 0, lines.join('\n'));
+    assert.match(lines.at(-1) ?? '', /: valid: 1 route/);
+    await writeFile(join(folder, 'a.yaml'), `${routes('https://x.billing.example.com')}    agents: [support]\n`);
+    assert.equal(await check(config), 1);
+    assert.ok(lines.some((line) => line.startsWith('billing/a.yaml:5:')));
+  }
+  await assert.rejects(async () => validate(['--config', main, '--routes', folder, '--as', 'none']), UsageError);
+  await assert.rejects(async () => validate(['--config', main, '--routes', folder]), UsageError);
+  await writeFile(main, 'version: 1\nroutes_from: [{ name: billing }]\n');
+  assert.equal(await check(main), 1);
+  assert.ok(lines.some((line) => line.startsWith('main.yaml:2:')));
+});
+
+test('explain says whose region a request is in, and that it is closed', async (t) => {
+  const { main, lines, folder } = await start(t);
+  assert.equal(await explain(['--config', main, '/billing/ledger']), 0);
+  assert.match(lines.at(-1) ?? '', /Route "billing\/ledger"\nThe request is in the region of "billing"\./);
+  assert.match(lines.at(-1) ?? '', /rest: the request is in the region of "billing", which has routes of its own/);
+  assert.equal(await explain(['--config', main, '/other']), 0);
+  assert.match(lines.at(-1) ?? '', /billing\/ledger: the request is not in the region of "billing"/);
+  assert.equal(await explain(['--config', main, '/billing/none']), 1);
+  assert.match(lines.at(-1) ?? '', /403 ERR_ROUTE_NOT_FOUND/);
+  await writeFile(join(folder, 'a.yaml'), 'nonsense');
+  assert.equal(await explain(['--config', main, '/%62illing']), 1);
+  assert.match(lines.at(-1) ?? '', /403 ERR_ROUTE_NOT_FOUND/);
+  assert.equal(await explain(['--config', main, '/billing/ledger']), 1);
+  assert.match(lines.at(-1) ?? '', /Closed: the request gets 503 ERR_ROUTES_INVALID/);
+});
+
+test('snippet leaves out the routes of teams, and says so', async (t) => {
+  const { main, lines } = await start(t);
+  assert.equal(await snippet(['--config', main, 'envoy']), 0, lines.join('\n'));
+  assert.match(lines.join('\n'), /left out route "billing\/ledger", because its team changes it/);
+});
