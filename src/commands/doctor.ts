@@ -52,7 +52,8 @@ export const doctor: Command = async (args) => {
   };
   if (trust === true) await (await import('../doctor/check-trust.ts')).checkTrust(config, reporter);
   else if (through !== undefined) {
-    const [agent] = await readTokenFiles(values['agent-token-file']);
+    const agentFile = values['agent-token-file'];
+    const agent = agentFile === undefined ? undefined : await readTokenFile(agentFile);
     const options = throughOptions({
       config,
       route: only,

@@ -142,10 +142,7 @@ instead: it sends tokens through it to an echo.`,
       },
       through: value('URL', 'checks only the data plane where agents call the route, with one or two tokens'),
       echo: value('ADDRESS', 'where the echo listens; otherwise at the upstream of the route'),
-      'agent-token-file': {
-        ...value('FILE', 'contains the token of an agent, which --through sends as well'),
-        multiple: true,
-      },
+      'agent-token-file': value('FILE', 'contains the token of an agent, which --through sends as well'),
       stopped: { type: 'boolean', help: 'with --through, while cambist is stopped: checks that nothing passes' },
       trust: {
         type: 'boolean',

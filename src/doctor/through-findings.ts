@@ -127,7 +127,7 @@ export function throughFindings(
     } else if (expects === 'pass') note('echo_not_reached', seenAs);
     // A data plane may refuse a header by a rule of its own, with 400.
     else if (expects === 'same' && status !== '400')
-      note(/^4/.test(status) ? 'client_chose_route' : 'echo_not_reached', seenAs);
+      note(/^4(?!29)/.test(status) ? 'client_chose_route' : 'echo_not_reached', seenAs);
     else if (expects === 'refusal' && path === outcomes[0]?.probe.path && /^[23]/.test(status))
       note('undecided_request_passed', `${seenAs}, from a cache or another backend`);
   }

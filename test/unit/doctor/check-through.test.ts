@@ -170,6 +170,10 @@ const MISTAKES: Record<string, [plane: Plane, found: RegExp, more?: Parameters<t
     { decide: (request, token) => (request.headers['x-route'] === 'docs' ? 403 : decide(request, token)) },
     /^client_chose_route: .*: x-route: docs: 403$/,
   ],
+  'a limit of the data plane': [
+    { decide: (request, token) => (request.headers['x-route'] === 'docs' ? 429 : decide(request, token)) },
+    /^echo_not_reached: .*: x-route: docs: 429$/,
+  ],
   'another backend': [{ decide: () => 200 }, /^echo_not_reached: .*: a request of caller 1: 200$/],
   'a cambist that runs': [{}, /cambist_not_stopped: /, { isStopped: true }],
   'a data plane that is stopped too': [
