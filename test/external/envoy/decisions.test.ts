@@ -318,6 +318,32 @@ testBoth('by match, each tool gets its own scope, from whole bodies', async (t, 
   assert.deepEqual([docs.requests.length, authorizationServer.requests.length], [2, 3]);
 });
 
+testBoth(
+  'passes every byte of a tool call up to the limit, in chunks too, and refuses invalid UTF-8',
+  async (t, start) => {
+    const { ask, authorization, docs } = await start(t, BY_MESSAGE);
+    // `retry_body_limit` of a route is 64 KiB, unless it is set.
+    const ofSize = (size: number) => Buffer.from(callOf('read', 'x'.repeat(size - callOf('read').length)));
+    const invalid = Buffer.from(callOf('read', 'xx'));
+    invalid.set([0xc3, 0x28], invalid.indexOf('xx'));
+    for (const [name, body, status] of [
+      ['at the limit', ofSize(2 ** 16), 200],
+      ['above the limit', ofSize(2 ** 16 + 1), 413],
+      ['in chunks', ofSize(60_000), 200],
+      ['invalid UTF-8', invalid, 403],
+    ] as const) {
+      const { headers } = toolCall(authorization, 'read');
+      const framing =
+        name === 'in chunks' ? { 'transfer-encoding': 'chunked' } : { 'content-length': String(body.length) };
+      const { 'content-length': _, ...rest } = headers;
+      const response = await ask('/tools', { method: 'POST', headers: { ...rest, ...framing }, body });
+      assert.equal(response.status, status, `${name}: ${response.text}`);
+      if (status === 200) assert.ok(body.equals((await docs.requests.at(-1)?.body()) ?? assert.fail()), name);
+    }
+    assert.equal(docs.requests.length, 2);
+  },
+);
+
 testBoth('refuses the part of a body that an operator lets through', async (t, start, by) => {
   const { ask, authorization, docs } = await start(t, {
     ...BY_MESSAGE,
