@@ -50,8 +50,8 @@ export interface GrpcCall {
   onClosed(listener: () => void): void;
 }
 
-/** Makes the responses, after which the call ends. @throws {GrpcError} */
-type Method = (call: GrpcCall) => AsyncIterable<Buffer>;
+/** Makes the only response, or each one, after which the call ends. @throws {GrpcError} */
+type Method = (call: GrpcCall) => Promise<Buffer> | AsyncIterable<Buffer>;
 
 interface GrpcServerOptions {
   /** By their paths, as in `/package.Service/Method`. */
@@ -161,13 +161,22 @@ export function createGrpcServer(listen: Listen, { methods, maxConcurrent, isLea
         messages,
         onClosed: (listener) => stream.once('close', listener),
       };
-      for await (const response of method(call)) {
+      const send = (response: Buffer, isOnly: boolean): void => {
         if (stream.destroyed) return;
         if (!stream.headersSent) {
           stream.respond({ ':status': 200, 'content-type': CONTENT_TYPE }, { waitForTrailers: true });
           stream.once('wantTrailers', () => stream.sendTrailers(ending));
         }
-        stream.write(framed(response));
+        if (isOnly) stream.end(framed(response));
+        else stream.write(framed(response));
+      };
+      const responses = method(call);
+      if (responses instanceof Promise) send(await responses, true);
+      else {
+        for await (const response of responses) {
+          send(response, false);
+          if (stream.destroyed) return;
+        }
       }
     } catch (error) {
       const { code, message } = error instanceof GrpcError ? error : { code: GRPC.internal, message: 'internal error' };

@@ -81,19 +81,19 @@ export function createGrpc(
     return { response, request: request as ProxyRequest };
   }
 
-  async function* check(call: GrpcCall): AsyncGenerator<Buffer> {
+  async function check(call: GrpcCall): Promise<Buffer> {
     await authorize(call, 'grpc');
     const { response } = await ask(call, understood(await call.read(), readCheckRequest), 'grpc');
-    yield writeCheckResponse(response);
+    return writeCheckResponse(response);
   }
 
   /** Without the secret, which probes do not have. */
-  async function* health(call: GrpcCall): AsyncGenerator<Buffer> {
+  async function health(call: GrpcCall): Promise<Buffer> {
     const service = understood(await call.read(MAX_HEALTH_BYTES), (message) =>
       bytesOf(readFields(message), 1).toString(),
     );
     if (!SERVICES.has(service)) throw new GrpcError(GRPC.notFound, 'unknown service');
-    yield writeNumber(1, isReady() ? SERVING : NOT_SERVING);
+    return writeNumber(1, isReady() ? SERVING : NOT_SERVING);
   }
 
   const process = createProcessor((call, asked) => ask(call, asked, 'ext_proc'), afterDecision);
