@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { readFileSync, type Stats, statSync } from 'node:fs';
-import { readFile, stat } from 'node:fs/promises';
+import { closeSync, fstatSync, openSync, readSync, type Stats, statSync } from 'node:fs';
+import { open, stat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import { OPEN_FLAGS, readStart } from './within.ts';
 
 interface WatchOptions {
   /** The files to watch. Called at each check, because a reload may change them. */
@@ -18,8 +19,8 @@ const DEFAULT_POLL_MS = 500;
 /** A file that changes within this time is still being written, and waits for the next check. */
 const SETTLED_MS = 100;
 
-/** Larger files are compared by their stats. Configs, keys and certificates are smaller. */
-const MAX_DIGESTED_BYTES = 8 * 1024 * 1024;
+/** Larger files are compared by their stats. Most configs, keys and certificates are smaller. */
+const MAX_DIGESTED_BYTES = 256 * 1024;
 
 /** The clock of a file system advances in steps. A file that changed longer ago than this changes its stats with its content. */
 const RECENT_MS = 2000;
@@ -64,9 +65,10 @@ export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }
   }
 
   async function statesAfter(before: ReadonlyMap<string, FileState>): Promise<Map<string, FileState>> {
-    return new Map(
-      await Promise.all(files().map(async (file) => [file, await stateOf(file, before.get(file))] as const)),
-    );
+    const states = new Map<string, FileState>();
+    // One after the other: a team may have a thousand files, which would all be in memory.
+    for (const file of files()) states.set(file, await stateOf(file, before.get(file)));
+    return states;
   }
 
   const poll = setInterval(check, pollMs).unref();
@@ -89,7 +91,7 @@ async function stateOf(file: string, before: FileState | undefined): Promise<Fil
     const found = await stat(file);
     const stats = textOf(found);
     if (stats === before?.stats && Date.now() - found.ctimeMs > RECENT_MS) return before;
-    return { stats, content: isDigested(found) ? digestOf(await readFile(file)) : stats };
+    return { stats, content: isDigested(found) ? await contentOf(file) : stats };
   } catch {
     return MISSING;
   }
@@ -98,9 +100,32 @@ async function stateOf(file: string, before: FileState | undefined): Promise<Fil
 function stateNow(file: string): FileState {
   try {
     const found = statSync(file);
-    return { stats: textOf(found), content: isDigested(found) ? digestOf(readFileSync(file)) : textOf(found) };
+    return { stats: textOf(found), content: isDigested(found) ? contentNow(file) : textOf(found) };
   } catch {
     return MISSING;
+  }
+}
+
+/** Another file may have taken its place since it was looked at, and a link may lead to one that never ends, with the size 0. */
+async function contentOf(file: string): Promise<string> {
+  const handle = await open(file, OPEN_FLAGS);
+  try {
+    const found = await handle.stat();
+    return isDigested(found) ? digestOf(await readStart(handle, found.size)) : textOf(found);
+  } finally {
+    await handle.close();
+  }
+}
+
+function contentNow(file: string): string {
+  const descriptor = openSync(file, OPEN_FLAGS);
+  try {
+    const found = fstatSync(descriptor);
+    if (!isDigested(found)) return textOf(found);
+    const buffer = Buffer.allocUnsafe(found.size + 1);
+    return digestOf(buffer.subarray(0, readSync(descriptor, buffer)));
+  } finally {
+    closeSync(descriptor);
   }
 }
 

@@ -127,11 +127,21 @@ test('watches other files after the list changes', async (t) => {
 
 test('compares a large file by its stats', async (t) => {
   const file = join(temporaryFolder(t), 'large');
-  const content = Buffer.alloc(8 * 1024 * 1024 + 1);
+  const content = Buffer.alloc(256 * 1024 + 1);
   await writeFile(file, content);
   const { changed } = startWatching(t, () => [file]);
   await writeFile(file, Buffer.concat([content, Buffer.from('x')]));
   await changed(1);
+});
+
+test('reads no more of a file than its size', async (t) => {
+  const link = join(temporaryFolder(t), 'c.yaml');
+  // A file of the kernel, which says that it is empty. Others of its kind never end.
+  await symlink('/proc/self/comm', link);
+  fs.writeFileSync(link, 'node-1');
+  const { changed } = startWatching(t, () => [link]);
+  fs.writeFileSync(link, 'node-2');
+  await changed(0);
 });
 
 test('reports nothing after close', async (t) => {
