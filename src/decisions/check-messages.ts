@@ -32,7 +32,8 @@ const TOKEN = /^[!#$%&'*+.^_`|~\w-]+$/;
 /** Visible characters: Node's parser of HTTP accepts no others. */
 const TARGET = /^\/[!-~\x80-\xff]*$/;
 const VALUE = /^[\t -~\x80-\xff]*$/;
-export const ROUTE_NAME = /^[a-z0-9-]+$/;
+/** That of a team's route begins with the name of the team. */
+export const ROUTE_NAME = /^[a-z0-9-]+(?:\/[a-z0-9-]+)?$/;
 
 /**
  * Reads an `envoy.service.auth.v3.CheckRequest`.

@@ -5,6 +5,7 @@ import { type TestContext, test } from 'node:test';
 import type { Config } from '../../src/config/config.ts';
 import { withTeams } from '../../src/config/load.ts';
 import { readConfigOf } from '../harness/app.ts';
+import { startCheckClient } from '../harness/check-client.ts';
 import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
@@ -36,7 +37,11 @@ async function start(t: TestContext, routesBy: 'match' | 'name' = 'match') {
         },
         { ...entry, name: 'support', folder: folders.support, hosts: ['support.example.com'] },
       ],
-      decisions: { http: { listen: '127.0.0.1:0', secret: { file: join(base, 'secret') } }, routes_by: routesBy },
+      decisions: {
+        http: { listen: '127.0.0.1:0', secret: { file: join(base, 'secret') } },
+        grpc: { listen: `unix:${join(base, 'grpc')}` },
+        routes_by: routesBy,
+      },
       forward_proxy: { connect: ['*.example.com:443'] },
     },
   });
@@ -144,10 +149,15 @@ test('keeps the region closed until its folder was read', async (t) => {
 
 test('finds the route of a team by name, and refuses one whose region is closed', async (t) => {
   const setup = await start(t, 'name');
-  const { ask, write, apply } = setup;
+  const { ask, write, apply, app, authorization } = setup;
+  const grpc = startCheckClient(t, app.decisionsByGrpc ?? '');
+  const headers = [['authorization', authorization]] as const;
+  const byGrpc = (name: string) =>
+    grpc.check({ path: '/billing/ledger', host: 'localhost', context: [['route', name]], headers });
   await write('billing', 'nonsense');
   await apply();
   assertProblem(await ask('/ext-authz/billing/ledger/x'), 'ERR_ROUTES_INVALID');
+  assert.match((await byGrpc('billing/ledger')).body, /ERR_ROUTES_INVALID/);
   assertProblem(await ask('/ext-authz/github/billing/x'), 'ERR_ROUTES_INVALID');
   await write('billing', routesOf(setup));
   await apply();
@@ -158,6 +168,10 @@ test('finds the route of a team by name, and refuses one whose region is closed'
   assert.equal((await ask('/ext-authz/github/other')).status, 200);
   assertProblem(await ask('/ext-authz/billing'), 'ERR_ROUTE_NOT_FOUND');
   assertProblem(await ask('/ext-authz/billing/none'), 'ERR_ROUTE_NOT_FOUND');
+  assert.equal((await byGrpc('billing/ledger')).isAllowed, true);
+  for (const name of ['github', 'billing', 'billing/none', 'billing/', 'billing/ledger/x', '/ledger']) {
+    assert.equal((await byGrpc(name)).isAllowed, false, name);
+  }
 });
 
 test('keeps tokens of unchanged routes while files of teams change', async (t) => {

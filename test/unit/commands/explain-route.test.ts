@@ -95,12 +95,29 @@ test('reports an invalid path', async (t) => {
 
 test('says what a data plane that asks for a decision gets', async (t) => {
   const deciding = join(folder, 'deciding.yaml');
-  for (const [by, asked] of [
-    ['name', '/ext-authz/github, /forward-auth/github or /auth-request/github'],
-    ['match', '/ext-authz, /forward-auth or /auth-request'],
+  for (const [protocol, by, asked] of [
+    ['http', 'name', 'at /ext-authz/github, /forward-auth/github or /auth-request/github'],
+    ['http', 'match', 'at /ext-authz, /forward-auth or /auth-request'],
+    ['grpc', 'name', 'by gRPC with the name in context_extensions or x-cambist-route'],
+    ['grpc', 'match', 'by gRPC'],
   ]) {
-    await writeFile(deciding, `${CONFIG}decisions: { http: { listen: 'unix:/run/d.sock' }, routes_by: ${by} }\n`);
+    const decisions = `{ ${protocol}: { listen: 'unix:/run/d.sock' }, routes_by: ${by} }`;
+    await writeFile(deciding, `${CONFIG}decisions: ${decisions}\n`);
     const { text } = await run(t, '--config', deciding, 'http://github-mcp.tools.svc/mcp');
-    assert.match(text, new RegExp(`^ {2}decision {5}200 with Authorization, asked at ${asked}$`, 'm'));
+    assert.match(text, new RegExp(`^ {2}decision {5}200 with Authorization, asked ${asked}$`, 'm'));
   }
+  const byTool = CONFIG.replace('path: /docs', 'path: /docs, mcp_name: read');
+  assert.notEqual(byTool, CONFIG);
+  await writeFile(deciding, `${byTool}decisions: { http: { listen: 'unix:/run/d.sock' } }\n`);
+  const { text } = await run(
+    t,
+    '--config',
+    deciding,
+    '-H',
+    'mcp-method: tools/call',
+    '-H',
+    'mcp-name: read',
+    'http://127.0.0.1:8180/docs',
+  );
+  assert.match(text, /^ {2}decision {5}refused, because it depends on the message: set decisions.routes_by to match$/m);
 });
