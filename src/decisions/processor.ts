@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { loggedError } from '../observability/logged-error.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
 import { failureResponse } from '../proxy/fail-request.ts';
@@ -39,6 +38,8 @@ interface Forwarded {
   request: ProxyRequest;
   attempts: number;
   hasSecondToken: boolean;
+  /** The response of the last attempt is that of its decision. */
+  isRefused: boolean;
 }
 
 /** Initial metadata by which the filter of a cluster says that it is one. */
@@ -74,7 +75,7 @@ export function createProcessor(
     const removed = removedBy(response);
     if (removed === undefined) return yield writeImmediate(response);
     const id = randomUUID();
-    const forwarded = { asked, request, attempts: 0, hasSecondToken: false };
+    const forwarded = { asked, request, attempts: 0, hasSecondToken: false, isRefused: false };
     inFlight.set(id, forwarded);
     try {
       yield writeAllowed(last === first ? 'request_headers' : 'request_body', response, removed, id);
@@ -98,6 +99,7 @@ export function createProcessor(
     } else {
       const { response, request } = await ask(call, forwarded.asked);
       const removed = removedBy(response);
+      forwarded.isRefused = removed === undefined;
       if (removed === undefined) return yield writeImmediate(response);
       const { token, route } = forwarded.request.record;
       const hasOther = request.record.token !== token;
@@ -115,10 +117,10 @@ export function createProcessor(
 
   /** A backend's 401 to a token is not for the caller. */
   async function respond(forwarded: Forwarded, result: ProcessingMessage): Promise<Buffer> {
-    const error = await refused(forwarded, result);
+    const error = forwarded.isRefused ? undefined : await refused(forwarded, result);
     if (error === undefined) return writeUnchanged('response_headers');
     const { request } = forwarded;
-    logger.warn({ request_id: request.record.id, err: loggedError(error) }, 'the backend refused a token');
+    logger.warn({ request_id: request.record.id, err: error }, 'the backend refused a token');
     return writeImmediate(await failureResponse(request, error));
   }
 

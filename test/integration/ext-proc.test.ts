@@ -201,14 +201,53 @@ test('after its decision, a call takes nothing but the response', async (t) => {
   assert.equal(await ended, status.OK);
 });
 
+/** Metadata of Envoy with the name of a decision. */
+const named = (id: string) =>
+  message([
+    8,
+    message([1, message([1, 'cambist'], [2, message([1, message([1, 'decision'], [2, message([3, id])])])])]),
+  ]);
+
+/** The filters of the listener and the cluster, after the first attempt to send a request. */
+async function startAttempts({ open, usual, headers }: Awaited<ReturnType<typeof start>>) {
+  const listener = open();
+  const decided = await listener.ask(headersMessage('request_headers', { headers }));
+  const [id = ''] = /[\w-]{36}$/.exec(bytesOf(decided.fields ?? new Map(), 8).toString()) ?? [];
+  const attempt = async (status?: string) => {
+    const { ask } = open({ ...usual, 'x-cambist-filter': 'upstream' });
+    const asked = await ask(headersMessage('request_headers', { headers, more: named(id) }));
+    if (status !== undefined) await ask(responseMessage(status));
+    return asked;
+  };
+  return { listener, attempt };
+}
+
+test('a retry that gets no new token has the error of the exchange', async (t) => {
+  const setup = await start(t);
+  const { authorizationServer } = setup;
+  const { listener, attempt } = await startAttempts(setup);
+  await attempt('401');
+  authorizationServer.behaviour = { kind: 'response', status: 400, body: { error: 'invalid_grant' } };
+  assert.match(immediateIn(await attempt()), /ERR_SUBJECT_TOKEN_INVALID/);
+  // The filter of the listener sees that response as well.
+  const seen = await listener.ask(responseMessage('401'));
+  assert.ok(seen.fields?.has(KINDS.response_headers - 1));
+  assert.equal(authorizationServer.requests.length, 2);
+});
+
+test('a backend that refuses each token is logged with the reason', async (t) => {
+  const setup = await start(t);
+  const { listener, attempt } = await startAttempts(setup);
+  await attempt('401');
+  assert.ok(mutationIn(await attempt('401'), 'request_headers').set.authorization);
+  assert.match(immediateIn(await listener.ask(responseMessage('401'))), /ERR_UPSTREAM_REFUSED_TOKEN/);
+  const line = setup.app.logs.find(({ msg }) => msg === 'the backend refused a token');
+  assert.match(JSON.stringify(line?.err), /"ERR_UPSTREAM_REFUSED_TOKEN".*refused/);
+});
+
 test('an attempt without a decision is refused, whatever metadata it has', async (t) => {
   const { open, headers, usual, app } = await start(t);
   const upstream = { ...usual, 'x-cambist-filter': 'upstream' };
-  const named = (id: string) =>
-    message([
-      8,
-      message([1, message([1, 'cambist'], [2, message([1, message([1, 'decision'], [2, message([3, id])])])])]),
-    ]);
   for (const more of [Buffer.alloc(0), named(''), named('guessed'), named('__proto__')]) {
     const refused = await open(upstream).ask(headersMessage('request_headers', { headers, more }));
     assert.deepEqual(refused, { code: status.FAILED_PRECONDITION });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { eventually } from '../../harness/eventually.ts';
 import { startGateway } from '../../harness/gateway.ts';
 import { call } from '../../harness/http-call.ts';
 import { freePort } from '../../harness/http-server.ts';
@@ -30,7 +31,7 @@ function cluster(name: string, port: number, isHttp2: boolean) {
 }
 
 /** A backend behind Envoy, which asks cambist by gRPC. */
-async function start(t: TestContext, { decisions = {}, filter = {}, secret = SECRET } = {}) {
+async function start(t: TestContext, { decisions = {}, filter = {}, secret = SECRET, health = {} } = {}) {
   const file = join(temporaryFolder(t), 'secret');
   writeFileSync(file, SECRET);
   const gateway = await startGateway(t, {
@@ -84,7 +85,7 @@ async function start(t: TestContext, { decisions = {}, filter = {}, secret = SEC
     ],
     clusters: [
       cluster('backend', Number(new URL(gateway.upstream.url).port), false),
-      cluster('cambist', Number(new URL(gateway.app.decisionsByGrpc ?? '').port), true),
+      { ...cluster('cambist', Number(new URL(gateway.app.decisionsByGrpc ?? '').port), true), ...health },
     ],
   });
   const ask = (headers: readonly string[] = [], body?: string | Buffer, path = '/github/x') =>
@@ -123,6 +124,23 @@ for (const isRaw of [true, false]) {
     await app.stop();
     assert.equal((await ask(own)).status, 503);
     assert.equal(upstream.requests.length, 2);
+  });
+}
+
+for (const [service, status] of [
+  ['envoy.service.auth.v3.Authorization', 200],
+  ['other', 503],
+] as const) {
+  test(`Envoy asks about the health of ${service}, and then has ${status}`, async (t) => {
+    const check = { timeout: '5s', interval: '0.1s', unhealthy_threshold: 1, healthy_threshold: 1 };
+    const { ask, authorization } = await start(t, {
+      health: {
+        health_checks: [{ ...check, grpc_health_check: { service_name: service } }],
+        common_lb_config: { healthy_panic_threshold: { value: 0 } },
+      },
+    });
+    // Until the first check, Envoy does not use cambist.
+    await eventually('the status', async () => (await ask(['authorization', authorization])).status === status);
   });
 }
 

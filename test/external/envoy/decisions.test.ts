@@ -511,6 +511,17 @@ test('a request that Envoy cannot send again fails, and the next one has a new t
   assert.ok(!refused.has(`Bearer ${lastToken(upstream)}`));
 });
 
+test('a retry that gets no new token has the error of the exchange', async (t) => {
+  const { handler } = refusing(1);
+  const { ask, upstream, authorizationServer } = await start(t, { by: 'grpc', handler });
+  const refusal = { kind: 'response', status: 400, body: { error: 'invalid_grant' } } as const;
+  authorizationServer.queue.push({ kind: 'issue' }, refusal);
+  const { status, text } = await ask('/github');
+  assert.equal(status, 401);
+  assert.match(text, /ERR_SUBJECT_TOKEN_INVALID/);
+  assert.equal(upstream.requests.length, 1);
+});
+
 test('a backend that wants another sign-in keeps its token, and the client learns of it', async (t) => {
   const challenge = 'Bearer error="insufficient_user_authentication", acr_values="gold"';
   const handler: UpstreamHandler = (_request, response) => {
@@ -544,12 +555,42 @@ test('many callers whose tokens are refused at once get a token each', async (t)
   assert.equal(upstream.requests.length, 3 * callers.length);
 });
 
-test('no attempt is sent where cambist knows no decision about it', async (t) => {
-  const off = (text: string) => text.replaceAll(/overrides: \{ grpc_initial_metadata.*\}/g, 'disabled: true');
-  const { ask, upstream, docs } = await start(t, { by: 'grpc', change: off, moreRoutes: DOCS });
-  for (const path of ['/github', '/docs']) assert.equal((await ask(path)).status, 503);
-  assert.deepEqual([upstream.requests.length, docs.requests.length], [0, 0]);
-});
+for (const [title, from, to] of [
+  ['is off', /overrides: \{ grpc_initial_metadata.*\}/g, 'disabled: true'],
+  ['skips requests', /^( *)(mutation_rules:.*)/m, '$1$2\n$1processing_mode: { request_header_mode: SKIP }'],
+] as const) {
+  test(`no attempt is sent where the filter of the listener ${title}`, async (t) => {
+    const change = (text: string) => text.replace(from, to);
+    const { ask, upstream, docs } = await start(t, { by: 'grpc', change, moreRoutes: DOCS });
+    for (const path of ['/github', '/docs']) assert.equal((await ask(path)).status, 503);
+    assert.deepEqual([upstream.requests.length, docs.requests.length], [0, 0]);
+  });
+}
+
+for (const [title, isEach, status] of [
+  ['no attempt is sent where another replica of cambist made the decision', true, 503],
+  ['several replicas of cambist need no filter of attempts', false, 200],
+] as const) {
+  test(title, async (t) => {
+    let second = '';
+    const change = (text: string) => {
+      const attempts = isEach
+        ? text
+        : text.replaceAll(/- name: cambist_attempts[\s\S]*?forwarding_namespaces.*\n */g, '');
+      assert.equal(attempts.includes('cambist_attempts'), isEach);
+      return attempts.replace(/\{ endpoint: .*?"([^"]*decisions\.sock)" \} \} \} \}/, (endpoint, path) => {
+        second = `${path}-2`;
+        return `${endpoint}, ${endpoint.replace(path, second)}`;
+      });
+    };
+    const { ask, upstream, config, folder } = await start(t, { by: 'grpc', change });
+    const decisions = { grpc: { listen: `unix:${second}` } };
+    await startTestApp(t, { ...config, listen: `unix:${join(folder, 'listen-2.sock')}`, decisions });
+    // Envoy asks both in turn.
+    for (let i = 0; i < 4; i++) assert.equal((await ask('/github')).status, status);
+    assert.equal(upstream.requests.length, isEach ? 0 : 4);
+  });
+}
 
 for (const isRestarted of [true, false]) {
   test(`no retry is sent while cambist ${isRestarted ? 'knows nothing of the request after a restart' : 'is stopped'}`, async (t) => {
