@@ -1,3 +1,4 @@
+import { dirname, isAbsolute, relative } from 'node:path';
 import type { Problem } from '../config/config-node.ts';
 import { readDocument } from '../config/document.ts';
 import { checkConfig, type LoadedConfig } from '../config/load.ts';
@@ -13,11 +14,16 @@ interface Entry {
 /**
  * Checks the folder of a team against the entry of that name.
  * @param text a config, or `routes_from` alone
+ * @param routes the folder
  */
-export async function validateTeam(text: string, file: string, folder: string, name: string): Promise<LoadedConfig> {
-  const { value, problems } = readDocument(text, file);
+export async function validateTeam(text: string, file: string, routes: string, name: string): Promise<LoadedConfig> {
+  // Relative to the file, as in an entry.
+  const folder = isAbsolute(routes) ? routes : relative(dirname(file), routes) || '.';
+  const { value, problems, locate } = readDocument(text, file);
   const main = { ...(value as Record<string, unknown> | undefined) };
-  const entry = listOf<Entry | null>(main.routes_from).find((each) => each?.name === name);
+  const entries = listOf<Entry | null>(main.routes_from);
+  const index = entries.findIndex((each) => each?.name === name);
+  const entry = entries[index];
   if (entry === undefined || entry === null) {
     if (value === undefined) return { config: undefined, problems: problems.sorted() };
     throw new UsageError(`${file} has no entry "${name}" in routes_from`);
@@ -28,10 +34,16 @@ export async function validateTeam(text: string, file: string, folder: string, n
     if (whole.config === undefined) return whole;
   }
   const rest = isAlone ? assumed(entry) : { ...main, routes: undefined };
-  const checked = await checkConfig(JSON.stringify({ ...rest, routes_from: [{ ...entry, folder }] }), file);
+  const checked = await checkConfig(JSON.stringify({ ...rest, routes_from: [{ ...entry, folder }] }), file, {
+    locate: ([top = '', , ...path], what) => locate(top === 'routes_from' ? [top, index, ...path] : [top], what),
+  });
   if (checked.config === undefined) return checked;
-  return { config: checked.config, problems: checked.config.teams.flatMap(teamProblems) };
+  const files = checked.config.teams.flatMap((team) => team.files);
+  const none = { severity: 'warning', file: routes, line: 0, column: 0, path: '', message: NO_FILES } as const;
+  return { config: checked.config, problems: files.length === 0 ? [none] : files.flatMap(({ problems }) => problems) };
 }
+
+const NO_FILES = 'has no .yaml file: name the folder that has the routes';
 
 function listOf<Entry>(value: unknown): Entry[] {
   return Array.isArray(value) ? value : [];

@@ -1,4 +1,3 @@
-import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { isMap, isScalar, isSeq, LineCounter, parseAllDocuments, type Scalar, type YAMLMap } from 'yaml';
 import { type Config, jsonSchema } from '../config/config.ts';
@@ -32,7 +31,7 @@ export const validate: Command = async (args) => {
       ? [failed(file, read.problem)]
       : folder === undefined || name === undefined
         ? await validateText(text, file)
-        : [await validateTeam(text, file, resolve(folder), name)];
+        : [await validateTeam(text, file, folder, name)];
   const valid = validated.every(({ config, problems }) => config !== undefined && problems.every(isWarning));
   if (values.json) {
     console.log(printableJson(report(file, valid, validated), 2));
@@ -43,9 +42,10 @@ export const validate: Command = async (args) => {
         const own = problem.file === file ? { text } : await readConfigText(problem.file);
         console.log(describeProblem(problem, 'text' in own ? own.text : '', colour));
       }
-      console.log(
-        `${file}${entry === undefined ? '' : ` (${printable(nameOf(entry))})`}: ${summary(config, problems)}`,
-      );
+      // The config of a team, once it is valid, is not what the team asks about.
+      const checked = config === undefined ? file : (folder ?? file);
+      const part = entry === undefined ? '' : ` (${printable(nameOf(entry))})`;
+      console.log(`${checked}${part}: ${summary(config, problems)}`);
     }
   }
   return valid ? EXIT.done : EXIT.failed;

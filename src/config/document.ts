@@ -29,8 +29,8 @@ export interface ConfigDocument {
   readonly locate: Locate;
 }
 
-/** Reads YAML 1.2, which includes JSON. Never throws. */
-export function readDocument(text: string, file: string): ConfigDocument {
+/** Reads YAML 1.2, which includes JSON. Never throws. @param start how to begin a file that is empty */
+export function readDocument(text: string, file: string, start = 'start from config/cambist.yaml'): ConfigDocument {
   const lines = new LineCounter();
   const [document, second] = compose(text, lines);
   const locate: Locate = (path, what) => positionOf(document, lines, path, what);
@@ -54,7 +54,7 @@ export function readDocument(text: string, file: string): ConfigDocument {
     return { value: undefined, problems, locate };
   }
   if (document.contents === null || (isScalar(document.contents) && document.contents.value === null)) {
-    fail(0, 'the file is empty: start from config/cambist.yaml');
+    fail(0, `the file is empty: ${start}`);
     return { value: undefined, problems, locate };
   }
   const valid = checkNode(document.contents, document, fail);

@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { errorCode } from '../errors.ts';
 import type { Config } from './config.ts';
-import type { ConfigNode, Problem } from './config-node.ts';
+import { type ConfigNode, createProblemList, type Locate, type Problem } from './config-node.ts';
 import { readDocument } from './document.ts';
 import { warnOfPlaceholders } from './placeholders.ts';
 import { resolveConfig } from './resolve.ts';
@@ -44,6 +44,8 @@ export interface LoadOptions {
   readonly isReload?: boolean;
   /** The teams as they were read before. Their unchanged files are not parsed again. */
   readonly teams?: readonly Team[] | undefined;
+  /** Finds the positions of problems, for a text that was made of another. */
+  readonly locate?: Locate;
 }
 
 /** Reads a config file, with its text for source excerpts, which is empty if the file is unreadable. Warns about secret, key and certificate files in it that do not exist. */
@@ -64,9 +66,9 @@ export async function loadConfig(
 export async function checkConfig(
   text: string,
   file: string,
-  { needsVariables = false, teams = [] }: LoadOptions = {},
+  { needsVariables = false, teams = [], locate }: LoadOptions = {},
 ): Promise<LoadedConfig> {
-  const parsed = parse(text, file);
+  const parsed = parse(text, file, locate);
   await parsed.sources.reportMissing(needsVariables);
   const { config, problems } = finish(parsed);
   if (config === undefined || config.teams.length === 0) return { config, problems };
@@ -81,8 +83,9 @@ export function withTeams(config: Config, teams: readonly Team[]): Config {
   return { ...config, routes: [...own, ...teams.flatMap(({ routes }) => routes)], teams };
 }
 
-function parse(text: string, file: string) {
-  const { value, problems: list } = readDocument(text, file);
+function parse(text: string, file: string, locate?: Locate) {
+  const { value, problems } = readDocument(text, file);
+  const list = locate === undefined ? problems : createProblemList(file, locate);
   const sources = createSources(file);
   const shape = value === undefined ? undefined : checkShape(value, list.root);
   const config = shape === undefined ? undefined : resolveConfig(shape, list.root, sources);

@@ -9,7 +9,7 @@ export interface FileShape {
   /** The beginning of such a file. */
   readonly start: string;
   /** Why a key is unknown that exists elsewhere. */
-  whyUnknown(key: string): string | undefined;
+  whyUnknown(key: string, path: Path): string | undefined;
 }
 
 const CONFIG: FileShape = {
@@ -100,7 +100,7 @@ function reportUnknownKeys(path: Path, keys: readonly string[], valid: unknown, 
   const isSource = known.every((name) => OF_SOURCES.has(name));
   for (const key of keys) {
     if (isMap(parent)) delete parent[key];
-    const why = shape.whyUnknown(key);
+    const why = shape.whyUnknown(key, path);
     if (why !== undefined) {
       node.error(`"${key}" ${why}`, { child: key });
       continue;

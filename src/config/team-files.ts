@@ -5,13 +5,13 @@ import { systemClock } from '../clock/clock.ts';
 import { errorCode } from '../errors.ts';
 import { openWithin, readStart } from '../secrets/within.ts';
 import { refuseSameNames, refuseTies } from './check-routes.ts';
-import { createProblemList, type Locate, type Problem } from './config-node.ts';
+import { createProblemList, type Locate, type Path, type Problem } from './config-node.ts';
 import { readDocument } from './document.ts';
 import { warnOfPlaceholders } from './placeholders.ts';
 import type { RouteDraft } from './resolve-route.ts';
 import { checkShape } from './shape.ts';
 import { createSources } from './sources.ts';
-import { isOfMainFile, resolveTeamRoutes, type TeamContext, teamSchema, type WrittenTeamFile } from './team-routes.ts';
+import { isOfRoute, resolveTeamRoutes, type TeamContext, teamSchema, type WrittenTeamFile } from './team-routes.ts';
 import type { Grants, Team, TeamFile } from './teams.ts';
 import { DEFAULT_SUBJECT_HEADER } from './verification.ts';
 
@@ -103,7 +103,7 @@ async function readFolder(grants: Grants, context: TeamContext, before: readonly
 
 /** In the order of their names. */
 async function filesIn(folder: string): Promise<string[]> {
-  const names = (await readdir(folder)).filter((name) => name.endsWith('.yaml') && !name.startsWith('.'));
+  const names = (await readdir(folder)).filter((name) => /^[^.].*\.ya?ml$/.test(name));
   if (names.length > MAX_FILES) throw new Error(`has more than ${MAX_FILES} files: join some of them`);
   return names.sort().map((name) => join(folder, name));
 }
@@ -164,7 +164,7 @@ async function parseFile(path: string, folder: string, before: Parsed | undefine
     return before;
   }
   await nextTurn();
-  const { value, problems } = readDocument(text, path);
+  const { value, problems } = readDocument(text, path, `begin it with "${SHAPE.start}"`);
   const content = value === undefined ? undefined : checkShape<WrittenTeamFile>(value, problems.root, SHAPE);
   return { stats, text, content, problems: problems.sorted() };
 }
@@ -172,8 +172,12 @@ async function parseFile(path: string, folder: string, before: Parsed | undefine
 const SHAPE = {
   schema: teamSchema,
   start: 'routes:',
-  whyUnknown: (key: string) =>
-    isOfMainFile(key) ? 'is not a key for routes of a team: remove it, or ask the operator of cambist' : undefined,
+  whyUnknown(key: string, path: Path) {
+    if (!isOfRoute(key)) return undefined;
+    return path.length === 0
+      ? 'belongs to a route: write the route into a list under "routes:"'
+      : 'is not a key for routes of a team: remove it, or ask the operator of cambist';
+  },
 };
 
 async function readText(path: string, folder: string): Promise<string> {
@@ -192,7 +196,7 @@ async function readText(path: string, folder: string): Promise<string> {
 }
 
 const WHY_UNREADABLE: Readonly<Record<string, string>> = {
-  ENOENT: 'does not exist: mount it',
+  ENOENT: 'does not exist: create or mount it',
   ENOTDIR: 'is not a folder: name the folder with the files',
   EACCES: 'permission denied: let this user read it',
   ERR_ENCODING_INVALID_ENCODED_DATA: 'is not UTF-8: save it as UTF-8',

@@ -9,7 +9,7 @@ import { ROUTE, type RouteContext, type RouteDraft, resolveRoute, type WrittenRo
 import type { Route, TokenTarget } from './route.ts';
 import type { RouteKeys } from './route-keys.ts';
 import type { Sources } from './sources.ts';
-import { type Grants, hasOrigin, isInside } from './teams.ts';
+import { type Grants, hasOrigin, isInside, originText } from './teams.ts';
 import { canonicalUri } from './urls.ts';
 
 /** The keys that a route of a team may have. Each is bounded by the entry, or concerns the route alone. */
@@ -37,8 +37,8 @@ export interface WrittenTeamFile {
   readonly routes?: readonly (WrittenRoute | undefined)[] | undefined;
 }
 
-/** A key that only the main file may have on a route. */
-export function isOfMainFile(key: string): boolean {
+/** A key of a route, also one that only the main file may have. */
+export function isOfRoute(key: string): boolean {
   return key in ROUTE;
 }
 
@@ -101,12 +101,16 @@ function defaultsOf(
 function checkRegion({ host, path }: Route['match'], grants: Grants, node: ConfigNode): void {
   const isGranted = host === undefined || grants.hosts.length > 0;
   if (!isGranted || !isInside(grants, host, path) || plainPath(path) !== undefined) {
-    node.at('match').error(notGranted('is outside the region', grants));
+    const region = [...grants.hosts.map((each) => `host ${each}`), ...grants.paths.map((each) => `path ${each}`)];
+    node.at('match').error(notGranted('is outside the region', grants, region));
   }
 }
 
-function notGranted(what: string, { name }: Grants): string {
-  return `${what} of routes_from "${name}": change it, or let the operator grant it`;
+const MAX_SHOWN = 5;
+
+function notGranted(what: string, { name }: Grants, granted: readonly string[]): string {
+  const shown = [...granted.slice(0, MAX_SHOWN), ...(granted.length > MAX_SHOWN ? ['…'] : [])].join(', ');
+  return `${what} of routes_from "${name}" (${shown || 'none'}): change it, or let the operator grant it`;
 }
 
 /** @param known the agents that the routes may serve. Empty: all */
@@ -118,46 +122,61 @@ function checkGrants(
   node: ConfigNode,
 ): void {
   const { credential, upstream, agents, stepUp, subjectToken } = route;
-  const refuse = (key: keyof WrittenRoute, what: string) =>
-    node.at(key).error(notGranted(what, grants), written[key] === undefined ? 'value' : 'key');
-  if (!hasOrigin(grants.upstreams, upstream.origin)) refuse('upstream', 'is not in upstreams');
+  const refuse: Refuse = (key, what, granted) =>
+    node.at(key).error(notGranted(what, grants, granted), written[key] === undefined ? 'value' : 'key');
+  if (!hasOrigin(grants.upstreams, upstream.origin)) {
+    refuse('upstream', 'is not in upstreams', grants.upstreams.map(originText));
+  }
   const needs = new Set([credential.kind, ...(route.unattended === undefined ? [] : [route.unattended])]);
   if (credential.kind === 'exchange') {
     // A token of cambist's own in place of the caller's makes an issued one of its own.
     if (credential.onMissingSubject !== 'deny' || subjectToken.own !== undefined) needs.add('client_credentials');
-    if (written.actor_token?.from !== undefined) refuse('actor_token', 'takes a token that is not in files');
+    if (written.actor_token?.from !== undefined) {
+      refuse('actor_token', 'takes a token that is not in files', grants.files);
+    }
   }
   for (const kind of needs) {
-    if (!grants.credentials.includes(kind)) refuse('credential', `needs "${kind}", which is not in credentials`);
+    if (!grants.credentials.includes(kind)) {
+      refuse('credential', `needs "${kind}", which is not in credentials`, grants.credentials);
+    }
   }
-  if (stepUp.some((scope) => !grants.scopes.includes(scope))) refuse('step_up', 'is not in scopes');
+  if (stepUp.some((scope) => !grants.scopes.includes(scope))) refuse('step_up', 'is not in scopes', grants.scopes);
   // A route without agents serves all of them.
   const isBounded = known.length === 0 || (agents.length > 0 && agents.every((each) => known.includes(each)));
-  if (!isBounded) refuse('agents', 'is not in agents');
+  if (!isBounded) refuse('agents', 'is not in agents', known);
   if (!('authorizationServer' in credential)) return;
   const { target, authorizationServer: server } = credential;
-  checkTarget(target, canonicalUri(upstream), grants, refuse);
+  checkTarget(written, target, canonicalUri(upstream), grants, refuse);
   const { resource, audience, scope } = target;
   // A token that names no backend would be for one of the server's choice.
   if (resource.length + audience.length === 0 && (server.grant !== 'jwt_bearer' || scope === undefined)) {
-    refuse('resource', 'names no backend, nor does audience, which is beyond the grants');
+    node.at('resource').error('names no backend, nor does audience: name one that the entry grants');
   }
 }
 
+type Refuse = (key: keyof WrittenRoute, what: string, granted: readonly string[]) => void;
+
 /** Bounds the token. The upstream's own URI needs no grant. */
 function checkTarget(
+  written: WrittenRoute,
   { resource, audience, scope, expectAudience }: TokenTarget,
   uri: string,
   grants: Grants,
-  refuse: (key: keyof WrittenRoute, what: string) => void,
+  refuse: Refuse,
 ): void {
   const isResource = (value: string) => value === uri || hasOrigin(grants.resources, value);
   const isAudience = (value: string) => grants.audiences.includes(value);
-  if (!resource.every(isResource)) refuse('resource', 'is not in resources');
-  if (!audience.every(isAudience)) refuse('audience', 'is not in audiences');
-  if (scope?.split(' ').some((each) => !grants.scopes.includes(each))) refuse('scope', 'is not in scopes');
+  const resources = [uri, ...grants.resources.map(originText)];
+  const isGranted = resource.every(isResource) && audience.every(isAudience);
+  if (!resource.every(isResource)) refuse('resource', 'is not in resources', resources);
+  if (!audience.every(isAudience)) refuse('audience', 'is not in audiences', grants.audiences);
+  if (scope?.split(' ').some((each) => !grants.scopes.includes(each))) {
+    refuse('scope', 'is not in scopes', grants.scopes);
+  }
   const expected = expectAudience === 'any' ? ['any'] : 'only' in expectAudience ? expectAudience.only : expectAudience;
-  if (expectAudience === 'any' || !expected.every((each) => isResource(each) || isAudience(each))) {
-    refuse('expect_audience', 'is not in audiences or resources');
+  const isExpected = expectAudience !== 'any' && expected.every((each) => isResource(each) || isAudience(each));
+  // Without the key, those of audience and resource are expected, which were refused above.
+  if (!isExpected && (isGranted || written.expect_audience !== undefined)) {
+    refuse('expect_audience', 'is not in audiences or resources', [...grants.audiences, ...resources]);
   }
 }

@@ -30,6 +30,10 @@ function readOriginPattern(text: string): Reading<OriginPattern> {
   return 'problem' in host ? host : { value: { protocol, host: host.value, port } };
 }
 
+export function originText({ protocol, host, port }: OriginPattern): string {
+  return `${protocol}//${host}${port === '' ? '' : `:${port}`}`;
+}
+
 /** Does a pattern contain the origin of a URL? */
 export function hasOrigin(patterns: readonly OriginPattern[], text: string): boolean {
   const url = readHttpUrl(text, { allowInsecureHttp: true, allowQuery: true });

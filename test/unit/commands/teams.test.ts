@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { parse } from 'yaml';
 import { UsageError } from '../../../src/commands/command.ts';
 import { explain } from '../../../src/commands/explain.ts';
 import { snippet } from '../../../src/commands/snippet.ts';
 import { validate } from '../../../src/commands/validate.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
+import { fencedBlocks } from '../../harness/pages.ts';
 
 const ENTRY = { name: 'billing', paths: ['/billing'], authorization_servers: ['main'], agents: ['billing'] };
 const UPSTREAMS = ['https://*.billing.example.com'];
@@ -66,7 +69,7 @@ test('validate warns of a folder that is only mounted where cambist runs', async
   const entry = { ...ENTRY, folder: join(base, 'none'), upstreams: UPSTREAMS };
   await writeFile(main, JSON.stringify({ ...MAIN, routes_from: [entry] }));
   assert.equal(await validate(['--config', main]), 0);
-  assert.ok(lines.includes('none: warning: does not exist: mount it'), lines.join('\n'));
+  assert.ok(lines.includes('none: warning: does not exist: create or mount it'), lines.join('\n'));
 });
 
 test('validate --routes checks the folder of a team by the main file, or by its entry alone, without secrets', async (t) => {
@@ -75,7 +78,7 @@ test('validate --routes checks the folder of a team by the main file, or by its 
   for (const config of [main, entry]) {
     await writeFile(join(folder, 'a.yaml'), routes('https://x.billing.example.com'));
     assert.equal(await check(config), 0, lines.join('\n'));
-    assert.match(lines.at(-1) ?? '', /: valid: 1 route/);
+    assert.match(lines.at(-1) ?? '', /^billing: valid: 1 route/);
     await writeFile(join(folder, 'a.yaml'), `${routes('https://x.billing.example.com')}    agents: [support]\n`);
     assert.equal(await check(config), 1);
     assert.ok(lines.some((line) => line.startsWith('billing/a.yaml:5:')));
@@ -86,6 +89,72 @@ test('validate --routes checks the folder of a team by the main file, or by its 
   assert.equal(await check(main), 1);
   assert.ok(lines.some((line) => line.startsWith('main.yaml:2:')));
 });
+
+test('validate --routes fails for a folder that does not exist, and warns of one without files', async (t) => {
+  const { base, entry, folder, lines } = await start(t);
+  const check = (routes: string) => validate(['--config', entry, '--routes', routes, '--as', 'billing']);
+  assert.equal(await check(join(base, 'bilings')), 1);
+  assert.equal(await check(join(folder, 'a.yaml')), 1);
+  await mkdir(join(base, 'empty'));
+  assert.equal(await check(join(base, 'empty')), 0);
+  assert.deepEqual(lines, [
+    'bilings: does not exist: create or mount it',
+    'bilings: 1 error',
+    'billing/a.yaml: is not a folder: name the folder with the files',
+    'billing/a.yaml: 1 error',
+    'empty: warning: has no .yaml file: name the folder that has the routes',
+    'empty: valid: 0 routes, 1 authorization server; 1 warning',
+  ]);
+});
+
+test('validate --routes finds an error of the entry in its own line, and names files from here', async (t) => {
+  const { base, folder, lines } = await start(t);
+  const entry = join(base, 'entry.yaml');
+  const other = { ...ENTRY, name: 'other', folder: '/other', paths: ['/other'], upstreams: UPSTREAMS };
+  const own = `  - { name: billing, folder: /billing, pathz: [/billing], upstreams: [x] }\n`;
+  await writeFile(entry, `routes_from:\n  - ${JSON.stringify(other)}\n${own}`);
+  assert.equal(await validate(['--config', entry, '--routes', folder, '--as', 'billing']), 1);
+  assert.deepEqual(
+    lines.filter((line) => line.startsWith('entry.yaml')).map((line) => line.split('\n')[0]),
+    [
+      'entry.yaml:3:40: routes_from[0]: unknown key "pathz": did you mean "paths"?',
+      'entry.yaml:3:71: routes_from[0].upstreams[0]: must be a scheme and a host, as in https://*.billing.example.com, without a path',
+      'entry.yaml: 2 errors',
+    ],
+  );
+  await writeFile(join(folder, 'a.yaml'), '- x');
+  await writeFile(entry, JSON.stringify({ routes_from: [{ ...ENTRY, folder, upstreams: UPSTREAMS }] }));
+  const here = (path: string) => relative('.', path);
+  assert.equal(await validate(['--config', here(entry), '--routes', here(folder), '--as', 'billing']), 1);
+  const named = `${here(folder)}/a.yaml:1:1: `.replace(`${base}/`, '');
+  assert.ok(lines.at(-2)?.startsWith(named), lines.at(-2));
+});
+
+test('the page checks a team in its CI with the entry alone, and shows the output', async (t) => {
+  const { base, lines } = await start(t);
+  const page = readFileSync('config/teams.md', 'utf8');
+  const block = (language: string) => fencedBlocks(page, language)[0] ?? '';
+  const routes = join(base, 'routes');
+  await mkdir(routes);
+  await writeFile(join(base, 'entry.yaml'), block('yaml entry'));
+  const pipeline = parse(block('yaml github')) as { jobs: { routes: { steps: { run?: string }[] } } };
+  const scripts = [pipeline.jobs.routes.steps[1]?.run, (parse(block('yaml gitlab')) as Gitlab).routes.script[0]];
+  for (const script of scripts) {
+    const [docker = '', args = ''] = script?.split(' validate ') ?? [];
+    assert.match(docker, /^docker run --rm -v "\$PWD:\/team:ro" -w \/team \S+\/cambist:0\.1\.0$/);
+    const check = () => validate(args.replace(/entry\.yaml|\broutes\b(?= --as)/g, `${base}/$&`).split(' '));
+    await writeFile(join(routes, 'ledger.yaml'), block('yaml team'));
+    assert.equal(await check(), 0);
+    assert.equal(lines.at(-1), 'routes: valid: 1 route, 1 authorization server');
+    await writeFile(join(routes, 'ledger.yaml'), block('yaml team').replace('ledger.billing', 'ledger'));
+    assert.equal(await check(), 1);
+    assert.equal(`${lines.slice(-2).join('\n')}\n`, block('text'));
+  }
+});
+
+interface Gitlab {
+  readonly routes: { readonly script: readonly string[] };
+}
 
 test('explain says whose region a request is in, and that it is closed', async (t) => {
   const { main, lines, folder } = await start(t);

@@ -104,7 +104,7 @@ const isUnexpected = (problem: string) => !/ warning: routes\[\d+\]\.unattended:
 /** `yaml` is a whole config. `yaml fragment` is top-level keys of one. Other words name the product that reads the block. */
 const BLOCK = /^```(yaml[^\n]*)\n(.*?)^```$/gms;
 
-const PRODUCTS = new Set(['yaml dex', 'yaml spring', 'yaml nais', 'yaml envoy', 'yaml team']);
+const PRODUCTS = new Set(words('dex spring nais envoy team entry github gitlab').map((name) => `yaml ${name}`));
 
 test('accepts every YAML block in the reference', () => {
   const blocks = [...reference.matchAll(BLOCK)].filter(([, kind = '']) => !PRODUCTS.has(kind));

@@ -154,6 +154,39 @@ test('refuses the keys of a route that only the main file may have', async (t) =
   assert.ok(found.some((error) => error.startsWith('routes[0]: unknown key "added_later"')));
 });
 
+test('says what the entry grants', async (t) => {
+  const entry = { hosts: ['mcp.example.com'], audiences: ['billing-mcp'], scopes: [...'abcdef'] };
+  const { write, errors } = await teamFolder(t, entry);
+  const foreign = { upstream: 'https://other.example.com:8443', audience: 'other', scope: 'admin' };
+  await write('a.yaml', [
+    { ...ROUTE, ...foreign },
+    { ...ROUTE, name: 'own', match: { path: '/' }, credential: 'passthrough' },
+  ]);
+  const end = ': change it, or let the operator grant it';
+  const match = `match: is outside the region of routes_from "billing" (host mcp.example.com, path /billing)${end}`;
+  assert.deepEqual(await errors(), [
+    `routes[0].${match}`,
+    `routes[0].upstream: is not in upstreams of routes_from "billing" (https://*.billing.example.com)${end}`,
+    `routes[0].audience: is not in audiences of routes_from "billing" (billing-mcp)${end}`,
+    `routes[0].scope: is not in scopes of routes_from "billing" (a, b, c, d, e, …)${end}`,
+    `routes[1].${match}`,
+    `routes[1].credential: needs "passthrough", which is not in credentials of routes_from "billing" (exchange, none)${end}`,
+  ]);
+});
+
+test('says how a file begins that is empty, or a route without a list', async (t) => {
+  const { folder, errors } = await teamFolder(t);
+  await writeFile(join(folder, 'a.yaml'), '# later\n');
+  await writeFile(join(folder, 'b.yml'), JSON.stringify(ROUTE));
+  assert.deepEqual(await errors(), [
+    ': the file is empty: begin it with "routes:"',
+    ': missing key "routes": add it',
+    ...['name', 'match', 'upstream'].map(
+      (key) => `: "${key}" belongs to a route: write the route into a list under "routes:"`,
+    ),
+  ]);
+});
+
 test('refuses everything but routes in a file', async (t) => {
   const { folder, errors } = await teamFolder(t);
   for (const text of ['defaults: {}\nroutes: []', 'routes: 1', '[]', '', 'routes: [', 'a: &a [*a]', '\0']) {
