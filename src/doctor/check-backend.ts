@@ -5,7 +5,6 @@ import { toRequestUrl } from '../tokens/bounded-request.ts';
 import { parseJsonObject } from '../tokens/token-text.ts';
 import type { CheckContext } from './check-context.ts';
 import { credentialFinding } from './check-server.ts';
-import { skewOf } from './clocks.ts';
 import { type Finding, fine, listed, problem, shortAscii, warning } from './finding.ts';
 import {
   DISCOVER,
@@ -31,40 +30,28 @@ import {
 /** A backend that accepts the connection may take this long to respond. */
 const PATIENCE_MS = 3000;
 
-export interface BackendCheck {
-  readonly findings: readonly Finding[];
-  /** Milliseconds that the backend's clock is ahead of this machine's. Undefined if it states no date. */
-  readonly skewMs?: number | undefined;
-}
-
 /**
  * Connects to the backend of a route as the proxy does, and sends an MCP request without a token. Compares the backend's
  * protected resource metadata with the route.
  */
-export async function checkBackend(route: Route, { pool, clock }: CheckContext): Promise<BackendCheck> {
+export async function checkBackend(route: Route, { pool }: CheckContext): Promise<readonly Finding[]> {
   const { origin } = route.upstream;
   const settings = settingsOfUpstream(route);
   const { paths } = settings;
   try {
     const target = await probeTarget(route, pool, PATIENCE_MS);
-    const sentAtMs = clock.wallMs();
     const response = await probe(target);
-    const skewMs = skewOf({ sentAtMs, respondedAtMs: clock.wallMs(), date: response.header('date') });
     // Servers with TLS on this port respond to plain http with 400.
     if (response.status === 400 && origin.startsWith('http:') && (await readPeerCertificate(origin)) !== undefined) {
-      return { findings: [tlsRequired(origin, paths)], skewMs };
+      return [tlsRequired(origin, paths)];
     }
     const refused = refusal(route, response, paths);
-    if (refused !== undefined) return { findings: [refused], skewMs };
-    const findings = [
-      ...responseFindings(route, response, paths),
-      ...(await metadataFindings(route, target, response)),
-    ];
-    return { findings, skewMs };
+    if (refused !== undefined) return [refused];
+    return [...responseFindings(route, response, paths), ...(await metadataFindings(route, target, response))];
   } catch (error) {
-    if (error instanceof CambistError) return { findings: [credentialFinding(error)] };
-    if (codeOf(error) === 'TimeoutError') return { findings: [silent(origin, paths)] };
-    return { findings: [await unreachable({ url: origin, error, ...settings })] };
+    if (error instanceof CambistError) return [credentialFinding(error)];
+    if (codeOf(error) === 'TimeoutError') return [silent(origin, paths)];
+    return [await unreachable({ url: origin, error, ...settings })];
   }
 }
 

@@ -10,10 +10,9 @@ import type { Subject } from '../tokens/subject.ts';
 import { readClaims, readIssuedClaims } from '../tokens/token-text.ts';
 import { callBackend } from './call-backend.ts';
 import type { CheckContext } from './check-context.ts';
-import { attempt, credentialFinding, type ServerHealth, unreachableServer } from './check-server.ts';
+import { attempt, credentialFinding, unreachableServer } from './check-server.ts';
 import { type KeysBySource, readRouteSubject, usesCallerToken, verifySubject } from './check-subject.ts';
 import { unavailableFinding } from './client-refusal.ts';
-import { clockFinding, skewByIssue } from './clocks.ts';
 import { exchangeErrorFinding } from './exchange-errors.ts';
 import { type Finding, type Found, fine, problem, showShortAscii, warning } from './finding.ts';
 import { issuedFindings, personalValues } from './issued-findings.ts';
@@ -21,8 +20,8 @@ import { oauthErrorOf } from './oauth-error.ts';
 import { issuedTokenOf, type RecordedRequest, sentIn } from './recorded-request.ts';
 
 export interface Prerequisites {
-  /** The check of a route adds the clock differences that its exchange shows. */
-  readonly servers: Map<AuthorizationServer, ServerHealth>;
+  /** The servers of which no problem is known. */
+  readonly usable: ReadonlySet<AuthorizationServer>;
   readonly keys: KeysBySource;
   /** The caller's token. `missing`: not provided; `unusable`: reported already. */
   readonly subject: Subject | 'missing' | 'unusable';
@@ -33,12 +32,12 @@ export interface Prerequisites {
 /** Performs the exchange that a request on the route would cause, and checks the issued token. */
 export async function checkRoute(route: Route, prerequisites: Prerequisites, found: Found): Promise<void> {
   const { credential } = route;
-  const { servers, call, context } = prerequisites;
+  const { usable, call, context } = prerequisites;
   if (credential.kind === 'passthrough' || credential.kind === 'none') {
     return found(fine('route_needs_no_token', `credential: ${credential.kind}, so there is nothing to exchange`));
   }
   if (credential.kind === 'secret') return checkSecret(route, prerequisites, found);
-  const unusable = usedServers(credential).find((server) => servers.get(server)?.usable !== true);
+  const unusable = usedServers(credential).find((server) => !usable.has(server));
   if (unusable !== undefined) {
     const why = `authorization server "${unusable.name}" must be fixed first`;
     return found(warning('route_not_checked', 'no exchange was tried', { why }));
@@ -49,8 +48,6 @@ export async function checkRoute(route: Route, prerequisites: Prerequisites, fou
   const { value: token, failure, requests: sent } = await attempt(() => context.exchange(wanted), context.requests);
   const requests = sent.filter(({ method }) => method === 'POST');
   for (const finding of await judge(credential, requests, subject, failure)) found(finding);
-  const issued = requests.findLast((request) => issuedTokenOf(request) !== undefined);
-  if (issued !== undefined) compareClocks(serverOf(credential, issued), issued, servers, found);
   if (call && token !== undefined) found(await callBackend(route, token, context.pool));
 }
 
@@ -85,22 +82,6 @@ async function subjectOf(route: Route, { subject, keys, context }: Prerequisites
   if (used === undefined) return 'none';
   const { verify } = subjectToken;
   return verify === undefined || (await verifySubject(used, verify, keys, context, found)) ? used : 'none';
-}
-
-/** Serves for servers whose responses have no Date header, or that date their tokens by another clock. */
-function compareClocks(
-  server: AuthorizationServer,
-  issued: RecordedRequest,
-  health: Map<AuthorizationServer, ServerHealth>,
-  found: Found,
-): void {
-  const clock = health.get(server)?.clock;
-  const skew = skewByIssue(readClaims(issuedTokenOf(issued) ?? '') ?? {}, issued);
-  if (skew === undefined || clock === 'differs') return;
-  const finding = clockFinding(skew, '"iat" of the issued token');
-  if (clock === 'agrees' && finding.severity !== 'error') return;
-  health.set(server, { usable: true, clock: finding.severity === 'ok' ? 'agrees' : 'differs' });
-  found(finding);
 }
 
 /** Explains the responses to one exchange, both exchanges in a chain. */

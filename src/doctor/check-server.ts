@@ -49,23 +49,17 @@ export function rolesOf(routes: readonly Route[]): ReadonlyMap<AuthorizationServ
   return roles;
 }
 
-export interface ServerHealth {
-  /** False if a token request would fail for a reason that is already reported. */
-  readonly usable: boolean;
-  /** Its Date header or the `iat` of a token tells. */
-  readonly clock: 'unknown' | 'agrees' | 'differs';
-}
-
 /**
  * Connects to a server, reads its metadata and clock, and checks that it accepts cambist's client.
  * @param role undefined if no route uses the server
+ * @returns false if a token request would fail for a reason that is already reported
  */
 export async function checkServer(
   server: AuthorizationServer,
   role: ServerRole | 'client_credentials' | undefined,
   context: CheckContext,
   found: Found,
-): Promise<ServerHealth> {
+): Promise<boolean> {
   let usable = true;
   const report = (finding: Finding) => {
     if (finding.severity === 'error') usable = false;
@@ -81,11 +75,9 @@ export async function checkServer(
   if (usable && exchanged !== undefined) report(await tryClient(server, exchanged, context));
   const timed = context.requests.slice(from).find(({ date }) => date !== undefined);
   const skew = timed && skewOf(timed);
-  if (skew === undefined) return { usable, clock: 'unknown' };
   // The checks go on with a wrong clock.
-  const finding = clockFinding(skew, 'the Date header');
-  found(finding);
-  return { usable, clock: finding.severity === 'ok' ? 'agrees' : 'differs' };
+  if (skew !== undefined) found(clockFinding(skew));
+  return usable;
 }
 
 /** Finds the token endpoint and reads the credential, as the proxy does at startup. */

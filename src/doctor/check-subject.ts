@@ -36,7 +36,6 @@ export function missingSubject(routes: readonly Route[]): Finding {
 /**
  * Reads the subject token of a route as its requests would bring it, without verifying it.
  * @param input ignored if the route reads its own token from a file
- * @param aheadMs how far this machine's clock is ahead
  * @returns undefined if the token is unusable
  */
 export async function readRouteSubject(
@@ -44,7 +43,6 @@ export async function readRouteSubject(
   input: SubjectTokenInput | undefined,
   { subjects, clock }: CheckContext,
   found: Found,
-  aheadMs: () => Promise<number> = async () => 0,
 ): Promise<Subject | undefined> {
   const { subjectToken } = route;
   const { own } = subjectToken;
@@ -60,11 +58,7 @@ export async function readRouteSubject(
   }
   // The proxy's own message does not say when the token expired.
   const claims = own === undefined && input !== undefined ? readClaims(input.token) : undefined;
-  let seen = subjectFinding(source, claims, clock.wallMs());
-  if (seen.code === 'subject_token_expired') {
-    const ahead = await aheadMs();
-    if (subjectFinding(source, claims, clock.wallMs() - ahead).severity === 'ok') seen = clockAhead(seen.what, ahead);
-  }
+  const seen = subjectFinding(source, claims, clock.wallMs());
   found(
     seen.severity === 'error'
       ? seen
@@ -89,13 +83,6 @@ function subjectFinding(source: string, claims: JWTPayload | undefined, nowMs: n
   const claimed = `iss ${shortAscii(JSON.stringify(iss ?? null))}, aud ${shortAscii(JSON.stringify(aud ?? null))}`;
   const lifetime = remaining === undefined ? '' : `, expires in ${remaining} s`;
   return fine('subject_token_read', `the subject token from ${source}: ${claimed}${lifetime}`);
-}
-
-function clockAhead(what: string, aheadMs: number): Finding {
-  return problem('clock_skew', `this machine's clock is ${Math.round(aheadMs / 1000)} s ahead: by it, ${what}`, {
-    why: 'by the Date headers of the backends, the token is still valid',
-    fix: 'synchronize this machine with NTP; compare with `date -u`',
-  });
 }
 
 const WITHOUT_SUB = warning('subject_token_without_sub', 'the subject token names no user: it has no "sub"', {

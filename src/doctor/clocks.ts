@@ -1,5 +1,4 @@
-import type { JWTPayload } from 'jose';
-import { type Finding, fine, problem, warning } from './finding.ts';
+import { type Finding, fine, problem } from './finding.ts';
 
 /** With a larger difference, tokens are refused as not yet valid, or expire too late. */
 const MAX_SKEW_MS = 5000;
@@ -19,7 +18,8 @@ interface TimedResponse {
 export function skewOf({ sentAtMs, respondedAtMs, date }: TimedResponse): number | undefined {
   const statedMs = Date.parse(date ?? '');
   if (respondedAtMs === undefined || Number.isNaN(statedMs)) return undefined;
-  return outside(statedMs, sentAtMs, respondedAtMs);
+  if (statedMs > respondedAtMs) return statedMs - respondedAtMs;
+  return Math.min(0, statedMs + 999 - sentAtMs);
 }
 
 /** Whole seconds that a server's clock is ahead of this machine's. Undefined if unknown, or too small to matter to tokens. */
@@ -28,33 +28,16 @@ export function clockDifference(response: TimedResponse): number | undefined {
   return skewMs === undefined || Math.abs(skewMs) <= MAX_SKEW_MS ? undefined : Math.round(skewMs / 1000);
 }
 
-/** The same as `skewOf`, from the `iat` of a token that was issued between request and response (RFC 7519 section 4.1.6). */
-export function skewByIssue({ iat }: JWTPayload, { sentAtMs, respondedAtMs }: TimedResponse): number | undefined {
-  if (typeof iat !== 'number' || respondedAtMs === undefined) return undefined;
-  return outside(1000 * iat, sentAtMs, respondedAtMs);
-}
-
-/** The signed distance from a period to the second that starts at `statedMs`; 0 within the period. */
-function outside(statedMs: number, fromMs: number, toMs: number): number {
-  if (statedMs > toMs) return statedMs - toMs;
-  return Math.min(0, statedMs + 999 - fromMs);
-}
-
-export function clockFinding(skewMs: number, source: 'the Date header' | '"iat" of the issued token'): Finding {
-  if (Math.abs(skewMs) <= MAX_SKEW_MS) return fine('clock_agrees', `the clocks agree, by ${source}`);
+export function clockFinding(skewMs: number): Finding {
+  if (Math.abs(skewMs) <= MAX_SKEW_MS) return fine('clock_agrees', 'the clocks agree, by the Date header');
   const seconds = Math.round(Math.abs(skewMs) / 1000);
   const fix = 'synchronize both machines with NTP; find the wrong clock with `date -u`';
-  if (skewMs > 0) {
-    return problem('clock_skew', `the server's clock is ${seconds} s ahead of this machine's, by ${source}`, {
-      why: 'its tokens appear to be from the future, here and to backends with a correct clock',
-      fix,
-    });
-  }
-  const what = `the server's clock is ${seconds} s behind this machine's, by ${source}`;
-  // Some servers backdate their tokens, to tolerate clocks that are behind.
-  if (source !== 'the Date header') return warning('clock_skew', what, { why: 'or the server backdates tokens', fix });
-  return problem('clock_skew', what, {
-    why: 'assertions that cambist signs appear to the server to be from the future',
+  const isAhead = skewMs > 0;
+  const side = isAhead ? 'ahead of' : 'behind';
+  return problem('clock_skew', `the server's clock is ${seconds} s ${side} this machine's, by the Date header`, {
+    why: isAhead
+      ? 'its tokens appear to be from the future, here and to backends with a correct clock'
+      : 'assertions that cambist signs appear to the server to be from the future',
     fix,
   });
 }

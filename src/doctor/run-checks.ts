@@ -7,20 +7,13 @@ import type { SubjectVerification } from '../config/verification.ts';
 import { readCredential } from '../secrets/credential.ts';
 import type { WorkloadApi } from '../spiffe/workload-api.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
-import { type BackendCheck, checkBackend } from './check-backend.ts';
+import { checkBackend } from './check-backend.ts';
 import type { CheckContext } from './check-context.ts';
 import { checkAgentIssuer, checkKeys, checkTransmitter, checkUnseenRevocations } from './check-keys.ts';
 import { checkListener } from './check-listener.ts';
 import { checkAgent, checkAudit, checkSharedCache, checkSpiffe, storeServersOf } from './check-own-parts.ts';
 import { checkRoute, type Prerequisites } from './check-route.ts';
-import {
-  attempt,
-  checkIntrospection,
-  checkServer,
-  credentialFinding,
-  rolesOf,
-  type ServerHealth,
-} from './check-server.ts';
+import { attempt, checkIntrospection, checkServer, credentialFinding, rolesOf } from './check-server.ts';
 import { missingSubject, readRouteSubject, type SubjectTokenInput, usesCallerToken } from './check-subject.ts';
 import type { Component, Finding, Found } from './finding.ts';
 import type { UsableKey } from './key-set.ts';
@@ -71,26 +64,27 @@ export async function runChecks(options: CheckOptions): Promise<void> {
       return (finding) => reporter.finding(component, finding);
     },
   };
-  const servers = await checkServers(run);
+  const usable = await checkServers(run);
   const keys = await checkVerificationKeys(run);
   if (only === undefined) await checkAgentTokens(run);
   if (only === undefined) await checkTransmitters(run);
   await checkIntrospections(run, keys);
-  await checkRoutes(run, backends, servers, keys);
+  await checkRoutes(run, backends, usable, keys);
   if (only === undefined) await checkOwnParts(run);
 }
 
-async function checkServers(run: Run): Promise<Map<AuthorizationServer, ServerHealth>> {
+/** @returns those that are usable */
+async function checkServers(run: Run): Promise<ReadonlySet<AuthorizationServer>> {
   const { config, only, routes, context, begin } = run;
   const roles = rolesOf(routes);
-  const servers = new Map<AuthorizationServer, ServerHealth>();
+  const usable = new Set<AuthorizationServer>();
   for (const server of only === undefined ? config.authorizationServers : roles.keys()) {
     const title = `authorization server "${server.name}": ${server.issuer ?? server.tokenEndpoint}`;
     const found = begin({ kind: 'authorization_server', name: server.name }, title);
     const ofSignals = signallingServers(config).includes(server) ? 'client_credentials' : undefined;
-    servers.set(server, await checkServer(server, roles.get(server) ?? ofSignals, context, found));
+    if (await checkServer(server, roles.get(server) ?? ofSignals, context, found)) usable.add(server);
   }
-  return servers;
+  return usable;
 }
 
 /** @returns the usable keys by their source */
@@ -167,34 +161,25 @@ async function checkIntrospections({ rules: all, context, begin }: Run, keys: Ma
 
 async function checkRoutes(
   run: Run,
-  backends: ReadonlyMap<Route, Promise<BackendCheck>>,
-  servers: Prerequisites['servers'],
+  backends: ReadonlyMap<Route, Promise<readonly Finding[]>>,
+  usable: Prerequisites['usable'],
   keys: Prerequisites['keys'],
 ): Promise<void> {
   const { call, context, begin } = run;
   const exchanging = run.routes.filter(
-    (route) =>
-      usesCallerToken(route) && usedServers(route.credential).every((server) => servers.get(server)?.usable === true),
+    (route) => usesCallerToken(route) && usedServers(route.credential).every((server) => usable.has(server)),
   );
-  const isClockChecked = [...servers.values()].some(({ clock }) => clock !== 'unknown');
-  const aheadMs = async () => (isClockChecked ? 0 : aheadOf(await Promise.all(backends.values())));
-  const subject = await checkCallerToken(exchanging, run, aheadMs);
+  const subject = await checkCallerToken(exchanging, run);
   for (const [route, backend] of backends) {
     const title = `route "${route.name}": ${route.upstream.origin}${route.upstream.path}`;
     const found = begin({ kind: 'route', name: route.name }, title);
-    for (const finding of (await backend).findings) found(finding);
-    await checkRoute(route, { servers, keys, subject, call, context }, found);
+    for (const finding of await backend) found(finding);
+    await checkRoute(route, { usable, keys, subject, call, context }, found);
     if (subject === 'missing' || route.unattended !== 'client_credentials') continue;
     const unattended = `route "${route.name}", handshakes and lists without a caller`;
     const again = begin({ kind: 'route', name: route.name }, unattended);
-    await checkRoute(route, { servers, keys, subject: 'missing', call, context }, again);
+    await checkRoute(route, { usable, keys, subject: 'missing', call, context }, again);
   }
-}
-
-/** Milliseconds that this machine's clock is ahead by the backends that state a date: by the one that differs least. */
-function aheadOf(backends: readonly BackendCheck[]): number {
-  const behind = backends.flatMap(({ skewMs }) => (skewMs === undefined ? [] : [-skewMs]));
-  return behind.length === 0 ? 0 : Math.max(0, Math.min(...behind));
 }
 
 async function checkOwnParts({ config, context, spiffe, begin }: Run): Promise<void> {
@@ -224,13 +209,12 @@ async function checkOwnParts({ config, context, spiffe, begin }: Run): Promise<v
 async function checkCallerToken(
   routes: readonly Route[],
   { input, context, begin }: Run,
-  aheadMs: () => Promise<number>,
 ): Promise<Prerequisites['subject']> {
   const [first] = routes;
   if (first === undefined) return 'missing';
   if (input !== undefined) {
     const found = begin({ kind: 'subject_token', name: input.source }, `subject token from ${input.source}`);
-    return (await readRouteSubject(first, input, context, found, aheadMs)) ?? 'unusable';
+    return (await readRouteSubject(first, input, context, found)) ?? 'unusable';
   }
   const untried = routes.filter(
     ({ credential }) => credential.kind === 'exchange' && credential.onMissingSubject !== 'client_credentials',

@@ -20,8 +20,6 @@ export interface DoctorOptions {
   token?: string;
   route?: string;
   call?: boolean;
-  /** Milliseconds that this machine's clock is ahead. */
-  aheadMs?: number;
 }
 
 /** Placeholder in a config for the address of a running backend. */
@@ -30,7 +28,7 @@ const BACKEND = 'http://127.0.0.1:9';
 export async function runDoctor(
   t: TestContext,
   written: WrittenConfig,
-  { token, route, call = false, aheadMs = 0 }: DoctorOptions = {},
+  { token, route, call = false }: DoctorOptions = {},
 ) {
   const backend = await startFakeUpstream(t, echo);
   const config = configOf(JSON.parse(JSON.stringify(written).replaceAll(BACKEND, backend.url)));
@@ -38,13 +36,12 @@ export async function runDoctor(
   const dispatchers = createDispatchers(() => {}, {}, spiffe);
   t.after(() => dispatchers.destroy());
   const findings: ReportedFinding[] = [];
-  const clock = { ...systemClock, wallMs: () => systemClock.wallMs() + aheadMs };
   await runChecks({
     config,
     only: config.routes.find(({ name }) => name === route),
     call,
     input: token === undefined ? undefined : { source: 'the test', token },
-    context: createCheckContext(dispatchers.for, config.authorizationServers, clock),
+    context: createCheckContext(dispatchers.for, config.authorizationServers, systemClock),
     spiffe,
     reporter: {
       section() {},

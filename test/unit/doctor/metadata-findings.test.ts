@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
-import { clockFinding, skewByIssue, skewOf } from '../../../src/doctor/clocks.ts';
+import { clockFinding, skewOf } from '../../../src/doctor/clocks.ts';
 import { readKeySet } from '../../../src/doctor/key-set.ts';
 import { type MetadataUse, metadataFindings, unusableMetadata } from '../../../src/doctor/metadata-findings.ts';
 import { NOW_MS, response, server } from './samples.ts';
@@ -244,25 +244,15 @@ test('a slow response hides no more than its time in transit', () => {
   assert.equal(skewOf({ sentAtMs: NOW_MS, respondedAtMs: NOW_MS + 4000, date: dated(3000) }), 0);
 });
 
-test('the clock is unknown without a valid Date header or iat', () => {
+test('the clock is unknown without a valid Date header', () => {
   assert.equal(skewOf({ ...SENT, date: undefined }), undefined);
   assert.equal(skewOf({ ...SENT, date: 'yesterday' }), undefined);
-  assert.equal(skewByIssue({}, { ...SENT, date: undefined }), undefined);
-});
-
-test('computes the skew from the iat of an issued token', () => {
-  assert.equal(skewByIssue({ iat: NOW_MS / 1000 + 90 }, { ...SENT, date: undefined }), 89_100);
 });
 
 test('reports a difference of more than five seconds', () => {
-  assert.equal(clockFinding(5000, 'the Date header').code, 'clock_agrees');
-  const { severity, code, what } = clockFinding(5001, 'the Date header');
+  assert.equal(clockFinding(5000).code, 'clock_agrees');
+  const { severity, code, what } = clockFinding(5001);
   assert.deepEqual([severity, code], ['error', 'clock_skew']);
   assert.match(what, /5 s ahead/);
-  assert.match(clockFinding(-60_000, 'the Date header').what, /60 s behind/);
-});
-
-test('a backdated token is only a warning', () => {
-  assert.equal(clockFinding(-300_000, '"iat" of the issued token').severity, 'warning');
-  assert.equal(clockFinding(300_000, '"iat" of the issued token').severity, 'error');
+  assert.match(clockFinding(-60_000).what, /60 s behind/);
 });
