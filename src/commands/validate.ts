@@ -66,19 +66,12 @@ async function validateText(text: string, file: string): Promise<Validated[]> {
   );
 }
 
-/**
- * Checks a config, and what only this command tells: token endpoints that metadata could contest, and hosts that the certificate
- * authority excludes, if agents trust one on this machine.
- */
+/** Checks a config, and what only this command tells: token endpoints that metadata could contest. */
 async function check(text: string, file: string): Promise<LoadedConfig> {
   const { config, problems } = await checkConfig(text, file);
   if (config === undefined) return { config, problems };
   const ofTeams = config.teams.flatMap(teamProblems);
   const found = [...problems, ...contestedEndpointProblems(config, text, file)];
-  if (config.intercept !== undefined) {
-    const { excludedHostProblems } = await import('../intercept/hosts.ts');
-    found.push(...(await excludedHostProblems(config, config.intercept, text, file)));
-  }
   return { config, problems: [...found.toSorted(byPosition), ...ofTeams] };
 }
 

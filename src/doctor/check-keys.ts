@@ -1,8 +1,6 @@
 import type { AgentTokens } from '../config/agents.ts';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import type { Route } from '../config/route.ts';
 import type { Transmitter } from '../config/signals.ts';
-import { routesUnawareOfDisabledUsers } from '../config/used-servers.ts';
 import type { SubjectVerification } from '../config/verification.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { metadataUrls } from '../tokens/discovery.ts';
@@ -11,7 +9,7 @@ import { issuerPeer, KEYS_TIMEOUT_MS } from '../tokens/server-request.ts';
 import { readClaims } from '../tokens/token-text.ts';
 import { assertionsOfOne, type CheckContext } from './check-context.ts';
 import { attempt, credentialFinding } from './check-server.ts';
-import { type Found, fine, listed, problem, shortAscii, warning } from './finding.ts';
+import { type Found, fine, problem, shortAscii, warning } from './finding.ts';
 import { isOfAgents, readKeySet, type UsableKey } from './key-set.ts';
 import { unusableMetadata } from './metadata-findings.ts';
 import type { RecordedRequest } from './recorded-request.ts';
@@ -131,16 +129,4 @@ export async function checkTransmitter(
   const { cause, fix } = failure;
   const why = `${failure.problem}: ${cause}`;
   found(problem('transmitter_unavailable', `signals of transmitter "${name}" do not arrive`, { why, fix }));
-}
-
-/** Warns where a transmitter is a Keycloak, whose signals leave out some revocations. */
-export function checkUnseenRevocations({ issuer }: Transmitter, routes: readonly Route[], found: Found): void {
-  const unaware = routesUnawareOfDisabledUsers(issuer, routes);
-  if (unaware.length === 0) return;
-  found(
-    warning('users_not_signalled', `${listed(unaware)} serve disabled and deleted users until cached tokens expire`, {
-      why: 'Keycloak sends no signal when an administrator disables or deletes a user',
-      fix: 'set subject_token.verify.introspection, with a short cache',
-    }),
-  );
 }

@@ -32,28 +32,20 @@ export async function checkAgent({ agent, open }: Inbound, found: Found): Promis
   const path = open.find(({ isPrefix }) => !isPrefix)?.path ?? '/';
   const { origin, socketPath } = agent;
   const where = socketPath === undefined ? origin : `unix:${socketPath}`;
-  const options = { agent: false, timeout: PATIENCE_MS, ...(socketPath !== undefined && { socketPath }) };
-  const sent = request(`${origin}${path}`, options);
-  sent.once('timeout', () => sent.destroy(SILENT));
+  const signal = AbortSignal.timeout(PATIENCE_MS);
+  const sent = request(`${origin}${path}`, { agent: false, signal, ...(socketPath !== undefined && { socketPath }) });
   sent.end();
   try {
     const [{ statusCode = 0 }] = (await once(sent, 'response')) as [IncomingMessage];
     found(responded(where, path, statusCode));
   } catch (error) {
-    found(error === SILENT ? silent(where, path) : failed(where, codeOf(error)));
+    found(failed(where, signal.aborted ? SILENT.message : codeOf(error)));
   } finally {
     sent.on('error', () => {}).destroy();
   }
 }
 
 const SILENT = new Error('it did not respond in time');
-
-function silent(where: string, path: string): Finding {
-  return warning('agent_silent', `the agent at ${where} did not respond to GET ${path} in time`, {
-    why: 'it is overloaded, or something else listens there',
-    fix: "check the agent's log, and inbound.agent",
-  });
-}
 
 function responded(where: string, path: string, status: number): Finding {
   if (status < FIRST_SERVER_ERROR)

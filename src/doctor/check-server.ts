@@ -7,15 +7,16 @@ import { firstLegTarget } from '../tokens/own-tokens.ts';
 import { toSubject } from '../tokens/subject.ts';
 import { CAMBIST, type Grant, type TokenRequest } from '../tokens/token-request.ts';
 import type { CheckContext } from './check-context.ts';
-import { clientFinding, encodingFinding, encodingMatters, INVALID_TOKEN } from './client-refusal.ts';
+import { clientFinding, INVALID_TOKEN } from './client-refusal.ts';
 import { clockFinding, skewOf } from './clocks.ts';
 import { type Finding, type Found, fine, problem, warning } from './finding.ts';
-import { lookupOf, type MetadataUse, metadataFindings, unusableMetadata } from './metadata-findings.ts';
+import { lookupOf, metadataFindings, unusableMetadata } from './metadata-findings.ts';
 import type { RecordedRequest } from './recorded-request.ts';
 import { settingsOfServer, unreachable } from './unreachable.ts';
 
 /** The token request that the first route sends to an authorization server. */
-interface ServerRole extends MetadataUse {
+interface ServerRole {
+  readonly grant: AuthorizationServer['grant'];
   readonly target: TokenTarget;
   readonly subjectTokenType: string;
   readonly expect: 'token' | 'assertion';
@@ -38,13 +39,12 @@ export function rolesOf(routes: readonly Route[]): ReadonlyMap<AuthorizationServ
     const subjectTokenType = subjectToken.type;
     const last = { target, subjectTokenType, expect: 'token' } as const;
     if (chain === undefined) {
-      add(server, { ...last, grant: server.grant, idJag: undefined });
+      add(server, { ...last, grant: server.grant });
       continue;
     }
-    const isIdJag = chain.assertion === 'id_jag';
     const first = { target: firstLegTarget(chain, target), subjectTokenType, expect: 'assertion' } as const;
-    add(chain.authorizationServer, { ...first, grant: 'token_exchange', idJag: isIdJag ? 'issuer' : undefined });
-    add(server, { ...last, grant: 'jwt_bearer', idJag: isIdJag ? 'receiver' : undefined });
+    add(chain.authorizationServer, { ...first, grant: 'token_exchange' });
+    add(server, { ...last, grant: 'jwt_bearer' });
   }
   return roles;
 }
@@ -83,9 +83,9 @@ export async function checkServer(
 /** Finds the token endpoint and reads the credential, as the proxy does at startup. */
 async function locate(server: AuthorizationServer, role: ServerRole | undefined, context: CheckContext) {
   const { failure, requests } = await attempt(() => context.endpoint(server).prepare(), context.requests);
-  if (failure === undefined) return metadataFindings(server, role, requests);
+  if (failure === undefined) return metadataFindings(server, role?.grant, requests);
   if (failure.code === 'ERR_CREDENTIAL_UNAVAILABLE') {
-    return [...metadataFindings(server, role, requests), credentialFinding(failure)];
+    return [...metadataFindings(server, role?.grant, requests), credentialFinding(failure)];
   }
   const [first] = requests;
   if (first !== undefined && requests.every(({ status }) => status === undefined)) {
@@ -109,15 +109,7 @@ async function tryClient(server: AuthorizationServer, role: ServerRole, context:
   const request = await probe(server, role, context);
   if (request instanceof CambistError) return credentialFinding(request);
   if (request.status === undefined) return unreachableServer(server, request);
-  const finding = clientFinding(server, request);
-  if (finding.code !== 'client_refused') return finding;
-  const { clientAuth } = server;
-  if (clientAuth.method !== 'client_secret_basic' || !encodingMatters(request.authorization)) return finding;
-  const other = clientAuth.basicEncoding === 'form' ? 'raw' : 'form';
-  const twin = { ...server, clientAuth: { ...clientAuth, basicEncoding: other } } as const;
-  const second = await probe(twin, role, context);
-  const accepted = !(second instanceof CambistError) && clientFinding(twin, second).code === 'client_accepted';
-  return accepted ? encodingFinding(server, other) : finding;
+  return clientFinding(server, request);
 }
 
 async function probe(server: AuthorizationServer, role: ServerRole, context: CheckContext) {

@@ -147,13 +147,16 @@ function refused(server: AuthorizationServer, { description }: OAuthError): Find
 
 function clientFix(server: AuthorizationServer): string {
   const at = `${serverPath(server)}.client_auth`;
+  const compare = `compare client_id and secret with the server's, and check that the client is registered for ${server.clientAuth.method}`;
   switch (server.clientAuth.method) {
     case 'none':
       return `the server requires client authentication: set ${at}.method to the method that the client is registered with`;
     case 'client_secret_basic':
+      // Servers differ in how they read the secret (RFC 6749 section 2.3.1).
+      return `${compare}; for a secret with special characters, change ${at}.basic_encoding`;
     case 'client_secret_post':
     case 'client_secret_jwt':
-      return `compare client_id and secret with the server's, and check that the client is registered for ${server.clientAuth.method}`;
+      return compare;
     case 'private_key_jwt':
       return `check that the server has the public key of ${at}.private_key under the name key_id, and that it accepts the issuer as "aud" (else set assertion_audience: some servers require the token endpoint)`;
     case 'client_assertion':
@@ -161,24 +164,4 @@ function clientFix(server: AuthorizationServer): string {
     case 'tls_client_auth':
       return `check that the client is registered with ${server.tls?.spiffe ? 'the SPIFFE ID of cambist' : `the subject of ${serverPath(server)}.tls.certificate`}, and that the server requests certificates at this address`;
   }
-}
-
-/**
- * The server refuses the client with the configured encoding of id and secret, and accepts it with the other.
- * @see RFC 6749 section 2.3.1
- */
-export function encodingFinding(server: AuthorizationServer, other: 'form' | 'raw'): Finding {
-  return problem('client_basic_encoding', `the client is accepted only if its secret is encoded as "${other}"`, {
-    why:
-      other === 'raw'
-        ? 'the secret has characters that the RFC percent-encodes, but this server does not decode them'
-        : 'the secret has characters that this server percent-decodes, as the RFC requires',
-    fix: `set ${serverPath(server)}.client_auth.basic_encoding: ${other}`,
-  });
-}
-
-/** Tells whether the other encoding would produce a different `Basic` header. */
-export function encodingMatters(authorization: string | undefined): boolean {
-  const pair = Buffer.from((authorization ?? '').replace(/^Basic /, ''), 'base64').toString('utf8');
-  return !/^[A-Za-z0-9._~-]*:[A-Za-z0-9._~-]*$/.test(pair);
 }

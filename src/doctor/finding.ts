@@ -11,15 +11,15 @@ const CODES = [
   'resource_matches resource_differs resource_not_requested backend_issuer_matches backend_issuer_differs',
   // metadata of an authorization server
   'metadata_found metadata_not_found metadata_unusable issuer_mismatch token_endpoint_insecure jwks_uri_insecure',
-  'token_endpoint_loopback jwks_uri_loopback grant_not_advertised auth_method_not_advertised id_jag_not_advertised',
+  'token_endpoint_loopback jwks_uri_loopback grant_not_advertised auth_method_not_advertised',
   // clocks
   'clock_agrees clock_skew',
   // cambist's own client and credentials
-  'credential_unavailable client_accepted client_refused client_not_supported client_basic_encoding',
-  'client_not_checked exchange_disabled any_subject_accepted server_unavailable',
+  'credential_unavailable client_accepted client_refused client_not_supported client_not_checked',
+  'exchange_disabled any_subject_accepted server_unavailable',
   // keys that verify subject tokens
   'keys_found keys_unavailable keys_unusable introspection_works introspection_unusable transmitter_reached',
-  'transmitter_unavailable users_not_signalled',
+  'transmitter_unavailable',
   // subject token
   'subject_token_read subject_token_missing subject_token_unusable subject_token_expired subject_token_without_sub',
   'subject_token_revoked handle_missing subject_token_verified verify_issuer_differs verify_audience_differs',
@@ -49,7 +49,7 @@ const CODES = [
   // requests, in the log alone
   'session_unknown',
   // agent of `inbound`
-  'agent_reached agent_unreachable agent_silent agent_error agent_not_http',
+  'agent_reached agent_unreachable agent_error agent_not_http',
   // shared cache
   'shared_cache_reached shared_cache_slow shared_cache_unavailable revocations_shared revocations_not_shared',
   'revocations_unreadable revocations_full',

@@ -16,29 +16,10 @@ interface MetadataLookup {
 
 type MetadataResponse = Pick<RecordedRequest, 'url' | 'status' | 'text'>;
 
-export interface MetadataUse {
-  readonly grant: AuthorizationServer['grant'];
-  /** Its part in a chain with an ID-JAG: it issues the assertion, or accepts it. Undefined outside of such a chain. */
-  readonly idJag: 'issuer' | 'receiver' | undefined;
-}
-
 const GRANT_TYPES = {
   token_exchange: 'urn:ietf:params:oauth:grant-type:token-exchange',
   jwt_bearer: 'urn:ietf:params:oauth:grant-type:jwt-bearer',
   token_vault: 'urn:auth0:params:oauth:grant-type:token-exchange:federated-connection-access-token',
-} as const;
-
-const ID_JAG = {
-  issuer: {
-    field: 'identity_chaining_requested_token_types_supported',
-    value: 'urn:ietf:params:oauth:token-type:id-jag',
-    fix: 'enable the issuing of ID-JAGs (cross-app access) at this server',
-  },
-  receiver: {
-    field: 'authorization_grant_profiles_supported',
-    value: 'urn:ietf:params:oauth:grant-profile:id-jag',
-    fix: 'enable ID-JAGs as a grant at this server, or set chain.assertion: jwt if it accepts other assertions',
-  },
 } as const;
 
 export function lookupOf(server: AuthorizationServer): MetadataLookup {
@@ -54,11 +35,11 @@ export function lookupOf(server: AuthorizationServer): MetadataLookup {
 
 /**
  * Compares a server's metadata with the config.
- * @param use undefined if no route exchanges a caller's token there
+ * @param grant undefined if no route exchanges a caller's token there
  */
 export function metadataFindings(
   server: AuthorizationServer,
-  use: MetadataUse | undefined,
+  grant: AuthorizationServer['grant'] | undefined,
   requests: readonly RecordedRequest[],
 ): Finding[] {
   const found = requests.findLast(({ status }) => status === 200);
@@ -67,28 +48,20 @@ export function metadataFindings(
   const endpoint = shortAscii(String(document.token_endpoint));
   return [
     fine('metadata_found', `metadata found at ${found.url}; the token endpoint is ${endpoint}`),
-    use && grantFinding(document, use),
-    use && idJagFinding(document, use),
+    grant && grantFinding(document, grant),
     authMethodFinding(document, server),
   ].filter((finding) => finding !== undefined);
 }
 
 type Document = Readonly<Record<string, unknown>>;
 
-function grantFinding(document: Document, { grant }: MetadataUse): Finding | undefined {
+function grantFinding(document: Document, grant: AuthorizationServer['grant']): Finding | undefined {
   const grantType = GRANT_TYPES[grant];
   if (listOf(document.grant_types_supported)?.includes(grantType) !== false) return undefined;
   return warning('grant_not_advertised', `the metadata does not list the grant ${grantType}`, {
     why: 'some servers list it only if it is enabled for the whole server, and some never do',
     fix: 'enable token exchange at the server, or set grant to one that it lists',
   });
-}
-
-function idJagFinding(document: Document, { idJag }: MetadataUse): Finding | undefined {
-  if (idJag === undefined) return undefined;
-  const { field, value, fix } = ID_JAG[idJag];
-  if (listOf(document[field])?.includes(value) !== false) return undefined;
-  return warning('id_jag_not_advertised', `the metadata does not list ${value} in ${field}`, { fix });
 }
 
 function authMethodFinding(document: Document, server: AuthorizationServer): Finding | undefined {

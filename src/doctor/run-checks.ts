@@ -9,7 +9,7 @@ import type { WorkloadApi } from '../spiffe/workload-api.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
 import { checkBackend } from './check-backend.ts';
 import type { CheckContext } from './check-context.ts';
-import { checkAgentIssuer, checkKeys, checkTransmitter, checkUnseenRevocations } from './check-keys.ts';
+import { checkAgentIssuer, checkKeys, checkTransmitter } from './check-keys.ts';
 import { checkListener } from './check-listener.ts';
 import { checkAgent, checkAudit, checkSharedCache, checkSpiffe, storeServersOf } from './check-own-parts.ts';
 import { checkRoute, type Prerequisites } from './check-route.ts';
@@ -143,7 +143,6 @@ async function checkTransmitters(run: Run): Promise<void> {
     const rules = { ...transmitter, allowInsecureHttp: false };
     await checkKeysOnce(rules, run, found, `signals.transmitters.${name}`);
     await checkTransmitter(transmitter, context, found);
-    checkUnseenRevocations(transmitter, config.routes, found);
   }
 }
 

@@ -80,7 +80,7 @@ declareMistakes([
     mistake: 'a secret without form encoding',
     route: 'undecoded',
     code: 'ERR_CLIENT_REFUSED',
-    finding: 'client_basic_encoding',
-    fix: /basic_encoding: form/,
+    finding: 'client_refused',
+    fix: /change .*basic_encoding/,
   },
 ]);

@@ -169,9 +169,9 @@ test('keeps a token in an error of LemonLDAP::NG out of the log and the response
 
 testProduct({ name: 'LemonLDAP::NG', recipe: 'lemonldap', rules: lemonldap }, CLAIMS, undefined, [
   [
-    'client_basic_encoding',
+    'client_refused',
     { rules: { ...lemonldap, clientSecret: 'a+secret/with%signs' }, clientAuth: { basic_encoding: 'form' } },
-    /basic_encoding: raw/,
+    /change authorization_servers\.lemonldap\.client_auth\.basic_encoding/,
   ],
   [
     'subject_of_other_client',

@@ -8,7 +8,6 @@ import { stringify } from 'yaml';
 import { describeProblem, excerptOf } from '../../../src/commands/print-problems.ts';
 import { schema, validate } from '../../../src/commands/validate.ts';
 import { parseConfig } from '../../../src/config/load.ts';
-import { createAuthority } from '../../../src/transport/certificates.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
 import { propertyRuns } from '../../harness/property-runs.ts';
 import { FULL, type Json, pathsOf, replaceAt } from '../config/mutations.ts';
@@ -182,25 +181,6 @@ test('reports a manifest without a config', async (t) => {
 test('throws on wrong usage', async () => {
   await assert.rejects(validate(['--confg', 'x']), { code: 'ERR_PARSE_ARGS_UNKNOWN_OPTION' });
   await assert.rejects(validate(['c.yaml']), { code: 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL' });
-});
-
-test('warns of a host that the authority in the trust folder excludes', async (t) => {
-  const trust = temporaryFolder(t);
-  const lifetime = { notBefore: new Date(), notAfter: new Date(Date.now() + 60_000) };
-  const { cert } = createAuthority({ commonName: 'CA', hosts: ['a.example.com'], ...lifetime });
-  const route = (host: string) =>
-    `  - { name: ${host[0]}, match: { host: ${host} }, upstream: "https://x.example.com", credential: none }\n`;
-  const text = `version: 1\nintercept: { trust_dir: ${trust} }\nroutes:\n${route('a.example.com')}${route('b.example.com')}`;
-  const withoutFolder = await run(t, text);
-  assert.deepEqual(withoutFolder.lines, ['c.yaml: valid: 2 routes, 0 authorization servers']);
-  await writeFile(join(trust, 'ca.pem'), cert);
-  const { code, lines } = await run(t, text);
-  assert.equal(code, 0);
-  assert.match(
-    lines[0] ?? '',
-    /^c\.yaml:5:31: warning: routes\[1\]\.match\.host: is excluded by the name constraints .* restart the pod\n/,
-  );
-  assert.equal(lines.length, 2);
 });
 
 test('prints no character of the file that controls or reorders the line', async (t) => {

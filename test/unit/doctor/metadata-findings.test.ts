@@ -3,7 +3,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { test } from 'node:test';
 import { clockFinding, skewOf } from '../../../src/doctor/clocks.ts';
 import { readKeySet } from '../../../src/doctor/key-set.ts';
-import { type MetadataUse, metadataFindings, unusableMetadata } from '../../../src/doctor/metadata-findings.ts';
+import { metadataFindings, unusableMetadata } from '../../../src/doctor/metadata-findings.ts';
 import { NOW_MS, response, server } from './samples.ts';
 
 const ISSUER = 'https://idp.example.com/realms/agents';
@@ -11,7 +11,6 @@ const FIRST = 'https://idp.example.com/.well-known/oauth-authorization-server/re
 const SECOND = `${ISSUER}/.well-known/openid-configuration`;
 const at = (url: string, status: number, body: unknown) => response(status, body, { method: 'GET', url });
 const DOCUMENT = { issuer: ISSUER, token_endpoint: `${ISSUER}/token` };
-const EXCHANGE: MetadataUse = { grant: 'token_exchange', idJag: undefined };
 const LOOKUP = {
   issuer: ISSUER,
   path: 'authorization_servers.main',
@@ -22,16 +21,15 @@ const LOOKUP = {
 
 const unusable = (...requests: ReturnType<typeof at>[]) => unusableMetadata(LOOKUP, requests, 'no usable metadata');
 
-function findingsOn(
-  fields: Record<string, unknown>,
-  { uses = [EXCHANGE] as MetadataUse[], keys = {} as Record<string, unknown> } = {},
-) {
-  const found = metadataFindings(server(keys), uses[0], [at(FIRST, 200, { ...DOCUMENT, ...fields })]);
+function findingsOn(fields: Record<string, unknown>, { isUsed = true, keys = {} as Record<string, unknown> } = {}) {
+  const found = metadataFindings(server(keys), isUsed ? 'token_exchange' : undefined, [
+    at(FIRST, 200, { ...DOCUMENT, ...fields }),
+  ]);
   return found.map(({ severity, code }) => `${severity} ${code}`);
 }
 
 test('names the place of the metadata and the token endpoint', () => {
-  const findings = metadataFindings(server(), EXCHANGE, [at(FIRST, 404, ''), at(SECOND, 200, DOCUMENT)]);
+  const findings = metadataFindings(server(), 'token_exchange', [at(FIRST, 404, ''), at(SECOND, 200, DOCUMENT)]);
   assert.deepEqual(
     findings.map(({ code }) => code),
     ['metadata_found'],
@@ -87,7 +85,7 @@ test('warns if the metadata does not list the grant or the client authentication
     'warning grant_not_advertised',
     'warning auth_method_not_advertised',
   ]);
-  assert.deepEqual(findingsOn(lists, { uses: [] }), ['ok metadata_found', 'warning auth_method_not_advertised']);
+  assert.deepEqual(findingsOn(lists, { isUsed: false }), ['ok metadata_found', 'warning auth_method_not_advertised']);
 });
 
 const SPIFFE = {
@@ -112,21 +110,6 @@ for (const [listed, client, keys, accepted] of AUTH_METHODS) {
   test(`${accepted ? 'accepts' : 'does not accept'} "${listed}" for a client with ${client}`, () => {
     const found = findingsOn({ token_endpoint_auth_methods_supported: [listed] }, { keys });
     assert.deepEqual(found, ['ok metadata_found', ...(accepted ? [] : ['warning auth_method_not_advertised'])]);
-  });
-}
-
-const ID_JAG_LISTS = [
-  ['issuer', 'identity_chaining_requested_token_types_supported', 'urn:ietf:params:oauth:token-type:id-jag'],
-  ['receiver', 'authorization_grant_profiles_supported', 'urn:ietf:params:oauth:grant-profile:id-jag'],
-] as const;
-for (const [idJag, field, value] of ID_JAG_LISTS) {
-  test(`warns if ${field} does not list ID-JAGs`, () => {
-    const use: MetadataUse = { grant: idJag === 'issuer' ? 'token_exchange' : 'jwt_bearer', idJag };
-    const missing = ['ok metadata_found', 'warning id_jag_not_advertised'];
-    assert.deepEqual(findingsOn({ [field]: ['urn:example:other'] }, { uses: [use] }), missing);
-    assert.deepEqual(findingsOn({ [field]: [value] }, { uses: [use] }), ['ok metadata_found']);
-    assert.deepEqual(findingsOn({}, { uses: [use] }), ['ok metadata_found']);
-    assert.deepEqual(findingsOn({ [field]: ['urn:example:other'] }), ['ok metadata_found']);
   });
 }
 

@@ -2,11 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { PeerCertificate } from 'node:tls';
 import { createTextReport, summary } from '../../../src/commands/doctor.ts';
-import { checkUnseenRevocations } from '../../../src/doctor/check-keys.ts';
-import { clientFinding, encodingFinding, encodingMatters } from '../../../src/doctor/client-refusal.ts';
-import { type Finding, fine, problem, warning } from '../../../src/doctor/finding.ts';
+import { clientFinding } from '../../../src/doctor/client-refusal.ts';
+import { fine, problem, warning } from '../../../src/doctor/finding.ts';
 import { type ConfigPaths, codeOf, concernsCertificate, connectionFinding } from '../../../src/doctor/unreachable.ts';
-import { configOf } from '../../harness/app.ts';
 import { response, server } from './samples.ts';
 
 const CERTIFICATE = {
@@ -139,17 +137,6 @@ for (const [when, status, body, finding] of REFUSALS) {
   });
 }
 
-test('tries the other encoding only if it produces a different header', () => {
-  const basic = (pair: string) => `Basic ${Buffer.from(pair).toString('base64')}`;
-  assert.equal(encodingMatters(basic('cambist:ordinary-secret_1.~')), false);
-  assert.equal(encodingMatters(basic('cambist:a%2Fb')), true);
-  assert.equal(encodingMatters(basic('cambist:a/b')), true);
-  assert.match(
-    encodingFinding(server(), 'raw').fix ?? '',
-    /authorization_servers\.main\.client_auth\.basic_encoding: raw/,
-  );
-});
-
 const ROUTE = { kind: 'route', name: 'github' } as const;
 const BAD = problem('audience_wrong', 'it is for others', { why: 'so it is', fix: 'change it' });
 const MAYBE = warning('lifetime_short', 'it is short');
@@ -197,28 +184,4 @@ test('counts problems and warnings in the last line', () => {
   assert.equal(summary([BAD, MAYBE]), '1 problem; 1 warning');
   assert.equal(summary([BAD, BAD, MAYBE, MAYBE]), '2 problems; 2 warnings');
   assert.equal(summary([fine('lifetime', 'x')]), 'no problem found');
-});
-
-test('warns of routes that serve the disabled users of a Keycloak', () => {
-  const issuer = 'https://idp.example.com/realms/agents';
-  const { signals, routes } = configOf({
-    authorization_servers: { keycloak: { issuer, client_id: 'c', client_auth: { method: 'none' } } },
-    signals: {
-      listen: '127.0.0.1:8190',
-      transmitters: { keycloak: { issuer, audience: 'c', backchannel_logout: true } },
-    },
-    routes: [{ name: 'tools', match: { path: '/' }, upstream: 'http://127.0.0.1:9', allow_insecure_http: true }],
-  });
-  const [transmitter] = signals?.transmitters ?? [];
-  assert.ok(transmitter);
-  const found: Finding[] = [];
-  checkUnseenRevocations(transmitter, routes, (finding) => found.push(finding));
-  checkUnseenRevocations({ ...transmitter, issuer: 'https://other.example.com' }, routes, (finding) =>
-    found.push(finding),
-  );
-  assert.deepEqual(
-    found.map(({ severity, code }) => `${severity} ${code}`),
-    ['warning users_not_signalled'],
-  );
-  assert.match(found[0]?.what ?? '', /"tools" serve disabled and deleted users/);
 });
