@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify';
-import { InvalidSignal } from '../signals/events.ts';
+import { CambistError } from '../errors.ts';
 import type { SignalsSide } from '../signals/signals.ts';
 import { whyRefused } from './put-log-level.ts';
 
@@ -26,9 +26,9 @@ export function addRevoke(
       reply.code(400).send({ error: `the body must be a token, of type ${TYPE}` }),
     handler: (request, reply) =>
       revoke(String(request.body)).catch((error: unknown) =>
-        error instanceof InvalidSignal
-          ? reply.code(403).send({ error: `the token is refused: ${error.message}` })
-          : reply.code(503).send({ error: 'the secret of signals.revoke cannot be read: see the log' }),
+        error instanceof CambistError
+          ? reply.code(503).send({ error: 'the secret of signals.revoke cannot be read: see the log' })
+          : reply.code(403).send({ error: `the token is refused: ${(error as Error).message}` }),
       ),
   });
 }
