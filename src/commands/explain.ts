@@ -173,7 +173,9 @@ function decisionOn(route: Route, { decisions }: Config): string | undefined {
   const path = isNamed ? `/${route.name}` : '';
   const ways = [
     ...(decisions.http === undefined ? [] : [`at /ext-authz${path}, /forward-auth${path} or /auth-request${path}`]),
-    ...(decisions.grpc === undefined ? [] : [isNamed ? 'by gRPC with the name in context_extensions or x-cambist-route' : 'by gRPC']),
+    ...(decisions.grpc === undefined
+      ? []
+      : [isNamed ? 'by gRPC with the name in context_extensions or x-cambist-route' : 'by gRPC']),
   ];
   const credential = isPlain ? 'without a credential' : `with ${route.send?.header ?? 'Authorization'}`;
   return `200 ${credential}, asked ${ways.join(', or ')}`;
