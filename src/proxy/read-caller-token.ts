@@ -36,7 +36,11 @@ export function readCallerToken(
   const sent = headerTokens(rawHeaders, request.active.credentialHeaders);
   if (sent.length > MAX_TOKENS) throw ambiguous(`more than ${MAX_TOKENS} tokens`);
   const isForwarded = route.credential.kind === 'passthrough';
-  const withheldTokens = isForwarded ? headerTokens(rawHeaders, request.active.agentHeaders) : sent;
+  const { agentHeaders } = request.active;
+  const own = isForwarded ? headerTokens(rawHeaders, agentHeaders) : sent;
+  const { connect } = request.arrival ?? {};
+  // Within a CONNECT, its headers have the token of the agent.
+  const withheldTokens = connect === undefined ? own : [...own, ...headerTokens(connect.rawHeaders, agentHeaders)];
   if (containsToken(path, withheldTokens)) throw ambiguous('a token in the URL as well');
   if (isForwarded) request.record.forwarded = rawHeaders;
   if (route.credential.kind !== 'exchange' && !needsCaller(route)) {

@@ -510,6 +510,26 @@ test('requests inside a CONNECT have its agent, whatever their own headers say',
   assert.equal(upstream.requests[0]?.headers['x-agent-token'], undefined);
 });
 
+test('no copy of the token of a CONNECT goes upstream from inside of it', async (t) => {
+  for (const credential of ['exchange', 'none', 'passthrough']) {
+    const { app, billing, upstream, authorization } = await start(t, {
+      match: { host: 'github.example.com' },
+      credential,
+    });
+    const connection = await connectRaw(app.url);
+    connection.send(`CONNECT github.example.com:80 HTTP/1.1\r\nX-Agent-Token: ${billing}\r\n\r\n`);
+    await connection.until('Established\r\n\r\n');
+    const head = (path: string) =>
+      `GET ${path} HTTP/1.1\r\nHost: github.example.com\r\nAuthorization: ${authorization}\r\n`;
+    connection.send(`${head('/')}X-Copy: token=${billing}\r\nCookie: agent=${billing}\r\n\r\n`);
+    await connection.until('HTTP/1.1 200 OK');
+    connection.send(`${head(`/${billing}`)}Connection: close\r\n\r\n`);
+    assert.match(await connection.closed(), /HTTP\/1\.1 401 [\s\S]*ERR_SUBJECT_TOKEN_INVALID/, credential);
+    const [{ headers = {} } = {}, ...others] = upstream.requests;
+    assert.deepEqual([headers['x-copy'], headers.cookie, others.length], [undefined, undefined, 0], credential);
+  }
+});
+
 test('tells the agents of pipelined requests apart', async (t) => {
   const { app, billing, support, authorization } = await start(t, { agents: ['billing'] });
   const connection = await connectRaw(app.url);
