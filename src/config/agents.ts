@@ -129,7 +129,14 @@ export const agents = optional(
         (written: never, node, scope) => {
           const all = Array.isArray(written) ? written : [written];
           const nodeOf = (index: number) => (Array.isArray(written) ? node.at(index) : node);
-          return all.flatMap((each, index) => agentToken.read(each, nodeOf(index), scope) ?? []);
+          const entries = all.map((each, index) => agentToken.read(each, nodeOf(index), scope));
+          for (const [index, entry] of entries.entries()) {
+            const earlier = entries.slice(0, index);
+            if (entry && earlier.some((each) => each?.header === entry.header && each.issuer === entry.issuer)) {
+              nodeOf(index).error('has the header and the issuer of an earlier entry: name its audience there');
+            }
+          }
+          return entries.flatMap((entry) => entry ?? []);
         },
       ),
       certificate: flag('Agents are known by the URI SAN of their client certificate (SPIFFE ID).', {

@@ -38,6 +38,13 @@ const CASES: readonly (readonly [string, readonly [string, string?, string?], re
     ['agents.token[0].header: is already the subject token header: use another header'],
   ],
   [
+    'refuses a second entry for one header and issuer, and accepts another header',
+    [
+      `token: [${['x-agent-token', 'X-Agent-Token', 'x-other'].map((header) => TOKEN.slice('token: '.length).replace('x-agent-token', header))}], ${KNOWN}`,
+    ],
+    ['agents.token[1]: has the header and the issuer of an earlier entry: name its audience there'],
+  ],
+  [
     'reports no error that follows from one of the token',
     [`${TOKEN.replace(', audience: cambist', '')}, ${KNOWN}`],
     ['agents.token: missing key "audience": add it'],
