@@ -66,7 +66,7 @@ export async function runChecks(options: CheckOptions): Promise<void> {
   };
   const usable = await checkServers(run);
   const keys = await checkVerificationKeys(run);
-  if (only === undefined) await checkAgentTokens(run);
+  await checkAgentTokens(run);
   if (only === undefined) await checkTransmitters(run);
   await checkIntrospections(run, keys);
   await checkRoutes(run, backends, usable, keys);

@@ -274,12 +274,16 @@ test('checks shared keys once, and only the keys of the selected route', async (
 });
 
 /** Runs the doctor on a gateway whose agents have tokens of this cluster. */
-function runWithAgents(t: TestContext, token: Record<string, unknown>) {
+function runWithAgents(t: TestContext, token: Record<string, unknown>, options: DoctorOptions = {}) {
   const known = { billing: { service_account: 'team-a/billing' } };
-  return runDoctor(t, {
-    agents: { token: { header: 'x-agent-token', audience: 'cambist', ...token }, known },
-    routes: [route('open', { audience: undefined, credential: 'none' })],
-  });
+  return runDoctor(
+    t,
+    {
+      agents: { token: { header: 'x-agent-token', audience: 'cambist', ...token }, known },
+      routes: [route('open', { audience: undefined, credential: 'none' })],
+    },
+    options,
+  );
 }
 
 test('checks the keys that verify tokens of agents, by the CA and the token of agents.token', async (t) => {
@@ -290,9 +294,11 @@ test('checks the keys that verify tokens of agents, by the CA and the token of a
   const { issuer, jwksUri: jwks_uri } = cluster;
   const jwks_token = { file: join(folder, 'token') };
   const tls = { ca: { file: join(folder, 'ca.pem') } };
-  const trusted = await runWithAgents(t, { issuer, jwks_uri, jwks_token, tls });
-  assert.deepEqual(trusted.problems, []);
-  assert.deepEqual(trusted.finding('keys_found').about, { kind: 'issuer', name: issuer });
+  for (const options of [{}, { route: 'open' }]) {
+    const trusted = await runWithAgents(t, { issuer, jwks_uri, jwks_token, tls }, options);
+    assert.deepEqual(trusted.problems, []);
+    assert.deepEqual(trusted.finding('keys_found').about, { kind: 'issuer', name: issuer });
+  }
   const untrusted = await runWithAgents(t, { issuer, jwks_uri });
   assert.deepEqual(untrusted.problems, ['error certificate_untrusted']);
   assert.match(untrusted.finding('certificate_untrusted').fix ?? '', /set agents\.token\.tls\.ca to \{ file: /);
