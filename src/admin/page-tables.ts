@@ -281,7 +281,7 @@ function decisionRow(row: DecisionRow): Markup {
   const { agent, route, matched, status, error, outcome, cache, exchange_ms: exchangeMs, requested, granted } = row;
   const mood = status >= 500 ? 'bad' : status >= 400 ? 'warn' : 'good';
   return html`<tr role="row">
-<th role="rowheader" scope="row">${route ?? 'no route'}${matched === undefined ? undefined : html`<p class="more">${matched}</p>`}${agent === undefined ? undefined : html`<p class="more">agent ${agent}</p>`}</th>
+<th role="rowheader" scope="row">${route ?? 'not routed'}${matched === undefined ? undefined : html`<p class="more">${matched}</p>`}${agent === undefined ? undefined : html`<p class="more">agent ${agent}</p>`}</th>
 <td role="cell" data-label="Response" class="whole"><span class="response">${pill(mood, String(status))} <code>${error ?? outcome}</code></span></td>
 <td role="cell" data-label="Time" class="whole">${time(row.time)}</td>
 <td role="cell" data-label="Cache">${cache ?? NONE}</td>

@@ -180,7 +180,7 @@ function failures(all: readonly FailureStatus[]): Markup {
   const rows = all.map((failure) => {
     const { route, error, status, title, count: times, last_at: lastAt } = failure;
     return html`<tr role="row">
-<th role="rowheader" scope="row">${route ?? 'no route'}</th>
+<th role="rowheader" scope="row">${route ?? 'not routed'}</th>
 <td role="cell" data-label="Response" class="whole"><span class="response">${status < 500 ? pill('warn', String(status)) : pill('bad', String(status))} <code>${error}</code></span></td>
 <td role="cell" data-label="Last" class="whole">${time(lastAt)}</td>
 <td role="cell" data-label="Times" class="figure whole">${count(times)}</td>

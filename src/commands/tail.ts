@@ -95,7 +95,7 @@ function toText(row: DecisionRow): string {
     outcome,
     error,
     agent,
-    route = '(no route)',
+    route = '(not routed)',
     matched,
     cache,
     exchange_ms,

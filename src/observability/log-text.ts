@@ -41,7 +41,7 @@ function describe(line: Line): [sentence: string, rest: string[]] {
     case 'request': {
       const { method, route, status, outcome, cache, error } = line;
       return [
-        words(method, route ?? 'no route', status, error ?? outcome, cache, ms(line)),
+        words(method, route ?? 'not routed', status, error ?? outcome, cache, ms(line)),
         fieldsOf(line, PLACED_OF_REQUEST),
       ];
     }

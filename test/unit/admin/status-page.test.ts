@@ -215,7 +215,7 @@ test('shows the last requests, the latest first', () => {
   const text = readable(statusPage(SAMPLE_PAGE));
   assert.match(
     text,
-    /no route ◆ 403 ERR_ROUTE_NOT_FOUND .* github any host, path \/github ● 200 forwarded .* miss 8 ms https:\/\/github\.example\.com\/mcp scope read write https:\/\/github\.example\.com\/mcp scope read/,
+    /not routed ◆ 403 ERR_ROUTE_NOT_FOUND .* github any host, path \/github ● 200 forwarded .* miss 8 ms https:\/\/github\.example\.com\/mcp scope read write https:\/\/github\.example\.com\/mcp scope read/,
   );
 });
 

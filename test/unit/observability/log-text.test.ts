@@ -68,7 +68,7 @@ test('writes an error and its causes below the line', () => {
     err: { code: 'X', message: 'route "a": unreachable', cause: { message: 'outer', cause: { message: 'inner' } } },
   };
   assert.deepEqual(told(line).split('\n'), [
-    '09:05:07.042 error GET no route 502 ERR_UPSTREAM_UNREACHABLE  request_id=r-1',
+    '09:05:07.042 error GET not routed 502 ERR_UPSTREAM_UNREACHABLE  request_id=r-1',
     '                   route "a": unreachable',
     '                   because: outer',
     '                   because: inner',
