@@ -9,7 +9,7 @@ import { type ConnectionLimit, displaceConnections } from '../listeners/limit-co
 import { NO_SCHEMAS } from '../listeners/listen.ts';
 import { logAcceptErrors, withinOpenFiles } from '../listeners/open-files.ts';
 import { isLocalSender } from '../listeners/this-machine.ts';
-import { serverOptions, tlsOf } from '../listeners/tls.ts';
+import { type ListenerCertificates, serverOptions, tlsOf } from '../listeners/tls.ts';
 import type { Counts } from '../observability/counts.ts';
 import type { Exposition } from '../observability/exposition.ts';
 import type { LogLevelControl } from '../observability/log-level.ts';
@@ -173,6 +173,7 @@ interface AdminParts {
   readonly sharedCache: Pick<SharedCacheSide, 'families'> | undefined;
   readonly signals: Pick<SignalsSide, 'connections' | 'families' | 'revoke'> | undefined;
   readonly spiffe: Pick<WorkloadApi, 'status'> | undefined;
+  readonly certificates: Pick<ListenerCertificates, 'refusals'>;
 }
 
 /** Scrapes, probes and people share these. A probe must pass while others hold connections: a failed one restarts the container. */
@@ -192,6 +193,7 @@ export function createAdminListener(
     decisions,
     sharedCache,
     spiffe,
+    certificates,
   }: AdminParts,
   activeConfig: () => Config,
   version: string,
@@ -212,6 +214,7 @@ export function createAdminListener(
       ...(inbound !== undefined && { inbound: inbound.connections }),
       ...(signals?.connections !== undefined && { signals: signals.connections }),
     },
+    tlsRefusals: certificates.refusals,
     more: [...(inbound?.families ?? []), ...(signals?.families ?? []), ...(sharedCache?.families ?? [])],
   });
   const server = createAdminServer({

@@ -41,7 +41,16 @@ type Svids = Pick<WorkloadApi, 'svid' | 'bundles'>;
 
 /** @param svids for listeners with `tls: spiffe` */
 export function createListenerCertificates(logger: Pick<Logger, 'error' | 'warn'>, svids?: Svids) {
-  const served: { readonly name: string; readonly apply: () => Promise<void> }[] = [];
+  const served: { readonly name: string; readonly apply: () => Promise<void>; refused: number }[] = [];
+  let rereading = Promise.resolve();
+
+  async function reread(): Promise<void> {
+    for (const { name, apply } of served) {
+      await apply().catch((error: unknown) => {
+        logger.error({ err: error }, `${name}: TLS files are invalid; keeping the previous ones`);
+      });
+    }
+  }
 
   return {
     /**
@@ -57,22 +66,33 @@ export function createListenerCertificates(logger: Pick<Logger, 'error' | 'warn'
         if (!isSame(issuers, trust.issuers)) trust.issuers = issuers;
       };
       await apply();
+      const listener = { name, apply, refused: 0 };
+      served.push(listener);
+      const refuse = (why: string): void => {
+        listener.refused += 1;
+        logger.warn({}, `${name}: refused a TLS client: ${why}`);
+      };
+      server.on('tlsClientError', (error: NodeJS.ErrnoException, secure) => {
+        const why = whyFailed(error, secure);
+        if (why !== undefined) refuse(why);
+      });
       followConnections(server, (secure) => {
         const why =
           whyRefused(secure, trust) ?? (tls === 'spiffe' && !svids?.svid() ? 'the own SVID is expired' : undefined);
-        if (why !== undefined) logger.warn({}, `${name}: refused a TLS client: ${why}`);
+        if (why !== undefined) refuse(why);
         return why === undefined;
       });
-      served.push({ name, apply });
     },
-    /** Reads all files again, and takes the current SVID, for the next connections. A listener keeps its certificate where that fails. */
-    async reread(): Promise<void> {
-      for (const { name, apply } of served) {
-        await apply().catch((error: unknown) => {
-          logger.error({ err: error }, `${name}: TLS files are invalid; keeping the previous ones`);
-        });
-      }
+    /**
+     * Reads all files again, and takes the current SVID, for the next connections. A listener keeps its certificate where that fails.
+     * A reading waits for the previous one, which would otherwise undo it.
+     */
+    reread(): Promise<void> {
+      rereading = rereading.then(reread);
+      return rereading;
     },
+    /** How many TLS clients each listener has refused. */
+    refusals: () => served.map(({ name, refused }) => ({ listener: name, refused })),
   };
 }
 
@@ -132,12 +152,27 @@ function isSame(one: Issuers, other: Issuers): boolean {
   return one.length === other.length && one.every(({ raw }, index) => other[index]?.raw.equals(raw) === true);
 }
 
+const HANDSHAKES: Readonly<Record<string, string>> = {
+  ERR_SSL_HTTP_REQUEST: 'it speaks plain HTTP: let it call an https:// URL',
+  ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE: 'it sent no certificate, and the listener requires one',
+};
+
+/** @returns why a handshake failed. Undefined where the client left */
+function whyFailed({ code = '' }: NodeJS.ErrnoException, { authorizationError }: TLSSocket): string | undefined {
+  // Where Node refuses the certificate of a client, the error says that the connection closed.
+  if (authorizationError) return notAccepted(authorizationError);
+  return HANDSHAKES[code] ?? (/^ERR_(?:SSL|TLS)_/.test(code) ? `the handshake failed: ${code}` : undefined);
+}
+
+function notAccepted(error: unknown): string {
+  return `its certificate is not accepted: ${error}`;
+}
+
 /** Notes the client of a connection. @returns why its certificate is invalid */
 function whyRefused(secure: TLSSocket, trust: ClientTrust): string | undefined {
   // With `optional`, Node leaves this to us.
-  if (secure.getPeerX509Certificate() !== undefined && !secure.authorized) {
-    return `its certificate is not accepted: ${secure.authorizationError}`;
-  }
+  if (secure.getPeerX509Certificate() !== undefined && !secure.authorized)
+    return notAccepted(secure.authorizationError);
   return setClient(secure, trust) ? undefined : 'no trusted issuer vouches for its certificate';
 }
 

@@ -24,6 +24,7 @@ export interface MetricSources {
   readonly spiffe?: WorkloadApi['status'] | undefined;
   readonly limits: () => Config['limits'];
   readonly connections: Readonly<Record<string, () => ConnectionCounts>>;
+  readonly tlsRefusals: () => readonly { readonly listener: string; readonly refused: number }[];
   /** The metrics of parts that are not always in use. */
   readonly more?: readonly MetricFamily[];
 }
@@ -185,7 +186,7 @@ function ownFamilies({ counts: { reloads }, readiness, logLinesLost, audit }: Me
   ];
 }
 
-function limitFamilies({ limits, connections }: MetricSources): MetricFamily[] {
+function limitFamilies({ limits, connections, tlsRefusals }: MetricSources): MetricFamily[] {
   const perListener = (read: (counts: ConnectionCounts) => number) => () =>
     Object.entries(connections).map(([listener, counts]) => sample({ listener }, read(counts())));
   return [
@@ -206,6 +207,9 @@ function limitFamilies({ limits, connections }: MetricSources): MetricFamily[] {
       'cambist_connections_dropped_total',
       'Connections closed because the listener had too many.',
       perListener(({ dropped }) => dropped),
+    ),
+    counter('cambist_tls_refusals_total', 'TLS clients that were refused, by listener.', () =>
+      tlsRefusals().map(({ listener, refused }) => sample({ listener }, refused)),
     ),
   ];
 }

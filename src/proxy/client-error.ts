@@ -1,6 +1,5 @@
 import { type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
-import type { TLSSocket } from 'node:tls';
 import type { Logger } from '../observability/logger.ts';
 
 /** Node's error for bytes that it could not parse as a request. */
@@ -19,6 +18,9 @@ const TLS: ErrorResponse = [400, 'received TLS on a plain http listener: let the
 /** The connection closed in the middle of a message. */
 const CLOSED = 'HPE_INVALID_EOF_STATE';
 
+/** The connection was reset, or its TLS failed. Where Node refuses a certificate, the code is that of a reset. */
+const LOST = /^(?:ECONNRESET$|ERR_(?:SSL|TLS)_)/;
+
 /** Longest time that the few bytes of the response take. */
 const RESPONSE_MS = 1000;
 
@@ -30,9 +32,8 @@ export const TLS_HANDSHAKE = 0x16;
  */
 export function createClientErrorHandler(logger: Pick<Logger, 'warn'>) {
   return (error: ClientError, socket: Socket): void => {
-    const handshake = handshakeFailure(error, socket);
-    if (handshake !== undefined) logger.warn(...handshake);
-    if (handshake !== undefined || error.code === 'ECONNRESET' || !socket.writable || hasBegunResponse(socket)) {
+    // No response is possible before a handshake is complete. The listener logs the failure.
+    if (LOST.test(error.code ?? '') || !socket.writable || hasBegunResponse(socket)) {
       socket.destroy();
       return;
     }
@@ -45,21 +46,6 @@ export function createClientErrorHandler(logger: Pick<Logger, 'warn'>) {
     const giveUp = setTimeout(() => socket.destroy(), RESPONSE_MS);
     socket.once('close', () => clearTimeout(giveUp));
   };
-}
-
-const HANDSHAKES: Readonly<Record<string, string>> = {
-  ERR_SSL_HTTP_REQUEST: 'received plain HTTP on a listener with TLS: let the client call an https:// URL',
-  ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE:
-    'refused a TLS client: it sent no certificate, and the listener requires one',
-};
-
-/** The log line for a failed handshake. No response is possible before it is complete. */
-function handshakeFailure({ code = '' }: ClientError, socket: Socket & Partial<Pick<TLSSocket, 'authorizationError'>>) {
-  const refused = socket.authorizationError;
-  // Where Node refuses the certificate of a client, the error says that the connection closed.
-  if (refused) return [{ error: String(refused) }, 'refused a TLS client: its certificate is not accepted'] as const;
-  if (!/^ERR_(?:SSL|TLS)_/.test(code)) return undefined;
-  return [{ error: code }, HANDSHAKES[code] ?? 'TLS handshake with a client failed; closing its connection'] as const;
 }
 
 function responseTo({ code = '', rawPacket }: ClientError): ErrorResponse {

@@ -1,7 +1,10 @@
 import { hash, timingSafeEqual } from 'node:crypto';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import type { Clock } from '../clock/clock.ts';
 import type { ListenerTls } from '../config/addresses.ts';
 import type { Transmitter } from '../config/signals.ts';
+import { CambistError } from '../errors.ts';
+import { clientCertificate } from '../listeners/client-certificates.ts';
 import { NO_SCHEMAS } from '../listeners/listen.ts';
 import { serverOptions } from '../listeners/tls.ts';
 import { readCredential } from '../secrets/credential.ts';
@@ -21,7 +24,11 @@ const FORM_TYPE = 'application/x-www-form-urlencoded';
  * Creates the listener for transmitters: `POST /events/NAME` (RFC 8935) and `POST /logout/NAME` (OpenID Connect Back-Channel
  * Logout 1.0). It says nothing about any caller.
  */
-export function createReceiver(sources: ReadonlyMap<Transmitter, Source>, tls?: ListenerTls): FastifyInstance {
+export function createReceiver(
+  sources: ReadonlyMap<Transmitter, Source>,
+  clock: Clock,
+  tls?: ListenerTls,
+): FastifyInstance {
   const app = fastify({
     logger: false,
     schemaController: NO_SCHEMAS,
@@ -38,8 +45,13 @@ export function createReceiver(sources: ReadonlyMap<Transmitter, Source>, tls?: 
   app.removeAllContentTypeParsers();
   app.addContentTypeParser([SET_TYPE, FORM_TYPE], { parseAs: 'string' }, (_request, body, done) => done(null, body));
   // Fastify's own responses name the versions and limits of its parsers.
-  app.setErrorHandler((_error, _request, reply) => refuse(reply, 400, 'invalid_request', 'the request is malformed'));
+  app.setErrorHandler((error, _request, reply) =>
+    error instanceof CambistError
+      ? refuse(reply, 403, 'access_denied', 'the client certificate is not valid any more')
+      : refuse(reply, 400, 'invalid_request', 'the request is malformed'),
+  );
   app.setNotFoundHandler((_request, reply) => reply.code(404).send());
+  app.addHook('onRequest', async ({ raw }) => void clientCertificate(raw.socket, clock.wallMs()));
   // A connection that waits for a second signal could keep others out. A stored response to a logout would hide the next one.
   app.addHook('onSend', async (_request, reply) => {
     reply.headers({ connection: 'close', 'cache-control': 'no-store' });

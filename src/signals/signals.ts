@@ -51,7 +51,7 @@ export function createSignals(config: Signals, options: SignalsOptions) {
   const operator = config.revoke && createOperator(config.revoke, { ...parts, issuers });
   const sources = new Map(transmitters.map((each) => [each, createSource(each, parts)]));
 
-  const server = listen === undefined ? undefined : createReceiver(sources, tlsOf(listen));
+  const server = listen === undefined ? undefined : createReceiver(sources, clock, tlsOf(listen));
   const connections =
     server &&
     displaceConnections(server.server, withinOpenFiles(MAX_CONNECTIONS), (count) => {

@@ -17,4 +17,5 @@ export const EMPTY_SOURCES: MetricSources = {
     shutdownGraceMs: 0,
   }),
   connections: { listen: () => ({ open: 0, dropped: 0 }), admin: () => ({ open: 0, dropped: 0 }) },
+  tlsRefusals: () => [{ listener: 'listen', refused: 0 }],
 };

@@ -12,6 +12,7 @@ import { eventually } from '../harness/eventually.ts';
 import { startPlainGateway } from '../harness/gateway.ts';
 import { freePort } from '../harness/http-server.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
 
 const authority = createCertificateAuthority();
 const stranger = createCertificateAuthority('another CA');
@@ -65,7 +66,10 @@ test('serves https, and says why a client that speaks plain HTTP or TLS 1.1 gets
   const plain = connect(Number(new URL(app.url).port), '127.0.0.1');
   plain.end('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
   await text(plain).catch(() => undefined);
-  await eventually('the log line', () => /received plain HTTP on a listener with TLS/.test(app.logText()));
+  await eventually('the log line', () => /listen: refused a TLS client: it speaks plain HTTP/.test(app.logText()));
+  // A probe that only connects is not refused.
+  await text(connect(Number(new URL(app.url).port), '127.0.0.1').end());
+  assert.equal(sumSamples(await app.metrics(), 'cambist_tls_refusals_total', { listener: 'listen' }), 2);
 });
 
 for (const clientCertificate of ['required', 'optional']) {
@@ -98,6 +102,42 @@ for (const clientCertificate of ['required', 'optional']) {
     }
   });
 }
+
+test('signals.listen checks the certificate of a client at each request, and counts those that it refuses', async (t) => {
+  const folder = temporaryFolder(t);
+  const write = (name: string, content: string) => {
+    writeFileSync(join(folder, name), content);
+    return { file: join(folder, name) };
+  };
+  const { cert, key } = authority.issueServer();
+  const certificate = { certificate: write('tls.crt', cert), private_key: write('tls.key', key) };
+  const listen = { address: '127.0.0.1:0', tls: { ...certificate, client_ca: write('ca.pem', authority.cert) } };
+  const idp = {
+    issuer: 'https://idp.example.com',
+    jwks_uri: 'https://idp.example.com/keys',
+    audience: 'cambist',
+    backchannel_logout: true,
+  };
+  const { app } = await startPlainGateway(t, { top: { signals: { listen, transmitters: { idp } } } });
+  const at = app.signals ?? '';
+  const refusals = async () =>
+    sumSamples(await app.metrics(), 'cambist_tls_refusals_total', { listener: 'signals.listen' });
+
+  const [earlier, later] = [
+    await connected(t, at, authority.issueClient()),
+    await connected(t, at, authority.issueClient()),
+  ];
+  const logout = 'POST /logout/idp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n';
+  earlier.write(logout);
+  assert.match(await text(earlier), /^HTTP\/1.1 400 /);
+  write('ca.pem', stranger.cert);
+  app.reopenFiles();
+  await eventually('the new CA', async () => typeof (await get(at, authority.issueClient())) === 'string');
+  assert.ok((await refusals()) > 0);
+  assert.match(app.logText(), /signals\.listen: refused a TLS client: its certificate is not accepted/);
+  later.write(logout);
+  assert.match(await text(later), /^HTTP\/1.1 403 [\s\S]*access_denied/);
+});
 
 test('a session is not resumed where clients have certificates', async (t) => {
   for (const [isMutual, version] of [

@@ -33,7 +33,7 @@ const EMPTY_IN_HEALTH = [
   `panel "Backends' own errors"`,
   'panel "Aborted responses"',
   // Off without `intercept`, and all that follow without `inbound`.
-  'panel "Failed TLS handshakes of agents"',
+  'panel "Failed TLS handshakes"',
   'panel "Requests of callers"',
   'panel "Errors for callers"',
   `panel "Time to the agent's response headers"`,

@@ -187,6 +187,7 @@ async function startRevoking(t: TestContext, secret: string) {
     },
     cache: { shared: { url: 'redis://127.0.0.1:9', key: { file: secret } } },
     spiffe: { socket: spiffe.address },
+    listen: { address: '127.0.0.1:0', tls: 'spiffe' },
     signals: {
       listen: '127.0.0.1:0',
       revoke: { secret: { file: secret } },

@@ -54,6 +54,7 @@ export function served(cacheSize = 0, report: ReadinessReport = { ready: true, c
     audit: () => undefined,
     limits: () => config.limits,
     connections: { listen: () => ({ open: 3, dropped: 4 }), admin: () => ({ open: 5, dropped: 6 }) },
+    tlsRefusals: () => [{ listener: 'listen', refused: 8 }],
   });
   counts.serve(first);
   return { ...counts, write };
