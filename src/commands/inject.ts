@@ -4,13 +4,11 @@ import { getIn, isArray, type Json, textOf } from '../kubernetes/json.ts';
 import { changeFiles, joinPrinted, type ManifestChange, ManifestError } from '../kubernetes/manifest-stream.ts';
 import { closingAdvice } from '../kubernetes/network-policy.ts';
 import { INJECTION_FLAGS, optionsFromFlags } from '../kubernetes/option-sources.ts';
-import { type Covers, createPodConfig, type PodConfig } from '../kubernetes/pod-config.ts';
+import { createPodConfig, type PodConfig } from '../kubernetes/pod-config.ts';
 import { injectPod } from '../kubernetes/pod-injection.ts';
 import { uninjectPod } from '../kubernetes/pod-restoration.ts';
 import { changeManifest, type Note, type PodChange } from '../kubernetes/workloads.ts';
 import { printable } from '../observability/printable.ts';
-import { allowedTunnel, readAuthority } from '../proxy/connect-authority.ts';
-import { createConfigTable } from '../routing/region-table.ts';
 import { readVersion } from '../version.ts';
 import { type Command, EXIT, UsageError } from './command.ts';
 import { printProblems } from './print-problems.ts';
@@ -33,7 +31,7 @@ export const inject: Command = async (args) => {
       console.error(`${file}: ${read.problem}`);
       return EXIT.failed;
     }
-    given = createPodConfig(read.text, file, covers);
+    given = createPodConfig(read.text, file);
   }
   const advice: string[] = [];
   const start = (manifests: readonly Json[]): Changes => {
@@ -54,12 +52,6 @@ export const inject: Command = async (args) => {
   const code = await changeAll(positionals, start, { printed: given, dropsPrinted: given !== undefined });
   if (code === EXIT.done) for (const text of advice) console.error(`cambist: ${text}`);
   return code;
-};
-
-const covers: Covers = (config, destination) => {
-  const authority = readAuthority(destination);
-  if (authority === undefined || createConfigTable(config).namesHost(authority.host)) return true;
-  return allowedTunnel(config.forwardProxy.connect, authority) !== undefined;
 };
 
 /** The change of a manifest, and the configs by which its pods are checked. */
@@ -142,7 +134,7 @@ function configsIn(manifests: readonly Json[]): StreamConfig[] {
     const name = textOf(getIn(manifest, ['metadata', 'name']));
     if (getIn(manifest, ['kind']) !== 'ConfigMap' || text === undefined || name === undefined) return [];
     const namespace = textOf(getIn(manifest, ['metadata', 'namespace']));
-    return [{ name, namespace, config: createPodConfig(text, `ConfigMap ${name}, ${KEY}`, covers) }];
+    return [{ name, namespace, config: createPodConfig(text, `ConfigMap ${name}, ${KEY}`) }];
   });
 }
 

@@ -13,20 +13,17 @@ import type { ConfigMapName, Note } from './workloads.ts';
 /** Kubernetes allows a ConfigMap 1 MiB, with its metadata. */
 const MAX_BYTES = 1_000_000;
 
-/** Does a config route a `host:port`, or allow it in `forward_proxy.connect`? */
-export type Covers = (config: Config, destination: string) => boolean;
-
 /** The config file that pods are injected with. */
 export type PodConfig = ReturnType<typeof createPodConfig>;
 
-export function createPodConfig(text: string, file: string, covers: Covers) {
+export function createPodConfig(text: string, file: string) {
   const problems = new Map<string, Problem>();
   const { config } = parseConfig(text, file);
   return {
     text,
     /** The ports of the config, for flags that are not given. */
     ports: portsOf(config),
-    intercept: config === undefined ? undefined : factsOf(config, covers),
+    intercept: config && factsOf(config),
     /** Notes the problems of the config in a pod with these options. @returns the reason to refuse the pod, if there is one */
     check(options: InjectionOptions): readonly string[] {
       const found = parseConfigFor(text, file, (config, root, used) =>
@@ -58,14 +55,11 @@ function portsOf(config: Config | undefined): RawOptions {
 /** The parts of a config on which the interception of a pod depends. */
 export type InterceptFacts = ReturnType<typeof factsOf>;
 
-function factsOf(config: Config, covers: Covers) {
-  const { routes, intercept, forwardProxy } = config;
+function factsOf({ routes, intercept, forwardProxy }: Config) {
   return {
     hosts: [...new Set(routes.flatMap(({ match }) => match.host ?? []))],
     listen: intercept?.listen ?? [],
     hasConnect: forwardProxy.connect.length > 0,
-    /** Does a route take this `host:port`, or does an entry allow it? */
-    covers: (destination: string) => covers(config, destination),
     /** The ports of the routes' hosts beside the default ones. */
     redirects: routes.flatMap(redirectFor),
   };

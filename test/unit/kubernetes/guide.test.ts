@@ -112,7 +112,7 @@ test('the intercepted Agent names the host of its route in the annotation, and t
   const hosts = objectsOf(keys.routes).map(({ match }) => getIn(match, ['host']));
   assert.deepEqual(getIn(template, ['spec', 'hostAliases', 0, 'hostnames']), [...new Set(hosts)]);
   const text = stringify({ ...config, ...keys });
-  const known = createPodConfig(text, 'f', () => false);
+  const known = createPodConfig(text, 'f');
   const flags = { image: 'i', secret: 'cambist', intercept: 'names' };
   assert.deepEqual(known.check(parseOptions({ ...known.ports, ...flags })), []);
 });

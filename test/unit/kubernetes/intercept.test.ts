@@ -205,22 +205,10 @@ for (const [template, flags, reason] of REFUSED) {
   });
 }
 
-test('proxy and packets: name the entries that forward_proxy.connect needs, as far as variables tell', () => {
-  const env = [
-    { name: 'OPENAI_API_KEY', valueFrom: { secretKeyRef: { name: 's', key: 'k' } } },
-    { name: 'ANTHROPIC_API_KEY', value: 'x' },
-    { name: 'ANTHROPIC_BASE_URL', value: 'https://someone:pw@llm.example.com:8443/v1' },
-  ];
-  for (const flags of [{ intercept: 'proxy' }, PACKETS]) {
-    const { reasons } = inject(agent({ env }), flags);
-    assert.match(reasons.join(), /forward_proxy\.connect needs "api\.openai\.com:443", "llm\.example\.com:8443"/);
-    assert.doesNotMatch(reasons.join(), /someone|anthropic/);
-    assert.match(
-      inject(pod(), flags).reasons.join(),
-      /such as the model's API, need an entry in forward_proxy\.connect/,
-    );
-  }
-  assert.doesNotMatch(inject(agent({ env }), NAMES).reasons.join(), /forward_proxy/);
+test('proxy and packets: say that hosts of no route need forward_proxy.connect', () => {
+  const note = /such as the model's API, need an entry in forward_proxy\.connect/;
+  for (const flags of [{ intercept: 'proxy' }, PACKETS]) assert.match(inject(pod(), flags).reasons.join(), note);
+  assert.doesNotMatch(inject(pod(), NAMES).reasons.join(), /forward_proxy/);
 });
 
 test("kagent's Agent takes the way proxy alone, with its variables and its mount", () => {

@@ -39,7 +39,7 @@ function written({ listen = '127.0.0.1:8180', admin = '0.0.0.0:9180', secret = {
 
 /** The problems of a config in a pod with these options. */
 function problemsOf(parts: Parts, raw: RawOptions = { secret: 'cambist' }): string[] {
-  const config = createPodConfig(written(parts), 'cambist.yaml', () => false);
+  const config = createPodConfig(written(parts), 'cambist.yaml');
   config.check(parseOptions({ image: 'cambist:1', ...config.ports, ...raw }));
   return config.problems().map((problem) => formatProblem(problem).replace(/^cambist\.yaml:\d+:\d+: /, ''));
 }
@@ -58,11 +58,7 @@ const inbound = (listen: string | object, agent: string) => ({
 
 test('takes the ports of the callers and of the agent from the config', () => {
   assert.deepEqual(problemsOf(inbound('0.0.0.0:8080', 'http://127.0.0.1:9000')), []);
-  const config = createPodConfig(
-    written(inbound('0.0.0.0:8080', 'http://127.0.0.1:9000')),
-    'cambist.yaml',
-    () => false,
-  );
+  const config = createPodConfig(written(inbound('0.0.0.0:8080', 'http://127.0.0.1:9000')), 'cambist.yaml');
   assert.deepEqual(parseOptions({ image: 'cambist:1', ...config.ports }).inbound, { inbound: 8080, agent: 9000 });
 });
 
@@ -86,7 +82,7 @@ test('accepts a config with the volumes and listeners that each way needs', () =
 test('takes the hosts, the addresses and the ports of an interception from the config', () => {
   const route = { match: { host: 'mcp.tools.svc' }, upstream: 'http://mcp.tools.svc:8080' };
   const [parts] = intercepted('names', { listen: ['127.0.0.1:8080', '[::1]:8080'] }, route);
-  const config = createPodConfig(written(parts), 'cambist.yaml', () => false);
+  const config = createPodConfig(written(parts), 'cambist.yaml');
   const injectAs = (flags: RawOptions) =>
     injectPod(pod(), request({ flags: { image: 'i', secret: 's', ...flags }, configOf: () => config })).template;
   const named = injectAs({ intercept: 'names', 'intercept-hosts': 'other.test' });
@@ -96,7 +92,7 @@ test('takes the hosts, the addresses and the ports of an interception from the c
   ]);
   assert.equal(getIn(named, ['spec', 'securityContext']), undefined, 'the ports need no sysctl');
   const [moved] = intercepted('packets', { listen: ['127.0.0.1:15443', '127.0.0.1:15080'] }, route);
-  const other = createPodConfig(written(moved), 'cambist.yaml', () => false);
+  const other = createPodConfig(written(moved), 'cambist.yaml');
   const flags = { image: 'i', secret: 's', intercept: 'packets', 'redirect-image': 'r' };
   const redirected = injectPod(pod(), request({ flags, configOf: () => other })).template;
   assert.deepEqual(container(redirected, 'cambist-redirect')?.args, [
@@ -223,7 +219,7 @@ test('takes certificates from the ConfigMap, and no secrets', () => {
 });
 
 test('refuses a config that a ConfigMap cannot hold', () => {
-  const config = createPodConfig(`${written({})}${' '.repeat(1_000_000)}`, 'cambist.yaml', () => false);
+  const config = createPodConfig(`${written({})}${' '.repeat(1_000_000)}`, 'cambist.yaml');
   const [reason] = config.check(parseOptions({ image: 'cambist:1', secret: 'cambist' }));
   assert.match(reason ?? '', /larger than a ConfigMap/);
 });
@@ -231,7 +227,7 @@ test('refuses a config that a ConfigMap cannot hold', () => {
 test('the ConfigMap has the config byte for byte, once for each name and namespace', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), (text) => {
-      const config = createPodConfig(text, 'cambist.yaml', () => false);
+      const config = createPodConfig(text, 'cambist.yaml');
       const note = (namespace: string | undefined) =>
         ({ object: 'pod/p', outcome: 'injected', reasons: [], configMap: { namespace, name: 'cambist' } }) as const;
       const manifests = config.configMaps([note('a'), note('a'), note(undefined)]).split(/^---\n/m);
