@@ -105,6 +105,39 @@ test('is not ready until it has fetched the keys that verify agents', async (t) 
   await eventually('cambist is ready', async () => /"ready":true/.test(await readiness()));
 });
 
+test('an agent has its identities by each of several issuers, and no other', async (t) => {
+  const [cluster, ci] = [await startFakeAuthorizationServer(t), await startFakeAuthorizationServer(t)];
+  const token = [cluster, ci].map(({ issuer }, index) => ({
+    header: `x-agent-token-${index}`,
+    issuer,
+    audience: 'cambist',
+  }));
+  const known = {
+    billing: { service_account: 'team-a/billing', subject: 'billing', issuer: cluster.issuer },
+    release: { subject: 'release', issuer: ci.issuer },
+  };
+  const { app, authorization } = await startGateway(t, { top: { agents: { token, known } } });
+  const send = async (headers: Record<string, string>) =>
+    (await call(`${app.url}/github`, { headers: { authorization, ...headers } })).status;
+  const account = 'system:serviceaccount:team-a:billing';
+  assert.equal(await send({ 'x-agent-token-0': await cluster.mint({ subject: account }) }), 200);
+  assert.equal(await send({ 'x-agent-token-0': await cluster.mint({ subject: 'billing' }) }), 200);
+  assert.equal(await send({ 'x-agent-token-1': await ci.mint({ subject: 'release' }) }), 200);
+  assert.match(app.logText(), /"agent":"billing"[\s\S]*"agent":"billing"[\s\S]*"agent":"release"/);
+  for (const headers of [
+    { 'x-agent-token-1': await ci.mint({ subject: 'billing' }) },
+    { 'x-agent-token-0': await cluster.mint({ subject: 'release' }) },
+    // Each issuer has its own header.
+    { 'x-agent-token-0': await ci.mint({ subject: 'release' }) },
+    {
+      'x-agent-token-0': await cluster.mint({ subject: 'billing' }),
+      'x-agent-token-1': await ci.mint({ subject: 'release' }),
+    },
+  ]) {
+    assert.equal(await send(headers as Record<string, string>), 401);
+  }
+});
+
 test('metadata needs an agent as well', async (t) => {
   const { send, billing } = await start(t);
   const metadata = '/.well-known/oauth-protected-resource/github';
@@ -347,6 +380,7 @@ test('a connection with requests of two agents counts to none', async (t) => {
   await eventually('the closed connections no longer count', async () => String(await connections()) === '1,0');
 });
 
+const BILLING_ID = 'spiffe://example.org/ns/team-a/sa/billing';
 const SUPPORT = 'spiffe://example.org/ns/team-b/sa/support';
 const PROXY = 'spiffe://example.org/ns/mesh/sa/gateway';
 
@@ -374,7 +408,7 @@ async function startMutual(t: TestContext, route: Record<string, unknown> = {}) 
     {
       certificate: true,
       forwarded: { from: [PROXY] },
-      known: { billing: BILLING, support: { spiffe_id: SUPPORT } },
+      known: { billing: { ...BILLING, spiffe_id: BILLING_ID }, support: { spiffe_id: SUPPORT } },
     },
     { listen: { address: '127.0.0.1:0', tls } },
   );
@@ -401,6 +435,8 @@ test('knows agents by the SPIFFE ID of their certificate, beside those with a to
   const { get, billing, support } = await startMutual(t);
   assert.deepEqual(await get(withId(SUPPORT)), OK);
   assert.deepEqual(await get({}, { 'x-agent-token': billing }), OK);
+  assert.deepEqual(await get(withId(BILLING_ID)), OK);
+  assert.deepEqual(await get(withId(BILLING_ID), { 'x-agent-token': billing }), OK);
   for (const [name, options, headers] of [
     ['another trust domain', withId(SUPPORT.replace('example.org', 'example.com'))],
     ['not listed', withId(`${SUPPORT}/other`)],

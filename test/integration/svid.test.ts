@@ -99,6 +99,7 @@ test('an SVID of a client is valid by the bundle of its own trust domain alone',
     'no URI': own.issueClient(),
     'a trust domain in place of a workload': workload('spiffe://example.org'),
     expired: workload(BILLING, own, { validFromSeconds: -7200, validUntilSeconds: -3600 }),
+    'not valid yet': workload(BILLING, own, { validFromSeconds: 1800 }),
     'no certificate': {},
   })) {
     assert.equal(await result(options), 'refused', name);

@@ -45,6 +45,36 @@ const CASES: readonly (readonly [string, readonly [string, string?, string?], re
     ['agents.token[1]: has the header and the issuer of an earlier entry: name its audience there'],
   ],
   [
+    'asks for the issuer of an agent where there are several, and refuses one that issues no tokens of agents',
+    [
+      `token: [${['cluster', 'ci'].map((host) => TOKEN.slice('token: '.length).replace('cluster', host))}], ` +
+        `known: { a: { subject: a }, b: { subject: b, issuer: "https://ci.example.com" }, c: { subject: c, issuer: "https://idp.example.com" } }`,
+    ],
+    [
+      'agents.known.a: missing key "issuer": agents.token names several issuers, so name the one of this agent',
+      'agents.known.c.issuer: is not the issuer of any agents.token: correct it',
+    ],
+  ],
+  [
+    'refuses one identity of two agents, in whatever form',
+    [`${TOKEN}, known: { a: { service_account: team-a/a }, b: { subject: "system:serviceaccount:team-a:a" } }`],
+    ['agents.known.b: has an identity of agents.known.a: remove it from one'],
+  ],
+  [
+    'refuses an agent without identity',
+    [`${TOKEN}, known: { a: {} }`],
+    ['agents.known.a: has no identity: set service_account, spiffe_id or subject'],
+  ],
+  [
+    'refuses a route that sends the token of agents which have none',
+    [
+      `certificate: true, ${BY_CERTIFICATE}`,
+      ', actor_token: { from: agent }',
+      `listen: { address: "127.0.0.1:8443", ${TLS} }\n`,
+    ],
+    ['routes[0].actor_token: needs the token of an agent: set agents.token, or file instead of from'],
+  ],
+  [
     'reports no error that follows from one of the token',
     [`${TOKEN.replace(', audience: cambist', '')}, ${KNOWN}`],
     ['agents.token: missing key "audience": add it'],

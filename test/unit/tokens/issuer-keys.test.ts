@@ -185,6 +185,18 @@ test('fetches keys again after ten minutes, and keeps the cached keys when that 
   await issuer.refuses(issuer.token());
 });
 
+test('refuses a token whose key the issuer deleted 15 minutes ago, however often the token was sent', async (t) => {
+  const issuer = await startIssuer(t);
+  const token = await issuer.token({ exp: issuer.clock.wallMs() / 1000 + 3600 });
+  await issuer.verify(token);
+  issuer.keys = [issuerKey('two')];
+  for (let minute = 0; minute < 15; minute += 1) {
+    issuer.clock.advance(60_000);
+    await issuer.verify(token).catch(() => {});
+  }
+  await issuer.refuses(token, /no key of the issuer matches/);
+});
+
 test('names the limit that a fetch of keys exceeded', async () => {
   const source = { issuer: 'https://sts.example.com', jwksUri: undefined, allowInsecureHttp: false };
   const late = () => Promise.reject(new DOMException('late', 'TimeoutError'));
