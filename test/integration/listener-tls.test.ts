@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
-import { type RequestOptions, request } from 'node:https';
+import { Agent, type RequestOptions, request } from 'node:https';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -9,7 +9,7 @@ import { type TestContext, test } from 'node:test';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
-import { startPlainGateway } from '../harness/gateway.ts';
+import { startInboundGateway, startPlainGateway } from '../harness/gateway.ts';
 import { freePort } from '../harness/http-server.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
@@ -37,6 +37,18 @@ async function start(t: TestContext, { tls = {}, top }: Setup = {}) {
   const listen = { address: '127.0.0.1:0', tls: { ...files, ...tls } };
   const gateway = await startPlainGateway(t, { top: { listen, ...top } });
   return { ...gateway, folder, file, write, files };
+}
+
+/** `tls` of a listener that requires client certificates, and a function to replace its files. */
+function mutualFiles(t: TestContext) {
+  const folder = temporaryFolder(t);
+  const write = (name: string, content: string) => {
+    writeFileSync(join(folder, name), content);
+    return { file: join(folder, name) };
+  };
+  const { cert, key } = authority.issueServer();
+  const files = { certificate: write('tls.crt', cert), private_key: write('tls.key', key) };
+  return { tls: { ...files, client_ca: write('ca.pem', authority.cert) }, write };
 }
 
 /** @returns the status, or the error */
@@ -104,14 +116,8 @@ for (const clientCertificate of ['required', 'optional']) {
 }
 
 test('signals.listen checks the certificate of a client at each request, and counts those that it refuses', async (t) => {
-  const folder = temporaryFolder(t);
-  const write = (name: string, content: string) => {
-    writeFileSync(join(folder, name), content);
-    return { file: join(folder, name) };
-  };
-  const { cert, key } = authority.issueServer();
-  const certificate = { certificate: write('tls.crt', cert), private_key: write('tls.key', key) };
-  const listen = { address: '127.0.0.1:0', tls: { ...certificate, client_ca: write('ca.pem', authority.cert) } };
+  const { tls, write } = mutualFiles(t);
+  const listen = { address: '127.0.0.1:0', tls };
   const idp = {
     issuer: 'https://idp.example.com',
     jwks_uri: 'https://idp.example.com/keys',
@@ -137,6 +143,27 @@ test('signals.listen checks the certificate of a client at each request, and cou
   assert.match(app.logText(), /signals\.listen: refused a TLS client: its certificate is not accepted/);
   later.write(logout);
   assert.match(await text(later), /^HTTP\/1.1 403 [\s\S]*access_denied/);
+});
+
+test('callers at inbound.listen need a certificate that is valid at each request, and no identity of an agent', async (t) => {
+  const { tls, write } = mutualFiles(t);
+  const inbound = { listen: { address: '127.0.0.1:0', tls } };
+  const token = { header: 'x-agent-token', issuer: 'https://cluster.example.com', audience: 'cambist' };
+  const agents = { token, known: { billing: { subject: 'billing' } } };
+  const { app, url, mint, agent } = await startInboundGateway(t, { inbound, top: { agents } });
+  const authorization = `Bearer ${await mint()}`;
+  const kept = { ...authority.issueClient(), agent: new Agent({ keepAlive: true, maxSockets: 1 }) };
+  t.after(() => kept.agent.destroy());
+  const send = (options: RequestOptions) => get(url, { headers: { authorization }, ...options });
+  assert.equal(await send(kept), 200);
+  assert.equal(await send({ ...kept, headers: {} }), 401);
+  assert.equal(typeof (await send({})), 'string');
+  write('ca.pem', stranger.cert);
+  app.reopenFiles();
+  await eventually('the new CA', async () => (await send(kept)) === 401);
+  const { length } = agent.requests;
+  assert.equal(await send(kept), 401);
+  assert.equal(agent.requests.length, length);
 });
 
 test('a session is not resumed where clients have certificates', async (t) => {
