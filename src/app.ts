@@ -49,10 +49,11 @@ export interface App {
   readonly signals: string | undefined;
   /**
    * Serves another config from the next request on.
+   * @param isOfTeam the main file is as it was
    * @returns the keys whose change needs a restart
    * @throws {Error} where the previous config stays active
    */
-  reload(config: Config): readonly string[];
+  reload(config: Config, isOfTeam?: boolean): readonly string[];
   /** Counts a config that was rejected. */
   reloadFailed(): void;
   /** Has a request reached a route? */
@@ -160,7 +161,7 @@ export async function startApp(written: Config, version: string, logger: Logger,
 
   return {
     ...addresses,
-    reload(next) {
+    reload(next, isOfTeam = false) {
       // Until a restart, nothing would identify agents, and routes would serve every client.
       if ((next.agents === undefined) !== (first.agents === undefined))
         throw new Error('agents: a reload can neither add nor remove the section: restart cambist');
@@ -169,7 +170,7 @@ export async function startApp(written: Config, version: string, logger: Logger,
       const closed = tracker.tunnels.closeRouted(active.table);
       if (closed > 0) logger.warn({}, `closed ${closed} tunnels to hosts that have a route now`);
       const waiting = serve(parts, config);
-      counts.reloaded('success', waiting.length);
+      if (!isOfTeam) counts.reloaded('success', waiting.length);
       return waiting;
     },
     reloadFailed: () => counts.reloaded('failure'),

@@ -77,7 +77,7 @@ export function createReloads(file: string, logger: Logger) {
     if (app === undefined || current === undefined || before?.grants !== read.grants || before === read) return;
     const teams = current.teams.map((each) => (each === before ? read : each));
     const next = withTeams(current, teams);
-    app.reload(next);
+    app.reload(next, true);
     current = next;
     logTeam(logger, read);
   }
