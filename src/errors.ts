@@ -58,6 +58,8 @@ export class CambistError extends Error {
   readonly expired: boolean = false;
   /** The text for the caller, in place of that of the code. */
   readonly detail: string | undefined;
+  /** The team whose region has the request, where no route takes it. For the log, the audit trail and `tail`. */
+  readonly team: string | undefined;
   /** The audience of the issued token, as far as it may be shown, for the audit trail and `tail`. */
   readonly issuedAudience: readonly string[] | undefined;
   /** The `error` of an OAuth error response (RFC 6749 section 5.2), for the log. */

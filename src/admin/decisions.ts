@@ -34,6 +34,8 @@ export interface DecisionRow {
   readonly duration_ms: number;
   readonly agent?: string | undefined;
   readonly route?: string | undefined;
+  /** The team that owns the route, or the region of a request that no route takes. */
+  readonly team?: string | undefined;
   /** Why the route took the request. */
   readonly matched?: string | undefined;
   readonly cache?: CacheResult | undefined;
@@ -64,7 +66,8 @@ export function reportDecisions(
 }
 
 function toRow(decision: Decision, wallOffsetMs: number): DecisionRow {
-  const { number, atMs, agent, route, status, outcome, durationMs, error, cacheResult, exchangeMs, granted } = decision;
+  const { number, atMs, agent, route, team, status, outcome, durationMs, error, cacheResult, exchangeMs, granted } =
+    decision;
   return {
     number,
     time: new Date(atMs + wallOffsetMs).toISOString(),
@@ -74,6 +77,7 @@ function toRow(decision: Decision, wallOffsetMs: number): DecisionRow {
     duration_ms: rounded(durationMs),
     agent,
     route: route?.name,
+    team,
     matched: route && whyMatched(route.match),
     cache: cacheResult,
     exchange_ms: exchangeMs && rounded(exchangeMs),

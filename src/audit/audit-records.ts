@@ -24,6 +24,7 @@ export function requestRecord(record: RequestRecord, { tools }: Audit, facts: To
     trace_id: traceId,
     agent,
     route: route?.name,
+    team: record.team,
     tunnel: authority,
     http_method: methodLabel(incoming.method ?? ''),
     decision: responseStart?.outcome ?? 'cancelled',

@@ -75,6 +75,9 @@ const request = z
     trace_id: z.string().optional(),
     agent: name.meta({ description: 'Name of the agent that sent it, in the config.' }).optional(),
     route: name.optional(),
+    team: name
+      .meta({ description: 'Owner of the route, or of the region of a request that no route takes.' })
+      .optional(),
     tunnel: z.string().meta({ description: 'Destination of a CONNECT tunnel.' }).optional(),
     http_method: z.string(),
     decision: z.enum(['forwarded', 'responded', 'refused', 'failed', 'cancelled']),

@@ -53,7 +53,7 @@ export const DECIDING: Deciding = {
       throw new CambistError('ERR_ROUTE_NOT_FOUND', `the data plane names an unknown route "${name}"`);
     if (owner !== undefined && owner !== route.team) {
       const why = `the data plane names route "${name}" for a request in the region of "${owner}"`;
-      throw new CambistError('ERR_ROUTE_NOT_FOUND', why);
+      throw new CambistError('ERR_ROUTE_NOT_FOUND', why, { team: owner });
     }
     assertTakes(route, request.incoming.method);
     return checked({ request, target, route, path: request.url, wholeBody: undefined }, problem);

@@ -61,6 +61,8 @@ export interface StartedResponse {
   readonly wayIn: WayIn;
   /** Name of the agent that sent the request. Undefined where none is known. */
   readonly agent?: string | undefined;
+  /** The team that owns the route, or the region of a request that no route takes. */
+  readonly team?: string | undefined;
   /** HTTP status, or 499 if the caller disconnected before the response. */
   readonly status: number;
   readonly outcome: Outcome;

@@ -4,6 +4,7 @@ import type { Diagnosis } from '../errors.ts';
 /** Failures with one code on one route, as the status page shows them. Contains nothing of requests, and of callers only redacted names. */
 interface RecentFailure {
   readonly route: string | undefined;
+  readonly team: string | undefined;
   readonly error: ErrorCode;
   readonly count: number;
   /** Epoch milliseconds of the last failure. */
@@ -21,13 +22,13 @@ const MAX_KINDS = 50;
 export function createRecentFailures(nowMs: () => number) {
   const kinds = new Map<string, RecentFailure>();
   return {
-    note(route: string | undefined, error: ErrorCode, diagnosis?: Diagnosis): void {
-      const key = `${error} ${route}`;
+    note(route: string | undefined, error: ErrorCode, diagnosis?: Diagnosis, team?: string): void {
+      const key = `${error} ${route} ${team}`;
       const before = kinds.get(key);
       const count = (before?.count ?? 0) + 1;
       // Deleted first, so that it moves to the end.
       kinds.delete(key);
-      kinds.set(key, { route, error, count, lastMs: nowMs(), diagnosis: diagnosis ?? before?.diagnosis });
+      kinds.set(key, { route, team, error, count, lastMs: nowMs(), diagnosis: diagnosis ?? before?.diagnosis });
       for (const oldest of kinds.keys()) {
         if (kinds.size <= MAX_KINDS) break;
         kinds.delete(oldest);

@@ -160,8 +160,8 @@ export function createRouteObserver(
     },
     responseStarted(route: Route | undefined, response: StartedResponse): void {
       countResponse(of(route), response, added);
-      const { error, diagnosis } = response;
-      if (error !== undefined) failed(route?.name, error, diagnosis);
+      const { error, team, diagnosis } = response;
+      if (error !== undefined) failed(route?.name, error, diagnosis, team);
     },
     requestFinished(route: Route): void {
       of(route).inFlight -= 1;

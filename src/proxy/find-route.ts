@@ -143,7 +143,8 @@ function upstreamMetadata(received: Received): Routed | undefined {
 
 function noRoute(target: RequestTarget, table: RouteTable, body?: Buffer): CambistError {
   const message = `no route takes the request: ${whyNoRoute(target, table)}`;
-  return new CambistError('ERR_ROUTE_NOT_FOUND', message, body && { responseId: responseIdOf(body) });
+  const responseId = body && responseIdOf(body);
+  return new CambistError('ERR_ROUTE_NOT_FOUND', message, { team: table.ownerOf(target), responseId });
 }
 
 /** A message that a request depends on, and the body that contained it, which goes upstream unchanged; or why it is refused. */

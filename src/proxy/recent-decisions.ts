@@ -22,6 +22,7 @@ class Slot {
   atMs = 0.5;
   route: Route | undefined;
   agent: string | undefined;
+  team: string | undefined;
   status = 0;
   outcome: Outcome = 'cancelled';
   durationMs = 0.5;
@@ -45,6 +46,7 @@ export class RecentDecisions {
     slot.atMs = atMs;
     slot.route = record.route;
     slot.agent = record.agent;
+    slot.team = record.team;
     slot.status = status;
     slot.outcome = outcome;
     slot.durationMs = durationMs;

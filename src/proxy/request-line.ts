@@ -44,7 +44,7 @@ interface CommonFields {
 const lastOfRoute = new WeakMap<Route, CommonFields>();
 
 /** The text is kept, because a line costs the more, the more parts it is put together from. */
-function commonFields({ route, incoming: { method }, wayIn, responseStart }: RequestRecord): string {
+function commonFields({ route, team, incoming: { method }, wayIn, responseStart }: RequestRecord): string {
   const { status, outcome } = responseStart ?? {};
   const last = route && lastOfRoute.get(route);
   if (
@@ -58,6 +58,7 @@ function commonFields({ route, incoming: { method }, wayIn, responseStart }: Req
   }
   const fields = [
     textField(',"route":', route?.name),
+    textField(',"team":', team),
     textField(',"method":', method),
     textField(',"way_in":', wayIn === 'base_url' ? undefined : wayIn),
     numberField(',"status":', status),

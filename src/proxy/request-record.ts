@@ -75,6 +75,11 @@ export class RequestRecord {
     this.startedMs = startedMs;
   }
 
+  /** The team that owns the route, or the region of a request that no route takes. */
+  get team(): string | undefined {
+    return this.route?.team ?? this.error?.team;
+  }
+
   /** Notes a caller before the check for revocation. With `verify`, its token is verified. */
   callerRead(subject: Subject): void {
     this.session = { subject, id: undefined };

@@ -48,7 +48,7 @@ export function reportResponse(
 ): void {
   const nowMs = clock.monotonicMs();
   const durationMs = nowMs - record.startedMs;
-  const { route, incoming, error, wayIn, agent } = record;
+  const { route, team, incoming, error, wayIn, agent } = record;
   record.responseStart = { status, outcome, durationMs };
   decisions.note(record, record.responseStart, nowMs);
   const method = incoming.method ?? '';
@@ -56,6 +56,7 @@ export function reportResponse(
     method,
     wayIn,
     agent,
+    team,
     status,
     outcome,
     error: error?.code,
@@ -128,7 +129,7 @@ function nameSpan({ span, incoming }: RequestRecord, route: Route): void {
 
 /** A 5xx response makes the span an error, a 4xx does not. */
 function endSpan(record: RequestRecord): void {
-  const { span, responseStart, error, cacheResult, id, stepUp, abortedBy, active, agent } = record;
+  const { span, responseStart, error, cacheResult, id, stepUp, abortedBy, active, agent, team } = record;
   if (span === undefined) return;
   if (active.config.tracing.mcp) span.set(mcpAttributes(record));
   const status = responseStart?.status;
@@ -141,6 +142,7 @@ function endSpan(record: RequestRecord): void {
       'cambist.error': error?.code,
       'cambist.request_id': id,
       'cambist.agent': agent,
+      'cambist.team': team,
       'cambist.step_up': stepUp !== undefined ? true : undefined,
     },
     failed,

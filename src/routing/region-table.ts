@@ -55,5 +55,6 @@ function withRegions(main: RouteTable, teams: readonly Team[]): RouteTable {
 export function closed({ grants: { name }, files }: Team): CambistError {
   const bad = files.find(({ isValid }) => !isValid);
   const why = bad === undefined ? 'its folder was not read' : `"${bad.path}" has an error`;
-  return new CambistError('ERR_ROUTES_INVALID', `the routes of "${name}" are invalid: ${why}: run "cambist validate"`);
+  const message = `the routes of "${name}" are invalid: ${why}: run "cambist validate"`;
+  return new CambistError('ERR_ROUTES_INVALID', message, { team: name });
 }

@@ -74,11 +74,17 @@ test('logs at error where the operator has to act, and at warn otherwise', () =>
   }
 });
 
-test('names the agent in the span', () => {
+test('names the agent and the team in the span', () => {
   const ended: Record<string, unknown>[] = [];
   const span = { end: (attributes: Record<string, unknown>) => void ended.push(attributes) };
-  const ofAgent = record({}, [], { agent: 'billing', active: { ...active, config: { tracing: {} } }, span } as never);
+  const ofAgent = record({}, [], {
+    agent: 'billing',
+    team: 'ledgers',
+    active: { ...active, config: { tracing: {} } },
+    span,
+  } as never);
   const options = { clock: { monotonicMs: () => 1 }, logger: loggerWithLines().logger, keepLine: () => true };
   reportEnd(ofAgent, options as unknown as ReportOptions);
   assert.equal(ended[0]?.['cambist.agent'], 'billing');
+  assert.equal(ended[0]?.['cambist.team'], 'ledgers');
 });
