@@ -207,7 +207,7 @@ export function createAdminListener(
     logLinesLost: logger.linesLost,
     audit: () => audit?.counts(),
     spiffe: spiffe?.status,
-    limits: () => activeConfig().limits,
+    activeConfig,
     connections: {
       listen: () => proxyConnections.counts,
       admin: () => connections.counts,

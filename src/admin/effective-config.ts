@@ -38,7 +38,7 @@ export async function shortYaml(config: Config): Promise<string | undefined> {
   return config.routes.length > MAX_SHORT_ROUTES ? undefined : configYaml(config);
 }
 
-async function writeYaml({ routes, ...top }: Content): Promise<string> {
+async function writeYaml({ routes = [], ...top }: Content): Promise<string> {
   const options = { lineWidth: 0, aliasDuplicateObjects: false };
   const texts = [stringify(top, options), 'routes:\n'];
   for (const [index, route] of (routes as Content[]).entries()) {

@@ -16,6 +16,11 @@ export function count(value: number): string {
   return value > 99_999 ? COMPACT.format(value) : EXACT.format(value);
 }
 
+/** The name of a route, or of the team whose region has a request without one. */
+export function routeOf({ route, team }: { readonly route?: string | undefined; readonly team?: string | undefined }) {
+  return route ?? (team === undefined ? 'not routed' : `no route of ${team}`);
+}
+
 /** A number with its noun, whose plural ends in s. */
 export function counted(value: number, noun: string): string {
   return `${count(value)} ${value === 1 ? noun : `${noun}s`}`;

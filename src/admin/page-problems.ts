@@ -1,7 +1,7 @@
 import { fixOf } from '../observability/recent-failures.ts';
 import { allErrors, answered } from '../observability/response-classes.ts';
 import type { SignalsStatus } from '../signals/signals.ts';
-import { codes, count, counted, html, type Markup, sentence } from './page-parts.ts';
+import { codes, count, counted, html, type Markup, sentence, time } from './page-parts.ts';
 import type { RouteStatus } from './route-status.ts';
 import type { FailureStatus, StatusReport } from './status-report.ts';
 
@@ -51,6 +51,13 @@ export function* problemsOf(report: StatusReport): Generator<Problem> {
   if (config.waits_for_restart.length > 0) {
     const text = html`Changed in the config file, but not in effect: ${codes(config.waits_for_restart)}.`;
     yield { text, fix: RESTART_FIX };
+  }
+  // Last, because a team must not hide the problems of others.
+  for (const { name, invalid } of report.teams ?? []) {
+    const [first] = invalid;
+    if (first === undefined) continue;
+    const text = html`Requests in the region of <a href="#teams">team <strong>${name}</strong></a> get 503 since ${time(first.since)}: <code>${first.cause}</code>.`;
+    yield { text, fix: fixOf('ERR_ROUTES_INVALID') };
   }
 }
 

@@ -12,6 +12,7 @@ import {
   NONE,
   percent,
   pill,
+  routeOf,
   rowsTable,
   sentence,
   table,
@@ -211,6 +212,24 @@ Used after their request: <span${detached.refused > 0 ? html` class="warn"` : un
 </tbody></table></section>`;
 }
 
+const TEAM_COLUMNS = ['Team', 'State', '#Routes', '#Files', 'Invalid file'];
+
+/** Closed regions come first. Nothing without `routes_from`. */
+export function teamsTable(teams: StatusReport['teams']): Markup | undefined {
+  if (teams === undefined) return undefined;
+  const shown = teams.toSorted((one, other) => Number(one.open) - Number(other.open)).slice(0, MAX_ROWS);
+  const rows = shown.map(
+    ({ name, open, routes, files, invalid: [first, ...more] }) => html`<tr role="row">
+<th role="rowheader" scope="row">${name}</th>
+<td role="cell" data-label="State">${open ? pill('good', 'open') : pill('bad', 'closed')}</td>
+${[cell('Routes', routes), cell('Files', files)]}
+<td role="cell" data-label="Invalid file" class="prose">${first === undefined ? NONE : html`<code>${first.cause}</code> <span class="dim">(since ${time(first.since)}, ${counted(first.errors, 'error')}${more.length === 0 ? '' : `, and ${counted(more.length, 'more file')}`})</span>`}</td>
+</tr>
+`,
+  );
+  return table('teams', 'Teams', TEAM_COLUMNS, rows, '', restOf(teams, shown));
+}
+
 const AGENT_COLUMNS = ['Agent', '#Requests since the start', '#401', '#403', '#In flight', '#Connections'];
 
 /** The agents with the most requests come first. Nothing without `agents`. */
@@ -238,26 +257,6 @@ function restOf(all: readonly unknown[], { length }: readonly unknown[], order =
   return html`<p class="more">and ${count(all.length - length)} more in <a href="status.json">/status.json</a>${order}</p>`;
 }
 
-const TRANSMITTER_COLUMNS = ['Transmitter', 'State', 'Channels', 'Last signal', 'Last poll'];
-
-export function signalsTable(signals: StatusReport['signals']): Markup | undefined {
-  if (signals === undefined) return undefined;
-  const rows = signals.transmitters.map((transmitter) => {
-    const { name, channels, available, last_signal_at: lastSignal, last_poll_at: lastPoll } = transmitter;
-    const noPoll = channels.includes('poll') ? 'none yet' : NONE;
-    return html`<tr role="row">
-<th role="rowheader" scope="row">${name}</th>
-<td role="cell" data-label="State">${available ? pill('good', 'available') : pill('bad', 'unavailable')}</td>
-<td role="cell" data-label="Channels">${channels.join(', ')}</td>
-<td role="cell" data-label="Last signal">${lastSignal === undefined ? 'none yet' : time(lastSignal)}</td>
-<td role="cell" data-label="Last poll">${lastPoll === undefined ? noPoll : time(lastPoll)}</td>
-</tr>
-`;
-  });
-  const title = `Transmitters, with ${counted(signals.revocations, 'revocation')} in force`;
-  return table('signals', title, TRANSMITTER_COLUMNS, rows, '');
-}
-
 const DECISION_COLUMNS = ['Route', 'Response', 'Time', 'Cache', '#Exchange', 'Requested', 'Issued'];
 
 /** Further rows would bury the rest of the page. */
@@ -278,10 +277,10 @@ export function decisionsTable(rows: readonly DecisionRow[] | undefined): Markup
 }
 
 function decisionRow(row: DecisionRow): Markup {
-  const { agent, route, matched, status, error, outcome, cache, exchange_ms: exchangeMs, requested, granted } = row;
+  const { agent, matched, status, error, outcome, cache, exchange_ms: exchangeMs, requested, granted } = row;
   const mood = status >= 500 ? 'bad' : status >= 400 ? 'warn' : 'good';
   return html`<tr role="row">
-<th role="rowheader" scope="row">${route ?? 'not routed'}${matched === undefined ? undefined : html`<p class="more">${matched}</p>`}${agent === undefined ? undefined : html`<p class="more">agent ${agent}</p>`}</th>
+<th role="rowheader" scope="row">${routeOf(row)}${matched === undefined ? undefined : html`<p class="more">${matched}</p>`}${agent === undefined ? undefined : html`<p class="more">agent ${agent}</p>`}</th>
 <td role="cell" data-label="Response" class="whole"><span class="response">${pill(mood, String(status))} <code>${error ?? outcome}</code></span></td>
 <td role="cell" data-label="Time" class="whole">${time(row.time)}</td>
 <td role="cell" data-label="Cache">${cache ?? NONE}</td>

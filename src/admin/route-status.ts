@@ -1,8 +1,12 @@
 import type { Config } from '../config/config.ts';
 import type { Match } from '../config/match.ts';
 import type { Credential, Route } from '../config/route.ts';
+import { errorSummary, shownFiles, type Team } from '../config/teams.ts';
 import { usedServers } from '../config/used-servers.ts';
 import { countOf, type Histogram, quantileOf } from '../observability/counters.ts';
+import type { Counts } from '../observability/counts.ts';
+import type { DecisionCounts, DecisionProtocol } from '../observability/decision-counts.ts';
+import { printable } from '../observability/printable.ts';
 import type { Recent } from '../observability/recent-traffic.ts';
 import {
   allErrors,
@@ -71,6 +75,31 @@ export interface RouteStatus extends Figures {
   /** The only status of the backend, if `state` is `only_4xx` and it has returned no other 4xx. */
   readonly status?: number | undefined;
   readonly recent: RecentFigures;
+}
+
+export interface TeamStatus {
+  readonly name: string;
+  /** False: a file is invalid, and each request in the region gets 503. */
+  readonly open: boolean;
+  readonly routes: number;
+  readonly files: number;
+  /** At most 100. */
+  readonly invalid: readonly InvalidFile[];
+}
+
+interface InvalidFile {
+  /** As in `cambist_routes_file_valid`. */
+  readonly file: string;
+  readonly since: string;
+  /** The first error, with its line. */
+  readonly cause: string;
+  readonly errors: number;
+}
+
+/** Decisions since the start. */
+export interface DataPlaneStatus extends Pick<RecentFigures, 'p50_ms' | 'p95_ms' | 'p99_ms'> {
+  readonly protocol: DecisionProtocol;
+  readonly results: DecisionCounts['results'];
 }
 
 export function routeStatus(route: Route, counts: Readonly<RouteCounts>, recent: Recent): RouteStatus {
@@ -173,4 +202,24 @@ function onlyClientError({ responses }: Readonly<RouteCounts>): number | undefin
 
 export function routeNames(config: Config | undefined): string[] {
   return config?.routes.map(({ name }) => name) ?? [];
+}
+
+export function teamStatus(team: Team): TeamStatus {
+  const invalid = [...shownFiles(team)].flatMap(([name, file]) => {
+    if (file.isValid) return [];
+    const { first, count } = errorSummary(name, file);
+    return [{ file: name, since: isoTime(file.sinceMs), cause: printable(first), errors: count }];
+  });
+  const { grants, isOpen, routes, files } = team;
+  return { name: grants.name, open: isOpen, routes: routes.length, files: files.length, invalid };
+}
+
+/** Undefined without `decisions`. */
+export function dataPlanes(all: Counts['decisions']): DataPlaneStatus[] | undefined {
+  if (all.size === 0) return undefined;
+  return [...all].map(([protocol, { results, durations }]) => ({ protocol, results, ...percentiles(durations) }));
+}
+
+export function isoTime(ms: number): string {
+  return new Date(ms).toISOString();
 }

@@ -3,9 +3,23 @@ import type { LogLevelControl } from '../observability/log-level.ts';
 import { backendFailures, type ResponseClasses } from '../observability/response-classes.ts';
 import { bars, responseBars } from './charts.ts';
 import type { DecisionRow } from './decisions.ts';
-import { codes, count, duration, html, type Markup, type Mood, percent, pill, table, time } from './page-parts.ts';
+import {
+  codes,
+  count,
+  counted,
+  duration,
+  html,
+  type Markup,
+  type Mood,
+  NONE,
+  percent,
+  pill,
+  routeOf,
+  table,
+  time,
+} from './page-parts.ts';
 import { type Problem, problemsOf, reasonOf } from './page-problems.ts';
-import { agentsTable, decisionsTable, inboundTable, routesTable, signalsTable } from './page-tables.ts';
+import { agentsTable, decisionsTable, inboundTable, routesTable, teamsTable } from './page-tables.ts';
 import type { Charts, FailureStatus, ServerStatus, StatusReport } from './status-report.ts';
 
 export interface PageContent {
@@ -41,6 +55,7 @@ export function statusPage(content: PageContent): string {
 ${attention(problems)}
 ${tiles(report, charts)}
 ${routesTable(report.routes, charts.route, report.failures)}
+${teamsTable(report.teams)}
 ${agentsTable(report.agents)}
 ${inboundTable(report.inbound, charts.inbound)}
 ${dataPlanes(report.data_planes)}
@@ -153,6 +168,26 @@ function dataPlanes(planes: StatusReport['data_planes']): Markup | undefined {
   return table('data-planes', 'Decisions for data planes, since the start', columns, rows, '');
 }
 
+const TRANSMITTER_COLUMNS = ['Transmitter', 'State', 'Channels', 'Last signal', 'Last poll'];
+
+export function signalsTable(signals: StatusReport['signals']): Markup | undefined {
+  if (signals === undefined) return undefined;
+  const rows = signals.transmitters.map((transmitter) => {
+    const { name, channels, available, last_signal_at: lastSignal, last_poll_at: lastPoll } = transmitter;
+    const noPoll = channels.includes('poll') ? 'none yet' : NONE;
+    return html`<tr role="row">
+<th role="rowheader" scope="row">${name}</th>
+<td role="cell" data-label="State">${available ? pill('good', 'available') : pill('bad', 'unavailable')}</td>
+<td role="cell" data-label="Channels">${channels.join(', ')}</td>
+<td role="cell" data-label="Last signal">${lastSignal === undefined ? 'none yet' : time(lastSignal)}</td>
+<td role="cell" data-label="Last poll">${lastPoll === undefined ? noPoll : time(lastPoll)}</td>
+</tr>
+`;
+  });
+  const title = `Transmitters, with ${counted(signals.revocations, 'revocation')} in force`;
+  return table('signals', title, TRANSMITTER_COLUMNS, rows, '');
+}
+
 const SERVER_MOOD: Readonly<Record<ServerStatus['state'], Mood>> = {
   available: 'good',
   down: 'bad',
@@ -178,9 +213,9 @@ function authorizationServers(servers: readonly ServerStatus[]): Markup {
 
 function failures(all: readonly FailureStatus[]): Markup {
   const rows = all.map((failure) => {
-    const { route, error, status, title, count: times, last_at: lastAt } = failure;
+    const { error, status, title, count: times, last_at: lastAt } = failure;
     return html`<tr role="row">
-<th role="rowheader" scope="row">${route ?? 'not routed'}</th>
+<th role="rowheader" scope="row">${routeOf(failure)}</th>
 <td role="cell" data-label="Response" class="whole"><span class="response">${status < 500 ? pill('warn', String(status)) : pill('bad', String(status))} <code>${error}</code></span></td>
 <td role="cell" data-label="Last" class="whole">${time(lastAt)}</td>
 <td role="cell" data-label="Times" class="figure whole">${count(times)}</td>

@@ -6,17 +6,20 @@ import { describeError, type ErrorCode } from '../error-catalogue.ts';
 import type { InboundSource } from '../inbound/inbound.ts';
 import { countOf, total } from '../observability/counters.ts';
 import type { AuditCounts, Counts, ReloadResult } from '../observability/counts.ts';
-import type { DecisionCounts, DecisionProtocol } from '../observability/decision-counts.ts';
 import { UNMATCHED } from '../observability/expected.ts';
 import type { Readiness } from '../observability/readiness.ts';
 import { fixOf } from '../observability/recent-failures.ts';
 import type { RecentTraffic } from '../observability/recent-traffic.ts';
 import type { ResponseClasses } from '../observability/response-classes.ts';
+import { oncePer } from '../secrets/secret.ts';
 import type { SharedCacheStatus } from '../shared-cache/shared-cache.ts';
 import type { SignalsStatus } from '../signals/signals.ts';
 import {
+  type DataPlaneStatus,
+  dataPlanes,
   type Figures,
   figures,
+  isoTime,
   percentiles,
   type RecentFigures,
   type RouteState,
@@ -25,6 +28,8 @@ import {
   routeNames,
   routeStatus,
   stateOf,
+  type TeamStatus,
+  teamStatus,
 } from './route-status.ts';
 
 /** The content of the status page and of `/status.json`: names, codes and numbers, as in `/metrics`. */
@@ -51,6 +56,8 @@ export interface StatusReport {
   readonly signals?: SignalsStatus | undefined;
   readonly authorization_servers: readonly ServerStatus[];
   readonly routes: readonly RouteStatus[];
+  /** Those of `routes_from`. */
+  readonly teams?: readonly TeamStatus[] | undefined;
   /** The agents in the config. */
   readonly agents?: readonly AgentStatus[] | undefined;
   readonly inbound?: InboundStatus | undefined;
@@ -67,12 +74,6 @@ export interface AgentStatus extends AgentLoad {
   readonly unauthorized: number;
   /** Responses with 403. */
   readonly forbidden: number;
-}
-
-/** Decisions since the start. */
-export interface DataPlaneStatus extends Pick<RecentFigures, 'p50_ms' | 'p95_ms' | 'p99_ms'> {
-  readonly protocol: DecisionProtocol;
-  readonly results: DecisionCounts['results'];
 }
 
 /** The share of an agent in the limits. */
@@ -114,6 +115,8 @@ export interface ServerStatus {
 
 export interface FailureStatus {
   readonly route?: string | undefined;
+  /** The team that owns the route, or the region of requests that no route takes. */
+  readonly team?: string | undefined;
   readonly error: ErrorCode;
   /** HTTP status of the responses: 4xx if the caller has to act. */
   readonly status: number;
@@ -159,7 +162,7 @@ export function createStatus(sources: StatusSources) {
   const { version, counts, traffic, readiness, cacheEntries, inbound, nowMs, sharedCache, signals, audit, agentLoad } =
     sources;
   const startedAt = isoTime(nowMs());
-  let served: { config: Config; version: string; waiting: readonly string[] } | undefined;
+  let served: { config: Config; waiting: readonly string[] } | undefined;
 
   function servers(config: Config, checks: Readonly<Record<string, string>>): ServerStatus[] {
     const used = new Set(config.routes.flatMap(({ credential }) => usedServers(credential).map(({ name }) => name)));
@@ -198,7 +201,7 @@ export function createStatus(sources: StatusSources) {
   return {
     /** @param waiting keys whose change needs a restart */
     serve(config: Config, waiting: readonly string[]): void {
-      served = { config, version: versionOf(config), waiting };
+      served = { config, waiting };
       traffic.serve([...routeNames(config), UNMATCHED]);
     },
     charts(): Charts {
@@ -229,7 +232,7 @@ export function createStatus(sources: StatusSources) {
             return { check, status, cause: diagnosis?.cause, fix: diagnosis?.fix ?? fixOf(status) };
           }),
         config: {
-          version: served?.version ?? '',
+          version: config === undefined ? '' : versionOf(config),
           loaded_at: isoTime(loadedAtMs),
           waits_for_restart: served?.waiting ?? [],
           last_reload: last && { at: isoTime(last.atMs), result: last.result },
@@ -242,11 +245,13 @@ export function createStatus(sources: StatusSources) {
         audit: audit?.(),
         authorization_servers: config === undefined ? [] : servers(config, checks),
         routes: routes.map((route) => routeStatus(route, counts.route(route.name), traffic.of([route.name]))),
+        teams: config?.teams.length ? config.teams.map(teamStatus) : undefined,
         agents: agents(config),
         inbound: inboundStatus(inbound?.(), config),
         data_planes: dataPlanes(counts.decisions),
-        failures: counts.recentFailures.list().map(({ route, error, count, lastMs, diagnosis }) => ({
+        failures: counts.recentFailures.list().map(({ route, team, error, count, lastMs, diagnosis }) => ({
           route,
+          team,
           error,
           status: describeError(error).status,
           title: describeError(error).title,
@@ -283,17 +288,8 @@ function inboundStatus(source: InboundSource | undefined, config: Config | undef
   };
 }
 
-/** Undefined without `decisions`. */
-function dataPlanes(all: Counts['decisions']): DataPlaneStatus[] | undefined {
-  if (all.size === 0) return undefined;
-  return [...all].map(([protocol, { results, durations }]) => ({ protocol, results, ...percentiles(durations) }));
-}
-
 /** A digest that is short enough to compare by eye. It covers the config with its defaults, which contains no secrets. */
-function versionOf({ file, ...config }: Config): string {
-  return createHash('sha256').update(JSON.stringify(config)).digest('hex').slice(0, 8);
-}
-
-function isoTime(ms: number): string {
-  return new Date(ms).toISOString();
-}
+const versionOf = oncePer(({ file, teams, ...config }: Config) => {
+  const all = { ...config, teams: teams.map(({ grants }) => grants) };
+  return createHash('sha256').update(JSON.stringify(all)).digest('hex').slice(0, 8);
+});

@@ -10,6 +10,7 @@ import type { SubjectTokenInput } from '../doctor/check-subject.ts';
 import type { Component, Finding, Severity } from '../doctor/finding.ts';
 import { type CheckOptions, type Reporter, runChecks } from '../doctor/run-checks.ts';
 import { printable, printableJson } from '../observability/printable.ts';
+import { closed } from '../routing/region-table.ts';
 import { createDispatchers } from '../transport/dispatchers.ts';
 import { createDnsLookup } from '../transport/dns-lookup.ts';
 import { type Command, configFile, countOf, EXIT, UsageError } from './command.ts';
@@ -90,9 +91,11 @@ async function check(
   }
 }
 
-function routeNamed(name: string, { routes }: Config): Route {
+function routeNamed(name: string, { routes, teams }: Config): Route {
   const route = routes.find((candidate) => candidate.name === name);
   if (route !== undefined) return route;
+  const team = teams.find(({ grants, isOpen }) => !isOpen && name.startsWith(`${grants.name}/`));
+  if (team !== undefined) throw new UsageError(closed(team).message);
   throw new UsageError(`unknown route "${name}": the config has ${routes.map((other) => other.name).join(', ')}`);
 }
 

@@ -134,12 +134,15 @@ function watchedFiles(team: Team | undefined): string[] {
   return team === undefined ? [] : [team.grants.folder, ...team.files.map(({ path }) => path)];
 }
 
+/** A team could fill the log. */
+const MAX_LOGGED = 100;
+
 /** Logs the problems of a team's files, and whether its region is open. */
 export function logTeam(logger: Logger, { grants: { name }, files, isOpen, routes }: Team): void {
-  logProblems(
-    logger,
-    files.flatMap(({ problems }) => problems),
-  );
+  const problems = files.flatMap((file) => file.problems);
+  logProblems(logger, problems.slice(0, MAX_LOGGED), name);
+  const more = problems.length - MAX_LOGGED;
+  if (more > 0) logger.warn({ team: name }, `and ${more} more problems: run "cambist validate"`);
   if (isOpen) logger.info({ team: name, routes: routes.length }, 'routes of a team loaded');
   else logger.error({ team: name }, 'the routes of a team are invalid; its requests get 503 until they are fixed');
 }
@@ -157,10 +160,10 @@ function tlsFiles(config: Config | undefined): string[] {
 }
 
 /** Logs each problem at its severity, with its position if it has one. */
-export function logProblems(logger: Logger, problems: readonly Problem[]): void {
+export function logProblems(logger: Logger, problems: readonly Problem[], team?: string): void {
   for (const problem of problems) {
     const { severity, line, column, path } = problem;
-    const fields = { ...(line > 0 && { line, column }), ...(path !== '' && { path }) };
+    const fields = { ...(line > 0 && { line, column }), ...(path !== '' && { path }), team };
     if (severity === 'error') logger.error(fields, formatProblem(problem));
     else logger.warn(fields, formatProblem(problem));
   }

@@ -1,5 +1,5 @@
 import { readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as delay, setImmediate as endOfTurn } from 'node:timers/promises';
 import { systemClock } from '../clock/clock.ts';
 import { errorCode } from '../errors.ts';
@@ -12,7 +12,7 @@ import type { RouteDraft } from './resolve-route.ts';
 import { checkShape } from './shape.ts';
 import { createSources } from './sources.ts';
 import { isOfRoute, resolveTeamRoutes, type TeamContext, teamSchema, type WrittenTeamFile } from './team-routes.ts';
-import type { Grants, Team, TeamFile } from './teams.ts';
+import { type Grants, ODD_CHARACTERS, type Team, type TeamFile } from './teams.ts';
 import { DEFAULT_SUBJECT_HEADER } from './verification.ts';
 
 /** Far more than a team needs. Each is looked at twice a second. */
@@ -103,7 +103,7 @@ async function readFolder(grants: Grants, context: TeamContext, before: readonly
 
 /** In the order of their names. */
 async function filesIn(folder: string): Promise<string[]> {
-  const names = (await readdir(folder)).filter((name) => /^[^.].*\.ya?ml$/.test(name));
+  const names = (await readdir(folder)).filter((name) => /^[^.].*\.ya?ml$/s.test(name));
   if (names.length > MAX_FILES) throw new Error(`has more than ${MAX_FILES} files: join some of them`);
   return names.sort().map((name) => join(folder, name));
 }
@@ -116,6 +116,7 @@ async function readTeamFile(
 ): Promise<Unchecked> {
   let parsed: Parsed;
   try {
+    if (basename(path).search(ODD_CHARACTERS) !== -1) throw new Error(ODD_NAME);
     parsed = await parseFile(path, grants.folder, before?.parsed);
   } catch (error) {
     return unreadable(path, context, error, before);
@@ -194,6 +195,8 @@ async function readText(path: string, folder: string): Promise<string> {
     await handle.close();
   }
 }
+
+const ODD_NAME = 'has a name with other characters than letters, digits, ".", "_" and "-": rename it';
 
 const WHY_UNREADABLE: Readonly<Record<string, string>> = {
   ENOENT: 'does not exist: create or mount it',

@@ -1,6 +1,7 @@
+import { basename } from 'node:path';
 import * as z from 'zod';
 import type { ServerScope } from './authorization-server.ts';
-import type { ConfigNode, Problem, Reading } from './config-node.ts';
+import { type ConfigNode, formatProblem, type Problem, type Reading } from './config-node.ts';
 import { required, section, type ValueOf, valueKey, withFallback } from './key.ts';
 import { choice, folder, list, nonEmptyText } from './kinds.ts';
 import { hostMatches, pathMatches, plainPath, readHostPattern, readPathPrefix } from './match.ts';
@@ -203,6 +204,33 @@ export interface TeamFile {
   /** Epoch milliseconds since when it is valid, or is not. */
   readonly sinceMs: number;
 }
+
+/** A team writes any number of names. */
+const MAX_SHOWN = 100;
+
+/** The files by the names that others show, as in `billing/ledger.yaml`, or `billing` for the folder. Those with errors come first. */
+export function shownFiles({ grants: { name, folder }, files }: Pick<Team, 'grants' | 'files'>): Map<string, TeamFile> {
+  const invalidFirst = files.toSorted((one, other) => Number(one.isValid) - Number(other.isValid));
+  return new Map(
+    invalidFirst.slice(0, MAX_SHOWN).map((file) => {
+      const own = basename(file.path).replace(ODD_CHARACTERS, '?');
+      return [file.path === folder ? name : `${name}/${own}`, file];
+    }),
+  );
+}
+
+/** A team may write anything. */
+const MAX_ERROR = 300;
+
+/** The first error of a file, and their number. @param name as in `shownFiles` */
+export function errorSummary(name: string, { problems }: TeamFile): { first: string; count: number } {
+  const errors = problems.filter(({ severity }) => severity === 'error');
+  const [first] = errors;
+  return { first: first ? formatProblem({ ...first, file: name }).slice(0, MAX_ERROR) : '', count: errors.length };
+}
+
+/** Not in the names of files that a ConfigMap has. Labels, alerts and pages show these names. */
+export const ODD_CHARACTERS = /[^\w.-]/g;
 
 /** A team, and its routes as they were when its folder was read. */
 export interface Team {

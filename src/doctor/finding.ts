@@ -61,6 +61,8 @@ const CODES = [
   'audit_reached audit_unreachable',
   // trust folder of `intercept`
   'trust_folder_read trust_folder_missing trust_folder_broken trust_hosts_excluded trust_expected',
+  // files of teams
+  'team_files_valid team_file_invalid',
   // routes
   'secret_read backend_refuses_secret route_needs_no_token route_not_checked',
 ] as const;
@@ -94,6 +96,7 @@ export interface Component {
     | 'issuer'
     | 'subject_token'
     | 'route'
+    | 'team'
     | 'agent'
     | 'listener'
     | 'shared_cache'

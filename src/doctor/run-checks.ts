@@ -2,6 +2,7 @@ import type { AuthorizationServer } from '../config/authorization-server.ts';
 import { type Config, tlsListeners } from '../config/config.ts';
 import { decisionSecrets } from '../config/decisions.ts';
 import type { Route } from '../config/route.ts';
+import { errorSummary, shownFiles, type Team } from '../config/teams.ts';
 import { signallingServers, usedServers } from '../config/used-servers.ts';
 import type { SubjectVerification } from '../config/verification.ts';
 import { readCredential } from '../secrets/credential.ts';
@@ -15,7 +16,7 @@ import { checkAgent, checkAudit, checkSharedCache, checkSpiffe, storeServersOf }
 import { checkRoute, type Prerequisites } from './check-route.ts';
 import { attempt, checkIntrospection, checkServer, credentialFinding, rolesOf } from './check-server.ts';
 import { missingSubject, readRouteSubject, type SubjectTokenInput, usesCallerToken } from './check-subject.ts';
-import type { Component, Finding, Found } from './finding.ts';
+import { type Component, type Finding, type Found, fine, problem } from './finding.ts';
 import type { UsableKey } from './key-set.ts';
 
 export interface Reporter {
@@ -69,6 +70,7 @@ export async function runChecks(options: CheckOptions): Promise<void> {
   await checkAgentTokens(run);
   if (only === undefined) await checkTransmitters(run);
   await checkIntrospections(run, keys);
+  for (const team of only === undefined ? config.teams : []) checkTeam(team, run);
   await checkRoutes(run, backends, usable, keys);
   if (only === undefined) await checkOwnParts(run);
 }
@@ -178,6 +180,20 @@ async function checkRoutes(
     const unattended = `route "${route.name}", handshakes and lists without a caller`;
     const again = begin({ kind: 'route', name: route.name }, unattended);
     await checkRoute(route, { usable, keys, subject: 'missing', call, context }, again);
+  }
+}
+
+/** The routes of a team are checked as all others, unless a file is invalid. */
+function checkTeam(team: Team, { begin }: Run): void {
+  const { grants, files, routes, isOpen } = team;
+  const { name, folder } = grants;
+  const found = begin({ kind: 'team', name }, `team "${name}": ${folder}`);
+  if (isOpen) found(fine('team_files_valid', `its ${files.length} files are valid, with ${routes.length} routes`));
+  for (const [shown, file] of shownFiles(team)) {
+    if (file.isValid) continue;
+    const what = `"${shown}" has ${errorSummary(shown, file).count} errors, so requests in the region of the team get 503`;
+    const fix = 'fix it, or let the team fix it: "cambist validate" shows every problem';
+    found(problem('team_file_invalid', what, { why: errorSummary(shown, file).first, fix }));
   }
 }
 

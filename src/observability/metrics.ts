@@ -1,4 +1,5 @@
 import type { Config } from '../config/config.ts';
+import { shownFiles } from '../config/teams.ts';
 import type { WorkloadApi } from '../spiffe/workload-api.ts';
 import { countOf } from './counters.ts';
 import type { AuditCounts, Counts } from './counts.ts';
@@ -22,7 +23,7 @@ export interface MetricSources {
   readonly logLinesLost: () => number;
   readonly audit: () => AuditCounts | undefined;
   readonly spiffe?: WorkloadApi['status'] | undefined;
-  readonly limits: () => Config['limits'];
+  readonly activeConfig: () => Pick<Config, 'limits' | 'teams'>;
   readonly connections: Readonly<Record<string, () => ConnectionCounts>>;
   readonly tlsRefusals: () => readonly { readonly listener: string; readonly refused: number }[];
   /** The metrics of parts that are not always in use. */
@@ -151,7 +152,13 @@ function tokenFamilies({ counts, cacheEntries, cacheMaxEntries }: MetricSources)
   ];
 }
 
-function ownFamilies({ counts: { reloads }, readiness, logLinesLost, audit }: MetricSources): MetricFamily[] {
+function ownFamilies({
+  counts: { reloads },
+  readiness,
+  logLinesLost,
+  audit,
+  activeConfig,
+}: MetricSources): MetricFamily[] {
   return [
     gauge('cambist_ready', '1 if /readyz returns 200, else 0.', () => Number(readiness().ready)),
     gauge('cambist_readiness_check', '1 if the readiness check has passed once, else 0.', () =>
@@ -173,6 +180,11 @@ function ownFamilies({ counts: { reloads }, readiness, logLinesLost, audit }: Me
       'Changed keys of the active config that need a restart.',
       () => reloads.waitingKeys,
     ),
+    gauge('cambist_routes_file_valid', '1, or 0 while an error in the file closes the region of its team.', () =>
+      activeConfig().teams.flatMap((team) =>
+        [...shownFiles(team)].map(([file, { isValid }]) => sample({ file }, Number(isValid))),
+      ),
+    ),
     counter('cambist_log_lines_lost_total', 'Log lines that standard output did not accept.', logLinesLost),
     counter('cambist_audit_records_total', 'Audit records, by result.', () => {
       const counts = audit();
@@ -186,12 +198,12 @@ function ownFamilies({ counts: { reloads }, readiness, logLinesLost, audit }: Me
   ];
 }
 
-function limitFamilies({ limits, connections, tlsRefusals }: MetricSources): MetricFamily[] {
+function limitFamilies({ activeConfig, connections, tlsRefusals }: MetricSources): MetricFamily[] {
   const perListener = (read: (counts: ConnectionCounts) => number) => () =>
     Object.entries(connections).map(([listener, counts]) => sample({ listener }, read(counts())));
   return [
     gauge('cambist_limit', 'Limits of the active config.', () => {
-      const { maxInFlight, maxInFlightPerUpstream, maxConnections } = limits();
+      const { maxInFlight, maxInFlightPerUpstream, maxConnections } = activeConfig().limits;
       return [
         sample({ limit: 'max_in_flight' }, maxInFlight),
         sample({ limit: 'max_in_flight_per_upstream' }, maxInFlightPerUpstream),

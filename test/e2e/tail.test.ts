@@ -36,7 +36,7 @@ test('prints the last decisions as text and as JSON, filtered by route and code'
     /^\S+Z 200 forwarded tools \(any host, path \/tools\) cache=miss exchange=\d+ms asked=\[resource http:/,
   );
   assert.match(refused, / 401 ERR_SUBJECT_TOKEN_MISSING tools /);
-  assert.match(unmatched, / 403 ERR_ROUTE_NOT_FOUND \(no route\)$/);
+  assert.match(unmatched, / 403 ERR_ROUTE_NOT_FOUND \(not routed\)$/);
   const errorsOf = async (...flags: string[]): Promise<unknown[]> => {
     const { stdout } = await runCommand(['tail', ...config, '--json', ...flags]);
     const lines = stdout.split('\n').filter((line) => line !== '');

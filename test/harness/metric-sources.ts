@@ -9,12 +9,15 @@ export const EMPTY_SOURCES: MetricSources = {
   readiness: () => ({ ready: false, checks: {} }),
   logLinesLost: () => 0,
   audit: () => undefined,
-  limits: () => ({
-    maxInFlight: 0,
-    maxInFlightPerUpstream: 0,
-    maxConnections: 0,
-    maxHeaderSizeBytes: 0,
-    shutdownGraceMs: 0,
+  activeConfig: () => ({
+    limits: {
+      maxInFlight: 0,
+      maxInFlightPerUpstream: 0,
+      maxConnections: 0,
+      maxHeaderSizeBytes: 0,
+      shutdownGraceMs: 0,
+    },
+    teams: [],
   }),
   connections: { listen: () => ({ open: 0, dropped: 0 }), admin: () => ({ open: 0, dropped: 0 }) },
   tlsRefusals: () => [{ listener: 'listen', refused: 0 }],

@@ -49,6 +49,8 @@ const EMPTY_IN_HEALTH = [
   // Off without `decisions`.
   'panel "Decisions"',
   'panel "Time of decisions"',
+  // Off without `routes_from`.
+  'panel "Invalid files of teams"',
   // Off without `agents`.
   'panel "Requests of agents"',
   'an annotation',

@@ -6,7 +6,7 @@ import { SignJWT } from 'jose';
 import { ERROR_CODES } from '../../../src/error-catalogue.ts';
 import { createWebhookMetrics } from '../../../src/kubernetes/webhook-metrics.ts';
 import { readRuleGroups } from '../../external/prometheus/rules.ts';
-import { startTestApp } from '../../harness/app.ts';
+import { readConfigOf, startTestApp } from '../../harness/app.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
 import { startGateway } from '../../harness/gateway.ts';
@@ -148,8 +148,12 @@ async function scrape(t: TestContext): Promise<ReadonlyMap<string, LabelValues>>
       intercept: { trust_dir: folder },
       // A store that is down has all metrics.
       cache: { shared: { url: 'redis://127.0.0.1:9', key: { file } } },
+      routes_from: [
+        { name: 'billing', folder: join(folder, 'missing'), paths: ['/billing'], upstreams: ['http://127.0.0.1:9'] },
+      ],
     },
   });
+  gateway.app.reload(await readConfigOf(gateway.config));
   const headers = {
     authorization: gateway.authorization,
     'x-agent-token': await cluster.mint({ subject: 'batch', audience: 'cambist' }),

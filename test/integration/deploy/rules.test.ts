@@ -10,7 +10,13 @@ import { readDeployFile } from './manifests.ts';
 const groups = readRuleGroups();
 const rules = groups.flatMap(({ rules: ofGroup }) => ofGroup);
 const alerts = [...new Set(rules.map(({ alert }) => alert))];
-const RUNBOOK_PAGES = ['runbooks.md', 'runbooks-backend.md', 'runbooks-agent.md', 'runbooks-decisions.md'];
+const RUNBOOK_PAGES = [
+  'runbooks.md',
+  'runbooks-backend.md',
+  'runbooks-agent.md',
+  'runbooks-decisions.md',
+  'runbooks-teams.md',
+];
 /** The runbooks, by the names of their alerts. */
 const runbooks = new Map(
   RUNBOOK_PAGES.flatMap((page) => readDeployFile(page).split(/^#{2,4} /m)).flatMap((section) => {

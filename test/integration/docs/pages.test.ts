@@ -11,7 +11,7 @@ import { createCounts } from '../../../src/observability/counts.ts';
 import { LOG_FIELDS } from '../../../src/observability/log-fields.ts';
 import { createMetrics } from '../../../src/observability/metrics.ts';
 import { CACHE_RESULTS, EVICTION_REASONS } from '../../../src/observability/token-observer.ts';
-import { configOf } from '../../harness/app.ts';
+import { configOf, readConfigOf } from '../../harness/app.ts';
 import { problemsOfManifest, problemsOfPart } from '../../harness/kubernetes-schema.ts';
 import { EMPTY_SOURCES } from '../../harness/metric-sources.ts';
 import {
@@ -235,7 +235,10 @@ test('config/metrics.md lists every metric with its labels', async () => {
   const readiness = () => ({ ready: false, checks: { 'authorization_servers.idp': 'waiting' as const } });
   const audit = () => ({ written: 0, dropped: 0, writable: true });
   const spiffe = () => ({ isUp: true, expiresAtMs: 0 });
-  const text = await createMetrics('0', { ...EMPTY_SOURCES, counts, readiness, audit, spiffe }).write();
+  const entry = { name: 'billing', folder: '/missing', paths: ['/billing'], upstreams: ['https://billing'] };
+  const teamed = await readConfigOf({ routes_from: [entry] });
+  const activeConfig = () => teamed;
+  const text = await createMetrics('0', { ...EMPTY_SOURCES, counts, readiness, audit, spiffe, activeConfig }).write();
   const registered = [...liveMetrics(text)]
     .filter(([name]) => name.startsWith('cambist_'))
     .map(([name, labels]) => [name, ...[...labels.keys()].filter((label) => label !== 'le')]);

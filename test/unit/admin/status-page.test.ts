@@ -5,9 +5,8 @@ import type { DecisionRow } from '../../../src/admin/decisions.ts';
 import { PAGE_SCRIPT } from '../../../src/admin/page-assets.ts';
 import { html } from '../../../src/admin/page-parts.ts';
 import { problemsOf } from '../../../src/admin/page-problems.ts';
-import { signalsTable } from '../../../src/admin/page-tables.ts';
 import type { RouteStatus } from '../../../src/admin/route-status.ts';
-import { statusPage } from '../../../src/admin/status-page.ts';
+import { signalsTable, statusPage } from '../../../src/admin/status-page.ts';
 import type { StatusReport } from '../../../src/admin/status-report.ts';
 import { noResponses } from '../../../src/observability/response-classes.ts';
 import { SAMPLE_PAGE, SAMPLE_ROUTE, SAMPLE_STATUS } from './sample-status.ts';
@@ -371,4 +370,35 @@ test('names the transmitters that fail, with cause and fix, and a list that is f
     /1 revocation in/,
   );
   assert.deepEqual([...problemsOf(reportOf({ revocations: 1, full_issuers: 0, transmitters: [] }))], []);
+});
+
+test('shows which file of a team is invalid, whatever the team wrote, after the problems of others', () => {
+  assert.ok(!pageOf(SAMPLE_STATUS).includes('id="teams"'));
+  const invalid = { file: 'billing/a.yaml', since: AT, cause: 'billing/a.yaml:1:2: <img src=x>"\'', errors: 2 };
+  const open = { open: true, routes: 3, files: 1, invalid: [] };
+  const teams = [
+    ...Array.from({ length: 201 }, (_, i) => ({ ...open, name: `team-${i}` })),
+    { name: 'billing', open: false, routes: 0, files: 3, invalid: [invalid, invalid] },
+  ];
+  const report = { ...SAMPLE_STATUS, teams, config: { ...SAMPLE_STATUS.config, waits_for_restart: ['listen'] } };
+  const page = pageOf(report);
+  assert.doesNotMatch(page, /<img src=x/);
+  const text = readable(page);
+  assert.match(
+    text,
+    /billing ▲ closed 0 3 billing\/a\.yaml:1:2: &lt;img src=x&gt;"' \(since 2026-11-27 12:00:00 UTC , 2 errors, and 1 more file\)/,
+  );
+  assert.match(text, /team-198 ● open 3 1 –/);
+  assert.match(text, /and 2 more in \/status\.json/);
+  const [restart, closed, ...more] = [...problemsOf(report)].map(({ text: found }) => readable(found.text));
+  assert.match(restart ?? '', /not in effect: listen/);
+  assert.match(closed ?? '', /^Requests in the region of team billing get 503 since 2026-11-27 12:00:00 UTC : /);
+  assert.deepEqual(more, []);
+});
+
+test('names the team of a request without a route', () => {
+  const [failure] = SAMPLE_STATUS.failures;
+  const { route: _, ...unrouted } = failure ?? assert.fail();
+  const text = readable(pageOf({ ...SAMPLE_STATUS, failures: [{ ...unrouted, team: 'billing' }, unrouted] }));
+  assert.match(text, /no route of billing ▲ 502 .*not routed ▲ 502/);
 });

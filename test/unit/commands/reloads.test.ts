@@ -170,6 +170,17 @@ test('closes the region of a team whose file becomes invalid, and opens it again
   assert.deepEqual(names(), ['one/fixed', 'two/first']);
 });
 
+test('logs a hundred problems of a team, with its name, and the number of the others', async (t) => {
+  const { folders, logLines } = await startTeams(t);
+  const routes = Array.from({ length: 150 }, () => 7);
+  await writeFile(join(folders[0] ?? '', 'a.yaml'), JSON.stringify({ routes }));
+  const rest = () => logLines().find(({ msg }) => msg === 'and 50 more problems: run "cambist validate"');
+  await eventually('the log says so', () => rest() !== undefined);
+  assert.equal(rest()?.team, 'one');
+  const problems = logLines().filter(({ msg, team }) => team === 'one' && String(msg).includes('a.yaml:1:'));
+  assert.equal(problems.length, 100);
+});
+
 test('applies the change of a team while the folder of another never comes to rest', async (t) => {
   const { write, names, configs } = await startTeams(t);
   let writes = 0;

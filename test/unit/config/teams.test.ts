@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { formatProblem } from '../../../src/config/config-node.ts';
 import { loadConfig } from '../../../src/config/load.ts';
-import type { Team } from '../../../src/config/teams.ts';
+import { errorSummary, shownFiles, type Team } from '../../../src/config/teams.ts';
 import { readCredential } from '../../../src/secrets/credential.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
 import { problemsOf } from './sample.ts';
@@ -442,4 +442,36 @@ test('refuses an entry without a region, or with grants that do not exist', () =
     ]).join(),
     /routes_from\[1\]\.name: is also the name/,
   );
+});
+
+test('refuses a file whose name has unusual characters', async (t) => {
+  const { write, errors, read } = await teamFolder(t);
+  const names = ['a b.yaml', 'a\n.yaml', 'a\u202e.yaml', 'ä.yaml', '<!channel>.yaml', '"} 1.yaml'];
+  for (const name of names) await write(name, [{ ...ROUTE, name: 'odd' }]);
+  await write('A-1_b.c.yaml', [ROUTE]);
+  assert.deepEqual(
+    await errors(),
+    names.map(() => ': has a name with other characters than letters, digits, ".", "_" and "-": rename it'),
+  );
+  const { team } = await read();
+  assert.deepEqual(team.isOpen, false);
+  const shown = [...shownFiles(team).keys()];
+  assert.equal(shown.at(-1), 'billing/A-1_b.c.yaml');
+  for (const name of shown) assert.match(name, /^billing\/[\w.?-]+$/);
+});
+
+test('shows a hundred files of a team, those with errors first, and the beginning of a long error', async (t) => {
+  const { write, folder, read } = await teamFolder(t);
+  for (let i = 0; i < 101; i += 1) await write(`f${i}.yaml`, []);
+  await writeFile(join(folder, 'z.yaml'), JSON.stringify({ routes: [{ [`<${'x'.repeat(1000)}>`]: { y: 1 } }], x: 1 }));
+  const { team } = await read();
+  const shown = [...shownFiles(team)];
+  assert.equal(shown.length, 100);
+  const [[name, file] = assert.fail(), second] = shown;
+  assert.deepEqual([name, file.isValid, second?.[1].isValid], ['billing/z.yaml', false, true]);
+  const { first, count } = errorSummary(name, file);
+  assert.match(first, /^billing\/z\.yaml:1:\d+: /);
+  assert.ok(first.length <= 300 && count > 1, `${count}: ${first}`);
+  await rm(folder, { recursive: true });
+  assert.deepEqual([...shownFiles((await read()).team).keys()], ['billing']);
 });

@@ -52,7 +52,7 @@ export function served(cacheSize = 0, report: ReadinessReport = { ready: true, c
     readiness: () => report,
     logLinesLost: () => 7,
     audit: () => undefined,
-    limits: () => config.limits,
+    activeConfig: () => config,
     connections: { listen: () => ({ open: 3, dropped: 4 }), admin: () => ({ open: 5, dropped: 6 }) },
     tlsRefusals: () => [{ listener: 'listen', refused: 8 }],
   });
