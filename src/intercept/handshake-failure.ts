@@ -12,40 +12,20 @@ export function causeOf(error: (Error & { readonly code?: string }) | undefined)
   return REJECTED.test(code) ? 'untrusted' : 'protocol';
 }
 
-/** The variable by which a client finds the authority, by its `User-Agent`. The most specific comes first. */
-const VARIABLES: readonly (readonly [client: RegExp, variable: string])[] = [
-  [/^python-requests\b/, 'REQUESTS_CA_BUNDLE'],
-  [/^(?:aws-|boto)/i, 'AWS_CA_BUNDLE'],
-  [/^git\//, 'GIT_SSL_CAINFO'],
-  [/^curl\//, 'CURL_CA_BUNDLE'],
-  [/^Deno\//, 'DENO_CERT'],
-  [/^(?:node|undici)\b/i, 'NODE_EXTRA_CA_CERTS'],
-  [/^Java/, 'JAVA_TOOL_OPTIONS'],
-  [/^(?:python|Go-http-client)\b/i, 'SSL_CERT_FILE'],
-];
-
-const ALL = 'SSL_CERT_FILE, NODE_EXTRA_CA_CERTS, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or JAVA_TOOL_OPTIONS';
-/** Node verifies a certificate after the handshake, and sends no alert. */
-const WITHOUT_ALERT = 'NODE_EXTRA_CA_CERTS for Node, else SSL_CERT_FILE';
-
-/** The messages of the log. If the agent may lack a variable, the message ends in its name, or in these names where it is unknown. */
-const MESSAGES: Readonly<Record<HandshakeFailure, readonly [message: string, variables?: string]>> = {
-  untrusted: ['the agent rejected the certificate of this host; set ', ALL],
-  closed: ['the agent closed a TLS connection before its first request; it may lack ', WITHOUT_ALERT],
-  server_name: ['the agent named another host in its TLS handshake, or none; the connection was closed'],
-  unrouted: ['no route names this host, and forward_proxy.connect does not allow it; the connection was closed'],
-  timeout: ['the TLS handshake with the agent timed out; the connection was closed'],
-  excluded: ['the certificate of intercept.ca excludes this host; restart the pod to intercept it'],
-  protocol: ['the TLS handshake with the agent failed; it must offer TLS 1.2 and HTTP/1.1'],
-  internal: ['no certificate could be signed for this host; the connection was closed'],
+/** The messages of the log. They never contain the agent's own words. */
+const MESSAGES: Readonly<Record<HandshakeFailure, string>> = {
+  untrusted:
+    'the agent rejected the certificate of this host; set SSL_CERT_FILE, NODE_EXTRA_CA_CERTS, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or JAVA_TOOL_OPTIONS',
+  // Node verifies a certificate after the handshake, and sends no alert.
+  closed:
+    'the agent closed a TLS connection before its first request; it may lack NODE_EXTRA_CA_CERTS for Node, else SSL_CERT_FILE',
+  server_name: 'the agent named another host in its TLS handshake, or none; the connection was closed',
+  unrouted: 'no route names this host, and forward_proxy.connect does not allow it; the connection was closed',
+  timeout: 'the TLS handshake with the agent timed out; the connection was closed',
+  excluded: 'the certificate of intercept.ca excludes this host; restart the pod to intercept it',
+  protocol: 'the TLS handshake with the agent failed; it must offer TLS 1.2 and HTTP/1.1',
+  internal: 'no certificate could be signed for this host; the connection was closed',
 };
-
-/** The message of the log for a failed handshake. It never contains the agent's own words. */
-export function describeFailure(cause: HandshakeFailure, userAgent = ''): string {
-  const [message, variables] = MESSAGES[cause];
-  if (variables === undefined) return message;
-  return message + (VARIABLES.find(([client]) => client.test(userAgent))?.[1] ?? variables);
-}
 
 /** Descriptions of fatal alerts (RFC 8446 section 6.2). OpenSSL sends its own for the other causes. */
 const ALERTS: Readonly<Partial<Record<HandshakeFailure, number>>> = {
@@ -64,17 +44,17 @@ export type ReportFailure = (
   socket: Socket,
   host: string | undefined,
   cause: HandshakeFailure,
-  more?: { readonly userAgent?: string | undefined; readonly error?: unknown },
+  error?: unknown,
 ) => void;
 
 export function createReportFailure(
   observer: Pick<ProxyObserver, 'handshakeFailed'>,
   logger: Pick<Logger, 'warn' | 'error'>,
 ): ReportFailure {
-  return (socket, host, cause, { userAgent, error } = {}) => {
+  return (socket, host, cause, error) => {
     observer.handshakeFailed(cause);
     const fields = { authority: host, reason: cause, ...(error === undefined ? {} : { err: error }) };
-    logger[cause === 'internal' ? 'error' : 'warn'](fields, describeFailure(cause, userAgent));
+    logger[cause === 'internal' ? 'error' : 'warn'](fields, MESSAGES[cause]);
     const alert = ALERTS[cause];
     if (alert === undefined || !socket.writable) socket.destroy();
     else socket.end(Buffer.from([0x15, 3, 3, 0, 2, 2, alert]), () => socket.destroy());

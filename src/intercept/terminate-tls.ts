@@ -3,7 +3,7 @@ import { TLSSocket } from 'node:tls';
 import { withoutBrackets } from '../config/addresses.ts';
 import { setSecured } from '../listeners/idle-connection.ts';
 import type { HandshakeFailure } from '../observability/proxy-observer.ts';
-import { ARRIVAL, type Arrived, type TlsArrival, type TlsBridge } from '../proxy/arrival.ts';
+import { ARRIVAL, type Arrived, type TlsBridge } from '../proxy/arrival.ts';
 import { readFirstBytes } from './client-hello.ts';
 import { causeOf, type ReportFailure } from './handshake-failure.ts';
 import type { HostCertificates } from './host-certificates.ts';
@@ -29,7 +29,7 @@ export function createTlsBridge({ certificates, permits, failed }: TerminationOp
         if (settled) return;
         settled = true;
         clearTimeout(timer);
-        failed(socket, host, cause, { userAgent: arrival.userAgent, error });
+        failed(socket, host, cause, error);
       };
       const timer = setTimeout(() => fail('timeout'), HANDSHAKE_MS);
       const leave = (): void => fail('closed');
@@ -78,7 +78,7 @@ export function createTlsBridge({ certificates, permits, failed }: TerminationOp
           socket.off('close', leave);
           secure.off('error', broken);
           secure.off('end', leave);
-          watchFirstRequest(secure, arrival);
+          watchFirstRequest(secure, host);
           setSecured(socket, secure);
           serve(secure);
         });
@@ -87,14 +87,14 @@ export function createTlsBridge({ certificates, permits, failed }: TerminationOp
   };
 
   /** Clients that verify a certificate after the handshake close without a request. */
-  function watchFirstRequest(secure: TLSSocket, { host, userAgent }: TlsArrival): void {
+  function watchFirstRequest(secure: TLSSocket, host: string): void {
     // A client that resumes a session has trusted the certificate before. MCP clients often close a spare connection.
     if (secure.isSessionReused()) return;
     secure.once('close', () => {
       // Otherwise cambist closed it: a new connection took its place, or the process stops.
       const isByAgent = secure.readableEnded || secure.errored !== null;
       if (!isByAgent || (secure as Arrived)[ARRIVAL]?.isUsed === true) return;
-      failed(secure, host, 'closed', { userAgent });
+      failed(secure, host, 'closed');
     });
   }
 }

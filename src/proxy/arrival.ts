@@ -48,7 +48,6 @@ export interface TlsArrival {
   /** The host that the agent connects to, in the form of routes: lower case, an IPv6 address in brackets. */
   readonly host: string;
   readonly wayIn: WayIn;
-  readonly userAgent: string | undefined;
   /** The name in the ClientHello, if that was read already. */
   readonly serverName?: string;
 }

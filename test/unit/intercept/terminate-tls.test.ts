@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { connect, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
-import { causeOf, describeFailure } from '../../../src/intercept/handshake-failure.ts';
+import { causeOf } from '../../../src/intercept/handshake-failure.ts';
 import { createHostCertificates, type HostCertificates } from '../../../src/intercept/host-certificates.ts';
 import { createTlsBridge } from '../../../src/intercept/terminate-tls.ts';
-import { HANDSHAKE_FAILURES, type HandshakeFailure } from '../../../src/observability/proxy-observer.ts';
+import type { HandshakeFailure } from '../../../src/observability/proxy-observer.ts';
 import { ARRIVAL, type Arrived, setArrival } from '../../../src/proxy/arrival.ts';
 import { createAuthority } from '../../../src/transport/certificates.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
@@ -29,13 +29,13 @@ async function startBridge(
   t: TestContext,
   { host = HOST, serverName, permits = () => true, certificates = createHostCertificates(authority) }: Options = {},
 ) {
-  const failures: { host: string | undefined; cause: HandshakeFailure; userAgent?: string | undefined }[] = [];
+  const failures: { host: string | undefined; cause: HandshakeFailure }[] = [];
   const served: TLSSocket[] = [];
   const bridge = createTlsBridge({
     certificates,
     permits,
-    failed(socket, of, cause, more) {
-      failures.push({ host: of, cause, userAgent: more?.userAgent });
+    failed(socket, of, cause) {
+      failures.push({ host: of, cause });
       socket.destroy();
     },
   });
@@ -46,7 +46,6 @@ async function startBridge(
     const arrival = {
       host,
       wayIn: 'proxy',
-      userAgent: 'agent/1',
       ...(serverName !== undefined && { serverName }),
     } as const;
     bridge.accept(socket, arrival, (secure) => {
@@ -124,7 +123,7 @@ for (const [what, servername, options, cause] of [
     const bridge = await startBridge(t, { ...options, certificates });
     await assert.rejects(shake(t, bridge.port, servername, { checkServerIdentity: () => undefined }));
     const { host } = { host: HOST, ...options };
-    assert.deepEqual(bridge.failures, [{ host, cause, userAgent: 'agent/1' }]);
+    assert.deepEqual(bridge.failures, [{ host, cause }]);
     assert.equal(bridge.served.length, 0);
   });
 }
@@ -217,28 +216,3 @@ for (const [code, cause] of [
 }
 
 test('takes a connection that ends without an error for closed', () => assert.equal(causeOf(undefined), 'closed'));
-
-for (const [userAgent, variable] of [
-  ['curl/8.5.0', 'CURL_CA_BUNDLE'],
-  ['python-requests/2.34.2', 'REQUESTS_CA_BUNDLE'],
-  ['python-httpx/0.28.1', 'SSL_CERT_FILE'],
-  ['Python-urllib/3.13', 'SSL_CERT_FILE'],
-  ['Go-http-client/1.1', 'SSL_CERT_FILE'],
-  ['node', 'NODE_EXTRA_CA_CERTS'],
-  ['undici', 'NODE_EXTRA_CA_CERTS'],
-  ['Java-http-client/17.0.15', 'JAVA_TOOL_OPTIONS'],
-  ['git/2.43.0', 'GIT_SSL_CAINFO'],
-  ['Boto3/1.40', 'AWS_CA_BUNDLE'],
-  ['Deno/2.1', 'DENO_CERT'],
-] as const) {
-  test(`names ${variable} for ${userAgent}`, () => {
-    for (const cause of ['untrusted', 'closed'] as const) {
-      assert.ok(describeFailure(cause, userAgent).endsWith(` ${variable}`));
-    }
-  });
-}
-
-test("repeats nothing of the agent's own words", () => {
-  for (const cause of HANDSHAKE_FAILURES) assert.ok(!describeFailure(cause, 'secret-agent').includes('secret'));
-  assert.match(describeFailure('untrusted', undefined), /set SSL_CERT_FILE, NODE_EXTRA_CA_CERTS, /);
-});
