@@ -37,7 +37,7 @@ function isAmbiguous(text: string): boolean {
 const SAFE_NUMBER = /^(?:-?(?:0|[1-9]\d*)(?:\.\d+)?(?:e[+-]?\d+)?|0x[\da-f]+)$/i;
 
 /**
- * The characters that end a line for kubectl alone. After one, the text of a comment is content. JSON has no such line breaks.
+ * The characters that end a line for kubectl alone. After one, the text of a comment is content.
  * @see https://yaml.org/spec/1.1/#id871136
  */
 export function oddBreaks(text: string): RegExpExecArray[] {
@@ -86,7 +86,7 @@ export function editDocument(
   operations: readonly PatchOperation[],
   expected: Json,
 ): string | number {
-  const style = jsonIn(document, stream) === undefined ? styleOf(document, stream) : JSON_STYLE;
+  const style = isJson(document, stream) ? JSON_STYLE : styleOf(document, stream);
   for (const operation of operations) {
     const obstacle = applyOperation(document, operation);
     if (obstacle !== undefined) return offsetOf(obstacle, document.range[0]);
@@ -97,29 +97,29 @@ export function editDocument(
   return offsetOf(lastOn(document, differingPath(content, expected)), document.range[0]);
 }
 
-/** The place of a document's value in its stream, if the value is an object in JSON. */
-export function jsonIn({ contents }: Document, text: string): { start: number; end: number } | undefined {
+/** Is the value of a document an object in JSON? */
+function isJson({ contents }: Document, text: string): boolean {
   const [start, end] = contents?.range ?? [0, 0];
-  if (text[start] !== '{') return undefined;
+  if (text[start] !== '{') return false;
   try {
     JSON.parse(text.slice(start, end));
-    return { start, end };
+    return true;
   } catch {
-    return undefined;
+    return false;
   }
 }
 
 /** @returns undefined if an alias has lost its anchor */
 function write(document: Document.Parsed, source: string, style: ToStringOptions): string | undefined {
-  const isJson = style === JSON_STYLE;
+  const inJson = style === JSON_STYLE;
   visit(document, {
     Seq(_, node) {
       // The yaml package gives `[]` after a comment the indentation of its key.
       if (node.items.length === 0) node.flow = true;
     },
     Scalar(key, node) {
-      if (isJson && (typeof node.value === 'string' || key === 'key')) node.type = 'QUOTE_DOUBLE';
-      else if (isJson && node.source === undefined) return;
+      if (inJson && (typeof node.value === 'string' || key === 'key')) node.type = 'QUOTE_DOUBLE';
+      else if (inJson && node.source === undefined) return;
       // A path leads through keys.
       else if (key === 'key' && typeof node.value === 'string' && !isAmbiguous(node.value)) return;
       else if (isPlain(node) && node.tag === undefined) node.value = new Verbatim(node.source);
@@ -138,7 +138,7 @@ function write(document: Document.Parsed, source: string, style: ToStringOptions
   }
 }
 
-/** A text has such a character only in a string in JSON, where kubectl may read it. */
+/** The yaml package writes such a character of a string without an escape. */
 function escaped(text: string): string {
   return oddBreaks(text).reduceRight((rest, { 0: character, index }) => {
     const code = character.charCodeAt(0).toString(16).padStart(4, '0');

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { arrayBuffer } from 'node:stream/consumers';
 import { type Document, LineCounter, parseAllDocuments } from 'yaml';
 import { errorCode } from '../errors.ts';
-import { BYTE_ORDER_MARK, editDocument, jsonIn, MAX_ALIASES, oddBreaks, READING } from './edit-document.ts';
+import { BYTE_ORDER_MARK, editDocument, MAX_ALIASES, oddBreaks, READING } from './edit-document.ts';
 import { getIn, type Json, textOf as stringOf } from './json.ts';
 import { diffJson } from './json-patch.ts';
 import type { Note } from './workloads.ts';
@@ -27,7 +27,7 @@ export function readStream(text: string, name: string) {
   const placeOf = (offset: number): string => `${name}:${lineCounter.linePos(offset).line}`;
   const mark = HIDDEN_MARK.exec(text);
   if (mark !== null) throw new ManifestError(`${placeOf(mark.index)}: ${HIDDEN_MARK_PROBLEM}`);
-  const oddBreak = findOddBreak(text, documents);
+  const [oddBreak] = oddBreaks(text);
   if (oddBreak !== undefined) throw new ManifestError(`${placeOf(oddBreak.index)}: ${oddBreakProblem(oddBreak[0])}`);
   const read = documents.map((document) => {
     return { document, manifest: readDocument(document, name, placeOf(document.range[0])) };
@@ -64,18 +64,6 @@ const OBSTACLE =
 const HIDDEN_MARK = /(?<=^\uFEFF|\n)\uFEFF/;
 const HIDDEN_MARK_PROBLEM =
   'readers of YAML differ on the byte order mark (U+FEFF) at the start of this line: remove it';
-
-/** In JSON, such a character is in a string, because JSON has no comments. */
-function findOddBreak(text: string, documents: readonly Document.Parsed[]): RegExpExecArray | undefined {
-  const breaks = oddBreaks(text);
-  if (breaks.length === 0) return undefined;
-  const ranges = documents.flatMap((document) => jsonIn(document, text) ?? []);
-  let next = 0;
-  return breaks.find(({ index }) => {
-    while ((ranges[next]?.end ?? index + 1) <= index) next += 1;
-    return index < (ranges[next]?.start ?? text.length);
-  });
-}
 
 function oddBreakProblem(character: string): string {
   const code = character.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0');

@@ -156,13 +156,15 @@ for (const [character, code] of [
     const problem = `kubectl ends the line at the character U+${code}: remove it, or write it as an escape in double quotes`;
     const text = `a: b\r\nc: d # ${character}spec: {}\r\n`;
     assert.throws(() => injected(text), new ManifestError(`f.yaml:2: ${problem}`));
-    const json = JSON.stringify({ kind: 'Pod', apiVersion: 'v1', spec: { volumes: [], hostname: character } });
+    const raw = JSON.stringify({ kind: 'Pod', apiVersion: 'v1', spec: { volumes: [], hostname: character } });
+    const json = raw.replace(character, `\\u${code}`);
     const streams = [json, `\uFEFF${json}`, `${json}\n---\n${json}\n`, `a: b\n---\n${json}\n--- # c\n${json}`];
     for (const stream of streams) {
       const { text: written, notes } = injected(stream);
       assert.ok(notes.some(({ outcome }) => outcome === 'injected'));
       assertSameManifests(restoreText(written), stream);
     }
+    if (raw !== json) assert.throws(() => injected(raw), new ManifestError(`f.yaml:1: ${problem}`));
     assert.throws(() => injected(`${json} # ${character}x\n`), new ManifestError(`f.yaml:1: ${problem}`));
     assert.throws(() => injected(`${json}\n---\n${text}`), new ManifestError(`f.yaml:4: ${problem}`));
   });
