@@ -65,7 +65,6 @@ export interface App {
   /**
    * Serves requests for up to 3 s more, each as the last of its connection. Then refuses new ones, waits up to `limits.shutdown_grace` for
    * those in flight, and closes everything.
-   * @param hurry ends the wait
    */
   stop(hurry?: AbortSignal): Promise<void>;
 }
@@ -194,10 +193,7 @@ export async function startApp(written: Config, version: string, logger: Logger,
   };
 }
 
-/**
- * Opens all listeners. If one cannot open, closes those that are open.
- * @param openRedirected opens `intercept.listen`
- */
+/** Opens all listeners. If one cannot open, closes those that are open. */
 async function openListeners(
   { first, interception, inbound, signals, certificates }: Parts,
   servers: Servers,

@@ -261,15 +261,12 @@ interface ErrorDescription {
   readonly fix: string;
 }
 
-/** All error codes, in the order of the catalogue. */
 export const ERROR_CODES = Object.keys(CATALOGUE) as readonly ErrorCode[];
 
-/** Looks up the description of an error code. */
 export function describeError(code: ErrorCode): ErrorDescription {
   return CATALOGUE[code];
 }
 
-/** The error codes of a phase, in the order of the catalogue. */
 export function errorCodesOf(phase: ErrorPhase): ErrorCode[] {
   return ERROR_CODES.filter((code) => CATALOGUE[code].phase === phase);
 }

@@ -68,7 +68,6 @@ interface PartOptions {
   readonly tracing: Tracing | undefined;
 }
 
-/** The parts that obtain tokens. */
 type TokenSide = Pick<Parts, 'tokens' | 'sharedCache' | 'signals'>;
 
 /** Creates the parts. The modules of an optional section load only if the config has it. */

@@ -49,10 +49,6 @@ interface AdminSources {
   readonly tls?: ListenerTls | undefined;
   /** Undefined: `signals.revoke` is not configured. */
   readonly revoke?: SignalsSide['revoke'];
-  /**
-   * @param after number of the last decision that the reader knows
-   * @param most number of the last decisions to report
-   */
   readonly decisions: (after: number, most?: number) => DecisionReport;
 }
 

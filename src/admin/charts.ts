@@ -36,7 +36,6 @@ export function responseBars(intervals: readonly ResponseClasses[]): Markup {
   return chart(intervals.length, html`${paths}<path class="base" d="M0 ${round(base)}H${intervals.length}"/>`);
 }
 
-/** Bars of one number in each interval. */
 export function bars(kind: Part['kind'], numbers: readonly number[]): Markup {
   const unit = HEIGHT / Math.max(1, ...numbers);
   const path = numbers.map((number, at) => bar(at, HEIGHT, -number * unit)).join('');

@@ -44,10 +44,7 @@ export interface DecisionRow {
   readonly granted?: Named | undefined;
 }
 
-/**
- * @param after number of the last decision that the reader knows; 0 for none
- * @param most number of the last decisions to report
- */
+/** @param after number of the last decision that the reader knows; 0 for none */
 export function reportDecisions(
   recent: RecentDecisions,
   after: number,

@@ -28,7 +28,6 @@ export async function configYaml(config: Config): Promise<string> {
   return last.text;
 }
 
-/** The same as JSON. */
 export async function configJson(config: Config): Promise<string> {
   return `${JSON.stringify(maskedContent(config, await missingFiles(config)), null, 2)}\n`;
 }

@@ -8,7 +8,6 @@ const TYPE = 'application/logout+jwt';
 
 /**
  * Adds `POST /revoke`, which takes the logout token of `cambist revoke`. The agent reaches this listener too, and has no key to sign one.
- * @param hosts public names of the admin listener, in lower case
  */
 export function addRevoke(
   app: FastifyInstance,

@@ -58,7 +58,6 @@ export interface StatusReport {
   readonly routes: readonly RouteStatus[];
   /** Those of `routes_from`. */
   readonly teams?: readonly TeamStatus[] | undefined;
-  /** The agents in the config. */
   readonly agents?: readonly AgentStatus[] | undefined;
   readonly inbound?: InboundStatus | undefined;
   /** By protocol. */

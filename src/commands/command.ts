@@ -1,4 +1,3 @@
-/** Exit codes of every command: success, failure, wrong usage. */
 export const EXIT = { done: 0, failed: 1, usage: 2 } as const;
 
 /** A command. Takes the arguments after its name and returns the exit code. */

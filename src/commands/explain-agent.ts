@@ -49,7 +49,6 @@ function refusal(route: Route, name: string, hasToken: boolean): string | undefi
   return code && `${describeError(code).status} ${code}`;
 }
 
-/** The token of the agent in a token request. */
 export function explainAgentToken(agents: Agents | undefined): string {
   const headers = new Set(agentHeaders(agents && { ...agents, forwarded: undefined }));
   return `<token of the agent from the header ${[...headers].map((header) => `"${header}"`).join(' or ')}>`;

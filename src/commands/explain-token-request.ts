@@ -65,7 +65,6 @@ function placeOf(source: CredentialSource): string {
   return 'file' in source ? source.file : source.env;
 }
 
-/** The parts of the cache key of a route's issued token. */
 export function explainCacheKey(route: Route, config: Config): string[] | undefined {
   const { credential, subjectToken } = route;
   if (!('authorizationServer' in credential)) return undefined;

@@ -60,12 +60,7 @@ interface Changes {
   readonly configs: readonly PodConfig[];
 }
 
-/**
- * Changes the manifests of all files and prints them. If one object is refused, no manifest is printed.
- * @param start called with all manifests
- * @param printed printed as the ConfigMaps that the pods mount
- * @param dropsPrinted leaves out the ConfigMaps that were printed before
- */
+/** Changes the manifests of all files and prints them. If one object is refused, no manifest is printed. */
 async function changeAll(
   files: readonly string[],
   start: (manifests: readonly Json[]) => Changes,

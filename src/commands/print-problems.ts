@@ -13,7 +13,6 @@ export function showsColour({ isTTY }: { readonly isTTY?: boolean }): boolean {
 
 /**
  * Formats a problem, followed by its source line with a caret. Values in the line are masked unless they cannot be secret.
- * @param text the text of the file
  */
 export function describeProblem(problem: Problem, text: string, colour: boolean): string {
   const paint = (part: string, code: number) => (colour ? `\x1b[${code}m${part}\x1b[0m` : part);

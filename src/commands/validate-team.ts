@@ -14,7 +14,6 @@ interface Entry {
 /**
  * Checks the folder of a team against the entry of that name.
  * @param text a config, or `routes_from` alone
- * @param routes the folder
  */
 export async function validateTeam(text: string, file: string, routes: string, name: string): Promise<LoadedConfig> {
   // Relative to the file, as in an entry.

@@ -127,7 +127,6 @@ export function readListen(text: string): Reading<Listen> {
   return { value: { kind: 'tcp', host: bare, port } };
 }
 
-/** Reads the path of a Unix socket. */
 export function readUnixSocket(path: string): Reading<string> {
   if (!path.startsWith('/') || path.endsWith('/') || path.includes('\0')) {
     return { problem: 'must be "unix:" and the absolute path of a socket, as in unix:/run/cambist/proxy.sock' };

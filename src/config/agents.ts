@@ -114,7 +114,6 @@ const forwarded = section('Identities that a proxy in front forwards.', {
   ),
 });
 
-/** The keys of an entry of `agents.token`. */
 export const AGENT_TOKEN_KEYS = agentToken.keys ?? {};
 
 export const agents = optional(

@@ -45,7 +45,6 @@ export interface ConfigNode {
 
 export type ProblemList = ReturnType<typeof createProblemList>;
 
-/** The problems of one file. */
 export function createProblemList(file: string, locate: Locate) {
   const problems: Problem[] = [];
   const broken = new Set<string>();

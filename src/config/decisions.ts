@@ -70,7 +70,6 @@ export const decisions = optional(
 
 export type Decisions = NonNullable<ValueOf<typeof decisions>>;
 
-/** The listeners of decisions, by their keys. */
 export function decisionListeners(decisions: Partial<Decisions> | undefined): Record<string, Listen> {
   const { http, grpc } = decisions ?? {};
   return {

@@ -87,7 +87,6 @@ export function count<const Rules extends About>(max: number, description: strin
   return valueKey(z.int().min(1).max(max), 'number', description, rules, (written: number) => written);
 }
 
-/** One string or several. */
 export function oneOrMany<const Rules extends About>(description: string, rules = {} as Rules) {
   return valueKey(oneOrManySchema, 'text or list', description, rules, (written: OneOrMany) => toList(written));
 }

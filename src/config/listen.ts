@@ -36,7 +36,6 @@ const endpoint = valueKey(addressSchema, 'address', 'Address: `host:port` or `un
   valueOrReport(readListen(text), node),
 );
 
-/** The keys of `tls`. */
 export const LISTENER_TLS_KEYS = files.keys ?? {};
 
 const tls = valueKey(
@@ -50,7 +49,6 @@ const tls = valueKey(
   },
 );
 
-/** An address with TLS. */
 export const LISTENER_KEYS = { address: required(endpoint), tls };
 
 const listener = section('An address, and TLS.', LISTENER_KEYS, {

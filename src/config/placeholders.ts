@@ -3,10 +3,7 @@ import type { ConfigNode } from './config-node.ts';
 /** A variable as in a shell, a template engine or other configs. */
 const PLACEHOLDER = /\$\{[A-Za-z_]/;
 
-/**
- * Warns of texts that contain a variable, because cambist sends them as written.
- * @param value a checked file, without cycles
- */
+/** Warns of texts that contain a variable, because cambist sends them as written. */
 export function warnOfPlaceholders(value: unknown, node: ConfigNode): void {
   if (typeof value === 'string') {
     if (!PLACEHOLDER.test(value)) return;

@@ -42,7 +42,6 @@ export interface RouteContext {
   readonly scope: ServerScope;
   /** The servers that subject tokens may be verified at. */
   readonly verifiers: Servers;
-  /** From `interaction.hosts`. */
   readonly interactionHosts: readonly string[];
 }
 

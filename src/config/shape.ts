@@ -3,7 +3,6 @@ import { type ConfigFile, configSchema } from './config.ts';
 import type { ConfigNode, Path } from './config-node.ts';
 import { nearest } from './nearest.ts';
 
-/** The schema of a kind of file. */
 export interface FileShape {
   readonly schema: z.ZodType;
   /** The beginning of such a file. */

@@ -22,7 +22,6 @@ export function assertionFrom({ clientAuth }: AuthorizationServer): AssertionFro
   return clientAuth.method === 'client_assertion' ? clientAuth.from : undefined;
 }
 
-/** The rules by which callers' tokens are verified. */
 export function verifications({ routes, inbound }: Pick<Config, 'routes' | 'inbound'>): SubjectVerification[] {
   return [...routes.map(({ subjectToken }) => subjectToken.verify), inbound?.verify].filter(
     (each) => each !== undefined,

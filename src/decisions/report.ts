@@ -13,7 +13,6 @@ export interface Reported extends ReportedBy {
   readonly rawHeaders: string[];
 }
 
-/** The header with the secret of a data plane. */
 export const SECRET_HEADER = 'x-cambist-decision-secret';
 
 /** The headers in which two of the dialects report the request. */

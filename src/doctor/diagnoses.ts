@@ -90,7 +90,6 @@ function tokenRequestFinding(failed: FailedTokenRequest): Finding | undefined {
   return issuedFindings(issued).find(({ severity }) => severity === 'error');
 }
 
-/** The caller's token in a grant. */
 function tokenIn(grant: Grant): string | undefined {
   if (grant.kind === 'token_exchange' || grant.kind === 'token_vault') return grant.subjectToken;
   return grant.kind === 'jwt_bearer' && grant.from === 'caller' ? grant.assertion : undefined;

@@ -121,7 +121,6 @@ export function subjectOfOtherClient({ server, subject, refusal, show }: FailedE
   });
 }
 
-/** The server refused the subject token itself. */
 export function subjectRefused(failed: FailedExchange): Finding | undefined {
   if (!isTokenBlamed(failed)) return undefined;
   const { server, subject, show } = failed;

@@ -123,7 +123,6 @@ const actorOf = oncePer((subject: Subject): { readonly actor: Actor; readonly id
   return { identity, actor: { token: subject.token, id: hash('sha256', identity, 'base64url') } };
 });
 
-/** Are these the claims of an agent's token? */
 export function isOfAgent(claims: Claims, { token = [] }: Agents): boolean {
   const { iss, aud } = claims ?? {};
   const audiences = [aud].flat();

@@ -12,7 +12,6 @@ export type InboundRules = ReturnType<typeof inboundRules>;
 
 const NONE: readonly string[] = [];
 
-/** The rules of a config with an `inbound` section. */
 export const inboundRules = oncePer(({ config: { inbound }, withheld }: ActiveConfig) => {
   if (inbound === undefined) throw new Error('the config has no inbound section');
   /** The key is the claims of the last introspection, or else the handle: a token always states the same. */

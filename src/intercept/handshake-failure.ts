@@ -36,10 +36,7 @@ const ALERTS: Readonly<Partial<Record<HandshakeFailure, number>>> = {
   internal: 80,
 };
 
-/**
- * Counts and logs a failed handshake, and closes the connection.
- * @param host that the agent connected to, if it is known
- */
+/** Counts and logs a failed handshake, and closes the connection. */
 export type ReportFailure = (
   socket: Socket,
   host: string | undefined,

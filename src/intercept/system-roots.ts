@@ -52,7 +52,6 @@ function textOf(file: string): Promise<string> {
   return readFile(file, 'utf8').catch(() => '');
 }
 
-/** Each certificate of a PEM text. */
 export function splitCertificates(pem: string): string[] {
   return [...pem.matchAll(CERTIFICATE)].map(([certificate]) => certificate.replaceAll('\r', ''));
 }

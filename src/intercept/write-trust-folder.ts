@@ -10,7 +10,6 @@ import { splitCertificates, systemRoots } from './system-roots.ts';
  * Writes the certificates that an agent trusts.
  * @param authority PEM
  * @param env names the roots of the machine
- * @param unusable called with a variable whose file has no usable certificate
  * @throws {Error} for the operator
  */
 export async function writeCertificates(
@@ -25,10 +24,7 @@ export async function writeCertificates(
   await write(dir, TRUST_FILES.truststore, encodeTruststore(all));
 }
 
-/**
- * Writes the variables that lead an agent to the proxy and to the certificates, for a shell.
- * @param proxyUrl undefined: the proxy has no URL
- */
+/** Writes the variables that lead an agent to the proxy and to the certificates, for a shell. */
 export async function writeVariables(dir: string, proxyUrl: string | undefined): Promise<void> {
   const variables = {
     ...(proxyUrl === undefined ? {} : proxyVariables(proxyUrl)),

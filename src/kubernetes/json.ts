@@ -18,7 +18,6 @@ export function itemsOf(value: Json | undefined): readonly Json[] {
   return isArray(value) ? value : [];
 }
 
-/** The objects in a list. */
 export function objectsOf(value: Json | undefined): readonly JsonObject[] {
   return itemsOf(value).filter(isObject);
 }

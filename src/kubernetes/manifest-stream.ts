@@ -18,7 +18,6 @@ export function textOf({ documents }: ReturnType<ReturnType<typeof readStream>['
 
 /**
  * Reads the documents of a YAML or JSON text.
- * @param name the file's name, for messages
  * @throws {ManifestError}
  */
 export function readStream(text: string, name: string) {

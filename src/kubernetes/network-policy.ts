@@ -6,7 +6,6 @@ import type { PodLayout } from './pod-layout.ts';
 
 const LAST_PORT = 65_535;
 
-/** Labels that name an application. */
 const NAME_LABELS = ['app.kubernetes.io/name', 'app'];
 
 /**

@@ -28,7 +28,6 @@ export function readConsent(template: JsonObject, { labels, annotations }: Pick<
   return { consent: invalid ?? valid ?? 'unset', label };
 }
 
-/** The annotation for an option. */
 export const annotationOf = (name: OptionName): string => `${PREFIX}${name}`;
 
 /**

@@ -19,7 +19,6 @@ const MAX_BYTES_READ = 24 * 1024 * 1024;
 /**
  * Bounds the memory of the webhook. Any pod can connect, because the API server is not authenticated, so a new client takes the
  * place of the oldest one.
- * @param maxBodyBytes size of the largest body that is accepted
  */
 function limitWebhook(server: Server, maxBodyBytes: number, logger: Logger): void {
   limitConnections(server, MAX_CONNECTIONS, 'the webhook', logger);

@@ -18,11 +18,9 @@ export interface ConfigMapName {
   readonly name: string;
 }
 
-/** Changes a pod or a pod template. */
 export type PodChange = (
   template: JsonObject,
   layout: PodLayout,
-  /** The namespace in the manifest. */
   namespace: string | undefined,
 ) => Pick<Note, 'outcome' | 'reasons'> & {
   readonly template: JsonObject;

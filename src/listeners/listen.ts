@@ -14,8 +14,6 @@ export const KEEP_ALIVE_PROBES = { keepAlive: true, keepAliveInitialDelay: 60_00
 /**
  * Opens a listener.
  * @param what the config key, for messages
- * @param socketMode permissions of a Unix socket
- * @param certificates for an address with TLS
  * @returns its address, as in `http://127.0.0.1:8180` or `unix:/path`, with the actual port in place of port 0
  * @throws {Error} with the address and the reason
  */

@@ -34,7 +34,6 @@ export function tlsOf(listen: Listen | undefined): ListenerTls | undefined {
   return listen?.kind === 'tcp' ? listen.tls : undefined;
 }
 
-/** The certificates of the listeners. */
 export type ListenerCertificates = ReturnType<typeof createListenerCertificates>;
 
 type Svids = Pick<WorkloadApi, 'svid' | 'bundles'>;

@@ -6,7 +6,6 @@ export type LogOutput = ReturnType<typeof createLogOutput>;
 
 /**
  * Returns the line to write in place of dropped lines.
- * @param count number of lines dropped since the last such line
  * @param fault the error that prevented writing; undefined if the reader was slow
  */
 export type LossLine = (count: number, fault: unknown) => string;

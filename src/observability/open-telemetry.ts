@@ -21,7 +21,6 @@ const SHUTDOWN_MS = 1000;
 /**
  * Starts tracing with the OpenTelemetry SDK over OTLP/HTTP. The SDK reads endpoint, headers, sampler, batches and resource from
  * the standard variables.
- * @param faults called if spans cannot be sent
  * @see https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
  */
 export function startOpenTelemetry(version: string, faults: TracingFaults): Tracing {

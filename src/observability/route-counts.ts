@@ -79,7 +79,6 @@ export function createRouteCounts(route: string): RouteCounts {
   };
 }
 
-/** Number of requests that needed a token. */
 export function neededToken({ cache }: RouteCounts): number {
   return total(cache) - (cache.bypass ?? 0);
 }
@@ -102,10 +101,7 @@ function codeLabel(status: number): number | 'other' {
   return status === CALLER_GONE || STATUS_CODES[status] !== undefined ? status : 'other';
 }
 
-/**
- * The count of one kind of response, added if it is missing. A linear search, because frequent kinds come early.
- * @param added called with a new count
- */
+/** The count of one kind of response, added if it is missing. A linear search, because frequent kinds come early. */
 export function responseCount(
   { route, responses }: RouteCounts,
   method: string,

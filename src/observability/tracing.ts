@@ -3,10 +3,6 @@
  * unchanged.
  */
 export interface Tracing {
-  /**
-   * Begins the span of an incoming request.
-   * @param traceparent the caller's trace context, if any
-   */
   beginRequest(method: string, traceparent: string | undefined, tracestate: string | undefined): Span;
   /**
    * Sends the remaining spans, for at most a second. An exporter that retries for longer keeps the process alive, so exit
@@ -28,7 +24,6 @@ export type Attributes = Readonly<Record<string, string | number | boolean | und
 export interface Span {
   /** 32 hex digits. */
   readonly traceId: string;
-  /** Begins a child span for an outgoing request. */
   child(name: string, attributes: Attributes): Span;
   /** `traceparent` and, if there is one, `tracestate` for the request of this span. Alternating names and values. */
   headers(): string[];

@@ -20,18 +20,15 @@ export function isPlainAuthority(target: string): boolean {
   return /^(?:[a-z-]+|[a-z0-9-]+(?:\.[a-z0-9-]+)+\.?|\[[0-9a-f:.]+\]):\d+$/.test(target);
 }
 
-/** An entry of `forward_proxy.connect` that allows a tunnel. */
 export interface AllowedTunnel {
   /** As in the config. */
   readonly entry: string;
-  /** The host to connect to. */
   readonly host: string;
 }
 
 /**
  * The entry that allows a tunnel. A wildcard stands for names alone, because an address could be that of a routed host. `*`
  * stands for public names alone.
- * @param entries of `forward_proxy.connect`
  */
 export function allowedTunnel(entries: readonly string[], { host, port }: Authority): AllowedTunnel | undefined {
   const exact = `${host}:${port}`;

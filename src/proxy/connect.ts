@@ -172,11 +172,7 @@ export function serveConnect(
   return enter;
 }
 
-/**
- * Hands a connection to the HTTP server, which serves no CONNECT on it.
- * @param host that the certificate of the connection names; undefined without TLS
- * @param connect the CONNECT that the connection came in
- */
+/** Hands a connection to the HTTP server, which serves no CONNECT on it. */
 export type EnterServer = (socket: Socket, wayIn: WayIn, host: string | undefined, connect?: IncomingMessage) => void;
 
 /** Waits for the first bytes of a client. Closes a connection that stays silent. */

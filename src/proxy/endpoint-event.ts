@@ -47,7 +47,6 @@ export function createEndpointRewriter(rewrite: (url: string | undefined) => str
   /** The same with earlier parts of the line, for clients to which a lenient line end is white space. */
   let joined = 0;
   let data = 0;
-  /** The current event has data. */
   let hasData = false;
   /** The endpoint event, from the end of its name on. */
   let held: string | undefined;

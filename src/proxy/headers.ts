@@ -31,7 +31,6 @@ export function wantsStream(raw: RawHeaders): boolean {
   return /^\s*text\/event-stream\b[^,]*$/i.test(headerValues(raw, 'accept').join());
 }
 
-/** Carries the request id in requests and responses. */
 export const REQUEST_ID = 'x-request-id';
 
 /** Does a message have no transfer coding but chunked? cambist offers no other. */

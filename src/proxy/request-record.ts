@@ -11,7 +11,6 @@ import type { ActiveConfig } from './active-config.ts';
 import type { RawHeaders } from './headers.ts';
 import type { RequestBody } from './request-body.ts';
 
-/** The status of a response and when it began. */
 export interface ResponseStart {
   readonly status: number;
   readonly outcome: Outcome;

@@ -55,7 +55,6 @@ const CHANGED: ReadonlySet<string> = new Set([
 /**
  * The headers of a response as the caller gets them. URLs, challenges and cookies are rewritten where they would lead the caller
  * past cambist, or to another backend.
- * @param raw as the upstream sent them
  * @throws {CambistError} ERR_CROSS_ROUTE_REFERENCE
  */
 export function responseHeaders(
@@ -76,7 +75,6 @@ export function responseHeaders(
 
 /**
  * Builds the response headers that the caller gets.
- * @param raw as received from the upstream
  * @param change of the headers whose value depends on the route
  */
 export function callerHeaders(raw: RawHeaders, change: Change): string[] {

@@ -222,7 +222,6 @@ class Attempt implements RawHandler {
     this.#send({ ...plan, token: await obtainToken(plan.prepared, plan.prepared.session, this.#options) });
   }
 
-  /** Plans another attempt, and counts it. */
   #planRetry(changes: Partial<AttemptPlan>): AttemptPlan {
     this.#options.observer.upstreamRetried(this.#plan.prepared.route);
     return { ...this.#plan, isRetry: true, replacesExpired: false, ...changes };
@@ -232,7 +231,6 @@ class Attempt implements RawHandler {
     new Attempt(plan, this.#options, this.#switched).send();
   }
 
-  /** Fails the request if the step fails. */
   #failIfRejected(step: Promise<void>): void {
     step.catch((error: unknown) => this.#fail(error));
   }

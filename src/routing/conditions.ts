@@ -20,7 +20,6 @@ export interface KnownFacts extends RequestFacts {
   readonly message: McpMessage | undefined;
 }
 
-/** A POST without a message. */
 export const NO_MESSAGE: KnownFacts = { method: 'POST', message: undefined };
 
 /** Entries by exact name, by prefix, and one for all other names. */

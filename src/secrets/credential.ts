@@ -13,7 +13,6 @@ interface FileSource {
 
 type FileOrVariable = Exclude<CredentialSource, JwtSvidSource>;
 
-/** A JWT-SVID of cambist. */
 export interface JwtSvidSource {
   /** The socket of the SPIFFE agent. */
   readonly spiffe: string;

@@ -22,7 +22,6 @@ export type SecretFile = Secret | 'not_a_file' | 'too_large';
 
 /**
  * Reads the content of a file. Returns the same `Secret` object while the file is unchanged, and synchronously after a recent check.
- * @param mustCheck checks the file even if the last check was recent
  * @param within folders that no link may lead out of
  * @throws {Error} from the file system, if the file cannot be read
  */

@@ -54,7 +54,6 @@ export function createSharedHandles({ store, keys, counts, clock, prefix }: Stor
     },
     /**
      * Lets other replicas resolve a handle. Never rejects.
-     * @param text the handle
      * @param expiresAtMs epoch milliseconds
      * @returns undefined if it was shared a moment ago
      */

@@ -38,7 +38,6 @@ const REPLIES: readonly (readonly [RegExp, StoreProblem])[] = [
 const TLS_CODES =
   /^(?:ERR_TLS|ERR_SSL|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO|HOSTNAME_MISMATCH|EPROTO|INVALID_CA|ERR_OSSL)/;
 
-/** The problem behind an error of the client. */
 export function problemOf(error: unknown): StoreProblem {
   if (error instanceof StoreTimeoutError) return 'slow';
   if (error instanceof CambistError) return 'credential';

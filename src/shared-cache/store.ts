@@ -34,7 +34,6 @@ export interface StoreOptions {
   readonly counts: StoreCounts;
   /** Reads the keys. @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE */
   readonly prepare: () => Promise<unknown>;
-  /** Called when the state changes. */
   readonly onChange: (state: StoreState) => void;
 }
 

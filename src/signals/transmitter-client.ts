@@ -53,7 +53,6 @@ export class TransmitterTimeout extends TransmitterError {}
 /** The response is larger than the limit. */
 export class TransmitterTooLarge extends TransmitterError {}
 
-/** Characters of a header value. */
 const HEADER_VALUE = /^[\t\x20-\x7e]+$/;
 
 export interface ClientOptions {

@@ -63,7 +63,6 @@ export function createHealth(
   return {
     signals,
     polls,
-    /** Counts a signal. */
     received: (channel: Channel, result: SignalResult): void => add(signals.get(channel) ?? {}, result),
     failed(part: Part, error: unknown): void {
       sweep();

@@ -7,7 +7,6 @@ import type { TokenRequest } from './token-request.ts';
 import type { TokenResponse } from './token-response.ts';
 import { type Claims, EXPIRY_LEEWAY_MS, readIssuedClaims } from './token-text.ts';
 
-/** Settings that shape the lifetime of issued tokens. */
 export interface LifetimeSettings {
   readonly clock: Clock;
   readonly maxAgeMs: () => number;

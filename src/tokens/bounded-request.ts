@@ -129,7 +129,6 @@ export function passingError(what: string, { status, retryAfter }: HttpResponse,
   return new CambistError('ERR_STS_UNAVAILABLE', what, { serverStatus: status, retryAfterSeconds });
 }
 
-/** Longest `Retry-After` that is honoured. */
 const MAX_RETRY_AFTER_SECONDS = 60;
 
 /** IMF-fixdate, and the two obsolete forms that a recipient must accept (RFC 9110 section 5.6.7). */

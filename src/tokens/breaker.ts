@@ -18,7 +18,6 @@ const FIRST_PAUSE_MS = 250;
 export type Breaker = ReturnType<typeof createBreaker>;
 
 /**
- * @param name of the authorization server, for messages
  * @param onChange is called when the server is considered down, and when it responds again
  * @param onResponse is called after each response, refusals included
  */
@@ -169,10 +168,7 @@ const MAX_PEERS = 1000;
 /** Faults of unknown callers count as an outage when no caller has had a response for this long. */
 const QUIET_MS = 10_000;
 
-/**
- * @param name of the authorization server, for messages
- * @param onChange is called when the server is considered down, and when it responds again
- */
+/** @param onChange is called when the server is considered down, and when it responds again */
 export function createRankedBreaker(name: string, clock: Clock, onChange: (available: boolean) => void = () => {}) {
   const shared = createBreaker(name, clock, note, responded);
   const peers = new LRUCache<string, Breaker>({ max: MAX_PEERS });

@@ -183,10 +183,7 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
       if (tokens.max > limit) moveTo(limit);
       refusals.resize(limit);
     },
-    /**
-     * Applies a shorter `cache.max_age` to the cached tokens.
-     * @param random from 0 to 1, for the jitter of refreshes
-     */
+    /** Applies a shorter `cache.max_age` to the cached tokens. */
     limitAge(maxAgeMs: number, random: () => number): void {
       // The same token may have several keys.
       const shortened = new Set<Token>();

@@ -81,7 +81,6 @@ export async function signWithKey(
 
 /**
  * Reads an assertion: a JWT-SVID, or a file that another program renews.
- * @param credentialRead is called with the expiry of the assertion
  * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE when it is missing, malformed or expired
  */
 export async function readAssertion(

@@ -22,7 +22,6 @@ export interface FailedTokenRequest {
   readonly hasSucceeded: boolean;
 }
 
-/** A request for metadata. */
 export interface MetadataAttempt {
   readonly url: string;
   readonly response: HttpResponse | undefined;

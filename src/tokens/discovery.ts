@@ -133,7 +133,6 @@ function invalid(name: string, why: string): CambistError {
 /**
  * Fetches the metadata of an authorization server, and reads an endpoint from it.
  * @param untilMs deadline of a bounded request, for all URLs together
- * @param diagnoses explain a failure
  * @throws {CambistError} ERR_STS_METADATA_INVALID if no URL has a usable document of this issuer, ERR_STS_UNAVAILABLE if a later
  *   attempt may succeed
  */

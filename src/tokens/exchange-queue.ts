@@ -36,8 +36,6 @@ interface Turn {
 /**
  * Accepted callers go first and take turns. Unknown callers follow: peers take turns, and callers of one peer do. A peer that
  * floods with made-up tokens therefore waits behind itself.
- * @param name of the authorization server, for messages
- * @param maxWaitMs longest wait for a turn
  */
 export function createLimiter(name: string, maxWaitMs: number) {
   const inFlight = { accepted: 0, unknown: 0 };
@@ -181,8 +179,6 @@ export type ExchangeQueue = ReturnType<typeof createExchangeQueue>;
 /**
  * Any process that reaches the listener can send made-up tokens, and only the authorization server recognizes them. Callers that
  * it has issued a token for therefore go first, and unknown callers share one line for each peer.
- * @param name of the authorization server, for messages
- * @param maxWaitMs longest wait for a turn
  * @param onChange is called when the server is considered down, and when it responds again
  */
 export function createExchangeQueue(

@@ -7,9 +7,7 @@ import { isCachedError, isUnusable } from './refusals.ts';
 import { entryOf, flightKey, type KeyedRequest, ownerOf, subjectKey } from './session.ts';
 import type { SecondLevel } from './shared-token.ts';
 
-/** An exchange in flight. */
 interface Flight {
-  /** The key for its token. */
   readonly key: string;
   readonly pending: Promise<IssuedToken>;
   /** False when the session is over meanwhile. The token then goes to the waiting requests, and not into the cache. */
@@ -21,7 +19,6 @@ interface Flight {
 /** The exchanges in flight. Their tokens and refusals go into the cache. */
 export function createFlights(cache: TokenCache, exchange: Exchange, second: SecondLevel | undefined) {
   const inFlight = new Map<string, Flight>();
-  /** The scopes that were added to a token. */
   const addedTo = new WeakMap<IssuedToken, readonly string[]>();
 
   /**

@@ -208,7 +208,6 @@ export function createIntrospector(options: IntrospectorOptions) {
     },
     /**
      * Asks about a token. Concurrent callers with the same token and rules share one request.
-     * @param peer address that the caller connects from
      * @throws {CambistError} the codes of `prepare` and of `processIntrospection`
      */
     introspect(

@@ -54,7 +54,6 @@ export type IssuerKeys = ReturnType<typeof createIssuerKeys>;
  * Fetches and caches the keys of an issuer.
  *
  * jose's own `createRemoteJWKSet` has a single cooldown: a token with an unknown key id would delay a new key by that time.
- * @param dispatcher gives the connection pool
  * @see RFC 7517 section 5
  */
 export function createIssuerKeys(source: KeySource, dispatcher: () => Dispatcher | Promise<Dispatcher>, clock: Clock) {

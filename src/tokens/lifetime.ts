@@ -23,7 +23,6 @@ export interface Lifetime {
   readonly expiredOnArrival: boolean;
 }
 
-/** The facts that limit the lifetime of an issued token. */
 export interface LifetimeBounds {
   /** Monotonic milliseconds when the token request was sent: `expires_in` counts from then at the latest. */
   readonly sentAtMs: number;

@@ -9,7 +9,6 @@ import { type Assertion, ownTokenRequest, type TokenRequest } from './token-requ
 
 /**
  * The target of a chain's first leg: an assertion for the second server, about the resource of the route.
- * @param target the route's
  * @see draft-ietf-oauth-identity-assertion-authz-grant section 4.3, draft-ietf-oauth-identity-chaining section 2.3
  */
 export function firstLegTarget(chain: Chain, target: TokenTarget): TokenTarget {
@@ -81,7 +80,6 @@ export function createOwnTokens(endpoint: EndpointOf, assertions: Assertions) {
       );
       return `Bearer ${assertion.assertion.reveal()}`;
     },
-    /** Drops a token that was refused. */
     drop: (server: AuthorizationServer, scope: string | undefined): void => assertions.drop(keyOf(server, scope)),
   };
 }

@@ -16,7 +16,6 @@ interface RevocationsOptions {
   readonly clock: Clock;
   /** A revocation is kept for this time after the event. */
   readonly rememberMs: number;
-  /** Most revocations. */
   readonly max?: number;
   /** Runs a function soon. Several revocations at once then cost one search. */
   readonly soon?: (run: () => void) => void;

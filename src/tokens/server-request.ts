@@ -7,7 +7,6 @@ import { type BoundedRequest, isTimeout, type RequestUrl, ResponseTooLargeError 
 import type { ClientAuthentication } from './client-auth.ts';
 import { encodeForm, type FormField } from './sent-values.ts';
 
-/** The name of a server in messages. */
 export function serverLabel(server: AuthorizationServer): string {
   return `authorization server "${server.name}"`;
 }

@@ -32,7 +32,6 @@ export type SubjectVerifier = ReturnType<typeof createSubjectVerifier>;
 /**
  * @param dispatcher gives the connection pool for the keys; `ca` is a PEM file
  * @param introspector loads the part that asks authorization servers
- * @param diagnoses explain why a token is refused
  * @param load may fail, for example without free file descriptors; the next use then tries again. Node 20 itself caches a failed
  *   import, Node 24 does not
  */

@@ -27,7 +27,6 @@ export interface ClientAssertions {
     from: AssertionFrom,
     routeName: string,
   ): Promise<{ readonly assertion: Assertion; readonly reused: boolean }>;
-  /** Drops an assertion that the server refused. */
   drop(server: AuthorizationServer, assertion: Assertion): void;
   /** Discovers the other server before the first request. */
   prepare(from: AssertionFrom): Promise<void>;

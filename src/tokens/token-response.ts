@@ -8,7 +8,6 @@ import { isB64Token, isJsonObject, type JsonObject, parseJsonObject, textOf } fr
 
 /** The facts about a request that decide what its refusal means. */
 interface RefusalFacts extends InteractionFacts {
-  /** Messages name the server. */
   readonly serverName: string;
   /** Owner of the token or assertion in the request: cambist owns the assertion of a chain. */
   readonly credentialOwner: 'caller' | 'cambist';

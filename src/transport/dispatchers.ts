@@ -21,7 +21,6 @@ export interface PeerOptions {
   readonly socketPath?: string | undefined;
 }
 
-/** The options for connecting to a route's upstream. */
 export const upstreamPeer = oncePer(({ name, tls, timeouts, upstream }: Route): PeerOptions => {
   return { name: `route "${name}"`, tls, connectMs: timeouts.connectMs, socketPath: upstream.socketPath };
 });

@@ -26,7 +26,6 @@ const ABSENT: ReadonlySet<string> = new Set(['ENOTFOUND', 'ENODATA']);
 
 /**
  * Resolves names by DNS alone: `/etc/hosts` may point them at cambist itself. Unlike Node's resolver, it applies search domains.
- * @param resolver a resolver of tests
  */
 export function createDnsLookup(
   config: ResolverConfig = readResolverConfig(),
