@@ -223,7 +223,7 @@ export function teamsTable(teams: StatusReport['teams']): Markup | undefined {
 <th role="rowheader" scope="row">${name}</th>
 <td role="cell" data-label="State">${open ? pill('good', 'open') : pill('bad', 'closed')}</td>
 ${[cell('Routes', routes), cell('Files', files)]}
-<td role="cell" data-label="Invalid file" class="prose">${first === undefined ? NONE : html`<code>${first.cause}</code> <span class="dim">(since ${time(first.since)}, ${counted(first.errors, 'error')}${more.length === 0 ? '' : `, and ${counted(more.length, 'more file')}`})</span>`}</td>
+<td role="cell" data-label="Invalid file" class="prose">${first === undefined ? undefined : html`<code>${first.cause}</code> <span class="dim">(since ${time(first.since)}, ${counted(first.errors, 'error')}${more.length === 0 ? '' : `, and ${counted(more.length, 'more file')}`})</span>`}</td>
 </tr>
 `,
   );

@@ -5,7 +5,7 @@ import { systemClock } from '../clock/clock.ts';
 import { errorCode } from '../errors.ts';
 import { openWithin, readStart } from '../secrets/within.ts';
 import { refuseSameNames, refuseTies } from './check-routes.ts';
-import { createProblemList, type Locate, type Path, type Problem } from './config-node.ts';
+import { byPosition, createProblemList, type Locate, type Path, type Problem } from './config-node.ts';
 import { readDocument } from './document.ts';
 import { warnOfPlaceholders } from './placeholders.ts';
 import type { RouteDraft } from './resolve-route.ts';
@@ -232,7 +232,7 @@ function checked(read: readonly Unchecked[], before: readonly ReadFile[]): ReadF
   refuseSameNames(drafts);
   refuseTies(drafts);
   return read.map((file, index) => {
-    const problems = [...file.ownProblems, ...(lists[index]?.sorted() ?? [])];
+    const problems = [...file.ownProblems, ...(lists[index]?.sorted() ?? [])].toSorted(byPosition);
     const isValid = problems.every(({ severity }) => severity !== 'error');
     const earlier = known.get(file.path);
     const sinceMs = earlier?.isValid === isValid ? earlier.sinceMs : systemClock.wallMs();

@@ -220,7 +220,7 @@ export function shownFiles({ grants: { name, folder }, files }: Pick<Team, 'gran
 }
 
 /** A team may write anything. */
-const MAX_ERROR = 300;
+const MAX_ERROR = 500;
 
 /** The first error of a file, and their number. @param name as in `shownFiles` */
 export function errorSummary(name: string, { problems }: TeamFile): { first: string; count: number } {

@@ -185,15 +185,16 @@ async function checkRoutes(
 
 /** The routes of a team are checked as all others, unless a file is invalid. */
 function checkTeam(team: Team, { begin }: Run): void {
-  const { grants, files, routes, isOpen } = team;
+  const { grants, routes, isOpen } = team;
   const { name, folder } = grants;
   const found = begin({ kind: 'team', name }, `team "${name}": ${folder}`);
-  if (isOpen) found(fine('team_files_valid', `its ${files.length} files are valid, with ${routes.length} routes`));
+  if (isOpen) found(fine('team_files_valid', `every file is valid; number of routes: ${routes.length}`));
   for (const [shown, file] of shownFiles(team)) {
     if (file.isValid) continue;
-    const what = `"${shown}" has ${errorSummary(shown, file).count} errors, so requests in the region of the team get 503`;
+    const { first, count } = errorSummary(shown, file);
+    const why = count === 1 ? first : `${first}; number of further errors: ${count - 1}`;
     const fix = 'fix it, or let the team fix it: "cambist validate" shows every problem';
-    found(problem('team_file_invalid', what, { why: errorSummary(shown, file).first, fix }));
+    found(problem('team_file_invalid', `"${shown}" is invalid, so requests in the region get 503`, { why, fix }));
   }
 }
 

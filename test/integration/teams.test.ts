@@ -125,6 +125,8 @@ test('closes the region of an invalid file on every way in, and no other route',
     assert.match(await tunnel.closed(), /ERR_ROUTES_INVALID/);
   };
   await closed();
+  const owners = app.logs.filter(({ error }) => error === 'ERR_ROUTES_INVALID').map(({ team: owner }) => owner);
+  assert.deepEqual(owners, ['billing', 'billing', 'billing', 'support', 'billing', 'billing']);
   assert.equal((await send('/other')).status, 200);
   assert.equal((await ask('/ext-authz/other')).status, 200);
   assert.equal((await call(`${app.admin}/readyz`)).status, 200);

@@ -388,7 +388,7 @@ test('shows which file of a team is invalid, whatever the team wrote, after the 
     text,
     /billing ▲ closed 0 3 billing\/a\.yaml:1:2: &lt;img src=x&gt;"' \(since 2026-11-27 12:00:00 UTC , 2 errors, and 1 more file\)/,
   );
-  assert.match(text, /team-198 ● open 3 1 –/);
+  assert.match(text, /team-198 ● open 3 1 /);
   assert.match(text, /and 2 more in \/status\.json/);
   const [restart, closed, ...more] = [...problemsOf(report)].map(({ text: found }) => readable(found.text));
   assert.match(restart ?? '', /not in effect: listen/);
