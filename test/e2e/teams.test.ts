@@ -92,7 +92,7 @@ test('says which file is invalid, since when and why, as files come, change and 
   const found = doctor.findings.filter(({ about }: { about: { kind: string } }) => about.kind === 'team');
   assert.deepEqual(
     found.map(({ code, about, why }: Record<string, unknown>) => [code, about, why]),
-    [['team_file_invalid', { kind: 'team', name: 'billing' }, invalid?.cause]],
+    [['team_file_invalid', { kind: 'team', name: 'billing' }, `${invalid?.cause}; number of further errors: 1`]],
   );
   const unknown = await command('doctor', '--route', 'billing/ledger');
   assert.match(unknown.stderr, /the routes of "billing" are invalid: ".*refunds\.yaml" has an error/);
