@@ -4,7 +4,7 @@ import { getIn, isArray, type Json, textOf } from '../kubernetes/json.ts';
 import { changeFiles, joinPrinted, type ManifestChange, ManifestError } from '../kubernetes/manifest-stream.ts';
 import { closingAdvice } from '../kubernetes/network-policy.ts';
 import { INJECTION_FLAGS, optionsFromFlags } from '../kubernetes/option-sources.ts';
-import { createPodConfig, type PodConfig } from '../kubernetes/pod-config.ts';
+import { CONFIG_KEY, createPodConfig, type PodConfig } from '../kubernetes/pod-config.ts';
 import { injectPod } from '../kubernetes/pod-injection.ts';
 import { uninjectPod } from '../kubernetes/pod-restoration.ts';
 import { changeManifest, type Note, type PodChange } from '../kubernetes/workloads.ts';
@@ -112,8 +112,6 @@ export const uninject: Command = async (args) => {
   return changeAll(positionals, () => ({ change, configs: [] }), { dropsPrinted: true });
 };
 
-const KEY = 'cambist.yaml';
-
 interface StreamConfig {
   readonly name: string;
   readonly namespace: string | undefined;
@@ -125,11 +123,12 @@ function configsIn(manifests: readonly Json[]): StreamConfig[] {
   return manifests.flatMap((manifest): StreamConfig[] => {
     const items = getIn(manifest, ['items']);
     if (isArray(items)) return configsIn(items);
-    const text = textOf(getIn(manifest, ['data', KEY]));
+    const text = textOf(getIn(manifest, ['data', CONFIG_KEY]));
     const name = textOf(getIn(manifest, ['metadata', 'name']));
     if (getIn(manifest, ['kind']) !== 'ConfigMap' || text === undefined || name === undefined) return [];
     const namespace = textOf(getIn(manifest, ['metadata', 'namespace']));
-    return [{ name, namespace, config: createPodConfig(text, `ConfigMap ${name}, ${KEY}`) }];
+    const keys = ['data', 'binaryData'].flatMap((part) => Object.keys(getIn(manifest, [part]) ?? {}));
+    return [{ name, namespace, config: createPodConfig(text, `ConfigMap ${name}, ${CONFIG_KEY}`, keys) }];
   });
 }
 

@@ -115,8 +115,17 @@ export const POD_FOLDERS = {
 const ROOMY_BYTES = 512 * 1024 * 1024;
 const MAX_IN_FLIGHT_OF_SMALL_POD = 1000;
 
-/** Reports what would fail in the pod although the config is valid. */
-export function reportForPod(config: Config, root: ConfigNode, used: UsedSources, pod: InjectionOptions): void {
+/**
+ * Reports what would fail in the pod although the config is valid.
+ * @param keys of the ConfigMap
+ */
+export function reportForPod(
+  config: Config,
+  root: ConfigNode,
+  used: UsedSources,
+  pod: InjectionOptions,
+  keys: readonly string[],
+): void {
   checkListen(config.listen, root.at('listen'), pod.port);
   checkAdmin(config.admin, root.at('admin'), pod.adminPort);
   checkInbound(config.inbound, root, pod.inbound);
@@ -126,8 +135,9 @@ export function reportForPod(config: Config, root: ConfigNode, used: UsedSources
     node.error(`${named} is not set in the sidecar: write { file: ${file} }, and name the Secret with --secret`);
   }
   for (const { full, written, node } of used.files) {
+    const key = basename(written);
     if (!isInConfigMap(written) || !isPublic(node)) checkFile(full, node, pod);
-    else node.warn(`is not in a ConfigMap that cambist prints: add it there as the key "${basename(written)}"`);
+    else if (!keys.includes(key)) node.warn(`is not in the ConfigMap yet: add it there as the key "${key}"`);
   }
   for (const { node } of used.outputs) node.error('the file system of the sidecar is read-only: write stdout');
   const { maxInFlight, shutdownGraceMs } = config.limits;
@@ -194,7 +204,7 @@ function checkInbound(inbound: Config['inbound'], root: ConfigNode, ports: Injec
 
 /** The ConfigMap is mounted as a whole, so each of its keys is a file beside the config. */
 function isInConfigMap(written: string): boolean {
-  return written.startsWith(`${POD_FOLDERS.config}/`) || /^(?:\.\/)?[^/]+$/.test(written);
+  return /^(?:\.\/)?[^/]+$/.test(written.replace(`${POD_FOLDERS.config}/`, ''));
 }
 
 /** Certificates are public, and the other files are secrets. */

@@ -28,8 +28,8 @@ export const OPTIONS = {
   'agent-port': option('PORT', 'the port that the agent moves to; by default, the one after inbound'),
   'log-level': option('LEVEL', 'overrides log.level of the config'),
   sidecar: option('FORM', 'native (Kubernetes 1.29 or later) or classic', 'native'),
-  'cpu-request': option('CPU', 'the CPU request', '50m'),
-  'memory-request': option('MEMORY', 'the memory request', '128Mi'),
+  'cpu-request': option('CPU', 'the CPU request; a lower limit lowers it', '50m'),
+  'memory-request': option('MEMORY', 'the memory request; a lower limit lowers it', '128Mi'),
   'cpu-limit': option('CPU', 'the CPU limit', 'none'),
   'memory-limit': option('MEMORY', 'the memory limit', '256Mi'),
   'termination-grace-period': option(
@@ -193,8 +193,8 @@ export function parseOptions(raw: RawOptions, nameOf = (name: OptionName): strin
     adminPort: port('admin-port'),
     logLevel: optional('log-level', (name) => oneOf(name, LOG_LEVELS)),
     sidecar: oneOf('sidecar', ['native', 'classic']),
-    cpuRequest: atMost(read, 'cpu-request', cpuLimit),
-    memoryRequest: atMost(read, 'memory-request', memoryLimit),
+    cpuRequest: requestWithin(cpuLimit, read.quantity('cpu-request')),
+    memoryRequest: requestWithin(memoryLimit, read.quantity('memory-request')),
     cpuLimit,
     memoryLimit,
     terminationGracePeriodSeconds:
@@ -214,11 +214,9 @@ export function parseOptions(raw: RawOptions, nameOf = (name: OptionName): strin
   return options;
 }
 
-function atMost({ quantity, fail }: OptionReaders, request: OptionName, limit: string | undefined): string {
-  const value = quantity(request);
-  const most = limit === undefined ? undefined : quantityOf(limit);
-  const isMore = most !== undefined && (quantityOf(value) ?? 0) > most;
-  return isMore ? fail(request, `must not exceed the limit ${limit}`) : value;
+/** @returns the request, or the limit if that is lower: the API server refuses a request above the limit */
+function requestWithin(limit: string | undefined, request: string): string {
+  return limit !== undefined && (quantityOf(limit) ?? 0) < (quantityOf(request) ?? 0) ? limit : request;
 }
 
 /** @returns the way, the hosts that are intercepted beside those of the config, and the image that redirects packets, for its way */

@@ -16,7 +16,11 @@ const MAX_BYTES = 1_000_000;
 /** The config file that pods are injected with. */
 export type PodConfig = ReturnType<typeof createPodConfig>;
 
-export function createPodConfig(text: string, file: string) {
+/** The key of the config in its ConfigMap. */
+export const CONFIG_KEY = 'cambist.yaml';
+
+/** @param keys of the ConfigMap, where it exists already */
+export function createPodConfig(text: string, file: string, keys: readonly string[] = [CONFIG_KEY]) {
   const problems = new Map<string, Problem>();
   const { config } = parseConfig(text, file);
   return {
@@ -27,7 +31,7 @@ export function createPodConfig(text: string, file: string) {
     /** Notes the problems of the config in a pod with these options. @returns the reason to refuse the pod, if there is one */
     check(options: InjectionOptions): readonly string[] {
       const found = parseConfigFor(text, file, (config, root, used) =>
-        reportForPod(config, root, used, options),
+        reportForPod(config, root, used, options, keys),
       ).problems;
       for (const problem of found) problems.set(JSON.stringify(problem), problem);
       const errors = found.filter(({ severity }) => severity === 'error').length;
@@ -86,6 +90,6 @@ function namesIn(notes: readonly Note[]): ConfigMapName[] {
 
 function configMap({ namespace, name }: ConfigMapName, text: string): string {
   const metadata = { name, ...(namespace !== undefined && { namespace }), annotations: PRINTED };
-  const manifest = { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { 'cambist.yaml': text } };
+  const manifest = { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { [CONFIG_KEY]: text } };
   return stringify(manifest, { lineWidth: 0 });
 }

@@ -8,9 +8,6 @@ import { type PodLayout, SIDECAR_NAME } from './pod-layout.ts';
 /** The name of the admin port. PodMonitors select it by name. */
 export const ADMIN_PORT_NAME = 'cambist-admin';
 
-/** The name of the port for callers. Services keep the agent's own name for it. */
-const INBOUND_PORT_NAME = 'cambist-inbound';
-
 /** The trust folder, which the agent's containers can read. */
 const TRUST_VOLUME = 'cambist-trust';
 
@@ -44,7 +41,7 @@ const MIN_WAIT_SECONDS = 5;
 
 /** @param gracePeriodSeconds the grace period of the pod; a classic sidecar leaves all of it to the agent, except its own drain */
 export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: number): JsonObject {
-  const { image, imagePullPolicy, sidecar, logLevel, adminPort, secret, tokenAudience, inbound, intercept } = options;
+  const { image, imagePullPolicy, sidecar, logLevel, adminPort, secret, tokenAudience, intercept } = options;
   const user = intercept?.way === 'packets' ? EXEMPT_USER : SIDECAR_USER;
   const probe = <T extends Probe>(path: string, more: T) => ({ httpGet: { path, port: ADMIN_PORT_NAME }, ...more });
   return {
@@ -57,10 +54,8 @@ export function sidecarContainer(options: InjectionOptions, gracePeriodSeconds: 
       { name: 'CAMBIST_CONFIG', value: `${POD_FOLDERS.config}/cambist.yaml` },
       ...(logLevel === undefined ? [] : [{ name: 'CAMBIST_LOG_LEVEL', value: logLevel }]),
     ],
-    ports: [
-      { name: ADMIN_PORT_NAME, containerPort: adminPort },
-      ...(inbound === undefined ? [] : [{ name: INBOUND_PORT_NAME, containerPort: inbound.inbound }]),
-    ],
+    // The agent's container still declares the port of inbound. A second declaration would make the API server warn.
+    ports: [{ name: ADMIN_PORT_NAME, containerPort: adminPort }],
     startupProbe: probe('/readyz', { periodSeconds: 1, failureThreshold: 600 }),
     readinessProbe: probe('/readyz', { periodSeconds: 5, timeoutSeconds: 2 }),
     livenessProbe: probe('/livez', { periodSeconds: 10, timeoutSeconds: 2, failureThreshold: 3 }),

@@ -179,6 +179,21 @@ test('takes the hosts and the ports from a ConfigMap of the stream that the pod 
   assert.match(elsewhere.stderr, /names need the hosts of the routes: give --config/);
 });
 
+test('warns of a certificate authority that the ConfigMap of the stream does not have', async () => {
+  const config = POD_CONFIG.replace(
+    'match: { path: /mine }',
+    'tls: { ca: { file: /etc/cambist/ca.pem } }, match: { path: /mine }',
+  );
+  const warnings = async (more: string) => {
+    const input = `${DEPLOYMENT}---\n${mapOf(config)}${more}`;
+    const { code, stderr } = await runCommand(['inject', ...NAMES.slice(0, 4), '-'], { input });
+    assert.equal(code, 0, stderr);
+    return stderr.match(/ca\.file: .*/g);
+  };
+  assert.deepEqual(await warnings(''), ['ca.file: is not in the ConfigMap yet: add it there as the key "ca.pem"']);
+  for (const part of ['  ca.pem: x', 'binaryData: { ca.pem: eA== }']) assert.equal(await warnings(`${part}\n`), null);
+});
+
 test('refuses a ConfigMap of the stream without intercept, and says which lines to add', async () => {
   const input = `${mapOf(POD_CONFIG)}---\n${DEPLOYMENT}`;
   const { code, stdout, stderr } = await runCommand(['inject', ...NAMES, '-'], { input });

@@ -48,6 +48,18 @@ test('the command of the guide replaces a client secret', async () => {
   assert.deepEqual(secret.data, { 'client-secret': Buffer.from('another\n').toString('base64') });
 });
 
+test('the command of the guide adds a certificate authority, which later commands keep', async () => {
+  const keys = async () => {
+    const { data } = await cluster.read<{ data: object }>('-n', 'agents', 'configmap', 'cambist');
+    return Object.keys(data).sort();
+  };
+  await write('ca.pem', 'of the company\n');
+  await follow('--from-file=ca.pem');
+  assert.deepEqual(await keys(), ['ca.pem', 'cambist.yaml']);
+  await cluster.run('kubectl -n agents apply -k deploy');
+  assert.deepEqual(await keys(), ['ca.pem', 'cambist.yaml']);
+});
+
 test('the guide labels a template for the webhook, and shows the status of its pods', async (t) => {
   await cluster.createDefaultAccount('agents');
   await cluster.run('kubectl -n agents apply -f agent.yaml');

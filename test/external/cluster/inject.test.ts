@@ -53,6 +53,13 @@ test('the API server accepts a classic sidecar in every workload that does not r
   assert.equal((await injectAndCreate(classic, `${FLAGS} --sidecar classic`)).length, classic.length);
 });
 
+test('the API server warns neither of the port that callers use nor of low limits', async () => {
+  const deployment = agentDeployment({ name: 'inbound', namespace: 'agents' });
+  Object.assign(deployment.spec.template.spec.containers[0] ?? {}, { ports: [{ name: 'http', containerPort: 8080 }] });
+  const flags = `${FLAGS} --inbound 8080 --memory-limit 48Mi --cpu-limit 20m`;
+  assert.deepEqual(await injectAndCreate([deployment], flags), ['deployment.apps/inbound']);
+});
+
 test('a running Deployment is the same after inject and uninject, defaults included', async () => {
   await cluster.create(agentDeployment({ name: 'round-trip', namespace: 'agents' }));
   const read = () => cluster.read<Deployment>('-n', 'agents', 'deployment', 'round-trip');

@@ -9,6 +9,7 @@ export interface Container {
   readonly env?: readonly { readonly name: string; readonly value?: string }[];
   readonly ports?: readonly { readonly containerPort: number }[];
   readonly restartPolicy?: string;
+  readonly resources?: object;
   readonly lifecycle?: { readonly preStop?: { readonly sleep?: { readonly seconds: number } } };
   readonly volumeMounts?: readonly { readonly name: string; readonly mountPath: string }[];
 }

@@ -77,6 +77,20 @@ test("annotations choose ports, Secret, token and the agent's proxy variables", 
   assert.equal(proxy?.value, 'http://127.0.0.1:8280');
 });
 
+test('the API server warns neither of the port that callers use nor of low limits', async () => {
+  const annotations = {
+    'cambist.dev/inbound': '8080',
+    'cambist.dev/memory-limit': '48Mi',
+    'cambist.dev/cpu-limit': '20m',
+  };
+  const pod = agentPod('inbound', { labels: OPTED_IN, annotations });
+  Object.assign(pod.spec.containers[0] ?? {}, { ports: [{ name: 'http', containerPort: 8080 }] });
+  const result = await cluster.kubectl(['create', '-o', 'json', '-f', '-'], pod);
+  const { resources } = sidecarOf(JSON.parse(succeeded(result)));
+  assert.deepEqual(resources, { limits: { cpu: '20m', memory: '48Mi' }, requests: { cpu: '20m', memory: '48Mi' } });
+  assert.doesNotMatch(result.stderr, /duplicate|request/);
+});
+
 test("the pod's API token is mounted into the sidecar too, unless the pod disables it", async () => {
   const mounts = async (name: string, spec: object) => {
     const pod = await cluster.create<Pod>(agentPod(name, { labels: OPTED_IN }, spec));

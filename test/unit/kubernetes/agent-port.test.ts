@@ -23,9 +23,10 @@ test('cambist listens on the port of the callers, and PORT moves the agent to th
   assert.equal(outcome, 'injected');
   assert.deepEqual(problemsOfManifest(template), []);
   assert.deepEqual(environment(template, 'agent'), { PORT: '8081' });
-  assert.deepEqual(getIn(container(template), ['ports', 1]), { name: 'cambist-inbound', containerPort: 8080 });
   // A Service that names the port finds it on every version of Kubernetes.
   assert.deepEqual(container(template, 'agent')?.ports, PORTS);
+  // The API server warns of a port that two containers declare.
+  assert.deepEqual(container(template)?.ports, [{ name: 'cambist-admin', containerPort: 9180 }]);
   assert.match(
     reasons.join(),
     /the config needs inbound with listen 0\.0\.0\.0:8080 and agent http:\/\/127\.0\.0\.1:8081/,

@@ -38,7 +38,6 @@ const WRONG: readonly (readonly [RawOptions, string])[] = [
   [{ 'log-level': 'x' }, '--log-level is "x": must be one of silent, fatal, error, warn, info, debug, trace'],
   [{ sidecar: 'new' }, '--sidecar is "new": must be one of native, classic'],
   [{ 'memory-request': '128MB' }, '--memory-request is "128MB": must be a quantity such as 50m or 128Mi'],
-  [{ 'memory-request': '1Gi' }, '--memory-request is "1Gi": must not exceed the limit 256Mi'],
   [{ 'termination-grace-period': '60' }, '--termination-grace-period is "60": must be a duration such as 60s or 2m'],
   [{ 'agent-port': '8081' }, '--agent-port is "8081": has no effect without inbound: remove it'],
   [{ inbound: '8180' }, '--inbound is "8180": must differ from port and admin-port'],
@@ -51,6 +50,16 @@ test('refuses what is invalid, and says what is valid', () => {
   const parse = (raw: RawOptions) => () => parseOptions(raw, (name) => `--${name}`);
   assert.throws(parse({}), new OptionError('--image is missing: set it to the image of cambist'));
   for (const [raw, message] of WRONG) assert.throws(parse({ ...IMAGE, ...raw }), new OptionError(message));
+});
+
+test('a limit below the request lowers the request', () => {
+  const requests = (raw: RawOptions) => {
+    const { cpuRequest, memoryRequest } = parseOptions({ ...IMAGE, ...raw });
+    return [cpuRequest, memoryRequest];
+  };
+  assert.deepEqual(requests({ 'cpu-limit': '0.02', 'memory-limit': '48Mi' }), ['0.02', '48Mi']);
+  assert.deepEqual(requests({ 'memory-request': '1Gi' }), ['50m', '256Mi']);
+  assert.deepEqual(requests({ 'memory-request': '1Gi', 'memory-limit': 'none' }), ['50m', '1Gi']);
 });
 
 test('parses quantities as Kubernetes does', () => {

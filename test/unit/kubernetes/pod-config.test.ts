@@ -211,9 +211,11 @@ test('accepts a projected token with its audience', () => {
 test('takes certificates from the ConfigMap, and no secrets', () => {
   for (const file of ['/etc/cambist/ca.pem', './ca.pem', 'ca.pem']) {
     assert.deepEqual(problemsOf({ route: { tls: { ca: { file } } } }), [
-      'warning: routes[0].tls.ca.file: is not in a ConfigMap that cambist prints: add it there as the key "ca.pem"',
+      'warning: routes[0].tls.ca.file: is not in the ConfigMap yet: add it there as the key "ca.pem"',
     ]);
   }
+  const below = problemsOf({ route: { tls: { ca: { file: '/etc/cambist/folder/ca.pem' } } } });
+  assert.match(below.join('\n'), /ca\.file: is not mounted/);
   const key = { certificate: { file: '/etc/cambist/tls.crt' }, private_key: { file: '/etc/cambist/tls.key' } };
   assert.match(problemsOf({ route: { tls: key } }).join('\n'), /private_key\.file: is not mounted/);
 });
