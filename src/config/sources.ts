@@ -1,7 +1,7 @@
 import { access, constants, readFile, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, resolve, sep } from 'node:path';
 import type { CredentialSource } from '../secrets/credential.ts';
-import { placeWithin } from '../secrets/within.ts';
+import { leadsOut } from '../secrets/within.ts';
 import type { ConfigNode } from './config-node.ts';
 
 export interface WrittenFile {
@@ -81,16 +81,18 @@ export function createSources(configFile: string, within?: readonly string[]) {
       else node.warn(`${named} is not set here: set it where cambist runs`);
     }
     for (const { full, written, node, minLength } of found) {
-      // A team learns nothing about other files.
-      if (within !== undefined && node.broken) continue;
       // A path without a slash could be the secret itself, written in the wrong place.
       const named = written.includes('/') ? `file "${full}"` : 'the file';
+      // A team learns nothing about other files. A missing file has its warning.
+      if (within !== undefined) {
+        if (node.broken) continue;
+        if (await leadsOut(full, within).catch(() => false)) {
+          node.error(`${named} is a link that leads out of the folders in files: replace it by the file itself`);
+          continue;
+        }
+      }
       const fault = await faultOf(full, minLength);
       if (fault !== undefined) node.warn(`${named} ${fault}`);
-      // A missing file has its warning.
-      if (within !== undefined && (await placeWithin(full, within).catch(() => full)) === undefined) {
-        node.error(`${named} is a link that leads out of the folders in files: replace it by the file itself`);
-      }
     }
     for (const { full, node } of outputs) {
       const parent = dirname(full);

@@ -52,7 +52,8 @@ function token(name: string, source: CredentialSource | undefined): ExpiringCred
 
 /** The name must equal the one in connection pools. */
 function tlsCertificate(name: string, tls: TlsFiles | undefined): ExpiringCredential[] {
-  return certificate(name, tls?.certificate === undefined ? undefined : { file: tls.certificate });
+  const { certificate: file, within } = tls ?? {};
+  return certificate(name, file === undefined ? undefined : { file, ...(within !== undefined && { within }) });
 }
 
 function certificate(name: string, source: CredentialSource | undefined): ExpiringCredential[] {

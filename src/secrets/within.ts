@@ -1,38 +1,44 @@
 import { constants } from 'node:fs';
-import { type FileHandle, open, realpath, stat } from 'node:fs/promises';
+import { type FileHandle, open, readlink, realpath } from 'node:fs/promises';
 import { sep } from 'node:path';
 
 /** Without O_NONBLOCK, opening a pipe blocks one of Node's few threads until a writer comes. Windows has no such flag. */
 export const OPEN_FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
-
-/** A file may be replaced while it is being opened. Kubernetes replaces those of a volume about once a minute. */
-const ATTEMPTS = 3;
 
 /**
  * Opens a file, whatever links lead to it within these folders. A link may change at any time, so the place of the open file counts.
  * @throws {Error} also where a link leads out of the folders
  */
 export async function openWithin(file: string, folders: readonly string[]): Promise<FileHandle> {
-  for (let attempt = 1; ; attempt += 1) {
-    const handle = await open(file, OPEN_FLAGS);
-    try {
-      const real = await placeWithin(file, folders);
-      if (real === undefined) throw new Error('is a link that leads out of its folder: replace it by the file itself');
-      const [opened, found] = await Promise.all([handle.stat({ bigint: true }), stat(real, { bigint: true })]);
-      if (opened.ino === found.ino && opened.dev === found.dev) return handle;
-      throw new Error('keeps changing: write it less often');
-    } catch (error) {
-      await handle.close();
-      if (attempt === ATTEMPTS) throw error;
+  const handle = await open(file, OPEN_FLAGS);
+  try {
+    if (!(await isWithin(await placeOf(handle, file), folders))) {
+      throw new Error('is a link that leads out of its folder: replace it by the file itself');
     }
+    // Such a link has a place in the folder, whatever it links to.
+    const found = await handle.stat();
+    if (found.isFile() && found.nlink > 1) throw new Error('has several hard links: replace it by a copy');
+    return handle;
+  } catch (error) {
+    await handle.close();
+    throw error;
   }
 }
 
-/** The path without links. Undefined where it is outside the folders. @throws {Error} from the file system */
-export async function placeWithin(file: string, folders: readonly string[]): Promise<string | undefined> {
-  const real = await realpath(file);
+/** Only Linux tells the place of an open file. Elsewhere, a link that changes at this moment goes unnoticed. */
+function placeOf({ fd }: FileHandle, file: string): Promise<string> {
+  return process.platform === 'linux' ? readlink(`/proc/self/fd/${fd}`) : realpath(file);
+}
+
+/** Is a path without links in one of the folders? */
+async function isWithin(path: string, folders: readonly string[]): Promise<boolean> {
   const roots = await Promise.all(folders.map((folder) => realpath(folder).catch(() => undefined)));
-  return roots.some((root) => root !== undefined && real.startsWith(`${root}${sep}`)) ? real : undefined;
+  return roots.some((root) => root !== undefined && path.startsWith(`${root}${sep}`));
+}
+
+/** Does a link lead out of the folders? @throws {Error} from the file system */
+export async function leadsOut(file: string, folders: readonly string[]): Promise<boolean> {
+  return !(await isWithin(await realpath(file), folders));
 }
 
 /** Reads one byte more than the limit, to detect a larger file. */
