@@ -5,10 +5,12 @@ import {
   type ErrorCode,
   isAlias,
   isMap,
+  isNode,
   isScalar,
   isSeq,
   Lexer,
   LineCounter,
+  type Node,
   Parser,
   visit,
   type YAMLMap,
@@ -19,8 +21,8 @@ import { createProblemList, type Locate, type Path, type Position, type ProblemL
 /** A config file is about eight levels deep. The parser recurses, and thousands of levels would overflow the stack. */
 const MAX_DEPTH = 100;
 
-/** Most expansions of aliases in one file. Nested aliases that grow exponentially exceed it at once. */
-const MAX_ALIASES = 10_000;
+/** Most nodes that aliases add to one file. Nested aliases that grow exponentially exceed it at once. */
+const MAX_ALIASED_NODES = 10_000;
 
 export interface ConfigDocument {
   readonly value: unknown;
@@ -33,7 +35,8 @@ export interface ConfigDocument {
 export function readDocument(text: string, file: string, start = 'start from config/cambist.yaml'): ConfigDocument {
   const lines = new LineCounter();
   const [document, second] = compose(text, lines);
-  const locate: Locate = (path, what) => positionOf(document, lines, path, what);
+  const aliases: Aliases = { anchors: new Map(), targets: new Map(), nodes: 0, added: 0 };
+  const locate: Locate = (path, what) => positionOf(document, aliases.targets, lines, path, what);
   const problems = createProblemList(file, locate);
   const fail = (offset: number, message: string) => problems.errorAt(position(lines, offset), message);
 
@@ -57,8 +60,12 @@ export function readDocument(text: string, file: string, start = 'start from con
     fail(0, `the file is empty: ${start}`);
     return { value: undefined, problems, locate };
   }
-  const valid = checkNode(document.contents, document, fail);
-  return { value: valid ? toValue(document, fail) : undefined, problems, locate };
+  const valid = checkNode(document.contents, aliases, fail);
+  if (aliases.added > MAX_ALIASED_NODES) {
+    fail(document.range[0], 'too many aliases ("*…"): write out their values');
+    return { value: undefined, problems, locate };
+  }
+  return { value: valid ? document.toJS({ maxAliasCount: -1 }) : undefined, problems, locate };
 }
 
 /** Whether a place is within { } or [ ]. */
@@ -131,18 +138,44 @@ function causeOf(faults: readonly Fault[], text: string): { offset: number; mess
   return faults.length > 0 && VARIABLE.test(text) ? { offset, message: VARIABLE_IN_BRACES } : undefined;
 }
 
-/** Finds what YAML allows and a config file does not: duplicate keys and unknown aliases. */
-function checkNode(node: unknown, document: Document.Parsed, fail: Fail): boolean {
+/** The library searches the whole file for the anchor of each alias, which takes minutes with ten thousand. */
+interface Aliases {
+  readonly anchors: Map<string, { readonly node: Node; readonly nodes: number }>;
+  readonly targets: Map<unknown, Node>;
+  /** Number of nodes so far, with those that aliases stand for. */
+  nodes: number;
+  /** Those of aliases alone. */
+  added: number;
+}
+
+/** Finds what YAML allows and a config file does not: duplicate keys and unknown aliases. An alias within its own anchor is unknown. */
+function checkNode(node: unknown, aliases: Aliases, fail: Fail): boolean {
+  const before = aliases.nodes;
+  aliases.nodes += 1;
   if (isAlias(node)) {
-    if (node.resolve(document) !== undefined) return true;
-    fail(node.range?.[0] ?? 0, 'unknown alias ("*…"): define its anchor first, or put the value in quotes');
-    return false;
+    const anchor = aliases.anchors.get(node.source);
+    if (anchor === undefined) {
+      fail(node.range?.[0] ?? 0, 'unknown alias ("*…"): define its anchor first, or put the value in quotes');
+      return false;
+    }
+    aliases.targets.set(node, anchor.node);
+    aliases.nodes += anchor.nodes;
+    aliases.added += anchor.nodes;
+    return true;
   }
-  if (isSeq(node)) return node.items.map((item) => checkNode(item, document, fail)).every(Boolean);
-  if (!isMap(node)) return true;
+  const valid = isMap(node)
+    ? checkMap(node, aliases, fail)
+    : !isSeq(node) || node.items.map((item) => checkNode(item, aliases, fail)).every(Boolean);
+  if (isNode(node) && node.anchor !== undefined) {
+    aliases.anchors.set(node.anchor, { node, nodes: aliases.nodes - before });
+  }
+  return valid;
+}
+
+function checkMap(map: YAMLMap, aliases: Aliases, fail: Fail): boolean {
   let valid = true;
   const seen = new Set<string>();
-  for (const { key, value } of node.items) {
+  for (const { key, value } of map.items) {
     const name = isScalar(key) ? String(key.value) : undefined;
     const offset = isScalar(key) ? (key.range?.[0] ?? 0) : 0;
     if (name === undefined || name === '__proto__') {
@@ -154,25 +187,22 @@ function checkNode(node: unknown, document: Document.Parsed, fail: Fail): boolea
     } else {
       seen.add(name);
     }
-    valid = checkNode(value, document, fail) && valid;
+    valid = [key, value].map((each) => checkNode(each, aliases, fail)).every(Boolean) && valid;
   }
   return valid;
 }
 
-function toValue(document: Document.Parsed, fail: Fail): unknown {
-  try {
-    return document.toJS({ maxAliasCount: MAX_ALIASES });
-  } catch {
-    fail(document.range[0], 'too many aliases ("*…"): write out their values');
-    return undefined;
-  }
-}
-
-function positionOf(document: Document.Parsed | undefined, lines: LineCounter, path: Path, what: 'key' | 'value') {
+function positionOf(
+  document: Document.Parsed | undefined,
+  targets: Aliases['targets'],
+  lines: LineCounter,
+  path: Path,
+  what: 'key' | 'value',
+) {
   let node: unknown = document?.contents;
   let offset = isMap(node) || isSeq(node) ? (node.range?.[0] ?? 0) : 0;
   for (const [index, segment] of path.entries()) {
-    if (document !== undefined && isAlias(node)) node = node.resolve(document);
+    if (isAlias(node)) node = targets.get(node);
     let keyOffset = offset;
     if (isSeq(node)) {
       node = node.items[Number(segment)];

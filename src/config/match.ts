@@ -175,6 +175,10 @@ export function* combinationsOf({ host, path, conditions }: Match): Generator<st
   }
 }
 
+export function countCombinations({ conditions: { mcpNames, mcpMethods, methods } = {} as Conditions }: Match): number {
+  return (mcpNames?.length ?? 1) * (mcpMethods?.length ?? 1) * (methods?.length ?? 1);
+}
+
 /** @param host may itself be a pattern, whose hosts the other one then contains */
 export function hostMatches(pattern: string, host: string | undefined): boolean {
   if (host === undefined) return false;

@@ -1,4 +1,4 @@
-import { readdir, stat } from 'node:fs/promises';
+import { opendir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { setTimeout as delay, setImmediate as endOfTurn } from 'node:timers/promises';
 import { systemClock } from '../clock/clock.ts';
@@ -7,6 +7,7 @@ import { openWithin, readStart } from '../secrets/within.ts';
 import { refuseSameNames, refuseTies } from './check-routes.ts';
 import { byPosition, createProblemList, type Locate, type Path, type Problem } from './config-node.ts';
 import { readDocument } from './document.ts';
+import { countCombinations } from './match.ts';
 import { warnOfPlaceholders } from './placeholders.ts';
 import type { RouteDraft } from './resolve-route.ts';
 import { checkShape } from './shape.ts';
@@ -19,10 +20,23 @@ import { DEFAULT_SUBJECT_HEADER } from './verification.ts';
 const MAX_FILES = 1000;
 
 /** Parsing a file blocks all requests, for about 2 ms a KiB. */
-const MAX_FILE_BYTES = 256 * 1024;
+const MAX_FILE_BYTES = 64 * 1024;
 
 /** All files of a folder. */
 const MAX_FOLDER_BYTES = 16 * 1024 * 1024;
+
+/** Of a file. More would not fit into it, unless they are invalid. */
+const MAX_FILE_ROUTES = 1000;
+
+/** All files of a folder. Each route has counts, and an entry in the table of routes for each combination of its conditions. */
+const MAX_ROUTES = 10_000;
+const MAX_COMBINATIONS = 20_000;
+
+/** With those that are ignored. A folder may have millions. */
+const MAX_ENTRIES = 10_000;
+
+/** Of a file. Each is in the log and on the status page. */
+const MAX_PROBLEMS = 100;
 
 /** Files of a folder that are read at the same time. */
 const AT_ONCE = 16;
@@ -86,14 +100,24 @@ async function readFolder(grants: Grants, context: TeamContext, before: readonly
   const known = new Map(before.map((file) => [file.path, file]));
   const read: Unchecked[] = [];
   let bytes = 0;
+  let routes = 0;
+  let combinations = 0;
   try {
     const paths = await filesIn(grants.folder);
     while (read.length < paths.length) {
       const next = paths.slice(read.length, read.length + AT_ONCE);
       const files = await Promise.all(next.map((path) => readTeamFile(path, grants, context, known.get(path))));
       read.push(...files);
-      for (const { parsed } of files) bytes += parsed?.text.length ?? 0;
+      for (const { parsed, drafts } of files) {
+        bytes += parsed?.text.length ?? 0;
+        routes += drafts.length;
+        for (const { match } of drafts) combinations += match === undefined ? 0 : countCombinations(match);
+      }
       if (bytes > MAX_FOLDER_BYTES) throw new Error('has more than 16 MiB of routes: divide the team');
+      if (routes > MAX_ROUTES) throw new Error(`has more than ${MAX_ROUTES} routes: divide the team`);
+      if (combinations > MAX_COMBINATIONS) {
+        throw new Error(`has more than ${MAX_COMBINATIONS} combinations of conditions: shorten lists in match`);
+      }
     }
   } catch (error) {
     read.push(unreadable(grants.folder, context, error, known.get(grants.folder)));
@@ -103,8 +127,14 @@ async function readFolder(grants: Grants, context: TeamContext, before: readonly
 
 /** In the order of their names. */
 async function filesIn(folder: string): Promise<string[]> {
-  const names = (await readdir(folder)).filter((name) => /^[^.].*\.ya?ml$/s.test(name));
-  if (names.length > MAX_FILES) throw new Error(`has more than ${MAX_FILES} files: join some of them`);
+  const names: string[] = [];
+  let entries = 0;
+  for await (const { name } of await opendir(folder, { bufferSize: MAX_FILES })) {
+    entries += 1;
+    if (/^[^.].*\.ya?ml$/s.test(name)) names.push(name);
+    if (names.length > MAX_FILES) throw new Error(`has more than ${MAX_FILES} files: join some of them`);
+    if (entries > MAX_ENTRIES) throw new Error(`has more than ${MAX_ENTRIES} entries: remove some of them`);
+  }
   return names.sort().map((name) => join(folder, name));
 }
 
@@ -166,7 +196,11 @@ async function parseFile(path: string, folder: string, before: Parsed | undefine
   }
   await nextTurn();
   const { value, problems } = readDocument(text, path, `begin it with "${SHAPE.start}"`);
-  const content = value === undefined ? undefined : checkShape<WrittenTeamFile>(value, problems.root, SHAPE);
+  const { root } = problems;
+  const routes = (value as WrittenTeamFile | undefined)?.routes;
+  const hasTooMany = Array.isArray(routes) && routes.length > MAX_FILE_ROUTES;
+  if (hasTooMany) root.at('routes').error(`has more than ${MAX_FILE_ROUTES} routes: divide the file`);
+  const content = value === undefined || hasTooMany ? undefined : checkShape<WrittenTeamFile>(value, root, SHAPE);
   return { stats, text, content, problems: problems.sorted() };
 }
 
@@ -186,7 +220,7 @@ async function readText(path: string, folder: string): Promise<string> {
   try {
     const found = await handle.stat();
     if (!found.isFile()) throw new Error('is not a file: remove it');
-    if (found.size > MAX_FILE_BYTES) throw new Error('is larger than 256 KiB: divide it');
+    if (found.size > MAX_FILE_BYTES) throw new Error('is larger than 64 KiB: divide it');
     const bytes = await readStart(handle, found.size);
     if (bytes.length !== found.size)
       throw new Error('changed while it was read: write it to another place and rename it');
@@ -218,11 +252,12 @@ function unreadable(path: string, context: TeamContext, error: unknown, before: 
   return { path, parsed: undefined, context, drafts: [], problems: [], ownProblems: [problem] };
 }
 
-/** Adds the problems that a file has with those before it. */
+/** Adds the problems that a file has with those before it, unless there are too many to look at. */
 function checked(read: readonly Unchecked[], before: readonly ReadFile[]): ReadFile[] {
   const known = new Map(before.map((file) => [file.path, file]));
   const lists = read.map(({ path, parsed }) => createProblemList(path, locateIn(parsed?.text ?? '')));
-  const drafts = read.flatMap((file, index) =>
+  const isWhole = read.every(({ parsed }) => parsed !== undefined);
+  const drafts = (isWhole ? read : []).flatMap((file, index) =>
     file.drafts.map((draft) => ({
       ...draft,
       node: lists[index]?.root.at(...draft.node.path) ?? draft.node,
@@ -232,8 +267,11 @@ function checked(read: readonly Unchecked[], before: readonly ReadFile[]): ReadF
   refuseSameNames(drafts);
   refuseTies(drafts);
   return read.map((file, index) => {
-    const problems = [...file.ownProblems, ...(lists[index]?.sorted() ?? [])].toSorted(byPosition);
-    const isValid = problems.every(({ severity }) => severity !== 'error');
+    const all = [...file.ownProblems, ...(lists[index]?.sorted() ?? [])];
+    const errors = all.filter(({ severity }) => severity === 'error');
+    const isValid = errors.length === 0;
+    const warnings = all.filter(({ severity }) => severity !== 'error');
+    const problems = [...errors, ...warnings].slice(0, MAX_PROBLEMS).toSorted(byPosition);
     const earlier = known.get(file.path);
     const sinceMs = earlier?.isValid === isValid ? earlier.sinceMs : systemClock.wallMs();
     return { ...file, problems, isValid, sinceMs };

@@ -39,7 +39,7 @@ export interface WrittenTeamFile {
 
 /** A key of a route, also one that only the main file may have. */
 export function isOfRoute(key: string): boolean {
-  return key in ROUTE;
+  return Object.hasOwn(ROUTE, key);
 }
 
 /** The parts of the main file that routes of teams are read with. */

@@ -1,0 +1,210 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { link, mkdir, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { loadConfig } from '../../../src/config/load.ts';
+import { temporaryFolder } from '../../harness/lifetime.ts';
+
+const UPSTREAM = 'https://x.billing.example.com';
+const ROUTE = `name: a, match: { path: /billing }, upstream: "${UPSTREAM}"`;
+
+/** A gateway with a folder that a team writes anything into, and one with files that it may name. */
+async function start(t: TestContext) {
+  const base = temporaryFolder(t);
+  const [folder, files] = [join(base, 'billing'), join(base, 'files')];
+  for (const each of [folder, files]) await mkdir(each);
+  const main = {
+    version: 1,
+    routes_from: [
+      {
+        name: 'billing',
+        folder,
+        paths: ['/billing'],
+        upstreams: [UPSTREAM],
+        credentials: ['secret', 'none'],
+        files: [files],
+      },
+    ],
+    routes: [{ name: 'rest', match: { path: '/' }, upstream: 'https://rest.example.com', credential: 'none' }],
+  };
+  await writeFile(join(base, 'cambist.yaml'), JSON.stringify(main));
+  return {
+    base,
+    folder,
+    files,
+    /** Reads everything. The other routes are there, whatever the team wrote. */
+    async read() {
+      const { config } = await loadConfig(join(base, 'cambist.yaml'));
+      assert.equal(config?.routes.find(({ team }) => team === undefined)?.name, 'rest');
+      const team = config?.teams[0] ?? assert.fail();
+      return { team, problems: team.files.flatMap(({ problems }) => problems) };
+    },
+  };
+}
+
+/** Repeats a text as often as it fits into the largest file. @param unit gets the number of the repetition */
+function filled(head: string, unit: (index: number) => string, tail = ''): string {
+  let text = head;
+  for (let index = 0; ; index += 1) {
+    const next = unit(index);
+    if (text.length + next.length + tail.length > 64 * 1024) return text + tail;
+    text += next;
+  }
+}
+
+const patterns = (letter: string) => Array.from({ length: 100 }, (_, index) => letter + index).join();
+const LONG = 60_000;
+
+/** The largest files, and the problem with each. */
+const BOMBS: readonly [what: string, text: string, problem: RegExp][] = [
+  ['aliases', filled('routes: [&a x, ', () => '*a,', ']'), /too many aliases/],
+  ['aliases of a route', filled(`routes: [&a { ${ROUTE} }, `, () => '*a,', ']'), /too many aliases/],
+  ['merge keys', filled(`routes: [&a { ${ROUTE} }, `, () => '{<<: *a},', ']'), /too many aliases/],
+  ['unknown aliases', filled('routes: [', () => '*b,', ']'), /unknown alias/],
+  ['anchors with an alias each', filled('routes: [', (n) => `&a${n} 1,*a${n},`, ']'), /has more than 1000 routes/],
+  [
+    'aliases of a map with many keys',
+    filled(`routes: [&a { ${Array.from({ length: 3000 }, (_, n) => `k${n}: 1`).join()} }, `, () => '*a,', ']'),
+    /too many aliases/,
+  ],
+  [
+    'nested aliases',
+    `a: &a [x, x]\n${[...'bcdefghijklmnopqrstuvwxyz'].map((name, n) => `${name}: &${name} [${`*${'abcdefghijklmnopqrstuvwxyz'[n]}, `.repeat(9)}]`).join('\n')}`,
+    /too many aliases/,
+  ],
+  ['unknown keys', filled('routes: [{', (n) => `naem${n}: 1,`, '}]'), /unknown key/],
+  ['duplicate keys', filled('routes: [{', () => 'name: 1,', '}]'), /duplicate key/],
+  ['empty routes', filled('routes: [', () => '{},', ']'), /has more than 1000 routes/],
+  ['routes without a value', filled('routes:\n', () => '-\n'), /has more than 1000 routes/],
+  ['tags', filled('routes: [{', (n) => `!!str a${n}: !b c,`, '}]'), /unknown tag/],
+  ['lists in lists', filled('routes: ', () => '['), /nested more than 100 levels/],
+  ['maps in maps', filled('routes: ', () => '{a: '), /nested more than 100 levels/],
+  ['documents', filled('routes: []\n', () => '---\n'), /second document/],
+  ['one route many times', filled('routes:\n', () => `- { ${ROUTE}, credential: none }\n`), /is also the name of/],
+  [
+    'a route with many combinations of conditions',
+    `routes: [{ ${ROUTE.replace('path:', `mcp_name: [${patterns('n')}], mcp_method: [${patterns('m')}], methods: [GET, POST, PUT], path:`)}, credential: none }]`,
+    /more than 20000 combinations/,
+  ],
+  ['a long path', `routes: [{ name: a, match: { path: "/${'%20/'.repeat(LONG / 4)}" } }]`, /outside the region/],
+  ['a long host', `routes: [{ name: a, match: { host: "${'a.'.repeat(LONG / 2)}" } }]`, /must be a host name/],
+  ['a long name', `routes: [{ name: ${'a-'.repeat(LONG / 2)} }]`, /must consist of lower-case letters/],
+  ['a long number', `routes: [{ ${ROUTE}, timeouts: { connect: ${'1'.repeat(LONG)}s } }]`, /must be a duration/],
+  ['keys of the prototype', 'routes: []\nconstructor: {}\n', /unknown key "constructor"/],
+  ['the prototype', `routes: [{ ${ROUTE}, __proto__: { team: other } }]`, /invalid key/],
+  [
+    'a key of the prototype in a route',
+    `routes: [{ ${ROUTE}, constructor: 1, toString: 1 }]`,
+    /unknown key "constructor"/,
+  ],
+];
+
+for (const [what, text, problem] of BOMBS) {
+  // Some of these took minutes, and gigabytes.
+  test(`refuses ${what} with few problems, within seconds`, { timeout: 30_000 }, async (t) => {
+    const { folder, read } = await start(t);
+    await writeFile(join(folder, 'a.yaml'), text);
+    const { team, problems } = await read();
+    assert.equal(team.isOpen, false);
+    assert.ok(problems.length <= 101, `${problems.length} problems`);
+    assert.ok(
+      problems.some(({ message }) => problem.test(message)),
+      JSON.stringify(problems.slice(0, 5)),
+    );
+  });
+}
+
+test('accepts a few aliases, and names that objects inherit', async (t) => {
+  const { folder, read } = await start(t);
+  const routes = ['constructor', 'tostring', 'valueof'].map(
+    (name) => `- { name: ${name}, match: { path: /billing/${name} }, upstream: *u, credential: *c }`,
+  );
+  const first = `- { name: a, match: { path: /billing/a }, upstream: &u ${UPSTREAM}, credential: &c none }`;
+  await writeFile(join(folder, 'constructor.yaml'), `routes:\n${[first, ...routes].join('\n')}`);
+  const { team, problems } = await read();
+  assert.deepEqual(problems, []);
+  assert.deepEqual(
+    team.routes.map(({ name, upstream }) => [name, upstream.origin]),
+    ['a', 'constructor', 'tostring', 'valueof'].map((name) => [`billing/${name}`, UPSTREAM]),
+  );
+});
+
+async function sparse(path: string): Promise<void> {
+  await writeFile(path, '');
+  await truncate(path, 2 ** 40);
+}
+
+/** Things in place of a file of routes, and the problem with each. */
+const NO_FILES: readonly [what: string, make: (path: string, base: string) => unknown, problem: RegExp][] = [
+  ['a link to the main file', (path, base) => symlink(join(base, 'cambist.yaml'), path), /leads out of its folder/],
+  ['a relative link', (path) => symlink('../cambist.yaml', path), /leads out of its folder/],
+  ['a link to itself', (path) => symlink('a.yaml', path), /cannot be read \(ELOOP\)/],
+  ['a link to a missing file', (path) => symlink('none.yaml', path), /does not exist/],
+  ['a link to its folder', (path) => symlink('.', path), /is a link that leads out|is not a file/],
+  ['a device', (path) => symlink('/dev/zero', path), /leads out of its folder/],
+  ['an open file of the process', (path) => symlink('/proc/self/environ', path), /leads out of its folder/],
+  ['a hard link', (path, base) => link(join(base, 'cambist.yaml'), path), /has several hard links/],
+  ['a pipe', (path) => execFileSync('mkfifo', [path]), /is not a file/],
+  ['a file with holes', sparse, /is larger than 64 KiB/],
+  ['bytes that are not UTF-8', (path) => writeFile(path, Buffer.from([0xff, 0xfe])), /is not UTF-8/],
+];
+
+for (const [what, make, problem] of NO_FILES) {
+  test(`refuses ${what} in place of a file of routes`, { timeout: 30_000 }, async (t) => {
+    const { base, folder, read } = await start(t);
+    await make(join(folder, 'a.yaml'), base);
+    const { team, problems } = await read();
+    assert.equal(team.isOpen, false);
+    assert.match(problems.map(({ message }) => message).join('\n'), problem);
+  });
+}
+
+test('reads no more of a folder than a team needs', { timeout: 60_000 }, async (t) => {
+  const { folder, read } = await start(t);
+  const routes = (file: number) =>
+    Array.from(
+      { length: 400 },
+      (_, n) =>
+        `- { name: r${file}-${n}, match: { path: /billing/${file}/${n} }, upstream: "${UPSTREAM}", credential: none }`,
+    );
+  for (let file = 0; file < 26; file += 1) {
+    await writeFile(join(folder, `${file}.yaml`), `routes:\n${routes(file).join('\n')}`);
+  }
+  const many = await read();
+  assert.match(many.problems.map(({ message }) => message).join(), /^has more than 10000 routes/);
+  await rm(join(folder, '25.yaml'));
+  const most = await read();
+  assert.deepEqual([most.team.isOpen, most.team.routes.length], [true, 10_000]);
+  await Promise.all(Array.from({ length: 10_001 }, (_, n) => symlink('none', join(folder, `.${n}`))));
+  assert.match((await read()).problems.map(({ message }) => message).join(), /^has more than 10000 entries/);
+});
+
+/** Files that a route may not name, and the problem with each. */
+const NO_SECRETS: readonly [what: string, make: (path: string, base: string) => unknown, problem: RegExp][] = [
+  ['a link out of the folder', (path) => symlink('../cambist.yaml', path), /is a link that leads out/],
+  [
+    'a link to an empty file elsewhere',
+    async (path, base) => {
+      await writeFile(join(base, 'empty'), '');
+      await symlink('../empty', path);
+    },
+    /is a link that leads out/,
+  ],
+  ['a link to a folder elsewhere', (path) => symlink('..', path), /is a link that leads out/],
+];
+
+for (const [what, make, problem] of NO_SECRETS) {
+  test(`says of ${what} nothing but that`, async (t) => {
+    const { base, folder, files, read } = await start(t);
+    const path = join(files, 'key');
+    await make(path, base);
+    await writeFile(join(folder, 'a.yaml'), `routes: [{ ${ROUTE}, credential: secret, secret: { file: ${path} } }]`);
+    const { team, problems } = await read();
+    assert.equal(team.isOpen, false);
+    assert.deepEqual(
+      problems.map(({ message }) => problem.test(message)),
+      [true],
+    );
+  });
+}
