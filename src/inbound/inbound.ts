@@ -1,7 +1,9 @@
+import type { Socket } from 'node:net';
 import type { Clock } from '../clock/clock.ts';
 import { clientCertificateRule } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import type { Inbound } from '../config/inbound.ts';
+import { connectionEvent } from '../listeners/idle-connection.ts';
 import { limitConnections } from '../listeners/limit-connections.ts';
 import { openListener } from '../listeners/listen.ts';
 import { logAcceptErrors, reachedLimit } from '../listeners/open-files.ts';
@@ -28,6 +30,12 @@ import { createInboundCounts, inboundFamilies } from './inbound-metrics.ts';
 import { createInboundPipeline } from './inbound-pipeline.ts';
 import { createHandleReader } from './read-caller.ts';
 import { createForeignHandles } from './verify-caller.ts';
+
+/**
+ * A busy connection closes after this time, with a response. A pod that shuts down gets no new connections, but no signal either
+ * before its agent has stopped: callers must leave before that.
+ */
+const MAX_CONNECTION_MS = 5000;
 
 /** The listener for callers of the agent, and the handles that the agent gets. */
 export type InboundSide = Awaited<ReturnType<typeof createInbound>>;
@@ -83,16 +91,23 @@ export async function createInbound(first: Config, options: InboundOptions) {
     checksClients: clientCertificateRule(tlsOf(inbound.listen)) !== undefined,
     revocations,
   });
+  const opened = new WeakMap<Socket, number>();
   revocations?.onRevoked(() => handles.removeRevoked(revocations.isRevoked));
   const { app: server } = await createProxyServer(inbound.listen, {
     activeConfig,
     tracker,
-    pipeline,
+    pipeline(request, switched) {
+      const { incoming, record } = request;
+      const openedMs = opened.get(incoming.socket) ?? record.startedMs;
+      if (record.startedMs - openedMs > MAX_CONNECTION_MS) request.closeAfterResponse();
+      return pipeline(request, switched);
+    },
     sockets,
     logger,
     tlsBridge: undefined,
     reach: {},
   });
+  server.server.on(connectionEvent(server.server), (socket) => opened.set(socket, clock.monotonicMs()));
   const connections = limitConnections(server.server, {
     max: () => active.config.limits.maxConnections,
     http: server.server,

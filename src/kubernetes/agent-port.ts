@@ -101,6 +101,9 @@ function notesOn(container: JsonObject, name: string, { inbound, agent }: Inboun
   });
   return [
     `container ${quote(name)} must listen on port ${agent}, which ${VARIABLE} tells it`,
+    ...(getIn(container, ['lifecycle', 'preStop']) === undefined
+      ? [`container ${quote(name)} has no preStop hook, so a rollout can lose requests: let it sleep for 10 seconds`]
+      : []),
     ...(probes === 0 ? [] : [`its probes and hooks on port ${inbound} now use port ${agent}`]),
     ...others.map((other) => `its variable ${quote(other)} contains ${inbound}: check that it means cambist`),
     `the config needs inbound with listen 0.0.0.0:${inbound} and agent http://127.0.0.1:${agent}`,

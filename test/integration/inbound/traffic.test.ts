@@ -91,6 +91,17 @@ test('lets the agent reach its backends while requests of its callers are draine
   await stopping;
 });
 
+test('closes a busy connection of a caller after a while, with a response', async (t) => {
+  const gateway = await startInboundGateway(t);
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  t.after(() => agent.destroy());
+  const headers = { authorization: `Bearer ${await gateway.mint()}` };
+  const persistence = async () => (await call(gateway.url, { agent, headers })).headers.connection;
+  assert.equal(await persistence(), 'keep-alive');
+  await eventually('a response is the last', async () => (await persistence()) === 'close', 20_000, 100);
+  assert.equal(await persistence(), 'keep-alive');
+});
+
 test('refuses callers beyond limits.max_in_flight, apart from the requests of the agent', async (t) => {
   const gateway = await startInboundGateway(t, { agent: neverRespond, top: { limits: { max_in_flight: 1 } } });
   const headers = { authorization: `Bearer ${await gateway.mint()}` };

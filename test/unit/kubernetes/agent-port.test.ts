@@ -33,6 +33,12 @@ test('cambist listens on the port of the callers, and PORT moves the agent to th
   );
 });
 
+test('notes an agent without a preStop hook, which stops while callers still come', () => {
+  const lifecycle = { preStop: { sleep: { seconds: 10 } } };
+  assert.match(move(agentPod()).reasons.join(), /container "agent" has no preStop hook/);
+  assert.doesNotMatch(move(agentPod({ lifecycle })).reasons.join(), /preStop/);
+});
+
 test('takes the agent’s port from the option or the annotation', () => {
   assert.deepEqual(environment(move(agentPod(), { 'agent-port': '9000' }).template, 'agent'), { PORT: '9000' });
   const annotations = { 'cambist.dev/inbound': '8080', 'cambist.dev/agent-port': '9001' };
