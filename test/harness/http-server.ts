@@ -1,6 +1,7 @@
-import { createServer, type RequestListener } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Server as NetServer } from 'node:net';
+import type { Duplex } from 'node:stream';
 
 /** The certificate of a TLS server, in PEM format. */
 export interface ServerTls {
@@ -23,12 +24,14 @@ export interface HttpServerOptions {
   port?: number;
   /** Listens on this address, and has this origin as URL. By default, listens on loopback. */
   at?: { address: string; origin: string };
+  upgrade?: (request: IncomingMessage, socket: Duplex) => void;
 }
 
 /** Starts a server on loopback. `close` also closes its connections. */
 export async function startHttpServer(listener: RequestListener, options: HttpServerOptions = {}): Promise<HttpServer> {
-  const { tls, port = 0, at } = options;
+  const { tls, port = 0, at, upgrade } = options;
   const server = tls === undefined ? createServer(listener) : createTlsServer(tlsOptions(tls), listener);
+  if (upgrade !== undefined) server.on('upgrade', upgrade);
   const address = await listen(server, port, at?.address);
   const local = tls === undefined ? `http://127.0.0.1:${address.port}` : `https://localhost:${address.port}`;
   return {

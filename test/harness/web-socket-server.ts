@@ -40,7 +40,7 @@ export async function startWebSocketServer(t: Lifetime): Promise<WebSocketServer
     running.handshakes.push(handshake);
     const refusal = running.refusal(handshake);
     if (refusal !== undefined) socket.end(refusal);
-    else accept(request, socket, running.greeting);
+    else acceptWebSocket(request, socket, running.greeting);
   });
   const { port } = await listen(server);
   const running: WebSocketServer = {
@@ -63,7 +63,8 @@ function receive({ url = '', headers, rawHeaders }: IncomingMessage, socket: Dup
   return { url, headers, rawHeaders, authorization: headers.authorization, socket };
 }
 
-function accept({ headers }: IncomingMessage, socket: Duplex, greeting: string | undefined): void {
+/** Accepts a handshake, and echoes texts. */
+export function acceptWebSocket({ headers }: IncomingMessage, socket: Duplex, greeting?: string): void {
   const key = createHash('sha1').update(`${headers['sec-websocket-key']}${GUID}`).digest('base64');
   const [protocol] = (headers['sec-websocket-protocol'] ?? '').split(',');
   const lines = ['HTTP/1.1 101 Switching Protocols', 'Upgrade: WebSocket', 'Connection: Upgrade, X-Hop', 'X-Hop: 1'];

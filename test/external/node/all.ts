@@ -1,2 +1,3 @@
 /** `npm run test:node`: all of these share one node. */
 import './first-call.test.ts';
+import './rollouts.test.ts';

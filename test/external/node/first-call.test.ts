@@ -6,6 +6,7 @@ import { stringify } from 'yaml';
 import { fencedBlocks } from '../../harness/pages.ts';
 import { agentDeployment } from '../cluster/objects.ts';
 import { AGENT_IMAGE, github, idp, node, run } from './node.ts';
+import { IDLE } from './pods.ts';
 
 const page = readFileSync('deploy/sidecar.md', 'utf8');
 const [shortest = '', check = '', withToken = ''] = fencedBlocks(page, 'sh');
@@ -17,7 +18,7 @@ test('the shortest way of the page leads to the first call', async (t) => {
   await node.write('token', await idp.mint());
   const { spec, ...deployment } = agentDeployment({ name: 'agent' });
   const [agent] = spec.template.spec.containers;
-  Object.assign(agent ?? {}, { image: AGENT_IMAGE });
+  Object.assign(agent ?? {}, { image: AGENT_IMAGE, command: ['node', '-e', IDLE] });
   await node.write('agent.yaml', stringify({ ...deployment, spec }));
   // The page names the command that waits for the pod.
   const commands = shortest.trim().split('\n').toSpliced(-1, 0, 'kubectl -n agents rollout status deployment/agent');

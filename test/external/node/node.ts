@@ -1,6 +1,7 @@
 import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Agent, request } from 'undici';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 import { startDnsServer } from '../../harness/dns-server.ts';
@@ -8,6 +9,7 @@ import { eventually } from '../../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
 import { echo, respond, startFakeUpstream, type UpstreamHandler } from '../../harness/fake-upstream.ts';
 import { type ServerOptions, startServer } from '../../harness/server-process.ts';
+import { acceptWebSocket } from '../../harness/web-socket-server.ts';
 import { startCluster } from '../cluster/cluster.ts';
 import { installContainerd, installDeployTools } from '../installs.ts';
 import { containerdConfig, kubeletConfig, kubeProxyConfig, podNetwork } from './node-config.ts';
@@ -25,19 +27,26 @@ const ADDRESSES: Readonly<Record<string, string>> = {
 const SERVICES = '10.96.0.0/16';
 const KUBERNETES = '10.96.0.1';
 const START_TIMEOUT_MS = 60_000;
+/** Tests of rollouts send many. */
+const KEPT_REQUESTS = 100;
+const SLOW_MS = 3000;
+const EVENT_MS = 250;
+export const EVENTS = 24;
 
 /** The image of the Dockerfile. */
 export const PLAIN_IMAGE = 'localhost/cambist:test';
 /** The same one with `CA`, as the pages name it. */
 export const IMAGE = 'registry.example.com/cambist:0.1.0';
 export const AGENT_IMAGE = 'localhost/agent:test';
+export const REDIRECT_IMAGE = 'registry.example.com/cambist-redirect:0.1.0';
 const OTHER_IMAGES = [
-  'registry.example.com/cambist-redirect:0.1.0',
+  REDIRECT_IMAGE,
+  'registry.example.com/agent:1.0.0',
   'docker.io/curlimages/curl:8.17.0',
   'docker.io/valkey/valkey:8.1',
 ];
 
-const authority = createCertificateAuthority('outside');
+export const authority = createCertificateAuthority('outside');
 /** Issued the certificates of the servers outside. */
 export const CA = authority.cert;
 
@@ -55,11 +64,31 @@ idp.behaviour = ({ form }) =>
 export const github = await startBackend('github-mcp.example.com');
 export const ledger = await startBackend('ledger-mcp.example.com');
 
-function startBackend(name: string) {
+/** Responds late at `/slow`, and with events at `/events` and `/endless`. Echoes elsewhere, and to texts of a WebSocket. */
+async function startBackend(name: string) {
   const refuse = respond(401, '', { 'www-authenticate': 'Bearer' });
-  const handler: UpstreamHandler = (request, response) =>
-    request.authorization.length > 0 ? echo(request, response) : refuse(request, response);
-  return startFakeUpstream({ after }, handler, at(name));
+  const handler: UpstreamHandler = async (request, response) => {
+    backend.requests.splice(0, backend.requests.length - KEPT_REQUESTS);
+    if (request.authorization.length === 0) return refuse(request, response);
+    const [path = ''] = /[^/]*$/.exec(request.url) ?? [];
+    if (path === 'slow') await delay(SLOW_MS);
+    if (!['events', 'endless'].includes(path)) return echo(request, response);
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    for (let sent = 0; !response.destroyed && (path === 'endless' || sent < EVENTS); sent += 1) {
+      response.write(`data: ${sent}\n\n`);
+      await delay(EVENT_MS);
+    }
+    response.end();
+  };
+  const backend = await startFakeUpstream({ after }, handler, {
+    ...at(name),
+    upgrade: (request, socket) =>
+      acceptWebSocket(
+        request,
+        socket.on('error', () => socket.destroy()),
+      ),
+  });
+  return backend;
 }
 
 function at(name: string) {
