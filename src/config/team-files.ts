@@ -35,9 +35,6 @@ const MAX_COMBINATIONS = 20_000;
 /** With those that are ignored. A folder may have millions. */
 const MAX_ENTRIES = 10_000;
 
-/** Of a file. Each is in the log and on the status page. */
-const MAX_PROBLEMS = 100;
-
 /** Files of a folder that are read at the same time. */
 const AT_ONCE = 16;
 
@@ -267,11 +264,8 @@ function checked(read: readonly Unchecked[], before: readonly ReadFile[]): ReadF
   refuseSameNames(drafts);
   refuseTies(drafts);
   return read.map((file, index) => {
-    const all = [...file.ownProblems, ...(lists[index]?.sorted() ?? [])];
-    const errors = all.filter(({ severity }) => severity === 'error');
-    const isValid = errors.length === 0;
-    const warnings = all.filter(({ severity }) => severity !== 'error');
-    const problems = [...errors, ...warnings].slice(0, MAX_PROBLEMS).toSorted(byPosition);
+    const problems = [...file.ownProblems, ...(lists[index]?.sorted() ?? [])].toSorted(byPosition);
+    const isValid = problems.every(({ severity }) => severity !== 'error');
     const earlier = known.get(file.path);
     const sinceMs = earlier?.isValid === isValid ? earlier.sinceMs : systemClock.wallMs();
     return { ...file, problems, isValid, sinceMs };

@@ -12,7 +12,7 @@ export function usedServers(credential: Credential): AuthorizationServer[] {
 }
 
 /** A server, after the one that issues the client assertion for it. */
-function withIssuer(server: AuthorizationServer): AuthorizationServer[] {
+export function withIssuer(server: AuthorizationServer): AuthorizationServer[] {
   const from = assertionFrom(server);
   return from === undefined ? [server] : [from.authorizationServer, server];
 }

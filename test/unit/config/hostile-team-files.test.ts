@@ -102,12 +102,11 @@ const BOMBS: readonly [what: string, text: string, problem: RegExp][] = [
 
 for (const [what, text, problem] of BOMBS) {
   // Some of these took minutes, and gigabytes.
-  test(`refuses ${what} with few problems, within seconds`, { timeout: 30_000 }, async (t) => {
+  test(`refuses ${what} within seconds`, { timeout: 30_000 }, async (t) => {
     const { folder, read } = await start(t);
     await writeFile(join(folder, 'a.yaml'), text);
     const { team, problems } = await read();
     assert.equal(team.isOpen, false);
-    assert.ok(problems.length <= 101, `${problems.length} problems`);
     assert.ok(
       problems.some(({ message }) => problem.test(message)),
       JSON.stringify(problems.slice(0, 5)),
