@@ -60,7 +60,9 @@ export interface App {
   readonly wasUsed: () => boolean;
   /** Follows a change of the configured level. */
   readonly logLevel: Pick<LogLevelControl, 'configure'>;
-  /** Reads TLS files again for the next connections, and opens the audit file again. */
+  /** Reads the TLS files of peers again for the next connections. */
+  rereadTls(): void;
+  /** The same, with those of listeners, and opens the audit file again. */
   reopenFiles(): void;
   /**
    * Serves requests for up to 3 s more, each as the last of its connection. Then refuses new ones, waits up to `limits.shutdown_grace` for
@@ -175,6 +177,7 @@ export async function startApp(written: Config, version: string, logger: Logger,
     reloadFailed: () => counts.reloaded('failure'),
     wasUsed: () => counts.routes().some(({ route, arrivals }) => route !== UNMATCHED && total(arrivals) > 0),
     logLevel: parts.logLevel,
+    rereadTls: dispatchers.rereadTls,
     reopenFiles() {
       dispatchers.rereadTls();
       audit?.reopen();

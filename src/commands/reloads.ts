@@ -47,7 +47,11 @@ export function createReloads(file: string, logger: Logger) {
     }
     for (const name of names) {
       const files = () => watchedFiles(teamNamed(name));
-      if (!folders.has(name)) folders.set(name, watchFiles({ files, onChange: () => onTeamChange(name), logger }));
+      const onChange = (): void => {
+        app?.rereadTls();
+        onTeamChange(name);
+      };
+      if (!folders.has(name)) folders.set(name, watchFiles({ files, onChange, logger }));
       // The folder may have changed since the main file was read.
       onTeamChange(name);
     }
@@ -131,7 +135,7 @@ const REST = 10;
 
 /** The folder changes with the names in it, and with the link that Kubernetes replaces. */
 function watchedFiles(team: Team | undefined): string[] {
-  return team === undefined ? [] : [team.grants.folder, ...team.files.map(({ path }) => path)];
+  return team === undefined ? [] : [team.grants.folder, ...team.files.map(({ path }) => path), ...tlsOf(team.routes)];
 }
 
 /** A team could fill the log. */
@@ -147,16 +151,19 @@ export function logTeam(logger: Logger, { grants: { name }, files, isOpen, route
   else logger.error({ team: name }, 'the routes of a team are invalid; its requests get 503 until they are fixed');
 }
 
-/** TLS files belong to connections and are watched. Secrets, keys and tokens are checked when they are used. */
+/** TLS files belong to connections and are watched. Those of teams are watched with their folders. Secrets, keys and tokens are checked when they are used. */
 function tlsFiles(config: Config | undefined): string[] {
   if (config === undefined) return [];
-  const all: readonly (TlsFiles | undefined)[] = [...config.routes, ...config.authorizationServers].map(
-    ({ tls }) => tls,
-  );
   return [
-    ...all.flatMap((tls) => [tls?.ca, tls?.certificate, tls?.privateKey]),
-    ...tlsListeners(config).flatMap(({ tls }) => [tls.certificate, tls.privateKey, tls.clientCa]),
-  ].filter((path) => path !== undefined);
+    ...tlsOf([...config.routes.filter(({ team }) => team === undefined), ...config.authorizationServers]),
+    ...tlsListeners(config)
+      .flatMap(({ tls }) => [tls.certificate, tls.privateKey, tls.clientCa])
+      .filter((path) => path !== undefined),
+  ];
+}
+
+function tlsOf(peers: readonly { readonly tls: TlsFiles | undefined }[]): string[] {
+  return peers.flatMap(({ tls }) => [tls?.ca, tls?.certificate, tls?.privateKey]).filter((path) => path !== undefined);
 }
 
 /** Logs each problem at its severity, with its position if it has one. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { mkdir, readFile, rename, unlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { App } from '../../../src/app.ts';
 import { UsageError } from '../../../src/commands/command.ts';
@@ -27,6 +27,7 @@ async function startReloads(t: TestContext, serve: (config: Config) => void, tex
   const lines: string[] = [];
   const served: (string | undefined)[] = [];
   let failures = 0;
+  let rereads = 0;
   const app: App = {
     listen: '',
     intercepting: [],
@@ -45,6 +46,9 @@ async function startReloads(t: TestContext, serve: (config: Config) => void, tex
     reloadFailed() {
       failures += 1;
     },
+    rereadTls() {
+      rereads += 1;
+    },
     reopenFiles() {},
     logLevel: { configure() {} },
     stop: async () => {},
@@ -61,6 +65,7 @@ async function startReloads(t: TestContext, serve: (config: Config) => void, tex
     served,
     configs,
     failures: () => failures,
+    rereads: () => rereads,
     logText: () => lines.join(''),
     logLines: () => lines.map(parseLine),
   };
@@ -141,6 +146,7 @@ async function startTeams(t: TestContext) {
     folder,
     paths: [`/${index}`],
     upstreams: ['https://backend.example.com'],
+    files: [base],
   }));
   const write = (index: number, route: string | undefined, name = 'a.yaml') =>
     writeFile(
@@ -193,6 +199,31 @@ test('applies the change of a team while the folder of another never comes to re
   await write(0, 'last');
   await eventually('the last change is served', () => names().includes('one/last'));
   assert.ok(configs.length < writes, `${configs.length} reloads of ${writes} changes`);
+});
+
+test('applies the main file while a certificate of a team never comes to rest, and reads the certificate again', async (t) => {
+  const { file, folders, rereads, names } = await startTeams(t);
+  const [folder = ''] = folders;
+  const ca = join(dirname(folder), 'ca.pem');
+  let writes = 0;
+  const change = (): Promise<void> => {
+    writes += 1;
+    return writeFile(ca, String(writes));
+  };
+  await change();
+  const route = { name: 'own-ca', match: { path: '/0' }, upstream: 'https://backend.example.com', credential: 'none' };
+  await writeFile(join(folder, 'a.yaml'), JSON.stringify({ routes: [{ ...route, tls: { ca: { file: ca } } }] }));
+  await eventually('the route is served', () => names().includes('one/own-ca'));
+  const burst = setInterval(() => void change(), 10);
+  t.after(() => clearInterval(burst));
+  await eventually('there were many changes', () => writes > 50);
+  const { routes_from: entries, ...others } = JSON.parse(await readFile(file, 'utf8')) as { routes_from: object[] };
+  await writeFile(file, JSON.stringify({ ...others, routes_from: entries.slice(0, 1) }));
+  await eventually('the main file is served', () => !names().includes('two/first'));
+  clearInterval(burst);
+  const before = rereads();
+  await change();
+  await eventually('the certificate is read again', () => rereads() > before);
 });
 
 test('follows files that come and go, folders that come and go, and entries of the main file', async (t) => {
