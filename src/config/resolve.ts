@@ -7,11 +7,9 @@ import {
 } from './authorization-server.ts';
 import { checkAgents, checkTeams, refuseSameNames, refuseSharedHeaders, refuseTies } from './check-routes.ts';
 import { type Config, type ConfigFile, KEYS } from './config.ts';
-import { type ConfigNode, formatPath } from './config-node.ts';
-import { decisionListeners } from './decisions.ts';
+import type { ConfigNode } from './config-node.ts';
 import { type Draft, readAll } from './key.ts';
-import { readConnectAuthority } from './match.ts';
-import { type RouteDraft, resolveRoute } from './resolve-route.ts';
+import { resolveRoute } from './resolve-route.ts';
 import { needsCaller, type Route, whyUndecidable } from './route.ts';
 import { merge, readOwnKeys, usualKeys } from './route-keys.ts';
 import type { Sources } from './sources.ts';
@@ -28,11 +26,6 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
   if (admin?.kind === 'tcp' && clientCertificateRule(admin.tls) === 'required') {
     const fix = admin.tls === 'spiffe' ? 'use files' : 'set client_certificate: optional';
     root.at('admin', 'tls').error(`requires client certificates, which probes do not have: ${fix}`);
-  }
-  const others = Object.values(decisionListeners(decisions));
-  const isSocket = [listen, admin, inbound?.listen, signals?.listen, ...others].some((each) => each?.kind === 'unix');
-  if (file.socket_mode !== undefined && !isSocket && !root.broken) {
-    root.at('socket_mode').warn('has no effect: no listener is a Unix socket', 'key');
   }
   const ownDefaults = readOwnKeys(file.defaults ?? {}, root.at('defaults'), scope);
   const usual = usualKeys(root, scope);
@@ -51,7 +44,6 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
   const { routesFrom = [] } = read;
   checkTeams(routesFrom, read, drafts, root);
   refuseSharedHeaders(file, read, drafts, defaults.subjectToken?.header, root);
-  warnOfTunnels(file, drafts, root);
   if (intercept !== undefined && drafts.every(({ match }) => match !== undefined && match.host === undefined)) {
     const why = 'has no effect: no route has match.host, and only the hosts of routes are intercepted';
     root.at('intercept').warn(why, 'key');
@@ -118,20 +110,6 @@ function sharedLimits(limits: NonNullable<Draft<typeof KEYS>['limits']>, upstrea
     maxInFlightPerUpstream: maxInFlightPerUpstream ?? share,
     maxConnections: maxConnections ?? Math.max(MIN_CONNECTIONS, 2 * maxInFlight),
   };
-}
-
-/** No tunnel leads to the host of a route, whatever the list says. */
-function warnOfTunnels(file: ConfigFile, drafts: readonly RouteDraft[], root: ConfigNode): void {
-  for (const [index, written = ''] of (file.forward_proxy?.connect ?? []).entries()) {
-    const authority = readConnectAuthority(written);
-    const host = 'value' in authority && authority.value.replace(/:\d+$/, '');
-    const route = drafts.find(({ match }) => match?.host === host);
-    if (route === undefined) continue;
-    const other = formatPath(route.node.at('match').path);
-    root
-      .at('forward_proxy', 'connect', index)
-      .warn(`is also the host of ${other}, which never gets a tunnel: remove one of them`);
-  }
 }
 
 function warnOfUnusedServers(

@@ -148,14 +148,6 @@ test('requires a port and a host for a tunnel, exact or with a leading wildcard'
   }
 });
 
-test('warns of a tunnel to the host of a route', () => {
-  const text = `${withMatches('host: h')}forward_proxy: { connect: ["h:443"] }\n`;
-  assert.match(
-    problemsOf(text)[0] ?? '',
-    /warning: forward_proxy\.connect\[0\]: is also the host of routes\[0\]\.match/,
-  );
-});
-
 test('reads a host in lower case, without a trailing dot', () => {
   const cases = [
     ['github-mcp.tools.svc', 'github-mcp.tools.svc'],
