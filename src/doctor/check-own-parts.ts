@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { constants, statfs } from 'node:fs/promises';
+import { constants } from 'node:fs/promises';
 import { type IncomingMessage, request } from 'node:http';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
@@ -114,22 +114,11 @@ async function checkFile(path: string): Promise<Finding> {
   // The file may be a link to another file system.
   const place = (await isAccessible(path, constants.F_OK)) ? path : dirname(path);
   const isWritable = await isAccessible(place, constants.W_OK);
-  if (isWritable && (await isFull(place))) {
-    return problem('audit_unreachable', `records cannot be written to "${path}": the disk is full`, {
-      fix: 'free space on it: delete or truncate old files of the audit trail',
-    });
-  }
   if (isWritable) return fine('audit_reached', `records can be written to "${path}"`);
   return problem('audit_unreachable', `records cannot be written to "${path}"`, {
     why: 'the folder is missing, or this user may not write there',
     fix: 'create or mount the folder of audit.to.file, writable for the user of cambist',
   });
-}
-
-/** File systems without blocks, such as /proc, have no free ones either. */
-async function isFull(path: string): Promise<boolean> {
-  const { blocks, bavail } = await statfs(path);
-  return blocks > 0 && bavail === 0;
 }
 
 async function checkSocket(path: string): Promise<Finding> {

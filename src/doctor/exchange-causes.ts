@@ -110,17 +110,6 @@ export function subjectIssuer(failed: FailedExchange): Finding | undefined {
   });
 }
 
-/** LemonLDAP::NG exchanges only tokens that it issued to the same client, without saying so. */
-export function subjectOfOtherClient({ server, subject, refusal, show }: FailedExchange): Finding | undefined {
-  const client = subject?.client_id ?? subject?.azp;
-  if (refusal.error !== 'invalid_request' || refusal.description !== '') return undefined;
-  if (typeof client !== 'string' || client === server.clientId) return undefined;
-  return problem('subject_of_other_client', 'the server refused without a reason', {
-    why: `the caller's token was issued to client "${show(client)}"; LemonLDAP::NG exchanges only tokens of the requesting client, "${server.clientId}"`,
-    fix: `let the agent sign its users in with client "${server.clientId}"`,
-  });
-}
-
 export function subjectRefused(failed: FailedExchange): Finding | undefined {
   if (!isTokenBlamed(failed)) return undefined;
   const { server, subject, show } = failed;
@@ -163,15 +152,5 @@ export function consentPage({ request, refusal }: FailedExchange): Finding | und
   return problem('user_consent_missing', 'this user must consent first', {
     why: `the server names a page at "${host}"; callers are told its URL if interaction.hosts lists the host`,
     fix: `list "${host}" in interaction.hosts, then let the user call the backend through cambist and open the URL`,
-  });
-}
-
-/** LemonLDAP::NG returns the same error for every cause. */
-export function withoutReason({ server, request, refusal }: FailedExchange): Finding | undefined {
-  if (refusal.error !== 'invalid_request' || refusal.description !== '') return undefined;
-  const asked = request.form.getAll('audience');
-  return problem('refused_without_reason', 'the server refused without a reason', {
-    why: 'LemonLDAP::NG does so if the backend is unknown or does not list this client, and for types other than access_token',
-    fix: `list "${server.clientId}" among the clients that may exchange for the relying party whose client id is ${asked.length === 0 ? "the route's audience" : listed(asked)}; name one audience; the server's log says which it was`,
   });
 }

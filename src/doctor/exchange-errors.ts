@@ -9,10 +9,8 @@ import {
   subjectAudience,
   subjectIssuer,
   subjectLacksTarget,
-  subjectOfOtherClient,
   subjectRefused,
   VAULT_EMPTY,
-  withoutReason,
 } from './exchange-causes.ts';
 import { type Finding, problem } from './finding.ts';
 import { type FailedExchange, inOrder, isEntra, quoting } from './oauth-error.ts';
@@ -245,17 +243,10 @@ const CAUSES: readonly (KnownCause | ((failed: FailedExchange) => Finding | unde
   },
   {
     code: 'interaction_required',
-    is: ({ error }) => error === 'insufficient_user_authentication',
+    is: ({ error }) => /^(insufficient_user_authentication|interaction_required)$/.test(error),
     what: 'the user has to sign in again first',
-    why: 'a policy of the server requires a fresher or stronger sign-in; callers get a 401 with acr_values and max_age',
-    fix: 'sign in again with the acr_values and max_age of the challenge, and use the token of that sign-in',
-  },
-  {
-    code: 'interaction_required',
-    is: ({ error }) => error === 'interaction_required',
-    what: 'the user has to act first',
-    why: 'a policy of the server requires, for example, a second factor; callers get a 401 with the claims',
-    fix: 'sign in again with the claims of the challenge, and use the token of that sign-in',
+    why: 'a policy of the server requires a fresher or stronger sign-in, such as a second factor; callers get a 401 that says which',
+    fix: 'sign in again with the acr_values, max_age or claims of the challenge, and use the token of that sign-in',
   },
   {
     // In a chain the first server has just issued the assertion, so a new caller's token does not help.
@@ -265,8 +256,13 @@ const CAUSES: readonly (KnownCause | ((failed: FailedExchange) => Finding | unde
     why: 'it does not trust that server, has another audience, another name for the client or user, or another clock',
     fix: 'let "{name}" trust the first server as an issuer of assertions for {client}, and check that its issuer is the server\'s own name and that it knows the user',
   },
-  subjectOfOtherClient,
-  withoutReason,
+  {
+    code: 'refused_without_reason',
+    is: ({ error, description }) => error === 'invalid_request' && description === '',
+    what: 'the server refused without a reason',
+    why: 'LemonLDAP::NG does so for a token of another client, for a backend that is unknown or does not list this client, and for types other than access_token',
+    fix: "let the agent sign its users in with {client}; list it among the clients that may exchange for the relying party that the route's audience names ({audience}); name one audience; the server's log says which it was",
+  },
   subjectRefused,
   {
     code: 'access_denied',

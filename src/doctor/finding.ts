@@ -26,7 +26,7 @@ const CODES = [
   'verify_algorithm_refused verify_key_unknown verify_refused introspection_refused',
   // refused exchange: subject token
   'subject_audience_lacks_client subject_audience_refused subject_lacks_target subject_issuer_differs',
-  'subject_issuer_unreachable subject_of_other_client subject_token_refused subject_token_type_refused',
+  'subject_issuer_unreachable subject_token_refused subject_token_type_refused',
   'assertion_refused',
   // refused exchange: resource, audience and scope
   'audience_mapper_missing audience_unknown audience_format audience_count target_not_permitted target_refused',

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
-import promises, { writeFile } from 'node:fs/promises';
-import { syncBuiltinESMExports } from 'node:module';
+import { writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -138,20 +137,6 @@ test('finds a folder that is missing, and a key that is missing or too short', a
     const { problems } = await runDoctor(t, audited({ to: 'stdout', pseudonymize: pseudonymize(key) }));
     assert.deepEqual(problems, ['error credential_unavailable'], key);
   }
-});
-
-test('finds a disk that is full', async (t) => {
-  const path = join(temporaryFolder(t), 'audit.jsonl');
-  const full = async () => ({ blocks: 16, bavail: 0 });
-  const mocked = t.mock.method(promises, 'statfs', full as unknown as typeof promises.statfs);
-  syncBuiltinESMExports();
-  t.after(() => {
-    mocked.mock.restore();
-    syncBuiltinESMExports();
-  });
-  const { problems, finding } = await runDoctor(t, audited({ to: { file: path } }));
-  assert.deepEqual(problems, ['error audit_unreachable']);
-  assert.match(finding('audit_unreachable').what, /audit\.jsonl": the disk is full$/);
 });
 
 test('connects to the socket of the reader, and creates no file', async (t) => {

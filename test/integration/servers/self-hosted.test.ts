@@ -174,14 +174,14 @@ testProduct({ name: 'LemonLDAP::NG', recipe: 'lemonldap', rules: lemonldap }, CL
     /change authorization_servers\.lemonldap\.client_auth\.basic_encoding/,
   ],
   [
-    'subject_of_other_client',
+    'refused_without_reason',
     { token: { aud: 'agent', client_id: 'agent' } },
     /sign its users in with client "cambist"/,
   ],
   [
     'refused_without_reason',
     { route: { audience: 'docs-mcp' } },
-    /list "cambist" among .* client id is "docs-mcp"/,
+    /list it among .* route's audience names \("docs-mcp"\)/,
     'ERR_SUBJECT_TOKEN_INVALID',
   ],
 ]);
