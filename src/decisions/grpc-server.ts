@@ -129,7 +129,7 @@ export function createGrpcServer(listen: Listen, { methods, maxConcurrent, isLea
     /** Until then, the connection may give way to a new one. */
     const begin = (): void => {
       stream.setTimeout(0);
-      if (isBegun || stream.destroyed) return;
+      if (isBegun || stream.closed) return;
       isBegun = true;
       count(connection, 1);
       stream.once('close', () => count(connection, -1));
@@ -162,7 +162,7 @@ export function createGrpcServer(listen: Listen, { methods, maxConcurrent, isLea
         onClosed: (listener) => stream.once('close', listener),
       };
       const send = (response: Buffer, isOnly: boolean): void => {
-        if (stream.destroyed) return;
+        if (stream.closed) return;
         if (!stream.headersSent) {
           stream.respond({ ':status': 200, 'content-type': CONTENT_TYPE }, { waitForTrailers: true });
           stream.once('wantTrailers', () => stream.sendTrailers(ending));
@@ -175,15 +175,17 @@ export function createGrpcServer(listen: Listen, { methods, maxConcurrent, isLea
       else {
         for await (const response of responses) {
           send(response, false);
-          if (stream.destroyed) return;
+          if (stream.closed) break;
         }
       }
     } catch (error) {
       const { code, message } = error instanceof GrpcError ? error : { code: GRPC.internal, message: 'internal error' };
       ending = { 'grpc-status': String(code), 'grpc-message': message };
     }
-    if (stream.destroyed) return;
-    if (stream.headersSent) {
+    if (stream.closed) {
+      // With an unread message, it would stay.
+      stream.destroy();
+    } else if (stream.headersSent) {
       stream.end();
       // A client that does not end its call as well loses it.
       stream.resume();
