@@ -70,6 +70,8 @@ const CLOSE_MS = 500;
 /** A flag for compression, and the length. */
 const PREFIX_LENGTH = 5;
 const CONTENT_TYPE = 'application/grpc';
+/** Envoy resets each call of ext_proc, and by default Node closes a connection with more than 1,000 resets, and then 33 a second. */
+const MAX_RESETS = 1_000_000;
 
 /**
  * A server for calls of gRPC, on HTTP/2 alone.
@@ -77,7 +79,8 @@ const CONTENT_TYPE = 'application/grpc';
  * @see https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
  */
 export function createGrpcServer(listen: Listen, { methods, maxConcurrent, isLeaving }: GrpcServerOptions) {
-  const own = { ...KEEP_ALIVE_PROBES, settings: { maxConcurrentStreams: maxConcurrent } };
+  const resets = { streamResetBurst: MAX_RESETS, streamResetRate: MAX_RESETS };
+  const own = { ...KEEP_ALIVE_PROBES, ...resets, settings: { maxConcurrentStreams: maxConcurrent } };
   const { http, https } = serverOptions(tlsOf(listen), own) as { readonly http?: object; readonly https?: object };
   const server = https === undefined ? createServer(http ?? own) : createSecureServer(https);
   /** The calls in flight of each connection whose message is complete. */
