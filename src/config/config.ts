@@ -229,7 +229,8 @@ export function jsonSchema(): Record<string, unknown> {
     target: 'draft-2020-12',
     io: 'input',
   });
-  return { $schema, $id, title, description, ...rest };
+  const anyOf = [{ required: ['routes'] }, { required: ['routes_from'] }];
+  return { $schema, $id, title, description, ...rest, anyOf };
 }
 
 /** A checked file without the parts that have errors. Any part may be missing. */

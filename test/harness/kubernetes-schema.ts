@@ -47,6 +47,8 @@ const BUILT_IN: Readonly<Record<string, string>> = {
   'batch/v1 CronJob': 'batch.v1.CronJob',
   'networking.k8s.io/v1 NetworkPolicy': 'networking.v1.NetworkPolicy',
   'policy/v1 PodDisruptionBudget': 'policy.v1.PodDisruptionBudget',
+  'rbac.authorization.k8s.io/v1 Role': 'rbac.v1.Role',
+  'rbac.authorization.k8s.io/v1 RoleBinding': 'rbac.v1.RoleBinding',
   'admissionregistration.k8s.io/v1 MutatingWebhookConfiguration':
     'admissionregistration.v1.MutatingWebhookConfiguration',
 };

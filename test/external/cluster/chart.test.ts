@@ -45,7 +45,7 @@ test('the webhook of the chart without cert-manager injects, also while its cert
 
 test('the gateway of the chart is upgraded, rolled back and uninstalled as in the guide', async () => {
   await write('gateway.yaml', gatewayValues);
-  const install = guideScript('--values gateway.yaml');
+  const install = guideScript('--values gateway.yaml\n');
   assert.match(failed(await cluster.shell(install)), /no matches for kind "PodMonitor"/);
   await cluster.addKinds('monitoring.coreos.com_podmonitors.yaml', 'monitoring.coreos.com_prometheusrules.yaml');
   await run(install);

@@ -1,12 +1,25 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
 import { test } from 'node:test';
 import { parse } from 'yaml';
 import { getIn, type JsonObject } from '../../../src/kubernetes/json.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
+import { fencedBlocks } from '../../harness/pages.ts';
 import { readManifest } from '../../integration/deploy/manifests.ts';
-import { byName, CHART, helm, nameOf, only, renderChart, withValues } from './render.ts';
+import {
+  byName,
+  CHART,
+  helm,
+  kustomize,
+  nameOf,
+  only,
+  type Rendered,
+  renderChart,
+  rendered,
+  withValues,
+} from './render.ts';
 import { GATEWAY_CONFIG, VALUES } from './values.ts';
 
 for (const [what, values] of Object.entries(VALUES)) {
@@ -28,6 +41,12 @@ for (const [what, values] of Object.entries(VALUES)) {
 const gateway = (more: object) => ({ ...VALUES.gateway, gateway: { ...VALUES.gateway.gateway, ...more } });
 const webhook = (more: object) => ({ ...VALUES.gateway, webhook: { enabled: true, certManager: true, ...more } });
 const config = (more: object) => gateway({ config: { ...GATEWAY_CONFIG, ...more } });
+
+const TEAM = { billing: { configMap: 'cambist-team-billing' } };
+const entry = (folder: string) => ({
+  ...GATEWAY_CONFIG,
+  routes_from: [{ name: 'billing', folder, paths: ['/billing'], upstreams: ['https://mcp.example.com'] }],
+});
 
 const AGENT = { billing: { service_account: 'team-a/billing' } };
 
@@ -56,6 +75,27 @@ const MISTAKES: readonly [what: string, values: object, said: RegExp][] = [
     gateway({ tls: { admin: true } }),
     /set gateway\.tls\.secret or gateway\.tls\.issuerRef/,
   ],
+  [
+    'a team without an entry',
+    gateway({ teams: TEAM }),
+    /gateway\.teams\.billing has no entry: add one .* with name: billing/,
+  ],
+  [
+    'a team with another folder',
+    gateway({ teams: TEAM, config: entry('/etc/cambist/teams/other') }),
+    /gateway\.teams\.billing has no entry: add one .* folder: \/etc\/cambist\/teams\/billing/,
+  ],
+  [
+    'an entry without a ConfigMap',
+    gateway({ config: entry('/etc/cambist/teams/billing') }),
+    /nothing is mounted at the folder of routes_from "billing": .* in gateway\.teams\.billing/,
+  ],
+  [
+    'an upper-case name of a team',
+    gateway({ teams: { Billing: TEAM.billing } }),
+    /'\/gateway\/teams': additional properties 'Billing'/,
+  ],
+  ['a team without the name of its ConfigMap', gateway({ teams: { billing: {} } }), /missing property 'configMap'/],
   [
     'no SVID for the listener',
     gateway({ spiffe: { listener: true } }),
@@ -182,6 +222,43 @@ test('mounts the socket of the SPIFFE agent, and takes the SVID as certificate',
   assert.match(text, /mountPath: \/spiffe-workload-api\n/);
   assert.match(text, /csi: ?\{ ?driver: csi\.spiffe\.io, readOnly: true ?\}/);
   assert.match(text, /targetPort: https/);
+});
+
+test('mounts the ConfigMap of each team as a folder, and starts without it', async () => {
+  const { text, manifests } = await renderChart(VALUES.everything);
+  const pod = getIn(only({ text, manifests }, 'Deployment', 'exchange-gateway'), ['spec', 'template', 'spec']);
+  const ofTeams = (list: unknown) => (list as { name: string }[]).filter(({ name }) => name.startsWith('team-'));
+  assert.deepEqual(ofTeams(getIn(pod, ['volumes'])), [
+    { name: 'team-billing', configMap: { name: 'cambist-team-billing', optional: true } },
+    { name: 'team-support', configMap: { name: 'of-support', optional: true } },
+  ]);
+  assert.deepEqual(
+    ofTeams(getIn(pod, ['containers', 0, 'volumeMounts'])),
+    VALUES.everything.gateway.config.routes_from.map(({ name, folder }) => ({
+      name: `team-${name}`,
+      mountPath: folder,
+      readOnly: true,
+    })),
+  );
+  // The chart neither creates these objects nor reads them, so their content changes no pod.
+  assert.ok(manifests.every((manifest) => !nameOf(manifest).includes('team')));
+  const template = getIn(only({ text, manifests }, 'Deployment', 'exchange-gateway'), ['spec', 'template', 'metadata']);
+  assert.deepEqual(getIn(template, ['annotations']), VALUES.everything.gateway.podAnnotations);
+});
+
+test('the patch of the page mounts the same with kustomize', async (t) => {
+  const folder = temporaryFolder(t);
+  const [patches = ''] = fencedBlocks(readFileSync('deploy/teams.md', 'utf8'), 'yaml kustomize');
+  const base = relative(folder, 'deploy/gateway/base');
+  await writeFile(join(folder, 'kustomization.yaml'), `resources: [${base}]\n${patches}`);
+  const volumes = (rendered: Rendered) => {
+    const spec = getIn(only(rendered, 'Deployment'), ['spec', 'template', 'spec']);
+    return [getIn(spec, ['volumes']), getIn(spec, ['containers', 0, 'volumeMounts'])].map((list) =>
+      (list as { name: string }[]).toSorted((a, b) => a.name.localeCompare(b.name)),
+    );
+  };
+  const chart = await renderChart(gateway({ teams: TEAM, config: entry('/etc/cambist/teams/billing') }));
+  assert.deepEqual(volumes(rendered(await kustomize('build', folder))), volumes(chart));
 });
 
 test('probes and Prometheus use the scheme of the admin port, and cert-manager writes the Secret', async () => {

@@ -17,19 +17,23 @@ const commands = fencedBlocks(guide, 'sh').flatMap((block) =>
 
 test('every command of the pages that installs the chart renders, with the values of the pages', async (t) => {
   const folder = temporaryFolder(t);
-  const [webhook = '', gateway = '', agents = '', svids = '', replicas = ''] = fencedBlocks(guide, 'yaml values');
+  const [webhook = '', gateway = '', agents = '', svids = '', replicas = '', teams = ''] = fencedBlocks(
+    guide,
+    'yaml values',
+  );
   const files = {
     'webhook.yaml': webhook,
     'gateway.yaml': gateway,
     'agents.yaml': agents,
     'svids.yaml': svids,
     'replicas.yaml': replicas,
+    'teams.yaml': teams,
     'valkey-ca.pem': 'a certificate',
     'ca.base64': Buffer.from('a certificate').toString('base64'),
   };
   for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
   const installing = commands.filter((command) => command.includes(' deploy/helm/cambist '));
-  assert.equal(installing.length, 8);
+  assert.equal(installing.length, 9);
   for (const command of installing) {
     const args = command
       .replace(/^helm (?:template|upgrade(?: --install)?) /, 'template ')

@@ -84,6 +84,7 @@ export const VALUES = {
       },
       agents: { known: { billing: { spiffe_id: 'spiffe://example.org/billing' } }, issuer: '' },
       autoscaling: { enabled: true },
+      teams: { billing: { configMap: 'cambist-team-billing' }, support: { configMap: 'of-support' } },
       files: { 'ca.pem': 'a certificate\nof two lines\n' },
       env: [{ name: 'OTEL_EXPORTER_OTLP_ENDPOINT', value: 'http://collector.monitoring.svc:4318' }],
       volumes: [{ name: 'mesh', emptyDir: { medium: 'Memory' } }],
@@ -98,6 +99,13 @@ export const VALUES = {
         listen: '[::]:8180',
         admin: '[::]:9180',
         cache: { ...(SHARED_CONFIG.cache as JsonObject), max_entries: 1_000_000 },
+        routes_from: ['billing', 'support'].map((name) => ({
+          name,
+          folder: `/etc/cambist/teams/${name}`,
+          paths: [`/${name}`],
+          upstreams: ['https://mcp.example.com'],
+          credentials: ['none'],
+        })),
       },
     },
     valkey: {

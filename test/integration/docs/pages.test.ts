@@ -295,8 +295,8 @@ const blocks = [...guide.matchAll(/^```yaml *(\w*)\n(.*?)^```$/gms)].map(([, typ
   type,
   text,
 }));
-/** Blocks of kagent are tested in test/unit/kubernetes; values of the chart and files of kustomize in test/external/deploy. */
-const ownBlocks = blocks.filter(({ type }) => !['kagent', 'values', 'kustomize'].includes(type));
+/** Blocks of kagent are tested in test/unit/kubernetes, files of teams in test/external/cluster, and the others in test/external/deploy. */
+const ownBlocks = blocks.filter(({ type }) => !['kagent', 'team', 'values', 'kustomize'].includes(type));
 
 /** The problems of a block. deploy/README.md explains the word after `yaml`. */
 function problemsOfBlock({ type, text }: { type: string; text: string }): readonly unknown[] {
