@@ -51,6 +51,10 @@ export const DECIDING: Deciding = {
     if (concerned !== undefined) throw closed(concerned);
     if (route === undefined)
       throw new CambistError('ERR_ROUTE_NOT_FOUND', `the data plane names an unknown route "${name}"`);
+    if (target.path === undefined && config.teams.length > 0) {
+      const why = 'the path of the request is invalid or contains dot segments, so it may be in any region';
+      throw new CambistError('ERR_ROUTE_NOT_FOUND', why);
+    }
     if (owner !== undefined && owner !== route.team) {
       const why = `the data plane names route "${name}" for a request in the region of "${owner}"`;
       throw new CambistError('ERR_ROUTE_NOT_FOUND', why, { team: owner });

@@ -56,6 +56,8 @@ export function readinessChecks(
   for (const { key, secret } of decisionSecrets(config.decisions))
     check(key, secret, () => readCredential(secret, key));
   for (const route of config.routes) {
+    // A mistake of a team must not take the whole gateway out of service.
+    if (route.team !== undefined) continue;
     const { name, tls, credential } = route;
     const { verify, own } = route.subjectToken;
     if (tls !== undefined) check(`routes.${name}.tls`, tls, async () => dispatchers.for(upstreamPeer(route)));

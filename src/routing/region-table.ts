@@ -32,20 +32,23 @@ function withRegions(main: RouteTable, teams: readonly Team[]): RouteTable {
 
   /**
    * Undefined where servers read the path as one that has another owner. The request is then refused.
-   * @throws {CambistError} ERR_ROUTES_INVALID
+   * @param find called with the table, and the owner of a region
    */
-  function tableFor(target: RequestTarget): RouteTable | undefined {
+  function inTable<Found>(target: RequestTarget, find: (table: RouteTable, owner: Team | undefined) => Found) {
     const owner = ownerOf(target);
     if (target.plainPath !== undefined && ownerOf({ ...target, path: target.plainPath }) !== owner) return undefined;
-    if (owner === undefined) return main;
-    if (!owner.isOpen) throw closed(owner);
-    return tableOf(owner);
+    return find(owner === undefined ? main : tableOf(owner), owner);
   }
 
   return {
+    /** @throws {CambistError} ERR_ROUTES_INVALID */
     match: ((target: RequestTarget, facts?: KnownFacts) =>
-      tableFor(target)?.match(target, facts)) as RouteTable['match'],
-    candidates: (target) => tableFor(target)?.candidates(target) ?? [],
+      inTable(target, (table, owner) => {
+        if (owner?.isOpen === false) throw closed(owner);
+        return table.match(target, facts);
+      })) as RouteTable['match'],
+    /** None while the region is closed. A response that only mentions the region must not fail. */
+    candidates: (target) => inTable(target, (table) => table.candidates(target)) ?? [],
     namesHost: (host) => main.namesHost(host) || regions.namesHost(host),
     ownerOf: ({ plainPath, ...target }) =>
       (ownerOf(target) ?? (plainPath === undefined ? undefined : ownerOf({ ...target, path: plainPath })))?.grants.name,

@@ -3,7 +3,7 @@ import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { Config } from '../config/config.ts';
-import { signallingServers, usedServers } from '../config/used-servers.ts';
+import { signallingServers, usedServers, withIssuer } from '../config/used-servers.ts';
 import { expiringCredentials } from '../observability/expiring-credentials.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import { readCredential } from '../secrets/credential.ts';
@@ -212,7 +212,11 @@ export function createTokenService(
   };
 }
 
-/** The authorization servers that some route uses. */
-export function neededServers(config: Config): Set<AuthorizationServer> {
-  return new Set(config.routes.flatMap(({ credential }) => usedServers(credential)));
+/** The authorization servers that some route of the main file uses, and those that teams may use, whatever their files say. */
+export function neededServers({ routes, routesFrom, authorizationServers }: Config): Set<AuthorizationServer> {
+  const granted = new Set(routesFrom.flatMap((team) => team.authorizationServers));
+  return new Set([
+    ...routes.filter(({ team }) => team === undefined).flatMap(({ credential }) => usedServers(credential)),
+    ...authorizationServers.filter(({ name }) => granted.has(name)).flatMap(withIssuer),
+  ]);
 }

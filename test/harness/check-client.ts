@@ -1,5 +1,5 @@
 import { type CallOptions, type ChannelOptions, Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
-import { bytesOf, readFields, textOf } from '../../src/protobuf.ts';
+import { bytesOf, readFields, textOf, writeNumber } from '../../src/protobuf.ts';
 import { message } from './spiffe-agent.ts';
 
 /** A request that a data plane asks about. */
@@ -67,6 +67,40 @@ function result(response: Buffer): CheckResult {
 /** `HttpStatus` has one number. */
 function readVarint(field: Buffer): number {
   return field.subarray(1).reduce((sum, byte, index) => sum + (byte & 127) * 128 ** index, 0);
+}
+
+/** Numbers of the messages in a request. Those of a response are less by one. */
+export const KINDS = {
+  request_headers: 2,
+  response_headers: 3,
+  request_body: 4,
+  response_body: 5,
+  request_trailers: 6,
+} as const;
+
+/** A message of ext_proc with headers. */
+export interface Sent {
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly isWhole?: boolean;
+  /** Undefined: without `protocol_config`. */
+  readonly bodyMode?: number | undefined;
+  readonly more?: Buffer;
+}
+
+export function headersMessage(
+  kind: 'request_headers' | 'response_headers',
+  { headers, isWhole, more, ...rest }: Sent,
+): Buffer {
+  const bodyMode = 'bodyMode' in rest ? rest.bodyMode : 0;
+  const map = message(
+    ...Object.entries(headers ?? {}).map(([name, value]) => [1, message([1, name], [3, value])] as const),
+  );
+  const content = Buffer.concat([message([1, map]), writeNumber(3, isWhole === false ? 0 : 1)]);
+  return Buffer.concat([
+    message([KINDS[kind], content]),
+    ...(bodyMode === undefined ? [] : [message([11, writeNumber(1, bodyMode)])]),
+    more ?? Buffer.alloc(0),
+  ]);
 }
 
 /** A client of gRPC. @param address as in `http://127.0.0.1:8183` or `unix:/path` */

@@ -6,7 +6,7 @@ import { status } from '@grpc/grpc-js';
 import fc from 'fast-check';
 import { readProcessing } from '../../src/decisions/process-messages.ts';
 import { bytesOf, type Fields, readFields, textOf, writeNumber } from '../../src/protobuf.ts';
-import { startCheckClient } from '../harness/check-client.ts';
+import { headersMessage, KINDS, startCheckClient } from '../harness/check-client.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
@@ -14,39 +14,7 @@ import { message } from '../harness/spiffe-agent.ts';
 
 const PROCESS = '/envoy.service.ext_proc.v3.ExternalProcessor/Process';
 const SECRET = 'a-secret-of-the-data-plane';
-/** Numbers of the messages in a request. Those of a response are less by one. */
-const KINDS = {
-  request_headers: 2,
-  response_headers: 3,
-  request_body: 4,
-  response_body: 5,
-  request_trailers: 6,
-} as const;
 const BUFFERED = 2;
-
-interface Sent {
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly isWhole?: boolean;
-  /** Undefined: without `protocol_config`. */
-  readonly bodyMode?: number | undefined;
-  readonly more?: Buffer;
-}
-
-function headersMessage(
-  kind: 'request_headers' | 'response_headers',
-  { headers, isWhole, more, ...rest }: Sent,
-): Buffer {
-  const bodyMode = 'bodyMode' in rest ? rest.bodyMode : 0;
-  const map = message(
-    ...Object.entries(headers ?? {}).map(([name, value]) => [1, message([1, name], [3, value])] as const),
-  );
-  const content = Buffer.concat([message([1, map]), writeNumber(3, isWhole === false ? 0 : 1)]);
-  return Buffer.concat([
-    message([KINDS[kind], content]),
-    ...(bodyMode === undefined ? [] : [message([11, writeNumber(1, bodyMode)])]),
-    more ?? Buffer.alloc(0),
-  ]);
-}
 
 const bodyMessage = (body: string) => message([KINDS.request_body, message([1, body])]);
 const responseMessage = (code: string) => headersMessage('response_headers', { headers: { ':status': code } });

@@ -1,79 +1,15 @@
 import assert from 'node:assert/strict';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
-import type { Config } from '../../src/config/config.ts';
-import { withTeams } from '../../src/config/load.ts';
-import { readConfigOf } from '../harness/app.ts';
+import { rm } from 'node:fs/promises';
+import { test } from 'node:test';
 import { startCheckClient } from '../harness/check-client.ts';
-import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
-import { startGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
-import { temporaryFolder } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
-
-const HOST = 'x.billing.example.com';
-const SECRET = 'a-secret-of-the-data-plane';
-
-/** A gateway whose main file has routes for every request, beside the regions of two teams. */
-async function start(t: TestContext, routesBy: 'match' | 'name' = 'match') {
-  const base = temporaryFolder(t);
-  const folders = { billing: join(base, 'billing'), support: join(base, 'support') };
-  await Promise.all(Object.values(folders).map((folder) => mkdir(folder)));
-  const team = await startFakeUpstream(t, echo);
-  await writeFile(join(base, 'secret'), SECRET);
-  const entry = { authorization_servers: ['local'], upstreams: [team.url] };
-  const gateway = await startGateway(t, {
-    route: { match: { path: '/' } },
-    moreRoutes: [{ name: 'wildcard', match: { host: '*.example.com', path: '/' }, upstream: team.url }],
-    top: {
-      routes_from: [
-        {
-          ...entry,
-          name: 'billing',
-          folder: folders.billing,
-          paths: ['/billing'],
-          hosts: ['localhost', '*.billing.example.com'],
-        },
-        { ...entry, name: 'support', folder: folders.support, hosts: ['support.example.com'] },
-      ],
-      decisions: {
-        http: { listen: '127.0.0.1:0', secret: { file: join(base, 'secret') } },
-        grpc: { listen: `unix:${join(base, 'grpc')}` },
-        routes_by: routesBy,
-      },
-      forward_proxy: { connect: ['*.example.com:443'] },
-    },
-  });
-  const { app, authorization } = gateway;
-  let config: Config = await readConfigOf(gateway.config);
-  const write = (owner: keyof typeof folders, text: string) => writeFile(join(folders[owner], 'a.yaml'), text);
-  return {
-    ...gateway,
-    team,
-    folders,
-    write,
-    /** Reads the folders of all teams again, as a change of one does. */
-    async apply() {
-      config = withTeams(config, await Promise.all(config.teams.map((each) => each.reread())));
-      app.reload(config);
-    },
-    send: (path: string, host = 'localhost', method = 'GET') =>
-      call(app.url + path, { method, headers: { host, authorization } }),
-    ask: (path: string, host = 'localhost') =>
-      call(`${app.decisions}${path}`, { headers: { 'x-cambist-decision-secret': SECRET, host, authorization } }),
-  };
-}
-
-type Setup = Awaited<ReturnType<typeof start>>;
-
-const routesOf = ({ team }: Setup, path = '/billing/ledger') =>
-  JSON.stringify({ routes: [{ name: 'ledger', match: { host: 'localhost', path }, upstream: `${team.url}/mcp` }] });
+import { startTeamGateway, TEAM_HOST, teamFile } from '../harness/team-gateway.ts';
 
 test('sends the requests of a region to the routes of its team alone', async (t) => {
-  const setup = await start(t);
+  const setup = await startTeamGateway(t);
   const { send, write, apply, authorizationServer, team, upstream, app } = setup;
-  await write('billing', routesOf(setup));
+  await write('billing', teamFile(setup));
   await apply();
   const served = await send('/billing/ledger/x');
   assert.equal(served.status, 200);
@@ -82,13 +18,13 @@ test('sends the requests of a region to the routes of its team alone', async (t)
   for (const [path, host] of [
     ['/billing', 'localhost'],
     ['/billing/other', 'localhost'],
-    ['/billing/ledger', HOST],
+    ['/billing/ledger', TEAM_HOST],
     ['/%62illing/ledger', 'localhost'],
     ['/billing;x/ledger', 'localhost'],
     ['//billing/ledger', 'localhost'],
     ['/x/../billing', 'localhost'],
     ['/.well-known/oauth-protected-resource/billing', 'localhost'],
-    ['/.well-known/oauth-protected-resource/billing/x', HOST],
+    ['/.well-known/oauth-protected-resource/billing/x', TEAM_HOST],
     ['/x', 'SUPPORT.example.com.'],
   ] as const) {
     assertProblem(await send(path, host), 'ERR_ROUTE_NOT_FOUND');
@@ -104,7 +40,7 @@ test('sends the requests of a region to the routes of its team alone', async (t)
 });
 
 test('closes the region of an invalid file on every way in, and no other route', async (t) => {
-  const setup = await start(t);
+  const setup = await startTeamGateway(t);
   const { send, ask, write, apply, team, upstream, app, folders } = setup;
   await write('support', '');
   await rm(folders.support, { recursive: true });
@@ -119,9 +55,9 @@ test('closes the region of an invalid file on every way in, and no other route',
     assertProblem(await send('/x', 'support.example.com'), 'ERR_ROUTES_INVALID');
     assertProblem(await ask('/ext-authz/billing/ledger'), 'ERR_ROUTES_INVALID');
     const tunnel = await connectRaw(app.url);
-    tunnel.send(`CONNECT ${HOST}:443 HTTP/1.1\r\nHost: ${HOST}:443\r\n\r\n`);
+    tunnel.send(`CONNECT ${TEAM_HOST}:443 HTTP/1.1\r\nHost: ${TEAM_HOST}:443\r\n\r\n`);
     await tunnel.until('200 Connection Established');
-    tunnel.send(`GET /billing HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\n\r\n`);
+    tunnel.send(`GET /billing HTTP/1.1\r\nHost: ${TEAM_HOST}\r\nConnection: close\r\n\r\n`);
     assert.match(await tunnel.closed(), /ERR_ROUTES_INVALID/);
   };
   await closed();
@@ -134,7 +70,7 @@ test('closes the region of an invalid file on every way in, and no other route',
     sumSamples(await app.metrics(), 'cambist_requests_total', { route: '_unmatched', code: '503' }) > 0,
     true,
   );
-  await write('billing', routesOf(setup));
+  await write('billing', teamFile(setup));
   await apply();
   assert.equal((await send('/billing/ledger')).status, 200);
   assert.equal((await ask('/ext-authz/billing/ledger')).status, 200);
@@ -143,14 +79,14 @@ test('closes the region of an invalid file on every way in, and no other route',
 });
 
 test('keeps the region closed until its folder was read', async (t) => {
-  const { send, upstream } = await start(t);
+  const { send, upstream } = await startTeamGateway(t);
   assertProblem(await send('/billing'), 'ERR_ROUTES_INVALID');
   assert.equal((await send('/other')).status, 200);
   assert.equal(upstream.requests.length, 1);
 });
 
 test('finds the route of a team by name, and refuses one whose region is closed', async (t) => {
-  const setup = await start(t, 'name');
+  const setup = await startTeamGateway(t, 'name');
   const { ask, write, apply, app, authorization } = setup;
   const grpc = startCheckClient(t, app.decisionsByGrpc ?? '');
   const headers = [['authorization', authorization]] as const;
@@ -161,7 +97,7 @@ test('finds the route of a team by name, and refuses one whose region is closed'
   assertProblem(await ask('/ext-authz/billing/ledger/x'), 'ERR_ROUTES_INVALID');
   assert.match((await byGrpc('billing/ledger')).body, /ERR_ROUTES_INVALID/);
   assertProblem(await ask('/ext-authz/github/billing/x'), 'ERR_ROUTES_INVALID');
-  await write('billing', routesOf(setup));
+  await write('billing', teamFile(setup));
   await apply();
   assert.equal((await ask('/ext-authz/billing/ledger/x')).status, 200);
   for (const path of ['/billing/ledger', '/%62illing/x', '/.well-known/oauth-protected-resource/billing']) {
@@ -177,9 +113,9 @@ test('finds the route of a team by name, and refuses one whose region is closed'
 });
 
 test('keeps tokens of unchanged routes while files of teams change', async (t) => {
-  const setup = await start(t);
+  const setup = await startTeamGateway(t);
   const { send, write, apply, authorizationServer } = setup;
-  await write('billing', routesOf(setup));
+  await write('billing', teamFile(setup));
   await apply();
   for (const text of ['routes: []', 'broken: [', 'routes: []']) {
     assert.equal((await send('/billing/ledger')).status, 200);
@@ -191,7 +127,7 @@ test('keeps tokens of unchanged routes while files of teams change', async (t) =
   await write('billing', 'broken');
   await apply();
   assertProblem(await send('/billing/ledger'), 'ERR_ROUTES_INVALID');
-  await write('billing', routesOf(setup));
+  await write('billing', teamFile(setup));
   await apply();
   assert.equal((await send('/billing/ledger')).status, 200);
   assert.equal(authorizationServer.requests.length, 2, 'the token outlives a closed region');
