@@ -39,6 +39,7 @@ import {
 /**
  * Everything that cambist counts. A request adds to plain numbers, which the metrics and the status page read on demand. Counts
  * of removed routes and servers stay, because a counter never decreases. The state of removed servers and credentials does not.
+ * Of removed routes of teams, only the latest stay, because a team may invent any number of names.
  */
 export type Counts = ReturnType<typeof createCounts>;
 
@@ -56,6 +57,9 @@ interface Reloads {
 }
 
 export type ReloadResult = 'success' | 'failure';
+
+/** The most routes of a team, so that one whose region is closed keeps its counts. */
+const MAX_REMOVED = 10_000;
 
 const EXCHANGE_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
@@ -116,6 +120,18 @@ export function createCounts(nowMs: () => number) {
     }
   }
 
+  function forgetRemoved(served: readonly Route[]): void {
+    const names = new Set(served.map(({ name }) => name));
+    const isRemoved = ({ route: name, inFlight, openStreams }: RouteCounts): boolean =>
+      name.includes('/') && !names.has(name) && inFlight + openStreams === 0;
+    const removed = [...routes.values()].filter(isRemoved);
+    if (removed.length <= MAX_REMOVED) return;
+    for (const { route: name } of removed.slice(0, -MAX_REMOVED)) routes.delete(name);
+    const kept = responses.filter(({ route: name }) => routes.has(name));
+    responses.length = 0;
+    for (const kind of kept) responses.push(kind);
+  }
+
   return {
     /** All routes so far, `UNMATCHED`, and `OF_SIGNALS` where transmitters need tokens. */
     routes: () => [...routes.values()],
@@ -134,6 +150,7 @@ export function createCounts(nowMs: () => number) {
     /** Adds everything that can occur under a config, with the count 0. */
     serve(config: Config): void {
       for (const served of config.routes) expectRoute(served);
+      forgetRemoved(config.routes);
       const unmatched = route(UNMATCHED);
       responseCount(unmatched, 'POST', 403, 'refused', noteKind);
       expect(unmatched.failures, UNMATCHED_ERRORS);
