@@ -41,3 +41,18 @@ test('the shortest way of the page leads to the first call', async (t) => {
   const bearer = github.requests.at(-1)?.authorization[0]?.replace('Bearer ', '') ?? '';
   assert.equal(decodeJwt(bearer).aud, 'github-mcp');
 });
+
+test('the steps by hand lead to an agent that calls, and says who acts', async (t) => {
+  t.after(() => run('kubectl -n agents delete pod agent --now && kubectl delete namespace agents'));
+  await node.write('client-secret', 'a-secret');
+  const byHand = fencedBlocks(page.slice(page.indexOf('## By hand'), page.indexOf('## Your own pod')), 'sh');
+  const steps = byHand.map((block) => block.replace(/^.*podmonitor.*\n/m, '').replace(/--watch\n/, '\n'));
+  assert.equal(steps.length, 4);
+  await run(steps.join('\n').replace('$(git rev-parse HEAD)', 'a-commit'));
+  await run('kubectl -n agents wait --for=condition=Ready pod/agent --timeout=60s');
+  const url = 'http://127.0.0.1:8180/github';
+  const curl = `curl -s -o /dev/null -w %{http_code} -H 'Authorization: Bearer ${await idp.mint()}' ${url}`;
+  assert.equal(await run(`kubectl -n agents exec agent -c agent -- ${curl}`), '200');
+  const actor = decodeJwt(idp.requests.at(-1)?.form.get('actor_token') ?? '');
+  assert.deepEqual([actor.aud, actor.sub], [[idp.issuer], 'system:serviceaccount:agents:agent']);
+});

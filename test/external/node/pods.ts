@@ -110,10 +110,15 @@ export function podCreation(namespace: string): Kind {
 }
 
 /** Injects a manifest by the command line, and applies it. */
-export async function inject(namespace: string, manifest: object, config: string, flags = ''): Promise<void> {
+export async function inject(
+  namespace: string,
+  manifest: { readonly metadata: object; readonly [key: string]: unknown },
+  config: string,
+  flags = '',
+): Promise<void> {
   const files = [`${namespace}-config.yaml`, `${namespace}.yaml`] as const;
   await node.write(files[0], config);
-  await node.write(files[1], stringify(manifest));
+  await node.write(files[1], stringify({ ...manifest, metadata: { ...manifest.metadata, namespace } }));
   await run(
     `cambist inject --image ${IMAGE} --config ${files[0]} --secret cambist ${flags} ${files[1]} | kubectl -n ${namespace} apply -f -`,
   );
