@@ -95,9 +95,10 @@ export function createListenerCertificates(logger: Pick<Logger, 'error' | 'warn'
   };
 }
 
-/** TLS with client certificates. A resumed session would skip their check. */
+/** TLS with client certificates. A resumed session would skip their check, and another handshake could bring another certificate. */
 function withClients(ca: string | string[]): SecureContextOptions {
-  return { ca, secureOptions: process.getBuiltinModule('node:constants').SSL_OP_NO_TICKET };
+  const { SSL_OP_NO_TICKET, SSL_OP_NO_RENEGOTIATION } = process.getBuiltinModule('node:constants');
+  return { ca, secureOptions: SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION };
 }
 
 /** The server refuses every handshake without an SVID. */

@@ -190,6 +190,17 @@ test('a session is not resumed where clients have certificates', async (t) => {
   }
 });
 
+test('a client with a certificate cannot renegotiate', async (t) => {
+  const { tls } = mutualFiles(t);
+  const { app } = await startPlainGateway(t, { top: { listen: { address: '127.0.0.1:0', tls } } });
+  const client = await connected(t, app.url, { ...authority.issueClient(), maxVersion: 'TLSv1.2' });
+  const error = await new Promise<Error | null>((resolve) => {
+    client.on('error', resolve);
+    client.renegotiate({}, resolve);
+  });
+  assert.match(String(error), /no renegotiation/i);
+});
+
 test('new connections get a certificate that has changed, and an invalid one changes nothing', async (t) => {
   const { app, write } = await start(t);
   const next = createCertificateAuthority('the next CA');
