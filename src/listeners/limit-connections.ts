@@ -23,19 +23,20 @@ const PAUSE_MS = 0.01;
  * is incomplete. While all are busy, the new one is closed.
  *
  * Requests cost nothing. At the limit, a look at all connections finds the idle ones. A new connection then replaces the first of
- * them that has received nothing since. The next look follows when none of them is left.
+ * them that has received nothing since. The next look follows when none of them is left. Connections that came after the last look
+ * give way last: several arrive at a time, and none of them can have sent anything.
  */
 export function limitConnections(server: Server, { max, http, onDropped }: ConnectionLimitOptions): ConnectionLimit {
   const open = new Set<Socket>();
   const { counts, countDrop } = countConnections(open, onDropped);
-  /**
-   * The connections that the last look found idle or incomplete, and the bytes that each had received. A new one has received
-   * none.
-   */
+  /** The connections that the last look found idle or incomplete, and the bytes that each had received. */
   const seenIdle = new Map<Socket, number>();
+  /** Those that came after it, which had received none. */
+  const recent = new Map<Socket, number>();
   let nextLookMs = 0;
 
   function look(): void {
+    recent.clear();
     const kinds = typeof http === 'function' ? http() : [idleConnections(http), incompleteConnections(http)];
     for (const mayGo of kinds) {
       for (const socket of open) {
@@ -44,26 +45,21 @@ export function limitConnections(server: Server, { max, http, onDropped }: Conne
     }
   }
 
-  function takeUnused(): Socket | undefined {
-    for (const [socket, received] of seenIdle) {
-      seenIdle.delete(socket);
-      if (socket.bytesRead === received) return socket;
-    }
-    return undefined;
-  }
-
   function nextToDrop(): Socket | undefined {
-    const unused = takeUnused();
+    const unused = takeUnused(seenIdle);
+    if (unused !== undefined) return unused;
     const nowMs = performance.now();
-    if (unused !== undefined || nowMs < nextLookMs) return unused;
-    nextLookMs = nowMs + open.size * PAUSE_MS;
-    look();
-    return takeUnused();
+    if (nowMs >= nextLookMs) {
+      nextLookMs = nowMs + open.size * PAUSE_MS;
+      look();
+    }
+    return takeUnused(seenIdle) ?? takeUnused(recent);
   }
 
   function forget(socket: Socket): void {
     open.delete(socket);
     seenIdle.delete(socket);
+    recent.delete(socket);
   }
 
   function drop(socket: Socket): void {
@@ -81,10 +77,19 @@ export function limitConnections(server: Server, { max, http, onDropped }: Conne
       if (idle === undefined) return;
     }
     open.add(socket);
-    seenIdle.set(socket, 0);
+    recent.set(socket, 0);
     socket.once('close', () => forget(socket));
   });
   return { counts };
+}
+
+/** Takes the first connection that has received nothing since. @param bytes that each had received */
+function takeUnused(bytes: Map<Socket, number>): Socket | undefined {
+  for (const [socket, received] of bytes) {
+    bytes.delete(socket);
+    if (socket.bytesRead === received) return socket;
+  }
+  return undefined;
 }
 
 /**

@@ -83,6 +83,20 @@ test('closes the connection that was unused for longest, between two requests', 
   assert.deepEqual(closedOf(connections), [0, 2]);
 });
 
+test('new connections that arrive together take the places of idle ones, and not of each other', async (t) => {
+  const { connect, used } = await startLimited(t, 4);
+  const idle = [await used(), await used(), await used(), await used()];
+  // A silent connection makes the server look at all others, which receive something after that.
+  await connect();
+  for (const connection of idle.slice(1)) {
+    connection.send(get('/'));
+    await soon('another response', connection.until(/served[\s\S]+served$/));
+  }
+  const burst = await Promise.all([connect(), connect(), connect()]);
+  for (const connection of burst) connection.send(get('/'));
+  for (const connection of burst) await soon('the response', connection.until(SERVED));
+});
+
 const BUSY: readonly (readonly [name: string, sent: string, received: RegExp])[] = [
   ['a request in flight', get('/hung'), /^$/],
   ['a request behind another', get('/') + get('/hung'), SERVED],
