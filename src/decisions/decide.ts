@@ -59,6 +59,8 @@ export const DECIDING: Deciding = {
       const why = `the data plane names route "${name}" for a request in the region of "${owner}"`;
       throw new CambistError('ERR_ROUTE_NOT_FOUND', why, { team: owner });
     }
+    if (config.teams.length > 0 && target.path === undefined)
+      throw new CambistError('ERR_ROUTE_NOT_FOUND', 'the request path could be in the region of a team');
     assertTakes(route, request.incoming.method);
     return checked({ request, target, route, path: request.url, wholeBody: undefined }, problem);
   },

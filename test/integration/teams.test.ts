@@ -90,8 +90,8 @@ test('finds the route of a team by name, and refuses one whose region is closed'
   const { ask, write, apply, app, authorization } = setup;
   const grpc = startCheckClient(t, app.decisionsByGrpc ?? '');
   const headers = [['authorization', authorization]] as const;
-  const byGrpc = (name: string) =>
-    grpc.check({ path: '/billing/ledger', host: 'localhost', context: [['route', name]], headers });
+  const byGrpc = (name: string, path = '/billing/ledger') =>
+    grpc.check({ path, host: 'localhost', context: [['route', name]], headers });
   await write('billing', 'nonsense');
   await apply();
   assertProblem(await ask('/ext-authz/billing/ledger/x'), 'ERR_ROUTES_INVALID');
@@ -102,6 +102,10 @@ test('finds the route of a team by name, and refuses one whose region is closed'
   assert.equal((await ask('/ext-authz/billing/ledger/x')).status, 200);
   for (const path of ['/billing/ledger', '/%62illing/x', '/.well-known/oauth-protected-resource/billing']) {
     assertProblem(await ask(`/ext-authz/github${path}`), 'ERR_ROUTE_NOT_FOUND');
+  }
+  assert.equal((await byGrpc('github', '/other')).isAllowed, true);
+  for (const path of ['/x/../billing/ledger', '/x/%2e%2e/billing/ledger', '/other\\..\\billing']) {
+    assert.equal((await byGrpc('github', path)).status, 403, path);
   }
   assert.equal((await ask('/ext-authz/github/other')).status, 200);
   assertProblem(await ask('/ext-authz/billing'), 'ERR_ROUTE_NOT_FOUND');
