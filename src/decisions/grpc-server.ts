@@ -50,7 +50,7 @@ export interface GrpcCall {
   onClosed(listener: () => void): void;
 }
 
-/** Makes the only response, or each one, after which the call ends. @throws {GrpcError} */
+/** Makes the only response, or each one, after which the call ends. @throws {GrpcError} or RangeError where a message is malformed */
 type Method = (call: GrpcCall) => Promise<Buffer> | AsyncIterable<Buffer>;
 
 interface GrpcServerOptions {
@@ -59,6 +59,8 @@ interface GrpcServerOptions {
   readonly maxConcurrent: number;
   /** Each connection closes after the response from now on. */
   readonly isLeaving: () => boolean;
+  /** Gets errors that no client should be able to provoke. */
+  readonly onFault: (error: unknown) => void;
 }
 
 /** gRPC's usual limit. */
@@ -78,7 +80,7 @@ const MAX_RESETS = 1_000_000;
  * @returns the server, and which of its connections have no complete call
  * @see https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
  */
-export function createGrpcServer(listen: Listen, { methods, maxConcurrent, isLeaving }: GrpcServerOptions) {
+export function createGrpcServer(listen: Listen, { methods, maxConcurrent, isLeaving, onFault }: GrpcServerOptions) {
   const resets = { streamResetBurst: MAX_RESETS, streamResetRate: MAX_RESETS };
   const own = { ...KEEP_ALIVE_PROBES, ...resets, settings: { maxConcurrentStreams: maxConcurrent } };
   const { http, https } = serverOptions(tlsOf(listen), own) as { readonly http?: object; readonly https?: object };
@@ -182,7 +184,8 @@ export function createGrpcServer(listen: Listen, { methods, maxConcurrent, isLea
         }
       }
     } catch (error) {
-      const { code, message } = error instanceof GrpcError ? error : { code: GRPC.internal, message: 'internal error' };
+      const { code, message } = asGrpcError(error);
+      if (code === GRPC.internal && !stream.closed) onFault(error);
       ending = { 'grpc-status': String(code), 'grpc-message': message };
     }
     if (stream.closed) {
@@ -274,14 +277,11 @@ async function onlyOf(messages: AsyncIterable<Buffer>): Promise<Buffer> {
   return only as Buffer;
 }
 
-/** @throws {GrpcError} where a message is malformed */
-export function understood<T>(message: Buffer, read: (message: Buffer) => T): T {
-  try {
-    return read(message);
-  } catch (error) {
-    if (error instanceof RangeError) throw new GrpcError(GRPC.invalidArgument, 'malformed message');
-    throw error;
-  }
+function asGrpcError(error: unknown): GrpcError {
+  if (error instanceof GrpcError) return error;
+  // Of `readFields`.
+  if (error instanceof RangeError) return new GrpcError(GRPC.invalidArgument, 'malformed message');
+  return new GrpcError(GRPC.internal, 'internal error');
 }
 
 function framed(message: Buffer): Buffer {

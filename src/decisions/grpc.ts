@@ -9,7 +9,7 @@ import { bytesOf, readFields, writeNumber } from '../protobuf.ts';
 import type { OwnResponse } from '../proxy/own-response.ts';
 import type { ProxyRequest } from '../proxy/proxy-request.ts';
 import { type AskedRequest, readCheckRequest, writeCheckResponse } from './check-messages.ts';
-import { createGrpcServer, GRPC, type GrpcCall, GrpcError, understood } from './grpc-server.ts';
+import { createGrpcServer, GRPC, type GrpcCall, GrpcError } from './grpc-server.ts';
 import { createProcessor, type Decided, type ProcessorOptions } from './processor.ts';
 import { type Reported, SECRET_HEADER } from './report.ts';
 
@@ -83,15 +83,13 @@ export function createGrpc(
 
   async function check(call: GrpcCall): Promise<Buffer> {
     await authorize(call, 'grpc');
-    const { response } = await ask(call, understood(await call.read(), readCheckRequest), 'grpc');
+    const { response } = await ask(call, readCheckRequest(await call.read()), 'grpc');
     return writeCheckResponse(response);
   }
 
   /** Without the secret, which probes do not have. */
   async function health(call: GrpcCall): Promise<Buffer> {
-    const service = understood(await call.read(MAX_HEALTH_BYTES), (message) =>
-      bytesOf(readFields(message), 1).toString(),
-    );
+    const service = bytesOf(readFields(await call.read(MAX_HEALTH_BYTES)), 1).toString();
     if (!SERVICES.has(service)) throw new GrpcError(GRPC.notFound, 'unknown service');
     return writeNumber(1, isReady() ? SERVING : NOT_SERVING);
   }
@@ -107,7 +105,8 @@ export function createGrpc(
     [`/${PROCESSOR}/Process`]: processAll,
     '/grpc.health.v1.Health/Check': health,
   };
-  return createGrpcServer(listen, { methods, maxConcurrent: limits.maxInFlight, isLeaving });
+  const onFault = (error: unknown): void => afterDecision.logger.error({ err: error }, 'unexpected error');
+  return createGrpcServer(listen, { methods, maxConcurrent: limits.maxInFlight, isLeaving, onFault });
 }
 
 /** Stands for the connection of one check. It closes with the check, and drops what is written to it. */

@@ -7,7 +7,7 @@ import type { OwnResponse } from '../proxy/own-response.ts';
 import type { ProxyRequest } from '../proxy/proxy-request.ts';
 import { type RefusalOptions, refuseToken } from '../proxy/refusal.ts';
 import { type AskedRequest, removedBy } from './check-messages.ts';
-import { GRPC, type GrpcCall, GrpcError, understood } from './grpc-server.ts';
+import { GRPC, type GrpcCall, GrpcError } from './grpc-server.ts';
 import {
   awaitsBody,
   type ProcessingMessage,
@@ -145,6 +145,6 @@ function reader(call: GrpcCall): () => Promise<ProcessingMessage | undefined> {
   const messages = call.messages()[Symbol.asyncIterator]();
   return async () => {
     const { value, done } = await messages.next();
-    return done === true ? undefined : understood(value, readProcessing);
+    return done === true ? undefined : readProcessing(value);
   };
 }

@@ -146,6 +146,9 @@ test('a call never ends with OK before its decision', async (t) => {
     await ask(buffered);
     assert.deepEqual(await ask(then), { code });
   }
+  // A header that is not one.
+  const broken = message([KINDS.request_headers, message([1, message([1, 'x'])])], [11, writeNumber(1, 0)]);
+  assert.deepEqual(await open().ask(broken), { code: status.INVALID_ARGUMENT });
   // Envoy responds itself, where the body is too large for it.
   const large = open();
   await large.ask(buffered);
