@@ -6,6 +6,7 @@ import { request } from 'node:https';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { readRecords, recordsOf } from '../harness/audit-records.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
 import { openHandle, startGateway, startInboundGateway } from '../harness/gateway.ts';
@@ -29,7 +30,8 @@ async function start(t: TestContext, { decisions = {}, top, ...options }: Setup 
   const http = { listen: '127.0.0.1:0', secret: { file } };
   const gateway = await startGateway(t, { ...options, top: { ...top, decisions: { http, ...decisions } } });
   const ask = (path: string, headers: Record<string, string> = {}, method = 'GET', body?: string) =>
-    call(`${gateway.app.decisions}${path}`, {
+    call(gateway.app.decisions ?? '', {
+      path,
       method,
       headers: { 'x-cambist-decision-secret': SECRET, authorization: gateway.authorization, ...headers },
       ...(body !== undefined && { body }),
@@ -341,8 +343,16 @@ test('refuses web pages without a token by Origin and Sec-Fetch-Site, not by Hos
 });
 
 test('counts, logs and records a decision as a forwarded request', async (t) => {
-  const { ask, app } = await start(t);
+  const file = join(temporaryFolder(t), 'audit.jsonl');
+  const { ask, app } = await start(t, { top: { audit: { to: { file } } } });
   await ask('/ext-authz/github/x');
+  const recorded = () => recordsOf('request', readRecords(file));
+  await eventually('the record', () => recorded().length === 1);
+  const [record] = recorded();
+  assert.deepEqual([record?.route, record?.decision, record?.status], ['github', 'forwarded', 200]);
+  // `cambist tail` prints these.
+  const { decisions } = JSON.parse((await call(`${app.admin}/decisions`)).text);
+  assert.deepEqual([decisions.length, decisions[0].route, decisions[0].outcome], [1, 'github', 'forwarded']);
   assert.match(await app.metrics(), /cambist_arrivals_total\{route="github",way_in="decision"\} 1/);
   await eventually('the log line', () => app.logText().includes('"msg":"request"'));
   assert.match(app.logText(), /"route":"github","method":"GET","way_in":"decision","status":200,"outcome":"forwarded"/);
