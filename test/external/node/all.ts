@@ -4,3 +4,4 @@ import './gateway-agents.test.ts';
 import './pods.test.ts';
 import './replicas.test.ts';
 import './rollouts.test.ts';
+import './teams.test.ts';
