@@ -14,7 +14,7 @@ const [values = ''] = fencedBlocks(page, 'yaml values');
 const [agent = ''] = fencedBlocks(page, 'yaml');
 
 test('the page on a gateway with agents leads from an empty cluster to the first call', async (t) => {
-  t.after(() => run('kubectl delete namespace agents team-a team-b --wait=false'));
+  t.after(() => run('kubectl delete namespace team-a team-b --wait=false && kubectl delete namespace agents'));
   await node.write('client-secret', 'a-secret');
   await node.write('agent.yaml', agent);
   await node.write('token', await idp.mint());
