@@ -139,6 +139,9 @@ export function reportForPod(
     if (!isInConfigMap(written) || !isPublic(node)) checkFile(full, node, pod);
     else if (!keys.includes(key)) node.warn(`is not in the ConfigMap yet: add it there as the key "${key}"`);
   }
+  for (const index of config.teams.keys()) {
+    root.at('routes_from', index).error('is for a gateway: the sidecar mounts no folder of a team');
+  }
   for (const { node } of used.outputs) node.error('the file system of the sidecar is read-only: write stdout');
   const { maxInFlight, shutdownGraceMs } = config.limits;
   const memoryLimitBytes = quantityOf(pod.memoryLimit ?? '') ?? Number.POSITIVE_INFINITY;

@@ -136,6 +136,13 @@ test('a team has one permission more than any service account, as the list of th
   }
 });
 
+test('a team cannot create its ConfigMap again', async () => {
+  await run('kubectl -n agents delete configmap cambist-team-billing');
+  const { code, stderr } = await asTeam(guideScript('--from-file routes'));
+  assert.equal(code, 1);
+  assert.match(stderr, /forbidden/i);
+});
+
 /** With single spaces. */
 function linesOf(output: string): string[] {
   return output.split('\n').map((line) => line.trim().replace(/ +/g, ' '));

@@ -194,6 +194,16 @@ const CASES: readonly (readonly [given: readonly [Parts, RawOptions?], problem: 
     [{ more: { limits: { max_in_flight: 1000, shutdown_grace: '60s' } } }],
     /^limits\.shutdown_grace: leaves the agent no time/,
   ],
+  [
+    [
+      {
+        more: {
+          routes_from: [{ name: 'billing', folder: '/t', paths: ['/billing'], upstreams: ['https://b.example'] }],
+        },
+      },
+    ],
+    /^routes_from\[0\]: is for a gateway: the sidecar mounts no folder/,
+  ],
 ];
 for (const [given, expected] of CASES) {
   test(`reports what a pod lacks: ${expected.source}`, () => {
