@@ -60,8 +60,8 @@ export interface App {
   readonly wasUsed: () => boolean;
   /** Follows a change of the configured level. */
   readonly logLevel: Pick<LogLevelControl, 'configure'>;
-  /** Reads the TLS files of peers again for the next connections. */
-  rereadTls(): void;
+  /** Reads the TLS files of peers again for the next connections. @param changed only those of peers with one of these */
+  rereadTls(changed?: readonly string[]): void;
   /** The same, with those of listeners, and opens the audit file again. */
   reopenFiles(): void;
   /**

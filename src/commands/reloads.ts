@@ -4,12 +4,19 @@ import { systemClock } from '../clock/clock.ts';
 import type { Config } from '../config/config.ts';
 import { LOG_LEVELS, type LogLevel, tlsListeners } from '../config/config.ts';
 import { formatProblem, type Problem } from '../config/config-node.ts';
-import type { TlsFiles } from '../config/kinds.ts';
+import { pathsOf, type TlsFiles } from '../config/kinds.ts';
 import { loadConfig, withTeams } from '../config/load.ts';
 import type { Team } from '../config/teams.ts';
 import type { Logger } from '../observability/logger.ts';
 import { watchFiles } from '../secrets/watch.ts';
 import { UsageError } from './command.ts';
+
+interface TeamFolder {
+  readonly watcher: ReturnType<typeof watchFiles>;
+  /** Since it was last read. */
+  hasChanged: boolean;
+  isBeingRead: boolean;
+}
 
 /** Watches the config file. Call it before the first read, so that no change is missed. */
 export function createReloads(file: string, logger: Logger) {
@@ -17,7 +24,8 @@ export function createReloads(file: string, logger: Logger) {
   let running = Promise.resolve();
   let app: App | undefined;
   let changedBefore = false;
-  const folders = new Map<string, ReturnType<typeof watchFiles>>();
+  /** By name of the team. */
+  const folders = new Map<string, TeamFolder>();
 
   // One after the other, so that the last change wins.
   const onChange = (): void => {
@@ -37,40 +45,63 @@ export function createReloads(file: string, logger: Logger) {
         logger.error({ config: file, err: error }, 'config reload failed; keeping the previous config');
       });
   };
-  /** A folder has a watcher of its own, so that one that never comes to rest does not stop the reloads of others. */
   function watchTeams(): void {
     const names = new Set(current?.teams.map(({ grants }) => grants.name));
-    for (const [name, folder] of folders) {
+    for (const [name, { watcher }] of folders) {
       if (names.has(name)) continue;
-      folder.close();
+      watcher.close();
       folders.delete(name);
     }
     for (const name of names) {
-      const files = () => watchedFiles(teamNamed(name));
-      const onChange = (): void => {
-        app?.rereadTls();
-        onTeamChange(name);
-      };
-      if (!folders.has(name)) folders.set(name, watchFiles({ files, onChange, logger }));
+      if (!folders.has(name)) folders.set(name, watchTeam(name));
       // The folder may have changed since the main file was read.
-      onTeamChange(name);
+      void readChanges(name);
     }
   }
 
-  /** Reads a folder beside other reloads. It rests in proportion, because parsing blocks all requests. */
-  const reading = new Map<string, Promise<void>>();
-  function onTeamChange(name: string): void {
-    const next = (reading.get(name) ?? Promise.resolve())
-      .then(async () => {
-        const startMs = systemClock.monotonicMs();
-        const read = await teamNamed(name)?.reread();
-        const applying = running.then(() => read && applyTeam(read));
-        running = applying.catch(() => undefined);
-        await applying;
-        await delay(REST * (systemClock.monotonicMs() - startMs), undefined, { ref: false });
-      })
-      .catch((error: unknown) => logger.error({ err: error }, 'reading routes of a team failed; keeping them'));
-    reading.set(name, next);
+  /** A folder has a watcher of its own, so that one that never comes to rest does not stop the reloads of others. */
+  function watchTeam(name: string): TeamFolder {
+    const onChange = (changed: readonly string[]): void => {
+      const paths = tlsOf(teamNamed(name)?.routes ?? []);
+      app?.rereadTls(paths.filter((path) => changed.includes(path)));
+      void readChanges(name);
+    };
+    const watcher = watchFiles({ files: () => watchedFiles(teamNamed(name)), onChange, logger });
+    return { watcher, hasChanged: false, isBeingRead: false };
+  }
+
+  /** Reads a folder beside other reloads, once for all changes meanwhile. It rests in proportion, because parsing blocks all requests. */
+  async function readChanges(name: string): Promise<void> {
+    const folder = folders.get(name);
+    if (folder === undefined) return;
+    folder.hasChanged = true;
+    if (folder.isBeingRead) return;
+    folder.isBeingRead = true;
+    while (folder.hasChanged && folders.get(name) === folder) {
+      folder.hasChanged = false;
+      const workMs = await readTeam(name).catch((error: unknown) => {
+        logger.error({ err: error }, 'reading routes of a team failed; keeping them');
+        return 0;
+      });
+      await folder.watcher.check();
+      await delay(REST * workMs, undefined, { ref: false });
+    }
+    folder.isBeingRead = false;
+  }
+
+  /** @returns the duration, without that of other reloads */
+  async function readTeam(name: string): Promise<number> {
+    const startMs = systemClock.monotonicMs();
+    const read = await teamNamed(name)?.reread();
+    let workMs = systemClock.monotonicMs() - startMs;
+    const applying = running.then(() => {
+      const appliedMs = systemClock.monotonicMs();
+      if (read !== undefined) applyTeam(read);
+      workMs += systemClock.monotonicMs() - appliedMs;
+    });
+    running = applying.catch(() => undefined);
+    await applying;
+    return workMs;
   }
 
   const teamNamed = (name: string) => current?.teams.find(({ grants }) => grants.name === name);
@@ -83,6 +114,9 @@ export function createReloads(file: string, logger: Logger) {
     const next = withTeams(current, teams);
     app.reload(next, true);
     current = next;
+    // Nothing watched them while the region was closed.
+    const watched = new Set(tlsOf(before.routes));
+    app.rereadTls(tlsOf(read.routes).filter((path) => !watched.has(path)));
     logTeam(logger, read);
   }
 
@@ -100,7 +134,7 @@ export function createReloads(file: string, logger: Logger) {
     },
     close(): void {
       watcher.close();
-      for (const folder of folders.values()) folder.close();
+      for (const folder of folders.values()) folder.watcher.close();
       process.off('SIGHUP', onChange);
     },
   };
@@ -163,7 +197,7 @@ function tlsFiles(config: Config | undefined): string[] {
 }
 
 function tlsOf(peers: readonly { readonly tls: TlsFiles | undefined }[]): string[] {
-  return peers.flatMap(({ tls }) => [tls?.ca, tls?.certificate, tls?.privateKey]).filter((path) => path !== undefined);
+  return peers.flatMap(({ tls }) => (tls === undefined ? [] : pathsOf(tls)));
 }
 
 /** Logs each problem at its severity, with its position if it has one. */

@@ -255,6 +255,10 @@ export interface TlsFiles extends Values<typeof tlsKeys> {
   readonly within?: readonly string[];
 }
 
+export function pathsOf({ ca, certificate, privateKey }: TlsFiles): string[] {
+  return [ca, certificate, privateKey].filter((path) => path !== undefined);
+}
+
 /** Tells whether connections present a certificate of cambist. */
 export function hasCertificate(tls: TlsFiles | undefined): boolean {
   return tls?.certificate !== undefined || tls?.spiffe === true;

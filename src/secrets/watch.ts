@@ -7,8 +7,8 @@ import { OPEN_FLAGS, readStart } from './within.ts';
 interface WatchOptions {
   /** The files to watch. Called at each check, because a reload may change them. */
   readonly files: () => readonly string[];
-  /** Called once after any number of files changed, appeared or disappeared. */
-  readonly onChange: () => void;
+  /** Called once after any number of files changed, appeared or disappeared, with these files. */
+  readonly onChange: (changed: readonly string[]) => void;
   /** Interval of checks. Default 500 ms. */
   readonly pollMs?: number;
   readonly logger: { warn(fields: { readonly err: unknown }, message: string): void };
@@ -55,13 +55,15 @@ export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }
   async function compare(): Promise<void> {
     const next = await statesAfter(known);
     hasFailed = false;
-    const isChanged = hasOtherContent(next, known);
-    if (isChanged) {
+    // Now, because others may never settle.
+    for (const [file, state] of next) if (!known.has(file)) known.set(file, state);
+    const changed = changedFiles(next, known);
+    if (changed.length > 0) {
       await delay(SETTLED_MS, undefined, { ref: false });
-      if (hasOtherContent(await statesAfter(next), next)) return;
+      if (changedFiles(await statesAfter(next), next).length > 0) return;
     }
     known = next;
-    if (isChanged && !isClosed) onChange();
+    if (changed.length > 0 && !isClosed) onChange(changed);
   }
 
   async function statesAfter(before: ReadonlyMap<string, FileState>): Promise<Map<string, FileState>> {
@@ -82,8 +84,9 @@ export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }
 }
 
 /** A file that was not watched before counts as unchanged. */
-function hasOtherContent(next: ReadonlyMap<string, FileState>, before: ReadonlyMap<string, FileState>): boolean {
-  return [...next].some(([file, { content }]) => (before.get(file)?.content ?? content) !== content);
+function changedFiles(next: ReadonlyMap<string, FileState>, before: ReadonlyMap<string, FileState>): string[] {
+  const changed = [...next].filter(([file, { content }]) => (before.get(file)?.content ?? content) !== content);
+  return changed.map(([file]) => file);
 }
 
 async function stateOf(file: string, before: FileState | undefined): Promise<FileState> {

@@ -1,7 +1,7 @@
 import { hash, X509Certificate } from 'node:crypto';
 import type { LookupFunction } from 'node:net';
 import type { Dispatcher } from 'undici';
-import type { TlsFiles } from '../config/kinds.ts';
+import { pathsOf, type TlsFiles } from '../config/kinds.ts';
 import type { Route } from '../config/route.ts';
 import { readCredential, unavailable } from '../secrets/credential.ts';
 import { oncePer } from '../secrets/secret.ts';
@@ -55,7 +55,7 @@ export function createDispatchers(
   /** The pools of peers without TLS files. */
   const plain = new Map<string, Dispatcher>();
   /** The pools of peers with TLS files, which may change. */
-  const withFiles = new Map<string, Dispatcher>();
+  const withFiles = new Map<string, { readonly pool: Dispatcher; readonly tls: TlsFiles }>();
   const byMaterial = new Map<string, Dispatcher>();
   /** Peers whose TLS files may have changed since they were read. */
   const stale = new Set<string>();
@@ -71,7 +71,7 @@ export function createDispatchers(
     const pool = poolFor(peer, material);
     // Material read before the last change serves only the request that waits for it.
     if (startedAt !== rereads) return pool;
-    withFiles.set(key, pool);
+    withFiles.set(key, { pool, tls });
     stale.delete(key);
     retireUnused();
     return pool;
@@ -79,7 +79,7 @@ export function createDispatchers(
 
   /** Certificates may rotate every hour, and the keys of previous ones must not stay in memory. */
   function retireUnused(): void {
-    const inUse = new Set([...plain.values(), ...withFiles.values()]);
+    const inUse = new Set([...plain.values(), ...[...withFiles.values()].map(({ pool }) => pool)]);
     for (const [digest, pool] of byMaterial) {
       if (inUse.has(pool)) continue;
       byMaterial.delete(digest);
@@ -105,7 +105,7 @@ export function createDispatchers(
       const { tls } = peer;
       const key = keyOf(peer);
       if (tls !== undefined) {
-        const known = withFiles.get(key);
+        const known = withFiles.get(key)?.pool;
         const isExpired = tls.spiffe === true && svids?.svid() === undefined;
         return known === undefined || stale.has(key) || isExpired ? read(peer, tls, key) : known;
       }
@@ -116,14 +116,20 @@ export function createDispatchers(
       }
       return pool;
     },
-    /** The next request of each peer reads its TLS files again. Requests in flight finish on the pool that they started on. */
-    rereadTls(): void {
+    /**
+     * The next request of each peer reads its TLS files again. Requests in flight finish on the pool that they started on.
+     * @param changed only peers with one of these files
+     */
+    rereadTls(changed?: readonly string[]): void {
+      if (changed?.length === 0) return;
       rereads += 1;
-      // A peer that made no request since the last reread belongs to a previous config, or will read its files again.
-      for (const key of stale) withFiles.delete(key);
-      stale.clear();
+      for (const [key, { tls }] of withFiles) {
+        if (changed?.some((file) => pathsOf(tls).includes(file)) === false) continue;
+        // A peer that made no request since the last reread belongs to a previous config, or will read its files again.
+        if (stale.delete(key)) withFiles.delete(key);
+        else stale.add(key);
+      }
       retireUnused();
-      for (const key of withFiles.keys()) stale.add(key);
     },
     /** Closes all pools and fails their requests. */
     async destroy(): Promise<void> {

@@ -8,7 +8,7 @@ import { createReloads, logLevelOf } from '../../../src/commands/reloads.ts';
 import type { Config } from '../../../src/config/config.ts';
 import { loadConfig, parseConfig } from '../../../src/config/load.ts';
 import { createLogger } from '../../../src/observability/logger.ts';
-import { eventually } from '../../harness/eventually.ts';
+import { deferred, eventually } from '../../harness/eventually.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
 
 const textOf = (name: string) =>
@@ -27,7 +27,7 @@ async function startReloads(t: TestContext, serve: (config: Config) => void, tex
   const lines: string[] = [];
   const served: (string | undefined)[] = [];
   let failures = 0;
-  let rereads = 0;
+  const rereads: string[] = [];
   const app: App = {
     listen: '',
     intercepting: [],
@@ -46,8 +46,8 @@ async function startReloads(t: TestContext, serve: (config: Config) => void, tex
     reloadFailed() {
       failures += 1;
     },
-    rereadTls() {
-      rereads += 1;
+    rereadTls(changed = []) {
+      rereads.push(...changed);
     },
     reopenFiles() {},
     logLevel: { configure() {} },
@@ -65,7 +65,7 @@ async function startReloads(t: TestContext, serve: (config: Config) => void, tex
     served,
     configs,
     failures: () => failures,
-    rereads: () => rereads,
+    rereads,
     logText: () => lines.join(''),
     logLines: () => lines.map(parseLine),
   };
@@ -138,7 +138,7 @@ test('takes the log level from CAMBIST_LOG_LEVEL before the config, and refuses 
 });
 
 /** A gateway of two teams, which have a folder each. */
-async function startTeams(t: TestContext) {
+async function startTeams(t: TestContext, serve: (config: Config) => void = () => {}) {
   const base = temporaryFolder(t);
   const folders = ['one', 'two'].map((name) => join(base, name));
   const entries = folders.map((folder, index) => ({
@@ -158,7 +158,7 @@ async function startTeams(t: TestContext) {
   for (const folder of folders) await mkdir(folder);
   await write(0, 'first');
   await write(1, 'first');
-  const started = await startReloads(t, () => {}, JSON.stringify({ version: 1, routes_from: entries }));
+  const started = await startReloads(t, serve, JSON.stringify({ version: 1, routes_from: entries }));
   const names = () => started.configs.at(-1)?.routes.map(({ name }) => name) ?? [];
   return { ...started, folders, write, names };
 }
@@ -221,9 +221,60 @@ test('applies the main file while a certificate of a team never comes to rest, a
   await writeFile(file, JSON.stringify({ ...others, routes_from: entries.slice(0, 1) }));
   await eventually('the main file is served', () => !names().includes('two/first'));
   clearInterval(burst);
-  const before = rereads();
+  rereads.length = 0;
   await change();
-  await eventually('the certificate is read again', () => rereads() > before);
+  await eventually('the certificate is read again', () => rereads.includes(ca));
+});
+
+test('reads again only TLS files that changed, also while the region was closed', async (t) => {
+  const { folders, write, rereads, names, configs } = await startTeams(t);
+  const [folder = ''] = folders;
+  const ca = join(dirname(folder), 'ca.pem');
+  await writeFile(ca, 'first');
+  const own = { match: { path: '/0' }, upstream: 'https://backend.example.com', credential: 'none' };
+  const writeRoute = (name: string) =>
+    writeFile(join(folder, 'a.yaml'), JSON.stringify({ routes: [{ ...own, name, tls: { ca: { file: ca } } }] }));
+  await writeRoute('own-ca');
+  await eventually('the route is served', () => names().includes('one/own-ca'));
+  rereads.length = 0;
+  await writeRoute('renamed');
+  await eventually('the change is served', () => names().includes('one/renamed'));
+  assert.deepEqual(rereads, []);
+  await write(0, undefined);
+  await eventually('the region is closed', () => configs.at(-1)?.teams[0]?.isOpen === false);
+  await writeFile(ca, 'second');
+  await writeRoute('renamed');
+  await eventually('the region is open', () => names().includes('one/renamed'));
+  assert.deepEqual(rereads, [ca]);
+});
+
+test('reads a folder once for all changes while it is read', async (t) => {
+  const held = deferred<void>();
+  let readings = 0;
+  const { write, configs, names } = await startTeams(t, ({ teams: [team = assert.fail()] }) => {
+    const { reread } = team;
+    Object.assign(team, {
+      async reread() {
+        readings += 1;
+        await held.promise;
+        return reread.call(team);
+      },
+    });
+  });
+  for (let reload = 1; reload <= 8; reload += 1) {
+    process.emit('SIGHUP');
+    await eventually('the main file is reloaded', () => configs.length >= reload);
+  }
+  await eventually('the folder is being read', () => readings > 0);
+  assert.equal(readings, 1);
+  held.resolve();
+  await write(0, 'last');
+  await eventually('the last change is served', () => names().includes('one/last'));
+  for (const route of ['a', 'b', 'c']) {
+    await write(1, route);
+    await eventually('the other team is served meanwhile', () => names().includes(`two/${route}`));
+  }
+  assert.ok(readings < 6, `${readings} readings`);
 });
 
 test('follows files that come and go, folders that come and go, and entries of the main file', async (t) => {

@@ -11,9 +11,14 @@ import { temporaryFolder } from '../../harness/lifetime.ts';
 /** Starts a watcher that looks only when it is asked to, and counts its changes. */
 function startWatching(t: TestContext, files: () => readonly string[], pollMs = 3_600_000) {
   let changes = 0;
+  const reported: string[] = [];
   const lines: string[] = [];
   const logger = createLogger('warn', { write: (line) => void lines.push(line) });
-  const watcher = watchFiles({ files, onChange: () => (changes += 1), pollMs, logger });
+  const onChange = (changed: readonly string[]): void => {
+    changes += 1;
+    reported.push(...changed);
+  };
+  const watcher = watchFiles({ files, onChange, pollMs, logger });
   t.after(() => watcher.close());
   // The watcher does not keep the process alive.
   const keepAlive = setInterval(() => undefined, 50);
@@ -23,7 +28,7 @@ function startWatching(t: TestContext, files: () => readonly string[], pollMs = 
     await watcher.check();
     assert.equal(changes, count);
   };
-  return { changed, watcher, lines, changes: () => changes };
+  return { changed, watcher, lines, reported, changes: () => changes };
 }
 
 test('notices a change that follows the first read at once', async (t) => {
@@ -123,6 +128,23 @@ test('watches other files after the list changes', async (t) => {
   await changed(0);
   await writeFile(second, 'two');
   await changed(1);
+});
+
+test('watches a file from its first look, while another file never settles', async (t) => {
+  const folder = temporaryFolder(t);
+  const [growing, added] = [join(folder, 'growing'), join(folder, 'added')];
+  for (const file of [growing, added]) await writeFile(file, 'one');
+  const files = [growing];
+  const { changed, watcher, reported } = startWatching(t, () => files);
+  const burst = setInterval(() => fs.appendFileSync(growing, 'x'), 5);
+  t.after(() => clearInterval(burst));
+  await eventually('the file grows', async () => (await readFile(growing)).length > 3);
+  files.push(added);
+  await changed(0);
+  clearInterval(burst);
+  await writeFile(added, 'two');
+  await watcher.check();
+  assert.deepEqual(reported, [growing, added]);
 });
 
 test('compares a large file by its stats', async (t) => {

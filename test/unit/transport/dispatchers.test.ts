@@ -184,3 +184,20 @@ test('closes a pool that was not used between two changes of TLS files', async (
   await assert.rejects(dispatched(gone, nowhere), CLOSED);
   await assert.rejects(dispatched(kept, nowhere), { code: 'ECONNREFUSED' });
 });
+
+test('keeps pools that were not used while the TLS files of other peers changed', async (t) => {
+  const { dispatchers } = dispatchersOf(t);
+  const tls = await tlsFiles(t, { ca: authority.cert });
+  const kept = await dispatchers.for(peer(tls));
+  const changing = await tlsFiles(t, { ca: createCertificateAuthority().cert });
+  const replaced = await dispatchers.for(peer(changing));
+  for (let i = 0; i < 2; i += 1) {
+    await writeFile(changing.ca ?? '', createCertificateAuthority().cert);
+    dispatchers.rereadTls([changing.ca ?? '']);
+  }
+  const nowhere = { origin: 'https://127.0.0.1:9', path: '/' };
+  await assert.rejects(dispatched(replaced, nowhere), CLOSED);
+  assert.notEqual(await dispatchers.for(peer(changing)), replaced);
+  assert.equal(await dispatchers.for(peer(tls)), kept);
+  await assert.rejects(dispatched(kept, nowhere), { code: 'ECONNREFUSED' });
+});
