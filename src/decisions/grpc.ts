@@ -36,6 +36,8 @@ const PROCESSOR = 'envoy.service.ext_proc.v3.ExternalProcessor';
 const SERVICES: ReadonlySet<string> = new Set(['', AUTHORIZATION, PROCESSOR]);
 /** A health check only has the name of a service. */
 const MAX_HEALTH_BYTES = 1024;
+/** Calls without a message, which any client can leave open for a while. */
+const MAX_HEALTH_CALLS = 1000;
 const SERVING = 1;
 const NOT_SERVING = 2;
 
@@ -87,9 +89,15 @@ export function createGrpc(
     return writeCheckResponse(response);
   }
 
+  let healthCalls = 0;
   /** Without the secret, which probes do not have. */
   async function health(call: GrpcCall): Promise<Buffer> {
-    const service = bytesOf(readFields(await call.read(MAX_HEALTH_BYTES)), 1).toString();
+    if (healthCalls === MAX_HEALTH_CALLS) throw new GrpcError(GRPC.resourceExhausted, 'too many calls');
+    healthCalls += 1;
+    const message = await call.read(MAX_HEALTH_BYTES).finally(() => {
+      healthCalls -= 1;
+    });
+    const service = bytesOf(readFields(message), 1).toString();
     if (!SERVICES.has(service)) throw new GrpcError(GRPC.notFound, 'unknown service');
     return writeNumber(1, isReady() ? SERVING : NOT_SERVING);
   }

@@ -195,6 +195,20 @@ test('reports the health of cambist without a secret', async (t) => {
   await stopping;
 });
 
+test('bounds the health checks that clients leave open', async (t) => {
+  const { client, app } = await start(t);
+  const session = connectHttp2(app.decisionsByGrpc ?? '');
+  session.on('error', () => {});
+  const type = { 'content-type': 'application/grpc' };
+  for (let i = 0; i < 1000; i++) {
+    session.request({ ':method': 'POST', ':path': '/grpc.health.v1.Health/Check', ...type }).on('error', () => {});
+  }
+  await new Promise((resolve) => session.ping(resolve));
+  await assert.rejects(client.health(), hasCode(status.RESOURCE_EXHAUSTED));
+  session.destroy();
+  await eventually('a call', async () => (await client.health().catch(() => 0)) === 1);
+});
+
 test('refuses calls that are malformed, too large, compressed or unknown', async (t) => {
   const { client, app, ask } = await start(t);
   const request = checkRequest({});
