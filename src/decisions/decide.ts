@@ -83,7 +83,7 @@ function bodyProblem({ incoming, reported }: ProxyRequest): CambistError | undef
     return new CambistError('ERR_MESSAGE_TOO_LARGE', `${rule} sent only a part of it: let it send whole bodies`);
   }
   if (reported?.isText !== true) return undefined;
-  return new CambistError('ERR_ROUTE_NOT_FOUND', `${rule} replaces bytes in it: set pack_as_bytes in Envoy`);
+  return new CambistError('ERR_ROUTE_NOT_FOUND', `${rule} replaces bytes in it: set pack_as_bytes in Envoy's filter`);
 }
 
 function assertNoMessage({ target, request }: Received, problem: CambistError): void {

@@ -34,10 +34,10 @@ type Mistakes = Readonly<
   readonly by?: 'grpc' | 'ext_proc';
 };
 
-/** From ext_authz by HTTP to gRPC, as config/decisions.md describes it. */
-const BY_GRPC: readonly Edit[] = [
+/** From ext_authz by HTTP to gRPC, as config/decisions.md describes it. For several routes, or by match. */
+export const BY_GRPC: readonly Edit[] = [
   [
-    /^( *)http_service:\n *path_prefix: \/no-route\n.*\n.*\n.*\n/m,
+    /^( *)http_service:\n *path_prefix: \/(?:no-route|ext-authz)\n.*\n.*\n.*\n/m,
     '$1transport_api_version: V3\n$1grpc_service: { envoy_grpc: { cluster_name: cambist_decisions }, timeout: 6s }\n$1encode_raw_headers: true\n',
   ],
   [/^( *)http_service:\n *path_prefix: \/ext-authz\/(\w+)\n.*\n.*\n.*\n/gm, '$1context_extensions: { route: $2 }\n'],

@@ -24,12 +24,14 @@ import { freePort } from '../../harness/http-server.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
 import { startMcpBackend } from '../../harness/mcp-fixture/server.ts';
 import { startWebSocketServer } from '../../harness/web-socket-server.ts';
+import { BY_GRPC } from '../dataplanes/mistakes.ts';
 import { runEnvoy } from './envoy.ts';
 
-type By = 'http' | 'grpc';
+/** `authz`: ext_authz over gRPC. */
+type By = 'http' | 'grpc' | 'authz';
 
 interface Setup extends Pick<GatewayOptions, 'handler' | 'route'> {
-  /** The listener that Envoy asks. Default: http. */
+  /** How Envoy asks. Default: http. */
   readonly by?: By;
   /** Its keys. Default: a Unix socket. */
   readonly keys?: (folder: string) => Record<string, unknown>;
@@ -47,7 +49,7 @@ async function start(t: TestContext, setup: Setup = {}) {
     keys = socketIn,
     decisions = {},
     top: more,
-    moreRoutes,
+    moreRoutes = by === 'authz' ? DOCS : undefined,
     change = (text) => text,
     ...options
   } = setup;
@@ -55,7 +57,7 @@ async function start(t: TestContext, setup: Setup = {}) {
   const docs = await startFakeUpstream(t, echo);
   const top = {
     listen: `unix:${join(folder, 'listen.sock')}`,
-    decisions: { [by]: keys(folder), ...decisions },
+    decisions: { [by === 'http' ? 'http' : 'grpc']: keys(folder), ...decisions },
     ...more,
   };
   const gateway = await startGateway(t, { ...options, top, ...(moreRoutes && { moreRoutes: moreRoutes(docs) }) });
@@ -65,7 +67,10 @@ async function start(t: TestContext, setup: Setup = {}) {
   const address = by === 'http' ? gateway.app.decisions : gateway.app.decisionsByGrpc;
   const chosen = asked.kind === 'tcp' ? { ...asked, port: Number(new URL(address ?? '').port) } : asked;
   const port = await freePort();
-  const bootstrap = SNIPPETS.envoy({ ...found.facts, decisions: chosen })
+  const printed = SNIPPETS.envoy({ ...found.facts, decisions: chosen, isGrpc: by === 'grpc' });
+  const edits = by === 'authz' ? BY_GRPC : [];
+  const bootstrap = edits
+    .reduce((text, [from, to]) => text.replace(from, to), printed)
     .replace('address: 0.0.0.0, port_value: 8080', `address: 127.0.0.1, port_value: ${port}`)
     .replaceAll('/etc/envoy/', `${folder}/`);
   await runEnvoy(t, change(bootstrap));
@@ -96,6 +101,13 @@ function testBoth(title: string, run: (t: TestContext, start: Start, by: By) => 
   }
 }
 
+/** By ext_authz over gRPC as well. */
+function testAll(title: string, run: (t: TestContext, start: Start, by: By) => Promise<void>): void {
+  testBoth(title, run);
+  test(`${title}, by ext_authz over gRPC`, (t) =>
+    run(t, (context, setup) => start(context, { by: 'authz', ...setup }), 'authz'));
+}
+
 const socketIn = (folder: string) => ({ listen: `unix:${join(folder, 'decisions.sock')}` });
 
 /** The issued token that a backend got last. */
@@ -109,7 +121,7 @@ const DOCS = (docs: FakeUpstream) => [
   { name: 'docs', match: { path: '/docs' }, upstream: `${docs.url}/v1/`, send: { header: 'X-Api-Key' } },
 ];
 
-testBoth('forwards with the issued token, cold and cached, and with no other credential', async (t, start) => {
+testAll('forwards with the issued token, cold and cached, and with no other credential', async (t, start) => {
   const { ask, upstream, authorization, authorizationServer, subjectToken } = await start(t);
   for (const _ of [1, 2]) {
     const { status } = await ask('/github/x?a=1', {
@@ -139,7 +151,7 @@ testBoth('forwards with the issued token, cold and cached, and with no other cre
   assert.equal(authorizationServer.requests.length, 1);
 });
 
-testBoth('two callers on one connection get a token each', async (t, start) => {
+testAll('two callers on one connection get a token each', async (t, start) => {
   const { ask, upstream, mint } = await start(t);
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   t.after(() => agent.destroy());
@@ -149,7 +161,7 @@ testBoth('two callers on one connection get a token each', async (t, start) => {
   }
 });
 
-testBoth('a refusal keeps its status, body and challenge, which leads to the metadata', async (t, start) => {
+testAll('a refusal keeps its status, body and challenge, which leads to the metadata', async (t, start) => {
   const server = await startFakeAuthorizationServer(t);
   const { ask, upstream, url } = await start(t, {
     top: { authorization_servers: { local: { ...clientOf(server), issuer: server.issuer } } },
@@ -182,7 +194,7 @@ testBoth('the metadata of a protected resource comes from cambist', async (t, st
     assert.ok([401, 404].includes((await ask(path, { headers: {} })).status), path);
 });
 
-testBoth('refuses two Authorization headers, in every form', async (t, start) => {
+testAll('refuses two Authorization headers, in every form', async (t, start) => {
   const { url, upstream, authorization, mint } = await start(t);
   const other = await mint('bob');
   for (const lines of [
@@ -201,7 +213,7 @@ testBoth('refuses two Authorization headers, in every form', async (t, start) =>
   assert.equal(upstream.requests.length, 0);
 });
 
-testBoth('waits for a slow authorization server, and refuses when it fails', async (t, start, by) => {
+testAll('waits for a slow authorization server, and refuses when it fails', async (t, start, by) => {
   const { ask, upstream, authorizationServer, mint } = await start(t);
   authorizationServer.queue.push({ kind: 'issue', delayMs: 700 });
   assert.equal((await ask('/github')).status, 200);
@@ -213,7 +225,7 @@ testBoth('waits for a slow authorization server, and refuses when it fails', asy
   assert.equal(upstream.requests.length, 1);
 });
 
-testBoth('nothing passes while cambist is stopped', async (t, start) => {
+testAll('nothing passes while cambist is stopped', async (t, start) => {
   const { ask, app, upstream, config } = await start(t);
   assert.equal((await ask('/github')).status, 200);
   await app.stop(AbortSignal.abort());
@@ -225,7 +237,7 @@ testBoth('nothing passes while cambist is stopped', async (t, start) => {
   assert.equal((await ask('/github')).status, 200);
 });
 
-testBoth('the token is for the backend that Envoy chooses, however the path is written', async (t, start, by) => {
+testAll('the token is for the backend that Envoy chooses, however the path is written', async (t, start, by) => {
   const { ask, upstream, docs, authorizationServer } = await start(t, { moreRoutes: DOCS });
   const paths = {
     '/docs/x': '/v1/x',
@@ -241,9 +253,9 @@ testBoth('the token is for the backend that Envoy chooses, however the path is w
     assert.deepEqual([url, authorization], [received, []], path);
     assert.deepEqual(decodeJwt(String(headers?.['x-api-key'])).aud, `${docs.url}/v1`);
   }
-  // By gRPC, cambist refuses what no route of Envoy names.
+  // By ext_proc, cambist refuses what no route of Envoy names.
   for (const path of ['/github%2f..%2fdocs', '/docs%5cx', '/docs/..%2fgithub', '/dOcs', '/', '/docsx'])
-    assert.ok([400, by === 'http' ? 404 : 403].includes((await ask(path)).status), path);
+    assert.ok([400, by === 'grpc' ? 403 : 404].includes((await ask(path)).status), path);
   assert.equal((await ask('/docs/../github/x')).status, 200);
   assert.equal(upstream.requests.at(-1)?.url, '/mcp/x');
   assert.deepEqual(decodeJwt(lastToken(upstream)).aud, `${upstream.url}/mcp`);
@@ -251,7 +263,7 @@ testBoth('the token is for the backend that Envoy chooses, however the path is w
   assert.equal(authorizationServer.requests.length, 2);
 });
 
-testBoth('a client cannot choose the route, nor bring the credential of another header', async (t, start) => {
+testAll('a client cannot choose the route, nor bring the credential of another header', async (t, start) => {
   const { ask, authorization, docs, upstream } = await start(t, { moreRoutes: DOCS });
   const headers = {
     authorization,
@@ -283,6 +295,12 @@ testBoth('a route that Envoy has no name for is refused', async (t, start) => {
 const tools = (name: string) => ({ path: '/tools', mcp_method: 'tools/call', mcp_name: name });
 const BY_MESSAGE = {
   decisions: { routes_by: 'match' },
+  // By ext_authz over gRPC, Envoy 1.40 ignores `pack_as_bytes` of a route.
+  change: (text: string) =>
+    text.replace(
+      /^( *)encode_raw_headers: true/m,
+      '$&\n$1with_request_body: { max_request_bytes: 1048576, pack_as_bytes: true }',
+    ),
   moreRoutes: (docs: FakeUpstream) => [
     { name: 'reads', match: tools('read'), upstream: `${docs.url}/mcp`, scope: 'read' },
     { name: 'writes', match: tools('write'), upstream: `${docs.url}/mcp`, scope: 'write' },
@@ -303,7 +321,7 @@ function toolCall(authorization: string, name: string, body = callOf(name)) {
   return { method: 'POST', headers: { ...headers, 'content-length': String(Buffer.byteLength(body)) }, body };
 }
 
-testBoth('by match, each tool gets its own scope, from whole bodies', async (t, start) => {
+testAll('by match, each tool gets its own scope, from whole bodies', async (t, start) => {
   const { ask, authorization, docs, authorizationServer } = await start(t, BY_MESSAGE);
   for (const name of ['read', 'write']) {
     assert.equal((await ask('/tools', toolCall(authorization, name))).status, 200);
@@ -318,7 +336,7 @@ testBoth('by match, each tool gets its own scope, from whole bodies', async (t, 
   assert.deepEqual([docs.requests.length, authorizationServer.requests.length], [2, 3]);
 });
 
-testBoth(
+testAll(
   'passes every byte of a tool call up to the limit, in chunks too, and refuses invalid UTF-8',
   async (t, start) => {
     const { ask, authorization, docs } = await start(t, BY_MESSAGE);
@@ -403,7 +421,7 @@ for (const [title, server, client, status] of [
   });
 }
 
-testBoth('passes event streams as they come, and the disconnect of the client', async (t, start) => {
+testAll('passes event streams as they come, and the disconnect of the client', async (t, start) => {
   const stream = eventStream();
   const { url, authorization, upstream } = await start(t, { handler: stream.handler });
   const response = await open(`${url}/github`, { headers: { authorization, accept: 'text/event-stream' } });
@@ -420,7 +438,7 @@ testBoth('passes event streams as they come, and the disconnect of the client', 
   await stream.gone;
 });
 
-testBoth('passes WebSockets, with the issued token in the handshake', async (t, start) => {
+testAll('passes WebSockets, with the issued token in the handshake', async (t, start) => {
   const backend = await startWebSocketServer(t);
   const { url, authorization, authorizationServer } = await start(t, { route: { upstream: `${backend.url}/ws` } });
   const opened = async (value: string) => {
@@ -437,7 +455,7 @@ testBoth('passes WebSockets, with the issued token in the handshake', async (t, 
   assert.equal(handshake?.authorization, `Bearer ${authorizationServer.requests[0]?.issued}`);
 });
 
-testBoth('an MCP client lists and calls tools, and shows why it was refused', async (t, start) => {
+testAll('an MCP client lists and calls tools, and shows why it was refused', async (t, start) => {
   const server = await startFakeAuthorizationServer(t);
   const backend = await startMcpBackend(t, { issuer: server.issuer, jwksUri: server.jwksUri });
   const { url } = await start(t, {
