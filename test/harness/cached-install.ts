@@ -1,7 +1,10 @@
 import { createHash } from 'node:crypto';
-import { copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { copyFile, mkdir, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { errorCode } from '../../src/errors.ts';
 import { runProgram } from './run-command.ts';
 
 const IN_NODE_MODULES = '../../node_modules/.cache/cambist-test/';
@@ -28,17 +31,47 @@ export async function cachedInstall(
   const parent = fileURLToPath(new URL(cache, import.meta.url));
   const directory = join(parent, `${name}-${hash.digest('hex').slice(0, 16)}`);
   const mark = join(directory, MARK);
-  const isComplete = await readFile(mark).then(
-    () => true,
-    () => false,
-  );
-  if (isComplete) return directory;
-  await rm(directory, { recursive: true, force: true });
-  await mkdir(directory, { recursive: true });
-  for (const file of files) await copyFile(file, join(directory, basename(file)));
-  await install(directory);
-  await writeFile(mark, '');
-  return directory;
+  if (existsSync(mark)) return directory;
+  await mkdir(parent, { recursive: true });
+  const unlock = await lockFolder(`${directory}.lock`);
+  try {
+    if (existsSync(mark)) return directory;
+    await rm(directory, { recursive: true, force: true });
+    await mkdir(directory);
+    for (const file of files) await copyFile(file, join(directory, basename(file)));
+    await install(directory);
+    await writeFile(mark, '');
+    return directory;
+  } finally {
+    await unlock();
+  }
+}
+
+const POLL_MS = 500;
+/** The lock of a process that has exited is this old. */
+const STALE_MS = 60_000;
+
+/** Suites run at the same time, also in other namespaces of processes. @returns removes the lock */
+async function lockFolder(lock: string): Promise<() => Promise<void>> {
+  for (;;) {
+    try {
+      await mkdir(lock);
+      break;
+    } catch (error) {
+      if (errorCode(error) !== 'EEXIST') throw error;
+      const age = await stat(lock).then(
+        ({ mtimeMs }) => Date.now() - mtimeMs,
+        () => 0,
+      );
+      if (age > STALE_MS) await rm(lock, { recursive: true, force: true });
+      else await delay(POLL_MS);
+    }
+  }
+  const beat = setInterval(() => void utimes(lock, new Date(), new Date()).catch(() => {}), STALE_MS / 10);
+  return async () => {
+    clearInterval(beat);
+    await rm(lock, { recursive: true, force: true });
+  };
 }
 
 /**
