@@ -58,10 +58,8 @@ function within(
 
 export const nonEmptyText = z.string().min(1, { error: 'must not be empty' });
 
-/** @param message for a value that is not a string */
-export function text<const Rules extends About>(description: string, rules = {} as Rules, message?: string) {
-  const schema = message === undefined ? nonEmptyText : z.string(message).min(1, { error: 'must not be empty' });
-  return valueKey(schema, 'text', description, rules, (written: string) => written);
+export function text<const Rules extends About>(description: string, rules = {} as Rules) {
+  return valueKey(nonEmptyText, 'text', description, rules, (written: string) => written);
 }
 
 /** A text whose form the schema knows. */

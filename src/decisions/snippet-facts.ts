@@ -29,11 +29,9 @@ export interface SnippetRoute extends Pick<Route, 'name' | 'upstream' | 'tls'> {
   readonly host: string | undefined;
   readonly path: string;
   readonly methods: readonly string[] | undefined;
-  /** Lower-case name of the header with the caller's token. */
-  readonly callerHeader: string;
   /** Lower-case name of the header with the issued credential. Undefined: cambist adds none. */
   readonly credentialHeader: string | undefined;
-  /** Lower-case names of the headers that the backend must not get from the caller, `callerHeader` among them. */
+  /** Lower-case names of the headers that the backend must not get from the caller, such as that of its token. */
   readonly removed: readonly string[];
   /** cambist reads the message in the body. */
   readonly needsBody: boolean;
@@ -124,7 +122,7 @@ function longestMs({ credential, subjectToken }: Route): number {
 }
 
 function snippetRoute(route: Route, removed: readonly string[]): SnippetRoute {
-  const { name, upstream, tls, match, subjectToken, credential, send, unattended } = route;
+  const { name, upstream, tls, match, credential, send, unattended } = route;
   const hasCredential = credential.kind !== 'none' && credential.kind !== 'passthrough';
   return {
     name,
@@ -133,7 +131,6 @@ function snippetRoute(route: Route, removed: readonly string[]): SnippetRoute {
     host: match.host,
     path: match.path,
     methods: match.conditions?.methods,
-    callerHeader: subjectToken.header,
     credentialHeader: hasCredential ? (send?.header.toLowerCase() ?? 'authorization') : undefined,
     removed,
     needsBody: unattended !== undefined || isByMessage(route),
