@@ -49,8 +49,7 @@ export function serveRedirected(options: RedirectedOptions): (socket: Socket) =>
   function decide(socket: Socket, host: string): void {
     const { config, table } = activeConfig();
     if (table.namesHost(host)) {
-      const arrival = { host, wayIn: 'redirect', serverName: host } as const;
-      tlsBridge.accept(socket, arrival, (secure) => enter(secure, 'redirect', host));
+      tlsBridge.accept(socket, { host, serverName: host }, (secure) => enter(secure, 'redirect', host));
       return;
     }
     const port = socket.localPort ?? HTTPS_PORT;

@@ -47,7 +47,6 @@ export type Dialect = 'ext-authz' | 'forward-auth' | 'auth-request';
 export interface TlsArrival {
   /** The host that the agent connects to, in the form of routes: lower case, an IPv6 address in brackets. */
   readonly host: string;
-  readonly wayIn: WayIn;
   /** The name in the ClientHello, if that was read already. */
   readonly serverName?: string;
 }

@@ -127,8 +127,7 @@ export function serveConnect(
         logger.warn({ authority: to.host }, 'TLS to the host of a route is refused; set intercept to terminate it');
         socket.end(HANDSHAKE_FAILURE, () => socket.destroy());
       } else {
-        const arrival = { host: to.host, wayIn: 'proxy' } as const;
-        tlsBridge.accept(socket, arrival, (secure) => enter(secure, 'proxy', to.host, request));
+        tlsBridge.accept(socket, { host: to.host }, (secure) => enter(secure, 'proxy', to.host, request));
       }
     });
   }

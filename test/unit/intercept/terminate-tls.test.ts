@@ -43,11 +43,7 @@ async function startBridge(
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     sockets.add(socket);
     socket.on('error', () => socket.destroy());
-    const arrival = {
-      host,
-      wayIn: 'proxy',
-      ...(serverName !== undefined && { serverName }),
-    } as const;
+    const arrival = { host, ...(serverName !== undefined && { serverName }) };
     bridge.accept(socket, arrival, (secure) => {
       served.push(secure);
       secure.on('error', () => {});
