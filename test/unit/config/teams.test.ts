@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import fs, { mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { systemClock } from '../../../src/clock/clock.ts';
 import { formatProblem } from '../../../src/config/config-node.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { errorSummary, shownFiles, type Team } from '../../../src/config/teams.ts';
@@ -307,6 +309,9 @@ test('refuses a file of routes that is a link out of the folder, a folder, or to
   await rm(bad);
   await Promise.all(Array.from({ length: 1001 }, (_, index) => write(`${index}.yaml`, [])));
   assert.match((await errors()).join(), /has more than 1000 files/);
+  await rm(join(folder, '1000.yaml'));
+  const { team } = await read();
+  assert.deepEqual([team.isOpen, team.files.length], [true, 1000]);
   await rm(folder, { recursive: true });
   assert.match((await errors()).join(), /does not exist/);
   await mkdir(folder);
@@ -351,6 +356,25 @@ test('parses a changed file alone, and follows the swap of a mounted ConfigMap',
     ['/billing/ledger', '/billing/2'],
   );
   assert.equal(parsedOf(next), parsedOf(team), 'the same text is not parsed again');
+});
+
+test('reads a changed file alone', async (t) => {
+  const { folder, write, read } = await teamFolder(t);
+  await write('a.yaml', [ROUTE]);
+  await write('b.yaml', []);
+  const { team } = await read();
+  const { wallMs } = systemClock;
+  t.mock.method(systemClock, 'wallMs', () => wallMs() + 60_000);
+  t.after(syncBuiltinESMExports);
+  const open = t.mock.method(fs, 'open');
+  syncBuiltinESMExports();
+  await write('b.yaml', [{ ...ROUTE, name: 'b', match: { path: '/billing/b' } }]);
+  open.mock.resetCalls();
+  assert.equal((await team.reread()).routes.length, 2);
+  assert.deepEqual(
+    open.mock.calls.map(({ arguments: [path] }) => path),
+    [join(folder, 'b.yaml')],
+  );
 });
 
 /** The first file of a team as it was parsed. */
@@ -457,6 +481,7 @@ test('refuses a file whose name has unusual characters', async (t) => {
   assert.deepEqual(team.isOpen, false);
   const shown = [...shownFiles(team).keys()];
   assert.equal(shown.at(-1), 'billing/A-1_b.c.yaml');
+  assert.equal(shown.filter((name) => name === 'billing/a?.yaml').length, 1, 'two files have one name here');
   for (const name of shown) assert.match(name, /^billing\/[\w.?-]+$/);
 });
 
