@@ -16,20 +16,17 @@ import { isOfRoute, resolveTeamRoutes, type TeamContext, teamSchema, type Writte
 import { type Grants, ODD_CHARACTERS, type Team, type TeamFile } from './teams.ts';
 import { DEFAULT_SUBJECT_HEADER } from './verification.ts';
 
-/** Far more than a team needs. Each is looked at twice a second. */
+/** Far more than a team needs. Each is looked at again and again. */
 const MAX_FILES = 1000;
 
 /** Parsing a file blocks all requests, for about 2 ms a KiB. */
 const MAX_FILE_BYTES = 64 * 1024;
 
-/** All files of a folder. */
-const MAX_FOLDER_BYTES = 16 * 1024 * 1024;
+/** All files of a folder, as of a ConfigMap. */
+const MAX_FOLDER_BYTES = 1024 * 1024;
 
-/** Of a file. More would not fit into it, unless they are invalid. */
-const MAX_FILE_ROUTES = 1000;
-
-/** All files of a folder. Each route has counts, and an entry in the table of routes for each combination of its conditions. */
-const MAX_ROUTES = 10_000;
+/** All files of a folder. Each route takes 4 KiB of /metrics, and an entry in the table of routes for each combination of its conditions. */
+const MAX_ROUTES = 1000;
 const MAX_COMBINATIONS = 20_000;
 
 /** With those that are ignored. A folder may have millions. */
@@ -110,7 +107,7 @@ async function readFolder(grants: Grants, context: TeamContext, before: readonly
         routes += drafts.length;
         for (const { match } of drafts) combinations += match === undefined ? 0 : countCombinations(match);
       }
-      if (bytes > MAX_FOLDER_BYTES) throw new Error('has more than 16 MiB of routes: divide the team');
+      if (bytes > MAX_FOLDER_BYTES) throw new Error('has more than 1 MiB of routes: divide the team');
       if (routes > MAX_ROUTES) throw new Error(`has more than ${MAX_ROUTES} routes: divide the team`);
       if (combinations > MAX_COMBINATIONS) {
         throw new Error(`has more than ${MAX_COMBINATIONS} combinations of conditions: shorten lists in match`);
@@ -195,8 +192,8 @@ async function parseFile(path: string, folder: string, before: Parsed | undefine
   const { value, problems } = readDocument(text, path, `begin it with "${SHAPE.start}"`);
   const { root } = problems;
   const routes = (value as WrittenTeamFile | undefined)?.routes;
-  const hasTooMany = Array.isArray(routes) && routes.length > MAX_FILE_ROUTES;
-  if (hasTooMany) root.at('routes').error(`has more than ${MAX_FILE_ROUTES} routes: divide the file`);
+  const hasTooMany = Array.isArray(routes) && routes.length > MAX_ROUTES;
+  if (hasTooMany) root.at('routes').error(`has more than ${MAX_ROUTES} routes: divide the team`);
   const content = value === undefined || hasTooMany ? undefined : checkShape<WrittenTeamFile>(value, root, SHAPE);
   return { stats, text, content, problems: problems.sorted() };
 }

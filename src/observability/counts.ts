@@ -59,7 +59,7 @@ interface Reloads {
 export type ReloadResult = 'success' | 'failure';
 
 /** The most routes of a team, so that one whose region is closed keeps its counts. */
-const MAX_REMOVED = 10_000;
+const MAX_REMOVED = 1000;
 
 const EXCHANGE_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 

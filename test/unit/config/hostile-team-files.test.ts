@@ -161,22 +161,23 @@ for (const [what, make, problem] of NO_FILES) {
 
 test('reads no more of a folder than a team needs', { timeout: 60_000 }, async (t) => {
   const { folder, read } = await start(t);
-  const routes = (file: number) =>
-    Array.from(
-      { length: 400 },
-      (_, n) =>
-        `- { name: r${file}-${n}, match: { path: /billing/${file}/${n} }, upstream: "${UPSTREAM}", credential: none }`,
-    );
-  for (let file = 0; file < 26; file += 1) {
-    await writeFile(join(folder, `${file}.yaml`), `routes:\n${routes(file).join('\n')}`);
+  const messages = async () => (await read()).problems.map(({ message }) => message).join();
+  for (let file = 0; file < 6; file += 1) {
+    const routes = Array.from({ length: 200 }, (_, n) => {
+      const match = `{ path: /billing/${file}/${n} }`;
+      return `- { name: r${file}-${n}, match: ${match}, upstream: "${UPSTREAM}", credential: none }`;
+    });
+    await writeFile(join(folder, `${file}.yaml`), `routes:\n${routes.join('\n')}`);
   }
-  const many = await read();
-  assert.match(many.problems.map(({ message }) => message).join(), /^has more than 10000 routes/);
-  await rm(join(folder, '25.yaml'));
-  const most = await read();
-  assert.deepEqual([most.team.isOpen, most.team.routes.length], [true, 10_000]);
+  assert.match(await messages(), /^has more than 1000 routes/);
+  await rm(join(folder, '5.yaml'));
+  const { team } = await read();
+  assert.deepEqual([team.isOpen, team.routes.length], [true, 1000]);
+  const large = `routes: []\n# ${'x'.repeat(63 * 1024)}`;
+  await Promise.all(Array.from({ length: 17 }, (_, n) => writeFile(join(folder, `large${n}.yaml`), large)));
+  assert.match(await messages(), /^has more than 1 MiB of routes/);
   await Promise.all(Array.from({ length: 10_001 }, (_, n) => symlink('none', join(folder, `.${n}`))));
-  assert.match((await read()).problems.map(({ message }) => message).join(), /^has more than 10000 entries/);
+  assert.match(await messages(), /^has more than 10000 entries/);
 });
 
 /** Files that a route may not name, and the problem with each. */

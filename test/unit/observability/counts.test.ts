@@ -9,19 +9,19 @@ test('forgets the oldest removed routes of teams, which may invent any number of
   assert.ok(own);
   const counts = createCounts(Date.now);
   const ofTeam = (first: number) =>
-    Array.from({ length: 6000 }, (_, n) => ({ ...own, name: `billing/r${first + n}`, team: 'billing' }));
+    Array.from({ length: 600 }, (_, n) => ({ ...own, name: `billing/r${first + n}`, team: 'billing' }));
   counts.serve({ ...config, routes: [own, ...ofTeam(0)] });
   counts.route('billing/r1').inFlight = 1;
-  counts.serve({ ...config, routes: [...ofTeam(6000)] });
-  const served = config.routes.length + 12_000;
+  counts.serve({ ...config, routes: [...ofTeam(600)] });
+  const served = config.routes.length + 1200;
   const names = () => counts.routes().flatMap(({ route }) => (route.startsWith('_') ? [] : [route]));
   assert.equal(names().length, served, 'a region that is closed for a while keeps its counts');
   counts.serve({ ...config, routes: [] });
-  assert.equal(names().length, 10_000 + 2);
-  assert.ok([own.name, 'billing/r1', 'billing/r11999'].every((name) => names().includes(name)));
+  assert.equal(names().length, 1000 + 2);
+  assert.ok([own.name, 'billing/r1', 'billing/r1199'].every((name) => names().includes(name)));
   assert.ok(!names().includes('billing/r0'));
   const known = new Set(counts.routes().map(({ route }) => route));
   assert.ok(counts.responses.every(({ route }) => known.has(route)));
   counts.serve({ ...config, routes: [] });
-  assert.equal(names().length, 10_000 + 2);
+  assert.equal(names().length, 1000 + 2);
 });
