@@ -16,20 +16,20 @@ import { isOfRoute, resolveTeamRoutes, type TeamContext, teamSchema, type Writte
 import { type Grants, ODD_CHARACTERS, type Team, type TeamFile } from './teams.ts';
 import { DEFAULT_SUBJECT_HEADER } from './verification.ts';
 
-/** Far more than a team needs. Each is looked at again and again. */
+/** Far more than a team needs. The watcher looks at each again and again. */
 const MAX_FILES = 1000;
 
 /** Parsing a file blocks all requests, for about 2 ms a KiB. */
 const MAX_FILE_BYTES = 64 * 1024;
 
-/** All files of a folder, as of a ConfigMap. */
+/** For all files of a folder. A ConfigMap has the same limit. */
 const MAX_FOLDER_BYTES = 1024 * 1024;
 
-/** All files of a folder. Each route takes 4 KiB of /metrics, and an entry in the table of routes for each combination of its conditions. */
+/** For all files of a folder. Each route takes 4 KiB of /metrics, and an entry in the table of routes for each combination of its conditions. */
 const MAX_ROUTES = 1000;
 const MAX_COMBINATIONS = 20_000;
 
-/** With those that are ignored. A folder may have millions. */
+/** For a folder, with the entries that are ignored. It may have millions. */
 const MAX_ENTRIES = 10_000;
 
 /** Files of a folder that are read at the same time. */
@@ -43,7 +43,8 @@ const SETTLED_MS = 3000;
 
 /** A file as it was parsed. */
 interface Parsed {
-  stats: string;
+  /** Undefined: the file was too young for its stats to tell of a change. */
+  stats: string | undefined;
   readonly text: string;
   readonly content: WrittenTeamFile | undefined;
   /** Of the text and its shape. */
@@ -82,7 +83,7 @@ function teamOf(grants: Grants, context: TeamContext, read: readonly ReadFile[] 
       // A file may be missing while the folder is being replaced.
       if (read.some(({ parsed }) => parsed === undefined)) {
         await delay(RETRY_MS);
-        read = await readFolder(grants, context, known);
+        read = await readFolder(grants, context, read);
       }
       const isSame = read.length === files.length && read.every((each, index) => each === files[index]);
       return isSame && isRead ? this : teamOf(grants, context, checked(read, known));
@@ -90,7 +91,7 @@ function teamOf(grants: Grants, context: TeamContext, read: readonly ReadFile[] 
   };
 }
 
-async function readFolder(grants: Grants, context: TeamContext, before: readonly ReadFile[]): Promise<Unchecked[]> {
+async function readFolder(grants: Grants, context: TeamContext, before: readonly Unchecked[]): Promise<Unchecked[]> {
   const known = new Map(before.map((file) => [file.path, file]));
   const read: Unchecked[] = [];
   let bytes = 0;
@@ -136,7 +137,7 @@ async function readTeamFile(
   path: string,
   grants: Grants,
   context: TeamContext,
-  before: ReadFile | undefined,
+  before: Unchecked | undefined,
 ): Promise<Unchecked> {
   let parsed: Parsed;
   try {
@@ -180,9 +181,10 @@ function nextTurn(): Promise<unknown> {
 
 /** The same object while the text is the same. */
 async function parseFile(path: string, folder: string, before: Parsed | undefined): Promise<Parsed> {
-  const found = await stat(path);
-  const stats = `${found.dev} ${found.ino} ${found.size} ${found.mtimeMs} ${found.ctimeMs}`;
-  if (stats === before?.stats && systemClock.wallMs() - found.ctimeMs > SETTLED_MS) return before;
+  const nowMs = systemClock.wallMs();
+  const { dev, ino, size, mtimeMs, ctimeMs } = await stat(path);
+  const stats = nowMs - ctimeMs > SETTLED_MS ? `${dev} ${ino} ${size} ${mtimeMs} ${ctimeMs}` : undefined;
+  if (stats !== undefined && stats === before?.stats) return before;
   const text = await readText(path, folder);
   if (before !== undefined && text === before.text) {
     before.stats = stats;
@@ -237,7 +239,7 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-function unreadable(path: string, context: TeamContext, error: unknown, before: ReadFile | undefined): Unchecked {
+function unreadable(path: string, context: TeamContext, error: unknown, before: Unchecked | undefined): Unchecked {
   const code = errorCode(error) ?? '';
   const message = WHY_UNREADABLE[code] ?? (code === '' ? messageOf(error) : `cannot be read (${code}): check it`);
   const isKnown = before?.parsed === undefined && before?.context === context;

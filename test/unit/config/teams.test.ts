@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fs, { mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { systemClock } from '../../../src/clock/clock.ts';
 import { formatProblem } from '../../../src/config/config-node.ts';
@@ -374,23 +374,44 @@ test('parses a changed file alone, and follows the swap of a mounted ConfigMap',
   assert.equal(parsedOf(next), parsedOf(team), 'the same text is not parsed again');
 });
 
-test('reads a changed file alone', async (t) => {
-  const { folder, write, read } = await teamFolder(t);
-  await write('a.yaml', [ROUTE]);
-  await write('b.yaml', []);
-  const { team } = await read();
+/** Counts how often files are opened, as if they were written a minute ago. */
+function countOpens(t: TestContext): () => unknown[] {
   const { wallMs } = systemClock;
   t.mock.method(systemClock, 'wallMs', () => wallMs() + 60_000);
   t.after(syncBuiltinESMExports);
-  const open = t.mock.method(fs, 'open');
+  const { mock } = t.mock.method(fs, 'open');
   syncBuiltinESMExports();
+  return () => mock.calls.map(({ arguments: [path] }) => basename(String(path)));
+}
+
+test('reads a changed file alone', async (t) => {
+  const { write, read } = await teamFolder(t);
+  await write('a.yaml', [ROUTE]);
+  await write('b.yaml', []);
+  const opened = countOpens(t);
+  const { team } = await read();
   await write('b.yaml', [{ ...ROUTE, name: 'b', match: { path: '/billing/b' } }]);
-  open.mock.resetCalls();
   assert.equal((await team.reread()).routes.length, 2);
-  assert.deepEqual(
-    open.mock.calls.map(({ arguments: [path] }) => path),
-    [join(folder, 'b.yaml')],
-  );
+  assert.deepEqual(opened(), ['a.yaml', 'b.yaml', 'b.yaml']);
+});
+
+test('reads a file once, while another one is missing', async (t) => {
+  const { folder, write, read } = await teamFolder(t);
+  await write('a.yaml', [ROUTE]);
+  await symlink('none', join(folder, 'b.yaml'));
+  const opened = countOpens(t);
+  await read();
+  assert.deepEqual(opened(), ['a.yaml']);
+});
+
+test('reads a file again that was changed just before it was read', async (t) => {
+  const { write, read } = await teamFolder(t);
+  await write('a.yaml', [ROUTE]);
+  const { team } = await read();
+  const opened = countOpens(t);
+  assert.equal(await team.reread(), team);
+  assert.equal(await team.reread(), team);
+  assert.deepEqual(opened(), ['a.yaml']);
 });
 
 /** The first file of a team as it was parsed. */
