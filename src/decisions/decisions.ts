@@ -4,6 +4,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Listen } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import type { Decisions } from '../config/decisions.ts';
+import { createIdleCloser } from '../listeners/idle-connection.ts';
 import { type ConnectionLimitOptions, limitConnections } from '../listeners/limit-connections.ts';
 import { openListener } from '../listeners/listen.ts';
 import { logAcceptErrors, reachedLimit } from '../listeners/open-files.ts';
@@ -66,6 +67,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
         admit('http', 'http', headerValues(incoming.rawHeaders, SECRET_HEADER), decideByHttp, refuse),
       );
     });
+    tracker.idleClosers.push(createIdleCloser(app.server));
     return limited('http', listen, app, app.server);
   }
 

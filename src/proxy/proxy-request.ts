@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Route } from '../config/route.ts';
 import type { ErrorCode } from '../error-catalogue.ts';
 import { CambistError } from '../errors.ts';
@@ -30,7 +31,7 @@ export interface Tracker {
   /** Requests that end from now on were aborted by the shutdown. */
   readonly isClosing: boolean;
   /** @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED, ERR_AUDIT_UNAVAILABLE */
-  assertCapacity(maxInFlight: number): void;
+  assertCapacity(maxInFlight: number, connection?: Socket): void;
   waitForBody<T>(request: ProxyRequest, reading: Promise<T>): Promise<T>;
   /** Requests whose body streams to the upstream. */
   readonly uploads: Set<ProxyRequest>;
@@ -132,7 +133,7 @@ export class ProxyRequest {
 
   /** @throws {CambistError} ERR_SHUTTING_DOWN, ERR_OVERLOADED, ERR_AUDIT_UNAVAILABLE */
   assertCapacity(): void {
-    this.#tracker.assertCapacity(this.active.config.limits.maxInFlight);
+    this.#tracker.assertCapacity(this.active.config.limits.maxInFlight, this.incoming.socket);
   }
 
   /** Counts of a request that ended while a step waited would never be taken back. @throws {CambistError} */

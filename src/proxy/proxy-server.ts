@@ -22,7 +22,7 @@ import { serveUpgrades, type UpgradeOptions } from './upgrade.ts';
 export async function createProxyServer(listen: Listen, options: ConnectOptions & UpgradeOptions) {
   const { tracker, pipeline } = options;
   const app = createApp(listen, options);
-  tracker.closeIdle = createIdleCloser(app.server);
+  tracker.idleClosers.push(createIdleCloser(app.server));
   await registerProxy(app, tracker, pipeline);
   // Node would respond with 417 to an unknown expectation, which the backend may know.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));

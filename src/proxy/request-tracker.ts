@@ -15,6 +15,9 @@ export interface RequestTrackerOptions extends TrackerOptions {
   readonly watch: StallWatch;
 }
 
+/** A client that reuses its connection at all sends its next request within this time, or finds it closed. */
+const NEXT_REQUEST_MS = 1000;
+
 /** All requests in flight. */
 export class RequestTracker implements Tracker {
   readonly options: RequestTrackerOptions;
@@ -26,13 +29,16 @@ export class RequestTracker implements Tracker {
   openStreams = 0;
   isLeaving = false;
   isDraining = false;
-  closeIdle: (() => void) | undefined;
+  /** For each server, closes its idle connections. */
+  readonly idleClosers: (() => void)[] = [];
   isClosing = false;
   /** The oldest first. */
   readonly #waiting = new Set<BodyWait>();
   readonly uploads = new Set<ProxyRequest>();
   /** Requests that gave their place to another, and have not ended yet. */
   readonly #displaced = new Set<ProxyRequest>();
+  /** Their last response began before the shutdown, and did not say that the connection closes. */
+  readonly #unaware = new Set<Socket>();
   #onDrained: (() => void) | undefined;
   #drained: Promise<void> | undefined;
 
@@ -49,9 +55,11 @@ export class RequestTracker implements Tracker {
     return request;
   }
 
-  assertCapacity(maxInFlight: number): void {
+  assertCapacity(maxInFlight: number, connection?: Socket): void {
     this.options.audit?.assertWritable();
-    if (this.isDraining) throw new CambistError('ERR_SHUTTING_DOWN', 'the proxy is shutting down');
+    if (this.isDraining && (connection === undefined || !this.#unaware.has(connection))) {
+      throw new CambistError('ERR_SHUTTING_DOWN', 'the proxy is shutting down');
+    }
     if (this.inFlight - this.#displaced.size > maxInFlight && !this.#displace()) {
       throw new CambistError('ERR_OVERLOADED', 'limits.max_in_flight is reached: raise it, or run more proxies');
     }
@@ -116,18 +124,44 @@ export class RequestTracker implements Tracker {
       this.#displaced.delete(request);
       this.uploads.delete(request);
     }
-    if (this.inFlight === 0) this.#onDrained?.();
-    if (this.isDraining) this.closeIdle?.();
+    if (this.isLeaving && request !== undefined) this.#expectNext(request.incoming.socket);
+    this.#settle();
   }
 
-  /** Accepts no new request from now on, and closes idle connections. Settles when no request is in flight. */
+  /** A client that is about to send its next request on this connection must not lose it. */
+  #expectNext(connection: Socket): void {
+    if (connection.destroyed || connection.writableEnded || this.#unaware.has(connection)) return;
+    this.#unaware.add(connection);
+    connection.once('close', () => {
+      this.#unaware.delete(connection);
+      this.#settle();
+    });
+    if (this.isDraining) this.#closeIdle();
+  }
+
+  #closeIdle(): void {
+    const close = (): void => {
+      for (const closer of this.idleClosers) closer();
+    };
+    if (this.#unaware.size === 0) close();
+    else setTimeout(close, NEXT_REQUEST_MS).unref();
+  }
+
+  #settle(): void {
+    if (this.inFlight === 0 && this.#unaware.size === 0) this.#onDrained?.();
+  }
+
+  /**
+   * Accepts no new request from now on, but for the next one of a client that does not know yet. Closes idle connections. Settles when
+   * no request is in flight.
+   */
   drain(): Promise<void> {
     this.isLeaving = true;
     this.isDraining = true;
-    this.closeIdle?.();
+    this.#closeIdle();
     this.#drained ??= new Promise((resolve) => {
       this.#onDrained = resolve;
-      if (this.inFlight === 0) resolve();
+      this.#settle();
     });
     return this.#drained;
   }

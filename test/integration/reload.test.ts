@@ -136,6 +136,30 @@ test('serves new requests for a moment on shutdown, then refuses them, and finis
   await assert.rejects(call(`${app.admin}/livez`), { code: 'ECONNREFUSED' });
 });
 
+test('serves the next request of a client whose response began before the shutdown', async (t) => {
+  const { promise: released, resolve: release } = deferred<void>();
+  const { app } = await startPlainGateway(t, {
+    top,
+    handler: async (received, response) => {
+      if (!received.url.endsWith('/held')) return sendResponse(response, 200, 'ok');
+      response.writeHead(200).flushHeaders();
+      await released;
+      response.end();
+    },
+  });
+  const client = await connectRaw(app.url);
+  client.send(get('/plain/held'));
+  await soon('the headers', client.until('200 OK'));
+  const stopped = app.stop();
+  await eventually('it refuses', async () => (await call(`${app.url}/plain`)).status === 503);
+  release();
+  await soon('the end', client.until(/0\r\n\r\n$/));
+  client.send(get('/plain'));
+  assert.match(await soon('the last response', client.until('ok')), /200 OK[\s\S]*200 OK[\s\S]*connection: close/i);
+  await soon('the connection is closed', client.closed());
+  await soon('the proxy has stopped', stopped);
+});
+
 test('serves the last request of a kept-alive connection on shutdown, and stops when no connection is left', async (t) => {
   const { app } = await startPlainGateway(t, { handler: (_received, response) => sendResponse(response, 200, 'ok') });
   const agent = new Agent({ keepAlive: true });
