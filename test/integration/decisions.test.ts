@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { readRecords, recordsOf } from '../harness/audit-records.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
+import { INTERACTION } from '../harness/consent.ts';
 import { eventually } from '../harness/eventually.ts';
 import { openHandle, startGateway, startInboundGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
@@ -150,6 +151,29 @@ test('a decision by name is for that route alone', async (t) => {
   assert.ok(!String(raw.headers['x-envoy-auth-headers-to-remove']).split(',').includes('authorization'));
   assert.equal(authorizationServer.requests.length, 2);
 });
+
+for (const by of ['name', 'match']) {
+  test(`refuses routes with dpop, interaction or consent_url, by ${by}`, async (t) => {
+    const { ask, app, config, authorizationServer } = await start(t, { decisions: { routes_by: by } });
+    const { local } = config.authorization_servers;
+    const [route] = config.routes as Record<string, unknown>[];
+    const path = by === 'name' ? '/ext-authz/github' : '/ext-authz/github/x';
+    for (const [top, more, reason] of [
+      [{ authorization_servers: { local: { ...local, dpop: true } } }, {}, 'bound to a key'],
+      [{ interaction: INTERACTION }, {}, 'consent'],
+      [{}, { consent_url: 'https://consent.example.com/start' }, 'consent'],
+    ] as const) {
+      app.reloadTo({ ...config, ...top, routes: [{ ...route, ...more }] });
+      const { status, text, headers } = await ask(path);
+      assert.deepEqual([status, headers.authorization], [403, undefined], text);
+      await eventually(
+        reason,
+        () => app.logText().includes('no decision uses route') && app.logText().includes(reason),
+      );
+    }
+    assert.equal(authorizationServer.requests.length, 0);
+  });
+}
 
 test('by match, the reported host, path and message choose the route', async (t) => {
   const tools = (name: string) => ({ path: '/tools', mcp_method: 'tools/call', mcp_name: name });
