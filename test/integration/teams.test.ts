@@ -116,9 +116,9 @@ test('finds the route of a team by name, and refuses one whose region is closed'
   }
 });
 
-test('keeps tokens of unchanged routes while files of teams change', async (t) => {
+test('keeps tokens and connections of unchanged routes while files of teams change', async (t) => {
   const setup = await startTeamGateway(t);
-  const { send, write, apply, authorizationServer } = setup;
+  const { send, write, apply, authorizationServer, team, upstream } = setup;
   await write('billing', teamFile(setup));
   await apply();
   for (const text of ['routes: []', 'broken: [', 'routes: []']) {
@@ -135,4 +135,8 @@ test('keeps tokens of unchanged routes while files of teams change', async (t) =
   await apply();
   assert.equal((await send('/billing/ledger')).status, 200);
   assert.equal(authorizationServer.requests.length, 2, 'the token outlives a closed region');
+  for (const { requests } of [team, upstream]) {
+    assert.ok(requests.length >= 3);
+    assert.equal(new Set(requests.map(({ message }) => message.socket)).size, 1);
+  }
 });
