@@ -47,7 +47,7 @@ interface Parsed {
   stats: string | undefined;
   readonly text: string;
   readonly content: WrittenTeamFile | undefined;
-  /** Of the text and its shape. */
+  /** Problems of the text and its shape. */
   readonly problems: readonly Problem[];
 }
 
@@ -55,7 +55,7 @@ interface Parsed {
 interface ReadFile extends TeamFile {
   readonly parsed: Parsed | undefined;
   readonly context: TeamContext;
-  /** Those of the file alone. */
+  /** Problems that do not depend on other files. */
   readonly ownProblems: readonly Problem[];
   readonly drafts: readonly RouteDraft[];
 }
@@ -248,7 +248,7 @@ function unreadable(path: string, context: TeamContext, error: unknown, before: 
   return { path, parsed: undefined, context, drafts: [], problems: [], ownProblems: [problem] };
 }
 
-/** Adds the problems that a file has with those before it, unless there are too many to look at. */
+/** Adds the problems of each file with earlier ones, if all of the folder could be read. */
 function checked(read: readonly Unchecked[], before: readonly ReadFile[]): ReadFile[] {
   const known = new Map(before.map((file) => [file.path, file]));
   const lists = read.map(({ path, parsed }) => createProblemList(path, locateIn(parsed?.text ?? '')));

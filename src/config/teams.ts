@@ -21,7 +21,7 @@ export interface OriginPattern {
 
 function readOriginPattern(text: string): Reading<OriginPattern> {
   const [, scheme, wildcard = '', authority = ''] = /^(https?):\/\/(\*\.)?([^/?#@*\\\s]+)\/?$/i.exec(text) ?? [];
-  // A name in place of the wildcard: an address cannot follow one.
+  // With a label in place of the wildcard, a URL with an address after it is invalid.
   const url = `${scheme}://${wildcard === '' ? '' : 'x.'}${authority}`;
   if (scheme === undefined || !URL.canParse(url)) {
     return { problem: 'must be a scheme and a host, as in https://*.billing.example.com, without a path' };
@@ -205,7 +205,7 @@ export interface TeamFile {
   readonly sinceMs: number;
 }
 
-/** A team writes any number of names. */
+/** Metrics and pages show this many files of a team, which may write far more. */
 const MAX_SHOWN = 100;
 
 /** The files by the names that others show, as in `billing/ledger.yaml`, or `billing` for the folder. Those with errors come first. */
@@ -219,7 +219,7 @@ export function shownFiles({ grants: { name, folder }, files }: Pick<Team, 'gran
   );
 }
 
-/** A team may write anything. */
+/** Characters of an error, which quotes what a team wrote. */
 const MAX_ERROR = 500;
 
 /** The first error of a file, and their number. @param name as in `shownFiles` */
@@ -229,7 +229,7 @@ export function errorSummary(name: string, { problems }: TeamFile): { first: str
   return { first: first ? formatProblem({ ...first, file: name }).slice(0, MAX_ERROR) : '', count: errors.length };
 }
 
-/** Not in the names of files that a ConfigMap has. Labels, alerts and pages show these names. */
+/** Labels, alerts and pages show the names of files. No key of a ConfigMap has these characters. */
 export const ODD_CHARACTERS = /[^\w.-]/g;
 
 /** A team, and its routes as they were when its folder was read. */

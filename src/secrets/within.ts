@@ -15,7 +15,7 @@ export async function openWithin(file: string, folders: readonly string[]): Prom
     if (!(await isWithin(await placeOf(handle, file), folders))) {
       throw new Error('is a link that leads out of its folder: replace it by the file itself');
     }
-    // Such a link has a place in the folder, whatever it links to.
+    // A hard link is in the folder, also one to a file elsewhere.
     const found = await handle.stat();
     if (found.isFile() && found.nlink > 1) throw new Error('has several hard links: replace it by a copy');
     return handle;
