@@ -8,7 +8,7 @@ import { call } from '../../harness/http-call.ts';
 import { fencedBlocks } from '../../harness/pages.ts';
 import { OPTED_IN } from '../cluster/objects.ts';
 import { callThroughout } from './callers.ts';
-import { github, idp, node, REDIRECT_IMAGE, run } from './node.ts';
+import { github, IMAGE, idp, node, REDIRECT_IMAGE, run } from './node.ts';
 import {
   createNamespace,
   INBOUND,
@@ -70,6 +70,28 @@ const CASES: Readonly<Record<string, (t: TestContext) => Promise<void>>> = {
     const [agent = '', cambist = ''] = await deleteWithLogs('order', 'agent', 'cambist');
     assert.match(agent, IN_ORDER);
     assert.match(cambist, /cambist is shutting down[\s\S]*cambist has stopped/);
+  },
+
+  async 'a pod waits for its ConfigMap and the authorization server, and starts once both are there'(t) {
+    await createNamespace(t, 'waiting');
+    const config = sidecarConfig();
+    await inject('waiting', nodePod('agent'), config);
+    await run('kubectl -n waiting delete pod agent --now && kubectl -n waiting delete configmap cambist');
+    await run(`cambist inject --image ${IMAGE} --secret cambist waiting.yaml | kubectl apply -f -`);
+    const events = 'kubectl -n waiting get events --field-selector involvedObject.name=agent';
+    await eventually('the mount fails', async () => /FailedMount/.test(await run(events)), 60_000, 500);
+    const isInitial = async () => assert.match(await run('kubectl -n waiting get pod agent'), /Init:0\/1/);
+    await isInitial();
+    const create = (text: string) =>
+      node.write('cambist.yaml', text).then(() =>
+        run(`kubectl -n waiting create configmap cambist --from-file=cambist.yaml --dry-run=client -o yaml |
+          kubectl -n waiting apply -f -`),
+      );
+    await create(config.replace(idp.issuer, idp.issuer.replace('.com', '.com:444')));
+    await eventually('it is not ready', async () => /statuscode: 503/.test(await run(events)), 120_000, 500);
+    await isInitial();
+    await create(config);
+    await waitUntilReady('waiting', 'agent');
   },
 
   async 'a classic sidecar serves the agent until the hook is over'(t) {
@@ -167,13 +189,15 @@ const CASES: Readonly<Record<string, (t: TestContext) => Promise<void>>> = {
     assert.equal((await statusOf('limits', 'killed', 'agent')).restartCount, 0);
   },
 
-  async 'the webhook under load injects names, packets and inbound'(t) {
+  async 'the webhook under load injects every way to intercept, and inbound'(t) {
     await createNamespace(t, 'webhook', { standard: 'privileged' });
     await installedWebhook();
     const match = { host: 'github-mcp.example.com' };
     const packets = { ...INTERCEPTING, listen: ['127.0.0.1:15443', '127.0.0.1:15080'] };
     const agent = { command: ['node', '-e', SERVER], ports: [{ name: 'http', containerPort: 8080 }] };
+    const proxy = sidecarConfig({ intercept: { ca: INTERCEPTING.ca } }, match);
     const ways = [
+      ['proxy', proxy, {}, {}],
       ['names', sidecarConfig({ intercept: INTERCEPTING }, match), { 'intercept-hosts': match.host }, {}],
       ['packets', sidecarConfig({ intercept: packets }, match), { 'redirect-image': REDIRECT_IMAGE }, {}],
       ['inbound', sidecarConfig({ inbound: INBOUND }), { inbound: '8080' }, agent],
@@ -197,7 +221,7 @@ const CASES: Readonly<Record<string, (t: TestContext) => Promise<void>>> = {
       await waitUntilReady('webhook', ...ways.map(([name]) => name));
     });
     assert.deepEqual(failures, []);
-    for (const way of ['names', 'packets']) {
+    for (const way of ['proxy', 'names', 'packets']) {
       assert.equal(await inAgent('webhook', way, curl(`https://github-mcp.example.com/${way}`)), '200');
       const { authorization = [] } = github.requests.find(({ url }) => url.endsWith(way)) ?? {};
       assert.equal(decodeJwt(authorization[0] ?? '').aud, BACKEND);

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { parseAllDocuments, stringify } from 'yaml';
 import { startCheckClient } from '../../harness/check-client.ts';
-import { connectRaw, open } from '../../harness/http-call.ts';
+import { eventually } from '../../harness/eventually.ts';
+import { assertProblem, call, connectRaw, open } from '../../harness/http-call.ts';
 import { callThroughout, httpClient, httpClients, type Kinds, rollOut, type Target } from './callers.ts';
 import { authority, CA, EVENTS, idp, node, run } from './node.ts';
 import {
@@ -23,12 +24,19 @@ const HOST = 'cambist-gateway.agents.svc';
 const token = await idp.mint();
 const authorization = { host: HOST, authorization: `Bearer ${token}` };
 
-async function assertNothingLost(kinds: Kinds, namespace: string, deployment: string, whileBoth?: () => void) {
+async function assertNothingLost(
+  t: TestContext,
+  kinds: Kinds,
+  namespace: string,
+  deployment: string,
+  whileBoth?: () => void,
+): Promise<void> {
   const { failures, sent } = await callThroughout(kinds, async () => {
-    for (let count = 0; count < ROLLOUTS; count += 1) await rollOut(namespace, deployment, whileBoth);
+    await rollOut(namespace, deployment, whileBoth);
+    for (let count = 1; count < ROLLOUTS; count += 1) await rollOut(namespace, deployment);
   });
+  t.diagnostic(`sent: ${JSON.stringify(sent)}`);
   assert.deepEqual(failures, []);
-  return sent;
 }
 
 /** Requests that take a while, and streams that end within the grace period. */
@@ -47,6 +55,12 @@ test('a rollout of the gateway loses no request', async (t) => {
     kubectl -n gateway rollout status deployment/cambist-gateway`);
   const origin = `http://${await addressOf('gateway', 'cambist-gateway')}:8180`;
   const url = `${origin}/github`;
+  for (const [code, headers] of [
+    ['ERR_SUBJECT_TOKEN_MISSING', { host: HOST }],
+    ['ERR_ROUTE_NOT_FOUND', { ...authorization, host: 'another' }],
+  ] as const) {
+    assertProblem(await call(url, { headers }), code);
+  }
   const stream = await open(`${url}/endless`, { headers: authorization });
   stream.on('error', () => {}).resume();
   const streamClosed = new Promise((resolve) => stream.once('close', resolve));
@@ -64,6 +78,7 @@ test('a rollout of the gateway loses no request', async (t) => {
   say('hello');
   await socket.until('hello');
   await assertNothingLost(
+    t,
     { ...httpClients({ url, headers: authorization }), ...longClients({ url, headers: authorization }) },
     'gateway',
     'cambist-gateway',
@@ -106,6 +121,7 @@ test('a rollout of the gateway loses no request by TLS, and no decision', async 
   const prefixed = ([name, { clients, ...kind }]: [string, Kinds[string]]) =>
     [`decisions, ${name}`, { ...kind, clients: Math.ceil(clients / 2) }] as const;
   await assertNothingLost(
+    t,
     {
       ...httpClients(target),
       ...longClients(target),
@@ -129,10 +145,23 @@ test('a rollout of the gateway loses no request by TLS, and no decision', async 
   );
 });
 
-test('a rollout of the webhook refuses no pod', async (t) => {
+test('a rollout of the webhook and a new certificate refuse no pod', async (t) => {
   await installedWebhook();
   await createNamespace(t, 'pods');
-  await assertNothingLost({ pods: podCreation('pods') }, 'cambist-system', 'cambist-webhook');
+  await assertNothingLost(t, { pods: podCreation('pods') }, 'cambist-system', 'cambist-webhook');
+
+  // Renews the certificate, as its page says.
+  const { failures } = await callThroughout({ pods: podCreation('pods') }, async () => {
+    await node.follow('gen-certs --trust old-ca.crt');
+    const logs = 'kubectl -n cambist-system logs -l app.kubernetes.io/name=cambist-webhook --tail=-1';
+    await eventually(
+      'both pods have the certificate',
+      async () => (await run(logs)).match(/certificate reloaded/g)?.length === 2,
+      120_000,
+      1000,
+    );
+  });
+  assert.deepEqual(failures, []);
 });
 
 test('a rollout of agents behind inbound loses no request of a caller', async (t) => {
@@ -152,5 +181,5 @@ test('a rollout of agents behind inbound loses no request of a caller', async (t
     kubectl -n inbound rollout status deployment/agent`);
   const target = { url: `http://${await addressOf('inbound', 'agent')}:8080`, headers: authorization };
   const slow = { clients: 3, pauseMs: 50, client: httpClient({ ...target, url: `${target.url}/slow` }) };
-  await assertNothingLost({ ...httpClients(target), 'long responses': slow }, 'inbound', 'agent');
+  await assertNothingLost(t, { ...httpClients(target), 'long responses': slow }, 'inbound', 'agent');
 });
