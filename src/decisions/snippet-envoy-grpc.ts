@@ -11,7 +11,13 @@ export function byExtProc(facts: SnippetFacts): Asking {
   const forged = forwardedHeader === undefined ? [] : [forwardedHeader];
   const hidden = `\nforward_rules: { disallowed_headers: { patterns: [${forged.map(exactly).join(', ')}] } }`;
   return {
-    note: '# Tried with Envoy 1.40.\n',
+    head: `# Tried with Envoy 1.40.
+layered_runtime:
+  layers:
+    - name: cambist
+      # Envoy ends its calls. It would otherwise reset them, and Node 20 then closes the connection at 15 requests a second.
+      static_layer: { envoy.reloadable_features.ext_proc_graceful_grpc_close: true }
+`,
     filter: `- name: envoy.filters.http.ext_proc
   typed_config:
     '@type': ${TYPE}.filters.http.ext_proc.v3.ExternalProcessor

@@ -9,8 +9,8 @@ export const TYPE = 'type.googleapis.com/envoy.extensions';
 
 /** How Envoy asks about requests. */
 export interface Asking {
-  /** For operators. */
-  readonly note: string;
+  /** The first lines of the config. */
+  readonly head: string;
   /** The filter of the listener. */
   readonly filter: string;
   /** Its name, and the type of its settings on routes. */
@@ -32,7 +32,7 @@ export function envoy(facts: SnippetFacts, asking: Asking): string {
   // Envoy reads no message: one of its routes stands for all that share a path, and cambist tells them apart.
   const forwarded = isNamed ? routes : routes.filter((route, at) => routes.findIndex(isSame(route)) === at);
   return `# Envoy asks cambist about each request, and forwards it with the issued token in place of the caller's.
-${asking.note}static_resources:
+${asking.head}static_resources:
 ${secretFile === undefined ? '' : secret(secretFile)}  listeners:
     - name: agents
       address: { socket_address: { address: 0.0.0.0, port_value: 8080 } }
@@ -101,7 +101,7 @@ export function byExtAuthz(facts: SnippetFacts): Asking {
   // Where routes need a service each, the service for all others names no route, and cambist refuses.
   const common = routesBy === 'match' ? '/ext-authz' : isEach ? '/no-route' : `/ext-authz/${routes[0]?.name}`;
   return {
-    note: isEach
+    head: isEach
       ? '# Needs an Envoy with check_settings.http_service (1.40 has it). Older ones: one listener for each route (--route NAME).\n'
       : '',
     filter: `- name: envoy.filters.http.ext_authz
