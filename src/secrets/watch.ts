@@ -29,7 +29,8 @@ const MAX_DIGESTED_BYTES = 256 * 1024;
 const RECENT_MS = 2000;
 
 interface FileState {
-  readonly stats: string;
+  /** Undefined: the file was too young for its stats to tell of a change. */
+  readonly stats: string | undefined;
   readonly content: string;
 }
 
@@ -100,10 +101,11 @@ function changedFiles(next: ReadonlyMap<string, FileState>, before: ReadonlyMap<
 
 async function stateOf(file: string, before: FileState | undefined): Promise<FileState> {
   try {
+    const nowMs = Date.now();
     const found = await stat(file);
-    const stats = textOf(found);
-    if (stats === before?.stats && Date.now() - found.ctimeMs > RECENT_MS) return before;
-    return { stats, content: isDigested(found) ? await contentOf(file) : stats };
+    const stats = statsOf(found, nowMs);
+    if (stats !== undefined && stats === before?.stats) return before;
+    return { stats, content: isDigested(found) ? await contentOf(file) : textOf(found) };
   } catch {
     return MISSING;
   }
@@ -111,8 +113,9 @@ async function stateOf(file: string, before: FileState | undefined): Promise<Fil
 
 function stateNow(file: string): FileState {
   try {
+    const nowMs = Date.now();
     const found = statSync(file);
-    return { stats: textOf(found), content: isDigested(found) ? contentNow(file) : textOf(found) };
+    return { stats: statsOf(found, nowMs), content: isDigested(found) ? contentNow(file) : textOf(found) };
   } catch {
     return MISSING;
   }
@@ -139,6 +142,10 @@ function contentNow(file: string): string {
   } finally {
     closeSync(descriptor);
   }
+}
+
+function statsOf(found: Stats, nowMs: number): string | undefined {
+  return nowMs - found.ctimeMs > RECENT_MS ? textOf(found) : undefined;
 }
 
 function textOf({ ino, size, ctimeMs }: Stats): string {

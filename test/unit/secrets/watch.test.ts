@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import { mkdir, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import promises, { mkdir, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createLogger } from '../../../src/observability/logger.ts';
@@ -145,6 +146,19 @@ test('watches a file from its first look, while another file never settles', asy
   await writeFile(added, 'two');
   await watcher.check();
   assert.deepEqual(reported, [growing, added]);
+});
+
+test('reads a file once more that changed just before it was read, however late the next look is', async (t) => {
+  const file = join(temporaryFolder(t), 'c.yaml');
+  await writeFile(file, 'one');
+  const { changed } = startWatching(t, () => [file]);
+  const { now } = Date;
+  t.mock.method(Date, 'now', () => now() + 60_000);
+  t.after(syncBuiltinESMExports);
+  const { mock } = t.mock.method(promises, 'open');
+  syncBuiltinESMExports();
+  for (let i = 0; i < 3; i += 1) await changed(0);
+  assert.equal(mock.callCount(), 1);
 });
 
 test('compares a large file by its stats', async (t) => {
