@@ -44,6 +44,7 @@ export function createReloads(file: string, logger: Logger) {
         logger.error({ config: file, err: error }, 'config reload failed; keeping the previous config');
       });
   };
+
   function watchTeams(): void {
     const names = new Set(current?.teams.map(({ grants }) => grants.name));
     for (const [name, { watcher }] of folders) {
