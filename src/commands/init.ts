@@ -186,7 +186,7 @@ export function newConfig(choices: ConfigChoices): string {
       ? '# Metrics, health checks and the status page. The kubelet and Prometheus connect from outside the pod.\nadmin: 0.0.0.0:9180'
       : '# Metrics, health checks and the status page.\nadmin: 127.0.0.1:9180';
   const limits = pod
-    ? '\nlimits:\n  # Fits into the memory limit that "cambist inject" sets, 256 MiB.\n  max_in_flight: 1000\n'
+    ? '\nlimits:\n  # Fits into the memory limit that "cambist inject" sets, 256 MiB.\n  max_in_flight: 500\n'
     : '';
   const named =
     audience === undefined

@@ -113,7 +113,7 @@ export const POD_FOLDERS = {
 
 /** A memory limit below this one needs fewer requests in flight than the default. */
 const ROOMY_BYTES = 512 * 1024 * 1024;
-const MAX_IN_FLIGHT_OF_SMALL_POD = 1000;
+const MAX_IN_FLIGHT_OF_SMALL_POD = 500;
 
 /**
  * Reports what would fail in the pod although the config is valid.
@@ -148,7 +148,9 @@ export function reportForPod(
   if (memoryLimitBytes < ROOMY_BYTES && maxInFlight > MAX_IN_FLIGHT_OF_SMALL_POD) {
     root
       .at('limits', 'max_in_flight')
-      .warn(`${maxInFlight} requests may need more than the memory limit: set 1000, or set --memory-limit to 512Mi`);
+      .warn(
+        `${maxInFlight} requests may need more than the memory limit: set ${MAX_IN_FLIGHT_OF_SMALL_POD}, or set --memory-limit to 512Mi`,
+      );
   }
   if (shutdownGraceMs >= 1000 * pod.terminationGracePeriodSeconds) {
     root

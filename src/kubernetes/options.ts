@@ -29,7 +29,7 @@ export const OPTIONS = {
   'log-level': option('LEVEL', 'overrides log.level of the config'),
   sidecar: option('FORM', 'native (Kubernetes 1.29 or later) or classic', 'native'),
   'cpu-request': option('CPU', 'the CPU request; a lower limit lowers it', '50m'),
-  'memory-request': option('MEMORY', 'the memory request; a lower limit lowers it', '128Mi'),
+  'memory-request': option('MEMORY', 'the memory request; a lower limit lowers it', '64Mi'),
   'cpu-limit': option('CPU', 'the CPU limit', 'none'),
   'memory-limit': option('MEMORY', 'the memory limit', '256Mi'),
   'termination-grace-period': option(

@@ -99,7 +99,7 @@ authorization_servers:
     client_auth:
       method: client_secret_basic
       client_secret: { file: /var/run/secrets/cambist/client-secret }
-limits: { max_in_flight: 1000 }
+limits: { max_in_flight: 500 }
 routes:
   - { name: mine, match: { path: /mine }, upstream: "https://mcp.example.com/mcp" } # the backend
 `;

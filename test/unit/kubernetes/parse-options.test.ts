@@ -16,7 +16,7 @@ test('every option has its default', () => {
     logLevel: undefined,
     sidecar: 'native',
     cpuRequest: '50m',
-    memoryRequest: '128Mi',
+    memoryRequest: '64Mi',
     cpuLimit: undefined,
     memoryLimit: '256Mi',
     terminationGracePeriodSeconds: 60,

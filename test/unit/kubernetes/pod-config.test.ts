@@ -31,7 +31,7 @@ function written({ listen = '127.0.0.1:8180', admin = '0.0.0.0:9180', secret = {
         client_auth: { method: 'client_secret_basic', client_secret: secret },
       },
     },
-    limits: { max_in_flight: 1000 },
+    limits: { max_in_flight: 500 },
     routes: [{ name: 'mine', match: { path: '/mine' }, upstream: 'https://mcp.example.com/mcp', ...route }],
     ...more,
   });
@@ -191,7 +191,7 @@ const CASES: readonly (readonly [given: readonly [Parts, RawOptions?], problem: 
   ],
   [[{ more: { limits: {} } }], /^warning: limits\.max_in_flight: 10000 requests may need more than the memory limit/],
   [
-    [{ more: { limits: { max_in_flight: 1000, shutdown_grace: '60s' } } }],
+    [{ more: { limits: { max_in_flight: 500, shutdown_grace: '60s' } } }],
     /^limits\.shutdown_grace: leaves the agent no time/,
   ],
   [

@@ -85,7 +85,7 @@ test('an annotation overrides a flag, and a flag overrides the default', () => {
   const { template } = inject(annotated, { image: 'flag:1', 'cpu-request': '1' });
   assert.equal(container(template)?.image, 'own:2');
   assert.deepEqual(container(template)?.resources, {
-    requests: { cpu: '1', memory: '128Mi' },
+    requests: { cpu: '1', memory: '64Mi' },
     limits: { memory: '1Gi' },
   });
 });
