@@ -230,6 +230,15 @@ test('takes certificates from the ConfigMap, and no secrets', () => {
   assert.match(problemsOf({ route: { tls: key } }).join('\n'), /private_key\.file: is not mounted/);
 });
 
+test('the memory limit of the pod bounds the requests in flight', () => {
+  const problems = (max_in_flight: number, limit: string) =>
+    problemsOf({ more: { limits: { max_in_flight } } }, { secret: 'cambist', 'memory-limit': limit });
+  assert.deepEqual([problems(128, '64Mi'), problems(1024, '512Mi'), problems(10_000, 'none')], [[], [], []]);
+  assert.deepEqual(problems(129, '64Mi'), [
+    'warning: limits.max_in_flight: 129 requests may need more than the memory limit: set at most 128, or raise --memory-limit',
+  ]);
+});
+
 test('refuses a config that a ConfigMap cannot hold', () => {
   const config = createPodConfig(`${written({})}${' '.repeat(1_000_000)}`, 'cambist.yaml');
   const [reason] = config.check(parseOptions({ image: 'cambist:1', secret: 'cambist' }));

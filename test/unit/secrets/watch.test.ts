@@ -148,7 +148,7 @@ test('watches a file from its first look, while another file never settles', asy
   assert.deepEqual(reported, [growing, added]);
 });
 
-test('reads a file once more that changed just before it was read, however late the next look is', async (t) => {
+test('reads a file again that changed just before it was read, however late the next look is', async (t) => {
   const file = join(temporaryFolder(t), 'c.yaml');
   await writeFile(file, 'one');
   const { changed } = startWatching(t, () => [file]);
