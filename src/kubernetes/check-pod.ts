@@ -111,8 +111,11 @@ export const POD_FOLDERS = {
   serviceAccount: '/var/run/secrets/kubernetes.io/serviceaccount',
 } as const;
 
-/** A request in flight takes 140 KiB over TLS, and 120 more with a body of 60 KiB. A sidecar at rest takes its own share. */
-const IN_FLIGHT_BYTES = 512 * 1024;
+/** A request in flight over TLS takes 140 KiB, and 120 more with a body of 60 KiB: deploy/resources.md. */
+const IN_FLIGHT_BYTES = 256 * 1024;
+/** The memory of a busy sidecar without its requests. With less, it serves a few calls at a time. */
+const BUSY_BYTES = 96 * 1024 * 1024;
+const FEW_CALLS = 10;
 
 /**
  * Reports what would fail in the pod although the config is valid.
@@ -144,7 +147,7 @@ export function reportForPod(
   for (const { node } of used.outputs) node.error('the file system of the sidecar is read-only: write stdout');
   const { maxInFlight, shutdownGraceMs } = config.limits;
   const memoryLimitBytes = quantityOf(pod.memoryLimit ?? '') ?? Number.POSITIVE_INFINITY;
-  const fitting = Math.floor(memoryLimitBytes / IN_FLIGHT_BYTES);
+  const fitting = Math.max(FEW_CALLS, Math.floor((memoryLimitBytes - BUSY_BYTES) / IN_FLIGHT_BYTES));
   if (maxInFlight > fitting) {
     root
       .at('limits', 'max_in_flight')

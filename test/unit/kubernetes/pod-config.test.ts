@@ -233,8 +233,8 @@ test('takes certificates from the ConfigMap, and no secrets', () => {
 test('the memory limit of the pod bounds the requests in flight', () => {
   const problems = (max_in_flight: number, limit: string) =>
     problemsOf({ more: { limits: { max_in_flight } } }, { secret: 'cambist', 'memory-limit': limit });
-  assert.deepEqual([problems(128, '64Mi'), problems(1024, '512Mi'), problems(10_000, 'none')], [[], [], []]);
-  assert.deepEqual(problems(129, '64Mi'), [
+  assert.deepEqual([problems(10, '64Mi'), problems(640, '256Mi'), problems(10_000, 'none')], [[], [], []]);
+  assert.deepEqual(problems(129, '128Mi'), [
     'warning: limits.max_in_flight: 129 requests may need more than the memory limit: set at most 128, or raise --memory-limit',
   ]);
 });
