@@ -94,15 +94,11 @@ async function get({ url, headers, body, status: wanted = 200 }: Target, agent: 
   return text;
 }
 
-/**
- * Replaces all pods, and waits until the previous ones are gone.
- * @param whileBoth called when the new pods are ready, and the previous ones are terminating
- */
-export async function rollOut(namespace: string, deployment: string, whileBoth = () => {}): Promise<void> {
+/** Replaces all pods, and waits until the previous ones are gone. */
+export async function rollOut(namespace: string, deployment: string): Promise<void> {
   const kubectl = `kubectl -n ${namespace}`;
   const pods = await run(`${kubectl} get pods -o name -l app.kubernetes.io/name=${deployment}`);
   await run(`${kubectl} rollout restart deployment/${deployment}
-    ${kubectl} rollout status deployment/${deployment} --timeout=120s`);
-  whileBoth();
-  await run(`${kubectl} wait --for=delete ${pods.trim().replaceAll('\n', ' ')} --timeout=120s`);
+    ${kubectl} rollout status deployment/${deployment} --timeout=120s
+    ${kubectl} wait --for=delete ${pods.trim().replaceAll('\n', ' ')} --timeout=120s`);
 }
