@@ -127,7 +127,7 @@ test('writes a valid config with what was chosen', () => {
 test('for a pod, opens the admin port for probes and takes the secret from a file', () => {
   const { admin, limits, authorizationServers } = configOf({ pod: true, secret: { file: SECRET_IN_POD } });
   assert.equal(admin.kind === 'tcp' && admin.host, '0.0.0.0');
-  assert.equal(limits.maxInFlight, 1000);
+  assert.equal(limits.maxInFlight, 500);
   const [server] = authorizationServers;
   assert.ok(server?.clientAuth.method === 'client_secret_basic');
   assert.deepEqual(server.clientAuth.clientSecret, { file: SECRET_IN_POD });
