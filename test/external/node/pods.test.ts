@@ -47,6 +47,13 @@ process.on('SIGTERM', () => {
 });`;
 const IN_ORDER = /^first 200 keep-alive\n(?:event\n)+stopping\n(?:event\n)+last 200 keep-alive\n(?:event\n)+$/;
 
+/** An expression that sends bodies of 60 KiB at a time. It resolves to the statuses, with 0 where there is no response. */
+function posts(count: number): string {
+  const post = `fetch('${ROUTE}', { method: 'POST', body: 'x'.repeat(61440), headers: { authorization: 'Bearer ${token}' } })`;
+  const each = `${post}.then((response) => response.text().then(() => response.status)).catch(() => 0)`;
+  return `Promise.all(Array.from({ length: ${count} }, () => ${each}))`;
+}
+
 /** Deletes a pod. @returns the log of each container until its end */
 async function deleteWithLogs(namespace: string, ...containers: readonly string[]): Promise<string[]> {
   const follow = containers.map(
@@ -177,9 +184,7 @@ const CASES: Readonly<Record<string, (t: TestContext) => Promise<void>>> = {
     }
     await waitUntilReady('limits', 'memory', 'cpu');
     assert.equal(await inAgent('limits', 'cpu', curl(ROUTE)), '200');
-    const post = `fetch('${ROUTE}', { method: 'POST', body: 'x'.repeat(61440), headers: { authorization: 'Bearer ${token}' } })`;
-    const each = `${post}.then((response) => response.text().then(() => response.status))`;
-    const program = `Promise.all(Array.from({ length: 90 }, () => ${each})).then((all) => console.log(...new Set(all)))`;
+    const program = `${posts(90)}.then((all) => console.log(...new Set(all)))`;
     const served = await inAgent('limits', 'memory', `node -e "${program}"`).catch(String);
     assert.deepEqual([served, (await statusOf('limits', 'memory', 'cambist')).lastState], ['200\n', {}]);
     await eventually('the sidecar was killed', async () => {
@@ -187,6 +192,17 @@ const CASES: Readonly<Record<string, (t: TestContext) => Promise<void>>> = {
       return lastState.terminated?.reason === 'OOMKilled';
     });
     assert.equal((await statusOf('limits', 'killed', 'agent')).restartCount, 0);
+  },
+
+  async 'a sidecar that is killed for its memory starts again, and its agent goes on'(t) {
+    await createNamespace(t, 'flooded');
+    await inject('flooded', nodePod('agent'), sidecarConfig(), '--memory-limit 64Mi');
+    await waitUntilReady('flooded', 'agent');
+    await inAgent('flooded', 'agent', `node -e "${posts(1000)}"`);
+    await restarted('flooded', 'agent', 'cambist');
+    assert.equal((await statusOf('flooded', 'agent', 'cambist')).lastState.terminated?.reason, 'OOMKilled');
+    assert.equal(await inAgent('flooded', 'agent', curl(ROUTE)), '200');
+    assert.equal((await statusOf('flooded', 'agent', 'agent')).restartCount, 0);
   },
 
   async 'the webhook under load injects every way to intercept, and inbound'(t) {
