@@ -155,5 +155,5 @@ test("inbound: the API server accepts the moved agent, its Service's named port,
   assert.equal(moved?.livenessProbe.tcpSocket.port, 8081);
   assert.deepEqual(namesOf(moved?.ports), ['http'], 'a Service that names the port leads to cambist');
   const [sidecar] = spec.initContainers ?? [];
-  assert.ok(sidecar?.ports?.some(({ containerPort }) => containerPort === 8080));
+  assert.ok(!sidecar?.ports?.some(({ containerPort }) => containerPort === 8080), 'a port is declared once');
 });

@@ -24,7 +24,8 @@ interface Agent {
 }
 
 const kinds = readdirSync(CRDS).filter((name) => !name.startsWith('kubernetes-'));
-const cluster = await startCluster({ namespaces: { agents: 'restricted', kagent: 'privileged' }, kinds });
+const namespaces = { agents: 'restricted', kagent: 'privileged', 'team-a': 'restricted' } as const;
+const cluster = await startCluster({ namespaces, kinds });
 
 /** Applies with strict field validation. */
 const apply = (args: readonly string[], input?: object) =>
@@ -57,11 +58,11 @@ for (const [namespace, name] of [
 }
 
 test('the API server accepts every manifest of the Kubernetes guide', async () => {
-  const own = guideManifests('yaml').map((text) => ({ text, flags: ['-n', 'agents', '-f', '-'] }));
-  const kagent = guideManifests('yaml kagent').map((text) => ({ text, flags: ['-f', '-'] }));
+  const [own, kagent] = [guideManifests('yaml'), guideManifests('yaml kagent')];
   assert.ok(own.length > 0 && kagent.length > 0);
-  for (const { text, flags } of [...own, ...kagent]) {
-    for (const manifest of parseDocuments<object>(text)) succeeded(await apply(flags, manifest));
+  for (const manifest of [...own, ...kagent].flatMap((text) => parseDocuments<{ metadata: Metadata }>(text))) {
+    const { namespace = 'agents' } = manifest.metadata;
+    succeeded(await apply(['-n', namespace, '-f', '-'], manifest));
   }
 });
 

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { connect } from 'node:net';
 import type { TestContext } from 'node:test';
 import { stringify } from 'yaml';
 import { eventually } from '../../harness/eventually.ts';
@@ -91,6 +92,7 @@ let webhook: Promise<void> | undefined;
 export function installedWebhook(): Promise<void> {
   webhook ??= installWebhook(node).then(async () => {
     await run('kubectl -n cambist-system rollout status deployment/cambist-webhook --timeout=120s');
+    await addressOf('cambist-system', 'cambist-webhook');
   });
   return webhook;
 }
@@ -149,7 +151,23 @@ export async function restarted(namespace: string, pod: string, container: strin
   await eventually(`${container} of ${pod} has restarted`, isBack, READY_MS, 200);
 }
 
+interface Service {
+  readonly spec: { readonly clusterIP: string; readonly ports: readonly { readonly port: number }[] };
+}
+
+/** Waits until kube-proxy forwards the ports of a Service, which it does a while after the pods are ready. */
 export async function addressOf(namespace: string, service: string): Promise<string> {
-  const { spec } = await node.read<{ spec: { clusterIP: string } }>('-n', namespace, 'service', service);
-  return spec.clusterIP;
+  const { clusterIP, ports } = (await node.read<Service>('-n', namespace, 'service', service)).spec;
+  for (const { port } of ports) {
+    const isForwarded = () =>
+      new Promise<boolean>((resolve) => {
+        const socket = connect(port, clusterIP, () => {
+          resolve(true);
+          socket.destroy();
+        });
+        socket.on('error', () => resolve(false));
+      });
+    await eventually(`port ${port} of ${service} is forwarded`, isForwarded, READY_MS, 200);
+  }
+  return clusterIP;
 }
