@@ -76,6 +76,9 @@ async function startGateway(t: TestContext) {
       sent.once('error', ({ message }) => resolve([message, undefined]));
       sent.end();
     });
+  // A new agent may take longer than cambist waits at its start.
+  const isServing = async () => !/handshake failure/.test(String(await get('/open', { rejectUnauthorized: false })));
+  await eventually('the gateway has an SVID', isServing, 60_000, 200);
   return { app, get };
 }
 
