@@ -20,7 +20,7 @@ interface AdminRequest extends Pick<RequestOptions, 'method' | 'headers'> {
 /**
  * Sends a request to the admin listener of a running cambist. Another program may listen there, so a request has no secret.
  * @returns status and JSON of the response
- * @throws {Error} where there is no such response
+ * @throws {Error} if the response is missing, too large or not JSON
  */
 export async function requestAdmin(admin: Listen, { body, headers, ...wanted }: AdminRequest) {
   if (admin.kind === 'tcp' && admin.port === 0)

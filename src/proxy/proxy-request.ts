@@ -97,7 +97,6 @@ export class ProxyRequest {
   constructor(tracker: Tracker, incoming: IncomingMessage, response: ServerResponse, url: string) {
     const { activeConfig, clock, tracing } = tracker.options;
     const active = activeConfig();
-    const { credentialHeaders } = active;
     const startedMs = clock.monotonicMs();
     this.#tracker = tracker;
     this.url = url;
@@ -106,9 +105,9 @@ export class ProxyRequest {
     this.arrival = (incoming.socket as Arrived)[ARRIVAL];
     if (this.arrival !== undefined) this.arrival.isUsed = true;
     this.active = active;
-    const id = callerRequestId(incoming.rawHeaders, credentialHeaders) ?? randomUUID();
+    const id = callerRequestId(incoming.rawHeaders, active.credentialHeaders) ?? randomUUID();
     const wayIn = this.arrival?.wayIn ?? (url.startsWith('/') ? 'base_url' : 'proxy');
-    const span = tracing && beginSpan(tracing, incoming, credentialHeaders);
+    const span = tracing && beginSpan(tracing, incoming, active.credentialHeaders);
     this.record = new RequestRecord(id, incoming, wayIn, active, span, startedMs);
   }
 

@@ -29,7 +29,7 @@ export interface Operand {
 /** The response to `POST /revoke`. */
 export interface RevocationReport {
   readonly result: 'applied' | 'unchanged';
-  /** The replicas that know it. `this`: there is no shared cache. `this_so_far`: the shared cache does not have it yet. */
+  /** The replicas that know it. `this`: without a shared cache. `this_so_far`: the write to the shared cache is pending. */
   readonly known_by: 'all' | 'this' | 'this_so_far';
 }
 

@@ -47,7 +47,7 @@ process.on('SIGTERM', () => {
 });`;
 const IN_ORDER = /^first 200 keep-alive\n(?:event\n)+stopping\n(?:event\n)+last 200 keep-alive\n(?:event\n)+$/;
 
-/** An expression that sends bodies of 60 KiB at a time. It resolves to the statuses, with 0 where there is no response. */
+/** An expression that sends bodies of 60 KiB at a time. It resolves to the statuses, with 0 for each failed request. */
 function posts(count: number): string {
   const post = `fetch('${ROUTE}', { method: 'POST', body: 'x'.repeat(61440), headers: { authorization: 'Bearer ${token}' } })`;
   const each = `${post}.then((response) => response.text().then(() => response.status)).catch(() => 0)`;
