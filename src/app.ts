@@ -7,9 +7,8 @@ import { restartKeys } from './config/config.ts';
 import { decisionListeners } from './config/decisions.ts';
 import type { DecisionSide } from './decisions/decisions.ts';
 import type { InterceptListeners } from './intercept/redirected.ts';
-import { limitConnections } from './listeners/limit-connections.ts';
 import { openListener } from './listeners/listen.ts';
-import { fitConnections, logAcceptErrors, reachedLimit } from './listeners/open-files.ts';
+import { fitConnections, limitCallers } from './listeners/open-files.ts';
 import { tlsOf } from './listeners/tls.ts';
 import { total } from './observability/counters.ts';
 import { UNMATCHED } from './observability/expected.ts';
@@ -104,7 +103,6 @@ export async function startApp(written: Config, version: string, logger: Logger,
     diagnoses: parts.diagnoses,
     identify,
     readCaller: inbound?.readCaller ?? readCallerToken,
-    stateKeys: parts.sharedCache?.stateKeys,
   };
   const pipeline = createPipeline(pipelineOptions);
   const decisions =
@@ -134,12 +132,8 @@ export async function startApp(written: Config, version: string, logger: Logger,
     tlsBridge,
     reach: interception?.reach ?? {},
   });
-  const connections = limitConnections(proxy.server, {
-    max: () => active.config.limits.maxConnections,
-    http: proxy.server,
-    onDropped: (count) => logger.warn({}, `${reachedLimit(active.config.limits)}; dropped ${count} connections`),
-  });
-  logAcceptErrors(proxy.server, 'listen', logger);
+  const limits = () => active.config.limits;
+  const connections = limitCallers(proxy.server, 'listen', proxy.server, limits, logger);
   const servers: Servers = {
     proxy,
     decisions,
@@ -267,6 +261,8 @@ async function shutDown(
   const { readiness, tracker, inbound, signals, sockets, dispatchers, logger, audit, sharedCache, spiffe, tokens } =
     parts;
   const { proxy, decisions, admin } = servers;
+  // Aborted from the start, it is `exec`, whose command is finished: the only wait is for the audit records of its requests.
+  const untilWritten = hurry?.aborted === true ? undefined : hurry;
   readiness.stop();
   // While the agent serves its callers, it needs its backends.
   const trackers = inbound === undefined ? [tracker] : [inbound.tracker, tracker];
@@ -286,7 +282,7 @@ async function shutDown(
   spiffe?.close();
   // The exchanges that are left fail now. Each gets an audit record.
   await settledWithin(tokens.broker.settled(), ABORT_MS, undefined);
-  await audit?.close(hurry);
+  await audit?.close(untilWritten);
 }
 
 /** Other replicas would not learn of a revocation that only this process knows. */

@@ -100,14 +100,6 @@ const CATALOGUE = {
     detail: 'The user must consent before this proxy can get a token for this backend.',
     fix: "The user must open the URL and consent. If callers get no URL, add its host to interaction.hosts, or set the route's consent_url.",
   },
-  ERR_REQUEST_STATE_INVALID: {
-    status: 403,
-    phase: 'subject',
-    title: 'Request state invalid',
-    detail:
-      'The requestState of this request is not from this proxy, is of another request or caller, or is too old: send the request without it.',
-    fix: 'Nothing to fix for a single request. If it happens after every consent, requests of one caller reach proxies with different keys, or cambist restarts meanwhile.',
-  },
   ERR_CROSS_SITE_REQUEST: {
     status: 403,
     phase: 'subject',

@@ -8,7 +8,6 @@ import type { InboundSide } from './inbound/inbound.ts';
 import type { Interception } from './intercept/interception.ts';
 import { createListenerCertificates, type ListenerCertificates } from './listeners/tls.ts';
 import { type Counts, createCounts } from './observability/counts.ts';
-import { logDiagnosisFaults } from './observability/diagnosis-faults.ts';
 import { createLogLevelControl, type LogLevelControl } from './observability/log-level.ts';
 import type { Logger } from './observability/logger.ts';
 import { createReadiness, type Readiness } from './observability/readiness.ts';
@@ -21,7 +20,6 @@ import { createDetachedSockets, type DetachedSockets } from './proxy/detached.ts
 import { settledWithin } from './proxy/drain.ts';
 import { createOpenRequests } from './proxy/open-requests.ts';
 import { RecentDecisions } from './proxy/recent-decisions.ts';
-import { createLineFilter } from './proxy/request-report.ts';
 import { RequestTracker } from './proxy/request-tracker.ts';
 import { createStallWatch } from './proxy/stall-watch.ts';
 import type { SharedCacheSide } from './shared-cache/shared-cache.ts';
@@ -31,7 +29,7 @@ import { createTokenService, type TokenService } from './tokens/token-service.ts
 import { createDispatchers, type Dispatchers } from './transport/dispatchers.ts';
 
 /** Loaded at the first failure. */
-const loadDiagnoses = () => import('./doctor/diagnoses.ts');
+const diagnoses = () => import('./doctor/diagnoses.ts');
 
 /** Longest time that the start waits for the first SVID. */
 const FIRST_SVID_MS = 5000;
@@ -57,14 +55,14 @@ export interface Parts {
   readonly signals: SignalsSide | undefined;
   readonly spiffe: WorkloadApi | undefined;
   readonly decisions: RecentDecisions;
-  readonly diagnoses: typeof loadDiagnoses;
+  readonly diagnoses: typeof diagnoses;
 }
 
 interface PartOptions {
   readonly activeConfig: () => ActiveConfig;
   readonly version: string;
   readonly logger: Logger;
-  /** Undefined: no spans are made. */
+  /** Makes the spans, if tracing is on. */
   readonly tracing: Tracing | undefined;
 }
 
@@ -79,7 +77,6 @@ export async function createParts(first: Config, options: PartOptions): Promise<
     intercept && (await (await import('./intercept/interception.ts')).startInterception(intercept, first, logger));
   const spiffe = first.spiffe && (await startSpiffe(first.spiffe.socket, logger));
   const audit = first.audit && (await startAudit(first.audit, version, logger));
-  const diagnoses = logDiagnosisFaults(loadDiagnoses, logger);
   const counts = createCounts(clock.wallMs);
   const observer = withAudit(createTokenLog(logger, counts.tokens), audit);
   const dispatchers = createDispatchers(observer.credentialRead, interception?.reach, spiffe);
@@ -95,7 +92,6 @@ export async function createParts(first: Config, options: PartOptions): Promise<
     observer,
     dispatchers,
     certificates,
-    diagnoses,
     audit,
   });
   const { tokens, sharedCache, signals } = side;
@@ -105,7 +101,6 @@ export async function createParts(first: Config, options: PartOptions): Promise<
   const observers = {
     observer: counts.proxy,
     logger,
-    keepLine: createLineFilter(logger, activeConfig),
     tracing: options.tracing,
     audit,
     decisions,
@@ -161,15 +156,14 @@ export async function createParts(first: Config, options: PartOptions): Promise<
   };
 }
 
-interface TokenSideOptions
-  extends Pick<Parts, 'logger' | 'counts' | 'dispatchers' | 'certificates' | 'diagnoses' | 'audit'> {
+interface TokenSideOptions extends Pick<Parts, 'logger' | 'counts' | 'dispatchers' | 'certificates' | 'audit'> {
   readonly activeConfig: () => ActiveConfig;
   readonly observer: TokenObserver;
 }
 
 async function createTokenSide(
   first: Config,
-  { logger, activeConfig, counts, observer, dispatchers, certificates, diagnoses, audit }: TokenSideOptions,
+  { logger, activeConfig, counts, observer, dispatchers, certificates, audit }: TokenSideOptions,
 ): Promise<TokenSide> {
   const clock = systemClock;
   const store = first.cache.shared;

@@ -2,12 +2,12 @@ import { setImmediate } from 'node:timers/promises';
 import fastify, { type FastifyInstance, type FastifyRequest } from 'fastify';
 import type { AuditTrail } from '../audit/audit-trail.ts';
 import { systemClock } from '../clock/clock.ts';
-import { isForeignName, isPublicName, type ListenerTls } from '../config/addresses.ts';
+import { isForeignName, isPublicName } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import type { InboundSide } from '../inbound/inbound.ts';
-import { type ConnectionLimit, displaceConnections } from '../listeners/limit-connections.ts';
+import type { ConnectionLimit } from '../listeners/limit-connections.ts';
 import { NO_SCHEMAS } from '../listeners/listen.ts';
-import { logAcceptErrors, withinOpenFiles } from '../listeners/open-files.ts';
+import { limitOthers } from '../listeners/open-files.ts';
 import { isLocalSender } from '../listeners/this-machine.ts';
 import { type ListenerCertificates, serverOptions, tlsOf } from '../listeners/tls.ts';
 import type { Counts } from '../observability/counts.ts';
@@ -21,11 +21,9 @@ import { isValidHost, readHost } from '../routing/request-target.ts';
 import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
 import type { SignalsSide } from '../signals/signals.ts';
 import type { WorkloadApi } from '../spiffe/workload-api.ts';
-import type { RouteCacheReport } from '../tokens/cache.ts';
 import type { TokenService } from '../tokens/token-service.ts';
-import { type DecisionReport, reportDecisions, SHOWN_DECISIONS } from './decisions.ts';
-import { addRevoke } from './post-revoke.ts';
-import { addLogLevel } from './put-log-level.ts';
+import { reportDecisions, SHOWN_DECISIONS } from './decision-report.ts';
+import { addLogLevel, addRevoke } from './local-requests.ts';
 import type { Status } from './status-report.ts';
 
 /** The page loads nothing from elsewhere, sends nothing, and cannot be shown in a frame. */
@@ -40,16 +38,12 @@ const PAGE_HEADERS = {
 };
 
 interface AdminSources {
-  readonly metrics: Exposition;
   readonly readiness: Readiness;
-  readonly cacheReport: () => Record<string, RouteCacheReport>;
+  readonly tokens: Pick<TokenService, 'cacheReport'>;
   readonly status: Pick<Status, 'report' | 'charts'>;
-  readonly activeConfig: () => Config;
   readonly logLevel: LogLevelControl;
-  readonly tls?: ListenerTls | undefined;
-  /** Undefined: `signals.revoke` is not configured. */
-  readonly revoke?: SignalsSide['revoke'];
-  readonly decisions: (after: number, most?: number) => DecisionReport;
+  readonly decisions: RecentDecisions;
+  readonly signals: Pick<SignalsSide, 'revoke'> | undefined;
 }
 
 /** Enough for the small body of `PUT /log-level`. */
@@ -70,8 +64,11 @@ const FOR_LOOPBACK = ['/cache', '/decisions', '/config.yaml', '/config.json'];
  * It shows no token, digest, secret, user or caller's address. Other machines neither see config, cache and decisions, nor change
  * the log level. The modules of the page are loaded when it is opened, because most processes never show it.
  */
-export function createAdminServer(sources: AdminSources): FastifyInstance {
-  const { metrics, readiness, cacheReport, status, decisions, activeConfig, logLevel } = sources;
+export function createAdminServer(
+  { readiness, tokens, status, decisions, logLevel, signals }: AdminSources,
+  metrics: Exposition,
+  activeConfig: () => Config,
+): FastifyInstance {
   const hosts = () => activeConfig().adminHosts;
   const effectiveConfig = () => import('./effective-config.ts');
   const app = fastify({
@@ -79,7 +76,7 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
     schemaController: NO_SCHEMAS,
     requestTimeout: REQUEST_TIMEOUT_MS,
     forceCloseConnections: true,
-    ...serverOptions(sources.tls, {}),
+    ...serverOptions(tlsOf(activeConfig().admin), {}),
   });
   // A web page can point its own host name at our address (DNS rebinding) and then read what its browser reads.
   app.addHook('onRequest', async (request, reply) => {
@@ -114,25 +111,25 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
     const text = await metrics.write();
     return reply.type(metrics.contentType).send(text);
   });
-  app.get('/cache', () => ({ routes: cacheReport() }));
+  app.get('/cache', () => ({ routes: tokens.cacheReport() }));
   app.get('/decisions', (request, reply) => {
     const { after = '0' } = request.query as { readonly after?: unknown };
     if (typeof after !== 'string' || !/^\d{1,15}$/.test(after))
       return reply.code(400).send({ error: 'after must be the number of a decision' });
-    return reply.header('cache-control', 'no-store').send(decisions(Number(after)));
+    return reply.header('cache-control', 'no-store').send(reportDecisions(decisions, Number(after), systemClock));
   });
   addLogLevel(app, logLevel, hosts);
-  if (sources.revoke !== undefined) addRevoke(app, sources.revoke, hosts);
+  if (signals?.revoke !== undefined) addRevoke(app, signals.revoke, hosts);
   app.get('/', async (request, reply) => {
     const local =
       whyNotLocal(request) === undefined
         ? {
             config: await (await effectiveConfig()).shortYaml(activeConfig()),
-            decisions: decisions(0, SHOWN_DECISIONS).decisions,
+            decisions: reportDecisions(decisions, 0, systemClock, SHOWN_DECISIONS).decisions,
           }
         : undefined;
     const report = status.report();
-    // With a thousand routes, each half takes as long as many requests, which get their turn.
+    // With a thousand routes, each half takes as long as many requests, which run in between.
     await setImmediate();
     const { statusPage } = await import('./status-page.ts');
     const content = { report, charts: status.charts(), logLevel, local };
@@ -156,15 +153,11 @@ export function createAdminServer(sources: AdminSources): FastifyInstance {
   return app;
 }
 
-interface AdminParts {
+interface AdminParts extends AdminSources {
   readonly counts: Counts;
-  readonly readiness: Readiness;
   readonly tokens: Pick<TokenService, 'cacheSize' | 'cacheReport'>;
-  readonly status: Status;
-  readonly logLevel: LogLevelControl;
   readonly logger: Logger;
   readonly audit: AuditTrail | undefined;
-  readonly decisions: RecentDecisions;
   readonly inbound: Pick<InboundSide, 'connections' | 'families'> | undefined;
   readonly sharedCache: Pick<SharedCacheSide, 'families'> | undefined;
   readonly signals: Pick<SignalsSide, 'connections' | 'families' | 'revoke'> | undefined;
@@ -176,33 +169,20 @@ interface AdminParts {
 const MAX_ADMIN_CONNECTIONS = 256;
 
 export function createAdminListener(
-  {
-    counts,
-    readiness,
-    tokens,
-    status,
-    logLevel,
-    logger,
-    audit,
-    inbound,
-    signals,
-    decisions,
-    sharedCache,
-    spiffe,
-    certificates,
-  }: AdminParts,
+  parts: AdminParts,
   activeConfig: () => Config,
   version: string,
   proxyConnections: ConnectionLimit,
 ): FastifyInstance {
+  const { inbound, signals, logger } = parts;
   const metrics = createMetrics(version, {
-    counts,
-    cacheEntries: tokens.cacheSize,
+    counts: parts.counts,
+    cacheEntries: parts.tokens.cacheSize,
     cacheMaxEntries: () => activeConfig().cache.maxEntries,
-    readiness: readiness.report,
+    readiness: parts.readiness.report,
     logLinesLost: logger.linesLost,
-    audit: () => audit?.counts(),
-    spiffe: spiffe?.status,
+    audit: () => parts.audit?.counts(),
+    spiffe: parts.spiffe?.status,
     activeConfig,
     connections: {
       listen: () => proxyConnections.counts,
@@ -210,23 +190,10 @@ export function createAdminListener(
       ...(inbound !== undefined && { inbound: inbound.connections }),
       ...(signals?.connections !== undefined && { signals: signals.connections }),
     },
-    tlsRefusals: certificates.refusals,
-    more: [...(inbound?.families ?? []), ...(signals?.families ?? []), ...(sharedCache?.families ?? [])],
+    tlsRefusals: parts.certificates.refusals,
+    more: [...(inbound?.families ?? []), ...(signals?.families ?? []), ...(parts.sharedCache?.families ?? [])],
   });
-  const server = createAdminServer({
-    metrics,
-    readiness,
-    cacheReport: tokens.cacheReport,
-    status,
-    decisions: (after, most) => reportDecisions(decisions, after, systemClock, most),
-    activeConfig,
-    logLevel,
-    tls: tlsOf(activeConfig().admin),
-    revoke: signals?.revoke,
-  });
-  const connections = displaceConnections(server.server, withinOpenFiles(MAX_ADMIN_CONNECTIONS), (count) => {
-    logger.warn({}, `too many connections to the admin listener; dropped ${count}`);
-  });
-  logAcceptErrors(server.server, 'admin', logger);
+  const server = createAdminServer(parts, metrics, activeConfig);
+  const connections = limitOthers(server.server, 'admin', MAX_ADMIN_CONNECTIONS, logger);
   return server;
 }

@@ -10,16 +10,16 @@ import { html, type Markup } from './page-parts.ts';
 const HEIGHT = 24;
 const BAR_WIDTH = 0.8;
 
-interface Part {
+interface Part<T> {
   /** CSS class of its colour. */
   readonly kind: 'passed' | 'refused' | 'client' | 'server' | 'time';
-  readonly of: (classes: ResponseClasses) => number;
+  readonly of: (interval: T) => number;
 }
 
 /** These rise from the base line. */
-const PASSED: readonly Part[] = [{ kind: 'passed', of: (one) => one['2xx'] + one['3xx'] + one.other }];
+const PASSED: readonly Part<ResponseClasses>[] = [{ kind: 'passed', of: (one) => one['2xx'] + one['3xx'] + one.other }];
 /** These hang from it, so that the chart needs no colours. */
-const ERRORS: readonly Part[] = [
+const ERRORS: readonly Part<ResponseClasses>[] = [
   { kind: 'refused', of: ({ refused }) => refused },
   { kind: 'client', of: (one) => one['4xx'] },
   { kind: 'server', of: allErrors },
@@ -27,25 +27,22 @@ const ERRORS: readonly Part[] = [
 
 /** Bars of the responses in each interval: successes upwards, 4xx and 5xx downwards, at one scale. */
 export function responseBars(intervals: readonly ResponseClasses[]): Markup {
-  const sums = (parts: readonly Part[]) => intervals.map((one) => parts.reduce((sum, { of }) => sum + of(one), 0));
+  const sums = (parts: readonly Part<ResponseClasses>[]) =>
+    intervals.map((one) => parts.reduce((sum, { of }) => sum + of(one), 0));
   const up = Math.max(...sums(PASSED));
   const down = Math.max(...sums(ERRORS));
   const base = up + down === 0 ? HEIGHT : (HEIGHT * up) / (up + down);
   const unit = HEIGHT / Math.max(1, up + down);
   const paths = [...stack(PASSED, intervals, base, -unit), ...stack(ERRORS, intervals, base, unit)];
-  return chart(intervals.length, html`${paths}<path class="base" d="M0 ${round(base)}H${intervals.length}"/>`);
+  return chart(intervals.length, base, paths);
 }
 
-export function bars(kind: Part['kind'], numbers: readonly number[]): Markup {
-  const unit = HEIGHT / Math.max(1, ...numbers);
-  const path = numbers.map((number, at) => bar(at, HEIGHT, -number * unit)).join('');
-  return chart(
-    numbers.length,
-    html`<path class="${kind}" d="${path}"/><path class="base" d="M0 ${HEIGHT}H${numbers.length}"/>`,
-  );
+export function bars<T>(kind: Part<T>['kind'], intervals: readonly T[], of: (interval: T) => number): Markup {
+  const unit = HEIGHT / Math.max(1, ...intervals.map(of));
+  return chart(intervals.length, HEIGHT, stack([{ kind, of }], intervals, HEIGHT, -unit));
 }
 
-function stack(parts: readonly Part[], intervals: readonly ResponseClasses[], base: number, unit: number): Markup[] {
+function stack<T>(parts: readonly Part<T>[], intervals: readonly T[], base: number, unit: number): Markup[] {
   const ends = intervals.map(() => base);
   return parts.map(({ kind, of }) => {
     const path = intervals.map((one, at) => {
@@ -71,8 +68,8 @@ function round(value: number): number {
 }
 
 /** Hidden from screen readers, because the numbers stand beside it. */
-function chart(width: number, content: Markup): Markup {
-  return html`<svg viewBox="0 0 ${width} ${HEIGHT}" preserveAspectRatio="none" aria-hidden="true">${content}</svg>`;
+function chart(width: number, base: number, paths: readonly Markup[]): Markup {
+  return html`<svg viewBox="0 0 ${width} ${HEIGHT}" preserveAspectRatio="none" aria-hidden="true">${paths}<path class="base" d="M0 ${round(base)}H${width}"/></svg>`;
 }
 
 /** Half as many intervals, for charts in a table. The last one is the current one. */

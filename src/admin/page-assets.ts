@@ -23,7 +23,6 @@ body {
   background: var(--page); color: var(--text); font: 0.9375rem/1.45 system-ui, sans-serif;
 }
 :focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
-.unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 header { display: flex; flex-wrap: wrap; align-items: center; gap: 0.5rem 1rem; margin-bottom: 1rem; }
 header p { margin: 0; }
 h1 { display: flex; align-items: center; gap: 0.5rem; margin: 0; font-size: 1.375rem; }
@@ -31,7 +30,7 @@ h1 small { color: var(--dim); font-size: 0.875rem; font-weight: 400; }
 h2 { margin: 0 0 0.5rem; font-size: 1rem; }
 #live { margin-left: auto; color: var(--dim); font-size: 0.8125rem; }
 #live.lost { color: var(--bad); font-weight: 600; }
-section { margin-bottom: 1.5rem; }
+section { margin-bottom: 1.5rem; overflow-x: auto; }
 .pill { white-space: nowrap; font-weight: 600; }
 .good { color: var(--good); }
 .warn { color: var(--warn); }
@@ -39,10 +38,10 @@ section { margin-bottom: 1.5rem; }
 .idle, .dim, .empty, .more, .legend, footer { color: var(--dim); }
 .empty, .more, .legend { margin: 0; }
 .more, .legend, footer { font-size: 0.8125rem; }
-.attention { padding: 0.75rem 1rem; border: 1px solid var(--bad); border-radius: 0.5rem; background: var(--bad-card); }
-.attention ul { margin: 0; padding-left: 1.25rem; }
-.attention li { overflow-wrap: anywhere; }
-.tiles { display: grid; grid-template-columns: repeat(6, 1fr); gap: 0.75rem; }
+#attention { padding: 0.75rem 1rem; border: 1px solid var(--bad); border-radius: 0.5rem; background: var(--bad-card); }
+#attention ul { margin: 0; padding-left: 1.25rem; }
+#attention li { overflow-wrap: anywhere; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: 0.75rem; }
 .tile { display: flex; flex-direction: column; min-width: 0; padding: 0.75rem 0.875rem; border: 1px solid var(--line); border-radius: 0.5rem; background: var(--card); }
 .tile h3 { margin: 0; color: var(--dim); font-size: 0.8125rem; font-weight: 500; }
 .tile p { margin: 0; }
@@ -65,33 +64,25 @@ svg .base { fill: none; stroke: var(--line); stroke-width: 1; vector-effect: non
 .key.client::before { background: var(--client); }
 .key.server::before { background: var(--server); }
 table { width: 100%; border-collapse: separate; border-spacing: 0; border: 1px solid var(--line); border-radius: 0.5rem; background: var(--card); }
-th, td { padding: 0.45rem 0.75rem; text-align: left; vertical-align: baseline; }
-tbody th { min-width: 6.5rem; font-weight: 600; overflow-wrap: anywhere; }
-thead th { color: var(--dim); font-size: 0.8125rem; font-weight: 500; }
+th, td { padding: 0.4rem 0.5rem; text-align: left; vertical-align: baseline; }
+tbody th { min-width: 8rem; font-weight: 600; overflow-wrap: anywhere; }
+thead th, thead .bad, thead .warn { color: var(--dim); font-size: 0.8125rem; font-weight: 500; vertical-align: bottom; }
+thead .figure { white-space: normal; }
 tbody tr > * { border-top: 1px solid var(--line); }
-.figure { text-align: right; white-space: nowrap; }
+.figure { padding-inline: 0.25rem; text-align: right; white-space: nowrap; }
 td time, td code { white-space: nowrap; }
 .target code, .prose code { white-space: normal; }
 .prose { min-width: 14rem; }
-.response { white-space: nowrap; }
-.nothing { color: var(--dim); font-weight: 400; }
-.figure.warn, .figure.bad { font-weight: 600; }
+td.warn, td.bad { font-weight: 600; }
+td.nothing { color: var(--dim); font-weight: 400; }
 code { font: 0.8125rem/1.4 ui-monospace, monospace; overflow-wrap: anywhere; }
-.routes th, .routes td { padding: 0.4rem 0.5rem; }
-.routes thead tr:first-child th { padding-bottom: 0; vertical-align: bottom; }
-.routes .group { border-left: 1px solid var(--line); text-align: center; }
-.routes thead .first { border-left: 1px solid var(--line); }
-.routes thead th:nth-child(1) { width: 22%; }
-.routes thead th:nth-child(2) { width: 8.5rem; }
-.routes thead th:nth-child(3) { width: 8rem; }
-.routes thead tr:nth-child(2) th { width: auto; }
-.routes .chart { padding-block: 0.3rem 0; }
-.routes .chart svg { min-width: 6.5rem; height: 1.5rem; }
-.routes .about td { padding-top: 0; border-top: 0; font-size: 0.8125rem; }
-.routes .about p { margin: 0; }
-.routes .about code { font-size: 0.75rem; white-space: normal; }
-.routes .about .token { margin-left: 0.75rem; }
-.routes tbody:target th { text-decoration: underline; }
+.chart { padding-block: 0.3rem 0; }
+.chart svg { min-width: 4rem; height: 1.5rem; }
+.about td { padding-top: 0; border-top: 0; font-size: 0.8125rem; }
+.about p { margin: 0; }
+.about code { font-size: 0.75rem; white-space: normal; }
+.about .token { margin-left: 0.75rem; }
+:target { text-decoration: underline; }
 dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); gap: 0.5rem 1.5rem; margin: 0 0 0.75rem; padding: 0.75rem 1rem; border: 1px solid var(--line); border-radius: 0.5rem; background: var(--card); }
 dl div { display: flex; flex-wrap: wrap; gap: 0 0.75rem; }
 dt { color: var(--dim); }
@@ -102,47 +93,6 @@ summary { cursor: pointer; color: var(--link); font-size: 0.8125rem; }
 pre { max-height: 30rem; margin: 0.5rem 0 0; padding: 0.75rem 1rem; overflow: auto; border: 1px solid var(--line); border-radius: 0.5rem; background: var(--card); }
 pre code { overflow-wrap: normal; }
 a { color: var(--link); }
-@media (max-width: 70rem) {
-  .tiles { grid-template-columns: repeat(3, 1fr); }
-}
-@media (max-width: 72rem) {
-  .response { white-space: normal; }
-  thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-  table, tbody, td, tbody th { display: block; }
-  tr { display: grid; grid-template-columns: 1fr 1fr; padding: 0.5rem 0; }
-  tbody th, .whole, .prose { grid-column: 1 / -1; }
-  tr + tr { border-top: 1px solid var(--line); }
-  tbody tr > *, .routes .group, .routes .first { border: 0; }
-  tbody tr > * { padding: 0.15rem 1rem; }
-  td { display: flex; flex-wrap: wrap; min-width: 0; justify-content: space-between; gap: 0 0.75rem; text-align: right; }
-  td::before { content: attr(data-label); color: var(--dim); font-weight: 400; text-align: left; flex: none; }
-  .prose { display: block; min-width: 0; text-align: left; }
-  .prose::before { content: none; }
-  .routes tbody + tbody { border-top: 1px solid var(--line); }
-  .routes tr, .routes tr + tr { border: 0; }
-  .routes .figures { grid-template-columns: repeat(20, 1fr); padding: 0.5rem 0.5rem 0.25rem; }
-  .routes tbody th { grid-column: 1 / -1; padding: 0.15rem 0.5rem 0; }
-  .routes .state { grid-column: span 10; }
-  .routes .chart { grid-column: span 10; }
-  .routes .figures td { display: block; width: auto; padding: 0.15rem 0.5rem; text-align: left; }
-  .routes .figures .figure { grid-column: span 5; }
-  .routes .figures .figure:nth-child(n + 12) { grid-column: span 4; }
-  .routes .figure::before { display: block; font-size: 0.75rem; }
-  .routes .state::before, .routes .chart::before, .routes .about td::before { content: none; }
-  .routes .about { display: block; padding: 0 0 0.5rem; }
-  .routes .about td { display: block; padding: 0.15rem 1rem; text-align: left; }
-  .routes .about .token { display: block; margin: 0; }
-}
-@media (min-width: 30rem) and (max-width: 72rem) {
-  .routes .figures { grid-template-columns: repeat(7, 1fr); }
-  .routes .state { grid-column: span 3; }
-  .routes .chart { grid-column: span 4; }
-  .routes .figures .figure:nth-child(n) { grid-column: auto; }
-}
-@media (max-width: 40rem) {
-  .tiles { grid-template-columns: repeat(2, 1fr); }
-  #live { margin-left: 0; width: 100%; }
-}
 `;
 
 /** Runs in the browser. It fetches the page again and applies what changed. It inserts no HTML from texts. */

@@ -33,7 +33,7 @@ export function percent(part: number, whole: number): string {
   return whole === 0 ? NONE : `${Math.floor((100 * part) / whole)} %`;
 }
 
-/** The last bound of the histograms. Longer durations are not told apart. */
+/** The last bound of the histograms, which do not distinguish longer durations. */
 const LONGEST_MS = 60_000;
 
 export function duration(ms: number | undefined): string {
@@ -58,32 +58,53 @@ export function codes(names: readonly string[]): Markup {
   return html`${names.map((name, index) => html`${index === 0 ? '' : ', '}<code>${name}</code>`)}`;
 }
 
-/**
- * A section with a table.
- * @param columns names of number columns begin with `#`
- * @param more follows the table
- */
-export function table(
+/** A cell shows a number or a text, and a number of zero dimmed: a column of zeros hides the others. */
+type Cell = string | number | Markup | undefined;
+
+/** The name of a column, its cell in a row, and the CSS classes of the cell. The first column names the rows. */
+export type Column<Row> = readonly [name: string, of: (row: Row) => Cell, kind?: string];
+
+interface TableOptions<Row> {
+  /** The text in place of a table without rows. */
+  readonly empty?: string;
+  /** The content that follows the table. */
+  readonly more?: Markup | undefined;
+  /** Returns the row that follows a row. */
+  readonly below?: (row: Row) => Markup;
+}
+
+/** A section with a table. */
+export function table<Row>(
   id: string,
   title: string,
-  columns: readonly string[],
-  rows: readonly Markup[],
-  empty: string,
-  more?: Markup,
+  columns: readonly Column<Row>[],
+  rows: readonly Row[],
+  { empty, more, below }: TableOptions<Row> = {},
 ): Markup {
-  const content = rows.length === 0 ? html`<p class="empty">${empty}</p>` : html`\n${rowsTable(columns, rows)}${more}`;
+  if (rows.length === 0) return section(id, title, html`<p class="empty">${empty}</p>`);
+  return section(id, title, html`\n${rowsTable(columns, rows, below)}${more}`);
+}
+
+export function section(id: string, title: string, content: Markup): Markup {
   return html`<section id="${id}" aria-labelledby="${id}-title"><h2 id="${id}-title">${title}</h2>${content}</section>`;
 }
 
-/** The roles keep it a table for screen readers where a narrow page shows it as cards. */
-export function rowsTable(columns: readonly string[], rows: readonly Markup[]): Markup {
-  const headers = columns.map((column) =>
-    column.startsWith('#')
-      ? html`<th role="columnheader" scope="col" class="figure">${column.slice(1)}</th>`
-      : html`<th role="columnheader" scope="col">${column}</th>`,
-  );
-  return html`<table role="table"><thead role="rowgroup"><tr role="row">${headers}</tr></thead><tbody role="rowgroup">
-${rows}</tbody></table>`;
+export function rowsTable<Row>(
+  columns: readonly Column<Row>[],
+  rows: readonly Row[],
+  below?: TableOptions<Row>['below'],
+): Markup {
+  const headers = columns.map(([name, , kind]) => html`<th scope="col" class="${kind}">${name}</th>`);
+  return html`<table><thead><tr>${headers}</tr></thead><tbody>
+${rows.map((row) => html`<tr>${columns.map((column, at) => cell(column, row, at === 0))}</tr>\n${below?.(row)}`)}</tbody></table>`;
+}
+
+function cell<Row>([, of, kind = '']: Column<Row>, row: Row, isName: boolean): Markup {
+  const value = of(row);
+  const text = typeof value === 'number' ? count(value) : value;
+  if (isName) return html`<th scope="row">${text}</th>`;
+  const isNothing = value === 0 || value === '0' || value === NONE;
+  return html`<td class="${kind}${isNothing ? ' nothing' : ''}">${text}</td>`;
 }
 
 /** HTML in which every inserted text is escaped. */

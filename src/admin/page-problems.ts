@@ -20,7 +20,7 @@ const FULL_FIX = 'Lower signals.remember to the longest lifetime of a token.';
 const UNSHARED_FIX = 'Fix the shared cache. cambist retries until it has written the revocations that wait.';
 const BACKEND_FIX = "See the backend's own log.";
 
-/** The first requests of a client may ask for documents that do not exist. */
+/** Fewer responses than this say little: the first requests of a client may be for documents that do not exist. */
 const FEW_RESPONSES = 3;
 
 /** Yields the problems that need attention. */

@@ -1,11 +1,10 @@
 import type { Config } from '../config/config.ts';
 import type { Match } from '../config/match.ts';
-import type { Credential, Route } from '../config/route.ts';
+import type { Route } from '../config/route.ts';
 import { errorSummary, shownFiles, type Team } from '../config/teams.ts';
 import { usedServers } from '../config/used-servers.ts';
 import { countOf, type Histogram, quantileOf } from '../observability/counters.ts';
 import type { Counts } from '../observability/counts.ts';
-import type { DecisionCounts, DecisionProtocol } from '../observability/decision-counts.ts';
 import { printable } from '../observability/printable.ts';
 import type { Recent } from '../observability/recent-traffic.ts';
 import {
@@ -19,32 +18,11 @@ import { neededToken, type RouteCounts, servedFromCache } from '../observability
 import { oncePer } from '../secrets/secret.ts';
 import { hideKeys } from './hide-keys.ts';
 
-/** Numbers since the process started. */
-export interface Figures {
-  readonly requests: number;
-  /** 4xx of cambist: a caller has to act. */
-  readonly refused: number;
-  readonly failed: number;
-  /** 5xx of backends, and requests to which a backend did not respond. */
-  readonly backend_errors: number;
-  readonly in_flight: number;
-  readonly open_streams: number;
-  /** Requests that needed a token, and those of them without an exchange. */
-  readonly needed_token: number;
-  readonly served_from_cache: number;
-}
-
-/** Numbers of the last quarter of an hour. */
-export interface RecentFigures {
-  readonly requests: number;
-  readonly responses: ResponseClasses;
-  readonly needed_token: number;
-  readonly served_from_cache: number;
-  /** Time until the response headers. */
-  readonly p50_ms?: number | undefined;
-  readonly p95_ms?: number | undefined;
-  readonly p99_ms?: number | undefined;
-}
+export type Figures = ReturnType<typeof figures>;
+export type RecentFigures = ReturnType<typeof recentFigures>;
+export type RouteStatus = ReturnType<typeof routeStatus>;
+export type TeamStatus = ReturnType<typeof teamStatus>;
+export type DataPlaneStatus = NonNullable<ReturnType<typeof dataPlanes>>[number];
 
 /**
  * The state of a route by its latest requests: those of the last 15 seconds with any, or of up to a minute if there were few.
@@ -53,68 +31,21 @@ export interface RecentFigures {
  */
 export type RouteState = 'idle' | 'ok' | 'refused' | 'errors' | 'only_4xx' | 'failing';
 
-interface MatchStatus {
-  readonly host?: string | undefined;
-  readonly path: string;
-  readonly methods?: readonly string[] | undefined;
-  readonly mcp_method?: readonly string[] | undefined;
-  readonly mcp_name?: readonly string[] | undefined;
-}
-
-export interface RouteStatus extends Figures {
-  readonly name: string;
-  /** The match in the config. A missing part matches everything. */
-  readonly match: MatchStatus;
-  /** The URL without parts that look like a key. */
-  readonly upstream: string;
-  readonly credential: Credential['kind'];
-  readonly audience: readonly string[];
-  readonly authorization_servers: readonly string[];
-  readonly state: RouteState;
-  readonly latest: ResponseClasses;
-  /** The only status of the backend, if `state` is `only_4xx` and it has returned no other 4xx. */
-  readonly status?: number | undefined;
-  readonly recent: RecentFigures;
-}
-
-export interface TeamStatus {
-  readonly name: string;
-  /** False: a file is invalid, and each request in the region gets 503. */
-  readonly open: boolean;
-  readonly routes: number;
-  readonly files: number;
-  /** At most 100. */
-  readonly invalid: readonly InvalidFile[];
-}
-
-interface InvalidFile {
-  /** As in `cambist_routes_file_valid`. */
-  readonly file: string;
-  readonly since: string;
-  /** The first error, with its line. */
-  readonly cause: string;
-  readonly errors: number;
-}
-
-/** Decisions since the start. */
-export interface DataPlaneStatus extends Pick<RecentFigures, 'p50_ms' | 'p95_ms' | 'p99_ms'> {
-  readonly protocol: DecisionProtocol;
-  readonly results: DecisionCounts['results'];
-}
-
-export function routeStatus(route: Route, counts: Readonly<RouteCounts>, recent: Recent): RouteStatus {
+export function routeStatus(route: Route, counts: Readonly<RouteCounts>, recent: Recent) {
   const { latest } = recent;
   const state = stateOf(latest);
   return {
     ...destinationOf(route),
     state,
     latest,
+    // The only 4xx that the backend has returned.
     status: state === 'only_4xx' ? onlyClientError(counts) : undefined,
     recent: recentFigures(recent),
     ...figures([counts]),
   };
 }
 
+/** Says where requests go. The URLs lack parts that look like a key. A missing part of the match matches everything. */
 const destinationOf = oncePer(({ name, match, upstream, credential }: Route) => ({
   name,
   match: matchOf(match),
@@ -124,7 +55,7 @@ const destinationOf = oncePer(({ name, match, upstream, credential }: Route) => 
   authorization_servers: usedServers(credential).map(({ name: server }) => server),
 }));
 
-function matchOf({ host, path, conditions }: Match): MatchStatus {
+function matchOf({ host, path, conditions }: Match) {
   const { methods, mcpMethods, mcpNames } = conditions ?? {};
   return { host, path, methods, mcp_method: mcpMethods, mcp_name: mcpNames };
 }
@@ -138,14 +69,17 @@ function audienceOf(credential: Route['credential']): string[] {
   return ('only' in expectAudience ? expectAudience.only : expectAudience).map(hideKeys);
 }
 
-export function figures(routes: readonly Readonly<RouteCounts>[]): Figures {
+/** Numbers since the process started. */
+export function figures(routes: readonly Readonly<RouteCounts>[]) {
   const sum = (of: (counts: RouteCounts) => number): number => routes.reduce((all, counts) => all + of(counts), 0);
   const classes = routes.map(classify);
   const responses = (name: ResponseClass): number => classes.reduce((all, one) => all + one[name], 0);
   return {
     requests: sum(({ durations }) => countOf(durations)),
+    // These are 4xx of cambist: a caller has to act.
     refused: responses('refused'),
     failed: responses('failed'),
+    // Requests to which a backend did not respond are among them.
     backend_errors: responses('5xx') + responses('unreached'),
     in_flight: sum(({ inFlight }) => inFlight),
     open_streams: sum(({ openStreams }) => openStreams),
@@ -154,23 +88,25 @@ export function figures(routes: readonly Readonly<RouteCounts>[]): Figures {
   };
 }
 
-export function recentFigures({
-  responses,
-  durations,
-  neededToken: needed,
-  servedFromCache: served,
-}: Recent): RecentFigures {
+/** Numbers of the last quarter of an hour. */
+export function recentFigures(recent: Recent) {
   return {
-    requests: countOf(durations),
-    responses,
-    needed_token: needed,
-    served_from_cache: served,
-    ...percentiles(durations),
+    requests: countOf(recent.durations),
+    responses: recent.responses,
+    needed_token: recent.neededToken,
+    served_from_cache: recent.servedFromCache,
+    ...percentiles(recent.durations),
   };
 }
 
-/** p50, p95 and p99 in milliseconds, if there are durations. */
-export function percentiles(durations: Histogram): Pick<RecentFigures, 'p50_ms' | 'p95_ms' | 'p99_ms'> {
+interface Percentiles {
+  readonly p50_ms?: number;
+  readonly p95_ms?: number;
+  readonly p99_ms?: number;
+}
+
+/** Times until the response headers in milliseconds, if there are any. */
+export function percentiles(durations: Histogram): Percentiles {
   const ms = (rank: number): number => twoDigits(1000 * (quantileOf(durations, rank) ?? 0));
   return quantileOf(durations, 0) === undefined ? {} : { p50_ms: ms(0.5), p95_ms: ms(0.95), p99_ms: ms(0.99) };
 }
@@ -204,18 +140,20 @@ export function routeNames(config: Config | undefined): string[] {
   return config?.routes.map(({ name }) => name) ?? [];
 }
 
-export function teamStatus(team: Team): TeamStatus {
+/** A team that is not open has an invalid file, and each request in its region gets 503. */
+export function teamStatus(team: Team) {
   const invalid = [...shownFiles(team)].flatMap(([name, file]) => {
     if (file.isValid) return [];
     const { first, count } = errorSummary(name, file);
+    // The cause is the first error, with its line.
     return [{ file: name, since: isoTime(file.sinceMs), cause: printable(first), errors: count }];
   });
   const { grants, isOpen, routes, files } = team;
   return { name: grants.name, open: isOpen, routes: routes.length, files: files.length, invalid };
 }
 
-/** Undefined without `decisions`. */
-export function dataPlanes(all: Counts['decisions']): DataPlaneStatus[] | undefined {
+/** Decisions since the start. Undefined without `decisions`. */
+export function dataPlanes(all: Counts['decisions']) {
   if (all.size === 0) return undefined;
   return [...all].map(([protocol, { results, durations }]) => ({ protocol, results, ...percentiles(durations) }));
 }

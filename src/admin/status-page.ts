@@ -1,9 +1,10 @@
 import { LOG_LEVELS } from '../config/config.ts';
 import type { LogLevelControl } from '../observability/log-level.ts';
-import { backendFailures, type ResponseClasses } from '../observability/response-classes.ts';
+import { backendFailures } from '../observability/response-classes.ts';
 import { bars, responseBars } from './charts.ts';
-import type { DecisionRow } from './decisions.ts';
+import type { DecisionRow } from './decision-report.ts';
 import {
+  type Column,
   codes,
   count,
   counted,
@@ -15,11 +16,13 @@ import {
   percent,
   pill,
   routeOf,
+  section,
   table,
   time,
 } from './page-parts.ts';
 import { type Problem, problemsOf, reasonOf } from './page-problems.ts';
-import { agentsTable, decisionsTable, inboundTable, routesTable, teamsTable } from './page-tables.ts';
+import { agentsTable, decisionsTable, inboundTable, routesTable, statusPill, teamsTable } from './page-tables.ts';
+import type { DataPlaneStatus } from './route-status.ts';
 import type { Charts, FailureStatus, ServerStatus, StatusReport } from './status-report.ts';
 
 export interface PageContent {
@@ -58,10 +61,10 @@ ${routesTable(report.routes, charts.route, report.failures)}
 ${teamsTable(report.teams)}
 ${agentsTable(report.agents)}
 ${inboundTable(report.inbound, charts.inbound)}
-${dataPlanes(report.data_planes)}
-${authorizationServers(report.authorization_servers)}
+${report.data_planes && table('data-planes', 'Decisions for data planes, since the start', DATA_PLANE_COLUMNS, report.data_planes)}
+${table('servers', 'Authorization servers', SERVER_COLUMNS, report.authorization_servers, { empty: 'No route uses one.' })}
 ${signalsTable(report.signals)}
-${failures(report.failures)}
+${table('failures', 'Recent failures and refusals', FAILURE_COLUMNS, report.failures, { empty: 'None since the process started.' })}
 ${decisionsTable(content.local?.decisions)}
 ${config(content)}
 </main>
@@ -89,10 +92,9 @@ const MAX_PROBLEMS = 10;
 function attention(problems: readonly Problem[]): Markup | undefined {
   if (problems.length === 0) return undefined;
   const more = problems.length - MAX_PROBLEMS;
-  return html`<section id="attention" class="attention" aria-labelledby="attention-title"><h2 id="attention-title">Needs attention</h2><ul>
-${problems.slice(0, MAX_PROBLEMS).map(({ text, fix }) => html`<li>${text} ${fix}</li>\n`)}</ul>${
-    more > 0 ? html`<p class="more">and ${count(more)} more</p>` : undefined
-  }</section>`;
+  const items = problems.slice(0, MAX_PROBLEMS).map(({ text, fix }) => html`<li>${text} ${fix}</li>\n`);
+  const rest = more > 0 ? html`<p class="more">and ${count(more)} more</p>` : undefined;
+  return section('attention', 'Needs attention', html`<ul>\n${items}</ul>${rest}`);
 }
 
 function tiles({ totals, recent, cache, shared_cache: shared }: StatusReport, { responses, p95Ms }: Charts): Markup {
@@ -101,41 +103,21 @@ function tiles({ totals, recent, cache, shared_cache: shared }: StatusReport, { 
 <h3>${name}</h3><p class="value">${value}</p><p class="more">${more}</p>
 ${content}</div>
 `;
-  const chart = (kind: Parameters<typeof bars>[0], of: (one: ResponseClasses) => number) =>
-    bars(kind, responses.map(of));
+  const failedBars = bars('server', responses, (one) => one.failed);
+  const backendBars = bars('server', responses, backendFailures);
+  const refusedBars = bars('refused', responses, (one) => one.refused);
+  const timeBars = bars('time', p95Ms, (ms) => ms ?? 0);
   const inTotal = (name: keyof typeof totals): string => `${count(totals[name])} since the start`;
   const streams = `, ${count(totals.open_streams)} ${totals.open_streams === 1 ? 'stream' : 'streams'}`;
-  return html`<section id="tiles" aria-labelledby="tiles-title"><h2 id="tiles-title">Last 15 minutes</h2><div class="tiles">
+  const content = html`<div class="tiles">
 ${tile('Requests', count(recent.requests), `${count(totals.in_flight)} in flight${streams}`, responseBars(responses))}
-${tile(
-  'Errors of cambist',
-  count(failed),
-  `5xx; ${inTotal('failed')}`,
-  chart('server', (one) => one.failed),
-)}
-${tile(
-  'Errors of backends',
-  count(backendFailures(recent.responses)),
-  `5xx or none; and ${count(clientErrors)} with 4xx`,
-  chart('server', backendFailures),
-)}
-${tile(
-  'Refused to callers',
-  count(refused),
-  `4xx; ${inTotal('refused')}`,
-  chart('refused', (one) => one.refused),
-)}
-${tile(
-  'Response time, p95',
-  duration(recent.p95_ms),
-  `p50 ${duration(recent.p50_ms)}, p99 ${duration(recent.p99_ms)}`,
-  bars(
-    'time',
-    p95Ms.map((ms) => ms ?? 0),
-  ),
-)}
+${tile('Errors of cambist', count(failed), `5xx; ${inTotal('failed')}`, failedBars)}
+${tile('Errors of backends', count(backendFailures(recent.responses)), `5xx or none; and ${count(clientErrors)} with 4xx`, backendBars)}
+${tile('Refused to callers', count(refused), `4xx; ${inTotal('refused')}`, refusedBars)}
+${tile('Response time, p95', duration(recent.p95_ms), `p50 ${duration(recent.p50_ms)}, p99 ${duration(recent.p99_ms)}`, timeBars)}
 ${tile('Served from cache', percent(recent.served_from_cache, recent.needed_token), `of ${count(recent.needed_token)} requests`, html`<p class="more">${count(cache.entries)} of ${count(cache.max_entries)} tokens</p>${sharedCache(shared)}`)}
-</div></section>`;
+</div>`;
+  return section('tiles', 'Last 15 minutes', content);
 }
 
 function sharedCache(shared: StatusReport['shared_cache']): Markup | undefined {
@@ -144,88 +126,56 @@ function sharedCache(shared: StatusReport['shared_cache']): Markup | undefined {
   return html`<p class="more">shared cache: ${state}</p>`;
 }
 
-function dataPlanes(planes: StatusReport['data_planes']): Markup | undefined {
-  if (planes === undefined) return undefined;
-  const rows = planes.map(
-    ({
-      protocol,
-      results: { allowed = 0, refused = 0, failed = 0, cancelled = 0, denied = 0 },
-      ...times
-    }) => html`<tr role="row">
-<th role="rowheader" scope="row">${protocol}</th>
-<td role="cell" data-label="Allowed" class="figure">${count(allowed)}</td>
-<td role="cell" data-label="Refused" class="figure">${count(refused)}</td>
-<td role="cell" data-label="Failed" class="figure${failed > 0 ? ' bad' : ''}">${count(failed)}</td>
-<td role="cell" data-label="Cancelled" class="figure${cancelled > 0 ? ' bad' : ''}">${count(cancelled)}</td>
-<td role="cell" data-label="No secret" class="figure${denied > 0 ? ' bad' : ''}">${count(denied)}</td>
-<td role="cell" data-label="p50" class="figure">${duration(times.p50_ms)}</td>
-<td role="cell" data-label="p95" class="figure">${duration(times.p95_ms)}</td>
-<td role="cell" data-label="p99" class="figure">${duration(times.p99_ms)}</td>
-</tr>
-`,
-  );
-  const columns = ['Protocol', '#Allowed', '#Refused', '#Failed', '#Cancelled', '#No secret', '#p50', '#p95', '#p99'];
-  return table('data-planes', 'Decisions for data planes, since the start', columns, rows, '');
-}
+const DATA_PLANE_COLUMNS: readonly Column<DataPlaneStatus>[] = [
+  ['Protocol', ({ protocol }) => protocol],
+  ['Allowed', ({ results }) => results.allowed ?? 0, 'figure'],
+  ['Refused', ({ results }) => results.refused ?? 0, 'figure'],
+  ['Failed', ({ results }) => results.failed ?? 0, 'figure bad'],
+  ['Cancelled', ({ results }) => results.cancelled ?? 0, 'figure bad'],
+  ['No secret', ({ results }) => results.denied ?? 0, 'figure bad'],
+  ['p50', (row) => duration(row.p50_ms), 'figure'],
+  ['p95', (row) => duration(row.p95_ms), 'figure'],
+  ['p99', (row) => duration(row.p99_ms), 'figure'],
+];
 
-const TRANSMITTER_COLUMNS = ['Transmitter', 'State', 'Channels', 'Last signal', 'Last poll'];
+type Transmitter = NonNullable<StatusReport['signals']>['transmitters'][number];
+
+const TRANSMITTER_COLUMNS: readonly Column<Transmitter>[] = [
+  ['Transmitter', ({ name }) => name],
+  ['State', ({ available }) => (available ? pill('good', 'available') : pill('bad', 'unavailable'))],
+  ['Channels', ({ channels }) => channels.join(', ')],
+  ['Last signal', ({ last_signal_at: at }) => (at === undefined ? 'none yet' : time(at))],
+  ['Last poll', lastPoll],
+];
+
+function lastPoll({ last_poll_at: at, channels }: Transmitter): Markup | string {
+  if (at !== undefined) return time(at);
+  return channels.includes('poll') ? 'none yet' : NONE;
+}
 
 export function signalsTable(signals: StatusReport['signals']): Markup | undefined {
   if (signals === undefined) return undefined;
-  const rows = signals.transmitters.map((transmitter) => {
-    const { name, channels, available, last_signal_at: lastSignal, last_poll_at: lastPoll } = transmitter;
-    const noPoll = channels.includes('poll') ? 'none yet' : NONE;
-    return html`<tr role="row">
-<th role="rowheader" scope="row">${name}</th>
-<td role="cell" data-label="State">${available ? pill('good', 'available') : pill('bad', 'unavailable')}</td>
-<td role="cell" data-label="Channels">${channels.join(', ')}</td>
-<td role="cell" data-label="Last signal">${lastSignal === undefined ? 'none yet' : time(lastSignal)}</td>
-<td role="cell" data-label="Last poll">${lastPoll === undefined ? noPoll : time(lastPoll)}</td>
-</tr>
-`;
-  });
   const title = `Transmitters, with ${counted(signals.revocations, 'revocation')} in force`;
-  return table('signals', title, TRANSMITTER_COLUMNS, rows, '');
+  return table('signals', title, TRANSMITTER_COLUMNS, signals.transmitters);
 }
 
-const SERVER_MOOD: Readonly<Record<ServerStatus['state'], Mood>> = {
-  available: 'good',
-  down: 'bad',
-  'not found': 'bad',
-};
+const SERVER_COLUMNS: readonly Column<ServerStatus>[] = [
+  ['Name', ({ name }) => name],
+  ['State', ({ state }) => pill(state === 'available' ? 'good' : 'bad', state)],
+  ['Exchanges since the start', ({ exchanges }) => exchanges, 'figure'],
+  ['Failed', ({ failures }) => failures, 'figure bad'],
+  ['p50', (row) => duration(row.p50_ms), 'figure'],
+  ['p95', (row) => duration(row.p95_ms), 'figure'],
+  ['p99', (row) => duration(row.p99_ms), 'figure'],
+];
 
-function authorizationServers(servers: readonly ServerStatus[]): Markup {
-  const rows = servers.map(
-    ({ name, state, exchanges, failures: failed, p50_ms: p50, p95_ms: p95, p99_ms: p99 }) => html`<tr role="row">
-<th role="rowheader" scope="row">${name}</th>
-<td role="cell" data-label="State">${pill(SERVER_MOOD[state], state)}</td>
-<td role="cell" data-label="Exchanges" class="figure">${count(exchanges)}</td>
-<td role="cell" data-label="Failed" class="figure${failed > 0 ? ' bad' : ''}">${count(failed)}</td>
-<td role="cell" data-label="p50" class="figure">${duration(p50)}</td>
-<td role="cell" data-label="p95" class="figure">${duration(p95)}</td>
-<td role="cell" data-label="p99" class="figure">${duration(p99)}</td>
-</tr>
-`,
-  );
-  const columns = ['Name', 'State', '#Exchanges since the start', '#Failed', '#p50', '#p95', '#p99'];
-  return table('servers', 'Authorization servers', columns, rows, 'No route uses one.');
-}
-
-function failures(all: readonly FailureStatus[]): Markup {
-  const rows = all.map((failure) => {
-    const { error, status, title, count: times, last_at: lastAt } = failure;
-    return html`<tr role="row">
-<th role="rowheader" scope="row">${routeOf(failure)}</th>
-<td role="cell" data-label="Response" class="whole"><span class="response">${status < 500 ? pill('warn', String(status)) : pill('bad', String(status))} <code>${error}</code></span></td>
-<td role="cell" data-label="Last" class="whole">${time(lastAt)}</td>
-<td role="cell" data-label="Times" class="figure whole">${count(times)}</td>
-<td role="cell" data-label="Fix" class="prose"><strong>${title}.</strong> ${reasonOf(failure)}</td>
-</tr>
-`;
-  });
-  const columns = ['Route', 'Response of cambist', 'Last', '#Times', 'Reason and fix'];
-  return table('failures', 'Recent failures and refusals', columns, rows, 'None since the process started.');
-}
+const FAILURE_COLUMNS: readonly Column<FailureStatus>[] = [
+  ['Route', routeOf],
+  ['Response of cambist', ({ status, error }) => html`${statusPill(status)} <code>${error}</code>`],
+  ['Last', ({ last_at: at }) => time(at)],
+  ['Times', (row) => row.count, 'figure'],
+  ['Reason and fix', (row) => html`<strong>${row.title}.</strong> ${reasonOf(row)}`, 'prose'],
+];
 
 function config({ report, logLevel, local }: PageContent): Markup {
   const { config: served, credentials } = report;
@@ -238,13 +188,14 @@ function config({ report, logLevel, local }: PageContent): Markup {
   const expiries = credentials.map(
     ({ name, expires_at: expiresAt }) => html`<div><dt>Expiry of the ${name}</dt><dd>${time(expiresAt)}</dd></div>\n`,
   );
-  return html`<section id="config" aria-labelledby="config-title"><h2 id="config-title">Config and log</h2><dl>
+  const content = html`<dl>
 <div><dt>Active version</dt><dd><code>${version}</code></dd></div>
 <div><dt>Loaded</dt><dd>${time(loadedAt)}</dd></div>
 <div><dt>Last reload</dt><dd>${last}</dd></div>
 <div><dt>${local === undefined ? 'Log level' : html`<label for="level">Log level</label>`}</dt><dd>${logLevelControl(logLevel, local !== undefined)}</dd></div>
 ${waiting.length === 0 ? undefined : html`<div><dt>Needs a restart</dt><dd>${codes(waiting)}</dd></div>\n`}${expiries}</dl>
-${effectiveConfig(local)}</section>`;
+${effectiveConfig(local)}`;
+  return section('config', 'Config and log', content);
 }
 
 /** Without the script, the page shows the level only. */

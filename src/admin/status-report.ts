@@ -2,131 +2,35 @@ import { createHash } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Config } from '../config/config.ts';
 import { usedServers } from '../config/used-servers.ts';
-import { describeError, type ErrorCode } from '../error-catalogue.ts';
+import { describeError } from '../error-catalogue.ts';
 import type { InboundSource } from '../inbound/inbound.ts';
 import { countOf, total } from '../observability/counters.ts';
-import type { AuditCounts, Counts, ReloadResult } from '../observability/counts.ts';
+import type { AuditCounts, Counts } from '../observability/counts.ts';
 import { UNMATCHED } from '../observability/expected.ts';
 import type { Readiness } from '../observability/readiness.ts';
 import { fixOf } from '../observability/recent-failures.ts';
 import type { RecentTraffic } from '../observability/recent-traffic.ts';
-import type { ResponseClasses } from '../observability/response-classes.ts';
 import { oncePer } from '../secrets/secret.ts';
 import type { SharedCacheStatus } from '../shared-cache/shared-cache.ts';
 import type { SignalsStatus } from '../signals/signals.ts';
 import {
-  type DataPlaneStatus,
   dataPlanes,
-  type Figures,
   figures,
   isoTime,
   percentiles,
-  type RecentFigures,
-  type RouteState,
-  type RouteStatus,
   recentFigures,
   routeNames,
   routeStatus,
   stateOf,
-  type TeamStatus,
   teamStatus,
 } from './route-status.ts';
 
 /** The content of the status page and of `/status.json`: names, codes and numbers, as in `/metrics`. */
-export interface StatusReport {
-  readonly version: string;
-  /** The name of the machine; in Kubernetes, of the pod. */
-  readonly host: string;
-  readonly at: string;
-  readonly started_at: string;
-  readonly ready: boolean;
-  /** Readiness checks that have not passed yet. */
-  readonly missing: readonly {
-    readonly check: string;
-    readonly status: string;
-    readonly cause?: string | undefined;
-    readonly fix?: string | undefined;
-  }[];
-  readonly config: ConfigStatus;
-  readonly totals: Figures;
-  readonly recent: RecentFigures;
-  readonly cache: { readonly entries: number; readonly max_entries: number };
-  readonly shared_cache?: SharedCacheStatus | undefined;
-  readonly audit?: AuditCounts | undefined;
-  readonly signals?: SignalsStatus | undefined;
-  readonly authorization_servers: readonly ServerStatus[];
-  readonly routes: readonly RouteStatus[];
-  /** Those of `routes_from`. */
-  readonly teams?: readonly TeamStatus[] | undefined;
-  readonly agents?: readonly AgentStatus[] | undefined;
-  readonly inbound?: InboundStatus | undefined;
-  /** By protocol. */
-  readonly data_planes?: readonly DataPlaneStatus[] | undefined;
-  readonly failures: readonly FailureStatus[];
-  readonly credentials: readonly { readonly name: string; readonly expires_at: string }[];
-}
-
-export interface AgentStatus extends AgentLoad {
-  readonly name: string;
-  readonly requests: number;
-  /** Responses with 401. */
-  readonly unauthorized: number;
-  /** Responses with 403. */
-  readonly forbidden: number;
-}
-
-/** The share of an agent in the limits. */
-interface AgentLoad {
-  readonly in_flight: number;
-  readonly connections: number;
-}
-
-export interface InboundStatus extends Figures {
-  readonly agent: string;
-  readonly state: RouteState;
-  readonly latest: ResponseClasses;
-  readonly recent: RecentFigures;
-  readonly handles: { readonly entries: number; readonly max_entries: number };
-  /** Requests of the agent with a handle whose request was over. */
-  readonly detached: { readonly refused: number; readonly allowed: number };
-}
-
-interface ConfigStatus {
-  /** Differs between configs. */
-  readonly version: string;
-  readonly loaded_at: string;
-  /** Keys that changed in the file and keep their value until a restart. */
-  readonly waits_for_restart: readonly string[];
-  readonly last_reload?: { readonly at: string; readonly result: ReloadResult } | undefined;
-}
-
-export interface ServerStatus {
-  readonly name: string;
-  readonly state: 'available' | 'down' | 'not found';
-  readonly exchanges: number;
-  readonly failures: number;
-  /** The mean of all exchanges so far. */
-  readonly mean_ms?: number | undefined;
-  readonly p50_ms?: number | undefined;
-  readonly p95_ms?: number | undefined;
-  readonly p99_ms?: number | undefined;
-}
-
-export interface FailureStatus {
-  readonly route?: string | undefined;
-  /** The team that owns the route, or the region of requests that no route takes. */
-  readonly team?: string | undefined;
-  readonly error: ErrorCode;
-  /** HTTP status of the responses: 4xx if the caller has to act. */
-  readonly status: number;
-  readonly title: string;
-  /** Code of the finding of `cambist doctor`, if the cause is known. */
-  readonly finding?: string | undefined;
-  readonly cause?: string | undefined;
-  readonly fix: string;
-  readonly count: number;
-  readonly last_at: string;
-}
+export type StatusReport = ReturnType<Status['report']>;
+export type ServerStatus = StatusReport['authorization_servers'][number];
+export type FailureStatus = StatusReport['failures'][number];
+export type AgentStatus = NonNullable<StatusReport['agents']>[number];
+export type InboundStatus = NonNullable<StatusReport['inbound']>;
 
 interface StatusSources {
   readonly version: string;
@@ -139,21 +43,15 @@ interface StatusSources {
   readonly audit?: (() => AuditCounts) | undefined;
   /** Returns undefined without `inbound`. */
   readonly inbound?: () => InboundSource | undefined;
-  readonly agentLoad: (agent: string) => AgentLoad;
+  /** Returns the share of an agent in the limits. */
+  readonly agentLoad: (agent: string) => { readonly in_flight: number; readonly connections: number };
   readonly nowMs: () => number;
 }
 
 /** Builds the report for the active config. */
 export type Status = ReturnType<typeof createStatus>;
 
-/** The last quarter of an hour, one entry for each interval. The last interval is the current one. */
-export interface Charts {
-  readonly responses: readonly ResponseClasses[];
-  /** Milliseconds. An interval without responses has none. */
-  readonly p95Ms: readonly (number | undefined)[];
-  readonly route: (name: string) => readonly ResponseClasses[];
-  readonly inbound: readonly ResponseClasses[];
-}
+export type Charts = ReturnType<Status['charts']>;
 
 const MAX_DATE_SECONDS = 8.64e12;
 
@@ -163,26 +61,29 @@ export function createStatus(sources: StatusSources) {
   const startedAt = isoTime(nowMs());
   let served: { config: Config; waiting: readonly string[] } | undefined;
 
-  function servers(config: Config, checks: Readonly<Record<string, string>>): ServerStatus[] {
+  function servers(config: Config, checks: Readonly<Record<string, string>>) {
     const used = new Set(config.routes.flatMap(({ credential }) => usedServers(credential).map(({ name }) => name)));
     return [...used].map((name) => {
       const found = (checks[`authorization_servers.${name}`] ?? 'ready') === 'ready';
+      const isDown = counts.available.get(name) === false;
+      const state: 'down' | 'available' | 'not found' = isDown ? 'down' : found ? 'available' : 'not found';
       const durations = counts.exchangeDurations.get(name);
       const exchanges = durations === undefined ? 0 : countOf(durations);
       const successes = counts.routes().reduce((sum, route) => sum + (route.exchanges.get(name)?.[''] ?? 0), 0);
       return {
         name,
-        state: counts.available.get(name) === false ? 'down' : found ? 'available' : 'not found',
+        state,
         exchanges,
         failures: exchanges - successes,
+        // The mean is that of all exchanges so far.
         mean_ms: durations && exchanges > 0 ? Math.round((10_000 * durations.sum) / exchanges) / 10 : undefined,
         ...(durations && percentiles(durations)),
       };
     });
   }
 
-  /** Undefined without `agents`. */
-  function agents(config: Config | undefined): AgentStatus[] | undefined {
+  /** The requests of each agent. Undefined without `agents`. */
+  function agents(config: Config | undefined) {
     if (config?.agents === undefined) return undefined;
     const all = new Map(
       config.agents.known.map(({ name }) => [name, { name, requests: 0, unauthorized: 0, forbidden: 0 }]),
@@ -203,27 +104,31 @@ export function createStatus(sources: StatusSources) {
       served = { config, waiting };
       traffic.serve([...routeNames(config), UNMATCHED]);
     },
-    charts(): Charts {
+    /** The last quarter of an hour, one entry for each interval. The last interval is the current one. */
+    charts() {
       const all = [...routeNames(served?.config), UNMATCHED];
       const callers = inbound?.();
       return {
         responses: traffic.intervals(all),
+        // An interval without responses has none.
         p95Ms: traffic.quantiles(all, 0.95).map((seconds) => seconds && 1000 * seconds),
-        route: (name) => traffic.intervals([name]),
+        route: (name: string) => traffic.intervals([name]),
         inbound: callers === undefined ? [] : callers.traffic.intervals([callers.counts.route.route]),
       };
     },
-    report(): StatusReport {
+    report() {
       const { ready, checks } = readiness.report();
       const config = served?.config;
       const routes = config?.routes ?? [];
       const { loadedAtMs, last } = counts.reloads;
       return {
         version,
+        // In Kubernetes, this is the name of the pod.
         host: hostname(),
         at: isoTime(nowMs()),
         started_at: startedAt,
         ready,
+        // Readiness checks that have not passed yet.
         missing: Object.entries(checks)
           .filter(([, status]) => status !== 'ready')
           .map(([check, status]) => {
@@ -231,8 +136,10 @@ export function createStatus(sources: StatusSources) {
             return { check, status, cause: diagnosis?.cause, fix: diagnosis?.fix ?? fixOf(status) };
           }),
         config: {
+          // Two configs have different versions.
           version: config === undefined ? '' : versionOf(config),
           loaded_at: isoTime(loadedAtMs),
+          // Keys that changed in the file and keep their value until a restart.
           waits_for_restart: served?.waiting ?? [],
           last_reload: last && { at: isoTime(last.atMs), result: last.result },
         },
@@ -248,6 +155,7 @@ export function createStatus(sources: StatusSources) {
         agents: agents(config),
         inbound: inboundStatus(inbound?.(), config),
         data_planes: dataPlanes(counts.decisions),
+        // `finding` is a code of `cambist doctor`. `team` owns the route, or the region of requests that no route takes.
         failures: counts.recentFailures.list().map(({ route, team, error, count, lastMs, diagnosis }) => ({
           route,
           team,
@@ -271,7 +179,7 @@ export function createStatus(sources: StatusSources) {
 }
 
 /** Nothing without `inbound`, whose modules are not loaded then. */
-function inboundStatus(source: InboundSource | undefined, config: Config | undefined): InboundStatus | undefined {
+function inboundStatus(source: InboundSource | undefined, config: Config | undefined) {
   if (source === undefined) return undefined;
   const { counts, traffic, agent, handles } = source;
   const recent = traffic.of([counts.route.route]);
@@ -282,6 +190,7 @@ function inboundStatus(source: InboundSource | undefined, config: Config | undef
     latest: recent.latest,
     recent: recentFigures(recent),
     handles: { entries: handles(), max_entries: config?.cache.maxEntries ?? 0 },
+    // The agent sent these requests with a handle whose own request was over.
     detached: { refused: counts.detached.refused ?? 0, allowed: counts.detached.allowed ?? 0 },
     ...figures([counts.route]),
   };

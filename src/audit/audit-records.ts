@@ -54,7 +54,7 @@ function identitiesOf(record: RequestRecord, facts: TokenFacts) {
   };
 }
 
-/** The caller of a route that forwards its token without reading it. The token is hearsay. */
+/** The caller of a route that forwards its token without reading it. Nothing has verified the token. */
 function forwardedCaller({ route, incoming, forwarded }: RequestRecord, facts: TokenFacts) {
   if (route?.credential.kind !== 'passthrough') return undefined;
   const [token] = headerTokens(forwarded ?? incoming.rawHeaders, [route.subjectToken.header]);

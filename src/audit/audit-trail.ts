@@ -9,7 +9,7 @@ import { exchangeRecord, requestRecord, revocationRecord } from './audit-records
 import { createRecordQueue, MAX_PENDING_LENGTH } from './record-queue.ts';
 import type { AuditRecord, RevocationAuditRecord } from './record-schema.ts';
 import { createPseudonyms } from './recorded-claims.ts';
-import { createFileSink, createSocketSink, createStdoutSink, type RecordSink } from './sinks.ts';
+import { createFileSink, createStdoutSink, type RecordSink } from './sinks.ts';
 import { createTokenFacts } from './token-facts.ts';
 
 export type AuditTrail = Awaited<ReturnType<typeof createAuditTrail>>;
@@ -70,7 +70,7 @@ export async function createAuditTrail(config: Audit, version: string, logger: L
     async prepare(): Promise<void> {
       await readKey();
       try {
-        await sink.open?.();
+        sink.open?.();
         wasOpened = true;
       } catch (cause) {
         throw new CambistError('ERR_AUDIT_UNAVAILABLE', `audit.to: ${nameOf(config.to)} cannot be opened`, { cause });
@@ -107,8 +107,6 @@ async function createSink(to: Audit['to'], version: string, logger: Logger): Pro
       return createStdoutSink(logger);
     case 'file':
       return createFileSink(to.path);
-    case 'unix':
-      return createSocketSink(to.path);
     case 'otlp':
       return (await import('./otlp-sink.ts')).createOtlpSink(version);
   }

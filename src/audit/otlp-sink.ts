@@ -41,7 +41,6 @@ export function createOtlpSink(version: string) {
   }
 
   return {
-    isSynchronous: false,
     send(lines): Promise<number> {
       const records = lines.toString().trimEnd().split('\n').map(toLogRecord);
       return new Promise((resolve, reject) => {

@@ -28,8 +28,8 @@ const SLOW_DELAY_MS = 10;
 const FAULT_DELAY_MS = 500;
 
 /**
- * Sends records in the order in which they came: at once to a destination that takes them without waiting, else those of a turn of
- * the event loop together. A record that the destination has not taken is sent again.
+ * Sends records in the order in which they came. Those that come while others are sent wait, and then go together. A record that the
+ * destination has not taken is sent again.
  */
 export function createRecordQueue(sink: RecordSink, options: QueueOptions) {
   let lines: string[] = [];
@@ -39,21 +39,11 @@ export function createRecordQueue(sink: RecordSink, options: QueueOptions) {
   let dropped = 0;
   /** Dropped records that no line stands for yet. */
   let unreported = 0;
-  let isScheduled = false;
   let isSending = false;
   let hasFault = false;
   let isClosed = false;
 
-  function schedule(): void {
-    if (isScheduled || isSending) return;
-    isScheduled = true;
-    setImmediate(() => {
-      isScheduled = false;
-      void drain();
-    });
-  }
-
-  /** To a destination that takes records without waiting, they go before anything else happens: not even SIGKILL loses them. */
+  /** A destination that takes records without waiting gets them at once, so that not even SIGKILL loses one. */
   async function drain(): Promise<void> {
     if (isSending) return;
     isSending = true;
@@ -128,8 +118,7 @@ export function createRecordQueue(sink: RecordSink, options: QueueOptions) {
         return;
       }
       add(line);
-      if (sink.isSynchronous) void drain();
-      else schedule();
+      void drain();
     },
     /** The destination fails, or is slower than the records come. */
     get isBlocked(): boolean {
@@ -146,7 +135,7 @@ export function createRecordQueue(sink: RecordSink, options: QueueOptions) {
       const untilMs = performance.now() + timeoutMs;
       const isOver = (): boolean => performance.now() >= untilMs || hurry?.aborted === true;
       while (pendingLength > 0 && !isOver()) {
-        schedule();
+        void drain();
         await delay(SLOW_DELAY_MS);
       }
       isClosed = true;

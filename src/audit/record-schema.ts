@@ -13,8 +13,7 @@ const claims = z.record(z.string(), z.unknown()).meta({
 const identity = z
   .strictObject({
     verified: z.boolean().meta({
-      description:
-        'True if cambist verified the token, or the authorization server did before it issued another. False: hearsay.',
+      description: 'True if cambist verified the token, or the authorization server did before it issued another.',
     }),
     from: z.enum(['caller_token', 'issued_token', 'actor_token']).meta({ description: 'Token that has these claims.' }),
     claims,

@@ -5,6 +5,7 @@ import type { TokenClaims } from '../observability/token-observer.ts';
 import { readPseudonymKey } from '../secrets/credential.ts';
 import { hidesToken } from '../secrets/like-a-token.ts';
 import type { Secret } from '../secrets/secret.ts';
+import { isJsonObject } from '../tokens/token-text.ts';
 
 /** A claim as a record has it. */
 type ClaimValue = string | number | boolean | readonly (string | number | boolean)[] | ActorClaims;
@@ -57,10 +58,10 @@ function actors(
   pseudonymize: Pseudonymize,
   depth: number,
 ): ActorClaims | undefined {
-  if (typeof act !== 'object' || act === null || Array.isArray(act)) return undefined;
+  if (!isJsonObject(act)) return undefined;
   if (depth === 0) return { truncated: true };
   const all = new Set([...ACTOR_CLAIMS, ...names, 'act']);
-  return pickClaims(act as TokenClaims, [...all], pseudonymize, depth - 1);
+  return pickClaims(act, [...all], pseudonymize, depth - 1);
 }
 
 function plain(name: string, value: unknown, pseudonymize: Pseudonymize): ClaimValue | undefined {

@@ -1,5 +1,4 @@
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, statSync, writeSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
 import type { Logger } from '../observability/logger.ts';
 
 /** The folder decides who reads the file beyond its owner and group. */
@@ -37,10 +36,7 @@ export function createFileSink(path: string) {
   }
 
   return {
-    isSynchronous: true,
-    async open() {
-      current();
-    },
+    open: () => void current(),
     send(lines) {
       const file = current();
       const written = write(file, lines);
@@ -88,95 +84,16 @@ export interface RecordSink {
    * Opens the destination, so that a problem shows before the first record. Harmless where it is open.
    * @throws {Error} where it cannot be opened
    */
-  open?(): Promise<unknown>;
+  open?(): void;
   /**
    * Writes complete lines.
    * @returns the number of bytes that the destination has taken. Fewer than all: it is slow, and takes the rest later
    * @throws {Error} where it took nothing more
    */
   send(lines: Buffer): number | Promise<number>;
-  /** `send` returns without waiting, so a record can be on its way before its response is. */
-  readonly isSynchronous: boolean;
   /** Opens the destination again before the next record, because it may have been rotated. Missing where it cannot be. */
   reopen?(): void;
   close?(): Promise<void>;
-}
-
-const CONNECT_TIMEOUT_MS = 5000;
-/** A reader that takes nothing for this long is treated as gone. */
-const SEND_TIMEOUT_MS = 10_000;
-
-/**
- * Sends records to a Unix socket, as a stream of lines. It connects when it has a record, and again after the reader has closed
- * the connection. Records whose sending failed are sent again as a whole, so a reader may see some of them twice.
- */
-export function createSocketSink(path: string) {
-  let socket: Socket | undefined;
-  let connecting: Promise<Socket> | undefined;
-
-  function connected(): Promise<Socket> {
-    if (socket !== undefined && !socket.destroyed && socket.writable) return Promise.resolve(socket);
-    connecting ??= open().finally(() => {
-      connecting = undefined;
-    });
-    return connecting;
-  }
-
-  async function open(): Promise<Socket> {
-    const next = connect({ path });
-    // Nothing is expected from the reader. Reading shows when it closes the connection.
-    next.resume();
-    next.on('error', () => {});
-    next.on('end', () => next.destroy());
-    next.unref();
-    await within(CONNECT_TIMEOUT_MS, next, 'the socket accepted no connection in time', (done) => {
-      next.once('connect', () => done());
-    });
-    socket = next;
-    return next;
-  }
-
-  return {
-    isSynchronous: false,
-    open: connected,
-    async send(lines) {
-      const reader = await connected();
-      await within(SEND_TIMEOUT_MS, reader, 'the reader took no record in time', (done) => {
-        reader.write(lines, (error) => done(error ?? undefined));
-      });
-      return lines.length;
-    },
-    async close() {
-      socket?.destroy();
-    },
-  } satisfies RecordSink;
-}
-
-/** Waits for a step of a socket. Closes the socket where it fails or takes too long. */
-function within(
-  timeoutMs: number,
-  socket: Socket,
-  tooLate: string,
-  begin: (done: (error?: Error) => void) => void,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const settle = (error?: Error): void => {
-      clearTimeout(timer);
-      socket.off('error', settle);
-      socket.off('close', onClose);
-      if (error === undefined) {
-        resolve();
-        return;
-      }
-      socket.destroy();
-      reject(error);
-    };
-    const onClose = (): void => settle(new Error('the reader closed the connection'));
-    const timer = setTimeout(() => settle(new Error(tooLate)), timeoutMs);
-    socket.once('error', settle);
-    socket.once('close', onClose);
-    begin(settle);
-  });
 }
 
 /**
@@ -185,7 +102,6 @@ function within(
  */
 export function createStdoutSink(logger: Logger): RecordSink {
   return {
-    isSynchronous: true,
     send: (lines) => (logger.offer(lines.toString()) ? lines.length : 0),
   };
 }

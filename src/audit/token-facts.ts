@@ -88,9 +88,9 @@ export function createTokenFacts(names: readonly string[], { pseudonymize }: Pse
 }
 
 /**
- * Chooses between the claims of the caller's token and of the issued token. An unverified token is hearsay. The authorization
+ * Chooses between the claims of the caller's token and of the issued token. An unverified token proves nothing. The authorization
  * server has verified it before it issued another, so that token's claims count then.
- * @returns the best witness of who the subject is, and beside it the caller's own unverified claims
+ * @returns the most reliable claims about the subject, and the caller's own unverified claims beside them
  */
 export function witnesses(
   caller: { readonly facts: SubjectFacts; readonly isVerified: boolean } | undefined,

@@ -43,7 +43,7 @@ export async function requestAdmin(admin: Listen, { body, headers, ...wanted }: 
     };
     const sent = send(options, (response) => {
       if (certificate !== undefined && !presents(response.socket as TLSSocket, certificate)) {
-        reject(new Error(`what listens at ${name} has another certificate than the file in admin.tls`));
+        reject(new Error(`the listener at ${name} has another certificate than the file in admin.tls`));
         response.destroy();
         return;
       }
@@ -59,7 +59,11 @@ export async function requestAdmin(admin: Listen, { body, headers, ...wanted }: 
       );
     });
     sent.once('timeout', () => sent.destroy(new Error('no response in time')));
-    sent.once('error', ({ message }) => reject(new Error(`cannot reach the admin listener at ${name}: ${message}`)));
+    sent.once('error', ({ message }) =>
+      reject(
+        new Error(`cannot reach the admin listener at ${name}: ${message}: start cambist, or correct the address`),
+      ),
+    );
     sent.end(body);
   });
 }
@@ -82,5 +86,5 @@ export function nameOfListen(listen: Listen): string {
 }
 
 export function otherServer(admin: Listen): Error {
-  return new Error(`what listens at ${nameOfListen(admin)} is not the admin listener of cambist: check the address`);
+  return new Error(`the listener at ${nameOfListen(admin)} is not the admin listener of cambist: check the address`);
 }

@@ -1,3 +1,5 @@
+import { type Listen, readListen } from '../config/addresses.ts';
+
 export const EXIT = { done: 0, failed: 1, usage: 2 } as const;
 
 /** A command. Takes the arguments after its name and returns the exit code. */
@@ -5,6 +7,19 @@ export type Command = (args: readonly string[]) => Promise<number>;
 
 /** Wrong usage of the command line: `main.ts` prints the message and a pointer to `--help`, and exits with 2. */
 export class UsageError extends Error {}
+
+/** Says why a command ends. @returns its exit code */
+export function failed(message: string): number {
+  console.error(message);
+  return EXIT.failed;
+}
+
+/** Reads the address in a flag. @param start of the message about an invalid one @throws {UsageError} */
+export function listenFrom(text: string, start: string): Listen {
+  const reading = readListen(text);
+  if ('problem' in reading) throw new UsageError(`${start} ${reading.problem}`);
+  return reading.value;
+}
 
 const DEFAULT_CONFIG = '/etc/cambist/cambist.yaml';
 

@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import type { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import { parseArgs } from 'node:util';
 import { systemClock } from '../clock/clock.ts';
 import type { Config } from '../config/config.ts';
@@ -11,6 +11,7 @@ import type { Component, Finding, Severity } from '../doctor/finding.ts';
 import { type CheckOptions, type Reporter, runChecks } from '../doctor/run-checks.ts';
 import { printable, printableJson } from '../observability/printable.ts';
 import { closed } from '../routing/region-table.ts';
+import { isB64Token } from '../tokens/token-text.ts';
 import { createDispatchers } from '../transport/dispatchers.ts';
 import { createDnsLookup } from '../transport/dns-lookup.ts';
 import { type Command, configFile, countOf, EXIT, UsageError } from './command.ts';
@@ -38,7 +39,9 @@ export const doctor: Command = async (args) => {
   if (loaded === undefined) return EXIT.failed;
   const { config } = loaded;
   const only = values.route === undefined ? undefined : routeNamed(values.route, config);
-  const [input, ...more] = await readTokenFiles(values['subject-token-file']);
+  const inputs: SubjectTokenInput[] = [];
+  for (const name of values['subject-token-file'] ?? []) inputs.push(await readTokenFile(name));
+  const [input, ...more] = inputs;
   if (more.length > 0 && through === undefined)
     throw new UsageError('only --through takes a second --subject-token-file');
   const findings: ReportedFinding[] = [];
@@ -58,7 +61,7 @@ export const doctor: Command = async (args) => {
     const options = throughOptions({
       config,
       route: only,
-      tokens: [input, ...more].flatMap((each) => each?.token ?? []),
+      tokens: inputs.map(({ token }) => token),
       agentToken: agent?.token,
       url: through,
       echo: values.echo,
@@ -66,7 +69,8 @@ export const doctor: Command = async (args) => {
     });
     const about = { kind: 'route', name: options.route.name } as const;
     reporter.section(about, `data plane ${options.url}, route "${about.name}"`);
-    await (await import('../doctor/check-through.ts')).checkThrough(options, (one) => reporter.finding(about, one));
+    const { checkThrough } = await import('../doctor/check-through.ts');
+    for (const finding of await checkThrough(options)) reporter.finding(about, finding);
   } else await check({ config, only, input, call: values.call === true }, reporter);
   const healthy = findings.every(({ severity }) => severity !== 'error');
   console.log(values.json === true ? printableJson({ file, healthy, findings }, 2) : `\n${file}: ${summary(findings)}`);
@@ -102,44 +106,27 @@ function routeNamed(name: string, { routes, teams }: Config): Route {
 /** No server accepts a longer header. A pipe or device may be endless. */
 const MAX_BYTES = 64 * 1024;
 
-async function readTokenFiles(files: readonly string[] = []): Promise<SubjectTokenInput[]> {
-  const inputs: SubjectTokenInput[] = [];
-  for (const file of files) inputs.push(await readTokenFile(file));
-  return inputs;
-}
-
 /**
  * Reads a token: the bare token, or the header line that it was copied from.
  * @param file `-` is standard input, for containers that no file can be copied into
- * @throws {UsageError} if the file is unreadable or too long
+ * @throws {UsageError} if the file is unreadable, too long, or contains something else
  */
 async function readTokenFile(file: string): Promise<SubjectTokenInput> {
   const source = file === '-' ? 'standard input' : file;
-  const written = await readBounded(file === '-' ? process.stdin : createReadStream(file), source);
-  return { source, token: written.trim().replace(/^(?:authorization: *)?bearer +/i, '') };
-}
-
-async function readBounded(stream: Readable, source: string): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  try {
-    for await (const chunk of stream) {
-      chunks.push(chunk as Buffer);
-      size += (chunk as Buffer).length;
-      if (size > MAX_BYTES) break;
-    }
-  } catch {
-    throw new UsageError(`the subject token file "${source}" cannot be read: ${FIX}`);
-  }
-  if (size > MAX_BYTES) {
+  const refuse = (why: string): never => {
     throw new UsageError(
-      `the subject token file "${source}" is longer than ${MAX_BYTES / 1024} KiB, too long for a token: ${FIX}`,
+      `the token file "${source}" ${why}: name a file that contains a token, or - for standard input`,
     );
-  }
-  return Buffer.concat(chunks).toString('utf8');
+  };
+  const stream = createReadStream(file, { end: MAX_BYTES, ...(file === '-' && { fd: 0 }) });
+  const written = await buffer(stream).catch(() => refuse('cannot be read'));
+  if (written.length > MAX_BYTES) refuse(`is longer than ${MAX_BYTES / 1024} KiB, too long for a token`);
+  const token = String(written)
+    .trim()
+    .replace(/^(?:authorization: *)?bearer +/i, '');
+  if (!isB64Token(token)) refuse(token === '' ? 'is empty' : 'contains other text than a token');
+  return { source, token };
 }
-
-const FIX = 'name a file that contains a token, or - for standard input';
 
 export interface ReportedFinding extends Finding {
   readonly about: Component;

@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util';
 import { type App, startApp } from '../app.ts';
 import type { Config } from '../config/config.ts';
 import { errorCode } from '../errors.ts';
-import { agentEnvironment, type Environment } from '../intercept/agent-environment.ts';
+import { agentEnvironment } from '../intercept/agent-environment.ts';
 import { textLines } from '../observability/log-text.ts';
 import { createLogger, type LogDestination, type Logger } from '../observability/logger.ts';
 import { readVersion } from '../version.ts';
@@ -37,18 +37,20 @@ export const exec: Command = async (args) => {
   if (values.log !== undefined || process.env.CAMBIST_LOG_LEVEL !== undefined) logger.level = logLevelOf(loaded.config);
   logProblems(logger, loaded.problems);
   const trustDir = await mkdtemp(join(tmpdir(), 'cambist-exec-'));
+  let code: number = EXIT.failed;
   try {
     const app = await start(loaded.config, trustDir, logger);
-    if (app === undefined) return EXIT.failed;
-    const env = agentEnvironment(process.env, loaded.config, trustDir, app.listen);
-    const code = await runChild(command, rest, env);
-    await app.stop(AbortSignal.abort());
-    if (!app.wasUsed() && !UNSTARTED.includes(code))
-      logger.warn({ fix: WAYS_IN }, 'no request of the command reached a route; it may bypass cambist');
-    return code;
+    if (app !== undefined) {
+      code = await runChild(command, rest, agentEnvironment(process.env, loaded.config, trustDir, app.listen));
+      await app.stop(AbortSignal.abort());
+      if (!app.wasUsed() && !UNSTARTED.includes(code))
+        logger.warn({ fix: WAYS_IN }, 'no request of the command reached a route; it may bypass cambist');
+    }
   } finally {
     rmSync(trustDir, { recursive: true, force: true });
   }
+  // Exits explicitly, because the connections of a proxy that did not start keep the process alive.
+  return process.exit(code);
 };
 
 /** @returns undefined if it cannot start, which is reported */
@@ -120,7 +122,7 @@ const UNSTARTED: readonly number[] = [NOT_EXECUTABLE, NOT_FOUND];
  * Runs a program with the streams and the terminal of this process, and forwards signals to it.
  * @returns its exit code, or 128 and the number of the signal that ended it, as in a shell
  */
-function runChild(program: string, args: readonly string[], env: Environment): Promise<number> {
+function runChild(program: string, args: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
   return new Promise((resolve) => {
     const child = spawn(program, args, { stdio: 'inherit', env });
     const stopForwarding = forwardSignals(child);

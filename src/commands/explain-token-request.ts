@@ -6,7 +6,6 @@ import type { ActorTokenSource } from '../config/route-keys.ts';
 import type { ExpectedAudience } from '../config/targets.ts';
 import { assertionFrom } from '../config/used-servers.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
-import { lastingCredential } from '../shared-cache/results.ts';
 import { firstLegTarget } from '../tokens/own-tokens.ts';
 import { buildTokenRequest, type Grant, ownTarget } from '../tokens/token-request.ts';
 import { explainAgentToken } from './explain-agent.ts';
@@ -87,9 +86,7 @@ export function explainSharing({ credential }: Route, { cache }: Config): string
   const { dpop } = credential.authorizationServer;
   if (dpop) return 'not shared with other replicas if it is bound to a key, because each replica has its own';
   if (credential.kind === 'exchange') return "shared with other replicas, sealed under the caller's token";
-  return lastingCredential(credential.authorizationServer) === undefined
-    ? 'not shared with other replicas, because its client has no lasting credential'
-    : 'shared with other replicas, sealed under the credential of its client';
+  return 'not shared with other replicas, because it is for cambist itself';
 }
 
 function explainRequest(server: AuthorizationServer, target: TokenTarget, grant: Grant) {

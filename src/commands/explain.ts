@@ -25,7 +25,6 @@ import {
   explainTokenRequests,
   type TokenRequestExplanation,
 } from './explain-token-request.ts';
-import { waysIn, whyNoWay } from './explain-ways.ts';
 import { loadOrReport } from './print-problems.ts';
 import { USAGES } from './usages.ts';
 
@@ -102,8 +101,6 @@ function explainRequest(
   const { message } = facts;
   return {
     request: { method, host: target.host, path: target.path, mcp_method: message?.method, mcp_name: message?.name },
-    ways_in: waysIn(config, url),
-    why_no_way: whyNoWay(config, url),
     /** The `Host` of an https request is that of its connection, so another one is refused. */
     misdirected,
     route: route?.name,
@@ -205,7 +202,7 @@ function readFacts(method: string, headers: readonly Header[]): KnownFacts {
 function describe(explanation: Explanation): string {
   const { request, route, others, assertion_request, token_request, issued_token_check, cache_key, sharing } =
     explanation;
-  const { ways_in: ways, why_no_way: whyNot, misdirected, team, closed } = explanation;
+  const { misdirected, team, closed } = explanation;
   const message = request.mcp_method === undefined ? '' : `, ${request.mcp_method} ${request.mcp_name ?? ''}`.trimEnd();
   const path = request.path ?? '(not usable)';
   const lines = [`${request.method} host ${request.host ?? '(none)'}, path ${path}${message}`, ''];
@@ -230,10 +227,6 @@ function describe(explanation: Explanation): string {
   if (cache_key !== undefined)
     lines.push('', 'The issued token is cached under', ...cache_key.map((part) => `  ${part}`));
   if (sharing !== undefined) lines.push(`It is ${sharing}.`);
-  if (ways.length > 0 || whyNot !== undefined) {
-    const refused = whyNot === undefined ? [] : [`  ${ways.length > 0 ? 'no other way' : 'no way'}: ${whyNot}`];
-    lines.push('', 'How the request arrives', ...ways.map(({ way, how }) => `  ${way}: ${how}`), ...refused);
-  }
   if (others.length > 0) {
     const title = `Why no ${route === undefined ? '' : 'other '}route matches`;
     lines.push('', title, ...others.map((other) => `  ${other.route}: ${other.why}`));

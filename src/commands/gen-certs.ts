@@ -4,11 +4,11 @@ import { parseArgs } from 'node:util';
 import type { Secret } from 'kubernetes-types/core/v1.js';
 import { stringify } from 'yaml';
 import { getIn, isArray, isObject, type Json, setIn } from '../kubernetes/json.ts';
-import { changeFiles, ManifestError } from '../kubernetes/manifest-stream.ts';
+import { changeFiles, joinStreams, ManifestError } from '../kubernetes/manifest-stream.ts';
 import type { Note } from '../kubernetes/workloads.ts';
 import { printable } from '../observability/printable.ts';
 import { createAuthority, exportKey, generateKeys, issueCertificate } from '../transport/certificates.ts';
-import { type Command, EXIT, UsageError } from './command.ts';
+import { type Command, EXIT, failed, UsageError } from './command.ts';
 import { USAGES } from './usages.ts';
 
 /** Creates the certificate of the webhook, or of another service. Prints the manifests with `caBundle` filled in, and the Secret after them. */
@@ -46,12 +46,11 @@ export const genCerts: Command = async (args) => {
     }
     for (const { object, reasons } of notes) console.error(printable(`${object}: ${reasons.join('; ')}`));
     // The Secret comes last: the API server then already trusts both the new certificate and the old one.
-    process.stdout.write(`${text.trimEnd()}\n---\n${secret}`);
+    process.stdout.write(joinStreams(text, secret));
     return EXIT.done;
   } catch (error) {
     if (!(error instanceof ManifestError)) throw error;
-    console.error(printable(`cambist: ${error.message}`));
-    return EXIT.failed;
+    return failed(printable(`cambist: ${error.message}`));
   }
 };
 

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { nearest } from '../config/nearest.ts';
-import { annotationOf, INJECTION_FLAGS } from '../kubernetes/option-sources.ts';
-import { OPTION_NAMES, OPTIONS } from '../kubernetes/options.ts';
+import { INJECTION_FLAGS } from '../kubernetes/option-sources.ts';
+import { OPTIONS } from '../kubernetes/options.ts';
 import { readVersion } from '../version.ts';
 import { type Command, EXIT } from './command.ts';
 import { type CommandName, USAGES, type Usage } from './usages.ts';
@@ -25,13 +25,13 @@ Exit codes: 0 success, 1 failure, 2 wrong usage.
 /** `cambist COMMAND --help`. */
 export function describeCommand(name: CommandName): string {
   const usage: Usage = USAGES[name];
-  const { synopsis, does, about, positionals = {}, exits, example } = usage;
+  const { synopsis, does, about, positionals = {}, flags, exits, example } = usage;
   const [done, failed] = exits;
   return [
     `Usage: ${`cambist ${name} ${synopsis}`.trimEnd()}\n`,
     `${does.charAt(0).toUpperCase()}${does.slice(1)}.\n${about === undefined ? '' : `${about}\n`}`,
     section('Arguments', Object.entries(positionals)),
-    section('Options', describeFlags(usage)),
+    section('Options', describeFlags(flags)),
     name === 'inject' || name === 'webhook' ? describeInjection() : '',
     section('Exit codes', Object.entries({ 0: done, ...(failed && { 1: failed }), 2: 'wrong usage' })),
     `Example:\n  ${example}\n`,
@@ -40,7 +40,7 @@ export function describeCommand(name: CommandName): string {
     .join('\n');
 }
 
-function describeFlags({ flags }: Usage): [string, string][] {
+function describeFlags(flags: Usage['flags']): [string, string][] {
   return Object.entries(flags).map(([name, { short, placeholder, default: fallback, multiple, help }]) => {
     const shorter = short === undefined ? '' : `-${short}, `;
     const value = placeholder === undefined ? '' : ` ${placeholder}`;
@@ -51,15 +51,9 @@ function describeFlags({ flags }: Usage): [string, string][] {
 
 /** The part that `inject` and `webhook` share. */
 export function describeInjection(): string {
-  const rows = OPTION_NAMES.map((name): [string, string] => {
-    const { placeholder, fallback, help } = OPTIONS[name];
-    if (placeholder === undefined) return [`--${name}`, help];
-    return [`--${name} ${placeholder}`, fallback === undefined ? help : `${help} (${fallback})`];
-  });
-  return `${section('Injection options, with their defaults', rows)}
-Each option is also an annotation of the pod, which overrides the flag. "none" unsets an optional value.
-${OPTION_NAMES.map((name) => `  ${annotationOf(name)}`).join('\n')}
-(cambist.dev/proxy-env is "enabled" or "disabled".)
+  return `${section('Injection options, with their defaults', describeFlags(OPTIONS))}
+Each option is also an annotation of the pod, cambist.dev/OPTION, which overrides the flag. "none" unsets an
+optional value. cambist.dev/proxy-env is "enabled" or "disabled".
 The label cambist.dev/inject: disabled on the pod or the workload opts out.
 `;
 }
@@ -73,40 +67,17 @@ function columns(rows: readonly (readonly [string, string])[]): string {
   return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`).join('\n');
 }
 
-/** The message for wrong usage of a command. Node's own suggests `--`, which no command needs. */
-export function usageMessage(error: Error & { code?: string }, name: CommandName): string {
-  switch (error.code) {
-    case 'ERR_PARSE_ARGS_UNKNOWN_OPTION': {
-      const [, flag] = /'(-[^']*)'/.exec(error.message) ?? [];
-      return flag === undefined ? error.message : unknownFlag(flag, name);
-    }
-    case 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL': {
-      const [, argument] = /^[^']*'(.*)'/.exec(error.message) ?? [];
-      return argument === undefined ? error.message : unexpected(argument, name);
-    }
-    case 'ERR_PARSE_ARGS_INVALID_OPTION_VALUE': {
-      const [, flag] = /^Option '(?:-\w, )?(--[\w-]+) <value>' argument missing/.exec(error.message) ?? [];
-      return flag === undefined ? error.message : `the flag "${flag}" needs a value`;
-    }
-    default:
-      return error.message;
-  }
-}
-
-function unexpected(argument: string, name: CommandName): string {
-  // The user may have written `cambist --config FILE validate`: without a command, the arguments are those of `run`.
-  if (name === 'run' && argument !== name && Object.hasOwn(USAGES, argument))
-    return `unexpected "${argument}": write the command before its flags`;
-  const hint =
-    'config' in USAGES[name].flags ? ': name the config file by --config' : ', which this command does not take';
-  return `unexpected argument "${argument}"${hint}`;
-}
-
-function unknownFlag(flag: string, name: CommandName): string {
-  const usage: Usage = USAGES[name];
-  const flags = name === 'inject' || name === 'webhook' ? { ...INJECTION_FLAGS, ...usage.flags } : usage.flags;
-  const meant = flag.startsWith('--') ? nearest(flag.slice(2), Object.keys(flags)) : undefined;
-  return `unknown flag "${flag}"${meant === undefined ? '' : `: did you mean "--${meant}"?`}`;
+/** The message of `parseArgs`, without its advice on `--`, and with the flag that may be meant. */
+export function usageMessage({ message }: Error, name: CommandName): string {
+  const [problem = ''] = message.split('. To specify');
+  // Many commands of other programs take the file as an argument.
+  if ('config' in USAGES[name].flags && problem.startsWith('Unexpected argument'))
+    return `${problem}: name the config file by --config, after the command`;
+  const [, flag = ''] = /^Unknown option '--([^']+)'/.exec(message) ?? [];
+  const flags =
+    name === 'inject' || name === 'webhook' ? { ...INJECTION_FLAGS, ...USAGES[name].flags } : USAGES[name].flags;
+  const meant = nearest(flag, Object.keys(flags));
+  return meant === undefined ? problem : `${problem}: did you mean "--${meant}"?`;
 }
 
 export const version: Command = async (args) => {

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { basename, relative } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -6,11 +6,12 @@ import { stringify } from 'yaml';
 import { parseConfig } from '../config/load.ts';
 import { errorCode } from '../errors.ts';
 import { POD_FOLDERS } from '../kubernetes/check-pod.ts';
-import { type Command, EXIT, UsageError } from './command.ts';
+import { type Command, EXIT, failed, UsageError } from './command.ts';
 import { printProblems } from './print-problems.ts';
 import { USAGES } from './usages.ts';
 
-type Answers = ReturnType<typeof parseArgs<{ options: typeof USAGES.init.flags }>>['values'];
+/** The values of the flags, whether they were given or typed after a question. */
+export type Answers = ReturnType<typeof parseArgs<{ options: typeof USAGES.init.flags }>>['values'];
 
 interface Question {
   readonly text: string;
@@ -39,53 +40,40 @@ export const init: Command = async (args) => {
   const required = open.filter((name) => !('fallback' in QUESTIONS[name]));
   if (required.length > 0) {
     if (process.stdin.isTTY !== true)
-      throw new UsageError(`init needs ${required.map((name) => `--${name}`).join(', ')}`);
+      throw new UsageError(`init needs ${required.map((name) => `--${name}`).join(' and ')}`);
     if (!(await ask(open, answers))) return failed('\nthe questions were not answered; nothing is written');
   }
-  const choices = choicesOf(answers);
-  const text = newConfig(choices);
+  checkSecret(answers);
+  const text = newConfig(answers);
   const { config, problems } = parseConfig(text, file);
   if (config === undefined) {
-    printProblems(problems, text);
+    printProblems(problems);
     return failed(`${file} is not written: correct the values`);
   }
   const failure = await writeNew(file, text);
   if (failure !== undefined) return failed(failure);
-  console.log(nextSteps(file, choices));
+  console.log(nextSteps(answers));
   return EXIT.done;
 };
 
-function failed(message: string): number {
-  console.error(message);
-  return EXIT.failed;
-}
-
 function exists(file: string): string {
+  // A link whose target does not exist has no stats.
+  if (statSync(file, { throwIfNoEntry: false })?.isDirectory())
+    return `${file} is a folder: name a file in it with --config`;
   return `${file} exists and is left unchanged: delete it, or name another file with --config`;
 }
 
-function choicesOf(answers: Answers): ConfigChoices {
-  const { 'secret-env': env, 'secret-file': secretFile } = answers;
-  if (env !== undefined && secretFile !== undefined)
+function checkSecret({ 'secret-env': env, 'secret-file': file, pod, gateway }: Answers): void {
+  if (env !== undefined && file !== undefined)
     throw new UsageError('--secret-env and --secret-file exclude each other');
-  const { gateway } = answers;
-  const pod = answers.pod === true;
   if (pod && gateway !== undefined) throw new UsageError('--pod and --gateway exclude each other');
-  const inPod = pod || gateway !== undefined;
-  if (inPod && env !== undefined)
+  if (env !== undefined && (pod || gateway !== undefined))
     throw new UsageError(`--${pod ? 'pod' : 'gateway'} needs the secret as a file: leave out --secret-env`);
-  const file = secretFile ?? (inPod ? SECRET_IN_POD : undefined);
-  return {
-    route: answers.route,
-    backend: answers.backend ?? '',
-    issuer: answers.issuer ?? '',
-    clientId: answers['client-id'] ?? QUESTIONS['client-id'].fallback,
-    audience: answers.audience === '' ? undefined : answers.audience,
-    scope: answers.scope,
-    secret: file === undefined ? { env: env ?? 'CAMBIST_CLIENT_SECRET' } : { file },
-    pod,
-    gateway,
-  };
+}
+
+function secretOf({ 'secret-env': env, 'secret-file': file, pod, gateway }: Answers) {
+  if (file !== undefined) return { file };
+  return pod || gateway !== undefined ? { file: SECRET_IN_POD } : { env: env ?? 'CAMBIST_CLIENT_SECRET' };
 }
 
 /** Asks the open questions. @returns false if the input ends first */
@@ -139,7 +127,9 @@ async function writeNew(file: string, text: string): Promise<string | undefined>
 }
 
 /** The commands that come next, as this program was called. */
-function nextSteps(file: string, { route, secret, pod, gateway }: ConfigChoices): string {
+function nextSteps(answers: Answers): string {
+  const { config: file, route, pod, gateway } = answers;
+  const secret = secretOf(answers);
   const program = programName();
   const written = `${file} is written and valid.`;
   if (gateway !== undefined)
@@ -161,26 +151,14 @@ function programName(): string {
   return basename(script) === 'main.js' ? `node ${relative('.', script)}` : basename(script);
 }
 
-export interface ConfigChoices {
-  readonly route: string;
-  readonly backend: string;
-  readonly issuer: string;
-  readonly clientId: string;
-  /** The server's name of the backend. Undefined: the backend is named by its URL. */
-  readonly audience: string | undefined;
-  readonly scope: string | undefined;
-  readonly secret: { readonly env: string } | { readonly file: string };
-  readonly pod: boolean;
-  /** The service account of the first agent of a gateway. Undefined: cambist runs beside its only agent. */
-  readonly gateway: string | undefined;
-}
-
 /** `cambist inject --secret` mounts the Secret here. */
 export const SECRET_IN_POD = `${POD_FOLDERS.secret}/client-secret`;
 
 /** Writes a config file with comments. The values are quoted as YAML needs it, and not checked. */
-export function newConfig(choices: ConfigChoices): string {
-  const { route, backend, issuer, clientId, audience, scope, secret, pod, gateway } = choices;
+export function newConfig(answers: Answers): string {
+  const { route, backend = '', issuer = '', audience = '', scope, pod, gateway } = answers;
+  const clientId = answers['client-id'] ?? QUESTIONS['client-id'].fallback;
+  const secret = secretOf(answers);
   const admin =
     pod || gateway !== undefined
       ? '# Metrics, health checks and the status page. The kubelet and Prometheus connect from outside the pod.\nadmin: 0.0.0.0:9180'
@@ -189,14 +167,13 @@ export function newConfig(choices: ConfigChoices): string {
     ? '\nlimits:\n  # Fits into the memory limit that "cambist inject" sets, 256 MiB.\n  max_in_flight: 500\n'
     : '';
   const named =
-    audience === undefined
+    audience === ''
       ? [
           '# The token is requested for the URL of the upstream (RFC 8707). If the server knows the backend by another',
           '# name, set resource or audience.',
         ]
       : ["# The authorization server's name of the backend.", `audience: ${inline(audience)}`];
-  const { listen, agents, url, match, limited } =
-    gateway === undefined ? ofSidecar(choices) : ofGateway(gateway, choices);
+  const { listen, agents, url, match, limited } = gateway === undefined ? ofSidecar(pod) : ofGateway(gateway, issuer);
   const source = 'env' in secret ? `{ env: ${inline(secret.env)} }` : `{ file: ${inline(secret.file)} }`;
   const scoped = scope === undefined ? [] : [`scope: ${inline(scope)}`];
   return `# Made by "cambist init". config/README.md explains every key.
@@ -225,7 +202,7 @@ routes:
 ${[...limited, ...named, ...scoped].map((line) => `    ${line}\n`).join('')}`;
 }
 
-function ofSidecar({ pod }: ConfigChoices) {
+function ofSidecar(pod: boolean | undefined) {
   const listen = `# Where the agent connects. On loopback, only ${pod ? 'containers of this pod' : 'this machine'} can.
 listen: 127.0.0.1:8180`;
   return { listen, agents: '', url: 'http://127.0.0.1:8180', match: '', limited: [] };
@@ -235,7 +212,7 @@ listen: 127.0.0.1:8180`;
 const GATEWAY_HOST = 'cambist-gateway.agents.svc';
 
 /** @param account of the first agent, as `namespace/name` */
-function ofGateway(account: string, { issuer }: ConfigChoices) {
+function ofGateway(account: string, issuer: string) {
   const name = account.replace(/^.*\//s, '').replaceAll('.', '-');
   const folder = POD_FOLDERS.serviceAccount;
   const listen = `# Where agents connect. The certificate is that of a Secret of type kubernetes.io/tls.

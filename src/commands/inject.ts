@@ -1,16 +1,16 @@
 import { parseArgs } from 'node:util';
 import { readConfigText } from '../config/load.ts';
-import { getIn, isArray, type Json, textOf } from '../kubernetes/json.ts';
-import { changeFiles, joinPrinted, type ManifestChange, ManifestError } from '../kubernetes/manifest-stream.ts';
+import { getIn, type Json, textOf } from '../kubernetes/json.ts';
+import { changeFiles, joinStreams, type ManifestChange, ManifestError } from '../kubernetes/manifest-stream.ts';
 import { closingAdvice } from '../kubernetes/network-policy.ts';
 import { INJECTION_FLAGS, optionsFromFlags } from '../kubernetes/option-sources.ts';
-import { CONFIG_KEY, createPodConfig, type PodConfig } from '../kubernetes/pod-config.ts';
+import { CONFIG_KEY, configMapsIn, createPodConfig, type PodConfig } from '../kubernetes/pod-config.ts';
 import { injectPod } from '../kubernetes/pod-injection.ts';
 import { uninjectPod } from '../kubernetes/pod-restoration.ts';
-import { changeManifest, type Note, type PodChange } from '../kubernetes/workloads.ts';
+import { type ConfigMapName, changeManifest, type Note, type PodChange } from '../kubernetes/workloads.ts';
 import { printable } from '../observability/printable.ts';
 import { readVersion } from '../version.ts';
-import { type Command, EXIT, UsageError } from './command.ts';
+import { type Command, EXIT, failed, UsageError } from './command.ts';
 import { printProblems } from './print-problems.ts';
 import { USAGES } from './usages.ts';
 
@@ -27,10 +27,7 @@ export const inject: Command = async (args) => {
   let given: PodConfig | undefined;
   if (file !== undefined) {
     const read = await readConfigText(file);
-    if ('problem' in read) {
-      console.error(`${file}: ${read.problem}`);
-      return EXIT.failed;
-    }
+    if ('problem' in read) return failed(`${file}: ${read.problem}`);
     given = createPodConfig(read.text, file);
   }
   const advice: string[] = [];
@@ -75,19 +72,15 @@ async function changeAll(
   };
   try {
     const { text, notes } = await changeFiles(files, prepare, { dropsPrinted });
-    for (const config of known) printProblems(config.problems(), config.text);
+    for (const config of known) printProblems(config.problems());
     for (const note of notes) console.error(describe(note));
     const refused = notes.filter(({ outcome }) => outcome === 'refused').length;
-    if (refused > 0) {
-      console.error(`cambist: ${refused} of ${notes.length} objects refused: no manifest is printed`);
-      return EXIT.failed;
-    }
-    process.stdout.write(printed === undefined ? text : joinPrinted(configMapsFor(printed, notes), text));
+    if (refused > 0) return failed(`cambist: ${refused} of ${notes.length} objects refused: no manifest is printed`);
+    process.stdout.write(printed === undefined ? text : joinStreams(configMapsFor(printed, notes), text));
     return EXIT.done;
   } catch (error) {
     if (!(error instanceof ManifestError)) throw error;
-    console.error(printable(`cambist: ${error.message}`));
-    return EXIT.failed;
+    return failed(printable(`cambist: ${error.message}`));
   }
 }
 
@@ -112,20 +105,16 @@ export const uninject: Command = async (args) => {
   return changeAll(positionals, () => ({ change, configs: [] }), { dropsPrinted: true });
 };
 
-interface StreamConfig {
-  readonly name: string;
-  readonly namespace: string | undefined;
+interface StreamConfig extends ConfigMapName {
   readonly config: PodConfig;
 }
 
-/** The configs in the ConfigMaps among manifests, and in the items of Lists. */
+/** The configs in the ConfigMaps among manifests. */
 function configsIn(manifests: readonly Json[]): StreamConfig[] {
-  return manifests.flatMap((manifest): StreamConfig[] => {
-    const items = getIn(manifest, ['items']);
-    if (isArray(items)) return configsIn(items);
+  return configMapsIn(manifests).flatMap((manifest) => {
     const text = textOf(getIn(manifest, ['data', CONFIG_KEY]));
     const name = textOf(getIn(manifest, ['metadata', 'name']));
-    if (getIn(manifest, ['kind']) !== 'ConfigMap' || text === undefined || name === undefined) return [];
+    if (text === undefined || name === undefined) return [];
     const namespace = textOf(getIn(manifest, ['metadata', 'namespace']));
     const keys = ['data', 'binaryData'].flatMap((part) => Object.keys(getIn(manifest, [part]) ?? {}));
     return [{ name, namespace, config: createPodConfig(text, `ConfigMap ${name}, ${CONFIG_KEY}`, keys) }];

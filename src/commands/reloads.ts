@@ -23,7 +23,7 @@ export function createReloads(file: string, logger: Logger) {
   let running = Promise.resolve();
   let app: App | undefined;
   let changedBefore = false;
-  /** By name of the team. */
+  /** The folders by name of the team. */
   const folders = new Map<string, TeamFolder>();
 
   // One after the other, so that the last change wins.

@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import { printable } from '../observability/printable.ts';
 import { type RevocationReport, signRevocation } from '../signals/operator.ts';
 import { otherServer, requestAdmin } from './admin-request.ts';
-import { type Command, configFile, EXIT, messageOf, UsageError } from './command.ts';
+import { type Command, configFile, EXIT, failed, messageOf, UsageError } from './command.ts';
 import { loadOrReport } from './print-problems.ts';
 import { USAGES } from './usages.ts';
 
@@ -38,8 +38,7 @@ export const revoke: Command = async (args) => {
     console.log(`The tokens${whose} that the user had until now are refused. ${KNOWN_BY[knownBy]}`);
     return EXIT.done;
   } catch (error) {
-    console.error(`cambist revoke: ${messageOf(error)}`);
-    return EXIT.failed;
+    return failed(`cambist revoke: ${messageOf(error)}`);
   }
 };
 

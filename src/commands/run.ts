@@ -10,7 +10,7 @@ import type { ExpectedAudience } from '../config/targets.ts';
 import { createLogger, jsonLog, type Logger, textLog } from '../observability/logger.ts';
 import { startTracing } from '../observability/start-tracing.ts';
 import { readVersion } from '../version.ts';
-import { type Command, configFile, EXIT, messageOf, UsageError } from './command.ts';
+import { type Command, configFile, EXIT, failed, messageOf, UsageError } from './command.ts';
 import { loadOrReport, showsColour } from './print-problems.ts';
 import { createReloads, logLevelOf, logProblems, logTeam } from './reloads.ts';
 import { stopSignals } from './stop-signals.ts';
@@ -41,9 +41,8 @@ export const run: Command = async (args) => {
   try {
     app = await startApp(config, version, logger, tracing);
   } catch (error) {
-    reloads.close();
-    console.error(messageOf(error));
-    return EXIT.failed;
+    // Exits explicitly, because the connections of the parts that did start keep the process alive, such as that to a shared cache.
+    return process.exit(failed(messageOf(error)));
   }
   const { listen, admin, inbound, intercepting } = app;
   const asked = [app.decisions, app.decisionsByGrpc].filter((address) => address !== undefined);

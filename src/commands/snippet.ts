@@ -3,7 +3,7 @@ import { nearest } from '../config/nearest.ts';
 import { snippetFacts, whyLeftOut } from '../decisions/snippet-facts.ts';
 import { SNIPPETS, type SnippetKind, whyUnable } from '../decisions/snippets.ts';
 import { printable } from '../observability/printable.ts';
-import { type Command, configFile, EXIT, UsageError } from './command.ts';
+import { type Command, configFile, EXIT, failed, UsageError } from './command.ts';
 import { loadOrReport } from './print-problems.ts';
 import { USAGES } from './usages.ts';
 
@@ -23,10 +23,10 @@ export const snippet: Command = async (args) => {
   const loaded = await loadOrReport(configFile(values.config));
   if (loaded === undefined) return EXIT.failed;
   const { config } = loaded;
-  const found = snippetFacts(config, values.route);
-  if ('problem' in found) return refuse(found.problem);
+  const found = snippetFacts(config, kind, values.route);
+  if ('problem' in found) return failed(printable(`cambist: ${found.problem}`));
   const unable = whyUnable(kind, found.facts);
-  if (unable !== undefined) return refuse(unable);
+  if (unable !== undefined) return failed(`cambist: ${unable}`);
   const isNamed = found.facts.routesBy === 'name';
   for (const route of values.route === undefined ? config.routes : []) {
     const why = whyLeftOut(route, isNamed);
@@ -35,11 +35,6 @@ export const snippet: Command = async (args) => {
   process.stdout.write(SNIPPETS[kind](found.facts));
   return EXIT.done;
 };
-
-function refuse(problem: string): number {
-  console.error(`cambist: ${printable(problem)}`);
-  return EXIT.failed;
-}
 
 function isKind(text: string): text is SnippetKind {
   return Object.hasOwn(SNIPPETS, text);

@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import type { DecisionReport, DecisionRow } from '../admin/decisions.ts';
-import { type Listen, readListen } from '../config/addresses.ts';
+import type { DecisionReport, DecisionRow } from '../admin/decision-report.ts';
+import type { Listen } from '../config/addresses.ts';
 import { printable, printableJson } from '../observability/printable.ts';
 import { nameOfListen, otherServer, requestAdmin } from './admin-request.ts';
-import { type Command, configFile, EXIT, messageOf, UsageError } from './command.ts';
+import { type Command, configFile, EXIT, failed, listenFrom, messageOf, UsageError } from './command.ts';
 import { loadOrReport } from './print-problems.ts';
 import { USAGES } from './usages.ts';
 
@@ -14,7 +14,8 @@ const POLL_INTERVAL_MS = 300;
 export const tail: Command = async (args) => {
   const { values } = parseArgs({ args: [...args], options: USAGES.tail.flags });
   const wanted = wantedBy(values);
-  const admin = values.admin === undefined ? await configured(values) : given(values.admin);
+  // With --admin, no config is read: the one on disk may be broken while a running cambist keeps the previous one.
+  const admin = values.admin === undefined ? await configured(values) : listenFrom(values.admin, '--admin:');
   if (admin === undefined) return EXIT.failed;
   const print = (row: DecisionRow): void => console.log(values.json === true ? printableJson(row) : toText(row));
   let known = 0;
@@ -31,18 +32,10 @@ export const tail: Command = async (args) => {
       if (values.follow === true) await delay(POLL_INTERVAL_MS);
     } while (values.follow === true);
   } catch (error) {
-    console.error(`cambist tail: ${messageOf(error)}`);
-    return EXIT.failed;
+    return failed(`cambist tail: ${messageOf(error)}`);
   }
   return EXIT.done;
 };
-
-/** The address of the command line. The config on disk may be broken while a running cambist keeps the previous one. */
-function given(address: string): Listen {
-  const reading = readListen(address);
-  if ('problem' in reading) throw new UsageError(`--admin: ${reading.problem}`);
-  return reading.value;
-}
 
 /** The address of the config. @returns undefined if it is invalid */
 async function configured({ config: file, route }: { readonly config?: string; readonly route?: string }) {
@@ -89,37 +82,24 @@ function isReport(report: unknown): report is DecisionReport {
 }
 
 function toText(row: DecisionRow): string {
-  const {
-    time,
-    status,
-    outcome,
-    error,
-    agent,
-    team,
-    route = team === undefined ? '(not routed)' : `(no route of ${team})`,
-    matched,
-    cache,
-    exchange_ms,
-    requested,
-    granted,
-  } = row;
+  const { agent, team, matched, cache, exchange_ms: exchangeMs } = row;
   const parts = [
-    time,
-    String(status),
-    error ?? outcome,
-    route,
+    row.time,
+    String(row.status),
+    row.error ?? row.outcome,
+    row.route ?? (team === undefined ? '(not routed)' : `(no route of ${team})`),
     ...(matched === undefined ? [] : [`(${matched})`]),
     ...(agent === undefined ? [] : [`agent=${agent}`]),
     ...(cache === undefined ? [] : [`cache=${cache}`]),
-    ...(exchange_ms === undefined ? [] : [`exchange=${Math.round(exchange_ms)}ms`]),
-    ...describe('asked', requested),
-    ...describe('got', granted),
+    ...(exchangeMs === undefined ? [] : [`exchange=${Math.round(exchangeMs)}ms`]),
+    ...describe('asked', row.requested),
+    ...describe('got', row.granted),
   ];
   // An authorization server chooses audiences and scopes, and must not control the terminal.
   return parts.map(printable).join(' ');
 }
 
-function describe(what: string, named: DecisionRow['requested']): string[] {
+function describe(what: string, named: object | undefined): string[] {
   const parts = Object.entries(named ?? {}).map(([parameter, value]) => `${parameter} ${[value].flat().join(' ')}`);
   return parts.length === 0 ? [] : [`${what}=[${parts.join(', ')}]`];
 }

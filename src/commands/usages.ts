@@ -2,8 +2,8 @@ interface Flag {
   readonly type: 'string' | 'boolean';
   readonly short?: string;
   readonly multiple?: boolean;
-  readonly default?: string;
-  readonly placeholder?: string;
+  readonly default?: string | undefined;
+  readonly placeholder?: string | undefined;
   readonly help: string;
 }
 
@@ -89,10 +89,9 @@ cambist are removed from its environment. $CAMBIST_LOG_LEVEL overrides the level
   validate: {
     synopsis: '[--config FILE] [--routes FOLDER --as NAME] [--json]',
     does: 'reports every problem in the config file at once',
-    about: `Prints each as file:line:column: key: what is wrong, and how to fix it, with the source line. Values that may be secret
-are masked. The file may be a Kubernetes manifest with the config in a ConfigMap. Also checks the folders of
-routes_from. A team checks its own with --routes and --as, against the config, or a file with its entry of routes_from
-alone. Sends nothing.`,
+    about: `Prints each as file:line:column: key: what is wrong, and how to fix it. The file may be a Kubernetes manifest with the
+config in a ConfigMap. Also checks the folders of routes_from. A team checks its own with --routes and --as, against
+the config, or a file with its entry of routes_from alone. Sends nothing.`,
     flags: {
       config: CONFIG,
       routes: value('FOLDER', 'checks only this folder, with the files of a team'),
@@ -105,8 +104,8 @@ alone. Sends nothing.`,
   explain: {
     synopsis: "[--config FILE] [--json] [--agent NAME] [-X METHOD] [-H 'NAME: VALUE']... URL",
     does: 'shows which route a request takes, and its token request',
-    about: `Also shows why no other route takes it, by which ways it could arrive, the upstream URL, and the parts of the cache key.
-Sends nothing and shows no secret.`,
+    about: `Also shows why no other route takes it, the upstream URL, and the parts of the cache key. Sends nothing and shows no
+secret.`,
     positionals: { URL: 'the URL that the agent calls; a path is enough' },
     flags: {
       config: CONFIG,

@@ -1,16 +1,18 @@
 import { parseArgs } from 'node:util';
-import { isMap, isScalar, isSeq, LineCounter, parseAllDocuments, type Scalar, type YAMLMap } from 'yaml';
 import { type Config, jsonSchema } from '../config/config.ts';
 import { byPosition, type Problem } from '../config/config-node.ts';
 import { readDocument } from '../config/document.ts';
 import { checkConfig, type LoadedConfig, readConfigText } from '../config/load.ts';
+import { getIn, type Json } from '../kubernetes/json.ts';
+import { readStream } from '../kubernetes/manifest-stream.ts';
+import { CONFIG_KEY, configMapsIn } from '../kubernetes/pod-config.ts';
 import { printable, printableJson } from '../observability/printable.ts';
 import { type Command, configFile, counted, countOf, EXIT, UsageError } from './command.ts';
-import { describeProblem, showsColour } from './print-problems.ts';
+import { describeProblem } from './print-problems.ts';
 import { USAGES } from './usages.ts';
 import { teamProblems, validateTeam } from './validate-team.ts';
 
-/** A validated config, and the ConfigMap that contains it, if one does. */
+/** A validated config, and the entry of a ConfigMap that contains it, if one does. */
 interface Validated extends LoadedConfig {
   readonly entry?: ConfigMapEntry;
 }
@@ -25,45 +27,33 @@ export const validate: Command = async (args) => {
   const { routes: folder, as: name } = values;
   if ((folder === undefined) !== (name === undefined)) throw new UsageError('--routes and --as belong together');
   const read = await readConfigText(file);
-  const text = 'text' in read ? read.text : '';
   const validated: readonly Validated[] =
     'problem' in read
       ? [failed(file, read.problem)]
       : folder === undefined || name === undefined
-        ? await validateText(text, file)
-        : [await validateTeam(text, file, folder, name)];
+        ? await validateText(read.text, file)
+        : [await validateTeam(read.text, file, folder, name)];
   const valid = validated.every(({ config, problems }) => config !== undefined && problems.every(isWarning));
   if (values.json) {
     console.log(printableJson(report(file, valid, validated), 2));
   } else {
-    const colour = showsColour(process.stdout);
     for (const { config, problems, entry } of validated) {
-      for (const problem of problems) {
-        const own = problem.file === file ? { text } : await readConfigText(problem.file);
-        console.log(describeProblem(problem, 'text' in own ? own.text : '', colour));
-      }
+      for (const problem of problems) console.log(describeProblem(problem));
       // The config of a team, once it is valid, is not what the team asks about.
       const checked = config === undefined ? file : (folder ?? file);
-      const part = entry === undefined ? '' : ` (${printable(nameOf(entry))})`;
-      console.log(`${checked}${part}: ${summary(config, problems)}`);
+      console.log(`${entry === undefined ? checked : printable(entry.file)}: ${summary(config, problems)}`);
     }
   }
   return valid ? EXIT.done : EXIT.failed;
 };
 
 async function validateText(text: string, file: string): Promise<Validated[]> {
-  const entries = configMapEntries(text);
+  const entries = configMapEntries(text, file);
   if (entries === undefined) return [await check(text, file)];
   if (entries.length === 0) {
     return [failed(file, 'a manifest without a config: expected a ConfigMap with "cambist.yaml"')];
   }
-  return Promise.all(
-    entries.map(async (entry) => {
-      const { config, problems } = await check(entry.text, file);
-      const locate = (problem: Problem) => (problem.file === file ? entry.locate(problem) : problem);
-      return { config, problems: problems.map(locate), entry };
-    }),
-  );
+  return Promise.all(entries.map(async (entry) => ({ ...(await check(entry.text, entry.file)), entry })));
 }
 
 /** Checks a config, and what only this command tells: token endpoints that metadata could contest. */
@@ -94,10 +84,6 @@ function contestedEndpointProblems({ authorizationServers }: Config, text: strin
 
 function failed(file: string, message: string): Validated {
   return { config: undefined, problems: [{ severity: 'error', file, line: 0, column: 0, path: '', message }] };
-}
-
-function nameOf({ configMap, key }: ConfigMapEntry): string {
-  return `ConfigMap ${configMap}, ${key}`;
 }
 
 function report(file: string, valid: boolean, validated: readonly Validated[]) {
@@ -138,58 +124,32 @@ export const schema: Command = async (args) => {
   return EXIT.done;
 };
 
-/** The name that the manifests of cambist use. Under another key, a config is recognized by its routes. */
-const CONFIG_KEY = 'cambist.yaml';
+/** Under another key than that of cambist's manifests, a config is recognized by its routes. */
 const HAS_ROUTES = /^[ \t]*"?routes"?[ \t]*:/m;
+
+type ConfigMapEntry = NonNullable<ReturnType<typeof configMapEntries>>[number];
 
 /**
  * Finds the cambist configs in Kubernetes manifests: YAML with any number of documents, JSON, and Lists.
  * @returns undefined if the text is not a manifest
  */
-export function configMapEntries(text: string) {
-  // Spares the second parser for most configs.
-  if (!/^["']?kind["']?\s*:|"kind"\s*:/m.test(text)) return undefined;
-  const lines = new LineCounter();
-  try {
-    const documents = parseAllDocuments(text, { lineCounter: lines, logLevel: 'silent' });
-    const objects = 'empty' in documents ? [] : documents.flatMap(({ contents }) => objectsIn(contents));
-    if (objects.length === 0) return undefined;
-    return objects.flatMap((object) => entriesOf(object, text, lines));
-  } catch {
-    // Too deeply nested. The parser of configs reports it.
-    return undefined;
-  }
-}
-
-/** The Kubernetes objects in a document, also those in a List. */
-function objectsIn(node: unknown): YAMLMap[] {
-  if (!isMap(node) || !node.has('kind') || !node.has('apiVersion')) return [];
-  const items = node.get('items', true);
-  return isSeq(items) ? items.items.flatMap(objectsIn) : [node];
-}
-
-type ConfigMapEntry = ReturnType<typeof entriesOf>[number];
-
-function entriesOf(object: YAMLMap, text: string, lines: LineCounter) {
-  if (object.get('kind') !== 'ConfigMap') return [];
-  const data = object.get('data', true);
-  const configMap = String(object.getIn(['metadata', 'name']) ?? '');
-  if (!isMap(data)) return [];
-  return data.items.flatMap(({ key: name, value }) => {
-    const key = isScalar(name) ? String(name.value) : '';
-    if (!isScalar(value) || typeof value.value !== 'string') return [];
-    if (key !== CONFIG_KEY && !HAS_ROUTES.test(value.value)) return [];
-    // `locate` moves a problem of the text to its place in the manifest.
-    return [{ configMap, key, text: value.value, locate: locator(value, text, lines) }];
+function configMapEntries(text: string, file: string) {
+  const manifests = manifestsIn(text, file);
+  if (!manifests.some((one) => getIn(one, ['kind']) && getIn(one, ['apiVersion']))) return undefined;
+  return configMapsIn(manifests).flatMap((manifest) => {
+    const configMap = String(getIn(manifest, ['metadata', 'name']) ?? '');
+    return Object.entries(getIn(manifest, ['data']) ?? {}).flatMap(([key, value]) => {
+      const isConfig = typeof value === 'string' && (key === CONFIG_KEY || HAS_ROUTES.test(value));
+      return isConfig ? [{ file: `${file} (ConfigMap ${configMap}, ${key})`, configMap, key, text: value }] : [];
+    });
   });
 }
 
-/** A literal block scalar has the lines of its text. In other styles, all problems are at the start of the value. */
-function locator(value: Scalar, text: string, lines: LineCounter): (problem: Problem) => Problem {
-  const [start = 0, end = 0] = value.range ?? [];
-  const { line: startLine, col: startColumn } = lines.linePos(start);
-  if (value.type !== 'BLOCK_LITERAL') return (problem) => ({ ...problem, line: startLine, column: startColumn });
-  const content = text.slice(start, end).split('\n').slice(1);
-  const indent = content.find((line) => line.trim() !== '')?.search(/\S/) ?? 0;
-  return (problem) => ({ ...problem, line: startLine + problem.line, column: indent + problem.column });
+/** Reads the manifests of a text. Invalid YAML has none, because the parser of configs reports it. */
+function manifestsIn(text: string, file: string): readonly Json[] {
+  try {
+    return text.includes('kind') ? readStream(text, file).manifests : [];
+  } catch {
+    return [];
+  }
 }

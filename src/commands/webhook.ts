@@ -1,6 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { type Listen, readListen } from '../config/addresses.ts';
 import { parseDuration } from '../config/units.ts';
 import { reviewAdmission } from '../kubernetes/admission.ts';
 import { INJECTION_FLAGS, optionsFromFlags } from '../kubernetes/option-sources.ts';
@@ -13,7 +12,7 @@ import { createWebhookAdmin, createWebhookServer, renewCertificate } from '../ku
 import { openListener } from '../listeners/listen.ts';
 import { createLogger } from '../observability/logger.ts';
 import { readVersion } from '../version.ts';
-import { type Command, EXIT, messageOf, UsageError } from './command.ts';
+import { type Command, EXIT, failed, listenFrom, messageOf, UsageError } from './command.ts';
 import { stopSignals } from './stop-signals.ts';
 import { USAGES } from './usages.ts';
 
@@ -23,8 +22,8 @@ export const webhook: Command = async (args) => {
   const { cert, key } = values;
   if (cert === undefined || key === undefined)
     throw new UsageError('--cert and --key are required: name the files of the certificate and its key in PEM');
-  const listen = address('--listen', values.listen);
-  const admin = address('--admin', values.admin);
+  const listen = listenFrom(values.listen, '--listen');
+  const admin = listenFrom(values.admin, '--admin');
   const drainMs = parseDuration(values.drain);
   if (drainMs === undefined) throw new UsageError(`--drain is "${values.drain}": must be a duration such as 5s`);
   const flags = optionsFromFlags(values);
@@ -37,7 +36,7 @@ export const webhook: Command = async (args) => {
   try {
     certificate = await readCertificate({ cert, key });
   } catch (error) {
-    return failed(error);
+    return failed(`cambist: ${messageOf(error)}`);
   }
   metrics.certificateLoaded(certificate.expiresAt);
   let ready = false;
@@ -53,7 +52,7 @@ export const webhook: Command = async (args) => {
     logger.info({ version, listen: url, admin: where }, 'cambist webhook is listening');
   } catch (error) {
     await adminServer.close();
-    return failed(error);
+    return failed(`cambist: ${messageOf(error)}`);
   }
   ready = true;
   const watched = watchCertificate({ cert, key }, (next) => renewCertificate(server, next), { metrics, logger });
@@ -76,15 +75,4 @@ function checkFlags(flags: RawOptions): void {
   } catch (error) {
     throw error instanceof OptionError ? new UsageError(error.message) : error;
   }
-}
-
-function address(flag: string, text: string): Listen {
-  const reading = readListen(text);
-  if ('problem' in reading) throw new UsageError(`${flag} ${reading.problem}`);
-  return reading.value;
-}
-
-function failed(error: unknown): number {
-  console.error(`cambist: ${messageOf(error)}`);
-  return EXIT.failed;
 }

@@ -11,6 +11,17 @@ export function withoutBrackets(host: string): string {
   return host.startsWith('[') ? host.slice(1, -1) : host;
 }
 
+/** The place that a socket connects to. An IPv6 address has no brackets. */
+export interface Endpoint {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Where a URL with `http` or `https` leads. */
+export function endpointOf({ protocol, hostname, port }: URL): Endpoint {
+  return { host: withoutBrackets(hostname), port: Number(port || (protocol === 'https:' ? 443 : 80)) };
+}
+
 /** Names that `/etc/hosts` of common distributions gives to loopback. */
 const NAMES: ReadonlySet<string> = new Set([
   ...['localhost', 'localhost.localdomain', 'localhost4', 'localhost4.localdomain4', 'localhost6'],
@@ -79,10 +90,8 @@ function isInternalName(host: string): boolean {
   return !host.includes('.') || INTERNAL_SUFFIXES.some((suffix) => host.endsWith(suffix));
 }
 
-export interface TcpListen {
+export interface TcpListen extends Endpoint {
   readonly kind: 'tcp';
-  readonly host: string;
-  readonly port: number;
   readonly tls?: ListenerTls;
 }
 
@@ -94,7 +103,7 @@ export interface ListenerFiles {
   readonly certificate: string;
   readonly privateKey: string;
   readonly clientCa: string | undefined;
-  /** Undefined without `clientCa`. */
+  /** Must clients have a certificate? Undefined without `clientCa`. */
   readonly clientCertificate: 'required' | 'optional' | undefined;
 }
 
@@ -127,7 +136,7 @@ export function readListen(text: string): Reading<Listen> {
   return { value: { kind: 'tcp', host: bare, port } };
 }
 
-export function readUnixSocket(path: string): Reading<string> {
+function readUnixSocket(path: string): Reading<string> {
   if (!path.startsWith('/') || path.endsWith('/') || path.includes('\0')) {
     return { problem: 'must be "unix:" and the absolute path of a socket, as in unix:/run/cambist/proxy.sock' };
   }
@@ -147,16 +156,12 @@ export function collide(one: Listen, other: Listen): boolean {
   return isEveryAddress(one.host) || isEveryAddress(other.host) || plain(one.host) === plain(other.host);
 }
 
-/** Names of loopback in a URL. Other names of this machine are unknown here. */
-const LOOPBACK: ReadonlySet<string> = new Set(['127.0.0.1', '[::1]', 'localhost']);
-
 /** Tells whether requests to this origin reach the listener. False if that is unknown. */
 export function reaches(listen: Listen, origin: string): boolean {
-  const { protocol, hostname, port } = new URL(origin);
-  if (listen.kind === 'unix' || !LOOPBACK.has(hostname)) return false;
-  const usual = protocol === 'https:' ? 443 : 80;
-  if ((listen.tls === undefined) !== (usual === 80)) return false;
-  return collide(listen, { kind: 'tcp', host: withoutBrackets(hostname), port: Number(port || usual) });
+  const url = new URL(origin);
+  if (listen.kind === 'unix' || !isLoopback(url.hostname)) return false;
+  if ((listen.tls === undefined) === (url.protocol === 'https:')) return false;
+  return collide(listen, { kind: 'tcp', ...endpointOf(url) });
 }
 
 /** Can only this machine or pod connect to the listener? */

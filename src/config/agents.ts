@@ -1,11 +1,11 @@
 import * as z from 'zod';
 import { parseSpiffeId } from '../spiffe/spiffe-id.ts';
 import { clientCertificateRule } from './addresses.ts';
-import { type ConfigNode, formatPath, readEach } from './config-node.ts';
+import { type ConfigNode, formatPath } from './config-node.ts';
 import { checkCredentialHeader } from './header-names.ts';
 import { mapKey, optional, required, section, type ValueOf, valueKey } from './key.ts';
-import { flag, headerName, nonEmptyText, oneOrMany, pemFile, text, tokenFile, word } from './kinds.ts';
-import { checkKeysUrl, jwksUri, type SubjectVerification } from './verification.ts';
+import { flag, headerName, list, nonEmptyText, pemFile, text, tokenFile, word } from './kinds.ts';
+import { audiences, checkKeysUrl, jwksUri, type SubjectVerification } from './verification.ts';
 
 /** A kind of token that agents have. */
 export interface AgentTokens extends SubjectVerification {
@@ -30,17 +30,14 @@ const agentToken = section(
       headerName('Header with the token of the agent, with or without `Bearer `.', { examples: ['x-agent-token'] }),
     ),
     issuer: required(text('Expected `iss`.', { form: 'URL' })),
-    audience: required(oneOrMany('The `aud` must contain one of these.')),
+    audience: required(audiences('The `aud` must contain one of these.')),
     jwks_uri: jwksUri,
     jwks_token: optional(jwksToken),
     tls: issuerTls,
   },
   {
-    check({ header, audience, issuer, jwksUri: uri }, { node }, written) {
+    check({ header, issuer, jwksUri: uri }, { node }, written) {
       if (header !== undefined) checkCredentialHeader(header, node.at('header'));
-      if (audience?.length === 0 || audience?.includes('any') === true) {
-        node.at('audience').error('must name cambist, because a token for another audience has another purpose');
-      }
       if (issuer !== undefined) checkKeysUrl({ issuer, jwksUri: uri, allowInsecureHttp: false }, node);
       // No metadata document may decide where a token is sent.
       if (written.jwks_token !== undefined && written.jwks_uri === undefined) {
@@ -103,13 +100,11 @@ const forwarded = section('Identities that a proxy in front forwards.', {
     page: 'agents.md#behind-another-proxy',
   }),
   from: required(
-    valueKey(
-      z.array(nonEmptyText).min(1).max(100),
-      'list of SPIFFE IDs',
+    list(
       'Proxies that may forward identities. The header is dropped from all others.',
-      { without: 'none' },
-      (written: readonly (string | undefined)[], node) =>
-        readEach(written, node, (text, entry) => ({ value: readSpiffeId(text, entry) })),
+      { form: 'list of SPIFFE IDs', without: 'none' },
+      (text, node) => ({ value: readSpiffeId(text, node) }),
+      nonEmptyText,
     ),
   ),
 });
@@ -121,7 +116,9 @@ export const agents = optional(
     'The agents that may use the proxy. Every request then needs the identity of one.',
     {
       token: valueKey(
-        z.union([agentToken.schema, z.array(agentToken.schema).min(1).max(10)]),
+        z.union([agentToken.schema, z.array(agentToken.schema).min(1).max(10)], {
+          error: 'must be a map with header, issuer and audience, or a list of such maps',
+        }),
         'map or list of maps',
         'Tokens of agents, by the keys below.',
         { page: 'agents.md#tokens' },
@@ -168,7 +165,7 @@ export const agents = optional(
           ['forwarded', ['listen', 'decisions.http.listen', 'decisions.grpc.listen']],
         ] as const) {
           if (!written[key] || listeners.some(hasClients) || node.broken) continue;
-          const places = listeners.join(', ').replace(/, (?=[^,]*$)/, ' or ');
+          const places = new Intl.ListFormat('en-GB', { type: 'disjunction' }).format(listeners);
           node.at(key).error(`needs certificates of clients: set tls.client_ca, or tls: spiffe, for ${places}`, 'key');
         }
         if (known.length === 0 && !node.at('known').broken) {
@@ -224,11 +221,11 @@ function checkIdentities(
       entry.error('missing key "issuer": agents.token names several issuers, so name the one of this agent');
     } else if (agent.issuer !== undefined && issuers?.has(agent.issuer) === false) {
       entry.at('issuer').error('is not the issuer of any agents.token: correct it');
-    } else if (isByToken && issuers?.size === 0) {
-      entry.error('is known by its token, and agents has no token: add agents.token');
-    } else if (!isByToken && agent.spiffeId !== undefined && !hasCertificates) {
-      const why = 'is known by its certificate, and no certificate counts';
-      entry.error(`${why}: set agents.certificate or agents.forwarded`);
+    } else if (isByToken ? issuers?.size === 0 : agent.spiffeId !== undefined && !hasCertificates) {
+      const [proof, fix] = isByToken
+        ? ['token', 'agents.token']
+        : ['certificate', 'agents.certificate or agents.forwarded'];
+      entry.error(`is known by its ${proof}, which cambist does not read: set ${fix}`);
     }
     for (const identity of identitiesOf(agent, tokens ?? [])) {
       const owner = owners.get(identity);

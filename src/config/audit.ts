@@ -1,7 +1,6 @@
 import * as z from 'zod';
 import { MIN_KEY_LENGTH } from '../secrets/credential.ts';
-import { readUnixSocket } from './addresses.ts';
-import { type ConfigNode, valueOrReport } from './config-node.ts';
+import type { ConfigNode } from './config-node.ts';
 import { type About, optional, required, type Scope, section, type ValueOf, valueKey } from './key.ts';
 import { choice, credentialSource, distinct, fileSource, flag } from './kinds.ts';
 
@@ -16,32 +15,21 @@ function claims<const Rules extends About>(description: string, rules: Rules) {
   return valueKey(z.array(claimName).min(1).max(MAX_CLAIMS), 'list of claims', description, rules, distinct);
 }
 
-const TO_FORM = 'must be stdout, otlp, unix:/path/of/socket, or { file: /path/of/file }';
+const TO_FORM = 'must be stdout, otlp, or { file: /path/of/file }';
 
 const destination = z.union(
-  [
-    z.enum(['stdout', 'otlp']),
-    z.string().regex(/^unix:/, { error: TO_FORM }),
-    fileSource('File that records are appended to. Another program may rotate it.').schema,
-  ],
+  [z.enum(['stdout', 'otlp']), fileSource('File that records are appended to. Another program may rotate it.').schema],
   { error: TO_FORM },
 );
 
-type Destination =
-  | { readonly kind: 'stdout' | 'otlp' }
-  | { readonly kind: 'file'; readonly path: string }
-  | { readonly kind: 'unix'; readonly path: string };
+type Destination = { readonly kind: 'stdout' | 'otlp' } | { readonly kind: 'file'; readonly path: string };
 
 function readDestination(
-  written: string | { readonly file?: string | undefined },
+  written: 'stdout' | 'otlp' | { readonly file?: string | undefined },
   node: ConfigNode,
   { sources }: Scope,
 ): Destination | undefined {
-  if (written === 'stdout' || written === 'otlp') return { kind: written };
-  if (typeof written === 'string') {
-    const path = valueOrReport(readUnixSocket(written.slice('unix:'.length)), node);
-    return path === undefined ? undefined : { kind: 'unix', path };
-  }
+  if (typeof written === 'string') return { kind: written };
   if (written.file === undefined) return undefined;
   return { kind: 'file', path: sources.output(written.file, node.at('file')) };
 }
@@ -66,10 +54,10 @@ export const audit = optional(
       to: required(
         valueKey(
           destination,
-          '`stdout` `otlp`, `unix:` and a path, or `{ file }`',
-          'Destination of the records: standard output, OpenTelemetry logs by OTLP/HTTP, a Unix socket, or a file.',
+          '`stdout`, `otlp`, or `{ file }`',
+          'Destination of the records: standard output, OpenTelemetry logs by OTLP/HTTP, or a file.',
           {
-            examples: ['stdout', { file: '/var/log/cambist/audit.jsonl' }, 'unix:/run/audit.sock', 'otlp'],
+            examples: ['stdout', { file: '/var/log/cambist/audit.jsonl' }, 'otlp'],
             page: 'audit.md',
           },
           readDestination,

@@ -16,7 +16,19 @@ import {
   type Written,
   withFallback,
 } from './key.ts';
-import { choice, credentialSource, duration, fileSource, flag, nonEmptyText, spiffeAgent, text, tls } from './kinds.ts';
+import {
+  choice,
+  credentialSource,
+  duration,
+  fileSource,
+  flag,
+  nonEmptyText,
+  serverName,
+  spiffeAgent,
+  text,
+  tls,
+  word,
+} from './kinds.ts';
 import { ABSOLUTE_URI } from './units.ts';
 import { checkUrl } from './urls.ts';
 
@@ -26,6 +38,9 @@ export type Servers = ReadonlyMap<string, AuthorizationServer | undefined>;
 /** Sections that refer to servers are read with it. */
 export interface ServerScope extends Scope {
   readonly servers: Servers;
+  readonly serversWithFrom?: ReadonlySet<string>;
+  /** May the keys that verify tokens be fetched by plain http? */
+  readonly allowInsecureHttp?: boolean;
 }
 
 /** Another authorization server issues the client assertion, for cambist's client there. */
@@ -54,8 +69,8 @@ const assertionKeys = {
 };
 
 const fromKeys = {
-  authorization_server: text('Name of the server that issues the assertion by client credentials.', {
-    form: 'name',
+  // The servers known here need no assertion of another server.
+  authorization_server: serverName('Name of the server that issues the assertion by client credentials.', {
     page: 'authorization-servers.md#an-assertion-of-another-server',
   }),
   // Entra's audience for tokens that vouch for another identity.
@@ -86,26 +101,17 @@ function readFrom(
   written: Written<typeof fromKeys>,
 ): From {
   if ((name === undefined) === (written.spiffe === undefined)) {
-    if (!node.broken) node.error('needs either "authorization_server" or "spiffe": set one of them');
+    node.error('needs either "authorization_server" or "spiffe": set one of them');
     return undefined;
   }
   if (name === undefined) return spiffe === undefined ? undefined : { spiffe };
   const authorizationServer = servers.get(name);
-  if (!servers.has(name)) {
-    const why = 'must name another authorization server whose own client_auth names no third one: check the name';
-    node.at('authorization_server').error(why);
-  }
   return authorizationServer && { authorizationServer, scope };
 }
 
 const JWT_BEARER = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
 /** draft-ietf-oauth-spiffe-client-auth section 3.1 */
-export const JWT_SPIFFE = 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe';
-
-function readAssertionType(written: string, node: ConfigNode): string {
-  if (!ABSOLUTE_URI.test(written)) node.error(`must be a full URN, as in ${JWT_BEARER}`);
-  return written;
-}
+const JWT_SPIFFE = 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe';
 
 const METHODS = {
   client_secret_basic: {
@@ -140,12 +146,11 @@ const METHODS = {
       { without: 'required' },
     ),
     from,
-    client_assertion_type: valueKey(
-      nonEmptyText,
-      'URN',
+    client_assertion_type: word(
+      ABSOLUTE_URI,
+      `must be a full URN, as in ${JWT_BEARER}`,
       'Type URN of the client assertion. By default, RFC 7523 `jwt-bearer`, and with `from.spiffe` `urn:ietf:params:oauth:client-assertion-type:jwt-spiffe`.',
-      { without: `\`${JWT_BEARER}\`` },
-      readAssertionType,
+      { form: 'URN', without: `\`${JWT_BEARER}\`` },
     ),
     assertion_audience: assertionAudience,
   },
@@ -189,11 +194,10 @@ function readExtraParams(
   node: ConfigNode,
 ): readonly (readonly [name: string, value: string])[] {
   return Object.entries(written).flatMap(([name, value]) => {
-    const isReserved = PROTOCOL_PARAMS.has(name);
-    const reserved = `"${name}" is reserved for the protocol: remove it, and use the config key for it`;
-    if (!isReserved && name !== '') return value === undefined ? [] : [[name, value] as const];
-    node.error(isReserved ? reserved : 'empty field name: write the name', { child: name });
-    return [];
+    if (PROTOCOL_PARAMS.has(name)) {
+      node.error(`"${name}" is reserved for the protocol: remove it, and use the config key for it`, { child: name });
+    }
+    return value === undefined ? [] : [[name, value] as const];
   });
 }
 
@@ -215,7 +219,7 @@ const serverKeys = {
   ),
   extra_params: withFallback(
     valueKey(
-      z.record(z.string(), z.string()),
+      z.record(nonEmptyText, z.string()),
       'map of text',
       'Form fields added to every token request, as name: value, such as `connector_id` of Dex. Fields of the protocol are refused.',
       {},
@@ -248,52 +252,48 @@ export const authorizationServer = section('An authorization server, and cambist
   check({ allowInsecureHttp = false, tls: files }, { node }, { issuer, token_endpoint, client_id, client_auth }) {
     checkUrl(issuer, node.at('issuer'), { allowInsecureHttp, allowQuery: false });
     checkUrl(token_endpoint, node.at('token_endpoint'), { allowInsecureHttp, allowQuery: true });
-    if (issuer === undefined && token_endpoint === undefined) {
-      if (!node.at('issuer').broken && !node.at('token_endpoint').broken) {
-        node.error('missing key "issuer" or "token_endpoint": set one, so that cambist finds the token endpoint');
-      }
+    if (issuer?.includes('/.well-known/'))
+      node.at('issuer').warn('is the URL of its metadata: remove "/.well-known/" and everything after it');
+    const lacksUrl = issuer === undefined && token_endpoint === undefined;
+    if (lacksUrl && !node.at('issuer').broken && !node.at('token_endpoint').broken) {
+      node.error('missing key "issuer" or "token_endpoint": set one, so that cambist finds the token endpoint');
     }
     if (allowInsecureHttp && token_endpoint === undefined && issuer?.startsWith('https:')) {
       const why = 'has no effect: an https issuer must name https endpoints: remove it, or set "token_endpoint"';
       node.at('allow_insecure_http').warn(why);
     }
-    const method = client_auth?.method;
+    const { method, client_assertion: file, from: other, assertion_audience: audience } = client_auth ?? {};
     if (client_id === undefined && method !== undefined && method !== 'none' && !node.at('client_id').broken) {
       node.error(`missing key "client_id": method "${method}" needs it`);
     }
-    const { client_assertion: file, from: other, assertion_audience: audience } = client_auth ?? {};
-    const isBroken = node.at('client_auth').broken;
+    if (node.at('client_auth').broken || node.at('tls').broken) return;
     const isSvid = other?.spiffe !== undefined;
-    if (method === 'tls_client_auth' && !isSvid && files?.certificate === undefined && !node.at('tls').broken) {
-      const fix = other === undefined ? 'or set client_auth.from to { spiffe: true }' : 'and no client_auth.from';
-      node.error(`missing key "tls": method "tls_client_auth" needs its certificate and private_key, ${fix}`);
+    const isOther = other !== undefined && !isSvid;
+    if (method === 'tls_client_auth' && (isOther || isSvid === (files?.certificate !== undefined))) {
+      const fix = 'set either certificate and private_key in tls, or client_auth.from to { spiffe: true }';
+      node.error(`method "tls_client_auth" needs one certificate: ${fix}`);
     }
-    if (method === 'tls_client_auth' && isSvid && files?.certificate !== undefined) {
-      node.at('tls', 'certificate').error('conflicts with client_auth.from, whose certificate is the SVID: remove one');
-    }
-    if (method === 'client_assertion' && audience !== undefined && !isSvid && !isBroken) {
+    if (method !== 'client_assertion') return;
+    if (audience !== undefined && !isSvid) {
       const why = 'has no meaning without from: { spiffe: true }: remove it, because the audience is in the assertion';
       node.at('client_auth', 'assertion_audience').error(why, 'key');
     }
-    if (method === 'client_assertion' && (file === undefined) === (other === undefined) && !isBroken) {
+    if ((file === undefined) === (other === undefined)) {
       const why = 'method "client_assertion" needs one of "client_assertion" and "from": set one of them';
       node.at('client_auth').error(why);
     }
   },
   finish({ clientAuth: auth, ...server }): Omit<AuthorizationServer, 'name'> {
     if (auth.method === 'tls_client_auth') {
-      const { method, from } = auth;
-      const { ca, certificate, privateKey } = server.tls ?? {};
-      const tls = from === undefined ? server.tls : { ca, certificate, privateKey, spiffe: true };
-      return { ...server, tls, clientAuth: { method } };
+      const svid = { ca: undefined, certificate: undefined, privateKey: undefined, ...server.tls, spiffe: true };
+      return { ...server, tls: auth.from === undefined ? server.tls : svid, clientAuth: { method: auth.method } };
     }
     if (auth.method !== 'client_assertion') return { ...server, clientAuth: auth };
-    const { method, from, clientAssertion, clientAssertionType: type } = auth;
+    const { method, from, clientAssertion, clientAssertionType: type, assertionAudience } = auth;
     if (from === undefined || 'scope' in from) {
       return { ...server, clientAuth: { method, clientAssertion, from, clientAssertionType: type ?? JWT_BEARER } };
     }
-    const audience = auth.assertionAudience ?? server.issuer ?? server.tokenEndpoint ?? '';
-    const svid = { ...from, audience };
+    const svid = { ...from, audience: assertionAudience ?? server.issuer ?? server.tokenEndpoint ?? '' };
     const clientAssertionType = type ?? JWT_SPIFFE;
     return { ...server, clientAuth: { method, clientAssertion: svid, from: undefined, clientAssertionType } };
   },

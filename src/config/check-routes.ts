@@ -1,9 +1,10 @@
+import type { AgentTokens } from './agents.ts';
 import type { ConfigFile, KEYS } from './config.ts';
 import { type ConfigNode, formatPath } from './config-node.ts';
 import type { Draft } from './key.ts';
 import { combinationsOf, describedPath, plainPath } from './match.ts';
 import type { RouteDraft } from './resolve-route.ts';
-import { sendsAgentToken } from './route.ts';
+import { type SubjectTokenSource, sendsAgentToken } from './route.ts';
 import { type Grants, isInside } from './teams.ts';
 import { DEFAULT_SUBJECT_HEADER } from './verification.ts';
 
@@ -15,36 +16,35 @@ export function refuseSharedHeaders(
   defaultSubject: string | undefined,
   root: ConfigNode,
 ): void {
-  const subjects = [
-    ...drafts.map(({ subjectHeader, node }) => ({ name: subjectHeader, node })),
-    { name: defaultSubject, node: root.at('defaults') },
+  const token = root.at('agents', 'token');
+  const roles = [
+    { role: 'session', header: session?.header, node: root.at('session', 'header') },
+    { role: 'host', header: hostHeader, node: root.at('host_header') },
+    ...(agents?.token ?? []).map(({ header }, index) => {
+      const node = Array.isArray(file.agents?.token) ? token.at(index, 'header') : token.at('header');
+      return { role: 'agent', header, node };
+    }),
+    { role: 'agent', header: agents?.forwarded?.header, node: root.at('agents', 'forwarded', 'header') },
+  ];
+  const ofRoutes = [
+    { name: defaultSubject, node: root.at('defaults', 'subject_token', 'header') },
+    ...drafts.flatMap(({ subjectHeader, route, node }) => [
+      { name: subjectHeader, node: node.at('subject_token', 'header') },
+      { name: route?.send?.header.toLowerCase(), node: node.at('send') },
+    ]),
   ];
   if (hostHeader !== undefined && hostHeader === session?.header) {
     root.at('host_header').error('is also the session header: use another header');
   }
-  for (const [role, taken, node] of [
-    ['session', session?.header, root.at('session', 'header')],
-    ['host', hostHeader, root.at('host_header')],
-    ...(agents?.token ?? []).map(({ header }, index) => {
-      const entry = Array.isArray(file.agents?.token) ? [index] : [];
-      return ['agent', header, root.at('agents', 'token', ...entry, 'header')] as const;
-    }),
-    ['agent', agents?.forwarded?.header, root.at('agents', 'forwarded', 'header')],
-  ] as const) {
-    if (taken === undefined) continue;
+  for (const { role, header, node } of roles) {
+    if (header === undefined) continue;
     // The built-in default has no position in the file, so the other header is reported.
-    if (defaultSubject === undefined && taken === DEFAULT_SUBJECT_HEADER) {
+    if (defaultSubject === undefined && header === DEFAULT_SUBJECT_HEADER) {
       node.error('is already the subject token header: use another header');
     }
-    for (const { name, node: owner } of subjects) {
-      if (name !== taken) continue;
-      owner
-        .at('subject_token', 'header')
-        .error(`is both the subject token header and the ${role} header: change one of them`);
-    }
-    for (const { route, node: owner } of drafts) {
-      if (route?.send?.header.toLowerCase() !== taken || owner.at('send').broken) continue;
-      owner.at('send').error('puts the credential into the session header or the host header: use another header');
+    for (const other of ofRoutes) {
+      if (other.name === header && !other.node.broken)
+        other.node.error(`is also the ${role} header: use another header`);
     }
   }
 }
@@ -61,7 +61,18 @@ export function checkAgents({ agents }: Draft<typeof KEYS>, drafts: readonly Rou
     if (route !== undefined && sendsAgentToken(route) && agents?.token === undefined) {
       node.at('actor_token').error('needs the token of an agent: set agents.token, or file instead of from');
     }
+    if (route !== undefined && agents?.token?.some((token) => coversCallers(token, route.subjectToken))) {
+      const why =
+        'accepts only tokens with the issuer and audience of agents.token, so every caller would be refused as an agent: use another audience here or there';
+      node.at('subject_token', 'verify').error(why);
+    }
   }
+}
+
+/** Tells whether each verified token of a caller counts as one of an agent. By introspection, an opaque token may pass. */
+function coversCallers({ issuer, audience }: AgentTokens, { own, verify }: SubjectTokenSource): boolean {
+  if (own !== undefined || verify?.issuer !== issuer || verify.introspection !== undefined) return false;
+  return verify.audience !== 'any' && verify.audience.every((each) => audience.includes(each));
 }
 
 function placeOf({ node, file }: RouteDraft, ...below: string[]): string {
@@ -89,11 +100,9 @@ export function refuseTies(drafts: readonly RouteDraft[]) {
     }
     if (earlier === undefined) continue;
     const other = placeOf(earlier, 'match');
-    const fix =
-      draft.match.conditions === undefined
-        ? 'change the host or the path of one'
-        : 'change the host, the path or a condition of one';
-    draft.node.at('match').error(`matches the same requests as ${other}: ${fix}`);
+    draft.node
+      .at('match')
+      .error(`matches the same requests as ${other}: change the host, the path or a condition of one`);
   }
 }
 

@@ -48,11 +48,18 @@ export type ProblemList = ReturnType<typeof createProblemList>;
 export function createProblemList(file: string, locate: Locate) {
   const problems: Problem[] = [];
   const broken = new Set<string>();
+  const errors = new Set<string>();
 
   function add(severity: Problem['severity'], path: Path, message: string, part: NodePart) {
+    const shown = formatPath(path);
+    const text = `${shown}: ${message}`;
+    // The error says it already.
+    if (severity === 'warning' && errors.has(text)) return;
     const position = typeof part === 'string' ? locate(path, part) : locate([...path, part.child], 'key');
-    problems.push({ severity, file, ...position, path: formatPath(path), message });
-    if (severity === 'error') markBroken(path);
+    problems.push({ severity, file, ...position, path: shown, message });
+    if (severity === 'warning') return;
+    errors.add(text);
+    markBroken(path);
   }
 
   function markBroken(path: Path) {

@@ -3,7 +3,6 @@ import type { ListenerFiles } from './addresses.ts';
 import { agents } from './agents.ts';
 import { audit } from './audit.ts';
 import { type AuthorizationServer, authorizationServer } from './authorization-server.ts';
-import { readEach } from './config-node.ts';
 import { decisionListeners, decisions } from './decisions.ts';
 import { inbound } from './inbound.ts';
 import { intercept } from './intercept.ts';
@@ -138,13 +137,10 @@ export const KEYS = {
   interaction: optional(
     section('Consent of users at authorization servers.', {
       hosts: required(
-        valueKey(
-          z.array(z.string()).min(1).max(100),
-          'list of hosts',
+        list(
           'Hosts, or `host:port`, whose https URLs an authorization server may send a user to for consent. Other URLs never reach a caller.',
-          { examples: [['example.okta.com']], page: 'third-party.md#consent', without: 'none' },
-          (written: readonly (string | undefined)[], node): readonly string[] =>
-            readEach(written, node, readInteractionHost),
+          { examples: [['example.okta.com']], form: 'list of hosts', page: 'third-party.md#consent', without: 'none' },
+          readInteractionHost,
         ),
       ),
     }),
@@ -191,7 +187,7 @@ export const KEYS = {
           word(
             /^unix:\/\/\/[!-~]{1,100}$/,
             'must be "unix://" and the absolute path of a socket, as in unix:///run/spire/agent/public/api.sock',
-            'Unix socket of the SPIFFE agent.',
+            'Socket of the SPIFFE agent.',
             { form: '`unix:///path`', examples: ['unix:///run/spire/agent/public/api.sock'], page: 'spiffe.md' },
           ),
         ),

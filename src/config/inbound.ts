@@ -4,12 +4,12 @@ import type { ServerScope } from './authorization-server.ts';
 import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
 import { readHeaderName } from './header-names.ts';
 import { optional, type Place, required, section, type ValueOf, valueKey, withFallback } from './key.ts';
-import { choice, flag, headerNameSchema, list, nonEmptyText, oneOrMany, text } from './kinds.ts';
+import { choice, flag, headerNameSchema, list, nonEmptyText, text } from './kinds.ts';
 import { address } from './listen.ts';
 import { readPathPrefix } from './match.ts';
 import type { Upstream } from './urls.ts';
 import { readHttpUrl } from './urls.ts';
-import { checkKeysUrl, introspection, jwksUri, resolveVerification, type SubjectVerification } from './verification.ts';
+import { audiences, introspection, jwksUri, resolveVerification, type SubjectVerification } from './verification.ts';
 
 export interface OpenPath {
   readonly path: string;
@@ -80,19 +80,13 @@ const verify = section(
   'Check of the caller’s token: signature, algorithm, `iss`, `aud` and `exp`.',
   {
     issuer: required(text('Expected `iss`.', { form: 'URL', without: 'required in `inbound`' })),
-    audience: required(oneOrMany('The `aud` must contain one of these.', { without: 'required in `inbound`' })),
+    audience: required(audiences('The `aud` must contain one of these.', { without: 'required in `inbound`' })),
     jwks_uri: jwksUri,
     introspection: optional(introspection),
   },
   {
-    finish({ audience, ...others }, { node, scope }: Place<ServerScope>): SubjectVerification {
-      if (audience.length === 0) node.at('audience').error('must not be empty: name the audience of the agent');
-      if (audience.includes('any')) {
-        node.at('audience').error('must name the agent: "any" would accept tokens for every other service');
-      }
-      const keys = { ...others, audience, allowInsecureHttp: false };
-      checkKeysUrl(keys, node);
-      return resolveVerification(keys, scope.servers, node);
+    finish(values, place: Place<ServerScope>): SubjectVerification {
+      return resolveVerification(values, place);
     },
   },
 );

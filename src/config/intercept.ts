@@ -1,7 +1,7 @@
 import { relative } from 'node:path';
 import * as z from 'zod';
 import { collide, readListen, type TcpListen } from './addresses.ts';
-import { type ConfigNode, valueOrReport } from './config-node.ts';
+import { type ConfigNode, formatPath, type Reading } from './config-node.ts';
 import {
   optional,
   readAll,
@@ -12,9 +12,8 @@ import {
   type ValueOf,
   valueKey,
   type Written,
-  withFallback,
 } from './key.ts';
-import { folder, pemFile } from './kinds.ts';
+import { folder, list, pemFile } from './kinds.ts';
 import { addressSchema } from './listen.ts';
 
 /** The source of the certificate authority whose certificates intercepted connections get. */
@@ -50,25 +49,15 @@ function readAuthority(
   return certificate === undefined || privateKey === undefined ? undefined : { kind: 'files', certificate, privateKey };
 }
 
-function readAddresses(
-  written: readonly (string | undefined)[],
-  node: ConfigNode,
-  { listeners }: Scope,
-): readonly TcpListen[] {
-  const found: TcpListen[] = [];
-  for (const [index, text] of written.entries()) {
-    const read = text === undefined ? undefined : valueOrReport(readListen(text), node.at(index));
-    if (read === undefined) continue;
-    if (read.kind === 'unix') {
-      node.at(index).error('must be host:port: names and packets lead to no Unix socket');
-      continue;
-    }
-    const taken = [...listeners].find(([, other]) => collide(read, other));
-    if (taken !== undefined) node.at(index).error(`is also the address of ${taken[0]}: change one`);
-    else if (found.some((other) => collide(read, other))) node.at(index).error('is in the list twice: remove one');
-    else found.push(read);
-  }
-  return found;
+function readAddress(written: string, node: ConfigNode, { listeners }: Scope): Reading<TcpListen> {
+  const read = readListen(written);
+  if ('problem' in read) return read;
+  const { value } = read;
+  if (value.kind === 'unix') return { problem: 'must be host:port: names and packets lead to no Unix socket' };
+  const taken = [...listeners].find(([, other]) => collide(value, other));
+  if (taken !== undefined) return { problem: `is also the address of ${taken[0]}: change one` };
+  listeners.set(formatPath(node.path), value);
+  return { value };
 }
 
 export const intercept = optional(
@@ -86,15 +75,15 @@ export const intercept = optional(
         default: '/run/cambist/trust',
         page: 'intercept.md#the-trust-folder',
       }),
-      listen: withFallback(
-        valueKey(
-          z.array(addressSchema.meta({ description: 'Address: `host:port`.' })).max(100),
-          'list of addresses',
-          'Addresses where connections arrive that names or packets lead here, instead of a proxy variable.',
-          { examples: [['127.0.0.1:443', '127.0.0.1:80']], page: 'intercept.md#without-proxy-variables' },
-          readAddresses,
-        ),
-        [],
+      listen: list(
+        'Addresses where connections arrive that names or packets lead here, instead of a proxy variable.',
+        {
+          examples: [['127.0.0.1:443', '127.0.0.1:80']],
+          form: 'list of addresses',
+          page: 'intercept.md#without-proxy-variables',
+        },
+        readAddress,
+        addressSchema.meta({ description: 'Address: `host:port`.' }),
       ),
     },
     {

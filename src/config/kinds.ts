@@ -14,6 +14,7 @@ import {
   withFallback,
   withUnit,
 } from './key.ts';
+import { nearest } from './nearest.ts';
 import type { WrittenFile, WrittenSource } from './sources.ts';
 import { type OneOrMany, readScope, toList } from './targets.ts';
 import { DURATION, parseDuration, parseSize, SIZE, TOKEN_TYPES, tokenTypeUrn } from './units.ts';
@@ -98,11 +99,11 @@ export const oneOrManySchema = z.union([nonEmptyText, z.array(nonEmptyText)], {
 export function list<Entry, const Rules extends About>(
   description: string,
   rules: Rules,
-  read: (text: string, node: ConfigNode) => Reading<Entry>,
+  read: (text: string, node: ConfigNode, scope: Scope) => Reading<Entry>,
   entry: z.ZodType = z.string(),
 ) {
-  const each = (written: readonly (string | undefined)[], node: ConfigNode): readonly Entry[] =>
-    readEach(written, node, read);
+  const each = (written: readonly (string | undefined)[], node: ConfigNode, scope: Scope): readonly Entry[] =>
+    readEach(written, node, (text, at) => read(text, at, scope));
   return withFallback(valueKey(z.array(entry).max(100), 'list', description, rules, each), []);
 }
 
@@ -238,6 +239,25 @@ export function pemFile<const Rules extends About>(description: string, rules = 
   const read = ({ file }: WrittenFile, node: ConfigNode, { sources }: Scope) =>
     file === undefined ? undefined : sources.file(file, node.at('file'));
   return valueKey(fileSchema, '`{ file }`', description, rules, read);
+}
+
+interface ScopeWithServers extends Scope {
+  readonly servers: ReadonlyMap<string, unknown>;
+  readonly serversWithFrom?: ReadonlySet<string>;
+}
+
+/** The name of an authorization server. An unknown one is an error. */
+export function serverName<const Rules extends About>(description: string, rules = {} as Rules) {
+  return valueKey(nonEmptyText, 'name', description, rules, (written: string, node, scope: ScopeWithServers) => {
+    const names = [...scope.servers.keys()];
+    const meant = nearest(written, names);
+    const known =
+      names.length === 0 ? 'define it under authorization_servers' : `known servers are ${names.join(', ')}`;
+    const fix = meant === undefined ? known : `did you mean "${meant}"?`;
+    if (scope.serversWithFrom?.has(written)) node.error('the named server has "from" itself: name one without it');
+    else if (!scope.servers.has(written) && !node.broken) node.error(`unknown authorization server: ${fix}`);
+    return written;
+  });
 }
 
 const tlsKeys = {

@@ -30,7 +30,9 @@ const files = section(
   },
 );
 
-export const addressSchema = z.string(LISTEN_FORM).min(1, { error: 'must not be empty' });
+const formError = ({ input }: { readonly input?: unknown }) => (input === undefined ? undefined : LISTEN_FORM);
+
+export const addressSchema = z.string({ error: formError }).min(1, { error: 'must not be empty' });
 
 const endpoint = valueKey(addressSchema, 'address', 'Address: `host:port` or `unix:/path`.', {}, (text: string, node) =>
   valueOrReport(readListen(text), node),
@@ -39,7 +41,9 @@ const endpoint = valueKey(addressSchema, 'address', 'Address: `host:port` or `un
 export const LISTENER_TLS_KEYS = files.keys ?? {};
 
 const tls = valueKey(
-  z.union([z.literal('spiffe'), files.schema]),
+  z.union([z.literal('spiffe'), files.schema], {
+    error: 'must be spiffe, or { certificate: { file: … }, private_key: { file: … } }',
+  }),
   'map or `spiffe`',
   'TLS of the listener, by the keys below. `spiffe`: the SVID of cambist is its certificate, and clients need an SVID.',
   { page: 'spiffe.md#listeners' },
@@ -62,9 +66,7 @@ const listener = section('An address, and TLS.', LISTENER_KEYS, {
 
 /** Where a listener opens. It must differ from the addresses that have been read. */
 export function address<const Rules extends About>(description: string, rules: Rules) {
-  const schema = z.union([addressSchema, listener.schema], {
-    error: ({ input }) => (input === undefined ? undefined : LISTEN_FORM),
-  });
+  const schema = z.union([addressSchema, listener.schema], { error: formError });
   return valueKey(schema, 'address', description, rules, readWritten);
 }
 

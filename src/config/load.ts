@@ -19,21 +19,16 @@ export interface LoadedConfig {
 /** A ConfigMap is at most 1 MiB. A thousand routes take a third of that. */
 const MAX_FILE_BYTES = 4 * 1024 * 1024;
 
+/** Reports problems of a valid config in the place where it is to run. */
+type Check = (config: Config, root: ConfigNode, used: UsedSources) => void;
+
 /**
  * Parses a config in YAML or JSON. Never throws, and reads no file.
  * @param file name of the file in problems. Relative paths in the config start at its folder
  */
-export function parseConfig(text: string, file: string): LoadedConfig {
-  return finish(parse(text, file));
-}
-
-/** Reports problems of a valid config in the place where it is to run. */
-type Check = (config: Config, root: ConfigNode, used: UsedSources) => void;
-
-/** Parses a config for another place: what would fail there is an error, although the file is valid elsewhere. */
-export function parseConfigFor(text: string, file: string, check: Check): LoadedConfig {
+export function parseConfig(text: string, file: string, check?: Check): LoadedConfig {
   const parsed = parse(text, file);
-  if (parsed.config !== undefined) check(parsed.config, parsed.list.root, parsed.sources.used);
+  if (parsed.config !== undefined) check?.(parsed.config, parsed.list.root, parsed.sources.used);
   return finish(parsed);
 }
 
@@ -48,18 +43,15 @@ export interface LoadOptions {
   readonly locate?: Locate;
 }
 
-/** Reads a config file, with its text for source excerpts, which is empty if the file is unreadable. Warns about secret, key and certificate files in it that do not exist. */
-export async function loadConfig(
-  file: string,
-  options: LoadOptions = {},
-): Promise<LoadedConfig & { readonly text: string }> {
+/** Reads a config file. Warns about secret, key and certificate files in it that do not exist. */
+export async function loadConfig(file: string, options: LoadOptions = {}): Promise<LoadedConfig> {
   const read =
     options.isReload === true && (await isUnreloadable(file)) ? { problem: PIPE } : await readConfigText(file);
   if ('problem' in read) {
     const problem = { severity: 'error', file, line: 0, column: 0, path: '', message: read.problem } as const;
-    return { config: undefined, problems: [problem], text: '' };
+    return { config: undefined, problems: [problem] };
   }
-  return { ...(await checkConfig(read.text, file, options)), text: read.text };
+  return checkConfig(read.text, file, options);
 }
 
 /** Parses a config and warns about files in it that do not exist. */
@@ -128,17 +120,15 @@ function isUnreloadable(file: string): Promise<boolean> {
 
 const NO_SUCH_FILE =
   'no such file: name the config file with --config or CAMBIST_CONFIG, or write one with "cambist init"';
-const FORBIDDEN = 'permission denied: let this user read the file';
 
-const WHY_UNREADABLE = new Map([
-  ['ENOENT', NO_SUCH_FILE],
-  ['ENOTDIR', NO_SUCH_FILE],
-  ['EISDIR', 'this is a folder: name the config file in it'],
-  ['EACCES', FORBIDDEN],
-  ['EPERM', FORBIDDEN],
-]);
+const WHY_UNREADABLE: Readonly<Record<string, string>> = {
+  ENOENT: NO_SUCH_FILE,
+  ENOTDIR: NO_SUCH_FILE,
+  EISDIR: 'this is a folder: name the config file in it',
+  EACCES: 'permission denied: let this user read the file',
+};
 
 function whyUnreadable(error: unknown): string {
   const code = errorCode(error) ?? 'unknown error';
-  return WHY_UNREADABLE.get(code) ?? `cannot be read (${code}): check the path`;
+  return WHY_UNREADABLE[code] ?? `cannot be read (${code}): check the path`;
 }

@@ -76,7 +76,7 @@ export interface Match {
   readonly host: string | undefined;
   /** Prefix of whole segments, without a trailing slash. `/` matches all. */
   readonly path: string;
-  /** Undefined: all requests with this host and path. */
+  /** Further conditions. Undefined: all requests with this host and path match. */
   readonly conditions: Conditions | undefined;
 }
 
@@ -88,6 +88,11 @@ export interface Conditions {
   readonly mcpMethods: readonly string[] | undefined;
   /** Patterns of the tool, prompt, resource or task that the message is about. */
   readonly mcpNames: readonly string[] | undefined;
+}
+
+/** Does a match depend on the message in the body? */
+export function readsMessage({ conditions }: Match): boolean {
+  return conditions?.mcpMethods !== undefined || conditions?.mcpNames !== undefined;
 }
 
 /** The HTTP methods that a route may require: those of MCP, REST and browsers first, then the others that Node parses. */
@@ -146,17 +151,13 @@ export const match = section(
         if (!node.broken) node.error('needs a host or a path: write path: / to match all requests');
         return undefined;
       }
-      const readsMessage = mcpMethod !== undefined || mcpName !== undefined;
-      if (readsMessage && methods !== undefined && !methods.includes('POST') && !node.at('methods').broken) {
+      const conditions = { methods, mcpMethods: mcpMethod, mcpNames: mcpName };
+      const found = { host, path, conditions };
+      if (readsMessage(found) && methods !== undefined && !methods.includes('POST') && !node.at('methods').broken) {
         node.at('methods').error('lacks POST, the only method with a message: add POST, or remove the key');
       }
       if (node.broken) return undefined;
-      const hasConditions = readsMessage || methods !== undefined;
-      return {
-        host,
-        path,
-        conditions: hasConditions ? { methods, mcpMethods: mcpMethod, mcpNames: mcpName } : undefined,
-      };
+      return readsMessage(found) || methods !== undefined ? found : { host, path, conditions: undefined };
     },
   },
 );

@@ -1,15 +1,15 @@
 import * as z from 'zod';
-import type { ServerScope, Servers } from './authorization-server.ts';
+import type { ServerScope } from './authorization-server.ts';
 import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { required, schemaOf, valueKey, type Written } from './key.ts';
 import { text } from './kinds.ts';
-import { type Match, match as matchKey } from './match.ts';
+import { type Match, match as matchKey, readsMessage } from './match.ts';
 import { resolveCredential } from './resolve-credential.ts';
-import { type ConsentRules, needsCaller, type Route, type SubjectTokenSource } from './route.ts';
+import { needsCaller, type Route, type SubjectTokenSource } from './route.ts';
 import { merge, ROUTE_KEYS, type RouteKeys, readOwnKeys } from './route-keys.ts';
-import { parseSize, TOKEN_TYPE_PREFIX } from './units.ts';
+import { TOKEN_TYPE_PREFIX } from './units.ts';
 import { readHttpUrl, type Upstream } from './urls.ts';
-import { DEFAULT_SUBJECT_HEADER, resolveVerification } from './verification.ts';
+import { DEFAULT_SUBJECT_HEADER } from './verification.ts';
 
 export function routeName(description: string) {
   const form = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/;
@@ -40,8 +40,6 @@ export const routeSchema = schemaOf(ROUTE).meta({
 export interface RouteContext {
   readonly defaults: RouteKeys;
   readonly scope: ServerScope;
-  /** The servers that subject tokens may be verified at. */
-  readonly verifiers: Servers;
   readonly interactionHosts: readonly string[];
 }
 
@@ -65,29 +63,36 @@ export function resolveRoute(written: WrittenRoute, node: ConfigNode, context: R
   const match = writtenMatch && matchKey.read(writtenMatch, node.at('match'), scope);
   const upstream = url === undefined ? undefined : resolveUpstream(url, keys, node);
   const credential = resolveCredential(ownKeys, keys, upstream, node, scope.servers);
-  if (own.tls !== undefined && upstream?.origin.startsWith('http:')) {
-    node.at('tls').warn('has no effect with a plain http upstream: remove it', 'key');
+  if (
+    match &&
+    readsMessage(match) &&
+    (keys.retryBodyLimitBytes === 0 || keys.retryBodyLimitBytes > MAX_MESSAGE_BYTES)
+  ) {
+    node.error('matches by mcp_method or mcp_name, so its retry_body_limit must be from 1 byte to 1MiB: set it here');
   }
-  const readsMessage = match?.conditions?.mcpMethods !== undefined || match?.conditions?.mcpNames !== undefined;
-  if (readsMessage) checkMessageLimit(keys.retryBodyLimitBytes, own.retryBodyLimitBytes, node);
   const draft = { node, name, match, subjectHeader: own.subjectToken?.header };
   if (name === undefined || match === undefined || upstream === undefined || credential === undefined) {
     return { ...draft, route: undefined };
   }
-  const subjectToken = resolveSubject(keys, credential, context.verifiers, node);
+  const subjectToken = resolveSubject(keys, credential, node);
   if (keys.send !== undefined && 'authorizationServer' in credential && credential.authorizationServer.dpop) {
     node.at('send').error('has no effect on tokens that are bound to a key: remove it, or dpop of the server');
   }
-  const consent = consentOf(credential, subjectToken, keys, context.interactionHosts);
   const isOwnSubject = credential.kind === 'exchange' && subjectToken.own !== undefined;
-  for (const key of ['consent_url', 'unattended'] as const) {
-    if (isOwnSubject && ownKeys[key] !== undefined) {
-      node.at(key).warn("has no effect with a subject token of cambist's own: remove it", 'key');
-    }
-  }
-  const unattended = credential.kind === 'exchange' && !isOwnSubject ? keys.unattended : undefined;
-  if (own.allowedOrigins !== undefined && unattended === undefined && needsCaller({ credential, subjectToken })) {
-    node.at('allowed_origins').warn("has no effect, because the route needs a caller's token anyway: remove it", 'key');
+  const isOfCallers = credential.kind === 'exchange' && !isOwnSubject;
+  const { interactionHosts: hosts } = context;
+  const mayConsent = isOfCallers && (keys.consentUrl !== undefined || hosts.length > 0);
+  // A URL is for one caller. With a subject token of cambist's own, all callers share the token.
+  const consent = mayConsent ? { hosts, url: keys.consentUrl } : undefined;
+  const unattended = isOfCallers ? keys.unattended : undefined;
+  const needsToken = unattended === undefined && needsCaller({ credential, subjectToken });
+  for (const [key, isUnused, why] of [
+    ['tls', upstream.origin.startsWith('http:'), 'with a plain http upstream'],
+    ['consent_url', isOwnSubject, "with a subject token of cambist's own"],
+    ['unattended', isOwnSubject, "with a subject token of cambist's own"],
+    ['allowed_origins', needsToken, "on a route that needs a caller's token anyway"],
+  ] as const) {
+    if (isUnused && ownKeys[key] !== undefined) node.at(key).warn(`has no effect ${why}: remove it`, 'key');
   }
   const { agents, timeouts, retryBodyLimitBytes, stepUp, allowedOrigins, tls } = keys;
   const send = credential.kind === 'passthrough' || credential.kind === 'none' ? undefined : keys.send;
@@ -96,20 +101,7 @@ export function resolveRoute(written: WrittenRoute, node: ConfigNode, context: R
 }
 
 /** Parsing blocks every other request: 1 MiB of the worst JSON takes about 0.1 s. */
-const MAX_MESSAGE = '1MiB';
-
-function checkMessageLimit(limitBytes: number, ownBytes: number | undefined, node: ConfigNode) {
-  if (limitBytes === 0) {
-    node.error(
-      'matches by mcp_method or mcp_name, but retry_body_limit: 0 lets it read no body: raise retry_body_limit',
-    );
-  } else if (limitBytes > (parseSize(MAX_MESSAGE) ?? 0)) {
-    const from = ownBytes === undefined ? ' from defaults' : '';
-    node.error(
-      `matches by mcp_method or mcp_name, so retry_body_limit${from} must be at most ${MAX_MESSAGE} here: lower it, or remove mcp_method and mcp_name`,
-    );
-  }
-}
+const MAX_MESSAGE_BYTES = 1024 ** 2;
 
 function resolveUpstream(url: string, keys: RouteKeys, node: ConfigNode): Upstream | undefined {
   const shows = keys.credential === 'none' ? 'requests and responses' : 'tokens';
@@ -121,7 +113,6 @@ function resolveUpstream(url: string, keys: RouteKeys, node: ConfigNode): Upstre
 function resolveSubject(
   { subjectToken: keys }: RouteKeys,
   credential: Route['credential'],
-  servers: Servers,
   node: ConfigNode,
 ): SubjectTokenSource {
   const { header = DEFAULT_SUBJECT_HEADER, type, own, scope, verify } = keys ?? {};
@@ -148,17 +139,5 @@ function resolveSubject(
       'verifies subject tokens without an expected audience: set subject_token.verify.audience to a value or to any',
     );
   }
-  const rules = { ...verify, audience: verify.audience ?? [clientId ?? ''] };
-  return { ...subject, verify: resolveVerification(rules, servers, node.at('subject_token', 'verify')) };
-}
-
-/** A URL is for one caller. With a subject token of cambist's own, all callers share the token. */
-function consentOf(
-  credential: Route['credential'],
-  { own }: SubjectTokenSource,
-  { consentUrl }: RouteKeys,
-  hosts: readonly string[],
-): ConsentRules | undefined {
-  if (credential.kind !== 'exchange' || own !== undefined) return undefined;
-  return consentUrl === undefined && hosts.length === 0 ? undefined : { hosts, url: consentUrl };
+  return { ...subject, verify: { ...verify, audience: verify.audience ?? [clientId ?? ''] } };
 }

@@ -30,9 +30,9 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
   const ownDefaults = readOwnKeys(file.defaults ?? {}, root.at('defaults'), scope);
   const usual = usualKeys(root, scope);
   const defaults = merge(usual, ownDefaults);
-  const context = { defaults, scope, verifiers: servers, interactionHosts: interaction?.hosts ?? [] };
+  const context = { defaults, scope, interactionHosts: interaction?.hosts ?? [] };
   if (file.routes === undefined && file.routes_from === undefined && !root.at('routes').broken) {
-    root.error('missing key "routes": backends');
+    root.error('missing key "routes": add it (backends, in any order)');
   }
   const drafts = (file.routes ?? []).flatMap((route, index) =>
     route === undefined ? [] : [resolveRoute(route, root.at('routes', index), context)],
@@ -50,6 +50,7 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
   }
   // A route with an error may use a server.
   if (!root.broken) warnOfUnusedServers(servers, { routes, inbound, signals, routesFrom }, root);
+  warnOfUnseenRevocations({ signals }, routes, root);
   for (const { route, node } of drafts) {
     if (route === undefined) continue;
     if (listen !== undefined && reaches(listen, route.upstream.origin)) {
@@ -63,7 +64,6 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
     }
   }
   const authorizationServers = [...servers.values()].filter((server) => server !== undefined);
-  warnOfUnseenRevocations({ signals }, routes, root);
   const origins = new Set(routes.map(({ upstream }) => upstream.origin));
   if (root.broken || limits === undefined) return undefined;
   // A team may have any number of upstreams.
@@ -84,11 +84,20 @@ export function resolveConfig(file: ConfigFile, root: ConfigNode, sources: Sourc
 function resolveServers(file: ConfigFile, root: ConfigNode, sources: Sources): Servers {
   const node = root.at('authorization_servers');
   const entries = Object.entries(file.authorization_servers ?? {});
+  const hasFrom = ([, written]: (typeof entries)[number]) =>
+    written?.client_auth?.from?.authorization_server !== undefined;
+  const serversWithFrom = new Set(entries.filter(hasFrom).map(([name]) => name));
   const read = (isLate: boolean, servers: Servers) =>
     entries
-      .filter(([, written]) => (written?.client_auth?.from?.authorization_server !== undefined) === isLate)
+      .filter((entry) => hasFrom(entry) === isLate)
       .map(([name, written]): [string, AuthorizationServer | undefined] => {
-        const scope: ServerScope = { sources, servers, listeners: new Map(), spiffe: file.spiffe?.socket };
+        const scope: ServerScope = {
+          sources,
+          servers,
+          serversWithFrom,
+          listeners: new Map(),
+          spiffe: file.spiffe?.socket,
+        };
         const server = written && authorizationServer.read(written, node.at(name), scope);
         return [name, server && { name, ...server }];
       });
@@ -117,11 +126,14 @@ function warnOfUnusedServers(
   config: Pick<Config, 'routes' | 'inbound' | 'signals' | 'routesFrom'>,
   root: ConfigNode,
 ): void {
-  const others = [...introspectingServers(config), ...signallingServers(config)].map(({ name }) => name);
+  const { routes, routesFrom } = config;
   const used = new Set([
-    ...config.routesFrom.flatMap(({ authorizationServers }) => authorizationServers),
-    ...config.routes.flatMap(({ credential }) => usedServers(credential).map(({ name }) => name)),
-    ...others,
+    ...routesFrom.flatMap(({ authorizationServers }) => authorizationServers),
+    ...[
+      ...routes.flatMap(({ credential }) => usedServers(credential)),
+      ...introspectingServers(config),
+      ...signallingServers(config),
+    ].map(({ name }) => name),
   ]);
   for (const name of servers.keys()) {
     if (used.has(name)) continue;
@@ -132,9 +144,9 @@ function warnOfUnusedServers(
 
 function warnOfUnseenRevocations({ signals }: Pick<Config, 'signals'>, routes: readonly Route[], root: ConfigNode) {
   for (const { name, issuer } of signals?.transmitters ?? []) {
-    const unaware = routesUnawareOfDisabledUsers(issuer, routes);
+    const unaware = routesUnawareOfDisabledUsers(issuer, routes).map((route) => `"${route}"`);
     if (unaware.length === 0) continue;
-    const why = `Keycloak sends no signal about disabled and deleted users, so routes serve them until cached tokens expire: set subject_token.verify.introspection for ${unaware.map((name) => `"${name}"`).join(', ')}`;
+    const why = `Keycloak sends no signal about disabled and deleted users, so routes serve them until cached tokens expire: set subject_token.verify.introspection for ${unaware.join(', ')}`;
     root.at('signals', 'transmitters', name).warn(why, 'key');
   }
 }

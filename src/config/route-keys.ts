@@ -16,25 +16,9 @@ import {
   withFallback,
 } from './key.ts';
 import * as kind from './kinds.ts';
-import { nearest } from './nearest.ts';
 import { readExpectAudience, readOrigin, readResource, readSingleScope } from './targets.ts';
 import { readHttpUrl } from './urls.ts';
-import { checkKeysUrl, type SubjectKeys, subjectToken } from './verification.ts';
-
-/** The name of an authorization server. An unknown one is an error. */
-function serverName(description: string, without: string, page?: string) {
-  const rules = { without, ...(page !== undefined && { page }) };
-  return valueKey(kind.nonEmptyText, 'name', description, rules, (written: string, node, { servers }: ServerScope) => {
-    if (servers.has(written)) return written;
-    const names = [...servers.keys()];
-    const meant = nearest(written, names);
-    const known =
-      names.length === 0 ? 'define it under authorization_servers' : `known servers are ${names.join(', ')}`;
-    const fix = meant === undefined ? known : `did you mean "${meant}"?`;
-    if (!node.broken) node.error(`unknown authorization server: ${fix}`);
-    return written;
-  });
-}
+import { subjectToken } from './verification.ts';
 
 export const DEFAULT_CONNECT = '5s';
 export const DEFAULT_STALL = '60s';
@@ -124,9 +108,9 @@ function readConsentUrl(written: string, node: ConfigNode): string {
 export const CREDENTIALS = ['exchange', 'client_credentials', 'secret', 'passthrough', 'none'] as const;
 
 const keys = {
-  authorization_server: serverName(
+  authorization_server: kind.serverName(
     'Name of the authorization server that issues the token. Optional if there is only one.',
-    'the only one',
+    { without: 'the only one' },
   ),
   credential: kind.choice(
     CREDENTIALS,
@@ -196,7 +180,7 @@ const keys = {
   chain: optional(
     section('Exchange in two legs: an assertion from another server, then a token from the server of the route.', {
       authorization_server: required(
-        serverName('Server of the first leg, which issues the assertion.', 'none', 'tokens.md#chains'),
+        kind.serverName('Server of the first leg, which issues the assertion.', { page: 'tokens.md#chains' }),
       ),
       assertion: kind.choice(
         ['id_jag', 'jwt'],
@@ -250,14 +234,13 @@ const keys = {
 export const ROUTE_KEYS = keys;
 export type WrittenRouteKeys = Written<typeof keys>;
 
-type All = Values<typeof keys>;
 /** The keys of a route, with all defaults. */
-export type RouteKeys = Omit<All, 'subjectToken'> & { readonly subjectToken: SubjectKeys | undefined };
+export type RouteKeys = Values<typeof keys>;
 
 /** The keys that a route or `defaults` has in the file. */
 export type OwnRouteKeys = Partial<Omit<RouteKeys, 'timeouts'>> & { readonly timeouts: Partial<RouteKeys['timeouts']> };
 
-export type ChainKeys = NonNullable<All['chain']>;
+export type ChainKeys = NonNullable<RouteKeys['chain']>;
 /** The token of the agent, or cambist's own. */
 export interface ActorTokenSource {
   readonly source: CredentialSource | 'agent';
@@ -267,15 +250,10 @@ export interface ActorTokenSource {
 export type Timeouts = ValueOf<typeof timeouts>;
 
 export function readOwnKeys(written: WrittenRouteKeys, node: ConfigNode, scope: ServerScope): OwnRouteKeys {
-  const { subjectToken: subject, ...own } = readWritten(keys, { ...written, timeouts: undefined }, node, scope);
-  const allowInsecureHttp = written.allow_insecure_http ?? false;
-  const rules = subject?.verify && { ...subject.verify, allowInsecureHttp };
-  if (rules !== undefined) checkKeysUrl(rules, node.at('subject_token', 'verify'));
-  return {
-    ...(own as Partial<RouteKeys>),
-    ...(subject !== undefined && { subjectToken: { ...subject, verify: rules } }),
-    timeouts: readWritten(timeoutKeys, written.timeouts ?? {}, node.at('timeouts'), scope) as Partial<Timeouts>,
-  };
+  const rules: ServerScope = { ...scope, allowInsecureHttp: written.allow_insecure_http ?? false };
+  const own = readWritten(keys, { ...written, timeouts: undefined }, node, rules);
+  const timeouts = readWritten(timeoutKeys, written.timeouts ?? {}, node.at('timeouts'), scope);
+  return { ...own, timeouts } as OwnRouteKeys;
 }
 
 /** The defaults of a route without any key. */

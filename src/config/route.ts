@@ -1,6 +1,6 @@
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
-import type { Match } from './match.ts';
+import { type Match, readsMessage } from './match.ts';
 import type { RouteKeys } from './route-keys.ts';
 import type { ExpectedAudience } from './targets.ts';
 import type { Upstream } from './urls.ts';
@@ -29,7 +29,7 @@ export interface SubjectTokenSource {
   readonly own: CredentialSource | undefined;
   /** Scopes that clients should request for the token, joined by single spaces. Safe in a quoted string, and never empty. */
   readonly scope: string | undefined;
-  /** Undefined: only the authorization server checks the token. */
+  /** How cambist verifies the token. Undefined: only the authorization server checks it. */
   readonly verify: SubjectVerification | undefined;
 }
 
@@ -86,9 +86,9 @@ export interface Route extends Pick<RouteKeys, KeptKeys> {
   /** Source of the caller's token. Set on every route, because no route may forward it by accident. */
   readonly subjectToken: SubjectTokenSource;
   readonly credential: Credential;
-  /** Undefined: callers never learn where to consent. */
+  /** The URLs at which callers may consent. Undefined: they never learn where to. */
   readonly consent: ConsentRules | undefined;
-  /** Undefined: `Authorization`, with the scheme of the token. */
+  /** The header for the credential. Undefined: `Authorization`, with the scheme of the token. */
   readonly send: RouteKeys['send'];
 }
 
@@ -103,8 +103,13 @@ export function whyUndecidable({ credential, consent, match }: Route, isNamed: b
   if (consent !== undefined) {
     return 'it asks users for consent in a second request (consent_url, interaction): use it through listen';
   }
-  const readsMessage = match.conditions?.mcpMethods !== undefined || match.conditions?.mcpNames !== undefined;
-  return readsMessage && isNamed ? 'it depends on the message: set decisions.routes_by to match' : undefined;
+  return isNamed && readsMessage(match) ? 'it depends on the message: set decisions.routes_by to match' : undefined;
+}
+
+/** Lower-case name of the header that has the credential of the route. Undefined: cambist adds none. */
+export function carrierOf({ credential, send }: Route): string | undefined {
+  if (credential.kind === 'none' || credential.kind === 'passthrough') return undefined;
+  return send?.header.toLowerCase() ?? 'authorization';
 }
 
 /** cambist's own actor token. Undefined without an actor token, and where it is the token of the agent. */

@@ -47,13 +47,15 @@ export function checkShape(value: unknown, root: ConfigNode, shape = CONFIG): un
 type Located<Issue> = Issue extends unknown ? Omit<Issue, 'path'> & { path: Path } : never;
 type Issue = Located<z.core.$ZodIssue>;
 
-/** A union has the issues of the branch whose type fits. */
+/** A union has the issues of the branch whose type fits. An unknown key names a branch only where no other branch is a map. */
 function flatten(issue: z.core.$ZodIssue): Issue[] {
   const path = issue.path.map((segment) => (typeof segment === 'number' ? segment : String(segment)));
-  const meant =
-    issue.code === 'invalid_union'
-      ? issue.errors.find((branch) => branch.length > 0 && branch.every((inner) => inner.path.length > 0))
-      : undefined;
+  const branches = issue.code === 'invalid_union' ? issue.errors.filter(({ length }) => length > 0) : [];
+  const isBelow = ({ path }: z.core.$ZodIssue) => path.length > 0;
+  const maps = branches.filter((branch) =>
+    branch.every((inner) => isBelow(inner) || inner.code === 'unrecognized_keys'),
+  );
+  const meant = maps.find((branch) => branch.every(isBelow)) ?? (maps.length === 1 ? maps[0] : undefined);
   if (meant === undefined) return [{ ...issue, path }];
   return meant.flatMap((inner) => flatten({ ...inner, path: [...path, ...inner.path] }));
 }
@@ -62,9 +64,9 @@ function report(issue: Issue, root: ConfigNode, whole: z.ZodType) {
   const node = root.at(...issue.path);
   if (issue.message === MISSING) {
     const key = String(issue.path.at(-1));
-    const about = firstClause(schemaAt(whole, issue.path)?.meta()?.description);
+    const about = firstSentence(schemaAt(whole, issue.path)?.meta()?.description);
     if (node.broken) return;
-    root.at(...issue.path.slice(0, -1)).error(`missing key "${key}": ${about ?? 'add it'}`);
+    root.at(...issue.path.slice(0, -1)).error(`missing key "${key}": add it${about && ` (${about})`}`);
     node.markBroken();
   } else if (issue.code === 'invalid_key') {
     root
@@ -75,10 +77,10 @@ function report(issue: Issue, root: ConfigNode, whole: z.ZodType) {
   }
 }
 
-/** The beginning of a description, to continue a sentence. */
-function firstClause(description: string | undefined): string | undefined {
-  const [clause] = description?.split(/[.:;,] | \(|\.$/) ?? [];
-  return clause?.replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase());
+/** The beginning of a description, which fits into parentheses. */
+function firstSentence(description = ''): string {
+  const [sentence = ''] = description.replace(/^PEM: /, '').split(/[.;] | \(|\.$/);
+  return sentence.replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase());
 }
 
 /** The keys of credential sources. An unknown key beside them could be the secret itself. */
@@ -94,8 +96,8 @@ const REMOVED: Readonly<Record<string, string>> = {
 function reportUnknownKeys(path: Path, keys: readonly string[], valid: unknown, root: ConfigNode, shape: FileShape) {
   const parent = valueAt(valid, path);
   const node = root.at(...path);
-  const schema = schemaAt(shape.schema, path);
-  const known = schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
+  const schemas = branchesOf(schemaAt(shape.schema, path));
+  const known = schemas.flatMap((schema) => (schema instanceof z.ZodObject ? Object.keys(schema.shape) : []));
   const isSource = known.every((name) => OF_SOURCES.has(name));
   for (const key of keys) {
     if (isMap(parent)) delete parent[key];
@@ -115,14 +117,20 @@ function reportUnknownKeys(path: Path, keys: readonly string[], valid: unknown, 
   }
 }
 
-/** The schema of a node. Undefined within a union. */
 function schemaAt(whole: z.ZodType, path: Path): z.ZodType | undefined {
   const schema = path.reduce<unknown>((parent, segment) => childOf(unwrap(parent), segment), whole);
   const found = unwrap(schema);
   return found instanceof z.ZodType ? found : undefined;
 }
 
+function branchesOf(schema: unknown): readonly unknown[] {
+  return schema instanceof z.ZodUnion ? schema.options : [schema];
+}
+
 function childOf(schema: unknown, segment: string | number): unknown {
+  if (schema instanceof z.ZodUnion) {
+    return schema.options.map((branch) => childOf(branch, segment)).find((child) => child !== undefined);
+  }
   if (schema instanceof z.ZodObject) return schema.shape[segment];
   if (schema instanceof z.ZodRecord) return schema.valueType;
   return schema instanceof z.ZodArray ? schema.element : undefined;

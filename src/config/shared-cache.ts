@@ -1,16 +1,10 @@
 import * as z from 'zod';
 import { type CredentialSource, MIN_KEY_LENGTH } from '../secrets/credential.ts';
-import { mayUsePlainHttp, readListen, withBrackets } from './addresses.ts';
+import { type Endpoint, mayUsePlainHttp, readListen, withBrackets } from './addresses.ts';
 import { type ConfigNode, type Reading, readEach, valueOrReport } from './config-node.ts';
 import { optional, required, type Scope, section, type Values, valueKey } from './key.ts';
 import { credentialSource, duration, flag, nonEmptyText, type TlsFiles, text, tls, word } from './kinds.ts';
 import type { WrittenSource } from './sources.ts';
-
-export interface StoreNode {
-  /** IPv6 without brackets. */
-  readonly host: string;
-  readonly port: number;
-}
 
 const DEFAULT_PORT = 6379;
 const NO_TLS: TlsFiles = { ca: undefined, certificate: undefined, privateKey: undefined };
@@ -23,12 +17,12 @@ const nodeAddress = z
 const nodes = (description: string) =>
   valueKey(z.array(nodeAddress).min(1).max(100), 'list of `host:port`', description, {}, readNodes);
 
-function readNodes(written: readonly (string | undefined)[], node: ConfigNode): readonly StoreNode[] | undefined {
+function readNodes(written: readonly (string | undefined)[], node: ConfigNode): readonly Endpoint[] | undefined {
   const found = readEach(written, node, readNode);
   return found.length === 0 || found.length < written.length ? undefined : found;
 }
 
-function readNode(written: string): Reading<StoreNode> {
+function readNode(written: string): Reading<Endpoint> {
   const reading = readListen(written);
   if ('problem' in reading || reading.value.kind === 'unix' || reading.value.port === 0) {
     return { problem: 'must have a host and a port, as in valkey.agents.svc:6379' };
@@ -38,7 +32,7 @@ function readNode(written: string): Reading<StoreNode> {
 }
 
 /** Problems do not quote the URL, which may contain a password. */
-function readUrl(written: string): Reading<StoreNode & { readonly isTls: boolean }> {
+function readUrl(written: string): Reading<Endpoint & { readonly isTls: boolean }> {
   const [, scheme, authority = '', rest = ''] = /^([a-z]+):\/\/([^/?#]*)([/?#].*)?$/is.exec(written) ?? [];
   if (scheme === undefined || !/^(?:rediss?|valkeys?)$/i.test(scheme)) {
     return { problem: 'must start with rediss:// or redis://' };
@@ -95,7 +89,10 @@ const sharedCacheKeys = {
   ),
   key: required(
     valueKey(
-      z.union([key, z.array(key).min(1).max(8)], { error: 'must be { file: … } or { env: … }, or a list of them' }),
+      z.union([key, z.array(key).min(1).max(8)], {
+        error: ({ input }) =>
+          input === undefined ? undefined : 'must be { file: … } or { env: … }, or a list of them',
+      }),
       'secret, or a list of secrets',
       'Secrets that all replicas share. The first one seals, all of them open.',
       { page: 'shared-cache.md#the-key' },
@@ -129,25 +126,25 @@ const PLACES = ['url', 'sentinel', 'cluster'] as const;
 export const sharedCache = optional(
   section('Cache of issued tokens that several replicas share, on Valkey or Redis. Off by default.', sharedCacheKeys, {
     restart: 'change',
-    check({ allowInsecureTcp, ...values }, { node }, written) {
+    check({ url }, { node }, written) {
       const [place, ...more] = PLACES.filter((name) => written[name] !== undefined || node.at(name).broken);
       if (place === undefined) node.error('names no server: set "url", "sentinel" or "cluster"');
       if (more.length > 0) node.error(`has "${[place, ...more].join('" and "')}": keep one of them`);
-      if (values.url?.isTls === false && written.tls !== undefined) {
+      if (url?.isTls === false && written.tls !== undefined) {
         node.at('tls').error('has no effect with redis://: write rediss:// in url', 'key');
       }
       if (written.username !== undefined && written.password === undefined && !node.broken) {
         node.error('has "username" without "password": set both, or remove it');
       }
-      const server = serverOf(values);
-      if (server !== undefined && allowInsecureTcp === false && tlsOf(values) === undefined) {
-        refuseOpenNetworks(server, node);
-      }
     },
     finish({ url, sentinel, cluster, key: keys, ...others }, { node }): SharedCache | undefined {
       const server = serverOf({ url, sentinel, cluster });
-      if (server === undefined || keys.length === 0 || node.broken) return undefined;
-      return { ...others, server, keys, tls: tlsOf({ url, tls: others.tls }) };
+      if (server === undefined || keys.length === 0) return undefined;
+      // The scheme of a URL decides. Without a URL, the presence of `tls` does.
+      const withUrl = url?.isTls === true ? (others.tls ?? NO_TLS) : undefined;
+      const tls = url === undefined ? others.tls : withUrl;
+      if (!others.allowInsecureTcp && tls === undefined) refuseOpenNetworks(server, node);
+      return node.broken ? undefined : { ...others, server, keys, tls };
     },
   }),
 );
@@ -161,12 +158,6 @@ function serverOf({ url, sentinel, cluster }: Partial<Pick<Parts, 'url' | 'senti
   if (sentinel === undefined) return undefined;
   const { hosts, ...others } = sentinel;
   return { kind: 'sentinel', nodes: hosts, ...others } as const;
-}
-
-/** The scheme of a URL decides. Without a URL, the presence of `tls` does. */
-function tlsOf({ url, tls: files }: Partial<Pick<Parts, 'url' | 'tls'>>): TlsFiles | undefined {
-  if (url === undefined) return files;
-  return url.isTls ? (files ?? NO_TLS) : undefined;
 }
 
 /** Passwords and the pattern of use would be visible. Values are sealed anyway. */

@@ -12,15 +12,15 @@ import {
   type Written,
   withFallback,
 } from './key.ts';
-import { choice, credentialSource, duration, fileSource, flag, oneOrMany, text } from './kinds.ts';
+import { choice, credentialSource, duration, fileSource, flag, serverName, text } from './kinds.ts';
 import { address } from './listen.ts';
 import { readScope } from './targets.ts';
 import { checkUrl } from './urls.ts';
-import { checkKeysUrl, serverNamed, serverOf } from './verification.ts';
+import { audiences, checkKeysUrl, serverOf } from './verification.ts';
 
 const transmitterKeys = {
   issuer: required(text('Expected `iss` of its events, and of the tokens that they are about.', { form: 'URL' })),
-  audience: required(oneOrMany('The `aud` of its events must contain one of these.')),
+  audience: required(audiences('The `aud` of its events must contain one of these.')),
   jwks_uri: text("URL of its keys. By default, from the issuer's metadata.", {
     form: 'URL',
     without: 'from the metadata',
@@ -32,9 +32,8 @@ const transmitterKeys = {
   authorization: fileSource(
     'File of the value of the `Authorization` header that the transmitter sends with each event, or that cambist sends with each poll.',
   ),
-  authorization_server: text(
+  authorization_server: serverName(
     "Server that issues the token of cambist's requests to the transmitter, by client credentials. In place of `authorization`, for polls.",
-    { form: 'name' },
   ),
   scope: text('Scopes of that token, with a space between them.', { examples: ['ssf.read ssf.manage'] }),
   poll_endpoint: text('URL to poll: the `endpoint_url` of the stream at the transmitter.', { form: 'URL' }),
@@ -47,34 +46,22 @@ const transmitterKeys = {
 
 type WrittenTransmitter = Written<typeof transmitterKeys>;
 
-/** Reports keys that contradict each other, or have no effect, in the requests that cambist sends to a transmitter. */
-function checkRequests(written: WrittenTransmitter, node: ConfigNode): void {
-  const { delivery, authorization, authorization_server: server, scope } = written;
-  if (authorization !== undefined && delivery === undefined) {
-    node.at('authorization').warn('has no effect without delivery: a logout token is its own proof: remove it', 'key');
+const FOR_POLLS = ['authorization_server', 'scope', 'poll_endpoint', 'poll_interval'] as const;
+
+/** Reports the keys that the delivery lacks, or has no use for. */
+function checkDelivery(written: WrittenTransmitter, node: ConfigNode): void {
+  const { delivery, authorization, authorization_server: server } = written;
+  const unused = { push: FOR_POLLS, poll: [], none: [...FOR_POLLS, 'authorization'] as const }[delivery ?? 'none'];
+  for (const key of unused) {
+    if (written[key] === undefined) continue;
+    node.at(key).error(`has no meaning ${delivery === undefined ? 'without delivery' : 'for push'}: remove it`, 'key');
   }
-  if (delivery === 'poll' && authorization === undefined && server === undefined && !node.broken) {
-    node.error(
-      'polls without a credential: set authorization to a file, or authorization_server to the server of a client',
-    );
+  if (delivery !== 'poll') return;
+  if ((authorization === undefined) === (server === undefined) && !node.broken) {
+    node.error('needs one credential for polls: set either authorization or authorization_server');
   }
-  if (delivery === 'poll' && authorization !== undefined && server !== undefined) {
-    node.at('authorization').error('is a second credential beside authorization_server: remove one of them', 'key');
-  }
-  if (delivery === 'poll' && written.poll_endpoint === undefined) {
+  if (written.poll_endpoint === undefined) {
     node.error('missing key "poll_endpoint": set it to the "endpoint_url" of the stream at the transmitter');
-  }
-  for (const key of ['authorization_server', 'scope'] as const) {
-    if (written[key] === undefined || delivery === 'poll') continue;
-    node.at(key).error('has no meaning without polls, because cambist sends no other requests: remove it', 'key');
-  }
-  if (scope !== undefined && server === undefined && delivery === 'poll') {
-    node.at('scope').warn('has no effect without authorization_server: remove it', 'key');
-  }
-  for (const key of ['poll_endpoint', 'poll_interval'] as const) {
-    if (written[key] !== undefined && delivery !== 'poll') {
-      node.at(key).warn('has no effect without delivery: poll: remove it', 'key');
-    }
   }
 }
 
@@ -91,7 +78,7 @@ function clientOf(
   { node, scope: { servers } }: Place<ServerScope>,
 ): TransmitterClient | undefined {
   if (name === undefined) return undefined;
-  const authorizationServer = serverNamed(name, servers, node);
+  const authorizationServer = servers.get(name);
   if (authorizationServer === undefined) return undefined;
   const { clientAuth, dpop } = authorizationServer;
   if (clientAuth.method === 'none') {
@@ -115,14 +102,13 @@ export interface Transmitter extends Omit<TransmitterValues, 'authorizationServe
 
 const transmitter = section('An issuer that says whose tokens are revoked.', transmitterKeys, {
   finish(values, place: Place<ServerScope>, written): Omit<Transmitter, 'name'> {
-    const { issuer, audience, jwksUri, delivery, pollEndpoint, backchannelLogout } = values;
+    const { issuer, jwksUri, delivery, pollEndpoint, backchannelLogout } = values;
     const { node, scope } = place;
-    if (audience.length === 0) node.at('audience').error('must not be empty: name the audience of the events');
     checkKeysUrl({ issuer, jwksUri, allowInsecureHttp: false }, node);
     if (delivery === undefined && !backchannelLogout) {
       node.error('never gets an event: set delivery for Shared Signals, or backchannel_logout: true');
     }
-    checkRequests(written, node);
+    checkDelivery(written, node);
     checkUrl(pollEndpoint, node.at('poll_endpoint'), { allowInsecureHttp: false, allowQuery: true });
     const { authorizationServer: _, scope: __, ...others } = values;
     return { ...others, ca: serverOf(issuer, scope.servers)?.tls?.ca, client: clientOf(values, place) };

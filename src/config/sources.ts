@@ -96,9 +96,9 @@ export function createSources(configFile: string, within?: readonly string[]) {
     }
     for (const { full, node } of outputs) {
       const parent = dirname(full);
-      if (!(await isAccessible(parent, constants.W_OK))) {
+      await access(parent, constants.W_OK).catch(() => {
         node.warn(`folder "${parent}" cannot be written here: create it where cambist runs, writable for its user`);
-      }
+      });
     }
   }
 
@@ -131,12 +131,4 @@ async function faultOf(path: string, minLength: number): Promise<string | undefi
 
 function tooShort(minLength: number): string {
   return `has a key of less than ${minLength} characters here: use a long random one, as of "openssl rand -base64 32"`;
-}
-
-/** @param mode of `access` */
-export function isAccessible(path: string, mode: number): Promise<boolean> {
-  return access(path, mode).then(
-    () => true,
-    () => false,
-  );
 }

@@ -71,18 +71,17 @@ export function readExpectAudience(
 ): ExpectedAudience | undefined {
   if (typeof written !== 'object' || 'length' in written) return readAudiences(written, node);
   if (written.only === undefined) return undefined;
-  return { only: namedAudiences(written.only, node.at('only'), 'write expect_audience: any') };
+  return { only: namedAudiences(written.only, node.at('only')) };
 }
 
 /** Audiences of which a token must have one, or `any`. */
 export function readAudiences(written: OneOrMany, node: ConfigNode): readonly string[] | 'any' {
-  return written === 'any' ? 'any' : namedAudiences(written, node, 'write the single value any');
+  return written === 'any' ? 'any' : namedAudiences(written, node);
 }
 
-/** @param noCheck how to turn the check off */
-function namedAudiences(written: OneOrMany, node: ConfigNode, noCheck: string): readonly string[] {
+/** Reads audiences. `any` is refused, because it would accept tokens for every service. */
+export function namedAudiences(written: OneOrMany, node: ConfigNode): readonly string[] {
   const list = toList(written);
-  if (list.includes('any')) node.error(`contains "any": to turn the check off, ${noCheck}`);
-  if (list.length === 0) node.error(`must not be empty: name an audience; to turn the check off, ${noCheck}`);
+  if (list.length === 0 || list.includes('any')) node.error('must name at least one audience, and not "any"');
   return list;
 }

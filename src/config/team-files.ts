@@ -22,14 +22,14 @@ const MAX_FILES = 1000;
 /** Parsing a file blocks all requests, for about 2 ms a KiB. */
 const MAX_FILE_BYTES = 64 * 1024;
 
-/** For all files of a folder. A ConfigMap has the same limit. */
+/** Limit for all files of a folder together. A ConfigMap has the same limit. */
 const MAX_FOLDER_BYTES = 1024 * 1024;
 
-/** For all files of a folder. Each route takes 4 KiB of /metrics, and an entry in the table of routes for each combination of its conditions. */
+/** Limits for all files of a folder together. Each route takes 4 KiB of /metrics, and an entry in the route table for each combination of its conditions. */
 const MAX_ROUTES = 1000;
 const MAX_COMBINATIONS = 20_000;
 
-/** For a folder, with the entries that are ignored. It may have millions. */
+/** Limit for the entries of a folder, which may have millions. The ignored ones count too. */
 const MAX_ENTRIES = 10_000;
 
 /** Files of a folder that are read at the same time. */
@@ -43,7 +43,7 @@ const SETTLED_MS = 3000;
 
 /** A file as it was parsed. */
 interface Parsed {
-  /** Undefined: the file was too young for its stats to tell of a change. */
+  /** The stats of the file when it was read. Undefined: it was so young that a later change may leave them as they are. */
   stats: string | undefined;
   readonly text: string;
   readonly content: WrittenTeamFile | undefined;

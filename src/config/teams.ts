@@ -111,16 +111,16 @@ const entry = section(
       { default: ['exchange', 'none'] as const, page: 'teams.md#tokens' },
       (written: readonly (typeof CREDENTIALS)[number][]) => written.filter((each) => each !== undefined),
     ),
-    files: withFallback(
-      valueKey(
-        z.array(folder('').schema).max(100),
-        'list of folders',
-        'Folders of the files that the routes may name: `secret`, `tls` and `actor_token`.',
-        { examples: [['/var/run/secrets/teams/billing']], without: 'none', page: 'teams.md#files' },
-        (written: readonly (string | undefined)[], _node, { sources }): readonly string[] =>
-          written.flatMap((each) => (each === undefined ? [] : [sources.folder(each)])),
-      ),
-      [],
+    files: list(
+      'Folders of the files that the routes may name: `secret`, `tls` and `actor_token`.',
+      {
+        examples: [['/var/run/secrets/teams/billing']],
+        form: 'list of folders',
+        without: 'none',
+        page: 'teams.md#files',
+      },
+      (text, _node, { sources }) => ({ value: sources.folder(text) }),
+      folder('').schema,
     ),
   },
   {

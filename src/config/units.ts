@@ -1,8 +1,8 @@
 const MS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const;
 const BYTES = { '': 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const;
 
-/** `250ms`, `5s`, `5m`, `1h`, or `0`. */
-export const DURATION = /^(?:0|[1-9]\d{0,8}(?:ms|s|m|h))$/;
+/** `250ms`, `5s`, `5m`, `1h`, or `0` with or without a unit. */
+export const DURATION = /^(?:0|(?:0|[1-9]\d{0,8})(?:ms|s|m|h))$/;
 
 /** `64KiB`, `1MiB`, or plain bytes. */
 export const SIZE = /^(?:0|[1-9]\d{0,9}(?:KiB|MiB|GiB)?)$/;

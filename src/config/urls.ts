@@ -1,5 +1,6 @@
 import { mayUsePlainHttp } from './addresses.ts';
 import { type ConfigNode, type Reading, valueOrReport } from './config-node.ts';
+import { NOT_REPLACED, PLACEHOLDER } from './placeholders.ts';
 
 export interface Upstream {
   /** `scheme://host[:port]`, without a default port. */
@@ -25,9 +26,10 @@ const URI_CHARACTERS = /^(?:[A-Za-z0-9\-._~:/?#[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})
 
 /** Reads the URL of an upstream, an issuer or an endpoint. Problems do not quote the URL, which may contain a secret. */
 export function readHttpUrl(text: string, rules: UrlRules): Reading<Upstream> {
+  if (PLACEHOLDER.test(text)) return { problem: NOT_REPLACED };
   const [, scheme, authority, path = '', query, fragment] = PARTS.exec(text) ?? [];
   if (scheme === undefined || authority === undefined) {
-    return { problem: 'must be an absolute URL, as in https://backend.example.com/mcp' };
+    return { problem: 'must be an absolute URL, as in https://host.example.com/path' };
   }
   const secure = scheme.toLowerCase() === 'https';
   if (!secure && scheme.toLowerCase() !== 'http') return { problem: 'must start with https:// or http://' };

@@ -45,7 +45,7 @@ export function signallingServers({ signals }: Pick<Config, 'signals'>): Authori
  * about them, and these routes do not introspect. Empty where the issuer is not a Keycloak.
  */
 export function routesUnawareOfDisabledUsers(issuer: string, routes: readonly Route[]): string[] {
-  if (!new URL(issuer).pathname.includes('/realms/')) return [];
+  if (!issuer.includes('/realms/')) return [];
   const isOfIssuer = ({ credential, subjectToken: { verify } }: Route): boolean =>
     verify === undefined
       ? credential.kind === 'exchange' && usedServers(credential).some((server) => server.issuer === issuer)

@@ -1,7 +1,7 @@
 import type { CredentialSource } from '../secrets/credential.ts';
-import type { AuthorizationServer, Servers } from './authorization-server.ts';
+import type { AuthorizationServer, ServerScope, Servers } from './authorization-server.ts';
 import type { ConfigNode } from './config-node.ts';
-import { type Draft, optional, required, section, type ValueOf, type Values, valueKey } from './key.ts';
+import { type About, optional, type Place, required, section, type Values, valueKey } from './key.ts';
 import {
   choice,
   duration,
@@ -10,16 +10,21 @@ import {
   oneOrManySchema,
   ownToken,
   scopes,
+  serverName,
   text,
   tokenFile,
   tokenType,
 } from './kinds.ts';
-import { readAudiences } from './targets.ts';
+import { namedAudiences, readAudiences } from './targets.ts';
 import { checkUrl } from './urls.ts';
 
+/** Reads at least one audience. */
+export function audiences<const Rules extends About>(description: string, rules = {} as Rules) {
+  return valueKey(oneOrManySchema, 'text or list', description, rules, namedAudiences);
+}
+
 const introspectionKeys = {
-  authorization_server: text('Name of the server to ask. By default, the server whose issuer is `issuer`.', {
-    form: 'name',
+  authorization_server: serverName('Name of the server to ask. By default, the server whose issuer is `issuer`.', {
     without: 'the server with that issuer',
     page: 'tokens.md#introspection',
   }),
@@ -48,14 +53,14 @@ export interface SubjectVerification {
   readonly issuer: string;
   /** One of these must be in `aud`. */
   readonly audience: readonly string[] | 'any';
-  /** Undefined: from the issuer's metadata. */
+  /** URL of the issuer's keys. Undefined: its metadata names it. */
   readonly jwksUri: string | undefined;
   /** PEM file of the CA for metadata and keys: the one of the authorization server with the same issuer. */
   readonly ca: string | undefined;
   readonly allowInsecureHttp: boolean;
   /** Sent with requests to `jwksUri`. */
   readonly jwksToken?: CredentialSource | undefined;
-  /** Undefined: the token must be a JWT, which is verified by the keys. With it, keys count only where `jwksUri` is set. */
+  /** Asks a server about each token. Keys then count only where `jwksUri` is set. Without it, the token must be a JWT. */
   readonly introspection?: Introspection | undefined;
 }
 
@@ -65,42 +70,55 @@ export interface Introspection extends Omit<Values<typeof introspectionKeys>, 'a
   readonly authorizationServer: AuthorizationServer;
 }
 
-/** The keys of `verify` before the servers of the file are known. */
-export interface VerifyKeys extends Pick<SubjectVerification, 'issuer' | 'jwksUri' | 'allowInsecureHttp'> {
-  readonly introspection?: Draft<typeof introspectionKeys> | undefined;
-}
-
 /**
  * Checks the URL that leads to an issuer's keys: `jwks_uri`, or the issuer, whose metadata names it. With introspection alone,
  * cambist connects to neither.
  */
-export function checkKeysUrl(keys: VerifyKeys, node: ConfigNode): void {
+export function checkKeysUrl(
+  keys: Pick<SubjectVerification, 'issuer' | 'jwksUri' | 'allowInsecureHttp'> & { readonly introspection?: unknown },
+  node: ConfigNode,
+): void {
   const { issuer, jwksUri: uri, allowInsecureHttp } = keys;
   checkUrl(uri, node.at('jwks_uri'), { allowInsecureHttp, allowQuery: true });
   if (uri !== undefined || keys.introspection !== undefined) return;
   checkUrl(issuer, node.at('issuer'), { allowInsecureHttp, allowQuery: false });
 }
 
-/** Resolves `verify`, whose audience is known. An error is reported to its node. */
-export function resolveVerification(
-  { introspection: keys, ...rules }: VerifyKeys & Pick<SubjectVerification, 'audience'>,
-  servers: Servers,
-  node: ConfigNode,
-): SubjectVerification {
+interface VerifyKeys<Audience> {
+  readonly issuer: string;
+  readonly audience: Audience;
+  readonly jwksUri: string | undefined;
+  readonly introspection: Values<typeof introspectionKeys> | undefined;
+}
+
+/** Makes the rules of `verify`. */
+export function resolveVerification<Audience>(
+  { introspection: keys, ...rules }: VerifyKeys<Audience>,
+  { node, scope: { servers, allowInsecureHttp = false } }: Place<ServerScope>,
+) {
+  checkKeysUrl({ ...rules, allowInsecureHttp, introspection: keys }, node);
   const asked = keys && resolveIntrospection(keys, rules.issuer, servers, node.at('introspection'));
   const ca = serverOf(rules.issuer, servers)?.tls?.ca;
-  return { ...rules, ca, ...(asked !== undefined && { introspection: asked }) };
+  return { ...rules, allowInsecureHttp, ca, ...(asked !== undefined && { introspection: asked }) };
 }
 
 /** @param issuer of the tokens @returns undefined after an error */
 function resolveIntrospection(
-  { authorizationServer: name, endpoint, cacheMs = 0 }: Draft<typeof introspectionKeys>,
+  { authorizationServer: name, endpoint, cacheMs }: Values<typeof introspectionKeys>,
   issuer: string,
   servers: Servers,
   node: ConfigNode,
 ): Introspection | undefined {
-  const server = findServer(name, issuer, servers, node);
-  if (server === undefined) return undefined;
+  const server = name === undefined ? serverOf(issuer, servers) : servers.get(name);
+  if (server === undefined) {
+    // A server with an error of its own may be the one.
+    if (name === undefined && ![...servers.values()].includes(undefined)) {
+      node.error(
+        'missing key "authorization_server": no authorization server has this issuer: name the one to ask, or set its issuer',
+      );
+    }
+    return undefined;
+  }
   if (server.clientAuth.method === 'none') {
     node.error(
       `asks authorization server "${server.name}", which has no client_auth: introspection needs client authentication`,
@@ -113,47 +131,26 @@ function resolveIntrospection(
   return { authorizationServer: server, endpoint, cacheMs };
 }
 
-function findServer(
-  name: string | undefined,
-  issuer: string,
-  servers: Servers,
-  node: ConfigNode,
-): AuthorizationServer | undefined {
-  if (name !== undefined) return serverNamed(name, servers, node);
-  // A server with an error of its own may be the one.
-  if ([...servers.values()].includes(undefined)) return undefined;
-  const found = serverOf(issuer, servers);
-  if (found !== undefined) return found;
-  node.error(
-    'missing key "authorization_server": no authorization server has this issuer: name the one to ask, or set its issuer',
-  );
-  return undefined;
-}
-
-/** Reports an unknown name. A server with an error of its own is undefined, and has its report. */
-export function serverNamed(name: string, servers: Servers, node: ConfigNode): AuthorizationServer | undefined {
-  if (!servers.has(name)) {
-    node.at('authorization_server').error(`"${name}" is not defined under authorization_servers: define it`);
-  }
-  return servers.get(name);
-}
-
 export function serverOf(issuer: string, servers: Servers): AuthorizationServer | undefined {
   return [...servers.values()].find((server) => server?.issuer === issuer);
 }
 
-const verify = section('Check of the subject token before any exchange: signature, `iss`, `aud` and `exp`.', {
-  issuer: required(text('Expected `iss`.', { form: 'URL', page: 'tokens.md#verification' })),
-  audience: valueKey(
-    oneOrManySchema,
-    'text, list or `any`',
-    'The `aud` must contain one of these. By default, the `client_id` at the authorization server. `any` turns the check off.',
-    { without: 'the `client_id`' },
-    readAudiences,
-  ),
-  jwks_uri: jwksUri,
-  introspection: optional(introspection),
-});
+const verify = section(
+  'Check of the subject token before any exchange: signature, `iss`, `aud` and `exp`.',
+  {
+    issuer: required(text('Expected `iss`.', { form: 'URL', page: 'tokens.md#verification' })),
+    audience: valueKey(
+      oneOrManySchema,
+      'text, list or `any`',
+      'The `aud` must contain one of these. By default, the `client_id` at the authorization server. `any` turns the check off.',
+      { without: 'the `client_id`' },
+      readAudiences,
+    ),
+    jwks_uri: jwksUri,
+    introspection: optional(introspection),
+  },
+  { finish: (values, place: Place<ServerScope>) => resolveVerification(values, place) },
+);
 
 export const DEFAULT_SUBJECT_HEADER = 'authorization';
 
@@ -208,10 +205,3 @@ export const subjectToken = optional(
     },
   ),
 );
-
-type WrittenSubject = NonNullable<ValueOf<typeof subjectToken>>;
-
-/** The keys of `subject_token`. Defaults for the others depend on the route. */
-export interface SubjectKeys extends Omit<WrittenSubject, 'verify'> {
-  readonly verify: (VerifyKeys & Pick<NonNullable<WrittenSubject['verify']>, 'audience'>) | undefined;
-}

@@ -9,23 +9,18 @@ export interface AskedRequest {
   readonly method: string;
   /** Path and query, undecoded. */
   readonly url: string;
-  readonly isSecure: boolean;
-  readonly body: Buffer;
-  /** @throws {CambistError} ERR_ROUTE_NOT_FOUND where the request is malformed, or names no route */
-  report(isNamed: boolean, maxHeaderBytes: number): Reported;
-}
-
-interface Parts {
-  readonly method: string;
-  readonly url: string;
   readonly scheme: string;
   /** Empty: it is among the headers. */
   readonly host: string;
   readonly headers: readonly Buffer[];
   readonly body: Buffer;
-  readonly isText?: boolean;
-  /** Reads the operator's own name of the route. */
-  readonly routeName: () => string | undefined;
+  readonly isText: boolean;
+  /** The operator's own name of the route, which no client can set. */
+  readonly routeName: string | undefined;
+  /** The reason where the name is missing or invalid. It says where the operator sets the name. */
+  readonly whyUnnamed: string;
+  /** Why the data plane gets no decision. */
+  readonly problem?: string | undefined;
 }
 
 const TOKEN = /^[!#$%&'*+.^_`|~\w-]+$/;
@@ -33,7 +28,7 @@ const TOKEN = /^[!#$%&'*+.^_`|~\w-]+$/;
 const TARGET = /^\/[!-~\x80-\xff]*$/;
 const VALUE = /^[\t -~\x80-\xff]*$/;
 /** That of a team's route begins with the name of the team. */
-export const ROUTE_NAME = /^[a-z0-9-]+(?:\/[a-z0-9-]+)?$/;
+const ROUTE_NAME = /^[a-z0-9-]+(?:\/[a-z0-9-]+)?$/;
 
 /**
  * Reads an `envoy.service.auth.v3.CheckRequest`.
@@ -46,7 +41,7 @@ export function readCheckRequest(message: Buffer): AskedRequest {
   const raw = bytesOf(http, 12);
   const text = bytesOf(http, 11);
   const isText = raw.length === 0 && text.length > 0;
-  return askedRequest({
+  return {
     method: textOf(http, 2),
     url: textOf(http, 4),
     scheme: textOf(http, 6),
@@ -55,22 +50,20 @@ export function readCheckRequest(message: Buffer): AskedRequest {
     headers: (http.has(13) ? within(http, 13).get(1) : http.get(3)) ?? [],
     body: isText ? text : raw,
     isText,
-    routeName: () => readRouteName(attributes),
-  });
+    routeName: routeNameOf(attributes),
+    whyUnnamed: 'context_extensions has no route, or an invalid one',
+  };
 }
 
-export function askedRequest({ method, url, scheme, host, headers, body, isText, routeName }: Parts): AskedRequest {
-  return {
-    method,
-    url,
-    isSecure: scheme === 'https',
-    body,
-    report(isNamed, maxHeaderBytes) {
-      if (!TARGET.test(url)) throw unclear('its path is invalid');
-      const rawHeaders = readHeaders(headers, host, maxHeaderBytes);
-      return { routeName: isNamed ? routeName() : undefined, method, url, rawHeaders, isText: isText === true };
-    },
-  };
+/** @throws {CambistError} ERR_ROUTE_NOT_FOUND where the request is malformed, or names no route */
+export function reportOf(asked: AskedRequest, isNamed: boolean, maxHeaderBytes: number): Reported {
+  const { method, url, headers, host, isText, problem, routeName, whyUnnamed } = asked;
+  if (problem !== undefined) throw unclear(problem);
+  if (!TARGET.test(url)) throw unclear('its path is invalid');
+  const rawHeaders = readHeaders(headers, host, maxHeaderBytes);
+  if (!isNamed) return { routeName: undefined, method, url, rawHeaders, isText };
+  if (routeName === undefined || !ROUTE_NAME.test(routeName)) throw unclear(whyUnnamed);
+  return { routeName, method, url, rawHeaders, isText };
 }
 
 export function within(fields: Fields, number: number): Fields {
@@ -102,12 +95,10 @@ function isFraming(name: string): boolean {
   return isHeader(name, 'content-length') || isHeader(name, 'transfer-encoding');
 }
 
-/** The operator's own name of the route: no client can write here. */
-function readRouteName(attributes: Fields): string {
-  const names = (attributes.get(10) ?? []).map(readEntry).filter(([key]) => key === 'route');
-  const [[, name = ''] = [], ...more] = names;
-  if (more.length > 0 || !ROUTE_NAME.test(name)) throw unclear('context_extensions has no route, or an invalid one');
-  return name;
+/** The name of the route. A request with two names has none. */
+function routeNameOf(attributes: Fields): string | undefined {
+  const [[, name] = [], ...more] = (attributes.get(10) ?? []).map(readEntry).filter(([key]) => key === 'route');
+  return more.length > 0 ? undefined : name;
 }
 
 const OVERWRITE_IF_EXISTS_OR_ADD = 2;

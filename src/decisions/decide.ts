@@ -1,4 +1,4 @@
-import { type Route, whyUndecidable } from '../config/route.ts';
+import { carrierOf, type Route, whyUndecidable } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import type { ActiveConfig } from '../proxy/active-config.ts';
 import { containsToken, headerTokens } from '../proxy/caller-tokens.ts';
@@ -40,7 +40,9 @@ export const DECIDING: Deciding = {
     const problem = bodyProblem(request);
     if (name === undefined) {
       if (problem !== undefined) assertNoMessage(received, problem);
-      return checked(matchRoute(received), problem);
+      const found = matchRoute(received);
+      if (!(found instanceof Promise)) return assertDecidable(found, problem);
+      return found.then((routed) => assertDecidable(routed, problem));
     }
     const { config, table } = request.active;
     const route = routesByName(config.routes).get(name);
@@ -59,10 +61,8 @@ export const DECIDING: Deciding = {
       const why = `the data plane names route "${name}" for a request in the region of "${owner}"`;
       throw new CambistError('ERR_ROUTE_NOT_FOUND', why, { team: owner });
     }
-    if (config.teams.length > 0 && target.path === undefined)
-      throw new CambistError('ERR_ROUTE_NOT_FOUND', 'the request path could be in the region of a team');
     assertTakes(route, request.incoming.method);
-    return checked({ request, target, route, path: request.url, wholeBody: undefined }, problem);
+    return assertDecidable({ request, target, route, path: request.url, wholeBody: undefined }, problem);
   },
   allow(routed, caller, token) {
     const names = copiesIn(routed, caller);
@@ -97,11 +97,6 @@ function assertNoMessage({ target, request }: Received, problem: CambistError): 
 function assertTakes({ name, match }: Route, method = ''): void {
   if (match.conditions?.methods === undefined || match.conditions.methods.includes(method)) return;
   throw new CambistError('ERR_ROUTE_NOT_FOUND', `route "${name}" does not take the method of the request`);
-}
-
-function checked(found: Routed | Promise<Routed>, problem: CambistError | undefined): Routed | Promise<Routed> {
-  const check = (routed: Routed): Routed => assertDecidable(routed, problem);
-  return found instanceof Promise ? found.then(check) : check(found);
 }
 
 function assertDecidable(routed: Routed, problem: CambistError | undefined): Routed {
@@ -160,7 +155,7 @@ const nameAt = rememberNames((name) => {
 function copiesIn({ request, route }: Routed, { rawHeaders, withheldTokens }: CallerToken): readonly string[] {
   const usual = removedHeaders(request.active, route);
   const { rawHeaders: sent } = request.incoming;
-  /** Of the headers that were sent, `inbound` leaves out those with handles. */
+  /** The headers without those that had handles, which `inbound` leaves out. */
   const kept = rawHeaders === sent ? undefined : new Set(rawHeaders);
   const names: string[] = [];
   for (let i = 0; i < sent.length; i += 2) {
@@ -179,7 +174,7 @@ function copied(name: string | undefined): CambistError {
 
 /** The response that lets the request pass, with the credential in the header of its route. */
 function allowed({ request, route }: Routed, token: IssuedToken | undefined, removed: readonly string[]): OwnResponse {
-  const carrier = token === undefined ? undefined : (route.send?.header.toLowerCase() ?? 'authorization');
+  const carrier = token === undefined ? undefined : carrierOf(route);
   const value = token && (route.send === undefined ? token.authorization.reveal() : valueFor(route.send, token));
   const usual = usualRemoval(withheldOn(request.active, route), carrier);
   return {

@@ -5,15 +5,15 @@ import type { Listen } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import type { Decisions } from '../config/decisions.ts';
 import { createIdleCloser } from '../listeners/idle-connection.ts';
-import { type ConnectionLimitOptions, limitConnections } from '../listeners/limit-connections.ts';
+import type { ConnectionLimitOptions } from '../listeners/limit-connections.ts';
 import { openListener } from '../listeners/listen.ts';
-import { logAcceptErrors, reachedLimit } from '../listeners/open-files.ts';
+import { limitCallers } from '../listeners/open-files.ts';
 import type { ListenerCertificates } from '../listeners/tls.ts';
 import type { Counts } from '../observability/counts.ts';
 import type { DecisionProtocol } from '../observability/decision-counts.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ActiveConfig } from '../proxy/active-config.ts';
-import { ARRIVAL, type Arrived, type Dialect, setArrival } from '../proxy/arrival.ts';
+import { ARRIVAL, type Arrived, setArrival } from '../proxy/arrival.ts';
 import { failRequest } from '../proxy/fail-request.ts';
 import { headerValues } from '../proxy/headers.ts';
 import type { OwnResponse } from '../proxy/own-response.ts';
@@ -52,20 +52,23 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
 
   function createHttp(listen: Listen) {
     const app = createHttpServer(listen, { activeConfig, logger }, (incoming, response, url) => {
-      const decideByHttp = (): void => {
-        // Nothing would take back the counts of a connection that has closed meanwhile.
+      const proceed = (isAdmitted: boolean): void => {
+        if (!isAdmitted) {
+          response.writeHead(403, { 'content-length': 0, 'cache-control': 'no-store' }).end();
+          incoming.resume();
+          return;
+        }
+        // The connection may have closed meanwhile, and its counts would then never decrease.
         if (incoming.socket.destroyed) return;
         const report = () => readReport(incoming, url, isNamed(), activeConfig().config.teams);
         decide('http', incoming, response, url, report, undefined);
       };
-      const refuse = (): void => {
-        response.writeHead(403, { 'content-length': 0, 'cache-control': 'no-store' }).end();
-        incoming.resume();
-      };
       // Node notes a moment later that the request is complete. A response to an incomplete one closes the connection.
-      queueMicrotask(() =>
-        admit('http', 'http', headerValues(incoming.rawHeaders, SECRET_HEADER), decideByHttp, refuse),
-      );
+      queueMicrotask(() => {
+        const admitted = admits('http', 'http', headerValues(incoming.rawHeaders, SECRET_HEADER));
+        if (admitted instanceof Promise) void admitted.then(proceed);
+        else proceed(admitted);
+      });
     });
     tracker.idleClosers.push(createIdleCloser(app.server));
     return limited('http', listen, app, app.server);
@@ -73,7 +76,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
 
   async function createGrpc(section: NonNullable<Decisions['grpc']>) {
     const { app, isIdle } = (await import('./grpc.ts')).createGrpc(first, section, {
-      admit: (...access) => admit('grpc', ...access),
+      admits: (...access) => admits('grpc', ...access),
       decide,
       isNamed,
       isReady,
@@ -89,51 +92,31 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
   }
 
   function limited(name: Name, listen: Listen, app: FastifyInstance, unused: ConnectionLimitOptions['http']) {
-    const limits = () => activeConfig().config.limits;
-    const { counts: connections } = limitConnections(app.server, {
-      max: () => limits().maxConnections,
-      http: unused,
-      onDropped: (count) =>
-        logger.warn({}, `${reachedLimit(limits())}; dropped ${count} connections of the data plane`),
-    });
     const key = `decisions.${name}.listen`;
-    logAcceptErrors(app.server, key, logger);
+    const limits = () => activeConfig().config.limits;
+    const { counts: connections } = limitCallers(app.server, key, unused, limits, logger);
     return { name, app, connections, open: () => openListener(app, listen, key, first.socketMode, certificates) };
   }
 
   /** A client without the secret learns nothing, not even which routes there are. */
-  function admit(
-    name: Name,
-    protocol: DecisionProtocol,
-    sent: readonly string[],
-    decide: () => void,
-    refuse: () => void,
-  ): void {
+  function admits(name: Name, protocol: DecisionProtocol, sent: readonly string[]): boolean | Promise<boolean> {
     // The listener stays open until a restart, so a reload does not take its secret away.
     const secret = current()[name]?.secret ?? first.decisions[name]?.secret;
-    if (secret === undefined) {
-      decide();
-      return;
-    }
-    const refuseBecause = (why: string, error?: unknown): void => {
+    if (secret === undefined) return true;
+    const refuse = (why: string, error?: unknown): false => {
       logger.warn(error === undefined ? {} : { err: error }, `refused a decision: ${why}`);
       counts.decided(protocol);
-      refuse();
+      return false;
     };
-    const compare = (expected: Secret): void => {
-      if (isSecret(sent, expected)) decide();
-      else refuseBecause(`${SECRET_HEADER} is missing or is not the configured secret`);
-    };
-    const unreadable = (error: unknown): void => refuseBecause(`the secret of decisions.${name} cannot be read`, error);
-    let reading: Secret | Promise<Secret>;
+    const compare = (expected: Secret): boolean =>
+      isSecret(sent, expected) || refuse(`${SECRET_HEADER} is missing or is not the configured secret`);
+    const unreadable = (error: unknown): false => refuse(`the secret of decisions.${name} cannot be read`, error);
     try {
-      reading = currentCredential(secret, `secret of decisions.${name}`);
+      const reading = currentCredential(secret, `secret of decisions.${name}`);
+      return reading instanceof Promise ? reading.then(compare, unreadable) : compare(reading);
     } catch (error) {
-      unreadable(error);
-      return;
+      return unreadable(error);
     }
-    if (reading instanceof Promise) reading.then(compare, unreadable);
-    else compare(reading);
   }
 
   /** @param shape of the response. By default, that of the dialect */
@@ -165,7 +148,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
     incoming.method = report.method;
     incoming.rawHeaders = report.rawHeaders;
     const request = begin(report.url);
-    request.shape = shape ?? (report.dialect && shapes[report.dialect]);
+    request.shape = shape ?? (report.dialect === 'auth-request' ? forAuthRequest : undefined);
     request.reported = report;
     void pipeline(request);
     return request;
@@ -186,12 +169,12 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
 
 type Name = 'http' | 'grpc';
 
-/** Those that Node reads from a request to the proxy, but for CONNECT. */
+/** The methods that Node accepts in a request to the proxy, except CONNECT. */
 const METHODS: ReadonlySet<string> = new Set(NODE_METHODS.filter((method) => method !== 'CONNECT'));
 
 const bytesOf = oncePerSecret((secret) => Buffer.from(secret.trim()));
 
-/** Takes as long for every text of the right length. A digest would hide the length too, at a tenth of the CPU of a decision. */
+/** Takes the same time for every text of the right length. A digest would hide the length too, at a tenth of the CPU of a decision. */
 function isSecret([sent = '', ...more]: readonly string[], secret: Secret): boolean {
   const expected = bytesOf(secret);
   const bytes = Buffer.from(sent, 'latin1');
@@ -201,21 +184,12 @@ function isSecret([sent = '', ...more]: readonly string[], secret: Secret): bool
 }
 
 /** nginx takes 401 and 403 for a refusal, and everything else for a fault. It drops the body. */
-const shapes: Readonly<
-  Record<Dialect, ((response: OwnResponse, code: string | undefined) => OwnResponse) | undefined>
-> = {
-  'ext-authz': undefined,
-  'forward-auth': undefined,
-  'auth-request': (response, code) =>
-    response.status === 200
-      ? response
-      : {
-          ...response,
-          status: response.status === 401 ? 401 : 403,
-          headers: {
-            ...response.headers,
-            'x-cambist-status': String(response.status),
-            ...(code !== undefined && { 'x-cambist-error': code }),
-          },
-        },
-};
+function forAuthRequest(response: OwnResponse, code: string | undefined): OwnResponse {
+  if (response.status === 200) return response;
+  const headers = {
+    ...response.headers,
+    'x-cambist-status': String(response.status),
+    ...(code !== undefined && { 'x-cambist-error': code }),
+  };
+  return { ...response, status: response.status === 401 ? 401 : 403, headers };
+}

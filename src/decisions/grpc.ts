@@ -8,14 +8,15 @@ import type { DecisionProtocol } from '../observability/decision-counts.ts';
 import { bytesOf, readFields, writeNumber } from '../protobuf.ts';
 import type { OwnResponse } from '../proxy/own-response.ts';
 import type { ProxyRequest } from '../proxy/proxy-request.ts';
-import { type AskedRequest, readCheckRequest, writeCheckResponse } from './check-messages.ts';
-import { createGrpcServer, GRPC, type GrpcCall, GrpcError } from './grpc-server.ts';
+import { type AskedRequest, readCheckRequest, reportOf, writeCheckResponse } from './check-messages.ts';
+import { GRPC, type GrpcCall, GrpcError } from './grpc-call.ts';
+import { createGrpcServer } from './grpc-server.ts';
 import { createProcessor, type Decided, type ProcessorOptions } from './processor.ts';
 import { type Reported, SECRET_HEADER } from './report.ts';
 
 interface GrpcOptions {
-  /** Calls one of the functions: the first if the secret is the configured one. */
-  readonly admit: (protocol: DecisionProtocol, sent: readonly string[], decide: () => void, refuse: () => void) => void;
+  /** Is the secret the configured one? */
+  readonly admits: (protocol: DecisionProtocol, sent: readonly string[]) => boolean | Promise<boolean>;
   /** Responds by `capture`, unless the connection closes. */
   readonly decide: (
     protocol: DecisionProtocol,
@@ -36,7 +37,7 @@ const PROCESSOR = 'envoy.service.ext_proc.v3.ExternalProcessor';
 const SERVICES: ReadonlySet<string> = new Set(['', AUTHORIZATION, PROCESSOR]);
 /** A health check only has the name of a service. */
 const MAX_HEALTH_BYTES = 1024;
-/** Calls without a message, which any client can leave open for a while. */
+/** Health checks without a message, which any client can leave open. */
 const MAX_HEALTH_CALLS = 1000;
 const SERVING = 1;
 const NOT_SERVING = 2;
@@ -45,21 +46,18 @@ const NOT_SERVING = 2;
 export function createGrpc(
   { limits }: Config,
   { listen }: NonNullable<Decisions['grpc']>,
-  { admit, decide, isNamed, isReady, isLeaving, afterDecision }: GrpcOptions,
+  { admits, decide, isNamed, isReady, isLeaving, afterDecision }: GrpcOptions,
 ) {
   /** A client without the secret learns nothing. */
-  function authorize({ headers }: GrpcCall, protocol: DecisionProtocol): Promise<void> {
+  async function authorize({ headers }: GrpcCall, protocol: DecisionProtocol): Promise<void> {
     const secret = headers[SECRET_HEADER];
-    return new Promise((resolve, reject) =>
-      admit(protocol, typeof secret === 'string' ? [secret] : [], resolve, () =>
-        reject(new GrpcError(GRPC.permissionDenied, 'access denied')),
-      ),
-    );
+    if (await admits(protocol, typeof secret === 'string' ? [secret] : [])) return;
+    throw new GrpcError(GRPC.permissionDenied, 'access denied');
   }
 
   async function ask(call: GrpcCall, asked: AskedRequest, protocol: DecisionProtocol): Promise<Decided> {
-    const { method, url, body, isSecure } = asked;
-    const socket = new CheckSocket(call.connection, isSecure) as Duplex as Socket;
+    const { method, url, body, scheme } = asked;
+    const socket = new CheckSocket(call.connection, scheme === 'https') as Duplex as Socket;
     copyClient(call.connection, socket);
     // The steps of the pipeline take the messages of `node:http`.
     const incoming = new IncomingMessage(socket);
@@ -70,7 +68,7 @@ export function createGrpc(
     const outgoing = new ServerResponse(incoming);
     outgoing.assignSocket(socket);
     outgoing.once('finish', () => socket.destroy());
-    const read = (): Reported => asked.report(isNamed(), limits.maxHeaderSizeBytes);
+    const read = (): Reported => reportOf(asked, isNamed(), limits.maxHeaderSizeBytes);
     let request: ProxyRequest | undefined;
     const response = await new Promise<OwnResponse>((resolve, reject) => {
       socket.once('close', () => reject(new GrpcError(GRPC.cancelled, 'the request was aborted')));
@@ -89,14 +87,17 @@ export function createGrpc(
     return writeCheckResponse(response);
   }
 
-  let healthCalls = 0;
-  /** Without the secret, which probes do not have. */
+  /** The health checks without a message, the oldest first. */
+  const unread = new Set<GrpcCall>();
+  /** Without the secret, which probes do not have. A new check takes the place of the oldest one, so that probes pass. */
   async function health(call: GrpcCall): Promise<Buffer> {
-    if (healthCalls === MAX_HEALTH_CALLS) throw new GrpcError(GRPC.resourceExhausted, 'too many calls');
-    healthCalls += 1;
-    const message = await call.read(MAX_HEALTH_BYTES).finally(() => {
-      healthCalls -= 1;
-    });
+    const [oldest] = unread;
+    if (oldest !== undefined && unread.size === MAX_HEALTH_CALLS) {
+      unread.delete(oldest);
+      oldest.cancel();
+    }
+    unread.add(call);
+    const message = await call.read(MAX_HEALTH_BYTES).finally(() => unread.delete(call));
     const service = bytesOf(readFields(message), 1).toString();
     if (!SERVICES.has(service)) throw new GrpcError(GRPC.notFound, 'unknown service');
     return writeNumber(1, isReady() ? SERVING : NOT_SERVING);

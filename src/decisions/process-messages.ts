@@ -1,15 +1,6 @@
 import { bytesOf, EMPTY, readFields, textOf, writeBytes, writeNumber } from '../protobuf.ts';
 import type { OwnResponse } from '../proxy/own-response.ts';
-import {
-  type AskedRequest,
-  askedRequest,
-  forwardedBy,
-  ROUTE_NAME,
-  readEntry,
-  within,
-  writeHeaders,
-} from './check-messages.ts';
-import { unclear } from './report.ts';
+import { type AskedRequest, forwardedBy, readEntry, within, writeHeaders } from './check-messages.ts';
 
 const KINDS = {
   request_headers: 2,
@@ -36,13 +27,13 @@ export const ROUTE_HEADER = 'x-cambist-route';
 
 /** A message of the data plane about one request. */
 export interface ProcessingMessage {
-  /** Undefined: unknown. */
+  /** Undefined for a kind that cambist does not know. */
   readonly kind: Kind | undefined;
   readonly headers: readonly Buffer[];
   readonly body: Buffer;
   /** No body follows the headers. */
   readonly isWhole: boolean;
-  /** How the data plane sends bodies, in the first message. Undefined: it does not say. */
+  /** The first message may say in which way the data plane sends bodies. */
   readonly bodyMode: number | undefined;
   /** The data plane ignores the responses. */
   readonly isObserved: boolean;
@@ -86,25 +77,17 @@ function valueAt(message: Buffer, key: string): Buffer {
 export function processedRequest(message: ProcessingMessage, body: Buffer, route: unknown): AskedRequest {
   const entries = message.headers.map(readEntry);
   const valueOfHeader = (wanted: string): string => entries.find(([name]) => name === wanted)?.[1] ?? '';
-  const asked = askedRequest({
+  return {
     method: valueOfHeader(':method'),
     url: valueOfHeader(':path'),
     scheme: valueOfHeader(':scheme'),
     host: valueOfHeader(':authority'),
     headers: message.headers,
     body,
-    routeName() {
-      if (typeof route === 'string' && ROUTE_NAME.test(route)) return route;
-      throw unclear(`${ROUTE_HEADER} is missing in initial_metadata, or invalid`);
-    },
-  });
-  const problem = problemOf(message);
-  if (problem === undefined) return asked;
-  return {
-    ...asked,
-    report() {
-      throw unclear(problem);
-    },
+    isText: false,
+    routeName: typeof route === 'string' ? route : undefined,
+    whyUnnamed: `${ROUTE_HEADER} is missing in initial_metadata, or invalid`,
+    problem: problemOf(message),
   };
 }
 

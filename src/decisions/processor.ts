@@ -1,13 +1,18 @@
 import { randomUUID } from 'node:crypto';
+import type { CambistError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
+import { type DiagnosisOptions, explainRefusal, RefusedResponse, signInWanted } from '../proxy/backend-failure.ts';
 import { failureResponse } from '../proxy/fail-request.ts';
-import { headerValues } from '../proxy/headers.ts';
+import { followUpOf } from '../proxy/follow-up.ts';
+import { headerValues, type RawHeaders } from '../proxy/headers.ts';
 import type { OwnResponse } from '../proxy/own-response.ts';
 import type { ProxyRequest } from '../proxy/proxy-request.ts';
-import { type RefusalOptions, refuseToken } from '../proxy/refusal.ts';
+import type { RequestRecord } from '../proxy/request-record.ts';
+import type { Broker } from '../tokens/broker.ts';
+import { obtainSecret } from '../tokens/route-secret.ts';
 import { type AskedRequest, removedBy } from './check-messages.ts';
-import { GRPC, type GrpcCall, GrpcError } from './grpc-server.ts';
+import { GRPC, type GrpcCall, GrpcError } from './grpc-call.ts';
 import {
   awaitsBody,
   type ProcessingMessage,
@@ -26,7 +31,8 @@ export interface Decided {
   readonly request: ProxyRequest;
 }
 
-export interface ProcessorOptions extends RefusalOptions {
+export interface ProcessorOptions extends DiagnosisOptions {
+  readonly broker: Broker;
   readonly observer: ProxyObserver;
   readonly logger: Logger;
 }
@@ -34,7 +40,7 @@ export interface ProcessorOptions extends RefusalOptions {
 /** A request that the data plane may send, until its response begins. */
 interface Forwarded {
   readonly asked: AskedRequest;
-  /** Of the last decision. */
+  /** The request of the last decision. */
   request: ProxyRequest;
   attempts: number;
   hasSecondToken: boolean;
@@ -127,7 +133,7 @@ export function createProcessor(
   async function refused({ request, hasSecondToken }: Forwarded, result: ProcessingMessage) {
     const headers = rawHeadersOf(result);
     if (headerValues(headers, ':status')[0] !== '401') return undefined;
-    return refuseToken(request.record, headers, hasSecondToken, options);
+    return dropRefused(request.record, headers, hasSecondToken, options);
   }
 
   function unexpected(message: ProcessingMessage | undefined): GrpcError {
@@ -147,4 +153,31 @@ function reader(call: GrpcCall): () => Promise<ProcessingMessage | undefined> {
     const { value, done } = await messages.next();
     return done === true ? undefined : readProcessing(value);
   };
+}
+
+/** A data plane has the body. */
+const BODY = { content: null, replay: () => undefined };
+
+/**
+ * Drops the token of a request that a data plane sent, and that its backend refused with 401. `proxy/upstream-call.ts` does the same
+ * for its own attempts.
+ * @param hasSecondToken the request was sent with another token before
+ * @returns the error for the caller. Undefined: the request had no token, and the 401 is for the caller
+ */
+async function dropRefused(
+  { route, session, token }: RequestRecord,
+  headers: RawHeaders,
+  hasSecondToken: boolean,
+  options: Pick<ProcessorOptions, 'broker' | 'diagnoses'>,
+): Promise<CambistError | undefined> {
+  if (route === undefined || session === undefined || token === undefined) return undefined;
+  const next = followUpOf({ prepared: { route, session, body: BODY }, token, hasSecondToken }, 401, headers, false);
+  if (next.kind === 'sign_in') return signInWanted(route, next.authentication, token);
+  const refused = new RefusedResponse(token, headers);
+  refused.end();
+  let ending = 'and the next request gets another one';
+  if (next.kind === 'fail') ending = next.ending;
+  else if (next.kind === 'retry_with_new_secret') await obtainSecret(route, session, true);
+  else if (!options.broker.dropRefused(route, session, token)) ending = 'as it refused the previous one a moment ago';
+  return explainRefusal(route, ending, refused, options);
 }

@@ -1,11 +1,9 @@
-import { clientCertificateRule, type Listen } from '../config/addresses.ts';
 import { SECRET_HEADER } from './report.ts';
-import type { SnippetFacts, SnippetRoute } from './snippet-facts.ts';
-import { addressOf, backendOf, droppedOn, nameOf, onePerPath, prefixOf, rewrites, schemeOf } from './snippet-parts.ts';
+import type { SnippetFacts, SnippetRoute, Target } from './snippet-facts.ts';
+import { droppedOn, lines, onePerPath, prefixOf, rewrites, urlOf } from './snippet-parts.ts';
 
 /** The Caddyfile of a Caddy that asks as `forward_auth` does. */
 export function caddy(facts: SnippetFacts): string {
-  const { listen } = facts;
   return `# Caddy asks cambist about each request, and puts the issued token in place of the caller's.
 {
 	# With TLS: a host name in place of :8080, and without this line.
@@ -16,10 +14,10 @@ export function caddy(facts: SnippetFacts): string {
 	route {
 		# Has the metadata of protected resources.
 		handle /.well-known/oauth-protected-resource* {
-			reverse_proxy ${serverOf(listen)} {
+			reverse_proxy ${serverOf(facts.listen)} {
 				transport http {
 					dial_timeout 2s
-${trust(listen, 5)}				}
+${trust(facts.listen, 5)}				}
 			}
 		}
 		# The backend may read these as a path outside of the route's.
@@ -39,40 +37,43 @@ ${onePerPath(facts.routes)
 `;
 }
 
-function serverOf(listen: Listen): string {
-  return listen.kind === 'unix' ? `unix/${listen.path}` : `${schemeOf(listen)}://${addressOf(listen)}`;
+function serverOf(target: Target): string {
+  return target.socketPath === undefined ? urlOf(target) : `unix/${target.socketPath}`;
 }
 
-/** The files with which Caddy trusts a listener of cambist, and shows who it is. */
-function trust(listen: Listen, depth: number): string {
-  if (listen.kind === 'unix' || listen.tls === undefined) return '';
-  const hasCertificate = clientCertificateRule(listen.tls) !== undefined;
-  const lines = [
-    'tls_trust_pool file /etc/caddy/cambist-ca.pem',
-    `tls_server_name ${nameOf(listen)}`,
-    ...(hasCertificate ? ['tls_client_auth /etc/caddy/client.pem /etc/caddy/client.key'] : []),
-  ];
-  return lines.map((line) => `${'\t'.repeat(depth)}${line}\n`).join('');
+/** The files with which Caddy trusts a server, and shows who it is. */
+function trust({ tls }: Target, depth: number): string {
+  return lines(
+    '\t'.repeat(depth),
+    tls && `tls_server_name ${tls.name}`,
+    tls?.ca && `tls_trust_pool file ${tls.ca}`,
+    tls?.certificate && `tls_client_auth ${tls.certificate} ${tls.privateKey}`,
+  );
 }
 
 function handle(route: SnippetRoute, facts: SnippetFacts): string {
-  const { name, host, path, credentialHeader: carrier } = route;
-  const { decisions, secretFile, forwardedHeader, routesBy, timeoutSeconds } = facts;
-  const dropped = droppedOn(route).filter((each) => !each.includes('_'));
+  const { name, named, host, path, credentialHeader: carrier, backend } = route;
+  const { decisions, secretFile, forwardedHeader, timeoutSeconds } = facts;
+  const removals = droppedOn(route).map((each) => `request_header -${each}`);
+  const uris = rewrites(route, '$1').map((rule) => `uri path_regexp ${rule.join(' ')}`);
   const isOwn = path === '/' ? '^/' : `${prefixOf(route)}(?:[/?]|$)`;
   return `
 		@${name} {
-${host === undefined ? '' : `			host ${host}\n`}			vars_regexp {http.request.orig_uri} ${path === '/' ? isOwn : `^${isOwn}`}
+${lines('\t\t\t', host && `host ${host}`)}			vars_regexp {http.request.orig_uri} ${path === '/' ? isOwn : `^${isOwn}`}
 		}
 		handle @${name} {
 			route {
 				vars cambist asked
 				reverse_proxy ${serverOf(decisions)} {
 					method GET
-					rewrite ${routesBy === 'name' ? `/forward-auth/${name}` : '/forward-auth'}
+					rewrite /forward-auth${named}
 					header_up X-Forwarded-Method {http.request.method}
 					header_up X-Forwarded-Uri {http.request.orig_uri}
-${secretFile === undefined ? '' : `					header_up ${SECRET_HEADER} {file.${secretFile}}\n`}${forwardedHeader === undefined ? '' : `					header_up -${forwardedHeader}\n`}					transport http {
+${lines(
+  '\t\t\t\t\t',
+  secretFile && `header_up ${SECRET_HEADER} {file.${secretFile}}`,
+  forwardedHeader && `header_up -${forwardedHeader}`,
+)}					transport http {
 						dial_timeout 2s
 						response_header_timeout ${timeoutSeconds}s
 ${trust(decisions, 6)}					}
@@ -82,46 +83,33 @@ ${trust(decisions, 6)}					}
 							vars cambist allowed
 							# A backend may read a header with an underscore as another header.
 							request_header -*_*
-${dropped.map((each) => `							request_header -${each}\n`).join('')}${carrier === undefined ? '' : credential(carrier)}						}
+${lines('\t\t\t\t\t\t\t', ...removals, ...credential(carrier))}						}
 					}
 				}
-${rewrites(route, '$1')
-  .map(([pattern, replacement]) => `				uri path_regexp ${pattern} ${replacement}\n`)
-  .join('')}				reverse_proxy ${backend(route)}
+${lines('\t\t\t\t', ...uris)}				reverse_proxy ${serverOf(backend)} {
+					header_up Host ${route.upstream.host}
+					# Event streams.
+					flush_interval -1
+					transport http {
+						dial_timeout 5s
+${trust(backend, 6)}					}
+				}
 			}
 		}
 `;
 }
 
-function credential(carrier: string): string {
+function credential(carrier: string | undefined): string[] {
+  if (carrier === undefined) return [];
   const value = `{http.reverse_proxy.header.${canonical(carrier)}}`;
-  return `							request_header -${carrier}
-							@credential not vars ${value} ""
-							request_header @credential ${carrier} ${value}
-`;
+  return [
+    `request_header -${carrier}`,
+    `@credential not vars ${value} ""`,
+    `request_header @credential ${carrier} ${value}`,
+  ];
 }
 
 /** The spelling in which Go knows a header, and Caddy its placeholder. */
 function canonical(name: string): string {
   return name.replace(/(^|-)[a-z]/g, (start) => start.toUpperCase());
-}
-
-function backend(route: SnippetRoute): string {
-  const { upstream, tls } = route;
-  const { secure, hostname, address } = backendOf(route);
-  const server =
-    upstream.socketPath === undefined ? `${secure ? 'https' : 'http'}://${address}` : `unix/${upstream.socketPath}`;
-  const lines = [
-    ...(secure ? [`tls_server_name ${hostname}`] : []),
-    ...(tls?.ca === undefined ? [] : [`tls_trust_pool file ${tls.ca}`]),
-    ...(tls?.certificate === undefined ? [] : [`tls_client_auth ${tls.certificate} ${tls.privateKey}`]),
-  ];
-  return `${server} {
-					header_up Host ${upstream.host}
-					# Event streams.
-					flush_interval -1
-					transport http {
-						dial_timeout 5s
-${lines.map((line) => `						${line}\n`).join('')}					}
-				}`;
 }

@@ -1,4 +1,5 @@
 import type { SnippetFacts, SnippetRoute } from './snippet-facts.ts';
+import { carriersOf } from './snippet-parts.ts';
 
 /** Beside the headers with credentials. Envoy Gateway has no pattern for all headers. */
 const SENT = [
@@ -17,12 +18,10 @@ export function envoyGateway(facts: SnippetFacts): string {
   return note + routes.map((route) => policy(route, facts)).join('---\n');
 }
 
-function policy(route: SnippetRoute, { routesBy, routes, timeoutSeconds, decisions }: SnippetFacts): string {
-  const { name, credentialHeader, needsBody } = route;
-  const prefix = routesBy === 'name' ? `/ext-authz/${name}` : '/ext-authz';
-  const credentials = routes.flatMap(({ removed }) => removed.filter((header) => !header.includes('_')));
-  const sent = [...new Set([...credentials, ...SENT])];
-  const kept = [...(credentialHeader === undefined ? [] : [credentialHeader]), 'x-request-id'];
+function policy(route: SnippetRoute, { routes, timeoutSeconds, decisions }: SnippetFacts): string {
+  const { name, named, needsBody } = route;
+  const sent = [...new Set([...routes.flatMap(({ removed }) => removed), ...SENT])];
+  const kept = [...carriersOf([route]), 'x-request-id'];
   return `apiVersion: gateway.envoyproxy.io/v1alpha1
 kind: SecurityPolicy
 metadata: { name: cambist-${name}, namespace: tools }
@@ -35,8 +34,8 @@ spec:
     timeout: ${timeoutSeconds}s
     headersToExtAuth: ${JSON.stringify(sent)}${needsBody ? '\n    bodyToExtAuth: { maxRequestBytes: 1048576 }' : ''}
     http:
-      path: ${prefix}
-      backendRefs: [{ name: cambist-decisions, port: ${decisions.kind === 'tcp' ? decisions.port : 8183} }]
+      path: /ext-authz${named}
+      backendRefs: [{ name: cambist-decisions, port: ${decisions.port} }]
       # Without this list, the backend would get the caller's own token.
       headersToBackend: ${JSON.stringify(kept)}
 `;

@@ -1,7 +1,7 @@
 import { type Asking, exactly, indent, injectSecret, isNamedOnRoutes, protocol, TYPE } from './snippet-envoy.ts';
 import type { SnippetFacts } from './snippet-facts.ts';
 
-/** By ext_proc: a filter of the listener asks for the decision, and one of the backend's cluster is there for each attempt. */
+/** Envoy asks by ext_proc: a filter of the listener asks for the decision, and one of the backend's cluster is there for each attempt. */
 export function byExtProc(facts: SnippetFacts): Asking {
   const { routes, routesBy, secretFile, forwardedHeader } = facts;
   const isEach = isNamedOnRoutes(facts);
@@ -36,7 +36,7 @@ ${indent(4, settings(facts, metadata))}${forged.length === 0 ? '' : indent(4, hi
     retry: '\n    retry_policy: { retry_on: retriable-status-codes, retriable_status_codes: [401], num_retries: 1 }',
     // Each request holds calls open until its response begins.
     toCambist: `${breakers('max_requests: 20000')}${protocol('http2_protocol_options', secretFile === undefined ? '' : injectSecret)}`,
-    // By default, three at a time.
+    // By default, Envoy retries three requests at a time.
     toBackend: `${breakers('max_retries: 1024')}${protocol(
       'http_protocol_options',
       `# Named apart from the filter of the listener, whose settings on routes are not for this one.

@@ -1,13 +1,11 @@
 import { isIP } from 'node:net';
-import { clientCertificateRule, isEveryAddress, type Listen, withoutBrackets } from '../config/addresses.ts';
-import type { TlsFiles } from '../config/kinds.ts';
 import { SECRET_HEADER } from './report.ts';
-import type { SnippetFacts, SnippetRoute } from './snippet-facts.ts';
-import { FORWARDED } from './snippet-parts.ts';
+import type { SnippetFacts, SnippetRoute, Target } from './snippet-facts.ts';
+import { carriersOf, escaped, FORWARDED, prefixOf } from './snippet-parts.ts';
 
 export const TYPE = 'type.googleapis.com/envoy.extensions';
 
-/** How Envoy asks about requests. */
+/** The parts of Envoy's config that depend on the protocol by which Envoy asks. */
 export interface Asking {
   /** The first lines of the config. */
   readonly head: string;
@@ -18,9 +16,9 @@ export interface Asking {
   readonly onRoute: string;
   /** Its settings on a route. Empty: the usual ones. */
   settings(route: SnippetRoute): string;
-  /** Of each route to a backend. */
+  /** The retries of each route to a backend. */
   readonly retry: string;
-  /** Of the protocols to cambist and to the backends. */
+  /** The protocol options of the clusters of cambist and of the backends. */
   readonly toCambist: string;
   readonly toBackend: string;
 }
@@ -70,9 +68,9 @@ ${indent(18, asking.filter)}
                             ${asking.name}: { '@type': ${asking.onRoute}, disabled: true }
 ${forwarded.map((route) => indent(24, forward(route, asking))).join('\n')}
   clusters:
-${cluster('cambist_decisions', targetOf(decisions), asking.toCambist)}
-${cluster('cambist_listen', targetOf(listen))}
-${forwarded.map((route) => cluster(route.name, upstreamOf(route), asking.toBackend)).join('\n')}
+${cluster('cambist_decisions', decisions, asking.toCambist)}
+${cluster('cambist_listen', listen)}
+${forwarded.map((route) => cluster(route.name, route.backend, asking.toBackend)).join('\n')}
 `;
 }
 
@@ -94,7 +92,7 @@ export const exactly = (name: string): string => `{ exact: ${quoted(name)} }`;
 export const isNamedOnRoutes = ({ routesBy, routes }: SnippetFacts): boolean =>
   routesBy === 'name' && routes.length > 1;
 
-/** By ext_authz over HTTP. */
+/** Envoy asks by ext_authz over HTTP. */
 export function byExtAuthz(facts: SnippetFacts): Asking {
   const { routes, routesBy, secretFile } = facts;
   const isEach = isNamedOnRoutes(facts);
@@ -132,8 +130,7 @@ ${indent(6, service(common, routes, facts))}`,
 
 /** The question to cambist. The backend gets only the listed headers of the response. */
 function service(prefix: string, routes: readonly SnippetRoute[], { timeoutSeconds }: SnippetFacts): string {
-  const names = new Set(routes.flatMap(({ credentialHeader }) => credentialHeader ?? []));
-  const patterns = [...names, 'x-request-id'].map(exactly).join(', ');
+  const patterns = [...carriersOf(routes), 'x-request-id'].map(exactly).join(', ');
   return `path_prefix: ${prefix}
 server_uri: { uri: 'http://cambist', cluster: cambist_decisions, timeout: ${timeoutSeconds}s }
 # Without this list, the backend would get the caller's own token.
@@ -173,57 +170,30 @@ function hostPattern(host: string): string {
 }
 
 /** The path of the upstream replaces the path of the route, as in `upstreamPath` of `routing/request-target.ts`. */
-function rewrite({ path, upstream }: SnippetRoute): string {
-  const target = upstream.path === '' ? '/' : upstream.path;
-  const prefix = path === '/' ? '' : escaped(path);
+function rewrite(route: SnippetRoute): string {
+  const target = route.upstream.path === '' ? '/' : route.upstream.path;
+  const prefix = prefixOf(route);
   const end = target.endsWith('/') ? '/?' : '';
   const regex = prefix === '' && end === '' ? '^/$|^' : `^${prefix}${end}`;
   return `{ pattern: { regex: ${quoted(regex)} }, substitution: ${quoted(target)} }`;
 }
 
-interface Target {
-  readonly address: string;
-  /** Undefined: plain. */
-  readonly tls: { readonly host: string; readonly files: Partial<TlsFiles> } | undefined;
-}
-
-/** A listener of cambist. Envoy has files of its own for TLS. */
-function targetOf(listen: Listen): Target {
-  if (listen.kind === 'unix') return { address: `pipe: { path: ${quoted(listen.path)} }`, tls: undefined };
-  const host = isEveryAddress(listen.host) ? '127.0.0.1' : listen.host;
-  const own = { certificate: '/etc/envoy/client.pem', privateKey: '/etc/envoy/client-key.pem' };
-  const files = { ca: '/etc/envoy/cambist-ca.pem', ...(clientCertificateRule(listen.tls) !== undefined && own) };
-  return { address: socketAddress(host, listen.port), tls: listen.tls && { host, files } };
-}
-
-function upstreamOf({ upstream, tls }: SnippetRoute): Target {
-  const { protocol, hostname, port } = new URL(upstream.origin);
-  const isSecure = protocol === 'https:';
-  const host = withoutBrackets(hostname);
+function cluster(name: string, { socketPath, host, port, tls }: Target, more = ''): string {
   const address =
-    upstream.socketPath === undefined
-      ? socketAddress(host, Number(port || (isSecure ? 443 : 80)))
-      : `pipe: { path: ${quoted(upstream.socketPath)} }`;
-  return { address, tls: isSecure ? { host, files: tls ?? {} } : undefined };
-}
-
-function socketAddress(host: string, port: number): string {
-  return `socket_address: { address: ${quoted(host)}, port_value: ${port} }`;
-}
-
-function cluster(name: string, { address, tls }: Target, more = ''): string {
-  const type = address.startsWith('pipe') ? 'STATIC' : 'STRICT_DNS';
+    socketPath === undefined
+      ? `socket_address: { address: ${quoted(host)}, port_value: ${port} }`
+      : `pipe: { path: ${quoted(socketPath)} }`;
   return `    - name: ${name}
-      type: ${type}
+      type: ${socketPath === undefined ? 'STRICT_DNS' : 'STATIC'}
       load_assignment:
         cluster_name: ${name}
         endpoints: [{ lb_endpoints: [{ endpoint: { address: { ${address} } } }] }]${tls === undefined ? '' : transport(tls)}${more}`;
 }
 
 /** The name of the server is checked too. */
-function transport({ host, files }: NonNullable<Target['tls']>): string {
+function transport({ name, ...files }: NonNullable<Target['tls']>): string {
   const { ca = '/etc/ssl/certs/ca-certificates.crt', certificate, privateKey } = files;
-  const isAddress = isIP(host) !== 0;
+  const isAddress = isIP(name) !== 0;
   const own =
     certificate === undefined
       ? ''
@@ -233,11 +203,11 @@ function transport({ host, files }: NonNullable<Target['tls']>): string {
       transport_socket:
         name: envoy.transport_sockets.tls
         typed_config:
-          '@type': ${TYPE}.transport_sockets.tls.v3.UpstreamTlsContext${isAddress ? '' : `\n          sni: ${quoted(host)}`}
+          '@type': ${TYPE}.transport_sockets.tls.v3.UpstreamTlsContext${isAddress ? '' : `\n          sni: ${quoted(name)}`}
           common_tls_context:
             validation_context:
               trusted_ca: { filename: ${quoted(ca)} }
-              match_typed_subject_alt_names: [{ san_type: ${isAddress ? 'IP_ADDRESS' : 'DNS'}, matcher: { exact: ${quoted(host)} } }]${own}`;
+              match_typed_subject_alt_names: [{ san_type: ${isAddress ? 'IP_ADDRESS' : 'DNS'}, matcher: { exact: ${quoted(name)} } }]${own}`;
 }
 
 function secret(file: string): string {
@@ -269,10 +239,6 @@ export const injectSecret = `- name: envoy.filters.http.credential_injector
         '@type': ${TYPE}.http.injected_credentials.generic.v3.Generic
         credential: { name: cambist_secret }
         header: ${SECRET_HEADER}`;
-
-function escaped(text: string): string {
-  return text.replace(/[.*+?()[\]{}|^$\\]/g, '\\$&');
-}
 
 /** A scalar of JSON is one of YAML. */
 export function quoted(text: string): string {

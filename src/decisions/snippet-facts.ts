@@ -1,18 +1,31 @@
-import type { Listen } from '../config/addresses.ts';
+import { isIP } from 'node:net';
+import { clientCertificateRule, type Endpoint, endpointOf, isEveryAddress, type Listen } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import type { Decisions } from '../config/decisions.ts';
-import { type Route, whyUndecidable } from '../config/route.ts';
+import type { TlsFiles } from '../config/kinds.ts';
+import { pathMatches, readsMessage } from '../config/match.ts';
+import { carrierOf, type Route, whyUndecidable } from '../config/route.ts';
+import { reachableHost } from '../listeners/this-machine.ts';
 import { activate } from '../proxy/active-config.ts';
+import { hostRank } from '../routing/why-routed.ts';
 import { removedHeaders } from './decide.ts';
+
+/** A server that a data plane connects to. */
+export interface Target extends Endpoint {
+  /** The path of a Unix socket, in place of host and port. */
+  readonly socketPath?: string;
+  /** The files of the data plane, and the name in the certificate of the server. Undefined: plain. */
+  readonly tls: (Partial<TlsFiles> & { readonly name: string }) | undefined;
+}
 
 /** The parts of the config that a data plane needs to know. Contains no secret. */
 export interface SnippetFacts {
   /** Where the data plane asks for decisions. */
-  readonly decisions: Listen;
+  readonly decisions: Target;
   /** The data plane asks by gRPC, because the config has no decisions by HTTP. */
   readonly isGrpc: boolean;
   /** Where cambist serves the metadata of protected resources. */
-  readonly listen: Listen;
+  readonly listen: Target;
   /** File of the secret for `x-cambist-decision-secret`. Undefined: none is needed. */
   readonly secretFile: string | undefined;
   readonly routesBy: Decisions['routesBy'];
@@ -25,14 +38,17 @@ export interface SnippetFacts {
 }
 
 export interface SnippetRoute extends Pick<Route, 'name' | 'upstream' | 'tls'> {
+  readonly backend: Target;
   /** As in `match`. */
   readonly host: string | undefined;
   readonly path: string;
   readonly methods: readonly string[] | undefined;
   /** Lower-case name of the header with the issued credential. Undefined: cambist adds none. */
   readonly credentialHeader: string | undefined;
-  /** Lower-case names of the headers that the backend must not get from the caller, such as that of its token. */
+  /** Lower-case names, with dashes, of the headers that the backend must not get from the caller, such as that of its token. */
   readonly removed: readonly string[];
+  /** The part that follows the path of each question: `/NAME`, or nothing where cambist finds the route itself. */
+  readonly named: string;
   /** cambist reads the message in the body. */
   readonly needsBody: boolean;
 }
@@ -43,8 +59,12 @@ export function whyLeftOut(route: Route, isNamed: boolean): string | undefined {
   return whyUndecidable(route, isNamed);
 }
 
-/** @returns a problem where the config does not allow such a data plane */
-export function snippetFacts(config: Config, only?: string): { facts: SnippetFacts } | { problem: string } {
+/** @param kind its files are in the folder of this name in `/etc` @returns a problem where the config does not allow such a data plane */
+export function snippetFacts(
+  config: Config,
+  kind: string,
+  only?: string,
+): { facts: SnippetFacts } | { problem: string } {
   const { decisions } = config;
   const section = decisions?.http ?? decisions?.grpc;
   if (decisions === undefined || section === undefined)
@@ -64,30 +84,44 @@ export function snippetFacts(config: Config, only?: string): { facts: SnippetFac
   const split = routesBy === 'match' ? splitByMessage(routes) : undefined;
   if (split !== undefined) return { problem: split };
   const active = activate(config);
-  const removed = (route: Route): string[] => [...removedHeaders(active, route)];
+  const removed = (route: Route): string[] => [...removedHeaders(active, route)].filter((name) => !name.includes('_'));
   return {
     facts: {
-      decisions: section.listen,
+      decisions: listenerOf(section.listen, kind),
       isGrpc: http === undefined,
-      listen: config.listen,
+      listen: listenerOf(config.listen, kind),
       secretFile: section.secret !== undefined && 'file' in section.secret ? section.secret.file : undefined,
       routesBy,
       forwardedHeader: config.agents?.forwarded?.header,
       timeoutSeconds: Math.ceil(Math.max(...routes.map(longestMs)) / 1000) + 1,
-      routes: routes.map((route) => snippetRoute(route, removed(route))),
+      routes: routes.map((route) => snippetRoute(route, removed(route), routesBy === 'name' ? `/${route.name}` : '')),
     },
   };
 }
 
-function isByMessage({ match: { conditions } }: Route): boolean {
-  return conditions?.mcpMethods !== undefined || conditions?.mcpNames !== undefined;
+/** These data planes compare names with a certificate, and no addresses. */
+const BY_NAME: readonly string[] = ['nginx', 'haproxy'];
+
+/** A listener of cambist. The data plane has the files to trust it, and to show its own certificate. */
+function listenerOf(listen: Listen, kind: string): Target {
+  if (listen.kind === 'unix') return { socketPath: listen.path, host: '', port: 0, tls: undefined };
+  const { host, port, tls } = listen;
+  const name = isEveryAddress(host) || (BY_NAME.includes(kind) && isIP(host) !== 0) ? 'cambist' : host;
+  const own = { certificate: `/etc/${kind}/client.pem`, privateKey: `/etc/${kind}/client.key` };
+  const files = { ca: `/etc/${kind}/cambist-ca.pem`, ...(clientCertificateRule(tls) !== undefined && own) };
+  return { host: reachableHost(host), port, tls: tls && { name, ...files } };
+}
+
+function backendOf({ upstream, tls }: Route): Target {
+  const address = endpointOf(new URL(upstream.origin));
+  return { ...address, tls: upstream.origin.startsWith('https:') ? { name: address.host, ...tls } : undefined };
 }
 
 /** The data plane does not read messages, so all that share a path go to one upstream. */
 function splitByMessage(routes: readonly Route[]): string | undefined {
-  for (const route of routes.filter(isByMessage)) {
+  for (const route of routes.filter(({ match }) => readsMessage(match))) {
     const other = routes.find(
-      ({ match, upstream }) => isBelow(route.match.path, match.path) && upstream.origin !== route.upstream.origin,
+      ({ match, upstream }) => pathMatches(match.path, route.match.path) && upstream.origin !== route.upstream.origin,
     );
     if (other !== undefined)
       return `routes "${route.name}" and "${other.name}" differ by message and have different upstreams, and the data plane does not read messages`;
@@ -95,18 +129,9 @@ function splitByMessage(routes: readonly Route[]): string | undefined {
   return undefined;
 }
 
-function isBelow(path: string, prefix: string): boolean {
-  return prefix === '/' || path === prefix || path.startsWith(`${prefix}/`);
-}
-
 /** The order in which `routing/route-table.ts` looks for routes. */
 function bySpecificity({ match: a }: Route, { match: b }: Route): number {
   return hostRank(b.host) - hostRank(a.host) || b.path.length - a.path.length || conditionRank(b) - conditionRank(a);
-}
-
-function hostRank(host: string | undefined): number {
-  if (host === undefined) return 0;
-  return host.startsWith('*.') ? host.length : 1000;
 }
 
 const conditionRank = ({ conditions }: Route['match']): number => (conditions === undefined ? 0 : 1);
@@ -121,18 +146,19 @@ function longestMs({ credential, subjectToken }: Route): number {
   return servers.reduce((sum, server) => sum + (server?.timeoutMs ?? 0), 0);
 }
 
-function snippetRoute(route: Route, removed: readonly string[]): SnippetRoute {
-  const { name, upstream, tls, match, credential, send, unattended } = route;
-  const hasCredential = credential.kind !== 'none' && credential.kind !== 'passthrough';
+function snippetRoute(route: Route, removed: readonly string[], named: string): SnippetRoute {
+  const { name, upstream, tls, match, unattended } = route;
   return {
     name,
     upstream,
     tls,
+    backend: backendOf(route),
     host: match.host,
     path: match.path,
     methods: match.conditions?.methods,
-    credentialHeader: hasCredential ? (send?.header.toLowerCase() ?? 'authorization') : undefined,
+    credentialHeader: carrierOf(route),
     removed,
-    needsBody: unattended !== undefined || isByMessage(route),
+    named,
+    needsBody: unattended !== undefined || readsMessage(match),
   };
 }

@@ -1,25 +1,26 @@
-import { clientCertificateRule, type Listen } from '../config/addresses.ts';
 import { SECRET_HEADER } from './report.ts';
-import type { SnippetFacts, SnippetRoute } from './snippet-facts.ts';
-import { addressOf, backendOf, nameOf, onePerPath, rewrites, schemeOf } from './snippet-parts.ts';
+import type { SnippetFacts, SnippetRoute, Target } from './snippet-facts.ts';
+import { addressOf, carriersOf, lines, onePerPath, rewrites } from './snippet-parts.ts';
 
 /** Dot segments, plain or escaped: the backend may read a path outside that of the route. */
 const DOT_SEGMENTS = String.raw`(^|/|\\|%2f|%5c)(\.|%2e){1,2}($|/|;|\\|%2f|%5c|%3b)`;
 
 /** The config of HAProxy with an action in Lua that asks cambist. */
 export function haproxy(facts: SnippetFacts): string {
-  const { listen, forwardedHeader, routesBy } = facts;
+  const { decisions, listen, forwardedHeader } = facts;
   const routes = onePerPath(facts.routes);
   return `# HAProxy asks cambist about each request, and puts the issued token in place of the caller's. Needs HAProxy 2.6 or later with Lua.
 # file: haproxy.cfg
 global
-  # Set user and group: HAProxy stays root otherwise.${facts.decisions.kind === 'unix' ? " The group is that of cambist's Unix socket." : ''}
+  # Set user and group: HAProxy stays root otherwise.${decisions.socketPath !== undefined ? " The group is that of cambist's Unix socket." : ''}
   lua-load /etc/haproxy/cambist.lua
   # Tokens are large headers.
   tune.bufsize 65536
 
 defaults
   mode http
+  # A client that leaves an event stream ends the stream of the backend too.
+  option abortonclose
   timeout connect 5s
   timeout http-request 10s
   # Event streams and WebSockets may be silent for long.
@@ -36,7 +37,7 @@ frontend agents
   http-request del-header x-forwarded- -m beg
   http-request del-header x-original- -m beg
   http-request del-header forwarded
-${forwardedHeader === undefined ? '' : `  http-request del-header ${forwardedHeader}\n`}${routes.map(chosen).join('')}  http-request deny deny_status 404 unless metadata || { var(txn.route) -m found }
+${lines('  ', forwardedHeader && `http-request del-header ${forwardedHeader}`)}${routes.map(chosen).join('')}  http-request deny deny_status 404 unless metadata || { var(txn.route) -m found }
   http-request lua.cambist unless metadata
   # Without a decision, no request passes. Errors in Lua end here as well.
   http-request deny deny_status 503 unless metadata || { var(txn.allowed) -m bool }
@@ -46,34 +47,34 @@ ${forwardedHeader === undefined ? '' : `  http-request del-header ${forwardedHea
   http-request set-header X-Forwarded-Proto http unless { ssl_fc }
   use_backend cambist_listen if metadata
   use_backend backend_%[var(txn.route)]
-${securely(facts.decisions)}
+${securely(decisions)}
 backend cambist_listen
-  server cambist ${serverOf(listen)}${trust(listen)}
+  server cambist ${serverOf(listen)}
 ${routes.map(backend).join('')}
 # file: cambist.lua
-${lua(facts, routesBy === 'name')}`;
+${lua(facts)}`;
 }
 
-function serverOf(listen: Listen): string {
-  return listen.kind === 'unix' ? `unix@${listen.path}` : addressOf(listen);
-}
-
-function trust(listen: Listen): string {
-  if (listen.kind === 'unix' || listen.tls === undefined) return '';
-  const client = clientCertificateRule(listen.tls) === undefined ? '' : ' crt /etc/haproxy/client.pem';
-  return ` ssl verify required verifyhost ${nameOf(listen, true)} ca-file /etc/haproxy/cambist-ca.pem${client}`;
+/** The address of a server, and the files with which HAProxy trusts it and shows who it is. */
+function serverOf(target: Target): string {
+  const { socketPath, tls } = target;
+  const address = socketPath === undefined ? addressOf(target) : `unix@${socketPath}`;
+  if (tls === undefined) return address;
+  const { name, ca = '@system-ca', certificate } = tls;
+  const own = certificate === undefined ? '' : ` crt ${certificate}`;
+  return `${address} ssl verify required verifyhost ${name} sni str(${name}) ca-file ${ca}${own}`;
 }
 
 const SOCKET = '/run/haproxy/cambist-decisions.sock';
 
 /** The client in Lua shows no certificate, but a server of HAProxy does. */
-function securely(decisions: Listen): string {
-  if (schemeOf(decisions) === 'http') return '';
+function securely(decisions: Target): string {
+  if (decisions.tls === undefined) return '';
   return `
 # Adds TLS to the questions of cambist.lua. A program that can write to the socket gets tokens. With "user" in global, add it to bind.
 listen cambist_decisions
   bind unix@${SOCKET} mode 600
-  server cambist ${serverOf(decisions)}${trust(decisions)}
+  server cambist ${serverOf(decisions)}
 `;
 }
 
@@ -93,33 +94,27 @@ function hostMatch(host: string): string {
 }
 
 function backend(route: SnippetRoute): string {
-  const { name, upstream, tls } = route;
-  const { secure, hostname, address } = backendOf(route);
-  const client = tls?.certificate === undefined ? '' : ` crt ${tls.certificate}`;
-  const trusted = ` ssl verify required verifyhost ${hostname} sni str(${hostname}) ca-file ${tls?.ca ?? '@system-ca'}${client}`;
+  const { name, upstream } = route;
+  const rules = rewrites(route, '\\1').map(([from, to]) => `http-request replace-path '${from}' '${to}'`);
   return `
 backend backend_${name}
-${rewrites(route, '\\1')
-  .map(([pattern, replacement]) => `  http-request replace-path '${pattern}' '${replacement}'\n`)
-  .join('')}  http-request set-header Host ${upstream.host}
-  server backend ${upstream.socketPath === undefined ? address : `unix@${upstream.socketPath}`}${secure ? trusted : ''}
+${lines('  ', ...rules, `http-request set-header Host ${upstream.host}`)}  server backend ${serverOf(route.backend)}
 `;
 }
 
-function lua({ decisions, secretFile, timeoutSeconds, routes }: SnippetFacts, isNamed: boolean): string {
-  const carriers = [...new Set(routes.flatMap(({ credentialHeader }) => credentialHeader ?? []))];
-  const socket = decisions.kind === 'unix' ? decisions.path : schemeOf(decisions) === 'https' ? SOCKET : undefined;
-  const origin =
-    decisions.kind === 'unix' || socket !== undefined ? 'http://cambist' : `http://${addressOf(decisions)}`;
-  const url = isNamed ? `"${origin}/forward-auth/" .. txn:get_var("txn.route")` : `"${origin}/forward-auth"`;
+function lua({ decisions, secretFile, timeoutSeconds, routes, routesBy }: SnippetFacts): string {
+  const socket = decisions.tls === undefined ? decisions.socketPath : SOCKET;
+  const origin = socket === undefined ? `http://${addressOf(decisions)}` : 'http://cambist';
+  const named = routesBy === 'name' ? ' .. "/" .. txn:get_var("txn.route")' : '';
   const secret = `
 -- Read before HAProxy gives up its rights.
 local file = assert(io.open("${secretFile}"))
 local secret = file:read("a"):gsub("%s+$", "")
 file:close()
 `;
+  const carriers = carriersOf(routes).map((name) => `"${name}"`);
   return `-- The names of headers are in lower case here.
-local CREDENTIALS = { ${carriers.map((name) => `"${name}"`).join(', ')} }
+local CREDENTIALS = { ${carriers.join(', ')} }
 -- They are about the connection or the body, and cambist gets neither.
 local UNSENT = {
   "connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
@@ -133,9 +128,9 @@ local function ask(txn)
   headers["x-forwarded-method"] = { txn.f:method() }
   headers["x-forwarded-uri"] = { txn.f:pathq() }
   headers["x-forwarded-proto"] = { txn.f:ssl_fc() == 1 and "https" or "http" }
-${secretFile === undefined ? '' : `  headers["${SECRET_HEADER}"] = { secret }\n`}  return core.httpclient():get({
-    url = ${url},
-${socket === undefined ? '' : `    dst = "unix@${socket}",\n`}    headers = headers,
+${lines('  ', secretFile && `headers["${SECRET_HEADER}"] = { secret }`)}  return core.httpclient():get({
+    url = "${origin}/forward-auth"${named},
+${lines('    ', socket && `dst = "unix@${socket}",`)}    headers = headers,
     timeout = ${timeoutSeconds * 1000},
   })
 end

@@ -1,6 +1,7 @@
-import { isEveryAddress, isLocal } from '../config/addresses.ts';
+import { isLoopback, withBrackets } from '../config/addresses.ts';
 import { SECRET_HEADER } from './report.ts';
 import type { SnippetFacts, SnippetRoute } from './snippet-facts.ts';
+import { carriersOf } from './snippet-parts.ts';
 
 /** Beside the headers with credentials. Istio has no pattern for all headers. */
 const SENT = [
@@ -18,24 +19,20 @@ const SENT = [
 
 /** Mesh config and policies: the sidecar of each backend asks about every request to it. */
 export function istio(facts: SnippetFacts): string {
-  const isNamed = facts.routesBy === 'name';
   return `# file: mesh-config.yaml
 # Merge into the mesh config (meshConfig of IstioOperator or of the chart).
 extensionProviders:
-${facts.routes.map((route) => provider(route, facts, isNamed ? `/ext-authz/${route.name}` : '/ext-authz')).join('\n')}
+${facts.routes.map((route) => provider(route, facts)).join('\n')}
 ---
 # file: policies.yaml
 ${facts.routes.map(policy).join('---\n')}`;
 }
 
-function provider(route: SnippetRoute, facts: SnippetFacts, prefix: string): string {
+function provider(route: SnippetRoute, facts: SnippetFacts): string {
   const { decisions, secretFile, timeoutSeconds, routes } = facts;
-  const port = decisions.kind === 'tcp' ? decisions.port : 8183;
-  const host =
-    decisions.kind === 'unix' || isLocal(decisions) || isEveryAddress(decisions.host)
-      ? 'cambist.agents.svc.cluster.local'
-      : decisions.host;
-  const credentials = new Set(routes.flatMap(({ removed }) => removed.filter((name) => !name.includes('_'))));
+  const { host, port } = decisions;
+  const service = isLoopback(withBrackets(host)) ? 'cambist.agents.svc.cluster.local' : host;
+  const credentials = new Set(routes.flatMap(({ removed }) => removed));
   const names = [...credentials].filter((name) => !name.startsWith('x-'));
   const body = `
       includeRequestBodyInCheck: { maxRequestBytes: 1048576, packAsBytes: true }`;
@@ -44,16 +41,16 @@ function provider(route: SnippetRoute, facts: SnippetFacts, prefix: string): str
       includeAdditionalHeadersInCheck: { ${SECRET_HEADER}: "" }`;
   return `  - name: cambist-${route.name}
     envoyExtAuthzHttp:
-      service: ${host}
+      service: ${service}
       port: ${port}
-      pathPrefix: ${prefix}
+      pathPrefix: /ext-authz${route.named}
       timeout: ${timeoutSeconds}s
       # Nothing passes while cambist does not respond.
       failOpen: false
       statusOnError: "503"
       includeRequestHeadersInCheck: ${JSON.stringify([...names, ...SENT])}
       # Without this list, the backend would get the caller's own token.
-      headersToUpstreamOnAllow: ${JSON.stringify([...(route.credentialHeader === undefined ? [] : [route.credentialHeader]), 'x-request-id'])}${route.needsBody ? body : ''}${secretFile === undefined ? '' : secret}`;
+      headersToUpstreamOnAllow: ${JSON.stringify([...carriersOf([route]), 'x-request-id'])}${route.needsBody ? body : ''}${secretFile === undefined ? '' : secret}`;
 }
 
 /** Without paths in its rule: a request that no rule matches would pass without a decision. */

@@ -1,24 +1,17 @@
-import { clientCertificateRule, type Listen } from '../config/addresses.ts';
-import type { SnippetFacts, SnippetRoute } from './snippet-facts.ts';
-import { addressOf, backendOf, droppedOn, nameOf, onePerPath, prefixOf, rewrites, schemeOf } from './snippet-parts.ts';
+import type { SnippetFacts, SnippetRoute, Target } from './snippet-facts.ts';
+import { addressOf, carriersOf, droppedOn, lines, onePerPath, prefixOf, rewrites, schemeOf } from './snippet-parts.ts';
 
 /** The config of nginx with `auth_request`. */
 export function nginx(facts: SnippetFacts): string {
-  const hosts = new Set([undefined, ...facts.routes.map(({ host }) => host)]);
+  const { decisions, listen, routes } = facts;
+  const hosts = new Set([undefined, ...routes.map(({ host }) => host)]);
   return `# nginx asks cambist about each request, and puts the issued token in place of the caller's.
-${facts.decisions.kind === 'unix' ? "# Workers need the group of cambist's Unix socket, as in: user www-data cambist;\n" : ''}worker_processes auto;
+${decisions.socketPath !== undefined ? "# Workers need the group of cambist's Unix socket, as in: user www-data cambist;\n" : ''}worker_processes auto;
 events {}
 
 http {
-  upstream cambist {
-    server ${serverOf(facts.decisions)};
-    keepalive 32;
-  }
-  # Has the metadata of protected resources.
-  upstream cambist_listen {
-    server ${serverOf(facts.listen)};
-  }
-${facts.routes.map(backend).join('')}
+${upstream('cambist', decisions)}  # Has the metadata of protected resources.
+${upstream('cambist_listen', listen)}${routes.map(({ name, backend }) => upstream(`backend_${name}`, backend)).join('')}
   map $http_upgrade $connection_upgrade {
     default upgrade;
     '' '';
@@ -32,15 +25,9 @@ ${[...hosts].map((host) => server(facts, host)).join('')}}
 `;
 }
 
-function serverOf(listen: Listen): string {
-  return listen.kind === 'unix' ? `unix:${listen.path}` : addressOf(listen);
-}
-
-function backend({ name, upstream }: SnippetRoute): string {
-  const { socketPath } = upstream;
-  const address = socketPath === undefined ? backendOf({ upstream }).address : `unix:${socketPath}`;
-  return `  upstream backend_${name} {
-    server ${address};
+function upstream(name: string, target: Target): string {
+  return `  upstream ${name} {
+    server ${target.socketPath === undefined ? addressOf(target) : `unix:${target.socketPath}`};
     keepalive 32;
   }
 `;
@@ -49,11 +36,10 @@ function backend({ name, upstream }: SnippetRoute): string {
 function server(facts: SnippetFacts, host: string | undefined): string {
   const { decisions, listen, secretFile, forwardedHeader, routesBy, timeoutSeconds } = facts;
   const routes = onePerPath(facts.routes.filter((route) => isServed(route, host)).map((route) => ({ ...route, host })));
-  const carriers = [...new Set(routes.flatMap(({ credentialHeader }) => credentialHeader ?? []))];
+  const credentials = carriersOf(routes).map(
+    (name) => `auth_request_set ${credentialIn(name)} $upstream_http_${underscored(name)};`,
+  );
   const question = routesBy === 'name' ? '/auth-request/$cambist_route' : '/auth-request';
-  const secret = `      # One line: proxy_set_header X-Cambist-Decision-Secret "…"; with the content of ${secretFile}
-      include /etc/nginx/cambist-secret.conf;
-`;
   return `
   server {
     # With TLS: listen 443 ssl, ssl_certificate, ssl_certificate_key.
@@ -67,7 +53,7 @@ function server(facts: SnippetFacts, host: string | undefined): string {
     auth_request_set $cambist_status $upstream_http_x_cambist_status;
     auth_request_set $cambist_retry_after $upstream_http_retry_after;
     auth_request_set $cambist_request_id $upstream_http_x_request_id;
-${carriers.map((name) => `    auth_request_set ${credentialIn(name)} $upstream_http_${underscored(name)};\n`).join('')}
+${lines('    ', ...credentials)}
     location = /.cambist {
       internal;
       proxy_pass ${schemeOf(decisions)}://cambist${question};
@@ -80,7 +66,12 @@ ${trust(decisions)}      proxy_http_version 1.1;
       proxy_set_header X-Original-URI $request_uri;
       proxy_set_header X-Original-Host $host:$server_port;
       proxy_set_header X-Forwarded-Proto $scheme;
-${forwardedHeader === undefined ? '' : `      proxy_set_header ${forwardedHeader} "";\n`}${secretFile === undefined ? '' : secret}      proxy_connect_timeout 2s;
+${lines(
+  '      ',
+  forwardedHeader && `proxy_set_header ${forwardedHeader} "";`,
+  secretFile && `# One line: proxy_set_header X-Cambist-Decision-Secret "…"; with the content of ${secretFile}`,
+  secretFile && `include /etc/nginx/cambist-secret.conf;`,
+)}      proxy_connect_timeout 2s;
       proxy_read_timeout ${timeoutSeconds}s;
       # The response has the issued token, for this request alone.
       proxy_buffer_size 32k;
@@ -135,39 +126,32 @@ function problem(status: number): string {
   return `'{"type":"urn:cambist:error:$cambist_error","title":"Refused by cambist","status":${status},"detail":"$cambist_error","code":"$cambist_error","request_id":"$cambist_request_id"}'`;
 }
 
-/** The files with which nginx trusts a listener of cambist, and shows who it is. */
-function trust(listen: Listen): string {
-  if (listen.kind === 'unix' || listen.tls === undefined) return '';
-  return `      proxy_ssl_verify on;
-      proxy_ssl_name ${nameOf(listen, true)};
-      proxy_ssl_trusted_certificate /etc/nginx/cambist-ca.pem;
-${clientCertificateRule(listen.tls) === undefined ? '' : clientCertificate('/etc/nginx/client.pem', '/etc/nginx/client.key')}`;
-}
-
-function clientCertificate(certificate: string, key: string): string {
-  return `      proxy_ssl_certificate ${certificate};
-      proxy_ssl_certificate_key ${key};
-`;
+/** The files with which nginx trusts a server, and shows who it is. */
+function trust({ tls }: Target): string {
+  if (tls === undefined) return '';
+  return lines(
+    '      ',
+    'proxy_ssl_verify on;',
+    'proxy_ssl_verify_depth 4;',
+    'proxy_ssl_server_name on;',
+    `proxy_ssl_name ${tls.name};`,
+    `proxy_ssl_trusted_certificate ${tls.ca ?? '/etc/ssl/certs/ca-certificates.crt'};`,
+    tls.certificate && `proxy_ssl_certificate ${tls.certificate};`,
+    tls.certificate && `proxy_ssl_certificate_key ${tls.privateKey};`,
+  );
 }
 
 function location(route: SnippetRoute): string {
-  const { name, upstream, tls, credentialHeader } = route;
-  const { secure, hostname } = backendOf(route);
-  const tlsLines = `      proxy_ssl_verify on;
-      proxy_ssl_verify_depth 4;
-      proxy_ssl_server_name on;
-      proxy_ssl_name ${hostname};
-      proxy_ssl_trusted_certificate ${tls?.ca ?? '/etc/ssl/certs/ca-certificates.crt'};
-${tls?.certificate === undefined ? '' : clientCertificate(tls.certificate, tls.privateKey ?? '')}`;
-  const credential = `      proxy_set_header ${credentialHeader} ${credentialIn(credentialHeader ?? '')};\n`;
-  const dropped = droppedOn(route).filter((each) => !each.includes('_'));
+  const { name, upstream: to, backend, credentialHeader } = route;
+  const dropped = droppedOn(route).map((each) => `proxy_set_header ${each} "";`);
+  const credential = credentialHeader && `proxy_set_header ${credentialHeader} ${credentialIn(credentialHeader)};`;
   return `
     location ~ "^${prefixOf(route)}(?:/|\\z)" {
       set $cambist_route ${name};
 ${rewriteLines(route)}      break;
-      proxy_pass ${secure ? 'https' : 'http'}://backend_${name};
-${secure ? tlsLines : ''}      proxy_http_version 1.1;
-${credentialHeader === undefined ? '' : credential}${dropped.map((each) => `      proxy_set_header ${each} "";\n`).join('')}      proxy_set_header Host ${upstream.host};
+      proxy_pass ${schemeOf(backend)}://backend_${name};
+${trust(backend)}      proxy_http_version 1.1;
+${lines('      ', credential, ...dropped)}      proxy_set_header Host ${to.host};
       proxy_set_header Upgrade $http_upgrade;
       proxy_set_header Connection $connection_upgrade;
       proxy_set_header X-Forwarded-For $remote_addr;
@@ -184,9 +168,8 @@ ${credentialHeader === undefined ? '' : credential}${dropped.map((each) => `    
 /** One rule at least: without any, nginx would forward the path as the client wrote it. */
 function rewriteLines(route: SnippetRoute): string {
   const rules = rewrites(route, '$1');
-  return (rules.length > 0 ? rules : [['^(/.*)$', '$1'] as const])
-    .map(([pattern, replacement]) => `      rewrite "(?s)${pattern.replace(/\$$/, '\\z')}" "${replacement}";\n`)
-    .join('');
+  const all = rules.length > 0 ? rules : [['^(/.*)$', '$1'] as const];
+  return lines('      ', ...all.map(([from, to]) => `rewrite "(?s)${from.replace(/\$$/, '\\z')}" "${to}";`));
 }
 
 function underscored(name: string): string {

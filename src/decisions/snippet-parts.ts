@@ -1,6 +1,5 @@
-import { isIP } from 'node:net';
-import { isEveryAddress, type Listen, withBrackets } from '../config/addresses.ts';
-import type { SnippetRoute } from './snippet-facts.ts';
+import { withBrackets } from '../config/addresses.ts';
+import type { SnippetRoute, Target } from './snippet-facts.ts';
 
 /** Headers by which a client could tell the backend another address, host or path than its own. The data plane sets some of them. */
 export const FORWARDED: readonly string[] = [
@@ -12,26 +11,26 @@ export const FORWARDED: readonly string[] = [
   'x-forwarded-server',
 ];
 
-/** `host:port` at which another program reaches a listener. */
-export function addressOf({ host, port }: Extract<Listen, { kind: 'tcp' }>): string {
-  if (isEveryAddress(host)) return `${host === '::' ? '[::1]' : '127.0.0.1'}:${port}`;
+export function addressOf({ host, port }: Target): string {
   return `${withBrackets(host)}:${port}`;
 }
 
-/** The name in the listener's certificate, as far as its address tells. @param isName not an address, which nginx and HAProxy do not compare */
-export function nameOf({ host }: Extract<Listen, { kind: 'tcp' }>, isName = false): string {
-  return isEveryAddress(host) || (isName && isIP(host) !== 0) ? 'cambist' : host;
+export function schemeOf({ tls }: Target): 'http' | 'https' {
+  return tls === undefined ? 'http' : 'https';
 }
 
-export function schemeOf(listen: Listen): 'http' | 'https' {
-  return listen.kind === 'tcp' && listen.tls !== undefined ? 'https' : 'http';
+export function urlOf(target: Target): string {
+  return `${schemeOf(target)}://${addressOf(target)}`;
 }
 
-/** Host and port of an upstream. */
-export function backendOf({ upstream }: Pick<SnippetRoute, 'upstream'>) {
-  const { protocol, hostname, port } = new URL(upstream.origin);
-  const secure = protocol === 'https:';
-  return { secure, hostname, address: `${hostname}:${port === '' ? (secure ? 443 : 80) : port}` };
+/** The headers that carry credentials to the backends. */
+export function carriersOf(routes: readonly SnippetRoute[]): readonly string[] {
+  return [...new Set(routes.flatMap(({ credentialHeader }) => credentialHeader ?? []))];
+}
+
+/** Joins the lines of a config that are not empty. */
+export function lines(indent: string, ...each: readonly (string | undefined | false)[]): string {
+  return each.map((line) => (line ? `${indent}${line}\n` : '')).join('');
 }
 
 /** A data plane has one place for a path. Routes that differ by method or message share it. */
@@ -40,8 +39,13 @@ export function onePerPath(routes: readonly SnippetRoute[]): SnippetRoute[] {
 }
 
 /** The path of a route in a regular expression, without a slash at its end. */
-export function prefixOf({ path }: Pick<SnippetRoute, 'path'>): string {
-  return path === '/' ? '' : path.replace(/[$()*+.?[\\\]^{|}]/g, '\\$&');
+export function prefixOf({ path }: SnippetRoute): string {
+  return path === '/' ? '' : escaped(path);
+}
+
+/** A text in a regular expression. */
+export function escaped(text: string): string {
+  return text.replace(/[$()*+.?[\\\]^{|}]/g, '\\$&');
 }
 
 /**

@@ -1,11 +1,11 @@
-import { clientCertificateRule, type Listen } from '../config/addresses.ts';
 import { SECRET_HEADER } from './report.ts';
-import type { SnippetFacts, SnippetRoute } from './snippet-facts.ts';
-import { addressOf, backendOf, droppedOn, onePerPath, rewrites, schemeOf } from './snippet-parts.ts';
+import type { SnippetFacts, SnippetRoute, Target } from './snippet-facts.ts';
+import { droppedOn, lines, onePerPath, rewrites, urlOf } from './snippet-parts.ts';
 
 /** The static and the dynamic config of a Traefik with `forwardAuth`. */
 export function traefik(facts: SnippetFacts): string {
   const routes = onePerPath(facts.routes);
+  const { listen } = facts;
   return `# Traefik asks cambist about each request, and puts the issued token in place of the caller's. Needs Traefik 3.7 or later.
 # file: traefik.yaml
 entryPoints:
@@ -33,12 +33,8 @@ http:
 ${routes.map((route, at) => router(route, facts, 9999 - at)).join('')}  middlewares:
 ${before(facts)}${routes.map((route) => middlewares(route, facts)).join('')}  services:
     cambist-metadata:
-      loadBalancer: { servers: [{ url: '${urlOf(facts.listen)}' }]${facts.listen.kind === 'tcp' && facts.listen.tls !== undefined ? ', serversTransport: cambist' : ''} }
-${routes.map(service).join('')}${transports(facts, routes)}`;
-}
-
-function urlOf(listen: Listen): string {
-  return listen.kind === 'unix' ? 'http://127.0.0.1:8183' : `${schemeOf(listen)}://${addressOf(listen)}`;
+      loadBalancer: { servers: [{ url: '${urlOf(listen)}' }]${listen.tls === undefined ? '' : ', serversTransport: cambist'} }
+${routes.map(service).join('')}${transports(listen, routes)}`;
 }
 
 function router(route: SnippetRoute, facts: SnippetFacts, priority: number): string {
@@ -59,72 +55,60 @@ function router(route: SnippetRoute, facts: SnippetFacts, priority: number): str
 /** Headers that reach cambist as the operator sets them, and not as a client does. */
 function before({ secretFile, forwardedHeader }: SnippetFacts): string {
   if (secretFile === undefined && forwardedHeader === undefined) return '';
-  const secret = `          # Traefik's environment has the content of ${secretFile}.
-          ${SECRET_HEADER}: '{{ env "CAMBIST_DECISION_SECRET" }}'
-`;
   return `    cambist-before:
       headers:
         customRequestHeaders:
-${secretFile === undefined ? '' : secret}${forwardedHeader === undefined ? '' : `          ${forwardedHeader}: ''\n`}`;
+${lines(
+  '          ',
+  secretFile && `# Traefik's environment has the content of ${secretFile}.`,
+  secretFile && `${SECRET_HEADER}: '{{ env "CAMBIST_DECISION_SECRET" }}'`,
+  forwardedHeader && `${forwardedHeader}: ''`,
+)}`;
 }
 
-function middlewares(route: SnippetRoute, { decisions, routesBy }: SnippetFacts): string {
-  const { name, credentialHeader } = route;
-  const question = routesBy === 'name' ? `/forward-auth/${name}` : '/forward-auth';
-  const dropped = [SECRET_HEADER, ...droppedOn(route)];
+function middlewares(route: SnippetRoute, { decisions }: SnippetFacts): string {
+  const { name, named, credentialHeader } = route;
+  const { ca, certificate, privateKey } = decisions.tls ?? {};
+  const own = certificate === undefined ? '' : `, cert: ${certificate}, key: ${privateKey}`;
+  const dropped = [SECRET_HEADER, ...droppedOn(route)].map((each) => `${each}: ''`);
+  const paths = rewrites(route, '$1').map(
+    ([regex, to], at) => `${name}-path-${at + 1}: { replacePathRegex: { regex: '${regex}', replacement: '${to}' } }`,
+  );
   return `    ${name}-ask:
       forwardAuth:
-        address: '${urlOf(decisions)}${question}'
+        address: '${urlOf(decisions)}/forward-auth${named}'
         trustForwardHeader: false
         authResponseHeaders: [${credentialHeader ?? ''}]
         maxResponseBodySize: 65536
-${trust(decisions)}    ${name}-drop:
+${lines('        ', ca && `tls: { ca: ${ca}${own} }`)}    ${name}-drop:
       headers:
         customRequestHeaders:
-${dropped.map((each) => `          ${each}: ''\n`).join('')}${rewrites(route, '$1')
-  .map(
-    ([pattern, replacement], at) =>
-      `    ${name}-path-${at + 1}: { replacePathRegex: { regex: '${pattern}', replacement: '${replacement}' } }\n`,
-  )
-  .join('')}`;
-}
-
-/** The files with which Traefik trusts the listener of decisions, and shows who it is. */
-function trust(listen: Listen): string {
-  if (listen.kind === 'unix' || listen.tls === undefined) return '';
-  const own = ', cert: /etc/traefik/client.pem, key: /etc/traefik/client.key';
-  const hasCertificate = clientCertificateRule(listen.tls) !== undefined;
-  return `        tls: { ca: /etc/traefik/cambist-ca.pem${hasCertificate ? own : ''} }\n`;
+${lines('          ', ...dropped)}${lines('    ', ...paths)}`;
 }
 
 function service(route: SnippetRoute): string {
-  const { name, tls } = route;
-  const { secure, address } = backendOf(route);
+  const { name, tls, backend } = route;
   return `    ${name}:
       loadBalancer:
-        servers: [{ url: '${secure ? 'https' : 'http'}://${address}' }]
+        servers: [{ url: '${urlOf(backend)}' }]
         # The backend gets its own name as Host.
         passHostHeader: false
         responseForwarding: { flushInterval: -1ms }
-${tls === undefined ? '' : `        serversTransport: ${name}\n`}`;
+${lines('        ', tls && `serversTransport: ${name}`)}`;
 }
 
-function transports({ listen }: SnippetFacts, routes: readonly SnippetRoute[]): string {
-  const own = routes.flatMap(({ name, tls }) => {
-    if (tls === undefined) return [];
-    const ca = tls.ca === undefined ? '' : `rootCAs: [${tls.ca}]`;
-    const pair =
-      tls.certificate === undefined
-        ? ''
-        : `certificates: [{ certFile: ${tls.certificate}, keyFile: ${tls.privateKey} }]`;
-    return [`    ${name}: { ${[ca, pair].filter((part) => part !== '').join(', ')} }\n`];
-  });
-  if (listen.kind === 'tcp' && listen.tls !== undefined) {
-    const pair =
-      clientCertificateRule(listen.tls) === undefined
-        ? ''
-        : ', certificates: [{ certFile: /etc/traefik/client.pem, keyFile: /etc/traefik/client.key }]';
-    own.push(`    cambist: { rootCAs: [/etc/traefik/cambist-ca.pem]${pair} }\n`);
-  }
-  return own.length === 0 ? '' : `  serversTransports:\n${own.join('')}`;
+/** The files with which Traefik trusts servers, and shows who it is. */
+function transports(listen: Target, routes: readonly SnippetRoute[]): string {
+  const each = routes.map(({ name, tls }) => transport(name, tls));
+  const all = lines('    ', ...each, transport('cambist', listen.tls));
+  return all === '' ? '' : `  serversTransports:\n${all}`;
+}
+
+function transport(name: string, files: Target['tls'] | SnippetRoute['tls']): string | undefined {
+  const { ca, certificate, privateKey } = files ?? {};
+  const parts = [
+    ...(ca === undefined ? [] : [`rootCAs: [${ca}]`]),
+    ...(certificate === undefined ? [] : [`certificates: [{ certFile: ${certificate}, keyFile: ${privateKey} }]`]),
+  ];
+  return files && `${name}: { ${parts.join(', ')} }`;
 }

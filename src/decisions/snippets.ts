@@ -25,6 +25,6 @@ export type SnippetKind = keyof typeof SNIPPETS;
 export function whyUnable(kind: SnippetKind, { decisions, listen, isGrpc }: SnippetFacts): string | undefined {
   if (isGrpc && kind !== 'envoy') return `${kind} needs decisions by HTTP: add decisions.http`;
   const needsPort = kind === 'traefik' || kind === 'envoy-gateway' || kind === 'istio';
-  if (!needsPort || (decisions.kind === 'tcp' && listen.kind === 'tcp')) return undefined;
+  if (!needsPort || (decisions.socketPath ?? listen.socketPath) === undefined) return undefined;
   return `${kind} cannot connect to a Unix socket: give decisions.http.listen and listen a host and port, with a secret or client certificates for decisions`;
 }

@@ -21,12 +21,12 @@ import { tokenRefusal } from './token-refusal.ts';
 import { codeOf, settingsOfUpstream, unreachable } from './unreachable.ts';
 
 /** Backends may start a session or call their own servers before they respond. */
-const PATIENCE_MS = 10_000;
+const RESPONSE_MS = 10_000;
 
 /** Calls the backend of a route with the issued token: `initialize`, then `server/discover`. One of them must succeed. */
 export async function callBackend(route: Route, token: IssuedToken, pool: Pool): Promise<Finding> {
   try {
-    const target = await probeTarget(route, pool, PATIENCE_MS);
+    const target = await probeTarget(route, pool, RESPONSE_MS);
     const responses = [await call(target, INITIALIZE, token, route), await call(target, DISCOVER, token, route)];
     if (responses.some((response) => isSuccess(response) && !isWebPage(response))) {
       const statuses = responses.map(({ method, status }) => `${method} returns ${status}`);
@@ -66,7 +66,7 @@ function nounOf({ credential }: Route): string {
 
 function refusedSecret(said: readonly string[]): Finding {
   return problem('backend_refuses_secret', `the backend refuses the secret: ${said.join('; ')}`, {
-    why: 'the secret is wrong, revoked or expired, or belongs into another header',
+    why: 'the secret is wrong, revoked or expired, or belongs in another header',
     fix: "write a valid secret into the file of the route, and compare send with the backend's documentation",
   });
 }
@@ -113,12 +113,7 @@ function describe(response: CallResponse, { authorization }: IssuedToken): strin
 }
 
 function refusedFinding(refused: CallResponse, said: readonly string[], token: IssuedToken): Finding {
-  const finding = tokenRefusal({
-    words: wordsOf(refused),
-    token: bareToken(token.authorization.reveal()),
-    show: showShortAscii,
-    aheadSeconds: undefined,
-  });
+  const finding = tokenRefusal(wordsOf(refused), bareToken(token.authorization.reveal()), showShortAscii);
   return { ...finding, what: `${finding.what}: ${said.join('; ')}` };
 }
 

@@ -1,11 +1,10 @@
-import type { Route } from '../config/route.ts';
+import type { Route, TokenCredential } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { parseChallenges } from '../proxy/challenges.ts';
 import { toRequestUrl } from '../tokens/bounded-request.ts';
 import { parseJsonObject } from '../tokens/token-text.ts';
 import type { CheckContext } from './check-context.ts';
-import { credentialFinding } from './check-server.ts';
-import { type Finding, fine, listed, problem, shortAscii, warning } from './finding.ts';
+import { credentialFinding, type Finding, fine, listed, problem, shortAscii, warning } from './finding.ts';
 import {
   DISCOVER,
   INITIALIZE,
@@ -28,7 +27,7 @@ import {
 } from './unreachable.ts';
 
 /** A backend that accepts the connection may take this long to respond. */
-const PATIENCE_MS = 3000;
+const RESPONSE_MS = 3000;
 
 /**
  * Connects to the backend of a route as the proxy does, and sends an MCP request without a token. Compares the backend's
@@ -39,19 +38,28 @@ export async function checkBackend(route: Route, { pool }: CheckContext): Promis
   const settings = settingsOfUpstream(route);
   const { paths } = settings;
   try {
-    const target = await probeTarget(route, pool, PATIENCE_MS);
+    const target = await probeTarget(route, pool, RESPONSE_MS);
     const response = await probe(target);
     // Servers with TLS on this port respond to plain http with 400.
     if (response.status === 400 && origin.startsWith('http:') && (await readPeerCertificate(origin)) !== undefined) {
       return [tlsRequired(origin, paths)];
     }
-    const refused = refusal(route, response, paths);
-    if (refused !== undefined) return [refused];
-    return [...responseFindings(route, response, paths), ...(await metadataFindings(route, target, response))];
+    const finding = responseFinding(route, response, paths);
+    if (finding?.severity === 'error') return [finding];
+    const trust = origin.startsWith('https:') ? ', and its certificate is trusted' : '';
+    const reached = fine('backend_reached', `the backend ${origin} returns ${response.status} without a token${trust}`);
+    if (!('authorizationServer' in route.credential)) return [reached];
+    const judged = finding === undefined ? [reached] : [reached, finding];
+    return [...judged, ...(await metadataFindings(route.name, route.credential, target, response))];
   } catch (error) {
     if (error instanceof CambistError) return [credentialFinding(error)];
-    if (codeOf(error) === 'TimeoutError') return [silent(origin, paths)];
-    return [await unreachable({ url: origin, error, ...settings })];
+    if (codeOf(error) !== 'TimeoutError') return [await unreachable({ url: origin, error, ...settings })];
+    return [
+      warning('backend_silent', `the backend ${origin} did not respond within ${RESPONSE_MS} ms`, {
+        why: 'it may be slow, or a gateway in front of it accepts connections but forwards nothing',
+        fix: `check the port of ${paths.address}, and call the backend from this machine or pod`,
+      }),
+    ];
   }
 }
 
@@ -75,91 +83,75 @@ function isUnderstood({ status }: ProbeResponse): boolean {
   return status === 401 || (status >= 200 && status < 300);
 }
 
-/** @returns undefined if the status is that of an MCP endpoint */
-function refusal({ upstream: { origin, path } }: Route, response: ProbeResponse, paths: ConfigPaths) {
-  const { status } = response;
+/** @returns undefined if the response is that of an MCP endpoint which requires a bearer token, or the status says too little */
+function responseFinding(
+  { upstream: { origin, path } }: Route,
+  response: ProbeResponse,
+  { address }: ConfigPaths,
+): Finding | undefined {
+  const { status, header } = response;
   const url = `${origin}${path || '/'}`;
+  const toEndpoint = `set ${address} to the URL of the MCP endpoint, often with the path /mcp`;
   if (status === 404 || status === 405) {
     return problem('backend_endpoint_missing', `the backend returns ${status} to an MCP request at ${url}`, {
       why: 'the address has no MCP endpoint',
-      fix: `set ${paths.address} to the URL of the MCP endpoint, often with the path /mcp`,
+      fix: toEndpoint,
     });
   }
   if (status >= 300 && status < 400) {
-    const location = shortAscii(response.header('location') ?? '');
+    const location = shortAscii(header('location') ?? '');
     return problem('backend_redirects', `the backend redirects ${url} to "${location}" (${status})`, {
       why: 'cambist relays redirects, and clients drop their token when they follow one',
-      fix: `set ${paths.address} to the address that the backend redirects to`,
+      fix: `set ${address} to the address that the backend redirects to`,
     });
   }
-  if (status < 500) return undefined;
-  return problem('backend_error', `the backend returns ${status} at ${url}`, {
-    why: 'it is faulty or not ready, or a gateway in front of it cannot reach it',
-    fix: "check the backend's log for this moment",
-  });
-}
-
-function responseFindings(route: Route, response: ProbeResponse, paths: ConfigPaths): Finding[] {
-  const { status } = response;
-  const { origin } = route.upstream;
-  const trust = origin.startsWith('https:') ? ', and its certificate is trusted' : '';
-  const reached = fine('backend_reached', `the backend ${origin} returns ${status} without a token${trust}`);
-  if (!('authorizationServer' in route.credential)) return [reached];
-  if (status === 401 && !hasBearerChallenge(response)) return [reached, CHALLENGE_MISSING];
-  if (status < 300 && isWebPage(response)) return [reached, webPage(paths)];
-  if (status < 300 && isJsonRpc(response)) return [reached, OPEN];
-  return [reached];
-}
-
-function hasBearerChallenge({ header }: ProbeResponse): boolean {
+  if (status >= 500) {
+    return problem('backend_error', `the backend returns ${status} at ${url}`, {
+      why: 'it is faulty or not ready, or a gateway in front of it cannot reach it',
+      fix: "check the backend's log for this moment",
+    });
+  }
   const challenges = parseChallenges(header('www-authenticate') ?? '') ?? [];
-  return challenges.some(({ scheme }) => scheme === 'bearer' || scheme === 'dpop');
-}
-
-const CHALLENGE_MISSING = warning('challenge_missing', 'the 401 has no Bearer challenge in WWW-Authenticate', {
-  why: 'the backend may require another kind of credential than a bearer token (RFC 6750 section 3)',
-  fix: 'check which credential the backend requires',
-});
-
-const OPEN = warning('backend_open', 'the backend accepts an MCP request without a token', {
-  why: 'it may check tokens later, or never: then every client that reaches it can use it',
-  fix: 'configure the backend to require a token, or set credential: none on the route',
-});
-
-function webPage({ address }: ConfigPaths): Finding {
-  return warning('backend_not_mcp', 'the backend returns a web page to an MCP request', {
-    why: 'the address is that of a web site, or a gateway shows its login page to requests without a token',
-    fix: `set ${address} to the URL of the MCP endpoint, often with the path /mcp, and run doctor with --call`,
-  });
-}
-
-function silent(origin: string, { address }: ConfigPaths): Finding {
-  return warning('backend_silent', `the backend ${origin} did not respond within ${PATIENCE_MS} ms`, {
-    why: 'it may be slow, or a gateway in front of it accepts connections but forwards nothing',
-    fix: `check the port of ${address}, and call the backend from this machine or pod`,
+  if (status === 401 && !challenges.some(({ scheme }) => scheme === 'bearer' || scheme === 'dpop')) {
+    return warning('challenge_missing', 'the 401 has no Bearer challenge in WWW-Authenticate', {
+      why: 'the backend may require another kind of credential than a bearer token (RFC 6750 section 3)',
+      fix: 'check which credential the backend requires',
+    });
+  }
+  if (status < 300 && isWebPage(response)) {
+    return warning('backend_not_mcp', 'the backend returns a web page to an MCP request', {
+      why: 'the address is that of a web site, or a gateway shows its login page to requests without a token',
+      fix: `${toEndpoint}, and run doctor with --call`,
+    });
+  }
+  if (status >= 300 || !isJsonRpc(response)) return undefined;
+  return warning('backend_open', 'the backend accepts an MCP request without a token', {
+    why: 'it may check tokens later, or never: then every client that reaches it can use it',
+    fix: 'configure the backend to require a token, or set credential: none on the route',
   });
 }
 
 const WELL_KNOWN = '/.well-known/oauth-protected-resource';
 
-type ResourceMetadata = NonNullable<ReturnType<typeof readMetadata>>;
-
 /**
- * Reads the protected resource metadata of a backend and compares it with the route. Reports nothing if the backend has none,
- * or the route sends no issued token.
+ * Reads the protected resource metadata of a backend and compares it with the route. Reports nothing if the backend has none.
  * @param challenged the backend's response to a request without a token
  */
-async function metadataFindings(route: Route, target: ProbeTarget, challenged: ProbeResponse): Promise<Finding[]> {
-  const { credential } = route;
-  if (!('authorizationServer' in credential)) return [];
+async function metadataFindings(
+  routeName: string,
+  { authorizationServer: { issuer }, target: { resource: requested } }: TokenCredential,
+  target: ProbeTarget,
+  challenged: ProbeResponse,
+): Promise<Finding[]> {
   for (const path of metadataPaths(target.path, challenged)) {
-    const metadata = await fetchMetadata(target, path);
-    if (metadata === undefined) continue;
-    const issuer = credential.authorizationServer.issuer;
-    return [
-      resourceFinding(metadata, credential.target.resource, route.name),
-      ...(issuer === undefined || metadata.issuers.length === 0 ? [] : [issuerFinding(metadata, issuer)]),
-    ];
+    const request = { method: 'GET', path, headers: { accept: 'application/json' } } as const;
+    const response = await sendProbe(target, request).catch(() => undefined);
+    // RFC 9728 section 2
+    const { resource, authorization_servers: servers } = parseJsonObject(response?.text ?? '') ?? {};
+    if (response?.status !== 200 || typeof resource !== 'string') continue;
+    const issuers = Array.isArray(servers) ? servers.filter((one) => typeof one === 'string') : [];
+    const named = resourceFinding(resource, requested, routeName);
+    return issuer === undefined || issuers.length === 0 ? [named] : [named, issuerFinding(issuers, issuer)];
   }
   return [];
 }
@@ -176,21 +168,8 @@ function metadataPaths(path: string, { header }: ProbeResponse): readonly string
   return [...new Set([...fromChallenge, `${WELL_KNOWN}${path === '/' ? '' : path}`, WELL_KNOWN])];
 }
 
-async function fetchMetadata(target: ProbeTarget, path: string): Promise<ResourceMetadata | undefined> {
-  const request = { method: 'GET', path, headers: { accept: 'application/json' } } as const;
-  const response = await sendProbe(target, request).catch(() => undefined);
-  return response?.status === 200 ? readMetadata(response.text) : undefined;
-}
-
-/** @returns the fields that the doctor compares (RFC 9728 section 2); undefined if the text is not protected resource metadata */
-function readMetadata(text: string) {
-  const { resource, authorization_servers: servers } = parseJsonObject(text) ?? {};
-  if (typeof resource !== 'string') return undefined;
-  return { resource, issuers: Array.isArray(servers) ? servers.filter((one) => typeof one === 'string') : [] };
-}
-
 /** @param requested the resources in the route's token request; none if the route names its backend by audience or scope */
-function resourceFinding({ resource }: ResourceMetadata, requested: readonly string[], routeName: string): Finding {
+function resourceFinding(resource: string, requested: readonly string[], routeName: string): Finding {
   const named = `the backend's metadata has the resource "${shortAscii(resource)}"`;
   if (requested.length === 0) return fine('resource_not_requested', `${named}; the route requests none`);
   if (requested.includes(resource)) return fine('resource_matches', `${named}, as requested by the route`);
@@ -203,7 +182,7 @@ function resourceFinding({ resource }: ResourceMetadata, requested: readonly str
   });
 }
 
-function issuerFinding({ issuers }: ResourceMetadata, issuer: string): Finding {
+function issuerFinding(issuers: readonly string[], issuer: string): Finding {
   if (issuers.some((one) => one === issuer || differInSlash(one, issuer))) {
     return fine('backend_issuer_matches', `the backend's metadata lists the authorization server "${issuer}"`);
   }

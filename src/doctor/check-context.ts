@@ -1,8 +1,10 @@
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
+import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import { createTokenCache } from '../tokens/cache.ts';
+import type { FailedTokenRequest } from '../tokens/diagnosis.ts';
 import { createEndpointClaims } from '../tokens/endpoint-claims.ts';
 import { createExchange } from '../tokens/exchange.ts';
 import { createIntrospector } from '../tokens/introspection.ts';
@@ -34,7 +36,7 @@ const NO_OBSERVER: TokenObserver = {
 
 /** @param servers all servers of the config; the metadata of one must not lead to another */
 export function createCheckContext(pool: Pool, servers: readonly AuthorizationServer[], clock: Clock) {
-  const requests: RecordedRequest[] = [];
+  let seen: Evidence = { requests: [], refused: undefined };
   const dpop = createDpopProver(clock);
   const claims = createEndpointClaims(() => servers);
   const context: TokenEndpointContext = {
@@ -45,11 +47,19 @@ export function createCheckContext(pool: Pool, servers: readonly AuthorizationSe
     observer: NO_OBSERVER,
     maxAgeMs: () => Number.POSITIVE_INFINITY,
     random: () => 0,
+    diagnoses: async () => ({
+      tokenRequest(refused) {
+        seen.refused = refused;
+        return undefined;
+      },
+      discovery: () => undefined,
+      verification: () => undefined,
+    }),
   };
   const endpoints = new Map<AuthorizationServer, TokenEndpoint>();
 
   async function recordedPool(peer: PeerOptions): Promise<Dispatcher> {
-    return recordRequests(await pool(peer), requests, clock.wallMs);
+    return recordRequests(await pool(peer), (request) => seen.requests.push(request), clock.wallMs);
   }
 
   function endpoint(server: AuthorizationServer): TokenEndpoint {
@@ -85,7 +95,38 @@ export function createCheckContext(pool: Pool, servers: readonly AuthorizationSe
     clock,
     credentialRead: NO_OBSERVER.credentialRead,
   });
-  return { requests, clock, pool, endpoint, exchange, subjects, verifier };
+
+  /** Runs parts of the proxy, one after the other. */
+  async function attempt<T>(work: () => Promise<T>): Promise<Attempt<T>> {
+    seen = { requests: [], refused: undefined };
+    return { ...(await caught(work)), ...seen };
+  }
+
+  return { attempt, clock, pool, endpoint, exchange, subjects, verifier };
+}
+
+interface Evidence {
+  readonly requests: RecordedRequest[];
+  /** The last token request that produced no token. */
+  refused: FailedTokenRequest | undefined;
+}
+
+interface Result<T> {
+  readonly value?: T;
+  readonly failure?: CambistError;
+}
+
+/** A result or an error, and how it came about. */
+export type Attempt<T> = Result<T> & Evidence;
+
+/** Returns a CambistError that `work` throws. Any other error is a bug and is thrown on. */
+export async function caught<T>(work: () => Promise<T>): Promise<Result<T>> {
+  try {
+    return { value: await work() };
+  } catch (error) {
+    if (!(error instanceof CambistError)) throw error;
+    return { failure: error };
+  }
 }
 
 /** One entry at most: each route must request its own assertion. */

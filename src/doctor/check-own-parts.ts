@@ -1,69 +1,51 @@
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
-import { constants } from 'node:fs/promises';
 import { type IncomingMessage, request } from 'node:http';
-import { connect } from 'node:net';
-import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemClock } from '../clock/clock.ts';
-import { withBrackets } from '../config/addresses.ts';
-import type { Audit } from '../config/audit.ts';
+import { type Endpoint, type ListenerFiles, withBrackets } from '../config/addresses.ts';
+import type { Config } from '../config/config.ts';
+import { decisionSecrets } from '../config/decisions.ts';
 import type { Inbound } from '../config/inbound.ts';
-import type { SharedCache, StoreNode } from '../config/shared-cache.ts';
-import { isAccessible } from '../config/sources.ts';
-import { errorCode } from '../errors.ts';
-import { readPseudonymKey } from '../secrets/credential.ts';
-import type { RecordSummary } from '../shared-cache/shared-records.ts';
+import type { SharedCache } from '../config/shared-cache.ts';
+import { errorSummary, shownFiles, type Team } from '../config/teams.ts';
+import { readFiles, splitCertificates } from '../listeners/tls.ts';
+import { readCredential, readPseudonymKey } from '../secrets/credential.ts';
 import type { WorkloadApi } from '../spiffe/workload-api.ts';
-import { attempt, credentialFinding } from './check-server.ts';
-import { type Finding, type Found, fine, problem, shortAscii, warning } from './finding.ts';
+import { caught } from './check-context.ts';
+import { credentialFinding, type Finding, fine, problem, shortAscii, warning } from './finding.ts';
 import { codeOf } from './unreachable.ts';
 
-/** The agent may take this long to accept a connection and to respond, and the reader of a socket to accept. */
-const PATIENCE_MS = 2000;
+/** The agent, or the SPIFFE agent, may take this long. */
+const RESPONSE_MS = 2000;
 
 /** A lower status shows that the agent works: it may have no such path, or require a token. */
 const FIRST_SERVER_ERROR = 500;
 
-const FIX =
-  'start the agent where inbound.agent says, or correct inbound.agent: agents often read their port from PORT';
-
 /** Sends the agent a GET without a token, for an open path if there is one. */
-export async function checkAgent({ agent, open }: Inbound, found: Found): Promise<void> {
+export async function checkAgent({ agent, open }: Inbound): Promise<Finding> {
   const path = open.find(({ isPrefix }) => !isPrefix)?.path ?? '/';
   const { origin, socketPath } = agent;
   const where = socketPath === undefined ? origin : `unix:${socketPath}`;
-  const signal = AbortSignal.timeout(PATIENCE_MS);
+  const signal = AbortSignal.timeout(RESPONSE_MS);
   const sent = request(`${origin}${path}`, { agent: false, signal, ...(socketPath !== undefined && { socketPath }) });
   sent.end();
   try {
     const [{ statusCode = 0 }] = (await once(sent, 'response')) as [IncomingMessage];
-    found(responded(where, path, statusCode));
+    const what = `the agent at ${where} responds with ${statusCode} to GET ${path}`;
+    if (statusCode < FIRST_SERVER_ERROR) return fine('agent_reached', what);
+    return warning('agent_error', what, { fix: "check the agent's log: it may not have started completely" });
   } catch (error) {
-    found(failed(where, signal.aborted ? SILENT.message : codeOf(error)));
+    const code = codeOf(error);
+    const isAway = code === 'ECONNREFUSED' || code === 'ENOENT';
+    const broken = signal.aborted ? 'it did not respond in time' : `it does not respond in plain HTTP (${code})`;
+    return problem('agent_unreachable', `the agent at ${where} cannot be reached`, {
+      why: isAway ? `nothing listens there (${code})` : broken,
+      fix: 'start the agent where inbound.agent says, without TLS, or correct inbound.agent: agents often read their port from PORT',
+    });
   } finally {
     sent.on('error', () => {}).destroy();
   }
-}
-
-const SILENT = new Error('it did not respond in time');
-
-function responded(where: string, path: string, status: number): Finding {
-  if (status < FIRST_SERVER_ERROR)
-    return fine('agent_reached', `the agent at ${where} responds, with ${status} to GET ${path}`);
-  return warning('agent_error', `the agent at ${where} responds with ${status} to GET ${path}`, {
-    fix: "check the agent's log: it may not have started completely",
-  });
-}
-
-function failed(where: string, code: string): Finding {
-  if (code.startsWith('HPE_')) {
-    return problem('agent_not_http', `the agent at ${where} does not respond in plain HTTP (${code})`, {
-      why: 'it expects TLS there, or something else listens there',
-      fix: 'let the agent serve plain HTTP on loopback, and set inbound.agent to that address',
-    });
-  }
-  const why = ['ECONNREFUSED', 'ENOENT'].includes(code) ? `nothing listens there (${code})` : code;
-  return problem('agent_unreachable', `the agent at ${where} cannot be reached`, { why, fix: FIX });
 }
 
 /** Connects to the SPIFFE agent, whose SVIDs other checks use, and waits for the first one. */
@@ -71,127 +53,126 @@ export async function openSpiffe(address: string): Promise<WorkloadApi> {
   // Loaded here, because most configs have no SPIFFE agent.
   const { createWorkloadApi } = await import('../spiffe/workload-api.ts');
   const api = createWorkloadApi({ address, clock: systemClock, logger: { info() {}, warn() {} } });
-  await Promise.race([api.ready, delay(PATIENCE_MS, undefined, { ref: false })]);
+  await Promise.race([api.ready, delay(RESPONSE_MS, undefined, { ref: false })]);
   return api;
 }
 
-export async function checkSpiffe(api: WorkloadApi, found: Found): Promise<void> {
-  const { failure } = await attempt(api.prepare);
+export async function checkSpiffe(api: WorkloadApi): Promise<Finding> {
+  const { failure } = await caught(api.prepare);
   const [svid, trustDomains] = [api.svid(), [...api.bundles().keys()]];
   if (svid === undefined) {
     const why = shortAscii((failure?.cause as Error | undefined)?.message ?? 'it did not respond in time');
-    found(problem('spiffe_unavailable', failure?.message ?? 'no SVID', { why }));
-  } else {
-    const until = new Date(svid.expiresAtMs).toISOString();
-    found(fine('spiffe_reached', `it issues ${svid.spiffeId.id} until ${until}, for ${trustDomains.join(', ')}`));
+    return problem('spiffe_unavailable', failure?.message ?? 'no SVID', { why });
   }
+  const until = new Date(svid.expiresAtMs).toISOString();
+  return fine('spiffe_reached', `it issues ${svid.spiffeId.id} until ${until}, for ${trustDomains.join(', ')}`);
 }
 
-/** Checks the key and the destination of the audit trail. Writes no record. */
-export async function checkAudit({ to, pseudonymize }: Audit, found: Found): Promise<void> {
-  if (pseudonymize !== undefined) {
-    const { failure } = await attempt(() => readPseudonymKey(pseudonymize.key));
-    if (failure !== undefined) found(credentialFinding(failure));
+/** Reads the secrets and keys that no other check reads. @returns the finding on each that cannot be read, by its key in the config */
+export async function checkSecrets({ decisions, audit, cache }: Config) {
+  const { shared } = cache;
+  const reads = new Map<string, () => Promise<unknown>>();
+  for (const { key, secret } of decisionSecrets(decisions)) reads.set(key, () => readCredential(secret, key));
+  const pseudonymKey = audit?.pseudonymize?.key;
+  if (pseudonymKey !== undefined) reads.set('audit.pseudonymize.key', () => readPseudonymKey(pseudonymKey));
+  if (shared !== undefined) {
+    // Loaded here, because most configs have no shared cache.
+    const { createStoreKeys } = await import('../shared-cache/seal.ts');
+    reads.set('cache.shared.key', createStoreKeys(shared.keys).read);
   }
-  switch (to.kind) {
-    case 'file':
-      found(await checkFile(to.path));
-      break;
-    case 'unix':
-      found(await checkSocket(to.path));
-      break;
-    default:
-      found(
-        fine(
-          'audit_reached',
-          `records go to ${to.kind === 'otlp' ? 'the OpenTelemetry collector' : 'standard output'}`,
-        ),
-      );
+  const findings: (readonly [key: string, Finding])[] = [];
+  for (const [key, read] of reads) {
+    const { failure } = await caught(read);
+    if (failure !== undefined) findings.push([key, credentialFinding(failure)]);
   }
-}
-
-async function checkFile(path: string): Promise<Finding> {
-  // The file may be a link to another file system.
-  const place = (await isAccessible(path, constants.F_OK)) ? path : dirname(path);
-  const isWritable = await isAccessible(place, constants.W_OK);
-  if (isWritable) return fine('audit_reached', `records can be written to "${path}"`);
-  return problem('audit_unreachable', `records cannot be written to "${path}"`, {
-    why: 'the folder is missing, or this user may not write there',
-    fix: 'create or mount the folder of audit.to.file, writable for the user of cambist',
-  });
-}
-
-async function checkSocket(path: string): Promise<Finding> {
-  const socket = connect({ path });
-  socket.setTimeout(PATIENCE_MS, () => socket.destroy(SILENT));
-  try {
-    await once(socket, 'connect');
-    return fine('audit_reached', `the Unix socket "${path}" accepts records`);
-  } catch (error) {
-    return problem('audit_unreachable', `the Unix socket "${path}" of audit.to accepts no connection`, {
-      why: errorCode(error) ?? (error as Error).message,
-      fix: 'start the program that reads the records, and mount its socket where cambist runs',
-    });
-  } finally {
-    socket.destroy();
-  }
+  return findings;
 }
 
 /**
- * Checks the key and the server of the shared cache. Writes values, which it removes.
+ * Checks the server of the shared cache. Writes values, which it removes.
  * @param withSignals whether replicas share revocations through it
  */
-export async function checkSharedCache(shared: SharedCache, withSignals: boolean, found: Found): Promise<void> {
-  // Loaded here, because most configs have no shared cache.
-  const { createStoreKeys } = await import('../shared-cache/seal.ts');
-  const { failure } = await attempt(createStoreKeys(shared.keys).read);
-  if (failure !== undefined) found(credentialFinding(failure));
+export async function checkSharedCache(shared: SharedCache, withSignals: boolean): Promise<Finding> {
   const { probeStore } = await import('../shared-cache/probe-store.ts');
   const result = await probeStore(shared, withSignals);
-  if (result.problem !== undefined) {
-    const { cause, fix } = result;
-    const why = `${result.problem}: ${cause}`;
-    found(
-      problem('shared_cache_unavailable', 'replicas cannot use the shared cache, and exchange alone', { why, fix }),
-    );
-    if (withSignals) found(problem('revocations_not_shared', NOT_SHARED, { why, fix }));
-    return;
+  if (result.problem === undefined) {
+    const ms = Math.ceil(result.durationMs);
+    const what = `the server accepts writes, scripts and messages; an operation took ${ms} ms of ${shared.timeoutMs} ms`;
+    return fine('shared_cache_reached', what);
   }
-  found(speedOf(result.durationMs, shared));
-  if (result.records !== undefined) found(recordFinding(result.records));
-}
-
-const NOT_SHARED = 'replicas do not share revocations, and one that starts now does not become ready';
-
-function speedOf(durationMs: number, { timeoutMs }: SharedCache): Finding {
-  const ms = Math.ceil(durationMs);
-  if (ms <= timeoutMs) {
-    return fine('shared_cache_reached', `the server accepts writes, scripts and messages; an operation took ${ms} ms`);
-  }
-  return warning('shared_cache_slow', `the server took ${ms} ms, longer than cache.shared.timeout`, {
-    why: 'it is far away or busy, or this was its first operation',
-    fix: 'run doctor where cambist runs, and raise cache.shared.timeout if the time is the same there',
-  });
-}
-
-function recordFinding({ count, unreadable, isFull }: RecordSummary): Finding {
-  if (isFull) {
-    return problem('revocations_full', 'the server has no room for more revocations', {
-      why: `replicas keep ${count} there, and one that starts while no other runs refuses all older tokens`,
-      fix: 'lower signals.remember to the longest lifetime of a token',
-    });
-  }
-  if (unreadable > 0) {
-    return warning('revocations_unreadable', `${unreadable} records of revocations do not open`, {
-      why: 'a replica with another key wrote them, or they were altered at the server',
-      fix: 'give all replicas the same cache.shared.key; while it rotates, list both keys',
-    });
-  }
-  return fine('revocations_shared', `replicas keep ${count} revocations there, which new replicas read`);
+  const { cause, fix } = result;
+  const why = `${result.problem}: ${cause}`;
+  const alone = withSignals ? 'share no revocations, do not become ready after a start, and ' : '';
+  return problem('shared_cache_unavailable', `replicas cannot use it: they ${alone}exchange alone`, { why, fix });
 }
 
 /** The servers as a title names them. */
 export function storeServersOf({ server }: SharedCache): string {
-  const nodes: readonly StoreNode[] = server.kind === 'standalone' ? [server.node] : server.nodes;
+  const nodes: readonly Endpoint[] = server.kind === 'standalone' ? [server.node] : server.nodes;
   return nodes.map(({ host, port }) => `${withBrackets(host)}:${port}`).join(', ');
+}
+
+/** The last part of a lifetime, in which renewal is late. Certificates live for hours or for years. */
+const LATE = 0.1;
+
+/** Checks the TLS files of a listener. @param at path of the listener in the config */
+export async function checkListener(files: ListenerFiles, at: string, nowMs: number): Promise<Finding> {
+  const { failure, value } = await caught(() => readFiles(files, at));
+  if (value === undefined) return credentialFinding(failure as NonNullable<typeof failure>);
+  const own = parsed(() => new X509Certificate(value.cert));
+  const key = parsed(() => createPrivateKey(value.key));
+  const issuers = parsed(() => splitCertificates(value.ca ?? '').map((each) => new X509Certificate(each)));
+  const mistake =
+    (own === undefined && 'certificate is not a certificate') ||
+    (key === undefined && 'private_key is not a private key') ||
+    (issuers === undefined && 'client_ca has a certificate that cannot be read') ||
+    (value.ca !== undefined && issuers?.length === 0 && 'client_ca has no certificate');
+  if (mistake !== false || own === undefined || key === undefined || issuers === undefined) {
+    const fix = 'write it as PEM; a key must not be encrypted';
+    return problem('listener_files_invalid', `${at}.tls.${mistake}`, { fix });
+  }
+  if (!own.checkPrivateKey(key)) {
+    const fix = 'name the key from which this certificate was requested; in a chain, the own certificate comes first';
+    return problem('listener_files_invalid', `${at}.tls.private_key does not belong to ${at}.tls.certificate`, { fix });
+  }
+  const names = shortAscii(own.subjectAltName ?? 'no name, so that clients refuse it');
+  const what = `the certificate is for ${names}; it is valid from ${own.validFrom} until ${own.validTo}`;
+  const [fromMs, untilMs] = [Date.parse(own.validFrom), Date.parse(own.validTo)];
+  const fix = 'renew it: cambist reads the file again when it changes; if its dates are correct, check the clock';
+  if (nowMs < fromMs) return problem('certificate_not_yet_valid', what, { why: 'clients refuse it', fix });
+  if (nowMs >= untilMs) return problem('certificate_expired', what, { why: 'clients refuse it', fix });
+  const expired = issuers.find(({ validTo }) => Date.parse(validTo) <= nowMs);
+  if (expired !== undefined) {
+    const why = 'clients with certificates of this CA cannot connect';
+    const ofClients = `a certificate in ${at}.tls.client_ca expired on ${expired.validTo}`;
+    return problem('certificate_expired', ofClients, {
+      why,
+      fix: 'write the current certificate of the CA into the file',
+    });
+  }
+  const isLate = untilMs - nowMs < LATE * (untilMs - fromMs);
+  return isLate
+    ? warning('listener_certificate', what, { why: 'its renewal is late', fix })
+    : fine('listener_certificate', what);
+}
+
+function parsed<Value>(parse: () => Value): Value | undefined {
+  try {
+    return parse();
+  } catch {
+    return undefined;
+  }
+}
+
+/** The routes of a team are checked as all others, unless a file is invalid. */
+export function checkTeam(team: Team): Finding[] {
+  const { routes, isOpen } = team;
+  if (isOpen) return [fine('team_files_valid', `every file is valid; number of routes: ${routes.length}`)];
+  return [...shownFiles(team)].flatMap(([shown, file]) => {
+    if (file.isValid) return [];
+    const { first, count } = errorSummary(shown, file);
+    const why = count === 1 ? first : `${first}; number of further errors: ${count - 1}`;
+    const fix = 'fix it, or let the team fix it: "cambist validate" shows every problem';
+    return [problem('team_file_invalid', `"${shown}" is invalid, so requests in the region get 503`, { why, fix })];
+  });
 }

@@ -5,20 +5,15 @@ import type { CredentialSource } from '../secrets/credential.ts';
 import type { Subject } from '../tokens/subject.ts';
 import { keySourceOf } from '../tokens/subject-check.ts';
 import { readClaims } from '../tokens/token-text.ts';
-import type { CheckContext } from './check-context.ts';
-import { attempt } from './check-server.ts';
-import { type Finding, type Found, fine, listed, problem, shortAscii, showShortAscii, warning } from './finding.ts';
-import type { UsableKey } from './key-set.ts';
-import { verificationFindings } from './verification-findings.ts';
+import { type CheckContext, caught } from './check-context.ts';
+import { type Finding, fine, listed, problem, shortAscii, showShortAscii, warning } from './finding.ts';
+import { verificationFinding } from './verification-findings.ts';
 
 export interface SubjectTokenInput {
   /** The place where it was read, as in `/tmp/token`. */
   readonly source: string;
   readonly token: string;
 }
-
-/** Usable keys by key source. A source is absent if its keys cannot verify any token. */
-export type KeysBySource = ReadonlyMap<string, readonly UsableKey[]>;
 
 /** Tells whether a route exchanges the token of its caller, not one from a file. */
 export function usesCallerToken({ credential, subjectToken }: Route): boolean {
@@ -36,37 +31,28 @@ export function missingSubject(routes: readonly Route[]): Finding {
 /**
  * Reads the subject token of a route as its requests would bring it, without verifying it.
  * @param input ignored if the route reads its own token from a file
- * @returns undefined if the token is unusable
+ * @returns no subject if the token is unusable
  */
 export async function readRouteSubject(
   route: Route,
   input: SubjectTokenInput | undefined,
   { subjects, clock }: CheckContext,
-  found: Found,
-): Promise<Subject | undefined> {
+): Promise<{ readonly subject?: Subject; readonly findings: readonly Finding[] }> {
   const { subjectToken } = route;
   const { own } = subjectToken;
   const values = input === undefined ? [] : [`Bearer ${input.token}`];
   const unverified = { ...route, subjectToken: { ...subjectToken, verify: undefined } };
-  const { value: subject, failure } = await attempt(async () => subjects(unverified, {}, values));
+  const { value: subject, failure } = await caught(async () => subjects(unverified, {}, values));
   const source = own === undefined ? (input?.source ?? '') : sourceName(own);
-  if (subject !== undefined) {
-    const claims = readClaims(subject.token.reveal());
-    found(subjectFinding(source, claims, clock.wallMs()));
-    if (claims !== undefined && claims.sub === undefined) found(WITHOUT_SUB);
-    return subject;
-  }
   // The proxy's own message does not say when the token expired.
-  const claims = own === undefined && input !== undefined ? readClaims(input.token) : undefined;
+  const claims = readClaims(subject?.token.reveal() ?? (own === undefined ? input?.token : undefined) ?? '');
   const seen = subjectFinding(source, claims, clock.wallMs());
-  found(
-    seen.severity === 'error'
-      ? seen
-      : problem('subject_token_unusable', `the subject token from ${source}: ${failure?.message ?? 'it is missing'}`, {
-          fix: "obtain one the way the agent's user does, and check subject_token of the route",
-        }),
-  );
-  return undefined;
+  if (subject !== undefined)
+    return { subject, findings: claims !== undefined && claims.sub === undefined ? [seen, WITHOUT_SUB] : [seen] };
+  if (seen.severity === 'error') return { findings: [seen] };
+  const what = `the subject token from ${source}: ${failure?.message ?? 'it is missing'}`;
+  const fix = "obtain one the way the agent's user does, and check subject_token of the route";
+  return { findings: [problem('subject_token_unusable', what, { fix })] };
 }
 
 function subjectFinding(source: string, claims: JWTPayload | undefined, nowMs: number): Finding {
@@ -95,37 +81,32 @@ function sourceName(source: CredentialSource): string {
   return 'file' in source ? source.file : `environment variable ${source.env}`;
 }
 
-/** Verifies a subject token by the rules of a route. @returns whether the exchange can go on */
+/**
+ * Verifies a subject token by the rules of a route.
+ * @param verifiable the key sources whose tokens can be verified
+ * @returns `ok` if the exchange can go on
+ */
 export async function verifySubject(
   subject: Subject,
   rules: SubjectVerification,
-  keysBySource: KeysBySource,
+  verifiable: ReadonlySet<string>,
   { verifier }: CheckContext,
-  found: Found,
-): Promise<boolean> {
-  const { issuer, audience } = rules;
-  const keys = keysBySource.get(keySourceOf(rules));
-  if (keys === undefined) {
-    const missing = rules.introspection === undefined ? 'the keys' : 'keys or introspection';
+): Promise<Finding> {
+  const { issuer, audience, introspection } = rules;
+  if (!verifiable.has(keySourceOf(rules))) {
+    const missing = introspection === undefined ? 'the keys' : 'keys or introspection';
     const why = `${missing} of issuer "${issuer}" are unavailable, so the subject token cannot be verified`;
-    found(warning('route_not_checked', 'no exchange was tried', { why }));
-    return false;
+    return warning('route_not_checked', 'no exchange was tried', { why });
   }
-  const { failure } = await attempt(async () => verifier.verify(subject, rules));
+  const { failure } = await caught(async () => verifier.verify(subject, rules));
   if (failure === undefined) {
     const audiences = audience === 'any' ? '' : `, for ${listed(audience)}`;
-    const how = rules.introspection === undefined ? 'signed by' : 'active, of';
-    found(fine('subject_token_verified', `the subject token is ${how} issuer "${issuer}"${audiences}`));
-    return true;
+    const how = introspection === undefined ? 'signed by' : 'active, of';
+    return fine('subject_token_verified', `the subject token is ${how} issuer "${issuer}"${audiences}`);
   }
-  const verdict = failure.message;
-  if (rules.introspection !== undefined) {
+  if (introspection !== undefined) {
     const fix = 'obtain a new token, and compare its issuer and audience with subject_token.verify';
-    found(problem('introspection_refused', verdict, { fix }));
-    return false;
+    return problem('introspection_refused', failure.message, { fix });
   }
-  const token = subject.token.reveal();
-  const refused = { rules, token, claims: readClaims(token), keys, verdict, show: showShortAscii };
-  verificationFindings(refused).forEach(found);
-  return false;
+  return verificationFinding({ rules, token: subject.token.reveal(), verdict: failure.message, show: showShortAscii });
 }

@@ -4,8 +4,8 @@ import * as http from 'node:http';
 import * as https from 'node:https';
 import { connect, isIP } from 'node:net';
 import * as tls from 'node:tls';
-import { type Listen, withoutBrackets } from '../config/addresses.ts';
-import { type Found, problem } from './finding.ts';
+import { endpointOf, type Listen } from '../config/addresses.ts';
+import { type Finding, problem } from './finding.ts';
 import { type Arrival, type Outcome, throughFindings } from './through-findings.ts';
 import { type Probe, type ProbeFacts, throughProbes } from './through-probes.ts';
 import { codeOf } from './unreachable.ts';
@@ -19,8 +19,8 @@ export interface ThroughOptions extends Omit<ProbeFacts, 'path' | 'madeUp'> {
 
 const MARK = 'x-cambist-doctor';
 /** Longer than a data plane waits for a decision. */
-const PATIENCE_MS = 30_000;
-/** Of a body. */
+const RESPONSE_MS = 30_000;
+/** The longest body that is read. */
 const MAX_LENGTH = 64 * 1024;
 const MAX_HEADER_BYTES = 256 * 1024;
 /** Connections that carry tokens of all callers at the same time. */
@@ -30,23 +30,23 @@ const CONNECTIONS = 4;
  * Sends tokens of callers and made-up ones through a data plane to an echo in the place of the backend, and judges what arrives.
  * Shows no token.
  */
-export async function checkThrough(options: ThroughOptions, found: Found): Promise<void> {
+export async function checkThrough(options: ThroughOptions): Promise<Finding[]> {
   const { route, url, tokens, agentToken, isStopped } = options;
   const run = randomBytes(16).toString('hex');
   const madeUp = `made-up-${run}`;
   const probes = throughProbes({ ...options, path: url.pathname === '/' ? route.match.path : url.pathname, madeUp });
-  /** By the number of the request. The data plane may have repeated it. */
+  /** The arrivals by the number of the request, which the data plane may have repeated. */
   const arrivals: Arrival[][] = [];
   const strays: Arrival[] = [];
   const ofRun = new RegExp(`${run}-(\\d+)`);
   const echo = await openEcho(options.echo, (arrival) => {
     const [, at = ''] = ofRun.exec(`${arrival.target} ${arrival.headers.join(' ')}`) ?? [];
     (arrivals[Number(at || -1)] ?? strays).push(arrival);
-  }).catch((error: unknown) => {
+  }).catch((error: unknown) => codeOf(error));
+  if (typeof echo === 'string') {
     const fix = 'give --echo an address of this machine, and let the data plane forward the route there';
-    found(problem('echo_unavailable', `the echo cannot listen (${codeOf(error)})`, { fix }));
-  });
-  if (echo === undefined) return;
+    return [problem('echo_unavailable', `the echo cannot listen (${echo})`, { fix })];
+  }
 
   const client = createClient(url);
 
@@ -81,7 +81,7 @@ export async function checkThrough(options: ThroughOptions, found: Found): Promi
       for (const probe of probes.others) outcomes.push(await send(probe));
     }
     const sent = [...tokens, madeUp, ...(agentToken === undefined ? [] : [agentToken])];
-    throughFindings(outcomes, strays, sent, options).forEach(found);
+    return throughFindings(outcomes, strays, sent, options);
   } finally {
     client.close();
     echo.closeAllConnections();
@@ -90,16 +90,15 @@ export async function checkThrough(options: ThroughOptions, found: Found): Promi
 }
 
 /** A client of the data plane. */
-function createClient({ protocol, hostname, port }: URL) {
-  const isSecure = protocol === 'https:';
+function createClient(url: URL) {
+  const isSecure = url.protocol === 'https:';
   const { Agent, request } = isSecure ? https : http;
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-  const host = withoutBrackets(hostname);
-  const address = { host, port: Number(port || (isSecure ? 443 : 80)) };
+  const address = endpointOf(url);
   return {
     /** All on one connection, one after the other. */
     async send({ method, path, headers }: Probe): Promise<Pick<Outcome, 'status' | 'refusal'>> {
-      const signal = AbortSignal.timeout(PATIENCE_MS);
+      const signal = AbortSignal.timeout(RESPONSE_MS);
       try {
         const sent = request({ ...address, agent, method, path, headers: headers.flat(), signal }).end();
         const [response] = (await once(sent, 'response')) as [http.IncomingMessage];
@@ -116,9 +115,9 @@ function createClient({ protocol, hostname, port }: URL) {
         return [`${method} ${path} HTTP/1.1`, ...lines, '', ''].join('\r\n');
       });
       const socket = isSecure
-        ? tls.connect(isIP(host) === 0 ? { ...address, servername: host } : address)
+        ? tls.connect({ ...address, servername: isIP(address.host) === 0 ? address.host : undefined })
         : connect(address);
-      socket.setTimeout(PATIENCE_MS, () => socket.destroy()).on('error', () => socket.destroy());
+      socket.setTimeout(RESPONSE_MS, () => socket.destroy()).on('error', () => socket.destroy());
       let received = '';
       socket.setEncoding('latin1').on('data', (part: string) => {
         received = (received + part).slice(0, MAX_LENGTH);

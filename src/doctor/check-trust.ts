@@ -6,8 +6,8 @@ import type { Config } from '../config/config.ts';
 import type { InterceptAuthority } from '../config/intercept.ts';
 import { findInterceptAuthority } from '../intercept/authority.ts';
 import { excludedRoutes } from '../intercept/hosts.ts';
-import { splitCertificates } from '../intercept/system-roots.ts';
-import { type Found, fine, problem, shortAscii, warning } from './finding.ts';
+import { splitCertificates } from '../listeners/tls.ts';
+import { type Finding, fine, problem, shortAscii, warning } from './finding.ts';
 import type { Reporter } from './run-checks.ts';
 
 /** Kinds of clients, and the variable by which each finds the certificates that it trusts. */
@@ -25,10 +25,17 @@ const RESTART = 'restart the pod: cambist writes the folder when it starts, and 
 export async function checkTrust(config: Config, reporter: Reporter): Promise<void> {
   const component = { kind: 'trust', name: '' } as const;
   reporter.section(component, 'trust folder');
-  const found: Found = (finding) => reporter.finding(component, finding);
-  const folder = await findTrustFolder(config, found);
+  const { folder, finding } = await findTrustFolder(config);
+  reporter.finding(component, finding);
   if (folder === undefined) return;
-  checkHosts(config, folder, found);
+  // RFC 5280 section 4.2.1.10
+  const excluded = excludedRoutes(folder.certificate, config.routes);
+  if (excluded.length > 0) {
+    const names = excluded.map(({ name }) => `"${name}"`).join(', ');
+    const what = `the name constraints of the authority exclude the hosts of routes ${names}, which are not intercepted`;
+    const fix = 'use an authority that may sign for these hosts';
+    reporter.finding(component, warning('trust_hosts_excluded', what, { fix }));
+  }
   for (const [name, variable] of CLIENTS) {
     const why = await whyNotTrusted(variable, folder);
     const finding =
@@ -37,15 +44,6 @@ export async function checkTrust(config: Config, reporter: Reporter): Promise<vo
         : problem('trust_folder_broken', `${name} would not find the authority`, { why, fix: RESTART });
     reporter.finding({ kind: 'trust', name }, finding);
   }
-}
-
-/** @see RFC 5280 section 4.2.1.10 */
-function checkHosts({ routes }: Config, { certificate }: TrustFolder, found: Found): void {
-  const excluded = excludedRoutes(certificate, routes);
-  if (excluded.length === 0) return;
-  const names = excluded.map(({ name }) => `"${name}"`).join(', ');
-  const what = `the name constraints of the authority exclude the hosts of routes ${names}, which are not intercepted`;
-  found(warning('trust_hosts_excluded', what, { fix: 'use an authority that may sign for these hosts' }));
 }
 
 type TrustFolder = NonNullable<Awaited<ReturnType<typeof readTrustFolder>>>;
@@ -62,27 +60,23 @@ async function readTrustFolder(dir: string) {
   return { dir, certificate, variables };
 }
 
-/** Finds the trust folder of the config, and checks its authority. @returns undefined without one, which is reported */
-export async function findTrustFolder({ intercept }: Config, found: Found): Promise<TrustFolder | undefined> {
-  if (intercept === undefined) {
-    found(fine('trust_folder_missing', 'the config has no intercept, so there is no trust folder'));
-    return undefined;
-  }
+/** Finds the trust folder of the config, and checks its authority. */
+export async function findTrustFolder({ intercept }: Config): Promise<{ folder?: TrustFolder; finding: Finding }> {
+  if (intercept === undefined)
+    return { finding: fine('trust_folder_missing', 'intercept is not configured, so cambist writes no trust folder') };
   const { ca, trustDir } = intercept;
   const folder = await readTrustFolder(trustDir);
   if (folder === undefined) {
     const fix = 'run doctor where cambist runs, while it runs';
-    found(warning('trust_folder_missing', `no trust folder in "${trustDir}"`, { fix }));
-    return undefined;
+    return { finding: warning('trust_folder_missing', `no trust folder in "${trustDir}"`, { fix }) };
   }
   const why = (await whyInvalid(folder)) ?? (await whyAnother(ca, folder));
   const { subject, validTo } = new X509Certificate(folder.certificate);
-  found(
-    why === undefined
-      ? fine('trust_folder_read', `"${trustDir}" has the authority ${shortAscii(subject)}, valid until ${validTo}`)
-      : problem('trust_folder_broken', `agents cannot trust the authority in "${trustDir}"`, { why, fix: RESTART }),
-  );
-  return folder;
+  const read = `"${trustDir}" has the authority ${shortAscii(subject)}, valid until ${validTo}`;
+  const broken = `agents cannot trust the authority in "${trustDir}"`;
+  const finding =
+    why === undefined ? fine('trust_folder_read', read) : problem('trust_folder_broken', broken, { why, fix: RESTART });
+  return { folder, finding };
 }
 
 /** Explains why no client accepts the authority: by its dates, or by its chain. @returns undefined if clients may accept it */

@@ -7,20 +7,51 @@ import { findRepeated, hideCredentials, type SentValue, sentInAuthorization } fr
 import type { Grant } from '../tokens/token-request.ts';
 import { bareToken, readClaims, readIssuedClaims } from '../tokens/token-text.ts';
 import { unavailableFinding } from './client-refusal.ts';
-import { clockDifference } from './clocks.ts';
 import { exchangeRefusal } from './exchange-errors.ts';
 import type { Finding, ShowClaim } from './finding.ts';
-import { issuedFindings } from './issued-findings.ts';
+import { issuedFindings, personalValues } from './issued-findings.ts';
 import { lookupOf, unusableMetadata } from './metadata-findings.ts';
-import { oauthErrorOf } from './oauth-error.ts';
+import { oauthErrorOf, quoting } from './oauth-error.ts';
 import { issuedTokenOf } from './recorded-request.ts';
 import { tokenRefusal } from './token-refusal.ts';
 import { connectionFinding, settingsOfServer, settingsOfUpstream } from './unreachable.ts';
-import { verificationFindings } from './verification-findings.ts';
+import { verificationFinding } from './verification-findings.ts';
 
 /** Explains a token request that produced no token, as the doctor does. */
 export function tokenRequest(failed: FailedTokenRequest): Diagnosis | undefined {
-  return diagnosisOf(tokenRequestFinding(failed));
+  const { server, url, failure } = failed;
+  if (isUnreachable(failed))
+    return diagnosisOf(connectionFinding({ url, error: failure.cause, ...settingsOfServer(server) }));
+  const findings = tokenRequestFindings(failed, showRedacted(failed.sent));
+  return diagnosisOf(findings.find(({ severity }) => severity === 'error'));
+}
+
+export function isUnreachable({ response, failure }: FailedTokenRequest): boolean {
+  return response === undefined && failure.code === 'ERR_STS_UNAVAILABLE';
+}
+
+/**
+ * The findings on a token request that produced no token. None if the error itself says everything.
+ * @param words whether the finding of a refusal quotes the server
+ */
+export function tokenRequestFindings(failed: FailedTokenRequest, show: ShowClaim, words?: 'quoted'): Finding[] {
+  const { server, request, grant, sent, response, failure, failedAtMs, hasSucceeded } = failed;
+  if (response === undefined) return [];
+  const { status, text } = response;
+  const form = new URLSearchParams(failed.form);
+  const recorded = { form, sentAtMs: failedAtMs, respondedAtMs: failedAtMs, status, text };
+  const subject = readClaims(tokenIn(grant) ?? '');
+  const refusal = oauthErrorOf(recorded, [...sent, ...personalValues(subject)]);
+  if (refusal !== undefined) {
+    const secondLeg = grant.kind === 'jwt_bearer' && grant.from === 'chain';
+    const finding = exchangeRefusal({ server, request: recorded, refusal, subject, secondLeg, hasSucceeded, show });
+    return [words === 'quoted' ? quoting(finding, refusal) : finding];
+  }
+  const token = issuedTokenOf(recorded);
+  if (token === undefined) return failure.code === 'ERR_STS_UNAVAILABLE' ? [unavailableFinding(recorded)] : [];
+  const { target, earlier } = request;
+  const repeated = findRepeated(token, [...sent, ...(earlier?.values ?? [])], earlier?.digests);
+  return issuedFindings({ server, target, request: recorded, ...readIssuedClaims(token), subject, repeated, show });
 }
 
 /** Explains why a server has no usable metadata, as the doctor does. */
@@ -42,52 +73,19 @@ export function discovery({ server, attempts, message }: FailedDiscovery): Diagn
 /** Explains why the rules of a route refuse a subject token, as the doctor does. */
 export function verification({ rules, token, failure }: FailedVerification): Diagnosis | undefined {
   if (failure.code !== 'ERR_SUBJECT_TOKEN_INVALID' || failure.expired) return undefined;
-  const claims = readClaims(token);
   const show = showRedacted([{ name: 'subject_token', value: token, isCredential: true }]);
-  const [finding] = verificationFindings({ rules, token, claims, keys: undefined, verdict: failure.message, show });
-  return diagnosisOf(finding);
+  return diagnosisOf(verificationFinding({ rules, token, verdict: failure.message, show }));
 }
 
 /** Explains why a backend refuses an issued token, as `doctor --call` does. */
-export function refusedToken(refused: RefusedToken): Diagnosis | undefined {
-  const { authorization, error, description, date, receivedAtMs } = refused;
-  return diagnosisOf(
-    tokenRefusal({
-      words: `${error} ${description}`,
-      token: bareToken(authorization),
-      show: showRedacted(sentInAuthorization(authorization)),
-      aheadSeconds: clockDifference({ sentAtMs: receivedAtMs, respondedAtMs: receivedAtMs, date }),
-    }),
-  );
+export function refusedToken({ authorization, error, description }: RefusedToken): Diagnosis | undefined {
+  const show = showRedacted(sentInAuthorization(authorization));
+  return diagnosisOf(tokenRefusal(`${error} ${description}`, bareToken(authorization), show));
 }
 
 /** Explains why a backend cannot be reached, as the doctor does. */
 export function unreachable(route: Route, error: Error): Diagnosis | undefined {
   return diagnosisOf(connectionFinding({ url: route.upstream.origin, error, ...settingsOfUpstream(route) }));
-}
-
-function tokenRequestFinding(failed: FailedTokenRequest): Finding | undefined {
-  const { server, request, grant, url, sent, response, failure, failedAtMs, hasSucceeded } = failed;
-  if (response === undefined) {
-    if (failure.code !== 'ERR_STS_UNAVAILABLE') return undefined;
-    return connectionFinding({ url, error: failure.cause, ...settingsOfServer(server) });
-  }
-  const { status, text } = response;
-  const form = new URLSearchParams(failed.form);
-  const recorded = { form, sentAtMs: failedAtMs, respondedAtMs: failedAtMs, status, text };
-  const subject = readClaims(tokenIn(grant) ?? '');
-  const show = showRedacted(sent);
-  const refusal = oauthErrorOf(recorded, sent);
-  if (refusal !== undefined) {
-    const secondLeg = grant.kind === 'jwt_bearer' && grant.from === 'chain';
-    return exchangeRefusal({ server, request: recorded, refusal, subject, secondLeg, hasSucceeded, show });
-  }
-  const token = issuedTokenOf(recorded);
-  if (token === undefined) return failure.code === 'ERR_STS_UNAVAILABLE' ? unavailableFinding(recorded) : undefined;
-  const { target, earlier } = request;
-  const repeated = findRepeated(token, [...sent, ...(earlier?.values ?? [])], earlier?.digests);
-  const issued = { server, target, request: recorded, ...readIssuedClaims(token), subject, repeated, show };
-  return issuedFindings(issued).find(({ severity }) => severity === 'error');
 }
 
 function tokenIn(grant: Grant): string | undefined {

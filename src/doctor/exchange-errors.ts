@@ -1,52 +1,60 @@
-import { clientRefusal, unavailableFinding } from './client-refusal.ts';
-import {
-  callerRefused,
-  consentPage,
-  findingOf,
-  isTokenBlamed,
-  type KnownCause,
-  says,
-  subjectAudience,
-  subjectIssuer,
-  subjectLacksTarget,
-  subjectRefused,
-  VAULT_EMPTY,
-} from './exchange-causes.ts';
-import { type Finding, problem } from './finding.ts';
-import { type FailedExchange, inOrder, isEntra, quoting } from './oauth-error.ts';
+import { CLIENT_CAUSES, unavailableFinding } from './client-refusal.ts';
+import { type Finding, problem, shortAscii } from './finding.ts';
+import { type Cause, type FailedExchange, findingOf, isEntra, says } from './oauth-error.ts';
+import { jsonBodyOf } from './recorded-request.ts';
 
 /**
  * Explains why a server refused an exchange, and how to fix it, without the server's words. Error messages of real servers are
  * cases of its tests.
  */
 export function exchangeRefusal(failed: FailedExchange): Finding {
-  for (const cause of CAUSES) {
-    const finding = typeof cause === 'function' ? cause(failed) : findingOf(cause, failed);
-    if (finding !== undefined) return finding;
-  }
-  return problem('request_refused', 'the server refused the exchange', {
-    fix: "check the server's log for this moment: it often says more than the response",
-  });
-}
-
-/** The same, with the server's words. */
-export function exchangeErrorFinding(failed: FailedExchange): Finding {
-  return quoting(exchangeRefusal(failed), failed.refusal);
-}
-
-/** The backend is unknown to the server. */
-const UNKNOWN = { code: 'audience_unknown', what: 'the server does not know {audience}' } as const;
-
-/** The backend is known, but not allowed for this client. */
-const NOT_PERMITTED = { code: 'target_not_permitted', what: 'no token for {audience} is allowed here' } as const;
-
-const COUNTED = /\b(?:missing|required|repeated|multiple|single|one)\b/i;
-
-/** The most specific comes first and takes precedence. A function returns nothing if it is another cause. */
-const CAUSES: readonly (KnownCause | ((failed: FailedExchange) => Finding | undefined))[] = [
+  const { error, description, status } = failed.refusal;
   // A refusal by a gateway, or an address without a token endpoint. Some servers refuse the client without a body.
-  ({ request, refusal: { error, description, status } }) =>
-    error === '' && description === '' && status !== 401 ? unavailableFinding(request) : undefined,
+  if (error === '' && description === '' && status !== 401) return unavailableFinding(failed.request);
+  return (
+    findingOf(failed, CAUSES) ??
+    problem('request_refused', 'the server refused the exchange', {
+      fix: "look for the server in config/common-mistakes.md, and check the server's log for this moment: it often says more than the response",
+    })
+  );
+}
+
+/** Auth0's vault has no token before the user connected the account. */
+const VAULT_EMPTY = /^federated_connection_refresh_token_not_found$|^tokenset_not_found$/;
+
+/** Okta names the page of the consent. */
+function consentPageOf({ request, refusal }: FailedExchange): URL | undefined {
+  const { interaction_uri: uri } = jsonBodyOf(request);
+  if (refusal.error !== 'interaction_required' && !VAULT_EMPTY.test(refusal.error)) return undefined;
+  return typeof uri === 'string' && URL.canParse(uri) ? new URL(uri) : undefined;
+}
+
+/** Tells whether the server blames the token in the request. Dex does so without a description. */
+function isTokenBlamed({ refusal: { status, error, description } }: FailedExchange): boolean {
+  if (/^invalid_(grant|token)$/.test(error)) return true;
+  if (error === 'access_denied') return status === 401 && description === '';
+  return error === 'invalid_request' && (description === '' || /token|assertion/i.test(description));
+}
+
+/** Tells whether the server blames a token of another issuer that must be its own. Other types may come from other issuers. */
+function isForeign(failed: FailedExchange): boolean {
+  const { server, subject, request, secondLeg } = failed;
+  const type = request.form.get('subject_token_type') ?? ':access_token';
+  const isOwn = /:(access_token|id_token)$/.test(type) && !secondLeg;
+  if (!isOwn || subject?.iss === undefined || server.issuer === undefined) return false;
+  return subject.iss !== server.issuer && isTokenBlamed(failed);
+}
+
+const LACKS_CLIENT = {
+  code: 'subject_audience_lacks_client',
+  fix: (failed: FailedExchange) =>
+    isEntra(failed)
+      ? 'let the agent sign in for the scope api://{client_id}/.default, not for Graph or for itself'
+      : 'add "{client_id}" to the audience of the tokens of the client that callers sign in to (Keycloak: an audience mapper there)',
+} as const;
+
+/** The most specific comes first and takes precedence. */
+const CAUSES: readonly Cause[] = [
   {
     code: 'audience_mapper_missing',
     is: says(/requested audience not available/i),
@@ -55,64 +63,51 @@ const CAUSES: readonly (KnownCause | ((failed: FailedExchange) => Finding | unde
     fix: 'give {client} an audience mapper (oidc-audience-mapper) for {audience}, or a client scope that has one',
   },
   {
-    ...UNKNOWN,
-    is: ({ error, description }) => error === 'invalid_client' && /^audience not found/i.test(description),
-    why: 'at Keycloak "audience" is the client id of the backend',
-    fix: "register a client named {audience}, or set the route's audience to the backend's client id",
+    code: 'audience_unknown',
+    is: ({ error, description }) =>
+      (error === 'invalid_client' && /^audience not found/i.test(description)) ||
+      /service not found/i.test(description),
+    what: 'the server does not know {audience}',
+    why: 'at Keycloak "audience" is the client id of the backend, at Auth0 the identifier of an API',
+    fix: "register a client (Keycloak) or an API (Auth0) named {audience}, or set the route's audience to its exact name",
   },
   {
-    ...UNKNOWN,
-    is: says(/service not found/i),
-    why: 'at Auth0 "audience" is the identifier of an API',
-    fix: "create an API with the identifier {audience}, or set the route's audience to the exact identifier of the API",
+    code: 'target_not_permitted',
+    is: says(/policy evaluation failed|not authorized to (access|get token)|attribute condition/i),
+    what: 'no token for {audience} is allowed here',
+    why: 'a policy of the server does not allow it for this client, grant, user and scope together',
+    fix: 'allow it for {client} (Okta: an access policy with a rule for the grant Token Exchange; Auth0: a grant of the application for the API; tokendings: spec.accessPolicy.inbound.rules of the backend; Google: the attribute condition of the provider)',
   },
   {
-    ...UNKNOWN,
-    is: says(/token exchange audience \S+ is invalid/i),
-    why: 'at tokendings "audience" is <cluster>:<namespace>:<application>, of an application with tokenx enabled',
-    fix: "enable tokenx for the application {audience}, or correct the route's audience",
+    ...LACKS_CLIENT,
+    is: says(
+      /not within the token audience|AADSTS500131|assertion audience does not match|audience does not match client/i,
+    ),
+    what: "cambist may not exchange the caller's token because of its audience",
+    why: 'it {aud}, but the server requires "{client_id}" among its audiences',
   },
   {
-    ...UNKNOWN,
-    is: says(/"audience" parameters? (is|are) invalid|pool or provider/i),
-    why: 'Google knows no such workload identity pool and provider, or the audience has the id of the project, not its number',
-    fix: 'write the number of the project into the audience, and check that the pool and provider exist and are enabled',
+    ...LACKS_CLIENT,
+    is: ({ error }, _, failed) =>
+      error === 'access_denied' &&
+      !isTokenBlamed(failed) &&
+      !failed.hasSucceeded &&
+      failed.server.clientId !== undefined &&
+      failed.subject?.aud !== undefined &&
+      ![failed.subject.aud].flat().includes(failed.server.clientId),
+    what: "cambist may not exchange the caller's token",
+    why: 'it {aud}: probably the server requires "{client_id}" among its audiences, or it refuses this user',
   },
   {
-    // There it names the identity provider, not a backend.
-    code: 'audience_format',
-    is: says(/invalid value for "?audience/i),
-    what: 'the audience {audience} has an invalid format',
-    why: 'Google requires the full resource name of the provider in the workload identity pool',
-    fix: "set the route's audience: //iam.googleapis.com/projects/<number>/locations/global/workloadIdentityPools/<pool>/providers/<provider>",
+    code: 'subject_issuer_differs',
+    is: ({ description }, _, failed) =>
+      /issuer in (the )?ID token|token from issuer/i.test(description) ||
+      (/subject[_ ]token/i.test(description) && /\bissuer/i.test(description)) ||
+      isForeign(failed),
+    what: "the server refused the caller's token",
+    why: ({ server }) => `the token is from {iss}, but the server is "${server.issuer ?? server.tokenEndpoint}"`,
+    fix: 'use a token of this server, or let it trust that issuer (Okta: trusted servers; authentik: federated providers; Google: the issuer of the provider; Dex: the connector); if both are one server under two names, give it one fixed name (Keycloak: its hostname setting)',
   },
-  {
-    ...NOT_PERMITTED,
-    is: says(/policy evaluation failed/i),
-    why: 'no access policy rule of this Okta authorization server matches client, grant, user and scope together',
-    fix: "in the authorization server's access policies, assign {client} and add a rule with the grant Token Exchange, the users and the scopes",
-  },
-  {
-    ...NOT_PERMITTED,
-    is: says(/not authorized to get token with aud/i),
-    why: 'the access policy of the backend does not name this application',
-    fix: 'add {client} to spec.accessPolicy.inbound.rules of the application {audience}',
-  },
-  {
-    ...NOT_PERMITTED,
-    is: says(/not authorized to access/i),
-    why: 'the application has no grant for this API',
-    fix: 'authorize {client} for the API {audience}, with the scopes that the route requests',
-  },
-  {
-    ...NOT_PERMITTED,
-    is: says(/rejected by the attribute condition/i),
-    why: "the caller's token does not meet the attribute condition of the workload identity provider",
-    fix: "compare the condition of the provider with the claims of the caller's token",
-  },
-  subjectLacksTarget,
-  subjectAudience,
-  subjectIssuer,
   {
     // Without the parameter, Entra takes the assertion for something else.
     code: 'on_behalf_of_missing',
@@ -125,11 +120,18 @@ const CAUSES: readonly (KnownCause | ((failed: FailedExchange) => Finding | unde
     code: 'scope_format',
     is: ({ error, description }, _, failed) =>
       /AADSTS(70011|1002012|28003|500011|900144)\b/.test(description) || (isEntra(failed) && error === 'invalid_scope'),
-    what: (form) => `the scope ${form.has('scope') ? '{scope} is refused' : 'is missing'}`,
+    what: ({ request: { form } }) => `the scope ${form.has('scope') ? '{scope} is refused' : 'is missing'}`,
     why: 'Entra names the backend by its scope only: the application id URI, a slash, and .default or one scope',
     fix: "set the route's scope: api://<application id of the backend>/.default",
   },
-  callerRefused,
+  {
+    // Groups and policies of users show in the same error codes as a wrong audience.
+    code: 'caller_refused',
+    is: ({ error }, _, { hasSucceeded }) => hasSucceeded && /^(access_denied|invalid_target)$/.test(error),
+    what: ({ refusal }) => `the server refuses this caller: ${shortAscii(refusal.shown)}`,
+    why: 'the same exchange has succeeded for a caller since cambist started, so the client and the target are right',
+    fix: 'compare the groups, roles and consents of this user at the server',
+  },
   {
     code: 'resource_refused',
     is: ({ error, description }, form) =>
@@ -150,7 +152,14 @@ const CAUSES: readonly (KnownCause | ((failed: FailedExchange) => Finding | unde
     what: 'the vault does not serve the connection {connection}',
     fix: "enable Connected Accounts for Token Vault on the connection, or correct the route's connection",
   },
-  consentPage,
+  {
+    code: 'user_consent_missing',
+    is: (_, __, failed) => consentPageOf(failed) !== undefined,
+    what: 'this user must consent first',
+    why: 'the server names a page for this; callers are told its URL if interaction.hosts lists the host',
+    fix: (failed) =>
+      `list "${shortAscii(consentPageOf(failed)?.host ?? '')}" in interaction.hosts, then let the user call the backend through cambist and open the URL`,
+  },
   {
     code: 'user_consent_missing',
     is: ({ error }) => VAULT_EMPTY.test(error),
@@ -165,40 +174,19 @@ const CAUSES: readonly (KnownCause | ((failed: FailedExchange) => Finding | unde
     fix: "grant admin consent for {client} on the backend's scope, or list it there as a known client (Auth0: let the API skip user consent)",
   },
   {
-    code: 'connector_id_missing',
-    is: says(/connector/i),
-    what: (form) =>
-      form.has('connector_id') ? 'the connector_id {connector_id} is refused' : 'no connector_id was sent',
-    why: 'Dex verifies the subject token with the connector that it comes from',
-    fix: 'set {server}.extra_params: { connector_id: <id of a connector that supports token exchange> }',
-  },
-  {
-    // PingFederate requires it if its policy says so, ZITADEL if the subject token is a JWT of another issuer.
-    code: 'actor_token_required',
-    is: ({ description }, form) => /actor[_ ]token/i.test(description) && !form.has('actor_token'),
-    what: 'the server requires an actor token, but none was sent',
-    why: 'its policy requires the name of the actor that acts for the user',
-    fix: "set the route's actor_token.file to a token of this workload that the server trusts, or change the policy (PingFederate: Actor Token Required; ZITADEL: only if subject_token.type is jwt)",
-  },
-  {
     code: 'actor_token_refused',
-    is: says(/actor[_ ]token/i),
-    what: 'the actor token is refused',
-    why: 'it has another issuer, audience or type than the server accepts; the default service-account token of a pod has none of them right',
-    fix: "set actor_token.file to a projected service-account token whose audience is the server, and check the route's actor_token.type",
-  },
-  {
-    code: 'requested_token_type_required',
-    is: ({ description }, form) => /requested_token_type/i.test(description) && !form.has('requested_token_type'),
-    what: 'the server requires a requested_token_type',
-    fix: "set the route's requested_token_type, for example to access_token (Google) or jwt (ZITADEL)",
+    is: ({ error, description }) => error !== 'invalid_target' && /actor[_ ]token/i.test(description),
+    what: ({ request: { form } }) =>
+      form.has('actor_token') ? 'the actor token is refused' : 'the server requires an actor token, but none was sent',
+    why: 'its policy requires an actor, of an issuer, audience and type that the server accepts; the default service-account token of a pod has none of them right',
+    fix: "set the route's actor_token.file to a projected service-account token whose audience is the server, check actor_token.type, or change the policy (PingFederate: Actor Token Required; ZITADEL: only if subject_token.type is jwt)",
   },
   {
     code: 'requested_token_type_refused',
     is: says(/requested_token_type/i),
-    what: 'the requested_token_type {requested_token_type} is refused',
-    why: 'some servers (Auth0) refuse the parameter, some (Keycloak) know access_token only',
-    fix: "leave the route's requested_token_type out, or set a type that the server issues",
+    what: 'the requested_token_type is refused, or missing ({requested_token_type})',
+    why: 'some servers (Auth0) refuse the parameter, some (Google) require it, and some (Keycloak) know access_token only',
+    fix: "leave the route's requested_token_type out, or set a type that the server issues, such as access_token (Google) or jwt (ZITADEL)",
   },
   {
     code: 'subject_token_type_refused',
@@ -206,26 +194,18 @@ const CAUSES: readonly (KnownCause | ((failed: FailedExchange) => Finding | unde
     what: 'the subject_token_type {subject_token_type} is refused',
     fix: "set the route's subject_token.type to a type that the server accepts: access_token (Keycloak, Okta), id_token (Dex), jwt (tokendings, Google), the custom URN of a token exchange profile (Auth0), one that a processor policy maps (PingFederate)",
   },
-  ({ server, refusal, request }) => clientRefusal(server, refusal, request),
-  {
-    code: 'audience_count',
-    is: (refusal, form) =>
-      form.getAll('audience').length !== 1 &&
-      (inOrder(refusal, /audience\b/i, COUNTED) || inOrder(refusal, COUNTED, /audience/i)),
-    what: (form) =>
-      `the server requires one audience, but ${form.has('audience') ? '{audience} were' : 'none was'} sent`,
-    why: 'Okta, tokendings and LemonLDAP::NG accept exactly one',
-    fix: "set the route's audience to one name, and use a separate route for each backend",
-  },
+  ...CLIENT_CAUSES,
   {
     code: 'target_refused',
-    is: ({ error }) => error === 'invalid_target',
+    is: ({ error, description }, form) =>
+      error === 'invalid_target' ||
+      (error === 'invalid_request' &&
+        /\baud(ience)?\b/i.test(description) &&
+        !/subject|assertion|ID token/i.test(description) &&
+        (form.has('audience') || /missing|required|one\b|single/i.test(description))),
     what: 'the audience {audience} is refused',
-    why: (form) =>
-      form.getAll('audience').length > 1
-        ? 'many servers accept one audience at a time'
-        : 'probably the server does not know it, or does not allow it for this client or this user',
-    fix: "set the route's audience to the server's name of the backend (Okta: the audience of the authorization server; authentik: the client id of its provider), and allow this client to request it",
+    why: 'the server does not know it, does not allow it for this client or this user, or requires exactly one audience (Okta)',
+    fix: "set the route's audience to the server's one name of the backend (Okta: the audience of the authorization server; authentik: the client id of its provider; tokendings: <cluster>:<namespace>:<application>; Google: the full resource name of the provider, with the project's number), and allow this client to request it",
   },
   {
     code: 'scope_missing',
@@ -257,13 +237,12 @@ const CAUSES: readonly (KnownCause | ((failed: FailedExchange) => Finding | unde
     fix: 'let "{name}" trust the first server as an issuer of assertions for {client}, and check that its issuer is the server\'s own name and that it knows the user',
   },
   {
-    code: 'refused_without_reason',
-    is: ({ error, description }) => error === 'invalid_request' && description === '',
-    what: 'the server refused without a reason',
-    why: 'LemonLDAP::NG does so for a token of another client, for a backend that is unknown or does not list this client, and for types other than access_token',
-    fix: "let the agent sign its users in with {client}; list it among the clients that may exchange for the relying party that the route's audience names ({audience}); name one audience; the server's log says which it was",
+    code: 'subject_token_refused',
+    is: (_, __, failed) => isTokenBlamed(failed),
+    what: "the server refused the caller's token",
+    why: 'it {aud}; it may be expired or revoked, or its session may be over, or {client} may not exchange tokens of this type, audience or client',
+    fix: 'obtain a new one; if that is refused as well, check subject_token.type and the audience of the tokens that callers sign in for',
   },
-  subjectRefused,
   {
     code: 'access_denied',
     is: ({ error }) => error === 'access_denied',

@@ -1,4 +1,5 @@
 import type { JWTPayload } from 'jose';
+import type { CambistError } from '../errors.ts';
 
 /** The codes of findings, by their subject. Codes are stable: scripts may rely on them. */
 const CODES = [
@@ -10,35 +11,32 @@ const CODES = [
   // protected resource metadata of a backend
   'resource_matches resource_differs resource_not_requested backend_issuer_matches backend_issuer_differs',
   // metadata of an authorization server
-  'metadata_found metadata_not_found metadata_unusable issuer_mismatch token_endpoint_insecure jwks_uri_insecure',
-  'token_endpoint_loopback jwks_uri_loopback grant_not_advertised auth_method_not_advertised',
+  'metadata_found metadata_not_found metadata_unusable issuer_mismatch',
   // clocks
   'clock_agrees clock_skew',
   // cambist's own client and credentials
-  'credential_unavailable client_accepted client_refused client_not_supported client_not_checked',
-  'exchange_disabled any_subject_accepted server_unavailable',
+  'credential_unavailable client_accepted client_refused client_not_checked exchange_disabled any_subject_accepted',
+  'server_unavailable',
   // keys that verify subject tokens
-  'keys_found keys_unavailable keys_unusable introspection_works introspection_unusable transmitter_reached',
+  'keys_found keys_unavailable introspection_works introspection_unusable transmitter_reached',
   'transmitter_unavailable',
   // subject token
   'subject_token_read subject_token_missing subject_token_unusable subject_token_expired subject_token_without_sub',
   'subject_token_revoked handle_missing subject_token_verified verify_issuer_differs verify_audience_differs',
   'verify_algorithm_refused verify_key_unknown verify_refused introspection_refused',
   // refused exchange: subject token
-  'subject_audience_lacks_client subject_audience_refused subject_lacks_target subject_issuer_differs',
-  'subject_issuer_unreachable subject_token_refused subject_token_type_refused',
+  'subject_audience_lacks_client subject_issuer_differs subject_token_refused subject_token_type_refused',
   'assertion_refused',
   // refused exchange: resource, audience and scope
-  'audience_mapper_missing audience_unknown audience_format audience_count target_not_permitted target_refused',
-  'resource_refused scope_format scope_missing scope_refused',
+  'audience_mapper_missing audience_unknown target_not_permitted target_refused resource_refused scope_format',
+  'scope_missing scope_refused',
   // refused exchange: other parameters and policies
-  'requested_token_type_refused requested_token_type_required connector_id_missing actor_token_required',
-  'actor_token_refused on_behalf_of_missing consent_missing user_consent_missing connection_refused_by_vault',
-  'interaction_required access_denied caller_refused refused_without_reason request_refused',
+  'requested_token_type_refused actor_token_refused on_behalf_of_missing consent_missing user_consent_missing',
+  'connection_refused_by_vault interaction_required access_denied caller_refused request_refused',
   // issued token
   'token_issued token_opaque token_ambiguous token_unchanged response_unusable audience_matches audience_wrong',
   'audience_broad audience_not_only audience_not_checked token_for_client token_expired token_not_yet_valid',
-  'lifetime lifetime_short lifetime_unknown actor_named actor_missing scope_reduced',
+  'lifetime lifetime_short lifetime_unknown actor_missing scope_reduced',
   // calls with the issued token
   'call_accepted call_failed backend_refuses_audience backend_refuses_issuer backend_refuses_type',
   'backend_refuses_algorithm backend_refuses_key backend_refuses_scope backend_refuses_lifetime',
@@ -46,19 +44,16 @@ const CODES = [
   // requests through a data plane
   'through_proved echo_unavailable echo_not_reached caller_token_forwarded issued_token_missing issued_token_shared',
   'undecided_request_passed duplicate_token_passed client_chose_route cambist_not_stopped',
-  // requests, in the log alone
-  'session_unknown',
+  // in the log alone
+  'session_unknown revocations_not_shared',
   // agent of `inbound`
-  'agent_reached agent_unreachable agent_error agent_not_http',
+  'agent_reached agent_unreachable agent_error',
   // shared cache
-  'shared_cache_reached shared_cache_slow shared_cache_unavailable revocations_shared revocations_not_shared',
-  'revocations_unreadable revocations_full',
+  'shared_cache_reached shared_cache_unavailable',
   // TLS of listeners
-  'listener_certificate listener_files_invalid client_ca_read client_ca_invalid',
+  'listener_certificate listener_files_invalid',
   // SPIFFE agent
   'spiffe_reached spiffe_unavailable',
-  // audit trail
-  'audit_reached audit_unreachable',
   // trust folder of `intercept`
   'trust_folder_read trust_folder_missing trust_folder_broken trust_hosts_excluded trust_expected',
   // files of teams
@@ -87,8 +82,6 @@ export interface Finding {
   readonly claims?: JWTPayload;
 }
 
-export type Found = (finding: Finding) => void;
-
 /** The part of the config that a finding is about. */
 export interface Component {
   readonly kind:
@@ -101,7 +94,7 @@ export interface Component {
     | 'listener'
     | 'shared_cache'
     | 'spiffe'
-    | 'audit'
+    | 'secret'
     | 'trust';
   readonly name: string;
 }
@@ -118,6 +111,12 @@ export function warning(code: FindingCode, what: string, explanation: Explanatio
 
 export function problem(code: FindingCode, what: string, explanation: Explanation): Finding {
   return { severity: 'error', code, what, ...explanation };
+}
+
+export function credentialFinding(failure: CambistError): Finding {
+  return problem('credential_unavailable', failure.message, {
+    fix: 'provide it there, or run doctor where cambist runs, as the same user',
+  });
 }
 
 /** Maximum length of shown text that comes from outside. */

@@ -1,9 +1,9 @@
 import type { JWTPayload } from 'jose';
-import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { TokenTarget } from '../config/route.ts';
 import type { SentValue } from '../tokens/sent-values.ts';
-import { type Finding, fine, listed, problem, type ShowClaim, shortAscii, warning } from './finding.ts';
-import { jsonBodyOf, type TokenResponse } from './recorded-request.ts';
+import { type Finding, fine, listed, problem, warning } from './finding.ts';
+import type { FailedExchange } from './oauth-error.ts';
+import { jsonBodyOf } from './recorded-request.ts';
 
 /** Claims that name or describe a person (OpenID Connect Core 1.0 section 5.1), and Entra's names for some of them. */
 const PERSONAL: readonly string[] = (
@@ -34,18 +34,14 @@ function withoutPersonal(value: unknown, depth = 0): unknown {
   return Object.fromEntries(kept.map(([name, inner]) => [name, withoutPersonal(inner, depth + 1)]));
 }
 
-interface IssuedExchange {
-  readonly server: AuthorizationServer;
+interface IssuedExchange extends Pick<FailedExchange, 'server' | 'request' | 'subject' | 'show'> {
   readonly target: TokenTarget;
-  readonly request: TokenResponse;
   /** An opaque token has none. */
   readonly claims: JWTPayload | undefined;
   /** It has the form of a JWT whose audience cannot be checked. */
   readonly ambiguous: boolean;
-  readonly subject: JWTPayload | undefined;
   /** Name of the request's value that the token contains. */
   readonly repeated: string | undefined;
-  readonly show: ShowClaim;
 }
 
 /** Tokens with a shorter lifetime are of little use to a cache. */
@@ -69,7 +65,12 @@ export function issuedFindings(issued: IssuedExchange): Finding[] {
         })
       : { ...fine('token_issued', 'a token was issued, with these claims among others'), claims: shownClaims(claims) };
   const others = [
-    repeated === undefined ? [] : unchangedFinding(repeated),
+    repeated === undefined
+      ? []
+      : problem('token_unchanged', `the token contains the "${repeated}" of the request`, {
+          why: 'the server did not exchange the token; the route returns 502 ERR_STS_RESPONSE_INVALID and forwards nothing',
+          fix: 'enable token exchange for this client, and check subject_token_type and requested_token_type of the request',
+        }),
     audienceFindings(issued),
     notYetValidFinding(issued),
     lifetimeFinding(issued),
@@ -89,16 +90,9 @@ function shownClaims(claims: JWTPayload): JWTPayload {
   return Object.fromEntries(shown.map(([name, value]) => [name, withoutPersonal(value)]));
 }
 
-function unchangedFinding(repeated: string): Finding {
-  return problem('token_unchanged', `the token contains the "${repeated}" of the request`, {
-    why: 'the server did not exchange the token; the route returns 502 ERR_STS_RESPONSE_INVALID and forwards nothing',
-    fix: 'enable token exchange for this client, and check subject_token_type and requested_token_type of the request',
-  });
-}
-
-function audienceFindings({ claims, target, server, request, show }: IssuedExchange) {
+function audienceFindings({ claims, target, server, request, show }: IssuedExchange): Finding | Finding[] {
   const { expectAudience } = target;
-  if (claims === undefined) return undefined;
+  if (claims === undefined) return [];
   const named = [claims.aud ?? []].flat();
   const said = named.length === 0 ? 'it has no "aud"' : `its "aud" is ${listed(named, show)}`;
   if (expectAudience === 'any') {
@@ -107,48 +101,43 @@ function audienceFindings({ claims, target, server, request, show }: IssuedExcha
       fix: 'set expect_audience to the "aud" that the backend expects',
     });
   }
-  const accepted = 'only' in expectAudience ? expectAudience.only : expectAudience;
+  const isExclusive = 'only' in expectAudience;
+  const accepted = isExclusive ? expectAudience.only : expectAudience;
   const others = named.filter((name) => !accepted.includes(name));
   if (others.length < named.length) {
-    if ('only' in expectAudience && others.length > 0) return notOnlyFinding(listed(others, show));
     const matches = fine('audience_matches', `${said}, which includes the backend's audience`);
-    return others.length === 0 ? matches : [matches, broadFinding(listed(others, show))];
+    if (others.length === 0) return matches;
+    const what = `the token is also valid at ${listed(others, show)}`;
+    if (isExclusive) {
+      return problem('audience_not_only', `${what}, which expect_audience.only excludes`, {
+        why: REFUSED,
+        fix: `${ONE_AUDIENCE}; or add these names to expect_audience.only, if they all belong to this backend`,
+      });
+    }
+    const fix = `${ONE_AUDIENCE}; then refuse other tokens by expect_audience: { only: … }`;
+    return [matches, warning('audience_broad', what, { why: 'the backend could use the token there', fix })];
   }
   const wanted = listed(accepted);
-  if (named.every((name) => name === server.clientId) && named.length > 0) {
-    return problem(
-      'token_for_client',
-      `the token is for client "${server.clientId}", not for the backend (${wanted})`,
-      {
-        why: 'the server ignores resource and audience: Spring Authorization Server by default, Dex always',
-        fix: 'configure the server to set "aud" from the request (Spring: an OAuth2TokenCustomizer) after checking that this client may request it; at Dex name the backend in the route\'s scope, as audience:server:client_id:<backend>',
-      },
-    );
+  if (named.length > 0 && named.every((name) => name === server.clientId)) {
+    const what = `the token is for client "${server.clientId}", not for the backend (${wanted})`;
+    return problem('token_for_client', what, {
+      why: 'the server ignores resource and audience: Spring Authorization Server by default, Dex always',
+      fix: 'configure the server to set "aud" from the request (Spring: an OAuth2TokenCustomizer) after checking that this client may request it; at Dex name the backend in the route\'s scope, as audience:server:client_id:<backend>',
+    });
   }
+  const ignored = request.form.has('audience')
+    ? ''
+    : "if the server ignores resource (Keycloak), set the route's audience to its own name of the backend; ";
   return problem('audience_wrong', `${said}, which does not include the backend's audience (${wanted})`, {
-    why: 'the route would return 502 ERR_ISSUED_TOKEN_AUDIENCE',
-    fix: request.form.has('audience')
-      ? "configure the server to add it (Keycloak: an audience mapper on this client); or, if the backend has another name for itself, set the route's expect_audience to that name"
-      : "if the server ignores resource (Keycloak), set the route's audience to its own name of the backend, with an audience mapper for it on this client; or, if the backend has another name for itself, set the route's expect_audience to that name",
+    why: REFUSED,
+    fix: `${ignored}configure the server to add it (Keycloak: an audience mapper on this client); or, if the backend has another name for itself, set the route's expect_audience to that name`,
   });
 }
+
+const REFUSED = 'the route returns 502 ERR_ISSUED_TOKEN_AUDIENCE and forwards nothing';
 
 const ONE_AUDIENCE =
   "configure the server to issue it for this backend alone (Keycloak: by the route's audience; for client_credentials it adds the audience of every mapper, so use a separate client for that route)";
-
-function broadFinding(others: string): Finding {
-  return warning('audience_broad', `the token is also valid at ${others}`, {
-    why: 'the backend could use the token there',
-    fix: `${ONE_AUDIENCE}; then refuse other tokens by expect_audience: { only: … }`,
-  });
-}
-
-function notOnlyFinding(others: string): Finding {
-  return problem('audience_not_only', `the token is also valid at ${others}, which expect_audience.only excludes`, {
-    why: 'the route returns 502 ERR_ISSUED_TOKEN_AUDIENCE and forwards nothing',
-    fix: `${ONE_AUDIENCE}; or add these names to expect_audience.only, if they all belong to this backend`,
-  });
-}
 
 /** Epoch seconds at which the token arrived. */
 function arrivedAt({ request }: IssuedExchange): number {
@@ -197,9 +186,7 @@ function lifetimeFinding(issued: IssuedExchange): Finding {
 }
 
 function actorFinding({ request, claims }: IssuedExchange) {
-  if (!request.form.has('actor_token') || claims === undefined) return undefined;
-  if (claims.act !== undefined)
-    return fine('actor_named', `it names the actor: act ${shortAscii(JSON.stringify(withoutPersonal(claims.act)))}`);
+  if (!request.form.has('actor_token') || claims === undefined || claims.act !== undefined) return undefined;
   return warning('actor_missing', 'an actor token was sent, but the issued token names no actor ("act")', {
     why: "some servers (Keycloak's standard exchange) ignore actor_token",
     fix: 'remove actor_token from the route if the server ignores it',

@@ -6,11 +6,11 @@ import type { Pool } from './check-context.ts';
 
 export type ProbeTarget = Awaited<ReturnType<typeof probeTarget>>;
 
-/** @param patienceMs time for the response headers, in addition to that to connect, and again for the body */
-export async function probeTarget(route: Route, pool: Pool, patienceMs: number) {
+/** @param responseMs time for the response, in addition to that to connect */
+export async function probeTarget(route: Route, pool: Pool, responseMs: number) {
   const { origin, path } = route.upstream;
   const peer = upstreamPeer(route);
-  return { dispatcher: await pool(peer), origin, path: path || '/', connectMs: peer.connectMs, patienceMs };
+  return { dispatcher: await pool(peer), origin, path: path || '/', connectMs: peer.connectMs, responseMs };
 }
 
 /** A request to a backend. It never carries more than the doctor gives it: no header of a caller. */
@@ -69,7 +69,7 @@ const MAX_BODY_BYTES = 64 * 1024;
  * @throws the dispatcher's error, or a `TimeoutError`
  */
 export function sendProbe(
-  { dispatcher, origin, connectMs, patienceMs }: ProbeTarget,
+  { dispatcher, origin, connectMs, responseMs }: ProbeTarget,
   { method, path, headers, body }: ProbeRequest,
 ): Promise<ProbeResponse> {
   return new Promise((resolve, reject) => {
@@ -80,23 +80,18 @@ export function sendProbe(
       if (started !== undefined) resolve({ ...started, text: Buffer.concat(chunks).toString('utf8') });
     };
     // The dispatcher does not report endless connecting.
-    const connecting = AbortSignal.timeout(connectMs + patienceMs);
+    const connecting = AbortSignal.timeout(connectMs + responseMs);
     connecting.addEventListener('abort', () => reject(connecting.reason as Error), { once: true });
     dispatcher.dispatch(
       { origin, path, method, headers, body: body ?? null },
       {
         // The connection is established.
         onRequestStart(controller) {
-          const waiting = AbortSignal.timeout(patienceMs);
-          const abort = () => {
-            if (started === undefined) controller.abort(waiting.reason as Error);
-          };
-          waiting.addEventListener('abort', abort, { once: true });
+          const waiting = AbortSignal.timeout(responseMs);
+          waiting.addEventListener('abort', () => controller.abort(waiting.reason as Error), { once: true });
         },
-        onResponseStart(controller, status, received) {
+        onResponseStart(_controller, status, received) {
           started = { status, header: (name) => headerOf(received, name) };
-          const reading = AbortSignal.timeout(patienceMs);
-          reading.addEventListener('abort', () => controller.abort(reading.reason as Error), { once: true });
         },
         onResponseData(controller, chunk) {
           chunks.push(Buffer.from(chunk));
@@ -113,21 +108,15 @@ export function sendProbe(
   });
 }
 
+/** The first data of a stream of server-sent events. Servers that can resume a stream begin it with an event that has none. */
+const DATA = /^data:[ \t]*(\S.*)$/m;
+
 /** Tells whether a stream of server-sent events contains its first message. The server may keep it open. */
 function hasMessage(started: Omit<ProbeResponse, 'text'> | undefined, chunks: readonly Buffer[]): boolean {
   if (started?.header('content-type')?.startsWith('text/event-stream') !== true) return false;
-  const complete = eventsOf(Buffer.concat(chunks).toString('latin1')).slice(0, -1);
-  return complete.some((event) => dataOf(event).trim() !== '');
-}
-
-/** The events of a stream, of which the last may be incomplete. */
-function eventsOf(stream: string): string[] {
-  return stream.split(/\r?\n\r?\n/);
-}
-
-function dataOf(event: string): string {
-  const lines = event.split(/\r?\n/).filter((line) => line.startsWith('data:'));
-  return lines.map((line) => line.slice(5)).join('\n');
+  const text = Buffer.concat(chunks).toString('latin1');
+  const data = DATA.exec(text);
+  return data !== null && /\r?\n\r?\n/.test(text.slice(data.index));
 }
 
 function headerOf(headers: IncomingHttpHeaders, name: string): string | undefined {
@@ -135,15 +124,9 @@ function headerOf(headers: IncomingHttpHeaders, name: string): string | undefine
   return Array.isArray(value) ? value.join(', ') : value;
 }
 
-/**
- * Tells whether the response contains a JSON-RPC result or error, as JSON or as a server-sent event. Servers that can resume a
- * stream begin it with an event that has no data.
- */
+/** Tells whether the response contains a JSON-RPC result or error, as JSON or as a server-sent event. */
 export function isJsonRpc({ text }: ProbeResponse): boolean {
-  const data = eventsOf(text)
-    .map(dataOf)
-    .find((each) => each.trim() !== '');
-  return parseJsonObject(data ?? text)?.jsonrpc !== undefined;
+  return parseJsonObject(DATA.exec(text)?.[1] ?? text)?.jsonrpc !== undefined;
 }
 
 /** Tells whether the response is a page for a browser: of a web server at this address, or the login page of a gateway. */

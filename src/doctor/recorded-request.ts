@@ -1,5 +1,4 @@
 import type { Dispatcher } from 'undici';
-import { type SentValue, sentInBasic, sentInForm } from '../tokens/sent-values.ts';
 import { type JsonObject, parseJsonObject } from '../tokens/token-text.ts';
 
 /** A request to an authorization server or issuer, and its response. It contains tokens: findings are made from it, but it is never shown. */
@@ -8,7 +7,6 @@ export interface RecordedRequest {
   readonly url: string;
   /** Empty unless it is a token request. */
   readonly form: URLSearchParams;
-  readonly authorization: string | undefined;
   /** Epoch milliseconds. */
   readonly sentAtMs: number;
   readonly respondedAtMs: number | undefined;
@@ -25,13 +23,16 @@ export type TokenResponse = Pick<RecordedRequest, 'form' | 'sentAtMs' | 'respond
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 
 /** Wraps a pool to record each request and its response. The doctor thus sees the requests that the program's own code sends. */
-export function recordRequests(pool: Dispatcher, requests: RecordedRequest[], nowMs: () => number): Dispatcher {
+export function recordRequests(
+  pool: Dispatcher,
+  record: (request: RecordedRequest) => void,
+  nowMs: () => number,
+): Dispatcher {
   return pool.compose((dispatch) => (options, handler) => {
     const request: Writable<RecordedRequest> = {
       method: options.method,
       url: `${options.origin}${options.path}`,
       form: new URLSearchParams(String(options.body ?? '')),
-      authorization: headerOf(options.headers, 'authorization'),
       sentAtMs: nowMs(),
       respondedAtMs: undefined,
       status: undefined,
@@ -39,16 +40,14 @@ export function recordRequests(pool: Dispatcher, requests: RecordedRequest[], no
       text: '',
       error: undefined,
     };
-    requests.push(request);
+    record(request);
     const chunks: Buffer[] = [];
     return dispatch(options, {
       onRequestStart: (controller, context) => handler.onRequestStart?.(controller, context),
-      onRequestUpgrade: (controller, status, headers, socket) =>
-        handler.onRequestUpgrade?.(controller, status, headers, socket),
       onResponseStart(controller, status, headers, message) {
         request.respondedAtMs = nowMs();
         request.status = status;
-        request.date = headerOf(headers, 'date');
+        request.date = headers.date?.toString();
         handler.onResponseStart?.(controller, status, headers, message);
       },
       onResponseData(controller, chunk) {
@@ -67,19 +66,9 @@ export function recordRequests(pool: Dispatcher, requests: RecordedRequest[], no
   });
 }
 
-function headerOf(headers: object | null | undefined, name: string): string | undefined {
-  const value: unknown = Object(headers)[name];
-  return typeof value === 'string' ? value : undefined;
-}
-
 /** The response body as a JSON object, or an empty object if it is not one. */
 export function jsonBodyOf({ text }: Pick<RecordedRequest, 'text'>): Readonly<JsonObject> {
   return parseJsonObject(text) ?? {};
-}
-
-export function sentIn({ form, authorization }: RecordedRequest): SentValue[] {
-  const credentials = /^Basic (.*)$/.exec(authorization ?? '')?.[1];
-  return [...sentInForm([...form]), ...(credentials === undefined ? [] : sentInBasic(credentials))];
 }
 
 export function issuedTokenOf(request: Pick<RecordedRequest, 'status' | 'text'>): string | undefined {

@@ -1,4 +1,4 @@
-import type { Route } from '../config/route.ts';
+import { carrierOf, type Route } from '../config/route.ts';
 import { readClaims } from '../tokens/token-text.ts';
 import { usesCallerToken } from './check-subject.ts';
 import { type Finding, type FindingCode, fine, problem, shortAscii } from './finding.ts';
@@ -83,7 +83,7 @@ export function throughFindings(
   sent: readonly string[],
   { route, isStopped }: { readonly route: Route; readonly isStopped: boolean },
 ): Finding[] {
-  const carrier = route.credential.kind === 'none' ? undefined : (route.send?.header.toLowerCase() ?? 'authorization');
+  const carrier = carrierOf(route);
   const seen = new Map<Mistake, Set<string>>();
   const note = (mistake: Mistake, what: string): void => {
     seen.set(mistake, (seen.get(mistake) ?? new Set()).add(what));

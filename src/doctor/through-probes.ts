@@ -22,7 +22,7 @@ export interface ProbeFacts {
   readonly route: Route;
   /** The path at which agents call the route. */
   readonly path: string;
-  /** Of one or two callers. */
+  /** The tokens of one or two callers. */
   readonly tokens: readonly string[];
   readonly agentToken: string | undefined;
   /** An invalid token. */

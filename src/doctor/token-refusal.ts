@@ -2,15 +2,6 @@ import { decodeProtectedHeader } from 'jose';
 import { readClaims } from '../tokens/token-text.ts';
 import { type Finding, type FindingCode, listed, problem, type ShowClaim } from './finding.ts';
 
-interface TokenRefusal {
-  /** The backend's error code and explanation. */
-  readonly words: string;
-  readonly token: string;
-  readonly show: ShowClaim;
-  /** The backend's clock is this far ahead of this machine's, if the difference matters. */
-  readonly aheadSeconds: number | undefined;
-}
-
 /** A reason for which a backend refuses a token, recognized by the backend's words. */
 interface Reason {
   readonly code: FindingCode;
@@ -18,13 +9,6 @@ interface Reason {
   readonly what: string;
   readonly fix: string;
 }
-
-const LIFETIME: Reason = {
-  code: 'backend_refuses_lifetime',
-  pattern: /\bexpired?\b|\bexp\b|\bnbf\b|\biat\b|not yet valid|not active|in the future|\bclocks?\b/i,
-  what: 'the lifetime of the issued token',
-  fix: 'synchronize the clocks of backend, authorization server and cambist with NTP; find the wrong one with `date -u`',
-};
 
 /** The first that applies is reported. */
 const REASONS: readonly Reason[] = [
@@ -70,16 +54,20 @@ const REASONS: readonly Reason[] = [
     what: 'the signing key of the issued token',
     fix: "check that the backend reads the keys of this issuer's jwks_uri, and can reach it",
   },
-  LIFETIME,
+  {
+    code: 'backend_refuses_lifetime',
+    pattern: /\bexpired?\b|\bexp\b|\bnbf\b|\biat\b|not yet valid|not active|in the future|\bclocks?\b/i,
+    what: 'the lifetime of the issued token',
+    fix: 'synchronize the clocks of backend, authorization server and cambist with NTP; find the wrong one with `date -u`',
+  },
 ];
 
-/** Explains why a backend refuses an issued token, without the backend's words. */
-export function tokenRefusal({ words, token, show, aheadSeconds }: TokenRefusal): Finding {
+/** Explains why a backend refuses an issued token, without the backend's words. @param words its error code and explanation */
+export function tokenRefusal(words: string, token: string, show: ShowClaim): Finding {
   const plain = provingWords(words);
-  const stated = REASONS.find(({ pattern }) => pattern.test(plain));
-  const reason = stated ?? (aheadSeconds === undefined ? undefined : LIFETIME);
+  const reason = REASONS.find(({ pattern }) => pattern.test(plain));
   return problem(reason?.code ?? 'backend_refuses_token', `the backend refuses ${reason?.what ?? 'the issued token'}`, {
-    why: [describeToken(token, show), ...describeClock(aheadSeconds)].join('; '),
+    why: describeToken(token, show),
     fix:
       reason?.fix ??
       "compare issuer, audience, scope, key, algorithm and clock with the backend's, and check its log for this moment",
@@ -117,10 +105,4 @@ function shortened(value: unknown, show: ShowClaim): string {
 function described(value: unknown, show: ShowClaim): string {
   if (value === undefined) return '(none)';
   return Array.isArray(value) ? `[${listed(value, show)}]` : `"${show(value)}"`;
-}
-
-function describeClock(aheadSeconds: number | undefined): string[] {
-  if (aheadSeconds === undefined) return [];
-  const side = aheadSeconds > 0 ? 'ahead of' : 'behind';
-  return [`the backend's clock is ${Math.abs(aheadSeconds)} s ${side} this machine's, by its Date header`];
 }

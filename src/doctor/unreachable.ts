@@ -1,6 +1,7 @@
+import { once } from 'node:events';
 import { isIP } from 'node:net';
 import { connect, type PeerCertificate } from 'node:tls';
-import { withoutBrackets } from '../config/addresses.ts';
+import { endpointOf } from '../config/addresses.ts';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { Route } from '../config/route.ts';
 import { errorCode } from '../errors.ts';
@@ -14,29 +15,24 @@ const TIMEOUT_MS = 3000;
  * Its fields are unverified.
  * @returns undefined if the server presents no certificate
  */
-export function readPeerCertificate(url: string): Promise<PeerCertificate | undefined> {
-  const { hostname, port, protocol } = new URL(url);
-  const host = withoutBrackets(hostname);
-  return new Promise((resolve) => {
-    // The connection carries no data, and verification would hide the certificate.
-    const options = {
-      host,
-      port: Number(port || (protocol === 'http:' ? 80 : 443)),
-      rejectUnauthorized: false,
-      timeout: TIMEOUT_MS,
-    };
-    const socket = connect(isIP(host) === 0 ? { ...options, servername: host } : options);
-    const finish = (certificate: PeerCertificate | undefined) => {
-      socket.destroy();
-      resolve(certificate);
-    };
-    socket.once('secureConnect', () => {
-      const certificate = socket.getPeerCertificate();
-      // Node returns an empty object for a missing certificate.
-      finish(certificate.issuer === undefined ? undefined : certificate);
-    });
-    for (const event of ['timeout', 'error', 'close']) socket.once(event, () => finish(undefined));
+export async function readPeerCertificate(url: string): Promise<PeerCertificate | undefined> {
+  const address = endpointOf(new URL(url));
+  // The connection carries no data, and verification would hide the certificate.
+  const socket = connect({
+    ...address,
+    servername: isIP(address.host) === 0 ? address.host : undefined,
+    rejectUnauthorized: false,
   });
+  try {
+    await once(socket, 'secureConnect', { signal: AbortSignal.timeout(TIMEOUT_MS) });
+    const certificate = socket.getPeerCertificate();
+    // Node returns an empty object for a missing certificate.
+    return certificate.issuer === undefined ? undefined : certificate;
+  } catch {
+    return undefined;
+  } finally {
+    socket.on('error', () => {}).destroy();
+  }
 }
 
 function nameIn({ CN, O, OU }: PeerCertificate['issuer']): string {
@@ -89,15 +85,10 @@ export function connectionFinding(failed: FailedConnection): Finding {
   if (UNTRUSTED.has(code)) return untrusted(failed, host, code);
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') return wrongName(failed, hostname);
   if (code === 'CERT_HAS_EXPIRED' || code === 'CERT_NOT_YET_VALID') return outsideValidity(failed, host, code);
-  if (code === 'ENOTFOUND') {
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
     return problem('host_unknown', `the name ${hostname} cannot be resolved (${code})`, {
+      why: 'DNS has no address for it, or does not respond: it is down or slow, or a network policy blocks port 53',
       fix: `check the host of ${paths.address}, and the DNS of this machine or pod`,
-    });
-  }
-  if (code === 'EAI_AGAIN') {
-    return problem('host_unknown', `DNS did not respond for the name ${hostname} (${code})`, {
-      why: 'the DNS server is down or slow, or a network policy blocks port 53',
-      fix: `check the DNS of this machine or pod, and the name servers of ${hostname}`,
     });
   }
   if (code === 'ECONNREFUSED') {

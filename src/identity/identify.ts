@@ -6,18 +6,17 @@ import { CambistError } from '../errors.ts';
 import { clientCertificate } from '../listeners/client-certificates.ts';
 import { shortened } from '../observability/shortened.ts';
 import { oncePer } from '../secrets/secret.ts';
-import { spiffeIdOf } from '../spiffe/spiffe-id.ts';
+import { parseSpiffeId, spiffeIdOf } from '../spiffe/spiffe-id.ts';
 import type { Actor } from '../tokens/session.ts';
 import { checkExpiry, claimsOf, createSubjectReader, type Subject } from '../tokens/subject.ts';
 import type { SubjectVerifier } from '../tokens/subject-verifier.ts';
 import type { Claims } from '../tokens/token-text.ts';
-import { readForwardedId } from './forwarded.ts';
 
 /** The agent that sent a request. */
 export interface Agent {
   /** As in `agents.known`. */
   readonly name: string;
-  /** Undefined where it is known by its certificate alone. */
+  /** The agent's token as actor token. An agent that is known by its certificate alone has none. */
   readonly actor: Actor | undefined;
 }
 
@@ -82,7 +81,9 @@ function forwardedIdentity({ forwarded }: Agents, own: string | undefined, value
   const lines =
     forwarded !== undefined && own !== undefined && forwarded.from.includes(own) ? values(forwarded.header) : [];
   if (lines.length === 0) return undefined;
-  return readForwardedId(lines) ?? refuse(`${forwarded?.header} does not name exactly one agent`);
+  const id = readForwardedId(lines);
+  if (id === undefined) throw unknown(`${forwarded?.header} does not name exactly one agent`);
+  return id;
 }
 
 /** The end of a message about an unknown agent. Its identity may have been forwarded, but by no listed proxy. */
@@ -140,10 +141,6 @@ function unlisted(identity: string, more: string): never {
   throw unknown(`agents.known has no ${what}${more}`);
 }
 
-function refuse(why: string): never {
-  throw unknown(why);
-}
-
 function unknown(why: string): CambistError {
   return new CambistError('ERR_AGENT_UNKNOWN', `the request is not of a known agent: ${why}`);
 }
@@ -160,4 +157,33 @@ function asAgent<Result>(work: () => Result): Result {
 function throwAsAgent(error: unknown): never {
   if (!(error instanceof CambistError) || error.status !== 401) throw error;
   throw unknown(error.message.replace('the subject token', 'its token'));
+}
+
+/** Longest header that is read. Envoy's own has a few hundred characters, and one with a whole certificate a few thousand. */
+const MAX_FORWARDED_LENGTH = 16 * 1024;
+
+/** `Key=value`. A value that contains a separator is quoted. */
+const FIELD = /^([A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^",;]*)(;|$)/;
+
+/**
+ * Reads the SPIFFE ID of the client that a proxy forwards. Only a header of one proxy, with one URI, is clear: a client can send the
+ * header as well, and a proxy that appends its own leaves a comma.
+ * @param lines every line of the header
+ * @returns undefined where it is ambiguous, malformed, or names no workload
+ * @see https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers#x-forwarded-client-cert
+ */
+export function readForwardedId(lines: readonly string[]): string | undefined {
+  const [line = ''] = lines;
+  if (lines.length > 1 || line.length > MAX_FORWARDED_LENGTH) return undefined;
+  const uris: string[] = [];
+  let rest = line;
+  while (rest !== '') {
+    const [field = '', key = '', value = ''] = FIELD.exec(rest) ?? [];
+    if (field === '') return undefined;
+    if (key.toLowerCase() === 'uri') uris.push(value.replace(/^"(.*)"$/, '$1'));
+    rest = rest.slice(field.length);
+  }
+  const [uri, ...others] = uris;
+  const id = uri === undefined || others.length > 0 ? undefined : parseSpiffeId(uri);
+  return id === undefined || id.path === '' ? undefined : id.id;
 }

@@ -11,8 +11,9 @@ const MAX_LENGTH = 8192;
 const MAX_MEMBERS = 64;
 const MAX_MEMBER_LENGTH = 4096;
 
-const KEY = /^[ \t]*[!#$%&'*+.^_`|~\w-]+[ \t]*$/;
-const VALUE = /^[ \t]*(?:[!#-+\--:<-[\]-~]+[ \t]*)?$/;
+const KEY = "[!#$%&'*+.^_`|~\\w-]+[ \\t]*";
+const PAIR = `${KEY}=[ \\t]*(?:[!#-+\\--:<-[\\]-~]+[ \\t]*)?`;
+const WELL_FORMED = new RegExp(`^${PAIR}(?:;[ \\t]*(?:${PAIR}|${KEY}))*$`);
 
 /** The caller's baggage with the handle as its first member. @param tokens of the caller, which no member may repeat */
 export function withHandle(values: readonly string[], handle: string, tokens: readonly string[]): string {
@@ -54,15 +55,7 @@ function membersOf(values: readonly string[]): string[] {
  * Java and JavaScript for an invalid escape or UTF-8. `test/external/inbound/baggage.test.ts` compares with them.
  */
 function isAccepted(member: string): boolean {
-  if (member.length > MAX_MEMBER_LENGTH) return false;
-  const [pair = '', ...properties] = member.split(';');
-  const isWellFormed = isPair(pair) && properties.every((property) => isPair(property) || KEY.test(property));
-  return isWellFormed && isDecodable(member);
-}
-
-function isPair(text: string): boolean {
-  const end = text.indexOf('=');
-  return end !== -1 && KEY.test(text.slice(0, end)) && VALUE.test(text.slice(end + 1));
+  return member.length <= MAX_MEMBER_LENGTH && WELL_FORMED.test(member) && isDecodable(member);
 }
 
 function isDecodable(text: string): boolean {

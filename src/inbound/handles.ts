@@ -48,16 +48,10 @@ export function createHandles(
 ) {
   /** Only this process has it, so that a handle is worthless anywhere else. */
   const key = randomBytes(32);
-  /** The least recently used first. */
-  const byText = new Map<string, Entry>();
-  const byToken = new Map<string, Entry>();
-  let max = maxEntries;
-  let lastRequest = 0;
-  /** Kept only at the bound. Below it nothing is evicted, and each use would cost a second list. */
-  let shares: Shares | undefined;
-
   const isExpired = ({ expiresAtMs, expiresAtMonotonicMs }: Entry): boolean =>
     expiresAtMs <= clock.wallMs() || expiresAtMonotonicMs <= clock.monotonicMs();
+  const table = createTable(maxEntries, isExpired, onRemoved);
+  let lastRequest = 0;
 
   function textFor({ token }: Subject): string {
     const value = token.reveal();
@@ -66,7 +60,13 @@ export function createHandles(
 
   /** The entry of a text, which another replica may have given already. */
   function entryOf(subject: Subject, text: string): Entry {
-    return byText.get(text) ?? create(subject, text);
+    const known = table.get(text);
+    if (known !== undefined) return known;
+    const caller = callerOf(subject);
+    const entry: Entry = { text, subject, caller, expiresAtMs: 0, expiresAtMonotonicMs: 0, requests: new Set() };
+    update(entry, subject);
+    table.add(entry);
+    return entry;
   }
 
   function update(entry: Entry, subject: Subject): void {
@@ -77,17 +77,83 @@ export function createHandles(
     entry.expiresAtMonotonicMs = clock.monotonicMs() + expiresAtMs - clock.wallMs();
   }
 
-  function create(subject: Subject, text: string): Entry {
-    const caller = callerOf(subject);
-    while (byText.size >= max) if (!evictFor(caller)) throw full();
-    const entry: Entry = { text, subject, caller, expiresAtMs: 0, expiresAtMonotonicMs: 0, requests: new Set() };
-    update(entry, subject);
-    byText.set(entry.text, entry);
-    // A handle of an earlier key does not take the place of the current one.
-    if (!byToken.has(subject.digest)) byToken.set(subject.digest, entry);
-    shares?.add(caller, text);
-    return entry;
+  /** Removes the handles of revoked tokens, even those of requests in flight. */
+  function removeRevoked(isRevoked: (subject: Subject) => boolean): void {
+    table.removeAll('revoked', ({ subject }) => isRevoked(subject));
   }
+
+  return {
+    /**
+     * The handle of a token, which is not evicted before `release`. The same token has the same handle.
+     * @param subject verified, and not expired
+     * @throws {CambistError} ERR_OVERLOADED where every handle belongs to a request in flight
+     */
+    hold(subject: Subject): HeldHandle {
+      const entry = table.ofToken(subject.digest) ?? entryOf(subject, textFor(subject));
+      update(entry, subject);
+      lastRequest += 1;
+      entry.requests.add(lastRequest);
+      table.use(entry);
+      return { handle: entry, request: lastRequest };
+    },
+    /** Called once for each `hold`, when its request is complete. */
+    release({ handle, request }: HeldHandle): void {
+      const entry = table.get(handle.text);
+      // After `clear` the same text may belong to another entry.
+      if (entry !== handle) return;
+      entry.requests.delete(request);
+      if (entry.requests.size > 0) return;
+      if (isExpired(entry)) table.remove(entry, 'expired');
+      else table.use(entry);
+    },
+    /** The handle with a text, unless it is unknown or expired. Counts as a use. */
+    find(text: string): Handle | undefined {
+      const entry = table.get(text);
+      if (entry === undefined || isExpired(entry)) return undefined;
+      // One in flight is used again when it is released.
+      if (entry.requests.size === 0) table.use(entry);
+      return entry;
+    },
+    /**
+     * Keeps a handle that another replica gave. No request is in flight with it here.
+     * @param subject verified, and not expired
+     * @throws {CambistError} ERR_OVERLOADED as `hold`
+     */
+    adopt(text: string, subject: Subject): Handle {
+      const entry = entryOf(subject, text);
+      table.use(entry);
+      return entry;
+    },
+    sweep(): void {
+      table.removeAll('expired', (entry) => entry.requests.size === 0 && isExpired(entry));
+      table.forgetShares();
+    },
+    get size(): number {
+      return table.size;
+    },
+    resize: table.resize,
+    /** Removes the handle of a token that became invalid, even if a request in flight uses it. */
+    drop({ digest }: Subject): void {
+      // Most tokens that are refused never had a handle.
+      if (table.ofToken(digest) !== undefined) removeRevoked((subject) => subject.digest === digest);
+    },
+    removeRevoked,
+    clear: table.clear,
+  };
+}
+
+/** The entries by text and by token. At the bound, an entry gives way to a new one. */
+function createTable(
+  maxEntries: number,
+  isExpired: (entry: Entry) => boolean,
+  onRemoved: (reason: RemovalReason) => void,
+) {
+  /** The least recently used first. */
+  const byText = new Map<string, Entry>();
+  const byToken = new Map<string, Entry>();
+  let max = maxEntries;
+  /** Kept only at the bound. Below it nothing is evicted, and each use would cost a second list. */
+  let shares: Shares | undefined;
 
   /** Evicts the least recently used handle of the caller that exceeds its share, or else of any caller. */
   function evictFor(caller: string | undefined): boolean {
@@ -116,11 +182,6 @@ export function createHandles(
     onRemoved(reason);
   }
 
-  /** Removes the handles of revoked tokens, even those of requests in flight. */
-  function removeRevoked(isRevoked: (subject: Subject) => boolean): void {
-    for (const entry of [...byText.values()]) if (isRevoked(entry.subject)) remove(entry, 'revoked');
-  }
-
   function use(entry: Entry): void {
     byText.delete(entry.text);
     byText.set(entry.text, entry);
@@ -128,54 +189,27 @@ export function createHandles(
   }
 
   return {
-    /**
-     * The handle of a token, which is not evicted before `release`. The same token has the same handle.
-     * @param subject verified, and not expired
-     * @throws {CambistError} ERR_OVERLOADED where every handle belongs to a request in flight
-     */
-    hold(subject: Subject): HeldHandle {
-      const entry = byToken.get(subject.digest) ?? entryOf(subject, textFor(subject));
-      update(entry, subject);
-      lastRequest += 1;
-      entry.requests.add(lastRequest);
-      use(entry);
-      return { handle: entry, request: lastRequest };
-    },
-    /** Called once for each `hold`, when its request is complete. */
-    release({ handle, request }: HeldHandle): void {
-      const entry = byText.get(handle.text);
-      // After `clear` the same text may belong to another entry.
-      if (entry !== handle) return;
-      entry.requests.delete(request);
-      if (entry.requests.size > 0) return;
-      if (isExpired(entry)) remove(entry, 'expired');
-      else use(entry);
-    },
-    /** The handle with a text, unless it is unknown or expired. Counts as a use. */
-    find(text: string): Handle | undefined {
-      const entry = byText.get(text);
-      if (entry === undefined || isExpired(entry)) return undefined;
-      // One in flight is used again when it is released.
-      if (entry.requests.size === 0) use(entry);
-      return entry;
-    },
-    /**
-     * Keeps a handle that another replica gave. No request is in flight with it here.
-     * @param subject verified, and not expired
-     * @throws {CambistError} ERR_OVERLOADED as `hold`
-     */
-    adopt(text: string, subject: Subject): Handle {
-      const entry = entryOf(subject, text);
-      use(entry);
-      return entry;
-    },
-    sweep(): void {
-      const done = [...byText.values()].filter((entry) => entry.requests.size === 0 && isExpired(entry));
-      for (const entry of done) remove(entry, 'expired');
-      if (byText.size < max) shares = undefined;
-    },
+    get: (text: string): Entry | undefined => byText.get(text),
+    ofToken: (digest: string): Entry | undefined => byToken.get(digest),
     get size(): number {
       return byText.size;
+    },
+    /** Makes room for a handle. @throws {CambistError} ERR_OVERLOADED where every other belongs to a request in flight */
+    add(entry: Entry): void {
+      const { text, caller, subject } = entry;
+      while (byText.size >= max) if (!evictFor(caller)) throw full();
+      byText.set(text, entry);
+      // A handle of an earlier key does not take the place of the current one.
+      if (!byToken.has(subject.digest)) byToken.set(subject.digest, entry);
+      shares?.add(caller, text);
+    },
+    use,
+    remove,
+    removeAll(reason: RemovalReason, isRemoved: (entry: Entry) => boolean): void {
+      for (const entry of [...byText.values()].filter(isRemoved)) remove(entry, reason);
+    },
+    forgetShares(): void {
+      if (byText.size < max) shares = undefined;
     },
     /** Changes the bound. The most recently used handles stay. */
     resize(next: number): void {
@@ -184,12 +218,6 @@ export function createHandles(
       shares = undefined;
       while (byText.size > max && evictFor(undefined));
     },
-    /** Removes the handle of a token that became invalid, even if a request in flight uses it. */
-    drop({ digest }: Subject): void {
-      // Most tokens that are refused never had a handle.
-      if (byToken.has(digest)) removeRevoked((subject) => subject.digest === digest);
-    },
-    removeRevoked,
     clear(): void {
       byText.clear();
       byToken.clear();

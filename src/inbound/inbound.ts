@@ -1,24 +1,16 @@
 import type { Socket } from 'node:net';
-import type { Clock } from '../clock/clock.ts';
 import { clientCertificateRule } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import type { Inbound } from '../config/inbound.ts';
 import { connectionEvent } from '../listeners/idle-connection.ts';
-import { limitConnections } from '../listeners/limit-connections.ts';
 import { openListener } from '../listeners/listen.ts';
-import { logAcceptErrors, reachedLimit } from '../listeners/open-files.ts';
+import { limitCallers } from '../listeners/open-files.ts';
 import { type ListenerCertificates, tlsOf } from '../listeners/tls.ts';
-import type { Logger } from '../observability/logger.ts';
 import type { RecentFailures } from '../observability/recent-failures.ts';
 import { createRecentTraffic } from '../observability/recent-traffic.ts';
-import type { Tracing } from '../observability/tracing.ts';
 import type { DetachedSockets } from '../proxy/detached.ts';
-import type { OpenRequests } from '../proxy/proxy-request.ts';
 import { createProxyServer } from '../proxy/proxy-server.ts';
-import type { RecentDecisions } from '../proxy/recent-decisions.ts';
-import type { RequestAudit } from '../proxy/request-report.ts';
-import { RequestTracker } from '../proxy/request-tracker.ts';
-import type { StallWatch } from '../proxy/stall-watch.ts';
+import { RequestTracker, type RequestTrackerOptions } from '../proxy/request-tracker.ts';
 import type { SharedHandles } from '../shared-cache/shared-handles.ts';
 import type { Revocations } from '../tokens/revocations.ts';
 import { createSubjectReader } from '../tokens/subject.ts';
@@ -43,26 +35,20 @@ export type InboundSide = Awaited<ReturnType<typeof createInbound>>;
 /** The numbers of the status page. The requests of callers are sampled like those of the routes. */
 export type InboundSource = InboundSide['status'];
 
-export interface InboundOptions extends Pick<TokenService, 'broker' | 'verifier'> {
-  readonly clock: Clock;
+export interface InboundOptions
+  extends Pick<TokenService, 'broker' | 'verifier'>,
+    Omit<RequestTrackerOptions, 'activeConfig' | 'observer'> {
   readonly dispatchers: Dispatchers;
-  readonly logger: Logger;
   readonly sockets: DetachedSockets;
   readonly certificates: ListenerCertificates;
-  readonly watch: StallWatch;
-  readonly keepLine: () => boolean;
-  readonly tracing: Tracing | undefined;
-  readonly audit: RequestAudit | undefined;
-  readonly decisions: RecentDecisions;
   readonly recentFailures: RecentFailures;
   readonly sharedHandles: SharedHandles | undefined;
-  readonly openRequests: OpenRequests | undefined;
   readonly revocations: Revocations | undefined;
 }
 
 /** @param first has an `inbound` section. A config without one, after a reload, leaves the previous section in force */
 export async function createInbound(first: Config, options: InboundOptions) {
-  const { clock, dispatchers, logger, sockets, broker, verifier, revocations } = options;
+  const { clock, logger, sockets, verifier, revocations } = options;
   let { inbound } = first as Config & { readonly inbound: Inbound };
   let active = activateInbound(first, inbound);
   const activeConfig = () => active;
@@ -77,20 +63,8 @@ export async function createInbound(first: Config, options: InboundOptions) {
   const observer = counts.proxy;
   const tracker = new RequestTracker({ ...options, activeConfig, observer });
   const reader = createSubjectReader();
-  const pipeline = createInboundPipeline({
-    broker,
-    verifier,
-    clock,
-    dispatchers,
-    observer,
-    watch: options.watch,
-    reader,
-    handles,
-    rules,
-    share,
-    checksClients: clientCertificateRule(tlsOf(inbound.listen)) !== undefined,
-    revocations,
-  });
+  const checksClients = clientCertificateRule(tlsOf(inbound.listen)) !== undefined;
+  const pipeline = createInboundPipeline({ ...options, observer, reader, handles, rules, share, checksClients });
   const opened = new WeakMap<Socket, number>();
   revocations?.onRevoked(() => handles.removeRevoked(revocations.isRevoked));
   const { app: server } = await createProxyServer(inbound.listen, {
@@ -108,13 +82,8 @@ export async function createInbound(first: Config, options: InboundOptions) {
     reach: {},
   });
   server.server.on(connectionEvent(server.server), (socket) => opened.set(socket, clock.monotonicMs()));
-  const connections = limitConnections(server.server, {
-    max: () => active.config.limits.maxConnections,
-    http: server.server,
-    onDropped: (count) =>
-      logger.warn({}, `${reachedLimit(active.config.limits)}; dropped ${count} connections of callers`),
-  });
-  logAcceptErrors(server.server, 'inbound.listen', logger);
+  const limits = () => active.config.limits;
+  const connections = limitCallers(server.server, 'inbound.listen', server.server, limits, logger);
 
   return {
     open: () => openListener(server, inbound.listen, 'inbound.listen', first.socketMode, options.certificates),

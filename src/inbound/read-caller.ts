@@ -119,7 +119,7 @@ function usesOf({ request, route }: Routed, handle: Handle, { baggage }: Inbound
 }
 
 /**
- * Is the request over that the handle was given with? Clients that share a connection among users send the baggage of the user who
+ * Has the request ended that the handle was given for? Clients that share a connection among users send the baggage of the user who
  * opened it. A handle without a number is used while any request of its caller is in flight.
  */
 function isDetached({ requests }: Handle, uses: readonly ReadHandle[]): boolean {

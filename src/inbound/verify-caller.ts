@@ -5,18 +5,14 @@ import { containsToken } from '../proxy/caller-tokens.ts';
 import { headerValues } from '../proxy/headers.ts';
 import type { Routed } from '../proxy/steps.ts';
 import type { SharedHandles } from '../shared-cache/shared-handles.ts';
-import type { Revocations } from '../tokens/revocations.ts';
-import { type Subject, type SubjectReader, toSubject } from '../tokens/subject.ts';
+import { type Subject, toSubject } from '../tokens/subject.ts';
+import type { SubjectSourceOptions } from '../tokens/subject-source.ts';
 import type { SubjectVerifier } from '../tokens/subject-verifier.ts';
 import { handlesIn, handleText } from './handle-text.ts';
 import type { Handle, Handles } from './handles.ts';
 
-export interface VerifyCallerOptions {
-  readonly reader: SubjectReader;
-  readonly verifier: SubjectVerifier;
-  readonly clock: Clock;
+export interface VerifyCallerOptions extends Omit<SubjectSourceOptions, 'credentialRead'> {
   readonly rules: () => SubjectVerification;
-  readonly revocations?: Revocations | undefined;
   readonly handles: Pick<Handles, 'drop'>;
 }
 
@@ -83,12 +79,9 @@ function notExpired(subject: Subject, clock: Clock): Subject {
 /** Resolves a handle that another replica gave. @returns undefined for an unknown or expired one */
 export type FindForeignHandle = (text: string, peer: () => string | undefined) => Promise<Handle | undefined>;
 
-interface ForeignHandlesOptions {
+interface ForeignHandlesOptions extends Pick<VerifyCallerOptions, 'verifier' | 'rules' | 'clock'> {
   readonly shared: SharedHandles;
   readonly handles: Handles;
-  readonly verifier: SubjectVerifier;
-  readonly rules: () => SubjectVerification;
-  readonly clock: Clock;
 }
 
 /** The token is verified here as well, because nothing from the shared cache is trusted. */

@@ -8,13 +8,11 @@ import {
 } from '../config/agent-variables.ts';
 import type { Config } from '../config/config.ts';
 
-export type Environment = Readonly<Record<string, string | undefined>>;
-
 /**
  * The environment of a command whose calls go through the proxy. It does not contain the secrets of cambist itself.
  * @param own the environment without cambist
  */
-export function agentEnvironment(own: Environment, config: Config, trustDir: string, proxyUrl: string): Environment {
+export function agentEnvironment(own: NodeJS.ProcessEnv, config: Config, trustDir: string, proxyUrl: string) {
   const secrets = new Set(secretVariables(config));
   const bundle = join(trustDir, TRUST_FILES.bundle);
   const ofClients: readonly string[] = OWN_BUNDLE_VARIABLES;

@@ -7,14 +7,14 @@ export type ClientHello =
   /** @see RFC 6066 section 3 */
   | { readonly kind: 'hello'; readonly serverName: string | undefined };
 
-/** Bytes that a ClientHello may take with its record headers. Those of common clients have at most 2 KiB. */
+/** Bytes that a ClientHello may take with its record header. Those of common clients have at most 2 KiB. */
 export const MAX_HELLO_BYTES = 16 * 1024;
 
 const HANDSHAKE_RECORD = 0x16;
 const CLIENT_HELLO = 1;
 const RECORD_HEADER = 5;
-const MESSAGE_HEADER = 4;
-const MAX_FRAGMENT = 16 * 1024;
+/** Bytes of both headers: the record header, and the type and the length of the message. */
+const HEADERS = RECORD_HEADER + 4;
 const SERVER_NAME = 0;
 const HOST_NAME = 0;
 
@@ -27,42 +27,23 @@ const MALFORMED: ClientHello = { kind: 'malformed' };
 const INCOMPLETE: ClientHello = { kind: 'incomplete' };
 
 /**
- * Reads the server name of a ClientHello, which may take several records.
+ * Reads the server name of a ClientHello, which is one record. Clients divide only larger messages.
  * @see RFC 8446 sections 4.1.2 and 5.1
  */
 export function readClientHello(bytes: Buffer): ClientHello {
-  const fragments: Buffer[] = [];
-  let length = 0;
-  /** The header of the message is read once, because a record may have a single byte. */
-  let wanted: number | undefined;
-  for (let at = 0; wanted === undefined || length < wanted; ) {
-    if (at < bytes.length && bytes[at] !== HANDSHAKE_RECORD) return MALFORMED;
-    if (at + 1 < bytes.length && bytes[at + 1] !== 3) return MALFORMED;
-    if (at + RECORD_HEADER > bytes.length) return incomplete(bytes);
-    const size = bytes.readUInt16BE(at + 3);
-    if (size === 0 || size > MAX_FRAGMENT) return MALFORMED;
-    const end = at + RECORD_HEADER + size;
-    if (end > bytes.length) return incomplete(bytes);
-    fragments.push(bytes.subarray(at + RECORD_HEADER, end));
-    length += size;
-    at = end;
-    if (wanted === undefined && length >= MESSAGE_HEADER) {
-      const header = Buffer.concat(fragments).readUInt32BE();
-      if (header >>> 24 !== CLIENT_HELLO) return MALFORMED;
-      wanted = MESSAGE_HEADER + (header & 0xffffff);
-      if (wanted > MAX_HELLO_BYTES) return MALFORMED;
-    }
-  }
+  if (bytes.length > 0 && bytes[0] !== HANDSHAKE_RECORD) return MALFORMED;
+  if (bytes.length > 1 && bytes[1] !== 3) return MALFORMED;
+  if (bytes.length < RECORD_HEADER) return INCOMPLETE;
+  const end = RECORD_HEADER + bytes.readUInt16BE(3);
+  if (end < HEADERS || end > MAX_HELLO_BYTES) return MALFORMED;
+  if (bytes.length < end) return INCOMPLETE;
+  if (bytes.readUInt32BE(RECORD_HEADER) !== CLIENT_HELLO * 2 ** 24 + end - HEADERS) return MALFORMED;
   try {
-    return { kind: 'hello', serverName: serverNameOf(Buffer.concat(fragments).subarray(MESSAGE_HEADER, wanted)) };
+    return { kind: 'hello', serverName: serverNameOf(bytes.subarray(HEADERS, end)) };
   } catch {
     // A length leads past the end, or the name is ambiguous.
     return MALFORMED;
   }
-}
-
-function incomplete({ length }: Buffer): ClientHello {
-  return length < MAX_HELLO_BYTES ? INCOMPLETE : MALFORMED;
 }
 
 /** Reads fields one after the other. @throws {RangeError} past the end */

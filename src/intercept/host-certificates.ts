@@ -10,7 +10,7 @@ const BACKDATED_MS = HOUR_MS;
 /** A connection that begins with a certificate may outlive it, but an agent must not get one that expires soon. */
 const REUSED_MS = LIFETIME_MS / 2;
 /** A wildcard permits any number of hosts. */
-export const MAX_HOSTS = 1000;
+const MAX_HOSTS = 1000;
 /** OpenSSL applies the constraints for names to a common name that could be one, so this one has spaces. */
 const COMMON_NAME = 'intercepted by cambist';
 
@@ -39,31 +39,24 @@ export function createHostCertificates(authority: CertificateAuthority, nowMs = 
   const chain = isRoot(authority.cert) ? '' : authority.cert;
   const issued = new LRUCache<string, Issued>({ max: MAX_HOSTS });
 
-  /** The wall clock decides, as at clients: the machine may have slept, or its clock may have been set. */
-  function isReusable({ atMs }: Issued, now: number): boolean {
-    return now >= atMs - BACKDATED_MS && now < atMs + REUSED_MS;
-  }
-
-  function issue(host: string, now: number): string {
-    return issueCertificate(authority, {
-      commonName: COMMON_NAME,
-      hosts: [host],
-      purpose: 'server',
-      publicKey,
-      notBefore: new Date(now - BACKDATED_MS),
-      notAfter: new Date(now - BACKDATED_MS + LIFETIME_MS),
-    });
-  }
-
   return {
     /** @param host a name, or an address without brackets @throws {Error} where the key cannot sign */
     contextFor(host: string): SecureContext {
       const now = nowMs();
       const known = issued.get(host);
-      if (known !== undefined && isReusable(known, now)) return known.context;
+      // The wall clock decides, as at clients: the machine may have slept, or its clock may have been set.
+      if (known !== undefined && now >= known.atMs - BACKDATED_MS && now < known.atMs + REUSED_MS) return known.context;
+      const certificate = issueCertificate(authority, {
+        commonName: COMMON_NAME,
+        hosts: [host],
+        purpose: 'server',
+        publicKey,
+        notBefore: new Date(now - BACKDATED_MS),
+        notAfter: new Date(now - BACKDATED_MS + LIFETIME_MS),
+      });
       const context = createSecureContext({
         key,
-        cert: issue(host, now) + chain,
+        cert: certificate + chain,
         minVersion: 'TLSv1.2',
         ciphers: CIPHERS,
         honorCipherOrder: true,

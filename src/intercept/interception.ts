@@ -1,7 +1,5 @@
 import type { Socket } from 'node:net';
-import type { NameConstraints } from '@peculiar/asn1-x509';
-import { LRUCache } from 'lru-cache';
-import { isEveryAddress, withoutBrackets } from '../config/addresses.ts';
+import { type Endpoint, endpointOf, isEveryAddress } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
 import type { Intercept } from '../config/intercept.ts';
 import type { Route } from '../config/route.ts';
@@ -14,7 +12,7 @@ import type { Reach } from '../transport/dispatchers.ts';
 import { createDnsLookup } from '../transport/dns-lookup.ts';
 import { openInterceptAuthority } from './authority.ts';
 import { createReportFailure } from './handshake-failure.ts';
-import { createHostCertificates, MAX_HOSTS } from './host-certificates.ts';
+import { createHostCertificates } from './host-certificates.ts';
 import { excludedRoutes, interceptedHosts } from './hosts.ts';
 import { type InterceptListeners, type InterceptListenersOptions, openInterceptListeners } from './redirected.ts';
 import { createTlsBridge } from './terminate-tls.ts';
@@ -40,7 +38,7 @@ export async function startInterception(
   await writeCertificates(trustDir, authority.cert, process.env, (variable) => {
     logger.warn({}, `the file of ${variable} has no usable certificate; the trust folder omits it`);
   });
-  const permits = constraints === undefined ? () => true : rememberPermitted(constraints);
+  const permits = (host: string): boolean => constraints === undefined || permitsHost(constraints, host);
   const own = createOwnAddresses();
   const reach: Reach = { refuse: own.refuse, ...(addresses.length > 0 && { lookup: createDnsLookup() }) };
   return {
@@ -78,35 +76,20 @@ export async function startInterception(
   };
 }
 
-/** Remembers the last hosts: each handshake asks, and there are as many constraints as hosts of routes. */
-function rememberPermitted(constraints: NameConstraints): (host: string) => boolean {
-  const known = new LRUCache<string, boolean>({ max: MAX_HOSTS });
-  return (host) => {
-    let permitted = known.get(host);
-    if (permitted === undefined) {
-      permitted = permitsHost(constraints, host);
-      known.set(host, permitted);
-    }
-    return permitted;
-  };
-}
-
 /** The URL by which agents of the same pod reach a listener. Undefined for a Unix socket, and with TLS, for which proxy variables do not serve. */
 function agentUrl(listen: string): string | undefined {
   if (!listen.startsWith('http:')) return undefined;
-  const url = new URL(listen);
-  return `http://${reachableUrlHost(withoutBrackets(url.hostname))}:${url.port || 80}`;
+  const { host, port } = endpointOf(new URL(listen));
+  return `http://${reachableUrlHost(host)}:${port}`;
 }
 
 /** The addresses of cambist's own listeners. A request to one of them would come back. */
 export function createOwnAddresses() {
-  const own: { readonly host: string; readonly port: number }[] = [];
+  const own: Endpoint[] = [];
   return {
     /** @param address `http://host:port` or `https://host:port`; a Unix socket is ignored */
     add(address: string): void {
-      if (!address.startsWith('http')) return;
-      const { hostname, port, protocol } = new URL(address);
-      own.push({ host: withoutBrackets(hostname), port: Number(port || (protocol === 'https:' ? 443 : 80)) });
+      if (address.startsWith('http')) own.push(endpointOf(new URL(address)));
     },
     /** Returns the reason to refuse a new connection: it leads back to cambist. */
     refuse({ localAddress, remoteAddress = '', remotePort }: Socket): Error | undefined {

@@ -2,35 +2,26 @@ import { once } from 'node:events';
 import type { Server as HttpServer } from 'node:http';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { TcpListen } from '../config/addresses.ts';
-import { type ConnectionLimit, limitConnections } from '../listeners/limit-connections.ts';
+import type { ConnectionLimit } from '../listeners/limit-connections.ts';
 import { KEEP_ALIVE_PROBES, listenUrl, whyNotListening } from '../listeners/listen.ts';
-import { logAcceptErrors, reachedLimit } from '../listeners/open-files.ts';
+import { limitCallers } from '../listeners/open-files.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { HandshakeFailure, ProxyObserver } from '../observability/proxy-observer.ts';
-import type { ActiveConfig } from '../proxy/active-config.ts';
 import type { TlsBridge } from '../proxy/arrival.ts';
 import { TLS_HANDSHAKE } from '../proxy/client-error.ts';
-import { type EnterServer, onFirstBytes } from '../proxy/connect.ts';
+import { type ConnectOptions, type EnterServer, onFirstBytes } from '../proxy/connect.ts';
 import { type AllowedTunnel, type Authority, allowedTunnel } from '../proxy/connect-authority.ts';
-import type { DetachedSockets } from '../proxy/detached.ts';
-import type { RequestTracker } from '../proxy/request-tracker.ts';
 import { DEFAULT_STALL_MS } from '../proxy/stall-watch.ts';
 import { connectFarEnd, join } from '../proxy/tunnel.ts';
 import { assertShare } from '../proxy/upstream-share.ts';
-import type { Reach } from '../transport/dispatchers.ts';
 import { readFirstBytes } from './client-hello.ts';
 import type { ReportFailure } from './handshake-failure.ts';
 
-export interface RedirectedOptions {
-  readonly activeConfig: () => ActiveConfig;
-  readonly tracker: RequestTracker;
-  readonly sockets: DetachedSockets;
+export interface RedirectedOptions extends Pick<ConnectOptions, 'activeConfig' | 'tracker' | 'sockets' | 'reach'> {
   readonly observer: ProxyObserver;
   readonly enter: EnterServer;
   readonly tlsBridge: TlsBridge;
   readonly failed: ReportFailure;
-  /** Resolves names by DNS alone, and refuses a connection that leads back to cambist. */
-  readonly reach: Reach;
 }
 
 /** Longest wait for a whole ClientHello, from its first byte. */
@@ -142,11 +133,7 @@ export async function openInterceptListeners(
   logger: Logger,
 ) {
   const { activeConfig, http } = options;
-  const max = () => activeConfig().config.limits.maxConnections;
-  const onDropped = (count: number): void => {
-    const reached = reachedLimit(activeConfig().config.limits);
-    logger.warn({}, `${reached}; dropped ${count} connections to intercept.listen`);
-  };
+  const callers = () => activeConfig().config.limits;
   const serve = serveRedirected(options);
   const servers: Server[] = [];
   const limits: ConnectionLimit[] = [];
@@ -157,8 +144,7 @@ export async function openInterceptListeners(
     const opened: string[] = [];
     for (const address of addresses) {
       const server = createServer({ allowHalfOpen: true, noDelay: true, ...KEEP_ALIVE_PROBES }, serve);
-      limits.push(limitConnections(server, { max, http, onDropped }));
-      logAcceptErrors(server, 'intercept.listen', logger);
+      limits.push(limitCallers(server, 'intercept.listen', http, callers, logger));
       servers.push(server);
       opened.push(await open(server, address));
     }

@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { rootCertificates } from 'node:tls';
+import { splitCertificates } from '../listeners/tls.ts';
 
 /** Where distributions keep the bundle of their roots. */
 const BUNDLES = [
@@ -10,17 +11,13 @@ const BUNDLES = [
   '/etc/ssl/cert.pem',
 ];
 
-type Environment = Readonly<Record<string, string | undefined>>;
-
-const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
-
 /**
  * The roots that programs on this machine trust: those of the system, else those of Node. The files of `SSL_CERT_FILE` and
  * `NODE_EXTRA_CA_CERTS` are included.
  * @param unusable called with a variable whose file has no usable certificate
  * @returns each in PEM, without duplicates
  */
-export async function systemRoots(env: Environment, unusable: (variable: string) => void): Promise<string[]> {
+export async function systemRoots(env: NodeJS.ProcessEnv, unusable: (variable: string) => void): Promise<string[]> {
   const own = await certificatesIn(env, 'SSL_CERT_FILE', unusable);
   const roots = own.length > 0 ? own : await bundledRoots();
   return [...new Set([...roots, ...(await certificatesIn(env, 'NODE_EXTRA_CA_CERTS', unusable))])];
@@ -36,7 +33,7 @@ async function bundledRoots(): Promise<readonly string[]> {
 }
 
 async function certificatesIn(
-  env: Environment,
+  env: NodeJS.ProcessEnv,
   variable: string,
   unusable: (variable: string) => void,
 ): Promise<string[]> {
@@ -50,10 +47,6 @@ async function certificatesIn(
 /** Empty if the file cannot be read. */
 function textOf(file: string): Promise<string> {
   return readFile(file, 'utf8').catch(() => '');
-}
-
-export function splitCertificates(pem: string): string[] {
-  return [...pem.matchAll(CERTIFICATE)].map(([certificate]) => certificate.replaceAll('\r', ''));
 }
 
 function isCertificate(pem: string): boolean {

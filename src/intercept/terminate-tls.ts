@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { withoutBrackets } from '../config/addresses.ts';
-import { setSecured } from '../listeners/idle-connection.ts';
+import { secured } from '../listeners/idle-connection.ts';
 import type { HandshakeFailure } from '../observability/proxy-observer.ts';
 import { ARRIVAL, type Arrived, type TlsBridge } from '../proxy/arrival.ts';
 import { readFirstBytes } from './client-hello.ts';
@@ -79,7 +79,7 @@ export function createTlsBridge({ certificates, permits, failed }: TerminationOp
           secure.off('error', broken);
           secure.off('end', leave);
           watchFirstRequest(secure, host);
-          setSecured(socket, secure);
+          secured.set(socket, secure);
           serve(secure);
         });
       }

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { BmpString, Constructed, Integer, ObjectIdentifier, OctetString, Sequence, Set as SetOf } from 'asn1js';
 import { javaOptions, proxyVariables, TRUST_FILES, trustVariables } from '../config/agent-variables.ts';
 import { errorCode } from '../errors.ts';
-import { splitCertificates, systemRoots } from './system-roots.ts';
+import { splitCertificates } from '../listeners/tls.ts';
+import { systemRoots } from './system-roots.ts';
 
 /**
  * Writes the certificates that an agent trusts.
@@ -15,7 +16,7 @@ import { splitCertificates, systemRoots } from './system-roots.ts';
 export async function writeCertificates(
   dir: string,
   authority: string,
-  env: Readonly<Record<string, string | undefined>>,
+  env: NodeJS.ProcessEnv,
   unusable: (variable: string) => void,
 ): Promise<void> {
   const all = [...(await systemRoots(env, unusable)), ...splitCertificates(authority)];

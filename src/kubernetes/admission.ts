@@ -1,5 +1,4 @@
-import { getIn, isObject, type Json, type JsonObject, textOf } from './json.ts';
-import { diffJson } from './json-patch.ts';
+import { getIn, isObject, type Json, type JsonObject, type Path, sameJson, textOf } from './json.ts';
 import type { Injection } from './pod-injection.ts';
 
 /** A request body that is not a valid AdmissionReview. The message says why. */
@@ -82,4 +81,33 @@ function warnings(reasons: readonly string[]): JsonObject {
     `cambist: ${reason}`.slice(0, MAX_WARNING_LENGTH).replace(/[^\x20-\x7e]/g, '?'),
   );
   return texts.length === 0 ? {} : { warnings: texts };
+}
+
+/** The operations of RFC 6902 that describe a difference. */
+export type PatchOperation =
+  | { readonly op: 'add' | 'replace'; readonly path: string; readonly value: Json }
+  | { readonly op: 'remove'; readonly path: string };
+
+/** A JSON Pointer. @see https://www.rfc-editor.org/rfc/rfc6901#section-3 */
+function toPointer(path: Path): string {
+  return path.map((step) => `/${String(step).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
+}
+
+/**
+ * Lists the operations that turn one value into another. A list that differs is replaced as a whole: rfc6902 compares its items, and
+ * takes 39 s for a pod with 498 containers.
+ * @see https://www.rfc-editor.org/rfc/rfc6902
+ */
+export function diffJson(before: Json, after: Json, path: Path = []): PatchOperation[] {
+  if (sameJson(before, after)) return [];
+  if (!isObject(before) || !isObject(after)) return [{ op: 'replace', path: toPointer(path), value: after }];
+  const gone = Object.keys(before).filter((key) => !Object.hasOwn(after, key));
+  return [
+    ...gone.map((key) => ({ op: 'remove', path: toPointer([...path, key]) }) as const),
+    ...Object.entries(after).flatMap(([key, value]): PatchOperation[] => {
+      const old = Object.hasOwn(before, key) ? before[key] : undefined;
+      const place = [...path, key];
+      return old === undefined ? [{ op: 'add', path: toPointer(place), value }] : diffJson(old, value, place);
+    }),
+  ];
 }

@@ -7,7 +7,7 @@ import {
   trustVariables,
 } from '../config/agent-variables.ts';
 import { INTERCEPT_FOLDERS } from './check-pod.ts';
-import { emptyBefore, type InjectionStatus } from './injection-status.ts';
+import type { InjectionStatus } from './injection-status.ts';
 import { getIn, isArray, itemsOf, type Json, type JsonObject, objectsOf, quote, setIn, textOf } from './json.ts';
 import type { InjectionOptions } from './options.ts';
 import type { PodLayout } from './pod-layout.ts';
@@ -120,10 +120,10 @@ function ownList(record: Readonly<Record<string, string[]>> | undefined, name: s
 export function removeAgentEnv(
   template: JsonObject,
   layout: PodLayout,
-  { env: set = {}, java, empty = {} }: EnvRecord & Pick<InjectionStatus, 'empty'>,
+  { env: set = {}, java }: EnvRecord,
 ): JsonObject {
   const merged = new Set(java?.merged);
-  return layout.changeContainers(template, 'env', ({ name: container }, env, path) => {
+  return layout.changeContainers(template, 'env', ({ name: container }, env) => {
     if (!isArray(env)) return env;
     const names = new Set(ownList(set, container));
     const kept = env.filter((variable) => {
@@ -132,7 +132,7 @@ export function removeAgentEnv(
     });
     const restored = java !== undefined && merged.has(container) ? removeJavaOptions(kept, java.options) : kept;
     if (restored.length === env.length && restored.every((one, index) => one === env[index])) return env;
-    return restored.length > 0 ? restored : emptyBefore(empty, path);
+    return restored.length > 0 ? restored : undefined;
   });
 }
 

@@ -1,6 +1,6 @@
 import type { EnvVar } from 'kubernetes-types/core/v1.js';
 import { type MoveRecord, PORT_PATHS } from './injection-status.ts';
-import { getIn, isEmpty, itemsOf, type Json, type JsonObject, objectsOf, quote, setIn, textOf } from './json.ts';
+import { getIn, itemsOf, type Json, type JsonObject, objectsOf, quote, setIn, textOf } from './json.ts';
 import type { InboundPorts } from './options.ts';
 import { type PodLayout, SIDECAR_NAME } from './pod-layout.ts';
 
@@ -36,8 +36,7 @@ export function moveAgent(template: JsonObject, layout: PodLayout, ports: Inboun
   });
   let moved = setIn(container, ['env'], withPort(container.env, String(ports.agent)));
   for (const { path: target } of probes) moved = setIn(moved, target, ports.agent);
-  const envBefore = container.env !== undefined && isEmpty(container.env) ? container.env : undefined;
-  const record = { container: name, ...ports, portBefore, probes, ...(envBefore !== undefined && { envBefore }) };
+  const record = { container: name, ...ports, portBefore, probes };
   return { template: setIn(template, path, moved), record, notes: notesOn(container, name, ports, probes.length) };
 }
 
@@ -53,7 +52,7 @@ export function moveAgentBack(template: JsonObject, layout: PodLayout, record: M
   }
   if (getIn(variableOf(container), ['value']) === String(record.agent)) {
     const env = withPort(container.env, record.portBefore);
-    container = setIn(container, ['env'], env.length > 0 ? env : record.envBefore);
+    container = setIn(container, ['env'], env.length > 0 ? env : undefined);
   }
   return setIn(template, path, container);
 }

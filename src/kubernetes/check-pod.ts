@@ -116,6 +116,8 @@ const IN_FLIGHT_BYTES = 256 * 1024;
 /** The memory of a busy sidecar without its requests. With less, it serves a few calls at a time. */
 const BUSY_BYTES = 96 * 1024 * 1024;
 const FEW_CALLS = 10;
+/** With less, the kernel kills cambist at its start or its first calls. */
+const SMALLEST_BYTES = 64 * 1024 * 1024;
 
 /**
  * Reports what would fail in the pod although the config is valid.
@@ -148,7 +150,9 @@ export function reportForPod(
   const { maxInFlight, shutdownGraceMs } = config.limits;
   const memoryLimitBytes = quantityOf(pod.memoryLimit ?? '') ?? Number.POSITIVE_INFINITY;
   const fitting = Math.max(FEW_CALLS, Math.floor((memoryLimitBytes - BUSY_BYTES) / IN_FLIGHT_BYTES));
-  if (maxInFlight > fitting) {
+  if (memoryLimitBytes < SMALLEST_BYTES) {
+    root.warn(`the memory limit of ${pod.memoryLimit} is too small for cambist: set --memory-limit to at least 64Mi`);
+  } else if (maxInFlight > fitting) {
     root
       .at('limits', 'max_in_flight')
       .warn(

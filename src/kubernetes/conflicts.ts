@@ -37,24 +37,18 @@ export function portConflicts(
   layout: PodLayout,
   interceptPorts: readonly number[],
 ): string[] {
-  const { port, adminPort, inbound } = own;
+  const remedies = new Map([
+    ...interceptPorts.map((port) => [port, ', which intercept.listen has: use another port in one of them'] as const),
+    [own.inbound?.agent, `: choose another with ${annotationOf('agent-port')} and the config`],
+    [own.adminPort, `: choose another port with ${annotationOf('admin-port')} and the config`],
+    [own.port, `: choose another port with ${annotationOf('port')} and the config`],
+  ]);
   const others = allContainers(template, layout).filter(({ name }) => name !== SIDECAR_NAME);
   return others.flatMap((container) => {
     const name = quote(textOf(container.name) ?? '');
     return objectsOf(container.ports).flatMap(({ containerPort, protocol, name: portName }) => {
-      if (typeof containerPort === 'number' && (protocol ?? 'TCP') === 'TCP') {
-        const used = `container ${name} uses port ${containerPort}`;
-        if (containerPort === port || containerPort === adminPort) {
-          const option = annotationOf(containerPort === port ? 'port' : 'admin-port');
-          return [`${used}: choose another port with ${option} and the config`];
-        }
-        if (containerPort === inbound?.agent) {
-          return [`${used}: choose another with ${annotationOf('agent-port')} and the config`];
-        }
-        if (interceptPorts.includes(containerPort)) {
-          return [`${used}, which intercept.listen has: use another port in one of them`];
-        }
-      }
+      const remedy = typeof containerPort === 'number' && (protocol ?? 'TCP') === 'TCP' && remedies.get(containerPort);
+      if (remedy) return [`container ${name} uses port ${containerPort}${remedy}`];
       return portName === ADMIN_PORT_NAME ? [`container ${name} has a port "${ADMIN_PORT_NAME}": rename the port`] : [];
     });
   });

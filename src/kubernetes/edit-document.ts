@@ -1,6 +1,7 @@
 import {
   type Document,
   type DocumentOptions,
+  isAlias,
   isMap,
   isNode,
   isPair,
@@ -18,7 +19,6 @@ import {
   type YAMLSeq,
 } from 'yaml';
 import { getIn, isArray, isObject, type Json, type JsonObject, sameJson } from './json.ts';
-import { fromPointer, type PatchOperation } from './json-patch.ts';
 
 /** More aliases than any manifest has, and fewer than it takes to exhaust the memory. */
 export const MAX_ALIASES = 1000;
@@ -69,32 +69,26 @@ export const READING = {
   customTags: (tags) => [...tags, VERBATIM],
 } as const satisfies ParseOptions & SchemaOptions & DocumentOptions;
 
-export const BYTE_ORDER_MARK = '\uFEFF';
-
 /**
- * Applies operations to a document and writes it again. Comments, order, quotes and plain values stay; white space may change.
+ * Gives a document another content and writes it again. Comments, order, quotes and plain values stay; white space may change.
  * @param document is changed
  * @param source its part of the stream
  * @param stream the whole text
- * @param expected the content of the document after the operations
- * @returns the edited text; or the offset in the stream of the value that cannot be changed in place
+ * @returns the edited text; or the offset in the stream of the value, or else the document, that cannot be changed in place
  */
 export function editDocument(
   document: Document.Parsed,
   source: string,
   stream: string,
-  operations: readonly PatchOperation[],
-  expected: Json,
+  before: Json,
+  after: Json,
 ): string | number {
-  const style = isJson(document, stream) ? JSON_STYLE : styleOf(document, stream);
-  for (const operation of operations) {
-    const obstacle = applyOperation(document, operation);
-    if (obstacle !== undefined) return offsetOf(obstacle, document.range[0]);
-  }
-  const written = write(document, source, style);
-  const content = written === undefined ? undefined : contentOf(written);
-  if (written !== undefined && sameJson(content, expected)) return written;
-  return offsetOf(lastOn(document, differingPath(content, expected)), document.range[0]);
+  const style = isJson(document, stream) ? JSON_STYLE : styleOf(source);
+  const edit: Edit = { document, obstacles: [] };
+  change(edit, document.contents, before, after);
+  const written = edit.obstacles.length === 0 ? write(document, source, style) : undefined;
+  if (written !== undefined && sameJson(contentOf(written), after)) return written;
+  return edit.obstacles[0]?.range?.[0] ?? document.range[0];
 }
 
 /** Is the value of a document an object in JSON? */
@@ -131,8 +125,7 @@ function write(document: Document.Parsed, source: string, style: ToStringOptions
   });
   try {
     const text = escaped(document.toString(style));
-    const mark = source.startsWith(BYTE_ORDER_MARK) && !text.startsWith(BYTE_ORDER_MARK) ? BYTE_ORDER_MARK : '';
-    return mark + (source.includes('\r\n') ? text.replace(/\r?\n/g, '\r\n') : text);
+    return source.includes('\r\n') ? text.replace(/\r?\n/g, '\r\n') : text;
   } catch {
     return undefined;
   }
@@ -152,29 +145,16 @@ function isPlain(node: Scalar): node is Scalar & { source: string } {
   return node.type === 'PLAIN' && node.source !== undefined;
 }
 
-/** The style of a document: its first nested map, and its first lists in block style and in brackets tell. */
-function styleOf(document: Document, text: string): ToStringOptions {
-  let indent: number | undefined;
-  let indentSeq: boolean | undefined;
-  let flowCollectionPadding: boolean | undefined;
-  const columnOf = (offset: number): number => offset - text.lastIndexOf('\n', offset - 1) - 1;
-  visit(document, {
-    Seq(_, { flow, items, range }) {
-      if (flow && items.length > 0 && range) flowCollectionPadding ??= text[range[0] + 1] === ' ';
-    },
-    Pair(_, { key, value }) {
-      if (!isNode(key) || !(isMap(value) || isSeq(value)) || value.flow || !key.range || !value.range) return undefined;
-      const depth = columnOf(value.range[0]) - columnOf(key.range[0]);
-      if (isSeq(value)) indentSeq ??= depth > 0;
-      else if (depth > 0) indent ??= depth;
-      return undefined;
-    },
-  });
+/** The style of a text: its first line that is indented, and its first lists tell. */
+function styleOf(text: string): ToStringOptions {
+  const [, indent = '  '] = /^( +)[^\s#-]/m.exec(text) ?? [];
+  const [, key = '', dash = '  '] = /^( *)[^\s#-].*:\n( *)- /m.exec(text) ?? [];
+  const [, padding = ' '] = /: [[{]( ?)[^\s\]}]/.exec(text) ?? [];
   return {
     lineWidth: 0,
-    indent: indent ?? 2,
-    indentSeq: indentSeq ?? true,
-    flowCollectionPadding: flowCollectionPadding ?? true,
+    indent: indent.length,
+    indentSeq: dash.length > key.length,
+    flowCollectionPadding: padding === ' ',
   };
 }
 
@@ -188,21 +168,69 @@ function contentOf(text: string): Json | undefined {
   }
 }
 
-/** @returns the value that cannot be changed: the path leads through an alias, or readers of YAML differ on the former value */
-function applyOperation(document: Document, operation: PatchOperation): unknown {
-  const path = fromPointer(operation.path);
-  const key = path.at(-1) ?? '';
-  const parent = document.getIn(path.slice(0, -1), true);
-  if (!isMap(parent) && !isSeq(parent)) return lastOn(document, path);
-  const former = parent.get(key, true);
-  if (isScalar(former) && isPlain(former) && isReadDifferently(former)) return former;
-  if (operation.op === 'remove') return remove(parent, key) ? undefined : parent;
-  const node = document.createNode(operation.value, { aliasDuplicateObjects: false });
-  if (parent.items.length === 0) makeBlock(parent);
-  if (isSeq(parent) && operation.op === 'add') insert(parent, Number(key), node);
-  else if (isScalar(former) && isScalar(node)) replaceValue(former, node);
-  else parent.set(isMap(parent) ? document.createNode(key) : key, isNode(former) ? withComments(node, former) : node);
-  return undefined;
+interface Edit {
+  readonly document: Document;
+  /** Values that cannot be changed in place. They stay as they are. */
+  readonly obstacles: Node[];
+}
+
+/** Changes what differs in a node. @returns the node, or the one that takes its place */
+function change(edit: Edit, node: unknown, before: Json | undefined, after: Json): unknown {
+  if (sameJson(before, after)) return node;
+  if (isMap(node) && isObject(before) && isObject(after)) return changeMap(edit, node, before, after);
+  if (isSeq(node) && isArray(before) && isArray(after)) return changeList(edit, node, before, after);
+  if (isAlias(node) || (isScalar(node) && isPlain(node) && isReadDifferently(node))) {
+    edit.obstacles.push(node);
+    return node;
+  }
+  const created = edit.document.createNode(after, { aliasDuplicateObjects: false });
+  if (isScalar(node) && isScalar(created)) return replaceValue(node, created);
+  return isNode(node) ? withComments(created, node) : created;
+}
+
+function changeMap(edit: Edit, map: YAMLMap, before: JsonObject, after: JsonObject): YAMLMap {
+  for (const key of Object.keys(before).filter((one) => !Object.hasOwn(after, one))) {
+    keepComments(map, map.get(key, true));
+    map.delete(key);
+  }
+  if (map.items.length === 0) makeBlock(map);
+  for (const [key, value] of Object.entries(after)) {
+    const isNew = !Object.hasOwn(before, key);
+    if (!isNew && sameJson(before[key], value)) continue;
+    // A merge key gives the map a value that others share.
+    if (!isNew && !map.has(key)) edit.obstacles.push(map);
+    else map.set(edit.document.createNode(key), change(edit, map.get(key, true), before[key], value));
+  }
+  return map;
+}
+
+/** Named items are found by their name. Others are found by their place in a list of the same length, or else by their content. */
+function changeList(edit: Edit, list: YAMLSeq, before: readonly Json[], after: readonly Json[]): YAMLSeq {
+  if (list.items.length === 0) makeBlock(list);
+  const isPaired = before.length === after.length;
+  const keyOf = (item: Json, index: number): Json =>
+    getIn(item, ['name']) ?? getIn(item, ['ip']) ?? (isPaired ? index : JSON.stringify(item));
+  const former = list.items;
+  const places = new Map<Json, number[]>();
+  for (const [index, item] of before.entries()) {
+    const key = keyOf(item, index);
+    places.set(key, places.get(key) ?? []);
+    places.get(key)?.push(index);
+  }
+  list.items = after.map((item, index) => {
+    const found = places.get(keyOf(item, index))?.shift();
+    if (found === undefined) return edit.document.createNode(item, { aliasDuplicateObjects: false });
+    return change(edit, former[found], before[found], item);
+  });
+  const kept = new Set(list.items);
+  for (const item of former) if (!kept.has(item)) keepComments(list, item);
+  const [first] = former;
+  // A comment before a list belongs to its first item.
+  if (isNode(first) && kept.has(first) && list.items[0] !== first && list.commentBefore) {
+    first.commentBefore = [list.commentBefore, first.commentBefore].filter(Boolean).join('\n');
+    list.commentBefore = null;
+  }
+  return list;
 }
 
 /** `uninject` restores the value, and not its form. */
@@ -211,16 +239,15 @@ function isReadDifferently({ value, source }: Scalar & { source: string }): bool
 }
 
 /** A comment at the end of what goes may be about what follows, or about the whole collection. */
-function remove(parent: YAMLMap | YAMLSeq, key: string): boolean {
+function keepComments(parent: YAMLMap | YAMLSeq, gone: unknown): void {
   const comments: (string | null | undefined)[] = [parent.comment];
-  for (let last: unknown = parent.get(key, true); isMap(last) || isSeq(last); ) {
+  for (let last: unknown = gone; isMap(last) || isSeq(last); ) {
     comments.push(last.comment);
     const item: unknown = last.items.at(-1);
     last = isPair(item) ? item.value : item;
   }
   const kept = comments.filter(Boolean).join('\n');
   if (kept !== '') parent.comment = kept;
-  return parent.delete(key);
 }
 
 /** The comment after an empty list precedes its items. */
@@ -231,43 +258,13 @@ function makeBlock(collection: YAMLMap | YAMLSeq): void {
   collection.comment = null;
 }
 
-/** A comment before a list belongs to its first item. */
-function insert(list: YAMLSeq, index: number, node: Node): void {
-  const [first] = list.items;
-  if (index === 0 && isNode(first) && list.commentBefore) {
-    first.commentBefore = [list.commentBefore, first.commentBefore].filter(Boolean).join('\n');
-    list.commentBefore = null;
-  }
-  list.items.splice(index, 0, node);
-}
-
-function replaceValue(former: Scalar, { value }: Scalar): void {
+function replaceValue(former: Scalar, { value }: Scalar): Scalar {
   former.value = value;
   delete former.source;
   if (former.type === 'PLAIN' || typeof value !== 'string') delete former.type;
+  return former;
 }
 
 function withComments(node: Node, { comment, commentBefore, spaceBefore }: Node): Node {
   return Object.assign(node, { comment, commentBefore, spaceBefore });
-}
-
-function offsetOf(node: unknown, otherwise: number): number {
-  return (isNode(node) && node.range?.[0]) || otherwise;
-}
-
-function differingPath(left: Json | undefined, right: Json | undefined): string[] {
-  if (!isObjectOrArray(left) || !isObjectOrArray(right)) return [];
-  const keys = [...Object.keys(right), ...Object.keys(left)];
-  const key = keys.find((one) => !sameJson(getIn(left, [one]), getIn(right, [one])));
-  return key === undefined ? [] : [key, ...differingPath(getIn(left, [key]), getIn(right, [key]))];
-}
-
-function isObjectOrArray(value: Json | undefined): value is JsonObject | readonly Json[] {
-  return isObject(value) || isArray(value);
-}
-
-/** The last value on a path that the text has. */
-function lastOn(document: Document, path: readonly string[]): unknown {
-  const found = [...path, ''].map((_, index) => document.getIn(path.slice(0, index), true));
-  return found.findLast((node) => isNode(node) && node.range);
 }

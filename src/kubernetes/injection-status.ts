@@ -1,6 +1,5 @@
 import * as z from 'zod';
-import { getIn, isEmpty, type Json, type JsonObject, type Path, sameJson, setIn, textOf } from './json.ts';
-import { toPointer } from './json-patch.ts';
+import { getIn, isEmpty, type Json, type JsonObject, sameJson, setIn, textOf } from './json.ts';
 import { INTERCEPT_WAYS } from './options.ts';
 import type { PodLayout } from './pod-layout.ts';
 
@@ -29,6 +28,9 @@ const PORT_PATH = z
   .readonly()
   .refine((path) => PORT_PATHS.some((one) => sameJson(one, path)));
 
+/** Most empty values: two for each container of a pod at the limit, and a few of the pod itself. */
+const MAX_EMPTY = 1100;
+
 const STATUS = z.strictObject({
   version: z.string(),
   port: z.number(),
@@ -46,14 +48,7 @@ const STATUS = z.strictObject({
       ports: z.array(z.number()).readonly(),
       /** The names that were added to `hostAliases`; into an entry that the pod had, unless it is new. */
       aliases: z
-        .array(
-          z.strictObject({
-            ip: z.string(),
-            hostnames: z.array(z.string()),
-            isNew: z.boolean(),
-            emptyBefore: EMPTY.optional(),
-          }),
-        )
+        .array(z.strictObject({ ip: z.string(), hostnames: z.array(z.string()), isNew: z.boolean() }))
         .readonly()
         .optional(),
       /** The value of `net.ipv4.ip_unprivileged_port_start`, where it was added. */
@@ -68,14 +63,24 @@ const STATUS = z.strictObject({
       agent: z.number(),
       /** The value of the variable PORT; null if it was not set. */
       portBefore: z.string().nullable(),
-      /** The list of variables, if it was empty or null. */
-      envBefore: EMPTY.optional(),
       /** The ports of probes and hooks, by their path in the container. */
       probes: z.array(z.strictObject({ path: PORT_PATH, before: z.union([z.string(), z.number()]) })).readonly(),
     })
     .optional(),
-  /** The values that were empty or null before, by JSON Pointer. */
-  empty: z.record(z.string(), EMPTY).optional(),
+  /** The values that were empty or null before, and that a removal of the injection alone would not give back. */
+  empty: z
+    .array(
+      z.strictObject({
+        path: z
+          .array(z.union([z.string(), z.number()]))
+          .max(8)
+          .readonly(),
+        value: EMPTY,
+      }),
+    )
+    .max(MAX_EMPTY)
+    .readonly()
+    .optional(),
 });
 
 export type InjectionStatus = z.infer<typeof STATUS>;
@@ -97,10 +102,4 @@ export function readStatus(template: JsonObject, layout: PodLayout): InjectionSt
 
 export function writeStatus(template: JsonObject, layout: PodLayout, status: InjectionStatus): JsonObject {
   return setIn(template, [...layout.annotations, STATUS_ANNOTATION], JSON.stringify(status));
-}
-
-/** @returns the empty list, map or null that was at a path before the injection; undefined if the path led nowhere */
-export function emptyBefore(empty: NonNullable<InjectionStatus['empty']>, path: Path): Json | undefined {
-  const pointer = toPointer(path);
-  return Object.hasOwn(empty, pointer) ? empty[pointer] : undefined;
 }

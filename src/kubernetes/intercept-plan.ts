@@ -1,7 +1,7 @@
 import type { HostAlias, Sysctl } from 'kubernetes-types/core/v1.js';
 import { withoutBrackets } from '../config/addresses.ts';
 import type { InjectionStatus } from './injection-status.ts';
-import { getIn, isEmpty, itemsOf, type Json, type JsonObject, objectsOf, quote, setIn, textOf } from './json.ts';
+import { getIn, itemsOf, type Json, type JsonObject, objectsOf, quote, setIn, textOf } from './json.ts';
 import { annotationOf } from './option-sources.ts';
 import type { InjectionOptions } from './options.ts';
 import type { InterceptFacts } from './pod-config.ts';
@@ -134,8 +134,7 @@ function leadNames(template: JsonObject, layout: PodLayout, plan: NamesPlan) {
     const hostnames = plan.hosts.filter((host) => !itemsOf(present).includes(host));
     if (hostnames.length === 0) continue;
     const alias = { ip, hostnames } satisfies HostAlias;
-    const emptyBefore = present !== undefined && isEmpty(present) ? { emptyBefore: present } : {};
-    aliases.push({ ...alias, isNew: index < 0, ...emptyBefore });
+    aliases.push({ ...alias, isNew: index < 0 });
     result =
       index < 0
         ? setIn(result, hostAliases, [...list, alias])
@@ -157,7 +156,7 @@ export function releaseNames(template: JsonObject, layout: PodLayout, { aliases 
   const { hostAliases, sysctls } = layout;
   if (hostAliases === undefined || sysctls === undefined) return template;
   let result = template;
-  for (const { ip, hostnames, isNew, emptyBefore } of aliases) {
+  for (const { ip, hostnames, isNew } of aliases) {
     const list = itemsOf(getIn(result, hostAliases));
     const index = list.findIndex((alias) => getIn(alias, ['ip']) === ip);
     if (index < 0) continue;
@@ -165,13 +164,14 @@ export function releaseNames(template: JsonObject, layout: PodLayout, { aliases 
     const kept = itemsOf(getIn(list, [index, 'hostnames'])).filter((host) => !added.has(host));
     result =
       kept.length === 0 && isNew
-        ? setIn(result, hostAliases, list.toSpliced(index, 1))
-        : setIn(result, [...hostAliases, index, 'hostnames'], kept.length > 0 ? kept : emptyBefore);
+        ? setIn(result, hostAliases, list.length > 1 ? list.toSpliced(index, 1) : undefined)
+        : setIn(result, [...hostAliases, index, 'hostnames'], kept.length > 0 ? kept : undefined);
   }
   if (sysctl === undefined) return result;
   const list = itemsOf(getIn(result, sysctls));
   const kept = list.filter((one) => !(getIn(one, ['name']) === PORT_START && getIn(one, ['value']) === sysctl));
-  return kept.length === list.length ? result : setIn(result, sysctls, kept);
+  if (kept.length === list.length) return result;
+  return setIn(result, sysctls, kept.length > 0 ? kept : undefined);
 }
 
 function sysctlIn(template: JsonObject, { sysctls = [] }: PodLayout): JsonObject | undefined {

@@ -2,19 +2,15 @@ import { readFile } from 'node:fs/promises';
 import { arrayBuffer } from 'node:stream/consumers';
 import { type Document, LineCounter, parseAllDocuments } from 'yaml';
 import { errorCode } from '../errors.ts';
-import { BYTE_ORDER_MARK, editDocument, MAX_ALIASES, oddBreaks, READING } from './edit-document.ts';
-import { getIn, type Json, textOf as stringOf } from './json.ts';
-import { diffJson } from './json-patch.ts';
+import { editDocument, MAX_ALIASES, oddBreaks, READING } from './edit-document.ts';
+import { getIn, type Json, sameJson, textOf } from './json.ts';
 import type { Note } from './workloads.ts';
 
 /** A manifest that is not valid YAML or cannot be edited. The message names the file and the line. */
 export class ManifestError extends Error {}
 
-export type ManifestChange = (manifest: Json) => { manifest: Json; notes: Note[] };
-
-export function textOf({ documents }: ReturnType<ReturnType<typeof readStream>['change']>): string {
-  return documents.map(({ text }) => text).join('');
-}
+/** @returns the changed manifest; undefined removes its document */
+export type ManifestChange = (manifest: Json) => { manifest: Json | undefined; notes: Note[] };
 
 /**
  * Reads the documents of a YAML or JSON text.
@@ -28,30 +24,31 @@ export function readStream(text: string, name: string) {
   if (mark !== null) throw new ManifestError(`${placeOf(mark.index)}: ${HIDDEN_MARK_PROBLEM}`);
   const [oddBreak] = oddBreaks(text);
   if (oddBreak !== undefined) throw new ManifestError(`${placeOf(oddBreak.index)}: ${oddBreakProblem(oddBreak[0])}`);
-  const read = documents.map((document) => {
-    return { document, manifest: readDocument(document, name, placeOf(document.range[0])) };
+  let start = 0;
+  const read = documents.map((document, index) => {
+    const end = index === documents.length - 1 ? text.length : endOfDocument(text, document);
+    const source = text.slice(start, end);
+    start = end;
+    return { document, source, before: readDocument(document, name, placeOf(document.range[0])) };
   });
   return {
-    manifests: read.flatMap(({ manifest }) => manifest ?? []),
+    manifests: read.flatMap(({ before }) => before ?? []),
     /** Changes each manifest, once. A document that does not change keeps its text. @throws {ManifestError} */
-    change(change: ManifestChange) {
+    change(change: ManifestChange): { text: string; notes: Note[] } {
       const notes: Note[] = [];
-      let start = 0;
-      const changed = read.map(({ document, manifest: before }, index) => {
-        const end = index === read.length - 1 ? text.length : endOfDocument(text, document);
-        const source = text.slice(start, end);
-        start = end;
+      const texts = read.flatMap(({ document, source, before }) => {
         // An empty document.
-        if (before === undefined) return { source, text: source, before };
+        if (before === undefined) return source;
         const { manifest, notes: more } = change(before);
         notes.push(...more);
-        const operations = diffJson(before, manifest);
-        if (operations.length === 0) return { source, text: source, before };
-        const edited = editDocument(document, source, text, operations, manifest);
+        if (manifest === undefined) return [];
+        if (sameJson(before, manifest)) return source;
+        const edited = editDocument(document, source, text, before, manifest);
         if (typeof edited === 'number') throw new ManifestError(`${placeOf(edited)}: ${OBSTACLE}`);
-        return { source, text: edited, before };
+        return edited;
       });
-      return { documents: changed.length === 0 ? [{ source: text, text, before: undefined }] : changed, notes };
+      if (texts.length < read.length) return { text: texts.reduce(joinStreams, '').replace(/^---\n/, ''), notes };
+      return { text: read.length === 0 ? text : texts.join(''), notes };
     },
   };
 }
@@ -95,54 +92,17 @@ export const PRINTED = { 'cambist.dev/printed-by': 'inject' } as const;
 
 const [[MARK, INJECT]] = Object.entries(PRINTED) as [[string, string]];
 
-/** Ends a document whose successor has a marker of its own, so that a removal knows which marker to take along. */
-const END = '...\n';
-const START = '---\n';
-
 /** A directive belongs to the marker that follows it. Only comments and blank lines precede it. */
 const DIRECTIVE = /^(?:[ \t\r]*(?:#[^\n]*)?\n)*%/;
-
-/** Puts the ConfigMaps before a stream. A byte order mark stays at the start. */
-export function joinPrinted(configMaps: string, text: string): string {
-  if (configMaps === '') return text;
-  const mark = text.startsWith(BYTE_ORDER_MARK) ? BYTE_ORDER_MARK : '';
-  const rest = text.slice(mark.length);
-  return mark + configMaps + (rest.startsWith('---') || DIRECTIVE.test(rest) ? END : START) + rest;
-}
 
 export function joinStreams(before: string, text: string): string {
   if (before === '') return text;
   const ended = before.endsWith('\n') ? before : `${before}\n`;
-  const next = text.startsWith(BYTE_ORDER_MARK) ? text.slice(BYTE_ORDER_MARK.length) : text;
-  if (DIRECTIVE.test(next)) return ended + END + next;
-  return next.startsWith('---') ? ended + next : ended + START + next;
+  if (DIRECTIVE.test(text)) return `${ended}...\n${text}`;
+  return text.startsWith('---') ? ended + text : `${ended}---\n${text}`;
 }
 
-/**
- * Removes the ConfigMaps that `joinPrinted` put before a stream.
- * @throws {ManifestError}
- */
-export function removePrinted(text: string, name: string): { text: string; notes: Note[] } {
-  if (!text.includes(MARK)) return { text, notes: [] };
-  const { documents } = readStream(text, name).change((manifest) => ({ manifest, notes: [] }));
-  const notes: Note[] = [];
-  let dropsMarker = false;
-  const kept = documents.map(({ source, before }) => {
-    const own = dropsMarker && source.startsWith(START) ? source.slice(START.length) : source;
-    dropsMarker = isPrinted(before);
-    if (!dropsMarker) return own;
-    notes.push({
-      object: `configmap/${stringOf(getIn(before, ['metadata', 'name'])) ?? ''}`,
-      outcome: 'removed',
-      reasons: [],
-    });
-    dropsMarker = !source.endsWith(END);
-    return source.startsWith(BYTE_ORDER_MARK) ? BYTE_ORDER_MARK : '';
-  });
-  return { text: kept.join(''), notes };
-}
-
-function isPrinted(manifest: Json | undefined): boolean {
+function isPrinted(manifest: Json): boolean {
   return getIn(manifest, ['kind']) === 'ConfigMap' && getIn(manifest, ['metadata', 'annotations', MARK]) === INJECT;
 }
 
@@ -158,33 +118,36 @@ export async function changeFiles(
   { dropsPrinted = false } = {},
 ): Promise<{ text: string; notes: Note[] }> {
   const streams: ReturnType<typeof readStream>[] = [];
-  const dropped: Note[] = [];
   for (const file of files) {
     const name = file === '-' ? 'standard input' : file;
-    const given = await read(file, name);
-    const { text, notes } = dropsPrinted ? removePrinted(given, name) : { text: given, notes: [] };
-    dropped.push(...notes);
-    streams.push(readStream(text, name));
+    streams.push(readStream(await read(file, name), name));
   }
   const change = prepare(streams.flatMap(({ manifests }) => manifests));
-  const changed = streams.map((stream) => stream.change(change));
+  const changed = streams.map((stream) =>
+    stream.change((manifest) => (dropsPrinted && isPrinted(manifest) ? removed(manifest) : change(manifest))),
+  );
   return {
-    text: changed.map(textOf).reduce(joinStreams, ''),
-    notes: [...dropped, ...changed.flatMap(({ notes }) => notes)],
+    text: changed.map(({ text }) => text).reduce(joinStreams, ''),
+    notes: changed.flatMap(({ notes }) => notes),
   };
 }
 
-/** Reads every byte, so that `uninject` can restore a byte order mark. */
+function removed(configMap: Json): ReturnType<ManifestChange> {
+  const object = `configmap/${textOf(getIn(configMap, ['metadata', 'name'])) ?? ''}`;
+  return { manifest: undefined, notes: [{ object, outcome: 'removed', reasons: [] }] };
+}
+
 async function read(file: string, name: string): Promise<string> {
   let bytes: NodeJS.ArrayBufferView | ArrayBuffer;
   try {
     bytes = file === '-' ? await arrayBuffer(process.stdin) : await readFile(file);
   } catch (error) {
     const code = errorCode(error) ?? 'unknown reason';
-    throw new ManifestError(`${name}: ${code === 'ENOENT' ? 'no such file' : `cannot be read: ${code}`}`);
+    const other = code === 'EISDIR' ? 'this is a folder: name the files in it' : `cannot be read: ${code}`;
+    throw new ManifestError(`${name}: ${code === 'ENOENT' ? 'no such file' : other}`);
   }
   try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
     throw new ManifestError(`${name}: is not valid UTF-8: convert it to UTF-8`);
   }

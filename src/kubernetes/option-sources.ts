@@ -41,24 +41,19 @@ export function optionsFromAnnotations(template: JsonObject, layout: PodLayout):
     if (!key.startsWith(PREFIX) || key === STATUS_ANNOTATION || key === INJECT_LABEL) continue;
     const written = key.slice(PREFIX.length);
     const name = OPTION_NAMES.find((candidate) => candidate === written);
-    if (name === undefined) throw new OptionError(unknownAnnotation(key, written));
+    if (name === undefined) {
+      const meant = nearest(written, OPTION_NAMES);
+      const hint = meant === undefined ? 'see cambist inject --help' : `did you mean "${PREFIX}${meant}"?`;
+      throw new OptionError(`unknown annotation ${quote(key)}: ${hint}`);
+    }
     if (typeof value !== 'string') throw new OptionError(`annotation ${key} is not a string: put it in quotes`);
     options[name] = value;
   }
   return options;
 }
 
-function unknownAnnotation(key: string, written: string): string {
-  const meant = nearest(written, OPTION_NAMES);
-  const hint =
-    meant === undefined
-      ? `known annotations are ${OPTION_NAMES.map(annotationOf).join(', ')}`
-      : `did you mean "${PREFIX}${meant}"?`;
-  return `unknown annotation ${quote(key)}: ${hint}`;
-}
-
 export const INJECTION_FLAGS = Object.fromEntries(
-  OPTION_NAMES.map((name) => [name, { type: OPTIONS[name].placeholder === undefined ? 'boolean' : 'string' }]),
+  OPTION_NAMES.map((name) => [name, { type: OPTIONS[name].type }]),
 ) as Record<OptionName, { type: 'boolean' | 'string' }>;
 
 export function optionsFromFlags(values: Readonly<Record<string, unknown>>): RawOptions {

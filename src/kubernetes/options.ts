@@ -12,7 +12,7 @@ function option<Default extends string | undefined = undefined>(
   help: string,
   fallback = undefined as Default,
 ) {
-  return { placeholder, help, fallback };
+  return { type: placeholder === undefined ? 'boolean' : 'string', placeholder, help, default: fallback } as const;
 }
 
 /** Every option by name: the flag is `--<name>`, the annotation of a pod `cambist.dev/<name>`. */
@@ -87,7 +87,7 @@ type OptionReaders = ReturnType<typeof optionReaders>;
 
 /** Functions that read an option by name, with its default. Each throws an `OptionError` if the value is invalid. */
 function optionReaders(raw: RawOptions, nameOf: (name: OptionName) => string) {
-  const text = (name: OptionName): string | undefined => raw[name] ?? OPTIONS[name].fallback;
+  const text = (name: OptionName): string | undefined => raw[name] ?? OPTIONS[name].default;
   /** @param wanted what is valid @param value shown in place of the option's own value */
   const fail = (name: OptionName, wanted: string, value = text(name) ?? ''): never => {
     throw new OptionError(`${nameOf(name)} is ${quote(value)}: ${wanted}`);
@@ -202,12 +202,12 @@ export function parseOptions(raw: RawOptions, nameOf = (name: OptionName): strin
         ? Math.ceil(graceMs / 1000)
         : fail('termination-grace-period', 'must be a duration such as 60s or 2m'),
     proxyEnv: oneOf('proxy-env', ['enabled', 'disabled']) === 'enabled',
-    /** Undefined: callers connect to the agent itself. */
+    /** The ports of `inbound`. Undefined: callers connect to the agent itself. */
     inbound: optional('inbound', (name): InboundPorts => {
       const inbound = port(name);
       return { inbound, agent: raw['agent-port'] ? port('agent-port') : inbound + 1 };
     }),
-    /** Undefined: the agent calls cambist's URLs itself. */
+    /** The way in which connections of the agent are intercepted. Undefined: it calls cambist's URLs itself. */
     intercept: optional('intercept', () => readIntercept(read)),
   };
   checkPorts(options, read, raw['agent-port'] !== undefined);

@@ -2,9 +2,10 @@ import { stringify } from 'yaml';
 import type { Config } from '../config/config.ts';
 import type { Problem } from '../config/config-node.ts';
 import type { Inbound } from '../config/inbound.ts';
-import { parseConfig, parseConfigFor } from '../config/load.ts';
+import { parseConfig } from '../config/load.ts';
 import type { Route } from '../config/route.ts';
 import { REDIRECTED, reportForPod } from './check-pod.ts';
+import { getIn, isArray, type Json } from './json.ts';
 import { PRINTED } from './manifest-stream.ts';
 import type { InjectionOptions, RawOptions } from './options.ts';
 import type { Redirect } from './redirect.ts';
@@ -19,18 +20,26 @@ export type PodConfig = ReturnType<typeof createPodConfig>;
 /** The key of the config in its ConfigMap. */
 export const CONFIG_KEY = 'cambist.yaml';
 
+/** The ConfigMaps among manifests, and in the items of Lists. */
+export function configMapsIn(manifests: readonly Json[]): readonly Json[] {
+  return manifests.flatMap((manifest): readonly Json[] => {
+    const items = getIn(manifest, ['items']);
+    if (isArray(items)) return configMapsIn(items);
+    return getIn(manifest, ['kind']) === 'ConfigMap' ? [manifest] : [];
+  });
+}
+
 /** @param keys of the ConfigMap, where it exists already */
 export function createPodConfig(text: string, file: string, keys: readonly string[] = [CONFIG_KEY]) {
   const problems = new Map<string, Problem>();
   const { config } = parseConfig(text, file);
   return {
-    text,
     /** The ports of the config, for flags that are not given. */
     ports: portsOf(config),
     intercept: config && factsOf(config),
     /** Notes the problems of the config in a pod with these options. @returns the reason to refuse the pod, if there is one */
     check(options: InjectionOptions): readonly string[] {
-      const found = parseConfigFor(text, file, (config, root, used) =>
+      const found = parseConfig(text, file, (config, root, used) =>
         reportForPod(config, root, used, options, keys),
       ).problems;
       for (const problem of found) problems.set(JSON.stringify(problem), problem);

@@ -1,16 +1,15 @@
 import { addAgentEnv, agentEnv, joinEnvRecords } from './agent-env.ts';
 import { type Move, moveAgent } from './agent-port.ts';
 import { conflicts, exceededLimits, invalidSidecar, portConflicts, unsupported } from './conflicts.ts';
-import { INVALID_STATUS, type InjectionStatus, readStatus, writeStatus } from './injection-status.ts';
+import { INVALID_STATUS, type InjectionStatus, readStatus } from './injection-status.ts';
 import { applyIntercept, type InterceptPlan, interceptNotes, planIntercept } from './intercept-plan.ts';
-import { getIn, isEmpty, itemsOf, type Json, type JsonObject, type Path, quote, sameJson, setIn } from './json.ts';
-import { toPointer } from './json-patch.ts';
+import { getIn, itemsOf, type JsonObject, type Path, quote, sameJson, setIn } from './json.ts';
 import { annotationOf, INJECT_LABEL, optionsFromAnnotations, readConsent } from './option-sources.ts';
 import { type InjectionOptions, OPTIONS, OptionError, parseOptions, type RawOptions } from './options.ts';
 import type { PodConfig } from './pod-config.ts';
-import { allContainers, OWN_CONTAINERS, type PodLayout, SIDECAR_NAME } from './pod-layout.ts';
-import { collectionsOf, uninjectPod } from './pod-restoration.ts';
-import { addTrustMounts, sidecarContainer, sidecarVolumes, VOLUME_NAMES } from './sidecar.ts';
+import { allContainers, type PodLayout, SIDECAR_NAME } from './pod-layout.ts';
+import { recordInjection, uninjectPod } from './pod-restoration.ts';
+import { addTrustMounts, sidecarContainer, sidecarVolumes } from './sidecar.ts';
 
 export interface InjectionRequest {
   /** The options of the flags. An annotation of the pod overrides its flag. */
@@ -75,7 +74,7 @@ export function injectPod(template: JsonObject, request: InjectionRequest): Inje
   if (found.length > 0) return leave('refused', ...found);
   const move = options.inbound && moveAgent(original, layout, options.inbound);
   if (move !== undefined && !('record' in move)) return leave('refused', ...move);
-  const { result, notes: told } = addSidecar(original, template, { options, plan, move }, request);
+  const { result, notes: told } = addSidecar(original, { options, plan, move }, request);
   const limits = plan === undefined ? [] : interceptNotes(original, layout, plan, options.sidecar, config?.intercept);
   const notes = [...told, ...limits];
   const mounted = config === undefined ? {} : { configMap: options.configMap };
@@ -86,7 +85,7 @@ export function injectPod(template: JsonObject, request: InjectionRequest): Inje
 
 function optionsFor(template: JsonObject, { flags, layout, configOf }: InjectionRequest) {
   const annotated = optionsFromAnnotations(template, layout);
-  const configMap = { ...flags, ...annotated }['config-map'] ?? OPTIONS['config-map'].fallback;
+  const configMap = { ...flags, ...annotated }['config-map'] ?? OPTIONS['config-map'].default;
   const config = configOf?.(configMap);
   const options = parseOptions({ ...config?.ports, ...flags, ...annotated }, (name) =>
     name in annotated ? `annotation ${annotationOf(name)}` : `--${name}`,
@@ -99,10 +98,8 @@ function hasSidecar(template: JsonObject, layout: PodLayout): boolean {
   return allContainers(template, layout).some(({ name }) => name === SIDECAR_NAME);
 }
 
-/** @param current the pod as it is now: a sidecar or volume that it already has keeps its position */
 function addSidecar(
   original: JsonObject,
-  current: JsonObject,
   { options, plan, move }: { options: InjectionOptions; plan: InterceptPlan | undefined; move: Move | undefined },
   { layout, version }: InjectionRequest,
 ) {
@@ -113,11 +110,10 @@ function addSidecar(
   const early = [...(plan?.redirect === undefined ? [] : [plan.redirect]), ...(isNative ? [container] : [])];
   let result = move?.template ?? original;
   if (early.length > 0 && layout.initContainers !== undefined) {
-    // An init container before the redirection bypasses it, so the redirection is always the first.
-    result = insert(result, layout.initContainers, early, plan?.redirect === undefined ? current : {}, 'first');
+    result = setIn(result, layout.initContainers, [...early, ...itemsOf(getIn(result, layout.initContainers))]);
   }
-  if (!isNative) result = insert(result, layout.containers, [container], current, 'last');
-  result = insert(result, layout.volumes, sidecarVolumes(options), current, 'last');
+  if (!isNative) result = append(result, layout.containers, [container]);
+  result = append(result, layout.volumes, sidecarVolumes(options));
   if (grace !== undefined && layout.gracePeriod !== undefined) result = setIn(result, layout.gracePeriod, grace.after);
   const applied = plan === undefined ? undefined : applyIntercept(result, layout, plan);
   const prepared = prepareAgent(applied?.template ?? result, options, layout);
@@ -130,11 +126,8 @@ function addSidecar(
     ...(applied === undefined ? {} : { intercept: applied.record }),
     ...(move === undefined ? {} : { inbound: move.record }),
   };
-  const after = writeStatus(prepared.template, layout, status);
-  const paths = [...collectionsOf(layout), ...(layout.gracePeriod === undefined ? [] : [layout.gracePeriod])];
-  const empty = { ...prepared.empty, ...formerlyEmpty(paths, original, after) };
   return {
-    result: writeStatus(prepared.template, layout, withEmpty(status, empty)),
+    result: recordInjection(original, prepared.template, layout, status),
     notes: [...(move?.notes ?? []), ...prepared.notes],
   };
 }
@@ -142,15 +135,7 @@ function addSidecar(
 /** Gives the agent's containers their variables, and the trust folder. Those that have them already stay unchanged. */
 function prepareAgent(template: JsonObject, options: InjectionOptions, layout: PodLayout) {
   const { template: set, record, notes } = addAgentEnv(template, layout, agentEnv(options));
-  const result = options.intercept === undefined ? set : addTrustMounts(set, layout);
-  const paths: Path[] = [];
-  for (const key of ['env', 'volumeMounts'] as const) {
-    layout.changeContainers(template, key, (_container, list, path) => {
-      paths.push(path);
-      return list;
-    });
-  }
-  return { template: result, record, notes, empty: formerlyEmpty(paths, template, result) };
+  return { template: options.intercept === undefined ? set : addTrustMounts(set, layout), record, notes };
 }
 
 /**
@@ -173,15 +158,13 @@ function completeInjection(
   if (prepared.template === template) {
     return { outcome: 'unchanged', template, reasons: ['already injected: left unchanged'] };
   }
-  const completed = withEmpty(
-    { ...status, ...joinEnvRecords(status, prepared.record) },
-    { ...status.empty, ...prepared.empty },
-  );
-  return { outcome: 'injected', template: writeStatus(prepared.template, layout, completed), reasons: [] };
-}
-
-function withEmpty(status: InjectionStatus, empty: Readonly<Record<string, Json>>): InjectionStatus {
-  return Object.keys(empty).length === 0 ? status : { ...status, empty };
+  const completed = { ...status, ...joinEnvRecords(status, prepared.record) };
+  const original = uninjectPod(template, layout).template;
+  return {
+    outcome: 'injected',
+    template: recordInjection(original, prepared.template, layout, completed),
+    reasons: [],
+  };
 }
 
 function gracePeriod(template: JsonObject, options: InjectionOptions, layout: PodLayout) {
@@ -200,31 +183,6 @@ function graceOf(template: JsonObject, layout: PodLayout): number {
   return typeof own === 'number' ? own : DEFAULT_GRACE_SECONDS;
 }
 
-/** Inserts items into a list: where `current` has the first of the containers or volumes that cambist adds, otherwise first or last. */
-function insert(
-  template: JsonObject,
-  path: Path,
-  items: readonly JsonObject[],
-  current: JsonObject,
-  otherwise: 'first' | 'last',
-): JsonObject {
-  const others = itemsOf(getIn(template, path));
-  const found = itemsOf(getIn(current, path)).findIndex(isOwn);
-  const position = found < 0 ? (otherwise === 'first' ? 0 : others.length) : Math.min(found, others.length);
-  return setIn(template, path, [...others.slice(0, position), ...items, ...others.slice(position)]);
-}
-
-function isOwn(item: Json): boolean {
-  const name = getIn(item, ['name']);
-  return [...OWN_CONTAINERS, ...VOLUME_NAMES].some((own) => own === name);
-}
-
-/** The values that were empty, or null, before the injection filled them, by JSON Pointer. */
-function formerlyEmpty(paths: readonly Path[], before: JsonObject, after: JsonObject): Record<string, Json> {
-  const filled = paths.flatMap((path): [string, Json][] => {
-    const value = getIn(before, path);
-    if (value === undefined || !isEmpty(value) || sameJson(value, getIn(after, path))) return [];
-    return [[toPointer(path), value]];
-  });
-  return Object.fromEntries(filled);
+function append(template: JsonObject, path: Path, items: readonly JsonObject[]): JsonObject {
+  return setIn(template, path, [...itemsOf(getIn(template, path)), ...items]);
 }

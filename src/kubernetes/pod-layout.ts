@@ -27,13 +27,8 @@ export interface PodLayout {
 /** A list in a container that an injection adds to. */
 type ContainerList = 'env' | 'volumeMounts';
 
-/**
- * @param container the container's name and kind
- * @param list undefined if the container has none
- * @param path the path of the list
- * @returns the new list; undefined removes it
- */
-type ListChange = (container: AgentContainer, list: Json | undefined, path: Path) => Json | undefined;
+/** @returns the new list; undefined removes it */
+type ListChange = (container: AgentContainer, list: Json | undefined) => Json | undefined;
 
 interface AgentContainer {
   readonly name: string;
@@ -73,7 +68,7 @@ export const KAGENT: PodLayout = {
   changeContainers(template, key, change) {
     const path = ['deployment', key];
     const list = getIn(template, path);
-    const next = change({ name: 'kagent', kind: 'main' }, list, path);
+    const next = change({ name: 'kagent', kind: 'main' }, list);
     return next === list ? template : setIn(template, path, next);
   },
 };
@@ -99,7 +94,7 @@ function changeLists(
     const name = isObject(container) ? textOf(container.name) : undefined;
     if (name === undefined || OWN_CONTAINERS.includes(name)) return container;
     const list = getIn(container, [key]);
-    const next = change({ name, kind: kindOf(index) }, list, [...path, index, key]);
+    const next = change({ name, kind: kindOf(index) }, list);
     return next === list ? container : setIn(container, [key], next);
   });
   return changed.every((container, index) => container === containers[index])

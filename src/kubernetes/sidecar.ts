@@ -1,6 +1,5 @@
 import type { Container, Probe, ResourceRequirements, Volume, VolumeMount } from 'kubernetes-types/core/v1.js';
 import { INTERCEPT_FOLDERS, POD_FOLDERS } from './check-pod.ts';
-import { emptyBefore, type InjectionStatus } from './injection-status.ts';
 import { getIn, isArray, itemsOf, type Json, type JsonObject, objectsOf, quote, textOf } from './json.ts';
 import type { InjectionOptions } from './options.ts';
 import { type PodLayout, SIDECAR_NAME } from './pod-layout.ts';
@@ -126,16 +125,12 @@ export function addTrustMounts(template: JsonObject, layout: PodLayout): JsonObj
   );
 }
 
-export function removeTrustMounts(
-  template: JsonObject,
-  layout: PodLayout,
-  { empty = {} }: Pick<InjectionStatus, 'empty'>,
-): JsonObject {
-  return layout.changeContainers(template, 'volumeMounts', (_container, mounts, path) => {
+export function removeTrustMounts(template: JsonObject, layout: PodLayout): JsonObject {
+  return layout.changeContainers(template, 'volumeMounts', (_container, mounts) => {
     if (!isArray(mounts)) return mounts;
     const kept = mounts.filter((mount) => !isTrustMount(mount));
     if (kept.length === mounts.length) return mounts;
-    return kept.length > 0 ? kept : emptyBefore(empty, path);
+    return kept.length > 0 ? kept : undefined;
   });
 }
 

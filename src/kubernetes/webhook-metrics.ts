@@ -1,4 +1,6 @@
-import { Counter, Gauge, Histogram } from 'prom-client';
+import { add, createHistogram, expect, observe } from '../observability/counters.ts';
+import { createExposition } from '../observability/exposition.ts';
+import { counter, gauge, histogram, sample, samplesOf } from '../observability/metric-families.ts';
 import { createRegistry } from '../observability/process-metrics.ts';
 import type { Injection } from './pod-injection.ts';
 
@@ -13,55 +15,38 @@ const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 
 /** @param logLinesLost returns the number of log lines that standard output has not accepted since the start */
 export function createWebhookMetrics(version: string, logLinesLost: () => number) {
-  const registry = createRegistry();
-  const registers = [registry];
-  const requests = new Counter({
-    name: 'cambist_webhook_requests_total',
-    help: 'Admission reviews, by result.',
-    labelNames: ['result'],
-    registers,
-  });
-  for (const result of RESULTS) requests.inc({ result }, 0);
-  const duration = new Histogram({
-    name: 'cambist_webhook_request_duration_seconds',
-    help: 'Duration of an admission review, from the complete request to the response.',
-    buckets: BUCKETS,
-    registers,
-  });
-  const reloads = new Counter({
-    name: 'cambist_webhook_certificate_reloads_total',
-    help: 'Reloads of the certificate and its key, by result.',
-    labelNames: ['result'],
-    registers,
-  });
-  for (const result of ['success', 'failure']) reloads.inc({ result }, 0);
-  const expiry = new Gauge({
-    name: 'cambist_webhook_certificate_expiry_timestamp_seconds',
-    help: 'Expiry of the certificate in use.',
-    registers,
-  });
-  new Counter({
-    name: 'cambist_log_lines_lost_total',
-    help: 'Log lines that standard output did not accept.',
-    registers,
-    collect() {
-      this.reset();
-      this.inc(logLinesLost());
-    },
-  });
-  new Gauge({
-    name: 'cambist_build_info',
-    help: 'Always 1; the labels identify the running version.',
-    labelNames: ['version'],
-    registers,
-  }).set({ version }, 1);
+  const requests = expect<ReviewMetric>({}, RESULTS);
+  const duration = createHistogram(BUCKETS);
+  const reloads = expect<'success' | 'failure'>({}, ['success', 'failure']);
+  let expirySeconds = 0;
+  const byResult = (result: string) => ({ result });
+  const families = [
+    counter('cambist_webhook_requests_total', 'Admission reviews, by result.', () => samplesOf(requests, byResult)),
+    histogram(
+      'cambist_webhook_request_duration_seconds',
+      'Duration of an admission review, from the complete request to the response.',
+      () => [[{}, duration]],
+    ),
+    counter('cambist_webhook_certificate_reloads_total', 'Reloads of the certificate and its key, by result.', () =>
+      samplesOf(reloads, byResult),
+    ),
+    gauge(
+      'cambist_webhook_certificate_expiry_timestamp_seconds',
+      'Expiry of the certificate in use.',
+      () => expirySeconds,
+    ),
+    counter('cambist_log_lines_lost_total', 'Log lines that standard output did not accept.', logLinesLost),
+    gauge('cambist_build_info', 'Always 1; the labels identify the running version.', () => [sample({ version }, 1)]),
+  ];
   return {
-    registry,
+    exposition: createExposition(createRegistry(), families),
     reviewed(result: ReviewMetric, durationMs: number): void {
-      requests.inc({ result });
-      duration.observe(durationMs / 1000);
+      add(requests, result);
+      observe(duration, durationMs / 1000);
     },
-    certificateLoaded: (expiresAt: Date): void => expiry.set(expiresAt.getTime() / 1000),
-    certificateReloaded: (result: 'success' | 'failure'): void => reloads.inc({ result }),
+    certificateLoaded(expiresAt: Date): void {
+      expirySeconds = expiresAt.getTime() / 1000;
+    },
+    certificateReloaded: (result: 'success' | 'failure'): void => add(reloads, result),
   };
 }

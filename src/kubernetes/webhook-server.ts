@@ -1,8 +1,9 @@
 import type { IncomingHttpHeaders, IncomingMessage, Server } from 'node:http';
 import type { Server as SecureServer } from 'node:https';
+import type { Socket } from 'node:net';
 import fastify, { type FastifyError, type FastifyInstance, type RawServerDefault } from 'fastify';
-import { displaceConnections } from '../listeners/limit-connections.ts';
 import { NO_SCHEMAS } from '../listeners/listen.ts';
+import { limitOthers } from '../listeners/open-files.ts';
 import type { Logger } from '../observability/logger.ts';
 import { InvalidReview, type ReviewResult } from './admission.ts';
 import type { Json } from './json.ts';
@@ -21,7 +22,7 @@ const MAX_BYTES_READ = 24 * 1024 * 1024;
  * place of the oldest one.
  */
 function limitWebhook(server: Server, maxBodyBytes: number, logger: Logger): void {
-  limitConnections(server, MAX_CONNECTIONS, 'the webhook', logger);
+  limitOthers(server, 'the webhook', MAX_CONNECTIONS, logger);
   /** The bytes that are read for each request at most, the oldest first. */
   const reading = new Map<IncomingMessage, number>();
   let total = 0;
@@ -44,15 +45,23 @@ function limitWebhook(server: Server, maxBodyBytes: number, logger: Logger): voi
   });
 }
 
+/**
+ * Keeps connections that have sent nothing. The API server opens some that it uses later, and a request that met the timeout would
+ * refuse a pod. Node takes an expired connection out of its list, so the next request on it has the whole time again.
+ */
+function keepSilent(server: Server): void {
+  const respond = server.listeners('clientError') as ((error: NodeJS.ErrnoException, socket: Socket) => void)[];
+  server.removeAllListeners('clientError').on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && socket.bytesRead === 0) socket.setTimeout(KEEP_ALIVE_MS);
+    else for (const listener of respond) listener(error, socket);
+  });
+}
+
 function largestBody(
   { 'content-length': length, 'transfer-encoding': coding }: IncomingHttpHeaders,
   max: number,
 ): number {
   return Math.min(Number(length ?? (coding === undefined ? 0 : max)), max);
-}
-
-function limitConnections(server: Server, max: number, name: string, logger: Logger): void {
-  displaceConnections(server, max, (count) => logger.warn({}, `too many connections to ${name}; dropped ${count}`));
 }
 
 /** The API server's limit for an object, doubled because a review can contain the old object too. */
@@ -99,9 +108,12 @@ export function createWebhookServer({ certificate, review, metrics, logger, isRe
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
+    // A request on a connection that has been silent until now gets its response. Fastify's 503 would refuse a pod.
+    return503OnClosing: false,
     forceCloseConnections: 'idle',
   });
   limitWebhook(app.server, MAX_BODY_BYTES, logger);
+  keepSilent(app.server);
   // The API server must not lose a review on a connection that closes a moment later.
   app.addHook('onSend', async (_request, reply) => {
     if (!isReady()) reply.header('connection', 'close');
@@ -143,12 +155,12 @@ export function createWebhookAdmin(
 ): FastifyInstance<RawServerDefault> {
   const app = fastify({ logger: false, schemaController: NO_SCHEMAS, forceCloseConnections: true });
   // Probes must pass while others hold connections: a failed one restarts the container.
-  limitConnections(app.server, MAX_ADMIN_CONNECTIONS, 'the admin listener', logger);
+  limitOthers(app.server, 'the admin listener', MAX_ADMIN_CONNECTIONS, logger);
   app.get('/livez', () => ({ live: true }));
   app.get('/readyz', (_request, reply) => reply.code(isReady() ? 200 : 503).send({ ready: isReady() }));
   app.get('/metrics', async (_request, reply) => {
-    const text = await metrics.registry.metrics();
-    return reply.type(metrics.registry.contentType).send(text);
+    const { contentType, write } = metrics.exposition;
+    return reply.type(contentType).send(await write());
   });
   return app;
 }

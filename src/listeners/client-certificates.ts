@@ -17,13 +17,10 @@ interface Client {
   /** Its own certificate, then those that it sent with it. */
   readonly chain: readonly X509Certificate[];
   readonly trust: ClientTrust;
-  verified: Verified;
-}
-
-interface Verified {
-  readonly issuers: Issuers;
+  /** The issuers at the last verification. */
+  issuers: Issuers;
   /** Epoch milliseconds of the first expiry between the certificate and its issuer. 0 if none of the issuers leads to it. */
-  readonly untilMs: number;
+  untilMs: number;
 }
 
 /** Length of the longest chain of certificates that is followed. */
@@ -41,13 +38,17 @@ export function clientCertificate(socket: Socket, nowMs: number): X509Certificat
   const client = clients.get(socket);
   if (client === undefined) return undefined;
   const { chain, trust } = client;
-  if (client.verified.issuers !== trust.issuers) client.verified = verify(chain, trust.issuers);
-  if (nowMs < client.verified.untilMs) return chain[0];
-  const why = client.verified.untilMs === 0 ? 'is not trusted any more' : 'is expired';
+  if (client.issuers !== trust.issuers) {
+    // This comes first, because the next request would otherwise pass after an error.
+    client.untilMs = validUntilMs(chain, trust.issuers);
+    client.issuers = trust.issuers;
+  }
+  if (nowMs < client.untilMs) return chain[0];
+  const why = client.untilMs === 0 ? 'is not trusted any more' : 'is expired';
   throw new CambistError('ERR_AGENT_UNKNOWN', `the client certificate of the connection ${why}`);
 }
 
-function verify(chain: readonly X509Certificate[], issuers: Issuers): Verified {
+function validUntilMs(chain: readonly X509Certificate[], issuers: Issuers): number {
   const [own, ...others] = chain;
   const trusted = own === undefined ? [] : issuersOf(own, issuers);
   let untilMs = Infinity;
@@ -58,10 +59,10 @@ function verify(chain: readonly X509Certificate[], issuers: Issuers): Verified {
       each.ca && certificate.checkIssued(each) && certificate.verify(each.publicKey);
     untilMs = Math.min(untilMs, Date.parse(certificate.validTo));
     const issuer = trusted.find(isIssuer);
-    if (issuer !== undefined) return { issuers, untilMs: Math.min(untilMs, Date.parse(issuer.validTo)) };
+    if (issuer !== undefined) return Math.min(untilMs, Date.parse(issuer.validTo));
     current = others.find((each) => each !== certificate && isIssuer(each));
   }
-  return { issuers, untilMs: 0 };
+  return 0;
 }
 
 /**
@@ -92,9 +93,9 @@ export function setClient(socket: TLSSocket, trust: ClientTrust): boolean {
   const certificate = socket.getPeerX509Certificate();
   if (certificate === undefined) return true;
   const chain = chainOf(certificate);
-  const verified = verify(chain, trust.issuers);
-  clients.set(socket, { chain, trust, verified });
-  return verified.untilMs > 0;
+  const untilMs = validUntilMs(chain, trust.issuers);
+  clients.set(socket, { chain, trust, issuers: trust.issuers, untilMs });
+  return untilMs > 0;
 }
 
 /** Copies the client of a connection to the object that stands for the connection. */

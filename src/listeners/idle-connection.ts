@@ -12,11 +12,7 @@ export function connectionEvent(server: Server): 'connection' | 'secureConnectio
 }
 
 /** The sockets inside the TLS of connections. */
-const secured = new WeakMap<Socket, Socket>();
-
-export function setSecured(connection: Socket, secure: Socket): void {
-  secured.set(connection, secure);
-}
+export const secured = new WeakMap<Socket, Socket>();
 
 /** The socket with which HTTP is spoken. TLS may be within TLS, as for an agent that sends CONNECT by TLS. */
 export function innermost(connection: Socket): Socket {
@@ -25,16 +21,7 @@ export function innermost(connection: Socket): Socket {
 }
 
 /** Connections to a listener with TLS whose handshake is not complete. */
-const handshaking = new WeakSet<Socket>();
-
-export function setHandshaking(connection: Socket, isHandshaking: boolean): void {
-  if (isHandshaking) handshaking.add(connection);
-  else handshaking.delete(connection);
-}
-
-export function isHandshaking(connection: Socket): boolean {
-  return handshaking.has(connection);
-}
+export const handshaking = new WeakSet<Socket>();
 
 /**
  * Tells which connections can be closed without loss. They have sent nothing at all, or wait for the next request: none is in
@@ -52,19 +39,14 @@ export function idleConnections(server: Server): (connection: Socket) => boolean
 }
 
 /** Connections whose request waits for its body before it is forwarded. */
-const awaitingBody = new WeakSet<Socket>();
-
-export function setAwaitingBody(socket: Socket, isAwaiting: boolean): void {
-  if (isAwaiting) awaitingBody.add(socket);
-  else awaitingBody.delete(socket);
-}
+export const awaitingBody = new WeakSet<Socket>();
 
 /** Tells which connections can be closed, because the handshake, the headers or the awaited body of their only request are incomplete. */
 export function incompleteConnections(server: Server): (connection: Socket) => boolean {
   const receiving = new Set(socketsOf(server, 'active'));
   return (connection) => {
     const socket: Socket & { _httpMessage?: object | null } = innermost(connection);
-    if (isHandshaking(connection)) return true;
+    if (handshaking.has(connection)) return true;
     return receiving.has(socket) && (awaitingBody.has(socket) || (socket._httpMessage ?? null) === null);
   };
 }

@@ -14,7 +14,7 @@ export interface ConnectionLimitOptions {
   readonly onDropped: (count: number) => void;
 }
 
-/** Pause between two looks, for each open connection. A look takes less than a tenth of it, also during a flood of connections. */
+/** Pause between two scans, for each open connection. A scan takes less than a tenth of it, also during a flood of connections. */
 const PAUSE_MS = 0.01;
 
 /**
@@ -22,20 +22,20 @@ const PAUSE_MS = 0.01;
  * which hold connections that they do not use cannot keep others out. If none is idle, it takes the place of one whose request
  * is incomplete. While all are busy, the new one is closed.
  *
- * Requests cost nothing. At the limit, a look at all connections finds the idle ones. A new connection then replaces the first of
- * them that has received nothing since. The next look follows when none of them is left. Connections that came after the last look
+ * Requests cost nothing. At the limit, a scan of all connections finds the idle ones. A new connection then replaces the first of
+ * them that has received nothing since. The next scan follows when none of them is left. Connections that came after the last scan
  * give way last: several arrive at a time, and none of them can have sent anything.
  */
 export function limitConnections(server: Server, { max, http, onDropped }: ConnectionLimitOptions): ConnectionLimit {
   const open = new Set<Socket>();
   const { counts, countDrop } = countConnections(open, onDropped);
-  /** The connections that the last look found idle or incomplete, and the bytes that each had received. */
+  /** The connections that the last scan found idle or incomplete, and the bytes that each had received. */
   const seenIdle = new Map<Socket, number>();
   /** Those that came after it, which had received none. */
   const recent = new Map<Socket, number>();
-  let nextLookMs = 0;
+  let nextScanMs = 0;
 
-  function look(): void {
+  function scan(): void {
     recent.clear();
     const kinds = typeof http === 'function' ? http() : [idleConnections(http), incompleteConnections(http)];
     for (const mayGo of kinds) {
@@ -49,9 +49,9 @@ export function limitConnections(server: Server, { max, http, onDropped }: Conne
     const unused = takeUnused(seenIdle);
     if (unused !== undefined) return unused;
     const nowMs = performance.now();
-    if (nowMs >= nextLookMs) {
-      nextLookMs = nowMs + open.size * PAUSE_MS;
-      look();
+    if (nowMs >= nextScanMs) {
+      nextScanMs = nowMs + open.size * PAUSE_MS;
+      scan();
     }
     return takeUnused(seenIdle) ?? takeUnused(recent);
   }

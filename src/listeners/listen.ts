@@ -80,22 +80,17 @@ async function openSocket(app: FastifyInstance, path: string, mode: number): Pro
   await listening;
 }
 
+const REASONS: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another process listens there: stop it, or choose another address',
+  EACCES: 'permission denied: choose a port above 1023, or a folder that this user may write to',
+  EADDRNOTAVAIL: 'this machine has no such address: choose one that it has, or 0.0.0.0',
+  ENOENT: 'the folder does not exist: create it',
+  ENOTSOCK: 'the file there is not a socket: remove it, or choose another path',
+};
+
 export function whyNotListening(cause: unknown): string {
-  const code = errorCode(cause);
-  switch (code) {
-    case 'EADDRINUSE':
-      return 'another process listens there: stop it, or choose another address';
-    case 'EACCES':
-      return 'permission denied: choose a port above 1023, or a folder that this user may write to';
-    case 'EADDRNOTAVAIL':
-      return 'this machine has no such address: choose one that it has, or 0.0.0.0';
-    case 'ENOENT':
-      return 'the folder does not exist: create it';
-    case 'ENOTSOCK':
-      return 'the file there is not a socket: remove it, or choose another path';
-    default:
-      return String(code ?? 'unknown reason');
-  }
+  const code = String(errorCode(cause) ?? 'unknown reason');
+  return REASONS[code] ?? code;
 }
 
 /**

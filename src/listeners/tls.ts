@@ -8,7 +8,7 @@ import type { Logger } from '../observability/logger.ts';
 import { readCredential, unavailable } from '../secrets/credential.ts';
 import type { WorkloadApi } from '../spiffe/workload-api.ts';
 import { type ClientTrust, type Issuers, setClient } from './client-certificates.ts';
-import { isHandshaking, setHandshaking, setSecured } from './idle-connection.ts';
+import { handshaking, secured } from './idle-connection.ts';
 
 /** Longest handshake. Node's default is two minutes. */
 const HANDSHAKE_MS = 10_000;
@@ -29,7 +29,7 @@ export function serverOptions(tls: ListenerTls | undefined, http: ServerOptions)
   return { https } as unknown as { readonly http: ServerOptions };
 }
 
-/** Undefined: the listener speaks plain HTTP. */
+/** The TLS settings of a listener. Undefined: it speaks plain HTTP. */
 export function tlsOf(listen: Listen | undefined): ListenerTls | undefined {
   return listen?.kind === 'tcp' ? listen.tls : undefined;
 }
@@ -90,7 +90,7 @@ export function createListenerCertificates(logger: Pick<Logger, 'error' | 'warn'
       rereading = rereading.then(reread);
       return rereading;
     },
-    /** How many TLS clients each listener has refused. */
+    /** The number of TLS clients that each listener has refused. */
     refusals: () => served.map(({ name, refused }) => ({ listener: name, refused })),
   };
 }
@@ -107,7 +107,7 @@ function ofSvid(svids: Svids | undefined): { readonly context: SecureContextOpti
   const issuers = new Map(bundles.map(([domain, pems]) => [domain, pems.map((pem) => new X509Certificate(pem))]));
   if (svid === undefined) return { context: {}, issuers };
   const { certificate: cert, privateKey } = svid;
-  // The issuers of each trust domain are told apart after the handshake.
+  // The issuers of each trust domain are distinguished after the handshake.
   const trusted = withClients(bundles.flatMap(([, pems]) => pems));
   return { context: { cert, key: privateKey.reveal(), minVersion: 'TLSv1.2', ...trusted }, issuers };
 }
@@ -140,8 +140,14 @@ async function ofFiles(files: ListenerFiles, name: string) {
   }
 }
 
+export function splitCertificates(pem: string): string[] {
+  return (pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []).map((one) =>
+    one.replaceAll('\r', ''),
+  );
+}
+
 function certificatesIn(pem: string): X509Certificate[] {
-  const found = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  const found = splitCertificates(pem);
   if (found.length === 0) throw new Error('the client CA has no certificate');
   return found.map((each) => new X509Certificate(each));
 }
@@ -178,15 +184,15 @@ function whyRefused(secure: TLSSocket, trust: ClientTrust): string | undefined {
 
 /** Notes which connections of a server have finished their handshake, and closes those that are not admitted. */
 function followConnections(server: HttpsServer, admits: (secure: TLSSocket) => boolean): void {
-  server.on('connection', (connection: Socket) => setHandshaking(connection, true));
+  server.on('connection', (connection: Socket) => handshaking.add(connection));
   // Node has no public name for the connection below. Without it, none is admitted.
   server.prependListener('secureConnection', (secure: TLSSocket & { readonly _parent?: Socket | null }) => {
     const connection = secure._parent;
     if (connection === undefined) secure.destroy();
     // Otherwise another listener handed it over, or it comes from within a CONNECT.
-    if (!connection || !isHandshaking(connection)) return;
-    setHandshaking(connection, false);
-    setSecured(connection, secure);
+    if (!connection || !handshaking.has(connection)) return;
+    handshaking.delete(connection);
+    secured.set(connection, secure);
     if (!admits(secure)) secure.destroy();
   });
 }

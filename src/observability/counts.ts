@@ -21,13 +21,7 @@ import {
   type StartedResponse,
 } from './proxy-observer.ts';
 import { createRecentFailures } from './recent-failures.ts';
-import {
-  createRouteCounts,
-  createRouteObserver,
-  type ResponseCount,
-  type RouteCounts,
-  responseCount,
-} from './route-counts.ts';
+import { createRouteCounts, createRouteObserver, type RouteCounts, responseCount } from './route-counts.ts';
 import {
   EVICTION_REASONS,
   type EvictionReason,
@@ -39,7 +33,7 @@ import {
 /**
  * Everything that cambist counts. A request adds to plain numbers, which the metrics and the status page read on demand. Counts
  * of removed routes and servers stay, because a counter never decreases. The state of removed servers and credentials does not.
- * Of removed routes of teams, only the latest stay, because a team may invent any number of names.
+ * Only the latest removed routes of teams keep theirs, because a team may invent any number of names.
  */
 export type Counts = ReturnType<typeof createCounts>;
 
@@ -66,8 +60,6 @@ const EXCHANGE_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10
 /** @param nowMs epoch milliseconds */
 export function createCounts(nowMs: () => number) {
   const routes = new Map<string, RouteCounts>();
-  /** The counts of all routes, in the order of their first occurrence. */
-  const responses: ResponseCount[] = [];
   /** Seconds per token request, by authorization server. */
   const exchangeDurations = new Map<string, Histogram>();
   const evictions: Tally<EvictionReason> = expect({}, EVICTION_REASONS);
@@ -100,13 +92,11 @@ export function createCounts(nowMs: () => number) {
 
   const ofDecisions = (protocol: DecisionProtocol): DecisionCounts => entry(decisions, protocol, createDecisionCounts);
 
-  const noteKind = (kind: ResponseCount): void => void responses.push(kind);
-
   function expectRoute(one: Route): void {
     const { name, credential } = one;
     const counts = route(name);
     if (usesOwnToken(one)) counts.ownTokens ??= 0;
-    for (const [code, outcome] of EXPECTED_RESPONSES) responseCount(counts, 'POST', code, outcome, noteKind);
+    for (const [code, outcome] of EXPECTED_RESPONSES) responseCount(counts, 'POST', code, outcome);
     const asked = usedServers(credential).map(({ name }) => name);
     const plain = credential.kind === 'secret' ? SECRET_ERRORS : PLAIN_ERRORS;
     expect(counts.failures, asked.length === 0 ? plain : ERROR_CODES);
@@ -127,16 +117,12 @@ export function createCounts(nowMs: () => number) {
     const removed = [...routes.values()].filter(isRemoved);
     if (removed.length <= MAX_REMOVED) return;
     for (const { route: name } of removed.slice(0, -MAX_REMOVED)) routes.delete(name);
-    const kept = responses.filter(({ route: name }) => routes.has(name));
-    responses.length = 0;
-    for (const kind of kept) responses.push(kind);
   }
 
   return {
     /** All routes so far, `UNMATCHED`, and `OF_SIGNALS` where transmitters need tokens. */
     routes: () => [...routes.values()],
     route,
-    responses,
     exchangeDurations,
     evictions,
     introspections,
@@ -152,7 +138,7 @@ export function createCounts(nowMs: () => number) {
       for (const served of config.routes) expectRoute(served);
       forgetRemoved(config.routes);
       const unmatched = route(UNMATCHED);
-      responseCount(unmatched, 'POST', 403, 'refused', noteKind);
+      responseCount(unmatched, 'POST', 403, 'refused');
       expect(unmatched.failures, UNMATCHED_ERRORS);
       for (const authority of config.forwardProxy.connect) tunnel(authority);
       if (config.intercept !== undefined) expect(handshakeFailures, HANDSHAKE_FAILURES);
@@ -188,7 +174,7 @@ export function createCounts(nowMs: () => number) {
       if (response !== undefined) observe(durations, response.durationMs / 1000);
     },
     proxy: {
-      ...createRouteObserver((routed) => route(routed?.name ?? UNMATCHED), recentFailures.note, noteKind),
+      ...createRouteObserver((routed) => route(routed?.name ?? UNMATCHED), recentFailures.note),
       tunnelOpened(authority) {
         tunnel(authority).opened += 1;
         tunnel(authority).open += 1;

@@ -1,7 +1,7 @@
 import { createHistogram, expect, type Histogram, type Tally } from './counters.ts';
 import type { Outcome } from './proxy-observer.ts';
 
-/** How a data plane asks. `grpc`: a check, as by Envoy's ext_authz. */
+/** The protocol by which a data plane asks. `grpc` is a check, as by Envoy's ext_authz. */
 export type DecisionProtocol = 'http' | 'grpc' | 'ext_proc';
 
 /** `denied`: the data plane did not send the secret. `cancelled`: it did not wait. */

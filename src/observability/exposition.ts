@@ -6,7 +6,7 @@ export type Exposition = ReturnType<typeof createExposition>;
 
 /**
  * Shows the metrics of a registry and then our own. With a thousand routes, writing all of them takes as long as a thousand
- * requests, so other work gets its turn after each metric.
+ * requests, so other work runs after each metric.
  */
 export function createExposition(registry: Registry, families: readonly MetricFamily[]) {
   return {

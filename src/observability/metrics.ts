@@ -15,6 +15,8 @@ export interface ConnectionCounts {
   readonly dropped: number;
 }
 
+type CountedLimits = Pick<Config['limits'], 'maxInFlight' | 'maxInFlightPerUpstream' | 'maxConnections'>;
+
 export interface MetricSources {
   readonly counts: Counts;
   readonly cacheEntries: () => number;
@@ -23,7 +25,7 @@ export interface MetricSources {
   readonly logLinesLost: () => number;
   readonly audit: () => AuditCounts | undefined;
   readonly spiffe?: WorkloadApi['status'] | undefined;
-  readonly activeConfig: () => Pick<Config, 'limits' | 'teams'>;
+  readonly activeConfig: () => Pick<Config, 'teams'> & { readonly limits: CountedLimits };
   readonly connections: Readonly<Record<string, () => ConnectionCounts>>;
   readonly tlsRefusals: () => readonly { readonly listener: string; readonly refused: number }[];
   /** The metrics of parts that are not always in use. */
@@ -43,10 +45,12 @@ export function createMetrics(version: string, sources: MetricSources): Expositi
   ]);
 }
 
-function trafficFamilies({ responses, routes, tunnels, handshakeFailures, decisions }: Counts): MetricFamily[] {
+function trafficFamilies({ routes, tunnels, handshakeFailures, decisions }: Counts): MetricFamily[] {
   return [
     counter('cambist_requests_total', 'Requests, by route, method, HTTP status and outcome.', () =>
-      responses.map(({ count, route, method, code, outcome }) => sample({ route, method, code, outcome }, count)),
+      routes().flatMap(({ route, responses }) =>
+        responses.map(({ count, method, code, outcome }) => sample({ route, method, code, outcome }, count)),
+      ),
     ),
     counter('cambist_agent_requests_total', 'Requests of known agents, by route and class of the HTTP status.', () =>
       requested(routes()).flatMap(({ route, agents }) =>
@@ -81,7 +85,7 @@ function trafficFamilies({ responses, routes, tunnels, handshakeFailures, decisi
     ),
     counter(
       'cambist_upstream_retries_total',
-      'Requests sent upstream again, with another token or because the upstream had not processed them.',
+      'Requests sent upstream again, with another token or another proof of it.',
       () => matched(routes()).map(({ route, retries }) => sample({ route, reason: 'token' }, retries)),
     ),
     counter('cambist_tunnels_total', 'Tunnels opened to authorities of forward_proxy.connect.', () =>

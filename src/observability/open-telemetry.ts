@@ -12,19 +12,28 @@ import {
 import { setGlobalErrorHandler, W3CTraceContextPropagator } from '@opentelemetry/core';
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto';
 import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base';
+import type { Logger } from './logger.ts';
 import { telemetryResource } from './telemetry-resource.ts';
-import type { Attributes, Span, Tracing, TracingFaults } from './tracing.ts';
+import type { Attributes, Span, Tracing } from './tracing.ts';
 
 /** Longest wait for the last spans at shutdown. A running collector needs less, and there is no retry. */
 const SHUTDOWN_MS = 1000;
+
+/** While the collector is down, this is the interval of log lines, and not that of batches. */
+const FAULT_LOG_INTERVAL_MS = 60_000;
 
 /**
  * Starts tracing with the OpenTelemetry SDK over OTLP/HTTP. The SDK reads endpoint, headers, sampler, batches and resource from
  * the standard variables.
  * @see https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
  */
-export function startOpenTelemetry(version: string, faults: TracingFaults): Tracing {
-  setGlobalErrorHandler(faults.notSent);
+export function startOpenTelemetry(version: string, logger: Logger): Tracing {
+  let silentUntilMs = 0;
+  setGlobalErrorHandler((err) => {
+    if (performance.now() < silentUntilMs) return;
+    silentUntilMs = performance.now() + FAULT_LOG_INTERVAL_MS;
+    logger.warn({ err }, 'sending spans failed');
+  });
   const provider = new BasicTracerProvider({
     resource: telemetryResource(version),
     spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter())],
@@ -68,7 +77,7 @@ export function startOpenTelemetry(version: string, faults: TracingFaults): Trac
         fail(new Error(`the collector did not accept them within ${SHUTDOWN_MS} ms`)),
       );
       await Promise.race([provider.shutdown().catch(fail), late]);
-      if (fault !== undefined) faults.lost(fault);
+      if (fault !== undefined) logger.warn({ err: fault }, 'last spans lost; sending them failed');
     },
   };
 }

@@ -83,7 +83,7 @@ export interface ProxyObserver {
   streamClosed(route: Route): void;
   /** A request without a caller's token ran with a token of cambist itself. */
   ownTokenUsed(route: Route): void;
-  /** A request is sent upstream again, because the token or its proof was refused. */
+  /** A request is sent upstream again, because the token, its scopes or its proof were refused. */
   upstreamRetried(route: Route): void;
   /** @param entry of `forward_proxy.connect` */
   tunnelOpened(entry: string): void;

@@ -39,20 +39,12 @@ const BUCKETS_AT = SERVED_AT + 1;
 const { bounds: BOUNDS, buckets: NO_BUCKETS } = createRouteCounts('').durations;
 const WIDTH = BUCKETS_AT + NO_BUCKETS.length;
 
-interface History {
-  /** A ring of intervals, `WIDTH` numbers each. */
-  readonly ring: Uint32Array;
-  /** The counts at the last sample. */
-  readonly last: Float64Array;
-}
-
 /** @param wallMs epoch milliseconds */
 export function createRecentTraffic(counts: Pick<Counts, 'route' | 'routes'>, wallMs: () => number) {
-  const histories = new Map<string, History>();
-  const current = new Float64Array(WIDTH);
+  /** The numbers of each route, as they were at each end of an interval. The latest is at the end. */
+  const histories = new Map<string, Uint32Array>();
+  /** The sums of intervals, up to the current one. */
   const window = new Float64Array((INTERVALS + 1) * WIDTH);
-  /** The interval that the next sample ends, as its place in the ring. */
-  let at = 0;
   let served: ReadonlySet<string> = new Set();
   let sampledMs = wallMs();
 
@@ -64,16 +56,8 @@ export function createRecentTraffic(counts: Pick<Counts, 'route' | 'routes'>, wa
     return Math.min(INTERVALS, Math.max(1, elapsed));
   }
 
-  function sampleRoute(route: RouteCounts, skipped: readonly number[]): void {
-    const { ring, last } = histories.get(route.route) ?? begin(route.route);
-    read(route, current);
-    for (const interval of skipped) ring.fill(0, interval * WIDTH, (interval + 1) * WIDTH);
-    for (let i = 0; i < WIDTH; i += 1) ring[at * WIDTH + i] = (current[i] ?? 0) - (last[i] ?? 0);
-    last.set(current);
-  }
-
-  function begin(name: string): History {
-    const history = { ring: new Uint32Array(INTERVALS * WIDTH), last: new Float64Array(WIDTH) };
+  function begin(name: string): Uint32Array {
+    const history = new Uint32Array(window.length);
     histories.set(name, history);
     return history;
   }
@@ -81,11 +65,13 @@ export function createRecentTraffic(counts: Pick<Counts, 'route' | 'routes'>, wa
   return {
     sample(): void {
       const elapsed = elapsedIntervals();
-      const skipped = Array.from({ length: elapsed - 1 }, (_, i) => (at + 1 + i) % INTERVALS);
       for (const route of counts.routes()) {
-        if (histories.has(route.route) || (served.has(route.route) && hasResponses(route))) sampleRoute(route, skipped);
+        const { route: name } = route;
+        if (!histories.has(name) && !(served.has(name) && hasResponses(route))) continue;
+        const history = histories.get(name) ?? begin(name);
+        history.copyWithin(0, elapsed * WIDTH);
+        repeat(history, numbersOf(route), elapsed);
       }
-      at = (at + elapsed) % INTERVALS;
     },
     /** Forgets the history of all other routes. A route that returns starts without one. */
     serve(routes: readonly string[]): void {
@@ -93,14 +79,14 @@ export function createRecentTraffic(counts: Pick<Counts, 'route' | 'routes'>, wa
       for (const name of histories.keys()) if (!served.has(name)) histories.delete(name);
       for (const name of routes) {
         const route = counts.route(name);
-        if (!histories.has(name) && hasResponses(route)) read(route, begin(name).last);
+        if (!histories.has(name) && hasResponses(route)) repeat(begin(name), numbersOf(route), INTERVALS + 1);
       }
     },
     /** @param names of routes, which are added up */
     of(names: readonly string[]): Recent {
       if (!fillWindow(names)) return NOTHING;
       const sums = new Float64Array(WIDTH);
-      for (let from = 0; from < window.length; from += WIDTH) addTo(sums, 0, window.subarray(from, from + WIDTH));
+      for (let i = 0; i < window.length; i += 1) add(sums, i % WIDTH, window[i]);
       return {
         responses: classesAt(sums, 0),
         latest: latestOf(window),
@@ -133,21 +119,24 @@ export function createRecentTraffic(counts: Pick<Counts, 'route' | 'routes'>, wa
       const history = histories.get(name);
       if (history === undefined && !hasResponses(route)) continue;
       isFilled = true;
-      read(route, current);
-      // Without a history, everything of a route is from the current interval.
-      if (history !== undefined) {
-        for (let i = 0; i < WIDTH; i += 1) current[i] = (current[i] ?? 0) - (history.last[i] ?? 0);
-        addTo(window, 0, history.ring.subarray(at * WIDTH));
-        addTo(window, (INTERVALS - at) * WIDTH, history.ring.subarray(0, at * WIDTH));
+      const now = numbersOf(route);
+      for (let i = 0; i < window.length; i += 1) {
+        const end = history?.[i + WIDTH] ?? now[i + WIDTH - window.length] ?? 0;
+        // The difference is also right where the numbers outgrow 32 bits.
+        add(window, i, (end - (history?.[i] ?? 0)) >>> 0);
       }
-      addTo(window, INTERVALS * WIDTH, current);
     }
     return isFilled;
   }
 }
 
-function addTo(target: Float64Array, from: number, numbers: Uint32Array | Float64Array): void {
-  for (let i = 0; i < numbers.length; i += 1) target[from + i] = (target[from + i] ?? 0) + (numbers[i] ?? 0);
+/** Writes the same numbers to the last places of a history. */
+function repeat(history: Uint32Array, numbers: readonly number[], times: number): void {
+  for (let at = 1; at <= times; at += 1) history.set(numbers, history.length - at * WIDTH);
+}
+
+function add(sums: Float64Array, at: number, number = 0): void {
+  sums[at] = (sums[at] ?? 0) + number;
 }
 
 const NOTHING: Recent = {
@@ -184,10 +173,12 @@ function hasResponses({ responses }: RouteCounts): boolean {
   return responses.some(({ count }) => count > 0);
 }
 
-function read(route: RouteCounts, numbers: Float64Array): void {
+function numbersOf(route: RouteCounts): number[] {
   const classes = classify(route);
-  for (const [i, name] of RESPONSE_CLASSES.entries()) numbers[i] = classes[name];
-  numbers[NEEDED_AT] = neededToken(route);
-  numbers[SERVED_AT] = servedFromCache(route);
-  numbers.set(route.durations.buckets, BUCKETS_AT);
+  return [
+    ...RESPONSE_CLASSES.map((name) => classes[name]),
+    neededToken(route),
+    servedFromCache(route),
+    ...route.durations.buckets,
+  ];
 }

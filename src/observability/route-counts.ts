@@ -41,16 +41,15 @@ export interface RouteCounts {
 
 /** Responses of one route to one agent. */
 export interface AgentCounts {
-  /** By class of the status, as in `2xx`. */
+  /** Responses by class of the status, as in `2xx`. */
   readonly classes: Tally<string>;
-  /** Those with 401. */
+  /** Responses with 401. */
   unauthorized: number;
-  /** Those with 403. */
+  /** Responses with 403. */
   forbidden: number;
 }
 
-export interface ResponseCount {
-  readonly route: string;
+interface ResponseCount {
   readonly method: string;
   readonly code: number | 'other';
   readonly outcome: Outcome;
@@ -103,27 +102,24 @@ function codeLabel(status: number): number | 'other' {
 
 /** The count of one kind of response, added if it is missing. A linear search, because frequent kinds come early. */
 export function responseCount(
-  { route, responses }: RouteCounts,
+  { responses }: RouteCounts,
   method: string,
   code: ResponseCount['code'],
   outcome: Outcome,
-  added?: (kind: ResponseCount) => void,
 ): ResponseCount {
   for (const kind of responses) {
     if (kind.code === code && kind.method === method && kind.outcome === outcome) return kind;
   }
-  const kind = { route, method, code, outcome, count: 0 };
+  const kind = { method, code, outcome, count: 0 };
   responses.push(kind);
-  added?.(kind);
   return kind;
 }
 
 function countResponse(
   counts: RouteCounts,
   { method, wayIn, agent, status, outcome, error, durationMs }: StartedResponse,
-  added?: (kind: ResponseCount) => void,
 ): void {
-  responseCount(counts, methodLabel(method), codeLabel(status), outcome, added).count += 1;
+  responseCount(counts, methodLabel(method), codeLabel(status), outcome).count += 1;
   add(counts.arrivals, wayIn);
   observe(counts.durations, durationMs / 1000);
   if (outcome === 'forwarded' && status >= 500) counts.backendErrors += 1;
@@ -143,19 +139,14 @@ function countForAgent({ agents }: RouteCounts, agent: string, status: number): 
  * Counts the requests of routes.
  * @param of returns the counts of a route, or those of requests without a route
  * @param failed called with each error of cambist itself
- * @param added called with the count of a kind of response that did not occur before
  */
-export function createRouteObserver(
-  of: (route: Route | undefined) => RouteCounts,
-  failed: RecentFailures['note'],
-  added?: (kind: ResponseCount) => void,
-) {
+export function createRouteObserver(of: (route: Route | undefined) => RouteCounts, failed: RecentFailures['note']) {
   return {
     requestRouted(route: Route): void {
       of(route).inFlight += 1;
     },
     responseStarted(route: Route | undefined, response: StartedResponse): void {
-      countResponse(of(route), response, added);
+      countResponse(of(route), response);
       const { error, team, diagnosis } = response;
       if (error !== undefined) failed(route?.name, error, diagnosis, team);
     },

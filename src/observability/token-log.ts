@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks';
 import type { CambistError } from '../errors.ts';
 import type { LogFields } from './log-fields.ts';
-import { fieldsText, type LineLevel, lineEnd, lineStart, numberField, textField } from './log-line.ts';
+import { type LineLevel, logLine } from './log-line.ts';
 import type { Logger } from './logger.ts';
 import type { ExchangeOutcome, TokenObserver } from './token-observer.ts';
 
@@ -54,22 +54,21 @@ export function createTokenLog(logger: Logger, counts: TokenObserver): TokenObse
   };
 }
 
-/** Put together field by field, for half the cost of an object. `config/log.md` has the table of its fields. */
+/** `config/log.md` has the table of its fields. */
 function exchangeLine(level: LineLevel, outcome: ExchangeOutcome): string {
   const { route, authorizationServer, grant, refresh, cause, error, durationMs } = outcome;
-  return (
-    lineStart(level) +
-    textField(',"request_id":', cause?.requestId) +
-    textField(',"trace_id":', cause?.traceId) +
-    textField(',"route":', route) +
-    textField(',"authorization_server":', authorizationServer) +
-    textField(',"grant":', grant) +
-    (error === undefined ? ',"result":"success"' : ',"result":"failure"') +
-    (refresh ? ',"refresh":true' : ',"refresh":false') +
-    numberField(',"duration_ms":', durationMs) +
-    (error === undefined ? '' : fieldsText(errorFields(error))) +
-    lineEnd('exchange')
-  );
+  const fields = {
+    request_id: cause?.requestId,
+    trace_id: cause?.traceId,
+    route,
+    authorization_server: authorizationServer,
+    grant,
+    result: error === undefined ? 'success' : 'failure',
+    refresh,
+    duration_ms: durationMs,
+    ...(error !== undefined && errorFields(error)),
+  };
+  return logLine(level, fields, 'exchange');
 }
 
 function errorFields(error: CambistError): LogFields {

@@ -11,13 +11,6 @@ export interface Tracing {
   shutdown(): Promise<void>;
 }
 
-export interface TracingFaults {
-  /** At each failed attempt while the process runs. */
-  notSent(error: unknown): void;
-  /** Once, at shutdown. */
-  lost(error: unknown): void;
-}
-
 /** Names, fixed words, statuses and numbers. Never a token, a query or anything else that identifies a user. */
 export type Attributes = Readonly<Record<string, string | number | boolean | undefined>>;
 

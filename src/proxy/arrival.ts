@@ -31,11 +31,11 @@ export function setArrival(
   socket[ARRIVAL] = { wayIn, host, connect, isUsed: false };
 }
 
-/** How a data plane reported a request that it forwards itself. */
+/** The report of a data plane about a request that it forwards itself. */
 export interface ReportedBy {
-  /** Undefined: by gRPC. */
+  /** The form of the report over HTTP. Undefined: it came by gRPC. */
   readonly dialect?: Dialect;
-  /** Undefined: the route is found by host and path. */
+  /** The route that the data plane names. Undefined: the route is found by host and path. */
   readonly routeName: string | undefined;
   /** The body is text, in which Envoy replaced invalid bytes. */
   readonly isText?: boolean;

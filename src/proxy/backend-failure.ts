@@ -1,4 +1,3 @@
-import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/route.ts';
 import { formatDuration } from '../config/units.ts';
 import type { ErrorCode } from '../error-catalogue.ts';
@@ -15,10 +14,6 @@ import { headerValues, type RawHeaders } from './headers.ts';
 /** A token that a backend refuses. Contains the token, and is never shown. */
 export interface RefusedToken extends BackendReason {
   readonly authorization: string;
-  /** The `Date` header of the response. */
-  readonly date: string | undefined;
-  /** Epoch milliseconds when the response arrived. */
-  readonly receivedAtMs: number;
 }
 
 /** Explains failures of backends. Returns undefined where the error itself says everything. */
@@ -28,7 +23,6 @@ export interface BackendDiagnoses {
 }
 
 export interface DiagnosisOptions {
-  readonly clock: Clock;
   /** Loads the catalogue, at the first failure. Undefined: nothing explains failures. */
   readonly diagnoses?: (() => Promise<BackendDiagnoses>) | undefined;
 }
@@ -41,12 +35,11 @@ export async function explainRefusal(
   route: Route,
   ending: string,
   response: RefusedResponse,
-  { clock, diagnoses }: DiagnosisOptions,
+  { diagnoses }: DiagnosisOptions,
 ): Promise<CambistError> {
-  const receivedAtMs = clock.wallMs();
   const reason = await response.reason();
   const authorization = response.token.authorization.reveal();
-  const refused = { ...reason, date: response.date, receivedAtMs, authorization };
+  const refused = { ...reason, authorization };
   const error = refusedToken(route, ending, refused);
   // Diagnoses know issued tokens only.
   if (route.credential.kind !== 'secret') {
@@ -174,7 +167,6 @@ const BODY_TIMEOUT_MS = 500;
 /** The 401 of a backend to an issued token: keeps its reason, which is usually in the challenge, else in a short JSON body. */
 export class RefusedResponse {
   readonly token: IssuedToken;
-  readonly date: string | undefined;
   readonly #fromChallenge: BackendReason | undefined;
   readonly #body: Promise<string> | undefined;
   #chunks: Buffer[] = [];
@@ -183,7 +175,6 @@ export class RefusedResponse {
 
   constructor(token: IssuedToken, headers: RawHeaders) {
     this.token = token;
-    this.date = headerValues(headers, 'date')[0];
     this.#fromChallenge = reasonInChallenges(headerValues(headers, 'www-authenticate'));
     const isJson = /[/+]json\b/i.test(headerValues(headers, 'content-type')[0] ?? '');
     if (this.#fromChallenge === undefined && isJson) {

@@ -118,7 +118,7 @@ function repeatsCredential(text: string, raw: RawHeaders, tokens: readonly strin
   if (text.length < MIN_TOKEN_LENGTH) return false;
   for (let i = 0; i < raw.length; i += 2) {
     const value = raw[i + 1] as string;
-    // The name is looked at last: hardly any value contains the id.
+    // The name is checked last, because few values contain the id.
     if (value.length >= text.length && value.includes(text) && !CORRELATION_HEADER.test(raw[i] as string)) return true;
   }
   return false;

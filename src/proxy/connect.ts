@@ -31,7 +31,7 @@ export interface ConnectOptions {
   readonly tracker: RequestTracker;
   readonly logger: Logger;
   readonly sockets: DetachedSockets;
-  /** Undefined: TLS inside CONNECT is refused. */
+  /** Terminates TLS inside CONNECT. Without it, such TLS is refused. */
   readonly tlsBridge: TlsBridge | undefined;
   /** Finds the far ends of tunnels, and connects to them. */
   readonly reach: Reach;
@@ -70,7 +70,7 @@ export function serveConnect(
       return;
     }
     const { agents } = activeConfig().config;
-    // Nothing would take back the counts of a connection that has closed meanwhile.
+    // The connection may have closed meanwhile, and its counts would then never decrease.
     (async () => senderOf(identify, agents, request))().then(
       (agent) => socket.destroyed || take(request, socket, head, agent),
       (error: unknown) => socket.destroyed || fail(request, socket, error),

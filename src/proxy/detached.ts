@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connectionEvent } from '../listeners/idle-connection.ts';
 
-/** Connections that the HTTP server has let go of, and no longer closes when it closes. */
+/** Connections that the HTTP server has released, and does not close when it closes. */
 export type DetachedSockets = ReturnType<typeof createDetachedSockets>;
 
 export function createDetachedSockets() {

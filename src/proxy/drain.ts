@@ -5,11 +5,11 @@ import type { RequestTracker } from './request-tracker.ts';
 /** Requests are still served for this time, so that no client loses one on a connection that it reuses at this moment. */
 const LEAVE_MS = 3000;
 
-/** Interval for the question whether a connection is left. */
-const LOOK_MS = 50;
+/** Interval of the checks for remaining connections. */
+const CHECK_MS = 50;
 
-/** Consecutive looks without a connection after which none is left: a client pauses before it connects again. */
-const LOOKS = 4;
+/** The drain ends after so many checks in a row find no connection, because a client pauses before it connects again. */
+const CHECKS = 4;
 
 export interface DrainOptions {
   readonly clock: Clock;
@@ -51,16 +51,16 @@ export async function drain(
 
 async function noneLeft(connections: () => number, limitMs: number, hurry: AbortSignal | undefined): Promise<void> {
   if (connections() === 0) return;
-  let looking: NodeJS.Timeout | undefined;
+  let timer: NodeJS.Timeout | undefined;
   const gone = new Promise<void>((resolve) => {
     let without = 0;
-    looking = setInterval(() => {
+    timer = setInterval(() => {
       without = connections() === 0 ? without + 1 : 0;
-      if (without === LOOKS) resolve();
-    }, LOOK_MS);
+      if (without === CHECKS) resolve();
+    }, CHECK_MS);
   });
   await settledWithin(gone, limitMs, hurry);
-  clearInterval(looking);
+  clearInterval(timer);
 }
 
 function inFlightFields({ inFlight, openStreams }: RequestTracker): { in_flight: number; open_streams: number } {

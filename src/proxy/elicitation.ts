@@ -1,23 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/route.ts';
 import { type CambistError, detailOf } from '../errors.ts';
-import { MAX_NESTED_BYTES } from '../routing/request-state.ts';
-import { jsonMembers, parseJsonObject, skipSpace } from '../tokens/token-text.ts';
-import { type BoundRequest, type NestedState, ownStateKeys, type StateKeys, sealState } from './consent-state.ts';
+import { CONSENT_STATE } from '../routing/request-state.ts';
+import { parseJsonObject } from '../tokens/token-text.ts';
+import { CONSENT_INPUT, RETRY_FIELDS } from './consent.ts';
 import { headerValues } from './headers.ts';
 import { isMcpPost, responseIdOf } from './mcp-error.ts';
 import type { OwnResponse } from './own-response.ts';
 import type { RequestRecord } from './request-record.ts';
-
-export interface ElicitationOptions {
-  readonly clock: Clock;
-  /** The default is a key of this process. */
-  readonly stateKeys?: StateKeys | undefined;
-}
-
-/** Names cambist's request for input among those of a backend. */
-export const CONSENT_INPUT = 'cambist-consent';
 
 /** URLElicitationRequired of MCP 2025-11-25. */
 const URL_REQUIRED = -32042;
@@ -34,19 +24,16 @@ type Json = Readonly<Record<string, unknown>>;
  * that did not declare that it can: they get a problem document with the URL.
  * @see MCP 2026-07-28 "Multi Round-Trip Requests", MCP 2025-11-25 "Elicitation"
  */
-export function elicitationOf(
-  error: CambistError,
-  record: RequestRecord,
-  options: ElicitationOptions,
-): OwnResponse | undefined {
-  const { id: requestId, incoming, route, body, session } = record;
+export function elicitationOf(error: CambistError, record: RequestRecord): OwnResponse | undefined {
+  const { id: requestId, incoming, route, body } = record;
   const content = body?.replay();
   if (!Buffer.isBuffer(content) || error.consentUrl === undefined || route === undefined) return undefined;
   if (!isMcpPost(incoming, route)) return undefined;
-  const text = content.toString('utf8');
-  const message = parseJsonObject(text);
+  // A body without an id may be too large to be parsed.
   const { id } = responseIdOf(content);
-  if (message === undefined || id === undefined || id === null || typeof message.method !== 'string') return undefined;
+  if (id === undefined || id === null) return undefined;
+  const message = parseJsonObject(content.toString('utf8'));
+  if (typeof message?.method !== 'string') return undefined;
   const url = error.consentUrl();
   const elicitation = { mode: 'url', url, message: `Your consent is needed before ${backendOf(route)} can be used.` };
   const params = Object(message.params) as Json;
@@ -57,11 +44,10 @@ export function elicitationOf(
     return respond(requestId, id, { error: urlRequired(error, elicitation, requestId) });
   }
   const isModern = typeof version === 'string' && /^\d{4}-\d\d-\d\d$/.test(version) && version >= WITH_INPUT_REQUIRED;
-  const subject = session?.subject;
-  if (!isModern || subject === undefined) return undefined;
-  const bound = { subject, route: route.name, method: message.method, params };
-  const result = inputRequired(bound, text, elicitation, options);
-  return result && respond(requestId, id, { result });
+  if (!isModern || !mayRequireInput(message.method, params)) return undefined;
+  const inputRequests = { [CONSENT_INPUT]: { method: 'elicitation/create', params: elicitation } };
+  const result = { resultType: 'input_required', inputRequests, requestState: CONSENT_STATE };
+  return respond(requestId, id, { result });
 }
 
 /** @see MCP 2025-11-25 "URL Elicitation Required Error" */
@@ -80,24 +66,11 @@ function backendOf({ credential, upstream }: Route): string {
   return (URL.canParse(resource) && new URL(resource).host) || upstream.host;
 }
 
-/** @returns undefined for a request that may not get such a result, or whose retry cambist could not recognize */
-function inputRequired(
-  bound: BoundRequest & { readonly params: Json },
-  text: string,
-  elicitation: Json,
-  { clock, stateKeys = ownStateKeys }: ElicitationOptions,
-): Json | undefined {
-  const meta = Object(bound.params._meta) as Json;
-  if (!MAY_REQUIRE_INPUT.has(bound.method)) return undefined;
-  if (!declaresUrls(meta['io.modelcontextprotocol/clientCapabilities'])) return undefined;
-  const nested = nestedState(text);
-  const requestState = nested && sealState(nested, bound, stateKeys, clock.wallMs());
-  if (requestState === undefined) return undefined;
-  return {
-    resultType: 'input_required',
-    inputRequests: { [CONSENT_INPUT]: { method: 'elicitation/create', params: elicitation } },
-    requestState,
-  };
+/** Tells whether a request may get a prompt. A retry for the backend may not, because the next retry has no room for its fields. */
+function mayRequireInput(method: string, params: Json): boolean {
+  const isRetry = Object.keys(params).some((name) => RETRY_FIELDS.has(name));
+  const capabilities = (Object(params._meta) as Json)['io.modelcontextprotocol/clientCapabilities'];
+  return MAY_REQUIRE_INPUT.has(method) && !isRetry && declaresUrls(capabilities);
 }
 
 /** A client without this capability must get no URL elicitation. */
@@ -105,21 +78,6 @@ function declaresUrls(capabilities: unknown): boolean {
   const { elicitation } = Object(capabilities) as Json;
   const { url } = Object(elicitation) as Json;
   return typeof url === 'object' && url !== null;
-}
-
-/** The backend's own fields, which the retry must give back. Undefined if they are too large to be kept. */
-function nestedState(text: string): NestedState | undefined {
-  const params = jsonMembers(text, skipSpace(text, 0)).findLast(({ key }) => key === 'params');
-  if (params === undefined || text[params.valueStart] !== '{') return {};
-  const members = jsonMembers(text, params.valueStart);
-  const textOf = (name: string): string | undefined => {
-    const member = members.findLast(({ key }) => key === name);
-    return member === undefined ? undefined : text.slice(member.valueStart, member.end);
-  };
-  const requestState = textOf('requestState');
-  const inputResponses = textOf('inputResponses');
-  if (Buffer.byteLength((requestState ?? '') + (inputResponses ?? '')) > MAX_NESTED_BYTES) return undefined;
-  return { requestState, inputResponses };
 }
 
 function respond(requestId: string, id: string | number, more: Json): OwnResponse {

@@ -1,5 +1,4 @@
 import type { IncomingMessage } from 'node:http';
-import type { Route } from '../config/route.ts';
 import type { ErrorCode } from '../error-catalogue.ts';
 import { CambistError } from '../errors.ts';
 import type { McpMessage } from '../routing/conditions.ts';
@@ -16,7 +15,7 @@ import {
 import type { RouteTable } from '../routing/route-table.ts';
 import { whyNoRoute } from '../routing/why-routed.ts';
 import type { Arrival } from './arrival.ts';
-import { headerValues, type RawHeaders } from './headers.ts';
+import { hasUnclearFraming, headerValues, isEncoded, type RawHeaders } from './headers.ts';
 import { responseIdOf } from './mcp-error.ts';
 import type { ProxyRequest } from './proxy-request.ts';
 import { type BodySource, readWhole } from './request-body.ts';
@@ -81,14 +80,14 @@ function assertHost(hosts: readonly string[]): void {
   }
 }
 
-function assertForwardable({ httpVersionMajor, headers }: IncomingMessage): void {
-  if (httpVersionMajor !== 1) {
+function assertForwardable(incoming: IncomingMessage): void {
+  if (incoming.httpVersionMajor !== 1) {
     throw new CambistError('ERR_ROUTE_NOT_FOUND', 'the HTTP version of the request is lower than 1.0');
   }
-  const coding = headers['transfer-encoding'];
-  // Node decodes chunks alone. The upstream would not learn of any other coding (RFC 9112 section 6.1).
-  if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
-    throw new CambistError('ERR_ROUTE_NOT_FOUND', 'the request has a transfer coding other than chunked');
+  // Node decodes chunks alone. The upstream would not learn of any other coding.
+  if (hasUnclearFraming(incoming)) {
+    const message = 'the request has a transfer coding other than chunked, or one in HTTP/1.0';
+    throw new CambistError('ERR_ROUTE_NOT_FOUND', message);
   }
 }
 
@@ -102,25 +101,21 @@ export function findRoute(received: Received): Routed | Promise<Routed> {
  * @throws {CambistError} ERR_ROUTE_NOT_FOUND, ERR_HEADER_MISMATCH, ERR_MESSAGE_TOO_LARGE, ERR_REQUEST_TIMEOUT, ERR_OVERLOADED,
  *   ERR_SHUTTING_DOWN
  */
-export function matchRoute(received: Received): Routed | Promise<Routed> {
-  const { request, target } = received;
+export function matchRoute({ request, target }: Received): Routed | Promise<Routed> {
   const { table } = request.active;
   const method = request.incoming.method ?? '';
   const found = table.match(target, { method, message: 'unread' });
   if (found === undefined) throw noRoute(target, table);
-  if (!('bodyLimitBytes' in found)) return routed(received, found, upstreamPath(found, target), undefined);
+  if (!('bodyLimitBytes' in found))
+    return { request, target, route: found, path: upstreamPath(found, target), wholeBody: undefined };
   request.assertCapacity();
   return readMessage(request, found.bodyLimitBytes).then((reading) => {
     if ('why' in reading) throw refused(reading);
     const { message, body } = reading;
     const route = table.match(target, { method, message });
     if (route === undefined) throw noRoute(target, table, body);
-    return routed(received, route, upstreamPath(route, target), body);
+    return { request, target, route, path: upstreamPath(route, target), wholeBody: body };
   });
-}
-
-function routed({ request, target }: Received, route: Route, path: string, wholeBody: Buffer | undefined): Routed {
-  return { request, target, route, path, wholeBody };
 }
 
 /**
@@ -128,8 +123,7 @@ function routed({ request, target }: Received, route: Route, path: string, whole
  * metadata, or where the operator wrote a route for it.
  * @throws {CambistError} ERR_ROUTE_NOT_FOUND
  */
-function upstreamMetadata(received: Received): Routed | undefined {
-  const { request, target } = received;
+function upstreamMetadata({ request, target }: Received): Routed | undefined {
   const { table } = request.active;
   const resource = describedResource(target);
   const { method } = request.incoming;
@@ -138,7 +132,7 @@ function upstreamMetadata(received: Received): Routed | undefined {
   // The route of a GET to the resource. Methods and spellings that other routes want have the same metadata.
   const route = table.match(resource, { method: 'GET', message: undefined });
   if (route === undefined) throw noRoute(resource, table);
-  return routed(received, route, upstreamMetadataPath(route, resource), undefined);
+  return { request, target, route, path: upstreamMetadataPath(route, resource), wholeBody: undefined };
 }
 
 function noRoute(target: RequestTarget, table: RouteTable, body?: Buffer): CambistError {
@@ -183,9 +177,7 @@ const MAX_CONTENT_TYPE = 256;
 
 /** Says why the headers do not announce plain JSON in UTF-8. */
 function encodingProblem(raw: RawHeaders): string | undefined {
-  // Node has removed the white space around the value. Any other makes it another coding.
-  const codings = headerValues(raw, 'content-encoding').map((value) => value.toLowerCase());
-  if (codings.some((coding) => coding !== '' && coding !== 'identity')) return 'its body is compressed';
+  if (isEncoded(raw)) return 'its body is compressed';
   // A parser that ignores quoted pairs finds the name of a parameter where this search does not, so any text counts.
   const types = headerValues(raw, 'content-type');
   if (types.some((type) => type.length > MAX_CONTENT_TYPE)) return 'its Content-Type is too long';

@@ -5,7 +5,7 @@ import { headerValues, type RawHeaders } from './headers.ts';
 import { isMadeFromCallers } from './obtain-token.ts';
 import type { AttemptPlan } from './steps.ts';
 
-export type FollowUp = { readonly kind: 'relay' } | StepUp | AfterRefusal;
+export type FollowUp = { readonly kind: 'relay' } | StepUp | After401;
 
 /** The retry has a token with more scopes. If no such token is issued, the caller gets the 403. */
 export interface StepUp {
@@ -15,8 +15,8 @@ export interface StepUp {
   readonly content: Buffer | null;
 }
 
-/** The step after a 401 to a token, which is never relayed. */
-export type AfterRefusal = {
+/** The step after a 401 to a token. Such a 401 is never relayed. */
+export type After401 = {
   readonly token: IssuedToken;
 } & (
   | { readonly kind: 'retry_with_nonce'; readonly content: Buffer | null }
@@ -41,17 +41,17 @@ type Attempted = Pick<AttemptPlan, 'token' | 'hasSecondToken' | 'hasNonce'> & {
 export function followUpOf(plan: Attempted, status: number, headers: RawHeaders, hasFreshNonce: boolean): FollowUp {
   const { token, hasSecondToken } = plan;
   if (token === undefined) return RELAY;
-  if (status === 401) return afterRefusal(plan, token, headerValues(headers, 'www-authenticate'), hasFreshNonce);
+  if (status === 401) return after401(plan, token, headerValues(headers, 'www-authenticate'), hasFreshNonce);
   if (status === 403 && !hasSecondToken) return stepUpOf(plan, token, headers) ?? RELAY;
   return RELAY;
 }
 
-function afterRefusal(
+function after401(
   { prepared, hasSecondToken, hasNonce }: Attempted,
   token: IssuedToken,
   challenges: readonly string[],
   hasFreshNonce: boolean,
-): AfterRefusal {
+): After401 {
   // The proof was refused, not the token.
   if (hasFreshNonce && !hasNonce && asksForNonce(challenges)) {
     const content = prepared.body.replay();

@@ -1,3 +1,5 @@
+import type { IncomingMessage } from 'node:http';
+
 /** Alternating header names and values as received, with their letter case and duplicates. */
 export type RawHeaders = readonly string[];
 
@@ -31,12 +33,26 @@ export function wantsStream(raw: RawHeaders): boolean {
   return /^\s*text\/event-stream\b[^,]*$/i.test(headerValues(raw, 'accept').join());
 }
 
+/** Is the body compressed? Node has removed the white space around a value; any other makes it another coding. */
+export function isEncoded(raw: RawHeaders): boolean {
+  return headerValues(raw, 'content-encoding').some((coding) => coding !== '' && coding.toLowerCase() !== 'identity');
+}
+
 export const REQUEST_ID = 'x-request-id';
 
 /** Does a message have no transfer coding but chunked? cambist offers no other. */
 export function isChunkedOrPlain(headers: RawHeaders): boolean {
   const codings = headerValues(headers, 'transfer-encoding');
   return codings.length === 0 || (codings.length === 1 && codings[0]?.toLowerCase() === 'chunked');
+}
+
+/**
+ * Could another server find the end of a request elsewhere? Servers differ on transfer codings, and on every one in HTTP/1.0.
+ * @see RFC 9112 section 6.1
+ */
+export function hasUnclearFraming({ httpVersion, headers }: IncomingMessage): boolean {
+  const coding = headers['transfer-encoding'];
+  return coding !== undefined && (httpVersion === '1.0' || coding.toLowerCase() !== 'chunked');
 }
 
 /** Kept even if `Connection` lists it, because without it the message would end elsewhere. */

@@ -3,7 +3,7 @@ import type { McpMessage } from '../routing/conditions.ts';
 import { decodeName, readMcpMessage } from '../routing/mcp-message.ts';
 import { hidesToken } from '../secrets/like-a-token.ts';
 import { type CredentialHeaders, containsToken, headerTokens, sharesText } from './caller-tokens.ts';
-import { headerValues, type RawHeaders } from './headers.ts';
+import { headerValues, isEncoded, type RawHeaders } from './headers.ts';
 import type { RequestBody } from './request-body.ts';
 
 /** The MCP message of a request, as audit records and spans name it. The caller chose all of it but `from`. */
@@ -58,10 +58,6 @@ export function readMcpCall(
 /** An escape could hide the name of the member. */
 function mayBeMessage(content: Buffer): boolean {
   return content.includes('"jsonrpc"') || content.includes('\\u');
-}
-
-function isEncoded(raw: RawHeaders): boolean {
-  return headerValues(raw, 'content-encoding').some((coding) => coding !== '' && coding.toLowerCase() !== 'identity');
 }
 
 function announcedMessage(raw: RawHeaders): McpMessage | undefined {

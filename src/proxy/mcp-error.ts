@@ -1,9 +1,10 @@
 import type { IncomingMessage } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
+import { readsMessage } from '../config/match.ts';
 import type { Route } from '../config/route.ts';
 import { describeError } from '../error-catalogue.ts';
 import type { CambistError } from '../errors.ts';
-import { headerValues, isChunkedOrPlain } from './headers.ts';
-import type { OwnResponse } from './own-response.ts';
+import { hasUnclearFraming, headerValues } from './headers.ts';
 import { type RequestBody, readWhole } from './request-body.ts';
 
 /** The `id` of a JSON-RPC error response. Null: unknown, or a batch. Missing: no message of the body expects a response. */
@@ -13,13 +14,8 @@ export interface ResponseId {
 
 const UNKNOWN: ResponseId = { id: null };
 
-/** Within the range that MCP leaves to implementations. `data.code` tells cambist's errors apart. */
-const ERROR_CODE = -32010;
-/** MCP's own code for headers that disagree with the message. */
-const HEADER_MISMATCH = -32020;
-
-/** Largest body that is read only for its `id`. */
-const MAX_BODY_BYTES = 64 * 1024;
+/** Largest body whose `id` is read. */
+export const MAX_BODY_BYTES = 64 * 1024;
 /** Longest wait for the rest of such a body. */
 const BODY_WAIT_MS = 500;
 /** Such bodies that are read at the same time: 4 MiB. Requests without a route do not count to `limits.max_in_flight`. */
@@ -40,26 +36,10 @@ export function isMcpPost(
   if (!headerValues(rawHeaders, 'content-type').some((value) => /^application\/json *(?:;|$)/i.test(value)))
     return false;
   if (responseId !== undefined) return true;
-  const conditions = route?.match.conditions;
-  if (conditions?.mcpMethods !== undefined || conditions?.mcpNames !== undefined) return true;
+  if (route !== undefined && readsMessage(route.match)) return true;
   for (let i = 0; i < rawHeaders.length; i += 2) if (/^mcp-/i.test(rawHeaders[i] as string)) return true;
   const accepted = headerValues(rawHeaders, 'accept').join().toLowerCase();
   return accepted.includes('application/json') && accepted.includes('text/event-stream');
-}
-
-/**
- * The same problem as a JSON-RPC error. MCP clients show its message.
- * @see JSON-RPC 2.0 section 5.1, MCP "Streamable HTTP"
- */
-export function toJsonRpc(response: OwnResponse, id: ResponseId): OwnResponse {
-  const data = JSON.parse(response.body) as { readonly code: string; readonly detail: string };
-  const number = data.code === 'ERR_HEADER_MISMATCH' ? HEADER_MISMATCH : ERROR_CODE;
-  const error = { code: number, message: `${data.code}: ${data.detail}`, data };
-  return {
-    ...response,
-    headers: { ...response.headers, 'content-type': 'application/json' },
-    body: JSON.stringify({ jsonrpc: '2.0', ...id, error }),
-  };
 }
 
 /**
@@ -75,7 +55,7 @@ export function idForError(
   const content = body?.replay();
   if (content !== undefined) return responseIdOf(content ?? NOTHING);
   // Before the response closes the connection, no request behind an ambiguous body may be served.
-  if (!isChunkedOrPlain(incoming.rawHeaders)) return UNKNOWN;
+  if (hasUnclearFraming(incoming)) return UNKNOWN;
   if (incoming.readableDidRead || describeError(error.code).phase === 'any') return UNKNOWN;
   return readResponseId(incoming);
 }
@@ -106,17 +86,13 @@ let reading = 0;
 async function readResponseId(incoming: IncomingMessage): Promise<ResponseId> {
   if (reading >= MAX_READING) return UNKNOWN;
   reading += 1;
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(resolve, BODY_WAIT_MS, undefined);
-  });
   try {
+    const late = delay(BODY_WAIT_MS, undefined, { ref: false });
     const body = await Promise.race([readWhole({ incoming, waitForBody: (body) => body }, MAX_BODY_BYTES), late]);
     return body === undefined ? UNKNOWN : responseIdOf(body);
   } catch {
     return UNKNOWN;
   } finally {
-    clearTimeout(timer);
     reading -= 1;
   }
 }

@@ -1,14 +1,11 @@
 import type { Route } from '../config/route.ts';
 import type { Broker } from '../tokens/broker.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
-import { parseJsonObject } from '../tokens/token-text.ts';
-import type { Rewriter } from './endpoint-event.ts';
 import type { Prepared } from './steps.ts';
 
 /**
  * Tells the broker of a response that opens or ends an MCP session.
  * @param header returns the value of a response header, by lower-case name
- * @returns a reader of the body, where the body decides
  */
 export function followSession(
   prepared: Prepared,
@@ -16,7 +13,7 @@ export function followSession(
   status: number,
   header: (name: string) => string | undefined,
   broker: Broker,
-): Rewriter | undefined {
+): void {
   const { request, route, session } = prepared;
   const { method } = request.incoming;
   const isSuccess = status >= 200 && status < 300;
@@ -26,15 +23,8 @@ export function followSession(
   } else if (method === 'DELETE' && isSuccess) {
     endSession(prepared, 'client', broker);
   } else if (status === 404) {
-    const ended = (): void => endSession(prepared, 'upstream', broker);
-    if (isPlainJson(header)) return createUnknownMethodReader(ended);
-    ended();
+    endSession(prepared, 'upstream', broker);
   }
-  return undefined;
-}
-
-function isPlainJson(header: (name: string) => string | undefined): boolean {
-  return /^application\/json\b/i.test(header('content-type') ?? '') && header('content-encoding') === undefined;
 }
 
 function endSession(prepared: Prepared, by: 'client' | 'upstream', broker: Broker): void {
@@ -71,36 +61,4 @@ export function noteLostSession({ request, target, route, session }: Prepared): 
 /** The party whose token a route sends. */
 function actsAs({ credential }: Route): string {
   return credential.kind === 'exchange' ? credential.onMissingSubject : credential.kind;
-}
-
-/** The JSON-RPC error code for a method that the server does not have. */
-const METHOD_NOT_FOUND = -32601;
-
-/** An error response of JSON-RPC has a code, a message and little data. */
-const MAX_BYTES = 16 * 1024;
-
-const NOTHING = Buffer.alloc(0);
-
-/**
- * Passes the body of a 404 on unchanged, and reads what was not found: the session, or only the method of one request.
- * @param sessionEnded called at the end of the body, unless it is the JSON-RPC error of an unknown method
- * @see MCP 2026-07-28, Streamable HTTP: a method that the server lacks is 404 with -32601
- */
-export function createUnknownMethodReader(sessionEnded: () => void): Rewriter {
-  let chunks: Buffer[] = [];
-  let bytes = 0;
-
-  return {
-    push(chunk) {
-      bytes += chunk.length;
-      if (bytes <= MAX_BYTES) chunks.push(chunk);
-      else chunks = [];
-      return chunk;
-    },
-    rest() {
-      const error = parseJsonObject(Buffer.concat(chunks).toString('utf8'))?.error as { code?: unknown } | undefined;
-      if (error?.code !== METHOD_NOT_FOUND) sessionEnded();
-      return NOTHING;
-    },
-  };
 }

@@ -36,10 +36,10 @@ export function obtainToken(
   const { record } = request;
   const lookup = broker.lookUp(route, session, () => causeOf(record));
   record.cacheResult = lookup.result;
+  const lacksCaller = session.subject === undefined && route.credential.kind === 'exchange';
   // Counted once, because a retry looks up a token again.
-  const isOwn = session.subject === undefined && route.credential.kind === 'exchange' && lookup.result !== 'bypass';
-  if (isOwn && !record.hasOwnToken) {
-    record.hasOwnToken = true;
+  if (lacksCaller && lookup.result !== 'bypass' && !record.ranWithoutCaller) {
+    record.ranWithoutCaller = true;
     observer.ownTokenUsed(route);
   }
   switch (lookup.result) {
@@ -57,8 +57,8 @@ export function obtainToken(
 }
 
 /**
- * Obtains a token with further scopes, by an exchange.
- * @returns undefined where the route may not have these scopes, or the token has them
+ * Obtains a token with further scopes: by an exchange, or from another request of the session that needed them first.
+ * @returns undefined where the route may not have these scopes, the token has them, or the server refused them a moment ago
  */
 export function obtainScopes(
   { request, route, session }: Prepared,

@@ -26,7 +26,7 @@ export function createOpenRequests(revocations: Revocations): OpenRequests {
     return isRevoked;
   }
 
-  // Told a moment after a revocation, so that many at once cost one search.
+  // This runs a moment after a revocation, so that many at once cost one search.
   revocations.onRevoked(() => {
     for (const request of [...open.keys()]) endIfRevoked(request);
   });

@@ -2,11 +2,12 @@ import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:ht
 import { describeError } from '../error-catalogue.ts';
 import { CambistError, detailOf } from '../errors.ts';
 import { announceClose } from './closing.ts';
+import type { ResponseId } from './mcp-error.ts';
 import { discardRest } from './request-body.ts';
 
 export interface OwnResponse {
   readonly status: number;
-  /** Undefined: the usual one of the status. */
+  /** The reason phrase. Undefined: the usual one of the status. */
   readonly reason?: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
@@ -21,25 +22,49 @@ export function asCambistError(error: unknown): CambistError {
   return new CambistError('ERR_INTERNAL', 'unexpected error', { cause: error });
 }
 
+/** This number is within the range that MCP leaves to implementations. `data.code` tells cambist's errors apart. */
+const JSON_RPC_ERROR = -32010;
+/** MCP's own code for headers that disagree with the message. */
+const HEADER_MISMATCH = -32020;
+
 /**
- * The response to a failed request. It contains only texts of the error catalogue: no message, address or response of another
- * server.
+ * The response to a failed request: a problem, or a JSON-RPC error with it, whose message MCP clients show. Its texts are
+ * those of the error catalogue. Of another server it has the facts that the client must act on, as the address for a consent.
  * @param wanted the token that a 401 asks for
- * @see RFC 9457 section 3, RFC 6750 section 3, RFC 9728 section 5.1
+ * @param id given for a JSON-RPC error
+ * @see RFC 9457 section 3, RFC 6750 section 3, RFC 9728 section 5.1, JSON-RPC 2.0 section 5.1, MCP "Streamable HTTP"
  */
-export function errorResponse(error: CambistError, requestId: string, wanted: WantedToken = {}): OwnResponse {
-  const { status, title } = describeError(error.code);
+export function errorResponse(
+  error: CambistError,
+  requestId: string,
+  wanted: WantedToken = {},
+  id?: ResponseId,
+): OwnResponse {
+  const { code } = error;
+  const { status, title } = describeError(code);
   const detail = detailOf(error);
   const headers: Record<string, string> = { 'content-type': 'application/problem+json', 'x-request-id': requestId };
   if (status === 401) headers['www-authenticate'] = challenge(error, wanted);
   if (status === 503) headers['retry-after'] = String(error.retryAfterSeconds ?? DEFAULT_RETRY_AFTER_SECONDS);
-  const type = `urn:cambist:error:${error.code}`;
   const interaction = error.consentUrl === undefined ? {} : { interaction_uri: error.consentUrl() };
   // A browser may keep a 403, and the URL is for this caller alone.
   if (error.consentUrl !== undefined) headers['cache-control'] = 'no-store';
-  const body = JSON.stringify({ type, title, status, detail, code: error.code, request_id: requestId, ...interaction });
   // Clients that read no body show at least this line (Python SDK 1.x).
-  return { status, reason: `${STATUS_CODES[status]} (${error.code})`, headers, body };
+  const reason = `${STATUS_CODES[status]} (${code})`;
+  const data = {
+    type: `urn:cambist:error:${code}`,
+    title,
+    status,
+    detail,
+    code,
+    request_id: requestId,
+    ...interaction,
+  };
+  if (id === undefined) return { status, reason, headers, body: JSON.stringify(data) };
+  headers['content-type'] = 'application/json';
+  const number = code === 'ERR_HEADER_MISMATCH' ? HEADER_MISMATCH : JSON_RPC_ERROR;
+  const jsonRpc = { jsonrpc: '2.0', ...id, error: { code: number, message: `${code}: ${detail}`, data } };
+  return { status, reason, headers, body: JSON.stringify(jsonRpc) };
 }
 
 /** Writes a response whole. The rest of an incomplete request is dropped, and a proxy that shuts down wants no further requests. */

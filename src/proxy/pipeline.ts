@@ -92,9 +92,9 @@ export function createPipeline(options: PipelineOptions, deciding?: Deciding): P
       request.admitSession(session);
       const headers = deciding === undefined ? headersOf(routed, caller) : [];
 
-      // Take the state of a consent out of a retry, which is not for the backend.
+      // Remove the fields that the client added after a consent, which are not for the backend.
       if (routed.route.consent !== undefined && mayCarryState(body)) {
-        body = await resumeAfterConsent(routed, session, body, headers, options);
+        body = resumeAfterConsent(routed, session, body, headers, options.broker);
         request.admitToUpstream(body);
       }
 
@@ -110,7 +110,7 @@ export function createPipeline(options: PipelineOptions, deciding?: Deciding): P
       callUpstream({ request, target, route, path, wholeBody, session, body, headers, token }, options, switched);
     } catch (error) {
       // Respond with an error of cambist's own. Errors after the call began do not get here: `upstream-call.ts` handles them.
-      failRequest(request, error, options);
+      failRequest(request, error);
     }
   };
 }

@@ -72,7 +72,7 @@ export class ProxyRequest {
   readonly url: string;
   readonly incoming: IncomingMessage;
   readonly response: ServerResponse;
-  /** Undefined: the agent's URL names cambist, or it sends cambist plain HTTP as a proxy. */
+  /** The way of its connection. Undefined: the agent's URL names cambist, or it sends cambist plain HTTP as a proxy. */
   readonly arrival: Arrival | undefined;
   /** The config that was active when the request arrived. It serves the request to its end. */
   readonly active: ActiveConfig;
@@ -80,7 +80,7 @@ export class ProxyRequest {
   abortUpstream: (() => void) | undefined;
   /** Gives responses of cambist's own the form that a data plane understands. */
   shape: ((response: OwnResponse, code: ErrorCode | undefined) => OwnResponse) | undefined;
-  /** Undefined: the client sent the request to cambist. A property, because a WeakMap costs a tenth of a decision. */
+  /** Set where a data plane reported the request. A property, because a WeakMap costs a tenth of a decision. */
   reported: ReportedBy | undefined;
   /** The caller's token was revoked. */
   isRevoked = false;
@@ -135,7 +135,7 @@ export class ProxyRequest {
     this.#tracker.assertCapacity(this.active.config.limits.maxInFlight, this.incoming.socket);
   }
 
-  /** Counts of a request that ended while a step waited would never be taken back. @throws {CambistError} */
+  /** A request may end while a step waits, and its counts would then never decrease. @throws {CambistError} */
   #assertOpen(): void {
     if (this.#isOver) throw new CambistError('ERR_UPSTREAM_UNREACHABLE', 'the caller left before its request was sent');
   }

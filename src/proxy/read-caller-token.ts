@@ -7,7 +7,7 @@ import { headerValues, type RawHeaders } from './headers.ts';
 import type { Routed } from './steps.ts';
 
 export interface CallerToken {
-  /** Undefined where the route reads no token, or the caller sent none. */
+  /** The caller's token. Undefined where the route reads none, or the caller sent none. */
   readonly subject: Subject | undefined;
   /** Tokens that must not reach the upstream: every one, or on a passthrough route those of the agent. */
   readonly withheldTokens: readonly string[];

@@ -10,7 +10,7 @@ import type { RequestRecord } from './request-record.ts';
  * by field: an object that is only made to be walked costs as much as the rest of the line.
  */
 export function requestLine(level: LineLevel, record: RequestRecord, totalMs: number): string {
-  const { id, incoming, active, span, cacheResult, hasOwnToken, exchangeMs, stepUp, abortedBy, error, diagnosis } =
+  const { id, incoming, active, span, cacheResult, ranWithoutCaller, exchangeMs, stepUp, abortedBy, error, diagnosis } =
     record;
   const traceId = span?.traceId ?? callerTraceId(incoming.rawHeaders, active.credentialHeaders);
   return (
@@ -22,7 +22,7 @@ export function requestLine(level: LineLevel, record: RequestRecord, totalMs: nu
     commonFields(record) +
     numberField(',"duration_ms":', record.responseStart?.durationMs) +
     textField(',"cache":', cacheResult) +
-    textField(',"grant":', hasOwnToken ? 'client_credentials' : undefined) +
+    textField(',"grant":', ranWithoutCaller ? 'client_credentials' : undefined) +
     numberField(',"exchange_ms":', exchangeMs) +
     textField(',"step_up":', stepUp?.join(' ')) +
     textField(',"aborted_by":', abortedBy) +
@@ -43,7 +43,7 @@ interface CommonFields {
 
 const lastOfRoute = new WeakMap<Route, CommonFields>();
 
-/** The text is kept, because a line costs the more, the more parts it is put together from. */
+/** The text is kept, because each part of a line adds to its cost. */
 function commonFields({ route, team, incoming: { method }, wayIn, responseStart }: RequestRecord): string {
   const { status, outcome } = responseStart ?? {};
   const last = route && lastOfRoute.get(route);

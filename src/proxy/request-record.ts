@@ -43,7 +43,7 @@ export class RequestRecord {
   /** The headers with the tokens that a passthrough route forwards. */
   forwarded: RawHeaders | undefined;
   /** The route expects a caller's token, and the request ran without one: its token is issued to cambist itself. */
-  hasOwnToken = false;
+  ranWithoutCaller = false;
   /** Time spent waiting for tokens that were not cached. */
   exchangeMs: number | undefined;
   /** The scopes that a step-up added. */

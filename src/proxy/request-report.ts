@@ -7,7 +7,6 @@ import type { LineLevel } from '../observability/log-line.ts';
 import type { Logger } from '../observability/logger.ts';
 import { CALLER_GONE, type Outcome, type ProxyObserver } from '../observability/proxy-observer.ts';
 import type { Attributes, Span, Tracing } from '../observability/tracing.ts';
-import type { ActiveConfig } from './active-config.ts';
 import { type CredentialHeaders, callerTraceContext } from './caller-tokens.ts';
 import { readMcpCall } from './mcp-call.ts';
 import type { RecentDecisions } from './recent-decisions.ts';
@@ -26,8 +25,6 @@ export interface ReportOptions {
   readonly clock: Clock;
   readonly observer: ProxyObserver;
   readonly logger: Logger;
-  /** Returns whether the log line of a successful request is written. Asked for each. */
-  readonly keepLine: () => boolean;
   readonly tracing: Tracing | undefined;
   readonly decisions: RecentDecisions;
   readonly audit: RequestAudit | undefined;
@@ -68,37 +65,33 @@ export function reportResponse(
 
 /** Reports the end of a request, in metrics, in a log line and in its span. */
 export function reportEnd(record: RequestRecord, options: ReportOptions): void {
-  const { clock, observer, logger, keepLine } = options;
+  const { clock, observer, logger } = options;
   if (record.responseStart === undefined) reportResponse(record, CALLER_GONE, 'cancelled', options);
   const { route, abortedBy } = record;
   if (route !== undefined) {
     observer.requestFinished(route);
     if (abortedBy !== undefined) observer.requestAborted(route, abortedBy);
   }
-  logRequest(logger, record, clock.monotonicMs() - record.startedMs, keepLine);
+  logRequest(logger, record, clock.monotonicMs() - record.startedMs);
   endSpan(record);
 }
 
 /** Errors that need no action: a rollout causes one and a burst the other, and a retry succeeds. */
 const TRANSIENT: ReadonlySet<ErrorCode> = new Set(['ERR_SHUTTING_DOWN', 'ERR_OVERLOADED']);
 
-/**
- * Writes the log line of a finished request. Unknown fields are left out.
- * @param keep asked for a successful request: returns whether its line is written
- */
-export function logRequest(logger: Logger, record: RequestRecord, totalMs: number, keep: () => boolean): void {
+/** Writes the log line of a finished request. Of successful ones, the share in `log.sample` has a line, or all at level `debug`. */
+export function logRequest(logger: Logger, record: RequestRecord, totalMs: number): void {
   const { responseStart, error, abortedBy } = record;
-  if (
-    responseStart !== undefined &&
-    responseStart.status < 400 &&
-    error === undefined &&
-    abortedBy === undefined &&
-    (!logger.isLevelEnabled('info') || !keep())
-  ) {
-    return;
-  }
+  const hasSucceeded =
+    responseStart !== undefined && responseStart.status < 400 && error === undefined && abortedBy === undefined;
   const level = levelOf(error);
-  if (logger.isLevelEnabled(level)) logger.writeLine(requestLine(level, record, totalMs));
+  if (!logger.isLevelEnabled(level) || (hasSucceeded && !isSampled(logger, record))) return;
+  logger.writeLine(requestLine(level, record, totalMs));
+}
+
+function isSampled(logger: Logger, { active }: RequestRecord): boolean {
+  const { sample } = active.config.log;
+  return sample === 1 || logger.isLevelEnabled('debug') || Math.random() < sample;
 }
 
 function levelOf(error: CambistError | undefined): LineLevel {
@@ -169,13 +162,5 @@ function mcpAttributes({ incoming, body, active }: RequestRecord): Attributes {
     'mcp.protocol.version': call.protocol_version,
     'gen_ai.operation.name': call.method === 'tools/call' ? 'execute_tool' : undefined,
     ...(nameAttribute !== undefined && { [nameAttribute]: call.name }),
-  };
-}
-
-/** Decides for each successful request whether its line is written: all at level `debug`, otherwise the share in `log.sample`. */
-export function createLineFilter(logger: Logger, activeConfig: () => ActiveConfig): () => boolean {
-  return () => {
-    const { sample } = activeConfig().config.log;
-    return sample === 1 || logger.isLevelEnabled('debug') || Math.random() < sample;
   };
 }

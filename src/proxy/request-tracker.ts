@@ -2,8 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Route } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
-import { setAwaitingBody } from '../listeners/idle-connection.ts';
-import type { Logger } from '../observability/logger.ts';
+import { awaitingBody } from '../listeners/idle-connection.ts';
 import { AgentShares } from './agent-shares.ts';
 import { type BodyWait, createBodyWait, endUpload } from './body-wait.ts';
 import { ProxyRequest, type Tracker, type TrackerOptions } from './proxy-request.ts';
@@ -21,7 +20,6 @@ const NEXT_REQUEST_MS = 1000;
 /** All requests in flight. */
 export class RequestTracker implements Tracker {
   readonly options: RequestTrackerOptions;
-  readonly #addPipelined: (request: ProxyRequest) => void;
   readonly shares = new UpstreamShares();
   readonly agentShares = new AgentShares();
   readonly tunnels = new Tunnels();
@@ -29,7 +27,7 @@ export class RequestTracker implements Tracker {
   openStreams = 0;
   isLeaving = false;
   isDraining = false;
-  /** For each server, closes its idle connections. */
+  /** Each closes the idle connections of one server. */
   readonly idleClosers: (() => void)[] = [];
   isClosing = false;
   /** The oldest first. */
@@ -44,14 +42,13 @@ export class RequestTracker implements Tracker {
 
   constructor(options: RequestTrackerOptions) {
     this.options = options;
-    this.#addPipelined = createPipelining(options.watch, options.logger);
   }
 
   begin(incoming: IncomingMessage, response: ServerResponse, url: string): ProxyRequest {
     const request = new ProxyRequest(this, incoming, response, url);
     this.inFlight += 1;
     response.once('close', () => request.end());
-    if (response.socket === null) this.#addPipelined(request);
+    if (response.socket === null) addPipelined(request, this.options);
     return request;
   }
 
@@ -72,7 +69,7 @@ export class RequestTracker implements Tracker {
       this.#waiting.add(wait);
       this.options.watch.add(wait);
       // Behind another response, the connection is in use.
-      if (request.response.socket !== null) setAwaitingBody(wait.socket, true);
+      if (request.response.socket !== null) awaitingBody.add(wait.socket);
       reading.then(resolve, reject).finally(() => this.#stopWaiting(wait));
     });
   }
@@ -80,7 +77,7 @@ export class RequestTracker implements Tracker {
   #stopWaiting(wait: BodyWait): void {
     this.#waiting.delete(wait);
     this.options.watch.remove(wait);
-    setAwaitingBody(wait.socket, false);
+    awaitingBody.delete(wait.socket);
   }
 
   /** Callers that send incomplete requests must not keep others out. */
@@ -176,40 +173,34 @@ function incomplete(limit: string): CambistError {
 /** Requests of one connection that may wait for their turn. Common clients send one request at a time. */
 const MAX_WAITING = 16;
 
-/** @returns takes a request whose response waits for its turn on the connection */
-function createPipelining(watch: StallWatch, logger: Pick<Logger, 'warn'>) {
-  const waiting = new WeakMap<Socket, number>();
+/** The number of requests that wait, by connection. */
+const waiting = new WeakMap<Socket, number>();
 
-  /** @returns how many requests of the connection wait now */
-  function count(socket: Socket, change: 1 | -1): number {
-    const now = (waiting.get(socket) ?? 0) + change;
-    waiting.set(socket, now);
-    return now;
+/** Takes a request whose response waits for its turn on the connection. */
+function addPipelined(request: ProxyRequest, { watch, logger }: RequestTrackerOptions): void {
+  const { socket } = request.incoming;
+  const count = (waiting.get(socket) ?? 0) + 1;
+  waiting.set(socket, count);
+  socket.setMaxListeners(0);
+  // Node closes no response that still waits for its turn when the connection closes.
+  const end = (): void => request.end();
+  socket.once('close', end);
+  request.onClosed(() => {
+    // Otherwise the connection would keep each of its requests in memory.
+    socket.off('close', end);
+    waiting.set(socket, (waiting.get(socket) ?? 0) - 1);
+  });
+  if (count > MAX_WAITING && !socket.destroyed) {
+    logger.warn({}, `more than ${MAX_WAITING} pipelined requests; closing the connection`);
+    socket.destroy();
+    return;
   }
-
-  /** Node pauses the connection while long responses wait for their turn. */
-  function watchEnd(request: ProxyRequest): void {
-    const { socket } = request.incoming;
-    watch.add({
-      socket,
-      isPaused: () => socket.isPaused(),
-      isOver: () => request.isClosed,
-      stallMs: () => request.stallMs(),
-      onStall: () => request.abort('stall'),
-    });
-  }
-
-  return (request: ProxyRequest): void => {
-    const { socket } = request.incoming;
-    socket.setMaxListeners(0);
-    // Node closes no response that still waits for its turn when the connection closes.
-    socket.once('close', () => request.end());
-    request.onClosed(() => count(socket, -1));
-    if (count(socket, 1) > MAX_WAITING && !socket.destroyed) {
-      logger.warn({}, `more than ${MAX_WAITING} pipelined requests; closing the connection`);
-      socket.destroy();
-    } else {
-      watchEnd(request);
-    }
-  };
+  // Node pauses the connection while long responses wait for their turn.
+  watch.add({
+    socket,
+    isPaused: () => socket.isPaused(),
+    isOver: () => request.isClosed,
+    stallMs: () => request.stallMs(),
+    onStall: () => request.abort('stall'),
+  });
 }

@@ -6,7 +6,7 @@ import { claimsOf } from '../tokens/subject.ts';
 import { callerReference, crossRoute } from './caller-reference.ts';
 import { metadataUrls, withoutScopeChallenges, withResourceMetadata } from './challenges.ts';
 import { createEndpointRewriter, type Rewriter } from './endpoint-event.ts';
-import { connectionOptions, headerValues, type RawHeaders, wantsStream, without } from './headers.ts';
+import { connectionOptions, headerValues, isEncoded, type RawHeaders, wantsStream, without } from './headers.ts';
 import { isMadeFromCallers } from './obtain-token.ts';
 import { clientOf, describesItself, issuerOf, metadataUrl } from './resource-metadata.ts';
 import type { Prepared } from './steps.ts';
@@ -18,12 +18,13 @@ const LENGTH: ReadonlySet<string> = new Set(['content-length']);
 const NONCE: ReadonlySet<string> = new Set(['dpop-nonce']);
 
 /**
- * Dropped: `Alt-Svc` leads clients past cambist, and the others make a gateway in front of cambist send the request elsewhere, with
- * the token of the caller.
+ * These headers are dropped. `Alt-Svc` leads clients past cambist, only browsers read `Refresh`, and the others make a gateway in front
+ * of cambist send the request elsewhere, with the token of the caller.
  */
 const DROPPED: ReadonlySet<string> = new Set([
   ...HOP_BY_HOP,
   'alt-svc',
+  'refresh',
   'x-accel-redirect',
   'x-lighttpd-send-file',
   'x-litespeed-location',
@@ -47,7 +48,6 @@ const CHANGED: ReadonlySet<string> = new Set([
   'content-location',
   'link',
   'location',
-  'refresh',
   'set-cookie',
   'www-authenticate',
 ]);
@@ -110,11 +110,6 @@ function createChange(raw: RawHeaders, prepared: Prepared): Change {
     return callerReference(Buffer.from(reference, 'latin1').toString('utf8'), prepared, key);
   }
 
-  /** Clients differ in which of several they read. */
-  function only(key: string): void {
-    if (headerValues(raw, key).length > 1) throw crossRoute(route, `${key} is sent more than once`);
-  }
-
   return (key, value) => {
     if (ORIGIN_WIDE.has(key)) return sharesOrigin(prepared) ? undefined : value;
     switch (key) {
@@ -124,12 +119,6 @@ function createChange(raw: RawHeaders, prepared: Prepared): Change {
         return value.replace(/<([^<>]*)>/g, (_, reference: string) => `<${rewrite(key, reference)}>`);
       case 'set-cookie':
         return sharesOrigin(prepared) ? cookieOf(value, route.match.path) : value;
-      case 'refresh': {
-        only(key);
-        const [, seconds, reference] = REFRESH.exec(value) ?? [];
-        if (seconds === undefined || reference === undefined) return seconds;
-        return `${seconds}; url=${rewrite(key, reference.replace(/^(["'])(.*)\1.*/s, '$2'))}`;
-      }
       case 'www-authenticate':
         challengeBytes += value.length;
         if (challengeBytes > MAX_CHALLENGE_BYTES) return undefined;
@@ -137,7 +126,8 @@ function createChange(raw: RawHeaders, prepared: Prepared): Change {
         for (const url of metadataUrls(value)) rewrite(key, url);
         return value;
       default:
-        only(key);
+        // Clients differ in which of several they read.
+        if (headerValues(raw, key).length > 1) throw crossRoute(route, `${key} is sent more than once`);
         return rewrite(key, value);
     }
   };
@@ -145,9 +135,6 @@ function createChange(raw: RawHeaders, prepared: Prepared): Change {
 
 /** Every link has brackets. */
 const LINKS = /^[ \t,]*(?:<[^<>]*>[^<>]*)*$/;
-
-/** `Refresh` as browsers read it. */
-const REFRESH = /^[ \t]*(\d+)[ \t]*(?:[;,][ \t]*(?:url[ \t]*=[ \t]*)?([^ \t].*)?)?$/is;
 
 /** Do clients know other routes by the same host? Not where the route is for the backend's own host. */
 function sharesOrigin({ request, route: { match, upstream }, target }: Prepared): boolean {
@@ -210,9 +197,8 @@ export function streamRewriter(prepared: Prepared, status: number, headers: stri
   const types = headerValues(headers, 'content-type');
   const isStream = types.some((type) => /text\/event-stream/i.test(type));
   if (!isStream && !wantsStream(request.incoming.rawHeaders)) return undefined;
-  const isEncoded = headerValues(headers, 'content-encoding').some((coding) => !/^identity$/i.test(coding));
   // Clients in Python and Java decode the stream as the charset says, in any spelling (RFC 2231).
-  if (isEncoded || types.some((type) => /charset/i.test(type.replace(UTF_8, '')))) {
+  if (isEncoded(headers) || types.some((type) => /charset/i.test(type.replace(UTF_8, '')))) {
     if (isOnlyRoute(request.active.config)) return undefined;
     throw crossRoute(route, 'event stream is encoded, or not in UTF-8, so its endpoint cannot be checked');
   }

@@ -37,7 +37,7 @@ interface Progress {
 
 /** One timer serves all connections. It runs only while there is a connection to watch. */
 export function createStallWatch(clock: Pick<Clock, 'monotonicMs'>) {
-  /** Undefined: the connection was not paused at the last check. */
+  /** The connections, with the progress at the last check. Undefined: the connection was not paused then. */
   const watches = new Map<Watched, Progress | undefined>();
   let timer: NodeJS.Timeout | undefined;
 

@@ -17,10 +17,9 @@ import {
   signInWanted,
 } from './backend-failure.ts';
 import { watchUpload } from './body-wait.ts';
-import type { ElicitationOptions } from './elicitation.ts';
 import type { Rewriter } from './endpoint-event.ts';
 import { failRequest } from './fail-request.ts';
-import { type AfterRefusal, followUpOf, type StepUp } from './follow-up.ts';
+import { type After401, followUpOf, type StepUp } from './follow-up.ts';
 import { headerValues, isChunkedOrPlain, type RawHeaders } from './headers.ts';
 import { followSession, noteLostSession } from './mcp-session.ts';
 import { type ObtainTokenOptions, obtainScopes, obtainToken } from './obtain-token.ts';
@@ -40,7 +39,7 @@ const SECOND_TOKEN = { hasSecondToken: true, hasNonce: false };
 
 const BODY_NOT_KEPT = 'and the request cannot be sent again';
 
-export interface UpstreamCallOptions extends ObtainTokenOptions, DiagnosisOptions, ElicitationOptions {
+export interface UpstreamCallOptions extends ObtainTokenOptions, DiagnosisOptions {
   readonly dispatchers: Dispatchers;
   readonly watch: StallWatch;
 }
@@ -89,7 +88,7 @@ class Attempt implements RawHandler {
     if (sending !== undefined) this.#failIfRejected(sending);
   }
 
-  // Right before the first byte: the caller may have left, and its token or the issued one may be valid no more.
+  // Called right before the first byte. The caller may have left meanwhile, and a token may be expired or revoked.
   onRequestStart(controller: Controller): void {
     const { prepared, token } = this.#plan;
     const { request, route } = prepared;
@@ -137,7 +136,7 @@ class Attempt implements RawHandler {
     const next = followUpOf(this.#plan, status, headers, hasFreshNonce === true);
     if (next.kind === 'relay') this.#relayResponse(controller, status, headers);
     else if (next.kind === 'step_up') this.#failIfRejected(this.#stepUp(controller, headers, next));
-    else this.#failIfRejected(this.#afterRefusal(controller, headers, next));
+    else this.#failIfRejected(this.#after401(controller, headers, next));
   }
 
   #relayResponse(controller: Controller, status: number, received: RawHeaders): void {
@@ -150,8 +149,8 @@ class Attempt implements RawHandler {
     try {
       headers = responseHeaders(received, status, token, prepared);
       const header = (name: string): string | undefined => headerValues(headers, name)[0];
-      if (token !== undefined) rewriter = followSession(prepared, token, status, header, this.#options.broker);
-      rewriter ??= streamRewriter(prepared, status, headers);
+      if (token !== undefined) followSession(prepared, token, status, header, this.#options.broker);
+      rewriter = streamRewriter(prepared, status, headers);
     } catch (error) {
       this.#state = 'discarding';
       this.#fail(error);
@@ -170,7 +169,7 @@ class Attempt implements RawHandler {
     this.#state = 'waiting';
     // No byte of its body arrives before `resume`.
     controller.pause();
-    // If the exchange fails: the upstream's refusal tells the caller more, and is true in any case.
+    // If the exchange fails, the caller gets the upstream's refusal, which says more than an error of the exchange.
     const stepped = await pending.catch(() => undefined);
     if (stepped !== undefined) {
       this.#plan.prepared.request.record.stepUp = stepped.added;
@@ -186,7 +185,7 @@ class Attempt implements RawHandler {
   }
 
   /** Drops a 401 to a token, and retries or fails. */
-  async #afterRefusal(controller: Controller, headers: RawHeaders, next: AfterRefusal): Promise<void> {
+  async #after401(controller: Controller, headers: RawHeaders, next: After401): Promise<void> {
     const { route, session, body } = this.#plan.prepared;
     this.#discard(controller);
     const refused = new RefusedResponse(next.token, headers);
@@ -197,10 +196,11 @@ class Attempt implements RawHandler {
         // The prover knows the nonce by now.
         return this.#send(this.#planRetry({ content: next.content, hasNonce: true }));
       case 'retry_with_new_token': {
-        const isNewTokenWorthwhile = this.#options.broker.refuse(route, session, next.token);
+        // Even where no retry is possible, the next request must not get this token.
+        const isDropped = this.#options.broker.dropRefused(route, session, next.token);
         const content = body.replay();
         if (content === undefined) throw await explained(BODY_NOT_KEPT);
-        if (!isNewTokenWorthwhile) throw await explained('as it refused the previous one a moment ago');
+        if (!isDropped) throw await explained('as it refused the previous one a moment ago');
         return this.#sendWithNewToken(this.#planRetry({ content, ...SECOND_TOKEN }));
       }
       case 'retry_with_new_secret': {
@@ -237,7 +237,7 @@ class Attempt implements RawHandler {
 
   #fail(error: unknown): void {
     const { request, route } = this.#plan.prepared;
-    if (error instanceof CambistError) failRequest(request, error, this.#options);
+    if (error instanceof CambistError) failRequest(request, error);
     else void explainUnreachable(error as Error, route, this.#options).then((told) => failRequest(request, told));
   }
 

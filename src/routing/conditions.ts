@@ -1,3 +1,4 @@
+import { readsMessage } from '../config/match.ts';
 import type { Route } from '../config/route.ts';
 import { addedStateBytes } from './request-state.ts';
 
@@ -50,7 +51,7 @@ export function createConditionalRoutes() {
     add(route: Route): void {
       const { methods, mcpMethods, mcpNames } = route.match.conditions ?? {};
       routes.push(route);
-      if (mcpMethods !== undefined || mcpNames !== undefined) {
+      if (readsMessage(route.match)) {
         bodyLimitBytes = Math.max(bodyLimitBytes ?? 0, route.retryBodyLimitBytes + addedStateBytes(route));
       }
       for (const name of mcpNames ?? [undefined]) {

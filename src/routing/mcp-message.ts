@@ -187,10 +187,9 @@ function keyProblem(text: string): string | undefined {
             if (keyCount > MAX_KEYS) return `its message has more than ${MAX_KEYS} keys`;
             const key = String(JSON.parse(text.slice(at, end + 1)));
             if (level === 0) topKey = key;
-            if (FOLDED[level]?.has(fold(key)) === true) {
-              if (ROUTING_KEYS[level]?.has(key) !== true) return AMBIGUOUS_KEY;
-              if (seen[level]?.has(key) === true) return AMBIGUOUS_KEY;
-              seen[level]?.add(key);
+            if (FOLDED[level]?.has(fold(key))) {
+              if (!ROUTING_KEYS[level].has(key) || seen[level].has(key)) return AMBIGUOUS_KEY;
+              seen[level].add(key);
             }
           }
         }

@@ -31,7 +31,8 @@ function withRegions(main: RouteTable, teams: readonly Team[]): RouteTable {
   };
 
   /**
-   * Undefined where servers read the path as one that has another owner. The request is then refused.
+   * Searches the table of the team that owns the path. Finds nothing where some server reads the path as that of another owner.
+   * The request is then refused.
    * @param find called with the table, and the owner of a region
    */
   function inTable<Found>(target: RequestTarget, find: (table: RouteTable, owner: Team | undefined) => Found) {

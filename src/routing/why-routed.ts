@@ -25,8 +25,9 @@ export function whyNot(
   if (taken === undefined) return 'some servers read the request path or the MCP name as one that has other routes';
   const other = taken.match;
   if (hostRank(other.host) !== hostRank(host)) return `the host of "${taken.name}" is more specific`;
-  if (other.path === path) return `the conditions of "${taken.name}" are more specific`;
-  return `the path of "${taken.name}" is longer`;
+  return other.path === path
+    ? `the conditions of "${taken.name}" are more specific`
+    : `the path of "${taken.name}" is longer`;
 }
 
 function unmetCondition({ methods, mcpMethods, mcpNames }: Conditions, facts: KnownFacts): string | undefined {
@@ -49,9 +50,9 @@ function matchesPattern(patterns: readonly string[], value: string | undefined):
 }
 
 /** An exact host ranks above a wildcard, a longer wildcard above a shorter one, and any host above none. */
-function hostRank(host: string | undefined): number {
+export function hostRank(host: string | undefined): number {
   if (host === undefined) return 0;
-  return host.startsWith('*.') ? host.length : Number.POSITIVE_INFINITY;
+  return host.startsWith('*.') ? host.length : Number.MAX_SAFE_INTEGER;
 }
 
 /** The conditions of a route, which a request met. They are from the config, and nothing in them is from the request. */

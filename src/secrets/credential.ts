@@ -1,6 +1,6 @@
-import { CambistError } from '../errors.ts';
+import { CambistError, errorCode } from '../errors.ts';
 import { Secret } from './secret.ts';
-import { createSecretFileReader, MAX_SECRET_BYTES, type SecretFile } from './secret-file.ts';
+import { createSecretFileReader } from './secret-file.ts';
 
 /** The source of a secret, key or token. A file is read again when it changes, so that rotation needs no restart. */
 export type CredentialSource = FileSource | { readonly env: string } | JwtSvidSource;
@@ -84,22 +84,13 @@ function readEnvironment(name: string, what: string): Secret {
   return secret;
 }
 
-async function readFile(reading: Promise<SecretFile>, file: string, what: string): Promise<Secret> {
-  let found: SecretFile;
+async function readFile(reading: Promise<Secret>, file: string, what: string): Promise<Secret> {
   try {
-    found = await reading;
+    return await reading;
   } catch (cause) {
-    throw unavailable(`${what}: file "${file}" cannot be read: mount it and let this user read it`, cause);
-  }
-  switch (found) {
-    case 'not_a_file':
-      throw unavailable(`${what}: "${file}" is a folder, a device or a pipe: set the path of a file`);
-    case 'too_large':
-      throw unavailable(
-        `${what}: file "${file}" is larger than ${MAX_SECRET_BYTES} bytes: check that it is the right file`,
-      );
-    default:
-      return found;
+    const isProblem = cause instanceof Error && errorCode(cause) === undefined;
+    const why = isProblem ? cause.message : 'cannot be read: mount it and let this user read it';
+    throw unavailable(`${what}: file "${file}" ${why}`, cause);
   }
 }
 

@@ -1,8 +1,6 @@
-import { createHash } from 'node:crypto';
-import { closeSync, fstatSync, openSync, readSync, type Stats, statSync } from 'node:fs';
-import { open, stat } from 'node:fs/promises';
+import { type BigIntStats, statSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import { OPEN_FLAGS, readStart } from './within.ts';
 
 interface WatchOptions {
   /** The files to watch. Called at each check, because a reload may change them. */
@@ -19,25 +17,19 @@ const DEFAULT_POLL_MS = 500;
 /** Looking at a thousand files twice a second would take a fifth of a core. More files than this are looked at less often. */
 const FILES_PER_POLL = 100;
 
-/** A file that changes within this time is still being written, and waits for the next check. */
+/**
+ * A file that changes within this time is still being written, and waits for the next check. The clocks of file systems advance in
+ * smaller steps.
+ */
 const SETTLED_MS = 100;
 
-/** Larger files are compared by their stats. Most configs, keys and certificates are smaller. */
-const MAX_DIGESTED_BYTES = 256 * 1024;
+/** The stats of each file, or `MISSING`. */
+type States = ReadonlyMap<string, string>;
 
-/** The clock of a file system advances in steps. A file that changed longer ago than this changes its stats with its content. */
-const RECENT_MS = 2000;
-
-interface FileState {
-  /** Undefined: the file was too young for its stats to tell of a change. */
-  readonly stats: string | undefined;
-  readonly content: string;
-}
-
-const MISSING: FileState = { stats: 'missing', content: 'missing' };
+const MISSING = 'missing';
 
 /**
- * Watches the content of files by looking at them regularly, because not every file system sends events, and no event tells that the
+ * Watches files by looking at their stats regularly, because not every file system sends events, and no event tells that the
  * target of a link changed. It does not keep the process alive.
  */
 export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }: WatchOptions) {
@@ -57,23 +49,26 @@ export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }
   }
 
   async function compare(): Promise<void> {
-    const next = await statesAfter(known);
+    const next = await statesNow();
     hasFailed = false;
     // Now, because others may never settle.
     for (const [file, state] of next) if (!known.has(file)) known.set(file, state);
     const changed = changedFiles(next, known);
     if (changed.length > 0) {
       await delay(SETTLED_MS, undefined, { ref: false });
-      if (changedFiles(await statesAfter(next), next).length > 0) return;
+      if (changedFiles(await statesNow(), next).length > 0) return;
     }
     known = next;
     if (changed.length > 0 && !isClosed) onChange(changed);
   }
 
-  async function statesAfter(before: ReadonlyMap<string, FileState>): Promise<Map<string, FileState>> {
-    const states = new Map<string, FileState>();
-    // One after the other: a team may have a thousand files, which would all be in memory.
-    for (const file of files()) states.set(file, await stateOf(file, before.get(file)));
+  async function statesNow(): Promise<Map<string, string>> {
+    const states = new Map<string, string>();
+    // One after the other: where a file system does not respond, each look occupies one of Node's few threads.
+    for (const file of new Set(files())) {
+      const found = await stat(file, { bigint: true }).catch(() => undefined);
+      states.set(file, found === undefined ? MISSING : textOf(found));
+    }
     return states;
   }
 
@@ -94,69 +89,19 @@ export function watchFiles({ files, onChange, pollMs = DEFAULT_POLL_MS, logger }
 }
 
 /** A file that was not watched before counts as unchanged. */
-function changedFiles(next: ReadonlyMap<string, FileState>, before: ReadonlyMap<string, FileState>): string[] {
-  const changed = [...next].filter(([file, { content }]) => (before.get(file)?.content ?? content) !== content);
-  return changed.map(([file]) => file);
+function changedFiles(next: States, before: States): string[] {
+  return [...next].filter(([file, state]) => (before.get(file) ?? state) !== state).map(([file]) => file);
 }
 
-async function stateOf(file: string, before: FileState | undefined): Promise<FileState> {
+function stateNow(file: string): string {
   try {
-    const nowMs = Date.now();
-    const found = await stat(file);
-    const stats = statsOf(found, nowMs);
-    if (stats !== undefined && stats === before?.stats) return before;
-    return { stats, content: isDigested(found) ? await contentOf(file) : textOf(found) };
+    return textOf(statSync(file, { bigint: true }));
   } catch {
     return MISSING;
   }
 }
 
-function stateNow(file: string): FileState {
-  try {
-    const nowMs = Date.now();
-    const found = statSync(file);
-    return { stats: statsOf(found, nowMs), content: isDigested(found) ? contentNow(file) : textOf(found) };
-  } catch {
-    return MISSING;
-  }
-}
-
-/** Another file may have taken its place since it was looked at, and a link may lead to one that never ends, with the size 0. */
-async function contentOf(file: string): Promise<string> {
-  const handle = await open(file, OPEN_FLAGS);
-  try {
-    const found = await handle.stat();
-    return isDigested(found) ? digestOf(await readStart(handle, found.size)) : textOf(found);
-  } finally {
-    await handle.close();
-  }
-}
-
-function contentNow(file: string): string {
-  const descriptor = openSync(file, OPEN_FLAGS);
-  try {
-    const found = fstatSync(descriptor);
-    if (!isDigested(found)) return textOf(found);
-    const buffer = Buffer.allocUnsafe(found.size + 1);
-    return digestOf(buffer.subarray(0, readSync(descriptor, buffer)));
-  } finally {
-    closeSync(descriptor);
-  }
-}
-
-function statsOf(found: Stats, nowMs: number): string | undefined {
-  return nowMs - found.ctimeMs > RECENT_MS ? textOf(found) : undefined;
-}
-
-function textOf({ ino, size, ctimeMs }: Stats): string {
-  return `${ino} ${size} ${ctimeMs}`;
-}
-
-/** To read a pipe would wait for a writer, and with it every later check. */
-function isDigested(stats: Stats): boolean {
-  return stats.size <= MAX_DIGESTED_BYTES && stats.isFile();
-}
-
-function digestOf(content: Buffer): string {
-  return createHash('sha256').update(content).digest('base64');
+/** The inode is left out, because it changes at each look on some file systems. */
+function textOf({ size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return `${size} ${mtimeNs} ${ctimeNs}`;
 }

@@ -2,8 +2,6 @@ import { randomBytes } from 'node:crypto';
 import { systemClock } from '../clock/clock.ts';
 import type { SharedCache } from '../config/shared-cache.ts';
 import { ACQUIRE, KEEP } from './scripts.ts';
-import { createStoreKeys } from './seal.ts';
-import { createRecords, type RecordSummary } from './shared-records.ts';
 import { type ConnectStore, connectStore, type StoreConnection } from './store-connection.ts';
 import { FIXES, inTime, labelOf, problemOf } from './store-problems.ts';
 
@@ -12,8 +10,8 @@ const STEP_MS = 5000;
 
 /**
  * Connects as a replica does, and tries everything that it needs: a write, a script, a subscription and a message.
- * @param withRecords tries to keep a record too, and reads those that replicas keep
- * @returns the time of one operation, and the records if the key can be read; or the problem
+ * @param withRecords tries to keep a record too
+ * @returns the time of one operation, or the problem
  */
 export async function probeStore(shared: SharedCache, withRecords: boolean, connect: ConnectStore = connectStore) {
   const name = `${shared.prefix}:{doctor:${randomBytes(12).toString('base64url')}}`;
@@ -23,13 +21,13 @@ export async function probeStore(shared: SharedCache, withRecords: boolean, conn
     try {
       await step(connection.set(name, '1', STEP_MS));
       const startedMs = performance.now();
-      await step(connection.run(ACQUIRE, [name, `${name}r`, `${name}l`], ['', '0', '1', '', '']));
+      await step(connection.run(ACQUIRE, [name, `${name}l`], ['', '0', '1', '']));
       const durationMs = performance.now() - startedMs;
       await step(connection.subscribe(name, () => {}));
       await step(connection.publish(name, '1'));
       if (withRecords) await keepOne(connection, ofRecord);
       await step(connection.delete([name, ...ofRecord]));
-      return { durationMs, records: withRecords ? await readRecords(connection, shared) : undefined };
+      return { durationMs };
     } finally {
       connection.destroy();
     }
@@ -47,28 +45,4 @@ async function keepOne(connection: StoreConnection, names: readonly string[]): P
   const nowMs = systemClock.wallMs();
   const args = ['1', '1', nowMs + STEP_MS, nowMs, STEP_MS, 1, 1, ''].map(String);
   await step(connection.run(KEEP, names, args));
-}
-
-/** @throws {Error} of the server. A missing key is a finding of its own, and gives undefined */
-async function readRecords(connection: StoreConnection, shared: SharedCache): Promise<RecordSummary | undefined> {
-  let failure: unknown;
-  const records = createRecords({
-    store: {
-      use: async (_operation, work) => {
-        try {
-          return { value: await step(work(connection)) };
-        } catch (error) {
-          failure = error;
-          return undefined;
-        }
-      },
-    },
-    keys: createStoreKeys(shared.keys),
-    counts: { operation: () => {} },
-    clock: systemClock,
-    prefix: shared.prefix,
-  });
-  const list = await records.readAll(() => {});
-  if (failure !== undefined) throw failure;
-  return list;
 }

@@ -9,44 +9,30 @@ export interface Script {
 }
 
 /**
- * Finds a token or a refusal, or else takes the lock. A value that begins with an unwanted text counts as missing.
- * KEYS token, refusal, lock. ARGV value of the lock (empty: only look), its lifetime in ms, longest value, unwanted token,
- * unwanted refusal. Replies token, refusal, and the lock that is held now.
+ * Finds a token, or else takes the lock. A token that begins with an unwanted text counts as missing.
+ * KEYS token, lock. ARGV value of the lock (empty: only look), its lifetime in ms, longest value, unwanted token.
+ * Replies the token, and the lock that is held now.
  */
 export const ACQUIRE: Script = {
   name: 'acquire',
-  keys: 3,
+  keys: 2,
   text: `
-local function read(key, unwanted)
+local function read(key)
   if redis.call('STRLEN', key) > tonumber(ARGV[3]) then return '' end
-  local value = redis.call('GET', key) or ''
-  if unwanted ~= '' and string.sub(value, 1, #unwanted) == unwanted then return '' end
-  return value
+  return redis.call('GET', key) or ''
 end
-local token = read(KEYS[1], ARGV[4])
-if token ~= '' then return {token, '', ''} end
-local refusal = read(KEYS[2], ARGV[5])
-if refusal ~= '' then return {'', refusal, ''} end
-if ARGV[1] == '' then return {'', '', ''} end
-if redis.call('SET', KEYS[3], ARGV[1], 'NX', 'PX', ARGV[2]) then return {'', '', ARGV[1]} end
-return {'', '', read(KEYS[3], '')}
-`,
-};
-
-/** Renews a lock that the holder still has. KEYS lock. ARGV holder, new value, lifetime in ms. Replies 1 if the holder had it. */
-export const RENEW: Script = {
-  name: 'renew',
-  keys: 1,
-  text: `
-if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-return 1
+local token = read(KEYS[1])
+local isUnwanted = ARGV[4] ~= '' and string.sub(token, 1, #ARGV[4]) == ARGV[4]
+if token ~= '' and not isUnwanted then return {token, ''} end
+if ARGV[1] == '' then return {'', ''} end
+if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return {'', ARGV[1]} end
+return {'', read(KEYS[2])}
 `,
 };
 
 /**
- * Writes the result of an exchange and frees the lock, unless another replica holds it by now.
- * KEYS place of the result, lock. ARGV holder, result (empty: none), its lifetime in ms. Replies 1 if no other replica holds it.
+ * Writes the result of an exchange and frees the lock, unless another replica holds it by now. KEYS place of the result, lock.
+ * ARGV value of the lock, result (empty: none), its lifetime in ms. Replies 1 if no other replica holds it.
  */
 export const FINISH: Script = {
   name: 'finish',

@@ -13,8 +13,6 @@ export interface StoreKey {
   readonly locks: Buffer;
   /** HMAC: handles of `inbound`. */
   readonly handles: Buffer;
-  /** AES-256: states of consent. */
-  readonly states: Buffer;
 }
 
 /** The keys of `cache.shared.key`. The first one seals, all of them open. */
@@ -55,7 +53,6 @@ export function deriveStoreKey(secret: string): StoreKey {
     sealing: part('sealing'),
     locks: part('locks'),
     handles: part('handles'),
-    states: part('states'),
   };
 }
 

@@ -2,21 +2,13 @@ import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { LifetimeSettings } from '../tokens/accept-token.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
-import type { SecondLevel, SharedEntry, SharedToken } from '../tokens/shared-token.ts';
+import type { KeyedRequest } from '../tokens/session.ts';
+import type { SecondLevel, SharedToken } from '../tokens/shared-token.ts';
 import { bareToken } from '../tokens/token-text.ts';
 import type { SharedMessages } from './messages.ts';
-import {
-  type Place,
-  type Places,
-  placesOf,
-  type SealedResult,
-  sealedRefusal,
-  sealedToken,
-  sealingSecret,
-  tagOf,
-} from './results.ts';
-import { FINISH, FORGET, RENEW } from './scripts.ts';
-import { createSearcher, LOCK_MS, type LockValue, newLock, RENEW_MS, writeLock } from './search.ts';
+import { type Place, placeOf, type SealedToken, sealedToken, tagOf } from './results.ts';
+import { FINISH, FORGET } from './scripts.ts';
+import { createSearcher, newLock } from './search.ts';
 import type { Store, StoreParts } from './store.ts';
 import type { Operation } from './store-counts.ts';
 
@@ -24,126 +16,98 @@ interface SecondLevelOptions extends StoreParts, LifetimeSettings {
   readonly messages: SharedMessages;
 }
 
-/** Longest exchange that other replicas wait for. */
-const MAX_HOLD_MS = 10_000;
 /** Time limit of work that no request waits for. */
 const BACKGROUND_MS = 1000;
 /** Refused tokens and ended sessions that are remembered, so that the store cannot bring them back. */
 const MAX_REMEMBERED = 10_000;
 
-/** Tokens, refusals and the ends of sessions, shared by replicas. */
+/** Tokens of callers and the ends of sessions, shared by replicas. */
 export function createSecondLevel(options: SecondLevelOptions): SecondLevel {
   const { store, keys, counts, messages, prefix, clock } = options;
   const refused = new LRUCache<string, true>({ max: MAX_REMEMBERED });
   /** Monotonic milliseconds of the end, by key. */
   const ended = new LRUCache<string, number>({ max: MAX_REMEMBERED });
   const isRefused = (token: string): boolean => refused.has(digestOf(token));
-  const { search, isShared } = createSearcher({ ...options, isRefused });
+  const search = createSearcher({ ...options, isRefused });
 
-  /** Finds the places of an entry, unless the store is down or the token must not be shared. */
-  async function find(entry: SharedEntry, operation: Operation): Promise<Places | undefined> {
+  /** Finds the places of a token under each key. None if the store is down, or the token is for cambist itself. */
+  async function find(request: KeyedRequest, operation: Operation): Promise<readonly Place[]> {
+    const { subject } = request.session;
+    if (subject === undefined) return [];
     if (!store.state.isAvailable) {
       counts.operation(operation, 'skipped');
-      return undefined;
+      return [];
     }
     try {
-      const [secret, list] = await Promise.all([sealingSecret(entry), keys.read()]);
-      return secret && placesOf(entry, secret, list, prefix);
+      return (await keys.read()).map((key) => placeOf(request, subject, key, prefix));
     } catch {
-      // The exchange needs the same credential and reports it. The store reads the keys again before its next connection.
+      // The store reads the keys again before its next connection, and reports it.
       counts.operation(operation, 'error');
-      return undefined;
+      return [];
     }
   }
 
-  /** Exchanges, and shares the result. The requests that wait do not wait for the store. */
-  async function exchangeFor(
-    places: Places | undefined,
-    lock: LockValue,
-    entry: SharedEntry,
-    exchange: () => Promise<IssuedToken>,
-  ): Promise<SharedToken> {
-    if (places === undefined) return { token: await exchange(), added: entry.added };
-    const startedMs = clock.monotonicMs();
-    const stopRenewing = renewRegularly(places, lock);
-    try {
-      const token = await exchange();
-      const isOver = (ended.get(entry.key) ?? Number.NEGATIVE_INFINITY) >= startedMs;
-      const shared = { token, added: entry.added };
-      finish(places, lock, isOver ? undefined : sealedToken(shared, places, options));
-      return shared;
-    } catch (error) {
-      finish(places, lock, sealedRefusal(error, places, clock));
-      throw error;
-    } finally {
-      stopRenewing();
-    }
-  }
-
-  function renewRegularly({ first }: Places, lock: LockValue): () => void {
-    let { renewals } = lock;
-    const timer = setInterval(() => {
-      renewals += 1;
-      if (renewals * RENEW_MS > MAX_HOLD_MS) return clearInterval(timer);
-      const value = writeLock({ ...lock, renewals }, first.lock, first.key);
-      void store.use('wait', (server) => server.run(RENEW, [first.lock], [lock.holder, value, String(LOCK_MS)]));
-    }, RENEW_MS).unref();
-    return () => clearInterval(timer);
-  }
-
-  function finish({ first }: Places, lock: LockValue, result: SealedResult | undefined): void {
-    const args = [lock.holder, result?.value ?? '', String(result?.lifetimeMs ?? 1)];
-    inBackground('keep', (server) => server.run(FINISH, [result?.name ?? first.token, first.lock], args));
+  function finish(place: Place, lock: string, result: SealedToken | undefined): void {
+    const args = [lock, result?.value ?? '', String(result?.lifetimeMs ?? 1)];
+    inBackground('keep', (server) => server.run(FINISH, [place.token, place.lock], args));
   }
 
   function inBackground(operation: Operation, work: Parameters<Store['use']>[1]): void {
     void store.use(operation, work, BACKGROUND_MS).then((reply) => reply && counts.operation(operation, 'ok'));
   }
 
-  async function everywhere(entry: SharedEntry, work: (place: Place) => void): Promise<void> {
-    const places = await find(entry, 'drop');
-    if (places !== undefined) for (const place of [places.first, ...places.others]) work(place);
+  async function everywhere(request: KeyedRequest, work: (place: Place) => void): Promise<void> {
+    for (const place of await find(request, 'drop')) work(place);
   }
 
-  function forget(entry: SharedEntry, token: IssuedToken): void {
+  function forget(request: KeyedRequest, token: IssuedToken): void {
     const value = bareToken(token.authorization.reveal());
-    void everywhere(entry, (place) =>
+    void everywhere(request, (place) =>
       inBackground('drop', (server) => server.run(FORGET, [place.token], [tagOf(value, place)])),
     );
   }
 
   return {
-    async obtain(entry, exchange, replaced) {
-      const lock = newLock();
-      const places = await find(entry, 'lookup');
-      if (places === undefined) return exchangeFor(undefined, lock, entry, exchange);
-      const found = await search(places, lock, replaced);
-      if (found?.kind === 'token') {
-        // Moves a token of an older key to the first one, and frees the lock.
-        if (found.isLocked) finish(places, lock, sealedToken(found.token, places, options));
-        return found.token;
+    async obtain(request, exchange, replaced) {
+      const [place] = await find(request, 'lookup');
+      const own = async (): Promise<SharedToken> => ({
+        token: await exchange(),
+        added: request.added,
+        isShared: false,
+      });
+      if (place === undefined) return own();
+      const lock = newLock(place);
+      const found = await search(place, lock, replaced);
+      if (found !== undefined) return found;
+      const startedMs = clock.monotonicMs();
+      let result: SealedToken | undefined;
+      try {
+        const exchanged = await own();
+        const isOver = (ended.get(request.key) ?? Number.NEGATIVE_INFINITY) >= startedMs;
+        if (!isOver) result = sealedToken(exchanged.token, place, options);
+        return exchanged;
+      } finally {
+        // The requests that wait do not wait for the store.
+        finish(place, lock, result);
       }
-      if (found?.kind === 'refusal') throw found.error;
-      return exchangeFor(places, lock, entry, exchange);
     },
-    isShared,
-    refuse(entry, token) {
+    dropRefused(request, token) {
       refused.set(digestOf(bareToken(token.authorization.reveal())), true);
-      forget(entry, token);
+      forget(request, token);
     },
-    give(entry, token) {
-      void find(entry, 'keep').then((places) => {
-        const sealed = places && sealedToken({ token, added: entry.added }, places, options);
-        if (sealed !== undefined) {
-          inBackground('keep', (server) => server.add(sealed.name, sealed.value, sealed.lifetimeMs));
+    give(request, token) {
+      void find(request, 'keep').then(([place]) => {
+        const sealed = place && sealedToken(token, place, options);
+        if (place !== undefined && sealed !== undefined) {
+          inBackground('keep', (server) => server.add(place.token, sealed.value, sealed.lifetimeMs));
         }
       });
     },
     release: forget,
-    endSession(entry) {
-      ended.set(entry.key, clock.monotonicMs());
-      void everywhere(entry, (place) => inBackground('drop', (server) => server.delete([place.token])));
-      void messages.publish('session_ended', { key: entry.key });
+    endSession(request) {
+      ended.set(request.key, clock.monotonicMs());
+      void everywhere(request, (place) => inBackground('drop', (server) => server.delete([place.token])));
+      void messages.publish('session_ended', { key: request.key });
     },
     onSessionEnded(listener) {
       messages.on('session_ended', (payload) => {
@@ -152,9 +116,6 @@ export function createSecondLevel(options: SecondLevelOptions): SecondLevel {
         ended.set(key, clock.monotonicMs());
         listener(key);
       });
-    },
-    consented(entry) {
-      void everywhere(entry, (place) => inBackground('drop', (server) => server.delete([place.refusal])));
     },
   };
 }

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import type { Clock } from '../clock/clock.ts';
 import type { SharedCache } from '../config/shared-cache.ts';
 import type { Logger } from '../observability/logger.ts';
@@ -35,16 +34,12 @@ export async function openSharedCache(shared: SharedCache, options: SharedCacheO
   const parts = { store, keys, counts, clock, prefix };
   const messages = createMessages(parts);
   const secondLevel = createSecondLevel({ ...parts, messages, maxAgeMs, random: Math.random });
-  /** Until the key can be read, a state works at this replica alone. */
-  const ownKeys = [randomBytes(32)];
   await store.start();
   return {
     secondLevel,
     messages,
     records: createRecords(parts),
     handles: createSharedHandles(parts),
-    /** AES-256 keys of the states of consent. The first one seals, all of them open. */
-    stateKeys: (): readonly Buffer[] => keys.current?.map(({ states }) => states) ?? ownKeys,
     families: counts.families(() => store.state.isAvailable),
     status: (): SharedCacheStatus => statusOf(store.state),
     close: store.close,

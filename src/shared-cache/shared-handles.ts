@@ -38,8 +38,8 @@ export function createSharedHandles({ store, keys, counts, clock, prefix }: Stor
 
   async function read(text: string, key: StoreKey): Promise<string | undefined> {
     const name = placeOf(text, key);
-    const args = ['', '0', String(MAX_SEALED_LENGTH), '', ''];
-    const reply = await store.use('handle', (server) => server.run(ACQUIRE, [name, `${name}r`, `${name}l`], args));
+    const args = ['', '0', String(MAX_SEALED_LENGTH), ''];
+    const reply = await store.use('handle', (server) => server.run(ACQUIRE, [name, `${name}l`], args));
     const [value] = Array.isArray(reply?.value) ? (reply.value as unknown[]) : [];
     if (typeof value !== 'string' || value === '') return undefined;
     const { token } = parseJsonObject(open(value, new Secret(text), key, ['handle', name]) ?? '') ?? {};

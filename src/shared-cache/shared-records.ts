@@ -9,7 +9,6 @@ import type { Operation, StoreCounts } from './store-counts.ts';
 export type KeepResult = 'kept' | 'full' | 'failed';
 
 export interface RecordSummary {
-  readonly count: number;
   /** Records that do not open: altered, forged, or sealed under an unknown key. */
   readonly unreadable: number;
   /** The server has no room, so that records may be missing. */
@@ -146,7 +145,7 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
      * @returns undefined while they cannot be read
      */
     async readAll(onPage: (records: readonly OpenedRecord[]) => void): Promise<RecordSummary | undefined> {
-      let [size, count, unreadable, isMarked] = [0, 0, 0, false];
+      let [size, unreadable, isMarked] = [0, 0, false];
       for (let offset = 0; offset < MAX_RECORDS; offset += PAGE) {
         const page = await readPage(offset);
         if (page === undefined) return undefined;
@@ -154,7 +153,6 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
           if (at > 0) await setImmediate();
           const opened = openAll(page.texts.slice(at, at + 2 * OPENED_AT_ONCE), page.keys);
           onPage(opened.records);
-          count += opened.records.length;
           unreadable += opened.unreadable;
           isMarked ||= opened.isMarked;
         }
@@ -162,7 +160,7 @@ export function createRecords({ store, keys, counts, clock, prefix }: RecordsOpt
         if (page.size < PAGE) break;
       }
       counts.operation('recall', 'ok');
-      return { count, unreadable, isFull: size >= MAX_RECORDS, isMarked };
+      return { unreadable, isFull: size >= MAX_RECORDS, isMarked };
     },
   };
 

@@ -9,7 +9,7 @@ import {
 } from '@redis/client';
 import type { SharedCache } from '../config/shared-cache.ts';
 import { type CredentialSource, readCredential } from '../secrets/credential.ts';
-import { ACQUIRE, FINISH, FORGET, KEEP, RECALL, RENEW, type Script } from './scripts.ts';
+import { ACQUIRE, FINISH, FORGET, KEEP, RECALL, type Script } from './scripts.ts';
 import { inTime } from './store-problems.ts';
 
 /** A connection to the server, or to the servers of a cluster. After a fault it is replaced. */
@@ -61,7 +61,7 @@ const MAX_QUEUED = 10_000;
 
 /** Each runs by its digest, and is sent in full where the server does not know it. */
 const SCRIPTS = Object.fromEntries(
-  [ACQUIRE, RENEW, FINISH, FORGET, KEEP, RECALL].map(({ name, text, keys }) => [
+  [ACQUIRE, FINISH, FORGET, KEEP, RECALL].map(({ name, text, keys }) => [
     name,
     defineScript({
       SCRIPT: text,
@@ -91,14 +91,15 @@ export const connectStore: ConnectStore = async (shared, onLost, onInterrupted =
   for (const each of all) {
     // Without a listener, an error would end the process. The clients of clusters and sentinels repair most of them.
     each.on('error', shared.server.kind === 'standalone' ? lose : () => {});
-    each.on('end', () => lose(new Error('the connection was closed')));
+    each.on('end', () => lose(new Error('The connection was closed')));
   }
   const destroy = (): void => {
     isOver = true;
     for (const each of all) destroyQuietly(each);
   };
   try {
-    await inTime(Promise.all(all.map((each) => each.connect())), CONNECT_MS, tooLong);
+    // A server that accepts no connection in time counts as unreachable, not as slow.
+    await inTime(Promise.all(all.map((each) => each.connect())), CONNECT_MS, () => new Error('Connection timeout'));
   } catch (error) {
     destroy();
     throw error;
@@ -118,11 +119,6 @@ export const connectStore: ConnectStore = async (shared, onLost, onInterrupted =
     destroy,
   };
 };
-
-/** A server that accepts no connection in time counts as unreachable, not as slow. */
-function tooLong(): Error {
-  return new Error('connecting took too long: timeout');
-}
 
 /** Attempts to connect to a server that is down fail again and again, and interrupt nothing. */
 function isInterruption(error: unknown): boolean {
@@ -197,6 +193,6 @@ function destroyQuietly(client: Client): void {
   try {
     void Promise.resolve(client.destroy()).catch(() => {});
   } catch {
-    // It is gone either way.
+    // The connection is closed in any case.
   }
 }

@@ -8,7 +8,7 @@ const OPERATIONS = [
 ];
 
 /**
- * `hit`: a token, a refusal or a handle. `invalid`: a value that cannot be opened, is over, or fails a check. `locked`: another
+ * `hit`: a token or a handle. `invalid`: a value that cannot be opened, is over, or fails a check. `locked`: another
  * replica exchanges. `skipped`: not sent, because the server is considered down.
  */
 export type OperationResult = (typeof RESULTS)[number];

@@ -47,14 +47,26 @@ export function problemOf(error: unknown): StoreProblem {
   if (TLS_CODES.test(String(code))) return 'tls';
   const inner = Array.isArray(errors) ? errors[0] : cause;
   if (inner !== undefined) return problemOf(inner);
-  if (/^(?:E[A-Z]+|ENOTFOUND)$/.test(String(code)) || /socket|connect|closed|timeout/i.test(String(message))) {
+  if (
+    /^(?:E[A-Z]+|ENOTFOUND)$/.test(String(code)) ||
+    /socket|connect|closed|timeout|available/i.test(String(message))
+  ) {
     return 'unreachable';
   }
   return 'other';
 }
 
-/** Messages of the client that have no code, and contain nothing of a command. */
-const CLIENT_MESSAGES = /^(?:Socket closed unexpectedly|Connection timeout|The client is (?:closed|offline))$/;
+/** Messages of the client, and two of cambist, that have no code, and contain nothing of a command. */
+const CLIENT_MESSAGES: ReadonlySet<string> = new Set([
+  'Socket closed unexpectedly',
+  'Connection timeout',
+  'The client is closed',
+  'The client is offline',
+  'All the root nodes are unavailable',
+  'None of the sentinels are available',
+  'The connection was closed',
+  'The connection delivers no messages: closed',
+]);
 
 /**
  * The code of an error, for the log, or a message of a fixed form, as of a limit or a credential. Other messages may repeat a command,
@@ -62,10 +74,11 @@ const CLIENT_MESSAGES = /^(?:Socket closed unexpectedly|Connection timeout|The c
  */
 export function labelOf(error: unknown): string {
   if (error instanceof StoreTimeoutError || error instanceof CambistError) return error.message;
-  const { message = '', code, name = 'Error', errors } = Object(error) as Record<string, unknown>;
+  const { message = '', code, name = 'Error', cause, errors } = Object(error) as Record<string, unknown>;
   if (typeof code === 'string') return code;
-  if (Array.isArray(errors)) return labelOf(errors[0]);
-  if (CLIENT_MESSAGES.test(String(message))) return String(message);
+  const inner = Array.isArray(errors) ? errors[0] : cause;
+  if (inner !== undefined) return labelOf(inner);
+  if (CLIENT_MESSAGES.has(String(message))) return String(message);
   const [reply] = /^[A-Z]{3,20}(?= )/.exec(String(message)) ?? [];
   return reply ?? String(name);
 }

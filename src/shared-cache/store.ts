@@ -69,10 +69,10 @@ export function createStore({ shared, connect, clock, counts, prepare, onChange 
   channels.set(own, () => {
     beats.received += 1;
     // The library has subscribed again.
-    if (isInterrupted) tellUp();
+    if (isInterrupted) notifyUp();
   });
 
-  function tellUp(): void {
+  function notifyUp(): void {
     isInterrupted = false;
     for (const listener of upListeners) listener();
   }
@@ -121,7 +121,7 @@ export function createStore({ shared, connect, clock, counts, prepare, onChange 
     attempts = 0;
     beats = { sent: 0, received: 0 };
     change({ isAvailable: true, problem: undefined, error: undefined });
-    tellUp();
+    notifyUp();
   }
 
   /**
@@ -158,10 +158,10 @@ export function createStore({ shared, connect, clock, counts, prepare, onChange 
   async function beat(): Promise<void> {
     const used = connection;
     if (used === undefined) return;
-    // Handles and states use the keys that were read last.
+    // Handles use the keys that were read last.
     await prepare().catch(() => {});
     if (used !== connection) return;
-    if (beats.received < beats.sent) return lose(used, new Error('the connection delivers no messages: closed'));
+    if (beats.received < beats.sent) return lose(used, new Error('The connection delivers no messages: closed'));
     const { value } = (await use('heartbeat', (each) => each.publish(own, '1'))) ?? {};
     if (value === undefined || used !== connection) return;
     beats.sent += 1;

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { jwtVerify, SignJWT } from 'jose';
+import { errors, jwtVerify, SignJWT } from 'jose';
 import type { Clock } from '../clock/clock.ts';
 import type { Revoke } from '../config/signals.ts';
 import { add, expect } from '../observability/counters.ts';
@@ -17,6 +17,7 @@ import type { Replicas } from './replicas.ts';
 const AUDIENCE = 'urn:cambist:revoke';
 const LIFETIME_SECONDS = 30;
 const CLOCK_TOLERANCE_SECONDS = 5;
+const UNKNOWN_ISSUER = 'no transmitter or verify of the config has this issuer';
 
 /** The user whose tokens `cambist revoke` ends. */
 export interface Operand {
@@ -82,7 +83,8 @@ export function createOperator({ secret }: Revoke, options: OperatorOptions) {
       clockTolerance: CLOCK_TOLERANCE_SECONDS,
       currentDate: new Date(clock.wallMs()),
     }).catch((error: unknown) => {
-      throw new InvalidSignal('invalid_request', reasonOf(error));
+      const isIssuer = error instanceof errors.JWTClaimValidationFailed && error.claim === 'iss';
+      throw new InvalidSignal('invalid_request', isIssuer ? UNKNOWN_ISSUER : reasonOf(error));
     });
     return readLogout(payload, payload.iss as string).revocations[0] as Revocation;
   }

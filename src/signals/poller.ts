@@ -1,6 +1,7 @@
+import { setTimeout } from 'node:timers/promises';
 import type { Clock } from '../clock/clock.ts';
 import type { Transmitter } from '../config/signals.ts';
-import { createPause, type Pause } from './pause.ts';
+import { isTimeout } from '../tokens/bounded-request.ts';
 import { createEventSettler, type EventSettlerOptions } from './settle-events.ts';
 import {
   type ClientOptions,
@@ -9,8 +10,6 @@ import {
   type Poll,
   type PolledSets,
   TransmitterError,
-  TransmitterTimeout,
-  TransmitterTooLarge,
 } from './transmitter-client.ts';
 
 interface PollerOptions extends EventSettlerOptions {
@@ -22,11 +21,11 @@ interface PollerOptions extends EventSettlerOptions {
   readonly onResult: (error: unknown) => void;
   /** Returns a number from 0 to 1, for jitter. */
   readonly random?: () => number;
-  readonly pause?: Pause;
+  readonly sleep?: (ms: number, signal: AbortSignal) => Promise<unknown>;
 }
 
-/** Most events of one poll. A response may have 256 KiB, and an event has a few hundred bytes. */
-export const MAX_EVENTS = 50;
+/** Most new events of one poll. A response may have 256 KiB, which is 4 KiB for each of these and of those that stay. */
+export const MAX_EVENTS = 20;
 /** Longest wait for the response to a poll that wants it at once. */
 const SHORT_POLL_MS = 10_000;
 /** Longest wait for an event at the transmitter. Gateways often close a request after a minute. */
@@ -41,32 +40,32 @@ const MAX_RETRY_MS = 60_000;
 
 /** Polls a transmitter for events until it is stopped (RFC 8936). */
 export function createPoller(options: PollerOptions) {
-  const { poll, clock, intervalMs, onResult, random = Math.random, pause = createPause() } = options;
+  const { poll, clock, intervalMs, onResult, random = Math.random } = options;
+  const { sleep = (ms, signal) => setTimeout(ms, undefined, { signal }) } = options;
   const settler = createEventSettler(options);
-  let maxEvents = MAX_EVENTS;
+  const stopping = new AbortController();
   /** The last poll got a response. The next one may then be a long one. */
   let isReachable = false;
   let failures = 0;
-  let isStopped = false;
 
-  async function run(): Promise<void> {
-    while (!isStopped) {
-      const pauseMs = await attempt();
-      if (!isStopped) await pause.wait(pauseMs);
+  async function run({ signal }: AbortController): Promise<void> {
+    while (!signal.aborted) {
+      const pauseMs = await attempt(signal);
+      await sleep(pauseMs, signal).catch(() => {});
     }
   }
 
   /** @returns the delay before the next attempt in milliseconds */
-  async function attempt(): Promise<number> {
+  async function attempt(signal: AbortSignal): Promise<number> {
     try {
       const pauseMs = await pollOnce();
       if (pauseMs === undefined) return 0;
       failures = 0;
-      if (!isStopped) onResult(undefined);
+      if (!signal.aborted) onResult(undefined);
       return pauseMs;
     } catch (error) {
       isReachable = false;
-      if (!isStopped) onResult(error);
+      if (!signal.aborted) onResult(error);
       failures += 1;
       return backOff(failures, error, random());
     }
@@ -76,15 +75,14 @@ export function createPoller(options: PollerOptions) {
   async function pollOnce(): Promise<number | undefined> {
     const isLong = isReachable;
     const startedMs = clock.monotonicMs();
-    const polled = await send(isLong);
-    isReachable = polled !== undefined;
-    if (polled === undefined) return undefined;
+    const sets = await send(isLong);
+    isReachable = sets !== undefined;
+    if (sets === undefined) return undefined;
     const isDelayed = clock.monotonicMs() - startedMs >= DELAYED_MS;
     settler.delivered();
-    if (!polled.moreAvailable) maxEvents = MAX_EVENTS;
-    const isNew = await settler.settle(polled.sets);
+    const isNew = await settler.settle(sets);
     // A transmitter that sends settled events again would otherwise be polled without a pause.
-    if (polled.sets.length > 0) return isNew ? BUSY_PAUSE_MS : intervalMs;
+    if (sets.length > 0) return isNew ? BUSY_PAUSE_MS : intervalMs;
     return isLong && !isDelayed ? intervalMs : 0;
   }
 
@@ -92,25 +90,18 @@ export function createPoller(options: PollerOptions) {
   async function send(isLong: boolean): Promise<PolledSets | undefined> {
     const results = settler.results();
     // The events that are not acknowledged come again, beside new ones.
-    const body = { maxEvents: maxEvents + settler.held, returnImmediately: !isLong, ...results };
+    const body = { maxEvents: MAX_EVENTS + settler.held, returnImmediately: !isLong, ...results };
     try {
       return await poll(body, isLong ? LONG_POLL_MS : SHORT_POLL_MS);
     } catch (error) {
-      if (isLong && error instanceof TransmitterTimeout) return undefined;
-      if (error instanceof TransmitterTooLarge) {
-        maxEvents = Math.max(1, Math.floor(maxEvents / 2));
-        settler.release();
-      }
+      if (isLong && error instanceof TransmitterError && isTimeout(error.cause)) return undefined;
       throw error;
     }
   }
 
   return {
-    start: (): void => void run(),
-    stop(): void {
-      isStopped = true;
-      pause.end();
-    },
+    start: (): void => void run(stopping),
+    stop: (): void => stopping.abort(),
   };
 }
 

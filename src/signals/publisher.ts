@@ -4,7 +4,7 @@ import type { KeepResult } from '../shared-cache/shared-records.ts';
 import { inTime } from '../shared-cache/store-problems.ts';
 import type { RevocationEntry } from '../tokens/revocation-list.ts';
 import { MAX_REVOCATIONS } from '../tokens/revocations.ts';
-import { batchesOf, idOf, toWire } from './revocation-wire.ts';
+import { batchOf, idOf, toWire } from './revocation-wire.ts';
 
 /** Returns true once the shared cache has everything that was published before. */
 export type IsShared = () => boolean;
@@ -63,7 +63,7 @@ export function createPublisher({ messages, write, logger }: PublisherOptions) {
     await Promise.resolve();
     let succeeded = true;
     while (succeeded && unshared.size > 0) {
-      const [batch = []] = batchesOf(unshared.values());
+      const batch = batchOf(unshared.values());
       succeeded = await shareBatch(batch);
       settle((upTo) => !succeeded || isSharedUpTo(upTo));
     }

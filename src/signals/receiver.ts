@@ -127,7 +127,7 @@ function refuse(reply: FastifyReply, status: number, err: string, description: s
   return reply.code(status).type('application/json').header('content-language', 'en').send({ err, description });
 }
 
-/** Asks the transmitter to retry. */
+/** Makes the transmitter retry. */
 function unavailable(reply: FastifyReply) {
   return reply.code(503).header('retry-after', '5').send();
 }

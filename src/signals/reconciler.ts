@@ -1,9 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../clock/clock.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { RecordSummary, SharedRecords } from '../shared-cache/shared-records.ts';
 import type { RevocationEntry } from '../tokens/revocation-list.ts';
 import type { Revocations } from '../tokens/revocations.ts';
-import { createPause } from './pause.ts';
 import type { Publisher } from './publisher.ts';
 import { idOf, readEntries } from './revocation-wire.ts';
 
@@ -39,17 +39,16 @@ const RETRY_MS = 500;
 export type Reconciler = ReturnType<typeof createReconciler>;
 
 export function createReconciler(options: ReconcilerOptions) {
-  const { records, known, publisher, clock, logger, rememberMs, issuers, random, waitMs, onRead } = options;
-  const pause = createPause();
+  const { records, publisher, clock, logger, rememberMs, random, waitMs, onRead } = options;
+  const reader = createRecordReader(options);
+  const closing = new AbortController();
+  const { signal } = closing;
   let isStale = true;
   let isComplete = false;
   let isReadable = false;
   let isWaiting = false;
   let isMarking = false;
   let readsAgain = false;
-  let isClosed = false;
-  let unreadable = 0;
-  let readingMs = 0;
   let running: Promise<boolean> | undefined;
   let timer: NodeJS.Timeout | undefined;
   let complete = (): void => {};
@@ -58,54 +57,26 @@ export function createReconciler(options: ReconcilerOptions) {
   });
 
   async function reconcile(): Promise<boolean> {
-    let stored = await read();
+    let stored = await reader.read();
     if (isStale && stored?.isMarked === false) {
       // Replicas that start wait for what this one knows.
-      if (isComplete) publishMissing(stored);
+      if (isComplete) publishMissing(stored, options);
       isWaiting = true;
-      await pause.wait(waitMs);
+      await sleep(waitMs, undefined, { signal }).catch(() => {});
       isWaiting = false;
-      stored = await read();
+      stored = await reader.read();
     }
-    if (stored === undefined || readsAgain || isClosed) return false;
-    if (isStale && stored.isFull) refuseOlder();
+    if (stored === undefined || readsAgain || signal.aborted) return false;
+    if (isStale && stored.isFull) refuseOlder(options);
     isStale = false;
     isComplete = true;
     complete();
     onRead(stored);
     if (!stored.isFull) {
-      publishMissing(stored);
+      publishMissing(stored, options);
       void mark();
     }
     return true;
-  }
-
-  async function read(): Promise<Stored | undefined> {
-    const startedMs = clock.monotonicMs();
-    const current = new Map<string, number>();
-    const summary = await records.readAll((page) => {
-      known().restore(readEntries(page.map(({ payload }) => payload)));
-      // This replica writes the other records again under the first key, before an operator removes theirs.
-      const lasting = page.filter(({ isCurrent }) => isCurrent).map(({ payload }) => payload);
-      for (const entry of readEntries(lasting)) current.set(idOf(entry), entry.atMs);
-    });
-    readingMs = clock.monotonicMs() - startedMs;
-    if (summary === undefined) return undefined;
-    if (summary.unreadable > unreadable) {
-      logger.warn(
-        {},
-        `${summary.unreadable} records of revocations do not open: check that replicas have the same cache.shared.key`,
-      );
-    }
-    unreadable = summary.unreadable;
-    return { ...summary, current };
-  }
-
-  /** The server may have lost its data: it restarted empty, or another one took over. */
-  function publishMissing({ current }: Stored): void {
-    const isMissing = (entry: RevocationEntry): boolean =>
-      (current.get(idOf(entry)) ?? Number.NEGATIVE_INFINITY) < entry.atMs;
-    for (const entry of known().list().filter(isMissing)) publisher.publish(entry);
   }
 
   async function mark(): Promise<void> {
@@ -117,20 +88,13 @@ export function createReconciler(options: ReconcilerOptions) {
     isMarking = false;
   }
 
-  /** Revocations that found no room are unknown to a replica that received no message of them, so any older token may be revoked. */
-  function refuseOlder(): void {
-    const atMs = clock.wallMs();
-    known().restore(issuers().map((issuer) => ({ key: '', issuer, atMs })));
-    logger.error({}, 'the shared cache is full of revocations; refusing all older tokens: lower signals.remember');
-  }
-
   /** Reads again if the subscription began during the reading, because messages before it were lost. */
   async function reconcileUntilCurrent(): Promise<boolean> {
     try {
       for (;;) {
         readsAgain = false;
         const succeeded = await reconcile();
-        if (!readsAgain || isClosed) return succeeded;
+        if (!readsAgain || signal.aborted) return succeeded;
       }
     } catch (error) {
       logger.error({ err: error }, 'unexpected error; reading the stored revocations again');
@@ -144,8 +108,8 @@ export function createReconciler(options: ReconcilerOptions) {
       running = undefined;
       isReadable = succeeded;
       clearTimeout(timer);
-      const pauseMs = Math.max(REFRESH_MS, readingMs * PAUSE_FACTOR) * (0.75 + random() / 2);
-      if (!isClosed) timer = setTimeout(() => void refresh(), succeeded ? pauseMs : RETRY_MS).unref();
+      const pauseMs = Math.max(REFRESH_MS, reader.lastMs() * PAUSE_FACTOR) * (0.75 + random() / 2);
+      if (!signal.aborted) timer = setTimeout(() => void refresh(), succeeded ? pauseMs : RETRY_MS).unref();
       return succeeded;
     });
     return running;
@@ -173,9 +137,53 @@ export function createReconciler(options: ReconcilerOptions) {
       return isWaiting;
     },
     close(): void {
-      isClosed = true;
+      closing.abort();
       clearTimeout(timer);
-      pause.end();
     },
   };
+}
+
+/** Reads the stored revocations into the list of this replica. */
+function createRecordReader({ records, known, clock, logger }: ReconcilerOptions) {
+  let unreadable = 0;
+  let lastMs = 0;
+
+  return {
+    async read(): Promise<Stored | undefined> {
+      const startedMs = clock.monotonicMs();
+      const current = new Map<string, number>();
+      const summary = await records.readAll((page) => {
+        known().restore(readEntries(page.map(({ payload }) => payload)));
+        // This replica writes the other records again under the first key, before an operator removes theirs.
+        const lasting = page.filter(({ isCurrent }) => isCurrent).map(({ payload }) => payload);
+        for (const entry of readEntries(lasting)) current.set(idOf(entry), entry.atMs);
+      });
+      lastMs = clock.monotonicMs() - startedMs;
+      if (summary === undefined) return undefined;
+      if (summary.unreadable > unreadable) {
+        logger.warn(
+          {},
+          `${summary.unreadable} records of revocations do not open: check that replicas have the same cache.shared.key`,
+        );
+      }
+      unreadable = summary.unreadable;
+      return { ...summary, current };
+    },
+    /** Milliseconds that the last reading took. */
+    lastMs: (): number => lastMs,
+  };
+}
+
+/** Revocations that found no room are unknown to a replica that received no message of them, so any older token may be revoked. */
+function refuseOlder({ known, issuers, clock, logger }: ReconcilerOptions): void {
+  const atMs = clock.wallMs();
+  known().restore(issuers().map((issuer) => ({ key: '', issuer, atMs })));
+  logger.error({}, 'the shared cache is full of revocations; refusing all older tokens: lower signals.remember');
+}
+
+/** The server may have lost its data: it restarted empty, or another one took over. */
+function publishMissing({ current }: Stored, { known, publisher }: ReconcilerOptions): void {
+  const isMissing = (entry: RevocationEntry): boolean =>
+    (current.get(idOf(entry)) ?? Number.NEGATIVE_INFINITY) < entry.atMs;
+  for (const entry of known().list().filter(isMissing)) publisher.publish(entry);
 }

@@ -1,25 +1,18 @@
-import type { Clock } from '../clock/clock.ts';
 import { CambistError } from '../errors.ts';
-import type { Logger } from '../observability/logger.ts';
 import { gauge, type MetricFamily, sample } from '../observability/metric-families.ts';
 import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
 import { inTime } from '../shared-cache/store-problems.ts';
 import { createPublisher, type Publisher } from './publisher.ts';
-import { createReconciler, type KnownRevocations, type Reconciler } from './reconciler.ts';
+import { createReconciler, type KnownRevocations, type Reconciler, type ReconcilerOptions } from './reconciler.ts';
 import { idOf, readEntries, toWire } from './revocation-wire.ts';
 
 /** Shares revocations with the other replicas through the shared cache, which has all of them. */
 export type Replicas = ReturnType<typeof createReplicas>;
 
-interface ReplicasOptions {
+interface ReplicasOptions
+  extends Pick<ReconcilerOptions, 'clock' | 'logger' | 'rememberMs' | 'issuers'>,
+    Partial<Pick<ReconcilerOptions, 'random' | 'waitMs'>> {
   readonly shared: Pick<SharedCacheSide, 'messages' | 'records' | 'status'>;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly rememberMs: number;
-  readonly issuers: () => readonly string[];
-  readonly random?: () => number;
-  /** Longest wait for other replicas to write, after the server lost its data. */
-  readonly waitMs?: number;
 }
 
 /** Replicas that lost their connection together connect again within 3 seconds, and write what the server has lost. */

@@ -35,19 +35,14 @@ export function idOf({ key, issuer }: RevocationEntry): string {
   return key === '' ? `all ${issuer}` : key;
 }
 
-/** Divides entries, so that each part fits in one message. One part at a time: many entries take 100 ms. */
-export function* batchesOf(entries: Iterable<RevocationEntry>): Generator<RevocationEntry[], void> {
-  let batch: RevocationEntry[] = [];
+/** The first entries, as many as fit in one message. */
+export function batchOf(entries: Iterable<RevocationEntry>): RevocationEntry[] {
+  const batch: RevocationEntry[] = [];
   let length = 0;
   for (const entry of entries) {
-    const own = Buffer.byteLength(JSON.stringify(toWire(entry))) + 1;
-    if (batch.length > 0 && (length + own > MAX_BATCH_LENGTH || batch.length >= MAX_BATCH_ENTRIES)) {
-      yield batch;
-      batch = [];
-      length = 0;
-    }
+    length += Buffer.byteLength(JSON.stringify(toWire(entry))) + 1;
+    if (batch.length > 0 && (length > MAX_BATCH_LENGTH || batch.length >= MAX_BATCH_ENTRIES)) break;
     batch.push(entry);
-    length += own;
   }
-  if (batch.length > 0) yield batch;
+  return batch;
 }

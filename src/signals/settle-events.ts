@@ -16,7 +16,7 @@ export interface EventSettlerOptions {
 /** Number of attempts for an event by an unknown key, or with which cambist fails. Its key may be new, or the failure may pass. */
 const MAX_ATTEMPTS = 3;
 /** Most events that stay at the transmitter. More would fill its responses, and new events would not arrive. */
-export const MAX_HELD = 100;
+export const MAX_HELD = 40;
 
 interface Settled {
   readonly ack: string[];
@@ -33,14 +33,6 @@ export function createEventSettler({ name, take }: EventSettlerOptions) {
   /** The oldest first. The transmitter sends them to another replica if this process exits. */
   const held = new Map<string, IsShared>();
 
-  function release(isReleased: (isShared: IsShared) => boolean): void {
-    for (const [jti, isShared] of held) {
-      if (!isReleased(isShared)) continue;
-      held.delete(jti);
-      settled.ack.push(jti);
-    }
-  }
-
   function hold(jti: string, isShared: IsShared): void {
     const [oldest] = held.keys();
     if (oldest !== undefined && held.size >= MAX_HELD) {
@@ -53,7 +45,11 @@ export function createEventSettler({ name, take }: EventSettlerOptions) {
   return {
     /** The results for the next request. They stay until `delivered`. */
     results(): object {
-      release((isShared) => isShared());
+      for (const [jti, isShared] of held) {
+        if (!isShared()) continue;
+        held.delete(jti);
+        settled.ack.push(jti);
+      }
       return bodyOf(settled);
     },
     delivered(): void {
@@ -64,7 +60,7 @@ export function createEventSettler({ name, take }: EventSettlerOptions) {
      * @returns whether one of them is new
      * @throws {TransmitterError} `keys`, after all events, for the first error that is not the event's fault
      */
-    async settle(sets: PolledSets['sets']): Promise<boolean> {
+    async settle(sets: PolledSets): Promise<boolean> {
       const { ack, setErrs } = settled;
       const untaken = sets.filter(([jti]) => !held.has(jti));
       const isNew = sets.some(([jti]) => !previous.has(jti) && !held.has(jti));
@@ -99,8 +95,6 @@ export function createEventSettler({ name, take }: EventSettlerOptions) {
     get held() {
       return held.size;
     },
-    /** Acknowledges the events that stay at the transmitter. */
-    release: (): void => release(() => true),
   };
 }
 

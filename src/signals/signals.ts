@@ -1,7 +1,6 @@
 import type { Signals, Transmitter } from '../config/signals.ts';
-import { displaceConnections } from '../listeners/limit-connections.ts';
 import { openListener } from '../listeners/listen.ts';
-import { logAcceptErrors, withinOpenFiles } from '../listeners/open-files.ts';
+import { limitOthers } from '../listeners/open-files.ts';
 import { type ListenerCertificates, tlsOf } from '../listeners/tls.ts';
 import type { SharedCacheSide } from '../shared-cache/shared-cache.ts';
 import { createRevocations } from '../tokens/revocations.ts';
@@ -52,12 +51,7 @@ export function createSignals(config: Signals, options: SignalsOptions) {
   const sources = new Map(transmitters.map((each) => [each, createSource(each, parts)]));
 
   const server = listen === undefined ? undefined : createReceiver(sources, clock, tlsOf(listen));
-  const connections =
-    server &&
-    displaceConnections(server.server, withinOpenFiles(MAX_CONNECTIONS), (count) => {
-      logger.warn({}, `too many connections to signals.listen; dropped ${count}`);
-    });
-  if (server !== undefined) logAcceptErrors(server.server, 'signals.listen', logger);
+  const connections = server && limitOthers(server.server, 'signals.listen', MAX_CONNECTIONS, logger);
   const healths = new Map([...sources].map(([{ name }, { health }]) => [name, health]));
 
   return {

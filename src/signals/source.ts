@@ -1,28 +1,21 @@
-import type { Clock } from '../clock/clock.ts';
 import type { Transmitter } from '../config/signals.ts';
 import { CambistError } from '../errors.ts';
-import type { Logger } from '../observability/logger.ts';
 import { createIssuerKeys } from '../tokens/jwks.ts';
 import type { OwnTokens } from '../tokens/own-tokens.ts';
-import type { Revocations } from '../tokens/revocations.ts';
 import { issuerPeer } from '../tokens/server-request.ts';
 import type { Dispatchers } from '../transport/dispatchers.ts';
 import { InvalidSignal, verifySignal } from './events.ts';
+import type { OperatorOptions } from './operator.ts';
 import { createPoller } from './poller.ts';
 import type { IsShared } from './publisher.ts';
-import type { Replicas } from './replicas.ts';
 import { createPoll, TransmitterError } from './transmitter-client.ts';
 import { type Channel, createHealth } from './transmitter-health.ts';
 
 export type Source = ReturnType<typeof createSource>;
 
-export interface SourceOptions {
-  readonly clock: Clock;
-  readonly logger: Logger;
+export interface SourceOptions extends Pick<OperatorOptions, 'clock' | 'logger' | 'revocations' | 'replicas'> {
   readonly dispatchers: Dispatchers;
   readonly ownTokens: () => OwnTokens;
-  readonly revocations: Pick<Revocations, 'revoke'>;
-  readonly replicas: Pick<Replicas, 'settled'> | undefined;
 }
 
 export function createSource(transmitter: Transmitter, options: SourceOptions) {

@@ -16,7 +16,7 @@ import {
   toRequestUrl,
 } from '../tokens/bounded-request.ts';
 import type { OwnTokens } from '../tokens/own-tokens.ts';
-import { parseJsonObject } from '../tokens/token-text.ts';
+import { isJsonObject, parseJsonObject } from '../tokens/token-text.ts';
 
 export type TransmitterProblem = keyof typeof FIXES;
 
@@ -48,11 +48,6 @@ export class TransmitterError extends CambistError {
   }
 }
 
-/** No complete response arrived in time. */
-export class TransmitterTimeout extends TransmitterError {}
-/** The response is larger than the limit. */
-export class TransmitterTooLarge extends TransmitterError {}
-
 const HEADER_VALUE = /^[\t\x20-\x7e]+$/;
 
 export interface ClientOptions {
@@ -61,7 +56,7 @@ export interface ClientOptions {
   readonly clock: Pick<Clock, 'wallMs'>;
 }
 
-/** Polls a transmitter. @throws {TransmitterError} {TransmitterTimeout} {TransmitterTooLarge} */
+/** Polls a transmitter. @throws {TransmitterError} `isTimeout` recognizes the `cause` where no complete response arrived in time */
 export type Poll = (body: { readonly maxEvents: number }, timeoutMs: number) => Promise<PolledSets>;
 
 export function createPoll(
@@ -96,17 +91,15 @@ export function createPoll(
     try {
       return await boundedRequest(await dispatcher(), { ...content, untilMs: performance.now() + timeoutMs });
     } catch (cause) {
-      if (cause instanceof ResponseTooLargeError) {
-        throw new TransmitterTooLarge('response', `${label}: ${cause.message}`, { cause });
-      }
+      if (cause instanceof ResponseTooLargeError)
+        throw new TransmitterError('response', `${label}: ${cause.message}`, { cause });
       // The pool could not read the CA.
       if (cause instanceof CambistError)
         throw new TransmitterError('credential', `${label}: its CA is unavailable`, { cause });
-      if (isTimeout(cause)) {
-        const message = `${label}: it did not respond within ${formatDuration(timeoutMs)}`;
-        throw new TransmitterTimeout('unreachable', message, { cause });
-      }
-      throw new TransmitterError('unreachable', `${label}: it is unreachable, or its response is broken`, { cause });
+      const why = isTimeout(cause)
+        ? `it did not respond within ${formatDuration(timeoutMs)}`
+        : 'it is unreachable, or its response is broken';
+      throw new TransmitterError('unreachable', `${label}: ${why}`, { cause });
     }
   }
 
@@ -124,11 +117,8 @@ export function createPoll(
     readPollResponse(await sendAuthorized(body, timeoutMs), label, body.maxEvents, clock.wallMs());
 }
 
-export interface PolledSets {
-  /** The events with their `jti`. */
-  readonly sets: readonly (readonly [jti: string, token: string])[];
-  readonly moreAvailable: boolean;
-}
+/** Events with their `jti`. */
+export type PolledSets = readonly (readonly [jti: string, token: string])[];
 
 /** Longest `jti`. It is repeated in the next request. */
 const MAX_JTI_LENGTH = 1024;
@@ -143,17 +133,15 @@ export function readPollResponse(response: HttpResponse, label: string, max: num
   if (response.status !== 200) throw unexpectedStatus(label, response, wallMs);
   const body = parseJsonObject(response.text);
   if (body === undefined) throw invalid(label, 'the response to a poll is not a JSON object');
-  const { sets = {}, moreAvailable } = body;
-  if (typeof sets !== 'object' || sets === null || Array.isArray(sets))
-    throw invalid(label, 'its "sets" is not an object');
-  const read = Object.entries(sets)
+  const { sets = {} } = body;
+  if (!isJsonObject(sets)) throw invalid(label, 'its "sets" is not an object');
+  return Object.entries(sets)
     .slice(0, max)
     .map(([jti, token]) => {
       if (typeof token !== 'string') throw invalid(label, 'an event is not a string');
       if (jti === '' || jti.length > MAX_JTI_LENGTH) throw invalid(label, 'the name of an event is empty or too long');
       return [jti, token] as const;
     });
-  return { sets: read, moreAvailable: moreAvailable === true };
 }
 
 function invalid(label: string, why: string): TransmitterError {

@@ -1,8 +1,8 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { decodeJwt } from 'jose';
+import { bytesOf, type Fields, readFields, textOf } from '../protobuf.ts';
 import { Secret } from '../secrets/secret.ts';
 import { parseSpiffeId, type SpiffeId, spiffeIdOf } from './spiffe-id.ts';
-import { readJwtSvidResponse, readX509SvidResponse } from './workload-messages.ts';
 
 /** cambist's own certificate. */
 export interface X509Svid {
@@ -46,34 +46,41 @@ export class InvalidSvid extends Error {
 }
 
 /**
- * Reads the default SVID of a response, and all bundles.
+ * Reads the default SVID of an `X509SVIDResponse`, which is the first one, and all bundles.
  * @throws {InvalidSvid} unless the SVID and the bundle of its trust domain are valid
  */
 export function readX509Update(message: Buffer, nowMs: number): X509Update {
-  const response = attempt('the response is malformed', () => readX509SvidResponse(message));
-  if (response.svid === undefined) throw new InvalidSvid('the response has no SVID');
-  if (response.federatedBundles.length > MAX_TRUST_DOMAINS) {
+  const response = attempt('the response is malformed', () => readFields(message));
+  const [first] = messagesIn(response, 1);
+  const federated = messagesIn(response, 3);
+  if (first === undefined) throw new InvalidSvid('the response has no SVID');
+  if (federated.length > MAX_TRUST_DOMAINS) {
     throw new InvalidSvid(`the response has bundles of more than ${MAX_TRUST_DOMAINS} trust domains`);
   }
-  const { spiffeId, certificates, privateKey, bundle } = response.svid;
-  const svid = readX509Svid(certificates, privateKey, nowMs);
-  if (svid.spiffeId.id !== spiffeId) throw new InvalidSvid('the certificate has another SPIFFE ID than the response');
+  const svid = readX509Svid(bytesOf(first, 2), bytesOf(first, 3), nowMs);
+  if (svid.spiffeId.id !== textOf(first, 1))
+    throw new InvalidSvid('the certificate has another SPIFFE ID than the response');
   const bundles = new Map<string, readonly string[]>();
   const refused: string[] = [];
-  for (const { trustDomainId, bundle } of response.federatedBundles) {
-    const id = parseSpiffeId(trustDomainId);
+  for (const entry of federated) {
+    const id = parseSpiffeId(textOf(entry, 1));
     if (id?.path !== '') throw new InvalidSvid('the response names an invalid trust domain');
-    const authorities = readAuthorities(bundle);
+    const authorities = readAuthorities(bytesOf(entry, 2));
     if (authorities === undefined) refused.push(id.id);
     else bundles.set(id.trustDomain, authorities);
   }
-  const own = readAuthorities(bundle);
+  const own = readAuthorities(bytesOf(first, 4));
   if (own === undefined) throw new InvalidSvid('the bundle of the own trust domain is invalid or empty');
   // After the others, so that none of them takes its place.
   bundles.set(svid.spiffeId.trustDomain, own);
   return { svid, bundles, refused };
 }
 
+function messagesIn(fields: Fields, number: number): Fields[] {
+  return (fields.get(number) ?? []).map((bytes) => attempt('the response is malformed', () => readFields(bytes)));
+}
+
+/** @param der concatenated certificates, the leaf first */
 function readX509Svid(der: Buffer, pkcs8: Buffer, nowMs: number): X509Svid {
   const chain = attempt('the certificate is malformed', () => readCertificates(der, MAX_CHAIN));
   const [leaf] = chain;
@@ -117,11 +124,15 @@ function readCertificates(der: Buffer, most: number): X509Certificate[] {
 }
 
 /**
- * Reads a JWT-SVID for an audience. Its signature is for the servers that receive it.
+ * Reads the first JWT-SVID of a `JWTSVIDResponse`, which is of the default identity. Its signature is for the servers that receive it.
  * @throws {InvalidSvid} if it is for another audience or identity, expired, or malformed
  */
 export function readJwtSvid(message: Buffer, audience: string, nowMs: number): JwtSvid {
-  const { spiffeId, token } = attempt('the response is malformed', () => readJwtSvidResponse(message));
+  const [svid = new Map()] = messagesIn(
+    attempt('the response is malformed', () => readFields(message)),
+    1,
+  );
+  const [spiffeId, token] = [textOf(svid, 1), textOf(svid, 2)];
   if (token === '') throw new InvalidSvid('the response has no SVID');
   if (token.length > MAX_JWT_LENGTH || !JWT.test(token)) throw new InvalidSvid('the token is malformed or too long');
   const { sub, aud, exp } = attempt('the token is malformed', () => decodeJwt(token));

@@ -1,7 +1,9 @@
 import { Client, credentials, Metadata, type StatusObject, status } from '@grpc/grpc-js';
 import type { Clock } from '../clock/clock.ts';
 import type { CambistError } from '../errors.ts';
+import { writeBytes } from '../protobuf.ts';
 import { addSpiffeAgent, unavailable } from '../secrets/credential.ts';
+import { createJwtSvids } from './jwt-svids.ts';
 import {
   type InvalidSvid,
   type JwtSvid,
@@ -11,32 +13,12 @@ import {
   type X509Svid,
   type X509Update,
 } from './svid.ts';
-import { writeJwtSvidRequest } from './workload-messages.ts';
 
 /**
  * The identity of cambist by the SPIFFE Workload API.
  * @see https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE_Workload_API.md
  */
-export interface WorkloadApi {
-  /** The current certificate. Undefined before the first one, after it expired, and after the agent withdrew it. */
-  svid(): X509Svid | undefined;
-  /** Empty without a certificate from the agent. */
-  bundles(): TrustBundles;
-  /** @param listener is called after each change of the certificate or of the bundles @returns ends the calls */
-  changed(listener: () => void): () => void;
-  /**
-   * The token for an audience of the config. It is fetched once, and again in the background after half of its lifetime.
-   * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE
-   */
-  jwtSvid(audience: string): Promise<JwtSvid>;
-  /** Resolves with the first certificate. */
-  readonly ready: Promise<void>;
-  /** @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE without a valid certificate */
-  prepare(): Promise<void>;
-  /** `isUp`: the agent is connected, and what it sent is valid. `expiresAtMs` is that of the current certificate. */
-  status(): { readonly isUp: boolean; readonly expiresAtMs: number | undefined };
-  close(): void;
-}
+export type WorkloadApi = ReturnType<typeof createWorkloadApi>;
 
 type WriteLine = (fields: { readonly err?: unknown }, message: string) => void;
 
@@ -48,7 +30,7 @@ export interface WorkloadApiOptions {
   /** Delay before the first attempt to reconnect. Tests shorten it. */
   readonly retryMs?: number;
   /** Longest wait for the first response. Tests shorten it. */
-  readonly patienceMs?: number;
+  readonly responseMs?: number;
   /** Interval of the pings that detect an agent which hangs later. Tests shorten it. */
   readonly pingMs?: number;
 }
@@ -59,30 +41,20 @@ const SECURITY_HEADER = { 'workload.spiffe.io': 'true' };
 const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
 const RETRY_MS = 1000;
 const MAX_RETRY_MS = 15_000;
-const PATIENCE_MS = 15_000;
+const RESPONSE_MS = 15_000;
 /** Agents in Go close a connection with more pings than one in five minutes. */
 const PING_MS = 6 * 60_000;
 const JWT_TIMEOUT_MS = 5000;
-/** Delay after a failed attempt to replace a token that is still valid. */
-const JWT_RETRY_MS = 5000;
-/** A token may expire on its way to a server, whose clock may be ahead. */
-const JWT_MARGIN_MS = 10_000;
-
-interface KeptJwt {
-  svid?: JwtSvid;
-  replaceAtMs: number;
-  fetching?: Promise<JwtSvid> | undefined;
-}
 
 /** Connects to the agent, and again after each failure, until it is closed. */
-export function createWorkloadApi(options: WorkloadApiOptions): WorkloadApi {
-  const { address, clock, logger, retryMs = RETRY_MS, patienceMs = PATIENCE_MS, pingMs = PING_MS } = options;
+export function createWorkloadApi(options: WorkloadApiOptions) {
+  const { address, clock, logger, retryMs = RETRY_MS, responseMs = RESPONSE_MS, pingMs = PING_MS } = options;
   const client = new Client(address, credentials.createInsecure(), {
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
     'grpc.initial_reconnect_backoff_ms': retryMs,
     'grpc.max_reconnect_backoff_ms': retryMs,
     'grpc.keepalive_time_ms': pingMs,
-    'grpc.keepalive_timeout_ms': patienceMs,
+    'grpc.keepalive_timeout_ms': responseMs,
     'grpc.use_local_subchannel_pool': 1,
     'grpc.enable_http_proxy': 0,
   });
@@ -93,14 +65,13 @@ export function createWorkloadApi(options: WorkloadApiOptions): WorkloadApi {
     becomeReady = resolve;
   });
   let current: X509Update | undefined;
-  /** Replaced when the identity changes, and with it the result of a call in flight. */
-  let jwts = new Map<string, KeptJwt>();
   let failure: CambistError | undefined = unavailable(`spiffe: the agent at "${address}" has not sent an SVID yet`);
   let reported: string | undefined;
   let failures = 0;
   let isClosed = false;
   let endAttempt = (): void => {};
 
+  /** The current certificate. Undefined before the first one, after it expired, and after the agent withdrew it. */
   const svid = (): X509Svid | undefined =>
     current !== undefined && clock.wallMs() < current.svid.expiresAtMs ? current.svid : undefined;
 
@@ -108,9 +79,9 @@ export function createWorkloadApi(options: WorkloadApiOptions): WorkloadApi {
     const call = client.makeServerStreamRequest(`${SERVICE}/FetchX509SVID`, asIs, asIs, Buffer.alloc(0), metadata);
     let invalid: Error | undefined;
     endAttempt = () => call.cancel();
-    const patience = setTimeout(endAttempt, patienceMs);
+    const timer = setTimeout(endAttempt, responseMs);
     call.on('data', (message: Buffer) => {
-      clearTimeout(patience);
+      clearTimeout(timer);
       if (invalid !== undefined) return;
       let update: X509Update;
       try {
@@ -126,7 +97,7 @@ export function createWorkloadApi(options: WorkloadApiOptions): WorkloadApi {
     // The event `status` follows, once for each call.
     call.on('error', () => {});
     call.on('status', (ended: StatusObject) => {
-      clearTimeout(patience);
+      clearTimeout(timer);
       if (isClosed) return;
       if (ended.code === status.PERMISSION_DENIED && current !== undefined) change(undefined);
       lost(invalid === undefined ? failedCall(address, ended) : invalidUpdate(address, invalid));
@@ -149,7 +120,7 @@ export function createWorkloadApi(options: WorkloadApiOptions): WorkloadApi {
 
   /** An identity that the agent withdraws is not used any more. */
   function change(update: X509Update | undefined): void {
-    if (update?.svid.spiffeId.id !== current?.svid.spiffeId.id) jwts = new Map();
+    if (update?.svid.spiffeId.id !== current?.svid.spiffeId.id) jwtSvids.forget();
     current = update;
     for (const listener of listeners) listener();
   }
@@ -174,43 +145,10 @@ export function createWorkloadApi(options: WorkloadApiOptions): WorkloadApi {
     reported = line;
   }
 
-  function jwtSvid(audience: string): Promise<JwtSvid> {
-    let kept = jwts.get(audience);
-    if (kept === undefined) {
-      kept = { replaceAtMs: 0 };
-      jwts.set(audience, kept);
-    }
-    const nowMs = clock.wallMs();
-    if (kept.svid === undefined || kept.svid.expiresAtMs - JWT_MARGIN_MS <= nowMs) return fetchJwt(audience, kept);
-    if (kept.replaceAtMs <= nowMs) void replaceJwt(audience, kept);
-    return Promise.resolve(kept.svid);
-  }
-
-  async function replaceJwt(audience: string, kept: KeptJwt): Promise<void> {
-    kept.replaceAtMs = clock.wallMs() + JWT_RETRY_MS;
-    await fetchJwt(audience, kept).catch((err: unknown) => {
-      // Without the agent, the log says so already.
-      if (failure === undefined) logger.warn({ err }, 'JWT-SVID not replaced; keeping it until it expires');
-    });
-  }
-
-  /** One call at a time for each audience. */
-  function fetchJwt(audience: string, kept: KeptJwt): Promise<JwtSvid> {
-    kept.fetching ??= requestJwt(audience)
-      .then((svid) => {
-        const nowMs = clock.wallMs();
-        Object.assign(kept, { svid, replaceAtMs: (nowMs + svid.expiresAtMs) / 2 });
-        return svid;
-      })
-      .finally(() => {
-        kept.fetching = undefined;
-      });
-    return kept.fetching;
-  }
-
   function requestJwt(audience: string): Promise<JwtSvid> {
     return new Promise((resolve, reject) => {
-      const request = writeJwtSvidRequest(audience, current?.svid.spiffeId.id);
+      const id = current?.svid.spiffeId.id;
+      const request = Buffer.concat([writeBytes(1, audience), ...(id === undefined ? [] : [writeBytes(2, id)])]);
       const options = { deadline: Date.now() + JWT_TIMEOUT_MS };
       client.makeUnaryRequest(`${SERVICE}/FetchJWTSVID`, asIs, asIs, request, metadata, options, (error, message) => {
         if (error !== null) return reject(failedCall(address, error));
@@ -223,22 +161,31 @@ export function createWorkloadApi(options: WorkloadApiOptions): WorkloadApi {
     });
   }
 
-  const remove = addSpiffeAgent(address, async (audience) => (await jwtSvid(audience)).token);
+  const jwtSvids = createJwtSvids(requestJwt, clock, (err) => {
+    // Without the agent, the log says so already.
+    if (failure === undefined) logger.warn({ err }, 'JWT-SVID not replaced; keeping it until it expires');
+  });
+  const remove = addSpiffeAgent(address, async (audience) => (await jwtSvids.obtain(audience)).token);
   follow();
   return {
     svid,
-    bundles: () => current?.bundles ?? new Map(),
-    changed(listener) {
+    /** Returns the trust bundles. The map is empty without a certificate from the agent. */
+    bundles: (): TrustBundles => current?.bundles ?? new Map(),
+    /** @param listener is called after each change of the certificate or of the bundles @returns ends the calls */
+    changed(listener: () => void): () => void {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    jwtSvid,
+    jwtSvid: jwtSvids.obtain,
+    /** Resolves with the first certificate. */
     ready,
-    async prepare() {
+    /** @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE without a valid certificate */
+    async prepare(): Promise<void> {
       if (svid() === undefined) throw failure ?? unavailable(`spiffe: the agent at "${address}" let the SVID expire`);
     },
+    /** `isUp`: the agent is connected, and what it sent is valid. `expiresAtMs` is that of the current certificate. */
     status: () => ({ isUp: failure === undefined, expiresAtMs: current?.svid.expiresAtMs }),
-    close() {
+    close(): void {
       isClosed = true;
       remove();
       endAttempt();

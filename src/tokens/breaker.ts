@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
 import type { ErrorCode } from '../error-catalogue.ts';
 import { CambistError } from '../errors.ts';
+import { isPassing } from './bounded-request.ts';
 import type { RankedRequester } from './token-request.ts';
 
 /** The breaker opens at this number of faults in a row. */
@@ -15,13 +16,13 @@ const FIRST_PAUSE_MS = 250;
  * once, and lets one request at a time through as a probe. If all those faults were responses to a single caller, that
  * caller's requests may be their cause: other callers are still let through.
  */
-export type Breaker = ReturnType<typeof createBreaker>;
+type Breaker = ReturnType<typeof createBreaker>;
 
 /**
  * @param onChange is called when the server is considered down, and when it responds again
  * @param onResponse is called after each response, refusals included
  */
-export function createBreaker(
+function createBreaker(
   name: string,
   clock: Clock,
   onChange: (available: boolean) => void = () => {},
@@ -141,12 +142,8 @@ function pauseMs(faults: number): number {
 
 /** The server is unreachable or broken. */
 function isFault(error: unknown): error is CambistError {
-  return error instanceof CambistError && FAULTS.has(error.code) && !blamesRequest(error);
-}
-
-/** 408 and 429 blame the server or its load. With every other 4xx, it may be one token that the server cannot process. */
-function blamesRequest({ serverStatus = 500 }: CambistError): boolean {
-  return serverStatus < 500 && serverStatus !== 408 && serverStatus !== 429;
+  // With a 4xx that does not pass, it may be one token that the server cannot process.
+  return error instanceof CambistError && FAULTS.has(error.code) && isPassing(error.serverStatus ?? 500);
 }
 
 const FAULTS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['ERR_STS_UNAVAILABLE', 'ERR_STS_METADATA_INVALID']);

@@ -9,7 +9,6 @@ import { type IssuedToken, isSameToken } from './issued-token.ts';
 import { isCachedError } from './refusals.ts';
 import {
   createCooldown,
-  entryOf,
   flightKey,
   hasOwnSubject,
   type KeyedRequest,
@@ -31,7 +30,7 @@ export type Lookup =
   | {
       readonly result: 'miss';
       readonly pending: Promise<IssuedToken>;
-      /** The result once `pending` is settled: another replica may have had the token, or the refusal. */
+      /** The result once `pending` is settled: another replica may have had the token. */
       readonly settled: () => CacheResult;
     }
   | { readonly result: 'negative'; readonly error: CambistError };
@@ -65,7 +64,7 @@ export type Broker = ReturnType<typeof createBroker>;
 export function createBroker({ cache, exchange, clock, observer, second }: BrokerOptions) {
   const flights = createFlights(cache, exchange, second);
   const refused = new WeakSet<IssuedToken>();
-  const mayRefuse = createCooldown(UPSTREAM_COOLDOWN_MS, clock);
+  const mayDrop = createCooldown(UPSTREAM_COOLDOWN_MS, clock);
   const mayOpen = createCooldown(UPSTREAM_COOLDOWN_MS, clock);
   const mayEnd = createCooldown(UPSTREAM_COOLDOWN_MS, clock);
 
@@ -96,7 +95,7 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
     flights.start(next, cached.token).pending.catch((error: unknown) => {
       if (!isCachedError(error)) return;
       cache.drop(request.key, 'refused', cached.token);
-      second?.refuse(entryOf(request), cached.token);
+      second?.dropRefused(request, cached.token);
     });
   }
 
@@ -125,24 +124,24 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
       return lookup;
     },
     /**
-     * Reports that a backend refused a token with 401, so that the next lookup does not return it again.
+     * Drops a token that a backend refused with 401, so that the next lookup does not return it again.
      * @returns false when the token replaced another refused token a moment ago. It then stays in the cache, and a new exchange
      *   would be useless.
      */
-    refuse(route: Route, session: Session, token: IssuedToken): boolean {
+    dropRefused(route: Route, session: Session, token: IssuedToken): boolean {
       const request = requestFor(route, session);
       const cached = request && cache.find(request.key)?.token;
       if (request !== undefined && cached !== undefined && isSameToken(cached, token)) {
-        if (!mayRefuse(request.key)) return false;
+        if (!mayDrop(request.key)) return false;
         cache.drop(request.key, 'refused', cached);
       }
       refused.add(token);
-      if (request !== undefined) second?.refuse(entryOf(request), token);
+      if (request !== undefined) second?.dropRefused(request, token);
       return true;
     },
     /**
-     * Reports that a backend wants scopes that a token lacks. One exchange then requests them as well. Its token replaces the
-     * session's token.
+     * Obtains a token with scopes that a backend wants and another token lacks. It replaces the session's token. All requests that wait
+     * for the same scopes share one exchange.
      * @returns undefined when the route may not add them, when the token has them all, and when they were refused a moment ago
      */
     stepUp(
@@ -177,19 +176,17 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
       if (request?.session.subject === undefined || hasOwnSubject(route) || refused.has(token)) return;
       if (cache.find(request.key)?.token === token && mayOpen(request.key)) {
         cache.release(request.key, token);
-        second?.release(entryOf(request), token);
+        second?.release(request, token);
       }
       const key = keptTokenKey({ subject: request.session.subject, id }, request.resource);
       cache.give(key, token, ownerOf(request));
-      second?.give(entryOf({ ...request, key, added: flights.addedTo(token) }), token);
+      second?.give({ ...request, key, added: flights.addedTo(token) }, token);
     },
-    /** Reports that the caller has consented, so that its next lookup asks again. */
-    consented(route: Route, session: Session): void {
+    /** Forgets that the authorization server refused the caller, who has consented since. */
+    forgetRefusal(route: Route, session: Session): void {
       const request = requestFor(route, session);
-      const subject = request?.session.subject;
-      if (request === undefined || subject === undefined) return;
-      cache.refusals.drop(subjectKey(subject, request.resource));
-      second?.consented(entryOf(request));
+      if (request?.session.subject === undefined) return;
+      cache.refusals.drop(subjectKey(request.session.subject, request.resource));
     },
     /**
      * Reports that a session is over. Tokens that only this session used are dropped.
@@ -201,7 +198,7 @@ export function createBroker({ cache, exchange, clock, observer, second }: Broke
       if (!flights.hasFor(request.key) && cache.find(request.key) === undefined) return;
       if (by === 'upstream' && !mayEnd(request.key)) return;
       endAt(request.key);
-      second?.endSession(entryOf(request));
+      second?.endSession(request);
     },
     /** Drops everything of these subject tokens. Exchanges in flight for them leave nothing in the cache. */
     dropSubjects(digests: ReadonlySet<string>): void {

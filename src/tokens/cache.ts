@@ -2,16 +2,12 @@ import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
 import type { EvictionReason } from '../observability/token-observer.ts';
 import type { IssuedToken } from './issued-token.ts';
-import { type HasLifetime, shortenLifetime } from './lifetime.ts';
+import type { HasLifetime } from './lifetime.ts';
 import { createRefusals } from './refusals.ts';
 import { createShares, type Shares } from './shares.ts';
 
 /** A token with a shorter lifetime is not cached. */
 const MIN_LIFETIME_MS = 1;
-/** The library reserves room for all its entries at once, so a cache of tokens begins with this many. */
-const FIRST_ENTRIES = 64;
-/** Each growth copies the entries, so there are few: five from 64 to 65,536. */
-const GROWTH = 4;
 /** A token is idle when it is not used for this time. */
 const IDLE_TIMEOUT_MS = 60 * 60 * 1000;
 
@@ -52,7 +48,9 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
     lifetime.reusableUntilMs <= nowMs || lifetime.expiresAtMs <= clock.wallMs();
   const createTokens = (max: number) =>
     new LRUCache<string, CachedToken<Token>>({
-      max,
+      // With `max`, the library reserves room for all entries at once.
+      maxSize: max,
+      sizeCalculation: () => 1,
       dispose: (cached, key, reason) => {
         const { subject } = cached;
         if (reason !== 'set' && subject !== undefined) shares?.remove(subject, key);
@@ -66,33 +64,28 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
    */
   let shares: Shares | undefined;
   let limit = maxEntries;
-  let tokens = createTokens(Math.min(limit, FIRST_ENTRIES));
+  let maxAgeMs = Number.POSITIVE_INFINITY;
+  let tokens = createTokens(limit);
   const refusals = createRefusals(limit, clock);
 
   /** Caches a token as long as it may be reused. */
   function keep(key: string, token: Token, { route, subject }: CacheOwner): void {
     const now = clock.monotonicMs();
-    if (token.lifetime.reusableUntilMs - now < MIN_LIFETIME_MS) return;
-    if (tokens.size >= tokens.max && !tokens.has(key)) {
-      if (tokens.max < limit) moveTo(Math.min(limit, tokens.max * GROWTH));
-      else makeRoom(subject);
-    }
+    if (token.lifetime.reusableUntilMs - now < MIN_LIFETIME_MS || isTooLong(token)) return;
+    if (tokens.size >= limit && !tokens.has(key)) makeRoom(subject);
     const { refreshAtMs } = token.lifetime;
     tokens.set(key, { token, route, subject, cachedAtMs: now, usedAtMs: now, refreshAtMs });
     if (subject !== undefined) shares?.add(subject, key);
   }
 
-  /** The least recently used tokens give way if the new cache is smaller. */
-  function moveTo(max: number): void {
-    // The library's `dump` takes a second for 65,000 entries.
-    const moved = createTokens(max);
-    tokens.rforEach((cached, key) => void moved.set(key, cached));
-    tokens = moved;
+  /** Was the token issued under a longer `cache.max_age`? */
+  function isTooLong({ lifetime }: Token): boolean {
+    return lifetime.reusableUntilMs > lifetime.sentAtMs + maxAgeMs;
   }
 
   /** Evicts a token of the caller that exceeds its share. Without such a caller the library evicts the least recently used token. */
   function makeRoom(subject: string | undefined): void {
-    shares ??= sharesOf(tokens);
+    shares ??= sharesOf(tokens, limit);
     const key = shares.firstToGiveWay(subject);
     const cached = key === undefined ? undefined : tokens.peek(key);
     if (key === undefined || cached === undefined) return;
@@ -136,7 +129,7 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
     evictAll('expired', (cached) => isExpired(cached));
     const idleSinceMs = clock.monotonicMs() - IDLE_TIMEOUT_MS;
     evictAll('idle', ({ usedAtMs }) => usedAtMs <= idleSinceMs);
-    if (tokens.size < tokens.max) shares = undefined;
+    if (tokens.size < limit) shares = undefined;
   }
 
   return {
@@ -180,22 +173,16 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
     resize(max: number): void {
       limit = max;
       shares = undefined;
-      if (tokens.max > limit) moveTo(limit);
+      const moved = createTokens(limit);
+      // The library's `dump` takes a second for 65,000 entries.
+      tokens.rforEach((cached, key) => void moved.set(key, cached));
+      tokens = moved;
       refusals.resize(limit);
     },
-    /** Applies a shorter `cache.max_age` to the cached tokens. */
-    limitAge(maxAgeMs: number, random: () => number): void {
-      // The same token may have several keys.
-      const shortened = new Set<Token>();
-      tokens.forEach((cached) => {
-        const { token } = cached;
-        const lifetime = shortenLifetime(token.lifetime, maxAgeMs, clock, random());
-        if (lifetime !== token.lifetime) shortened.add(token);
-        token.lifetime = lifetime;
-        // A token with an unchanged lifetime may be waiting for its next refresh after a failure.
-        if (shortened.has(token)) cached.refreshAtMs = Math.min(cached.refreshAtMs, lifetime.refreshAtMs);
-      });
-      sweep();
+    /** Applies a new `cache.max_age`, and evicts the tokens that could be reused for longer. */
+    limitAge(ms: number): void {
+      maxAgeMs = ms;
+      evictAll('expired', ({ token }) => isTooLong(token));
     },
   };
 }
@@ -207,8 +194,8 @@ export function subjectOf(key: string): string {
 }
 
 /** The tokens of a full cache by caller, the least recently used first. */
-function sharesOf<Token extends HasLifetime>(tokens: LRUCache<string, CachedToken<Token>>): Shares {
-  const shares = createShares(tokens.max);
+function sharesOf<Token extends HasLifetime>(tokens: LRUCache<string, CachedToken<Token>>, limit: number): Shares {
+  const shares = createShares(limit);
   tokens.rforEach(({ subject }, key) => subject !== undefined && shares.add(subject, key));
   return shares;
 }

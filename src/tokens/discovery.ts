@@ -70,7 +70,7 @@ export function readJwksUri(response: HttpResponse, rules: IssuerRules): string 
  * Otherwise metadata could send a client secret in clear text, or to an admin port of this pod.
  * @returns why metadata must not name it
  */
-export function endpointProblem(
+function endpointProblem(
   endpoint: URL,
   issuer: string,
   allowInsecureHttp: boolean,

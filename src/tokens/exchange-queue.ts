@@ -13,19 +13,13 @@ const MAX_IN_FLIGHT_EACH = 48;
 /** Requests that may wait for a turn. */
 const MAX_WAITING = 1024;
 
+type Rank = 'accepted' | 'unknown';
+
+/** The requests of one accepted caller, or of all unknown callers of one peer. */
 interface Line {
   inFlight: number;
   /** The turns are in order of arrival. */
   readonly waiting: Set<Turn>;
-}
-
-/** All accepted callers, or the unknown callers of one peer. Within a group, callers take turns. */
-interface Group {
-  readonly rank: 'accepted' | 'unknown';
-  inFlight: number;
-  waiting: number;
-  /** Each caller has a line. The one whose turn is next comes first. */
-  readonly lines: Map<string | undefined, Line>;
 }
 
 interface Turn {
@@ -34,41 +28,30 @@ interface Turn {
 }
 
 /**
- * Accepted callers go first and take turns. Unknown callers follow: peers take turns, and callers of one peer do. A peer that
- * floods with made-up tokens therefore waits behind itself.
+ * Accepted callers go first and take turns. Unknown callers follow, and their peers take turns. A peer that floods with made-up tokens
+ * therefore waits behind itself.
  */
 export function createLimiter(name: string, maxWaitMs: number) {
   const inFlight = { accepted: 0, unknown: 0 };
   let waiting = 0;
-  const acceptedCallers = createGroup('accepted');
-  /** Groups that have a request in flight or waiting. The one whose turn is next comes first. */
-  const peers = new Map<string | undefined, Group>();
+  /** Lines that have a request in flight or waiting, by caller or peer. The one whose turn is next comes first. */
+  const lines = { accepted: new Map<string | undefined, Line>(), unknown: new Map<string | undefined, Line>() };
 
-  function groupOf({ accepted, peer }: RankedRequester): Group {
-    if (accepted) return acceptedCallers;
-    const group = peers.get(peer) ?? createGroup('unknown');
-    peers.set(peer, group);
-    return group;
+  function hasPlace(rank: Rank, line: Line): boolean {
+    const isFull = inFlight.accepted + inFlight.unknown >= MAX_IN_FLIGHT || inFlight[rank] >= MAX_IN_FLIGHT_RANK;
+    return !isFull && line.inFlight < MAX_IN_FLIGHT_EACH;
   }
 
-  function hasPlace(group: Group, line: Line): boolean {
-    if (inFlight.accepted + inFlight.unknown >= MAX_IN_FLIGHT || inFlight[group.rank] >= MAX_IN_FLIGHT_RANK)
-      return false;
-    return (group.rank === 'accepted' ? line : group).inFlight < MAX_IN_FLIGHT_EACH;
-  }
-
-  function count(group: Group, line: Line, change: 1 | -1): void {
-    inFlight[group.rank] += change;
-    group.inFlight += change;
+  function count(rank: Rank, line: Line, change: 1 | -1): void {
+    inFlight[rank] += change;
     line.inFlight += change;
   }
 
-  function waitForTurn(group: Group, line: Line): Promise<void> {
+  function waitForTurn(line: Line): Promise<void> {
     return new Promise((resolve, reject) => {
       const leave = (): void => {
         clearTimeout(timer);
         line.waiting.delete(turn);
-        group.waiting -= 1;
         waiting -= 1;
       };
       const turn: Turn = {
@@ -83,7 +66,6 @@ export function createLimiter(name: string, maxWaitMs: number) {
       };
       const timer = setTimeout(() => turn.refuse(`no turn within ${maxWaitMs} ms`), maxWaitMs);
       line.waiting.add(turn);
-      group.waiting += 1;
       waiting += 1;
       if (waiting > MAX_WAITING) newestOfLongest()?.refuse(`${MAX_WAITING} requests are waiting already`);
     });
@@ -91,49 +73,35 @@ export function createLimiter(name: string, maxWaitMs: number) {
 
   /** The request that makes room when too many wait. Unknown callers make room before accepted ones. */
   function newestOfLongest(): Turn | undefined {
-    let group = acceptedCallers;
-    for (const peer of peers.values()) {
-      if (peer.waiting > 0 && (group === acceptedCallers || peer.waiting >= group.waiting)) group = peer;
+    let newest: Turn | undefined;
+    for (const rank of ['accepted', 'unknown'] as const) {
+      let longest = 1;
+      for (const { waiting: turns } of lines[rank].values()) {
+        if (turns.size < longest) continue;
+        longest = turns.size;
+        newest = [...turns].at(-1);
+      }
     }
-    let longest: Line | undefined;
-    for (const line of group.lines.values()) {
-      if (longest === undefined || line.waiting.size >= longest.waiting.size) longest = line;
-    }
-    return [...(longest?.waiting ?? [])].at(-1);
+    return newest;
   }
 
   function startWaiting(): void {
-    while (waiting > 0 && (startOneOf(acceptedCallers) || startOneOfPeers())) {
+    while (waiting > 0 && (startOneOf('accepted') || startOneOf('unknown'))) {
       // Each round starts one request.
     }
   }
 
-  function startOneOfPeers(): boolean {
-    for (const [peer, group] of peers) {
-      if (!startOneOf(group)) continue;
-      moveToEnd(peers, peer, group);
-      return true;
-    }
-    return false;
-  }
-
-  function startOneOf(group: Group): boolean {
-    if (group.waiting === 0) return false;
-    for (const [caller, line] of group.lines) {
+  function startOneOf(rank: Rank): boolean {
+    for (const [key, line] of lines[rank]) {
       const [turn] = line.waiting;
-      if (turn === undefined || !hasPlace(group, line)) continue;
-      moveToEnd(group.lines, caller, line);
-      count(group, line, 1);
+      if (turn === undefined || !hasPlace(rank, line)) continue;
+      lines[rank].delete(key);
+      lines[rank].set(key, line);
+      count(rank, line, 1);
       turn.start();
       return true;
     }
     return false;
-  }
-
-  /** Forgets a line and a group without requests. */
-  function tidy({ caller, peer }: RankedRequester, group: Group, line: Line): void {
-    if (line.inFlight === 0 && line.waiting.size === 0 && group.lines.get(caller) === line) group.lines.delete(caller);
-    if (group.lines.size === 0 && peers.get(peer) === group) peers.delete(peer);
   }
 
   return {
@@ -141,33 +109,24 @@ export function createLimiter(name: string, maxWaitMs: number) {
      * Runs work at once, or in its turn.
      * @throws {CambistError} ERR_STS_UNAVAILABLE when no turn came in time, or too many requests are waiting
      */
-    async run<T>(requester: RankedRequester, work: () => Promise<T>): Promise<T> {
-      const group = groupOf(requester);
-      const line: Line = group.lines.get(requester.caller) ?? { inFlight: 0, waiting: new Set() };
-      group.lines.set(requester.caller, line);
+    async run<T>({ accepted, caller, peer }: RankedRequester, work: () => Promise<T>): Promise<T> {
+      const [rank, key]: [Rank, string | undefined] = accepted ? ['accepted', caller] : ['unknown', peer];
+      const line: Line = lines[rank].get(key) ?? { inFlight: 0, waiting: new Set() };
+      lines[rank].set(key, line);
       try {
-        if (hasPlace(group, line)) count(group, line, 1);
-        else await waitForTurn(group, line);
+        if (hasPlace(rank, line)) count(rank, line, 1);
+        else await waitForTurn(line);
         try {
           return await work();
         } finally {
-          count(group, line, -1);
+          count(rank, line, -1);
           startWaiting();
         }
       } finally {
-        tidy(requester, group, line);
+        if (line.inFlight === 0 && line.waiting.size === 0 && lines[rank].get(key) === line) lines[rank].delete(key);
       }
     },
   };
-}
-
-function createGroup(rank: Group['rank']): Group {
-  return { rank, inFlight: 0, waiting: 0, lines: new Map() };
-}
-
-function moveToEnd<Key, Value>(map: Map<Key, Value>, key: Key, value: Value): void {
-  map.delete(key);
-  map.set(key, value);
 }
 
 /** Callers that are remembered as accepted, about 100 bytes each. The least recently used caller is forgotten first. */
@@ -189,11 +148,11 @@ export function createExchangeQueue(
 ) {
   const limiter = createLimiter(name, maxWaitMs);
   const breaker = createRankedBreaker(name, clock, onChange);
-  /** Created at the first token, because it allocates all its entries at once. */
-  let accepted: LRUCache<string, true> | undefined;
+  // With `max`, the library reserves room for all entries at once.
+  const accepted = new LRUCache<string, true>({ maxSize: MAX_ACCEPTED, sizeCalculation: () => 1 });
 
   function rank({ caller, peer }: Requester): RankedRequester {
-    return { caller, peer, accepted: caller === undefined || accepted?.get(caller) === true };
+    return { caller, peer, accepted: caller === undefined || accepted.get(caller) === true };
   }
 
   return {
@@ -208,10 +167,7 @@ export function createExchangeQueue(
         // After its turn, a request learns at once that the server is down. Its caller may have been accepted meanwhile.
         breaker.run(ranked.accepted ? ranked : rank(requester), work),
       );
-      if (caller !== undefined && !ranked.accepted) {
-        accepted ??= new LRUCache({ max: MAX_ACCEPTED });
-        accepted.set(caller, true);
-      }
+      if (caller !== undefined && !ranked.accepted) accepted.set(caller, true);
       return result;
     },
   };

@@ -1,5 +1,5 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import type { Chain, Route, TokenCredential } from '../config/route.ts';
+import type { Chain } from '../config/route.ts';
 import type { ActorTokenSource } from '../config/route-keys.ts';
 import { CambistError } from '../errors.ts';
 import type { Cause, TokenObserver } from '../observability/token-observer.ts';
@@ -8,19 +8,16 @@ import { oncePerSecret, type Secret } from '../secrets/secret.ts';
 import type { AcceptedToken } from './accept-token.ts';
 import { type DpopProver, type IssuedToken, toIssuedToken } from './issued-token.ts';
 import { type Assertions, firstLegTarget, requestAssertion } from './own-tokens.ts';
-import { type Actor, type ResourceDigest, subjectKey } from './session.ts';
+import { type Actor, type KeyedRequest, subjectKey } from './session.ts';
 import type { Subject } from './subject.ts';
 import type { TokenEndpoint } from './token-endpoint.ts';
 import { type Assertion, type Grant, requesterOf, type TokenRequest } from './token-request.ts';
 import { readClaims } from './token-text.ts';
 
-interface ExchangeRequest {
-  readonly route: Route;
-  readonly credential: TokenCredential;
+interface ExchangeRequest extends Pick<KeyedRequest, 'route' | 'credential' | 'resource'> {
   /** A token for cambist itself has no subject. */
   readonly subject: Subject | undefined;
   readonly actor?: Actor | undefined;
-  readonly resource: ResourceDigest;
   /** True for a request in the background, while the current token is still valid. */
   readonly refresh: boolean;
   readonly cause?: Cause | undefined;

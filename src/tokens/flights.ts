@@ -1,10 +1,9 @@
-import { CambistError } from '../errors.ts';
 import type { CacheResult } from '../observability/token-observer.ts';
 import type { TokenCache } from './cache.ts';
 import type { Exchange } from './exchange.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { isCachedError, isUnusable } from './refusals.ts';
-import { entryOf, flightKey, type KeyedRequest, ownerOf, subjectKey } from './session.ts';
+import { flightKey, type KeyedRequest, ownerOf, subjectKey } from './session.ts';
 import type { SecondLevel } from './shared-token.ts';
 
 interface Flight {
@@ -12,7 +11,7 @@ interface Flight {
   readonly pending: Promise<IssuedToken>;
   /** False when the session is over meanwhile. The token then goes to the waiting requests, and not into the cache. */
   keepToken: boolean;
-  /** `miss` until the second level gives a token or a refusal. */
+  /** `miss` until the second level gives a token. */
   result: CacheResult;
 }
 
@@ -43,21 +42,18 @@ export function createFlights(cache: TokenCache, exchange: Exchange, second: Sec
     const refresh = replaced !== undefined;
     try {
       const run = () => exchange({ route, credential, subject, actor, resource, refresh, cause: cause?.() });
-      const { token, added } =
+      const { token, added, isShared } =
         second === undefined
-          ? { token: await run(), added: request.added }
-          : await second.obtain(entryOf(request), run, replaced);
+          ? { token: await run(), added: request.added, isShared: false }
+          : await second.obtain(request, run, replaced);
       if (added.length > 0) addedTo.set(token, added);
       const flight = inFlight.get(key);
-      if (flight !== undefined && second?.isShared(token)) flight.result = 'shared';
+      if (flight !== undefined && isShared) flight.result = 'shared';
       if (flight?.keepToken) cache.keep(request.key, token, ownerOf(request));
       return token;
     } catch (error) {
-      const isShared = error instanceof CambistError && second?.isShared(error) === true;
-      const flight = inFlight.get(key);
-      if (flight !== undefined && isShared) flight.result = 'negative';
       const isRemembered = isCachedError(error) || (request.added.length > 0 && isUnusable(error));
-      if (subject !== undefined && isRemembered && !isShared) cache.refusals.keep(subjectKey(subject, resource), error);
+      if (subject !== undefined && isRemembered) cache.refusals.keep(subjectKey(subject, resource), error);
       throw error;
     }
   }

@@ -1,31 +1,12 @@
-import { hash } from 'node:crypto';
 import { createLocalJWKSet, errors, type FlattenedJWSInput, type JSONWebKeySet, type JWTHeaderParameters } from 'jose';
-import { LRUCache } from 'lru-cache';
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import type { SubjectVerification } from '../config/verification.ts';
 import { CambistError } from '../errors.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { boundedRequest, toRequestUrl } from './bounded-request.ts';
-import { createBreaker } from './breaker.ts';
 import { discoverJwksUri, notFetched, unavailable } from './discovery.ts';
 import { BEYOND_KEYS_TIMEOUT, KEYS_TIMEOUT_MS } from './server-request.ts';
-
-/**
- * Admits a burst at once, and after it one event in each interval.
- * @returns a function that counts an event, or returns false when the event exceeds the rate
- */
-export function createRateLimit(burst: number, intervalMs: number, clock: Clock): () => boolean {
-  /** Monotonic milliseconds at which the whole burst is available again. */
-  let fullAtMs = Number.NEGATIVE_INFINITY;
-  return () => {
-    const nowMs = clock.monotonicMs();
-    const nextFullAtMs = Math.max(fullAtMs, nowMs) + intervalMs;
-    if (nextFullAtMs > nowMs + burst * intervalMs) return false;
-    fullAtMs = nextFullAtMs;
-    return true;
-  };
-}
 
 /** Where `jwksUri` is not configured, the issuer's metadata has it. */
 type KeySource = Pick<SubjectVerification, 'issuer' | 'jwksUri' | 'jwksToken' | 'allowInsecureHttp'>;
@@ -40,30 +21,25 @@ const KEY_TYPES = 'application/jwk-set+json, application/json';
 const RENEWAL_COOLDOWN_MS = 30_000;
 
 /**
- * Tokens with unknown key ids cost the issuer one fetch in this time, after a burst. Because each fetch brings all keys, this
- * is also the longest time for which such tokens can delay a new key.
+ * The issuer gets at most one fetch in this time, whatever key ids callers make up. Because each fetch brings all keys, this is also
+ * the longest time for which such tokens can delay a new key, unless the last fetch failed.
  */
-const UNKNOWN_KEY_INTERVAL_MS = 2000;
-const UNKNOWN_KEY_BURST = 5;
-/** Unknown keys that are remembered, so that one of them does not use up the burst. */
-const MAX_UNKNOWN_KEYS = 1000;
+const COOLDOWN_MS = 1000;
+/** The cooldown doubles with each failure in a row, up to 32 s: callers would wait in vain for each fetch of an issuer that hangs. */
+const MAX_DOUBLINGS = 5;
 
 export type IssuerKeys = ReturnType<typeof createIssuerKeys>;
 
 /**
- * Fetches and caches the keys of an issuer.
- *
- * jose's own `createRemoteJWKSet` has a single cooldown: a token with an unknown key id would delay a new key by that time.
+ * Fetches and caches the keys of an issuer. jose's own `createRemoteJWKSet` does not use cached keys while the issuer is down.
  * @see RFC 7517 section 5
  */
 export function createIssuerKeys(source: KeySource, dispatcher: () => Dispatcher | Promise<Dispatcher>, clock: Clock) {
   const name = `issuer "${source.issuer}"`;
-  const breaker = createBreaker(source.issuer, clock);
-  const mayFetchUnknown = createRateLimit(UNKNOWN_KEY_BURST, UNKNOWN_KEY_INTERVAL_MS, clock);
-  const unknownSinceMs = new LRUCache<string, number>({ max: MAX_UNKNOWN_KEYS });
-  let keys: ReturnType<typeof createLocalJWKSet> | undefined;
+  let keys = createLocalJWKSet({ keys: [] });
   /** Why the last fetch failed; undefined after a success. */
   let failure: unknown;
+  let failures = 0;
   let fetchedAtMs = Number.NEGATIVE_INFINITY;
   let triedAtMs = Number.NEGATIVE_INFINITY;
   let fetching: Promise<void> | undefined;
@@ -83,30 +59,28 @@ export function createIssuerKeys(source: KeySource, dispatcher: () => Dispatcher
         throw unavailable(name, `it has ${set.keys.length} keys: the limit is ${MAX_KEYS}`);
       keys = createLocalJWKSet(set);
       fetchedAtMs = clock.monotonicMs();
+      failure = undefined;
+      failures = 0;
     } catch (error) {
-      if (error instanceof CambistError) throw error;
-      throw notFetched(name, 'its keys', BEYOND_KEYS_TIMEOUT, error);
+      failures += 1;
+      failure = error instanceof CambistError ? error : notFetched(name, 'its keys', BEYOND_KEYS_TIMEOUT, error);
+      throw failure;
     }
   }
 
-  /** Concurrent callers share one fetch. */
-  function fetchOnce(): Promise<void> {
-    triedAtMs = clock.monotonicMs();
-    fetching ??= breaker
-      .run(undefined, fetchKeys)
-      .then(
-        () => {
-          failure = undefined;
-        },
-        (error: unknown) => {
-          failure = error;
-          throw error;
-        },
-      )
-      .finally(() => {
+  /** Concurrent callers share one fetch. @returns false within the cooldown of the last one */
+  async function fetchOnce(): Promise<boolean> {
+    if (fetching === undefined) {
+      const nowMs = clock.monotonicMs();
+      const doublings = Math.min(MAX_DOUBLINGS, Math.max(0, failures - 1));
+      if (nowMs < triedAtMs + COOLDOWN_MS * 2 ** doublings) return false;
+      triedAtMs = nowMs;
+      fetching = fetchKeys().finally(() => {
         fetching = undefined;
       });
-    return fetching;
+    }
+    await fetching;
+    return true;
   }
 
   /**
@@ -114,7 +88,10 @@ export function createIssuerKeys(source: KeySource, dispatcher: () => Dispatcher
    * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID
    */
   async function prepare(): Promise<void> {
-    if (keys === undefined) await fetchOnce();
+    if (fetchedAtMs !== Number.NEGATIVE_INFINITY) return;
+    if (!(await fetchOnce())) throw failure;
+    // The first unknown key may be newer than these, and need not wait.
+    triedAtMs = Number.NEGATIVE_INFINITY;
   }
 
   async function renewExpired(): Promise<void> {
@@ -123,15 +100,6 @@ export function createIssuerKeys(source: KeySource, dispatcher: () => Dispatcher
     await fetchOnce().catch(() => {
       // The cached keys stay in use.
     });
-  }
-
-  /** @returns false where a fetch for this key would exceed the rate */
-  async function fetchUnknown(id: string): Promise<boolean> {
-    if (clock.monotonicMs() < (unknownSinceMs.get(id) ?? Number.NEGATIVE_INFINITY) + UNKNOWN_KEY_INTERVAL_MS)
-      return false;
-    if (fetching === undefined && !mayFetchUnknown()) return false;
-    await fetchOnce();
-    return true;
   }
 
   return {
@@ -143,27 +111,14 @@ export function createIssuerKeys(source: KeySource, dispatcher: () => Dispatcher
     async find(header: JWTHeaderParameters, token: FlattenedJWSInput) {
       await prepare();
       await renewExpired();
-      const cached = keys;
-      if (cached === undefined) throw unavailable(name, 'it has no keys');
       try {
-        return await cached(header, token);
+        return await keys(header, token);
       } catch (error) {
         if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
-        const id = keyId(header);
         // After a failed fetch the key may well exist.
-        if (!(await fetchUnknown(id))) throw failure ?? error;
-        try {
-          return await (keys ?? cached)(header, token);
-        } catch (stillUnknown) {
-          unknownSinceMs.set(id, clock.monotonicMs());
-          throw stillUnknown;
-        }
+        if (!(await fetchOnce())) throw failure ?? error;
+        return keys(header, token);
       }
     },
   };
-}
-
-/** Bounded in length, whatever a caller writes into the header. */
-function keyId({ alg, kid }: JWTHeaderParameters): string {
-  return hash('sha256', JSON.stringify([alg, kid]), 'base64url');
 }

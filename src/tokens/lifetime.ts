@@ -3,8 +3,7 @@ import type { Claims } from './token-text.ts';
 
 /** A token or assertion that is reused for a limited time. */
 export interface HasLifetime {
-  /** Replaced when `cache.max_age` becomes shorter. */
-  lifetime: Lifetime;
+  readonly lifetime: Lifetime;
 }
 
 /** The time for which an issued token is used, on both clocks. */
@@ -74,12 +73,7 @@ export function computeLifetime(claims: Claims, bounds: LifetimeBounds, clock: C
   };
 }
 
-/** The lifetime of a token under another `cache.max_age`; the same object when that shortens nothing. */
-export function shortenLifetime(lifetime: Lifetime, maxAgeMs: number, clock: Clock, random: number): Lifetime {
-  return limitReuse(lifetime, lifetime.sentAtMs + maxAgeMs - marginOf(maxAgeMs), clock, random);
-}
-
-/** The lifetime with an earlier end of its reuse; the same object when that shortens nothing. */
+/** The lifetime with an earlier end of its reuse. */
 export function limitReuse(lifetime: Lifetime, reusableUntilMs: number, clock: Clock, random: number): Lifetime {
   if (reusableUntilMs >= lifetime.reusableUntilMs) return lifetime;
   return { ...lifetime, reusableUntilMs, refreshAtMs: refreshAt(clock.monotonicMs(), reusableUntilMs, random) };

@@ -6,7 +6,7 @@ import { CambistError } from '../errors.ts';
 const UNUSABLE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['ERR_ISSUED_TOKEN_AUDIENCE', 'ERR_STS_RESPONSE_INVALID']);
 
 /** Errors that concern the caller alone and last for seconds. Faults, and refusals of cambist's own client, may pass at any time. */
-export const CACHED_ERRORS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+const CACHED_ERRORS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'ERR_SUBJECT_TOKEN_INVALID',
   'ERR_INTERACTION_REQUIRED',
   'ERR_CONSENT_REQUIRED',
@@ -18,7 +18,7 @@ const REFUSAL_LIFETIME_MS = 10_000;
 /** A user who has just consented must not be held off, and cannot consent faster. */
 const CONSENT_REFUSAL_LIFETIME_MS = 1000;
 
-export function refusalLifetimeMs({ code }: CambistError): number {
+function refusalLifetimeMs({ code }: CambistError): number {
   return code === 'ERR_CONSENT_REQUIRED' ? CONSENT_REFUSAL_LIFETIME_MS : REFUSAL_LIFETIME_MS;
 }
 
@@ -38,38 +38,27 @@ export function isCachedError(error: unknown): error is CambistError {
 export function createRefusals(maxEntries: number, clock: Clock) {
   const create = (max: number) =>
     new LRUCache<string, CambistError>({
-      max,
+      // With `max`, the library reserves room for all entries at once.
+      maxSize: max,
+      sizeCalculation: () => 1,
       // Each refusal has its own.
       ttl: 1,
       ttlResolution: 0,
       perf: { now: () => clock.monotonicMs() },
     });
-  let limit = maxEntries;
-  /** Created with the first refusal. */
-  let refusals: ReturnType<typeof create> | undefined;
+  let refusals = create(maxEntries);
 
   return {
-    find: (key: string): CambistError | undefined => refusals?.get(key),
-    keep(key: string, error: CambistError): void {
-      refusals ??= create(limit);
-      refusals.set(key, error, { ttl: refusalLifetimeMs(error) });
-    },
-    drop: (key: string): void => void refusals?.delete(key),
+    find: (key: string): CambistError | undefined => refusals.get(key),
+    keep: (key: string, error: CambistError): void => void refusals.set(key, error, { ttl: refusalLifetimeMs(error) }),
+    drop: (key: string): void => void refusals.delete(key),
     dropAll(isDropped: (key: string) => boolean): void {
-      for (const key of [...(refusals?.keys() ?? [])]) if (isDropped(key)) refusals?.delete(key);
+      for (const key of [...refusals.keys()]) if (isDropped(key)) refusals.delete(key);
     },
-    sweep: (): void => void refusals?.purgeStale(),
-    /** Changes the bound. The most recently used refusals stay. */
+    sweep: (): void => void refusals.purgeStale(),
+    /** Changes the bound, and forgets all refusals, which last for seconds. */
     resize(max: number): void {
-      limit = max;
-      const previous = refusals;
-      refusals = undefined;
-      previous?.rforEach((error, key) => {
-        refusals ??= create(limit);
-        // With the remaining time as its `ttl`, a refusal in its last millisecond would never expire: 0 means that to the library.
-        const ttl = refusalLifetimeMs(error);
-        refusals.set(key, error, { ttl, start: clock.monotonicMs() + previous.getRemainingTTL(key) - ttl });
-      });
+      refusals = create(max);
     },
   };
 }

@@ -1,7 +1,6 @@
-import { hash } from 'node:crypto';
 import type { Clock } from '../clock/clock.ts';
 import type { Subject } from './subject.ts';
-import { type Claims, readClaims } from './token-text.ts';
+import { type Claims, jsonDigest, readClaims } from './token-text.ts';
 
 /** The end of what an issuer's subject, or one session of it, may do with the tokens that it has. */
 export interface Revocation {
@@ -43,10 +42,10 @@ function namesOf(claims: Claims): Names[] {
   const users: [string, string][] = [];
   if (typeof sub === 'string') users.push(['sub', sub]);
   if (typeof email === 'string') users.push(['email', email.toLowerCase()]);
-  const keys = users.map(([claim, value]) => digest([iss, claim, value]));
-  if (typeof sid === 'string') keys.push(digest([iss, 'sid', sid]));
+  const keys = users.map(([claim, value]) => jsonDigest([iss, claim, value]));
+  if (typeof sid === 'string') keys.push(jsonDigest([iss, 'sid', sid]));
   // The session of this token is unknown, so it ends with each of them.
-  else keys.push(...users.map(([claim, value]) => digest([iss, claim, value, 'any session'])));
+  else keys.push(...users.map(([claim, value]) => jsonDigest([iss, claim, value, 'any session'])));
   const issuedAtMs = typeof iat === 'number' && Number.isFinite(iat) ? iat * 1000 : Number.NEGATIVE_INFINITY;
   return [{ issuer: iss, keys, issuedAtMs }];
 }
@@ -54,14 +53,9 @@ function namesOf(claims: Claims): Names[] {
 /** The keys of the tokens that a revocation ends. */
 export function keysOfRevocation({ issuer, subject, session }: Revocation): readonly string[] {
   const user = subject === undefined ? [] : [subject.claim, subject.value];
-  if (session === undefined) return subject === undefined ? [] : [digest([issuer, ...user])];
-  const ofSession = digest([issuer, 'sid', session]);
-  return subject === undefined ? [ofSession] : [ofSession, digest([issuer, ...user, 'any session'])];
-}
-
-/** JSON is unambiguous, and a digest bounds the memory of long claims. */
-function digest(parts: readonly string[]): string {
-  return hash('sha256', JSON.stringify(parts), 'base64url');
+  if (session === undefined) return subject === undefined ? [] : [jsonDigest([issuer, ...user])];
+  const ofSession = jsonDigest([issuer, 'sid', session]);
+  return subject === undefined ? [ofSession] : [ofSession, jsonDigest([issuer, ...user, 'any session'])];
 }
 
 /** A revocation in force, as replicas tell it to each other. It names no user. */

@@ -1,12 +1,12 @@
-import { hash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock/clock.ts';
 import type { Route, TokenCredential } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import type { Cause } from '../observability/token-observer.ts';
 import { oncePer, type Secret } from '../secrets/secret.ts';
 import type { CacheOwner } from './cache.ts';
-import type { SharedEntry } from './shared-token.ts';
 import type { Subject } from './subject.ts';
+import { jsonDigest } from './token-text.ts';
 
 /** A party that acts for the subject, with its own token (RFC 8693 section 1.1). */
 export interface Actor {
@@ -39,7 +39,7 @@ export function resourceDigest(route: Route): ResourceDigest {
   const { credential } = route;
   if (!('authorizationServer' in credential)) return '';
   const { authorizationServer: server, target } = credential;
-  return digest([
+  return jsonDigest([
     server.name,
     server.issuer,
     server.tokenEndpoint,
@@ -75,7 +75,7 @@ const MAX_PLAIN_ID_LENGTH = 256;
 export function tokenKey({ subject, id }: Session, resource: ResourceDigest): string {
   const pair = `${subject?.digest ?? ''}:${resource}`;
   if (id === undefined) return pair;
-  return id.length <= MAX_PLAIN_ID_LENGTH ? `${pair}:${id}` : `${pair}#${digest(id)}`;
+  return id.length <= MAX_PLAIN_ID_LENGTH ? `${pair}:${id}` : `${pair}#${jsonDigest(id)}`;
 }
 
 /**
@@ -96,27 +96,24 @@ export function subjectKey(subject: Subject, resource: ResourceDigest): string {
   return tokenKey({ subject, id: undefined }, resource);
 }
 
-/** JSON is unambiguous: different lists of parts never have the same text, as concatenated strings may. */
-function digest(value: unknown): string {
-  return hash('sha256', JSON.stringify(value), 'base64url');
-}
-
 /** Keys that are remembered at a time. A flood of keys only makes the oldest cooldowns end early. */
 const MAX_KEYS = 10_000;
 
 /** @returns a function that admits an event for a key, and no other event for that key until its cooldown ends */
 export function createCooldown(cooldownMs: number, clock: Clock): (key: string) => boolean {
-  /** Monotonic milliseconds at which each cooldown ends. All last equally long, so they end in the order of their start. */
-  const endsAtMs = new Map<string, number>();
+  const cooling = new LRUCache<string, true>({
+    // With `max`, the library reserves room for all entries at once.
+    maxSize: MAX_KEYS,
+    sizeCalculation: () => 1,
+    // An entry of the library outlives its `ttl` by less than a millisecond.
+    ttl: cooldownMs - 1,
+    ttlResolution: 0,
+    perf: { now: () => clock.monotonicMs() },
+  });
 
   return (key) => {
-    const nowMs = clock.monotonicMs();
-    if (nowMs < (endsAtMs.get(key) ?? nowMs)) return false;
-    for (const [other, untilMs] of endsAtMs) {
-      if (untilMs > nowMs && endsAtMs.size < MAX_KEYS) break;
-      endsAtMs.delete(other);
-    }
-    endsAtMs.set(key, nowMs + cooldownMs);
+    if (cooling.has(key)) return false;
+    cooling.set(key, true);
     return true;
   };
 }
@@ -144,6 +141,7 @@ export interface KeyedRequest {
   readonly credential: TokenCredential;
   readonly session: Session;
   readonly resource: ResourceDigest;
+  /** The key of the token. It does not contain the added scopes. */
   readonly key: string;
   readonly cause: (() => Cause) | undefined;
   /** Scopes beside the route's own, sorted. */
@@ -178,13 +176,6 @@ export function requestFor(route: Route, session: Session, cause?: () => Cause):
   const owner = sessionFor(credential, session, route);
   const resource = resourceOf(route, owner);
   return { route, credential, session: owner, resource, key: keptTokenKey(owner, resource), cause, added: [] };
-}
-
-/** The token of a request, as the second level sees it. Its keys do not contain the added scopes. */
-export function entryOf({ route, credential, session, key, added }: KeyedRequest): SharedEntry {
-  const { subject } = session;
-  const group = subject === undefined ? key : subjectKey(subject, resourceOf(route, session));
-  return { route, credential, subject, key, group, added };
 }
 
 export function ownerOf({ route, session }: KeyedRequest): CacheOwner {

@@ -1,31 +1,19 @@
-import type { Route, TokenCredential } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import { Secret } from '../secrets/secret.ts';
 import { acceptToken, type LifetimeSettings } from './accept-token.ts';
 import type { IssuedToken } from './issued-token.ts';
 import { limitReuse } from './lifetime.ts';
+import type { KeyedRequest } from './session.ts';
 import type { Subject } from './subject.ts';
-import { processTokenResponse } from './token-response.ts';
-
-/** A token as the second level of the cache sees it. */
-export interface SharedEntry {
-  readonly route: Route;
-  readonly credential: TokenCredential;
-  /** A token for cambist itself has no subject. */
-  readonly subject: Subject | undefined;
-  /** Identifies the (session, resource) pair, as in the first level. */
-  readonly key: string;
-  /** Identifies the (subject token, resource) pair, which all its sessions share: the key of refusals. */
-  readonly group: string;
-  /** Scopes beside the route's own, sorted. */
-  readonly added: readonly string[];
-}
+import { checkToken } from './token-response.ts';
 
 /** A token of the second level, or of an exchange. */
 export interface SharedToken {
   readonly token: IssuedToken;
   /** Scopes that the token has beside the route's own. */
   readonly added: readonly string[];
+  /** Another replica obtained it. */
+  readonly isShared: boolean;
 }
 
 /**
@@ -36,30 +24,23 @@ export interface SecondLevel {
   /**
    * Finds a token that another replica obtained, or runs `exchange`. Replicas that need the same token wait for one exchange.
    * @param replaced the token that this one is to replace. The second level never returns it
-   * @throws {CambistError} what `exchange` throws, and a refusal that another replica got a moment ago
+   * @throws {CambistError} what `exchange` throws
    */
   obtain(
-    entry: SharedEntry,
+    request: KeyedRequest,
     exchange: () => Promise<IssuedToken>,
     replaced: IssuedToken | undefined,
   ): Promise<SharedToken>;
-  /**
-   * Is this the token or the refusal of another replica? The refusal is asked for again, because the second level knows how long it
-   * lasts.
-   */
-  isShared(result: IssuedToken | CambistError): boolean;
-  /** A backend or an authorization server refused this token. It is not returned again. */
-  refuse(entry: SharedEntry, token: IssuedToken): void;
+  /** Drops a token that a backend or an authorization server refused. It is not returned again. */
+  dropRefused(request: KeyedRequest, token: IssuedToken): void;
   /** A session that was opened takes over this token. */
-  give(entry: SharedEntry, token: IssuedToken): void;
-  /** Removes this token from an entry, because it moved to another. */
-  release(entry: SharedEntry, token: IssuedToken): void;
+  give(request: KeyedRequest, token: IssuedToken): void;
+  /** Removes this token from a key, because it moved to another. */
+  release(request: KeyedRequest, token: IssuedToken): void;
   /** The session is over at all replicas. */
-  endSession(entry: SharedEntry): void;
+  endSession(request: KeyedRequest): void;
   /** @param ended is called when another replica ended the session of a key */
   onSessionEnded(ended: (key: string) => void): void;
-  /** The caller has consented, so that its refusal is forgotten. */
-  consented(entry: SharedEntry): void;
 }
 
 /** An issued token outside of this process. Times are epoch milliseconds, because replicas have no other clock in common. */
@@ -97,56 +78,32 @@ export function toPortable(
 
 /**
  * Checks a token that another replica obtained, as if it had just been issued, and never lengthens its life.
- * @throws {CambistError} what `processTokenResponse` and `acceptToken` throw; ERR_STS_RESPONSE_INVALID if it is over
+ * @throws {CambistError} what `checkToken` and `acceptToken` throw; ERR_STS_RESPONSE_INVALID if it is over
  */
 export function restoreToken(
   { token, scope, sentAtMs, reusableUntilMs, expiresAtMs }: PortableToken,
-  { route, credential, subject }: Pick<SharedEntry, 'route' | 'credential' | 'subject'>,
+  { route, credential }: KeyedRequest,
+  subject: Subject,
   settings: LifetimeSettings,
 ): IssuedToken {
   const { clock, random } = settings;
   const wallMs = clock.wallMs();
   const toMonotonic = clock.monotonicMs() - wallMs;
   if (sentAtMs > wallMs + CLOCK_SKEW_MS) throw unusable('it comes from the future: compare the clocks of the replicas');
-  const sent = subject === undefined ? [] : [secretOf(subject.token)];
-  const response = processTokenResponse(
-    {
-      status: 200,
-      retryAfter: undefined,
-      text: JSON.stringify({
-        access_token: token,
-        token_type: 'Bearer',
-        ...(scope !== undefined && { scope }),
-        ...(expiresAtMs !== undefined && { expires_in: (expiresAtMs - sentAtMs) / 1000 }),
-      }),
-    },
-    {
-      serverName: credential.authorizationServer.name,
-      credentialOwner: 'caller',
-      actsForUser: subject !== undefined,
-      consent: undefined,
-      requestedTokenType: credential.target.requestedTokenType,
-      kind: 'bearer',
-      sent,
-    },
-    wallMs,
+  const sent = [{ name: 'subject_token', value: subject.token.reveal(), isCredential: true }];
+  checkToken(token, { serverName: credential.authorizationServer.name, sent });
+  const expiresInSeconds = expiresAtMs === undefined ? undefined : (expiresAtMs - sentAtMs) / 1000;
+  const { lifetime, granted } = acceptToken(
+    { accessToken: token, tokenType: 'Bearer', expiresInSeconds, scope },
+    Math.min(sentAtMs, wallMs) + toMonotonic,
+    { target: credential.target, expect: 'token', routeName: route.name, subjectExpiresAtMs: subject.expiresAtMs },
+    settings,
   );
-  const bounds = {
-    target: credential.target,
-    expect: 'token' as const,
-    routeName: route.name,
-    subjectExpiresAtMs: subject?.expiresAtMs,
-  };
-  const { lifetime, granted } = acceptToken(response, Math.min(sentAtMs, wallMs) + toMonotonic, bounds, settings);
   const limited = limitReuse(lifetime, reusableUntilMs + toMonotonic, clock, random());
   // A token that lives as long as the subject token needs no refresh.
   const refreshAtMs = lifetime.refreshAtMs === Number.POSITIVE_INFINITY ? lifetime.refreshAtMs : limited.refreshAtMs;
   if (limited.expiredOnArrival || limited.reusableUntilMs <= clock.monotonicMs()) throw unusable('it is over');
-  return { authorization: new Secret(BEARER + response.accessToken), granted, lifetime: { ...limited, refreshAtMs } };
-}
-
-function secretOf(token: Secret) {
-  return { name: 'subject_token', value: token.reveal(), isCredential: true };
+  return { authorization: new Secret(BEARER + token), granted, lifetime: { ...limited, refreshAtMs } };
 }
 
 function unusable(why: string): CambistError {

@@ -114,6 +114,9 @@ async function verifyWithAny(
   throw failure;
 }
 
+/** The reason where the issuer has no key with the id and the algorithm of the token. */
+export const NO_MATCHING_KEY = 'no key of the issuer matches';
+
 /** The library's own messages may quote the token. */
 export function reasonOf(error: unknown): string {
   if (error instanceof OtherKindError)
@@ -121,7 +124,7 @@ export function reasonOf(error: unknown): string {
   if (error instanceof errors.JWTExpired) return 'it is expired';
   if (error instanceof errors.JWTClaimValidationFailed) return `its "${claimName(error.claim)}" does not match`;
   if (error instanceof errors.JOSEAlgNotAllowed) return 'its algorithm is not allowed';
-  if (error instanceof errors.JWKSNoMatchingKey) return 'no key of the issuer matches';
+  if (error instanceof errors.JWKSNoMatchingKey) return NO_MATCHING_KEY;
   if (error instanceof errors.JWSSignatureVerificationFailed) return 'its signature is wrong';
   return 'it is not a readable signed JWT';
 }

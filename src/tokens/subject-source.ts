@@ -26,7 +26,7 @@ interface CallerNotes {
   callerRead(subject: Subject): void;
 }
 
-interface SubjectSourceOptions {
+export interface SubjectSourceOptions {
   readonly reader: SubjectReader;
   readonly verifier: SubjectVerifier;
   readonly clock: Clock;

@@ -140,8 +140,8 @@ export function revokedToken(message: string): CambistError {
   return new CambistError('ERR_SUBJECT_TOKEN_INVALID', message, {
     diagnosis: {
       finding: 'subject_token_revoked',
-      cause: 'the user or the session of the token was signed out, as a transmitter of signals said',
-      fix: 'the user must sign in again. If the user did not sign out, see which transmitter sent the revocation in cambist_signals_total',
+      cause: 'the user or the session of the token was signed out, by a signal or by "cambist revoke"',
+      fix: 'the user must sign in again. If the user did not sign out, see cambist_signals_total and cambist_operator_revocations_total for the source of the revocation',
     },
   });
 }

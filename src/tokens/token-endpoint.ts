@@ -38,7 +38,7 @@ export interface TokenEndpointContext extends LifetimeSettings {
   /** Needed where another server issues the client assertion. */
   readonly clientAssertions: ClientAssertions;
   readonly observer: TokenObserver;
-  /** Explain failures. Undefined: nothing does. */
+  /** Explains failures. Undefined: they get no explanation. */
   readonly diagnoses?: LoadDiagnoses | undefined;
 }
 
@@ -83,7 +83,7 @@ export function createTokenEndpoint(
     clock,
     diagnoses,
   });
-  /** Targets for which a caller's token has been exchanged, so that a refusal is told from a wrong config. */
+  /** Targets for which a caller's token has been exchanged, so that a refusal is distinguished from a wrong config. */
   const succeeded = new WeakSet<TokenTarget>();
   const nonceFrom = `authorization server ${server.name}`;
   const send = server.dpop ? sendWithNonce : sendOnce;

@@ -1,4 +1,3 @@
-import { hash } from 'node:crypto';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { ConsentRules, Route, TokenTarget } from '../config/route.ts';
 import type { Cause } from '../observability/token-observer.ts';
@@ -6,7 +5,7 @@ import type { Secret } from '../secrets/secret.ts';
 import type { HasLifetime } from './lifetime.ts';
 import type { FormField, SentValue } from './sent-values.ts';
 import { claimsOf, type Subject } from './subject.ts';
-import type { Claims } from './token-text.ts';
+import { type Claims, jsonDigest } from './token-text.ts';
 
 /** The party that a token request is for. It decides where the request waits, and never which token is issued. */
 export interface Requester {
@@ -42,7 +41,7 @@ export function requesterOf(route: Route, subject: Subject | undefined, peer: st
 function verifiedIdentity(subject: Subject): string | undefined {
   const { iss, sub } = claimsOf(subject) ?? {};
   if (typeof iss !== 'string' || typeof sub !== 'string') return undefined;
-  return hash('sha256', JSON.stringify([iss, sub]), 'base64url');
+  return jsonDigest([iss, sub]);
 }
 
 /** The result of a chain's first leg. The second leg exchanges it for a token. It never reaches a backend. */

@@ -187,15 +187,26 @@ export function asksForNonce({ status, text }: HttpResponse): boolean {
   return status >= 400 && status < 500 && parseJsonObject(text)?.error === 'use_dpop_nonce';
 }
 
+/**
+ * Checks the form of a token, and that it repeats nothing of its request.
+ * @throws {CambistError} ERR_STS_RESPONSE_INVALID
+ */
+export function checkToken(
+  token: string,
+  { serverName, sent, sentEarlier }: Pick<ExpectedResponse, 'serverName' | 'sent' | 'sentEarlier'>,
+): void {
+  if (token.length > MAX_TOKEN_LENGTH) {
+    throw unusable(serverName, `its "access_token" is longer than ${MAX_TOKEN_LENGTH} characters`);
+  }
+  const repeated = findRepeated(token, sent, sentEarlier);
+  if (repeated !== undefined) throw repeatsRequest(serverName, repeated);
+  if (!isB64Token(token)) throw unusable(serverName, 'its "access_token" is missing or malformed');
+}
+
 function readToken(body: JsonObject, expected: ExpectedResponse): TokenResponse {
   const { serverName } = expected;
   const accessToken = textOf(body.access_token);
-  if (accessToken.length > MAX_TOKEN_LENGTH) {
-    throw unusable(serverName, `its "access_token" is longer than ${MAX_TOKEN_LENGTH} characters`);
-  }
-  const repeated = findRepeated(accessToken, expected.sent, expected.sentEarlier);
-  if (repeated !== undefined) throw repeatsRequest(serverName, repeated);
-  if (!isB64Token(accessToken)) throw unusable(serverName, 'its "access_token" is missing or malformed');
+  checkToken(accessToken, expected);
   const name = textOf(body.token_type).toLowerCase();
   const accepted = TOKEN_TYPES[expected.kind];
   const tokenType = accepted.find((type) => type.toLowerCase() === name);

@@ -197,7 +197,7 @@ export function createTokenService(
       const { maxEntries, maxAgeMs } = next.cache;
       for (const tokens of [cache, assertions]) {
         if (maxEntries !== config.cache.maxEntries) tokens.resize(maxEntries);
-        if (maxAgeMs < config.cache.maxAgeMs) tokens.limitAge(maxAgeMs, Math.random);
+        if (maxAgeMs !== config.cache.maxAgeMs) tokens.limitAge(maxAgeMs);
       }
       config = next;
       serveEndpoints(next);

@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { hash } from 'node:crypto';
 import type { JWTPayload } from 'jose';
 
 export type JsonObject = Record<string, unknown>;
@@ -15,6 +16,11 @@ export function parseJsonObject(json: string): JsonObject | undefined {
 
 export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** JSON is unambiguous: different lists of parts never have the same text, as concatenated strings may. A digest is short. */
+export function jsonDigest(value: unknown): string {
+  return hash('sha256', JSON.stringify(value), 'base64url');
 }
 
 /** A string as it is, and an empty string for any other value. */
@@ -52,20 +58,13 @@ export function jsonMembers(text: string, at: number): JsonMember[] {
   return members;
 }
 
-/**
- * Replaces members of an object, and removes others.
- * @param replaced JSON text by key; undefined removes the member
- */
-export function editMembers(text: string, at: number, replaced: ReadonlyMap<string, string | undefined>): string {
+/** Removes members of an object. @param at as in `jsonMembers` */
+export function withoutMembers(text: string, at: number, names: ReadonlySet<string>): string {
   const members = jsonMembers(text, at);
-  const kept = members.flatMap(({ key, start, valueStart, end }) => {
-    if (!replaced.has(key)) return [text.slice(start, end)];
-    const value = replaced.get(key);
-    return value === undefined ? [] : [text.slice(start, valueStart) + value];
-  });
+  const [first] = members;
   const last = members.at(-1);
-  const first = members[0];
   if (first === undefined || last === undefined) return text;
+  const kept = members.filter(({ key }) => !names.has(key)).map(({ start, end }) => text.slice(start, end));
   return text.slice(0, first.start) + kept.join(',') + text.slice(last.end);
 }
 
@@ -98,7 +97,7 @@ function endOfValue(text: string, from: number): number {
 }
 
 /** Offset after the closing quote, or beyond the text if it has none. */
-export function endOfString(text: string, from: number): number {
+function endOfString(text: string, from: number): number {
   let at = from + 1;
   while (at < text.length && text[at] !== '"') at += text[at] === '\\' ? 2 : 1;
   return at + 1;
@@ -184,7 +183,7 @@ function isOfEncrypted(header: string): boolean {
 
 const BASE64 = /^[\w+/-]*={0,2}$/;
 
-/** Each exchange asks. The decoder leaves out characters outside the alphabet, so their number tells, for less than the expression. */
+/** Each exchange calls this. The decoder skips characters outside the alphabet, so comparing lengths is enough, and cheaper than the expression. */
 function isBase64(payload: string, decoded: Buffer): boolean {
   const isWhole = payload.length % 4 !== 1 && decoded.length === Math.floor((payload.length * 3) / 4);
   return isWhole || BASE64.test(payload);
@@ -197,7 +196,7 @@ const AUDIENCE = /"aud"/gi;
  * @param text valid JSON
  */
 function repeatsAudience(text: string): boolean {
-  // Hardly any token needs the slow look.
+  // Few tokens need the slow check.
   if ((text.match(AUDIENCE)?.length ?? 0) < 2 && !text.includes('\\')) return false;
   return jsonMembers(text, skipSpace(text, 0)).filter(({ key }) => key.toLowerCase() === 'aud').length > 1;
 }

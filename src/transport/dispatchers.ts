@@ -88,10 +88,11 @@ export function createDispatchers(
     }
   }
 
-  function poolFor(peer: PeerOptions, material: TlsMaterial): Dispatcher {
-    const { connectMs, socketPath } = peer;
+  function poolFor({ connectMs, socketPath }: PeerOptions, material: TlsMaterial): Dispatcher {
     const digest = hash('sha256', JSON.stringify([connectMs, material, socketPath]), 'base64url');
-    const pool = byMaterial.get(digest) ?? createPool(peer, { ...material, lookup: systemLookup, ...reach });
+    const path = socketPath === undefined ? {} : { socketPath };
+    const options = { ...material, lookup: systemLookup, ...reach, timeout: connectMs, ...path };
+    const pool = byMaterial.get(digest) ?? new Http1Dispatcher(options);
     byMaterial.set(digest, pool);
     return pool;
   }
@@ -136,10 +137,6 @@ export function createDispatchers(
       await Promise.all([...byMaterial.values(), ...retired].map((pool) => pool.destroy()));
     },
   };
-}
-
-function createPool({ connectMs, socketPath }: PeerOptions, options: TlsMaterial & Reach): Dispatcher {
-  return new Http1Dispatcher({ ...options, timeout: connectMs, ...(socketPath !== undefined && { socketPath }) });
 }
 
 async function readTlsMaterial(tls: TlsFiles, peer: string, svids: Svids | undefined): Promise<TlsMaterial> {

@@ -1,6 +1,7 @@
 import type { Contestant, Environment, StartedContestant } from './contestants.ts';
 import { createCambist } from './peers/cambist.ts';
 import { createEnvoy } from './peers/envoy.ts';
+import { haproxy } from './peers/haproxy.ts';
 import { nginx } from './peers/nginx.ts';
 import { bareDecision, bareExchange, bareFastify, bareUndici, bareUndiciWhole, type Peer } from './peers/peer.ts';
 import { type Sample, sampleClosed, sampleMemory, sampleOpen, sampleStart } from './samples.ts';
@@ -38,6 +39,7 @@ export function createPeers(build: Build = {}) {
     fastify: bareFastify,
     bareDecision,
     nginx,
+    haproxy,
   };
 }
 
@@ -94,7 +96,7 @@ function listenCases(contestants: (added: Partial<Contestant>) => Contestant[]):
 
 export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
   const { cambist, quiet, inbound, decisions, decisionsByGrpc, envoy, askingEnvoy, shared, secondLevel } = peers;
-  const { undici, undiciWhole, exchange, fastify, bareDecision, nginx } = peers;
+  const { undici, undiciWhole, exchange, fastify, bareDecision, nginx, haproxy } = peers;
   const plain = (...some: Peer[]): Contestant[] => some.map((peer) => ({ label: peer.name, peer }));
   const withAll = (added: Partial<Contestant>, contestants: Contestant[]): Contestant[] =>
     contestants.map((contestant) => ({ ...contestant, ...added }));
@@ -105,13 +107,13 @@ export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
     {
       name: 'call',
       about: 'a small MCP call with a token of 1 KB, whose issued token is cached',
-      contestants: plain(cambist, quiet, undici, undiciWhole, fastify, nginx),
+      contestants: plain(cambist, quiet, undici, undiciWhole, fastify, nginx, haproxy),
       take: closed,
     },
     {
       name: 'tls',
       about: 'the same, with TLS to the upstream',
-      contestants: withAll({ tls: true }, plain(cambist, undici, fastify, nginx)),
+      contestants: withAll({ tls: true }, plain(cambist, undici, fastify, nginx, haproxy)),
       take: closed,
     },
     {
@@ -131,7 +133,7 @@ export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
     {
       name: 'latency',
       about: 'the same call at 1,000 requests a second; latency counts from the scheduled time',
-      contestants: plain(cambist, undici, fastify, nginx),
+      contestants: plain(cambist, undici, fastify, nginx, haproxy),
       take: open,
     },
     {
@@ -226,7 +228,7 @@ export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
       name: 'start',
       about: 'a new process: time until ready, idle memory, first call',
       // The goals of a start compare the image with bare undici.
-      contestants: [...asImage, ...plain(undici, cambist, fastify, nginx)],
+      contestants: [...asImage, ...plain(cambist, undici, fastify, nginx, haproxy)],
       take: { of: 'new', sample: sampleStart },
     },
     {

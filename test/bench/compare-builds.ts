@@ -74,13 +74,14 @@ export async function compareBuilds({ against, names, bounds, node, json }: Comp
   }
 }
 
-/** The first contestant of each case, from this build and the other in turn. */
+/** A contestant of each case, from this build and the other in turn. As in the image, only this build would have V8's code cache. */
 function pairCases(names: readonly string[], program: string): Case[] {
   const ours = listCases(createPeers({ nodeFlags: STEADY_FLAGS }));
   const theirs = listCases(createPeers({ nodeFlags: STEADY_FLAGS, program }));
   return ours.flatMap((benchCase, i) => {
     if (!names.includes(benchCase.name)) return [];
-    const pair = [benchCase.contestants[0], theirs[i]?.contestants[0]] as Contestant[];
+    const at = benchCase.contestants.findIndex(({ asImage }) => asImage === undefined);
+    const pair = [benchCase.contestants[at], theirs[i]?.contestants[at]] as Contestant[];
     // A process that is new for each sample needs no second one.
     const count = benchCase.take.of === 'new' ? 1 : PROCESSES;
     // Contestants are told apart by identity.

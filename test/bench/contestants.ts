@@ -36,7 +36,7 @@ export interface Contestant {
 
 export interface Environment {
   readonly load: LoadProcess;
-  /** For files of proxies. */
+  /** The directory for files of proxies. */
   readonly directory: string;
   readonly caFile: string;
   /** The host whose TLS proxies terminate, with a certificate for those that have no authority. */

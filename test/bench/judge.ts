@@ -9,7 +9,7 @@ const COMPARED = ['CPU µs each', 'CPU ms until ready'] as const;
 /** The CPU of a case relative to another build. */
 interface Judgement {
   readonly name: string;
-  /** Of all rounds. Undefined where the system counts no CPU time. */
+  /** The ratio over all rounds. Undefined where the system counts no CPU time. */
   readonly ratio: Interval | undefined;
   /** One for each pair of processes. */
   readonly pairs: readonly Interval[];

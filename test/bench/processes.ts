@@ -12,7 +12,7 @@ const KIB_PER_MIB = 1024;
 
 const cores = hasTaskset() ? allowedCores() : [];
 
-/** Undefined without `taskset` or a second core. */
+/** The cores of the proxy and the load. Undefined without `taskset` or a second core. */
 export const pinning = cores.length < 2 ? undefined : { proxy: String(cores[0]), load: String(cores[1]) };
 
 /** Moves this process to the core of the load process. It reads the proxies' output, and must not use their core. */

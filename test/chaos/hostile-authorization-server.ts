@@ -22,7 +22,7 @@ export async function startHostileAuthorizationServer(
   t: Lifetime,
   random: Random,
   ledger: Ledger,
-  /** By their resources. */
+  /** The backends by their resources. */
   backends: ReadonlyMap<string, string>,
   /** Checks the client secret of a token request. */
   checkSecret: (secret: string) => void,

@@ -24,7 +24,7 @@ export async function startHostileBackend(
   { name, credential }: BackendIdentity,
   random: Random,
   ledger: Ledger,
-  /** Undefined: it speaks no TLS. */
+  /** Issues the backend's certificate. Without it, the backend speaks no TLS. */
   tls: CertificateAuthority | undefined,
 ) {
   const check = ({ headers, rawHeaders, url = '' }: IncomingMessage): void => {

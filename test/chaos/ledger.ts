@@ -1,7 +1,7 @@
 import { rename, writeFile } from 'node:fs/promises';
 import type { Random } from '../harness/random.ts';
 
-/** How a backend is reached decides which token it may get. */
+/** The route to a backend decides which token it may get. */
 export type Credential = 'exchange' | 'client_credentials' | 'none' | 'passthrough';
 
 export interface BackendIdentity {

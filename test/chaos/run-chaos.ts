@@ -111,7 +111,7 @@ export async function runChaos({ seed, ms }: ChaosOptions) {
     correct: ledger.correct,
     issued: authorizationServer.issued,
     reloads,
-    /** Undefined: this machine has none. */
+    /** Undefined where this machine has no store. */
     store: store && { faults: store.faults, forged: store.forged, hits },
     outcomes,
   };

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { readFileSync, renameSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { execFileSync } from 'node:child_process';
+import { createReadStream, readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { StatusReport } from '../../src/admin/status-report.ts';
@@ -99,21 +99,20 @@ test('continues in a new file at SIGHUP', async (t) => {
   assert.deepEqual(idsOf(readRecords(file)), [after.requestId]);
 });
 
-test('refuses requests while the reader of its socket is away, and serves again when it is back', async (t) => {
-  const audit = (directory: string) => ({ to: `unix:${join(directory, 'audit.sock')}`, on_full: 'refuse' });
+test('refuses requests while the reader of its named pipe is away, and serves again when it is back', async (t) => {
   const setup = await startFakeSetup(t, {
-    change: (config, { directory }) => ({ ...config, audit: audit(directory) }),
+    change(config, { directory }) {
+      execFileSync('mkfifo', [join(directory, 'audit.pipe')]);
+      return { ...config, audit: { to: { file: 'audit.pipe' }, on_full: 'refuse' } };
+    },
     ready: false,
   });
   const headers = await setup.bearer();
   assert.equal((await setup.call({ headers })).status, 503);
   const received: string[] = [];
-  const reader = createServer((socket) => {
-    socket.setEncoding('utf8').on('data', (text: string) => received.push(text));
-    t.after(() => socket.destroy());
-  });
-  reader.listen(join(setup.cambist.directory, 'audit.sock'));
-  t.after(() => reader.close());
+  const reader = createReadStream(join(setup.cambist.directory, 'audit.pipe'), 'utf8');
+  reader.on('data', (text) => received.push(String(text)));
+  t.after(() => reader.destroy());
   await setup.cambist.ready();
   const { status, requestId } = await setup.call({ headers });
   assert.equal(status, 200);

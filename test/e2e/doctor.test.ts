@@ -112,17 +112,8 @@ test('exits with 1 on a problem, and prints stable codes with --json', async (t)
   assert.deepEqual(Object.keys(wrong ?? {}), ['about', 'severity', 'code', 'what', 'why', 'fix']);
 });
 
-test('checks everything else without a subject token, and exits with 0', async (t) => {
-  const { doctor } = await startScene(t);
-  const { code, stdout } = await doctor();
-  assert.equal(code, 0);
-  assert.match(stdout, /client "cambist" .* is accepted/);
-  assert.equal(stdout.match(/\[subject_token_missing\]/g)?.length, 1);
-  assert.match(stdout, /no problem found; 1 warning\n$/);
-});
-
-test('exits with 2 on an unknown route or a missing token file', async (t) => {
-  const { doctor } = await startScene(t);
+test('exits with 2 on an unknown route, or on a file without a token', async (t) => {
+  const { doctor, write } = await startScene(t);
   const route = await doctor('--route', 'gihtub');
   assert.deepEqual([route.code, route.stdout], [2, '']);
   assert.match(route.stderr, /unknown route "gihtub": the config has github, docs/);
@@ -132,6 +123,14 @@ test('exits with 2 on an unknown route or a missing token file', async (t) => {
   const file = await doctor('--subject-token-file', '/nowhere/token');
   assert.equal(file.code, 2);
   assert.match(file.stderr, /"\/nowhere\/token" cannot be read/);
+  for (const [content, why] of [
+    [' \n', /is empty: name a file that contains a token/],
+    ['{"access_token":"eyJ"}', /contains other text than a token: name a file/],
+  ] as const) {
+    const { code, stderr } = await doctor('--subject-token-file', await write('other', content));
+    assert.equal(code, 2);
+    assert.match(stderr, why);
+  }
 });
 
 test('reads at most 64 KiB of a token, from a file and from standard input', async (t) => {

@@ -13,7 +13,7 @@ import { startCambist } from '../harness/cambist-process.ts';
 import { soon } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
 import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
-import { freePort } from '../harness/http-server.ts';
+import { freePort, startHttpServer } from '../harness/http-server.ts';
 import { createLeakWatch } from '../harness/leaks.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 import { BUILT_PROGRAM } from '../harness/run-command.ts';
@@ -93,6 +93,18 @@ test('exec says at the end that no request of its command reached a route', asyn
   const routed = startExec(t, [process.execPath, AGENT, 'https://mcp.example.com/mcp']);
   assert.equal((await routed.finished()).code, 0);
   assert.equal(await routed.isNoticed(), false);
+});
+
+test('exec waits for the audit records of its last requests', async (t) => {
+  const collector = await startHttpServer((request, response) => {
+    request.resume().on('end', () => setTimeout(() => response.end(), 1000));
+  });
+  t.after(collector.close);
+  const env = { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url };
+  const agent = [process.execPath, AGENT, 'https://mcp.example.com/mcp'];
+  const { code, stderr } = await startExec(t, agent, { config: `audit: { to: otlp }\n${ROUTES}`, env }).finished();
+  assert.equal(code, 0);
+  assert.doesNotMatch(stderr, /lost/);
 });
 
 test('exec exits with 127 and a message if the program does not exist', async (t) => {

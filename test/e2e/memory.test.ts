@@ -113,7 +113,9 @@ for (const [kind, text] of [
     assert.equal(await cambist.metric('cambist_limit', { limit: 'max_connections' }), CONNECTIONS);
     const lowered = `limits.max_connections is lowered from 20000 to ${CONNECTIONS}: the process may open only ${FILES} files`;
     await cambist.waitForLog(({ level, msg }) => level === 'warn' && String(msg).startsWith(lowered));
-    await cambist.waitForLog(({ msg }) => /only 256 files; .*ulimit -n; dropped \d+ connections$/.test(String(msg)));
+    await cambist.waitForLog(({ msg }) =>
+      /only 256 files; .*ulimit -n; dropped \d+ connections to listen$/.test(String(msg)),
+    );
     for (const { socket } of held) socket.destroy();
   });
 }

@@ -110,7 +110,7 @@ function withLongTimeouts(config: FakeSetupConfig): FakeSetupConfig {
   return {
     ...config,
     authorization_servers: { local: { ...config.authorization_servers.local, timeout: '10m' } },
-    routes: config.routes.map((route) => ({ ...route, timeouts: { connect: '10m' } })),
+    routes: config.routes.map((route) => ({ ...route, timeouts: { connect: '1h' } })),
   };
 }
 

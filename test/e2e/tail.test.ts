@@ -5,7 +5,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { DecisionRow } from '../../src/admin/decisions.ts';
+import type { DecisionRow } from '../../src/admin/decision-report.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startFakeSetup } from '../harness/fake-setup.ts';
@@ -91,7 +91,7 @@ test('reports a server that is not the admin listener, and prints nothing of its
   t.after(() => server.close());
   for (body of ['\u001b[2Jowned', '{}', 'null', '{"last":1,"missed":0,"decisions":{}}']) {
     const { code, stdout, stderr } = await runCommand(['tail', '--admin', `127.0.0.1:${port}`]);
-    const expected = `cambist tail: what listens at 127.0.0.1:${port} is not the admin listener of cambist: check the address\n`;
+    const expected = `cambist tail: the listener at 127.0.0.1:${port} is not the admin listener of cambist: check the address\n`;
     assert.deepEqual([code, stdout, stderr], [1, '', expected], body);
   }
 });
@@ -117,7 +117,7 @@ test('reads an admin listener with TLS, and trusts the configured certificate al
   assert.deepEqual([refused.code, refused.stdout], [1, '']);
   assert.equal(
     refused.stderr,
-    `cambist tail: what listens at ${admin} has another certificate than the file in admin.tls\n`,
+    `cambist tail: the listener at ${admin} has another certificate than the file in admin.tls\n`,
   );
 });
 

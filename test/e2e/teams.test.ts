@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { DecisionRow } from '../../src/admin/decisions.ts';
+import type { DecisionRow } from '../../src/admin/decision-report.ts';
 import type { StatusReport } from '../../src/admin/status-report.ts';
 import { readRecords, recordsOf } from '../harness/audit-records.ts';
 import { eventually } from '../harness/eventually.ts';

@@ -45,7 +45,8 @@ const GROUPS: readonly (readonly Step[])[] = [
   ],
   [
     ['Kubernetes', installs.installKubernetes],
-    ['containerd', installs.installContainerd],
+    ['containerd and kube-router', installs.installContainerd],
+    ['cert-manager', installs.installCertManager],
     ['SPIRE', installs.installSpire],
     ['Caddy', installs.installCaddy],
     ['Traefik', installs.installTraefik],

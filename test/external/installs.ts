@@ -171,9 +171,23 @@ export async function installKubernetes(): Promise<string> {
   return join(await cachedInstall(`cluster-${version}`, files, build), 'bin');
 }
 
-/** containerd, built from Go modules. @returns the folder of the programs */
+/** containerd and kube-router, built from Go modules. @returns the folder of the programs */
 export async function installContainerd(): Promise<string> {
   const files = ['go.mod', 'go.sum'].map((name) => here(`node/${name}`));
   const build = (folder: string) => runTool('go', ['build', QUICKLY, '-ldflags=-s -w', '-o', 'bin/', 'tool'], folder);
   return join(await cachedInstall('containerd', files, build, KEPT), 'bin');
+}
+
+/** Controllers of cert-manager, built from Go modules. @returns the program, and the folder of its kinds */
+export async function installCertManager(): Promise<{ program: string; folder: string }> {
+  const files = ['go.mod', 'go.sum', 'main.go'].map((name) => here(`node/cert-manager/${name}`));
+  const build = async (folder: string) => {
+    await runTool('go', ['build', QUICKLY, '-ldflags=-s -w', '-o', 'program', '.'], folder);
+    const { stdout } = await runProgram('go', ['list', '-m', '-json', 'github.com/cert-manager/cert-manager'], {
+      cwd: folder,
+    });
+    await cp(join(JSON.parse(stdout).Dir, 'deploy/crds'), join(folder, 'crds'), { recursive: true });
+  };
+  const folder = await cachedInstall('cert-manager', files, build, KEPT);
+  return { program: join(folder, 'program'), folder: join(folder, 'crds') };
 }

@@ -19,7 +19,7 @@ Targets: ${TARGETS.join(', ')}
 const CACHE = join(import.meta.dirname, '../../.cache/fuzz');
 
 /** A run takes a millisecond. One that takes this long hangs. */
-const HANG_MS = 20_000;
+const HANG_MS = 60_000;
 
 /** Inputs beyond these would not keep the corpus small. */
 const MAX_KEPT = 30;

@@ -11,7 +11,7 @@ import {
 
 /** The operations of an agent on a server, the same for every SDK. */
 export interface AgentClient {
-  /** Undefined if the revision has no sessions. */
+  /** The current session. Undefined if the revision has no sessions. */
   sessionId(): string | undefined;
   listTools(): Promise<string[]>;
   /** Returns the text of the tool's result. */

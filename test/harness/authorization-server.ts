@@ -21,9 +21,9 @@ const ACCESS_TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:access_token';
 type ClientRegistration = { method: 'client_secret_basic'; secret: string } | { method: 'none' };
 
 interface AuthorizationServerOptions extends HttpServerOptions {
-  /** By `client_id`. */
+  /** The clients by `client_id`. */
   clients: Readonly<Record<string, ClientRegistration>>;
-  /** By resource URI. `resources` of the running server can be extended. */
+  /** The resources by URI. `resources` of the running server can be extended. */
   resources?: Readonly<Record<string, ResourceRegistration>>;
 }
 

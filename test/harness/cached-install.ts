@@ -8,7 +8,7 @@ import { errorCode } from '../../src/errors.ts';
 import { runProgram } from './run-command.ts';
 
 const IN_NODE_MODULES = '../../node_modules/.cache/cambist-test/';
-/** For what is large, or takes long: it survives `npm ci`. */
+/** Folder for large or slow installs. It survives `npm ci`. */
 export const KEPT = '../../.cache/';
 
 /** Written after a complete installation. An incomplete installation is repeated. */

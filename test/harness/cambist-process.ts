@@ -30,7 +30,7 @@ interface Waiter {
   fail(reason: string): void;
 }
 
-const LOG_TIMEOUT_MS = 20_000;
+const LOG_TIMEOUT_MS = 60_000;
 
 export function recordOutput(child: ChildProcess): OutputRecord {
   const out: string[] = [];
@@ -140,8 +140,8 @@ export interface CambistProcess extends OutputRecord {
 }
 
 /** Only a failing test waits this long. A busy machine takes its time. */
-const START_TIMEOUT_MS = 30_000;
-const READY_TIMEOUT_MS = 30_000;
+const START_TIMEOUT_MS = 120_000;
+const READY_TIMEOUT_MS = 120_000;
 const POLL_INTERVAL_MS = 20;
 /** A stream that a test left open keeps draining. The second SIGTERM closes it. SIGKILL would prevent writing coverage. */
 const DRAIN_TIMEOUT_MS = 500;

@@ -1,5 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import { createAuthority, exportKey, generateKeys, issueCertificate } from '../../src/transport/certificates.ts';
+import { writerInto } from './lifetime.ts';
 
 /** In PEM format. */
 export interface Certificate {
@@ -47,6 +48,16 @@ export function createCertificateAuthority(commonName = 'cambist test CA'): Cert
     cert: authority.cert,
     issueServer: (options = {}) => issue('server', options.hosts ?? ['localhost', '127.0.0.1'], options),
     issueClient: (options = {}) => issue('client', options.hosts ?? [], options),
+  };
+}
+
+/** Writes the files of a listener that checks client certificates. @returns its `tls`; `own` is its certificate */
+export function listenerTls(folder: string, authority: CertificateAuthority, own = authority.issueServer()) {
+  const write = writerInto(folder);
+  return {
+    certificate: write('tls.crt', own.cert),
+    private_key: write('tls.key', own.key),
+    client_ca: write('clients.pem', authority.cert),
   };
 }
 

@@ -19,7 +19,7 @@ export interface Check {
 export interface CheckResult {
   /** `google.rpc.Status` */
   readonly isAllowed: boolean;
-  /** Of a refusal. */
+  /** The status of a refusal. */
   readonly status: number | undefined;
   readonly headers: Readonly<Record<string, string>>;
   readonly removed: readonly string[];
@@ -82,7 +82,7 @@ export const KINDS = {
 export interface Sent {
   readonly headers?: Readonly<Record<string, string>>;
   readonly isWhole?: boolean;
-  /** Undefined: without `protocol_config`. */
+  /** The mode in `protocol_config`, which is missing without one. */
   readonly bodyMode?: number | undefined;
   readonly more?: Buffer;
 }

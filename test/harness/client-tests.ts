@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { type AgentSdk, REPLY } from './agent-client.ts';
 import { eventually, soon } from './eventually.ts';
 import { WATCHED_URI } from './mcp-fixture/content.ts';
-import { type McpSetup, type McpSetupConfig, startMcpSetup } from './mcp-setup.ts';
+import { type McpSetup, startMcpSetup } from './mcp-setup.ts';
 
 const FIFTY = 50;
 
@@ -56,7 +56,7 @@ export function declareCallTests(sdk: AgentSdk): void {
   });
 
   test(`${name}: keeps fifty concurrent callers apart, and sends each of two servers a token of its own audience`, async (t) => {
-    const setup = await startMcpSetup(t, { change: patient });
+    const setup = await startMcpSetup(t);
     const { github, docs } = setup.backends;
     const identities = await Promise.all(
       Array.from({ length: FIFTY }, async (_, index) => {
@@ -75,12 +75,6 @@ export function declareCallTests(sdk: AgentSdk): void {
     // One exchange for each session, not for each request.
     assert.equal(await setup.cambist.metric('cambist_exchanges_total', { result: 'success' }), FIFTY);
   });
-}
-
-/** On a busy machine, fifty exchanges at the same time take longer than the default. */
-function patient(config: McpSetupConfig): McpSetupConfig {
-  const { local } = config.authorization_servers as { local: object };
-  return { ...config, authorization_servers: { local: { ...local, timeout: '60s' } } };
 }
 
 /** Declares tests of interruptions: a cancelled call, a closed stream, a closed session, a lost session. */

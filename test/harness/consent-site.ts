@@ -150,7 +150,7 @@ const HTML = { 'content-type': 'text/html' };
 
 interface Page {
   readonly url: string;
-  /** For a POST. */
+  /** The form of a POST. */
   readonly form?: URLSearchParams;
 }
 

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** Long enough for a busy machine. Only a failing test waits this long. */
+/** Long enough for a busy machine, and shorter than the default of limits.shutdown_grace. Only a failing test waits this long. */
 const LIMIT_MS = 20_000;
 const PAUSE_MS = 10;
 

@@ -4,6 +4,7 @@ import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerR
 import { text } from 'node:stream/consumers';
 import { setTimeout as delay } from 'node:timers/promises';
 import { decodeJwt, exportJWK, generateKeyPair, type JWK, SignJWT } from 'jose';
+import { systemClock } from '../../src/clock/clock.ts';
 import { type HttpServerOptions, startHttpServer } from './http-server.ts';
 import { recordSecret } from './leaks.ts';
 import type { Lifetime } from './lifetime.ts';
@@ -219,7 +220,7 @@ export async function startFakeAuthorizationServer(
     const received: TokenRequest = {
       form: new URLSearchParams(await text(request)),
       headers: request.headers,
-      receivedAtMs: Date.now(),
+      receivedAtMs: systemClock.wallMs(),
     };
     fake.requests.push(received);
     const behaviour =
@@ -283,20 +284,19 @@ function subjectOf(token: string | null): string | undefined {
   }
 }
 
-/** Lifetime of issued tokens: long enough for a busy machine, and short enough to wait for the expiry. */
-const LIFE_SECONDS = 1.5;
+/** `timeout` of a server in a config. No token request times out, also where a busy machine takes seconds for a response. */
+export const TOKEN_TIMEOUT = '60s';
 
-/** Issues tokens with `expires_in` of 1.5 seconds. */
+/** Lifetime of issued tokens: longer than a request takes on a busy machine. */
+const LIFE_SECONDS = 60;
+
+/** Issues tokens that tests let expire. */
 export const SHORT_LIVED: Behaviour = { kind: 'issue', fields: { expires_in: LIFE_SECONDS } };
 /** Issues tokens with `expires_in` of 0, so each token is used once. */
 export const SINGLE_USE: Behaviour = { kind: 'issue', fields: { expires_in: 0 } };
 
 /** Longer than the lifetime of these tokens. */
-export const EXPIRY_WAIT_MS = 2000;
-
-export function waitForExpiry(): Promise<void> {
-  return delay(EXPIRY_WAIT_MS);
-}
+export const EXPIRY_MS = 1000 * LIFE_SECONDS + 1000;
 
 /** Checks that every token was issued and unexpired when the upstream received it. */
 export function assertUnexpired(

@@ -1,4 +1,5 @@
-import type { Clock } from '../../src/clock/clock.ts';
+import type { TestContext } from 'node:test';
+import { type Clock, systemClock } from '../../src/clock/clock.ts';
 
 export interface FakeClock extends Clock {
   advance(ms: number): void;
@@ -19,5 +20,16 @@ export function createFakeClock(startWallMs = Date.parse('2026-11-24T12:00:00Z')
     jumpWall(ms) {
       wallMs += ms;
     },
+  };
+}
+
+/** Lets time pass at once for apps in this process. Their timers do not fire sooner. @returns lets so many milliseconds pass */
+export function skippedTime(t: TestContext): (ms: number) => void {
+  const { wallMs, monotonicMs } = systemClock;
+  let skippedMs = 0;
+  t.mock.method(systemClock, 'wallMs', () => wallMs() + skippedMs);
+  t.mock.method(systemClock, 'monotonicMs', () => monotonicMs() + skippedMs);
+  return (ms) => {
+    skippedMs += ms;
   };
 }

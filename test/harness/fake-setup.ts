@@ -6,9 +6,11 @@ import {
   type FakeAuthorizationServer,
   type MintFields,
   startFakeAuthorizationServer,
+  TOKEN_TIMEOUT,
 } from './fake-authorization-server.ts';
 import { echo, type FakeUpstream, startFakeUpstream } from './fake-upstream.ts';
 import { type CallOptions, type CallResponse, call, open } from './http-call.ts';
+import { freePort } from './http-server.ts';
 import { createLeakWatch, type LeakWatch } from './leaks.ts';
 import { keepParts, type Lifetime } from './lifetime.ts';
 
@@ -71,7 +73,8 @@ export async function startFakeSetup(t: Lifetime, options: FakeSetupOptions = {}
   leaks.remember(clientSecret);
   const parts = keepParts();
   t.after(parts.close);
-  const authorizationServer = await startFakeAuthorizationServer(parts);
+  // The system chooses no such port, so a test can close the server and start it again.
+  const authorizationServer = await startFakeAuthorizationServer(parts, { port: await freePort() });
   const upstream = await startFakeUpstream(parts, echo);
   await prepare?.({ authorizationServer, upstream });
   const cambist = await startCambist(parts, {
@@ -139,6 +142,7 @@ export function fakeSetupConfig({ authorizationServer, upstream, directory }: Fa
         issuer: authorizationServer.issuer,
         client_id: 'cambist',
         client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'client-secret') } },
+        timeout: TOKEN_TIMEOUT,
       },
     },
     routes: [{ name: SETUP_ROUTE, match: { path: `/${SETUP_ROUTE}` }, upstream: `${upstream.url}/mcp` }],

@@ -13,7 +13,7 @@ export interface Poll {
 }
 
 export interface FakeTransmitter {
-  /** For `respond` of a fake authorization server, which is the issuer. */
+  /** Goes into `respond` of a fake authorization server, which is the issuer. */
   readonly respond: (url: URL, request: IncomingMessage, response: ServerResponse) => boolean;
   /** Sends an event with each poll until it is acknowledged. */
   offer(jti: string, set: string): void;

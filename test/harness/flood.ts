@@ -70,7 +70,7 @@ function maxInFlightOf(text: string): number {
 }
 
 function nodeFlagsOf(dockerfile: string): string[] {
-  const [, list = '[]'] = /^ENTRYPOINT (\[.*\])$/m.exec(dockerfile) ?? [];
+  const [, list = ''] = /^ENTRYPOINT (\["node".*\])$/m.exec(dockerfile) ?? [];
   return (JSON.parse(list) as string[]).slice(1, -1);
 }
 

@@ -1,12 +1,22 @@
 import type { TestContext } from 'node:test';
 import { type RunningApp, startTestApp, type WrittenConfig } from './app.ts';
-import { type FakeAuthorizationServer, startFakeAuthorizationServer } from './fake-authorization-server.ts';
+import {
+  type FakeAuthorizationServer,
+  startFakeAuthorizationServer,
+  TOKEN_TIMEOUT,
+} from './fake-authorization-server.ts';
 import { echo, type FakeUpstream, startFakeUpstream, type UpstreamHandler } from './fake-upstream.ts';
 import { open } from './http-call.ts';
+import { temporaryFolder, writerInto } from './lifetime.ts';
 
 /** A public client of a fake authorization server. */
 export function clientOf({ tokenEndpoint }: FakeAuthorizationServer) {
-  return { token_endpoint: tokenEndpoint, client_id: 'cambist', client_auth: { method: 'none' } };
+  return {
+    token_endpoint: tokenEndpoint,
+    client_id: 'cambist',
+    client_auth: { method: 'none' },
+    timeout: TOKEN_TIMEOUT,
+  };
 }
 
 export interface Gateway {
@@ -52,6 +62,29 @@ export async function startGateway(t: TestContext, options: GatewayOptions = {})
   const subjectToken = await authorizationServer.mint();
   const authorization = `Bearer ${subjectToken}`;
   return { app, authorizationServer, upstream, subjectToken, authorization, config };
+}
+
+/** The secret of a data plane. */
+export const DECISION_SECRET = 'a-secret-of-the-data-plane';
+export const AS_DATA_PLANE = { 'x-cambist-decision-secret': DECISION_SECRET };
+
+interface DecisionOptions extends GatewayOptions {
+  /** Overrides keys of `decisions`. */
+  readonly decisions?: Record<string, unknown>;
+}
+
+/** cambist as the decision service of a data plane, which has the secret. */
+export function startDecisionGateway(
+  t: TestContext,
+  by: 'http' | 'grpc',
+  options: DecisionOptions = {},
+): Promise<Gateway> {
+  const { decisions = {}, top, ...others } = options;
+  const secret = writerInto(temporaryFolder(t))('secret', DECISION_SECRET);
+  return startGateway(t, {
+    ...others,
+    top: { decisions: { [by]: { listen: '127.0.0.1:0', secret }, ...decisions }, ...top },
+  });
 }
 
 /** cambist in front of one upstream, with a route that sends no token. */

@@ -1,3 +1,5 @@
+import { randomInt } from 'node:crypto';
+import { createSocket } from 'node:dgram';
 import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Server as NetServer } from 'node:net';
@@ -64,17 +66,35 @@ export function closeServer(server: NetServer): Promise<void> {
   });
 }
 
-/** The system may return a port again that nothing listens on yet, and one program needs several. */
-const returned = new Set<number>();
+/** Systems choose ports for port 0 and for connections above this range, so no other program is given one of these by chance. */
+const FREE_PORTS = { first: 12_000, last: 29_999 };
 
-/** Returns an available port, for programs that cannot listen on port 0. No port is returned twice. */
+/**
+ * Returns an available port, for programs that cannot listen on port 0. Until this process ends, no other test is given it: a UDP
+ * socket on the same number is the claim.
+ */
 export async function freePort(): Promise<number> {
   for (;;) {
+    const port = randomInt(FREE_PORTS.first, FREE_PORTS.last + 1);
+    if (!(await claimed(port))) continue;
     const server = createServer();
-    const { port } = await listen(server);
+    const isFree = await listen(server, port).then(
+      () => true,
+      () => false,
+    );
     await closeServer(server);
-    if (returned.has(port)) continue;
-    returned.add(port);
-    return port;
+    if (isFree) return port;
   }
+}
+
+/** Resolves to false if another process, or this one, has claimed the port. */
+function claimed(port: number): Promise<boolean> {
+  const claim = createSocket('udp4').unref();
+  return new Promise((resolve) => {
+    claim.once('error', () => {
+      claim.close();
+      resolve(false);
+    });
+    claim.bind({ port, address: '127.0.0.1', exclusive: true }, () => resolve(true));
+  });
 }

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -32,4 +32,13 @@ export function temporaryFolder(t: Lifetime): string {
   const folder = mkdtempSync(join(tmpdir(), 'cambist-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
+}
+
+/** Returns a function that writes a file into this folder, and names it as a config does. */
+export function writerInto(folder: string) {
+  return (name: string, text: string) => {
+    const file = join(folder, name);
+    writeFileSync(file, text);
+    return { file };
+  };
 }

@@ -26,8 +26,7 @@ export interface ManualPool {
   /** Connections that are still connecting. */
   readonly pending: PendingConnection[];
   readonly connections: UpstreamEnd[];
-  readonly connectionErrors: Error[];
-  /** How often the pool was empty. */
+  /** The number of times that the pool was empty. */
   emptied: number;
   /** Destroys the pool and pending connections, as its dispatcher does. */
   destroy(): void;
@@ -62,7 +61,6 @@ export function manualPool(): ManualPool {
   };
   const pool = createHttp1Pool(new URL('http://a.example'), {
     sockets,
-    onConnectionError: (error) => manual.connectionErrors.push(error),
     onEmpty() {
       manual.emptied += 1;
     },
@@ -76,7 +74,6 @@ export function manualPool(): ManualPool {
     dispatcher: { dispatch } as Dispatcher,
     pending: [],
     connections: [],
-    connectionErrors: [],
     emptied: 0,
     destroy() {
       const reason = new errors.ClientDestroyedError();

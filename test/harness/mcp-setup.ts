@@ -7,6 +7,7 @@ import {
   startAuthorizationServer,
 } from './authorization-server.ts';
 import { type CambistProcess, type Launch, startCambist } from './cambist-process.ts';
+import { TOKEN_TIMEOUT } from './fake-authorization-server.ts';
 import { createLeakWatch, type LeakWatch } from './leaks.ts';
 import { keepParts, type Lifetime } from './lifetime.ts';
 import { type McpBackend, startMcpBackend } from './mcp-fixture/server.ts';
@@ -61,6 +62,7 @@ export async function startMcpSetup(t: Lifetime, options: McpSetupOptions = {}):
         issuer: authorizationServer.issuer,
         client_id: CLIENT_ID,
         client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'client-secret') } },
+        timeout: TOKEN_TIMEOUT,
       },
     },
     routes: Object.values(backends).map(({ name, url }) => ({ name, match: { path: `/${name}` }, upstream: url })),

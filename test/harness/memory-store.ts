@@ -1,4 +1,4 @@
-import { ACQUIRE, FINISH, FORGET, KEEP, RECALL, RENEW } from '../../src/shared-cache/scripts.ts';
+import { ACQUIRE, FINISH, FORGET, KEEP, RECALL } from '../../src/shared-cache/scripts.ts';
 import type { ConnectStore, StoreConnection } from '../../src/shared-cache/store-connection.ts';
 
 /**
@@ -57,25 +57,18 @@ export function createMemoryStore(): MemoryStore {
   const listeners = new Set<{ channel: string; listener: (message: string) => void }>();
   const losers = new Set<(error: unknown) => void>();
 
-  const read = (key: string, longest: string, unwanted: string): string => {
+  const read = (key: string, longest: string): string => {
     const value = values.get(key) ?? '';
-    return value.length > Number(longest) || (unwanted !== '' && value.startsWith(unwanted)) ? '' : value;
+    return value.length > Number(longest) ? '' : value;
   };
 
   const scripts: Readonly<Record<string, Run>> = {
-    [ACQUIRE.name]([token = '', refusal = '', lock = ''], [value = '', , longest = '', noToken = '', noRefusal = '']) {
-      const found = read(token, longest, noToken);
-      if (found !== '') return [found, '', ''];
-      const refused = read(refusal, longest, noRefusal);
-      if (refused !== '') return ['', refused, ''];
-      if (value === '') return ['', '', ''];
+    [ACQUIRE.name]([token = '', lock = ''], [value = '', , longest = '', unwanted = '']) {
+      const found = read(token, longest);
+      if (found !== '' && !(unwanted !== '' && found.startsWith(unwanted))) return [found, ''];
+      if (value === '') return ['', ''];
       if (!values.has(lock)) values.set(lock, value);
-      return ['', '', read(lock, longest, '')];
-    },
-    [RENEW.name]([lock = ''], [holder = '', value = '']) {
-      if (!values.get(lock)?.startsWith(holder)) return 0;
-      values.set(lock, value);
-      return 1;
+      return ['', read(lock, longest)];
     },
     [FINISH.name]([place = '', lock = ''], [holder = '', result = '']) {
       const held = values.get(lock);

@@ -10,13 +10,7 @@ export const EMPTY_SOURCES: MetricSources = {
   logLinesLost: () => 0,
   audit: () => undefined,
   activeConfig: () => ({
-    limits: {
-      maxInFlight: 0,
-      maxInFlightPerUpstream: 0,
-      maxConnections: 0,
-      maxHeaderSizeBytes: 0,
-      shutdownGraceMs: 0,
-    },
+    limits: { maxInFlight: 0, maxInFlightPerUpstream: 0, maxConnections: 0 },
     teams: [],
   }),
   connections: { listen: () => ({ open: 0, dropped: 0 }), admin: () => ({ open: 0, dropped: 0 }) },

@@ -70,7 +70,7 @@ export function* tokensOf(text: string): Generator<{ token: SyntaxKind; text: st
   const scanner = createScanner(false);
   scanner.setText(text);
   let previous = SyntaxKind.Unknown;
-  /** For each open brace: does it belong to a template? */
+  /** The open braces. Does each belong to a template? */
   const braces: boolean[] = [];
   for (;;) {
     const token = scanToken(scanner, previous, braces);

@@ -1,7 +1,7 @@
 /** Set by `npm run test:properties`, which tries more inputs than `npm test` has time for. */
 const FACTOR = Number(process.env.PROPERTY_FACTOR ?? 1);
 
-/** How often a slow property runs. */
+/** The number of runs of a slow property. */
 export function propertyRuns(usual: number): number {
   return usual * FACTOR;
 }

@@ -162,7 +162,7 @@ export function authenticateBasic(
   return id;
 }
 
-/** For a server that does not decode the parts of the header. */
+/** Serves as `decode` of a server that does not decode the parts of the header. */
 export function verbatim(part: string): string {
   return part;
 }
@@ -282,7 +282,7 @@ export async function startRecipe(t: TestContext, name: string, rules: Simulatio
   };
 }
 
-/** Of all clients, because generating an RSA key takes a third of a second of CPU time. */
+/** All clients share these keys, because generating an RSA key takes a third of a second of CPU time. */
 let clientKeys: KeyPairKeyObjectResult | undefined;
 
 function writeFiles(t: TestContext, server: SimulatedServer): string {

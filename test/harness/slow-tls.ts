@@ -3,11 +3,11 @@ import { createServer as createTlsServer } from 'node:tls';
 import type { Certificate } from './certificates.ts';
 import { closeServer, listen } from './http-server.ts';
 
-/** A TLS proxy in front of a plain server. The test sets the delay of each connection. */
+/** A TLS proxy in front of a plain server. The test learns of each connection before it opens. */
 export interface SlowTls {
   url: string;
-  /** Delays of the next connections, one each. Later connections have no delay. */
-  delaysMs: number[];
+  /** Run before the next connections open, one each. */
+  before: (() => void)[];
   /** The number of next connections to close as soon as they are established. */
   closedAtOnce: number;
   close(): Promise<void>;
@@ -36,13 +36,13 @@ export async function startSlowTls(port: number, { key, cert }: Certificate): Pr
   });
   const server = createServer({ pauseOnConnect: true }, (socket) => {
     keep(socket);
-    const timer = setTimeout(() => tls.emit('connection', socket), slow.delaysMs.shift() ?? 0);
-    socket.once('close', () => clearTimeout(timer));
+    slow.before.shift()?.();
+    tls.emit('connection', socket);
   });
   const address = await listen(server);
   const slow: SlowTls = {
     url: `https://localhost:${address.port}`,
-    delaysMs: [],
+    before: [],
     closedAtOnce: 0,
     close: () => {
       const closed = closeServer(server);

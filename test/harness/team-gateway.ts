@@ -5,14 +5,12 @@ import type { Config } from '../../src/config/config.ts';
 import { withTeams } from '../../src/config/load.ts';
 import { readConfigOf } from './app.ts';
 import { echo, startFakeUpstream } from './fake-upstream.ts';
-import { startGateway } from './gateway.ts';
+import { AS_DATA_PLANE, DECISION_SECRET, startGateway } from './gateway.ts';
 import { call } from './http-call.ts';
-import { temporaryFolder } from './lifetime.ts';
+import { temporaryFolder, writerInto } from './lifetime.ts';
 
 /** A host in the region of the team `billing`. */
 export const TEAM_HOST = 'x.billing.example.com';
-/** The headers of a data plane. */
-export const AS_DATA_PLANE = { 'x-cambist-decision-secret': 'a-secret-of-the-data-plane' };
 
 /** A gateway whose main file has routes for every request, beside the regions of two teams. */
 export async function startTeamGateway(t: TestContext, routesBy: 'match' | 'name' = 'match') {
@@ -22,7 +20,7 @@ export async function startTeamGateway(t: TestContext, routesBy: 'match' | 'name
   await Promise.all([files, trustDir].map((folder) => mkdir(folder)));
   await Promise.all(Object.values(folders).map((folder) => mkdir(folder)));
   const team = await startFakeUpstream(t, echo);
-  await writeFile(join(base, 'secret'), AS_DATA_PLANE['x-cambist-decision-secret']);
+  const secret = writerInto(base)('secret', DECISION_SECRET);
   const entry = {
     authorization_servers: ['local'],
     upstreams: [team.url],
@@ -44,7 +42,7 @@ export async function startTeamGateway(t: TestContext, routesBy: 'match' | 'name
         { ...entry, name: 'support', folder: folders.support, hosts: ['support.example.com'] },
       ],
       decisions: {
-        http: { listen: '127.0.0.1:0', secret: { file: join(base, 'secret') } },
+        http: { listen: '127.0.0.1:0', secret },
         grpc: { listen: `unix:${join(base, 'grpc')}` },
         routes_by: routesBy,
       },

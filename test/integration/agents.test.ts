@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
 import { Agent as PlainAgent } from 'node:http';
 import { Agent, type RequestOptions, request } from 'node:https';
 import { connect } from 'node:net';
@@ -9,17 +8,18 @@ import { json, text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
-import type { DecisionReport } from '../../src/admin/decisions.ts';
+import type { DecisionReport } from '../../src/admin/decision-report.ts';
 import type { StatusReport } from '../../src/admin/status-report.ts';
 import { tail } from '../../src/commands/tail.ts';
 import { readRecords, recordsOf } from '../harness/audit-records.ts';
-import { createCertificateAuthority } from '../harness/certificates.ts';
+import { createCertificateAuthority, listenerTls } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
 import { type MetadataBehaviour, startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { skippedTime } from '../harness/fake-clock.ts';
 import { neverRespond, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
-import { temporaryFolder } from '../harness/lifetime.ts';
+import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
 const BILLING = { service_account: 'team-a/billing' };
@@ -391,17 +391,7 @@ const withId = (uri: string, options = {}) => authority.issueClient({ hosts: [ur
 /** A gateway with mutual TLS for agents with SPIFFE IDs, behind a proxy of the mesh. */
 async function startMutual(t: TestContext, route: Record<string, unknown> = {}) {
   const folder = temporaryFolder(t);
-  const file = (name: string, text: string) => {
-    writeFileSync(join(folder, name), text);
-    return { file: join(folder, name) };
-  };
-  const { cert, key } = authority.issueServer();
-  const tls = {
-    certificate: file('tls.crt', cert),
-    private_key: file('tls.key', key),
-    client_ca: file('ca.pem', authority.cert),
-    client_certificate: 'optional',
-  };
+  const tls = { ...listenerTls(folder, authority), client_certificate: 'optional' };
   const gateway = await start(
     t,
     route,
@@ -425,7 +415,7 @@ async function startMutual(t: TestContext, route: Record<string, unknown> = {}) 
     const { code } = (await json(response)) as { readonly code?: string };
     return [response.statusCode, code];
   }
-  return { ...gateway, get, replaceCa: (text: string) => file('ca.pem', text) };
+  return { ...gateway, get, replaceCa: (text: string) => writerInto(folder)('clients.pem', text) };
 }
 
 const OK = [200, undefined];
@@ -477,27 +467,19 @@ test('believes a forwarded certificate only from a listed proxy', async (t) => {
     assert.deepEqual(await get(options, forwarded(clear)), UNKNOWN);
     assert.ok(app.logText().includes(`the request is not of a known agent: ${why}; ${dropped}`), why);
   }
-  for (const value of [
-    [clear, clear],
-    `${clear},${clear}`,
-    `${clear};URI=${SUPPORT}`,
-    `URI=${SUPPORT},`,
-    `URI=spiffe://example.com/a`,
-    'URI=https://example.org/a',
-    'Hash=ab',
-    '',
-  ]) {
+  for (const value of [[clear, clear], `URI=spiffe://example.com/a`, '']) {
     assert.deepEqual(await get(withId(PROXY), forwarded(value)), UNKNOWN, String(value));
   }
 });
 
 test('a certificate counts until it expires, and while its issuer is trusted', async (t) => {
+  const skip = skippedTime(t);
   const { get, app, replaceCa } = await startMutual(t);
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   t.after(() => agent.destroy());
-  const brief = { ...withId(SUPPORT, { validUntilSeconds: 2 }), agent };
+  const brief = { ...withId(SUPPORT, { validUntilSeconds: 300 }), agent };
   assert.deepEqual(await get(brief), OK);
-  await delay(2000);
+  skip(300_000);
   assert.deepEqual(await get(brief), UNKNOWN);
   const kept = { ...withId(SUPPORT), agent: new Agent({ keepAlive: true, maxSockets: 1 }) };
   t.after(() => kept.agent.destroy());
@@ -623,9 +605,10 @@ test('an agent that leaves while its token is verified leaves nothing behind', a
   }
   cluster.metadataBehaviour = { kind: 'document' };
   release(undefined);
-  await delay(200);
-  assert.match(await app.metrics(), /^cambist_requests_in_flight\{route="github"\} 0$/m);
-  assert.doesNotMatch(await app.metrics(), /^cambist_requests_in_flight\{.*\} [1-9]/m);
+  await eventually('no request is in flight', async () => {
+    const metrics = await app.metrics();
+    return /requests_in_flight\{route="github"\} 0\n/.test(metrics) && !/requests_in_flight\{.*\} [1-9]/.test(metrics);
+  });
 });
 
 test('no session of an agent is resumed by another, or without a certificate', async (t) => {

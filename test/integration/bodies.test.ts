@@ -3,17 +3,20 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { type ClientRequest, request } from 'node:http';
 import { type TestContext, test } from 'node:test';
+import { systemClock } from '../../src/clock/clock.ts';
 import { eventually, soon } from '../harness/eventually.ts';
 import {
   assertUnexpired,
+  EXPIRY_MS,
   SHORT_LIVED,
   SINGLE_USE,
   sendResponse,
-  waitForExpiry,
 } from '../harness/fake-authorization-server.ts';
+import { skippedTime } from '../harness/fake-clock.ts';
 import { echo, respond, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { startGateway, startPlainGateway } from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
 
 const mirror: UpstreamHandler = async (received, response) => {
   sendResponse(response, 200, await received.body(), { 'content-type': 'application/octet-stream' });
@@ -173,9 +176,10 @@ test('responds with an error in the middle of an upload', async (t) => {
 
 /** An upstream that records when each request arrives, and a connection of a slow caller. */
 async function startSlow(t: TestContext, behaviour = SHORT_LIVED) {
+  const skip = skippedTime(t);
   const gateway = await startGateway(t, {
     handler: (request, response) => {
-      arrivals.push({ bearer: request.authorization[0], atMs: Date.now() });
+      arrivals.push({ bearer: request.authorization[0], atMs: systemClock.wallMs() });
       return echo(request, response);
     },
   });
@@ -184,14 +188,20 @@ async function startSlow(t: TestContext, behaviour = SHORT_LIVED) {
   authorizationServer.behaviour = behaviour;
   const connection = await connectRaw(app.url);
   const head = `POST /github HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: ${authorization}\r\n`;
-  return { ...gateway, arrivals, connection, head };
+  const expire = async () => {
+    await eventually('the slow request is in flight', async () => {
+      return sumSamples(await app.metrics(), 'cambist_requests_in_flight') === 1;
+    });
+    skip(EXPIRY_MS);
+  };
+  return { ...gateway, arrivals, connection, head, expire };
 }
 
 test('sends a fresh token if the cached one expires while a small body arrives', async (t) => {
-  const { app, authorization, authorizationServer, connection, head, arrivals } = await startSlow(t);
+  const { app, authorization, authorizationServer, connection, head, arrivals, expire } = await startSlow(t);
   connection.send(`${head}Content-Length: 10\r\n\r\nhello`);
   await call(`${app.url}/github`, { headers: { authorization } });
-  await waitForExpiry();
+  await expire();
   connection.send('world');
   assert.match(await soon('the response', connection.closed()), /"body":"helloworld"/);
   assert.equal(authorizationServer.requests.length, 2);
@@ -200,10 +210,10 @@ test('sends a fresh token if the cached one expires while a small body arrives',
 });
 
 test('chooses the token of a chunked body when its first bytes arrive', async (t) => {
-  const { app, authorization, authorizationServer, connection, head, arrivals, upstream } = await startSlow(t);
+  const { app, authorization, authorizationServer, connection, head, arrivals, upstream, expire } = await startSlow(t);
   connection.send(`${head}Transfer-Encoding: chunked\r\n\r\n`);
   await call(`${app.url}/github`, { headers: { authorization } });
-  await waitForExpiry();
+  await expire();
   connection.send('5\r\nhello\r\n');
   // The request goes upstream before its body is complete.
   await eventually('the upstream has the request', () => upstream.requests.length === 2);
@@ -218,9 +228,9 @@ for (const [kind, framing, first, last] of [
   ['chunked', 'Transfer-Encoding: chunked', '', '5\r\nhello\r\n0\r\n\r\n'],
 ] as const) {
   test(`requests a single-use token once, when a ${kind} body can be sent with it`, async (t) => {
-    const { authorizationServer, connection, head, arrivals } = await startSlow(t, SINGLE_USE);
+    const { authorizationServer, connection, head, arrivals, expire } = await startSlow(t, SINGLE_USE);
     connection.send(`${head}${framing}\r\n\r\n${first}`);
-    await waitForExpiry();
+    await expire();
     assert.equal(authorizationServer.requests.length, 0);
     connection.send(last);
     assert.match(await soon('the response', connection.closed()), /HTTP\/1\.1 200/);
@@ -233,14 +243,14 @@ for (const [kind, framing, first, last] of [
 }
 
 test('waits for a slow body inside a CONNECT as well', async (t) => {
-  const { app, authorization, authorizationServer, connection, head, arrivals, config } = await startSlow(t);
+  const { app, authorization, authorizationServer, connection, head, arrivals, config, expire } = await startSlow(t);
   const routes = config.routes.map((route) => ({ ...route, match: { host: 'github-mcp.svc' } }));
   app.reloadTo({ ...config, routes });
   connection.send('CONNECT github-mcp.svc:80 HTTP/1.1\r\nHost: x\r\n\r\n');
   await connection.until('200 Connection Established');
   connection.send(`${head.replace('Host: x', 'Host: github-mcp.svc')}Content-Length: 10\r\n\r\nhello`);
   await call(`${app.url}/github`, { headers: { authorization, host: 'github-mcp.svc' } });
-  await waitForExpiry();
+  await expire();
   connection.send('world');
   assert.match(await soon('the response', connection.closed()), /"body":"helloworld"/);
   assert.equal(authorizationServer.requests.length, 2);

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { connect, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { WebSocket } from 'undici';
+import { systemClock } from '../../src/clock/clock.ts';
 import { startTestApp } from '../harness/app.ts';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually, soon } from '../harness/eventually.ts';
-import { assertUnexpired, EXPIRY_WAIT_MS, SHORT_LIVED, SINGLE_USE } from '../harness/fake-authorization-server.ts';
+import { assertUnexpired, EXPIRY_MS, SHORT_LIVED, SINGLE_USE } from '../harness/fake-authorization-server.ts';
+import { skippedTime } from '../harness/fake-clock.ts';
 import { echo, eventStream, respond, startFakeUpstream, type UpstreamHandler } from '../harness/fake-upstream.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw } from '../harness/http-call.ts';
@@ -148,6 +151,34 @@ test('finishes pipelined requests without a token whose caller disconnected at o
   await soon('the stop', app.stop());
 });
 
+test('keeps nothing of finished requests that were pipelined on a connection', async (t) => {
+  const { app, authorization } = await startGateway(t, { handler: ({ url }, response) => void response.end(url) });
+  const connection = await connectRaw(app.url);
+  const { localPort } = connection.socket;
+  let atApp: Socket | undefined;
+  const note = (message: unknown): void => {
+    const { socket } = message as { readonly socket: Socket };
+    if (socket.remotePort === localPort) atApp = socket;
+  };
+  subscribe('http.server.request.start', note);
+  t.after(() => unsubscribe('http.server.request.start', note));
+  const rounds = 10;
+  const counts: (number | undefined)[] = [];
+  for (let round = 1; round <= rounds; round += 1) {
+    for (const part of ['first', 'second', 'last']) {
+      const target = `/github/${part}-of-${round}.`;
+      connection.send(`GET ${target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: ${authorization}\r\n\r\n`);
+    }
+    await soon('the responses', connection.until(`/last-of-${round}.`));
+    await eventually('nothing is in flight', async () => {
+      return sumSamples(await app.metrics(), 'cambist_requests_in_flight') === 0;
+    });
+    counts.push(atApp?.listenerCount('close'));
+  }
+  assert.deepEqual(counts, Array(rounds).fill(counts[0]));
+  assert.notEqual(counts[0], undefined);
+});
+
 for (const length of [0, 10, 20_000]) {
   test(`sends 100 Continue before the headers of its response, behind a slow response: ${length} bytes`, async (t) => {
     let respondFirst = (): void => {};
@@ -177,12 +208,13 @@ for (const length of [0, 10, 20_000]) {
 
 const authority = createCertificateAuthority();
 
-/** An upstream whose connections open after the given delays, and tokens that expire before the slow ones open. */
+/** An upstream, and tokens that can expire before its connections open. */
 async function startSlow(t: TestContext, handler: UpstreamHandler = echo, keys: Record<string, unknown> = {}) {
+  const skip = skippedTime(t);
   const arrivals: { bearer: string | undefined; atMs: number }[] = [];
   const gateway = await startGateway(t, {
     handler: (request, response) => {
-      arrivals.push({ bearer: request.authorization[0], atMs: Date.now() });
+      arrivals.push({ bearer: request.authorization[0], atMs: systemClock.wallMs() });
       // Each attempt must open its own connection.
       response.setHeader('connection', 'close');
       return handler(request, response);
@@ -193,7 +225,7 @@ async function startSlow(t: TestContext, handler: UpstreamHandler = echo, keys: 
   app.reloadTo({ ...config, routes: config.routes.map((route) => ({ ...route, ...behind, ...keys })) });
   authorizationServer.behaviour = SHORT_LIVED;
   const send = () => call(`${app.url}/github`, { headers: { authorization }, body: 'hello' });
-  return { ...gateway, arrivals, slow, delaysMs: slow.delaysMs, send };
+  return { ...gateway, arrivals, slow, before: slow.before, expire: () => skip(EXPIRY_MS), send };
 }
 
 async function behindSlowTls(t: TestContext, port: number) {
@@ -204,8 +236,8 @@ async function behindSlowTls(t: TestContext, port: number) {
 }
 
 test('replaces a token that expires while the connection opens', async (t) => {
-  const { send, delaysMs, arrivals, authorizationServer, app } = await startSlow(t);
-  delaysMs.push(EXPIRY_WAIT_MS);
+  const { send, before, expire, arrivals, authorizationServer, app } = await startSlow(t);
+  before.push(expire);
   const response = await send();
   assert.deepEqual([response.status, JSON.parse(response.text).body], [200, 'hello']);
   assert.equal(authorizationServer.requests.length, 2);
@@ -215,8 +247,8 @@ test('replaces a token that expires while the connection opens', async (t) => {
 });
 
 test('returns an error if connecting always outlasts the token', async (t) => {
-  const { send, slow, arrivals, app } = await startSlow(t);
-  slow.delaysMs.push(EXPIRY_WAIT_MS, EXPIRY_WAIT_MS);
+  const { send, slow, expire, arrivals, app } = await startSlow(t);
+  slow.before.push(expire, expire);
   // Otherwise the retry would use the connection that the first attempt opened.
   slow.closedAtOnce = 1;
   assertProblem(await send(), 'ERR_UPSTREAM_UNREACHABLE');
@@ -225,21 +257,21 @@ test('returns an error if connecting always outlasts the token', async (t) => {
 });
 
 test('sends a single-use token on a slow connection, and requests it once', async (t) => {
-  const { send, delaysMs, arrivals, authorizationServer } = await startSlow(t);
+  const { send, before, expire, arrivals, authorizationServer } = await startSlow(t);
   authorizationServer.behaviour = SINGLE_USE;
-  delaysMs.push(EXPIRY_WAIT_MS);
+  before.push(expire);
   assert.equal((await send()).status, 200);
   assert.deepEqual([authorizationServer.requests.length, arrivals.length], [1, 1]);
 });
 
 test('replaces a token that expires while the retry after a 401 connects', async (t) => {
   let refused = false;
-  const { send, delaysMs, arrivals, authorizationServer } = await startSlow(t, (request, response) => {
+  const { send, before, expire, arrivals, authorizationServer } = await startSlow(t, (request, response) => {
     if (refused) return echo(request, response);
     refused = true;
     return respond(401)(request, response);
   });
-  delaysMs.push(0, EXPIRY_WAIT_MS);
+  before.push(() => {}, expire);
   const response = await send();
   assert.deepEqual([response.status, JSON.parse(response.text).body], [200, 'hello']);
   assert.deepEqual([authorizationServer.requests.length, arrivals.length], [3, 2]);
@@ -249,7 +281,7 @@ test('replaces a token that expires while the retry after a 401 connects', async
 test('replaces a token with more scopes that expires while the retry connects', async (t) => {
   const challenge = { 'www-authenticate': 'Bearer error="insufficient_scope", scope="more"' };
   let refused = false;
-  const { send, delaysMs, arrivals, authorizationServer } = await startSlow(
+  const { send, before, expire, arrivals, authorizationServer } = await startSlow(
     t,
     (request, response) => {
       if (refused) return echo(request, response);
@@ -258,24 +290,25 @@ test('replaces a token with more scopes that expires while the retry connects', 
     },
     { step_up: ['more'] },
   );
-  delaysMs.push(0, EXPIRY_WAIT_MS);
+  before.push(() => {}, expire);
   assert.equal((await send()).status, 200);
   assert.deepEqual([authorizationServer.requests.length, arrivals.length], [3, 2]);
   assertUnexpired(authorizationServer, arrivals);
 });
 
 test('replaces a token that expires while a WebSocket handshake connects', async (t) => {
+  const skip = skippedTime(t);
   const backend = await startWebSocketServer(t);
   const { slow, behind } = await behindSlowTls(t, backend.port);
   const { app, authorization, authorizationServer } = await startGateway(t, { route: behind });
   authorizationServer.behaviour = SHORT_LIVED;
-  slow.delaysMs.push(EXPIRY_WAIT_MS);
+  slow.before.push(() => skip(EXPIRY_MS));
   const socket = new WebSocket(`${app.url.replace('http', 'ws')}/github`, { headers: { authorization } });
   t.after(() => socket.close());
   await soon('the WebSocket is open', new Promise((resolve) => socket.addEventListener('open', resolve)));
   assert.equal(authorizationServer.requests.length, 2);
   assertUnexpired(
     authorizationServer,
-    backend.handshakes.map(({ authorization: bearer }) => ({ bearer, atMs: Date.now() })),
+    backend.handshakes.map(({ authorization: bearer }) => ({ bearer, atMs: systemClock.wallMs() })),
   );
 });

@@ -78,7 +78,7 @@ test('asks a client of 2026-07-28 for the consent, and forwards its retry withou
       },
     },
   });
-  assert.match(result.requestState, /^cambist-consent\.1\.[A-Za-z0-9_-]+$/);
+  assert.equal(result.requestState, 'cambist-consent.1');
   assert.equal(upstream.requests.length, 0);
 
   consent();
@@ -93,7 +93,7 @@ test('asks a client of 2026-07-28 for the consent, and forwards its retry withou
 
   const [line] = app.logs.filter(({ msg, error }) => msg === 'request' && error === 'ERR_CONSENT_REQUIRED');
   assert.deepEqual([line?.status, line?.outcome], [200, 'refused']);
-  for (const secret of [CONSENT_URL, 'opaque/path', result.requestState]) {
+  for (const secret of [CONSENT_URL, 'opaque/path']) {
     assert.ok(!app.logText().includes(secret), secret);
     assert.ok(!(await app.metrics()).includes(secret), secret);
   }
@@ -124,7 +124,7 @@ test('asks again when the user has not consented yet', async (t) => {
   const setup = await startConsent(t);
   const message = modernCall();
   const state = await stateOf(setup, message);
-  assert.notEqual(await stateOf(setup, retryOf(message, state)), state);
+  assert.equal(await stateOf(setup, retryOf(message, state)), state);
   assert.equal(setup.authorizationServer.requests.length, 2);
 });
 
@@ -147,44 +147,13 @@ test('responds to a client of 2025-11-25 with the error -32042', async (t) => {
   });
 });
 
-test('responds to initialize with -32042 only where the message declares the capability', async (t) => {
-  const { send } = await startConsent(t);
-  const initialize = (capabilities: object, protocolVersion = '2025-11-25') => {
-    const params = { protocolVersion, capabilities, clientInfo: { name: 'c', version: '1' } };
-    const { 'mcp-protocol-version': _none, ...headers } = legacyCall().headers;
-    return { ...legacyCall({ method: 'initialize', params }), headers };
-  };
-  assert.equal(JSON.parse((await send(initialize({ elicitation: { url: {} } }))).text).error.code, -32042);
-  for (const message of [
-    initialize({}),
-    initialize({ elicitation: {} }),
-    initialize({ elicitation: { form: {} } }),
-    initialize({ elicitation: { url: {} } }, '2025-06-18'),
-  ]) {
-    const response = await send(message);
-    assertConsentProblem(response);
-  }
-});
-
 test('responds with 403 and interaction_uri to every other request', async (t) => {
   const { send, app, authorization } = await startConsent(t);
   const plain = await call(`${app.url}/github`, { headers: { authorization } });
   assertConsentProblem(plain);
   assert.equal(plain.headers['content-type'], 'application/problem+json');
   assert.equal(plain.headers['cache-control'], 'no-store');
-  const { 'mcp-protocol-version': _none, ...unversioned } = legacyCall().headers;
-  for (const message of [
-    modernCall({ method: 'tools/list', params: {} }),
-    modernCall({ capabilities: {} }),
-    modernCall({ capabilities: { elicitation: {} } }),
-    modernCall({ capabilities: { elicitation: { form: {} } } }),
-    { ...legacyCall(), headers: unversioned },
-    { ...legacyCall(), headers: { ...unversioned, 'mcp-protocol-version': '2025-06-18' } },
-    { ...legacyCall(), body: '{"jsonrpc":"2.0","method":"notifications/initialized"}' },
-    { ...legacyCall(), body: `[${legacyCall().body}]` },
-  ]) {
-    assertConsentProblem(await send(message));
-  }
+  assertConsentProblem(await send(modernCall({ capabilities: {} })));
 });
 
 test('keeps a large request to the problem, because its state would be lost', async (t) => {
@@ -245,48 +214,45 @@ test('accepts a retry whose body is chunked', async (t) => {
   assert.deepEqual(JSON.parse(await forwarded(setup)).params, JSON.parse(message.body).params);
 });
 
-test('refuses a state that is altered, of another caller or of another request', async (t) => {
+const OF_BACKEND = { name: 'list', requestState: 'of the backend', inputResponses: { own: {} } };
+
+test("passes a retry of the backend's own on, and one whose state is not of cambist", async (t) => {
   const setup = await startConsent(t);
-  const message = modernCall();
-  const state = await stateOf(setup, message);
   setup.consent();
-  const exchanges = setup.authorizationServer.requests.length;
-  const other = modernCall({ params: { name: 'delete', arguments: { count: 1 } } });
-  const mallory = `Bearer ${await setup.authorizationServer.mint({ subject: 'mallory' })}`;
-  const twice = retryOf(message, state).body.replace('"requestState"', '"requestState":"x","requestState"');
-  for (const [retry, headers] of [
-    [retryOf(message, `${state.slice(0, -1)}${state.endsWith('A') ? 'B' : 'A'}`), {}],
-    [retryOf(message, 'cambist-consent.1.'), {}],
-    [retryOf(other, state), {}],
-    [retryOf(message, state), { authorization: mallory }],
-    [{ ...message, body: twice }, {}],
-  ] as const) {
-    const response = await setup.send(retry, headers);
-    assertProblem(response, 'ERR_REQUEST_STATE_INVALID');
-    assert.equal(JSON.parse(response.text).id, 2);
+  for (const message of [modernCall({ params: OF_BACKEND }), retryOf(modernCall(), 'cambist-consent.2')]) {
+    assert.equal((await setup.send(message)).status, 200);
+    assert.equal(await forwarded(setup), message.body);
   }
-  assert.equal(setup.upstream.requests.length, 0);
-  assert.equal(setup.authorizationServer.requests.length, exchanges);
 });
 
-test('survives parameters that are nested too deeply to be compared', async (t) => {
+test('gives a caller who sends the state of another nothing but its own token', async (t) => {
   const setup = await startConsent(t);
-  const { send, app } = setup;
+  const { authorizationServer, authorization } = setup;
+  const state = await stateOf(setup, modernCall());
+  authorizationServer.behaviour = ({ form }) =>
+    form.get('subject_token') === authorization.slice('Bearer '.length) ? { kind: 'issue' } : CONSENT_REFUSAL;
+  const mallory = `Bearer ${await authorizationServer.mint({ subject: 'mallory' })}`;
+  const refused = await setup.send(retryOf(modernCall(), state), { authorization: mallory });
+  assert.equal(JSON.parse(refused.text).result.resultType, 'input_required');
+  assert.equal(setup.upstream.requests.length, 0);
+});
+
+test('survives parameters that nest deeply', async (t) => {
+  const setup = await startConsent(t);
   const { headers, body } = modernCall();
   const depth = 25_000;
   const nested = body.replace('"count":1', `"count":${'['.repeat(depth)}${']'.repeat(depth)}`);
-  assertConsentProblem(await send({ headers, body: nested }));
-  const retry = retryOf({ headers, body }, await stateOf(setup, modernCall())).body;
-  const deep = retry.replace('"count":1', `"count":${'['.repeat(depth)}${']'.repeat(depth)}`);
-  assertProblem(await send({ headers, body: deep }), 'ERR_REQUEST_STATE_INVALID');
-  assert.ok(!app.logText().includes('ERR_INTERNAL'));
+  const state = await stateOf(setup, { headers, body: nested });
+  setup.consent();
+  const retry = { headers, body: nested.replace('"count"', `"requestState":"${state}","count"`) };
+  assert.equal((await setup.send(retry)).status, 200);
 });
 
 test('a retry may exceed the body limit by the added fields, also where the message chooses the route', async (t) => {
   const setup = await startConsent(t, {
     route: { retry_body_limit: '1KiB', match: { path: '/github', mcp_method: 'tools/call' } },
   });
-  const params = { name: 'list', arguments: { text: 'x'.repeat(500) }, requestState: 'y'.repeat(200) };
+  const params = { name: 'list', arguments: { text: 'x'.repeat(500) } };
   const message = modernCall({ params });
   const state = await stateOf(setup, message);
   setup.consent();

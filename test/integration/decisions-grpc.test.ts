@@ -1,38 +1,25 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
 import { connect as connectHttp2 } from 'node:http2';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { credentials, status } from '@grpc/grpc-js';
-import { createCertificateAuthority } from '../harness/certificates.ts';
+import { createCertificateAuthority, listenerTls } from '../harness/certificates.ts';
 import { type Check, checkRequest, startCheckClient } from '../harness/check-client.ts';
 import { eventually } from '../harness/eventually.ts';
-import { startGateway } from '../harness/gateway.ts';
+import { AS_DATA_PLANE, DECISION_SECRET, startDecisionGateway, startGateway } from '../harness/gateway.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 import { startSpiffeAgent, svidParts, x509SvidResponse } from '../harness/spiffe-agent.ts';
 
-const SECRET = 'a-secret-of-the-data-plane';
-const WITH_SECRET = { 'x-cambist-decision-secret': SECRET };
 const CHECK = '/envoy.service.auth.v3.Authorization/Check';
 
-interface Setup {
-  readonly decisions?: Record<string, unknown>;
-  readonly route?: Record<string, unknown>;
-  readonly moreRoutes?: Record<string, unknown>[];
-  readonly top?: Record<string, unknown>;
-}
-
 /** cambist as the decision service of a data plane that asks by gRPC. */
-async function start(t: TestContext, { decisions = {}, top = {}, ...options }: Setup = {}) {
-  const file = join(temporaryFolder(t), 'secret');
-  writeFileSync(file, SECRET);
-  const grpc = { listen: '127.0.0.1:0', secret: { file } };
-  const gateway = await startGateway(t, { ...options, top: { decisions: { grpc, ...decisions }, ...top } });
+async function start(t: TestContext, options: Parameters<typeof startDecisionGateway>[2] = {}) {
+  const gateway = await startDecisionGateway(t, 'grpc', options);
   const client = startCheckClient(t, gateway.app.decisionsByGrpc ?? '');
   /** With the caller's token, unless the test gives its own headers. */
   const ask = (check: Check = {}) =>
-    client.check({ ...check, headers: check.headers ?? [['authorization', gateway.authorization]] }, WITH_SECRET);
+    client.check({ ...check, headers: check.headers ?? [['authorization', gateway.authorization]] }, AS_DATA_PLANE);
   return { ...gateway, client, ask };
 }
 
@@ -91,11 +78,11 @@ test('the secret is required, and a client without it learns nothing', async (t)
   }
   // A header of the request that is asked about does not count.
   await assert.rejects(
-    client.check({ headers: [['x-cambist-decision-secret', SECRET]] }),
+    client.check({ headers: [['x-cambist-decision-secret', DECISION_SECRET]] }),
     hasCode(status.PERMISSION_DENIED),
   );
   assert.match(app.logText(), /refused a decision/);
-  assert.doesNotMatch(app.logText(), new RegExp(SECRET));
+  assert.doesNotMatch(app.logText(), new RegExp(DECISION_SECRET));
 });
 
 test('the route comes from context_extensions alone', async (t) => {
@@ -195,18 +182,20 @@ test('reports the health of cambist without a secret', async (t) => {
   await stopping;
 });
 
-test('bounds the health checks that clients leave open', async (t) => {
+test('bounds the health checks that clients leave open, and still responds to others', async (t) => {
   const { client, app } = await start(t);
   const session = connectHttp2(app.decisionsByGrpc ?? '');
   session.on('error', () => {});
   const type = { 'content-type': 'application/grpc' };
-  for (let i = 0; i < 1000; i++) {
-    session.request({ ':method': 'POST', ':path': '/grpc.health.v1.Health/Check', ...type }).on('error', () => {});
-  }
+  const calls = Array.from({ length: 1000 }, () => {
+    const call = session.request({ ':method': 'POST', ':path': '/grpc.health.v1.Health/Check', ...type });
+    return call.on('error', () => {});
+  });
   await new Promise((resolve) => session.ping(resolve));
-  await assert.rejects(client.health(), hasCode(status.RESOURCE_EXHAUSTED));
+  await eventually('readiness', async () => (await client.health()) === 1);
+  await eventually('the oldest call is cancelled', () => calls[0]?.closed === true);
+  assert.equal(calls.at(-1)?.closed, false);
   session.destroy();
-  await eventually('a call', async () => (await client.health().catch(() => 0)) === 1);
 });
 
 test('refuses calls that are malformed, too large, compressed or unknown', async (t) => {
@@ -220,13 +209,13 @@ test('refuses calls that are malformed, too large, compressed or unknown', async
     ['/grpc.health.v1.Health/Check', Buffer.alloc(2000), status.RESOURCE_EXHAUSTED],
     ['/grpc.health.v1.Health/Watch', request, status.UNIMPLEMENTED],
   ] as const) {
-    await assert.rejects(client.send(path, sent, WITH_SECRET), hasCode(code), path);
+    await assert.rejects(client.send(path, sent, AS_DATA_PLANE), hasCode(code), path);
   }
   const compressing = startCheckClient(t, app.decisionsByGrpc ?? '', { 'grpc.default_compression_algorithm': 2 });
-  await assert.rejects(compressing.send(CHECK, request, WITH_SECRET), hasCode(status.UNIMPLEMENTED));
+  await assert.rejects(compressing.send(CHECK, request, AS_DATA_PLANE), hasCode(status.UNIMPLEMENTED));
   const plain = connectHttp2(app.decisionsByGrpc ?? '');
   t.after(() => plain.destroy());
-  const stream = plain.request({ ':path': CHECK, ...WITH_SECRET });
+  const stream = plain.request({ ':path': CHECK, ...AS_DATA_PLANE });
   const code = await new Promise((resolve) => stream.once('response', (headers) => resolve(headers[':status'])));
   assert.equal(code, 415);
   assert.equal((await ask()).isAllowed, true);
@@ -237,7 +226,7 @@ test('an exchange that outlives the check is cached for the next one', async (t)
   authorizationServer.behaviour = { kind: 'issue', delayMs: 700 };
   const headers: Check['headers'] = [['authorization', authorization]];
   await assert.rejects(
-    client.check({ headers }, WITH_SECRET, { deadline: Date.now() + 300 }),
+    client.check({ headers }, AS_DATA_PLANE, { deadline: Date.now() + 300 }),
     hasCode(status.DEADLINE_EXCEEDED),
   );
   assert.equal((await ask()).isAllowed, true);
@@ -261,16 +250,7 @@ test('takes a Unix socket, and client certificates', async (t) => {
   assert.equal((await startCheckClient(t, app.decisionsByGrpc ?? '').check({ headers })).isAllowed, true);
 
   const authority = createCertificateAuthority();
-  const file = (name: string, text: string) => {
-    writeFileSync(join(folder, name), text);
-    return { file: join(folder, name) };
-  };
-  const server = authority.issueServer();
-  const tls = {
-    certificate: file('crt', server.cert),
-    private_key: file('key', server.key),
-    client_ca: file('ca', authority.cert),
-  };
+  const tls = listenerTls(folder, authority);
   const secure = await start(t, { decisions: { grpc: { listen: { address: '127.0.0.1:0', tls } } } });
   const own = authority.issueClient({ hosts: ['spiffe://example.org/ns/mesh/sa/gateway'] });
   const ask = (key?: string, cert?: string) => {
@@ -311,7 +291,7 @@ test('an idle connection gives way to a new one at the limit', async (t) => {
   assert.equal((await ask()).isAllowed, true);
   const third = startCheckClient(t, app.decisionsByGrpc ?? '');
   const headers: Check['headers'] = [['authorization', authorization]];
-  assert.equal((await third.check({ headers }, WITH_SECRET)).isAllowed, true);
+  assert.equal((await third.check({ headers }, AS_DATA_PLANE)).isAllowed, true);
   await eventually('the idle connection is closed', () => idle.closed || idle.destroyed);
 });
 
@@ -336,11 +316,6 @@ test('says that a client does not speak HTTP/2', async (t) => {
 
 for (const isSpiffe of [false, true]) {
   test(`the agent is the one that the data plane forwards, ${isSpiffe ? 'over tls: spiffe' : 'with client_ca'}`, async (t) => {
-    const folder = temporaryFolder(t);
-    const file = (name: string, text: string) => {
-      writeFileSync(join(folder, name), text);
-      return { file: join(folder, name) };
-    };
     const authority = createCertificateAuthority();
     const [own, plane, known] = ['cambist', 'plane', 'agent'].map((name) => `spiffe://example.org/${name}`) as [
       string,
@@ -350,12 +325,10 @@ for (const isSpiffe of [false, true]) {
     const server = authority.issueServer({ hosts: [own] });
     const workloads = await startSpiffeAgent(t);
     workloads.send(x509SvidResponse([svidParts(own, server, authority.cert)]));
-    const files = {
-      certificate: file('crt', server.cert),
-      private_key: file('key', server.key),
-      client_ca: file('ca', authority.cert),
+    const listen = {
+      address: '127.0.0.1:0',
+      tls: isSpiffe ? 'spiffe' : listenerTls(temporaryFolder(t), authority, server),
     };
-    const listen = { address: '127.0.0.1:0', tls: isSpiffe ? 'spiffe' : files };
     const { app, authorization } = await startGateway(t, {
       top: {
         ...(isSpiffe && { spiffe: { socket: workloads.address } }),

@@ -7,34 +7,29 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { readRecords, recordsOf } from '../harness/audit-records.ts';
-import { createCertificateAuthority } from '../harness/certificates.ts';
+import { createCertificateAuthority, listenerTls } from '../harness/certificates.ts';
 import { INTERACTION } from '../harness/consent.ts';
 import { eventually } from '../harness/eventually.ts';
-import { openHandle, startGateway, startInboundGateway } from '../harness/gateway.ts';
+import {
+  AS_DATA_PLANE,
+  DECISION_SECRET,
+  openHandle,
+  startDecisionGateway,
+  startGateway,
+  startInboundGateway,
+} from '../harness/gateway.ts';
 import { call, connectRaw } from '../harness/http-call.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
-const SECRET = 'a-secret-of-the-data-plane';
-
-interface Setup {
-  readonly decisions?: Record<string, unknown>;
-  readonly route?: Record<string, unknown>;
-  readonly moreRoutes?: Record<string, unknown>[];
-  readonly top?: Record<string, unknown>;
-}
-
 /** cambist as the decision service of a data plane. */
-async function start(t: TestContext, { decisions = {}, top, ...options }: Setup = {}) {
-  const file = join(temporaryFolder(t), 'secret');
-  writeFileSync(file, SECRET);
-  const http = { listen: '127.0.0.1:0', secret: { file } };
-  const gateway = await startGateway(t, { ...options, top: { ...top, decisions: { http, ...decisions } } });
+async function start(t: TestContext, options: Parameters<typeof startDecisionGateway>[2] = {}) {
+  const gateway = await startDecisionGateway(t, 'http', options);
   const ask = (path: string, headers: Record<string, string> = {}, method = 'GET', body?: string) =>
     call(gateway.app.decisions ?? '', {
       path,
       method,
-      headers: { 'x-cambist-decision-secret': SECRET, authorization: gateway.authorization, ...headers },
+      headers: { ...AS_DATA_PLANE, authorization: gateway.authorization, ...headers },
       ...(body !== undefined && { body }),
     });
   return { ...gateway, ask };
@@ -84,12 +79,12 @@ for (const [dialect, { path, headers }] of Object.entries(DIALECTS)) {
 
 test('the secret is required, and a client without it learns nothing', async (t) => {
   const { ask, app } = await start(t);
-  for (const secret of ['', 'wrong', `${SECRET}x`]) {
+  for (const secret of ['', 'wrong', `${DECISION_SECRET}x`]) {
     const response = await ask('/ext-authz/github', { 'x-cambist-decision-secret': secret });
     assert.deepEqual([response.status, String(response.body), response.headers.authorization], [403, '', undefined]);
   }
   assert.match(app.logText(), /refused a decision/);
-  assert.doesNotMatch(app.logText(), new RegExp(SECRET));
+  assert.doesNotMatch(app.logText(), new RegExp(DECISION_SECRET));
 });
 
 test('refuses every client while the file of the secret has only white space', async (t) => {
@@ -112,7 +107,7 @@ test('is not ready until it has read the secret once', async (t) => {
   const readiness = async () => (await call(`${app.admin}/readyz`)).text;
   const failed = /"decisions.http.secret":"ERR_CREDENTIAL_UNAVAILABLE"/;
   await eventually('the attempt has failed', async () => failed.test(await readiness()));
-  writeFileSync(file, SECRET);
+  writeFileSync(file, DECISION_SECRET);
   await eventually('cambist is ready', async () => /"ready":true/.test(await readiness()));
 });
 
@@ -257,7 +252,7 @@ test('a data plane that leaves while the secret is read leaves no count behind',
   for (let count = 0; count < 20; count++) {
     const socket = connect(Number(address.port), address.hostname);
     await once(socket, 'connect');
-    socket.write(`GET /ext-authz/github HTTP/1.1\r\nHost: a\r\nX-Cambist-Decision-Secret: ${SECRET}\r\n\r\n`);
+    socket.write(`GET /ext-authz/github HTTP/1.1\r\nHost: a\r\nX-Cambist-Decision-Secret: ${DECISION_SECRET}\r\n\r\n`);
     socket.resetAndDestroy();
   }
   await eventually(
@@ -344,7 +339,7 @@ test('refuses a method that no server takes, and logs nothing of it', async (t) 
 
 test('a request that is reported twice, or not at all, is refused', async (t) => {
   const { app, authorization } = await start(t);
-  const headers = { 'x-cambist-decision-secret': SECRET, authorization, 'x-forwarded-method': 'GET' };
+  const headers = { ...AS_DATA_PLANE, authorization, 'x-forwarded-method': 'GET' };
   for (const uri of [undefined, ['/github', '/docs']]) {
     const response = await call(`${app.decisions}/forward-auth/github`, {
       headers: { ...headers, ...(uri !== undefined && { 'x-forwarded-uri': uri }) } as never,
@@ -401,14 +396,8 @@ test('counts decisions by their results', async (t) => {
 });
 
 test("the certificate of a data plane is not an agent's, and the one that it forwards is", async (t) => {
-  const folder = temporaryFolder(t);
-  const file = (name: string, text: string) => {
-    writeFileSync(join(folder, name), text);
-    return { file: join(folder, name) };
-  };
   const authority = createCertificateAuthority();
-  const { cert, key } = authority.issueServer();
-  const tls = { certificate: file('a', cert), private_key: file('b', key), client_ca: file('c', authority.cert) };
+  const tls = listenerTls(temporaryFolder(t), authority);
   const [plane, agent] = ['spiffe://example.org/plane', 'spiffe://example.org/agent'];
   const listener = { address: '127.0.0.1:0', tls };
   const gateway = await startGateway(t, {
@@ -458,7 +447,7 @@ test('keeps the connection of a data plane, with and without a secret', async (t
   ] as const) {
     const connection = await connectRaw(String(url));
     for (const [i, credential] of [authorization, '', authorization].entries()) {
-      const headers = `x-cambist-decision-secret: ${SECRET}\r\nauthorization: ${credential}\r\ncontent-length: 0`;
+      const headers = `x-cambist-decision-secret: ${DECISION_SECRET}\r\nauthorization: ${credential}\r\ncontent-length: 0`;
       connection.send(`POST /ext-authz/github HTTP/1.1\r\nhost: a\r\n${headers}\r\n\r\n`);
       await connection.until(new RegExp(`(?:HTTP/1.1[^]*){${i + 1}}\r\n\r\n`));
     }

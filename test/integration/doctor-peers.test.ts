@@ -118,7 +118,8 @@ test('finds an agent that fails, does not respond, or does not speak HTTP', asyn
   const unreachable = await withAgent(t, `http://127.0.0.1:${silent}`);
   assert.match(unreachable.finding('agent_unreachable').why ?? '', /did not respond in time/);
   const database = await portOf(t, 'E: not for you\r\n');
-  assert.deepEqual((await withAgent(t, `http://127.0.0.1:${database}`)).problems, ['error agent_not_http']);
+  const other = await withAgent(t, `http://127.0.0.1:${database}`);
+  assert.match(other.finding('agent_unreachable').why ?? '', /does not respond in plain HTTP/);
 });
 
 const audited = (audit: Record<string, unknown>) => ({
@@ -126,33 +127,14 @@ const audited = (audit: Record<string, unknown>) => ({
   routes: [route('open', { audience: undefined, credential: 'none' })],
 });
 
-test('finds a folder that is missing, and a key that is missing or too short', async (t) => {
+test('finds a pseudonym key that is missing or too short', async (t) => {
   const folder = temporaryFolder(t);
   writeFileSync(join(folder, 'key'), 'short');
-  const pseudonymize = (key: string) => ({ key: { file: join(folder, key) } });
-  const missing = await runDoctor(t, audited({ to: { file: join(folder, 'none/audit.jsonl') } }));
-  assert.deepEqual(missing.problems, ['error audit_unreachable']);
-  assert.deepEqual(missing.finding('audit_unreachable').about, { kind: 'audit', name: '' });
   for (const key of ['absent', 'key']) {
-    const { problems } = await runDoctor(t, audited({ to: 'stdout', pseudonymize: pseudonymize(key) }));
+    const pseudonymize = { key: { file: join(folder, key) } };
+    const { problems } = await runDoctor(t, audited({ to: 'stdout', pseudonymize }));
     assert.deepEqual(problems, ['error credential_unavailable'], key);
   }
-});
-
-test('connects to the socket of the reader, and creates no file', async (t) => {
-  const folder = temporaryFolder(t);
-  const path = join(folder, 'audit.sock');
-  const to = `unix:${path}`;
-  const away = await runDoctor(t, audited({ to }));
-  assert.equal(away.finding('audit_unreachable').why, 'ENOENT');
-  const reader = createServer();
-  await new Promise<void>((resolve) => {
-    reader.listen(path, resolve);
-  });
-  t.after(() => reader.close());
-  assert.deepEqual((await runDoctor(t, audited({ to }))).problems, []);
-  const file = await runDoctor(t, audited({ to: { file: join(folder, 'audit.jsonl') } }));
-  assert.match(file.finding('audit_reached').what, /can be written/);
 });
 
 const VARIABLE = 'DOCTOR_SHARED_CACHE_KEY';
@@ -177,19 +159,18 @@ test('finds a server that is not there, and a key that is too short', async (t) 
   assert.match(finding.fix ?? '', /start the server/);
 });
 
-test('finds that replicas cannot share revocations', async (t) => {
+test('says that replicas cannot share revocations', async (t) => {
   process.env[VARIABLE] = 'a key that is long enough by any measure';
   t.after(() => {
     delete process.env[VARIABLE];
   });
   const transmitter = { issuer: 'http://127.0.0.1:9', audience: 'cambist', backchannel_logout: true };
-  const { findings } = await runDoctor(t, {
+  const { finding } = await runDoctor(t, {
     cache: { shared: { url: `redis://127.0.0.1:${await freePort()}`, key: { env: VARIABLE } } },
     signals: { listen: '127.0.0.1:0', transmitters: { idp: transmitter } },
     routes: [route('open', { audience: undefined, credential: 'none' })],
   });
-  const codes = findings.filter(({ about }) => about.kind === 'shared_cache').map(({ code }) => code);
-  assert.deepEqual(codes, ['shared_cache_unavailable', 'revocations_not_shared']);
+  assert.match(finding('shared_cache_unavailable').what, /share no revocations/);
 });
 
 test('checks the TLS of each listener', async (t) => {

@@ -63,7 +63,7 @@ export async function runDoctor(
 
 /** An authorization server with a public client, so tests need no secret. */
 export function publicServer(issuer: string, more: Record<string, unknown> = {}): Record<string, unknown> {
-  return { issuer, client_id: 'cambist', client_auth: { method: 'none' }, timeout: '2s', ...more };
+  return { issuer, client_id: 'cambist', client_auth: { method: 'none' }, timeout: '20s', ...more };
 }
 
 export function withMain({ issuer }: { readonly issuer: string }, ...routes: object[]): WrittenConfig {

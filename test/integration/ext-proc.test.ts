@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { status } from '@grpc/grpc-js';
 import fc from 'fast-check';
@@ -8,24 +6,19 @@ import { readProcessing } from '../../src/decisions/process-messages.ts';
 import { bytesOf, type Fields, readFields, textOf, writeNumber } from '../../src/protobuf.ts';
 import { headersMessage, KINDS, startCheckClient } from '../harness/check-client.ts';
 import { eventually } from '../harness/eventually.ts';
-import { startGateway } from '../harness/gateway.ts';
-import { temporaryFolder } from '../harness/lifetime.ts';
+import { AS_DATA_PLANE, startDecisionGateway } from '../harness/gateway.ts';
 import { message } from '../harness/spiffe-agent.ts';
 
 const PROCESS = '/envoy.service.ext_proc.v3.ExternalProcessor/Process';
-const SECRET = 'a-secret-of-the-data-plane';
 const BUFFERED = 2;
 
 const bodyMessage = (body: string) => message([KINDS.request_body, message([1, body])]);
 const responseMessage = (code: string) => headersMessage('response_headers', { headers: { ':status': code } });
 
-async function start(t: TestContext, { top = {}, moreRoutes = [] as Record<string, unknown>[], decisions = {} } = {}) {
-  const file = join(temporaryFolder(t), 'secret');
-  writeFileSync(file, SECRET);
-  const grpc = { listen: '127.0.0.1:0', secret: { file } };
-  const gateway = await startGateway(t, { top: { decisions: { grpc, ...decisions }, ...top }, moreRoutes });
+async function start(t: TestContext, options: Parameters<typeof startDecisionGateway>[2] = {}) {
+  const gateway = await startDecisionGateway(t, 'grpc', options);
   const client = startCheckClient(t, gateway.app.decisionsByGrpc ?? '');
-  const usual = { 'x-cambist-decision-secret': SECRET, 'x-cambist-route': 'github' };
+  const usual = { ...AS_DATA_PLANE, 'x-cambist-route': 'github' };
   const open = (metadata: Record<string, string> = usual) => {
     const { call, responses, ended } = client.open(PROCESS, metadata);
     let code: number | undefined;

@@ -101,7 +101,7 @@ test('does not count a spare connection of a client that trusted the certificate
   await soon('the other response', other.closed());
   spare.socket.destroy();
   await soon('the end of the spare connection', spare.closed());
-  // Of a client that closes later, so that only its connection is counted.
+  // The client trusts another authority and closes later, so that only its connection is counted.
   await assert.rejects(gateway.connectTls({ ca: createCertificateAuthority().cert }), /self-signed|unable to/);
   await eventually('a failure is counted', async () => ((await failures(gateway, 'closed')) ?? 0) > 0);
   assert.equal(await failures(gateway, 'closed'), 1);

@@ -4,15 +4,14 @@ import { type TestContext, test } from 'node:test';
 import { connect, createServer } from 'node:tls';
 import { createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually, soon } from '../harness/eventually.ts';
-import type { GatewayOptions } from '../harness/gateway.ts';
 import { connectRaw } from '../harness/http-call.ts';
 import { freePort, listen } from '../harness/http-server.ts';
-import { INTERCEPTED, secured, startIntercepted } from '../harness/intercepted.ts';
+import { INTERCEPTED, type InterceptedOptions, secured, startIntercepted } from '../harness/intercepted.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
 /** A gateway that also listens where names and packets lead. */
-async function startRedirected(t: TestContext, options: GatewayOptions = {}) {
-  const gateway = await startIntercepted(t, { ...options, listen: ['127.0.0.1:0'] });
+async function startRedirected(t: TestContext, options: InterceptedOptions = {}) {
+  const gateway = await startIntercepted(t, { listen: ['127.0.0.1:0'], ...options });
   const [address = ''] = gateway.app.intercepting;
   const port = Number(new URL(address).port);
   const secure = (servername: string, more: object = {}) =>
@@ -20,8 +19,12 @@ async function startRedirected(t: TestContext, options: GatewayOptions = {}) {
   return { ...gateway, address, port, secure };
 }
 
-test('serves TLS for a routed host that was led here, without a proxy', async (t) => {
-  const { secure, authorization, upstream, authorizationServer, app } = await startRedirected(t);
+test('serves TLS for a routed host that was led here, without a proxy, even if forward_proxy.connect allows it', async (t) => {
+  const port = await freePort();
+  const { secure, authorization, upstream, authorizationServer, app } = await startRedirected(t, {
+    listen: [`127.0.0.1:${port}`],
+    top: { forward_proxy: { connect: [`*.example.com:${port}`, '*.example.com:443'] } },
+  });
   const connection = await secure(INTERCEPTED);
   connection.send(
     `GET /mcp HTTP/1.1\r\nHost: ${INTERCEPTED}\r\nAuthorization: ${authorization}\r\nConnection: close\r\n\r\n`,
@@ -170,37 +173,42 @@ test('closes the connection that passes to a host, when a reload gives the host 
   await eventually('no tunnel is counted', async () => (await open()) === 0);
 });
 
-test('limits the connections that pass to one host, and frees their share when they close', async (t) => {
-  const server = createTcpServer((socket) => socket.on('error', () => {}).resume());
-  const { port } = await listen(server);
-  t.after(() => server.close());
-  const { app } = await startIntercepted(t, {
-    listen: [`[::1]:${port}`],
-    top: {
-      forward_proxy: { connect: [`localhost:${port}`] },
-      limits: { max_in_flight: 10, max_in_flight_per_upstream: 1 },
-    },
+for (const [limit, limits] of [
+  ['max_in_flight', { max_in_flight: 1 }],
+  ['max_in_flight_per_upstream', { max_in_flight: 10, max_in_flight_per_upstream: 1 }],
+] as const) {
+  test(`${limit} limits the connections that pass to one host, until they close`, async (t) => {
+    const server = createTcpServer((socket) => socket.on('error', () => {}).resume());
+    const { port } = await listen(server);
+    t.after(() => server.close());
+    const { app } = await startIntercepted(t, {
+      listen: [`[::1]:${port}`],
+      top: {
+        forward_proxy: { connect: [`localhost:${port}`] },
+        limits,
+      },
+    });
+    const begin = () => {
+      const socket = connect({ host: '::1', port, servername: 'localhost' });
+      socket.on('error', () => {});
+      return { socket, closed: new Promise((resolve) => socket.once('close', resolve)) };
+    };
+    const opened = async (count: number): Promise<boolean> =>
+      sumSamples(await app.metrics(), 'cambist_tunnels_total', {}) === count;
+    const first = begin();
+    await eventually('the first tunnel is open', () => opened(1));
+    await soon('the second connection is closed', begin().closed);
+    assert.match(app.logText(), new RegExp(`limits\\.${limit}\\b`));
+    first.socket.destroy();
+    await eventually(
+      'the first tunnel is closed',
+      async () => sumSamples(await app.metrics(), 'cambist_open_tunnels', {}) === 0,
+    );
+    const third = begin();
+    await eventually('another tunnel is open', () => opened(2));
+    third.socket.destroy();
   });
-  const begin = () => {
-    const socket = connect({ host: '::1', port, servername: 'localhost' });
-    socket.on('error', () => {});
-    return { socket, closed: new Promise((resolve) => socket.once('close', resolve)) };
-  };
-  const opened = async (count: number): Promise<boolean> =>
-    sumSamples(await app.metrics(), 'cambist_tunnels_total', {}) === count;
-  const first = begin();
-  await eventually('the first tunnel is open', () => opened(1));
-  await soon('the second connection is closed', begin().closed);
-  assert.match(app.logText(), /limits\.max_in_flight_per_upstream/);
-  first.socket.destroy();
-  await eventually(
-    'the first tunnel is closed',
-    async () => sumSamples(await app.metrics(), 'cambist_open_tunnels', {}) === 0,
-  );
-  const third = begin();
-  await eventually('another tunnel is open', () => opened(2));
-  third.socket.destroy();
-});
+}
 
 test('refuses an upstream whose name leads back to cambist', async (t) => {
   const gateway = await startRedirected(t);

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +10,7 @@ import { type FakeAuthorizationServer, startFakeAuthorizationServer } from '../h
 import { echo, type FakeUpstream, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { startGateway } from '../harness/gateway.ts';
 import { assertProblem, call } from '../harness/http-call.ts';
-import { temporaryFolder } from '../harness/lifetime.ts';
+import { temporaryFolder, writerInto } from '../harness/lifetime.ts';
 import { sumSamples } from '../harness/metric-samples.ts';
 
 const NAMES = ['red', 'blue'] as const;
@@ -39,10 +38,7 @@ interface Side {
 
 async function start(t: TestContext, method: string) {
   const folder = temporaryFolder(t);
-  const file = (name: string, text: string) => {
-    writeFileSync(join(folder, name), text);
-    return { file: join(folder, name) };
-  };
+  const file = writerInto(folder);
   const side = async (name: Name): Promise<Side> => {
     const server = await startFakeAuthorizationServer(t);
     const upstream = await startFakeUpstream(t, echo);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { DecisionReport } from '../../src/admin/decisions.ts';
+import type { DecisionReport } from '../../src/admin/decision-report.ts';
 import { REMEMBERED_DECISIONS } from '../../src/proxy/recent-decisions.ts';
 import { eventually } from '../harness/eventually.ts';
 import { echo, refuseBearer, respond, type UpstreamHandler } from '../harness/fake-upstream.ts';

@@ -38,19 +38,6 @@ test('shows requests, failures and the state of the authorization server', async
   assert.match(page, /ERR_STS_UNAVAILABLE/);
 });
 
-test('shows the last reload and the version of the active config', async (t) => {
-  const { app, config } = await startGateway(t);
-  const report = async () => (JSON.parse((await call(`${app.admin}/status.json`)).text) as StatusReport).config;
-  const first = await report();
-  assert.ok(!('last_reload' in first));
-  app.reloadTo({ ...config, cache: { max_entries: 5 } });
-  const second = await report();
-  assert.equal(second.last_reload?.result, 'success');
-  assert.notEqual(second.version, first.version);
-  app.reloadFailed();
-  assert.deepEqual([(await report()).version, (await report()).last_reload?.result], [second.version, 'failure']);
-});
-
 test('shows the keys that wait for a restart until the file has the active values again', async (t) => {
   const { app, config } = await startGateway(t);
   const waiting = async () =>
@@ -152,24 +139,6 @@ test('shows the config that a reload applied', async (t) => {
   const { app, config } = await startGateway(t);
   app.reloadTo({ ...config, cache: { max_entries: 5 } });
   assert.match((await call(`${app.admin}/config.yaml`)).text, /max_entries: 5\n/);
-});
-
-test('changes the log level, also over a reload, until the config changes it', async (t) => {
-  const { app, config } = await startGateway(t);
-  const put = (level: string) =>
-    call(`${app.admin}/log-level`, {
-      method: 'PUT',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ level }),
-    });
-  assert.deepEqual(JSON.parse((await put('debug')).text), { level: 'debug', configured: 'info' });
-  assert.ok(
-    app.logs.some(({ msg, from, to }) => /^log level changed/.test(String(msg)) && from === 'info' && to === 'debug'),
-  );
-  app.reloadTo(config);
-  assert.match((await call(`${app.admin}/log-level`)).text, /"level":"debug"/);
-  app.logLevel.configure('warn');
-  assert.deepEqual(JSON.parse((await call(`${app.admin}/log-level`)).text), { level: 'warn', configured: 'warn' });
 });
 
 test('logs every successful request at debug, whatever log.sample is', async (t) => {

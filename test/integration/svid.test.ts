@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { Agent, type RequestOptions, request } from 'node:https';
 import { join } from 'node:path';
@@ -10,11 +11,13 @@ import { startTestApp } from '../harness/app.ts';
 import { type Certificate, createCertificateAuthority } from '../harness/certificates.ts';
 import { eventually } from '../harness/eventually.ts';
 import { startFakeAuthorizationServer } from '../harness/fake-authorization-server.ts';
+import { skippedTime } from '../harness/fake-clock.ts';
 import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { startPlainGateway } from '../harness/gateway.ts';
 import { assertProblem, call } from '../harness/http-call.ts';
 import type { ServerTls } from '../harness/http-server.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
+import { sumSamples } from '../harness/metric-samples.ts';
 import {
   der,
   type FakeSpiffeAgent,
@@ -146,10 +149,12 @@ test('keeps its SVID while the agent is gone, and stops using it when the agent 
 });
 
 test('stops serving connections when its SVID expires', async (t) => {
-  const { result } = await start(t, update(own.issueServer({ hosts: [ID, '127.0.0.1'], validUntilSeconds: 3 })));
+  const skip = skippedTime(t);
+  const { result } = await start(t, update(own.issueServer({ hosts: [ID, '127.0.0.1'] })));
   const unchecked = { ...workload(BILLING), rejectUnauthorized: false };
   assert.equal(await result(unchecked), 200);
-  await eventually('the expiry', async () => (await result(unchecked)) === 'refused');
+  skip(3_600_000);
+  assert.equal(await result(unchecked), 'refused');
 });
 
 test('refuses every handshake until the first SVID, and is not ready', async (t) => {
@@ -215,15 +220,17 @@ test('authenticates by its X.509-SVID, and by the next one after a rotation', as
 });
 
 test('sends no token request with an expired SVID', async (t) => {
+  const skip = skippedTime(t);
   const ca = join(temporaryFolder(t), 'ca.pem');
   writeFileSync(ca, stranger.cert);
   const client_auth = { method: 'tls_client_auth', from: { spiffe: true } };
-  const { app, send } = await startExchanging(t, workload(ID, own, { validUntilSeconds: 3 }), {
+  const { app, send } = await startExchanging(t, workload(ID, own, { validUntilSeconds: 60 }), {
     tls: { ...stranger.issueServer(), clientCa: own.cert },
     server: { client_auth, tls: { ca: { file: ca } } },
   });
   assert.equal((await send()).status, 200);
-  await eventually('the expiry', async () => (await send()).text.includes('ERR_CREDENTIAL_UNAVAILABLE'));
+  skip(60_000);
+  assertProblem(await send(), 'ERR_CREDENTIAL_UNAVAILABLE');
   assert.match(app.logText(), /let the SVID expire/);
 });
 
@@ -270,4 +277,37 @@ test('is not ready without the JWT-SVID of a route, whose callers get 503', asyn
   const ready = await fetch(`${parts.app.admin}/readyz`);
   const { checks } = (await ready.json()) as { readonly checks: Readonly<Record<string, string>> };
   assert.deepEqual([ready.status, checks['routes.github.subject_token']], [503, 'ERR_CREDENTIAL_UNAVAILABLE']);
+});
+
+test('is ready with an SVID, shows its expiry, and says when the agent is gone', async (t) => {
+  const agent = await startSpiffeAgent(t);
+  const routes = [{ name: 'none', match: { path: '/' }, upstream: 'http://127.0.0.1:9', credential: 'none' }];
+  const app = await startTestApp(t, { spiffe: { socket: agent.address }, routes });
+  const ready = async () => {
+    const response = await fetch(`${app.admin}/readyz`);
+    return { status: response.status, body: (await response.json()) as { checks: Record<string, string> } };
+  };
+  await eventually('the failed check', async () => (await ready()).body.checks.spiffe !== 'waiting');
+  assert.deepEqual(await ready(), {
+    status: 503,
+    body: { ready: false, checks: { spiffe: 'ERR_CREDENTIAL_UNAVAILABLE' } },
+  });
+  assert.equal(sumSamples(await app.metrics(), 'cambist_spiffe_up'), 0);
+  assert.match(app.logText(), /has no identity for this process: register an entry/);
+
+  const ours = workload(ID);
+  agent.send(update(ours));
+  await eventually('ready', async () => (await ready()).status === 200);
+  const metrics = await app.metrics();
+  assert.equal(sumSamples(metrics, 'cambist_spiffe_up'), 1);
+  const expiry = sumSamples(metrics, 'cambist_spiffe_certificate_expiry_timestamp_seconds');
+  assert.equal(expiry, Date.parse(new X509Certificate(ours.cert).validTo) / 1000);
+
+  agent.stop();
+  await eventually('the metric', async () => sumSamples(await app.metrics(), 'cambist_spiffe_up') === 0);
+  assert.equal((await ready()).status, 200);
+  assert.match(app.logText(), /lost the SPIFFE agent; keeping the SVID until it expires/);
+  assert.doesNotMatch(app.logText(), /PRIVATE KEY/);
+
+  assert.deepEqual(app.reloadTo({ spiffe: { socket: 'unix:///other.sock' }, routes }), ['spiffe']);
 });

@@ -7,9 +7,10 @@ import { bytesOf, readFields } from '../../src/protobuf.ts';
 import { headersMessage, KINDS, startCheckClient } from '../harness/check-client.ts';
 import { eventually } from '../harness/eventually.ts';
 import { respond } from '../harness/fake-upstream.ts';
+import { AS_DATA_PLANE } from '../harness/gateway.ts';
 import { assertProblem, call, connectRaw, problemOf } from '../harness/http-call.ts';
 import { connectIntercepted, openTunnel, secured } from '../harness/intercepted.ts';
-import { AS_DATA_PLANE, startTeamGateway, TEAM_HOST, type TeamGateway, teamFile } from '../harness/team-gateway.ts';
+import { startTeamGateway, TEAM_HOST, type TeamGateway, teamFile } from '../harness/team-gateway.ts';
 
 /** A response, in whichever form the client gets it. */
 interface Seen {

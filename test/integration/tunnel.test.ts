@@ -323,7 +323,7 @@ test('closes the tunnel to a host that gets a route in a reload, and no other', 
 
 test('keeps an open tunnel during shutdown, and closes it when the grace elapses', async (t) => {
   const { app, client, server } = await startTunnel(t, (socket) => socket.pipe(socket), {
-    limits: { shutdown_grace: '400ms' },
+    limits: { shutdown_grace: '3s' },
   });
   const stopped = app.stop();
   client.send('ping');
@@ -348,7 +348,7 @@ test('stops at once if no request is in flight inside a CONNECT', async (t) => {
 });
 
 test('opens no tunnel beyond max_in_flight or during shutdown', async (t) => {
-  const limits = { max_in_flight: 1, shutdown_grace: '2s' };
+  const limits = { max_in_flight: 1, shutdown_grace: '1h' };
   const { app, authority } = await startTunnel(t, () => {}, { limits });
   const responseTo = async (target: string): Promise<string> => {
     const connection = await connectRaw(app.url);
@@ -357,7 +357,8 @@ test('opens no tunnel beyond max_in_flight or during shutdown', async (t) => {
   };
   assert.match(await responseTo(authority), /^HTTP\/1\.1 503 [\s\S]*ERR_OVERLOADED/);
   const idle = await Promise.all([connectRaw(app.url), connectRaw(app.url)]);
-  const stopped = app.stop();
+  const hurry = new AbortController();
+  const stopped = app.stop(hurry.signal);
   await eventually('requests are refused', () => app.logText().includes('draining requests in flight'));
   for (const [index, target] of ['r.svc:80', authority].entries()) {
     idle[index]?.send(`CONNECT ${target} HTTP/1.1\r\n\r\n`);
@@ -366,5 +367,6 @@ test('opens no tunnel beyond max_in_flight or during shutdown', async (t) => {
       /^HTTP\/1\.1 503 [\s\S]*ERR_SHUTTING_DOWN/,
     );
   }
+  hurry.abort();
   await soon('the app has stopped', stopped);
 });

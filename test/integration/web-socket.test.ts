@@ -176,7 +176,7 @@ test('closes either side when the other side closes', async (t) => {
 });
 
 test('keeps an open WebSocket during shutdown, and closes it when the grace elapses', async (t) => {
-  const { connect, app } = await startWebSockets(t, {}, { limits: { shutdown_grace: '400ms' } });
+  const { connect, app } = await startWebSockets(t, {}, { limits: { shutdown_grace: '3s' } });
   const socket = connect();
   await opened(socket);
   const stopped = app.stop();

@@ -43,6 +43,8 @@ async function startWebhook(t: TestContext) {
   const review = (body: Json) => reviewAdmission(body, (pod) => injectPod(pod, injection));
   let ready = true;
   const server = createWebhookServer({ certificate, review, metrics, logger, isReady: () => ready });
+  let onClosing = async (): Promise<void> => {};
+  server.addHook('preClose', () => onClosing());
   const admin = createWebhookAdmin(metrics, () => ready, logger);
   await server.listen({ host: '127.0.0.1', port: 0 });
   const adminUrl = await admin.listen({ host: '127.0.0.1', port: 0 });
@@ -61,6 +63,11 @@ async function startWebhook(t: TestContext) {
     lines,
     install,
     adminUrl,
+    /** Closes the webhook, which waits for `during`. */
+    close(during: () => Promise<void>): Promise<void> {
+      onClosing = during;
+      return server.close();
+    },
     /** Opens connections that send nothing. They close after the test. */
     silentTo(at: number, count: number): Socket[] {
       const silent = Array.from({ length: count }, () => connectPlainly({ host: '127.0.0.1', port: at }));
@@ -82,7 +89,7 @@ async function startWebhook(t: TestContext) {
       linesLost = count;
     },
     metric: async (name: string, labels?: Record<string, string>) =>
-      sumSamples(await metrics.registry.metrics(), name, labels),
+      sumSamples(await metrics.exposition.write(), name, labels),
     call: (body: string, more: { contentType?: string; method?: string; ca?: string } = {}) =>
       callWebhook({ url, ca: authority.cert, body, ...more }),
   };
@@ -162,20 +169,34 @@ test('refuses a body of more than 3 MiB, and accepts a slightly smaller one', as
   assert.equal((await webhook.call(padded(3 * 1024 * 1024 - 2048))).status, 200);
 });
 
-test('closes connections that send nothing or stop halfway, and serves others meanwhile', async (t) => {
+test('closes connections that stop halfway, and serves others meanwhile, and one that was silent until now', async (t) => {
   const webhook = await startWebhook(t);
+  const silent = await webhook.send('');
   const half = 'POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{';
   const { port } = webhook;
   const tls = { host: '127.0.0.1', port, ca: authority.cert, servername: 'localhost' };
   const closed = [
-    ...['', 'POST', half].map((start) => {
+    ...['POST', half].map((start) => {
       const socket: TLSSocket = connect(tls, () => socket.write(start));
       return socket;
     }),
     connectPlainly({ host: '127.0.0.1', port }),
   ].map((socket) => once(socket.resume(), 'close'));
   assert.equal((await webhook.call(podReview(OPTED_IN))).status, 200);
-  await soon('slow connections close', Promise.all(closed), 15_000);
+  await soon('slow connections close', Promise.all(closed));
+  const response = once(silent, 'data');
+  silent.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+  assert.match(String(await soon('the silent one gets a response', response)), /^HTTP\/1.1 404 /);
+});
+
+test('responds to a request that arrives while it closes, on a connection that was silent until then', async (t) => {
+  const webhook = await startWebhook(t);
+  const silent = await webhook.send('');
+  await webhook.close(async () => {
+    const response = once(silent, 'data');
+    silent.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+    assert.match(String(await soon('a response', response)), /^HTTP\/1.1 404 /);
+  });
 });
 
 test('reviews a pod while silent connections use up the limit, and says so in the log', async (t) => {

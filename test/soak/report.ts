@@ -124,7 +124,7 @@ export function trendOf(points: readonly Point[]): Trend {
   return { mean, slope, error, intercept };
 }
 
-/** How much neighbours that resemble each other (lag-1 autocorrelation) increase the variance of a slope. */
+/** The factor by which neighbours that resemble each other (lag-1 autocorrelation) increase the variance of a slope. */
 function inflation(rest: readonly number[], squares: number): number {
   if (squares === 0) return 1;
   let product = 0;

@@ -11,16 +11,12 @@ interface ConnectionsOptions {
   readonly sockets: Sockets;
   /** The connection can carry another request as soon as everything received so far was read. @param idleMs how long it may stay idle */
   readonly onIdle: (connection: Connection, idleMs: number) => void;
-  /** A connection failed to open. Called before its `opened`. */
-  readonly onError: (error: Error) => void;
   /** The count has gone down. */
   readonly onRemoved: () => void;
 }
 
-export type Connections = ReturnType<typeof createConnections>;
-
 export function createConnections(origin: URL, options: ConnectionsOptions) {
-  const { sockets, onIdle, onError, onRemoved } = options;
+  const { sockets, onIdle, onRemoved } = options;
   const connections = new Set<Connection>();
   let connecting = 0;
 
@@ -31,7 +27,6 @@ export function createConnections(origin: URL, options: ConnectionsOptions) {
       if (error === null) {
         opened(null, create(socket));
       } else {
-        onError(error);
         opened(error, null);
         onRemoved();
       }
@@ -82,8 +77,6 @@ interface Idle {
   readonly connection: Connection;
   readonly untilMs: number;
 }
-
-export type IdleConnections = ReturnType<typeof createIdleConnections>;
 
 export function createIdleConnections() {
   let idle: Idle[] = [];

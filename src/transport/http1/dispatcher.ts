@@ -8,8 +8,6 @@ import { UpstreamRequest } from './upstream-request.ts';
 
 interface Http1PoolOptions {
   readonly sockets: Sockets;
-  /** A connection failed to open. */
-  readonly onConnectionError: (error: Error) => void;
   /** The pool has neither a request nor a connection. */
   readonly onEmpty: () => void;
 }
@@ -27,14 +25,13 @@ interface Waiting {
 /** The connections to one origin: as many as there are concurrent requests. */
 export type Http1Pool = ReturnType<typeof createHttp1Pool>;
 
-export function createHttp1Pool(origin: URL, { sockets, onConnectionError, onEmpty }: Http1PoolOptions) {
+export function createHttp1Pool(origin: URL, { sockets, onEmpty }: Http1PoolOptions) {
   const connections = createConnections(origin, {
     sockets,
     onIdle(connection, idleMs) {
       becomingIdle.push({ connection, idleMs });
       schedule();
     },
-    onError: onConnectionError,
     onRemoved: checkEmpty,
   });
   const idle = createIdleConnections();
@@ -183,7 +180,6 @@ export class Http1Dispatcher extends Dispatcher {
     const url = new URL(origin);
     const pool = createHttp1Pool(url, {
       sockets: this.#sockets,
-      onConnectionError: (error) => this.emit('connectionError', url, [this], error as errors.UndiciError),
       onEmpty: () => this.#pools.delete(origin),
     });
     this.#pools.set(origin, pool);

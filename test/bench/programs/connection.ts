@@ -5,7 +5,7 @@ import { createMessageReader } from './message-reader.ts';
 import type { Connection, Target } from './protocol.ts';
 import { requestsTo } from './requests.ts';
 
-/** By target. Parsing its certificate for each connection would cost the load process more than a handshake costs a proxy. */
+/** The TLS context of each target. Parsing its certificate for each connection would cost the load process more than a handshake costs a proxy. */
 const contexts = new Map<string, SecureContext>();
 
 function contextFor({ ca, cert, key }: NonNullable<Target['tls']>): SecureContext {

@@ -8,7 +8,7 @@ import { startUpstream } from './upstream.ts';
 /** The load process: callers, upstream and authorization server. It executes the commands of its parent. */
 const streams = createOpenStreams();
 let tokenServer: TokenServer | undefined;
-/** For the next closed loop. */
+/** The next closed loop uses them. */
 let warmConnections: readonly Connection[] | undefined;
 
 async function execute(command: Command): Promise<unknown> {

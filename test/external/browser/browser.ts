@@ -63,12 +63,12 @@ export async function openPage(t: TestContext, url: string, options: PageOptions
 
 // Scripts for the page are strings, because this project has no types of the browser.
 
-/** The elements that overflow on the right, as the beginning of their HTML. The content of `pre` scrolls. */
-export const OVERFLOWING = `[...document.querySelectorAll('body *:not(pre *)')]
+/** The elements that overflow on the right, as the beginning of their HTML. Tables and the content of `pre` scroll. */
+export const OVERFLOWING = `[...document.querySelectorAll('body *:not(pre *, table, table *)')]
   .filter((element) => element.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
   .map((element) => element.outerHTML.slice(0, 80))`;
 
-/** For each element with text: the beginning of its HTML, its colour, and its background colour. */
+/** Lists the elements with text: the beginning of the HTML of each, its colour, and its background colour. */
 export const TEXTS_AND_BACKGROUNDS = `(() => {
   const backgroundOf = (element) => {
     const { backgroundColor } = getComputedStyle(element);

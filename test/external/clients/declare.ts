@@ -31,7 +31,7 @@ export interface Shown {
   scoped: string;
 }
 
-/** For clients that show the message of a JSON-RPC error. */
+/** Serves clients that show the message of a JSON-RPC error. */
 export const whole = (message: string): string => message;
 
 /** Declares tests of the errors that a client shows for cambist's refusals. */

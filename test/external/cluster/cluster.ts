@@ -21,7 +21,10 @@ interface ClusterOptions {
   /** See `addKinds`. */
   readonly kinds?: readonly string[];
   readonly path?: string;
-  /** For a cluster whose pods run. By default, the API server listens on loopback, and Services have loopback addresses. */
+  /**
+   * Its pods run, in namespaces that end its programs, and reach the API server and Services at these addresses. The default is
+   * loopback addresses.
+   */
   readonly network?: Network;
 }
 
@@ -38,6 +41,8 @@ interface Network {
 const DEPLOY = fileURLToPath(new URL('../../../deploy/', import.meta.url));
 export const CRDS = fileURLToPath(new URL('../../harness/fixtures/crds/', import.meta.url));
 const START_TIMEOUT_MS = 120_000;
+/** The usual port, which NetworkPolicies of the pages allow. */
+const API_PORT = 6443;
 
 /**
  * Starts a control plane without nodes for the tests of a file: etcd and kube-apiserver. It stores pods and does not run them.
@@ -59,7 +64,11 @@ export async function startCluster(options: ClusterOptions = {}) {
     servers.push(await apiServer.start());
     const env = await commandEnvironment(folder, [programs, path], apiServer);
     const cluster = {
-      ...commands(folder, env, close),
+      ...commands(await workFolder(folder, 'work'), env),
+      /** The same commands in another folder, for files with names that several pages use. */
+      inFolder: async (name: string) => commands(await workFolder(folder, name), env),
+      folder,
+      close,
       apiServer,
       programs,
       /** Starts the API server again. It signs tokens with a new key, and accepts those of the previous one. */
@@ -74,7 +83,7 @@ export async function startCluster(options: ClusterOptions = {}) {
       await cluster.createNamespace(name, { 'pod-security.kubernetes.io/enforce': standard });
     }
     if (webhook) await installWebhook(cluster);
-    after(close);
+    if (network === undefined) after(close);
     return cluster;
   } catch (error) {
     await close();
@@ -82,8 +91,14 @@ export async function startCluster(options: ClusterOptions = {}) {
   }
 }
 
-function commands(folder: string, env: Readonly<Record<string, string>>, close: () => Promise<void>) {
-  const cwd = join(folder, 'work');
+/** Creates a folder in which commands run as at the root of the repository. */
+async function workFolder(folder: string, name: string): Promise<string> {
+  await mkdir(join(folder, name));
+  await symlink(DEPLOY, join(folder, name, 'deploy'));
+  return join(folder, name);
+}
+
+function commands(cwd: string, env: Readonly<Record<string, string>>) {
   /** Runs kubectl, with an optional object as JSON on standard input. */
   const kubectl = (args: readonly string[], input?: object): Promise<CommandResult> =>
     runProgram('kubectl', args, { env, cwd, ...(input === undefined ? {} : { input: JSON.stringify(input) }) });
@@ -103,13 +118,11 @@ function commands(folder: string, env: Readonly<Record<string, string>>, close: 
     await create({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace } });
   };
   return {
-    folder,
     kubectl,
     shell,
     run,
     create,
     createDefaultAccount,
-    close,
     write: (name: string, content: string): Promise<void> => writeFile(join(cwd, name), content),
     /** Runs the block of the guide that contains this text, without commands that do not exit. @returns its standard output */
     follow: (text: string): Promise<string> => run(guideScript(text).replace(/^.* --watch$/m, '')),
@@ -178,7 +191,7 @@ async function prepareApiServer(
   await writeFile(file('tls.key'), key);
   await writeFile(file('ca.crt'), authority.cert);
   await writeFile(file('tokens.csv'), `${token},admin,admin,system:masters\n`);
-  const port = await freePort();
+  const port = network === undefined ? await freePort() : API_PORT;
   const url = `https://${address}:${port}`;
   // Without nodes, a program that listens on a loopback address replaces kube-proxy and a pod.
   const services = network?.services ?? `127.${randomInt(16, 255)}.0.0/16`;
@@ -220,8 +233,6 @@ async function commandEnvironment(folder: string, programs: string[], { url, ca,
   await mkdir(bin);
   await writeFile(join(bin, 'cambist'), `#!/bin/sh\nexec "${process.execPath}" "${BUILT_PROGRAM}" "$@"\n`);
   await chmod(join(bin, 'cambist'), 0o755);
-  await mkdir(join(folder, 'work'));
-  await symlink(DEPLOY, join(folder, 'work', 'deploy'));
   return { KUBECONFIG: kubeconfig, HOME: folder, PATH: [bin, ...programs, process.env.PATH].join(delimiter) };
 }
 

@@ -20,7 +20,7 @@ test('the steps of the guide create the example pod', async () => {
 test('the shortest way creates the Secret, the ConfigMap and the injected agent', async () => {
   await cluster.run('kubectl create namespace short');
   await write('agent.yaml', stringify(agentDeployment({ name: 'agent' })));
-  // The first command needs a registry and the last one a node: test/e2e/pod.test.ts runs both with stand-ins.
+  // The first command needs a registry and the last one a node: test/external/node/first-call.test.ts runs both.
   const commands = guideScript('cambist init --pod').trim().split('\n').slice(1, -1).join('\n');
   await cluster.run(`rm -f cambist.yaml\n${commands.replaceAll('-n agents', '-n short')}`);
   const { data } = await cluster.read<{ data: Record<string, string> }>('-n', 'short', 'configmap', 'cambist');

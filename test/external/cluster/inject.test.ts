@@ -36,7 +36,7 @@ async function injectAndCreate(items: object[], flags: string): Promise<string[]
   await cluster.write('list.json', JSON.stringify({ apiVersion: 'v1', kind: 'List', items }));
   const create = 'kubectl create --validate=strict -o name -f -';
   const result = await cluster.shell(`cambist inject ${flags} list.json | ${create}`);
-  // For a template, a violation of the restricted standard is only a warning.
+  // A violation of the restricted standard is only a warning for a template.
   assert.doesNotMatch(result.stderr, /Warning: /);
   return succeeded(result).trim().split('\n');
 }

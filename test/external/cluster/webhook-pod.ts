@@ -18,7 +18,7 @@ interface Secret {
   readonly data: Readonly<Record<string, string>>;
 }
 
-const START_TIMEOUT_MS = 10_000;
+const START_TIMEOUT_MS = 120_000;
 
 /**
  * Runs a pod of the webhook's Deployment as a node would: mounts the Secret, runs the container's arguments, and listens on

@@ -12,8 +12,6 @@ export interface DataPlane {
   readonly asksSockets: boolean;
   /** The status while cambist is down. */
   readonly downStatus: number;
-  /** The client gets no reason for a 5xx of cambist. */
-  readonly dropsFaults?: true;
   /** The largest body that the snippet lets pass. */
   readonly bodyLimit?: number;
   /** Writes the snippet into the folder, with addresses that are free. @returns the command that runs it */
@@ -25,12 +23,12 @@ export interface Snippet {
   readonly folder: string;
   /** The port for the one in the snippet. */
   readonly port: number;
-  /** Of the decisions listener. */
+  /** The secret of the decisions listener. */
   readonly secret: string;
 }
 
 /** A busy machine takes its time. */
-const START_MS = 30_000;
+const START_MS = 120_000;
 
 /** Runs a snippet as it is, but for addresses. @returns its URL */
 export async function startDataPlane(t: Lifetime, plane: DataPlane, text: string, secret: string): Promise<string> {

@@ -1,4 +1,4 @@
 import { testDataPlane } from './cases.ts';
 import { envoy } from './planes.ts';
 
-testDataPlane(envoy);
+for (const by of ['http', 'ext_authz', 'ext_proc'] as const) testDataPlane(envoy, by);

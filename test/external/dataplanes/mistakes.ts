@@ -2,9 +2,8 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
-import { snippetFacts } from '../../../src/decisions/snippet-facts.ts';
-import { SNIPPETS, type SnippetKind } from '../../../src/decisions/snippets.ts';
-import { configOf, type RunningApp, startTestApp } from '../../harness/app.ts';
+import type { SnippetKind } from '../../../src/decisions/snippets.ts';
+import { type RunningApp, startTestApp } from '../../harness/app.ts';
 import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
 import { echo, startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { clientOf } from '../../harness/gateway.ts';
@@ -12,83 +11,54 @@ import { freePort } from '../../harness/http-server.ts';
 import { keepParts, temporaryFolder } from '../../harness/lifetime.ts';
 import { runCommand } from '../../harness/run-command.ts';
 import { type DataPlane, startDataPlane } from './data-plane.ts';
-import { caddy, envoy, haproxy, nginx, traefik } from './planes.ts';
+import { type By, caddy, envoy, haproxy, nginx, printedConfig, traefik } from './planes.ts';
 
 const SECRET = 'a-secret-of-the-data-plane';
 
-const MISTAKES = [
-  'header not copied',
-  'fail open',
-  'route named by the client',
-  'shared decisions',
-  'exempt path',
-] as const;
+/** The findings of doctor for each mistake. */
+const FINDINGS = {
+  'header not copied': 'caller_token_forwarded',
+  'fail open': 'caller_token_forwarded undecided_request_passed',
+  'route named by the client': 'client_chose_route',
+  'shared decisions': 'caller_token_forwarded duplicate_token_passed issued_token_shared undecided_request_passed',
+  'exempt path': 'caller_token_forwarded undecided_request_passed',
+};
 
 type Edit = readonly [from: string | RegExp, to: string];
 
-/** Replacements of the text, or the reason why the data plane cannot make the mistake; and the findings. */
-type Mistakes = Readonly<
-  Record<(typeof MISTAKES)[number], string | { readonly edits: readonly Edit[]; readonly finding: string }>
-> & {
-  /** Default: by HTTP. */
-  readonly by?: 'grpc' | 'ext_proc';
+/** Replacements of the text, or the reason why the data plane cannot make the mistake. */
+type Mistakes = Readonly<Record<keyof typeof FINDINGS, string | readonly Edit[]>> & {
+  readonly by?: By;
 };
 
-/** From ext_authz by HTTP to gRPC, as config/decisions.md describes it. For several routes, or by match. */
-export const BY_GRPC: readonly Edit[] = [
-  [
-    /^( *)http_service:\n *path_prefix: \/(?:no-route|ext-authz)\n.*\n.*\n.*\n/m,
-    '$1transport_api_version: V3\n$1grpc_service: { envoy_grpc: { cluster_name: cambist_decisions }, timeout: 6s }\n$1encode_raw_headers: true\n',
-  ],
-  [/^( *)http_service:\n *path_prefix: \/ext-authz\/(\w+)\n.*\n.*\n.*\n/gm, '$1context_extensions: { route: $2 }\n'],
-  [
-    '- name: cambist_decisions\n',
-    `- name: cambist_decisions
-      typed_extension_protocol_options:
-        envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-          '@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-          explicit_http_config: { http2_protocol_options: {} }
-`,
-  ],
-];
-
 /** @param copied after it, Envoy does not take the header from the decision @param named after it, a route names another one */
-function envoyMistakes(copied: Edit, named: Edit, by?: 'grpc' | 'ext_proc'): Mistakes {
+function envoyMistakes(copied: Edit, named: Edit, by: By = 'http'): Mistakes {
   return {
-    ...(by !== undefined && { by }),
-    'header not copied': { edits: [copied], finding: 'caller_token_forwarded' },
-    'fail open': {
-      edits: [[/failure_mode_allow: false/g, 'failure_mode_allow: true']],
-      finding: 'caller_token_forwarded undecided_request_passed',
-    },
-    'route named by the client': {
-      edits: [
-        [
-          /( *)- match: (\{ path_separated_prefix: "\/github") (\}[\s\S]*?)(?=\1- match)/,
-          '$1- match: $2, headers: [{ name: x-cambist-route, string_match: { exact: docs } }] $3$1- match: $2 $3',
-        ],
-        named,
+    by,
+    'header not copied': [copied],
+    'fail open': [[/failure_mode_allow: false/g, 'failure_mode_allow: true']],
+    'route named by the client': [
+      [
+        /( *)- match: (\{ path_separated_prefix: "\/github") (\}[\s\S]*?)(?=\1- match)/,
+        '$1- match: $2, headers: [{ name: x-cambist-route, string_match: { exact: docs } }] $3$1- match: $2 $3',
       ],
-      finding: 'client_chose_route',
-    },
+      named,
+    ],
     'shared decisions': 'Envoy keeps no decision',
-    'exempt path': {
-      edits: [
-        [
-          /(\n *)(- match: .*oauth-protected-resource \})(\n *route: )(.*)((?:\n.*){2})/,
-          '$1- match: { path: /github/health }$3{ cluster: open }$5$1$2$3$4$5',
-        ],
-        [
-          '  clusters:',
-          `  clusters:
+    'exempt path': [
+      [
+        /(\n *)(- match: .*oauth-protected-resource \})(\n *route: )(.*)((?:\n.*){2})/,
+        '$1- match: { path: /github/health }$3{ cluster: open }$5$1$2$3$4$5',
+      ],
+      [
+        '  clusters:',
+        `  clusters:
     - name: open
       load_assignment:
         cluster_name: open
         endpoints: [{ lb_endpoints: [{ endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: ECHO_PORT } } } }] }]`,
-        ],
       ],
-      finding: 'caller_token_forwarded undecided_request_passed',
-    },
+    ],
   };
 }
 
@@ -98,156 +68,99 @@ const TABLE: readonly (readonly [title: string, DataPlane, Mistakes])[] = [
     'nginx',
     nginx,
     {
-      'header not copied': {
-        edits: [['proxy_set_header authorization $cambist_credential_authorization;', '']],
-        finding: 'caller_token_forwarded',
-      },
-      'fail open': {
-        edits: [
-          [
-            '500 = @cambist_down;',
-            '500 = @open; location @open { auth_request off; proxy_pass http://backend_github; }',
-          ],
+      'header not copied': [['proxy_set_header authorization $cambist_credential_authorization;', '']],
+      'fail open': [
+        ['500 = @cambist_down;', '500 = @open; location @open { auth_request off; proxy_pass http://backend_github; }'],
+      ],
+      'route named by the client': [
+        ['route github;', 'route github; if ($http_x_cambist_route) { set $cambist_route $http_x_cambist_route; }'],
+      ],
+      'shared decisions': [
+        ['events {}\n\nhttp {', 'events {}\nhttp { proxy_cache_path cache keys_zone=decisions:1m;'],
+        [
+          'proxy_cache off;',
+          'proxy_cache decisions; proxy_cache_key $cambist_route; proxy_cache_valid 200 1m; proxy_ignore_headers Cache-Control;',
         ],
-        finding: 'caller_token_forwarded undecided_request_passed',
-      },
-      'route named by the client': {
-        edits: [
-          ['route github;', 'route github; if ($http_x_cambist_route) { set $cambist_route $http_x_cambist_route; }'],
+      ],
+      'exempt path': [
+        [
+          'location / {',
+          'location = /github/health { auth_request off; proxy_pass http://backend_github; }\nlocation / {',
         ],
-        finding: 'client_chose_route',
-      },
-      'shared decisions': {
-        edits: [
-          ['events {}\n\nhttp {', 'events {}\nhttp { proxy_cache_path cache keys_zone=decisions:1m;'],
-          [
-            'proxy_cache off;',
-            'proxy_cache decisions; proxy_cache_key $cambist_route; proxy_cache_valid 200 1m; proxy_ignore_headers Cache-Control;',
-          ],
-        ],
-        finding: 'caller_token_forwarded duplicate_token_passed issued_token_shared undecided_request_passed',
-      },
-      'exempt path': {
-        edits: [
-          [
-            'location / {',
-            'location = /github/health { auth_request off; proxy_pass http://backend_github; }\nlocation / {',
-          ],
-        ],
-        finding: 'caller_token_forwarded undecided_request_passed',
-      },
+      ],
     },
   ],
   [
     'haproxy',
     haproxy,
     {
-      'header not copied': {
-        edits: [['CREDENTIALS = { "authorization" }', 'CREDENTIALS = { }']],
-        finding: 'caller_token_forwarded',
-      },
-      'fail open': {
-        edits: [
-          [
-            'if not removed then',
-            'if (response.status or 503) >= 500 then return txn:set_var("txn.allowed", true) end\n  if not removed then',
-          ],
+      'header not copied': [['CREDENTIALS = { "authorization" }', 'CREDENTIALS = { }']],
+      'fail open': [
+        [
+          'if not removed then',
+          'if (response.status or 503) >= 500 then return txn:set_var("txn.allowed", true) end\n  if not removed then',
         ],
-        finding: 'caller_token_forwarded undecided_request_passed',
-      },
-      'route named by the client': {
-        edits: [
-          ['.. txn:get_var("txn.route")', '.. ((headers["x-cambist-route"] or {})[0] or txn:get_var("txn.route"))'],
-        ],
-        finding: 'client_chose_route',
-      },
+      ],
+      'route named by the client': [
+        ['.. txn:get_var("txn.route")', '.. ((headers["x-cambist-route"] or {})[0] or txn:get_var("txn.route"))'],
+      ],
       'shared decisions': "HAProxy's client in Lua keeps no response",
-      'exempt path': {
-        edits: [
-          ['lua.cambist unless metadata', 'lua.cambist unless metadata || { path /github/health }'],
-          ['deny_status 503 unless metadata', 'deny_status 503 unless metadata || { path /github/health }'],
-        ],
-        finding: 'caller_token_forwarded undecided_request_passed',
-      },
+      'exempt path': [
+        ['lua.cambist unless metadata', 'lua.cambist unless metadata || { path /github/health }'],
+        ['deny_status 503 unless metadata', 'deny_status 503 unless metadata || { path /github/health }'],
+      ],
     },
   ],
   [
     'caddy',
     caddy,
     {
-      'header not copied': {
-        edits: [[/request_header (?:-authorization|@credential authorization .*)\n/g, '\n']],
-        finding: 'caller_token_forwarded',
-      },
-      'fail open': {
-        edits: [['respond @undecided "cambist does not respond" 503', 'reverse_proxy @undecided ECHO']],
-        finding: 'caller_token_forwarded undecided_request_passed',
-      },
-      'route named by the client': {
-        edits: [
-          [
-            'vars cambist asked',
-            'map {http.request.header.X-Cambist-Route} {chosen} {\n~(.+) $' +
-              '{1}\ndefault github\n}\nvars cambist asked',
-          ],
-          ['/forward-auth/github', '/forward-auth/{chosen}'],
+      'header not copied': [[/request_header (?:-authorization|@credential authorization .*)\n/g, '\n']],
+      'fail open': [['respond @undecided "cambist does not respond" 503', 'reverse_proxy @undecided ECHO']],
+      'route named by the client': [
+        [
+          'vars cambist asked',
+          'map {http.request.header.X-Cambist-Route} {chosen} {\n~(.+) $' +
+            '{1}\ndefault github\n}\nvars cambist asked',
         ],
-        finding: 'client_chose_route',
-      },
+        ['/forward-auth/github', '/forward-auth/{chosen}'],
+      ],
       'shared decisions': 'reverse_proxy keeps no response',
-      'exempt path': {
-        edits: [['@github {', 'reverse_proxy /github/health ECHO\n@github {']],
-        finding: 'caller_token_forwarded undecided_request_passed',
-      },
+      'exempt path': [['@github {', 'reverse_proxy /github/health ECHO\n@github {']],
     },
   ],
   [
     'traefik',
     traefik,
     {
-      'header not copied': {
-        edits: [['authResponseHeaders: [authorization]', 'authResponseHeaders: []']],
-        finding: 'caller_token_forwarded',
-      },
-      'fail open': {
-        edits: [
-          ['github-ask,', 'github-open, github-ask,'],
-          [
-            '    github-ask:',
-            "    github-open: { errors: { status: ['500-599'], service: github, query: / } }\n    github-ask:",
-          ],
+      'header not copied': [['authResponseHeaders: [authorization]', 'authResponseHeaders: []']],
+      'fail open': [
+        ['github-ask,', 'github-open, github-ask,'],
+        [
+          '    github-ask:',
+          "    github-open: { errors: { status: ['500-599'], service: github, query: / } }\n    github-ask:",
         ],
-        finding: 'caller_token_forwarded undecided_request_passed',
-      },
-      'route named by the client': {
-        edits: [
-          [
-            '  routers:',
-            '  routers:\n    chosen: { rule: "PathPrefix(`/github`) && Header(`x-cambist-route`, `docs`)", priority: 10001, middlewares: [cambist-before, docs-ask, github-path-1], service: github }',
-          ],
+      ],
+      'route named by the client': [
+        [
+          '  routers:',
+          '  routers:\n    chosen: { rule: "PathPrefix(`/github`) && Header(`x-cambist-route`, `docs`)", priority: 10001, middlewares: [cambist-before, docs-ask, github-path-1], service: github }',
         ],
-        finding: 'client_chose_route',
-      },
+      ],
       'shared decisions': 'forwardAuth keeps no response',
-      'exempt path': {
-        edits: [
-          [
-            '  routers:',
-            '  routers:\n    exempt: { rule: "Path(`/github/health`)", priority: 10001, service: github }',
-          ],
-        ],
-        finding: 'caller_token_forwarded undecided_request_passed',
-      },
+      'exempt path': [
+        ['  routers:', '  routers:\n    exempt: { rule: "Path(`/github/health`)", priority: 10001, service: github }'],
+      ],
     },
   ],
   ['envoy', envoy, envoyMistakes([/\{ exact: "authorization" \}, /g, ''], ['/ext-authz/github', '/ext-authz/docs'])],
   [
-    'envoy by gRPC',
+    'envoy by ext_authz',
     envoy,
     envoyMistakes(
       [/( *)encode_raw_headers: true/, '$&\n$1decoder_header_mutation_rules: { disallow_all: true }'],
       ['route: github }', 'route: docs }'],
-      'grpc',
+      'ext_authz',
     ),
   ],
   [
@@ -304,7 +217,7 @@ export function testMistakes(...kinds: readonly SnippetKind[]): void {
           version: 1,
           listen: `127.0.0.1:${await freePort()}`,
           authorization_servers: { local: clientOf(server) },
-          decisions: { [mistakes.by === undefined ? 'http' : 'grpc']: listener },
+          decisions: { [(mistakes.by ?? 'http') === 'http' ? 'http' : 'grpc']: listener },
           routes: [
             { name: 'github', match: { path: '/github' }, upstream: `http://${state.echo}/mcp` },
             { name: 'docs', match: { path: '/docs' }, upstream: `${docs.url}/docs` },
@@ -335,10 +248,7 @@ export function testMistakes(...kinds: readonly SnippetKind[]): void {
           assert.equal(code, problems.length > 0 ? 1 : 0);
           return [...new Set(findings.map(({ code }) => code))].sort();
         };
-        const found = snippetFacts(configOf(config));
-        if ('problem' in found) throw new Error(found.problem);
-        const printed = SNIPPETS[plane.kind]({ ...found.facts, isGrpc: mistakes.by === 'ext_proc' });
-        state.text = edited(printed, mistakes.by === 'grpc' ? BY_GRPC : [], state.echo);
+        state.text = printedConfig(plane, config, mistakes.by);
       });
       after(async () => {
         await stopping.close();
@@ -359,17 +269,17 @@ export function testMistakes(...kinds: readonly SnippetKind[]): void {
         assert.deepEqual(await state.doctor(url, '--stopped'), ['through_proved']);
       });
 
-      for (const name of MISTAKES) {
-        const mistake = mistakes[name];
-        if (typeof mistake === 'string') continue;
+      for (const [name, finding] of Object.entries(FINDINGS)) {
+        const edits = mistakes[name as keyof typeof FINDINGS];
+        if (typeof edits === 'string') continue;
         test(`finds the mistake: ${name}`, async (t) => {
-          const text = edited(state.text, mistake.edits, state.echo);
+          const text = edited(state.text, edits, state.echo);
           t.after(stop);
           await start();
           const url = await startDataPlane(t, plane, text, SECRET);
           const flags = name === 'fail open' ? ['--stopped'] : [];
           if (name === 'fail open') await stop();
-          assert.deepEqual(await state.doctor(url, ...flags), mistake.finding.split(' '));
+          assert.deepEqual(await state.doctor(url, ...flags), finding.split(' '));
         });
       }
     });

@@ -1,11 +1,41 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { snippetFacts } from '../../../src/decisions/snippet-facts.ts';
+import { SNIPPETS } from '../../../src/decisions/snippets.ts';
+import { configOf, type WrittenConfig } from '../../harness/app.ts';
 import { findProgram } from '../find-program.ts';
 import { installCaddy, installEnvoy, installTraefik } from '../installs.ts';
 import { type DataPlane, filesOf } from './data-plane.ts';
 
 const HAPROXY = fileURLToPath(new URL('../../../node_modules/.haproxy', import.meta.url));
+
+/** How Envoy asks; the others ask by HTTP. `ext_authz` is that over gRPC. */
+export type By = 'http' | 'ext_authz' | 'ext_proc';
+
+/** The config of a data plane as `cambist snippet` prints it, or as config/decisions.md changes it for ext_authz over gRPC. */
+export function printedConfig(plane: DataPlane, config: WrittenConfig, by: By = 'http'): string {
+  const found = snippetFacts(configOf(config), plane.kind);
+  if ('problem' in found) throw new Error(found.problem);
+  const printed = SNIPPETS[plane.kind]({ ...found.facts, isGrpc: by === 'ext_proc' });
+  if (by !== 'ext_authz') return printed;
+  const cluster = '- name: cambist_decisions\n';
+  const http2 = `${cluster}      typed_extension_protocol_options:
+        envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+          '@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+          explicit_http_config: { http2_protocol_options: {} }
+`;
+  return printed
+    .replace(...((printed.includes('{ http_p') ? ['{ http_p', '{ http2_p'] : [cluster, http2]) as [string, string]))
+    .replace(
+      /^( *)http_service:\n *path_prefix: \/(?:no-route|ext-authz)\n.*\n.*\n.*\n/m,
+      '$1transport_api_version: V3\n$1grpc_service: { envoy_grpc: { cluster_name: cambist_decisions }, timeout: 6s }\n$1encode_raw_headers: true\n',
+    )
+    .replace(
+      /^( *)http_service:\n *path_prefix: \/ext-authz\/(\w+)\n.*\n.*\n.*\n/gm,
+      '$1context_extensions: { route: $2 }\n',
+    );
+}
 
 export const caddy: DataPlane = {
   kind: 'caddy',
@@ -82,7 +112,6 @@ export const envoy: DataPlane = {
   kind: 'envoy',
   asksSockets: true,
   downStatus: 503,
-  dropsFaults: true,
   async prepare({ text, folder, port }) {
     const file = join(folder, 'envoy.yaml');
     await writeFile(

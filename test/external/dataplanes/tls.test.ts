@@ -1,53 +1,47 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { test } from 'node:test';
-import { snippetFacts } from '../../../src/decisions/snippet-facts.ts';
-import { SNIPPETS } from '../../../src/decisions/snippets.ts';
-import { configOf } from '../../harness/app.ts';
-import { createCertificateAuthority } from '../../harness/certificates.ts';
+import { createCertificateAuthority, listenerTls } from '../../harness/certificates.ts';
 import { startGateway } from '../../harness/gateway.ts';
 import { call } from '../../harness/http-call.ts';
 import { freePort } from '../../harness/http-server.ts';
-import { temporaryFolder } from '../../harness/lifetime.ts';
+import { temporaryFolder, writerInto } from '../../harness/lifetime.ts';
 import { startDataPlane } from './data-plane.ts';
-import { caddy, haproxy, nginx, traefik } from './planes.ts';
+import { caddy, envoy, haproxy, nginx, printedConfig, traefik } from './planes.ts';
 
 const authority = createCertificateAuthority();
 const stranger = createCertificateAuthority('another CA');
 
-for (const plane of [nginx, haproxy, caddy, traefik]) {
+for (const [plane, by] of [
+  [nginx, 'http'],
+  [haproxy, 'http'],
+  [caddy, 'http'],
+  [traefik, 'http'],
+  [envoy, 'http'],
+  [envoy, 'ext_proc'],
+] as const) {
   for (const [title, server, client, passes] of [
     ['asks over TLS, with its own certificate', authority, authority, true],
     ['passes nothing if the certificate of cambist is of another authority', stranger, authority, false],
     ['passes nothing if its own certificate is of another authority', authority, stranger, false],
   ] as const) {
-    test(`${plane.kind} ${title}`, async (t) => {
+    test(`${plane.kind} by ${by} ${title}`, async (t) => {
       const folder = temporaryFolder(t);
-      const write = (name: string, text: string) => {
-        writeFileSync(join(folder, name), text);
-        return { file: join(folder, name) };
-      };
+      const write = writerInto(folder);
       const [own, shown] = [server.issueServer({ hosts: ['cambist', '127.0.0.1'] }), client.issueClient()];
       write('cambist-ca.pem', authority.cert);
       // HAProxy reads the key from the same file.
       write('client.pem', plane === haproxy ? shown.cert + shown.key : shown.cert);
       write('client.key', shown.key);
-      const tls = {
-        certificate: write('tls.crt', own.cert),
-        private_key: write('tls.key', own.key),
-        client_ca: write('clients.pem', authority.cert),
-        client_certificate: 'required',
-      };
+      const tls = { ...listenerTls(folder, authority, own), client_certificate: 'required' };
       const { config, authorization, upstream, authorizationServer } = await startGateway(t, {
         top: {
           listen: `127.0.0.1:${await freePort()}`,
-          decisions: { http: { listen: { address: `127.0.0.1:${await freePort()}`, tls } } },
+          decisions: {
+            [by === 'http' ? 'http' : 'grpc']: { listen: { address: `127.0.0.1:${await freePort()}`, tls } },
+          },
         },
       });
-      const found = snippetFacts(configOf(config));
-      assert.ok('facts' in found);
-      const text = SNIPPETS[plane.kind](found.facts)
+      const text = printedConfig(plane, config, by)
         .replaceAll(/\/etc\/\w+\/(cambist-ca\.pem|client\.(?:pem|key))/g, `${folder}/$1`)
         .replaceAll('/run/haproxy/', `${folder}/`);
       const url = await startDataPlane(t, plane, text, 'unused');

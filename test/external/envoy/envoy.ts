@@ -6,7 +6,7 @@ import { startServer } from '../../harness/server-process.ts';
 import { installEnvoy } from '../installs.ts';
 
 /** A busy machine takes its time. */
-const START_MS = 60_000;
+const START_MS = 120_000;
 
 /** Starts Envoy with static resources, as in its bootstrap. */
 export function startEnvoy(t: Lifetime, resources: Readonly<Record<string, unknown>>): Promise<void> {

@@ -26,7 +26,7 @@ export interface Reader {
 }
 
 /** Java compiles its program first. */
-const START_MS = 30_000;
+const START_MS = 120_000;
 
 const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 

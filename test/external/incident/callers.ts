@@ -6,9 +6,9 @@ import type { McpSetup, RouteName } from '../../harness/mcp-setup.ts';
 
 /** The last result of the callers of one route. */
 export interface Experience {
-  /** For a caller whose token is in the cache: `tool call succeeds`, or the error. */
+  /** The result of a caller whose token is in the cache: `tool call succeeds`, or the error. */
   readonly cached: string;
-  /** For a new caller: the status, and the code of an error of cambist. */
+  /** The result of a new caller: the status, and the code of an error of cambist. */
   readonly new: string;
 }
 

@@ -168,5 +168,8 @@ interface Servers {
 /** Sends token requests through the gate. The issuer stays that of the tokens. */
 function throughGate(config: McpSetupConfig, tokenEndpoint: string): McpSetupConfig {
   const { local, ...others } = config.authorization_servers as Servers;
-  return { ...config, authorization_servers: { ...others, local: { ...local, token_endpoint: tokenEndpoint } } };
+  return {
+    ...config,
+    authorization_servers: { ...others, local: { ...local, token_endpoint: tokenEndpoint, timeout: '5s' } },
+  };
 }

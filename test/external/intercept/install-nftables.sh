@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Unpacks Debian's nftables and iptables into .cache/nftables. Does not install them on the machine. The programs are in
+# Unpacks Debian's nftables, iptables and ipset into .cache/nftables. Does not install them on the machine. The programs are in
 # `.cache/nftables/bin`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 folder=$PWD/.cache/nftables
 
-if "$folder/bin/nft" --version >/dev/null 2>&1; then exit 0; fi
+if "$folder/bin/ipset" --version >/dev/null 2>&1; then exit 0; fi
 if ! command -v apt-get >/dev/null; then
   echo 'nftables is installed by apt: run this on Debian' >&2
   exit 1
@@ -15,7 +15,7 @@ mkdir -p "$folder"/{archives/partial,root,bin}
 bash test/external/apt-update.sh
 # apt's locks are unnecessary, because this only downloads into its own folder.
 apt-get -qq --yes --download-only --no-install-recommends -o APT::Sandbox::User=root -o Debug::NoLocking=1 \
-  -o Dir::Cache::archives="$folder/archives" install nftables iptables
+  -o Dir::Cache::archives="$folder/archives" install nftables iptables ipset
 for package in "$folder"/archives/*.deb; do dpkg-deb --extract "$package" "$folder/root"; done
 rm -r "$folder/archives"
 wrap() { # NAME PROGRAM
@@ -30,5 +30,8 @@ END
 }
 wrap iptables-nft iptables-nft
 wrap iptables-legacy iptables-legacy
-# The last one: it marks a complete installation.
+# By the names that kube-router looks for.
+for suffix in '' -save -restore; do wrap "iptables$suffix" "iptables-nft$suffix"; done
 wrap nft nft
+# The last one: it marks a complete installation.
+wrap ipset ipset

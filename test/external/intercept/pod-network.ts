@@ -40,7 +40,7 @@ export async function startPodNetwork(backend: string) {
   await run(...enterOutside, 'ip', 'route', 'add', `${NESTED.ipv4}/32`, 'via', POD.ipv4);
   await writeFile('/proc/sys/net/ipv4/ip_forward', '1');
   return {
-    /** How many connections or datagrams reached port 443 outside. */
+    /** The number of connections or datagrams that reached port 443 outside. */
     arrived: (kind: 'tcp' | 'udp') => count(kind),
     /** Enters the network of a container that an agent in the pod started. The pod forwards its packets. */
     enterNested,

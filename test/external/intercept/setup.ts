@@ -91,7 +91,7 @@ export async function startInterceptSetup(t: Lifetime, options: InterceptSetupOp
     leaks,
     /** A caller's token, which the backend refuses. */
     token,
-    /** How the requests of a test got here. */
+    /** The number of requests of a test that got here by one way. */
     arrivals: (way: string) => cambist.metric('cambist_arrivals_total', { route: 'mcp', way_in: way }),
   };
 }

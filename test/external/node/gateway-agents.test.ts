@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { decodeJwt } from 'jose';
+import { eventually } from '../../harness/eventually.ts';
 import { fencedBlocks } from '../../harness/pages.ts';
-import { idp, ledger, node, run } from './node.ts';
+import { idp, ledger, node, receivedFor, run } from './node.ts';
+import { deleteNamespaces } from './pods.ts';
 
 const page = readFileSync('deploy/gateway-agents.md', 'utf8');
 const [prepare = '', certificate = '', issuer = '', install = '', trust = '', firstCall = ''] = fencedBlocks(
@@ -14,10 +15,11 @@ const [values = ''] = fencedBlocks(page, 'yaml values');
 const [agent = ''] = fencedBlocks(page, 'yaml');
 
 test('the page on a gateway with agents leads from an empty cluster to the first call', async (t) => {
-  t.after(() => run('kubectl delete namespace team-a team-b --wait=false && kubectl delete namespace agents'));
+  t.after(() => deleteNamespaces('agents', 'team-a', 'team-b'));
   await node.write('client-secret', 'a-secret');
   await node.write('agent.yaml', agent);
-  await node.write('token', await idp.mint());
+  const token = await idp.mint();
+  await node.write('token', token);
   // Without cert-manager, as the page says.
   await node.write('agents.yaml', values.replace(/issuerRef: .*/, 'secret: cambist-gateway-tls'));
   await run(prepare + certificate);
@@ -26,15 +28,21 @@ test('the page on a gateway with agents leads from an empty cluster to the first
   assert.match(await run(install), /keys of issuer "https:\/\/kubernetes[\s\S]*no problem found/);
   await run(trust);
 
-  const response = await run(firstCall);
+  let response = '';
+  const isLetThrough = async () => {
+    const { code, stdout } = await node.shell(firstCall);
+    response = stdout;
+    return code === 0;
+  };
+  await eventually('the network policy knows the new pod', isLetThrough, 120_000, 500);
   assert.match(response, /^HTTP\/1\.1 200 /m);
-  const bearer = ledger.requests.at(-1)?.authorization[0]?.replace('Bearer ', '') ?? '';
-  assert.equal(decodeJwt(bearer).aud, 'https://ledger-mcp.example.com/mcp');
-  assert.equal(ledger.requests.at(-1)?.headers['x-agent-token'], undefined);
+  const received = receivedFor(token, ledger);
+  assert.equal(received.aud, 'https://ledger-mcp.example.com/mcp');
+  assert.equal(received.headers['x-agent-token'], undefined);
 
   /** The same call with another token of an agent. */
-  const callAs = (token: string) =>
-    run(`agent=${token}
+  const callAs = (agentToken: string) =>
+    run(`agent=${agentToken}
     ${/.* exec .*/.exec(firstCall)?.[0].replace('$(cat /var/run/cambist/token)', `'$agent'`)}`);
   await run('kubectl -n team-b create serviceaccount support');
   const created = 'kubectl create token --audience cambist -n';

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs a command in namespaces in which a node of Kubernetes can run. Everything that the command starts, mounts or writes disappears
-# with it. Requires `.cache/podman/inside`.
+# with it. Requires `.cache/podman/inside`. With `--check` alone, only says whether this machine lets a node run.
 set -euo pipefail
 
 if [[ ${1:-} != --namespaced ]]; then
@@ -10,14 +10,17 @@ if [[ ${1:-} != --namespaced ]]; then
   [[ -d /sys/fs/cgroup/memory ]] || missing 'this requires cgroups of version 1 at /sys/fs/cgroup'
   [[ -c /dev/kmsg ]] || missing 'the kubelet requires /dev/kmsg'
   unshare --mount --net --pid --uts --ipc --cgroup --fork true 2>/dev/null || missing 'unshare may make no namespaces'
-  unshare --net bash -c 'ip link add name node type veth peer name other && .cache/nftables/bin/nft add table inet a' 2>/dev/null ||
-    missing 'the kernel has no veth devices, or no nftables'
+  if [[ ${1:-} == --check ]]; then exit; fi
+  unshare --net bash -c 'PATH=$PWD/.cache/nftables/bin:$PATH
+    ip link add name node type veth peer name other && nft add table inet a && ipset create a hash:net &&
+    iptables -A FORWARD -m set --match-set a src -j REJECT' 2>/dev/null || missing 'the kernel has no veth devices, nftables or IP sets'
 
   # A cgroup of its own in every hierarchy, below that of this process.
   groups=()
   export NODE_FOLDER
   NODE_FOLDER=$(mktemp -d)
   cleanup() {
+    trap '' INT TERM HUP
     # The processes may still be exiting.
     for group in "${groups[@]}"; do
       for _ in {1..100}; do
@@ -32,12 +35,14 @@ if [[ ${1:-} != --namespaced ]]; then
     folder=/sys/fs/cgroup/${controllers#name=}
     [[ $id != 0 && -d $folder ]] || continue
     group=${folder}${path%/}/$(basename "$NODE_FOLDER")
-    mkdir "$group"
+    mkdir "$group" 2>/dev/null || missing "no cgroup can be made below ${group%/*}"
     groups+=("$group")
     # A process can only enter a set of processors that has some.
     for name in cpus mems; do
       if [[ -e $group/cpuset.$name ]]; then cat "$group/../cpuset.$name" >"$group/cpuset.$name"; fi
     done
+    # With the default of 1024, one process beside the node would get as much time as all of its programs together.
+    if [[ -e $group/cpu.shares ]]; then echo 4096 >"$group/cpu.shares"; fi
   done </proc/self/cgroup
   printf '%s\n' "${groups[@]}" >"$NODE_FOLDER/cgroups"
   bash -c 'while read -r group; do echo $$ >"$group/cgroup.procs"; done <"$NODE_FOLDER/cgroups"
@@ -79,6 +84,12 @@ kernel/panic_on_oops 1
 kernel/keys/root_maxkeys 1000000
 kernel/keys/root_maxbytes 25000000
 END
+
+# The kubelet counts these processors. With two, the pods of concurrent tests would wait for each other.
+for folder in /sys/devices/system/{node,cpu}; do
+  if [[ -d $folder ]]; then mount -t tmpfs processors "$folder"; fi
+done
+mkdir /sys/devices/system/cpu/cpu{0..7}
 
 # 10.99.0.1 is the node; the others are servers outside of the cluster.
 hostname node

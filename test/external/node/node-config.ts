@@ -64,7 +64,7 @@ export function kubeletConfig(address: string): string {
     evictionHard: { 'memory.available': '0%' },
     imageGCHighThresholdPercent: 100,
     // A changed ConfigMap arrives after up to a minute by default.
-    syncFrequency: '10s',
+    syncFrequency: '3s',
     maxPods: 250,
     oomScoreAdj: 0,
     volumePluginDir: '/run/volume-plugins',

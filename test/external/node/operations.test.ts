@@ -9,11 +9,8 @@ import { createNamespace, inAgent, inject, nodePod, sidecarConfig, statusOf, wai
 /** Commands of deploy/operations.md and deploy/sidecar.md, in pods that run. */
 
 const UPDATE_LIMIT_MS = 120_000;
-
-/** Runs the block of the pages that contains this text, in another namespace than theirs. */
-function follow(text: string, namespace: string): Promise<string> {
-  return run(guideScript(text).replaceAll('-n agents', `-n ${namespace}`));
-}
+/** cambist alone mounts it. */
+const SECRETS = '/var/run/secrets/cambist';
 
 test('a sidecar gets ready when its ConfigMap gets the private certificate authority', async (t) => {
   await createNamespace(t, 'private-ca');
@@ -21,30 +18,52 @@ test('a sidecar gets ready when its ConfigMap gets the private certificate autho
   const tls = { ca: { file: '/etc/cambist/ca.pem' } };
   Object.assign(config.authorization_servers.idp, { tls });
   Object.assign(config.routes[0], { tls });
-  await inject(
-    'private-ca',
-    nodePod('agent', { namespace: 'private-ca', annotations: { 'cambist.dev/image': PLAIN_IMAGE } }),
-    stringify(config),
-  );
+  const pod = nodePod('agent', { namespace: 'private-ca', annotations: { 'cambist.dev/image': PLAIN_IMAGE } });
+  // Both have the same `tls`, and cambist refuses aliases.
+  const text = stringify(config, { aliasDuplicateObjects: false });
+  await inject('private-ca', pod, text);
   const said = async () => (await kubectl(['-n', 'private-ca', 'logs', 'agent', '-c', 'cambist'])).stdout;
   await eventually('the sidecar says what is missing', async () => /ca\.pem/.test(await said()), UPDATE_LIMIT_MS, 500);
   await node.write('ca.pem', CA);
-  await follow('--from-file=ca.pem', 'private-ca');
+  await run(guideScript('--from-file=ca.pem').replaceAll('-n agents', '-n private-ca'));
   await waitUntilReady('private-ca', 'agent');
   assert.equal((await statusOf('private-ca', 'agent', 'cambist')).restartCount, 0);
   const curl = `curl -s -o /dev/null -w %{http_code} -H 'Authorization: Bearer ${await idp.mint()}'`;
   assert.equal(await inAgent('private-ca', 'agent', `${curl} http://127.0.0.1:8180/github`), '200');
+  await inject('private-ca', pod, text);
+  const keys = await run(`kubectl -n private-ca get configmap cambist -o jsonpath='{.data}'`);
+  assert.deepEqual(Object.keys(JSON.parse(keys)).sort(), ['ca.pem', 'cambist.yaml']);
 });
 
-test('doctor in a debug container finds no problem in a pod with little memory', async (t) => {
-  await createNamespace(t, 'debug');
-  await inject('debug', nodePod('agent', { namespace: 'debug' }), sidecarConfig(), '--memory-limit 64Mi');
+test('doctor and an operator work in a debug container, and the agent revokes nothing', async (t) => {
+  await createNamespace(t, 'debug', { secret: { 'revoke-key': 'a key of at least 32 characters, for operators' } });
+  const revoke = { secret: { file: `${SECRETS}/revoke-key` } };
+  const defaults = { subject_token: { verify: { issuer: idp.issuer } } };
+  const config = sidecarConfig({ signals: { revoke }, defaults });
+  await inject('debug', nodePod('agent', { namespace: 'debug' }), config, '--memory-limit 64Mi');
   await waitUntilReady('debug', 'agent');
-  await node.write('token', await idp.mint());
+  const files = await node.inFolder('debug');
+  const token = await idp.mint({ subject: 'alice' });
+  await files.write('token', token);
   const [script = '', doctor = ''] = guideScript('--custom debug.yaml').split(/(?<=setTimeout.*\n)/);
-  await run(script.replaceAll('-n agents', '-n debug'));
+  await files.run(script.replaceAll('-n agents', '-n debug'));
   await eventually('the debug container runs', () => isRunning('debug', 'agent'), UPDATE_LIMIT_MS, 200);
-  assert.match(await run(doctor.replaceAll('-n agents', '-n debug')), /no problem found/);
+  assert.match(await files.run(doctor.replaceAll('-n agents', '-n debug')), /no problem found/);
+
+  const curl = (options: string) => inAgent('debug', 'agent', `curl -s -o /dev/null -w %{http_code} ${options}`);
+  const send = () => curl(`-H 'Authorization: Bearer ${token}' http://127.0.0.1:8180/github`);
+  const claims = { events: { 'http://schemas.openid.net/event/backchannel-logout': {} }, jti: '1' };
+  const forged = await idp.mint({ subject: 'alice', audience: 'urn:cambist:revoke', type: 'logout+jwt', claims });
+  const post = `-H 'content-type: application/logout+jwt' -d ${forged} http://127.0.0.1:9180/revoke`;
+  assert.deepEqual([await send(), await curl(post), await send()], ['200', '403', '200']);
+  assert.equal((await kubectl(['-n', 'debug', 'exec', 'agent', '-c', 'agent', '--', 'ls', SECRETS])).code, 2);
+  const command = guideScript('revoke --issuer').replace('SUB', 'alice');
+  const inDebug = command.replace(
+    '-n agents exec deployment/cambist-gateway -c cambist',
+    '-n debug exec agent -c debug',
+  );
+  assert.match(await run(inDebug), /No other replica knows/);
+  assert.equal(await send(), '401');
   assert.equal((await statusOf('debug', 'agent', 'cambist')).restartCount, 0);
 });
 

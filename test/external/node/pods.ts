@@ -43,6 +43,13 @@ export async function createNamespace(
   await node.create({ apiVersion: 'v1', kind: 'Secret', metadata: { namespace: name, name: 'cambist' }, stringData });
 }
 
+/** Deletes namespaces, and waits. The namespace controller looks for remaining pods again only after half of their grace period. */
+export async function deleteNamespaces(...names: readonly string[]): Promise<void> {
+  const pods = names.map((name) => `kubectl -n ${name} delete deployments,replicasets,pods --all --now`);
+  await run(`${pods.join('\n')}
+    kubectl delete namespace ${names.join(' ')}`);
+}
+
 /** The config of a sidecar, with one route. */
 export function sidecarConfig(more: object = {}, match: object = { path: '/github' }): string {
   const client_secret = { file: '/var/run/secrets/cambist/client-secret' };

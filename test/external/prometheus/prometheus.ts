@@ -29,7 +29,7 @@ interface Target {
 export type Prometheus = Awaited<ReturnType<typeof startPrometheus>>;
 
 const POLL_MS = 200;
-const START_TIMEOUT_MS = 20_000;
+const START_TIMEOUT_MS = 120_000;
 
 /** The shortest quickened range of the rules contains six scrapes. */
 const SCRAPE_INTERVAL = '1s';

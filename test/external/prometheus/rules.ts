@@ -29,7 +29,7 @@ export function readRuleGroups(): readonly RuleGroup[] {
   return readManifest<Manifest & { spec: { groups: readonly RuleGroup[] } }>('prometheusrule.yaml').spec.groups;
 }
 
-/** How much faster time runs for the rules: a minute takes three seconds. Every `for`, range and offset shrinks alike. */
+/** Time runs faster for the rules by this factor: a minute takes three seconds. Every `for`, range and offset shrinks alike. */
 export const QUICKENED = 20;
 
 /**

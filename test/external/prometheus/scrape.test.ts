@@ -96,7 +96,7 @@ test('a real Prometheus with our rules watches cambist under load', async (t) =>
 
   await t.test('scrapes the port that the PodMonitor names', async () => {
     const isUp = async () => (await prometheus.query('up == 1')).length === 1;
-    await prometheus.waitUntil('the target to be up', 10_000, isUp);
+    await prometheus.waitUntil('the target to be up', 60_000, isUp);
     const [target, ...more] = await prometheus.targets();
     assert.deepEqual(more, []);
     const { port, path, labels } = monitoredPort();
@@ -113,16 +113,16 @@ test('a real Prometheus with our rules watches cambist under load', async (t) =>
     assert.ok(names.size >= 15);
     for (const name of names) {
       const count = async () => (await prometheus.query(`{__name__="${name}"}`)).length;
-      await prometheus.waitUntil(`the metric ${name}`, 10_000, async () => (await count()) > 0);
+      await prometheus.waitUntil(`the metric ${name}`, 60_000, async () => (await count()) > 0);
     }
     const isRising = async () =>
       (await prometheus.query('sum(rate(cambist_requests_total{outcome="forwarded"}[10s])) > 0')).length === 1;
-    await prometheus.waitUntil('the load in the metrics', 10_000, isRising);
+    await prometheus.waitUntil('the load in the metrics', 60_000, isRising);
   });
 
   await t.test('has no firing or pending alert while all requests succeed', async () => {
     const isQuiet = async () => (await prometheus.alerts()).length === 0;
-    await prometheus.waitUntil('a known target', 10_000, isQuiet);
+    await prometheus.waitUntil('a known target', 60_000, isQuiet);
     const endMs = performance.now() + HEALTHY_MS;
     while (performance.now() < endMs) {
       assert.deepEqual(await prometheus.alerts(), []);

@@ -5,6 +5,7 @@ import { after, test } from 'node:test';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import { SDK_V1 } from '../../harness/agent-client.ts';
 import { type CambistProcess, startCambist } from '../../harness/cambist-process.ts';
+import { TOKEN_TIMEOUT } from '../../harness/fake-authorization-server.ts';
 import { assertProblem, type CallResponse, call } from '../../harness/http-call.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
 import { runCommand } from '../../harness/run-command.ts';
@@ -41,12 +42,18 @@ export interface Mistake {
   readonly route: string;
   readonly code: ErrorCode;
   readonly finding: string;
-  /** Of the finding. */
+  /** The fix, the reason and the mistake in the finding. */
   readonly fix?: RegExp;
   readonly why?: RegExp;
   readonly what?: RegExp;
   /** The default signs in. */
   readonly token?: () => Promise<string>;
+}
+
+/** The server may be slow on a busy machine. */
+function patient({ authorization_servers: servers, ...rest }: Readonly<Record<string, unknown>>) {
+  const slow = Object.entries(servers as object).map(([name, server]) => [name, { ...server, timeout: TOKEN_TIMEOUT }]);
+  return { ...rest, authorization_servers: Object.fromEntries(slow) };
 }
 
 /**
@@ -59,7 +66,10 @@ export async function startAgent(
   config: (directory: string) => Readonly<Record<string, unknown>>,
   issue: () => Promise<string>,
 ) {
-  const cambist: CambistProcess = await startCambist({ after }, { files, config });
+  const cambist: CambistProcess = await startCambist(
+    { after },
+    { files, config: (directory) => patient(config(directory)) },
+  );
   await cambist.ready();
   const leaks = createLeakWatch();
   for (const secret of Object.values(files)) leaks.remember(secret);

@@ -50,7 +50,7 @@ async function follow(page: string, local = atTestServers): Promise<string> {
     env: {
       PATH: `${keycloak.bin}:${process.env.PATH}`,
       HOME: folder,
-      // Of kcadm.sh, which starts Java for each command.
+      // kcadm.sh reads them. It starts Java for each command.
       KC_OPTS: JAVA_OPTIONS,
       KC_CLI_PASSWORD: ADMIN_PASSWORD,
       ALICE_PASSWORD: USER_PASSWORD,

@@ -7,7 +7,7 @@ export const ADMIN = { name: 'throwaway-admin', password: 'throwaway-password-of
 export const RECEIVERS = { push: 'signals-by-push', poll: 'signals-by-poll' } as const;
 export const SIGNALS_AUDIENCE = 'cambist-signals';
 
-/** How cambist learns of a revocation, each with the client that its users sign in to. */
+/** The ways in which cambist learns of a revocation, each with the client that its users sign in to. */
 export const WAYS = {
   introspection: 'agent',
   'logout with sid': 'agent-by-session',

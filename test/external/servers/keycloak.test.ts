@@ -135,7 +135,7 @@ declareMistakes([
     route: 'unknown',
     code: 'ERR_EXCHANGE_REFUSED',
     finding: 'audience_unknown',
-    fix: /client named "nobody-mcp"/,
+    fix: /client \(Keycloak\) .* named "nobody-mcp"/,
   },
   {
     mistake: 'a subject token without the exchanging client in its audience',

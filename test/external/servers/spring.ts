@@ -2,7 +2,7 @@ import { freePort } from '../../harness/http-server.ts';
 import { startServer } from '../../harness/server-process.ts';
 import { installSpring } from '../installs.ts';
 
-const START_TIMEOUT_MS = 60_000;
+const START_TIMEOUT_MS = 300_000;
 
 /** Must match `spring/src/main/resources/application.yaml`. */
 const AGENT = 'agent:throwaway-secret-of-agent';

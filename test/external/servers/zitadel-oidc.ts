@@ -3,7 +3,7 @@ import { freePort } from '../../harness/http-server.ts';
 import { startServer } from '../../harness/server-process.ts';
 import { installZitadelOidc } from '../installs.ts';
 
-const START_TIMEOUT_MS = 30_000;
+const START_TIMEOUT_MS = 120_000;
 
 /** Must match `zitadel-oidc/main.go`. */
 export const ZITADEL_SECRET = 'throwaway+secret%2Fof cambist';

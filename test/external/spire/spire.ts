@@ -19,7 +19,7 @@ export interface SpireServer {
 }
 
 export interface SpireAgent {
-  /** Of the Workload API. */
+  /** The address of the Workload API. */
   readonly address: string;
   /** Starts it again, with the key of its node from the first start. */
   start(): Promise<void>;
@@ -27,7 +27,7 @@ export interface SpireAgent {
 }
 
 /** A busy machine takes its time. */
-const START_MS = 60_000;
+const START_MS = 120_000;
 
 export async function startSpireServer(t: Lifetime, trustDomain: string): Promise<SpireServer> {
   const programs = await installSpire();

@@ -6,8 +6,11 @@ import { json, text } from 'node:stream/consumers';
 import { after, before, type TestContext, test } from 'node:test';
 import type { TLSSocket } from 'node:tls';
 import { createLocalJWKSet, type JWK, jwtVerify } from 'jose';
+import { systemClock } from '../../../src/clock/clock.ts';
+import { createWorkloadApi } from '../../../src/spiffe/workload-api.ts';
 import { startTestApp } from '../../harness/app.ts';
-import { eventually } from '../../harness/eventually.ts';
+import { startCambist } from '../../harness/cambist-process.ts';
+import { eventually, soon } from '../../harness/eventually.ts';
 import { echo, startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { call } from '../../harness/http-call.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
@@ -25,6 +28,7 @@ after(setup.close);
 let server: SpireServer;
 let partner: SpireServer;
 let agent: SpireAgent;
+let entry: string;
 
 before(async () => {
   [server, partner] = await Promise.all([
@@ -35,9 +39,13 @@ before(async () => {
   await writeFile(bundle, await partner.run('bundle', 'show'));
   await server.run('bundle', 'set', '-id', 'spiffe://partner.example', '-path', bundle);
   agent = await server.startAgent(setup);
-  const lifetimes = ['-x509SVIDTTL', String(TTL_SECONDS), '-jwtSVIDTTL', '60'];
-  await server.register('/cambist', ...lifetimes, '-federatesWith', 'spiffe://partner.example');
+  entry = await register();
 });
+
+function register(): Promise<string> {
+  const lifetimes = ['-x509SVIDTTL', String(TTL_SECONDS), '-jwtSVIDTTL', '60'];
+  return server.register('/cambist', ...lifetimes, '-federatesWith', 'spiffe://partner.example');
+}
 
 /** The certificate of another workload, which verifies cambist by its SPIFFE ID. */
 async function workload(t: TestContext, { run }: SpireServer, id: string): Promise<RequestOptions> {
@@ -152,4 +160,48 @@ test('authenticates by a JWT-SVID at a server that verifies it with the keys of 
   assert.equal(accepted.length, 1);
   assert.deepEqual(upstream.requests.at(-1)?.authorization, ['Bearer issued']);
   assert.ok(!app.logText().includes(accepted[0] ?? 'no assertion'));
+});
+
+/** The Workload API as cambist uses it, after the first SVID. */
+async function watch(t: TestContext) {
+  const lines: string[] = [];
+  const write = (_: unknown, text: string): void => void lines.push(text);
+  const api = createWorkloadApi({ address: agent.address, clock: systemClock, logger: { info: write, warn: write } });
+  t.after(api.close);
+  await soon('the first SVID', api.ready, 60_000);
+  return { api, lines };
+}
+
+test('keeps its certificate while the socket is gone, and goes on when it is back', async (t) => {
+  const { api, lines } = await watch(t);
+  const first = api.svid();
+  await agent.stop();
+  await eventually('a log line', () => lines.length > 0);
+  assert.equal(api.status().isUp, false);
+  assert.equal(api.svid(), first);
+  await agent.start();
+  await eventually('the next certificate', () => api.status().isUp, 60_000);
+  assert.notEqual(api.svid()?.certificate, first?.certificate);
+  assert.deepEqual(lines, ['lost the SPIFFE agent; keeping the SVID until it expires', 'SPIFFE agent is available']);
+});
+
+test('stops using an identity when its entry is deleted, and takes the next one', async (t) => {
+  const { api } = await watch(t);
+  await server.run('entry', 'delete', '-entryID', entry);
+  await eventually('no certificate', () => api.svid() === undefined, 60_000);
+  assert.equal(api.bundles().size, 0);
+  await assert.rejects(api.jwtSvid('https://idp.example.com'), /has no identity for this process: register an entry/);
+  entry = await register();
+  await eventually('a certificate', () => api.svid() !== undefined, 60_000);
+});
+
+test('the built program is ready with its identity, and its metrics follow the rotation', async (t) => {
+  const routes = [{ name: 'none', match: { path: '/' }, upstream: 'http://127.0.0.1:9', credential: 'none' }];
+  const cambist = await startCambist(t, { config: { spiffe: { socket: agent.address }, routes } });
+  await cambist.ready(60_000);
+  assert.equal(await cambist.metric('cambist_spiffe_up'), 1);
+  const expiry = () => cambist.metric('cambist_spiffe_certificate_expiry_timestamp_seconds');
+  const first = await expiry();
+  await eventually('a later expiry', async () => (await expiry()) > first, 60_000, 500);
+  assert.doesNotMatch(`${cambist.stdout()}${cambist.stderr()}`, /PRIVATE KEY/);
 });

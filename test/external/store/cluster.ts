@@ -11,7 +11,7 @@ export interface ClusterStore {
 
 const SERVERS = 3;
 const SLOTS = 16_384;
-const START_MS = 30_000;
+const START_MS = 120_000;
 
 export async function startCluster(t: Lifetime, options: StoreOptions): Promise<ClusterStore> {
   const servers: StoreProcess[] = [];

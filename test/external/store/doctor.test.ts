@@ -1,10 +1,7 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { route, runDoctor } from '../../integration/doctor-run.ts';
 import { findStore } from './programs.ts';
-import { startRevoking } from './revoking.ts';
 import { startStore } from './store-process.ts';
 
 test('doctor finds that a store works, and what is wrong with one that does not', async (t) => {
@@ -34,23 +31,4 @@ test('doctor finds that a store works, and what is wrong with one that does not'
   process.env.STORE_TEST_PASSWORD = 'wrong';
   const locked = await runDoctor(t, config);
   assert.equal(locked.finding('shared_cache_unavailable').why, 'wrong_password: WRONGPASS');
-});
-
-test('doctor counts the kept revocations, and finds those that do not open', async (t) => {
-  const store = await startStore(t, { programs: findStore('valkey') });
-  const { directory, authorizationServer, logout } = await startRevoking(t, store.port, 1);
-  await logout(0, 'alice', 's1');
-  const config = (file: string) => ({
-    cache: { shared: { url: `redis://127.0.0.1:${store.port}`, timeout: '5s', key: { file } } },
-    signals: {
-      listen: '127.0.0.1:0',
-      transmitters: { idp: { issuer: authorizationServer.issuer, audience: 'cambist', backchannel_logout: true } },
-    },
-    routes: [route('open', { audience: undefined, credential: 'none' })],
-  });
-  const works = await runDoctor(t, config(join(directory, 'key')));
-  assert.match(works.finding('revocations_shared').what, /keep 2 revocations/);
-  await writeFile(join(directory, 'other'), 'another key, which no replica of this test has');
-  const other = await runDoctor(t, config(join(directory, 'other')));
-  assert.match(other.finding('revocations_unreadable').what, /3 records of revocations/);
 });

@@ -9,7 +9,11 @@ import { createLogger } from '../../../src/observability/logger.ts';
 import { openSharedCache } from '../../../src/shared-cache/shared-cache.ts';
 import { configOf, type RunningApp, startTestApp, type WrittenConfig } from '../../harness/app.ts';
 import { eventually } from '../../harness/eventually.ts';
-import { type FakeAuthorizationServer, startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
+import {
+  type FakeAuthorizationServer,
+  startFakeAuthorizationServer,
+  TOKEN_TIMEOUT,
+} from '../../harness/fake-authorization-server.ts';
 import { echo, startFakeUpstream } from '../../harness/fake-upstream.ts';
 import { type CallOptions, type CallResponse, call } from '../../harness/http-call.ts';
 import { createLeakWatch } from '../../harness/leaks.ts';
@@ -40,7 +44,7 @@ export const SUBJECT = 'somebody-with-a-long-name@example.com';
 /** Longer than any test. */
 const MARKED_MS = 3_600_000;
 /** A loaded machine detects a fault late. */
-const FAULT_MS = 20_000;
+const FAULT_MS = 60_000;
 
 /** Several cambist that share one cache, in this process. */
 export async function startReplicas(t: TestContext, options: ReplicaOptions) {
@@ -64,6 +68,7 @@ export async function startReplicas(t: TestContext, options: ReplicaOptions) {
         token_endpoint: authorizationServer.tokenEndpoint,
         client_id: 'cambist',
         client_auth: { method: 'client_secret_basic', client_secret: { file: join(directory, 'client-secret') } },
+        timeout: TOKEN_TIMEOUT,
       },
     },
     routes: [{ name: 'github', match: { path: '/github' }, upstream: `${backend.url}/mcp` }, ...routes],
@@ -72,7 +77,7 @@ export async function startReplicas(t: TestContext, options: ReplicaOptions) {
   const apps: RunningApp[] = [];
   const replicas = {
     apps: apps as readonly RunningApp[],
-    /** Of each replica. */
+    /** The config of each replica. */
     config: config as WrittenConfig,
     /** The secrets, at the same path for each replica, as in the pods of one Deployment. */
     directory,

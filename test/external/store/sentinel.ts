@@ -7,7 +7,7 @@ const SENTINELS = 3;
 const QUORUM = 2;
 /** Short: a test waits for it. */
 const DOWN_AFTER_MS = 500;
-const FAILOVER_MS = 20_000;
+const FAILOVER_MS = 60_000;
 
 /** Two servers, one of which is the other's replica, and sentinels that watch them. */
 export async function startSentinel(t: Lifetime, options: StoreOptions) {

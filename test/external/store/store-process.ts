@@ -33,8 +33,8 @@ const ADMIN = { username: 'harness', password: 'harness-admin-password' };
 
 const ADMIN_LINE = `user ${ADMIN.username} on >${ADMIN.password} ~* &* +@all`;
 
-const START_MS = 15_000;
-const CLI_MS = 20_000;
+const START_MS = 120_000;
+const CLI_MS = 60_000;
 /** Another process may take a port between the choice and the start. */
 const PORT_TRIES = 3;
 

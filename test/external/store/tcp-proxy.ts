@@ -1,6 +1,6 @@
 import { createServer, connect as openSocket, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { closeServer, listen } from '../../harness/http-server.ts';
+import { closeServer, freePort, listen } from '../../harness/http-server.ts';
 import type { Lifetime } from '../../harness/lifetime.ts';
 
 export type TcpProxy = Awaited<ReturnType<typeof startTcpProxy>>;
@@ -29,7 +29,7 @@ export async function startTcpProxy(t: Lifetime, targetPort: number) {
     link(client, target);
     link(target, client);
   });
-  const { port } = await listen(server);
+  const { port } = await listen(server, await freePort());
   const cut = (): void => {
     for (const socket of sockets) socket.destroy();
   };

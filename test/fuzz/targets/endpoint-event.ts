@@ -42,7 +42,8 @@ function endpoints(text: string, lineEnd: RegExp): string[] {
     if (field === 'event') name = value;
     else if (field === 'data') data.push(value);
     else if (line === '' && data.join('') !== '') {
-      if (name === 'endpoint') found.push(...data);
+      // An empty line in front of a URL changes nothing.
+      if (name === 'endpoint') found.push(...data.filter((part) => part !== ''));
       name = '';
       data = [];
     }

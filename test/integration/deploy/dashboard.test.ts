@@ -250,7 +250,7 @@ test('every metric of cambist in a live /metrics is on the dashboard and in the 
 
 test('every query uses existing metrics, labels and values', async (t) => {
   // An alert is about the webhook.
-  const webhook = await createWebhookMetrics('1', () => 0).registry.metrics();
+  const webhook = await createWebhookMetrics('1', () => 0).exposition.write();
   const live = new Map([...liveMetrics(webhook), ...(await scrape(t))]);
   for (const { from, expr } of queries) {
     const selectors = selectorsOf(expr);

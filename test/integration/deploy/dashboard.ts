@@ -42,7 +42,7 @@ export function queriesOf(dashboard: Dashboard): { from: string; expr: string }[
   return [...panels, ...annotations];
 }
 
-/** For each label of a metric, the values in its samples. */
+/** The values of each label in the samples of a metric. */
 export type LabelValues = ReadonlyMap<string, ReadonlySet<string>>;
 
 export function liveMetrics(text: string): ReadonlyMap<string, LabelValues> {

@@ -57,23 +57,27 @@ for (const coding of [
   });
 }
 
-const UNKNOWN_CODINGS = [
-  `Transfer-Encoding:\r\nContent-Length: 5\r\n\r\nhello`,
-  `Transfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n`,
-  `Transfer-Encoding: xchunked\r\n\r\n`,
-];
+const OLD_HEAD = HEAD.replace('HTTP/1.1', 'HTTP/1.0');
 
-for (const [headers, framing] of UNKNOWN_CODINGS.flatMap((one) => [
-  ['', one],
+const UNCLEAR_FRAMINGS = [
+  [HEAD, `Transfer-Encoding:\r\nContent-Length: 5\r\n\r\nhello`],
+  [HEAD, `Transfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n`],
+  [HEAD, `Transfer-Encoding: xchunked\r\n\r\n`],
+  [OLD_HEAD, `Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n`],
+  [OLD_HEAD, `Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
+] as const;
+
+for (const bytes of UNCLEAR_FRAMINGS.flatMap(([head, framing]) => [
+  `${head}${framing}`,
   // The response to an MCP message has the id in its body, which must not delay the close.
-  ['Content-Type: application/json\r\nMcp-Method: ping\r\n', one],
+  `${head}Content-Type: application/json\r\nMcp-Method: ping\r\n${framing}`,
 ])) {
-  test(`serves no request behind a refused framing: ${JSON.stringify(`${headers}${framing}`)}`, async (t) => {
+  test(`serves no request behind a refused framing: ${JSON.stringify(bytes)}`, async (t) => {
     const { app, upstream } = await startPlainGateway(t);
     // From here on, an upstream connection is open, and a request would be sent at once.
     assert.equal((await call(`${app.url}/plain`)).status, 200);
     const connection = await connectRaw(app.url);
-    connection.send(`${HEAD}${headers}${framing}${SMUGGLED}${SMUGGLED}`);
+    connection.send(`${bytes}${SMUGGLED}${SMUGGLED}`);
     const text = await soon('the connection closes', connection.closed());
     // Some versions of Node refuse it themselves.
     assert.match(text, /^HTTP\/1\.1 40[03] /);

@@ -67,10 +67,14 @@ testProduct({ name: 'Auth0', recipe: 'auth0', rules: auth0() }, { aud: 'agent' }
   [
     'audience_unknown',
     { route: { audience: 'https://unknown.example.com' } },
-    /an API with the identifier "https:\/\/unknown\.example\.com"/,
+    /an API \(Auth0\) named "https:\/\/unknown\.example\.com"/,
     'ERR_EXCHANGE_REFUSED',
   ],
-  ['target_not_permitted', { rules: auth0({ grant: false }) }, /authorize client "cambist-at-auth0" for the API/],
+  [
+    'target_not_permitted',
+    { rules: auth0({ grant: false }) },
+    /allow it for client "cambist-at-auth0" .*a grant of the application for the API/,
+  ],
 ]);
 
 const GRANT = 'urn:auth0:params:oauth:grant-type:token-exchange:federated-connection-access-token';

@@ -73,7 +73,12 @@ testProduct(
       /give client "cambist" an audience mapper .* for "unmapped-mcp"/,
       'ERR_EXCHANGE_REFUSED',
     ],
-    ['audience_unknown', { route: { audience: 'unknown' } }, /client named "unknown"/, 'ERR_EXCHANGE_REFUSED'],
+    [
+      'audience_unknown',
+      { route: { audience: 'unknown' } },
+      /client \(Keycloak\) .* named "unknown"/,
+      'ERR_EXCHANGE_REFUSED',
+    ],
     [
       'audience_wrong',
       { route: { audience: undefined, resource: RESOURCE } },
@@ -175,7 +180,7 @@ const ofWorkload = { aud: RESOURCE, act: { sub: 'cambist' } };
 
 testProduct({ name: 'PingFederate', recipe: 'pingfederate', rules: pingFederate() }, { aud: 'agent' }, ofWorkload, [
   [
-    'actor_token_required',
+    'actor_token_refused',
     { defaults: {} },
     /actor_token\.file .*PingFederate: Actor Token Required/,
     'ERR_CLIENT_REFUSED',

@@ -57,14 +57,14 @@ testProduct({ name: 'Okta', recipe: 'okta', rules: okta() }, { aud: 'api://defau
   [
     'target_not_permitted',
     { rules: okta({ policy: false }) },
-    /access policies, assign client "0oa1cambist" and add a rule with the grant Token Exchange/,
+    /allow it for client "0oa1cambist" \(Okta: an access policy with a rule/,
   ],
   ['scope_missing', { route: { scope: undefined } }, /set the route's scope/],
   ['scope_refused', { route: { scope: 'repo:write' } }, /allow this client these scopes/, 'ERR_EXCHANGE_REFUSED'],
   [
-    'audience_count',
+    'target_refused',
     { route: { audience: ['api://github-mcp', 'api://docs-mcp'] } },
-    /audience to one name/,
+    /the server's one name of the backend/,
     'ERR_CLIENT_REFUSED',
   ],
   [

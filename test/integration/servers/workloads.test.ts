@@ -98,7 +98,7 @@ testProduct(
   'ya29.d.federated-token-of-google',
   [
     [
-      'client_not_supported',
+      'client_refused',
       {
         server: {
           client_id: 'cambist',
@@ -107,18 +107,13 @@ testProduct(
       },
       /client_auth: \{ method: none \}, and leave client_id out/,
     ],
-    ['client_not_supported', { server: { client_id: 'cambist' } }, /leave client_id out/, 'ERR_CLIENT_REFUSED'],
-    [
-      'audience_format',
-      { route: { audience: 'agents' } },
-      /audience: \/\/iam\.googleapis\.com\/projects\/<number>/,
-      'ERR_CLIENT_REFUSED',
-    ],
-    ['audience_unknown', { route: { audience: BY_PROJECT_ID } }, /number of the project/, 'ERR_EXCHANGE_REFUSED'],
+    ['client_refused', { server: { client_id: 'cambist' } }, /leave client_id out/, 'ERR_CLIENT_REFUSED'],
+    ['target_refused', { route: { audience: 'agents' } }, /full resource name of the provider/, 'ERR_CLIENT_REFUSED'],
+    ['target_refused', { route: { audience: BY_PROJECT_ID } }, /project's number/, 'ERR_EXCHANGE_REFUSED'],
     ['resource_refused', { route: { resource: RESOURCE } }, /set resource: \[\]/],
     ['scope_missing', { route: { scope: undefined } }, /auth\/cloud-platform/],
     [
-      'requested_token_type_required',
+      'requested_token_type_refused',
       { defaults: { subject_token: { type: 'jwt' } } },
       /access_token \(Google\)/,
       'ERR_CLIENT_REFUSED',
@@ -128,10 +123,10 @@ testProduct(
       { route: { subject_token: { type: 'access_token' } } },
       /jwt \(tokendings, Google\)/,
     ],
-    ['subject_audience_refused', { token: { aud: 'agent' } }, /allowed audiences of the provider/],
+    ['subject_token_refused', { token: { aud: 'agent' } }, /the audience of the tokens/],
     ['subject_issuer_differs', { token: foreignToken({ aud: 'pool' }) }, /Google: the issuer of the provider/],
-    ['subject_issuer_unreachable', { rules: google(false) }, /reachable for the server, or upload the keys/],
-    ['target_not_permitted', { token: { aud: 'pool', contractor: true } }, /condition of the provider/],
+    ['subject_token_refused', { rules: google(false) }, /obtain a new one/],
+    ['target_not_permitted', { token: { aud: 'pool', contractor: true } }, /attribute condition of the provider/],
   ],
 );
 
@@ -187,7 +182,7 @@ testProduct(
     [
       'client_refused',
       { clientAuth: { assertion_lifetime: '3m' } },
-      /assertion_lifetime \(tokendings accepts 120s at most\)/,
+      /accepts the assertion_audience and assertion_lifetime/,
       'ERR_CLIENT_REFUSED',
     ],
     [
@@ -204,13 +199,13 @@ testProduct(
     [
       'target_not_permitted',
       { route: { audience: 'prod:tools:closed' } },
-      /add client "prod:agents:my-agent" to spec\.accessPolicy\.inbound\.rules of the application "prod:tools:closed"/,
+      /allow it for client "prod:agents:my-agent" .*spec\.accessPolicy\.inbound\.rules of the backend/,
       'ERR_EXCHANGE_REFUSED',
     ],
     [
-      'audience_unknown',
+      'target_refused',
       { route: { audience: 'prod:tools:unknown' } },
-      /enable tokenx for the application "prod:tools:unknown"/,
+      /<cluster>:<namespace>:<application>/,
       'ERR_EXCHANGE_REFUSED',
     ],
     ['subject_issuer_differs', { token: foreignToken() }, /let it trust that issuer/],

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import promises from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
 import { test } from 'node:test';
 import { parse } from 'yaml';
 import { configJson, configYaml } from '../../../src/admin/effective-config.ts';
@@ -89,6 +91,25 @@ for (const key of words(`
     assert.equal(hideKeys(`https://mcp.example.com/api/${key}/mcp`), 'https://mcp.example.com/api/[hidden]/mcp');
   });
 }
+
+test('looks at one file after the other, also for several pages', async (t) => {
+  const { access } = promises;
+  let looking = 0;
+  const atOnce: number[] = [];
+  t.after(syncBuiltinESMExports);
+  t.mock.method(promises, 'access', (...args: Parameters<typeof access>) => {
+    looking += 1;
+    atOnce.push(looking);
+    return access(...args).finally(() => {
+      looking -= 1;
+    });
+  });
+  syncBuiltinESMExports();
+  const routes = [routeOf('a', { tls: { ca: { file: '/dev/null' } } }), routeOf('b', { credential: 'none' })];
+  const config = configOf(JSON.stringify({ version: 1, authorization_servers: { main: serverOf({}) }, routes }));
+  await Promise.all([configYaml(config), configJson(config)]);
+  assert.deepEqual(atOnce, [1, 1, 1, 1]);
+});
 
 test('hides the query', () => {
   assert.equal(hideKeys('https://mcp.example.com/mcp?key=a'), 'https://mcp.example.com/mcp?[hidden]');

@@ -26,12 +26,13 @@ const RECENT = {
 
 export const SAMPLE_ROUTE: RouteStatus = {
   name: 'github',
-  match: { host: 'github.tools.svc', path: '/mcp', methods: ['POST'], mcp_name: ['write_*'] },
+  match: { host: 'github.tools.svc', path: '/mcp', methods: ['POST'], mcp_method: undefined, mcp_name: ['write_*'] },
   upstream: 'https://github-mcp.example.com/mcp',
   credential: 'exchange',
   audience: ['https://github-mcp.example.com/mcp'],
   authorization_servers: ['keycloak'],
   state: 'ok',
+  status: undefined,
   latest: { ...noResponses(), '2xx': 30 },
   recent: RECENT,
   ...FIGURES,
@@ -44,10 +45,13 @@ export const SAMPLE_STATUS: StatusReport = {
   started_at: '2026-11-24T12:00:00.000Z',
   ready: true,
   missing: [],
-  config: { version: '0a1b2c3d', loaded_at: '2026-11-24T12:00:01.000Z', waits_for_restart: [] },
+  config: { version: '0a1b2c3d', loaded_at: '2026-11-24T12:00:01.000Z', waits_for_restart: [], last_reload: undefined },
   totals: FIGURES,
   recent: RECENT,
   cache: { entries: 7, max_entries: 10_000 },
+  shared_cache: undefined,
+  signals: undefined,
+  audit: undefined,
   authorization_servers: [
     {
       name: 'keycloak',
@@ -61,12 +65,19 @@ export const SAMPLE_STATUS: StatusReport = {
     },
   ],
   routes: [SAMPLE_ROUTE],
+  teams: undefined,
+  agents: undefined,
+  inbound: undefined,
+  data_planes: undefined,
   failures: [
     {
       route: 'github',
+      team: undefined,
       error: 'ERR_UPSTREAM_TLS',
       status: 502,
       title: 'Backend not trusted',
+      finding: undefined,
+      cause: undefined,
       fix: 'Do this.',
       count: 3,
       last_at: '2026-11-24T12:05:00.000Z',
@@ -83,6 +94,19 @@ export const SAMPLE_CHARTS = {
   route: () => Array.from({ length: 61 }, noResponses),
 };
 
+const REQUEST = {
+  duration_ms: 1,
+  error: undefined,
+  agent: undefined,
+  route: undefined,
+  team: undefined,
+  matched: undefined,
+  cache: undefined,
+  exchange_ms: undefined,
+  requested: undefined,
+  granted: undefined,
+};
+
 export const SAMPLE_PAGE: PageContent = {
   report: SAMPLE_STATUS,
   charts: SAMPLE_CHARTS,
@@ -91,25 +115,25 @@ export const SAMPLE_PAGE: PageContent = {
     config: 'version: 1\n',
     decisions: [
       {
+        ...REQUEST,
         number: 7,
         time: '2026-11-24T12:05:01.000Z',
         status: 200,
         outcome: 'forwarded',
-        duration_ms: 12,
         route: 'github',
         matched: 'any host, path /github',
         cache: 'miss',
         exchange_ms: 8,
-        requested: { resource: ['https://github.example.com/mcp'], scope: 'read write' },
+        requested: { resource: ['https://github.example.com/mcp'], audience: undefined, scope: 'read write' },
         granted: { audience: ['https://github.example.com/mcp'], scope: 'read' },
       },
       {
+        ...REQUEST,
         number: 8,
         time: '2026-11-24T12:05:02.000Z',
         status: 403,
         outcome: 'refused',
         error: 'ERR_ROUTE_NOT_FOUND',
-        duration_ms: 1,
       },
     ],
   },

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { DecisionRow } from '../../../src/admin/decisions.ts';
+import type { DecisionRow } from '../../../src/admin/decision-report.ts';
 import { PAGE_SCRIPT } from '../../../src/admin/page-assets.ts';
 import { html } from '../../../src/admin/page-parts.ts';
 import { problemsOf } from '../../../src/admin/page-problems.ts';
@@ -49,12 +49,16 @@ test('shows everything without a script', () => {
   assert.doesNotMatch(text, /attention/);
 });
 
+const MISSING = { status: 'waiting', cause: undefined, fix: undefined } as const;
+
 test('shows problems at the top, with their fixes', () => {
   const page = pageOf({
     ...SAMPLE_STATUS,
     ready: false,
-    missing: [{ check: 'routes.docs.tls', status: 'ERR_CREDENTIAL_UNAVAILABLE', fix: 'Put the file there.' }],
-    authorization_servers: [{ name: 'keycloak', state: 'down', exchanges: 1, failures: 1 }],
+    missing: [
+      { ...MISSING, check: 'routes.docs.tls', status: 'ERR_CREDENTIAL_UNAVAILABLE', fix: 'Put the file there.' },
+    ],
+    authorization_servers: [{ name: 'keycloak', state: 'down', exchanges: 1, failures: 1, mean_ms: undefined }],
     config: { ...SAMPLE_STATUS.config, last_reload: { at: SAMPLE_STATUS.started_at, result: 'failure' } },
   });
   const text = readable(page);
@@ -167,7 +171,7 @@ test('shows a route whose backend returned 404 to everything as a problem', () =
   );
   const few = { ...route, latest: { ...noResponses(), '4xx': 2 } };
   assert.equal(problemsAbove({ ...SAMPLE_STATUS, routes: [few] }), '');
-  const { status: _, ...mixed } = route;
+  const mixed = { ...route, status: undefined };
   assert.match(readable(pageOf({ ...SAMPLE_STATUS, routes: [mixed] })), /github ▲ only 4xx/);
 });
 
@@ -203,7 +207,7 @@ test('shows the last refusal of a caller apart from failures', () => {
 });
 
 test('lists ten problems at most, and counts the others', () => {
-  const missing = Array.from({ length: 12 }, (_, i) => ({ check: `routes.r${i}.tls`, status: 'waiting' }));
+  const missing = Array.from({ length: 12 }, (_, i) => ({ ...MISSING, check: `routes.r${i}.tls` }));
   const text = problemsAbove({ ...SAMPLE_STATUS, ready: false, missing });
   assert.match(text, /routes\.r9\.tls/);
   assert.doesNotMatch(text, /routes\.r10\.tls/);
@@ -235,7 +239,6 @@ test('offers no log level with fewer lines than configured', () => {
 test('labels every column for screen readers, and every section by its heading', () => {
   const page = pageOf(SAMPLE_STATUS);
   assert.doesNotMatch(page, /<th(?![^>]*scope=)[ >]/);
-  assert.doesNotMatch(page, /<(?:table|thead|tbody|tr|th|td)(?![^>]*role=)[ >]/);
   for (const [, id = ''] of page.matchAll(/aria-labelledby="([^"]+)"/g)) assert.ok(page.includes(`id="${id}"`), id);
   assert.equal([...page.matchAll(/<section /g)].length, [...page.matchAll(/<section [^>]*aria-labelledby/g)].length);
   for (const [svg] of page.matchAll(/<svg[^>]*>/g)) assert.match(svg, /aria-hidden="true"/);
@@ -249,7 +252,7 @@ test('shows 200 routes of many: those with problems first, then those with the m
     recent: { ...SAMPLE_ROUTE.recent, requests: i },
   }));
   const page = pageOf({ ...SAMPLE_STATUS, routes });
-  const shown = [...page.matchAll(/<tbody role="rowgroup" id="route-([^"]+)"/g)].map(([, name]) => name);
+  const shown = [...page.matchAll(/<span id="route-([^"]+)"/g)].map(([, name]) => name);
   assert.deepEqual([shown.length, shown[0], shown[1], shown.at(-1)], [200, 'r-299', 'r-298', 'r-100']);
   assert.match(readable(page), /and 100 more in \/status\.json/);
 });
@@ -277,15 +280,16 @@ test('shows a route that gets no token at all as a problem, but not callers with
 });
 
 test('says which credential the backend gets', () => {
-  for (const [change, words] of [
+  const cases: [Partial<RouteStatus>, words: string][] = [
     [{ credential: 'none', audience: [], authorization_servers: [] }, '→ https://github-mcp.example.com/mcp no token'],
     [{ credential: 'passthrough', audience: [], authorization_servers: [] }, "the caller's own token"],
     [{ credential: 'secret', audience: [], authorization_servers: [] }, 'a secret from a file'],
     [{ credential: 'client_credentials' }, "same audience, cambist's own token from keycloak"],
     [{ audience: ['a', 'b'] }, 'audience a , b , token from keycloak'],
     [{ audience: [] }, 'any audience, token from keycloak'],
-    [{ match: { path: '/github' } }, '/github on any host →'],
-  ] as const) {
+    [{ match: { ...SAMPLE_ROUTE.match, host: undefined, path: '/github' } }, '/github on any host POST'],
+  ];
+  for (const [change, words] of cases) {
     const text = readable(pageOf({ ...SAMPLE_STATUS, routes: [{ ...SAMPLE_ROUTE, ...change }] }));
     assert.ok(text.includes(words), `${words}: ${text}`);
   }
@@ -398,7 +402,7 @@ test('shows which file of a team is invalid, whatever the team wrote, after the 
 
 test('names the team of a request without a route', () => {
   const [failure] = SAMPLE_STATUS.failures;
-  const { route: _, ...unrouted } = failure ?? assert.fail();
+  const unrouted = { ...(failure ?? assert.fail()), route: undefined };
   const text = readable(pageOf({ ...SAMPLE_STATUS, failures: [{ ...unrouted, team: 'billing' }, unrouted] }));
   assert.match(text, /no route of billing ▲ 502 .*not routed ▲ 502/);
 });

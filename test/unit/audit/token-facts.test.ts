@@ -145,7 +145,7 @@ test('names a verified caller by its own token', () => {
   });
 });
 
-test('names an unverified caller by the issued token, and its own claims as hearsay', () => {
+test('names an unverified caller by the issued token, and its own claims as unverified', () => {
   assert.deepEqual(recorded(caller(false, { sub: 'mallory' }), issuedFor({ sub: 'alice' })), {
     subject: { verified: true, from: 'issued_token', claims: { sub: 'alice' } },
     caller: { verified: false, from: 'caller_token', claims: { sub: 'mallory' } },

@@ -40,7 +40,6 @@ for (const [name, more, message] of [
   ['no token', { tokens: [] }, /needs --route/],
   ['three tokens', { tokens: ['a', 'b', 'c'] }, /once or twice/],
   ['one token twice', { tokens: ['a', 'a'] }, /two callers/],
-  ['an empty token', { tokens: [''] }, /bearer tokens/],
   ['a route with passthrough', { route: routeNamed('open') }, /"open", because it sends the caller's token/],
   ['a token of an agent without agents', { agentToken: 'a' }, /agents\.token/],
   ['a URL with a user', { url: 'http://a@b' }, /needs the URL/],

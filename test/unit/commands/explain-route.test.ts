@@ -4,23 +4,11 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { CONFIG, folder, json, run, tools } from './explained.ts';
 
-test('says by which ways a request to an https URL could arrive, and ignores host_header for it', async (t) => {
-  const url = 'https://github-mcp.tools.svc/mcp';
-  const { code, text } = await run(t, '-H', 'x-kagent-host: docs', url);
+test('ignores host_header for an https URL', async (t) => {
+  const { code, text } = await run(t, '-H', 'x-kagent-host: docs', 'https://github-mcp.tools.svc/mcp');
   assert.equal(code, 0);
   assert.match(text, /Route "github"/);
-  assert.match(
-    text,
-    /How the request arrives\n {2}exec: cambist exec -- COMMAND\n {2}no other way: the config has no intercept/,
-  );
   assert.match(text, /metadata +https:\/\/github-mcp\.tools\.svc\/\.well-known/);
-  const intercepted = join(folder, 'intercepted.yaml');
-  await writeFile(intercepted, `${CONFIG}intercept: {}\n`);
-  const { explanation } = await json(t, '--config', intercepted, url);
-  assert.deepEqual(
-    explanation.ways_in.map(({ way }: { way: string }) => way),
-    ['proxy', 'exec'],
-  );
 });
 
 test('refuses an https request for another host than that of its URL', async (t) => {

@@ -24,6 +24,17 @@ test("says how cambist learns that a caller's token is revoked", async (t) => {
   assert.equal((await json(t, '--config', revoking, 'http://x/docs')).explanation.revoked_by, undefined);
 });
 
+test('says whether replicas share the token of a route', async (t) => {
+  const shared = join(folder, 'shared.yaml');
+  await writeFile(join(folder, 'shared-key'), 'a key that is long enough by any measure');
+  const cache = 'cache: { shared: { url: redis://127.0.0.1, key: { file: shared-key } } }\n';
+  await writeFile(shared, CONFIG + cache);
+  const sharing = async (host: string) =>
+    (await json(t, '--config', shared, `http://${host}.tools.svc/mcp`)).explanation.sharing;
+  assert.equal(await sharing('github-mcp'), "shared with other replicas, sealed under the caller's token");
+  assert.equal(await sharing('x'), 'not shared with other replicas, because it is for cambist itself');
+});
+
 test('shows where a secret goes, and not what it is', async (t) => {
   const keys = join(folder, 'secret.yaml');
   const secret = join(folder, 'api-key');

@@ -57,7 +57,7 @@ test('validate reads the folders of all teams', async (t) => {
   assert.equal(await validate(['--config', main]), 1);
   assert.match(
     lines.at(-2) ?? '',
-    /^billing\/a\.yaml:4:5: routes\[0\]\.upstream: is not in upstreams of routes_from "billing".*\n {2}4 \| {5}upstream: …?/,
+    /^billing\/a\.yaml:4:5: routes\[0\]\.upstream: is not in upstreams of routes_from "billing"/,
   );
   assert.match(lines.at(-1) ?? '', /^main\.yaml: 1 error/);
   assert.equal(await validate(['--config', main, '--json']), 1);

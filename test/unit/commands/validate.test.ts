@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
 import { stringify } from 'yaml';
-import { describeProblem, excerptOf } from '../../../src/commands/print-problems.ts';
+import { describeProblem } from '../../../src/commands/print-problems.ts';
 import { schema, validate } from '../../../src/commands/validate.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
@@ -47,9 +47,7 @@ test('a file with warnings is valid', async (t) => {
   assert.deepEqual(await run(t, MISSING_SECRET), {
     code: 0,
     lines: [
-      'c.yaml:8:30: warning: authorization_servers.main.client_auth.client_secret.file: file "/nowhere/secret" cannot be read here: mount it where cambist runs, readable for its user\n' +
-        '  8 |       client_secret: { file: /nowhere/secret }\n' +
-        '    |                              ^',
+      'c.yaml:8:30: warning: authorization_servers.main.client_auth.client_secret.file: file "/nowhere/secret" cannot be read here: mount it where cambist runs, readable for its user',
       'c.yaml: valid: 1 route, 1 authorization server; 1 warning',
     ],
   });
@@ -60,7 +58,7 @@ test('recommends token_endpoint where metadata of several issuers is read', asyn
     `  other: { issuer: "${issuer}", client_id: x, client_auth: { method: none } }\nroutes:`;
   const warnings = async (text: string) => {
     const { lines } = await run(t, `${text}    authorization_server: main\n`);
-    return lines.filter((line) => line.includes('token_endpoint of')).map((line) => line.split('\n')[0]);
+    return lines.filter((line) => line.includes('token_endpoint of'));
   };
   const several = VALID.replace('routes:', other('https://other.example.com'));
   assert.deepEqual(await warnings(several), [
@@ -111,36 +109,12 @@ test('--json prints the same as JSON', async (t) => {
   });
 });
 
-test('shows the source line of a problem with a caret, in colour on a terminal', async (t) => {
-  const text = `${VALID.replace('version: 1', 'version: 2')}`;
-  const sentence = 'c.yaml:1:10: version: ';
-  const plain = (await run(t, text)).lines[0]?.split('\n') ?? [];
-  assert.ok(plain[0]?.startsWith(sentence));
-  assert.deepEqual(plain.slice(1), ['  1 | version: 2', '    |          ^']);
-  const { isTTY } = process.stdout;
-  const { env } = process;
-  t.after(() => {
-    process.stdout.isTTY = isTTY;
-    process.env = env;
-  });
-  process.stdout.isTTY = true;
-  process.env = { ...env, TERM: 'xterm', NO_COLOR: '' };
-  const coloured = (await run(t, text)).lines[0]?.split('\n') ?? [];
-  assert.deepEqual(coloured.slice(1), [
-    '\u001b[2m  1 | \u001b[0mversion: 2',
-    '\u001b[2m    | \u001b[0m         \u001b[31m^\u001b[0m',
-  ]);
-  process.env.NO_COLOR = '1';
-  assert.deepEqual((await run(t, text)).lines[0]?.split('\n'), plain);
-});
-
-test('validates the config in a ConfigMap, with the positions of the manifest', async (t) => {
+test('validates the config in a ConfigMap', async (t) => {
   const valid = await run(t, configMap(VALID));
   assert.deepEqual(valid.lines, ['c.yaml (ConfigMap cambist, cambist.yaml): valid: 1 route, 1 authorization server']);
   const { code, lines } = await run(t, configMap(VALID.replace('version: 1', 'version: 2')));
   assert.equal(code, 1);
-  assert.ok(lines[0]?.startsWith('c.yaml:7:14: version: '));
-  assert.deepEqual(lines[0]?.split('\n').slice(1), ['  7 |     version: 2', '    |              ^']);
+  assert.ok(lines[0]?.startsWith('c.yaml (ConfigMap cambist, cambist.yaml):1:10: version: '));
   assert.equal(lines[1], 'c.yaml (ConfigMap cambist, cambist.yaml): 1 error');
 });
 
@@ -167,8 +141,7 @@ test('validates a config in a quoted value, under another key, or in a List', as
     const { lines } = await run(t, text);
     assert.deepEqual(lines, ['c.yaml (ConfigMap q, agents.yml): valid: 1 route, 1 authorization server']);
     const broken = await run(t, text.replace('version: 1', 'version: 2'));
-    const line = text.split('\n').findIndex((one) => one.includes('agents.yml')) + 1;
-    assert.ok(broken.lines[0]?.startsWith(`c.yaml:${line}:`), broken.lines[0]);
+    assert.ok(broken.lines[0]?.startsWith('c.yaml (ConfigMap q, agents.yml):1:10:'), broken.lines[0]);
   }
 });
 
@@ -223,59 +196,6 @@ test('the JSON Schema describes each key', () => {
   assert.equal(parsed.additionalProperties, false);
 });
 
-/** The excerpt of a line, with a caret below the column. */
-function shown(line: string, column: number, message = ''): string[] {
-  const excerpt = excerptOf(line, column, { path: '', message });
-  return excerpt === undefined ? [] : [excerpt.text, `${' '.repeat(excerpt.column - 1)}^`];
-}
-
-test('shows keys and values that cannot be secret, with a caret at the column', () => {
-  assert.deepEqual(shown('    upstream: htp://x/mcp', 15), ['    upstream: htp://x/mcp', '              ^']);
-  assert.deepEqual(shown('"routes": [{"name": "a", "match": {"path": "mcp"}}]', 44), [
-    '"routes": [{"name": "a", "match": {"path": "mcp"}}]',
-    '                                           ^',
-  ]);
-  assert.deepEqual(shown('\tversion: 2', 11), [' version: 2', '          ^']);
-});
-
-const MASKED: [line: string, text: string][] = [
-  [
-    'client_auth: { method: none, client_secret: hunter, alg: ES256 }',
-    'client_auth: { method: none, client_secret: …, alg: … }',
-  ],
-  ['client_secret: hun{ter,two} x', 'client_secret: …{…,…} …'],
-  ['upstream: https://user:pw@host/x', 'upstream: …'],
-  ['upstream: https://host/x?token=abc', 'upstream: …'],
-  ['scope: "repo:read', 'scope: …'],
-  ['audience: 7f3a9c0d7f3a9c0d7f3a9c0d # hunter', 'audience: …'],
-  ['password: hunter', 'password: …'],
-  ['secret: hunter', 'secret: …'],
-  ['pseudonymize: { key: hunter }', 'pseudonymize: { key: … }'],
-  ['extra_params: { tenant: hunter }', 'extra_params: { …: … }'],
-];
-for (const [line, text] of MASKED) {
-  test(`masks values that may be secret: ${line}`, () => assert.equal(shown(line, 1)[0], text));
-}
-
-test('shows an unknown key only if the problem names it', () => {
-  assert.deepEqual(shown('listn: 127.0.0.1', 1), []);
-  assert.deepEqual(shown('listn: 127.0.0.1', 1, 'unknown key "listn"'), ['listn: …', '^']);
-});
-
-test('shows no line without a known key, and no long line', () => {
-  assert.deepEqual(shown('  MIIEvQIBADANBgkqhkiG9w0BAQEFAASC', 3), []);
-  assert.deepEqual(shown('hunter', 1), []);
-  assert.deepEqual(shown(`version: ${'1'.repeat(1000)}`, 1), []);
-});
-
-test('cuts a long line to the part around the caret', () => {
-  const line = `[${'{ name: a }, '.repeat(40)}]`;
-  const [text = '', caret = ''] = shown(line, 300);
-  assert.ok(text.length <= 101);
-  assert.equal(text[0], '…');
-  assert.ok(line.includes(text.slice(1)) && caret.length <= text.length);
-});
-
 /** No text of a problem has these characters by itself. */
 const secrets = fc
   .array(fc.constantFrom(...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~+/=:@?#%&$*!{} '), {
@@ -286,7 +206,7 @@ const secrets = fc
 
 function assertHidden(text: string, secret: string): void {
   for (const problem of parseConfig(text, 'c').problems) {
-    const described = describeProblem(problem, text, false);
+    const described = describeProblem(problem);
     assert.ok(!described.includes(secret), described);
   }
 }

@@ -33,6 +33,24 @@ const CASES: readonly (readonly [string, readonly [string, string?, string?], re
     ['agents.token.header: is already the subject token header: use another header'],
   ],
   [
+    'refuses to verify callers as tokens of agents, because each would be refused',
+    [`${TOKEN}, ${KNOWN}`, ', subject_token: { verify: { issuer: "https://cluster.example.com", audience: cambist } }'],
+    [
+      'routes[0].subject_token.verify: accepts only tokens with the issuer and audience of agents.token, so every caller would be refused as an agent: use another audience here or there',
+    ],
+  ],
+  ...['[cambist, users]', 'any', 'users'].map(
+    (audience) =>
+      [
+        `accepts callers with the issuer of agents and the audience ${audience}`,
+        [
+          `${TOKEN}, ${KNOWN}`,
+          `, subject_token: { verify: { issuer: "https://cluster.example.com", audience: ${audience} } }`,
+        ],
+        [],
+      ] as const,
+  ),
+  [
     'names the entry of a list',
     [`token: [${TOKEN.slice('token: '.length).replace('x-agent-token', 'authorization')}], ${KNOWN}`],
     ['agents.token[0].header: is already the subject token header: use another header'],
@@ -77,21 +95,21 @@ const CASES: readonly (readonly [string, readonly [string, string?, string?], re
   [
     'reports no error that follows from one of the token',
     [`${TOKEN.replace(', audience: cambist', '')}, ${KNOWN}`],
-    ['agents.token: missing key "audience": add it'],
+    ['agents.token: missing key "audience": add it (the `aud` must contain one of these)'],
   ],
   [
     'refuses an agent with a token where no token is configured',
     [`certificate: true, ${KNOWN}`, '', `listen: { address: "127.0.0.1:8443", ${TLS} }\n`],
     [
-      'agents.known.billing: is known by its token, and agents has no token: add agents.token',
-      'agents.known.support: is known by its token, and agents has no token: add agents.token',
+      'agents.known.billing: is known by its token, which cambist does not read: set agents.token',
+      'agents.known.support: is known by its token, which cambist does not read: set agents.token',
     ],
   ],
   [
     'refuses an agent with a certificate alone where no certificate counts',
     [`${TOKEN}, ${BY_CERTIFICATE}`],
     [
-      'agents.known.support: is known by its certificate, and no certificate counts: set agents.certificate or agents.forwarded',
+      'agents.known.support: is known by its certificate, which cambist does not read: set agents.certificate or agents.forwarded',
     ],
   ],
   [

@@ -35,7 +35,7 @@ test('requires an endpoint, a client id and client authentication', () => {
     '4:5: authorization_servers.main: missing key "issuer" or "token_endpoint": set one, so that cambist finds the token endpoint',
   ]);
   assert.deepEqual(problemsOf(withServer('issuer: https://x\n')), [
-    '4:5: authorization_servers.main: missing key "client_auth": client authentication of cambist',
+    '4:5: authorization_servers.main: missing key "client_auth": add it (client authentication of cambist)',
   ]);
   assert.deepEqual(
     problemsOf(
@@ -56,7 +56,7 @@ test('keeps extra parameters in order and refuses parameters of the protocol', (
     ]);
   }
   assert.deepEqual(problemsOf(withServer(`${BASE}extra_params: { "": x }\n`)), [
-    '6:21: authorization_servers.main.extra_params: empty field name: write the name',
+    '6:21: authorization_servers.main.extra_params: must not be empty',
   ]);
   assert.deepEqual(problemsOf(withServer(`${BASE}extra_params: { flag: true }\n`)), [
     '6:27: authorization_servers.main.extra_params.flag: must be a string: put it in quotes',
@@ -75,6 +75,14 @@ test('requires a certificate and its key together', () => {
       `6:10: authorization_servers.main.tls: has "${one}" without "${other}": set both, or remove it`,
     ]);
   }
+});
+
+test('warns about an issuer that is the URL of its metadata', () => {
+  const metadata = 'https://idp.example.com/realms/agents/.well-known/openid-configuration';
+  const [problem, ...others] = problemsOf(withServer(`issuer: ${metadata}\nclient_auth: { method: none }\n`));
+  assert.match(problem ?? '', /issuer: is the URL of its metadata: remove "\/\.well-known\/" and/);
+  assert.match(problem ?? '', /warning: /);
+  assert.deepEqual(others, []);
 });
 
 test('refuses a timeout of 0 for token requests', () => {
@@ -120,7 +128,7 @@ test('takes the client certificate from the tls of the server', () => {
         line.replace(/^[\d:]+ /, ''),
       ),
       [
-        'authorization_servers.main: missing key "tls": method "tls_client_auth" needs its certificate and private_key, or set client_auth.from to { spiffe: true }',
+        'authorization_servers.main: method "tls_client_auth" needs one certificate: set either certificate and private_key in tls, or client_auth.from to { spiffe: true }',
       ],
     );
   }
@@ -193,11 +201,12 @@ test('reads the server that issues a client assertion, which may follow in the f
 });
 
 test('refuses an unknown server, itself, and a server that has such an issuer as well', () => {
-  const wrong = /must name another authorization server whose own client_auth names no third one/;
-  assert.match(problemsOf(servers('{ authorization_server: other }')).join(), wrong);
-  assert.match(problemsOf(servers('{ authorization_server: agent }')).join(), wrong);
+  const unknown = /from\.authorization_server: unknown authorization server: known servers are blueprint/;
+  assert.match(problemsOf(servers('{ authorization_server: other }')).join(), unknown);
+  const dependent = /from\.authorization_server: the named server has "from" itself: name one without it/;
+  assert.match(problemsOf(servers('{ authorization_server: agent }')).join(), dependent);
   const circle = '{ method: client_assertion, from: { authorization_server: agent } }';
-  assert.match(problemsOf(servers('{ authorization_server: blueprint }', circle)).join(), wrong);
+  assert.match(problemsOf(servers('{ authorization_server: blueprint }', circle)).join(), dependent);
 });
 
 test('refuses both a file and another server, and neither', () => {

@@ -137,7 +137,7 @@ test('takes an SVID of cambist as client assertion, or as client certificate', (
   assert.deepEqual(auth, { method: 'tls_client_auth' });
   assert.deepEqual(tls, { ca: '/ca', certificate: undefined, privateKey: undefined, spiffe: true });
   const files = 'tls: { certificate: { file: /c }, private_key: { file: /k } }\n';
-  assert.match(problemsOf(top + withServer(clientAuth(mutual) + files)).join(), /conflicts with client_auth.from/);
+  assert.match(problemsOf(top + withServer(clientAuth(mutual) + files)).join(), /needs one certificate/);
   const both = mutual.replace('true', 'true, authorization_server: main');
   assert.match(
     problemsOf(top + withServer(clientAuth(both))).join(),

@@ -54,7 +54,7 @@ test('refuses unknown methods and ambiguous patterns', () => {
 test('refuses a condition that no request can meet', () => {
   assert.match(problemsOf(withMatches('methods: [GET], mcp_name: a'))[0] ?? '', /match\.methods: lacks POST/);
   const unread = withMatches('mcp_name: a').replace(UPSTREAM, `${UPSTREAM}, retry_body_limit: 0`);
-  assert.match(problemsOf(unread)[0] ?? '', /routes\[0\]: matches by mcp_method or mcp_name, but retry_body_limit: 0/);
+  assert.match(problemsOf(unread)[0] ?? '', /routes\[0\]: .*so its retry_body_limit must be from 1 byte to 1MiB/);
 });
 
 test('refuses a message limit above 1MiB, set on the route or in defaults', () => {
@@ -62,8 +62,11 @@ test('refuses a message limit above 1MiB, set on the route or in defaults', () =
     const own = (limit: string) => withMatches(match).replace(UPSTREAM, `${UPSTREAM}, retry_body_limit: ${limit}`);
     const inherited = `defaults: { retry_body_limit: 2MiB }\n${withMatches(match)}`;
     assert.deepEqual(problemsOf(own('1MiB')), []);
-    assert.match(problemsOf(own('1048577'))[0] ?? '', /routes\[0\]: .*so retry_body_limit must be at most 1MiB here/);
-    assert.match(problemsOf(inherited)[0] ?? '', /retry_body_limit from defaults must be at most 1MiB here/);
+    assert.match(
+      problemsOf(own('1048577'))[0] ?? '',
+      /routes\[0\]: .*so its retry_body_limit must be from 1 byte to 1MiB/,
+    );
+    assert.match(problemsOf(inherited)[0] ?? '', /so its retry_body_limit must be from 1 byte to 1MiB/);
   }
   assert.deepEqual(
     problemsOf(withMatches('methods: [GET]').replace(UPSTREAM, `${UPSTREAM}, retry_body_limit: 2MiB`)),
@@ -243,7 +246,7 @@ test('refuses two routes that match the same request', () => {
   const second = (match: string) =>
     `${VALID.replace('{ path: /github }', '{ host: A.svc, path: /x }')}  - { name: b, match: ${match}, upstream: "https://x" }\n`;
   assert.deepEqual(problemsOf(second('{ host: a.SVC., path: /x/ }')), [
-    '13:23: routes[1].match: matches the same requests as routes[0].match: change the host or the path of one',
+    '13:23: routes[1].match: matches the same requests as routes[0].match: change the host, the path or a condition of one',
   ]);
   for (const match of ['{ host: "*.svc", path: /x }', '{ path: /x }', '{ host: a.svc }', '{ host: a.svc, path: /X }']) {
     assert.deepEqual(problemsOf(second(match)), []);

@@ -105,7 +105,11 @@ test('reports errors of a chain', () => {
       withoutIssuer,
       ': authorization server "main" has no issuer, but the assertion needs one as its audience: set it there',
     ],
-    [to('assertion: jwt'), two(), ': missing key "authorization_server": server of the first leg'],
+    [
+      to('assertion: jwt'),
+      two(),
+      ': missing key "authorization_server": add it (server of the first leg, which issues the assertion)',
+    ],
   ];
   const problemsOn = (lines: string, top = two()) =>
     messages(routeProblems(lines, top)).filter((line) => !line.includes('no route uses'));
@@ -197,7 +201,7 @@ test('reports errors of verify', () => {
       noClient,
       /routes\[0\]: verifies subject tokens without an expected audience: set subject_token\.verify\.audience/,
     ],
-    ['{ issuer: "https://i", audience: [] }', SERVER, /verify\.audience: must not be empty/],
+    ['{ issuer: "https://i", audience: [] }', SERVER, /verify\.audience: must name at least one audience/],
   ];
   for (const [verify, top, message] of cases) {
     const problems = routeProblems(`${UPSTREAM}subject_token: { verify: ${verify} }\n`, top);
@@ -261,7 +265,7 @@ test('refuses headers that HTTP, MCP or cambist needs', () => {
   assert.match(problemOf(`${LINES}send: { header: "a b" }\n`), /must be the name of a header/);
   assert.match(problemOf(`${LINES}send: { scheme: "a b" }\n`), /must be one word/);
   const session = 'session: { header: X-Session }\n';
-  assert.match(problemOf(`${LINES}send: { header: x-session }\n`, session), /into the session header/);
+  assert.match(problemOf(`${LINES}send: { header: x-session }\n`, session), /send: is also the session header/);
 });
 
 test('refuses a secret in the config itself, and a missing one', () => {

@@ -68,6 +68,13 @@ const BOMBS: readonly [what: string, text: string, problem: RegExp][] = [
     filled(`routes: [&a { ${Array.from({ length: 3000 }, (_, n) => `k${n}: 1`).join()} }, `, () => '*a,', ']'),
     /too many aliases/,
   ],
+  // Checks copy texts: such files took up to 900 MiB.
+  ['aliases of a long text', filled(`routes: [&a ${'x'.repeat(40_000)}, `, () => '*a,', ']'), /too many aliases/],
+  [
+    'aliases of a map with a long key',
+    filled(`routes: [&a { ${'x'.repeat(52_000)}: 1 }, `, () => '*a,', ']'),
+    /too many aliases/,
+  ],
   [
     'nested aliases',
     `a: &a [x, x]\n${[...'bcdefghijklmnopqrstuvwxyz'].map((name, n) => `${name}: &${name} [${`*${'abcdefghijklmnopqrstuvwxyz'[n]}, `.repeat(9)}]`).join('\n')}`,

@@ -45,10 +45,10 @@ test('requires listen, agent and verify with an audience', () => {
   assert.match(messages(BASE.replace(', audience: agent', '')).join(), /missing key "audience"/);
   for (const audience of ['any', '[agent, any]']) {
     assert.deepEqual(messages(BASE.replace('audience: agent', `audience: ${audience}`)), [
-      'inbound.verify.audience: must name the agent: "any" would accept tokens for every other service',
+      'inbound.verify.audience: must name at least one audience, and not "any"',
     ]);
   }
-  assert.match(messages(BASE.replace('audience: agent', 'audience: []')).join(), /must not be empty/);
+  assert.match(messages(BASE.replace('audience: agent', 'audience: []')).join(), /must name at least one audience/);
 });
 
 test('refuses an address with another use, and an agent that is cambist itself', () => {
@@ -151,7 +151,10 @@ for (const [lines, problem] of [
   ['intercept: { listen: [unix:/run/x.sock] }', /listen\[0\]: must be host:port: names and packets/],
   ['intercept: { listen: ["127.0.0.1:8180"] }', /listen\[0\]: is also the address of listen: change one/],
   ['intercept: { listen: ["0.0.0.0:9180"] }', /listen\[0\]: is also the address of admin: change one/],
-  ['intercept: { listen: ["127.0.0.1:443", "0.0.0.0:443"] }', /listen\[1\]: is in the list twice/],
+  [
+    'intercept: { listen: ["127.0.0.1:443", "0.0.0.0:443"] }',
+    /listen\[1\]: is also the address of intercept.listen\[0\]/,
+  ],
   ['intercept: { listen: ["443"] }', /listen\[0\]: must be host:port/],
   ['listen: unix:/run/c.sock\nintercept: {}', /warning: intercept: has no effect: listen is a Unix socket/],
 ] as const) {
@@ -196,7 +199,6 @@ test('names tools and drops records unless the file says otherwise', () => {
 });
 
 test('reads each destination', () => {
-  assert.deepEqual(auditOf('{ to: unix:/run/audit.sock }')?.to, { kind: 'unix', path: '/run/audit.sock' });
   assert.deepEqual(auditOf('{ to: otlp }')?.to, { kind: 'otlp' });
   assert.deepEqual(auditOf('{ to: { file: /var/log/audit.jsonl } }')?.to, {
     kind: 'file',
@@ -214,11 +216,10 @@ test('replaces sub, email and preferred_username unless the file lists claims', 
   assert.deepEqual(listed?.pseudonymize?.claims, ['oid']);
 });
 
-test('refuses an unknown destination, a relative socket and a key in the file', () => {
-  assert.deepEqual(problems('{ to: syslog }'), [
-    'audit.to: must be stdout, otlp, unix:/path/of/socket, or { file: /path/of/file }',
-  ]);
-  assert.match(problems('{ to: "unix:audit.sock" }').join(), /^audit\.to: must be "unix:" and the absolute path/);
+test('refuses an unknown destination and a key in the file', () => {
+  for (const to of ['syslog', 'unix:/run/audit.sock']) {
+    assert.deepEqual(problems(`{ to: "${to}" }`), ['audit.to: must be stdout, otlp, or { file: /path/of/file }']);
+  }
   assert.match(
     problems('{ to: stdout, pseudonymize: { key: secret } }').join(),
     /^audit\.pseudonymize\.key: must not be in the config itself/,

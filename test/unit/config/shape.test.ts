@@ -7,6 +7,56 @@ test('reports no problems of a valid config', () => {
   assert.deepEqual(problemsOf(VALID), []);
 });
 
+test('names a wrong key of a map that has another form as well', () => {
+  const token = "issuer: 'https://k', audience: c";
+  const known = 'known: { a: { subject: a } }';
+  for (const [written, ...expected] of [
+    [
+      `agents: { token: { heeder: x, ${token} }, ${known} }`,
+      '13:20: agents.token: unknown key "heeder": did you mean "header"?',
+    ],
+    [
+      `agents: { token: [{ heeder: x, ${token} }], ${known} }`,
+      '13:21: agents.token[0]: unknown key "heeder": did you mean "header"?',
+    ],
+    [
+      `agents: { token: x, ${known} }`,
+      '13:18: agents.token: must be a map with header, issuer and audience, or a list of such maps',
+    ],
+    ['listen: { adress: 127.0.0.1:1 }', '13:11: listen: unknown key "adress": did you mean "address"?'],
+    [
+      'listen: { address: 127.0.0.1:1, tls: { certificate: { file: ./a }, key: { file: ./b } } }',
+      '13:38: listen.tls: missing key "private_key": add it (private key of `certificate`)',
+      '13:68: listen.tls: unknown key "key": known keys are certificate, private_key, client_ca, client_certificate',
+    ],
+    [
+      'listen: { address: 127.0.0.1:1, tls: true }',
+      '13:38: listen.tls: must be spiffe, or { certificate: { file: … }, private_key: { file: … } }',
+    ],
+    [
+      'defaults: { expect_audience: { one_of: a } }',
+      '13:30: defaults.expect_audience: missing key "only": add it',
+      '13:32: defaults.expect_audience: unknown key "one_of": known keys are only',
+    ],
+    [
+      'intercept: { ca: { certificates: { file: ./a } } }',
+      '13:18: intercept.ca: must be ephemeral, { dir: /path }, or { certificate: { file: … }, private_key: { file: … } }',
+    ],
+    [
+      "cache: { shared: { url: 'redis://localhost' } }",
+      '13:18: cache.shared: missing key "key": add it (secrets that all replicas share)',
+    ],
+    // The key could be the secret itself.
+    [
+      "cache: { shared: { url: 'redis://localhost', key: { fill: a } } }",
+      '13:53: cache.shared.key: unknown key: did you mean "file"?',
+    ],
+  ]) {
+    const errors = problemsOf(`${VALID}${written}\n`).filter((each) => !each.includes(': warning: '));
+    assert.deepEqual(errors, expected);
+  }
+});
+
 test('reports an unknown key at its position, and suggests the nearest', () => {
   const cases: [string, string][] = [
     [`${VALID}listn: x:1\n`, '13:1: unknown key "listn": did you mean "listen"?'],
@@ -35,13 +85,13 @@ test('reports a misspelt required key as one problem', () => {
 
 test('reports a missing key at the map that lacks it', () => {
   assert.deepEqual(problemsOf(`version: 1\n${SERVER}routes:\n  - {}\n`), [
-    '10:5: routes[0]: missing key "name": name of the route',
-    '10:5: routes[0]: missing key "match": requests for this route',
-    '10:5: routes[0]: missing key "upstream": URL of the backend',
+    '10:5: routes[0]: missing key "name": add it (name of the route, for metrics and logs)',
+    '10:5: routes[0]: missing key "match": add it (requests for this route: a host, a path, or both, and further conditions)',
+    '10:5: routes[0]: missing key "upstream": add it (URL of the backend)',
   ]);
   assert.deepEqual(problemsOf(`log: {}\n`), [
-    '1:1: missing key "version": always 1',
-    '1:1: missing key "routes": backends',
+    '1:1: missing key "version": add it (always 1, the format of the file)',
+    '1:1: missing key "routes": add it (backends, in any order)',
   ]);
 });
 
@@ -171,11 +221,11 @@ test('refuses a header with two roles', () => {
     ],
     [
       'defaults: { subject_token: { header: Mcp-Session-Id } }\n',
-      '13:38: defaults.subject_token.header: is both the subject token header and the session header: change one of them',
+      '13:38: defaults.subject_token.header: is also the session header: use another header',
     ],
     [
       '    subject_token: { header: x-a }\nhost_header: X-A\n',
-      '13:30: routes[0].subject_token.header: is both the subject token header and the host header: change one of them',
+      '13:30: routes[0].subject_token.header: is also the host header: use another header',
     ],
   ];
   for (const [lines, problem] of cases) assert.deepEqual(problemsOf(VALID + lines), [problem]);

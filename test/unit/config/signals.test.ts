@@ -45,24 +45,26 @@ const BY_SERVER = { delivery: 'poll', authorization_server: 'idp' };
 const LISTEN = { listen: '127.0.0.1:8190' };
 
 const PROBLEMS: readonly (readonly [transmitter: object, RegExp, more?: object])[] = [
-  [{ delivery: 'poll' }, /idp: polls without a credential: set authorization to a file, or authorization_server/],
-  [{ ...FILE, ...BY_SERVER }, /authorization: is a second credential beside authorization_server: remove one/],
-  [{ ...BY_SERVER, authorization_server: 'other' }, /authorization_server: "other" is not defined under/],
+  [{ delivery: 'poll' }, /idp: needs one credential for polls: set either authorization or authorization_server/],
+  [{ ...FILE, ...BY_SERVER }, /idp: needs one credential for polls/],
+  [
+    { ...BY_SERVER, authorization_server: 'other' },
+    /authorization_server: unknown authorization server: known servers are idp, public, proving/,
+  ],
   [{ ...BY_SERVER, authorization_server: 'public' }, /authorization_server: "public" has no client_auth/],
   [{ ...BY_SERVER, authorization_server: 'proving' }, /authorization_server: "proving" has dpop/],
-  [{ ...FILE, scope: 'x' }, /scope: has no effect without authorization_server/],
   [{ ...FILE, poll_endpoint: 'http://idp.example.com/poll' }, /poll_endpoint: must be https/],
   [{ ...FILE, poll_interval: '100ms' }, /poll_interval: must be at least 250ms/],
-  [{ delivery: 'push', poll_interval: '10s' }, /poll_interval: has no effect without delivery: poll/, LISTEN],
+  [{ delivery: 'push', poll_interval: '10s' }, /poll_interval: has no meaning for push/, LISTEN],
   [FILE, /idp: missing key "poll_endpoint": set it to the "endpoint_url"/],
-  ...[{ backchannel_logout: true }, { delivery: 'push' }].flatMap((way) => [
-    [
-      { ...way, authorization_server: 'idp' },
-      /authorization_server: has no meaning without polls, because cambist sends no other requests: remove it/,
+  ...['authorization_server', 'scope', 'poll_endpoint', 'authorization'].map((key) => {
+    const value = key === 'authorization' ? { file: '/a' } : 'idp';
+    return [
+      { backchannel_logout: true, [key]: value },
+      new RegExp(`${key}: has no meaning without delivery`),
       LISTEN,
-    ] as const,
-    [{ ...way, scope: 'x' }, /scope: has no meaning without polls/, LISTEN] as const,
-  ]),
+    ] as const;
+  }),
   [{ delivery: 'push' }, /missing key "listen": a transmitter sends to cambist, so set the address for it/],
   [{ backchannel_logout: true }, /missing key "listen"/],
   [FILE, /signals\.listen: has no effect: no transmitter sends to cambist: remove it/, LISTEN],
@@ -73,6 +75,11 @@ for (const [transmitter, expected, more] of PROBLEMS) {
     assert.match(read(transmitter, more).problems.join('\n'), expected);
   });
 }
+
+test('accepts a transmitter whose issuer is not a URL, if jwks_uri is set', () => {
+  const { problems } = read({ issuer: 'idp', jwks_uri: `${ISSUER}/jwks`, backchannel_logout: true }, LISTEN);
+  assert.deepEqual(problems, []);
+});
 
 test('warns of a Keycloak whose disabled users routes serve', () => {
   const keycloak = 'https://idp.example.com/realms/agents';

@@ -70,7 +70,7 @@ test('warns when allow_insecure_http on a server has no effect', () => {
 
 test('refuses an invalid upstream without showing its value', () => {
   const cases = [
-    ['example.com/mcp', 'absolute URL'],
+    ['example.com/mcp', 'absolute URL, as in https://host.example.com/path'],
     ['/mcp', 'absolute URL'],
     ['https:/example.com', 'absolute URL'],
     ['ftp://example.com', 'https:// or http://'],
@@ -119,7 +119,7 @@ for (const [credential, shown] of [
   });
 }
 
-test('reads a duration: a number with a unit, or 0', () => {
+test('reads a duration: a number with a unit, or 0 with or without a unit', () => {
   const cases: [string | number, number | undefined][] = [
     ['250ms', 250],
     ['5s', 5000],
@@ -131,8 +131,10 @@ test('reads a duration: a number with a unit, or 0', () => {
     [5, undefined],
     ['1.5s', undefined],
     ['-1s', undefined],
+    ['0s', 0],
+    ['0ms', 0],
+    ['00s', undefined],
     ['05s', undefined],
-    ['0s', undefined],
     ['5 s', undefined],
     ['5d', undefined],
     ['', undefined],

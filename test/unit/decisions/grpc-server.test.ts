@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { connect, type Http2Server } from 'node:http2';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { createGrpcServer, type GrpcCall } from '../../../src/decisions/grpc-server.ts';
+import type { GrpcCall } from '../../../src/decisions/grpc-call.ts';
+import { createGrpcServer } from '../../../src/decisions/grpc-server.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
 
 /** A server, and a function that makes a call with these bytes. */

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { type IncomingMessage, request as send } from 'node:http';
 import { type TestContext, test } from 'node:test';
 import { checkThrough, type ThroughOptions } from '../../../src/doctor/check-through.ts';
-import type { Finding } from '../../../src/doctor/finding.ts';
 import { configOf } from '../../harness/app.ts';
 import { freePort, startHttpServer } from '../../harness/http-server.ts';
 
@@ -59,22 +58,18 @@ async function run(
     sent.once('error', () => response.writeHead(502).end()).end();
   });
   t.after(close);
-  const findings: Finding[] = [];
   const [first] = config.routes;
   assert.ok(first);
-  await checkThrough(
-    {
-      config,
-      route: first,
-      url: new URL(url),
-      echo: { kind: 'tcp', host: '127.0.0.1', port },
-      tokens: CALLERS,
-      agentToken: undefined,
-      isStopped: false,
-      ...options,
-    },
-    (finding) => findings.push(finding),
-  );
+  const findings = await checkThrough({
+    config,
+    route: first,
+    url: new URL(url),
+    echo: { kind: 'tcp', host: '127.0.0.1', port },
+    tokens: CALLERS,
+    agentToken: undefined,
+    isStopped: false,
+    ...options,
+  });
   for (const secret of [...CALLERS, AGENT_TOKEN, 'issued-to-']) assert.ok(!JSON.stringify(findings).includes(secret));
   return findings.map(({ code, what }) => `${code}: ${what}`).join('\n');
 }

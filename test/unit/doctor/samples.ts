@@ -29,7 +29,6 @@ export function response(
     method: 'POST',
     url: 'https://idp.example.com/token',
     form: new URLSearchParams(),
-    authorization: undefined,
     sentAtMs: NOW_MS,
     respondedAtMs: NOW_MS + 500,
     status,

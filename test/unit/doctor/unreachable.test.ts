@@ -5,6 +5,8 @@ import { createTextReport, summary } from '../../../src/commands/doctor.ts';
 import { clientFinding } from '../../../src/doctor/client-refusal.ts';
 import { fine, problem, warning } from '../../../src/doctor/finding.ts';
 import { type ConfigPaths, codeOf, concernsCertificate, connectionFinding } from '../../../src/doctor/unreachable.ts';
+import { CambistError } from '../../../src/errors.ts';
+import type { FailedTokenRequest } from '../../../src/tokens/diagnosis.ts';
 import { response, server } from './samples.ts';
 
 const CERTIFICATE = {
@@ -38,7 +40,7 @@ const failed = (
 
 const CASES: [code: string, finding: string, says: RegExp][] = [
   ['ENOTFOUND', 'host_unknown', /idp\.example\.com cannot be resolved/],
-  ['EAI_AGAIN', 'host_unknown', /DNS did not respond for the name idp\.example\.com.*port 53/],
+  ['EAI_AGAIN', 'host_unknown', /idp\.example\.com cannot be resolved.*port 53/],
   ['ECONNREFUSED', 'connection_refused', /nothing listens at idp\.example\.com/],
   ['EMFILE', 'connection_failed', /too many open files.*ulimit -n/],
   ['UND_ERR_CONNECT_TIMEOUT', 'connection_timeout', /5000 ms.*authorization_servers\.main\.timeout/],
@@ -132,8 +134,19 @@ const REFUSALS: [when: string, status: number, body: unknown, finding: string][]
   ['rate-limited client', 429, '', 'server_unavailable'],
 ];
 for (const [when, status, body, finding] of REFUSALS) {
-  test(`reports ${finding}: ${when}`, () => {
-    assert.equal(clientFinding(server(), response(status, body)).code, finding);
+  test(`reports ${finding}: ${when}`, async () => {
+    const { text } = response(status, body);
+    const failure = new CambistError('ERR_STS_RESPONSE_INVALID', 'no token');
+    const refused = {
+      server: server(),
+      url: 'https://idp.example.com/token',
+      form: 'grant_type=x',
+      sent: [],
+      response: { status, retryAfter: undefined, text },
+      failure,
+    };
+    const attempt = { failure, refused: refused as unknown as FailedTokenRequest, requests: [] };
+    assert.equal((await clientFinding(attempt)).code, finding);
   });
 }
 

@@ -3,12 +3,9 @@ import { connect, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { connect as connectTls } from 'node:tls';
 import fc from 'fast-check';
-import {
-  type FirstBytes,
-  MAX_HELLO_BYTES,
-  readClientHello,
-  readFirstBytes,
-} from '../../../src/intercept/client-hello.ts';
+import { type FirstBytes, readClientHello, readFirstBytes } from '../../../src/intercept/client-hello.ts';
+import { type RedirectedOptions, serveRedirected } from '../../../src/intercept/redirected.ts';
+import { createDetachedSockets } from '../../../src/proxy/detached.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
 import { listen } from '../../harness/http-server.ts';
 
@@ -23,17 +20,6 @@ async function clientHello(servername: string): Promise<Buffer> {
   client.destroy();
   server.close();
   return hello;
-}
-
-/** The same handshake message in records of this size. */
-function split(hello: Buffer, size: number): Buffer {
-  const message = hello.subarray(5);
-  const records: Buffer[] = [];
-  for (let at = 0; at < message.length; at += size) {
-    const fragment = message.subarray(at, at + size);
-    records.push(Buffer.of(0x16, 3, 1, fragment.length >> 8, fragment.length & 0xff), fragment);
-  }
-  return Buffer.concat(records);
 }
 
 function vector(size: 1 | 2, content: Buffer): Buffer {
@@ -74,13 +60,10 @@ test('reports a missing server name', async () => {
   assert.deepEqual(readClientHello(helloWith(undefined)), { kind: 'hello', serverName: undefined });
 });
 
-test('waits for the rest, byte by byte, and in records of any size', async () => {
+test('waits for the rest, byte by byte', async () => {
   const hello = await clientHello('mcp.example.com');
-  for (const bytes of [hello, split(hello, 1), split(hello, 7), split(hello, 100)]) {
-    for (let length = 0; length < bytes.length; length += 1) {
-      assert.deepEqual(readClientHello(bytes.subarray(0, length)), { kind: 'incomplete' });
-    }
-    assert.deepEqual(readClientHello(bytes), { kind: 'hello', serverName: 'mcp.example.com' });
+  for (let length = 0; length < hello.length; length += 1) {
+    assert.deepEqual(readClientHello(hello.subarray(0, length)), { kind: 'incomplete' });
   }
 });
 
@@ -96,8 +79,8 @@ for (const [what, bytes] of [
   ['an empty record', Buffer.from('1603010000', 'hex')],
   ['a record that is too large', Buffer.from('1603014001', 'hex')],
   ['another handshake message', Buffer.from('160301000402000000', 'hex')],
-  ['a message that is too large', Buffer.from('160301000401004001', 'hex')],
-  ['an application record between two fragments', Buffer.concat([Buffer.from('160301000201001703', 'hex')])],
+  ['a message in two records', Buffer.from('160301000401004001', 'hex')],
+  ['a record without a message', Buffer.from('16030100020100', 'hex')],
   ['two server names', helloWith(serverNames('a.example.com', 'b.example.com'))],
   [
     'two server name extensions',
@@ -113,18 +96,6 @@ for (const [what, bytes] of [
 ] as const) {
   test(`calls ${what} malformed`, () => assert.deepEqual(readClientHello(bytes), { kind: 'malformed' }));
 }
-
-test('gives up on a ClientHello that does not end', () => {
-  const endless = split(Buffer.concat([Buffer.alloc(5), Buffer.of(1, 0, 0x3f, 0xf0), Buffer.alloc(0x3fe0)]), 1);
-  assert.deepEqual(readClientHello(endless.subarray(0, MAX_HELLO_BYTES)), { kind: 'malformed' });
-});
-
-test('copies each byte of a ClientHello in records of one byte a bounded number of times', async (t) => {
-  const records = split(await clientHello('mcp.example.com'), 1);
-  const concat = t.mock.method(Buffer, 'concat');
-  assert.equal(readClientHello(records).kind, 'hello');
-  assert.ok(concat.mock.callCount() <= 2, `${concat.mock.callCount()} copies`);
-});
 
 test('never throws, whatever the bytes are', async () => {
   const hello = await clientHello('mcp.example.com');
@@ -232,3 +203,22 @@ test('leaves a connection open that ends after its ClientHello', async (t) => {
   await soon('the end is read', ended);
   assert.equal(socket.writable, true);
 });
+
+for (const [what, bytes, cause] of [
+  ['never finishes its ClientHello', Buffer.of(0x16, 3, 1), 'timeout'],
+  ['sends a malformed one', Buffer.of(0x16, 3, 1, 0, 5, 9, 9, 9, 9, 9), 'protocol'],
+] as const) {
+  test(`gives up a redirected client that ${what}`, async (t) => {
+    const { client, socket } = await accepted(t);
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const causes: string[] = [];
+    const failed = (_socket: Socket, _host: undefined, why: string) => causes.push(why);
+    serveRedirected({ sockets: createDetachedSockets(), failed } as unknown as RedirectedOptions)(socket);
+    client.write(bytes);
+    for (let turns = 0; causes.length === 0 && turns < 100_000; turns += 1) {
+      await new Promise((resolve) => setImmediate(resolve));
+      if (socket.bytesRead === bytes.length) t.mock.timers.tick(1000);
+    }
+    assert.deepEqual(causes, [cause]);
+  });
+}

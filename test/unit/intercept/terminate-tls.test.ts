@@ -101,12 +101,6 @@ test('refuses another name than that of the ClientHello that was read before', a
   assert.equal(bridge.served.length, 0);
 });
 
-test('serves an address without brackets to a client that names no server', async (t) => {
-  const bridge = await startBridge(t, { host: '[2001:db8::1]' });
-  await shake(t, bridge.port, '', { checkServerIdentity: () => undefined });
-  await eventually('it is served', () => bridge.served.length === 1);
-});
-
 for (const [what, servername, options, cause] of [
   ['names another host', 'other.example.com', {}, 'server_name'],
   ['names no host', '', {}, 'server_name'],
@@ -124,15 +118,6 @@ for (const [what, servername, options, cause] of [
   });
 }
 
-test('refuses bytes that are not a ClientHello', async (t) => {
-  const bridge = await startBridge(t);
-  const client = connect({ port: bridge.port, host: '127.0.0.1' }).on('error', () => {});
-  t.after(() => client.destroy());
-  client.write('GET / HTTP/1.1\r\n\r\n');
-  await eventually('it is refused', () => bridge.failures.length === 1);
-  assert.deepEqual(causesOf(bridge), ['protocol']);
-});
-
 test('reports a certificate that cannot be signed', async (t) => {
   const certificates = {
     contextFor: () => {
@@ -142,14 +127,6 @@ test('reports a certificate that cannot be signed', async (t) => {
   const bridge = await startBridge(t, { certificates });
   await assert.rejects(shake(t, bridge.port, HOST));
   assert.deepEqual(causesOf(bridge), ['internal']);
-});
-
-test('reports a client that rejects the certificate after the handshake', async (t) => {
-  const bridge = await startBridge(t);
-  // Node's client sends no alert.
-  await assert.rejects(shake(t, bridge.port, HOST, { ca: [] }));
-  await eventually('the failure is reported', () => bridge.failures.length === 1);
-  assert.deepEqual(causesOf(bridge), ['closed']);
 });
 
 for (const [when, bytes] of [

@@ -9,8 +9,8 @@ import { createSecureContext } from 'node:tls';
 import { fromBER, type Sequence } from 'asn1js';
 import { parseConfig } from '../../../src/config/load.ts';
 import { agentEnvironment } from '../../../src/intercept/agent-environment.ts';
-import { splitCertificates } from '../../../src/intercept/system-roots.ts';
 import { encodeTruststore, writeCertificates, writeVariables } from '../../../src/intercept/write-trust-folder.ts';
+import { splitCertificates } from '../../../src/listeners/tls.ts';
 import { createCertificateAuthority } from '../../harness/certificates.ts';
 
 const ours = createCertificateAuthority('ours').cert;

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import type { PatchOperation } from '../../../src/kubernetes/admission.ts';
 import { InvalidReview, reviewAdmission } from '../../../src/kubernetes/admission.ts';
 import { getIn, type Json, type JsonObject, setIn } from '../../../src/kubernetes/json.ts';
-import type { PatchOperation } from '../../../src/kubernetes/json-patch.ts';
 import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { fuzz } from '../../fuzz/targets/admission-review.ts';
 import { ANY_FLAGS, ANY_POD } from './any-pod.ts';

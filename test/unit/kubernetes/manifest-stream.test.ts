@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Pair, parse, stringify, YAMLMap, YAMLSeq } from 'yaml';
 import type { Json } from '../../../src/kubernetes/json.ts';
-import { ManifestError, readStream, textOf } from '../../../src/kubernetes/manifest-stream.ts';
+import { ManifestError, readStream } from '../../../src/kubernetes/manifest-stream.ts';
 import { injected, STREAM } from './manifest-samples.ts';
 import { assertSameManifests, restoreText } from './samples.ts';
 
-const changed = (text: string, manifest: Json) => textOf(readStream(text, 'f').change(() => ({ manifest, notes: [] })));
+const changed = (text: string, manifest: Json) => readStream(text, 'f').change(() => ({ manifest, notes: [] })).text;
 
 test('keeps comments, quotes, numbers and the order of keys, and every byte of a document that does not change', () => {
   const { text } = injected(STREAM);
@@ -145,7 +145,7 @@ test('quotes a string that YAML 1.1 reads as another type', () => {
   assert.deepEqual(parse(changed('a: b\n', { a: 'b', c: values }), { version: '1.1' }).c, values);
 });
 
-// For kubectl, the text after such a character is content and not a comment.
+// kubectl takes the text after such a character for content and not for a comment.
 for (const [character, code] of [
   ['\u0085', '0085'],
   ['\u2028', '2028'],

@@ -189,6 +189,10 @@ const CASES: readonly (readonly [given: readonly [Parts, RawOptions?], problem: 
     [{ route: { actor_token: { file: '/var/run/secrets/tokens/cambist' } } }],
     /^routes\[0\]\.actor_token\.file: is a projected token.*--token-audience/,
   ],
+  [
+    [{}, { secret: 'cambist', 'memory-limit': '63Mi' }],
+    /^warning: the memory limit of 63Mi is too small for cambist: set --memory-limit to at least 64Mi$/,
+  ],
   [[{ more: { limits: {} } }], /^warning: limits\.max_in_flight: 10000 requests may need more than the memory limit/],
   [
     [{ more: { limits: { max_in_flight: 500, shutdown_grace: '60s' } } }],

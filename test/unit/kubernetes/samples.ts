@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { parseAllDocuments } from 'yaml';
+import type { PatchOperation } from '../../../src/kubernetes/admission.ts';
 import { getIn, type Json, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
-import { fromPointer, type PatchOperation } from '../../../src/kubernetes/json-patch.ts';
-import { readStream, textOf } from '../../../src/kubernetes/manifest-stream.ts';
+import { readStream } from '../../../src/kubernetes/manifest-stream.ts';
 import type { RawOptions } from '../../../src/kubernetes/options.ts';
 import { type Injection, type InjectionRequest, injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { POD } from '../../../src/kubernetes/pod-layout.ts';
@@ -43,13 +43,12 @@ export function injectText(text: string, options: InjectionRequest, name = 'f.ya
   const change = (manifest: Json) => {
     return changeManifest(manifest, (template, layout) => injectPod(template, { ...options, layout }));
   };
-  const changed = readStream(text, name).change(change);
-  return { text: textOf(changed), notes: changed.notes };
+  return readStream(text, name).change(change);
 }
 
 /** Removes the injections of a stream, as the command does. */
 export function restoreText(text: string): string {
-  return textOf(readStream(text, 'f.yaml').change((manifest) => changeManifest(manifest, uninjectPod)));
+  return readStream(text, 'f.yaml').change((manifest) => changeManifest(manifest, uninjectPod)).text;
 }
 
 /** Are both streams the same manifests for readers of YAML 1.1, as kubectl, and of YAML 1.2? */
@@ -89,7 +88,8 @@ export function applyPatch(document: Json, patch: readonly PatchOperation[]): Js
       result = operation.value;
       continue;
     }
-    const path = fromPointer(operation.path);
+    const steps = operation.path.split('/').slice(1);
+    const path = steps.map((one) => one.replaceAll('~1', '/').replaceAll('~0', '~'));
     const parent = path.slice(0, -1).reduce<unknown>(step, result);
     applyTo(parent, path.at(-1) ?? '', operation);
   }

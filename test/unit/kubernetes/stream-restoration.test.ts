@@ -103,8 +103,8 @@ const UNCHANGEABLE: Readonly<Record<string, readonly [line: number, text: string
     5,
     `${HEAD}metadata:\n  labels: &l {}\n  annotations: *l\nspec:\n  containers:\n  - name: x\n`,
   ],
-  'an anchor of what changes': [
-    10,
+  'an anchor of what changes, with the line of the document': [
+    1,
     `${HEAD}spec:\n  containers:\n  - name: x\n    env:\n    - name: JAVA_TOOL_OPTIONS\n      value: &j -Xmx1g\n    - name: Y\n      value: *j\n`,
   ],
   'an octal number': [4, `${HEAD}spec:\n  terminationGracePeriodSeconds: 036\n  containers:\n  - name: a\n`],

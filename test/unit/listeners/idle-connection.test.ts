@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
-import { idleConnections, setSecured } from '../../../src/listeners/idle-connection.ts';
+import { idleConnections, secured } from '../../../src/listeners/idle-connection.ts';
 
 const AFTER_RESPONSE = { bytesRead: 9, writableLength: 0, _httpMessage: null };
 
@@ -30,7 +30,7 @@ test('a connection is idle before its first byte, and after a response', () => {
 
 test('a connection with TLS is idle where its requests are', () => {
   const [connection, secure] = [socketOf({ ...AFTER_RESPONSE, _httpMessage: undefined }), socketOf(AFTER_RESPONSE)];
-  setSecured(connection, secure);
+  secured.set(connection, secure);
   assert.equal(idleConnections(serverOf(secure))(connection), true);
   assert.equal(idleConnections(serverOf())(connection), false);
 });

@@ -20,8 +20,6 @@ test('forgets the oldest removed routes of teams, which may invent any number of
   assert.equal(names().length, 1000 + 2);
   assert.ok([own.name, 'billing/r1', 'billing/r1199'].every((name) => names().includes(name)));
   assert.ok(!names().includes('billing/r0'));
-  const known = new Set(counts.routes().map(({ route }) => route));
-  assert.ok(counts.responses.every(({ route }) => known.has(route)));
   counts.serve({ ...config, routes: [] });
   assert.equal(names().length, 1000 + 2);
 });

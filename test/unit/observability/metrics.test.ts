@@ -155,7 +155,7 @@ test('forgets servers and credentials that the config no longer names', async ()
   const metrics = served();
   metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
   metrics.serve({ ...config, routes: config.routes.slice(1) });
-  // By a request from before the reload.
+  // A request from before the reload reads it.
   metrics.tokens.credentialRead('actor token of route "github"', 1_900_000_000);
   const text = await metrics.write();
   assert.doesNotMatch(text, /^cambist_(?:authorization_server_available|credential_expiry_timestamp_seconds)\{/m);

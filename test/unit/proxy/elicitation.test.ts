@@ -5,21 +5,19 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Route } from '../../../src/config/route.ts';
 import { CambistError } from '../../../src/errors.ts';
-import { withoutConsentState } from '../../../src/proxy/consent-retry.ts';
-import { CONSENT_INPUT, elicitationOf } from '../../../src/proxy/elicitation.ts';
+import { CONSENT_INPUT } from '../../../src/proxy/consent.ts';
+import { elicitationOf } from '../../../src/proxy/elicitation.ts';
 import { followUpOf } from '../../../src/proxy/follow-up.ts';
-import { idForError, isMcpPost, responseIdOf, toJsonRpc } from '../../../src/proxy/mcp-error.ts';
+import { idForError, isMcpPost, responseIdOf } from '../../../src/proxy/mcp-error.ts';
 import { errorResponse } from '../../../src/proxy/own-response.ts';
 import { wholeBody } from '../../../src/proxy/request-body.ts';
 import type { RequestRecord } from '../../../src/proxy/request-record.ts';
 import type { AttemptPlan, Routed } from '../../../src/proxy/steps.ts';
-import { MAX_NESTED_BYTES } from '../../../src/routing/request-state.ts';
+import { CONSENT_STATE } from '../../../src/routing/request-state.ts';
 import type { Session } from '../../../src/tokens/session.ts';
 import { toSubject } from '../../../src/tokens/subject.ts';
 import { CONSENT_URL, legacyCall, modernCall } from '../../harness/consent.ts';
-import { createFakeClock } from '../../harness/fake-clock.ts';
 
-const options = { clock: createFakeClock(), stateKeys: () => [Buffer.alloc(32, 1)] };
 const session = { subject: toSubject('opaque-token-of-alice') } as Session;
 const credential = { kind: 'exchange', target: { resource: ['https://mcp.example.com:8443/mcp'] } };
 const upstream = { host: 'mcp.tools.svc:8080' };
@@ -41,7 +39,7 @@ function elicited({ headers, body }: Call, more: Partial<RequestRecord> = {}, er
     body: wholeBody(Buffer.from(body)),
     ...more,
   } as RequestRecord;
-  const response = elicitationOf(error, record, options);
+  const response = elicitationOf(error, record);
   return response && { ...response, body: JSON.parse(response.body) };
 }
 
@@ -69,11 +67,25 @@ test('asks nothing of a client that did not declare that it opens URLs', () => {
   }
 });
 
+test('asks nothing in place of initialize, unless it declares the capability in a version that has such an error', () => {
+  const initialize = (protocolVersion: string) => {
+    const { headers, body } = legacyCall({ ...INITIALIZE, params: { ...INITIALIZE.params, protocolVersion } });
+    const { 'mcp-protocol-version': _none, ...unversioned } = headers;
+    return elicited({ headers: unversioned, body });
+  };
+  assert.equal(initialize('2025-11-25')?.body.error.code, -32042);
+  assert.equal(initialize('2025-06-18'), undefined);
+});
+
 test('asks nothing for a method that may not get such a result, or a version that knows none', () => {
   for (const method of ['tools/list', 'notifications/progress', 'initialize', 'server/discover']) {
     assert.equal(elicited(modernCall({ method })), undefined, method);
   }
   const call = modernCall();
+  assert.equal(
+    elicited({ ...legacyCall(), headers: { ...legacyCall().headers, 'mcp-protocol-version': '2025-06-18' } }),
+    undefined,
+  );
   for (const version of ['', '2025-06-18', '2026-07-27', '9', 'DRAFT-2026-v1', '2026-07-28, 2026-07-28']) {
     assert.equal(elicited({ ...call, headers: { ...call.headers, 'mcp-protocol-version': version } }), undefined);
   }
@@ -87,38 +99,24 @@ test('asks nothing where the response cannot be matched, or the error is of anot
   }
   assert.equal(elicited(call, { body: undefined }), undefined);
   assert.equal(elicited(call, { route: undefined }), undefined);
-  assert.equal(elicited(call, { session: undefined }), undefined);
   assert.equal(elicited(call, {}, new CambistError('ERR_CONSENT_REQUIRED', 'no URL')), undefined);
 });
 
-test("keeps the backend's own fields for the retry, unless they are too large", () => {
-  const fields = { requestState: 'of the backend', inputResponses: { own: 1 } };
-  assert.ok(elicited(modernCall({ params: { name: 'list', ...fields } })) !== undefined);
-  const large = { name: 'list', requestState: 'x'.repeat(MAX_NESTED_BYTES) };
-  assert.equal(elicited(modernCall({ params: large })), undefined);
+test('does not parse a body that is too large for a response with its id', (t) => {
+  const call = modernCall({ params: { name: 'list', arguments: { text: 'x'.repeat(64 * 1024) } } });
+  const { mock } = t.mock.method(JSON, 'parse');
+  assert.equal(elicited(call), undefined);
+  assert.equal(mock.callCount(), 0);
 });
 
-test('recognizes the retry of any call, and restores it', () => {
-  const fields = fc.dictionary(
-    fc.string().filter((key) => !['_meta', '__proto__'].includes(key)),
-    fc.jsonValue(),
-    { maxKeys: 5 },
-  );
-  const own = fc.record({ requestState: fc.string(), inputResponses: fc.jsonValue() }, { requiredKeys: [] });
-  fc.assert(
-    fc.property(fields, own, (some, nested) => {
-      const call = modernCall({ params: { ...some, ...nested } });
-      const result = elicited(call)?.body.result;
-      assert.equal(typeof result.requestState, 'string');
-      assert.ok(!JSON.stringify(result).includes(session.subject?.token.reveal() ?? ''));
-      const message = JSON.parse(call.body);
-      const { requestState } = result;
-      const retry = { ...message, params: { ...message.params, requestState, inputResponses: {} } };
-      const body = wholeBody(Buffer.from(JSON.stringify(retry)));
-      const sent = withoutConsentState(routed, session, body, options)?.replay()?.toString();
-      assert.deepEqual(JSON.parse(String(sent)), message);
-    }),
-  );
+test("asks nothing in place of a retry of the backend's own, whose fields would be lost", () => {
+  for (const fields of [{ requestState: 'of the backend' }, { inputResponses: { own: 1 } }]) {
+    assert.equal(elicited(modernCall({ params: { name: 'list', ...fields } })), undefined);
+  }
+});
+
+test('returns one state for every request, which contains nothing', () => {
+  assert.equal(elicited(modernCall())?.body.result.requestState, CONSENT_STATE);
 });
 
 test('never throws, whatever the body and the version are', () => {
@@ -140,7 +138,7 @@ const SIGN_IN = ['www-authenticate', 'Bearer error="insufficient_user_authentica
 interface Case {
   readonly status: number;
   readonly headers?: string[];
-  /** By default, a token from the caller's own. */
+  /** The default makes a token from the caller's own. */
   readonly credential?: 'exchange' | 'client_credentials' | 'secret' | 'none';
   readonly mayStepUp?: boolean;
   readonly isTooLarge?: boolean;
@@ -258,10 +256,9 @@ test('does not recognize other requests as MCP', () => {
 });
 
 test('keeps status and headers, and puts the problem into data', () => {
-  const problem = errorResponse(new CambistError('ERR_SUBJECT_TOKEN_MISSING', 'x'), 'r-1', {
-    resourceMetadata: 'http://a/b',
-  });
-  const { status, headers, body } = toJsonRpc(problem, { id: 7 });
+  const error = new CambistError('ERR_SUBJECT_TOKEN_MISSING', 'x');
+  const problem = errorResponse(error, 'r-1', { resourceMetadata: 'http://a/b' });
+  const { status, headers, body } = errorResponse(error, 'r-1', { resourceMetadata: 'http://a/b' }, { id: 7 });
   assert.equal(status, 401);
   assert.deepEqual(headers, { ...problem.headers, 'content-type': 'application/json' });
   const data = JSON.parse(problem.body);

@@ -6,7 +6,8 @@ import type { RequestRecord } from '../../../src/proxy/request-record.ts';
 import { logRequest, type ReportOptions, reportEnd } from '../../../src/proxy/request-report.ts';
 import { loggerWithLines } from '../observability/log-lines.ts';
 
-const active = { credentialHeaders: new Set(['authorization']) };
+const active = { credentialHeaders: new Set(['authorization']), config: { log: { sample: 1 }, tracing: {} } };
+const notSampled = { ...active, config: { log: { sample: 0 } } };
 
 /** A request that got a response, as far as its log line depends on it. */
 function record(response: object, rawHeaders: string[] = [], more: Partial<RequestRecord> = {}) {
@@ -19,9 +20,10 @@ function record(response: object, rawHeaders: string[] = [], more: Partial<Reque
   } as unknown as RequestRecord;
 }
 
-function lineOf(of: RequestRecord, keep = true): Record<string, unknown> | undefined {
+function lineOf(of: RequestRecord, keep = true, level = 'info'): Record<string, unknown> | undefined {
   const { logger, lines } = loggerWithLines();
-  logRequest(logger, of, 2, () => keep);
+  logger.level = level;
+  logRequest(logger, keep ? of : ({ ...of, active: notSampled } as unknown as RequestRecord), 2);
   return lines[0];
 }
 
@@ -42,14 +44,15 @@ test('leaves unknown fields out of the line', () => {
 test('writes no line for a successful request that is not sampled', () => {
   assert.equal(lineOf(record({}), false), undefined);
   assert.equal(lineOf(record({ status: 304 }), false), undefined);
+  assert.equal(lineOf(record({}), false, 'debug')?.status, 200);
 });
 
 test('writes no line below the level of the log', () => {
   const { logger, lines } = loggerWithLines();
   logger.level = 'error';
-  logRequest(logger, record({}), 2, () => true);
+  logRequest(logger, record({}), 2);
   const error = new CambistError('ERR_OVERLOADED', 'full');
-  logRequest(logger, record({ status: 503, outcome: 'failed' }, [], { error }), 2, () => true);
+  logRequest(logger, record({ status: 503, outcome: 'failed' }, [], { error }), 2);
   assert.deepEqual(lines, []);
 });
 
@@ -80,10 +83,9 @@ test('names the agent and the team in the span', () => {
   const ofAgent = record({}, [], {
     agent: 'billing',
     team: 'ledgers',
-    active: { ...active, config: { tracing: {} } },
     span,
   } as never);
-  const options = { clock: { monotonicMs: () => 1 }, logger: loggerWithLines().logger, keepLine: () => true };
+  const options = { clock: { monotonicMs: () => 1 }, logger: loggerWithLines().logger };
   reportEnd(ofAgent, options as unknown as ReportOptions);
   assert.equal(ended[0]?.['cambist.agent'], 'billing');
   assert.equal(ended[0]?.['cambist.team'], 'ledgers');

@@ -75,7 +75,7 @@ function setUp({ isRevoked = false, next = [], stepUp }: Options = {}) {
     observer: { upstreamRetried: () => void told.push('retried') },
     broker: {
       lookUp: () => ({ result: 'hit', token: next.shift() }),
-      refuse: () => true,
+      dropRefused: () => true,
       stepUp: () => stepUp,
     },
   } as unknown as UpstreamCallOptions);

@@ -71,7 +71,7 @@ test('refuses a folder, a device and a pipe without waiting', {
   const reads = [...files, ...Array<string>(8).fill(pipe)].map((file) =>
     assert.rejects(
       readCredential({ file }, 'key'),
-      unavailable(/^key: ".*" is a folder, a device or a pipe: set the path of a file/),
+      unavailable(/^key: file ".*" is a folder, a device or a pipe: set the path of a file/),
     ),
   );
   await soon('every read to be refused', Promise.all(reads));

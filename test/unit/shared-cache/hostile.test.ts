@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { readEntries, toWire } from '../../../src/signals/revocation-wire.ts';
-import type { SharedEntry } from '../../../src/tokens/shared-token.ts';
+import type { KeyedRequest } from '../../../src/tokens/session.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
 import { exchangeOf as exchangeCredential, routeOf, serverOf } from '../tokens/sample.ts';
@@ -81,7 +81,7 @@ function attackerOf(values: () => Map<string, string>) {
 const OTHER = routeOf({ credential: exchangeCredential({ authorizationServer: serverOf({ clientId: 'other' }) }) });
 const WHO = ['alice', 'bob', 'alice at another route', "alice's session"] as const;
 type Who = (typeof WHO)[number];
-const ENTRIES: Readonly<Record<Who, SharedEntry>> = {
+const ENTRIES: Readonly<Record<Who, KeyedRequest>> = {
   alice: entryOf({ token: 'alice' }),
   bob: entryOf({ token: 'bob' }),
   'alice at another route': entryOf({ token: 'alice', route: OTHER }),
@@ -145,7 +145,7 @@ test('a refused token never comes back, whatever the server does', async (t) => 
       const attacker = attackerOf(() => server.values);
       await written(server);
       attacker.look();
-      second.refuse(entry, refused.token);
+      second.dropRefused(entry, refused.token);
       await removed(server);
       for (const each of acts) attacker.do(each);
       attacker.do({ kind: 'restore' });

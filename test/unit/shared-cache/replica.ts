@@ -12,8 +12,7 @@ import { createStore, type StoreState } from '../../../src/shared-cache/store.ts
 import { createStoreCounts } from '../../../src/shared-cache/store-counts.ts';
 import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
 import { computeLifetime } from '../../../src/tokens/lifetime.ts';
-import { resourceDigest, tokenKey } from '../../../src/tokens/session.ts';
-import type { SharedEntry } from '../../../src/tokens/shared-token.ts';
+import { type KeyedRequest, resourceDigest, tokenKey } from '../../../src/tokens/session.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
 import { routeOf, subjectOf } from '../tokens/sample.ts';
@@ -102,17 +101,12 @@ export interface EntryOptions {
   readonly added?: readonly string[];
 }
 
-export function entryOf({ route = routeOf(), token = 'alice', session, added = [] }: EntryOptions = {}): SharedEntry {
-  const subject = subjectOf(token);
+export function entryOf({ route = routeOf(), token = 'alice', session: id, added = [] }: EntryOptions = {}) {
+  const session = { subject: subjectOf(token), id };
   const resource = resourceDigest(route);
-  return {
-    route,
-    credential: route.credential as TokenCredential,
-    subject,
-    key: tokenKey({ subject, id: session }, resource),
-    group: tokenKey({ subject, id: undefined }, resource),
-    added,
-  };
+  const key = tokenKey(session, resource);
+  const credential = route.credential as TokenCredential;
+  return { route, credential, session, resource, key, cause: undefined, added } satisfies KeyedRequest;
 }
 
 /** A token that was just issued, and lives for 100 seconds. */
@@ -149,7 +143,7 @@ export function bearer({ token }: { readonly token: IssuedToken }): string {
 
 /** Names of the tokens in the store, or of its locks. */
 export const namesOf = ({ values }: MemoryStore, kind: 't' | 'l'): string[] =>
-  [...values.keys()].filter((name) => name.includes(`:${kind}:`));
+  [...values.keys()].filter((name) => name.includes(`}:${kind}`));
 
 /** The token that a replica wrote is in the store. */
 export const written = (server: MemoryStore, count = 1) =>

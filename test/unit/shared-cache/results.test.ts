@@ -1,40 +1,20 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { CambistError } from '../../../src/errors.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
-import {
-  placesOf,
-  readRefusal,
-  readToken,
-  sealedRefusal,
-  sealToken,
-  usableToken,
-  writeRefusal,
-} from '../../../src/shared-cache/results.ts';
+import { placeOf, readToken, sealToken, usableToken } from '../../../src/shared-cache/results.ts';
 import { deriveStoreKey, MAX_SEALED_LENGTH, nameOf, open, seal } from '../../../src/shared-cache/seal.ts';
-import { restoreToken, type SharedEntry } from '../../../src/tokens/shared-token.ts';
+import { restoreToken } from '../../../src/tokens/shared-token.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore } from '../../harness/memory-store.ts';
 import { failsWith, routeOf } from '../tokens/sample.ts';
 import { entryOf, NEW_KEY, OLD_KEY, startAlone, startPair, startReplica } from './replica.ts';
 
 const clock = createFakeClock();
-const placesFor = (entry: SharedEntry) => placesOf(entry, new Secret('alice'), [NEW_KEY], 'cambist');
-
-test('shares no error but a refusal that concerns the caller alone', () => {
-  const places = placesFor(entryOf());
-  const refusal = new CambistError('ERR_EXCHANGE_REFUSED', 'refused');
-  assert.ok(sealedRefusal(refusal, places, clock));
-  for (const error of [new CambistError('ERR_STS_UNAVAILABLE', 'down'), new Error('a defect'), 'text']) {
-    assert.equal(sealedRefusal(error, places, clock), undefined);
-  }
-  assert.equal(sealedRefusal(refusal, placesFor({ ...entryOf(), subject: undefined }), clock), undefined);
-});
-
 test('uses a token with the scopes that the request needs, and with no scope that the route may not add', () => {
   const isUsable = (needed: readonly string[], added: readonly string[]) => {
-    const places = placesFor(entryOf({ route: routeOf({ stepUp: ['write', 'delete'] }), added: needed }));
+    const entry = entryOf({ route: routeOf({ stepUp: ['write', 'delete'] }), added: needed });
+    const place = placeOf(entry, entry.session.subject, NEW_KEY, 'cambist');
     const portable = {
       token: 'issued',
       scope: undefined,
@@ -42,9 +22,9 @@ test('uses a token with the scopes that the request needs, and with no scope tha
       reusableUntilMs: clock.wallMs() + 60_000,
       expiresAtMs: clock.wallMs() + 100_000,
     };
-    const value = sealToken(portable, added, places.first, places);
+    const value = sealToken(portable, added, place);
     const rules = { clock, maxAgeMs: () => 300_000, random: () => 0.5, isRefused: () => false };
-    return usableToken(value, places.first, places, undefined, rules) !== undefined;
+    return usableToken(value, place, undefined, rules) !== undefined;
   };
   assert.ok(isUsable([], []) && isUsable([], ['write']) && isUsable(['write'], ['delete', 'write']));
   assert.ok(!isUsable(['write'], []) && !isUsable(['write'], ['delete']));
@@ -62,13 +42,13 @@ test('restores the scope and the expiry of a token, and never the token of the c
       reusableUntilMs: nowMs + 1000,
       expiresAtMs: nowMs + 5000,
     };
-    return restoreToken(portable, entry, { clock, maxAgeMs: () => 300_000, random: () => 0.5 });
+    return restoreToken(portable, entry, entry.session.subject, { clock, maxAgeMs: () => 300_000, random: () => 0.5 });
   };
   const { granted, lifetime } = restored('issued');
   assert.equal(granted.scope, 'repo');
   assert.equal(lifetime.expiresAtMonotonicMs, clock.monotonicMs() + 5000);
   assert.throws(
-    () => restored(entry.subject?.token.reveal() ?? ''),
+    () => restored(entry.session.subject.token.reveal()),
     failsWith('ERR_STS_RESPONSE_INVALID', /subject_token/),
   );
 });
@@ -88,19 +68,6 @@ test('reads a token only if every member has its type', () => {
     for (const value of values) {
       assert.equal(readToken(JSON.stringify({ ...good, [key]: value })), undefined, `${key} ${value}`);
     }
-  }
-});
-
-test('reads no requirements of a refusal that have other types', () => {
-  const required = (authentication: unknown) => {
-    const text = writeRefusal(new CambistError('ERR_INTERACTION_REQUIRED', 'more'), clock.wallMs());
-    const altered = JSON.stringify({ ...JSON.parse(text), authentication });
-    return readRefusal(altered, entryOf(), clock.wallMs())?.authentication;
-  };
-  assert.deepEqual(required({ acrValues: 'gold', maxAge: 60 }), { acrValues: 'gold', maxAge: 60 });
-  assert.deepEqual(required({}), {});
-  for (const value of [null, 'gold', { acrValues: 7 }, { maxAge: '60' }, { acrValues: 'gold', maxAge: '60' }]) {
-    assert.equal(required(value), undefined, JSON.stringify(value));
   }
 });
 
@@ -184,9 +151,9 @@ test('seals the same text differently each time', () => {
   assert.equal(new Set([...all].map((sealed) => sealed.slice(2, 38))).size, 100);
 });
 
-test('the five keys of a secret differ, and so do those of another secret', () => {
+test('the four keys of a secret differ, and so do those of another secret', () => {
   const all = [NEW_KEY, OLD_KEY, deriveStoreKey('')].flatMap((key) => Object.values(key) as Buffer[]);
-  assert.equal(new Set(all.map((key) => key.toString('hex'))).size, 15);
+  assert.equal(new Set(all.map((key) => key.toString('hex'))).size, 12);
   assert.ok(all.every(({ length }) => length === 32));
 });
 

@@ -4,7 +4,6 @@ import { CambistError } from '../../../src/errors.ts';
 import { deferred, eventually } from '../../harness/eventually.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { createMemoryStore } from '../../harness/memory-store.ts';
-import { exchangeOf as exchangeCredential, routeOf, serverOf } from '../tokens/sample.ts';
 import {
   bearer,
   entryOf,
@@ -16,7 +15,6 @@ import {
   released,
   removed,
   startAlone,
-  startPair,
   startReplica,
   written,
 } from './replica.ts';
@@ -32,7 +30,7 @@ test('the store contains no token, digest, name or claim in clear', async (t) =>
   await eventually('both messages are sent', () => server.messages.length === 2);
   const sets = [...server.sets, ...server.records].map(([name, set]) => [name, ...set.entries()]);
   const dump = JSON.stringify([[...server.values], sets, server.messages]);
-  const secrets = ['the-', 'github', entry.subject?.digest ?? '', entry.key, entry.group];
+  const secrets = ['the-', 'github', entry.session.subject.digest, entry.key];
   for (const text of secrets) {
     for (const form of [
       text,
@@ -44,21 +42,21 @@ test('the store contains no token, digest, name or claim in clear', async (t) =>
   }
 });
 
-test('opens entries of an older key, and removes them too', async (t) => {
+test('uses no token under an older key, and removes it too', async (t) => {
   const server = createMemoryStore();
   const before = await startReplica(t, server, { keys: [OLD_KEY] });
   const { token } = await before.second.obtain(entryOf(), exchangeOf('token'), undefined);
   await written(server);
+  await released(server);
   const after = await startReplica(t, server, { keys: [NEW_KEY, OLD_KEY] });
-  const unused = exchangeOf('unused');
-  assert.equal(bearer(await after.second.obtain(entryOf(), unused, undefined)), 'Bearer token-1');
-  assert.equal(unused.calls, 0);
+  const next = await after.second.obtain(entryOf(), exchangeOf('next'), undefined);
+  assert.equal(bearer(next), 'Bearer next-1');
   await written(server, 2);
   await released(server);
-  after.second.refuse(entryOf(), token);
+  after.second.dropRefused(entryOf(), token);
+  await eventually('the older one is removed', () => namesOf(server, 't').length === 1);
+  after.second.dropRefused(entryOf(), next.token);
   await removed(server);
-  const gone = await startReplica(t, server, { keys: [NEW_KEY] });
-  assert.equal(bearer(await gone.second.obtain(entryOf(), exchangeOf('next'), undefined)), 'Bearer next-1');
 });
 
 test('shares no token that is bound to a key of the replica', async (t) => {
@@ -69,30 +67,13 @@ test('shares no token that is bound to a key of the replica', async (t) => {
   assert.ok(namesOf(server, 't').length === 0);
 });
 
-test('seals a token for cambist itself under the credential of its client, and shares none without', async (t) => {
-  process.env.SHARED_CACHE_TEST_SECRET = 'client-secret';
-  t.after(() => {
-    delete process.env.SHARED_CACHE_TEST_SECRET;
-  });
+test('shares no token for cambist itself', async (t) => {
   const { server, second } = await startAlone(t);
-  const own = (clientAuth: ReturnType<typeof serverOf>['clientAuth'], tls?: ReturnType<typeof serverOf>['tls']) => ({
-    ...entryOf({
-      route: routeOf({ credential: exchangeCredential({ authorizationServer: serverOf({ clientAuth, tls }) }) }),
-    }),
-    subject: undefined,
-  });
-  const secret = { env: 'SHARED_CACHE_TEST_SECRET' };
-  const shared = own({ method: 'client_secret_post', clientSecret: secret });
-  await second.obtain(shared, exchangeOf('token'), undefined);
-  await written(server);
-  assert.equal(bearer(await second.obtain(shared, exchangeOf('unused'), undefined)), 'Bearer token-1');
-  process.env.SHARED_CACHE_TEST_SECRET = 'another-secret';
-  await released(server);
-  assert.equal(bearer(await second.obtain(shared, exchangeOf('next'), undefined)), 'Bearer next-1');
-  const count = server.values.size;
-  await second.obtain(own({ method: 'none' }), exchangeOf('alone'), undefined);
-  await second.obtain(own({ method: 'tls_client_auth' }), exchangeOf('alone'), undefined);
-  assert.equal(server.values.size, count);
+  const own = { ...entryOf(), session: { subject: undefined, id: undefined } };
+  const { token } = await second.obtain(own, exchangeOf('token'), undefined);
+  second.dropRefused(own, token);
+  assert.equal(bearer(await second.obtain(own, exchangeOf('next'), undefined)), 'Bearer next-1');
+  assert.deepEqual([namesOf(server, 't'), namesOf(server, 'l')], [[], []]);
 });
 
 test('after a failure of the holder, the others exchange for themselves', async (t) => {
@@ -112,61 +93,49 @@ test('after a failure of the holder, the others exchange for themselves', async 
 });
 
 test('goes on without a holder that died, and waits for none that no replica is', async (t) => {
-  const { server, one, other } = await startPair(t);
+  const clock = createFakeClock();
+  const server = createMemoryStore();
+  const [one, other] = await Promise.all([startReplica(t, server, { clock }), startReplica(t, server, { clock })]);
+  const never = exchangeOf('never', clock);
+  never.until = new Promise(() => {});
+  void one.second.obtain(entryOf(), never, undefined);
+  await eventually('it holds the lock', () => never.calls === 1);
+  // Its process ends, and the server does not even expire its lock.
+  one.store.close();
+  const waiting = other.second.obtain(entryOf(), exchangeOf('token', clock), undefined);
+  await eventually('the other waits', () => other.counted('wait', 'locked') > 0);
+  clock.advance(3000);
+  assert.equal(bearer(await waiting), 'Bearer token-1');
+  const lock = namesOf(server, 'l')[0] ?? '';
+  server.values.clear();
+  server.values.set(lock, 'forged');
+  assert.equal(bearer(await other.second.obtain(entryOf(), exchangeOf('next', clock), undefined)), 'Bearer next-1');
+  assert.equal(other.counted('lookup', 'invalid'), 1);
+});
+
+test('a replica takes the lock that a holder left, and waits for no other', async (t) => {
+  const server = createMemoryStore();
+  const [one, other] = await Promise.all([startReplica(t, server), startReplica(t, server)]);
   const never = exchangeOf('never');
   never.until = new Promise(() => {});
   void one.second.obtain(entryOf(), never, undefined);
   await eventually('it holds the lock', () => never.calls === 1);
-  // Its process ends: nothing renews the lock, and the server does not even expire it.
-  one.store.close();
-  assert.equal(bearer(await other.second.obtain(entryOf(), exchangeOf('token'), undefined)), 'Bearer token-1');
-  const lock = namesOf(server, 'l')[0] ?? '';
-  server.values.clear();
-  server.values.set(lock, 'forged');
-  assert.equal(bearer(await other.second.obtain(entryOf(), exchangeOf('next'), undefined)), 'Bearer next-1');
-  assert.equal(other.counted('lookup', 'invalid'), 1);
-});
-
-test('when the holder dies, one replica takes its place, and the others wait for that one', async (t) => {
-  const clock = createFakeClock();
-  const server = createMemoryStore();
-  const [one, ...others] = await Promise.all(Array.from({ length: 4 }, () => startReplica(t, server, { clock })));
-  const never = exchangeOf('never', clock);
-  never.until = new Promise(() => {});
-  void one?.second.obtain(entryOf(), never, undefined);
-  await eventually('it holds the lock', () => never.calls === 1);
-  const exchange = exchangeOf('token', clock);
-  const waiting = others.map(({ second }) => second.obtain(entryOf(), exchange, undefined));
-  const polls = () => others.map(({ counted }) => counted('wait', 'locked'));
-  await eventually('they wait', () => polls().every((count) => count > 0));
-  one?.store.close();
-  // They have seen its last renewal by then.
-  const before = polls();
-  await eventually('they look again', () => polls().every((count, index) => count > (before[index] ?? 0)));
-  const { promise: issued, resolve: issue } = deferred<void>();
-  exchange.until = issued;
-  // The server expires its lock, which the memory store does not.
-  clock.advance(800);
+  const waiting = other.second.obtain(entryOf(), exchangeOf('token'), undefined);
+  await eventually('the other waits', () => other.counted('wait', 'locked') > 0);
   server.values.delete(namesOf(server, 'l')[0] ?? '');
-  await eventually('one replica exchanges', () => exchange.calls > 0);
-  const taken = polls();
-  const looked = () => polls().filter((count, index) => count > (taken[index] ?? 0)).length;
-  await eventually('the others look again', () => exchange.calls > 1 || looked() === 2);
-  issue();
-  const tokens = await Promise.all(waiting);
-  assert.deepEqual(tokens.map(bearer), ['Bearer token-1', 'Bearer token-1', 'Bearer token-1']);
-  assert.equal(exchange.calls, 1);
+  assert.equal(bearer(await waiting), 'Bearer token-1');
+  assert.equal(other.counted('wait', 'miss'), 1);
 });
 
-test('a missing credential of the client is the error of the exchange, not of the cache', async (t) => {
-  const { second, counted } = await startAlone(t);
-  const clientAuth = { method: 'private_key_jwt', privateKey: { env: 'MISSING_SHARED_CACHE_KEY' } } as const;
-  const authorizationServer = serverOf({ clientAuth: clientAuth as never });
-  const entry = {
-    ...entryOf({ route: routeOf({ credential: exchangeCredential({ authorizationServer }) }) }),
-    subject: undefined,
+test('an unreadable key is an error of the cache, not of the exchange', async (t) => {
+  let isReadable = true;
+  const readKeys = async () => {
+    if (!isReadable) throw new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'unreadable');
+    return [NEW_KEY] as const;
   };
-  assert.equal(bearer(await second.obtain(entry, exchangeOf('token'), undefined)), 'Bearer token-1');
+  const { second, counted } = await startAlone(t, { readKeys });
+  isReadable = false;
+  assert.equal(bearer(await second.obtain(entryOf(), exchangeOf('token'), undefined)), 'Bearer token-1');
   assert.equal(counted('lookup', 'error'), 1);
 });
 

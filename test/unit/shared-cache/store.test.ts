@@ -1,16 +1,19 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { ClientClosedError, ConnectionTimeoutError, SocketClosedUnexpectedlyError } from '@redis/client';
+import {
+  ClientClosedError,
+  ConnectionTimeoutError,
+  RootNodesUnavailableError,
+  SocketClosedUnexpectedlyError,
+} from '@redis/client';
 import { systemClock } from '../../../src/clock/clock.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { createLogger } from '../../../src/observability/logger.ts';
-import { openState, sealState } from '../../../src/proxy/consent-state.ts';
 import { probeStore } from '../../../src/shared-cache/probe-store.ts';
 import { openSharedCache } from '../../../src/shared-cache/shared-cache.ts';
 import { labelOf, problemOf, StoreTimeoutError } from '../../../src/shared-cache/store-problems.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { createMemoryStore, type MemoryStore } from '../../harness/memory-store.ts';
-import { subjectOf } from '../tokens/sample.ts';
 import { SHARED, startAlone, startReplica } from './replica.ts';
 
 const codeError = (code: string) => Object.assign(new Error('failed'), { code });
@@ -32,6 +35,8 @@ test('tells the problem behind each error of the client', () => {
     [codeError('ECONNREFUSED'), 'unreachable'],
     [codeError('ENOTFOUND'), 'unreachable'],
     [new Error('Socket closed unexpectedly'), 'unreachable'],
+    [new Error('All the root nodes are unavailable'), 'unreachable'],
+    [new Error('None of the sentinels are available'), 'unreachable'],
     [new Error('outer', { cause: codeError('CERT_HAS_EXPIRED') }), 'tls'],
     [Object.assign(new Error(''), { errors: [codeError('ECONNREFUSED')] }), 'unreachable'],
     [new Error('ERR unknown'), 'other'],
@@ -45,10 +50,12 @@ test('the log shows the code of an error, and never its text', () => {
   assert.equal(labelOf(new Error('WRONGPASS invalid')), 'WRONGPASS');
   assert.equal(labelOf(codeError('ECONNREFUSED')), 'ECONNREFUSED');
   assert.equal(labelOf(Object.assign(new Error(''), { errors: [codeError('EPIPE')] })), 'EPIPE');
+  assert.equal(labelOf(new Error('AUTH failed for pa55word', { cause: codeError('ENOTFOUND') })), 'ENOTFOUND');
   assert.equal(labelOf(new StoreTimeoutError(100)), 'no reply within 100ms');
   assert.equal(labelOf(new SocketClosedUnexpectedlyError()), 'Socket closed unexpectedly');
   assert.equal(labelOf(new ClientClosedError()), 'The client is closed');
   assert.equal(labelOf(new ConnectionTimeoutError()), 'Connection timeout');
+  assert.equal(labelOf(new RootNodesUnavailableError()), 'All the root nodes are unavailable');
   assert.equal(labelOf(new CambistError('ERR_CREDENTIAL_UNAVAILABLE', 'the key is short')), 'the key is short');
   assert.equal(labelOf(undefined), 'Error');
 });
@@ -168,20 +175,7 @@ async function open(t: TestContext, server: MemoryStore) {
   return { ...side, lines };
 }
 
-test('replicas open the states of consent of each other', async (t) => {
-  process.env[VARIABLE] = 'the key that both replicas read from their environment';
-  t.after(() => {
-    delete process.env[VARIABLE];
-  });
-  const server = createMemoryStore();
-  const [one, other] = [await open(t, server), await open(t, server)];
-  const bound = { subject: subjectOf('alice'), route: 'github', method: 'tools/call', params: { name: 'a' } };
-  const state = sealState({ requestState: 'mine' }, bound, one.stateKeys, systemClock.wallMs());
-  assert.ok(state);
-  assert.equal(openState(state, bound, other.stateKeys, systemClock.wallMs())?.requestState, 'mine');
-});
-
-test('without a usable key it starts, says why, and seals states for itself alone', async (t) => {
+test('without a usable key it starts, and says why', async (t) => {
   process.env[VARIABLE] = 'short';
   t.after(() => {
     delete process.env[VARIABLE];
@@ -190,7 +184,6 @@ test('without a usable key it starts, says why, and seals states for itself alon
   const side = await open(t, server);
   assert.equal(side.status().problem, 'credential');
   assert.match(side.status().fix ?? '', /keys of 32 characters or more/);
-  assert.equal(side.stateKeys()[0]?.length, 32);
   assert.equal(side.handles.digestOf('token'), undefined);
   process.env[VARIABLE] = 'a key that is long enough by any measure';
   await eventually('it is available', () => side.status().available);

@@ -6,12 +6,7 @@ import { createLogger } from '../../../src/observability/logger.ts';
 import { InvalidSignal } from '../../../src/signals/events.ts';
 import { createPoller, MAX_EVENTS } from '../../../src/signals/poller.ts';
 import { MAX_HELD } from '../../../src/signals/settle-events.ts';
-import {
-  readPollResponse,
-  TransmitterError,
-  TransmitterTimeout,
-  TransmitterTooLarge,
-} from '../../../src/signals/transmitter-client.ts';
+import { readPollResponse, TransmitterError } from '../../../src/signals/transmitter-client.ts';
 import { createHealth } from '../../../src/signals/transmitter-health.ts';
 import type { HttpResponse } from '../../../src/tokens/bounded-request.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
@@ -66,14 +61,11 @@ async function run(
     },
     clock,
     random: () => 1,
-    pause: {
-      async wait(ms) {
-        pauses.push(ms);
-        if (left.length > 0) return;
-        poller.stop();
-        finish();
-      },
-      end: () => {},
+    async sleep(ms) {
+      pauses.push(ms);
+      if (left.length > 0) return;
+      poller.stop();
+      finish();
     },
   });
   poller.start();
@@ -90,15 +82,14 @@ const sets = (...names: string[]) => ({
   sets: Object.fromEntries(names.map((name) => [name, `token of ${name}`])),
 });
 
-/** `short` or `long`, what it acknowledges and refuses, the number of events if it is another, the pause after it, and a problem. */
+/** `short` or `long`, what it acknowledges and refuses, the pause after it, and a problem. */
 function transcript({ sent, pauses }: Awaited<ReturnType<typeof run>>): string[] {
-  return sent.map(({ returnImmediately, ack, setErrs, maxEvents, problem }, poll) => {
+  return sent.map(({ returnImmediately, ack, setErrs, problem }, poll) => {
     const refused = Object.entries(setErrs ?? {}).map(([name, { err }]) => `${name}: ${err}`);
     return [
       returnImmediately ? 'short' : 'long',
       ...(ack === undefined ? [] : [`ack ${ack}`]),
       ...refused,
-      ...(maxEvents === MAX_EVENTS ? [] : [`max ${maxEvents / MAX_EVENTS}`]),
       pauses[poll],
       ...(problem === undefined ? [] : [problem.problem]),
     ].join(', ');
@@ -121,8 +112,7 @@ const fails =
   };
 
 const lost = new TransmitterError('unreachable', 'gone');
-const late = new TransmitterTimeout('unreachable', 'late');
-const large = new TransmitterTooLarge('response', 'too large');
+const late = new TransmitterError('unreachable', 'late', { cause: new DOMException('late', 'TimeoutError') });
 const invalid = new InvalidSignal('invalid_audience', 'not for cambist');
 const unknownKey = new InvalidSignal('invalid_key', 'unknown key');
 const noKeys = new CambistError('ERR_STS_UNAVAILABLE', 'no keys');
@@ -197,23 +187,6 @@ const CASES: readonly Case[] = [
     [{}, late, late, {}],
     ['short, 0', 'long, 0', 'short, 1000, unreachable', 'short, 0'],
   ],
-  [
-    'asks for fewer events after a response that is too large',
-    [large, large, { ...sets('a'), moreAvailable: true }, {}, {}],
-    [
-      'short, 1000, response',
-      'short, max 0.5, 2000, response',
-      'short, max 0.24, 50',
-      'long, ack a, max 0.24, 5000',
-      'long, 5000',
-    ],
-  ],
-  [
-    'acknowledges what it left at the transmitter if the response is too large with it',
-    [sets('a'), large, {}],
-    ['short, 50', 'long, max 1.02, 1000, response', 'short, ack a, max 0.5, 0'],
-    onlyHere,
-  ],
 ];
 
 for (const [what, replies, expected, options] of CASES) {
@@ -274,7 +247,7 @@ test('leaves an event that only this process knows at the transmitter, until the
   assert.deepEqual(new Set(results), new Set([undefined]));
 });
 
-test('leaves no more than a hundred events at the transmitter, so that new ones arrive', async () => {
+test('leaves no more than forty events at the transmitter, so that new ones arrive', async () => {
   const names = (from: number) => Array.from({ length: MAX_EVENTS }, (_, at) => `event-${from + at}`);
   const replies = [0, MAX_EVENTS, 2 * MAX_EVENTS].map((from) => sets(...names(from)));
   const { sent } = await run([...replies, {}], onlyHere);

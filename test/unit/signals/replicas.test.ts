@@ -222,7 +222,7 @@ test('an unexpected error in the stored revocations is logged, and they are read
     readAll: async () => {
       attempts += 1;
       if (attempts === 1) throw new Error('unexpected');
-      return { count: 0, unreadable: 0, isFull: false, isMarked: true };
+      return { unreadable: 0, isFull: false, isMarked: true };
     },
   });
   await ready(one);
@@ -258,7 +258,7 @@ for (const [readingMs, pauseMs] of [
         async readAll() {
           readings += 1;
           clock.advance(readingMs);
-          return { count: 0, unreadable: 0, isFull: false, isMarked: true };
+          return { unreadable: 0, isFull: false, isMarked: true };
         },
         mark: async () => 'kept',
       },

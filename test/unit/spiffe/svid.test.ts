@@ -135,7 +135,7 @@ const REFUSED: readonly (readonly [what: string, response: Buffer, problem: RegE
     /does not belong/,
   ],
   ['a key in PEM', x509SvidResponse([{ ...good, key: Buffer.from(leaf.key) }]), /private key is malformed/],
-  ['a certificate that is expired', x509SvidResponse([svidParts(ID, expiring(-60, -1), authority.cert)]), /expired/],
+  ['a certificate that is expired', x509SvidResponse([svidParts(ID, expiring(-120, -60), authority.cert)]), /expired/],
   [
     'a certificate that is not valid yet',
     x509SvidResponse([svidParts(ID, expiring(60, 120), authority.cert)]),

@@ -143,7 +143,7 @@ test('says when the agent accepts connections and does not respond, at the start
   const address = `unix://${join(folder, 'agent.sock')}`;
   const sockets = new Set<Socket>();
   let hangs = true;
-  const { agent, api, lines } = await start(t, response(), { address, patienceMs: 300, pingMs: 100 });
+  const { agent, api, lines } = await start(t, response(), { address, responseMs: 300, pingMs: 100 });
   const server = createServer((from) => {
     const to = connect(agent.address.slice('unix://'.length));
     for (const [one, other] of [

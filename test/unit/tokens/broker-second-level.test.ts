@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CambistError } from '../../../src/errors.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
 import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
-import type { Session } from '../../../src/tokens/session.ts';
-import type { SecondLevel, SharedEntry } from '../../../src/tokens/shared-token.ts';
+import type { KeyedRequest, Session } from '../../../src/tokens/session.ts';
+import type { SecondLevel } from '../../../src/tokens/shared-token.ts';
 import { routeOf, settle } from './sample.ts';
 import { ALICE, bearerOf, refusalOf, setUpBroker, tokenOf } from './scripted-endpoint.ts';
 
@@ -15,10 +14,9 @@ const initial: Session = { ...alice, id: undefined };
 /** A second level that records its calls, and passes each exchange on. */
 function recordingLevel() {
   const calls: string[] = [];
-  const entries: SharedEntry[] = [];
+  const entries: KeyedRequest[] = [];
   let ended: (key: string) => void = () => {};
-  const shared = new Set<IssuedToken | CambistError>();
-  const note = (name: string) => (entry: SharedEntry, token?: IssuedToken) => {
+  const note = (name: string) => (entry: KeyedRequest, token?: IssuedToken) => {
     entries.push(entry);
     const bearer = token === undefined ? '' : ` ${token.authorization.reveal()}`;
     calls.push(`${name}${bearer}${entry.added.map((scope) => ` +${scope}`).join('')}`);
@@ -26,19 +24,17 @@ function recordingLevel() {
   const level: SecondLevel = {
     async obtain(entry, exchange, replaced) {
       note(replaced === undefined ? 'obtain' : 'refresh')(entry, replaced);
-      return { token: await exchange(), added: entry.added };
+      return { token: await exchange(), added: entry.added, isShared: false };
     },
-    isShared: (result) => shared.has(result),
-    refuse: note('refuse'),
+    dropRefused: note('refuse'),
     give: note('give'),
     release: note('release'),
     endSession: note('end'),
     onSessionEnded(listener) {
       ended = listener;
     },
-    consented: note('consented'),
   };
-  return { level, calls, entries, shared, end: (key: string) => ended(key) };
+  return { level, calls, entries, end: (key: string) => ended(key) };
 }
 
 test('asks the second level on a miss, and never on a hit', async () => {
@@ -50,8 +46,7 @@ test('asks the second level on a miss, and never on a hit', async () => {
   for (let call = 0; call < 3; call += 1) assert.equal(broker.lookUp(route, alice).result, 'hit');
   assert.deepEqual(calls, ['obtain']);
   const [entry] = entries;
-  assert.equal(entry?.subject, alice.subject);
-  assert.equal(entry?.key, `${entry?.group}:one`);
+  assert.equal(entry?.session.subject, alice.subject);
 });
 
 test('a refresh names the token that it replaces', async () => {
@@ -66,15 +61,14 @@ test('a refresh names the token that it replaces', async () => {
   assert.deepEqual(calls, ['obtain', 'refresh Bearer old', 'refuse Bearer old']);
 });
 
-test('tells the second level of refused tokens, sessions and consents', async () => {
+test('tells the second level of refused tokens and sessions', async () => {
   const { level, calls } = recordingLevel();
   const { broker, issue } = setUpBroker({ second: level });
   const looked = broker.lookUp(route, initial);
   await issue(1, 'token');
   const token = await tokenOf(looked);
   broker.openSession(route, initial, 'one', token);
-  broker.refuse(route, alice, token);
-  broker.consented(route, alice);
+  broker.dropRefused(route, alice, token);
   broker.lookUp(route, alice);
   await issue(2, 'next');
   broker.endSession(route, alice, 'client');
@@ -83,13 +77,12 @@ test('tells the second level of refused tokens, sessions and consents', async ()
     'release Bearer token',
     'give Bearer token',
     'refuse Bearer token',
-    'consented',
     'obtain',
     'end',
   ]);
 });
 
-test('a step-up asks for a token with the scopes, in the group of the plain token', async () => {
+test('a step-up asks for a token with the scopes, under the key of the plain token', async () => {
   const { level, calls, entries } = recordingLevel();
   const { broker, issue } = setUpBroker({ second: level });
   const looked = broker.lookUp(route, alice);
@@ -100,7 +93,6 @@ test('a step-up asks for a token with the scopes, in the group of the plain toke
   assert.equal((await wider)?.token.authorization.reveal(), 'Bearer wide');
   assert.deepEqual(calls, ['obtain', 'obtain +write']);
   assert.equal(entries[1]?.key, entries[0]?.key);
-  assert.equal(entries[1]?.group, entries[0]?.group);
 });
 
 test('drops the token of a session that another replica ended, and keeps none that is in flight', async () => {
@@ -125,9 +117,10 @@ test('drops a refused token that the second level returned again meanwhile', asy
     ...recording.level,
     async obtain(_entry, exchange) {
       const [known] = shared;
-      if (known !== undefined) return { token: { ...known, authorization: new Secret('Bearer token') }, added: [] };
+      if (known !== undefined)
+        return { token: { ...known, authorization: new Secret('Bearer token') }, added: [], isShared: true };
       shared.push(await exchange());
-      return { token: shared[0] as IssuedToken, added: [] };
+      return { token: shared[0] as IssuedToken, added: [], isShared: true };
     },
   };
   const { broker, issue } = setUpBroker({ second: level });
@@ -137,7 +130,7 @@ test('drops a refused token that the second level returned again meanwhile', asy
   broker.dropSubjects(new Set([alice.subject?.digest ?? '']));
   assert.equal(await bearerOf(broker.lookUp(route, alice)), 'Bearer token');
   await settle();
-  assert.equal(broker.refuse(route, alice, sent), true);
+  assert.equal(broker.dropRefused(route, alice, sent), true);
   assert.equal(broker.lookUp(route, alice).result, 'miss');
 });
 
@@ -149,27 +142,13 @@ test('tells a token of another replica from one that it exchanged', async () => 
   const token = await tokenOf(looked);
   assert.ok(looked.result === 'miss');
   assert.equal(looked.settled(), 'miss');
-  recording.shared.add(token);
-  const found = setUpBroker({ second: { ...recording.level, obtain: async () => ({ token, added: [] }) } });
+  const found = setUpBroker({
+    second: { ...recording.level, obtain: async () => ({ token, added: [], isShared: true }) },
+  });
   const again = found.broker.lookUp(route, alice);
   assert.equal(found.broker.lookUp(route, alice).result, 'joined');
   await tokenOf(again);
   assert.ok(again.result === 'miss');
   assert.equal(again.settled(), 'shared');
   assert.deepEqual([...lookups, ...found.lookups].sort(), ['github joined', 'github miss', 'github shared']);
-});
-
-test('asks again for a refusal of another replica, which knows how long it lasts', async () => {
-  const recording = recordingLevel();
-  const refusal = new CambistError('ERR_EXCHANGE_REFUSED', 'refused elsewhere');
-  recording.shared.add(refusal);
-  const level: SecondLevel = { ...recording.level, obtain: () => Promise.reject(refusal) };
-  const { broker, lookups } = setUpBroker({ second: level });
-  for (let call = 0; call < 2; call += 1) {
-    const looked = broker.lookUp(route, alice);
-    assert.ok(looked.result === 'miss');
-    await assert.rejects(looked.pending, refusal);
-    assert.equal(looked.settled(), 'negative');
-  }
-  assert.deepEqual(lookups, ['github negative', 'github negative']);
 });

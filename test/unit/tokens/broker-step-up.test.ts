@@ -110,7 +110,7 @@ test('does not cache a step-up that completes after its session is over', async 
 
 test('steps up from the presented token when the cache has lost it', async () => {
   const { broker, narrow, stepUp, issue, cached } = await setUpNarrow();
-  broker.refuse(route, alice, narrow);
+  broker.dropRefused(route, alice, narrow);
   const pending = stepUp(['write']);
   await issue(2, 'wide', 115);
   assert.equal((await pending)?.token.authorization.reveal(), 'Bearer wide');

@@ -172,18 +172,18 @@ test('a session that ends during its exchange caches no token, unless it is used
 
 test('an upstream that refuses every token costs one exchange in ten seconds, and its last token stays', async () => {
   const { broker, token, issue, evictions, clock } = await setUpToken();
-  assert.equal(broker.refuse(route, ALICE, token), true);
+  assert.equal(broker.dropRefused(route, ALICE, token), true);
   assert.deepEqual(evictions, ['refused']);
   const lookup = broker.lookUp(route, ALICE);
   await issue(2, 'second');
   assert.ok(lookup.result === 'miss');
   const second = await lookup.pending;
-  assert.equal(broker.refuse(route, ALICE, token), true, 'an older token was replaced');
+  assert.equal(broker.dropRefused(route, ALICE, token), true, 'an older token was replaced');
   clock.advance(9999);
-  assert.equal(broker.refuse(route, ALICE, second), false);
+  assert.equal(broker.dropRefused(route, ALICE, second), false);
   assert.equal(await bearerOf(broker.lookUp(route, ALICE)), 'Bearer second');
   clock.advance(1);
-  assert.equal(broker.refuse(route, ALICE, second), true);
+  assert.equal(broker.dropRefused(route, ALICE, second), true);
   assert.equal(broker.lookUp(route, ALICE).result, 'miss');
 });
 

@@ -78,7 +78,7 @@ const refuse = requester.map((one) =>
     if (token?.issued === undefined) return;
     const isCurrent = keptUnder(model, key, real.clock)?.token === token;
     const stays = isCurrent && isCoolingDown(model.refusedMs, key, real);
-    const renewable = real.broker.refuse(one.route, { subject, id: one.id }, token.issued);
+    const renewable = real.broker.dropRefused(one.route, { subject, id: one.id }, token.issued);
     assert.ok(renewable === !stays || model.pressed, 'a refused token is replaced exactly once in ten seconds');
     if (!renewable) return;
     token.refusedUnder.add(key);
@@ -208,7 +208,8 @@ const resize = fc.integer({ min: 1, max: 60 }).map((bound) =>
   command(`resize(${bound})`, (model, real) => {
     real.cache.resize(bound);
     model.bound = bound;
-    if (model.kept.size > bound || model.refusals.size > bound) model.pressed = true;
+    model.refusals.clear();
+    if (model.kept.size > bound) model.pressed = true;
   }),
 );
 

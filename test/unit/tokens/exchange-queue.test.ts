@@ -85,9 +85,9 @@ const ORDERS: readonly [what: string, waiting: readonly RankedRequester[], start
     ['made-up-0', 'new-0', 'made-up-1', 'new-1', 'made-up-2', 'new-2'],
   ],
   [
-    'lets the unknown callers of one peer take turns',
+    'starts the unknown callers of one peer in their order of arrival',
     [...times(3, () => unknown('alice')), unknown('bob')],
-    ['alice', 'bob', 'alice', 'alice'],
+    ['alice', 'alice', 'alice', 'bob'],
   ],
 ];
 for (const [what, waiting, order] of ORDERS) {

@@ -98,7 +98,7 @@ export async function startIssuer(t: TestContext, first = issuerKey('one'), ...o
     refuses: (given: string | Promise<string>, message?: RegExp, code: ErrorCode = 'ERR_SUBJECT_TOKEN_INVALID') =>
       assert.rejects(verify(given), failsWith(code, message)),
     verifier,
-    /** For a test that creates its own verifier. */
+    /** A test that creates its own verifier needs it. */
     pool,
   };
   return issuer;

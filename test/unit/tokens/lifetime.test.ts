@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { computeLifetime, isExpired, type LifetimeBounds, shortenLifetime } from '../../../src/tokens/lifetime.ts';
+import { computeLifetime, isExpired, type LifetimeBounds } from '../../../src/tokens/lifetime.ts';
 import type { Claims } from '../../../src/tokens/token-text.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 
@@ -171,14 +171,4 @@ test('a token that was expired on arrival does not expire later', () => {
   const token = { lifetime: computeLifetime(OPAQUE, boundsOf(clock, { expiresInSeconds: 0 }), clock, 0) };
   clock.advance(60_000);
   assert.equal(isExpired(token, clock), false);
-});
-
-test('a shorter max_age shortens a lifetime from its start, and a longer one changes nothing', () => {
-  const clock = createFakeClock();
-  const bounds = boundsOf(clock, { expiresInSeconds: 3600, subjectExpiresAtMs: clock.wallMs() + 3_600_000 });
-  const original = computeLifetime(OPAQUE, { ...bounds, maxAgeMs: 600_000 }, clock, 0.5);
-  const lower = { ...bounds, maxAgeMs: 40_000 };
-  assert.deepEqual(shortenLifetime(original, lower.maxAgeMs, clock, 0.5), computeLifetime(OPAQUE, lower, clock, 0.5));
-  assert.equal(shortenLifetime(original, 600_000, clock, 0), original);
-  assert.equal(shortenLifetime(original, 700_000, clock, 0), original);
 });

@@ -176,7 +176,7 @@ export function secretOf(text: string): Secret {
   return new Secret(text);
 }
 
-/** For `assert.throws` and `assert.rejects`. */
+/** Makes the check for `assert.throws` and `assert.rejects`. */
 export function failsWith(code: ErrorCode, message?: RegExp) {
   return (error: unknown): boolean => {
     const { code: got, message: said } = error as CambistError;
@@ -204,7 +204,7 @@ export function settle(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** For servers whose client authenticates itself. */
+/** Serves where the client of each server authenticates itself. */
 const NO_CLIENT_ASSERTIONS: ClientAssertions = {
   obtain: () => Promise.reject(new Error('no assertion')),
   drop() {},

@@ -46,7 +46,7 @@ export interface BrokerSetup {
   /** Waits for the request with this number, and responds to it. */
   issue(number: number, ...token: Parameters<ScriptedRequest['issue']>): Promise<void>;
   fail(number: number, error: unknown): Promise<void>;
-  /** For the jitter. */
+  /** The random number that the jitter is made from. */
   random: number;
 }
 

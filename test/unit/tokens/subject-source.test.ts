@@ -132,5 +132,6 @@ test('verifies a token from a file, and reports a fault of the issuer as such', 
   issuer.fault = { kind: 'reset' };
   await assert.rejects(Promise.resolve(source(route, CONNECTION, [])), failsWith('ERR_STS_UNAVAILABLE'));
   issuer.fault = undefined;
+  issuer.clock.advance(1000);
   assert.ok((await source(route, CONNECTION, [])) !== undefined);
 });

@@ -159,6 +159,7 @@ test('fails to prepare keys that are unavailable or belong to another issuer', a
   issuer.fault = { kind: 'response', status: 500 };
   await assert.rejects(issuer.verifier.prepare(issuer.rules(discovered)), failsWith('ERR_STS_UNAVAILABLE'));
   issuer.fault = undefined;
+  issuer.clock.advance(1000);
   await issuer.verifier.prepare(issuer.rules(discovered));
 });
 

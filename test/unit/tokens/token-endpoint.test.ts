@@ -39,7 +39,7 @@ test('uses a configured token endpoint without discovery', async (t) => {
 });
 
 const LATE =
-  /"main": the token endpoint sent no complete response within 150ms: .*raise authorization_servers\.main\.timeout$/;
+  /"main": the token endpoint sent no complete response within 1s: .*raise authorization_servers\.main\.timeout$/;
 
 for (const [behaviour, says] of [
   [{ kind: 'hang' }, LATE],
@@ -47,7 +47,7 @@ for (const [behaviour, says] of [
   [{ kind: 'reset' }, /"main": the token endpoint is unreachable/],
 ] as const) {
   test(`fails at the timeout when the token endpoint does ${behaviour.kind}`, async (t) => {
-    const { fake, exchange } = await setUp(t, { timeoutMs: 150 });
+    const { fake, exchange } = await setUp(t, { timeoutMs: 1000 });
     fake.behaviour = behaviour;
     await assert.rejects(exchange(), failsWith('ERR_STS_UNAVAILABLE', says));
   });
@@ -90,7 +90,7 @@ test('reads the metadata again after an hour, in the background, and follows a t
 
 for (const behaviour of [{ kind: 'response', status: 503 }, { kind: 'hang' }, { kind: 'reset' }] as const) {
   test(`keeps the known endpoint when reading the metadata again fails (${behaviour.kind})`, async (t) => {
-    const { fake, exchange, clock } = await setUp(t, { timeoutMs: 1000 });
+    const { fake, exchange, clock } = await setUp(t, { timeoutMs: 3000 });
     await exchange();
     clock.advance(HOUR_MS);
     fake.metadataBehaviour = behaviour;

@@ -51,7 +51,7 @@ card = AgentCard(
 
 @asynccontextmanager
 async def lifespan(app: Starlette):
-    async with httpx.AsyncClient(timeout=30) as client:
+    async with httpx.AsyncClient(timeout=120) as client:
         clients["backend"] = client
         yield
 

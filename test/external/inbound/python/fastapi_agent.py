@@ -14,7 +14,7 @@ from backend import whoami, whoami_in_thread
 
 @asynccontextmanager
 async def lifespan(app: FastAPI):
-    async with httpx.AsyncClient(timeout=30) as client:
+    async with httpx.AsyncClient(timeout=120) as client:
         app.state.client = client
         yield
 

@@ -39,7 +39,7 @@ class ScriptedModel(BaseLlm):
 
 def make_agent(toolset=KAgentMcpToolset):
     tools = toolset(
-        connection_params=StreamableHTTPConnectionParams(url=os.environ["BACKEND_URL"], timeout=10, sse_read_timeout=10),
+        connection_params=StreamableHTTPConnectionParams(url=os.environ["BACKEND_URL"], timeout=60, sse_read_timeout=60),
         header_provider=create_header_provider(allowed_headers=ALLOWED),
     )
     return Agent(name="agent", model=ScriptedModel(model="scripted"), instruction="", tools=[tools])

@@ -72,15 +72,12 @@ for (const host of ['127.0.0.1', '::1']) {
 }
 
 for (const upgrade of [null, 'websocket']) {
-  test(`fails each ${upgrade ?? 'plain'} request and emits connectionError for an invalid client certificate`, async (t) => {
+  test(`fails each ${upgrade ?? 'plain'} request for an invalid client certificate`, async (t) => {
     const dispatcher = http1Dispatcher(t, undefined, { cert: 'invalid', key: 'invalid' });
-    const emitted: Error[] = [];
-    dispatcher.on('connectionError', (_, __, error) => emitted.push(error));
-    for (const nth of [1, 2]) {
+    for (let i = 0; i < 2; i += 1) {
       const followed = await follow(dispatcher, { origin: 'https://127.0.0.1:1', upgrade }).ended();
       assert.deepEqual(followed.events, ['error Error']);
       assert.match((followed.error as NodeJS.ErrnoException).code ?? '', /^ERR_OSSL_PEM_/);
-      assert.equal(emitted[nth - 1], followed.error);
     }
     await soon('the close', dispatcher.close());
   });

@@ -9,7 +9,7 @@ import { type Followed, pauseFor, type Reactions } from '../../../harness/follow
 
 const parsers = countParsers();
 
-/** How the upstream responds, by request target. */
+/** The responses of the upstream, by request target. */
 const RESPONSES: Record<string, (connection: BareConnection) => void> = {
   '/complete': ({ send }) => send(responseOf('hello')),
   '/closes': ({ send }) => send(responseOf('hello', 'HTTP/1.1 200 OK\r\nConnection: close\r\n')),

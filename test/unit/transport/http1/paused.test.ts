@@ -144,11 +144,13 @@ for (const [what, response, last, end] of ENDS) {
     testWays(
       `${what}, whose connection ends while it is paused ${place}`,
       async (start) => {
-        const { ask } = await start(({ send, socket }) => {
-          send(response);
-          setTimeout(() => socket[last](), ARRIVED_MS);
-        });
-        const { events, body } = await ask({}, { [place]: pauseFor(3 * ARRIVED_MS) });
+        const { ask, connections } = await start(({ send }) => send(response));
+        const endConnection = (): void => void connections[0]?.socket[last]();
+        const pauseMeanwhile = (controller: Controller): void => {
+          pauseFor(3 * ARRIVED_MS)(controller);
+          setTimeout(endConnection, ARRIVED_MS);
+        };
+        const { events, body } = await ask({}, { [place]: pauseMeanwhile });
         assert.deepEqual([body, ...events], ['hello', 'start', 'response 200', 'data', end]);
       },
       isReset ? WAYS.slice(0, 1) : WAYS,

@@ -107,8 +107,8 @@ for (const [what, last] of [
     testWays(`fails a request once when its connection ${what} ${where}`, async (start) => {
       const { ask } = await start(({ socket }) => {
         if (bytes !== '') socket.write(bytes);
-        // A connection over TLS cannot be reset.
-        setTimeout(() => ('encrypted' in socket ? socket.end() : socket[last]()), 20);
+        // A connection over TLS cannot be reset. A reset drops bytes that were not read yet.
+        setTimeout(() => ('encrypted' in socket ? socket.end() : socket[last]()), 5 * ARRIVED_MS);
       });
       const { events: seen } = await ask();
       assert.deepEqual(
@@ -231,15 +231,12 @@ test('groups repeated headers, lower-cases names, and keeps bytes as they are', 
   ]);
 });
 
-test('fails only the request whose connection fails, and emits connectionError', async (t) => {
+test('fails only the request whose connection fails', async (t) => {
   const { send, dispatcher } = await link(t, responseOf('hello'));
-  const emitted: unknown[] = [];
-  dispatcher.on('connectionError', (origin, targets, error) => emitted.push(origin.href, targets, error));
   const refused = follow(dispatcher, { origin: 'http://127.0.0.1:1' });
   const served = send();
   await refused.ended();
   assert.deepEqual((await served.ended()).events, SERVED);
   assert.deepEqual(refused.events, ['error Error']);
-  assert.deepEqual(emitted, ['http://127.0.0.1:1/', [dispatcher], refused.error]);
   assert.equal((refused.error as NodeJS.ErrnoException).code, 'ECONNREFUSED');
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { keepAliveMs } from '../../../../src/transport/http1/connection.ts';
+import { keepAliveMs } from '../../../../src/transport/http1/response-reader.ts';
 import { type BareConnection, link, type OnRequest, responseOf, testWays } from '../../../harness/bare-upstream.ts';
 import { eventually } from '../../../harness/eventually.ts';
 import { type Followed, pauseFor, SERVED } from '../../../harness/followed.ts';

@@ -15,17 +15,21 @@ import { follow, SERVED } from '../../../harness/followed.ts';
 /** Short, because tests wait for this timeout. */
 const HEADERS_MS = 80;
 
-/** Several times as long, for tests in which no timeout happens. */
-const LONG_MS = 4 * HEADERS_MS;
+/** In tests in which no timeout happens, a busy machine has this long for a response … */
+const UNUSED_MS = 700;
+/** … and each part takes longer. */
+const LONG_MS = 800;
 
 const LATE = ['start', 'error HeadersTimeoutError'];
 
 const HEADERS = 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n';
 
 const TIMED = { headersTimeout: HEADERS_MS };
+const UNTIMED = { headersTimeout: UNUSED_MS };
 
 /** A request with this content. */
-const posting = (body: AsyncIterable<Buffer>) => ({ ...TIMED, method: 'POST', body }) as const;
+const posting = (body: AsyncIterable<Buffer>, options: object = TIMED) =>
+  ({ ...options, method: 'POST', body }) as const;
 
 testWays('fails a request once and closes its connection when headers are late', async (start) => {
   const { ask, closed } = await start();
@@ -45,9 +49,9 @@ testWays('sets no timeout after the headers', async (start) => {
     send(HEADERS);
     setTimeout(() => send('hello'), LONG_MS);
   });
-  assert.deepEqual((await ask(TIMED)).events, SERVED);
+  assert.deepEqual((await ask(UNTIMED)).events, SERVED);
   await delay(LONG_MS);
-  assert.deepEqual((await ask(TIMED)).events, SERVED);
+  assert.deepEqual((await ask(UNTIMED)).events, SERVED);
   assert.equal(connections.length, 1);
 });
 
@@ -63,7 +67,7 @@ testWays('does not run the timeout while it waits for content of the caller', as
       await delay(LONG_MS);
     }
   }
-  assert.deepEqual((await ask(posting(body()))).events, SERVED);
+  assert.deepEqual((await ask(posting(body(), UNTIMED))).events, SERVED);
 });
 
 testWays('runs the timeout after all content was sent', async (start) => {
@@ -100,7 +104,7 @@ testWays('sets no timeout for content after the headers', async (start) => {
   async function* body(): AsyncGenerator<Buffer> {
     for (let i = 0; i < 32; i += 1) yield Buffer.alloc(1 << 20);
   }
-  assert.deepEqual((await ask(posting(body()))).events, SERVED);
+  assert.deepEqual((await ask(posting(body(), UNTIMED))).events, SERVED);
 });
 
 test('waits without limit if there is no timeout', async (t) => {
@@ -114,11 +118,8 @@ test('fails a request whose connection takes too long', async (t) => {
   // Accepts connections and never starts TLS.
   const { origin, closed } = await link(t);
   const dispatcher = http1Dispatcher(t, undefined, { timeout: 500 });
-  const emitted: Error[] = [];
-  dispatcher.on('connectionError', (_, __, error) => emitted.push(error));
   const followed = await follow(dispatcher, { origin: origin.replace('http:', 'https:') }).ended();
   assert.deepEqual(followed.events, ['error ConnectTimeoutError']);
-  assert.deepEqual(emitted, [followed.error]);
   await closed();
 });
 

@@ -1,8 +1,5 @@
 import type { Clock } from '../clock/clock.ts';
 import type { Route } from '../config/route.ts';
-import type { ErrorCode } from '../error-catalogue.ts';
-import type { Outcome } from '../observability/proxy-observer.ts';
-import type { CacheResult } from '../observability/token-observer.ts';
 import { type Decision, REMEMBERED_DECISIONS, type RecentDecisions } from '../proxy/recent-decisions.ts';
 import { whyMatched } from '../routing/why-routed.ts';
 
@@ -10,39 +7,16 @@ import { whyMatched } from '../routing/why-routed.ts';
 export interface DecisionReport {
   /** Number of the last decision; 0 before the first. */
   readonly last: number;
-  /** Number of decisions that were asked for and are no longer remembered. */
+  /** Number of decisions that the reader missed, because they are no longer remembered. */
   readonly missed: number;
   /** The earliest first. */
   readonly decisions: readonly DecisionRow[];
 }
 
+export type DecisionRow = ReturnType<typeof toRow>;
+
 /** Number of decisions on the status page. `cambist tail` shows more. */
 export const SHOWN_DECISIONS = 20;
-
-interface Named {
-  readonly audience?: readonly string[] | undefined;
-  readonly scope?: string | undefined;
-}
-
-export interface DecisionRow {
-  readonly number: number;
-  /** The beginning of the response. */
-  readonly time: string;
-  readonly status: number;
-  readonly outcome: Outcome;
-  readonly error?: ErrorCode | undefined;
-  readonly duration_ms: number;
-  readonly agent?: string | undefined;
-  readonly route?: string | undefined;
-  /** The team that owns the route, or the region of a request that no route takes. */
-  readonly team?: string | undefined;
-  /** Why the route took the request. */
-  readonly matched?: string | undefined;
-  readonly cache?: CacheResult | undefined;
-  readonly exchange_ms?: number | undefined;
-  readonly requested?: (Named & { readonly resource?: readonly string[] | undefined }) | undefined;
-  readonly granted?: Named | undefined;
-}
 
 /** @param after number of the last decision that the reader knows; 0 for none */
 export function reportDecisions(
@@ -62,7 +36,7 @@ export function reportDecisions(
   };
 }
 
-function toRow(decision: Decision, wallOffsetMs: number): DecisionRow {
+function toRow(decision: Decision, wallOffsetMs: number) {
   const { number, atMs, agent, route, team, status, outcome, durationMs, error, cacheResult, exchangeMs, granted } =
     decision;
   return {
@@ -83,7 +57,7 @@ function toRow(decision: Decision, wallOffsetMs: number): DecisionRow {
   };
 }
 
-function requestedBy(route: Route | undefined, stepUp: readonly string[] = []): NonNullable<DecisionRow['requested']> {
+function requestedBy(route: Route | undefined, stepUp: readonly string[] = []) {
   if (route === undefined || !('target' in route.credential)) return {};
   const { resource, audience, scope } = route.credential.target;
   const scopes = [...(scope === undefined ? [] : [scope]), ...stepUp].join(' ');

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import fastify, { type InjectOptions } from 'fastify';
-import { addLogLevel } from '../../../src/admin/put-log-level.ts';
+import { addLogLevel } from '../../../src/admin/local-requests.ts';
 import { createLogLevelControl } from '../../../src/observability/log-level.ts';
 import { loggerWithLines } from '../observability/log-lines.ts';
 
