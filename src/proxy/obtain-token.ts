@@ -1,10 +1,11 @@
 import type { Clock } from '../clock/clock.ts';
 import type { ProxyObserver } from '../observability/proxy-observer.ts';
 import type { CacheResult, Cause } from '../observability/token-observer.ts';
-import type { Broker, SteppedUp } from '../tokens/broker.ts';
+import type { Broker } from '../tokens/broker.ts';
 import type { IssuedToken } from '../tokens/issued-token.ts';
 import { obtainSecret } from '../tokens/route-secret.ts';
 import type { Actor, Session } from '../tokens/session.ts';
+import type { SteppedUp } from '../tokens/step-up.ts';
 import type { Subject } from '../tokens/subject.ts';
 import { callerTraceId } from './caller-tokens.ts';
 import { headerValues } from './headers.ts';

@@ -16,6 +16,8 @@ interface Flight {
 }
 
 /** The exchanges in flight. Their tokens and refusals go into the cache. */
+export type Flights = ReturnType<typeof createFlights>;
+
 export function createFlights(cache: TokenCache, exchange: Exchange, second: SecondLevel | undefined) {
   const inFlight = new Map<string, Flight>();
   const addedTo = new WeakMap<IssuedToken, readonly string[]>();

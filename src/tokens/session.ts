@@ -1,10 +1,8 @@
-import { LRUCache } from 'lru-cache';
-import type { Clock } from '../clock/clock.ts';
 import type { Route, TokenCredential } from '../config/route.ts';
 import { CambistError } from '../errors.ts';
 import type { Cause } from '../observability/token-observer.ts';
 import { oncePer, type Secret } from '../secrets/secret.ts';
-import type { CacheOwner } from './cache.ts';
+import type { CacheOwner } from './cache-entries.ts';
 import type { Subject } from './subject.ts';
 import { jsonDigest } from './token-text.ts';
 
@@ -94,45 +92,6 @@ export function keptTokenKey(session: Session, resource: ResourceDigest): string
 /** The key for all sessions of a subject token: of its cached refusal, and of its assertion in a chain. Each has its own store. */
 export function subjectKey(subject: Subject, resource: ResourceDigest): string {
   return tokenKey({ subject, id: undefined }, resource);
-}
-
-/** Keys that are remembered at a time. A flood of keys only makes the oldest cooldowns end early. */
-const MAX_KEYS = 10_000;
-
-/** @returns a function that admits an event for a key, and no other event for that key until its cooldown ends */
-export function createCooldown(cooldownMs: number, clock: Clock): (key: string) => boolean {
-  const cooling = new LRUCache<string, true>({
-    // With `max`, the library reserves room for all entries at once.
-    maxSize: MAX_KEYS,
-    sizeCalculation: () => 1,
-    // An entry of the library outlives its `ttl` by less than a millisecond.
-    ttl: cooldownMs - 1,
-    ttlResolution: 0,
-    perf: { now: () => clock.monotonicMs() },
-  });
-
-  return (key) => {
-    if (cooling.has(key)) return false;
-    cooling.set(key, true);
-    return true;
-  };
-}
-
-/**
- * The requested scopes that a token lacks, when the route may add all of them.
- * @param present scopes that were added to the token before
- * @param wanted scopes that the upstream requires
- * @returns undefined when the route may not add one of them, or the token has them all
- */
-export function scopesToAdd(
-  { stepUp, credential }: Route,
-  present: readonly string[],
-  wanted: readonly string[],
-): readonly string[] | undefined {
-  if (credential.kind !== 'exchange') return undefined;
-  const known = new Set([...(credential.target.scope?.split(' ') ?? []), ...present]);
-  const missing = wanted.filter((scope) => !known.has(scope));
-  return missing.length > 0 && missing.every((scope) => stepUp.includes(scope)) ? missing : undefined;
 }
 
 /** A request for a token, and the key that its token is cached under. */

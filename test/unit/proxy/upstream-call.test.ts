@@ -8,8 +8,8 @@ import type { ResponseRelay } from '../../../src/proxy/response-relay.ts';
 import type { Prepared } from '../../../src/proxy/steps.ts';
 import { callUpstream, type UpstreamCallOptions } from '../../../src/proxy/upstream-call.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
-import type { SteppedUp } from '../../../src/tokens/broker.ts';
 import type { IssuedToken } from '../../../src/tokens/issued-token.ts';
+import type { SteppedUp } from '../../../src/tokens/step-up.ts';
 import type { RawHandler } from '../../../src/transport/http1/upstream-request.ts';
 
 const CHALLENGE = ['www-authenticate', 'Bearer error="insufficient_scope", scope="repo"'];

@@ -6,9 +6,9 @@ import type { AuthorizationServer } from '../../../src/config/authorization-serv
 import { type AcceptedToken, acceptToken } from '../../../src/tokens/accept-token.ts';
 import { createTokenCache } from '../../../src/tokens/cache.ts';
 import { createAssertions, createOwnTokens } from '../../../src/tokens/own-tokens.ts';
-import { createCooldown } from '../../../src/tokens/session.ts';
 import type { TokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { TokenRequest } from '../../../src/tokens/token-request.ts';
+import { createCooldown } from '../../../src/tokens/upstream-reports.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { failsWith, jwtOf, targetOf, tokenRequestOf } from './sample.ts';
 
