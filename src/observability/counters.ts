@@ -64,3 +64,13 @@ export function quantileOf(histogram: Histogram, rank: number): number | undefin
   }
   return bounds.at(-1);
 }
+
+/** The value of a key, created if it is missing. */
+export function entry<Value>(map: Map<string, Value>, key: string, create: (key: string) => Value): Value {
+  let value = map.get(key);
+  if (value === undefined) {
+    value = create(key);
+    map.set(key, value);
+  }
+  return value;
+}
