@@ -1,3 +1,4 @@
+import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { Config } from '../config/config.ts';
 import { introspectingServers, signallingServers, usedServers } from '../config/used-servers.ts';
 import { add, createHistogram, entry, expect, type Histogram, observe, type Tally } from './counters.ts';
@@ -11,6 +12,8 @@ import {
   type IntrospectionResult,
   type TokenObserver,
 } from './token-observer.ts';
+
+type Named = Pick<AuthorizationServer, 'name'>;
 
 const EXCHANGE_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
@@ -28,35 +31,28 @@ export function createTokenCounts(route: (name: string) => RouteCounts) {
   const credentials = new Map<string, number>();
   let namedCredentials: ReadonlySet<string> = new Set();
   /** A change of `signals` needs a restart, so these are the servers of the first config. */
-  let signalling: readonly string[] | undefined;
+  let signalling: readonly Named[] | undefined;
 
   const tally = <Name extends string>(map: Map<string, Tally<Name>>, key: string) => entry(map, key, () => ({}));
   const durationsOf = (server: string): Histogram =>
     entry(exchangeDurations, server, () => createHistogram(EXCHANGE_BOUNDS));
 
-  /** @returns the servers */
-  function expectExchanges(name: string, servers: readonly string[]): readonly string[] {
-    for (const server of servers) {
+  /** @returns the names of the servers */
+  function expectExchanges(name: string, servers: readonly Named[]): readonly string[] {
+    for (const { name: server } of servers) {
       expect(tally(route(name).exchanges, server), EXCHANGE_RESULTS);
       durationsOf(server);
     }
-    return servers;
+    return servers.map((server) => server.name);
   }
 
   return {
     counts: { exchangeDurations, evictions, introspections, available, credentials },
     /** Adds everything that can occur under a config, and forgets the state of what it no longer has. */
     serve(config: Config): void {
-      const used = config.routes.flatMap(({ name, credential }) =>
-        expectExchanges(
-          name,
-          usedServers(credential).map((server) => server.name),
-        ),
-      );
-      for (const { name } of introspectingServers(config)) {
-        expect(tally(introspections, name), INTROSPECTION_RESULTS);
-      }
-      signalling ??= signallingServers(config).map(({ name }) => name);
+      const used = config.routes.flatMap(({ name, credential }) => expectExchanges(name, usedServers(credential)));
+      for (const { name } of introspectingServers(config)) expect(tally(introspections, name), INTROSPECTION_RESULTS);
+      signalling ??= signallingServers(config);
       const asked = new Set([...used, ...expectExchanges(OF_SIGNALS, signalling)]);
       for (const name of available.keys()) if (!asked.has(name)) available.delete(name);
       for (const name of asked) entry(available, name, () => true);
