@@ -1,20 +1,17 @@
 import type { Dispatcher } from 'undici';
 import type { Clock } from '../clock/clock.ts';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
-import { assertionFrom } from '../config/used-servers.ts';
 import type { Introspection, SubjectVerification } from '../config/verification.ts';
 import { CambistError } from '../errors.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import { isFor } from './audience.ts';
-import { boundedRequest, type HttpResponse, isPassing, passingError, type RequestUrl } from './bounded-request.ts';
-import { authenticateClient } from './client-auth.ts';
+import { type HttpResponse, isPassing, passingError, type RequestUrl } from './bounded-request.ts';
 import { createEndpointLocator } from './discovery.ts';
 import { createEndpointClaims } from './endpoint-claims.ts';
 import { createExchangeQueue, type ExchangeQueue } from './exchange-queue.ts';
 import type { FormField } from './sent-values.ts';
-import { failedRequest, formRequest } from './server-request.ts';
+import { type ClientAssertions, createServerClient } from './server-client.ts';
 import { holderOf, type Subject } from './subject.ts';
-import type { ClientAssertions } from './token-endpoint.ts';
 import { EXPIRY_LEEWAY_MS, type JsonObject, parseJsonObject } from './token-text.ts';
 
 /** An active token, as its authorization server describes it. */
@@ -118,6 +115,7 @@ interface IntrospectorOptions {
 interface Endpoint {
   readonly queue: ExchangeQueue;
   readonly locate: () => RequestUrl | Promise<RequestUrl>;
+  readonly client: ReturnType<typeof createServerClient>;
 }
 
 export type Introspector = ReturnType<typeof createIntrospector>;
@@ -141,6 +139,12 @@ export function createIntrospector(options: IntrospectorOptions) {
         claims,
         clock,
       }),
+      client: createServerClient(server, 'introspection endpoint', {
+        dispatcher: () => dispatcher(server),
+        clock,
+        clientAssertions,
+        credentialRead: observer.credentialRead,
+      }),
     };
     endpoints.set(key, known);
     return known;
@@ -149,26 +153,16 @@ export function createIntrospector(options: IntrospectorOptions) {
   async function ask(
     subject: Subject,
     rules: SubjectVerification,
-    { authorizationServer: server }: Introspection,
-    locate: Endpoint['locate'],
+    { name, timeoutMs }: AuthorizationServer,
+    { client, locate }: Endpoint,
   ): Promise<Introspected> {
-    const untilMs = performance.now() + server.timeoutMs;
-    const url = await locate();
-    const from = assertionFrom(server);
-    const issued = from && (await clientAssertions.obtain(server, from, 'introspection')).assertion;
-    const audience = server.issuer ?? url.text;
-    const client = await authenticateClient(server, audience, clock, observer.credentialRead, issued?.assertion);
+    const untilMs = performance.now() + timeoutMs;
     const fields: readonly FormField[] = [
       ['token', subject.token.reveal()],
       ['token_type_hint', 'access_token'],
-      ...client.fields,
     ];
-    const pool = await dispatcher(server);
-    const response = await boundedRequest(pool, formRequest(url, fields, client, untilMs)).catch((cause: unknown) => {
-      throw failedRequest(server, 'introspection endpoint', cause);
-    });
-    if (issued !== undefined && response.status === 401) clientAssertions.drop(server, issued);
-    return processIntrospection(response, server.name, rules, clock.wallMs());
+    const { response } = await client.send({ url: await locate(), fields, untilMs }, 'introspection');
+    return processIntrospection(response, name, rules, clock.wallMs());
   }
 
   async function askOnce(
@@ -177,17 +171,17 @@ export function createIntrospector(options: IntrospectorOptions) {
     introspection: Introspection,
     peer: string | undefined,
   ): Promise<Introspected> {
-    const { name } = introspection.authorizationServer;
-    const { queue, locate } = endpointOf(introspection);
+    const { authorizationServer: server } = introspection;
+    const endpoint = endpointOf(introspection);
     try {
-      const result = await queue.run({ caller: subject.digest, peer }, () =>
-        ask(subject, rules, introspection, locate),
+      const result = await endpoint.queue.run({ caller: subject.digest, peer }, () =>
+        ask(subject, rules, server, endpoint),
       );
-      observer.introspected(name, 'active');
+      observer.introspected(server.name, 'active');
       return result;
     } catch (error) {
       const isInactive = error instanceof CambistError && error.code === 'ERR_SUBJECT_TOKEN_INVALID';
-      observer.introspected(name, isInactive ? 'refused' : 'failure');
+      observer.introspected(server.name, isInactive ? 'refused' : 'failure');
       throw error;
     }
   }
@@ -198,13 +192,8 @@ export function createIntrospector(options: IntrospectorOptions) {
      * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_METADATA_INVALID, ERR_CREDENTIAL_UNAVAILABLE
      */
     async prepare(introspection: Introspection): Promise<void> {
-      const { authorizationServer: server } = introspection;
-      const url = await endpointOf(introspection).locate();
-      const from = assertionFrom(server);
-      if (from === undefined)
-        await authenticateClient(server, server.issuer ?? url.text, clock, observer.credentialRead);
-      else await clientAssertions.prepare(from);
-      await dispatcher(server);
+      const { client, locate } = endpointOf(introspection);
+      await client.prepare(await locate());
     },
     /**
      * Asks about a token. Concurrent callers with the same token and rules share one request.

@@ -4,7 +4,8 @@ import { TOKEN_TYPE_PREFIX } from '../config/units.ts';
 import { oncePer, Secret } from '../secrets/secret.ts';
 import type { TokenCache } from './cache.ts';
 import { digestsOf } from './sent-values.ts';
-import type { ClientAssertions, TokenEndpoint } from './token-endpoint.ts';
+import type { ClientAssertions } from './server-client.ts';
+import type { TokenEndpoint } from './token-endpoint.ts';
 import { type Assertion, ownTokenRequest, type TokenRequest } from './token-request.ts';
 
 /**

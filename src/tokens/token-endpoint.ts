@@ -1,36 +1,19 @@
 import { performance } from 'node:perf_hooks';
 import type { Dispatcher } from 'undici';
-import type { AssertionFrom, AuthorizationServer } from '../config/authorization-server.ts';
+import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { TokenTarget } from '../config/route.ts';
-import { assertionFrom } from '../config/used-servers.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import { type AcceptedToken, acceptToken, type LifetimeSettings } from './accept-token.ts';
-import { boundedRequest, type HttpResponse, type RequestUrl } from './bounded-request.ts';
-import { authenticateClient, type ClientAuthentication } from './client-auth.ts';
-import { addDiagnosis, type FailedTokenRequest, type LoadDiagnoses } from './diagnosis.ts';
+import { addDiagnosis, type LoadDiagnoses } from './diagnosis.ts';
 import { createEndpointLocator } from './discovery.ts';
 import type { EndpointClaims } from './endpoint-claims.ts';
 import { createExchangeQueue } from './exchange-queue.ts';
 import type { DpopProver } from './issued-token.ts';
 import { observeExchange } from './observe-exchange.ts';
-import { type FormField, type SentValue, sentInForm } from './sent-values.ts';
-import { failedRequest, formRequest } from './server-request.ts';
-import { type Assertion, buildTokenRequest, type Grant, type TokenRequest } from './token-request.ts';
-import { asksForNonce, type ExpectedResponse, processTokenResponse } from './token-response.ts';
-import { parseJsonObject } from './token-text.ts';
-
-/** Gets client assertions from another authorization server, which vouches for cambist there (RFC 7523 section 2.2). */
-export interface ClientAssertions {
-  /** @param routeName the route that needs the assertion first, for the log and the metrics */
-  obtain(
-    server: AuthorizationServer,
-    from: AssertionFrom,
-    routeName: string,
-  ): Promise<{ readonly assertion: Assertion; readonly reused: boolean }>;
-  drop(server: AuthorizationServer, assertion: Assertion): void;
-  /** Discovers the other server before the first request. */
-  prepare(from: AssertionFrom): Promise<void>;
-}
+import type { SentValue } from './sent-values.ts';
+import { type Attempt, type ClientAssertions, createServerClient } from './server-client.ts';
+import { buildTokenRequest, type Grant, type TokenRequest } from './token-request.ts';
+import { type ExpectedResponse, processTokenResponse } from './token-response.ts';
 
 export interface TokenEndpointContext extends LifetimeSettings {
   readonly dpop: DpopProver;
@@ -42,25 +25,6 @@ export interface TokenEndpointContext extends LifetimeSettings {
   readonly diagnoses?: LoadDiagnoses | undefined;
 }
 
-interface Reply {
-  readonly response: HttpResponse;
-  /** Monotonic milliseconds. */
-  readonly sentAtMs: number;
-  readonly sent: SentValue[];
-}
-
-/** One exchange on its way. The last request that was sent, and its response, are evidence for a diagnosis. */
-interface Attempt {
-  readonly url: RequestUrl;
-  /** The values lack client authentication. */
-  readonly fields: readonly FormField[];
-  /** Deadline in milliseconds of `performance.now()`. */
-  readonly untilMs: number;
-  form?: FailedTokenRequest['form'];
-  sent?: FailedTokenRequest['sent'];
-  response?: FailedTokenRequest['response'];
-}
-
 export type TokenEndpoint = ReturnType<typeof createTokenEndpoint>;
 
 /** @param dispatcher gives the connection pool, which may have to read TLS files first */
@@ -70,7 +34,13 @@ export function createTokenEndpoint(
   context: TokenEndpointContext,
 ) {
   const { clock, dpop, claims, observer, diagnoses, clientAssertions } = context;
-  const from = assertionFrom(server);
+  const client = createServerClient(server, 'token endpoint', {
+    dispatcher,
+    clock,
+    clientAssertions,
+    credentialRead: observer.credentialRead,
+    dpop,
+  });
   const queue = createExchangeQueue(server.name, server.timeoutMs, clock, (available) =>
     observer.availabilityChanged(server.name, available),
   );
@@ -85,13 +55,6 @@ export function createTokenEndpoint(
   });
   /** Targets for which a caller's token has been exchanged, so that a refusal is distinguished from a wrong config. */
   const succeeded = new WeakSet<TokenTarget>();
-  const nonceFrom = `authorization server ${server.name}`;
-  const send = server.dpop ? sendWithNonce : sendOnce;
-
-  function authenticate(url: RequestUrl, assertion?: Assertion): ClientAuthentication | Promise<ClientAuthentication> {
-    const audience = server.issuer ?? url.text;
-    return authenticateClient(server, audience, clock, observer.credentialRead, assertion?.assertion);
-  }
 
   async function exchangeNow(request: TokenRequest): Promise<AcceptedToken> {
     const granting = request.grant();
@@ -100,9 +63,8 @@ export function createTokenEndpoint(
     const locating = locate();
     const url = locating instanceof Promise ? await locating : locating;
     const attempt: Attempt = { url, fields: buildTokenRequest(grant, request.target, server), untilMs };
-    const post = (assertion?: Assertion): Promise<Reply> => send(attempt, assertion);
     try {
-      const { response, sentAtMs, sent } = from === undefined ? await post() : await assertedBy(from, request, post);
+      const { response, sentAtMs, sent } = await client.send(attempt, request.routeName);
       const expected = expectedResponse(server, grant, request, sent);
       const token = processTokenResponse(response, expected, clock.wallMs());
       const { lifetime, isForOthers, claims: issued, granted } = acceptToken(token, sentAtMs, request, context);
@@ -121,19 +83,6 @@ export function createTokenEndpoint(
       await explain(error, request, grant, attempt);
       throw error;
     }
-  }
-
-  /** Sends the request with an assertion of another server. A cached one may be revoked, and is then replaced once. */
-  async function assertedBy(
-    issuer: AssertionFrom,
-    { routeName }: TokenRequest,
-    post: (assertion: Assertion) => Promise<Reply>,
-  ): Promise<Reply> {
-    const { assertion, reused } = await clientAssertions.obtain(server, issuer, routeName);
-    const reply = await post(assertion);
-    if (!refusesClient(reply.response)) return reply;
-    clientAssertions.drop(server, assertion);
-    return reused ? post((await clientAssertions.obtain(server, issuer, routeName)).assertion) : reply;
   }
 
   async function explain(error: unknown, request: TokenRequest, grant: Grant, attempt: Attempt): Promise<void> {
@@ -155,51 +104,13 @@ export function createTokenEndpoint(
     );
   }
 
-  /** Sends the request again where the server wants a nonce in its proof (RFC 9449 section 8). */
-  async function sendWithNonce(attempt: Attempt, assertion: Assertion | undefined): Promise<Reply> {
-    const first = await sendOnce(attempt, assertion);
-    if (!dpop.learn(nonceFrom, first.response.dpopNonce) || !asksForNonce(first.response)) return first;
-    const second = await sendOnce(attempt, assertion);
-    dpop.learn(nonceFrom, second.response.dpopNonce);
-    return { ...second, sent: [...first.sent, ...second.sent] };
-  }
-
-  /** Each attempt has its own client assertion and proof, because the server accepts each of them once. */
-  async function sendOnce(attempt: Attempt, assertion: Assertion | undefined): Promise<Reply> {
-    const { url, untilMs } = attempt;
-    const authenticating = authenticate(url, assertion);
-    const client = authenticating instanceof Promise ? await authenticating : authenticating;
-    const fields = [...attempt.fields, ...client.fields];
-    const sent = [...sentInForm(fields), ...client.sent];
-    const request = formRequest(url, fields, client, untilMs);
-    if (server.dpop) {
-      const proof = await dpop.prove({ method: 'POST', url: url.text, nonceFrom });
-      request.headers.dpop = proof;
-      sent.push({ name: 'DPoP', value: proof, isCredential: true });
-    }
-    const sentAtMs = clock.monotonicMs();
-    attempt.form = request.body;
-    attempt.sent = sent;
-    attempt.response = undefined;
-    const opening = dispatcher();
-    const pool = opening instanceof Promise ? await opening : opening;
-    try {
-      attempt.response = await boundedRequest(pool, request);
-      return { response: attempt.response, sentAtMs, sent };
-    } catch (cause) {
-      throw failedRequest(server, 'token endpoint', cause);
-    }
-  }
-
   return {
     /**
      * Discovers the endpoint and reads the client credential, so that a problem shows before the first request.
      * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_CREDENTIAL_UNAVAILABLE
      */
     async prepare(): Promise<void> {
-      const url = await locate();
-      await (from === undefined ? authenticate(url) : clientAssertions.prepare(from));
-      await dispatcher();
+      await client.prepare(await locate());
     },
     /**
      * Requests a token when its turn comes: builds the request, authenticates the client, sends, and processes the response.
@@ -211,11 +122,6 @@ export function createTokenEndpoint(
         observeExchange(server.name, request, observer, clock, () => exchangeNow(request)),
       ),
   };
-}
-
-/** Did the server refuse the client, and not the subject token? */
-function refusesClient({ status, text }: HttpResponse): boolean {
-  return (status === 400 || status === 401) && parseJsonObject(text)?.error === 'invalid_client';
 }
 
 function expectedResponse(

@@ -35,10 +35,12 @@ async function start(t: TestContext, { endpoint = true, asserted = false } = {})
   const results: string[] = [];
   const assertions: string[] = [];
   const now = () => Math.floor(clock.wallMs() / 1000);
-  const state: { respond: () => unknown; status: number; metadataStatus: number } = {
-    respond: () => ({ active: true, sub: 'alice', aud: 'cambist', exp: now() + 60 }),
+  const state = {
+    respond: (): unknown => ({ active: true, sub: 'alice', aud: 'cambist', exp: now() + 60 }),
     status: 200,
     metadataStatus: 200,
+    /** The assertion comes from the cache. */
+    reused: false,
   };
   const server = await startHttpServer(async (request: IncomingMessage, response) => {
     paths.push(request.url ?? '');
@@ -95,7 +97,7 @@ async function start(t: TestContext, { endpoint = true, asserted = false } = {})
             assertions.push('obtained');
             return {
               assertion: { assertion: new Secret('an.assertion.'), lifetime: {} as never, sent: digestsOf([]) },
-              reused: false,
+              reused: state.reused,
             };
           },
           drop: () => void assertions.push('dropped'),
@@ -142,7 +144,7 @@ test('finds the endpoint in the metadata, reads it again after an hour, and keep
   assert.equal(paths.filter((path) => path === '/ask').length, 3);
 });
 
-test('asks with an assertion of another server, and drops one that is refused', async (t) => {
+test('asks with an assertion of another server, and replaces a cached one that is refused', async (t) => {
   const { asked, rules, verifier, verify, assertions, state } = await start(t, { asserted: true });
   await verifier.prepare(rules);
   await verify('opaque-token');
@@ -151,6 +153,10 @@ test('asks with an assertion of another server, and drops one that is refused', 
   state.status = 401;
   await assert.rejects(verify('another-token'));
   assert.deepEqual(assertions, ['prepared', 'obtained', 'obtained', 'dropped']);
+  state.reused = true;
+  await assert.rejects(verify('a-third-token'));
+  assert.deepEqual(assertions.slice(4), ['obtained', 'dropped', 'obtained']);
+  assert.equal(asked.length, 4);
 });
 
 test('refuses a response that is too large', async (t) => {

@@ -9,8 +9,9 @@ import type { TokenObserver } from '../../../src/observability/token-observer.ts
 import { Secret } from '../../../src/secrets/secret.ts';
 import { createEndpointClaims } from '../../../src/tokens/endpoint-claims.ts';
 import { createDpopProver } from '../../../src/tokens/issued-token.ts';
+import type { ClientAssertions } from '../../../src/tokens/server-client.ts';
 import { readSubject, type Subject } from '../../../src/tokens/subject.ts';
-import type { ClientAssertions, TokenEndpointContext } from '../../../src/tokens/token-endpoint.ts';
+import type { TokenEndpointContext } from '../../../src/tokens/token-endpoint.ts';
 import type { TokenRequest } from '../../../src/tokens/token-request.ts';
 import type { ExpectedResponse } from '../../../src/tokens/token-response.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
