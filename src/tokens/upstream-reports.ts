@@ -84,19 +84,13 @@ const MAX_KEYS = 10_000;
 
 /** @returns a function that admits an event for a key, and no other event for that key until its cooldown ends */
 export function createCooldown(cooldownMs: number, clock: Clock): (key: string) => boolean {
-  const cooling = new LRUCache<string, true>({
-    // With `max`, the library reserves room for all entries at once.
-    maxSize: MAX_KEYS,
-    sizeCalculation: () => 1,
-    // An entry of the library outlives its `ttl` by less than a millisecond.
-    ttl: cooldownMs - 1,
-    ttlResolution: 0,
-    perf: { now: () => clock.monotonicMs() },
-  });
+  // With `max`, the library reserves room for all entries at once.
+  const cooling = new LRUCache<string, number>({ maxSize: MAX_KEYS, sizeCalculation: () => 1 });
 
   return (key) => {
-    if (cooling.has(key)) return false;
-    cooling.set(key, true);
+    const nowMs = clock.monotonicMs();
+    if (nowMs < (cooling.peek(key) ?? Number.NEGATIVE_INFINITY)) return false;
+    cooling.set(key, nowMs + cooldownMs);
     return true;
   };
 }
