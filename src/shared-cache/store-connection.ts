@@ -54,6 +54,9 @@ interface Client {
 
 /** Time limit for a connection. A server that needs longer is tried again later. */
 const CONNECT_MS = 2000;
+/** Backoff of the clients of clusters and sentinels, which reconnect by themselves. */
+const FIRST_RECONNECT_MS = 50;
+const MAX_RECONNECT_MS = 2000;
 /** Interval for reading the primary from the sentinels, beside their own messages. */
 const SENTINEL_SCAN_MS = 2000;
 /** Commands that may wait. The time limit of each is much shorter. */
@@ -77,8 +80,9 @@ const SCRIPTS = Object.fromEntries(
 
 /** Connects with credentials and certificates as the files have them now. @throws {Error} if that fails */
 export const connectStore: ConnectStore = async (shared, onLost, onInterrupted = () => {}) => {
-  const { client, subscriber } = await createClients(shared);
   let isOver = false;
+  // The client of sentinels forgets a subscriber that cannot connect, without destroying it.
+  const { client, subscriber } = await createClients(shared, (retries) => !isOver && reconnectMs(retries));
   const lose = (error: unknown): void => {
     if (isOver) return;
     isOver = true;
@@ -126,8 +130,15 @@ function isInterruption(error: unknown): boolean {
   return error instanceof SocketClosedUnexpectedlyError || syscall !== 'connect';
 }
 
+function reconnectMs(retries: number): number {
+  return Math.min(MAX_RECONNECT_MS, FIRST_RECONNECT_MS * 2 ** retries) * (0.5 + Math.random() / 2);
+}
+
 /** A subscribed connection of one server takes no other commands. The other two clients open a connection of their own for it. */
-async function createClients(shared: SharedCache): Promise<{ client: Client; subscriber: Client }> {
+async function createClients(
+  shared: SharedCache,
+  reconnect: (retries: number) => number | false,
+): Promise<{ client: Client; subscriber: Client }> {
   const { server, username, password, tls } = shared;
   const isStandalone = server.kind === 'standalone';
   const files = tls && {
@@ -136,7 +147,7 @@ async function createClients(shared: SharedCache): Promise<{ client: Client; sub
     ...(tls.certificate !== undefined && { cert: await textOf({ file: tls.certificate }, 'tls.certificate') }),
     ...(tls.privateKey !== undefined && { key: await textOf({ file: tls.privateKey }, 'tls.private_key') }),
   };
-  const socket = { connectTimeout: CONNECT_MS, ...(isStandalone && { reconnectStrategy: false }), ...files };
+  const socket = { connectTimeout: CONNECT_MS, reconnectStrategy: isStandalone ? false : reconnect, ...files };
   const anonymous = {
     disableOfflineQueue: true,
     disableClientInfo: true,
