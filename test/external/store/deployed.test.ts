@@ -10,7 +10,7 @@ import { freePort } from '../../harness/http-server.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
 import { fencedBlocks } from '../../harness/pages.ts';
 import { findStore, STORE_KINDS } from './programs.ts';
-import { asUser, startReplicas, waitForStore } from './replicas.ts';
+import { asUser, startReplicas, waitUntilShared } from './replicas.ts';
 import { startStore } from './store-process.ts';
 
 const run = promisify(execFile);
@@ -50,8 +50,7 @@ for (const kind of STORE_KINDS) {
       }),
       files: { password },
     });
-    await waitForStore(replicas);
-    assert.equal(await replicas.costOfCaller(), 1);
+    await waitUntilShared(replicas);
     // Neither a default user nor another key.
     await assert.rejects(run(findStore(kind).cli, ['-e', '-p', String(port), 'PING'], { env: findStore(kind).env }));
     const denied = await store.ask('ACL', 'LOG');

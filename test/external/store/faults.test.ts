@@ -16,6 +16,7 @@ import {
   storeStatus,
   waitForProblem,
   waitForStore,
+  waitUntilShared,
 } from './replicas.ts';
 import { startStore } from './store-process.ts';
 import { startTcpProxy } from './tcp-proxy.ts';
@@ -28,12 +29,6 @@ const CALLS = 20;
 /** Each caller is served, by an exchange of each replica. */
 async function assertServesAlone(replicas: Replicas): Promise<void> {
   assert.equal(await replicas.costOfCaller(), replicas.apps.length);
-}
-
-/** A caller costs one exchange again. */
-async function assertShares(replicas: Replicas): Promise<void> {
-  await waitForStore(replicas);
-  assert.equal(await replicas.costOfCaller(), 1);
 }
 
 const firstOf = ({ apps }: Replicas) => apps[0] as RunningApp;
@@ -59,7 +54,7 @@ test('a store that is away stops neither a start nor a request', async (t) => {
   await t.test(
     'replicas serve alone while the store is killed, and share again when an empty one replaces it',
     async () => {
-      await assertShares(replicas);
+      await waitUntilShared(replicas);
       const known = await replicas.newCaller();
       for (const replica of [0, 1]) await replicas.assertServed(replica, known);
       await store.kill();
@@ -70,7 +65,7 @@ test('a store that is away stops neither a start nor a request', async (t) => {
       for (const replica of [0, 1]) await replicas.assertServed(replica, known);
       assert.equal(replicas.exchanges(), before);
       await store.restartEmpty();
-      await assertShares(replicas);
+      await waitUntilShared(replicas);
       const logged = (expected: string) => firstOf(replicas).logs.filter(({ msg }) => msg === expected).length;
       for (const expected of ['shared cache is unavailable; exchanging without it', 'shared cache is available'])
         await eventually(`the log has two lines "${expected}"`, () => logged(expected) >= 2);
@@ -89,7 +84,7 @@ test('callers do not notice a store that responds late, not at all, or with an e
     await problemWhileCalling(replicas, 'slow');
     await assertAsksRarely(replicas);
     network.delayMs = 0;
-    await assertShares(replicas);
+    await waitUntilShared(replicas);
   });
 
   await t.test('one that SIGSTOP has stopped is not asked for a while', async () => {
@@ -97,7 +92,7 @@ test('callers do not notice a store that responds late, not at all, or with an e
     await problemWhileCalling(replicas, 'slow');
     await assertAsksRarely(replicas);
     store.resume();
-    await assertShares(replicas);
+    await waitUntilShared(replicas);
   });
 
   await t.test('a full one takes no token', async () => {
@@ -105,7 +100,7 @@ test('callers do not notice a store that responds late, not at all, or with an e
     await problemWhileCalling(replicas, 'full');
     await assertServesAlone(replicas);
     await store.ask('CONFIG', 'SET', 'maxmemory', '0');
-    await assertShares(replicas);
+    await waitUntilShared(replicas);
   });
 
   await t.test('a read-only one takes no token', async () => {
@@ -113,7 +108,7 @@ test('callers do not notice a store that responds late, not at all, or with an e
     await problemWhileCalling(replicas, 'read_only');
     await assertServesAlone(replicas);
     await store.ask('REPLICAOF', 'NO', 'ONE');
-    await assertShares(replicas);
+    await waitUntilShared(replicas);
   });
 });
 
@@ -138,7 +133,7 @@ test('a wrong password and a missing permission are named, and both are fixed wi
     for (const app of replicas.apps) await waitForProblem(app, 'wrong_password');
     await assertServesAlone(replicas);
     await writeFile(join(replicas.directory, 'password'), user.password);
-    await assertShares(replicas);
+    await waitUntilShared(replicas);
   });
 
   await t.test('a user without permission for the keys', async () => {
@@ -146,7 +141,7 @@ test('a wrong password and a missing permission are named, and both are fixed wi
     await problemWhileCalling(replicas, 'no_permission');
     await assertServesAlone(replicas);
     await store.ask('ACL', 'SETUSER', user.username, '~cambist:*');
-    await assertShares(replicas);
+    await waitUntilShared(replicas);
   });
 
   replicas.leaks.assertNoLeak({ logs: replicas.apps.map((app) => app.logText()).join('\n') });

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { eventually } from '../../harness/eventually.ts';
 import { type ClusterStore, startCluster } from './cluster.ts';
 import { findStore } from './programs.ts';
-import { type Replicas, startReplicas, waitForStore } from './replicas.ts';
+import { type Replicas, startReplicas, waitUntilShared } from './replicas.ts';
 import { startSentinel } from './sentinel.ts';
 
 /** Calls of new callers, as long as something else runs. @throws AssertionError if one is not served */
@@ -19,12 +18,6 @@ async function callWhile(replicas: Replicas, something: Promise<unknown>): Promi
   }
   await over;
   assert.ok(calls > 0);
-}
-
-/** Waits until a caller costs one exchange. */
-async function waitUntilShared(replicas: Replicas): Promise<void> {
-  await waitForStore(replicas);
-  await eventually('a caller is exchanged once', async () => (await replicas.costOfCaller()) === 1, 20_000);
 }
 
 test('a failover of Sentinel costs exchanges, and the new primary is used', async (t) => {
@@ -43,17 +36,17 @@ test('a failover of Sentinel costs exchanges, and the new primary is used', asyn
 test('slots of a cluster move while callers call', async (t) => {
   const store: ClusterStore = await startCluster(t, { programs: findStore('valkey') });
   const nodes = store.servers.slice(0, 2).map(({ port }) => `127.0.0.1:${port}`);
-  const replicas = await startReplicas(t, { shared: { cluster: nodes } });
+  const replicas = await startReplicas(t, { shared: { cluster: nodes, timeout: '5s' } });
   await waitUntilShared(replicas);
   const before = replicas.exchanges();
   const tokens = await Promise.all(Array.from({ length: 30 }, () => replicas.newCaller()));
   for (const token of tokens) await replicas.assertServed(0, token);
   await callWhile(replicas, store.moveSlots(500));
+  await waitUntilShared(replicas);
   const afterwards = replicas.exchanges();
   assert.ok(afterwards > before);
   // The tokens moved with their slots.
   for (const token of tokens) await replicas.assertServed(1, token);
   assert.equal(replicas.exchanges(), afterwards);
-  await waitUntilShared(replicas);
   for (const server of store.servers) assert.ok(Number(await server.ask('DBSIZE')) > 0);
 });
