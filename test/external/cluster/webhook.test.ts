@@ -252,6 +252,11 @@ test('another webhook changes the pods after cambist', async (t) => {
   const other = await startHttpServer(changePod, { tls: authority.issueServer() });
   await cluster.create(configurationOf(other.url, authority.cert));
   t.after(other.close);
+  const isCalled = async () => {
+    const probe = agentPod('probe', { namespace: 'plain' });
+    return namesOf((await cluster.create<Pod>(probe, '--dry-run=server')).spec.containers).includes('mesh');
+  };
+  await eventually('the API server calls it', isCalled);
 
   await t.test(
     'a container that a later webhook adds gets the proxy variables, because the API server calls cambist again',

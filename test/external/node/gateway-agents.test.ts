@@ -49,6 +49,8 @@ test('the page on a gateway with agents leads from an empty cluster to the first
   assert.match(await callAs(`$(${created} team-b support)`), /^HTTP\/1\.1 403 [\s\S]*ERR_AGENT_NOT_ALLOWED/);
   assert.match(await callAs(`$(${created} team-b default)`), /^HTTP\/1\.1 401 [\s\S]*ERR_AGENT_UNKNOWN/);
   assert.match(await callAs("''"), /^HTTP\/1\.1 401 [\s\S]*ERR_AGENT_UNKNOWN/);
-  const logs = await run('kubectl -n agents logs --all-pods deployment/cambist-gateway');
-  for (const name of ['billing', 'support']) assert.match(logs, new RegExp(`"agent":"${name}"`));
+  const logs = () => run('kubectl -n agents logs --all-pods deployment/cambist-gateway');
+  for (const name of ['billing', 'support']) {
+    await eventually(`the log names ${name}`, async () => (await logs()).includes(`"agent":"${name}"`));
+  }
 });

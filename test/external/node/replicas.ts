@@ -5,11 +5,14 @@ import { idp, run } from './node.ts';
 
 /** Replicas of the gateway of deploy/replicas.md. */
 
-/** Calls each replica with a token. @returns the statuses */
+/** Calls each replica with a token. The endpoints follow a rollout a while later. @returns the statuses */
 export async function statuses(namespace: string, replicas: number, token: string): Promise<number[]> {
   const ready = `kubectl -n ${namespace} get endpoints cambist-gateway -o`;
-  const addresses = (await run(`${ready} jsonpath='{.subsets[0].addresses[*].ip}'`)).split(' ');
-  assert.equal(addresses.length, replicas);
+  let addresses: string[] = [];
+  await eventually(`${replicas} endpoints`, async () => {
+    addresses = (await run(`${ready} jsonpath='{.subsets[0].addresses[*].ip}'`)).split(' ');
+    return addresses.length === replicas;
+  });
   const headers = { host: `cambist-gateway.${namespace}.svc`, authorization: `Bearer ${token}` };
   const found: number[] = [];
   for (const address of addresses) found.push((await call(`http://${address}:8180/github`, { headers })).status);

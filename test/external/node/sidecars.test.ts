@@ -57,7 +57,8 @@ describe('sidecars', { concurrency: true }, () => {
     const send = () => kubectl(['-n', 'eager', 'exec', 'agent', '-c', 'agent', '--', 'bash', '-c', curl]);
     const isUnavailable = async () => /^HTTP\/1.1 503 [\s\S]*^retry-after: \d/im.test((await send()).stdout);
     await eventually('the agent gets 503', isUnavailable, 60_000, 500);
-    assert.match(await run('kubectl -n eager get pod agent'), /1\/2/);
+    const isPartlyReady = async () => /1\/2/.test(await run('kubectl -n eager get pod agent'));
+    await eventually('the agent alone is ready', isPartlyReady, 60_000, 500);
   });
 
   test('a pod does not start with an invalid config, or if the kernel refuses to redirect, and the log says why', async (t) => {
