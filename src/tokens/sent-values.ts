@@ -10,7 +10,7 @@ const PLAIN = /^[\w.~-]*$/;
 /** Characters that `encodeURIComponent` leaves raw, and the space, which it does not encode as `+`. */
 const LEFT_RAW_OR_SPACE = /[!'()*]|%20/;
 
-/** Fields with values from the config, which are no secrets and the same in each request. */
+/** Fields with public values of the config, the same in each request. */
 const SETTINGS: ReadonlySet<string> = new Set([
   ...['grant_type', 'subject_token_type', 'actor_token_type', 'requested_token_type', 'client_assertion_type'],
   ...['resource', 'audience'],
