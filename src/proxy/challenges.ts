@@ -103,7 +103,7 @@ function allChallenges(values: readonly string[]): readonly Challenge[] {
 }
 
 /**
- * The scopes that the upstream asks for. Undefined where it also asks for something else.
+ * The scopes that the upstream asks for in its only Bearer challenge of this kind. Undefined if there are none or several.
  * @param values all values of `WWW-Authenticate`
  * @see RFC 6750 section 3.1
  */

@@ -141,7 +141,7 @@ function noRoute(target: RequestTarget, table: RouteTable, body?: Buffer): Cambi
   return new CambistError('ERR_ROUTE_NOT_FOUND', message, { team: table.ownerOf(target), responseId });
 }
 
-/** A message that a request depends on, and the body that contained it, which goes upstream unchanged; or why it is refused. */
+/** The message that decides the route, and its body, which goes upstream unchanged; or why the message is refused. */
 type ReadMessage = { readonly message: McpMessage; readonly body: Buffer } | RefusedMessage;
 
 interface RefusedMessage {

@@ -18,7 +18,7 @@ export function headerValues(raw: RawHeaders, name: string): readonly string[] {
   return values ?? NONE;
 }
 
-/** The headers but those with these names. @param names lower case */
+/** The headers except those with these names. @param names lower case */
 export function without(headers: RawHeaders, names: ReadonlySet<string>): string[] {
   const kept: string[] = [];
   for (let i = 0; i < headers.length; i += 2) {

@@ -80,7 +80,7 @@ export class ProxyRequest {
   abortUpstream: (() => void) | undefined;
   /** Gives responses of cambist's own the form that a data plane understands. */
   shape: ((response: OwnResponse, code: ErrorCode | undefined) => OwnResponse) | undefined;
-  /** Set where a data plane reported the request. A property, because a WeakMap costs a tenth of a decision. */
+  /** Set where a data plane reported the request. A property, because a WeakMap takes a tenth of a decision's CPU. */
   reported: ReportedBy | undefined;
   /** The caller's token was revoked. */
   isRevoked = false;
@@ -91,7 +91,7 @@ export class ProxyRequest {
   #isLast = false;
   #relay: ResponseRelay | undefined;
   #closeListeners: (() => void)[] | undefined;
-  /** A request that gave its place to another has none. */
+  /** Undefined after the request gave its place to another. */
   share: UpstreamShare | undefined;
 
   constructor(tracker: Tracker, incoming: IncomingMessage, response: ServerResponse, url: string) {
@@ -135,7 +135,7 @@ export class ProxyRequest {
     this.#tracker.assertCapacity(this.active.config.limits.maxInFlight, this.incoming.socket);
   }
 
-  /** A request may end while a step waits, and its counts would then never decrease. @throws {CambistError} */
+  /** Refuses to count a request that ended while a step waited: its counts would never decrease. @throws {CambistError} */
   #assertOpen(): void {
     if (this.#isOver) throw new CambistError('ERR_UPSTREAM_UNREACHABLE', 'the caller left before its request was sent');
   }

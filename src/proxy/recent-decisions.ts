@@ -13,7 +13,7 @@ export const REMEMBERED_DECISIONS = 1024;
 
 /**
  * A place for one decision. It is filled again and again with numbers and with references to old objects, so that a request neither
- * allocates memory for it nor gives the garbage collector work. The numbers with a fraction begin as one, which V8 stores in place.
+ * allocates memory for it nor gives the garbage collector work. Numbers that will have a fraction start with one, so that V8 stores them in place.
  */
 class Slot {
   /** Consecutive numbers from 1. */

@@ -33,7 +33,7 @@ export function upstreamHeaders(raw: RawHeaders, rules: RequestHeaderRules): str
   return headers;
 }
 
-/** The headers with a wish for a body without a content coding: the endpoint in an event stream has to be read. */
+/** Asks the backend for no content coding, because the endpoint in an event stream has to be read. */
 export function unencoded(headers: readonly string[]): string[] {
   const kept = headers.filter((_, at) => (headers[at - (at % 2)] as string).toLowerCase() !== 'accept-encoding');
   return [...kept, 'accept-encoding', 'identity'];

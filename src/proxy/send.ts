@@ -97,7 +97,7 @@ function traced(
   return { headers: inContext(headers, span), handler: ending(handler, span) };
 }
 
-/** Without the caller's `tracestate` where it was dropped: it may have contained the caller's token. */
+/** Replaces the caller's trace context by that of the span. A `tracestate` that was dropped stays out: it may have contained the caller's token. */
 function inContext(headers: readonly string[], span: Span): string[] {
   const own = span.headers();
   const hasState = headerValues(headers, 'tracestate').length > 0;
