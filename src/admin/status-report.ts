@@ -56,47 +56,9 @@ export type Charts = ReturnType<Status['charts']>;
 const MAX_DATE_SECONDS = 8.64e12;
 
 export function createStatus(sources: StatusSources) {
-  const { version, counts, traffic, readiness, cacheEntries, inbound, nowMs, sharedCache, signals, audit, agentLoad } =
-    sources;
+  const { version, counts, traffic, readiness, cacheEntries, inbound, nowMs, sharedCache, signals, audit } = sources;
   const startedAt = isoTime(nowMs());
   let served: { config: Config; waiting: readonly string[] } | undefined;
-
-  function servers(config: Config, checks: Readonly<Record<string, string>>) {
-    const used = new Set(config.routes.flatMap(({ credential }) => usedServers(credential).map(({ name }) => name)));
-    return [...used].map((name) => {
-      const found = (checks[`authorization_servers.${name}`] ?? 'ready') === 'ready';
-      const isDown = counts.available.get(name) === false;
-      const state: 'down' | 'available' | 'not found' = isDown ? 'down' : found ? 'available' : 'not found';
-      const durations = counts.exchangeDurations.get(name);
-      const exchanges = durations === undefined ? 0 : countOf(durations);
-      const successes = counts.routes().reduce((sum, route) => sum + (route.exchanges.get(name)?.[''] ?? 0), 0);
-      return {
-        name,
-        state,
-        exchanges,
-        failures: exchanges - successes,
-        // The mean is that of all exchanges so far.
-        mean_ms: durations && exchanges > 0 ? Math.round((10_000 * durations.sum) / exchanges) / 10 : undefined,
-        ...(durations && percentiles(durations)),
-      };
-    });
-  }
-
-  /** The requests of each agent. Undefined without `agents`. */
-  function agents(config: Config | undefined) {
-    if (config?.agents === undefined) return undefined;
-    const all = new Map(
-      config.agents.known.map(({ name }) => [name, { name, requests: 0, unauthorized: 0, forbidden: 0 }]),
-    );
-    for (const [name, { classes, unauthorized, forbidden }] of counts.routes().flatMap((route) => [...route.agents])) {
-      const sum = all.get(name);
-      if (sum === undefined) continue;
-      sum.requests += total(classes);
-      sum.unauthorized += unauthorized;
-      sum.forbidden += forbidden;
-    }
-    return [...all.values()].map((sum) => ({ ...sum, ...agentLoad(sum.name) }));
-  }
 
   return {
     /** @param waiting keys whose change needs a restart */
@@ -149,10 +111,10 @@ export function createStatus(sources: StatusSources) {
         shared_cache: sharedCache?.(),
         signals: signals?.(),
         audit: audit?.(),
-        authorization_servers: config === undefined ? [] : servers(config, checks),
+        authorization_servers: config === undefined ? [] : serverStatus(config, counts, checks),
         routes: routes.map((route) => routeStatus(route, counts.route(route.name), traffic.of([route.name]))),
         teams: config?.teams.length ? config.teams.map(teamStatus) : undefined,
-        agents: agents(config),
+        agents: agentStatus(config, sources),
         inbound: inboundStatus(inbound?.(), config),
         data_planes: dataPlanes(counts.decisions),
         // `finding` is a code of `cambist doctor`. `team` owns the route, or the region of requests that no route takes.
@@ -176,6 +138,43 @@ export function createStatus(sources: StatusSources) {
       };
     },
   };
+}
+
+function serverStatus(config: Config, counts: Counts, checks: Readonly<Record<string, string>>) {
+  const used = new Set(config.routes.flatMap(({ credential }) => usedServers(credential).map(({ name }) => name)));
+  return [...used].map((name) => {
+    const found = (checks[`authorization_servers.${name}`] ?? 'ready') === 'ready';
+    const isDown = counts.available.get(name) === false;
+    const state: 'down' | 'available' | 'not found' = isDown ? 'down' : found ? 'available' : 'not found';
+    const durations = counts.exchangeDurations.get(name);
+    const exchanges = durations === undefined ? 0 : countOf(durations);
+    const successes = counts.routes().reduce((sum, route) => sum + (route.exchanges.get(name)?.[''] ?? 0), 0);
+    return {
+      name,
+      state,
+      exchanges,
+      failures: exchanges - successes,
+      // The mean is that of all exchanges so far.
+      mean_ms: durations && exchanges > 0 ? Math.round((10_000 * durations.sum) / exchanges) / 10 : undefined,
+      ...(durations && percentiles(durations)),
+    };
+  });
+}
+
+/** The requests of each agent. Undefined without `agents`. */
+function agentStatus(config: Config | undefined, { counts, agentLoad }: StatusSources) {
+  if (config?.agents === undefined) return undefined;
+  const all = new Map(
+    config.agents.known.map(({ name }) => [name, { name, requests: 0, unauthorized: 0, forbidden: 0 }]),
+  );
+  for (const [name, { classes, unauthorized, forbidden }] of counts.routes().flatMap((route) => [...route.agents])) {
+    const sum = all.get(name);
+    if (sum === undefined) continue;
+    sum.requests += total(classes);
+    sum.unauthorized += unauthorized;
+    sum.forbidden += forbidden;
+  }
+  return [...all.values()].map((sum) => ({ ...sum, ...agentLoad(sum.name) }));
 }
 
 /** Nothing without `inbound`, whose modules are not loaded then. */
