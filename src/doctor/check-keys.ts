@@ -1,23 +1,93 @@
 import type { AgentTokens } from '../config/agents.ts';
 import type { AuthorizationServer } from '../config/authorization-server.ts';
+import type { Config } from '../config/config.ts';
+import type { Route } from '../config/route.ts';
 import type { Transmitter } from '../config/signals.ts';
 import type { SubjectVerification } from '../config/verification.ts';
 import { readCredential } from '../secrets/credential.ts';
 import { metadataUrls } from '../tokens/discovery.ts';
 import { createOwnTokens } from '../tokens/own-tokens.ts';
 import { issuerPeer, KEYS_TIMEOUT_MS } from '../tokens/server-request.ts';
+import { keySourceOf } from '../tokens/subject-check.ts';
 import { readClaims } from '../tokens/token-text.ts';
 import { assertionsOfOne, type CheckContext, caught } from './check-context.ts';
-import { credentialFinding, type Finding, fine, problem, shortAscii, warning } from './finding.ts';
+import { checkIntrospection } from './check-server.ts';
+import { credentialFinding, type Finding, fine, problem, type Report, shortAscii, warning } from './finding.ts';
 import { unusableMetadata } from './metadata-findings.ts';
 import { serverPath, unreachable } from './unreachable.ts';
+
+interface IssuerChecks {
+  readonly config: Config;
+  readonly only: Route | undefined;
+  readonly routes: readonly Route[];
+  readonly context: CheckContext;
+  readonly report: Report;
+}
+
+/** Checks what tokens and signals are verified by: keys, introspection and transmitters. */
+export function createIssuerChecks({ config, only, routes, context, report }: IssuerChecks) {
+  const keyChecks = new Map<string, Promise<Finding>>();
+
+  /** The verifier keeps keys, and requests those that failed no sooner than a cooldown allows. So each source is read once. */
+  function keysOf(rules: SubjectVerification, at?: string): Promise<Finding> {
+    const source = keySourceOf(rules);
+    const checking = keyChecks.get(source) ?? checkKeys(rules, config.authorizationServers, context, at);
+    keyChecks.set(source, checking);
+    return checking;
+  }
+
+  /** Checks the rules for subject tokens and for callers of the agent. @returns the key sources whose tokens can be verified */
+  async function checkVerification(): Promise<ReadonlySet<string>> {
+    const all = routes.map(({ subjectToken }) => subjectToken.verify);
+    if (only === undefined) all.unshift(config.inbound?.verify);
+    const bySource = new Map(all.flatMap((rules) => (rules === undefined ? [] : [[keySourceOf(rules), rules]])));
+    const verifiable = new Set<string>();
+    for (const [source, rules] of bySource) {
+      const { issuer, introspection, jwksUri } = rules;
+      let works = true;
+      if (introspection === undefined || jwksUri !== undefined)
+        works = await report(
+          'issuer',
+          issuer,
+          `keys of issuer "${issuer}", which verify subject tokens`,
+          keysOf(rules),
+        );
+      if (introspection !== undefined) {
+        const { name } = introspection.authorizationServer;
+        const check = checkIntrospection(rules, name, context);
+        works = (await report('issuer', issuer, `introspection at authorization server "${name}"`, check)) && works;
+      }
+      if (works) verifiable.add(source);
+    }
+    return verifiable;
+  }
+
+  async function checkOthers(): Promise<void> {
+    const { token = [] } = config.agents ?? {};
+    for (const [index, rules] of token.entries()) {
+      const at = token.length === 1 ? 'agents.token' : `agents.token[${index}]`;
+      const title = `keys of issuer "${rules.issuer}", which verify tokens of agents`;
+      const check = async () => [await keysOf(rules, at), ...(await checkAgentIssuer(rules, at))];
+      await report('issuer', rules.issuer, title, check());
+    }
+    for (const transmitter of only === undefined ? (config.signals?.transmitters ?? []) : []) {
+      const { name, issuer } = transmitter;
+      const rules = { ...transmitter, allowInsecureHttp: false };
+      const keys = keysOf(rules, `signals.transmitters.${name}`);
+      const check = async () => [await keys, ...(await checkTransmitter(transmitter, context))];
+      await report('issuer', issuer, `transmitter "${name}", and the keys that verify its signals`, check());
+    }
+  }
+
+  return { checkVerification, checkOthers };
+}
 
 /**
  * Fetches the keys that verify the subject tokens of an issuer, as the proxy does before it is ready.
  * @param servers all servers of the config; the issuer shares its CA with the one of the same issuer
  * @param at path of the rules in the config
  */
-export async function checkKeys(
+async function checkKeys(
   rules: SubjectVerification,
   servers: readonly AuthorizationServer[],
   { attempt, verifier }: CheckContext,
@@ -55,7 +125,7 @@ const KUBERNETES = {
  * Compares the issuer of agents' tokens with that of cambist's own service account token: one cluster issued both. With a configured
  * `jwks_uri`, no metadata names the issuer.
  */
-export async function checkAgentIssuer({ issuer, jwksToken }: AgentTokens, at: string): Promise<Finding[]> {
+async function checkAgentIssuer({ issuer, jwksToken }: AgentTokens, at: string): Promise<Finding[]> {
   if (jwksToken === undefined) return [];
   const { value } = await caught(() => readCredential(jwksToken, 'token'));
   const own = value && readClaims(value.reveal().trim())?.iss;
@@ -71,10 +141,7 @@ export async function checkAgentIssuer({ issuer, jwksToken }: AgentTokens, at: s
 }
 
 /** Polls a transmitter once, as the proxy does, and acknowledges no event. Transmitters that only send are not checked. */
-export async function checkTransmitter(
-  transmitter: Transmitter,
-  { pool, clock, endpoint }: CheckContext,
-): Promise<Finding[]> {
+async function checkTransmitter(transmitter: Transmitter, { pool, clock, endpoint }: CheckContext): Promise<Finding[]> {
   const { name, delivery, pollEndpoint } = transmitter;
   if (delivery !== 'poll' || pollEndpoint === undefined) return [];
   // Loaded here, because most configs have no transmitter.

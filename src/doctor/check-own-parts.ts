@@ -4,7 +4,7 @@ import { type IncomingMessage, request } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { systemClock } from '../clock/clock.ts';
 import { type Endpoint, type ListenerFiles, withBrackets } from '../config/addresses.ts';
-import type { Config } from '../config/config.ts';
+import { type Config, tlsListeners } from '../config/config.ts';
 import { decisionSecrets } from '../config/decisions.ts';
 import type { Inbound } from '../config/inbound.ts';
 import type { SharedCache } from '../config/shared-cache.ts';
@@ -13,7 +13,7 @@ import { readFiles, splitCertificates } from '../listeners/tls.ts';
 import { readCredential, readPseudonymKey } from '../secrets/credential.ts';
 import type { WorkloadApi } from '../spiffe/workload-api.ts';
 import { caught } from './check-context.ts';
-import { credentialFinding, type Finding, fine, problem, shortAscii, warning } from './finding.ts';
+import { credentialFinding, type Finding, fine, problem, type Report, shortAscii, warning } from './finding.ts';
 import { codeOf } from './unreachable.ts';
 
 /** The agent, or the SPIFFE agent, may take this long. */
@@ -22,8 +22,27 @@ const RESPONSE_MS = 2000;
 /** A lower status shows that the agent works: it may have no such path, or require a token. */
 const FIRST_SERVER_ERROR = 500;
 
+export async function checkOwnParts(
+  config: Config,
+  spiffe: WorkloadApi | undefined,
+  nowMs: number,
+  report: Report,
+): Promise<void> {
+  const { inbound, signals, cache } = config;
+  for (const [key, finding] of await checkSecrets(config)) await report('secret', key, key, finding);
+  for (const { name, tls } of tlsListeners(config))
+    await report('listener', name, `TLS of ${name}`, checkListener(tls, name, nowMs));
+  if (inbound !== undefined)
+    await report('agent', '', 'agent, which callers reach through inbound.listen', checkAgent(inbound));
+  if (cache.shared !== undefined) {
+    const title = `shared cache: ${storeServersOf(cache.shared)}`;
+    await report('shared_cache', '', title, checkSharedCache(cache.shared, signals !== undefined));
+  }
+  if (spiffe !== undefined) await report('spiffe', '', `SPIFFE agent: ${config.spiffe?.socket}`, checkSpiffe(spiffe));
+}
+
 /** Sends the agent a GET without a token, for an open path if there is one. */
-export async function checkAgent({ agent, open }: Inbound): Promise<Finding> {
+async function checkAgent({ agent, open }: Inbound): Promise<Finding> {
   const path = open.find(({ isPrefix }) => !isPrefix)?.path ?? '/';
   const { origin, socketPath } = agent;
   const where = socketPath === undefined ? origin : `unix:${socketPath}`;
@@ -57,7 +76,7 @@ export async function openSpiffe(address: string): Promise<WorkloadApi> {
   return api;
 }
 
-export async function checkSpiffe(api: WorkloadApi): Promise<Finding> {
+async function checkSpiffe(api: WorkloadApi): Promise<Finding> {
   const { failure } = await caught(api.prepare);
   const [svid, trustDomains] = [api.svid(), [...api.bundles().keys()]];
   if (svid === undefined) {
@@ -69,7 +88,7 @@ export async function checkSpiffe(api: WorkloadApi): Promise<Finding> {
 }
 
 /** Reads the secrets and keys that no other check reads. @returns the finding on each that cannot be read, by its key in the config */
-export async function checkSecrets({ decisions, audit, cache }: Config) {
+async function checkSecrets({ decisions, audit, cache }: Config) {
   const { shared } = cache;
   const reads = new Map<string, () => Promise<unknown>>();
   for (const { key, secret } of decisionSecrets(decisions)) reads.set(key, () => readCredential(secret, key));
@@ -92,7 +111,7 @@ export async function checkSecrets({ decisions, audit, cache }: Config) {
  * Checks the server of the shared cache. Writes values, which it removes.
  * @param withSignals whether replicas share revocations through it
  */
-export async function checkSharedCache(shared: SharedCache, withSignals: boolean): Promise<Finding> {
+async function checkSharedCache(shared: SharedCache, withSignals: boolean): Promise<Finding> {
   const { probeStore } = await import('../shared-cache/probe-store.ts');
   const result = await probeStore(shared, withSignals);
   if (result.problem === undefined) {
@@ -107,7 +126,7 @@ export async function checkSharedCache(shared: SharedCache, withSignals: boolean
 }
 
 /** The servers as a title names them. */
-export function storeServersOf({ server }: SharedCache): string {
+function storeServersOf({ server }: SharedCache): string {
   const nodes: readonly Endpoint[] = server.kind === 'standalone' ? [server.node] : server.nodes;
   return nodes.map(({ host, port }) => `${withBrackets(host)}:${port}`).join(', ');
 }

@@ -99,6 +99,11 @@ export interface Component {
   readonly name: string;
 }
 
+export type Check = Finding | readonly Finding[] | Promise<Finding | readonly Finding[]>;
+
+/** Reports a check. @returns true if the component is usable. The checks go on with a wrong clock */
+export type Report = (kind: Component['kind'], name: string, title: string, check: Check) => Promise<boolean>;
+
 export function fine(code: FindingCode, what: string): Finding {
   return { severity: 'ok', code, what };
 }
