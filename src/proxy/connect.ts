@@ -53,10 +53,8 @@ const HANDSHAKE_FAILURE = Buffer.from([0x15, 3, 1, 0, 2, 2, 40]);
  * other gets 403.
  * @see RFC 9110 section 9.3.6
  */
-export function serveConnect(
-  server: Server,
-  { activeConfig, tracker, logger, sockets, tlsBridge, reach, identify }: ConnectOptions,
-): EnterServer {
+export function serveConnect(server: Server, options: ConnectOptions): EnterServer {
+  const { activeConfig, tracker, logger, sockets, tlsBridge, identify } = options;
   const inside = new WeakSet<Duplex>();
 
   server.on('connect', (request: IncomingMessage, socket: Socket, head: Buffer) => {
@@ -84,7 +82,7 @@ export function serveConnect(
     const allowed =
       authority === undefined || isRouted ? undefined : allowedTunnel(config.forwardProxy.connect, authority);
     if (allowed !== undefined && authority !== undefined) {
-      tunnel(begin(request, socket, agent), socket, head, authority, allowed);
+      openTunnel(begin(request, socket, agent), socket, head, authority, allowed, options);
     } else if (isRouted && !inside.has(socket)) {
       serveInside(request, socket, head, authority, config, agent);
     } else {
@@ -138,37 +136,44 @@ export function serveConnect(
     server.emit(connectionEvent(server), socket);
   }
 
-  function tunnel(request: ProxyRequest, socket: Socket, head: Buffer, to: Authority, allowed: AllowedTunnel): void {
-    const authority = `${to.host}:${to.port}`;
-    try {
-      if (request.record.agent !== undefined) request.agentFound(request.record.agent);
-      request.admitTunnel(authority);
-    } catch (error) {
-      failRequest(request, error);
-      return;
-    }
-    tracker.tunnels.add(to.host, socket);
-    const putBack = readEarlyBytes(socket, head);
-    const far = connectFarEnd(
-      { host: allowed.host, port: to.port },
-      reach,
-      () => {
-        request.abortUpstream = undefined;
-        request.tunnelled(allowed.entry);
-        socket.write(ESTABLISHED);
-        putBack();
-        join(socket, far, tracker.options.watch, request.stallMs());
-      },
-      (cause) => {
-        const message = `forward_proxy: "${authority}" cannot be reached`;
-        failRequest(request, new CambistError('ERR_UPSTREAM_UNREACHABLE', message, { cause }));
-      },
-    );
-    sockets.add(far);
-    request.abortUpstream = () => far.destroy();
-  }
-
   return enter;
+}
+
+function openTunnel(
+  request: ProxyRequest,
+  socket: Socket,
+  head: Buffer,
+  to: Authority,
+  allowed: AllowedTunnel,
+  { tracker, sockets, reach }: ConnectOptions,
+): void {
+  const authority = `${to.host}:${to.port}`;
+  try {
+    if (request.record.agent !== undefined) request.agentFound(request.record.agent);
+    request.admitTunnel(authority);
+  } catch (error) {
+    failRequest(request, error);
+    return;
+  }
+  tracker.tunnels.add(to.host, socket);
+  const putBack = readEarlyBytes(socket, head);
+  const far = connectFarEnd(
+    { host: allowed.host, port: to.port },
+    reach,
+    () => {
+      request.abortUpstream = undefined;
+      request.tunnelled(allowed.entry);
+      socket.write(ESTABLISHED);
+      putBack();
+      join(socket, far, tracker.options.watch, request.stallMs());
+    },
+    (cause) => {
+      const message = `forward_proxy: "${authority}" cannot be reached`;
+      failRequest(request, new CambistError('ERR_UPSTREAM_UNREACHABLE', message, { cause }));
+    },
+  );
+  sockets.add(far);
+  request.abortUpstream = () => far.destroy();
 }
 
 /** Hands a connection to the HTTP server, which serves no CONNECT on it. */
