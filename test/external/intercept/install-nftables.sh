@@ -18,12 +18,13 @@ apt-get -qq --yes --download-only --no-install-recommends -o APT::Sandbox::User=
   -o Dir::Cache::archives="$folder/archives" install nftables iptables ipset
 for package in "$folder"/archives/*.deb; do dpkg-deb --extract "$package" "$folder/root"; done
 rm -r "$folder/archives"
+library=$(cd "$folder/root" && echo usr/lib/*-linux-gnu*)
 wrap() { # NAME PROGRAM
   cat >"$folder/bin/$1" <<END
 #!/bin/sh
-# By its own place, because the repository may be moved.
-root=\$(dirname "\$(readlink -f "\$0")")/../root
-export LD_LIBRARY_PATH=\$(echo "\$root"/usr/lib/*-linux-gnu*) XTABLES_LIBDIR=\$(echo "\$root"/usr/lib/*/xtables)
+# By its own place, because the repository may be moved. Starts no other program: the firewall of the node runs these all the time.
+root=\${0%/*}/../root
+export LD_LIBRARY_PATH=\$root/$library XTABLES_LIBDIR=\$root/$library/xtables
 exec "\$root/usr/sbin/$2" "\$@"
 END
   chmod +x "$folder/bin/$1"

@@ -3,23 +3,24 @@ import { describe } from 'node:test';
 // Its servers must run until the last test.
 import './node.ts';
 
-/** The files of a lane run one after the other. Those of the first one use the namespace of the pages. */
-const LANES = [
-  ['first-call', 'gateway-agents', 'replicas'],
-  ['pods'],
-  ['operations', 'teams'],
-  ['sidecars', 'network-policy', 'cert-manager', 'replicas-chart'],
-];
-
-describe('pods and pages', { concurrency: true }, () => {
-  for (const lane of LANES) {
-    describe(lane.join(', '), { concurrency: 1 }, async () => {
-      for (const file of lane) await import(`./${file}.test.ts`);
+describe('the node', { concurrency: true }, () => {
+  // In the namespace of the pages. Each test waits until it is gone again, so this lane takes longest.
+  lane('first-call', 'gateway-agents', 'replicas');
+  describe('the others, and then rollouts', { concurrency: 1 }, () => {
+    describe('the others', { concurrency: true }, () => {
+      lane('pods');
+      lane('operations', 'teams');
+      lane('sidecars', 'network-policy', 'cert-manager', 'replicas-chart');
     });
-  }
+    describe('rollouts', { concurrency: true }, async () => {
+      await import('./rollouts.test.ts');
+    });
+  });
 });
 
-// These run by themselves, because their clients take all the time of the processors.
-describe('rollouts', { concurrency: 3 }, async () => {
-  await import('./rollouts.test.ts');
-});
+/** Runs files one after the other. */
+function lane(...files: readonly string[]): void {
+  describe(files.join(', '), { concurrency: 1 }, async () => {
+    for (const file of files) await import(`./${file}.test.ts`);
+  });
+}

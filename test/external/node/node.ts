@@ -39,7 +39,7 @@ const KEPT_REQUESTS = 1000;
 const POD_SHARES = 2048;
 const SLOW_MS = 3000;
 const EVENT_MS = 250;
-export const EVENTS = 24;
+export const EVENTS = 12;
 
 /** The image of the Dockerfile. */
 export const PLAIN_IMAGE = 'localhost/cambist:test';

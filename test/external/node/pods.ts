@@ -4,9 +4,9 @@ import type { TestContext } from 'node:test';
 import { stringify } from 'yaml';
 import { eventually } from '../../harness/eventually.ts';
 import { installWebhook } from '../cluster/cluster.ts';
-import { agentPod, type Metadata, OPTED_IN } from '../cluster/objects.ts';
+import { agentPod, type Metadata, OPTED_IN, succeeded } from '../cluster/objects.ts';
 import { httpClient, type Kind } from './callers.ts';
-import { AGENT_IMAGE, IMAGE, idp, node, run } from './node.ts';
+import { AGENT_IMAGE, IMAGE, idp, kubectl, node, run } from './node.ts';
 
 /** Namespaces and pods on the node. */
 
@@ -37,17 +37,21 @@ export async function createNamespace(
   { standard = 'restricted', secret = {} }: { standard?: string; secret?: Readonly<Record<string, string>> } = {},
 ): Promise<void> {
   t.after(() => run(`kubectl delete namespace ${name} --wait=false`));
-  await run(`kubectl create namespace ${name}
-    kubectl label namespace ${name} pod-security.kubernetes.io/enforce=${standard}`);
+  const labels = { 'pod-security.kubernetes.io/enforce': standard };
   const stringData = { 'client-secret': 'a-secret', ...secret };
-  await node.create({ apiVersion: 'v1', kind: 'Secret', metadata: { namespace: name, name: 'cambist' }, stringData });
+  const items = [
+    { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } },
+    { apiVersion: 'v1', kind: 'Secret', metadata: { namespace: name, name: 'cambist' }, stringData },
+  ];
+  succeeded(await kubectl(['create', '--validate=strict', '-f', '-'], { apiVersion: 'v1', kind: 'List', items }));
 }
 
 /** Deletes namespaces, and waits. The namespace controller looks for remaining pods again only after half of their grace period. */
 export async function deleteNamespaces(...names: readonly string[]): Promise<void> {
-  const pods = names.map((name) => `kubectl -n ${name} delete deployments,replicasets,pods --all --now`);
-  await run(`${pods.join('\n')}
-    kubectl delete namespace ${names.join(' ')}`);
+  const remove = (name: string) =>
+    run(`kubectl -n ${name} delete deployments,replicasets,pods --all --now
+    kubectl delete namespace ${name}`);
+  await Promise.all(names.map(remove));
 }
 
 /** The config of a sidecar, with one route. */
