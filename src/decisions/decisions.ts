@@ -1,5 +1,3 @@
-import { timingSafeEqual } from 'node:crypto';
-import { type IncomingMessage, METHODS as NODE_METHODS, type ServerResponse } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import type { Listen } from '../config/addresses.ts';
 import type { Config } from '../config/config.ts';
@@ -10,21 +8,15 @@ import { openListener } from '../listeners/listen.ts';
 import { limitCallers } from '../listeners/open-files.ts';
 import type { ListenerCertificates } from '../listeners/tls.ts';
 import type { Counts } from '../observability/counts.ts';
-import type { DecisionProtocol } from '../observability/decision-counts.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { ActiveConfig } from '../proxy/active-config.ts';
-import { ARRIVAL, type Arrived, setArrival } from '../proxy/arrival.ts';
-import { failRequest } from '../proxy/fail-request.ts';
 import { headerValues } from '../proxy/headers.ts';
-import type { OwnResponse } from '../proxy/own-response.ts';
-import { createPipeline, type PipelineOptions } from '../proxy/pipeline.ts';
-import type { ProxyRequest } from '../proxy/proxy-request.ts';
+import type { PipelineOptions } from '../proxy/pipeline.ts';
 import { createHttpServer } from '../proxy/proxy-server.ts';
 import type { RequestTracker } from '../proxy/request-tracker.ts';
-import { currentCredential } from '../secrets/credential.ts';
-import { oncePerSecret, type Secret } from '../secrets/secret.ts';
-import { DECIDING } from './decide.ts';
-import { type Reported, readReport, SECRET_HEADER, unclear } from './report.ts';
+import { createBeginDecision } from './begin-decision.ts';
+import { readReport, SECRET_HEADER } from './report.ts';
+import { createSecretCheck } from './secret-check.ts';
 
 interface DecisionOptions {
   readonly pipeline: PipelineOptions;
@@ -44,7 +36,8 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
   const { activeConfig, tracker, certificates, isReady, logger, counts } = options;
   const current = () => activeConfig().config.decisions ?? first.decisions;
   const isNamed = () => current().routesBy === 'name';
-  const pipeline = createPipeline(options.pipeline, DECIDING);
+  const admits = createSecretCheck(first.decisions, current, logger, counts);
+  const beginDecision = createBeginDecision(options.pipeline, tracker, counts);
   const { http, grpc } = first.decisions;
   const listeners = [http && createHttp(http.listen), grpc && (await createGrpc(grpc))].filter(
     (each) => each !== undefined,
@@ -61,7 +54,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
         // The connection may have closed meanwhile, and its counts would then never decrease.
         if (incoming.socket.destroyed) return;
         const report = () => readReport(incoming, url, isNamed(), activeConfig().config.teams);
-        decide('http', incoming, response, url, report, undefined);
+        beginDecision('http', incoming, response, url, report, undefined);
       };
       // Node notes a moment later that the request is complete. A response to an incomplete one closes the connection.
       queueMicrotask(() => {
@@ -77,7 +70,7 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
   async function createGrpc(section: NonNullable<Decisions['grpc']>) {
     const { app, isIdle } = (await import('./grpc.ts')).createGrpc(first, section, {
       admits: (...access) => admits('grpc', ...access),
-      decide,
+      beginDecision,
       isNamed,
       isReady,
       isLeaving: () => tracker.isLeaving,
@@ -98,62 +91,6 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
     return { name, app, connections, open: () => openListener(app, listen, key, first.socketMode, certificates) };
   }
 
-  /** A client without the secret learns nothing, not even which routes there are. */
-  function admits(name: Name, protocol: DecisionProtocol, sent: readonly string[]): boolean | Promise<boolean> {
-    // The listener stays open until a restart, so a reload does not take its secret away.
-    const secret = current()[name]?.secret ?? first.decisions[name]?.secret;
-    if (secret === undefined) return true;
-    const refuse = (why: string, error?: unknown): false => {
-      logger.warn(error === undefined ? {} : { err: error }, `refused a decision: ${why}`);
-      counts.decided(protocol);
-      return false;
-    };
-    const compare = (expected: Secret): boolean =>
-      isSecret(sent, expected) || refuse(`${SECRET_HEADER} is missing or is not the configured secret`);
-    const unreadable = (error: unknown): false => refuse(`the secret of decisions.${name} cannot be read`, error);
-    try {
-      const reading = currentCredential(secret, `secret of decisions.${name}`);
-      return reading instanceof Promise ? reading.then(compare, unreadable) : compare(reading);
-    } catch (error) {
-      return unreadable(error);
-    }
-  }
-
-  /** @param shape of the response. By default, that of the dialect */
-  function decide(
-    protocol: DecisionProtocol,
-    incoming: IncomingMessage,
-    response: ServerResponse,
-    url: string,
-    read: () => Reported,
-    shape: ProxyRequest['shape'],
-  ): ProxyRequest {
-    if ((incoming.socket as Arrived)[ARRIVAL] === undefined) setArrival(incoming.socket, 'decision', undefined);
-    const begin = (asked: string): ProxyRequest => {
-      const request = tracker.begin(incoming, response, asked);
-      request.onClosed(() => counts.decided(protocol, request.record.responseStart));
-      return request;
-    };
-    let report: Reported;
-    try {
-      report = read();
-      if (!METHODS.has(report.method)) throw unclear('its method is unknown, or CONNECT');
-    } catch (error) {
-      const request = begin(url);
-      request.shape = shape;
-      failRequest(request, error);
-      return request;
-    }
-    // From here on, the request is the one that the data plane reports.
-    incoming.method = report.method;
-    incoming.rawHeaders = report.rawHeaders;
-    const request = begin(report.url);
-    request.shape = shape ?? (report.dialect === 'auth-request' ? forAuthRequest : undefined);
-    request.reported = report;
-    void pipeline(request);
-    return request;
-  }
-
   return {
     async open(): Promise<Partial<Record<Name, string>>> {
       const opened: Partial<Record<Name, string>> = {};
@@ -168,28 +105,3 @@ export async function createDecisions(first: Config & { readonly decisions: Deci
 }
 
 type Name = 'http' | 'grpc';
-
-/** The methods that Node accepts in a request to the proxy, except CONNECT. */
-const METHODS: ReadonlySet<string> = new Set(NODE_METHODS.filter((method) => method !== 'CONNECT'));
-
-const bytesOf = oncePerSecret((secret) => Buffer.from(secret.trim()));
-
-/** Takes the same time for every text of the right length. A digest would hide the length too, at a tenth of the CPU of a decision. */
-function isSecret([sent = '', ...more]: readonly string[], secret: Secret): boolean {
-  const expected = bytesOf(secret);
-  const bytes = Buffer.from(sent, 'latin1');
-  // A file of white space alone has no secret.
-  if (more.length > 0 || expected.length === 0 || bytes.length !== expected.length) return false;
-  return timingSafeEqual(bytes, expected);
-}
-
-/** nginx takes 401 and 403 for a refusal, and everything else for a fault. It drops the body. */
-function forAuthRequest(response: OwnResponse, code: string | undefined): OwnResponse {
-  if (response.status === 200) return response;
-  const headers = {
-    ...response.headers,
-    'x-cambist-status': String(response.status),
-    ...(code !== undefined && { 'x-cambist-error': code }),
-  };
-  return { ...response, status: response.status === 401 ? 401 : 403, headers };
-}

@@ -8,6 +8,7 @@ import type { DecisionProtocol } from '../observability/decision-counts.ts';
 import { bytesOf, readFields, writeNumber } from '../protobuf.ts';
 import type { OwnResponse } from '../proxy/own-response.ts';
 import type { ProxyRequest } from '../proxy/proxy-request.ts';
+import type { BeginDecision } from './begin-decision.ts';
 import { type AskedRequest, readCheckRequest, reportOf, writeCheckResponse } from './check-messages.ts';
 import { GRPC, type GrpcCall, GrpcError } from './grpc-call.ts';
 import { createGrpcServer } from './grpc-server.ts';
@@ -18,14 +19,7 @@ interface GrpcOptions {
   /** Is the secret the configured one? */
   readonly admits: (protocol: DecisionProtocol, sent: readonly string[]) => boolean | Promise<boolean>;
   /** Responds by `capture`, unless the connection closes. */
-  readonly decide: (
-    protocol: DecisionProtocol,
-    incoming: IncomingMessage,
-    response: ServerResponse,
-    url: string,
-    read: () => Reported,
-    capture: (response: OwnResponse) => OwnResponse,
-  ) => ProxyRequest;
+  readonly beginDecision: BeginDecision;
   readonly isNamed: () => boolean;
   readonly isReady: () => boolean;
   readonly isLeaving: () => boolean;
@@ -46,7 +40,7 @@ const NOT_SERVING = 2;
 export function createGrpc(
   { limits }: Config,
   { listen }: NonNullable<Decisions['grpc']>,
-  { admits, decide, isNamed, isReady, isLeaving, afterDecision }: GrpcOptions,
+  { admits, beginDecision, isNamed, isReady, isLeaving, afterDecision }: GrpcOptions,
 ) {
   /** A client without the secret learns nothing. */
   async function authorize({ headers }: GrpcCall, protocol: DecisionProtocol): Promise<void> {
@@ -73,7 +67,7 @@ export function createGrpc(
     const response = await new Promise<OwnResponse>((resolve, reject) => {
       socket.once('close', () => reject(new GrpcError(GRPC.cancelled, 'the request was aborted')));
       call.onClosed(() => socket.destroy());
-      request = decide(protocol, incoming, outgoing, url, read, (made) => {
+      request = beginDecision(protocol, incoming, outgoing, url, read, (made) => {
         resolve(made);
         return { status: made.status, headers: {}, body: '' };
       });
