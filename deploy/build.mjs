@@ -69,7 +69,7 @@ const undiciInParts = replacing('parts', /^undici$/, () =>
 );
 
 /**
- * Parts of packages that each start would load and that cambist never calls, each with its replacement. A forgotten call fails.
+ * Parts of packages that each start would load, each with its replacement. cambist calls only that of semver. A forgotten call fails.
  */
 const UNUSED_PARTS = {
   // Forwards requests for @fastify/http-proxy. Here, src/proxy/pipeline.ts does.
@@ -92,7 +92,7 @@ const UNUSED_PARTS = {
   'prom-client/lib/cluster': 'module.exports = {};',
   'prom-client/lib/pushgateway': 'module.exports = {};',
   'prom-client/lib/summary': 'module.exports = {};',
-  // Fastify compares its version with the one that each plugin needs. The lock file names both.
+  // Fastify asks it whether each plugin fits, which a build cannot change. Tests from source ask the real one.
   semver: 'module.exports = { satisfies: () => true };',
   // prom-client asks it for exemplars, which are off. src takes it from its own script.
   '@opentelemetry/api': 'module.exports = {};',
@@ -113,6 +113,8 @@ const fastifyTlsLate = replacing('late', /^node:https?2?$/, ({ path, importer })
 
 /** Packages that most starts do not need. Each script is read when one of its packages is first imported. */
 const SCRIPTS_APART = {
+  // Makes certificates: with `intercept`, and for `cambist gen-certs`.
+  asn1: ['@peculiar/asn1-schema', '@peculiar/asn1-x509', 'asn1js'],
   grpc: ['@grpc/grpc-js'],
   redis: ['@redis/client'],
   opentelemetry: [
@@ -126,7 +128,7 @@ const SCRIPTS_APART = {
 };
 
 /** Imports of src take these packages from their script. */
-const packagesApart = replacing('apart', /^@/, ({ path, importer }) => {
+const packagesApart = replacing('apart', /^[^.]/, ({ path, importer }) => {
   const [script] = Object.entries(SCRIPTS_APART).find(([, names]) => names.includes(path)) ?? [];
   if (script === undefined || importer.includes('/node_modules/')) return undefined;
   return `module.exports = require('./${script}.cjs')['${path}'];`;

@@ -16,7 +16,7 @@ import { createDispatchers } from '../transport/dispatchers.ts';
 import { createDnsLookup } from '../transport/dns-lookup.ts';
 import { type Command, configFile, countOf, EXIT, UsageError } from './command.ts';
 import { throughOptions } from './doctor-through.ts';
-import { loadOrReport, showsColour } from './print-problems.ts';
+import { loadOrReport, showsColour } from './report-problems.ts';
 import { USAGES } from './usages.ts';
 
 /**

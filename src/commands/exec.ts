@@ -13,8 +13,8 @@ import { textLines } from '../observability/log-text.ts';
 import { createLogger, type LogDestination, type Logger } from '../observability/logger.ts';
 import { readVersion } from '../version.ts';
 import { type Command, configFile, EXIT, messageOf, UsageError } from './command.ts';
-import { loadOrReport, logProblems, showsColour } from './print-problems.ts';
 import { logLevelOf } from './reloads.ts';
+import { loadOrReport, logProblems, showsColour } from './report-problems.ts';
 import { USAGES } from './usages.ts';
 
 /** One command needs no more. The default would be a warning about the limit of open files at each start. */

@@ -25,7 +25,7 @@ import {
   explainTokenRequests,
   type TokenRequestExplanation,
 } from './explain-token-request.ts';
-import { loadOrReport } from './print-problems.ts';
+import { loadOrReport } from './report-problems.ts';
 import { USAGES } from './usages.ts';
 
 /** Shows which route a request takes, why it takes no other route, and the token request. */

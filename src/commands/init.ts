@@ -7,7 +7,7 @@ import { parseConfig } from '../config/load.ts';
 import { errorCode } from '../errors.ts';
 import { POD_FOLDERS } from '../kubernetes/check-pod.ts';
 import { type Command, EXIT, failed, UsageError } from './command.ts';
-import { printProblems } from './print-problems.ts';
+import { printProblems } from './report-problems.ts';
 import { USAGES } from './usages.ts';
 
 /** The values of the flags, whether they were given or typed after a question. */

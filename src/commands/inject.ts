@@ -11,7 +11,7 @@ import { type ConfigMapName, changeManifest, type Note, type PodChange } from '.
 import { printable } from '../observability/printable.ts';
 import { readVersion } from '../version.ts';
 import { type Command, EXIT, failed, UsageError } from './command.ts';
-import { printProblems } from './print-problems.ts';
+import { printProblems } from './report-problems.ts';
 import { USAGES } from './usages.ts';
 
 /**

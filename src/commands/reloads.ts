@@ -4,7 +4,7 @@ import { loadConfig } from '../config/load.ts';
 import type { Logger } from '../observability/logger.ts';
 import { watchFiles } from '../secrets/watch.ts';
 import { UsageError } from './command.ts';
-import { logProblems, logTeam } from './print-problems.ts';
+import { logProblems, logTeam } from './report-problems.ts';
 import { createTeamReloads, type Served, tlsOf } from './team-reloads.ts';
 
 /** Watches the config file. Call it before the first read, so that no change is missed. */

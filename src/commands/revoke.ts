@@ -3,7 +3,7 @@ import { printable } from '../observability/printable.ts';
 import { type RevocationReport, signRevocation } from '../signals/operator.ts';
 import { otherServer, requestAdmin } from './admin-request.ts';
 import { type Command, configFile, EXIT, failed, messageOf, UsageError } from './command.ts';
-import { loadOrReport } from './print-problems.ts';
+import { loadOrReport } from './report-problems.ts';
 import { USAGES } from './usages.ts';
 
 const KNOWN_BY = {

@@ -11,8 +11,8 @@ import { createLogger, jsonLog, type Logger, textLog } from '../observability/lo
 import { startTracing } from '../observability/start-tracing.ts';
 import { readVersion } from '../version.ts';
 import { type Command, configFile, EXIT, failed, messageOf, UsageError } from './command.ts';
-import { loadOrReport, logProblems, logTeam, showsColour } from './print-problems.ts';
 import { createReloads, logLevelOf } from './reloads.ts';
+import { loadOrReport, logProblems, logTeam, showsColour } from './report-problems.ts';
 import { stopSignals } from './stop-signals.ts';
 import { USAGES } from './usages.ts';
 

@@ -4,7 +4,7 @@ import { snippetFacts, whyLeftOut } from '../decisions/snippet-facts.ts';
 import { SNIPPETS, type SnippetKind, whyUnable } from '../decisions/snippets.ts';
 import { printable } from '../observability/printable.ts';
 import { type Command, configFile, EXIT, failed, UsageError } from './command.ts';
-import { loadOrReport } from './print-problems.ts';
+import { loadOrReport } from './report-problems.ts';
 import { USAGES } from './usages.ts';
 
 /** Prints the config of a data plane that asks cambist for decisions. */

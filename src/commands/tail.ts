@@ -5,7 +5,7 @@ import type { Listen } from '../config/addresses.ts';
 import { printable, printableJson } from '../observability/printable.ts';
 import { nameOfListen, otherServer, requestAdmin } from './admin-request.ts';
 import { type Command, configFile, EXIT, failed, listenFrom, messageOf, UsageError } from './command.ts';
-import { loadOrReport } from './print-problems.ts';
+import { loadOrReport } from './report-problems.ts';
 import { USAGES } from './usages.ts';
 
 const POLL_INTERVAL_MS = 300;

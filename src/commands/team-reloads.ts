@@ -6,7 +6,7 @@ import { withTeams } from '../config/load.ts';
 import type { Team } from '../config/teams.ts';
 import type { Logger } from '../observability/logger.ts';
 import { watchFiles } from '../secrets/watch.ts';
-import { logTeam } from './print-problems.ts';
+import { logTeam } from './report-problems.ts';
 
 export interface Served {
   readonly app: App;

@@ -8,7 +8,7 @@ import { readStream } from '../kubernetes/manifest-stream.ts';
 import { CONFIG_KEY, configMapsIn } from '../kubernetes/pod-config.ts';
 import { printable, printableJson } from '../observability/printable.ts';
 import { type Command, configFile, counted, countOf, EXIT, UsageError } from './command.ts';
-import { describeProblem } from './print-problems.ts';
+import { describeProblem } from './report-problems.ts';
 import { USAGES } from './usages.ts';
 import { teamProblems, validateTeam } from './validate-team.ts';
 

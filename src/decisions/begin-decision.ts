@@ -12,7 +12,7 @@ import { type Reported, unclear } from './report.ts';
 
 export type BeginDecision = ReturnType<typeof createBeginDecision>;
 
-/** Begins the request that a data plane reports, and its steps. */
+/** Creates the function that begins the request that a data plane reports, and runs its steps. */
 export function createBeginDecision(options: PipelineOptions, tracker: RequestTracker, counts: Counts) {
   const pipeline = createPipeline(options, DECIDING);
 

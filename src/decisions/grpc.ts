@@ -18,7 +18,6 @@ import { type Reported, SECRET_HEADER } from './report.ts';
 interface GrpcOptions {
   /** Is the secret the configured one? */
   readonly admits: (protocol: DecisionProtocol, sent: readonly string[]) => boolean | Promise<boolean>;
-  /** Responds by `capture`, unless the connection closes. */
   readonly beginDecision: BeginDecision;
   readonly isNamed: () => boolean;
   readonly isReady: () => boolean;

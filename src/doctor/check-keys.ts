@@ -24,7 +24,7 @@ interface IssuerChecks {
   readonly report: Report;
 }
 
-/** Checks what tokens and signals are verified by: keys, introspection and transmitters. */
+/** Checks the keys, introspection endpoints and transmitters that tokens and signals are verified with. */
 export function createIssuerChecks({ config, only, routes, context, report }: IssuerChecks) {
   const keyChecks = new Map<string, Promise<Finding>>();
 

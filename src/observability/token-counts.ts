@@ -48,11 +48,11 @@ export function createTokenCounts(route: (name: string) => RouteCounts) {
 
   return {
     counts: { exchangeDurations, evictions, introspections, available, credentials },
-    /** Adds everything that can occur under a config, and forgets the state of what it no longer has. */
+    /** Adds everything that can occur under a config, and forgets servers and credentials that it does not have. */
     serve(config: Config): void {
       const used = config.routes.flatMap(({ name, credential }) => expectExchanges(name, usedServers(credential)));
       for (const { name } of introspectingServers(config)) expect(tally(introspections, name), INTROSPECTION_RESULTS);
-      signalling ??= signallingServers(config);
+      signalling ??= signallingServers(config).map(({ name }) => ({ name }));
       const asked = new Set([...used, ...expectExchanges(OF_SIGNALS, signalling)]);
       for (const name of available.keys()) if (!asked.has(name)) available.delete(name);
       for (const name of asked) entry(available, name, () => true);

@@ -103,7 +103,7 @@ function allChallenges(values: readonly string[]): readonly Challenge[] {
 }
 
 /**
- * The scopes that the upstream asks for in its only Bearer challenge of this kind. Undefined if it is missing, or there are several.
+ * The scopes that the upstream asks for in its only Bearer challenge of this kind. Undefined without one, or with several.
  * @param values all values of `WWW-Authenticate`
  * @see RFC 6750 section 3.1
  */

@@ -29,7 +29,7 @@ const HEADER_MISMATCH = -32020;
 
 /**
  * The response to a failed request: a problem, or a JSON-RPC error with it, whose message MCP clients show. Its texts are
- * those of the error catalogue. Of another server it has only facts that the client must act on, such as the address for a consent.
+ * those of the error catalogue. It repeats only what the client must act on from another server, such as the address for a consent.
  * @param wanted the token that a 401 asks for
  * @param id given for a JSON-RPC error
  * @see RFC 9457 section 3, RFC 6750 section 3, RFC 9728 section 5.1, JSON-RPC 2.0 section 5.1, MCP "Streamable HTTP"

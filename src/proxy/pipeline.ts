@@ -47,7 +47,7 @@ export type Pipeline = (request: ProxyRequest, switched?: Switched) => Promise<v
  */
 export function createPipeline(options: PipelineOptions, deciding?: Deciding): Pipeline {
   return async (request, switched) => {
-    // No response follows one that closes the connection.
+    // It gets no response, because an earlier one closes the connection.
     if (followsClose(request.incoming)) return;
     try {
       // Receive: read the target, and refuse what cannot be forwarded as it is.

@@ -64,7 +64,7 @@ class Attempt implements RawHandler {
   readonly #plan: AttemptPlan;
   readonly #options: UpstreamCallOptions;
   readonly #switched: Switched | undefined;
-  /** `relaying` also before the response begins; `waiting` for a step-up that decides whether the caller gets this response. */
+  /** It is `relaying` also before the response begins, and `waiting` while a step-up decides whether the caller gets this response. */
   #state: 'relaying' | 'waiting' | 'discarding' = 'relaying';
   #replacesExpired: boolean | undefined;
   #abort: (() => void) | undefined;

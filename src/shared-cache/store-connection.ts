@@ -55,7 +55,7 @@ interface Client {
 /** Time limit for a connection. A server that needs longer is tried again later. */
 const CONNECT_MS = 2000;
 /** Backoff of the clients of clusters and sentinels, which reconnect by themselves. */
-const FIRST_RECONNECT_MS = 50;
+const FIRST_RECONNECT_MS = 100;
 const MAX_RECONNECT_MS = 2000;
 /** Interval for reading the primary from the sentinels, beside their own messages. */
 const SENTINEL_SCAN_MS = 2000;

@@ -65,7 +65,7 @@ export function createTokenCache<Token extends HasLifetime = IssuedToken>(
       entries.evictAll('revoked', (_, key) => isOf(key));
       refusals.dropAll(isOf);
     },
-    /** Evicts what is expired or idle. Called regularly, so that it does not stay until the cache is full. */
+    /** Evicts expired and idle tokens, and old refusals. Called regularly, so that they do not stay until the cache is full. */
     sweep(): void {
       refusals.sweep();
       entries.sweep();

@@ -144,6 +144,8 @@ export function createIntrospector(options: IntrospectorOptions) {
         clock,
         clientAssertions,
         credentialRead: observer.credentialRead,
+        // Keycloak calls it `invalid_request`, and others have no body.
+        refusesClient: ({ status }) => status === 401,
       }),
     };
     endpoints.set(key, known);

@@ -1,5 +1,4 @@
 import { hash } from 'node:crypto';
-import { LRUCache } from 'lru-cache';
 import { bareToken } from './token-text.ts';
 
 /** One form field. A name may repeat. */
@@ -10,22 +9,26 @@ const PLAIN = /^[\w.~-]*$/;
 /** Characters that `encodeURIComponent` leaves raw, and the space, which it does not encode as `+`. */
 const LEFT_RAW_OR_SPACE = /[!'()*]|%20/;
 
-/** Fields with public values of the config, the same in each request. */
-const SETTINGS: ReadonlySet<string> = new Set([
-  ...['grant_type', 'subject_token_type', 'actor_token_type', 'requested_token_type', 'client_assertion_type'],
-  ...['resource', 'audience'],
-]);
+/** The texts of constant fields. To encode them at each exchange would take 2 % of its CPU. */
+const constants = new WeakMap<FormField, string>();
 
-/** Encoding the settings at each exchange would take 2 % of its CPU. */
-const encodedSettings = new LRUCache<string, string>({ max: 1000, memoMethod: formEncode });
+/** A field that is the same in each request, and encoded once. */
+export function constantField(name: string, value: string): FormField {
+  const field: FormField = [name, value];
+  constants.set(field, encodeField(field));
+  return field;
+}
 
 /**
  * Encodes a form.
  * @see RFC 6749 appendix B
  */
 export function encodeForm(fields: readonly FormField[]): string {
-  const encode = ([name, value]: FormField) => (SETTINGS.has(name) ? encodedSettings.memo(value) : formEncode(value));
-  return fields.map((field) => `${formEncode(field[0])}=${encode(field)}`).join('&');
+  return fields.map((field) => constants.get(field) ?? encodeField(field)).join('&');
+}
+
+function encodeField([name, value]: FormField): string {
+  return `${formEncode(name)}=${formEncode(value)}`;
 }
 
 /**

@@ -11,7 +11,6 @@ import { type FormField, type SentValue, sentInForm } from './sent-values.ts';
 import { failedRequest, formRequest } from './server-request.ts';
 import type { Assertion } from './token-request.ts';
 import { asksForNonce } from './token-response.ts';
-import { parseJsonObject } from './token-text.ts';
 
 /** Gets client assertions from another authorization server, which vouches for cambist there (RFC 7523 section 2.2). */
 export interface ClientAssertions {
@@ -51,6 +50,8 @@ interface ServerClientOptions {
   readonly clock: Clock;
   readonly clientAssertions: ClientAssertions;
   readonly credentialRead: TokenObserver['credentialRead'];
+  /** Tells from a response whether the server refused the client, and not the token. */
+  readonly refusesClient: (response: HttpResponse) => boolean;
   /** Undefined at an endpoint that issues no token. */
   readonly dpop?: DpopProver;
 }
@@ -62,7 +63,7 @@ interface ServerClientOptions {
 export function createServerClient(
   server: AuthorizationServer,
   endpoint: string,
-  { dispatcher, clock, clientAssertions, credentialRead, dpop }: ServerClientOptions,
+  { dispatcher, clock, clientAssertions, credentialRead, refusesClient, dpop }: ServerClientOptions,
 ) {
   const from = assertionFrom(server);
   const prover = server.dpop ? dpop : undefined;
@@ -119,27 +120,22 @@ export function createServerClient(
 
   return {
     /**
-     * Reads the client credential, so that a problem shows before the first request.
-     * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE
+     * Reads the client credential, or prepares the server that issues it, so that a problem shows before the first request.
+     * @throws {CambistError} ERR_CREDENTIAL_UNAVAILABLE, and the codes of `ClientAssertions.prepare`
      */
     async prepare(url: RequestUrl): Promise<void> {
       await (from === undefined ? authenticate(url) : clientAssertions.prepare(from));
       await dispatcher();
     },
     /**
+     * Sends a form, and returns the last response to it.
      * @param neededBy the route or purpose, for the log and the metrics
-     * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_RESPONSE_INVALID, ERR_CREDENTIAL_UNAVAILABLE
+     * @throws {CambistError} ERR_STS_UNAVAILABLE, ERR_STS_RESPONSE_INVALID, ERR_CREDENTIAL_UNAVAILABLE, and the codes of
+     *   `ClientAssertions.obtain`
      */
     send(attempt: Attempt, neededBy: string): Promise<Reply> {
       if (from !== undefined) return sendAsserted(from, attempt, neededBy);
       return prover === undefined ? sendOnce(attempt) : sendWithNonce(attempt);
     },
   };
-}
-
-/** Did the server refuse the client, and not the token (RFC 6749 section 5.2)? Some introspection endpoints have no body for that. */
-function refusesClient({ status, text }: HttpResponse): boolean {
-  if (status !== 400 && status !== 401) return false;
-  const error = parseJsonObject(text)?.error;
-  return error === 'invalid_client' || (status === 401 && error === undefined);
 }

@@ -4,6 +4,7 @@ import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { TokenTarget } from '../config/route.ts';
 import type { TokenObserver } from '../observability/token-observer.ts';
 import { type AcceptedToken, acceptToken, type LifetimeSettings } from './accept-token.ts';
+import type { HttpResponse } from './bounded-request.ts';
 import { addDiagnosis, type LoadDiagnoses } from './diagnosis.ts';
 import { createEndpointLocator } from './discovery.ts';
 import type { EndpointClaims } from './endpoint-claims.ts';
@@ -14,6 +15,7 @@ import type { SentValue } from './sent-values.ts';
 import { type Attempt, type ClientAssertions, createServerClient } from './server-client.ts';
 import { buildTokenRequest, type Grant, type TokenRequest } from './token-request.ts';
 import { type ExpectedResponse, processTokenResponse } from './token-response.ts';
+import { parseJsonObject } from './token-text.ts';
 
 export interface TokenEndpointContext extends LifetimeSettings {
   readonly dpop: DpopProver;
@@ -39,6 +41,7 @@ export function createTokenEndpoint(
     clock,
     clientAssertions,
     credentialRead: observer.credentialRead,
+    refusesClient,
     dpop,
   });
   const queue = createExchangeQueue(server.name, server.timeoutMs, clock, (available) =>
@@ -122,6 +125,11 @@ export function createTokenEndpoint(
         observeExchange(server.name, request, observer, clock, () => exchangeNow(request)),
       ),
   };
+}
+
+/** @see RFC 6749 section 5.2 */
+function refusesClient({ status, text }: HttpResponse): boolean {
+  return (status === 400 || status === 401) && parseJsonObject(text)?.error === 'invalid_client';
 }
 
 function expectedResponse(

@@ -1,9 +1,9 @@
 import type { AuthorizationServer } from '../config/authorization-server.ts';
 import type { ConsentRules, Route, TokenTarget } from '../config/route.ts';
 import type { Cause } from '../observability/token-observer.ts';
-import type { Secret } from '../secrets/secret.ts';
+import { oncePer, type Secret } from '../secrets/secret.ts';
 import type { HasLifetime } from './lifetime.ts';
-import type { FormField, SentValue } from './sent-values.ts';
+import { constantField, type FormField, type SentValue } from './sent-values.ts';
 import { claimsOf, type Subject } from './subject.ts';
 import { type Claims, jsonDigest } from './token-text.ts';
 
@@ -127,42 +127,52 @@ export function ownTarget(scope: string | undefined): TokenTarget {
  * @see RFC 8693 section 2.1, RFC 7523 section 2.1, RFC 8707 section 2, RFC 6749 section 4.4.2
  */
 export function buildTokenRequest(grant: Grant, target: TokenTarget, server: AuthorizationServer): FormField[] {
-  const fields: FormField[] = grantFields(grant);
-  for (const resource of target.resource) fields.push(['resource', resource]);
-  for (const audience of target.audience) fields.push(['audience', audience]);
-  if (target.scope !== undefined) fields.push(['scope', target.scope]);
-  if (target.connection !== undefined && grant.kind === 'token_vault') fields.push(['connection', target.connection]);
-  if (target.requestedTokenType !== undefined && (grant.kind === 'token_exchange' || grant.kind === 'token_vault')) {
-    fields.push(['requested_token_type', target.requestedTokenType]);
-  }
-  return [...fields, ...server.extraParams];
+  const settings = settingsOf(target).filter(([name]) => isSentWith(grant.kind, name));
+  return [...grantFields(grant), ...settings, ...server.extraParams];
 }
 
+const settingsOf = oncePer((target: TokenTarget): readonly FormField[] => [
+  ...target.resource.map((resource) => constantField('resource', resource)),
+  ...target.audience.map((audience) => constantField('audience', audience)),
+  ...optionalField('scope', target.scope),
+  ...optionalField('connection', target.connection),
+  ...optionalField('requested_token_type', target.requestedTokenType),
+]);
+
+function optionalField(name: string, value: string | undefined): FormField[] {
+  return value === undefined ? [] : [constantField(name, value)];
+}
+
+function isSentWith(kind: Grant['kind'], name: string): boolean {
+  if (name === 'connection') return kind === 'token_vault';
+  return name !== 'requested_token_type' || kind === 'token_exchange' || kind === 'token_vault';
+}
+
+const GRANT_TYPES = {
+  token_exchange: constantField('grant_type', 'urn:ietf:params:oauth:grant-type:token-exchange'),
+  token_vault: constantField(
+    'grant_type',
+    'urn:auth0:params:oauth:grant-type:token-exchange:federated-connection-access-token',
+  ),
+  jwt_bearer: constantField('grant_type', 'urn:ietf:params:oauth:grant-type:jwt-bearer'),
+  client_credentials: constantField('grant_type', 'client_credentials'),
+} as const satisfies Record<Grant['kind'], FormField>;
+
 function grantFields(grant: Grant): FormField[] {
+  const type = GRANT_TYPES[grant.kind];
   switch (grant.kind) {
-    case 'token_exchange': {
-      const fields: FormField[] = [
-        ['grant_type', 'urn:ietf:params:oauth:grant-type:token-exchange'],
-        ['subject_token', grant.subjectToken],
-        ['subject_token_type', grant.subjectTokenType],
-      ];
-      if (grant.actor !== undefined) {
-        fields.push(['actor_token', grant.actor.token], ['actor_token_type', grant.actor.type]);
-      }
-      return fields;
-    }
-    case 'token_vault':
-      return [
-        ['grant_type', 'urn:auth0:params:oauth:grant-type:token-exchange:federated-connection-access-token'],
-        ['subject_token', grant.subjectToken],
-        ['subject_token_type', grant.subjectTokenType],
-      ];
-    case 'jwt_bearer':
-      return [
-        ['grant_type', 'urn:ietf:params:oauth:grant-type:jwt-bearer'],
-        ['assertion', grant.assertion],
-      ];
     case 'client_credentials':
-      return [['grant_type', 'client_credentials']];
+      return [type];
+    case 'jwt_bearer':
+      return [type, ['assertion', grant.assertion]];
+    default: {
+      const subject: FormField[] = [
+        ['subject_token', grant.subjectToken],
+        ['subject_token_type', grant.subjectTokenType],
+      ];
+      const actor = grant.kind === 'token_exchange' ? grant.actor : undefined;
+      if (actor === undefined) return [type, ...subject];
+      return [type, ...subject, ['actor_token', actor.token], ['actor_token_type', actor.type]];
+    }
   }
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
 import { stringify } from 'yaml';
-import { describeProblem } from '../../../src/commands/print-problems.ts';
+import { describeProblem } from '../../../src/commands/report-problems.ts';
 import { schema, validate } from '../../../src/commands/validate.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';

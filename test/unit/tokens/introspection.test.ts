@@ -151,6 +151,7 @@ test('asks with an assertion of another server, and replaces a cached one that i
   assert.equal(asked[0]?.form.get('client_assertion'), 'an.assertion.');
   assert.deepEqual(assertions, ['prepared', 'obtained']);
   state.status = 401;
+  state.respond = () => ({ error: 'invalid_request', error_description: 'Authentication failed.' });
   await assert.rejects(verify('another-token'));
   assert.deepEqual(assertions, ['prepared', 'obtained', 'obtained', 'dropped']);
   state.reused = true;
