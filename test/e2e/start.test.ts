@@ -40,7 +40,7 @@ test('loads no part of another command', async (t) => {
   const { own } = await loadedBy(t);
   assert.ok(own.includes('commands/run.ts'));
   const ofOthers = own.filter((file) =>
-    /^(kubernetes|doctor)\/|^commands\/(?!run|command|usages|log-level|report-problems|source-excerpt|describe-route|reloads|stop-signals|tick-shape)/.test(
+    /^(kubernetes|doctor)\/|^commands\/(?!run|command|usages|log-level|report-problems|source-excerpt|describe-route|reloads|team-reloads|stop-signals|tick-shape)/.test(
       file,
     ),
   );
