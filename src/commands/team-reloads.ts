@@ -8,6 +8,7 @@ import type { Logger } from '../observability/logger.ts';
 import { watchFiles } from '../secrets/watch.ts';
 import { logTeam } from './report-problems.ts';
 
+/** The running app, and the config that it serves. A reload replaces the config. */
 export interface Served {
   readonly app: App;
   config: Config;
@@ -50,7 +51,7 @@ export function createTeamReloads(served: Served, inTurn: (change: () => void) =
     return { watcher, hasChanged: false, isBeingRead: false };
   }
 
-  /** Reads a folder beside other reloads, once for all changes meanwhile. It rests in proportion, because parsing blocks all requests. */
+  /** Reads a folder beside other reloads, once for all changes meanwhile. A pause in proportion follows, because parsing blocks all requests. */
   async function readChanges(name: string): Promise<void> {
     const folder = folders.get(name);
     if (folder === undefined) return;
