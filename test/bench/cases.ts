@@ -1,9 +1,8 @@
 import type { Contestant, Environment, StartedContestant } from './contestants.ts';
 import { createCambist } from './peers/cambist.ts';
-import { createEnvoy } from './peers/envoy.ts';
 import { haproxy } from './peers/haproxy.ts';
 import { nginx } from './peers/nginx.ts';
-import { bareDecision, bareExchange, bareFastify, bareUndici, bareUndiciWhole, type Peer } from './peers/peer.ts';
+import { bareFastify, bareUndici, type Peer } from './peers/peer.ts';
 import { type Sample, sampleClosed, sampleMemory, sampleOpen, sampleStart } from './samples.ts';
 
 interface Build {
@@ -15,16 +14,12 @@ interface Build {
 /** All contestants, with the variants of cambist from one build. */
 export function createPeers(build: Build = {}) {
   const cambist = { name: 'cambist', logLevel: 'info', ...build } as const;
-  const decisions = createCambist({ ...cambist, name: 'cambist, decisions', decisions: 'http' });
   return {
     cambist: createCambist(cambist),
     quiet: createCambist({ ...cambist, name: 'cambist, log: warn', logLevel: 'warn' }),
     /** The way of callers to the agent. */
     inbound: createCambist({ ...cambist, name: 'cambist, inbound', inbound: true }),
-    decisions,
-    decisionsByGrpc: createCambist({ ...cambist, name: 'cambist, decisions by gRPC', decisions: 'grpc' }),
-    envoy: createEnvoy(decisions, false),
-    askingEnvoy: createEnvoy(decisions, true),
+    decisions: createCambist({ ...cambist, name: 'cambist, decisions', decisions: true }),
     shared: createCambist({ ...cambist, name: 'cambist, shared cache', shared: true }),
     /** With room for a single token in memory, so that the second level is asked. */
     secondLevel: createCambist({
@@ -34,10 +29,7 @@ export function createPeers(build: Build = {}) {
       maxEntries: 1,
     }),
     undici: bareUndici,
-    undiciWhole: bareUndiciWhole,
-    exchange: bareExchange,
     fastify: bareFastify,
-    bareDecision,
     nginx,
     haproxy,
   };
@@ -95,8 +87,7 @@ function listenCases(contestants: (added: Partial<Contestant>) => Contestant[]):
 }
 
 export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
-  const { cambist, quiet, inbound, decisions, decisionsByGrpc, envoy, askingEnvoy, shared, secondLevel } = peers;
-  const { undici, undiciWhole, exchange, fastify, bareDecision, nginx, haproxy } = peers;
+  const { cambist, quiet, inbound, decisions, shared, secondLevel, undici, fastify, nginx, haproxy } = peers;
   const plain = (...some: Peer[]): Contestant[] => some.map((peer) => ({ label: peer.name, peer }));
   const withAll = (added: Partial<Contestant>, contestants: Contestant[]): Contestant[] =>
     contestants.map((contestant) => ({ ...contestant, ...added }));
@@ -107,7 +98,7 @@ export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
     {
       name: 'call',
       about: 'a small MCP call with a token of 1 KB, whose issued token is cached',
-      contestants: plain(cambist, quiet, undici, undiciWhole, fastify, nginx, haproxy),
+      contestants: plain(cambist, quiet, undici, fastify, nginx, haproxy),
       take: closed,
     },
     {
@@ -176,11 +167,9 @@ export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
     },
     {
       name: 'uncached',
-      about:
-        'a new caller for each call, so each call has an exchange; for comparison a bare exchange, a cached call and bare undici',
+      about: 'a new caller for each call, so each call has an exchange; for comparison a cached call and bare undici',
       contestants: [
         { label: `${cambist.name}, exchange each time`, peer: cambist, subjects: 'fresh' },
-        ...withAll({ subjects: 'fresh' }, plain(exchange)),
         ...plain(cambist, undici),
       ],
       take: closed,
@@ -206,16 +195,9 @@ export function listCases(peers: ReturnType<typeof createPeers>): Case[] {
     },
     {
       name: 'decision',
-      about: 'a cached decision by HTTP and by gRPC (ext_authz), beside a cached call',
-      contestants: plain(decisions, cambist, bareDecision, decisionsByGrpc),
+      about: 'a cached decision by HTTP, beside a cached call',
+      contestants: plain(decisions, cambist),
       take: closed,
-    },
-    {
-      name: 'envoy',
-      about:
-        'a call through Envoy at 1,000 requests a second, with and without a cached decision, on one core with cambist',
-      contestants: plain(askingEnvoy, envoy),
-      take: open,
     },
     {
       name: 'handles',

@@ -96,7 +96,6 @@ export async function startContestant(
       tls: callerTls,
       newConnections,
       decisionSecret: decisions?.secret,
-      grpcRoute: decisions?.grpcRoute,
       ...(signed && { signedBy: load.issuer }),
     },
   };

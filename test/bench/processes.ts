@@ -153,7 +153,7 @@ export function buildPrograms(): void {
   });
 }
 
-const PROGRAMS = ['load-process', 'undici-proxy', 'fastify-proxy', 'bare-decision'] as const;
+const PROGRAMS = ['load-process', 'undici-proxy', 'fastify-proxy'] as const;
 
 export type ProgramName = (typeof PROGRAMS)[number];
 

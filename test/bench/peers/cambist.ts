@@ -16,7 +16,7 @@ interface CambistVariant {
   readonly nodeFlags?: readonly string[];
   readonly inbound?: true;
   /** The load asks for decisions, as a data plane does. */
-  readonly decisions?: 'http' | 'grpc';
+  readonly decisions?: true;
   /** With the shared cache, on a store of its own. */
   readonly shared?: true;
   /** `cache.max_entries`. */
@@ -49,7 +49,7 @@ export function createCambist(variant: CambistVariant): Peer {
         ...listeners,
         ...more,
         ...callers,
-        ...(decisions && { decisions: decisionsFor(setup, decisions, port) }),
+        ...(decisions && { decisions: decisionsFor(setup, port) }),
       };
       writeFileSync(config, stringify(keys));
       writeFileSync(join(setup.directory, 'client-secret'), 'a secret for the bench');
@@ -67,8 +67,7 @@ export function createCambist(variant: CambistVariant): Peer {
       const proxy = running(child, isIntercepted ? tlsPort : port, readyMs);
       return {
         ...proxy,
-        ...(decisions === 'http' && { decisions: { prefix: '/ext-authz/r0', secret: DECISION_SECRET } }),
-        ...(decisions === 'grpc' && { decisions: { prefix: '', secret: DECISION_SECRET, grpcRoute: 'r0' } }),
+        ...(decisions && { decisions: { prefix: '/ext-authz/r0', secret: DECISION_SECRET } }),
         ...(setup.listenTls && { callerCa: readFileSync(setup.listenTls.caFile, 'utf8') }),
         ...(isIntercepted && { callerCa: readFileSync(join(trustDir, 'ca.pem'), 'utf8') }),
         close: async () => {
@@ -126,8 +125,8 @@ function configFor({ origin, caFile, issuer, routes, directory, intercepted }: S
 
 const DECISION_SECRET = 'a secret of the data plane';
 
-function decisionsFor({ directory }: Setup, by: 'http' | 'grpc', port: number): object {
-  return { [by]: { listen: `127.0.0.1:${port}`, secret: { file: join(directory, 'decision-secret') } } };
+function decisionsFor({ directory }: Setup, port: number): object {
+  return { http: { listen: `127.0.0.1:${port}`, secret: { file: join(directory, 'decision-secret') } } };
 }
 
 function inboundFor({ origin, issuer }: Setup, port: number): object {

@@ -42,8 +42,8 @@ export interface RunningProxy {
   readonly pid: number;
   /** The time from the start of the process until it serves. */
   readonly readyMs: number;
-  /** The proxy is asked for decisions: the beginning of every path, its secret, and by gRPC its route. */
-  readonly decisions?: { readonly prefix: string; readonly secret: string; readonly grpcRoute?: string };
+  /** The proxy is asked for decisions: the beginning of every path, and its secret. */
+  readonly decisions?: { readonly prefix: string; readonly secret: string };
   /** PEM: the authority of the certificate that callers get, if the proxy terminates their TLS. */
   readonly callerCa?: string;
   close(): Promise<void>;
@@ -62,11 +62,7 @@ const READY_TIMEOUT_MS = 15_000;
 const CLOSE_TIMEOUT_MS = 3_000;
 
 /** A proxy from the bench's own programs. It is ready when it has responded to a probe, as cambist is. */
-function programPeer(
-  name: string,
-  program: ProgramName,
-  more: (setup: Setup) => Partial<ProxyOptions> = () => ({}),
-): Peer {
+function programPeer(name: string, program: ProgramName): Peer {
   return {
     name,
     missing: () => undefined,
@@ -76,7 +72,6 @@ function programPeer(
       const callerCa = listenTls && { callerCa: read(listenTls.caFile) };
       const options: ProxyOptions = {
         origin,
-        ...more(setup),
         ...(caFile && { ca: read(caFile) }),
         ...(listenTls && {
           listenTls: {
@@ -100,19 +95,8 @@ function programPeer(
 /** Only `node:http` and `undici.dispatch`, with streaming bodies. */
 export const bareUndici = programPeer('bare undici', 'undici-proxy');
 
-/** Like `bareUndici`, but reads bodies before sending them. This is faster, but unsuitable for large bodies. */
-export const bareUndiciWhole = programPeer('bare undici, bodies whole', 'undici-proxy', () => ({ wholeBodies: true }));
-
-/** Like `bareUndici`, with a token exchange for each call. */
-export const bareExchange = programPeer('bare undici, exchange each time', 'undici-proxy', ({ issuer }) => ({
-  tokenEndpoint: `${issuer}/token`,
-}));
-
 /** The plugin that cambist uses, configured as in its README. */
 export const bareFastify = programPeer('bare @fastify/http-proxy', 'fastify-proxy');
-
-/** Decides without a look at the request. */
-export const bareDecision = programPeer('bare node:http, decisions', 'bare-decision');
 
 export function running(child: ChildProcess, port: number, readyMs: number): RunningProxy {
   return { port, pid: child.pid ?? 0, readyMs, close: () => terminate(child) };

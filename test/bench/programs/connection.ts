@@ -1,6 +1,5 @@
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls, createSecureContext, type SecureContext } from 'node:tls';
-import { openGrpcConnection } from './grpc-connection.ts';
 import { createMessageReader } from './message-reader.ts';
 import type { Connection, Target } from './protocol.ts';
 import { requestsTo } from './requests.ts';
@@ -15,11 +14,10 @@ function contextFor({ ca, cert, key }: NonNullable<Target['tls']>): SecureContex
   return context;
 }
 
-type To = Pick<Target, 'port' | 'tls' | 'grpcRoute' | 'decisionSecret'>;
+type To = Pick<Target, 'port' | 'tls'>;
 
 /** Resolves with an open connection. */
-export async function openConnection({ port, tls, grpcRoute, decisionSecret = '' }: To): Promise<Connection> {
-  if (grpcRoute !== undefined) return openGrpcConnection(port, decisionSecret);
+export function openConnection({ port, tls }: To): Promise<Connection> {
   return new Promise((resolve, reject) => {
     const to = { port, host: '127.0.0.1', noDelay: true };
     const socket: Socket =

@@ -25,8 +25,6 @@ export interface Target {
   readonly tls?: ({ readonly host: string; readonly ca: string } & Partial<TlsKeys>) | undefined;
   /** Requests ask for decisions, with this secret. */
   readonly decisionSecret?: string | undefined;
-  /** They ask by gRPC, about this route. */
-  readonly grpcRoute?: string | undefined;
   /** Each request has a connection of its own. */
   readonly newConnections?: boolean;
 }

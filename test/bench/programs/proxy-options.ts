@@ -4,10 +4,6 @@ export interface ProxyOptions {
   readonly origin: string;
   /** The CA of the upstream in PEM format; undefined without TLS. */
   readonly ca?: string;
-  /** Reads bodies before sending them. The default streams them. Only for `undici-proxy`. */
-  readonly wholeBodies?: boolean;
-  /** Exchanges the caller's token for each call at this endpoint. Only for `undici-proxy`. */
-  readonly tokenEndpoint?: string;
   /** TLS of the listener in PEM format. `ca`: callers need certificates of this authority. Only for `undici-proxy`. */
   readonly listenTls?: { readonly cert: string; readonly key: string; readonly ca?: string };
 }

@@ -1,4 +1,3 @@
-import { checkMessage } from './grpc-connection.ts';
 import type { Target } from './protocol.ts';
 import { fabricateToken, signToken } from './tokens.ts';
 
@@ -59,7 +58,7 @@ function tokenOf(caller: string, { signedBy }: Target): string {
 
 /** A tool call of an MCP client with a session. */
 function requestBytes(target: Target, path: string, caller: string, token = fabricateToken(caller, 'cambist')): Buffer {
-  const { decisionSecret, grpcRoute } = target;
+  const { decisionSecret } = target;
   // Envoy sends no body by default.
   const body = decisionSecret === undefined ? BODY : '';
   const lines = [
@@ -77,6 +76,5 @@ function requestBytes(target: Target, path: string, caller: string, token = fabr
     `Content-Length: ${body.length}`,
   ];
   const url = `${path}?${target.responseKind}`;
-  if (grpcRoute !== undefined) return checkMessage(grpcRoute, 'POST', url, lines);
   return Buffer.from(`${[`POST ${url} HTTP/1.1`, ...lines].join('\r\n')}\r\n\r\n${body}`, 'latin1');
 }

@@ -2,14 +2,14 @@ import { constants } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { Agent, type Dispatcher, request as requestToken } from 'undici';
+import { Agent, type Dispatcher } from 'undici';
 import { announce, PROBE_PATH, readOptions } from './proxy-options.ts';
 
 /**
  * A minimal streaming proxy on Node: `node:http` in front (`node:https` with TLS on the listener), `undici.dispatch` behind. It has streaming bodies with backpressure,
- * cancellation, and drops hop-by-hop headers. It has no routes, metrics or log. It exchanges tokens only with `tokenEndpoint`.
+ * cancellation, and drops hop-by-hop headers. It has no routes, metrics or log.
  */
-const { origin, ca, wholeBodies = false, tokenEndpoint, listenTls } = readOptions();
+const { origin, ca, listenTls } = readOptions();
 const agent = new Agent({
   headersTimeout: 0,
   bodyTimeout: 0,
@@ -19,66 +19,17 @@ const host = new URL(origin).host;
 
 const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'transfer-encoding', 'upgrade', 'te', 'trailer', 'expect']);
 
-const CLIENT = Buffer.from('cambist:a+secret+for+the+bench').toString('base64');
-const TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:access_token';
-
-/**
- * A minimal token exchange (RFC 8693): sends the same request as cambist and parses the response. It has no limits, no checks
- * and no cache.
- * @param authorization the caller's `Authorization`
- * @returns the `Authorization` for the upstream
- */
-async function exchange(endpoint: string, authorization: string): Promise<string> {
-  const form = new URLSearchParams({
-    grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
-    subject_token: authorization.replace('Bearer ', ''),
-    subject_token_type: TOKEN_TYPE,
-    resource: origin,
-  });
-  const response = await requestToken(endpoint, {
-    method: 'POST',
-    headers: {
-      accept: 'application/json',
-      'content-type': 'application/x-www-form-urlencoded',
-      authorization: `Basic ${CLIENT}`,
-    },
-    body: form.toString(),
-    dispatcher: agent,
-  });
-  const { access_token: token } = (await response.body.json()) as { access_token: string };
-  return `Bearer ${token}`;
-}
-
-async function exchangeAndForward(endpoint: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  try {
-    const issued = await exchange(endpoint, request.headers.authorization ?? '');
-    forward(request, response, issued);
-  } catch {
-    response.writeHead(502).end();
-  }
-}
-
-/** @param issued replaces the caller's `Authorization` */
-function forward(request: IncomingMessage, response: ServerResponse, issued?: string): void {
+function forward(request: IncomingMessage, response: ServerResponse): void {
   const headers = ['host', host];
   const raw = request.rawHeaders;
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string;
     const key = name.toLowerCase();
-    if (key === 'authorization' && issued !== undefined) headers.push(name, issued);
-    else if (key !== 'host' && !HOP_BY_HOP.has(key)) headers.push(name, raw[i + 1] as string);
+    if (key !== 'host' && !HOP_BY_HOP.has(key)) headers.push(name, raw[i + 1] as string);
   }
   const options = { origin, path: request.url ?? '/', method: request.method as Dispatcher.HttpMethod, headers };
   const { 'content-length': length, 'transfer-encoding': coding } = request.headers;
-  if (length === undefined && coding === undefined) {
-    send({ ...options, body: null }, response);
-  } else if (wholeBodies) {
-    const chunks: Buffer[] = [];
-    request.on('data', (chunk: Buffer) => chunks.push(chunk));
-    request.on('end', () => send({ ...options, body: Buffer.concat(chunks) }, response));
-  } else {
-    send({ ...options, body: request }, response);
-  }
+  send({ ...options, body: length === undefined && coding === undefined ? null : request }, response);
 }
 
 function send(options: Dispatcher.DispatchOptions, response: ServerResponse): void {
@@ -122,8 +73,7 @@ function responseHeaders(raw: readonly Buffer[]): string[] {
 
 function serve(request: IncomingMessage, response: ServerResponse): void {
   if (request.url === PROBE_PATH) response.end();
-  else if (tokenEndpoint === undefined) forward(request, response);
-  else void exchangeAndForward(tokenEndpoint, request, response);
+  else forward(request, response);
 }
 
 /** As cambist has it: callers with certificates resume no sessions. */
