@@ -41,7 +41,7 @@ async function help(named: string | undefined): Promise<number> {
 
 async function commandName(named: string): Promise<CommandName> {
   if (isCommand(named)) return named;
-  const { nearest } = await import('./config/nearest.ts');
+  const { nearest } = await import('./documents/nearest.ts');
   const meant = nearest(named, Object.keys(COMMANDS));
   throw new UsageError(`unknown command "${named}"${meant === undefined ? '' : `: did you mean "${meant}"?`}`);
 }

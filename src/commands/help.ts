@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { nearest } from '../config/nearest.ts';
+import { nearest } from '../documents/nearest.ts';
 import { INJECTION_FLAGS } from '../kubernetes/option-sources.ts';
 import { OPTIONS } from '../kubernetes/options.ts';
 import { readVersion } from '../version.ts';

@@ -1,7 +1,7 @@
 import type { Config } from '../config/config.ts';
-import { formatProblem, type Problem } from '../config/config-node.ts';
 import { type LoadOptions, loadConfig } from '../config/load.ts';
 import type { Team } from '../config/teams.ts';
+import { formatProblem, type Problem } from '../documents/config-node.ts';
 import type { Logger } from '../observability/logger.ts';
 import { printable } from '../observability/printable.ts';
 

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
-import { nearest } from '../config/nearest.ts';
 import { snippetFacts, whyLeftOut } from '../decisions/snippet-facts.ts';
 import { SNIPPETS, type SnippetKind, whyUnable } from '../decisions/snippets.ts';
+import { nearest } from '../documents/nearest.ts';
 import { printable } from '../observability/printable.ts';
 import { type Command, configFile, EXIT, failed, UsageError } from './command.ts';
 import { loadOrReport } from './report-problems.ts';

@@ -1,8 +1,8 @@
 import { dirname, isAbsolute, relative } from 'node:path';
-import type { Problem } from '../config/config-node.ts';
-import { readDocument } from '../config/document.ts';
 import { checkConfig, type LoadedConfig } from '../config/load.ts';
 import type { Team } from '../config/teams.ts';
+import type { Problem } from '../documents/config-node.ts';
+import { readDocument } from '../documents/document.ts';
 import { UsageError } from './command.ts';
 
 interface Entry {

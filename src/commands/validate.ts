@@ -1,8 +1,8 @@
 import { parseArgs } from 'node:util';
 import { type Config, jsonSchema } from '../config/config.ts';
-import { byPosition, type Problem } from '../config/config-node.ts';
-import { readDocument } from '../config/document.ts';
 import { checkConfig, type LoadedConfig, readConfigText } from '../config/load.ts';
+import { byPosition, type Problem } from '../documents/config-node.ts';
+import { readDocument } from '../documents/document.ts';
 import { getIn, type Json } from '../kubernetes/json.ts';
 import { readStream } from '../kubernetes/manifest-stream.ts';
 import { CONFIG_KEY, configMapsIn } from '../kubernetes/pod-config.ts';

@@ -1,5 +1,5 @@
 import { BlockList, isIPv4 } from 'node:net';
-import type { Reading } from './config-node.ts';
+import type { Reading } from '../documents/config-node.ts';
 
 /** A host as URLs and `Host` have it: an IPv6 address in brackets. @param host a name, or an address without brackets */
 export function withBrackets(host: string): string {

@@ -1,7 +1,7 @@
 import * as z from 'zod';
+import { type ConfigNode, formatPath } from '../documents/config-node.ts';
 import { parseSpiffeId } from '../spiffe/spiffe-id.ts';
 import { clientCertificateRule } from './addresses.ts';
-import { type ConfigNode, formatPath } from './config-node.ts';
 import { checkCredentialHeader } from './header-names.ts';
 import { mapKey, optional, required, section, type ValueOf, valueKey } from './key.ts';
 import { flag, headerName, list, nonEmptyText, pemFile, text, tokenFile, word } from './kinds.ts';

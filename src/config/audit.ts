@@ -1,6 +1,6 @@
 import * as z from 'zod';
+import type { ConfigNode } from '../documents/config-node.ts';
 import { MIN_KEY_LENGTH } from '../secrets/credential.ts';
-import type { ConfigNode } from './config-node.ts';
 import { type About, optional, required, type Scope, section, type ValueOf, valueKey } from './key.ts';
 import { choice, credentialSource, distinct, fileSource, flag } from './kinds.ts';
 

@@ -1,7 +1,7 @@
 import * as z from 'zod';
+import type { ConfigNode } from '../documents/config-node.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
 import { ASYMMETRIC_ALGORITHMS, algorithm, HMAC_ALGORITHMS } from './algorithms.ts';
-import type { ConfigNode } from './config-node.ts';
 import {
   type Key,
   optional,

@@ -1,6 +1,6 @@
+import { type ConfigNode, formatPath } from '../documents/config-node.ts';
 import type { AgentTokens } from './agents.ts';
 import type { ConfigFile, KEYS } from './config.ts';
-import { type ConfigNode, formatPath } from './config-node.ts';
 import type { Draft } from './key.ts';
 import { combinationsOf, describedPath, plainPath } from './match.ts';
 import type { RouteDraft } from './resolve-route.ts';

@@ -1,4 +1,4 @@
-import type { ConfigNode } from './config-node.ts';
+import type { ConfigNode } from '../documents/config-node.ts';
 
 /** Headers for the next hop only (RFC 9110 section 7.6.1), and `Expect`, which this hop handles. */
 export const HOP_BY_HOP: ReadonlySet<string> = new Set([

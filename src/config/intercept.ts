@@ -1,7 +1,7 @@
 import { relative } from 'node:path';
 import * as z from 'zod';
+import { type ConfigNode, formatPath, type Reading } from '../documents/config-node.ts';
 import { collide, readListen, type TcpListen } from './addresses.ts';
-import { type ConfigNode, formatPath, type Reading } from './config-node.ts';
 import {
   optional,
   readAll,

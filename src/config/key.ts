@@ -1,6 +1,6 @@
 import * as z from 'zod';
+import type { ConfigNode } from '../documents/config-node.ts';
 import type { Listen } from './addresses.ts';
-import type { ConfigNode } from './config-node.ts';
 import type { Sources } from './sources.ts';
 
 /** A config is parsed rarely. Compiling a parser would take longer than parsing. */

@@ -1,6 +1,7 @@
 import * as z from 'zod';
+import { type ConfigNode, type Reading, readEach } from '../documents/config-node.ts';
+import { nearest } from '../documents/nearest.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
-import { type ConfigNode, type Reading, readEach } from './config-node.ts';
 import { readHeaderName } from './header-names.ts';
 import {
   type About,
@@ -14,7 +15,6 @@ import {
   withFallback,
   withUnit,
 } from './key.ts';
-import { nearest } from './nearest.ts';
 import type { WrittenFile, WrittenSource } from './sources.ts';
 import { type OneOrMany, readScope, toList } from './targets.ts';
 import { DURATION, parseDuration, parseSize, SIZE, TOKEN_TYPES, tokenTypeUrn } from './units.ts';

@@ -1,6 +1,6 @@
 import * as z from 'zod';
+import { type ConfigNode, formatPath, valueOrReport } from '../documents/config-node.ts';
 import { collide, LISTEN_FORM, type Listen, type ListenerTls, readListen } from './addresses.ts';
-import { type ConfigNode, formatPath, valueOrReport } from './config-node.ts';
 import { type About, required, type Scope, section, valueKey, type Written } from './key.ts';
 import { choice, pemFile, spiffeAgent } from './kinds.ts';
 

@@ -1,12 +1,12 @@
 import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import { type ConfigNode, createProblemList, type Locate, type Problem } from '../documents/config-node.ts';
+import { readDocument } from '../documents/document.ts';
+import { warnOfPlaceholders } from '../documents/placeholders.ts';
+import { checkShape, type FileShape } from '../documents/shape.ts';
 import { errorCode } from '../errors.ts';
-import type { Config } from './config.ts';
-import { type ConfigNode, createProblemList, type Locate, type Problem } from './config-node.ts';
-import { readDocument } from './document.ts';
-import { warnOfPlaceholders } from './placeholders.ts';
+import { type Config, type ConfigFile, configSchema } from './config.ts';
 import { resolveConfig } from './resolve.ts';
-import { checkShape } from './shape.ts';
 import { createSources, type UsedSources } from './sources.ts';
 import type { Team } from './teams.ts';
 
@@ -79,11 +79,22 @@ function parse(text: string, file: string, locate?: Locate) {
   const { value, problems } = readDocument(text, file);
   const list = locate === undefined ? problems : createProblemList(file, locate);
   const sources = createSources(file);
-  const shape = value === undefined ? undefined : checkShape(value, list.root);
+  const shape = value === undefined ? undefined : checkShape<ConfigFile>(value, list.root, SHAPE);
   const config = shape === undefined ? undefined : resolveConfig(shape, list.root, sources);
   warnOfPlaceholders(shape, list.root);
   return { config, list, sources };
 }
+
+const SHAPE: FileShape = {
+  schema: configSchema,
+  start: 'version: 1',
+  whyUnknown: (key) => (Object.hasOwn(REMOVED, key) ? `is no longer a key: ${REMOVED[key]}` : undefined),
+};
+
+/** Keys of earlier versions, and why they are gone. */
+const REMOVED: Readonly<Record<string, string>> = {
+  http2: 'remove it, because cambist speaks HTTP/1.1 to backends, which every MCP server speaks',
+};
 
 function finish({ config, list }: ReturnType<typeof parse>): LoadedConfig {
   const problems = list.sorted();

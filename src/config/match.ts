@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { type Reading, valueOrReport } from './config-node.ts';
+import { type Reading, valueOrReport } from '../documents/config-node.ts';
 import { section, valueKey } from './key.ts';
 import { distinct, nonEmptyText, patterns } from './kinds.ts';
 import { hasDotSegments } from './urls.ts';

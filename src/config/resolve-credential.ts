@@ -1,5 +1,5 @@
+import type { ConfigNode } from '../documents/config-node.ts';
 import type { AuthorizationServer, Servers } from './authorization-server.ts';
-import type { ConfigNode } from './config-node.ts';
 import type { Chain, Credential, TokenTarget } from './route.ts';
 import type { ChainKeys, RouteKeys, WrittenRouteKeys } from './route-keys.ts';
 import { canonicalUri, type Upstream } from './urls.ts';

@@ -1,6 +1,6 @@
 import * as z from 'zod';
+import { type ConfigNode, valueOrReport } from '../documents/config-node.ts';
 import type { ServerScope } from './authorization-server.ts';
-import { type ConfigNode, valueOrReport } from './config-node.ts';
 import { required, schemaOf, valueKey, type Written } from './key.ts';
 import { text } from './kinds.ts';
 import { type Match, match as matchKey, readsMessage } from './match.ts';

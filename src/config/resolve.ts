@@ -1,3 +1,4 @@
+import type { ConfigNode } from '../documents/config-node.ts';
 import { clientCertificateRule, isLocal, reaches } from './addresses.ts';
 import {
   type AuthorizationServer,
@@ -7,7 +8,6 @@ import {
 } from './authorization-server.ts';
 import { checkAgents, checkTeams, refuseSameNames, refuseSharedHeaders, refuseTies } from './check-routes.ts';
 import { type Config, type ConfigFile, KEYS } from './config.ts';
-import type { ConfigNode } from './config-node.ts';
 import { type Draft, readAll } from './key.ts';
 import { resolveRoute } from './resolve-route.ts';
 import { needsCaller, type Route, whyUndecidable } from './route.ts';

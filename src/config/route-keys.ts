@@ -1,7 +1,7 @@
 import * as z from 'zod';
+import { type ConfigNode, readEach, valueOrReport } from '../documents/config-node.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { ServerScope } from './authorization-server.ts';
-import { type ConfigNode, readEach, valueOrReport } from './config-node.ts';
 import { checkCredentialHeader } from './header-names.ts';
 import {
   optional,

@@ -1,6 +1,6 @@
+import type { ConfigNode } from '../documents/config-node.ts';
 import { MIN_KEY_LENGTH } from '../secrets/credential.ts';
 import type { AuthorizationServer, ServerScope } from './authorization-server.ts';
-import type { ConfigNode } from './config-node.ts';
 import {
   mapKey,
   optional,

@@ -1,8 +1,8 @@
 import { access, constants, readFile, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, resolve, sep } from 'node:path';
+import type { ConfigNode } from '../documents/config-node.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
 import { leadsOut } from '../secrets/within.ts';
-import type { ConfigNode } from './config-node.ts';
 
 export interface WrittenFile {
   file?: string | undefined;

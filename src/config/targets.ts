@@ -1,4 +1,4 @@
-import type { ConfigNode, Reading } from './config-node.ts';
+import type { ConfigNode, Reading } from '../documents/config-node.ts';
 import { ABSOLUTE_URI } from './units.ts';
 
 /** One string or several, without the entries that have errors. */

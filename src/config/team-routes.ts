@@ -1,8 +1,8 @@
 import * as z from 'zod';
+import type { ConfigNode } from '../documents/config-node.ts';
 import type { AuthorizationServer } from './authorization-server.ts';
 import { checkAgents, refuseSharedHeaders } from './check-routes.ts';
 import type { KEYS } from './config.ts';
-import type { ConfigNode } from './config-node.ts';
 import type { Draft } from './key.ts';
 import { plainPath } from './match.ts';
 import { ROUTE, type RouteContext, type RouteDraft, resolveRoute, type WrittenRoute } from './resolve-route.ts';

@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import * as z from 'zod';
+import { type ConfigNode, formatProblem, type Problem, type Reading } from '../documents/config-node.ts';
 import type { ServerScope } from './authorization-server.ts';
-import { type ConfigNode, formatProblem, type Problem, type Reading } from './config-node.ts';
 import { required, section, type ValueOf, valueKey, withFallback } from './key.ts';
 import { choice, folder, list, nonEmptyText } from './kinds.ts';
 import { hostMatches, pathMatches, plainPath, readHostPattern, readPathPrefix } from './match.ts';

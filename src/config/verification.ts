@@ -1,6 +1,6 @@
+import type { ConfigNode } from '../documents/config-node.ts';
 import type { CredentialSource } from '../secrets/credential.ts';
 import type { AuthorizationServer, ServerScope, Servers } from './authorization-server.ts';
-import type { ConfigNode } from './config-node.ts';
 import { type About, optional, type Place, required, section, type Values, valueKey } from './key.ts';
 import {
   choice,

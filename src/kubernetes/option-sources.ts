@@ -1,4 +1,4 @@
-import { nearest } from '../config/nearest.ts';
+import { nearest } from '../documents/nearest.ts';
 import { STATUS_ANNOTATION } from './injection-status.ts';
 import { getIn, isObject, type JsonObject, quote } from './json.ts';
 import { OPTION_NAMES, OPTIONS, OptionError, type OptionName, type RawOptions } from './options.ts';

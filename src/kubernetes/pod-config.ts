@@ -1,9 +1,9 @@
 import { stringify } from 'yaml';
 import type { Config } from '../config/config.ts';
-import type { Problem } from '../config/config-node.ts';
 import type { Inbound } from '../config/inbound.ts';
 import { parseConfig } from '../config/load.ts';
 import type { Route } from '../config/route.ts';
+import type { Problem } from '../documents/config-node.ts';
 import { REDIRECTED, reportForPod } from './check-pod.ts';
 import { getIn, isArray, type Json } from './json.ts';
 import { PRINTED } from './manifest-stream.ts';

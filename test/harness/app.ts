@@ -1,8 +1,8 @@
 import { type App, startApp } from '../../src/app.ts';
 import type { Config } from '../../src/config/config.ts';
-import { formatProblem } from '../../src/config/config-node.ts';
 import { checkConfig, type LoadedConfig, parseConfig } from '../../src/config/load.ts';
 import type { Team } from '../../src/config/teams.ts';
+import { formatProblem } from '../../src/documents/config-node.ts';
 import { createLogger } from '../../src/observability/logger.ts';
 import type { LogLine } from './cambist-process.ts';
 import { recordLogged } from './leaks.ts';

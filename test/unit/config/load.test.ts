@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { formatProblem } from '../../../src/config/config-node.ts';
 import { loadConfig } from '../../../src/config/load.ts';
+import { formatProblem } from '../../../src/documents/config-node.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
 import { ROUTE, VALID } from './sample.ts';
 

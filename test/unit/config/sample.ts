@@ -1,5 +1,5 @@
-import { formatProblem } from '../../../src/config/config-node.ts';
 import { parseConfig } from '../../../src/config/load.ts';
+import { formatProblem } from '../../../src/documents/config-node.ts';
 
 export const SERVER = `authorization_servers:
   main:

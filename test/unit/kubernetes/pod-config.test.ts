@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { parse } from 'yaml';
-import { formatProblem } from '../../../src/config/config-node.ts';
+import { formatProblem } from '../../../src/documents/config-node.ts';
 import { getIn } from '../../../src/kubernetes/json.ts';
 import { parseOptions, type RawOptions } from '../../../src/kubernetes/options.ts';
 import { createPodConfig } from '../../../src/kubernetes/pod-config.ts';

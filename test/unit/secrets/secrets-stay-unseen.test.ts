@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { formatProblem } from '../../../src/config/config-node.ts';
 import { parseConfig } from '../../../src/config/load.ts';
+import { formatProblem } from '../../../src/documents/config-node.ts';
 import { propertyRuns } from '../../harness/property-runs.ts';
 import { FULL, type Json, pathsOf, replaceAt } from '../config/mutations.ts';
 

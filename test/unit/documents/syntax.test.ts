@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatProblem } from '../../../src/config/config-node.ts';
-import { configOf, problemsOf, ROUTE, VALID } from './sample.ts';
+import { formatProblem } from '../../../src/documents/config-node.ts';
+import { configOf, problemsOf, ROUTE, VALID } from '../config/sample.ts';
 
 const CONTINUES =
   'this text continues on the next line, which contains a key: add the missing ":", comma or quote here, or indent that key like the other keys of its map';

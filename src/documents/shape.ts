@@ -1,5 +1,4 @@
 import * as z from 'zod';
-import { type ConfigFile, configSchema } from './config.ts';
 import type { ConfigNode, Path } from './config-node.ts';
 import { nearest } from './nearest.ts';
 
@@ -11,21 +10,13 @@ export interface FileShape {
   whyUnknown(key: string, path: Path): string | undefined;
 }
 
-const CONFIG: FileShape = {
-  schema: configSchema,
-  start: 'version: 1',
-  whyUnknown: (key) => (Object.hasOwn(REMOVED, key) ? `is no longer a key: ${REMOVED[key]}` : undefined),
-};
-
 /**
  * Checks a parsed file against the schema. Reports all errors and returns the rest, which can still be checked further.
  * @returns undefined if the file is not a map
  */
-export function checkShape(value: unknown, root: ConfigNode): ConfigFile | undefined;
-export function checkShape<Content>(value: unknown, root: ConfigNode, shape: FileShape): Content | undefined;
-export function checkShape(value: unknown, root: ConfigNode, shape = CONFIG): unknown {
+export function checkShape<Content>(value: unknown, root: ConfigNode, shape: FileShape): Content | undefined {
   const result = shape.schema.safeParse(value, { error: describeIssue });
-  if (result.success) return result.data;
+  if (result.success) return result.data as Content;
   if (!isMap(value)) {
     root.error(`must be a map that starts with "${shape.start}"`);
     return undefined;
@@ -41,7 +32,7 @@ export function checkShape(value: unknown, root: ConfigNode, shape = CONFIG): un
     remove(valid, issue.path);
   }
   // All invalid parts have been removed, so the rest has the shape of the schema.
-  return valid;
+  return valid as Content;
 }
 
 type Located<Issue> = Issue extends unknown ? Omit<Issue, 'path'> & { path: Path } : never;
@@ -87,11 +78,6 @@ function firstSentence(description = ''): string {
 const OF_SOURCES = new Set(['file', 'env']);
 /** The form of config keys, which secrets rarely have. */
 const PLAIN_KEY = /^[A-Za-z][A-Za-z_-]{0,39}$/;
-
-/** Keys of earlier versions, and why they are gone. */
-const REMOVED: Readonly<Record<string, string>> = {
-  http2: 'remove it, because cambist speaks HTTP/1.1 to backends, which every MCP server speaks',
-};
 
 function reportUnknownKeys(path: Path, keys: readonly string[], valid: unknown, root: ConfigNode, shape: FileShape) {
   const parent = valueAt(valid, path);

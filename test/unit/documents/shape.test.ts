@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { nearest } from '../../../src/config/nearest.ts';
-import { problemsOf, ROUTE, routeProblems, SERVER, VALID } from './sample.ts';
+import { nearest } from '../../../src/documents/nearest.ts';
+import { problemsOf, ROUTE, routeProblems, SERVER, VALID } from '../config/sample.ts';
 
 test('reports no problems of a valid config', () => {
   assert.deepEqual(problemsOf(VALID), []);
