@@ -9,10 +9,17 @@ import { failsWith, jwtOf } from './sample.ts';
 
 const ISSUER = 'https://idp.example.com';
 const HOUR = 3_600_000;
+const NOW = Math.floor(createFakeClock().wallMs() / 1000);
+const OTHER = 'https://other.example.com';
+const USERS = Array.from({ length: 10 }, (_, i) => `user-${i}`);
+
+type Claims = Record<string, unknown>;
 
 function start({ max = 100, clock = createFakeClock(), isComplete = (): boolean => true } = {}) {
   const full: string[] = [];
   const added: RevocationEntry[] = [];
+  /** The digests that were told at once. */
+  const told: string[][] = [];
   const pending: (() => void)[] = [];
   const revocations = createRevocations({
     clock,
@@ -23,10 +30,9 @@ function start({ max = 100, clock = createFakeClock(), isComplete = (): boolean 
     onAdded: (entry) => added.push(entry),
     isComplete,
   });
-  const nowSeconds = Math.floor(clock.wallMs() / 1000);
+  revocations.onRevoked((digests) => told.push([...digests]));
   /** A token that was issued a minute ago. */
-  const token = (claims: Record<string, unknown> = {}) =>
-    toSubject(jwtOf({ iss: ISSUER, sub: 'alice', iat: nowSeconds - 60, ...claims }));
+  const token = (claims: Claims = {}) => toSubject(jwtOf({ iss: ISSUER, sub: 'alice', iat: NOW - 60, ...claims }));
   const revoke = (fields: Partial<Revocation> = {}) =>
     revocations.revoke({
       issuer: ISSUER,
@@ -40,49 +46,53 @@ function start({ max = 100, clock = createFakeClock(), isComplete = (): boolean 
   const runPending = () => {
     for (const run of pending.splice(0)) run();
   };
-  return { clock, revocations, token, revoke, revokeUser, full, added, pending, runPending, nowSeconds };
+  return { clock, revocations, token, revoke, revokeUser, full, added, told, pending, runPending };
 }
 
-test('revokes the older tokens of a subject, and no newer one and none of another', () => {
-  const { revocations, token, revoke, nowSeconds } = start();
-  assert.equal(revoke(), true);
-  assert.ok(revocations.isRevoked(token()));
-  assert.ok(revocations.isRevoked(token({ sid: 's1' })));
-  assert.ok(revocations.isRevoked(token({ iat: undefined })));
-  assert.ok(revocations.isRevoked(token({ iat: 'soon' })));
-  for (const claims of [{ iat: nowSeconds + 2 }, { sub: 'bob' }, { iss: 'https://other' }, { sub: undefined }]) {
-    assert.ok(!revocations.isRevoked(token(claims)), JSON.stringify(claims));
-  }
-  assert.ok(!revocations.isRevoked(toSubject('opaque')));
-});
+/** Two lists with one clock. */
+function startTwo(max = 100) {
+  const one = start({ max });
+  return [one, start({ clock: one.clock })] as const;
+}
 
-test('revokes one session, and tokens of its subject that name none', () => {
-  const { revocations, token, revoke } = start();
-  revoke({ session: 's1' });
-  assert.ok(revocations.isRevoked(token({ sid: 's1' })));
-  assert.ok(revocations.isRevoked(token()));
-  assert.ok(!revocations.isRevoked(token({ sid: 's2' })));
-});
-
-test('revokes a session without a subject', () => {
-  const { revocations, token, revoke } = start();
-  revoke({ session: 's1', subject: undefined });
-  assert.ok(revocations.isRevoked(token({ sid: 's1' })));
-  assert.ok(!revocations.isRevoked(token()));
-});
-
-test('revokes by email, whatever its case', () => {
-  const { revocations, token, revoke } = start();
-  revoke({ subject: { claim: 'email', value: 'alice@example.com' } });
-  assert.ok(revocations.isRevoked(token({ email: 'Alice@Example.com' })));
-  assert.ok(!revocations.isRevoked(token({ sub: 'alice@example.com' })));
-});
+const COVERED: [what: string, revocation: Partial<Revocation>, revoked: Claims[], admitted: Claims[]][] = [
+  [
+    'the older tokens of a subject, and no newer one and none of another',
+    {},
+    [{}, { sid: 's1' }, { iat: undefined }, { iat: 'soon' }],
+    [{ iat: NOW + 2 }, { sub: 'bob' }, { iss: OTHER }, { sub: undefined }],
+  ],
+  ['one session, and tokens of its subject that name none', { session: 's1' }, [{ sid: 's1' }, {}], [{ sid: 's2' }]],
+  ['a session without a subject', { session: 's1', subject: undefined }, [{ sid: 's1' }], [{}]],
+  [
+    'tokens by email, whatever its case',
+    { subject: { claim: 'email', value: 'alice@example.com' } },
+    [{ email: 'Alice@Example.com' }],
+    [{ sub: 'alice@example.com' }],
+  ],
+  [
+    'no tokens of later than a minute, whatever its date',
+    { atMs: Number.MAX_VALUE },
+    [{ iat: NOW + 59 }],
+    [{ iat: NOW + 62 }],
+  ],
+];
+for (const [what, revocation, revoked, admitted] of COVERED) {
+  test(`revokes ${what}, and tells the other replicas the same`, () => {
+    const [one, other] = startTwo();
+    assert.equal(one.revoke(revocation), true);
+    other.revocations.restore(one.added.map((entry) => ({ ...entry, atMs: revocation.atMs ?? entry.atMs })));
+    for (const { isRevoked } of [one.revocations, other.revocations]) {
+      for (const claims of revoked) assert.ok(isRevoked(one.token(claims)), JSON.stringify(claims));
+      for (const claims of admitted) assert.ok(!isRevoked(one.token(claims)), JSON.stringify(claims));
+      assert.ok(!isRevoked(toSubject('opaque')));
+    }
+  });
+}
 
 test('takes a token by its own name and by that of its introspection', () => {
   for (const sub of ['a pairwise name', 'alice']) {
-    const { revocations, token, revokeUser, pending, runPending } = start();
-    const told: string[][] = [];
-    revocations.onRevoked((digests) => told.push([...digests]));
+    const { revocations, token, revokeUser, told, pending, runPending } = start();
     const subject = token({ sub: 'alice', sid: 's1' });
     subject.introspected = { iss: ISSUER, sub: 'a pairwise name' };
     revocations.check(subject);
@@ -116,8 +126,8 @@ test('takes an opaque token by the introspection of another route, also after th
 });
 
 test('keeps the session and the time of a token whose introspection states neither', () => {
-  const { revocations, token, revoke, revokeUser, nowSeconds } = start();
-  const later = token({ sub: 'alice', sid: 's2', iat: nowSeconds + 2 });
+  const { revocations, token, revoke, revokeUser } = start();
+  const later = token({ sub: 'alice', sid: 's2', iat: NOW + 2 });
   later.introspected = { iss: ISSUER, sub: 'alice' };
   revoke();
   assert.ok(!revocations.isRevoked(later));
@@ -137,13 +147,6 @@ test('changes nothing at a replay, an older event, and one beyond the time to re
   assert.equal(revoke({ atMs: atMs - HOUR }), false);
   assert.equal(revokeUser('bob', { atMs: atMs - 25 * HOUR }), false);
   assert.equal(revocations.size, 1);
-});
-
-test('bounds a date in the future', () => {
-  const { revocations, token, revoke, nowSeconds } = start();
-  revoke({ atMs: Number.MAX_VALUE });
-  assert.ok(revocations.isRevoked(token({ iat: nowSeconds + 59 })));
-  assert.ok(!revocations.isRevoked(token({ iat: nowSeconds + 62 })));
 });
 
 test('forgets a revocation after its time', () => {
@@ -167,16 +170,6 @@ test('forgets no revocation because the wall clock is set forward for a while', 
   assert.equal(revocations.size + revocations.fullIssuers, 0);
 });
 
-test('checks a token again only after the next revocation', () => {
-  const { revocations, token, revoke } = start();
-  const subject = token();
-  revocations.check(subject);
-  revocations.check(subject);
-  revoke();
-  assert.throws(() => revocations.check(subject), failsWith('ERR_SUBJECT_TOKEN_INVALID', /revoked/));
-  assert.throws(() => revocations.check(subject), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
-});
-
 test('checks a token again when an introspection has stated its claims', () => {
   const { revocations, token, revoke } = start();
   const subject = token({ sub: 'an alias' });
@@ -186,20 +179,20 @@ test('checks a token again when an introspection has stated its claims', () => {
   assert.throws(() => revocations.check(subject), failsWith('ERR_SUBJECT_TOKEN_INVALID', /revoked/));
 });
 
-test('admits a token without the time of its issue until it is revoked', () => {
+test('checks a token again only after the next revocation, also one without the time of its issue', () => {
   const { revocations, token, revoke, revokeUser } = start();
-  const subject = token({ iat: undefined });
-  revocations.check(subject);
+  const subjects = [token(), token({ iat: undefined })];
+  for (const subject of subjects) revocations.check(subject);
   revokeUser('bob');
-  revocations.check(subject);
+  for (const subject of subjects) revocations.check(subject);
   revoke();
-  assert.throws(() => revocations.check(subject), failsWith('ERR_SUBJECT_TOKEN_INVALID', /revoked/));
+  for (const subject of [...subjects, ...subjects]) {
+    assert.throws(() => revocations.check(subject), failsWith('ERR_SUBJECT_TOKEN_INVALID', /revoked/));
+  }
 });
 
 test('tells which tokens in use were revoked, once for several revocations', () => {
-  const { revocations, token, revoke, revokeUser, pending, runPending } = start();
-  const told: string[][] = [];
-  revocations.onRevoked((digests) => told.push([...digests]));
+  const { revocations, token, revoke, revokeUser, told, pending, runPending } = start();
   const [alice, bob] = [token(), token({ sub: 'bob' })];
   for (const subject of [alice, bob]) revocations.check(subject);
   revoke();
@@ -217,23 +210,23 @@ test('tells which tokens in use were revoked, once for several revocations', () 
 });
 
 test('revokes a token that was issued in the moment of the revocation, or with those that made room', () => {
-  const { revocations, token, revoke, revokeUser, nowSeconds } = start({ max: 2 });
-  const atMs = nowSeconds * 1000;
+  const { revocations, token, revoke, revokeUser } = start({ max: 2 });
+  const atMs = NOW * 1000;
   revoke({ atMs });
-  assert.ok(revocations.isRevoked(token({ iat: nowSeconds })));
+  assert.ok(revocations.isRevoked(token({ iat: NOW })));
   for (const value of ['bob', 'carol']) revokeUser(value, { atMs });
   assert.equal(revocations.fullIssuers, 1);
-  assert.ok(revocations.isRevoked(token({ sub: 'unnamed', iat: nowSeconds })));
+  assert.ok(revocations.isRevoked(token({ sub: 'unnamed', iat: NOW })));
 });
 
 test('refuses all older tokens of an issuer in place of revocations that it has no room for', () => {
-  const { revocations, token, revoke, full, clock, nowSeconds } = start({ max: 10 });
-  for (let i = 0; i < 11; i += 1) revoke({ subject: { claim: 'sub', value: `user-${i}` } });
+  const { revocations, token, revokeUser, full, clock } = start({ max: 10 });
+  for (const user of [...USERS, 'one more']) revokeUser(user);
   assert.deepEqual(full, [ISSUER]);
   assert.ok(revocations.size <= 10);
   assert.ok(revocations.isRevoked(token({ sub: 'unnamed' })));
-  assert.ok(!revocations.isRevoked(token({ sub: 'unnamed', iat: nowSeconds + 2 })));
-  assert.ok(!revocations.isRevoked(token({ iss: 'https://other' })));
+  assert.ok(!revocations.isRevoked(token({ sub: 'unnamed', iat: NOW + 2 })));
+  assert.ok(!revocations.isRevoked(token({ iss: OTHER })));
   assert.equal(revocations.fullIssuers, 1);
   clock.advance(24 * HOUR + 1);
   revocations.sweep();
@@ -241,43 +234,39 @@ test('refuses all older tokens of an issuer in place of revocations that it has 
 });
 
 test('makes room with the older half of the revocations, and none where it has room', () => {
-  const { revocations, token, revokeUser, full, clock, nowSeconds } = start({ max: 10 });
-  const revokeNext = (i: number) => {
+  const { revocations, token, revokeUser, full, clock } = start({ max: 10 });
+  for (const user of [...USERS, 'user-0', 'one more']) {
+    assert.deepEqual(full, []);
     clock.advance(10_000);
-    revokeUser(`user-${i}`);
-  };
-  for (let i = 0; i < 10; i += 1) revokeNext(i);
-  revokeNext(0);
-  assert.deepEqual(full, []);
-  revokeNext(10);
+    revokeUser(user);
+  }
   // User 0 was revoked again, so users 1 to 5 are the older half.
-  assert.ok(revocations.isRevoked(token({ sub: 'unnamed', iat: nowSeconds + 59 })));
-  assert.ok(!revocations.isRevoked(token({ sub: 'unnamed', iat: nowSeconds + 61 })));
+  assert.ok(revocations.isRevoked(token({ sub: 'unnamed', iat: NOW + 59 })));
+  assert.ok(!revocations.isRevoked(token({ sub: 'unnamed', iat: NOW + 61 })));
   assert.equal(revocations.size, 6);
 });
 
 test('makes room with revocations whose time has passed first', () => {
-  const { revocations, token, revoke, full, clock, nowSeconds } = start({ max: 10 });
-  for (let i = 0; i < 10; i += 1) revoke({ subject: { claim: 'sub', value: `user-${i}` } });
+  const { revocations, token, revoke, revokeUser, full, clock } = start({ max: 10 });
+  for (const user of USERS) revokeUser(user);
   clock.advance(24 * HOUR + 1);
   revoke();
   assert.deepEqual(full, []);
   assert.equal(revocations.size, 1);
-  assert.ok(!revocations.isRevoked(token({ sub: 'unnamed', iat: nowSeconds })));
+  assert.ok(!revocations.isRevoked(token({ sub: 'unnamed', iat: NOW })));
 });
 
 test('makes room for one issuer with its own revocations alone', () => {
-  const { revocations, token, revoke, full } = start({ max: 10 });
-  const other = 'https://other.example.com';
-  revoke({ issuer: other });
+  const { revocations, token, revoke, revokeUser, full } = start({ max: 10 });
+  revoke({ issuer: OTHER });
   for (let i = 0; i < 40; i += 1) {
     if (i === 8) revoke({ issuer: 'https://third.example.com' });
-    revoke({ subject: { claim: 'sub', value: `user-${i}` } });
+    revokeUser(`user-${i}`);
   }
   assert.deepEqual(new Set(full), new Set([ISSUER]));
   assert.ok(revocations.size <= 10);
-  assert.ok(revocations.isRevoked(token({ iss: other })));
-  assert.ok(!revocations.isRevoked(token({ iss: other, sub: 'bob' })));
+  assert.ok(revocations.isRevoked(token({ iss: OTHER })));
+  assert.ok(!revocations.isRevoked(token({ iss: OTHER, sub: 'bob' })));
   assert.ok(revocations.isRevoked(token({ sub: 'user-0' })));
 });
 
@@ -288,12 +277,7 @@ test('searches once for revocations that arrive one by one', (t) => {
   let searches = 0;
   revocations.onRevoked(() => (searches += 1));
   for (const value of ['alice', 'bob', 'carol']) {
-    revocations.revoke({
-      issuer: ISSUER,
-      subject: { claim: 'sub', value },
-      session: undefined,
-      atMs: clock.wallMs(),
-    });
+    revocations.revoke({ issuer: ISSUER, subject: { claim: 'sub', value }, session: undefined, atMs: clock.wallMs() });
     t.mock.timers.tick(10);
   }
   assert.equal(searches, 0);
@@ -310,42 +294,30 @@ test('never admits what a revocation covers, however many follow', () => {
   });
   fc.assert(
     fc.property(fc.array(event, { maxLength: 30 }), fc.integer({ min: 2, max: 6 }), (events, max) => {
-      const { revocations, token, revokeUser, clock, nowSeconds } = start({ max });
+      const { revocations, token, revokeUser, clock } = start({ max });
       for (const { sub, sid, ago } of events) {
         revokeUser(sub, { session: sid, atMs: clock.wallMs() - ago * 1000 });
       }
       for (const { sub, sid, ago } of events) {
-        const iat = nowSeconds - ago - 1;
+        const iat = NOW - ago - 1;
         assert.ok(revocations.isRevoked(token({ sub, sid, iat })));
       }
-      assert.ok(!revocations.isRevoked(token({ sub: 'a', sid: 'z', iat: nowSeconds + 1 })));
+      assert.ok(!revocations.isRevoked(token({ sub: 'a', sid: 'z', iat: NOW + 1 })));
     }),
   );
 });
 
-/** Two lists with one clock. */
-function startTwo(max = 100) {
-  const one = start({ max });
-  return [one, start({ clock: one.clock })] as const;
-}
-
-test('the entries of one replica revoke the same tokens at another, which tells none of them', () => {
+test('the entries of another replica are told to no replica again', () => {
   const [one, other] = startTwo();
   one.revokeUser('alice', { session: 's1' });
   one.revokeUser('bob');
   assert.deepEqual(one.revocations.list(), one.added);
   assert.equal(one.added.length, 3);
-  const told: string[] = [];
-  other.revocations.onRevoked((digests) => told.push(...digests));
   const inUse = one.token({ sid: 's1' });
   other.revocations.check(inUse);
   assert.equal(other.revocations.restore(one.added), 3);
   other.runPending();
-  assert.deepEqual(told, [inUse.digest]);
-  for (const claims of [{ sid: 's1' }, {}, { sub: 'bob', sid: 's9' }, { sid: 's2' }, { sub: 'carol' }]) {
-    const token = one.token(claims);
-    assert.equal(other.revocations.isRevoked(token), one.revocations.isRevoked(token), JSON.stringify(claims));
-  }
+  assert.deepEqual(other.told, [[inUse.digest]]);
   assert.equal(other.revocations.restore(one.added), 0);
   assert.deepEqual(other.added, []);
 });
@@ -366,7 +338,7 @@ test('an entry whose time has passed changes nothing, and is not listed', () => 
 
 test('an entry without a key revokes all older tokens of its issuer', () => {
   const [one, other] = startTwo(10);
-  for (let i = 0; i < 11; i += 1) one.revokeUser(`user-${i}`);
+  for (const user of [...USERS, 'one more']) one.revokeUser(user);
   const floors = one.added.filter(({ key }) => key === '');
   assert.deepEqual(
     floors.map(({ issuer }) => issuer),
@@ -375,15 +347,7 @@ test('an entry without a key revokes all older tokens of its issuer', () => {
   assert.ok(one.revocations.list().some(({ key }) => key === ''));
   other.revocations.restore(floors);
   assert.ok(other.revocations.isRevoked(one.token({ sub: 'anybody' })));
-  assert.ok(!other.revocations.isRevoked(one.token({ iss: 'https://other.example.com' })));
-});
-
-test('a date in the future is bounded in an entry too', () => {
-  const [one, other] = startTwo();
-  one.revokeUser('alice');
-  other.revocations.restore(one.added.map((entry) => ({ ...entry, atMs: Number.MAX_VALUE })));
-  const iat = one.nowSeconds + 62;
-  assert.ok(!other.revocations.isRevoked(one.token({ iat })));
+  assert.ok(!other.revocations.isRevoked(one.token({ iss: OTHER })));
 });
 
 test('refuses every token until the kept revocations are known', () => {

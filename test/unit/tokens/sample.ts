@@ -6,7 +6,6 @@ import type { Chain, Credential, Route, SubjectTokenSource, TokenTarget } from '
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import type { CambistError } from '../../../src/errors.ts';
 import type { TokenObserver } from '../../../src/observability/token-observer.ts';
-import { Secret } from '../../../src/secrets/secret.ts';
 import { createEndpointClaims } from '../../../src/tokens/endpoint-claims.ts';
 import { createDpopProver } from '../../../src/tokens/issued-token.ts';
 import type { ClientAssertions } from '../../../src/tokens/server-client.ts';
@@ -171,10 +170,6 @@ export function subjectOf(name: string, expiresAtMs?: number): Subject {
   const subject = readSubject('authorization', [`Bearer ${jwtOf({ sub: name, ...exp })}`]);
   if (subject === undefined) throw new Error('no subject');
   return subject;
-}
-
-export function secretOf(text: string): Secret {
-  return new Secret(text);
 }
 
 /** Makes the check for `assert.throws` and `assert.rejects`. */
