@@ -6,11 +6,11 @@ import { text } from 'node:stream/consumers';
 import type { TestContext } from 'node:test';
 import { decodeJwt, exportJWK, generateKeyPair, type JWTPayload, jwtVerify, SignJWT } from 'jose';
 import { parse } from 'yaml';
-import { type RunningApp, startTestApp } from './app.ts';
+import { startTestApp } from './app.ts';
 import { createCertificateAuthority } from './certificates.ts';
 import { sendResponse } from './fake-authorization-server.ts';
-import { echo, type FakeUpstream, startFakeUpstream } from './fake-upstream.ts';
-import { type CallResponse, call } from './http-call.ts';
+import { echo, startFakeUpstream } from './fake-upstream.ts';
+import { call } from './http-call.ts';
 import { startHttpServer } from './http-server.ts';
 import { temporaryFolder } from './lifetime.ts';
 
@@ -147,6 +147,11 @@ export function issued(accessToken: string, more: Record<string, unknown> = {}):
   };
 }
 
+/** Fails the token request with this error unless the condition holds. */
+export function refuseUnless(isMet: boolean, error: string, description = '', status = 400): asserts isMet {
+  if (!isMet) throw new OAuthError(status, error, description);
+}
+
 /** These functions authenticate a client by the one method that a server supports, or throw 401 `invalid_client`. */
 
 export function authenticateBasic(
@@ -156,9 +161,9 @@ export function authenticateBasic(
 ) {
   const [, encoded = ''] = /^Basic ([A-Za-z0-9+/=]+)$/.exec(authorization ?? '') ?? [];
   const [id = '', secret = ''] = Buffer.from(encoded, 'base64').toString('utf8').split(':').map(decode);
-  if (secret !== clientSecret || id === '') throw new OAuthError(401, 'invalid_client', 'Invalid client credentials');
+  refuseUnless(secret === clientSecret && id !== '', 'invalid_client', 'Invalid client credentials', 401);
   // RFC 6749 section 2.3: one method in each request.
-  if (form.has('client_secret') || form.has('client_assertion')) throw new OAuthError(400, 'invalid_request');
+  refuseUnless(!form.has('client_secret') && !form.has('client_assertion'), 'invalid_request');
   return id;
 }
 
@@ -168,9 +173,8 @@ export function verbatim(part: string): string {
 }
 
 export function authenticatePost({ authorization, form }: SimulatedRequest, { clientSecret }: SimulatedServer): string {
-  if (authorization !== undefined || form.get('client_secret') !== clientSecret) {
-    throw new OAuthError(401, 'invalid_client', 'Invalid client credentials');
-  }
+  const isClient = authorization === undefined && form.get('client_secret') === clientSecret;
+  refuseUnless(isClient, 'invalid_client', 'Invalid client credentials', 401);
   return singleValue(form, 'client_id');
 }
 
@@ -210,22 +214,28 @@ export async function authenticateAssertion(
 /** Returns the only value of a parameter. A missing or repeated parameter is an `invalid_request`. */
 export function singleValue(form: URLSearchParams, name: string): string {
   const [value, ...more] = form.getAll(name);
-  if (value === undefined || value === '') throw new OAuthError(400, 'invalid_request', `Missing parameter: ${name}`);
-  if (more.length > 0) throw new OAuthError(400, 'invalid_request', `Parameter ${name} is repeated`);
+  refuseUnless(value !== undefined && value !== '', 'invalid_request', `Missing parameter: ${name}`);
+  refuseUnless(more.length === 0, 'invalid_request', `Parameter ${name} is repeated`);
   return value;
 }
 
 export function requireTokenExchange(form: URLSearchParams): void {
-  if (singleValue(form, 'grant_type') !== 'urn:ietf:params:oauth:grant-type:token-exchange') {
-    throw new OAuthError(400, 'unsupported_grant_type');
-  }
+  const isExchange = singleValue(form, 'grant_type') === 'urn:ietf:params:oauth:grant-type:token-exchange';
+  refuseUnless(isExchange, 'unsupported_grant_type');
+}
+
+/** Returns the claims of the subject token, or refuses an invalid one with this error. */
+export async function requireSubject(form: URLSearchParams, server: SimulatedServer, error: string, description = '') {
+  const subject = await server.read(form.get('subject_token') ?? form.get('assertion'));
+  refuseUnless(subject !== undefined, error, description);
+  return subject;
 }
 
 /** Refuses other types of subject tokens than these, given by short name or URN. */
 export function requireSubjectTokenType(form: URLSearchParams, ...types: string[]): void {
   const type = singleValue(form, 'subject_token_type');
   const known = types.map((name) => (name.includes(':') ? name : `urn:ietf:params:oauth:token-type:${name}`));
-  if (!known.includes(type)) throw new OAuthError(400, 'invalid_request', 'Unsupported subject_token_type');
+  refuseUnless(known.includes(type), 'invalid_request', 'Unsupported subject_token_type');
 }
 
 function formDecode(part: string): string {
@@ -240,21 +250,10 @@ interface RecipeConfig {
   [key: string]: unknown;
 }
 
-/** A running recipe, with a simulation of its authorization server. */
-export interface Recipe {
-  readonly app: RunningApp;
-  readonly server: SimulatedServer;
-  readonly upstream: FakeUpstream;
-  readonly config: RecipeConfig;
-  call(token: string): Promise<CallResponse>;
-  /** The claims of the token that the upstream received last, or the token itself if it is opaque. */
-  received(): JWTPayload | string | undefined;
-}
-
 const FOLDER = new URL('../../config/', import.meta.url);
 
 /** Starts cambist with `config/<name>.yaml`, with addresses and files of the test. */
-export async function startRecipe(t: TestContext, name: string, rules: SimulationRules): Promise<Recipe> {
+export async function startRecipe(t: TestContext, name: string, rules: SimulationRules) {
   const text = readFileSync(new URL(`${name}.yaml`, FOLDER), 'utf8');
   const written: RecipeConfig = parse(text);
   const entry = Object.values(written.authorization_servers)[0];
@@ -274,7 +273,8 @@ export async function startRecipe(t: TestContext, name: string, rules: Simulatio
     server,
     upstream,
     config,
-    call: (token) => call(`${app.url}/github`, { headers: { authorization: `Bearer ${token}` }, body: '{}' }),
+    call: (token: string) => call(`${app.url}/github`, { headers: { authorization: `Bearer ${token}` }, body: '{}' }),
+    /** The claims of the token that the upstream received last, or the token itself if it is opaque. */
     received() {
       const bearer = upstream.requests.at(-1)?.authorization[0]?.replace(/^Bearer /, '');
       return bearer?.startsWith('ey') ? decodeJwt(bearer) : bearer;

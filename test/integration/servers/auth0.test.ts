@@ -7,7 +7,8 @@ import { assertProblem, call } from '../../harness/http-call.ts';
 import {
   authenticatePost,
   issued,
-  OAuthError,
+  refuseUnless,
+  requireSubject,
   requireSubjectTokenType,
   requireTokenExchange,
   type SimulationRules,
@@ -26,56 +27,56 @@ const auth0 = ({ exchange = true, grant = true } = {}): SimulationRules => ({
     const { form } = request;
     authenticatePost(request, server);
     requireTokenExchange(form);
-    if (!exchange) {
-      const description = `Grant type '${form.get('grant_type')}' not allowed for the client.`;
-      throw new OAuthError(403, 'unauthorized_client', description);
-    }
+    const disabled = `Grant type '${form.get('grant_type')}' not allowed for the client.`;
+    refuseUnless(exchange, 'unauthorized_client', disabled, 403);
     requireSubjectTokenType(form, 'urn:example:agent-token');
-    if (form.has('requested_token_type')) {
-      throw new OAuthError(400, 'invalid_request', 'requested_token_type is not allowed');
+    for (const name of ['requested_token_type', 'resource']) {
+      refuseUnless(!form.has(name), 'invalid_request', `${name} is not allowed`);
     }
-    if (form.has('resource')) throw new OAuthError(400, 'invalid_request', 'resource is not allowed');
     const audience = singleValue(form, 'audience');
-    if (audience !== API) throw new OAuthError(403, 'access_denied', `Service not found: ${audience}`);
-    if (!grant) throw new OAuthError(403, 'access_denied', `Client is not authorized to access "${audience}".`);
-    if ((await server.read(form.get('subject_token'))) === undefined) {
-      throw new OAuthError(400, 'invalid_request', 'Invalid subject token');
-    }
+    refuseUnless(audience === API, 'access_denied', `Service not found: ${audience}`, 403);
+    refuseUnless(grant, 'access_denied', `Client is not authorized to access "${audience}".`, 403);
+    await requireSubject(form, server, 'invalid_request', 'Invalid subject token');
     return issued(await server.mint({ aud: API }), { id_token: 'id-token-of-the-caller', scope: 'repo:read' });
   },
 });
 
-testProduct({ name: 'Auth0', recipe: 'auth0', rules: auth0() }, { aud: 'agent' }, { aud: API }, [
-  [
-    'issuer_mismatch',
-    { server: ({ issuer }) => ({ issuer: issuer.slice(0, -1) }) },
-    /set authorization_servers\.auth0\.issuer to "http.*\/"/,
+const ofAuth0 = { recipe: 'auth0', rules: auth0(), claims: { aud: 'agent' }, received: { aud: API } };
+
+testProduct(ofAuth0, 'Auth0', {
+  ERR_CLIENT_REFUSED: [
+    [
+      'subject_token_type_refused',
+      { route: { subject_token: { type: 'access_token' } } },
+      /custom URN of a token exchange profile \(Auth0\)/,
+    ],
+    [
+      'requested_token_type_refused',
+      { route: { requested_token_type: 'access_token' } },
+      /leave the route's requested_token_type out/,
+    ],
   ],
-  ['exchange_disabled', { rules: auth0({ exchange: false }) }, /allow the client this grant/],
-  [
-    'subject_token_type_refused',
-    { route: { subject_token: { type: 'access_token' } } },
-    /custom URN of a token exchange profile \(Auth0\)/,
-    'ERR_CLIENT_REFUSED',
+  ERR_EXCHANGE_REFUSED: [
+    [
+      'audience_unknown',
+      { route: { audience: 'https://unknown.example.com' } },
+      /an API \(Auth0\) named "https:\/\/unknown\.example\.com"/,
+    ],
   ],
-  [
-    'requested_token_type_refused',
-    { route: { requested_token_type: 'access_token' } },
-    /leave the route's requested_token_type out/,
-    'ERR_CLIENT_REFUSED',
+  doctor: [
+    [
+      'issuer_mismatch',
+      { server: ({ issuer }) => ({ issuer: issuer.slice(0, -1) }) },
+      /set authorization_servers\.auth0\.issuer to "http.*\/"/,
+    ],
+    ['exchange_disabled', { rules: auth0({ exchange: false }) }, /allow the client this grant/],
+    [
+      'target_not_permitted',
+      { rules: auth0({ grant: false }) },
+      /allow it for client "cambist-at-auth0" .*a grant of the application for the API/,
+    ],
   ],
-  [
-    'audience_unknown',
-    { route: { audience: 'https://unknown.example.com' } },
-    /an API \(Auth0\) named "https:\/\/unknown\.example\.com"/,
-    'ERR_EXCHANGE_REFUSED',
-  ],
-  [
-    'target_not_permitted',
-    { rules: auth0({ grant: false }) },
-    /allow it for client "cambist-at-auth0" .*a grant of the application for the API/,
-  ],
-]);
+});
 
 const GRANT = 'urn:auth0:params:oauth:grant-type:token-exchange:federated-connection-access-token';
 const TYPE = 'http://auth0.com/oauth/token-type/federated-connection-access-token';
@@ -86,63 +87,48 @@ const KNOWN = words(`
   grant_type client_id client_secret subject_token subject_token_type requested_token_type connection login_hint
 `);
 
-interface Vault {
-  grant: boolean;
-  enabled: boolean;
-  /** The tokens of the other company, by user. */
-  readonly accounts: Map<string, string>;
-  /** Fields that the response has beside the token. */
-  more: Record<string, unknown>;
-}
-
-const vaultOf = (more: Partial<Vault> = {}): Vault => ({
+/** @param more fields that the response has beside the token */
+const vaultOf = (more: Record<string, unknown> = { expires_in: 3600, scope: 'repo' }) => ({
   grant: true,
   enabled: true,
+  /** The tokens of the other company, by user. */
   accounts: new Map([['alice', 'gho_of-alice']]),
-  more: { expires_in: 3600, scope: 'repo' },
-  ...more,
+  more,
 });
 
 /** Auth0: https://auth0.com/docs/api/authentication/token-vault-token-exchange/get-token */
-const tokenVault = (vault: Vault = vaultOf()): SimulationRules => ({
+const tokenVault = (vault = vaultOf()): SimulationRules => ({
   tokenPath: '/oauth/token',
   async token(request, server) {
     const { form } = request;
     authenticatePost(request, server);
-    if (singleValue(form, 'grant_type') !== GRANT || !vault.grant) {
-      const description = `Grant type '${form.get('grant_type')}' not allowed for the client.`;
-      throw new OAuthError(403, 'unauthorized_client', description);
-    }
+    const isAllowed = singleValue(form, 'grant_type') === GRANT && vault.grant;
+    const disabled = `Grant type '${form.get('grant_type')}' not allowed for the client.`;
+    refuseUnless(isAllowed, 'unauthorized_client', disabled, 403);
     const unknown = [...form.keys()].find((name) => !KNOWN.includes(name));
-    if (unknown !== undefined) throw new OAuthError(400, 'invalid_request', `${unknown} is not allowed`);
-    if (singleValue(form, 'requested_token_type') !== TYPE) throw new OAuthError(400, 'invalid_request');
+    refuseUnless(unknown === undefined, 'invalid_request', `${unknown} is not allowed`);
+    refuseUnless(singleValue(form, 'requested_token_type') === TYPE, 'invalid_request');
     requireSubjectTokenType(form, 'access_token', 'refresh_token');
-    const connection = singleValue(form, 'connection');
-    if (!vault.enabled || connection !== 'github') {
-      throw new OAuthError(400, 'invalid_request', 'Token Vault is not enabled for the provided connection');
-    }
+    const isEnabled = vault.enabled && singleValue(form, 'connection') === 'github';
+    refuseUnless(isEnabled, 'invalid_request', 'Token Vault is not enabled for the provided connection');
     const subject = await server.read(singleValue(form, 'subject_token'));
-    if (subject?.aud !== VAULT_API) throw new OAuthError(400, 'invalid_request', 'Invalid subject_token');
+    refuseUnless(subject?.aud === VAULT_API, 'invalid_request', 'Invalid subject_token');
     const token = vault.accounts.get(subject.sub ?? '');
-    if (token === undefined) {
-      const description = 'Federated connection Refresh Token not found.';
-      throw new OAuthError(401, 'federated_connection_refresh_token_not_found', description);
-    }
+    const missing = 'Federated connection Refresh Token not found.';
+    refuseUnless(token !== undefined, 'federated_connection_refresh_token_not_found', missing, 401);
     return { access_token: token, issued_token_type: TYPE, token_type: 'Bearer', ...vault.more };
   },
 });
 
 async function startVault(t: TestContext, vault = vaultOf()) {
   const recipe = await startRecipe(t, 'auth0-token-vault', tokenVault(vault));
-  const send = async (sub = 'alice') => {
-    const authorization = `Bearer ${await recipe.server.mint({ aud: VAULT_API, sub })}`;
-    return sendAs(authorization);
-  };
+  const bearerOf = async (sub = 'alice') => `Bearer ${await recipe.server.mint({ aud: VAULT_API, sub })}`;
   const sendAs = (authorization: string) => {
     const { headers, body } = legacyCall();
     return call(`${recipe.app.url}/github`, { headers: { ...headers, authorization }, body });
   };
-  return { ...recipe, vault, send, sendAs };
+  const send = async (sub?: string) => sendAs(await bearerOf(sub));
+  return { ...recipe, vault, bearerOf, send, sendAs };
 }
 
 test('gets the token of another company from Auth0 with its recipe', async (t) => {
@@ -172,25 +158,19 @@ test('sends a user who has not connected the account to consent_url, and then su
 });
 
 test('reuses a token without an expiry for a minute at most, and only for its caller', async (t) => {
-  const { sendAs, server, received, vault } = await startVault(t, vaultOf({ more: {} }));
+  const { sendAs, server, received, vault, bearerOf } = await startVault(t, vaultOf({}));
   vault.accounts.set('bob', 'gho_of-bob');
-  const alice = `Bearer ${await server.mint({ aud: VAULT_API })}`;
-  const bob = `Bearer ${await server.mint({ aud: VAULT_API, sub: 'bob' })}`;
-  for (const [caller, token] of [
-    [alice, 'gho_of-alice'],
-    [bob, 'gho_of-bob'],
-    [alice, 'gho_of-alice'],
-    [bob, 'gho_of-bob'],
-  ] as const) {
-    assert.equal((await sendAs(caller)).status, 200);
-    assert.equal(received(), token);
+  const callers = { alice: await bearerOf(), bob: await bearerOf('bob') };
+  for (const user of ['alice', 'bob', 'alice', 'bob'] as const) {
+    assert.equal((await sendAs(callers[user])).status, 200);
+    assert.equal(received(), `gho_of-${user}`);
   }
   assert.equal(server.requests.length, 2);
 });
 
 test('replaces a token that the other company revoked, and asks the user if the vault has no other', async (t) => {
-  const { sendAs, server, upstream, vault, received } = await startVault(t);
-  const alice = `Bearer ${await server.mint({ aud: VAULT_API })}`;
+  const { send, sendAs, bearerOf, upstream, vault, received } = await startVault(t);
+  const alice = await bearerOf();
   assert.equal((await sendAs(alice)).status, 200);
 
   const revoked = new Set(['Bearer gho_of-alice']);
@@ -205,9 +185,7 @@ test('replaces a token that the other company revoked, and asks the user if the 
   vault.accounts.delete('alice');
   revoked.add('Bearer gho_new');
   // A token that replaced another a moment ago is not replaced again at once.
-  await eventually('the user is asked', async () =>
-    (await sendAs(`Bearer ${await server.mint({ aud: VAULT_API })}`)).text.includes('connect/github'),
-  );
+  await eventually('the user is asked', async () => (await send()).text.includes('connect/github'));
 });
 
 test('returns the refusals of Auth0', async (t) => {
@@ -219,17 +197,16 @@ test('returns the refusals of Auth0', async (t) => {
   assert.equal(upstream.requests.length, 0);
 });
 
-testProduct(
-  { name: 'Auth0 Token Vault', recipe: 'auth0-token-vault', rules: tokenVault(), invalid: false },
-  { aud: VAULT_API },
-  undefined,
-  [
-    ['exchange_disabled', { rules: tokenVault(vaultOf({ grant: false })) }, /allow the client this grant/],
+const ofVault = { recipe: 'auth0-token-vault', rules: tokenVault(), claims: { aud: VAULT_API } };
+
+testProduct({ ...ofVault, invalid: false }, 'Auth0 Token Vault', {
+  doctor: [
+    ['exchange_disabled', { rules: tokenVault({ ...vaultOf(), grant: false }) }, /allow the client this grant/],
     [
       'connection_refused_by_vault',
-      { rules: tokenVault(vaultOf({ enabled: false })) },
+      { rules: tokenVault({ ...vaultOf(), enabled: false }) },
       /Connected Accounts for Token Vault/,
     ],
-    ['user_consent_missing', { rules: tokenVault(vaultOf({ accounts: new Map() })) }, /consent_url/],
+    ['user_consent_missing', { rules: tokenVault({ ...vaultOf(), accounts: new Map() }) }, /consent_url/],
   ],
-);
+});

@@ -6,23 +6,38 @@ import {
   issued,
   OAuthError,
   RESOURCE,
+  refuseUnless,
+  requireSubject,
   type SimulatedRequest,
   type SimulatedServer,
   type SimulationRules,
   singleValue,
   startRecipe,
 } from '../../harness/recipe.ts';
-import { words } from '../../harness/words.ts';
 import { testProduct } from './product.ts';
 
 const TENANT = '/11111111-2222-3333-4444-555555555555';
 const CAMBIST = 'aaaaaaaa-0000-4000-8000-000000000001';
 const BACKEND = 'bbbbbbbb-0000-4000-8000-000000000002';
 const CLAIMS = '{"access_token":{"polids":{"essential":true,"values":["9ab03e19-ed42-4168-b6b7-7001fb3e933a"]}}}';
-/** The parameters that Entra documents for this grant. Entra ignores some others, but cambist must not need them. */
-const KNOWN = words(`
-  grant_type assertion requested_token_use scope client_id client_assertion client_assertion_type
-`);
+const WRONG_AUDIENCE = 'AADSTS500131: Assertion audience does not match the Client app presenting the assertion.';
+/** The parameters that Entra documents for its grants. Entra ignores some others, but cambist must not need them. */
+const COMMON = ['grant_type', 'client_id', 'client_assertion', 'client_assertion_type'];
+
+function allow(form: URLSearchParams, names: readonly string[]): void {
+  const unknown = [...form.keys()].find((name) => !COMMON.includes(name) && !names.includes(name));
+  refuseUnless(unknown === undefined, 'invalid_request', `AADSTS901002: '${unknown}' is not supported.`);
+}
+
+function requireOnBehalfOf(form: URLSearchParams): void {
+  const isPresent = form.get('requested_token_use') === 'on_behalf_of';
+  refuseUnless(isPresent, 'invalid_request', "AADSTS90014: The required field 'requested_token_use' is missing.");
+}
+
+function requireScope(form: URLSearchParams, scope: string): void {
+  const isValid = singleValue(form, 'scope') === scope;
+  refuseUnless(isValid, 'invalid_scope', 'AADSTS70011: The provided value for scope is not valid.');
+}
 
 /** Entra ID: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-on-behalf-of-flow */
 const entra: SimulationRules = {
@@ -39,37 +54,28 @@ const entra: SimulationRules = {
         'AADSTS700023: Client assertion audience claim does not match.',
       ),
     });
-    if (header['x5t#S256'] === undefined) throw new OAuthError(401, 'invalid_client', 'AADSTS700027: no certificate');
-    if (singleValue(form, 'grant_type') !== 'urn:ietf:params:oauth:grant-type:jwt-bearer') {
-      throw new OAuthError(400, 'unsupported_grant_type', 'AADSTS70003');
-    }
-    const unknown = [...form.keys()].find((name) => !KNOWN.includes(name));
-    if (unknown !== undefined)
-      throw new OAuthError(400, 'invalid_request', `AADSTS901002: '${unknown}' is not supported.`);
-    if (form.get('requested_token_use') !== 'on_behalf_of') {
-      throw new OAuthError(400, 'invalid_request', "AADSTS90014: The required field 'requested_token_use' is missing.");
-    }
-    const [, app] = /^api:\/\/([0-9a-f-]+)\/\.default$/.exec(singleValue(form, 'scope')) ?? [];
-    if (app !== BACKEND)
-      throw new OAuthError(400, 'invalid_scope', 'AADSTS70011: The provided value for scope is not valid.');
-    const subject = await server.read(form.get('assertion'));
-    if (subject === undefined) {
-      throw new OAuthError(400, 'invalid_grant', 'AADSTS50013: Assertion failed signature validation.');
-    }
-    if (subject.aud !== CAMBIST) {
-      const description = 'AADSTS500131: Assertion audience does not match the Client app presenting the assertion.';
-      throw new OAuthError(400, 'invalid_grant', description);
-    }
-    if (subject.unconsented === true) {
-      throw new OAuthError(400, 'invalid_grant', 'AADSTS65001: The user or administrator has not consented.');
-    }
+    refuseUnless(header['x5t#S256'] !== undefined, 'invalid_client', 'AADSTS700027: no certificate', 401);
+    const isBearer = singleValue(form, 'grant_type') === 'urn:ietf:params:oauth:grant-type:jwt-bearer';
+    refuseUnless(isBearer, 'unsupported_grant_type', 'AADSTS70003');
+    allow(form, ['scope', 'assertion', 'requested_token_use']);
+    requireOnBehalfOf(form);
+    requireScope(form, `api://${BACKEND}/.default`);
+    const subject = await requireSubject(
+      form,
+      server,
+      'invalid_grant',
+      'AADSTS50013: Assertion failed signature validation.',
+    );
+    refuseUnless(subject.aud === CAMBIST, 'invalid_grant', WRONG_AUDIENCE);
+    const consented = subject.unconsented !== true;
+    refuseUnless(consented, 'invalid_grant', 'AADSTS65001: The user or administrator has not consented.');
     if (subject.risky === true) {
       throw new OAuthError(400, 'interaction_required', 'AADSTS50076: the user must use multi-factor authentication', {
         suberror: 'basic_action',
         claims: CLAIMS,
       });
     }
-    const { issued_token_type: _none, ...response } = issued(await server.mint({ aud: app, azp: CAMBIST }));
+    const { issued_token_type: _none, ...response } = issued(await server.mint({ aud: BACKEND, azp: CAMBIST }));
     return { ...response, ext_expires_in: 300, refresh_token: 'refresh-token-of-the-caller' };
   },
 };
@@ -84,54 +90,57 @@ test('returns the claims of Entra when it requires the user to interact', async 
   assert.equal(upstream.requests.length, 0);
 });
 
-testProduct({ name: 'Microsoft Entra ID', recipe: 'entra-obo', rules: entra }, { aud: CAMBIST }, { aud: BACKEND }, [
-  [
-    'subject_audience_lacks_client',
-    { token: { aud: '00000003-0000-0000-c000-000000000000' } },
-    new RegExp(`api://${CAMBIST}/\\.default`),
-    'ERR_SUBJECT_TOKEN_INVALID',
+const ofEntra = { rules: entra, claims: { aud: CAMBIST }, received: { aud: BACKEND } };
+
+testProduct({ recipe: 'entra-obo', ...ofEntra }, 'Microsoft Entra ID', {
+  ERR_CLIENT_REFUSED: [
+    ['resource_refused', { route: { resource: RESOURCE } }, /set resource: \[\]/],
+    [
+      'exchange_disabled',
+      { server: { grant: 'token_exchange', extra_params: {} } },
+      /grant: jwt_bearer .* requested_token_use: on_behalf_of/,
+    ],
   ],
-  [
-    'scope_format',
-    { route: { scope: 'repo:read' } },
-    /api:\/\/<application id of the backend>\/\.default/,
-    'ERR_EXCHANGE_REFUSED',
+  ERR_EXCHANGE_REFUSED: [
+    ['scope_format', { route: { scope: 'repo:read' } }, /api:\/\/<application id of the backend>\/\.default/],
   ],
-  ['resource_refused', { route: { resource: RESOURCE } }, /set resource: \[\]/, 'ERR_CLIENT_REFUSED'],
-  [
-    'exchange_disabled',
-    { server: { grant: 'token_exchange', extra_params: {} } },
-    /grant: jwt_bearer .* requested_token_use: on_behalf_of/,
-    'ERR_CLIENT_REFUSED',
+  ERR_SUBJECT_TOKEN_INVALID: [
+    [
+      'subject_audience_lacks_client',
+      { token: { aud: '00000003-0000-0000-c000-000000000000' } },
+      new RegExp(`api://${CAMBIST}/\\.default`),
+    ],
   ],
-  [
-    'on_behalf_of_missing',
-    { server: { extra_params: {} } },
-    /authorization_servers\.entra\.extra_params: \{ requested_token_use: on_behalf_of \}/,
+  doctor: [
+    [
+      'on_behalf_of_missing',
+      { server: { extra_params: {} } },
+      /authorization_servers\.entra\.extra_params: \{ requested_token_use: on_behalf_of \}/,
+    ],
+    ['consent_missing', { token: { aud: CAMBIST, unconsented: true } }, /admin consent/],
+    [
+      'client_refused',
+      { clientAuth: { assertion_audience: undefined } },
+      /client_auth\.assertion_audience to the token endpoint/,
+    ],
+    ['interaction_required', { token: { aud: CAMBIST, risky: true } }, /claims of the challenge/],
   ],
-  ['consent_missing', { token: { aud: CAMBIST, unconsented: true } }, /admin consent/],
-  [
-    'client_refused',
-    { clientAuth: { assertion_audience: undefined } },
-    /client_auth\.assertion_audience to the token endpoint/,
-  ],
-  ['interaction_required', { token: { aud: CAMBIST, risky: true } }, /claims of the challenge/],
-]);
+});
 
 const BLUEPRINT = 'aaaaaaaa-0000-4000-8000-000000000001';
 const AGENT = 'cccccccc-0000-4000-8000-000000000003';
 /** Entra's own application for tokens that vouch for another identity. */
 const EXCHANGE = 'fb60f99c-7a34-4190-8149-302f77469936';
 
-interface State {
+const stateOf = (home = true) => ({
   /** Client assertions that the agent identity must not use any more. */
-  readonly revoked: Set<string>;
+  revoked: new Set<string>(),
   /** False: the blueprint's token comes from the blueprint's home tenant. */
-  readonly home: boolean;
-}
+  home,
+});
 
 /** Entra Agent ID: https://learn.microsoft.com/entra/agent-id/agent-on-behalf-of-oauth-flow */
-const agentIdentity = (state: State = { revoked: new Set(), home: true }): SimulationRules => ({
+const agentIdentity = (state = stateOf()): SimulationRules => ({
   tokenPath: `${TENANT}/oauth2/v2.0/token`,
   token: (request, server) => {
     switch (singleValue(request.form, 'grant_type')) {
@@ -139,10 +148,12 @@ const agentIdentity = (state: State = { revoked: new Set(), home: true }): Simul
         return vouch(request, server);
       case 'urn:ietf:params:oauth:grant-type:jwt-bearer':
         return onBehalfOf(request, server, state);
-      default: {
-        const description = 'AADSTS82001: Agentic application is not permitted to use this grant.';
-        throw new OAuthError(400, 'unauthorized_client', description);
-      }
+      default:
+        throw new OAuthError(
+          400,
+          'unauthorized_client',
+          'AADSTS82001: Agentic application is not permitted to use this grant.',
+        );
     }
   },
 });
@@ -155,13 +166,10 @@ async function vouch(request: SimulatedRequest, server: SimulatedServer): Promis
     algorithms: ['PS256', 'RS256'],
     maxLifeSeconds: 600,
   });
-  if (client !== BLUEPRINT || singleValue(form, 'client_id') !== BLUEPRINT) {
-    throw new OAuthError(401, 'invalid_client', 'AADSTS700016: Application was not found.');
-  }
+  const isBlueprint = client === BLUEPRINT && singleValue(form, 'client_id') === BLUEPRINT;
+  refuseUnless(isBlueprint, 'invalid_client', 'AADSTS700016: Application was not found.', 401);
   allow(form, ['scope', 'fmi_path']);
-  if (singleValue(form, 'scope') !== 'api://AzureADTokenExchange/.default') {
-    throw new OAuthError(400, 'invalid_scope', 'AADSTS70011: The provided value for scope is not valid.');
-  }
+  requireScope(form, 'api://AzureADTokenExchange/.default');
   const path = form.get('fmi_path') ?? '';
   const claims = { aud: EXCHANGE, sub: `/eid1/c/pub/t/x/a/y/${path === '' ? BLUEPRINT : path}`, azp: BLUEPRINT };
   const { issued_token_type: _none, ...response } = issued(await server.mint(claims));
@@ -171,59 +179,44 @@ async function vouch(request: SimulatedRequest, server: SimulatedServer): Promis
 async function onBehalfOf(
   { form, authorization }: SimulatedRequest,
   server: SimulatedServer,
-  { revoked, home }: State,
+  { revoked, home }: ReturnType<typeof stateOf>,
 ): Promise<Record<string, unknown>> {
   const type = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
   const assertion = singleValue(form, 'client_assertion');
-  const refused = (description: string) => new OAuthError(401, 'invalid_client', description);
-  if (authorization !== undefined || singleValue(form, 'client_assertion_type') !== type)
-    throw refused('AADSTS7000215');
+  const isPost = authorization === undefined && singleValue(form, 'client_assertion_type') === type;
+  refuseUnless(isPost, 'invalid_client', 'AADSTS7000215', 401);
   const vouched = await server.read(assertion);
-  if (vouched?.aud !== EXCHANGE || singleValue(form, 'client_id') !== AGENT || revoked.has(assertion)) {
-    throw refused('AADSTS700213: No matching federated identity record found for presented assertion subject.');
-  }
-  if (!home) throw refused('AADSTS700211: No matching federated identity record found for presented assertion issuer.');
-  if (!String(vouched.sub).endsWith(`/${AGENT}`)) {
-    throw refused('AADSTS700213: No matching federated identity record found for presented assertion subject.');
-  }
+  const isKnown = vouched?.aud === EXCHANGE && singleValue(form, 'client_id') === AGENT && !revoked.has(assertion);
+  const noRecord = 'No matching federated identity record found for presented assertion';
+  refuseUnless(isKnown, 'invalid_client', `AADSTS700213: ${noRecord} subject.`, 401);
+  refuseUnless(home, 'invalid_client', `AADSTS700211: ${noRecord} issuer.`, 401);
+  const isForAgent = String(vouched.sub).endsWith(`/${AGENT}`);
+  refuseUnless(isForAgent, 'invalid_client', `AADSTS700213: ${noRecord} subject.`, 401);
   allow(form, ['scope', 'assertion', 'requested_token_use']);
-  if (form.get('requested_token_use') !== 'on_behalf_of') {
-    throw new OAuthError(400, 'invalid_request', "AADSTS90014: The required field 'requested_token_use' is missing.");
-  }
-  if (singleValue(form, 'scope') !== `api://${BACKEND}/.default`) {
-    throw new OAuthError(400, 'invalid_scope', 'AADSTS70011: The provided value for scope is not valid.');
-  }
+  requireOnBehalfOf(form);
+  requireScope(form, `api://${BACKEND}/.default`);
   const subject = await server.read(singleValue(form, 'assertion'));
-  if (subject?.aud !== BLUEPRINT) {
-    const description = 'AADSTS500131: Assertion audience does not match the Client app presenting the assertion.';
-    throw new OAuthError(400, 'invalid_grant', description);
-  }
+  refuseUnless(subject?.aud === BLUEPRINT, 'invalid_grant', WRONG_AUDIENCE);
   const { issued_token_type: _none, ...response } = issued(await server.mint({ aud: BACKEND, azp: AGENT }));
   return response;
 }
 
-const COMMON = ['grant_type', 'client_id', 'client_assertion', 'client_assertion_type'];
-
-function allow(form: URLSearchParams, names: readonly string[]): void {
-  const unknown = [...form.keys()].find((name) => !COMMON.includes(name) && !names.includes(name));
-  if (unknown !== undefined)
-    throw new OAuthError(400, 'invalid_request', `AADSTS901002: '${unknown}' is not supported.`);
-}
-
 const USER = { aud: BLUEPRINT };
 
-test('gets a token on behalf of the caller as an agent identity with its recipe', async (t) => {
-  const { server, call, received } = await startRecipe(t, 'entra-agent', agentIdentity());
+test('gets a token on behalf of the caller as an agent identity, and sends no token of the blueprint', async (t) => {
+  const { server, call, received, upstream } = await startRecipe(t, 'entra-agent', agentIdentity());
   assert.equal((await call(await server.mint(USER))).status, 200);
   const { aud, azp } = received() as { aud: string; azp: string };
   assert.deepEqual([aud, azp], [BACKEND, AGENT]);
+  const vouched = server.requests.at(-1)?.form.get('client_assertion') ?? '';
+  assert.ok(vouched !== '' && !JSON.stringify(upstream.requests.map(({ rawHeaders }) => rawHeaders)).includes(vouched));
   assert.equal((await call(await server.mint({ ...USER, sub: 'bob' }))).status, 200);
   const clients = server.requests.map(({ form }) => form.get('client_id'));
   assert.deepEqual(clients, [BLUEPRINT, AGENT, AGENT], "the blueprint's token is cached for all callers");
 });
 
 test('replaces a refused token of the blueprint once', async (t) => {
-  const state = { revoked: new Set<string>(), home: true };
+  const state = stateOf();
   const { server, call } = await startRecipe(t, 'entra-agent', agentIdentity(state));
   assert.equal((await call(await server.mint(USER))).status, 200);
   state.revoked.add(server.requests.at(-1)?.form.get('client_assertion') ?? '');
@@ -244,19 +237,14 @@ test('sends no token of a caller when the blueprint is refused', async (t) => {
   assert.equal(upstream.requests.length, 0);
 });
 
-test('never sends the token of the blueprint to a backend', async (t) => {
-  const { server, call, upstream } = await startRecipe(t, 'entra-agent', agentIdentity());
-  assert.equal((await call(await server.mint(USER))).status, 200);
-  const vouched = server.requests.at(-1)?.form.get('client_assertion') ?? '';
-  assert.ok(vouched !== '' && !JSON.stringify(upstream.requests.map(({ rawHeaders }) => rawHeaders)).includes(vouched));
-});
-
-testProduct({ name: 'Microsoft Entra Agent ID', recipe: 'entra-agent', rules: agentIdentity() }, USER, undefined, [
-  ['client_refused', { rules: agentIdentity({ revoked: new Set(), home: false }) }, /tenant of the agent identity/],
-  [
-    'exchange_disabled',
-    { server: { grant: 'token_exchange', extra_params: {} }, route: { resource: [] } },
-    /grant: jwt_bearer/,
+testProduct({ recipe: 'entra-agent', rules: agentIdentity(), claims: USER }, 'Microsoft Entra Agent ID', {
+  doctor: [
+    ['client_refused', { rules: agentIdentity(stateOf(false)) }, /tenant of the agent identity/],
+    [
+      'exchange_disabled',
+      { server: { grant: 'token_exchange', extra_params: {} }, route: { resource: [] } },
+      /grant: jwt_bearer/,
+    ],
+    ['verify_audience_differs', { token: { aud: AGENT } }, /subject_token\.verify\.audience/],
   ],
-  ['verify_audience_differs', { token: { aud: AGENT } }, /subject_token\.verify\.audience/],
-]);
+});

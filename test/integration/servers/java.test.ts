@@ -7,8 +7,9 @@ import { call } from '../../harness/http-call.ts';
 import {
   authenticateBasic,
   issued,
-  OAuthError,
   RESOURCE,
+  refuseUnless,
+  requireSubject,
   requireSubjectTokenType,
   requireTokenExchange,
   type SimulationRules,
@@ -28,63 +29,47 @@ const keycloak: SimulationRules = {
     const { form } = request;
     const client = authenticateBasic(request, server);
     requireTokenExchange(form);
-    if (client === 'off') {
-      throw new OAuthError(400, 'invalid_request', 'Standard token exchange is not enabled for the requested client');
-    }
+    const disabled = 'Standard token exchange is not enabled for the requested client';
+    refuseUnless(client !== 'off', 'invalid_request', disabled);
     requireSubjectTokenType(form, 'access_token');
     const requested = form.get('requested_token_type') ?? ACCESS_TOKEN;
-    if (requested !== ACCESS_TOKEN) throw new OAuthError(400, 'invalid_request', 'requested_token_type unsupported');
-    const subject = await server.read(form.get('subject_token'));
-    if (subject === undefined) throw new OAuthError(400, 'invalid_request', 'Invalid token');
-    if (![subject.aud].flat().includes(client)) {
-      throw new OAuthError(403, 'access_denied', 'Client is not within the token audience');
-    }
+    refuseUnless(requested === ACCESS_TOKEN, 'invalid_request', 'requested_token_type unsupported');
+    const subject = await requireSubject(form, server, 'invalid_request', 'Invalid token');
+    const isFor = [subject.aud].flat().includes(client);
+    refuseUnless(isFor, 'access_denied', 'Client is not within the token audience', 403);
     const wanted = form.getAll('audience');
-    if (wanted.some((name) => !CLIENTS.includes(name)))
-      throw new OAuthError(400, 'invalid_client', 'Audience not found');
+    const areKnown = wanted.every((name) => CLIENTS.includes(name));
+    refuseUnless(areKnown, 'invalid_client', 'Audience not found');
     const missing = wanted.filter((name) => !MAPPED.includes(name));
-    if (missing.length > 0) {
-      throw new OAuthError(400, 'invalid_request', `Requested audience not available: ${missing.join(' ')}`);
-    }
+    refuseUnless(missing.length === 0, 'invalid_request', `Requested audience not available: ${missing.join(' ')}`);
     // Keycloak ignores `resource`. Without an audience, the token has every audience that the mappers add.
     const aud = wanted.length === 0 ? MAPPED : wanted.length === 1 ? singleValue(form, 'audience') : wanted;
-    return issued(await server.mint({ aud, azp: client }), {
-      refresh_expires_in: 0,
-      'not-before-policy': 0,
-      scope: '',
-    });
+    const more = { refresh_expires_in: 0, 'not-before-policy': 0, scope: '' };
+    return issued(await server.mint({ aud, azp: client }), more);
   },
 };
 
-testProduct(
-  { name: 'Keycloak 26', recipe: 'keycloak', rules: keycloak },
-  { aud: ['agent', 'cambist'] },
-  { aud: 'github-mcp', azp: 'cambist', sub: 'alice' },
-  [
-    [
-      'subject_audience_lacks_client',
-      { token: { aud: 'agent' } },
-      /add "cambist" .*an audience mapper/,
-      'ERR_EXCHANGE_REFUSED',
-    ],
+const byKeycloak = { aud: 'github-mcp', azp: 'cambist', sub: 'alice' };
+const ofKeycloak = { recipe: 'keycloak', rules: keycloak, claims: { aud: ['agent', 'cambist'] }, received: byKeycloak };
+
+testProduct(ofKeycloak, 'Keycloak 26', {
+  ERR_EXCHANGE_REFUSED: [
+    ['subject_audience_lacks_client', { token: { aud: 'agent' } }, /add "cambist" .*an audience mapper/],
     [
       'audience_mapper_missing',
       { route: { audience: 'unmapped-mcp' } },
       /give client "cambist" an audience mapper .* for "unmapped-mcp"/,
-      'ERR_EXCHANGE_REFUSED',
     ],
-    [
-      'audience_unknown',
-      { route: { audience: 'unknown' } },
-      /client \(Keycloak\) .* named "unknown"/,
-      'ERR_EXCHANGE_REFUSED',
-    ],
+    ['audience_unknown', { route: { audience: 'unknown' } }, /client \(Keycloak\) .* named "unknown"/],
+  ],
+  ERR_ISSUED_TOKEN_AUDIENCE: [
     [
       'audience_wrong',
       { route: { audience: undefined, resource: RESOURCE } },
       /ignores resource \(Keycloak\), set the route's audience/,
-      'ERR_ISSUED_TOKEN_AUDIENCE',
     ],
+  ],
+  doctor: [
     ['exchange_disabled', { server: { client_id: 'off' } }, /"Standard token exchange" on for client "off"/],
     [
       'requested_token_type_refused',
@@ -93,7 +78,7 @@ testProduct(
     ],
     ['subject_issuer_differs', { token: foreignToken({ aud: 'cambist' }) }, /hostname setting/],
   ],
-);
+});
 
 /**
  * Spring Authorization Server: https://docs.spring.io/spring-authorization-server/reference/
@@ -106,28 +91,27 @@ const spring = (customized: boolean, registered = true): SimulationRules => ({
     const { form } = request;
     const client = authenticateBasic(request, server);
     requireTokenExchange(form);
-    if (!registered) throw new OAuthError(400, 'unauthorized_client');
+    refuseUnless(registered, 'unauthorized_client');
     requireSubjectTokenType(form, 'access_token', 'jwt');
     const resources = form.getAll('resource');
-    if (resources.some((uri) => !URL.canParse(uri) || uri.includes('#'))) throw new OAuthError(400, 'invalid_target');
-    if ((form.get('scope') ?? '').split(' ').some((scope) => scope !== 'repo:read'))
-      throw new OAuthError(400, 'invalid_scope');
-    if ((await server.read(form.get('subject_token'))) === undefined) throw new OAuthError(400, 'invalid_grant');
+    const areUris = resources.every((uri) => URL.canParse(uri) && !uri.includes('#'));
+    refuseUnless(areUris, 'invalid_target');
+    refuseUnless(form.get('scope') === 'repo:read', 'invalid_scope');
+    await requireSubject(form, server, 'invalid_grant');
     return issued(await server.mint({ aud: customized ? resources : client, scope: 'repo:read' }));
   },
 });
 
-testProduct(
-  { name: 'Spring Authorization Server', recipe: 'spring', rules: spring(true) },
-  { aud: 'agent' },
-  { aud: [RESOURCE] },
-  [
-    ['token_for_client', { rules: spring(false) }, /OAuth2TokenCustomizer/, 'ERR_ISSUED_TOKEN_AUDIENCE'],
+const ofSpring = { recipe: 'spring', rules: spring(true), claims: { aud: 'agent' }, received: { aud: [RESOURCE] } };
+
+testProduct(ofSpring, 'Spring Authorization Server', {
+  ERR_ISSUED_TOKEN_AUDIENCE: [['token_for_client', { rules: spring(false) }, /OAuth2TokenCustomizer/]],
+  ERR_EXCHANGE_REFUSED: [['scope_refused', { route: { scope: 'repo:write' } }, /allow this client these scopes/]],
+  doctor: [
     ['exchange_disabled', { rules: spring(true, false) }, /allow the client this grant/],
-    ['scope_refused', { route: { scope: 'repo:write' } }, /allow this client these scopes/, 'ERR_EXCHANGE_REFUSED'],
     ['subject_issuer_differs', { token: foreignToken({ aud: 'agent' }) }, /use a token of this server/],
   ],
-);
+});
 
 const isWorkload = (token: string): boolean => token === 'token-of-the-workload';
 
@@ -144,17 +128,13 @@ const pingFederate = (actorTokenType = 'jwt', isActor = isWorkload): SimulationR
     requireTokenExchange(form);
     requireSubjectTokenType(form, 'access_token', 'jwt', 'saml2');
     const actor = singleValue(form, 'actor_token');
-    if (!isActor(actor)) {
-      throw new OAuthError(400, 'invalid_request', 'The actor_token is not valid');
-    }
-    if (singleValue(form, 'actor_token_type') !== `urn:ietf:params:oauth:token-type:${actorTokenType}`) {
-      throw new OAuthError(400, 'invalid_request', 'Unsupported actor_token_type');
-    }
+    refuseUnless(isActor(actor), 'invalid_request', 'The actor_token is not valid');
+    const type = singleValue(form, 'actor_token_type');
+    const isMapped = type === `urn:ietf:params:oauth:token-type:${actorTokenType}`;
+    refuseUnless(isMapped, 'invalid_request', 'Unsupported actor_token_type');
     const target = form.get('resource') ?? form.get('audience');
-    if (target !== RESOURCE) throw new OAuthError(400, 'invalid_target', 'No access token manager matches');
-    if ((await server.read(form.get('subject_token'))) === undefined) {
-      throw new OAuthError(400, 'invalid_request', 'The subject token is not valid');
-    }
+    refuseUnless(target === RESOURCE, 'invalid_target', 'No access token manager matches');
+    await requireSubject(form, server, 'invalid_request', 'The subject token is not valid');
     const act = { sub: isWorkload(actor) ? client : decodeJwt(actor).sub };
     return issued(await server.mint({ aud: target, act }));
   },
@@ -177,24 +157,25 @@ test('names the agent of a gateway to PingFederate, and no other', async (t) => 
 });
 
 const ofWorkload = { aud: RESOURCE, act: { sub: 'cambist' } };
+const ofPing = { recipe: 'pingfederate', rules: pingFederate(), claims: { aud: 'agent' }, received: ofWorkload };
 
-testProduct({ name: 'PingFederate', recipe: 'pingfederate', rules: pingFederate() }, { aud: 'agent' }, ofWorkload, [
-  [
-    'actor_token_refused',
-    { defaults: {} },
-    /actor_token\.file .*PingFederate: Actor Token Required/,
-    'ERR_CLIENT_REFUSED',
+testProduct(ofPing, 'PingFederate', {
+  ERR_CLIENT_REFUSED: [
+    ['actor_token_refused', { defaults: {} }, /actor_token\.file .*PingFederate: Actor Token Required/],
   ],
-  ['actor_token_refused', { rules: pingFederate('access_token') }, /actor_token\.type/],
-  [
-    'resource_refused',
-    { route: { resource: 'https://other.example.com' } },
-    /PingFederate: among the resource URIs of its access token manager/,
-    'ERR_EXCHANGE_REFUSED',
+  ERR_EXCHANGE_REFUSED: [
+    [
+      'resource_refused',
+      { route: { resource: 'https://other.example.com' } },
+      /PingFederate: among the resource URIs of its access token manager/,
+    ],
   ],
-  [
-    'subject_token_type_refused',
-    { route: { subject_token: { type: 'id_token' } } },
-    /a processor policy maps \(PingFederate\)/,
+  doctor: [
+    ['actor_token_refused', { rules: pingFederate('access_token') }, /actor_token\.type/],
+    [
+      'subject_token_type_refused',
+      { route: { subject_token: { type: 'id_token' } } },
+      /a processor policy maps \(PingFederate\)/,
+    ],
   ],
-]);
+});

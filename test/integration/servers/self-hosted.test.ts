@@ -7,6 +7,8 @@ import {
   issued,
   OAuthError,
   RESOURCE,
+  refuseUnless,
+  requireSubject,
   requireSubjectTokenType,
   requireTokenExchange,
   type SimulationRules,
@@ -23,34 +25,35 @@ const authentik = (exchange = true): SimulationRules => ({
     const { form } = request;
     authenticateBasic(request, server);
     requireTokenExchange(form);
-    if (!exchange) throw new OAuthError(400, 'unsupported_grant_type');
+    refuseUnless(exchange, 'unsupported_grant_type');
     requireSubjectTokenType(form, 'access_token', 'jwt');
-    if (form.has('resource')) throw new OAuthError(400, 'invalid_target', 'The resource is not valid');
-    if ((await server.read(form.get('subject_token'))) === undefined) throw new OAuthError(400, 'invalid_grant');
+    refuseUnless(!form.has('resource'), 'invalid_target', 'The resource is not valid');
+    await requireSubject(form, server, 'invalid_grant');
     const audience = singleValue(form, 'audience');
-    if (audience !== 'github-mcp') throw new OAuthError(400, 'invalid_target', 'The audience is not valid');
+    refuseUnless(audience === 'github-mcp', 'invalid_target', 'The audience is not valid');
     return issued(await server.mint({ aud: audience }), { expires_in: '300', id_token: 'id-token-of-the-caller' });
   },
   // authentik serves only OpenID metadata.
   metadata: (path) => (path.startsWith('/.well-known/') ? { status: 404, body: '<html></html>' } : undefined),
 });
 
-testProduct({ name: 'authentik', recipe: 'authentik', rules: authentik() }, { aud: 'agent' }, { aud: 'github-mcp' }, [
-  [
-    'metadata_not_found',
-    { server: ({ origin }) => ({ issuer: origin }) },
-    /check authorization_servers\.authentik\.issuer/,
+const ofAuthentik = { rules: authentik(), claims: { aud: 'agent' }, received: { aud: 'github-mcp' } };
+
+testProduct({ recipe: 'authentik', ...ofAuthentik }, 'authentik', {
+  ERR_EXCHANGE_REFUSED: [
+    ['resource_refused', { route: { resource: RESOURCE } }, /set resource: \[\]/],
+    ['target_refused', { route: { audience: 'unknown' } }, /authentik: the client id of its provider/],
   ],
-  ['exchange_disabled', { rules: authentik(false) }, /allow the client this grant/],
-  ['resource_refused', { route: { resource: RESOURCE } }, /set resource: \[\]/, 'ERR_EXCHANGE_REFUSED'],
-  [
-    'target_refused',
-    { route: { audience: 'unknown' } },
-    /authentik: the client id of its provider/,
-    'ERR_EXCHANGE_REFUSED',
+  doctor: [
+    [
+      'metadata_not_found',
+      { server: ({ origin }) => ({ issuer: origin }) },
+      /check authorization_servers\.authentik\.issuer/,
+    ],
+    ['exchange_disabled', { rules: authentik(false) }, /allow the client this grant/],
+    ['subject_issuer_differs', { token: foreignToken({ aud: 'agent' }) }, /authentik: federated providers/],
   ],
-  ['subject_issuer_differs', { token: foreignToken({ aud: 'agent' }) }, /authentik: federated providers/],
-]);
+});
 
 const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
 const PEERS = ['github-mcp'];
@@ -63,15 +66,15 @@ const dex: SimulationRules = {
     const client = authenticateBasic(request, server);
     requireTokenExchange(form);
     requireSubjectTokenType(form, 'id_token');
-    if (singleValue(form, 'connector_id') !== 'company')
-      throw new OAuthError(400, 'invalid_request', 'Requested connector does not exist.');
-    if ((await server.read(form.get('subject_token'))) === undefined) throw new OAuthError(401, 'access_denied');
+    const isConnected = singleValue(form, 'connector_id') === 'company';
+    refuseUnless(isConnected, 'invalid_request', 'Requested connector does not exist.');
+    const subject = await server.read(form.get('subject_token'));
+    refuseUnless(subject !== undefined, 'access_denied', '', 401);
     const peers = singleValue(form, 'scope')
       .split(' ')
       .flatMap((scope) => (scope.startsWith('audience:server:client_id:') ? [scope.slice(26)] : []));
-    if (peers.some((peer) => !PEERS.includes(peer))) {
-      throw new OAuthError(400, 'invalid_scope', 'Client can not request scope(s)');
-    }
+    const areTrusted = peers.every((peer) => PEERS.includes(peer));
+    refuseUnless(areTrusted, 'invalid_scope', 'Client can not request scope(s)');
     // Dex ignores `resource` and `audience`.
     const aud = peers.length === 0 ? client : [...peers, client];
     return issued(await server.mint({ aud, azp: client }), {
@@ -81,34 +84,22 @@ const dex: SimulationRules = {
   },
 };
 
-testProduct(
-  { name: 'Dex', recipe: 'dex', rules: dex, invalid: ['made.up.token', 'ERR_EXCHANGE_REFUSED'] },
-  { aud: 'company' },
-  { aud: ['github-mcp', 'cambist'] },
-  [
+const ofDex = { recipe: 'dex', rules: dex, claims: { aud: 'company' }, received: { aud: ['github-mcp', 'cambist'] } };
+
+testProduct({ ...ofDex, invalid: ['made.up.token', 'ERR_EXCHANGE_REFUSED'] }, 'Dex', {
+  ERR_CLIENT_REFUSED: [
+    ['request_refused', { server: { extra_params: { connector_id: 'other' } } }, /common-mistakes\.md/],
+    ['subject_token_type_refused', { route: { subject_token: { type: 'access_token' } } }, /id_token \(Dex\)/],
+  ],
+  ERR_EXCHANGE_REFUSED: [
+    ['scope_refused', { route: { scope: 'openid audience:server:client_id:docs-mcp' } }, /trustedPeers/],
+  ],
+  doctor: [
     ['request_refused', { server: { extra_params: {} } }, /common-mistakes\.md/],
-    [
-      'request_refused',
-      { server: { extra_params: { connector_id: 'other' } } },
-      /common-mistakes\.md/,
-      'ERR_CLIENT_REFUSED',
-    ],
-    [
-      'subject_token_type_refused',
-      { route: { subject_token: { type: 'access_token' } } },
-      /id_token \(Dex\)/,
-      'ERR_CLIENT_REFUSED',
-    ],
     ['subject_issuer_differs', { token: foreignToken({ aud: 'company' }) }, /Dex: the connector/],
     ['token_for_client', { route: { scope: 'openid' } }, /audience:server:client_id:<backend>/],
-    [
-      'scope_refused',
-      { route: { scope: 'openid audience:server:client_id:docs-mcp' } },
-      /trustedPeers/,
-      'ERR_EXCHANGE_REFUSED',
-    ],
   ],
-);
+});
 
 const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';
 const LEAKED = 'refresh-token-of-alice-0123456789abcdef';
@@ -127,7 +118,7 @@ const lemonldap: SimulationRules = {
     const types = ['subject_token_type', 'requested_token_type'].map((name) => form.get(name) ?? ACCESS_TOKEN);
     const fits = types.every((type) => type === ACCESS_TOKEN) && form.getAll('audience').join() === 'github-mcp';
     // LemonLDAP::NG gives no reason.
-    if (subject?.client_id !== client || !fits) throw new OAuthError(400, 'invalid_request');
+    refuseUnless(subject?.client_id === client && fits, 'invalid_request');
     if (subject.gone === true) {
       throw new OAuthError(400, 'invalid_grant', `token ${LEAKED}`, { refresh_token: LEAKED });
     }
@@ -163,19 +154,21 @@ test('keeps a token in an error of LemonLDAP::NG out of the log and the response
   assertUnseen({ log: app.logText(), response: response.text });
 });
 
-testProduct({ name: 'LemonLDAP::NG', recipe: 'lemonldap', rules: lemonldap }, CLAIMS, undefined, [
-  [
-    'client_refused',
-    { rules: { ...lemonldap, clientSecret: 'a+secret/with%signs' }, clientAuth: { basic_encoding: 'form' } },
-    /change authorization_servers\.lemonldap\.client_auth\.basic_encoding/,
+testProduct({ recipe: 'lemonldap', rules: lemonldap, claims: CLAIMS }, 'LemonLDAP::NG', {
+  ERR_SUBJECT_TOKEN_INVALID: [['subject_token_refused', { route: { audience: 'docs-mcp' } }, /obtain a new one/]],
+  doctor: [
+    [
+      'client_refused',
+      { rules: { ...lemonldap, clientSecret: 'a+secret/with%signs' }, clientAuth: { basic_encoding: 'form' } },
+      /change authorization_servers\.lemonldap\.client_auth\.basic_encoding/,
+    ],
+    [
+      'subject_token_refused',
+      { token: { aud: 'agent', client_id: 'agent' } },
+      /the audience of the tokens that callers sign in for/,
+    ],
   ],
-  [
-    'subject_token_refused',
-    { token: { aud: 'agent', client_id: 'agent' } },
-    /the audience of the tokens that callers sign in for/,
-  ],
-  ['subject_token_refused', { route: { audience: 'docs-mcp' } }, /obtain a new one/, 'ERR_SUBJECT_TOKEN_INVALID'],
-]);
+});
 
 const JWT = 'urn:ietf:params:oauth:token-type:jwt';
 const CAMBIST = '268000000000000001';
@@ -189,18 +182,16 @@ const zitadel: SimulationRules = {
     const client = authenticateBasic(request, server);
     requireTokenExchange(form);
     requireSubjectTokenType(form, 'access_token', 'id_token', 'jwt');
-    if (form.has('resource')) throw new OAuthError(400, 'invalid_target', 'resource parameter not supported');
-    const subject = await server.read(form.get('subject_token'));
-    const audiences = [subject?.aud ?? []].flat();
-    if (!audiences.includes(client)) throw new OAuthError(400, 'invalid_request', 'subject_token invalid');
+    refuseUnless(!form.has('resource'), 'invalid_target', 'resource parameter not supported');
+    const subject = await requireSubject(form, server, 'invalid_request', 'subject_token invalid');
+    const audiences = [subject.aud ?? []].flat();
+    refuseUnless(audiences.includes(client), 'invalid_request', 'subject_token invalid');
     // ZITADEL takes a token of type jwt as impersonation.
-    if (form.get('subject_token_type') === JWT && !form.has('actor_token')) {
-      throw new OAuthError(400, 'invalid_request', 'actor_token invalid');
-    }
+    const hasActor = form.get('subject_token_type') !== JWT || form.has('actor_token');
+    refuseUnless(hasActor, 'invalid_request', 'actor_token invalid');
     const audience = singleValue(form, 'audience');
-    if (!audiences.includes(audience)) {
-      throw new OAuthError(400, 'invalid_target', `audience "${audience}" not found in subject or actor token`);
-    }
+    const unknown = `audience "${audience}" not found in subject or actor token`;
+    refuseUnless(audiences.includes(audience), 'invalid_target', unknown);
     if (form.get('requested_token_type') !== JWT) return issued('opaque-token-of-zitadel');
     return issued(await server.mint({ aud: [audience] }), { issued_token_type: JWT });
   },
@@ -213,10 +204,20 @@ test('forwards an opaque token, which ZITADEL issues unless a JWT is requested',
   assert.equal(received(), 'opaque-token-of-zitadel');
 });
 
-testProduct({ name: 'ZITADEL', recipe: 'zitadel', rules: zitadel }, { aud: [CAMBIST, BACKEND] }, { aud: [BACKEND] }, [
-  ['resource_refused', { route: { resource: RESOURCE } }, /set resource: \[\]/, 'ERR_EXCHANGE_REFUSED'],
-  ['target_refused', { token: { aud: [CAMBIST] } }, /allow this client to request it/, 'ERR_EXCHANGE_REFUSED'],
-  ['subject_token_refused', { token: { aud: [BACKEND] } }, /audience of the tokens that callers sign in for/],
-  ['token_opaque', { defaults: {} }, /ZITADEL: also requested_token_type: jwt/],
-  ['actor_token_refused', { route: { subject_token: { type: 'jwt' } } }, /ZITADEL: only if subject_token\.type is jwt/],
-]);
+const ofZitadel = { rules: zitadel, claims: { aud: [CAMBIST, BACKEND] }, received: { aud: [BACKEND] } };
+
+testProduct({ recipe: 'zitadel', ...ofZitadel }, 'ZITADEL', {
+  ERR_EXCHANGE_REFUSED: [
+    ['resource_refused', { route: { resource: RESOURCE } }, /set resource: \[\]/],
+    ['target_refused', { token: { aud: [CAMBIST] } }, /allow this client to request it/],
+  ],
+  doctor: [
+    ['subject_token_refused', { token: { aud: [BACKEND] } }, /audience of the tokens that callers sign in for/],
+    ['token_opaque', { defaults: {} }, /ZITADEL: also requested_token_type: jwt/],
+    [
+      'actor_token_refused',
+      { route: { subject_token: { type: 'jwt' } } },
+      /ZITADEL: only if subject_token\.type is jwt/,
+    ],
+  ],
+});
