@@ -96,7 +96,7 @@ function explainRequest(server: AuthorizationServer, target: TokenTarget, grant:
     client_authentication: explainClientAuth(server),
     /** The request carries a proof of possession (RFC 9449). */
     dpop: server.dpop ? (true as const) : undefined,
-    form: buildTokenRequest(grant, target, server),
+    form: buildTokenRequest(grant, target, server).map(({ name, value }) => [name, value] as const),
   };
 }
 

@@ -4,7 +4,7 @@ import type { TokenObserver } from '../observability/token-observer.ts';
 import { type CredentialSource, currentCredential } from '../secrets/credential.ts';
 import { oncePer, oncePerSecret, type Secret } from '../secrets/secret.ts';
 import { readAssertion, signWithKey, signWithSecret } from './client-assertion.ts';
-import { type FormField, formEncode, type SentValue, sentInBasic } from './sent-values.ts';
+import { type FormField, formEncode, formField, type SentValue, sentInBasic } from './sent-values.ts';
 
 /** The part of a token request that client authentication adds. */
 export interface ClientAuthentication {
@@ -54,11 +54,11 @@ async function authenticateInForm(
     case 'none':
     // The connection presents the certificate. The form names the client.
     case 'tls_client_auth':
-      return inForm(server.clientId === undefined ? [] : [['client_id', clientId]]);
+      return inForm(server.clientId === undefined ? [] : [formField('client_id', clientId)]);
     case 'client_secret_post':
       return inForm([
-        ['client_id', clientId],
-        ['client_secret', (await readClientSecret(auth.clientSecret, server)).reveal()],
+        formField('client_id', clientId),
+        formField('client_secret', (await readClientSecret(auth.clientSecret, server)).reveal()),
       ]);
     case 'client_secret_jwt': {
       const secret = await readClientSecret(auth.clientSecret, server);
@@ -86,10 +86,10 @@ function asserted(
   assertion: string,
   sent: readonly SentValue[] = [],
 ): ClientAuthentication {
-  const fields: FormField[] = [
-    ['client_id', clientId],
-    ['client_assertion_type', type],
-    ['client_assertion', assertion],
+  const fields = [
+    formField('client_id', clientId),
+    formField('client_assertion_type', type),
+    formField('client_assertion', assertion),
   ];
   return inForm(fields, sent);
 }

@@ -9,7 +9,7 @@ import { type HttpResponse, isPassing, passingError, type RequestUrl } from './b
 import { createEndpointLocator } from './discovery.ts';
 import { createEndpointClaims } from './endpoint-claims.ts';
 import { createExchangeQueue, type ExchangeQueue } from './exchange-queue.ts';
-import type { FormField } from './sent-values.ts';
+import { constantField, formField } from './sent-values.ts';
 import { type ClientAssertions, createServerClient } from './server-client.ts';
 import { holderOf, type Subject } from './subject.ts';
 import { EXPIRY_LEEWAY_MS, type JsonObject, parseJsonObject } from './token-text.ts';
@@ -26,6 +26,8 @@ export interface Introspected {
 
 /** Longest response, in characters: twice the header that may carry a token. Results are cached by the thousand. */
 const MAX_LENGTH = 64 * 1024;
+
+const TOKEN_TYPE_HINT = constantField('token_type_hint', 'access_token');
 
 /**
  * Processes the response of an introspection endpoint. Pure.
@@ -159,10 +161,7 @@ export function createIntrospector(options: IntrospectorOptions) {
     { client, locate }: Endpoint,
   ): Promise<Introspected> {
     const untilMs = performance.now() + timeoutMs;
-    const fields: readonly FormField[] = [
-      ['token', subject.token.reveal()],
-      ['token_type_hint', 'access_token'],
-    ];
+    const fields = [formField('token', subject.token.reveal()), TOKEN_TYPE_HINT];
     const { response } = await client.send({ url: await locate(), fields, untilMs }, 'introspection');
     return processIntrospection(response, name, rules, clock.wallMs());
   }

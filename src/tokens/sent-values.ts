@@ -1,33 +1,58 @@
 import { hash } from 'node:crypto';
 import { bareToken } from './token-text.ts';
 
-/** One form field. A name may repeat. */
-export type FormField = readonly [name: string, value: string];
+/** A value that a request to an authorization server carries. */
+export interface SentValue {
+  /** Form field or header, for messages. */
+  readonly name: string;
+  readonly value: string;
+  /** False for parameters such as `resource`, which are not secret. */
+  readonly isCredential: boolean;
+  /** Result of `sampleOf`, for a value that many requests send. */
+  readonly sample?: string | undefined;
+}
+
+/** A form field. A name may repeat. */
+export interface FormField extends SentValue {
+  /** Its text in the form, of a field that many requests send: to encode these at each exchange would take 2 % of its CPU. */
+  readonly encoded: string | undefined;
+}
+
+/** Form fields that hold credentials (RFC 8693 section 2.1, RFC 7521 section 4, RFC 6749 section 2.3.1). */
+const CREDENTIAL_FIELDS: ReadonlySet<string> = new Set([
+  'subject_token',
+  'actor_token',
+  'assertion',
+  'client_secret',
+  'client_assertion',
+]);
+
+export function formField(name: string, value: string): FormField {
+  return { name, value, isCredential: CREDENTIAL_FIELDS.has(name), encoded: undefined };
+}
+
+/** A field that is the same in each request, and encoded once. */
+export function constantField(name: string, value: string): FormField {
+  const field = formField(name, value);
+  return { ...field, encoded: encodeField(field) };
+}
 
 /** Characters that stay as they are. A token has no others, and encoding its thousand characters one by one takes microseconds. */
 const PLAIN = /^[\w.~-]*$/;
 /** Characters that `encodeURIComponent` leaves raw, and the space, which it does not encode as `+`. */
 const LEFT_RAW_OR_SPACE = /[!'()*]|%20/;
 
-/** The texts of constant fields. To encode them at each exchange would take 2 % of its CPU. */
-const constants = new WeakMap<FormField, string>();
-
-/** A field that is the same in each request, and encoded once. */
-export function constantField(name: string, value: string): FormField {
-  const field: FormField = [name, value];
-  constants.set(field, encodeField(field));
-  return field;
-}
-
 /**
  * Encodes a form.
  * @see RFC 6749 appendix B
  */
 export function encodeForm(fields: readonly FormField[]): string {
-  return fields.map((field) => constants.get(field) ?? encodeField(field)).join('&');
+  let form = '';
+  for (const field of fields) form += `${form === '' ? '' : '&'}${field.encoded ?? encodeField(field)}`;
+  return form;
 }
 
-function encodeField([name, value]: FormField): string {
+function encodeField({ name, value }: SentValue): string {
   return `${formEncode(name)}=${formEncode(value)}`;
 }
 
@@ -54,27 +79,8 @@ export function formDecode(text: string): string {
   }
 }
 
-export interface SentValue {
-  /** Form field or header, for messages. */
-  readonly name: string;
-  readonly value: string;
-  /** False for parameters such as `resource`, which are not secret. */
-  readonly isCredential: boolean;
-  /** Result of `sampleOf`, for a value that many requests send. */
-  readonly sample?: string | undefined;
-}
-
-/** Form fields that hold credentials (RFC 8693 section 2.1, RFC 7521 section 4, RFC 6749 section 2.3.1). */
-const CREDENTIAL_FIELDS: ReadonlySet<string> = new Set([
-  ...['subject_token', 'actor_token', 'assertion', 'client_secret', 'client_assertion'],
-]);
-
 /** Shorter credentials may occur in an unrelated token by chance. */
 const MIN_CONTAINED_LENGTH = 16;
-
-export function sentInForm(fields: readonly FormField[]): SentValue[] {
-  return fields.map(([name, value]) => ({ name, value, isCredential: CREDENTIAL_FIELDS.has(name) }));
-}
 
 /**
  * The values of an `Authorization: Basic` header, with and without form encoding.

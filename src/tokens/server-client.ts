@@ -7,7 +7,7 @@ import { boundedRequest, type HttpResponse, type RequestUrl } from './bounded-re
 import { authenticateClient, type ClientAuthentication } from './client-auth.ts';
 import type { FailedTokenRequest } from './diagnosis.ts';
 import type { DpopProver } from './issued-token.ts';
-import { type FormField, type SentValue, sentInForm } from './sent-values.ts';
+import type { FormField, SentValue } from './sent-values.ts';
 import { failedRequest, formRequest } from './server-request.ts';
 import type { Assertion } from './token-request.ts';
 import { asksForNonce } from './token-response.ts';
@@ -97,7 +97,7 @@ export function createServerClient(
     const authenticating = authenticate(url, assertion);
     const client = authenticating instanceof Promise ? await authenticating : authenticating;
     const fields = [...attempt.fields, ...client.fields];
-    const sent = [...sentInForm(fields), ...client.sent];
+    const sent: SentValue[] = [...fields, ...client.sent];
     const request = formRequest(url, fields, client, untilMs);
     if (prover !== undefined) {
       const proof = await prover.prove({ method: 'POST', url: url.text, nonceFrom });

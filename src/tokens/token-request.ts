@@ -3,7 +3,7 @@ import type { ConsentRules, Route, TokenTarget } from '../config/route.ts';
 import type { Cause } from '../observability/token-observer.ts';
 import { oncePer, type Secret } from '../secrets/secret.ts';
 import type { HasLifetime } from './lifetime.ts';
-import { constantField, type FormField, type SentValue } from './sent-values.ts';
+import { constantField, type FormField, formField, type SentValue } from './sent-values.ts';
 import { claimsOf, type Subject } from './subject.ts';
 import { type Claims, jsonDigest } from './token-text.ts';
 
@@ -127,8 +127,8 @@ export function ownTarget(scope: string | undefined): TokenTarget {
  * @see RFC 8693 section 2.1, RFC 7523 section 2.1, RFC 8707 section 2, RFC 6749 section 4.4.2
  */
 export function buildTokenRequest(grant: Grant, target: TokenTarget, server: AuthorizationServer): FormField[] {
-  const settings = settingsOf(target).filter(([name]) => isSentWith(grant.kind, name));
-  return [...grantFields(grant), ...settings, ...server.extraParams];
+  const settings = settingsOf(target).filter(({ name }) => isSentWith(grant.kind, name));
+  return [...grantFields(grant), ...settings, ...extraFields(server)];
 }
 
 const settingsOf = oncePer((target: TokenTarget): readonly FormField[] => [
@@ -138,6 +138,10 @@ const settingsOf = oncePer((target: TokenTarget): readonly FormField[] => [
   ...optionalField('connection', target.connection),
   ...optionalField('requested_token_type', target.requestedTokenType),
 ]);
+
+const extraFields = oncePer(({ extraParams }: AuthorizationServer): readonly FormField[] =>
+  extraParams.map(([name, value]) => constantField(name, value)),
+);
 
 function optionalField(name: string, value: string | undefined): FormField[] {
   return value === undefined ? [] : [constantField(name, value)];
@@ -164,15 +168,15 @@ function grantFields(grant: Grant): FormField[] {
     case 'client_credentials':
       return [type];
     case 'jwt_bearer':
-      return [type, ['assertion', grant.assertion]];
+      return [type, formField('assertion', grant.assertion)];
     default: {
-      const subject: FormField[] = [
-        ['subject_token', grant.subjectToken],
-        ['subject_token_type', grant.subjectTokenType],
+      const subject = [
+        formField('subject_token', grant.subjectToken),
+        formField('subject_token_type', grant.subjectTokenType),
       ];
       const actor = grant.kind === 'token_exchange' ? grant.actor : undefined;
       if (actor === undefined) return [type, ...subject];
-      return [type, ...subject, ['actor_token', actor.token], ['actor_token_type', actor.type]];
+      return [type, ...subject, formField('actor_token', actor.token), formField('actor_token_type', actor.type)];
     }
   }
 }

@@ -42,6 +42,9 @@ function recipe(name: string) {
   return { server: route.credential.authorizationServer, target: route.credential.target, route };
 }
 
+const formOf = (...request: Parameters<typeof buildTokenRequest>) =>
+  buildTokenRequest(...request).map(({ name, value }) => [name, value]);
+
 test('requests a token from Auth0 Token Vault as the SDK of Auth0 does', async () => {
   const { server, target, route } = recipe('auth0-token-vault');
   const { AuthenticationClient } = load('auth0/legacy') as Auth0Sdk;
@@ -67,7 +70,7 @@ test('requests a token from Auth0 Token Vault as the SDK of Auth0 does', async (
   assert.match(request?.headers.get('content-type') ?? '', /^application\/x-www-form-urlencoded/);
   const grant = { kind: 'token_vault', subjectToken: SUBJECT, subjectTokenType: route.subjectToken.type } as const;
   const own = [
-    ...buildTokenRequest(grant, target, server),
+    ...formOf(grant, target, server),
     // This method of the SDK, unlike its others, leaves client_id out. Auth0 documents it as required.
     ['client_secret', 'secret'],
   ];
@@ -132,7 +135,7 @@ test('requests the token of a blueprint and of its agent identity as MSAL does',
   await parent.acquireTokenByClientCredential({ scopes: [from.scope], fmiPath: server.clientId });
   const [vouching] = first;
   assert.ok(vouching !== undefined);
-  const ownFirst = buildTokenRequest({ kind: 'client_credentials' }, ownTarget(from.scope), blueprint);
+  const ownFirst = formOf({ kind: 'client_credentials' }, ownTarget(from.scope), blueprint);
   assert.deepEqual([...ownFirst, ...asserted(blueprint.clientId)].toSorted(), fieldsOf(vouching));
 
   const second: Sent[] = [];
@@ -140,7 +143,7 @@ test('requests the token of a blueprint and of its agent identity as MSAL does',
   await agent.acquireTokenOnBehalfOf({ scopes: [target.scope], oboAssertion: SUBJECT });
   const [exchange] = second;
   assert.ok(exchange !== undefined);
-  const ownSecond = buildTokenRequest({ kind: 'jwt_bearer', assertion: SUBJECT, from: 'caller' }, target, server);
+  const ownSecond = formOf({ kind: 'jwt_bearer', assertion: SUBJECT, from: 'caller' }, target, server);
   assert.deepEqual([...ownSecond, ...asserted(server.clientId)].toSorted(), fieldsOf(exchange));
   assert.equal(
     exchange.url.split('?')[0],

@@ -1,15 +1,13 @@
 import assert from 'node:assert/strict';
 import { CambistError } from '../../../src/errors.ts';
-import { sentInBasic, sentInForm } from '../../../src/tokens/sent-values.ts';
+import { formField, sentInBasic } from '../../../src/tokens/sent-values.ts';
 import { asksForNonce, processTokenResponse } from '../../../src/tokens/token-response.ts';
 
 const SUBJECT = 'subject-token-of-alice-0123456789';
 const SECRET = 'client-secret-0123456789';
 const SENT = [
-  ...sentInForm([
-    ['subject_token', SUBJECT],
-    ['resource', 'https://backend.example.com'],
-  ]),
+  formField('subject_token', SUBJECT),
+  formField('resource', 'https://backend.example.com'),
   ...sentInBasic(Buffer.from(`cambist:${SECRET}`).toString('base64')),
 ];
 const KINDS = ['bearer', 'bearer_or_dpop', 'assertion'] as const;

@@ -41,7 +41,7 @@ const serverWith = (t: TestContext, key: string, fields?: KeyAuth) =>
 async function assertionOf(server: ReturnType<typeof serverOf>, clock = createFakeClock()): Promise<string> {
   const { authorization, fields } = await authenticateClient(server, ISSUER, clock);
   assert.equal(authorization, undefined);
-  const { client_assertion: assertion, ...others } = Object.fromEntries(fields);
+  const { client_assertion: assertion, ...others } = Object.fromEntries(fields.map(({ name, value }) => [name, value]));
   assert.deepEqual(others, {
     client_id: 'cambist',
     client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
@@ -156,7 +156,7 @@ async function authenticate(clientAuth: ClientAuth, clock = createFakeClock()) {
   const credentialRead = (...expiry: [string, number]) => void expiries.push(expiry);
   const client = await authenticateClient(serverOf({ clientAuth }), ISSUER, clock, credentialRead);
   assert.equal(client.authorization, undefined);
-  return { form: Object.fromEntries(client.fields), expiries };
+  return { form: Object.fromEntries(client.fields.map(({ name, value }) => [name, value])), expiries };
 }
 
 function secretJwt(file: string, fields: { alg?: string; assertionAudience?: string } = {}): ClientAuth {
@@ -343,7 +343,7 @@ for (const [name, authOf, contents] of FILES) {
     const sentWith = async (content: string) => {
       const server = serverOf({ clientAuth: authOf(folder.write('file', content)) });
       const { authorization, fields } = await authenticateClient(server, ISSUER, clock);
-      const sent = authorization ?? fields.find(([name]) => /secret|assertion$/.test(name))?.[1] ?? '';
+      const sent = authorization ?? fields.find(({ name }) => /secret|assertion$/.test(name))?.value ?? '';
       // Each assertion of a key differs, and the algorithm only with the key.
       return sent.startsWith('eyJ') ? decodeProtectedHeader(sent).alg : sent;
     };

@@ -4,10 +4,10 @@ import fc from 'fast-check';
 import {
   digestsOf,
   findRepeated,
+  formField,
   hideCredentials,
   type SentValue,
   sentInBasic,
-  sentInForm,
 } from '../../../src/tokens/sent-values.ts';
 import { jwtOf } from './sample.ts';
 
@@ -60,11 +60,11 @@ for (const [what, token, sent] of different) {
 }
 
 test('finds a repeated parameter by equality', () => {
-  const sent = sentInForm([
-    ['grant_type', 'client_credentials'],
-    ['resource', 'https://github.example.com/mcp'],
-    ['scope', 'repo'],
-  ]);
+  const sent = [
+    formField('grant_type', 'client_credentials'),
+    formField('resource', 'https://github.example.com/mcp'),
+    formField('scope', 'repo'),
+  ];
   assert.equal(findRepeated('https://github.example.com/mcp', sent), 'resource');
   assert.equal(findRepeated('repo', sent), 'scope');
   assert.equal(findRepeated('repository', sent), undefined);
@@ -131,7 +131,7 @@ test('finds the same as a comparison of the decoded texts', () => {
 test('marks the fields that hold credentials', () => {
   const names = ['subject_token', 'actor_token', 'assertion', 'client_secret', 'client_assertion'];
   const others = ['client_id', 'resource', 'audience', 'scope', 'subject_token_type', 'api_key'];
-  const sent = sentInForm([...names, ...others, 'client_secret'].map((name) => [name, 'x'] as const));
+  const sent = [...names, ...others, 'client_secret'].map((name) => formField(name, 'x'));
   assert.deepEqual(
     sent.filter(({ isCredential }) => isCredential).map(({ name }) => name),
     [...names, 'client_secret'],
