@@ -9,13 +9,13 @@ import { parseRecords, readRecords, recordsOf } from '../harness/audit-records.t
 import { eventually } from '../harness/eventually.ts';
 import { type FakeSetup, type FakeSetupOptions, startFakeSetup } from '../harness/fake-setup.ts';
 import { eventStream } from '../harness/fake-upstream.ts';
+import { assertProblem } from '../harness/http-call.ts';
 import { startOtlpReceiver } from '../harness/otlp-receiver.ts';
 
 const TOOL_CALL = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'search' } });
 
-async function startAudited(t: TestContext, audit: Record<string, unknown>, options: FakeSetupOptions = {}) {
-  const setup = await startFakeSetup(t, { ...options, change: (config) => ({ ...config, audit }) });
-  return setup;
+function startAudited(t: TestContext, audit: Record<string, unknown>, options: FakeSetupOptions = {}) {
+  return startFakeSetup(t, { ...options, change: (config) => ({ ...config, audit }) });
 }
 
 const fileOf = ({ cambist }: FakeSetup): string => join(cambist.directory, 'audit.jsonl');
@@ -108,7 +108,8 @@ test('refuses requests while the reader of its named pipe is away, and serves ag
     ready: false,
   });
   const headers = await setup.bearer();
-  assert.equal((await setup.call({ headers })).status, 503);
+  assertProblem(await setup.call({ headers }), 'ERR_AUDIT_UNAVAILABLE');
+  assert.equal(await setup.cambist.metric('cambist_audit_writable'), 0);
   const received: string[] = [];
   const reader = createReadStream(join(setup.cambist.directory, 'audit.pipe'), 'utf8');
   reader.on('data', (text) => received.push(String(text)));
