@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { readFile, symlink, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -11,9 +10,10 @@ import { describeCommand, describeProgram } from '../../src/commands/help.ts';
 import { USAGES } from '../../src/commands/usages.ts';
 import { echo, startFakeUpstream } from '../harness/fake-upstream.ts';
 import { closeServer, listen } from '../harness/http-server.ts';
+import { AGENT_MANIFEST } from '../harness/injected-pod.ts';
 import { temporaryFolder } from '../harness/lifetime.ts';
-import { fencedBlocks, readPagesIn } from '../harness/pages.ts';
 import { BUILT_PROGRAM, runCommand } from '../harness/run-command.ts';
+import { assertSameManifests } from '../unit/kubernetes/samples.ts';
 
 const CONFIG = `version: 1
 authorization_servers:
@@ -43,17 +43,16 @@ async function configFile(t: TestContext, text: string): Promise<string> {
 }
 
 test('prints the general help, or that of the named command', async () => {
-  for (const args of [['--help'], ['-h'], ['help']]) {
-    assert.deepEqual(await runCommand(args), { code: 0, stdout: describeProgram(), stderr: '' }, args.join(' '));
+  // Unit tests have the help of each command. Only inject's help loads more.
+  for (const [stdout, ...args] of [
+    [describeProgram(), '-h'],
+    [describeProgram(), 'help'],
+    [describeCommand('inject'), 'inject', '--help'],
+    [describeCommand('inject'), 'help', 'inject'],
+    [describeCommand('explain'), 'explain', '--json', 'http://a/', '-h'],
+  ]) {
+    assert.deepEqual(await runCommand(args), { code: 0, stdout, stderr: '' }, args.join(' '));
   }
-  // The same code prints the help of each command, and unit tests have all of them. Only inject's help loads more.
-  for (const name of ['run', 'inject'] as const) {
-    const stdout = describeCommand(name);
-    assert.deepEqual(await runCommand([name, '--help']), { code: 0, stdout, stderr: '' }, name);
-  }
-  assert.equal((await runCommand(['help', 'doctor'])).stdout, describeCommand('doctor'));
-  const last = await runCommand(['explain', '--json', 'http://a/', '-h']);
-  assert.equal(last.stdout, describeCommand('explain'));
 });
 
 test('prints the version of the package', async () => {
@@ -63,27 +62,14 @@ test('prints the version of the package', async () => {
   assert.deepEqual(await runCommand(['version']), { code: 0, stdout: `${version}\n`, stderr: '' });
 });
 
-test('schema prints the committed JSON Schema', async () => {
-  const { code, stdout } = await runCommand(['schema']);
-  assert.equal(code, 0);
-  const committed = await readFile(new URL('../../config/cambist.schema.json', import.meta.url), 'utf8');
-  assert.deepEqual(JSON.parse(stdout), JSON.parse(committed));
-});
-
-/** The tests of units have the messages of flags and arguments. */
+/** Unit tests have the messages of flags and arguments. */
 const MISUSES: [args: string[], message: RegExp][] = [
-  [['servve'], /unknown command "servve"/],
   [['vaildate'], /unknown command "vaildate": did you mean "validate"\?/],
   [['schema', 'cambist.yaml'], /Unexpected argument 'cambist\.yaml'.*\nTry "cambist schema --help"/],
   [['servve', '--help'], /unknown command "servve"\n/],
   [['help', 'servve'], /unknown command "servve"/],
   [['constructor'], /unknown command "constructor"/],
-  [
-    ['explain', '127.0.0.1:8180/mine'],
-    /the URL must begin with http:\/\/ or https:\/\/, or be a path that begins with \/\n/,
-  ],
   [['--port', '1'], /Unknown option '--port'\n/],
-  [['explain'], /one URL/],
 ];
 for (const [args, message] of MISUSES) {
   test(`exits with 2 and points to the help: cambist ${args.join(' ')}`, async () => {
@@ -121,7 +107,6 @@ test('run refuses an environment variable that is not set', async (t) => {
   assert.deepEqual([code, stdout], [1, '']);
   const problem = 'environment variable "CAMBIST_TEST_SECRET" is not set: set it for this process';
   assert.ok(stderr.includes(problem), stderr);
-  assert.equal((await runCommand(['validate', '--config', file])).code, 0, 'a warning for validate');
 });
 
 for (const key of ['listen', 'admin']) {
@@ -161,14 +146,6 @@ test('run and exec exit when they cannot start, though they have a connection to
   }
 });
 
-test('validate prints text, or JSON with --json', async (t) => {
-  const file = await configFile(t, CONFIG);
-  const human = await runCommand(['validate', '--config', file], { env });
-  assert.deepEqual(human, { code: 0, stdout: `${file}: valid: 2 routes, 1 authorization server\n`, stderr: '' });
-  const machine = await runCommand(['validate', '--json'], { env: { ...env, CAMBIST_CONFIG: file } });
-  assert.equal(JSON.parse(machine.stdout).valid, true);
-});
-
 test('validate reads standard input', async (t) => {
   const file = await configFile(t, CONFIG);
   const script = 'cat "$1" | "$2" "$3" validate --config /dev/stdin';
@@ -183,57 +160,19 @@ test('a closed standard output changes neither the exit code nor standard error'
   assert.equal(stderr, 'code 0\n');
 });
 
-test('explain prints text, or JSON with --json, and exits with 1 if no route matches', async (t) => {
-  const explain = ['explain', '--config', await configFile(t, CONFIG)];
-  const routed = await runCommand([...explain, 'http://github.tools.svc/mcp/x?q=1'], { env });
-  assert.deepEqual([routed.code, routed.stderr], [0, '']);
-  assert.match(routed.stdout, /^Route "github"\n[\s\S]*^ {2}resource=https:\/\/github-mcp\.example\.com\/base$/m);
-  assert.ok(!routed.stdout.includes(SECRET));
-  const lost = await runCommand([...explain, '--json', 'http://example.com/mcp'], { env });
-  assert.equal(lost.code, 1);
-  assert.equal(JSON.parse(lost.stdout).others.length, 2);
-});
-
-const readme = readFileSync('README.md', 'utf8');
-
-test('accepts the config of the README in its checks, and in the examples of validate and explain', async (t) => {
-  const directory = temporaryFolder(t);
-  writeFileSync(join(directory, 'cambist.yaml'), fencedBlocks(readme, 'yaml')[0] ?? '');
-  const lines = fencedBlocks(readme, 'sh').flatMap((block) => block.split('\n'));
-  const checks = lines.filter((line) => /^node dist\/main\.js (?:validate|explain)/.test(line));
-  assert.equal(checks.length, 2);
-  const examples = [USAGES.validate, USAGES.explain].map(({ example }) => example.split(' ').slice(1));
-  for (const args of [...checks.map((line) => line.split(' ').slice(2)), ...examples]) {
-    const { code, stdout, stderr } = await runCommand(args, { cwd: directory });
-    assert.equal(code, 0, `${args}\n${stdout}${stderr}`);
-  }
-});
-
-/** The `validate` and `explain` commands in the comments of the configs, and in the shell blocks of the pages about pods. */
-function documentedChecks(): string[] {
-  const comments = readdirSync('config')
-    .filter((name) => name.endsWith('.yaml'))
-    .map((name) =>
-      readFileSync(`config/${name}`, 'utf8')
-        .replace(/^(?!#).*$/gm, '')
-        .replace(/^# ?/gm, ''),
-    );
-  const pages = fencedBlocks(readPagesIn('deploy'), 'sh');
-  const text = [...comments, ...pages].join('\n').replace(/ \\\n\s*/g, ' ');
-  const found = [...text.matchAll(/(?:^|[\s`])cambist ((?:validate|explain) [^`\n]+)/gm)].map(
-    ([, command = '']) => command,
+test('inject and uninject read standard input, and print a line for each object on standard error', async () => {
+  const stream = `${AGENT_MANIFEST}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: cambist}\n`;
+  const flags = ['--image', 'registry.example.com/cambist:0.1.0', '--secret', 'cambist', '--proxy-env'];
+  const injected = await runCommand(['inject', ...flags, '-'], { input: stream });
+  assert.equal(injected.code, 0);
+  assert.match(
+    injected.stderr,
+    /^deployment\/agent: injected: only HTTP_PROXY is set: .*\nconfigmap\/cambist: skipped: a ConfigMap has no pod\n$/,
   );
-  return found.filter((command) => existsSync(/--config (\S+)/.exec(command)?.[1] ?? ''));
-}
-
-test('every documented validate and explain command of a shipped config works', async () => {
-  const commands = documentedChecks();
-  assert.ok(commands.length >= 5, commands.join('\n'));
-  for (const command of commands) {
-    const args = [...command.trim().matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '');
-    const { code, stdout, stderr } = await runCommand(args);
-    assert.equal(code, 0, `${command}\n${stdout}${stderr}`);
-  }
+  assert.match(injected.stdout, /image: registry\.example\.com\/cambist:0\.1\.0$/m);
+  const back = await runCommand(['uninject', '-'], { input: injected.stdout });
+  assert.equal(back.code, 0);
+  assertSameManifests(back.stdout, stream);
 });
 
 const FLAGS = ['--backend', 'https://mcp.example.com/mcp', '--issuer', 'https://idp.example.com/realms/agents'];
@@ -249,42 +188,6 @@ test('init writes a valid config from flags, and names the next commands', async
   assert.equal(valid.code, 0);
   assert.match(valid.stdout, /valid: 1 route, 1 authorization server/);
 });
-
-for (const [what, args, code, message] of [
-  ['overwrites nothing', [...FLAGS, '--config', 'mine'], 1, /mine exists and is left unchanged/],
-  [
-    'writes no invalid file',
-    ['--backend', 'http://mcp.example.com/mcp', ...FLAGS.slice(2)],
-    1,
-    /upstream: must be https[\s\S]*cambist\.yaml is not written/,
-  ],
-  [
-    'does not create the folder of the file',
-    [...FLAGS, '--config', 'none/c.yaml'],
-    1,
-    /^none\/c\.yaml cannot be written: its folder does not exist: create the folder first$/m,
-  ],
-  [
-    'refuses a service account without its namespace',
-    [...FLAGS, '--gateway', 'billing'],
-    1,
-    /must be namespace\/name[\s\S]*cambist\.yaml is not written/,
-  ],
-  ['refuses a folder', [...FLAGS, '--config', '.'], 1, /^\. is a folder: name a file in it with --config$/m],
-  ['refuses a link to a file that does not exist', [...FLAGS, '--config', 'link'], 1, /^link exists and is left/m],
-  ['names the missing flags where it cannot ask', [], 2, /init needs --backend and --issuer/],
-] as const) {
-  test(`init ${what}`, async (t) => {
-    const cwd = temporaryFolder(t);
-    await writeFile(join(cwd, 'mine'), 'mine');
-    await symlink('nowhere', join(cwd, 'link'));
-    const result = await runCommand(['init', ...args], { cwd });
-    assert.equal(result.code, code);
-    assert.match(result.stderr, message);
-    assert.deepEqual(readdirSync(cwd).sort(), ['link', 'mine']);
-    assert.equal(await readFile(join(cwd, 'mine'), 'utf8'), 'mine');
-  });
-}
 
 const notLinux = process.platform === 'linux' ? false : 'needs the "script" of util-linux';
 
