@@ -9,11 +9,10 @@ import {
   toRequestUrl,
 } from '../../../src/tokens/bounded-request.ts';
 import { processTokenResponse } from '../../../src/tokens/token-response.ts';
-import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
 import { type Fault, respondWithFault } from '../../harness/fake-authorization-server.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
-import { expectedResponse } from './sample.ts';
+import { dispatcherOf, expectedResponse } from './sample.ts';
 
 const LIMIT_BYTES = 256 * 1024;
 const HOUR_MS = 3_600_000;
@@ -28,11 +27,8 @@ async function setUp(t: TestContext, fault: Fault, options: { lookup?: LookupFun
     });
     void respondWithFault(fault, response);
   });
-  const dispatcher = new Http1Dispatcher(options);
-  t.after(async () => {
-    await dispatcher.destroy();
-    await server.close();
-  });
+  t.after(server.close);
+  const dispatcher = dispatcherOf(t, options);
   const host = options.lookup === undefined ? '127.0.0.1' : 'server.test';
   const ask = (timeoutMs = 5000) =>
     boundedRequest(dispatcher, {

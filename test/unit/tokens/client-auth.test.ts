@@ -35,19 +35,32 @@ const keyAuth = (file: string, fields: KeyAuth = {}): ClientAuth => ({
   ...fields,
 });
 
-const serverWith = (t: TestContext, key: string, fields?: KeyAuth) =>
-  serverOf({ clientAuth: keyAuth(folderOf(t).write('key', key), fields) });
+const keyIn = (t: TestContext, key: string, fields?: KeyAuth) => keyAuth(folderOf(t).write('key', key), fields);
 
-async function assertionOf(server: ReturnType<typeof serverOf>, clock = createFakeClock()): Promise<string> {
-  const { authorization, fields } = await authenticateClient(server, ISSUER, clock);
-  assert.equal(authorization, undefined);
-  const { client_assertion: assertion, ...others } = Object.fromEntries(fields.map(({ name, value }) => [name, value]));
-  assert.deepEqual(others, {
-    client_id: 'cambist',
-    client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
-  });
-  assert.ok(assertion !== undefined);
+/** The form fields of a client, and the reported expiries of its credentials. */
+async function authenticate(clientAuth: ClientAuth, at = clock) {
+  const expiries: [string, number][] = [];
+  const credentialRead = (...expiry: [string, number]) => void expiries.push(expiry);
+  const client = await authenticateClient(serverOf({ clientAuth }), ISSUER, at, credentialRead);
+  assert.equal(client.authorization, undefined);
+  return { form: Object.fromEntries(client.fields.map(({ name, value }) => [name, value])), expiries };
+}
+
+const JWT_BEARER = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
+
+async function assertionOf(clientAuth: ClientAuth, at = clock): Promise<string> {
+  const { client_assertion: assertion = '', ...others } = (await authenticate(clientAuth, at)).form;
+  assert.deepEqual(others, { client_id: 'cambist', client_assertion_type: JWT_BEARER });
   return assertion;
+}
+
+/** Asserts that a client assertion is valid at the issuer for a minute. */
+async function assertSigned(assertion: string, key: KeyObject | Buffer, alg: string): Promise<void> {
+  assert.deepEqual(decodeProtectedHeader(assertion), { alg, typ: 'JWT' });
+  const expected = { issuer: 'cambist', subject: 'cambist', audience: ISSUER };
+  const { payload } = await jwtVerify(assertion, key, { ...expected, currentDate: new Date(clock.wallMs()) });
+  const { iat = 0, nbf, exp, jti } = payload;
+  assert.deepEqual([nbf, exp, jti === undefined], [iat, iat + 60, false]);
 }
 
 const keys: [what: string, pair: Pair, text: string, alg: string, fields?: KeyAuth][] = [
@@ -73,24 +86,16 @@ const keys: [what: string, pair: Pair, text: string, alg: string, fields?: KeyAu
 ];
 for (const [what, pair, text, alg, fields] of keys) {
   test(`signs a valid assertion with ${alg}: ${what}`, async (t) => {
-    const assertion = await assertionOf(serverWith(t, text, fields));
-    assert.deepEqual(decodeProtectedHeader(assertion), { alg, typ: 'JWT' });
-    const currentDate = new Date(createFakeClock().wallMs());
-    await jwtVerify(assertion, pair.publicKey, {
-      issuer: 'cambist',
-      subject: 'cambist',
-      audience: ISSUER,
-      currentDate,
-    });
+    await assertSigned(await assertionOf(keyIn(t, text, fields)), pair.publicKey, alg);
   });
 }
 
 test('each assertion has its own jti and the current time', async (t) => {
   const clock = createFakeClock();
-  const server = serverWith(t, pem(p256, 'pkcs8'), { assertionLifetimeMs: 1500 });
-  const first = decodeJwt(await assertionOf(server, clock));
+  const auth = keyIn(t, pem(p256, 'pkcs8'), { assertionLifetimeMs: 1500 });
+  const first = decodeJwt(await assertionOf(auth, clock));
   clock.advance(999);
-  const second = decodeJwt(await assertionOf(server, clock));
+  const second = decodeJwt(await assertionOf(auth, clock));
   assert.notEqual(first.jti, second.jti);
   assert.equal(second.iat, first.iat);
   assert.equal((first.exp ?? 0) - (first.iat ?? 0), 2);
@@ -104,7 +109,7 @@ const keyIds: [what: string, more: object, fields: KeyAuth, kid: string | undefi
 ];
 for (const [what, more, fields, kid] of keyIds) {
   test(`key id: ${what}`, async (t) => {
-    assert.equal(decodeProtectedHeader(await assertionOf(serverWith(t, jwk(p256, more), fields))).kid, kid);
+    assert.equal(decodeProtectedHeader(await assertionOf(keyIn(t, jwk(p256, more), fields))).kid, kid);
   });
 }
 
@@ -134,30 +139,14 @@ const useless: [what: string, text: string, fields?: KeyAuth][] = [
 ];
 for (const [what, text, fields] of useless) {
   test(`refuses a key without quoting it: ${what}`, async (t) => {
-    const server = serverWith(t, text, fields);
-    await assert.rejects(
-      async () => authenticateClient(server, ISSUER, createFakeClock()),
-      (error) => {
-        failsWith('ERR_CREDENTIAL_UNAVAILABLE', /private key of authorization server "main".*PKCS#8/)(error);
-        const { message, cause } = error as Error;
-        assert.ok(!message.includes('c2VjcmV0') && cause === undefined);
-        return true;
-      },
-    );
+    await assert.rejects(authenticate(keyIn(t, text, fields)), (error: Error) => {
+      failsWith('ERR_CREDENTIAL_UNAVAILABLE', /private key of authorization server "main".*PKCS#8/)(error);
+      return !error.message.includes('c2VjcmV0') && error.cause === undefined;
+    });
   });
 }
 
-const JWT_BEARER = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
 const SECRET = 'a-secret-of-some-length-that-is-enough-for-the-longest-of-the-hashes';
-
-/** The form fields of a client, and the reported expiries of its credentials. */
-async function authenticate(clientAuth: ClientAuth, clock = createFakeClock()) {
-  const expiries: [string, number][] = [];
-  const credentialRead = (...expiry: [string, number]) => void expiries.push(expiry);
-  const client = await authenticateClient(serverOf({ clientAuth }), ISSUER, clock, credentialRead);
-  assert.equal(client.authorization, undefined);
-  return { form: Object.fromEntries(client.fields.map(({ name, value }) => [name, value])), expiries };
-}
 
 function secretJwt(file: string, fields: { alg?: string; assertionAudience?: string } = {}): ClientAuth {
   return {
@@ -172,26 +161,14 @@ function secretJwt(file: string, fields: { alg?: string; assertionAudience?: str
 
 for (const alg of ['HS256', 'HS384', 'HS512']) {
   test(`signs an assertion with the client secret and ${alg}`, async (t) => {
-    const clock = createFakeClock();
-    const { form } = await authenticate(secretJwt(folderOf(t).write('secret', `${SECRET}\n`), { alg }), clock);
-    assert.equal(form.client_id, 'cambist');
-    assert.equal(form.client_assertion_type, JWT_BEARER);
-    assert.equal('client_secret' in form, false);
-    const { payload, protectedHeader } = await jwtVerify(form.client_assertion ?? '', Buffer.from(SECRET), {
-      currentDate: new Date(clock.wallMs()),
-    });
-    assert.equal(protectedHeader.alg, alg);
-    const { iss, sub, aud, jti, iat = 0, nbf, exp } = payload;
-    assert.deepEqual({ iss, sub, aud }, { iss: 'cambist', sub: 'cambist', aud: ISSUER });
-    assert.ok(jti);
-    assert.deepEqual([nbf, exp], [iat, iat + 60]);
+    const assertion = await assertionOf(secretJwt(folderOf(t).write('secret', `${SECRET}\n`), { alg }));
+    await assertSigned(assertion, Buffer.from(SECRET), alg);
   });
 }
 
 test('signs with a short secret, for the audience of the config', async (t) => {
   const auth = secretJwt(folderOf(t).write('secret', 'short'), { assertionAudience: 'https://idp/token' });
-  const { form } = await authenticate(auth);
-  assert.equal(decodeJwt(form.client_assertion ?? '').aud, 'https://idp/token');
+  assert.equal(decodeJwt(await assertionOf(auth)).aud, 'https://idp/token');
 });
 
 test('refuses a secret that cannot sign without quoting it', async (t) => {
@@ -210,18 +187,17 @@ function assertionFile(file: string, clientAssertionType = JWT_BEARER): ClientAu
 }
 
 test('sends an assertion from a file with its type, and reports its expiry', async (t) => {
-  const clock = createFakeClock();
   const exp = Math.floor(clock.wallMs() / 1000) + 300;
   const spiffe = 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe';
   const folder = folderOf(t);
   const svid = jwtOf({ sub: 'spiffe://example.org/cambist', exp });
   const file = folder.write('svid', `${svid}\n`);
-  const { form, expiries } = await authenticate(assertionFile(file, spiffe), clock);
+  const { form, expiries } = await authenticate(assertionFile(file, spiffe));
   assert.deepEqual(form, { client_id: 'cambist', client_assertion_type: spiffe, client_assertion: svid });
   assert.deepEqual(expiries, [['client assertion of authorization server "main"', exp]]);
   const next = jwtOf({ sub: 'spiffe://example.org/cambist', exp: exp + 300 });
   folder.write('svid', next);
-  assert.equal((await authenticate(assertionFile(file, spiffe), clock)).form.client_assertion, next);
+  assert.equal((await authenticate(assertionFile(file, spiffe))).form.client_assertion, next);
 });
 
 test('sends an assertion that is opaque or states no expiry', async (t) => {
@@ -233,7 +209,6 @@ test('sends an assertion that is opaque or states no expiry', async (t) => {
 });
 
 test('refuses an assertion that is expired, malformed or missing', async (t) => {
-  const clock = createFakeClock();
   const expired = jwtOf({ exp: Math.floor(clock.wallMs() / 1000) - 6 });
   const cases: [string, RegExp][] = [
     [expired, /client assertion of authorization server "main": it is expired: check the process that renews it/],
@@ -242,7 +217,7 @@ test('refuses an assertion that is expired, malformed or missing', async (t) => 
   ];
   for (const [text, message] of cases) {
     const auth = assertionFile(folderOf(t).write('assertion', text));
-    await assert.rejects(authenticate(auth, clock), failsWith('ERR_CREDENTIAL_UNAVAILABLE', message));
+    await assert.rejects(authenticate(auth), failsWith('ERR_CREDENTIAL_UNAVAILABLE', message));
   }
   await assert.rejects(authenticate(assertionFile('/absent')), failsWith('ERR_CREDENTIAL_UNAVAILABLE', /absent/));
 });
@@ -265,20 +240,14 @@ test('puts the thumbprint of the certificate into the assertion, and reports its
 
 test('refuses a certificate that is malformed or belongs to another key', async (t) => {
   const { cert, key } = createCertificateAuthority().issueClient();
-  const other = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ type: 'pkcs8', format: 'pem' });
   const folder = folderOf(t);
   const good = folder.write('key', key);
-  await assert.rejects(
-    authenticate(certified(good, folder.write('no-cert', key))),
-    failsWith(
-      'ERR_CREDENTIAL_UNAVAILABLE',
-      /client certificate of authorization server "main": the file contains no PEM certificate/,
-    ),
-  );
-  await assert.rejects(
-    authenticate(certified(folder.write('other', other.toString()), folder.write('cert', cert))),
-    failsWith('ERR_CREDENTIAL_UNAVAILABLE', /that matches the algorithm and the certificate/),
-  );
+  const refuses = (auth: ClientAuth, message: RegExp) =>
+    assert.rejects(authenticate(auth), failsWith('ERR_CREDENTIAL_UNAVAILABLE', message));
+  const malformed = /client certificate of authorization server "main": the file contains no PEM certificate/;
+  await refuses(certified(good, folder.write('no-cert', key)), malformed);
+  const other = folder.write('other', pem(p256, 'pkcs8'));
+  await refuses(certified(other, folder.write('cert', cert)), /that matches the algorithm and the certificate/);
 });
 
 const basics: [encoding: 'form' | 'raw', id: string, secret: string, pair: string][] = [
@@ -319,15 +288,14 @@ test('creates the header of client_secret_basic for each client and secret', asy
       sent.find(({ name }) => name === 'client_secret')?.value,
     ];
   };
-  assert.deepEqual(await credentialsOf(one), ['one:old', 'old']);
-  assert.deepEqual(await credentialsOf(one), ['one:old', 'old']);
+  for (let i = 0; i < 2; i += 1) assert.deepEqual(await credentialsOf(one), ['one:old', 'old']);
   assert.deepEqual(await credentialsOf(two), ['two:old', 'old']);
   folder.write('secret', 'new');
   assert.deepEqual(await credentialsOf(one), ['one:new', 'new']);
 });
 
 /** Each method with a file, and what it puts into a request for a content of that file. */
-const FILES: readonly [name: string, auth: (file: string) => ClientAuth, contents: readonly string[]][] = [
+const FILES: readonly [name: string, auth: (file: string) => ClientAuth, contents: [old: string, next: string]][] = [
   ['client secret', (file) => ({ method: 'client_secret_post', clientSecret: { file } }), ['old', 'new']],
   [
     'client secret',
@@ -347,7 +315,7 @@ for (const [name, authOf, contents] of FILES) {
       // Each assertion of a key differs, and the algorithm only with the key.
       return sent.startsWith('eyJ') ? decodeProtectedHeader(sent).alg : sent;
     };
-    const [old, next] = [await sentWith(contents[0] ?? ''), await sentWith(contents[1] ?? '')];
+    const [old, next] = [await sentWith(contents[0]), await sentWith(contents[1])];
     assert.ok(old && next && old !== next, `${old} ${next}`);
     const missing = serverOf({ clientAuth: authOf(`${folder.path}/absent`) });
     await assert.rejects(

@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { discover, metadataUrls, readJwksUri, readMetadata } from '../../../src/tokens/discovery.ts';
-import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
 import {
   type FakeAuthorizationServer,
   type MetadataBehaviour,
   startFakeAuthorizationServer,
 } from '../../harness/fake-authorization-server.ts';
-import { failsWith, serverOf } from './sample.ts';
+import { dispatcherOf, failsWith, serverOf } from './sample.ts';
 
 const ISSUER = 'https://idp.example.com';
 const TOKEN_ENDPOINT = 'https://idp.example.com/token';
@@ -143,8 +142,7 @@ test('ignores the mutual TLS endpoint without a client certificate', () => {
 
 async function setUp(t: TestContext, issuerPath = '') {
   const fake = await startFakeAuthorizationServer(t, { issuerPath });
-  const agent = new Http1Dispatcher({});
-  t.after(() => agent.destroy());
+  const agent = dispatcherOf(t);
   const find = (timeoutMs = 5000) =>
     discover(serverOf({ issuer: fake.issuer }), 'token_endpoint', agent, performance.now() + timeoutMs);
   return { fake, find };

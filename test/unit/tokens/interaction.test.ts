@@ -104,11 +104,14 @@ test('blames neither caller nor operator where a vault has no connected account'
   assert.match(message, /set the route's consent_url/);
 });
 
-test('keeps a claims challenge, also beside a URL', () => {
+test('keeps a claims challenge, also beside a URL and for a credential of cambist', () => {
   const claims = '{"access_token":{"acrs":{"essential":true,"value":"c1"}}}';
   for (const more of [{}, { interaction_uri: URL }]) {
-    const found = refusal({ error: 'interaction_required', claims, ...more }, { consent: CONSENT_HERE });
-    assert.deepEqual([found.code, found.claims], ['ERR_INTERACTION_REQUIRED', claims]);
+    for (const credentialOwner of ['caller', 'cambist'] as const) {
+      const body = { error: 'interaction_required', claims, ...more };
+      const found = refusal(body, { consent: CONSENT_HERE, credentialOwner });
+      assert.deepEqual([found.code, found.claims], ['ERR_INTERACTION_REQUIRED', claims]);
+    }
   }
 });
 

@@ -3,34 +3,31 @@ import type { IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import fc from 'fast-check';
-import type { SubjectVerification } from '../../../src/config/verification.ts';
+import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import { CambistError } from '../../../src/errors.ts';
 import { Secret } from '../../../src/secrets/secret.ts';
 import { createIntrospector, processIntrospection } from '../../../src/tokens/introspection.ts';
 import { digestsOf } from '../../../src/tokens/sent-values.ts';
 import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
-import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
-import { configOf } from '../../harness/app.ts';
 import { eventually } from '../../harness/eventually.ts';
 import { sendResponse } from '../../harness/fake-authorization-server.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
 import { subjectFrom } from './issuer.ts';
-import { failsWith } from './sample.ts';
+import { dispatcherOf, failsWith, serverOf, verificationOf } from './sample.ts';
 
-interface Asked {
-  readonly form: URLSearchParams;
-  readonly authorization: string | undefined;
-}
-
-const OWN_SECRET = { method: 'client_secret_basic', client_secret: { env: 'INTROSPECTION_SECRET' } };
+const OWN_SECRET = {
+  method: 'client_secret_basic',
+  clientSecret: { env: 'INTROSPECTION_SECRET' },
+  basicEncoding: 'form',
+} as const;
 
 const never = () => assert.fail('no other server issues an assertion');
 
 /** An introspection endpoint with a settable response, and a verifier that asks it. */
 async function start(t: TestContext, { endpoint = true, asserted = false } = {}) {
   const clock = createFakeClock();
-  const asked: Asked[] = [];
+  const asked: { form: URLSearchParams; authorization: string | undefined }[] = [];
   const paths: string[] = [];
   const results: string[] = [];
   const assertions: string[] = [];
@@ -56,38 +53,31 @@ async function start(t: TestContext, { endpoint = true, asserted = false } = {})
     asked.push({ form: new URLSearchParams(await text(request)), authorization: request.headers.authorization });
     sendResponse(response, state.status, state.respond());
   });
-  const agent = new Http1Dispatcher({});
-  t.after(async () => {
-    await agent.destroy();
-    await server.close();
-  });
+  t.after(server.close);
+  const agent = dispatcherOf(t);
   process.env.INTROSPECTION_SECRET = 's3cret';
-  const config = configOf({
-    authorization_servers: {
-      idp: {
-        issuer: server.url,
-        client_id: 'gateway',
-        client_auth: asserted ? { method: 'client_assertion', from: { authorization_server: 'home' } } : OWN_SECRET,
-      },
-      ...(asserted && { home: { issuer: 'https://home.example.com', client_id: 'gateway', client_auth: OWN_SECRET } }),
-    },
-    routes: [
-      {
-        name: 'r',
-        match: { path: '/' },
-        upstream: 'https://mcp.example.com',
-        authorization_server: 'idp',
-        subject_token: {
-          verify: {
-            issuer: server.url,
-            audience: 'cambist',
-            introspection: { authorization_server: 'idp', ...(endpoint && { endpoint: `${server.url}/ask` }) },
-          },
-        },
-      },
-    ],
+  const home = serverOf({ name: 'home', issuer: 'https://home.example.com', clientAuth: OWN_SECRET });
+  const idp = serverOf({
+    name: 'idp',
+    issuer: server.url,
+    clientId: 'gateway',
+    clientAuth: asserted
+      ? {
+          method: 'client_assertion',
+          clientAssertion: undefined,
+          from: { authorizationServer: home, scope: 'api://x/.default' },
+          clientAssertionType: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer',
+        }
+      : OWN_SECRET,
   });
-  const rules = config.routes[0]?.subjectToken.verify as SubjectVerification;
+  const rules = verificationOf({
+    issuer: server.url,
+    introspection: {
+      authorizationServer: idp,
+      endpoint: endpoint ? `${server.url}/ask` : undefined,
+      cacheMs: 10_000,
+    },
+  });
   const introspector = createIntrospector({
     dispatcher: () => agent,
     clock,
@@ -105,7 +95,7 @@ async function start(t: TestContext, { endpoint = true, asserted = false } = {})
         }
       : { obtain: never, drop: never, prepare: never },
     observer: { credentialRead() {}, introspected: (_server, result) => results.push(result) },
-    servers: () => config.authorizationServers,
+    servers: () => [idp, home],
   });
   const verifier = createSubjectVerifier(
     () => agent,
@@ -237,13 +227,7 @@ test('never says the token in an error', async (t) => {
 
 const NOW_MS = 1_700_000_000_000;
 const NOW = NOW_MS / 1000;
-const RULES: SubjectVerification = {
-  issuer: 'https://idp.example.com',
-  audience: ['cambist'],
-  jwksUri: undefined,
-  ca: undefined,
-  allowInsecureHttp: false,
-};
+const RULES = verificationOf();
 
 function introspected(body: unknown, status = 200, rules = RULES) {
   const text = typeof body === 'string' ? body : JSON.stringify(body);
@@ -282,11 +266,7 @@ test('tells the caller that a token is expired', () => {
   assert.ok(introspected({ active: true, aud: 'cambist', exp: NOW - 4 }));
 });
 
-const faults: [
-  status: number,
-  body: unknown,
-  code: 'ERR_STS_UNAVAILABLE' | 'ERR_CLIENT_REFUSED' | 'ERR_STS_RESPONSE_INVALID',
-][] = [
+const faults: [status: number, body: unknown, code: ErrorCode][] = [
   [500, '', 'ERR_STS_UNAVAILABLE'],
   [429, { active: true }, 'ERR_STS_UNAVAILABLE'],
   [401, '', 'ERR_CLIENT_REFUSED'],

@@ -101,12 +101,6 @@ for (const status of [301, 302, 307, 308]) {
   });
 }
 
-test('finds the keys by the metadata of the issuer', async (t) => {
-  const issuer = await startIssuer(t);
-  await issuer.verify(issuer.token(), issuer.rules({ jwksUri: undefined }));
-  assert.deepEqual(issuer.paths, ['/.well-known/oauth-authorization-server', '/jwks']);
-});
-
 for (const fault of [
   { kind: 'response', status: 500 },
   { kind: 'response', status: 200, body: '<html></html>' },
@@ -119,7 +113,8 @@ for (const fault of [
     const issuer = await startIssuer(t);
     issuer.fault = fault;
     const token = await issuer.token();
-    await issuer.refuses(token, undefined, 'ERR_STS_UNAVAILABLE');
+    for (let i = 0; i < 20; i += 1) await issuer.refuses(token, undefined, 'ERR_STS_UNAVAILABLE');
+    assert.equal(issuer.paths.length, 1, 'not every caller reaches an issuer that is down');
     const isPassing = !('status' in fault) || fault.status === 500;
     const code = isPassing ? 'ERR_STS_UNAVAILABLE' : 'ERR_STS_METADATA_INVALID';
     await assert.rejects(issuer.verify(token, issuer.rules({ jwksUri: undefined })), failsWith(code));
@@ -128,16 +123,6 @@ for (const fault of [
     await issuer.verify(token);
   });
 }
-
-test('does not send every caller to an issuer that is down', async (t) => {
-  const issuer = await startIssuer(t);
-  issuer.fault = { kind: 'response', status: 503 };
-  const tokens = await Promise.all(
-    Array.from({ length: 20 }, (_, i) => issuer.sign(issuerKey('one'), { jti: `${i}` })),
-  );
-  for (const token of tokens) await issuer.refuses(token, undefined, 'ERR_STS_UNAVAILABLE');
-  assert.equal(issuer.paths.length, 1);
-});
 
 test('asks an issuer that stays down ever less often, and again once a second when it is back', async (t) => {
   const issuer = await startIssuer(t);
@@ -156,13 +141,6 @@ test('asks an issuer that stays down ever less often, and again once a second wh
   issuer.fault = undefined;
   issuer.clock.advance(32_000);
   assert.equal(await fetchesIn(3), 3);
-});
-
-test('twenty concurrent callers share one fetch', async (t) => {
-  const issuer = await startIssuer(t);
-  const tokens = await Promise.all(Array.from({ length: 20 }, (_, i) => issuer.token({ jti: `${i}` })));
-  await Promise.all(tokens.map((token) => issuer.verify(token)));
-  assert.equal(issuer.paths.length, 1);
 });
 
 test('fetches keys again after ten minutes, and keeps the cached keys when that fails', async (t) => {

@@ -1,28 +1,22 @@
 import assert from 'node:assert/strict';
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { generateKeyPairSync } from 'node:crypto';
 import type { TestContext } from 'node:test';
 import { SignJWT } from 'jose';
 import type { SubjectVerification } from '../../../src/config/verification.ts';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import { readSubject, type Subject } from '../../../src/tokens/subject.ts';
 import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
-import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
 import { type Fault, respondWithFault, sendResponse } from '../../harness/fake-authorization-server.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
-import { failsWith } from './sample.ts';
+import { dispatcherOf, failsWith, verificationOf } from './sample.ts';
 
 export const noIntrospection = async () => assert.fail('no introspection here');
 
-/** A key of the issuer. Its id is optional. */
-export interface IssuerKey {
-  readonly kid: string | undefined;
-  readonly alg: string;
-  readonly privateKey: KeyObject;
-  readonly jwk: Record<string, unknown>;
-}
+type IssuerKey = ReturnType<typeof issuerKey>;
 
-export function issuerKey(kid: string | undefined, alg: 'ES256' | 'RS256' | 'EdDSA' = 'ES256'): IssuerKey {
+/** A key of the issuer. Its id is optional. */
+export function issuerKey(kid: string | undefined, alg: 'ES256' | 'RS256' | 'EdDSA' = 'ES256') {
   const { privateKey, publicKey } = newPair(alg);
   const jwk = { ...publicKey.export({ format: 'jwk' }), ...(kid !== undefined && { kid }), use: 'sig' };
   return { kid, alg, privateKey, jwk };
@@ -51,23 +45,14 @@ export async function startIssuer(t: TestContext, first = issuerKey('one'), ...o
       sendResponse(response, 200, { issuer: server.url, jwks_uri: `${server.url}/jwks` });
     } else sendResponse(response, 404, '');
   });
-  const agent = new Http1Dispatcher({});
-  t.after(async () => {
-    await agent.destroy();
-    await server.close();
-  });
+  t.after(server.close);
+  const agent = dispatcherOf(t);
   const clock = createFakeClock();
   const pool = () => agent;
   const verifier = createSubjectVerifier(pool, clock, noIntrospection);
   /** The `verify` rules of a route. */
-  const rules = (fields: Partial<SubjectVerification> = {}): SubjectVerification => ({
-    issuer: server.url,
-    audience: ['cambist'],
-    jwksUri: `${server.url}/jwks`,
-    ca: undefined,
-    allowInsecureHttp: false,
-    ...fields,
-  });
+  const rules = (fields: Partial<SubjectVerification> = {}) =>
+    verificationOf({ issuer: server.url, jwksUri: `${server.url}/jwks`, ...fields });
   const usual = rules();
   /** Signs a token for `cambist` that lives for ten minutes. A claim that is undefined is left out. */
   const sign = (key: IssuerKey, claims: Claims = {}, header: Claims = {}) => {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
 import type { Chain, Credential, Route, SubjectTokenSource, TokenTarget } from '../../../src/config/route.ts';
+import type { SubjectVerification } from '../../../src/config/verification.ts';
 import type { ErrorCode } from '../../../src/error-catalogue.ts';
 import type { CambistError } from '../../../src/errors.ts';
 import type { TokenObserver } from '../../../src/observability/token-observer.ts';
@@ -11,8 +12,10 @@ import { createDpopProver } from '../../../src/tokens/issued-token.ts';
 import type { ClientAssertions } from '../../../src/tokens/server-client.ts';
 import { readSubject, type Subject } from '../../../src/tokens/subject.ts';
 import type { TokenEndpointContext } from '../../../src/tokens/token-endpoint.ts';
-import type { TokenRequest } from '../../../src/tokens/token-request.ts';
+import type { Grant, TokenRequest } from '../../../src/tokens/token-request.ts';
 import type { ExpectedResponse } from '../../../src/tokens/token-response.ts';
+import type { ConnectorOptions } from '../../../src/transport/connector.ts';
+import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
 import { temporaryFolder } from '../../harness/lifetime.ts';
 
@@ -81,6 +84,18 @@ export function subjectTokenOf(fields: Partial<SubjectTokenSource> = {}): Subjec
   };
 }
 
+/** The rules for a caller's token. */
+export function verificationOf(fields: Partial<SubjectVerification> = {}): SubjectVerification {
+  return {
+    issuer: 'https://idp.example.com',
+    audience: ['cambist'],
+    jwksUri: undefined,
+    ca: undefined,
+    allowInsecureHttp: false,
+    ...fields,
+  };
+}
+
 export function routeOf(fields: Partial<Route> = {}): Route {
   return {
     name: 'github',
@@ -114,6 +129,13 @@ export function expectedResponse(fields: Partial<ExpectedResponse> = {}): Expect
   };
 }
 
+export const EXCHANGE = {
+  kind: 'token_exchange',
+  subjectToken: 'subject',
+  subjectTokenType: ACCESS_TOKEN,
+  actor: undefined,
+} satisfies Grant;
+
 /** A token request of a caller. */
 export function tokenRequestOf(fields: Partial<TokenRequest> = {}): TokenRequest {
   return {
@@ -121,12 +143,7 @@ export function tokenRequestOf(fields: Partial<TokenRequest> = {}): TokenRequest
     requester: { caller: 'alice', peer: undefined },
     consent: undefined,
     grantKind: 'token_exchange',
-    grant: () => ({
-      kind: 'token_exchange',
-      subjectToken: 'subject',
-      subjectTokenType: ACCESS_TOKEN,
-      actor: undefined,
-    }),
+    grant: () => EXCHANGE,
     target: targetOf(),
     expect: 'token',
     subjectExpiresAtMs: undefined,
@@ -193,6 +210,13 @@ export function folderOf(t: TestContext): { path: string; write(name: string, co
       return file;
     },
   };
+}
+
+/** The connections of one test. */
+export function dispatcherOf(t: TestContext, options: ConnectorOptions = {}): Http1Dispatcher {
+  const dispatcher = new Http1Dispatcher(options);
+  t.after(() => dispatcher.destroy());
+  return dispatcher;
 }
 
 /** Waits until all microtasks and ready callbacks have run. */

@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
+import { createRevocations } from '../../../src/tokens/revocations.ts';
+import { createSubjectReader, type Subject } from '../../../src/tokens/subject.ts';
+import { createSubjectSource } from '../../../src/tokens/subject-source.ts';
 import { createSubjectVerifier } from '../../../src/tokens/subject-verifier.ts';
+import { createFakeClock } from '../../harness/fake-clock.ts';
 import { issuerKey, noIntrospection, startIssuer, subjectFrom } from './issuer.ts';
-import { failsWith, jwtOf } from './sample.ts';
+import { failsWith, folderOf, jwtOf, routeOf, subjectTokenOf, verificationOf } from './sample.ts';
 
 for (const alg of ['ES256', 'RS256', 'EdDSA'] as const) {
   test(`accepts a token that the issuer signed with ${alg} for cambist`, async (t) => {
@@ -14,36 +18,25 @@ for (const alg of ['ES256', 'RS256', 'EdDSA'] as const) {
   });
 }
 
-test('verifies a token once, and then returns synchronously', async (t) => {
+test('verifies a token once, and then returns synchronously, unless the rules of another route apply', async (t) => {
   const issuer = await startIssuer(t);
   const subject = subjectFrom(await issuer.token());
-  const rules = issuer.rules();
-  assert.ok(issuer.verifier.verify(subject, rules) instanceof Promise);
-  await issuer.verifier.verify(subject, rules);
-  assert.equal(issuer.verifier.verify(subject, rules), undefined);
-  assert.equal(issuer.verifier.verify(subject, issuer.rules()), undefined);
+  const verify = (fields = {}) => issuer.verifier.verify(subject, issuer.rules(fields));
+  assert.ok(verify() instanceof Promise);
+  await verify();
+  assert.equal(verify(), undefined);
   assert.deepEqual(issuer.paths, ['/jwks']);
+  await assert.rejects(
+    async () => verify({ audience: ['other'] }),
+    failsWith('ERR_SUBJECT_TOKEN_INVALID', /"aud" does not match/),
+  );
+  await verify({ audience: 'any' });
 });
 
-test('verifies a token again by the rules of another route', async (t) => {
+test('finds the keys by the metadata of the issuer', async (t) => {
   const issuer = await startIssuer(t);
-  const subject = subjectFrom(await issuer.token());
-  await issuer.verifier.verify(subject, issuer.rules());
-  const other = issuer.verifier.verify(subject, issuer.rules({ audience: ['other'] }));
-  await assert.rejects(other ?? Promise.resolve(), failsWith('ERR_SUBJECT_TOKEN_INVALID', /"aud" does not match/));
-});
-
-test('verifies a token again after five minutes', async (t) => {
-  const issuer = await startIssuer(t);
-  const token = await issuer.token();
-  await issuer.verify(token);
-  issuer.keys = [issuerKey('two')];
-  issuer.clock.advance(299_000);
-  await issuer.verify(token);
-  issuer.clock.advance(1001);
-  await issuer.verify(token);
-  issuer.clock.advance(300_001);
-  await issuer.refuses(token);
+  await issuer.verify(issuer.token({ aud: 'another' }), issuer.rules({ audience: 'any', jwksUri: undefined }));
+  assert.deepEqual(issuer.paths, ['/.well-known/oauth-authorization-server', '/jwks']);
 });
 
 const wrong: [what: string, claims: Record<string, unknown>, message: RegExp][] = [
@@ -89,11 +82,6 @@ test('checks exp and nbf with a leeway of five seconds', async (t) => {
   for (const [claims, message] of cases) {
     await issuer.refuses(issuer.token(claims), message);
   }
-});
-
-test('accepts any audience with the audience any', async (t) => {
-  const issuer = await startIssuer(t);
-  await issuer.verify(issuer.token({ aud: 'another' }), issuer.rules({ audience: 'any' }));
 });
 
 test('refuses a token with a missing or forged signature', async (t) => {
@@ -150,17 +138,13 @@ test('prepares keys once for all rules that share them', async (t) => {
 
 test('fails to prepare keys that are unavailable or belong to another issuer', async (t) => {
   const issuer = await startIssuer(t);
-  const discovered = { jwksUri: undefined };
-  const misnamed = issuer.rules({ issuer: `${issuer.url}/`, ...discovered });
-  await assert.rejects(
-    issuer.verifier.prepare(misnamed),
-    failsWith('ERR_STS_METADATA_INVALID', /belongs to another issuer/),
-  );
+  const prepare = (name = issuer.url) => issuer.verifier.prepare(issuer.rules({ issuer: name, jwksUri: undefined }));
+  await assert.rejects(prepare(`${issuer.url}/`), failsWith('ERR_STS_METADATA_INVALID', /belongs to another issuer/));
   issuer.fault = { kind: 'response', status: 500 };
-  await assert.rejects(issuer.verifier.prepare(issuer.rules(discovered)), failsWith('ERR_STS_UNAVAILABLE'));
+  await assert.rejects(prepare(), failsWith('ERR_STS_UNAVAILABLE'));
   issuer.fault = undefined;
   issuer.clock.advance(1000);
-  await issuer.verifier.prepare(issuer.rules(discovered));
+  await prepare();
 });
 
 test('tries again after the verifier failed to load, and fetches the keys once', async (t) => {
@@ -177,4 +161,104 @@ test('tries again after the verifier failed to load, and fetches the keys once',
     verifier.verify(subjectFrom(await issuer.token({ jti: 'another' })), rules),
   ]);
   assert.deepEqual(issuer.paths, ['/jwks']);
+});
+
+const CONNECTION = {};
+
+async function setUp(t: TestContext) {
+  const issuer = await startIssuer(t);
+  const { verifier, clock } = issuer;
+  const source = createSubjectSource({ reader: createSubjectReader(), verifier, clock, credentialRead() {} });
+  const nowSeconds = clock.wallMs() / 1000;
+  const verified = routeOf({ subjectToken: subjectTokenOf({ verify: issuer.rules() }) });
+  return { issuer, source, nowSeconds, verified, folder: folderOf(t) };
+}
+
+test('returns a caller’s token synchronously', async (t) => {
+  const { source } = await setUp(t);
+  const subject = source(routeOf(), CONNECTION, ['Bearer token']);
+  assert.ok(subject !== undefined && !(subject instanceof Promise));
+  assert.equal(subject.token.reveal(), 'token');
+  assert.equal(source(routeOf(), CONNECTION, []), undefined);
+});
+
+test('refuses an expired caller’s token before its verification', async (t) => {
+  const { source, verified, nowSeconds } = await setUp(t);
+  const values = [`Bearer ${jwtOf({ exp: nowSeconds - 10 })}`];
+  assert.throws(() => source(verified, CONNECTION, values), failsWith('ERR_SUBJECT_TOKEN_INVALID', /expired/));
+});
+
+test('refuses a token at the expiry that a remembered introspection states, also after the machine slept', () => {
+  const clock = createFakeClock();
+  const expiresAtMs = clock.wallMs() + 10_000;
+  const verifier = {
+    prepare: async () => {},
+    forget() {},
+    verify(subject: Subject) {
+      subject.expiresAtMs = expiresAtMs;
+      return undefined;
+    },
+  };
+  const source = createSubjectSource({ reader: createSubjectReader(), verifier, clock, credentialRead() {} });
+  const route = routeOf({ subjectToken: subjectTokenOf({ verify: verificationOf() }) });
+  assert.ok(source(route, {}, ['Bearer opaque']));
+  clock.jumpWall(60_000);
+  assert.throws(() => source(route, {}, ['Bearer opaque']), failsWith('ERR_SUBJECT_TOKEN_INVALID', /expired/));
+});
+
+test('returns a promise until a caller’s token is verified', async (t) => {
+  const { source, issuer, verified } = await setUp(t);
+  const values = [`Bearer ${await issuer.token()}`];
+  const first = source(verified, CONNECTION, values);
+  assert.ok(first instanceof Promise);
+  assert.ok(source(verified, CONNECTION, values) instanceof Promise);
+  assert.equal(await first, source(verified, CONNECTION, values));
+  const bad = [`Bearer ${await issuer.token({ aud: 'x' })}`];
+  await assert.rejects(async () => source(verified, CONNECTION, bad), failsWith('ERR_SUBJECT_TOKEN_INVALID'));
+});
+
+test('refuses a revoked caller’s token: not verified, verified before, and verified now', async () => {
+  const clock = createFakeClock();
+  const revocations = createRevocations({ clock, rememberMs: 60_000 });
+  let verifying: Promise<void> | undefined;
+  const verifier = { prepare: async () => {}, forget() {}, verify: () => verifying };
+  const reader = createSubjectReader();
+  const source = createSubjectSource({ reader, verifier, clock, credentialRead() {}, revocations });
+  const issuer = 'https://idp.example.com';
+  const values = [`Bearer ${jwtOf({ iss: issuer, sub: 'alice', iat: clock.wallMs() / 1000 - 1 })}`];
+  const verified = routeOf({ subjectToken: subjectTokenOf({ verify: verificationOf() }) });
+  const subject = { claim: 'sub', value: 'alice' } as const;
+  revocations.revoke({ issuer, subject, session: undefined, atMs: clock.wallMs() });
+  const isRevoked = failsWith('ERR_SUBJECT_TOKEN_INVALID', /revoked/);
+  assert.throws(() => source(routeOf(), {}, values), isRevoked);
+  assert.throws(() => source(verified, {}, values), isRevoked);
+  verifying = Promise.resolve();
+  await assert.rejects(Promise.resolve(source(verified, {}, values)), isRevoked);
+});
+
+test('reports a problem with a token file as ERR_CREDENTIAL_UNAVAILABLE', async (t) => {
+  const { source, folder, nowSeconds, issuer } = await setUp(t);
+  const cases: [string, RegExp][] = [
+    [jwtOf({ exp: nowSeconds - 10 }), /token of route "github": it is expired: check the process that renews it/],
+    ['two words', /contains no token/],
+    ['', /is empty/],
+    [jwtOf({ cnf: { jkt: 'x' } }), /bound to a key/],
+    [jwtOf({ exp: nowSeconds + 60 }), /not a valid token of issuer/],
+  ];
+  for (const [text, message] of cases) {
+    const file = folder.write('token', text);
+    const route = routeOf({ subjectToken: subjectTokenOf({ own: { file }, verify: issuer.rules() }) });
+    await assert.rejects(async () => source(route, CONNECTION, []), failsWith('ERR_CREDENTIAL_UNAVAILABLE', message));
+  }
+});
+
+test('verifies a token from a file, and reports a fault of the issuer as such', async (t) => {
+  const { source, folder, issuer } = await setUp(t);
+  const file = folder.write('token', await issuer.token());
+  const route = routeOf({ subjectToken: subjectTokenOf({ own: { file }, verify: issuer.rules() }) });
+  issuer.fault = { kind: 'reset' };
+  await assert.rejects(Promise.resolve(source(route, CONNECTION, [])), failsWith('ERR_STS_UNAVAILABLE'));
+  issuer.fault = undefined;
+  issuer.clock.advance(1000);
+  assert.ok((await source(route, CONNECTION, [])) !== undefined);
 });

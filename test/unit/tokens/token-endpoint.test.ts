@@ -1,31 +1,34 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { decodeJwt } from 'jose';
 import type { AuthorizationServer } from '../../../src/config/authorization-server.ts';
 import { CambistError } from '../../../src/errors.ts';
+import { createDpopProver } from '../../../src/tokens/issued-token.ts';
 import { createTokenEndpoint } from '../../../src/tokens/token-endpoint.ts';
 import type { Grant } from '../../../src/tokens/token-request.ts';
-import { Http1Dispatcher } from '../../../src/transport/http1/dispatcher.ts';
 import { deferred } from '../../harness/eventually.ts';
-import { startFakeAuthorizationServer } from '../../harness/fake-authorization-server.ts';
+import { startFakeAuthorizationServer, type TokenRequest } from '../../harness/fake-authorization-server.ts';
 import { createFakeClock } from '../../harness/fake-clock.ts';
-import { ACCESS_TOKEN, endpointContext, failsWith, folderOf, serverOf, targetOf, tokenRequestOf } from './sample.ts';
+import {
+  dispatcherOf,
+  EXCHANGE,
+  endpointContext,
+  failsWith,
+  folderOf,
+  serverOf,
+  targetOf,
+  tokenRequestOf,
+} from './sample.ts';
 
-const EXCHANGE: Grant = {
-  kind: 'token_exchange',
-  subjectToken: 'subject',
-  subjectTokenType: ACCESS_TOKEN,
-  actor: undefined,
-};
 const HOUR_MS = 3_600_000;
 
 async function setUp(t: TestContext, fields: Partial<AuthorizationServer> = {}) {
   const fake = await startFakeAuthorizationServer(t);
-  const agent = new Http1Dispatcher({});
-  t.after(() => agent.destroy());
+  const agent = dispatcherOf(t);
   const clock = createFakeClock();
   const server = serverOf({ issuer: fake.issuer, ...fields });
   const endpoint = createTokenEndpoint(server, () => agent, endpointContext(clock));
-  const exchange = (grant = EXCHANGE, target = targetOf(), caller = 'alice', peer = '10.0.0.1') =>
+  const exchange = (grant: Grant = EXCHANGE, target = targetOf(), caller = 'alice', peer = '10.0.0.1') =>
     endpoint.exchange(tokenRequestOf({ requester: { caller, peer }, grant: () => grant, target }));
   return { fake, clock, endpoint, exchange, server };
 }
@@ -168,4 +171,124 @@ test('counts the lifetime of a token from when its request was sent', async (t) 
   clock.advance(4000);
   gate.resolve();
   assert.equal((await pending).lifetime.sentAtMs, sentMs);
+});
+
+const ASSERTION: Grant = { kind: 'jwt_bearer', from: 'caller', assertion: 'assertion-of-the-caller' };
+
+async function setUpDpop(t: TestContext, fields: Partial<AuthorizationServer> = {}) {
+  const { fake, exchange } = await setUp(t, { dpop: true, ...fields });
+  return { fake, exchange: () => exchange(ASSERTION) };
+}
+
+const proofOf = (request: TokenRequest | undefined): string => String(request?.headers.dpop);
+const wantsNonce = (nonce: string) =>
+  ({ kind: 'response', status: 400, body: { error: 'use_dpop_nonce' }, headers: { 'dpop-nonce': nonce } }) as const;
+
+test('retries with the nonce that the server requires, and keeps it', async (t) => {
+  const { fake, exchange } = await setUpDpop(t);
+  fake.queue.push(wantsNonce('one'));
+  await exchange();
+  await exchange();
+  const proofs = fake.requests.map((request) => decodeJwt(proofOf(request)));
+  assert.deepEqual(
+    proofs.map(({ nonce }) => nonce),
+    [undefined, 'one', 'one'],
+  );
+  assert.equal(new Set(proofs.map(({ jti }) => jti)).size, 3);
+});
+
+test('keeps a new nonce of any response', async (t) => {
+  const { fake, exchange } = await setUpDpop(t);
+  fake.queue.push(wantsNonce('one'), {
+    kind: 'response',
+    status: 200,
+    body: { access_token: 'x', token_type: 'DPoP' },
+    headers: { 'dpop-nonce': 'two' },
+  });
+  await exchange();
+  await exchange();
+  assert.equal(decodeJwt(proofOf(fake.requests[2])).nonce, 'two');
+});
+
+test('retries once when the server asks for a nonce again and again', async (t) => {
+  const { fake, exchange } = await setUpDpop(t);
+  fake.behaviour = wantsNonce('again');
+  await assert.rejects(exchange(), failsWith('ERR_CLIENT_REFUSED', /use_dpop_nonce/));
+  assert.equal(fake.requests.length, 2);
+});
+
+test('treats use_dpop_nonce with a missing or malformed nonce as a refusal', async (t) => {
+  const { fake, exchange } = await setUpDpop(t);
+  fake.queue.push({ kind: 'response', status: 400, body: { error: 'use_dpop_nonce' } }, wantsNonce('a b'));
+  await assert.rejects(exchange(), failsWith('ERR_CLIENT_REFUSED'));
+  await assert.rejects(exchange(), failsWith('ERR_CLIENT_REFUSED'));
+  assert.equal(fake.requests.length, 2);
+});
+
+test('sends a new client assertion with the retry', async (t) => {
+  const secret = { file: folderOf(t).write('secret', 'a-secret-of-some-length-for-hs256') };
+  const { fake, exchange } = await setUpDpop(t, {
+    clientAuth: {
+      method: 'client_secret_jwt',
+      clientSecret: secret,
+      alg: 'HS256',
+      assertionAudience: undefined,
+      assertionLifetimeMs: 60_000,
+    },
+  });
+  fake.queue.push(wantsNonce('one'));
+  await exchange();
+  const [first, second] = fake.requests.map(({ form }) => decodeJwt(form.get('client_assertion') ?? '').jti);
+  assert.ok(first !== undefined && second !== undefined && first !== second);
+});
+
+test('keeps an assertion out of the message when the error repeats it', async (t) => {
+  const { fake, exchange } = await setUpDpop(t);
+  fake.behaviour = {
+    kind: 'response',
+    status: 400,
+    body: { error: 'invalid_grant', error_description: 'no assertion-of-the-caller' },
+  };
+  await assert.rejects(exchange(), (error: Error) => !error.message.includes('assertion-of-the-caller'));
+});
+
+test('refuses a token that repeats a proof, also the proof before a retry', async (t) => {
+  const { fake, exchange } = await setUpDpop(t);
+  let firstProof = '';
+  fake.behaviour = (request) => {
+    const repeated = firstProof;
+    firstProof ||= proofOf(request);
+    return repeated === '' ? wantsNonce('one') : { kind: 'issue', accessToken: repeated };
+  };
+  await assert.rejects(exchange(), failsWith('ERR_STS_RESPONSE_INVALID', /contains the "DPoP" of the request/));
+});
+
+/** A prover, and the nonce in its proof for a server. */
+function setUpProver() {
+  const prover = createDpopProver(createFakeClock());
+  const request = { method: 'POST', url: 'https://idp.example.com/token' };
+  const nonceOf = async (nonceFrom: string) => decodeJwt(await prover.prove({ ...request, nonceFrom })).nonce;
+  return { prover, nonceOf };
+}
+
+test('uses the newest nonce of a server in proofs for this server only', async () => {
+  const { prover, nonceOf } = setUpProver();
+  for (const nonce of ['one', 'two', 'two']) assert.equal(prover.learn('idp', nonce), true);
+  assert.equal(await nonceOf('idp'), 'two');
+  assert.equal(await nonceOf('upstream'), undefined);
+});
+
+test('ignores a malformed nonce', async () => {
+  const { prover, nonceOf } = setUpProver();
+  for (const nonce of [undefined, '', 'a"b', 'a\\b', 'a b', 'ü', 'x'.repeat(1025)]) {
+    assert.equal(prover.learn('idp', nonce), false, nonce);
+  }
+  assert.equal(await nonceOf('idp'), undefined);
+});
+
+test('forgets the least recently used nonce', async () => {
+  const { prover, nonceOf } = setUpProver();
+  for (let i = 0; i < 1001; i += 1) prover.learn(`server ${i}`, 'nonce');
+  assert.equal(await nonceOf('server 0'), undefined);
+  assert.equal(await nonceOf('server 1000'), 'nonce');
 });

@@ -5,14 +5,8 @@ import type { AuthorizationServer } from '../../../src/config/authorization-serv
 import type { TokenTarget } from '../../../src/config/route.ts';
 import { constantField, encodeForm, formDecode, formEncode, formField } from '../../../src/tokens/sent-values.ts';
 import { buildTokenRequest, type Grant } from '../../../src/tokens/token-request.ts';
-import { ACCESS_TOKEN, JWT, serverOf, targetOf } from './sample.ts';
+import { EXCHANGE, JWT, serverOf, targetOf } from './sample.ts';
 
-const EXCHANGE: Grant = {
-  kind: 'token_exchange',
-  subjectToken: 'subject',
-  subjectTokenType: ACCESS_TOKEN,
-  actor: undefined,
-};
 const DELEGATION: Grant = { ...EXCHANGE, actor: { token: 'actor', type: JWT } };
 const OWN: Grant = { kind: 'client_credentials' };
 
