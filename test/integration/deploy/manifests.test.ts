@@ -1,15 +1,14 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { Ajv2020 } from 'ajv/dist/2020.js';
-import { parse } from 'yaml';
 import type { Config } from '../../../src/config/config.ts';
 import { parseConfig } from '../../../src/config/load.ts';
 import { OPTION_NAMES } from '../../../src/kubernetes/options.ts';
 import { problemsOfManifest, problemsOfPart } from '../../harness/kubernetes-schema.ts';
 import {
-  type Container,
+  type Deployment,
   exampleConfigText,
+  type Kustomization,
   type Manifest,
   manifestFiles,
   type Pod,
@@ -18,17 +17,18 @@ import {
   readManifest,
 } from './manifests.ts';
 
-for (const file of manifestFiles()) {
-  // kustomize itself checks its own files, in test/external/deploy.
-  if (file !== 'kustomization.yaml') {
-    test(`deploy/${file} is valid, without unknown fields`, () => {
-      for (const manifest of parseDocuments(readDeployFile(file))) assert.deepEqual(problemsOfManifest(manifest), []);
-    });
-  }
+const FOLDERS = ['', 'webhook/base/', 'webhook/cert-manager/'];
+const FILES = FOLDERS.flatMap(manifestFiles);
 
-  test(`deploy/${file} means the same in YAML 1.1 and 1.2`, () => {
-    const text = readDeployFile(file);
-    assert.deepEqual(parseDocuments(text, '1.1'), parseDocuments(text, '1.2'));
+for (const file of FILES) {
+  test(`deploy/${file} is valid, has no Secret, and means the same in YAML 1.1 and 1.2`, () => {
+    const manifests = parseDocuments(readDeployFile(file));
+    assert.deepEqual(manifests, parseDocuments(readDeployFile(file), '1.2'));
+    for (const manifest of manifests) {
+      // kustomize itself checks its own files and the patch, in test/external/deploy.
+      if (!/kustomization|inject-ca/.test(file)) assert.deepEqual(problemsOfManifest(manifest), []);
+      assert.notEqual(manifest.kind, 'Secret');
+    }
   });
 }
 
@@ -62,16 +62,13 @@ test('the check refuses an unknown field, an unknown value, a wrong type and an 
 /** Manifests with kinds that only some clusters know. */
 const FOR_THE_OPERATOR = ['podmonitor.yaml', 'prometheusrule.yaml'];
 
-test('kustomization.yaml names every manifest but those of the Prometheus Operator', () => {
-  const { resources } = readManifest<Manifest & { resources: string[] }>('kustomization.yaml');
-  const others = manifestFiles().filter((name) => !['kustomization.yaml', ...FOR_THE_OPERATOR].includes(name));
-  assert.deepEqual([...resources].sort(), others.sort());
-  for (const name of resources) assert.ok(existsSync(new URL(`../../../deploy/${name}`, import.meta.url)), name);
-});
-
-test('no manifest is a Secret', () => {
-  for (const file of manifestFiles()) {
-    for (const manifest of parseDocuments(readDeployFile(file))) assert.notEqual(manifest.kind, 'Secret', file);
+test('each kustomization names every manifest in its folder, but those of the Prometheus Operator', () => {
+  for (const folder of FOLDERS) {
+    const { resources, patches = [] } = readManifest<Kustomization>(`${folder}kustomization.yaml`);
+    const named = [...resources, ...patches.map(({ path }) => path)].filter((name) => name !== '../base');
+    const others = manifestFiles(folder).map((file) => file.slice(folder.length));
+    const expected = others.filter((name) => !['kustomization.yaml', ...FOR_THE_OPERATOR].includes(name));
+    assert.deepEqual(named.sort(), expected.sort());
   }
 });
 
@@ -101,15 +98,6 @@ test('the schema has every option of an injection except the image, which has it
   assert.deepEqual(options.sort(), OPTION_NAMES.filter((name) => name !== 'image').sort());
 });
 
-test('the default values lack only the image', () => {
-  const validate = new Ajv2020({ strict: false, allErrors: true }).compile(schema);
-  assert.equal(validate(values), false);
-  assert.deepEqual(
-    validate.errors?.map(({ instancePath }) => instancePath),
-    ['/image/repository'],
-  );
-});
-
 test('values.yaml and the schema have the same values', () => {
   assertSameKeys(values, schema, '');
 });
@@ -132,13 +120,11 @@ test('every paragraph of values.yaml has a comment', () => {
   for (const paragraph of paragraphs) assert.match(paragraph, /^ *# [A-Z"]/m);
 });
 
-interface Kustomization extends Manifest {
-  readonly configMapGenerator: readonly { readonly name: string; readonly files: readonly string[] }[];
-}
-
 const pod = readManifest<Pod>('pod.yaml');
 const cambist = only(pod.spec.initContainers);
 const agent = only(pod.spec.containers);
+const webhook = readManifest<Deployment>('webhook/base/deployment.yaml').spec;
+const webhookContainer = only(webhook.template.spec.containers);
 
 function only<T>(list: readonly T[]): T {
   const [one, ...more] = list;
@@ -153,86 +139,17 @@ function exampleConfig(): Config {
   return config;
 }
 
-function volumeOf(container: Container, mountPath: string): Pod['spec']['volumes'][number] {
-  const mount = container.volumeMounts?.find((candidate) => candidate.mountPath === mountPath);
-  const volume = pod.spec.volumes.find((candidate) => candidate.name === mount?.name);
-  assert.ok(volume, `nothing is mounted at ${mountPath}`);
-  return volume;
-}
-
-/** Every value of a key `file`, at any depth. */
-function namedFiles(value: unknown): string[] {
-  if (typeof value !== 'object' || value === null) return [];
-  return Object.entries(value).flatMap(([key, inner]) =>
-    key === 'file' && typeof inner === 'string' ? [inner] : namedFiles(inner),
-  );
-}
-
-const split = (file: string): [string, string] => [file.replace(/\/[^/]*$/, ''), file.replace(/^.*\//, '')];
-
-test("the example config is valid, listens on loopback, and serves the kubelet's probes", () => {
-  const config = exampleConfig();
-  assert.deepEqual(config.listen, { kind: 'tcp', host: '127.0.0.1', port: 8180 });
-  assert.equal(config.admin.kind === 'tcp' && config.admin.host, '0.0.0.0');
-});
-
-test('cambist is a native sidecar: it starts before the agent and stops after it', () => {
-  assert.equal(cambist.restartPolicy, 'Always');
-  assert.equal(cambist.startupProbe?.httpGet.path, '/readyz');
-});
-
-test('every probe and the PodMonitor name the admin port of the config', () => {
-  const { admin } = exampleConfig();
-  const port = only(cambist.ports ?? []);
-  assert.equal(port.containerPort, admin.kind === 'tcp' ? admin.port : undefined);
-  assert.match(port.name, /^[a-z0-9-]{1,15}$/);
-  const probes = [cambist.startupProbe, cambist.readinessProbe, cambist.livenessProbe];
-  for (const probe of probes) assert.equal(probe?.httpGet.port, port.name);
-  assert.equal(cambist.readinessProbe?.httpGet.path, '/readyz');
-  assert.equal(cambist.livenessProbe?.httpGet.path, '/livez');
-  const monitor = readManifest<Manifest & { spec: { podMetricsEndpoints: { port: string; path: string }[] } }>(
-    'podmonitor.yaml',
-  );
-  assert.deepEqual(
-    monitor.spec.podMetricsEndpoints.map(({ port: name, path }) => ({ name, path })),
-    [{ name: port.name, path: '/metrics' }],
-  );
-});
-
-test('CAMBIST_CONFIG is the key of the ConfigMap in the folder where it is mounted', () => {
-  const [folder, key] = split(cambist.env?.find(({ name }) => name === 'CAMBIST_CONFIG')?.value ?? '');
-  const { configMapGenerator } = readManifest<Kustomization>('kustomization.yaml');
-  const { name, files } = only(configMapGenerator);
-  assert.equal(volumeOf(cambist, folder).configMap?.name, name);
-  assert.deepEqual(files, [key]);
-});
-
-test('every file of the config is in a volume of the cambist container', () => {
-  const files = namedFiles(parse(exampleConfigText()));
-  assert.ok(files.length >= 2);
-  for (const file of files) {
-    const [folder, name] = split(file);
-    const { secret, projected } = volumeOf(cambist, folder);
-    const paths = [
-      ...(secret?.items.map(({ path }) => path) ?? []),
-      ...(projected?.sources.map(({ serviceAccountToken }) => serviceAccountToken.path) ?? []),
-    ];
-    assert.ok(paths.includes(name), file);
-  }
-});
-
-test('the projected token is for an authorization server of the config and rotates', () => {
-  const issuers = exampleConfig().authorizationServers.map(({ issuer }) => issuer);
-  const [source] = volumeOf(cambist, '/var/run/secrets/tokens').projected?.sources ?? [];
-  assert.ok(issuers.includes(source?.serviceAccountToken.audience));
-  // The API server refuses less than 600.
-  assert.ok((source?.serviceAccountToken.expirationSeconds ?? 0) >= 600);
+test('the agent starts when cambist is ready, and a server that is down restarts no container', () => {
+  const { startupProbe, readinessProbe, livenessProbe } = cambist;
+  const paths = [startupProbe, readinessProbe, livenessProbe].map((probe) => probe?.httpGet.path);
+  assert.deepEqual(paths, ['/readyz', '/readyz', '/livez']);
 });
 
 test("no volume is mounted by subPath, and the agent mounts none of cambist's", () => {
-  for (const mount of cambist.volumeMounts ?? []) assert.equal(mount.subPath, undefined, mount.name);
+  for (const mount of [...(cambist.volumeMounts ?? []), ...(webhookContainer.volumeMounts ?? [])]) {
+    assert.equal(mount.subPath, undefined, mount.name);
+  }
   assert.deepEqual(agent.volumeMounts ?? [], []);
-  assert.equal(pod.spec.automountServiceAccountToken, false);
 });
 
 test('the agent calls existing routes', () => {
@@ -250,9 +167,12 @@ test('the pod has more time to stop than cambist needs to drain', () => {
   assert.ok(pod.spec.terminationGracePeriodSeconds * 1000 > exampleConfig().limits.shutdownGraceMs);
 });
 
-test('every container meets the restricted Pod Security Standard, on a read-only root', () => {
-  assert.equal(pod.spec.securityContext?.seccompProfile?.type, 'RuntimeDefault');
-  for (const { name, securityContext, resources } of [cambist, agent]) {
+test('every container meets the restricted Pod Security Standard, on a read-only root, without an API token', () => {
+  for (const { securityContext, automountServiceAccountToken } of [pod.spec, webhook.template.spec]) {
+    assert.equal(securityContext?.seccompProfile?.type, 'RuntimeDefault');
+    assert.equal(automountServiceAccountToken, false);
+  }
+  for (const { name, securityContext, resources } of [cambist, agent, webhookContainer]) {
     assert.equal(securityContext?.runAsNonRoot, true, name);
     assert.ok((securityContext?.runAsUser ?? 0) > 0, name);
     assert.equal(securityContext?.readOnlyRootFilesystem, true, name);
@@ -263,11 +183,17 @@ test('every container meets the restricted Pod Security Standard, on a read-only
   }
 });
 
-test('the pod has the user of the image and the version of the package', () => {
-  const root = new URL('../../../', import.meta.url);
-  const { version } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8')) as { version: string };
-  assert.equal(cambist.image.split(':')[1], version);
-  const user = readFileSync(new URL('Dockerfile', root), 'utf8').split('\nUSER ').at(-1)?.split(':')[0];
-  assert.equal(String(cambist.securityContext?.runAsUser), user);
-  assert.equal(pod.spec.serviceAccountName, readManifest('serviceaccount.yaml').metadata.name);
+test('the pods have the user of the image and the version of the package', () => {
+  for (const { image, securityContext } of [cambist, webhookContainer]) {
+    assert.equal(image.split(':')[1], packageVersion);
+    const user = readFileSync('Dockerfile', 'utf8').split('\nUSER ').at(-1)?.split(':')[0];
+    assert.equal(String(securityContext?.runAsUser), user);
+  }
+  assert.ok(webhookContainer.args?.includes(`--image=${webhookContainer.image}`));
+});
+
+test('a drain keeps one of two pods of the webhook, and a rollout keeps both', () => {
+  const { spec } = readManifest<Manifest & { spec: object }>('webhook/base/poddisruptionbudget.yaml');
+  assert.deepEqual(spec, { minAvailable: 1, selector: webhook.selector });
+  assert.deepEqual([webhook.replicas, webhook.strategy.rollingUpdate.maxUnavailable], [2, 0]);
 });

@@ -7,56 +7,55 @@ export interface Manifest {
   readonly metadata: { readonly name: string };
 }
 
-export interface Probe {
-  readonly httpGet: { readonly path: string; readonly port: string | number };
+interface Probe {
+  readonly httpGet: { readonly path: string };
 }
 
 export interface Container {
   readonly name: string;
   readonly image: string;
-  readonly restartPolicy?: string;
+  readonly args?: readonly string[];
   readonly env?: readonly { readonly name: string; readonly value?: string }[];
   readonly ports?: readonly { readonly name: string; readonly containerPort: number }[];
   readonly startupProbe?: Probe;
   readonly readinessProbe?: Probe;
   readonly livenessProbe?: Probe;
-  readonly resources?: { readonly requests?: Readonly<Record<string, string>>; readonly limits?: { memory?: string } };
+  readonly resources?: { readonly requests?: { cpu?: string }; readonly limits?: { memory?: string } };
   readonly securityContext?: {
     readonly runAsNonRoot?: boolean;
     readonly runAsUser?: number;
     readonly readOnlyRootFilesystem?: boolean;
     readonly allowPrivilegeEscalation?: boolean;
     readonly privileged?: boolean;
-    readonly capabilities?: { readonly drop?: readonly string[]; readonly add?: readonly string[] };
+    readonly capabilities?: object;
   };
-  readonly volumeMounts?: readonly { readonly name: string; readonly mountPath: string; readonly subPath?: string }[];
+  readonly volumeMounts?: readonly { readonly name: string; readonly subPath?: string }[];
 }
 
-export interface Volume {
-  readonly name: string;
-  readonly configMap?: { readonly name: string };
-  readonly secret?: { readonly secretName: string; readonly items: readonly { readonly path: string }[] };
-  readonly projected?: {
-    readonly sources: readonly {
-      readonly serviceAccountToken: {
-        readonly audience: string;
-        readonly expirationSeconds: number;
-        readonly path: string;
-      };
-    }[];
-  };
+interface PodSpec {
+  readonly automountServiceAccountToken?: boolean;
+  readonly terminationGracePeriodSeconds: number;
+  readonly securityContext?: { readonly seccompProfile?: { readonly type: string } };
+  readonly containers: readonly Container[];
+  readonly volumes: readonly { readonly secret?: { readonly secretName: string } }[];
 }
 
 export interface Pod extends Manifest {
+  readonly spec: PodSpec & { readonly initContainers: readonly Container[] };
+}
+
+export interface Deployment extends Manifest {
   readonly spec: {
-    readonly serviceAccountName: string;
-    readonly automountServiceAccountToken?: boolean;
-    readonly terminationGracePeriodSeconds: number;
-    readonly securityContext?: { readonly seccompProfile?: { readonly type: string } };
-    readonly initContainers: readonly Container[];
-    readonly containers: readonly Container[];
-    readonly volumes: readonly Volume[];
+    readonly replicas: number;
+    readonly strategy: { readonly rollingUpdate: { readonly maxUnavailable: number } };
+    readonly selector: object;
+    readonly template: { readonly spec: PodSpec };
   };
+}
+
+export interface Kustomization extends Manifest {
+  readonly resources: readonly string[];
+  readonly patches?: readonly { readonly path: string }[];
 }
 
 const folder = new URL('../../../deploy/', import.meta.url);
@@ -66,8 +65,11 @@ export const readDeployFile = (name: string): string => readFileSync(new URL(nam
 /** The config file of the example, which kustomize puts into a ConfigMap. */
 const EXAMPLE_CONFIG = 'cambist.yaml';
 
-export const manifestFiles = (): string[] =>
-  readdirSync(folder).filter((name) => name.endsWith('.yaml') && name !== EXAMPLE_CONFIG);
+/** @param within a folder below `deploy`, with a slash at its end */
+export const manifestFiles = (within: string): string[] =>
+  readdirSync(new URL(within, folder))
+    .filter((name) => name.endsWith('.yaml') && name !== EXAMPLE_CONFIG)
+    .map((name) => `${within}${name}`);
 
 /** The documents of a YAML text. Throws on a duplicate key or a syntax error. kubectl reads YAML 1.1. */
 export function parseDocuments<T = Manifest>(text: string, version: '1.1' | '1.2' = '1.1'): T[] {

@@ -11,18 +11,6 @@ import { changeManifest, type Note } from '../../../src/kubernetes/workloads.ts'
 
 export const IMAGE = 'registry.example.com/cambist:0.1.0';
 
-/** The security context of a container that meets the restricted Pod Security Standard, with a read-only root file system. */
-export const RESTRICTED = {
-  runAsNonRoot: true,
-  runAsUser: 65532,
-  runAsGroup: 65532,
-  readOnlyRootFilesystem: true,
-  allowPrivilegeEscalation: false,
-  privileged: false,
-  capabilities: { drop: ['ALL'] },
-  seccompProfile: { type: 'RuntimeDefault' },
-};
-
 /** A pod with one container, "agent", and the given fields of spec and metadata. */
 export function pod(spec: JsonObject = {}, metadata: JsonObject = {}): JsonObject {
   const containers = [{ name: 'agent', image: 'agent:1' }];
