@@ -9,8 +9,6 @@ export interface Container {
   readonly env?: readonly { readonly name: string; readonly value?: string }[];
   readonly ports?: readonly { readonly containerPort: number }[];
   readonly restartPolicy?: string;
-  readonly resources?: object;
-  readonly lifecycle?: { readonly preStop?: { readonly sleep?: { readonly seconds: number } } };
   readonly volumeMounts?: readonly { readonly name: string; readonly mountPath: string }[];
 }
 
@@ -35,7 +33,7 @@ export interface Pod {
 
 export interface Deployment {
   readonly metadata: Metadata;
-  readonly spec: { readonly replicas?: number; readonly template: Pod };
+  readonly spec: { readonly template: Pod };
 }
 
 /** Asserts that a command succeeded. @returns its standard output */

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { codeWords, fencedBlocks, readProse } from '../../harness/pages.ts';
 import { installDeployTools } from '../installs.ts';
 import { startCluster } from './cluster.ts';
-import { agentPod, type Deployment, guideScript, namesOf, type Pod, podOf } from './objects.ts';
+import { agentPod, guideScript } from './objects.ts';
 
 const page = readFileSync('deploy/teams.md', 'utf8');
 const [manifests = ''] = fencedBlocks(page, 'yaml');
@@ -66,15 +66,6 @@ test('the routes of the page are valid for the entry that the chart installed', 
   await write('main.yaml', config);
   const check = 'cambist validate --config main.yaml --routes routes --as billing';
   assert.match(await run(check), /^routes: valid: 1 route, 1 authorization server$/m);
-});
-
-test('the pod of the gateway has the ConfigMaps of the teams', async () => {
-  const gateway = await cluster.read<Deployment>('-n', 'agents', 'deployment', 'cambist-gateway');
-  const { spec } = await cluster.create<Pod>(podOf(gateway));
-  assert.deepEqual(
-    namesOf(spec.volumes).filter((name) => name.startsWith('team-')),
-    ['team-billing', 'team-support'],
-  );
 });
 
 const OTHER = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'cambist-team-support', namespace: 'agents' } };

@@ -7,7 +7,17 @@ import { eventually } from '../../harness/eventually.ts';
 import { startHttpServer } from '../../harness/http-server.ts';
 import type { CommandResult } from '../../harness/run-command.ts';
 import { installWebhook, startCluster } from './cluster.ts';
-import { agentPod, failed, namesOf, OPTED_IN, type Pod, succeeded } from './objects.ts';
+import {
+  agentDeployment,
+  agentPod,
+  type Deployment,
+  failed,
+  namesOf,
+  OPTED_IN,
+  type Pod,
+  podOf,
+  succeeded,
+} from './objects.ts';
 import { startWebhookPod } from './webhook-pod.ts';
 
 const cluster = await startCluster({ namespaces: { agents: 'restricted', plain: 'privileged' }, webhook: true });
@@ -19,6 +29,13 @@ function sidecarOf({ spec }: Pod) {
   assert.ok(found, 'the pod has no sidecar');
   return found;
 }
+
+test('the guide labels a template for the webhook, and shows the status of its pods', async () => {
+  await cluster.create(agentDeployment({ name: 'agent', namespace: 'agents' }));
+  assert.doesNotMatch(await cluster.follow('"cambist.dev/inject":"enabled"'), /version/);
+  await cluster.create(podOf(await cluster.read<Deployment>('-n', 'agents', 'deployment', 'agent')));
+  assert.match(await cluster.follow('"cambist.dev/inject":"enabled"'), /\{"version":"0\.1\.0"/);
+});
 
 test('injects a native sidecar as the first init container, and changes nothing else', async () => {
   const setUp = { ...agentPod('x').spec.containers[0], name: 'set-up', command: ['true'] };
@@ -43,52 +60,6 @@ test('injects a native sidecar as the first init container, and changes nothing 
   assert.equal(pod.spec.terminationGracePeriodSeconds, 60);
   assert.deepEqual(pod.spec.initContainers?.slice(1), plain.spec.initContainers);
   assert.deepEqual({ ...pod.spec, ...ours }, plain.spec);
-});
-
-test('an annotation chooses a classic sidecar, after the other containers, with a hook before its shutdown', async () => {
-  const annotations = { 'cambist.dev/sidecar': 'classic' };
-  const pod = await cluster.create<Pod>(agentPod('classic', { labels: OPTED_IN, annotations }));
-  assert.deepEqual(namesOf(pod.spec.containers), ['agent', 'cambist']);
-  assert.equal(pod.spec.initContainers, undefined);
-  const command = ['node', '-e', 'setTimeout(() => {}, 30000)'];
-  assert.deepEqual(sidecarOf(pod).lifecycle, { preStop: { exec: { command } } });
-});
-
-test("annotations choose ports, Secret, token and the agent's proxy variables", async () => {
-  const annotations = {
-    'cambist.dev/port': '8280',
-    'cambist.dev/admin-port': '9280',
-    'cambist.dev/secret': 'cambist',
-    'cambist.dev/token-audience': 'https://idp.example.com',
-    'cambist.dev/image': 'registry.example.com/other:2',
-    'cambist.dev/image-pull-policy': 'Always',
-    'cambist.dev/cpu-limit': '1',
-    'cambist.dev/log-level': 'debug',
-    'cambist.dev/proxy-env': 'enabled',
-  };
-  const pod = await cluster.create<Pod>(agentPod('annotated', { labels: OPTED_IN, annotations }));
-  const sidecar = sidecarOf(pod);
-  assert.equal(sidecar.image, 'registry.example.com/other:2');
-  assert.deepEqual(sidecar.ports, [{ name: 'cambist-admin', containerPort: 9280, protocol: 'TCP' }]);
-  const mounted = ['cambist-config', 'cambist-secret', 'cambist-token'];
-  for (const name of mounted)
-    assert.ok(namesOf(sidecar.volumeMounts).includes(name) && namesOf(pod.spec.volumes).includes(name), name);
-  const proxy = pod.spec.containers[0]?.env?.find(({ name }) => name === 'HTTP_PROXY');
-  assert.equal(proxy?.value, 'http://127.0.0.1:8280');
-});
-
-test('the API server warns neither of the port that callers use nor of low limits', async () => {
-  const annotations = {
-    'cambist.dev/inbound': '8080',
-    'cambist.dev/memory-limit': '48Mi',
-    'cambist.dev/cpu-limit': '20m',
-  };
-  const pod = agentPod('inbound', { labels: OPTED_IN, annotations });
-  Object.assign(pod.spec.containers[0] ?? {}, { ports: [{ name: 'http', containerPort: 8080 }] });
-  const result = await cluster.kubectl(['create', '-o', 'json', '-f', '-'], pod);
-  const { resources } = sidecarOf(JSON.parse(succeeded(result)));
-  assert.deepEqual(resources, { limits: { cpu: '20m', memory: '48Mi' }, requests: { cpu: '20m', memory: '48Mi' } });
-  assert.doesNotMatch(result.stderr, /duplicate|memory|cpu/);
 });
 
 test("the pod's API token is mounted into the sidecar too, unless the pod disables it", async () => {
@@ -136,12 +107,6 @@ test('refuses a pod with the label that cannot be injected, with the reason', as
   assert.equal(await cluster.run('kubectl -n plain get pods -o name'), '');
 });
 
-test('a dry run shows the injected pod and stores nothing', async () => {
-  const pod = await cluster.create<Pod>(agentPod('rehearsed', { labels: OPTED_IN }), '--dry-run=server');
-  assert.equal(sidecarOf(pod).restartPolicy, 'Always');
-  assert.match(failed(await cluster.kubectl(['-n', 'agents', 'get', 'pod', 'rehearsed'])), /NotFound/);
-});
-
 test('server-side apply creates an injected pod, and applying the same manifest again changes nothing', async () => {
   const apply = () => cluster.kubectl(['apply', '--server-side', '-f', '-'], agentPod('applied', { labels: OPTED_IN }));
   succeeded(await apply());
@@ -177,14 +142,6 @@ test('a draining webhook keeps injecting; without the webhook, only pods with th
   assert.match(message, /failed calling webhook "inject\.cambist\.dev": .* connection refused/);
   const { spec } = await cluster.create<Pod>(agentPod('bystander'));
   assert.equal(spec.initContainers, undefined);
-  webhook = await startWebhookPod(cluster);
-  assertInjected(await attempt());
-});
-
-test('a certificate renewed by the guide is trusted, and so is the old one while a pod still serves it', async () => {
-  await cluster.follow('--trust old-ca.crt');
-  assertInjected(await attempt());
-  await webhook.stop();
   webhook = await startWebhookPod(cluster);
   assertInjected(await attempt());
 });
