@@ -2,16 +2,25 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { parseAllDocuments, parseDocument, stringify } from 'yaml';
-import { diffJson } from '../../../src/kubernetes/admission.ts';
+import { diffJson, type PatchOperation, reviewAdmission } from '../../../src/kubernetes/admission.ts';
 import { READING } from '../../../src/kubernetes/edit-document.ts';
-import { type Json, type JsonObject, sameJson } from '../../../src/kubernetes/json.ts';
+import { getIn, type Json, type JsonObject, sameJson, setIn } from '../../../src/kubernetes/json.ts';
 import { readStream } from '../../../src/kubernetes/manifest-stream.ts';
 import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { POD } from '../../../src/kubernetes/pod-layout.ts';
 import { uninjectPod } from '../../../src/kubernetes/pod-restoration.ts';
 import { propertyRuns } from '../../harness/property-runs.ts';
 import { ANY_FLAGS, ANY_POD } from './any-pod.ts';
-import { applyPatch, assertSameManifests, IMAGE, inject, injectText, request, restoreText } from './samples.ts';
+import {
+  applyPatch,
+  assertSameManifests,
+  IMAGE,
+  inject,
+  injectText,
+  request,
+  restoreText,
+  reviewOf,
+} from './samples.ts';
 
 test('injecting twice has the result of injecting once', () => {
   fc.assert(
@@ -42,13 +51,16 @@ test('injecting again with other options has the result of injecting with them a
   );
 });
 
-test('the JSON Patch turns the pod into the injected pod', () => {
+test('the patch of a review turns the pod into the injected pod, and removes nothing from it', () => {
   fc.assert(
-    fc.property(ANY_POD, ANY_FLAGS, (pod, flags) => {
-      const { template } = inject(pod, flags);
-      const patch = diffJson(pod, template);
-      assert.deepEqual(applyPatch(pod, patch), template);
-      // An injection removes nothing from the pod.
+    fc.property(ANY_POD, ANY_FLAGS, (given, flags) => {
+      const pod = setIn(given, ['metadata', 'labels', 'cambist.dev/inject'], 'enabled');
+      const options = request({ optIn: true, update: false, flags: { image: IMAGE, ...flags } });
+      const { review } = reviewAdmission(reviewOf(pod), (object) => injectPod(object, options));
+      assert.equal(getIn(review, ['response', 'patchType']), 'JSONPatch');
+      const text = Buffer.from(String(getIn(review, ['response', 'patch'])), 'base64').toString();
+      const patch: PatchOperation[] = JSON.parse(text);
+      assert.deepEqual(applyPatch(pod, patch), injectPod(pod, options).template);
       for (const { op, path } of patch) assert.ok(op !== 'remove', path);
     }),
   );

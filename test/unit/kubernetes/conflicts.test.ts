@@ -155,9 +155,3 @@ test('the webhook refuses a pod in which another webhook added a container with 
   assert.deepEqual(outcome(elsewhere, { containerPort: 8280 }), conflict(8280));
   assert.deepEqual(outcome(elsewhere, { containerPort: 8180 }), unchanged);
 });
-
-test('the webhook injects only pods with the label', () => {
-  assert.equal(injectPod(pod(), webhook).outcome, 'skipped');
-  assert.equal(injectPod(pod({}, { annotations: { 'cambist.dev/inject': 'enabled' } }), webhook).outcome, 'skipped');
-  assert.equal(injectPod(pod({}, ENABLED), webhook).outcome, 'injected');
-});

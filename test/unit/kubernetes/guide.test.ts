@@ -3,13 +3,11 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { parse, stringify } from 'yaml';
 import { parseConfig } from '../../../src/config/load.ts';
-import { getIn, type Json, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
+import { getIn, type JsonObject, objectsOf } from '../../../src/kubernetes/json.ts';
 import { OPTIONS, parseOptions } from '../../../src/kubernetes/options.ts';
 import { createPodConfig } from '../../../src/kubernetes/pod-config.ts';
 import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { createWebhookMetrics } from '../../../src/kubernetes/webhook-metrics.ts';
-import { changeManifest } from '../../../src/kubernetes/workloads.ts';
-import { problemsOfManifest } from '../../harness/kubernetes-schema.ts';
 import { codeWords, fencedBlocks, readPagesIn, tableRows } from '../../harness/pages.ts';
 import { liveMetrics } from '../../integration/deploy/dashboard.ts';
 import { request } from './samples.ts';
@@ -42,29 +40,6 @@ test('the guide lists every metric of the webhook with its labels', async () => 
     .filter(([name]) => name.startsWith('cambist_'))
     .map(([name, labels]) => [name, ...[...labels.keys()].filter((label) => label !== 'le')]);
   assert.deepEqual(documented.sort(), shown.sort());
-});
-
-test('every manifest of kagent in the pages is valid by the schemas of kagent', () => {
-  assert.equal(kagentIn(guide).length, 6);
-  for (const manifest of kagentIn(guide)) assert.deepEqual(problemsOfManifest(manifest), [], String(manifest.kind));
-});
-
-test('the Agent of the guide is valid after the injection, with cambist in its pods', () => {
-  const change = (manifest: Json) =>
-    changeManifest(manifest, (template, layout) => injectPod(template, request({ layout })));
-  const { manifest, notes } = change(agent);
-  assert.deepEqual(
-    notes.map(({ outcome }) => outcome),
-    ['injected'],
-  );
-  assert.deepEqual(problemsOfManifest(manifest as JsonObject), []);
-  const deployment = getIn(manifest, ['spec', 'declarative', 'deployment']);
-  assert.equal(getIn(deployment, ['extraContainers', 0, 'name']), 'cambist');
-  const mounted = objectsOf(getIn(deployment, ['extraContainers', 0, 'volumeMounts'])).map(({ name }) => name);
-  assert.deepEqual(
-    objectsOf(getIn(deployment, ['volumes'])).map(({ name }) => name),
-    mounted,
-  );
 });
 
 test("the Agent's annotations are options, and its Secret is mounted at the client secret of the config", () => {

@@ -73,14 +73,11 @@ const STREAMS: Readonly<Record<string, string>> = {
 };
 
 for (const [what, text] of Object.entries(STREAMS)) {
-  test(`puts a ConfigMap before a stream ${what}, or between two, and removes it`, () => {
+  test(`puts a ConfigMap before a stream ${what}, or between two, and removes it, and joins the stream to another`, () => {
     const joined = joinStreams(CONFIG_MAP, text);
     assert.deepEqual(readStream(joined, 'f').manifests.slice(1), readStream(text, 'f').manifests);
     assertSameManifests(withoutConfigMaps(joined), text);
     assertSameManifests(withoutConfigMaps(joinStreams(text, joined)), joinStreams(text, text));
-  });
-
-  test(`joins a stream ${what} to another`, () => {
     const [before] = readStream('kind: Service', 'f').manifests;
     const { manifests } = readStream(joinStreams('kind: Service', text), 'f');
     assert.deepEqual(manifests, [before, ...readStream(text, 'f').manifests]);

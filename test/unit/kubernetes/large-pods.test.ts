@@ -6,7 +6,7 @@ import { getIn, isArray, isObject, type Json, type JsonObject } from '../../../s
 import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { POD } from '../../../src/kubernetes/pod-layout.ts';
 import { uninjectPod } from '../../../src/kubernetes/pod-restoration.ts';
-import { pod, request } from './samples.ts';
+import { pod, request, reviewOf } from './samples.ts';
 
 const LABELS = { 'cambist.dev/inject': 'enabled' };
 const PROXIED = { labels: LABELS, annotations: { 'cambist.dev/proxy-env': 'enabled' } };
@@ -17,13 +17,8 @@ function many<T>(count: number, make: (index: number) => T): T[] {
 
 const containers = (count: number) => many(count, (index) => ({ name: `c${index}`, image: 'i', env: [] }));
 
-function send(object: JsonObject) {
-  const kind = { group: '', version: 'v1', kind: 'Pod' };
-  const body = { uid: 'u', kind, operation: 'CREATE', namespace: 'agents', object };
-  return reviewAdmission({ apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', request: body }, (template) =>
-    injectPod(template, request({ optIn: true, update: false })),
-  );
-}
+const send = (object: JsonObject) =>
+  reviewAdmission(reviewOf(object), (template) => injectPod(template, request({ optIn: true, update: false })));
 
 /** A copy that counts the reads of its members. */
 function counted(value: JsonObject): { given: JsonObject; reads(): number } {
@@ -61,7 +56,12 @@ test('work on a pod grows in proportion to its containers', () => {
   assert.ok(twice < 2.5 * once, `${once} and ${twice} reads`);
 });
 
-const TOO_LARGE: Readonly<Record<string, [spec: JsonObject, reason: RegExp]>> = {
+const TOO_LARGE: Readonly<Record<string, [spec: JsonObject, reason: RegExp, annotations?: JsonObject]>> = {
+  'too many annotations': [
+    {},
+    /has 1001 annotations: the limit is 1000/,
+    Object.fromEntries(many(1001, (index) => [`a${index}`, ''])),
+  ],
   'too many containers': [{ containers: containers(501) }, /has 501 containers: the limit is 500/],
   'too many init containers': [{ initContainers: containers(500) }, /has 501 containers: the limit is 500/],
   'too many volumes': [
@@ -82,54 +82,40 @@ const TOO_LARGE: Readonly<Record<string, [spec: JsonObject, reason: RegExp]>> = 
   ],
 };
 
-for (const [what, [spec, reason]] of Object.entries(TOO_LARGE)) {
+for (const [what, [spec, reason, annotations = PROXIED.annotations]] of Object.entries(TOO_LARGE)) {
   test(`refuses a pod with ${what}`, () => {
-    const { review, outcome } = send(pod(spec, PROXIED));
+    const { review, outcome } = send(pod(spec, { labels: LABELS, annotations }));
     assert.equal(outcome, 'refused');
     assert.match(String(getIn(review, ['response', 'status', 'message'])), reason);
   });
 }
-
-test('refuses a pod with too many annotations', () => {
-  const annotations = Object.fromEntries(many(1001, (index) => [`a${index}`, '']));
-  const { reasons } = send(pod({}, { annotations, labels: { 'cambist.dev/inject': 'enabled' } }));
-  assert.deepEqual(reasons, ['the pod has 1001 annotations: the limit is 1000']);
-});
-
-test('injects a pod that is as large as the limits allow, and leaves it unchanged the second time', () => {
-  const spec = {
-    containers: many(500, (index) => ({
-      name: `c${index}`,
-      env: many(20, (number) => ({ name: `V${number}` })),
-      ports: many(2, () => ({ containerPort: 1 })),
-    })),
-    volumes: many(1000, (index) => ({ name: `v${index}`, emptyDir: {} })),
-  };
-  const flags = { ...request().flags, secret: 's', 'token-audience': 'a' };
-  const { template, outcome } = injectPod(pod(spec, PROXIED), request({ flags }));
-  assert.equal(outcome, 'injected');
-  assert.equal(injectPod(template, request({ flags })).outcome, 'unchanged');
-});
 
 const NAMES = { 'cambist.dev/intercept': 'names', 'cambist.dev/intercept-hosts': 'a.test,b.test' };
 
 test('intercepts a pod that is as large as the limits allow, leaves it unchanged the second time, and restores it', () => {
   const env = many(19, (number) => ({ name: `V${number}` }));
   const java = { name: 'JAVA_TOOL_OPTIONS', value: '-Xmx1g' };
+  const ports = many(2, () => ({ containerPort: 1 }));
   const spec = {
-    containers: many(500, (index) => ({ name: `c${index}`, env: [...env, java] })),
+    containers: many(500, (index) => ({ name: `c${index}`, env: [...env, java], ports })),
     volumes: many(1000, (index) => ({ name: `v${index}`, emptyDir: {} })),
   };
-  const given = pod(spec, { labels: LABELS, annotations: NAMES });
-  const { template, outcome } = injectPod(given, request());
+  const given = pod(spec, { labels: LABELS, annotations: { ...PROXIED.annotations, ...NAMES } });
+  const options = request({ flags: { ...request().flags, secret: 's', 'token-audience': 'a' } });
+  const { template, outcome } = injectPod(given, options);
   assert.equal(outcome, 'injected');
-  assert.equal(injectPod(template, request()).outcome, 'unchanged');
+  assert.equal(injectPod(template, options).outcome, 'unchanged');
   assert.deepEqual(uninjectPod(template, POD).template, given);
   // The API server allows 256 KiB for all annotations.
   assert.ok(JSON.stringify(getIn(template, ['metadata', 'annotations'])).length < 200_000);
 });
 
 const LONG = 'x'.repeat(100_000);
+
+const MANY_URLS = [
+  { name: LONG, env: many(1000, (index) => ({ name: 'U', value: `https://${index}.${'x'.repeat(200)}` })) },
+];
+const MANY_HOSTS = many(200, (index) => `${index}.test`);
 
 const HOSTILE: Readonly<Record<string, JsonObject>> = {
   'a long container name that many reasons quote': pod(
@@ -141,26 +127,11 @@ const HOSTILE: Readonly<Record<string, JsonObject>> = {
     PROXIED,
   ),
   'many URLs, hosts and names that an interception quotes': pod(
-    {
-      hostAliases: [{ ip: '10.0.0.1', hostnames: many(200, (index) => `${index}.test`) }],
-      containers: [
-        { name: LONG, env: many(1000, (index) => ({ name: 'U', value: `https://${index}.${'x'.repeat(200)}` })) },
-      ],
-    },
-    {
-      labels: LABELS,
-      annotations: {
-        'cambist.dev/intercept': 'names',
-        'cambist.dev/intercept-hosts': many(200, (index) => `${index}.test`).join(),
-      },
-    },
+    { hostAliases: [{ ip: '10.0.0.1', hostnames: MANY_HOSTS }], containers: MANY_URLS },
+    { labels: LABELS, annotations: { ...NAMES, 'cambist.dev/intercept-hosts': MANY_HOSTS.join() } },
   ),
   'many URLs that an interception by proxy quotes': pod(
-    {
-      containers: [
-        { name: LONG, env: many(1000, (index) => ({ name: 'U', value: `https://${index}.${'x'.repeat(200)}` })) },
-      ],
-    },
+    { containers: MANY_URLS },
     { labels: LABELS, annotations: { 'cambist.dev/intercept': 'proxy' } },
   ),
   'a long value of the label': pod({}, { labels: { 'cambist.dev/inject': `${LONG}` } }),

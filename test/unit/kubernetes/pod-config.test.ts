@@ -44,12 +44,6 @@ function problemsOf(parts: Parts, raw: RawOptions = { secret: 'cambist' }): stri
   return config.problems().map((problem) => formatProblem(problem).replace(/^cambist\.yaml:\d+:\d+: /, ''));
 }
 
-test('accepts a config for a sidecar, and takes the ports from it', () => {
-  assert.deepEqual(problemsOf({}), []);
-  assert.deepEqual(problemsOf({ listen: '127.0.0.1:8000', admin: '0.0.0.0:9000' }), []);
-  assert.deepEqual(problemsOf({ listen: '[::1]:8000', admin: '[::]:9000' }), []);
-});
-
 const inbound = (listen: string | object, agent: string) => ({
   more: {
     inbound: { listen, agent, verify: { issuer: 'https://idp.example.com', audience: 'agent' } },
@@ -57,7 +51,6 @@ const inbound = (listen: string | object, agent: string) => ({
 });
 
 test('takes the ports of the callers and of the agent from the config', () => {
-  assert.deepEqual(problemsOf(inbound('0.0.0.0:8080', 'http://127.0.0.1:9000')), []);
   const config = createPodConfig(written(inbound('0.0.0.0:8080', 'http://127.0.0.1:9000')), 'cambist.yaml');
   assert.deepEqual(parseOptions({ image: 'cambist:1', ...config.ports }).inbound, { inbound: 8080, agent: 9000 });
 });
@@ -71,13 +64,6 @@ function intercepted(way: string | undefined, intercept?: object, route: Record<
   const raw: RawOptions = { secret: 'cambist', 'redirect-image': 'r', ...(way && { intercept: way }) };
   return [parts, raw] as const;
 }
-
-test('accepts a config with the volumes and listeners that each way needs', () => {
-  assert.deepEqual(problemsOf(...intercepted('proxy', {})), []);
-  assert.deepEqual(problemsOf(...intercepted('proxy', { trust_dir: '/run/cambist/trust' })), []);
-  assert.deepEqual(problemsOf(...intercepted('names', { listen: ['127.0.0.1:443', '127.0.0.1:80', '[::1]:443'] })), []);
-  assert.deepEqual(problemsOf(...intercepted('packets', { listen: ['127.0.0.1:15443', '127.0.0.1:15080'] })), []);
-});
 
 test('takes the hosts, the addresses and the ports of an interception from the config', () => {
   const route = { match: { host: 'mcp.tools.svc' }, upstream: 'http://mcp.tools.svc:8080' };
@@ -102,12 +88,25 @@ test('takes the hosts, the addresses and the ports of an interception from the c
 
 const SERVER_TLS = { certificate: { file: `${SECRET}.crt` }, private_key: { file: `${SECRET}.key` } };
 
-test('accepts TLS for the callers of the agent', () => {
-  const listen = { address: '0.0.0.0:8080', tls: SERVER_TLS };
-  assert.deepEqual(problemsOf(inbound(listen, 'http://127.0.0.1:9000')), []);
-});
-
 const AGENT = 'http://127.0.0.1:8081';
+const ACTOR = { route: { actor_token: { file: '/var/run/secrets/tokens/cambist' } } };
+
+const ACCEPTED: Readonly<Record<string, readonly [Parts, RawOptions?]>> = {
+  'for a sidecar': [{}],
+  'with other ports': [{ listen: '127.0.0.1:8000', admin: '0.0.0.0:9000' }],
+  'with IPv6 addresses': [{ listen: '[::1]:8000', admin: '[::]:9000' }],
+  'with inbound': [inbound('0.0.0.0:8080', 'http://127.0.0.1:9000')],
+  'with TLS for the callers of the agent': [inbound({ address: '0.0.0.0:8080', tls: SERVER_TLS }, AGENT)],
+  'for an interception by proxy': intercepted('proxy', {}),
+  'with the trust folder': intercepted('proxy', { trust_dir: '/run/cambist/trust' }),
+  'that listens for names': intercepted('names', { listen: ['127.0.0.1:443', '127.0.0.1:80', '[::1]:443'] }),
+  'that listens for packets': intercepted('packets', { listen: ['127.0.0.1:15443', '127.0.0.1:15080'] }),
+  'with a projected token and its audience': [ACTOR, { secret: 's', 'token-audience': 'https://idp.example.com' }],
+};
+for (const [which, given] of Object.entries(ACCEPTED)) {
+  test(`accepts a config ${which}`, () => assert.deepEqual(problemsOf(...given), []));
+}
+
 const CASES: readonly (readonly [given: readonly [Parts, RawOptions?], problem: RegExp])[] = [
   [
     [{ admin: '127.0.0.1:9180' }],
@@ -185,10 +184,7 @@ const CASES: readonly (readonly [given: readonly [Parts, RawOptions?], problem: 
   ],
   [[{}, {}], /client_secret\.file: is in a Secret, but none is mounted: name it with --secret/],
   [[{ secret: { file: 'client-secret' } }], /client_secret\.file: is not mounted in the sidecar/],
-  [
-    [{ route: { actor_token: { file: '/var/run/secrets/tokens/cambist' } } }],
-    /^routes\[0\]\.actor_token\.file: is a projected token.*--token-audience/,
-  ],
+  [[ACTOR], /^routes\[0\]\.actor_token\.file: is a projected token.*--token-audience/],
   [
     [{}, { secret: 'cambist', 'memory-limit': '63Mi' }],
     /^warning: the memory limit of 63Mi is too small for cambist: set --memory-limit to at least 64Mi$/,
@@ -216,11 +212,6 @@ for (const [given, expected] of CASES) {
     assert.deepEqual(more, []);
   });
 }
-
-test('accepts a projected token with its audience', () => {
-  const route = { actor_token: { file: '/var/run/secrets/tokens/cambist' } };
-  assert.deepEqual(problemsOf({ route }, { secret: 'cambist', 'token-audience': 'https://idp.example.com' }), []);
-});
 
 test('takes certificates from the ConfigMap, and no secrets', () => {
   for (const file of ['/etc/cambist/ca.pem', './ca.pem', 'ca.pem']) {

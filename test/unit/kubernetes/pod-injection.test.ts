@@ -4,7 +4,7 @@ import { getIn, type JsonObject } from '../../../src/kubernetes/json.ts';
 import { injectPod } from '../../../src/kubernetes/pod-injection.ts';
 import { KAGENT } from '../../../src/kubernetes/pod-layout.ts';
 import { type Container, type Pod, readManifest } from '../../integration/deploy/manifests.ts';
-import { container, environment, IMAGE, inject, namesIn, pod, request } from './samples.ts';
+import { container, environment, inject, namesIn, pod, request } from './samples.ts';
 
 const example = readManifest<Pod>('pod.yaml');
 const OPTIONS = { secret: 'cambist', 'token-audience': 'https://idp.example.com/realms/agents' };
@@ -17,13 +17,6 @@ test('injects what the example pod of deploy/ contains', () => {
   const whole = { ...secret, secret: { secretName: secret?.secret?.secretName } };
   assert.deepEqual(getIn(template, ['spec', 'volumes']), [config, whole, token]);
   assert.equal(getIn(template, ['spec', 'terminationGracePeriodSeconds']), example.spec.terminationGracePeriodSeconds);
-});
-
-test('inserts a native sidecar before the other init containers, which may call it', () => {
-  const { template } = inject(pod({ initContainers: [{ name: 'loader', image: 'l' }] }));
-  assert.deepEqual(namesIn(template, 'initContainers'), ['cambist', 'loader']);
-  assert.equal(container(template)?.restartPolicy, 'Always');
-  assert.equal(getIn(container(template), ['lifecycle']), undefined);
 });
 
 const waitsFor = (seconds: number): JsonObject => ({
@@ -40,11 +33,6 @@ test('inserts a classic sidecar after the other containers, with a hook that wai
   assert.deepEqual(container(long)?.lifecycle, waitsFor(90));
 });
 
-test('adds a volume for a Secret or a token only if the option is set', () => {
-  const { template } = inject(pod());
-  assert.deepEqual(namesIn(template, 'volumes'), ['cambist-config']);
-});
-
 test('raises the grace period of the pod, and never lowers it', () => {
   const grace = (seconds?: number, flag?: string) => {
     const spec = seconds === undefined ? {} : { terminationGracePeriodSeconds: seconds };
@@ -56,15 +44,6 @@ test('raises the grace period of the pod, and never lowers it', () => {
   assert.equal(grace(300), 300);
   assert.equal(grace(10, '2m'), 120);
   assert.equal(grace(undefined, '20s'), undefined);
-});
-
-test('keeps everything else of the pod', () => {
-  const own = { volumes: [{ name: 'v', emptyDir: {} }], nodeSelector: { a: 'b' }, hostname: 'h' };
-  const { template } = inject(pod(own, { annotations: { a: 'b' } }));
-  assert.deepEqual(container(template, 'agent'), { name: 'agent', image: 'agent:1' });
-  assert.equal(getIn(template, ['metadata', 'annotations', 'a']), 'b');
-  assert.deepEqual(getIn(template, ['spec', 'volumes', 0]), own.volumes[0]);
-  assert.equal(getIn(template, ['spec', 'hostname']), 'h');
 });
 
 test('does not change the given template', () => {
@@ -132,20 +111,6 @@ test('--proxy-env sets both spellings, and keeps a variable that the container s
     'Node.js without NODE_USE_ENV_PROXY=1, Java, aiohttp and Go clients with a transport of their own ignore it',
   ]);
   assert.deepEqual(Object.keys(environment(template, 'cambist')), ['CAMBIST_CONFIG']);
-});
-
-test('the webhook keeps an existing sidecar, and sets the proxy variables of new containers', () => {
-  const annotations = { 'cambist.dev/proxy-env': 'enabled' };
-  const first = inject(pod({}, { annotations, labels: { 'cambist.dev/inject': 'enabled' } })).template;
-  const webhook = request({ flags: { image: 'newer:2' }, optIn: true, update: false });
-  assert.equal(injectPod(first, webhook).outcome, 'unchanged');
-  const containers = [...(getIn(first, ['spec', 'containers']) as JsonObject[]), { name: 'late', image: 'l' }];
-  const grown = { ...first, spec: { ...(first.spec as JsonObject), containers } };
-  const again = injectPod(grown, webhook);
-  assert.equal(again.outcome, 'injected');
-  assert.equal(container(again.template)?.image, IMAGE);
-  assert.equal(Object.keys(environment(again.template, 'late')).length, 4);
-  assert.equal(injectPod(again.template, webhook).outcome, 'unchanged');
 });
 
 test('injects a classic sidecar if the object has no field for init containers', () => {

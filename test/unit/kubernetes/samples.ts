@@ -39,6 +39,13 @@ export function restoreText(text: string): string {
   return readStream(text, 'f.yaml').change((manifest) => changeManifest(manifest, uninjectPod)).text;
 }
 
+/** The review of the creation of a pod. @param more fields of the request */
+export function reviewOf(object: Json, more: JsonObject = {}): JsonObject {
+  const kind = { group: '', version: 'v1', kind: 'Pod' };
+  const request = { uid: 'u-1', kind, operation: 'CREATE', namespace: 'agents', object, oldObject: null, ...more };
+  return { apiVersion: 'admission.k8s.io/v1', kind: 'AdmissionReview', request };
+}
+
 /** Are both streams the same manifests for readers of YAML 1.1, as kubectl, and of YAML 1.2? */
 export function assertSameManifests(actual: string, expected: string, message?: string): void {
   for (const version of ['1.1', '1.2'] as const) {

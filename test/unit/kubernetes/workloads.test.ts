@@ -85,13 +85,6 @@ for (const [what, { manifest, sidecar }] of Object.entries(SAMPLES)) {
   });
 }
 
-test('the API server accepts a classic sidecar', () => {
-  const { manifest } = SAMPLES.Deployment as Sample;
-  const flags = { ...OPTIONS, sidecar: 'classic', 'log-level': 'debug', 'image-pull-policy': 'Always' };
-  const classic = changeManifest(manifest, (template) => injectPod(template, request({ flags })));
-  assert.deepEqual(problemsOfManifest(classic.manifest as JsonObject), []);
-});
-
 test('returns an object without a pod unchanged, with a note', () => {
   const owner = { kind: 'Deployment', name: 'agent', controller: true };
   const cases: [Json, string][] = [
