@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { X509Certificate } from 'node:crypto';
-import { rm, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { TlsFiles } from '../../../src/config/kinds.ts';
 import { CambistError } from '../../../src/errors.ts';
-import { createDispatchers, type Dispatchers } from '../../../src/transport/dispatchers.ts';
+import { createDispatchers } from '../../../src/transport/dispatchers.ts';
 import { type Certificate, createCertificateAuthority } from '../../harness/certificates.ts';
 import { eventually, soon } from '../../harness/eventually.ts';
 import { eventStream, startFakeUpstream } from '../../harness/fake-upstream.ts';
@@ -14,16 +14,10 @@ import { temporaryFolder } from '../../harness/lifetime.ts';
 
 const authority = createCertificateAuthority();
 
-interface Fixture {
-  readonly dispatchers: Dispatchers;
-  readonly certificates: [peer: string, expiresAtSeconds: number][];
-}
-
-function dispatchersOf(t: TestContext): Fixture {
-  const certificates: Fixture['certificates'] = [];
-  const dispatchers = createDispatchers((...read) => void certificates.push(read));
+function dispatchersOf(t: TestContext) {
+  const dispatchers = createDispatchers(() => {});
   t.after(() => dispatchers.destroy());
-  return { dispatchers, certificates };
+  return dispatchers;
 }
 
 /** Writes TLS files into a temporary folder. */
@@ -46,14 +40,14 @@ const peer = (tls: TlsFiles | undefined, connectMs = 1000, name = 'route "github
 const isUnavailable = (error: unknown) => error instanceof CambistError && error.code === 'ERR_CREDENTIAL_UNAVAILABLE';
 
 test('shares a pool between peers that connect in the same way', (t) => {
-  const { dispatchers } = dispatchersOf(t);
+  const dispatchers = dispatchersOf(t);
   const pool = dispatchers.for(peer(undefined));
   assert.equal(dispatchers.for(peer(undefined, 1000, 'route "docs"')), pool);
   assert.notEqual(dispatchers.for(peer(undefined, 2000)), pool);
 });
 
 test('shares a pool between peers whose TLS files have the same content', async (t) => {
-  const { dispatchers } = dispatchersOf(t);
+  const dispatchers = dispatchersOf(t);
   const one = await dispatchers.for(peer(await tlsFiles(t, { ca: authority.cert })));
   const other = await dispatchers.for(peer(await tlsFiles(t, { ca: authority.cert })));
   const stranger = await dispatchers.for(peer(await tlsFiles(t, { ca: createCertificateAuthority().cert })));
@@ -62,7 +56,7 @@ test('shares a pool between peers whose TLS files have the same content', async 
 });
 
 test('does not share a pool between peers with the same TLS files that connect differently', async (t) => {
-  const { dispatchers } = dispatchersOf(t);
+  const dispatchers = dispatchersOf(t);
   const usual = peer(await tlsFiles(t, { ca: authority.cert }));
   const others = [
     { ...usual, connectMs: 2000 },
@@ -76,7 +70,7 @@ test('does not share a pool between peers with the same TLS files that connect d
 });
 
 test('reads TLS files once, and again after a change', async (t) => {
-  const { dispatchers } = dispatchersOf(t);
+  const dispatchers = dispatchersOf(t);
   const tls = await tlsFiles(t, { ca: authority.cert });
   const first = await dispatchers.for(peer(tls));
   await writeFile(tls.ca ?? '', createCertificateAuthority().cert);
@@ -86,7 +80,7 @@ test('reads TLS files once, and again after a change', async (t) => {
 });
 
 test('keeps the pool when TLS files did not change', async (t) => {
-  const { dispatchers } = dispatchersOf(t);
+  const dispatchers = dispatchersOf(t);
   const tls = await tlsFiles(t, { ca: authority.cert });
   const first = await dispatchers.for(peer(tls));
   dispatchers.rereadTls();
@@ -94,7 +88,7 @@ test('keeps the pool when TLS files did not change', async (t) => {
 });
 
 test('reads TLS files again that changed while they were read', async (t) => {
-  const { dispatchers } = dispatchersOf(t);
+  const dispatchers = dispatchersOf(t);
   const tls = await tlsFiles(t, { ca: authority.cert });
   const reading = dispatchers.for(peer(tls));
   dispatchers.rereadTls();
@@ -103,26 +97,8 @@ test('reads TLS files again that changed while they were read', async (t) => {
   assert.notEqual(await dispatchers.for(peer(tls)), stale);
 });
 
-test('reports the expiry of a client certificate', async (t) => {
-  const { dispatchers, certificates } = dispatchersOf(t);
-  const client = authority.issueClient({ validUntilSeconds: 7200 });
-  await dispatchers.for(peer(await tlsFiles(t, { client })));
-  const [[name, expiresAtSeconds] = ['', 0]] = certificates;
-  assert.equal(name, 'route "github"');
-  assert.equal(expiresAtSeconds, Date.parse(new X509Certificate(client.cert).validTo) / 1000);
-});
-
-test('fails with ERR_CREDENTIAL_UNAVAILABLE while a TLS file is missing', async (t) => {
-  const { dispatchers } = dispatchersOf(t);
-  const tls = await tlsFiles(t, { ca: authority.cert });
-  await rm(tls.ca ?? '');
-  await assert.rejects(async () => dispatchers.for(peer(tls)), isUnavailable);
-  await writeFile(tls.ca ?? '', authority.cert);
-  await dispatchers.for(peer(tls));
-});
-
 test('fails with ERR_CREDENTIAL_UNAVAILABLE for an invalid certificate or the key of another', async (t) => {
-  const { dispatchers } = dispatchersOf(t);
+  const dispatchers = dispatchersOf(t);
   const client = authority.issueClient();
   for (const pem of [
     { client: { ...client, cert: 'not a certificate' } },
@@ -144,7 +120,7 @@ test('fails with ERR_CREDENTIAL_UNAVAILABLE for an invalid certificate or the ke
 async function startRotation(t: TestContext) {
   const stream = eventStream();
   const upstream = await startFakeUpstream(t, stream.handler, { tls: authority.issueServer() });
-  const { dispatchers } = dispatchersOf(t);
+  const dispatchers = dispatchersOf(t);
   const tls = await tlsFiles(t, { ca: authority.cert });
   const before = await dispatchers.for(peer(tls));
   const old = await dispatched(before, { origin: upstream.url, path: '/' });
@@ -173,7 +149,7 @@ test('sends no new request on a pool whose TLS files changed, and lets its strea
 });
 
 test('closes a pool that was not used between two changes of TLS files', async (t) => {
-  const { dispatchers } = dispatchersOf(t);
+  const dispatchers = dispatchersOf(t);
   const gone = await dispatchers.for(peer(await tlsFiles(t, { ca: authority.cert })));
   const stays = peer(await tlsFiles(t, { ca: createCertificateAuthority().cert }));
   const kept = await dispatchers.for(stays);
@@ -187,7 +163,7 @@ test('closes a pool that was not used between two changes of TLS files', async (
 });
 
 test('keeps pools that were not used while the TLS files of other peers changed', async (t) => {
-  const { dispatchers } = dispatchersOf(t);
+  const dispatchers = dispatchersOf(t);
   const tls = await tlsFiles(t, { ca: authority.cert });
   const kept = await dispatchers.for(peer(tls));
   const changing = await tlsFiles(t, { ca: createCertificateAuthority().cert });
@@ -201,4 +177,28 @@ test('keeps pools that were not used while the TLS files of other peers changed'
   assert.notEqual(await dispatchers.for(peer(changing)), replaced);
   assert.equal(await dispatchers.for(peer(tls)), kept);
   await assert.rejects(dispatched(kept, nowhere), { code: 'ECONNREFUSED' });
+});
+
+const HOUR_MS = 3_600_000;
+
+test('allows an idle hour on a stream, and an hour until a response', async (t) => {
+  const stream = eventStream();
+  const waiting: ServerResponse[] = [];
+  const upstream = await startFakeUpstream(t, (received, response) => {
+    if (received.url === '/stream') return stream.handler(received, response);
+    waiting.push(response);
+  });
+  const dispatchers = dispatchersOf(t);
+  const pool = await dispatchers.for(peer(undefined, 5000));
+  t.mock.timers.enable({ apis: ['setTimeout', 'setInterval'] });
+  const slow = dispatched(pool, { origin: upstream.url, path: '/slow', method: 'POST', body: Buffer.from('{}') });
+  const { text } = await dispatched(pool, { origin: upstream.url, path: '/stream' });
+  await eventually('both are in flight', () => upstream.requests.length === 2);
+  t.mock.timers.tick(HOUR_MS);
+  t.mock.timers.reset();
+  stream.emit('still here');
+  stream.end();
+  assert.equal(await text(), 'data: still here\n\n');
+  for (const response of waiting) response.end('at last');
+  assert.equal(await (await slow).text(), 'at last');
 });

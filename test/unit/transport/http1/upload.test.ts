@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { Writable } from 'node:stream';
+import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { MAX_TEXT_BYTES } from '../../../../src/transport/http1/write-request.ts';
+import { MAX_TEXT_BYTES, pump } from '../../../../src/transport/http1/write-request.ts';
 import { ARRIVED_MS, responseOf, testWays } from '../../../harness/bare-upstream.ts';
 import { eventually } from '../../../harness/eventually.ts';
 import { SERVED } from '../../../harness/followed.ts';
@@ -191,3 +193,18 @@ for (const [what, headers] of [
     assert.ok(received >= 64 << 20);
   });
 }
+
+const IGNORED = { blocked() {}, unblocked() {} };
+
+test('leaves no listener on a stream that accepts content slowly', async () => {
+  const stream = new Writable({ highWaterMark: 1, write: (_chunk, _encoding, written) => setImmediate(written) });
+  assert.equal(await pump(streamed('a', 'b'), stream, IGNORED), true);
+  assert.deepEqual([stream.listenerCount('drain'), stream.listenerCount('close')], [0, 0]);
+});
+
+test('reports that the stream closed before the content ended', async () => {
+  const stream = new Writable();
+  const pumped = pump(streamed(), stream, IGNORED);
+  stream.destroy();
+  assert.equal(await pumped, false);
+});
