@@ -14,7 +14,6 @@ export interface UpstreamEnd {
 }
 
 export interface PendingConnection {
-  readonly isStream: boolean;
   succeed(): UpstreamEnd;
   fail(error?: Error): void;
 }
@@ -33,28 +32,25 @@ export interface ManualPool {
 }
 
 export function manualPool(): ManualPool {
-  const connect =
-    (isStream: boolean): Connect =>
-    (_, connected) => {
-      const pendingConnection: PendingConnection = {
-        isStream,
-        succeed() {
-          manual.pending.splice(manual.pending.indexOf(pendingConnection), 1);
-          const connection = upstreamEnd();
-          manual.connections.push(connection);
-          connected(null, connection.socket as Socket);
-          return connection;
-        },
-        fail(error = new Error('refused')) {
-          manual.pending.splice(manual.pending.indexOf(pendingConnection), 1);
-          connected(error, null);
-        },
-      };
-      manual.pending.push(pendingConnection);
+  const connect: Connect = (_, connected) => {
+    const pendingConnection: PendingConnection = {
+      succeed() {
+        manual.pending.splice(manual.pending.indexOf(pendingConnection), 1);
+        const connection = upstreamEnd();
+        manual.connections.push(connection);
+        connected(null, connection.socket as Socket);
+        return connection;
+      },
+      fail(error = new Error('refused')) {
+        manual.pending.splice(manual.pending.indexOf(pendingConnection), 1);
+        connected(error, null);
+      },
     };
+    manual.pending.push(pendingConnection);
+  };
   const sockets: Sockets = {
-    connect: connect(false),
-    connectStream: connect(true),
+    connect,
+    connectStream: connect,
     destroy(error) {
       for (const pendingConnection of [...manual.pending]) pendingConnection.fail(error);
     },

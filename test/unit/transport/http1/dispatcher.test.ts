@@ -120,16 +120,6 @@ test('keeps a pool as long as it has a connection', async (t) => {
   }
 });
 
-test('drops the pool of an unreachable upstream', async (t) => {
-  const origin = 'http://127.0.0.1:1';
-  const pools = countPools(t, origin);
-  const dispatcher = http1Dispatcher(t);
-  for (const nth of [1, 2, 3]) {
-    await follow(dispatcher, { origin }).ended();
-    assert.equal(pools(), nth);
-  }
-});
-
 test('sends nothing after close, and settles when requests in flight have finished', async (t) => {
   const { dispatcher, send, ask, connections } = await link(t);
   const inFlight = send();

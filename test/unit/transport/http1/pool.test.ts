@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import fc from 'fast-check';
 import { errors } from 'undici';
-import type { Connection } from '../../../../src/transport/http1/connection.ts';
 import { createIdleConnections } from '../../../../src/transport/http1/connections.ts';
 import { soon } from '../../../harness/eventually.ts';
 import { type Followed, follow, type Reactions, type RequestOptions, SERVED } from '../../../harness/followed.ts';
@@ -130,6 +129,9 @@ test('calls onEmpty when there is neither a request nor a connection', async () 
   manual.connections[0]?.socket.destroy();
   await settled();
   assert.equal(manual.emptied, 1);
+  await ask(manual, '/b');
+  manual.pending[0]?.fail();
+  assert.equal(manual.emptied, 2);
 });
 
 test('ends each request once, by its own response or an error, in any order of events', async () => {
@@ -258,78 +260,29 @@ test('close settles when destroy follows it', async () => {
   assert.ok(manual.emptied > 0);
 });
 
-interface FakeConnection extends Connection {
-  isBroken: boolean;
-}
-
-function connection(): FakeConnection {
-  const fake: FakeConnection = {
-    isBroken: false,
-    send: () => true,
-    read() {},
-    isOpen: () => !fake.isBroken,
-    destroy() {
-      fake.isBroken = true;
-    },
-  };
-  return fake;
-}
-
-/** Two idle connections that are kept for these times, with a clock that the test controls. */
-function idleConnections(t: TestContext, aMs: number, bMs = aMs) {
+test('closes expired connections within a second, and runs a timer only while there are idle ones', (t) => {
   t.mock.timers.enable({ apis: ['setInterval'] });
   let nowMs = 0;
   t.mock.method(performance, 'now', () => nowMs);
+  const cleared = t.mock.method(globalThis, 'clearInterval');
   const idle = createIdleConnections();
-  const [a, b] = [connection(), connection()];
-  idle.add(a, aMs);
-  idle.add(b, bMs);
-  return {
-    idle,
-    a,
-    b,
-    pass(ms: number) {
-      nowMs += ms;
-      t.mock.timers.tick(ms);
-    },
+  const add = (untilMs: number) => {
+    const state = { isOpen: true };
+    const destroy = (): void => void Object.assign(state, { isOpen: false });
+    idle.add({ send: () => true, read() {}, isOpen: () => state.isOpen, destroy }, untilMs);
+    return state;
   };
-}
-
-test('takes the most recently used connection first, and each once', (t) => {
-  const { idle, a, b } = idleConnections(t, 10);
-  assert.deepEqual([idle.take(0), idle.take(0), idle.take(0)], [b, a, undefined]);
-});
-
-test('closes an expired connection instead of taking it', (t) => {
-  const { idle, a, b } = idleConnections(t, 20, 10);
-  assert.equal(idle.take(10), a);
-  assert.equal(b.isBroken, true);
-});
-
-test('takes no closed connection', (t) => {
-  const { idle, a, b } = idleConnections(t, 10);
-  b.isBroken = true;
-  assert.equal(idle.take(0), a);
-});
-
-test('closes expired connections within a second, and runs a timer only while there are idle ones', (t) => {
-  const { idle, a, b, pass } = idleConnections(t, 500, 1_500);
-  const cleared = t.mock.method(globalThis, 'clearInterval');
-  pass(1_000);
-  assert.deepEqual([a.isBroken, b.isBroken, cleared.mock.callCount()], [true, false, 0]);
-  pass(1_000);
-  assert.deepEqual([b.isBroken, cleared.mock.callCount()], [true, 1]);
-  const next = connection();
-  idle.add(next, 500);
-  pass(1_000);
-  assert.deepEqual([next.isBroken, cleared.mock.callCount()], [true, 2]);
-});
-
-test('closes all connections and stops the timer', (t) => {
-  const { idle, a, b } = idleConnections(t, 10);
-  const cleared = t.mock.method(globalThis, 'clearInterval');
+  const [a, b] = [add(500), add(1_500)];
+  const pass = (): void => {
+    nowMs += 1_000;
+    t.mock.timers.tick(1_000);
+  };
+  pass();
+  assert.deepEqual([a.isOpen, b.isOpen, cleared.mock.callCount()], [false, true, 0]);
+  pass();
+  assert.deepEqual([b.isOpen, cleared.mock.callCount()], [false, 1]);
+  const next = add(2_500);
   idle.closeAll();
-  assert.ok(a.isBroken && b.isBroken);
-  assert.equal(cleared.mock.callCount(), 1);
-  assert.equal(idle.take(0), undefined);
+  assert.deepEqual([next.isOpen, cleared.mock.callCount()], [false, 2]);
+  assert.equal(idle.take(nowMs), undefined);
 });

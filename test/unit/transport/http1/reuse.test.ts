@@ -32,12 +32,6 @@ function assertOwn({ body, events }: Followed, path: string): void {
   assert.deepEqual([body, ...events], [path, ...SERVED]);
 }
 
-testWays('sends consecutive requests on one connection', async (start) => {
-  const { ask, connections } = await start(responding());
-  for (const path of ['/a', '/b', '/c']) assertOwn(await ask({ path }), path);
-  assert.equal(connections.length, 1);
-});
-
 testWays('sends a request from onResponseEnd on the same connection', async (start) => {
   const { send, connections } = await start(responseOf('hello'));
   let left = 10;
@@ -208,17 +202,23 @@ for (const [what, method, headers, late] of [
   ['a 204 in chunks', 'GET', 'HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n', '0\r\n\r\n'],
   ['a 304 in chunks', 'GET', 'HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n', '0\r\n\r\n'],
 ] as const) {
-  test(`never reads a late body of ${what} as the next response`, async (t) => {
-    let isFirst = true;
-    const { ask, connections } = await link(t, ({ send }) => {
-      send(isFirst ? headers : responseOf('right'));
-      if (isFirst) setTimeout(() => send(late), 20);
-      isFirst = false;
+  for (const [when, delayMs] of [
+    ['late', 20],
+    ['immediate', undefined],
+  ] as const) {
+    test(`never reads a ${when} body of ${what} as the next response`, async (t) => {
+      let isFirst = true;
+      const { ask, connections } = await link(t, ({ send }) => {
+        if (!isFirst) return send(responseOf('right'));
+        isFirst = false;
+        send(delayMs === undefined ? headers + late : headers);
+        if (delayMs !== undefined) setTimeout(() => send(late), delayMs);
+      });
+      assert.deepEqual((await ask({ method })).events.at(-1), 'end');
+      assert.equal((await ask()).body, 'right');
+      assert.equal(connections.length, 2);
     });
-    assert.deepEqual((await ask({ method })).events.at(-1), 'end');
-    assert.equal((await ask()).body, 'right');
-    assert.equal(connections.length, 2);
-  });
+  }
 }
 
 const UNEXPECTED = responseOf('unexpected');
@@ -259,13 +259,6 @@ for (const [phase, wait] of [
     assert.equal(connections.length, 2);
   });
 }
-
-testWays('closes an idle connection on which bytes arrive', async (start) => {
-  const { ask, connections, closed } = await start(responding());
-  assertOwn(await ask({ path: '/a' }), '/a');
-  connections[0]?.send(UNEXPECTED);
-  await closed();
-});
 
 testWays('closes a connection on which bytes follow a paused response', async (start) => {
   const { ask, closed } = await start(responding(({ send }, response) => send(response + UNEXPECTED)));

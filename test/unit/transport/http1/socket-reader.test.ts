@@ -2,61 +2,48 @@ import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 import { test } from 'node:test';
-import { createSocketReader, type SocketConsumer, type SocketReader } from '../../../../src/transport/http1/sockets.ts';
+import { createSocketReader, type SocketReader } from '../../../../src/transport/http1/sockets.ts';
 import { settled } from '../../../harness/manual-pool.ts';
 
-/** A socket reader, and the calls of its consumer. */
-interface Watched {
-  readonly reader: SocketReader;
-  readonly socket: Duplex;
-  readonly calls: string[];
-}
-
-/** @param onRead what the consumer does in `read` */
-function watch(onRead: (watched: Watched) => void): Watched {
+/** A socket reader, and the calls of its consumer, which calls `onRead` in `read`. */
+function watch(onRead: (reader: SocketReader, socket: Duplex) => void) {
   const calls: string[] = [];
-  const consumer: SocketConsumer = {
+  const socket = new Duplex({ read() {}, write: (_chunk, _encoding, written) => written() });
+  const reader: SocketReader = createSocketReader(socket as Socket, {
     read(bytes) {
       calls.push(`read ${bytes}`);
-      onRead(watched);
+      onRead(reader, socket);
       return bytes.length;
     },
     finish: () => void calls.push('finish'),
     resume: () => void calls.push('resume'),
-  };
-  const socket = new Duplex({ read() {}, write: (_chunk, _encoding, written) => written() });
-  const watched = { reader: createSocketReader(socket as Socket, consumer), socket, calls };
-  return watched;
+  });
+  return { reader, socket, calls };
 }
 
-/** Delivers bytes and the end of the socket during a pause, and then resumes. */
-async function deliverWhilePaused({ reader, socket }: Watched): Promise<void> {
-  reader.pause();
-  reader.push(Buffer.from('hello'));
-  socket.emit('end');
-  reader.resume(() => true);
-  await settled();
+for (const [what, onRead, expected] of [
+  ['bytes and then the end after a pause', () => {}, ['resume', 'read hello', 'finish']],
+  ['nothing after it was detached', (reader) => reader.detach(), ['resume', 'read hello']],
+  ['no end after the socket was destroyed', (_, socket) => void socket.destroy(), ['resume', 'read hello']],
+] as readonly [string, Parameters<typeof watch>[0], string[]][]) {
+  test(`passes on ${what}`, async () => {
+    const { reader, socket, calls } = watch(onRead);
+    reader.pause();
+    reader.push(Buffer.from('hello'));
+    socket.emit('end');
+    reader.resume(() => true);
+    await settled();
+    assert.deepEqual(calls, expected);
+  });
 }
 
-test('passes on bytes and then the end after a pause', async () => {
-  const watched = watch(() => {});
-  await deliverWhilePaused(watched);
-  assert.deepEqual(watched.calls, ['resume', 'read hello', 'finish']);
-});
-
-test('passes on nothing after it was detached, not even the end', async () => {
-  const watched = watch(({ reader }) => reader.detach());
-  await deliverWhilePaused(watched);
-  watched.socket.push('more');
-  watched.socket.push(null);
-  watched.socket.resume();
+test('leaves later bytes and the end to the next owner of the socket', async () => {
+  const { reader, socket, calls } = watch(() => {});
+  reader.detach();
+  socket.push('more');
+  socket.push(null);
+  socket.resume();
   await settled();
-  assert.deepEqual(watched.calls, ['resume', 'read hello']);
-  assert.equal(watched.socket.readableEnded, true);
-});
-
-test('passes on no end after the socket was destroyed', async () => {
-  const watched = watch(({ socket }) => void socket.destroy());
-  await deliverWhilePaused(watched);
-  assert.deepEqual(watched.calls, ['resume', 'read hello']);
+  assert.deepEqual(calls, []);
+  assert.equal(socket.readableEnded, true);
 });

@@ -1,16 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import {
-  http1Dispatcher,
-  link,
-  responseOf,
-  startBareUpstream,
-  testWays,
-  WAYS,
-} from '../../../harness/bare-upstream.ts';
+import { link, responseOf, testWays } from '../../../harness/bare-upstream.ts';
 import { eventually } from '../../../harness/eventually.ts';
-import { follow, SERVED } from '../../../harness/followed.ts';
+import { SERVED } from '../../../harness/followed.ts';
 
 /** Short, because tests wait for this timeout. */
 const HEADERS_MS = 80;
@@ -112,21 +105,4 @@ test('waits without limit if there is no timeout', async (t) => {
     setTimeout(() => send(responseOf('hello')), LONG_MS);
   });
   for (const headersTimeout of [0, undefined, null]) assert.deepEqual((await ask({ headersTimeout })).events, SERVED);
-});
-
-test('fails a request whose connection takes too long', async (t) => {
-  // Accepts connections and never starts TLS.
-  const { origin, closed } = await link(t);
-  const dispatcher = http1Dispatcher(t, undefined, { timeout: 500 });
-  const followed = await follow(dispatcher, { origin: origin.replace('http:', 'https:') }).ended();
-  assert.deepEqual(followed.events, ['error ConnectTimeoutError']);
-  await closed();
-});
-
-test('sends nothing to an upstream with an untrusted certificate', async (t) => {
-  const upstream = await startBareUpstream(t, () => {}, { authority: WAYS[1][1]() });
-  const followed = await follow(http1Dispatcher(t), { origin: upstream.origin }).ended();
-  assert.equal(followed.events.length, 1);
-  assert.equal((followed.error as NodeJS.ErrnoException).code, 'UNABLE_TO_VERIFY_LEAF_SIGNATURE');
-  assert.equal(upstream.connections[0]?.received ?? '', '');
 });

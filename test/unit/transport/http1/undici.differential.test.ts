@@ -5,45 +5,25 @@ import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import { Agent, type Dispatcher } from 'undici';
 import { Http1Dispatcher } from '../../../../src/transport/http1/dispatcher.ts';
-import { soon } from '../../../harness/eventually.ts';
+import { follow } from '../../../harness/followed.ts';
 import { listen } from '../../../harness/http-server.ts';
 
-/** The outcome of a request. */
-interface Outcome {
-  end: 'complete' | 'aborted';
-  status: number | undefined;
-  headers: string[];
-  body: string;
+/** @param id of the response that the server sends */
+async function request(dispatcher: Dispatcher, origin: string, method: string, id: number) {
+  const options = { origin, path: `/${id}`, method: method as Dispatcher.HttpMethod };
+  const { events, status = 0, rawHeaders, body } = await follow(dispatcher, options).ended();
+  // undici reports interim responses, and cambist drops them.
+  const isFinal = status >= 200;
+  const headers = (isFinal ? rawHeaders : []) as readonly (string | Buffer)[];
+  return {
+    end: events.at(-1) === 'end' ? ('complete' as const) : ('aborted' as const),
+    status: isFinal ? status : undefined,
+    headers: headers.map((part) => (typeof part === 'string' ? part : part.toString('latin1'))),
+    body,
+  };
 }
 
-/** @param id of the response that the server sends */
-function request(dispatcher: Dispatcher, origin: string, method: string, id: number): Promise<Outcome> {
-  const outcome: Outcome = { end: 'aborted', status: undefined, headers: [], body: '' };
-  const done = new Promise<Outcome>((resolve) => {
-    dispatcher.dispatch(
-      { origin, path: `/${id}`, method: method as Dispatcher.HttpMethod },
-      {
-        onRequestStart() {},
-        onResponseStart(controller, status) {
-          // undici reports interim responses, and cambist drops them.
-          if (status < 200) return;
-          outcome.status = status;
-          const raw = (controller.rawHeaders ?? []) as (string | Buffer)[];
-          outcome.headers = raw.map((part) => (typeof part === 'string' ? part : part.toString('latin1')));
-        },
-        onResponseData(_, chunk) {
-          outcome.body += chunk.toString('latin1');
-        },
-        onResponseEnd() {
-          outcome.end = 'complete';
-          resolve(outcome);
-        },
-        onResponseError: () => resolve(outcome),
-      },
-    );
-  });
-  return soon('the end of the response', done);
-}
+type Outcome = Awaited<ReturnType<typeof request>>;
 
 const byte = (from: number, to: number) => fc.integer({ min: from, max: to }).map((code) => String.fromCharCode(code));
 const value = fc.string({ unit: fc.oneof(byte(0x21, 0x7e), byte(0x80, 0xff)), maxLength: 12 });
