@@ -76,14 +76,17 @@ async function main(args: string[]): Promise<number> {
     mkdirSync(record);
     process.env[RECORD_VARIABLE] = record;
     // The processes of units are short, and fill the end.
-    const covered = await runFiles(filesOf(COVERED.filter((kind) => kinds.includes(kind))), values.name, folder);
+    const covering = startFiles(filesOf(COVERED.filter((kind) => kinds.includes(kind))), values.name, folder);
+    await covering.nearlyDone;
     delete process.env.NODE_V8_COVERAGE;
-    const others = await runFiles(filesOf(kinds.filter((kind) => !COVERED.includes(kind))), values.name, folder);
-    if (covered.ran + others.ran === 0) process.stderr.write('no test ran\n');
+    const others = startFiles(filesOf(kinds.filter((kind) => !COVERED.includes(kind))), values.name, folder);
+    const counts = [await covering.print(), await others.print()];
+    const ran = sumOf(counts, 'ran');
+    if (ran === 0) process.stderr.write('no test ran\n');
     // The search for leaks needs the logs of a full run.
     const isFullRun = positionals.length === 0 && values.only === undefined && values.name === undefined;
-    const leaks = isFullRun ? await runFiles([join(here, 'nothing-leaked.test.ts')], undefined, folder) : NOTHING;
-    return covered.ran + others.ran > 0 && covered.failed + others.failed + leaks.failed === 0 ? 0 : 1;
+    if (isFullRun) counts.push(await startFiles([join(here, 'nothing-leaked.test.ts')], undefined, folder).print());
+    return ran > 0 && sumOf(counts, 'failed') === 0 ? 0 : 1;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -142,8 +145,14 @@ function shareOf(file: string): { kind: string; size: number } {
   return size === undefined ? { kind: 'other', size: OTHER_FILES_PER_PROCESS } : { kind: folder, size };
 }
 
-async function runFiles(files: readonly string[], namePattern: string | undefined, folder: string): Promise<Counts> {
-  if (files.length === 0) return NOTHING;
+function sumOf(counts: readonly Counts[], of: keyof Counts): number {
+  return counts.reduce((sum, each) => sum + each[of], 0);
+}
+
+/** `nearlyDone` resolves when at most one process is left, which has its environment already. */
+function startFiles(files: readonly string[], namePattern: string | undefined, parentFolder: string) {
+  if (files.length === 0) return { nearlyDone: Promise.resolve(), print: () => Promise.resolve(NOTHING) };
+  const folder = mkdtempSync(join(parentFolder, 'run-'));
   let ran = 0;
   let failed = 0;
   // The last test of joined files would not match a pattern.
@@ -167,9 +176,15 @@ async function runFiles(files: readonly string[], namePattern: string | undefine
   });
   tests.on('test:dequeue', ({ name }) => progress.started(name));
   tests.on('test:complete', ({ name }) => progress.finished(name));
-  for await (const text of tests.compose(new spec())) process.stdout.write(String(text));
-  progress.stop();
-  return { ran, failed };
+  const texts = tests.compose(new spec());
+  return {
+    nearlyDone: progress.nearlyDone,
+    async print(): Promise<Counts> {
+      for await (const text of texts) process.stdout.write(String(text));
+      progress.stop();
+      return { ran, failed };
+    },
+  };
 }
 
 /**
@@ -180,6 +195,10 @@ function showProgress(programs: readonly string[]) {
   const running = new Set<string>();
   const startedMs = Date.now();
   let finished = 0;
+  let reportNearlyDone = (): void => {};
+  const nearlyDone = new Promise<void>((resolve) => {
+    reportNearlyDone = resolve;
+  });
   const show = (): void => {
     const seconds = Math.round((Date.now() - startedMs) / 1000);
     const names = [...running].map(contentOf).join('; ');
@@ -195,8 +214,10 @@ function showProgress(programs: readonly string[]) {
     finished(name: string): void {
       if (!running.delete(name)) return;
       finished += 1;
+      if (finished >= programs.length - 1) reportNearlyDone();
       show();
     },
+    nearlyDone,
     stop: () => clearInterval(timer),
   };
 }
